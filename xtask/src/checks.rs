@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The checks of `cargo xtask test`, in the order in which they are run.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context, Result};
+
+use crate::environment::{self, Workspace};
+use crate::qemu::{self, Qemu, Surroundings};
+use crate::report::{Report, Step, Verdict};
+use crate::tally::{Tally, TestRun};
+
+/// Targets without an operating system; the first whose libraries are installed is used.
+const BARE_TARGETS: [&str; 3] =
+    ["aarch64-unknown-none", "aarch64-unknown-none-softfloat", "x86_64-unknown-none"];
+
+/// The packages that must build without `std`.
+const BARE_PACKAGES: [&str; 4] = ["smmuv3-formats", "smmuv3-pagetable", "smmuv3-model", "smmuv3"];
+
+/// Runs every check and prints the report; `qemu` is the value of `--qemu`.
+pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
+    let workspace = Workspace::find()?;
+    let surroundings = Surroundings::look(&workspace, qemu);
+    let mut report = Report::new(workspace.target.join("xtask"))?;
+    introduce(&report, &workspace);
+
+    report.step("tools", "rustfmt and clippy are installed", |step| tools(step, &workspace));
+    report.step("fmt", "cargo fmt --all --check", |step| {
+        step.check(&mut workspace.cargo(["fmt", "--all", "--check"]))
+    });
+    clippy(&mut report, &workspace);
+    report.step("msrv", "builds with the oldest supported Rust", |step| msrv(step, &workspace));
+
+    let mut found = None;
+    report.step("qemu", "find or install QEMU", |step| {
+        let (qemu, verdict) = qemu::obtain(step, &workspace, &surroundings, require_qemu);
+        found = qemu;
+        Ok(verdict)
+    });
+
+    let built = report.step("build", "cargo test --workspace --no-run", |step| {
+        step.check(&mut workspace.cargo(["test", "--workspace", "--no-run"]))
+    });
+    if built {
+        check_what_was_built(&mut report, &workspace, found.as_ref());
+    } else {
+        for name in ["test", "loom", "doc", "run"] {
+            report.step(name, "", |_| Ok(Verdict::skipped("the workspace does not build")));
+        }
+    }
+    Ok(report.close())
+}
+
+fn check_what_was_built(report: &mut Report, workspace: &Workspace, qemu: Option<&Qemu>) {
+    report.step("test", "cargo test --workspace (unit, property, doc, QEMU)", |step| {
+        // All failures are to be seen, not only those of the first binary that has one.
+        let mut command = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
+        for variable in ["SMMUV3_QEMU", "SMMUV3_REQUIRE_QEMU"] {
+            command.env_remove(variable);
+        }
+        if let Some(qemu) = qemu {
+            command.env("SMMUV3_QEMU", &qemu.path).env("SMMUV3_REQUIRE_QEMU", "1");
+        }
+        run_tests(step, &mut command)
+    });
+    report.step("loom", "loom tests of smmuv3, every interleaving", |step| loom(step, workspace));
+    report.step("doc", "cargo doc --workspace --no-deps, no warnings", |step| doc(step, workspace));
+    report.step("run", "cargo run --release, the default scenario", |step| {
+        step.check(&mut workspace.cargo(["run", "--release"]))
+    });
+}
+
+fn introduce(report: &Report, workspace: &Workspace) {
+    let rustc = environment::output_of(Command::new("rustc").arg("--version"));
+    let rustc = rustc.as_deref().map_or("rustc not found", str::trim);
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let logs = workspace.target.join("xtask");
+    let logs = logs.strip_prefix(&workspace.root).unwrap_or(&logs);
+    report.say(&format!("{rustc}, {cpus} CPUs, logs in {}/", logs.display()));
+}
+
+/// Installs rustfmt and clippy through rustup where they are missing.
+fn tools(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
+    let missing: Vec<&str> = [("rustfmt", "fmt"), ("clippy", "clippy")]
+        .into_iter()
+        .filter(|(_, command)| !environment::succeeds(&mut workspace.cargo([command, "--version"])))
+        .map(|(component, _)| component)
+        .collect();
+    if missing.is_empty() {
+        return Ok(Verdict::passed(""));
+    }
+    let names = missing.join(" and ");
+    if environment::find_on_path("rustup").is_none() {
+        return Ok(Verdict::failed(format!("{names} missing, and no rustup to install it with")));
+    }
+    let mut command = Command::new("rustup");
+    workspace.prepare(command.args(["component", "add"]).args(&missing));
+    Ok(if step.run(&mut command)?.success() {
+        Verdict::passed(format!("installed {names}"))
+    } else {
+        Verdict::failed(format!("{names} missing, and rustup could not install it"))
+    })
+}
+
+/// Clippy with warnings as errors: the workspace, the driver without its heap layer, and the
+/// `no_std` packages for a target that has no `std` to lean on by mistake.
+fn clippy(report: &mut Report, workspace: &Workspace) {
+    const DENY: [&str; 3] = ["--", "-D", "warnings"];
+    report.step("clippy", "cargo clippy --workspace --all-targets", |step| {
+        let arguments = ["clippy", "--workspace", "--all-targets"].into_iter().chain(DENY);
+        step.check(&mut workspace.cargo(arguments))
+    });
+    report.step("clippy-core", "cargo clippy -p smmuv3 --no-default-features", |step| {
+        let arguments = ["clippy", "-p", "smmuv3", "--no-default-features"].into_iter().chain(DENY);
+        step.check(&mut workspace.cargo(arguments))
+    });
+    report.step("clippy-bare", "cargo clippy of the no_std packages, bare target", |step| {
+        let Some(target) = BARE_TARGETS.into_iter().find(|target| has_libraries(target)) else {
+            let targets = BARE_TARGETS.join(", ");
+            return Ok(Verdict::skipped(format!("no bare target is installed (of {targets})")));
+        };
+        let packages = BARE_PACKAGES.iter().flat_map(|package| ["-p", *package]);
+        let arguments = ["clippy", "--target", target].into_iter().chain(packages).chain(DENY);
+        let verdict = step.check(&mut workspace.cargo(arguments))?;
+        Ok(if verdict.tally.failed == 0 { Verdict::passed(target) } else { verdict })
+    });
+}
+
+/// Whether `core` for `target` is installed beside the compiler.
+fn has_libraries(target: &str) -> bool {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "target-libdir", "--target", target]);
+    let Some(dir) = environment::output_of(&mut rustc) else { return false };
+    fs::read_dir(dir.trim()).is_ok_and(|files| {
+        files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libcore-"))
+    })
+}
+
+/// Builds with the `rust-version` of Cargo.toml, where this toolchain is a newer one.
+fn msrv(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
+    let manifest = fs::read_to_string(workspace.root.join("Cargo.toml"))?;
+    let oldest = rust_version(&manifest).context("Cargo.toml states no rust-version")?;
+    let rustc = environment::output_of(Command::new("rustc").arg("--version"))
+        .context("`rustc --version` fails")?;
+    let current = rustc.split_whitespace().nth(1).context("`rustc --version` prints no version")?;
+    if is_release_of(current, &oldest) {
+        return Ok(Verdict::passed(format!("{oldest}, as all checks: this is Rust {current}")));
+    }
+
+    // Named in full or in short, as it was installed.
+    let names = [oldest.clone(), format!("{oldest}.0")];
+    let installed = |name: &&String| {
+        let mut probe = Command::new("rustup");
+        environment::succeeds(probe.args(["run", name, "rustc", "--version"]))
+    };
+    let Some(toolchain) = names.iter().find(installed) else {
+        return Ok(Verdict::skipped(format!(
+            "this is Rust {current}, and {oldest} is not installed"
+        )));
+    };
+    let mut command = Command::new("rustup");
+    command.args(["run", toolchain, "cargo", "check", "--workspace", "--all-targets"]);
+    workspace.prepare(&mut command);
+    // Both would lead back to the newer toolchain.
+    command.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").env_remove("RUSTC");
+    command.env("CARGO_TARGET_DIR", workspace.target.join("msrv"));
+    step.check(&mut command)
+}
+
+/// The value of the first `rust-version = "..."` of a manifest.
+fn rust_version(manifest: &str) -> Option<String> {
+    manifest.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == "rust-version").then(|| value.trim().trim_matches('"').to_owned())
+    })
+}
+
+/// Whether the version `current` (`1.95.0`) is a release of `series` (`1.95` or `1.95.0`).
+fn is_release_of(current: &str, series: &str) -> bool {
+    current.strip_prefix(series).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Runs tests and counts them; a test that skips itself adds a line to `$SMMUV3_SKIPPED`.
+fn run_tests(step: &mut Step, command: &mut Command) -> Result<Verdict> {
+    let skips_file = step.file("skipped");
+    fs::write(&skips_file, "").with_context(|| format!("cannot write {}", skips_file.display()))?;
+    let status = step.run(command.env("SMMUV3_SKIPPED", &skips_file))?;
+
+    let skips = fs::read_to_string(&skips_file)
+        .with_context(|| format!("cannot read {}", skips_file.display()))?;
+    let skips: Vec<String> =
+        skips.lines().filter(|line| !line.is_empty()).map(Into::into).collect();
+    let run = TestRun::parse(&step.output()?).corrected(status.success(), skips.len());
+    let summary = match run.doc_tests {
+        0 => run.tally.to_string(),
+        count => format!("{}, {count} of them doc tests", run.tally),
+    };
+    let mut verdict = Verdict::new(run.tally, summary);
+    verdict.skipped_tests = skips;
+    if verdict.tally == Tally::default() {
+        return Ok(Verdict::failed("no test was run"));
+    }
+    Ok(verdict)
+}
+
+/// The tests under loom, which replaces the atomics of the whole build: hence a folder of its own.
+fn loom(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
+    let manifest = fs::read_to_string(workspace.root.join("crates/driver/Cargo.toml"))?;
+    if !manifest.lines().any(|line| line.starts_with("loom") || line.contains("cfg(loom)")) {
+        return Ok(Verdict::skipped("the driver has no loom tests"));
+    }
+    let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    flags.push_str(" --cfg loom");
+    let mut command = workspace.cargo(["test", "-p", "smmuv3", "--lib", "--release", "--", "loom"]);
+    command.env("RUSTFLAGS", flags.trim()).env("CARGO_TARGET_DIR", workspace.target.join("loom"));
+    run_tests(step, &mut command)
+}
+
+fn doc(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
+    let mut command = workspace.cargo(["doc", "--workspace", "--no-deps"]);
+    let verdict = step.check(command.env("RUSTDOCFLAGS", "-D warnings"))?;
+    // Cargo's own warnings (two crates whose pages overwrite each other) are not errors to rustdoc.
+    let warned = step.output()?.lines().any(|line| line.starts_with("warning: "));
+    Ok(if verdict.tally.failed == 0 && warned { Verdict::failed("cargo warned") } else { verdict })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_rust_is_read_from_the_manifest() {
+        let manifest = "[workspace.package]\nedition = \"2024\"\nrust-version = \"1.95\"\n";
+        assert_eq!(rust_version(manifest).as_deref(), Some("1.95"));
+        assert_eq!(rust_version("rust-version.workspace = true\n"), None);
+    }
+
+    #[test]
+    fn a_release_belongs_to_its_series_only() {
+        assert!(is_release_of("1.95.0", "1.95"));
+        assert!(is_release_of("1.95.0", "1.95.0"));
+        assert!(!is_release_of("1.96.0", "1.95"));
+        assert!(!is_release_of("1.950.0", "1.95"));
+        assert!(!is_release_of("1.95.0", "1.9"));
+    }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Set-up and checks of the workspace, in one place: `cargo xtask test`.
+
+mod checks;
+mod environment;
+mod qemu;
+mod report;
+mod tally;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Set-up and checks of the smmuv3 workspace.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "Example:\n  cargo xtask test        run every check, exit 0 when none failed"
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run every check: formatting, clippy, tests (also on QEMU), loom, docs, the default scenario.
+    Test(TestOptions),
+}
+
+#[derive(Args)]
+#[command(
+    long_about = "Run every check: formatting, clippy with warnings as errors, unit, property and \
+doc tests, the driver on QEMU, the loom tests, `cargo doc` without warnings, and the default \
+scenario.\n\nA failed check does not stop the ones after it, except that nothing is run when the \
+workspace does not build. Logs are kept in target/xtask/. The last line is \
+`N passed, N failed, N skipped`; the exit status is 0 when nothing failed.",
+    after_help = "QEMU is taken from the first of these that exists; the first two are final:
+  --qemu PATH
+  $SMMUV3_QEMU
+  ../shared/tools/get-qemu11, beside the checkout, unpacked into target/qemu11
+  qemu-system-aarch64 on PATH
+  apt-get, as root
+
+Examples:
+  cargo xtask test
+  cargo xtask test --require-qemu
+  cargo xtask test --qemu ~/qemu/build/qemu-system-aarch64"
+)]
+struct TestOptions {
+    /// The qemu-system-aarch64 to run the driver on, 10.0 or newer.
+    #[arg(long, value_name = "PATH")]
+    qemu: Option<PathBuf>,
+
+    /// Fail when there is no usable QEMU, instead of skipping its tests.
+    #[arg(long)]
+    require_qemu: bool,
+}
+
+fn main() -> ExitCode {
+    let Task::Test(options) = CommandLine::parse().task;
+    match checks::run_all(options.qemu, options.require_qemu) {
+        Ok(tally) if tally.failed == 0 => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::CommandLine::command().debug_assert();
+    }
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The report: a line for each step with its result and time, all output of those that failed.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::tally::Tally;
+
+/// How often a step that is still running says so.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// How often a running command is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How a step ended.
+pub struct Verdict {
+    pub tally: Tally,
+    /// A few words after the result: counts, the reason.
+    pub summary: String,
+    /// Names and reasons of the single tests that were skipped.
+    pub skipped_tests: Vec<String>,
+}
+
+impl Verdict {
+    pub fn passed(summary: impl Into<String>) -> Self {
+        Self::new(Tally::ONE_PASSED, summary)
+    }
+
+    pub fn failed(summary: impl Into<String>) -> Self {
+        Self::new(Tally::ONE_FAILED, summary)
+    }
+
+    pub fn skipped(reason: impl Into<String>) -> Self {
+        Self::new(Tally::ONE_SKIPPED, reason)
+    }
+
+    pub fn new(tally: Tally, summary: impl Into<String>) -> Self {
+        Self { tally, summary: summary.into(), skipped_tests: Vec::new() }
+    }
+}
+
+/// Prints the steps as they happen and adds up how they ended.
+pub struct Report {
+    logs: PathBuf,
+    colours: bool,
+    total: Tally,
+    /// A line for each failed step, repeated at the end.
+    failures: Vec<String>,
+    /// A line for each skipped step and test, repeated at the end.
+    skips: Vec<String>,
+}
+
+impl Report {
+    /// A report whose logs are written to the folder `logs`, emptied first.
+    pub fn new(logs: PathBuf) -> Result<Self> {
+        if logs.exists() {
+            fs::remove_dir_all(&logs)
+                .with_context(|| format!("cannot empty {}", logs.display()))?;
+        }
+        fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
+        let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colours = io::stdout().is_terminal() && !no_color;
+        let (failures, skips) = (Vec::new(), Vec::new());
+        Ok(Self { logs, colours, total: Tally::default(), failures, skips })
+    }
+
+    /// Prints a line that belongs to no step.
+    pub fn say(&self, line: &str) {
+        put(&format!("{line}\n"));
+    }
+
+    /// Runs one step: announces it, does `work`, prints the result, and on failure the whole log.
+    ///
+    /// An `Err` of `work` is a failure like any other. Returns whether nothing in the step failed.
+    pub fn step(
+        &mut self,
+        name: &'static str,
+        what: &str,
+        work: impl FnOnce(&mut Step) -> Result<Verdict>,
+    ) -> bool {
+        put(&format!("{name:<12} {what} ... "));
+        let mut step =
+            Step { name, log: self.logs.join(format!("{name}.log")), interrupted_line: false };
+        let start = Instant::now();
+        let verdict = work(&mut step).unwrap_or_else(|error| Verdict::failed(format!("{error:#}")));
+        let seconds = start.elapsed().as_secs_f64();
+
+        let again = if step.interrupted_line { format!("{name:<12} ") } else { String::new() };
+        let (word, colour) = match verdict.tally {
+            Tally { failed: 1.., .. } => ("FAILED", "31;1"),
+            Tally { passed: 0, .. } => ("skipped", "33"),
+            _ => ("ok", "32"),
+        };
+        let summary = &verdict.summary;
+        let colon = if summary.is_empty() { "" } else { ": " };
+        let word_painted = self.paint(word, colour);
+        put(&format!("{again}{word_painted} ({seconds:.1} s){colon}{summary}\n"));
+
+        self.total += verdict.tally;
+        let line = format!("{name}: {summary}");
+        if verdict.tally.failed > 0 {
+            self.failures.push(line);
+            self.show_log(&step.log);
+        } else if verdict.tally == Tally::ONE_SKIPPED && verdict.skipped_tests.is_empty() {
+            self.skips.push(line);
+        }
+        self.skips.extend(verdict.skipped_tests);
+        verdict.tally.failed == 0
+    }
+
+    /// Repeats what was skipped and what failed, and prints the closing line.
+    pub fn close(self) -> Tally {
+        put("\n");
+        for skip in &self.skips {
+            put(&format!("{} {skip}\n", self.paint("skipped", "33")));
+        }
+        for failure in &self.failures {
+            put(&format!("{} {failure}\n", self.paint("FAILED", "31;1")));
+        }
+        // Plain, alone on its line: programs look for it.
+        put(&format!("{}\n", self.total));
+        self.total
+    }
+
+    fn show_log(&self, log: &Path) {
+        let Ok(output) = fs::read(log) else { return };
+        put(&format!("---- all output, also in {} ----\n", log.display()));
+        put(&String::from_utf8_lossy(&output));
+        put("---- end of output ----\n");
+    }
+
+    fn paint(&self, text: &str, colour: &str) -> String {
+        if self.colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// A step that is running.
+pub struct Step {
+    name: &'static str,
+    log: PathBuf,
+    /// The line that announced the step has been ended by something printed since.
+    interrupted_line: bool,
+}
+
+impl Step {
+    /// Runs `command` with all its output appended to the step's log, and waits for its end.
+    pub fn run(&mut self, command: &mut Command) -> Result<ExitStatus> {
+        let mut log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .with_context(|| format!("cannot write {}", self.log.display()))?;
+        writeln!(log, "$ {}", shown(command))?;
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child = command
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {program}"))?;
+
+        let start = Instant::now();
+        let mut next_heartbeat = HEARTBEAT;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(POLL);
+            if start.elapsed() >= next_heartbeat {
+                self.say_running(next_heartbeat);
+                next_heartbeat += HEARTBEAT;
+            }
+        }
+    }
+
+    /// Passed when `command` ends with success, failed with its exit status otherwise.
+    pub fn check(&mut self, command: &mut Command) -> Result<Verdict> {
+        let status = self.run(command)?;
+        Ok(if status.success() {
+            Verdict::passed("")
+        } else {
+            Verdict::failed(format!("`{}`: {status}", shown(command)))
+        })
+    }
+
+    /// Everything that the step's commands have printed so far.
+    pub fn output(&self) -> Result<String> {
+        let bytes =
+            fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// A file beside the step's log with another ending, for its commands to write to.
+    pub fn file(&self, extension: &str) -> PathBuf {
+        self.log.with_extension(extension)
+    }
+
+    fn say_running(&mut self, since: Duration) {
+        let output = self.output().unwrap_or_default();
+        let last = output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let last: String = last.trim().chars().take(70).collect();
+        let line_end = if self.interrupted_line { "" } else { "\n" };
+        put(&format!("{line_end}{:<12} running for {} s: {last}\n", self.name, since.as_secs()));
+        self.interrupted_line = true;
+    }
+}
+
+/// A command as a person would type it, without the folder of its program.
+fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let mut words = vec![program.file_name().unwrap_or(program.as_os_str()).to_string_lossy()];
+    words.extend(command.get_args().map(|argument| argument.to_string_lossy()));
+    words.join(" ")
+}
+
+/// Prints at once. A reader who has gone away (`| head`) must not end the checks half-way.
+fn put(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
