@@ -462,11 +462,9 @@ pub fn command(command: &Command, implementation: &Implementation) -> Result<(),
         Op::TlbiSS12Vmall | Op::TlbiSS2Ipa | Op::TlbiSnhAll => false,
     };
     check!(!available, "4.1", "Opcode", "the command is not available on this queue");
-    match opcode {
-        Op::Sync => check!(command.field("CS") == Some(3), "4.1", "CS", "3 is reserved"),
-        Op::PriResp => check!(command.field("Resp") == Some(3), "4.1", "Resp", "3 is reserved"),
-        _ => {}
-    }
+    let reserved_cs = opcode == Op::Sync && command.field("CS") == Some(3);
+    check!(reserved_cs, "4.1", "CS", "3 is reserved");
+    check!(command.field("Resp") == Some(3), "4.1", "Resp", "3 is reserved");
     // With a granule given, the range of one page without level hint is reserved (§4.2).
     if let (true, Some(tg)) = (idr3.ril(), command.field("TG")) {
         let ttl = match command.field("TTL") {
