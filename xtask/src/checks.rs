@@ -29,7 +29,7 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
 
     report.step("tools", "rustfmt and clippy are installed", |step| tools(step, &workspace));
     report.step("fmt", "cargo fmt --all --check", |step| {
-        step.check(&mut workspace.cargo(["fmt", "--all", "--check"]))
+        step.check(&mut workspace.cargo(["fmt", "--all", "--check", "--", "--color", "never"]))
     });
     clippy(&mut report, &workspace);
     report.step("msrv", "builds with the oldest supported Rust", |step| msrv(step, &workspace));
@@ -48,7 +48,7 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
         check_what_was_built(&mut report, &workspace, found.as_ref());
     } else {
         for name in ["test", "loom", "doc", "run"] {
-            report.step(name, "", |_| Ok(Verdict::skipped("the workspace does not build")));
+            report.step(name, "not run", |_| Ok(Verdict::skipped("the workspace does not build")));
         }
     }
     Ok(report.close())

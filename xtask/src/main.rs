@@ -26,18 +26,14 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run every check: formatting, clippy, tests (also on QEMU), loom, docs, the default scenario.
-    Test(TestOptions),
-}
-
-#[derive(Args)]
-#[command(
-    long_about = "Run every check: formatting, clippy with warnings as errors, unit, property and \
+    /// Run every check: formatting, clippy, tests (also on QEMU), loom, docs, a scenario.
+    #[command(
+        long_about = "Run every check: formatting, clippy with warnings as errors, unit, property and \
 doc tests, the driver on QEMU, the loom tests, `cargo doc` without warnings, and the default \
 scenario.\n\nA failed check does not stop the ones after it, except that nothing is run when the \
 workspace does not build. Logs are kept in target/xtask/. The last line is \
 `N passed, N failed, N skipped`; the exit status is 0 when nothing failed.",
-    after_help = "QEMU is taken from the first of these that exists; the first two are final:
+        after_help = "QEMU is taken from the first of these that exists; the first two are final:
   --qemu PATH
   $SMMUV3_QEMU
   ../shared/tools/get-qemu11, beside the checkout, unpacked into target/qemu11
@@ -48,7 +44,11 @@ Examples:
   cargo xtask test
   cargo xtask test --require-qemu
   cargo xtask test --qemu ~/qemu/build/qemu-system-aarch64"
-)]
+    )]
+    Test(TestOptions),
+}
+
+#[derive(Args)]
 struct TestOptions {
     /// The qemu-system-aarch64 to run the driver on, 10.0 or newer.
     #[arg(long, value_name = "PATH")]

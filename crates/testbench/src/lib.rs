@@ -1,1 +1,5 @@
 //! testbench
+
+pub mod qemu;
+pub mod ram;
+pub mod scenario;

@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Address spaces: page tables, and who must be told when they change.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::mem::ManuallyDrop;
+
+use smmuv3_formats::{Iova, PhysAddr};
+use smmuv3_pagetable::UnmapError as TableUnmapError;
+use smmuv3_pagetable::{
+    Attributes, Gather, MapErrorKind, Mapping, RangeError, Stage1Table4K, TableError,
+};
+
+use crate::command_queue::Ticket;
+use crate::entry::Context;
+use crate::error::{Failure, InstanceId, Unconfirmed};
+use crate::features::Features;
+use crate::instances::MOST_INSTANCES;
+use crate::invalidate::{Range, Scope, Tag};
+use crate::iommu::Core;
+#[cfg(feature = "mutation")]
+use crate::mutation::Mutation;
+use crate::platform::Platform;
+use crate::shared::{NoMemory, Shared, try_box};
+use crate::targets::Snapshot;
+
+/// The shape of a domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DomainConfig {
+    /// Bits of an input address, 32 to 48; 0 for as many as every instance supports.
+    pub input_bits: u32,
+    /// Bits of an output address, 32 to 48; 0 for as many as every instance supports.
+    pub output_bits: u32,
+}
+
+impl DomainConfig {
+    /// With input addresses of `bits` bits.
+    #[must_use]
+    pub const fn with_input_bits(mut self, bits: u32) -> Self {
+        self.input_bits = bits;
+        self
+    }
+
+    /// With output addresses of `bits` bits.
+    #[must_use]
+    pub const fn with_output_bits(mut self, bits: u32) -> Self {
+        self.output_bits = bits;
+        self
+    }
+}
+
+/// Why a domain could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// No heap memory.
+    NoMemory,
+    /// No first table, or sizes that no table has.
+    Table(TableError),
+}
+
+impl From<NoMemory> for CreateError {
+    fn from(_: NoMemory) -> Self {
+        Self::NoMemory
+    }
+}
+
+impl fmt::Display for CreateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("no memory"),
+            Self::Table(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for CreateError {}
+
+/// Why a range was not mapped. Nothing of it is mapped now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MapError {
+    /// What was wrong.
+    pub kind: MapErrorKind,
+    /// Set when a part had been mapped, was removed again, and an instance did not confirm that.
+    pub unconfirmed: Option<Unconfirmed>,
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)?;
+        match &self.unconfirmed {
+            Some(unconfirmed) => write!(f, "; while undoing a part: {unconfirmed}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl core::error::Error for MapError {}
+
+/// Why an unmap is not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnmapError {
+    /// The range cannot be unmapped. Nothing was changed.
+    Table(TableUnmapError),
+    /// The range is unmapped, but an instance may still reach the memory; it is in quarantine.
+    Unconfirmed(Unconfirmed),
+}
+
+impl fmt::Display for UnmapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(error) => error.fmt(f),
+            Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for UnmapError {}
+
+/// Why a domain cannot be used on an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mismatch {
+    /// The instance does not support the domain's granule.
+    Granule {
+        /// log2 of the granule.
+        shift: u32,
+    },
+    /// The domain's input addresses are wider than the instance's.
+    Input {
+        /// The domain's bits.
+        domain: u32,
+        /// The instance's bits.
+        instance: u32,
+    },
+    /// The domain's output addresses are wider than the instance's.
+    Output {
+        /// The domain's bits.
+        domain: u32,
+        /// The instance's bits.
+        instance: u32,
+    },
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Granule { shift } => {
+                write!(f, "the instance has no granule of {} KiB", (1u64 << shift) >> 10)
+            }
+            Self::Input { domain, instance } => {
+                write!(f, "the domain has {domain}-bit input addresses, the instance {instance}")
+            }
+            Self::Output { domain, instance } => {
+                write!(f, "the domain has {domain}-bit output addresses, the instance {instance}")
+            }
+        }
+    }
+}
+
+/// One instance on which a domain is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The instance.
+    pub instance: InstanceId,
+    /// What its TLB keys the domain by.
+    pub tag: Tag,
+    /// Masters attached there.
+    pub masters: usize,
+}
+
+/// All instances that an invalidation must reach.
+pub(crate) type Targets = Vec<Target>;
+
+/// The page tables of a domain.
+pub(crate) enum Tables {
+    Stage1Granule4K(Stage1Table4K),
+}
+
+/// An address space that masters behind any number of SMMUs can be attached to.
+///
+/// Dropping a domain that masters are attached to changes nothing for them; its memory is freed with the
+/// last of them.
+pub struct Domain<P: Platform> {
+    pub(crate) space: Shared<Space<P>>,
+}
+
+/// What a domain is behind its handle: attached masters keep it alive.
+pub(crate) struct Space<P: Platform> {
+    pub(crate) core: Shared<Core<P>>,
+    id: usize,
+    tables: ManuallyDrop<Tables>,
+    pub(crate) targets: Snapshot<Targets>,
+}
+
+impl<P: Platform> Domain<P> {
+    pub(crate) fn new(
+        core: Shared<Core<P>>,
+        id: usize,
+        config: DomainConfig,
+    ) -> Result<Self, CreateError> {
+        let limit = |bits: fn(&Features) -> u32| {
+            core.instances.iter().map(|(_, instance)| bits(instance.features())).min()
+        };
+        let or = |bits: u32, limit: Option<u32>| {
+            if bits != 0 { bits } else { limit.unwrap_or(48).min(48) }
+        };
+        let input = or(config.input_bits, limit(|features| features.input_bits));
+        let output = or(config.output_bits, limit(|features| features.output_bits));
+        let targets = try_box(Targets::new())?;
+        let table =
+            Stage1Table4K::new(&core.platform, input, output).map_err(CreateError::Table)?;
+        let tables = ManuallyDrop::new(Tables::Stage1Granule4K(table));
+        // If there is no memory, dropping the space frees the table.
+        let space = Space { core, id, tables, targets: Snapshot::new(targets) };
+        Ok(Self { space: Shared::new(space)? })
+    }
+
+    /// A number that no other domain of the `Iommu` has had.
+    pub fn id(&self) -> usize {
+        self.space.id
+    }
+
+    /// The instances it is attached on, with its tag there.
+    pub fn targets(&self) -> Vec<Target> {
+        let mut copy = Vec::new();
+        let core = &self.space.core;
+        core.readers.read(core.platform.cpu(), &self.space.targets, |targets| {
+            if copy.try_reserve(targets.len()).is_ok() {
+                copy.extend(targets.iter().copied());
+            }
+        });
+        copy
+    }
+
+    /// Lets devices reach `len` bytes at `pa` by the input addresses from `iova` on.
+    ///
+    /// May be called in interrupt context. Takes no lock; allocates frames for tables only.
+    ///
+    /// # Errors
+    /// See [`MapErrorKind`]. On error nothing of the range is mapped: what had been was removed again,
+    /// with its invalidation.
+    ///
+    /// # Safety
+    /// The caller owns the memory for as long as it is mapped. No other operation of the domain touches an
+    /// overlapping range meanwhile.
+    pub unsafe fn map(
+        &self,
+        iova: Iova,
+        pa: PhysAddr,
+        len: u64,
+        attributes: Attributes,
+    ) -> Result<(), MapError> {
+        let Tables::Stage1Granule4K(table) = &*self.space.tables;
+        // SAFETY: the caller's promise; the frames are those that the table was made with.
+        let result = unsafe { table.map(&self.space.core.platform, iova, pa, len, attributes) };
+        let Err(error) = result else { return Ok(()) };
+        let mut unconfirmed = None;
+        if error.mapped > 0 {
+            // SAFETY: a part of the range that the caller has to itself.
+            match unsafe { self.unmap(iova, error.mapped) } {
+                Err(UnmapError::Unconfirmed(failure)) => unconfirmed = Some(failure),
+                // What was just mapped, page by page from its start, has no block that straddles its end.
+                Err(UnmapError::Table(_)) | Ok(_) => {}
+            }
+        }
+        Err(MapError { kind: error.kind, unconfirmed })
+    }
+
+    /// Takes `len` bytes of input addresses from devices; holes are allowed. Once it has returned `Ok`, no
+    /// device reaches the memory through them. Returns how many bytes had been mapped.
+    ///
+    /// May be called in interrupt context. Takes no lock and allocates nothing.
+    ///
+    /// # Errors
+    /// [`UnmapError::Table`] when the range is unaligned, too large, or cuts a block: nothing was changed.
+    /// [`UnmapError::Unconfirmed`] when an instance did not answer: the range is unmapped and must not be
+    /// used again before the instance was reset, nor the memory behind it.
+    ///
+    /// # Safety
+    /// No other operation of the domain touches an overlapping range meanwhile.
+    pub unsafe fn unmap(&self, iova: Iova, len: u64) -> Result<u64, UnmapError> {
+        let Tables::Stage1Granule4K(table) = &*self.space.tables;
+        let platform = &self.space.core.platform;
+        // SAFETY: the caller's promise; the frames are those that the table was made with.
+        let mut cursor = unsafe { table.unmap(platform, iova, len) }.map_err(UnmapError::Table)?;
+        let mut gather = Gather::new();
+        let mut result = Ok(());
+        while cursor.next(&mut gather) {
+            result = result.and(self.settle(&mut gather));
+        }
+        result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
+    }
+
+    /// Frees tables below `iova`.. that hold no mapping any more. Returns how many were freed.
+    ///
+    /// # Errors
+    /// As [`Domain::unmap`].
+    ///
+    /// # Safety
+    /// No other operation of the domain touches the range meanwhile, extended to whole tables (2 MiB).
+    pub unsafe fn reclaim(&self, iova: Iova, len: u64) -> Result<u64, ReclaimError> {
+        let Tables::Stage1Granule4K(table) = &*self.space.tables;
+        let platform = &self.space.core.platform;
+        // SAFETY: the caller's promise; the frames are those that the table was made with.
+        let mut cursor =
+            unsafe { table.reclaim(platform, iova, len) }.map_err(ReclaimError::Range)?;
+        let mut gather = Gather::new();
+        let mut result = Ok(());
+        while cursor.next(&mut gather) {
+            result = result.and(self.settle(&mut gather));
+        }
+        result.map(|()| cursor.reclaimed()).map_err(ReclaimError::Unconfirmed)
+    }
+
+    /// What `iova` is mapped to.
+    ///
+    /// # Safety
+    /// No other operation of the domain unmaps a range with `iova` meanwhile.
+    pub unsafe fn lookup(&self, iova: Iova) -> Option<Mapping> {
+        let Tables::Stage1Granule4K(table) = &*self.space.tables;
+        // SAFETY: the caller's promise; the frames are those that the table was made with.
+        unsafe { table.lookup(&self.space.core.platform, iova) }
+    }
+
+    /// Ends the domain and frees its tables.
+    ///
+    /// # Errors
+    /// The domain and the number of masters that are still attached to it.
+    pub fn close(self) -> Result<(), (Self, usize)> {
+        let masters = self.targets().iter().map(|target| target.masters).sum();
+        if masters == 0 { Ok(()) } else { Err((self, masters)) }
+    }
+
+    /// Invalidates what `gather` holds, frees the unlinked tables, and empties it. What cannot be freed goes
+    /// into quarantine.
+    fn settle(&self, gather: &mut Gather) -> Result<(), Unconfirmed> {
+        let core = &self.space.core;
+        #[cfg(feature = "mutation")]
+        if core.leaves_out(Mutation::FreeBeforeSync) {
+            // SAFETY: none: this is what the oracle must notice.
+            unsafe { gather.free_tables(&core.platform) };
+        }
+        let result = match self.space.invalidate(gather) {
+            Ok(()) => {
+                // SAFETY: the invalidation is complete on every instance that the domain is attached on, and
+                // whoever attaches it later walks tables in which these are not linked (rule R5).
+                unsafe { gather.free_tables(&core.platform) };
+                Ok(())
+            }
+            Err((unconfirmed, instances)) => {
+                core.quarantine.keep(&core.platform, instances, self.space.id, gather);
+                Err(unconfirmed)
+            }
+        };
+        gather.clear();
+        result
+    }
+}
+
+/// Why tables were not reclaimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReclaimError {
+    /// The range makes no sense. Nothing was changed.
+    Range(RangeError),
+    /// Tables were unlinked, but an instance may still read them; they are in quarantine.
+    Unconfirmed(Unconfirmed),
+}
+
+impl fmt::Display for ReclaimError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range(error) => error.fmt(f),
+            Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ReclaimError {}
+
+impl<P: Platform> Space<P> {
+    /// What a context for this space holds, tagged `asid`.
+    pub(crate) fn context(&self, asid: u16) -> Context {
+        let Tables::Stage1Granule4K(table) = &*self.tables;
+        Context {
+            root: table.root(),
+            granule_shift: 12,
+            input_bits: table.input_bits(),
+            output_bits: table.output_bits(),
+            asid,
+        }
+    }
+
+    /// Whether an SMMU with `features` can walk the tables.
+    pub(crate) fn fits(&self, features: &Features) -> Result<(), Mismatch> {
+        let Tables::Stage1Granule4K(table) = &*self.tables;
+        let (input, output) = (table.input_bits(), table.output_bits());
+        if !features.has_granule(12) {
+            return Err(Mismatch::Granule { shift: 12 });
+        }
+        if input > features.input_bits {
+            return Err(Mismatch::Input { domain: input, instance: features.input_bits });
+        }
+        if output > features.output_bits {
+            return Err(Mismatch::Output { domain: output, instance: features.output_bits });
+        }
+        Ok(())
+    }
+
+    /// Makes every instance forget what `gather` holds: all are told before the first is waited for. On error,
+    /// also the set of instances that did not confirm.
+    fn invalidate(&self, gather: &Gather) -> Result<(), (Unconfirmed, u64)> {
+        let core = &*self.core;
+        let platform = &core.platform;
+        let range = gather.range();
+        let leaf_only = gather.tables().is_empty();
+        let range = Range {
+            start: range.start,
+            bytes: range.end - range.start,
+            granule_shift: 12,
+            leaf_shift: gather.leaf_size().map(u64::trailing_zeros),
+            leaf_only,
+        };
+        #[cfg(feature = "mutation")]
+        let range = Range { leaf_only: leaf_only || core.leaves_out(Mutation::LeafOnly), ..range };
+
+        let mut told = 0u64;
+        let mut tickets: [Option<Ticket>; MOST_INSTANCES] = [None; MOST_INSTANCES];
+        let mut first = None;
+        let mut failed = 0u64;
+        let mut note = |instance: InstanceId, what: Failure| {
+            first.get_or_insert(Unconfirmed { instance, what });
+            failed |= instance.bit();
+        };
+        core.readers.read(platform.cpu(), &self.targets, |targets| {
+            for target in targets {
+                #[cfg(feature = "mutation")]
+                let target = &match core.mutate(targets, target) {
+                    Some(target) => target,
+                    None => continue,
+                };
+                let Some(instance) = core.instances.get(target.instance) else { continue };
+                match instance.invalidate(platform, target.tag, Scope::Range(range)) {
+                    Ok(ticket) => {
+                        told |= target.instance.bit();
+                        if let Some(slot) = tickets.get_mut(target.instance.index()) {
+                            *slot = Some(ticket);
+                        }
+                    }
+                    Err(what) => note(target.instance, what),
+                }
+            }
+        });
+        while told != 0 {
+            let id = InstanceId(told.trailing_zeros() as u8);
+            told &= told - 1;
+            let ticket = tickets.get(id.index()).copied().flatten();
+            if let (Some(instance), Some(ticket)) = (core.instances.get(id), ticket)
+                && let Err(what) = instance.wait(platform, ticket)
+            {
+                note(id, what);
+            }
+        }
+        match first {
+            None => Ok(()),
+            Some(unconfirmed) => Err((unconfirmed, failed)),
+        }
+    }
+}
+
+impl<P: Platform> Drop for Space<P> {
+    fn drop(&mut self) {
+        // Attached masters hold the space, so no instance reads the tables any more. (In a master that an
+        // instance did not let go of, the space is held until that instance is reset.)
+        // SAFETY: taken once, here, and not used afterwards.
+        let Tables::Stage1Granule4K(table) = unsafe { ManuallyDrop::take(&mut self.tables) };
+        // SAFETY: see above; tags of the space were flushed when its last master left.
+        unsafe { table.destroy(&self.core.platform) };
+    }
+}

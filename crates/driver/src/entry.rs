@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The stream table entries and contexts that this driver writes: legal states only, each made from
+//! scratch.
+
+use smmuv3_formats::register::address_size_code;
+use smmuv3_formats::ste::config;
+use smmuv3_formats::{Cd, PhysAddr, Ste};
+use smmuv3_pagetable::MAIR;
+
+use crate::features::{Features, Stalls};
+
+/// What a stream is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Every transaction aborts, silently.
+    Blocked,
+    /// Every transaction passes untranslated.
+    Identity,
+    /// Stage 1 translates, by one context.
+    Stage1 {
+        /// Address of the context descriptor.
+        context: PhysAddr,
+        /// VMID of the tag of its translations, where stage 2 exists.
+        vmid: u16,
+    },
+}
+
+/// Non-cacheable, or write-back with read and write allocation: walks of tables (§5.2).
+const fn walk_attributes(coherent: bool) -> (u64, u64) {
+    const WRITE_BACK: u64 = 1;
+    const INNER_SHAREABLE: u64 = 3;
+    const OUTER_SHAREABLE: u64 = 2;
+    if coherent { (WRITE_BACK, INNER_SHAREABLE) } else { (0, OUTER_SHAREABLE) }
+}
+
+impl Stream {
+    /// The entry for an SMMU with `features` (§5.2).
+    pub fn encode(self, features: &Features) -> Ste {
+        const SHARE_AS_INCOMING: u64 = 1;
+        let valid = Ste::default().with_v(true);
+        match self {
+            Self::Blocked => valid.with_config(config::ABORT),
+            Self::Identity => valid.with_config(config::BYPASS).with_sh_cfg(SHARE_AS_INCOMING),
+            Self::Stage1 { context, vmid } => {
+                let (cacheability, shareability) = walk_attributes(features.coherent);
+                let ste = valid
+                    .with_config(config::STAGE_1)
+                    .with_s1_context_ptr(context.0)
+                    .with_s1_cir(cacheability)
+                    .with_s1_cor(cacheability)
+                    .with_s1_csh(shareability)
+                    .with_s1_stalld(features.stalls == Stalls::Chosen);
+                if features.stage_2 { ste.with_s2_vmid(u64::from(vmid)) } else { ste }
+            }
+        }
+    }
+}
+
+/// One address space as an SMMU sees it: stage-1 tables in the lower half, the upper half unused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// Root of the tables.
+    pub root: PhysAddr,
+    /// log2 of the granule.
+    pub granule_shift: u32,
+    /// Bits of an input address.
+    pub input_bits: u32,
+    /// Bits of an output address.
+    pub output_bits: u32,
+    /// The tag of its translations.
+    pub asid: u16,
+}
+
+impl Context {
+    /// The descriptor for an SMMU with `features` (§6).
+    pub fn encode(self, features: &Features) -> Cd {
+        let (cacheability, shareability) = walk_attributes(features.coherent);
+        Cd::default()
+            .with_t0sz(u64::from(64 - self.input_bits.clamp(16, 64)))
+            .with_tg0(match self.granule_shift {
+                16 => 1,
+                14 => 2,
+                _ => 0,
+            })
+            .with_ir0(cacheability)
+            .with_or0(cacheability)
+            .with_sh0(shareability)
+            .with_epd1(true)
+            .with_v(true)
+            // Domains are not made for less than 32 bits of output.
+            .with_ips(address_size_code(self.output_bits).unwrap_or(0))
+            .with_aa64(true)
+            .with_s(features.stalls == Stalls::Forced)
+            .with_r(true)
+            .with_a(true)
+            .with_aset(true)
+            .with_asid(u64::from(self.asid))
+            .with_ttb0(self.root.0)
+            .with_mair(MAIR)
+    }
+}

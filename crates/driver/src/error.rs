@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What hardware can do to a call that has begun to change it.
+
+use core::fmt;
+
+use smmuv3_formats::Command;
+
+/// Number of an instance within its `Iommu`, in order of enabling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InstanceId(pub(crate) u8);
+
+impl InstanceId {
+    /// The number.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The instance's bit in a set of instances.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn bit(self) -> u64 {
+        1 << self.0
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "instance {}", self.0)
+    }
+}
+
+/// Why an instance did not do what it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// It did not answer in time. It is considered failed from now on.
+    Timeout {
+        /// Nanoseconds waited.
+        waited: u64,
+    },
+    /// It had failed before; nothing was waited for.
+    Failed,
+    /// It refused a command.
+    Refused {
+        /// The command.
+        command: Command,
+        /// `CMDQ_CONS.ERR` (§3.2).
+        code: u8,
+    },
+    /// An index register shows an impossible value.
+    Index {
+        /// The value read.
+        register: u32,
+    },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout { waited } => write!(f, "no answer within {} us", waited / 1000),
+            Self::Failed => f.write_str("it had failed before"),
+            Self::Refused { command, code } => {
+                write!(f, "it refused `{command}` with error {code}")
+            }
+            Self::Index { register } => {
+                write!(f, "an index register shows the impossible value {register:#x}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Failure {}
+
+/// A change was made, but an instance did not confirm it (rule R8).
+///
+/// What the call removed stays removed, and streams that it was changing are blocked. Whatever the instance
+/// could still reach is kept in quarantine until the instance has been reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unconfirmed {
+    /// The instance; the first, when several failed.
+    pub instance: InstanceId,
+    /// What it did.
+    pub what: Failure,
+}
+
+impl fmt::Display for Unconfirmed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} did not confirm: {}", self.instance, self.what)
+    }
+}
+
+impl core::error::Error for Unconfirmed {}

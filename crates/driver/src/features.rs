@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What an SMMU can do, read from its ID registers (§2.3) and corrected by known errata (§19).
+
+use core::fmt;
+
+use smmuv3_formats::legality::Implementation;
+use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr2, Idr3, Idr5, Iidr, address_bits};
+
+use crate::platform::Mmio;
+
+/// The ID registers as read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdRegisters {
+    /// IDR0.
+    pub idr0: Idr0,
+    /// IDR1.
+    pub idr1: Idr1,
+    /// IDR2.
+    pub idr2: Idr2,
+    /// IDR3.
+    pub idr3: Idr3,
+    /// IDR5.
+    pub idr5: Idr5,
+    /// IIDR.
+    pub iidr: Iidr,
+    /// AIDR.
+    pub aidr: Aidr,
+}
+
+impl IdRegisters {
+    /// Reads them; they never change after reset.
+    pub fn read(mmio: &impl Mmio) -> Self {
+        Self {
+            idr0: Idr0(mmio.read32(Idr0::OFFSET)),
+            idr1: Idr1(mmio.read32(Idr1::OFFSET)),
+            idr2: Idr2(mmio.read32(Idr2::OFFSET)),
+            idr3: Idr3(mmio.read32(Idr3::OFFSET)),
+            idr5: Idr5(mmio.read32(Idr5::OFFSET)),
+            iidr: Iidr(mmio.read32(Iidr::OFFSET)),
+            aidr: Aidr(mmio.read32(Aidr::OFFSET)),
+        }
+    }
+}
+
+/// What the driver uses of an SMMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Features {
+    /// The registers that this was read from.
+    pub registers: IdRegisters,
+    /// Stage 1 translates.
+    pub stage_1: bool,
+    /// Stage 2 translates, and every EL1 translation is tagged with a VMID.
+    pub stage_2: bool,
+    /// Bits of an ASID: 8 or 16.
+    pub asid_bits: u32,
+    /// Bits of a VMID: 8 or 16.
+    pub vmid_bits: u32,
+    /// Bits of a StreamID.
+    pub sid_bits: u32,
+    /// Bits of a SubstreamID.
+    pub ssid_bits: u32,
+    /// Bits of a physical address.
+    pub output_bits: u32,
+    /// Bits of an input address of one half: 48 or 52.
+    pub input_bits: u32,
+    /// Shifts of the granules supported: 12, 14, 16 as bits of a mask.
+    pub granules: u32,
+    /// Tables, queues and descriptors are accessed coherently with the CPUs' caches.
+    pub coherent: bool,
+    /// Commands can invalidate ranges.
+    pub range_invalidation: bool,
+    /// log2 of the largest command queue.
+    pub command_queue_log2: u32,
+    /// log2 of the largest event queue.
+    pub event_queue_log2: u32,
+    /// Faulting transactions may be stalled.
+    pub stalls: Stalls,
+    /// EL2 translations exist, and must be invalidated at start.
+    pub el2: bool,
+    /// Most commands that may precede a CMD_SYNC (MMU-700 erratum 2812531); `u32::MAX` without limit.
+    pub largest_batch: u32,
+}
+
+/// `IDR0.STALL_MODEL` (§2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stalls {
+    /// Software chooses whether a fault stalls or terminates.
+    Chosen,
+    /// Faults terminate.
+    Never,
+    /// Faults stall.
+    Forced,
+}
+
+/// Why an SMMU cannot be driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// Stage 1 is not implemented (IDR0.S1P = 0).
+    NoStage1 {
+        /// IDR0.
+        idr0: u32,
+    },
+    /// No AArch64 tables (IDR0.TTF).
+    TableFormat {
+        /// IDR0.TTF.
+        ttf: u64,
+    },
+    /// Only big-endian tables, or a reserved code (IDR0.TTENDIAN).
+    Endianness {
+        /// IDR0.TTENDIAN.
+        ttendian: u64,
+    },
+    /// Tables or queues are fixed in place (IDR1.TABLES_PRESET, QUEUES_PRESET).
+    Preset {
+        /// IDR1.
+        idr1: u32,
+    },
+    /// No granule at all (IDR5).
+    NoGranule {
+        /// IDR5.
+        idr5: u32,
+    },
+    /// A reserved output size (IDR5.OAS).
+    OutputSize {
+        /// IDR5.OAS.
+        oas: u64,
+    },
+    /// A queue or identifier size beyond what the architecture allows.
+    Size {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// The largest legal value.
+        largest: u64,
+    },
+    /// Two fields contradict each other.
+    Contradiction {
+        /// What the architecture requires.
+        rule: &'static str,
+    },
+    /// The command queue cannot hold a command and its CMD_SYNC (IDR1.CMDQS).
+    CommandQueue {
+        /// IDR1.CMDQS.
+        cmdqs: u64,
+    },
+    /// An architecture version with another major number.
+    Version {
+        /// AIDR.
+        aidr: u32,
+    },
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoStage1 { idr0 } => write!(f, "no stage 1 (IDR0 {idr0:#x})"),
+            Self::TableFormat { ttf } => write!(f, "no AArch64 tables (IDR0.TTF {ttf})"),
+            Self::Endianness { ttendian } => {
+                write!(f, "no little-endian tables (IDR0.TTENDIAN {ttendian})")
+            }
+            Self::Preset { idr1 } => write!(f, "tables or queues are preset (IDR1 {idr1:#x})"),
+            Self::NoGranule { idr5 } => write!(f, "no translation granule (IDR5 {idr5:#x})"),
+            Self::OutputSize { oas } => write!(f, "reserved output size (IDR5.OAS {oas})"),
+            Self::Size { field, value, largest } => {
+                write!(f, "{field} is {value}; the architecture allows {largest}")
+            }
+            Self::Contradiction { rule } => write!(f, "contradicting ID registers: {rule}"),
+            Self::CommandQueue { cmdqs } => {
+                write!(f, "the command queue holds one command only (IDR1.CMDQS {cmdqs})")
+            }
+            Self::Version { aidr } => write!(f, "unknown architecture version (AIDR {aidr:#x})"),
+        }
+    }
+}
+
+impl core::error::Error for Unsupported {}
+
+const ARM: u64 = 0x43b;
+const MMU_700: u64 = 0x487;
+
+impl Features {
+    /// Decodes and checks the ID registers.
+    ///
+    /// # Errors
+    /// What makes the SMMU unusable for this driver, or contradicts the architecture.
+    pub fn decode(registers: IdRegisters) -> Result<Self, Unsupported> {
+        let IdRegisters { idr0, idr1, idr3, idr5, iidr, aidr, .. } = registers;
+        if aidr.major() != 0 {
+            return Err(Unsupported::Version { aidr: aidr.0 });
+        }
+        if !idr0.s1p() {
+            return Err(Unsupported::NoStage1 { idr0: idr0.0 });
+        }
+        if idr0.ttf() & 0b10 == 0 {
+            return Err(Unsupported::TableFormat { ttf: idr0.ttf() });
+        }
+        if !matches!(idr0.ttendian(), 0 | 2) {
+            return Err(Unsupported::Endianness { ttendian: idr0.ttendian() });
+        }
+        if idr1.tables_preset() || idr1.queues_preset() {
+            return Err(Unsupported::Preset { idr1: idr1.0 });
+        }
+        for (field, value, largest) in [
+            ("IDR1.SIDSIZE", idr1.sidsize(), 32),
+            ("IDR1.SSIDSIZE", idr1.ssidsize(), 20),
+            ("IDR1.CMDQS", idr1.cmdqs(), 19),
+            ("IDR1.EVENTQS", idr1.eventqs(), 19),
+            ("IDR1.PRIQS", idr1.priqs(), 19),
+            ("IDR5.VAX", idr5.vax(), 2),
+        ] {
+            if value > largest {
+                return Err(Unsupported::Size { field, value, largest });
+            }
+        }
+        if idr1.cmdqs() == 0 {
+            return Err(Unsupported::CommandQueue { cmdqs: 0 });
+        }
+        let granules = u32::from(idr5.gran4k()) << 12
+            | u32::from(idr5.gran16k()) << 14
+            | u32::from(idr5.gran64k()) << 16;
+        if granules == 0 {
+            return Err(Unsupported::NoGranule { idr5: idr5.0 });
+        }
+        let output_bits = address_bits(idr5.oas())
+            .filter(|bits| *bits <= 52 || idr5.d128())
+            .ok_or(Unsupported::OutputSize { oas: idr5.oas() })?;
+        for (broken, rule) in [
+            (idr0.stall_model() == 3, "IDR0.STALL_MODEL 3 is reserved"),
+            (idr0.vmid16() && !idr0.s2p(), "VMID16 needs stage 2"),
+            (idr0.pri() && !idr0.ats(), "PRI needs ATS"),
+            (aidr.minor() >= 2 && !idr3.ril(), "v3.2 and later have range invalidation"),
+            (aidr.minor() >= 2 && idr3.bbml() == 0, "v3.2 and later have BBML 1 or 2"),
+        ] {
+            if broken {
+                return Err(Unsupported::Contradiction { rule });
+            }
+        }
+        let mmu_700 = iidr.implementer() == ARM && iidr.product_id() == MMU_700;
+        Ok(Self {
+            registers,
+            stage_1: idr0.s1p(),
+            stage_2: idr0.s2p(),
+            asid_bits: if idr0.asid16() { 16 } else { 8 },
+            vmid_bits: if idr0.vmid16() { 16 } else { 8 },
+            sid_bits: idr1.sidsize() as u32,
+            ssid_bits: idr1.ssidsize() as u32,
+            output_bits,
+            input_bits: if idr5.vax() == 0 { 48 } else { 52 },
+            granules,
+            coherent: idr0.cohacc(),
+            range_invalidation: idr3.ril(),
+            command_queue_log2: idr1.cmdqs() as u32,
+            event_queue_log2: idr1.eventqs() as u32,
+            stalls: match idr0.stall_model() {
+                0 => Stalls::Chosen,
+                1 => Stalls::Never,
+                _ => Stalls::Forced,
+            },
+            el2: idr0.hyp(),
+            largest_batch: if mmu_700 && (iidr.variant() < 1 || iidr.revision() < 1) {
+                62
+            } else {
+                u32::MAX
+            },
+        })
+    }
+
+    /// The granule of 2^`shift` bytes is supported.
+    pub const fn has_granule(&self, shift: u32) -> bool {
+        self.granules >> shift & 1 == 1
+    }
+
+    /// What [`smmuv3_formats::legality`] checks entries against.
+    pub const fn implementation(&self) -> Implementation {
+        let IdRegisters { idr0, idr1, idr3, idr5, aidr, .. } = self.registers;
+        Implementation { idr0, idr1, idr3, idr5, aidr, e2h: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// QEMU 10 and 11: `-M virt,iommu=smmuv3`.
+    fn qemu() -> IdRegisters {
+        IdRegisters {
+            idr0: Idr0(0x0d44_101b),
+            idr1: Idr1(0x0273_0010),
+            idr3: Idr3(0x0000_1414),
+            idr5: Idr5(0x0000_0074),
+            aidr: Aidr(1),
+            ..IdRegisters::default()
+        }
+    }
+
+    #[test]
+    fn qemu_has_both_stages_wide_asids_and_range_invalidation() {
+        let features = Features::decode(qemu()).unwrap();
+        assert!(features.stage_1 && features.stage_2 && features.coherent);
+        assert!(features.range_invalidation);
+        assert_eq!((features.asid_bits, features.vmid_bits), (16, 16));
+        assert_eq!((features.sid_bits, features.ssid_bits), (16, 0));
+        assert_eq!((features.output_bits, features.input_bits), (44, 48));
+        assert_eq!((features.command_queue_log2, features.event_queue_log2), (19, 19));
+        assert!([12, 14, 16].into_iter().all(|shift| features.has_granule(shift)));
+        assert!(!features.has_granule(13));
+        assert_eq!(features.stalls, Stalls::Never);
+    }
+
+    #[test]
+    fn the_arm_base_platform_has_narrow_asids() {
+        let mut registers = qemu();
+        registers.idr0 = Idr0(0x080f_e6bf);
+        registers.idr1 = Idr1(0x0e73_9d20);
+        let features = Features::decode(registers).unwrap();
+        assert_eq!((features.asid_bits, features.vmid_bits), (8, 16));
+        assert_eq!((features.sid_bits, features.ssid_bits), (32, 20));
+    }
+
+    #[test]
+    fn what_cannot_be_driven_is_refused_with_its_value() {
+        let refused = |change: fn(&mut IdRegisters)| {
+            let mut registers = qemu();
+            change(&mut registers);
+            Features::decode(registers).unwrap_err()
+        };
+        use Unsupported as U;
+        assert!(matches!(refused(|r| r.idr0 = r.idr0.with_s1p(false)), U::NoStage1 { .. }));
+        assert_eq!(refused(|r| r.idr0 = r.idr0.with_ttf(1)), U::TableFormat { ttf: 1 });
+        assert_eq!(refused(|r| r.idr0 = r.idr0.with_ttendian(3)), U::Endianness { ttendian: 3 });
+        assert!(matches!(refused(|r| r.idr1 = r.idr1.with_tables_preset(true)), U::Preset { .. }));
+        assert!(matches!(refused(|r| r.idr1 = r.idr1.with_queues_preset(true)), U::Preset { .. }));
+        assert!(matches!(refused(|r| r.idr5 = Idr5(4)), U::NoGranule { idr5: 4 }));
+        assert_eq!(refused(|r| r.idr5 = r.idr5.with_oas(7)), U::OutputSize { oas: 7 });
+        assert_eq!(
+            refused(|r| r.idr1 = r.idr1.with_sidsize(33)),
+            U::Size { field: "IDR1.SIDSIZE", value: 33, largest: 32 }
+        );
+        assert_eq!(refused(|r| r.idr1 = r.idr1.with_cmdqs(0)), U::CommandQueue { cmdqs: 0 });
+        assert!(matches!(refused(|r| r.aidr = Aidr(0x13)), U::Version { aidr: 0x13 }));
+        assert!(matches!(
+            refused(|r| {
+                r.aidr = Aidr(2);
+                r.idr3 = r.idr3.with_ril(false);
+            }),
+            U::Contradiction { .. }
+        ));
+        assert!(matches!(refused(|r| r.idr0 = r.idr0.with_s2p(false)), U::Contradiction { .. }));
+    }
+}

@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One SMMU: found, enabled, told to forget, disabled (§17).
+
+use core::fmt;
+
+use smmuv3_formats::command::{CfgiCd, CfgiSte, TlbiEl2All, TlbiNsnhAll};
+use smmuv3_formats::register::{
+    CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqBase, EventqCons, EventqIrqCfg0,
+    EventqProd, Gbpa, Gerror, GerrorIrqCfg0, Gerrorn, IrqCtrl, IrqCtrlAck, StrtabBase,
+    StrtabBaseCfg,
+};
+use smmuv3_formats::{Command, StreamId};
+
+use crate::command_queue::{CommandQueue, Ticket};
+use crate::error::Failure;
+use crate::event_queue::EventQueue;
+use crate::features::{Features, IdRegisters, Unsupported};
+use crate::invalidate::{self, Scope, Tag};
+use crate::platform::{Mmio, Platform};
+use crate::queue::Size;
+use crate::stream_table::StreamTable;
+
+/// How an SMMU is to be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InstanceConfig {
+    /// What reports call it.
+    pub name: &'static str,
+    /// log2 of the commands that the queue is to hold; less when the SMMU supports less.
+    pub command_queue_log2: u32,
+    /// log2 of the events that the queue is to hold; less when the SMMU supports less.
+    pub event_queue_log2: u32,
+    /// Streams beyond this many bits always abort, and take no memory.
+    pub sid_bits: u32,
+    /// Use ASIDs of at most this many bits, although the SMMU may support more.
+    pub asid_bits: u32,
+    /// Nanoseconds that the SMMU has to answer.
+    pub deadline: u64,
+    /// Raise the event queue's and the error interrupt (wired).
+    pub interrupts: bool,
+}
+
+impl InstanceConfig {
+    /// Queues of 256 commands and 128 events, 16-bit StreamIDs, one second to answer, interrupts on.
+    pub const fn named(name: &'static str) -> Self {
+        Self {
+            name,
+            command_queue_log2: 8,
+            event_queue_log2: 7,
+            sid_bits: 16,
+            asid_bits: 16,
+            deadline: 1_000_000_000,
+            interrupts: true,
+        }
+    }
+}
+
+/// An SMMU whose features are known and that nothing has been written to yet.
+#[must_use]
+pub struct Probed<P: Platform> {
+    mmio: P::Mmio,
+    features: Features,
+    config: InstanceConfig,
+}
+
+/// Why an SMMU could not be taken into use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EnableError {
+    /// No memory for its tables and queues.
+    NoMemory,
+    /// A handshake register did not follow within the deadline.
+    Handshake {
+        /// The register that was written.
+        register: &'static str,
+        /// What its acknowledgement should show.
+        expected: u32,
+        /// What it shows.
+        read: u32,
+    },
+    /// The first commands were not carried out.
+    Commands(Failure),
+    /// There are as many instances as an `Iommu` can hold.
+    TooManyInstances {
+        /// How many that is.
+        largest: usize,
+    },
+}
+
+impl fmt::Display for EnableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("no memory for tables and queues"),
+            Self::Handshake { register, expected, read } => {
+                write!(f, "{register} is not acknowledged: expected {expected:#x}, read {read:#x}")
+            }
+            Self::Commands(failure) => write!(f, "the first commands failed: {failure}"),
+            Self::TooManyInstances { largest } => {
+                write!(f, "there are {largest} instances already")
+            }
+        }
+    }
+}
+
+impl core::error::Error for EnableError {}
+
+impl<P: Platform> Probed<P> {
+    /// Reads the ID registers of the SMMU behind `mmio`.
+    ///
+    /// # Errors
+    /// What makes the SMMU unusable for this driver.
+    pub fn new(mmio: P::Mmio, config: InstanceConfig) -> Result<Self, Unsupported> {
+        let mut features = Features::decode(IdRegisters::read(&mmio))?;
+        features.asid_bits = features.asid_bits.min(config.asid_bits.clamp(6, 16));
+        Ok(Self { mmio, features, config })
+    }
+
+    /// What the SMMU can do.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// Takes the SMMU into use: every stream aborts until a master is attached.
+    ///
+    /// # Errors
+    /// See [`EnableError`]. The SMMU is off then, and aborts what it can be told to abort. Memory that it
+    /// may still be reading, because it did not even confirm being off, is never freed.
+    #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
+    pub fn enable(self, platform: &P) -> Result<Instance<P>, (Self, EnableError)> {
+        let Self { mmio, features, config } = self;
+        let again = |mmio, error| Err((Self { mmio, features, config }, error));
+        let size = |wanted: u32, most: u32| Size::new(wanted.min(most));
+        let sizes = (
+            // Room for one command and its CMD_SYNC at least.
+            size(config.command_queue_log2.max(1), features.command_queue_log2),
+            size(config.event_queue_log2, features.event_queue_log2),
+        );
+        let (Some(commands), Some(events)) = sizes else {
+            return again(mmio, EnableError::NoMemory);
+        };
+        let sid_bits = config.sid_bits.min(features.sid_bits);
+        let Some(commands) =
+            CommandQueue::new(platform, commands, features.largest_batch, config.deadline)
+        else {
+            return again(mmio, EnableError::NoMemory);
+        };
+        let Some(events) = EventQueue::new(platform, events) else {
+            // SAFETY: the SMMU was never told of it.
+            unsafe { commands.free(platform) };
+            return again(mmio, EnableError::NoMemory);
+        };
+        let Some(streams) = StreamTable::new(platform, &features, sid_bits) else {
+            // SAFETY: as above.
+            unsafe {
+                events.free(platform);
+                commands.free(platform);
+            }
+            return again(mmio, EnableError::NoMemory);
+        };
+        let instance = Instance { mmio, features, config, commands, events, streams };
+        match instance.start(platform) {
+            Ok(()) => Ok(instance),
+            Err(error) => match instance.stop(platform) {
+                // SAFETY: `stop` saw all enables of CR0 acknowledged as 0.
+                Ok(()) => again(unsafe { instance.dismantle(platform) }, error),
+                Err(_) => {
+                    // Tables and queues are never freed: hardware may be using them.
+                    let Instance { mmio, .. } = instance;
+                    again(mmio, error)
+                }
+            },
+        }
+    }
+}
+
+/// An SMMU in use.
+pub struct Instance<P: Platform> {
+    mmio: P::Mmio,
+    features: Features,
+    config: InstanceConfig,
+    commands: CommandQueue,
+    events: EventQueue,
+    streams: StreamTable,
+}
+
+impl<P: Platform> Instance<P> {
+    /// What the SMMU can do, as far as it is used.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// How it is used.
+    pub fn config(&self) -> &InstanceConfig {
+        &self.config
+    }
+
+    /// Its registers.
+    pub fn mmio(&self) -> &P::Mmio {
+        &self.mmio
+    }
+
+    /// Its command queue.
+    pub fn commands(&self) -> &CommandQueue {
+        &self.commands
+    }
+
+    #[cfg(feature = "mutation")]
+    pub(crate) fn omit_sync(&mut self) {
+        self.commands.omit_sync();
+    }
+
+    /// Its event queue.
+    pub fn events(&self) -> &EventQueue {
+        &self.events
+    }
+
+    /// Its stream table.
+    pub fn streams(&self) -> &StreamTable {
+        &self.streams
+    }
+
+    /// Resets the SMMU and enables it, with empty queues and caches. Entries of the stream table count from
+    /// then on.
+    ///
+    /// # Errors
+    /// See [`EnableError`].
+    pub fn start(&self, platform: &P) -> Result<(), EnableError> {
+        let mmio = &self.mmio;
+        self.abort_while_off(platform)?;
+        self.write_cr0(platform, Cr0::default())?;
+        self.write_irq_ctrl(platform, IrqCtrl::default())?;
+        // Errors of whoever had the SMMU before us are not ours; an active one would stop the queue.
+        mmio.write32(Gerrorn::OFFSET, Gerror(mmio.read32(Gerror::OFFSET)).0);
+
+        mmio.write32(Cr1::OFFSET, self.cr1().0);
+        // Private TLB maintenance: broadcasts of CPUs are for their own ASIDs.
+        mmio.write32(Cr2::OFFSET, Cr2::default().with_ptm(true).with_recinvsid(true).0);
+        mmio.write64(StrtabBase::OFFSET, self.streams.base_register().0);
+        mmio.write32(StrtabBaseCfg::OFFSET, self.streams.config_register().0);
+
+        self.commands.restart(platform);
+        mmio.write64(CmdqBase::OFFSET, self.commands.base_register().0);
+        mmio.write32(CmdqProd::OFFSET, 0);
+        mmio.write32(CmdqCons::OFFSET, 0);
+        let mut cr0 = Cr0::default().with_cmdqen(true);
+        self.write_cr0(platform, cr0)?;
+
+        // Configuration before translations: what is still cached of the former could refill the latter.
+        self.carry_out(platform, [Command::cfgi_all()]).map_err(EnableError::Commands)?;
+        let el2 = self.features.el2.then(|| TlbiEl2All::new().into());
+        let all = el2.into_iter().chain([TlbiNsnhAll::new().into()]);
+        self.carry_out(platform, all).map_err(EnableError::Commands)?;
+
+        self.events.restart(platform);
+        mmio.write64(EventqBase::OFFSET, self.events.base_register().0);
+        mmio.write32(EventqProd::OFFSET, 0);
+        mmio.write32(EventqCons::OFFSET, 0);
+        cr0 = cr0.with_eventqen(true);
+        self.write_cr0(platform, cr0)?;
+
+        if self.features.registers.idr0.msi() {
+            // Wired interrupts: no address, no message. The registers are unknown after reset.
+            mmio.write64(GerrorIrqCfg0::OFFSET, 0);
+            mmio.write64(EventqIrqCfg0::OFFSET, 0);
+        }
+        let enabled = self.config.interrupts;
+        self.write_irq_ctrl(
+            platform,
+            IrqCtrl::default().with_gerror(enabled).with_eventq(enabled),
+        )?;
+        self.write_cr0(platform, cr0.with_smmuen(true))
+    }
+
+    /// [`Instance::start`] for an SMMU that had failed.
+    ///
+    /// # Errors
+    /// See [`EnableError`]; it counts as failed still.
+    pub fn restart(&self, platform: &P) -> Result<(), EnableError> {
+        let result = self.start(platform);
+        if result.is_err() {
+            self.commands.give_up();
+        }
+        result
+    }
+
+    /// Turns the SMMU off; transactions abort from then on.
+    ///
+    /// # Errors
+    /// [`EnableError::Handshake`] when it does not confirm: it may still be using its tables and queues.
+    pub fn stop(&self, platform: &P) -> Result<(), EnableError> {
+        // Tried, not required: some SMMUs lack the register, and being off matters more.
+        let aborts = self.abort_while_off(platform);
+        self.write_cr0(platform, Cr0::default())?;
+        self.write_irq_ctrl(platform, IrqCtrl::default())?;
+        aborts
+    }
+
+    /// Frees the memory and returns the registers.
+    ///
+    /// # Safety
+    /// The SMMU is off: [`Instance::stop`] confirmed it.
+    pub unsafe fn dismantle(self, platform: &P) -> P::Mmio {
+        let Self { mmio, commands, events, streams, .. } = self;
+        // SAFETY: the caller says that the SMMU is off.
+        unsafe {
+            commands.free(platform);
+            events.free(platform);
+            streams.free(platform);
+        }
+        mmio
+    }
+
+    /// Gives the SMMU `commands`, and waits until they are complete.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::submit`] and [`CommandQueue::wait`].
+    pub fn carry_out(
+        &self,
+        platform: &P,
+        commands: impl IntoIterator<Item = Command>,
+    ) -> Result<(), Failure> {
+        let ticket = self.commands.submit(platform, &self.mmio, commands)?;
+        self.wait(platform, ticket)
+    }
+
+    /// Waits until the commands of `ticket` are complete.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::wait`].
+    pub fn wait(&self, platform: &P, ticket: Ticket) -> Result<(), Failure> {
+        self.commands.wait(platform, &self.mmio, ticket)
+    }
+
+    /// Tells the SMMU to forget translations of `tag`, without waiting.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::submit`].
+    pub fn invalidate(&self, platform: &P, tag: Tag, scope: Scope) -> Result<Ticket, Failure> {
+        let commands = invalidate::commands(&self.features, tag, scope);
+        self.commands.submit(platform, &self.mmio, commands)
+    }
+
+    /// Makes the SMMU read the stream table entries of `streams` anew, and what lies behind them.
+    ///
+    /// # Errors
+    /// As [`Instance::carry_out`].
+    pub fn forget_streams(&self, platform: &P, streams: &[StreamId]) -> Result<(), Failure> {
+        let command =
+            |sid: &StreamId| CfgiSte::new().with_sid(u64::from(sid.0)).with_leaf(true).into();
+        self.carry_out(platform, streams.iter().map(command))
+    }
+
+    /// Makes the SMMU read the contexts of `streams` anew: it keeps one a stream, even of a shared one.
+    ///
+    /// # Errors
+    /// As [`Instance::carry_out`].
+    pub fn forget_contexts(&self, platform: &P, streams: &[StreamId]) -> Result<(), Failure> {
+        let command =
+            |sid: &StreamId| CfgiCd::new().with_sid(u64::from(sid.0)).with_leaf(true).into();
+        self.carry_out(platform, streams.iter().map(command))
+    }
+
+    /// Attributes with which the SMMU accesses queues and the stream table.
+    fn cr1(&self) -> Cr1 {
+        const WRITE_BACK: u64 = 1;
+        const INNER_SHAREABLE: u64 = 3;
+        if !self.features.coherent {
+            return Cr1::default();
+        }
+        Cr1::default()
+            .with_queue_ic(WRITE_BACK)
+            .with_queue_oc(WRITE_BACK)
+            .with_queue_sh(INNER_SHAREABLE)
+            .with_table_ic(WRITE_BACK)
+            .with_table_oc(WRITE_BACK)
+            .with_table_sh(INNER_SHAREABLE)
+    }
+
+    /// Makes transactions abort while SMMUEN is 0 (§2.4).
+    fn abort_while_off(&self, platform: &P) -> Result<(), EnableError> {
+        let read = || Gbpa(self.mmio.read32(Gbpa::OFFSET));
+        let settled = |gbpa: u32| !Gbpa(gbpa).update();
+        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, settled)?;
+        self.mmio.write32(Gbpa::OFFSET, read().with_abort(true).with_update(true).0);
+        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, settled)
+    }
+
+    fn write_cr0(&self, platform: &P, cr0: Cr0) -> Result<(), EnableError> {
+        self.mmio.write32(Cr0::OFFSET, cr0.0);
+        self.poll(platform, "CR0", cr0.0, Cr0Ack::OFFSET, |ack| ack == cr0.0)
+    }
+
+    fn write_irq_ctrl(&self, platform: &P, ctrl: IrqCtrl) -> Result<(), EnableError> {
+        self.mmio.write32(IrqCtrl::OFFSET, ctrl.0);
+        self.poll(platform, "IRQ_CTRL", ctrl.0, IrqCtrlAck::OFFSET, |ack| ack == ctrl.0)
+    }
+
+    /// Reads the register at `offset` until `done` says that it settled.
+    fn poll(
+        &self,
+        platform: &P,
+        register: &'static str,
+        expected: u32,
+        offset: u32,
+        done: impl Fn(u32) -> bool,
+    ) -> Result<(), EnableError> {
+        let begun = platform.now();
+        loop {
+            let read = self.mmio.read32(offset);
+            if done(read) {
+                return Ok(());
+            }
+            if platform.now().saturating_sub(begun) > self.config.deadline {
+                return Err(EnableError::Handshake { register, expected, read });
+            }
+            platform.relax();
+        }
+    }
+}

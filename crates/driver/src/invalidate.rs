@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The commands that make one SMMU forget translations of one tag (§4.2).
+
+use smmuv3_formats::Command;
+use smmuv3_formats::command::{TlbiNhAsid, TlbiNhVa};
+
+use crate::features::Features;
+
+/// What the TLB of an instance keys an address space by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// VMID; 0 where stage 2 does not exist.
+    pub vmid: u16,
+    /// ASID.
+    pub asid: u16,
+}
+
+/// Which translations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of the tag.
+    All,
+    /// Those of a range of input addresses.
+    Range(Range),
+}
+
+/// A range of input addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First address, a multiple of the granule.
+    pub start: u64,
+    /// Bytes, a multiple of the granule, at least one granule.
+    pub bytes: u64,
+    /// log2 of the granule: 12, 14 or 16.
+    pub granule_shift: u32,
+    /// log2 of the size of all leaves in it, if they had one size.
+    pub leaf_shift: Option<u32>,
+    /// No table was unlinked: entries for tables may stay.
+    pub leaf_only: bool,
+}
+
+impl Range {
+    const fn pages(&self) -> u64 {
+        self.bytes >> self.granule_shift
+    }
+
+    /// The level of leaves of 2^`leaf_shift` bytes.
+    const fn level(&self, leaf_shift: u32) -> u64 {
+        let (granule, leaf) = (self.granule_shift as u64, leaf_shift as u64);
+        4 - (leaf - 3) / (granule - 3)
+    }
+
+    /// log2 of the bytes from one single-address command to the next, where ranges are not supported.
+    const fn step_shift(&self) -> u32 {
+        match self.leaf_shift {
+            Some(shift) => shift,
+            None => self.granule_shift,
+        }
+    }
+}
+
+/// Beyond this many single-address commands the whole tag is invalidated instead.
+const MOST_SINGLE: u64 = 64;
+/// Largest SCALE without 52-bit addresses (§4.2).
+const LARGEST_SCALE: u32 = 31;
+
+/// The commands for `scope` of `tag` on an SMMU with `features`.
+pub fn commands(features: &Features, tag: Tag, scope: Scope) -> Commands {
+    let range = match scope {
+        Scope::All => None,
+        Scope::Range(range) if features.range_invalidation => Some(range),
+        Scope::Range(range) => (range.bytes >> range.step_shift() <= MOST_SINGLE).then_some(range),
+    };
+    match range {
+        None => Commands { tag, next: Next::All },
+        Some(range) if features.range_invalidation => {
+            // With TTL = 0, a command for a single page is reserved: cover one more (§4.2).
+            let (ttl, extra) = match range.leaf_shift {
+                Some(shift) if range.leaf_only => (range.level(shift), 0),
+                _ => (0, u64::from(range.pages() % 32 == 1)),
+            };
+            let pages = range.pages() + extra;
+            Commands { tag, next: Next::Ranges { range, ttl, at: range.start, pages } }
+        }
+        Some(range) => {
+            Commands { tag, next: Next::Singles { range, at: range.start, left: range.bytes } }
+        }
+    }
+}
+
+/// See [`commands`].
+#[derive(Clone, Debug)]
+pub struct Commands {
+    tag: Tag,
+    next: Next,
+}
+
+#[derive(Clone, Debug)]
+enum Next {
+    All,
+    Ranges { range: Range, ttl: u64, at: u64, pages: u64 },
+    Singles { range: Range, at: u64, left: u64 },
+    Done,
+}
+
+impl Iterator for Commands {
+    type Item = Command;
+
+    fn next(&mut self) -> Option<Command> {
+        let tag = self.tag;
+        match &mut self.next {
+            Next::Done => None,
+            Next::All => {
+                self.next = Next::Done;
+                let command =
+                    TlbiNhAsid::new().with_vmid(u64::from(tag.vmid)).with_asid(u64::from(tag.asid));
+                Some(command.into())
+            }
+            Next::Ranges { pages: 0, .. } | Next::Singles { left: 0, .. } => {
+                self.next = Next::Done;
+                None
+            }
+            Next::Ranges { range, ttl, at, pages } => {
+                let scale = pages.trailing_zeros().min(LARGEST_SCALE);
+                // Below the limit, bit 0 of the shifted count is set, so that this is at least 1; at the limit
+                // up to 31 units are taken at once.
+                let units = *pages >> scale;
+                let num = if scale == LARGEST_SCALE { units.min(31) } else { units & 31 };
+                let command = by_address(tag, *at, range.leaf_only)
+                    .with_num(num - 1)
+                    .with_scale(u64::from(scale))
+                    .with_tg(u64::from(range.granule_shift / 2 - 5))
+                    .with_ttl(*ttl);
+                *pages -= num << scale;
+                *at += num << scale << range.granule_shift;
+                Some(command.into())
+            }
+            Next::Singles { range, at, left } => {
+                let step = 1 << range.step_shift();
+                let command = by_address(tag, *at, range.leaf_only);
+                *at += step;
+                *left = left.saturating_sub(step);
+                Some(command.into())
+            }
+        }
+    }
+}
+
+fn by_address(tag: Tag, address: u64, leaf: bool) -> TlbiNhVa {
+    TlbiNhVa::new()
+        .with_vmid(u64::from(tag.vmid))
+        .with_asid(u64::from(tag.asid))
+        .with_leaf(leaf)
+        .with_addr(address & !0xfff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
+
+    use crate::features::IdRegisters;
+
+    fn features(ranges: bool) -> Features {
+        Features::decode(IdRegisters {
+            idr0: Idr0(0x0d44_101b),
+            idr1: Idr1(0x0273_0010),
+            idr3: Idr3(0x1014).with_ril(ranges),
+            idr5: Idr5(0x74),
+            aidr: Aidr(1),
+            ..IdRegisters::default()
+        })
+        .unwrap()
+    }
+
+    fn range(start: u64, pages: u64, granule_shift: u32, leaf_shift: Option<u32>) -> Range {
+        let leaf_only = leaf_shift.is_some();
+        let bytes = pages << granule_shift;
+        Range { start, bytes, granule_shift, leaf_shift, leaf_only }
+    }
+
+    const TAG: Tag = Tag { vmid: 0, asid: 5 };
+
+    fn all(ranges: bool, scope: Scope) -> Vec<Command> {
+        commands(&features(ranges), TAG, scope).collect()
+    }
+
+    /// (NUM, SCALE, TTL) of each command.
+    fn shapes(range: Range) -> Vec<(u64, u64, u64)> {
+        all(true, Scope::Range(range))
+            .iter()
+            .map(|command| {
+                let command = TlbiNhVa(command.0);
+                (command.num(), command.scale(), command.ttl())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn ranges_are_encoded_as_in_appendix_a4() {
+        assert_eq!(
+            all(true, Scope::Range(range(0x100_0000, 0x12345, 12, Some(12)))),
+            [
+                Command([0x0005_0000_0000_4012, 0x0000_0000_0100_0701]),
+                Command([0x0005_0000_0060_c012, 0x0000_0000_0100_5701]),
+                Command([0x0005_0000_00d0_8012, 0x0000_0000_0134_5701]),
+            ]
+        );
+        assert_eq!(
+            all(true, Scope::Range(range(0x12_3456_7000, 1, 12, Some(12)))),
+            [Command([0x0005_0000_0000_0012, 0x0000_0012_3456_7701])]
+        );
+    }
+
+    #[test]
+    fn range_vectors() {
+        let leaf = |pages| range(0, pages, 12, Some(12));
+        let any = |pages| range(0, pages, 12, None);
+        assert_eq!(shapes(leaf(1)), [(0, 0, 3)]);
+        assert_eq!(shapes(any(1)), [(0, 1, 0)]);
+        assert_eq!(shapes(leaf(33)), [(0, 0, 3), (0, 5, 3)]);
+        assert_eq!(shapes(any(33)), [(16, 1, 0)]);
+        assert_eq!(shapes(range(0, 512, 12, Some(21))), [(0, 9, 2)]);
+        assert_eq!(shapes(range(0, 1 << 18, 12, Some(30))), [(0, 18, 1)]);
+        assert_eq!(shapes(leaf(63)), [(30, 0, 3), (0, 5, 3)]);
+        assert_eq!(shapes(range(0, 17, 16, Some(16))), [(16, 0, 3)]);
+        assert_eq!(shapes(range(0, 1000, 14, Some(14))), [(28, 3, 3), (2, 8, 3)]);
+        // Half of a 48-bit address space: SCALE stops at 31.
+        assert_eq!(shapes(any(1 << 35)), [(15, 31, 0)]);
+        assert_eq!(shapes(any(1 << 36)), [(30, 31, 0), (0, 31, 0)]);
+    }
+
+    #[test]
+    fn commands_of_a_range_cover_it_without_a_gap_and_none_is_reserved() {
+        for pages in (1..5000).chain([0x1_0000, 0xf_ffff, (1 << 36) - 1]) {
+            for leaf_shift in [None, Some(12)] {
+                let range = range(0x4000_0000, pages, 12, leaf_shift);
+                let mut at = range.start;
+                for command in all(true, Scope::Range(range)) {
+                    let command = TlbiNhVa(command.0);
+                    assert_eq!(command.addr(), at, "{pages} pages");
+                    assert!(command.num() + command.scale() + command.ttl() > 0, "{pages} pages");
+                    at += (command.num() + 1) << command.scale() << 12;
+                }
+                let over = at - (range.start + range.bytes);
+                assert!(over == 0 || over == 0x1000 && leaf_shift.is_none(), "{pages} pages");
+            }
+        }
+    }
+
+    #[test]
+    fn without_ranges_each_leaf_is_named_or_the_whole_tag() {
+        let two = range(0x4000, 2, 12, Some(12));
+        assert_eq!(
+            all(false, Scope::Range(two)),
+            [Command([0x0005_0000_0000_0012, 0x4001]), Command([0x0005_0000_0000_0012, 0x5001])]
+        );
+        let blocks = range(0x4000_0000, 1024, 12, Some(21));
+        let addresses: Vec<u64> = all(false, Scope::Range(blocks))
+            .iter()
+            .map(|command| TlbiNhVa(command.0).addr())
+            .collect();
+        assert_eq!(addresses, [0x4000_0000, 0x4020_0000]);
+        let whole = vec![Command([0x0005_0000_0000_0011, 0])];
+        assert_eq!(all(false, Scope::Range(range(0, 65, 12, Some(12)))), whole);
+        assert_eq!(all(false, Scope::All), whole);
+        assert_eq!(all(true, Scope::All), whole);
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Steps that a test can leave out, to see that the oracle notices (feature `mutation`).
+
+/// A step of the driver without which a rule is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mutation {
+    /// The configuration is invalidated before, not after, the entry is written.
+    CfgiBeforeSte,
+    /// The configuration is not invalidated.
+    NoCfgi,
+    /// Translations are not invalidated.
+    NoTlbi,
+    /// Translations of another ASID are invalidated.
+    WrongAsid,
+    /// Only the first instance of a domain is invalidated.
+    OneInstanceOnly,
+    /// Unlinked tables are freed before the invalidation.
+    FreeBeforeSync,
+    /// A live stream table entry is rewritten word by word.
+    WordByWord,
+    /// Nobody waits for completion: there is no CMD_SYNC.
+    NoSync,
+    /// A tag is given back without an invalidation.
+    NoTagFlush,
+    /// Only leaves are invalidated although tables were unlinked.
+    LeafOnly,
+}
+
+impl Mutation {
+    /// Every mutation.
+    pub const ALL: [Self; 10] = [
+        Self::CfgiBeforeSte,
+        Self::NoCfgi,
+        Self::NoTlbi,
+        Self::WrongAsid,
+        Self::OneInstanceOnly,
+        Self::FreeBeforeSync,
+        Self::WordByWord,
+        Self::NoSync,
+        Self::NoTagFlush,
+        Self::LeafOnly,
+    ];
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the operating system, hypervisor or firmware provides.
+
+use smmuv3_formats::PhysAddr;
+pub use smmuv3_pagetable::Frames;
+
+/// The registers of one SMMU: two 64 KiB pages, accessed at byte offsets from the first (§2.1).
+///
+/// Implementations order accesses as device drivers expect: a write is seen by the SMMU after every store
+/// to memory that this CPU made before it, and a load made after a read returns what the SMMU wrote to
+/// memory before it answered that read.
+pub trait Mmio: Send + Sync {
+    /// Reads the 32-bit register at `offset`.
+    fn read32(&self, offset: u32) -> u32;
+    /// Writes the 32-bit register at `offset`.
+    fn write32(&self, offset: u32, value: u32);
+
+    /// Writes the 64-bit register at `offset`; as two halves, low half first, unless overridden.
+    fn write64(&self, offset: u32, value: u64) {
+        self.write32(offset, value as u32);
+        self.write32(offset + 4, (value >> 32) as u32);
+    }
+}
+
+/// A mutual exclusion lock of the operating system's. It may put the caller to sleep.
+///
+/// # Safety
+/// Between `lock` and `unlock` no other caller returns from `lock`, and what was written before an
+/// `unlock` is seen after the next `lock`.
+pub unsafe trait RawMutex: Send + Sync {
+    /// An unlocked lock.
+    fn new() -> Self;
+    /// Waits until the lock is free, then takes it.
+    fn lock(&self);
+    /// Gives the lock back.
+    ///
+    /// # Safety
+    /// The caller holds it.
+    unsafe fn unlock(&self);
+}
+
+/// Everything that the driver needs from its surroundings. One value serves all SMMUs of a system.
+///
+/// `publish`, the registers and `relax` are the only calls during which the driver expects the world to
+/// change under it.
+///
+/// # Safety
+/// Besides the contract of [`Frames`]: `allocate_coherent` returns memory that is not in use, zeroed,
+/// aligned, and that every SMMU served reads and writes coherently with the CPU pointer that
+/// [`Frames::pointer`] gives for it; `mask_irqs` runs its argument exactly once.
+pub unsafe trait Platform: Frames + Send + Sync {
+    /// The registers of an SMMU.
+    type Mmio: Mmio;
+    /// The operating system's lock.
+    type Mutex: RawMutex;
+
+    /// Memory for queues, stream tables and contexts: zeroed, `align`-aligned (a power of two), coherent
+    /// with SMMUs that do not snoop caches. `None` when there is none.
+    fn allocate_coherent(&self, size: usize, align: usize) -> Option<PhysAddr>;
+
+    /// Gives back what [`Platform::allocate_coherent`] returned.
+    ///
+    /// # Safety
+    /// `memory` came from `allocate_coherent` with this `size` and `align`, and neither a CPU nor an SMMU can
+    /// reach it any more.
+    unsafe fn free_coherent(&self, memory: PhysAddr, size: usize, align: usize);
+
+    /// Runs `critical` with interrupts of this CPU masked, so that an interrupt handler cannot find a lock
+    /// taken by the code that it interrupted. Nothing that may sleep is called inside.
+    fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R;
+
+    /// A hint: the number of the CPU that runs this. Any value is correct; a true one is fastest.
+    fn cpu(&self) -> usize {
+        0
+    }
+
+    /// How many CPUs there are, at most.
+    fn max_cpus(&self) -> usize {
+        1
+    }
+
+    /// Called in every loop that waits for hardware or for another CPU: a spin hint, or a yield.
+    fn relax(&self);
+
+    /// Nanoseconds since some fixed moment; never goes back. Deadlines are measured with it.
+    fn now(&self) -> u64;
+}

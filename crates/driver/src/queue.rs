@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The arithmetic of circular queues, once for all of them (§3.1).
+//!
+//! A *position* counts entries since the queue began and never wraps. The hardware's PROD and CONS are
+//! positions modulo twice the size: index bits and, above them, the wrap bit.
+
+/// The size of a queue: 2^log2 entries, 1 to 2^19.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    log2: u32,
+}
+
+impl Size {
+    /// A queue of 2^`log2` entries; `None` above 2^19 (§2.3).
+    pub const fn new(log2: u32) -> Option<Self> {
+        if log2 <= 19 { Some(Self { log2 }) } else { None }
+    }
+
+    /// log2 of the number of entries, as the base registers take it.
+    pub const fn log2(self) -> u32 {
+        self.log2
+    }
+
+    /// Number of entries.
+    pub const fn entries(self) -> u64 {
+        1 << self.log2
+    }
+
+    /// What a register shows for `position`: index and wrap bit.
+    pub const fn register(self, position: u64) -> u32 {
+        // At most 20 bits are left.
+        (position & (2 * self.entries() - 1)) as u32
+    }
+
+    /// The slot of `position`.
+    pub const fn slot(self, position: u64) -> usize {
+        // At most 19 bits are left.
+        (position & (self.entries() - 1)) as usize
+    }
+
+    /// The position that `register` shows, given a `behind` that is not ahead of it and not more than one
+    /// queue behind.
+    ///
+    /// # Errors
+    /// [`Inconsistent`] when no position from `behind` to `behind` + entries shows as `register`.
+    pub const fn position(self, behind: u64, register: u32) -> Result<u64, Inconsistent> {
+        let ahead = (register as u64).wrapping_sub(behind) & (2 * self.entries() - 1);
+        if ahead > self.entries() {
+            return Err(Inconsistent { expected: self.register(behind), register });
+        }
+        Ok(behind + ahead)
+    }
+}
+
+/// An index register shows what no consistent queue can show (§3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inconsistent {
+    /// The last value that made sense.
+    pub expected: u32,
+    /// The value read.
+    pub register: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_survive_every_wrap_of_every_size() {
+        for log2 in [0, 1, 2, 5, 19] {
+            let size = Size::new(log2).unwrap();
+            let laps = if log2 > 10 { 3 } else { 5 * size.entries() };
+            for behind in (0..laps).map(|lap| lap * size.entries().max(1) / 2) {
+                for ahead in [0, 1, size.entries() / 2, size.entries()] {
+                    let register = size.register(behind + ahead);
+                    assert_eq!(size.position(behind, register), Ok(behind + ahead));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_register_that_ran_ahead_of_the_producer_is_inconsistent() {
+        let size = Size::new(2).unwrap();
+        assert_eq!(size.position(0, 5), Err(Inconsistent { expected: 0, register: 5 }));
+        // Going back is the same as being nearly two queues ahead.
+        assert!(size.position(3, 2).is_err());
+        assert_eq!(Size::new(20), None);
+    }
+
+    #[test]
+    fn a_queue_of_one_entry_has_only_the_wrap_bit() {
+        let size = Size::new(0).unwrap();
+        assert_eq!((size.register(0), size.register(1), size.register(2)), (0, 1, 0));
+        assert_eq!(size.slot(7), 0);
+    }
+}

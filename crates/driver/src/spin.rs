@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A lock for a few instructions: taken with interrupts masked, never held while waiting for hardware.
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::platform::Platform;
+
+pub(crate) struct SpinLock<T> {
+    taken: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: `with` hands out the value to one caller at a time.
+unsafe impl<T: Send> Sync for SpinLock<T> {}
+
+impl<T> SpinLock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    }
+
+    /// Runs `critical` alone. Interrupts are masked, so that a handler on this CPU cannot spin for ever.
+    pub(crate) fn with<P: Platform, R>(
+        &self,
+        platform: &P,
+        critical: impl FnOnce(&mut T) -> R,
+    ) -> R {
+        platform.mask_irqs(|| {
+            while self.taken.swap(true, Ordering::Acquire) {
+                platform.relax();
+            }
+            // SAFETY: the swap found `taken` false, and nobody else passes the loop before the store below.
+            let result = critical(unsafe { &mut *self.value.get() });
+            self.taken.store(false, Ordering::Release);
+            result
+        })
+    }
+}

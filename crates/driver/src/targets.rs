@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A snapshot that is read without a lock and replaced whole: who must be told of an invalidation.
+//!
+//! Readers announce themselves in one of two counters of their CPU's shard; which one, the *phase* says. Who
+//! replaces a snapshot then waits for a *grace period*, in which every reader of the old one has left: the
+//! phase is flipped twice, and after each flip the counters of the phase before run dry. Two flips,
+//! since a reader may have read the phase just before the first one and announced itself just after.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::mem::ManuallyDrop;
+
+use crate::shared::NoMemory;
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, fence};
+
+/// The counters of all readers of one `Iommu`'s snapshots.
+pub(crate) struct Readers {
+    phase: AtomicUsize,
+    shards: Vec<Shard>,
+}
+
+/// On cache lines of its own (128 bytes: some CPUs fetch pairs of 64).
+#[repr(align(128))]
+struct Shard([AtomicUsize; 2]);
+
+impl Readers {
+    /// For `shards` CPUs, at least one.
+    pub(crate) fn new(shards: usize) -> Result<Self, NoMemory> {
+        let count = shards.max(1);
+        let mut shards = Vec::new();
+        shards.try_reserve_exact(count).map_err(|_| NoMemory)?;
+        for _ in 0..count {
+            shards.push(Shard([AtomicUsize::new(0), AtomicUsize::new(0)]));
+        }
+        Ok(Self { phase: AtomicUsize::new(0), shards })
+    }
+
+    /// Runs `read` on the snapshot. Whoever replaces the snapshot meanwhile does not free it before `read`
+    /// has returned. `read` must not wait for hardware, nor for a lock that is held during a grace period.
+    ///
+    /// What the caller stored before this call is visible to whoever replaces the snapshot after `read` saw
+    /// the old one, and the reverse (rule R5): one of the two sees the other.
+    pub(crate) fn read<T, R>(
+        &self,
+        cpu: usize,
+        snapshot: &Snapshot<T>,
+        read: impl FnOnce(&T) -> R,
+    ) -> R {
+        // There is at least one shard.
+        let shard = &self.shards[cpu % self.shards.len()];
+        let count = &shard.0[self.phase.load(Ordering::Relaxed) & 1];
+        count.fetch_add(1, Ordering::Relaxed);
+        // Pairs with the fences of `grace`: either it sees the count, or the load below sees its snapshot.
+        fence(Ordering::SeqCst);
+        // SAFETY: the pointer came from a box; its owner frees it only after a grace period, which waits for
+        // the count that was just raised.
+        let result = read(unsafe { &*snapshot.current.load(Ordering::Acquire) });
+        count.fetch_sub(1, Ordering::Release);
+        result
+    }
+
+    /// Waits until every `read` that may have seen a replaced snapshot has returned. Only one caller at a
+    /// time (under the configuration mutex); `relax` is called while waiting.
+    pub(crate) fn grace(&self, relax: impl Fn()) {
+        for _ in 0..2 {
+            fence(Ordering::SeqCst);
+            let old = self.phase.load(Ordering::Relaxed) & 1;
+            self.phase.store(old ^ 1, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            for shard in &self.shards {
+                while shard.0[old].load(Ordering::Acquire) != 0 {
+                    relax();
+                }
+            }
+        }
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// The current value, behind a pointer.
+pub(crate) struct Snapshot<T> {
+    current: AtomicPtr<T>,
+}
+
+// SAFETY: readers share `&T` between threads, and the last owner may be any thread.
+unsafe impl<T: Send + Sync> Sync for Snapshot<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Send for Snapshot<T> {}
+
+impl<T> Snapshot<T> {
+    pub(crate) fn new(value: Box<T>) -> Self {
+        Self { current: AtomicPtr::new(Box::into_raw(value)) }
+    }
+
+    /// Puts `new` in place of the current value, which must outlive a grace period.
+    ///
+    /// Only one caller at a time (under the configuration mutex).
+    pub(crate) fn replace(&self, new: Box<T>) -> Retired<T> {
+        let old = self.current.swap(Box::into_raw(new), Ordering::AcqRel);
+        // SAFETY: it came from a box, and the swap made this call its only owner.
+        Retired(ManuallyDrop::new(unsafe { Box::from_raw(old) }))
+    }
+
+    /// The current value, for the only caller that may replace it (under the configuration mutex).
+    pub(crate) fn for_writer(&self) -> &T {
+        // SAFETY: it came from a box, and is retired only by the caller itself.
+        unsafe { &*self.current.load(Ordering::Acquire) }
+    }
+}
+
+impl<T> Drop for Snapshot<T> {
+    fn drop(&mut self) {
+        // SAFETY: it came from a box, and nobody else has a reference to `self` any more.
+        drop(unsafe { Box::from_raw(self.current.load(Ordering::Acquire)) });
+    }
+}
+
+/// A replaced value that readers may still see. It is freed by [`Retired::free`] after a grace period;
+/// dropped without, it leaks.
+#[must_use]
+pub(crate) struct Retired<T>(ManuallyDrop<Box<T>>);
+
+impl<T> Retired<T> {
+    /// Waits for a grace period, then frees the values.
+    pub(crate) fn free<const N: usize>(
+        retired: [Option<Self>; N],
+        readers: &Readers,
+        relax: impl Fn(),
+    ) {
+        readers.grace(relax);
+        drop(retired.map(|value| value.map(|value| ManuallyDrop::into_inner(value.0))));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! CFGI and TLBI commands: what they must hit, and nothing more (§4.2).
+
+use smmuv3_formats::command::ALL_STREAMS;
+use smmuv3_formats::{Command, Opcode};
+
+use crate::config_cache::Target;
+use crate::granule::Granule;
+use crate::held::Held;
+use crate::memory::Memory;
+use crate::model::Model;
+use crate::observation::{Misuse, Observation};
+use crate::tlb::{Tag, TlbEntry, WalkEntry};
+
+/// What an invalidation reaches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scope {
+    /// STEs from the first to the last stream with all their CDs, and L1STDs if so.
+    Stes { first: u32, last: u32, l1: bool },
+    /// One CD of a stream, or all.
+    Cds { stream: u32, substream: Option<u32> },
+    /// Translations.
+    Tlb(TlbScope),
+}
+
+/// Which translations.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TlbScope {
+    /// VMID and the bits of it that are not compared; `None` for every entry.
+    vmid: Option<(u16, u16)>,
+    asid: Asids,
+    range: Option<Range>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Asids {
+    /// Every entry.
+    Any,
+    /// Non-global entries of this ASID.
+    NonGlobal(u16),
+    /// Entries of this ASID and global ones.
+    OrGlobal(u16),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    first: u64,
+    last: u64,
+    /// Entries of this granule only.
+    granule: Option<Granule>,
+    /// Leaves of this level only; 0 for all.
+    ttl: u8,
+    /// Leaves only.
+    leaf: bool,
+}
+
+impl TlbScope {
+    fn tag(&self, tag: &Tag, global: bool) -> bool {
+        let vmid = match (self.vmid, tag.vmid) {
+            (Some((vmid, ignored)), Some(theirs)) => (vmid ^ theirs) & !ignored == 0,
+            _ => true,
+        };
+        let asid = match self.asid {
+            Asids::Any => true,
+            Asids::NonGlobal(asid) => !global && tag.asid == asid,
+            Asids::OrGlobal(asid) => global || tag.asid == asid,
+        };
+        vmid && asid
+    }
+
+    fn leaf(&self, entry: &TlbEntry) -> bool {
+        self.tag(&entry.tag, entry.global.is_some())
+            && self.range.is_none_or(|range| {
+                (range.ttl == 0 || range.ttl == entry.level)
+                    && range.meets(entry.va, entry.last(), entry.granule)
+            })
+    }
+
+    fn table(&self, entry: &WalkEntry) -> bool {
+        self.tag(&entry.tag, false)
+            && self.range.is_none_or(|range| {
+                !range.leaf
+                    && (range.ttl == 0 || entry.level < range.ttl)
+                    && range.meets(entry.va, entry.last(), entry.granule)
+            })
+    }
+}
+
+impl Range {
+    fn meets(&self, first: u64, last: u64, granule: Granule) -> bool {
+        self.granule.is_none_or(|own| own == granule) && self.first <= last && first <= self.last
+    }
+}
+
+/// An invalidation that no CMD_SYNC has completed yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    pub(crate) scope: Scope,
+    /// What was read before this moment must go.
+    pub(crate) cutoff: u64,
+    pub(crate) position: u64,
+    pub(crate) applied: bool,
+}
+
+impl Pending {
+    /// Whether a held transfer used what this invalidates.
+    pub(crate) fn reaches(&self, held: &Held) -> bool {
+        let old = held.configuration.is_some_and(|basis| basis < self.cutoff);
+        match self.scope {
+            Scope::Stes { first, last, .. } => {
+                old && (first..=last).contains(&held.access.stream)
+            }
+            Scope::Cds { stream, substream } => {
+                old && held.access.stream == stream
+                    && substream.is_none_or(|index| held.access.substream.unwrap_or(0) == index)
+            }
+            Scope::Tlb(scope) => {
+                held.entry.is_some_and(|entry| entry.basis < self.cutoff && scope.leaf(&entry))
+            }
+        }
+    }
+}
+
+impl<M: Memory> Model<M> {
+    /// Takes an invalidation: it takes effect now, or later.
+    pub(crate) fn invalidate(&mut self, command: &Command, position: u64) {
+        let scope = match self.scope(command) {
+            Ok(Some(scope)) => scope,
+            Ok(None) => return,
+            Err(misuse) => return self.misuse(misuse),
+        };
+        let cutoff = self.tick();
+        let late = self.profile.adversary.late_invalidation && self.random.one_in(2);
+        self.pending.push(Pending { scope, cutoff, position, applied: false });
+        if !late {
+            self.apply_pending(1);
+        } else if self.pending.len() > 1024 {
+            self.apply_pending(self.pending.len());
+        }
+    }
+
+    /// Lets the last `count` pending invalidations take effect.
+    pub(crate) fn apply_pending(&mut self, count: usize) {
+        let from = self.pending.len().saturating_sub(count);
+        for index in from..self.pending.len() {
+            let pending = self.pending[index];
+            if !pending.applied {
+                self.pending[index].applied = true;
+                self.apply(&pending);
+            }
+        }
+        // What took effect matters on only for transfers that it still reaches.
+        let held = &self.held;
+        self.pending.retain(|p| !p.applied || held.iter().any(|held| p.reaches(held)));
+    }
+
+    fn apply(&mut self, pending: &Pending) {
+        let cutoff = pending.cutoff;
+        let removed = match pending.scope {
+            Scope::Stes { first, last, l1 } => {
+                let inside = |stream: &u32| (first..=last).contains(stream);
+                let mut removed = self.remove_config(
+                    |target| inside(&target.stream()),
+                    cutoff,
+                );
+                if let (true, Some(split)) = (l1, self.split()) {
+                    let (first, last) = (first >> split, last >> split);
+                    let before = self.config.l1.len();
+                    self.config.l1.retain(|index, entry| {
+                        entry.basis >= cutoff || !(first..=last).contains(index)
+                    });
+                    removed += before - self.config.l1.len();
+                }
+                removed
+            }
+            Scope::Cds { stream, substream } => self.remove_config(
+                |target| match target {
+                    Target::Ste { .. } => false,
+                    Target::Cd { stream: theirs, substream: index } => {
+                        theirs == stream && substream.is_none_or(|own| own == index)
+                    }
+                },
+                cutoff,
+            ),
+            Scope::Tlb(scope) => {
+                self.tlb.remove(|entry| entry.basis < cutoff && scope.leaf(entry))
+                    + self.walk_cache.remove(|entry| entry.basis < cutoff && scope.table(entry))
+            }
+        };
+        self.observe(Observation::Applied { position: pending.position, removed });
+    }
+
+    /// Forgets configuration from before `cutoff`, fetches under way included.
+    fn remove_config(&mut self, matches: impl Fn(Target) -> bool, cutoff: u64) -> usize {
+        let config = &mut self.config;
+        let before = config.stes.len() + config.cds.len() + config.fetches.len();
+        let goes = |target, basis: u64| basis < cutoff && matches(target);
+        config.stes.retain(|stream, entry| !goes(Target::Ste { stream: *stream }, entry.basis));
+        config.cds.retain(|(stream, substream), entry| {
+            !goes(Target::Cd { stream: *stream, substream: *substream }, entry.basis)
+        });
+        config.fetches.retain(|fetch| !goes(fetch.target, fetch.basis));
+        before - (config.stes.len() + config.cds.len() + config.fetches.len())
+    }
+
+    /// What `command` must hit; `None` for nothing.
+    fn scope(&self, command: &Command) -> Result<Option<Scope>, Misuse> {
+        use Opcode as Op;
+        let field = |name| command.field(name).unwrap_or(0);
+        // SID has 32 and SSID 20 bits.
+        let (stream, substream) = (field("SID") as u32, field("SSID") as u32);
+        let missing = Misuse::NoSuchStream { stream, substream };
+        let exists = u64::from(stream) >> self.profile.idr1.sidsize().min(63) == 0;
+        let tlb = |asid, range| {
+            let vmid = self.vmid(command)?;
+            Ok(Some(Scope::Tlb(TlbScope { vmid, asid, range })))
+        };
+        Ok(Some(match command.opcode() {
+            Some(Op::CfgiSteRange) if field("Range") == ALL_STREAMS => {
+                Scope::Stes { first: 0, last: u32::MAX, l1: true }
+            }
+            Some(Op::CfgiSte | Op::CfgiSteRange | Op::CfgiCd | Op::CfgiCdAll) if !exists => {
+                return Err(missing);
+            }
+            Some(Op::CfgiSte) => {
+                Scope::Stes { first: stream, last: stream, l1: field("Leaf") == 0 }
+            }
+            Some(Op::CfgiSteRange) => {
+                // Range is at most 30 here.
+                let low = u32::MAX >> (31 - field("Range") as u32);
+                Scope::Stes { first: stream & !low, last: stream | low, l1: true }
+            }
+            Some(Op::CfgiCd) => {
+                if u64::from(substream) >> self.profile.idr1.ssidsize().min(63) != 0 {
+                    return Err(missing);
+                }
+                Scope::Cds { stream, substream: Some(substream) }
+            }
+            Some(Op::CfgiCdAll) => Scope::Cds { stream, substream: None },
+            Some(Op::TlbiNhAll | Op::TlbiS12Vmall) => return tlb(Asids::Any, None),
+            Some(Op::TlbiNsnhAll) => {
+                Scope::Tlb(TlbScope { vmid: None, asid: Asids::Any, range: None })
+            }
+            Some(Op::TlbiNhAsid) => return tlb(Asids::NonGlobal(self.asid(command)?), None),
+            Some(Op::TlbiNhVa) => {
+                return tlb(Asids::OrGlobal(self.asid(command)?), Some(self.range(command)?));
+            }
+            Some(Op::TlbiNhVaa) => return tlb(Asids::Any, Some(self.range(command)?)),
+            // Nothing of stage 2 is ever cached.
+            _ => return Ok(None),
+        }))
+    }
+
+    fn asid(&self, command: &Command) -> Result<u16, Misuse> {
+        // The field has 16 bits.
+        let asid = command.field("ASID").unwrap_or(0) as u16;
+        match self.profile.idr0.asid16() || asid <= 0xff {
+            true => Ok(asid),
+            false => Err(Misuse::AsidTooWide { asid }),
+        }
+    }
+
+    fn vmid(&self, command: &Command) -> Result<Option<(u16, u16)>, Misuse> {
+        let idr0 = self.profile.idr0;
+        // The field has 16 bits.
+        let vmid = command.field("VMID").unwrap_or(0) as u16;
+        let limit = match (idr0.s2p(), idr0.vmid16()) {
+            (false, _) => 0,
+            (true, false) => 0xff,
+            (true, true) => 0xffff,
+        };
+        match vmid <= limit {
+            true => Ok(Some((vmid, self.registers.vmid_wildcard()))),
+            false => Err(Misuse::VmidTooWide { vmid }),
+        }
+    }
+
+    fn range(&self, command: &Command) -> Result<Range, Misuse> {
+        let (idr3, idr5) = (self.profile.idr3, self.profile.idr5);
+        let field = |name| command.field(name).unwrap_or(0);
+        let (num, scale, ttl, tg) = (field("NUM"), field("SCALE"), field("TTL"), field("TG"));
+        let bad = Misuse::BadRange { command: *command };
+        let first = field("Addr");
+        let leaf = field("Leaf") == 1;
+        // Bits 63:48 must agree where addresses have 49 bits.
+        let top = (first as i64) >> (48 + 4 * idr5.vax().min(2));
+        if top != 0 && top != -1 {
+            return Err(Misuse::AddressOutOfRange { command: *command });
+        }
+        let granule = Granule::from_command(tg);
+        let Some(granule) = granule.filter(|_| idr3.ril()) else {
+            if num != 0 || scale != 0 || ttl != 0 || tg != 0 || field("TTL128") != 0 {
+                return Err(bad);
+            }
+            return Ok(Range { first, last: first, granule: None, ttl: 0, leaf });
+        };
+        if scale > if idr5.ds() { 63 } else { 31 } || field("TTL128") != 0 {
+            return Err(bad);
+        }
+        // Level 1 of the 16 KiB granule has no leaves unless DS: as if no level was given.
+        let ttl = if granule == Granule::K16 && ttl == 1 && !idr5.ds() { 0 } else { ttl };
+        let unit = match ttl {
+            1 | 2 => granule.span(ttl as u8),
+            _ => granule.shift(),
+        };
+        if first & ((1 << unit) - 1) != 0 {
+            return Err(bad);
+        }
+        // At most 32 * 2^39 units of 2^16 bytes: 60 bits.
+        let bytes = (num + 1) << scale.min(39) << granule.shift();
+        let end = if first >> 63 == 0 { i64::MAX as u64 } else { u64::MAX };
+        let last = first.saturating_add(bytes - 1).min(end);
+        Ok(Range { first, last, granule: Some(granule), ttl: ttl as u8, leaf })
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The memory that the model shares with processors and devices.
+
+use core::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// An access that the memory system refused: an external abort (§9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abort {
+    /// First physical address of the refused access.
+    pub pa: u64,
+}
+
+impl fmt::Display for Abort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "external abort at {:#x}", self.pa)
+    }
+}
+
+impl core::error::Error for Abort {}
+
+/// Physical memory. Addresses and lengths are in bytes; 64-bit words are little-endian numbers at aligned
+/// addresses and are read and written in one piece (§8.1).
+pub trait Memory {
+    /// Reads the aligned word at `pa`.
+    ///
+    /// # Errors
+    /// [`Abort`] when nothing answers there.
+    fn read64(&self, pa: u64) -> Result<u64, Abort>;
+
+    /// Writes the aligned word at `pa`; what was written before is visible before it.
+    ///
+    /// # Errors
+    /// [`Abort`] when nothing answers there.
+    fn write64(&self, pa: u64, value: u64) -> Result<(), Abort>;
+
+    /// Fills `buffer` from `pa` on, in no particular units.
+    ///
+    /// # Errors
+    /// [`Abort`] when nothing answers somewhere in the range.
+    fn read(&self, pa: u64, buffer: &mut [u8]) -> Result<(), Abort>;
+
+    /// Writes `bytes` from `pa` on, in no particular units.
+    ///
+    /// # Errors
+    /// [`Abort`] when nothing answers somewhere in the range; part of it may have been written.
+    fn write(&self, pa: u64, bytes: &[u8]) -> Result<(), Abort>;
+}
+
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<M: Memory + ?Sized> Memory for $pointer {
+            fn read64(&self, pa: u64) -> Result<u64, Abort> {
+                (**self).read64(pa)
+            }
+            fn write64(&self, pa: u64, value: u64) -> Result<(), Abort> {
+                (**self).write64(pa, value)
+            }
+            fn read(&self, pa: u64, buffer: &mut [u8]) -> Result<(), Abort> {
+                (**self).read(pa, buffer)
+            }
+            fn write(&self, pa: u64, bytes: &[u8]) -> Result<(), Abort> {
+                (**self).write(pa, bytes)
+            }
+        }
+    )*};
+}
+forward!(&M, Rc<M>, Arc<M>, Box<M>);
+
+/// One run of RAM, zero at first; everything outside of it aborts, and so do ranges that were broken on
+/// purpose.
+#[derive(Debug)]
+pub struct Ram {
+    base: u64,
+    words: Box<[AtomicU64]>,
+    broken: Mutex<Vec<(u64, u64)>>,
+}
+
+impl Ram {
+    /// RAM of `bytes` bytes from physical address `base` on; both are rounded down to 8.
+    pub fn new(base: u64, bytes: usize) -> Self {
+        let words = (0..bytes / 8).map(|_| AtomicU64::new(0)).collect();
+        Self { base: base & !7, words, broken: Mutex::default() }
+    }
+
+    /// From now on, words in `bytes` bytes from `pa` on abort.
+    pub fn break_range(&self, pa: u64, bytes: u64) {
+        self.broken_ranges().push((pa, pa.saturating_add(bytes)));
+    }
+
+    /// Nothing is broken any more.
+    pub fn repair(&self) {
+        self.broken_ranges().clear();
+    }
+
+    fn broken_ranges(&self) -> std::sync::MutexGuard<'_, Vec<(u64, u64)>> {
+        // A list of numbers is valid whatever a panicking holder did to it.
+        self.broken.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The word that holds byte `pa`.
+    fn slot(&self, pa: u64) -> Result<&AtomicU64, Abort> {
+        let broken = self.broken_ranges().iter().any(|(from, to)| (*from..*to).contains(&pa));
+        let index = pa.checked_sub(self.base).map(|offset| offset / 8);
+        match index.and_then(|index| self.words.get(usize::try_from(index).ok()?)) {
+            Some(word) if !broken => Ok(word),
+            _ => Err(Abort { pa }),
+        }
+    }
+}
+
+impl Memory for Ram {
+    fn read64(&self, pa: u64) -> Result<u64, Abort> {
+        if pa & 7 != 0 {
+            return Err(Abort { pa });
+        }
+        Ok(self.slot(pa)?.load(Ordering::Acquire))
+    }
+
+    fn write64(&self, pa: u64, value: u64) -> Result<(), Abort> {
+        if pa & 7 != 0 {
+            return Err(Abort { pa });
+        }
+        self.slot(pa)?.store(value, Ordering::Release);
+        Ok(())
+    }
+
+    fn read(&self, pa: u64, buffer: &mut [u8]) -> Result<(), Abort> {
+        for (at, byte) in (pa..=u64::MAX).zip(buffer) {
+            let word = self.slot(at)?.load(Ordering::Acquire);
+            *byte = (word >> (8 * (at & 7))) as u8;
+        }
+        Ok(())
+    }
+
+    fn write(&self, pa: u64, bytes: &[u8]) -> Result<(), Abort> {
+        for (at, byte) in (pa..=u64::MAX).zip(bytes) {
+            let shift = 8 * (at & 7);
+            let change = |word: u64| Some(word & !(0xff << shift) | u64::from(*byte) << shift);
+            // The closure never declines, so the update cannot fail.
+            let _ = self.slot(at)?.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
+        }
+        Ok(())
+    }
+}

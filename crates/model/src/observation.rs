@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the model saw and did, in order; the judgement is somebody else's.
+
+use core::fmt;
+
+use smmuv3_formats::register::Gerror;
+use smmuv3_formats::{Command, EventRecord};
+
+use crate::tlb::Tag;
+use crate::transaction::Access;
+
+/// One thing that happened. `position` numbers commands from 0, in the order they are consumed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// A command was consumed from slot `index` (with wrap bit) of the command queue.
+    Command {
+        /// Number of the command.
+        position: u64,
+        /// CMDQ_CONS.RD before.
+        index: u32,
+        /// The command.
+        command: Command,
+    },
+    /// An invalidation took effect on the caches.
+    Applied {
+        /// Number of the command.
+        position: u64,
+        /// Entries of all caches that went.
+        removed: usize,
+    },
+    /// A CMD_SYNC completed: every older command is complete (§4.2).
+    SyncCompleted {
+        /// Number of the CMD_SYNC.
+        position: u64,
+    },
+    /// An STE was fetched and is cached (§8.1).
+    SteFetched {
+        /// StreamID.
+        stream: u32,
+        /// The words, each as it was when it was read.
+        words: [u64; 8],
+        /// Where it is.
+        pa: u64,
+        /// Whether no transaction needed it.
+        speculative: bool,
+    },
+    /// A CD was fetched and is cached (§8.1).
+    CdFetched {
+        /// StreamID through which it was reached.
+        stream: u32,
+        /// SubstreamID; 0 where there are none.
+        substream: u32,
+        /// The words, each as it was when it was read.
+        words: [u64; 8],
+        /// Where it is.
+        pa: u64,
+        /// Whether no transaction needed it.
+        speculative: bool,
+    },
+    /// A table descriptor was read and is cached.
+    WalkedTo {
+        /// Tag of the entry.
+        tag: Tag,
+        /// First input address that it covers.
+        va: u64,
+        /// Level of the descriptor.
+        level: u8,
+        /// Physical address of the table that it points to.
+        table: u64,
+        /// Stream whose walk it was.
+        stream: u32,
+    },
+    /// A leaf was read and is cached.
+    TlbFilled {
+        /// Number of the entry.
+        id: u64,
+        /// Tag of the entry.
+        tag: Tag,
+        /// First input address.
+        va: u64,
+        /// First output address.
+        pa: u64,
+        /// Bytes.
+        size: u64,
+        /// Whether an unprivileged write is permitted.
+        write: bool,
+        /// Table base of the walk.
+        ttb: u64,
+        /// Stream whose walk it was.
+        stream: u32,
+        /// Whether no transaction needed it.
+        speculative: bool,
+    },
+    /// An event is in the event queue.
+    EventRecorded(EventRecord),
+    /// An event was lost (§3.3).
+    EventDropped {
+        /// The event.
+        event: EventRecord,
+        /// Why.
+        because: Dropped,
+    },
+    /// A held transfer went to memory.
+    Performed {
+        /// Its number.
+        id: u64,
+        /// The access.
+        access: Access,
+        /// Where it went.
+        pa: u64,
+        /// Bytes.
+        bytes: usize,
+        /// Whether a CMD_SYNC forced it.
+        drained: bool,
+        /// Whether the memory refused it.
+        aborted: bool,
+    },
+    /// An error became active (§2.4); the value is the register's.
+    Gerror(Gerror),
+    /// A CD came into use whose tag other cached state with another table base carries (§8.1).
+    TagConflict {
+        /// The tag.
+        tag: Tag,
+        /// Table base of what was cached before.
+        ttb_old: u64,
+        /// Table base of the CD.
+        ttb_new: u64,
+        /// Stream through which the CD was reached.
+        stream: u32,
+    },
+    /// Software did what the architecture leaves unpredictable or ignores.
+    Misuse(Misuse),
+    /// Something is configured that the model lacks; whatever used it was terminated or ignored.
+    Unsupported(&'static str),
+}
+
+/// Why an event was lost (§3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// EVENTQEN is 0.
+    Disabled,
+    /// The queue is full; OVFLG tells.
+    Full,
+    /// EVENTQ_ABT_ERR is active.
+    Error,
+    /// The memory of the queue refused it.
+    Abort,
+}
+
+/// A software error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Misuse {
+    /// A register was changed while its guard was set or in transition; ignored (§2.1).
+    GuardedWrite {
+        /// Offset of the register.
+        offset: u32,
+        /// Value that was ignored.
+        value: u64,
+    },
+    /// A read-only or absent register was written; ignored.
+    NotWritable {
+        /// Offset.
+        offset: u32,
+    },
+    /// Unaligned, or 64 bits at 32-bit registers; reads zero, writes are ignored (§2.1).
+    BadAccess {
+        /// Offset.
+        offset: u32,
+        /// Bytes.
+        bytes: u32,
+    },
+    /// A field whose update is pending was given another value; ignored (§2.4).
+    PendingUpdate {
+        /// Offset of the register.
+        offset: u32,
+    },
+    /// GBPA was written without Update, or during an update; ignored (§2.4).
+    GbpaWithoutUpdate,
+    /// Bits of a register that mean nothing here were set; ignored.
+    ReservedRegisterBits {
+        /// Offset of the register.
+        offset: u32,
+        /// The bits.
+        bits: u32,
+    },
+    /// A bit of GERRORN was toggled although the error is not active; ignored (§2.4).
+    InactiveError {
+        /// The bits.
+        bits: u32,
+    },
+    /// The indices of a queue are neither empty, full nor between; the queue stands still (§3.1).
+    InconsistentIndex {
+        /// `CMDQ` or `EVENTQ`.
+        queue: &'static str,
+        /// Producer index.
+        prod: u32,
+        /// Consumer index.
+        cons: u32,
+    },
+    /// CMDQ_PROD went back while commands may have been consumed (§3.1).
+    ProducerMovedBack {
+        /// Before.
+        from: u32,
+        /// After.
+        to: u32,
+    },
+    /// A command was changed after CMDQ_PROD had passed it; the first version was executed (§3.1).
+    CommandRewritten {
+        /// Index of the slot.
+        index: u32,
+    },
+    /// A base address is not aligned to what it points to; low bits are dropped (§2.5).
+    Misaligned {
+        /// Offset of the register.
+        offset: u32,
+        /// The value.
+        value: u64,
+    },
+    /// A command has bits where it has no field (§4).
+    ReservedCommandBits {
+        /// The command.
+        command: Command,
+    },
+    /// An ASID is wider than the instance's; nothing was invalidated (§4.2).
+    AsidTooWide {
+        /// The ASID.
+        asid: u16,
+    },
+    /// A VMID is wider than the instance's, or not zero without stage 2; nothing was invalidated (§4.2).
+    VmidTooWide {
+        /// The VMID.
+        vmid: u16,
+    },
+    /// A command names a stream or substream that cannot exist; it did nothing (§4).
+    NoSuchStream {
+        /// StreamID.
+        stream: u32,
+        /// SubstreamID.
+        substream: u32,
+    },
+    /// A range invalidation is not aligned as its TTL demands, or its fields mean nothing here; nothing was
+    /// invalidated (§4.2).
+    BadRange {
+        /// The command.
+        command: Command,
+    },
+    /// The address of an invalidation is not an address; nothing was invalidated (§4.2).
+    AddressOutOfRange {
+        /// The command.
+        command: Command,
+    },
+    /// A leaf was cached over another one of the same tag with another size (§8.2).
+    Overlap {
+        /// The tag.
+        tag: Tag,
+        /// First input address of the new entry.
+        va: u64,
+        /// Bytes of the new entry.
+        size: u64,
+    },
+    /// Two cached CDs of one tag and table base differ in what the TLB may cache (§8.1).
+    TagDisagreement {
+        /// The tag.
+        tag: Tag,
+        /// Stream of the newer CD.
+        stream: u32,
+    },
+}
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GuardedWrite { offset, value } => {
+                write!(f, "register {offset:#x} was written ({value:#x}) while it is in use")
+            }
+            Self::NotWritable { offset } => write!(f, "register {offset:#x} cannot be written"),
+            Self::BadAccess { offset, bytes } => {
+                write!(f, "an access of {bytes} bytes at {offset:#x} fits no register")
+            }
+            Self::PendingUpdate { offset } => {
+                write!(f, "register {offset:#x} was changed before its last change was acknowledged")
+            }
+            Self::GbpaWithoutUpdate => f.write_str("GBPA was written without Update"),
+            Self::ReservedRegisterBits { offset, bits } => {
+                write!(f, "register {offset:#x} does not have the bits {bits:#x}")
+            }
+            Self::InactiveError { bits } => {
+                write!(f, "GERRORN acknowledged errors that are not active: {bits:#x}")
+            }
+            Self::InconsistentIndex { queue, prod, cons } => {
+                write!(f, "{queue} cannot hold PROD {prod:#x} and CONS {cons:#x}")
+            }
+            Self::ProducerMovedBack { from, to } => {
+                write!(f, "CMDQ_PROD went back from {from:#x} to {to:#x}")
+            }
+            Self::CommandRewritten { index } => {
+                write!(f, "command {index:#x} was written after CMDQ_PROD had passed it")
+            }
+            Self::Misaligned { offset, value } => {
+                write!(f, "the base in register {offset:#x} is not aligned: {value:#x}")
+            }
+            Self::ReservedCommandBits { command } => write!(f, "{command} has reserved bits set"),
+            Self::AsidTooWide { asid } => write!(f, "ASID {asid:#x} does not exist here"),
+            Self::VmidTooWide { vmid } => write!(f, "VMID {vmid:#x} does not exist here"),
+            Self::NoSuchStream { stream, substream } => {
+                write!(f, "stream {stream:#x}, substream {substream:#x} does not exist here")
+            }
+            Self::BadRange { command } => write!(f, "{command} names no range"),
+            Self::AddressOutOfRange { command } => write!(f, "{command} names no address"),
+            Self::Overlap { tag, va, size } => {
+                write!(f, "{tag}: {size:#x} bytes at {va:#x} overlap what is cached already")
+            }
+            Self::TagDisagreement { tag, stream } => {
+                write!(f, "{tag}: the context of stream {stream:#x} differs from a cached one")
+            }
+        }
+    }
+}
+
+/// Counters since the model was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Transactions that were asked for.
+    pub transactions: u64,
+    /// Translations that a cached entry answered, faults by it included.
+    pub tlb_hits: u64,
+    /// Translations that no cached entry answered.
+    pub tlb_misses: u64,
+    /// Walks of tables, speculative ones included.
+    pub walks: u64,
+    /// Descriptors that walks read.
+    pub descriptors: u64,
+    /// Transactions that were refused.
+    pub faults: u64,
+    /// STEs and CDs that were fetched.
+    pub configuration_fetches: u64,
+    /// Entries that were fetched without need.
+    pub speculative: u64,
+    /// Commands consumed.
+    pub commands: u64,
+    /// Held transfers that a CMD_SYNC forced.
+    pub drained: u64,
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What an instance is: its ID registers, and how nasty it behaves.
+
+use smmuv3_formats::legality::Implementation;
+use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5, Iidr, address_size_code};
+
+/// ID registers and habits of a model.
+///
+/// ID registers may be set to anything, so that a driver can be shown nonsense; what the model does not
+/// implement is reported when it is used. [`Profile::contradictions`] tells what is wrong with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// IDR0 (§2.3).
+    pub idr0: Idr0,
+    /// IDR1 (§2.3).
+    pub idr1: Idr1,
+    /// IDR3 (§2.3).
+    pub idr3: Idr3,
+    /// IDR5 (§2.3).
+    pub idr5: Idr5,
+    /// IIDR (§2.3).
+    pub iidr: Iidr,
+    /// AIDR (§2.3).
+    pub aidr: Aidr,
+    /// GBPA.ABORT after reset (§2.4).
+    pub gbpa_abort: bool,
+    /// Registers that reset to an UNKNOWN value hold numbers drawn from the seed (§2.1).
+    pub unknown_reset: bool,
+    /// Commands are processed as soon as CMDQ_PROD or GERRORN is written.
+    pub eager: bool,
+    /// Register reads until a change of CR0, IRQ_CTRL or GBPA is acknowledged: 0 at once, otherwise
+    /// between 1 and this number, drawn for each field (§2.4).
+    pub ack_delay: u32,
+    /// Changes of CR0, IRQ_CTRL and GBPA are never acknowledged.
+    pub stuck: bool,
+    /// What it does of all that the architecture allows.
+    pub adversary: Adversary,
+}
+
+/// Freedoms of the architecture that the model makes use of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adversary {
+    /// Configuration is fetched speculatively, some words now and the rest later (§8.1).
+    pub split_fetches: bool,
+    /// Translations of reachable addresses are fetched speculatively (§8.1).
+    pub prefetch: bool,
+    /// Invalidations may take effect as late as at the next CMD_SYNC (§4.2).
+    pub late_invalidation: bool,
+    /// CMDQ_CONS may lag by one read (§3.1).
+    pub lazy_cons: bool,
+    /// Commands may be fetched as soon as CMDQ_PROD passes them (§3.1).
+    pub prefetch_commands: bool,
+    /// [`Model::act`](crate::Model::act) processes commands.
+    pub act_commands: bool,
+    /// [`Model::act`](crate::Model::act) performs held transfers.
+    pub act_transfers: bool,
+    /// A leaf with the Contiguous bit may be cached for its whole group (§8.2).
+    pub contiguous_spans: bool,
+}
+
+impl Adversary {
+    /// Everything that the architecture allows.
+    pub const ALL: Self = Self {
+        split_fetches: true,
+        prefetch: true,
+        late_invalidation: true,
+        lazy_cons: true,
+        prefetch_commands: true,
+        act_commands: true,
+        act_transfers: true,
+        contiguous_spans: true,
+    };
+
+    /// Nothing beyond what is asked for: commands take effect when they are consumed and nothing is
+    /// fetched without need. Caches still forget nothing by themselves.
+    pub const NONE: Self = Self {
+        split_fetches: false,
+        prefetch: false,
+        late_invalidation: false,
+        lazy_cons: false,
+        prefetch_commands: false,
+        act_commands: false,
+        act_transfers: false,
+        contiguous_spans: false,
+    };
+}
+
+/// SMMUv3.2 with stage 1, 4 KiB granule, 44-bit output, 16-bit ASIDs and StreamIDs, range invalidation,
+/// coherent, no substreams, no stalls; fully adversarial.
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            idr0: Idr0::default()
+                .with_s1p(true)
+                .with_ttf(2)
+                .with_cohacc(true)
+                .with_asid16(true)
+                .with_ttendian(2)
+                .with_stall_model(1)
+                .with_term_model(true)
+                .with_st_level(1),
+            idr1: Idr1::default().with_sidsize(16).with_cmdqs(8).with_eventqs(7),
+            idr3: Idr3::default().with_had(true).with_fwb(true).with_ril(true).with_bbml(2),
+            idr5: Idr5::default().with_oas(4).with_gran4k(true),
+            iidr: Iidr::default(),
+            aidr: Aidr::default().with_minor(2),
+            gbpa_abort: false,
+            unknown_reset: true,
+            eager: false,
+            ack_delay: 0,
+            stuck: false,
+            adversary: Adversary::ALL,
+        }
+    }
+}
+
+impl Profile {
+    /// The default with 8-bit ASIDs.
+    pub fn small_asid() -> Self {
+        Self::default().asid16(false)
+    }
+
+    /// With IDR0.ASID16: 16-bit ASIDs, else 8-bit.
+    #[must_use]
+    pub fn asid16(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_asid16(on);
+        self
+    }
+
+    /// With IDR0.S2P: stage 2 is announced, so that entries carry STE.S2VMID (§1). Stage-2 translation
+    /// itself is not implemented: using it is reported as unsupported.
+    #[must_use]
+    pub fn s2p(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_s2p(on);
+        self.idr3 = self.idr3.with_xnx(on);
+        self
+    }
+
+    /// With IDR0.VMID16: 16-bit VMIDs, else 8-bit.
+    #[must_use]
+    pub fn vmid16(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_vmid16(on);
+        self
+    }
+
+    /// With IDR0.COHACC.
+    #[must_use]
+    pub fn cohacc(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_cohacc(on);
+        self
+    }
+
+    /// With IDR0.MSI: interrupts may be written to memory.
+    #[must_use]
+    pub fn msi(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_msi(on);
+        self
+    }
+
+    /// With IDR0.ST_LEVEL: 2-level stream tables, else linear ones of at most 64 streams.
+    #[must_use]
+    pub fn two_level_stream_table(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_st_level(u64::from(on));
+        if !on {
+            self.idr1 = self.idr1.with_sidsize(self.idr1.sidsize().min(6));
+        }
+        self
+    }
+
+    /// With IDR3.RIL: range invalidation. Without it the version is 3.1, since 3.2 demands it.
+    #[must_use]
+    pub fn ril(mut self, on: bool) -> Self {
+        let bbml = if on { 2 } else { 0 };
+        self.idr3 = self.idr3.with_ril(on).with_fwb(on).with_bbml(bbml);
+        self.aidr = self.aidr.with_minor(if on { 2 } else { 1 });
+        self
+    }
+
+    /// With IDR5.OAS of at most `bits` bits (32 to 52; nearest size that exists below, at least 32).
+    #[must_use]
+    pub fn oas(mut self, bits: u32) -> Self {
+        self.idr5 = self.idr5.with_oas(address_size_code(bits.min(52)).unwrap_or(0));
+        self
+    }
+
+    /// With the granules of 4, 16 and 64 KiB.
+    #[must_use]
+    pub fn granules(mut self, k4: bool, k16: bool, k64: bool) -> Self {
+        self.idr5 = self.idr5.with_gran4k(k4).with_gran16k(k16).with_gran64k(k64);
+        self
+    }
+
+    /// With IDR1.SIDSIZE: StreamIDs of `bits` bits (0 to 32). More than 6 announce 2-level tables.
+    #[must_use]
+    pub fn sidsize(mut self, bits: u32) -> Self {
+        self.idr1 = self.idr1.with_sidsize(u64::from(bits.min(32)));
+        if bits > 6 {
+            self.idr0 = self.idr0.with_st_level(1);
+        }
+        self
+    }
+
+    /// With IDR1.SSIDSIZE: SubstreamIDs of `bits` bits (0 to 20), in linear tables.
+    #[must_use]
+    pub fn ssidsize(mut self, bits: u32) -> Self {
+        self.idr1 = self.idr1.with_ssidsize(u64::from(bits.min(20)));
+        self
+    }
+
+    /// With command and event queues of at most 2^`commands` and 2^`events` entries (each 0 to 19).
+    #[must_use]
+    pub fn queues(mut self, commands: u32, events: u32) -> Self {
+        self.idr1 = self
+            .idr1
+            .with_cmdqs(u64::from(commands.min(19)))
+            .with_eventqs(u64::from(events.min(19)));
+        self
+    }
+
+    /// Commands are processed when CMDQ_PROD is written.
+    #[must_use]
+    pub fn eager(mut self, on: bool) -> Self {
+        self.eager = on;
+        self
+    }
+
+    /// With these habits.
+    #[must_use]
+    pub fn adversary(mut self, adversary: Adversary) -> Self {
+        self.adversary = adversary;
+        self
+    }
+
+    /// What legality rules depend on; `e2h` is CR2.E2H.
+    pub(crate) fn implementation(&self, e2h: bool) -> Implementation {
+        Implementation {
+            idr0: self.idr0,
+            idr1: self.idr1,
+            idr3: self.idr3,
+            idr5: self.idr5,
+            aidr: self.aidr,
+            e2h,
+        }
+    }
+
+    /// Which rules among the ID registers are broken (§2.3), and which features are announced although
+    /// the model lacks them; empty for a profile that can be trusted.
+    pub fn contradictions(&self) -> Vec<&'static str> {
+        let Self { idr0, idr1, idr3, idr5, aidr, .. } = self;
+        let version = aidr.minor();
+        let rules = [
+            (!idr0.s1p() && !idr0.s2p(), "neither stage is implemented"),
+            (idr0.ttf() == 0, "TTF 0 is reserved"),
+            (idr0.ttf() & 1 != 0, "AArch32 tables are not modelled"),
+            (idr0.ttendian() == 1, "TTENDIAN 1 is reserved"),
+            (idr0.ttendian() == 3, "big-endian tables are not modelled"),
+            (idr1.sidsize() > 32, "SIDSIZE exceeds 32"),
+            (idr1.ssidsize() > 20, "SSIDSIZE exceeds 20"),
+            (idr1.sidsize() > 6 && idr0.st_level() == 0, "more than 64 streams need 2-level tables"),
+            (idr1.cmdqs() > 19 || idr1.eventqs() > 19, "a queue exceeds 2^19 entries"),
+            (idr1.tables_preset() || idr1.queues_preset(), "preset tables are not modelled"),
+            (idr1.ecmdq(), "enhanced command queues are not modelled"),
+            (!(idr5.gran4k() || idr5.gran16k() || idr5.gran64k()), "no granule is implemented"),
+            (idr5.oas() == 7 || idr5.d128(), "128-bit tables are not modelled"),
+            (idr5.ds(), "52-bit addresses of small granules are not modelled"),
+            (idr5.vax() != 0, "virtual addresses above 49 bits are not modelled"),
+            (version >= 2 && !idr3.ril(), "RIL is mandatory from version 3.2"),
+            (version >= 2 && !idr3.fwb(), "FWB is mandatory from version 3.2"),
+            (version >= 2 && idr3.bbml() == 0, "BBML is mandatory from version 3.2"),
+            (version >= 1 && !idr3.had(), "HAD is mandatory from version 3.1"),
+            (version >= 1 && idr0.s2p() && !idr3.xnx(), "XNX is mandatory from version 3.1"),
+            (idr0.httu() != 0, "flag updates by hardware are not modelled"),
+            (idr0.hyp(), "the EL2 StreamWorld is not modelled"),
+            (idr0.ats() || idr0.pri(), "ATS and PRI are not modelled"),
+            (idr0.stall_model() != 1, "stalls are not modelled"),
+            (idr0.cd2l(), "2-level context tables are not modelled"),
+            (idr0.btm(), "broadcast invalidation is not modelled"),
+            (idr0.atos() || idr0.vatos(), "address translation operations are not modelled"),
+            (idr3.s1pi() || idr3.s2pi() || idr3.s2po(), "permission indirection is not modelled"),
+            (idr3.mpam() || idr3.dpt(), "MPAM and DPT are not modelled"),
+        ];
+        rules.into_iter().filter(|(broken, _)| *broken).map(|(_, text)| text).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_profile_is_consistent() {
+        for profile in [
+            Profile::default(),
+            Profile::small_asid(),
+            Profile::default().s2p(true).vmid16(true).ril(false).oas(48),
+            Profile::default().two_level_stream_table(false).granules(true, true, true),
+            Profile::default().sidsize(6).sidsize(32).ssidsize(20).queues(19, 19).msi(true),
+        ] {
+            assert_eq!(profile.contradictions(), Vec::<&str>::new());
+        }
+    }
+}

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From a StreamID to its STE, and from there to a CD: location, fetch, cache (§5, §6, §8.1).
+
+use smmuv3_formats::register::StrtabBase;
+use smmuv3_formats::{CD_BYTES, Cd, L1Std, STE_BYTES, Ste};
+
+use crate::config_cache::{CachedCd, CachedL1, CachedSte, CachedStructure, Fetch, Refused, Target};
+use crate::context::{Context, Contexts, Route, context, route};
+use crate::memory::Memory;
+use crate::model::Model;
+use crate::observation::{Misuse, Observation};
+
+/// Why an STE could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoSte {
+    /// No such stream: C_BAD_STREAMID.
+    BadStream,
+    /// The memory at this address refused: F_STE_FETCH.
+    Abort(u64),
+}
+
+impl<M: Memory> Model<M> {
+    /// log2 of the number of streams that the table may have (§2.5).
+    pub(crate) fn stream_bits(&self) -> u32 {
+        let cfg = self.registers.strtab_base_cfg;
+        // At most 32, so it fits.
+        cfg.log2size().min(self.profile.idr1.sidsize()).min(32) as u32
+    }
+
+    /// SPLIT of a 2-level table; `None` for a linear one.
+    pub(crate) fn split(&self) -> Option<u32> {
+        let cfg = self.registers.strtab_base_cfg;
+        let two_levels = cfg.fmt() == 1 && self.profile.idr0.st_level() == 1;
+        two_levels.then_some(match cfg.split() {
+            8 => 8,
+            10 => 10,
+            _ => 6,
+        })
+    }
+
+    /// Base of the stream table as hardware uses it, and the bytes of its first level (§2.5).
+    pub(crate) fn stream_table(&self) -> (u64, u64) {
+        let log2size = self.registers.strtab_base_cfg.log2size() as u32;
+        let (align, used) = match self.split() {
+            None => (log2size + 6, self.stream_bits() + 6),
+            Some(split) => {
+                let entries = |bits: u32| bits.saturating_sub(split) + 3;
+                (entries(log2size).max(6), entries(self.stream_bits()))
+            }
+        };
+        let mask = u64::MAX.checked_shl(align).unwrap_or(0);
+        (self.registers.strtab_base.addr() & mask, 1 << used)
+    }
+
+    pub(crate) fn check_stream_table_base(&mut self) {
+        let value = self.registers.strtab_base.addr();
+        if value != self.stream_table().0 {
+            self.misuse(Misuse::Misaligned { offset: StrtabBase::OFFSET, value });
+        }
+    }
+
+    /// Where the STE of `stream` is, and when the oldest thing was read that says so.
+    pub(crate) fn locate_ste(&mut self, stream: u32) -> Result<(u64, u64), NoSte> {
+        if u64::from(stream) >> self.stream_bits() != 0 {
+            return Err(NoSte::BadStream);
+        }
+        let (base, _) = self.stream_table();
+        let now = self.tick();
+        let bytes = STE_BYTES as u64;
+        let (pa, basis) = match self.split() {
+            None => (base + u64::from(stream) * bytes, now),
+            Some(split) => {
+                let l1 = self.l1_descriptor(base, stream >> split)?;
+                let descriptor = L1Std([l1.word]);
+                let span = descriptor.span();
+                let low = u64::from(stream) & ((1 << split) - 1);
+                let valid = (1..=11).contains(&span) && span <= u64::from(split) + 1;
+                if !valid || low >> (span - 1) != 0 {
+                    return Err(NoSte::BadStream);
+                }
+                let table = descriptor.l2_ptr() & !((bytes << (span - 1)) - 1);
+                (table + low * bytes, l1.basis.min(now))
+            }
+        };
+        if pa & !self.output_mask() != 0 {
+            return Err(NoSte::Abort(pa));
+        }
+        Ok((pa, basis))
+    }
+
+    fn l1_descriptor(&mut self, base: u64, index: u32) -> Result<CachedL1, NoSte> {
+        if let Some(cached) = self.config.l1.get(&index) {
+            return Ok(*cached);
+        }
+        let pa = base + 8 * u64::from(index);
+        if pa & !self.output_mask() != 0 {
+            return Err(NoSte::Abort(pa));
+        }
+        let basis = self.tick();
+        let word = self.memory.read64(pa).map_err(|abort| NoSte::Abort(abort.pa))?;
+        let cached = CachedL1 { word, pa, basis };
+        self.config.l1.insert(index, cached);
+        Ok(cached)
+    }
+
+    /// The meaning of the STE of `stream`, and its age; fetched and cached unless it is.
+    pub(crate) fn route(&mut self, stream: u32, speculative: bool) -> Result<(Route, u64), NoSte> {
+        if let Some(cached) = self.config.stes.get(&stream) {
+            return Ok((cached.route, cached.basis));
+        }
+        let (pa, basis) = self.locate_ste(stream)?;
+        let target = Target::Ste { stream };
+        let mut fetch = match self.config.take(target) {
+            Some(fetch) if fetch.pa == pa => fetch,
+            _ => Fetch::new(target, pa, basis, &mut self.random),
+        };
+        self.read_words(&mut fetch, usize::MAX).map_err(|()| NoSte::Abort(pa))?;
+        Ok(self.insert_ste(stream, &fetch, speculative))
+    }
+
+    fn insert_ste(&mut self, stream: u32, fetch: &Fetch, speculative: bool) -> (Route, u64) {
+        let ste = Ste(fetch.complete());
+        let route = route(&ste, &self.implementation());
+        let (pa, basis) = (fetch.pa, fetch.basis);
+        self.config.stes.insert(stream, CachedSte { ste, pa, basis, route });
+        self.statistics.configuration_fetches += 1;
+        self.statistics.speculative += u64::from(speculative);
+        self.observe(Observation::SteFetched { stream, words: ste.0, pa, speculative });
+        (route, basis)
+    }
+
+    /// The meaning of a CD of `stream`, whose STE is cached, and its age; fetched and cached unless it is.
+    /// The error is the address that refused.
+    pub(crate) fn context(
+        &mut self,
+        stream: u32,
+        substream: u32,
+        contexts: &Contexts,
+        ste_basis: u64,
+        speculative: bool,
+    ) -> Result<(Result<Context, Refused>, u64), u64> {
+        if let Some(cached) = self.config.cds.get(&(stream, substream)) {
+            return Ok((cached.context, cached.basis));
+        }
+        let pa = contexts.table + u64::from(substream) * CD_BYTES as u64;
+        let target = Target::Cd { stream, substream };
+        let now = self.tick();
+        let mut fetch = match self.config.take(target) {
+            Some(fetch) if fetch.pa == pa => fetch,
+            _ => Fetch::new(target, pa, ste_basis.min(now), &mut self.random),
+        };
+        self.read_words(&mut fetch, usize::MAX).map_err(|()| pa)?;
+        let Some(ste) = self.config.stes.get(&stream).map(|cached| cached.ste) else {
+            // Callers have just looked the STE up; without it there is no context.
+            return Err(pa);
+        };
+        Ok(self.insert_cd((stream, substream), &ste, contexts, &fetch, speculative))
+    }
+
+    fn insert_cd(
+        &mut self,
+        (stream, substream): (u32, u32),
+        ste: &Ste,
+        contexts: &Contexts,
+        fetch: &Fetch,
+        speculative: bool,
+    ) -> (Result<Context, Refused>, u64) {
+        let cd = Cd(fetch.complete());
+        let context = context(&cd, ste, contexts, &self.implementation());
+        let (pa, basis) = (fetch.pa, fetch.basis);
+        self.config.cds.insert((stream, substream), CachedCd { cd, pa, basis, context });
+        self.statistics.configuration_fetches += 1;
+        self.statistics.speculative += u64::from(speculative);
+        self.observe(Observation::CdFetched { stream, substream, words: cd.0, pa, speculative });
+        if let Ok(context) = context {
+            self.check_tag(stream, substream, &cd, &context);
+        }
+        (context, basis)
+    }
+
+    /// Reads up to `count` more words; an abort ends the fetch.
+    fn read_words(&mut self, fetch: &mut Fetch, count: usize) -> Result<(), ()> {
+        for _ in 0..count {
+            let Some(index) = fetch.left.pop() else { break };
+            let word = self.memory.read64(fetch.pa + 8 * u64::from(index)).map_err(|_| ())?;
+            // Indices are those of the eight words.
+            fetch.words[usize::from(index) & 7] = Some(word);
+        }
+        Ok(())
+    }
+
+    /// Starts a speculative fetch of what `stream` still needs, and reads a few words of it.
+    pub(crate) fn begin_fetch(&mut self, stream: u32) {
+        let cached = self.config.stes.get(&stream).map(|cached| (cached.route, cached.basis));
+        let fetch = match cached {
+            None => match self.locate_ste(stream) {
+                Ok((pa, basis)) => {
+                    Fetch::new(Target::Ste { stream }, pa, basis, &mut self.random)
+                }
+                Err(_) => return,
+            },
+            Some((Route::Stage1(contexts), basis)) => {
+                // At most 20 bits.
+                let substream = self.random.below(1 << contexts.log2) as u32;
+                if self.config.cds.contains_key(&(stream, substream)) {
+                    return;
+                }
+                let pa = contexts.table + u64::from(substream) * CD_BYTES as u64;
+                let basis = basis.min(self.tick());
+                Fetch::new(Target::Cd { stream, substream }, pa, basis, &mut self.random)
+            }
+            Some(_) => return,
+        };
+        if self.config.fetches.iter().all(|other| other.target != fetch.target) {
+            self.advance_fetch(fetch);
+        }
+    }
+
+    /// Reads some more words of a fetch; it is cached when that was all.
+    pub(crate) fn advance_fetch(&mut self, mut fetch: Fetch) {
+        // Below 5, so it fits.
+        let count = 1 + self.random.below(4) as usize;
+        if self.read_words(&mut fetch, count).is_err() {
+            return;
+        }
+        if !fetch.left.is_empty() {
+            self.config.fetches.push(fetch);
+            return;
+        }
+        match fetch.target {
+            Target::Ste { stream } => {
+                if !self.config.stes.contains_key(&stream) {
+                    self.insert_ste(stream, &fetch, true);
+                }
+            }
+            Target::Cd { stream, substream } => {
+                let Some(cached) = self.config.stes.get(&stream) else { return };
+                let (ste, Route::Stage1(contexts)) = (cached.ste, cached.route) else { return };
+                let pa = contexts.table + u64::from(substream) * CD_BYTES as u64;
+                if pa == fetch.pa && !self.config.cds.contains_key(&(stream, substream)) {
+                    self.insert_cd((stream, substream), &ste, &contexts, &fetch, true);
+                }
+            }
+        }
+    }
+
+    /// Reports what is cached under the tag of a CD but belongs to other tables (§8.1).
+    fn check_tag(&mut self, stream: u32, substream: u32, cd: &Cd, context: &Context) {
+        let tag = context.tag;
+        for (high, half) in [false, true].into_iter().zip(context.halves) {
+            if half.disabled {
+                continue;
+            }
+            let ttb_new = half.ttb;
+            let mut found = Vec::new();
+            let mut disagrees = false;
+            for (key, other) in &self.config.cds {
+                let Ok(theirs) = &other.context else { continue };
+                let their_half = theirs.halves[usize::from(high)];
+                if *key == (stream, substream) || theirs.tag != tag || their_half.disabled {
+                    continue;
+                }
+                found.push(their_half.ttb);
+                disagrees |= their_half.ttb == ttb_new && cacheable(&other.cd) != cacheable(cd);
+            }
+            let upper = |va: u64| va >> 63 != 0;
+            let leaves = self.tlb.iter().filter(|e| e.tag == tag && e.global.is_none());
+            found.extend(leaves.filter(|e| upper(e.va) == high).map(|e| e.ttb));
+            let tables = self.walk_cache.iter().filter(|e| e.tag == tag && upper(e.va) == high);
+            found.extend(tables.map(|e| e.ttb));
+            found.retain(|ttb| *ttb != ttb_new);
+            found.sort_unstable();
+            found.dedup();
+            for ttb_old in found {
+                self.observe(Observation::TagConflict { tag, ttb_old, ttb_new, stream });
+            }
+            if disagrees {
+                self.misuse(Misuse::TagDisagreement { tag, stream });
+            }
+        }
+    }
+
+    /// The cached STEs, with V = 0 ones, by StreamID; ones that are being fetched last.
+    pub fn cached_stes(&self) -> Vec<CachedStructure> {
+        let cached = self.config.stes.iter().map(|(stream, entry)| {
+            self.structure(*stream, None, entry.ste.0.map(Some), entry.pa)
+        });
+        let mut all: Vec<_> = cached.chain(self.partial(false)).collect();
+        all.sort_by_key(|entry| (!entry.complete, entry.stream));
+        all
+    }
+
+    /// The cached CDs, with V = 0 ones, by StreamID and SubstreamID; ones that are being fetched last.
+    pub fn cached_cds(&self) -> Vec<CachedStructure> {
+        let cached = self.config.cds.iter().map(|((stream, substream), entry)| {
+            self.structure(*stream, Some(*substream), entry.cd.0.map(Some), entry.pa)
+        });
+        let mut all: Vec<_> = cached.chain(self.partial(true)).collect();
+        all.sort_by_key(|entry| (!entry.complete, entry.stream, entry.substream));
+        all
+    }
+
+    fn partial(&self, contexts: bool) -> impl Iterator<Item = CachedStructure> {
+        self.config.fetches.iter().filter_map(move |fetch| match fetch.target {
+            Target::Ste { stream } if !contexts => {
+                Some(self.structure(stream, None, fetch.words, fetch.pa))
+            }
+            Target::Cd { stream, substream } if contexts => {
+                Some(self.structure(stream, Some(substream), fetch.words, fetch.pa))
+            }
+            _ => None,
+        })
+    }
+
+    fn structure(
+        &self,
+        stream: u32,
+        substream: Option<u32>,
+        words: [Option<u64>; 8],
+        pa: u64,
+    ) -> CachedStructure {
+        let differs = (0u64..).zip(words).any(|(index, word)| {
+            word.is_some_and(|word| self.memory.read64(pa + 8 * index) != Ok(word))
+        });
+        let complete = words.iter().all(Option::is_some);
+        let words = words.map(|word| word.unwrap_or(0));
+        CachedStructure { stream, substream, words, pa, differs, complete }
+    }
+}
+
+/// The words of a CD that the TLB may hold, without what it may not: A, R, S (§8.1).
+fn cacheable(cd: &Cd) -> [u64; 5] {
+    const A_R_S: u64 = 0b111 << 44;
+    [cd.0[0] & !A_R_S, cd.0[1], cd.0[2], cd.0[3], cd.0[4]]
+}

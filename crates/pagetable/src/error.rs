@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Why a table refused something, with the values that made it.
+
+use core::error::Error;
+use core::fmt;
+
+use smmuv3_formats::{Iova, PhysAddr};
+
+use crate::Prot;
+
+/// Why a table could not be made. Nothing was allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableError {
+    /// Input addresses of that many bits are not supported (32 to 48 are; at stage 2 no wider than
+    /// concatenation allows).
+    InputBits(u32),
+    /// Output addresses of that many bits are not supported (32 to 48 are).
+    OutputBits(u32),
+    /// No memory for the first table.
+    NoFrames {
+        /// Bytes asked for, and their alignment.
+        size: usize,
+    },
+    /// The allocator gave a frame that the walker can't address.
+    FrameBeyondOutput {
+        /// The frame; it was freed again.
+        frame: PhysAddr,
+        /// The table's output size.
+        output_bits: u32,
+    },
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InputBits(bits) => write!(f, "unsupported input size of {bits} bits"),
+            Self::OutputBits(bits) => write!(f, "unsupported output size of {bits} bits"),
+            Self::NoFrames { size } => write!(f, "no memory for a first table of {size} bytes"),
+            Self::FrameBeyondOutput { frame, output_bits } => {
+                write!(f, "the first table, at {frame}, is beyond {output_bits} bits of output")
+            }
+        }
+    }
+}
+
+impl Error for TableError {}
+
+/// Why an input range was refused. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeError {
+    /// The range has no bytes.
+    Empty,
+    /// An end of the range is not a multiple of the granule.
+    Unaligned {
+        /// Start of the range.
+        iova: Iova,
+        /// Its bytes.
+        len: u64,
+        /// The granule, in bytes.
+        granule: u64,
+    },
+    /// The range does not end within the input addresses.
+    BeyondInput {
+        /// Start of the range.
+        iova: Iova,
+        /// Its bytes.
+        len: u64,
+        /// The table's input size.
+        input_bits: u32,
+    },
+}
+
+impl fmt::Display for RangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("empty range"),
+            Self::Unaligned { iova, len, granule } => {
+                write!(f, "{len:#x} bytes at {iova} are not aligned to {granule:#x}")
+            }
+            Self::BeyondInput { iova, len, input_bits } => {
+                write!(f, "{len:#x} bytes at {iova} do not end within {input_bits} bits of input")
+            }
+        }
+    }
+}
+
+impl Error for RangeError {}
+
+/// Why a mapping was not made, or not to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapError {
+    /// Bytes from the start of the range that are mapped now. The caller unmaps them, with the
+    /// invalidation: a device may have used them already.
+    pub mapped: u64,
+    /// What went wrong behind them.
+    pub kind: MapErrorKind,
+}
+
+/// What made a mapping fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapErrorKind {
+    /// The input range is wrong. Nothing was changed.
+    Range(RangeError),
+    /// The output address is not a multiple of the granule. Nothing was changed.
+    UnalignedOutput {
+        /// The output address.
+        pa: PhysAddr,
+        /// The granule, in bytes.
+        granule: u64,
+    },
+    /// The range does not end within the output addresses. Nothing was changed.
+    BeyondOutput {
+        /// Start of the output range.
+        pa: PhysAddr,
+        /// Its bytes.
+        len: u64,
+        /// The table's output size.
+        output_bits: u32,
+    },
+    /// Neither reads nor writes are permitted, or not in a way that this stage can express. Nothing was
+    /// changed.
+    NoPermission {
+        /// What was asked for.
+        prot: Prot,
+    },
+    /// Something is mapped there already.
+    Overlap {
+        /// First address of the range that is taken.
+        at: Iova,
+    },
+    /// No memory for a table. Tables made before may stay.
+    NoFrames {
+        /// The address whose walk needs it.
+        at: Iova,
+    },
+    /// The allocator gave a frame that the walker can't address. It was freed again.
+    FrameBeyondOutput {
+        /// The frame.
+        frame: PhysAddr,
+        /// The table's output size.
+        output_bits: u32,
+    },
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind)?;
+        if self.mapped != 0 {
+            write!(f, " ({:#x} bytes before it are mapped)", self.mapped)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for MapErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range(error) => error.fmt(f),
+            Self::UnalignedOutput { pa, granule } => {
+                write!(f, "output address {pa} is not aligned to {granule:#x}")
+            }
+            Self::BeyondOutput { pa, len, output_bits } => {
+                write!(f, "{len:#x} bytes at {pa} do not end within {output_bits} bits of output")
+            }
+            Self::NoPermission { prot } => write!(f, "permissions {prot} can't be given"),
+            Self::Overlap { at } => write!(f, "{at} is mapped already"),
+            Self::NoFrames { at } => write!(f, "no memory for a table for {at}"),
+            Self::FrameBeyondOutput { frame, output_bits } => {
+                write!(f, "a table at {frame} is beyond {output_bits} bits of output")
+            }
+        }
+    }
+}
+
+impl Error for MapError {}
+
+/// Why an unmap was refused. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnmapError {
+    /// The range is wrong.
+    Range(RangeError),
+    /// A block reaches over an end of the range; blocks are not split.
+    Straddle {
+        /// Where the block starts.
+        block: Iova,
+        /// Its bytes.
+        size: u64,
+    },
+}
+
+impl fmt::Display for UnmapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range(error) => error.fmt(f),
+            Self::Straddle { block, size } => {
+                write!(f, "the block of {size:#x} bytes at {block} reaches over the range's end")
+            }
+        }
+    }
+}
+
+impl Error for UnmapError {}
+
+impl From<RangeError> for UnmapError {
+    fn from(error: RangeError) -> Self {
+        Self::Range(error)
+    }
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What an invalidation must cover, in a fixed size: a range of leaves and the tables that were unlinked.
+
+use core::fmt;
+use core::mem::MaybeUninit;
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+
+use smmuv3_formats::PhysAddr;
+
+use crate::Frames;
+use crate::leaf::is_table;
+use crate::table::entry;
+
+/// Collects what was unmapped until it is invalidated. `TABLES` (at least 4) is how many unlinked tables
+/// it holds; a full one stops the cursor that fills it.
+///
+/// Forgetting a gather that is not empty leaves devices with access to what was unmapped, and leaks the
+/// unlinked tables.
+pub struct Gather<const TABLES: usize = 32> {
+    /// Cleared addresses lie in `start..end`. `start > end` when nothing was cleared.
+    start: u64,
+    end: u64,
+    /// Every size that a cleared leaf had.
+    sizes: u64,
+    /// The first `used` are initialised.
+    tables: [MaybeUninit<Detached>; TABLES],
+    used: usize,
+}
+
+/// A table that was unlinked, with everything still below it.
+///
+/// Nothing in it can be reached by a walk once the invalidation of the gather's range, including
+/// non-leaf entries, has completed; until then hardware may read all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "its frames leak unless it is freed"]
+pub struct Detached {
+    frame: PhysAddr,
+    level: u8,
+    granule_shift: u8,
+}
+
+impl Detached {
+    pub(crate) const fn new(frame: PhysAddr, level: u32, granule_shift: u32) -> Self {
+        // Levels are 0 to 3, granule shifts 12 to 16.
+        Self { frame, level: level as u8, granule_shift: granule_shift as u8 }
+    }
+
+    /// Address of the table.
+    pub const fn frame(&self) -> PhysAddr {
+        self.frame
+    }
+
+    /// Level of the table's descriptors, 1 to 3. Tables of the levels behind it may hang below.
+    pub const fn level(&self) -> u32 {
+        self.level as u32
+    }
+
+    /// Bytes of this table, and of each below it.
+    pub const fn size(&self) -> usize {
+        1 << self.granule_shift
+    }
+
+    /// Frees the table and every table below it.
+    ///
+    /// # Safety
+    /// `frames` is the object that the table came from. The invalidation that was due has completed on
+    /// every instance that could walk the table. Neither this value nor a copy of it was freed before.
+    pub unsafe fn free<F: Frames + ?Sized>(self, frames: &F) {
+        let granule = u32::from(self.granule_shift);
+        let bits = granule - 3;
+        let shift = granule + (3 - u32::from(self.level)) * bits;
+        // SAFETY: the table was unlinked and only this value knows it; the caller says that hardware
+        // doesn't, and that it is not freed twice. Tables below the first are full ones of one granule.
+        unsafe { free_subtree(frames, self.frame, shift, granule, 1 << bits, self.size()) };
+    }
+}
+
+impl Gather {
+    /// An empty gather for 32 tables.
+    pub const fn new() -> Self {
+        Self::sized()
+    }
+}
+
+impl<const TABLES: usize> Gather<TABLES> {
+    /// An empty gather for `TABLES` tables.
+    #[inline]
+    pub const fn sized() -> Self {
+        const { assert!(TABLES >= 4, "one step of a cursor may unlink a table of each level") };
+        Self {
+            start: u64::MAX,
+            end: 0,
+            sizes: 0,
+            tables: [const { MaybeUninit::uninit() }; TABLES],
+            used: 0,
+        }
+    }
+
+    /// Whether there is nothing to invalidate.
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.start > self.end
+    }
+
+    /// Input addresses to invalidate, end exclusive: from the first to the last that was cleared. Holes
+    /// between them are included, and all that an unlinked table spanned. Empty (0..0) when nothing was.
+    #[inline]
+    pub const fn range(&self) -> Range<u64> {
+        if self.is_empty() { 0..0 } else { self.start..self.end }
+    }
+
+    /// The size in bytes that every cleared leaf had (for `TTL`, §4.2). `None` when they differed or
+    /// there were none.
+    #[inline]
+    pub const fn leaf_size(&self) -> Option<u64> {
+        if self.sizes.is_power_of_two() { Some(self.sizes) } else { None }
+    }
+
+    /// The unlinked tables. When there are any, the invalidation must not be for leaves only.
+    #[inline]
+    pub const fn tables(&self) -> &[Detached] {
+        let first = self.tables.as_ptr().cast::<Detached>();
+        // SAFETY: the first `used` slots were written by `push_table`, and `used` is at most `TABLES`.
+        unsafe { core::slice::from_raw_parts(first, self.used) }
+    }
+
+    /// Frees the unlinked tables and all below them, and forgets them. The range stays.
+    ///
+    /// # Safety
+    /// `frames` is the object that the tables came from. The invalidation of [`range`](Self::range), not
+    /// for leaves only, has completed on every instance that could walk them. No copy of a [`Detached`]
+    /// of [`tables`](Self::tables) is freed elsewhere.
+    #[inline]
+    pub unsafe fn free_tables<F: Frames + ?Sized>(&mut self, frames: &F) {
+        let used = core::mem::take(&mut self.used);
+        for table in &self.tables[..used] {
+            // SAFETY: initialised: below the old `used`. Freed once: `used` is 0 now. The rest is the
+            // caller's promise.
+            unsafe { table.assume_init().free(frames) };
+        }
+    }
+
+    /// Forgets everything, also tables that were not freed: they leak unless the caller keeps a copy.
+    #[inline]
+    pub const fn clear(&mut self) {
+        self.start = u64::MAX;
+        self.end = 0;
+        self.sizes = 0;
+        self.used = 0;
+    }
+
+    /// Whether another table would not fit.
+    #[inline]
+    pub const fn is_full(&self) -> bool {
+        self.used == TABLES
+    }
+
+    /// How many more tables fit.
+    #[inline]
+    pub(crate) const fn room(&self) -> usize {
+        TABLES - self.used
+    }
+
+    /// Adds cleared addresses `start..end`, whose leaves had the sizes in `sizes` (their union).
+    #[inline(always)]
+    pub(crate) fn add(&mut self, start: u64, end: u64, sizes: u64) {
+        self.start = self.start.min(start);
+        self.end = self.end.max(end);
+        self.sizes |= sizes;
+    }
+
+    /// Adds an unlinked table; there must be room.
+    #[inline]
+    pub(crate) fn push_table(&mut self, table: Detached) {
+        self.tables[self.used].write(table);
+        self.used += 1;
+    }
+}
+
+impl<const TABLES: usize> Default for Gather<TABLES> {
+    fn default() -> Self {
+        Self::sized()
+    }
+}
+
+impl<const TABLES: usize> fmt::Debug for Gather<TABLES> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gather")
+            .field("range", &format_args!("{:#x?}", self.range()))
+            .field("leaf_size", &self.leaf_size())
+            .field("tables", &self.tables())
+            .finish()
+    }
+}
+
+/// Frees a table of `entries` descriptors, each of which spans `1 << shift` bytes, in an allocation of
+/// `size` bytes, and all tables below it. Recursion goes as deep as there are levels.
+///
+/// # Safety
+/// The table is live, with that shape, and was allocated from `frames`; no CPU and no hardware can reach
+/// it; nor will the caller.
+pub(crate) unsafe fn free_subtree<F: Frames + ?Sized>(
+    frames: &F,
+    table: PhysAddr,
+    shift: u32,
+    granule: u32,
+    entries: usize,
+    size: usize,
+) {
+    if shift > granule {
+        let address = (1_u64 << 48) - (1 << granule);
+        for index in 0..entries {
+            // SAFETY: the table is live and has `entries` descriptors.
+            let value = unsafe { entry(frames, table, index).as_ref() }.load(Ordering::Acquire);
+            if is_table(value) {
+                let below = PhysAddr(value & address);
+                let bits = granule - 3;
+                // SAFETY: a table that only this one points to, so that nobody reaches it either. All
+                // tables but the first are one granule.
+                unsafe {
+                    free_subtree(frames, below, shift - bits, granule, 1 << bits, 1 << granule)
+                };
+            }
+        }
+    }
+    // SAFETY: the caller's promise, and nothing below uses it any more.
+    unsafe { frames.free(table, size, size) };
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Mapping: one walk per run of leaves, check and store in one pass.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use smmuv3_formats::descriptor::TABLE_OR_PAGE;
+use smmuv3_formats::{Iova, PhysAddr};
+
+use crate::error::{MapError, MapErrorKind};
+use crate::geometry::{Geometry, upper_levels};
+use crate::leaf::{encode, is_table, kind};
+use crate::sync::{SYNCED, install, settle};
+use crate::table::entry;
+use crate::{Attributes, Frames, Table};
+
+/// The part of a map that is the same for all its runs.
+struct Request {
+    /// Output minus input, modulo 2^64.
+    delta: u64,
+    /// End of the input range, exclusive.
+    end: u64,
+    /// Descriptor bits without address and type.
+    leaf: u64,
+}
+
+impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
+    /// Maps `len` bytes from `iova` to `pa`, with the largest pages and blocks that fit. A block is only
+    /// put where nothing is: where a table exists already, even an empty one, smaller pages go into it.
+    ///
+    /// On return every walk that starts later sees the mapping.
+    ///
+    /// # Errors
+    /// [`MapError`]. What it says is mapped, the caller must unmap; new tables may stay.
+    ///
+    /// # Safety
+    /// The contract of [`Table`]. And for as long as the range is mapped, the caller lets devices use the
+    /// output range in the ways that `attributes` permits.
+    #[inline]
+    pub unsafe fn map<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        iova: Iova,
+        pa: PhysAddr,
+        len: u64,
+        attributes: Attributes,
+    ) -> Result<(), MapError> {
+        let request = match self.request(iova, pa, len, attributes) {
+            Ok(request) => request,
+            Err(kind) => return Err(MapError { mapped: 0, kind }),
+        };
+        let mut at = iova.0;
+        while at != request.end {
+            // SAFETY: the caller's contract; `at` is in the range.
+            match unsafe { self.map_run(frames, at, &request) } {
+                Ok(next) => at = next,
+                Err(kind) => return Err(MapError { mapped: at - iova.0, kind }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that can be refused without looking at the tables.
+    #[inline]
+    fn request(
+        &self,
+        iova: Iova,
+        pa: PhysAddr,
+        len: u64,
+        attributes: Attributes,
+    ) -> Result<Request, MapErrorKind> {
+        let end = self.check_range(iova, len).map_err(MapErrorKind::Range)?;
+        let granule = Self::granule();
+        if pa.0 & (granule - 1) != 0 {
+            return Err(MapErrorKind::UnalignedOutput { pa, granule });
+        }
+        if !self.reaches(pa, len) {
+            return Err(MapErrorKind::BeyondOutput { pa, len, output_bits: self.output_bits() });
+        }
+        let leaf = encode::<STAGE>(attributes)
+            .ok_or(MapErrorKind::NoPermission { prot: attributes.prot })?;
+        Ok(Request { delta: pa.0.wrapping_sub(iova.0), end, leaf })
+    }
+
+    /// Walks to where `at` belongs and maps from there as far as one table goes. Gives where it stopped.
+    ///
+    /// # Safety
+    /// As for [`map`](Self::map); `at` is in the range, before its end, and aligned to the granule.
+    #[inline]
+    unsafe fn map_run<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        at: u64,
+        request: &Request,
+    ) -> Result<u64, MapErrorKind> {
+        let pa = at.wrapping_add(request.delta);
+        let left = request.end - at;
+        let mut shift = Geometry::<SHIFT>::leaf_shift(at | pa, left);
+        let mut table = self.root();
+        upper_levels!(SHIFT, level => {
+            if self.root_shift() >= level && level > shift {
+                let index = self.index(at, level);
+                // SAFETY: `table` is the root or was linked where `at` belongs. A table is unlinked only by
+                // a call whose range covers all it spans, hence `at`: not meanwhile.
+                let cell = unsafe { entry(frames, table, index).as_ref() };
+                let value = cell.load(Ordering::Acquire);
+                // Only descriptors of tables have the mark.
+                table = if value & SYNCED != 0 {
+                    PhysAddr(value & Geometry::<SHIFT>::ADDRESS)
+                } else {
+                    self.enter(frames, cell, descriptor(table, index), value, at)?
+                };
+            }
+        });
+        loop {
+            let index = self.index(at, shift);
+            let room = Geometry::<SHIFT>::ENTRIES - (index & Geometry::<SHIFT>::MASK);
+            let count = ((left >> shift) as usize).min(room);
+            let first = request.leaf | pa | kind(shift == SHIFT);
+            // SAFETY: as above.
+            let cells = unsafe { entry(frames, table, index) };
+            // SAFETY: `count` entries from `index` on are within the table: `room` says so, and for a
+            // shorter first table the input size, which the range is within.
+            let stored = unsafe { fill(cells, count, first, 1 << shift) };
+            let here = descriptor(table, index);
+            if stored != 0 {
+                frames.publish(here, stored * 8);
+                return Ok(at + ((stored as u64) << shift));
+            }
+            // A block's place is taken: by a table that can be walked into, or by a leaf.
+            // SAFETY: as above.
+            let value = unsafe { cells.as_ref() }.load(Ordering::Acquire);
+            if shift == SHIFT || !is_table(value) {
+                return Err(MapErrorKind::Overlap { at: Iova(at) });
+            }
+            settle(value, || frames.publish(here, 8));
+            table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
+            shift -= Geometry::<SHIFT>::BITS;
+        }
+    }
+
+    /// The table behind `cell`, in which `value` was found: not a table that is known to be published.
+    #[cold]
+    #[inline(never)]
+    fn enter<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        cell: &AtomicU64,
+        here: PhysAddr,
+        value: u64,
+        at: u64,
+    ) -> Result<PhysAddr, MapErrorKind> {
+        if value == 0 {
+            return self.add_table(frames, cell, here, at);
+        }
+        if !is_table(value) {
+            return Err(MapErrorKind::Overlap { at: Iova(at) });
+        }
+        settle(value, || frames.publish(here, 8));
+        Ok(PhysAddr(value & Geometry::<SHIFT>::ADDRESS))
+    }
+
+    /// Links a new table at `cell`, which was empty, and gives it, or another thread's that was faster.
+    fn add_table<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        cell: &AtomicU64,
+        here: PhysAddr,
+        at: u64,
+    ) -> Result<PhysAddr, MapErrorKind> {
+        let size = Self::granule() as usize;
+        let frame = frames.allocate(size, size).ok_or(MapErrorKind::NoFrames { at: Iova(at) })?;
+        let result = if !self.reaches(frame, size as u64) {
+            Err(MapErrorKind::FrameBeyondOutput { frame, output_bits: self.output_bits() })
+        } else {
+            // The SMMU must see the zeros before the descriptor that points to them.
+            frames.publish(frame, size);
+            match install(cell, frame.0 | TABLE_OR_PAGE, || frames.publish(here, 8)) {
+                Ok(()) => return Ok(frame),
+                Err(winner) if is_table(winner) => {
+                    Ok(PhysAddr(winner & Geometry::<SHIFT>::ADDRESS))
+                }
+                // Only a caller that breaks the contract puts a leaf into a place that is ours.
+                Err(_) => Err(MapErrorKind::Overlap { at: Iova(at) }),
+            }
+        };
+        // SAFETY: allocated above with these values, and never linked.
+        unsafe { frames.free(frame, size, size) };
+        result
+    }
+}
+
+/// Address of the descriptor at `index` of `table`. Tables are below 2^48.
+#[inline(always)]
+const fn descriptor(table: PhysAddr, index: usize) -> PhysAddr {
+    PhysAddr(table.0 + index as u64 * 8)
+}
+
+/// Stores leaves from `cell` on, each `step` further than the one before, until `count` are stored or
+/// one is not empty. Gives how many.
+///
+/// # Safety
+/// `cell` and the `count - 1` descriptors after it are in one live table.
+#[inline(always)]
+unsafe fn fill(cell: NonNull<AtomicU64>, count: usize, first: u64, step: u64) -> usize {
+    let mut descriptor = first;
+    for i in 0..count {
+        // SAFETY: the caller's promise.
+        let cell = unsafe { cell.add(i).as_ref() };
+        if cell.load(Ordering::Relaxed) != 0 {
+            return i;
+        }
+        cell.store(descriptor, Ordering::Relaxed);
+        // Wraps at most behind the last leaf: the output range was checked.
+        descriptor = descriptor.wrapping_add(step);
+    }
+    count
+}

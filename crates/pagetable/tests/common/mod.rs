@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Memory for tables as a machine with non-coherent walks has it: the CPU's view, and the walker's, which
+//! learns of a store only when it is published. New frames hold valid-looking rubbish in the walker's.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use smmuv3_pagetable::{Frames, Gather, Iova, PhysAddr, Table, UnmapError};
+
+const BYTES: usize = 64 << 20;
+const ALIGN: usize = 1 << 16;
+
+/// Allocates upwards from a fixed address; frames that were freed are used again, newest first.
+pub struct Arena {
+    base: u64,
+    layout: Layout,
+    starts: [NonNull<u8>; 2],
+    cpu: NonNull<u8>,
+    walker: NonNull<u8>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    used: usize,
+    live: BTreeMap<u64, usize>,
+    freed: Vec<(u64, usize)>,
+    /// Allocations until the next one fails.
+    budget: Option<usize>,
+    allocations: usize,
+    publishes: usize,
+}
+
+// SAFETY: the memory is owned, its bookkeeping is behind a mutex, and its content is used atomically.
+unsafe impl Send for Arena {}
+// SAFETY: as above.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// An arena whose first frame is at `base`, a multiple of 64 KiB. Host memory is taken as used.
+    pub fn new(base: u64) -> Self {
+        assert_eq!(base % 0x1_0000, 0);
+        // Asking for alignment would make the host write zeros to all of it: take more and cut.
+        let layout = Layout::from_size_align(BYTES + ALIGN, 16).expect("a valid layout");
+        let view = || {
+            // SAFETY: the layout's size is not zero.
+            let start = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("host memory");
+            // SAFETY: less than `ALIGN` bytes on, which were allocated on top.
+            (start, unsafe { start.add(start.align_offset(ALIGN)) })
+        };
+        let ((cpu_start, cpu), (walker_start, walker)) = (view(), view());
+        let starts = [cpu_start, walker_start];
+        Self { base, layout, starts, cpu, walker, state: Mutex::default() }
+    }
+
+    /// Frames that are allocated and not freed.
+    pub fn live(&self) -> usize {
+        self.state.lock().expect("no test panicked").live.len()
+    }
+
+    /// Allocations made so far.
+    pub fn allocations(&self) -> usize {
+        self.state.lock().expect("no test panicked").allocations
+    }
+
+    /// Calls of `publish` so far.
+    pub fn publishes(&self) -> usize {
+        self.state.lock().expect("no test panicked").publishes
+    }
+
+    /// Lets the next `count` allocations succeed and later ones fail; `None` lifts it.
+    pub fn limit(&self, count: Option<usize>) {
+        self.state.lock().expect("no test panicked").budget = count;
+    }
+
+    fn offset(&self, pa: u64, bytes: usize) -> usize {
+        let offset = usize::try_from(pa.checked_sub(self.base).expect("pa in the arena")).unwrap();
+        assert!(offset + bytes <= BYTES, "pa in the arena");
+        offset
+    }
+
+    fn cell(&self, view: NonNull<u8>, pa: u64) -> &AtomicU64 {
+        assert_eq!(pa % 8, 0);
+        // SAFETY: inside the view, as `offset` asserts, aligned, and used atomically only.
+        unsafe { view.add(self.offset(pa, 8)).cast::<AtomicU64>().as_ref() }
+    }
+
+    /// The descriptor at `pa` as the CPU sees it.
+    pub fn read(&self, pa: u64) -> u64 {
+        self.cell(self.cpu, pa).load(Ordering::Relaxed)
+    }
+
+    /// Every live descriptor that is not zero, with its address.
+    pub fn image(&self) -> BTreeMap<u64, u64> {
+        let live = self.state.lock().expect("no test panicked").live.clone();
+        live.iter()
+            .flat_map(|(&pa, &size)| (pa..pa + size as u64).step_by(8))
+            .map(|pa| (pa, self.read(pa)))
+            .filter(|&(_, value)| value != 0)
+            .collect()
+    }
+
+    /// Walks for `iova` as hardware does, from bits alone, in the walker's view. Gives the output address
+    /// and the leaf with its size.
+    pub fn walk<const SHIFT: u32, const STAGE: u8>(
+        &self,
+        table: &Table<SHIFT, STAGE>,
+        iova: u64,
+    ) -> Option<(u64, u64, u64)> {
+        if iova >> table.input_bits() != 0 {
+            return None;
+        }
+        let bits = SHIFT - 3;
+        let mut level = table.start_level();
+        let mut base = table.root().0;
+        let mut mask = u64::MAX;
+        loop {
+            let shift = SHIFT + (3 - level) * bits;
+            let pa = base + 8 * (iova >> shift & mask);
+            {
+                let state = self.state.lock().expect("no test panicked");
+                let (&frame, &size) = state.live.range(..=pa).next_back().expect("a live frame");
+                assert!(pa < frame + size as u64, "the walker read {pa:#x}, which is not a table");
+            }
+            let value = self.cell(self.walker, pa).load(Ordering::Relaxed);
+            let size = 1 << shift;
+            let address = value & 0x0000_FFFF_FFFF_F000;
+            match (value & 3, level) {
+                (1, 1 | 2) | (3, 3) => {
+                    assert_eq!(address & (size - 1), 0, "a leaf's address is aligned to its size");
+                    return Some((address | iova & (size - 1), size, value));
+                }
+                (3, _) => {
+                    base = address;
+                    level += 1;
+                    mask = (1 << bits) - 1;
+                }
+                _ => {
+                    assert_eq!(value, 0, "neither a descriptor nor empty");
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        for start in self.starts {
+            // SAFETY: allocated in `new` with this layout.
+            unsafe { dealloc(start.as_ptr(), self.layout) };
+        }
+    }
+}
+
+// SAFETY: frames are disjoint parts of one zeroed allocation, zeroed again when they are reused, which
+// stays in place until the arena is dropped; `base` and the allocation are equally aligned.
+unsafe impl Frames for Arena {
+    fn allocate(&self, size: usize, align: usize) -> Option<PhysAddr> {
+        let mut state = self.state.lock().expect("no test panicked");
+        if let Some(budget) = &mut state.budget {
+            *budget = budget.checked_sub(1)?;
+        }
+        state.allocations += 1;
+        let again = state.freed.iter().rposition(|&(pa, s)| s == size && pa % align as u64 == 0);
+        let pa = match again {
+            Some(index) => state.freed.remove(index).0,
+            None => {
+                let at = state.used.next_multiple_of(align);
+                assert!(at + size <= BYTES, "the arena is too small for this test");
+                state.used = at + size;
+                self.base + at as u64
+            }
+        };
+        state.live.insert(pa, size);
+        for at in (pa..pa + size as u64).step_by(8) {
+            self.cell(self.cpu, at).store(0, Ordering::Relaxed);
+            self.cell(self.walker, at).store(0xFFFF_0000_0000_0703, Ordering::Relaxed);
+        }
+        Some(PhysAddr(pa))
+    }
+
+    unsafe fn free(&self, frame: PhysAddr, size: usize, _align: usize) {
+        let mut state = self.state.lock().expect("no test panicked");
+        assert_eq!(state.live.remove(&frame.0), Some(size), "freed what was not allocated");
+        state.freed.push((frame.0, size));
+    }
+
+    fn pointer(&self, pa: PhysAddr) -> NonNull<u8> {
+        // SAFETY: inside the view, as `offset` asserts.
+        unsafe { self.cpu.add(self.offset(pa.0, 8)) }
+    }
+
+    fn publish(&self, pa: PhysAddr, bytes: usize) {
+        assert!(bytes > 0 && bytes.is_multiple_of(8), "published {bytes} bytes");
+        for at in (pa.0..pa.0 + bytes as u64).step_by(8) {
+            let value = self.cell(self.cpu, at).load(Ordering::Relaxed);
+            self.cell(self.walker, at).store(value, Ordering::Relaxed);
+        }
+        self.state.lock().expect("no test panicked").publishes += 1;
+    }
+}
+
+/// What one round of an unmap gathered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round {
+    pub range: core::ops::Range<u64>,
+    pub leaf_size: Option<u64>,
+    /// {frame, level} of the unlinked tables.
+    pub tables: Vec<(u64, u32)>,
+}
+
+pub fn round<const N: usize>(gather: &Gather<N>) -> Round {
+    let tables = gather.tables().iter().map(|table| (table.frame().0, table.level())).collect();
+    Round { range: gather.range(), leaf_size: gather.leaf_size(), tables }
+}
+
+/// Unmaps to the end with a gather for `N` tables; gives the bytes and what each round gathered.
+pub fn unmap<const N: usize, const SHIFT: u32, const STAGE: u8>(
+    table: &Table<SHIFT, STAGE>,
+    arena: &Arena,
+    iova: u64,
+    len: u64,
+) -> Result<(u64, Vec<Round>), UnmapError> {
+    let mut gather = Gather::<N>::sized();
+    let mut rounds = Vec::new();
+    // SAFETY: the tests give each range to one thread at a time.
+    let mut cursor = unsafe { table.unmap(arena, Iova(iova), len)? };
+    while cursor.next(&mut gather) {
+        let range = gather.range();
+        assert!(iova <= range.start && range.end <= iova + len && !range.is_empty());
+        rounds.push(round(&gather));
+        // SAFETY: there is no hardware that could hold on to the tables.
+        unsafe { gather.free_tables(arena) };
+        gather.clear();
+    }
+    assert!(cursor.is_done());
+    Ok((cursor.unmapped(), rounds))
+}

@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guest RAM: memory at a physical address that this process shares with a software model or
+//! with QEMU.
+//!
+//! Everybody reads and writes it at once: the driver's threads, the model, another process. So
+//! every access that [`Ram`] makes is one atomic access to one aligned 64-bit word. Words only,
+//! because atomics of different sizes that overlap would be a data race in Rust's memory model.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, MemfdFlags};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+
+/// RAM that a machine has at a range of physical addresses. Cloning is cheap: clones are the same memory.
+#[derive(Clone)]
+pub struct Ram {
+    mapping: Arc<Mapping>,
+    /// Where this part begins within the mapping, in bytes; a multiple of [`Ram::PAGE`].
+    offset: usize,
+    base: u64,
+    len: usize,
+}
+
+/// Why RAM could not be made, or an access to it was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RamError {
+    /// The base address or the length is not a multiple of [`Ram::PAGE`], or the length is zero.
+    #[error("RAM at {base:#x} with {len:#x} bytes: both must be multiples of 4096, and not empty")]
+    Shape {
+        /// The physical address that was asked for.
+        base: u64,
+        /// The length in bytes that was asked for.
+        len: usize,
+    },
+    /// The last byte would lie beyond the 64-bit physical address space.
+    #[error("RAM at {base:#x} with {len:#x} bytes ends beyond the physical address space")]
+    Beyond {
+        /// The physical address that was asked for.
+        base: u64,
+        /// The length in bytes that was asked for.
+        len: usize,
+    },
+    /// The operating system gave no memory.
+    #[error("no memory for {len:#x} bytes of RAM: {errno}")]
+    NoMemory {
+        /// The length in bytes that was asked for.
+        len: usize,
+        /// What the operating system answered.
+        errno: Errno,
+    },
+    /// An access outside the RAM.
+    #[error("{len:#x} bytes at physical address {pa:#x} are not RAM")]
+    NotRam {
+        /// The physical address of the first byte.
+        pa: u64,
+        /// The number of bytes.
+        len: usize,
+    },
+}
+
+impl Ram {
+    /// The unit of base addresses and lengths, in bytes.
+    pub const PAGE: usize = 4096;
+
+    /// Zeroed RAM of this process alone: `len` bytes at physical address `base`, both multiples of [`Ram::PAGE`].
+    ///
+    /// # Errors
+    /// [`RamError`]: a base or length that is not in pages, or no memory.
+    pub fn heap(base: u64, len: usize) -> Result<Self, RamError> {
+        check_shape(base, len)?;
+        Ok(Self { mapping: Arc::new(Mapping::anonymous(len)?), offset: 0, base, len })
+    }
+
+    /// Zeroed RAM in a memory file that a child process can map as well: see [`Ram::as_fd`].
+    ///
+    /// # Errors
+    /// As for [`Ram::heap`].
+    pub fn shared(base: u64, len: usize) -> Result<Self, RamError> {
+        check_shape(base, len)?;
+        Ok(Self { mapping: Arc::new(Mapping::file(len)?), offset: 0, base, len })
+    }
+
+    /// The part of this RAM that has `len` bytes at `pa`: the same memory, with narrower limits.
+    ///
+    /// # Errors
+    /// [`RamError::Shape`] when the part is not in pages, [`RamError::NotRam`] when it is not inside.
+    pub fn part(&self, pa: u64, len: usize) -> Result<Self, RamError> {
+        check_shape(pa, len)?;
+        let inside = self.offset_of(pa, len).ok_or(RamError::NotRam { pa, len })?;
+        Ok(Self { mapping: Arc::clone(&self.mapping), offset: self.offset + inside, base: pa, len })
+    }
+
+    /// The physical address of the first byte.
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// The length in bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "RAM is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether all `len` bytes at `pa` are inside. No bytes are inside anywhere within, or right after, the RAM.
+    #[must_use]
+    pub fn contains(&self, pa: u64, len: usize) -> bool {
+        self.offset_of(pa, len).is_some()
+    }
+
+    /// The memory file of [`Ram::shared`] (of the whole, also for a [`Ram::part`]), for a child process.
+    #[must_use]
+    pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.mapping.file.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Where the byte at `pa` is in this process, valid as long as any clone of this `Ram`
+    /// lives. Others read and write there at any time: use atomics.
+    #[must_use]
+    pub fn pointer(&self, pa: u64) -> Option<NonNull<u8>> {
+        let offset = self.offset_of(pa, 1)?;
+        // SAFETY: `offset` is below `len`, and this part's `len` bytes at `self.offset` lie
+        // inside the mapping (checked when the part was made), so the result does too.
+        Some(unsafe { self.mapping.start.add(self.offset + offset) })
+    }
+
+    /// The 64-bit little-endian word at `pa`; `None` outside the RAM or when `pa` is not a multiple of 8.
+    ///
+    /// An acquire load: who sees a word that [`Ram::write64`] announced (a valid bit, a pointer to
+    /// a table) also sees what was written before it.
+    #[must_use]
+    pub fn read64(&self, pa: u64) -> Option<u64> {
+        Some(u64::from_le(self.word(pa)?.load(Ordering::Acquire)))
+    }
+
+    /// Writes the 64-bit little-endian word at `pa` in one access, a release store; `None`,
+    /// and nothing written, outside the RAM or when `pa` is not a multiple of 8.
+    #[must_use = "outside the RAM nothing is written"]
+    pub fn write64(&self, pa: u64, value: u64) -> Option<()> {
+        self.word(pa)?.store(value.to_le(), Ordering::Release);
+        Some(())
+    }
+
+    /// Copies the bytes at `pa` into `buffer`, word by word: a concurrent writer's words arrive
+    /// whole, but old and new words may be mixed.
+    ///
+    /// # Errors
+    /// [`RamError::NotRam`]; then `buffer` is unchanged.
+    pub fn read(&self, pa: u64, buffer: &mut [u8]) -> Result<(), RamError> {
+        for (word, bytes, places) in self.pieces(pa, buffer.len())? {
+            // Relaxed: payload is ordered by whatever announced it, never by itself.
+            let value = word.load(Ordering::Relaxed).to_ne_bytes();
+            // `pieces` gives equally long ranges, within the word and within the buffer.
+            buffer[places].copy_from_slice(&value[bytes]);
+        }
+        Ok(())
+    }
+
+    /// Copies `data` to `pa`, word by word; the other bytes of the first and last word keep
+    /// whatever a concurrent writer gives them.
+    ///
+    /// # Errors
+    /// [`RamError::NotRam`]; then nothing was written.
+    pub fn write(&self, pa: u64, data: &[u8]) -> Result<(), RamError> {
+        for (word, bytes, places) in self.pieces(pa, data.len())? {
+            // As in `read`: equally long ranges, within both.
+            let new = &data[places];
+            if let Ok(whole) = <[u8; 8]>::try_from(new) {
+                word.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
+                continue;
+            }
+            let merge = |old: u64| {
+                let mut merged = old.to_ne_bytes();
+                merged[bytes.clone()].copy_from_slice(new);
+                Some(u64::from_ne_bytes(merged))
+            };
+            // Always `Ok`: `merge` never gives up.
+            let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, merge);
+        }
+        Ok(())
+    }
+
+    /// Makes the whole of this part zero again, for every process that maps it.
+    ///
+    /// # Errors
+    /// [`RamError::NoMemory`] when the operating system refuses.
+    pub(crate) fn clear(&self) -> Result<(), RamError> {
+        let no_memory = |errno| RamError::NoMemory { len: self.len, errno };
+        if let Some(file) = &self.mapping.file {
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            return rustix::fs::fallocate(file, hole, self.offset as u64, self.len as u64)
+                .map_err(no_memory);
+        }
+        for offset in (0..self.len as u64).step_by(8) {
+            // Inside by the loop's bounds.
+            let _ = self.write64(self.base + offset, 0);
+        }
+        Ok(())
+    }
+
+    /// How far `pa` is from the base, when `len` bytes from there are inside.
+    fn offset_of(&self, pa: u64, len: usize) -> Option<usize> {
+        let offset = usize::try_from(pa.checked_sub(self.base)?).ok()?;
+        (offset.checked_add(len)? <= self.len).then_some(offset)
+    }
+
+    fn word(&self, pa: u64) -> Option<&AtomicU64> {
+        if !pa.is_multiple_of(8) {
+            return None;
+        }
+        let offset = self.offset_of(pa, 8)?;
+        // SAFETY: eight bytes at `offset` are inside this part, which is inside the mapping, and
+        // the mapping lives as long as `self`. It starts on a page, parts and bases are in pages
+        // and `pa` is a multiple of 8, so the word is aligned. The memory is initialised (the
+        // kernel zeroes it), and this process accesses it only by atomics.
+        Some(unsafe { self.mapping.start.add(self.offset + offset).cast::<AtomicU64>().as_ref() })
+    }
+
+    /// The words that `len` bytes at `pa` lie in: each word, the range of bytes within it, and
+    /// the range of the copied bytes that belong there.
+    fn pieces(
+        &self,
+        pa: u64,
+        len: usize,
+    ) -> Result<
+        impl Iterator<Item = (&AtomicU64, core::ops::Range<usize>, core::ops::Range<usize>)>,
+        RamError,
+    > {
+        if !self.contains(pa, len) {
+            return Err(RamError::NotRam { pa, len });
+        }
+        let mut done = 0;
+        Ok(core::iter::from_fn(move || {
+            if done == len {
+                return None;
+            }
+            // No overflow: `pa + len` is inside, as checked above.
+            let at = pa + done as u64;
+            let skip = (at % 8) as usize;
+            let count = (8 - skip).min(len - done);
+            // Inside, because `len` and `base` are multiples of 8, so a word with one byte
+            // inside is inside as a whole.
+            let word = self.word(at - skip as u64)?;
+            let places = done..done + count;
+            done += count;
+            Some((word, skip..skip + count, places))
+        }))
+    }
+}
+
+impl core::fmt::Debug for Ram {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Ram({:#x}, {:#x} bytes)", self.base, self.len)
+    }
+}
+
+/// Memory mapped into this process, unmapped on drop.
+struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+    file: Option<OwnedFd>,
+}
+
+// SAFETY: a mapping belongs to the process, not to a thread, and is accessed by atomics only.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn anonymous(len: usize) -> Result<Self, RamError> {
+        let (protection, flags) =
+            (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
+        // SAFETY: without MAP_FIXED the kernel picks addresses that nothing else uses.
+        let start =
+            unsafe { rustix::mm::mmap_anonymous(core::ptr::null_mut(), len, protection, flags) };
+        Self::new(start, len, None)
+    }
+
+    fn file(len: usize) -> Result<Self, RamError> {
+        let no_memory = |errno| RamError::NoMemory { len, errno };
+        let file =
+            rustix::fs::memfd_create("smmuv3-ram", MemfdFlags::CLOEXEC).map_err(no_memory)?;
+        rustix::fs::ftruncate(&file, len as u64).map_err(no_memory)?;
+        let (protection, flags) =
+            (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::NORESERVE);
+        // SAFETY: without MAP_FIXED the kernel picks addresses that nothing else uses. The file
+        // is ours and never shrinks; a child that shrank it could only end this process (SIGBUS).
+        let start =
+            unsafe { rustix::mm::mmap(core::ptr::null_mut(), len, protection, flags, &file, 0) };
+        Self::new(start, len, Some(file))
+    }
+
+    fn new(
+        start: Result<*mut core::ffi::c_void, Errno>,
+        len: usize,
+        file: Option<OwnedFd>,
+    ) -> Result<Self, RamError> {
+        let start = start.map_err(|errno| RamError::NoMemory { len, errno })?;
+        let start =
+            NonNull::new(start.cast()).ok_or(RamError::NoMemory { len, errno: Errno::NOMEM })?;
+        Ok(Self { start, len, file })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly the range that was mapped, once; every `Ram` on it is gone.
+        let unmapped = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
+        debug_assert!(unmapped.is_ok(), "munmap of a mapping that is ours: {unmapped:?}");
+    }
+}
+
+fn check_shape(base: u64, len: usize) -> Result<(), RamError> {
+    if len == 0 || !len.is_multiple_of(Ram::PAGE) || !base.is_multiple_of(Ram::PAGE as u64) {
+        return Err(RamError::Shape { base, len });
+    }
+    match base.checked_add(len as u64 - 1) {
+        Some(_) => Ok(()),
+        None => Err(RamError::Beyond { base, len }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: u64 = 0x4000_0000;
+
+    fn both() -> [Ram; 2] {
+        [Ram::heap(BASE, 0x2000).unwrap(), Ram::shared(BASE, 0x2000).unwrap()]
+    }
+
+    #[test]
+    fn starts_as_zeros_and_reads_what_was_written() {
+        for ram in both() {
+            assert_eq!(ram.read64(BASE + 0x1ff8), Some(0));
+            ram.write64(BASE + 8, 0x1122_3344_5566_7788).unwrap();
+            assert_eq!(ram.read64(BASE + 8), Some(0x1122_3344_5566_7788));
+        }
+    }
+
+    #[test]
+    fn words_are_little_endian_bytes() {
+        for ram in both() {
+            ram.write64(BASE, 0x1122_3344_5566_7788).unwrap();
+            let mut bytes = [0; 3];
+            ram.read(BASE + 6, &mut bytes).unwrap();
+            assert_eq!(bytes, [0x22, 0x11, 0]);
+        }
+    }
+
+    #[test]
+    fn copies_of_any_alignment_touch_only_their_bytes() {
+        for ram in both() {
+            for start in 0..9 {
+                for len in 0..20 {
+                    ram.write(BASE, &[0xee; 40]).unwrap();
+                    let data: Vec<u8> = (1..=len).collect();
+                    ram.write(BASE + start as u64, &data).unwrap();
+                    let mut expected = [0xee; 40];
+                    expected[start..start + data.len()].copy_from_slice(&data);
+                    let mut all = [0; 40];
+                    ram.read(BASE, &mut all).unwrap();
+                    assert_eq!(all, expected, "{len} bytes at {start}");
+                    let mut part = vec![0; data.len()];
+                    ram.read(BASE + start as u64, &mut part).unwrap();
+                    assert_eq!(part, data);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn accesses_outside_or_unaligned_are_refused_and_write_nothing() {
+        for ram in both() {
+            assert_eq!(ram.read64(BASE - 8), None);
+            assert_eq!(ram.read64(BASE + 0x2000), None);
+            assert_eq!(ram.read64(BASE + 4), None);
+            assert_eq!(ram.write64(u64::MAX - 7, 1), None);
+            let refused = ram.write(BASE + 0x1fff, &[1, 2]);
+            assert_eq!(refused, Err(RamError::NotRam { pa: BASE + 0x1fff, len: 2 }));
+            assert_eq!(ram.read64(BASE + 0x1ff8), Some(0));
+            assert!(ram.contains(BASE + 0x2000, 0) && !ram.contains(BASE, 0x2001));
+            assert!(ram.pointer(BASE + 0x2000).is_none());
+        }
+    }
+
+    #[test]
+    fn a_part_is_the_same_memory_with_narrower_limits() {
+        for ram in both() {
+            let part = ram.part(BASE + 0x1000, 0x1000).unwrap();
+            part.write64(BASE + 0x1000, 7).unwrap();
+            assert_eq!(ram.read64(BASE + 0x1000), Some(7));
+            assert_eq!(part.read64(BASE), None);
+            assert_eq!(part.pointer(BASE + 0x1234), ram.pointer(BASE + 0x1234));
+            ram.write64(BASE, 9).unwrap();
+            part.clear().unwrap();
+            assert_eq!((ram.read64(BASE + 0x1000), ram.read64(BASE)), (Some(0), Some(9)));
+        }
+    }
+
+    #[test]
+    fn only_shared_ram_has_a_file() {
+        let [heap, shared] = both();
+        assert!(heap.as_fd().is_none() && shared.as_fd().is_some());
+    }
+
+    #[test]
+    fn shapes_that_are_not_in_pages_are_refused() {
+        assert!(matches!(Ram::heap(BASE, 0), Err(RamError::Shape { .. })));
+        assert!(matches!(Ram::heap(BASE + 8, 0x1000), Err(RamError::Shape { .. })));
+        assert!(matches!(Ram::shared(BASE, 0x1001), Err(RamError::Shape { .. })));
+        assert!(matches!(Ram::shared(u64::MAX - 0xfff, 0x2000), Err(RamError::Beyond { .. })));
+    }
+
+    #[test]
+    fn neighbouring_bytes_of_one_word_survive_concurrent_writers() {
+        let ram = Ram::heap(BASE, 0x1000).unwrap();
+        std::thread::scope(|scope| {
+            for lane in 0..4u64 {
+                let ram = &ram;
+                scope.spawn(move || {
+                    for round in 0..=255u8 {
+                        ram.write(BASE + lane, &[round]).unwrap();
+                        let mut seen = [0];
+                        ram.read(BASE + lane, &mut seen).unwrap();
+                        assert_eq!(seen, [round]);
+                    }
+                });
+            }
+        });
+        assert_eq!(ram.read64(BASE), Some(0xffff_ffff));
+    }
+}

@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Scenarios: which instances, masters, domains and memory there are, and what is done with them.
+//!
+//! A scenario is a TOML file (`docs/scenarios.md` describes every key). It is checked when it is
+//! read: all mistakes are reported at once, each with file, line, column and what would be right.
+//! What a machine can't do is asked with [`Scenario::check_for`] before the machine is started.
+//!
+//! ```
+//! use smmuv3_testbench::scenario::{Capabilities, Scenario};
+//!
+//! let text = r#"
+//!     name = "smallest"
+//!     instance = [{ name = "smmu0", asid-bits = 8 }]
+//!     master = [{ name = "nic", instance = "smmu0", streams = [0x900] }]
+//!     domain = [{ name = "d" }]
+//!     memory = [{ name = "rx", size = "16K" }]
+//!     step = [
+//!         { attach = { master = "nic", domain = "d" } },
+//!         { map = { domain = "d", iova = 0x10000, memory = "rx" } },
+//!         { write = { master = "nic", iova = 0x10000, data = "abcd" } },
+//!         { expect-data = { memory = "rx", data = "abcd" } },
+//!     ]
+//! "#;
+//! let scenario = Scenario::parse(text, "smallest.toml").unwrap();
+//! scenario.check_for(&Capabilities::model()).unwrap();
+//!
+//! let errors = Scenario::parse(&text.replace("\"rx\" }", "\"xr\" }"), "smallest.toml").unwrap_err();
+//! assert_eq!(
+//!     errors.to_string(),
+//!     "smallest.toml:9:60: unknown memory \"xr\"; memories are rx (did you mean \"rx\"?)"
+//! );
+//! ```
+
+mod check;
+mod data;
+mod error;
+mod machine;
+mod read;
+mod source;
+mod step;
+
+use smmuv3_formats::EventId;
+
+pub use error::{Position, ScenarioError, ScenarioErrors};
+pub use machine::{Capabilities, Streams, StreamsOfInstance, Support};
+
+/// The page that everything in a scenario is measured in, bytes: domains have the 4 KiB granule.
+pub const PAGE: u64 = 4096;
+
+/// A scenario that was read and found to make sense. Indices (`instance`, `master`, `domain`,
+/// `memory`) are those of the vectors here and always valid.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The file it came from, for messages.
+    pub file: String,
+    /// Its name.
+    pub name: String,
+    /// What it shows, in a sentence or two; may be empty.
+    pub description: String,
+    /// Where everything random starts.
+    pub seed: u64,
+    /// The SMMUs, at least one.
+    pub instances: Vec<Instance>,
+    /// The devices.
+    pub masters: Vec<Master>,
+    /// The address spaces.
+    pub domains: Vec<Domain>,
+    /// The buffers.
+    pub memories: Vec<Memory>,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+}
+
+/// An SMMU, by what its ID registers say (§2.3).
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Its name, unique among instances.
+    pub name: String,
+    /// Bits of an ASID: 8 or 16 (IDR0.ASID16).
+    pub asid_bits: u32,
+    /// Bits of a VMID: 8 or 16 (IDR0.VMID16). 8 without stage 2.
+    pub vmid_bits: u32,
+    /// Whether it has stage 1 (IDR0.S1P).
+    pub stage_1: bool,
+    /// Whether it has stage 2 (IDR0.S2P).
+    pub stage_2: bool,
+    /// Granules of its walks (IDR5.GRAN*).
+    pub granules: Granules,
+    /// Output address bits: 32, 36, 40, 42, 44 or 48 (IDR5.OAS).
+    pub oas: u32,
+    /// Bits of a StreamID (IDR1.SIDSIZE).
+    pub sid_bits: u32,
+    /// Whether it has 2-level stream tables (IDR0.ST_LEVEL).
+    pub two_level_streams: bool,
+    /// log2 of the most entries of its command queue (IDR1.CMDQS), 1 to 19.
+    pub command_queue_log2: u32,
+    /// log2 of the most entries of its event queue (IDR1.EVENTQS), 1 to 19.
+    pub event_queue_log2: u32,
+    /// Whether it has range invalidation (IDR3.RIL).
+    pub range_invalidation: bool,
+    /// Whether its accesses to tables and queues are coherent with CPUs (IDR0.COHACC).
+    pub coherent: bool,
+    /// Where it stands in the file.
+    pub places: Places,
+}
+
+/// A set of granules (§2.3, IDR5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granules {
+    /// 4 KiB.
+    pub kib_4: bool,
+    /// 16 KiB.
+    pub kib_16: bool,
+    /// 64 KiB.
+    pub kib_64: bool,
+}
+
+impl Granules {
+    /// All three.
+    pub const ALL: Self = Self { kib_4: true, kib_16: true, kib_64: true };
+}
+
+/// A device: one or more streams behind one instance.
+#[derive(Clone, Debug)]
+pub struct Master {
+    /// Its name, unique among masters.
+    pub name: String,
+    /// Index of its instance.
+    pub instance: usize,
+    /// Its StreamIDs, at least one, no other master of the instance has them. DMA uses the first.
+    pub streams: Vec<u32>,
+    /// What it is where devices are real.
+    pub device: Device,
+    /// Where it stands in the file.
+    pub places: Places,
+}
+
+/// Which device does the DMA on a machine with real devices; the model's can do what `Edu` does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// QEMU's `edu`: reads and writes, up to 4 KiB a transfer.
+    #[default]
+    Edu,
+    /// QEMU's `iommu-testdev`: writes the pattern [`Device::TEST_PATTERN`], reads nothing.
+    TestDevice,
+}
+
+impl Device {
+    /// The only data that [`Device::TestDevice`] writes: this word, little-endian, again and again.
+    pub const TEST_PATTERN: u32 = 0x1234_5678;
+
+    /// The word that scenarios and QEMU have for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Edu => "edu",
+            Self::TestDevice => "testdev",
+        }
+    }
+}
+
+/// An address space, stage 1 with the 4 KiB granule.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// Its name, unique among domains.
+    pub name: String,
+    /// Bits of its input addresses (IOVAs): 32 to 48.
+    pub input_bits: u32,
+    /// Where it stands in the file.
+    pub places: Places,
+}
+
+/// A buffer, contiguous in physical memory.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// Its name, unique among memories.
+    pub name: String,
+    /// Bytes; a multiple of [`PAGE`], not 0.
+    pub size: u64,
+    /// Alignment of its physical address, bytes; a power of two, at least [`PAGE`].
+    pub align: u64,
+    /// The byte it is filled with at the start; zeros without.
+    pub fill: Option<u8>,
+    /// Where it stands in the file.
+    pub places: Places,
+}
+
+/// One thing that is done.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Line of the file, from 1.
+    pub line: usize,
+    /// What the reader of the report is told about it.
+    pub note: Option<String>,
+    /// What is done.
+    pub action: Action,
+}
+
+/// What a step does. IOVAs, offsets and lengths of `Map` and `Unmap` are multiples of [`PAGE`]; no
+/// length is 0 and no sum of an address and a length overflows or leaves the domain or the memory.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Give a master an address space; replaces what it had.
+    Attach {
+        /// Index of the master.
+        master: usize,
+        /// What it gets.
+        domain: Target,
+    },
+    /// Take the master's address space away: it is blocked afterwards, as it is at the start.
+    Detach {
+        /// Index of the master.
+        master: usize,
+    },
+    /// Map a part of a memory.
+    Map {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Index of the memory.
+        memory: usize,
+        /// Bytes from the start of the memory.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+        /// What devices may do there.
+        access: Access,
+        /// As what kind of memory.
+        kind: MemoryKind,
+    },
+    /// Remove all mappings of a range; holes are allowed.
+    Unmap {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// The device writes to memory.
+    Write {
+        /// Index of the master.
+        master: usize,
+        /// First input address.
+        iova: u64,
+        /// What it writes, not empty.
+        data: Vec<u8>,
+    },
+    /// The device reads from memory.
+    Read {
+        /// Index of the master.
+        master: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        length: u64,
+        /// What it must get, `length` bytes.
+        expect: Option<Vec<u8>>,
+    },
+    /// The DMA before this step (of the same master; other expectations may lie between) must have
+    /// been refused with this event.
+    ExpectFault {
+        /// Index of the master.
+        master: usize,
+        /// An address in that DMA; its page is what must have been reported.
+        iova: u64,
+        /// The event.
+        event: EventId,
+        /// Whether it was a write.
+        write: bool,
+    },
+    /// The DMA before this step (as for `ExpectFault`) must have been refused without any event:
+    /// the master is blocked (STE.Config = 0, §5.2).
+    ExpectBlocked {
+        /// Index of the master.
+        master: usize,
+    },
+    /// A memory must hold these bytes.
+    ExpectData {
+        /// Index of the memory.
+        memory: usize,
+        /// Bytes from its start.
+        offset: u64,
+        /// What must be there, not empty.
+        data: Vec<u8>,
+    },
+    /// Random operations.
+    Random(Random),
+}
+
+/// What a master is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The domain with this index.
+    Domain(usize),
+    /// All of memory, untranslated.
+    Identity,
+    /// Nothing.
+    Blocked,
+}
+
+/// What devices may do with a mapping. Stage 1 can't allow writes alone (§16.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read.
+    ReadOnly,
+    /// Read and write.
+    ReadWrite,
+}
+
+/// As what kind of memory something is mapped (§16.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryKind {
+    /// Normal, write-back cacheable.
+    Normal,
+    /// Normal, not cacheable.
+    Uncached,
+    /// Device-nGnRE.
+    Device,
+}
+
+/// A random workload over all masters and domains of the scenario. It maps memory of its own in a
+/// window of IOVAs of its own (the same window in every domain). When it is through, its mappings
+/// are gone and every master is where it was before.
+#[derive(Clone, Debug)]
+pub struct Random {
+    /// How many operations.
+    pub steps: u64,
+    /// Where its randomness starts; without, from the scenario's seed.
+    pub seed: Option<u64>,
+    /// First input address of the window; a multiple of [`PAGE`].
+    pub iova: u64,
+    /// Pages in the window, a domain; at least 4.
+    pub pages: u64,
+    /// How often each operation is chosen.
+    pub weights: Weights,
+}
+
+/// How often each operation of [`Random`] is chosen, relative to the sum of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weights {
+    /// Map a free run of pages.
+    pub map: u32,
+    /// Unmap a run of pages.
+    pub unmap: u32,
+    /// Attach a master to another domain.
+    pub attach: u32,
+    /// Detach a master.
+    pub detach: u32,
+    /// Read where that is allowed.
+    pub read: u32,
+    /// Write where that is allowed.
+    pub write: u32,
+    /// DMA where something was mapped lately and no longer is.
+    pub stale: u32,
+    /// DMA where nothing is mapped or the mapping does not allow it.
+    pub fault: u32,
+}
+
+impl Weights {
+    /// The sum of all.
+    pub const fn sum(self) -> u32 {
+        self.map
+            + self.unmap
+            + self.attach
+            + self.detach
+            + self.read
+            + self.write
+            + self.stale
+            + self.fault
+    }
+}
+
+impl Default for Weights {
+    /// A mix with plenty of hits, faults and stale attempts.
+    fn default() -> Self {
+        Self { map: 16, unmap: 12, attach: 6, detach: 2, read: 22, write: 22, stale: 12, fault: 8 }
+    }
+}
+
+/// Where a thing and its keys stand in the file. Empty for a thing that was not read from a file.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    whole: Position,
+    keys: Vec<(String, Position)>,
+}
+
+impl Places {
+    /// Line of the thing, from 1; 0 if it was not read from a file.
+    pub const fn line(&self) -> usize {
+        self.whole.line
+    }
+
+    /// Where `key` stands, or the whole thing where the key was left out.
+    fn of(&self, key: &str) -> Position {
+        self.keys.iter().find(|(name, _)| name == key).map_or(self.whole, |(_, at)| *at)
+    }
+}
+
+impl Scenario {
+    /// Reads and checks a scenario. `file` is what messages call it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, by line.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ScenarioErrors> {
+        read::scenario(text, file)
+    }
+
+    /// Checks that a machine can run it.
+    ///
+    /// # Errors
+    /// Everything that the machine can't do, by line.
+    pub fn check_for(&self, capabilities: &Capabilities) -> Result<(), ScenarioErrors> {
+        machine::check(self, capabilities)
+    }
+}

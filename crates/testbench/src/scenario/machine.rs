@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a machine can do, and whether that is enough for a scenario.
+
+use core::ops::RangeInclusive;
+
+use super::error::{Mistakes, Position};
+use super::{Action, Device, Granules, Instance, Scenario, ScenarioErrors};
+
+/// What a machine can run. A value of an ID register that the machine can't change is accepted if
+/// it is the machine's own, or if the driver can be told to stay within it.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// What messages call it: `the model`, `QEMU 11.1.3`.
+    pub machine: String,
+    /// The most instances.
+    pub instances: usize,
+    /// Accepted bits of an ASID.
+    pub asid_bits: Vec<u32>,
+    /// Accepted bits of a VMID, on instances with stage 2.
+    pub vmid_bits: Vec<u32>,
+    /// Accepted {stage 1, stage 2}.
+    pub stages: Vec<(bool, bool)>,
+    /// Granules that an instance may have.
+    pub granules: Granules,
+    /// Accepted output address bits.
+    pub oas: Vec<u32>,
+    /// Accepted StreamID bits.
+    pub sid_bits: RangeInclusive<u32>,
+    /// 2-level stream tables.
+    pub two_level_streams: Support,
+    /// Accepted log2 of the entries of command queues.
+    pub command_queue_log2: RangeInclusive<u32>,
+    /// Accepted log2 of the entries of event queues.
+    pub event_queue_log2: RangeInclusive<u32>,
+    /// Range invalidation.
+    pub range_invalidation: Support,
+    /// Coherent table walks and queues.
+    pub coherent: Support,
+    /// Devices it has.
+    pub devices: Vec<Device>,
+    /// Which StreamIDs devices can have.
+    pub streams: Streams,
+    /// The most streams of a master.
+    pub streams_per_master: usize,
+    /// The most bytes of one DMA.
+    pub dma_bytes: u64,
+    /// Bytes that IOVA and length of a DMA are multiples of.
+    pub dma_unit: u64,
+    /// Bytes for all memories of a scenario together.
+    pub memory_bytes: u64,
+}
+
+/// Whether a machine has a feature that is there or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// As the scenario says.
+    Either,
+    /// Always there.
+    Always,
+    /// Never there.
+    Never,
+}
+
+/// Which StreamIDs devices can have on a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// Any that the instance's StreamID bits allow.
+    Any,
+    /// These, by the index of the instance.
+    Of(Vec<StreamsOfInstance>),
+}
+
+/// The StreamIDs `first`, `first + step`, … up to and including `last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamsOfInstance {
+    /// The first.
+    pub first: u32,
+    /// The last.
+    pub last: u32,
+    /// From one to the next, not 0.
+    pub step: u32,
+}
+
+impl StreamsOfInstance {
+    /// Whether `stream` is one of them.
+    pub const fn contains(self, stream: u32) -> bool {
+        self.first <= stream
+            && stream <= self.last
+            && (stream - self.first).is_multiple_of(self.step)
+    }
+}
+
+impl Capabilities {
+    /// The embedded model.
+    pub fn model() -> Self {
+        Self {
+            machine: "the model".to_owned(),
+            instances: 16,
+            asid_bits: vec![8, 16],
+            vmid_bits: vec![8, 16],
+            stages: vec![(true, false), (false, true), (true, true)],
+            granules: Granules::ALL,
+            oas: vec![32, 36, 40, 42, 44, 48],
+            sid_bits: 0..=16,
+            two_level_streams: Support::Either,
+            command_queue_log2: 1..=19,
+            event_queue_log2: 1..=19,
+            range_invalidation: Support::Either,
+            coherent: Support::Either,
+            devices: vec![Device::Edu, Device::TestDevice],
+            streams: Streams::Any,
+            streams_per_master: 16,
+            dma_bytes: 1 << 20,
+            dma_unit: 1,
+            memory_bytes: 128 << 20,
+        }
+    }
+}
+
+/// Everything in `scenario` that the machine can't do.
+pub(super) fn check(scenario: &Scenario, can: &Capabilities) -> Result<(), ScenarioErrors> {
+    let mut check = Check { mistakes: Mistakes::of(&scenario.file), can };
+    check.instances(scenario);
+    check.masters(scenario);
+    check.memories(scenario);
+    check.steps(scenario);
+    check.mistakes.into_result()
+}
+
+struct Check<'a> {
+    mistakes: Mistakes,
+    can: &'a Capabilities,
+}
+
+impl Check<'_> {
+    fn lacks(
+        &mut self,
+        at: Position,
+        what: impl core::fmt::Display,
+        right: impl core::fmt::Display,
+    ) {
+        self.mistakes.add(at, format!("{what}, which {} can't do; {right}", self.can.machine));
+    }
+
+    fn instances(&mut self, scenario: &Scenario) {
+        if let Some(first_over) = scenario.instances.get(self.can.instances) {
+            self.lacks(
+                first_over.places.of(""),
+                format_args!("the scenario has {} instances", scenario.instances.len()),
+                format_args!("at most {}", self.can.instances),
+            );
+        }
+        for instance in &scenario.instances {
+            self.instance(instance);
+        }
+    }
+
+    fn instance(&mut self, instance: &Instance) {
+        let can = self.can;
+        self.one_of(instance, "asid-bits", instance.asid_bits, &can.asid_bits);
+        if instance.stage_2 {
+            self.one_of(instance, "vmid-bits", instance.vmid_bits, &can.vmid_bits);
+        }
+        self.one_of(instance, "oas", instance.oas, &can.oas);
+        self.within(instance, "sid-bits", instance.sid_bits, &can.sid_bits);
+        let (commands, events) = (instance.command_queue_log2, instance.event_queue_log2);
+        self.within(instance, "command-queue", commands, &can.command_queue_log2);
+        self.within(instance, "event-queue", events, &can.event_queue_log2);
+        self.flag(instance, "two-level-streams", instance.two_level_streams, can.two_level_streams);
+        self.flag(
+            instance,
+            "range-invalidation",
+            instance.range_invalidation,
+            can.range_invalidation,
+        );
+        self.flag(instance, "coherent", instance.coherent, can.coherent);
+        if !can.stages.contains(&(instance.stage_1, instance.stage_2)) {
+            let names: Vec<String> = can.stages.iter().map(|stages| stages_text(*stages)).collect();
+            self.lacks(
+                instance.places.of("stages"),
+                format_args!(
+                    "instance \"{}\" has stages = {}",
+                    instance.name,
+                    stages_text((instance.stage_1, instance.stage_2))
+                ),
+                format_args!("there it is {}", names.join(" or ")),
+            );
+        }
+        for (name, wanted, there) in [
+            ("4K", instance.granules.kib_4, can.granules.kib_4),
+            ("16K", instance.granules.kib_16, can.granules.kib_16),
+            ("64K", instance.granules.kib_64, can.granules.kib_64),
+        ] {
+            if wanted && !there {
+                self.lacks(
+                    instance.places.of("granules"),
+                    format_args!("instance \"{}\" has the {name} granule", instance.name),
+                    "leave it out",
+                );
+            }
+        }
+    }
+
+    fn one_of(&mut self, instance: &Instance, key: &str, value: u32, can: &[u32]) {
+        if !can.contains(&value) {
+            let values: Vec<String> = can.iter().map(u32::to_string).collect();
+            self.lacks(
+                instance.places.of(key),
+                format_args!("instance \"{}\" has {key} = {value}", instance.name),
+                format_args!("there it is {}", values.join(" or ")),
+            );
+        }
+    }
+
+    fn within(&mut self, instance: &Instance, key: &str, value: u32, can: &RangeInclusive<u32>) {
+        if !can.contains(&value) {
+            let right = if can.start() == can.end() {
+                format!("there it is {}", can.start())
+            } else {
+                format!("there it is {} to {}", can.start(), can.end())
+            };
+            self.lacks(
+                instance.places.of(key),
+                format_args!("instance \"{}\" has {key} = {value}", instance.name),
+                right,
+            );
+        }
+    }
+
+    fn flag(&mut self, instance: &Instance, key: &str, value: bool, support: Support) {
+        let right = match support {
+            Support::Always if !value => true,
+            Support::Never if value => false,
+            _ => return,
+        };
+        self.lacks(
+            instance.places.of(key),
+            format_args!("instance \"{}\" has {key} = {value}", instance.name),
+            format_args!("there it is {right}"),
+        );
+    }
+
+    fn masters(&mut self, scenario: &Scenario) {
+        for master in &scenario.masters {
+            let name = &master.name;
+            if !self.can.devices.contains(&master.device) {
+                let names: Vec<&str> =
+                    self.can.devices.iter().map(|device| device.name()).collect();
+                self.lacks(
+                    master.places.of("device"),
+                    format_args!("master \"{name}\" is a {}", master.device.name()),
+                    format_args!("devices there are {}", names.join(", ")),
+                );
+            }
+            if master.streams.len() > self.can.streams_per_master {
+                self.lacks(
+                    master.places.of("streams"),
+                    format_args!("master \"{name}\" has {} streams", master.streams.len()),
+                    format_args!("at most {}", self.can.streams_per_master),
+                );
+            }
+            let Streams::Of(sets) = &self.can.streams else { continue };
+            // An instance too many was reported already.
+            let Some(set) = sets.get(master.instance) else { continue };
+            for stream in master.streams.iter().filter(|stream| !set.contains(**stream)) {
+                self.lacks(
+                    master.places.of("streams"),
+                    format_args!("master \"{name}\" has stream {stream:#x}"),
+                    format_args!(
+                        "streams of instance \"{}\" there are {:#x}, {:#x} and so on to {:#x}",
+                        scenario.instances[master.instance].name,
+                        set.first,
+                        set.first.saturating_add(set.step),
+                        set.last
+                    ),
+                );
+            }
+        }
+    }
+
+    fn memories(&mut self, scenario: &Scenario) {
+        let mut sum = 0u64;
+        for memory in &scenario.memories {
+            sum = sum.saturating_add(memory.size);
+            if sum > self.can.memory_bytes {
+                self.lacks(
+                    memory.places.of("size"),
+                    format_args!("the memories up to \"{}\" have {sum} bytes", memory.name),
+                    format_args!("at most {} bytes together", self.can.memory_bytes),
+                );
+                return;
+            }
+        }
+    }
+
+    fn steps(&mut self, scenario: &Scenario) {
+        let unit = self.can.dma_unit.max(1);
+        for step in &scenario.steps {
+            let (iova, length) = match &step.action {
+                Action::Write { iova, data, .. } => (*iova, data.len() as u64),
+                Action::Read { iova, length, .. } => (*iova, *length),
+                _ => continue,
+            };
+            let at = Position { line: step.line, column: 1 };
+            if length > self.can.dma_bytes {
+                let most = format!("at most {} bytes at once", self.can.dma_bytes);
+                self.lacks(at, format_args!("a DMA of {length} bytes"), most);
+            }
+            if !iova.is_multiple_of(unit) || !length.is_multiple_of(unit) {
+                self.lacks(
+                    at,
+                    format_args!("a DMA of {length} bytes at {iova:#x}"),
+                    format_args!("address and length are multiples of {unit}"),
+                );
+            }
+        }
+    }
+}
+
+fn stages_text(stages: (bool, bool)) -> String {
+    match stages {
+        (true, true) => "[1, 2]",
+        (true, false) => "[1]",
+        (false, true) => "[2]",
+        (false, false) => "[]",
+    }
+    .to_owned()
+}

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reading a scenario: the file as a whole, its instances, masters, domains and memories.
+//!
+//! A thing with a mistake in it still gets its place in its vector, with defaults for what is
+//! wrong, so that names and indices stay good and later mistakes are found too. Such a scenario
+//! never leaves this module.
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::did_you_mean;
+use super::source::{Fields, Source, Value, describe, integer_value};
+use super::{
+    Device, Domain, Granules, Instance, Master, Memory, PAGE, Scenario, ScenarioErrors, check, step,
+};
+
+/// Domain names that mean something else.
+const RESERVED: [&str; 2] = ["identity", "blocked"];
+
+/// Features of the architecture that no machine here has yet, by key.
+const LATER: [(&str, &str); 8] = [
+    ("ats", "ATS"),
+    ("btm", "broadcast TLB maintenance"),
+    ("httu", "hardware update of access flag and dirty state"),
+    ("hyp", "EL2 StreamWorlds"),
+    ("msi", "interrupts by message"),
+    ("pri", "page requests"),
+    ("ssid-bits", "substreams"),
+    ("stall", "stalled transactions"),
+];
+
+/// See [`Scenario::parse`].
+pub(super) fn scenario(text: &str, file: &str) -> Result<Scenario, ScenarioErrors> {
+    let source = Source::new(text, file);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        source.wrong(error.span().unwrap_or(0..0), format!("not TOML: {}", error.message()));
+    }
+    // What a broken file recovers to would only give mistakes that are none.
+    let scenario = if errors.is_empty() { Some(read(&source, root.get_ref(), file)) } else { None };
+    source.into_mistakes().into_result()?;
+    Ok(scenario.expect("no TOML error was noted, so it was read"))
+}
+
+fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenario {
+    let fields = Fields::new(source, "the scenario", 0..0, root);
+    let name = fields
+        .need("name", "\"two-instances\"")
+        .and_then(|value| fields.text("name", value))
+        .unwrap_or_default()
+        .to_owned();
+    let description = fields
+        .get("description")
+        .and_then(|value| fields.text("description", value))
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
+    let seed = fields.number("seed", 0..=u64::MAX).unwrap_or(1);
+
+    let mut names = Names::default();
+    let instances: Vec<Instance> = things(&fields, "instance", &mut names.instances, instance);
+    if instances.is_empty() {
+        source.wrong(
+            0..0,
+            "the scenario has no instance; write for example [[instance]] name = \"smmu0\"",
+        );
+    }
+    let masters = things(&fields, "master", &mut names.masters, |fields, name| {
+        master(fields, name, &names.instances, &instances)
+    });
+    streams_are_disjoint(source, &instances, &masters);
+    let domains = things(&fields, "domain", &mut names.domains, domain);
+    let memories = things(&fields, "memory", &mut names.memories, memory);
+
+    let mut scenario = Scenario {
+        file: file.to_owned(),
+        name,
+        description,
+        seed,
+        instances,
+        masters,
+        domains,
+        memories,
+        steps: Vec::new(),
+    };
+    let steps = step::steps(tables(&fields, "step"), &names, &scenario);
+    fields.finish();
+    check::sequence(source, &scenario, &steps);
+    scenario.steps = steps.into_iter().flatten().collect();
+    scenario
+}
+
+/// What names there are, in the order of the indices.
+#[derive(Default)]
+pub(super) struct Names {
+    pub(super) instances: Vec<String>,
+    pub(super) masters: Vec<String>,
+    pub(super) domains: Vec<String>,
+    pub(super) memories: Vec<String>,
+}
+
+/// The index of the thing that `key` names; `key` is also the kind of thing.
+pub(super) fn lookup<'a>(
+    fields: &Fields<'a>,
+    key: &'static str,
+    names: &[String],
+    value: &'a Value<'a>,
+) -> Option<usize> {
+    let name = fields.text(key, value)?;
+    let index = names.iter().position(|known| known == name);
+    if index.is_none() {
+        fields.wrong(value, unknown(key, name, names, &[]));
+    }
+    index
+}
+
+/// `unknown master "nik"; masters are nic, disk (did you mean "nic"?)`
+pub(super) fn unknown(kind: &str, name: &str, names: &[String], reserved: &[&str]) -> String {
+    let plural = if kind == "memory" { "memories".to_owned() } else { format!("{kind}s") };
+    let own = names.iter().map(String::as_str).filter(|name| !reserved.contains(name));
+    let known: Vec<&str> = own.chain(reserved.iter().copied()).collect();
+    if known.is_empty() {
+        return format!("unknown {kind} \"{name}\"; there are no {plural}: write [[{kind}]] first");
+    }
+    let guess = did_you_mean(name, known.iter().copied());
+    format!("unknown {kind} \"{name}\"; {plural} are {}{guess}", known.join(", "))
+}
+
+/// The tables of `[[kind]]`.
+fn tables<'a>(root: &Fields<'a>, kind: &'static str) -> Vec<Fields<'a>> {
+    let Some(value) = root.get(kind) else { return Vec::new() };
+    let DeValue::Array(array) = value.get_ref() else {
+        let found = describe(value.get_ref());
+        root.wrong(
+            value,
+            format!("{kind} is a list: write [[{kind}]] before each; this is {found}"),
+        );
+        return Vec::new();
+    };
+    array.iter().filter_map(|element| Fields::of(root.source, kind, element)).collect()
+}
+
+/// Reads the tables of `[[kind]]` and collects their names.
+fn things<'a, T>(
+    root: &Fields<'a>,
+    kind: &'static str,
+    names: &mut Vec<String>,
+    mut read: impl FnMut(&Fields<'a>, String) -> T,
+) -> Vec<T> {
+    let mut things = Vec::new();
+    let mut lines: Vec<usize> = Vec::new();
+    for mut fields in tables(root, kind) {
+        let name = name(&fields, kind).unwrap_or_default();
+        if !name.is_empty() {
+            if let Some(first) = names.iter().position(|known| *known == name) {
+                let message = format!(
+                    "{kind} \"{name}\" is there twice (first on line {}); names are unique",
+                    lines[first]
+                );
+                fields.source.wrong_at(fields.places().of("name"), message);
+            }
+            fields.what = format!("{kind} \"{name}\"");
+        }
+        lines.push(fields.places().line());
+        things.push(read(&fields, name.clone()));
+        names.push(name);
+        fields.finish();
+    }
+    things
+}
+
+fn name(fields: &Fields<'_>, kind: &str) -> Option<String> {
+    let value = fields.need("name", &format!("\"{kind}0\""))?;
+    let name = fields.text("name", value)?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || !name.chars().all(fits) {
+        fields.wrong(
+            value,
+            format!("the name \"{name}\" is not made of letters, digits, \"-\", \"_\" and \".\""),
+        );
+    }
+    if kind == "domain" && RESERVED.contains(&name) {
+        fields.wrong(value, format!("no domain can be called \"{name}\": attach knows that word"));
+    }
+    Some(name.to_owned())
+}
+
+fn instance(fields: &Fields<'_>, name: String) -> Instance {
+    let width = |key| {
+        fields.get(key).and_then(|value| {
+            match value.get_ref().as_integer().and_then(integer_value) {
+                Some(8) => Some(8),
+                Some(16) => Some(16),
+                _ => {
+                    let found = describe(value.get_ref());
+                    fields.wrong(
+                        value,
+                        format!("{key} of {} must be 8 or 16, not {found}", fields.what),
+                    );
+                    None
+                }
+            }
+        })
+    };
+    let small = |key, range| fields.number(key, range).map(|number| number as u32);
+    let asid_bits = width("asid-bits").unwrap_or(16);
+    let (stage_1, stage_2) = stages(fields).unwrap_or((true, true));
+    let vmid_bits = width("vmid-bits");
+    if vmid_bits == Some(16) && !stage_2 {
+        fields.source.wrong_at(
+            fields.places().of("vmid-bits"),
+            format!(
+                "vmid-bits = 16 in {} without stage 2; add 2 to stages or leave it out",
+                fields.what
+            ),
+        );
+    }
+    let instance = Instance {
+        name,
+        asid_bits,
+        vmid_bits: vmid_bits.unwrap_or(if stage_2 { 16 } else { 8 }),
+        stage_1,
+        stage_2,
+        granules: granules(fields).unwrap_or(Granules::ALL),
+        oas: oas(fields).unwrap_or(44),
+        sid_bits: small("sid-bits", 0..=32).unwrap_or(16),
+        two_level_streams: fields.flag("two-level-streams").unwrap_or(true),
+        command_queue_log2: small("command-queue", 1..=19).unwrap_or(8),
+        event_queue_log2: small("event-queue", 1..=19).unwrap_or(8),
+        range_invalidation: fields.flag("range-invalidation").unwrap_or(true),
+        coherent: fields.flag("coherent").unwrap_or(true),
+        places: fields.places(),
+    };
+    if instance.sid_bits > 6 && !instance.two_level_streams {
+        fields.source.wrong_at(
+            instance.places.of("two-level-streams"),
+            format!(
+                "two-level-streams = false in {} with sid-bits = {}; more than 6 need it",
+                fields.what, instance.sid_bits
+            ),
+        );
+    }
+    for (key, feature) in LATER {
+        let Some(value) = fields.get_refused(key) else { continue };
+        let off = match value.get_ref() {
+            DeValue::Boolean(flag) => !flag,
+            DeValue::Integer(number) => number.as_str() == "0",
+            _ => false,
+        };
+        if !off {
+            fields.wrong(
+                value,
+                format!("{}: no machine has {feature} yet; leave {key} out", fields.what),
+            );
+        }
+    }
+    instance
+}
+
+fn stages(fields: &Fields<'_>) -> Option<(bool, bool)> {
+    let value = fields.get("stages")?;
+    let stages = fields.numbers("stages", 1..=2, value)?;
+    if stages.is_empty() {
+        fields.wrong(value, format!("{} has no stage; stages is [1], [2] or [1, 2]", fields.what));
+        return None;
+    }
+    Some((stages.iter().any(|(n, _)| *n == 1), stages.iter().any(|(n, _)| *n == 2)))
+}
+
+fn granules(fields: &Fields<'_>) -> Option<Granules> {
+    let value = fields.get("granules")?;
+    let mut granules = Granules { kib_4: false, kib_16: false, kib_64: false };
+    for element in fields.list("granules", value)? {
+        let text = fields.text("granules", element)?;
+        match fields.pick("granule", element, text, &[("4K", 4), ("16K", 16), ("64K", 64)])? {
+            4 => granules.kib_4 = true,
+            16 => granules.kib_16 = true,
+            _ => granules.kib_64 = true,
+        }
+    }
+    if granules == (Granules { kib_4: false, kib_16: false, kib_64: false }) {
+        fields.wrong(
+            value,
+            format!("{} has no granule; granules are \"4K\", \"16K\" and \"64K\"", fields.what),
+        );
+        return None;
+    }
+    Some(granules)
+}
+
+fn oas(fields: &Fields<'_>) -> Option<u32> {
+    let oas = fields.number("oas", 0..=u64::MAX)?;
+    if [32, 36, 40, 42, 44, 48].contains(&oas) {
+        return Some(oas as u32);
+    }
+    fields.source.wrong_at(
+        fields.places().of("oas"),
+        format!("oas = {oas} in {}; it is 32, 36, 40, 42, 44 or 48", fields.what),
+    );
+    None
+}
+
+fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Instance]) -> Master {
+    let instance = fields
+        .need("instance", &format!("\"{}\"", names.first().map_or("smmu0", String::as_str)))
+        .and_then(|value| lookup(fields, "instance", names, value));
+    let mut streams: Vec<u32> = Vec::new();
+    if let Some(value) = fields.need("streams", "[0x900]") {
+        let numbers = fields.numbers("streams", 0..=u64::from(u32::MAX), value);
+        if numbers.as_ref().is_some_and(Vec::is_empty) {
+            fields.wrong(
+                value,
+                format!("{} has no streams; write for example streams = [0x900]", fields.what),
+            );
+        }
+        for (stream, value) in numbers.unwrap_or_default() {
+            if streams.contains(&(stream as u32)) {
+                fields.wrong(value, format!("{} has stream {stream:#x} twice", fields.what));
+                continue;
+            }
+            let owner = instance.and_then(|index| instances.get(index));
+            if let Some(owner) = owner.filter(|owner| stream >> owner.sid_bits != 0) {
+                fields.wrong(
+                    value,
+                    format!(
+                        "stream {stream:#x} of {} is beyond sid-bits = {} of instance \"{}\"; the last \
+                         stream there is {:#x}",
+                        fields.what,
+                        owner.sid_bits,
+                        owner.name,
+                        (1u64 << owner.sid_bits) - 1
+                    ),
+                );
+            }
+            streams.push(stream as u32);
+        }
+    }
+    let devices = [Device::Edu, Device::TestDevice].map(|device| (device.name(), device));
+    Master {
+        name,
+        instance: instance.unwrap_or(usize::MAX),
+        streams,
+        device: fields.word("device", &devices).unwrap_or_default(),
+        places: fields.places(),
+    }
+}
+
+fn streams_are_disjoint(source: &Source<'_>, instances: &[Instance], masters: &[Master]) {
+    for (n, later) in masters.iter().enumerate() {
+        for earlier in masters[..n].iter().filter(|earlier| earlier.instance == later.instance) {
+            let Some(instance) = instances.get(later.instance) else { continue };
+            for stream in later.streams.iter().filter(|stream| earlier.streams.contains(stream)) {
+                source.wrong_at(
+                    later.places.of("streams"),
+                    format!(
+                        "stream {stream:#x} of master \"{}\" belongs to master \"{}\" (line {}) already; on \
+                         instance \"{}\" each stream has one master",
+                        later.name,
+                        earlier.name,
+                        earlier.places.of("streams").line,
+                        instance.name
+                    ),
+                );
+            }
+        }
+    }
+}
+
+fn domain(fields: &Fields<'_>, name: String) -> Domain {
+    let input_bits = fields.number("input-bits", 32..=48).unwrap_or(48) as u32;
+    Domain { name, input_bits, places: fields.places() }
+}
+
+fn memory(fields: &Fields<'_>, name: String) -> Memory {
+    let size = fields.need("size", "\"64K\"").and_then(|value| {
+        let size = fields.multiple("size", PAGE, value)?;
+        if size == 0 {
+            fields.wrong(value, format!("{} has size 0; the smallest is \"4K\"", fields.what));
+            return None;
+        }
+        Some(size)
+    });
+    let align = fields.get("align").and_then(|value| {
+        let align = fields.bytes("align", value)?;
+        if align < PAGE || !align.is_power_of_two() || align > 1 << 30 {
+            let what = &fields.what;
+            fields.wrong(
+                value,
+                format!("align = {align:#x} in {what}; it is a power of two from \"4K\" to \"1G\""),
+            );
+            return None;
+        }
+        Some(align)
+    });
+    Memory {
+        name,
+        // Without a size, nothing leaves it: later messages would only confuse.
+        size: size.unwrap_or(1 << 48),
+        align: align.unwrap_or(PAGE),
+        fill: fields.number("fill", 0..=255).map(|fill| fill as u8),
+        places: fields.places(),
+    }
+}

@@ -1,0 +1,510 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reading the steps of a scenario.
+
+use smmuv3_formats::EventId;
+
+use super::data::data;
+use super::error::did_you_mean;
+use super::read::{Names, lookup, unknown};
+use super::source::{Fields, Value};
+use super::{Access, Action, Device, MemoryKind, PAGE, Random, Scenario, Step, Target, Weights};
+
+/// IOVA of a random workload's window, if it is not given: it fits into every domain.
+const RANDOM_WINDOW: u64 = 0xC000_0000;
+
+type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
+
+const ACTIONS: [(&str, Read); 10] = [
+    ("attach", |reader, fields| reader.attach(fields)),
+    ("detach", |reader, fields| reader.detach(fields)),
+    ("map", |reader, fields| reader.map(fields)),
+    ("unmap", |reader, fields| reader.unmap(fields)),
+    ("write", |reader, fields| reader.write(fields)),
+    ("read", |reader, fields| reader.read(fields)),
+    ("expect-fault", |reader, fields| reader.expect_fault(fields)),
+    ("expect-blocked", |reader, fields| reader.expect_blocked(fields)),
+    ("expect-data", |reader, fields| reader.expect_data(fields)),
+    ("random", |reader, fields| reader.random(fields)),
+];
+
+struct Reader<'s> {
+    names: &'s Names,
+    scenario: &'s Scenario,
+    before: Before,
+}
+
+/// What an expectation is about.
+#[derive(Clone, Copy)]
+enum Before {
+    /// No DMA.
+    Nothing,
+    /// A step with a mistake in it: anything.
+    Unknown,
+    /// This DMA.
+    Dma(Dma),
+}
+
+#[derive(Clone, Copy)]
+struct Dma {
+    master: usize,
+    iova: u64,
+    length: u64,
+    write: bool,
+    expects_data: bool,
+}
+
+/// The steps in order; none for a step with a mistake in it.
+pub(super) fn steps(
+    tables: Vec<Fields<'_>>,
+    names: &Names,
+    scenario: &Scenario,
+) -> Vec<Option<Step>> {
+    let mut reader = Reader { names, scenario, before: Before::Nothing };
+    let mut steps = Vec::new();
+    for fields in tables {
+        let step = reader.step(fields);
+        reader.before = match step.as_ref().map(|step| &step.action) {
+            None => Before::Unknown,
+            Some(Action::Write { master, iova, data }) => {
+                let (master, iova, length) = (*master, *iova, data.len() as u64);
+                Before::Dma(Dma { master, iova, length, write: true, expects_data: false })
+            }
+            Some(Action::Read { master, iova, length, expect }) => {
+                let (master, iova, length) = (*master, *iova, *length);
+                Before::Dma(Dma {
+                    master,
+                    iova,
+                    length,
+                    write: false,
+                    expects_data: expect.is_some(),
+                })
+            }
+            Some(
+                Action::ExpectFault { .. }
+                | Action::ExpectBlocked { .. }
+                | Action::ExpectData { .. },
+            ) => reader.before,
+            Some(_) => Before::Nothing,
+        };
+        steps.push(step);
+    }
+    steps
+}
+
+impl Reader<'_> {
+    fn step(&self, fields: Fields<'_>) -> Option<Step> {
+        let source = fields.source;
+        let mistakes = source.mistakes();
+        let line = fields.places().line();
+        let note =
+            fields.get("note").and_then(|value| fields.text("note", value)).map(str::to_owned);
+
+        let mut action = None;
+        let mut seen: Option<&str> = None;
+        for (key, span) in fields.keys().filter(|(key, _)| *key != "note") {
+            let Some((name, read)) = ACTIONS.iter().find(|(name, _)| *name == key) else {
+                let names: Vec<&str> = ACTIONS.iter().map(|(name, _)| *name).collect();
+                let guess = did_you_mean(key, names.iter().copied());
+                let known = names.join(", ");
+                source.wrong(span, format!("unknown action {key}; actions are {known}{guess}"));
+                continue;
+            };
+            if let Some(first) = seen {
+                let message =
+                    format!("a step does one thing, this does {first} and {key}; write two steps");
+                source.wrong(span, message);
+            }
+            seen = Some(name);
+            let value = fields.get(name)?;
+            let Some(inner) = Fields::of(source, name, value) else { continue };
+            action = read(self, &inner);
+            inner.finish();
+        }
+        if seen.is_none() && source.mistakes() == mistakes {
+            let names: Vec<&str> = ACTIONS.iter().map(|(name, _)| *name).collect();
+            let message = format!("this step does nothing; write one of {}", names.join(", "));
+            source.wrong(fields.span.clone(), message);
+        }
+        let action = action.filter(|_| source.mistakes() == mistakes)?;
+        Some(Step { line, note, action })
+    }
+
+    fn attach(&self, fields: &Fields<'_>) -> Option<Action> {
+        let master = self.master(fields);
+        let value = fields.need("domain", "\"shared\"")?;
+        let domain = match fields.text("domain", value)? {
+            "identity" => Target::Identity,
+            "blocked" => Target::Blocked,
+            name => match self.names.domains.iter().position(|known| known == name) {
+                Some(index) => Target::Domain(index),
+                None => {
+                    let reserved = ["identity", "blocked"];
+                    fields.wrong(value, unknown("domain", name, &self.names.domains, &reserved));
+                    return None;
+                }
+            },
+        };
+        let master = master?;
+        let instance = self.scenario.instances.get(self.scenario.masters.get(master)?.instance)?;
+        if matches!(domain, Target::Domain(_)) && !(instance.stage_1 && instance.granules.kib_4) {
+            fields.wrong(
+                value,
+                format!(
+                    "instance \"{}\" of master \"{}\" can't walk the tables of a domain; it needs stages \
+                     with 1 and granules with \"4K\"",
+                    instance.name, self.names.masters[master]
+                ),
+            );
+        }
+        Some(Action::Attach { master, domain })
+    }
+
+    fn detach(&self, fields: &Fields<'_>) -> Option<Action> {
+        Some(Action::Detach { master: self.master(fields)? })
+    }
+
+    fn map(&self, fields: &Fields<'_>) -> Option<Action> {
+        let domain = self.domain(fields);
+        let iova = self.pages(fields, "iova", "0x10000");
+        let memory = fields
+            .need("memory", "\"rx\"")
+            .and_then(|value| lookup(fields, "memory", &self.names.memories, value));
+        let offset = match fields.get("offset") {
+            Some(value) => fields.multiple("offset", PAGE, value),
+            None => Some(0),
+        };
+        let length_value = fields.get("length");
+        let given = length_value.map(|value| length(fields, value));
+        let words = [("ro", Access::ReadOnly), ("rw", Access::ReadWrite)];
+        let access = match fields.get("access") {
+            Some(value) if value.get_ref().as_str() == Some("wo") => {
+                fields.wrong(value, "access \"wo\": stage 1 can't allow writes alone; use \"rw\"");
+                None
+            }
+            Some(_) => fields.word("access", &words),
+            None => Some(Access::ReadWrite),
+        };
+        let kinds = [
+            ("normal", MemoryKind::Normal),
+            ("uncached", MemoryKind::Uncached),
+            ("device", MemoryKind::Device),
+        ];
+        let kind = fields.word("kind", &kinds).unwrap_or(MemoryKind::Normal);
+
+        let (memory, offset) = (memory?, offset?);
+        let size = self.scenario.memories.get(memory)?.size;
+        let length = match given {
+            Some(length) => length?,
+            None => size.saturating_sub(offset),
+        };
+        if length == 0 || offset.checked_add(length).is_none_or(|end| end > size) {
+            let name = &self.names.memories[memory];
+            fields.source.wrong_at(
+                fields.places().of(if length_value.is_some() { "length" } else { "offset" }),
+                format!(
+                    "map of {length:#x} bytes from offset {offset:#x} leaves memory \"{name}\", which has \
+                     {size:#x} bytes"
+                ),
+            );
+            return None;
+        }
+        let (domain, iova) = (domain?, iova?);
+        self.inside(fields, domain, iova, length)?;
+        Some(Action::Map { domain, iova, memory, offset, length, access: access?, kind })
+    }
+
+    fn unmap(&self, fields: &Fields<'_>) -> Option<Action> {
+        let domain = self.domain(fields);
+        let iova = self.pages(fields, "iova", "0x10000");
+        let length = fields.need("length", "\"16K\"").and_then(|value| length(fields, value));
+        let (domain, iova, length) = (domain?, iova?, length?);
+        self.inside(fields, domain, iova, length)?;
+        Some(Action::Unmap { domain, iova, length })
+    }
+
+    fn write(&self, fields: &Fields<'_>) -> Option<Action> {
+        let master = self.master(fields);
+        let iova = self.address(fields);
+        let value = fields.need("data", "\"hello\"")?;
+        let data = data(fields, "data", value)?;
+        let (master, iova) = (master?, iova?);
+        self.transfer(fields, iova, data.len() as u64)?;
+        let device = self.scenario.masters.get(master)?.device;
+        let pattern = Device::TEST_PATTERN.to_le_bytes();
+        if device == Device::TestDevice && data.chunks(4).any(|chunk| chunk != pattern) {
+            fields.wrong(
+                value,
+                format!(
+                    "master \"{}\" is a testdev, which writes only {{ pattern = {:#x}, length = a multiple \
+                     of 4 }}",
+                    self.names.masters[master],
+                    Device::TEST_PATTERN
+                ),
+            );
+        }
+        Some(Action::Write { master, iova, data })
+    }
+
+    fn read(&self, fields: &Fields<'_>) -> Option<Action> {
+        let master = self.master(fields);
+        let iova = self.address(fields);
+        let expect_value = fields.get("expect");
+        let expect = expect_value.map(|value| data(fields, "expect", value));
+        let given = match fields.get("length") {
+            Some(value) => Some(fields.bytes("length", value)?),
+            None => None,
+        };
+        let expect = match expect {
+            Some(expect) => Some(expect?),
+            None => None,
+        };
+        let length = match (given, &expect) {
+            (Some(length), None) => length,
+            (None, Some(data)) => data.len() as u64,
+            (Some(length), Some(data)) => {
+                if length != data.len() as u64 {
+                    fields.source.wrong_at(
+                        fields.places().of("length"),
+                        format!(
+                            "length = {length}, but expect has {} bytes; leave length out",
+                            data.len()
+                        ),
+                    );
+                }
+                length
+            }
+            (None, None) => {
+                fields.need("length", "64")?;
+                return None;
+            }
+        };
+        let (master, iova) = (master?, iova?);
+        self.transfer(fields, iova, length)?;
+        if self.scenario.masters.get(master)?.device == Device::TestDevice {
+            fields.source.wrong_at(
+                fields.places().of("master"),
+                format!(
+                    "master \"{}\" is a testdev, which only writes; give it device = \"edu\"",
+                    self.names.masters[master]
+                ),
+            );
+        }
+        Some(Action::Read { master, iova, length, expect })
+    }
+
+    fn expect_fault(&self, fields: &Fields<'_>) -> Option<Action> {
+        let master = self.master(fields);
+        let iova = match fields.get("iova") {
+            Some(value) => Some(fields.bytes("iova", value)?),
+            None => None,
+        };
+        let events: Vec<_> = EventId::ALL.iter().map(|event| (event.name(), *event)).collect();
+        let event = match fields.need("event", "\"F_TRANSLATION\"") {
+            Some(_) => fields.word("event", &events),
+            None => None,
+        };
+        let write = match fields.get("access") {
+            Some(_) => Some(fields.word("access", &[("read", false), ("write", true)])?),
+            None => None,
+        };
+        let (master, event) = (master?, event?);
+        let dma = self.dma_of(fields, master)?;
+        if dma.expects_data {
+            fields.source.wrong_at(
+                fields.places().whole,
+                "the read before expects data and a fault; leave one of them out",
+            );
+        }
+        if let Some(iova) = iova.filter(|iova| !(dma.iova..dma.iova + dma.length).contains(iova)) {
+            let last = dma.iova + (dma.length - 1);
+            fields.source.wrong_at(
+                fields.places().of("iova"),
+                format!(
+                    "{iova:#x} is not in the DMA before, which is {:#x} to {last:#x}",
+                    dma.iova
+                ),
+            );
+        }
+        if write.is_some_and(|write| write != dma.write) {
+            let (is, right) = if dma.write { ("a write", "write") } else { ("a read", "read") };
+            fields.source.wrong_at(
+                fields.places().of("access"),
+                format!("the DMA before is {is}; write access = \"{right}\" or leave it out"),
+            );
+        }
+        Some(Action::ExpectFault {
+            master,
+            iova: iova.unwrap_or(dma.iova),
+            event,
+            write: dma.write,
+        })
+    }
+
+    fn expect_blocked(&self, fields: &Fields<'_>) -> Option<Action> {
+        let master = self.master(fields)?;
+        let dma = self.dma_of(fields, master)?;
+        if dma.expects_data {
+            fields.source.wrong_at(
+                fields.places().whole,
+                "the read before expects data and to be blocked; leave one of them out",
+            );
+        }
+        Some(Action::ExpectBlocked { master })
+    }
+
+    fn expect_data(&self, fields: &Fields<'_>) -> Option<Action> {
+        let memory = fields
+            .need("memory", "\"rx\"")
+            .and_then(|value| lookup(fields, "memory", &self.names.memories, value));
+        let offset = match fields.get("offset") {
+            Some(value) => fields.bytes("offset", value),
+            None => Some(0),
+        };
+        let data = fields.need("data", "\"hello\"").and_then(|value| data(fields, "data", value));
+        let (memory, offset, data) = (memory?, offset?, data?);
+        let size = self.scenario.memories.get(memory)?.size;
+        if offset.checked_add(data.len() as u64).is_none_or(|end| end > size) {
+            fields.source.wrong_at(
+                fields.places().of("offset"),
+                format!(
+                    "{} bytes from offset {offset:#x} leave memory \"{}\", which has {size:#x} bytes",
+                    data.len(),
+                    self.names.memories[memory]
+                ),
+            );
+        }
+        Some(Action::ExpectData { memory, offset, data })
+    }
+
+    fn random(&self, fields: &Fields<'_>) -> Option<Action> {
+        fields.need("steps", "500");
+        let steps = fields.number("steps", 1..=10_000_000);
+        let seed = fields.number("seed", 0..=u64::MAX);
+        let pages = fields.number("pages", 4..=65536).unwrap_or(64);
+        let iova = match fields.get("iova") {
+            Some(value) => fields.multiple("iova", PAGE, value),
+            None => Some(RANDOM_WINDOW),
+        };
+        let weights = match fields.get("weights") {
+            Some(value) => weights(Fields::of(fields.source, "weights", value)?)?,
+            None => Weights::default(),
+        };
+        let iova = iova?;
+        if self.names.domains.is_empty() || self.names.masters.is_empty() {
+            let right =
+                "random works with masters and domains; write a [[master]] and a [[domain]]";
+            fields.source.wrong_at(fields.places().whole, right);
+        }
+        for domain in 0..self.names.domains.len() {
+            self.inside(fields, domain, iova, pages * PAGE)?;
+        }
+        Some(Action::Random(Random { steps: steps?, seed, iova, pages, weights }))
+    }
+
+    fn master(&self, fields: &Fields<'_>) -> Option<usize> {
+        let value = fields.need("master", "\"nic\"")?;
+        lookup(fields, "master", &self.names.masters, value)
+    }
+
+    fn domain(&self, fields: &Fields<'_>) -> Option<usize> {
+        let value = fields.need("domain", "\"shared\"")?;
+        lookup(fields, "domain", &self.names.domains, value)
+    }
+
+    fn pages(&self, fields: &Fields<'_>, key: &'static str, example: &str) -> Option<u64> {
+        fields.multiple(key, PAGE, fields.need(key, example)?)
+    }
+
+    /// IOVA of a DMA: any address.
+    fn address(&self, fields: &Fields<'_>) -> Option<u64> {
+        fields.bytes("iova", fields.need("iova", "0x10000")?)
+    }
+
+    /// Whether the range lies within the domain's input addresses.
+    fn inside(&self, fields: &Fields<'_>, domain: usize, iova: u64, length: u64) -> Option<()> {
+        let domain = self.scenario.domains.get(domain)?;
+        let end = 1u64 << domain.input_bits;
+        if iova.checked_add(length).is_some_and(|last| last <= end) {
+            return Some(());
+        }
+        fields.source.wrong_at(
+            fields.places().of("iova"),
+            format!(
+                "{length:#x} bytes at {iova:#x} leave domain \"{}\", whose input-bits = {} end at {end:#x}",
+                domain.name, domain.input_bits
+            ),
+        );
+        None
+    }
+
+    /// Whether a DMA has a length and its addresses fit 64 bits.
+    fn transfer(&self, fields: &Fields<'_>, iova: u64, length: u64) -> Option<()> {
+        if length == 0 || length > super::data::LIMIT || iova.checked_add(length).is_none() {
+            fields.source.wrong_at(
+                fields.places().whole,
+                format!(
+                    "a DMA of {length} bytes at {iova:#x}; it has 1 byte to {} MiB and stays within 64 bits",
+                    super::data::LIMIT >> 20
+                ),
+            );
+            return None;
+        }
+        Some(())
+    }
+
+    /// The DMA that an expectation for `master` is about.
+    fn dma_of(&self, fields: &Fields<'_>, master: usize) -> Option<Dma> {
+        let wrong = |message: String| {
+            fields.source.wrong_at(fields.places().whole, message);
+            None
+        };
+        let (what, name) = (&fields.what, &self.names.masters[master]);
+        match self.before {
+            Before::Dma(dma) if dma.master == master => Some(dma),
+            Before::Dma(dma) => wrong(format!(
+                "{what} for master \"{name}\", but the DMA before is of \"{}\"; it must follow a write or \
+                 read of \"{name}\"",
+                self.names.masters[dma.master]
+            )),
+            Before::Nothing => wrong(format!(
+                "{what} without a DMA before; it must follow a write or read of \"{name}\" (other \
+                 expectations may lie between)"
+            )),
+            // The mistake there was noted; this step may be right.
+            Before::Unknown => None,
+        }
+    }
+}
+
+/// The length of a mapping.
+fn length(fields: &Fields<'_>, value: &Value<'_>) -> Option<u64> {
+    match fields.multiple("length", PAGE, value)? {
+        0 => {
+            fields.wrong(value, format!("length 0 in {}; the shortest is \"4K\"", fields.what));
+            None
+        }
+        length => Some(length),
+    }
+}
+
+fn weights(fields: Fields<'_>) -> Option<Weights> {
+    let mistakes = fields.source.mistakes();
+    let default = Weights::default();
+    let weight = |key, default| fields.number(key, 0..=1000).map_or(default, |w| w as u32);
+    let weights = Weights {
+        map: weight("map", default.map),
+        unmap: weight("unmap", default.unmap),
+        attach: weight("attach", default.attach),
+        detach: weight("detach", default.detach),
+        read: weight("read", default.read),
+        write: weight("write", default.write),
+        stale: weight("stale", default.stale),
+        fault: weight("fault", default.fault),
+    };
+    if weights.sum() == 0 {
+        fields.source.wrong(fields.span.clone(), "all weights are 0; leave one of them out");
+    }
+    let source = fields.source;
+    fields.finish();
+    (source.mistakes() == mistakes).then_some(weights)
+}

@@ -1,0 +1,676 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a scenario file may say, what it means, and how mistakes in it are reported.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use smmuv3_formats::EventId;
+use smmuv3_testbench::scenario::{
+    Access, Action, Capabilities, Device, Granules, MemoryKind, Scenario, Streams,
+    StreamsOfInstance, Support, Target, Weights,
+};
+
+/// A scenario without steps, to append to.
+const BASE: &str = r#"
+name = "base"
+instance = [{ name = "smmu0" }, { name = "second", stages = [2] }]
+master = [
+    { name = "nic", instance = "smmu0", streams = [0x900] },
+    { name = "disk", instance = "smmu0", streams = [0xa00] },
+    { name = "test", instance = "smmu0", streams = [0xb00], device = "testdev" },
+    { name = "other", instance = "second", streams = [0x900] },
+]
+domain = [{ name = "d" }, { name = "small", input-bits = 32 }]
+memory = [{ name = "rx", size = "64K" }, { name = "tx", size = 8192 }]
+"#;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn docs() -> String {
+    fs::read_to_string(root().join("docs/scenarios.md")).expect("docs/scenarios.md")
+}
+
+/// Blocks of the documentation that begin with three backticks and `kind`.
+fn blocks<'a>(docs: &'a str, kind: &str) -> Vec<&'a str> {
+    let fence = format!("```{kind}\n");
+    let end = |text: &'a str| &text[..text.find("```").expect("the block's end")];
+    docs.match_indices(&fence).map(|(at, _)| end(&docs[at + fence.len()..])).collect()
+}
+
+fn with_steps(steps: &str) -> String {
+    let steps = steps.lines().map(str::trim).filter(|line| !line.is_empty());
+    let steps: String = steps.map(|line| format!("    {{ {line} }},\n")).collect();
+    format!("{BASE}step = [\n{steps}]\n")
+}
+
+fn parse_steps(steps: &str) -> Scenario {
+    Scenario::parse(&with_steps(steps), "x.toml").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// The messages about `text`, without places.
+fn messages(text: &str) -> Vec<String> {
+    match Scenario::parse(text, "x.toml") {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.errors.into_iter().map(|error| error.message).collect(),
+    }
+}
+
+fn qemu_10() -> Capabilities {
+    let bus_0 = StreamsOfInstance { first: 0x8, last: 0xf8, step: 8 };
+    Capabilities {
+        machine: "QEMU 10.0.2".to_owned(),
+        instances: 1,
+        stages: vec![(true, true)],
+        oas: vec![44],
+        sid_bits: 16..=16,
+        two_level_streams: Support::Always,
+        range_invalidation: Support::Always,
+        coherent: Support::Always,
+        devices: vec![Device::Edu],
+        streams: Streams::Of(vec![bus_0]),
+        streams_per_master: 1,
+        dma_bytes: 4096,
+        dma_unit: 4,
+        ..Capabilities::model()
+    }
+}
+
+fn qemu_11() -> Capabilities {
+    let ports = |first| StreamsOfInstance { first, last: first + 0x600, step: 0x100 };
+    Capabilities {
+        machine: "QEMU 11.1.3".to_owned(),
+        instances: 2,
+        devices: vec![Device::Edu, Device::TestDevice],
+        streams: Streams::Of(vec![ports(0x900), ports(0x1100)]),
+        ..qemu_10()
+    }
+}
+
+#[test]
+fn every_complete_example_of_the_documentation_is_right() {
+    let docs = docs();
+    let examples = blocks(&docs, "toml complete");
+    assert!(!examples.is_empty());
+    for text in examples {
+        let scenario = Scenario::parse(text, "docs").unwrap_or_else(|errors| panic!("{errors}"));
+        scenario.check_for(&Capabilities::model()).unwrap_or_else(|errors| panic!("{errors}"));
+    }
+}
+
+#[test]
+fn every_fragment_of_the_documentation_has_known_keys_and_good_values() {
+    let docs = docs();
+    let fragments = blocks(&docs, "toml");
+    assert!(fragments.len() >= 8);
+    for text in fragments {
+        for message in messages(text) {
+            // Names that a fragment uses are declared elsewhere, and a fragment has no top.
+            let about_the_rest = message.starts_with("the scenario has no ")
+                || message.contains("; there are no ")
+                || message.starts_with("random works with ");
+            assert!(about_the_rest, "{message} in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn the_documented_mistakes_give_the_documented_messages() {
+    let docs = docs();
+    let wrong = blocks(&docs, "toml wrong");
+    let shown = blocks(&docs, "text");
+    assert_eq!((wrong.len(), shown.len()), (1, 1));
+    let errors = Scenario::parse(wrong[0], "mistakes.toml").unwrap_err();
+    assert_eq!(errors.to_string(), shown[0].trim_end());
+}
+
+#[test]
+fn what_a_machine_lacks_is_said_as_documented() {
+    let docs = docs();
+    let shown = blocks(&docs, "text machine");
+    let file = "scenarios/two-instances.toml";
+    let text = fs::read_to_string(root().join(file)).unwrap();
+    let errors = Scenario::parse(&text, file).unwrap().check_for(&qemu_10()).unwrap_err();
+    assert_eq!([errors.to_string().as_str()], [shown[0].trim_end()]);
+}
+
+#[test]
+fn every_key_is_documented() {
+    let docs = docs();
+    let tables = format!(
+        "zz = 1\n{}[[instance]]\nname = \"i\"\nzz = 1\n[[master]]\nname = \"m\"\nzz = 1\n\
+         [[domain]]\nname = \"e\"\nzz = 1\n[[memory]]\nname = \"y\"\nzz = 1\n",
+        "name = \"keys\"\n"
+    );
+    let actions = messages(&with_steps("zz = 1")).concat();
+    let actions = actions.split("actions are ").nth(1).expect("the list of actions").to_owned();
+    let steps: String =
+        actions.split(", ").map(|action| format!("{action} = {{ zz = 1 }}\n")).collect();
+    let steps = with_steps(&format!("{steps}random = {{ steps = 1, weights = {{ zz = 1 }} }}"));
+    let mut keys: Vec<String> = actions.split(", ").map(str::to_owned).collect();
+    for message in [messages(&tables), messages(&steps)].concat() {
+        if let Some(list) = message.strip_prefix("unknown key zz in ") {
+            let list = list.split("keys are ").nth(1).expect("a list");
+            keys.extend(list.split(", ").map(str::to_owned));
+        }
+    }
+    assert!(keys.len() > 50, "{keys:?}");
+    for key in keys {
+        let named = [format!("`{key}`"), format!("[[{key}]]")];
+        assert!(named.iter().any(|name| docs.contains(name)), "{key} is not documented");
+    }
+}
+
+#[test]
+fn every_scenario_of_the_project_is_right_for_the_model() {
+    let mut found = 0;
+    for entry in fs::read_dir(root().join("scenarios")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let text = fs::read_to_string(&path).unwrap();
+            let scenario = Scenario::parse(&text, &path.to_string_lossy())
+                .unwrap_or_else(|errors| panic!("{errors}"));
+            scenario.check_for(&Capabilities::model()).unwrap_or_else(|errors| panic!("{errors}"));
+            found += 1;
+        }
+    }
+    assert!(found > 0);
+}
+
+#[test]
+fn two_instances_has_what_it_promises_and_fits_qemu() {
+    let text = fs::read_to_string(root().join("scenarios/two-instances.toml")).unwrap();
+    let scenario = Scenario::parse(&text, "two-instances.toml").unwrap();
+    scenario.check_for(&qemu_11()).unwrap_or_else(|errors| panic!("{errors}"));
+    let bits: Vec<u32> = scenario.instances.iter().map(|instance| instance.asid_bits).collect();
+    assert_eq!(bits, [8, 16]);
+    assert_eq!(scenario.masters.len(), 3);
+
+    // The instances that each domain was attached on.
+    let mut attached = vec![[false; 2]; scenario.domains.len()];
+    for step in &scenario.steps {
+        if let Action::Attach { master, domain: Target::Domain(domain) } = step.action {
+            attached[domain][scenario.masters[master].instance] = true;
+        }
+    }
+    assert_eq!(attached, [[true, true], [true, false], [false, true]]);
+
+    let has = |event| {
+        let is =
+            |action: &Action| matches!(action, Action::ExpectFault { event: e, .. } if *e == event);
+        scenario.steps.iter().any(|step| is(&step.action))
+    };
+    assert!(has(EventId::FTranslation) && has(EventId::FPermission));
+}
+
+#[test]
+fn an_instance_has_the_documented_defaults() {
+    let scenario = Scenario::parse(BASE, "x.toml").unwrap();
+    let instance = &scenario.instances[0];
+    assert_eq!((instance.asid_bits, instance.vmid_bits), (16, 16));
+    assert_eq!((instance.stage_1, instance.stage_2), (true, true));
+    assert_eq!(instance.granules, Granules::ALL);
+    assert_eq!((instance.oas, instance.sid_bits), (44, 16));
+    assert_eq!((instance.command_queue_log2, instance.event_queue_log2), (8, 8));
+    assert!(instance.two_level_streams && instance.range_invalidation && instance.coherent);
+    assert_eq!((scenario.seed, scenario.description.as_str()), (1, ""));
+    assert_eq!((scenario.domains[0].input_bits, scenario.domains[1].input_bits), (48, 32));
+    assert_eq!((scenario.memories[0].size, scenario.memories[0].align), (65536, 4096));
+    assert_eq!(scenario.memories[0].fill, None);
+    assert_eq!(scenario.masters[0].device, Device::Edu);
+}
+
+#[test]
+fn every_value_of_an_instance_can_be_set() {
+    let text = r#"
+        name = "n"
+        description = " d "
+        seed = 0xffff_ffff
+        [[instance]]
+        name = "i"
+        asid-bits = 8
+        stages = [1]
+        granules = ["4K", "64K"]
+        oas = 48
+        sid-bits = 6
+        two-level-streams = false
+        command-queue = 1
+        event-queue = 19
+        range-invalidation = false
+        coherent = false
+        ats = false
+        ssid-bits = 0
+        [[memory]]
+        name = "m"
+        size = "2M"
+        align = "2M"
+        fill = 0xff
+    "#;
+    let scenario = Scenario::parse(text, "x.toml").unwrap();
+    let instance = &scenario.instances[0];
+    assert_eq!((instance.asid_bits, instance.vmid_bits), (8, 8));
+    assert_eq!((instance.stage_1, instance.stage_2), (true, false));
+    assert_eq!(instance.granules, Granules { kib_16: false, ..Granules::ALL });
+    assert_eq!((instance.oas, instance.sid_bits), (48, 6));
+    assert_eq!((instance.command_queue_log2, instance.event_queue_log2), (1, 19));
+    assert!(!instance.two_level_streams && !instance.range_invalidation && !instance.coherent);
+    assert_eq!((scenario.seed, scenario.description.as_str()), (0xFFFF_FFFF, "d"));
+    let memory = &scenario.memories[0];
+    assert_eq!((memory.size, memory.align, memory.fill), (2 << 20, 2 << 20, Some(0xFF)));
+}
+
+#[test]
+fn steps_mean_what_they_say() {
+    let scenario = parse_steps(
+        r#"
+        note = "hello", attach = { master = "nic", domain = "d" }
+        attach = { master = "disk", domain = "identity" }
+        attach = { master = "disk", domain = "blocked" }
+        map = { domain = "d", iova = 0x10000, memory = "rx" }
+        map = { domain = "d", iova = "1G", memory = "tx", offset = 4096, access = "ro", kind = "device" }
+        unmap = { domain = "d", iova = 0x10000, length = "64K" }
+        write = { master = "nic", iova = 0x10001, data = [1, 0xff] }
+        expect-fault = { master = "nic", event = "F_TRANSLATION" }
+        read = { master = "nic", iova = 0x40000ffc, length = 8 }
+        expect-data = { memory = "tx", offset = 1, data = { hex = "De aD" } }
+        expect-fault = { master = "nic", iova = 0x40001000, event = "F_ADDR_SIZE", access = "read" }
+        write = { master = "test", iova = 0, data = { pattern = 0x12345678, length = 8 } }
+        expect-blocked = { master = "test" }
+        read = { master = "nic", iova = 0, expect = "é" }
+        detach = { master = "nic" }
+        random = { steps = 5 }
+        random = { steps = 6, seed = 2, iova = 0, pages = 8, weights = { map = 0, stale = 9 } }
+        "#,
+    );
+    let step = |n: usize| &scenario.steps[n].action;
+    assert_eq!(scenario.steps[0].note.as_deref(), Some("hello"));
+    assert_eq!((scenario.steps[0].line, scenario.steps[1].line), (13, 14));
+    assert!(matches!(step(0), Action::Attach { master: 0, domain: Target::Domain(0) }));
+    assert!(matches!(step(1), Action::Attach { master: 1, domain: Target::Identity }));
+    assert!(matches!(step(2), Action::Attach { master: 1, domain: Target::Blocked }));
+    assert!(matches!(
+        step(3),
+        Action::Map {
+            domain: 0,
+            iova: 0x10000,
+            memory: 0,
+            offset: 0,
+            length: 0x10000,
+            access: Access::ReadWrite,
+            kind: MemoryKind::Normal
+        }
+    ));
+    assert!(matches!(
+        step(4),
+        Action::Map {
+            iova: 0x4000_0000,
+            memory: 1,
+            offset: 4096,
+            length: 4096,
+            access: Access::ReadOnly,
+            kind: MemoryKind::Device,
+            ..
+        }
+    ));
+    assert!(matches!(step(5), Action::Unmap { domain: 0, iova: 0x10000, length: 0x10000 }));
+    assert!(
+        matches!(step(6), Action::Write { master: 0, iova: 0x10001, data } if *data == [1, 255])
+    );
+    assert!(matches!(
+        step(7),
+        Action::ExpectFault { master: 0, iova: 0x10001, event: EventId::FTranslation, write: true }
+    ));
+    assert!(matches!(step(8), Action::Read { length: 8, expect: None, .. }));
+    assert!(
+        matches!(step(9), Action::ExpectData { memory: 1, offset: 1, data } if *data == [0xDE, 0xAD])
+    );
+    assert!(matches!(
+        step(10),
+        Action::ExpectFault { iova: 0x4000_1000, event: EventId::FAddrSize, write: false, .. }
+    ));
+    let pattern = [0x78, 0x56, 0x34, 0x12, 0x78, 0x56, 0x34, 0x12];
+    assert!(matches!(step(11), Action::Write { master: 2, data, .. } if *data == pattern));
+    assert!(matches!(step(12), Action::ExpectBlocked { master: 2 }));
+    assert!(
+        matches!(step(13), Action::Read { length: 2, expect: Some(e), .. } if e == "é".as_bytes())
+    );
+    let Action::Random(first) = step(15) else { panic!("{:?}", step(15)) };
+    assert_eq!((first.steps, first.seed, first.pages), (5, None, 64));
+    assert_eq!((first.iova, first.weights), (0xC000_0000, Weights::default()));
+    let Action::Random(second) = step(16) else { panic!("{:?}", step(16)) };
+    assert_eq!((second.steps, second.seed, second.iova, second.pages), (6, Some(2), 0, 8));
+    assert_eq!(second.weights, Weights { map: 0, stale: 9, ..Weights::default() });
+}
+
+#[test]
+fn each_mistake_in_a_step_is_named() {
+    let cases = [
+        (
+            r#"attach = { master = "nik", domain = "d" }"#,
+            r#"unknown master "nik"; masters are nic, disk, test, other (did you mean "nic"?)"#,
+        ),
+        (
+            r#"attach = { master = "nic", domain = "blokced" }"#,
+            r#"unknown domain "blokced"; domains are d, small, identity, blocked (did you mean "blocked"?)"#,
+        ),
+        (
+            r#"attach = { master = "other", domain = "d" }"#,
+            r#"instance "second" of master "other" can't walk the tables of a domain; it needs stages with 1 and granules with "4K""#,
+        ),
+        (r#"detach = { master = "nic" }"#, r#"master "nic" was never attached; attach it first"#),
+        (r#"detach = {}"#, r#"detach has no master; write for example master = "nic""#),
+        (
+            r#"atach = {}"#,
+            r#"unknown action atach; actions are attach, detach, map, unmap, write, read, expect-fault, expect-blocked, expect-data, random (did you mean "attach"?)"#,
+        ),
+        (
+            r#"note = "nothing""#,
+            "this step does nothing; write one of attach, detach, map, unmap, write, read, expect-fault, expect-blocked, expect-data, random",
+        ),
+        (
+            r#"map = { domain = "d", iova = 0x800, memory = "rx" }"#,
+            "iova = 0x800 in map is no multiple of 4 KiB, so no page begins or ends there; near it are 0x1000",
+        ),
+        (
+            r#"map = { domain = "d", iova = 0, memory = "rx", length = "68K" }"#,
+            r#"map of 0x11000 bytes from offset 0x0 leaves memory "rx", which has 0x10000 bytes"#,
+        ),
+        (
+            r#"map = { domain = "d", iova = 0, memory = "tx", offset = "8K" }"#,
+            r#"map of 0x0 bytes from offset 0x2000 leaves memory "tx", which has 0x2000 bytes"#,
+        ),
+        (
+            r#"map = { domain = "small", iova = 0xfffff000, memory = "tx" }"#,
+            r#"0x2000 bytes at 0xfffff000 leave domain "small", whose input-bits = 32 end at 0x100000000"#,
+        ),
+        (
+            r#"map = { domain = "d", iova = 0, memory = "tx", access = "wo" }"#,
+            r#"access "wo": stage 1 can't allow writes alone; use "rw""#,
+        ),
+        (
+            r#"map = { domain = "d", iova = 0, memory = "tx", kind = "divice" }"#,
+            r#"unknown kind "divice" in map; it is one of "normal", "uncached", "device" (did you mean "device"?)"#,
+        ),
+        (
+            r#"unmap = { domain = "d", iova = 0, length = 0 }"#,
+            r#"length 0 in unmap; the shortest is "4K""#,
+        ),
+        (
+            r#"unmap = { domain = "d", iova = -4096, length = "4K" }"#,
+            r#"iova of unmap must be bytes like 65536, 0x10000 or "64K" (K, M, G: 1024 each), not -4096"#,
+        ),
+        (
+            r#"write = { master = "nic", iova = 0, data = "" }"#,
+            r#"data of write is empty; write "text", [1, 2, 3], { hex = "de ad" } or { pattern = 0x12345678, length = 64 }"#,
+        ),
+        (
+            r#"write = { master = "nic", iova = 0, data = [256] }"#,
+            "data of write has 256; they are whole numbers from 0 to 255",
+        ),
+        (
+            r#"write = { master = "nic", iova = 0, data = { hex = "abc" } }"#,
+            r#"hex = "abc" is not pairs of hexadecimal digits"#,
+        ),
+        (
+            r#"write = { master = "nic", iova = 0, data = { pattern = 1 } }"#,
+            r#"data has the wrong keys; it is "text", [1, 2, 3], { hex = "de ad" } or { pattern = 0x12345678, length = 64 }"#,
+        ),
+        (
+            r#"write = { master = "nic", iova = 0, data = { pattern = 1, length = "1G" } }"#,
+            r#"length of data must be a whole number from 1 to 0x1000000, not the string "1G""#,
+        ),
+        (
+            r#"write = { master = "test", iova = 0, data = "abcd" }"#,
+            r#"master "test" is a testdev, which writes only { pattern = 0x12345678, length = a multiple of 4 }"#,
+        ),
+        (
+            r#"read = { master = "test", iova = 0, length = 4 }"#,
+            r#"master "test" is a testdev, which only writes; give it device = "edu""#,
+        ),
+        (
+            r#"read = { master = "nic", iova = 0 }"#,
+            "read has no length; write for example length = 64",
+        ),
+        (
+            r#"read = { master = "nic", iova = 0, length = 0 }"#,
+            "a DMA of 0 bytes at 0x0; it has 1 byte to 16 MiB and stays within 64 bits",
+        ),
+        (
+            r#"read = { master = "nic", iova = 0, length = 3, expect = "ab" }"#,
+            "length = 3, but expect has 2 bytes; leave length out",
+        ),
+        (
+            r#"expect-fault = { master = "nic", event = "F_TRANSLATION" }"#,
+            r#"expect-fault without a DMA before; it must follow a write or read of "nic" (other expectations may lie between)"#,
+        ),
+        (
+            r#"expect-data = { memory = "tx", offset = 8190, data = "abc" }"#,
+            r#"3 bytes from offset 0x1ffe leave memory "tx", which has 0x2000 bytes"#,
+        ),
+        (r#"random = {}"#, "random has no steps; write for example steps = 500"),
+        (
+            r#"random = { steps = 1, iova = 0xffff0000 }"#,
+            r#"0x40000 bytes at 0xffff0000 leave domain "small", whose input-bits = 32 end at 0x100000000"#,
+        ),
+        (
+            r#"random = { steps = 1, weights = { map = 0, unmap = 0, read = 0, write = 0, attach = 0, detach = 0, stale = 0, fault = 0 } }"#,
+            "all weights are 0; leave one of them out",
+        ),
+    ];
+    for (step, message) in cases {
+        assert_eq!(messages(&with_steps(step)), [message], "{step}");
+    }
+}
+
+#[test]
+fn each_mistake_in_a_sequence_of_steps_is_named() {
+    let cases = [
+        (
+            r#"attach = { master = "nic", domain = "d" }
+            detach = { master = "nic" }
+            detach = { master = "nic" }"#,
+            r#"master "nic" was detached on line 14 already"#,
+        ),
+        (
+            r#"map = { domain = "d", iova = 0x10000, memory = "rx" }
+            map = { domain = "d", iova = 0x1f000, memory = "tx" }"#,
+            r#"0x1f000 to 0x20fff of domain "d" overlaps what line 13 mapped; unmap that first"#,
+        ),
+        (
+            r#"map = { domain = "d", iova = 0x10000, memory = "rx" }
+            unmap = { domain = "d", iova = 0x12000, length = "4K" }
+            map = { domain = "d", iova = 0x12000, memory = "tx" }"#,
+            r#"0x12000 to 0x13fff of domain "d" overlaps what line 13 mapped; unmap that first"#,
+        ),
+        (
+            r#"map = { domain = "d", iova = 0xc0000000, memory = "rx" }
+            random = { steps = 1 }"#,
+            r#"the window of random, 0xc0000000 to 0xc003ffff, overlaps what line 13 mapped in domain "d"; give random another iova"#,
+        ),
+        (
+            r#"write = { master = "nic", iova = 0, data = "ab" }
+            expect-fault = { master = "disk", event = "F_TRANSLATION" }"#,
+            r#"expect-fault for master "disk", but the DMA before is of "nic"; it must follow a write or read of "disk""#,
+        ),
+        (
+            r#"write = { master = "nic", iova = 0, data = "ab" }
+            expect-fault = { master = "nic", iova = 2, event = "F_TRANSLATION" }"#,
+            "0x2 is not in the DMA before, which is 0x0 to 0x1",
+        ),
+        (
+            r#"write = { master = "nic", iova = 0, data = "ab" }
+            expect-fault = { master = "nic", event = "F_TRANSLATION", access = "read" }"#,
+            r#"the DMA before is a write; write access = "write" or leave it out"#,
+        ),
+        (
+            r#"read = { master = "nic", iova = 0, expect = "ab" }
+            expect-blocked = { master = "nic" }"#,
+            "the read before expects data and to be blocked; leave one of them out",
+        ),
+        (
+            r#"write = { master = "nic", iova = 0, data = "ab" }
+            attach = { master = "nic", domain = "d" }
+            expect-blocked = { master = "nic" }"#,
+            r#"expect-blocked without a DMA before; it must follow a write or read of "nic" (other expectations may lie between)"#,
+        ),
+    ];
+    for (steps, message) in cases {
+        assert_eq!(messages(&with_steps(steps)), [message], "{steps}");
+    }
+}
+
+#[test]
+fn a_mapping_may_follow_an_unmap_of_its_range() {
+    parse_steps(
+        r#"map = { domain = "d", iova = 0x10000, memory = "rx" }
+        unmap = { domain = "d", iova = 0x12000, length = "8K" }
+        map = { domain = "d", iova = 0x12000, memory = "tx" }
+        map = { domain = "small", iova = 0x10000, memory = "tx" }"#,
+    );
+}
+
+#[test]
+fn a_mistake_does_not_hide_others_and_brings_no_false_ones() {
+    let found = messages(&with_steps(
+        r#"attach = { master = "nik", domain = "d" }
+        detach = { master = "nic" }
+        write = { master = "nic", iova = 0, dota = "x" }
+        expect-fault = { master = "nic", event = "F_TRANSLATION" }
+        unmap = { domain = "e", iova = 1, length = "4K", memory = "rx" }"#,
+    ));
+    let starts = [
+        "unknown master \"nik\"",
+        "write has no data",
+        "unknown key dota",
+        "unknown domain \"e\"",
+        "iova = 0x1 in unmap",
+        "unknown key memory in unmap",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    for (message, start) in found.iter().zip(starts) {
+        assert!(message.starts_with(start), "{message}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_refused_with_the_place() {
+    let errors = Scenario::parse("name = \"x\"\n[[instance]\nname = 3", "x.toml").unwrap_err();
+    assert!(errors.to_string().starts_with("x.toml:2:"), "{errors}");
+    assert!(errors.errors[0].message.starts_with("not TOML: "), "{errors}");
+}
+
+#[test]
+fn an_empty_file_lacks_a_name_and_an_instance() {
+    assert_eq!(messages("").len(), 2);
+}
+
+#[test]
+fn a_table_that_should_be_a_list_is_named() {
+    let found = messages("name = \"x\"\n[instance]\nname = \"smmu0\"\n");
+    assert!(found[0].starts_with("instance is a list: write [[instance]]"), "{found:?}");
+}
+
+#[test]
+fn no_text_makes_reading_panic() {
+    let text = fs::read_to_string(root().join("scenarios/two-instances.toml")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    for n in 0..lines.len() {
+        // Each beginning, each line left out, and each line with its values exchanged for others.
+        let _ = Scenario::parse(&lines[..n].join("\n"), "x.toml");
+        let without = [&lines[..n], &lines[n + 1..]].concat();
+        let _ = Scenario::parse(&without.join("\n"), "x.toml");
+        for (old, new) in [
+            ("\"", "'"),
+            ("0x", "0xffff_ffff_ffff_"),
+            (" = ", " = -"),
+            ("{", "[{"),
+            ("\"", "\"\\u0000é"),
+            ("1", "18446744073709551615"),
+            ("K\"", "G\""),
+        ] {
+            let changed = lines[n].replace(old, new);
+            let mut others = lines.clone();
+            others[n] = &changed;
+            let _ = Scenario::parse(&others.join("\n"), "x.toml");
+        }
+    }
+}
+
+#[test]
+fn what_a_machine_lacks_is_named_with_its_key() {
+    let text = r#"
+name = "much"
+[[instance]]
+name = "a"
+stages = [1]
+oas = 48
+sid-bits = 8
+range-invalidation = false
+coherent = false
+command-queue = 3
+asid-bits = 8
+[[instance]]
+name = "b"
+[[master]]
+name = "m"
+instance = "a"
+streams = [8, 9]
+device = "testdev"
+[[master]]
+name = "n"
+instance = "b"
+streams = [3]
+[[memory]]
+name = "big"
+size = "1G"
+[[step]]
+write = { master = "m", iova = 0, data = { pattern = 0x12345678, length = 8192 } }
+[[step]]
+expect-blocked = { master = "m" }
+[[step]]
+read = { master = "n", iova = 2, length = 4 }
+"#;
+    let scenario = Scenario::parse(text, "much.toml").unwrap();
+    let errors = scenario.check_for(&qemu_10()).unwrap_err().to_string();
+    let lack = "which QEMU 10.0.2 can't do;";
+    let expected = [
+        format!("much.toml:5:1: instance \"a\" has stages = [1], {lack} there it is [1, 2]"),
+        format!("much.toml:6:1: instance \"a\" has oas = 48, {lack} there it is 44"),
+        format!("much.toml:7:1: instance \"a\" has sid-bits = 8, {lack} there it is 16"),
+        format!(
+            "much.toml:8:1: instance \"a\" has range-invalidation = false, {lack} there it is true"
+        ),
+        format!("much.toml:9:1: instance \"a\" has coherent = false, {lack} there it is true"),
+        format!("much.toml:12:1: the scenario has 2 instances, {lack} at most 1"),
+        format!("much.toml:17:1: master \"m\" has 2 streams, {lack} at most 1"),
+        format!(
+            "much.toml:17:1: master \"m\" has stream 0x9, {lack} streams of instance \"a\" there are \
+             0x8, 0x10 and so on to 0xf8"
+        ),
+        format!("much.toml:18:1: master \"m\" is a testdev, {lack} devices there are edu"),
+        format!(
+            "much.toml:25:1: the memories up to \"big\" have 1073741824 bytes, {lack} at most 134217728 bytes together"
+        ),
+        format!("much.toml:26:1: a DMA of 8192 bytes, {lack} at most 4096 bytes at once"),
+        format!(
+            "much.toml:30:1: a DMA of 4 bytes at 0x2, {lack} address and length are multiples of 4"
+        ),
+    ];
+    assert_eq!(errors.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn instances_that_qemu_can_be_told_to_imitate_are_accepted() {
+    let text = r#"
+name = "narrow"
+[[instance]]
+name = "a"
+asid-bits = 8
+command-queue = 3
+event-queue = 4
+granules = ["4K"]
+"#;
+    let scenario = Scenario::parse(text, "x.toml").unwrap();
+    scenario.check_for(&qemu_10()).unwrap_or_else(|errors| panic!("{errors}"));
+}
