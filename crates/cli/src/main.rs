@@ -1,2 +1,185 @@
-//! cli
-fn main() {}
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command `smmuv3`: runs scenarios on a modelled or emulated SMMUv3 and says whether all rules
+//! held.
+//!
+//! Exit status 0: they did. 1: one did not. 2: the input could not be used.
+
+mod args;
+mod progress;
+mod report;
+mod run;
+mod source;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use smmuv3_testbench::report::Report;
+use smmuv3_testbench::scenario::{Scenario, ScenarioErrors};
+
+use crate::args::{Cli, Command, MachineName, Run};
+use crate::report::Setting;
+use crate::run::RunError;
+use crate::source::SourceError;
+
+/// All rules held.
+const HELD: u8 = 0;
+/// A rule was broken.
+const BROKEN: u8 = 1;
+/// The input could not be used.
+const UNUSABLE: u8 = 2;
+
+fn main() -> ExitCode {
+    let status = Cli::try_parse()
+        .map_err(Failure::Usage)
+        .and_then(|cli| match cli.command {
+            None => execute(&Run::bare()),
+            Some(Command::Run(run)) => execute(&run),
+        })
+        .unwrap_or_else(|failure| failure.tell());
+    ExitCode::from(status)
+}
+
+/// Why there is no verdict to tell.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The command line is wrong, or asks for help.
+    #[error(transparent)]
+    Usage(clap::Error),
+    /// There is no scenario.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The scenario is wrong, or too much for the machine.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioErrors),
+    /// The machine could not be had, or it broke.
+    #[error(transparent)]
+    Run(RunError),
+    /// The report could not be written.
+    #[error("the report can't be written: {0}")]
+    Output(io::Error),
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Scenario(errors) => Self::Scenario(errors),
+            other => Self::Run(other),
+        }
+    }
+}
+
+fn execute(run: &Run) -> Result<u8, Failure> {
+    let machine = run.machine().map_err(Failure::Usage)?;
+    let source = source::read(&run.scenario)?;
+    let scenario = Scenario::parse(&source.text, &source.file)?;
+    let report = {
+        let mut bar = progress::Bar::new();
+        let mut progress = |progress| bar.show(progress);
+        run::run(&scenario, machine, run.qemu.as_deref(), run.seed, &mut progress)?
+    };
+    let setting =
+        Setting { columns: columns(), file: source.file, again: again(run, machine, &report) };
+    let wanted = if run.json {
+        write_out(&json(&report).map_err(Failure::Output)?, io::stdout().lock())
+    } else {
+        write_out(&report::render(&report, &setting), anstream::stdout().lock())
+    }
+    .map_err(Failure::Output)?;
+    match &report.failure {
+        None => Ok(HELD),
+        Some(failure) => {
+            // Whoever pipes the report elsewhere is still told what went wrong.
+            if run.json || !wanted {
+                say(&format!("smmuv3: {}", report::one_line(failure, &report, &setting.file)));
+            }
+            Ok(BROKEN)
+        }
+    }
+}
+
+fn json(report: &Report) -> io::Result<String> {
+    Ok(serde_json::to_string_pretty(report)? + "\n")
+}
+
+/// Writes to standard output; whether anybody wanted all of it. `| head` is no error.
+fn write_out(text: &str, mut out: impl Write) -> io::Result<bool> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A line on standard error, which may be closed.
+fn say(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+impl Failure {
+    /// Tells it; the exit status.
+    fn tell(&self) -> u8 {
+        match self {
+            Self::Usage(error) => {
+                let _ = error.print();
+                return if error.use_stderr() { UNUSABLE } else { HELD };
+            }
+            Self::Scenario(errors) => {
+                say(&report::printable(&errors.to_string()));
+                let count = errors.errors.len();
+                let mistakes = if count == 1 { "mistake" } else { "mistakes" };
+                error(&format!(
+                    "{count} {mistakes} in the scenario; docs/scenarios.md describes every key"
+                ));
+            }
+            other => error(&other.to_string()),
+        }
+        UNUSABLE
+    }
+}
+
+fn error(text: &str) {
+    let style = anstyle::AnsiColor::Red.on_default().bold();
+    say(&format!("{style}error:{style:#} {}", report::printable(text)));
+}
+
+/// Columns of the terminal, 100 where there is none.
+fn columns() -> usize {
+    terminal_size::terminal_size_of(io::stdout()).map_or(100, |(width, _)| usize::from(width.0))
+}
+
+/// The command line that does the same again.
+fn again(run: &Run, machine: MachineName, report: &Report) -> String {
+    let mut words = vec!["smmuv3 run".to_owned(), quoted(&run.scenario)];
+    if machine == MachineName::Qemu {
+        words.push("--machine qemu".to_owned());
+    }
+    if let Some(path) = &run.qemu {
+        words.push(format!("--qemu {}", quoted(&path.display().to_string())));
+    }
+    words.push(format!("--seed {}", report.seed));
+    words.join(" ")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_a_shell_are_quoted_where_they_must_be() {
+        assert_eq!(quoted("a/b-c.toml"), "a/b-c.toml");
+        assert_eq!(quoted("my file"), "'my file'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}

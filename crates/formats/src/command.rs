@@ -294,6 +294,9 @@ commands! {
     0x60 TlbiSnhAll = "TLBI_SNH_ALL" {}
     /// Forget the whole device permission table.
     0x70 DptiAll = "DPTI_ALL" {}
+    /// Forget the device permissions of a range of physical addresses. The reference names its operands
+    /// (SIZE, Leaf, address) but not their bits, so none is listed.
+    0x73 DptiPa = "DPTI_PA" {}
 }
 
 /// `SYNC.CS`: how completion is told (§4.1).
@@ -315,11 +318,17 @@ impl Command {
         Opcode::from_code(self.0[0] as u8)
     }
 
-    /// `CMD_...`, or `reserved` for codes without a name.
+    /// Whether the code is left to the implementation: 0x80 to 0x8f (§4.1).
+    pub const fn is_implementation_defined(&self) -> bool {
+        matches!(self.0[0] as u8, 0x80..=0x8f)
+    }
+
+    /// `CMD_...`; for codes without a name `implementation defined` or `reserved`.
     pub const fn name(&self) -> &'static str {
         match self.opcode() {
             Some(Opcode::CfgiSteRange) if self.0[1] & 0x1f == ALL_STREAMS => "CMD_CFGI_ALL",
             Some(opcode) => opcode.name(),
+            None if self.is_implementation_defined() => "implementation defined",
             None => "reserved",
         }
     }
@@ -351,7 +360,7 @@ impl Command {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(opcode) = self.opcode() else {
-            return write!(f, "reserved {:#018x} {:#018x}", self.0[0], self.0[1]);
+            return write!(f, "{} {:#018x} {:#018x}", self.name(), self.0[0], self.0[1]);
         };
         f.write_str(self.name())?;
         for field in opcode.fields().iter().skip(1) {

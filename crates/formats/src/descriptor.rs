@@ -2,6 +2,12 @@
 //! Translation table descriptors of VMSAv8-64 (§15). Bit 0 is valid; bit 1 tells a table (levels 0-2) or a
 //! page (level 3) from a block. Address fields are those of the 4 KiB granule; coarser granules leave
 //! the low bits zero.
+//!
+//! The layouts are those of addresses of at most 48 bits. Larger ones take bits that are fields here or are
+//! reserved here, and depend on the granule (§15.2, §15.3): with 64 KiB granules, address bits 51:48 are
+//! descriptor bits 15:12; with 4 and 16 KiB granules and DS = 1 (LPA2), bits 49:48 are in place and bits
+//! 51:50 are descriptor bits 9:8, so that `SH` does not exist. Nor are the permission indices of CD.PIE and
+//! STE.S2PIE listed, which take bits 54, 53, 51 and 6.
 
 use crate::field::layout;
 
@@ -49,7 +55,7 @@ layout! {
 }
 
 layout! {
-    /// Block descriptor of stage 1: levels 1 and 2 (§15.3). A level-1 block leaves OA[29:21] zero.
+    /// Block descriptor of stage 1: levels 1 and 2 (§15.3). A level-1 block leaves bits 29:21 of OA zero.
     pub struct Stage1Block([u64; 1]) = "S1 block descriptor", "15.3" {
         0 bits (1:0)   kind       with_kind       "Type"
         0 bits (4:2)   attr_index with_attr_index "AttrIndx"
@@ -88,7 +94,7 @@ layout! {
 }
 
 layout! {
-    /// Block descriptor of stage 2: levels 1 and 2 (§15.3). A level-1 block leaves OA[29:21] zero.
+    /// Block descriptor of stage 2: levels 1 and 2 (§15.3). A level-1 block leaves bits 29:21 of OA zero.
     pub struct Stage2Block([u64; 1]) = "S2 block descriptor", "15.3" {
         0 bits (1:0)   kind       with_kind       "Type"
         0 bits (5:2)   mem_attr   with_mem_attr   "MemAttr"

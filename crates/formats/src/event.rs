@@ -38,9 +38,48 @@ pub mod class {
     pub const INPUT: u64 = 2;
 }
 
+/// The layout of one event, in order of word and bit. What names the culprit comes first: `stream` is
+/// the StreamID alone; `substream` adds the SubstreamID, valid with SSV; `always_substream` the SubstreamID
+/// without SSV.
+macro_rules! record_layout {
+    (stream $(#[$doc:meta])* $name:ident $title:literal { $($row:tt)* }) => {
+        layout! {
+            $(#[$doc])*
+            pub struct $name([u64; 4]) = $title, "10.2" {
+                0 bits (7:0)   id   with_id   "EventID"
+                0 bits (63:32) sid  with_sid  "StreamID"
+                $($row)*
+            }
+        }
+    };
+    (substream $(#[$doc:meta])* $name:ident $title:literal { $($row:tt)* }) => {
+        layout! {
+            $(#[$doc])*
+            pub struct $name([u64; 4]) = $title, "10.2" {
+                0 bits (7:0)   id   with_id   "EventID"
+                0 bit  (11:11) ssv  with_ssv  "SSV"
+                0 bits (31:12) ssid with_ssid "SubstreamID"
+                0 bits (63:32) sid  with_sid  "StreamID"
+                $($row)*
+            }
+        }
+    };
+    (always_substream $(#[$doc:meta])* $name:ident $title:literal { $($row:tt)* }) => {
+        layout! {
+            $(#[$doc])*
+            pub struct $name([u64; 4]) = $title, "10.2" {
+                0 bits (7:0)   id   with_id   "EventID"
+                0 bits (31:12) ssid with_ssid "SubstreamID"
+                0 bits (63:32) sid  with_sid  "StreamID"
+                $($row)*
+            }
+        }
+    };
+}
+
 macro_rules! events {
-    ($($(#[$doc:meta])* $code:literal $variant:ident = $title:literal, $meaning:literal {
-        $($w:literal $kind:ident ($hi:literal : $lo:literal) $get:ident $with:ident $field:literal)*
+    ($($(#[$doc:meta])* $code:literal $variant:ident = $title:literal, $meaning:literal, $names:ident {
+        $($row:tt)*
     })*) => {
         /// Which event (§10.2). Codes that are not listed are reserved or implementation defined.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,25 +127,14 @@ macro_rules! events {
         pub mod record {
             use super::layout;
 
-            $(
-                layout! {
-                    $(#[$doc])*
-                    pub struct $variant([u64; 4]) = $title, "10.2" {
-                        0 bits (7:0)   id   with_id   "EventID"
-                        0 bits (63:32) sid  with_sid  "StreamID"
-                        $($w $kind ($hi : $lo) $get $with $field)*
-                    }
-                }
-            )*
+            $(record_layout! { $names $(#[$doc])* $variant $title { $($row)* } })*
         }
     };
 }
 
 events! {
     /// An upstream transaction of a type that is not supported.
-    0x01 FUut = "F_UUT", "unsupported kind of transaction" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
+    0x01 FUut = "F_UUT", "unsupported kind of transaction", substream {
         1 bits (15:0)  reason with_reason "Reason"
         1 bit  (33:33) pnu  with_pnu  "PnU"
         1 bit  (34:34) ind  with_ind  "InD"
@@ -114,57 +142,40 @@ events! {
         2 bits (63:0)  input_addr with_input_addr "InputAddr"
     }
     /// The StreamID is outside the stream table.
-    0x02 CBadStreamId = "C_BAD_STREAMID", "the stream is outside the stream table" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
-    }
+    0x02 CBadStreamId = "C_BAD_STREAMID", "the stream is outside the stream table", substream {}
     /// The fetch of an STE was aborted.
-    0x03 FSteFetch = "F_STE_FETCH", "the stream table entry could not be read" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
+    0x03 FSteFetch = "F_STE_FETCH", "the stream table entry could not be read", substream {
         1 bits (15:0)  reason with_reason "Reason"
         1 bit  (16:16) gpcf with_gpcf "GPCF"
         3 addr (55:3)  fetch_addr with_fetch_addr "FetchAddr"
     }
     /// The STE is invalid or illegal.
-    0x04 CBadSte = "C_BAD_STE", "the stream table entry is invalid or illegal" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
-    }
+    0x04 CBadSte = "C_BAD_STE", "the stream table entry is invalid or illegal", substream {}
     /// An ATS request of a stream without ATS.
-    0x05 FBadAtsTreq = "F_BAD_ATS_TREQ", "ATS request although ATS is off" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
+    0x05 FBadAtsTreq = "F_BAD_ATS_TREQ", "ATS request although ATS is off", substream {
         2 bits (63:0)  input_addr with_input_addr "InputAddr"
     }
     /// A transaction without substream on a stream that needs one, or the reverse.
-    0x06 FStreamDisabled = "F_STREAM_DISABLED", "transactions of this kind are disabled (S1DSS)" {}
+    0x06 FStreamDisabled = "F_STREAM_DISABLED", "transactions of this kind are disabled (S1DSS)",
+        stream {}
     /// Translated traffic that is not allowed.
-    0x07 FTranslForbidden = "F_TRANSL_FORBIDDEN", "translated traffic is not allowed" {
+    0x07 FTranslForbidden = "F_TRANSL_FORBIDDEN", "translated traffic is not allowed", stream {
         1 bit  (35:35) rnw  with_rnw  "RnW"
         2 bits (63:0)  input_addr with_input_addr "InputAddr"
     }
     /// The SubstreamID is outside the CD table.
-    0x08 CBadSubstreamId = "C_BAD_SUBSTREAMID", "the substream is outside the table of contexts" {
-        0 bits (31:12) ssid with_ssid "SubstreamID"
-    }
+    0x08 CBadSubstreamId = "C_BAD_SUBSTREAMID", "the substream is outside the table of contexts",
+        always_substream {}
     /// The fetch of a CD was aborted.
-    0x09 FCdFetch = "F_CD_FETCH", "the context descriptor could not be read" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
+    0x09 FCdFetch = "F_CD_FETCH", "the context descriptor could not be read", substream {
         1 bits (15:0)  reason with_reason "Reason"
         1 bit  (16:16) gpcf with_gpcf "GPCF"
         3 addr (55:3)  fetch_addr with_fetch_addr "FetchAddr"
     }
     /// The CD is invalid or illegal.
-    0x0a CBadCd = "C_BAD_CD", "the context descriptor is invalid or illegal" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
-    }
+    0x0a CBadCd = "C_BAD_CD", "the context descriptor is invalid or illegal", substream {}
     /// The fetch of a translation table was aborted.
-    0x0b FWalkEabt = "F_WALK_EABT", "a translation table could not be read" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
+    0x0b FWalkEabt = "F_WALK_EABT", "a translation table could not be read", substream {
         1 bits (15:0)  reason with_reason "Reason"
         1 bit  (16:16) gpcf with_gpcf "GPCF"
         1 bit  (33:33) pnu  with_pnu  "PnU"
@@ -177,9 +188,7 @@ events! {
         3 addr (55:3)  fetch_addr with_fetch_addr "FetchAddr"
     }
     /// No translation for the address.
-    0x10 FTranslation = "F_TRANSLATION", "nothing is mapped there" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
+    0x10 FTranslation = "F_TRANSLATION", "nothing is mapped there", substream {
         1 bits (15:0)  stag with_stag "STAG"
         1 bit  (31:31) stall with_stall "Stall"
         1 bit  (33:33) pnu  with_pnu  "PnU"
@@ -192,9 +201,7 @@ events! {
         3 addr (55:12) ipa  with_ipa  "IPA"
     }
     /// An address is larger than the configured size.
-    0x11 FAddrSize = "F_ADDR_SIZE", "an address is beyond the configured size" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
+    0x11 FAddrSize = "F_ADDR_SIZE", "an address is beyond the configured size", substream {
         1 bits (15:0)  stag with_stag "STAG"
         1 bit  (31:31) stall with_stall "Stall"
         1 bit  (33:33) pnu  with_pnu  "PnU"
@@ -207,9 +214,7 @@ events! {
         3 addr (55:12) ipa  with_ipa  "IPA"
     }
     /// The access flag of a descriptor is clear.
-    0x12 FAccess = "F_ACCESS", "the access flag of the mapping is clear" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
+    0x12 FAccess = "F_ACCESS", "the access flag of the mapping is clear", substream {
         1 bits (15:0)  stag with_stag "STAG"
         1 bit  (31:31) stall with_stall "Stall"
         1 bit  (33:33) pnu  with_pnu  "PnU"
@@ -222,9 +227,7 @@ events! {
         3 addr (55:12) ipa  with_ipa  "IPA"
     }
     /// The mapping does not allow the access.
-    0x13 FPermission = "F_PERMISSION", "the mapping does not allow this access" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
+    0x13 FPermission = "F_PERMISSION", "the mapping does not allow this access", substream {
         1 bits (15:0)  stag with_stag "STAG"
         1 bit  (31:31) stall with_stall "Stall"
         1 bit  (33:33) pnu  with_pnu  "PnU"
@@ -238,9 +241,7 @@ events! {
         3 addr (55:12) ipa  with_ipa  "IPA"
     }
     /// Two translations for one address.
-    0x20 FTlbConflict = "F_TLB_CONFLICT", "two cached translations match one address" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
+    0x20 FTlbConflict = "F_TLB_CONFLICT", "two cached translations match one address", substream {
         1 bits (15:0)  reason with_reason "Reason"
         1 bit  (33:33) pnu  with_pnu  "PnU"
         1 bit  (34:34) ind  with_ind  "InD"
@@ -251,15 +252,11 @@ events! {
         3 addr (55:12) ipa  with_ipa  "IPA"
     }
     /// Two cached configurations for one stream.
-    0x21 FCfgConflict = "F_CFG_CONFLICT", "two cached configurations match one stream" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
+    0x21 FCfgConflict = "F_CFG_CONFLICT", "two cached configurations match one stream", substream {
         1 bits (15:0)  reason with_reason "Reason"
     }
     /// A hint that a device will soon use a page.
-    0x24 EPageRequest = "E_PAGE_REQUEST", "hint that pages will be used" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
+    0x24 EPageRequest = "E_PAGE_REQUEST", "hint that pages will be used", substream {
         1 bit  (33:33) u_x  with_u_x  "uX"
         1 bit  (34:34) u_w  with_u_w  "uW"
         1 bit  (35:35) u_r  with_u_r  "uR"
@@ -270,9 +267,7 @@ events! {
         2 addr (63:12) input_addr with_input_addr "InputAddr"
     }
     /// The fetch of a VM structure was aborted.
-    0x25 FVmsFetch = "F_VMS_FETCH", "a virtual machine structure could not be read" {
-        0 bit  (11:11) ssv  with_ssv  "SSV"
-        0 bits (31:12) ssid with_ssid "SubstreamID"
+    0x25 FVmsFetch = "F_VMS_FETCH", "a virtual machine structure could not be read", substream {
         1 bits (15:0)  reason with_reason "Reason"
         1 bit  (16:16) gpcf with_gpcf "GPCF"
         3 addr (55:3)  fetch_addr with_fetch_addr "FetchAddr"
@@ -301,17 +296,18 @@ impl fmt::Display for EventRecord {
             return write!(f, "unknown event {:#x}: {:#x?}", self.0[0] as u8, self.0);
         };
         write!(f, "{} sid {:#x}", event.name(), self.sid())?;
-        if self.ssv() {
+        let has = |name| event.fields().iter().any(|field| field.name == name);
+        // C_BAD_SUBSTREAMID has no SSV: its SubstreamID is always valid.
+        if has("SubstreamID") && (self.ssv() || !has("SSV")) {
             write!(f, " ssid {:#x}", self.ssid())?;
         }
-        let fields = event.fields();
-        if fields.iter().any(|field| field.name == "RnW") {
+        if has("RnW") {
             f.write_str(if self.rnw() { " read" } else { " write" })?;
         }
-        if fields.iter().any(|field| field.name == "InputAddr") {
+        if has("InputAddr") {
             write!(f, " at {:#x}", self.input_addr())?;
         }
-        if fields.iter().any(|field| field.name == "FetchAddr") {
+        if has("FetchAddr") {
             write!(f, " fetching {:#x}", self.fetch_addr())?;
         }
         Ok(())

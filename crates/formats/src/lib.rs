@@ -3,7 +3,7 @@
 //!
 //! * A **raw** type ([`Ste`], [`Cd`], [`Command`], [`EventRecord`], the registers in [`register`])
 //!   holds the words as the hardware sees them. It decodes anything and judges nothing.
-//! * One macro, [`layout!`], takes the fields as the architecture prints them (`hi:lo`, name) and
+//! * One macro, `layout!`, takes the fields as the architecture prints them (`hi:lo`, name) and
 //!   gives getters, `with_` builders, `Debug` and the constant table [`Layout::FIELDS`]: the driver,
 //!   the model and the command line read the same table.
 //! * [`legality`] names the first rule of the architecture that an entry breaks.
@@ -31,6 +31,7 @@ pub mod legality;
 mod pri;
 pub mod register;
 pub mod ste;
+pub mod vms;
 
 pub use address::{Iova, PhysAddr, StreamId, SubstreamId};
 pub use cd::{Cd, L1Cd};

@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The registers of the Non-secure programming interface (§2). Each type knows its offset; 64-bit
 //! registers may be accessed as two 32-bit halves.
+//!
+//! Registers that the reference names without their fields are in [`offset`] as addresses alone.
 
 use crate::field::layout;
+
+mod ecmdq;
+pub mod offset;
+mod translation;
+
+pub use ecmdq::*;
+pub use translation::*;
 
 /// Bytes from one register page to the next: page 1 holds the event and PRI queue indices (§2.1).
 pub const PAGE: u32 = 0x1_0000;
@@ -190,6 +199,12 @@ layout! {
     }
 }
 layout! {
+    /// Attributes of transactions while SMMUEN is 0, implementation defined (§2.2).
+    pub register Agbpa(u32) = "AGBPA" @ 0x048, "2.2" {
+        bits (31:0)  impdef    with_impdef    "IMPDEF"
+    }
+}
+layout! {
     /// Interrupt enables (§2.4).
     pub register IrqCtrl(u32) = "IRQ_CTRL" @ 0x050, "2.4" {
         bit  (0:0)   gerror    with_gerror    "GERROR_IRQEN"
@@ -348,94 +363,6 @@ layout! {
         bit  (31:31) ovackflg with_ovackflg "OVACKFLG"
     }
 }
-layout! {
-    /// Starts an address translation operation (§2.5).
-    pub register GatosCtrl(u32) = "GATOS_CTRL" @ 0x100, "2.5" {
-        bit  (0:0) run with_run "RUN"
-    }
-}
-layout! {
-    /// Stream of an address translation operation (§2.5).
-    pub register GatosSid(u64) = "GATOS_SID" @ 0x108, "2.5" {
-        bits (31:0)  stream_id    with_stream_id    "STREAMID"
-        bits (51:32) substream_id with_substream_id "SUBSTREAMID"
-        bit  (52:52) ssid_valid   with_ssid_valid   "SSID_VALID"
-    }
-}
-layout! {
-    /// Address and kind of an address translation operation (§2.5).
-    pub register GatosAddr(u64) = "GATOS_ADDR" @ 0x110, "2.5" {
-        bit  (6:6)   httui with_httui "HTTUI"
-        bit  (7:7)   ind   with_ind   "InD"
-        bit  (8:8)   rnw   with_rnw   "RnW"
-        bit  (9:9)   pnu   with_pnu   "PnU"
-        bits (11:10) kind  with_kind  "TYPE"
-        addr (63:12) addr  with_addr  "ADDR"
-    }
-}
-layout! {
-    /// Result of an address translation operation that succeeded (§2.5).
-    pub register GatosPar(u64) = "GATOS_PAR" @ 0x118, "2.5" {
-        bit  (0:0)   fault with_fault "FAULT"
-        bits (9:8)   sh    with_sh    "SH"
-        bit  (11:11) size  with_size  "Size"
-        addr (55:12) addr  with_addr  "ADDR"
-        bits (63:56) attr  with_attr  "ATTR"
-    }
-}
-layout! {
-    /// Result of an address translation operation that faulted: [`GatosPar`] with FAULT = 1 (§2.5).
-    pub register GatosParFault(u64) = "GATOS_PAR (fault)" @ 0x118, "2.5" {
-        bit  (0:0)   fault      with_fault      "FAULT"
-        bits (2:1)   reason     with_reason     "REASON"
-        bits (11:4)  fault_code with_fault_code "FAULTCODE"
-        addr (55:12) faddr      with_faddr      "FADDR"
-    }
-}
-layout! {
-    /// VMID that the VATOS page translates for (§2.5).
-    pub register VatosSel(u32) = "VATOS_SEL" @ 0x180, "2.5" {
-        bits (15:0)  vmid with_vmid "VMID"
-    }
-}
-layout! {
-    /// Where a control page of enhanced command queues is (§2.6); the first of an array, 32 bytes apart.
-    pub register CmdqControlPageBase(u64) = "CMDQ_CONTROL_PAGE_BASE0" @ 0x4000, "2.6" {
-        bit  (0:0)   preset with_preset "CMDQ_CONTROL_PAGE_PRESET"
-        bits (2:1)   gs     with_gs     "CMDQGS"
-        addr (55:16) addr   with_addr   "ADDR"
-    }
-}
-layout! {
-    /// Enable of a control page of enhanced command queues (§2.6).
-    pub register CmdqControlPageCfg(u32) = "CMDQ_CONTROL_PAGE_CFG0" @ 0x4008, "2.6" {
-        bit  (0:0) en with_en "EN"
-    }
-}
-layout! {
-    /// Whether a control page of enhanced command queues is enabled (§2.6).
-    pub register CmdqControlPageStatus(u32) = "CMDQ_CONTROL_PAGE_STATUS0" @ 0x400c, "2.6" {
-        bit  (0:0) enack with_enack "ENACK"
-    }
-}
-layout! {
-    /// Producer index of an enhanced command queue; offset within its slot of the control page (§2.6).
-    pub register EcmdqProd(u32) = "ECMDQ_PROD" @ 0x008, "2.6" {
-        bits (19:0)  wr     with_wr     "WR"
-        bit  (23:23) errack with_errack "ERRACK"
-        bit  (31:31) en     with_en     "EN"
-    }
-}
-layout! {
-    /// Consumer index of an enhanced command queue; offset within its slot of the control page (§2.6).
-    pub register EcmdqCons(u32) = "ECMDQ_CONS" @ 0x00c, "2.6" {
-        bits (19:0)  rd         with_rd         "RD"
-        bit  (23:23) err        with_err        "ERR"
-        bits (26:24) err_reason with_err_reason "ERR_REASON"
-        bit  (31:31) enack      with_enack      "ENACK"
-    }
-}
-
 /// `CMDQ_CONS.ERR` (§3.2).
 pub mod cerror {
     /// No error; never reported.

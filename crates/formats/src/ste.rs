@@ -26,7 +26,8 @@ pub mod config {
 }
 
 layout! {
-    /// Stream table entry (§5.2).
+    /// Stream table entry (§5.2), with VMSAv8-64 tables. The bits 55:52 that S2TTB has
+    /// with 128-bit tables are not listed.
     pub struct Ste([u64; 8]) = "STE", "5.2" {
         0 bit  (0:0)   v              with_v              "V"
         0 bits (3:1)   config         with_config         "Config"
@@ -89,7 +90,7 @@ layout! {
         3 bit  (1:1)   s2_nsa   with_s2_nsa   "S2NSA"
         3 bit  (2:2)   s2_sl0_2 with_s2_sl0_2 "S2SL0_2"
         3 bit  (3:3)   s2_ds    with_s2_ds    "S2DS"
-        3 addr (55:4)  s2_ttb   with_s2_ttb   "S2TTB"
+        3 addr (51:4)  s2_ttb   with_s2_ttb   "S2TTB"
         3 bits (62:61) s2_skl   with_s2_skl   "S2SKL"
 
         4 bits (15:0)  impdef_4  with_impdef_4  "IMPDEF4"

@@ -10,7 +10,7 @@ use common::{Row, differences, disorder, expect_none};
 use smmuv3_formats::descriptor::{
     Stage1Block, Stage1Page, Stage1Table, Stage2Block, Stage2Page, Stage2Table,
 };
-use smmuv3_formats::{Cd, EventRecord, L1Cd, L1Std, Layout, PageRequest, Ste};
+use smmuv3_formats::{Cd, DoesNotFit, EventRecord, L1Cd, L1Std, Layout, PageRequest, Ste};
 
 /// Compares a structure's table with the reference both ways.
 #[track_caller]
@@ -368,4 +368,47 @@ fn an_event_record_has_the_common_fields() {
         ],
         &[],
     );
+}
+
+/// A field takes what fits and nothing else, and leaves its neighbours alone.
+#[test]
+fn values_go_into_fields_and_come_out() {
+    fn check<T: Layout>() {
+        for field in T::FIELDS {
+            let ones = if field.address { field.mask() } else { field.mask() >> field.lo };
+            for word in [0, u64::MAX, 0x5555_5555_5555_5555] {
+                for value in [0, ones, ones & (1 << field.lo | 1 << field.hi)] {
+                    let value = if field.address { value } else { value & ones };
+                    let after = field.insert(word, value).unwrap();
+                    assert_eq!(field.extract(after), value, "{} {field}", T::NAME);
+                    assert_eq!(after & !field.mask(), word & !field.mask(), "{} {field}", T::NAME);
+                }
+                if ones != u64::MAX {
+                    let unfit = !ones & ones.wrapping_add(1);
+                    let refused = Err(DoesNotFit { field: *field, value: unfit });
+                    assert_eq!(field.insert(word, unfit), refused, "{} {field}", T::NAME);
+                }
+            }
+        }
+    }
+    check::<L1Std>();
+    check::<Ste>();
+    check::<L1Cd>();
+    check::<Cd>();
+    check::<PageRequest>();
+    check::<EventRecord>();
+    check::<Stage1Table>();
+    check::<Stage1Page>();
+    check::<Stage1Block>();
+    check::<Stage2Table>();
+    check::<Stage2Page>();
+    check::<Stage2Block>();
+}
+
+/// Outside of the words there is nothing.
+#[test]
+fn words_beyond_the_end_are_zero() {
+    let ste = Ste([u64::MAX; 8]);
+    assert_eq!((ste.word(7), ste.word(8)), (u64::MAX, 0));
+    assert_eq!(L1Std([u64::MAX]).word(1), 0);
 }

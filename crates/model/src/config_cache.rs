@@ -37,7 +37,6 @@ pub(crate) enum Refused {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CachedL1 {
     pub(crate) word: u64,
-    pub(crate) pa: u64,
     pub(crate) basis: u64,
 }
 

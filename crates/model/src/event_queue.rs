@@ -50,8 +50,7 @@ impl<M: Memory> Model<M> {
                 return Err(Dropped::Abort);
             }
         }
-        self.registers.eventq_prod =
-            self.registers.eventq_prod.with_wr(u64::from(ring.next(prod)));
+        self.registers.eventq_prod = self.registers.eventq_prod.with_wr(u64::from(ring.next(prod)));
         if used == 0 && self.registers.irq_ctrl.ack & 0b100 != 0 {
             let msi = self.registers.eventq_msi;
             if self.signal(msi) {

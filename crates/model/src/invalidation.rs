@@ -107,9 +107,7 @@ impl Pending {
     pub(crate) fn reaches(&self, held: &Held) -> bool {
         let old = held.configuration.is_some_and(|basis| basis < self.cutoff);
         match self.scope {
-            Scope::Stes { first, last, .. } => {
-                old && (first..=last).contains(&held.access.stream)
-            }
+            Scope::Stes { first, last, .. } => old && (first..=last).contains(&held.access.stream),
             Scope::Cds { stream, substream } => {
                 old && held.access.stream == stream
                     && substream.is_none_or(|index| held.access.substream.unwrap_or(0) == index)
@@ -154,15 +152,22 @@ impl<M: Memory> Model<M> {
         self.pending.retain(|p| !p.applied || held.iter().any(|held| p.reaches(held)));
     }
 
+    /// Lets one of the pending invalidations take effect.
+    pub(crate) fn apply_some(&mut self) {
+        let count = self.pending.len();
+        if count != 0 {
+            let at = self.random.below(count as u64) as usize;
+            self.pending.swap(at, count - 1);
+            self.apply_pending(1);
+        }
+    }
+
     fn apply(&mut self, pending: &Pending) {
         let cutoff = pending.cutoff;
         let removed = match pending.scope {
             Scope::Stes { first, last, l1 } => {
                 let inside = |stream: &u32| (first..=last).contains(stream);
-                let mut removed = self.remove_config(
-                    |target| inside(&target.stream()),
-                    cutoff,
-                );
+                let mut removed = self.remove_config(|target| inside(&target.stream()), cutoff);
                 if let (true, Some(split)) = (l1, self.split()) {
                     let (first, last) = (first >> split, last >> split);
                     let before = self.config.l1.len();

@@ -1,1 +1,55 @@
-//! model
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An Arm SMMUv3 in software: registers, queues, tables in memory, caches, and the accesses of devices.
+//!
+//! [`Model`] decodes everything by itself from memory, as hardware does, and is **adversarial**: it keeps
+//! what it cached until an invalidation hits exactly that, reads entries word by word between two stores of
+//! the driver, prefetches what is reachable, delays invalidations until the CMD_SYNC that must complete
+//! them, and lets transfers hang between translation and memory. It judges nothing: it reports
+//! [`Observation`]s, and answers what is cached and what is still reachable.
+//!
+//! It implements stage 1 of the Non-secure EL1 world. What else is configured is reported as
+//! [`Observation::Unsupported`] and terminated, never treated as something else. Section numbers are those
+//! of the project's architecture reference.
+//!
+//! ```
+//! use smmuv3_model::{Access, Model, Profile, Ram};
+//!
+//! let mut smmu = Model::new(Profile::small_asid(), Ram::new(0x8000_0000, 0x10_0000), 1);
+//! assert_eq!(smmu.read32(0x000) >> 12 & 1, 0, "IDR0.ASID16");
+//! // Nothing is enabled after reset: accesses pass untranslated unless GBPA.ABORT is set.
+//! assert_eq!(smmu.translate(Access::read(0, 0x8000_1000)).map(|t| t.pa), Ok(0x8000_1000));
+//! ```
+#![forbid(unsafe_code)]
+
+mod adversary;
+mod command_queue;
+mod config_cache;
+mod context;
+mod event_queue;
+mod granule;
+mod held;
+mod invalidation;
+mod memory;
+mod model;
+mod observation;
+mod profile;
+mod queue;
+mod random;
+mod references;
+mod registers;
+mod stream_table;
+mod tlb;
+mod transaction;
+mod translate;
+mod walk;
+
+pub use config_cache::CachedStructure;
+pub use granule::Granule;
+pub use held::{Held, Performed};
+pub use memory::{Abort, Memory, Ram};
+pub use model::{Interrupts, Model};
+pub use observation::{Dropped, Misuse, Observation, Statistics};
+pub use profile::{Adversary, Profile};
+pub use references::Reference;
+pub use tlb::{Permissions, Rights, Tag, TlbEntry, WalkEntry};
+pub use transaction::{Access, Reason, Refusal, Transfer, Translation};

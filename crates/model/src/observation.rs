@@ -279,7 +279,10 @@ impl fmt::Display for Misuse {
                 write!(f, "an access of {bytes} bytes at {offset:#x} fits no register")
             }
             Self::PendingUpdate { offset } => {
-                write!(f, "register {offset:#x} was changed before its last change was acknowledged")
+                write!(
+                    f,
+                    "register {offset:#x} was changed before its last change was acknowledged"
+                )
             }
             Self::GbpaWithoutUpdate => f.write_str("GBPA was written without Update"),
             Self::ReservedRegisterBits { offset, bits } => {

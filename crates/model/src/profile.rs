@@ -256,7 +256,10 @@ impl Profile {
             (idr0.ttendian() == 3, "big-endian tables are not modelled"),
             (idr1.sidsize() > 32, "SIDSIZE exceeds 32"),
             (idr1.ssidsize() > 20, "SSIDSIZE exceeds 20"),
-            (idr1.sidsize() > 6 && idr0.st_level() == 0, "more than 64 streams need 2-level tables"),
+            (
+                idr1.sidsize() > 6 && idr0.st_level() == 0,
+                "more than 64 streams need 2-level tables",
+            ),
             (idr1.cmdqs() > 19 || idr1.eventqs() > 19, "a queue exceeds 2^19 entries"),
             (idr1.tables_preset() || idr1.queues_preset(), "preset tables are not modelled"),
             (idr1.ecmdq(), "enhanced command queues are not modelled"),

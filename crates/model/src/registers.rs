@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The registers of the Non-secure programming interface as software sees them (§2).
 
+use smmuv3_formats::register::{Aidr, Cr0Ack, Idr0, Idr1, Idr3, Idr5, Iidr, IrqCtrlAck};
+use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd, EventqBase, EventqCons, Gerrorn};
 use smmuv3_formats::register::{
     Cr0, Cr1, Cr2, EventqProd, Gbpa, Gerror, IrqCtrl, StrtabBase, StrtabBaseCfg, address_bits,
 };
-use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd, EventqBase, EventqCons, Gerrorn};
-use smmuv3_formats::register::{Aidr, Cr0Ack, Idr0, Idr1, Idr3, Idr5, Iidr, IrqCtrlAck};
 
 use crate::memory::Memory;
 use crate::model::Model;
@@ -23,7 +23,7 @@ const PRIQ_IRQ_CFG: u32 = 0x0d0;
 pub(crate) struct Msi {
     pub(crate) addr: u64,
     pub(crate) data: u32,
-    attributes: u32,
+    pub(crate) attributes: u32,
 }
 
 /// A register whose fields take effect some time after they were written (§2.4).
@@ -155,9 +155,9 @@ const CR1_BITS: u32 = 0xfff;
 const CR1_QUEUE: u32 = 0x3f;
 const CR2_BITS: u32 = 0b110;
 const GBPA_BITS: u32 = 0x001f_3f1f;
-const STRTAB_BITS: u64 = 1 << 62 | ((1 << 56) - 1) & !0x3f;
+const STRTAB_BITS: u64 = (1 << 62) | (((1 << 56) - 1) & !0x3f);
 const STRTAB_CFG_BITS: u32 = 0x3_07ff;
-const QUEUE_BITS: u64 = 1 << 62 | (1 << 56) - 1;
+const QUEUE_BITS: u64 = (1 << 62) | ((1 << 56) - 1);
 const MSI_ADDR: u64 = ((1 << 56) - 1) & !0b11;
 const IRQ_BITS: u32 = 0b101;
 
@@ -480,7 +480,8 @@ impl<M: Memory> Model<M> {
         }
         self.registers.gerror.0 ^= fresh;
         self.observe(Observation::Gerror(self.registers.gerror));
-        if self.registers.irq_ctrl.ack & 1 != 0 && fresh != Gerror::default().with_msi_gerror_abt_err(true).0
+        if self.registers.irq_ctrl.ack & 1 != 0
+            && fresh != Gerror::default().with_msi_gerror_abt_err(true).0
         {
             let msi = self.registers.gerror_msi;
             if self.signal(msi) {

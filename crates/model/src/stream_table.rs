@@ -98,7 +98,7 @@ impl<M: Memory> Model<M> {
         }
         let basis = self.tick();
         let word = self.memory.read64(pa).map_err(|abort| NoSte::Abort(abort.pa))?;
-        let cached = CachedL1 { word, pa, basis };
+        let cached = CachedL1 { word, basis };
         self.config.l1.insert(index, cached);
         Ok(cached)
     }
@@ -154,7 +154,8 @@ impl<M: Memory> Model<M> {
             // Callers have just looked the STE up; without it there is no context.
             return Err(pa);
         };
-        Ok(self.insert_cd((stream, substream), &ste, contexts, &fetch, speculative))
+        let cached = self.insert_cd((stream, substream), &ste, contexts, &fetch, speculative);
+        Ok((cached.context, cached.basis))
     }
 
     fn insert_cd(
@@ -164,18 +165,19 @@ impl<M: Memory> Model<M> {
         contexts: &Contexts,
         fetch: &Fetch,
         speculative: bool,
-    ) -> (Result<Context, Refused>, u64) {
+    ) -> CachedCd {
         let cd = Cd(fetch.complete());
         let context = context(&cd, ste, contexts, &self.implementation());
         let (pa, basis) = (fetch.pa, fetch.basis);
-        self.config.cds.insert((stream, substream), CachedCd { cd, pa, basis, context });
+        let cached = CachedCd { cd, pa, basis, context };
+        self.config.cds.insert((stream, substream), cached.clone());
         self.statistics.configuration_fetches += 1;
         self.statistics.speculative += u64::from(speculative);
         self.observe(Observation::CdFetched { stream, substream, words: cd.0, pa, speculative });
         if let Ok(context) = context {
             self.check_tag(stream, substream, &cd, &context);
         }
-        (context, basis)
+        cached
     }
 
     /// Reads up to `count` more words; an abort ends the fetch.
@@ -194,9 +196,7 @@ impl<M: Memory> Model<M> {
         let cached = self.config.stes.get(&stream).map(|cached| (cached.route, cached.basis));
         let fetch = match cached {
             None => match self.locate_ste(stream) {
-                Ok((pa, basis)) => {
-                    Fetch::new(Target::Ste { stream }, pa, basis, &mut self.random)
-                }
+                Ok((pa, basis)) => Fetch::new(Target::Ste { stream }, pa, basis, &mut self.random),
                 Err(_) => return,
             },
             Some((Route::Stage1(contexts), basis)) => {
@@ -282,9 +282,10 @@ impl<M: Memory> Model<M> {
 
     /// The cached STEs, with V = 0 ones, by StreamID; ones that are being fetched last.
     pub fn cached_stes(&self) -> Vec<CachedStructure> {
-        let cached = self.config.stes.iter().map(|(stream, entry)| {
-            self.structure(*stream, None, entry.ste.0.map(Some), entry.pa)
-        });
+        let cached =
+            self.config.stes.iter().map(|(stream, entry)| {
+                self.structure(*stream, None, entry.ste.0.map(Some), entry.pa)
+            });
         let mut all: Vec<_> = cached.chain(self.partial(false)).collect();
         all.sort_by_key(|entry| (!entry.complete, entry.stream));
         all

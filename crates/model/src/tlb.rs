@@ -203,7 +203,9 @@ impl Tlb {
         let smaller = self.sizes & (entry.size - 1);
         smaller != 0
             && self.entries.values().any(|old| {
-                old.tag == entry.tag && old.size < entry.size && old.va & !(entry.size - 1) == entry.va
+                old.tag == entry.tag
+                    && old.size < entry.size
+                    && old.va & !(entry.size - 1) == entry.va
             })
     }
 

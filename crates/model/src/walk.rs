@@ -36,7 +36,8 @@ pub(crate) enum Kind {
 /// Tells what `descriptor` is (§15.1 to §15.3); `oas` is the output size of the instance in bits.
 pub(crate) fn kind(descriptor: u64, level: u8, granule: Granule, oas: u32) -> Kind {
     let wide = if granule == Granule::K64 && oas > 48 { (descriptor & 0xf000) << 36 } else { 0 };
-    let address = |bytes_log2: u32| (descriptor & (1 << 48) - 1) >> bytes_log2 << bytes_log2 | wide;
+    let address =
+        |bytes_log2: u32| ((descriptor & ((1 << 48) - 1)) >> bytes_log2 << bytes_log2) | wide;
     match descriptor & 0b11 {
         TABLE_OR_PAGE if level < 3 => Kind::Table(address(granule.shift())),
         TABLE_OR_PAGE => Kind::Leaf(address(granule.shift())),
@@ -71,7 +72,7 @@ impl<M: Memory> Model<M> {
         basis = basis.min(now);
         loop {
             let above = if level == start { half.input } else { granule.span(level - 1) };
-            let index = (va & (1u64 << above) - 1) >> granule.span(level);
+            let index = (va & ((1u64 << above) - 1)) >> granule.span(level);
             let address = table + 8 * index;
             self.statistics.descriptors += 1;
             let Ok(descriptor) = self.memory.read64(address) else {
@@ -200,13 +201,10 @@ fn permissions(leaf: &Stage1Page, limits: Limits, context: &Context) -> Permissi
     let unprivileged = Rights {
         read: open,
         write: open && write,
-        execute: !uxn && !(context.wxn && open && write),
+        execute: !(uxn || context.wxn && open && write),
     };
-    let mut privileged = Rights {
-        read: true,
-        write,
-        execute: !pxn && !unprivileged.write && !(context.wxn && write),
-    };
+    let mut privileged =
+        Rights { read: true, write, execute: !(pxn || unprivileged.write || context.wxn && write) };
     if context.pan && (open || context.epan && !uxn) {
         (privileged.read, privileged.write) = (false, false);
     }

@@ -44,8 +44,10 @@ pub unsafe trait Frames {
     /// Makes the CPU's stores to the `bytes` bytes at `pa` visible to the SMMU's table walks, in order
     /// before anything the caller stores or publishes afterwards.
     ///
-    /// Called after every store that hardware reads. Where walks are coherent it does nothing beyond, at
-    /// most, a store barrier; elsewhere it cleans the cache lines to the point of coherency and waits
-    /// for it. Called concurrently on the same line; must be idempotent.
+    /// Called after every store that hardware reads: once for a run of leaves in a table, for a new table,
+    /// and for the descriptor that links or unlinks one. Where walks are coherent it does nothing, or is a
+    /// store barrier if nothing else orders the stores before the device is told; elsewhere it cleans the
+    /// cache lines to the point of coherency and waits for it. Several threads may call it for the same
+    /// line at once.
     fn publish(&self, pa: PhysAddr, bytes: usize);
 }

@@ -45,7 +45,16 @@ impl<const STAGE: u8> Leaves<STAGE> {
                 (1 | (!ap & 0b10) | (!xn & 1) << 2 | (!ap & 1) << 3, low)
             } else {
                 // MemAttr is 1111, 0101 or 0001.
-                (ap | (!xn & 1) << 2, if low == 0b11 { 0 } else if low == 0b10 { 1 } else { 2 })
+                (
+                    ap | (!xn & 1) << 2,
+                    if low == 0b11 {
+                        0
+                    } else if low == 0b10 {
+                        1
+                    } else {
+                        2
+                    },
+                )
             };
             let memory = match memory {
                 0 => Memory::NormalCacheable,

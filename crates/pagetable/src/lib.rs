@@ -6,6 +6,7 @@
 //! * [`Table`] is one address space. [`Table::map`] takes the largest pages and blocks that fit.
 //! * [`Table::unmap`] gives a cursor. Each step fills a [`Gather`]: what the caller must invalidate
 //!   before the memory that was mapped, and the tables that were unlinked, may be used again.
+//!   [`Table::unmap_pages`] does the same in one call, and in fewer instructions, for a few pages.
 //!
 //! ```
 //! use smmuv3_pagetable::{Attributes, Frames, Gather, Iova, PhysAddr, Prot, Stage1Table4K};

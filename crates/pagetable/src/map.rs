@@ -45,6 +45,85 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         len: u64,
         attributes: Attributes,
     ) -> Result<(), MapError> {
+        // SAFETY: the caller's contract, for both.
+        unsafe {
+            match self.map_in_table(frames, iova, pa, len, attributes) {
+                Some(result) => result,
+                None => self.map_anywhere(frames, iova, pa, len, attributes),
+            }
+        }
+    }
+
+    /// Maps less than what a level-3 table spans, if it is in one such table that exists: most maps, and
+    /// a third of the instructions of the general way. `None`, and nothing done, for all else: wrong
+    /// arguments too.
+    ///
+    /// # Safety
+    /// As for [`map`](Self::map).
+    #[inline(always)]
+    unsafe fn map_in_table<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        iova: Iova,
+        pa: PhysAddr,
+        len: u64,
+        attributes: Attributes,
+    ) -> Option<Result<(), MapError>> {
+        let span = Geometry::<SHIFT>::shift(2);
+        let last = len.wrapping_sub(1);
+        let leaf = encode::<STAGE>(attributes)?;
+        // The first refuses 0 too. An overflow of the input shows as a difference.
+        if last >= (1 << span) - 1
+            || (iova.0 ^ iova.0.wrapping_add(last)) >> span != 0
+            || (iova.0 | pa.0 | len) & (Self::granule() - 1) != 0
+            || iova.0 >> self.input_bits() != 0
+            || pa.0.checked_add(last)? >> self.output_bits() != 0
+        {
+            return None;
+        }
+        let mut table = self.root();
+        upper_levels!(SHIFT, shift => {
+            if self.root_shift() >= shift {
+                // SAFETY: `table` is the root or was linked where `iova` belongs. A table is unlinked only by
+                // a call whose range covers all it spans, hence `iova`: not meanwhile.
+                let value = unsafe { self.load(frames, table, iova.0, shift) };
+                // Only descriptors of tables have the mark.
+                if value & SYNCED == 0 {
+                    return None;
+                }
+                table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
+            }
+        });
+        let index = self.index(iova.0, SHIFT);
+        let count = (len >> SHIFT) as usize;
+        // SAFETY: as above.
+        let cells = unsafe { entry(frames, table, index) };
+        // SAFETY: the range does not leave the table.
+        let stored = unsafe { fill(cells, count, leaf | pa.0 | kind(true), 1 << SHIFT) };
+        if stored != 0 {
+            frames.publish(descriptor(table, index), stored * 8);
+        }
+        if stored == count {
+            return Some(Ok(()));
+        }
+        let mapped = (stored as u64) << SHIFT;
+        let kind = MapErrorKind::Overlap { at: Iova(iova.0 + mapped) };
+        Some(Err(MapError { mapped, kind }))
+    }
+
+    /// Maps in every case.
+    ///
+    /// # Safety
+    /// As for [`map`](Self::map).
+    #[inline(never)]
+    unsafe fn map_anywhere<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        iova: Iova,
+        pa: PhysAddr,
+        len: u64,
+        attributes: Attributes,
+    ) -> Result<(), MapError> {
         let request = match self.request(iova, pa, len, attributes) {
             Ok(request) => request,
             Err(kind) => return Err(MapError { mapped: 0, kind }),

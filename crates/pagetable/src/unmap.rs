@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Unmapping: a cursor that clears runs of leaves and unlinks tables that lie wholly in the range.
 
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use smmuv3_formats::{Iova, PhysAddr};
 
@@ -19,6 +18,14 @@ use crate::{Frames, Table};
 pub struct Unmap<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> {
     table: &'t Table<SHIFT, STAGE>,
     frames: &'t F,
+    /// The level-3 table that holds all of the range, until its pages are cleared.
+    pages: Option<PhysAddr>,
+    progress: Progress,
+}
+
+/// How far an unmap is. Apart from the cursor so that the cursor can live in registers.
+#[derive(Clone, Copy)]
+struct Progress {
     at: u64,
     end: u64,
     /// Where the walk for `at` ended, when that is known.
@@ -32,6 +39,19 @@ struct Place {
     table: PhysAddr,
     /// log2 of the span of an entry of `table`.
     shift: u32,
+}
+
+/// What is at a range that may be a part of one level-3 table, and not all of it. Then there is nothing to
+/// unlink, and one walk sees both ends.
+enum Found {
+    /// That table.
+    Pages(PhysAddr),
+    /// No table, so no mapping.
+    Nothing,
+    /// A block of `1 << shift` bytes, larger than the range.
+    Block(u32),
+    /// The range is larger, or wrong.
+    More,
 }
 
 impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
@@ -51,38 +71,78 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         iova: Iova,
         len: u64,
     ) -> Result<Unmap<'t, F, SHIFT, STAGE>, UnmapError> {
-        let end = self.check_range(iova, len)?;
-        let span = Geometry::<SHIFT>::shift(2);
-        let mut at = iova.0;
-        let found = if len < 1 << span && (iova.0 ^ (end - 1)) >> span == 0 {
-            // A part of one level-3 table: there is nothing to unlink, and one walk sees both ends.
-            let mut table = self.root();
-            'walk: {
-                upper_levels!(SHIFT, shift => {
-                    if self.root_shift() >= shift {
-                        // SAFETY: `table` is the root or was read from its parent's descriptor for `at`,
-                        // and can't be unlinked by others meanwhile.
-                        let value = unsafe { self.load(frames, table, at, shift) };
-                        if !is_table(value) {
-                            if value != 0 {
-                                return Err(straddle(at, shift));
-                            }
-                            at = end;
-                            break 'walk None;
-                        }
-                        table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
-                    }
-                });
-                Some(Place { table, shift: SHIFT })
+        // SAFETY: the caller's contract.
+        let (pages, at) = match unsafe { self.find(frames, iova, len) } {
+            Found::Pages(table) => (Some(table), iova.0),
+            Found::Nothing => (None, iova.0 + len),
+            Found::Block(shift) => return Err(straddle(iova.0, shift)),
+            Found::More => {
+                // SAFETY: the caller's contract.
+                let progress = unsafe { self.check_ends(frames, iova, len) }?;
+                return Ok(Unmap { table: self, frames, pages: None, progress });
             }
-        } else {
-            // SAFETY: the caller's contract.
-            Some(unsafe { self.check_ends(frames, at, end) }?)
         };
-        Ok(Unmap { table: self, frames, at, end, found, unmapped: 0 })
+        let progress = Progress { at, end: iova.0 + len, found: None, unmapped: 0 };
+        Ok(Unmap { table: self, frames, pages, progress })
     }
 
-    /// Refuses a block that reaches over an end of the range. Gives the place of its start.
+    /// Unmaps at once, without a cursor, what is only a part of one level-3 table: most unmaps. Gives the
+    /// bytes that were mapped and are not any more; adds to the gather as [`Unmap::next`] does, though
+    /// never a table. `None`, and nothing done, for all that needs [`unmap`](Self::unmap), errors too.
+    ///
+    /// # Safety
+    /// As for [`unmap`](Self::unmap).
+    #[inline]
+    pub unsafe fn unmap_pages<F: Frames + ?Sized, const TABLES: usize>(
+        &self,
+        frames: &F,
+        iova: Iova,
+        len: u64,
+        gather: &mut Gather<TABLES>,
+    ) -> Option<u64> {
+        // SAFETY: the caller's contract.
+        match unsafe { self.find(frames, iova, len) } {
+            // SAFETY: the table spans all of the range, and the caller's contract.
+            Found::Pages(table) => Some(unsafe {
+                self.clear_pages(frames, table, iova.0, (len >> SHIFT) as usize, gather)
+            }),
+            Found::Nothing => Some(0),
+            Found::Block(_) | Found::More => None,
+        }
+    }
+
+    /// Looks for the level-3 table of which the range is a part.
+    ///
+    /// # Safety
+    /// The contract of [`Table`] for the range.
+    #[inline(always)]
+    unsafe fn find<F: Frames + ?Sized>(&self, frames: &F, iova: Iova, len: u64) -> Found {
+        let span = Geometry::<SHIFT>::shift(2);
+        let last = len.wrapping_sub(1);
+        // The first test refuses 0 too; an overflow shows as a difference.
+        if last >= (1 << span) - 1
+            || (iova.0 ^ iova.0.wrapping_add(last)) >> span != 0
+            || (iova.0 | len) & (Self::granule() - 1) != 0
+            || iova.0 >> self.input_bits() != 0
+        {
+            return Found::More;
+        }
+        let mut table = self.root();
+        upper_levels!(SHIFT, shift => {
+            if self.root_shift() >= shift {
+                // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`, and can't
+                // be unlinked by others meanwhile.
+                let value = unsafe { self.load(frames, table, iova.0, shift) };
+                if !is_table(value) {
+                    return if value == 0 { Found::Nothing } else { Found::Block(shift) };
+                }
+                table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
+            }
+        });
+        Found::Pages(table)
+    }
+
+    /// Refuses a wrong range, and a block that reaches over an end of it.
     ///
     /// # Safety
     /// The contract of [`Table`] for the range.
@@ -90,16 +150,21 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     unsafe fn check_ends<F: Frames + ?Sized>(
         &self,
         frames: &F,
-        start: u64,
-        end: u64,
-    ) -> Result<Place, UnmapError> {
+        iova: Iova,
+        len: u64,
+    ) -> Result<Progress, UnmapError> {
+        let end = self.check_range(iova, len)?;
+        let start = iova.0;
         // SAFETY: the caller's contract, for this and the next.
         let (first, value) = unsafe { self.place(frames, start, start, end) };
         refuse_straddle::<SHIFT>(first, value, start, start, end)?;
-        // SAFETY: as above.
-        let (last, value) = unsafe { self.place(frames, end - 1, start, end) };
-        refuse_straddle::<SHIFT>(last, value, end - 1, start, end)?;
-        Ok(first)
+        let last = end - 1;
+        if (start ^ last) >> first.shift != 0 {
+            // SAFETY: as above.
+            let (place, value) = unsafe { self.place(frames, last, start, end) };
+            refuse_straddle::<SHIFT>(place, value, last, start, end)?;
+        }
+        Ok(Progress { at: start, end, found: Some(first), unmapped: 0 })
     }
 
     /// Walks to the place of `at` for an unmap of `start..end`; gives what is there, too.
@@ -114,18 +179,21 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         start: u64,
         end: u64,
     ) -> (Place, u64) {
-        let mut shift = self.root_shift();
         let mut table = self.root();
-        loop {
-            // SAFETY: `table` is the root or was read from its parent's descriptor for `at`, and can't be
-            // unlinked by others meanwhile.
-            let value = unsafe { self.load(frames, table, at, shift) };
-            if shift == SHIFT || !is_table(value) || covers(at, shift, start, end) {
-                return (Place { table, shift }, value);
+        upper_levels!(SHIFT, shift => {
+            if self.root_shift() >= shift {
+                // SAFETY: `table` is the root or was read from its parent's descriptor for `at`, and can't be
+                // unlinked by others meanwhile.
+                let value = unsafe { self.load(frames, table, at, shift) };
+                if !is_table(value) || covers(at, shift, start, end) {
+                    return (Place { table, shift }, value);
+                }
+                table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
             }
-            table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
-            shift -= Geometry::<SHIFT>::BITS;
-        }
+        });
+        // SAFETY: as above.
+        let value = unsafe { self.load(frames, table, at, SHIFT) };
+        (Place { table, shift: SHIFT }, value)
     }
 }
 
@@ -164,75 +232,153 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> Unmap<'_, F, SHIFT, 
     /// A gather that is not cleared between calls is added to; once it is full nothing more is unlinked.
     #[inline]
     pub fn next<const TABLES: usize>(&mut self, gather: &mut Gather<TABLES>) -> bool {
-        if let Some(Place { table, shift }) = self.found
-            && shift == SHIFT
-        {
-            self.found = None;
-            self.clear_pages(table, gather);
-        }
-        if self.at != self.end {
-            self.rest(gather);
+        if let Some(table) = self.pages.take() {
+            let Progress { at, end, .. } = self.progress;
+            let count = ((end - at) >> SHIFT) as usize;
+            self.progress.at = end;
+            // SAFETY: `unmap` found this table on the walk for the range, all of which it spans, and the
+            // range is ours as long as the cursor lives.
+            self.progress.unmapped +=
+                unsafe { self.table.clear_pages(self.frames, table, at, count, gather) };
+        } else if self.progress.at != self.progress.end {
+            // SAFETY: the contract of `Table::unmap` holds as long as `self` lives.
+            self.progress = unsafe { self.table.unmap_on(self.frames, self.progress, gather) };
         }
         !gather.is_empty()
-    }
-
-    /// [`next`](Self::next) for ranges of more than one table.
-    #[inline(never)]
-    fn rest<const TABLES: usize>(&mut self, gather: &mut Gather<TABLES>) {
-        while self.at != self.end {
-            let place = match self.found.take() {
-                Some(place) => place,
-                // SAFETY: the contract of `Table::unmap` holds as long as `self` lives; `at` is in the
-                // range.
-                None => unsafe { self.table.place(self.frames, self.at, self.at, self.end) }.0,
-            };
-            if place.shift == SHIFT {
-                self.clear_pages(place.table, gather);
-            } else if !self.clear_entries(place, gather) {
-                break;
-            }
-        }
     }
 
     /// Bytes that were mapped and are not any more.
     #[inline]
     pub const fn unmapped(&self) -> u64 {
-        self.unmapped
+        self.progress.unmapped
     }
 
     /// Whether the whole range has been dealt with (if not invalidated).
     #[inline]
     pub const fn is_done(&self) -> bool {
-        self.at == self.end
+        self.progress.at == self.progress.end
+    }
+}
+
+impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
+    /// Goes on with an unmap until it is done or the gather is full.
+    ///
+    /// # Safety
+    /// The contract of [`Table`] for the range that is left.
+    #[inline(never)]
+    unsafe fn unmap_on<F: Frames + ?Sized, const TABLES: usize>(
+        &self,
+        frames: &F,
+        mut progress: Progress,
+        gather: &mut Gather<TABLES>,
+    ) -> Progress {
+        while progress.at != progress.end {
+            let place = match progress.found.take() {
+                Some(place) => place,
+                // SAFETY: the caller's contract; `at` is in the range.
+                None => unsafe { self.place(frames, progress.at, progress.at, progress.end) }.0,
+            };
+            if place.shift == SHIFT {
+                let index = self.index(progress.at, SHIFT);
+                let room = Geometry::<SHIFT>::ENTRIES - (index & Geometry::<SHIFT>::MASK);
+                let count = (((progress.end - progress.at) >> SHIFT) as usize).min(room);
+                // SAFETY: the table is on the walk for `at`, and has `room` entries from there on, or ends
+                // with the input size, which the range is within.
+                progress.unmapped +=
+                    unsafe { self.clear_pages(frames, place.table, progress.at, count, gather) };
+                progress.at += (count as u64) << SHIFT;
+            } else {
+                // SAFETY: the table is on the walk for `at`.
+                let going = unsafe { self.clear_entries(frames, place, &mut progress, gather) };
+                if !going {
+                    break;
+                }
+            }
+        }
+        progress
     }
 
-    /// Clears the pages of the range in `table`, the level-3 table on the walk for `at`.
+    /// Clears `count` pages from `at` on in `table`; gives the bytes that were mapped.
+    ///
+    /// # Safety
+    /// `table` is the level-3 table on the walk for `at`, and has `count` entries from there on, in a range
+    /// for which the contract of [`Table`] holds.
     #[inline(always)]
-    fn clear_pages<const TABLES: usize>(&mut self, table: PhysAddr, gather: &mut Gather<TABLES>) {
-        let index = self.table.index(self.at, SHIFT);
-        let room = Geometry::<SHIFT>::ENTRIES - (index & Geometry::<SHIFT>::MASK);
-        let count = (((self.end - self.at) >> SHIFT) as usize).min(room);
-        // SAFETY: the walk found the table live; it can't be unlinked by others while the range is ours.
-        let cells = unsafe { entry(self.frames, table, index) };
-        // SAFETY: `count` entries from `index` on are in the table: `room` says so, and for a shorter
-        // first table the input size, which `end` is within.
-        let run = unsafe { clear(cells, count) };
-        if run.cleared != 0 {
-            let first = self.at + ((run.first as u64) << SHIFT);
-            let end = self.at + ((run.last as u64 + 1) << SHIFT);
-            gather.add(first, end, 1 << SHIFT);
-            self.unmapped += (run.cleared as u64) << SHIFT;
-            let at = PhysAddr(table.0 + (index + run.first) as u64 * 8);
-            self.frames.publish(at, (run.last - run.first + 1) * 8);
+    unsafe fn clear_pages<F: Frames + ?Sized, const TABLES: usize>(
+        &self,
+        frames: &F,
+        table: PhysAddr,
+        at: u64,
+        count: usize,
+        gather: &mut Gather<TABLES>,
+    ) -> u64 {
+        let index = self.index(at, SHIFT);
+        // SAFETY: the table is live: it can't be unlinked by others while the range is ours.
+        let cells = unsafe { entry(frames, table, index) };
+        // As a rule there are no holes, and nothing has to be counted.
+        for solid in 0..count {
+            // SAFETY: the caller's promise.
+            let cell = unsafe { cells.add(solid).as_ref() };
+            if cell.load(Ordering::Relaxed) == 0 {
+                // SAFETY: the caller's promise, for the entries left.
+                return unsafe { self.clear_sparse(frames, table, at, solid, count, gather) };
+            }
+            cell.store(0, Ordering::Relaxed);
         }
-        self.at += (count as u64) << SHIFT;
+        let bytes = (count as u64) << SHIFT;
+        gather.add(at, at + bytes, 1 << SHIFT);
+        frames.publish(PhysAddr(table.0 + index as u64 * 8), count * 8);
+        bytes
+    }
+
+    /// Goes on with [`clear_pages`](Self::clear_pages) behind the `solid` pages that it has cleared.
+    ///
+    /// # Safety
+    /// As for [`clear_pages`](Self::clear_pages).
+    #[cold]
+    #[inline(never)]
+    unsafe fn clear_sparse<F: Frames + ?Sized, const TABLES: usize>(
+        &self,
+        frames: &F,
+        table: PhysAddr,
+        at: u64,
+        solid: usize,
+        count: usize,
+        gather: &mut Gather<TABLES>,
+    ) -> u64 {
+        let index = self.index(at, SHIFT);
+        // SAFETY: the caller's promise.
+        let cells = unsafe { entry(frames, table, index) };
+        let (mut cleared, mut first, mut end) = (solid, 0, solid);
+        for i in solid..count {
+            // SAFETY: the caller's promise.
+            let cell = unsafe { cells.add(i).as_ref() };
+            if cell.load(Ordering::Relaxed) != 0 {
+                cell.store(0, Ordering::Relaxed);
+                if cleared == 0 {
+                    first = i;
+                }
+                cleared += 1;
+                end = i + 1;
+            }
+        }
+        if cleared != 0 {
+            gather.add(at + ((first as u64) << SHIFT), at + ((end as u64) << SHIFT), 1 << SHIFT);
+            frames.publish(PhysAddr(table.0 + (index + first) as u64 * 8), (end - first) * 8);
+        }
+        (cleared as u64) << SHIFT
     }
 
     /// Clears blocks and unlinks tables of the range in the table at `place`, not of level 3, up to an
     /// entry that must be walked into or the table's end. `false` when the gather is full.
-    fn clear_entries<const TABLES: usize>(
-        &mut self,
+    ///
+    /// # Safety
+    /// `place` is on the walk for `progress.at`, and the contract of [`Table`] holds for the range.
+    unsafe fn clear_entries<F: Frames + ?Sized, const TABLES: usize>(
+        &self,
+        frames: &F,
         place: Place,
+        progress: &mut Progress,
         gather: &mut Gather<TABLES>,
     ) -> bool {
         let Place { table, shift } = place;
@@ -240,97 +386,52 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> Unmap<'_, F, SHIFT, 
         // First and last entry that was stored to.
         let mut stored: Option<(usize, usize)> = None;
         let mut going = true;
-        let mut index = self.table.index(self.at, shift);
+        let mut index = self.index(progress.at, shift);
         loop {
-            // SAFETY: `place` found the table live, and it stays so while the range is ours. The index
-            // started in the table and the loop ends where the table or the range does.
-            let cell = unsafe { entry(self.frames, table, index).as_ref() };
+            // SAFETY: the table is live while the range is ours. The index started in the table, and the
+            // loop ends where the table or the range does.
+            let cell = unsafe { entry(frames, table, index).as_ref() };
             let value = cell.load(Ordering::Acquire);
-            let first = self.at >> shift << shift;
-            let covered = covers(self.at, shift, self.at, self.end);
-            if value != 0 {
-                if !covered {
-                    // A table is to be walked into. A leaf can't be here: the ends were checked.
-                    if is_table(value) {
-                        break;
-                    }
-                } else if is_table(value) {
+            let start = progress.at >> shift << shift;
+            // A hole is passed over, and so would be a leaf that is not covered: the ends were checked.
+            if value != 0 && covers(progress.at, shift, progress.at, progress.end) {
+                let mut sizes = size;
+                let mut bytes = size;
+                if is_table(value) {
                     if gather.is_full() {
                         going = false;
                         break;
                     }
                     let below = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
-                    cell.store(0, Ordering::Relaxed);
-                    // SAFETY: the table's span is in the range, so that only this call may use it; it is
-                    // freed later, out of the gather.
-                    let (bytes, sizes) = unsafe {
-                        survey::<F, SHIFT>(self.frames, below, shift - Geometry::<SHIFT>::BITS)
-                    };
                     let level = Geometry::<SHIFT>::level(shift) + 1;
                     gather.push_table(Detached::new(below, level, SHIFT));
-                    gather.add(first, first + size, sizes);
-                    self.unmapped += bytes;
-                    stored = Some((stored.map_or(index, |(first, _)| first), index));
-                } else {
-                    cell.store(0, Ordering::Relaxed);
-                    gather.add(first, first + size, size);
-                    self.unmapped += size;
-                    stored = Some((stored.map_or(index, |(first, _)| first), index));
+                    // SAFETY: the table's span is in the range, so that only this call may use it; it is
+                    // freed later, out of the gather.
+                    (bytes, sizes) = unsafe {
+                        survey::<F, SHIFT>(frames, below, shift - Geometry::<SHIFT>::BITS)
+                    };
                 }
+                cell.store(0, Ordering::Relaxed);
+                gather.add(start, start + size, sizes);
+                progress.unmapped += bytes;
+                stored = Some((stored.map_or(index, |(first, _)| first), index));
+            } else if is_table(value) {
+                // Only in part in the range.
+                break;
             }
             // No overflow: addresses are below 2^48.
-            self.at = (first + size).min(self.end);
+            progress.at = (start + size).min(progress.end);
             index += 1;
-            if self.at == self.end || index & Geometry::<SHIFT>::MASK == 0 {
+            if progress.at == progress.end || index & Geometry::<SHIFT>::MASK == 0 {
                 break;
             }
         }
         if let Some((first, last)) = stored {
-            let at = PhysAddr(table.0 + first as u64 * 8);
-            self.frames.publish(at, (last - first + 1) * 8);
+            let here = PhysAddr(table.0 + first as u64 * 8);
+            frames.publish(here, (last - first + 1) * 8);
         }
         going
     }
-}
-
-/// What [`clear`] did: how many, and, when there were any, the first and last, relative to its start.
-struct Run {
-    cleared: usize,
-    first: usize,
-    last: usize,
-}
-
-/// Clears `count` descriptors from `cells` on.
-///
-/// # Safety
-/// They are in one live table.
-#[inline(always)]
-unsafe fn clear(cells: NonNull<AtomicU64>, count: usize) -> Run {
-    // As a rule there are no holes: then nothing has to be counted.
-    let mut solid = 0;
-    while solid < count {
-        // SAFETY: the caller's promise.
-        let cell = unsafe { cells.add(solid).as_ref() };
-        if cell.load(Ordering::Relaxed) == 0 {
-            break;
-        }
-        cell.store(0, Ordering::Relaxed);
-        solid += 1;
-    }
-    let mut run = Run { cleared: solid, first: 0, last: solid.wrapping_sub(1) };
-    for i in solid..count {
-        // SAFETY: the caller's promise.
-        let cell = unsafe { cells.add(i).as_ref() };
-        if cell.load(Ordering::Relaxed) != 0 {
-            cell.store(0, Ordering::Relaxed);
-            if run.cleared == 0 {
-                run.first = i;
-            }
-            run.cleared += 1;
-            run.last = i;
-        }
-    }
-    run
 }
 
 /// How many bytes the leaves of a table and all below it map, and the union of their sizes.

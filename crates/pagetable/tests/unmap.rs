@@ -291,6 +291,46 @@ fn several_unmaps_may_share_a_gather() {
 }
 
 #[test]
+fn a_part_of_one_table_is_unmapped_at_once_and_all_else_is_left_alone() {
+    let (arena, table) = setup();
+    let at_once = |iova, len| {
+        let mut gather = Gather::<4>::sized();
+        // SAFETY: one thread.
+        let bytes = unsafe { table.unmap_pages(&arena, Iova(iova), len, &mut gather) };
+        (bytes, gather.range(), gather.leaf_size())
+    };
+    map(&table, &arena, M2, M2, M2);
+    map_pages(&table, &arena, 2 * M2, 2 * M2);
+    let image = arena.image();
+    // In a block; a whole table; over two tables; nothing; unaligned; beyond the input.
+    for (iova, len) in [
+        (M2 + K4, K4),
+        (M2, M2),
+        (2 * M2, M2),
+        (3 * M2 - K4, 2 * K4),
+        (3 * M2, 0),
+        (3 * M2, 1),
+        (3 * M2 + 1, K4),
+        ((1 << 48) + 2 * M2, K4),
+        (u64::MAX - 0xFFF, K4),
+        (u64::MAX - 0xFFF, 2 * K4),
+    ] {
+        assert_eq!(at_once(iova, len), (None, 0..0, None), "{iova:#x}");
+    }
+    assert_eq!(arena.image(), image);
+    assert_eq!(at_once(G1, K4), (Some(0), 0..0, None));
+    let (iova, len) = (2 * M2 + K4, 511 * K4);
+    assert_eq!(at_once(iova + 8 * K4, K4).0, Some(K4));
+    assert_eq!(at_once(iova, 16 * K4), (Some(15 * K4), iova..iova + 16 * K4, Some(K4)));
+    assert_eq!(at_once(iova, 17 * K4), (Some(K4), iova + 16 * K4..iova + 17 * K4, Some(K4)));
+    assert_eq!(at_once(iova, len), (Some(494 * K4), iova + 17 * K4..iova + len, Some(K4)));
+    assert_eq!(at_once(iova, len), (Some(0), 0..0, None));
+    assert_eq!(arena.walk(&table, 2 * M2).unwrap().0, 2 * M2 + K4);
+    assert_eq!(arena.walk(&table, 3 * M2).unwrap().0, 3 * M2 + K4);
+    destroy(table, &arena);
+}
+
+#[test]
 fn reclaim_unlinks_empty_tables_and_no_others() {
     let (arena, table) = setup();
     // In one level-2 table: pages that are unmapped singly, pages that stay, a block that stays.

@@ -1,5 +1,22 @@
-//! testbench
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Machines to run the smmuv3 driver on, devices that do DMA, scenarios, and the oracle that holds the driver
+//! to its rules.
 
+pub mod bench;
+pub mod frames;
+pub mod machine;
+pub mod machine_model;
+pub mod machine_qemu;
+pub mod mixture;
+pub mod operation;
+pub mod oracle;
+pub mod platform;
 pub mod qemu;
 pub mod ram;
+pub mod report;
+mod rule;
+pub mod run;
 pub mod scenario;
+mod shrink;
+mod watch;
+mod workload;

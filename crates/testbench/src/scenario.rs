@@ -27,7 +27,7 @@
 //! let errors = Scenario::parse(&text.replace("\"rx\" }", "\"xr\" }"), "smallest.toml").unwrap_err();
 //! assert_eq!(
 //!     errors.to_string(),
-//!     "smallest.toml:9:60: unknown memory \"xr\"; memories are rx (did you mean \"rx\"?)"
+//!     "smallest.toml:9:58: unknown memory \"xr\"; memories are rx (did you mean \"rx\"?)"
 //! );
 //! ```
 
@@ -42,7 +42,7 @@ mod step;
 use smmuv3_formats::EventId;
 
 pub use error::{Position, ScenarioError, ScenarioErrors};
-pub use machine::{Capabilities, Streams, StreamsOfInstance, Support};
+pub use machine::{Capabilities, StreamSet, Streams, Support};
 
 /// The page that everything in a scenario is measured in, bytes: domains have the 4 KiB granule.
 pub const PAGE: u64 = 4096;

@@ -367,7 +367,7 @@ fn a_killed_qemu_is_an_error_at_the_next_request_and_ever_after() {
 #[test]
 fn a_stopped_qemu_is_silence_and_then_gone() {
     let Some((binary, _)) = usable() else { return };
-    let deadline = Duration::from_millis(1500);
+    let deadline = Duration::from_secs(4);
     let qemu = Qemu::start(QemuConfig { deadline, ..config(binary) }).unwrap();
     let process = rustix::process::Pid::from_raw(qemu.process_id() as i32).unwrap();
     rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();

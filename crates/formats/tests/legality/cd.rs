@@ -245,13 +245,33 @@ fn rule_9_the_tables_are_inside_the_output_size() {
     );
 }
 
+/// §9: a TTB that is too large makes the structure illegal. Whether IPS counts for LPAE is not in the
+/// reference, nor are its codes of TxSZ.
+#[test]
+fn rule_9_lpae_tables_are_inside_the_output_size_of_the_implementation() {
+    let small: Changes = &[("IDR5.OAS", 1)];
+    let low = |ttb| [("AA64", 0), ("IPS", 0), ("TTB0", ttb)];
+    let high = |ttb| [("AA64", 0), ("EPD0", 1), ("EPD1", 0), ("TTB1", ttb)];
+    check(
+        STAGE_1,
+        &[
+            ("TTB0, last", small, &low(0xf_ffff_fff0), None),
+            ("TTB0, bit 36", small, &low(1 << 36), Some(("9", "TTB0"))),
+            ("TTB1, last", small, &high(0xf_ffff_fff0), None),
+            ("TTB1, bit 36", small, &high(1 << 36), Some(("9", "TTB1"))),
+            ("not walked", small, &[LPAE, &[("TTB0", 1 << 50)]].concat(), None),
+            ("any size", &[], &[("AA64", 0), ("T0SZ", 0), ("TG0", 3)], None),
+        ],
+    );
+}
+
 /// §7.2: EPDx has no effect in EL2, where TTB1 doesn't exist. That its fields are not checked there is
 /// marked uncertain in the reference.
 #[test]
 fn el2_walks_ttb0_alone_and_always() {
     let small = Some(("9", "T0SZ"));
     let off: Changes = &[("EPD0", 1), ("T0SZ", 0)];
-    let upper: Changes = &[("EPD1", 0), ("T1SZ", 0), ("TG1", 0), ("TTB1", 1 << 50)];
+    let upper: Changes = &[("EPD1", 0), ("T1SZ", 0), ("TG1", 2), ("TTB1", 1 << 50)];
     check(
         STAGE_1,
         &[("EPD0 in EL1", &[], off, None), ("TTB1 in EL1", &[], upper, Some(("9", "T1SZ")))],

@@ -199,6 +199,8 @@ fn keep_last_words(mut stderr: ChildStderr, words: &Mutex<Vec<u8>>) {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::PidfdFlags;
+
     use super::*;
 
     fn shell(script: &str) -> Command {
@@ -242,11 +244,14 @@ mod tests {
         let mut process = Process::spawn(command, vec![]).unwrap();
         let mut number = [0; 16];
         let count = process.child.stdout.take().unwrap().read(&mut number).unwrap();
-        let grandchild = std::str::from_utf8(&number[..count]).unwrap().trim().to_owned();
+        let grandchild = std::str::from_utf8(&number[..count]).unwrap().trim().parse().unwrap();
+        let grandchild = Pid::from_raw(grandchild).unwrap();
+        let watched = rustix::process::pidfd_open(grandchild, PidfdFlags::empty()).unwrap();
         process.stop();
-        // It may remain for a moment as a zombie of whoever adopted it.
-        let state = std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z ") || state.contains(") X "), "{state}");
+        // Readable once it has ended.
+        let limit = Timespec { tv_sec: 60, tv_nsec: 0 };
+        let ended = rustix::event::poll(&mut [PollFd::new(&watched, PollFlags::IN)], Some(&limit));
+        assert_eq!(ended, Ok(1), "it lives on");
     }
 
     #[test]

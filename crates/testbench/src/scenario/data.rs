@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use super::source::{Fields, Value, describe};
 
 /// The most bytes that a step can hold. What one DMA can carry depends on the machine.
-pub(super) const LIMIT: u64 = 16 << 20;
+pub(super) const LIMIT: u64 = 1 << 20;
 
 const FORMS: &str =
     "\"text\", [1, 2, 3], { hex = \"de ad\" } or { pattern = 0x12345678, length = 64 }";

@@ -66,13 +66,13 @@ pub enum Support {
 pub enum Streams {
     /// Any that the instance's StreamID bits allow.
     Any,
-    /// These, by the index of the instance.
-    Of(Vec<StreamsOfInstance>),
+    /// Those of these sets, each once on the whole machine, whatever the instance.
+    OnceOf(Vec<StreamSet>),
 }
 
 /// The StreamIDs `first`, `first + step`, … up to and including `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamsOfInstance {
+pub struct StreamSet {
     /// The first.
     pub first: u32,
     /// The last.
@@ -81,12 +81,19 @@ pub struct StreamsOfInstance {
     pub step: u32,
 }
 
-impl StreamsOfInstance {
+impl StreamSet {
     /// Whether `stream` is one of them.
     pub const fn contains(self, stream: u32) -> bool {
         self.first <= stream
             && stream <= self.last
             && (stream - self.first).is_multiple_of(self.step)
+    }
+}
+
+impl core::fmt::Display for StreamSet {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let second = self.first.saturating_add(self.step);
+        write!(f, "{:#x}, {second:#x} … {:#x}", self.first, self.last)
     }
 }
 
@@ -113,6 +120,38 @@ impl Capabilities {
             dma_bytes: 1 << 20,
             dma_unit: 1,
             memory_bytes: 128 << 20,
+        }
+    }
+
+    /// QEMU's SMMUv3 with QEMU's PCI devices. `machine` is what messages call it; `several` is whether
+    /// it can have several instances and `iommu-testdev`, as QEMU 11 can and QEMU 10 can't.
+    ///
+    /// Its ID registers say 16-bit ASIDs, all granules and queues of 2^19 entries: the driver can stay
+    /// within less. A StreamID is a place on the PCI buses: behind a root port, or, where there is one
+    /// instance, a slot of bus 0.
+    pub fn qemu(machine: &str, several: bool) -> Self {
+        let ports = StreamSet { first: 0x100, last: 0xff00, step: 0x100 };
+        let slots = StreamSet { first: 0x8, last: 0xf8, step: 0x8 };
+        Self {
+            machine: machine.to_owned(),
+            instances: if several { 16 } else { 1 },
+            vmid_bits: vec![16],
+            stages: if several { Self::model().stages } else { vec![(true, true)] },
+            oas: vec![44],
+            sid_bits: 16..=16,
+            two_level_streams: Support::Always,
+            range_invalidation: Support::Always,
+            coherent: Support::Always,
+            devices: if several {
+                vec![Device::Edu, Device::TestDevice]
+            } else {
+                vec![Device::Edu]
+            },
+            streams: Streams::OnceOf(if several { vec![ports] } else { vec![slots, ports] }),
+            streams_per_master: 1,
+            dma_bytes: 4096,
+            dma_unit: 4,
+            ..Self::model()
         }
     }
 }
@@ -241,7 +280,7 @@ impl Check<'_> {
     }
 
     fn masters(&mut self, scenario: &Scenario) {
-        for master in &scenario.masters {
+        for (index, master) in scenario.masters.iter().enumerate() {
             let name = &master.name;
             if !self.can.devices.contains(&master.device) {
                 let names: Vec<&str> =
@@ -259,21 +298,27 @@ impl Check<'_> {
                     format_args!("at most {}", self.can.streams_per_master),
                 );
             }
-            let Streams::Of(sets) = &self.can.streams else { continue };
-            // An instance too many was reported already.
-            let Some(set) = sets.get(master.instance) else { continue };
-            for stream in master.streams.iter().filter(|stream| !set.contains(**stream)) {
-                self.lacks(
-                    master.places.of("streams"),
-                    format_args!("master \"{name}\" has stream {stream:#x}"),
-                    format_args!(
-                        "streams of instance \"{}\" there are {:#x}, {:#x} and so on to {:#x}",
-                        scenario.instances[master.instance].name,
-                        set.first,
-                        set.first.saturating_add(set.step),
-                        set.last
-                    ),
-                );
+            let Streams::OnceOf(sets) = &self.can.streams else { continue };
+            for stream in &master.streams {
+                if !sets.iter().any(|set| set.contains(*stream)) {
+                    let names: Vec<String> = sets.iter().map(StreamSet::to_string).collect();
+                    self.lacks(
+                        master.places.of("streams"),
+                        format_args!("master \"{name}\" has stream {stream:#x}"),
+                        format_args!("streams there are {}", names.join(" and ")),
+                    );
+                }
+                let earlier = &scenario.masters[..index];
+                if let Some(other) = earlier.iter().find(|other| other.streams.contains(stream)) {
+                    self.lacks(
+                        master.places.of("streams"),
+                        format_args!(
+                            "masters \"{}\" and \"{name}\" both have stream {stream:#x}",
+                            other.name
+                        ),
+                        "there each stream exists once, whatever the instance",
+                    );
+                }
             }
         }
     }

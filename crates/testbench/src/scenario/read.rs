@@ -58,7 +58,8 @@ fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenar
 
     let mut names = Names::default();
     let instances: Vec<Instance> = things(&fields, "instance", &mut names.instances, instance);
-    if instances.is_empty() {
+    if instances.is_empty() && fields.get("instance").is_none_or(|value| value.get_ref().is_array())
+    {
         source.wrong(
             0..0,
             "the scenario has no instance; write for example [[instance]] name = \"smmu0\"",

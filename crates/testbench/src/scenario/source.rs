@@ -16,21 +16,23 @@ pub(super) type Value<'a> = Spanned<DeValue<'a>>;
 /// The file: turns byte offsets into lines and columns, and takes mistakes.
 pub(super) struct Source<'a> {
     text: &'a str,
+    /// Offset of each line's first byte; the first is 0.
+    lines: Vec<usize>,
     mistakes: RefCell<Mistakes>,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(text: &'a str, file: &str) -> Self {
-        Self { text, mistakes: RefCell::new(Mistakes::of(file)) }
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        let lines = core::iter::once(0).chain(ends).collect();
+        Self { text, lines, mistakes: RefCell::new(Mistakes::of(file)) }
     }
 
     pub(super) fn position(&self, span: Range<usize>) -> Position {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Position {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
+        // Line 1 starts at 0, so there is always a line before the place.
+        let line = self.lines.partition_point(|start| *start <= span.start);
+        let before = self.text.get(self.lines[line - 1]..span.start).unwrap_or_default();
+        Position { line, column: before.chars().count() + 1 }
     }
 
     pub(super) fn wrong(&self, span: Range<usize>, message: impl Into<String>) {

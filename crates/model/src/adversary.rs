@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the model does on its own: the most hurtful of what the architecture allows (§8.1).
+
+use crate::context::{Context, Route};
+use crate::memory::Memory;
+use crate::model::Model;
+use crate::transaction::Access;
+use crate::walk::{Kind, kind};
+
+/// Accesses that are remembered, to be guessed again.
+const REMEMBERED: usize = 64;
+
+impl<M: Memory> Model<M> {
+    /// One step of its own: fetches a part of some configuration, prefetches a translation, processes
+    /// commands, lets an invalidation take effect, performs a held transfer, or does nothing. What it does
+    /// depends on the seed and on everything that happened before.
+    pub fn act(&mut self) {
+        let habits = self.profile.adversary;
+        match self.random.below(8) {
+            0 | 1 if habits.split_fetches => self.act_on_configuration(),
+            2 | 3 if habits.prefetch => self.act_on_translations(),
+            4 | 5 if habits.act_commands => {
+                // At most 4, so it fits.
+                let budget = self.random.below(5) as usize;
+                self.run(budget);
+            }
+            6 if habits.late_invalidation => self.apply_some(),
+            7 if habits.act_transfers && !self.held.is_empty() => {
+                let at = self.random.below(self.held.len() as u64) as usize;
+                // The index is below the length.
+                let id = self.held[at].id;
+                if let Some(performed) = self.finish(id, false) {
+                    self.finished.push(performed);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn remember(&mut self, access: Access) {
+        if self.recent.len() < REMEMBERED {
+            self.recent.push(access);
+        } else {
+            self.recent_next = (self.recent_next + 1) % REMEMBERED;
+            // The ring has that many entries.
+            self.recent[self.recent_next] = access;
+        }
+    }
+
+    fn recent_access(&mut self) -> Option<Access> {
+        let at = self.random.below(self.recent.len() as u64) as usize;
+        self.recent.get(at).copied()
+    }
+
+    /// A stream that may be looked at: one that was used, or any within the table.
+    fn some_stream(&mut self) -> u32 {
+        if self.random.one_in(2)
+            && let Some(access) = self.recent_access()
+        {
+            return access.stream;
+        }
+        // At most 32 bits; small numbers are more likely to mean something.
+        let bits = self.stream_bits();
+        let bits = if self.random.one_in(2) { bits.min(6) } else { bits };
+        self.random.below(1 << bits) as u32
+    }
+
+    fn act_on_configuration(&mut self) {
+        if !self.registers.enabled() {
+            return;
+        }
+        if !self.config.fetches.is_empty() && self.random.one_in(2) {
+            let at = self.random.below(self.config.fetches.len() as u64) as usize;
+            let fetch = self.config.fetches.remove(at);
+            return self.advance_fetch(fetch);
+        }
+        let stream = self.some_stream();
+        self.begin_fetch(stream);
+    }
+
+    fn act_on_translations(&mut self) {
+        if !self.registers.enabled() {
+            return;
+        }
+        let Some(access) = self.recent_access() else { return };
+        if self.random.one_in(2) {
+            return self.prefetch(access);
+        }
+        let stream = if self.random.one_in(2) { access.stream } else { self.some_stream() };
+        let Ok((Route::Stage1(contexts), basis)) = self.route(stream, true) else { return };
+        let index = if contexts.log2 == 0 { None } else { access.substream };
+        let Ok((Ok(context), _)) = self.context(stream, index.unwrap_or(0), &contexts, basis, true)
+        else {
+            return;
+        };
+        if let Some(address) = self.reachable_address(&context) {
+            let mut access = Access::read(stream, address);
+            access.substream = index;
+            self.prefetch(access);
+        }
+    }
+
+    /// Some address that the tables of `context` map, found by descending from a random entry on.
+    fn reachable_address(&mut self, context: &Context) -> Option<u64> {
+        let upper = self.random.one_in(2) && !context.halves[1].disabled;
+        let half = context.halves[usize::from(upper)];
+        if half.disabled {
+            return None;
+        }
+        let granule = half.granule;
+        let start = granule.start_level(half.input);
+        let mut table = half.ttb;
+        let mut va = if upper { u64::MAX << half.input } else { 0 };
+        for level in start..=3 {
+            let bytes = if level == start {
+                granule.first_table_bytes(half.input)
+            } else {
+                1 << granule.shift()
+            };
+            let entries = bytes / 8;
+            let first = self.random.below(entries);
+            let found = (0..entries).map(|n| (first + n) % entries).find_map(|index| {
+                let descriptor = self.memory.read64(table + 8 * index).ok()?;
+                match kind(descriptor, level, granule, context.oas) {
+                    Kind::Invalid => None,
+                    other => Some((index, other)),
+                }
+            });
+            let (index, found) = found?;
+            va |= index << granule.span(level);
+            match found {
+                Kind::Table(next) if next >> context.output_of(granule) == 0 => table = next,
+                Kind::Leaf(_) => return Some(va),
+                _ => return None,
+            }
+        }
+        None
+    }
+}

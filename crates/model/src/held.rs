@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Transfers that were translated but have not reached memory: only a CMD_SYNC after an invalidation of
+//! what they used ends them for sure (§4.2).
+
+use crate::memory::{Abort, Memory};
+use crate::model::Model;
+use crate::observation::Observation;
+use crate::tlb::TlbEntry;
+use crate::transaction::{Access, Reason, Refusal, Transfer, Translation};
+
+/// A transfer under way.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Its number; later ones have greater numbers.
+    pub id: u64,
+    /// The access.
+    pub access: Access,
+    /// Where it goes.
+    pub pa: u64,
+    /// What it moves.
+    pub transfer: Transfer,
+    /// The cached translation it used; `None` for bypass.
+    pub entry: Option<TlbEntry>,
+    /// Age of the oldest configuration it used.
+    pub(crate) configuration: Option<u64>,
+}
+
+/// A transfer that reached memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Performed {
+    /// Its number.
+    pub id: u64,
+    /// The access.
+    pub access: Access,
+    /// Where it went.
+    pub pa: u64,
+    /// What was read (empty for writes), or the abort.
+    pub result: Result<Vec<u8>, Abort>,
+    /// Whether a CMD_SYNC forced it.
+    pub drained: bool,
+}
+
+impl<M: Memory> Model<M> {
+    /// Translates a transfer, which then waits: for [`Self::perform`], [`Self::act`] or a CMD_SYNC that
+    /// must wait for it. The direction is the payload's, and all its bytes lie in one mapping.
+    ///
+    /// # Errors
+    /// [`Refusal`] as for [`Self::translate`], or when the payload crosses the end of the mapping.
+    pub fn hold(&mut self, access: Access, payload: Transfer) -> Result<Translation, Refusal> {
+        let write = matches!(payload, Transfer::Write(_));
+        let access = Access { write, ..access };
+        let resolved = self.begin(access)?;
+        let translation = resolved.translation;
+        let room = translation.size - (translation.pa & (translation.size - 1));
+        if payload.len() as u64 > room {
+            return Err(Refusal { event: None, recorded: false, reason: Reason::CrossesPage });
+        }
+        let id = self.tick();
+        self.held.push(Held {
+            id,
+            access,
+            pa: translation.pa,
+            transfer: payload,
+            entry: resolved.entry,
+            configuration: resolved.configuration,
+        });
+        Ok(translation)
+    }
+
+    /// The transfers under way, oldest first.
+    pub fn held(&self) -> impl Iterator<Item = &Held> {
+        self.held.iter()
+    }
+
+    /// Lets a held transfer reach memory; `None` when there is none of that number.
+    pub fn perform(&mut self, id: u64) -> Option<Performed> {
+        self.finish(id, false)
+    }
+
+    /// Transfers that [`Self::act`] or a CMD_SYNC let reach memory since the last call.
+    pub fn finished(&mut self) -> Vec<Performed> {
+        std::mem::take(&mut self.finished)
+    }
+
+    pub(crate) fn drain(&mut self, id: u64) {
+        if let Some(performed) = self.finish(id, true) {
+            self.statistics.drained += 1;
+            self.finished.push(performed);
+        }
+    }
+
+    pub(crate) fn finish(&mut self, id: u64, drained: bool) -> Option<Performed> {
+        let at = self.held.iter().position(|held| held.id == id)?;
+        let Held { access, pa, transfer, .. } = self.held.remove(at);
+        let bytes = transfer.len();
+        let result = match transfer {
+            Transfer::Write(bytes) => self.memory.write(pa, &bytes).map(|()| Vec::new()),
+            Transfer::Read(bytes) => {
+                let mut buffer = vec![0; bytes];
+                self.memory.read(pa, &mut buffer).map(|()| buffer)
+            }
+        };
+        let aborted = result.is_err();
+        self.observe(Observation::Performed { id, access, pa, bytes, drained, aborted });
+        Some(Performed { id, access, pa, result, drained })
+    }
+}

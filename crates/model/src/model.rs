@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The whole instance.
+
+use std::collections::VecDeque;
+
+use smmuv3_formats::Command;
+use smmuv3_formats::legality::Implementation;
+
+use crate::command_queue::Faults;
+use crate::config_cache::ConfigCache;
+use crate::held::{Held, Performed};
+use crate::invalidation::Pending;
+use crate::memory::Memory;
+use crate::observation::{Misuse, Observation, Statistics};
+use crate::profile::Profile;
+use crate::random::Random;
+use crate::registers::Registers;
+use crate::tlb::{Tlb, TlbEntry, WalkCache, WalkEntry};
+use crate::transaction::Access;
+
+/// Wired interrupts: edges since the last look (§2.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interrupts {
+    /// The event queue became non-empty.
+    pub eventq: bool,
+    /// An error became active.
+    pub gerror: bool,
+    /// A CMD_SYNC that asked for it completed.
+    pub cmd_sync: bool,
+    /// The PRI queue became non-empty; never, since PRI is not modelled.
+    pub priq: bool,
+}
+
+/// One SMMUv3: registers, queues, caches and the transactions of its devices.
+///
+/// It acts only when it is called, and does the same for the same seed and the same calls.
+#[derive(Debug)]
+pub struct Model<M> {
+    pub(crate) profile: Profile,
+    pub(crate) memory: M,
+    pub(crate) random: Random,
+    pub(crate) registers: Registers,
+    pub(crate) faults: Faults,
+    /// Commands that were fetched ahead, with their indices.
+    pub(crate) prefetched: VecDeque<(u32, Command)>,
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) config: ConfigCache,
+    pub(crate) tlb: Tlb,
+    pub(crate) walk_cache: WalkCache,
+    pub(crate) held: Vec<Held>,
+    pub(crate) finished: Vec<Performed>,
+    pub(crate) recent: Vec<Access>,
+    pub(crate) recent_next: usize,
+    pub(crate) interrupts: Interrupts,
+    pub(crate) statistics: Statistics,
+    observations: Vec<Observation>,
+    clock: u64,
+}
+
+impl<M: Memory> Model<M> {
+    /// An instance after reset, with empty caches.
+    pub fn new(profile: Profile, memory: M, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let registers = Registers::new(&profile, &mut random);
+        Self {
+            profile,
+            memory,
+            random,
+            registers,
+            faults: Faults::default(),
+            prefetched: VecDeque::new(),
+            pending: Vec::new(),
+            config: ConfigCache::default(),
+            tlb: Tlb::new(),
+            walk_cache: WalkCache::default(),
+            held: Vec::new(),
+            finished: Vec::new(),
+            recent: Vec::new(),
+            recent_next: 0,
+            interrupts: Interrupts::default(),
+            statistics: Statistics::default(),
+            observations: Vec::new(),
+            clock: 0,
+        }
+    }
+
+    /// What the instance is.
+    pub const fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// The memory it works on.
+    pub const fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// Everything that happened since the last call, in order.
+    pub fn observations(&mut self) -> Vec<Observation> {
+        std::mem::take(&mut self.observations)
+    }
+
+    /// Edges of the wired interrupts since the last call.
+    pub fn interrupts(&mut self) -> Interrupts {
+        std::mem::take(&mut self.interrupts)
+    }
+
+    /// Counters since the model was made.
+    pub const fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// The cached translations, in no particular order.
+    pub fn tlb_entries(&self) -> impl Iterator<Item = &TlbEntry> {
+        self.tlb.iter()
+    }
+
+    /// The cached table descriptors, in no particular order.
+    pub fn walk_entries(&self) -> impl Iterator<Item = &WalkEntry> {
+        self.walk_cache.iter()
+    }
+
+    pub(crate) fn implementation(&self) -> Implementation {
+        self.profile.implementation(self.registers.cr2_in_effect.e2h())
+    }
+
+    pub(crate) fn observe(&mut self, observation: Observation) {
+        self.observations.push(observation);
+    }
+
+    pub(crate) fn misuse(&mut self, misuse: Misuse) {
+        self.observe(Observation::Misuse(misuse));
+    }
+
+    /// The next moment.
+    pub(crate) const fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+}

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What could still make the hardware read some memory: the question to ask before it is freed.
+
+use core::fmt;
+
+use smmuv3_formats::ste::config;
+use smmuv3_formats::{CD_BYTES, COMMAND_BYTES, Cd, EVENT_BYTES, L1Std, STE_BYTES, Ste};
+
+use crate::config_cache::{Fetch, Target};
+use crate::context::{Context, Contexts, Route, context, route};
+use crate::granule::Granule;
+use crate::memory::Memory;
+use crate::model::Model;
+use crate::random::Set;
+use crate::tlb::Tag;
+use crate::walk::{Kind, kind};
+
+/// Something that leads the hardware to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// The command queue is there, and enabled.
+    CommandQueue,
+    /// The event queue is there, and enabled.
+    EventQueue,
+    /// The stream table is there, and SMMUEN is 1 or changing.
+    StreamTable,
+    /// An L1STD, cached or in memory, points to an array of STEs there.
+    StreamTableLeaf {
+        /// Index of the descriptor.
+        index: u32,
+    },
+    /// An STE points to CDs there.
+    Contexts {
+        /// StreamID.
+        stream: u32,
+        /// Whether it is a cached STE; else the one in memory.
+        cached: bool,
+    },
+    /// A CD leads to translation tables there.
+    Table {
+        /// StreamID.
+        stream: u32,
+        /// SubstreamID; 0 where there are none.
+        substream: u32,
+        /// Level of the table.
+        level: u8,
+        /// Whether it is a cached CD; else the one in memory.
+        cached: bool,
+    },
+    /// A cached table descriptor leads to translation tables there.
+    WalkEntry {
+        /// Number of the entry.
+        id: u64,
+        /// Its tag.
+        tag: Tag,
+        /// First input address that it covers.
+        va: u64,
+        /// Level of the table.
+        level: u8,
+    },
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = |cached: &bool| if *cached { "a cached" } else { "the" };
+        match self {
+            Self::CommandQueue => f.write_str("the command queue"),
+            Self::EventQueue => f.write_str("the event queue"),
+            Self::StreamTable => f.write_str("the stream table"),
+            Self::StreamTableLeaf { index } => write!(f, "L1STD {index:#x}"),
+            Self::Contexts { stream, cached } => {
+                write!(f, "{} STE of stream {stream:#x}", how(cached))
+            }
+            Self::Table { stream, substream, level, cached } => write!(
+                f,
+                "a level-{level} table below {} CD of stream {stream:#x}, substream {substream:#x}",
+                how(cached)
+            ),
+            Self::WalkEntry { tag, va, level, .. } => {
+                write!(f, "a level-{level} table below a cached descriptor ({tag}, {va:#x})")
+            }
+        }
+    }
+}
+
+/// Entries that cannot be read until a stream table counts as longer than memory.
+const ABORTS: u32 = 1 << 16;
+
+/// A table to look into: where, level, and how many bytes.
+#[derive(Clone, Copy)]
+struct Table {
+    pa: u64,
+    level: u8,
+    bytes: u64,
+    granule: Granule,
+    output: u32,
+    oas: u32,
+}
+
+/// The memory that is asked about, and the tables that were seen.
+struct Search {
+    first: u64,
+    last: u64,
+    seen: Set<(u64, u8, u8)>,
+}
+
+impl Search {
+    const fn hits(&self, pa: u64, bytes: u64) -> bool {
+        bytes != 0 && pa <= self.last && pa.saturating_add(bytes - 1) >= self.first
+    }
+}
+
+impl<M: Memory> Model<M> {
+    /// Something that could still make the hardware read or walk `bytes` bytes from `start` on: registers,
+    /// anything cached, and whatever these and the live tables in memory lead to. Memory that is only
+    /// mapped for devices is not meant: see [`Self::tlb_entries`] and [`Self::held`].
+    pub fn references(&self, start: u64, bytes: u64) -> Option<Reference> {
+        let last = start.saturating_add(bytes.checked_sub(1)?);
+        let mut search = Search { first: start, last, seen: Set::default() };
+        let search = &mut search;
+        self.queue_reference(search)
+            .or_else(|| self.walk_entry_reference(search))
+            .or_else(|| self.cached_reference(search))
+            .or_else(|| self.live_reference(search))
+    }
+
+    fn queue_reference(&self, search: &Search) -> Option<Reference> {
+        let registers = &self.registers;
+        let ring = registers.command_ring(&self.profile);
+        if registers.cr0.guards(1 << 3)
+            && search.hits(self.command_base(ring), ring.bytes(COMMAND_BYTES as u64))
+        {
+            return Some(Reference::CommandQueue);
+        }
+        let ring = registers.event_ring(&self.profile);
+        if registers.cr0.guards(1 << 2)
+            && search.hits(self.event_base(ring), ring.bytes(EVENT_BYTES as u64))
+        {
+            return Some(Reference::EventQueue);
+        }
+        let (base, bytes) = self.stream_table();
+        let found = registers.cr0.guards(1) && search.hits(base, bytes);
+        found.then_some(Reference::StreamTable)
+    }
+
+    fn walk_entry_reference(&self, search: &mut Search) -> Option<Reference> {
+        let oas = self.implementation().output_bits();
+        for entry in self.walk_cache.iter() {
+            let (granule, level) = (entry.granule, entry.level + 1);
+            let table = Table {
+                pa: entry.table,
+                level,
+                bytes: 1 << granule.shift(),
+                granule,
+                output: oas,
+                oas,
+            };
+            if let Some(level) = self.table_reference(search, table) {
+                let (id, tag, va) = (entry.id, entry.tag, entry.va);
+                return Some(Reference::WalkEntry { id, tag, va, level });
+            }
+        }
+        None
+    }
+
+    fn cached_reference(&self, search: &mut Search) -> Option<Reference> {
+        for (index, l1) in &self.config.l1 {
+            if let Some((pa, bytes)) = self.leaf_array(l1.word)
+                && search.hits(pa, bytes)
+            {
+                return Some(Reference::StreamTableLeaf { index: *index });
+            }
+        }
+        for (stream, entry) in &self.config.stes {
+            if let Route::Stage1(contexts) = entry.route
+                && search.hits(contexts.table, contexts.bytes())
+            {
+                return Some(Reference::Contexts { stream: *stream, cached: true });
+            }
+        }
+        for fetch in &self.config.fetches {
+            if let found @ Some(_) = self.fetch_reference(search, fetch) {
+                return found;
+            }
+        }
+        for ((stream, substream), entry) in &self.config.cds {
+            if let Ok(context) = &entry.context
+                && let Some(level) = self.context_reference(search, context)
+            {
+                let (stream, substream) = (*stream, *substream);
+                return Some(Reference::Table { stream, substream, level, cached: true });
+            }
+        }
+        None
+    }
+
+    /// A fetch under way reads the rest of its structure, and may follow what it has read.
+    fn fetch_reference(&self, search: &mut Search, fetch: &Fetch) -> Option<Reference> {
+        let here = search.hits(fetch.pa, STE_BYTES as u64);
+        match fetch.target {
+            Target::Ste { .. } if here => Some(Reference::StreamTable),
+            Target::Ste { stream } => {
+                let ste = Ste([fetch.words[0]?, 0, 0, 0, 0, 0, 0, 0]);
+                let follows = ste.v() && ste.config() == config::STAGE_1;
+                (follows && search.hits(ste.s1_context_ptr(), CD_BYTES as u64))
+                    .then_some(Reference::Contexts { stream, cached: true })
+            }
+            Target::Cd { stream, .. } if here => Some(Reference::Contexts { stream, cached: true }),
+            Target::Cd { stream, substream } => {
+                // Without these two words nothing is known about the tables.
+                let _known = (fetch.words[0]?, fetch.words[1]?);
+                let cached = self.config.stes.get(&stream)?;
+                let Route::Stage1(contexts) = cached.route else { return None };
+                let cd = Cd(fetch.complete());
+                let context = context(&cd, &cached.ste, &contexts, &self.implementation()).ok()?;
+                let level = self.context_reference(search, &context)?;
+                Some(Reference::Table { stream, substream, level, cached: true })
+            }
+        }
+    }
+
+    fn live_reference(&self, search: &mut Search) -> Option<Reference> {
+        if !self.registers.cr0.guards(1) {
+            return None;
+        }
+        let (base, bytes) = self.stream_table();
+        let Some(split) = self.split() else {
+            return self.live_streams(search, 0, base, bytes / STE_BYTES as u64);
+        };
+        let mut aborts = 0;
+        for index in 0..bytes / 8 {
+            let Ok(word) = self.memory.read64(base + 8 * index) else {
+                aborts += 1;
+                if aborts == ABORTS {
+                    break;
+                }
+                continue;
+            };
+            let Some((pa, bytes)) = self.leaf_array(word) else { continue };
+            // There are at most 2^32 streams, so a descriptor's index and first stream fit.
+            let first = (index << split) as u32;
+            if search.hits(pa, bytes) {
+                return Some(Reference::StreamTableLeaf { index: index as u32 });
+            }
+            let found = self.live_streams(search, first, pa, bytes / STE_BYTES as u64);
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+
+    /// The array of STEs that an L1STD points to.
+    fn leaf_array(&self, word: u64) -> Option<(u64, u64)> {
+        let descriptor = L1Std([word]);
+        let span = descriptor.span();
+        let split = u64::from(self.split()?);
+        if !(1..=11).contains(&span) || span > split + 1 {
+            return None;
+        }
+        let bytes = (STE_BYTES as u64) << (span - 1);
+        Some((descriptor.l2_ptr() & !(bytes - 1), bytes))
+    }
+
+    fn live_streams(
+        &self,
+        search: &mut Search,
+        first: u32,
+        pa: u64,
+        count: u64,
+    ) -> Option<Reference> {
+        let implementation = self.implementation();
+        let mut aborts = 0;
+        for index in 0..count {
+            let Ok(words) = self.read_structure(pa + index * STE_BYTES as u64) else {
+                aborts += 1;
+                if aborts == ABORTS {
+                    break;
+                }
+                continue;
+            };
+            // There are at most 2^32 streams.
+            let stream = first.wrapping_add(index as u32);
+            let ste = Ste(words);
+            let Route::Stage1(contexts) = route(&ste, &implementation) else { continue };
+            if search.hits(contexts.table, contexts.bytes()) {
+                return Some(Reference::Contexts { stream, cached: false });
+            }
+            if let found @ Some(_) = self.live_contexts(search, stream, &ste, &contexts) {
+                return found;
+            }
+        }
+        None
+    }
+
+    fn live_contexts(
+        &self,
+        search: &mut Search,
+        stream: u32,
+        ste: &Ste,
+        contexts: &Contexts,
+    ) -> Option<Reference> {
+        for substream in 0..1u32 << contexts.log2 {
+            let pa = contexts.table + u64::from(substream) * CD_BYTES as u64;
+            let Ok(words) = self.read_structure(pa) else { continue };
+            let context = context(&Cd(words), ste, contexts, &self.implementation());
+            if let Ok(context) = context
+                && let Some(level) = self.context_reference(search, &context)
+            {
+                return Some(Reference::Table { stream, substream, level, cached: false });
+            }
+        }
+        None
+    }
+
+    /// The eight words at `pa`; only the first where that says that the structure is invalid.
+    fn read_structure(&self, pa: u64) -> Result<[u64; 8], crate::memory::Abort> {
+        const STE_V_OR_CD_V: u64 = 1 | 1 << 31;
+        let mut words = [0; 8];
+        for (index, word) in (0u64..).zip(&mut words) {
+            *word = self.memory.read64(pa + 8 * index)?;
+            if index == 0 && *word & STE_V_OR_CD_V == 0 {
+                break;
+            }
+        }
+        Ok(words)
+    }
+
+    fn context_reference(&self, search: &mut Search, context: &Context) -> Option<u8> {
+        let halves = context.halves.iter().filter(|half| !half.disabled);
+        halves.into_iter().find_map(|half| {
+            let table = Table {
+                pa: half.ttb,
+                level: half.granule.start_level(half.input),
+                bytes: half.granule.first_table_bytes(half.input),
+                granule: half.granule,
+                output: context.output_of(half.granule),
+                oas: context.oas,
+            };
+            self.table_reference(search, table)
+        })
+    }
+
+    /// Level of a table within the memory asked about, at or below `table`.
+    fn table_reference(&self, search: &mut Search, table: Table) -> Option<u8> {
+        let Table { pa, level, bytes, granule, output, oas } = table;
+        if search.hits(pa, bytes) {
+            return Some(level);
+        }
+        // The lowest tables point to memory, not to tables.
+        if level >= 3 || !search.seen.insert((pa, level, granule.shift() as u8)) {
+            return None;
+        }
+        for index in 0..bytes / 8 {
+            let Ok(descriptor) = self.memory.read64(pa + 8 * index) else { continue };
+            let Kind::Table(next) = kind(descriptor, level, granule, oas) else { continue };
+            if next >> output != 0 {
+                continue;
+            }
+            let next = Table { pa: next, level: level + 1, bytes: 1 << granule.shift(), ..table };
+            if let found @ Some(_) = self.table_reference(search, next) {
+                return found;
+            }
+        }
+        None
+    }
+}

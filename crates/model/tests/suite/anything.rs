@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whatever software, memory and devices do, the model carries on.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use smmuv3_formats::Command;
+use smmuv3_model::{Access, Profile, Transfer};
+
+use crate::machine::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write32(u32, u32),
+    Write64(u32, u64),
+    Read32(u32),
+    Read64(u32),
+    Poke(u64, u64),
+    Command([u64; 2]),
+    Access(Access),
+    Hold(Access, usize, bool),
+    Act,
+    Run(usize),
+    Perform,
+    References(u64, u64),
+    Break(u64),
+}
+
+fn offset() -> impl Strategy<Value = u32> {
+    prop_oneof![
+        4 => (0u32..0x50).prop_map(|n| 4 * n),
+        2 => prop::sample::select(vec![EVENTQ_PROD, EVENTQ_CONS, 0x100c8, 0x100cc]),
+        1 => any::<u32>(),
+    ]
+}
+
+/// Numbers that look like bases, descriptors, entries, or like nothing.
+fn word() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        any::<u64>(),
+        0u64..64,
+        (0u64..0x800, 0u64..16).prop_map(|(page, low)| RAM + 0x1000 * page + low),
+        Just(L0 | 3),
+        Just(PA | LEAF),
+        Just(cd_words(5, L0)[0]),
+        (any::<u64>(), any::<u64>()).prop_map(|(a, b)| a & b),
+    ]
+}
+
+fn place() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        (0u64..512).prop_map(|n| STRTAB + 8 * n),
+        (0u64..16).prop_map(|n| CD + 8 * n),
+        (0u64..2048).prop_map(|n| L0 + 8 * n),
+        (0u64..64).prop_map(|n| CMDQ + 8 * n),
+        Just(leaf_slot(L0)),
+    ]
+}
+
+fn access() -> impl Strategy<Value = Access> {
+    let stream = prop_oneof![3 => Just(SID), 1 => 0u32..70, 1 => any::<u32>()];
+    let address = prop_oneof![3 => (0u64..0x4000).prop_map(|n| VA + n), 1 => any::<u64>()];
+    (stream, prop::option::of(0u32..20), address, any::<[bool; 4]>()).prop_map(
+        |(stream, substream, address, [write, privileged, instruction, plain])| Access {
+            stream,
+            substream: substream.filter(|_| plain),
+            address,
+            write,
+            privileged,
+            instruction,
+        },
+    )
+}
+
+fn command() -> impl Strategy<Value = [u64; 2]> {
+    let opcode = prop::sample::select(vec![
+        0x01u64, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10, 0x11, 0x12, 0x13, 0x28, 0x30, 0x46, 0x46, 0xff,
+    ]);
+    prop_oneof![
+        3 => (opcode, any::<[u64; 4]>()).prop_map(|(opcode, [a, b, c, d])| {
+            [a & b & !0xfff | opcode, c & d]
+        }),
+        1 => any::<[u64; 2]>(),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (offset(), word()).prop_map(|(offset, value)| Step::Write32(offset, value as u32)),
+        2 => (offset(), word()).prop_map(|(offset, value)| Step::Write64(offset, value)),
+        1 => (0u32..16).prop_map(|value| Step::Write32(CR0, value)),
+        1 => offset().prop_map(Step::Read32),
+        1 => offset().prop_map(Step::Read64),
+        4 => (place(), word()).prop_map(|(pa, value)| Step::Poke(pa, value)),
+        6 => command().prop_map(Step::Command),
+        6 => access().prop_map(Step::Access),
+        2 => (access(), 0usize..9000, any::<bool>())
+            .prop_map(|(access, bytes, write)| Step::Hold(access, bytes, write)),
+        8 => Just(Step::Act),
+        2 => (0usize..20).prop_map(Step::Run),
+        1 => Just(Step::Perform),
+        1 => (word(), word()).prop_map(|(start, bytes)| Step::References(start, bytes)),
+        1 => place().prop_map(Step::Break),
+    ]
+}
+
+fn profile() -> impl Strategy<Value = Profile> {
+    let bits = (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>());
+    let wild = bits.prop_map(|(idr0, idr1, idr3, idr5)| {
+        let mut profile = Profile::default();
+        profile.idr0.0 = idr0;
+        // Small tables, so that looking through all of memory stays quick.
+        profile.idr1.0 = idr1 & !0x7ff | idr1 & 0x7 | idr1 & 0xc0;
+        profile.idr3.0 = idr3;
+        profile.idr5.0 = idr5;
+        profile
+    });
+    prop_oneof![
+        2 => Just(Profile::default().sidsize(7)),
+        1 => Just(Profile::small_asid().s2p(true).ssidsize(4).msi(true).eager(true).sidsize(6)),
+        1 => Just(Profile::default().granules(true, true, true).oas(52).sidsize(8)),
+        1 => wild,
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn nothing_makes_it_panic(
+        profile in profile(),
+        seed in any::<u64>(),
+        set_up in any::<bool>(),
+        steps in vec(step(), 1..100),
+    ) {
+        // Profiles without the usual features cannot be set up in the usual way.
+        let usual = profile.idr0.s1p() && !profile.stuck;
+        let mut machine = if set_up && usual {
+            let machine = Machine::new(profile, seed);
+            machine.a1();
+            machine
+        } else {
+            Machine::reset(profile, seed)
+        };
+        for step in steps {
+            match step {
+                Step::Write32(offset, value) => machine.smmu.write32(offset, value),
+                Step::Write64(offset, value) => machine.smmu.write64(offset, value),
+                Step::Read32(offset) => { let _ = machine.smmu.read32(offset); }
+                Step::Read64(offset) => { let _ = machine.smmu.read64(offset); }
+                Step::Poke(pa, value) => { let _ = smmuv3_model::Memory::write64(&*machine.ram, pa, value); }
+                Step::Command(words) => {
+                    machine.ram.repair();
+                    machine.queue(Command(words));
+                }
+                Step::Access(access) => { let _ = machine.translate(access); }
+                Step::Hold(access, bytes, write) => {
+                    let payload = match write {
+                        true => Transfer::Write(vec![7; bytes]),
+                        false => Transfer::Read(bytes),
+                    };
+                    let _ = machine.smmu.hold(access, payload);
+                }
+                Step::Act => machine.smmu.act(),
+                Step::Run(budget) => { let _ = machine.smmu.run(budget); }
+                Step::Perform => {
+                    let id = machine.smmu.held().next().map(|held| held.id);
+                    id.map(|id| machine.smmu.perform(id));
+                }
+                Step::References(start, bytes) => { let _ = machine.smmu.references(start, bytes); }
+                Step::Break(pa) => machine.ram.break_range(pa, 64),
+            }
+        }
+        for misuse in machine.misuses() {
+            prop_assert!(!misuse.to_string().is_empty());
+        }
+        machine.smmu.cached_stes();
+        machine.smmu.cached_cds();
+        machine.smmu.interrupts();
+    }
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The model against the architecture reference, through its public face alone.
+
+mod adversary;
+mod anything;
+mod command_queue;
+mod event_queue;
+mod held;
+mod invalidation;
+mod machine;
+mod references;
+mod registers;
+mod stream_table;
+mod translation;

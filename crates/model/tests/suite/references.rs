@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What could still make the hardware read some memory.
+
+use smmuv3_model::{Adversary, Reference};
+
+use crate::machine::*;
+
+#[test]
+fn enabled_queues_and_tables_are_in_use() {
+    let mut machine = Machine::new(quiet(), 1);
+    let of = |machine: &Machine, pa| machine.smmu.references(pa, 8);
+    assert_eq!(of(&machine, CMDQ + 255), Some(Reference::CommandQueue));
+    assert_eq!(of(&machine, CMDQ + 256), None);
+    assert_eq!(of(&machine, EVENTQ + 8), Some(Reference::EventQueue));
+    assert_eq!(of(&machine, STRTAB + 4095), Some(Reference::StreamTable));
+    assert_eq!(of(&machine, STRTAB + 4096), None);
+    assert!(machine.smmu.references(0, u64::MAX).is_some());
+    assert_eq!(machine.smmu.references(CMDQ, 0), None);
+    machine.switch(0);
+    assert_eq!(of(&machine, CMDQ), None);
+    assert_eq!(of(&machine, STRTAB), None);
+}
+
+#[test]
+fn live_tables_are_found_without_any_access() {
+    let machine = Machine::new(quiet(), 1);
+    machine.a1();
+    let contexts = machine.smmu.references(CD, 64);
+    assert_eq!(contexts, Some(Reference::Contexts { stream: SID, cached: false }));
+    for level in 0..4u8 {
+        let found = machine.smmu.references(L0 + 0x1000 * u64::from(level), 0x1000);
+        let table = Reference::Table { stream: SID, substream: 0, level, cached: false };
+        assert_eq!(found, Some(table));
+    }
+    assert_eq!(machine.smmu.references(L0 + 0x4000, 0x1000), None);
+    assert_eq!(machine.smmu.references(PA, 0x1000), None, "data is no table");
+}
+
+#[test]
+fn cached_state_keeps_memory_in_use_until_it_is_invalidated() {
+    let mut machine = Machine::new(quiet(), 1);
+    machine.a1();
+    assert_eq!(machine.read(VA), Some(PA));
+    // Unlink the level-3 table.
+    let table = L0 + 0x3000;
+    machine.put(L0 + 0x2d10, 0);
+    let found = machine.smmu.references(table, 0x1000);
+    assert!(matches!(found, Some(Reference::WalkEntry { level: 3, .. })), "{found:?}");
+    machine.command(tlbi_va(5, VA).with_leaf(true));
+    machine.sync();
+    assert!(machine.smmu.references(table, 0x1000).is_some());
+    machine.command(tlbi_va(5, VA));
+    machine.sync();
+    assert_eq!(machine.smmu.references(table, 0x1000), None);
+    // Detach: the cached configuration still leads to the context and the tables.
+    machine.ste(SID, [1, 0, 0, 0, 0, 0, 0, 0]);
+    machine.command(tlbi_all());
+    machine.sync();
+    let stale = machine.smmu.references(CD, 64);
+    assert_eq!(stale, Some(Reference::Contexts { stream: SID, cached: true }));
+    let stale = machine.smmu.references(L0 + 0x1000, 64);
+    let below = Reference::Table { stream: SID, substream: 0, level: 1, cached: true };
+    assert_eq!(stale, Some(below));
+    machine.command(cfgi_ste(SID));
+    machine.sync();
+    assert_eq!(machine.smmu.references(CD, 64), None);
+    assert_eq!(machine.smmu.references(L0, 0x4000), None);
+}
+
+#[test]
+fn a_fetch_under_way_keeps_what_it_has_seen_in_use() {
+    let habits = Adversary { split_fetches: true, ..Adversary::NONE };
+    let mut kept = 0;
+    for seed in 0..64 {
+        let mut machine = Machine::new(quiet().adversary(habits), seed);
+        machine.a1();
+        machine.read(VA);
+        machine.command(cfgi_ste(SID));
+        machine.command(tlbi_all());
+        machine.sync();
+        for _ in 0..3 {
+            machine.smmu.act();
+        }
+        // Detached in memory, but nothing was said yet.
+        machine.ste(SID, [1, 0, 0, 0, 0, 0, 0, 0]);
+        kept += u32::from(machine.smmu.references(CD, 64).is_some());
+        machine.command(cfgi_ste(SID));
+        machine.sync();
+        assert_eq!(machine.smmu.references(CD, 64), None);
+    }
+    assert!(kept > 8, "{kept}");
+}

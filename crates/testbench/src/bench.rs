@@ -1,0 +1,630 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The driver set up on a machine, under the eyes of the oracle.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use smmuv3::{
+    Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, Master,
+    Memory, PhysAddr, Prot, Report, Smmu, StreamId,
+};
+use smmuv3_formats::{EventId, EventRecord};
+use thiserror::Error;
+
+use crate::machine::{Dma, Machine, MachineError, Outcome, Part, pages};
+use crate::operation::{Operation, Source};
+use crate::oracle::{Oracle, PAGE, Refused, Rule, Use};
+use crate::platform::{Observer, TestMmio, TestPlatform, World};
+use crate::scenario::{MemoryKind, Scenario};
+use crate::watch::Watch;
+
+/// Bytes of memory that random steps map.
+pub const POOL_BYTES: u64 = 8 << 20;
+/// Events taken from an instance at once.
+const EVENT_BUDGET: usize = 64;
+
+/// Why a run could not be set up, or could not go on. A broken rule is none of these.
+#[derive(Clone, Debug, Error)]
+pub enum BenchError {
+    /// The machine broke.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The driver refused something that it should be able to do.
+    #[error("{doing}: {error}")]
+    Driver {
+        /// What was being done.
+        doing: String,
+        /// The driver's error.
+        error: String,
+    },
+    /// The machine's memory does not hold the scenario's.
+    #[error("no memory for {0}")]
+    NoMemory(String),
+}
+
+/// How to set up the driver.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// Let devices, prefetches and other calls interrupt the driver at every step.
+    pub interfering: bool,
+    /// A step that the driver leaves out.
+    #[cfg(feature = "mutation")]
+    pub mutation: Option<smmuv3::Mutation>,
+}
+
+/// What came of an operation.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    /// In words.
+    pub outcome: String,
+    /// Faults that the driver reported because of it, without duplicates.
+    pub faults: Vec<FaultKey>,
+    /// Accesses of pages that were refused.
+    pub refused: usize,
+    /// Accesses of pages.
+    pub accesses: usize,
+    /// Bytes that arrived.
+    pub bytes: u64,
+    /// What a device read.
+    pub data: Vec<u8>,
+}
+
+/// What makes two faults the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FaultKey {
+    /// Instance.
+    pub instance: usize,
+    /// StreamID.
+    pub stream: u32,
+    /// Which event.
+    pub event: EventId,
+    /// First address of the page.
+    pub page: u64,
+    /// A write was refused.
+    pub write: bool,
+}
+
+impl FaultKey {
+    /// Of an event that `instance` reported; `None` for events of unknown kind.
+    pub fn of(instance: usize, record: &EventRecord) -> Option<Self> {
+        Some(Self {
+            instance,
+            stream: record.sid() as u32,
+            event: record.event()?,
+            page: record.input_addr() & !(PAGE - 1),
+            write: !record.rnw(),
+        })
+    }
+}
+
+/// The driver on a machine.
+pub struct Bench {
+    pub(crate) world: Arc<World>,
+    pub(crate) scenario: Scenario,
+    pub(crate) iommu: Iommu<TestPlatform>,
+    pub(crate) smmus: Vec<Smmu<TestPlatform>>,
+    pub(crate) masters: Vec<Master<TestPlatform>>,
+    pub(crate) domains: Vec<Domain<TestPlatform>>,
+    /// Physical addresses of the scenario's memories.
+    pub(crate) memories: Vec<u64>,
+    pub(crate) pool: u64,
+    pub(crate) watch: Mutex<Watch>,
+}
+
+impl Bench {
+    /// Brings the SMMUs of `scenario` up on `machine` and creates its masters, domains and memories.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub fn new(
+        scenario: &Scenario,
+        machine: Arc<dyn Machine>,
+        seed: u64,
+        settings: Settings,
+    ) -> Result<Arc<Self>, BenchError> {
+        let world = World::new(machine, scenario.instances.len());
+        let watch = Watch::new(scenario.instances.len(), seed);
+        world.set_observer(None);
+        #[cfg_attr(not(feature = "mutation"), expect(unused_mut, reason = "nothing to set"))]
+        let mut config = Config::default();
+        #[cfg(feature = "mutation")]
+        {
+            config.mutation = settings.mutation;
+        }
+        let iommu = Iommu::new(TestPlatform(world.clone()), config)
+            .map_err(|_| BenchError::NoMemory("the driver".to_owned()))?;
+        let mut bench = Self {
+            iommu,
+            smmus: Vec::new(),
+            masters: Vec::new(),
+            domains: Vec::new(),
+            memories: Vec::new(),
+            pool: 0,
+            watch: Mutex::new(watch),
+            world,
+            scenario: scenario.clone(),
+        };
+        bench.set_up()?;
+        let bench = Arc::new(bench);
+        bench.watch().interfering = settings.interfering;
+        bench.world.set_observer(Some(bench.clone() as Arc<dyn Observer>));
+        Ok(bench)
+    }
+
+    fn set_up(&mut self) -> Result<(), BenchError> {
+        let scenario = self.scenario.clone();
+        for (index, instance) in scenario.instances.iter().enumerate() {
+            let doing = || format!("enable {}", instance.name);
+            // Names live as long as the process: a run has a handful.
+            let mut config = InstanceConfig::named(String::leak(instance.name.clone()));
+            config.asid_bits = instance.asid_bits;
+            config.sid_bits = instance.sid_bits;
+            config.command_queue_log2 = instance.command_queue_log2;
+            config.event_queue_log2 = instance.event_queue_log2;
+            let mmio = TestMmio { world: self.world.clone(), instance: index };
+            let probe = self
+                .iommu
+                .probe(mmio, config)
+                .map_err(|error| BenchError::Driver { doing: doing(), error: error.to_string() })?;
+            let smmu = probe.enable().map_err(|(_, error)| BenchError::Driver {
+                doing: doing(),
+                error: error.to_string(),
+            })?;
+            if let Some(instance) = smmu.instance() {
+                let base = instance.streams().base_register().addr();
+                self.watch().add_instance(base, instance.streams().log2());
+            }
+            self.smmus.push(smmu);
+            self.world.machine().health()?;
+        }
+        for master in &scenario.masters {
+            let streams: Vec<StreamId> = master.streams.iter().copied().map(StreamId).collect();
+            let smmu = self.smmus.get(master.instance).ok_or_else(|| BenchError::Driver {
+                doing: format!("add {}", master.name),
+                error: "its instance is missing".to_owned(),
+            })?;
+            let added = self.iommu.add_master(smmu, &streams);
+            self.masters.push(added.map_err(|error| BenchError::Driver {
+                doing: format!("add {}", master.name),
+                error: error.to_string(),
+            })?);
+            self.watch().oracle.add_master(master.instance, master.streams.clone());
+            for stream in &master.streams {
+                self.watch().watch_stream(&self.world, master.instance, *stream);
+            }
+        }
+        for domain in &scenario.domains {
+            let before: Vec<u64> = self.world.frames().live().map(|(start, _)| start).collect();
+            let config = DomainConfig::default().with_input_bits(domain.input_bits);
+            let created = self.iommu.create_domain(config);
+            self.domains.push(created.map_err(|error| BenchError::Driver {
+                doing: format!("create {}", domain.name),
+                error: error.to_string(),
+            })?);
+            // All that a new domain takes is the root of its tables.
+            let root = self.world.frames().live().find(|(start, _)| !before.contains(start));
+            self.watch().oracle.add_domain(root.map_or(0, |(start, _)| start));
+        }
+        for memory in &scenario.memories {
+            let pa = self.world.frames().allocate(memory.size, memory.align.max(PAGE));
+            let pa = pa.ok_or_else(|| BenchError::NoMemory(memory.name.clone()))?;
+            if let Some(fill) = memory.fill {
+                let bytes = vec![fill; memory.size as usize];
+                self.world.machine().ram().write(pa, &bytes).map_err(MachineError::from)?;
+            }
+            self.memories.push(pa);
+        }
+        let pool = self.world.frames().allocate(POOL_BYTES, 2 << 20);
+        self.pool = pool.ok_or_else(|| BenchError::NoMemory("random steps".to_owned()))?;
+        Ok(())
+    }
+
+    pub(crate) fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The driver's surroundings.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// Reads the oracle.
+    pub fn oracle<R>(&self, read: impl FnOnce(&Oracle) -> R) -> R {
+        read(&self.watch().oracle)
+    }
+
+    /// The tag of each domain on each instance where it is attached.
+    pub fn tags(&self) -> Vec<(usize, usize, u16)> {
+        self.domains
+            .iter()
+            .enumerate()
+            .flat_map(|(index, domain)| {
+                domain
+                    .targets()
+                    .into_iter()
+                    .map(move |target| (index, target.instance.index(), target.tag.asid))
+            })
+            .collect()
+    }
+
+    /// Does `operation`, and lets the oracle judge it.
+    ///
+    /// # Errors
+    /// [`BenchError`]; a broken rule is found in the oracle instead.
+    pub fn perform(&self, operation: &Operation) -> Result<Done, BenchError> {
+        let mut done = match operation {
+            Operation::Attach { master, to } => self.attach(*master, *to),
+            Operation::Map { domain, iova, bytes, source, write, kind } => {
+                self.map(*domain, *iova, *bytes, *source, *write, *kind)
+            }
+            Operation::Unmap { domain, iova, bytes } => self.unmap(*domain, *iova, *bytes),
+            Operation::Reclaim { domain, iova, bytes } => self.reclaim(*domain, *iova, *bytes),
+            Operation::Write { master, iova, data } => {
+                self.dma(*master, *iova, Dma::Write(data))?
+            }
+            Operation::Read { master, iova, bytes } => {
+                let mut data = vec![0; *bytes];
+                let mut done = self.dma(*master, *iova, Dma::Read(&mut data))?;
+                done.data = data;
+                done
+            }
+        };
+        self.look(|watch| watch.collect(&self.world));
+        self.take_events(&mut done);
+        self.world.machine().health()?;
+        Ok(done)
+    }
+
+    fn look<R>(&self, look: impl FnOnce(&mut Watch) -> R) -> R {
+        look(&mut self.watch())
+    }
+
+    fn attach(&self, master: usize, to: Use) -> Done {
+        let Some(handle) = self.masters.get(master) else { return Done::default() };
+        let before = self.look(|watch| {
+            watch.oracle.attach_begins(master, to);
+            watch.oracle.using(master)
+        });
+        let result = match to {
+            Use::Blocked => self.iommu.detach(handle),
+            // SAFETY: devices of a test only touch what the scenario tells them to.
+            Use::Identity => unsafe { self.iommu.attach_identity(handle) },
+            Use::Domain(domain) => match self.domains.get(domain) {
+                Some(domain) => self.iommu.attach(handle, domain),
+                None => return Done::default(),
+            },
+        };
+        self.look(|watch| {
+            watch.collect(&self.world);
+            watch.oracle.attach_ends(master, result.is_ok());
+            if result.is_ok() {
+                watch.after_attach(&self.world, master, before);
+            }
+        });
+        let outcome = match result {
+            Ok(()) => "done".to_owned(),
+            Err(error) => {
+                self.look(|watch| watch.refuse(format_args!("attach was refused: {error}")));
+                error.to_string()
+            }
+        };
+        Done { outcome, ..Done::default() }
+    }
+
+    fn map(
+        &self,
+        domain: usize,
+        iova: u64,
+        bytes: u64,
+        source: Source,
+        write: bool,
+        kind: MemoryKind,
+    ) -> Done {
+        let Some(handle) = self.domains.get(domain) else { return Done::default() };
+        let pa = match source {
+            Source::Memory { memory, offset } => {
+                self.memories.get(memory).map_or(0, |base| base + offset)
+            }
+            Source::Pool(offset) => self.pool + offset,
+        };
+        let range = iova..iova + bytes;
+        let prot = if write { Prot::READ | Prot::WRITE } else { Prot::READ };
+        let attributes = match kind {
+            MemoryKind::Normal => Attributes::normal(prot),
+            MemoryKind::Uncached => Attributes::new(prot, Memory::NormalNonCacheable),
+            MemoryKind::Device => Attributes::new(prot, Memory::Device),
+        };
+        let overlaps = self.look(|watch| {
+            let overlaps = watch.oracle.pages(domain, range.clone()).next().is_some();
+            if !overlaps {
+                watch.oracle.map_begins(domain, range.clone(), pa, write);
+                watch.busy = Some((domain, range.clone()));
+            }
+            overlaps
+        });
+        // SAFETY: nobody else uses the range: interruptions avoid the busy one, and the memory lives as long as
+        // the run.
+        let result = unsafe { handle.map(Iova(iova), PhysAddr(pa), bytes, attributes) };
+        self.look(|watch| {
+            watch.collect(&self.world);
+            watch.busy = None;
+            if overlaps {
+                if result.is_ok() {
+                    watch.refuse("a mapping was mapped over");
+                }
+            } else {
+                watch.oracle.map_ends(domain, range.clone(), result.is_ok());
+                if let Err(error) = &result {
+                    watch.after_unmap(&self.world, domain, &range);
+                    watch.refuse(format_args!("map was refused: {error}"));
+                }
+            }
+        });
+        let outcome = match result {
+            Ok(()) => "done".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Done { outcome, ..Done::default() }
+    }
+
+    /// Unmaps; also as an interruption of another operation.
+    pub(crate) fn unmap(&self, domain: usize, iova: u64, bytes: u64) -> Done {
+        let Some(handle) = self.domains.get(domain) else { return Done::default() };
+        let range = iova..iova + bytes;
+        let (outer, mapped) = self.look(|watch| {
+            let mapped = watch.oracle.pages(domain, range.clone()).count() as u64 * PAGE;
+            watch.oracle.unmap_begins(domain, range.clone());
+            (watch.busy.replace((domain, range.clone())), mapped)
+        });
+        // SAFETY: nobody else uses the range: interruptions avoid the busy one.
+        let result = unsafe { handle.unmap(Iova(iova), bytes) };
+        self.look(|watch| {
+            watch.collect(&self.world);
+            watch.busy = outer;
+            watch.oracle.unmap_ends(domain, range.clone(), result.is_ok());
+            match &result {
+                Ok(removed) => {
+                    watch.after_unmap(&self.world, domain, &range);
+                    if *removed != mapped {
+                        watch.refuse(format_args!(
+                            "unmap removed {removed:#x} of {mapped:#x} bytes"
+                        ));
+                    }
+                }
+                Err(error) => watch.refuse(format_args!("unmap was refused: {error}")),
+            }
+        });
+        let outcome = match result {
+            Ok(0) => "nothing was mapped there".to_owned(),
+            Ok(removed) => format!("{} KiB gone", removed >> 10),
+            Err(error) => error.to_string(),
+        };
+        Done { outcome, ..Done::default() }
+    }
+
+    fn reclaim(&self, domain: usize, iova: u64, bytes: u64) -> Done {
+        let Some(handle) = self.domains.get(domain) else { return Done::default() };
+        // Whole tables must be out of others' hands.
+        let span = 2u64 << 20;
+        let busy = (iova & !(span - 1))..(iova + bytes).next_multiple_of(span);
+        self.look(|watch| watch.busy = Some((domain, busy)));
+        // SAFETY: as in `unmap`.
+        let result = unsafe { handle.reclaim(Iova(iova), bytes) };
+        self.look(|watch| {
+            watch.collect(&self.world);
+            watch.busy = None;
+        });
+        let outcome = match result {
+            Ok(tables) => format!("{tables} tables freed"),
+            Err(error) => {
+                self.look(|watch| watch.refuse(format_args!("reclaim was refused: {error}")));
+                error.to_string()
+            }
+        };
+        Done { outcome, ..Done::default() }
+    }
+
+    /// Lets a device do DMA and judges what became of it.
+    fn dma(&self, master: usize, iova: u64, mut transfer: Dma<'_>) -> Result<Done, BenchError> {
+        let write = transfer.is_write();
+        let total = transfer.len();
+        let candidates: Vec<Candidates> = pages(iova, total)
+            .map(|(offset, bytes)| self.candidates(master, iova + offset as u64, bytes))
+            .collect();
+        let lent = match &mut transfer {
+            Dma::Write(data) => Dma::Write(data),
+            Dma::Read(buffer) => Dma::Read(buffer),
+        };
+        let parts = self.world.machine().dma(master, iova, lent)?;
+        self.look(|watch| watch.collect(&self.world));
+        let moved: &[u8] = match &transfer {
+            Dma::Write(data) => data,
+            Dma::Read(buffer) => buffer,
+        };
+        let mut done = Done { accesses: parts.len(), ..Done::default() };
+        for (part, candidates) in parts.iter().zip(&candidates) {
+            let offset = (part.iova - iova) as usize;
+            // `pages` cut the transfer.
+            let moved = &moved[offset..offset + part.bytes];
+            let outcome = match part.outcome {
+                Outcome::Unknown => self.infer(master, part, moved, write, candidates),
+                known => known,
+            };
+            self.look(|watch| match outcome {
+                Outcome::Reached(pa) => {
+                    watch.oracle.reached(master, part.iova, write, pa, "a");
+                    done.bytes += part.bytes as u64;
+                }
+                _ => {
+                    watch.oracle.refused(master, part.iova, write, "a");
+                    let expected = watch.oracle.expected(master, part.iova, write);
+                    if let Some(Refused::With(event)) = expected.refused {
+                        watch.expect_fault(master, event, part.iova, write);
+                    }
+                    done.refused += 1;
+                }
+            });
+        }
+        if !write && done.refused == 0 {
+            self.check_read(iova, moved, &parts);
+        }
+        done.outcome = match (done.refused, done.accesses) {
+            (0, _) => "done".to_owned(),
+            (refused, all) if refused == all => "refused".to_owned(),
+            (refused, all) => format!("{refused} of {all} pages refused"),
+        };
+        Ok(done)
+    }
+
+    /// Where an access might go, rightly or wrongly, and what is there now.
+    fn candidates(&self, master: usize, iova: u64, bytes: usize) -> Candidates {
+        let page = iova & !(PAGE - 1);
+        let mut addresses = self.look(|watch| {
+            let mut addresses = watch.oracle.expected(master, iova, false).reach;
+            for domain in 0..self.domains.len() {
+                let now = watch.oracle.page(domain, iova).map(|page| page.pa);
+                let gone = watch.oracle.gone(domain, page..page + 1).map(|(_, pa)| pa);
+                addresses.extend(now.into_iter().chain(gone).map(|pa| pa + iova % PAGE));
+            }
+            addresses
+        });
+        addresses.dedup();
+        let read = |pa| {
+            let mut before = vec![0; bytes];
+            self.world.machine().ram().read(pa, &mut before).ok().map(|()| (pa, before))
+        };
+        addresses.into_iter().filter_map(read).collect()
+    }
+
+    /// What became of an access, judged by what it did to memory or brought back.
+    fn infer(
+        &self,
+        master: usize,
+        part: &Part,
+        moved: &[u8],
+        write: bool,
+        candidates: &Candidates,
+    ) -> Outcome {
+        let expected = self.look(|watch| watch.oracle.expected(master, part.iova, write));
+        let now = |pa: u64| {
+            let mut now = vec![0; part.bytes];
+            self.world.machine().ram().read(pa, &mut now).ok().map(|()| now)
+        };
+        if write {
+            let right = expected.reach.iter().find(|pa| now(**pa).as_deref() == Some(moved));
+            let changed = candidates
+                .iter()
+                .find(|(pa, before)| now(*pa).is_some_and(|now| now != *before))
+                .map(|(pa, _)| pa);
+            return right.or(changed).map_or(Outcome::Refused, |pa| Outcome::Reached(*pa));
+        }
+        let same = |pa: &&u64| now(**pa).as_deref() == Some(moved);
+        if let Some(pa) = expected.reach.iter().find(same) {
+            return Outcome::Reached(*pa);
+        }
+        // What was refused arrives as zeros: anything else came from somewhere.
+        let came_from = |(pa, _): &&(u64, Vec<u8>)| now(*pa).as_deref() == Some(moved);
+        if moved.iter().any(|byte| *byte != 0)
+            && let Some((pa, _)) = candidates.iter().find(came_from)
+        {
+            return Outcome::Reached(*pa);
+        }
+        Outcome::Refused
+    }
+
+    /// A device must get what memory holds.
+    fn check_read(&self, iova: u64, data: &[u8], parts: &[Part]) {
+        for part in parts {
+            let Outcome::Reached(pa) = part.outcome else { continue };
+            let offset = (part.iova - iova) as usize;
+            let mut memory = vec![0; part.bytes];
+            if self.world.machine().ram().read(pa, &mut memory).is_ok()
+                && memory != data[offset..offset + part.bytes]
+            {
+                let text = format!("a device read something else than {pa:#x} holds");
+                self.look(|watch| watch.oracle.accuse(Rule::R0, text));
+            }
+        }
+    }
+
+    /// Lets the driver report all events, and compares them with what had to come.
+    fn take_events(&self, done: &mut Done) {
+        for (instance, smmu) in self.smmus.iter().enumerate() {
+            loop {
+                let mut reports = Vec::new();
+                let mut sink = |report| reports.push(report);
+                let more =
+                    self.iommu.handle_interrupt(smmu, Interrupt::Any, EVENT_BUDGET, &mut sink);
+                self.look(|watch| {
+                    watch.collect(&self.world);
+                    for report in &reports {
+                        watch.report(instance, report);
+                        if let Report::Event(record) = report
+                            && let Some(fault) = FaultKey::of(instance, record)
+                        {
+                            done.faults.push(fault);
+                        }
+                    }
+                    if !more {
+                        watch.oracle.all_reported(instance);
+                    }
+                });
+                if !more {
+                    break;
+                }
+            }
+        }
+        done.faults.sort_unstable();
+        done.faults.dedup();
+        self.look(|watch| watch.settle_faults(&mut done.faults));
+    }
+
+    /// Takes everything down: masters blocked and closed, domains closed, instances removed. Nothing may be
+    /// left of the driver's memory.
+    ///
+    /// # Errors
+    /// [`BenchError::Driver`] when something cannot be closed.
+    pub fn tear_down(self: Arc<Self>) -> Result<(), BenchError> {
+        for master in 0..self.masters.len() {
+            self.attach(master, Use::Blocked);
+        }
+        self.look(|watch| watch.collect(&self.world));
+        self.world.set_observer(None);
+        let failed =
+            |doing: &str, error: String| BenchError::Driver { doing: doing.to_owned(), error };
+        let bench = Arc::try_unwrap(self)
+            .map_err(|_| failed("end the run", "it is still in use".to_owned()))?;
+        let Self { world, iommu, smmus, masters, domains, memories, pool, scenario, .. } = bench;
+        for master in masters {
+            master.close().map_err(|_| failed("close a master", "it is attached".to_owned()))?;
+        }
+        for domain in domains {
+            domain.close().map_err(|(_, masters)| {
+                failed("close a domain", format!("{masters} masters are attached"))
+            })?;
+        }
+        for smmu in smmus {
+            iommu
+                .remove(smmu)
+                .map_err(|(_, error)| failed("remove an instance", error.to_string()))?;
+        }
+        drop(iommu);
+        let mut frames = world.frames();
+        for (pa, memory) in memories.iter().zip(&scenario.memories) {
+            frames.free(*pa, memory.size);
+        }
+        frames.free(pool, POOL_BYTES);
+        let (left, bad) = (frames.live_bytes(), frames.bad_frees());
+        if left != 0 || bad != 0 {
+            let error = format!("{left} bytes were never freed, {bad} frees were wrong");
+            return Err(failed("end the run", error));
+        }
+        Ok(())
+    }
+}
+
+/// Physical addresses, each with what is there.
+type Candidates = Vec<(u64, Vec<u8>)>;
+
+/// A range of input addresses that an operation has to itself.
+pub(crate) type Busy = Option<(usize, Range<u64>)>;

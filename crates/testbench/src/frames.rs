@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The physical memory allocator of a test: finds leaks, poisons what is freed, and fails on demand.
+
+use std::collections::BTreeMap;
+
+use crate::ram::Ram;
+
+/// Smallest unit of an allocation.
+const UNIT: u64 = 64;
+/// What freed memory is filled with: as a descriptor it is valid, as an entry it is nonsense.
+const POISON: u8 = 0xfb;
+
+/// First-fit allocation from a range of RAM.
+#[derive(Debug)]
+pub struct FrameAllocator {
+    ram: Ram,
+    /// Free ranges: start and bytes.
+    free: BTreeMap<u64, u64>,
+    /// Live allocations: start and bytes.
+    live: BTreeMap<u64, u64>,
+    /// Allocations so far, failed ones included.
+    count: u64,
+    /// The allocation (from 1) that fails.
+    fail: Option<u64>,
+    /// Frees of what was not allocated like that.
+    bad_frees: u64,
+}
+
+impl FrameAllocator {
+    /// All of `ram` is free.
+    pub fn new(ram: Ram) -> Self {
+        let free = BTreeMap::from([(ram.base(), ram.len() as u64)]);
+        Self { ram, free, live: BTreeMap::new(), count: 0, fail: None, bad_frees: 0 }
+    }
+
+    /// `size` zeroed bytes at a multiple of `align`.
+    pub fn allocate(&mut self, size: u64, align: u64) -> Option<u64> {
+        self.count += 1;
+        if self.fail == Some(self.count) {
+            return None;
+        }
+        let size = size.max(1).next_multiple_of(UNIT);
+        let align = align.max(UNIT);
+        let (start, bytes, at) = self.free.iter().find_map(|(start, bytes)| {
+            let at = start.next_multiple_of(align);
+            (at + size <= start + bytes).then_some((*start, *bytes, at))
+        })?;
+        self.free.remove(&start);
+        if at > start {
+            self.free.insert(start, at - start);
+        }
+        if at + size < start + bytes {
+            self.free.insert(at + size, start + bytes - at - size);
+        }
+        self.live.insert(at, size);
+        self.fill(at, size, 0);
+        Some(at)
+    }
+
+    /// Takes an allocation back, and poisons it.
+    pub fn free(&mut self, at: u64, size: u64) {
+        let size = size.max(1).next_multiple_of(UNIT);
+        if self.live.get(&at) != Some(&size) {
+            self.bad_frees += 1;
+            return;
+        }
+        self.live.remove(&at);
+        self.fill(at, size, POISON);
+        let (mut start, mut bytes) = (at, size);
+        if let Some((before, length)) = self.free.range(..at).next_back()
+            && before + length == at
+        {
+            (start, bytes) = (*before, length + size);
+        }
+        if let Some(length) = self.free.remove(&(at + size)) {
+            bytes += length;
+        }
+        self.free.insert(start, bytes);
+    }
+
+    /// Makes the `nth` allocation from now on fail (1 is the next one), or none.
+    pub fn fail(&mut self, nth: Option<u64>) {
+        self.fail = nth.map(|nth| self.count + nth);
+    }
+
+    /// Allocations so far, failed ones included.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Bytes allocated now.
+    pub fn live_bytes(&self) -> u64 {
+        self.live.values().sum()
+    }
+
+    /// Live allocations: start and bytes.
+    pub fn live(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.live.iter().map(|(start, bytes)| (*start, *bytes))
+    }
+
+    /// Frees of what was not allocated, or not with that size.
+    pub fn bad_frees(&self) -> u64 {
+        self.bad_frees
+    }
+
+    fn fill(&self, at: u64, size: u64, byte: u8) {
+        for word in (at..at + size).step_by(8) {
+            // Inside the RAM: the range was free.
+            let _ = self.ram.write64(word, u64::from_ne_bytes([byte; 8]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_aligned_disjoint_zeroed_and_joined_again() {
+        let ram = Ram::heap(0x4000_0000, 1 << 20).unwrap();
+        let mut frames = FrameAllocator::new(ram.clone());
+        let small = frames.allocate(64, 64).unwrap();
+        let page = frames.allocate(4096, 4096).unwrap();
+        let large = frames.allocate(65536, 65536).unwrap();
+        assert_eq!((page % 4096, large % 65536), (0, 0));
+        assert_eq!(ram.read64(page), Some(0));
+        assert_eq!(frames.live_bytes(), 64 + 4096 + 65536);
+        frames.free(page, 4096);
+        assert_eq!(ram.read64(page), Some(0xfbfb_fbfb_fbfb_fbfb));
+        frames.free(small, 64);
+        frames.free(large, 65536);
+        assert_eq!((frames.live_bytes(), frames.free.len(), frames.bad_frees()), (0, 1, 0));
+        frames.free(page, 4096);
+        assert_eq!(frames.bad_frees(), 1);
+    }
+
+    #[test]
+    fn the_nth_allocation_fails_once() {
+        let mut frames = FrameAllocator::new(Ram::heap(0x4000_0000, 1 << 20).unwrap());
+        frames.fail(Some(2));
+        assert!(frames.allocate(64, 64).is_some());
+        assert!(frames.allocate(64, 64).is_none());
+        assert!(frames.allocate(64, 64).is_some());
+    }
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A machine to run the driver on: memory, SMMUs, and devices that do DMA.
+
+use std::sync::MutexGuard;
+
+use smmuv3_model::Model;
+use thiserror::Error;
+
+use crate::qemu::QemuError;
+use crate::ram::{Ram, RamError};
+
+/// What a device does to memory.
+#[derive(Debug)]
+pub enum Dma<'a> {
+    /// It writes these bytes.
+    Write(&'a [u8]),
+    /// It fills this buffer.
+    Read(&'a mut [u8]),
+}
+
+impl Dma<'_> {
+    /// Bytes that are moved.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Write(data) => data.len(),
+            Self::Read(buffer) => buffer.len(),
+        }
+    }
+
+    /// Whether nothing is moved.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the device writes to memory.
+    pub fn is_write(&self) -> bool {
+        matches!(self, Self::Write(_))
+    }
+}
+
+/// What became of the part of a DMA that lies in one page of input addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// First input address.
+    pub iova: u64,
+    /// Bytes.
+    pub bytes: usize,
+    /// What happened, where the machine tells.
+    pub outcome: Outcome,
+}
+
+/// What became of a DMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It reached this physical address.
+    Reached(u64),
+    /// It was refused.
+    Refused,
+    /// The machine does not tell; memory and events do.
+    Unknown,
+}
+
+/// Why a machine cannot go on.
+#[derive(Clone, Debug, Error)]
+pub enum MachineError {
+    /// QEMU's failure.
+    #[error(transparent)]
+    Qemu(#[from] QemuError),
+    /// Its memory could not be had, or the device of a test accessed what is not memory.
+    #[error("memory: {0}")]
+    Ram(String),
+    /// The machine has no such master.
+    #[error("no master {0}")]
+    NoMaster(usize),
+}
+
+impl From<RamError> for MachineError {
+    fn from(error: RamError) -> Self {
+        Self::Ram(error.to_string())
+    }
+}
+
+/// Translations that a machine counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Translations {
+    /// Answered from the TLB.
+    pub hits: u64,
+    /// Not in the TLB.
+    pub misses: u64,
+}
+
+/// A machine. All methods may be called from any thread.
+pub trait Machine: Send + Sync {
+    /// `model` or `qemu`, with its version.
+    fn name(&self) -> String;
+
+    /// Its memory.
+    fn ram(&self) -> &Ram;
+
+    /// Reads a 32-bit register of an SMMU.
+    fn read32(&self, instance: usize, offset: u32) -> u32;
+
+    /// Writes a 32-bit register of an SMMU.
+    fn write32(&self, instance: usize, offset: u32, value: u32);
+
+    /// Writes a 64-bit register of an SMMU.
+    fn write64(&self, instance: usize, offset: u32, value: u64);
+
+    /// The driver made a store visible, or touched a register: hardware may do something.
+    fn act(&self);
+
+    /// The driver waits: hardware gets time to do what it was told.
+    fn wait(&self);
+
+    /// Lets `master` do DMA at `iova`, page by page.
+    ///
+    /// # Errors
+    /// [`MachineError`]; that the SMMU refuses an access is not an error.
+    fn dma(&self, master: usize, iova: u64, transfer: Dma<'_>) -> Result<Vec<Part>, MachineError>;
+
+    /// The model of an SMMU, where the machine has one: for the oracle.
+    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<Ram>>>;
+
+    /// Translations so far, where the machine counts them.
+    fn translations(&self) -> Option<Translations>;
+
+    /// Whether the machine still works.
+    ///
+    /// # Errors
+    /// What broke it.
+    fn health(&self) -> Result<(), MachineError>;
+}
+
+/// Cuts `bytes` at `iova` into parts that lie in one 4 KiB page each: offset and length.
+pub(crate) fn pages(iova: u64, bytes: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut offset = 0;
+    std::iter::from_fn(move || {
+        let left = bytes - offset;
+        if left == 0 {
+            return None;
+        }
+        let to_end = 0x1000 - (iova.wrapping_add(offset as u64) & 0xfff) as usize;
+        let part = (offset, left.min(to_end));
+        offset += part.1;
+        Some(part)
+    })
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The machine made of [`smmuv3_model`] instances, one a scenario's instance.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use smmuv3_model::{Abort, Access, Adversary, Memory, Model, Profile};
+
+use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
+use crate::ram::Ram;
+use crate::scenario::{Instance, Scenario};
+
+/// Where its memory begins.
+pub const RAM_BASE: u64 = 0x8000_0000;
+/// Bytes of its memory.
+pub const RAM_BYTES: usize = 256 << 20;
+
+impl Memory for Ram {
+    fn read64(&self, pa: u64) -> Result<u64, Abort> {
+        Self::read64(self, pa).ok_or(Abort { pa })
+    }
+
+    fn write64(&self, pa: u64, value: u64) -> Result<(), Abort> {
+        Self::write64(self, pa, value).ok_or(Abort { pa })
+    }
+
+    fn read(&self, pa: u64, buffer: &mut [u8]) -> Result<(), Abort> {
+        Self::read(self, pa, buffer).map_err(|_| Abort { pa })
+    }
+
+    fn write(&self, pa: u64, bytes: &[u8]) -> Result<(), Abort> {
+        Self::write(self, pa, bytes).map_err(|_| Abort { pa })
+    }
+}
+
+/// SMMUs in software, and devices that do DMA at once.
+pub struct ModelMachine {
+    ram: Ram,
+    smmus: Vec<Mutex<Model<Ram>>>,
+    /// Of each master: the instance and its first stream.
+    masters: Vec<(usize, u32)>,
+}
+
+impl ModelMachine {
+    /// The machine that `scenario` describes, adversarial in a way that `seed` determines.
+    ///
+    /// # Errors
+    /// [`MachineError::Ram`].
+    pub fn new(scenario: &Scenario, seed: u64) -> Result<Self, MachineError> {
+        Self::with_profiles(scenario, seed, profile)
+    }
+
+    /// As [`ModelMachine::new`], with profiles of the caller's making.
+    ///
+    /// # Errors
+    /// [`MachineError::Ram`].
+    pub fn with_profiles(
+        scenario: &Scenario,
+        seed: u64,
+        profile: impl Fn(&Instance) -> Profile,
+    ) -> Result<Self, MachineError> {
+        let ram = Ram::heap(RAM_BASE, RAM_BYTES)?;
+        let smmus = scenario
+            .instances
+            .iter()
+            .zip(0u64..)
+            .map(|(instance, index)| {
+                let seed = seed ^ (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                Mutex::new(Model::new(profile(instance), ram.clone(), seed))
+            })
+            .collect();
+        let stream = |master: &crate::scenario::Master| {
+            (master.instance, master.streams.first().copied().unwrap_or(0))
+        };
+        Ok(Self { ram, smmus, masters: scenario.masters.iter().map(stream).collect() })
+    }
+
+    fn smmu(&self, instance: usize) -> Option<MutexGuard<'_, Model<Ram>>> {
+        // A panic elsewhere does not make the model's state less true.
+        Some(self.smmus.get(instance)?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The model's profile for an instance of a scenario.
+pub fn profile(instance: &Instance) -> Profile {
+    Profile::default()
+        .asid16(instance.asid_bits == 16)
+        .s2p(instance.stage_2)
+        .vmid16(instance.stage_2 && instance.vmid_bits == 16)
+        .cohacc(instance.coherent)
+        .ril(instance.range_invalidation)
+        .oas(instance.oas)
+        .granules(instance.granules.kib_4, instance.granules.kib_16, instance.granules.kib_64)
+        .sidsize(instance.sid_bits)
+        .two_level_stream_table(instance.two_level_streams)
+        .queues(instance.command_queue_log2, instance.event_queue_log2)
+        .eager(false)
+        .adversary(Adversary::ALL)
+}
+
+impl Machine for ModelMachine {
+    fn name(&self) -> String {
+        "model".to_owned()
+    }
+
+    fn ram(&self) -> &Ram {
+        &self.ram
+    }
+
+    fn read32(&self, instance: usize, offset: u32) -> u32 {
+        self.smmu(instance).map_or(0, |mut smmu| smmu.read32(offset))
+    }
+
+    fn write32(&self, instance: usize, offset: u32, value: u32) {
+        if let Some(mut smmu) = self.smmu(instance) {
+            smmu.write32(offset, value);
+        }
+    }
+
+    fn write64(&self, instance: usize, offset: u32, value: u64) {
+        if let Some(mut smmu) = self.smmu(instance) {
+            smmu.write64(offset, value);
+        }
+    }
+
+    fn act(&self) {
+        for instance in 0..self.smmus.len() {
+            if let Some(mut smmu) = self.smmu(instance) {
+                smmu.act();
+            }
+        }
+    }
+
+    fn wait(&self) {
+        for instance in 0..self.smmus.len() {
+            if let Some(mut smmu) = self.smmu(instance) {
+                smmu.run(4);
+            }
+        }
+    }
+
+    fn dma(
+        &self,
+        master: usize,
+        iova: u64,
+        mut transfer: Dma<'_>,
+    ) -> Result<Vec<Part>, MachineError> {
+        let (instance, stream) = *self.masters.get(master).ok_or(MachineError::NoMaster(master))?;
+        let write = transfer.is_write();
+        let mut smmu = self.smmu(instance).ok_or(MachineError::NoMaster(master))?;
+        let mut parts = Vec::new();
+        for (offset, bytes) in pages(iova, transfer.len()) {
+            let iova = iova.wrapping_add(offset as u64);
+            let access =
+                if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
+            let outcome = match smmu.translate(access) {
+                Err(_) => Outcome::Refused,
+                Ok(translation) => {
+                    // `pages` gave parts of the transfer.
+                    match &mut transfer {
+                        Dma::Write(data) => {
+                            self.ram.write(translation.pa, &data[offset..offset + bytes])?;
+                        }
+                        Dma::Read(buffer) => {
+                            self.ram.read(translation.pa, &mut buffer[offset..offset + bytes])?;
+                        }
+                    }
+                    Outcome::Reached(translation.pa)
+                }
+            };
+            parts.push(Part { iova, bytes, outcome });
+        }
+        Ok(parts)
+    }
+
+    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<Ram>>> {
+        self.smmu(instance)
+    }
+
+    fn translations(&self) -> Option<Translations> {
+        let mut sum = Translations::default();
+        for instance in 0..self.smmus.len() {
+            let smmu = self.smmu(instance)?;
+            sum.hits += smmu.statistics().tlb_hits;
+            sum.misses += smmu.statistics().tlb_misses;
+        }
+        Some(sum)
+    }
+
+    fn health(&self) -> Result<(), MachineError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The driver's platform in a test: memory of a machine, an injected clock, and a hook at every point at which
+//! the world may change under the driver.
+
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use smmuv3::{Frames, Mmio, PhysAddr, Platform, RawMutex};
+use smmuv3_formats::Command;
+use smmuv3_formats::register::{CmdqBase, CmdqProd};
+
+use crate::frames::FrameAllocator;
+use crate::machine::Machine;
+
+/// What the driver just did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// It made stores to memory visible to hardware.
+    Published {
+        /// First byte.
+        pa: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// It is about to free memory.
+    Freeing {
+        /// First byte.
+        pa: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// It accessed a register, or waits.
+    Idle,
+}
+
+/// Somebody who looks on, or interferes.
+pub trait Observer: Send + Sync {
+    /// The driver is at `point`. When `interruptible`, the driver may be called from here: nothing is locked
+    /// and interrupts are on.
+    fn at(&self, point: Point, interruptible: bool);
+}
+
+/// The driver's surroundings.
+pub struct World {
+    machine: Arc<dyn Machine>,
+    frames: Mutex<FrameAllocator>,
+    clock: AtomicU64,
+    observer: Mutex<Option<Arc<dyn Observer>>>,
+    commands: Mutex<Snoop>,
+}
+
+/// What goes through the command queues.
+#[derive(Debug, Default)]
+struct Snoop {
+    /// Of each instance: base register and next producer value.
+    queues: Vec<(CmdqBase, u32)>,
+    log: Vec<(usize, Command)>,
+}
+
+thread_local! {
+    /// How deep this thread is in sections with interrupts masked.
+    static MASKED: Cell<u32> = const { Cell::new(0) };
+}
+
+impl World {
+    /// Nanoseconds that pass whenever the driver looks at the clock or waits.
+    const TICK: u64 = 1000;
+
+    /// The surroundings on `machine`, with `instances` SMMUs.
+    pub fn new(machine: Arc<dyn Machine>, instances: usize) -> Arc<Self> {
+        let frames = FrameAllocator::new(machine.ram().clone());
+        Arc::new(Self {
+            machine,
+            frames: Mutex::new(frames),
+            clock: AtomicU64::new(0),
+            observer: Mutex::new(None),
+            commands: Mutex::new(Snoop {
+                queues: vec![(CmdqBase::default(), 0); instances],
+                log: Vec::new(),
+            }),
+        })
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &dyn Machine {
+        &*self.machine
+    }
+
+    /// The memory allocator.
+    pub fn frames(&self) -> MutexGuard<'_, FrameAllocator> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets `observer` look on, instead of whoever did before.
+    pub fn set_observer(&self, observer: Option<Arc<dyn Observer>>) {
+        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = observer;
+    }
+
+    /// The commands that the driver gave since the last call, with their instance.
+    pub fn take_commands(&self) -> Vec<(usize, Command)> {
+        std::mem::take(&mut self.snoop().log)
+    }
+
+    fn snoop(&self) -> MutexGuard<'_, Snoop> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at(&self, point: Point) {
+        let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(observer) = observer {
+            observer.at(point, MASKED.get() == 0);
+        }
+    }
+
+    fn allocate(&self, size: usize, align: usize) -> Option<PhysAddr> {
+        self.frames().allocate(size as u64, align as u64).map(PhysAddr)
+    }
+
+    fn free(&self, pa: PhysAddr, size: usize) {
+        self.at(Point::Freeing { pa: pa.0, bytes: size as u64 });
+        self.frames().free(pa.0, size as u64);
+    }
+
+    /// Notes the commands between the last producer value and `prod`.
+    fn snoop_commands(&self, instance: usize, prod: u32) {
+        let mut snoop = self.snoop();
+        let Some((base, next)) = snoop.queues.get_mut(instance) else { return };
+        let (size, mask) = (1u32 << base.log2size(), (2u32 << base.log2size()) - 1);
+        let mut commands = Vec::new();
+        while *next != prod & mask && commands.len() < size as usize {
+            let slot = base.addr() + 16 * u64::from(*next & (size - 1));
+            let word = |at| self.machine.ram().read64(at).unwrap_or(0);
+            commands.push((instance, Command([word(slot), word(slot + 8)])));
+            *next = (*next + 1) & mask;
+        }
+        snoop.log.extend(commands);
+    }
+}
+
+/// A handle to the [`World`], as the driver's platform.
+#[derive(Clone)]
+pub struct TestPlatform(pub Arc<World>);
+
+// SAFETY: the allocator hands out disjoint ranges of RAM that stays mapped as long as the world lives, zeroed
+// through the same mapping; RAM is accessed atomically only.
+unsafe impl Frames for TestPlatform {
+    fn allocate(&self, size: usize, align: usize) -> Option<PhysAddr> {
+        self.0.allocate(size, align)
+    }
+
+    unsafe fn free(&self, frame: PhysAddr, size: usize, _align: usize) {
+        self.0.free(frame, size);
+    }
+
+    fn pointer(&self, pa: PhysAddr) -> NonNull<u8> {
+        self.0.machine.ram().pointer(pa.0).unwrap_or_else(|| panic!("{pa} is not RAM"))
+    }
+
+    fn publish(&self, pa: PhysAddr, bytes: usize) {
+        self.0.at(Point::Published { pa: pa.0, bytes: bytes as u64 });
+    }
+}
+
+// SAFETY: as above; RAM is coherent.
+unsafe impl Platform for TestPlatform {
+    type Mmio = TestMmio;
+    type Mutex = SpinMutex;
+
+    fn allocate_coherent(&self, size: usize, align: usize) -> Option<PhysAddr> {
+        self.0.allocate(size, align)
+    }
+
+    unsafe fn free_coherent(&self, memory: PhysAddr, size: usize, _align: usize) {
+        self.0.free(memory, size);
+    }
+
+    fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R {
+        MASKED.set(MASKED.get() + 1);
+        let result = critical();
+        MASKED.set(MASKED.get() - 1);
+        if MASKED.get() == 0 {
+            // What was pending is taken now.
+            self.0.at(Point::Idle);
+        }
+        result
+    }
+
+    fn max_cpus(&self) -> usize {
+        4
+    }
+
+    fn relax(&self) {
+        self.0.clock.fetch_add(World::TICK, Ordering::Relaxed);
+        self.0.machine.wait();
+        self.0.at(Point::Idle);
+        std::thread::yield_now();
+    }
+
+    fn now(&self) -> u64 {
+        self.0.clock.fetch_add(World::TICK, Ordering::Relaxed)
+    }
+}
+
+/// The registers of one SMMU of the machine.
+#[derive(Clone)]
+pub struct TestMmio {
+    /// The surroundings.
+    pub world: Arc<World>,
+    /// Which SMMU.
+    pub instance: usize,
+}
+
+impl Mmio for TestMmio {
+    fn read32(&self, offset: u32) -> u32 {
+        let value = self.world.machine.read32(self.instance, offset);
+        self.world.at(Point::Idle);
+        value
+    }
+
+    fn write32(&self, offset: u32, value: u32) {
+        if offset == CmdqProd::OFFSET {
+            self.world.snoop_commands(self.instance, value);
+        }
+        self.world.machine.write32(self.instance, offset, value);
+        self.world.at(Point::Idle);
+    }
+
+    fn write64(&self, offset: u32, value: u64) {
+        if offset == CmdqBase::OFFSET
+            && let Some(queue) = self.world.snoop().queues.get_mut(self.instance)
+        {
+            *queue = (CmdqBase(value), 0);
+        }
+        self.world.machine.write64(self.instance, offset, value);
+        self.world.at(Point::Idle);
+    }
+}
+
+/// A mutex that yields while it waits.
+pub struct SpinMutex(AtomicBool);
+
+// SAFETY: the flag is set by one caller at a time, with acquire and release ordering.
+unsafe impl RawMutex for SpinMutex {
+    fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    fn lock(&self) {
+        while self.0.swap(true, Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+    }
+
+    unsafe fn unlock(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}

@@ -1,0 +1,707 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Running a scenario: its steps one by one, on a machine, with a report at the end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::bench::{Bench, BenchError, Done, FaultKey, Settings};
+use crate::machine::{Machine, MachineError};
+use crate::machine_model::ModelMachine;
+use crate::machine_qemu::QemuMachine;
+use crate::operation::{Operation, Source};
+use crate::oracle::{PAGE, Rule, Use};
+use crate::qemu::{self, QemuError};
+use crate::report;
+use crate::scenario::{Access, Action, Capabilities, Random, Scenario, ScenarioErrors, Target};
+use crate::shrink;
+use crate::workload::Workload;
+
+/// On what a scenario runs.
+#[derive(Clone, Debug, Default)]
+pub enum Choice {
+    /// The embedded model.
+    #[default]
+    Model,
+    /// QEMU: this program, or whichever is found.
+    Qemu(Option<PathBuf>),
+}
+
+/// How to run a scenario.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The machine.
+    pub machine: Choice,
+    /// Instead of the scenario's seed.
+    pub seed: Option<u64>,
+    /// A step that the driver leaves out.
+    #[cfg(feature = "mutation")]
+    pub mutation: Option<smmuv3::Mutation>,
+    /// Do not look for the shortest trace of a failure.
+    pub no_shrink: bool,
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// A step of the scenario begins.
+    Step {
+        /// Its number, from 1.
+        number: usize,
+        /// How many there are.
+        of: usize,
+    },
+    /// A random step is on its way.
+    Random {
+        /// Operations done.
+        done: u64,
+        /// Operations in all.
+        of: u64,
+    },
+    /// A failure is being shrunk.
+    Shrinking {
+        /// Operations left.
+        left: usize,
+    },
+}
+
+/// Why a scenario could not be run. A broken rule is in the report instead.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The scenario needs what the machine lacks.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioErrors),
+    /// The set-up failed.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
+    /// QEMU cannot be used.
+    #[error(transparent)]
+    Qemu(#[from] QemuError),
+    /// The machine cannot be used.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+}
+
+/// Runs `scenario`, telling `progress` how far it is.
+///
+/// # Errors
+/// [`RunError`] when there is nothing to report: the input or the machine cannot be used.
+pub fn run(
+    scenario: &Scenario,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<report::Report, RunError> {
+    let seed = options.seed.unwrap_or(scenario.seed);
+    let machine = build(scenario, &options.machine, seed)?;
+    let mut run = Run::new(scenario, machine, seed, settings(options))?;
+    let failed = run.steps(progress)?;
+    let (mut report, operations) = run.finish(failed)?;
+    if !options.no_shrink
+        && matches!(options.machine, Choice::Model)
+        && let Some(failure) = &mut report.failure
+    {
+        let rule = failure.rule.clone();
+        let mut breaks = |candidate: &[(u64, Operation)]| {
+            progress(Progress::Shrinking { left: candidate.len() });
+            replay(scenario, seed, settings(options), candidate)
+                .is_some_and(|broken| broken == rule)
+        };
+        let shortest = shrink::shortest(operations, &mut breaks);
+        failure.trace = shortest
+            .iter()
+            .map(|(_, operation)| operation.describe(scenario).to_string())
+            .collect();
+    }
+    Ok(report)
+}
+
+fn settings(options: &Options) -> Settings {
+    #[cfg(not(feature = "mutation"))]
+    let _ = options;
+    Settings {
+        interfering: false,
+        #[cfg(feature = "mutation")]
+        mutation: options.mutation,
+    }
+}
+
+/// The machine for `scenario`.
+fn build(scenario: &Scenario, choice: &Choice, seed: u64) -> Result<Arc<dyn Machine>, RunError> {
+    match choice {
+        Choice::Model => {
+            scenario.check_for(&Capabilities::model())?;
+            Ok(Arc::new(ModelMachine::new(scenario, seed)?))
+        }
+        Choice::Qemu(program) => {
+            let binary = qemu::find(program.as_deref())?;
+            let version = qemu::version(&binary)?;
+            let name = format!("qemu {version}");
+            let capabilities = Capabilities::qemu(&name, version.has_several_instances());
+            scenario.check_for(&capabilities)?;
+            Ok(Arc::new(QemuMachine::start(scenario, binary)?))
+        }
+    }
+}
+
+/// Does `operations` on a fresh model, and names the rule that is broken.
+fn replay(
+    scenario: &Scenario,
+    seed: u64,
+    settings: Settings,
+    operations: &[(u64, Operation)],
+) -> Option<String> {
+    let machine = Arc::new(ModelMachine::new(scenario, seed).ok()?);
+    let bench = Bench::new(scenario, machine, seed, settings).ok()?;
+    for (id, operation) in operations {
+        bench.watch().interfering = is_random(*id);
+        bench.watch().reseed(seed ^ id);
+        bench.perform(operation).ok()?;
+        if let Some(rule) = bench.oracle(|oracle| oracle.violation().map(|broken| broken.rule)) {
+            bench.world().set_observer(None);
+            return Some(rule.name().to_owned());
+        }
+    }
+    bench.world().set_observer(None);
+    None
+}
+
+/// Numbers of random operations are above those of a scenario's own.
+const FIRST_RANDOM: u64 = 1 << 32;
+
+fn is_random(id: u64) -> bool {
+    id >= FIRST_RANDOM
+}
+
+/// What went wrong in a step.
+struct Wrong {
+    rule: String,
+    meaning: String,
+    text: String,
+}
+
+impl Wrong {
+    fn new(rule: &str, meaning: &str, text: String) -> Self {
+        Self { rule: rule.to_owned(), meaning: meaning.to_owned(), text }
+    }
+}
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    bench: Arc<Bench>,
+    machine: Arc<dyn Machine>,
+    seed: u64,
+    interfere: bool,
+    report: report::Report,
+    /// Everything that was done, with a number each.
+    operations: Vec<(u64, Operation)>,
+    random_operations: u64,
+    /// What the last access came to: for expectations.
+    last: Option<(usize, Done)>,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        scenario: &'a Scenario,
+        machine: Arc<dyn Machine>,
+        seed: u64,
+        settings: Settings,
+    ) -> Result<Self, BenchError> {
+        let bench = Bench::new(scenario, machine.clone(), seed, settings)?;
+        let instances = scenario
+            .instances
+            .iter()
+            .enumerate()
+            .map(|(index, instance)| describe_instance(scenario, &bench, index, &instance.name))
+            .collect();
+        let report = report::Report {
+            scenario: scenario.name.clone(),
+            description: scenario.description.trim().to_owned(),
+            machine: machine.name(),
+            seed,
+            verdict: "ok".to_owned(),
+            failure: None,
+            instances,
+            steps: Vec::new(),
+            commands: BTreeMap::new(),
+            faults: Vec::new(),
+            dma: report::DmaCounts::default(),
+            coverage: None,
+        };
+        let interfere = machine.model(0).is_some();
+        let mut run = Self {
+            scenario,
+            bench,
+            machine,
+            seed,
+            interfere,
+            report,
+            operations: Vec::new(),
+            random_operations: 0,
+            last: None,
+        };
+        let names: Vec<&str> = scenario.instances.iter().map(|instance| &*instance.name).collect();
+        run.note_step(
+            0,
+            None,
+            format!("bring up {}", names.join(" and ")),
+            Done { outcome: "every stream aborts".to_owned(), ..Done::default() },
+        );
+        Ok(run)
+    }
+
+    /// Runs all steps, then takes everything down; what went wrong first, with the line of its step.
+    fn steps(
+        &mut self,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Option<(usize, Wrong)>, RunError> {
+        let of = self.scenario.steps.len();
+        for (number, step) in self.scenario.steps.iter().enumerate() {
+            progress(Progress::Step { number: number + 1, of });
+            let wrong = match &step.action {
+                Action::Random(random) => {
+                    let done = self.random(step.line, random, progress)?;
+                    let text = format!("{} random operations on everything", random.steps);
+                    self.note_step(step.line, step.note.clone(), text, done.0);
+                    done.1
+                }
+                action => match self.operation(action) {
+                    Some(operation) => {
+                        let done = self.operate(number as u64, &operation)?;
+                        let text = operation.describe(self.scenario).to_string();
+                        let expect = expectation(action, &done);
+                        let unexpected = self.unexpected(number, &operation, &done);
+                        self.note_step(step.line, step.note.clone(), text, done);
+                        expect.or(unexpected)
+                    }
+                    None => {
+                        let (text, wrong) = self.check(action);
+                        let outcome =
+                            if wrong.is_none() { "as expected" } else { "not as expected" };
+                        let done = Done { outcome: outcome.to_owned(), ..Done::default() };
+                        self.note_step(step.line, step.note.clone(), text, done);
+                        wrong
+                    }
+                },
+            };
+            if let Some(wrong) = self.broken().or(wrong) {
+                return Ok(Some((step.line, wrong)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The operation that a step of the scenario stands for; `None` for expectations.
+    fn operation(&self, action: &Action) -> Option<Operation> {
+        Some(match action {
+            Action::Attach { master, domain } => {
+                let to = match domain {
+                    Target::Domain(domain) => Use::Domain(*domain),
+                    Target::Identity => Use::Identity,
+                    Target::Blocked => Use::Blocked,
+                };
+                Operation::Attach { master: *master, to }
+            }
+            Action::Detach { master } => Operation::Attach { master: *master, to: Use::Blocked },
+            Action::Map { domain, iova, memory, offset, length, access, kind } => Operation::Map {
+                domain: *domain,
+                iova: *iova,
+                bytes: *length,
+                source: Source::Memory { memory: *memory, offset: *offset },
+                write: *access == Access::ReadWrite,
+                kind: *kind,
+            },
+            Action::Unmap { domain, iova, length } => {
+                Operation::Unmap { domain: *domain, iova: *iova, bytes: *length }
+            }
+            Action::Write { master, iova, data } => {
+                Operation::Write { master: *master, iova: *iova, data: data.clone() }
+            }
+            Action::Read { master, iova, length, .. } => {
+                Operation::Read { master: *master, iova: *iova, bytes: *length as usize }
+            }
+            _ => return None,
+        })
+    }
+
+    fn operate(&mut self, id: u64, operation: &Operation) -> Result<Done, BenchError> {
+        self.operations.push((id, operation.clone()));
+        {
+            let mut watch = self.bench.watch();
+            watch.interfering = self.interfere && is_random(id);
+            watch.reseed(self.seed ^ id);
+        }
+        let done = self.bench.perform(operation)?;
+        if let Operation::Write { master, .. } | Operation::Read { master, .. } = operation {
+            self.report.dma.transfers += 1;
+            self.report.dma.bytes += done.bytes;
+            self.report.dma.faults_expected += u64::from(done.refused > 0);
+            self.last = Some((*master, done.clone()));
+        }
+        Ok(done)
+    }
+
+    /// What the oracle or the driver says is wrong.
+    fn broken(&self) -> Option<Wrong> {
+        let watch = self.bench.watch();
+        if let Some(violation) = watch.oracle.violation() {
+            let rule = violation.rule;
+            return Some(Wrong::new(rule.name(), rule.meaning(), violation.text.clone()));
+        }
+        let refusal = watch.refusal.clone()?;
+        Some(Wrong::new(
+            "driver",
+            "the driver does what it is asked when nothing is wrong",
+            refusal,
+        ))
+    }
+
+    /// A DMA of the scenario that was refused although no expectation follows.
+    fn unexpected(&self, number: usize, operation: &Operation, done: &Done) -> Option<Wrong> {
+        if done.refused == 0
+            || !matches!(operation, Operation::Write { .. } | Operation::Read { .. })
+        {
+            return None;
+        }
+        let next = self.scenario.steps.get(number + 1..)?.iter().map(|step| &step.action).next();
+        let expected =
+            matches!(next, Some(Action::ExpectFault { .. } | Action::ExpectBlocked { .. }));
+        (!expected).then(|| {
+            let text = format!("{}: refused", operation.describe(self.scenario));
+            Wrong::new("expectation", "a DMA without expectation succeeds", text)
+        })
+    }
+
+    /// Checks an expectation: what it says, and what is wrong with it.
+    fn check(&self, action: &Action) -> (String, Option<Wrong>) {
+        let wrong = |text: String| {
+            Some(Wrong::new("expectation", "what the scenario expects happens", text))
+        };
+        match action {
+            Action::ExpectFault { master, iova, event, write } => {
+                let access = if *write { "write" } else { "read" };
+                let name = self.scenario.masters.get(*master).map_or("?", |master| &*master.name);
+                let text = format!("{} for the {access} of {name} at {iova:#x}", event.name());
+                let page = iova & !0xfff;
+                let matches = |fault: &FaultKey| {
+                    fault.event == *event && fault.write == *write && fault.page == page
+                };
+                let found = self
+                    .last
+                    .as_ref()
+                    .is_some_and(|(last, done)| last == master && done.faults.iter().any(matches));
+                let got = self.last.as_ref().map_or(String::new(), |(_, done)| describe(done));
+                let wrong = (!found).then(|| format!("expected {text}; got {got}")).and_then(wrong);
+                (format!("expect {text}"), wrong)
+            }
+            Action::ExpectBlocked { master } => {
+                let name = self.scenario.masters.get(*master).map_or("?", |master| &*master.name);
+                let silent = self.last.as_ref().is_some_and(|(last, done)| {
+                    last == master && done.refused == done.accesses && done.faults.is_empty()
+                });
+                let got = self.last.as_ref().map_or(String::new(), |(_, done)| describe(done));
+                let wrong = (!silent)
+                    .then(|| format!("{name} should be blocked silently; got {got}"))
+                    .and_then(wrong);
+                (format!("expect that {name} is blocked, silently"), wrong)
+            }
+            Action::ExpectData { memory, offset, data } => {
+                let name = self.scenario.memories.get(*memory).map_or("?", |memory| &*memory.name);
+                let text = format!("{} bytes in {name} at {offset:#x}", data.len());
+                let pa = self.bench.memories.get(*memory).map_or(0, |base| base + offset);
+                let mut found = vec![0; data.len()];
+                let wrong = match self.machine.ram().read(pa, &mut found) {
+                    Ok(()) if found == *data => None,
+                    Ok(()) => wrong(format!(
+                        "expected {} in {name}, found {}",
+                        data.escape_ascii(),
+                        found.escape_ascii()
+                    )),
+                    Err(error) => wrong(error.to_string()),
+                };
+                (format!("expect {text}"), wrong)
+            }
+            _ => (String::new(), None),
+        }
+    }
+
+    /// A random step.
+    fn random(
+        &mut self,
+        line: usize,
+        random: &Random,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Done, Option<Wrong>), BenchError> {
+        let seed = random.seed.unwrap_or(self.seed ^ line as u64);
+        let mut workload = Workload::new(self.scenario, random, seed);
+        let before: Vec<Use> = (0..self.scenario.masters.len())
+            .map(|master| self.bench.oracle(|oracle| oracle.using(master)))
+            .collect();
+        let translations = self.machine.translations();
+        let interruptions = self.bench.watch().interruptions;
+        let (mut accesses, mut refused, mut stale_attempts) = (0usize, 0usize, 0usize);
+        let mut result = Done::default();
+        for number in 0..random.steps {
+            if number % 64 == 0 {
+                progress(Progress::Random { done: number, of: random.steps });
+            }
+            let (operation, stale) = self.bench.oracle(|oracle| workload.next(oracle));
+            let id = FIRST_RANDOM + self.random_operations;
+            self.random_operations += 1;
+            let done = self.operate(id, &operation)?;
+            accesses += done.accesses;
+            refused += done.refused;
+            stale_attempts += if stale { done.accesses } else { 0 };
+            if let Some(mut wrong) = self.broken() {
+                wrong.text = format!(
+                    "in random operation {} ({}): {}",
+                    number + 1,
+                    operation.describe(self.scenario),
+                    wrong.text
+                );
+                result.outcome = format!("failed at operation {}", number + 1);
+                return Ok((result, Some(wrong)));
+            }
+        }
+        let undo = self.bench.oracle(|oracle| workload.undo(oracle, &before));
+        for operation in undo {
+            let id = FIRST_RANDOM + self.random_operations;
+            self.random_operations += 1;
+            self.operate(id, &operation)?;
+        }
+        // What was written before belongs to no expectation.
+        self.last = None;
+        let percent = |part: usize| 100.0 * part as f64 / accesses.max(1) as f64;
+        let hits = translations.zip(self.machine.translations()).map(|(before, after)| {
+            let (hits, misses) = (after.hits - before.hits, after.misses - before.misses);
+            100.0 * hits as f64 / (hits + misses).max(1) as f64
+        });
+        self.report.coverage = Some(report::Coverage {
+            operations: random.steps,
+            accesses: accesses as u64,
+            tlb_hits: hits,
+            faults: percent(refused),
+            stale_attempts: percent(stale_attempts),
+            interruptions: self.bench.watch().interruptions - interruptions,
+        });
+        result.outcome = format!("{accesses} accesses, {refused} refused as they had to be");
+        Ok((result, None))
+    }
+
+    /// Adds a step to the report.
+    fn note_step(&mut self, line: usize, note: Option<String>, text: String, done: Done) {
+        let number = self.report.steps.len() + 1;
+        let mut commands: Vec<report::Told> = Vec::new();
+        for (instance, command) in self.bench.world().take_commands() {
+            *self.report.commands.entry(command.name().to_owned()).or_default() += 1;
+            let told = report::Told {
+                instance: self.instance_name(instance),
+                command: command.to_string(),
+                times: 1,
+            };
+            match commands.last_mut() {
+                Some(last) if last.instance == told.instance && last.command == told.command => {
+                    last.times += 1;
+                }
+                _ => commands.push(told),
+            }
+        }
+        if self.random_operations > 0 && text.contains("random") {
+            // Thousands of commands: they are counted, not listed.
+            commands.clear();
+        }
+        let faults: Vec<report::Fault> =
+            done.faults.iter().map(|fault| self.describe_fault(number, fault)).collect();
+        self.report.faults.extend(faults.iter().cloned());
+        let tags = self
+            .bench
+            .tags()
+            .into_iter()
+            .map(|(domain, instance, asid)| report::TagOf {
+                domain: self.scenario.domains.get(domain).map_or("?", |it| &it.name).to_owned(),
+                instance: self.instance_name(instance),
+                asid,
+            })
+            .collect();
+        let outcome = done.outcome;
+        self.report.steps.push(report::Step {
+            number,
+            line,
+            text,
+            note,
+            outcome,
+            commands,
+            tags,
+            faults,
+        });
+    }
+
+    fn instance_name(&self, instance: usize) -> String {
+        self.scenario.instances.get(instance).map_or("?", |it| &it.name).to_owned()
+    }
+
+    fn describe_fault(&self, step: usize, fault: &FaultKey) -> report::Fault {
+        let master = self.bench.oracle(|oracle| oracle.master_of(fault.instance, fault.stream));
+        let master = master.and_then(|index| self.scenario.masters.get(index));
+        report::Fault {
+            step,
+            instance: self.instance_name(fault.instance),
+            master: master.map_or("nobody", |master| &master.name).to_owned(),
+            stream: fault.stream,
+            event: fault.event.name().to_owned(),
+            meaning: fault.event.meaning().to_owned(),
+            page: fault.page,
+            access: if fault.write { "write" } else { "read" }.to_owned(),
+        }
+    }
+
+    /// Takes everything down and completes the report; also returns what was done.
+    fn finish(
+        mut self,
+        failed: Option<(usize, Wrong)>,
+    ) -> Result<(report::Report, Vec<(u64, Operation)>), RunError> {
+        let mut failed = failed;
+        if failed.is_none() {
+            for (domain, iova, bytes) in self.mapped() {
+                let operation = Operation::Unmap { domain, iova, bytes };
+                self.operate(u64::from(u32::MAX), &operation)?;
+            }
+            self.bench.watch().interfering = false;
+            for master in 0..self.scenario.masters.len() {
+                let operation = Operation::Attach { master, to: Use::Blocked };
+                self.operate(u64::from(u32::MAX), &operation)?;
+            }
+            failed = self.broken().map(|wrong| (0, wrong));
+        }
+        let Self { bench, mut report, operations, .. } = self;
+        if failed.is_none() {
+            let world = bench.world().clone();
+            if let Err(error) = bench.tear_down() {
+                let rule = Rule::R8;
+                failed = Some((0, Wrong::new(rule.name(), rule.meaning(), error.to_string())));
+            }
+            for (_, command) in world.take_commands() {
+                *report.commands.entry(command.name().to_owned()).or_default() += 1;
+            }
+            let number = report.steps.len() + 1;
+            report.steps.push(report::Step {
+                number,
+                line: 0,
+                text: "take everything down".to_owned(),
+                note: None,
+                outcome: if failed.is_none() { "nothing is left" } else { "failed" }.to_owned(),
+                commands: Vec::new(),
+                tags: Vec::new(),
+                faults: Vec::new(),
+            });
+        } else {
+            bench.world().set_observer(None);
+        }
+        report.failure = failed.map(|(line, wrong)| {
+            report.verdict = wrong.rule.clone();
+            report::Failure {
+                rule: wrong.rule,
+                meaning: wrong.meaning,
+                text: wrong.text,
+                step: report.steps.len().saturating_sub(1),
+                line,
+                trace: Vec::new(),
+            }
+        });
+        Ok((report, operations))
+    }
+
+    /// What is still mapped: domain, first address and bytes of each contiguous run.
+    fn mapped(&self) -> Vec<(usize, u64, u64)> {
+        let mut runs: Vec<(usize, u64, u64)> = Vec::new();
+        self.bench.oracle(|oracle| {
+            for domain in 0..self.scenario.domains.len() {
+                for (iova, _) in oracle.pages(domain, 0..u64::MAX) {
+                    match runs.last_mut() {
+                        Some((last, start, bytes))
+                            if *last == domain && *start + *bytes == iova =>
+                        {
+                            *bytes += PAGE;
+                        }
+                        _ => runs.push((domain, iova, PAGE)),
+                    }
+                }
+            }
+        });
+        runs
+    }
+}
+
+/// What a read must have brought.
+fn expectation(action: &Action, done: &Done) -> Option<Wrong> {
+    let Action::Read { expect: Some(expect), .. } = action else { return None };
+    (done.data != *expect).then(|| {
+        let text =
+            format!("expected to read {}, got {}", expect.escape_ascii(), done.data.escape_ascii());
+        Wrong::new("expectation", "what the scenario expects happens", text)
+    })
+}
+
+fn describe(done: &Done) -> String {
+    match done.faults.first() {
+        Some(fault) => format!("{} at {:#x}", fault.event.name(), fault.page),
+        None if done.refused > 0 => "a silent refusal".to_owned(),
+        None => "a successful access".to_owned(),
+    }
+}
+
+fn describe_instance(
+    scenario: &Scenario,
+    bench: &Bench,
+    index: usize,
+    name: &str,
+) -> report::Instance {
+    let masters = scenario
+        .masters
+        .iter()
+        .filter(|master| master.instance == index)
+        .map(|master| (master.name.clone(), master.streams.clone()))
+        .collect();
+    let mut described = report::Instance {
+        name: name.to_owned(),
+        asid_bits: 0,
+        sid_bits: 0,
+        output_bits: 0,
+        stage_1: false,
+        stage_2: false,
+        granules: Vec::new(),
+        range_invalidation: false,
+        coherent: false,
+        commands: 0,
+        id_registers: BTreeMap::new(),
+        masters,
+    };
+    if let Some(instance) = bench.smmus.get(index).and_then(|smmu| smmu.instance()) {
+        let features = instance.features();
+        let registers = &features.registers;
+        described.asid_bits = features.asid_bits;
+        described.sid_bits = instance.streams().log2();
+        described.output_bits = features.output_bits;
+        described.stage_1 = features.stage_1;
+        described.stage_2 = features.stage_2;
+        described.granules = [(12, "4K"), (14, "16K"), (16, "64K")]
+            .iter()
+            .filter(|(shift, _)| features.has_granule(*shift))
+            .map(|(_, name)| (*name).to_owned())
+            .collect();
+        described.range_invalidation = features.range_invalidation;
+        described.coherent = features.coherent;
+        described.commands = instance.commands().size().entries();
+        described.id_registers = [
+            ("IDR0", registers.idr0.0),
+            ("IDR1", registers.idr1.0),
+            ("IDR3", registers.idr3.0),
+            ("IDR5", registers.idr5.0),
+            ("AIDR", registers.aidr.0),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+    }
+    described
+}
