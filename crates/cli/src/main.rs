@@ -7,7 +7,6 @@
 mod args;
 mod progress;
 mod report;
-mod run;
 mod source;
 
 use std::io::{self, Write};
@@ -15,11 +14,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use smmuv3_testbench::report::Report;
+use smmuv3_testbench::run::{Choice, Options, RunError};
 use smmuv3_testbench::scenario::{Scenario, ScenarioErrors};
 
 use crate::args::{Cli, Command, MachineName, Run};
 use crate::report::Setting;
-use crate::run::RunError;
 use crate::source::SourceError;
 
 /// All rules held.
@@ -73,10 +72,17 @@ fn execute(run: &Run) -> Result<u8, Failure> {
     let machine = run.machine().map_err(Failure::Usage)?;
     let source = source::read(&run.scenario)?;
     let scenario = Scenario::parse(&source.text, &source.file)?;
+    let options = Options {
+        machine: match machine {
+            MachineName::Model => Choice::Model,
+            MachineName::Qemu => Choice::Qemu(run.qemu.clone()),
+        },
+        seed: run.seed,
+        ..Options::default()
+    };
     let report = {
         let mut bar = progress::Bar::new();
-        let mut progress = |progress| bar.show(progress);
-        run::run(&scenario, machine, run.qemu.as_deref(), run.seed, &mut progress)?
+        smmuv3_testbench::run::run(&scenario, &options, &mut |progress| bar.show(&progress))?
     };
     let setting =
         Setting { columns: columns(), file: source.file, again: again(run, machine, &report) };

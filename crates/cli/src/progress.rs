@@ -4,40 +4,56 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::run::Progress;
+use smmuv3_testbench::run::Progress;
 
 /// Runs shorter than this show nothing: a bar that flashes up tells nobody anything.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// A bar on standard error while a long step runs; nothing when that is no terminal.
+/// How far a run is, on standard error; nothing when that is no terminal.
 pub struct Bar {
     started: Instant,
+    step: String,
     bar: Option<ProgressBar>,
-    step: usize,
 }
 
 impl Bar {
     /// Nothing is shown yet.
     pub fn new() -> Self {
-        Self { started: Instant::now(), bar: None, step: 0 }
+        Self { started: Instant::now(), step: String::new(), bar: None }
     }
 
     /// Shows how far it is.
-    pub fn show(&mut self, progress: Progress) {
+    pub fn show(&mut self, progress: &Progress) {
+        let (message, place) = match progress {
+            Progress::Step { number, of } => {
+                self.step = format!("step {number} of {of}");
+                (self.step.clone(), None)
+            }
+            Progress::Random { done, of } => (self.step.clone(), Some((*done, *of))),
+            Progress::Shrinking { left } => {
+                let words = format!("looking for a shorter trace than {left} operations");
+                (words, None)
+            }
+        };
         if self.started.elapsed() < PATIENCE {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
-            let target = ProgressDrawTarget::stderr_with_hz(10);
-            ProgressBar::with_draw_target(Some(progress.total), target).with_style(style())
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10))
         });
-        if self.step != progress.step {
-            self.step = progress.step;
-            bar.set_length(progress.total);
-            bar.set_message(format!("step {}", progress.step));
+        match place {
+            Some((done, of)) => {
+                bar.set_style(style("{msg}  {bar:24}  {pos} of {len} operations"));
+                bar.set_length(of);
+                bar.set_message(message);
+                bar.set_position(done);
+            }
+            None => {
+                bar.set_style(style("{msg}"));
+                bar.set_message(message);
+                bar.tick();
+            }
         }
-        bar.set_position(progress.done);
     }
 }
 
@@ -49,7 +65,6 @@ impl Drop for Bar {
     }
 }
 
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{msg}  {bar:40}  {pos} of {len} operations, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

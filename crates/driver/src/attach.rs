@@ -3,8 +3,8 @@
 //!
 //! *Prepare* does all that can fail without a trace. *Install* publishes the new domain's targets, and only
 //! then lets hardware reach its tables: an unmap that runs meanwhile either finds the new target, or has
-//! cleared its descriptors before hardware can walk them (rule R5). *Commit* takes the master off the old
-//! domain's targets, waits until no unmap uses them any more, and flushes a tag that nobody uses.
+//! cleared its descriptors before hardware can walk them (rule R5). *Commit* flushes the old domain's tag if
+//! nobody uses it any more, takes the master off the old domain's targets, and waits until no unmap uses them.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -223,20 +223,34 @@ fn change<P: Platform>(
 
         // Commit.
         state.attachment = goal;
-        let entered = installed.map(|(_, _, retired)| retired);
-        let (left, unused) = match leave {
-            None => (None, None),
-            Some(leave) => {
-                let retired = leave.space.targets.replace(leave.targets);
-                (Some(retired), (leave.masters == 0).then_some((leave.space, leave.tag)))
-            }
+        let retired = installed.map(|(_, _, retired)| retired);
+        let Some(leave) = leave else {
+            Retired::free([retired], &core.readers, || core.platform.relax());
+            return Ok(());
         };
-        if entered.is_some() || left.is_some() {
-            Retired::free([entered, left], &core.readers, || core.platform.relax());
+        // Flushed before it leaves the targets: a tag that no target names is in no cache.
+        let last = leave.masters == 0;
+        let flushed = if last { flush(core, instance, leave.tag) } else { Ok(()) };
+        let Replacement { space, mut targets, tag, .. } = leave;
+        if flushed.is_err() {
+            // There is room: it was there before.
+            targets.push(Target { instance: state.instance, tag, masters: 0 });
         }
-        match unused {
-            None => Ok(()),
-            Some((space, tag)) => give_back(core, instance, state.instance, tags, held, space, tag),
+        let left = space.targets.replace(targets);
+        Retired::free([retired, Some(left)], &core.readers, || core.platform.relax());
+        match flushed {
+            Ok(()) => {
+                if last && let Some(tags) = tags.get_mut(state.instance.index()) {
+                    tags.asids.release(tag.asid);
+                }
+                Ok(())
+            }
+            Err(what) => {
+                // Reserved in prepare.
+                held.push(Held { instance: state.instance, asid: tag.asid, space });
+                let unconfirmed = Unconfirmed { instance: state.instance, what };
+                Err(AttachError::Unconfirmed(unconfirmed))
+            }
         }
     })
 }
@@ -291,35 +305,26 @@ fn leaving<P: Platform>(
     Ok(Replacement { space: space.clone(), targets, tag, masters })
 }
 
-/// Flushes a tag that no target names any more, and gives its ASID back. On failure the tag is held, and the
-/// space with it, until the instance is reset.
-fn give_back<P: Platform>(
-    core: &Core<P>,
-    instance: &Instance<P>,
-    id: InstanceId,
-    tags: &mut [Tags],
-    held: &mut Vec<Held<P>>,
-    space: Shared<Space<P>>,
-    tag: Tag,
-) -> Result<(), AttachError> {
-    let flush =
-        TlbiNhAsid::new().with_vmid(u64::from(tag.vmid)).with_asid(u64::from(tag.asid)).into();
-    let flush = Some(flush);
+/// Makes `instance` forget `tag`, which no context carries any more.
+fn flush<P: Platform>(core: &Core<P>, instance: &Instance<P>, tag: Tag) -> Result<(), Failure> {
+    let asid = TlbiNhAsid::new().with_vmid(u64::from(tag.vmid)).with_asid(u64::from(tag.asid));
+    let commands = Some(asid.into());
     #[cfg(feature = "mutation")]
-    let flush = flush.filter(|_| !core.leaves_out(Mutation::NoTagFlush));
-    match instance.carry_out(&core.platform, flush) {
-        Ok(()) => {
-            if let Some(tags) = tags.get_mut(id.index()) {
-                tags.asids.release(tag.asid);
-            }
-            Ok(())
-        }
-        Err(what) => {
-            // Reserved in prepare.
-            held.push(Held { instance: id, asid: tag.asid, _space: space });
-            Err(AttachError::Unconfirmed(Unconfirmed { instance: id, what }))
-        }
-    }
+    let commands = commands.filter(|_| !core.leaves_out(Mutation::NoTagFlush));
+    instance.carry_out(&core.platform, commands)
+}
+
+/// Takes one master of `instance` off the targets of `space`, if it is there; the tag that nobody uses any
+/// more, if it was the last.
+pub(crate) fn take_off<P: Platform>(
+    core: &Core<P>,
+    space: &Shared<Space<P>>,
+    instance: InstanceId,
+) -> Result<Option<Tag>, AttachError> {
+    let left = leaving(space, instance)?;
+    let retired = space.targets.replace(left.targets);
+    Retired::free([Some(retired)], &core.readers, || core.platform.relax());
+    Ok((left.masters == 0).then_some(left.tag))
 }
 
 impl<P: Platform> MasterState<P> {
@@ -386,17 +391,15 @@ impl<P: Platform> MasterState<P> {
         let Attachment::Stuck(spaces) = &mut self.attachment else { return };
         for slot in spaces {
             let Some(space) = slot.take() else { continue };
-            let Ok(left) = leaving(&space, self.instance) else {
+            match take_off(core, &space, self.instance) {
+                Ok(None) => {}
+                Ok(Some(tag)) => {
+                    if let Some(tags) = tags.get_mut(self.instance.index()) {
+                        tags.asids.release(tag.asid);
+                    }
+                }
                 // No memory: it stays as it is until the next reset.
-                *slot = Some(space);
-                continue;
-            };
-            let retired = space.targets.replace(left.targets);
-            Retired::free([Some(retired)], &core.readers, || core.platform.relax());
-            if left.masters == 0
-                && let Some(tags) = tags.get_mut(self.instance.index())
-            {
-                tags.asids.release(left.tag.asid);
+                Err(_) => *slot = Some(space),
             }
         }
         if matches!(&self.attachment, Attachment::Stuck([None, None])) {

@@ -6,7 +6,7 @@ use core::fmt;
 
 use smmuv3_formats::StreamId;
 
-use crate::attach::{Attachment, MasterState};
+use crate::attach::{Attachment, MasterState, take_off};
 use crate::domain::{CreateError, Domain, DomainConfig, Space};
 use crate::error::InstanceId;
 use crate::fault::{Interrupt, Report};
@@ -73,8 +73,8 @@ pub(crate) struct Tags {
 pub(crate) struct Held<P: Platform> {
     pub(crate) instance: InstanceId,
     pub(crate) asid: u16,
-    /// Keeps the tables alive that translations of the tag may lead to.
-    pub(crate) _space: Shared<Space<P>>,
+    /// Its tables stay alive: translations of the tag may lead to them.
+    pub(crate) space: Shared<Space<P>>,
 }
 
 /// An SMMU in use, of an [`Iommu`].
@@ -316,7 +316,8 @@ impl<P: Platform> Configuration<P> {
     fn release(&mut self, core: &Core<P>, instance: InstanceId) {
         let tags = &mut self.tags;
         self.held.retain(|held| {
-            let stays = held.instance != instance;
+            // Without memory it stays until the next reset.
+            let stays = held.instance != instance || take_off(core, &held.space, instance).is_err();
             if !stays && let Some(tags) = tags.get_mut(instance.index()) {
                 tags.asids.release(held.asid);
             }

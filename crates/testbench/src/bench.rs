@@ -549,6 +549,8 @@ impl Bench {
 
     /// Lets the driver report all events, and compares them with what had to come.
     fn take_events(&self, done: &mut Done) {
+        // Whatever devices cause from here on would be reported with the next operation.
+        let interfering = std::mem::take(&mut self.watch().interfering);
         for (instance, smmu) in self.smmus.iter().enumerate() {
             loop {
                 let mut reports = Vec::new();
@@ -576,7 +578,10 @@ impl Bench {
         }
         done.faults.sort_unstable();
         done.faults.dedup();
-        self.look(|watch| watch.settle_faults(&mut done.faults));
+        self.look(|watch| {
+            watch.settle_faults(&mut done.faults);
+            watch.interfering = interfering;
+        });
     }
 
     /// Takes everything down: masters blocked and closed, domains closed, instances removed. Nothing may be

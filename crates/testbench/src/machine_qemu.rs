@@ -47,7 +47,7 @@ impl QemuMachine {
                 stream: master.streams.first().copied().unwrap_or(0),
                 device: match master.device {
                     Device::Edu => DeviceKind::Edu,
-                    Device::Testdev => DeviceKind::Testdev,
+                    Device::TestDevice => DeviceKind::Testdev,
                 },
             })
             .collect();

@@ -174,6 +174,15 @@ impl Oracle {
             .map(|(iova, page)| (*iova, *page))
     }
 
+    /// The 2 MiB around `iova` if they may be mapped as one block, which must not be cut.
+    pub fn block(&self, domain: usize, iova: u64) -> Option<std::ops::Range<u64>> {
+        const BLOCK: u64 = 2 << 20;
+        let range = iova & !(BLOCK - 1)..(iova & !(BLOCK - 1)) + BLOCK;
+        let first = self.page(domain, range.start)?;
+        let whole = self.pages(domain, range.clone()).count() as u64 == BLOCK / PAGE;
+        (whole && first.pa % BLOCK == 0).then_some(range)
+    }
+
     /// Pages of `domain` in `range` that were mapped once and are not now: input address and where it led.
     pub fn gone(
         &self,

@@ -57,6 +57,8 @@ pub struct Failure {
     pub line: usize,
     /// The shortest sequence of operations found that still breaks the same rule.
     pub trace: Vec<String>,
+    /// What hardware did, as far as the machine tells, from the beginning of the operation that broke the rule.
+    pub hardware: Vec<String>,
 }
 
 /// One SMMU.

@@ -156,7 +156,7 @@ fn replay(
     let bench = Bench::new(scenario, machine, seed, settings).ok()?;
     for (id, operation) in operations {
         bench.watch().interfering = is_random(*id);
-        bench.watch().reseed(seed ^ id);
+        bench.watch().begin(seed ^ id);
         bench.perform(operation).ok()?;
         if let Some(rule) = bench.oracle(|oracle| oracle.violation().map(|broken| broken.rule)) {
             bench.world().set_observer(None);
@@ -330,7 +330,7 @@ impl<'a> Run<'a> {
         {
             let mut watch = self.bench.watch();
             watch.interfering = self.interfere && is_random(id);
-            watch.reseed(self.seed ^ id);
+            watch.begin(self.seed ^ id);
         }
         let done = self.bench.perform(operation)?;
         if let Operation::Write { master, .. } | Operation::Read { master, .. } = operation {
@@ -575,6 +575,7 @@ impl<'a> Run<'a> {
             failed = self.broken().map(|wrong| (0, wrong));
         }
         let Self { bench, mut report, operations, .. } = self;
+        let hardware = bench.watch().log();
         if failed.is_none() {
             let world = bench.world().clone();
             if let Err(error) = bench.tear_down() {
@@ -607,6 +608,7 @@ impl<'a> Run<'a> {
                 step: report.steps.len().saturating_sub(1),
                 line,
                 trace: Vec::new(),
+                hardware,
             }
         });
         Ok((report, operations))

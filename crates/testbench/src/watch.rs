@@ -2,7 +2,7 @@
 //! What a run sees of the hardware while the driver works: every store, every free, every observation of the
 //! model; and what interrupts the driver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::Range;
 
@@ -37,11 +37,16 @@ pub struct Watch {
     caused: Vec<FaultKey>,
     /// Operations that interrupted another one.
     pub interruptions: u64,
+    /// What hardware did during the operation under way: instance and observation.
+    log: VecDeque<(usize, Observation)>,
     /// The machine has models, which observe.
     models: bool,
     /// Calls that the driver refused although nothing was wrong with them.
     pub refusal: Option<String>,
 }
+
+/// Observations kept of one operation.
+const LOG_LENGTH: usize = 48;
 
 impl Watch {
     pub(crate) fn new(instances: usize, seed: u64) -> Self {
@@ -56,13 +61,16 @@ impl Watch {
             expected: Vec::new(),
             caused: Vec::new(),
             interruptions: 0,
+            log: VecDeque::new(),
             models: false,
             refusal: None,
         }
     }
 
-    /// Starts the randomness of interruptions anew, so that one operation does not depend on those before.
-    pub(crate) fn reseed(&mut self, seed: u64) {
+    /// Another operation begins: starts the randomness of interruptions anew, so that one operation does not
+    /// depend on those before.
+    pub(crate) fn begin(&mut self, seed: u64) {
+        self.log.clear();
         self.rng = fastrand::Rng::with_seed(seed);
     }
 
@@ -154,7 +162,21 @@ impl Watch {
         }
     }
 
+    /// What hardware did last, in words.
+    pub(crate) fn log(&self) -> Vec<String> {
+        let line = |(instance, observation): &(usize, Observation)| {
+            format!("instance {instance}: {observation:x?}")
+        };
+        self.log.iter().map(line).collect()
+    }
+
     fn observe(&mut self, instance: usize, observation: Observation) {
+        if self.oracle.violation().is_none() {
+            if self.log.len() == LOG_LENGTH {
+                self.log.pop_front();
+            }
+            self.log.push_back((instance, observation.clone()));
+        }
         match observation {
             Observation::Command { command, .. } => self.told(instance, command),
             Observation::SyncCompleted { .. } => self.synchronised(instance),
@@ -441,11 +463,17 @@ impl Watch {
             .map(|(iova, _)| iova)
             .collect();
         let first = self.rng.choice(&pages)?;
+        if let Some(block) = self.oracle.block(domain, *first) {
+            let whole = block.clone().step_by(PAGE as usize).all(|iova| pages.contains(&iova));
+            return whole.then_some((domain, block.start, block.end - block.start));
+        }
         let run = pages
             .iter()
             .skip_while(|iova| *iova < first)
             .zip(0u64..self.rng.u64(1..5))
-            .take_while(|(iova, index)| **iova == first + index * PAGE)
+            .take_while(|(iova, index)| {
+                **iova == first + index * PAGE && self.oracle.block(domain, **iova).is_none()
+            })
             .count();
         Some((domain, *first, run as u64 * PAGE))
     }

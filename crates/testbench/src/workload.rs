@@ -41,7 +41,7 @@ impl<'a> Workload<'a> {
             } else if choose(weights.unmap) {
                 (self.unmap(oracle), false)
             } else if choose(weights.attach) {
-                (self.attach(oracle), false)
+                (self.attach(), false)
             } else if choose(weights.detach) {
                 (self.detach(), false)
             } else if choose(weights.read) {
@@ -167,26 +167,18 @@ impl<'a> Workload<'a> {
         }
         let mapped: Vec<u64> = oracle.pages(domain, self.window()).map(|(iova, _)| iova).collect();
         let first = self.rng.choice(&mapped).copied()?;
-        // Holes are allowed, but blocks must not be cut: up to the end of a run that is contiguous in memory.
-        let (mut iova, mut end) = (first, first + PAGE * self.rng.u64(1..9));
-        if self.is_block(oracle, domain, first) || self.is_block(oracle, domain, end - PAGE) {
-            iova &= !(table - 1);
-            end = end.next_multiple_of(table);
+        // Holes are allowed, but blocks must not be cut.
+        let mut range = first..first + PAGE * self.rng.u64(1..9);
+        for iova in [range.start, range.end - PAGE] {
+            if let Some(block) = oracle.block(domain, iova) {
+                range = range.start.min(block.start)..range.end.max(block.end);
+            }
         }
-        let end = end.min(self.window().end);
-        Some(Operation::Unmap { domain, iova, bytes: end - iova })
+        let end = range.end.min(self.window().end);
+        Some(Operation::Unmap { domain, iova: range.start, bytes: end - range.start })
     }
 
-    /// Whether `iova` lies in 2 MiB that may be mapped as one block.
-    fn is_block(&self, oracle: &Oracle, domain: usize, iova: u64) -> bool {
-        let table = TABLE_PAGES * PAGE;
-        let start = iova & !(table - 1);
-        let first = oracle.page(domain, start);
-        first.is_some_and(|page| page.pa % table == 0)
-            && oracle.pages(domain, start..start + table).count() as u64 == TABLE_PAGES
-    }
-
-    fn attach(&mut self, _oracle: &Oracle) -> Option<Operation> {
+    fn attach(&mut self) -> Option<Operation> {
         let (master, domain) = (self.master()?, self.domain()?);
         Some(Operation::Attach { master, to: Use::Domain(domain) })
     }
@@ -240,10 +232,10 @@ impl<'a> Workload<'a> {
         let device = self.scenario.masters.get(master)?.device;
         let bytes = 4 * self.rng.u64(1..=MOST_BYTES / 4);
         let iova = page + 4 * self.rng.u64(0..=(PAGE - bytes) / 4);
-        if write || device == Device::Testdev {
+        if write || device == Device::TestDevice {
             self.serial += 1;
             let word = match device {
-                Device::Testdev => Device::TEST_PATTERN,
+                Device::TestDevice => Device::TEST_PATTERN,
                 // Never zero, and never what an earlier write left.
                 Device::Edu => 0x8000_0000 | self.serial,
             };

@@ -84,7 +84,7 @@ fn details(instance: &Instance) -> Vec<String> {
     let mut items = vec![format!("queue of {}", count(instance.commands, "command"))];
     let mut registers: Vec<_> = instance.id_registers.iter().collect();
     registers.sort_by_key(|(name, _)| !name.starts_with("IDR"));
-    items.extend(registers.iter().map(|(name, value)| format!("{name} {value:#010x}")));
+    items.extend(registers.iter().map(|(name, value)| format!("{name} {value:#x}")));
     items
 }
 

@@ -69,6 +69,12 @@ pub fn broken() -> Report {
         ]
         .map(str::to_owned)
         .to_vec(),
+        hardware: [
+            "smmu1 stream 0x1100 read 0x10000 as asid 0xffff: TLB hit, 0x80010000",
+            "smmu1 took CMD_SYNC",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     });
     report
 }

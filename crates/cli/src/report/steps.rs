@@ -30,7 +30,9 @@ pub fn lines(report: &Report, columns: usize) -> Vec<String> {
     let failed = report.failure.as_ref().map(|failure| failure.step);
     let mut lines = Vec::new();
     for (index, step) in report.steps.iter().enumerate() {
-        lines.extend(show.step(step, failed == Some(index)));
+        let before = index.checked_sub(1).and_then(|before| report.steps.get(before));
+        let known = before.map_or(&[][..], |before| &before.tags);
+        lines.extend(show.step(step, known, failed == Some(index)));
     }
     lines
 }
@@ -45,14 +47,15 @@ struct Show {
 }
 
 impl Show {
-    fn step(&self, step: &Step, failed: bool) -> Vec<String> {
+    /// `known` are the tags that the reader has seen.
+    fn step(&self, step: &Step, known: &[TagOf], failed: bool) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(note) = &step.note {
             lines.push(String::new());
             lines.extend(prose(note, self.columns.min(100), INDENT));
         }
         lines.extend(self.head(step, failed));
-        lines.extend(self.beneath(step));
+        lines.extend(self.beneath(step, known));
         lines
     }
 
@@ -60,15 +63,22 @@ impl Show {
     fn head(&self, step: &Step, failed: bool) -> Vec<String> {
         let number = format!("{INDENT}{:>digits$}  ", step.number, digits = self.digits);
         let number = if failed { paint(BAD, &number) } else { paint(DIM, &number) };
-        let colour = match (failed, step.faults.is_empty()) {
-            (true, _) => BAD,
-            (false, true) => GOOD,
-            (false, false) => REFUSED,
-        };
         let (text, outcome) = (clean(&step.text), clean(&step.outcome));
-        let gap = if outcome.is_empty() { String::new() } else { pad(&text, self.text) + "  " };
-        if self.left + width(&text) + width(&gap) + width(&outcome) <= self.columns {
-            return vec![format!("{number}{text}{gap}{}", paint(colour, &outcome))];
+        let colour = if failed {
+            BAD
+        } else if step.faults.is_empty() && !outcome.starts_with("refused") {
+            GOOD
+        } else {
+            REFUSED
+        };
+        if outcome.is_empty() && self.left + width(&text) <= self.columns {
+            return vec![number + &text];
+        }
+        // In a column of its own, or at least on the same line.
+        for gap in [pad(&text, self.text) + "  ", "  ".to_owned()] {
+            if self.left + width(&text) + width(&gap) + width(&outcome) <= self.columns {
+                return vec![format!("{number}{text}{gap}{}", paint(colour, &outcome))];
+            }
         }
         let indent = " ".repeat(self.left);
         let mut lines = wrap(&text, self.columns, &indent, &format!("{indent}  "));
@@ -81,7 +91,7 @@ impl Show {
     }
 
     /// Faults, tags, and what each instance was told.
-    fn beneath(&self, step: &Step) -> Vec<String> {
+    fn beneath(&self, step: &Step, known: &[TagOf]) -> Vec<String> {
         let indent = " ".repeat(self.left + 2);
         let mut lines = Vec::new();
         let faults = faults(&step.faults);
@@ -95,7 +105,8 @@ impl Show {
             lines.push(paint(REFUSED, &format!("{indent}and {more} more like these")));
         }
         let mut dim = Vec::new();
-        for (domain, tags) in tags(&step.tags) {
+        let known = tags(known);
+        for (domain, tags) in tags(&step.tags).into_iter().filter(|tags| !known.contains(tags)) {
             dim.extend(flow(&format!("{indent}{domain}: "), &tags, self.columns));
         }
         let mut instances: Vec<&str> = Vec::new();

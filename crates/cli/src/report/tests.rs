@@ -89,6 +89,19 @@ fn each_kind_of_failure_has_words_of_its_own() {
 }
 
 #[test]
+fn of_a_very_long_trace_the_middle_is_left_out() {
+    let mut report = samples::broken();
+    let trace = (1..=500).map(|number| format!("operation {number}")).collect();
+    report.failure.as_mut().unwrap().trace = trace;
+    let text = plain(&report, 100);
+    let shown: Vec<&str> = text.lines().filter(|line| line.contains("operation")).collect();
+    assert_eq!(shown.iter().filter(|line| line.contains("  operation ")).count(), 80);
+    assert!(text.contains("\n   20  operation 20\n  … 420 more, which --json shows"), "{text}");
+    assert!(text.contains("\n  441  operation 441\n"), "{text}");
+    assert!(text.contains("\n  500  operation 500\n"), "{text}");
+}
+
+#[test]
 fn an_empty_report_is_shown_without_empty_sections() {
     let report = Report {
         instances: Vec::new(),

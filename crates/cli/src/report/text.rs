@@ -17,7 +17,7 @@ pub const REFUSED: Style = AnsiColor::Yellow.on_default();
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Between the items of a list.
-const DOT: &str = " · ";
+pub const DOT: &str = " · ";
 
 /// `text` in `style`.
 pub fn paint(style: Style, text: &str) -> String {

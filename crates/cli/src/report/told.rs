@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use smmuv3_testbench::report::Told;
 
-use super::text::{number, size};
+use super::text::{DOT, number, size};
 
 /// Above this, commands are counted by name and not listed.
 const MOST_LISTED: usize = 12;
@@ -22,14 +22,33 @@ pub fn items<'a>(told: impl Iterator<Item = &'a Told>) -> Vec<String> {
             _ => runs.push(next),
         }
     }
-    if runs.len() <= MOST_LISTED { runs.iter().map(Run::text).collect() } else { by_count(&names) }
+    let items = pairs(&runs.iter().map(Run::text).collect::<Vec<_>>());
+    if items.len() <= MOST_LISTED { items } else { by_count(&names) }
+}
+
+/// Items, of which those that come in equal pairs are one: a command and its SYNC, again and again.
+fn pairs(items: &[String]) -> Vec<String> {
+    let mut left = items;
+    let mut shown = Vec::new();
+    while let [first, rest @ ..] = left {
+        let pair = left.get(..2).unwrap_or_default();
+        let times = left.chunks(2).take_while(|chunk| *chunk == pair).count();
+        if times > 1 {
+            shown.push(format!("({}) ×{times}", pair.join(DOT)));
+            left = left.get(2 * times..).unwrap_or_default();
+        } else {
+            shown.push(first.clone());
+            left = rest;
+        }
+    }
+    shown
 }
 
 /// Commands and how many of each, the most frequent first.
 pub fn by_count(names: &BTreeMap<String, u64>) -> Vec<String> {
     let mut counts: Vec<_> = names.iter().filter(|(_, times)| **times > 0).collect();
     counts.sort_by_key(|(_, times)| core::cmp::Reverse(**times));
-    counts.iter().map(|(name, times)| format!("{} {}", short(name), number(**times))).collect()
+    counts.iter().map(|(name, times)| format!("{} {}", number(**times), short(name))).collect()
 }
 
 /// The architecture's name without its prefix.
@@ -271,6 +290,19 @@ mod tests {
     }
 
     #[test]
+    fn a_command_and_its_sync_again_and_again_are_one_item() {
+        let (cd, sync) = (CfgiCd::new().with_sid(1).into(), Sync::new().into());
+        let asid: Command = TlbiNhAsid::new().with_asid(2).into();
+        assert_eq!(
+            list(&[cd, sync, cd, sync, cd, sync, asid, sync]),
+            ["(CFGI_CD sid 0x1 · SYNC) ×3", "TLBI_NH_ASID asid 0x2", "SYNC"]
+        );
+        assert_eq!(list(&[cd, sync]), ["CFGI_CD sid 0x1", "SYNC"]);
+        assert_eq!(list(&[cd, sync, cd]), ["CFGI_CD sid 0x1", "SYNC", "CFGI_CD sid 0x1"]);
+        assert!(list(&[]).is_empty());
+    }
+
+    #[test]
     fn configuration_commands_name_their_stream() {
         let ste = CfgiSte::new().with_sid(0x900).with_leaf(true).into();
         let cd = CfgiCd::new().with_sid(0x900).with_ssid(2).into();
@@ -300,7 +332,7 @@ mod tests {
             .flat_map(|n| [CfgiSte::new().with_sid(n).into(), Sync::new().into()])
             .chain([TlbiNhAsid::new().into()])
             .collect();
-        assert_eq!(list(&many), ["CFGI_STE 20", "SYNC 20", "TLBI_NH_ASID 1"]);
+        assert_eq!(list(&many), ["20 CFGI_STE", "20 SYNC", "1 TLBI_NH_ASID"]);
     }
 
     #[test]

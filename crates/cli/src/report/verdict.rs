@@ -3,8 +3,11 @@
 
 use smmuv3_testbench::report::{Failure, Report};
 
-use super::text::{BAD, BOLD, DIM, GOOD, clean, paint, wrap};
+use super::text::{BAD, BOLD, DIM, GOOD, clean, number, paint, wrap};
 use super::{INDENT, Setting};
+
+/// Of a longer list the middle is left out.
+const MOST_LISTED: usize = 80;
 
 /// The verdict's line first.
 pub fn lines(report: &Report, setting: &Setting, columns: usize) -> Vec<String> {
@@ -37,31 +40,63 @@ fn broken(
     columns: usize,
 ) -> Vec<String> {
     let columns = columns.min(100);
-    let headline = format!("verdict: {}.", headline(failure));
-    let place = place(failure, report, &setting.file);
-    let mut lines =
-        vec![format!("{} In {place}, on {machine}, seed {}", paint(BAD, &headline), report.seed)];
-    let meaning = format!("{}: {}", clean(&failure.rule), clean(&failure.meaning));
-    lines.push(String::new());
-    lines.extend(wrap(&meaning, columns, INDENT, "      "));
+    let headline = paint(BAD, &format!("verdict: {}", headline(failure)));
+    let mut lines = vec![format!("{headline}, on {machine}, seed {}", report.seed)];
+    let mut place = place(failure, report, &setting.file);
     if let Some(step) = report.steps.get(failure.step) {
-        let step = format!("step {}: {}", step.number, step.text);
-        lines.extend(wrap(&step, columns, INDENT, "      "));
+        place = format!("{place}: {}", step.text);
     }
+    lines.extend(row("rule", &failure.meaning, columns));
+    lines.extend(row("where", &place, columns));
+    let mut name = "what";
     for paragraph in failure.text.lines().filter(|line| !line.trim().is_empty()) {
-        lines.extend(wrap(paragraph, columns, INDENT, "      "));
+        lines.extend(row(core::mem::take(&mut name), paragraph, columns));
     }
-    if !failure.trace.is_empty() {
-        lines.push(String::new());
-        lines.push(paint(BOLD, "The shortest trace that was found to end the same way"));
-        let digits = failure.trace.len().to_string().len();
-        for (number, operation) in (1..).zip(&failure.trace) {
-            let head = format!("{INDENT}{number:>digits$}  ");
-            lines.extend(wrap(operation, columns, &head, &" ".repeat(head.len() + 2)));
+    // Only what the oracle says is tried again with less.
+    let title = match failure.rule.as_str() {
+        "expectation" | "driver" => "What was done",
+        _ => "The shortest trace that was found to end the same way",
+    };
+    lines.extend(listed(title, &failure.trace, columns));
+    lines.extend(listed("What the hardware did in the end", &failure.hardware, columns));
+    lines.push(String::new());
+    lines.push(format!("{} {}", paint(DIM, "To see it again:"), clean(&setting.again)));
+    lines
+}
+
+/// What happened one after the other, with numbers; of very much the first and the last.
+fn listed(title: &str, items: &[String], columns: usize) -> Vec<String> {
+    if items.is_empty() {
+        return Vec::new();
+    }
+    let digits = items.len().to_string().len();
+    let hidden = match items.len() {
+        0..=MOST_LISTED => 0..0,
+        len => MOST_LISTED / 4..len - MOST_LISTED * 3 / 4,
+    };
+    let mut lines = vec![String::new(), paint(BOLD, title)];
+    for (index, item) in items.iter().enumerate() {
+        if index == hidden.start && !hidden.is_empty() {
+            let more = number(hidden.len() as u64);
+            lines.push(paint(DIM, &format!("{INDENT}… {more} more, which --json shows")));
+        }
+        if !hidden.contains(&index) {
+            let head = format!("{INDENT}{:>digits$}  ", index + 1);
+            lines.extend(wrap(item, columns, &head, &" ".repeat(head.len() + 2)));
         }
     }
-    lines.push(String::new());
-    lines.push(paint(DIM, &format!("To see it again: {}", setting.again)));
+    lines
+}
+
+/// A name, and a text beside it.
+fn row(name: &str, text: &str, columns: usize) -> Vec<String> {
+    let head = format!("{INDENT}{name:<7}");
+    let rest = " ".repeat(head.len());
+    let mut lines = wrap(text, columns, &head, &rest);
+    if let Some(first) = lines.first_mut() {
+        let (name, text) = first.split_at(head.len().min(first.len()));
+        *first = format!("{}{text}", paint(DIM, name));
+    }
     lines
 }
 

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The program as a shell sees it: what it prints where, and its exit status.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn smmuv3() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smmuv3"));
+    command.env_remove("SMMUV3_QEMU").env_remove("CLICOLOR_FORCE").stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    smmuv3().args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    str::from_utf8(&output.stderr).unwrap()
+}
+
+/// Runs with `text` as standard input.
+fn fed(arguments: &[&str], text: &str) -> Output {
+    let mut child = smmuv3()
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// Refused: status 2, nothing on standard output, and these words on standard error.
+#[track_caller]
+fn assert_refused(output: &Output, words: &[&str]) {
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(output));
+    assert_eq!(stdout(output), "");
+    for word in words {
+        assert!(stderr(output).contains(word), "no {word:?} in {}", stderr(output));
+    }
+}
+
+const MISTAKES: &str = r#"name = "mistakes"
+
+[[instance]]
+name = "smmu0"
+asid-bits = 12
+
+[[master]]
+name = "nic"
+instance = "smmu1"
+streams = [0x900]
+"#;
+
+#[test]
+fn help_has_examples_and_is_no_error() {
+    for arguments in [&["--help"][..], &["-h"], &["run", "--help"], &["help", "run"]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(stdout(&output).contains("Examples:\n  smmuv3"), "{}", stdout(&output));
+        assert!(stdout(&output).contains("Exit status"), "{}", stdout(&output));
+    }
+    let help = run(&["run", "--help"]);
+    for option in
+        ["[SCENARIO]", "--machine", "--qemu <PATH>", "--seed <N>", "--json", "two-instances"]
+    {
+        assert!(stdout(&help).contains(option), "no {option} in {}", stdout(&help));
+    }
+}
+
+#[test]
+fn every_mistake_of_a_scenario_is_told_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("mistakes.toml"), MISTAKES).unwrap();
+    let output =
+        smmuv3().args(["run", "mistakes.toml"]).current_dir(folder.path()).output().unwrap();
+    assert_refused(
+        &output,
+        &[
+            "mistakes.toml:5:13: asid-bits of instance \"smmu0\" must be 8 or 16, not 12\n",
+            "mistakes.toml:9:12: unknown instance \"smmu1\"",
+            "error: 2 mistakes in the scenario; docs/scenarios.md",
+        ],
+    );
+}
+
+#[test]
+fn a_scenario_is_read_from_standard_input() {
+    assert_refused(&fed(&["run", "-"], MISTAKES), &["standard input:5:13: asid-bits"]);
+    assert_refused(&fed(&["run", "-", "--json"], "name = "), &["standard input:1:"]);
+}
+
+#[test]
+fn what_is_no_scenario_is_refused_with_advice() {
+    assert_refused(
+        &run(&["run", "no-such.toml"]),
+        &["error: there is no file no-such.toml; give the path of a scenario", "two-instances"],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    assert_refused(&run(&["run", folder.path().to_str().unwrap()]), &["is a folder"]);
+    let binary = folder.path().join("binary");
+    std::fs::write(&binary, [0xff, 0xfe]).unwrap();
+    assert_refused(&run(&["run", binary.to_str().unwrap()]), &["is not UTF-8 text"]);
+}
+
+#[test]
+fn what_is_no_command_line_is_refused_with_advice() {
+    assert_refused(&run(&["walk"]), &["unrecognized subcommand 'walk'", "Usage:"]);
+    assert_refused(&run(&["run", "--machine", "arm"]), &["possible values: model, qemu"]);
+    assert_refused(&run(&["run", "--seed", "x"]), &["a seed is a whole number such as 7 or 0x1f"]);
+    assert_refused(
+        &run(&["run", "--machine", "model", "--qemu", "/q"]),
+        &["leave one of them out"],
+    );
+}
+
+#[test]
+fn a_missing_qemu_is_told_with_what_to_install() {
+    assert_refused(
+        &run(&["run", "--qemu", "/nonexistent/qemu"]),
+        &["error: no QEMU: /nonexistent/qemu", "apt-get install"],
+    );
+    let output =
+        smmuv3().args(["run", "--machine", "qemu"]).env("PATH", "/nonexistent").output().unwrap();
+    assert_refused(&output, &["qemu-system-aarch64 is not on PATH", "--qemu"]);
+}
+
+#[test]
+fn a_reader_that_left_is_no_error() {
+    for arguments in [&["--help"][..], &[], &["run", "--json"]] {
+        let mut child =
+            smmuv3().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(stderr(&output), "");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_an_error() {
+    let full = Path::new("/dev/full");
+    if full.exists() {
+        let full = std::fs::File::options().write(true).open(full).unwrap();
+        let output = smmuv3().arg("run").stdout(full).output().unwrap();
+        assert_refused(&output, &["error: the report can't be written: No space left on device"]);
+    }
+}
+
+#[test]
+fn without_operands_the_built_in_scenario_runs_from_any_folder_and_holds_all_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = smmuv3().current_dir(folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    assert_eq!(stderr(&output), "");
+    let text = stdout(&output);
+    assert!(text.starts_with("two-instances\n"), "{text}");
+    let verdict = text.lines().last().unwrap();
+    assert!(verdict.starts_with("verdict: ok. Rules R0-R5, R7-R9 held on model"), "{verdict}");
+    assert!(!text.contains('\x1b'), "colours without a terminal");
+    let same = smmuv3().args(["run", "two-instances"]).current_dir(folder.path()).output().unwrap();
+    assert_eq!(stdout(&same), text, "the same seed gives the same report");
+}
+
+#[test]
+fn json_is_one_object_and_nothing_else() {
+    let output = run(&["run", "--json", "--seed", "7"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["scenario"], "two-instances");
+    assert_eq!(report["seed"], 7);
+    assert_eq!(report["verdict"], "ok");
+    assert_eq!(report["instances"].as_array().unwrap().len(), 2);
+    assert!(report["commands"]["CMD_SYNC"].as_u64().unwrap() > 0);
+    assert!(report["dma"]["faults_expected"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn an_expectation_that_does_not_hold_ends_with_status_1() {
+    let scenario = r#"
+name = "wrong"
+instance = [{ name = "smmu0" }]
+master = [{ name = "nic", instance = "smmu0", streams = [0x900] }]
+domain = [{ name = "net" }]
+memory = [{ name = "rx", size = "4K" }]
+step = [
+    { attach = { master = "nic", domain = "net" } },
+    { map = { domain = "net", iova = 0x10000, memory = "rx" } },
+    { write = { master = "nic", iova = 0x10000, data = "abcd" } },
+    { expect-data = { memory = "rx", data = "abcx" } },
+]
+"#;
+    let output = fed(&["run", "-"], scenario);
+    assert_eq!(output.status.code(), Some(1), "{}{}", stdout(&output), stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains("verdict: the scenario expected something else, on model"), "{text}");
+    assert!(text.contains("(standard input:11): "), "{text}");
+    let json = fed(&["run", "-", "--json"], scenario);
+    assert_eq!(json.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(report["verdict"], "expectation");
+    assert!(stderr(&json).starts_with("smmuv3: the scenario expected something else in step"));
+}
