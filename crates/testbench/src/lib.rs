@@ -18,5 +18,5 @@ mod rule;
 pub mod run;
 pub mod scenario;
 mod shrink;
-mod watch;
+pub mod watch;
 mod workload;

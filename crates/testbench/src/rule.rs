@@ -31,6 +31,21 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Every rule.
+    pub const ALL: [Self; 11] = [
+        Self::R0,
+        Self::R1,
+        Self::R2,
+        Self::R3,
+        Self::R4,
+        Self::R5,
+        Self::R6,
+        Self::R7,
+        Self::R8,
+        Self::R9,
+        Self::Misuse,
+    ];
+
     /// `R0` to `R9`, or `misuse`.
     pub const fn name(self) -> &'static str {
         match self {

@@ -101,6 +101,7 @@ pub fn run(
     if !options.no_shrink
         && matches!(options.machine, Choice::Model)
         && let Some(failure) = &mut report.failure
+        && Rule::ALL.iter().any(|rule| rule.name() == failure.rule)
     {
         let rule = failure.rule.clone();
         let mut breaks = |candidate: &[(u64, Operation)]| {
@@ -137,6 +138,9 @@ fn build(scenario: &Scenario, choice: &Choice, seed: u64) -> Result<Arc<dyn Mach
         Choice::Qemu(program) => {
             let binary = qemu::find(program.as_deref())?;
             let version = qemu::version(&binary)?;
+            if !version.is_supported() {
+                return Err(QemuError::TooOld { binary, version }.into());
+            }
             let name = format!("qemu {version}");
             let capabilities = Capabilities::qemu(&name, version.has_several_instances());
             scenario.check_for(&capabilities)?;

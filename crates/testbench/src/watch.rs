@@ -49,7 +49,8 @@ pub struct Watch {
 const LOG_LENGTH: usize = 48;
 
 impl Watch {
-    pub(crate) fn new(instances: usize, seed: u64) -> Self {
+    /// For so many instances; `seed` is that of interruptions.
+    pub fn new(instances: usize, seed: u64) -> Self {
         Self {
             oracle: Oracle::new(instances),
             interfering: false,
@@ -67,19 +68,31 @@ impl Watch {
         }
     }
 
+    /// The driver is at `point`: notes it, lets hardware act, and takes what hardware did.
+    pub fn at(&mut self, world: &World, point: Point) {
+        match point {
+            Point::Published { pa, bytes: 8 } => self.stored(world, pa),
+            Point::Freeing { pa, bytes } => self.freeing(world, pa, bytes),
+            Point::Published { .. } | Point::Idle => {}
+        }
+        world.machine().act();
+        self.collect(world);
+    }
+
     /// Another operation begins: starts the randomness of interruptions anew, so that one operation does not
     /// depend on those before.
-    pub(crate) fn begin(&mut self, seed: u64) {
+    pub fn begin(&mut self, seed: u64) {
         self.log.clear();
         self.rng = fastrand::Rng::with_seed(seed);
     }
 
-    pub(crate) fn add_instance(&mut self, table: u64, log2: u32) {
+    /// Another instance, whose stream table of 2^`log2` entries is at `table`.
+    pub fn add_instance(&mut self, table: u64, log2: u32) {
         self.tables.push((table, log2));
     }
 
     /// Follows the entry of `stream` from its present content on.
-    pub(crate) fn watch_stream(&mut self, world: &World, instance: usize, stream: u32) {
+    pub fn watch_stream(&mut self, world: &World, instance: usize, stream: u32) {
         let Some((base, _)) = self.tables.get(instance) else { return };
         let pa = base + 64 * u64::from(stream);
         let history = History::new(Kind::Ste, pa, words(world, pa));
@@ -147,7 +160,7 @@ impl Watch {
     }
 
     /// Takes what the models observed.
-    pub(crate) fn collect(&mut self, world: &World) {
+    pub fn collect(&mut self, world: &World) {
         for instance in 0..self.tables.len() {
             let observations = match world.machine().model(instance) {
                 Some(mut model) => {
@@ -311,7 +324,7 @@ impl Watch {
     }
 
     /// After an unmap of `range` has returned: no instance holds any of it.
-    pub(crate) fn after_unmap(&mut self, world: &World, domain: usize, range: &Range<u64>) {
+    pub fn after_unmap(&mut self, world: &World, domain: usize, range: &Range<u64>) {
         let root = self.oracle.root(domain);
         for instance in 0..self.tables.len() {
             let Some(model) = world.machine().model(instance) else { return };
@@ -344,7 +357,7 @@ impl Watch {
 
     /// After a change of `master` has returned: its instance uses the new configuration, and nothing is left of
     /// a domain that it was the last to use.
-    pub(crate) fn after_attach(&mut self, world: &World, master: usize, before: Use) {
+    pub fn after_attach(&mut self, world: &World, master: usize, before: Use) {
         let (instance, streams) = self.oracle.streams(master);
         let streams = streams.to_vec();
         for stream in &streams {
@@ -495,13 +508,7 @@ impl Bench {
 impl Observer for Bench {
     fn at(&self, point: Point, interruptible: bool) {
         let mut watch = self.watch();
-        match point {
-            Point::Published { pa, bytes: 8 } => watch.stored(&self.world, pa),
-            Point::Freeing { pa, bytes } => watch.freeing(&self.world, pa, bytes),
-            Point::Published { .. } | Point::Idle => {}
-        }
-        self.world.machine().act();
-        watch.collect(&self.world);
+        watch.at(&self.world, point);
         if !watch.interfering {
             return;
         }

@@ -13,17 +13,21 @@ pub struct Workload<'a> {
     rng: fastrand::Rng,
     /// Makes what devices write differ from what was written before.
     serial: u32,
+    /// Pages that were accessed last, which devices tend to access again.
+    hot: Vec<(usize, u64)>,
 }
 
 /// Most bytes of a random access.
 const MOST_BYTES: u64 = 64;
+/// Pages that devices tend to access again.
+const HOT_PAGES: usize = 4;
 /// Pages of a level-3 table.
 const TABLE_PAGES: u64 = 512;
 
 impl<'a> Workload<'a> {
     /// For `random`, a step of `scenario`.
     pub fn new(scenario: &'a Scenario, random: &'a Random, seed: u64) -> Self {
-        Self { scenario, random, rng: fastrand::Rng::with_seed(seed), serial: 0 }
+        Self { scenario, random, rng: fastrand::Rng::with_seed(seed), serial: 0, hot: Vec::new() }
     }
 
     /// The next operation, and whether it is an attempt at something stale.
@@ -188,6 +192,13 @@ impl<'a> Workload<'a> {
     }
 
     fn access(&mut self, oracle: &Oracle, write: bool) -> Option<Operation> {
+        if let Some((master, page)) = self.rng.choice(&self.hot).copied()
+            && self.rng.bool()
+            && let Use::Domain(domain) = oracle.using(master)
+            && oracle.page(domain, page).is_some_and(|page| page.write || !write)
+        {
+            return self.dma(master, page, write);
+        }
         let (master, domain) = self.attached(oracle)?;
         let pages: Vec<u64> = oracle
             .pages(domain, self.window())
@@ -195,6 +206,10 @@ impl<'a> Workload<'a> {
             .map(|(iova, _)| iova)
             .collect();
         let page = self.rng.choice(&pages).copied()?;
+        if self.hot.len() == HOT_PAGES {
+            self.hot.remove(0);
+        }
+        self.hot.push((master, page));
         self.dma(master, page, write)
     }
 

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A driver with one step left out is caught by the oracle, under a random scenario.
+#![cfg(feature = "mutation")]
+
+use smmuv3::Mutation;
+use smmuv3_testbench::run::{Options, run};
+use smmuv3_testbench::scenario::Scenario;
+
+const SEEDS: std::ops::Range<u64> = 0..20;
+const CAUGHT: usize = 19;
+
+fn scenario() -> Scenario {
+    let text = include_str!("../../../scenarios/random.toml").replace("10000", "1500");
+    Scenario::parse(&text, "random.toml").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn verdicts(mutation: Option<Mutation>) -> Vec<String> {
+    let scenario = scenario();
+    SEEDS
+        .map(|seed| {
+            let options =
+                Options { seed: Some(seed), mutation, no_shrink: true, ..Options::default() };
+            run(&scenario, &options, &mut |_| ()).unwrap().verdict
+        })
+        .collect()
+}
+
+#[test]
+fn the_driver_itself_holds_all_rules_on_every_seed() {
+    assert!(verdicts(None).iter().all(|verdict| verdict == "ok"));
+}
+
+#[test]
+fn every_step_left_out_is_caught_on_nearly_every_seed() {
+    for mutation in Mutation::ALL {
+        let verdicts = verdicts(Some(mutation));
+        let caught =
+            verdicts.iter().filter(|verdict| *verdict != "ok" && *verdict != "driver").count();
+        println!("{mutation:?}: {caught} of {}: {verdicts:?}", verdicts.len());
+        assert!(caught >= CAUGHT, "{mutation:?} is caught on {caught} seeds only: {verdicts:?}");
+    }
+}
