@@ -29,6 +29,12 @@ pub struct Report {
     pub commands: BTreeMap<String, u64>,
     /// Faults that steps of the scenario caused (those of random steps are only counted).
     pub faults: Vec<Fault>,
+    /// Faults that random steps caused; `step` is the number of the operation.
+    #[serde(skip)]
+    pub random_faults: Vec<Fault>,
+    /// A digest of everything that devices read, and of where it went wrong: equal for equal runs.
+    #[serde(skip)]
+    pub data: u64,
     /// What devices did.
     pub dma: DmaCounts,
     /// Random steps and what they covered, when there were any.

@@ -39,6 +39,8 @@ pub struct Options {
     /// A step that the driver leaves out.
     #[cfg(feature = "mutation")]
     pub mutation: Option<smmuv3::Mutation>,
+    /// Do not interrupt the driver in random steps, as machines other than the model cannot.
+    pub undisturbed: bool,
     /// Do not look for the shortest trace of a failure.
     pub no_shrink: bool,
 }
@@ -96,6 +98,7 @@ pub fn run(
     let seed = options.seed.unwrap_or(scenario.seed);
     let machine = build(scenario, &options.machine, seed)?;
     let mut run = Run::new(scenario, machine, seed, settings(options))?;
+    run.interfere &= !options.undisturbed;
     let failed = run.steps(progress)?;
     let (mut report, operations) = run.finish(failed)?;
     if !options.no_shrink
@@ -230,6 +233,8 @@ impl<'a> Run<'a> {
             steps: Vec::new(),
             commands: BTreeMap::new(),
             faults: Vec::new(),
+            random_faults: Vec::new(),
+            data: 0,
             dma: report::DmaCounts::default(),
             coverage: None,
         };
@@ -341,6 +346,11 @@ impl<'a> Run<'a> {
             self.report.dma.transfers += 1;
             self.report.dma.bytes += done.bytes;
             self.report.dma.faults_expected += u64::from(done.refused > 0);
+            for byte in done.data.iter().chain(&(done.refused as u64).to_le_bytes()) {
+                // FNV-1a: enough to tell two runs apart.
+                self.report.data =
+                    (self.report.data ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+            }
             self.last = Some((*master, done.clone()));
         }
         Ok(done)
@@ -456,6 +466,10 @@ impl<'a> Run<'a> {
             let done = self.operate(id, &operation)?;
             accesses += done.accesses;
             refused += done.refused;
+            let faults =
+                done.faults.iter().map(|fault| self.describe_fault(number as usize, fault));
+            let faults: Vec<_> = faults.collect();
+            self.report.random_faults.extend(faults);
             stale_attempts += if stale { done.accesses } else { 0 };
             if let Some(mut wrong) = self.broken() {
                 wrong.text = format!(

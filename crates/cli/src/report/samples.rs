@@ -33,6 +33,8 @@ pub fn ok() -> Report {
         .map(|(name, times)| (name.to_owned(), times))
         .into(),
         faults: vec![fault(5, 0x21000)],
+        random_faults: Vec::new(),
+        data: 0,
         dma: DmaCounts { transfers: 345, bytes: 1_254_321, faults_expected: 120 },
         coverage: Some(Coverage {
             operations: 10_000,

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whole runs: the shipped scenarios hold all rules on the model and on QEMU, and both machines agree.
+
+use std::path::PathBuf;
+
+use smmuv3_testbench::qemu;
+use smmuv3_testbench::report::Report;
+use smmuv3_testbench::run::{Choice, Options, run};
+use smmuv3_testbench::scenario::Scenario;
+
+fn scenario(name: &str) -> Scenario {
+    let path = format!("{}/../../scenarios/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    Scenario::parse(&text, &path).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn run_on(machine: Choice, scenario: &Scenario, seed: u64) -> Report {
+    let options = Options { machine, seed: Some(seed), ..Options::default() };
+    run(scenario, &options, &mut |_| ()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Where QEMU is. `None`, and a line for whoever counts, when there is none and none is required.
+fn qemu_or_skip(test: &str) -> Option<PathBuf> {
+    match qemu::find(None).and_then(|path| Ok((qemu::version(&path)?, path))) {
+        Ok((version, path)) if version.has_several_instances() => Some(path),
+        other => {
+            let reason = match other {
+                Ok((version, _)) => format!("QEMU {version} has one SMMUv3 only"),
+                Err(error) => error.to_string(),
+            };
+            assert!(
+                std::env::var_os("SMMUV3_REQUIRE_QEMU").is_none_or(|value| value != "1"),
+                "{reason}"
+            );
+            skipped(test, &reason);
+            None
+        }
+    }
+}
+
+fn skipped(test: &str, reason: &str) {
+    use std::io::Write;
+    eprintln!("skipped: {reason}");
+    if let Some(list) = std::env::var_os("SMMUV3_SKIPPED") {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(list);
+        let mut file = file.unwrap_or_else(|error| panic!("the list of skipped tests: {error}"));
+        writeln!(file, "{test}: {reason}").unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[track_caller]
+fn assert_ok(report: &Report) {
+    assert!(report.is_ok(), "seed {}: {:#?}", report.seed, report.failure);
+}
+
+#[track_caller]
+fn assert_covers(report: &Report) {
+    let coverage = report.coverage.unwrap_or_else(|| panic!("no random step"));
+    println!("{} seed {}: {coverage:?}", report.machine, report.seed);
+    assert!(coverage.tlb_hits.is_none_or(|share| share >= 5.0), "{coverage:?}");
+    assert!(coverage.faults >= 5.0 && coverage.stale_attempts >= 5.0, "{coverage:?}");
+}
+
+#[test]
+fn two_unlike_instances_hold_all_rules_on_the_model() {
+    let scenario = scenario("two-instances");
+    for seed in 0..8 {
+        assert_ok(&run_on(Choice::Model, &scenario, seed));
+    }
+}
+
+#[test]
+fn ten_thousand_random_steps_hold_all_rules_on_twenty_seeds() {
+    let scenario = scenario("random");
+    for seed in 0..20 {
+        let report = run_on(Choice::Model, &scenario, seed);
+        assert_ok(&report);
+        assert_covers(&report);
+    }
+}
+
+#[test]
+fn instances_of_every_shape_hold_all_rules() {
+    let text = include_str!("../../../scenarios/random.toml").replace("10000", "1000");
+    for (index, shape) in [
+        "range-invalidation = false",
+        "coherent = false",
+        "stages = [1]",
+        "oas = 32",
+        "oas = 48",
+        "event-queue = 2",
+        "command-queue = 1",
+        "sid-bits = 13",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let key = shape.split(' ').next().unwrap_or_default();
+        let changed: String = text
+            .lines()
+            .filter(|line| !line.starts_with(key))
+            .map(|line| match line {
+                "asid-bits = 8" => format!("{line}\n{shape}\n"),
+                line => format!("{line}\n"),
+            })
+            .collect();
+        let scenario = Scenario::parse(&changed, shape).unwrap_or_else(|errors| panic!("{errors}"));
+        for seed in 0..3 {
+            let report = run_on(Choice::Model, &scenario, seed + 100 * index as u64);
+            assert!(report.is_ok(), "{shape}, seed {seed}: {:#?}", report.failure);
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let scenario = scenario("two-instances");
+    let [first, second] = [0; 2].map(|_| run_on(Choice::Model, &scenario, 7));
+    let json = |report: &Report| serde_json::to_string(report).unwrap_or_default();
+    assert_eq!(json(&first), json(&second));
+}
+
+/// The same operations, the same data, the same faults by {step, stream, page, type, read or write}.
+#[test]
+fn model_and_qemu_agree() {
+    let Some(path) = qemu_or_skip("model_and_qemu_agree") else { return };
+    for name in ["two-instances", "random-short"] {
+        let scenario = scenario(name);
+        for seed in [1, 2] {
+            let model = Options { undisturbed: true, seed: Some(seed), ..Options::default() };
+            let model =
+                run(&scenario, &model, &mut |_| ()).unwrap_or_else(|error| panic!("{error}"));
+            let qemu = run_on(Choice::Qemu(Some(path.clone())), &scenario, seed);
+            assert_ok(&model);
+            assert_ok(&qemu);
+            assert_covers(&qemu);
+            assert_eq!(model.faults, qemu.faults, "{name}, seed {seed}");
+            assert_eq!(model.dma, qemu.dma, "{name}, seed {seed}");
+            assert_eq!(model.random_faults, qemu.random_faults, "{name}, seed {seed}");
+            assert_eq!(model.data, qemu.data, "{name}, seed {seed}");
+        }
+    }
+}
