@@ -31,6 +31,8 @@ pub struct CommandQueue {
     deadline: u64,
     /// Position of the next free slot. Changed under the lock.
     tail: SpinLock<u64>,
+    /// An upper bound of what the SMMU was offered: the position that PROD shows, or is about to show.
+    offered: AtomicU64,
     /// A lower bound of what the SMMU has consumed.
     consumed: AtomicU64,
     /// How many commands were refused, ever.
@@ -95,6 +97,7 @@ impl CommandQueue {
             largest_batch: u64::from(largest_batch).min(size.entries() / 2).max(1),
             deadline,
             tail: SpinLock::new(0),
+            offered: AtomicU64::new(0),
             consumed: AtomicU64::new(0),
             refusals: AtomicU32::new(0),
             recovery: SpinLock::new(0),
@@ -146,6 +149,7 @@ impl CommandQueue {
         self.tail.with(platform, |tail| {
             // A position at which both registers show 0.
             *tail = tail.next_multiple_of(2 * self.size.entries());
+            self.offered.store(*tail, Ordering::Release);
             self.consumed.store(*tail, Ordering::Release);
         });
         self.failed.store(false, Ordering::Release);
@@ -241,6 +245,8 @@ impl CommandQueue {
                     self.write(platform, *tail, Sync::new().into());
                     *tail += 1;
                 }
+                // Never less than what the SMMU can have consumed.
+                self.offered.store(*tail, Ordering::Release);
                 // The SMMU must see the commands before the index that covers them.
                 fence(Ordering::SeqCst);
                 mmio.write32(CmdqProd::OFFSET, self.size.register(*tail));
@@ -292,19 +298,17 @@ impl CommandQueue {
 
     /// Learns what the SMMU has consumed.
     fn poll(&self, mmio: &impl Mmio) -> Result<(), Failure> {
-        // Loaded before the register is read, so that it is not ahead of what the register shows.
+        // Loaded before the register is read: then what the register shows is not behind it. It may be more than
+        // a queue ahead, when others were faster; the sum is still not more than what was consumed.
         let behind = self.consumed.load(Ordering::Acquire);
         let register = CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32;
-        match self.size.position(behind, register & (2 * self.size.entries() as u32 - 1)) {
-            Ok(position) => {
-                self.consumed.fetch_max(position, Ordering::AcqRel);
-                Ok(())
-            }
-            Err(_) => {
-                self.give_up();
-                Err(Failure::Index { register })
-            }
+        let position = self.size.after(behind, register);
+        if position > self.offered.load(Ordering::Acquire) {
+            self.give_up();
+            return Err(Failure::Index { register });
         }
+        self.consumed.fetch_max(position, Ordering::AcqRel);
+        Ok(())
     }
 
     /// If the queue stopped at an error: notes which command failed, makes it harmless, and lets the SMMU

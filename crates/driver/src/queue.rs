@@ -38,17 +38,22 @@ impl Size {
         (position & (self.entries() - 1)) as usize
     }
 
+    /// The first position from `behind` on that shows as `register`: less than two queues ahead.
+    pub const fn after(self, behind: u64, register: u32) -> u64 {
+        behind + ((register as u64).wrapping_sub(behind) & (2 * self.entries() - 1))
+    }
+
     /// The position that `register` shows, given a `behind` that is not ahead of it and not more than one
     /// queue behind.
     ///
     /// # Errors
     /// [`Inconsistent`] when no position from `behind` to `behind` + entries shows as `register`.
     pub const fn position(self, behind: u64, register: u32) -> Result<u64, Inconsistent> {
-        let ahead = (register as u64).wrapping_sub(behind) & (2 * self.entries() - 1);
-        if ahead > self.entries() {
+        let position = self.after(behind, register);
+        if position - behind > self.entries() {
             return Err(Inconsistent { expected: self.register(behind), register });
         }
-        Ok(behind + ahead)
+        Ok(position)
     }
 }
 
