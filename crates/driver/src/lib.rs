@@ -3,6 +3,55 @@
 //!
 //! **One domain, many SMMUs**: an address space can be used by devices behind several SMMUs that differ, above
 //! all in the width of their ASIDs. It has a tag of its own on each.
+//!
+//! It drives the Non-secure EL1 interface and translates by stage 1 with 4 KiB pages. The README's table says
+//! what is missing; above all, it has never run on real hardware.
+//!
+//! # Where to start
+//! Implement [`Platform`] (memory, an interrupt mask, a clock), [`Mmio`] and [`RawMutex`]. Then make one
+//! [`Iommu`]; [`Iommu::probe`] and [`Probe::enable`] take each SMMU into use, [`Iommu::add_master`] makes devices
+//! known, [`Iommu::create_domain`] makes address spaces, and [`Iommu::attach`] brings both together.
+//! [`Domain::map`] and [`Domain::unmap`] may be called before and after.
+//!
+//! # What holds
+//! * Every stream aborts until its master is attached. Identity must be asked for, and is `unsafe`.
+//! * When [`Domain::unmap`], [`Iommu::detach`] or [`Iommu::attach`] has returned `Ok`, no DMA reaches the old memory.
+//! * `map`, `unmap` and [`Iommu::handle_interrupt`] may be called in interrupt context. The others take the
+//!   operating system's lock and may sleep.
+//! * Nothing panics on what hardware, firmware or a device does. Heap memory that runs out is an error.
+//! * Dropping a handle never waits and frees nothing that hardware may use.
+//!
+//! # When an SMMU does not answer
+//! A call that had begun to change hardware returns [`Unconfirmed`]. What it removed stays removed, and what the
+//! SMMU may still reach is kept from use until a reset:
+//!
+//! ```
+//! use smmuv3::{Domain, Iommu, Iova, Platform, Smmu, UnmapError};
+//!
+//! /// Whether the memory that was mapped there can be used for something else.
+//! fn take_back<P: Platform>(iommu: &Iommu<P>, smmus: &[Smmu<P>], domain: &Domain<P>) -> bool {
+//!     // SAFETY: no other call works on this range.
+//!     match unsafe { domain.unmap(Iova(0x1_0000), 0x4000) } {
+//!         Ok(_) => true,
+//!         Err(UnmapError::Unconfirmed(unconfirmed)) => {
+//!             println!("{unconfirmed}");
+//!             let failed = smmus.iter().find(|smmu| smmu.id() == unconfirmed.instance);
+//!             let reset = failed.is_some_and(|smmu| iommu.reset(smmu).is_ok());
+//!             // Another instance may have failed too: then it is still listed.
+//!             let mut reachable = 0;
+//!             iommu.quarantined(&mut |_| reachable += 1);
+//!             reset && reachable == 0
+//!         }
+//!         Err(_) => false, // nothing was changed
+//!     }
+//! }
+//! ```
+//!
+//! # Features
+//! * `alloc` (default): [`Iommu`] and all that belongs to it. Without it there is no heap, and the hardware blocks
+//!   ([`instance`], [`command_queue`], [`event_queue`], [`stream_table`], [`update`], [`pagetable`]) work on memory of
+//!   the platform.
+//! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
 #![no_std]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
@@ -77,3 +126,8 @@ pub use shared::NoMemory;
 pub use smmuv3_formats::{Iova, PhysAddr, StreamId, SubstreamId};
 pub use smmuv3_pagetable as pagetable;
 pub use smmuv3_pagetable::{Attributes, Memory, Prot};
+
+/// The README's example compiles.
+#[cfg(all(doctest, feature = "alloc"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

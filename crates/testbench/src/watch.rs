@@ -435,7 +435,7 @@ impl Watch {
     }
 
     /// A device accesses memory at a moment when the driver is at work.
-    fn interrupt_by_access(&mut self, world: &World) {
+    pub fn interrupt_by_access(&mut self, world: &World) {
         let Some((master, iova, write)) = self.choose_access() else { return };
         let (instance, streams) = self.oracle.streams(master);
         let Some(stream) = streams.first().copied() else { return };

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whole runs: the shipped scenarios hold all rules on the model and on QEMU, and both machines agree.
 
-use std::path::PathBuf;
+mod common;
 
-use smmuv3_testbench::qemu;
 use smmuv3_testbench::report::Report;
 use smmuv3_testbench::run::{Choice, Options, run};
 use smmuv3_testbench::scenario::Scenario;
@@ -17,35 +16,6 @@ fn scenario(name: &str) -> Scenario {
 fn run_on(machine: Choice, scenario: &Scenario, seed: u64) -> Report {
     let options = Options { machine, seed: Some(seed), ..Options::default() };
     run(scenario, &options, &mut |_| ()).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// Where QEMU is. `None`, and a line for whoever counts, when there is none and none is required.
-fn qemu_or_skip(test: &str) -> Option<PathBuf> {
-    match qemu::find(None).and_then(|path| Ok((qemu::version(&path)?, path))) {
-        Ok((version, path)) if version.has_several_instances() => Some(path),
-        other => {
-            let reason = match other {
-                Ok((version, _)) => format!("QEMU {version} has one SMMUv3 only"),
-                Err(error) => error.to_string(),
-            };
-            assert!(
-                std::env::var_os("SMMUV3_REQUIRE_QEMU").is_none_or(|value| value != "1"),
-                "{reason}"
-            );
-            skipped(test, &reason);
-            None
-        }
-    }
-}
-
-fn skipped(test: &str, reason: &str) {
-    use std::io::Write;
-    eprintln!("skipped: {reason}");
-    if let Some(list) = std::env::var_os("SMMUV3_SKIPPED") {
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(list);
-        let mut file = file.unwrap_or_else(|error| panic!("the list of skipped tests: {error}"));
-        writeln!(file, "{test}: {reason}").unwrap_or_else(|error| panic!("{error}"));
-    }
 }
 
 #[track_caller]
@@ -113,6 +83,18 @@ fn instances_of_every_shape_hold_all_rules() {
 }
 
 #[test]
+fn one_instance_holds_all_rules_on_any_machine() {
+    let scenario = scenario("one-instance");
+    assert_ok(&run_on(Choice::Model, &scenario, 1));
+    let Some(path) = common::any_qemu_or_skip("one_instance_holds_all_rules_on_any_machine") else {
+        return;
+    };
+    let report = run_on(Choice::Qemu(Some(path)), &scenario, 1);
+    assert_ok(&report);
+    assert_covers(&report);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let scenario = scenario("two-instances");
     let [first, second] = [0; 2].map(|_| run_on(Choice::Model, &scenario, 7));
@@ -123,7 +105,7 @@ fn the_same_seed_gives_the_same_run() {
 /// The same operations, the same data, the same faults by {step, stream, page, type, read or write}.
 #[test]
 fn model_and_qemu_agree() {
-    let Some(path) = qemu_or_skip("model_and_qemu_agree") else { return };
+    let Some(path) = common::qemu_or_skip("model_and_qemu_agree") else { return };
     for name in ["two-instances", "random-short"] {
         let scenario = scenario(name);
         for seed in [1, 2] {

@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a driver does, in pieces small enough to be put together wrongly: two SMMUs, one with 8-bit and one
+//! with 16-bit ASIDs, a master behind each, and domains that both may use.
+//!
+//! Events stay in their queue, since no rule about them is judged here.
+
+use std::ops::Range;
+use std::sync::{Arc, MutexGuard};
+
+use smmuv3::{Frames, Mmio, PhysAddr, Platform};
+use smmuv3_formats::command::{CfgiCd, CfgiSte, Sync, TlbiNhAsid, TlbiNhVa, TlbiNsnhAll};
+use smmuv3_formats::descriptor::{Stage1Page, Stage1Table, TABLE_OR_PAGE};
+use smmuv3_formats::register::{
+    CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqBase, EventqCons, EventqProd,
+    StrtabBase, StrtabBaseCfg,
+};
+use smmuv3_formats::ste::config;
+use smmuv3_formats::{Cd, Command, Ste};
+use smmuv3_model::Access;
+use smmuv3_testbench::oracle::{PAGE, Use, Violation};
+use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
+use smmuv3_testbench::watch::Watch;
+
+use crate::judge::{Eyes, Judge};
+
+/// The instance with 8-bit ASIDs, and the master behind it.
+pub const NARROW: usize = 0;
+/// The instance with 16-bit ASIDs, and the master behind it.
+pub const WIDE: usize = 1;
+/// Both.
+pub const INSTANCES: [usize; 2] = [NARROW, WIDE];
+/// The stream of each master.
+pub const STREAMS: [u32; 2] = [5, 9];
+
+/// What a table of the last level spans.
+pub const SPAN: u64 = 2 << 20;
+/// A stream that is blocked (§5.2).
+pub const ABORT: u64 = 0b0001;
+/// Word 1 of an STE that translates: walks are cacheable and shareable.
+const STAGE_1_WORD_1: u64 = 0xd4;
+
+/// log2 of the entries of stream tables, command and event queues.
+const STREAMS_LOG2: u64 = 6;
+const COMMANDS_LOG2: u64 = 8;
+const EVENTS_LOG2: u64 = 7;
+/// Level of the tables that hold pages, and of those above.
+const LAST: u32 = 3;
+/// Pages of memory to map.
+const PAGES: u64 = 256;
+
+struct Smmu {
+    mmio: TestMmio,
+    queue: u64,
+    /// Next producer index, with its wrap bit.
+    prod: u32,
+    table: u64,
+}
+
+struct Space {
+    root: u64,
+    /// Its ASID on each instance.
+    asids: [u16; 2],
+}
+
+/// See the module.
+pub struct Hand {
+    world: Arc<World>,
+    platform: TestPlatform,
+    eyes: Arc<Eyes>,
+    judge: Judge,
+    /// Where the mistake is to be made.
+    mistake: Option<usize>,
+    smmus: Vec<Smmu>,
+    spaces: Vec<Space>,
+    /// Memory that was not mapped yet.
+    memory: u64,
+}
+
+impl Hand {
+    /// Both instances enabled, both masters blocked, and two domains without mappings.
+    pub fn new(world: Arc<World>, eyes: Arc<Eyes>, judge: Judge, mistake: Option<usize>) -> Self {
+        let platform = TestPlatform(world.clone());
+        let mut hand = Self {
+            world,
+            platform,
+            eyes,
+            judge,
+            mistake,
+            smmus: Vec::new(),
+            spaces: Vec::new(),
+            memory: 0,
+        };
+        hand.memory = hand.allocate(PAGES * PAGE);
+        for instance in INSTANCES {
+            hand.enable(instance);
+        }
+        for asids in [[0x05, 0x105], [0x06, 0x106]] {
+            let root = hand.allocate(PAGE);
+            hand.watch().oracle.add_domain(root);
+            hand.spaces.push(Space { root, asids });
+        }
+        hand
+    }
+
+    /// Whether the steps for `instance` are to be done wrongly.
+    pub fn errs(&self, instance: usize) -> bool {
+        self.mistake == Some(instance)
+    }
+
+    /// The first rule that was broken.
+    pub fn verdict(&self) -> Option<Violation> {
+        self.watch().oracle.violation().cloned()
+    }
+
+    /// The ASID of `domain` on `instance`.
+    pub fn asid(&self, instance: usize, domain: usize) -> u16 {
+        self.spaces[domain].asids[instance]
+    }
+
+    /// Gives `domain` another ASID on `instance`, from its next attach on.
+    pub fn give_asid(&mut self, instance: usize, domain: usize, asid: u16) {
+        self.spaces[domain].asids[instance] = asid;
+    }
+
+    /// Maps new memory at `iova`.
+    pub fn map(&mut self, domain: usize, iova: u64, pages: u64) {
+        let range = iova..iova + pages * PAGE;
+        let pa = self.memory;
+        self.memory += pages * PAGE;
+        self.watch().oracle.map_begins(domain, range.clone(), pa, true);
+        for (iova, pa) in range.clone().step_by(PAGE as usize).zip((pa..).step_by(PAGE as usize)) {
+            let slot = self.descriptor(domain, iova, LAST);
+            let leaf = Stage1Page::default().with_kind(TABLE_OR_PAGE).with_oa(pa);
+            let leaf = leaf.with_af(true).with_ng(true).with_sh(3).with_ap(0b01);
+            self.store(slot, leaf.with_uxn(true).with_pxn(true).0[0]);
+        }
+        let mut watch = self.watch();
+        watch.collect(&self.world);
+        watch.oracle.map_ends(domain, range, true);
+    }
+
+    /// Clears the descriptors of `range`, then does `steps`: unmap has returned.
+    pub fn unmapping(
+        &mut self,
+        domain: usize,
+        range: &Range<u64>,
+        steps: impl FnOnce(&mut Self, &Range<u64>),
+    ) {
+        self.gone(domain, range, |hand| {
+            for iova in range.clone().step_by(PAGE as usize) {
+                let slot = hand.descriptor(domain, iova, LAST);
+                hand.store(slot, 0);
+            }
+            steps(hand, range);
+        });
+    }
+
+    /// Unlinks the last table of `range`, then does `steps` with it: unmap has returned.
+    pub fn unlinking(
+        &mut self,
+        domain: usize,
+        range: &Range<u64>,
+        steps: impl FnOnce(&mut Self, u64),
+    ) {
+        self.gone(domain, range, |hand| {
+            let slot = hand.descriptor(domain, range.start, LAST - 1);
+            let table = Stage1Table([hand.load(slot)]).next();
+            hand.store(slot, 0);
+            steps(hand, table);
+        });
+    }
+
+    fn gone(&mut self, domain: usize, range: &Range<u64>, steps: impl FnOnce(&mut Self)) {
+        self.watch().oracle.unmap_begins(domain, range.clone());
+        steps(self);
+        let mut watch = self.watch();
+        watch.collect(&self.world);
+        watch.oracle.unmap_ends(domain, range.clone(), true);
+        if self.judge == Judge::Inspection {
+            watch.after_unmap(&self.world, domain, range);
+        }
+    }
+
+    /// Does the `steps` that change what the master behind `instance` uses: the call has returned.
+    pub fn changing(&mut self, instance: usize, to: Use, steps: impl FnOnce(&mut Self)) {
+        let before = self.watch().oracle.using(instance);
+        self.watch().oracle.attach_begins(instance, to);
+        steps(self);
+        let mut watch = self.watch();
+        watch.collect(&self.world);
+        watch.oracle.attach_ends(instance, true);
+        if self.judge == Judge::Inspection {
+            watch.after_attach(&self.world, instance, before);
+        }
+    }
+
+    /// Attaches the master behind `instance`, which is blocked, to `domain`: all as it must be (§8.2).
+    pub fn attach(&mut self, instance: usize, domain: usize) {
+        self.changing(instance, Use::Domain(domain), |hand| {
+            let entry = hand.prepare(instance, domain);
+            hand.store_entry(instance, 0, entry.0[0]);
+            hand.cfgi_ste(instance);
+            hand.sync(instance);
+        });
+    }
+
+    /// Blocks the master behind `instance`, which uses `domain`: all as it must be (§8.2).
+    pub fn detach(&mut self, instance: usize, domain: usize) {
+        self.changing(instance, Use::Blocked, |hand| {
+            hand.store_entry(instance, 0, ABORT);
+            hand.cfgi_ste(instance);
+            hand.sync(instance);
+            hand.tlbi_asid(instance, hand.asid(instance, domain));
+            hand.sync(instance);
+        });
+    }
+
+    /// Builds a context for `domain`, and writes what a blocked entry does not look at. The entry that is
+    /// still to be switched to is the result.
+    pub fn prepare(&mut self, instance: usize, domain: usize) -> Ste {
+        let context = self.allocate(64);
+        for (index, word) in self.context(instance, domain).0.into_iter().enumerate().rev() {
+            self.store(context + 8 * index as u64, word);
+        }
+        let entry = Ste([0, STAGE_1_WORD_1, 0, 0, 0, 0, 0, 0]);
+        let entry = entry.with_v(true).with_config(config::STAGE_1).with_s1_context_ptr(context);
+        self.store_entry(instance, 1, entry.0[1]);
+        self.cfgi_ste(instance);
+        self.sync(instance);
+        entry
+    }
+
+    /// The context descriptor of `domain` on `instance` (§6).
+    pub fn context(&self, instance: usize, domain: usize) -> Cd {
+        let space = &self.spaces[domain];
+        let cd = Cd::default().with_t0sz(16).with_ir0(1).with_or0(1).with_sh0(3).with_epd1(true);
+        let cd = cd.with_ips(4).with_aa64(true).with_r(true).with_a(true).with_aset(true);
+        let cd = cd.with_v(true).with_asid(space.asids[instance].into());
+        cd.with_ttb0(space.root).with_mair(0xff)
+    }
+
+    /// The master's STE as it is now.
+    pub fn entry(&self, instance: usize) -> Ste {
+        let entry = self.entry_address(instance);
+        Ste(std::array::from_fn(|index| self.load(entry + 8 * index as u64)))
+    }
+
+    /// Stores a word of the master's STE.
+    pub fn store_entry(&mut self, instance: usize, index: u64, word: u64) {
+        self.store(self.entry_address(instance) + 8 * index, word);
+    }
+
+    /// Stores a word of the CD that the master's STE leads to.
+    pub fn store_context(&mut self, instance: usize, index: u64, word: u64) {
+        self.store(self.entry(instance).s1_context_ptr() + 8 * index, word);
+    }
+
+    /// Tells `instance` to forget the STE of its master.
+    pub fn cfgi_ste(&mut self, instance: usize) {
+        let sid = STREAMS[instance].into();
+        self.send(instance, CfgiSte::new().with_sid(sid).with_leaf(true));
+    }
+
+    /// Tells `instance` to forget the CD of its master.
+    pub fn cfgi_cd(&mut self, instance: usize) {
+        let sid = STREAMS[instance].into();
+        self.send(instance, CfgiCd::new().with_sid(sid).with_leaf(true));
+    }
+
+    /// Tells `instance` to forget all translations of `asid`.
+    pub fn tlbi_asid(&mut self, instance: usize, asid: u16) {
+        self.send(instance, TlbiNhAsid::new().with_asid(asid.into()));
+    }
+
+    /// Tells `instance` to forget the translations of `range` (a power of two of pages), and with `leaf` no
+    /// table descriptors.
+    pub fn tlbi(&mut self, instance: usize, asid: u16, range: &Range<u64>, leaf: bool) {
+        let pages = (range.end - range.start) / PAGE;
+        let command = TlbiNhVa::new().with_asid(asid.into()).with_addr(range.start);
+        let command = command.with_leaf(leaf);
+        self.send(
+            instance,
+            match pages {
+                1 => command,
+                _ => command.with_tg(1).with_scale(pages.trailing_zeros().into()),
+            },
+        );
+    }
+
+    /// Waits until `instance` has done everything that it was told.
+    pub fn sync(&mut self, instance: usize) {
+        self.send(instance, Sync::new());
+        self.consumed(instance);
+    }
+
+    /// Waits until `instance` has consumed all commands, which means nothing unless the last is a CMD_SYNC.
+    pub fn consumed(&mut self, instance: usize) {
+        for _ in 0..1000 {
+            let cons = CmdqCons(self.smmus[instance].mmio.read32(CmdqCons::OFFSET));
+            assert_eq!(cons.err(), 0, "the command queue stopped");
+            if cons.rd() == u64::from(self.smmus[instance].prod) {
+                return;
+            }
+            self.platform.relax();
+        }
+        panic!("instance {instance} consumes no commands");
+    }
+
+    /// Gives `instance` a command, and does not wait. The queue is never filled between two waits.
+    pub fn send(&mut self, instance: usize, command: impl Into<Command>) {
+        let words = command.into().0;
+        let smmu = &self.smmus[instance];
+        let slot = smmu.queue + 16 * u64::from(smmu.prod & ((1 << COMMANDS_LOG2) - 1));
+        let prod = (smmu.prod + 1) & ((2 << COMMANDS_LOG2) - 1);
+        for (at, word) in [(slot, words[0]), (slot + 8, words[1])] {
+            self.world.machine().ram().write64(at, word).expect("the queue is in RAM");
+        }
+        self.smmus[instance].prod = prod;
+        self.smmus[instance].mmio.write32(CmdqProd::OFFSET, prod);
+    }
+
+    /// Frees a page that was a table.
+    pub fn free_table(&mut self, table: u64) {
+        self.eyes.at(Point::Freeing { pa: table, bytes: PAGE }, false);
+        self.world.frames().free(table, PAGE);
+    }
+
+    /// Devices finish what they began and access every page that was ever mapped.
+    pub fn devices(&mut self) {
+        let mut addresses = Vec::new();
+        for domain in 0..self.spaces.len() {
+            let watch = self.watch();
+            addresses.extend(watch.oracle.pages(domain, 0..u64::MAX).map(|(iova, _)| iova));
+            addresses.extend(watch.oracle.gone(domain, 0..u64::MAX).map(|(iova, _)| iova));
+        }
+        for instance in INSTANCES {
+            let mut model = self.world.machine().model(instance).expect("it is a model");
+            let held: Vec<u64> = model.held().map(|held| held.id).collect();
+            for id in held {
+                model.perform(id);
+            }
+            drop(model);
+            self.watch().collect(&self.world);
+            for iova in &addresses {
+                for write in [false, true] {
+                    self.access(instance, *iova, write);
+                }
+            }
+        }
+        self.watch().collect(&self.world);
+    }
+
+    fn access(&self, instance: usize, iova: u64, write: bool) {
+        let stream = STREAMS[instance];
+        let access = if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
+        let mut model = self.world.machine().model(instance).expect("it is a model");
+        let outcome = model.translate(access);
+        drop(model);
+        let mut watch = self.watch();
+        match outcome {
+            Ok(to) => watch.oracle.reached(instance, iova, write, to.pa, "a"),
+            Err(_) => watch.oracle.refused(instance, iova, write, "a"),
+        }
+    }
+
+    fn entry_address(&self, instance: usize) -> u64 {
+        self.smmus[instance].table + 64 * u64::from(STREAMS[instance])
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.eyes.watch()
+    }
+
+    fn allocate(&self, bytes: u64) -> u64 {
+        let pa = self.world.frames().allocate(bytes, bytes).expect("there is memory");
+        self.platform.publish(PhysAddr(pa), bytes as usize);
+        pa
+    }
+
+    fn load(&self, pa: u64) -> u64 {
+        self.world.machine().ram().read64(pa).expect("it is RAM")
+    }
+
+    /// One aligned store that hardware may see from now on.
+    fn store(&self, pa: u64, word: u64) {
+        self.world.machine().ram().write64(pa, word).expect("it is RAM");
+        self.platform.publish(PhysAddr(pa), 8);
+    }
+
+    /// Where the descriptor for `iova` at `level` is; tables above it are created.
+    fn descriptor(&self, domain: usize, iova: u64, level: u32) -> u64 {
+        let mut table = self.spaces[domain].root;
+        for above in 0..level {
+            let slot = table + 8 * index(iova, above);
+            if self.load(slot) == 0 {
+                let new = self.allocate(PAGE);
+                let link = Stage1Table::default().with_kind(TABLE_OR_PAGE).with_next(new);
+                self.store(slot, link.0[0]);
+            }
+            table = Stage1Table([self.load(slot)]).next();
+        }
+        table + 8 * index(iova, level)
+    }
+
+    /// Brings an instance up (§17.1), every stream blocked.
+    fn enable(&mut self, instance: usize) {
+        let mmio = TestMmio { world: self.world.clone(), instance };
+        let queue = self.allocate(16 << COMMANDS_LOG2);
+        let events = self.allocate(32 << EVENTS_LOG2);
+        let table = self.allocate(64 << STREAMS_LOG2);
+        for stream in 0..1 << STREAMS_LOG2 {
+            self.store(table + 64 * stream, ABORT);
+        }
+        let cacheable = Cr1::default().with_queue_ic(1).with_queue_oc(1).with_queue_sh(3);
+        let cacheable = cacheable.with_table_ic(1).with_table_oc(1).with_table_sh(3);
+        mmio.write32(Cr1::OFFSET, cacheable.0);
+        mmio.write32(Cr2::OFFSET, Cr2::default().with_ptm(true).0);
+        mmio.write64(StrtabBase::OFFSET, StrtabBase::default().with_addr(table).0);
+        let shape = StrtabBaseCfg::default().with_log2size(STREAMS_LOG2);
+        mmio.write32(StrtabBaseCfg::OFFSET, shape.0);
+        let base = CmdqBase::default().with_addr(queue).with_log2size(COMMANDS_LOG2);
+        mmio.write64(CmdqBase::OFFSET, base.0);
+        mmio.write32(CmdqProd::OFFSET, 0);
+        mmio.write32(CmdqCons::OFFSET, 0);
+        let base = EventqBase::default().with_addr(events).with_log2size(EVENTS_LOG2);
+        mmio.write64(EventqBase::OFFSET, base.0);
+        mmio.write32(EventqProd::OFFSET, 0);
+        mmio.write32(EventqCons::OFFSET, 0);
+        self.smmus.push(Smmu { mmio, queue, prod: 0, table });
+
+        let enabled = Cr0::default().with_cmdqen(true);
+        self.control(instance, enabled);
+        self.send(instance, Command::cfgi_all());
+        self.sync(instance);
+        self.send(instance, TlbiNsnhAll::new());
+        self.sync(instance);
+        let enabled = enabled.with_eventqen(true);
+        self.control(instance, enabled);
+        self.control(instance, enabled.with_smmuen(true));
+
+        let mut watch = self.watch();
+        watch.add_instance(table, STREAMS_LOG2 as u32);
+        watch.oracle.add_master(instance, vec![STREAMS[instance]]);
+        watch.watch_stream(&self.world, instance, STREAMS[instance]);
+    }
+
+    fn control(&self, instance: usize, value: Cr0) {
+        let mmio = &self.smmus[instance].mmio;
+        mmio.write32(Cr0::OFFSET, value.0);
+        while mmio.read32(Cr0Ack::OFFSET) != value.0 {
+            self.platform.relax();
+        }
+    }
+}
+
+/// Index of the descriptor for `iova` in a table of `level` (§15.5).
+const fn index(iova: u64, level: u32) -> u64 {
+    (iova >> (12 + 9 * (LAST - level))) & 0x1ff
+}
