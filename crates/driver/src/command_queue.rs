@@ -37,9 +37,11 @@ pub struct CommandQueue {
     consumed: AtomicU64,
     /// How many commands were refused, ever.
     refusals: AtomicU32,
-    /// Taken by the caller that recovers from an error; counts aborted fetches.
-    recovery: SpinLock<u32>,
-    /// Whether the SMMU stopped answering.
+    /// Position at which the queue was last made empty: nobody carries out what was given before.
+    began: AtomicU64,
+    /// Taken by the caller that acknowledges errors.
+    recovery: SpinLock<Aborts>,
+    /// Whether the SMMU stopped answering, or is being reset.
     failed: AtomicBool,
     /// What became of the command that was last in each slot: see [`Refusal`].
     refused: PhysAddr,
@@ -57,6 +59,13 @@ pub struct Ticket {
     refusals: u32,
 }
 
+/// How often in a row the SMMU could not fetch the command at one position.
+#[derive(Clone, Copy, Default)]
+struct Aborts {
+    position: u64,
+    count: u32,
+}
+
 /// A refused command's record in the status array: position + 1, and the error code in the top byte.
 struct Refusal;
 
@@ -65,13 +74,10 @@ impl Refusal {
         (position + 1) & (u64::MAX >> 8) | (code as u64) << 56
     }
 
-    /// The error code, if the record is about `position`.
+    /// The error code, if the record is about `position`, or about a later command in the same slot: that
+    /// record may have taken the place of ours, so it counts as ours.
     const fn code_of(record: u64, position: u64) -> Option<u8> {
-        if record != 0 && record & (u64::MAX >> 8) == (position + 1) & (u64::MAX >> 8) {
-            Some((record >> 56) as u8)
-        } else {
-            None
-        }
+        if record & (u64::MAX >> 8) > position { Some((record >> 56) as u8) } else { None }
     }
 }
 
@@ -100,7 +106,8 @@ impl CommandQueue {
             offered: AtomicU64::new(0),
             consumed: AtomicU64::new(0),
             refusals: AtomicU32::new(0),
-            recovery: SpinLock::new(0),
+            began: AtomicU64::new(0),
+            recovery: SpinLock::new(Aborts { position: 0, count: 0 }),
             failed: AtomicBool::new(false),
             refused,
             #[cfg(feature = "mutation")]
@@ -143,15 +150,24 @@ impl CommandQueue {
             .with_ra(true)
     }
 
-    /// Makes the queue empty, for an SMMU whose PROD and CONS are about to be written as 0. Every ticket
-    /// handed out before counts as done.
+    /// Makes the queue empty, for an SMMU whose PROD and CONS are about to be written as 0. The queue counts
+    /// as failed until [`CommandQueue::resume`], so that nobody uses it meanwhile; whoever still waits for an
+    /// earlier ticket is told that it failed.
     pub(crate) fn restart<P: Platform>(&self, platform: &P) {
         self.tail.with(platform, |tail| {
+            // Under the lock: whoever has it now has written CMDQ_PROD before we do, and nobody will later.
+            self.give_up();
             // A position at which both registers show 0.
             *tail = tail.next_multiple_of(2 * self.size.entries());
             self.offered.store(*tail, Ordering::Release);
+            // Before `consumed`, by which a waiter learns that its ticket is done.
+            self.began.store(*tail, Ordering::Release);
             self.consumed.store(*tail, Ordering::Release);
         });
+    }
+
+    /// Lets the queue be used again: the SMMU reads it.
+    pub(crate) fn resume(&self) {
         self.failed.store(false, Ordering::Release);
     }
 
@@ -205,6 +221,10 @@ impl CommandQueue {
         ticket: Ticket,
     ) -> Result<(), Failure> {
         self.until(platform, mmio, || self.consumed.load(Ordering::Acquire) >= ticket.end)?;
+        if ticket.start < self.began.load(Ordering::Acquire) {
+            // The queue was emptied by a reset before the SMMU had carried it out.
+            return Err(Failure::Failed);
+        }
         if self.refusals.load(Ordering::Acquire) == ticket.refusals {
             return Ok(());
         }
@@ -233,7 +253,8 @@ impl CommandQueue {
                 return Err(Failure::Failed);
             }
             let placed = self.tail.with(platform, |tail| {
-                if *tail + needed > self.consumed.load(Ordering::Acquire) + self.size.entries() {
+                // Looked at again under the lock: see `restart`.
+                if self.has_failed() || *tail + needed > self.consumed.load(Ordering::Acquire) + self.size.entries() {
                     return None;
                 }
                 let start = *tail;
@@ -304,6 +325,10 @@ impl CommandQueue {
         let register = CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32;
         let position = self.size.after(behind, register);
         if position > self.offered.load(Ordering::Acquire) {
+            if CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32 != register {
+                // It was read while a reset set both to a new beginning.
+                return Ok(());
+            }
             self.give_up();
             return Err(Failure::Index { register });
         }
@@ -325,8 +350,9 @@ impl CommandQueue {
             return Ok(None);
         }
         self.recovery.with(platform, |aborts| {
-            // Somebody else may have dealt with it before we had the lock.
-            if !command_error(mmio) {
+            // Somebody else may have dealt with it before we had the lock. What is left of a failed SMMU is
+            // acknowledged by its reset.
+            if self.has_failed() || !command_error(mmio) {
                 return Ok(None);
             }
             let cons = CmdqCons(mmio.read32(CmdqCons::OFFSET));
@@ -340,13 +366,13 @@ impl CommandQueue {
             let command =
                 Command(self.slot(platform, position).map(|word| word.load(Ordering::Relaxed)));
             if u64::from(code) == cerror::ABT {
-                *aborts += 1;
-                if *aborts > FETCH_RETRIES {
+                let count = if aborts.position == position { aborts.count } else { 0 };
+                *aborts = Aborts { position, count: count + 1 };
+                if aborts.count > FETCH_RETRIES {
                     self.give_up();
                     return Err(Failure::Refused { command, code });
                 }
             } else {
-                *aborts = 0;
                 self.status(platform, position)
                     .store(Refusal::pack(position, code), Ordering::Release);
                 self.refusals.fetch_add(1, Ordering::AcqRel);
@@ -361,6 +387,19 @@ impl CommandQueue {
             let acknowledged = acknowledged.with_cmdq_err(!acknowledged.cmdq_err());
             mmio.write32(Gerrorn::OFFSET, acknowledged.0);
             Ok(Some((command, code)))
+        })
+    }
+
+    /// Acknowledges every active error other than a refused command, and returns them.
+    pub(crate) fn acknowledge<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Gerror {
+        // Under the lock: GERRORN holds the acknowledgement of refused commands too, which must not be undone.
+        self.recovery.with(platform, |_| {
+            let acknowledged = Gerrorn(mmio.read32(Gerrorn::OFFSET));
+            let active = Gerror(mmio.read32(Gerror::OFFSET) ^ acknowledged.0).with_cmdq_err(false);
+            if active.0 != 0 {
+                mmio.write32(Gerrorn::OFFSET, acknowledged.0 ^ active.0);
+            }
+            active
         })
     }
 

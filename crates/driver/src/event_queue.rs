@@ -14,8 +14,17 @@ use crate::spin::SpinLock;
 pub struct EventQueue {
     base: PhysAddr,
     size: Size,
-    /// Position of the next record to read.
-    head: SpinLock<u64>,
+    head: SpinLock<Head>,
+}
+
+#[derive(Clone, Copy)]
+struct Head {
+    /// Of the next record to read.
+    position: u64,
+    /// The SMMU was given the queue before.
+    used: bool,
+    /// Records were lost by a reset, and nobody was told yet.
+    lost: bool,
 }
 
 /// What a look at the event queue found besides the records.
@@ -29,11 +38,21 @@ pub struct Drained {
     pub more: bool,
 }
 
+/// What the SMMU's index registers say.
+struct Ends {
+    /// Position after the last record.
+    tail: u64,
+    /// EVENTQ_PROD.OVFLG.
+    overflow: bool,
+    /// It differs from its acknowledgement: records were lost since.
+    lost: bool,
+}
+
 impl EventQueue {
     /// Takes memory for a queue of `size` from the platform; `None` when there is none.
     pub fn new<P: Platform>(platform: &P, size: Size) -> Option<Self> {
         let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size))?;
-        Some(Self { base, size, head: SpinLock::new(0) })
+        Some(Self { base, size, head: SpinLock::new(Head { position: 0, used: false, lost: false }) })
     }
 
     /// Gives the memory back.
@@ -54,9 +73,21 @@ impl EventQueue {
             .with_wa(true)
     }
 
-    /// Makes the queue empty, for an SMMU whose PROD and CONS are about to be written as 0.
-    pub(crate) fn restart<P: Platform>(&self, platform: &P) {
-        self.head.with(platform, |head| *head = 0);
+    /// Gives the queue, empty, to an SMMU whose EVENTQEN is 0. Records that nobody has read are reported as
+    /// lost by the next [`EventQueue::drain`].
+    pub(crate) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
+        // The registers under the lock too: a reader meanwhile must not compare old with new ones.
+        self.head.with(platform, |head| {
+            if head.used {
+                let unread = self.ends(head.position, mmio);
+                head.lost |= unread.map_or(true, |ends| ends.tail != head.position || ends.lost);
+            }
+            head.used = true;
+            head.position = 0;
+            mmio.write64(EventqBase::OFFSET, self.base_register().0);
+            mmio.write32(EventqProd::OFFSET, 0);
+            mmio.write32(EventqCons::OFFSET, 0);
+        });
     }
 
     /// Hands at most `budget` records to `sink`, oldest first, and makes room for new ones. `sink` runs with
@@ -72,26 +103,35 @@ impl EventQueue {
         sink: &mut dyn FnMut(EventRecord),
     ) -> Result<Drained, Inconsistent> {
         self.head.with(platform, |head| {
-            let prod = EventqProd(mmio.read32(EventqProd::OFFSET));
-            let cons = EventqCons(mmio.read32(EventqCons::OFFSET));
-            let register = prod.wr() as u32 & (2 * self.size.entries() as u32 - 1);
-            let tail = self.size.position(*head, register)?;
+            let Ends { tail, overflow, lost } = self.ends(head.position, mmio)?;
             // The records must be read after the index that says they are there.
             fence(Ordering::SeqCst);
-            let end = tail.min(head.saturating_add(budget as u64));
-            let records = (end - *head) as usize;
-            for position in *head..end {
+            let end = tail.min(head.position.saturating_add(budget as u64));
+            let records = (end - head.position) as usize;
+            for position in head.position..end {
                 sink(self.read(platform, position));
             }
-            *head = end;
-            let overflow = prod.ovflg() != cons.ovackflg();
-            if records > 0 || overflow {
+            head.position = end;
+            if records > 0 || lost {
                 // The slots may be overwritten only after they were read.
                 fence(Ordering::SeqCst);
-                let cons = EventqCons(self.size.register(end)).with_ovackflg(prod.ovflg());
+                let cons = EventqCons(self.size.register(end)).with_ovackflg(overflow);
                 mmio.write32(EventqCons::OFFSET, cons.0);
             }
+            let overflow = lost | core::mem::take(&mut head.lost);
             Ok(Drained { records, overflow, more: end < tail })
+        })
+    }
+
+    /// What the SMMU has written, given the position of the next record to read.
+    fn ends(&self, head: u64, mmio: &impl Mmio) -> Result<Ends, Inconsistent> {
+        let prod = EventqProd(mmio.read32(EventqProd::OFFSET));
+        let cons = EventqCons(mmio.read32(EventqCons::OFFSET));
+        let register = prod.wr() as u32 & (2 * self.size.entries() as u32 - 1);
+        Ok(Ends {
+            tail: self.size.position(head, register)?,
+            overflow: prod.ovflg(),
+            lost: prod.ovflg() != cons.ovackflg(),
         })
     }
 

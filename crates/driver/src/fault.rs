@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What an SMMU reports: events of devices, and errors of its own (rule R9).
 
-use smmuv3_formats::register::{Gerror, Gerrorn};
+use smmuv3_formats::register::Gerror;
 use smmuv3_formats::{Command, EventRecord};
 
 use crate::error::Failure;
 use crate::instance::Instance;
-use crate::platform::{Mmio, Platform};
+use crate::platform::Platform;
 
 /// Which interrupt was raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,10 +76,8 @@ fn errors<P: Platform>(platform: &P, instance: &Instance<P>, sink: &mut dyn FnMu
         Ok(Some((command, code))) => sink(Report::CommandRefused { command, code }),
         Err(failure) => sink(Report::Failed(failure)),
     }
-    let acknowledged = Gerrorn(mmio.read32(Gerrorn::OFFSET));
-    let active = Gerror(mmio.read32(Gerror::OFFSET) ^ acknowledged.0).with_cmdq_err(false);
+    let active = instance.commands().acknowledge(platform, mmio);
     if active.0 != 0 {
         sink(Report::GlobalError(active));
-        mmio.write32(Gerrorn::OFFSET, acknowledged.0 ^ active.0);
     }
 }

@@ -5,8 +5,7 @@ use core::fmt;
 
 use smmuv3_formats::command::{CfgiCd, CfgiSte, TlbiEl2All, TlbiNsnhAll};
 use smmuv3_formats::register::{
-    CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqBase, EventqCons, EventqIrqCfg0,
-    EventqProd, Gbpa, Gerror, GerrorIrqCfg0, Gerrorn, IrqCtrl, IrqCtrlAck, StrtabBase,
+    CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqIrqCfg0, Gbpa, Gerror, GerrorIrqCfg0, Gerrorn, IrqCtrl, IrqCtrlAck, StrtabBase,
     StrtabBaseCfg,
 };
 use smmuv3_formats::{Command, StreamId};
@@ -160,15 +159,19 @@ impl<P: Platform> Probed<P> {
         let instance = Instance { mmio, features, config, commands, events, streams };
         match instance.start(platform) {
             Ok(()) => Ok(instance),
-            Err(error) => match instance.stop(platform) {
-                // SAFETY: `stop` saw all enables of CR0 acknowledged as 0.
-                Ok(()) => again(unsafe { instance.dismantle(platform) }, error),
-                Err(_) => {
-                    // Tables and queues are never freed: hardware may be using them.
-                    let Instance { mmio, .. } = instance;
-                    again(mmio, error)
+            Err(error) => {
+                // The error is known already, and being off is all that the memory depends on.
+                let _ = instance.abort_while_off(platform);
+                match instance.write_cr0(platform, Cr0::default()) {
+                    // SAFETY: all enables of CR0 were acknowledged as 0.
+                    Ok(()) => again(unsafe { instance.dismantle(platform) }, error),
+                    Err(_) => {
+                        // Tables and queues are never freed: hardware may be using them.
+                        let Instance { mmio, .. } = instance;
+                        again(mmio, error)
+                    }
                 }
-            },
+            }
         }
     }
 }
@@ -225,6 +228,16 @@ impl<P: Platform> Instance<P> {
     /// # Errors
     /// See [`EnableError`].
     pub fn start(&self, platform: &P) -> Result<(), EnableError> {
+        // Until it works, whoever else has to do with it is told so at once.
+        self.commands.give_up();
+        let result = self.bring_up(platform);
+        if result.is_err() {
+            self.commands.give_up();
+        }
+        result
+    }
+
+    fn bring_up(&self, platform: &P) -> Result<(), EnableError> {
         let mmio = &self.mmio;
         self.abort_while_off(platform)?;
         self.write_cr0(platform, Cr0::default())?;
@@ -244,6 +257,7 @@ impl<P: Platform> Instance<P> {
         mmio.write32(CmdqCons::OFFSET, 0);
         let mut cr0 = Cr0::default().with_cmdqen(true);
         self.write_cr0(platform, cr0)?;
+        self.commands.resume();
 
         // Configuration before translations: what is still cached of the former could refill the latter.
         self.carry_out(platform, [Command::cfgi_all()]).map_err(EnableError::Commands)?;
@@ -251,10 +265,7 @@ impl<P: Platform> Instance<P> {
         let all = el2.into_iter().chain([TlbiNsnhAll::new().into()]);
         self.carry_out(platform, all).map_err(EnableError::Commands)?;
 
-        self.events.restart(platform);
-        mmio.write64(EventqBase::OFFSET, self.events.base_register().0);
-        mmio.write32(EventqProd::OFFSET, 0);
-        mmio.write32(EventqCons::OFFSET, 0);
+        self.events.restart(platform, mmio);
         cr0 = cr0.with_eventqen(true);
         self.write_cr0(platform, cr0)?;
 
@@ -276,18 +287,16 @@ impl<P: Platform> Instance<P> {
     /// # Errors
     /// See [`EnableError`]; it counts as failed still.
     pub fn restart(&self, platform: &P) -> Result<(), EnableError> {
-        let result = self.start(platform);
-        if result.is_err() {
-            self.commands.give_up();
-        }
-        result
+        self.start(platform)
     }
 
     /// Turns the SMMU off; transactions abort from then on.
     ///
     /// # Errors
-    /// [`EnableError::Handshake`] when it does not confirm: it may still be using its tables and queues.
+    /// [`EnableError::Handshake`] when it does not confirm: it may still be using its tables and queues. It
+    /// counts as failed in any case.
     pub fn stop(&self, platform: &P) -> Result<(), EnableError> {
+        self.commands.give_up();
         // Tried, not required: some SMMUs lack the register, and being off matters more.
         let aborts = self.abort_while_off(platform);
         self.write_cr0(platform, Cr0::default())?;
@@ -386,13 +395,27 @@ impl<P: Platform> Instance<P> {
     }
 
     fn write_cr0(&self, platform: &P, cr0: Cr0) -> Result<(), EnableError> {
-        self.mmio.write32(Cr0::OFFSET, cr0.0);
-        self.poll(platform, "CR0", cr0.0, Cr0Ack::OFFSET, |ack| ack == cr0.0)
+        self.acknowledged(platform, "CR0", [Cr0::OFFSET, Cr0Ack::OFFSET], cr0.0)
     }
 
     fn write_irq_ctrl(&self, platform: &P, ctrl: IrqCtrl) -> Result<(), EnableError> {
-        self.mmio.write32(IrqCtrl::OFFSET, ctrl.0);
-        self.poll(platform, "IRQ_CTRL", ctrl.0, IrqCtrlAck::OFFSET, |ack| ack == ctrl.0)
+        self.acknowledged(platform, "IRQ_CTRL", [IrqCtrl::OFFSET, IrqCtrlAck::OFFSET], ctrl.0)
+    }
+
+    /// Writes a register and waits until the one that acknowledges it shows the same (§2.4).
+    fn acknowledged(
+        &self,
+        platform: &P,
+        register: &'static str,
+        [offset, acknowledgement]: [u32; 2],
+        value: u32,
+    ) -> Result<(), EnableError> {
+        // A field whose last change is not acknowledged yet must not be changed again.
+        let before = self.mmio.read32(offset);
+        let still = |ack: u32| (ack ^ before) & (before ^ value) == 0;
+        self.poll(platform, register, before, acknowledgement, still)?;
+        self.mmio.write32(offset, value);
+        self.poll(platform, register, value, acknowledgement, |ack| ack == value)
     }
 
     /// Reads the register at `offset` until `done` says that it settled.
