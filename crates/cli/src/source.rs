@@ -9,11 +9,24 @@ use std::path::Path;
 pub const DEFAULT: &str = "two-instances";
 
 /// Scenarios that are part of the program: name, file in the repository, text.
-const BUILT_IN: &[(&str, &str, &str)] = &[(
-    DEFAULT,
-    "scenarios/two-instances.toml",
-    include_str!("../../../scenarios/two-instances.toml"),
-)];
+const BUILT_IN: &[(&str, &str, &str)] = &[
+    (
+        DEFAULT,
+        "scenarios/two-instances.toml",
+        include_str!("../../../scenarios/two-instances.toml"),
+    ),
+    (
+        "one-instance",
+        "scenarios/one-instance.toml",
+        include_str!("../../../scenarios/one-instance.toml"),
+    ),
+    ("random", "scenarios/random.toml", include_str!("../../../scenarios/random.toml")),
+    (
+        "random-short",
+        "scenarios/random-short.toml",
+        include_str!("../../../scenarios/random-short.toml"),
+    ),
+];
 
 /// More than any scenario, and little enough to stop soon when given an endless file.
 const MOST_BYTES: u64 = 16 << 20;
@@ -136,7 +149,10 @@ mod tests {
         let error = read(folder.path().to_str().unwrap()).unwrap_err();
         assert!(matches!(error, SourceError::Folder(_)), "{error}");
         let error = read("two-instance").unwrap_err();
-        assert!(error.to_string().ends_with("a built-in one: two-instances"), "{error}");
+        assert!(
+            error.to_string().contains("built-in one: two-instances, one-instance, random"),
+            "{error}"
+        );
         let error = text("x", &b"abc\xff"[..]).unwrap_err();
         assert!(matches!(error, SourceError::NotText { at: 3, .. }), "{error}");
         let error = text("x", io::repeat(b' ')).unwrap_err();

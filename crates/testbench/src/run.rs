@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Running a scenario: its steps one by one, on a machine, with a report at the end.
 
+mod expect;
+mod record;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::bench::{Bench, BenchError, Done, FaultKey, Settings};
+use crate::bench::{Bench, BenchError, Done, Settings};
 use crate::machine::{Machine, MachineError};
 use crate::machine_model::ModelMachine;
 use crate::machine_qemu::QemuMachine;
@@ -220,7 +223,7 @@ impl<'a> Run<'a> {
             .instances
             .iter()
             .enumerate()
-            .map(|(index, instance)| describe_instance(scenario, &bench, index, &instance.name))
+            .map(|(index, instance)| record::instance(scenario, &bench, index, &instance.name))
             .collect();
         let report = report::Report {
             scenario: scenario.name.clone(),
@@ -279,7 +282,7 @@ impl<'a> Run<'a> {
                     Some(operation) => {
                         let done = self.operate(number as u64, &operation)?;
                         let text = operation.describe(self.scenario).to_string();
-                        let expect = expectation(action, &done);
+                        let expect = expect::read(action, &done);
                         let unexpected = self.unexpected(number, &operation, &done);
                         self.note_step(step.line, step.note.clone(), text, done);
                         expect.or(unexpected)
@@ -371,75 +374,6 @@ impl<'a> Run<'a> {
         ))
     }
 
-    /// A DMA of the scenario that was refused although no expectation follows.
-    fn unexpected(&self, number: usize, operation: &Operation, done: &Done) -> Option<Wrong> {
-        if done.refused == 0
-            || !matches!(operation, Operation::Write { .. } | Operation::Read { .. })
-        {
-            return None;
-        }
-        let next = self.scenario.steps.get(number + 1..)?.iter().map(|step| &step.action).next();
-        let expected =
-            matches!(next, Some(Action::ExpectFault { .. } | Action::ExpectBlocked { .. }));
-        (!expected).then(|| {
-            let text = format!("{}: refused", operation.describe(self.scenario));
-            Wrong::new("expectation", "a DMA without expectation succeeds", text)
-        })
-    }
-
-    /// Checks an expectation: what it says, and what is wrong with it.
-    fn check(&self, action: &Action) -> (String, Option<Wrong>) {
-        let wrong = |text: String| {
-            Some(Wrong::new("expectation", "what the scenario expects happens", text))
-        };
-        match action {
-            Action::ExpectFault { master, iova, event, write } => {
-                let access = if *write { "write" } else { "read" };
-                let name = self.scenario.masters.get(*master).map_or("?", |master| &*master.name);
-                let text = format!("{} for the {access} of {name} at {iova:#x}", event.name());
-                let page = iova & !0xfff;
-                let matches = |fault: &FaultKey| {
-                    fault.event == *event && fault.write == *write && fault.page == page
-                };
-                let found = self
-                    .last
-                    .as_ref()
-                    .is_some_and(|(last, done)| last == master && done.faults.iter().any(matches));
-                let got = self.last.as_ref().map_or(String::new(), |(_, done)| describe(done));
-                let wrong = (!found).then(|| format!("expected {text}; got {got}")).and_then(wrong);
-                (format!("expect {text}"), wrong)
-            }
-            Action::ExpectBlocked { master } => {
-                let name = self.scenario.masters.get(*master).map_or("?", |master| &*master.name);
-                let silent = self.last.as_ref().is_some_and(|(last, done)| {
-                    last == master && done.refused == done.accesses && done.faults.is_empty()
-                });
-                let got = self.last.as_ref().map_or(String::new(), |(_, done)| describe(done));
-                let wrong = (!silent)
-                    .then(|| format!("{name} should be blocked silently; got {got}"))
-                    .and_then(wrong);
-                (format!("expect that {name} is blocked, silently"), wrong)
-            }
-            Action::ExpectData { memory, offset, data } => {
-                let name = self.scenario.memories.get(*memory).map_or("?", |memory| &*memory.name);
-                let text = format!("{} bytes in {name} at {offset:#x}", data.len());
-                let pa = self.bench.memories.get(*memory).map_or(0, |base| base + offset);
-                let mut found = vec![0; data.len()];
-                let wrong = match self.machine.ram().read(pa, &mut found) {
-                    Ok(()) if found == *data => None,
-                    Ok(()) => wrong(format!(
-                        "expected {} in {name}, found {}",
-                        data.escape_ascii(),
-                        found.escape_ascii()
-                    )),
-                    Err(error) => wrong(error.to_string()),
-                };
-                (format!("expect {text}"), wrong)
-            }
-            _ => (String::new(), None),
-        }
-    }
-
     /// A random step.
     fn random(
         &mut self,
@@ -505,73 +439,6 @@ impl<'a> Run<'a> {
         });
         result.outcome = format!("{accesses} accesses, {refused} refused as they had to be");
         Ok((result, None))
-    }
-
-    /// Adds a step to the report.
-    fn note_step(&mut self, line: usize, note: Option<String>, text: String, done: Done) {
-        let number = self.report.steps.len() + 1;
-        let mut commands: Vec<report::Told> = Vec::new();
-        for (instance, command) in self.bench.world().take_commands() {
-            *self.report.commands.entry(command.name().to_owned()).or_default() += 1;
-            let told = report::Told {
-                instance: self.instance_name(instance),
-                command: command.to_string(),
-                times: 1,
-            };
-            match commands.last_mut() {
-                Some(last) if last.instance == told.instance && last.command == told.command => {
-                    last.times += 1;
-                }
-                _ => commands.push(told),
-            }
-        }
-        if self.random_operations > 0 && text.contains("random") {
-            // Thousands of commands: they are counted, not listed.
-            commands.clear();
-        }
-        let faults: Vec<report::Fault> =
-            done.faults.iter().map(|fault| self.describe_fault(number, fault)).collect();
-        self.report.faults.extend(faults.iter().cloned());
-        let tags = self
-            .bench
-            .tags()
-            .into_iter()
-            .map(|(domain, instance, asid)| report::TagOf {
-                domain: self.scenario.domains.get(domain).map_or("?", |it| &it.name).to_owned(),
-                instance: self.instance_name(instance),
-                asid,
-            })
-            .collect();
-        let outcome = done.outcome;
-        self.report.steps.push(report::Step {
-            number,
-            line,
-            text,
-            note,
-            outcome,
-            commands,
-            tags,
-            faults,
-        });
-    }
-
-    fn instance_name(&self, instance: usize) -> String {
-        self.scenario.instances.get(instance).map_or("?", |it| &it.name).to_owned()
-    }
-
-    fn describe_fault(&self, step: usize, fault: &FaultKey) -> report::Fault {
-        let master = self.bench.oracle(|oracle| oracle.master_of(fault.instance, fault.stream));
-        let master = master.and_then(|index| self.scenario.masters.get(index));
-        report::Fault {
-            step,
-            instance: self.instance_name(fault.instance),
-            master: master.map_or("nobody", |master| &master.name).to_owned(),
-            stream: fault.stream,
-            event: fault.event.name().to_owned(),
-            meaning: fault.event.meaning().to_owned(),
-            page: fault.page,
-            access: if fault.write { "write" } else { "read" }.to_owned(),
-        }
     }
 
     /// Takes everything down and completes the report; also returns what was done.
@@ -651,77 +518,4 @@ impl<'a> Run<'a> {
         });
         runs
     }
-}
-
-/// What a read must have brought.
-fn expectation(action: &Action, done: &Done) -> Option<Wrong> {
-    let Action::Read { expect: Some(expect), .. } = action else { return None };
-    (done.data != *expect).then(|| {
-        let text =
-            format!("expected to read {}, got {}", expect.escape_ascii(), done.data.escape_ascii());
-        Wrong::new("expectation", "what the scenario expects happens", text)
-    })
-}
-
-fn describe(done: &Done) -> String {
-    match done.faults.first() {
-        Some(fault) => format!("{} at {:#x}", fault.event.name(), fault.page),
-        None if done.refused > 0 => "a silent refusal".to_owned(),
-        None => "a successful access".to_owned(),
-    }
-}
-
-fn describe_instance(
-    scenario: &Scenario,
-    bench: &Bench,
-    index: usize,
-    name: &str,
-) -> report::Instance {
-    let masters = scenario
-        .masters
-        .iter()
-        .filter(|master| master.instance == index)
-        .map(|master| (master.name.clone(), master.streams.clone()))
-        .collect();
-    let mut described = report::Instance {
-        name: name.to_owned(),
-        asid_bits: 0,
-        sid_bits: 0,
-        output_bits: 0,
-        stage_1: false,
-        stage_2: false,
-        granules: Vec::new(),
-        range_invalidation: false,
-        coherent: false,
-        commands: 0,
-        id_registers: BTreeMap::new(),
-        masters,
-    };
-    if let Some(instance) = bench.smmus.get(index).and_then(|smmu| smmu.instance()) {
-        let features = instance.features();
-        let registers = &features.registers;
-        described.asid_bits = features.asid_bits;
-        described.sid_bits = instance.streams().log2();
-        described.output_bits = features.output_bits;
-        described.stage_1 = features.stage_1;
-        described.stage_2 = features.stage_2;
-        described.granules = [(12, "4K"), (14, "16K"), (16, "64K")]
-            .iter()
-            .filter(|(shift, _)| features.has_granule(*shift))
-            .map(|(_, name)| (*name).to_owned())
-            .collect();
-        described.range_invalidation = features.range_invalidation;
-        described.coherent = features.coherent;
-        described.commands = instance.commands().size().entries();
-        described.id_registers = [
-            ("IDR0", registers.idr0.0),
-            ("IDR1", registers.idr1.0),
-            ("IDR3", registers.idr3.0),
-            ("IDR5", registers.idr5.0),
-            ("AIDR", registers.aidr.0),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
-    }
-    described
 }

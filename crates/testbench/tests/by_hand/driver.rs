@@ -43,7 +43,7 @@ const STAGE_1_WORD_1: u64 = 0xd4;
 const STREAMS_LOG2: u64 = 6;
 const COMMANDS_LOG2: u64 = 8;
 const EVENTS_LOG2: u64 = 7;
-/// Level of the tables that hold pages, and of those above.
+/// Level of the tables that hold pages (§15.1).
 const LAST: u32 = 3;
 /// Pages of memory to map.
 const PAGES: u64 = 256;

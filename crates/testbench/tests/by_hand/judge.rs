@@ -12,9 +12,9 @@ use smmuv3_testbench::watch::Watch;
 
 use crate::driver::{Hand, INSTANCES};
 
-const SEEDS: Range<u64> = 1000..1400;
+const SEEDS: Range<u64> = 0..32;
 /// Seeds of [`SEEDS`] on which a mistake must be caught.
-const CAUGHT: usize = 1;
+const CAUGHT: usize = 31;
 
 /// Accesses of devices, of whichever master, at every moment.
 const ACCESSES: usize = 4;
@@ -71,15 +71,13 @@ pub fn judge(inspected: &[Rule], suffered: &[Rule], sequence: impl Fn(&mut Hand)
             assert_eq!(verdict, None, "{judge:?}, seed {seed}: the right steps");
         }
         for instance in INSTANCES {
-            let mut caught = 0; let mut tally=std::collections::BTreeMap::new();
+            let mut caught = 0;
             for seed in SEEDS {
                 let verdict = run(seed, judge, Some(instance), &sequence);
-                if let Some(v)=&verdict { *tally.entry(v.rule).or_insert(0)+=1; }
                 let right = verdict.as_ref().is_none_or(|verdict| rules.contains(&verdict.rule));
                 assert!(right, "{judge:?}, instance {instance}, seed {seed}: {verdict:?}");
                 caught += usize::from(verdict.is_some());
             }
-            println!("{} {judge:?} {instance} {caught} {tally:?}", std::thread::current().name().unwrap());
             assert!(caught >= CAUGHT, "{judge:?}, instance {instance}: {caught} seeds only");
         }
     }

@@ -219,10 +219,10 @@ fn a_valid_entry_rewritten_word_by_word_is_a_mixture() {
     });
 }
 
-/// Where hardware reads the new ASID and the old tables, it gives one tag to both domains.
+/// Hardware could read the new ASID and the old tables, and give one tag to both domains.
 #[test]
 fn a_valid_context_rewritten_word_by_word_is_a_mixture() {
-    judge(&[Rule::R4, Rule::R2], &[Rule::R4, Rule::R2], |hand| {
+    judge(&[Rule::R4], &[Rule::R4], |hand| {
         share(hand);
         hand.map(1, IOVA, 4);
         for instance in INSTANCES {
@@ -297,10 +297,9 @@ fn a_cfgi_without_a_sync_may_be_late() {
     });
 }
 
-/// Whoever uses the tag next may reach the old memory before the model can tell that the tag has two owners.
 #[test]
 fn an_asid_given_to_a_domain_while_the_tlb_holds_entries_of_another_is_caught() {
-    judge(&[Rule::R2], &[Rule::R2, Rule::R1], |hand| {
+    judge(&[Rule::R2], &[Rule::R2], |hand| {
         share(hand);
         hand.map(1, IOVA, 4);
         for instance in INSTANCES {

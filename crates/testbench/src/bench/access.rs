@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! DMA of a device, and the judgement of what became of it: told by the machine, or seen in memory.
+
+use super::{Bench, BenchError, Done};
+use crate::machine::{Dma, Outcome, Part, pages};
+use crate::oracle::{PAGE, Refused, Rule};
+
+/// Physical addresses, each with what is there.
+type Candidates = Vec<(u64, Vec<u8>)>;
+
+impl Bench {
+    /// Lets a device do DMA and judges what became of it.
+    pub(super) fn dma(
+        &self,
+        master: usize,
+        iova: u64,
+        mut transfer: Dma<'_>,
+    ) -> Result<Done, BenchError> {
+        let write = transfer.is_write();
+        let total = transfer.len();
+        let candidates: Vec<Candidates> = pages(iova, total)
+            .map(|(offset, bytes)| self.candidates(master, iova + offset as u64, bytes))
+            .collect();
+        let lent = match &mut transfer {
+            Dma::Write(data) => Dma::Write(data),
+            Dma::Read(buffer) => Dma::Read(buffer),
+        };
+        let parts = self.world.machine().dma(master, iova, lent)?;
+        self.look(|watch| watch.collect(&self.world));
+        let moved: &[u8] = match &transfer {
+            Dma::Write(data) => data,
+            Dma::Read(buffer) => buffer,
+        };
+        let mut done = Done { accesses: parts.len(), ..Done::default() };
+        for (part, candidates) in parts.iter().zip(&candidates) {
+            let offset = (part.iova - iova) as usize;
+            // `pages` cut the transfer.
+            let moved = &moved[offset..offset + part.bytes];
+            let outcome = match part.outcome {
+                Outcome::Unknown => self.infer(master, part, moved, write, candidates),
+                known => known,
+            };
+            self.look(|watch| match outcome {
+                Outcome::Reached(pa) => {
+                    watch.oracle.reached(master, part.iova, write, pa, "a");
+                    done.bytes += part.bytes as u64;
+                }
+                _ => {
+                    watch.oracle.refused(master, part.iova, write, "a");
+                    let expected = watch.oracle.expected(master, part.iova, write);
+                    if let Some(Refused::With(event)) = expected.refused {
+                        watch.expect_fault(master, event, part.iova, write);
+                    }
+                    done.refused += 1;
+                }
+            });
+        }
+        if !write && done.refused == 0 {
+            self.check_read(iova, moved, &parts);
+        }
+        done.outcome = match (done.refused, done.accesses) {
+            (0, _) => "done".to_owned(),
+            (refused, all) if refused == all => "refused".to_owned(),
+            (refused, all) => format!("{refused} of {all} pages refused"),
+        };
+        Ok(done)
+    }
+
+    /// Where an access might go, rightly or wrongly, and what is there now.
+    fn candidates(&self, master: usize, iova: u64, bytes: usize) -> Candidates {
+        let page = iova & !(PAGE - 1);
+        let mut addresses = self.look(|watch| {
+            let mut addresses = watch.oracle.expected(master, iova, false).reach;
+            for domain in 0..self.domains.len() {
+                let now = watch.oracle.page(domain, iova).map(|page| page.pa);
+                let gone = watch.oracle.gone(domain, page..page + 1).map(|(_, pa)| pa);
+                addresses.extend(now.into_iter().chain(gone).map(|pa| pa + iova % PAGE));
+            }
+            addresses
+        });
+        addresses.dedup();
+        let read = |pa| {
+            let mut before = vec![0; bytes];
+            self.world.machine().ram().read(pa, &mut before).ok().map(|()| (pa, before))
+        };
+        addresses.into_iter().filter_map(read).collect()
+    }
+
+    /// What became of an access, judged by what it did to memory or brought back.
+    fn infer(
+        &self,
+        master: usize,
+        part: &Part,
+        moved: &[u8],
+        write: bool,
+        candidates: &Candidates,
+    ) -> Outcome {
+        let expected = self.look(|watch| watch.oracle.expected(master, part.iova, write));
+        let now = |pa: u64| {
+            let mut now = vec![0; part.bytes];
+            self.world.machine().ram().read(pa, &mut now).ok().map(|()| now)
+        };
+        if write {
+            let right = expected.reach.iter().find(|pa| now(**pa).as_deref() == Some(moved));
+            let changed = candidates
+                .iter()
+                .find(|(pa, before)| now(*pa).is_some_and(|now| now != *before))
+                .map(|(pa, _)| pa);
+            return right.or(changed).map_or(Outcome::Refused, |pa| Outcome::Reached(*pa));
+        }
+        let same = |pa: &&u64| now(**pa).as_deref() == Some(moved);
+        if let Some(pa) = expected.reach.iter().find(same) {
+            return Outcome::Reached(*pa);
+        }
+        // What was refused arrives as zeros: anything else came from somewhere.
+        let came_from = |(pa, _): &&(u64, Vec<u8>)| now(*pa).as_deref() == Some(moved);
+        if moved.iter().any(|byte| *byte != 0)
+            && let Some((pa, _)) = candidates.iter().find(came_from)
+        {
+            return Outcome::Reached(*pa);
+        }
+        Outcome::Refused
+    }
+
+    /// A device must get what memory holds.
+    fn check_read(&self, iova: u64, data: &[u8], parts: &[Part]) {
+        for part in parts {
+            let Outcome::Reached(pa) = part.outcome else { continue };
+            let offset = (part.iova - iova) as usize;
+            let mut memory = vec![0; part.bytes];
+            if self.world.machine().ram().read(pa, &mut memory).is_ok()
+                && memory != data[offset..offset + part.bytes]
+            {
+                let text = format!("a device read something else than {pa:#x} holds");
+                self.look(|watch| watch.oracle.accuse(Rule::R0, text));
+            }
+        }
+    }
+}
