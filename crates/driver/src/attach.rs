@@ -6,6 +6,7 @@
 //! cleared its descriptors before hardware can walk them (rule R5). *Commit* flushes the old domain's tag if
 //! nobody uses it any more, takes the master off the old domain's targets, and waits until no unmap uses them.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{Ordering, fence};
@@ -50,7 +51,8 @@ pub enum AttachError {
     /// Master and domain are not of the same `Iommu`. Nothing was changed.
     Foreign,
     /// The change was made, but the instance did not confirm it. If it was switching streams, the master
-    /// is blocked and stays so until the instance is reset.
+    /// is blocked and stays so until the instance is reset. With [`Failure::Failed`] the instance, or the
+    /// master, was waiting for a reset already: then nothing was changed, as a rule.
     Unconfirmed(Unconfirmed),
 }
 
@@ -112,6 +114,14 @@ impl<P: Platform> Attachment<P> {
             Self::Blocked | Self::Identity | Self::Stuck(_) => None,
         }
     }
+
+    /// The spaces that the streams may still reach although they were blocked; `None` unless stuck.
+    pub(crate) fn stuck(&self) -> Option<impl Iterator<Item = &Shared<Space<P>>>> {
+        match self {
+            Self::Stuck(spaces) => Some(spaces.iter().flatten()),
+            Self::Blocked | Self::Identity | Self::Domain(_) => None,
+        }
+    }
 }
 
 impl<P: Platform> Iommu<P> {
@@ -150,13 +160,19 @@ impl<P: Platform> Iommu<P> {
     }
 }
 
-/// A change of one domain's targets, made ready beforehand.
-struct Replacement<P: Platform> {
+/// The targets of a domain that is entered, made ready beforehand.
+struct Entering<P: Platform> {
     space: Shared<Space<P>>,
-    targets: alloc::boxed::Box<Targets>,
+    targets: Box<Targets>,
     tag: Tag,
-    /// Masters of the instance that use the domain after the change.
-    masters: usize,
+}
+
+/// The targets of a domain that is left, made ready beforehand.
+struct Leaving<P: Platform> {
+    space: Shared<Space<P>>,
+    targets: Box<Targets>,
+    /// Its tag on the instance, if no master uses it there any more.
+    tag: Option<Tag>,
 }
 
 fn change<P: Platform>(
@@ -185,6 +201,7 @@ fn change<P: Platform>(
         }
 
         // Prepare.
+        core.quarantine.reserve(&core.platform)?;
         held.try_reserve(1).map_err(|_| NoMemory)?;
         let leave = match state.attachment.space() {
             Some(space) => Some(leaving(space, state.instance)?),
@@ -196,6 +213,10 @@ fn change<P: Platform>(
         };
 
         // Install.
+        if let Some(enter) = &enter {
+            // A tag that was not flushed belongs to its domain still, and is in use again.
+            held.retain(|held| held.instance != state.instance || !held.space.is(&enter.space));
+        }
         let installed = enter.map(|enter| {
             let retired = enter.space.targets.replace(enter.targets);
             (enter.space, enter.tag, retired)
@@ -229,29 +250,25 @@ fn change<P: Platform>(
             return Ok(());
         };
         // Flushed before it leaves the targets: a tag that no target names is in no cache.
-        let last = leave.masters == 0;
-        let flushed = if last { flush(core, instance, leave.tag) } else { Ok(()) };
-        let Replacement { space, mut targets, tag, .. } = leave;
-        if flushed.is_err() {
+        let Leaving { space, mut targets, tag } = leave;
+        let flushed = tag.map_or(Ok(()), |tag| flush(core, instance, tag));
+        if let (Some(tag), Err(_)) = (tag, flushed) {
             // There is room: it was there before.
             targets.push(Target { instance: state.instance, tag, masters: 0 });
         }
         let left = space.targets.replace(targets);
         Retired::free([retired, Some(left)], &core.readers, || core.platform.relax());
-        match flushed {
-            Ok(()) => {
-                if last && let Some(tags) = tags.get_mut(state.instance.index()) {
-                    tags.asids.release(tag.asid);
-                }
-                Ok(())
-            }
-            Err(what) => {
-                // Reserved in prepare.
-                held.push(Held { instance: state.instance, asid: tag.asid, space });
-                let unconfirmed = Unconfirmed { instance: state.instance, what };
-                Err(AttachError::Unconfirmed(unconfirmed))
+        if let Some(Tag { asid, .. }) = tag {
+            match (flushed, tags.get_mut(state.instance.index())) {
+                (Ok(()), Some(tags)) => tags.asids.release(asid),
+                // There was room in prepare.
+                (Err(_), _) => held.push(Held { instance: state.instance, asid, space }),
+                (Ok(()), None) => {}
             }
         }
+        flushed.map_err(|what| {
+            AttachError::Unconfirmed(Unconfirmed { instance: state.instance, what })
+        })
     })
 }
 
@@ -261,7 +278,7 @@ fn entering<P: Platform>(
     id: InstanceId,
     instance: &Instance<P>,
     tags: &mut [Tags],
-) -> Result<Replacement<P>, AttachError> {
+) -> Result<Entering<P>, AttachError> {
     let features = instance.features();
     space.fits(features).map_err(|what| AttachError::Mismatch { instance: id, what })?;
     let current = space.targets.for_writer();
@@ -271,8 +288,8 @@ fn entering<P: Platform>(
     let at = targets.iter().position(|target| target.instance == id);
     if let Some(target) = at.and_then(|at| targets.get_mut(at)) {
         target.masters += 1;
-        let (tag, masters) = (target.tag, target.masters);
-        return Ok(Replacement { space: space.clone(), targets, tag, masters });
+        let tag = target.tag;
+        return Ok(Entering { space: space.clone(), targets, tag });
     }
     let asid = tags.get_mut(id.index()).and_then(|tags| tags.asids.allocate());
     let Some(asid) = asid else {
@@ -280,29 +297,28 @@ fn entering<P: Platform>(
     };
     let tag = Tag { vmid: 0, asid };
     targets.push(Target { instance: id, tag, masters: 1 });
-    Ok(Replacement { space: space.clone(), targets, tag, masters: 1 })
+    Ok(Entering { space: space.clone(), targets, tag })
 }
 
 /// The targets of `space` with one master of `instance` less.
-fn leaving<P: Platform>(
-    space: &Shared<Space<P>>,
-    id: InstanceId,
-) -> Result<Replacement<P>, AttachError> {
+fn leaving<P: Platform>(space: &Shared<Space<P>>, id: InstanceId) -> Result<Leaving<P>, NoMemory> {
     let current = space.targets.for_writer();
     let mut targets = try_box(Targets::new())?;
     targets.try_reserve_exact(current.len()).map_err(|_| NoMemory)?;
-    let (mut tag, mut masters) = (Tag { vmid: 0, asid: 0 }, 0);
+    let mut left = None;
     for target in current {
         let mut target = *target;
         if target.instance == id {
             target.masters = target.masters.saturating_sub(1);
-            (tag, masters) = (target.tag, target.masters);
+            left = Some((target.tag, target.masters));
         }
-        if target.masters > 0 {
+        // One that has no master on another instance waits for that instance to be reset.
+        if target.instance != id || target.masters > 0 {
             targets.push(target);
         }
     }
-    Ok(Replacement { space: space.clone(), targets, tag, masters })
+    let tag = left.filter(|(_, masters)| *masters == 0).map(|(tag, _)| tag);
+    Ok(Leaving { space: space.clone(), targets, tag })
 }
 
 /// Makes `instance` forget `tag`, which no context carries any more.
@@ -320,11 +336,11 @@ pub(crate) fn take_off<P: Platform>(
     core: &Core<P>,
     space: &Shared<Space<P>>,
     instance: InstanceId,
-) -> Result<Option<Tag>, AttachError> {
-    let left = leaving(space, instance)?;
-    let retired = space.targets.replace(left.targets);
+) -> Result<Option<Tag>, NoMemory> {
+    let Leaving { space, targets, tag } = leaving(space, instance)?;
+    let retired = space.targets.replace(targets);
     Retired::free([Some(retired)], &core.readers, || core.platform.relax());
-    Ok((left.masters == 0).then_some(left.tag))
+    Ok(tag)
 }
 
 impl<P: Platform> MasterState<P> {

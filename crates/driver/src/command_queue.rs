@@ -254,7 +254,9 @@ impl CommandQueue {
             }
             let placed = self.tail.with(platform, |tail| {
                 // Looked at again under the lock: see `restart`.
-                if self.has_failed() || *tail + needed > self.consumed.load(Ordering::Acquire) + self.size.entries() {
+                if self.has_failed()
+                    || *tail + needed > self.consumed.load(Ordering::Acquire) + self.size.entries()
+                {
                     return None;
                 }
                 let start = *tail;
@@ -391,7 +393,7 @@ impl CommandQueue {
     }
 
     /// Acknowledges every active error other than a refused command, and returns them.
-    pub(crate) fn acknowledge<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Gerror {
+    pub fn acknowledge<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Gerror {
         // Under the lock: GERRORN holds the acknowledgement of refused commands too, which must not be undone.
         self.recovery.with(platform, |_| {
             let acknowledged = Gerrorn(mmio.read32(Gerrorn::OFFSET));

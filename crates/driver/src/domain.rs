@@ -201,9 +201,11 @@ impl<P: Platform> Domain<P> {
         core: Shared<Core<P>>,
         id: usize,
         config: DomainConfig,
+        removed: u64,
     ) -> Result<Self, CreateError> {
         let limit = |bits: fn(&Features) -> u32| {
-            core.instances.iter().map(|(_, instance)| bits(instance.features())).min()
+            let present = core.instances.iter().filter(|(id, _)| removed & id.bit() == 0);
+            present.map(|(_, instance)| bits(instance.features())).min()
         };
         let or = |bits: u32, limit: Option<u32>| {
             if bits != 0 { bits } else { limit.unwrap_or(48).min(48) }
@@ -331,7 +333,10 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// The domain and the number of masters that are still attached to it.
     pub fn close(self) -> Result<(), (Self, usize)> {
-        let masters = self.targets().iter().map(|target| target.masters).sum();
+        let core = &self.space.core;
+        let masters = core.readers.read(core.platform.cpu(), &self.space.targets, |targets| {
+            targets.iter().map(|target| target.masters).sum()
+        });
         if masters == 0 { Ok(()) } else { Err((self, masters)) }
     }
 

@@ -52,7 +52,11 @@ impl EventQueue {
     /// Takes memory for a queue of `size` from the platform; `None` when there is none.
     pub fn new<P: Platform>(platform: &P, size: Size) -> Option<Self> {
         let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size))?;
-        Some(Self { base, size, head: SpinLock::new(Head { position: 0, used: false, lost: false }) })
+        Some(Self {
+            base,
+            size,
+            head: SpinLock::new(Head { position: 0, used: false, lost: false }),
+        })
     }
 
     /// Gives the memory back.

@@ -5,8 +5,8 @@ use core::fmt;
 
 use smmuv3_formats::command::{CfgiCd, CfgiSte, TlbiEl2All, TlbiNsnhAll};
 use smmuv3_formats::register::{
-    CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqIrqCfg0, Gbpa, Gerror, GerrorIrqCfg0, Gerrorn, IrqCtrl, IrqCtrlAck, StrtabBase,
-    StrtabBaseCfg,
+    CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqIrqCfg0, Gbpa, Gerror,
+    GerrorIrqCfg0, Gerrorn, IrqCtrl, IrqCtrlAck, StrtabBase, StrtabBaseCfg,
 };
 use smmuv3_formats::{Command, StreamId};
 
@@ -163,8 +163,11 @@ impl<P: Platform> Probed<P> {
                 // The error is known already, and being off is all that the memory depends on.
                 let _ = instance.abort_while_off(platform);
                 match instance.write_cr0(platform, Cr0::default()) {
-                    // SAFETY: all enables of CR0 were acknowledged as 0.
-                    Ok(()) => again(unsafe { instance.dismantle(platform) }, error),
+                    Ok(()) => {
+                        let _ = instance.write_irq_ctrl(platform, IrqCtrl::default());
+                        // SAFETY: all enables of CR0 were acknowledged as 0.
+                        again(unsafe { instance.dismantle(platform) }, error)
+                    }
                     Err(_) => {
                         // Tables and queues are never freed: hardware may be using them.
                         let Instance { mmio, .. } = instance;

@@ -127,11 +127,14 @@ impl<P: Platform> Iommu<P> {
     /// # Errors
     /// See [`CreateError`].
     pub fn create_domain(&self, config: DomainConfig) -> Result<Domain<P>, CreateError> {
-        let id = self.core.configuration.with(|configuration| {
+        self.core.quarantine.reserve(&self.core.platform)?;
+        let (id, removed) = self.core.configuration.with(|configuration| {
             configuration.domains += 1;
-            configuration.domains - 1
+            let bits = configuration.tags.iter().enumerate();
+            let removed = bits.filter(|(_, tags)| tags.removed).map(|(id, _)| 1u64 << id).sum();
+            (configuration.domains - 1, removed)
         });
-        Domain::new(self.core.clone(), id, config)
+        Domain::new(self.core.clone(), id, config, removed)
     }
 
     /// Makes a device known by the streams that it issues to `smmu`. It stays blocked until it is attached.
@@ -157,8 +160,9 @@ impl<P: Platform> Iommu<P> {
         budget: usize,
         sink: &mut dyn FnMut(Report),
     ) -> bool {
-        self.core.instances.get(smmu.id).is_some_and(|instance| {
-            crate::fault::handle(&self.core.platform, instance, which, budget, sink)
+        // The SMMU's own, whichever `Iommu` was asked.
+        smmu.instance().is_some_and(|instance| {
+            crate::fault::handle(&smmu.core.platform, instance, which, budget, sink)
         })
     }
 
@@ -169,6 +173,20 @@ impl<P: Platform> Iommu<P> {
             for held in &configuration.held {
                 visit(Quarantined::Asid { instance: held.instance, asid: held.asid });
             }
+            for state in configuration.masters.iter().flatten() {
+                let Some(spaces) = state.attachment.stuck() else { continue };
+                for stream in &state.streams {
+                    visit(Quarantined::Stream { instance: state.instance, stream: *stream });
+                }
+                for target in spaces.flat_map(|space| space.targets.for_writer()) {
+                    if target.instance == state.instance {
+                        visit(Quarantined::Asid {
+                            instance: target.instance,
+                            asid: target.tag.asid,
+                        });
+                    }
+                }
+            }
         });
     }
 
@@ -178,7 +196,7 @@ impl<P: Platform> Iommu<P> {
     /// # Errors
     /// See [`EnableError`]. The quarantine stays as it is then.
     pub fn reset(&self, smmu: &Smmu<P>) -> Result<(), EnableError> {
-        let core = &self.core;
+        let core = &smmu.core;
         let Some(instance) = core.instances.get(smmu.id) else { return Ok(()) };
         core.configuration.with(|configuration| {
             instance.restart(&core.platform)?;
@@ -194,7 +212,7 @@ impl<P: Platform> Iommu<P> {
     /// # Errors
     /// [`RemoveError::InUse`] while it has masters, [`RemoveError::Hardware`] when it does not confirm.
     pub fn remove(&self, smmu: Smmu<P>) -> Result<(), (Smmu<P>, RemoveError)> {
-        let core = &self.core;
+        let core = &smmu.core;
         let result = core.configuration.with(|configuration| {
             let of_it = |state: &&MasterState<P>| state.instance == smmu.id;
             let masters = configuration.masters.iter().flatten().filter(of_it).count();

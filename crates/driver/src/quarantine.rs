@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use smmuv3_formats::{Iova, PhysAddr};
+use smmuv3_formats::{Iova, PhysAddr, StreamId};
 use smmuv3_pagetable::{Detached, Gather};
 
 use crate::error::InstanceId;
@@ -29,12 +29,25 @@ pub enum Quarantined {
         /// Its address.
         frame: PhysAddr,
     },
-    /// An ASID that translations may still carry.
+    /// An ASID that translations may still carry. It may be listed more than once.
     Asid {
         /// On which instance.
         instance: InstanceId,
         /// The ASID.
         asid: u16,
+    },
+    /// A stream that was blocked, but that may still use what its master was attached to, or was being
+    /// attached to.
+    Stream {
+        /// Of which instance.
+        instance: InstanceId,
+        /// The stream.
+        stream: StreamId,
+    },
+    /// Ranges and tables that there was no record left for. Such a table is never used again.
+    Unlisted {
+        /// How many.
+        count: usize,
     },
 }
 
@@ -50,15 +63,43 @@ enum Kept {
 }
 
 pub(crate) struct Quarantine {
-    items: SpinLock<Vec<Item>>,
+    records: SpinLock<Records>,
 }
+
+struct Records {
+    items: Vec<Item>,
+    /// What there was no room for, and the instances that it waits for.
+    unlisted: usize,
+    waiting: u64,
+}
+
+/// Records that there is room for after [`Quarantine::reserve`]: more than one unmap's worth.
+const SPARE: usize = 64;
 
 impl Quarantine {
     pub(crate) fn new() -> Result<Self, NoMemory> {
         let mut items = Vec::new();
-        // One unmap's worth, so that the first failure finds room without allocating.
-        items.try_reserve(33).map_err(|_| NoMemory)?;
-        Ok(Self { items: SpinLock::new(items) })
+        items.try_reserve_exact(2 * SPARE).map_err(|_| NoMemory)?;
+        Ok(Self { records: SpinLock::new(Records { items, unlisted: 0, waiting: 0 }) })
+    }
+
+    /// Makes room, so that [`Quarantine::keep`] need not: unmap allocates nothing.
+    pub(crate) fn reserve<P: Platform>(&self, platform: &P) -> Result<(), NoMemory> {
+        let wanted = self.records.with(platform, |records| {
+            let items = &records.items;
+            (items.capacity() - items.len() < SPARE).then_some(items.len() + 2 * SPARE)
+        });
+        let Some(wanted) = wanted else { return Ok(()) };
+        // Neither allocated nor freed under the lock.
+        let mut larger = Vec::new();
+        larger.try_reserve_exact(wanted).map_err(|_| NoMemory)?;
+        self.records.with(platform, |records| {
+            if records.items.len() <= larger.capacity() {
+                records.items.drain(..).for_each(|item| larger.push(item));
+                core::mem::swap(&mut larger, &mut records.items);
+            }
+        });
+        Ok(())
     }
 
     /// Keeps what `gather` holds until the instances in `waiting` are reset.
@@ -70,11 +111,14 @@ impl Quarantine {
         gather: &Gather,
     ) {
         let range = gather.range();
-        let (iova, bytes) = (Iova(range.start), range.end - range.start);
-        self.items.with(platform, |items| {
-            push(items, Item { waiting, what: Kept::Range { domain, iova, bytes } });
+        self.records.with(platform, |records| {
+            // Tables first: a range that is not listed is told of by the error, too.
             for table in gather.tables() {
-                push(items, Item { waiting, what: Kept::Table(*table) });
+                records.push(Item { waiting, what: Kept::Table(*table) });
+            }
+            if !records.widen(waiting, domain, range.clone()) {
+                let (iova, bytes) = (Iova(range.start), range.end - range.start);
+                records.push(Item { waiting, what: Kept::Range { domain, iova, bytes } });
             }
         });
     }
@@ -82,12 +126,16 @@ impl Quarantine {
     /// Lets go of what only waited for `instance`, whose caches are empty now.
     pub(crate) fn release<P: Platform>(&self, platform: &P, instance: InstanceId) {
         loop {
-            let done = self.items.with(platform, |items| {
-                for item in items.iter_mut() {
+            let done = self.records.with(platform, |records| {
+                records.waiting &= !instance.bit();
+                if records.waiting == 0 {
+                    records.unlisted = 0;
+                }
+                for item in records.items.iter_mut() {
                     item.waiting &= !instance.bit();
                 }
-                let index = items.iter().position(|item| item.waiting == 0)?;
-                Some(items.swap_remove(index).what)
+                let index = records.items.iter().position(|item| item.waiting == 0)?;
+                Some(records.items.swap_remove(index).what)
             });
             match done {
                 None => return,
@@ -101,8 +149,8 @@ impl Quarantine {
 
     /// Shows every item to `visit`.
     pub(crate) fn list<P: Platform>(&self, platform: &P, visit: &mut dyn FnMut(Quarantined)) {
-        self.items.with(platform, |items| {
-            for item in items.iter() {
+        self.records.with(platform, |records| {
+            for item in &records.items {
                 visit(match &item.what {
                     Kept::Range { domain, iova, bytes } => {
                         Quarantined::Range { domain: *domain, iova: *iova, bytes: *bytes }
@@ -110,13 +158,35 @@ impl Quarantine {
                     Kept::Table(table) => Quarantined::Table { frame: table.frame() },
                 });
             }
+            if records.unlisted != 0 {
+                visit(Quarantined::Unlisted { count: records.unlisted });
+            }
         });
     }
 }
 
-/// Without memory for the record the item stays out of use for ever, which is safe.
-fn push(items: &mut Vec<Item>, item: Item) {
-    if items.try_reserve(1).is_ok() {
-        items.push(item);
+impl Records {
+    /// Adds `range` to a record that it touches; whether there was one.
+    fn widen(&mut self, waiting: u64, domain: usize, range: core::ops::Range<u64>) -> bool {
+        self.items.iter_mut().filter(|item| item.waiting == waiting).any(|item| {
+            let Kept::Range { domain: of, iova, bytes } = &mut item.what else { return false };
+            let end = iova.0 + *bytes;
+            if *of != domain || range.start > end || range.end < iova.0 {
+                return false;
+            }
+            iova.0 = iova.0.min(range.start);
+            *bytes = end.max(range.end) - iova.0;
+            true
+        })
+    }
+
+    /// Without room for the record the item stays out of use for ever, which is safe.
+    fn push(&mut self, item: Item) {
+        if self.items.len() < self.items.capacity() {
+            self.items.push(item);
+        } else {
+            self.unlisted += 1;
+            self.waiting |= item.waiting;
+        }
     }
 }

@@ -25,7 +25,7 @@ impl StreamTable {
         let base = platform.allocate_coherent(bytes, bytes)?;
         let table = Self { base, log2 };
         let blocked = Stream::Blocked.encode(features).0;
-        for sid in 0..1 << log2 {
+        for sid in 0..=u32::MAX.checked_shr(32u32.saturating_sub(log2)).unwrap_or(0) {
             if let Some(entry) = table.entry(StreamId(sid)) {
                 // One word is all that differs from zeroed memory.
                 entry.prepare(platform, 0, blocked[0]);

@@ -438,7 +438,7 @@ impl Watch {
     pub fn interrupt_by_access(&mut self, world: &World) {
         let Some((master, iova, write)) = self.choose_access() else { return };
         let (instance, streams) = self.oracle.streams(master);
-        let Some(stream) = streams.first().copied() else { return };
+        let Some(stream) = self.rng.choice(streams).copied() else { return };
         let delayed = self.rng.u8(..) < 128;
         let Some(mut model) = world.machine().model(instance) else { return };
         let access = if write { Access::write(stream, iova) } else { Access::read(stream, iova) };

@@ -61,6 +61,7 @@ fn instances_of_every_shape_hold_all_rules() {
         "event-queue = 2",
         "command-queue = 1",
         "sid-bits = 13",
+        "streams = [0xa00, 0xa01, 0x7]",
     ]
     .into_iter()
     .enumerate()
@@ -68,9 +69,10 @@ fn instances_of_every_shape_hold_all_rules() {
         let key = shape.split(' ').next().unwrap_or_default();
         let changed: String = text
             .lines()
-            .filter(|line| !line.starts_with(key))
+            .filter(|line| key == "streams" || !line.starts_with(key))
             .map(|line| match line {
-                "asid-bits = 8" => format!("{line}\n{shape}\n"),
+                "asid-bits = 8" if key != "streams" => format!("{line}\n{shape}\n"),
+                "streams = [0xa00]" if key == "streams" => format!("{shape}\n"),
                 line => format!("{line}\n"),
             })
             .collect();

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Events that come in unknown shapes, or in greater numbers than there is room for (rule R9).
+
+use smmuv3::{Failure, Report};
+use smmuv3_formats::register::{EventqCons, EventqProd};
+use smmuv3_formats::{EVENT_BYTES, EventId, EventRecord};
+use smmuv3_testbench::machine::Machine;
+use smmuv3_testbench::oracle::Use;
+
+use crate::setup::{NARROW, NIC, PAGE, Setup, config};
+
+const NOWHERE: u64 = 0x1000_0000;
+
+/// An event queue of four records.
+fn prepared() -> Setup {
+    let mut small = config();
+    small.event_queue_log2 = 2;
+    let setup = Setup::with(1, small, |profile| profile);
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    setup
+}
+
+/// Lets the device access `count` pages that are not mapped, from the `first` on.
+fn fault(setup: &Setup, first: u64, count: u64) {
+    for page in first..first + count {
+        assert_eq!(setup.dma(NIC, NOWHERE + page * PAGE), None);
+    }
+}
+
+/// The pages of the events among `reports`.
+fn pages(reports: &[Report]) -> Vec<u64> {
+    let page = |report: &Report| match report {
+        Report::Event(record) if record.event() == Some(EventId::FTranslation) => {
+            Some((record.input_addr() - NOWHERE) / PAGE)
+        }
+        _ => None,
+    };
+    reports.iter().filter_map(page).collect()
+}
+
+#[test]
+fn events_of_unknown_and_reserved_types_are_handed_on_as_they_are() {
+    let setup = prepared();
+    let base = setup.smmus[NARROW].instance().unwrap().events().base_register().addr();
+    let ram = setup.machine.ram();
+    for (number, id) in [0x00, 0x0f, 0x22, 0x7f, 0xe0, 0xff].into_iter().enumerate() {
+        fault(&setup, number as u64, 1);
+        let slot = base + (number % 4 * EVENT_BYTES) as u64;
+        ram.write64(slot, 0x1234_5678_9abc_de00 | id).unwrap();
+        ram.write64(slot + 16, u64::MAX).unwrap();
+        let words = [0, 8, 16, 24].map(|byte| ram.read64(slot + byte).unwrap());
+        let (reports, more) = setup.reports(NARROW, 8);
+        assert_eq!((reports, more), (vec![Report::Event(EventRecord(words))], false), "{id:#x}");
+    }
+    setup.tear_down("after unknown events");
+}
+
+#[test]
+fn no_more_events_are_handed_over_than_asked_for() {
+    let setup = prepared();
+    for round in 0..5 {
+        fault(&setup, 0, 4);
+        let (reports, more) = setup.reports(NARROW, 0);
+        assert_eq!((reports, more), (vec![], true), "round {round}");
+        let (reports, more) = setup.reports(NARROW, 3);
+        assert_eq!((pages(&reports), reports.len(), more), (vec![0, 1, 2], 3, true));
+        // There is room for three more now.
+        fault(&setup, 4, 1);
+        let (reports, more) = setup.reports(NARROW, 2);
+        assert_eq!((pages(&reports), reports.len(), more), (vec![3, 4], 2, false));
+        assert_eq!(setup.reports(NARROW, usize::MAX), (vec![], false), "round {round}");
+    }
+    setup.tear_down("after events in portions");
+}
+
+#[test]
+fn events_that_found_no_room_are_reported_as_lost_each_time() {
+    let setup = prepared();
+    for round in 0..5 {
+        fault(&setup, 0, 6);
+        let (reports, more) = setup.reports(NARROW, 3);
+        assert_eq!(pages(&reports), [0, 1, 2], "round {round}");
+        assert_eq!(reports.last(), Some(&Report::EventsLost), "round {round}");
+        assert!(more, "round {round}");
+        let (reports, more) = setup.reports(NARROW, 3);
+        assert_eq!((pages(&reports), reports.len(), more), (vec![3], 1, false), "round {round}");
+        // The queue takes events again.
+        fault(&setup, 7, 2);
+        let (reports, more) = setup.reports(NARROW, 8);
+        assert_eq!((pages(&reports), reports.len(), more), (vec![7, 8], 2, false));
+    }
+    setup.tear_down("after lost events");
+}
+
+#[test]
+fn events_that_a_reset_throws_away_are_reported_as_lost() {
+    let setup = prepared();
+    fault(&setup, 0, 2);
+    setup.reset(NARROW, &[], &[]);
+    let (reports, more) = setup.reports(NARROW, 8);
+    assert_eq!((reports, more), (vec![Report::EventsLost], false));
+    setup.reset(NARROW, &[], &[]);
+    assert_eq!(setup.reports(NARROW, 8), (vec![], false), "nothing was waiting");
+    fault(&setup, 0, 3);
+    assert_eq!(pages(&setup.reports(NARROW, 8).0), [0, 1, 2]);
+    setup.tear_down("after a reset with events");
+}
+
+#[test]
+fn an_index_that_makes_no_sense_is_reported_and_reads_nothing() {
+    let setup = prepared();
+    fault(&setup, 0, 2);
+    // Seven records in a queue of four.
+    setup.machine.lie(NARROW, EventqProd::OFFSET, Some(7));
+    let (reports, more) = setup.reports(NARROW, 8);
+    assert_eq!(
+        (&reports[..], more),
+        (&[Report::Failed(Failure::Index { register: 7 })][..], false)
+    );
+    setup.machine.lie(NARROW, EventqProd::OFFSET, None);
+    assert_eq!(setup.machine.read32(NARROW, EventqCons::OFFSET), 0);
+    assert_eq!(pages(&setup.reports(NARROW, 8).0), [0, 1]);
+    setup.tear_down("after a wrong index");
+}

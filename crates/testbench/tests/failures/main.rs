@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every way in which the driver can fail: memory that runs out, hardware that does not answer or refuses,
+//! registers that make no sense, callers that ask for nonsense. Each gives a typed error, breaks no rule, leaks
+//! nothing, and can be recovered from.
+
+mod events;
+mod frames;
+mod machine;
+mod mapping;
+mod misuse;
+mod probe;
+mod queue;
+mod refused;
+mod resets;
+mod setup;
+mod start;
+mod wedged;

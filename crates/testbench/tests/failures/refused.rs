@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Commands that an SMMU refuses, or cannot fetch (§3.2): whoever waits is told, and the next command works.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use smmuv3::invalidate::Scope;
+use smmuv3::{Failure, Interrupt, Quarantined, Report};
+use smmuv3_formats::Opcode;
+use smmuv3_formats::register::{CmdqProd, Gerror, Gerrorn};
+use smmuv3_testbench::machine::Machine;
+use smmuv3_testbench::oracle::Use;
+
+use crate::setup::{AT_ONCE, DISK, NARROW, NIC, PAGE, Setup, attach_failure, unmap_failure};
+
+const IOVA: u64 = 0x1000_0000;
+const ILL: u8 = 1;
+const ABT: u8 = 2;
+
+fn prepared(seed: u64) -> Setup {
+    let setup = Setup::new(seed);
+    for domain in [0, 1] {
+        setup.map(domain, IOVA, domain as u64 * 16 * PAGE, 16 * PAGE).unwrap();
+    }
+    setup
+}
+
+#[test]
+fn an_unmap_whose_command_is_refused_is_unconfirmed_and_the_next_one_works() {
+    let setup = prepared(1);
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    setup.dma(NIC, IOVA);
+    setup.machine.model(NARROW).unwrap().fail_next_command(ILL);
+    let (instance, failure) = unmap_failure(setup.unmap(0, IOVA, PAGE));
+    let Failure::Refused { command, code: ILL } = failure else { panic!("{failure:?}") };
+    // The slot holds what took its place.
+    assert_eq!((instance, command.opcode()), (NARROW, Some(Opcode::Sync)));
+    assert!(!setup.has_failed(NARROW));
+    assert_eq!(setup.unmap(0, IOVA + 4 * PAGE, PAGE), Ok(PAGE));
+    assert_eq!(setup.dma(NIC, IOVA + 4 * PAGE), None);
+    let range = Quarantined::Range { domain: 0, iova: smmuv3::Iova(IOVA), bytes: PAGE };
+    assert_eq!(setup.quarantined(), [range]);
+    setup.reset(NARROW, &[], &[(0, IOVA, PAGE)]);
+    assert_eq!(setup.quarantined(), []);
+    setup.tear_down("after a refused unmap");
+}
+
+/// Changes `master` while the first command of the `nth` batch is refused; whether it noticed.
+fn refuse(master: usize, from: Use, to: Use, nth: u32) -> bool {
+    let context = format!("master {master} from {from:?} to {to:?}, batch {nth}");
+    let setup = prepared(u64::from(nth));
+    setup.attach(master, from).unwrap();
+    setup.dma(master, IOVA);
+    let mut left = nth;
+    setup.machine.on_write(move |machine, instance, offset, _| {
+        if instance == NARROW && offset == CmdqProd::OFFSET {
+            if left == 0 {
+                machine.model(NARROW).unwrap().fail_next_command(ILL);
+            }
+            left = left.wrapping_sub(1);
+        }
+    });
+    let result = setup.attach(master, to);
+    setup.machine.behave();
+    if result.is_ok() {
+        setup.tear_down(&context);
+        return false;
+    }
+    let (instance, failure) = attach_failure(result);
+    assert_eq!(instance, NARROW, "{context}");
+    assert!(matches!(failure, Failure::Refused { code: ILL, .. }), "{context}: {failure}");
+    // The instance goes on.
+    assert!(!setup.has_failed(NARROW), "{context}");
+    let other = if master == NIC { DISK } else { NIC };
+    for to in [Use::Domain(0), Use::Domain(1), Use::Blocked, Use::Domain(0)] {
+        assert_eq!(setup.attach(other, to), Ok(()), "{context}");
+    }
+    assert_eq!(setup.dma(other, IOVA), Some(setup.memory), "{context}");
+    let listed = setup.quarantined();
+    let stuck = listed.iter().any(|item| matches!(item, Quarantined::Stream { .. }));
+    if stuck {
+        let again = setup.iommu.detach(&setup.masters[master]);
+        assert_eq!(attach_failure(again), (NARROW, Failure::Failed), "{context}");
+        setup.reset(NARROW, &[master], &[]);
+        assert_eq!(setup.dma(master, IOVA), None, "{context}");
+    } else {
+        // Only the flush of the old tag was refused. The domain has it still, and may use it.
+        setup.watch().oracle.attach_begins(master, to);
+        setup.watch().oracle.attach_ends(master, true);
+        for to in [Use::Domain(0), Use::Domain(1), Use::Domain(0)] {
+            assert_eq!(setup.attach(master, to), Ok(()), "{context}");
+        }
+        assert_eq!(setup.dma(master, IOVA), Some(setup.memory), "{context}");
+        setup.reset(NARROW, &[], &[]);
+        assert_eq!(setup.dma(master, IOVA), Some(setup.memory), "{context}");
+    }
+    assert_eq!(setup.quarantined(), [], "{context}");
+    // Unmaps still reach whoever is attached, and no tag has two owners.
+    let tags = [0, 1].map(|domain| setup.domains[domain].targets());
+    assert!(tags[0].iter().all(|tag| tags[1].iter().all(|other| other.tag != tag.tag)), "{tags:?}");
+    assert_eq!(setup.unmap(0, IOVA, PAGE), Ok(PAGE), "{context}");
+    assert_eq!((setup.dma(NIC, IOVA), setup.dma(DISK, IOVA)), (None, None), "{context}");
+    setup.check(&context);
+    setup.tear_down(&context);
+    true
+}
+
+#[test]
+fn any_command_of_a_change_may_be_refused() {
+    for master in [NIC, DISK] {
+        for (from, to) in [
+            (Use::Blocked, Use::Domain(0)),
+            (Use::Domain(1), Use::Domain(0)),
+            (Use::Domain(0), Use::Domain(1)),
+            (Use::Domain(0), Use::Identity),
+            (Use::Domain(0), Use::Blocked),
+        ] {
+            let batches = (0..).find(|nth| !refuse(master, from, to, *nth)).unwrap();
+            assert!(batches > 0, "{from:?} {to:?}");
+        }
+    }
+}
+
+/// A tag whose flush was refused stays with its domain when other instances change.
+#[test]
+fn a_tag_that_was_not_flushed_is_kept_until_the_reset() {
+    let setup = prepared(1);
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    setup.attach(crate::setup::GPU, Use::Domain(0)).unwrap();
+    let tag = setup.domains[0].targets()[0];
+    assert_eq!(tag.instance.index(), NARROW);
+    // The second batch of a detach is the flush.
+    let mut batch = 0;
+    setup.machine.on_write(move |machine, instance, offset, _| {
+        if instance == NARROW && offset == CmdqProd::OFFSET {
+            batch += 1;
+            let waiting = machine.model(NARROW).unwrap().waiting_commands();
+            assert_eq!(waiting, 0);
+            if batch == 3 {
+                machine.model(NARROW).unwrap().fail_next_command(ILL);
+            }
+        }
+    });
+    attach_failure(setup.attach(NIC, Use::Blocked));
+    setup.machine.behave();
+    setup.watch().oracle.attach_begins(NIC, Use::Blocked);
+    setup.watch().oracle.attach_ends(NIC, true);
+    let asid = Quarantined::Asid { instance: tag.instance, asid: tag.tag.asid };
+    assert_eq!(setup.quarantined(), [asid]);
+    setup.attach(crate::setup::GPU, Use::Blocked).unwrap();
+    let left = setup.domains[0].targets();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!((left[0].tag, left[0].masters), (tag.tag, 0));
+    // An unmap still reaches what the tag led to.
+    assert_eq!(setup.unmap(0, IOVA, 16 * PAGE), Ok(16 * PAGE));
+    // Nobody else gets the tag.
+    setup.attach(DISK, Use::Domain(1)).unwrap();
+    assert_ne!(setup.domains[1].targets()[0].tag, tag.tag);
+    setup.reset(NARROW, &[], &[]);
+    assert_eq!((setup.quarantined(), setup.domains[0].targets()), (vec![], vec![]));
+    setup.tear_down("after a tag that was not flushed");
+}
+
+#[test]
+fn fetches_that_abort_are_tried_again_however_often_over_time() {
+    let setup = prepared(1);
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    for page in 0..12 {
+        setup.machine.model(NARROW).unwrap().fail_next_command(ABT);
+        assert_eq!(setup.unmap(0, IOVA + page * PAGE, PAGE), Ok(PAGE), "page {page}");
+    }
+    setup.tear_down("after aborted fetches");
+}
+
+#[test]
+fn a_queue_that_cannot_be_fetched_at_all_is_given_up() {
+    let setup = prepared(1);
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    let broken = Arc::new(AtomicBool::new(true));
+    let still = broken.clone();
+    setup.machine.model(NARROW).unwrap().fail_next_command(ABT);
+    setup.machine.on_wait(move |machine| {
+        if still.load(Ordering::Relaxed) {
+            machine.model(NARROW).unwrap().fail_next_command(ABT);
+        }
+    });
+    // Whatever processes commands between two waits must find it broken, too.
+    setup.machine.on_write(|machine, instance, offset, _| {
+        if instance == NARROW && offset == Gerrorn::OFFSET {
+            machine.model(NARROW).unwrap().fail_next_command(ABT);
+        }
+    });
+    let (instance, failure) = unmap_failure(setup.unmap(0, IOVA, PAGE));
+    assert_eq!(instance, NARROW);
+    let Failure::Refused { command, code: ABT } = failure else { panic!("{failure:?}") };
+    assert_eq!(command.opcode(), Some(Opcode::TlbiNhVa));
+    assert!(setup.has_failed(NARROW));
+    let begun = setup.now();
+    assert_eq!(unmap_failure(setup.unmap(0, IOVA + PAGE, PAGE)), (NARROW, Failure::Failed));
+    assert!(setup.now() - begun < AT_ONCE);
+    // One range: they touch.
+    assert_eq!(setup.quarantined().len(), 1);
+    broken.store(false, Ordering::Relaxed);
+    setup.machine.behave();
+    // The last injected one is still to come; the reset's own commands are tried again.
+    setup.reset(NARROW, &[], &[(0, IOVA, 2 * PAGE)]);
+    setup.tear_down("after a queue that could not be fetched");
+}
+
+#[test]
+fn an_error_that_nobody_waits_for_is_reported() {
+    let setup = prepared(1);
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    let smmu = setup.smmus[NARROW].instance().unwrap();
+    let tag = setup.domains[0].targets()[0].tag;
+    setup.machine.model(NARROW).unwrap().fail_next_command(ILL);
+    let ticket = smmu.invalidate(setup.iommu.platform(), tag, Scope::All).unwrap();
+    while setup.machine.model(NARROW).unwrap().run(1) != 0 {}
+    let (reports, more) = setup.reports(NARROW, 8);
+    let [Report::CommandRefused { command, code: ILL }] = reports[..] else {
+        panic!("{reports:?}")
+    };
+    assert_eq!((command.opcode(), more), (Some(Opcode::TlbiNhAsid), false));
+    let failure = smmu.wait(setup.iommu.platform(), ticket);
+    assert!(matches!(failure, Err(Failure::Refused { code: ILL, .. })), "{failure:?}");
+    assert_eq!(smmu.wait(setup.iommu.platform(), ticket), failure, "however often it is asked");
+    setup.tear_down("after an error that nobody waited for");
+}
+
+#[test]
+fn other_global_errors_are_reported_and_acknowledged() {
+    let setup = prepared(1);
+    setup.world.set_observer(None);
+    let active = Gerror::default().with_eventq_abt_err(true).with_msi_cmdq_abt_err(true);
+    setup.machine.lie(NARROW, Gerror::OFFSET, Some(active.0));
+    let acknowledged = Arc::new(AtomicBool::new(false));
+    let seen = acknowledged.clone();
+    setup.machine.on_write(move |_, _, offset, value| {
+        assert_eq!((offset, value), (Gerrorn::OFFSET, active.0));
+        seen.store(true, Ordering::Relaxed);
+    });
+    let mut reports = Vec::new();
+    let smmu = &setup.smmus[NARROW];
+    setup.iommu.handle_interrupt(smmu, Interrupt::Error, 8, &mut |report| reports.push(report));
+    assert_eq!(reports, [Report::GlobalError(active)]);
+    assert!(acknowledged.load(Ordering::Relaxed));
+}

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An SMMU that stops taking commands, after each possible number of them, during every call that gives some (rule
+//! R8): the call ends with `Unconfirmed`, later ones at once, other instances go on; what it may still reach is
+//! listed and neither freed nor used again, until a reset gives everything back.
+
+use smmuv3::{EnableError, Failure, PhysAddr, Quarantined, StreamId};
+use smmuv3_formats::Iova;
+use smmuv3_testbench::machine::Machine;
+use smmuv3_testbench::oracle::Use;
+
+use crate::setup::{
+    AT_ONCE, BLOCK, DEADLINE, DISK, GPU, NARROW, NIC, PAGE, Setup, WIDE, attach_failure, config,
+    unmap_failure,
+};
+
+const PAGES: u64 = 0x1000_0000;
+const SMALL: u64 = 0x2000_0000;
+const LATER: u64 = 0x3000_0000;
+
+/// A setup in which both domains have mappings, the first on both instances.
+fn prepared(seed: u64) -> Setup {
+    let mut setup = Setup::new(seed);
+    setup.map(0, PAGES, PAGE, BLOCK).unwrap();
+    setup.map(0, SMALL, 0, 4 * PAGE).unwrap();
+    setup.map(0, LATER, 8 * PAGE, 4 * PAGE).unwrap();
+    setup.map(1, PAGES, 4 * BLOCK, BLOCK).unwrap();
+    setup.add_domain();
+    setup.attach(GPU, Use::Domain(0)).unwrap();
+    setup
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Call {
+    Attach {
+        master: usize,
+        from: Use,
+        to: Use,
+    },
+    /// A few pages; whole tables.
+    Unmap {
+        iova: u64,
+        len: u64,
+    },
+}
+
+/// Does `call` while `NARROW` stops after `commands` commands; whether the call noticed.
+fn wedge(call: Call, commands: u64) -> bool {
+    let context = format!("{call:x?} with {commands} commands");
+    let setup = prepared(commands);
+    let used = match call {
+        Call::Attach { master, from, .. } => {
+            setup.attach(master, from).unwrap();
+            master
+        }
+        Call::Unmap { .. } => {
+            setup.attach(NIC, Use::Domain(0)).unwrap();
+            NIC
+        }
+    };
+    for iova in [PAGES, SMALL, LATER] {
+        if !matches!(call, Call::Attach { from: Use::Identity, .. }) {
+            setup.dma(used, iova);
+        }
+        setup.dma(GPU, iova);
+    }
+    let tags: Vec<_> = setup.domains[0].targets();
+    setup.machine.model(NARROW).unwrap().wedge_after(Some(commands));
+
+    let begun = setup.now();
+    let failure = match call {
+        Call::Attach { master, to, .. } => match setup.attach(master, to) {
+            Ok(()) => None,
+            failed => Some(attach_failure(failed)),
+        },
+        Call::Unmap { iova, len } => match setup.unmap(0, iova, len) {
+            Ok(unmapped) => {
+                assert_eq!(unmapped, len, "{context}");
+                None
+            }
+            failed => Some(unmap_failure(failed)),
+        },
+    };
+    let took = setup.now() - begun;
+    let Some((NARROW, Failure::Timeout { waited })) = failure else {
+        assert_eq!(failure, None, "{context}");
+        setup.machine.model(NARROW).unwrap().wedge_after(None);
+        setup.tear_down(&context);
+        return false;
+    };
+    assert!(waited > DEADLINE && took < 2 * DEADLINE, "{context}: {waited} {took}");
+    assert!(setup.has_failed(NARROW) && !setup.has_failed(WIDE), "{context}");
+
+    let master_is_blocked = match call {
+        Call::Attach { master, .. } => check_master(&setup, master, &context),
+        Call::Unmap { iova, len } => {
+            check_unmapped(&setup, iova, len, &context);
+            false
+        }
+    };
+    check_others(&setup, used, &tags, &context);
+
+    // Resetting it is of no use as long as it does not answer.
+    let listed = setup.quarantined();
+    let failed = setup.iommu.reset(&setup.smmus[NARROW]);
+    assert!(matches!(failed, Err(EnableError::Commands(Failure::Timeout { .. }))), "{failed:?}");
+    assert!(setup.has_failed(NARROW), "{context}");
+    assert_eq!(setup.quarantined(), listed, "{context}");
+
+    setup.machine.model(NARROW).unwrap().wedge_after(None);
+    let stuck: &[usize] = if matches!(call, Call::Attach { .. }) { &[used] } else { &[] };
+    let mut unmapped = vec![(0, LATER, 4 * PAGE)];
+    if let Call::Unmap { iova, len } = call {
+        unmapped.push((0, iova, len));
+    }
+    setup.reset(NARROW, if master_is_blocked { stuck } else { &[] }, &unmapped);
+    if let Call::Attach { master, to, .. } = call
+        && !master_is_blocked
+    {
+        // Only the old tag was left over; the change itself had been confirmed.
+        setup.watch().oracle.attach_begins(master, to);
+        setup.watch().oracle.attach_ends(master, true);
+    }
+    assert_eq!(setup.quarantined(), [], "{context}");
+    assert!(!setup.has_failed(NARROW), "{context}");
+
+    // Everything works again.
+    if master_is_blocked {
+        assert_eq!(setup.dma(used, SMALL), None, "{context}");
+    }
+    for domain in [1, 0] {
+        assert_eq!(setup.attach(used, Use::Domain(domain)), Ok(()), "{context}");
+    }
+    assert_eq!(setup.dma(used, LATER), None, "{context}");
+    assert_eq!(setup.map(0, LATER, 0, PAGE), Ok(()), "{context}");
+    assert_eq!(setup.dma(used, LATER), Some(setup.memory), "{context}");
+    assert_eq!(setup.unmap(0, LATER, PAGE), Ok(PAGE), "{context}");
+    setup.check(&context);
+    setup.tear_down(&context);
+    true
+}
+
+/// The streams of `master` abort in memory; they are listed if that was not confirmed. Returns whether.
+fn check_master(setup: &Setup, master: usize, context: &str) -> bool {
+    let (_, streams) = {
+        let watch = setup.watch();
+        let (instance, streams) = watch.oracle.streams(master);
+        (instance, streams.to_vec())
+    };
+    let listed = setup.quarantined();
+    let stuck = streams.iter().all(|stream| {
+        let instance = setup.smmus[NARROW].id();
+        listed.contains(&Quarantined::Stream { instance, stream: StreamId(*stream) })
+    });
+    let table = setup.smmus[NARROW].instance().unwrap().streams();
+    for stream in &streams {
+        let entry = table.entry(StreamId(*stream)).unwrap();
+        let word = entry.load(setup.iommu.platform())[0];
+        if stuck {
+            assert_eq!(word, 1, "{context}: stream {stream} is not blocked");
+        }
+    }
+    let tag = listed.iter().any(|item| matches!(item, Quarantined::Asid { .. }));
+    assert!(stuck || tag, "{context}: {listed:?}");
+    // Whatever is wanted of it now fails at once.
+    let begun = setup.now();
+    let handle = &setup.masters[master];
+    let again = setup.iommu.attach(handle, &setup.domains[1]);
+    assert_eq!(attach_failure(again), (NARROW, Failure::Failed), "{context}");
+    assert_eq!(attach_failure(setup.iommu.detach(handle)), (NARROW, Failure::Failed), "{context}");
+    assert!(setup.now() - begun < AT_ONCE, "{context}");
+    stuck
+}
+
+/// The range is unmapped, its memory and tables are listed, and the healthy instance has forgotten it.
+fn check_unmapped(setup: &Setup, iova: u64, len: u64, context: &str) {
+    for page in (iova..iova + len).step_by(PAGE as usize) {
+        // SAFETY: the test is alone.
+        assert_eq!(unsafe { setup.domains[0].lookup(Iova(page)) }, None, "{context}");
+    }
+    let listed = setup.quarantined();
+    let domain = setup.domains[0].id();
+    let ranges: Vec<(u64, u64)> = listed
+        .iter()
+        .filter_map(|item| match item {
+            Quarantined::Range { domain: of, iova, bytes } if *of == domain => {
+                Some((iova.0, *bytes))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ranges, [(iova, len)], "{context}");
+    let tables: Vec<PhysAddr> = listed
+        .iter()
+        .filter_map(|item| match item {
+            Quarantined::Table { frame } => Some(*frame),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(tables.len(), usize::from(len == BLOCK), "{context}");
+    for table in tables {
+        assert!(setup.world.frames().live().any(|(start, _)| start == table.0), "{context}");
+    }
+    assert_eq!(setup.dma(GPU, iova), None, "{context}");
+}
+
+/// Calls that concern the failed instance fail at once; the other one is told all the same, and works.
+fn check_others(setup: &Setup, used: usize, tags: &[smmuv3::Target], context: &str) {
+    let begun = setup.now();
+    let live = setup.live_bytes();
+    let concerned =
+        setup.domains[0].targets().iter().any(|target| target.instance.index() == NARROW);
+    let result = setup.unmap(0, LATER, 4 * PAGE);
+    if concerned {
+        assert_eq!(unmap_failure(result), (NARROW, Failure::Failed), "{context}");
+        let unmapped = setup.quarantined().iter().any(|item| {
+            matches!(item, Quarantined::Range { iova: Iova(LATER), bytes, .. } if *bytes == 4 * PAGE)
+        });
+        assert!(unmapped, "{context}");
+    } else {
+        assert_eq!(result, Ok(4 * PAGE), "{context}");
+    }
+    assert!(setup.now() - begun < AT_ONCE, "{context}");
+    assert_eq!(setup.live_bytes(), live, "{context}: something was freed");
+    assert_eq!(setup.dma(GPU, LATER), None, "{context}");
+    let model = setup.machine.model(WIDE).unwrap();
+    let range = LATER..LATER + 4 * PAGE;
+    let stale = model.tlb_entries().find(|entry| range.contains(&entry.va)).copied();
+    drop(model);
+    assert_eq!(stale, None, "{context}");
+    // Masters of the other instance come and go.
+    for to in [Use::Blocked, Use::Domain(1), Use::Domain(0)] {
+        assert_eq!(setup.attach(GPU, to), Ok(()), "{context}");
+    }
+    assert_eq!(setup.dma(GPU, LATER), None, "{context}");
+    // The failed instance's tags are still taken, by the same domains.
+    for tag in tags.iter().filter(|tag| tag.instance.index() == NARROW) {
+        let now = setup.domains[0].targets();
+        let kept = now.iter().any(|now| (now.instance, now.tag) == (tag.instance, tag.tag));
+        assert!(kept, "{context}: {now:?}");
+    }
+    // No other master of it can be changed, and none of them reaches anything new.
+    let other = if used == NIC { DISK } else { NIC };
+    let refused = setup.iommu.attach(&setup.masters[other], &setup.domains[2]);
+    assert_eq!(attach_failure(refused), (NARROW, Failure::Failed), "{context}");
+    assert_eq!(setup.domains[2].targets(), [], "{context}");
+    assert_eq!(setup.dma(other, SMALL), None, "{context}");
+}
+
+/// Wedges `call` after every possible number of commands; how many it gives.
+fn wedge_everywhere(call: Call) -> u64 {
+    (0..).find(|commands| !wedge(call, *commands)).unwrap()
+}
+
+#[test]
+fn an_smmu_may_stop_at_any_command_of_an_attach() {
+    for master in [NIC, DISK] {
+        for (from, to) in [
+            (Use::Blocked, Use::Domain(0)),
+            (Use::Blocked, Use::Identity),
+            (Use::Domain(1), Use::Domain(0)),
+            (Use::Domain(0), Use::Domain(1)),
+            (Use::Domain(0), Use::Identity),
+            (Use::Identity, Use::Domain(0)),
+        ] {
+            let commands = wedge_everywhere(Call::Attach { master, from, to });
+            assert!(commands >= 2, "{master} {from:?} {to:?}: {commands}");
+        }
+    }
+}
+
+#[test]
+fn an_smmu_may_stop_at_any_command_of_a_detach() {
+    for master in [NIC, DISK] {
+        for from in [Use::Domain(0), Use::Identity] {
+            let commands = wedge_everywhere(Call::Attach { master, from, to: Use::Blocked });
+            assert!(commands >= 2, "{master} {from:?}: {commands}");
+        }
+    }
+}
+
+#[test]
+fn an_smmu_may_stop_at_any_command_of_an_unmap() {
+    let commands = wedge_everywhere(Call::Unmap { iova: SMALL, len: 4 * PAGE });
+    assert!(commands >= 2, "{commands}");
+    let commands = wedge_everywhere(Call::Unmap { iova: PAGES, len: BLOCK });
+    assert!(commands >= 2, "{commands}");
+}
+
+#[test]
+fn a_map_that_must_be_undone_on_a_wedged_smmu_says_so() {
+    let setup = prepared(1);
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
+    let error = setup.map(0, SMALL - PAGE, 0, 2 * PAGE).unwrap_err();
+    let unconfirmed = error.unconfirmed.unwrap();
+    assert_eq!(unconfirmed.instance.index(), NARROW);
+    assert!(matches!(unconfirmed.what, Failure::Timeout { .. }), "{unconfirmed}");
+    let domain = setup.domains[0].id();
+    let range = Quarantined::Range { domain, iova: Iova(SMALL - PAGE), bytes: PAGE };
+    assert_eq!(setup.quarantined(), [range]);
+    setup.machine.model(NARROW).unwrap().wedge_after(None);
+    setup.reset(NARROW, &[], &[(0, SMALL - PAGE, PAGE)]);
+    setup.tear_down("after an undone map");
+}
+
+#[test]
+fn a_full_queue_is_waited_for_and_then_given_up() {
+    let mut small = config();
+    small.command_queue_log2 = 2;
+    let setup = Setup::with(1, small, |profile| profile);
+    setup.map(0, SMALL, 0, 8 * PAGE).unwrap();
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    setup.attach(GPU, Use::Domain(0)).unwrap();
+    setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
+    // Tickets that nobody waits for fill it.
+    let smmu = setup.smmus[NARROW].instance().unwrap();
+    let target = setup.domains[0].targets()[0];
+    let platform = setup.iommu.platform();
+    let mut placed = 0;
+    let failure = loop {
+        match smmu.invalidate(platform, target.tag, smmuv3::invalidate::Scope::All) {
+            Ok(_) => placed += 1,
+            Err(failure) => break failure,
+        }
+    };
+    assert!(matches!(failure, Failure::Timeout { .. }), "{failure}");
+    assert_eq!(placed, 1, "four slots, of which a batch may need three");
+    let begun = setup.now();
+    assert_eq!(unmap_failure(setup.unmap(0, SMALL, PAGE)), (NARROW, Failure::Failed));
+    assert!(setup.now() - begun < AT_ONCE);
+    assert_eq!(setup.dma(GPU, SMALL), None);
+    setup.machine.model(NARROW).unwrap().wedge_after(None);
+    setup.reset(NARROW, &[], &[(0, SMALL, PAGE)]);
+    setup.tear_down("after a full queue");
+}
+
+#[test]
+fn tickets_from_before_a_reset_are_not_taken_for_done() {
+    let setup = prepared(1);
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    let smmu = setup.smmus[NARROW].instance().unwrap();
+    let targets = setup.domains[0].targets();
+    let tag = targets.iter().find(|target| target.instance.index() == NARROW).unwrap().tag;
+    let platform = setup.iommu.platform();
+    setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
+    let ticket = smmu.invalidate(platform, tag, smmuv3::invalidate::Scope::All).unwrap();
+    setup.machine.model(NARROW).unwrap().wedge_after(None);
+    setup.reset(NARROW, &[], &[]);
+    assert_eq!(smmu.wait(platform, ticket), Err(Failure::Failed));
+    assert!(!smmu.commands().has_failed());
+    setup.tear_down("after a reset with a ticket under way");
+}
+
+#[test]
+fn a_domain_dropped_while_an_smmu_holds_on_to_it_is_freed_by_the_reset() {
+    let mut setup = prepared(1);
+    setup.attach(NIC, Use::Domain(1)).unwrap();
+    setup.dma(NIC, PAGES);
+    setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
+    attach_failure(setup.attach(NIC, Use::Blocked));
+    let live = setup.live_bytes();
+    drop(setup.domains.remove(1));
+    assert_eq!(setup.live_bytes(), live, "its tables were freed");
+    setup.machine.model(NARROW).unwrap().wedge_after(None);
+    setup.reset(NARROW, &[NIC], &[]);
+    assert!(setup.live_bytes() < live, "its tables were not freed");
+    setup.check("after a dropped domain");
+    setup.tear_down("after a dropped domain");
+}
+
+#[test]
+fn more_than_can_be_listed_is_counted_and_never_used_again() {
+    let setup = prepared(1);
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
+    const RANGES: u64 = 400;
+    for range in 0..RANGES {
+        // Ranges that do not touch are listed one by one.
+        let iova = 0x8000_0000 + range * 2 * PAGE;
+        setup.map(0, iova, 0, PAGE).unwrap();
+        unmap_failure(setup.unmap(0, iova, PAGE));
+    }
+    let listed = setup.quarantined();
+    let unlisted = listed.iter().find_map(|item| match item {
+        Quarantined::Unlisted { count } => Some(*count as u64),
+        _ => None,
+    });
+    assert_eq!(listed.len() as u64 - 1 + unlisted.unwrap(), RANGES);
+    setup.machine.model(NARROW).unwrap().wedge_after(None);
+    let all: Vec<_> = (0..RANGES).map(|range| (0, 0x8000_0000 + range * 2 * PAGE, PAGE)).collect();
+    setup.reset(NARROW, &[], &all);
+    assert_eq!(setup.quarantined(), []);
+    setup.tear_down("after more than can be listed");
+}
