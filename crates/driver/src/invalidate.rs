@@ -50,10 +50,14 @@ impl Range {
         4 - (leaf - 3) / (granule - 3)
     }
 
-    /// log2 of the bytes from one single-address command to the next, where ranges are not supported.
+    /// log2 of the bytes from one single-address command to the next, where ranges are not supported: one
+    /// command for each leaf, and for each last-level table that may have been unlinked.
     const fn step_shift(&self) -> u32 {
+        // What the smallest table spans: entries for it are hit by any address within.
+        let table = 2 * self.granule_shift - 3;
         match self.leaf_shift {
-            Some(shift) => shift,
+            Some(shift) if self.leaf_only || shift < table => shift,
+            Some(_) => table,
             None => self.granule_shift,
         }
     }
@@ -263,6 +267,13 @@ mod tests {
             .map(|command| TlbiNhVa(command.0).addr())
             .collect();
         assert_eq!(addresses, [0x4000_0000, 0x4020_0000]);
+        // A block of 1 GiB beside tables that were empty and are unlinked: each of those must be hit.
+        let mixed = Range { leaf_only: false, ..range(0, 1 << 13, 12, Some(30)) };
+        let addresses: Vec<u64> = all(false, Scope::Range(mixed))
+            .iter()
+            .map(|command| TlbiNhVa(command.0).addr())
+            .collect();
+        assert_eq!(addresses, (0..16).map(|table| table << 21).collect::<Vec<u64>>());
         let whole = vec![Command([0x0005_0000_0000_0011, 0])];
         assert_eq!(all(false, Scope::Range(range(0, 65, 12, Some(12)))), whole);
         assert_eq!(all(false, Scope::All), whole);

@@ -162,19 +162,19 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_returned_is_seen_by_the_walker() {
+    fn loom_a_map_that_returned_is_seen_by_the_walker() {
         race(real);
     }
 
     #[test]
     #[should_panic(expected = "the walker does not see it")]
-    fn without_settling_a_map_returns_too_early() {
+    fn loom_without_settling_a_map_returns_too_early() {
         race(trusting);
     }
 
     #[test]
     #[should_panic(expected = "the walker does not see it")]
-    fn a_mark_set_before_publishing_is_too_early() {
+    fn loom_a_mark_set_before_publishing_is_too_early() {
         race(early);
     }
 }

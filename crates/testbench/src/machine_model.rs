@@ -82,7 +82,7 @@ impl ModelMachine {
 
 /// The model's profile for an instance of a scenario.
 pub fn profile(instance: &Instance) -> Profile {
-    Profile::default()
+    let mut profile = Profile::default()
         .asid16(instance.asid_bits == 16)
         .s2p(instance.stage_2)
         .vmid16(instance.stage_2 && instance.vmid_bits == 16)
@@ -94,7 +94,9 @@ pub fn profile(instance: &Instance) -> Profile {
         .two_level_stream_table(instance.two_level_streams)
         .queues(instance.command_queue_log2, instance.event_queue_log2)
         .eager(false)
-        .adversary(Adversary::ALL)
+        .adversary(Adversary::ALL);
+    profile.idr0 = profile.idr0.with_s1p(instance.stage_1);
+    profile
 }
 
 impl Machine for ModelMachine {

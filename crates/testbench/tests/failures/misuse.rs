@@ -122,11 +122,12 @@ fn attaching_a_domain_that_the_narrow_instance_has_no_asid_for_changes_nothing()
     assert_eq!(tags, (1..=255).collect::<Vec<u16>>());
 
     let instance = setup.smmus[NARROW].id();
-    let full = Err(AttachError::NoAsid { instance, bits: 8 });
+    let error = AttachError::NoAsid { instance, bits: 8 };
+    let full = Err(error);
     let before = (setup.live_bytes(), setup.domains[0].targets());
     let _ = setup.world.take_commands();
     assert_eq!(setup.attach(NIC, Use::Domain(0)), full);
-    assert_eq!(full.unwrap_err().to_string(), "instance 0: all ASIDs of 8 bits are in use");
+    assert_eq!(error.to_string(), "instance 0: all ASIDs of 8 bits are in use");
     // A master that is attached elsewhere stays there.
     assert_eq!(setup.iommu.attach(&masters[7], &setup.domains[0]), full);
     assert_eq!(small[7].targets()[0].masters, 1);

@@ -200,7 +200,8 @@ impl Setup {
                 // Until the reset hardware may use the old entry, the new one or the blocked one: three
                 // configurations, where a history compares two.
                 let (instance, streams) = watch.oracle.streams(master);
-                for stream in streams.to_vec() {
+                let streams = streams.to_vec();
+                for stream in streams {
                     watch.watch_stream(&self.world, instance, stream);
                 }
             }
