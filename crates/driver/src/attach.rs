@@ -9,7 +9,6 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{Ordering, fence};
 
 use smmuv3_formats::StreamId;
 use smmuv3_formats::command::TlbiNhAsid;
@@ -221,8 +220,6 @@ fn change<P: Platform>(
             let retired = enter.space.targets.replace(enter.targets);
             (enter.space, enter.tag, retired)
         });
-        // The new target must be visible to every unmap before hardware can see the new tables.
-        fence(Ordering::SeqCst);
         let installation = installed.as_ref().map(|(space, tag, _)| (&**space, *tag));
         if let Err(what) = state.install(core, instance, &goal, installation) {
             for stream in &state.streams {

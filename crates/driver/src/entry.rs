@@ -99,3 +99,74 @@ impl Context {
             .with_mair(MAIR)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::IdRegisters;
+    use smmuv3_formats::legality;
+    use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
+
+    /// QEMU's, with IDR0 changed.
+    fn features(change: impl FnOnce(Idr0) -> Idr0) -> Features {
+        Features::decode(IdRegisters {
+            idr0: change(Idr0(0x0d44_101b)),
+            idr1: Idr1(0x0273_0010),
+            idr3: Idr3(0x1414),
+            idr5: Idr5(0x74),
+            aidr: Aidr(1),
+            ..IdRegisters::default()
+        })
+        .unwrap()
+    }
+
+    const STAGE_1: Stream = Stream::Stage1 { context: PhysAddr(0x8002_0000), vmid: 0 };
+    const CONTEXT: Context = Context {
+        root: PhysAddr(0x8001_0000),
+        granule_shift: 12,
+        input_bits: 48,
+        output_bits: 44,
+        asid: 5,
+    };
+
+    #[test]
+    fn entries_are_those_of_appendix_a1() {
+        let features = features(|idr0| idr0);
+        assert_eq!(STAGE_1.encode(&features).0, [0x8002_000b, 0xd4, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            CONTEXT.encode(&features).0,
+            [0x0005_e204_c000_3510, 0x8001_0000, 0, 0x0004_44ff, 0, 0, 0, 0]
+        );
+        assert_eq!(Stream::Blocked.encode(&features).0, [1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(Stream::Identity.encode(&features).0, [9, 1 << 44, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn entries_follow_the_features_of_the_instance() {
+        // Stalls are refused where they could be chosen (§7.1, S1STALLD).
+        let stalls = features(|idr0| idr0.with_stall_model(0));
+        assert_eq!(STAGE_1.encode(&stalls).0[1], 0xd4 | 1 << 27);
+        // Walks of an SMMU that does not snoop are non-cacheable, outer shareable.
+        let incoherent = features(|idr0| idr0.with_cohacc(false));
+        assert_eq!(STAGE_1.encode(&incoherent).0[1], 0b10 << 6);
+        assert_eq!(CONTEXT.encode(&incoherent).0[0], 0x0005_e204_c000_2010);
+        // The VMID is part of the tag where stage 2 exists, and means nothing elsewhere.
+        let tagged = Stream::Stage1 { context: PhysAddr(0x8002_0000), vmid: 7 };
+        assert_eq!(tagged.encode(&features(|idr0| idr0)).0[2], 7);
+        let stage_1_only = features(|idr0| idr0.with_s2p(false).with_vmid16(false));
+        assert_eq!(tagged.encode(&stage_1_only).0[2], 0);
+    }
+
+    #[test]
+    fn entries_are_legal_for_their_instance() {
+        for features in [features(|idr0| idr0), features(|idr0| idr0.with_stall_model(0))] {
+            let implementation = features.implementation();
+            for stream in [Stream::Blocked, Stream::Identity, STAGE_1] {
+                let ste = stream.encode(&features);
+                assert_eq!(legality::ste(&ste, &implementation), Ok(()), "{stream:?}");
+            }
+            let (cd, ste) = (CONTEXT.encode(&features), STAGE_1.encode(&features));
+            assert_eq!(legality::cd(&cd, &ste, &implementation), Ok(()));
+        }
+    }
+}

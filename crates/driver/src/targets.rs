@@ -61,19 +61,23 @@ impl Readers {
 
     /// Waits until every `read` that may have seen a replaced snapshot has returned. Only one caller at a
     /// time (under the configuration mutex); `relax` is called while waiting.
-    pub(crate) fn grace(&self, relax: impl Fn()) {
-        for _ in 0..2 {
-            fence(Ordering::SeqCst);
-            let old = self.phase.load(Ordering::Relaxed) & 1;
-            self.phase.store(old ^ 1, Ordering::Relaxed);
-            fence(Ordering::SeqCst);
-            for shard in &self.shards {
-                while shard.0[old].load(Ordering::Acquire) != 0 {
-                    relax();
-                }
+    fn grace(&self, relax: impl Fn()) {
+        self.flip(&relax);
+        self.flip(&relax);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Sends new readers to the other counters, and waits for those who use these.
+    fn flip(&self, relax: impl Fn()) {
+        fence(Ordering::SeqCst);
+        let old = self.phase.load(Ordering::Relaxed) & 1;
+        self.phase.store(old ^ 1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        for shard in &self.shards {
+            while shard.0[old].load(Ordering::Acquire) != 0 {
+                relax();
             }
         }
-        fence(Ordering::SeqCst);
     }
 }
 
@@ -94,8 +98,19 @@ impl<T> Snapshot<T> {
 
     /// Puts `new` in place of the current value, which must outlive a grace period.
     ///
+    /// Rule R5: unmap clears descriptors, then reads the snapshot; attach calls this, then lets hardware walk.
+    /// Either the unmap finds `new`, or the walk finds the cleared descriptors.
+    ///
     /// Only one caller at a time (under the configuration mutex).
     pub(crate) fn replace(&self, new: Box<T>) -> Retired<T> {
+        let retired = self.swap(new);
+        // Pairs with the fence of `read`: either that reader sees `new`, or what follows here sees what it
+        // stored before.
+        fence(Ordering::SeqCst);
+        retired
+    }
+
+    fn swap(&self, new: Box<T>) -> Retired<T> {
         let old = self.current.swap(Box::into_raw(new), Ordering::AcqRel);
         // SAFETY: it came from a box, and the swap made this call its only owner.
         Retired(ManuallyDrop::new(unsafe { Box::from_raw(old) }))
@@ -121,7 +136,7 @@ impl<T> Drop for Snapshot<T> {
 pub(crate) struct Retired<T>(ManuallyDrop<Box<T>>);
 
 impl<T> Retired<T> {
-    /// Waits for a grace period, then frees the values.
+    /// Waits until nobody can see the values any more, then frees them.
     pub(crate) fn free<const N: usize>(
         retired: [Option<Self>; N],
         readers: &Readers,
