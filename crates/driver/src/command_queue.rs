@@ -5,7 +5,7 @@
 //! [`CommandQueue::wait`] waits for it, with interrupts on and nothing held. The slots are handed out under a
 //! lock that is held for the stores of one batch only.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use smmuv3_formats::command::Sync;
 use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd, Gerror, Gerrorn, cerror};
@@ -41,8 +41,9 @@ pub struct CommandQueue {
     began: AtomicU64,
     /// Taken by the caller that acknowledges errors.
     recovery: SpinLock<Aborts>,
-    /// Whether the SMMU stopped answering, or is being reset.
-    failed: AtomicBool,
+    /// Even while the SMMU works; odd while it does not answer, or is being reset. Each reset adds two, so that
+    /// what was found out about the SMMU before it is not held against it afterwards.
+    epoch: AtomicU32,
     /// What became of the command that was last in each slot: see [`Refusal`].
     refused: PhysAddr,
     #[cfg(feature = "mutation")]
@@ -83,13 +84,17 @@ impl Refusal {
 
 impl CommandQueue {
     /// Takes memory for a queue of `size` from the platform. `largest_batch` commands may precede a CMD_SYNC;
-    /// the SMMU has `deadline` nanoseconds to answer. `None` when there is no memory.
+    /// the SMMU has `deadline` nanoseconds to answer. `None` when there is no memory, or for a queue of one
+    /// entry, which has no room for a command and its CMD_SYNC.
     pub fn new<P: Platform>(
         platform: &P,
         size: Size,
         largest_batch: u32,
         deadline: u64,
     ) -> Option<Self> {
+        if size.entries() < 2 {
+            return None;
+        }
         let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size).max(32))?;
         let Some(refused) = platform.allocate(status_bytes(size), 8) else {
             // SAFETY: just allocated, and never shown to the SMMU.
@@ -108,7 +113,7 @@ impl CommandQueue {
             refusals: AtomicU32::new(0),
             began: AtomicU64::new(0),
             recovery: SpinLock::new(Aborts { position: 0, count: 0 }),
-            failed: AtomicBool::new(false),
+            epoch: AtomicU32::new(0),
             refused,
             #[cfg(feature = "mutation")]
             omit_sync: false,
@@ -166,19 +171,35 @@ impl CommandQueue {
         });
     }
 
+    /// Acknowledges every error, for an SMMU whose queue is off and given up: an active one would stop it.
+    pub(crate) fn forget_errors<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
+        // Under the lock: whoever is recovering finishes before, and nobody begins while the queue is given up.
+        self.recovery.with(platform, |aborts| {
+            *aborts = Aborts::default();
+            mmio.write32(Gerrorn::OFFSET, Gerror(mmio.read32(Gerror::OFFSET)).0);
+        });
+    }
+
     /// Lets the queue be used again: the SMMU reads it.
     pub(crate) fn resume(&self) {
-        self.failed.store(false, Ordering::Release);
+        debug_assert!(self.has_failed());
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether the SMMU stopped answering: every submission fails until it is reset.
     pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
+        is_failed(self.epoch.load(Ordering::Acquire))
     }
 
     /// Counts the SMMU as one that does not answer.
     pub(crate) fn give_up(&self) {
-        self.failed.store(true, Ordering::Release);
+        self.epoch.fetch_or(1, Ordering::AcqRel);
+    }
+
+    /// As [`CommandQueue::give_up`], unless the SMMU was reset since `epoch`.
+    fn give_up_since(&self, epoch: u32) {
+        // Failing means that it is given up already, or was reset: both are as well.
+        let _ = self.epoch.compare_exchange(epoch, epoch | 1, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Number of entries.
@@ -270,8 +291,7 @@ impl CommandQueue {
                 }
                 // Never less than what the SMMU can have consumed.
                 self.offered.store(*tail, Ordering::Release);
-                // The SMMU must see the commands before the index that covers them.
-                fence(Ordering::SeqCst);
+                // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
                 mmio.write32(CmdqProd::OFFSET, self.size.register(*tail));
                 Some(Ticket { start, end: *tail, refusals: 0 })
             });
@@ -299,10 +319,11 @@ impl CommandQueue {
         let begun = platform.now();
         let mut polls = 0u32;
         loop {
-            if self.has_failed() {
+            let epoch = self.epoch.load(Ordering::Acquire);
+            if is_failed(epoch) {
                 return Err(Failure::Failed);
             }
-            self.poll(mmio)?;
+            self.poll(mmio, epoch)?;
             if done() {
                 return Ok(());
             }
@@ -312,7 +333,7 @@ impl CommandQueue {
             }
             let waited = platform.now().saturating_sub(begun);
             if waited > self.deadline {
-                self.give_up();
+                self.give_up_since(epoch);
                 return Err(Failure::Timeout { waited });
             }
             platform.relax();
@@ -320,18 +341,18 @@ impl CommandQueue {
     }
 
     /// Learns what the SMMU has consumed.
-    fn poll(&self, mmio: &impl Mmio) -> Result<(), Failure> {
+    fn poll(&self, mmio: &impl Mmio, epoch: u32) -> Result<(), Failure> {
         // Loaded before the register is read: then what the register shows is not behind it. It may be more than
         // a queue ahead, when others were faster; the sum is still not more than what was consumed.
         let behind = self.consumed.load(Ordering::Acquire);
         let register = CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32;
         let position = self.size.after(behind, register);
         if position > self.offered.load(Ordering::Acquire) {
-            if CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32 != register {
+            if self.epoch.load(Ordering::Acquire) != epoch {
                 // It was read while a reset set both to a new beginning.
                 return Ok(());
             }
-            self.give_up();
+            self.give_up_since(epoch);
             return Err(Failure::Index { register });
         }
         self.consumed.fetch_max(position, Ordering::AcqRel);
@@ -354,7 +375,8 @@ impl CommandQueue {
         self.recovery.with(platform, |aborts| {
             // Somebody else may have dealt with it before we had the lock. What is left of a failed SMMU is
             // acknowledged by its reset.
-            if self.has_failed() || !command_error(mmio) {
+            let epoch = self.epoch.load(Ordering::Acquire);
+            if is_failed(epoch) || !command_error(mmio) {
                 return Ok(None);
             }
             let cons = CmdqCons(mmio.read32(CmdqCons::OFFSET));
@@ -362,7 +384,7 @@ impl CommandQueue {
             let behind = self.consumed.load(Ordering::Acquire);
             let register = cons.rd() as u32 & (2 * self.size.entries() as u32 - 1);
             let position = self.size.position(behind, register).map_err(|_| {
-                self.give_up();
+                self.give_up_since(epoch);
                 Failure::Index { register }
             })?;
             let command =
@@ -371,7 +393,7 @@ impl CommandQueue {
                 let count = if aborts.position == position { aborts.count } else { 0 };
                 *aborts = Aborts { position, count: count + 1 };
                 if aborts.count > FETCH_RETRIES {
-                    self.give_up();
+                    self.give_up_since(epoch);
                     return Err(Failure::Refused { command, code });
                 }
             } else {
@@ -381,7 +403,6 @@ impl CommandQueue {
                 if u64::from(code) != cerror::ATC_INV_SYNC {
                     // The SMMU fetches this slot again: it must find something that it accepts.
                     self.write(platform, position, Sync::new().into());
-                    fence(Ordering::SeqCst);
                 }
             }
             // Acknowledge this error alone; others are reported by their own handler.
@@ -428,6 +449,10 @@ impl CommandQueue {
         // SAFETY: as in `slot`: inside the array allocated in `new`, aligned, and always atomic.
         unsafe { &*record.as_ptr() }
     }
+}
+
+const fn is_failed(epoch: u32) -> bool {
+    epoch & 1 == 1
 }
 
 fn command_error(mmio: &impl Mmio) -> bool {

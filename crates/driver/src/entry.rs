@@ -90,7 +90,6 @@ impl Context {
             // Domains are not made for less than 32 bits of output.
             .with_ips(address_size_code(self.output_bits).unwrap_or(0))
             .with_aa64(true)
-            .with_s(features.stalls == Stalls::Forced)
             .with_r(true)
             .with_a(true)
             .with_aset(true)

@@ -46,6 +46,8 @@ pub enum Failure {
         /// `CMDQ_CONS.ERR` (§3.2).
         code: u8,
     },
+    /// It is in service failure mode (GERROR.SFM_ERR) until it is reset.
+    Service,
     /// An index register shows an impossible value.
     Index {
         /// The value read.
@@ -61,6 +63,7 @@ impl fmt::Display for Failure {
             Self::Refused { command, code } => {
                 write!(f, "it refused `{command}` with error {code}")
             }
+            Self::Service => f.write_str("it is in service failure mode"),
             Self::Index { register } => {
                 write!(f, "an index register shows the impossible value {register:#x}")
             }

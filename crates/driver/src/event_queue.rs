@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The event queue (§3.3): records of refused transactions, read in order.
 
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::register::{EventqBase, EventqCons, EventqProd};
 use smmuv3_formats::{EVENT_BYTES, EventRecord, PhysAddr};
@@ -108,8 +108,8 @@ impl EventQueue {
     ) -> Result<Drained, Inconsistent> {
         self.head.with(platform, |head| {
             let Ends { tail, overflow, lost } = self.ends(head.position, mmio)?;
-            // The records must be read after the index that says they are there.
-            fence(Ordering::SeqCst);
+            // The records are read after the index that says they are there, and the slots are given back after
+            // they were read: `Mmio`'s contract.
             let end = tail.min(head.position.saturating_add(budget as u64));
             let records = (end - head.position) as usize;
             for position in head.position..end {
@@ -117,8 +117,6 @@ impl EventQueue {
             }
             head.position = end;
             if records > 0 || lost {
-                // The slots may be overwritten only after they were read.
-                fence(Ordering::SeqCst);
                 let cons = EventqCons(self.size.register(end)).with_ovackflg(overflow);
                 mmio.write32(EventqCons::OFFSET, cons.0);
             }

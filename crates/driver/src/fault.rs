@@ -80,4 +80,9 @@ fn errors<P: Platform>(platform: &P, instance: &Instance<P>, sink: &mut dyn FnMu
     if active.0 != 0 {
         sink(Report::GlobalError(active));
     }
+    if active.sfm_err() {
+        // It carries out nothing from here on.
+        instance.commands().give_up();
+        sink(Report::Failed(Failure::Service));
+    }
 }

@@ -89,8 +89,6 @@ pub enum Stalls {
     Chosen,
     /// Faults terminate.
     Never,
-    /// Faults stall.
-    Forced,
 }
 
 /// Why an SMMU cannot be driven.
@@ -146,6 +144,8 @@ pub enum Unsupported {
         /// IDR1.CMDQS.
         cmdqs: u64,
     },
+    /// Faults always stall (IDR0.STALL_MODEL = 2), and this driver answers no stalls.
+    ForcedStalls,
     /// An architecture version with another major number.
     Version {
         /// AIDR.
@@ -171,6 +171,9 @@ impl fmt::Display for Unsupported {
             Self::CommandQueue { cmdqs } => {
                 write!(f, "the command queue holds one command only (IDR1.CMDQS {cmdqs})")
             }
+            Self::ForcedStalls => f.write_str(
+                "faults always stall (IDR0.STALL_MODEL 2), which needs an answer to each",
+            ),
             Self::Version { aidr } => write!(f, "unknown architecture version (AIDR {aidr:#x})"),
         }
     }
@@ -218,6 +221,9 @@ impl Features {
         if idr1.cmdqs() == 0 {
             return Err(Unsupported::CommandQueue { cmdqs: 0 });
         }
+        if idr0.stall_model() == 2 {
+            return Err(Unsupported::ForcedStalls);
+        }
         let granules = u32::from(idr5.gran4k()) << 12
             | u32::from(idr5.gran16k()) << 14
             | u32::from(idr5.gran64k()) << 16;
@@ -256,8 +262,7 @@ impl Features {
             event_queue_log2: idr1.eventqs() as u32,
             stalls: match idr0.stall_model() {
                 0 => Stalls::Chosen,
-                1 => Stalls::Never,
-                _ => Stalls::Forced,
+                _ => Stalls::Never,
             },
             el2: idr0.hyp(),
             largest_batch: if mmu_700 && (iidr.variant() < 1 || iidr.revision() < 1) {
@@ -339,6 +344,7 @@ mod tests {
             refused(|r| r.idr1 = r.idr1.with_sidsize(33)),
             U::Size { field: "IDR1.SIDSIZE", value: 33, largest: 32 }
         );
+        assert_eq!(refused(|r| r.idr0 = r.idr0.with_stall_model(2)), U::ForcedStalls);
         assert_eq!(refused(|r| r.idr1 = r.idr1.with_cmdqs(0)), U::CommandQueue { cmdqs: 0 });
         assert!(matches!(refused(|r| r.aidr = Aidr(0x13)), U::Version { aidr: 0x13 }));
         assert!(matches!(

@@ -5,8 +5,8 @@ use core::fmt;
 
 use smmuv3_formats::command::{CfgiCd, CfgiSte, TlbiEl2All, TlbiNsnhAll};
 use smmuv3_formats::register::{
-    CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqIrqCfg0, Gbpa, Gerror,
-    GerrorIrqCfg0, Gerrorn, IrqCtrl, IrqCtrlAck, StrtabBase, StrtabBaseCfg,
+    CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqIrqCfg0, Gbpa, GerrorIrqCfg0,
+    IrqCtrl, IrqCtrlAck, StrtabBase, StrtabBaseCfg,
 };
 use smmuv3_formats::{Command, StreamId};
 
@@ -245,8 +245,8 @@ impl<P: Platform> Instance<P> {
         self.abort_while_off(platform)?;
         self.write_cr0(platform, Cr0::default())?;
         self.write_irq_ctrl(platform, IrqCtrl::default())?;
-        // Errors of whoever had the SMMU before us are not ours; an active one would stop the queue.
-        mmio.write32(Gerrorn::OFFSET, Gerror(mmio.read32(Gerror::OFFSET)).0);
+        // Errors of whoever had the SMMU before us are not ours.
+        self.commands.forget_errors(platform, mmio);
 
         mmio.write32(Cr1::OFFSET, self.cr1().0);
         // Private TLB maintenance: broadcasts of CPUs are for their own ASIDs.
@@ -285,14 +285,6 @@ impl<P: Platform> Instance<P> {
         self.write_cr0(platform, cr0.with_smmuen(true))
     }
 
-    /// [`Instance::start`] for an SMMU that had failed.
-    ///
-    /// # Errors
-    /// See [`EnableError`]; it counts as failed still.
-    pub fn restart(&self, platform: &P) -> Result<(), EnableError> {
-        self.start(platform)
-    }
-
     /// Turns the SMMU off; transactions abort from then on.
     ///
     /// # Errors
@@ -300,11 +292,10 @@ impl<P: Platform> Instance<P> {
     /// counts as failed in any case.
     pub fn stop(&self, platform: &P) -> Result<(), EnableError> {
         self.commands.give_up();
-        // Tried, not required: some SMMUs lack the register, and being off matters more.
-        let aborts = self.abort_while_off(platform);
+        // Tried, not required: being off matters more.
+        let _ = self.abort_while_off(platform);
         self.write_cr0(platform, Cr0::default())?;
-        self.write_irq_ctrl(platform, IrqCtrl::default())?;
-        aborts
+        self.write_irq_ctrl(platform, IrqCtrl::default())
     }
 
     /// Frees the memory and returns the registers.

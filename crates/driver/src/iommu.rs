@@ -17,7 +17,7 @@ use crate::instances::{Instances, MOST_INSTANCES};
 use crate::master::{AddMasterError, Master};
 use crate::mutex::Mutex;
 use crate::platform::Platform;
-use crate::quarantine::{Quarantine, Quarantined};
+use crate::quarantine::{Mark, Quarantine, Quarantined};
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::targets::Readers;
 
@@ -199,8 +199,10 @@ impl<P: Platform> Iommu<P> {
         let core = &smmu.core;
         let Some(instance) = core.instances.get(smmu.id) else { return Ok(()) };
         core.configuration.with(|configuration| {
-            instance.restart(&core.platform)?;
-            core.quarantine.release(&core.platform, smmu.id);
+            // What is put there from here on may come after the caches were emptied.
+            let before = core.quarantine.mark(&core.platform);
+            instance.start(&core.platform)?;
+            core.quarantine.release(&core.platform, smmu.id, before);
             configuration.release(core, smmu.id);
             Ok(())
         })
@@ -222,7 +224,8 @@ impl<P: Platform> Iommu<P> {
             if let Some(instance) = core.instances.get(smmu.id) {
                 instance.stop(&core.platform).map_err(RemoveError::Hardware)?;
             }
-            core.quarantine.release(&core.platform, smmu.id);
+            // Off for good: it reaches nothing.
+            core.quarantine.release(&core.platform, smmu.id, Mark::NEVER);
             configuration.release(core, smmu.id);
             if let Some(tags) = configuration.tags.get_mut(smmu.id.index()) {
                 tags.removed = true;

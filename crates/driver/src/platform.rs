@@ -6,9 +6,9 @@ pub use smmuv3_pagetable::Frames;
 
 /// The registers of one SMMU: two 64 KiB pages, accessed at byte offsets from the first (§2.1).
 ///
-/// Implementations order accesses as device drivers expect: a write is seen by the SMMU after every store
-/// to memory that this CPU made before it, and a load made after a read returns what the SMMU wrote to
-/// memory before it answered that read.
+/// Implementations order accesses as device drivers expect: a write is seen by the SMMU after every load and
+/// store of memory that this CPU made before it, and a load made after a read returns what the SMMU wrote to
+/// memory before it answered that read. The driver has no barriers of its own around registers.
 pub trait Mmio: Send + Sync {
     /// Reads the 32-bit register at `offset`.
     fn read32(&self, offset: u32) -> u32;

@@ -52,6 +52,8 @@ pub enum Quarantined {
 }
 
 struct Item {
+    /// How many marks had been made when it was kept.
+    since: u64,
     /// Instances that must be reset, a bit each.
     waiting: u64,
     what: Kept,
@@ -68,9 +70,21 @@ pub(crate) struct Quarantine {
 
 struct Records {
     items: Vec<Item>,
-    /// What there was no room for, and the instances that it waits for.
+    /// What there was no room for, the instances that it waits for, and when the last of it came.
     unlisted: usize,
     waiting: u64,
+    unlisted_since: u64,
+    /// Marks made so far.
+    marks: u64,
+}
+
+/// A moment: what is kept later than it is not released by the reset that it belongs to.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark(u64);
+
+impl Mark {
+    /// After everything.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
 }
 
 /// Records that there is room for after [`Quarantine::reserve`]: more than one unmap's worth.
@@ -80,7 +94,15 @@ impl Quarantine {
     pub(crate) fn new() -> Result<Self, NoMemory> {
         let mut items = Vec::new();
         items.try_reserve_exact(2 * SPARE).map_err(|_| NoMemory)?;
-        Ok(Self { records: SpinLock::new(Records { items, unlisted: 0, waiting: 0 }) })
+        Ok(Self {
+            records: SpinLock::new(Records {
+                items,
+                unlisted: 0,
+                waiting: 0,
+                unlisted_since: 0,
+                marks: 0,
+            }),
+        })
     }
 
     /// Makes room, so that [`Quarantine::keep`] need not: unmap allocates nothing.
@@ -113,25 +135,37 @@ impl Quarantine {
         let range = gather.range();
         self.records.with(platform, |records| {
             // Tables first: a range that is not listed is told of by the error, too.
+            let since = records.marks;
             for table in gather.tables() {
-                records.push(Item { waiting, what: Kept::Table(*table) });
+                records.push(Item { since, waiting, what: Kept::Table(*table) });
             }
             if !records.widen(waiting, domain, range.clone()) {
                 let (iova, bytes) = (Iova(range.start), range.end - range.start);
-                records.push(Item { waiting, what: Kept::Range { domain, iova, bytes } });
+                records.push(Item { since, waiting, what: Kept::Range { domain, iova, bytes } });
             }
         });
     }
 
-    /// Lets go of what only waited for `instance`, whose caches are empty now.
-    pub(crate) fn release<P: Platform>(&self, platform: &P, instance: InstanceId) {
+    /// This moment.
+    pub(crate) fn mark<P: Platform>(&self, platform: &P) -> Mark {
+        self.records.with(platform, |records| {
+            records.marks += 1;
+            Mark(records.marks)
+        })
+    }
+
+    /// Lets go of what was kept before `mark` and only waited for `instance`, whose caches were emptied after
+    /// it.
+    pub(crate) fn release<P: Platform>(&self, platform: &P, instance: InstanceId, mark: Mark) {
         loop {
             let done = self.records.with(platform, |records| {
-                records.waiting &= !instance.bit();
+                if records.unlisted_since < mark.0 {
+                    records.waiting &= !instance.bit();
+                }
                 if records.waiting == 0 {
                     records.unlisted = 0;
                 }
-                for item in records.items.iter_mut() {
+                for item in records.items.iter_mut().filter(|item| item.since < mark.0) {
                     item.waiting &= !instance.bit();
                 }
                 let index = records.items.iter().position(|item| item.waiting == 0)?;
@@ -168,7 +202,9 @@ impl Quarantine {
 impl Records {
     /// Adds `range` to a record that it touches; whether there was one.
     fn widen(&mut self, waiting: u64, domain: usize, range: core::ops::Range<u64>) -> bool {
-        self.items.iter_mut().filter(|item| item.waiting == waiting).any(|item| {
+        let now = self.marks;
+        let alike = |item: &&mut Item| item.waiting == waiting && item.since == now;
+        self.items.iter_mut().filter(alike).any(|item| {
             let Kept::Range { domain: of, iova, bytes } = &mut item.what else { return false };
             let end = iova.0 + *bytes;
             if *of != domain || range.start > end || range.end < iova.0 {
@@ -186,6 +222,7 @@ impl Records {
             self.items.push(item);
         } else {
             self.unlisted += 1;
+            self.unlisted_since = item.since;
             self.waiting |= item.waiting;
         }
     }

@@ -27,7 +27,8 @@ impl<T> SpinLock<T> {
     ) -> R {
         platform.mask_irqs(|| {
             while self.taken.swap(true, Ordering::Acquire) {
-                platform.relax();
+                // Not the platform's `relax`, which may yield: interrupts are masked, and the lock is free soon.
+                core::hint::spin_loop();
             }
             // SAFETY: the swap found `taken` false, and nobody else passes the loop before the store below.
             let result = critical(unsafe { &mut *self.value.get() });
