@@ -464,7 +464,13 @@ impl<M: Memory> Model<M> {
         if rose & EVENTQEN != 0 {
             self.check_event_queue();
         }
-        if before & !after & CMDQEN != 0 {
+        let fell = before & !after;
+        if fell & SMMUEN != 0 {
+            // The stream table is not accessed any more, and nothing is cached (§2.4): what was read of a
+            // structure so far is never completed.
+            self.config.fetches.clear();
+        }
+        if fell & CMDQEN != 0 {
             self.drop_prefetched_commands();
         }
         if rose & CMDQEN != 0 && self.profile.eager {

@@ -15,8 +15,8 @@ use thiserror::Error;
 
 use crate::machine::{Dma, Machine, MachineError};
 use crate::operation::{Operation, Source};
-use crate::oracle::{Oracle, PAGE, Use};
-use crate::platform::{Observer, TestMmio, TestPlatform, World};
+use crate::oracle::{Oracle, PAGE, Use, Violation};
+use crate::platform::{Observer, Point, TestMmio, TestPlatform, World};
 use crate::scenario::{MemoryKind, Scenario};
 use crate::watch::Watch;
 
@@ -463,22 +463,25 @@ impl Bench {
         });
     }
 
-    /// Takes everything down: masters blocked and closed, domains closed, instances removed. Nothing may be
-    /// left of the driver's memory.
+    /// Takes everything down: masters blocked and closed, domains closed, instances removed, all under the eyes
+    /// of the oracle. Nothing may be left of the driver's memory, nor of its tags.
     ///
     /// # Errors
-    /// [`BenchError::Driver`] when something cannot be closed.
-    pub fn tear_down(self: Arc<Self>) -> Result<(), BenchError> {
+    /// [`BenchError::Driver`] when something cannot be closed, or is left.
+    pub fn tear_down(self: Arc<Self>) -> Result<Option<Violation>, BenchError> {
+        let failed =
+            |doing: &str, error: String| BenchError::Driver { doing: doing.to_owned(), error };
         for master in 0..self.masters.len() {
             self.attach(master, Use::Blocked);
         }
+        self.check_tags().map_err(|error| failed("end the run", error))?;
         self.look(|watch| watch.collect(&self.world));
         self.world.set_observer(None);
-        let failed =
-            |doing: &str, error: String| BenchError::Driver { doing: doing.to_owned(), error };
         let bench = Arc::try_unwrap(self)
             .map_err(|_| failed("end the run", "it is still in use".to_owned()))?;
-        let Self { world, iommu, smmus, masters, domains, memories, pool, scenario, .. } = bench;
+        let Self { world, iommu, smmus, masters, domains, memories, pool, scenario, watch } = bench;
+        let rest = Arc::new(Rest { world: world.clone(), watch });
+        world.set_observer(Some(rest.clone() as Arc<dyn Observer>));
         for master in masters {
             master.close().map_err(|_| failed("close a master", "it is attached".to_owned()))?;
         }
@@ -493,6 +496,7 @@ impl Bench {
                 .map_err(|(_, error)| failed("remove an instance", error.to_string()))?;
         }
         drop(iommu);
+        world.set_observer(None);
         let mut frames = world.frames();
         for (pa, memory) in memories.iter().zip(&scenario.memories) {
             frames.free(*pa, memory.size);
@@ -503,7 +507,37 @@ impl Bench {
             let error = format!("{left} bytes were never freed, {bad} frees were wrong");
             return Err(failed("end the run", error));
         }
+        let watch = rest.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(watch.oracle.violation().cloned())
+    }
+
+    /// With every master blocked all tags are free: the next one is the first that an instance gives out.
+    fn check_tags(&self) -> Result<(), String> {
+        for (index, smmu) in self.smmus.iter().enumerate() {
+            let master = self.masters.iter().position(|master| master.instance() == smmu.id());
+            let (Some(master), Some(domain)) = (master, self.domains.first()) else { continue };
+            let Some(instance) = smmu.instance() else { continue };
+            let last = (1u32 << instance.features().asid_bits) - 1;
+            self.attach(master, Use::Domain(0));
+            let tag = domain.targets().iter().map(|target| u32::from(target.tag.asid)).next();
+            self.attach(master, Use::Blocked);
+            if tag != Some(1) && tag != Some(last) {
+                return Err(format!("instance {index} gave out {tag:?}: a tag was not given back"));
+            }
+        }
         Ok(())
+    }
+}
+
+/// What is left of a run while it is taken down.
+struct Rest {
+    world: Arc<World>,
+    watch: Mutex<Watch>,
+}
+
+impl Observer for Rest {
+    fn at(&self, point: Point, _interruptible: bool) {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner).at(&self.world, point);
     }
 }
 

@@ -9,8 +9,10 @@ use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pa
 use crate::ram::Ram;
 use crate::scenario::{Instance, Scenario};
 
-/// Where its memory begins.
-pub const RAM_BASE: u64 = 0x8000_0000;
+/// Where its memory begins: beyond 4 GiB, so that a truncated address is noticed.
+pub const RAM_BASE: u64 = 0x8_8000_0000;
+/// Where it begins when an SMMU can output 32 bits only.
+pub const LOW_RAM_BASE: u64 = 0x8000_0000;
 /// Bytes of its memory.
 pub const RAM_BYTES: usize = 256 << 20;
 
@@ -58,7 +60,9 @@ impl ModelMachine {
         seed: u64,
         profile: impl Fn(&Instance) -> Profile,
     ) -> Result<Self, MachineError> {
-        let ram = Ram::heap(RAM_BASE, RAM_BYTES)?;
+        let narrow = scenario.instances.iter().any(|instance| instance.oas < 36);
+        let base = if narrow { LOW_RAM_BASE } else { RAM_BASE };
+        let ram = Ram::heap(base, RAM_BYTES)?;
         let smmus = scenario
             .instances
             .iter()

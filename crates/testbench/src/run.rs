@@ -124,6 +124,20 @@ pub fn run(
     Ok(report)
 }
 
+/// Runs `scenario` on a machine of the caller's making, whatever was done on it before.
+///
+/// # Errors
+/// [`BenchError`].
+pub fn run_on_machine(
+    scenario: &Scenario,
+    machine: Arc<dyn Machine>,
+    seed: u64,
+) -> Result<report::Report, RunError> {
+    let mut run = Run::new(scenario, machine, seed, Settings::default())?;
+    let failed = run.steps(&mut |_| ())?;
+    Ok(run.finish(failed)?.0)
+}
+
 fn settings(options: &Options) -> Settings {
     #[cfg(not(feature = "mutation"))]
     let _ = options;
@@ -463,10 +477,11 @@ impl<'a> Run<'a> {
         let hardware = bench.watch().log();
         if failed.is_none() {
             let world = bench.world().clone();
-            if let Err(error) = bench.tear_down() {
-                let rule = Rule::R8;
-                failed = Some((0, Wrong::new(rule.name(), rule.meaning(), error.to_string())));
-            }
+            let broken = match bench.tear_down() {
+                Ok(broken) => broken.map(|broken| (broken.rule, broken.text)),
+                Err(error) => Some((Rule::R8, error.to_string())),
+            };
+            failed = broken.map(|(rule, text)| (0, Wrong::new(rule.name(), rule.meaning(), text)));
             for (_, command) in world.take_commands() {
                 *report.commands.entry(command.name().to_owned()).or_default() += 1;
             }

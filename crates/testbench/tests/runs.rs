@@ -3,9 +3,15 @@
 
 mod common;
 
+use std::sync::Arc;
+
+use smmuv3_testbench::bench::{Bench, Settings};
+use smmuv3_testbench::machine_model::ModelMachine;
+use smmuv3_testbench::operation::{Operation, Source};
+use smmuv3_testbench::oracle::Use;
 use smmuv3_testbench::report::Report;
-use smmuv3_testbench::run::{Choice, Options, run};
-use smmuv3_testbench::scenario::Scenario;
+use smmuv3_testbench::run::{Choice, Options, run, run_on_machine as run_with};
+use smmuv3_testbench::scenario::{MemoryKind, Scenario};
 
 fn scenario(name: &str) -> Scenario {
     let path = format!("{}/../../scenarios/{name}.toml", env!("CARGO_MANIFEST_DIR"));
@@ -94,6 +100,35 @@ fn one_instance_holds_all_rules_on_any_machine() {
     let report = run_on(Choice::Qemu(Some(path)), &scenario, 1);
     assert_ok(&report);
     assert_covers(&report);
+}
+
+/// Whoever had the SMMUs before left them running, with everything cached: the driver starts from nothing.
+#[test]
+fn an_smmu_that_was_in_use_is_taken_over_with_nothing_left_in_its_caches() {
+    let scenario = scenario("random-short");
+    for seed in 0..4 {
+        let machine = Arc::new(ModelMachine::new(&scenario, seed).unwrap());
+        let quiet = Settings::default();
+        let before = Bench::new(&scenario, machine.clone(), seed, quiet).unwrap();
+        for (master, domain) in [(0, 0), (1, 1), (2, 2), (3, 0)] {
+            let (iova, bytes) = (0xc000_0000, 0x4000);
+            let source = Source::Pool(0x10_0000 * master as u64);
+            let kind = MemoryKind::Normal;
+            let map = Operation::Map { domain, iova, bytes, source, write: true, kind };
+            before.perform(&map).unwrap();
+            before.perform(&Operation::Attach { master, to: Use::Domain(domain) }).unwrap();
+            for page in 0..4 {
+                let iova = iova + 0x1000 * page;
+                before.perform(&Operation::Read { master, iova, bytes: 4 }).unwrap();
+            }
+        }
+        assert_eq!(before.oracle(|oracle| oracle.violation().cloned()), None);
+        before.world().set_observer(None);
+
+        // The same machine, all of its memory given out anew.
+        let report = run_with(&scenario, machine, seed).unwrap();
+        assert_ok(&report);
+    }
 }
 
 #[test]
