@@ -156,6 +156,19 @@ impl Oracle {
         })
     }
 
+    /// Whether `master` is being changed right now.
+    pub fn is_changing(&self, master: usize) -> bool {
+        self.masters.get(master).is_some_and(|master| master.next.is_some())
+    }
+
+    /// Whether `domain` is being attached behind `instance` right now, where nobody used it before.
+    pub fn is_joining(&self, domain: usize, instance: usize) -> bool {
+        let here = |master: &&MasterState| master.instance == instance;
+        let masters = || self.masters.iter().filter(here);
+        masters().any(|master| master.next == Some(Use::Domain(domain)))
+            && masters().all(|master| master.now != Use::Domain(domain))
+    }
+
     /// The page of `domain` at `iova`.
     pub fn page(&self, domain: usize, iova: u64) -> Option<Page> {
         self.domains.get(domain)?.pages.get(&(iova & !(PAGE - 1))).copied()

@@ -2,7 +2,7 @@
 //! What a run sees of the hardware while the driver works: every store, every free, every observation of the
 //! model; and what interrupts the driver.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 
@@ -39,6 +39,8 @@ pub struct Watch {
     pub interruptions: u64,
     /// What hardware did during the operation under way: instance and observation.
     log: VecDeque<(usize, Observation)>,
+    /// Instances with a TLBI that no CMD_SYNC has completed.
+    unfinished: BTreeSet<usize>,
     /// The machine has models, which observe.
     models: bool,
     /// Calls that the driver refused although nothing was wrong with them.
@@ -63,6 +65,7 @@ impl Watch {
             caused: Vec::new(),
             interruptions: 0,
             log: VecDeque::new(),
+            unfinished: BTreeSet::new(),
             models: false,
             refusal: None,
         }
@@ -191,8 +194,14 @@ impl Watch {
             self.log.push_back((instance, observation.clone()));
         }
         match observation {
-            Observation::Command { command, .. } => self.told(instance, command),
-            Observation::SyncCompleted { .. } => self.synchronised(instance),
+            Observation::Command { command, .. } => {
+                self.order(instance, command);
+                self.told(instance, command);
+            }
+            Observation::SyncCompleted { .. } => {
+                self.unfinished.remove(&instance);
+                self.synchronised(instance);
+            }
             Observation::EventRecorded(event) => self.oracle.recorded(instance, event),
             Observation::EventDropped { because: Dropped::Full, .. } => self.oracle.lost(instance),
             Observation::Performed { access, pa, .. } => {
@@ -221,6 +230,32 @@ impl Watch {
                 self.oracle.accuse(Rule::Misuse, format_args!("the model does not have {what}"));
             }
             _ => {}
+        }
+    }
+
+    /// Rule R7: translations are gone before device caches are, and nothing is said about a stream any more
+    /// that was detached.
+    fn order(&mut self, instance: usize, command: Command) {
+        let name = command.name();
+        if name.starts_with("CMD_TLBI") {
+            self.unfinished.insert(instance);
+        }
+        if command.opcode() == Some(Opcode::AtcInv) && self.unfinished.contains(&instance) {
+            let text = format!("instance {instance} got {command} before the TLBI was complete");
+            self.oracle.accuse(Rule::R7, text);
+        }
+        let one_stream = matches!(
+            command.opcode(),
+            Some(Opcode::CfgiSte | Opcode::CfgiCd | Opcode::CfgiCdAll | Opcode::AtcInv)
+        );
+        let stream = CfgiSte(command.0).sid() as u32;
+        if one_stream
+            && let Some(master) = self.oracle.master_of(instance, stream)
+            && self.oracle.using(master) == Use::Blocked
+            && !self.oracle.is_changing(master)
+        {
+            let text = format!("instance {instance} got {command}, but the stream was detached");
+            self.oracle.accuse(Rule::R7, text);
         }
     }
 
@@ -350,7 +385,9 @@ impl Watch {
                     "unmap of {:#x}..{:#x} has returned, but on instance {instance} {what}",
                     range.start, range.end
                 );
-                self.oracle.accuse(Rule::R1, text);
+                // An instance that the domain is just being attached on was missed by both sides.
+                let joining = self.oracle.is_joining(domain, instance);
+                self.oracle.accuse(if joining { Rule::R5 } else { Rule::R1 }, text);
             }
         }
     }

@@ -136,8 +136,12 @@ fn attaching_a_domain_that_the_narrow_instance_has_no_asid_for_changes_nothing()
     assert_eq!(setup.dma(NIC, IOVA), None);
     // The wide instance is not concerned, nor is a domain that has a tag.
     setup.attach(GPU, Use::Domain(1)).unwrap();
+    // The oracle does not know that domain: DISK does no DMA meanwhile.
+    setup.watch().oracle.attach_begins(DISK, Use::Blocked);
     assert_eq!(setup.iommu.attach(&setup.masters[DISK], &small[0]), Ok(()));
     assert_eq!(setup.iommu.detach(&setup.masters[DISK]), Ok(()));
+    setup.watch().collect(&setup.world);
+    setup.watch().oracle.attach_ends(DISK, true);
     // One that becomes free is enough.
     assert_eq!(setup.iommu.detach(&masters[7]), Ok(()));
     assert_eq!(setup.attach(NIC, Use::Domain(0)), Ok(()));
@@ -196,11 +200,13 @@ fn a_removed_instance_no_longer_limits_new_domains() {
     let again = again.map_err(|(_, error)| error).unwrap();
     assert_eq!(again.id().index(), 2, "numbers are not used again");
     let master = setup.iommu.add_master(&again, &[StreamId(1)]).unwrap();
+    // For the oracle it is GPU, by its stream.
+    setup.watch().oracle.attach_begins(GPU, Use::Blocked);
     assert_eq!(setup.iommu.attach(&master, &setup.domains[0]), Ok(()));
     assert_eq!(setup.iommu.detach(&master), Ok(()));
     assert!(master.close().is_ok());
     setup.smmus.push(again);
-    setup.watch().oracle.attach_begins(GPU, Use::Blocked);
+    setup.watch().collect(&setup.world);
     setup.watch().oracle.attach_ends(GPU, true);
     setup.tear_down("after an instance that came back");
 }
