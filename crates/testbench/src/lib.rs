@@ -3,6 +3,7 @@
 //! to its rules.
 
 pub mod bench;
+pub mod caches;
 pub mod frames;
 pub mod machine;
 pub mod machine_model;

@@ -6,6 +6,7 @@ use std::sync::MutexGuard;
 use smmuv3_model::Model;
 use thiserror::Error;
 
+use crate::caches::SmmuMemory;
 use crate::qemu::QemuError;
 use crate::ram::{Ram, RamError};
 
@@ -106,6 +107,15 @@ pub trait Machine: Send + Sync {
     /// Writes a 64-bit register of an SMMU.
     fn write64(&self, instance: usize, offset: u32, value: u64);
 
+    /// The driver took memory that CPUs cache.
+    fn allocated(&self, _pa: u64, _bytes: u64) {}
+
+    /// The driver gave memory back.
+    fn freed(&self, _pa: u64, _bytes: u64) {}
+
+    /// The driver made stores visible to SMMUs that do not snoop.
+    fn published(&self, _pa: u64, _bytes: u64) {}
+
     /// The driver made a store visible, or touched a register: hardware may do something.
     fn act(&self);
 
@@ -119,7 +129,7 @@ pub trait Machine: Send + Sync {
     fn dma(&self, master: usize, iova: u64, transfer: Dma<'_>) -> Result<Vec<Part>, MachineError>;
 
     /// The model of an SMMU, where the machine has one: for the oracle.
-    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<Ram>>>;
+    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>>;
 
     /// Translations so far, where the machine counts them.
     fn translations(&self) -> Option<Translations>;

@@ -3,8 +3,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use smmuv3_model::{Abort, Access, Adversary, Memory, Model, Profile};
+use smmuv3_model::{Access, Adversary, Model, Profile};
 
+use crate::caches::{Caches, SmmuMemory};
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
 use crate::ram::Ram;
 use crate::scenario::{Instance, Scenario};
@@ -16,28 +17,12 @@ pub const LOW_RAM_BASE: u64 = 0x8000_0000;
 /// Bytes of its memory.
 pub const RAM_BYTES: usize = 256 << 20;
 
-impl Memory for Ram {
-    fn read64(&self, pa: u64) -> Result<u64, Abort> {
-        Self::read64(self, pa).ok_or(Abort { pa })
-    }
-
-    fn write64(&self, pa: u64, value: u64) -> Result<(), Abort> {
-        Self::write64(self, pa, value).ok_or(Abort { pa })
-    }
-
-    fn read(&self, pa: u64, buffer: &mut [u8]) -> Result<(), Abort> {
-        Self::read(self, pa, buffer).map_err(|_| Abort { pa })
-    }
-
-    fn write(&self, pa: u64, bytes: &[u8]) -> Result<(), Abort> {
-        Self::write(self, pa, bytes).map_err(|_| Abort { pa })
-    }
-}
-
 /// SMMUs in software, and devices that do DMA at once.
 pub struct ModelMachine {
     ram: Ram,
-    smmus: Vec<Mutex<Model<Ram>>>,
+    /// What has reached memory, for the SMMUs that do not snoop, if there are any.
+    caches: Option<Caches>,
+    smmus: Vec<Mutex<Model<SmmuMemory>>>,
     /// Of each master: the instance and its first stream.
     masters: Vec<(usize, u32)>,
 }
@@ -63,22 +48,26 @@ impl ModelMachine {
         let narrow = scenario.instances.iter().any(|instance| instance.oas < 36);
         let base = if narrow { LOW_RAM_BASE } else { RAM_BASE };
         let ram = Ram::heap(base, RAM_BYTES)?;
+        let incoherent = scenario.instances.iter().any(|instance| !instance.coherent);
+        let caches = incoherent.then(Caches::default);
         let smmus = scenario
             .instances
             .iter()
             .zip(0u64..)
             .map(|(instance, index)| {
                 let seed = seed ^ (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                Mutex::new(Model::new(profile(instance), ram.clone(), seed))
+                let caches = caches.clone().filter(|_| !instance.coherent);
+                let memory = SmmuMemory::new(ram.clone(), caches);
+                Mutex::new(Model::new(profile(instance), memory, seed))
             })
             .collect();
         let stream = |master: &crate::scenario::Master| {
             (master.instance, master.streams.first().copied().unwrap_or(0))
         };
-        Ok(Self { ram, smmus, masters: scenario.masters.iter().map(stream).collect() })
+        Ok(Self { ram, caches, smmus, masters: scenario.masters.iter().map(stream).collect() })
     }
 
-    fn smmu(&self, instance: usize) -> Option<MutexGuard<'_, Model<Ram>>> {
+    fn smmu(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
         // A panic elsewhere does not make the model's state less true.
         Some(self.smmus.get(instance)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -125,6 +114,24 @@ impl Machine for ModelMachine {
     fn write64(&self, instance: usize, offset: u32, value: u64) {
         if let Some(mut smmu) = self.smmu(instance) {
             smmu.write64(offset, value);
+        }
+    }
+
+    fn allocated(&self, pa: u64, bytes: u64) {
+        if let Some(caches) = &self.caches {
+            caches.allocated(pa, bytes);
+        }
+    }
+
+    fn freed(&self, pa: u64, bytes: u64) {
+        if let Some(caches) = &self.caches {
+            caches.freed(pa, bytes);
+        }
+    }
+
+    fn published(&self, pa: u64, bytes: u64) {
+        if let Some(caches) = &self.caches {
+            caches.published(&self.ram, pa, bytes);
         }
     }
 
@@ -178,7 +185,7 @@ impl Machine for ModelMachine {
         Ok(parts)
     }
 
-    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<Ram>>> {
+    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
         self.smmu(instance)
     }
 

@@ -6,6 +6,7 @@ use std::sync::MutexGuard;
 
 use smmuv3_model::Model;
 
+use crate::caches::SmmuMemory;
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
 use crate::qemu::{
     DeviceKind, Qemu, QemuConfig, QemuError, QemuInstance, QemuMaster, QemuMmio, Stage,
@@ -123,7 +124,7 @@ impl Machine for QemuMachine {
         Ok(parts)
     }
 
-    fn model(&self, _instance: usize) -> Option<MutexGuard<'_, Model<Ram>>> {
+    fn model(&self, _instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
         None
     }
 

@@ -120,6 +120,7 @@ impl World {
 
     fn free(&self, pa: PhysAddr, size: usize) {
         self.at(Point::Freeing { pa: pa.0, bytes: size as u64 });
+        self.machine.freed(pa.0, size as u64);
         self.frames().free(pa.0, size as u64);
     }
 
@@ -147,7 +148,9 @@ pub struct TestPlatform(pub Arc<World>);
 // through the same mapping; RAM is accessed atomically only.
 unsafe impl Frames for TestPlatform {
     fn allocate(&self, size: usize, align: usize) -> Option<PhysAddr> {
-        self.0.allocate(size, align)
+        let memory = self.0.allocate(size, align)?;
+        self.0.machine.allocated(memory.0, size as u64);
+        Some(memory)
     }
 
     unsafe fn free(&self, frame: PhysAddr, size: usize, _align: usize) {
@@ -159,6 +162,7 @@ unsafe impl Frames for TestPlatform {
     }
 
     fn publish(&self, pa: PhysAddr, bytes: usize) {
+        self.0.machine.published(pa.0, bytes as u64);
         self.0.at(Point::Published { pa: pa.0, bytes: bytes as u64 });
     }
 }

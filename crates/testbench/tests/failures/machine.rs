@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use smmuv3_model::Model;
+use smmuv3_testbench::caches::SmmuMemory;
 use smmuv3_testbench::machine::{Dma, Machine, MachineError, Part, Translations};
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::ram::Ram;
@@ -111,7 +112,7 @@ impl Machine for FaultyMachine {
         self.inner.dma(master, iova, transfer)
     }
 
-    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<Ram>>> {
+    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
         self.inner.model(instance)
     }
 
