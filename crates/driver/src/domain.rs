@@ -240,7 +240,7 @@ impl<P: Platform> Domain<P> {
 
     /// Lets devices reach `len` bytes at `pa` by the input addresses from `iova` on.
     ///
-    /// May be called in interrupt context. Takes no lock; allocates frames for tables only.
+    /// May be called in interrupt context. Never waits for an attach; allocates frames for tables only.
     ///
     /// # Errors
     /// See [`MapErrorKind`]. On error nothing of the range is mapped: what had been was removed again,
@@ -275,7 +275,7 @@ impl<P: Platform> Domain<P> {
     /// Takes `len` bytes of input addresses from devices; holes are allowed. Once it has returned `Ok`, no
     /// device reaches the memory through them. Returns how many bytes had been mapped.
     ///
-    /// May be called in interrupt context. Takes no lock and allocates nothing.
+    /// May be called in interrupt context. Never waits for an attach, and allocates nothing.
     ///
     /// # Errors
     /// [`UnmapError::Table`] when the range is unaligned, too large, or cuts a block: nothing was changed.

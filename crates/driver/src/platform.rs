@@ -79,7 +79,9 @@ pub unsafe trait Platform: Frames + Send + Sync {
         1
     }
 
-    /// Called in every loop that waits for hardware or for another CPU: a spin hint, or a yield.
+    /// Called in every loop that waits for hardware or for other CPUs' unmaps: a spin hint, or a yield where the
+    /// caller may be preempting the one that it waits for. The driver never calls it with interrupts masked; in
+    /// interrupt context it must not sleep.
     fn relax(&self);
 
     /// Nanoseconds since some fixed moment; never goes back. Deadlines are measured with it.
