@@ -84,6 +84,8 @@ pub fn profile(instance: &Instance) -> Profile {
         .oas(instance.oas)
         .granules(instance.granules.kib_4, instance.granules.kib_16, instance.granules.kib_64)
         .sidsize(instance.sid_bits)
+        .ssidsize(instance.ssid_bits)
+        .msi(instance.msi)
         .two_level_stream_table(instance.two_level_streams)
         .queues(instance.command_queue_log2, instance.event_queue_log2)
         .eager(false)

@@ -90,6 +90,10 @@ pub struct Instance {
     pub oas: u32,
     /// Bits of a StreamID (IDR1.SIDSIZE).
     pub sid_bits: u32,
+    /// Bits of a SubstreamID. Domains use none; contexts must work all the same.
+    pub ssid_bits: u32,
+    /// Interrupts can be messages. The driver uses wires.
+    pub msi: bool,
     /// Whether it has 2-level stream tables (IDR0.ST_LEVEL).
     pub two_level_streams: bool,
     /// log2 of the most entries of its command queue (IDR1.CMDQS), 1 to 19.

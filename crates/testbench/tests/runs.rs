@@ -67,6 +67,8 @@ fn instances_of_every_shape_hold_all_rules() {
         "event-queue = 2",
         "command-queue = 1",
         "sid-bits = 13",
+        "ssid-bits = 8",
+        "msi = true",
         "streams = [0xa00, 0xa01, 0x7]",
     ]
     .into_iter()

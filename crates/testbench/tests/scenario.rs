@@ -217,7 +217,8 @@ fn every_value_of_an_instance_can_be_set() {
         range-invalidation = false
         coherent = false
         ats = false
-        ssid-bits = 0
+        ssid-bits = 8
+        msi = true
         [[memory]]
         name = "m"
         size = "2M"
@@ -230,6 +231,7 @@ fn every_value_of_an_instance_can_be_set() {
     assert_eq!((instance.stage_1, instance.stage_2), (true, false));
     assert_eq!(instance.granules, Granules { kib_16: false, ..Granules::ALL });
     assert_eq!((instance.oas, instance.sid_bits), (48, 6));
+    assert_eq!((instance.ssid_bits, instance.msi), (8, true));
     assert_eq!((instance.command_queue_log2, instance.event_queue_log2), (1, 19));
     assert!(!instance.two_level_streams && !instance.range_invalidation && !instance.coherent);
     assert_eq!((scenario.seed, scenario.description.as_str()), (0xFFFF_FFFF, "d"));

@@ -26,6 +26,10 @@ pub struct Capabilities {
     pub oas: Vec<u32>,
     /// Accepted StreamID bits.
     pub sid_bits: RangeInclusive<u32>,
+    /// Accepted SubstreamID bits.
+    pub ssid_bits: RangeInclusive<u32>,
+    /// Interrupts by message.
+    pub msi: Support,
     /// 2-level stream tables.
     pub two_level_streams: Support,
     /// Accepted log2 of the entries of command queues.
@@ -109,6 +113,8 @@ impl Capabilities {
             granules: Granules::ALL,
             oas: vec![32, 36, 40, 42, 44, 48],
             sid_bits: 0..=16,
+            ssid_bits: 0..=20,
+            msi: Support::Either,
             two_level_streams: Support::Either,
             command_queue_log2: 1..=19,
             event_queue_log2: 1..=19,
@@ -139,6 +145,8 @@ impl Capabilities {
             stages: if several { Self::model().stages } else { vec![(true, true)] },
             oas: vec![44],
             sid_bits: 16..=16,
+            ssid_bits: 0..=0,
+            msi: Support::Never,
             two_level_streams: Support::Always,
             range_invalidation: Support::Always,
             coherent: Support::Always,
@@ -202,6 +210,8 @@ impl Check<'_> {
         }
         self.one_of(instance, "oas", instance.oas, &can.oas);
         self.within(instance, "sid-bits", instance.sid_bits, &can.sid_bits);
+        self.within(instance, "ssid-bits", instance.ssid_bits, &can.ssid_bits);
+        self.flag(instance, "msi", instance.msi, can.msi);
         let (commands, events) = (instance.command_queue_log2, instance.event_queue_log2);
         self.within(instance, "command-queue", commands, &can.command_queue_log2);
         self.within(instance, "event-queue", events, &can.event_queue_log2);

@@ -17,14 +17,12 @@ use super::{
 const RESERVED: [&str; 2] = ["identity", "blocked"];
 
 /// Features of the architecture that no machine here has yet, by key.
-const LATER: [(&str, &str); 8] = [
+const LATER: [(&str, &str); 6] = [
     ("ats", "ATS"),
     ("btm", "broadcast TLB maintenance"),
     ("httu", "hardware update of access flag and dirty state"),
     ("hyp", "EL2 StreamWorlds"),
-    ("msi", "interrupts by message"),
     ("pri", "page requests"),
-    ("ssid-bits", "substreams"),
     ("stall", "stalled transactions"),
 ];
 
@@ -224,6 +222,8 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         granules: granules(fields).unwrap_or(Granules::ALL),
         oas: oas(fields).unwrap_or(44),
         sid_bits: small("sid-bits", 0..=32).unwrap_or(16),
+        ssid_bits: small("ssid-bits", 0..=20).unwrap_or(0),
+        msi: fields.flag("msi").unwrap_or(false),
         two_level_streams: fields.flag("two-level-streams").unwrap_or(true),
         command_queue_log2: small("command-queue", 1..=19).unwrap_or(8),
         event_queue_log2: small("event-queue", 1..=19).unwrap_or(8),
