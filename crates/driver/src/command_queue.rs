@@ -67,6 +67,9 @@ struct Aborts {
     count: u32,
 }
 
+/// Bytes of a slot's entry in the status array: a [`Refusal`], and the command.
+const STATUS_BYTES: usize = 24;
+
 /// A refused command's record in the status array: position + 1, and the error code in the top byte.
 struct Refusal;
 
@@ -250,11 +253,9 @@ impl CommandQueue {
             return Ok(());
         }
         for position in ticket.start..ticket.end {
-            let record = self.status(platform, position).load(Ordering::Acquire);
-            if let Some(code) = Refusal::code_of(record, position) {
-                let slot = self.slot(platform, position);
-                // The slot may have been reused meanwhile; the code is what counts.
-                let command = Command(slot.map(|word| word.load(Ordering::Relaxed)));
+            let [record, words @ ..] = self.status(platform, position);
+            if let Some(code) = Refusal::code_of(record.load(Ordering::Acquire), position) {
+                let command = Command(words.map(|word| word.load(Ordering::Relaxed)));
                 return Err(Failure::Refused { command, code });
             }
         }
@@ -397,8 +398,11 @@ impl CommandQueue {
                     return Err(Failure::Refused { command, code });
                 }
             } else {
-                self.status(platform, position)
-                    .store(Refusal::pack(position, code), Ordering::Release);
+                let [record, words @ ..] = self.status(platform, position);
+                for (word, value) in words.iter().zip(command.0) {
+                    word.store(value, Ordering::Relaxed);
+                }
+                record.store(Refusal::pack(position, code), Ordering::Release);
                 self.refusals.fetch_add(1, Ordering::AcqRel);
                 if u64::from(code) != cerror::ATC_INV_SYNC {
                     // The SMMU fetches this slot again: it must find something that it accepts.
@@ -443,11 +447,14 @@ impl CommandQueue {
         })
     }
 
-    fn status<'p, P: Platform>(&self, platform: &'p P, position: u64) -> &'p AtomicU64 {
-        let offset = (self.size.slot(position) * 8) as u64;
-        let record = platform.pointer(PhysAddr(self.refused.0 + offset)).cast::<AtomicU64>();
-        // SAFETY: as in `slot`: inside the array allocated in `new`, aligned, and always atomic.
-        unsafe { &*record.as_ptr() }
+    /// The record of the slot of `position`, and the two words of the command that it is about.
+    fn status<'p, P: Platform>(&self, platform: &'p P, position: u64) -> [&'p AtomicU64; 3] {
+        let offset = (self.size.slot(position) * STATUS_BYTES) as u64;
+        [0, 8, 16].map(|byte| {
+            let word = platform.pointer(PhysAddr(self.refused.0 + offset + byte));
+            // SAFETY: as in `slot`: inside the array allocated in `new`, aligned, and always atomic.
+            unsafe { &*word.cast::<AtomicU64>().as_ptr() }
+        })
     }
 }
 
@@ -466,5 +473,5 @@ const fn queue_bytes(size: Size) -> usize {
 }
 
 const fn status_bytes(size: Size) -> usize {
-    size.entries() as usize * 8
+    size.entries() as usize * STATUS_BYTES
 }
