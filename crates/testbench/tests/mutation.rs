@@ -46,8 +46,7 @@ fn every_step_left_out_is_caught_on_nearly_every_seed() {
 /// Without the model's eyes: only what devices reach, and the events that come.
 #[test]
 fn qemu_alone_catches_what_lets_devices_reach_old_memory() {
-    let Some(path) = common::qemu_or_skip("qemu_alone_catches_what_lets_devices_reach_old_memory")
-    else {
+    let Some(path) = common::qemu_or_skip() else {
         return;
     };
     // A narrow window: what was unmapped is soon tried again.

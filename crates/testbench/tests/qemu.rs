@@ -4,6 +4,8 @@
 //! Runs on the QEMU of `$SMMUV3_QEMU` or `PATH`. Without one that is new enough the tests are skipped, or
 //! fail when `$SMMUV3_REQUIRE_QEMU` is 1.
 
+mod common;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,7 +40,7 @@ fn usable() -> Option<(PathBuf, Version)> {
             panic!("a QEMU is required: {reason}")
         }
         Err(reason) => {
-            eprintln!("skipped: {reason}");
+            common::skipped(&reason.to_string());
             None
         }
     }
@@ -50,7 +52,8 @@ fn usable_11() -> Option<PathBuf> {
     if version.has_several_instances() && version.has_testdev() {
         return Some(binary);
     }
-    eprintln!("skipped: QEMU {version} has one SMMU and no iommu-testdev; QEMU 11.1 has more");
+    let has = "has one SMMU and no iommu-testdev; QEMU 11.1 has more";
+    common::skipped(&format!("QEMU {version} {has}"));
     None
 }
 
@@ -160,7 +163,7 @@ fn slots_of_bus_0_are_masters_too_where_there_is_one_smmu() {
 fn a_machine_that_this_qemu_cannot_be_is_refused_with_what_it_lacks() {
     let Some((binary, version)) = usable() else { return };
     if version.has_several_instances() {
-        return eprintln!("skipped: QEMU {version} lacks nothing");
+        return common::skipped(&format!("QEMU {version} lacks nothing"));
     }
     let instances = vec![QemuInstance { stage: Stage::Nested }; 2];
     let two = Qemu::start(QemuConfig { instances, ..config(binary.clone()) }).unwrap_err();

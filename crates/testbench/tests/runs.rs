@@ -96,7 +96,7 @@ fn instances_of_every_shape_hold_all_rules() {
 fn one_instance_holds_all_rules_on_any_machine() {
     let scenario = scenario("one-instance");
     assert_ok(&run_on(Choice::Model, &scenario, 1));
-    let Some(path) = common::any_qemu_or_skip("one_instance_holds_all_rules_on_any_machine") else {
+    let Some(path) = common::any_qemu_or_skip() else {
         return;
     };
     let report = run_on(Choice::Qemu(Some(path)), &scenario, 1);
@@ -144,7 +144,7 @@ fn the_same_seed_gives_the_same_run() {
 /// The same operations, the same data, the same faults by {step, stream, page, type, read or write}.
 #[test]
 fn model_and_qemu_agree() {
-    let Some(path) = common::qemu_or_skip("model_and_qemu_agree") else { return };
+    let Some(path) = common::qemu_or_skip() else { return };
     for name in ["two-instances", "random-short"] {
         let scenario = scenario(name);
         for seed in [1, 2] {

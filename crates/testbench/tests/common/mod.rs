@@ -8,38 +8,43 @@ use smmuv3_testbench::qemu;
 
 /// Where a QEMU with several SMMUs is. `None`, and a line for whoever counts, when there is none and none is
 /// required.
-pub fn qemu_or_skip(test: &str) -> Option<PathBuf> {
-    find(test, |version| version.has_several_instances())
+pub fn qemu_or_skip() -> Option<PathBuf> {
+    find(|version| version.has_several_instances())
 }
 
 /// Where any usable QEMU is; otherwise as [`qemu_or_skip`].
-pub fn any_qemu_or_skip(test: &str) -> Option<PathBuf> {
-    find(test, |version| version.is_supported())
+pub fn any_qemu_or_skip() -> Option<PathBuf> {
+    find(|version| version.is_supported())
 }
 
-fn find(test: &str, wanted: impl Fn(&qemu::Version) -> bool) -> Option<PathBuf> {
+fn find(wanted: impl Fn(&qemu::Version) -> bool) -> Option<PathBuf> {
     let found = qemu::find(None).and_then(|path| Ok((qemu::version(&path)?, path)));
     match found {
         Ok((version, path)) if wanted(&version) => Some(path),
         Ok((version, _)) => {
-            skipped(test, &format!("QEMU {version} lacks what the test needs"));
+            skipped(&format!("QEMU {version} lacks what the test needs"));
             None
         }
         Err(error) => {
             let required = std::env::var_os("SMMUV3_REQUIRE_QEMU");
             assert!(required.is_none_or(|value| value != "1"), "{error}");
-            skipped(test, &error.to_string());
+            skipped(&error.to_string());
             None
         }
     }
 }
 
-fn skipped(test: &str, reason: &str) {
+/// Says that the running test does nothing, and why: to whoever reads, and to whoever counts.
+pub fn skipped(reason: &str) {
     use std::io::Write;
     eprintln!("skipped: {reason}");
     if let Some(list) = std::env::var_os("SMMUV3_SKIPPED") {
         let file = std::fs::OpenOptions::new().append(true).create(true).open(list);
         let mut file = file.unwrap_or_else(|error| panic!("the list of skipped tests: {error}"));
-        writeln!(file, "{test}: {reason}").unwrap_or_else(|error| panic!("{error}"));
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("a test");
+        // One write, so that lines of tests that run at the same time stay apart.
+        let line = format!("{test}: {reason}\n");
+        file.write_all(line.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
     }
 }
