@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What once went wrong, each as short as it could be made.
 
-use std::sync::{Arc, Mutex};
+mod common;
+
+use std::sync::Arc;
 
 use smmuv3::{
     Attributes, Config, DomainConfig, InstanceConfig, Iommu, Iova, PhysAddr, Prot, StreamId,
 };
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::machine_model::ModelMachine;
-use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
+use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
 use smmuv3_testbench::scenario::Scenario;
+
+use common::frees::Frees;
 
 const ONE_WITHOUT_RANGES: &str = r#"
 name = "one-without-ranges"
@@ -26,22 +30,6 @@ name = "space"
 attach = { master = "nic", domain = "space" }
 "#;
 
-/// Notes memory that is freed while the SMMU can still read it (rule R3).
-struct Frees {
-    world: Arc<World>,
-    wrong: Mutex<Vec<String>>,
-}
-
-impl Observer for Frees {
-    fn at(&self, point: Point, _interruptible: bool) {
-        let Point::Freeing { pa, bytes } = point else { return };
-        let model = self.world.machine().model(0);
-        if let Some(reference) = model.and_then(|model| model.references(pa, bytes)) {
-            self.wrong.lock().unwrap().push(format!("{pa:#x}: {reference}"));
-        }
-    }
-}
-
 /// The single-address commands for a 1 GiB block stepped over the tables that were unlinked with it.
 #[test]
 fn empty_tables_beside_a_large_block_are_invalidated_before_they_are_freed() {
@@ -57,8 +45,7 @@ fn empty_tables_beside_a_large_block_are_invalidated_before_they_are_freed() {
     let nic = iommu.add_master(&smmu, &[StreamId(1)]).unwrap();
     let space = iommu.create_domain(DomainConfig::default()).unwrap();
     iommu.attach(&nic, &space).unwrap();
-    let frees = Arc::new(Frees { world: world.clone(), wrong: Mutex::default() });
-    world.set_observer(Some(frees.clone()));
+    let frees = Frees::watch(&world, 1);
 
     let memory = PhysAddr(world.frames().allocate(0x1000, 0x1000).unwrap());
     let attributes = Attributes::normal(Prot::READ | Prot::WRITE);
@@ -72,6 +59,5 @@ fn empty_tables_beside_a_large_block_are_invalidated_before_they_are_freed() {
         space.map(Iova(0), PhysAddr(0x4000_0000), GIB, attributes).unwrap();
         assert_eq!(space.unmap(Iova(0), 2 * GIB), Ok(GIB));
     }
-    assert_eq!(*frees.wrong.lock().unwrap(), [""; 0]);
-    world.set_observer(None);
+    frees.finish();
 }

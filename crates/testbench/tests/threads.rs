@@ -2,8 +2,10 @@
 //! The driver on real threads: pages of one domain are mapped, used and unmapped while masters are attached
 //! to it and detached from it, and an adversarial SMMU caches whatever it can.
 
+mod common;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use smmuv3::{
     Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, Master,
@@ -11,8 +13,10 @@ use smmuv3::{
 };
 use smmuv3_testbench::machine::{Dma, Machine, Outcome};
 use smmuv3_testbench::machine_model::ModelMachine;
-use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
+use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
 use smmuv3_testbench::scenario::Scenario;
+
+use common::frees::Frees;
 
 const SCENARIO: &str = r#"
 name = "threads"
@@ -47,27 +51,6 @@ attach = { master = "visitor", domain = "shared" }
 const PAGE: u64 = 0x1000;
 const WORKERS: u64 = 4;
 const ROUNDS: u64 = 5000;
-
-/// Notes memory that is freed while an SMMU can still read it (rule R3).
-struct Frees {
-    world: Arc<World>,
-    wrong: Mutex<Vec<String>>,
-}
-
-impl Observer for Frees {
-    fn at(&self, point: Point, _interruptible: bool) {
-        let Point::Freeing { pa, bytes } = point else { return };
-        for instance in 0..3 {
-            let model = self.world.machine().model(instance);
-            if let Some(reference) = model.and_then(|model| model.references(pa, bytes)) {
-                self.wrong
-                    .lock()
-                    .unwrap()
-                    .push(format!("{pa:#x}, instance {instance}: {reference}"));
-            }
-        }
-    }
-}
 
 struct Setup {
     machine: Arc<ModelMachine>,
@@ -137,8 +120,7 @@ fn work(worker: u64, setup: &Setup, domain: &Domain<TestPlatform>, memory: u64) 
 fn pages_and_masters_come_and_go_at_the_same_time() {
     let setup = set_up();
     let domain = setup.iommu.create_domain(DomainConfig::default()).unwrap();
-    let frees = Arc::new(Frees { world: setup.world.clone(), wrong: Mutex::default() });
-    setup.world.set_observer(Some(frees.clone()));
+    let frees = Frees::watch(&setup.world, 3);
     let memory = setup.world.frames().allocate(WORKERS * 16 * PAGE, PAGE).unwrap();
     setup.iommu.attach(&setup.masters[0], &domain).unwrap();
     setup.iommu.attach(&setup.masters[1], &domain).unwrap();
@@ -192,6 +174,5 @@ fn pages_and_masters_come_and_go_at_the_same_time() {
     let visits = visits.load(Ordering::Relaxed);
     println!("{visits} visits during {} rounds", WORKERS * ROUNDS);
     assert!(visits > 10);
-    assert_eq!(*frees.wrong.lock().unwrap(), [""; 0], "R3");
-    setup.world.set_observer(None);
+    frees.finish();
 }

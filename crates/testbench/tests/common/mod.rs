@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Finding QEMU for a test, or saying that there is none.
+//! What several tests need: QEMU, or the word that there is none; eyes on every free.
 #![allow(dead_code, reason = "not every test needs all of it")]
+
+pub mod frees;
 
 use std::path::PathBuf;
 
