@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The command queue (§3, §4): many producers, completion by the consumer index.
+//! The command queue (§3, §4): many producers, nobody waits while holding anything, completion by the consumer index.
 //!
-//! [`CommandQueue::submit`] places commands and a CMD_SYNC behind them and returns a [`Ticket`];
-//! [`CommandQueue::wait`] waits for it, with interrupts on and nothing held. The slots are handed out under a
-//! lock that is held for the stores of one batch only.
+//! [`CommandQueue::submit`] places a batch of commands and a CMD_SYNC behind them and returns a [`Ticket`];
+//! [`CommandQueue::wait`] waits for it, with interrupts on. How producers share the queue is in
+//! `tickets`, what becomes of refused commands in `refusals`.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use smmuv3_formats::command::Sync;
 use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd, Gerror, Gerrorn, cerror};
@@ -14,38 +14,38 @@ use smmuv3_formats::{COMMAND_BYTES, Command, PhysAddr};
 use crate::error::Failure;
 use crate::platform::{Mmio, Platform};
 use crate::queue::Size;
+use crate::refusals::Refusals;
 use crate::spin::SpinLock;
+use crate::sync;
+use crate::tickets::{Marks, NoTicket, Tickets};
 
-/// Polls of the consumer index between two looks at the global error register.
-const POLLS_PER_ERROR_CHECK: u32 = 16;
+/// Turns of a waiting loop between two looks at the global error register.
+const TURNS_PER_ERROR_CHECK: u32 = 16;
+/// Turns after which one who waits reads the consumer index although somebody else does.
+const TURNS_PER_OWN_POLL: u32 = 8;
 /// Aborted fetches of one command that are retried before the queue is given up.
 const FETCH_RETRIES: u32 = 3;
 
 /// The command queue of one SMMU.
 pub struct CommandQueue {
     base: PhysAddr,
-    size: Size,
+    /// The marks of `tickets`, and behind them the records of `refusals`.
+    status: PhysAddr,
     /// Largest number of commands before a CMD_SYNC.
     largest_batch: u64,
-    /// Nanoseconds to wait for the SMMU.
+    /// Nanoseconds that the SMMU may stand still.
     deadline: u64,
-    /// Position of the next free slot. Changed under the lock.
-    tail: SpinLock<u64>,
-    /// An upper bound of what the SMMU was offered: the position that PROD shows, or is about to show.
-    offered: AtomicU64,
-    /// A lower bound of what the SMMU has consumed.
-    consumed: AtomicU64,
-    /// How many commands were refused, ever.
-    refusals: AtomicU32,
+    tickets: Tickets,
+    refusals: Refusals,
     /// Position at which the queue was last made empty: nobody carries out what was given before.
     began: AtomicU64,
+    /// Somebody is reading the consumer index for all who wait.
+    polling: AtomicBool,
     /// Taken by the caller that acknowledges errors.
     recovery: SpinLock<Aborts>,
     /// Even while the SMMU works; odd while it does not answer, or is being reset. Each reset adds two, so that
     /// what was found out about the SMMU before it is not held against it afterwards.
     epoch: AtomicU32,
-    /// What became of the command that was last in each slot: see [`Refusal`].
-    refused: PhysAddr,
     #[cfg(feature = "mutation")]
     omit_sync: bool,
 }
@@ -67,27 +67,9 @@ struct Aborts {
     count: u32,
 }
 
-/// Bytes of a slot's entry in the status array: a [`Refusal`], and the command.
-const STATUS_BYTES: usize = 24;
-
-/// A refused command's record in the status array: position + 1, and the error code in the top byte.
-struct Refusal;
-
-impl Refusal {
-    const fn pack(position: u64, code: u8) -> u64 {
-        (position + 1) & (u64::MAX >> 8) | (code as u64) << 56
-    }
-
-    /// The error code, if the record is about `position`, or about a later command in the same slot: that
-    /// record may have taken the place of ours, so it counts as ours.
-    const fn code_of(record: u64, position: u64) -> Option<u8> {
-        if record & (u64::MAX >> 8) > position { Some((record >> 56) as u8) } else { None }
-    }
-}
-
 impl CommandQueue {
     /// Takes memory for a queue of `size` from the platform. `largest_batch` commands may precede a CMD_SYNC;
-    /// the SMMU has `deadline` nanoseconds to answer. `None` when there is no memory, or for a queue of one
+    /// the SMMU may stand still for `deadline` nanoseconds. `None` when there is no memory, or for a queue of one
     /// entry, which has no room for a command and its CMD_SYNC.
     pub fn new<P: Platform>(
         platform: &P,
@@ -99,25 +81,23 @@ impl CommandQueue {
             return None;
         }
         let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size).max(32))?;
-        let Some(refused) = platform.allocate(status_bytes(size), 8) else {
+        let Some(status) = platform.allocate(status_bytes(size), 8) else {
             // SAFETY: just allocated, and never shown to the SMMU.
             unsafe { platform.free_coherent(base, queue_bytes(size), queue_bytes(size).max(32)) };
             return None;
         };
         Some(Self {
             base,
-            size,
+            status,
             // At most half the queue, so that two producers fit; at least one command beside the SYNC.
             largest_batch: u64::from(largest_batch).min(size.entries() / 2).max(1),
             deadline,
-            tail: SpinLock::new(0),
-            offered: AtomicU64::new(0),
-            consumed: AtomicU64::new(0),
-            refusals: AtomicU32::new(0),
+            tickets: Tickets::new(size),
+            refusals: Refusals::new(PhysAddr(status.0 + marks_bytes(size) as u64), size),
             began: AtomicU64::new(0),
+            polling: AtomicBool::new(false),
             recovery: SpinLock::new(Aborts { position: 0, count: 0 }),
             epoch: AtomicU32::new(0),
-            refused,
             #[cfg(feature = "mutation")]
             omit_sync: false,
         })
@@ -141,37 +121,31 @@ impl CommandQueue {
     /// # Safety
     /// The SMMU cannot access the queue: CMDQEN was seen 0, or the queue was never enabled.
     pub unsafe fn free<P: Platform>(self, platform: &P) {
-        let bytes = queue_bytes(self.size);
+        let bytes = queue_bytes(self.size());
         // SAFETY: allocated in `new` with these sizes; the caller says that the SMMU is done with it, and
         // `self` is consumed, so no CPU uses it.
         unsafe {
             platform.free_coherent(self.base, bytes, bytes.max(32));
-            platform.free(self.refused, status_bytes(self.size), 8);
+            platform.free(self.status, status_bytes(self.size()), 8);
         }
     }
 
     /// What CMDQ_BASE is to hold.
     pub fn base_register(&self) -> CmdqBase {
         CmdqBase::default()
-            .with_log2size(u64::from(self.size.log2()))
+            .with_log2size(u64::from(self.size().log2()))
             .with_addr(self.base.0)
             .with_ra(true)
     }
 
     /// Makes the queue empty, for an SMMU whose PROD and CONS are about to be written as 0. The queue counts
     /// as failed until [`CommandQueue::resume`], so that nobody uses it meanwhile; whoever still waits for an
-    /// earlier ticket is told that it failed.
+    /// earlier ticket is told that it failed. One caller at a time.
     pub(crate) fn restart<P: Platform>(&self, platform: &P) {
-        self.tail.with(platform, |tail| {
-            // Under the lock: whoever has it now has written CMDQ_PROD before we do, and nobody will later.
-            self.give_up();
-            // A position at which both registers show 0.
-            *tail = tail.next_multiple_of(2 * self.size.entries());
-            self.offered.store(*tail, Ordering::Release);
-            // Before `consumed`, by which a waiter learns that its ticket is done.
-            self.began.store(*tail, Ordering::Release);
-            self.consumed.store(*tail, Ordering::Release);
-        });
+        self.give_up();
+        // A waiter learns by what is consumed that its ticket is done, and by this that it is not.
+        let begins = |beginning| self.began.store(beginning, Ordering::Release);
+        self.tickets.close(&self.marks(platform), || platform.relax(), begins);
     }
 
     /// Acknowledges every error, for an SMMU whose queue is off and given up: an active one would stop it.
@@ -186,6 +160,7 @@ impl CommandQueue {
     /// Lets the queue be used again: the SMMU reads it.
     pub(crate) fn resume(&self) {
         debug_assert!(self.has_failed());
+        self.tickets.open();
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -207,30 +182,109 @@ impl CommandQueue {
 
     /// Number of entries.
     pub fn size(&self) -> Size {
-        self.size
+        self.tickets.size()
     }
 
-    /// Gives the SMMU `commands` in order, and a CMD_SYNC after them. May be called in interrupt context.
+    /// Most commands of one batch, before its CMD_SYNC.
+    pub fn largest_batch(&self) -> usize {
+        // At most half the queue.
+        self.largest_batch as usize
+    }
+
+    /// Gives the SMMU a batch: `commands` in order, at most [`CommandQueue::largest_batch`] of them (the rest stays
+    /// in the iterator), and a CMD_SYNC. Waits for nothing: `None` when there is no room just now. May be
+    /// called in interrupt context; `commands` is asked with interrupts masked.
     ///
     /// # Errors
-    /// [`Failure::Failed`] when the SMMU had failed before, [`Failure::Timeout`] when the queue stays full;
-    /// commands that were already placed may still be carried out.
+    /// [`Failure::Failed`] when the SMMU had failed before. Nothing was placed.
+    pub fn try_submit<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        commands: &mut impl ExactSizeIterator<Item = Command>,
+    ) -> Result<Option<Ticket>, Failure> {
+        if self.has_failed() {
+            return Err(Failure::Failed);
+        }
+        let refusals = self.refusals.count();
+        let count = (commands.len() as u64).min(self.largest_batch);
+        let slots = self.slots_for(count);
+        // Between ticket and publication nothing may come, or those behind it would wait.
+        platform.mask_irqs(|| {
+            let start = match self.tickets.draw(slots) {
+                Ok(start) => start,
+                Err(NoTicket::Full) => return Ok(None),
+                Err(NoTicket::Closed) => return Err(Failure::Failed),
+            };
+            let mut run =
+                Run { queue: self, platform, mmio, start, next: start, end: start + slots };
+            for command in commands.by_ref().take(count as usize) {
+                run.push(command);
+            }
+            Ok(Some(Ticket { start, end: run.end, refusals }))
+        })
+    }
+
+    /// As [`CommandQueue::try_submit`], but waits while there is no room.
+    ///
+    /// # Errors
+    /// [`Failure::Failed`] when the SMMU had failed before; as [`CommandQueue::wait`] when it takes nothing out of
+    /// the full queue. Nothing was placed.
     pub fn submit<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
-        commands: impl IntoIterator<Item = Command>,
+        commands: &mut impl ExactSizeIterator<Item = Command>,
     ) -> Result<Ticket, Failure> {
-        let refusals = self.refusals.load(Ordering::Acquire);
-        let mut commands = commands.into_iter().peekable();
-        let mut start = None;
         loop {
-            let placed = self.place(platform, mmio, &mut commands)?;
-            let start = *start.get_or_insert(placed.start);
-            if commands.peek().is_none() {
-                return Ok(Ticket { start, end: placed.end, refusals });
+            if let Some(ticket) = self.try_submit(platform, mmio, commands)? {
+                return Ok(ticket);
+            }
+            self.wait_for_room(platform, mmio, commands.len())?;
+        }
+    }
+
+    /// Waits until a batch of `commands` commands may find room. Others may be faster.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::wait`].
+    pub fn wait_for_room<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        commands: usize,
+    ) -> Result<(), Failure> {
+        let slots = self.slots_for((commands as u64).min(self.largest_batch));
+        self.until(platform, mmio, || self.tickets.has_room(slots))
+    }
+
+    /// Gives the SMMU `commands`, however many, batch by batch, and waits until they are complete.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::submit`] and [`CommandQueue::wait`]. Commands after the batch that failed were not given.
+    pub fn carry_out<P: Platform, C>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        commands: C,
+    ) -> Result<(), Failure>
+    where
+        C: IntoIterator<Item = Command>,
+        C::IntoIter: ExactSizeIterator,
+    {
+        let mut commands = commands.into_iter();
+        loop {
+            let ticket = self.submit(platform, mmio, &mut commands)?;
+            self.wait(platform, mmio, ticket)?;
+            if commands.len() == 0 {
+                return Ok(());
             }
         }
+    }
+
+    /// Slots of a batch of `commands` commands; at least one, as a run has.
+    fn slots_for(&self, commands: u64) -> u64 {
+        (commands + u64::from(self.syncs())).max(1)
     }
 
     /// Waits until the commands of `ticket` are complete. May be called in interrupt context.
@@ -244,120 +298,85 @@ impl CommandQueue {
         mmio: &P::Mmio,
         ticket: Ticket,
     ) -> Result<(), Failure> {
-        self.until(platform, mmio, || self.consumed.load(Ordering::Acquire) >= ticket.end)?;
+        self.until(platform, mmio, || self.tickets.consumed() >= ticket.end)?;
         if ticket.start < self.began.load(Ordering::Acquire) {
-            // The queue was emptied by a reset before the SMMU had carried it out.
             return Err(Failure::Failed);
         }
-        if self.refusals.load(Ordering::Acquire) == ticket.refusals {
+        if self.refusals.count() == ticket.refusals {
             return Ok(());
         }
-        for position in ticket.start..ticket.end {
-            let [record, words @ ..] = self.status(platform, position);
-            if let Some(code) = Refusal::code_of(record.load(Ordering::Acquire), position) {
-                let command = Command(words.map(|word| word.load(Ordering::Relaxed)));
-                return Err(Failure::Refused { command, code });
-            }
-        }
-        Ok(())
-    }
-
-    /// Places as many commands as one batch takes, and a CMD_SYNC.
-    fn place<P: Platform>(
-        &self,
-        platform: &P,
-        mmio: &P::Mmio,
-        commands: &mut impl Iterator<Item = Command>,
-    ) -> Result<Ticket, Failure> {
-        let needed = self.largest_batch.min(self.size.entries() - 1) + 1;
-        loop {
-            if self.has_failed() {
-                return Err(Failure::Failed);
-            }
-            let placed = self.tail.with(platform, |tail| {
-                // Looked at again under the lock: see `restart`.
-                if self.has_failed()
-                    || *tail + needed > self.consumed.load(Ordering::Acquire) + self.size.entries()
-                {
-                    return None;
-                }
-                let start = *tail;
-                for command in commands.by_ref().take(needed as usize - 1) {
-                    self.write(platform, *tail, command);
-                    *tail += 1;
-                }
-                if self.syncs() {
-                    self.write(platform, *tail, Sync::new().into());
-                    *tail += 1;
-                }
-                // Never less than what the SMMU can have consumed.
-                self.offered.store(*tail, Ordering::Release);
-                // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
-                mmio.write32(CmdqProd::OFFSET, self.size.register(*tail));
-                Some(Ticket { start, end: *tail, refusals: 0 })
-            });
-            if let Some(ticket) = placed {
-                return Ok(ticket);
-            }
-            let enough = || {
-                let tail = self.tail.with(platform, |tail| *tail);
-                tail + needed <= self.consumed.load(Ordering::Acquire) + self.size.entries()
-            };
-            self.until(platform, mmio, enough)?;
+        match self.refusals.find(platform, ticket.start, ticket.end) {
+            Some((command, code)) => Err(Failure::Refused { command, code }),
+            None => Ok(()),
         }
     }
 
-    /// Polls the SMMU until `done`, recovering from command errors on the way.
+    /// Waits until `done`, recovering from command errors on the way.
     fn until<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         done: impl Fn() -> bool,
     ) -> Result<(), Failure> {
-        if done() {
-            return Ok(());
-        }
-        let begun = platform.now();
-        let mut polls = 0u32;
+        let mut turn = 0u32;
+        // What was consumed when the SMMU last did something, and when that was.
+        let mut progress: Option<(u64, u64)> = None;
         loop {
+            if done() {
+                return Ok(());
+            }
             let epoch = self.epoch.load(Ordering::Acquire);
             if is_failed(epoch) {
                 return Err(Failure::Failed);
             }
-            self.poll(mmio, epoch)?;
+            self.poll(mmio, epoch, turn)?;
             if done() {
                 return Ok(());
             }
-            polls = polls.wrapping_add(1);
-            if polls % POLLS_PER_ERROR_CHECK == 1 {
+            if turn % TURNS_PER_ERROR_CHECK == 0 {
                 self.recover(platform, mmio)?;
             }
-            let waited = platform.now().saturating_sub(begun);
-            if waited > self.deadline {
-                self.give_up_since(epoch);
-                return Err(Failure::Timeout { waited });
+            turn = turn.wrapping_add(1);
+            let (consumed, now) = (self.tickets.consumed(), platform.now());
+            match progress {
+                // While it has nothing to do, others have: their commands are on the way.
+                Some((before, since))
+                    if before == consumed && consumed != self.tickets.published() =>
+                {
+                    let waited = now.saturating_sub(since);
+                    if waited > self.deadline {
+                        self.give_up_since(epoch);
+                        return Err(Failure::Timeout { waited });
+                    }
+                }
+                _ => progress = Some((consumed, now)),
             }
             platform.relax();
         }
     }
 
-    /// Learns what the SMMU has consumed.
-    fn poll(&self, mmio: &impl Mmio, epoch: u32) -> Result<(), Failure> {
-        // Loaded before the register is read: then what the register shows is not behind it. It may be more than
-        // a queue ahead, when others were faster; the sum is still not more than what was consumed.
-        let behind = self.consumed.load(Ordering::Acquire);
-        let register = CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32;
-        let position = self.size.after(behind, register);
-        if position > self.offered.load(Ordering::Acquire) {
-            if self.epoch.load(Ordering::Acquire) != epoch {
-                // It was read while a reset set both to a new beginning.
-                return Ok(());
-            }
-            self.give_up_since(epoch);
-            return Err(Failure::Index { register });
+    /// Learns what the SMMU has consumed. One of those who wait reads the register for all; the others do so
+    /// only now and then, since they may be an interrupt of the one.
+    fn poll(&self, mmio: &impl Mmio, epoch: u32, turn: u32) -> Result<(), Failure> {
+        let elected = !self.polling.load(Ordering::Relaxed)
+            && !self.polling.swap(true, Ordering::Relaxed);
+        if !elected && turn % TURNS_PER_OWN_POLL != TURNS_PER_OWN_POLL - 1 {
+            return Ok(());
         }
-        self.consumed.fetch_max(position, Ordering::AcqRel);
-        Ok(())
+        let observed =
+            self.tickets.observe(|| CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32);
+        if elected {
+            self.polling.store(false, Ordering::Relaxed);
+        }
+        match observed {
+            // It was read while a reset set both to a new beginning.
+            Err(_) if self.epoch.load(Ordering::Acquire) != epoch => Ok(()),
+            Err(register) => {
+                self.give_up_since(epoch);
+                Err(Failure::Index { register })
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// If the queue stopped at an error: notes which command failed, makes it harmless, and lets the SMMU
@@ -382,14 +401,15 @@ impl CommandQueue {
             }
             let cons = CmdqCons(mmio.read32(CmdqCons::OFFSET));
             let code = cons.err() as u8;
-            let behind = self.consumed.load(Ordering::Acquire);
-            let register = cons.rd() as u32 & (2 * self.size.entries() as u32 - 1);
-            let position = self.size.position(behind, register).map_err(|_| {
+            let behind = self.tickets.consumed();
+            let register = cons.rd() as u32 & (2 * self.size().entries() as u32 - 1);
+            let position = self.size().position(behind, register).map_err(|_| {
                 self.give_up_since(epoch);
                 Failure::Index { register }
             })?;
-            let command =
-                Command(self.slot(platform, position).map(|word| word.load(Ordering::Relaxed)));
+            let slot = self.slot(platform, position);
+            let words = slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)));
+            let command = Command(words);
             if u64::from(code) == cerror::ABT {
                 let count = if aborts.position == position { aborts.count } else { 0 };
                 *aborts = Aborts { position, count: count + 1 };
@@ -398,12 +418,7 @@ impl CommandQueue {
                     return Err(Failure::Refused { command, code });
                 }
             } else {
-                let [record, words @ ..] = self.status(platform, position);
-                for (word, value) in words.iter().zip(command.0) {
-                    word.store(value, Ordering::Relaxed);
-                }
-                record.store(Refusal::pack(position, code), Ordering::Release);
-                self.refusals.fetch_add(1, Ordering::AcqRel);
+                self.refusals.note(platform, position, command, code);
                 if u64::from(code) != cerror::ATC_INV_SYNC {
                     // The SMMU fetches this slot again: it must find something that it accepts.
                     self.write(platform, position, Sync::new().into());
@@ -431,30 +446,70 @@ impl CommandQueue {
     }
 
     fn write<P: Platform>(&self, platform: &P, position: u64, command: Command) {
-        let slot = self.slot(platform, position);
-        for (word, value) in slot.iter().zip(command.0) {
+        for (word, value) in self.slot(platform, position).iter().zip(command.0) {
             word.store(value.to_le(), Ordering::Relaxed);
         }
     }
 
-    fn slot<'p, P: Platform>(&self, platform: &'p P, position: u64) -> [&'p AtomicU64; 2] {
-        let offset = (self.size.slot(position) * COMMAND_BYTES) as u64;
-        [0, 8].map(|byte| {
-            let word = platform.pointer(PhysAddr(self.base.0 + offset + byte)).cast::<AtomicU64>();
-            // SAFETY: `slot` is below the number of entries, so this lies in the memory allocated in `new`,
-            // 8-byte aligned, and is only ever accessed as atomic words by CPUs.
-            unsafe { &*word.as_ptr() }
-        })
+    fn slot<'p, P: Platform>(&self, platform: &'p P, position: u64) -> &'p [AtomicU64; 2] {
+        let offset = (self.size().slot(position) * COMMAND_BYTES) as u64;
+        let slot = platform.pointer(PhysAddr(self.base.0 + offset)).cast::<[AtomicU64; 2]>();
+        // SAFETY: `slot` is below the number of entries, so this lies in the memory allocated in `new`, 8-byte
+        // aligned, and is only ever accessed as atomic words by CPUs.
+        unsafe { slot.as_ref() }
     }
 
-    /// The record of the slot of `position`, and the two words of the command that it is about.
-    fn status<'p, P: Platform>(&self, platform: &'p P, position: u64) -> [&'p AtomicU64; 3] {
-        let offset = (self.size.slot(position) * STATUS_BYTES) as u64;
-        [0, 8, 16].map(|byte| {
-            let word = platform.pointer(PhysAddr(self.refused.0 + offset + byte));
-            // SAFETY: as in `slot`: inside the array allocated in `new`, aligned, and always atomic.
-            unsafe { &*word.cast::<AtomicU64>().as_ptr() }
-        })
+    fn marks<'a, P: Platform>(&'a self, platform: &'a P) -> MarksOf<'a, P> {
+        MarksOf { queue: self, platform }
+    }
+}
+
+/// The slots of a ticket. However it ends, they are filled and published.
+struct Run<'a, P: Platform> {
+    queue: &'a CommandQueue,
+    platform: &'a P,
+    mmio: &'a P::Mmio,
+    start: u64,
+    next: u64,
+    end: u64,
+}
+
+impl<P: Platform> Run<'_, P> {
+    /// The next command; ignored when there is no slot left.
+    fn push(&mut self, command: Command) {
+        if self.next != self.end {
+            self.queue.write(self.platform, self.next, command);
+            self.next += 1;
+        }
+    }
+}
+
+impl<P: Platform> Drop for Run<'_, P> {
+    /// A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
+    fn drop(&mut self) {
+        while self.next != self.end {
+            self.push(Sync::new().into());
+        }
+        let Self { queue, platform, mmio, start, end, .. } = *self;
+        // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
+        let tell = |position| mmio.write32(CmdqProd::OFFSET, queue.size().register(position));
+        queue.tickets.publish(&queue.marks(platform), start, end, tell);
+    }
+}
+
+/// The marks of a queue, in memory of the platform.
+struct MarksOf<'a, P: Platform> {
+    queue: &'a CommandQueue,
+    platform: &'a P,
+}
+
+impl<P: Platform> Marks for MarksOf<'_, P> {
+    fn mark(&self, slot: usize) -> &sync::AtomicU64 {
+        let address = PhysAddr(self.queue.status.0 + (slot * MARK_BYTES) as u64);
+        let mark = self.platform.pointer(address).cast::<sync::AtomicU64>();
+        // SAFETY: `slot` is below the number of entries, so this lies in the zeroed memory allocated in `new`,
+        // 8-byte aligned, and is only ever accessed as atomic words.
+        unsafe { mark.as_ref() }
     }
 }
 
@@ -468,10 +523,16 @@ fn command_error(mmio: &impl Mmio) -> bool {
     error.cmdq_err() != acknowledged.cmdq_err()
 }
 
+const MARK_BYTES: usize = 8;
+
 const fn queue_bytes(size: Size) -> usize {
     size.entries() as usize * COMMAND_BYTES
 }
 
+const fn marks_bytes(size: Size) -> usize {
+    size.entries() as usize * MARK_BYTES
+}
+
 const fn status_bytes(size: Size) -> usize {
-    size.entries() as usize * STATUS_BYTES
+    marks_bytes(size) + Refusals::bytes(size)
 }

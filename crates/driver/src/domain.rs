@@ -433,36 +433,49 @@ impl<P: Platform> Space<P> {
         #[cfg(feature = "mutation")]
         let range = Range { leaf_only: leaf_only || core.leaves_out(Mutation::LeafOnly), ..range };
 
-        let mut told = 0u64;
         let mut tickets: [Option<Ticket>; MOST_INSTANCES] = [None; MOST_INSTANCES];
         let mut first = None;
-        let mut failed = 0u64;
+        let (mut told, mut failed) = (0u64, 0u64);
         let mut note = |instance: InstanceId, what: Failure| {
             first.get_or_insert(Unconfirmed { instance, what });
             failed |= instance.bit();
         };
-        core.readers.read(platform.cpu(), &self.targets, |targets| {
-            for target in targets {
-                #[cfg(feature = "mutation")]
-                let target = &match core.mutate(targets, target) {
-                    Some(target) => target,
-                    None => continue,
-                };
-                let Some(instance) = core.instances.get(target.instance) else { continue };
-                match instance.invalidate(platform, target.tag, Scope::Range(range)) {
-                    Ok(ticket) => {
-                        told |= target.instance.bit();
-                        if let Some(slot) = tickets.get_mut(target.instance.index()) {
-                            *slot = Some(ticket);
+        // Instances that have still to be told; at first, whichever the targets name.
+        let mut untold = u64::MAX;
+        while untold != 0 {
+            let mut full = 0u64;
+            core.readers.read(platform.cpu(), &self.targets, |targets| {
+                for target in targets.iter().filter(|target| untold & target.instance.bit() != 0) {
+                    #[cfg(feature = "mutation")]
+                    let target = &match core.mutate(targets, target) {
+                        Some(target) => target,
+                        None => continue,
+                    };
+                    let Some(instance) = core.instances.get(target.instance) else { continue };
+                    match instance.try_invalidate(platform, target.tag, Scope::Range(range)) {
+                        Ok(Some(ticket)) => {
+                            told |= target.instance.bit();
+                            if let Some(slot) = tickets.get_mut(target.instance.index()) {
+                                *slot = Some(ticket);
+                            }
                         }
+                        Ok(None) => full |= target.instance.bit(),
+                        Err(what) => note(target.instance, what),
                     }
-                    Err(what) => note(target.instance, what),
+                }
+            });
+            // Whoever waits here holds up nobody, not even those who replace the targets. What has left them
+            // meanwhile was flushed before, and what has come walks the tables as they are now.
+            untold = full;
+            for id in bits(full) {
+                let room = core.instances.get(id).map(|instance| instance.wait_for_room(platform));
+                if let Some(Err(what)) = room {
+                    note(id, what);
+                    untold &= !id.bit();
                 }
             }
-        });
-        while told != 0 {
-            let id = InstanceId(told.trailing_zeros() as u8);
-            told &= told - 1;
+        }
+        for id in bits(told) {
             let ticket = tickets.get(id.index()).copied().flatten();
             if let (Some(instance), Some(ticket)) = (core.instances.get(id), ticket)
                 && let Err(what) = instance.wait(platform, ticket)
@@ -475,6 +488,16 @@ impl<P: Platform> Space<P> {
             Some(unconfirmed) => Err((unconfirmed, failed)),
         }
     }
+}
+
+/// The instances of a set.
+fn bits(mut set: u64) -> impl Iterator<Item = InstanceId> {
+    core::iter::from_fn(move || {
+        // Below 64, if there is one.
+        let id = (set != 0).then_some(InstanceId(set.trailing_zeros() as u8))?;
+        set &= set - 1;
+        Some(id)
+    })
 }
 
 impl<P: Platform> Drop for Space<P> {

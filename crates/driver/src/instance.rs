@@ -33,7 +33,7 @@ pub struct InstanceConfig {
     pub sid_bits: u32,
     /// Use ASIDs of at most this many bits, although the SMMU may support more.
     pub asid_bits: u32,
-    /// Nanoseconds that the SMMU has to answer.
+    /// Nanoseconds that the SMMU may do nothing although it has something to do.
     pub deadline: u64,
     /// Raise the event queue's and the error interrupt (wired).
     pub interrupts: bool,
@@ -264,9 +264,9 @@ impl<P: Platform> Instance<P> {
 
         // Configuration before translations: what is still cached of the former could refill the latter.
         self.carry_out(platform, [Command::cfgi_all()]).map_err(EnableError::Commands)?;
-        let el2 = self.features.el2.then(|| TlbiEl2All::new().into());
-        let all = el2.into_iter().chain([TlbiNsnhAll::new().into()]);
-        self.carry_out(platform, all).map_err(EnableError::Commands)?;
+        let all = [TlbiNsnhAll::new().into(), TlbiEl2All::new().into()];
+        let worlds = if self.features.el2 { 2 } else { 1 };
+        self.carry_out(platform, all.into_iter().take(worlds)).map_err(EnableError::Commands)?;
 
         self.events.restart(platform, mmio);
         cr0 = cr0.with_eventqen(true);
@@ -316,14 +316,13 @@ impl<P: Platform> Instance<P> {
     /// Gives the SMMU `commands`, and waits until they are complete.
     ///
     /// # Errors
-    /// As [`CommandQueue::submit`] and [`CommandQueue::wait`].
-    pub fn carry_out(
-        &self,
-        platform: &P,
-        commands: impl IntoIterator<Item = Command>,
-    ) -> Result<(), Failure> {
-        let ticket = self.commands.submit(platform, &self.mmio, commands)?;
-        self.wait(platform, ticket)
+    /// As [`CommandQueue::carry_out`].
+    pub fn carry_out<C>(&self, platform: &P, commands: C) -> Result<(), Failure>
+    where
+        C: IntoIterator<Item = Command>,
+        C::IntoIter: ExactSizeIterator,
+    {
+        self.commands.carry_out(platform, &self.mmio, commands)
     }
 
     /// Waits until the commands of `ticket` are complete.
@@ -334,13 +333,41 @@ impl<P: Platform> Instance<P> {
         self.commands.wait(platform, &self.mmio, ticket)
     }
 
-    /// Tells the SMMU to forget translations of `tag`, without waiting.
+    /// Tells the SMMU to forget translations of `tag`: always one batch. Waits for nothing: `None` when there is no
+    /// room for it just now.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::try_submit`].
+    pub fn try_invalidate(
+        &self,
+        platform: &P,
+        tag: Tag,
+        scope: Scope,
+    ) -> Result<Option<Ticket>, Failure> {
+        let most = self.commands.largest_batch();
+        let mut commands = invalidate::commands(&self.features, tag, scope, most);
+        self.commands.try_submit(platform, &self.mmio, &mut commands)
+    }
+
+    /// As [`Instance::try_invalidate`], but waits while there is no room.
     ///
     /// # Errors
     /// As [`CommandQueue::submit`].
     pub fn invalidate(&self, platform: &P, tag: Tag, scope: Scope) -> Result<Ticket, Failure> {
-        let commands = invalidate::commands(&self.features, tag, scope);
-        self.commands.submit(platform, &self.mmio, commands)
+        loop {
+            if let Some(ticket) = self.try_invalidate(platform, tag, scope)? {
+                return Ok(ticket);
+            }
+            self.wait_for_room(platform)?;
+        }
+    }
+
+    /// Waits until there may be room for any batch.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::wait_for_room`].
+    pub fn wait_for_room(&self, platform: &P) -> Result<(), Failure> {
+        self.commands.wait_for_room(platform, &self.mmio, self.commands.largest_batch())
     }
 
     /// Makes the SMMU read the stream table entries of `streams` anew, and what lies behind them.

@@ -68,8 +68,14 @@ const MOST_SINGLE: u64 = 64;
 /// Largest SCALE without 52-bit addresses (§4.2).
 const LARGEST_SCALE: u32 = 31;
 
-/// The commands for `scope` of `tag` on an SMMU with `features`.
-pub fn commands(features: &Features, tag: Tag, scope: Scope) -> Commands {
+/// The commands for `scope` of `tag` on an SMMU with `features`: at most `most`, which is at least 1. What would take
+/// more is covered by one command for the whole tag.
+pub fn commands(features: &Features, tag: Tag, scope: Scope, most: usize) -> Commands {
+    let commands = exact(features, tag, scope);
+    if commands.len() <= most { commands } else { Commands { tag, next: Next::All } }
+}
+
+fn exact(features: &Features, tag: Tag, scope: Scope) -> Commands {
     let range = match scope {
         Scope::All => None,
         Scope::Range(range) if features.range_invalidation => Some(range),
@@ -113,23 +119,15 @@ impl Iterator for Commands {
     fn next(&mut self) -> Option<Command> {
         let tag = self.tag;
         match &mut self.next {
-            Next::Done => None,
+            Next::Done | Next::Ranges { pages: 0, .. } | Next::Singles { left: 0, .. } => None,
             Next::All => {
                 self.next = Next::Done;
                 let command =
                     TlbiNhAsid::new().with_vmid(u64::from(tag.vmid)).with_asid(u64::from(tag.asid));
                 Some(command.into())
             }
-            Next::Ranges { pages: 0, .. } | Next::Singles { left: 0, .. } => {
-                self.next = Next::Done;
-                None
-            }
             Next::Ranges { range, ttl, at, pages } => {
-                let scale = pages.trailing_zeros().min(LARGEST_SCALE);
-                // Below the limit, bit 0 of the shifted count is set, so that this is at least 1; at the limit
-                // up to 31 units are taken at once.
-                let units = *pages >> scale;
-                let num = if scale == LARGEST_SCALE { units.min(31) } else { units & 31 };
+                let (num, scale) = units(*pages);
                 let command = by_address(tag, *at, range.leaf_only)
                     .with_num(num - 1)
                     .with_scale(u64::from(scale))
@@ -148,6 +146,38 @@ impl Iterator for Commands {
             }
         }
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = match &self.next {
+            Next::Done => 0,
+            Next::All => 1,
+            Next::Ranges { pages, .. } => {
+                let (mut pages, mut commands) = (*pages, 0);
+                while pages != 0 {
+                    let (num, scale) = units(pages);
+                    pages -= num << scale;
+                    commands += 1;
+                }
+                commands
+            }
+            // Not more than `MOST_SINGLE`.
+            Next::Singles { range, left, .. } => left.div_ceil(1 << range.step_shift()) as usize,
+        };
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Commands {}
+
+/// How many units of how many pages (as a power of two) the next command for `pages` pages covers. `pages` is not 0.
+const fn units(pages: u64) -> (u64, u32) {
+    let ones = pages.trailing_zeros();
+    let scale = if ones < LARGEST_SCALE { ones } else { LARGEST_SCALE };
+    // Below the limit, bit 0 of the shifted count is set, so that this is at least 1; at the limit up to 31 units
+    // are taken at once.
+    let units = pages >> scale;
+    let num = if scale == LARGEST_SCALE && units > 31 { 31 } else { units & 31 };
+    (num, scale)
 }
 
 fn by_address(tag: Tag, address: u64, leaf: bool) -> TlbiNhVa {
@@ -188,7 +218,11 @@ mod tests {
     const TAG: Tag = Tag { vmid: 0, asid: 5 };
 
     fn all(ranges: bool, scope: Scope) -> Vec<Command> {
-        commands(&features(ranges), TAG, scope).collect()
+        let commands = commands(&features(ranges), TAG, scope, 64);
+        let promised = commands.len();
+        let commands: Vec<Command> = commands.collect();
+        assert_eq!(commands.len(), promised);
+        commands
     }
 
     /// (NUM, SCALE, TTL) of each command.
@@ -277,6 +311,12 @@ mod tests {
         let whole = vec![Command([0x0005_0000_0000_0011, 0])];
         assert_eq!(all(false, Scope::Range(range(0, 65, 12, Some(12)))), whole);
         assert_eq!(all(false, Scope::All), whole);
+        // A batch that is too small for the leaves, and for the parts of a range.
+        let three = Scope::Range(range(0, 0x12345, 12, Some(12)));
+        for (ranges, scope, most) in [(false, Scope::Range(two), 1), (true, three, 2)] {
+            let commands = commands(&features(ranges), TAG, scope, most);
+            assert_eq!(commands.collect::<Vec<_>>(), whole);
+        }
         assert_eq!(all(true, Scope::All), whole);
     }
 }

@@ -89,14 +89,15 @@ pub mod platform;
 #[cfg(feature = "alloc")]
 mod quarantine;
 pub mod queue;
+mod refusals;
 #[cfg(feature = "alloc")]
 mod shared;
 mod spin;
 pub mod stream_table;
-#[cfg(feature = "alloc")]
 mod sync;
 #[cfg(feature = "alloc")]
 mod targets;
+mod tickets;
 pub mod update;
 
 #[cfg(feature = "alloc")]

@@ -37,7 +37,7 @@ impl Readers {
 
     /// Runs `read` on the snapshot. Whoever replaces the snapshot meanwhile does not free it before `read`
     /// has returned, and waits for that: `read` takes no lock that is held during a grace period, and waits for
-    /// nothing but room in a command queue.
+    /// nothing.
     ///
     /// What the caller stored before this call is visible to whoever replaces the snapshot after `read` saw
     /// the old one, and the reverse (rule R5): one of the two sees the other.

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who may write which slots of the command queue, and who tells the SMMU of them: many producers, without a lock.
+//!
+//! A producer *draws a ticket*: a run of positions that nobody else has. It writes their slots, leaves a *mark* at
+//! the first one, which says where the run ends, and *rings*: whoever finds the bell free follows the marks from
+//! the last published position on and publishes everything that is complete, for everybody, with one write of
+//! CMDQ_PROD. Who finds the bell taken leaves: the one who has it looks once more after giving it back.
+//!
+//! So between the ticket and its mark a producer waits for nobody, and nobody ever waits for the bell. Only a
+//! producer that was stopped between the two holds up those behind it, hence interrupts are masked there.
+//!
+//! Positions count up and never wrap ([`Size`] makes slots and registers of them).
+
+use crate::queue::Size;
+use crate::sync::{AtomicBool, AtomicU64, Line, Ordering, fence};
+
+/// One word a slot, zero at the start: where the run that was last marked there ends.
+///
+/// A mark of an earlier lap is never beyond the present position of its slot, so there is nothing to clear.
+pub(crate) trait Marks {
+    /// The word of `slot`, which is below the number of entries.
+    fn mark(&self, slot: usize) -> &AtomicU64;
+}
+
+/// Why there is no ticket. None was drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoTicket {
+    /// There is no room, or it was claimed by others at this moment.
+    Full,
+    /// The queue is being reset.
+    Closed,
+}
+
+/// Added to `tail` while nobody may draw.
+const CLOSED: u64 = 1 << 63;
+
+/// The positions of one queue.
+pub(crate) struct Tickets {
+    size: Size,
+    producers: Line<Producers>,
+    bell: Line<Bell>,
+    /// A lower bound of what the SMMU has consumed.
+    consumed: Line<AtomicU64>,
+}
+
+/// What each producer changes.
+struct Producers {
+    /// Room that was asked for: of all tickets drawn, and of claims that are being made or taken back.
+    claimed: AtomicU64,
+    /// The next position to be drawn, and [`CLOSED`].
+    tail: AtomicU64,
+}
+
+/// What the one who rings changes.
+struct Bell {
+    taken: AtomicBool,
+    /// What the SMMU has been told of, or is just being told of: an upper bound of what it has consumed.
+    published: AtomicU64,
+}
+
+impl Tickets {
+    pub(crate) fn new(size: Size) -> Self {
+        Self {
+            size,
+            producers: Line(Producers { claimed: AtomicU64::new(0), tail: AtomicU64::new(0) }),
+            bell: Line(Bell { taken: AtomicBool::new(false), published: AtomicU64::new(0) }),
+            consumed: Line(AtomicU64::new(0)),
+        }
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        self.size
+    }
+
+    /// A lower bound of what the SMMU has consumed; what it read of these slots may be overwritten.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.consumed.load(Ordering::Acquire)
+    }
+
+    /// What the SMMU has been told of.
+    pub(crate) fn published(&self) -> u64 {
+        self.bell.published.load(Ordering::Acquire)
+    }
+
+    /// Whether a ticket for `count` slots could be drawn just now.
+    pub(crate) fn has_room(&self, count: u64) -> bool {
+        let room = self.consumed() + self.size.entries();
+        self.producers.claimed.load(Ordering::Relaxed) + count <= room
+    }
+
+    /// Draws a ticket for `count` slots: its first position. Whoever has one fills its slots, which the SMMU has
+    /// consumed by then, and calls [`Tickets::publish`], without waiting for anything.
+    pub(crate) fn draw(&self, count: u64) -> Result<u64, NoTicket> {
+        let Producers { claimed, tail } = &self.producers.0;
+        let room = self.consumed() + self.size.entries();
+        // Looked at before it is changed: those who wait for room do not disturb those who have some.
+        if claimed.load(Ordering::Relaxed) + count > room {
+            return Err(NoTicket::Full);
+        }
+        // Each claim that stays is within the room, and counts all that stayed before it: so all tickets
+        // together are, in whichever order they are drawn. (A position as such could not be given back.)
+        let taken_back = |reason| {
+            claimed.fetch_sub(count, Ordering::Relaxed);
+            Err(reason)
+        };
+        if claimed.fetch_add(count, Ordering::Relaxed) + count > room {
+            return taken_back(NoTicket::Full);
+        }
+        // What another producer knew to be consumed when it claimed is known to us if it drew before us.
+        let start = tail.fetch_add(count, Ordering::AcqRel);
+        if start & CLOSED != 0 {
+            return taken_back(NoTicket::Closed);
+        }
+        Ok(start)
+    }
+
+    /// Publishes the run from `start` to `end`, whose slots are filled; `tell` writes CMDQ_PROD for a position.
+    pub(crate) fn publish(
+        &self,
+        marks: &impl Marks,
+        start: u64,
+        end: u64,
+        tell: impl FnMut(u64),
+    ) {
+        self.mark(marks, start, end);
+        // Pairs with the fence of `ring`: either this producer finds the bell free, or its owner finds the mark.
+        fence(Ordering::SeqCst);
+        self.ring(marks, tell);
+    }
+
+    fn mark(&self, marks: &impl Marks, start: u64, end: u64) {
+        // Whoever rings for us has our slots before the SMMU hears of them.
+        marks.mark(self.size.slot(start)).store(end, Ordering::Release);
+    }
+
+    fn ring(&self, marks: &impl Marks, mut tell: impl FnMut(u64)) {
+        while self.announce(marks, &mut tell) {
+            fence(Ordering::SeqCst);
+            let published = self.bell.published.load(Ordering::Relaxed);
+            if self.follow(marks, published) == published {
+                return;
+            }
+        }
+    }
+
+    /// Publishes what is complete, and gives the bell back; false if somebody else has it.
+    fn announce(&self, marks: &impl Marks, mut tell: impl FnMut(u64)) -> bool {
+        let Bell { taken, published } = &self.bell.0;
+        if taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        let from = published.load(Ordering::Relaxed);
+        let to = self.follow(marks, from);
+        if to != from {
+            // First: what the SMMU shows as consumed is never beyond it.
+            published.store(to, Ordering::Release);
+            tell(to);
+        }
+        taken.store(false, Ordering::Release);
+        true
+    }
+
+    /// The end of the complete runs that begin at `position`.
+    fn follow(&self, marks: &impl Marks, mut position: u64) -> u64 {
+        loop {
+            let end = marks.mark(self.size.slot(position)).load(Ordering::Acquire);
+            if end <= position {
+                return position;
+            }
+            position = end;
+        }
+    }
+
+    /// Learns what the SMMU has consumed; `read` reads CMDQ_CONS.RD.
+    ///
+    /// # Errors
+    /// The register's value when it is ahead of what was published.
+    pub(crate) fn observe(&self, read: impl FnOnce() -> u32) -> Result<(), u32> {
+        // Loaded before the register is read: then what the register shows is not behind it. It may be more than
+        // a queue ahead, when others were faster; the sum is still not more than what was consumed.
+        let behind = self.consumed();
+        let register = read();
+        let position = self.size.after(behind, register);
+        if position > self.published() {
+            return Err(register);
+        }
+        if position > behind {
+            self.consumed.fetch_max(position, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// Closes the queue, and makes it empty once every ticket is published: from the position that is returned
+    /// on, at which PROD and CONS both show 0, nobody has been given anything yet. One caller at a time. `begins`
+    /// is told the position before anything before it counts as consumed.
+    pub(crate) fn close(
+        &self,
+        marks: &impl Marks,
+        relax: impl Fn(),
+        begins: impl FnOnce(u64),
+    ) {
+        let Producers { claimed, tail } = &self.producers.0;
+        let Bell { taken, published } = &self.bell.0;
+        let drawn = tail.fetch_or(CLOSED, Ordering::AcqRel);
+        let mut end = self.published();
+        // Closed already: everything is published, and tickets that were refused have moved the tail.
+        while drawn & CLOSED == 0 && end != drawn {
+            end = self.follow(marks, end);
+            if end != drawn {
+                relax();
+            }
+        }
+        // Nobody writes CMDQ_PROD from here on: there is nothing to publish.
+        while taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            relax();
+        }
+        let beginning = end.next_multiple_of(2 * self.size.entries());
+        published.store(beginning, Ordering::Release);
+        begins(beginning);
+        self.consumed.fetch_max(beginning, Ordering::AcqRel);
+        // Claims under way stay counted.
+        claimed.fetch_add(beginning - end, Ordering::Relaxed);
+        taken.store(false, Ordering::Release);
+    }
+
+    /// Lets tickets be drawn again after [`Tickets::close`].
+    pub(crate) fn open(&self) {
+        // Exchanged, not stored: it takes the place of whatever refused draws made of it.
+        self.producers.tail.swap(self.published(), Ordering::AcqRel);
+    }
+}
+
+#[cfg(all(test, shuttle))]
+mod contention;
+#[cfg(all(test, loom))]
+mod loom_tests;
