@@ -5,7 +5,7 @@
 //! [`CommandQueue::wait`] waits for it, with interrupts on. How producers share the queue is in
 //! `tickets`, what becomes of refused commands in `refusals`.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use smmuv3_formats::command::Sync;
 use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd, Gerror, Gerrorn, cerror};
@@ -17,12 +17,10 @@ use crate::queue::Size;
 use crate::refusals::Refusals;
 use crate::spin::SpinLock;
 use crate::sync;
-use crate::tickets::{Marks, NoTicket, Tickets};
+use crate::tickets::{Marks, NoTicket, Poller, Tickets};
 
 /// Turns of a waiting loop between two looks at the global error register.
 const TURNS_PER_ERROR_CHECK: u32 = 16;
-/// Turns after which one who waits reads the consumer index although somebody else does.
-const TURNS_PER_OWN_POLL: u32 = 8;
 /// Aborted fetches of one command that are retried before the queue is given up.
 const FETCH_RETRIES: u32 = 3;
 
@@ -39,8 +37,6 @@ pub struct CommandQueue {
     refusals: Refusals,
     /// Position at which the queue was last made empty: nobody carries out what was given before.
     began: AtomicU64,
-    /// Somebody is reading the consumer index for all who wait.
-    polling: AtomicBool,
     /// Taken by the caller that acknowledges errors.
     recovery: SpinLock<Aborts>,
     /// Even while the SMMU works; odd while it does not answer, or is being reset. Each reset adds two, so that
@@ -95,7 +91,6 @@ impl CommandQueue {
             tickets: Tickets::new(size),
             refusals: Refusals::new(PhysAddr(status.0 + marks_bytes(size) as u64), size),
             began: AtomicU64::new(0),
-            polling: AtomicBool::new(false),
             recovery: SpinLock::new(Aborts { position: 0, count: 0 }),
             epoch: AtomicU32::new(0),
             #[cfg(feature = "mutation")]
@@ -318,7 +313,7 @@ impl CommandQueue {
         mmio: &P::Mmio,
         done: impl Fn() -> bool,
     ) -> Result<(), Failure> {
-        let mut turn = 0u32;
+        let mut poller = Poller::new(&self.tickets);
         // What was consumed when the SMMU last did something, and when that was.
         let mut progress: Option<(u64, u64)> = None;
         loop {
@@ -329,14 +324,13 @@ impl CommandQueue {
             if is_failed(epoch) {
                 return Err(Failure::Failed);
             }
-            self.poll(mmio, epoch, turn)?;
+            self.poll(mmio, epoch, &mut poller)?;
             if done() {
                 return Ok(());
             }
-            if turn % TURNS_PER_ERROR_CHECK == 0 {
+            if poller.turns() % TURNS_PER_ERROR_CHECK == 1 {
                 self.recover(platform, mmio)?;
             }
-            turn = turn.wrapping_add(1);
             let (consumed, now) = (self.tickets.consumed(), platform.now());
             match progress {
                 // While it has nothing to do, others have: their commands are on the way.
@@ -355,20 +349,9 @@ impl CommandQueue {
         }
     }
 
-    /// Learns what the SMMU has consumed. One of those who wait reads the register for all; the others do so
-    /// only now and then, since they may be an interrupt of the one.
-    fn poll(&self, mmio: &impl Mmio, epoch: u32, turn: u32) -> Result<(), Failure> {
-        let elected = !self.polling.load(Ordering::Relaxed)
-            && !self.polling.swap(true, Ordering::Relaxed);
-        if !elected && turn % TURNS_PER_OWN_POLL != TURNS_PER_OWN_POLL - 1 {
-            return Ok(());
-        }
-        let observed =
-            self.tickets.observe(|| CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32);
-        if elected {
-            self.polling.store(false, Ordering::Relaxed);
-        }
-        match observed {
+    /// Learns what the SMMU has consumed.
+    fn poll(&self, mmio: &impl Mmio, epoch: u32, poller: &mut Poller<'_>) -> Result<(), Failure> {
+        match poller.turn(|| CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32) {
             // It was read while a reset set both to a new beginning.
             Err(_) if self.epoch.load(Ordering::Acquire) != epoch => Ok(()),
             Err(register) => {

@@ -57,7 +57,7 @@
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, shuttle))]
 extern crate std;
 
 #[cfg(feature = "alloc")]

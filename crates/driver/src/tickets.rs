@@ -11,8 +11,12 @@
 //!
 //! Positions count up and never wrap ([`Size`] makes slots and registers of them).
 
+mod poller;
+
 use crate::queue::Size;
 use crate::sync::{AtomicBool, AtomicU64, Line, Ordering, fence};
+
+pub(crate) use poller::Poller;
 
 /// One word a slot, zero at the start: where the run that was last marked there ends.
 ///
@@ -41,6 +45,8 @@ pub(crate) struct Tickets {
     bell: Line<Bell>,
     /// A lower bound of what the SMMU has consumed.
     consumed: Line<AtomicU64>,
+    /// Somebody reads the consumer index for all who wait.
+    polled: AtomicBool,
 }
 
 /// What each producer changes.
@@ -65,6 +71,7 @@ impl Tickets {
             producers: Line(Producers { claimed: AtomicU64::new(0), tail: AtomicU64::new(0) }),
             bell: Line(Bell { taken: AtomicBool::new(false), published: AtomicU64::new(0) }),
             consumed: Line(AtomicU64::new(0)),
+            polled: AtomicBool::new(false),
         }
     }
 
@@ -115,13 +122,7 @@ impl Tickets {
     }
 
     /// Publishes the run from `start` to `end`, whose slots are filled; `tell` writes CMDQ_PROD for a position.
-    pub(crate) fn publish(
-        &self,
-        marks: &impl Marks,
-        start: u64,
-        end: u64,
-        tell: impl FnMut(u64),
-    ) {
+    pub(crate) fn publish(&self, marks: &impl Marks, start: u64, end: u64, tell: impl FnMut(u64)) {
         self.mark(marks, start, end);
         // Pairs with the fence of `ring`: either this producer finds the bell free, or its owner finds the mark.
         fence(Ordering::SeqCst);
@@ -146,7 +147,10 @@ impl Tickets {
     /// Publishes what is complete, and gives the bell back; false if somebody else has it.
     fn announce(&self, marks: &impl Marks, mut tell: impl FnMut(u64)) -> bool {
         let Bell { taken, published } = &self.bell.0;
-        if taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        // Looked at before it is changed: most who find it taken leave it alone.
+        if taken.load(Ordering::Relaxed)
+            || taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err()
+        {
             return false;
         }
         let from = published.load(Ordering::Relaxed);
@@ -193,12 +197,7 @@ impl Tickets {
     /// Closes the queue, and makes it empty once every ticket is published: from the position that is returned
     /// on, at which PROD and CONS both show 0, nobody has been given anything yet. One caller at a time. `begins`
     /// is told the position before anything before it counts as consumed.
-    pub(crate) fn close(
-        &self,
-        marks: &impl Marks,
-        relax: impl Fn(),
-        begins: impl FnOnce(u64),
-    ) {
+    pub(crate) fn close(&self, marks: &impl Marks, relax: impl Fn(), begins: impl FnOnce(u64)) {
         let Producers { claimed, tail } = &self.producers.0;
         let Bell { taken, published } = &self.bell.0;
         let drawn = tail.fetch_or(CLOSED, Ordering::AcqRel);
