@@ -14,7 +14,7 @@ use smmuv3_formats::{COMMAND_BYTES, Command, PhysAddr};
 use crate::error::Failure;
 use crate::platform::{Mmio, Platform};
 use crate::queue::Size;
-use crate::refusals::Refusals;
+use crate::refusals::{Finding, Refusals};
 use crate::spin::SpinLock;
 use crate::sync;
 use crate::tickets::{Marks, NoTicket, Poller, Tickets};
@@ -27,8 +27,8 @@ const FETCH_RETRIES: u32 = 3;
 /// The command queue of one SMMU.
 pub struct CommandQueue {
     base: PhysAddr,
-    /// The marks of `tickets`, and behind them the records of `refusals`.
-    status: PhysAddr,
+    /// The marks of `tickets`.
+    marks: PhysAddr,
     /// Largest number of commands before a CMD_SYNC.
     largest_batch: u64,
     /// Nanoseconds that the SMMU may stand still.
@@ -53,7 +53,8 @@ pub struct Ticket {
     start: u64,
     /// Position after the CMD_SYNC.
     end: u64,
-    refusals: u32,
+    /// How many commands had been refused before.
+    refusals: u64,
 }
 
 /// How often in a row the SMMU could not fetch the command at one position.
@@ -77,19 +78,19 @@ impl CommandQueue {
             return None;
         }
         let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size).max(32))?;
-        let Some(status) = platform.allocate(status_bytes(size), 8) else {
+        let Some(marks) = platform.allocate(marks_bytes(size), MARK_BYTES) else {
             // SAFETY: just allocated, and never shown to the SMMU.
             unsafe { platform.free_coherent(base, queue_bytes(size), queue_bytes(size).max(32)) };
             return None;
         };
         Some(Self {
             base,
-            status,
+            marks,
             // At most half the queue, so that two producers fit; at least one command beside the SYNC.
             largest_batch: u64::from(largest_batch).min(size.entries() / 2).max(1),
             deadline,
             tickets: Tickets::new(size),
-            refusals: Refusals::new(PhysAddr(status.0 + marks_bytes(size) as u64), size),
+            refusals: Refusals::new(),
             began: AtomicU64::new(0),
             recovery: SpinLock::new(Aborts { position: 0, count: 0 }),
             epoch: AtomicU32::new(0),
@@ -121,7 +122,7 @@ impl CommandQueue {
         // `self` is consumed, so no CPU uses it.
         unsafe {
             platform.free_coherent(self.base, bytes, bytes.max(32));
-            platform.free(self.status, status_bytes(self.size()), 8);
+            platform.free(self.marks, marks_bytes(self.size()), MARK_BYTES);
         }
     }
 
@@ -140,7 +141,7 @@ impl CommandQueue {
         self.give_up();
         // A waiter learns by what is consumed that its ticket is done, and by this that it is not.
         let begins = |beginning| self.began.store(beginning, Ordering::Release);
-        self.tickets.close(&self.marks(platform), || platform.relax(), begins);
+        self.tickets.close(&self.board(platform), || platform.relax(), begins);
     }
 
     /// Acknowledges every error, for an SMMU whose queue is off and given up: an active one would stop it.
@@ -285,7 +286,8 @@ impl CommandQueue {
     /// Waits until the commands of `ticket` are complete. May be called in interrupt context.
     ///
     /// # Errors
-    /// [`Failure::Refused`] when the SMMU refused one of them (the others were carried out),
+    /// [`Failure::Refused`] when the SMMU refused one of them (the others were carried out), [`Failure::Forgotten`] when
+    /// that is not known any more,
     /// [`Failure::Timeout`] or [`Failure::Failed`] when it does not answer.
     pub fn wait<P: Platform>(
         &self,
@@ -297,12 +299,10 @@ impl CommandQueue {
         if ticket.start < self.began.load(Ordering::Acquire) {
             return Err(Failure::Failed);
         }
-        if self.refusals.count() == ticket.refusals {
-            return Ok(());
-        }
-        match self.refusals.find(platform, ticket.start, ticket.end) {
-            Some((command, code)) => Err(Failure::Refused { command, code }),
-            None => Ok(()),
+        match self.refusals.find(ticket.start, ticket.end, ticket.refusals) {
+            Finding::None => Ok(()),
+            Finding::Refused(command, code) => Err(Failure::Refused { command, code }),
+            Finding::Forgotten => Err(Failure::Forgotten),
         }
     }
 
@@ -401,7 +401,7 @@ impl CommandQueue {
                     return Err(Failure::Refused { command, code });
                 }
             } else {
-                self.refusals.note(platform, position, command, code);
+                self.refusals.note(position, command, code);
                 if u64::from(code) != cerror::ATC_INV_SYNC {
                     // The SMMU fetches this slot again: it must find something that it accepts.
                     self.write(platform, position, Sync::new().into());
@@ -442,8 +442,8 @@ impl CommandQueue {
         unsafe { slot.as_ref() }
     }
 
-    fn marks<'a, P: Platform>(&'a self, platform: &'a P) -> MarksOf<'a, P> {
-        MarksOf { queue: self, platform }
+    fn board<'a, P: Platform>(&'a self, platform: &'a P) -> Board<'a, P> {
+        Board { queue: self, platform }
     }
 }
 
@@ -476,19 +476,19 @@ impl<P: Platform> Drop for Run<'_, P> {
         let Self { queue, platform, mmio, start, end, .. } = *self;
         // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
         let tell = |position| mmio.write32(CmdqProd::OFFSET, queue.size().register(position));
-        queue.tickets.publish(&queue.marks(platform), start, end, tell);
+        queue.tickets.publish(&queue.board(platform), start, end, tell);
     }
 }
 
 /// The marks of a queue, in memory of the platform.
-struct MarksOf<'a, P: Platform> {
+struct Board<'a, P: Platform> {
     queue: &'a CommandQueue,
     platform: &'a P,
 }
 
-impl<P: Platform> Marks for MarksOf<'_, P> {
+impl<P: Platform> Marks for Board<'_, P> {
     fn mark(&self, slot: usize) -> &sync::AtomicU64 {
-        let address = PhysAddr(self.queue.status.0 + (slot * MARK_BYTES) as u64);
+        let address = PhysAddr(self.queue.marks.0 + (slot * MARK_BYTES) as u64);
         let mark = self.platform.pointer(address).cast::<sync::AtomicU64>();
         // SAFETY: `slot` is below the number of entries, so this lies in the zeroed memory allocated in `new`,
         // 8-byte aligned, and is only ever accessed as atomic words.
@@ -514,8 +514,4 @@ const fn queue_bytes(size: Size) -> usize {
 
 const fn marks_bytes(size: Size) -> usize {
     size.entries() as usize * MARK_BYTES
-}
-
-const fn status_bytes(size: Size) -> usize {
-    marks_bytes(size) + Refusals::bytes(size)
 }

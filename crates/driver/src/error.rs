@@ -46,6 +46,8 @@ pub enum Failure {
         /// `CMDQ_CONS.ERR` (§3.2).
         code: u8,
     },
+    /// It refused so many commands since that it is not known any more whether one of these was among them.
+    Forgotten,
     /// It is in service failure mode (GERROR.SFM_ERR) until it is reset.
     Service,
     /// An index register shows an impossible value.
@@ -63,6 +65,7 @@ impl fmt::Display for Failure {
             Self::Refused { command, code } => {
                 write!(f, "it refused `{command}` with error {code}")
             }
+            Self::Forgotten => f.write_str("it refused too many commands to tell which"),
             Self::Service => f.write_str("it is in service failure mode"),
             Self::Index { register } => {
                 write!(f, "an index register shows the impossible value {register:#x}")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The event queue (§3.3): records of refused transactions, read in order.
 
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::register::{EventqBase, EventqCons, EventqProd};
@@ -23,19 +24,54 @@ struct Head {
     position: u64,
     /// The SMMU was given the queue before.
     used: bool,
-    /// Records were lost by a reset, and nobody was told yet.
-    lost: bool,
+    /// What a reset threw away, and nobody was told of yet.
+    lost: Option<Lost>,
 }
 
-/// What a look at the event queue found besides the records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drained {
-    /// Records read.
-    pub records: usize,
-    /// The queue was full and records were lost since the last look.
-    pub overflow: bool,
-    /// More records were waiting when the budget was spent.
-    pub more: bool,
+/// What the queue hands over, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// A record, as it is.
+    Record(EventRecord),
+    /// There is a gap.
+    Lost(Lost),
+}
+
+/// Events that nobody will see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lost {
+    /// The queue was full, and some did not fit; the SMMU does not count them (§3.3). They came after all records
+    /// handed over until now, and after the next `unread` ones.
+    Overflow {
+        /// Records in the queue that are older than those lost.
+        unread: usize,
+    },
+    /// The SMMU could not write to the queue (`GERROR.EVENTQ_ABT_ERR`). It does not count them, and what it wrote
+    /// just before may not be what it meant.
+    Aborted,
+    /// A reset emptied the queue.
+    Reset {
+        /// Records that were thrown away; at most so many, if the SMMU's index made no sense.
+        unread: usize,
+        /// Others had not fitted before.
+        overflow: bool,
+    },
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overflow { unread } => {
+                write!(f, "the event queue was full; events were lost after the next {unread}")
+            }
+            Self::Aborted => f.write_str("events could not be written to the queue"),
+            Self::Reset { unread, overflow } => {
+                write!(f, "a reset threw {unread} unread events away")?;
+                f.write_str(if *overflow { ", and others had not fitted" } else { "" })
+            }
+        }
+    }
 }
 
 /// What the SMMU's index registers say.
@@ -55,7 +91,7 @@ impl EventQueue {
         Some(Self {
             base,
             size,
-            head: SpinLock::new(Head { position: 0, used: false, lost: false }),
+            head: SpinLock::new(Head { position: 0, used: false, lost: None }),
         })
     }
 
@@ -83,8 +119,16 @@ impl EventQueue {
         // The registers under the lock too: a reader meanwhile must not compare old with new ones.
         self.head.with(platform, |head| {
             if head.used {
-                let unread = self.ends(head.position, mmio);
-                head.lost |= unread.map_or(true, |ends| ends.tail != head.position || ends.lost);
+                let (mut unread, mut overflow) = match self.ends(head.position, mmio) {
+                    // At most the size of the queue.
+                    Ok(ends) => ((ends.tail - head.position) as usize, ends.lost),
+                    Err(_) => (self.size.entries() as usize, true),
+                };
+                if let Some(Lost::Reset { unread: before, overflow: full }) = head.lost {
+                    unread += before;
+                    overflow |= full;
+                }
+                head.lost = (unread != 0 || overflow).then_some(Lost::Reset { unread, overflow });
             }
             head.used = true;
             head.position = 0;
@@ -94,8 +138,9 @@ impl EventQueue {
         });
     }
 
-    /// Hands at most `budget` records to `sink`, oldest first, and makes room for new ones. `sink` runs with
-    /// interrupts masked. May be called in interrupt context.
+    /// Hands at most `budget` records to `sink`, oldest first, with the gaps where some were lost, and makes room
+    /// for new ones. Returns whether more records are waiting. `sink` runs with interrupts masked. May be called
+    /// in interrupt context.
     ///
     /// # Errors
     /// [`Inconsistent`] when the SMMU's index makes no sense; nothing was read then.
@@ -104,24 +149,31 @@ impl EventQueue {
         platform: &P,
         mmio: &P::Mmio,
         budget: usize,
-        sink: &mut dyn FnMut(EventRecord),
-    ) -> Result<Drained, Inconsistent> {
+        sink: &mut dyn FnMut(Delivery),
+    ) -> Result<bool, Inconsistent> {
         self.head.with(platform, |head| {
             let Ends { tail, overflow, lost } = self.ends(head.position, mmio)?;
+            if let Some(lost) = head.lost.take() {
+                sink(Delivery::Lost(lost));
+            }
             // The records are read after the index that says they are there, and the slots are given back after
             // they were read: `Mmio`'s contract.
             let end = tail.min(head.position.saturating_add(budget as u64));
-            let records = (end - head.position) as usize;
+            let read = end != head.position;
             for position in head.position..end {
-                sink(self.read(platform, position));
+                sink(Delivery::Record(self.read(platform, position)));
             }
             head.position = end;
-            if records > 0 || lost {
+            if lost {
+                // It has been full since: only this function makes room. At most the size of the queue.
+                sink(Delivery::Lost(Lost::Overflow { unread: (tail - end) as usize }));
+            }
+            if read || lost {
+                // Acknowledged at first sight: until then another overflow would not show (§3.3).
                 let cons = EventqCons(self.size.register(end)).with_ovackflg(overflow);
                 mmio.write32(EventqCons::OFFSET, cons.0);
             }
-            let overflow = lost | core::mem::take(&mut head.lost);
-            Ok(Drained { records, overflow, more: end < tail })
+            Ok(end < tail)
         })
     }
 

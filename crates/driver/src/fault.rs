@@ -5,6 +5,7 @@ use smmuv3_formats::register::Gerror;
 use smmuv3_formats::{Command, EventRecord};
 
 use crate::error::Failure;
+use crate::event_queue::{Delivery, Lost};
 use crate::instance::Instance;
 use crate::platform::Platform;
 
@@ -25,8 +26,8 @@ pub enum Interrupt {
 pub enum Report {
     /// A transaction was refused. Events of unknown kind are handed on as they are.
     Event(EventRecord),
-    /// Events were lost because the queue was full.
-    EventsLost,
+    /// Events were lost.
+    EventsLost(Lost),
     /// A command was refused; the queue goes on without it. Whoever waits for it is told as well.
     CommandRefused {
         /// The command.
@@ -34,7 +35,10 @@ pub enum Report {
         /// `CMDQ_CONS.ERR` (§3.2).
         code: u8,
     },
-    /// Global errors other than a refused command, acknowledged.
+    /// Global errors other than a refused command, acknowledged. What follows from them is reported as well: events
+    /// that could not be written ([`Lost::Aborted`]), an SMMU that is out of service ([`Failure::Service`]). After
+    /// an interrupt message that was lost the event queue is looked at all the same; the others
+    /// concern what this driver does not use.
     GlobalError(Gerror),
     /// The SMMU does not work any more, until it is reset.
     Failed(Failure),
@@ -48,20 +52,23 @@ pub(crate) fn handle<P: Platform>(
     budget: usize,
     sink: &mut dyn FnMut(Report),
 ) -> bool {
+    let mut look_at_events = which != Interrupt::Error;
     if which != Interrupt::Events {
-        errors(platform, instance, sink);
+        // Its message may have been lost.
+        let active = errors(platform, instance, sink);
+        look_at_events |= active.msi_eventq_abt_err() || active.eventq_abt_err();
     }
-    if which == Interrupt::Error {
+    if !look_at_events {
         return false;
     }
-    let mut record = |record| sink(Report::Event(record));
-    match instance.events().drain(platform, instance.mmio(), budget, &mut record) {
-        Ok(drained) => {
-            if drained.overflow {
-                sink(Report::EventsLost);
-            }
-            drained.more
-        }
+    let mut deliver = |delivery| {
+        sink(match delivery {
+            Delivery::Record(record) => Report::Event(record),
+            Delivery::Lost(lost) => Report::EventsLost(lost),
+        });
+    };
+    match instance.events().drain(platform, instance.mmio(), budget, &mut deliver) {
+        Ok(more) => more,
         Err(inconsistent) => {
             sink(Report::Failed(Failure::Index { register: inconsistent.register }));
             false
@@ -69,7 +76,12 @@ pub(crate) fn handle<P: Platform>(
     }
 }
 
-fn errors<P: Platform>(platform: &P, instance: &Instance<P>, sink: &mut dyn FnMut(Report)) {
+/// Reports errors, each of which was acknowledged, and returns those other than a refused command.
+fn errors<P: Platform>(
+    platform: &P,
+    instance: &Instance<P>,
+    sink: &mut dyn FnMut(Report),
+) -> Gerror {
     let mmio = instance.mmio();
     match instance.commands().recover(platform, mmio) {
         Ok(None) => {}
@@ -80,9 +92,13 @@ fn errors<P: Platform>(platform: &P, instance: &Instance<P>, sink: &mut dyn FnMu
     if active.0 != 0 {
         sink(Report::GlobalError(active));
     }
+    if active.eventq_abt_err() {
+        sink(Report::EventsLost(Lost::Aborted));
+    }
     if active.sfm_err() {
         // It carries out nothing from here on.
         instance.commands().give_up();
         sink(Report::Failed(Failure::Service));
     }
+    active
 }

@@ -107,6 +107,7 @@ pub use domain::{
     CreateError, Domain, DomainConfig, MapError, Mismatch, ReclaimError, Target, UnmapError,
 };
 pub use error::{Failure, InstanceId, Unconfirmed};
+pub use event_queue::Lost;
 #[cfg(feature = "alloc")]
 pub use fault::{Interrupt, Report};
 pub use features::Features;

@@ -1,89 +1,151 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What became of commands that the SMMU refused (§3.2): noted by whoever recovers the queue, read by whoever waits.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use smmuv3_formats::Command;
 
-use smmuv3_formats::{Command, PhysAddr};
+use crate::sync::{AtomicU64, Ordering, fence};
 
-use crate::platform::Platform;
-use crate::queue::Size;
-
-/// A record for each slot of a command queue, in memory of the platform: the position and the error code, and the two
-/// words of the command. So nothing is forgotten before the slot is used again, however late the waiter looks.
-pub(crate) struct Refusals {
-    base: PhysAddr,
-    size: Size,
+/// The last `LENGTH` refusals of a queue. A waiter looks through those that came since it drew its ticket; if there were
+/// more than are remembered, it is told so.
+pub(crate) struct Refusals<const LENGTH: usize = 64> {
     /// How many there were, ever.
-    count: AtomicU32,
+    count: AtomicU64,
+    /// Each in the place of its number modulo `LENGTH`: position, error code, the words of the command.
+    log: [[AtomicU64; 4]; LENGTH],
 }
 
-/// Bytes of a record.
-const RECORD_BYTES: usize = 24;
-/// Above the position in the first word of a record.
-const CODE_SHIFT: u32 = 56;
+/// What is known of a run of positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// None of its commands was refused.
+    None,
+    /// This one was, with this `CMDQ_CONS.ERR`.
+    Refused(Command, u8),
+    /// So many were refused that this is not known any more.
+    Forgotten,
+}
 
-impl Refusals {
-    /// Bytes of memory that a queue of `size` needs, aligned to 8.
-    pub(crate) const fn bytes(size: Size) -> usize {
-        size.entries() as usize * RECORD_BYTES
+impl<const LENGTH: usize> Refusals<LENGTH> {
+    pub(crate) fn new() -> Self {
+        let word = || AtomicU64::new(0);
+        let record = |_| [word(), word(), word(), word()];
+        Self { count: word(), log: core::array::from_fn(record) }
     }
 
-    /// In the memory at `base`, which is zeroed.
-    pub(crate) const fn new(base: PhysAddr, size: Size) -> Self {
-        Self { base, size, count: AtomicU32::new(0) }
-    }
-
-    /// How many commands were refused, ever (modulo 2^32).
-    pub(crate) fn count(&self) -> u32 {
+    /// How many commands were refused, ever.
+    pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
 
     /// Notes that the SMMU refused `command`, at `position`, with `CMDQ_CONS.ERR` = `code`. One caller at a time.
-    pub(crate) fn note<P: Platform>(
-        &self,
-        platform: &P,
-        position: u64,
-        command: Command,
-        code: u8,
-    ) {
-        let [head, words @ ..] = self.record(platform, position);
-        for (word, value) in words.iter().zip(command.0) {
+    pub(crate) fn note(&self, position: u64, command: Command, code: u8) {
+        let number = self.count.load(Ordering::Relaxed);
+        // Whoever reads a word of this record finds the count that makes the old one invalid.
+        fence(Ordering::Release);
+        let values = [position, u64::from(code), command.0[0], command.0[1]];
+        for (word, value) in self.record(number).iter().zip(values) {
             word.store(value, Ordering::Relaxed);
         }
-        // Whoever finds the position has the words.
-        head.store(pack(position, code), Ordering::Release);
-        self.count.fetch_add(1, Ordering::AcqRel);
+        // Whoever finds the count has the record.
+        self.count.store(number + 1, Ordering::Release);
     }
 
-    /// The first of the commands from `start` to `end` that was refused. A record of a later command in the same
-    /// slot may have taken the place of ours, so it counts as ours.
-    pub(crate) fn find<P: Platform>(
-        &self,
-        platform: &P,
-        start: u64,
-        end: u64,
-    ) -> Option<(Command, u8)> {
-        (start..end).find_map(|position| {
-            let [head, words @ ..] = self.record(platform, position);
-            let code = code_of(head.load(Ordering::Acquire), position)?;
-            Some((Command(words.each_ref().map(|word| word.load(Ordering::Relaxed))), code))
-        })
+    /// Whether one of the commands from `start` to `end` was refused; `before` is the count before they were placed.
+    pub(crate) fn find(&self, start: u64, end: u64, before: u64) -> Finding {
+        let count = self.count();
+        for number in before.max(count.saturating_sub(LENGTH as u64))..count {
+            let record = self.record(number).each_ref();
+            let [position, code, words @ ..] = record.map(|word| word.load(Ordering::Relaxed));
+            // Looked at after the words were read: was the record being replaced?
+            fence(Ordering::Acquire);
+            let replaced = self.count.load(Ordering::Relaxed) >= number + LENGTH as u64;
+            if !replaced && (start..end).contains(&position) {
+                // It was stored from eight bits.
+                return Finding::Refused(Command(words), code as u8);
+            }
+        }
+        if self.count() >= before + LENGTH as u64 { Finding::Forgotten } else { Finding::None }
     }
 
-    fn record<'p, P: Platform>(&self, platform: &'p P, position: u64) -> &'p [AtomicU64; 3] {
-        let offset = (self.size.slot(position) * RECORD_BYTES) as u64;
-        let record = platform.pointer(PhysAddr(self.base.0 + offset)).cast::<[AtomicU64; 3]>();
-        // SAFETY: `slot` is below the number of entries, so this lies in the memory that the queue was made with,
-        // 8-byte aligned, and is only ever accessed as atomic words.
-        unsafe { record.as_ref() }
+    fn record(&self, number: u64) -> &[AtomicU64; 4] {
+        // Below the length.
+        &self.log[(number % LENGTH as u64) as usize]
     }
 }
 
-/// The first word of a record: position + 1, so that zeroed memory is no record.
-const fn pack(position: u64, code: u8) -> u64 {
-    (position + 1) & (u64::MAX >> 8) | (code as u64) << CODE_SHIFT
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+mod tests {
+    use super::*;
+
+    const COMMAND: Command = Command([0x7f, 0x1234]);
+
+    #[test]
+    fn each_run_finds_its_own_refusals_and_says_when_it_cannot_know() {
+        let refusals: Refusals<4> = Refusals::new();
+        assert_eq!(refusals.find(0, 100, 0), Finding::None);
+        refusals.note(7, COMMAND, 1);
+        assert_eq!(refusals.find(5, 7, 0), Finding::None);
+        assert_eq!(refusals.find(5, 8, 0), Finding::Refused(COMMAND, 1));
+        assert_eq!(refusals.find(5, 8, 1), Finding::None, "noted before it was placed");
+        // Three others: the first is still known.
+        (8..11).for_each(|position| refusals.note(position, COMMAND, 3));
+        assert_eq!(refusals.find(7, 8, 0), Finding::Forgotten);
+        assert_eq!(refusals.find(7, 8, 1), Finding::None);
+        assert_eq!(refusals.find(10, 11, 1), Finding::Refused(COMMAND, 3));
+    }
 }
 
-const fn code_of(head: u64, position: u64) -> Option<u8> {
-    if head & (u64::MAX >> 8) > position { Some((head >> CODE_SHIFT) as u8) } else { None }
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use std::sync::Arc;
+
+    use loom::thread;
+
+    use super::*;
+
+    /// A record is never a mixture of two, and a refusal is never overlooked: a waiter looks while others are noted.
+    fn look_while_others_are_noted(find: fn(&Refusals<2>) -> Finding) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(move || {
+            let refusals = Arc::new(Refusals::<2>::new());
+            let command = |position| Command([position, position]);
+            refusals.note(10, command(10), 10);
+            let noting = {
+                let refusals = refusals.clone();
+                thread::spawn(move || {
+                    refusals.note(11, command(11), 11);
+                    refusals.note(12, command(12), 12);
+                })
+            };
+            match find(&refusals) {
+                Finding::Refused(found, code) => {
+                    assert_eq!((found, code), (command(10), 10), "a mixture");
+                }
+                Finding::Forgotten => {}
+                Finding::None => panic!("overlooked"),
+            }
+            noting.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn loom_a_refusal_is_found_whole_or_known_to_be_forgotten() {
+        look_while_others_are_noted(|refusals| refusals.find(10, 11, 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "a mixture")]
+    fn loom_twin_that_does_not_look_at_the_count_again_takes_a_mixture() {
+        look_while_others_are_noted(|refusals| {
+            let record = refusals.record(0).each_ref();
+            let [position, code, words @ ..] = record.map(|word| word.load(Ordering::Relaxed));
+            if position == 10 {
+                Finding::Refused(Command(words), code as u8)
+            } else {
+                Finding::Forgotten
+            }
+        });
+    }
 }

@@ -157,7 +157,7 @@ impl Watch {
                     self.oracle.reported(instance, *record);
                 }
             }
-            Report::EventsLost => self.oracle.reported_loss(instance),
+            Report::EventsLost(_) => self.oracle.reported_loss(instance),
             other => self.refuse(format_args!("instance {instance} reported {other:?}")),
         }
     }

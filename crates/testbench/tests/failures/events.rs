@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Events that come in unknown shapes, or in greater numbers than there is room for (rule R9).
 
-use smmuv3::{Failure, Report};
+use smmuv3::{Failure, Lost, Report};
 use smmuv3_formats::register::{EventqCons, EventqProd};
 use smmuv3_formats::{EVENT_BYTES, EventId, EventRecord};
 use smmuv3_testbench::machine::Machine;
@@ -80,7 +80,9 @@ fn events_that_found_no_room_are_reported_as_lost_each_time() {
         fault(&setup, 0, 6);
         let (reports, more) = setup.reports(NARROW, 3);
         assert_eq!(pages(&reports), [0, 1, 2], "round {round}");
-        assert_eq!(reports.last(), Some(&Report::EventsLost), "round {round}");
+        // Three of the four were read; the two that did not fit came after the fourth.
+        let lost = Report::EventsLost(Lost::Overflow { unread: 1 });
+        assert_eq!(reports.last(), Some(&lost), "round {round}");
         assert!(more, "round {round}");
         let (reports, more) = setup.reports(NARROW, 3);
         assert_eq!((pages(&reports), reports.len(), more), (vec![3], 1, false), "round {round}");
@@ -98,11 +100,21 @@ fn events_that_a_reset_throws_away_are_reported_as_lost() {
     fault(&setup, 0, 2);
     setup.reset(NARROW, &[], &[]);
     let (reports, more) = setup.reports(NARROW, 8);
-    assert_eq!((reports, more), (vec![Report::EventsLost], false));
+    let lost = Report::EventsLost(Lost::Reset { unread: 2, overflow: false });
+    assert_eq!((reports, more), (vec![lost], false));
     setup.reset(NARROW, &[], &[]);
     assert_eq!(setup.reports(NARROW, 8), (vec![], false), "nothing was waiting");
     fault(&setup, 0, 3);
     assert_eq!(pages(&setup.reports(NARROW, 8).0), [0, 1, 2]);
+    // Two resets before anybody looks, the first one of a full queue.
+    fault(&setup, 0, 5);
+    setup.reset(NARROW, &[], &[]);
+    fault(&setup, 0, 3);
+    setup.reset(NARROW, &[], &[]);
+    fault(&setup, 5, 1);
+    let (reports, more) = setup.reports(NARROW, 8);
+    let lost = Report::EventsLost(Lost::Reset { unread: 7, overflow: true });
+    assert_eq!((reports[0], pages(&reports), reports.len(), more), (lost, vec![5], 2, false));
     setup.tear_down("after a reset with events");
 }
 
