@@ -4,7 +4,7 @@
 use core::fmt;
 
 use smmuv3_formats::register::Gerror;
-use smmuv3_formats::{Command, EventRecord};
+use smmuv3_formats::{Command, EventId, EventRecord};
 
 use crate::tlb::Tag;
 use crate::transaction::Access;
@@ -88,6 +88,19 @@ pub enum Observation {
         ttb: u64,
         /// Stream whose walk it was.
         stream: u32,
+        /// Whether no transaction needed it.
+        speculative: bool,
+    },
+    /// A walk ended, after what it cached.
+    Walked {
+        /// Stream whose walk it was.
+        stream: u32,
+        /// Input address.
+        va: u64,
+        /// Descriptors that it read.
+        descriptors: u64,
+        /// Why it found no mapping; `None` when it found one.
+        fault: Option<EventId>,
         /// Whether no transaction needed it.
         speculative: bool,
     },

@@ -57,6 +57,22 @@ impl<M: Memory> Model<M> {
         speculative: bool,
     ) -> Result<TlbEntry, WalkFault> {
         self.statistics.walks += 1;
+        let before = self.statistics.descriptors;
+        let found = self.descend(context, half, va, stream, speculative);
+        let descriptors = self.statistics.descriptors - before;
+        let fault = found.as_ref().err().map(|fault| fault.event);
+        self.observe(Observation::Walked { stream, va, descriptors, fault, speculative });
+        found
+    }
+
+    fn descend(
+        &mut self,
+        context: &Context,
+        half: &Half,
+        va: u64,
+        stream: u32,
+        speculative: bool,
+    ) -> Result<TlbEntry, WalkFault> {
         let granule = half.granule;
         let output = context.output_of(granule);
         let start = granule.start_level(half.input);

@@ -41,6 +41,28 @@ fn the_worked_example_translates() {
 }
 
 #[test]
+fn every_walk_is_told_once_and_a_hit_is_silent() {
+    let mut machine = Machine::new(quiet(), 1);
+    machine.a1();
+    let walks = |machine: &mut Machine| {
+        let walk = |seen| match seen {
+            Observation::Walked { stream: SID, va, descriptors, fault, speculative: false } => {
+                Some((va, descriptors, fault))
+            }
+            _ => None,
+        };
+        machine.smmu.observations().into_iter().filter_map(walk).collect::<Vec<_>>()
+    };
+    machine.translate(Access::read(SID, VA)).unwrap();
+    assert_eq!(walks(&mut machine), [(VA, 4, None)]);
+    machine.translate(Access::read(SID, VA)).unwrap();
+    assert_eq!(machine.smmu.observations(), []);
+    machine.translate(Access::read(SID, VA + 0x1000)).unwrap_err();
+    // The three tables are cached: only the leaf is read.
+    assert_eq!(walks(&mut machine), [(VA + 0x1000, 1, Some(EventId::FTranslation))]);
+}
+
+#[test]
 fn an_invalid_context_is_c_bad_cd() {
     let mut machine = Machine::new(quiet(), 1);
     machine.a1();
