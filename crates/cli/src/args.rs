@@ -50,6 +50,12 @@ pub struct Run {
     /// Print the report as one JSON object
     #[arg(long)]
     pub json: bool,
+
+    /// Write what happened in time to FILE, in Chrome's trace-event format, for ui.perfetto.dev: a
+    /// track for each SMMU's commands, SYNC waits, walks and faults, and for the driver's calls.
+    /// QEMU does not tell what its SMMUs do: there it is calls, reports, commands as given, and waits
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
 }
 
 /// A machine.
@@ -117,10 +123,12 @@ Examples:
   smmuv3 run mine.toml --machine qemu              the same on QEMU's SMMUv3
   smmuv3 run --qemu ~/qemu/qemu-system-aarch64     on a QEMU that is not on PATH
   smmuv3 run --json | jq .dma                      a report for programs
+  smmuv3 run --trace trace.json                    a timeline; open it in ui.perfetto.dev
   sed s/16/8/ mine.toml | smmuv3 run -             a scenario from standard input
 
 Exit status: 0 when all rules held; 1 when one did not, with the rule (R0 to R9), the step and the
-shortest trace; 2 when the input could not be used. docs/scenarios.md describes scenario files.";
+shortest trace; 2 when the input could not be used. docs/scenarios.md describes scenario files,
+docs/trace.md traces.";
 
 #[cfg(test)]
 mod tests {
@@ -153,7 +161,7 @@ mod tests {
 
     #[test]
     fn every_operand_is_understood() {
-        let all = run("smmuv3 run a.toml --machine qemu --qemu /q --seed 0x10 --json");
+        let all = run("smmuv3 run a.toml --machine qemu --qemu /q --seed 0x10 --json --trace t");
         assert_eq!(
             all,
             Run {
@@ -162,6 +170,7 @@ mod tests {
                 qemu: Some(PathBuf::from("/q")),
                 seed: Some(16),
                 json: true,
+                trace: Some(PathBuf::from("t")),
             }
         );
         assert_eq!(run("smmuv3 run -").scenario, "-");

@@ -9,13 +9,16 @@ mod progress;
 mod report;
 mod source;
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use smmuv3_testbench::report::Report;
 use smmuv3_testbench::run::{Choice, Options, RunError};
 use smmuv3_testbench::scenario::{Scenario, ScenarioErrors};
+use smmuv3_testbench::trace::Tracer;
 
 use crate::args::{Cli, Command, MachineName, Run};
 use crate::report::Setting;
@@ -54,6 +57,17 @@ enum Failure {
     /// The machine could not be had, or it broke.
     #[error(transparent)]
     Run(RunError),
+    /// The trace could not be written.
+    #[error(
+        "the trace can't be written to {path}: {reason}; give --trace a file that may be written, in a \
+         folder that exists, with room left"
+    )]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        reason: io::Error,
+    },
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
     Output(io::Error),
@@ -78,12 +92,16 @@ fn execute(run: &Run) -> Result<u8, Failure> {
             MachineName::Qemu => Choice::Qemu(run.qemu.clone()),
         },
         seed: run.seed,
+        tracer: run.trace.as_deref().map(tracer).transpose()?,
         ..Options::default()
     };
     let report = {
         let mut bar = progress::Bar::new();
         smmuv3_testbench::run::run(&scenario, &options, &mut |progress| bar.show(&progress))?
     };
+    if let (Some(tracer), Some(path)) = (&options.tracer, &run.trace) {
+        tracer.finish().map_err(|reason| Failure::Trace { path: path.clone(), reason })?;
+    }
     let setting =
         Setting { columns: columns(), file: source.file, again: again(run, machine, &report) };
     let wanted = if run.json {
@@ -101,6 +119,14 @@ fn execute(run: &Run) -> Result<u8, Failure> {
             }
             Ok(BROKEN)
         }
+    }
+}
+
+/// Opens the file at once: better no run than one whose trace cannot be kept.
+fn tracer(path: &Path) -> Result<Tracer, Failure> {
+    match File::create(path) {
+        Ok(file) => Ok(Tracer::new(BufWriter::new(file))),
+        Err(reason) => Err(Failure::Trace { path: path.to_owned(), reason }),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::operation::{Operation, Source};
 use crate::oracle::{Oracle, PAGE, Use, Violation};
 use crate::platform::{Observer, Point, TestMmio, TestPlatform, World};
 use crate::scenario::{MemoryKind, Scenario};
+use crate::trace::{self, Args, Trace, Tracer};
 use crate::watch::Watch;
 
 /// Bytes of memory that random steps map.
@@ -45,13 +46,15 @@ pub enum BenchError {
 }
 
 /// How to set up the driver.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Let devices, prefetches and other calls interrupt the driver at every step.
     pub interfering: bool,
     /// A step that the driver leaves out.
     #[cfg(feature = "mutation")]
     pub mutation: Option<smmuv3::Mutation>,
+    /// Where to trace what happens.
+    pub tracer: Option<Tracer>,
 }
 
 /// What came of an operation.
@@ -124,7 +127,9 @@ impl Bench {
         seed: u64,
         settings: Settings,
     ) -> Result<Arc<Self>, BenchError> {
-        let world = World::new(machine, scenario.instances.len());
+        let observed = machine.model(0).is_some();
+        let world = World::traced(machine, scenario.instances.len(), settings.tracer);
+        world.trace(|trace| trace.open(scenario, &world.machine().name(), seed, observed));
         let watch = Watch::new(scenario.instances.len(), seed);
         world.set_observer(None);
         #[cfg_attr(not(feature = "mutation"), expect(unused_mut, reason = "nothing to set"))]
@@ -277,6 +282,37 @@ impl Bench {
         Ok(done)
     }
 
+    /// Does `act`: a call of the driver, or what a device does.
+    fn traced<R>(
+        &self,
+        category: &str,
+        name: &str,
+        operands: impl FnOnce() -> Args,
+        act: impl FnOnce() -> R,
+    ) -> R {
+        self.world.trace(Trace::begin);
+        let result = act();
+        self.world.trace(|trace| trace.end(name, category, &operands()));
+        result
+    }
+
+    /// The operands of an attach or a detach, for the trace.
+    fn attachment(&self, master: usize, to: Use) -> Args {
+        let domain = match to {
+            Use::Blocked => "none",
+            Use::Identity => "all memory",
+            Use::Domain(domain) => self.scenario.domains.get(domain).map_or("?", |it| &*it.name),
+        };
+        let master = self.scenario.masters.get(master).map_or("?", |it| &*it.name);
+        trace::args([("master", master.into()), ("domain", domain.into())])
+    }
+
+    /// The operands of a call on input addresses of a domain, for the trace.
+    fn range(&self, domain: usize, iova: u64, bytes: u64) -> Args {
+        let name = self.scenario.domains.get(domain).map_or("?", |domain| &*domain.name);
+        trace::range(("domain", name), iova, bytes)
+    }
+
     fn look<R>(&self, look: impl FnOnce(&mut Watch) -> R) -> R {
         look(&mut self.watch())
     }
@@ -287,15 +323,21 @@ impl Bench {
             watch.oracle.attach_begins(master, to);
             watch.oracle.using(master)
         });
-        let result = match to {
-            Use::Blocked => self.iommu.detach(handle),
-            // SAFETY: devices of a test only touch what the scenario tells them to.
-            Use::Identity => unsafe { self.iommu.attach_identity(handle) },
-            Use::Domain(domain) => match self.domains.get(domain) {
-                Some(domain) => self.iommu.attach(handle, domain),
-                None => return Done::default(),
+        let name = if to == Use::Blocked { "detach" } else { "attach" };
+        let result = self.traced(
+            "call",
+            name,
+            || self.attachment(master, to),
+            || match to {
+                Use::Blocked => Some(self.iommu.detach(handle)),
+                // SAFETY: devices of a test only touch what the scenario tells them to.
+                Use::Identity => Some(unsafe { self.iommu.attach_identity(handle) }),
+                Use::Domain(domain) => {
+                    self.domains.get(domain).map(|domain| self.iommu.attach(handle, domain))
+                }
             },
-        };
+        );
+        let Some(result) = result else { return Done::default() };
         self.look(|watch| {
             watch.collect(&self.world);
             watch.oracle.attach_ends(master, result.is_ok());
@@ -346,7 +388,8 @@ impl Bench {
         });
         // SAFETY: nobody else uses the range: interruptions avoid the busy one, and the memory lives as long as
         // the run.
-        let result = unsafe { handle.map(Iova(iova), PhysAddr(pa), bytes, attributes) };
+        let map = || unsafe { handle.map(Iova(iova), PhysAddr(pa), bytes, attributes) };
+        let result = self.traced("call", "map", || self.range(domain, iova, bytes), map);
         self.look(|watch| {
             watch.collect(&self.world);
             watch.busy = None;
@@ -379,7 +422,8 @@ impl Bench {
             (watch.busy.replace((domain, range.clone())), mapped)
         });
         // SAFETY: nobody else uses the range: interruptions avoid the busy one.
-        let result = unsafe { handle.unmap(Iova(iova), bytes) };
+        let unmap = || unsafe { handle.unmap(Iova(iova), bytes) };
+        let result = self.traced("call", "unmap", || self.range(domain, iova, bytes), unmap);
         self.look(|watch| {
             watch.collect(&self.world);
             watch.busy = outer;
@@ -411,7 +455,8 @@ impl Bench {
         let busy = (iova & !(span - 1))..(iova + bytes).next_multiple_of(span);
         self.look(|watch| watch.busy = Some((domain, busy)));
         // SAFETY: as in `unmap`.
-        let result = unsafe { handle.reclaim(Iova(iova), bytes) };
+        let reclaim = || unsafe { handle.reclaim(Iova(iova), bytes) };
+        let result = self.traced("call", "reclaim", || self.range(domain, iova, bytes), reclaim);
         self.look(|watch| {
             watch.collect(&self.world);
             watch.busy = None;
@@ -434,11 +479,15 @@ impl Bench {
             loop {
                 let mut reports = Vec::new();
                 let mut sink = |report| reports.push(report);
-                let more =
-                    self.iommu.handle_interrupt(smmu, Interrupt::Any, EVENT_BUDGET, &mut sink);
+                let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
+                let operands = || trace::args([("instance", name.into())]);
+                let more = self.traced("call", "handle_interrupt", operands, || {
+                    self.iommu.handle_interrupt(smmu, Interrupt::Any, EVENT_BUDGET, &mut sink)
+                });
                 self.look(|watch| {
                     watch.collect(&self.world);
                     for report in &reports {
+                        self.world.trace(|trace| trace.report(instance, report));
                         watch.report(instance, report);
                         if let Report::Event(record) = report
                             && let Some(fault) = FaultKey::of(instance, record)

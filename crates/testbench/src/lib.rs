@@ -19,5 +19,6 @@ mod rule;
 pub mod run;
 pub mod scenario;
 mod shrink;
+pub mod trace;
 pub mod watch;
 mod workload;

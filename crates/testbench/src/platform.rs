@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smmuv3::{Frames, Mmio, PhysAddr, Platform, RawMutex};
 use smmuv3_formats::Command;
-use smmuv3_formats::register::{CmdqBase, CmdqProd};
+use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd};
+use smmuv3_model::Observation;
 
 use crate::frames::FrameAllocator;
 use crate::machine::Machine;
+use crate::trace::{Trace, Tracer};
 
 /// What the driver just did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,9 @@ pub struct World {
     clock: AtomicU64,
     observer: Mutex<Option<Arc<dyn Observer>>>,
     commands: Mutex<Snoop>,
+    tracer: Option<Tracer>,
+    /// What was traced of each instance while nobody looked on.
+    unseen: Mutex<Vec<Vec<Observation>>>,
 }
 
 /// What goes through the command queues.
@@ -70,6 +75,15 @@ impl World {
 
     /// The surroundings on `machine`, with `instances` SMMUs.
     pub fn new(machine: Arc<dyn Machine>, instances: usize) -> Arc<Self> {
+        Self::traced(machine, instances, None)
+    }
+
+    /// As [`World::new`]; what happens is traced as well.
+    pub fn traced(
+        machine: Arc<dyn Machine>,
+        instances: usize,
+        tracer: Option<Tracer>,
+    ) -> Arc<Self> {
         let frames = FrameAllocator::new(machine.ram().clone());
         Arc::new(Self {
             machine,
@@ -80,6 +94,8 @@ impl World {
                 queues: vec![(CmdqBase::default(), 0); instances],
                 log: Vec::new(),
             }),
+            tracer,
+            unseen: Mutex::new(vec![Vec::new(); instances]),
         })
     }
 
@@ -103,14 +119,63 @@ impl World {
         std::mem::take(&mut self.snoop().log)
     }
 
+    /// Nanoseconds of the driver's clock; looking at it here lets no time pass.
+    pub fn time(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    /// Notes something in the trace, if there is one.
+    pub(crate) fn trace(&self, note: impl FnOnce(&mut Trace)) {
+        if let Some(tracer) = &self.tracer {
+            tracer.at(self.time(), note);
+        }
+    }
+
+    /// What the model of `instance` did since the last call; `None` where the machine has no model of it.
+    pub fn observations(&self, instance: usize) -> Option<Vec<Observation>> {
+        let mut model = self.machine.model(instance)?;
+        let news = model.observations();
+        if self.tracer.is_none() {
+            return Some(news);
+        }
+        let interrupts = model.interrupts();
+        drop(model);
+        self.trace(|trace| {
+            for observation in &news {
+                trace.observe(instance, observation);
+            }
+            trace.interrupts(instance, interrupts);
+        });
+        let mut unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = unseen.get_mut(instance).map(std::mem::take).unwrap_or_default();
+        all.extend(news);
+        Some(all)
+    }
+
+    /// Traces what happens while nobody looks on, and keeps it for whoever does next.
+    fn trace_unseen(&self) {
+        if self.tracer.is_none() {
+            return;
+        }
+        for instance in 0..self.snoop().queues.len() {
+            let Some(seen) = self.observations(instance) else { continue };
+            let mut unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(unseen) = unseen.get_mut(instance) {
+                *unseen = seen;
+            }
+        }
+    }
+
     fn snoop(&self) -> MutexGuard<'_, Snoop> {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn at(&self, point: Point) {
         let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(observer) = observer {
-            observer.at(point, MASKED.get() == 0);
+        self.trace(Trace::pass);
+        match observer {
+            Some(observer) => observer.at(point, MASKED.get() == 0),
+            None => self.trace_unseen(),
         }
     }
 
@@ -133,7 +198,10 @@ impl World {
         while *next != prod & mask && commands.len() < size as usize {
             let slot = base.addr() + 16 * u64::from(*next & (size - 1));
             let word = |at| self.machine.ram().read64(at).unwrap_or(0);
-            commands.push((instance, Command([word(slot), word(slot + 8)])));
+            let command = Command([word(slot), word(slot + 8)]);
+            let (log2, index) = (u32::from(base.log2size() as u8), *next);
+            self.trace(|trace| trace.given(instance, log2, index, command));
+            commands.push((instance, command));
             *next = (*next + 1) & mask;
         }
         snoop.log.extend(commands);
@@ -219,6 +287,11 @@ pub struct TestMmio {
 impl Mmio for TestMmio {
     fn read32(&self, offset: u32) -> u32 {
         let value = self.world.machine.read32(self.instance, offset);
+        if offset == CmdqCons::OFFSET {
+            // The field has 20 bits.
+            let cons = CmdqCons(value).rd() as u32;
+            self.world.trace(|trace| trace.consumer(self.instance, cons));
+        }
         self.world.at(Point::Idle);
         value
     }
@@ -236,6 +309,7 @@ impl Mmio for TestMmio {
             && let Some(queue) = self.world.snoop().queues.get_mut(self.instance)
         {
             *queue = (CmdqBase(value), 0);
+            self.world.trace(|trace| trace.abandon(self.instance));
         }
         self.world.machine.write64(self.instance, offset, value);
         self.world.at(Point::Idle);

@@ -20,6 +20,7 @@ use crate::qemu::{self, QemuError};
 use crate::report;
 use crate::scenario::{Access, Action, Capabilities, Random, Scenario, ScenarioErrors, Target};
 use crate::shrink;
+use crate::trace::{Args, Trace, Tracer};
 use crate::workload::Workload;
 
 /// On what a scenario runs.
@@ -46,6 +47,8 @@ pub struct Options {
     pub undisturbed: bool,
     /// Do not look for the shortest trace of a failure.
     pub no_shrink: bool,
+    /// Where to trace what happens in time. The caller [finishes](Tracer::finish) it.
+    pub tracer: Option<Tracer>,
 }
 
 /// How far a run is.
@@ -100,7 +103,8 @@ pub fn run(
 ) -> Result<report::Report, RunError> {
     let seed = options.seed.unwrap_or(scenario.seed);
     let machine = build(scenario, &options.machine, seed)?;
-    let mut run = Run::new(scenario, machine, seed, settings(options))?;
+    let traced = Settings { tracer: options.tracer.clone(), ..settings(options) };
+    let mut run = Run::new(scenario, machine, seed, traced)?;
     run.interfere &= !options.undisturbed;
     let failed = run.steps(progress)?;
     let (mut report, operations) = run.finish(failed)?;
@@ -145,6 +149,7 @@ fn settings(options: &Options) -> Settings {
         interfering: false,
         #[cfg(feature = "mutation")]
         mutation: options.mutation,
+        tracer: None,
     }
 }
 
@@ -232,6 +237,10 @@ impl<'a> Run<'a> {
         seed: u64,
         settings: Settings,
     ) -> Result<Self, BenchError> {
+        if let Some(tracer) = &settings.tracer {
+            // The first step: it ends with its note.
+            tracer.at(0, Trace::begin);
+        }
         let bench = Bench::new(scenario, machine.clone(), seed, settings)?;
         let instances = scenario
             .instances
@@ -285,6 +294,7 @@ impl<'a> Run<'a> {
         let of = self.scenario.steps.len();
         for (number, step) in self.scenario.steps.iter().enumerate() {
             progress(Progress::Step { number: number + 1, of });
+            self.bench.world().trace(Trace::begin);
             let wrong = match &step.action {
                 Action::Random(random) => {
                     let done = self.random(step.line, random, progress)?;
@@ -462,6 +472,7 @@ impl<'a> Run<'a> {
     ) -> Result<(report::Report, Vec<(u64, Operation)>), RunError> {
         let mut failed = failed;
         if failed.is_none() {
+            self.bench.world().trace(Trace::begin);
             for (domain, iova, bytes) in self.mapped() {
                 let operation = Operation::Unmap { domain, iova, bytes };
                 self.operate(u64::from(u32::MAX), &operation)?;
@@ -475,8 +486,8 @@ impl<'a> Run<'a> {
         }
         let Self { bench, mut report, operations, .. } = self;
         let hardware = bench.watch().log();
+        let world = bench.world().clone();
         if failed.is_none() {
-            let world = bench.world().clone();
             let broken = match bench.tear_down() {
                 Ok(broken) => broken.map(|broken| (broken.rule, broken.text)),
                 Err(error) => Some((Rule::R8, error.to_string())),
@@ -497,8 +508,9 @@ impl<'a> Run<'a> {
                 faults: Vec::new(),
             });
         } else {
-            bench.world().set_observer(None);
+            world.set_observer(None);
         }
+        world.trace(|trace| trace.end("take everything down", "step", &Args::new()));
         report.failure = failed.map(|(line, wrong)| {
             report.verdict = wrong.rule.clone();
             report::Failure {

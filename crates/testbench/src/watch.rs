@@ -165,13 +165,8 @@ impl Watch {
     /// Takes what the models observed.
     pub fn collect(&mut self, world: &World) {
         for instance in 0..self.tables.len() {
-            let observations = match world.machine().model(instance) {
-                Some(mut model) => {
-                    self.models = true;
-                    model.observations()
-                }
-                None => return,
-            };
+            let Some(observations) = world.observations(instance) else { return };
+            self.models = true;
             for observation in observations {
                 self.observe(instance, observation);
             }

@@ -4,6 +4,7 @@
 use super::{Bench, BenchError, Done};
 use crate::machine::{Dma, Outcome, Part, pages};
 use crate::oracle::{PAGE, Refused, Rule};
+use crate::trace;
 
 /// Physical addresses, each with what is there.
 type Candidates = Vec<(u64, Vec<u8>)>;
@@ -25,8 +26,14 @@ impl Bench {
             Dma::Write(data) => Dma::Write(data),
             Dma::Read(buffer) => Dma::Read(buffer),
         };
-        let parts = self.world.machine().dma(master, iova, lent)?;
-        self.look(|watch| watch.collect(&self.world));
+        let name = self.scenario.masters.get(master).map_or("?", |master| &*master.name);
+        let operands = || trace::range(("master", name), iova, total as u64);
+        let parts =
+            self.traced("dma", if write { "DMA write" } else { "DMA read" }, operands, || {
+                let parts = self.world.machine().dma(master, iova, lent);
+                self.look(|watch| watch.collect(&self.world));
+                parts
+            })?;
         let moved: &[u8] = match &transfer {
             Dma::Write(data) => data,
             Dma::Read(buffer) => buffer,

@@ -7,6 +7,7 @@ use super::Run;
 use crate::bench::{Bench, Done, FaultKey};
 use crate::report;
 use crate::scenario::Scenario;
+use crate::trace;
 
 impl Run<'_> {
     /// Adds a step to the report.
@@ -51,6 +52,10 @@ impl Run<'_> {
             })
             .collect();
         let outcome = done.outcome;
+        self.bench.world().trace(|trace| {
+            let operands = [("number", number.into()), ("outcome", outcome.as_str().into())];
+            trace.end(&text, "step", &trace::args(operands));
+        });
         self.report.steps.push(report::Step {
             number,
             line,
