@@ -24,6 +24,16 @@ pub enum Command {
     /// Run a scenario, watch every access, and report whether all rules held
     #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
+    /// Draw the trace of a short scenario as a picture (SVG), on standard output
+    #[command(after_help = PICTURE_EXAMPLES)]
+    Picture(Picture),
+}
+
+/// Operands of `picture`.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub struct Picture {
+    /// A file that `run --trace` wrote
+    pub trace: PathBuf,
 }
 
 /// Operands of `run`.
@@ -130,6 +140,13 @@ Exit status: 0 when all rules held; 1 when one did not, with the rule (R0 to R9)
 shortest trace; 2 when the input could not be used. docs/scenarios.md describes scenario files,
 docs/trace.md traces.";
 
+const PICTURE_EXAMPLES: &str = "\
+Examples:
+  smmuv3 run docs/trace.toml --trace trace.json
+  smmuv3 picture trace.json > docs/trace.svg
+
+Exit status: 0 when it was drawn; 2 when the input could not be used. docs/trace.md shows one.";
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -143,7 +160,7 @@ mod tests {
     fn run(line: &str) -> Run {
         match parse(line).unwrap().command {
             Some(Command::Run(run)) => run,
-            None => panic!("{line}: no command"),
+            other => panic!("{line}: {other:?}"),
         }
     }
 

@@ -5,6 +5,7 @@
 //! Exit status 0: they did. 1: one did not. 2: the input could not be used.
 
 mod args;
+mod picture;
 mod progress;
 mod report;
 mod source;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         .and_then(|cli| match cli.command {
             None => execute(&Run::bare()),
             Some(Command::Run(run)) => execute(&run),
+            Some(Command::Picture(picture)) => draw(&picture.trace),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)
@@ -67,6 +69,22 @@ enum Failure {
         path: PathBuf,
         /// What the operating system says.
         reason: io::Error,
+    },
+    /// The trace cannot be read.
+    #[error("{path} can't be read: {reason}; give a file that smmuv3 run --trace wrote")]
+    NoTrace {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        reason: io::Error,
+    },
+    /// The trace cannot be drawn.
+    #[error("{path}: {reason}")]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: picture::PictureError,
     },
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
@@ -122,9 +140,25 @@ fn execute(run: &Run) -> Result<u8, Failure> {
     }
 }
 
+/// Draws a trace.
+fn draw(path: &Path) -> Result<u8, Failure> {
+    let trace = std::fs::read_to_string(path)
+        .map_err(|reason| Failure::NoTrace { path: path.to_owned(), reason })?;
+    let svg = picture::draw(&trace)
+        .map_err(|reason| Failure::Picture { path: path.to_owned(), reason })?;
+    write_out(&svg, io::stdout().lock()).map_err(Failure::Output)?;
+    Ok(HELD)
+}
+
 /// Opens the file at once: better no run than one whose trace cannot be kept.
 fn tracer(path: &Path) -> Result<Tracer, Failure> {
-    match File::create(path) {
+    let file = if path.extension().is_some_and(|extension| extension == "toml") {
+        // `run --trace mine.toml` forgot a word, and must not cost a scenario.
+        Err(io::Error::other("that is the name of a scenario"))
+    } else {
+        File::create(path)
+    };
+    match file {
         Ok(file) => Ok(Tracer::new(BufWriter::new(file))),
         Err(reason) => Err(Failure::Trace { path: path.to_owned(), reason }),
     }

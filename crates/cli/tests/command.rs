@@ -60,7 +60,9 @@ streams = [0x900]
 
 #[test]
 fn help_has_examples_and_is_no_error() {
-    for arguments in [&["--help"][..], &["-h"], &["run", "--help"], &["help", "run"]] {
+    for arguments in
+        [&["--help"][..], &["-h"], &["run", "--help"], &["help", "run"], &["picture", "--help"]]
+    {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(stdout(&output).contains("Examples:\n  smmuv3"), "{}", stdout(&output));
@@ -68,7 +70,7 @@ fn help_has_examples_and_is_no_error() {
     }
     let help = run(&["run", "--help"]);
     for option in
-        ["[SCENARIO]", "--machine", "--qemu <PATH>", "--seed <N>", "--json", "two-instances"]
+        ["[SCENARIO]", "--machine", "--qemu <PATH>", "--seed <N>", "--json", "--trace <FILE>"]
     {
         assert!(stdout(&help).contains(option), "no {option} in {}", stdout(&help));
     }
@@ -206,4 +208,82 @@ step = [
     let report: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(report["verdict"], "expectation");
     assert!(stderr(&json).starts_with("smmuv3: the scenario expected something else in step"));
+}
+
+/// A file of the repository.
+fn file(path: &str) -> String {
+    format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn a_trace_is_written_beside_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    let traced = run(&["run", "--trace", path.to_str().unwrap()]);
+    assert_eq!(traced.status.code(), Some(0), "{}", stderr(&traced));
+    assert_eq!(stdout(&traced), stdout(&run(&["run"])));
+    let trace = std::fs::read_to_string(&path).unwrap();
+    let trace: serde_json::Value = serde_json::from_str(&trace).unwrap();
+    assert_eq!(trace["otherData"]["scenario"], "two-instances");
+    let mut steps = trace["traceEvents"].as_array().unwrap().iter();
+    let last = steps.rfind(|event| event["cat"] == "step").unwrap();
+    assert_eq!(last["name"], "take everything down");
+}
+
+#[test]
+fn a_trace_that_cannot_be_written_is_an_error_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("no/trace.json");
+    for path in [nowhere.as_path(), folder.path()] {
+        let output = run(&["run", "--trace", path.to_str().unwrap()]);
+        let told = format!("error: the trace can't be written to {}: ", path.display());
+        assert_refused(&output, &[&told, "give --trace a file that may be written"]);
+    }
+    let full = Path::new("/dev/full");
+    if full.exists() {
+        let output = run(&["run", "--trace", "/dev/full"]);
+        assert_refused(&output, &["written to /dev/full: No space left on device"]);
+    }
+}
+
+#[test]
+fn a_trace_does_not_overwrite_a_scenario() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.toml");
+    std::fs::write(&path, MISTAKES).unwrap();
+    let output = run(&["run", "--trace", path.to_str().unwrap()]);
+    assert_refused(&output, &["mine.toml: that is the name of a scenario"]);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), MISTAKES);
+}
+
+#[test]
+fn the_picture_in_docs_is_the_one_that_is_drawn_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace.json");
+    let output = run(&["run", &file("docs/trace.toml"), "--trace", trace.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    let picture = run(&["picture", trace.to_str().unwrap()]);
+    assert_eq!(picture.status.code(), Some(0), "{}", stderr(&picture));
+    assert!(
+        stdout(&picture) == std::fs::read_to_string(file("docs/trace.svg")).unwrap(),
+        "docs/trace.svg is out of date; make it again as `smmuv3 picture --help` says"
+    );
+}
+
+#[test]
+fn what_is_no_trace_is_not_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    let path = path.to_str().unwrap();
+    assert_refused(&run(&["picture", path]), &["can't be read", "smmuv3 run --trace wrote"]);
+    for (text, why) in [
+        ("{", "this is no trace of smmuv3 run --trace: EOF"),
+        ("[1, {}]", "it has no traceEvents"),
+        (r#"{"traceEvents": [1, {"ph": "X", "ts": "1"}]}"#, "it has no steps"),
+    ] {
+        std::fs::write(path, text).unwrap();
+        assert_refused(&run(&["picture", path]), &[why]);
+    }
+    assert_eq!(run(&["run", "--trace", path]).status.code(), Some(0));
+    assert_refused(&run(&["picture", path]), &["events are too many", "open the trace in"]);
 }

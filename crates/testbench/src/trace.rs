@@ -18,9 +18,17 @@ use crate::trace::file::{File, Ids, hex};
 
 pub(crate) use crate::trace::file::{Args, args};
 
-/// Nanoseconds that everything noted takes. The world's clock only moves while the driver waits or looks at it:
-/// without this, what happens in between would lie on one spot.
-const STEP: u64 = 100;
+/// Nanoseconds of a moment. The world's clock only moves while the driver waits or looks at it: without the
+/// moments that everything noted takes on top of that, what happens in between would lie on one spot.
+const MOMENT: u64 = 100;
+/// Moments of a command, of an STE or CD that is fetched, of a descriptor that a walk reads, and of an event record
+/// that is written.
+const COMMAND: u64 = 4;
+const FETCH: u64 = 2;
+const DESCRIPTOR: u64 = 2;
+const RECORD: u64 = 8;
+/// Nanoseconds that spans keep away from what is beside and around them: viewers round.
+const GAP: u64 = 20;
 
 /// A handle to the trace of a run.
 #[derive(Clone)]
@@ -32,7 +40,7 @@ impl Tracer {
         Self(Arc::new(Mutex::new(Trace {
             file: File::new(Box::new(out)),
             clock: 0,
-            noted: 0,
+            moments: 0,
             calls: Vec::new(),
             instances: Vec::new(),
             observed: false,
@@ -78,8 +86,8 @@ impl fmt::Debug for Tracer {
 pub(crate) struct Trace {
     file: File,
     clock: u64,
-    /// Things that were noted.
-    noted: u64,
+    /// Moments that passed on top of the clock.
+    moments: u64,
     /// When each step and call under way began, innermost last.
     calls: Vec<u64>,
     instances: Vec<Instance>,
@@ -194,7 +202,7 @@ impl Trace {
 
     /// A moment passes: the driver made a store visible, or touched a register.
     pub(crate) fn pass(&mut self) {
-        self.noted += 1;
+        self.moments += 1;
     }
 
     /// A step or a call begins; it lies within the one that began before it.
@@ -269,11 +277,11 @@ impl Trace {
                 let track = Track::Waits(instance, lane).ids();
                 let args = args([("slot", hex(wait.index)), ("complete", complete.into())]);
                 // It is a moment old at least.
-                let end = end.max(wait.begin + STEP);
+                let end = end.max(wait.begin + MOMENT);
                 self.file.span(track, "wait for CMD_SYNC", "wait", [wait.begin, end], &args);
             }
         }
-        self.noted += 1;
+        self.moments += 1;
     }
 }
 
@@ -290,13 +298,13 @@ impl Trace {
             Observation::SteFetched { stream, pa, speculative, .. } => {
                 let args = args([("sid", hex(*stream)), ("pa", hex(*pa))]);
                 let name = if *speculative { "prefetch STE" } else { "fetch STE" };
-                self.span(Track::Walks(instance), name, "fetch", &args);
+                self.fetch(instance, name, &args);
             }
             Observation::CdFetched { stream, substream, pa, speculative, .. } => {
                 let args =
                     args([("sid", hex(*stream)), ("ssid", hex(*substream)), ("pa", hex(*pa))]);
                 let name = if *speculative { "prefetch CD" } else { "fetch CD" };
-                self.span(Track::Walks(instance), name, "fetch", &args);
+                self.fetch(instance, name, &args);
             }
             Observation::WalkedTo { level, table, .. } => {
                 let args = args([("table", hex(*table))]);
@@ -326,6 +334,7 @@ impl Trace {
             Observation::EventRecorded(record) => {
                 let (name, args) = event(record);
                 self.instant(Track::Events(instance), name, "event", &args);
+                self.moments += RECORD;
             }
             Observation::EventDropped { event: record, because } => {
                 let (name, mut args) = event(record);
@@ -375,7 +384,9 @@ impl Trace {
                 args.insert(field.name.to_owned(), hex(value));
             }
         }
-        self.span(Track::Commands(instance), command.name(), "command", &args);
+        let begin = self.take(COMMAND);
+        let time = [begin, begin + COMMAND * MOMENT - GAP];
+        self.file.span(Track::Commands(instance).ids(), command.name(), "command", time, &args);
     }
 
     fn walk_part(&mut self, instance: usize, name: String, args: Args) {
@@ -388,32 +399,34 @@ impl Trace {
     fn walked(&mut self, instance: usize, name: &str, descriptors: u64, args: &Args) {
         let Some(state) = self.instances.get_mut(instance) else { return };
         let parts = std::mem::take(&mut state.walk);
-        let moments = descriptors.max(parts.len() as u64).max(1);
+        let moments = DESCRIPTOR * descriptors.max(parts.len() as u64).max(1);
         let begin = self.take(moments);
         let track = Track::Walks(instance).ids();
-        self.file.span(track, name, "walk", [begin, begin + moments * STEP], args);
-        for ((name, args), number) in parts.iter().zip(0u64..) {
-            let begin = begin + number * STEP;
-            self.file.span(track, name, "walk", [begin, begin + STEP], args);
+        self.file.span(track, name, "walk", [begin, begin + moments * MOMENT - GAP], args);
+        let part = DESCRIPTOR * MOMENT;
+        for ((name, args), begin) in parts.iter().zip((begin..).step_by(part as usize)) {
+            let time = [begin + GAP, begin + part - 2 * GAP];
+            self.file.span(track, name, "walk", time, args);
         }
     }
 }
 
 impl Trace {
     fn now(&self) -> u64 {
-        self.clock + self.noted * STEP
+        self.clock + self.moments * MOMENT
     }
 
     /// Now, and so many moments pass.
     fn take(&mut self, moments: u64) -> u64 {
         let now = self.now();
-        self.noted += moments;
+        self.moments += moments;
         now
     }
 
-    fn span(&mut self, track: Track, name: &str, cat: &str, args: &Args) {
-        let begin = self.take(1);
-        self.file.span(track.ids(), name, cat, [begin, begin + STEP], args);
+    fn fetch(&mut self, instance: usize, name: &str, args: &Args) {
+        let begin = self.take(FETCH);
+        let time = [begin, begin + FETCH * MOMENT - GAP];
+        self.file.span(Track::Walks(instance).ids(), name, "fetch", time, args);
     }
 
     fn instant(&mut self, track: Track, name: &str, cat: &str, args: &Args) {
