@@ -113,12 +113,15 @@ fn execute(run: &Run) -> Result<u8, Failure> {
         tracer: run.trace.as_deref().map(tracer).transpose()?,
         ..Options::default()
     };
-    let report = {
+    let result = {
         let mut bar = progress::Bar::new();
-        smmuv3_testbench::run::run(&scenario, &options, &mut |progress| bar.show(&progress))?
+        smmuv3_testbench::run::run(&scenario, &options, &mut |progress| bar.show(&progress))
     };
-    if let (Some(tracer), Some(path)) = (&options.tracer, &run.trace) {
-        tracer.finish().map_err(|reason| Failure::Trace { path: path.clone(), reason })?;
+    // Also what ends early leaves a file that can be opened.
+    let traced = options.tracer.as_ref().map_or(Ok(()), Tracer::finish);
+    let report = result?;
+    if let (Err(reason), Some(path)) = (traced, &run.trace) {
+        return Err(Failure::Trace { path: path.clone(), reason });
     }
     let setting =
         Setting { columns: columns(), file: source.file, again: again(run, machine, &report) };

@@ -245,9 +245,11 @@ impl Drawing {
     fn row(&mut self, track: &Track, events: &[Event]) {
         self.text_at(LEFT - 8.0, self.y + BAR - 3.5, "thread", &track.thread);
         let mut open: Vec<f64> = Vec::new();
+        let mut marked = LEFT;
         for event in ordered(track, events) {
             let Some(end) = event.end else {
-                self.mark(event, self.y);
+                self.mark(event, self.y, marked);
+                marked = self.scale.x(event.begin);
                 continue;
             };
             open.retain(|outer| *outer > event.begin);
@@ -301,8 +303,9 @@ impl Drawing {
         }
     }
 
-    /// A moment: a diamond for what somebody has to see, a tick for what took effect.
-    fn mark(&mut self, event: &Event, y: f64) {
+    /// A moment: a diamond for what somebody has to see, a tick for what took effect. Its name has room from `left`
+    /// on.
+    fn mark(&mut self, event: &Event, y: f64, left: f64) {
         let (x, fill, hint) = (self.scale.x(event.begin), colour(event), self.hint(event));
         let half = if event.kind == "interrupt" { 4.0 } else { 6.5 };
         let middle = y + BAR / 2.0;
@@ -317,7 +320,8 @@ impl Drawing {
             r#"<path d="M{x:.1} {:.1}l{half} {half}l-{half} {half}l-{half} -{half}z" fill="{fill}">{hint}</path>"#,
             middle - half
         ));
-        if matches!(event.kind.as_str(), "event" | "report") {
+        let room = x - left > 10.0 + LETTER * event.name.chars().count() as f64;
+        if room && matches!(event.kind.as_str(), "event" | "report") {
             self.text_at(x - 10.0, y + BAR - 3.5, "mark", &event.name);
         }
     }

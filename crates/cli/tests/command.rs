@@ -247,6 +247,16 @@ fn a_trace_that_cannot_be_written_is_an_error_before_anything_runs() {
 }
 
 #[test]
+fn what_cannot_run_leaves_a_trace_of_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    let arguments = ["run", "--qemu", "/nonexistent/qemu", "--trace", path.to_str().unwrap()];
+    assert_refused(&run(&arguments), &["error: no QEMU"]);
+    let trace: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(trace["traceEvents"], serde_json::json!([]));
+}
+
+#[test]
 fn a_trace_does_not_overwrite_a_scenario() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mine.toml");
