@@ -224,7 +224,7 @@ impl Trace {
         let smmu = Value::from(name);
         let (name, mut args) = match report {
             Report::Event(record) => event(record),
-            Report::EventsLost => ("events lost", Args::new()),
+            Report::EventsLost(lost) => ("events lost", args([("what", lost.to_string().into())])),
             Report::CommandRefused { command, code } => (
                 "command refused",
                 args([("command", command.to_string().into()), ("code", (*code).into())]),
