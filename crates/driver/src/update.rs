@@ -84,63 +84,88 @@ impl Entry {
 pub trait Kind {
     /// Of an entry that holds `words`.
     fn used(words: &Words) -> Words;
+
+    /// Bits that may have either value at any time while an entry goes from `old` to `new`.
+    fn indifferent(old: &Words, new: &Words) -> Words {
+        let _ = (old, new);
+        [0; 8]
+    }
 }
 
 /// Stream table entries.
 #[derive(Clone, Copy, Debug)]
 pub enum SteKind {}
 
+impl SteKind {
+    const NOTHING: Ste = Ste([0; 8]);
+
+    /// What only stage 1 looks at (§5.2).
+    const STAGE_1: Ste = Self::NOTHING
+        .with_s1_fmt(3)
+        .with_s1_context_ptr(Ste([u64::MAX; 8]).s1_context_ptr())
+        .with_s1_cd_max(0x1f)
+        .with_s1_dss(3)
+        .with_s1_cir(3)
+        .with_s1_cor(3)
+        .with_s1_csh(3)
+        .with_s1_stalld(true)
+        .with_s1_pie(true)
+        .with_s1_mpam(true)
+        .with_strw(3);
+
+    /// What only stage 2 looks at.
+    const STAGE_2: Ste = {
+        let flags = Self::NOTHING.with_s2_hwu59(true).with_s2_hwu60(true).with_s2_hwu61(true);
+        let flags = flags.with_s2_hwu62(true).with_s2_fwb(true);
+        // The upper half of word 2 but DPT_VMATCH; the tables, overlays and partitions.
+        Ste([0, flags.0[1], 0x3fff_ffff_0000_0000, u64::MAX, 0, 0, 0, u64::MAX])
+    };
+
+    /// What only a stage looks at, whichever.
+    const TRANSLATION: Ste = Self::NOTHING.with_eats(3).with_mev(true).with_s2_vmid(0xffff);
+
+    /// Attributes of accesses that stage 1 does not translate. For the others they are at most hints where to
+    /// allocate (§16.4).
+    const UNTRANSLATED: Ste =
+        Self::NOTHING.with_mem_attr(0xf).with_mt_cfg(true).with_alloc_cfg(0xf).with_sh_cfg(3);
+}
+
 impl Kind for SteKind {
+    /// All bits but those that are known to be ignored.
     fn used(words: &Words) -> Words {
         let ste = Ste(*words);
-        let valid = Ste::default().with_v(true);
+        let valid = Self::NOTHING.with_v(true);
         if !ste.v() {
             return valid.0;
         }
-        let mut used = valid.with_config(0b111);
-        let overrides = |used: Ste| {
-            used.with_mem_attr(0xf)
-                .with_mt_cfg(true)
-                .with_alloc_cfg(0xf)
-                .with_sh_cfg(3)
-                .with_ns_cfg(3)
-                .with_priv_cfg(3)
-                .with_inst_cfg(3)
-        };
-        if ste.config() == config::BYPASS {
-            used = overrides(used);
+        if ste.config() & config::BYPASS == 0 {
+            return valid.with_config(0b111).0;
         }
-        if ste.config() & 0b101 == 0b101 {
-            used = used
-                .with_s1_fmt(3)
-                .with_s1_context_ptr(Ste([u64::MAX; 8]).s1_context_ptr())
-                .with_s1_cd_max(0x1f)
-                .with_s1_dss(3)
-                .with_s1_cir(3)
-                .with_s1_cor(3)
-                .with_s1_csh(3)
-                .with_s1_stalld(true)
-                .with_s1_pie(true)
-                .with_strw(3)
-                .with_eats(3)
-                .with_mev(true)
-                .with_priv_cfg(3)
-                .with_inst_cfg(3)
-                .with_s2_vmid(0xffff);
-            if ste.s1_dss() == 1 {
-                used = overrides(used);
+        let (stage_1, stage_2) = (ste.config() & 0b001 != 0, ste.config() & 0b010 != 0);
+        let mut used = [u64::MAX; 8];
+        for (ignored, bits) in [
+            (!stage_1, Self::STAGE_1),
+            (!stage_2, Self::STAGE_2),
+            (!stage_1 && !stage_2, Self::TRANSLATION),
+            (stage_1 && ste.s1_dss() != 1, Self::UNTRANSLATED),
+        ] {
+            if ignored {
+                used = core::array::from_fn(|i| used[i] & !bits.0[i]);
             }
         }
-        if ste.config() & 0b110 == 0b110 {
-            used = overrides(used).with_eats(3).with_mev(true).with_s2_fwb(true);
-            used.0[2] = !Ste::default().with_impdef_2(0xffff).0[2];
-            used.0[3] = u64::MAX;
-        }
-        used.0
+        used
+    }
+
+    /// Events may be merged or not at any time. While EATS changes between none and full, the device has its ATS
+    /// off (§8.2), so that nobody asks; but full ATS is illegal together with stage-2 stalls (§7.1(4)).
+    fn indifferent(old: &Words, new: &Words) -> Words {
+        let bits = Self::NOTHING.with_mev(true);
+        let either = [Ste(*old), Ste(*new)].iter().all(|ste| ste.eats() <= 1 && !ste.s2_s());
+        bits.with_eats(u64::from(either)).0
     }
 }
 
-/// Context descriptors.
+/// Context descriptors of streams in EL1.
 #[derive(Clone, Copy, Debug)]
 pub enum CdKind {}
 
@@ -171,7 +196,10 @@ pub struct Updated {
 }
 
 /// Makes `entry` hold `target`, without a moment at which hardware can see a mixture. `sync` invalidates
-/// what the SMMU holds of the entry and waits until that is complete.
+/// what the SMMU holds of the entry and waits until that is complete; it is called three times at most.
+///
+/// What hardware ignores in `target` is zero. Where `EATS` changes, the device's ATS is off, and a change
+/// between full and split-stage ATS goes through none (§8.2).
 ///
 /// # Errors
 /// The first error of `sync`; the entry may then be in any of its steps.
@@ -183,9 +211,12 @@ pub fn update<P: Platform, K: Kind, E>(
 ) -> Result<Updated, E> {
     let mut current = entry.load(platform);
     let (used_now, used_then) = (K::used(&current), K::used(target));
-    // The entry with all bits that hardware ignores already at their new value.
-    let prepared: Words =
-        core::array::from_fn(|i| current[i] & used_now[i] | target[i] & !used_now[i]);
+    let indifferent = K::indifferent(&current, target);
+    // The entry with all bits already at their new value that hardware ignores, or does not care about.
+    let prepared: Words = core::array::from_fn(|i| {
+        let keep = used_now[i] & !(indifferent[i] & used_then[i]);
+        current[i] & keep | target[i] & !keep
+    });
     let mut critical =
         (0..8).filter(|&i: &usize| prepared[i] & used_then[i] != target[i] & used_then[i]);
     let (first, second) = (critical.next(), critical.next());

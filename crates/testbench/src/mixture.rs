@@ -4,10 +4,13 @@
 //!
 //! Between two completed CFGI + SYNC of an entry, hardware may have read each of its words at any moment. So
 //! all values that each word has held since are kept, and when the next CFGI + SYNC completes, every
-//! combination is looked at.
+//! combination is looked at. What it means is taken from the architecture's list of fields, field by field, and
+//! from its rules of legality; the driver's opinion is not asked.
 
+use smmuv3_formats::legality::{self, Implementation};
+use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
 use smmuv3_formats::ste::config;
-use smmuv3_formats::{Cd, Ste};
+use smmuv3_formats::{Cd, Layout, Ste};
 
 /// The words of an entry.
 pub type Words = [u64; 8];
@@ -32,8 +35,9 @@ pub struct History {
     told: Option<[usize; 8]>,
 }
 
-/// More combinations than this are not looked at: hitless updates have at most a few.
-const MOST: usize = 1 << 12;
+/// More combinations than this are not looked at, but taken for a mixture: eight words that change three times
+/// each have as many, and an update changes each at most once from one SYNC to the next.
+const MOST: usize = 1 << 16;
 
 impl History {
     /// An entry at `pa` that has held `words` and nothing else.
@@ -61,7 +65,8 @@ impl History {
     /// A combination that means neither the old nor the new configuration.
     pub fn synchronised(&mut self) -> Result<(), Words> {
         let Some(told) = self.told.take() else { return Ok(()) };
-        let result = self.check();
+        let oldest = self.values.each_ref().map(|values| values[0]);
+        let result = self.check(&[oldest, self.latest()]);
         for (values, told) in self.values.iter_mut().zip(told) {
             // What was stored last before the CFGI is what hardware reads from then on.
             values.drain(..told.saturating_sub(1));
@@ -91,17 +96,26 @@ impl History {
         contexts
     }
 
-    fn check(&self) -> Result<(), Words> {
-        let oldest = self.values.each_ref().map(|values| values[0]);
-        let allowed = [meaning(self.kind, &oldest), meaning(self.kind, &self.latest())];
-        let combinations: usize = self.values.iter().map(Vec::len).product();
-        for mut number in 0..combinations.min(MOST) {
-            let words = self.values.each_ref().map(|values| {
+    /// Whether every combination that hardware may have read means one of `configurations`.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check(&self, configurations: &[Words]) -> Result<(), Words> {
+        let allowed = allowed(self.kind, configurations);
+        let values = self.values.clone().map(|mut values| {
+            values.sort_unstable();
+            values.dedup();
+            values
+        });
+        let count = values.iter().try_fold(1usize, |count, word| count.checked_mul(word.len()));
+        let Some(count) = count.filter(|count| *count <= MOST) else { return Err(self.latest()) };
+        for mut number in 0..count {
+            let words = values.each_ref().map(|values| {
                 let word = values[number % values.len()];
                 number /= values.len();
                 word
             });
-            if !allowed.contains(&meaning(self.kind, &words)) {
+            if !allowed.contains(&meaning(self.kind, &words)) || !is_legal(self.kind, &words) {
                 return Err(words);
             }
         }
@@ -109,54 +123,119 @@ impl History {
     }
 }
 
+/// The bits of an entry that holds `words` which an SMMU looks at. Reserved ones are not among them.
+pub fn counted(kind: Kind, words: &Words) -> Words {
+    let (ste, cd) = (Ste(*words), Cd(*words));
+    let (valid, fields) = match kind {
+        Kind::Ste => (ste.v(), Ste::FIELDS),
+        Kind::Cd => (cd.v(), Cd::FIELDS),
+    };
+    let mut counted = [0; 8];
+    for field in fields {
+        let counts = match kind {
+            _ if !valid => field.name == "V",
+            Kind::Ste => counts_in_ste(&ste, field.name),
+            Kind::Cd => counts_in_cd(&cd, field.name),
+        };
+        if counts {
+            counted[field.word] |= field.mask();
+        }
+    }
+    counted
+}
+
+/// Whether an SMMU looks at a field of a valid entry of a Non-secure stream (§5.2).
+fn counts_in_ste(ste: &Ste, name: &str) -> bool {
+    let config = ste.config();
+    if config & 0b100 == 0 {
+        return matches!(name, "V" | "Config");
+    }
+    let (stage_1, stage_2) = (config & 0b001 != 0, config & 0b010 != 0);
+    let contexts = stage_1 && ste.s1_cd_max() > 0;
+    match name {
+        // Whether events are merged: either is right at any time. And what is not for hardware.
+        "MEV" | "SW_RESERVED" => false,
+        // Secure and Realm streams.
+        "NSCFG" | "S2NSW" | "S2NSA" | "S2SW" | "S2SA" => false,
+        name if name.starts_with("S_S2") => false,
+        "S1Fmt" | "S1DSS" => contexts,
+        "S1MPAM" => config == config::NESTED,
+        "VMSPtr" => config == config::NESTED && ste.s1_mpam(),
+        // The stream's world, and the tag of its translations in EL1 (§1).
+        "STRW" => config == config::STAGE_1,
+        "S2VMID" => stage_2 || stage_1 && ste.strw() != 2,
+        "EATS" | "PPAR" | "DPT_VMATCH" => stage_1 || stage_2,
+        "S2POI" => stage_2 && ste.s2_poe(),
+        "AssuredOnly" | "TL0" | "TL1" => stage_2,
+        // Attributes of what stage 1 does not translate (§5.3). Else they are at most hints where to
+        // allocate (§16.4), which no access depends on.
+        "MemAttr" | "MTCFG" | "ALLOCCFG" | "SHCFG" => !stage_1 || contexts && ste.s1_dss() == 1,
+        name if name.starts_with("S1") => stage_1,
+        name if name.starts_with("S2") => stage_2,
+        _ => true,
+    }
+}
+
+/// Whether an SMMU looks at a field of a valid context of a stream in EL1 (§6): not at the tables of a half
+/// that is not walked.
+fn counts_in_cd(cd: &Cd, name: &str) -> bool {
+    match name {
+        "T0SZ" | "TG0" | "IR0" | "OR0" | "SH0" | "TTB0" => !cd.epd0(),
+        "T1SZ" | "TG1" | "IR1" | "OR1" | "SH1" | "TTB1" => !cd.epd1(),
+        _ => true,
+    }
+}
+
 /// What hardware takes an entry for: what it looks at, and nothing else.
 fn meaning(kind: Kind, words: &Words) -> Words {
-    match kind {
-        Kind::Ste => {
-            let ste = Ste(*words);
-            let valid = Ste::default().with_v(ste.v());
-            if !ste.v() {
-                return valid.0;
-            }
-            let base = valid.with_config(ste.config());
-            match ste.config() {
-                config::BYPASS => {
-                    // Overrides only.
-                    let unused = Ste::default().with_s1_dss(3).with_s1_cir(3).with_s1_cor(3);
-                    let unused = unused.with_s1_csh(3).with_eats(3).with_strw(3);
-                    let unused = unused.with_s1_stalld(true);
-                    let mut seen = base.0;
-                    seen[1] = words[1] & !unused.0[1];
-                    seen
-                }
-                config::STAGE_1 => {
-                    let mut seen = [words[0], words[1], words[2] & 0xffff, 0, 0, 0, 0, 0];
-                    if ste.s1_dss() != 1 || ste.s1_cd_max() == 0 {
-                        // The overrides of untranslated accesses mean nothing here (§5.2).
-                        seen[1] = Ste(seen).with_sh_cfg(0).with_mem_attr(0).with_mt_cfg(false).0[1];
-                    }
-                    seen
-                }
-                code if code & 0b100 == 0 => Ste::default().with_v(true).0,
-                _ => *words,
-            }
-        }
-        Kind::Cd => {
-            let cd = Cd(*words);
-            if !cd.v() {
-                return [0; 8];
-            }
-            let mut seen = cd;
-            if cd.epd1() {
-                seen = seen.with_t1sz(0).with_tg1(0).with_ir1(0).with_or1(0).with_sh1(0);
-                seen = seen.with_ttb1(0);
-            }
-            if cd.epd0() {
-                seen = seen.with_t0sz(0).with_tg0(0).with_ir0(0).with_or0(0).with_sh0(0);
-                seen = seen.with_ttb0(0);
-            }
-            seen.0
-        }
+    let counted = counted(kind, words);
+    let mut seen: Words = std::array::from_fn(|index| words[index] & counted[index]);
+    let ste = Ste(seen);
+    if kind == Kind::Ste && ste.config() & 0b100 == 0 {
+        // All of these codes abort.
+        seen = ste.with_config(config::ABORT).0;
+    }
+    seen
+}
+
+/// The meanings of `configurations`. Where EATS changes between none and full, ATS is off in the device (§8.2),
+/// so that both are alike.
+fn allowed(kind: Kind, configurations: &[Words]) -> Vec<Words> {
+    let mut allowed: Vec<Words> = configurations.iter().map(|words| meaning(kind, words)).collect();
+    if kind == Kind::Cd {
+        return allowed;
+    }
+    let translating: Vec<Ste> =
+        allowed.iter().map(|words| Ste(*words)).filter(|ste| counts_in_ste(ste, "EATS")).collect();
+    let changes = [0, 1].iter().all(|eats| translating.iter().any(|ste| ste.eats() == *eats));
+    if changes {
+        let full_or_none = translating.iter().filter(|ste| ste.eats() <= 1);
+        allowed.extend(full_or_none.map(|ste| ste.with_eats(ste.eats() ^ 1).0));
+    }
+    allowed
+}
+
+/// Whether some SMMU accepts the entry, or it is invalid (§7). What makes a context illegal all counts, so that
+/// it cannot be illegal and mean what a legal one does.
+fn is_legal(kind: Kind, words: &Words) -> bool {
+    let ste = Ste(*words);
+    // Before version 3.1 hardware may look at S2S without a stage 2 (§7.1).
+    let stalls = ste.config() & 0b110 == 0b100 && ste.eats() == 1 && ste.s2_s();
+    kind == Kind::Cd || !ste.v() || !stalls && legality::ste(&ste, &everything()).is_ok()
+}
+
+/// An SMMU that has everything.
+pub fn everything() -> Implementation {
+    let idr0 = Idr0(0).with_s1p(true).with_s2p(true).with_hyp(true).with_ttf(3).with_httu(2);
+    let idr0 = idr0.with_ats(true).with_asid16(true).with_vmid16(true).with_cd2l(true);
+    let idr3 = Idr3(0).with_fwb(true).with_mpam(true).with_pbha(true).with_stt(true);
+    Implementation {
+        idr0: idr0.with_cohacc(true),
+        idr1: Idr1(0).with_ssidsize(20).with_attr_perms_ovr(true).with_attr_types_ovr(true),
+        idr3: idr3.with_dpt(true).with_s1pi(true).with_s2pi(true).with_s2po(true),
+        idr5: Idr5(0x70).with_oas(6).with_ds(true).with_vax(1),
+        aidr: Aidr(4),
+        e2h: false,
     }
 }
 
@@ -206,6 +285,17 @@ mod tests {
             cd.told();
             assert_eq!(cd.synchronised(), Ok(()));
         }
+    }
+
+    #[test]
+    fn more_combinations_than_can_be_looked_at_are_a_mixture() {
+        // Unused words: each combination alone would be right.
+        let mut ste = History::new(Kind::Ste, 0, ABORT);
+        for value in 1..5 {
+            (1..8).for_each(|index| ste.stored(index, value));
+        }
+        ste.told();
+        assert_eq!(ste.synchronised(), Err(ste.latest()));
     }
 
     #[test]
