@@ -335,7 +335,7 @@ proptest! {
     #![proptest_config(proptest_config(1500))]
 
     #[test]
-    fn any_stream_table_entry_changes_into_any_other_in_three_steps(ends in entries(mixture::Kind::Ste)) {
+    fn any_entry_changes_into_any_other_in_three_steps(ends in entries(mixture::Kind::Ste)) {
         change(mixture::Kind::Ste, "random", ends);
     }
 
