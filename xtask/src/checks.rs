@@ -47,7 +47,7 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
     if built {
         check_what_was_built(&mut report, &workspace, found.as_ref());
     } else {
-        for name in ["test", "mutation", "loom", "doc", "run"] {
+        for name in ["test", "mutation", "loom", "contention", "doc", "run"] {
             report.step(name, "not run", |_| Ok(Verdict::skipped("the workspace does not build")));
         }
     }
@@ -67,6 +67,9 @@ fn check_what_was_built(report: &mut Report, workspace: &Workspace, qemu: Option
     });
     report
         .step("loom", "loom tests, every interleaving within bounds", |step| loom(step, workspace));
+    report.step("contention", "the command queue under shuttle, sixteen CPUs", |step| {
+        under_shuttle(step, workspace)
+    });
     report.step("doc", "cargo doc --workspace --no-deps, no warnings", |step| doc(step, workspace));
     report.step("run", "cargo run --release, the default scenario", |step| {
         step.check(&mut workspace.cargo(["run", "--release"]))
@@ -217,14 +220,26 @@ fn run_tests(step: &mut Step, command: &mut Command) -> Result<Verdict> {
     Ok(verdict)
 }
 
-/// The tests under loom, which replaces the atomics of the whole build: hence a folder of its own.
 fn loom(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
+    let mut command = with_atomics_of(workspace, "loom", &["smmuv3", "smmuv3-pagetable"]);
+    run_tests(step, command.arg("loom"))
+}
+
+fn under_shuttle(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
+    let mut command = with_atomics_of(workspace, "shuttle", &["smmuv3"]);
+    run_tests(step, command.args(["contention", "--nocapture"]))
+}
+
+/// `cargo test` of the libraries `packages` with the atomics of `tool`, which takes their place in the whole build:
+/// hence a folder of its own. The test's name is to be added.
+fn with_atomics_of(workspace: &Workspace, tool: &str, packages: &[&str]) -> Command {
     let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    flags.push_str(" --cfg loom");
-    let mut command = workspace.cargo(["test", "-p", "smmuv3", "-p", "smmuv3-pagetable"]);
-    command.args(["--lib", "--release", "--", "loom"]);
-    command.env("RUSTFLAGS", flags.trim()).env("CARGO_TARGET_DIR", workspace.target.join("loom"));
-    run_tests(step, &mut command)
+    flags.push_str(&format!(" --cfg {tool}"));
+    let packages = packages.iter().flat_map(|package| ["-p", *package]);
+    let mut command = workspace.cargo(["test"].into_iter().chain(packages));
+    command.args(["--lib", "--release", "--"]);
+    command.env("RUSTFLAGS", flags.trim()).env("CARGO_TARGET_DIR", workspace.target.join(tool));
+    command
 }
 
 fn doc(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {

@@ -32,7 +32,7 @@ impl<'a> Poller<'a> {
             let polled = &self.tickets.polled;
             // Nothing is guarded by it: two who read the register are one too many, no more.
             self.elected = !polled.load(Ordering::Relaxed) && !polled.swap(true, Ordering::Relaxed);
-            if !self.elected && turn % TURNS_PER_OWN_READ != 0 {
+            if !self.elected && !turn.is_multiple_of(TURNS_PER_OWN_READ) {
                 return Ok(());
             }
         }

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Errors of an SMMU on QEMU: commands that it refuses, and events for which there is no room.
+
+mod common;
+
+use std::sync::Arc;
+
+use smmuv3::{
+    Config, Domain, DomainConfig, Failure, InstanceConfig, Interrupt, Iommu, Lost, Master, Report,
+    Smmu, StreamId,
+};
+use smmuv3_formats::command::{CfgiSte, TlbiNhAsid};
+use smmuv3_formats::register::{Gerror, Gerrorn};
+use smmuv3_formats::{Command, EventId};
+use smmuv3_testbench::machine::{Dma, Machine};
+use smmuv3_testbench::machine_qemu::QemuMachine;
+use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
+use smmuv3_testbench::scenario::Scenario;
+
+const SCENARIO: &str = r#"
+name = "errors"
+[[instance]]
+name = "smmu"
+[[master]]
+name = "nic"
+instance = "smmu"
+streams = [0x900]
+[[domain]]
+name = "domain"
+[[step]]
+attach = { master = "nic", domain = "domain" }
+"#;
+
+const ILL: u8 = 1;
+const NOWHERE: u64 = 0x1000_0000;
+const PAGE: u64 = 0x1000;
+
+/// A device on QEMU, attached to an empty domain, behind an SMMU with four event records.
+struct Setup {
+    machine: Arc<QemuMachine>,
+    iommu: Iommu<TestPlatform>,
+    smmu: Smmu<TestPlatform>,
+    _master: Master<TestPlatform>,
+    _domain: Domain<TestPlatform>,
+}
+
+fn set_up() -> Option<Setup> {
+    let binary = common::any_qemu_or_skip()?;
+    let scenario = Scenario::parse(SCENARIO, "errors").unwrap_or_else(|errors| panic!("{errors}"));
+    let machine = QemuMachine::start(&scenario, binary).unwrap_or_else(|error| panic!("{error}"));
+    let machine = Arc::new(machine);
+    let world = World::new(machine.clone(), 1);
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let mut config = InstanceConfig::named("smmu");
+    config.event_queue_log2 = 2;
+    let probe = iommu.probe(TestMmio { world, instance: 0 }, config).unwrap();
+    let smmu = probe.enable().map_err(|(_, error)| error).unwrap();
+    let master = iommu.add_master(&smmu, &[StreamId(0x900)]).unwrap();
+    let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+    iommu.attach(&master, &domain).unwrap();
+    Some(Setup { machine, iommu, smmu, _master: master, _domain: domain })
+}
+
+impl Setup {
+    fn reports(&self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        let mut sink = |report| reports.push(report);
+        while self.iommu.handle_interrupt(&self.smmu, Interrupt::Any, 64, &mut sink) {}
+        reports
+    }
+
+    fn active_errors(&self) -> u32 {
+        self.machine.read32(0, Gerror::OFFSET) ^ self.machine.read32(0, Gerrorn::OFFSET)
+    }
+
+    /// The device writes a word to a page that is not mapped.
+    fn fault(&self, page: u64) {
+        self.machine.dma(0, NOWHERE + page * PAGE, Dma::Write(&[1, 2, 3, 4])).unwrap();
+    }
+}
+
+fn page(report: &Report) -> Option<u64> {
+    match report {
+        Report::Event(record) if record.event() == Some(EventId::FTranslation) => {
+            Some((record.input_addr() - NOWHERE) / PAGE)
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn a_command_that_qemu_refuses_is_its_waiters_and_no_later_one_is_lost() {
+    let Some(setup) = set_up() else { return };
+    let (instance, platform) = (setup.smmu.instance().unwrap(), setup.iommu.platform());
+    let queue = instance.commands();
+    let legal: [Command; 2] =
+        [TlbiNhAsid::new().with_asid(7).into(), CfgiSte::new().with_sid(0x900).into()];
+    // Opcodes without a meaning, and one that belongs to another queue.
+    for illegal in [Command([0x7f, 0]), Command([0x07, 0]), Command([0x42, 0])] {
+        for position in 0..=legal.len() {
+            let mut batch = legal.to_vec();
+            batch.insert(position, illegal);
+            let refused = Failure::Refused { command: illegal, code: ILL };
+            let result = queue.carry_out(platform, instance.mmio(), batch);
+            assert_eq!(result, Err(refused), "{illegal} at {position}");
+            assert_eq!(queue.carry_out(platform, instance.mmio(), legal), Ok(()));
+            assert_eq!(setup.active_errors(), 0);
+        }
+    }
+    assert!(!queue.has_failed());
+
+    // Nobody waits: the handler reports it, and the waiter learns of it all the same.
+    let illegal = Command([0x7f, 0x1234]);
+    let mut commands = [illegal].into_iter();
+    let ticket = queue.submit(platform, instance.mmio(), &mut commands).unwrap();
+    assert_ne!(setup.active_errors(), 0);
+    assert_eq!(setup.reports(), [Report::CommandRefused { command: illegal, code: ILL }]);
+    let refused = Failure::Refused { command: illegal, code: ILL };
+    assert_eq!(queue.wait(platform, instance.mmio(), ticket), Err(refused));
+    assert_eq!(queue.carry_out(platform, instance.mmio(), legal), Ok(()));
+    setup.machine.health().unwrap();
+}
+
+/// QEMU drops the record that does not fit and raises EVENTQ_ABT_ERR, where the architecture toggles OVFLG (§3.3):
+/// either way somebody is told.
+#[test]
+fn events_that_find_no_room_on_qemu_are_reported_as_lost_and_later_ones_come() {
+    let Some(setup) = set_up() else { return };
+    for round in 0..3 {
+        (0..4).for_each(|page| setup.fault(page));
+        let seen: Vec<_> = setup.reports().iter().map(page).collect();
+        assert_eq!(seen, [0, 1, 2, 3].map(Some), "round {round}");
+
+        (0..6).for_each(|page| setup.fault(page));
+        let reports = setup.reports();
+        let seen: Vec<_> = reports.iter().filter_map(page).collect();
+        assert_eq!(seen, [0, 1, 2, 3], "round {round}");
+        let aborted = Gerror::default().with_eventq_abt_err(true);
+        let lost = Report::EventsLost(Lost::Aborted);
+        assert_eq!(reports[..2], [Report::GlobalError(aborted), lost], "round {round}");
+        assert_eq!(reports.len(), 6, "round {round}: {reports:?}");
+        assert_eq!(setup.active_errors(), 0);
+    }
+    setup.machine.health().unwrap();
+}
