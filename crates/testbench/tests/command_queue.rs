@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use smmuv3::{Config, Failure, InstanceConfig, Iommu};
-use smmuv3_formats::Command;
 use smmuv3_formats::command::TlbiNhAsid;
+use smmuv3_formats::{Command, Opcode};
 use smmuv3_model::Observation;
 use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::machine_model::ModelMachine;
@@ -48,11 +48,11 @@ impl Seen {
         let mut seen = self.0.lock().unwrap();
         for observation in machine.model(0).unwrap().observations() {
             match observation {
-                Observation::Command { command, .. } => {
-                    if command.opcode() == Some(smmuv3_formats::Opcode::TlbiNhAsid) {
-                        let tag = TlbiNhAsid(command.0);
-                        seen.push((tag.asid() - 1, tag.vmid()));
-                    }
+                Observation::Command { command, .. }
+                    if command.opcode() == Some(Opcode::TlbiNhAsid) =>
+                {
+                    let tag = TlbiNhAsid(command.0);
+                    seen.push((tag.asid() - 1, tag.vmid()));
                 }
                 Observation::Misuse(misuse) => panic!("{misuse:?}"),
                 _ => {}
