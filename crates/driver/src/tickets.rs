@@ -229,6 +229,9 @@ impl Tickets {
     }
 }
 
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
+
 #[cfg(all(test, shuttle))]
 mod contention;
 #[cfg(all(test, loom))]

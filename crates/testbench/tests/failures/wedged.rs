@@ -3,6 +3,9 @@
 //! R8): the call ends with `Unconfirmed`, later ones at once, other instances go on; what it may still reach is
 //! listed and neither freed nor used again, until a reset gives everything back.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use smmuv3::{EnableError, Failure, PhysAddr, Quarantined, StreamId};
 use smmuv3_formats::Iova;
 use smmuv3_testbench::machine::Machine;
@@ -332,6 +335,86 @@ fn a_full_queue_is_waited_for_and_then_given_up() {
     setup.machine.model(NARROW).unwrap().wedge_after(None);
     setup.reset(NARROW, &[], &[(0, SMALL, PAGE)]);
     setup.tear_down("after a full queue");
+}
+
+/// The deadline is for an SMMU that stands still, not for how long a call takes.
+#[test]
+fn a_slow_smmu_is_waited_for_as_long_as_it_takes_commands() {
+    let setup = prepared(1);
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
+    let world = setup.world.clone();
+    let mut last = world.time();
+    // One command each time four fifths of the deadline have passed.
+    setup.machine.on_wait(move |machine| {
+        if world.time() - last > DEADLINE * 4 / 5 {
+            last = world.time();
+            machine.model(NARROW).unwrap().wedge_after(Some(1));
+        }
+    });
+    let begun = setup.now();
+    // Tables are unlinked, in two batches at least.
+    assert!(matches!(setup.unmap(0, PAGES, BLOCK), Ok(bytes) if bytes > 0));
+    setup.attach(DISK, Use::Domain(1)).unwrap();
+    assert!(setup.now() - begun > 3 * DEADLINE, "{}", setup.now() - begun);
+    assert!(!setup.has_failed(NARROW));
+    setup.machine.behave();
+    setup.machine.model(NARROW).unwrap().wedge_after(None);
+    setup.tear_down("after a slow SMMU");
+}
+
+/// An unmap that finds a queue full lets go of the targets while it waits: an attach meanwhile is not held up, and the
+/// unmap reaches every instance in the end.
+#[test]
+fn an_unmap_that_waits_for_room_holds_up_no_attach_and_misses_no_instance() {
+    let mut small = config();
+    small.command_queue_log2 = 2;
+    // Longer than any thread is kept from running.
+    small.deadline = u64::MAX;
+    let setup = Setup::with(1, small, |profile| profile);
+    setup.map(0, SMALL, 0, 8 * PAGE).unwrap();
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    setup.attach(GPU, Use::Domain(0)).unwrap();
+    assert!(setup.dma(NIC, SMALL).is_some() && setup.dma(GPU, SMALL).is_some());
+    let instance = setup.smmus[NARROW].instance().unwrap();
+    let tag = setup.domains[0].targets()[0].tag;
+    setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
+    let platform = setup.iommu.platform();
+    let fill = || instance.try_invalidate(platform, tag, smmuv3::invalidate::Scope::All).unwrap();
+    let tickets: Vec<_> = std::iter::from_fn(fill).collect();
+    assert_eq!(tickets.len(), 2);
+
+    // While the unmap waits, another thread moves the device of the other instance to another domain: that replaces
+    // the targets, waits for all who read them, and succeeds although the queue is still full.
+    let (waits, moved) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (count, done) = (waits.clone(), moved.clone());
+    setup.machine.on_wait(move |machine| {
+        count.fetch_add(1, Ordering::Relaxed);
+        if done.load(Ordering::Relaxed) {
+            machine.model(NARROW).unwrap().wedge_after(None);
+        }
+    });
+    std::thread::scope(|threads| {
+        let unmap = threads.spawn(|| setup.unmap(0, SMALL, 8 * PAGE));
+        while waits.load(Ordering::Relaxed) < 8 {
+            std::thread::yield_now();
+        }
+        let attached = setup.iommu.attach(&setup.masters[GPU], &setup.domains[1]);
+        moved.store(true, Ordering::Relaxed);
+        assert_eq!(attached, Ok(()));
+        assert_eq!(unmap.join().unwrap(), Ok(8 * PAGE));
+    });
+    setup.machine.behave();
+    for ticket in tickets {
+        assert_eq!(instance.wait(platform, ticket), Ok(()));
+    }
+    for instance in [NARROW, WIDE] {
+        let model = setup.machine.model(instance).unwrap();
+        let stale =
+            model.tlb_entries().find(|entry| entry.va >= SMALL && entry.va < SMALL + 8 * PAGE);
+        assert_eq!(stale, None, "instance {instance}");
+    }
+    assert_eq!(setup.dma(NIC, SMALL), None);
 }
 
 #[test]

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One producer after the other: every size of queue and batch, at every position, for several laps.
+
+use std::vec::Vec;
+
+use super::*;
+
+struct Words(Vec<AtomicU64>);
+
+impl Marks for Words {
+    fn mark(&self, slot: usize) -> &AtomicU64 {
+        &self.0[slot]
+    }
+}
+
+fn queue(log2: u32) -> (Tickets, Words) {
+    let size = Size::new(log2).unwrap();
+    (Tickets::new(size), Words((0..size.entries()).map(|_| AtomicU64::new(0)).collect()))
+}
+
+/// Publishes the run, and returns what CMDQ_PROD is told, if it is.
+fn publish((tickets, marks): &(Tickets, Words), start: u64, end: u64) -> Option<u64> {
+    let mut told = None;
+    tickets.publish(marks, start, end, |position| {
+        assert_eq!(told.replace(position), None, "two register writes");
+    });
+    told
+}
+
+#[test]
+fn batches_of_every_size_wrap_at_every_position() {
+    for log2 in 0..=4 {
+        for (first, second) in (1..=1 << log2).flat_map(|a| (1..=1 << log2).map(move |b| (a, b))) {
+            let queue = queue(log2);
+            let (tickets, size) = (&queue.0, queue.0.size());
+            let mut position = 0;
+            // Two sizes in turn meet every position in a few laps.
+            for count in [first, second].into_iter().cycle().take(6 << log2) {
+                while !tickets.has_room(count) {
+                    assert_eq!(tickets.draw(count), Err(NoTicket::Full));
+                    // The SMMU takes one more.
+                    let register = size.register(tickets.consumed() + 1);
+                    assert_eq!(tickets.observe(|| register), Ok(()));
+                }
+                assert!(position + count <= tickets.consumed() + size.entries());
+                assert_eq!(tickets.draw(count), Ok(position));
+                assert_eq!(publish(&queue, position, position + count), Some(position + count));
+                position += count;
+                assert_eq!(tickets.published(), position);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_register_write_publishes_all_runs_that_became_complete() {
+    let queue = queue(3);
+    let starts = [2, 1, 3].map(|count| queue.0.draw(count).unwrap());
+    assert_eq!(starts, [0, 2, 3]);
+    // Out of order: the last two wait for the first.
+    assert_eq!(publish(&queue, 3, 6), None);
+    assert_eq!(publish(&queue, 2, 3), None);
+    assert_eq!(queue.0.published(), 0);
+    assert_eq!(publish(&queue, 0, 2), Some(6));
+    assert_eq!(queue.0.draw(3), Err(NoTicket::Full));
+    assert_eq!(queue.0.draw(2), Ok(6));
+}
+
+#[test]
+fn an_index_ahead_of_what_was_published_is_refused_with_its_value() {
+    let queue = queue(2);
+    let start = queue.0.draw(2).unwrap();
+    assert_eq!(queue.0.observe(|| 1), Err(1), "nothing is published yet");
+    publish(&queue, start, start + 2);
+    assert_eq!((queue.0.observe(|| 3), queue.0.observe(|| 7)), (Err(3), Err(7)));
+    assert_eq!((queue.0.observe(|| 2), queue.0.consumed()), (Ok(()), 2));
+}
+
+#[test]
+fn a_closed_queue_gives_no_tickets_and_begins_anew_where_both_registers_are_zero() {
+    for drawn in 0..=8 {
+        let queue = queue(2);
+        let size = queue.0.size();
+        for position in 0..drawn {
+            assert_eq!(queue.0.observe(|| size.register(position)), Ok(()));
+            assert_eq!(queue.0.draw(1), Ok(position));
+            publish(&queue, position, position + 1);
+        }
+        let mut beginnings = Vec::new();
+        for _ in 0..2 {
+            queue.0.close(
+                &queue.1,
+                || panic!("there is nothing to wait for"),
+                |beginning| {
+                    beginnings.push(beginning);
+                },
+            );
+            assert_eq!(queue.0.draw(1), Err(NoTicket::Closed));
+            assert_eq!(queue.0.draw(4), Err(NoTicket::Closed));
+        }
+        let beginning = drawn.next_multiple_of(8);
+        assert_eq!(beginnings, [beginning; 2]);
+        assert_eq!((queue.0.consumed(), queue.0.published()), (beginning, beginning));
+        queue.0.open();
+        assert_eq!(queue.0.draw(4), Ok(beginning), "all slots are free");
+        assert_eq!(publish(&queue, beginning, beginning + 4), Some(beginning + 4));
+        assert_eq!(queue.0.draw(1), Err(NoTicket::Full));
+    }
+}
