@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The driver: its command queue, a domain on one SMMU, and what an idle domain takes.
+
+use std::hint::black_box;
+
+use smmuv3::instance::{Instance, Probed};
+use smmuv3::{
+    Attributes, Config, Domain, DomainConfig, InstanceConfig, Iommu, Iova, PhysAddr, Prot, StreamId,
+};
+use smmuv3_formats::Command;
+use smmuv3_formats::command::TlbiNhVa;
+
+use crate::heap;
+use crate::machine::{Host, Registers};
+use crate::{Run, Workload};
+
+const PAGE: u64 = 4096;
+const IOVA: u64 = 0x12_4000_0000;
+/// A page beyond a large boundary, so that no block fits.
+const MEMORY: u64 = 0x20_0000_1000;
+const ROUNDS: u64 = 2000;
+
+pub(crate) fn workloads() -> Vec<Workload> {
+    let whole = |name, prepare| Workload { name, units: 1, rounds: ROUNDS, prepare };
+    vec![
+        whole("command queue: 1 TLBI + SYNC", || queue(1)),
+        whole("command queue: 64 TLBI + SYNC", || queue(64)),
+        whole("domain: map + unmap + SYNC, 1 page", || domain(1)),
+        whole("domain: map + unmap + SYNC, 16 pages", || domain(16)),
+        whole("domain: map + unmap + SYNC, 64 pages", || domain(64)),
+    ]
+}
+
+fn config() -> InstanceConfig {
+    let mut config = InstanceConfig::named("smmu");
+    config.sid_bits = 4;
+    config
+}
+
+/// Gives the SMMU ready-made commands, and waits for them.
+#[inline(never)]
+fn round(instance: &Instance<Host>, host: &Host, commands: &[Command]) {
+    instance.carry_out(host, commands.iter().copied()).expect("an SMMU that answers");
+}
+
+fn queue(count: u64) -> Run {
+    let host = Host::new(1 << 20);
+    let probed = Probed::<Host>::new(Registers::new(), config()).expect("a usable SMMU");
+    let instance = probed.enable(&host).map_err(|(_, error)| error).expect("an SMMU that answers");
+    let command = |page| TlbiNhVa::new().with_asid(5).with_leaf(true).with_addr(IOVA + page * PAGE);
+    let commands: Vec<Command> = (0..count).map(|page| command(page).into()).collect();
+    Box::new(move |rounds| {
+        for _ in 0..rounds {
+            round(&instance, &host, black_box(&commands));
+        }
+    })
+}
+
+fn iommu() -> Iommu<Host> {
+    Iommu::new(Host::new(1 << 20), Config::default()).expect("there is memory")
+}
+
+#[inline(never)]
+fn map_and_unmap(domain: &Domain<Host>, iova: u64, pa: u64, len: u64, attributes: Attributes) {
+    // SAFETY: one thread, and memory that does not exist.
+    unsafe { domain.map(Iova(iova), PhysAddr(pa), len, attributes) }.expect("nothing is there");
+    // SAFETY: as above.
+    let unmapped = unsafe { domain.unmap(Iova(iova), len) };
+    assert_eq!(unmapped, Ok(len));
+}
+
+fn domain(pages: u64) -> Run {
+    let iommu = iommu();
+    let smmu = iommu.probe(Registers::new(), config()).expect("a usable SMMU");
+    let smmu = smmu.enable().map_err(|(_, error)| error).expect("an SMMU that answers");
+    let master = iommu.add_master(&smmu, &[StreamId(1)]).expect("a free stream");
+    let domain = iommu.create_domain(DomainConfig::default()).expect("there is memory");
+    iommu.attach(&master, &domain).expect("it fits");
+    let attributes = Attributes::normal(Prot::READ | Prot::WRITE);
+    map_and_unmap(&domain, IOVA, MEMORY, PAGE, attributes);
+    Box::new(move |rounds| {
+        // Kept alive as long as it is measured.
+        let (_smmu, _master) = (&smmu, &master);
+        let len = black_box(pages * PAGE);
+        for _ in 0..rounds {
+            map_and_unmap(&domain, IOVA, MEMORY, len, attributes);
+        }
+    })
+}
+
+/// Bytes that a domain without mappings takes on the heap and in memory, beyond its first table.
+pub fn idle_domain() -> usize {
+    let iommu = iommu();
+    // What the first domain of an `Iommu` takes once is not counted.
+    let first = iommu.create_domain(DomainConfig::default()).expect("there is memory");
+    let before = heap::live() + iommu.platform().live();
+    let domain = iommu.create_domain(DomainConfig::default()).expect("there is memory");
+    let bytes = heap::live() + iommu.platform().live() - before;
+    drop((first, domain));
+    bytes - PAGE as usize
+}
