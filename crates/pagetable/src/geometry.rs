@@ -76,14 +76,25 @@ impl<const SHIFT: u32> Geometry<SHIFT> {
     }
 }
 
-/// Runs a block for levels 0, 1 and 2 in turn, with the log2 of what an entry spans. Written out so that
-/// each copy works with constants: a loop over levels costs twice as many instructions a level.
+/// Runs a block for each level above 3 from that of the first table on, whose entries span `1 << $root`
+/// bytes, with the log2 of what an entry spans. Written out so that each copy works with constants: a loop
+/// over levels costs twice as many instructions a level.
 macro_rules! upper_levels {
-    ($granule:ident, $shift:ident => $body:block) => {
+    ($granule:ident, $root:expr, $shift:ident => $body:block) => {
         let $shift = $crate::geometry::Geometry::<$granule>::shift(0);
-        $body
+        if $root >= $shift {
+            $body
+        } else {
+            // Almost all tables are for as many addresses as there can be.
+            core::hint::cold_path();
+        }
         let $shift = $crate::geometry::Geometry::<$granule>::shift(1);
-        $body
+        if $root >= $shift {
+            $body
+        } else {
+            core::hint::cold_path();
+        }
+        // Inputs are at least 32 bits wide: no first table is of level 3.
         let $shift = $crate::geometry::Geometry::<$granule>::shift(2);
         $body
     };

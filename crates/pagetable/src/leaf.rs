@@ -16,9 +16,10 @@ const MEM_ATTR: [u64; 3] = [0b1111, 0b0101, 0b0001];
 struct Leaves<const STAGE: u8>;
 
 impl<const STAGE: u8> Leaves<STAGE> {
-    /// Indexed by `prot | memory << 4`. Zero, which no leaf is, where the stage can't express them.
-    const BITS: [u64; 64] = {
-        let mut bits = [0; 64];
+    /// Indexed by `prot | memory << 4`, as a byte. Zero, which no leaf is, where the stage can't express
+    /// them.
+    const BITS: [u64; 256] = {
+        let mut bits = [0; 256];
         let mut index = 0;
         while index < 48 {
             let memory = match index >> 4 {
@@ -36,25 +37,20 @@ impl<const STAGE: u8> Leaves<STAGE> {
     };
 
     /// Indexed by the bits that [`decode`] takes out of a leaf.
-    const MEANINGS: [Attributes; 32] = {
-        let mut meanings = [Attributes::normal(Prot::NONE); 32];
+    const MEANINGS: [Attributes; 512] = {
+        let mut meanings = [Attributes::normal(Prot::NONE); 512];
         let mut index = 0;
-        while index < 32 {
-            let (low, ap, xn) = (index & 0b11, index >> 2 & 0b11, index >> 4);
+        while index < 512 {
+            let (attr, ap, xn) = (index >> 2 & 0b1111, index >> 6 & 0b11, index >> 8);
             let (prot, memory) = if STAGE == 1 {
-                (1 | (!ap & 0b10) | (!xn & 1) << 2 | (!ap & 1) << 3, low)
+                (1 | (!ap & 0b10) | (!xn & 1) << 2 | (!ap & 1) << 3, attr)
             } else {
-                // MemAttr is 1111, 0101 or 0001.
-                (
-                    ap | (!xn & 1) << 2,
-                    if low == 0b11 {
-                        0
-                    } else if low == 0b10 {
-                        1
-                    } else {
-                        2
-                    },
-                )
+                let memory = match attr as u64 {
+                    attr if attr == MEM_ATTR[0] => 0,
+                    attr if attr == MEM_ATTR[1] => 1,
+                    _ => 2,
+                };
+                (ap | (!xn & 1) << 2, memory)
             };
             let memory = match memory {
                 0 => Memory::NormalCacheable,
@@ -73,9 +69,8 @@ impl<const STAGE: u8> Leaves<STAGE> {
 /// Pages and blocks have these fields in the same places, so one encoding serves both.
 #[inline(always)]
 pub(crate) fn encode<const STAGE: u8>(attributes: Attributes) -> Option<u64> {
-    let index = attributes.prot.bits() as usize | (attributes.memory as usize) << 4;
-    // The mask changes nothing: there are 16 sets of permissions and three types.
-    match Leaves::<STAGE>::BITS[index & 63] {
+    let index = attributes.prot.bits() | (attributes.memory as u8) << 4;
+    match Leaves::<STAGE>::BITS[usize::from(index)] {
         0 => None,
         leaf => Some(leaf),
     }
@@ -123,15 +118,12 @@ const fn compute<const STAGE: u8>(attributes: Attributes) -> Option<u64> {
 /// What a leaf of this crate says.
 #[inline(always)]
 pub(crate) fn decode<const STAGE: u8>(descriptor: u64) -> Attributes {
-    let index = if STAGE == 1 {
-        // AttrIndx[1:0], AP, PXN.
-        descriptor >> 2 & 0b11 | descriptor >> 4 & 0b1100 | descriptor >> 49 & 0b1_0000
-    } else {
-        // MemAttr[2:1], S2AP, XN[1].
-        descriptor >> 3 & 0b11 | descriptor >> 4 & 0b1100 | descriptor >> 50 & 0b1_0000
-    };
-    // The mask changes nothing: five bits were put together.
-    Leaves::<STAGE>::MEANINGS[index as usize & 31]
+    // PXN at stage 1, XN[1] at stage 2.
+    let xn = descriptor >> if STAGE == 1 { 53 } else { 54 } & 1;
+    // The low byte has the memory type in bits 5:2 (AttrIndx and NS, which is 0, or MemAttr) and what is
+    // permitted in 7:6 (AP, or S2AP).
+    let index = descriptor as u8 as usize | (xn as usize) << 8;
+    Leaves::<STAGE>::MEANINGS[index]
 }
 
 /// The type bits of a leaf: pages are told apart from blocks by the level only in part (§15.1).

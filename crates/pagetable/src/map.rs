@@ -24,6 +24,16 @@ struct Request {
     leaf: u64,
 }
 
+/// Pages to be put into one table.
+struct Run {
+    table: PhysAddr,
+    /// Of the first descriptor.
+    index: usize,
+    count: usize,
+    /// What the first descriptor is to hold.
+    first: u64,
+}
+
 impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     /// Maps `len` bytes from `iova` to `pa`, with the largest pages and blocks that fit. A block is only
     /// put where nothing is: where a table exists already, even an empty one, smaller pages go into it.
@@ -45,70 +55,70 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         len: u64,
         attributes: Attributes,
     ) -> Result<(), MapError> {
-        // SAFETY: the caller's contract, for both.
-        unsafe {
-            match self.map_in_table(frames, iova, pa, len, attributes) {
-                Some(result) => result,
-                None => self.map_anywhere(frames, iova, pa, len, attributes),
-            }
+        // SAFETY: the caller's contract.
+        let run = unsafe { self.in_table(frames, iova, pa, len, attributes) };
+        let Some(Run { table, index, count, first }) = run else {
+            // SAFETY: as above.
+            return unsafe { self.map_anywhere(frames, iova, pa, len, attributes) };
+        };
+        let here = descriptor(table, index);
+        // SAFETY: a live table, since it was found on the walk for `iova`, and a run that does not leave it.
+        let stored = unsafe { fill(entry(frames, table, index), count, first, 1 << SHIFT) };
+        if stored != count {
+            return Self::taken(frames, here, iova, stored);
         }
+        frames.publish(here, count * 8);
+        Ok(())
     }
 
-    /// Maps less than what a level-3 table spans, if it is in one such table that exists: most maps, and
-    /// a third of the instructions of the general way. `None`, and nothing done, for all else: wrong
-    /// arguments too.
+    /// The run of a map that lies in one level-3 table, which exists: most maps, and a third of the
+    /// instructions of the general way. `None` for all else: wrong arguments too.
     ///
     /// # Safety
     /// As for [`map`](Self::map).
     #[inline(always)]
-    unsafe fn map_in_table<F: Frames + ?Sized>(
+    unsafe fn in_table<F: Frames + ?Sized>(
         &self,
         frames: &F,
         iova: Iova,
         pa: PhysAddr,
         len: u64,
         attributes: Attributes,
-    ) -> Option<Result<(), MapError>> {
-        let span = Geometry::<SHIFT>::shift(2);
-        let last = len.wrapping_sub(1);
+    ) -> Option<Run> {
+        let (index, count) = self.within_a_table(iova, len, pa.0)?;
         let leaf = encode::<STAGE>(attributes)?;
-        // The first refuses 0 too. An overflow of the input shows as a difference.
-        if last >= (1 << span) - 1
-            || (iova.0 ^ iova.0.wrapping_add(last)) >> span != 0
-            || (iova.0 | pa.0 | len) & (Self::granule() - 1) != 0
-            || iova.0 >> self.input_bits() != 0
-            || pa.0.checked_add(last)? >> self.output_bits() != 0
-        {
+        // What a level-3 table spans is less than any output size.
+        if pa.0 > self.output_end() - len {
             return None;
         }
         let mut table = self.root();
-        upper_levels!(SHIFT, shift => {
-            if self.root_shift() >= shift {
-                // SAFETY: `table` is the root or was linked where `iova` belongs. A table is unlinked only by
-                // a call whose range covers all it spans, hence `iova`: not meanwhile.
-                let value = unsafe { self.load(frames, table, iova.0, shift) };
-                // Only descriptors of tables have the mark.
-                if value & SYNCED == 0 {
-                    return None;
-                }
-                table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
+        upper_levels!(SHIFT, self.root_shift(), shift => {
+            // SAFETY: `table` is the root or was linked where `iova` belongs. A table is unlinked only by
+            // a call whose range covers all it spans, hence `iova`: not meanwhile.
+            let value = unsafe { self.load(frames, table, iova.0, shift) };
+            // Only descriptors of tables have the mark.
+            if value & SYNCED == 0 {
+                return None;
             }
+            table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
         });
-        let index = self.index(iova.0, SHIFT);
-        let count = (len >> SHIFT) as usize;
-        // SAFETY: as above.
-        let cells = unsafe { entry(frames, table, index) };
-        // SAFETY: the range does not leave the table.
-        let stored = unsafe { fill(cells, count, leaf | pa.0 | kind(true), 1 << SHIFT) };
+        Some(Run { table, index, count, first: leaf | pa.0 | kind(true) })
+    }
+
+    /// The error of a map that stored only so many pages, from the descriptor `here` on: then one is taken.
+    #[cold]
+    #[inline(never)]
+    fn taken<F: Frames + ?Sized>(
+        frames: &F,
+        here: PhysAddr,
+        iova: Iova,
+        stored: usize,
+    ) -> Result<(), MapError> {
         if stored != 0 {
-            frames.publish(descriptor(table, index), stored * 8);
-        }
-        if stored == count {
-            return Some(Ok(()));
+            frames.publish(here, stored * 8);
         }
         let mapped = (stored as u64) << SHIFT;
-        let kind = MapErrorKind::Overlap { at: Iova(iova.0 + mapped) };
-        Some(Err(MapError { mapped, kind }))
+        Err(MapError { mapped, kind: MapErrorKind::Overlap { at: Iova(iova.0 + mapped) } })
     }
 
     /// Maps in every case.
@@ -176,8 +186,8 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         let left = request.end - at;
         let mut shift = Geometry::<SHIFT>::leaf_shift(at | pa, left);
         let mut table = self.root();
-        upper_levels!(SHIFT, level => {
-            if self.root_shift() >= level && level > shift {
+        upper_levels!(SHIFT, self.root_shift(), level => {
+            if level > shift {
                 let index = self.index(at, level);
                 // SAFETY: `table` is the root or was linked where `at` belongs. A table is unlinked only by
                 // a call whose range covers all it spans, hence `at`: not meanwhile.

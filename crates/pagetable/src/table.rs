@@ -37,8 +37,10 @@ pub type Stage2Table64K = Table<16, 2>;
 #[derive(Debug)]
 pub struct Table<const SHIFT: u32, const STAGE: u8> {
     root: PhysAddr,
-    input_bits: u32,
-    output_bits: u32,
+    /// The first address that is too wide, 2 to the power of the input bits.
+    input_end: u64,
+    /// As well, for the output.
+    output_end: u64,
     /// log2 of the span of an entry of the first table.
     root_shift: u32,
 }
@@ -80,7 +82,8 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
             return Err(TableError::InputBits(input_bits));
         }
         let root_shift = Geometry::<SHIFT>::shift(level);
-        let mut table = Self { root: PhysAddr(0), input_bits, output_bits, root_shift };
+        let (input_end, output_end) = (1 << input_bits, 1 << output_bits);
+        let mut table = Self { root: PhysAddr(0), input_end, output_end, root_shift };
         let size = table.root_bytes();
         table.root = frames.allocate(size, size).ok_or(TableError::NoFrames { size })?;
         if !table.reaches(table.root, size as u64) {
@@ -99,7 +102,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
 
     /// Bytes, and alignment, of the first table: concatenated tables count as one.
     pub const fn root_bytes(&self) -> usize {
-        let bits = self.input_bits - self.root_shift;
+        let bits = self.input_bits() - self.root_shift;
         // A base address has no bits below 64 bytes (§15.4).
         if bits < 3 { 64 } else { 8 << bits }
     }
@@ -111,12 +114,12 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
 
     /// Width of the addresses that devices issue: 64 - `T0SZ`.
     pub const fn input_bits(&self) -> u32 {
-        self.input_bits
+        self.input_end.trailing_zeros()
     }
 
     /// Width of the addresses that come out: `IPS`, `S2PS`.
     pub const fn output_bits(&self) -> u32 {
-        self.output_bits
+        self.output_end.trailing_zeros()
     }
 
     /// Bytes of a page, and of a table below the first.
@@ -130,20 +133,18 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     /// The contract of [`Table`], for the one address.
     #[inline]
     pub unsafe fn lookup<F: Frames + ?Sized>(&self, frames: &F, iova: Iova) -> Option<Mapping> {
-        if iova.0 >> self.input_bits != 0 {
+        if iova.0 >= self.input_end {
             return None;
         }
         let mut table = self.root;
-        upper_levels!(SHIFT, shift => {
-            if self.root_shift >= shift {
-                // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`. A table is
-                // unlinked only by a call whose range covers all it spans, hence `iova`: not meanwhile.
-                let value = unsafe { self.load(frames, table, iova.0, shift) };
-                if !is_table(value) {
-                    return Self::mapping(value, iova, shift);
-                }
-                table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
+        upper_levels!(SHIFT, self.root_shift, shift => {
+            // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`. A table is
+            // unlinked only by a call whose range covers all it spans, hence `iova`: not meanwhile.
+            let value = unsafe { self.load(frames, table, iova.0, shift) };
+            if !is_table(value) {
+                return Self::mapping(value, iova, shift);
             }
+            table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
         });
         // SAFETY: as above.
         Self::mapping(unsafe { self.load(frames, table, iova.0, SHIFT) }, iova, SHIFT)
@@ -164,7 +165,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     /// points to [`root`](Self::root), and the invalidation of its tag has completed.
     pub unsafe fn destroy<F: Frames + ?Sized>(self, frames: &F) {
         let size = self.root_bytes();
-        let entries = 1 << (self.input_bits - self.root_shift);
+        let entries = 1 << (self.input_bits() - self.root_shift);
         // SAFETY: the caller says that nobody can reach the tables; `root` was allocated in `new` with
         // this size and alignment and has that many entries; `self` is consumed, so it is freed once.
         unsafe { free_subtree(frames, self.root, self.root_shift, SHIFT, entries, size) };
@@ -173,7 +174,6 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     /// The end (exclusive) of a range that may be worked on.
     #[inline]
     pub(crate) fn check_range(&self, iova: Iova, len: u64) -> Result<u64, RangeError> {
-        let input_bits = self.input_bits;
         if len == 0 {
             return Err(RangeError::Empty);
         }
@@ -182,15 +182,42 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
             return Err(RangeError::Unaligned { iova, len, granule });
         }
         match iova.0.checked_add(len) {
-            Some(end) if end <= 1 << input_bits => Ok(end),
-            _ => Err(RangeError::BeyondInput { iova, len, input_bits }),
+            Some(end) if end <= self.input_end => Ok(end),
+            _ => Err(RangeError::BeyondInput { iova, len, input_bits: self.input_bits() }),
         }
     }
 
     /// Whether all of an output range can be addressed.
     #[inline]
     pub(crate) fn reaches(&self, pa: PhysAddr, len: u64) -> bool {
-        pa.0.checked_add(len).is_some_and(|end| end <= 1 << self.output_bits)
+        pa.0.checked_add(len).is_some_and(|end| end <= self.output_end)
+    }
+
+    /// The index of `iova` in its level-3 table and the count of pages, for a range of at least one page
+    /// that lies in one such table; `None` for others, for wrong ones, and if `aligned` is not, too.
+    #[inline(always)]
+    pub(crate) fn within_a_table(
+        &self,
+        iova: Iova,
+        len: u64,
+        aligned: u64,
+    ) -> Option<(usize, usize)> {
+        let index = self.index(iova.0, SHIFT);
+        let count = (len >> SHIFT) as usize;
+        // Refuses 0 too. A start within the input is enough: that ends with a table.
+        if count.wrapping_sub(1) >= Geometry::<SHIFT>::ENTRIES - index
+            || (iova.0 | len | aligned) & (Self::granule() - 1) != 0
+            || iova.0 >= self.input_end
+        {
+            return None;
+        }
+        Some((index, count))
+    }
+
+    /// The first output address that is too wide.
+    #[inline(always)]
+    pub(crate) const fn output_end(&self) -> u64 {
+        self.output_end
     }
 
     /// log2 of the span of an entry of the first table.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Unmapping: a cursor that clears runs of leaves and unlinks tables that lie wholly in the range.
 
-use core::sync::atomic::Ordering;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::{Iova, PhysAddr};
 
@@ -117,27 +118,19 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     /// The contract of [`Table`] for the range.
     #[inline(always)]
     unsafe fn find<F: Frames + ?Sized>(&self, frames: &F, iova: Iova, len: u64) -> Found {
-        let span = Geometry::<SHIFT>::shift(2);
-        let last = len.wrapping_sub(1);
-        // The first test refuses 0 too; an overflow shows as a difference.
-        if last >= (1 << span) - 1
-            || (iova.0 ^ iova.0.wrapping_add(last)) >> span != 0
-            || (iova.0 | len) & (Self::granule() - 1) != 0
-            || iova.0 >> self.input_bits() != 0
-        {
-            return Found::More;
+        match self.within_a_table(iova, len, 0) {
+            Some((_, count)) if count != Geometry::<SHIFT>::ENTRIES => {}
+            _ => return Found::More,
         }
         let mut table = self.root();
-        upper_levels!(SHIFT, shift => {
-            if self.root_shift() >= shift {
-                // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`, and can't
-                // be unlinked by others meanwhile.
-                let value = unsafe { self.load(frames, table, iova.0, shift) };
-                if !is_table(value) {
-                    return if value == 0 { Found::Nothing } else { Found::Block(shift) };
-                }
-                table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
+        upper_levels!(SHIFT, self.root_shift(), shift => {
+            // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`, and can't
+            // be unlinked by others meanwhile.
+            let value = unsafe { self.load(frames, table, iova.0, shift) };
+            if !is_table(value) {
+                return if value == 0 { Found::Nothing } else { Found::Block(shift) };
             }
+            table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
         });
         Found::Pages(table)
     }
@@ -180,16 +173,14 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         end: u64,
     ) -> (Place, u64) {
         let mut table = self.root();
-        upper_levels!(SHIFT, shift => {
-            if self.root_shift() >= shift {
-                // SAFETY: `table` is the root or was read from its parent's descriptor for `at`, and can't be
-                // unlinked by others meanwhile.
-                let value = unsafe { self.load(frames, table, at, shift) };
-                if !is_table(value) || covers(at, shift, start, end) {
-                    return (Place { table, shift }, value);
-                }
-                table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
+        upper_levels!(SHIFT, self.root_shift(), shift => {
+            // SAFETY: `table` is the root or was read from its parent's descriptor for `at`, and can't be
+            // unlinked by others meanwhile.
+            let value = unsafe { self.load(frames, table, at, shift) };
+            if !is_table(value) || covers(at, shift, start, end) {
+                return (Place { table, shift }, value);
             }
+            table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
         });
         // SAFETY: as above.
         let value = unsafe { self.load(frames, table, at, SHIFT) };
@@ -315,58 +306,24 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         let index = self.index(at, SHIFT);
         // SAFETY: the table is live: it can't be unlinked by others while the range is ours.
         let cells = unsafe { entry(frames, table, index) };
+        let mut cleared = Cleared { first: 0, end: count, pages: count };
         // As a rule there are no holes, and nothing has to be counted.
         for solid in 0..count {
             // SAFETY: the caller's promise.
             let cell = unsafe { cells.add(solid).as_ref() };
             if cell.load(Ordering::Relaxed) == 0 {
                 // SAFETY: the caller's promise, for the entries left.
-                return unsafe { self.clear_sparse(frames, table, at, solid, count, gather) };
+                cleared = unsafe { clear_sparse(cells, solid, count) };
+                break;
             }
             cell.store(0, Ordering::Relaxed);
         }
-        let bytes = (count as u64) << SHIFT;
-        gather.add(at, at + bytes, 1 << SHIFT);
-        frames.publish(PhysAddr(table.0 + index as u64 * 8), count * 8);
-        bytes
-    }
-
-    /// Goes on with [`clear_pages`](Self::clear_pages) behind the `solid` pages that it has cleared.
-    ///
-    /// # Safety
-    /// As for [`clear_pages`](Self::clear_pages).
-    #[cold]
-    #[inline(never)]
-    unsafe fn clear_sparse<F: Frames + ?Sized, const TABLES: usize>(
-        &self,
-        frames: &F,
-        table: PhysAddr,
-        at: u64,
-        solid: usize,
-        count: usize,
-        gather: &mut Gather<TABLES>,
-    ) -> u64 {
-        let index = self.index(at, SHIFT);
-        // SAFETY: the caller's promise.
-        let cells = unsafe { entry(frames, table, index) };
-        let (mut cleared, mut first, mut end) = (solid, 0, solid);
-        for i in solid..count {
-            // SAFETY: the caller's promise.
-            let cell = unsafe { cells.add(i).as_ref() };
-            if cell.load(Ordering::Relaxed) != 0 {
-                cell.store(0, Ordering::Relaxed);
-                if cleared == 0 {
-                    first = i;
-                }
-                cleared += 1;
-                end = i + 1;
-            }
-        }
-        if cleared != 0 {
+        let Cleared { first, end, pages } = cleared;
+        if pages != 0 {
             gather.add(at + ((first as u64) << SHIFT), at + ((end as u64) << SHIFT), 1 << SHIFT);
             frames.publish(PhysAddr(table.0 + (index + first) as u64 * 8), (end - first) * 8);
         }
-        (cleared as u64) << SHIFT
+        (pages as u64) << SHIFT
     }
 
     /// Clears blocks and unlinks tables of the range in the table at `place`, not of level 3, up to an
@@ -432,6 +389,36 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         }
         going
     }
+}
+
+/// Pages that were cleared: all of them lie in `first..end`.
+struct Cleared {
+    first: usize,
+    end: usize,
+    pages: usize,
+}
+
+/// Clears what is left of `count` pages from `cells` on, of which the first `solid` are cleared.
+///
+/// # Safety
+/// The descriptors are in one live table, and the caller has their addresses to itself.
+#[cold]
+#[inline(never)]
+unsafe fn clear_sparse(cells: NonNull<AtomicU64>, solid: usize, count: usize) -> Cleared {
+    let mut cleared = Cleared { first: 0, end: solid, pages: solid };
+    for i in solid..count {
+        // SAFETY: the caller's promise.
+        let cell = unsafe { cells.add(i).as_ref() };
+        if cell.load(Ordering::Relaxed) != 0 {
+            cell.store(0, Ordering::Relaxed);
+            if cleared.pages == 0 {
+                cleared.first = i;
+            }
+            cleared.pages += 1;
+            cleared.end = i + 1;
+        }
+    }
+    cleared
 }
 
 /// How many bytes the leaves of a table and all below it map, and the union of their sizes.

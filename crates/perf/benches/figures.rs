@@ -74,7 +74,8 @@ fn run(name: &str, rounds: &str) -> ExitCode {
 
 /// Instructions of one unit: of twice the rounds, less those of the rounds.
 fn instructions(workload: &Workload) -> Result<f64, String> {
-    let [once, twice] = [workload.rounds, 2 * workload.rounds].map(|rounds| total(workload, rounds));
+    let [once, twice] =
+        [workload.rounds, 2 * workload.rounds].map(|rounds| total(workload, rounds));
     Ok((twice? - once?) / (workload.rounds * workload.units) as f64)
 }
 

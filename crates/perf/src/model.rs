@@ -25,7 +25,12 @@ const TABLE: u64 = 0b11;
 pub(crate) fn workloads() -> Vec<Workload> {
     vec![
         Workload { name: "model: TLB hit", units: 1, rounds: 100_000, prepare: hits },
-        Workload { name: "model: TLB miss, walk of 4 levels", units: 1, rounds: WIDE / 2, prepare: misses },
+        Workload {
+            name: "model: TLB miss, walk of 4 levels",
+            units: 1,
+            rounds: WIDE / 2,
+            prepare: misses,
+        },
     ]
 }
 
