@@ -193,8 +193,8 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         pa.0.checked_add(len).is_some_and(|end| end <= self.output_end)
     }
 
-    /// The index of `iova` in its level-3 table and the count of pages, for a range of at least one page
-    /// that lies in one such table; `None` for others, for wrong ones, and if `aligned` is not, too.
+    /// The index of `iova` in its level-3 table and the count of pages, for a range that is a part of what
+    /// one such table spans; `None` for all of it or more, for wrong ranges, and if `aligned` is not.
     #[inline(always)]
     pub(crate) fn within_a_table(
         &self,
@@ -204,8 +204,9 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     ) -> Option<(usize, usize)> {
         let index = self.index(iova.0, SHIFT);
         let count = (len >> SHIFT) as usize;
-        // Refuses 0 too. A start within the input is enough: that ends with a table.
+        // The first refuses 0 too. A start within the input is enough: that ends with a table.
         if count.wrapping_sub(1) >= Geometry::<SHIFT>::ENTRIES - index
+            || count == Geometry::<SHIFT>::ENTRIES
             || (iova.0 | len | aligned) & (Self::granule() - 1) != 0
             || iova.0 >= self.input_end
         {
@@ -230,8 +231,10 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     #[inline(always)]
     pub(crate) const fn index(&self, address: u64, shift: u32) -> usize {
         let index = (address >> shift) as usize;
-        // Concatenated first tables, which stage 2 has, are indexed as one (§15.5).
-        if STAGE == 2 && shift == self.root_shift { index } else { index & Geometry::<SHIFT>::MASK }
+        // At level 0 no address has bits above the index. Concatenated first tables, of stage 2, are indexed
+        // as one (§15.5).
+        let first = shift == Geometry::<SHIFT>::shift(0) || STAGE == 2 && shift == self.root_shift;
+        if first { index } else { index & Geometry::<SHIFT>::MASK }
     }
 
     /// The descriptor for `address` in the table at `table`, whose entries span `1 << shift` bytes.

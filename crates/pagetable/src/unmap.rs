@@ -118,9 +118,8 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     /// The contract of [`Table`] for the range.
     #[inline(always)]
     unsafe fn find<F: Frames + ?Sized>(&self, frames: &F, iova: Iova, len: u64) -> Found {
-        match self.within_a_table(iova, len, 0) {
-            Some((_, count)) if count != Geometry::<SHIFT>::ENTRIES => {}
-            _ => return Found::More,
+        if self.within_a_table(iova, len, 0).is_none() {
+            return Found::More;
         }
         let mut table = self.root();
         upper_levels!(SHIFT, self.root_shift(), shift => {
@@ -306,24 +305,26 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         let index = self.index(at, SHIFT);
         // SAFETY: the table is live: it can't be unlinked by others while the range is ours.
         let cells = unsafe { entry(frames, table, index) };
-        let mut cleared = Cleared { first: 0, end: count, pages: count };
+        let bytes = (count as u64) << SHIFT;
+        let mut cleared = Cleared { start: at, end: at + bytes, bytes };
         // As a rule there are no holes, and nothing has to be counted.
         for solid in 0..count {
             // SAFETY: the caller's promise.
             let cell = unsafe { cells.add(solid).as_ref() };
             if cell.load(Ordering::Relaxed) == 0 {
                 // SAFETY: the caller's promise, for the entries left.
-                cleared = unsafe { clear_sparse(cells, solid, count) };
+                cleared = unsafe { clear_sparse::<SHIFT>(cells, at, solid, count) };
                 break;
             }
             cell.store(0, Ordering::Relaxed);
         }
-        let Cleared { first, end, pages } = cleared;
-        if pages != 0 {
-            gather.add(at + ((first as u64) << SHIFT), at + ((end as u64) << SHIFT), 1 << SHIFT);
-            frames.publish(PhysAddr(table.0 + (index + first) as u64 * 8), (end - first) * 8);
+        let Cleared { start, end, bytes } = cleared;
+        if bytes != 0 {
+            gather.add(start, end, 1 << SHIFT);
+            let first = PhysAddr(table.0 + self.index(start, SHIFT) as u64 * 8);
+            frames.publish(first, ((end - start) >> SHIFT) as usize * 8);
         }
-        (pages as u64) << SHIFT
+        bytes
     }
 
     /// Clears blocks and unlinks tables of the range in the table at `place`, not of level 3, up to an
@@ -391,31 +392,39 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     }
 }
 
-/// Pages that were cleared: all of them lie in `first..end`.
+/// Pages that were cleared.
 struct Cleared {
-    first: usize,
-    end: usize,
-    pages: usize,
+    /// All of them lie in `start..end`.
+    start: u64,
+    end: u64,
+    bytes: u64,
 }
 
-/// Clears what is left of `count` pages from `cells` on, of which the first `solid` are cleared.
+/// Clears what is left of `count` pages from `at` on, whose descriptors begin at `cells`. The first `solid`
+/// are cleared already.
 ///
 /// # Safety
 /// The descriptors are in one live table, and the caller has their addresses to itself.
 #[cold]
 #[inline(never)]
-unsafe fn clear_sparse(cells: NonNull<AtomicU64>, solid: usize, count: usize) -> Cleared {
-    let mut cleared = Cleared { first: 0, end: solid, pages: solid };
+unsafe fn clear_sparse<const SHIFT: u32>(
+    cells: NonNull<AtomicU64>,
+    at: u64,
+    solid: usize,
+    count: usize,
+) -> Cleared {
+    let bytes = |pages: usize| (pages as u64) << SHIFT;
+    let mut cleared = Cleared { start: at, end: at + bytes(solid), bytes: bytes(solid) };
     for i in solid..count {
         // SAFETY: the caller's promise.
         let cell = unsafe { cells.add(i).as_ref() };
         if cell.load(Ordering::Relaxed) != 0 {
             cell.store(0, Ordering::Relaxed);
-            if cleared.pages == 0 {
-                cleared.first = i;
+            if cleared.bytes == 0 {
+                cleared.start = at + bytes(i);
             }
-            cleared.pages += 1;
-            cleared.end = i + 1;
+            cleared.bytes += bytes(1);
+            cleared.end = at + bytes(i + 1);
         }
     }
     cleared

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn show(name: &str, figure: f64, unit: &str) {
-    println!("{name:<50} {figure:>10.1}  {unit}");
+    println!("{name:<55} {figure:>8.1}  {unit}");
 }
 
 /// What callgrind watches: one set-up, and some rounds.

@@ -23,11 +23,12 @@ const ROUNDS: u64 = 2000;
 pub(crate) fn workloads() -> Vec<Workload> {
     let whole = |name, prepare| Workload { name, units: 1, rounds: ROUNDS, prepare };
     vec![
-        whole("command queue: 1 TLBI + SYNC", || queue(1)),
-        whole("command queue: 64 TLBI + SYNC", || queue(64)),
-        whole("domain: map + unmap + SYNC, 1 page", || domain(1)),
-        whole("domain: map + unmap + SYNC, 16 pages", || domain(16)),
-        whole("domain: map + unmap + SYNC, 64 pages", || domain(64)),
+        whole("command queue: 1 TLBI + SYNC", || ready_made(1)),
+        whole("command queue: 64 TLBI + SYNC, ready-made", || ready_made(64)),
+        whole("command queue: 64 TLBI + SYNC, made on the way", || made_on_the_way(64)),
+        whole("domain: map + unmap + SYNC of 1 page", || domain(1)),
+        whole("domain: map + unmap + SYNC of 16 pages", || domain(16)),
+        whole("domain: map + unmap + SYNC of 64 pages", || domain(64)),
     ]
 }
 
@@ -37,21 +38,39 @@ fn config() -> InstanceConfig {
     config
 }
 
-/// Gives the SMMU ready-made commands, and waits for them.
-#[inline(never)]
-fn round(instance: &Instance<Host>, host: &Host, commands: &[Command]) {
-    instance.carry_out(host, commands.iter().copied()).expect("an SMMU that answers");
-}
-
-fn queue(count: u64) -> Run {
+/// An SMMU in use, and its surroundings.
+fn instance() -> (Host, Instance<Host>) {
     let host = Host::new(1 << 20);
     let probed = Probed::<Host>::new(Registers::new(), config()).expect("a usable SMMU");
     let instance = probed.enable(&host).map_err(|(_, error)| error).expect("an SMMU that answers");
-    let command = |page| TlbiNhVa::new().with_asid(5).with_leaf(true).with_addr(IOVA + page * PAGE);
-    let commands: Vec<Command> = (0..count).map(|page| command(page).into()).collect();
+    (host, instance)
+}
+
+/// Gives the SMMU `commands` and a CMD_SYNC, and waits for them.
+#[inline(always)]
+fn round(instance: &Instance<Host>, host: &Host, commands: impl IntoIterator<Item = Command>) {
+    instance.carry_out(host, commands).expect("an SMMU that answers");
+}
+
+fn command(page: u64) -> Command {
+    TlbiNhVa::new().with_asid(5).with_leaf(true).with_addr(IOVA + page * PAGE).into()
+}
+
+fn ready_made(count: u64) -> Run {
+    let (host, instance) = instance();
+    let commands: Vec<Command> = (0..count).map(command).collect();
     Box::new(move |rounds| {
         for _ in 0..rounds {
-            round(&instance, &host, black_box(&commands));
+            round(&instance, &host, black_box(&commands).iter().copied());
+        }
+    })
+}
+
+fn made_on_the_way(count: u64) -> Run {
+    let (host, instance) = instance();
+    Box::new(move |rounds| {
+        for _ in 0..rounds {
+            round(&instance, &host, (0..black_box(count)).map(command));
         }
     })
 }

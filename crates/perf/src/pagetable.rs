@@ -30,9 +30,9 @@ pub(crate) fn workloads() -> Vec<Workload> {
         pages("unmap 1 page", 1, || unmap(PAGE)),
         pages("map runs of 512 pages, new tables", RUN, || map(RUN * PAGE, false)),
         pages("map runs of 512 pages, tables exist", RUN, || map(RUN * PAGE, true)),
-        pages("unmap runs of 512 pages, gathered", RUN, || unmap(RUN * PAGE)),
+        pages("unmap runs of 512 pages", RUN, || unmap(RUN * PAGE)),
         pages("map 64-page buffers", BUFFER, || map(BUFFER * PAGE, true)),
-        pages("unmap 64-page buffers, gathered", BUFFER, || unmap(BUFFER * PAGE)),
+        pages("unmap 64-page buffers", BUFFER, || unmap(BUFFER * PAGE)),
         Workload {
             name: "map 1 GiB of pages in one call",
             units: GIB / PAGE,
