@@ -9,6 +9,7 @@ use std::thread;
 use anyhow::{Context, Result};
 
 use crate::environment::{self, Workspace};
+use crate::perf;
 use crate::qemu::{self, Qemu, Surroundings};
 use crate::report::{Report, Step, Verdict};
 use crate::tally::{Tally, TestRun};
@@ -47,7 +48,7 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
     if built {
         check_what_was_built(&mut report, &workspace, found.as_ref());
     } else {
-        for name in ["test", "mutation", "loom", "contention", "doc", "run"] {
+        for name in ["test", "mutation", "loom", "contention", "doc", "run", "perf"] {
             report.step(name, "not run", |_| Ok(Verdict::skipped("the workspace does not build")));
         }
     }
@@ -74,6 +75,7 @@ fn check_what_was_built(report: &mut Report, workspace: &Workspace, qemu: Option
     report.step("run", "cargo run --release, the default scenario", |step| {
         step.check(&mut workspace.cargo(["run", "--release"]))
     });
+    report.step("perf", perf::WHAT, |step| perf::check(step, workspace));
 }
 
 fn introduce(report: &Report, workspace: &Workspace) {

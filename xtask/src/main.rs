@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Set-up and checks of the workspace, in one place: `cargo xtask test`.
+//! Set-up and checks of the workspace, in one place: `cargo xtask test`, `cargo xtask perf`.
 
 mod checks;
 mod environment;
+mod figures;
+mod perf;
 mod qemu;
 mod report;
 mod tally;
@@ -12,12 +14,15 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::tally::Tally;
+
 /// Set-up and checks of the smmuv3 workspace.
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
     bin_name = "cargo xtask",
-    after_help = "Example:\n  cargo xtask test        run every check, exit 0 when none failed"
+    after_help = "Example:\n  cargo xtask test        run every check, exit 0 when none failed
+  cargo xtask perf        write docs/performance.md"
 )]
 struct CommandLine {
     #[command(subcommand)]
@@ -46,6 +51,23 @@ Examples:
   cargo xtask test --qemu ~/qemu/build/qemu-system-aarch64"
     )]
     Test(TestOptions),
+
+    /// Count instructions under valgrind, and write docs/performance.md.
+    #[command(
+        long_about = "Count the instructions of every workload of crates/perf under valgrind's callgrind, \
+time them, and write docs/performance.md.\n\nWith --check, compare the counts with that page instead: \
+each must be within 5 % and its limit. Skipped without valgrind, or where the page was made with another \
+compiler; the exit status is 0 when nothing failed.",
+        after_help = "Examples:
+  cargo xtask perf
+  cargo xtask perf --check
+  cargo bench -p smmuv3-perf -- --count queue    only what has `queue` in its name"
+    )]
+    Perf {
+        /// Compare with docs/performance.md instead of writing it.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 #[derive(Args)]
@@ -60,8 +82,12 @@ struct TestOptions {
 }
 
 fn main() -> ExitCode {
-    let Task::Test(options) = CommandLine::parse().task;
-    match checks::run_all(options.qemu, options.require_qemu) {
+    let tally = match CommandLine::parse().task {
+        Task::Test(options) => checks::run_all(options.qemu, options.require_qemu),
+        Task::Perf { check: true } => perf::check_alone(),
+        Task::Perf { check: false } => perf::write().map(|()| Tally::default()),
+    };
+    match tally {
         Ok(tally) if tally.failed == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {

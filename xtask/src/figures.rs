@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Figures: what was measured, what it is compared with, and the page that shows both.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result, bail};
+
+/// How far, of the recorded figure, a new one may be away.
+const TOLERANCE: f64 = 0.05;
+
+/// Something measured, as `crates/perf` prints it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    pub name: String,
+    pub value: f64,
+}
+
+/// Takes the lines with figures in `unit` out of what was printed.
+pub fn parse(output: &str, unit: &str) -> Vec<Figure> {
+    output.lines().filter_map(|line| parse_line(line, unit)).collect()
+}
+
+fn parse_line(line: &str, unit: &str) -> Option<Figure> {
+    let (name, value) = line.strip_suffix(unit)?.trim_end().rsplit_once("  ")?;
+    Some(Figure { name: name.trim().to_owned(), value: value.trim().parse().ok()? })
+}
+
+/// What a workload is compared with. Instructions are {x86-64, AArch64}.
+struct Peer {
+    name: &'static str,
+    /// Linux 7.3's own functions: instructions, and nanoseconds.
+    linux: Option<([f64; 2], f64)>,
+    /// A loop by hand that does only what must be done: instructions.
+    least: Option<[f64; 2]>,
+    /// Instructions that ours may take at most, on x86-64.
+    limit: Option<f64>,
+}
+
+const fn peer(
+    name: &'static str,
+    linux: Option<([f64; 2], f64)>,
+    least: Option<[f64; 2]>,
+    limit: Option<f64>,
+) -> Peer {
+    Peer { name, linux, least, limit }
+}
+
+/// Measured once, elsewhere, with the same kind of surroundings: user space, one thread, no TLB to tell.
+const PEERS: [Peer; 17] = [
+    peer("map 1 page, tables exist", Some(([373.0, 279.0], 16.5)), Some([43.0, 35.0]), Some(120.0)),
+    peer("unmap 1 page", Some(([334.0, 266.0], 15.0)), Some([39.0, 32.0]), Some(100.0)),
+    peer(
+        "map runs of 512 pages, new tables",
+        Some(([25.0, 28.0], 1.41)),
+        Some([10.0, 8.0]),
+        Some(14.0),
+    ),
+    peer("map runs of 512 pages, tables exist", None, None, Some(14.0)),
+    peer("unmap runs of 512 pages", Some(([35.0, 35.0], 2.66)), Some([8.0, 7.0]), Some(14.0)),
+    peer("map 64-page buffers", Some(([31.0, 32.0], 1.80)), Some([10.0, 8.0]), None),
+    peer("unmap 64-page buffers", Some(([72.0, 67.0], 4.51)), Some([8.0, 7.0]), None),
+    peer("map 1 GiB of pages in one call", Some(([25.0, 28.0], 1.43)), Some([10.0, 8.0]), None),
+    peer("map one 2 MiB block", Some(([322.0, 251.0], 13.1)), None, None),
+    peer("unmap one 2 MiB block", Some(([292.0, 234.0], 12.3)), None, None),
+    peer("look up a random address", Some(([469.0, 450.0], 27.5)), Some([43.0, 34.0]), Some(60.0)),
+    peer("command queue: 1 TLBI + SYNC", Some(([384.0, 353.0], 49.0)), Some([31.0, 37.0]), None),
+    peer(
+        "command queue: 64 TLBI + SYNC, ready-made",
+        Some(([1441.0, 1348.0], 99.0)),
+        Some([535.0, 541.0]),
+        None,
+    ),
+    peer(
+        "command queue: 64 TLBI + SYNC, made on the way",
+        Some(([3920.0, 3626.0], 228.0)),
+        None,
+        None,
+    ),
+    // Of these, x86-64 instructions were not counted.
+    peer("domain: map + unmap + SYNC of 1 page", Some(([0.0, 1381.0], 112.0)), None, None),
+    peer("domain: map + unmap + SYNC of 16 pages", Some(([0.0, 2680.0], 173.0)), None, None),
+    peer("domain: map + unmap + SYNC of 64 pages", Some(([0.0, 6845.0], 416.0)), None, None),
+];
+
+/// What is not a count of instructions: name, unit, and what is asked for.
+const OTHERS: [(&str, &str, Option<Bound>); 3] = [
+    (IDLE, "bytes", Some(Bound::Below(1024.0))),
+    ("model: TLB hit", "million/s", Some(Bound::AtLeast(5.0))),
+    ("model: TLB miss, walk of 4 levels", "million/s", None),
+];
+
+const IDLE: &str = "domain without mappings, beyond its first table";
+
+#[derive(Clone, Copy)]
+enum Bound {
+    Below(f64),
+    AtLeast(f64),
+}
+
+impl Bound {
+    fn is_met(self, value: f64) -> bool {
+        match self {
+            Self::Below(bound) => value < bound,
+            Self::AtLeast(bound) => value >= bound,
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::Below(bound) => format!("below {bound}"),
+            Self::AtLeast(bound) => format!("at least {bound}"),
+        }
+    }
+}
+
+/// Where figures were measured. Instruction counts of two places can be compared when `rustc` and `host`
+/// are the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// `rustc --version`.
+    pub rustc: String,
+    /// Its target, `x86_64-unknown-linux-gnu`.
+    pub host: String,
+    /// The processor, and how many.
+    pub machine: String,
+    /// Year, month, day.
+    pub date: String,
+}
+
+/// All that was measured at one place.
+pub struct Measured {
+    /// Instructions, and bytes.
+    pub counted: Vec<Figure>,
+    /// Nanoseconds.
+    pub timed: Vec<Figure>,
+    /// Millions a second.
+    pub rated: Vec<Figure>,
+}
+
+fn value(figures: &[Figure], name: &str) -> Result<f64> {
+    let figure = figures.iter().find(|figure| figure.name == name);
+    Ok(figure.with_context(|| format!("`{name}` was not measured"))?.value)
+}
+
+/// The page.
+pub fn page(place: &Place, measured: &Measured) -> Result<String> {
+    let mut page = String::from(HEAD);
+    let Place { rustc, host, machine, date } = place;
+    writeln!(page, "| measured | |\n|---|---|")?;
+    for (what, value) in [("on", machine), ("date", date), ("compiler", rustc), ("target", host)] {
+        writeln!(page, "| {what} | {value} |")?;
+    }
+    let architecture = usize::from(host.starts_with("aarch64"));
+    page.push_str(COUNTS);
+    for Peer { name, linux, least, limit } in &PEERS {
+        let ours = value(&measured.counted, name)?;
+        let theirs = linux.map(|(counts, _)| counts[architecture]).filter(|count| *count != 0.0);
+        let limit = limit.filter(|_| architecture == 0);
+        let time = value(&measured.timed, name)?;
+        writeln!(
+            page,
+            "| {name} | {ours:.1} | {} | {} | {} | {time:.1} | {} |",
+            shown(theirs),
+            shown(least.map(|counts| counts[architecture])),
+            limit.map_or_else(String::new, |limit| judged(limit.to_string(), ours <= limit)),
+            shown(linux.map(|(_, time)| time)),
+        )?;
+    }
+    page.push_str(REST);
+    for (name, unit, bound) in OTHERS {
+        let figures = if unit == "bytes" { &measured.counted } else { &measured.rated };
+        let ours = value(figures, name)?;
+        let bound = bound.map(|bound| judged(bound.words(), bound.is_met(ours)));
+        writeln!(page, "| {name} | {ours:.1} {unit} | {} |", bound.unwrap_or_default())?;
+    }
+    page.push_str(HOW);
+    Ok(page)
+}
+
+fn shown(value: Option<f64>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+fn judged(limit: String, met: bool) -> String {
+    format!("{limit}: {}", if met { "met" } else { "**not met**" })
+}
+
+/// Where the figures of `page` were measured: its compiler and target.
+pub fn place_of(page: &str) -> Result<[String; 2]> {
+    let row = |what: &str| {
+        let mut rows = page.lines().map(cells);
+        let found = rows.find(|cells| cells.len() == 2 && cells[0] == what);
+        found.map(|cells| cells[1].to_owned()).with_context(|| format!("the page has no {what}"))
+    };
+    Ok([row("compiler")?, row("target")?])
+}
+
+fn cells(row: &str) -> Vec<&str> {
+    row.trim().trim_matches('|').split('|').map(str::trim).collect()
+}
+
+/// Compares what was counted now with `page`; gives how many figures agree.
+///
+/// # Errors
+/// A line for each that does not, or that is beyond its limit.
+pub fn check(page: &str, counted: &[Figure]) -> Result<usize> {
+    let recorded = |name: &str| {
+        let row = page.lines().map(cells).find(|cells| cells[0] == name)?;
+        row.get(1)?.split(' ').next()?.parse::<f64>().ok()
+    };
+    let mut complaints = String::new();
+    let names = PEERS.iter().map(|peer| (peer.name, peer.limit)).chain([(IDLE, None)]);
+    let mut agreed = 0;
+    for (name, limit) in names {
+        let now = value(counted, name)?;
+        let Some(then) = recorded(name) else { bail!("the page has no figure for `{name}`") };
+        if (now - then).abs() > TOLERANCE * then {
+            writeln!(complaints, "{name}: {now:.1}, recorded as {then:.1}")?;
+        } else if limit.is_some_and(|limit| now > limit) {
+            writeln!(complaints, "{name}: {now:.1}, more than is allowed")?;
+        } else {
+            agreed += 1;
+        }
+    }
+    if !complaints.is_empty() {
+        bail!("run `cargo xtask perf` if this is meant:\n{}", complaints.trim_end());
+    }
+    Ok(agreed)
+}
+
+const HEAD: &str = "\
+# What it costs
+
+Written by `cargo xtask perf`; not to be edited. Whoever changes a figure by more than 5 % runs it again
+and commits the result: `cargo xtask test` compares.
+
+";
+
+const COUNTS: &str = "
+## Instructions and time
+
+For each page, block, address or whole operation; stage 1, 4 KiB granule, 48-bit addresses. Runs cross a
+2 MiB boundary in their middle, and their unmaps gather what is to be invalidated. *By hand* is a loop that
+does only what must be done. Times are the least of many runs, for orientation: Linux's were taken on
+another machine of this kind.
+
+| | ours, instructions | Linux 7.3 | by hand | limit | ours, ns | Linux 7.3, ns |
+|---|---|---|---|---|---|---|
+";
+
+const REST: &str = "
+## Memory, and the model
+
+| | measured | asked for |
+|---|---|---|
+";
+
+const HOW: &str = "
+## How it is measured
+
+Workloads are in `crates/perf`. Each is run twice under valgrind's callgrind, with n and with 2n rounds
+after the same set-up; the difference, divided by n, is the figure, free of start and set-up. It includes
+the loop and a call that is not inlined, about 20 instructions a round. It does not depend on load, clock or
+caches, but on the compiler: figures are compared only where that is the same.
+
+Flattered, Linux's figures and ours alike:
+
+- No hardware. Registers are memory, and the SMMU has consumed every command at once; on real machines
+  that wait is most of an unmap.
+- Coherent walks: `publish` does nothing. One thread: no lock is ever contended.
+- Linux: its own functions, cut out and built in user space, without trace points, page accounting and
+  interrupt masking. Its 64 ready-made commands are 63.
+
+Not flattered: new tables are zeroed word by word, and the look-up gives permissions, memory type and
+block size, where Linux's gives the address only.
+
+Linux's figure for a domain is for the same steps on one SMMU of its own; on x86-64 only its time is known.
+The memory of a domain is what it takes on the heap and in tables until the first mapping. The model's
+translations are of one stream by 4 KiB pages, without adversarial behaviour.
+
+```console
+$ cargo xtask perf            # writes this page
+$ cargo xtask perf --check    # compares with it
+$ cargo bench                 # times only; `cargo bench -p smmuv3-perf -- --count queue` counts some
+```
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(offset: f64) -> Measured {
+        let figure = |name: &str| Figure { name: name.to_owned(), value: 10.0 + offset };
+        let counted = PEERS.iter().map(|peer| peer.name).chain([IDLE]).map(figure).collect();
+        let timed = PEERS.iter().map(|peer| figure(peer.name)).collect();
+        let rated = OTHERS.iter().map(|(name, ..)| figure(name)).collect();
+        Measured { counted, timed, rated }
+    }
+
+    fn place() -> Place {
+        Place {
+            rustc: "rustc 1.95.0 (abc 2026-04-14)".into(),
+            host: "x86_64-unknown-linux-gnu".into(),
+            machine: "a processor, 2 CPUs".into(),
+            date: "2026-11-25".into(),
+        }
+    }
+
+    #[test]
+    fn a_line_of_figures_is_read_by_its_unit() {
+        let output =
+            "map 1 page, tables exist          105.5  instructions\nrest  1.0  bytes\nwarning: x\n";
+        let expected = Figure { name: "map 1 page, tables exist".into(), value: 105.5 };
+        assert_eq!(parse(output, "instructions"), [expected]);
+        assert_eq!(parse(output, "ns"), []);
+    }
+
+    #[test]
+    fn a_page_is_its_own_record() {
+        let page = page(&place(), &measured(0.0)).unwrap();
+        assert_eq!(place_of(&page).unwrap(), [place().rustc, place().host]);
+        assert_eq!(check(&page, &measured(0.0).counted).unwrap(), PEERS.len() + 1);
+        assert!(check(&page, &measured(0.4).counted).is_ok());
+        assert!(check(&page, &measured(0.6).counted).is_err());
+        assert!(check(&page, &measured(-0.6).counted).is_err());
+        assert!(check(&page, &[]).is_err());
+    }
+
+    #[test]
+    fn a_figure_beyond_its_limit_is_marked_and_refused() {
+        let mut measured = measured(0.0);
+        measured.counted[0].value = 121.0;
+        let page = page(&place(), &measured).unwrap();
+        assert!(
+            page.contains("| map 1 page, tables exist | 121.0 | 373 | 43 | 120: **not met** |")
+        );
+        assert!(page.contains("| unmap 1 page | 10.0 | 334 | 39 | 100: met |"));
+        assert!(check(&page, &measured.counted).is_err());
+    }
+}
