@@ -21,12 +21,6 @@ pub struct Unmap<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> {
     frames: &'t F,
     /// The level-3 table that holds all of the range, until its pages are cleared.
     pages: Option<PhysAddr>,
-    progress: Progress,
-}
-
-/// How far an unmap is. Apart from the cursor so that the cursor can live in registers.
-#[derive(Clone, Copy)]
-struct Progress {
     at: u64,
     end: u64,
     /// Where the walk for `at` ended, when that is known.
@@ -73,18 +67,15 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         len: u64,
     ) -> Result<Unmap<'t, F, SHIFT, STAGE>, UnmapError> {
         // SAFETY: the caller's contract.
-        let (pages, at) = match unsafe { self.find(frames, iova, len) } {
-            Found::Pages(table) => (Some(table), iova.0),
-            Found::Nothing => (None, iova.0 + len),
+        let (at, pages, found) = match unsafe { self.find(frames, iova, len) } {
+            Found::Pages(table) => (iova.0, Some(table), None),
+            Found::Nothing => (iova.0 + len, None, None),
             Found::Block(shift) => return Err(straddle(iova.0, shift)),
-            Found::More => {
-                // SAFETY: the caller's contract.
-                let progress = unsafe { self.check_ends(frames, iova, len) }?;
-                return Ok(Unmap { table: self, frames, pages: None, progress });
-            }
+            // SAFETY: the caller's contract.
+            Found::More => (iova.0, None, Some(unsafe { self.check_ends(frames, iova, len) }?)),
         };
-        let progress = Progress { at, end: iova.0 + len, found: None, unmapped: 0 };
-        Ok(Unmap { table: self, frames, pages, progress })
+        // No overflow: the range was found to be within the input size.
+        Ok(Unmap { table: self, frames, pages, at, end: iova.0 + len, found, unmapped: 0 })
     }
 
     /// Unmaps at once, without a cursor, what is only a part of one level-3 table: most unmaps. Gives the
@@ -134,7 +125,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         Found::Pages(table)
     }
 
-    /// Refuses a wrong range, and a block that reaches over an end of it.
+    /// Refuses a wrong range, and a block that reaches over an end of it. Gives the place of its start.
     ///
     /// # Safety
     /// The contract of [`Table`] for the range.
@@ -144,7 +135,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         frames: &F,
         iova: Iova,
         len: u64,
-    ) -> Result<Progress, UnmapError> {
+    ) -> Result<Place, UnmapError> {
         let end = self.check_range(iova, len)?;
         let start = iova.0;
         // SAFETY: the caller's contract, for this and the next.
@@ -156,7 +147,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
             let (place, value) = unsafe { self.place(frames, last, start, end) };
             refuse_straddle::<SHIFT>(place, value, last, start, end)?;
         }
-        Ok(Progress { at: start, end, found: Some(first), unmapped: 0 })
+        Ok(first)
     }
 
     /// Walks to the place of `at` for an unmap of `start..end`; gives what is there, too.
@@ -223,16 +214,18 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> Unmap<'_, F, SHIFT, 
     #[inline]
     pub fn next<const TABLES: usize>(&mut self, gather: &mut Gather<TABLES>) -> bool {
         if let Some(table) = self.pages.take() {
-            let Progress { at, end, .. } = self.progress;
-            let count = ((end - at) >> SHIFT) as usize;
-            self.progress.at = end;
+            let count = ((self.end - self.at) >> SHIFT) as usize;
             // SAFETY: `unmap` found this table on the walk for the range, all of which it spans, and the
             // range is ours as long as the cursor lives.
-            self.progress.unmapped +=
-                unsafe { self.table.clear_pages(self.frames, table, at, count, gather) };
-        } else if self.progress.at != self.progress.end {
+            self.unmapped +=
+                unsafe { self.table.clear_pages(self.frames, table, self.at, count, gather) };
+            self.at = self.end;
+        } else if self.at != self.end {
+            let Self { table, frames, at, end, .. } = *self;
             // SAFETY: the contract of `Table::unmap` holds as long as `self` lives.
-            self.progress = unsafe { self.table.unmap_on(self.frames, self.progress, gather) };
+            let (at, bytes) = unsafe { table.unmap_on(frames, at, end, self.found.take(), gather) };
+            self.at = at;
+            self.unmapped += bytes;
         }
         !gather.is_empty()
     }
@@ -240,52 +233,58 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> Unmap<'_, F, SHIFT, 
     /// Bytes that were mapped and are not any more.
     #[inline]
     pub const fn unmapped(&self) -> u64 {
-        self.progress.unmapped
+        self.unmapped
     }
 
     /// Whether the whole range has been dealt with (if not invalidated).
     #[inline]
     pub const fn is_done(&self) -> bool {
-        self.progress.at == self.progress.end
+        self.at == self.end
     }
 }
 
 impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
-    /// Goes on with an unmap until it is done or the gather is full.
+    /// Goes on with an unmap of `at..end` until it is done or the gather is full; `found` is the place of
+    /// `at`, where that is known. Gives where it stopped, and the bytes that were mapped.
     ///
     /// # Safety
-    /// The contract of [`Table`] for the range that is left.
+    /// The contract of [`Table`] for the range.
     #[inline(never)]
     unsafe fn unmap_on<F: Frames + ?Sized, const TABLES: usize>(
         &self,
         frames: &F,
-        mut progress: Progress,
+        mut at: u64,
+        end: u64,
+        mut found: Option<Place>,
         gather: &mut Gather<TABLES>,
-    ) -> Progress {
-        while progress.at != progress.end {
-            let place = match progress.found.take() {
+    ) -> (u64, u64) {
+        let mut unmapped = 0;
+        while at != end {
+            let place = match found.take() {
                 Some(place) => place,
                 // SAFETY: the caller's contract; `at` is in the range.
-                None => unsafe { self.place(frames, progress.at, progress.at, progress.end) }.0,
+                None => unsafe { self.place(frames, at, at, end) }.0,
             };
+            let begun = at;
             if place.shift == SHIFT {
-                let index = self.index(progress.at, SHIFT);
+                let index = self.index(at, SHIFT);
                 let room = Geometry::<SHIFT>::ENTRIES - (index & Geometry::<SHIFT>::MASK);
-                let count = (((progress.end - progress.at) >> SHIFT) as usize).min(room);
+                let count = (((end - at) >> SHIFT) as usize).min(room);
                 // SAFETY: the table is on the walk for `at`, and has `room` entries from there on, or ends
                 // with the input size, which the range is within.
-                progress.unmapped +=
-                    unsafe { self.clear_pages(frames, place.table, progress.at, count, gather) };
-                progress.at += (count as u64) << SHIFT;
+                unmapped += unsafe { self.clear_pages(frames, place.table, at, count, gather) };
+                at += (count as u64) << SHIFT;
             } else {
                 // SAFETY: the table is on the walk for `at`.
-                let going = unsafe { self.clear_entries(frames, place, &mut progress, gather) };
-                if !going {
-                    break;
-                }
+                let (next, bytes) = unsafe { self.clear_entries(frames, place, at, end, gather) };
+                (at, unmapped) = (next, unmapped + bytes);
+            }
+            // Only a gather without room for a table stops it.
+            if at == begun {
+                break;
             }
         }
-        progress
+        (at, unmapped)
     }
 
     /// Clears `count` pages from `at` on in `table`; gives the bytes that were mapped.
@@ -327,37 +326,38 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         bytes
     }
 
-    /// Clears blocks and unlinks tables of the range in the table at `place`, not of level 3, up to an
-    /// entry that must be walked into or the table's end. `false` when the gather is full.
+    /// Clears blocks and unlinks tables of `at..end` in the table at `place`, not of level 3, up to an entry
+    /// that must be walked into, the table's end, or a table for which the gather has no room. Gives where
+    /// it stopped, and the bytes that were mapped.
     ///
     /// # Safety
-    /// `place` is on the walk for `progress.at`, and the contract of [`Table`] holds for the range.
+    /// `place` is on the walk for `at`, and the contract of [`Table`] holds for the range.
     unsafe fn clear_entries<F: Frames + ?Sized, const TABLES: usize>(
         &self,
         frames: &F,
         place: Place,
-        progress: &mut Progress,
+        mut at: u64,
+        end: u64,
         gather: &mut Gather<TABLES>,
-    ) -> bool {
+    ) -> (u64, u64) {
         let Place { table, shift } = place;
         let size = 1_u64 << shift;
         // First and last entry that was stored to.
         let mut stored: Option<(usize, usize)> = None;
-        let mut going = true;
-        let mut index = self.index(progress.at, shift);
+        let mut unmapped = 0;
+        let mut index = self.index(at, shift);
         loop {
             // SAFETY: the table is live while the range is ours. The index started in the table, and the
             // loop ends where the table or the range does.
             let cell = unsafe { entry(frames, table, index).as_ref() };
             let value = cell.load(Ordering::Acquire);
-            let start = progress.at >> shift << shift;
+            let start = at >> shift << shift;
             // A hole is passed over, and so would be a leaf that is not covered: the ends were checked.
-            if value != 0 && covers(progress.at, shift, progress.at, progress.end) {
+            if value != 0 && covers(at, shift, at, end) {
                 let mut sizes = size;
                 let mut bytes = size;
                 if is_table(value) {
                     if gather.is_full() {
-                        going = false;
                         break;
                     }
                     let below = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
@@ -371,16 +371,16 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
                 }
                 cell.store(0, Ordering::Relaxed);
                 gather.add(start, start + size, sizes);
-                progress.unmapped += bytes;
+                unmapped += bytes;
                 stored = Some((stored.map_or(index, |(first, _)| first), index));
             } else if is_table(value) {
                 // Only in part in the range.
                 break;
             }
             // No overflow: addresses are below 2^48.
-            progress.at = (start + size).min(progress.end);
+            at = (start + size).min(end);
             index += 1;
-            if progress.at == progress.end || index & Geometry::<SHIFT>::MASK == 0 {
+            if at == end || index & Geometry::<SHIFT>::MASK == 0 {
                 break;
             }
         }
@@ -388,7 +388,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
             let here = PhysAddr(table.0 + first as u64 * 8);
             frames.publish(here, (last - first + 1) * 8);
         }
-        going
+        (at, unmapped)
     }
 }
 
