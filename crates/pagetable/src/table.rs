@@ -203,16 +203,18 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         aligned: u64,
     ) -> Option<(usize, usize)> {
         let index = self.index(iova.0, SHIFT);
-        let count = (len >> SHIFT) as usize;
+        let count = len >> SHIFT;
+        let entries = Geometry::<SHIFT>::ENTRIES as u64;
         // The first refuses 0 too. A start within the input is enough: that ends with a table.
-        if count.wrapping_sub(1) >= Geometry::<SHIFT>::ENTRIES - index
-            || count == Geometry::<SHIFT>::ENTRIES
+        if count.wrapping_sub(1) >= entries - index as u64
+            || count == entries
             || (iova.0 | len | aligned) & (Self::granule() - 1) != 0
             || iova.0 >= self.input_end
         {
             return None;
         }
-        Some((index, count))
+        // At most a table's entries.
+        Some((index, count as usize))
     }
 
     /// The first output address that is too wide.
