@@ -28,6 +28,7 @@ pub(crate) fn workloads() -> Vec<Workload> {
     vec![
         pages("map 1 page, tables exist", 1, || map(PAGE, true)),
         pages("unmap 1 page", 1, || unmap(PAGE)),
+        pages("unmap 1 page, by a cursor", 1, unmap_by_cursor),
         pages("map runs of 512 pages, new tables", RUN, || map(RUN * PAGE, false)),
         pages("map runs of 512 pages, tables exist", RUN, || map(RUN * PAGE, true)),
         pages("unmap runs of 512 pages", RUN, || unmap(RUN * PAGE)),
@@ -146,6 +147,19 @@ fn unmap(len: u64) -> Run {
         for _ in 0..rounds {
             assert_eq!(space.unmap(at, len), len);
             at += len;
+        }
+    })
+}
+
+/// The way for every range, which domains take.
+fn unmap_by_cursor() -> Run {
+    let space = Space::new(1 << 20);
+    space.fill();
+    Box::new(move |rounds| {
+        let mut at = START;
+        for _ in 0..rounds {
+            assert_eq!(space.unmap_much(at, PAGE, &mut Gather::new()), PAGE);
+            at += PAGE;
         }
     })
 }
