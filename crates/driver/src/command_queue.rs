@@ -5,6 +5,7 @@
 //! [`CommandQueue::wait`] waits for it, with interrupts on. How producers share the queue is in
 //! `tickets`, what becomes of refused commands in `refusals`.
 
+use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use smmuv3_formats::command::Sync;
@@ -13,11 +14,11 @@ use smmuv3_formats::{COMMAND_BYTES, Command, PhysAddr};
 
 use crate::error::Failure;
 use crate::platform::{Mmio, Platform};
-use crate::queue::Size;
+use crate::queue::{Size, at};
 use crate::refusals::{Finding, Refusals};
 use crate::spin::SpinLock;
 use crate::sync;
-use crate::tickets::{Marks, NoTicket, Poller, Tickets};
+use crate::tickets::{NoTicket, Poller, Tickets};
 
 /// Turns of a waiting loop between two looks at the global error register.
 const TURNS_PER_ERROR_CHECK: u32 = 16;
@@ -141,7 +142,7 @@ impl CommandQueue {
         self.give_up();
         // A waiter learns by what is consumed that its ticket is done, and by this that it is not.
         let begins = |beginning| self.began.store(beginning, Ordering::Release);
-        self.tickets.close(&self.board(platform), || platform.relax(), begins);
+        self.tickets.close(self.marks(platform), || platform.relax(), begins);
     }
 
     /// Acknowledges every error, for an SMMU whose queue is off and given up: an active one would stop it.
@@ -161,6 +162,7 @@ impl CommandQueue {
     }
 
     /// Whether the SMMU stopped answering: every submission fails until it is reset.
+    #[inline]
     pub fn has_failed(&self) -> bool {
         is_failed(self.epoch.load(Ordering::Acquire))
     }
@@ -177,11 +179,13 @@ impl CommandQueue {
     }
 
     /// Number of entries.
+    #[inline]
     pub fn size(&self) -> Size {
         self.tickets.size()
     }
 
     /// Most commands of one batch, before its CMD_SYNC.
+    #[inline]
     pub fn largest_batch(&self) -> usize {
         // At most half the queue.
         self.largest_batch as usize
@@ -212,12 +216,15 @@ impl CommandQueue {
                 Err(NoTicket::Full) => return Ok(None),
                 Err(NoTicket::Closed) => return Err(Failure::Failed),
             };
-            let mut run =
-                Run { queue: self, platform, mmio, start, next: start, end: start + slots };
-            for command in commands.by_ref().take(count as usize) {
+            let end = start + slots;
+            let slots = self.slots(platform);
+            let mut run = Run { queue: self, platform, mmio, slots, start, next: start, end };
+            while run.next != start + count
+                && let Some(command) = commands.next()
+            {
                 run.push(command);
             }
-            Ok(Some(Ticket { start, end: run.end, refusals }))
+            Ok(Some(Ticket { start, end, refusals }))
         })
     }
 
@@ -279,6 +286,7 @@ impl CommandQueue {
     }
 
     /// Slots of a batch of `commands` commands; at least one, as a run has.
+    #[inline]
     fn slots_for(&self, commands: u64) -> u64 {
         (commands + u64::from(self.syncs())).max(1)
     }
@@ -390,7 +398,7 @@ impl CommandQueue {
                 self.give_up_since(epoch);
                 Failure::Index { register }
             })?;
-            let slot = self.slot(platform, position);
+            let Some(slot) = at(self.slots(platform), position) else { return Ok(None) };
             let words = slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)));
             let command = Command(words);
             if u64::from(code) == cerror::ABT {
@@ -404,7 +412,7 @@ impl CommandQueue {
                 self.refusals.note(position, command, code);
                 if u64::from(code) != cerror::ATC_INV_SYNC {
                     // The SMMU fetches this slot again: it must find something that it accepts.
-                    self.write(platform, position, Sync::new().into());
+                    write(slot, Sync::new().into());
                 }
             }
             // Acknowledge this error alone; others are reported by their own handler.
@@ -428,22 +436,27 @@ impl CommandQueue {
         })
     }
 
-    fn write<P: Platform>(&self, platform: &P, position: u64, command: Command) {
-        for (word, value) in self.slot(platform, position).iter().zip(command.0) {
-            word.store(value.to_le(), Ordering::Relaxed);
-        }
+    /// The memory that the SMMU reads.
+    fn slots<'p, P: Platform>(&self, platform: &'p P) -> &'p [[AtomicU64; 2]] {
+        let slots = platform.pointer(self.base).cast::<[AtomicU64; 2]>();
+        // SAFETY: `new` allocated so many slots, aligned to 32 bytes, which live until `free` consumes the queue, and
+        // CPUs access them as atomic words only.
+        unsafe { slice::from_raw_parts(slots.as_ptr(), self.size().entries() as usize) }
     }
 
-    fn slot<'p, P: Platform>(&self, platform: &'p P, position: u64) -> &'p [AtomicU64; 2] {
-        let offset = (self.size().slot(position) * COMMAND_BYTES) as u64;
-        let slot = platform.pointer(PhysAddr(self.base.0 + offset)).cast::<[AtomicU64; 2]>();
-        // SAFETY: `slot` is below the number of entries, so this lies in the memory allocated in `new`, 8-byte
-        // aligned, and is only ever accessed as atomic words by CPUs.
-        unsafe { slot.as_ref() }
+    /// The memory of the marks of `tickets`.
+    fn marks<'p, P: Platform>(&self, platform: &'p P) -> &'p [sync::AtomicU64] {
+        let marks = platform.pointer(self.marks).cast::<sync::AtomicU64>();
+        // SAFETY: `new` allocated so many words, zeroed, aligned to 8 bytes, which live until `free` consumes the queue,
+        // and are accessed as atomic words only.
+        unsafe { slice::from_raw_parts(marks.as_ptr(), self.size().entries() as usize) }
     }
+}
 
-    fn board<'a, P: Platform>(&'a self, platform: &'a P) -> Board<'a, P> {
-        Board { queue: self, platform }
+#[inline]
+fn write(slot: &[AtomicU64; 2], command: Command) {
+    for (word, value) in slot.iter().zip(command.0) {
+        word.store(value.to_le(), Ordering::Relaxed);
     }
 }
 
@@ -452,18 +465,19 @@ struct Run<'a, P: Platform> {
     queue: &'a CommandQueue,
     platform: &'a P,
     mmio: &'a P::Mmio,
+    slots: &'a [[AtomicU64; 2]],
     start: u64,
     next: u64,
     end: u64,
 }
 
 impl<P: Platform> Run<'_, P> {
-    /// The next command; ignored when there is no slot left.
+    /// The next command, for a slot before the end.
     fn push(&mut self, command: Command) {
-        if self.next != self.end {
-            self.queue.write(self.platform, self.next, command);
-            self.next += 1;
+        if let Some(slot) = at(self.slots, self.next) {
+            write(slot, command);
         }
+        self.next += 1;
     }
 }
 
@@ -476,23 +490,7 @@ impl<P: Platform> Drop for Run<'_, P> {
         let Self { queue, platform, mmio, start, end, .. } = *self;
         // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
         let tell = |position| mmio.write32(CmdqProd::OFFSET, queue.size().register(position));
-        queue.tickets.publish(&queue.board(platform), start, end, tell);
-    }
-}
-
-/// The marks of a queue, in memory of the platform.
-struct Board<'a, P: Platform> {
-    queue: &'a CommandQueue,
-    platform: &'a P,
-}
-
-impl<P: Platform> Marks for Board<'_, P> {
-    fn mark(&self, slot: usize) -> &sync::AtomicU64 {
-        let address = PhysAddr(self.queue.marks.0 + (slot * MARK_BYTES) as u64);
-        let mark = self.platform.pointer(address).cast::<sync::AtomicU64>();
-        // SAFETY: `slot` is below the number of entries, so this lies in the zeroed memory allocated in `new`,
-        // 8-byte aligned, and is only ever accessed as atomic words.
-        unsafe { mark.as_ref() }
+        queue.tickets.publish(queue.marks(platform), start, end, tell);
     }
 }
 

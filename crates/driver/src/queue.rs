@@ -17,28 +17,33 @@ impl Size {
     }
 
     /// log2 of the number of entries, as the base registers take it.
+    #[inline]
     pub const fn log2(self) -> u32 {
         self.log2
     }
 
     /// Number of entries.
+    #[inline]
     pub const fn entries(self) -> u64 {
         1 << self.log2
     }
 
     /// What a register shows for `position`: index and wrap bit.
+    #[inline]
     pub const fn register(self, position: u64) -> u32 {
         // At most 20 bits are left.
         (position & (2 * self.entries() - 1)) as u32
     }
 
     /// The slot of `position`.
+    #[inline]
     pub const fn slot(self, position: u64) -> usize {
         // At most 19 bits are left.
         (position & (self.entries() - 1)) as usize
     }
 
     /// The first position from `behind` on that shows as `register`: less than two queues ahead.
+    #[inline]
     pub const fn after(self, behind: u64, register: u32) -> u64 {
         behind + ((register as u64).wrapping_sub(behind) & (2 * self.entries() - 1))
     }
@@ -48,6 +53,7 @@ impl Size {
     ///
     /// # Errors
     /// [`Inconsistent`] when no position from `behind` to `behind` + entries shows as `register`.
+    #[inline]
     pub const fn position(self, behind: u64, register: u32) -> Result<u64, Inconsistent> {
         let position = self.after(behind, register);
         if position - behind > self.entries() {
@@ -55,6 +61,13 @@ impl Size {
         }
         Ok(position)
     }
+}
+
+/// The element of `position` in a ring of 2^n elements; `None` in an empty one.
+#[inline]
+pub(crate) fn at<T>(ring: &[T], position: u64) -> Option<&T> {
+    // What is cut off by a narrow `usize` is masked out anyway.
+    ring.get(position as usize & ring.len().wrapping_sub(1))
 }
 
 /// An index register shows what no consistent queue can show (§3.1).

@@ -33,6 +33,7 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
     }
 
     /// How many commands were refused, ever.
+    #[inline]
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
@@ -51,6 +52,7 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
     }
 
     /// Whether one of the commands from `start` to `end` was refused; `before` is the count before they were placed.
+    #[inline]
     pub(crate) fn find(&self, start: u64, end: u64, before: u64) -> Finding {
         let count = self.count();
         for number in before.max(count.saturating_sub(LENGTH as u64))..count {

@@ -9,22 +9,16 @@
 //! So between the ticket and its mark a producer waits for nobody, and nobody ever waits for the bell. Only a
 //! producer that was stopped between the two holds up those behind it, hence interrupts are masked there.
 //!
-//! Positions count up and never wrap ([`Size`] makes slots and registers of them).
+//! Positions count up and never wrap ([`Size`] makes slots and registers of them). The marks are one word a slot, zero
+//! at the start: where the run that was last marked there ends. That of an earlier lap is never beyond the present
+//! position of its slot, so there is nothing to clear.
 
 mod poller;
 
-use crate::queue::Size;
+use crate::queue::{Size, at};
 use crate::sync::{AtomicBool, AtomicU64, Line, Ordering, fence};
 
 pub(crate) use poller::Poller;
-
-/// One word a slot, zero at the start: where the run that was last marked there ends.
-///
-/// A mark of an earlier lap is never beyond the present position of its slot, so there is nothing to clear.
-pub(crate) trait Marks {
-    /// The word of `slot`, which is below the number of entries.
-    fn mark(&self, slot: usize) -> &AtomicU64;
-}
 
 /// Why there is no ticket. None was drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,21 +69,25 @@ impl Tickets {
         }
     }
 
+    #[inline]
     pub(crate) fn size(&self) -> Size {
         self.size
     }
 
     /// A lower bound of what the SMMU has consumed; what it read of these slots may be overwritten.
+    #[inline]
     pub(crate) fn consumed(&self) -> u64 {
         self.consumed.load(Ordering::Acquire)
     }
 
     /// What the SMMU has been told of.
+    #[inline]
     pub(crate) fn published(&self) -> u64 {
         self.bell.published.load(Ordering::Acquire)
     }
 
     /// Whether a ticket for `count` slots could be drawn just now.
+    #[inline]
     pub(crate) fn has_room(&self, count: u64) -> bool {
         let room = self.consumed() + self.size.entries();
         self.producers.claimed.load(Ordering::Relaxed) + count <= room
@@ -97,6 +95,7 @@ impl Tickets {
 
     /// Draws a ticket for `count` slots: its first position. Whoever has one fills its slots, which the SMMU has
     /// consumed by then, and calls [`Tickets::publish`], without waiting for anything.
+    #[inline]
     pub(crate) fn draw(&self, count: u64) -> Result<u64, NoTicket> {
         let Producers { claimed, tail } = &self.producers.0;
         let room = self.consumed() + self.size.entries();
@@ -122,19 +121,24 @@ impl Tickets {
     }
 
     /// Publishes the run from `start` to `end`, whose slots are filled; `tell` writes CMDQ_PROD for a position.
-    pub(crate) fn publish(&self, marks: &impl Marks, start: u64, end: u64, tell: impl FnMut(u64)) {
+    #[inline]
+    pub(crate) fn publish(&self, marks: &[AtomicU64], start: u64, end: u64, tell: impl FnMut(u64)) {
         self.mark(marks, start, end);
         // Pairs with the fence of `ring`: either this producer finds the bell free, or its owner finds the mark.
         fence(Ordering::SeqCst);
         self.ring(marks, tell);
     }
 
-    fn mark(&self, marks: &impl Marks, start: u64, end: u64) {
+    #[inline]
+    fn mark(&self, marks: &[AtomicU64], start: u64, end: u64) {
         // Whoever rings for us has our slots before the SMMU hears of them.
-        marks.mark(self.size.slot(start)).store(end, Ordering::Release);
+        if let Some(mark) = at(marks, start) {
+            mark.store(end, Ordering::Release);
+        }
     }
 
-    fn ring(&self, marks: &impl Marks, mut tell: impl FnMut(u64)) {
+    #[inline]
+    fn ring(&self, marks: &[AtomicU64], mut tell: impl FnMut(u64)) {
         while self.announce(marks, &mut tell) {
             fence(Ordering::SeqCst);
             let published = self.bell.published.load(Ordering::Relaxed);
@@ -145,7 +149,8 @@ impl Tickets {
     }
 
     /// Publishes what is complete, and gives the bell back; false if somebody else has it.
-    fn announce(&self, marks: &impl Marks, mut tell: impl FnMut(u64)) -> bool {
+    #[inline]
+    fn announce(&self, marks: &[AtomicU64], mut tell: impl FnMut(u64)) -> bool {
         let Bell { taken, published } = &self.bell.0;
         // Looked at before it is changed: most who find it taken leave it alone.
         if taken.load(Ordering::Relaxed)
@@ -165,20 +170,23 @@ impl Tickets {
     }
 
     /// The end of the complete runs that begin at `position`.
-    fn follow(&self, marks: &impl Marks, mut position: u64) -> u64 {
-        loop {
-            let end = marks.mark(self.size.slot(position)).load(Ordering::Acquire);
+    #[inline]
+    fn follow(&self, marks: &[AtomicU64], mut position: u64) -> u64 {
+        while let Some(mark) = at(marks, position) {
+            let end = mark.load(Ordering::Acquire);
             if end <= position {
-                return position;
+                break;
             }
             position = end;
         }
+        position
     }
 
     /// Learns what the SMMU has consumed; `read` reads CMDQ_CONS.RD.
     ///
     /// # Errors
     /// The register's value when it is ahead of what was published.
+    #[inline]
     pub(crate) fn observe(&self, read: impl FnOnce() -> u32) -> Result<(), u32> {
         // Loaded before the register is read: then what the register shows is not behind it. It may be more than
         // a queue ahead, when others were faster; the sum is still not more than what was consumed.
@@ -197,7 +205,7 @@ impl Tickets {
     /// Closes the queue, and makes it empty once every ticket is published: from the position that is returned
     /// on, at which PROD and CONS both show 0, nobody has been given anything yet. One caller at a time. `begins`
     /// is told the position before anything before it counts as consumed.
-    pub(crate) fn close(&self, marks: &impl Marks, relax: impl Fn(), begins: impl FnOnce(u64)) {
+    pub(crate) fn close(&self, marks: &[AtomicU64], relax: impl Fn(), begins: impl FnOnce(u64)) {
         let Producers { claimed, tail } = &self.producers.0;
         let Bell { taken, published } = &self.bell.0;
         let drawn = tail.fetch_or(CLOSED, Ordering::AcqRel);

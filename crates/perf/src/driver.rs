@@ -48,7 +48,7 @@ fn instance() -> (Host, Instance<Host>) {
 
 /// Gives the SMMU `commands` and a CMD_SYNC, and waits for them.
 #[inline(always)]
-fn round(instance: &Instance<Host>, host: &Host, commands: impl IntoIterator<Item = Command>) {
+fn round(instance: &Instance<Host>, host: &Host, commands: impl ExactSizeIterator<Item = Command>) {
     instance.carry_out(host, commands).expect("an SMMU that answers");
 }
 
@@ -66,11 +66,11 @@ fn ready_made(count: u64) -> Run {
     })
 }
 
-fn made_on_the_way(count: u64) -> Run {
+fn made_on_the_way(count: u32) -> Run {
     let (host, instance) = instance();
     Box::new(move |rounds| {
         for _ in 0..rounds {
-            round(&instance, &host, (0..black_box(count)).map(command));
+            round(&instance, &host, (0..black_box(count)).map(|page| command(page.into())));
         }
     })
 }

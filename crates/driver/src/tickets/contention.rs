@@ -13,7 +13,7 @@ use std::{print, println};
 use shuttle::sync::atomic as register;
 use shuttle::{hint, thread};
 
-use super::{Marks, NoTicket, Poller, Tickets};
+use super::{NoTicket, Poller, Tickets};
 use crate::queue::Size;
 use crate::sync::{AtomicBool, AtomicU64, Counts, Ordering, fence, put_back, take_counts};
 
@@ -96,20 +96,12 @@ trait Queue: Send + Sync + 'static {
 struct Ticketed {
     hardware: Hardware,
     tickets: Tickets,
-    marks: Words,
-}
-
-struct Words(Vec<AtomicU64>);
-
-impl Marks for Words {
-    fn mark(&self, slot: usize) -> &AtomicU64 {
-        &self.0[slot]
-    }
+    marks: Vec<AtomicU64>,
 }
 
 impl Queue for Ticketed {
     fn new(size: Size) -> Self {
-        let marks = Words((0..size.entries()).map(|_| AtomicU64::new(0)).collect());
+        let marks = (0..size.entries()).map(|_| AtomicU64::new(0)).collect();
         Self { hardware: Hardware::new(size), tickets: Tickets::new(size), marks }
     }
 

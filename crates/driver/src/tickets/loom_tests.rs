@@ -9,7 +9,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU32;
 use loom::thread;
 
-use super::{CLOSED, Marks, NoTicket, Tickets};
+use super::{CLOSED, NoTicket, Tickets};
 use crate::queue::Size;
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -17,14 +17,6 @@ fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(test);
-}
-
-struct Words(Vec<AtomicU64>);
-
-impl Marks for Words {
-    fn mark(&self, slot: usize) -> &AtomicU64 {
-        &self.0[slot]
-    }
 }
 
 /// Draws a ticket for one slot.
@@ -35,7 +27,7 @@ type Publish = fn(&Queue, u64, u64);
 /// A queue in memory: loom notices when a slot is read and written at once.
 struct Queue {
     tickets: Tickets,
-    marks: Words,
+    marks: Vec<AtomicU64>,
     slots: Vec<UnsafeCell<u64>>,
     prod: AtomicU32,
     cons: AtomicU32,
@@ -52,7 +44,7 @@ impl Queue {
         let slots = 0..size.entries();
         Arc::new(Self {
             tickets: Tickets::new(size),
-            marks: Words(slots.clone().map(|_| AtomicU64::new(0)).collect()),
+            marks: slots.clone().map(|_| AtomicU64::new(0)).collect(),
             slots: slots.map(|_| UnsafeCell::new(u64::MAX)).collect(),
             prod: AtomicU32::new(0),
             cons: AtomicU32::new(0),
@@ -244,7 +236,7 @@ fn loom_twin_whose_draw_passes_nothing_on_overwrites_commands() {
 fn loom_twin_whose_mark_does_not_release_shows_an_unwritten_slot() {
     every_command_arrives(draw, |queue, start, end| {
         let Queue { tickets, marks, .. } = queue;
-        marks.mark(tickets.size().slot(start)).store(end, Ordering::Relaxed);
+        marks[tickets.size().slot(start)].store(end, Ordering::Relaxed);
         tickets.ring(marks, |position| queue.tell(position));
     });
 }

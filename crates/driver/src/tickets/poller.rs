@@ -17,6 +17,7 @@ pub(crate) struct Poller<'a> {
 }
 
 impl<'a> Poller<'a> {
+    #[inline]
     pub(crate) fn new(tickets: &'a Tickets) -> Self {
         Self { tickets, turn: 0, elected: false }
     }
@@ -25,6 +26,7 @@ impl<'a> Poller<'a> {
     ///
     /// # Errors
     /// As [`Tickets::observe`].
+    #[inline]
     pub(crate) fn turn(&mut self, read: impl FnOnce() -> u32) -> Result<(), u32> {
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
@@ -40,12 +42,14 @@ impl<'a> Poller<'a> {
     }
 
     /// Turns taken.
+    #[inline]
     pub(crate) fn turns(&self) -> u32 {
         self.turn
     }
 }
 
 impl Drop for Poller<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.elected {
             self.tickets.polled.store(false, Ordering::Relaxed);

@@ -5,21 +5,13 @@ use std::vec::Vec;
 
 use super::*;
 
-struct Words(Vec<AtomicU64>);
-
-impl Marks for Words {
-    fn mark(&self, slot: usize) -> &AtomicU64 {
-        &self.0[slot]
-    }
-}
-
-fn queue(log2: u32) -> (Tickets, Words) {
+fn queue(log2: u32) -> (Tickets, Vec<AtomicU64>) {
     let size = Size::new(log2).unwrap();
-    (Tickets::new(size), Words((0..size.entries()).map(|_| AtomicU64::new(0)).collect()))
+    (Tickets::new(size), (0..size.entries()).map(|_| AtomicU64::new(0)).collect())
 }
 
 /// Publishes the run, and returns what CMDQ_PROD is told, if it is.
-fn publish((tickets, marks): &(Tickets, Words), start: u64, end: u64) -> Option<u64> {
+fn publish((tickets, marks): &(Tickets, Vec<AtomicU64>), start: u64, end: u64) -> Option<u64> {
     let mut told = None;
     tickets.publish(marks, start, end, |position| {
         assert_eq!(told.replace(position), None, "two register writes");
