@@ -69,7 +69,7 @@ fn check_what_was_built(report: &mut Report, workspace: &Workspace, qemu: Option
     report
         .step("loom", "loom tests, every interleaving within bounds", |step| loom(step, workspace));
     report.step("contention", "the command queue under shuttle, sixteen CPUs", |step| {
-        under_shuttle(step, workspace)
+        run_tests(step, &mut contention(workspace))
     });
     report.step("doc", "cargo doc --workspace --no-deps, no warnings", |step| doc(step, workspace));
     report.step("run", "cargo run --release, the default scenario", |step| {
@@ -227,9 +227,11 @@ fn loom(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
     run_tests(step, command.arg("loom"))
 }
 
-fn under_shuttle(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
+/// Counts what the command queue costs under shuttle, and prints it as a table.
+pub fn contention(workspace: &Workspace) -> Command {
     let mut command = with_atomics_of(workspace, "shuttle", &["smmuv3"]);
-    run_tests(step, command.args(["contention", "--nocapture"]))
+    command.args(["contention", "--nocapture"]);
+    command
 }
 
 /// `cargo test` of the libraries `packages` with the atomics of `tool`, which takes their place in the whole build:

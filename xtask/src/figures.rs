@@ -136,6 +136,8 @@ pub struct Measured {
     pub timed: Vec<Figure>,
     /// Millions a second.
     pub rated: Vec<Figure>,
+    /// What the command queue costs many CPUs: the rows of a table.
+    pub contention: String,
 }
 
 fn value(figures: &[Figure], name: &str) -> Result<f64> {
@@ -174,6 +176,8 @@ pub fn page(place: &Place, measured: &Measured) -> Result<String> {
         let bound = bound.map(|bound| judged(bound.words(), bound.is_met(ours)));
         writeln!(page, "| {name} | {ours:.1} {unit} | {} |", bound.unwrap_or_default())?;
     }
+    page.push_str(CONTENTION);
+    page.push_str(&measured.contention);
     page.push_str(HOW);
     Ok(page)
 }
@@ -254,6 +258,19 @@ const REST: &str = "
 
 | | measured | asked for |
 |---|---|---|
+";
+
+const CONTENTION: &str = "
+## Many CPUs on one command queue
+
+Sixteen CPUs give batches as fast as they can, under shuttle's random schedules, in which any of them may
+be stopped at any atomic access. For each command and CMD_SYNC: read-modify-writes of shared
+words, those among them that were in vain, fences, register accesses, and turns in which a CPU can only wait
+for another one to go on. *Tickets* is the driver's queue. The other two exist only for this comparison:
+one with a spin lock, and one with the compare-and-exchange loop, owners, shared lock and valid
+bits of Linux, written from its description. The wait for the SMMU is included; in the other two
+everybody reads CONS for itself.
+
 ";
 
 const HOW: &str = "

@@ -7,6 +7,7 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 
+use crate::checks;
 use crate::environment::{self, Workspace};
 use crate::figures::{self, Measured, Place};
 use crate::report::{Report, Step, Verdict};
@@ -31,6 +32,7 @@ pub fn write() -> Result<()> {
             .concat(),
         timed: figures::parse(&timed, "ns"),
         rated: figures::parse(&timed, "million/s"),
+        contention: table(&shown(&mut checks::contention(&workspace))?),
     };
     let page = figures::page(&place()?, &measured)?;
     fs::write(workspace.root.join(PAGE), page).with_context(|| format!("cannot write {PAGE}"))?;
@@ -96,6 +98,12 @@ fn shown(command: &mut Command) -> Result<String> {
         bail!("measuring failed, {status}");
     }
     Ok(output)
+}
+
+/// The lines of a table.
+fn table(output: &str) -> String {
+    let rows = output.lines().filter(|line| line.starts_with('|'));
+    rows.flat_map(|row| [row, "\n"]).collect()
 }
 
 fn has_valgrind() -> bool {
