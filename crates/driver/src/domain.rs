@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::mem::ManuallyDrop;
+use core::mem::{ManuallyDrop, MaybeUninit};
 
 use smmuv3_formats::{Iova, PhysAddr};
 use smmuv3_pagetable::UnmapError as TableUnmapError;
@@ -287,9 +287,15 @@ impl<P: Platform> Domain<P> {
     pub unsafe fn unmap(&self, iova: Iova, len: u64) -> Result<u64, UnmapError> {
         let Tables::Stage1Granule4K(table) = &*self.space.tables;
         let platform = &self.space.core.platform;
-        // SAFETY: the caller's promise; the frames are those that the table was made with.
-        let mut cursor = unsafe { table.unmap(platform, iova, len) }.map_err(UnmapError::Table)?;
         let mut gather = Gather::new();
+        // Most unmaps are of pages in one table.
+        // SAFETY: the caller's promise; the frames are those that the table was made with.
+        if let Some(unmapped) = unsafe { table.unmap_pages(platform, iova, len, &mut gather) } {
+            let result = if unmapped == 0 { Ok(()) } else { self.settle(&mut gather) };
+            return result.map(|()| unmapped).map_err(UnmapError::Unconfirmed);
+        }
+        // SAFETY: as above.
+        let mut cursor = unsafe { table.unmap(platform, iova, len) }.map_err(UnmapError::Table)?;
         let mut result = Ok(());
         while cursor.next(&mut gather) {
             result = result.and(self.settle(&mut gather));
@@ -433,7 +439,8 @@ impl<P: Platform> Space<P> {
         #[cfg(feature = "mutation")]
         let range = Range { leaf_only: leaf_only || core.leaves_out(Mutation::LeafOnly), ..range };
 
-        let mut tickets: [Option<Ticket>; MOST_INSTANCES] = [None; MOST_INSTANCES];
+        // Of the instances of `told`.
+        let mut tickets = [const { MaybeUninit::<Ticket>::uninit() }; MOST_INSTANCES];
         let mut first = None;
         let (mut told, mut failed) = (0u64, 0u64);
         let mut note = |instance: InstanceId, what: Failure| {
@@ -454,9 +461,9 @@ impl<P: Platform> Space<P> {
                     let Some(instance) = core.instances.get(target.instance) else { continue };
                     match instance.try_invalidate(platform, target.tag, Scope::Range(range)) {
                         Ok(Some(ticket)) => {
-                            told |= target.instance.bit();
                             if let Some(slot) = tickets.get_mut(target.instance.index()) {
-                                *slot = Some(ticket);
+                                slot.write(ticket);
+                                told |= target.instance.bit();
                             }
                         }
                         Ok(None) => full |= target.instance.bit(),
@@ -476,10 +483,13 @@ impl<P: Platform> Space<P> {
             }
         }
         for id in bits(told) {
-            let ticket = tickets.get(id.index()).copied().flatten();
-            if let (Some(instance), Some(ticket)) = (core.instances.get(id), ticket)
-                && let Err(what) = instance.wait(platform, ticket)
-            {
+            let (Some(instance), Some(ticket)) = (core.instances.get(id), tickets.get(id.index()))
+            else {
+                continue;
+            };
+            // SAFETY: its instance is in `told` only after it was written.
+            let ticket = unsafe { ticket.assume_init() };
+            if let Err(what) = instance.wait(platform, ticket) {
                 note(id, what);
             }
         }
