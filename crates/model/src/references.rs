@@ -24,7 +24,7 @@ pub enum Reference {
     EventQueue,
     /// The stream table is there, and SMMUEN is 1 or changing.
     StreamTable,
-    /// An L1STD, cached or in memory, points to an array of STEs there.
+    /// An L1STD, cached or in memory, points to an array of STEs there, and SMMUEN is 1 or changing.
     StreamTableLeaf {
         /// Index of the descriptor.
         index: u32,
@@ -164,8 +164,10 @@ impl<M: Memory> Model<M> {
     }
 
     fn cached_reference(&self, search: &mut Search) -> Option<Reference> {
+        // Nothing is looked up in the stream table while SMMUEN is 0, and whoever sets it invalidates before.
         for (index, l1) in &self.config.l1 {
-            if let Some((pa, bytes)) = self.leaf_array(l1.word)
+            if self.registers.cr0.guards(1)
+                && let Some((pa, bytes)) = self.leaf_array(l1.word)
                 && search.hits(pa, bytes)
             {
                 return Some(Reference::StreamTableLeaf { index: *index });

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What could still make the hardware read some memory.
 
-use smmuv3_model::{Adversary, Reference};
+use smmuv3_formats::command::CfgiSte;
+use smmuv3_model::{Access, Adversary, Reference};
 
 use crate::machine::*;
 
@@ -65,6 +66,34 @@ fn cached_state_keeps_memory_in_use_until_it_is_invalidated() {
     machine.sync();
     assert_eq!(machine.smmu.references(CD, 64), None);
     assert_eq!(machine.smmu.references(L0, 0x4000), None);
+}
+
+#[test]
+fn an_array_of_entries_is_in_use_while_a_descriptor_leads_there_in_memory_or_cached() {
+    let mut machine = Machine::new(quiet(), 1);
+    machine.switch(0b1100);
+    let (l1, l2) = (0x8030_0000, 0x8031_0000);
+    machine.smmu.write64(STRTAB_BASE, l1);
+    // 2^8 streams, SPLIT 6.
+    machine.smmu.write32(STRTAB_BASE_CFG, 8 | 6 << 6 | 1 << 16);
+    machine.switch(0b1101);
+    let of = |machine: &Machine| machine.smmu.references(l2 + 63 * 64, 64);
+    let found = Some(Reference::StreamTableLeaf { index: 1 });
+    // With Span 0 it leads nowhere, whatever else it says.
+    machine.put(l1 + 8, l2);
+    assert_eq!(of(&machine), None);
+    machine.put(l1 + 8, l2 | 7);
+    assert_eq!(of(&machine), found, "in memory");
+    assert!(machine.translate(Access::read(64, VA)).is_err());
+    machine.put(l1 + 8, 0);
+    assert_eq!(of(&machine), found, "cached");
+    machine.switch(0b1100);
+    assert_eq!(of(&machine), None, "off");
+    machine.switch(0b1101);
+    assert_eq!(of(&machine), found, "cached still");
+    machine.command(CfgiSte::new().with_sid(64));
+    machine.sync();
+    assert_eq!(of(&machine), None);
 }
 
 #[test]
