@@ -223,7 +223,7 @@ fn change<P: Platform>(
         let installation = installed.as_ref().map(|(space, tag, _)| (&**space, *tag));
         if let Err(what) = state.install(core, instance, &goal, installation) {
             for stream in &state.streams {
-                if let Some(entry) = instance.streams().entry(*stream) {
+                if let Some(entry) = instance.streams().entry(&core.platform, *stream) {
                     entry.store(
                         &core.platform,
                         0,
@@ -382,8 +382,8 @@ impl<P: Platform> MasterState<P> {
         let target = stream.encode(instance.features()).0;
         for stream in &self.streams {
             let forget = || instance.forget_streams(&core.platform, &[*stream]);
-            // Checked when the master was added.
-            let Some(entry) = instance.streams().entry(*stream) else { continue };
+            // Made when the master was added, and never taken away.
+            let Some(entry) = instance.streams().entry(&core.platform, *stream) else { continue };
             write::<P, SteKind>(core, entry, &target, forget)?;
         }
         Ok(())

@@ -58,6 +58,8 @@ pub struct Features {
     pub vmid_bits: u32,
     /// Bits of a StreamID.
     pub sid_bits: u32,
+    /// Stream tables can have two levels.
+    pub two_level_streams: bool,
     /// Bits of a SubstreamID.
     pub ssid_bits: u32,
     /// Bits of a physical address.
@@ -252,6 +254,8 @@ impl Features {
             asid_bits: if idr0.asid16() { 16 } else { 8 },
             vmid_bits: if idr0.vmid16() { 16 } else { 8 },
             sid_bits: idr1.sidsize() as u32,
+            // Other values are reserved.
+            two_level_streams: idr0.st_level() == 1,
             ssid_bits: idr1.ssidsize() as u32,
             output_bits,
             input_bits: if idr5.vax() == 0 { 48 } else { 52 },
@@ -308,6 +312,7 @@ mod tests {
         assert!(features.range_invalidation);
         assert_eq!((features.asid_bits, features.vmid_bits), (16, 16));
         assert_eq!((features.sid_bits, features.ssid_bits), (16, 0));
+        assert!(features.two_level_streams);
         assert_eq!((features.output_bits, features.input_bits), (44, 48));
         assert_eq!((features.command_queue_log2, features.event_queue_log2), (19, 19));
         assert!([12, 14, 16].into_iter().all(|shift| features.has_granule(shift)));

@@ -17,7 +17,7 @@ use crate::features::{Features, IdRegisters, Unsupported};
 use crate::invalidate::{self, Scope, Tag};
 use crate::platform::{Mmio, Platform};
 use crate::queue::Size;
-use crate::stream_table::StreamTable;
+use crate::stream_table::{StreamTable, StreamTableShape};
 
 /// How an SMMU is to be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +29,10 @@ pub struct InstanceConfig {
     pub command_queue_log2: u32,
     /// log2 of the events that the queue is to hold; less when the SMMU supports less.
     pub event_queue_log2: u32,
-    /// Streams beyond this many bits always abort, and take no memory.
+    /// Streams beyond this many bits always abort, and take no memory. All 32 can be had.
     pub sid_bits: u32,
+    /// How the stream table is laid out.
+    pub stream_table: StreamTableShape,
     /// Use ASIDs of at most this many bits, although the SMMU may support more.
     pub asid_bits: u32,
     /// Nanoseconds that the SMMU may do nothing although it has something to do.
@@ -40,13 +42,15 @@ pub struct InstanceConfig {
 }
 
 impl InstanceConfig {
-    /// Queues of 256 commands and 128 events, 16-bit StreamIDs, one second to answer, interrupts on.
+    /// Queues of 256 commands and 128 events, StreamIDs of up to 25 bits (for which the stream table takes at most
+    /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use), one second to answer, interrupts on.
     pub const fn named(name: &'static str) -> Self {
         Self {
             name,
             command_queue_log2: 8,
             event_queue_log2: 7,
-            sid_bits: 16,
+            sid_bits: 25,
+            stream_table: StreamTableShape::Automatic,
             asid_bits: 16,
             deadline: 1_000_000_000,
             interrupts: true,
@@ -148,7 +152,8 @@ impl<P: Platform> Probed<P> {
             unsafe { commands.free(platform) };
             return again(mmio, EnableError::NoMemory);
         };
-        let Some(streams) = StreamTable::new(platform, &features, sid_bits) else {
+        let shape = config.stream_table;
+        let Some(streams) = StreamTable::new(platform, &features, shape, sid_bits) else {
             // SAFETY: as above.
             unsafe {
                 events.free(platform);
@@ -377,6 +382,19 @@ impl<P: Platform> Instance<P> {
     pub fn forget_streams(&self, platform: &P, streams: &[StreamId]) -> Result<(), Failure> {
         let command =
             |sid: &StreamId| CfgiSte::new().with_sid(u64::from(sid.0)).with_leaf(true).into();
+        self.carry_out(platform, streams.iter().map(command))
+    }
+
+    /// Makes the SMMU read the level-1 descriptors on the way to `streams` anew, and what lies behind them: it may
+    /// have kept that they were invalid (§8.2). Nothing to do where the stream table is linear.
+    ///
+    /// # Errors
+    /// As [`Instance::carry_out`].
+    pub fn forget_descriptors(&self, platform: &P, streams: &[StreamId]) -> Result<(), Failure> {
+        if self.streams.split().is_none() {
+            return Ok(());
+        }
+        let command = |sid: &StreamId| CfgiSte::new().with_sid(u64::from(sid.0)).into();
         self.carry_out(platform, streams.iter().map(command))
     }
 

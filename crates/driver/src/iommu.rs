@@ -140,7 +140,7 @@ impl<P: Platform> Iommu<P> {
     /// Makes a device known by the streams that it issues to `smmu`. It stays blocked until it is attached.
     ///
     /// # Errors
-    /// See [`AddMasterError`]. Nothing was changed.
+    /// See [`AddMasterError`]. Nothing was changed, unless it is [`AddMasterError::Unconfirmed`].
     pub fn add_master(
         &self,
         smmu: &Smmu<P>,

@@ -128,6 +128,7 @@ pub use shared::NoMemory;
 pub use smmuv3_formats::{Iova, PhysAddr, StreamId, SubstreamId};
 pub use smmuv3_pagetable as pagetable;
 pub use smmuv3_pagetable::{Attributes, Memory, Prot};
+pub use stream_table::{Split, StreamTableShape};
 
 /// The README's example compiles.
 #[cfg(all(doctest, feature = "alloc"))]

@@ -7,8 +7,11 @@ use core::fmt;
 use smmuv3_formats::{CD_BYTES, StreamId};
 
 use crate::attach::{Attachment, MasterState};
-use crate::error::InstanceId;
+use crate::error::{Failure, InstanceId, Unconfirmed};
+use crate::instance::Instance;
 use crate::iommu::{Core, Smmu};
+#[cfg(feature = "mutation")]
+use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::shared::Shared;
 use crate::update::Entry;
@@ -44,6 +47,10 @@ pub enum AddMasterError {
     NoInstance,
     /// No memory.
     NoMemory,
+    /// Its entries in the stream table were made, and abort, but the instance did not confirm that it has
+    /// noticed. No master was added. With [`Failure::Failed`] the instance was waiting for a reset already:
+    /// then nothing was changed, as a rule.
+    Unconfirmed(Unconfirmed),
 }
 
 impl fmt::Display for AddMasterError {
@@ -56,6 +63,7 @@ impl fmt::Display for AddMasterError {
             Self::Taken { stream } => write!(f, "stream {stream} belongs to a master already"),
             Self::NoInstance => f.write_str("the instance is not one of this Iommu"),
             Self::NoMemory => f.write_str("no memory"),
+            Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
         }
     }
 }
@@ -78,7 +86,7 @@ impl<P: Platform> Master<P> {
                 return Err(AddMasterError::NoInstance);
             }
             for (index, stream) in streams.iter().enumerate() {
-                if instance.streams().entry(*stream).is_none() {
+                if !instance.streams().reaches(*stream) {
                     let bits = instance.streams().log2();
                     return Err(AddMasterError::OutOfRange { stream: *stream, bits });
                 }
@@ -92,6 +100,11 @@ impl<P: Platform> Master<P> {
                     return Err(AddMasterError::Taken { stream: *stream });
                 }
             }
+            let unconfirmed =
+                |what| AddMasterError::Unconfirmed(Unconfirmed { instance: smmu.id, what });
+            if instance.streams().split().is_some() && instance.commands().has_failed() {
+                return Err(unconfirmed(Failure::Failed));
+            }
             let mut own = Vec::new();
             let vacant = configuration.masters.iter().position(Option::is_none);
             if own.try_reserve_exact(streams.len()).is_err()
@@ -100,10 +113,14 @@ impl<P: Platform> Master<P> {
                 return Err(AddMasterError::NoMemory);
             }
             own.extend(streams.iter().copied());
-            let memory = core
-                .platform
-                .allocate_coherent(CD_BYTES, CD_BYTES)
-                .ok_or(AddMasterError::NoMemory)?;
+            let platform = &core.platform;
+            let memory =
+                platform.allocate_coherent(CD_BYTES, CD_BYTES).ok_or(AddMasterError::NoMemory)?;
+            if let Err(error) = make_entries(core, instance, streams) {
+                // SAFETY: allocated just now; no entry leads to it.
+                unsafe { platform.free_coherent(memory, CD_BYTES, CD_BYTES) };
+                return Err(error.map_or(AddMasterError::NoMemory, unconfirmed));
+            }
             let state = MasterState {
                 instance: smmu.id,
                 streams: own,
@@ -148,4 +165,22 @@ impl<P: Platform> Master<P> {
         unsafe { self.core.platform.free_coherent(context, CD_BYTES, CD_BYTES) };
         Ok(())
     }
+}
+
+/// Makes the entries of `streams`, which abort, and lets the instance notice. `None` is that there is no memory:
+/// nothing was changed then.
+fn make_entries<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    streams: &[StreamId],
+) -> Result<(), Option<Failure>> {
+    let platform = &core.platform;
+    // SAFETY: the configuration mutex is held, and nobody else makes room.
+    unsafe { instance.streams().make_room(platform, instance.features(), streams) }.ok_or(None)?;
+    #[cfg(feature = "mutation")]
+    if core.leaves_out(Mutation::NoL1Cfgi) {
+        return Ok(());
+    }
+    // Also where nothing was new: an earlier call may have made it without being confirmed.
+    instance.forget_descriptors(platform, streams).map_err(Some)
 }

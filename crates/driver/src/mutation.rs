@@ -25,11 +25,13 @@ pub enum Mutation {
     NoTagFlush,
     /// Only leaves are invalidated although tables were unlinked.
     LeafOnly,
+    /// A level-1 descriptor is not invalidated although it became valid.
+    NoL1Cfgi,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -40,5 +42,6 @@ impl Mutation {
         Self::NoSync,
         Self::NoTagFlush,
         Self::LeafOnly,
+        Self::NoL1Cfgi,
     ];
 }

@@ -1,60 +1,190 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The stream table (§5): one entry a stream, in one piece.
+//! The stream table (§5): one entry a stream, in one piece or in two levels.
+//!
+//! With two levels, arrays of entries (*leaves*) come into being when a stream of theirs is first needed, and
+//! stay until the table is freed: so nobody ever has to wait until hardware has let go of one. Where they are
+//! is read back from the level-1 descriptors; there is no other record of them.
+
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::register::{StrtabBase, StrtabBaseCfg};
-use smmuv3_formats::{PhysAddr, STE_BYTES, StreamId};
+use smmuv3_formats::{L1Std, PhysAddr, STE_BYTES, StreamId};
 
 use crate::entry::Stream;
 use crate::features::Features;
 use crate::platform::Platform;
 use crate::update::Entry;
 
-/// A linear stream table.
+/// How a stream table is laid out. Where the SMMU has linear tables only (IDR0.ST_LEVEL), it is linear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamTableShape {
+    /// Linear up to 8 bits of StreamID, which takes no more than one leaf would. Beyond that two levels, with
+    /// leaves of 256 streams (16 KiB) as long as the first level then takes 1 MiB at most: up to 25 bits.
+    /// Beyond that leaves of 1024 streams, and up to 32 MiB.
+    Automatic,
+    /// One entry of 64 bytes for each of the 2^n streams.
+    Linear,
+    /// A first level of 8 bytes for each of the leaves there may be, and those leaves that are needed.
+    TwoLevel {
+        /// How large leaves are.
+        split: Split,
+    },
+}
+
+/// Bits of a StreamID within a leaf (STRTAB_BASE_CFG.SPLIT).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// 64 streams, 4 KiB.
+    Six = 6,
+    /// 256 streams, 16 KiB: as many as there are functions on a PCI bus.
+    Eight = 8,
+    /// 1024 streams, 64 KiB.
+    Ten = 10,
+}
+
+impl Split {
+    /// The number.
+    pub const fn bits(self) -> u32 {
+        self as u32
+    }
+}
+
+impl StreamTableShape {
+    /// The split of a table for `log2` bits; `None` for a linear one.
+    fn split(self, features: &Features, log2: u32) -> Option<Split> {
+        match self {
+            _ if !features.two_level_streams => None,
+            Self::Linear => None,
+            Self::TwoLevel { split } => Some(split),
+            Self::Automatic => match log2 {
+                0..=8 => None,
+                9..=25 => Some(Split::Eight),
+                _ => Some(Split::Ten),
+            },
+        }
+    }
+}
+
+/// A stream table.
 #[derive(Debug)]
 pub struct StreamTable {
+    /// Of the entries, or of the level-1 descriptors.
     base: PhysAddr,
-    /// log2 of the number of entries.
+    /// log2 of the number of streams.
     log2: u32,
+    split: Option<Split>,
 }
 
 impl StreamTable {
-    /// Takes memory for 2^`log2` entries from the platform and makes every stream abort. `None` when there is
-    /// no memory.
-    pub fn new<P: Platform>(platform: &P, features: &Features, log2: u32) -> Option<Self> {
-        let bytes = table_bytes(log2)?;
+    /// Takes memory from the platform for 2^`log2` streams (`log2` is at most 32), all of which abort. `None` when
+    /// there is no memory.
+    pub fn new<P: Platform>(
+        platform: &P,
+        features: &Features,
+        shape: StreamTableShape,
+        log2: u32,
+    ) -> Option<Self> {
+        let split = shape.split(features, log2);
+        let bytes = table_bytes(log2, split)?;
         let base = platform.allocate_coherent(bytes, bytes)?;
-        let table = Self { base, log2 };
-        let blocked = Stream::Blocked.encode(features).0;
-        for sid in 0..=u32::MAX.checked_shr(32u32.saturating_sub(log2)).unwrap_or(0) {
-            if let Some(entry) = table.entry(StreamId(sid)) {
-                // One word is all that differs from zeroed memory.
-                entry.prepare(platform, 0, blocked[0]);
-            }
+        match split {
+            None => block(platform, features, base, log2),
+            // Zeroed: every descriptor is invalid.
+            Some(_) => platform.publish(base, bytes),
         }
-        platform.publish(base, bytes);
-        Some(table)
+        Some(Self { base, log2, split })
     }
 
-    /// Gives the memory back.
+    /// Gives the memory back, with all leaves.
     ///
     /// # Safety
     /// The SMMU cannot access the table: SMMUEN was seen 0, or the table was never enabled.
     pub unsafe fn free<P: Platform>(self, platform: &P) {
-        if let Some(bytes) = table_bytes(self.log2) {
-            // SAFETY: allocated in `new`; the caller says that the SMMU is done with it.
-            unsafe { platform.free_coherent(self.base, bytes, bytes) };
+        let Some(bytes) = table_bytes(self.log2, self.split) else { return };
+        if let Some(split) = self.split {
+            let leaf = leaf_bytes(self.leaf_log2(split));
+            for index in 0..1u32 << self.log2.saturating_sub(split.bits()) {
+                let descriptor = self.descriptor(index).load(platform);
+                if descriptor.span() != 0 {
+                    // SAFETY: allocated in `make_room`; the caller says that the SMMU is done with it.
+                    unsafe { platform.free_coherent(PhysAddr(descriptor.l2_ptr()), leaf, leaf) };
+                }
+            }
         }
+        // SAFETY: allocated in `new`; the caller says that the SMMU is done with it.
+        unsafe { platform.free_coherent(self.base, bytes, bytes) };
     }
 
-    /// The entry of `stream`; `None` beyond the table.
-    pub fn entry(&self, stream: StreamId) -> Option<Entry> {
-        if u64::from(stream.0) >> self.log2 != 0 {
+    /// Makes sure that each of `streams` has an entry; new ones abort. Streams beyond the table are ignored. A
+    /// linear table has all its entries already.
+    ///
+    /// The SMMU may have kept that there were none: [`Instance::forget_descriptors`] comes next.
+    ///
+    /// `None` when there is no memory for all of them: then everything is as it was.
+    ///
+    /// # Safety
+    /// No other call of `make_room` on this table runs meanwhile. (`Iommu::add_master` calls it, under its lock.)
+    ///
+    /// [`Instance::forget_descriptors`]: crate::instance::Instance::forget_descriptors
+    pub unsafe fn make_room<P: Platform>(
+        &self,
+        platform: &P,
+        features: &Features,
+        streams: &[StreamId],
+    ) -> Option<()> {
+        let Some(split) = self.split else { return Some(()) };
+        let log2 = self.leaf_log2(split);
+        let bytes = leaf_bytes(log2);
+        // As long as Span is 0 the rest of a descriptor means nothing to hardware: new leaves wait there until
+        // there are all that are needed.
+        for (count, descriptor) in self.vacant(platform, streams).enumerate() {
+            let Some(leaf) = platform.allocate_coherent(bytes, bytes) else {
+                for descriptor in self.vacant(platform, streams).take(count) {
+                    let leaf = PhysAddr(descriptor.load(platform).l2_ptr());
+                    descriptor.store(platform, L1Std::default());
+                    // SAFETY: allocated just now; hardware never saw a valid descriptor that leads there.
+                    unsafe { platform.free_coherent(leaf, bytes, bytes) };
+                }
+                return None;
+            };
+            block(platform, features, leaf, log2);
+            descriptor.store(platform, L1Std::default().with_l2_ptr(leaf.0));
+        }
+        for descriptor in self.vacant(platform, streams) {
+            // The SMMU must see the entries before the descriptor that leads to them: they were published
+            // above, and this is a release store.
+            let linked = descriptor.load(platform).with_span(u64::from(log2) + 1);
+            descriptor.store(platform, linked);
+            platform.publish(descriptor.address, DESCRIPTOR_BYTES);
+        }
+        Some(())
+    }
+
+    /// The entry of `stream`; `None` beyond the table, or where there is none yet (see [`StreamTable::make_room`]).
+    pub fn entry<P: Platform>(&self, platform: &P, stream: StreamId) -> Option<Entry> {
+        if !self.reaches(stream) {
             return None;
         }
-        let offset = u64::from(stream.0) * STE_BYTES as u64;
-        // SAFETY: inside the table, which is aligned to its size, in coherent memory; only this driver's
-        // attach code writes it, under the configuration mutex.
-        Some(unsafe { Entry::new(PhysAddr(self.base.0 + offset)) })
+        let (table, index) = match self.split {
+            None => (self.base.0, stream.0),
+            Some(split) => {
+                let descriptor = self.descriptor(stream.0 >> split.bits()).load(platform);
+                if descriptor.span() == 0 {
+                    return None;
+                }
+                (descriptor.l2_ptr(), stream.0 & ((1 << split.bits()) - 1))
+            }
+        };
+        let offset = u64::from(index) * STE_BYTES as u64;
+        // SAFETY: inside the table or a leaf, both of which are aligned to their size, in coherent memory, and stay
+        // until the table is freed; only this driver's attach code writes entries that hardware can reach,
+        // under the configuration mutex.
+        Some(unsafe { Entry::new(PhysAddr(table + offset)) })
+    }
+
+    /// Whether the table is large enough for `stream`.
+    pub fn reaches(&self, stream: StreamId) -> bool {
+        u64::from(stream.0) >> self.log2 == 0
     }
 
     /// What STRTAB_BASE is to hold.
@@ -64,16 +194,104 @@ impl StreamTable {
 
     /// What STRTAB_BASE_CFG is to hold.
     pub fn config_register(&self) -> StrtabBaseCfg {
-        StrtabBaseCfg::default().with_log2size(u64::from(self.log2))
+        const TWO_LEVELS: u64 = 1;
+        let linear = StrtabBaseCfg::default().with_log2size(u64::from(self.log2));
+        match self.split {
+            None => linear,
+            Some(split) => linear.with_split(u64::from(split.bits())).with_fmt(TWO_LEVELS),
+        }
     }
 
-    /// log2 of the number of entries.
+    /// log2 of the number of streams.
     pub fn log2(&self) -> u32 {
         self.log2
     }
+
+    /// Bits of a StreamID within a leaf; `None` when the table is linear.
+    pub fn split(&self) -> Option<Split> {
+        self.split
+    }
+
+    /// log2 of the entries of a leaf: no more than there are streams.
+    fn leaf_log2(&self, split: Split) -> u32 {
+        split.bits().min(self.log2)
+    }
+
+    /// The descriptors on the way to `streams` that lead nowhere yet, each once.
+    fn vacant<P: Platform>(
+        &self,
+        platform: &P,
+        streams: &[StreamId],
+    ) -> impl Iterator<Item = Descriptor> {
+        let bits = self.split.map_or(0, Split::bits);
+        streams.iter().enumerate().filter_map(move |(at, stream)| {
+            let index = stream.0 >> bits;
+            let mut before = streams.iter().take(at);
+            if !self.reaches(*stream) || before.any(|other| other.0 >> bits == index) {
+                return None;
+            }
+            let descriptor = self.descriptor(index);
+            (descriptor.load(platform).span() == 0).then_some(descriptor)
+        })
+    }
+
+    /// The level-1 descriptor at `index`, which is in a table of two levels.
+    fn descriptor(&self, index: u32) -> Descriptor {
+        Descriptor { address: PhysAddr(self.base.0 + u64::from(index) * DESCRIPTOR_BYTES as u64) }
+    }
 }
 
-/// `None` beyond what the address space holds.
-fn table_bytes(log2: u32) -> Option<usize> {
-    STE_BYTES.checked_mul(1usize.checked_shl(log2)?)
+/// A level-1 descriptor in memory (§5.1).
+#[derive(Clone, Copy)]
+struct Descriptor {
+    address: PhysAddr,
+}
+
+impl Descriptor {
+    fn load<P: Platform>(self, platform: &P) -> L1Std {
+        L1Std([u64::from_le(self.word(platform).load(Ordering::Acquire))])
+    }
+
+    fn store<P: Platform>(self, platform: &P, descriptor: L1Std) {
+        self.word(platform).store(descriptor.0[0].to_le(), Ordering::Release);
+    }
+
+    fn word<P: Platform>(self, platform: &P) -> &AtomicU64 {
+        let word = platform.pointer(self.address).cast::<AtomicU64>();
+        // SAFETY: one of the words of a first level, which is aligned to its size and is always accessed as atomic
+        // words.
+        unsafe { &*word.as_ptr() }
+    }
+}
+
+const DESCRIPTOR_BYTES: usize = 8;
+
+/// Makes the 2^`log2` entries at `table`, zeroed memory that hardware does not know of yet, abort.
+fn block<P: Platform>(platform: &P, features: &Features, table: PhysAddr, log2: u32) {
+    let blocked = Stream::Blocked.encode(features).0;
+    for index in 0..1u64 << log2 {
+        // SAFETY: inside the table, which is coherent memory and aligned; nobody else knows it yet.
+        let entry = unsafe { Entry::new(PhysAddr(table.0 + index * STE_BYTES as u64)) };
+        // One word is all that differs from zeroed memory.
+        entry.prepare(platform, 0, blocked[0]);
+    }
+    platform.publish(table, leaf_bytes(log2));
+}
+
+/// What a table, or its first level, takes, and is aligned to (§2.5); `None` beyond what the address space holds.
+fn table_bytes(log2: u32, split: Option<Split>) -> Option<usize> {
+    match split {
+        None => STE_BYTES.checked_mul(1usize.checked_shl(log2)?),
+        Some(split) => {
+            // At most 2^26 descriptors.
+            let descriptors = 1usize << log2.saturating_sub(split.bits());
+            // Hardware drops the lowest six bits of the address.
+            Some((descriptors * DESCRIPTOR_BYTES).max(STE_BYTES))
+        }
+    }
+}
+
+/// What 2^`log2` entries take that there is memory for.
+const fn leaf_bytes(log2: u32) -> usize {
+    STE_BYTES << log2
 }

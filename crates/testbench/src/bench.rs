@@ -2,13 +2,14 @@
 //! The driver set up on a machine, under the eyes of the oracle.
 
 mod access;
+mod stray;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smmuv3::{
     Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, Master,
-    Memory, PhysAddr, Prot, Report, Smmu, StreamId,
+    Memory, PhysAddr, Prot, Report, Smmu, Split, StreamId, StreamTableShape,
 };
 use smmuv3_formats::{EventId, EventRecord};
 use thiserror::Error;
@@ -17,7 +18,8 @@ use crate::machine::{Dma, Machine, MachineError};
 use crate::operation::{Operation, Source};
 use crate::oracle::{Oracle, PAGE, Use, Violation};
 use crate::platform::{Observer, Point, TestMmio, TestPlatform, World};
-use crate::scenario::{MemoryKind, Scenario};
+use crate::scenario::{MemoryKind, Scenario, StreamTableKind};
+use crate::stream_table::StreamTable;
 use crate::trace::{self, Args, Trace, Tracer};
 use crate::watch::Watch;
 
@@ -166,6 +168,17 @@ impl Bench {
             let mut config = InstanceConfig::named(String::leak(instance.name.clone()));
             config.asid_bits = instance.asid_bits;
             config.sid_bits = instance.sid_bits;
+            config.stream_table = match instance.stream_table {
+                StreamTableKind::Automatic => StreamTableShape::Automatic,
+                StreamTableKind::Linear => StreamTableShape::Linear,
+                StreamTableKind::TwoLevel => StreamTableShape::TwoLevel {
+                    split: match instance.sid_bits {
+                        0..=16 => Split::Six,
+                        17..=25 => Split::Eight,
+                        _ => Split::Ten,
+                    },
+                },
+            };
             config.command_queue_log2 = instance.command_queue_log2;
             config.event_queue_log2 = instance.event_queue_log2;
             let mmio = TestMmio { world: self.world.clone(), instance: index };
@@ -178,12 +191,14 @@ impl Bench {
                 error: error.to_string(),
             })?;
             if let Some(instance) = smmu.instance() {
-                let base = instance.streams().base_register().addr();
-                self.watch().add_instance(base, instance.streams().log2());
+                let base = instance.streams().base_register();
+                let shape = instance.streams().config_register();
+                self.watch().add_instance(StreamTable { base, shape });
             }
             self.smmus.push(smmu);
             self.world.machine().health()?;
         }
+        self.stray()?;
         for master in &scenario.masters {
             let streams: Vec<StreamId> = master.streams.iter().copied().map(StreamId).collect();
             let smmu = self.smmus.get(master.instance).ok_or_else(|| BenchError::Driver {
@@ -195,6 +210,8 @@ impl Bench {
                 doing: format!("add {}", master.name),
                 error: error.to_string(),
             })?);
+            // What was said of its streams so far is no word about a master.
+            self.watch().collect(&self.world);
             self.watch().oracle.add_master(master.instance, master.streams.clone());
             for stream in &master.streams {
                 self.watch().watch_stream(&self.world, master.instance, *stream);

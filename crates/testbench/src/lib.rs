@@ -19,6 +19,7 @@ mod rule;
 pub mod run;
 pub mod scenario;
 mod shrink;
+pub mod stream_table;
 pub mod trace;
 pub mod watch;
 mod workload;

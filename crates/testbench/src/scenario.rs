@@ -96,6 +96,8 @@ pub struct Instance {
     pub msi: bool,
     /// Whether it has 2-level stream tables (IDR0.ST_LEVEL).
     pub two_level_streams: bool,
+    /// How the driver lays its stream table out.
+    pub stream_table: StreamTableKind,
     /// log2 of the most entries of its command queue (IDR1.CMDQS), 1 to 19.
     pub command_queue_log2: u32,
     /// log2 of the most entries of its event queue (IDR1.EVENTQS), 1 to 19.
@@ -106,6 +108,18 @@ pub struct Instance {
     pub coherent: bool,
     /// Where it stands in the file.
     pub places: Places,
+}
+
+/// How the driver is told to lay a stream table out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StreamTableKind {
+    /// As it does when nobody says.
+    #[default]
+    Automatic,
+    /// In one piece.
+    Linear,
+    /// In two levels, however few streams there are.
+    TwoLevel,
 }
 
 /// A set of granules (§2.3, IDR5).

@@ -15,6 +15,7 @@ use crate::bench::{Bench, Busy, FaultKey};
 use crate::mixture::{History, Kind};
 use crate::oracle::{Oracle, PAGE, Rule, Use};
 use crate::platform::{Observer, Point, World};
+use crate::stream_table::StreamTable;
 
 /// The eyes of a run.
 pub struct Watch {
@@ -27,8 +28,8 @@ pub struct Watch {
     /// How deep interruptions are nested.
     depth: u32,
     rng: fastrand::Rng,
-    /// Stream tables: base and log2 of entries, of each instance.
-    tables: Vec<(u64, u32)>,
+    /// The stream table of each instance.
+    tables: Vec<StreamTable>,
     /// By instance, stream and structure.
     histories: BTreeMap<(usize, u32, Kind), History>,
     /// Faults that the operation under way must cause.
@@ -89,15 +90,15 @@ impl Watch {
         self.rng = fastrand::Rng::with_seed(seed);
     }
 
-    /// Another instance, whose stream table of 2^`log2` entries is at `table`.
-    pub fn add_instance(&mut self, table: u64, log2: u32) {
-        self.tables.push((table, log2));
+    /// Another instance, with its stream table.
+    pub fn add_instance(&mut self, table: StreamTable) {
+        self.tables.push(table);
     }
 
     /// Follows the entry of `stream` from its present content on.
     pub fn watch_stream(&mut self, world: &World, instance: usize, stream: u32) {
-        let Some((base, _)) = self.tables.get(instance) else { return };
-        let pa = base + 64 * u64::from(stream);
+        let entry = |table: &StreamTable| table.entry(world.machine().ram(), stream);
+        let Some(pa) = self.tables.get(instance).and_then(entry) else { return };
         let history = History::new(Kind::Ste, pa, words(world, pa));
         self.histories.insert((instance, stream, Kind::Ste), history);
     }
@@ -107,12 +108,17 @@ impl Watch {
         self.refusal.get_or_insert_with(|| text.to_string());
     }
 
+    /// The operation under way must cause `fault`.
+    pub(crate) fn expect(&mut self, fault: FaultKey) {
+        self.expected.push(fault);
+    }
+
     /// The access of `master` at `iova` must cause `event`.
     pub(crate) fn expect_fault(&mut self, master: usize, event: EventId, iova: u64, write: bool) {
         let (instance, streams) = self.oracle.streams(master);
         let Some(stream) = streams.first().copied() else { return };
         let page = iova & !(PAGE - 1);
-        self.expected.push(FaultKey { instance, stream, event, page, write });
+        self.expect(FaultKey { instance, stream, event, page, write });
     }
 
     /// Compares the faults that were reported with those that had to come, and leaves the latter.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use smmuv3::{
     AddMasterError, AttachError, Attributes, Config, CreateError, Domain, DomainConfig,
     EnableError, Frames, InstanceConfig, Interrupt, Iommu, Iova, Master, Mmio, NoMemory, PhysAddr,
-    Platform, Prot, Smmu, StreamId, UnmapError,
+    Platform, Prot, Smmu, Split, StreamId, StreamTableShape, UnmapError,
 };
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::machine_model::ModelMachine;
@@ -223,6 +223,7 @@ impl Setup {
 fn config() -> InstanceConfig {
     let mut config = InstanceConfig::named("smmu");
     config.sid_bits = 4;
+    config.stream_table = StreamTableShape::TwoLevel { split: Split::Six };
     config.deadline = 200_000;
     config
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use smmuv3_formats::EventId;
 use smmuv3_testbench::scenario::{
-    Access, Action, Capabilities, Device, Granules, MemoryKind, Scenario, Target, Weights,
+    Access, Action, Capabilities, Device, Granules, MemoryKind, Scenario, StreamTableKind, Target,
+    Weights,
 };
 
 /// A scenario without steps, to append to.
@@ -196,6 +197,7 @@ fn an_instance_has_the_documented_defaults() {
     assert_eq!((scenario.memories[0].size, scenario.memories[0].align), (65536, 4096));
     assert_eq!(scenario.memories[0].fill, None);
     assert_eq!(scenario.masters[0].device, Device::Edu);
+    assert_eq!(instance.stream_table, StreamTableKind::Automatic);
 }
 
 #[test]
@@ -212,6 +214,7 @@ fn every_value_of_an_instance_can_be_set() {
         oas = 48
         sid-bits = 6
         two-level-streams = false
+        stream-table = "linear"
         command-queue = 1
         event-queue = 19
         range-invalidation = false
@@ -232,11 +235,30 @@ fn every_value_of_an_instance_can_be_set() {
     assert_eq!(instance.granules, Granules { kib_16: false, ..Granules::ALL });
     assert_eq!((instance.oas, instance.sid_bits), (48, 6));
     assert_eq!((instance.ssid_bits, instance.msi), (8, true));
+    assert_eq!(instance.stream_table, StreamTableKind::Linear);
     assert_eq!((instance.command_queue_log2, instance.event_queue_log2), (1, 19));
     assert!(!instance.two_level_streams && !instance.range_invalidation && !instance.coherent);
     assert_eq!((scenario.seed, scenario.description.as_str()), (0xFFFF_FFFF, "d"));
     let memory = &scenario.memories[0];
     assert_eq!((memory.size, memory.align, memory.fill), (2 << 20, 2 << 20, Some(0xFF)));
+}
+
+#[test]
+fn the_shape_of_a_stream_table_goes_with_the_instance() {
+    let found = |keys: &str| messages(&format!("name = \"x\"\n[[instance]]\nname = \"i\"\n{keys}"));
+    let two = Scenario::parse(
+        "name = \"x\"\ninstance = [{ name = \"i\", sid-bits = 32, stream-table = \"two-level\" }]",
+        "x.toml",
+    );
+    assert_eq!(two.unwrap().instances[0].stream_table, StreamTableKind::TwoLevel);
+    let unknown = "unknown stream-table \"2-level\" in instance \"i\"; it is one of \"linear\", \"two-level\"";
+    assert!(found("stream-table = \"2-level\"")[0].starts_with(unknown));
+    let large =
+        "stream-table of instance \"i\" does not go with sid-bits = 17; it is at most 16 then";
+    assert_eq!(found("sid-bits = 17\nstream-table = \"linear\""), [large]);
+    let missing = "stream-table of instance \"i\" does not go with two-level-streams = false; leave one of them out";
+    let keys = "sid-bits = 6\ntwo-level-streams = false\nstream-table = \"two-level\"";
+    assert_eq!(found(keys), [missing]);
 }
 
 #[test]

@@ -177,7 +177,8 @@ fn steps_and_their_faults_are_those_of_the_report() {
     assert_eq!(steps.len(), report.steps.len());
     for (traced, step) in steps.iter().zip(&report.steps) {
         assert_eq!(traced["name"], step.text);
-        if step.text.contains("random") {
+        // Devices that are refused before their master is added are no step's.
+        if step.text.contains("random") || step.text.starts_with("bring up") {
             continue;
         }
         let within = |event: &&Value| (begin(traced)..end(traced)).contains(&begin(event));

@@ -112,7 +112,7 @@ impl Capabilities {
             stages: vec![(true, false), (false, true), (true, true)],
             granules: Granules::ALL,
             oas: vec![32, 36, 40, 42, 44, 48],
-            sid_bits: 0..=16,
+            sid_bits: 0..=32,
             ssid_bits: 0..=20,
             msi: Support::Either,
             two_level_streams: Support::Either,

@@ -10,7 +10,8 @@ use toml::de::{DeTable, DeValue};
 use super::error::did_you_mean;
 use super::source::{Fields, Source, Value, describe, integer_value};
 use super::{
-    Device, Domain, Granules, Instance, Master, Memory, PAGE, Scenario, ScenarioErrors, check, step,
+    Device, Domain, Granules, Instance, Master, Memory, PAGE, Scenario, ScenarioErrors,
+    StreamTableKind, check, step,
 };
 
 /// Domain names that mean something else.
@@ -25,6 +26,13 @@ const LATER: [(&str, &str); 6] = [
     ("pri", "page requests"),
     ("stall", "stalled transactions"),
 ];
+
+/// Words for the shapes of stream tables.
+const STREAM_TABLES: [(&str, StreamTableKind); 2] =
+    [("linear", StreamTableKind::Linear), ("two-level", StreamTableKind::TwoLevel)];
+
+/// The most StreamID bits for which a linear table is small enough: 4 MiB.
+const LINEAR_BITS: u32 = 16;
 
 /// See [`Scenario::parse`].
 pub(super) fn scenario(text: &str, file: &str) -> Result<Scenario, ScenarioErrors> {
@@ -225,6 +233,7 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         ssid_bits: small("ssid-bits", 0..=20).unwrap_or(0),
         msi: fields.flag("msi").unwrap_or(false),
         two_level_streams: fields.flag("two-level-streams").unwrap_or(true),
+        stream_table: fields.word("stream-table", &STREAM_TABLES).unwrap_or_default(),
         command_queue_log2: small("command-queue", 1..=19).unwrap_or(8),
         event_queue_log2: small("event-queue", 1..=19).unwrap_or(8),
         range_invalidation: fields.flag("range-invalidation").unwrap_or(true),
@@ -239,6 +248,19 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
                 fields.what, instance.sid_bits
             ),
         );
+    }
+    let wrong_table = match instance.stream_table {
+        StreamTableKind::Automatic => None,
+        StreamTableKind::Linear => (instance.sid_bits > LINEAR_BITS)
+            .then(|| format!("sid-bits = {}; it is at most {LINEAR_BITS} then", instance.sid_bits)),
+        StreamTableKind::TwoLevel => (!instance.two_level_streams)
+            .then(|| "two-level-streams = false; leave one of them out".to_owned()),
+    };
+    if let Some(wrong) = wrong_table {
+        let place = instance.places.of("stream-table");
+        fields
+            .source
+            .wrong_at(place, format!("stream-table of {} does not go with {wrong}", fields.what));
     }
     for (key, feature) in LATER {
         let Some(value) = fields.get_refused(key) else { continue };

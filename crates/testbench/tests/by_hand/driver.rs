@@ -19,6 +19,7 @@ use smmuv3_formats::{Cd, Command, Ste};
 use smmuv3_model::Access;
 use smmuv3_testbench::oracle::{PAGE, Use, Violation};
 use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
+use smmuv3_testbench::stream_table::StreamTable;
 use smmuv3_testbench::watch::Watch;
 
 use crate::judge::{Eyes, Judge};
@@ -439,7 +440,8 @@ impl Hand {
         self.control(instance, enabled.with_smmuen(true));
 
         let mut watch = self.watch();
-        watch.add_instance(table, STREAMS_LOG2 as u32);
+        let base = StrtabBase::default().with_addr(table);
+        watch.add_instance(StreamTable { base, shape });
         watch.oracle.add_master(instance, vec![STREAMS[instance]]);
         watch.watch_stream(&self.world, instance, STREAMS[instance]);
     }

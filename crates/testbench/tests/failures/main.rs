@@ -14,4 +14,5 @@ mod refused;
 mod resets;
 mod setup;
 mod start;
+mod streams;
 mod wedged;

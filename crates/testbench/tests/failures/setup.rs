@@ -14,6 +14,7 @@ use smmuv3_testbench::machine_model::{ModelMachine, profile};
 use smmuv3_testbench::oracle::Use;
 use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
 use smmuv3_testbench::scenario::Scenario;
+use smmuv3_testbench::stream_table::StreamTable;
 use smmuv3_testbench::watch::Watch;
 
 use crate::machine::FaultyMachine;
@@ -129,11 +130,13 @@ impl Setup {
             let probe = iommu.probe(mmio, config).unwrap();
             let smmu = probe.enable().map_err(|(_, error)| error).unwrap();
             let streams = smmu.instance().unwrap().streams();
-            eyes.watch().add_instance(streams.base_register().addr(), streams.log2());
+            let (base, shape) = (streams.base_register(), streams.config_register());
+            eyes.watch().add_instance(StreamTable { base, shape });
             let owned: &[&[u32]] = if instance == NARROW { &[&[1], &[2, 3]] } else { &[&[1]] };
             for streams in owned {
                 let ids: Vec<StreamId> = streams.iter().copied().map(StreamId).collect();
                 masters.push(iommu.add_master(&smmu, &ids).unwrap());
+                eyes.watch().collect(&world);
                 eyes.watch().oracle.add_master(instance, streams.to_vec());
                 for stream in *streams {
                     eyes.watch().watch_stream(&world, instance, *stream);

@@ -156,7 +156,7 @@ fn check_master(setup: &Setup, master: usize, context: &str) -> bool {
     });
     let table = setup.smmus[NARROW].instance().unwrap().streams();
     for stream in &streams {
-        let entry = table.entry(StreamId(*stream)).unwrap();
+        let entry = table.entry(setup.iommu.platform(), StreamId(*stream)).unwrap();
         let word = entry.load(setup.iommu.platform())[0];
         if stuck {
             assert_eq!(word, 1, "{context}: stream {stream} is not blocked");
