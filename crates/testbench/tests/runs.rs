@@ -70,17 +70,22 @@ fn instances_of_every_shape_hold_all_rules() {
         "ssid-bits = 8",
         "msi = true",
         "streams = [0xa00, 0xa01, 0x7]",
+        "stream-table = \"two-level\"",
+        "stream-table = \"two-level\"\ncoherent = false",
+        "stream-table = \"two-level\"\nsid-bits = 12",
+        "stream-table = \"two-level\"\nsid-bits = 20",
     ]
     .into_iter()
     .enumerate()
     {
-        let key = shape.split(' ').next().unwrap_or_default();
+        let keys = || shape.lines().filter_map(|line| line.split(' ').next());
+        let streams = keys().any(|key| key == "streams");
         let changed: String = text
             .lines()
-            .filter(|line| key == "streams" || !line.starts_with(key))
+            .filter(|line| streams || !keys().any(|key| line.starts_with(key)))
             .map(|line| match line {
-                "asid-bits = 8" if key != "streams" => format!("{line}\n{shape}\n"),
-                "streams = [0xa00]" if key == "streams" => format!("{shape}\n"),
+                "asid-bits = 8" if !streams => format!("{line}\n{shape}\n"),
+                "streams = [0xa00]" if streams => format!("{shape}\n"),
                 line => format!("{line}\n"),
             })
             .collect();
@@ -90,6 +95,20 @@ fn instances_of_every_shape_hold_all_rules() {
             assert!(report.is_ok(), "{shape}, seed {seed}: {:#?}", report.failure);
         }
     }
+}
+
+/// The last stream there can be, two that share a leaf, and one that has its own.
+#[test]
+fn streams_of_32_bits_hold_all_rules() {
+    let text = include_str!("../../../scenarios/random-short.toml")
+        .replace("stream-table = \"linear\"\n", "sid-bits = 32\n")
+        .replace("stream-table = \"two-level\"\n", "sid-bits = 32\n")
+        .replace("[0x900]", "[0xffffffff]")
+        .replace("[0xa00]", "[0x7fffffff, 0x80000000]")
+        .replace("[0x1200]", "[0x1101]")
+        .replace("steps = 500", "steps = 200");
+    let scenario = Scenario::parse(&text, "wide").unwrap_or_else(|errors| panic!("{errors}"));
+    assert_ok(&run_on(Choice::Model, &scenario, 1));
 }
 
 #[test]
