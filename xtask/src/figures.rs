@@ -266,10 +266,11 @@ const CONTENTION: &str = "
 Sixteen CPUs give batches as fast as they can, under shuttle's random schedules, in which any of them may
 be stopped at any atomic access. For each command and CMD_SYNC: read-modify-writes of shared
 words, those among them that were in vain, fences, register accesses, and turns in which a CPU can only wait
-for another one to go on. *Tickets* is the driver's queue. The other two exist only for this comparison:
-one with a spin lock, and one with the compare-and-exchange loop, owners, shared lock and valid
-bits of Linux, written from its description. The wait for the SMMU is included; in the other two
-everybody reads CONS for itself.
+for another one: with interrupts masked, and otherwise (its commands are not published yet, and the SMMU
+has nothing to do). *Tickets* is the driver's queue: it has no loop that waits with interrupts masked.
+The other two exist only for this comparison: one with a spin lock, and one with the
+compare-and-exchange loop, owners, shared lock and valid bits of Linux, written from its
+description. The wait for the SMMU is included; there, everybody reads CONS for itself.
 
 ";
 

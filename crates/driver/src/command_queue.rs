@@ -15,13 +15,11 @@ use smmuv3_formats::{COMMAND_BYTES, Command, PhysAddr};
 use crate::error::Failure;
 use crate::platform::{Mmio, Platform};
 use crate::queue::{Size, at};
-use crate::refusals::{Finding, Refusals};
+use crate::refusals::{Finding, Refusals, is_retried};
 use crate::spin::SpinLock;
 use crate::sync;
 use crate::tickets::{NoTicket, Poller, Tickets};
 
-/// Turns of a waiting loop between two looks at the global error register.
-const TURNS_PER_ERROR_CHECK: u32 = 16;
 /// Aborted fetches of one command that are retried before the queue is given up.
 const FETCH_RETRIES: u32 = 3;
 
@@ -87,8 +85,8 @@ impl CommandQueue {
         Some(Self {
             base,
             marks,
-            // At most half the queue, so that two producers fit; at least one command beside the SYNC.
-            largest_batch: u64::from(largest_batch).min(size.entries() / 2).max(1),
+            // At most a quarter of the queue, so that it finds room beside others; at least one command.
+            largest_batch: u64::from(largest_batch).min(size.entries() / 4).max(1),
             deadline,
             tickets: Tickets::new(size),
             refusals: Refusals::new(),
@@ -244,6 +242,8 @@ impl CommandQueue {
                 return Ok(ticket);
             }
             self.wait_for_room(platform, mmio, commands.len())?;
+            // Others may be about to take it.
+            platform.relax();
         }
     }
 
@@ -277,9 +277,11 @@ impl CommandQueue {
     {
         let mut commands = commands.into_iter();
         loop {
+            let before = commands.len();
             let ticket = self.submit(platform, mmio, &mut commands)?;
             self.wait(platform, mmio, ticket)?;
-            if commands.len() == 0 {
+            // The second, should it promise what never comes.
+            if commands.len() == 0 || commands.len() == before {
                 return Ok(());
             }
         }
@@ -291,11 +293,11 @@ impl CommandQueue {
         (commands + u64::from(self.syncs())).max(1)
     }
 
-    /// Waits until the commands of `ticket` are complete. May be called in interrupt context.
+    /// Waits until the commands of `ticket`, which this queue gave, are complete. May be called in interrupt context.
     ///
     /// # Errors
-    /// [`Failure::Refused`] when the SMMU refused one of them (the others were carried out), [`Failure::Forgotten`] when
-    /// that is not known any more,
+    /// [`Failure::Refused`] when the SMMU refused one of them, [`Failure::Forgotten`] when that is not known any more,
+    /// [`Failure::Unreadable`] when it cannot fetch commands,
     /// [`Failure::Timeout`] or [`Failure::Failed`] when it does not answer.
     pub fn wait<P: Platform>(
         &self,
@@ -315,6 +317,7 @@ impl CommandQueue {
     }
 
     /// Waits until `done`, recovering from command errors on the way.
+    #[inline]
     fn until<P: Platform>(
         &self,
         platform: &P,
@@ -322,8 +325,8 @@ impl CommandQueue {
         done: impl Fn() -> bool,
     ) -> Result<(), Failure> {
         let mut poller = Poller::new(&self.tickets);
-        // What was consumed when the SMMU last did something, and when that was.
-        let mut progress: Option<(u64, u64)> = None;
+        // What was consumed while the SMMU had something to do, and since when it is no more.
+        let mut still: Option<(u64, u64)> = None;
         loop {
             if done() {
                 return Ok(());
@@ -332,95 +335,101 @@ impl CommandQueue {
             if is_failed(epoch) {
                 return Err(Failure::Failed);
             }
-            self.poll(mmio, epoch, &mut poller)?;
+            let read = || CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32;
+            let check_errors = poller.turn(read).or_else(|register| self.ahead(epoch, register))?;
             if done() {
                 return Ok(());
             }
-            if poller.turns() % TURNS_PER_ERROR_CHECK == 1 {
+            if check_errors {
                 self.recover(platform, mmio)?;
             }
-            let (consumed, now) = (self.tickets.consumed(), platform.now());
-            match progress {
+            let consumed = self.tickets.consumed();
+            still = match still {
                 // While it has nothing to do, others have: their commands are on the way.
-                Some((before, since))
-                    if before == consumed && consumed != self.tickets.published() =>
-                {
-                    let waited = now.saturating_sub(since);
+                _ if consumed == self.tickets.published() => None,
+                Some((before, since)) if before == consumed => {
+                    let waited = platform.now().saturating_sub(since);
                     if waited > self.deadline {
-                        self.give_up_since(epoch);
-                        return Err(Failure::Timeout { waited });
+                        // Perhaps it was this CPU that stood still: what counts is a look after that at the clock.
+                        let looked = self.tickets.observe(read);
+                        looked.or_else(|register| self.ahead(epoch, register).map(|_| ()))?;
+                        if self.tickets.consumed() == consumed {
+                            self.give_up_since(epoch);
+                            return Err(Failure::Timeout { waited });
+                        }
                     }
+                    still
                 }
-                _ => progress = Some((consumed, now)),
-            }
+                _ => Some((consumed, platform.now())),
+            };
             platform.relax();
         }
     }
 
-    /// Learns what the SMMU has consumed.
-    fn poll(&self, mmio: &impl Mmio, epoch: u32, poller: &mut Poller<'_>) -> Result<(), Failure> {
-        match poller.turn(|| CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32) {
+    /// The consumer index showed `register`, which is ahead of what was published.
+    fn ahead(&self, epoch: u32, register: u32) -> Result<bool, Failure> {
+        if self.epoch.load(Ordering::Acquire) != epoch {
             // It was read while a reset set both to a new beginning.
-            Err(_) if self.epoch.load(Ordering::Acquire) != epoch => Ok(()),
-            Err(register) => {
-                self.give_up_since(epoch);
-                Err(Failure::Index { register })
-            }
-            Ok(()) => Ok(()),
+            return Ok(false);
         }
+        self.give_up_since(epoch);
+        Err(Failure::Index { register })
     }
 
     /// If the queue stopped at an error: notes which command failed, makes it harmless, and lets the SMMU
-    /// go on (§3.2). Returns the error's command and code when this call dealt with one.
+    /// go on (§3.2). A command that could not be fetched is tried again; so is a CMD_SYNC before which devices did
+    /// not answer.
     ///
     /// # Errors
-    /// [`Failure::Refused`] when the SMMU cannot read the queue, even when retried: it is then given up.
-    pub fn recover<P: Platform>(
-        &self,
-        platform: &P,
-        mmio: &P::Mmio,
-    ) -> Result<Option<(Command, u8)>, Failure> {
+    /// [`Failure::Unreadable`] when the SMMU cannot read the queue, even when retried, [`Failure::Index`] when it stopped
+    /// where there is no command: it is then given up.
+    pub fn recover<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
         if !command_error(mmio) {
-            return Ok(None);
+            return Ok(());
         }
         self.recovery.with(platform, |aborts| {
             // Somebody else may have dealt with it before we had the lock. What is left of a failed SMMU is
             // acknowledged by its reset.
             let epoch = self.epoch.load(Ordering::Acquire);
             if is_failed(epoch) || !command_error(mmio) {
-                return Ok(None);
+                return Ok(());
             }
             let cons = CmdqCons(mmio.read32(CmdqCons::OFFSET));
             let code = cons.err() as u8;
-            let behind = self.tickets.consumed();
             let register = cons.rd() as u32 & (2 * self.size().entries() as u32 - 1);
-            let position = self.size().position(behind, register).map_err(|_| {
+            let position = self.size().after(self.tickets.consumed(), register);
+            let slot = at(self.slots(platform), position);
+            // Slots that are not published belong to whoever fills them.
+            let (true, Some(slot)) = (position < self.tickets.published(), slot) else {
                 self.give_up_since(epoch);
-                Failure::Index { register }
-            })?;
-            let Some(slot) = at(self.slots(platform), position) else { return Ok(None) };
+                return Err(Failure::Index { register });
+            };
             let words = slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)));
             let command = Command(words);
-            if u64::from(code) == cerror::ABT {
+            if is_retried(code) {
                 let count = if aborts.position == position { aborts.count } else { 0 };
                 *aborts = Aborts { position, count: count + 1 };
                 if aborts.count > FETCH_RETRIES {
                     self.give_up_since(epoch);
-                    return Err(Failure::Refused { command, code });
+                    return Err(Failure::Unreadable);
                 }
-            } else {
-                self.refusals.note(position, command, code);
-                if u64::from(code) != cerror::ATC_INV_SYNC {
-                    // The SMMU fetches this slot again: it must find something that it accepts.
-                    write(slot, Sync::new().into());
-                }
+            } else if u64::from(code) != cerror::ATC_INV_SYNC {
+                // The SMMU fetches this slot again: it must find something that it accepts.
+                write(slot, Sync::new().into());
             }
+            self.refusals.note(position, command, code);
             // Acknowledge this error alone; others are reported by their own handler.
             let acknowledged = Gerrorn(mmio.read32(Gerrorn::OFFSET));
             let acknowledged = acknowledged.with_cmdq_err(!acknowledged.cmdq_err());
             mmio.write32(Gerrorn::OFFSET, acknowledged.0);
-            Ok(Some((command, code)))
+            Ok(())
         })
+    }
+
+    /// Tells `sink` of all errors of commands that it was not told of yet, whoever recovered from them: the command, and
+    /// `CMDQ_CONS.ERR` (§3.2). Returns how many more there were, which are not remembered.
+    pub fn report_errors(&self, sink: &mut dyn FnMut(Command, u8)) -> u64 {
+        self.refusals.report(sink)
     }
 
     /// Acknowledges every active error other than a refused command, and returns them.
@@ -437,7 +446,7 @@ impl CommandQueue {
     }
 
     /// The memory that the SMMU reads.
-    fn slots<'p, P: Platform>(&self, platform: &'p P) -> &'p [[AtomicU64; 2]] {
+    fn slots<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [[AtomicU64; 2]] {
         let slots = platform.pointer(self.base).cast::<[AtomicU64; 2]>();
         // SAFETY: `new` allocated so many slots, aligned to 32 bytes, which live until `free` consumes the queue, and
         // CPUs access them as atomic words only.
@@ -445,7 +454,7 @@ impl CommandQueue {
     }
 
     /// The memory of the marks of `tickets`.
-    fn marks<'p, P: Platform>(&self, platform: &'p P) -> &'p [sync::AtomicU64] {
+    fn marks<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [sync::AtomicU64] {
         let marks = platform.pointer(self.marks).cast::<sync::AtomicU64>();
         // SAFETY: `new` allocated so many words, zeroed, aligned to 8 bytes, which live until `free` consumes the queue,
         // and are accessed as atomic words only.

@@ -439,7 +439,7 @@ impl<P: Platform> Space<P> {
         #[cfg(feature = "mutation")]
         let range = Range { leaf_only: leaf_only || core.leaves_out(Mutation::LeafOnly), ..range };
 
-        // Of the instances of `told`.
+        // Of the instances of `told`: a domain has one target on each.
         let mut tickets = [const { MaybeUninit::<Ticket>::uninit() }; MOST_INSTANCES];
         let mut first = None;
         let (mut told, mut failed) = (0u64, 0u64);
@@ -475,11 +475,14 @@ impl<P: Platform> Space<P> {
             // meanwhile was flushed before, and what has come walks the tables as they are now.
             untold = full;
             for id in bits(full) {
-                let room = core.instances.get(id).map(|instance| instance.wait_for_room(platform));
+                let instance = core.instances.get(id);
+                let room =
+                    instance.map(|instance| instance.wait_for_room(platform, Scope::Range(range)));
                 if let Some(Err(what)) = room {
                     note(id, what);
                     untold &= !id.bit();
                 }
+                platform.relax();
             }
         }
         for id in bits(told) {

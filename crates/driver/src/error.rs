@@ -39,13 +39,16 @@ pub enum Failure {
     },
     /// It had failed before; nothing was waited for.
     Failed,
-    /// It refused a command.
+    /// It refused a command; the others of the batch were carried out. With code 3 (§3.2) devices did not answer
+    /// before the CMD_SYNC: any ATC invalidation of the batch may have failed.
     Refused {
         /// The command.
         command: Command,
         /// `CMDQ_CONS.ERR` (§3.2).
         code: u8,
     },
+    /// It cannot fetch its commands, even when asked again (`CERROR_ABT`). It is considered failed from now on.
+    Unreadable,
     /// It refused so many commands since that it is not known any more whether one of these was among them.
     Forgotten,
     /// It is in service failure mode (GERROR.SFM_ERR) until it is reset.
@@ -65,6 +68,7 @@ impl fmt::Display for Failure {
             Self::Refused { command, code } => {
                 write!(f, "it refused `{command}` with error {code}")
             }
+            Self::Unreadable => f.write_str("it cannot fetch its commands"),
             Self::Forgotten => f.write_str("it refused too many commands to tell which"),
             Self::Service => f.write_str("it is in service failure mode"),
             Self::Index { register } => {

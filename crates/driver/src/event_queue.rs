@@ -41,14 +41,14 @@ pub enum Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lost {
-    /// The queue was full, and some did not fit; the SMMU does not count them (§3.3). They came after all records
-    /// handed over until now, and after the next `unread` ones.
+    /// The queue was full, and some did not fit; the SMMU does not count them (§3.3). They came after all records that
+    /// were handed over before, and lie between the next `among` ones, or right after these.
     Overflow {
-        /// Records in the queue that are older than those lost.
-        unread: usize,
+        /// Records in the queue.
+        among: usize,
     },
-    /// The SMMU could not write to the queue (`GERROR.EVENTQ_ABT_ERR`). It does not count them, and what it wrote
-    /// just before may not be what it meant.
+    /// The SMMU could not write to the queue (`GERROR.EVENTQ_ABT_ERR`). It does not count them; they came before this
+    /// was reported, and what is in the queue by then may not be what the SMMU meant.
     Aborted,
     /// A reset emptied the queue.
     Reset {
@@ -62,8 +62,8 @@ pub enum Lost {
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Overflow { unread } => {
-                write!(f, "the event queue was full; events were lost after the next {unread}")
+            Self::Overflow { among } => {
+                write!(f, "the event queue was full; events were lost among the next {among}")
             }
             Self::Aborted => f.write_str("events could not be written to the queue"),
             Self::Reset { unread, overflow } => {
@@ -139,8 +139,8 @@ impl EventQueue {
     }
 
     /// Hands at most `budget` records to `sink`, oldest first, with the gaps where some were lost, and makes room
-    /// for new ones. Returns whether more records are waiting. `sink` runs with interrupts masked. May be called
-    /// in interrupt context.
+    /// for new ones. Returns whether more records are waiting. `sink` runs with interrupts masked, and does not come
+    /// back to this queue, not even to reset the SMMU. May be called in interrupt context.
     ///
     /// # Errors
     /// [`Inconsistent`] when the SMMU's index makes no sense; nothing was read then.
@@ -156,6 +156,12 @@ impl EventQueue {
             if let Some(lost) = head.lost.take() {
                 sink(Delivery::Lost(lost));
             }
+            if lost {
+                // The queue may have become full after the last look at it, and before that made room. At most
+                // its size.
+                let among = (tail - head.position) as usize;
+                sink(Delivery::Lost(Lost::Overflow { among }));
+            }
             // The records are read after the index that says they are there, and the slots are given back after
             // they were read: `Mmio`'s contract.
             let end = tail.min(head.position.saturating_add(budget as u64));
@@ -164,10 +170,6 @@ impl EventQueue {
                 sink(Delivery::Record(self.read(platform, position)));
             }
             head.position = end;
-            if lost {
-                // It has been full since: only this function makes room. At most the size of the queue.
-                sink(Delivery::Lost(Lost::Overflow { unread: (tail - end) as usize }));
-            }
             if read || lost {
                 // Acknowledged at first sight: until then another overflow would not show (§3.3).
                 let cons = EventqCons(self.size.register(end)).with_ovackflg(overflow);

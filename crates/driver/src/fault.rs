@@ -28,19 +28,24 @@ pub enum Report {
     Event(EventRecord),
     /// Events were lost.
     EventsLost(Lost),
-    /// A command was refused; the queue goes on without it. Whoever waits for it is told as well.
-    CommandRefused {
+    /// The queue stopped at a command, and goes on. What became of it, the code says (§3.2): an illegal one is left out,
+    /// one that could not be fetched (2) is tried again, and so is a CMD_SYNC before which devices did not answer
+    /// (3). Whoever waits for the batch is told as well, unless it was carried out after all.
+    CommandError {
         /// The command.
         command: Command,
-        /// `CMDQ_CONS.ERR` (§3.2).
+        /// `CMDQ_CONS.ERR`.
         code: u8,
     },
+    /// The queue stopped at so many more commands, before those just reported, which are not remembered.
+    CommandErrors(u64),
     /// Global errors other than a refused command, acknowledged. What follows from them is reported as well: events
     /// that could not be written ([`Lost::Aborted`]), an SMMU that is out of service ([`Failure::Service`]). After
     /// an interrupt message that was lost the event queue is looked at all the same; the others
     /// concern what this driver does not use.
     GlobalError(Gerror),
-    /// The SMMU does not work any more, until it is reset.
+    /// The SMMU does not work any more, until it is reset; or the index of its event queue makes no sense at present
+    /// ([`Failure::Index`]).
     Failed(Failure),
 }
 
@@ -83,10 +88,15 @@ fn errors<P: Platform>(
     sink: &mut dyn FnMut(Report),
 ) -> Gerror {
     let mmio = instance.mmio();
-    match instance.commands().recover(platform, mmio) {
-        Ok(None) => {}
-        Ok(Some((command, code))) => sink(Report::CommandRefused { command, code }),
-        Err(failure) => sink(Report::Failed(failure)),
+    let recovered = instance.commands().recover(platform, mmio);
+    // Also what waiters have recovered from.
+    let mut error = |command, code| sink(Report::CommandError { command, code });
+    let forgotten = instance.commands().report_errors(&mut error);
+    if forgotten != 0 {
+        sink(Report::CommandErrors(forgotten));
+    }
+    if let Err(failure) = recovered {
+        sink(Report::Failed(failure));
     }
     let active = instance.commands().acknowledge(platform, mmio);
     if active.0 != 0 {

@@ -349,8 +349,7 @@ impl<P: Platform> Instance<P> {
         tag: Tag,
         scope: Scope,
     ) -> Result<Option<Ticket>, Failure> {
-        let most = self.commands.largest_batch();
-        let mut commands = invalidate::commands(&self.features, tag, scope, most);
+        let mut commands = self.invalidation(tag, scope);
         self.commands.try_submit(platform, &self.mmio, &mut commands)
     }
 
@@ -363,16 +362,23 @@ impl<P: Platform> Instance<P> {
             if let Some(ticket) = self.try_invalidate(platform, tag, scope)? {
                 return Ok(ticket);
             }
-            self.wait_for_room(platform)?;
+            self.wait_for_room(platform, scope)?;
+            platform.relax();
         }
     }
 
-    /// Waits until there may be room for any batch.
+    /// Waits until there may be room for the invalidation of `scope`.
     ///
     /// # Errors
     /// As [`CommandQueue::wait_for_room`].
-    pub fn wait_for_room(&self, platform: &P) -> Result<(), Failure> {
-        self.commands.wait_for_room(platform, &self.mmio, self.commands.largest_batch())
+    pub fn wait_for_room(&self, platform: &P, scope: Scope) -> Result<(), Failure> {
+        // Tags are alike in this.
+        let commands = self.invalidation(Tag { vmid: 0, asid: 0 }, scope).len();
+        self.commands.wait_for_room(platform, &self.mmio, commands)
+    }
+
+    fn invalidation(&self, tag: Tag, scope: Scope) -> invalidate::Commands {
+        invalidate::commands(&self.features, tag, scope, self.commands.largest_batch())
     }
 
     /// Makes the SMMU read the stream table entries of `streams` anew, and what lies behind them.

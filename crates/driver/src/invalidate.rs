@@ -160,7 +160,7 @@ impl Iterator for Commands {
                 }
                 commands
             }
-            // Not more than `MOST_SINGLE`.
+            // `MOST_SINGLE` and one, at most.
             Next::Singles { range, left, .. } => left.div_ceil(1 << range.step_shift()) as usize,
         };
         (left, Some(left))

@@ -152,7 +152,8 @@ impl<P: Platform> Iommu<P> {
     /// Reads what `smmu` has to say: events, and errors of its own. To be called when it raises an interrupt,
     /// or from time to time. At most `budget` events are handed to `sink`; returns whether more are waiting.
     ///
-    /// May be called in interrupt context. `sink` runs with interrupts masked.
+    /// May be called in interrupt context. `sink` runs with interrupts masked, and calls neither this nor
+    /// [`Iommu::reset`].
     pub fn handle_interrupt(
         &self,
         smmu: &Smmu<P>,

@@ -6,9 +6,14 @@ pub use smmuv3_pagetable::Frames;
 
 /// The registers of one SMMU: two 64 KiB pages, accessed at byte offsets from the first (§2.1).
 ///
-/// Implementations order accesses as device drivers expect: a write is seen by the SMMU after every load and
-/// store of memory that this CPU made before it, and a load made after a read returns what the SMMU wrote to
-/// memory before it answered that read. The driver has no barriers of its own around registers.
+/// Implementations order accesses as device drivers expect, as if a write were a store-release and a read a
+/// load-acquire that the SMMU takes part in:
+/// * what this CPU loaded and stored before a write, and what other CPUs had stored that it had seen, comes before
+///   the SMMU sees the write; a store-release after the write comes after it;
+/// * a load or store after a read comes after it, and finds what the SMMU, and whoever told it, had stored
+///   before it answered that read.
+///
+/// The driver has no barriers of its own around registers.
 pub trait Mmio: Send + Sync {
     /// Reads the 32-bit register at `offset`.
     fn read32(&self, offset: u32) -> u32;

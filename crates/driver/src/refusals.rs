@@ -2,6 +2,7 @@
 //! What became of commands that the SMMU refused (§3.2): noted by whoever recovers the queue, read by whoever waits.
 
 use smmuv3_formats::Command;
+use smmuv3_formats::register::cerror;
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -10,6 +11,8 @@ use crate::sync::{AtomicU64, Ordering, fence};
 pub(crate) struct Refusals<const LENGTH: usize = 64> {
     /// How many there were, ever.
     count: AtomicU64,
+    /// How many of them the interrupt handler has been told of.
+    reported: AtomicU64,
     /// Each in the place of its number modulo `LENGTH`: position, error code, the words of the command.
     log: [[AtomicU64; 4]; LENGTH],
 }
@@ -29,7 +32,7 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
     pub(crate) fn new() -> Self {
         let word = || AtomicU64::new(0);
         let record = |_| [word(), word(), word(), word()];
-        Self { count: word(), log: core::array::from_fn(record) }
+        Self { count: word(), reported: word(), log: core::array::from_fn(record) }
     }
 
     /// How many commands were refused, ever.
@@ -51,22 +54,47 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
         self.count.store(number + 1, Ordering::Release);
     }
 
-    /// Whether one of the commands from `start` to `end` was refused; `before` is the count before they were placed.
+    /// Whether one of the commands from `start` to `end` was refused; `before` is the count before they were placed. What
+    /// was tried again was not.
     #[inline]
     pub(crate) fn find(&self, start: u64, end: u64, before: u64) -> Finding {
         let count = self.count();
         for number in before.max(count.saturating_sub(LENGTH as u64))..count {
-            let record = self.record(number).each_ref();
-            let [position, code, words @ ..] = record.map(|word| word.load(Ordering::Relaxed));
-            // Looked at after the words were read: was the record being replaced?
-            fence(Ordering::Acquire);
-            let replaced = self.count.load(Ordering::Relaxed) >= number + LENGTH as u64;
-            if !replaced && (start..end).contains(&position) {
-                // It was stored from eight bits.
-                return Finding::Refused(Command(words), code as u8);
+            match self.get(number) {
+                Some((position, command, code))
+                    if (start..end).contains(&position) && !is_retried(code) =>
+                {
+                    return Finding::Refused(command, code);
+                }
+                _ => {}
             }
         }
         if self.count() >= before + LENGTH as u64 { Finding::Forgotten } else { Finding::None }
+    }
+
+    /// Tells `sink` of all refusals that it was not told of yet, whoever recovered from them: command and code. Returns
+    /// how many more there were, which are not remembered.
+    pub(crate) fn report(&self, sink: &mut dyn FnMut(Command, u8)) -> u64 {
+        let count = self.count();
+        let reported = self.reported.fetch_max(count, Ordering::Relaxed).min(count);
+        let remembered = (reported..count).filter_map(|number| {
+            // The oldest are out of the log.
+            if count - number > LENGTH as u64 { None } else { self.get(number) }
+        });
+        let told = remembered.map(|(_, command, code)| sink(command, code)).count() as u64;
+        count - reported - told
+    }
+
+    /// Position, command and code of a refusal, unless its record has been taken by a later one.
+    #[inline]
+    fn get(&self, number: u64) -> Option<(u64, Command, u8)> {
+        let record = self.record(number).each_ref();
+        let [position, code, words @ ..] = record.map(|word| word.load(Ordering::Relaxed));
+        // Looked at after the words were read: was the record being replaced?
+        fence(Ordering::Acquire);
+        let replaced = self.count.load(Ordering::Relaxed) >= number + LENGTH as u64;
+        // The code was stored from eight bits.
+        (!replaced).then_some((position, Command(words), code as u8))
     }
 
     fn record(&self, number: u64) -> &[AtomicU64; 4] {
@@ -75,9 +103,17 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
     }
 }
 
+/// Whether the SMMU does the command after all once the error is acknowledged: the fetch was aborted, or it gives no reason.
+pub(crate) fn is_retried(code: u8) -> bool {
+    matches!(u64::from(code), cerror::ABT | cerror::NONE)
+}
+
 #[cfg(test)]
 #[cfg(not(any(loom, shuttle)))]
 mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
     use super::*;
 
     const COMMAND: Command = Command([0x7f, 0x1234]);
@@ -95,6 +131,35 @@ mod tests {
         assert_eq!(refusals.find(7, 8, 0), Finding::Forgotten);
         assert_eq!(refusals.find(7, 8, 1), Finding::None);
         assert_eq!(refusals.find(10, 11, 1), Finding::Refused(COMMAND, 3));
+    }
+
+    #[test]
+    fn an_aborted_fetch_is_reported_but_no_refusal() {
+        let refusals: Refusals<4> = Refusals::new();
+        refusals.note(7, COMMAND, 2);
+        assert_eq!(refusals.find(7, 8, 0), Finding::None);
+        let mut told = Vec::new();
+        assert_eq!(refusals.report(&mut |command, code| told.push((command, code))), 0);
+        assert_eq!(told, [(COMMAND, 2)]);
+    }
+
+    #[test]
+    fn each_refusal_is_reported_once_or_counted() {
+        let refusals: Refusals<4> = Refusals::new();
+        let report = || {
+            let mut told = Vec::new();
+            let more = refusals.report(&mut |command, code| told.push((command.0[0], code)));
+            (told, more)
+        };
+        assert_eq!(report(), (vec![], 0));
+        let note = |position| refusals.note(position, Command([position, 0]), 1);
+        (0..2).for_each(note);
+        assert_eq!(report(), (vec![(0, 1), (1, 1)], 0));
+        assert_eq!(report(), (vec![], 0));
+        // The last record of a full log may be the next to be replaced.
+        (2..9).for_each(note);
+        assert_eq!(report(), (vec![(6, 1), (7, 1), (8, 1)], 4));
+        assert_eq!(report(), (vec![], 0));
     }
 }
 
@@ -135,6 +200,21 @@ mod loom_tests {
     #[test]
     fn loom_a_refusal_is_found_whole_or_known_to_be_forgotten() {
         look_while_others_are_noted(|refusals| refusals.find(10, 11, 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "a mixture")]
+    fn loom_twin_that_reads_the_count_without_a_fence_takes_a_mixture() {
+        look_while_others_are_noted(|refusals| {
+            let record = refusals.record(0).each_ref();
+            let [position, code, words @ ..] = record.map(|word| word.load(Ordering::Relaxed));
+            let replaced = refusals.count.load(Ordering::Relaxed) >= 2;
+            if !replaced && position == 10 {
+                Finding::Refused(Command(words), code as u8)
+            } else {
+                Finding::Forgotten
+            }
+        });
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! CMDQ_PROD. Who finds the bell taken leaves: the one who has it looks once more after giving it back.
 //!
 //! So between the ticket and its mark a producer waits for nobody, and nobody ever waits for the bell. Only a
-//! producer that was stopped between the two holds up those behind it, hence interrupts are masked there.
+//! producer that was stopped between the two holds up those behind it, hence interrupts are masked there. Who
+//! rings may publish for others for a while: each further turn is for one that left to wait for the SMMU meanwhile.
 //!
 //! Positions count up and never wrap ([`Size`] makes slots and registers of them). The marks are one word a slot, zero
 //! at the start: where the run that was last marked there ends. That of an earlier lap is never beyond the present
@@ -202,9 +203,9 @@ impl Tickets {
         Ok(())
     }
 
-    /// Closes the queue, and makes it empty once every ticket is published: from the position that is returned
-    /// on, at which PROD and CONS both show 0, nobody has been given anything yet. One caller at a time. `begins`
-    /// is told the position before anything before it counts as consumed.
+    /// Closes the queue once every ticket is published, for an SMMU that is off: what comes after [`Tickets::open`]
+    /// begins at a position at which PROD and CONS both show 0. `begins` is told of it before anything up to it
+    /// can count as consumed. One caller at a time.
     pub(crate) fn close(&self, marks: &[AtomicU64], relax: impl Fn(), begins: impl FnOnce(u64)) {
         let Producers { claimed, tail } = &self.producers.0;
         let Bell { taken, published } = &self.bell.0;
@@ -222,16 +223,17 @@ impl Tickets {
             relax();
         }
         let beginning = end.next_multiple_of(2 * self.size.entries());
-        published.store(beginning, Ordering::Release);
         begins(beginning);
-        self.consumed.fetch_max(beginning, Ordering::AcqRel);
-        // Claims under way stay counted.
+        published.store(beginning, Ordering::Release);
+        // Before it counts as consumed: claims under way stay counted, and may come to be tickets.
         claimed.fetch_add(beginning - end, Ordering::Relaxed);
         taken.store(false, Ordering::Release);
     }
 
-    /// Lets tickets be drawn again after [`Tickets::close`].
+    /// Lets tickets be drawn again after [`Tickets::close`]. CMDQ_PROD and CMDQ_CONS are 0.
     pub(crate) fn open(&self) {
+        // Only now: whoever observes from here on finds the register that belongs to it.
+        self.consumed.fetch_max(self.published(), Ordering::AcqRel);
         // Exchanged, not stored: it takes the place of whatever refused draws made of it.
         self.producers.tail.swap(self.published(), Ordering::AcqRel);
     }

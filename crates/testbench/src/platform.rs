@@ -124,6 +124,11 @@ impl World {
         self.clock.load(Ordering::Relaxed)
     }
 
+    /// Lets time pass on the driver's clock, as when a CPU is kept from running.
+    pub fn pass(&self, nanoseconds: u64) {
+        self.clock.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
     /// Notes something in the trace, if there is one.
     pub(crate) fn trace(&self, note: impl FnOnce(&mut Trace)) {
         if let Some(tracer) = &self.tracer {

@@ -225,8 +225,8 @@ impl Trace {
         let (name, mut args) = match report {
             Report::Event(record) => event(record),
             Report::EventsLost(lost) => ("events lost", args([("what", lost.to_string().into())])),
-            Report::CommandRefused { command, code } => (
-                "command refused",
+            Report::CommandError { command, code } => (
+                "command error",
                 args([("command", command.to_string().into()), ("code", (*code).into())]),
             ),
             Report::GlobalError(error) => ("global error", args([("GERROR", hex(error.0))])),

@@ -105,6 +105,8 @@ fn a_command_that_qemu_refuses_is_its_waiters_and_no_later_one_is_lost() {
             assert_eq!(result, Err(refused), "{illegal} at {position}");
             assert_eq!(queue.carry_out(platform, instance.mmio(), legal), Ok(()));
             assert_eq!(setup.active_errors(), 0);
+            let error = Report::CommandError { command: illegal, code: ILL };
+            assert_eq!(setup.reports(), [error], "{illegal} at {position}");
         }
     }
     assert!(!queue.has_failed());
@@ -114,7 +116,7 @@ fn a_command_that_qemu_refuses_is_its_waiters_and_no_later_one_is_lost() {
     let mut commands = [illegal].into_iter();
     let ticket = queue.submit(platform, instance.mmio(), &mut commands).unwrap();
     assert_ne!(setup.active_errors(), 0);
-    assert_eq!(setup.reports(), [Report::CommandRefused { command: illegal, code: ILL }]);
+    assert_eq!(setup.reports(), [Report::CommandError { command: illegal, code: ILL }]);
     let refused = Failure::Refused { command: illegal, code: ILL };
     assert_eq!(queue.wait(platform, instance.mmio(), ticket), Err(refused));
     assert_eq!(queue.carry_out(platform, instance.mmio(), legal), Ok(()));

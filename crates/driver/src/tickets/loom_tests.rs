@@ -232,67 +232,171 @@ fn loom_twin_whose_draw_passes_nothing_on_overwrites_commands() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn loom_twin_whose_mark_does_not_release_shows_an_unwritten_slot() {
     every_command_arrives(draw, |queue, start, end| {
         let Queue { tickets, marks, .. } = queue;
         marks[tickets.size().slot(start)].store(end, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         tickets.ring(marks, |position| queue.tell(position));
     });
 }
 
-/// A producer while the queue is reset under it: its command comes before the reset, after it, or never, but
-/// whole. Afterwards the queue works.
-fn a_reset_meets_a_producer(close: fn(&Queue)) {
+/// A reset of the SMMU, which is off.
+type Reset = fn(&Queue);
+
+fn reset(queue: &Queue) {
+    queue.tickets.close(&queue.marks, thread::yield_now, |_| ());
+    queue.prod.store(0, Ordering::Release);
+    queue.cons.store(0, Ordering::Release);
+    queue.tickets.open();
+}
+
+/// Two producers while the queue, of two slots, is reset under them: their commands come before the reset, after it, or
+/// never, but whole, and never more than fit. Each wants `count` slots.
+fn a_reset_meets_producers(count: u64, reset: Reset) {
     explore(3, move || {
         let queue = Queue::new(1);
+        let size = queue.tickets.size();
+        assert!(queue.submit(draw, publish));
         let producers: Vec<_> = (0..2)
             .map(|_| {
                 let queue = queue.clone();
-                thread::spawn(move || queue.submit(draw, publish))
+                thread::spawn(move || {
+                    let Ok(start) = queue.tickets.draw(count) else { return None };
+                    (start..start + count).for_each(|position| queue.fill(position));
+                    publish(&queue, start, start + count);
+                    Some(start)
+                })
             })
             .collect();
-        close(&queue);
-        let beginning = queue.tickets.published();
-        // The SMMU is off; its registers and its view of the slots start anew.
-        queue.prod.store(0, Ordering::Release);
-        for slot in &queue.slots {
-            // SAFETY: nobody has a ticket; loom checks it.
-            slot.with_mut(|slot| unsafe { *slot = u64::MAX });
-        }
-        queue.tickets.open();
-        for producer in producers {
-            producer.join().unwrap();
-        }
+        reset(&queue);
+        let beginning = queue.tickets.consumed();
+        let starts = producers.into_iter().filter_map(|producer| producer.join().unwrap());
+        let after = starts.filter(|start| *start >= beginning).count() as u64 * count;
+        assert!(after <= size.entries(), "more than fits was drawn");
         let drawn = queue.tickets.producers.tail.load(Ordering::Relaxed);
         let claimed = queue.tickets.producers.claimed.load(Ordering::Relaxed);
         assert_eq!((drawn & CLOSED, claimed), (0, drawn), "claims and tickets disagree");
-        assert!((beginning..=beginning + 2).contains(&drawn));
-        assert_eq!(queue.prod.load(Ordering::Relaxed), queue.tickets.size().register(drawn));
+        assert_eq!(drawn, beginning + after);
+        assert_eq!(queue.prod.load(Ordering::Relaxed), size.register(drawn));
         for position in beginning..drawn {
             // SAFETY: all threads have ended.
-            queue.slots[queue.tickets.size().slot(position)]
-                .with(|slot| assert_eq!(unsafe { *slot }, position));
+            queue.slots[size.slot(position)].with(|slot| assert_eq!(unsafe { *slot }, position));
         }
     });
 }
 
 #[test]
 fn loom_a_reset_waits_for_every_ticket_and_loses_no_claim() {
-    a_reset_meets_a_producer(|queue| {
-        queue.tickets.close(&queue.marks, thread::yield_now, |_| ());
+    a_reset_meets_producers(1, reset);
+    a_reset_meets_producers(2, reset);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn loom_twin_of_a_reset_that_makes_room_before_it_counts_claims_gives_too_much() {
+    a_reset_meets_producers(2, |queue| {
+        // Counts no claims when it is closed, and makes up for it after it has made room.
+        let claimed = &queue.tickets.producers.claimed;
+        queue.tickets.close(&queue.marks, thread::yield_now, |beginning| {
+            claimed.fetch_sub(beginning - 1, Ordering::Relaxed);
+        });
+        let beginning = queue.tickets.published();
+        queue.prod.store(0, Ordering::Release);
+        queue.cons.store(0, Ordering::Release);
+        queue.tickets.consumed.fetch_max(beginning, Ordering::AcqRel);
+        claimed.fetch_add(beginning - 1, Ordering::Relaxed);
+        queue.tickets.open();
     });
 }
 
 #[test]
 #[should_panic]
 fn loom_twin_of_a_reset_that_does_not_wait_meets_a_late_producer() {
-    a_reset_meets_a_producer(|queue| {
+    a_reset_meets_producers(1, |queue| {
         let tickets = &queue.tickets;
         let end = tickets.producers.tail.fetch_or(CLOSED, Ordering::AcqRel);
         let beginning = end.next_multiple_of(2 * tickets.size().entries());
         tickets.bell.published.store(beginning, Ordering::Release);
-        tickets.consumed.fetch_max(beginning, Ordering::AcqRel);
         tickets.producers.claimed.fetch_add(beginning - end, Ordering::Relaxed);
+        queue.prod.store(0, Ordering::Release);
+        tickets.open();
+    });
+}
+
+/// One who waits looks at CONS while the queue is reset; afterwards a command is given, which the SMMU does not take.
+fn a_reset_meets_a_waiter(reset: Reset) {
+    explore(3, move || {
+        let queue = Queue::new(1);
+        assert!(queue.submit(draw, publish));
+        queue.consume(&mut 0);
+        let waiter = {
+            let queue = queue.clone();
+            // What it finds may be in vain, as that of an SMMU that was reset.
+            thread::spawn(move || {
+                let _ = queue.tickets.observe(|| queue.cons.load(Ordering::Acquire));
+            })
+        };
+        reset(&queue);
+        let beginning = queue.tickets.consumed();
+        assert!(queue.submit(draw, publish));
+        waiter.join().unwrap();
+        assert_eq!(queue.tickets.consumed(), beginning, "the SMMU took nothing");
+    });
+}
+
+#[test]
+fn loom_a_look_at_the_register_of_before_a_reset_completes_nothing_after_it() {
+    a_reset_meets_a_waiter(reset);
+}
+
+#[test]
+#[should_panic(expected = "the SMMU took nothing")]
+fn loom_twin_of_a_reset_that_begins_before_the_registers_do_completes_what_was_not_taken() {
+    a_reset_meets_a_waiter(|queue| {
+        queue.tickets.close(&queue.marks, thread::yield_now, |_| ());
+        queue.tickets.consumed.fetch_max(queue.tickets.published(), Ordering::AcqRel);
+        queue.prod.store(0, Ordering::Release);
+        queue.cons.store(0, Ordering::Release);
+        queue.tickets.open();
+    });
+}
+
+/// A producer that uses room of which only another one's look at CONS told it. The SMMU is the main thread. Returns
+/// whether that ever came about.
+fn room_that_another_one_found(observe: fn(&Queue)) -> bool {
+    let used = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let result = used.clone();
+    explore(3, move || {
+        let queue = Queue::new(0);
+        assert!(queue.submit(draw, publish));
+        let (first, second) = (queue.clone(), queue.clone());
+        let observer = thread::spawn(move || observe(&first));
+        let producer = thread::spawn(move || {
+            let start = second.tickets.draw(1);
+            start.iter().for_each(|start| second.fill(*start));
+            start.is_ok()
+        });
+        queue.consume(&mut 0);
+        observer.join().unwrap();
+        used.fetch_or(producer.join().unwrap(), Ordering::Relaxed);
+    });
+    result.load(Ordering::Relaxed)
+}
+
+#[test]
+fn loom_what_one_observes_as_consumed_another_may_overwrite() {
+    assert!(room_that_another_one_found(Queue::observe), "there never was room");
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn loom_twin_that_observes_without_release_lets_a_slot_be_overwritten_while_it_is_read() {
+    room_that_another_one_found(|queue| {
+        let behind = queue.tickets.consumed();
+        let register = queue.cons.load(Ordering::Acquire);
+        let position = queue.tickets.size().after(behind, register);
+        queue.tickets.consumed.fetch_max(position, Ordering::Relaxed);
     });
 }

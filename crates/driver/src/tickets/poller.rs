@@ -6,6 +6,8 @@ use crate::sync::Ordering;
 
 /// Turns after which one who waits reads the register although somebody else does.
 const TURNS_PER_OWN_READ: u32 = 8;
+/// Turns between two looks at the global errors, which stop the queue. A multiple of the above.
+const TURNS_PER_ERROR_CHECK: u32 = 16;
 
 /// One who waits for the SMMU. The first to come back for a second turn reads the register in each of them, until its
 /// wait is over; the others look at what it finds, and only now and then for themselves, since they may
@@ -22,12 +24,13 @@ impl<'a> Poller<'a> {
         Self { tickets, turn: 0, elected: false }
     }
 
-    /// Learns what the SMMU has consumed, from the register or from whoever reads it.
+    /// Learns what the SMMU has consumed, from the register or from whoever reads it. Returns whether it is time
+    /// for this one to look at the errors too.
     ///
     /// # Errors
     /// As [`Tickets::observe`].
     #[inline]
-    pub(crate) fn turn(&mut self, read: impl FnOnce() -> u32) -> Result<(), u32> {
+    pub(crate) fn turn(&mut self, read: impl FnOnce() -> u32) -> Result<bool, u32> {
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
         if turn != 0 && !self.elected {
@@ -35,16 +38,11 @@ impl<'a> Poller<'a> {
             // Nothing is guarded by it: two who read the register are one too many, no more.
             self.elected = !polled.load(Ordering::Relaxed) && !polled.swap(true, Ordering::Relaxed);
             if !self.elected && !turn.is_multiple_of(TURNS_PER_OWN_READ) {
-                return Ok(());
+                return Ok(false);
             }
         }
-        self.tickets.observe(read)
-    }
-
-    /// Turns taken.
-    #[inline]
-    pub(crate) fn turns(&self) -> u32 {
-        self.turn
+        self.tickets.observe(read)?;
+        Ok(turn != 0 && turn.is_multiple_of(TURNS_PER_ERROR_CHECK))
     }
 }
 

@@ -4,7 +4,7 @@
 use smmuv3::{Failure, Lost, Report};
 use smmuv3_formats::register::{EventqCons, EventqProd};
 use smmuv3_formats::{EVENT_BYTES, EventId, EventRecord};
-use smmuv3_testbench::machine::Machine;
+use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::oracle::Use;
 
 use crate::setup::{NARROW, NIC, PAGE, Setup, config};
@@ -80,9 +80,9 @@ fn events_that_found_no_room_are_reported_as_lost_each_time() {
         fault(&setup, 0, 6);
         let (reports, more) = setup.reports(NARROW, 3);
         assert_eq!(pages(&reports), [0, 1, 2], "round {round}");
-        // Three of the four were read; the two that did not fit came after the fourth.
-        let lost = Report::EventsLost(Lost::Overflow { unread: 1 });
-        assert_eq!(reports.last(), Some(&lost), "round {round}");
+        // There are four, among or after which are the two that did not fit.
+        let lost = Report::EventsLost(Lost::Overflow { among: 4 });
+        assert_eq!((reports[0], reports.len()), (lost, 4), "round {round}");
         assert!(more, "round {round}");
         let (reports, more) = setup.reports(NARROW, 3);
         assert_eq!((pages(&reports), reports.len(), more), (vec![3], 1, false), "round {round}");
@@ -92,6 +92,31 @@ fn events_that_found_no_room_are_reported_as_lost_each_time() {
         assert_eq!((pages(&reports), reports.len(), more), (vec![7, 8], 2, false));
     }
     setup.tear_down("after lost events");
+}
+
+/// The queue overflows after the driver has looked at PROD, and before it makes room: what is lost lies between the
+/// records of this look and those of the next.
+#[test]
+fn events_that_are_lost_while_others_are_read_are_reported_before_those_that_come_after() {
+    let setup = prepared();
+    fault(&setup, 0, 4);
+    // The records that are read are given back by a write of CONS.
+    setup.machine.on_write(|machine, instance, offset, _| {
+        if (instance, offset) == (NARROW, EventqCons::OFFSET) {
+            assert_eq!(
+                machine.dma(NIC, NOWHERE + 4 * PAGE, Dma::Read(&mut [0; 4])).unwrap().len(),
+                1
+            );
+        }
+    });
+    let (reports, more) = setup.reports(NARROW, 8);
+    assert_eq!((pages(&reports), reports.len(), more), (vec![0, 1, 2, 3], 4, false));
+    setup.machine.behave();
+    fault(&setup, 5, 2);
+    let (reports, more) = setup.reports(NARROW, 8);
+    let lost = Report::EventsLost(Lost::Overflow { among: 2 });
+    assert_eq!((reports[0], pages(&reports), reports.len(), more), (lost, vec![5, 6], 3, false));
+    setup.tear_down("after events lost while others were read");
 }
 
 #[test]

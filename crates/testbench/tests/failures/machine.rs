@@ -13,6 +13,8 @@ use smmuv3_testbench::ram::Ram;
 
 /// Called with the instance, the offset and the value of a register write, before it takes effect.
 type OnWrite = Box<dyn FnMut(&ModelMachine, usize, u32, u32) + Send>;
+/// Called with the instance and the offset of a register read, after the value was taken.
+type OnRead = Box<dyn FnMut(&ModelMachine, usize, u32) + Send>;
 /// Called whenever the driver waits.
 type OnWait = Box<dyn FnMut(&ModelMachine) + Send>;
 
@@ -23,6 +25,7 @@ pub struct FaultyMachine {
     lies: Mutex<BTreeMap<(usize, u32), u32>>,
     writes: AtomicU64,
     on_write: Mutex<Option<OnWrite>>,
+    on_read: Mutex<Option<OnRead>>,
     on_wait: Mutex<Option<OnWait>>,
 }
 
@@ -33,6 +36,7 @@ impl FaultyMachine {
             lies: Mutex::default(),
             writes: AtomicU64::new(0),
             on_write: Mutex::default(),
+            on_read: Mutex::default(),
             on_wait: Mutex::default(),
         }
     }
@@ -55,6 +59,10 @@ impl FaultyMachine {
         *self.on_write.lock().unwrap() = Some(Box::new(hook));
     }
 
+    pub fn on_read(&self, hook: impl FnMut(&ModelMachine, usize, u32) + Send + 'static) {
+        *self.on_read.lock().unwrap() = Some(Box::new(hook));
+    }
+
     pub fn on_wait(&self, hook: impl FnMut(&ModelMachine) + Send + 'static) {
         *self.on_wait.lock().unwrap() = Some(Box::new(hook));
     }
@@ -62,6 +70,7 @@ impl FaultyMachine {
     /// Takes the hooks away.
     pub fn behave(&self) {
         *self.on_write.lock().unwrap() = None;
+        *self.on_read.lock().unwrap() = None;
         *self.on_wait.lock().unwrap() = None;
     }
 
@@ -84,7 +93,11 @@ impl Machine for FaultyMachine {
 
     fn read32(&self, instance: usize, offset: u32) -> u32 {
         let lie = self.lies.lock().unwrap().get(&(instance, offset)).copied();
-        lie.unwrap_or_else(|| self.inner.read32(instance, offset))
+        let value = lie.unwrap_or_else(|| self.inner.read32(instance, offset));
+        if let Some(hook) = &mut *self.on_read.lock().unwrap() {
+            hook(&self.inner, instance, offset);
+        }
+        value
     }
 
     fn write32(&self, instance: usize, offset: u32, value: u32) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use smmuv3::invalidate::{Scope, commands};
 use smmuv3::{Failure, Interrupt, Quarantined, Report};
-use smmuv3_formats::register::{CmdqProd, Gerror, Gerrorn};
+use smmuv3_formats::register::{CmdqCons, CmdqProd, Gerror, Gerrorn};
 use smmuv3_formats::{Command, Opcode};
 use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::oracle::Use;
@@ -16,6 +16,7 @@ use crate::setup::{AT_ONCE, DISK, NARROW, NIC, PAGE, Setup, attach_failure, unma
 const IOVA: u64 = 0x1000_0000;
 const ILL: u8 = 1;
 const ABT: u8 = 2;
+const NONE: u8 = 0;
 
 fn prepared(seed: u64) -> Setup {
     let setup = Setup::new(seed);
@@ -166,8 +167,16 @@ fn fetches_that_abort_are_tried_again_however_often_over_time() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
     for page in 0..12 {
-        setup.machine.model(NARROW).unwrap().fail_next_command(ABT);
+        // Neither a fetch that was aborted nor an error without a reason (0) is one of the command.
+        let code = if page % 3 == 2 { NONE } else { ABT };
+        setup.machine.model(NARROW).unwrap().fail_next_command(code);
         assert_eq!(setup.unmap(0, IOVA + page * PAGE, PAGE), Ok(PAGE), "page {page}");
+        // The unmap went on by itself; the handler tells of it all the same.
+        let (reports, _) = setup.reports(NARROW, 0);
+        let [Report::CommandError { command, code: reported }] = reports[..] else {
+            panic!("{reports:?}")
+        };
+        assert_eq!((command.opcode(), reported), (Some(Opcode::TlbiNhVa), code));
     }
     setup.tear_down("after aborted fetches");
 }
@@ -192,8 +201,7 @@ fn a_queue_that_cannot_be_fetched_at_all_is_given_up() {
     });
     let (instance, failure) = unmap_failure(setup.unmap(0, IOVA, PAGE));
     assert_eq!(instance, NARROW);
-    let Failure::Refused { command, code: ABT } = failure else { panic!("{failure:?}") };
-    assert_eq!(command.opcode(), Some(Opcode::TlbiNhVa));
+    assert_eq!(failure, Failure::Unreadable);
     assert!(setup.has_failed(NARROW));
     let begun = setup.now();
     assert_eq!(unmap_failure(setup.unmap(0, IOVA + PAGE, PAGE)), (NARROW, Failure::Failed));
@@ -217,9 +225,7 @@ fn an_error_that_nobody_waits_for_is_reported() {
     let ticket = smmu.invalidate(setup.iommu.platform(), tag, Scope::All).unwrap();
     while setup.machine.model(NARROW).unwrap().run(1) != 0 {}
     let (reports, more) = setup.reports(NARROW, 8);
-    let [Report::CommandRefused { command, code: ILL }] = reports[..] else {
-        panic!("{reports:?}")
-    };
+    let [Report::CommandError { command, code: ILL }] = reports[..] else { panic!("{reports:?}") };
     assert_eq!((command.opcode(), more), (Some(Opcode::TlbiNhAsid), false));
     let failure = smmu.wait(setup.iommu.platform(), ticket);
     assert!(matches!(failure, Err(Failure::Refused { code: ILL, .. })), "{failure:?}");
@@ -318,6 +324,31 @@ fn each_waiter_learns_of_its_own_commands_and_no_later_one_is_lost() {
         }
     }
     setup.tear_down("after refused commands in batches");
+}
+
+/// An index where no command was given yet: that slot is somebody's who is filling it.
+#[test]
+fn a_queue_that_stops_where_there_is_no_command_is_given_up_and_nothing_is_overwritten() {
+    let setup = prepared(1);
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    let instance = setup.smmus[NARROW].instance().unwrap();
+    let cons = CmdqCons(setup.machine.read32(NARROW, CmdqCons::OFFSET));
+    setup.machine.lie(NARROW, CmdqCons::OFFSET, Some(cons.with_err(ILL.into()).0));
+    setup.machine.lie(NARROW, Gerror::OFFSET, Some(1));
+    let slots = instance.commands().base_register().addr();
+    let memory = || -> Vec<u64> {
+        (0..16).map(|word| setup.machine.ram().read64(slots + word * 8).unwrap()).collect()
+    };
+    let before = memory();
+    let failure = Failure::Index { register: cons.rd() as u32 };
+    let result = instance.commands().recover(setup.iommu.platform(), instance.mmio());
+    assert_eq!(result, Err(failure));
+    assert!(setup.has_failed(NARROW));
+    assert_eq!(memory(), before);
+    setup.machine.lie(NARROW, CmdqCons::OFFSET, None);
+    setup.machine.lie(NARROW, Gerror::OFFSET, None);
+    setup.reset(NARROW, &[], &[]);
+    setup.tear_down("after an error without a command");
 }
 
 /// CERROR_ATC_INV_SYNC stops at the CMD_SYNC, which is tried again: the batch is the one that failed.

@@ -5,9 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
 
 use smmuv3::{EnableError, Failure, PhysAddr, Quarantined, StreamId};
-use smmuv3_formats::Iova;
+use smmuv3_formats::command::TlbiNhAsid;
+use smmuv3_formats::register::CmdqCons;
+use smmuv3_formats::{Command, Iova};
 use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::oracle::Use;
 
@@ -361,6 +364,89 @@ fn a_slow_smmu_is_waited_for_as_long_as_it_takes_commands() {
     setup.machine.behave();
     setup.machine.model(NARROW).unwrap().wedge_after(None);
     setup.tear_down("after a slow SMMU");
+}
+
+/// A CPU that does not run for a while, as those of virtual machines do, finds the clock far ahead of its last look at the
+/// SMMU: that says nothing about the SMMU.
+#[test]
+fn a_waiter_that_was_kept_from_running_looks_again_before_it_gives_the_smmu_up() {
+    let setup = prepared(1);
+    setup.attach(NIC, Use::Domain(0)).unwrap();
+    setup.world.set_observer(None);
+    setup.machine.model(NARROW).unwrap().wedge_after(Some(0));
+    let (world, mut looks) = (setup.world.clone(), 0);
+    setup.machine.on_read(move |machine, instance, offset| {
+        if (instance, offset) == (NARROW, CmdqCons::OFFSET) {
+            looks += 1;
+            if looks == 3 {
+                // After it has read CONS, and before it reads the clock.
+                let mut model = machine.model(NARROW).unwrap();
+                model.wedge_after(None);
+                while model.waiting_commands() != 0 {
+                    model.run(1);
+                }
+                world.pass(2 * DEADLINE);
+            }
+        }
+    });
+    assert_eq!(setup.unmap(0, PAGES, PAGE), Ok(PAGE));
+    assert!(!setup.has_failed(NARROW));
+    setup.machine.behave();
+}
+
+/// Nothing was published, since another producer is slow: the SMMU owes nothing, and its time begins when it does.
+#[test]
+fn an_smmu_that_has_nothing_to_do_has_all_the_time_once_it_has() {
+    struct Slow<F>(Option<Command>, F);
+    impl<F: FnMut()> Iterator for Slow<F> {
+        type Item = Command;
+        fn next(&mut self) -> Option<Command> {
+            self.1();
+            self.0.take()
+        }
+        fn size_hint(&self) -> (usize, Option<usize>) {
+            (self.0.iter().len(), Some(self.0.iter().len()))
+        }
+    }
+    impl<F: FnMut()> ExactSizeIterator for Slow<F> {}
+
+    let setup = prepared(1);
+    setup.world.set_observer(None);
+    let instance = setup.smmus[NARROW].instance().unwrap();
+    let (queue, mmio, platform) = (instance.commands(), instance.mmio(), setup.iommu.platform());
+    let command: Command = TlbiNhAsid::new().with_asid(9).into();
+    let (drawn, has_drawn) = channel();
+    let (go, may_go) = channel();
+    let (published, has_published) = channel();
+    std::thread::scope(|threads| {
+        threads.spawn(move || {
+            let wait = || {
+                drawn.send(()).unwrap();
+                may_go.recv().unwrap();
+            };
+            let ticket = queue.submit(platform, mmio, &mut Slow(Some(command), wait)).unwrap();
+            published.send(()).unwrap();
+            assert_eq!(queue.wait(platform, mmio, ticket), Ok(()));
+        });
+        has_drawn.recv().unwrap();
+        let ticket = queue.submit(platform, mmio, &mut [command].into_iter()).unwrap();
+        let (world, mut waits) = (setup.world.clone(), 0);
+        setup.machine.on_wait(move |machine| {
+            waits += 1;
+            if waits == 3 {
+                // The other one comes to publish both, and this one does not run for long.
+                machine.model(NARROW).unwrap().wedge_after(Some(0));
+                go.send(()).unwrap();
+                has_published.recv().unwrap();
+                world.pass(2 * DEADLINE);
+            } else if waits > 3 {
+                machine.model(NARROW).unwrap().wedge_after(None);
+            }
+        });
+        assert_eq!(queue.wait(platform, mmio, ticket), Ok(()));
+    });
+    setup.machine.behave();
+    assert!(!setup.has_failed(NARROW));
 }
 
 /// An unmap that finds a queue full lets go of the targets while it waits: an attach meanwhile is not held up, and the
