@@ -316,7 +316,8 @@ mod tests {
         let counted = PEERS.iter().map(|peer| peer.name).chain([IDLE]).map(figure).collect();
         let timed = PEERS.iter().map(|peer| figure(peer.name)).collect();
         let rated = OTHERS.iter().map(|(name, ..)| figure(name)).collect();
-        Measured { counted, timed, rated }
+        let contention = "| tickets | 1.00 |\n".to_owned();
+        Measured { counted, timed, rated, contention }
     }
 
     fn place() -> Place {
