@@ -185,7 +185,7 @@ impl CommandQueue {
     /// Most commands of one batch, before its CMD_SYNC.
     #[inline]
     pub fn largest_batch(&self) -> usize {
-        // At most half the queue.
+        // Far below 2^32: a part of the queue.
         self.largest_batch as usize
     }
 
