@@ -11,6 +11,7 @@ use smmuv3::{
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
+use smmuv3_testbench::run::{Options, run};
 use smmuv3_testbench::scenario::Scenario;
 
 use common::frees::Frees;
@@ -60,4 +61,22 @@ fn empty_tables_beside_a_large_block_are_invalidated_before_they_are_freed() {
         assert_eq!(space.unmap(Iova(0), 2 * GIB), Ok(GIB));
     }
     frees.finish();
+}
+
+const MANY_ON_A_SHORT_QUEUE: &str = r#"
+name = "many-on-a-short-queue"
+instance = [{ name = "smmu", event-queue = 1, stream-table = "two-level" }]
+master = [
+    { name = "nic", instance = "smmu", streams = [0x100] },
+    { name = "disk", instance = "smmu", streams = [0x200] },
+    { name = "gpu", instance = "smmu", streams = [0x300] },
+]
+"#;
+
+/// The testbench looked at the events only after all devices had tried, when the queue had lost one.
+#[test]
+fn each_device_without_an_entry_is_reported_though_the_queue_holds_two_events() {
+    let scenario = Scenario::parse(MANY_ON_A_SHORT_QUEUE, "regression").unwrap();
+    let report = run(&scenario, &Options::default(), &mut |_| ()).unwrap();
+    assert_eq!(report.verdict, "ok", "{:?}", report.failure);
 }
