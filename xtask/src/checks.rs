@@ -48,7 +48,7 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
     if built {
         check_what_was_built(&mut report, &workspace, found.as_ref());
     } else {
-        for name in ["test", "mutation", "loom", "contention", "doc", "run", "perf"] {
+        for name in ["test", "mutation", "loom", "contention", "doc", "run", "fuzz", "perf"] {
             report.step(name, "not run", |_| Ok(Verdict::skipped("the workspace does not build")));
         }
     }
@@ -74,6 +74,11 @@ fn check_what_was_built(report: &mut Report, workspace: &Workspace, qemu: Option
     report.step("doc", "cargo doc --workspace --no-deps, no warnings", |step| doc(step, workspace));
     report.step("run", "cargo run --release, the default scenario", |step| {
         step.check(&mut workspace.cargo(["run", "--release"]))
+    });
+    report.step("fuzz", "random scenarios of a fixed slice of seeds", |step| {
+        let mut command = workspace.cargo(["run", "--release", "--", "fuzz", "--keep-going"]);
+        command.args(["--seeds", "0..40", "--steps", "1000", "--out"]);
+        step.check(command.arg(workspace.target.join("xtask").join("fuzz")))
     });
     report.step("perf", perf::WHAT, |step| perf::check(step, workspace));
 }

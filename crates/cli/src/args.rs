@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can be said on the command line.
 
+use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -27,6 +30,9 @@ pub enum Command {
     /// Draw the trace of a short scenario as a picture (SVG), on standard output
     #[command(after_help = PICTURE_EXAMPLES)]
     Picture(Picture),
+    /// Try random scenarios on the model until a rule breaks, and write the shortest one that breaks it
+    #[command(after_help = FUZZ_EXAMPLES)]
+    Fuzz(Fuzz),
 }
 
 /// Operands of `picture`.
@@ -66,6 +72,39 @@ pub struct Run {
     /// QEMU does not tell what its SMMUs do: there it is calls, reports, commands as given, and waits
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+}
+
+/// Operands of `fuzz`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Fuzz {
+    /// Which seeds: from A up to, not including, B. Each is a scenario of its own
+    #[arg(long, value_name = "A..B", value_parser = seeds, default_value = "0..100")]
+    pub seeds: Range<u64>,
+
+    /// Random operations of each seed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(default_value_t = 2000)]
+    pub steps: u64,
+
+    /// Begin no other seed after so many minutes; may be a fraction [default: no limit]
+    #[arg(long, value_name = "M", value_parser = minutes)]
+    pub minutes: Option<Duration>,
+
+    /// How many seeds are tried at once [default: as many as there are CPUs]
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+
+    /// Go on after a rule was broken
+    #[arg(long)]
+    pub keep_going: bool,
+
+    /// Where scenarios that break a rule are written, as fuzz-SEED.toml
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub out: PathBuf,
+
+    /// Print what was found as one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A machine.
@@ -115,15 +154,42 @@ fn seed(text: &str) -> Result<u64, String> {
     })
 }
 
+/// A range as Rust has it: `0..100`.
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let right = "seeds are a range such as 0..100, without its end";
+    let (first, end) = text.split_once("..").ok_or(right)?;
+    let range = seed(first)?..seed(end)?;
+    if range.is_empty() { Err(format!("no seed is in {text}; {right}")) } else { Ok(range) }
+}
+
+/// Minutes, at most a year.
+fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes = text.parse().ok().filter(|minutes| (0.0..=525_600.0).contains(minutes));
+    let minutes: f64 = minutes.ok_or("minutes are a number such as 10 or 0.5")?;
+    Ok(Duration::from_secs_f64(60.0 * minutes))
+}
+
 const EXAMPLES: &str = "\
 Examples:
   smmuv3                          the built-in scenario on the model
   smmuv3 run mine.toml            a scenario of your own
   smmuv3 run --machine qemu       the built-in scenario on QEMU's SMMUv3
   smmuv3 run --help               more about running scenarios
+  smmuv3 fuzz                     a hundred random scenarios on the model
 
 Exit status: 0 when all rules held; 1 when one did not, with the rule, the step and the shortest
 trace; 2 when the input could not be used. Colours only on a terminal; NO_COLOR=1 turns them off.";
+
+const FUZZ_EXAMPLES: &str = "\
+Examples:
+  smmuv3 fuzz                                      seeds 0 to 99, 2000 operations each
+  smmuv3 fuzz --seeds 100..10000 --minutes 30      as many of them as half an hour allows
+  smmuv3 fuzz --keep-going --out found             all that break a rule, not only the first
+  smmuv3 fuzz --seeds 17..18 --steps 500           one seed
+  smmuv3 run fuzz-17.toml                          what was written about it, step by step
+
+Exit status: 0 when all rules held; 1 when one did not, with the rule, the shortest trace and the
+file that breaks it again; 2 when the input could not be used or there is nowhere to write to.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -160,6 +226,13 @@ mod tests {
     fn run(line: &str) -> Run {
         match parse(line).unwrap().command {
             Some(Command::Run(run)) => run,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn fuzz(line: &str) -> Fuzz {
+        match parse(line).unwrap().command {
+            Some(Command::Fuzz(fuzz)) => fuzz,
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -213,6 +286,26 @@ mod tests {
     }
 
     #[test]
+    fn a_campaign_has_defaults_and_every_operand_of_it_is_understood() {
+        let bare = fuzz("smmuv3 fuzz");
+        assert_eq!((bare.seeds, bare.steps, bare.minutes, bare.jobs), (0..100, 2000, None, None));
+        let all = "smmuv3 fuzz --seeds 0x10..18 --steps 5 --minutes 0.5 --jobs 2 --keep-going \
+                   --out found --json";
+        assert_eq!(
+            fuzz(all),
+            Fuzz {
+                seeds: 16..18,
+                steps: 5,
+                minutes: Some(Duration::from_secs(30)),
+                jobs: NonZeroUsize::new(2),
+                keep_going: true,
+                out: PathBuf::from("found"),
+                json: true,
+            }
+        );
+    }
+
+    #[test]
     fn what_is_not_understood_is_a_usage_error() {
         for wrong in [
             "smmuv3 walk",
@@ -220,6 +313,13 @@ mod tests {
             "smmuv3 run --seed x",
             "smmuv3 run a b",
             "smmuv3 run --fast",
+            "smmuv3 fuzz --seeds 7",
+            "smmuv3 fuzz --seeds 7..7",
+            "smmuv3 fuzz --seeds 0..=7",
+            "smmuv3 fuzz --steps 0",
+            "smmuv3 fuzz --jobs 0",
+            "smmuv3 fuzz --minutes -1",
+            "smmuv3 fuzz --minutes inf",
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }

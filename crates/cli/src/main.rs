@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The command `smmuv3`: runs scenarios on a modelled or emulated SMMUv3 and says whether all rules
-//! held.
+//! The command `smmuv3`: runs scenarios on a modelled or emulated SMMUv3, given or random ones, and says
+//! whether all rules held.
 //!
 //! Exit status 0: they did. 1: one did not. 2: the input could not be used.
 
 mod args;
+mod fuzz;
 mod picture;
 mod progress;
 mod report;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
             None => execute(&Run::bare()),
             Some(Command::Run(run)) => execute(&run),
             Some(Command::Picture(picture)) => draw(&picture.trace),
+            Some(Command::Fuzz(fuzz)) => fuzz::execute(&fuzz),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)
@@ -86,6 +88,9 @@ enum Failure {
         /// What is wrong with it.
         reason: picture::PictureError,
     },
+    /// A scenario that was found could not be written.
+    #[error("{0} can't be written: {1}")]
+    Found(String, io::Error),
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
     Output(io::Error),
@@ -167,7 +172,7 @@ fn tracer(path: &Path) -> Result<Tracer, Failure> {
     }
 }
 
-fn json(report: &Report) -> io::Result<String> {
+fn json(report: &impl serde::Serialize) -> io::Result<String> {
     Ok(serde_json::to_string_pretty(report)? + "\n")
 }
 

@@ -38,9 +38,7 @@ impl Bar {
         if self.started.elapsed() < PATIENCE {
             return;
         }
-        let bar = self.bar.get_or_insert_with(|| {
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10))
-        });
+        let bar = self.bar.get_or_insert_with(bar);
         match place {
             Some((done, of)) => {
                 bar.set_style(style("{msg}  {bar:24}  {pos} of {len} operations"));
@@ -48,11 +46,14 @@ impl Bar {
                 bar.set_message(message);
                 bar.set_position(done);
             }
-            None => {
-                bar.set_style(style("{msg}"));
-                bar.set_message(message);
-                bar.tick();
-            }
+            None => tell(bar, message),
+        }
+    }
+
+    /// Shows how far a campaign is, in words.
+    pub fn say(&mut self, message: String) {
+        if self.started.elapsed() >= PATIENCE {
+            tell(self.bar.get_or_insert_with(bar), message);
         }
     }
 }
@@ -63,6 +64,17 @@ impl Drop for Bar {
             bar.finish_and_clear();
         }
     }
+}
+
+fn bar() -> ProgressBar {
+    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10))
+}
+
+/// Words without a bar.
+fn tell(bar: &ProgressBar, message: String) {
+    bar.set_style(style("{msg}"));
+    bar.set_message(message);
+    bar.tick();
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A report for people: what there is, what was done, what the SMMUs were told, and the verdict.
 
+mod campaign;
 mod instances;
 mod steps;
 mod summary;
@@ -10,6 +11,7 @@ mod verdict;
 
 use smmuv3_testbench::report::Report;
 
+pub use campaign::{Outcome, progress, render as render_campaign};
 pub use text::printable;
 use text::{BOLD, DIM, count, paint, prose};
 pub use verdict::one_line;

@@ -60,9 +60,14 @@ streams = [0x900]
 
 #[test]
 fn help_has_examples_and_is_no_error() {
-    for arguments in
-        [&["--help"][..], &["-h"], &["run", "--help"], &["help", "run"], &["picture", "--help"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["-h"],
+        &["run", "--help"],
+        &["help", "run"],
+        &["picture", "--help"],
+        &["fuzz", "--help"],
+    ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(stdout(&output).contains("Examples:\n  smmuv3"), "{}", stdout(&output));
@@ -73,6 +78,24 @@ fn help_has_examples_and_is_no_error() {
         ["[SCENARIO]", "--machine", "--qemu <PATH>", "--seed <N>", "--json", "--trace <FILE>"]
     {
         assert!(stdout(&help).contains(option), "no {option} in {}", stdout(&help));
+    }
+}
+
+#[test]
+fn the_help_of_a_campaign_has_every_option_and_its_default() {
+    let help = run(&["fuzz", "--help"]);
+    for words in [
+        "--seeds <A..B>",
+        "[default: 0..100]",
+        "--steps <N>",
+        "[default: 2000]",
+        "--minutes <M>",
+        "--jobs <N>",
+        "--keep-going",
+        "--out <DIR>",
+        "--json",
+    ] {
+        assert!(stdout(&help).contains(words), "no {words} in {}", stdout(&help));
     }
 }
 
@@ -120,6 +143,50 @@ fn what_is_no_command_line_is_refused_with_advice() {
         &run(&["run", "--machine", "model", "--qemu", "/q"]),
         &["leave one of them out"],
     );
+}
+
+#[test]
+fn a_campaign_that_cannot_be_is_refused_with_advice() {
+    let range = "seeds are a range such as 0..100, without its end";
+    assert_refused(&run(&["fuzz", "--seeds", "7"]), &[range]);
+    assert_refused(&run(&["fuzz", "--seeds", "9..9"]), &["no seed is in 9..9", range]);
+    assert_refused(&run(&["fuzz", "--seeds", "a..b"]), &["a seed is a whole number"]);
+    assert_refused(&run(&["fuzz", "--steps", "0"]), &["0 is not in 1..=10000000"]);
+    assert_refused(&run(&["fuzz", "--minutes", "soon"]), &["minutes are a number"]);
+    assert_refused(&run(&["fuzz", "--jobs", "0"]), &["--jobs"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let output = run(&["fuzz", "--seeds", "0..1", "--out", file.to_str().unwrap()]);
+    assert_refused(&output, &["error: ", "file can't be written"]);
+}
+
+#[test]
+fn a_clean_campaign_leaves_no_file_and_ends_with_status_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let fuzz = |more: &[&str]| {
+        let few = ["fuzz", "--seeds", "0..4", "--steps", "100"];
+        smmuv3().args(few).args(more).current_dir(folder.path()).output().unwrap()
+    };
+    let output = fuzz(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    assert_eq!(stderr(&output), "");
+    let text = stdout(&output);
+    assert!(text.starts_with("Random scenarios on the model, seeds 0..4\n"), "{text}");
+    assert!(text.contains("tried  4 seeds, "), "{text}");
+    assert!(text.ends_with("verdict: ok. All rules held on 4 seeds\n"), "{text}");
+    let output = fuzz(&["--json", "--jobs", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(outcome["verdict"], "ok");
+    assert_eq!(outcome["seeds"], serde_json::json!([0, 4]));
+    assert_eq!(outcome["tried"]["seeds"], 4);
+    assert!(outcome["tried"]["operations"].as_u64().unwrap() >= 400);
+    assert!(outcome["tried"]["tlb_hits"].as_f64().unwrap() > 0.0);
+    assert_eq!(outcome["tried"]["findings"], serde_json::json!([]));
+    let output = fuzz(&["--minutes", "0", "--jobs", "1"]);
+    assert!(stdout(&output).ends_with("All rules held on 1 seed\n"), "{}", stdout(&output));
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod caches;
+pub mod campaign;
 pub mod frames;
 pub mod machine;
 pub mod machine_model;
@@ -11,6 +12,7 @@ pub mod machine_qemu;
 pub mod mixture;
 pub mod operation;
 pub mod oracle;
+mod panics;
 pub mod platform;
 pub mod qemu;
 pub mod ram;

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::oracle::Use;
-use crate::scenario::{MemoryKind, Scenario};
+use crate::scenario::{Access, Action, MemoryKind, Scenario, Target};
 
 /// Memory to map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,86 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// What a step of a scenario does; `None` for expectations and random steps.
+    pub fn of(action: &Action) -> Option<Self> {
+        Some(match action {
+            Action::Attach { master, domain } => {
+                let to = match domain {
+                    Target::Domain(domain) => Use::Domain(*domain),
+                    Target::Identity => Use::Identity,
+                    Target::Blocked => Use::Blocked,
+                };
+                Self::Attach { master: *master, to }
+            }
+            Action::Detach { master } => Self::Attach { master: *master, to: Use::Blocked },
+            Action::Map { domain, iova, memory, offset, length, access, kind } => Self::Map {
+                domain: *domain,
+                iova: *iova,
+                bytes: *length,
+                source: Source::Memory { memory: *memory, offset: *offset },
+                write: *access == Access::ReadWrite,
+                kind: *kind,
+            },
+            Action::Unmap { domain, iova, length } => {
+                Self::Unmap { domain: *domain, iova: *iova, bytes: *length }
+            }
+            Action::Reclaim { domain, iova, length } => {
+                Self::Reclaim { domain: *domain, iova: *iova, bytes: *length }
+            }
+            Action::Write { master, iova, data } => {
+                Self::Write { master: *master, iova: *iova, data: data.clone() }
+            }
+            Action::Read { master, iova, length, .. } => {
+                Self::Read { master: *master, iova: *iova, bytes: *length as usize }
+            }
+            Action::ExpectFault { .. }
+            | Action::ExpectBlocked { .. }
+            | Action::ExpectData { .. }
+            | Action::Random(_) => return None,
+        })
+    }
+
+    /// The step that does it, in a scenario whose memory `pool` stands for the one of random steps.
+    pub fn action(&self, pool: usize) -> Action {
+        match self {
+            Self::Attach { master, to } => {
+                let domain = match to {
+                    Use::Domain(domain) => Target::Domain(*domain),
+                    Use::Identity => Target::Identity,
+                    Use::Blocked => Target::Blocked,
+                };
+                Action::Attach { master: *master, domain }
+            }
+            Self::Map { domain, iova, bytes, source, write, kind } => {
+                let (memory, offset) = match source {
+                    Source::Memory { memory, offset } => (*memory, *offset),
+                    Source::Pool(offset) => (pool, *offset),
+                };
+                Action::Map {
+                    domain: *domain,
+                    iova: *iova,
+                    memory,
+                    offset,
+                    length: *bytes,
+                    access: if *write { Access::ReadWrite } else { Access::ReadOnly },
+                    kind: *kind,
+                }
+            }
+            Self::Unmap { domain, iova, bytes } => {
+                Action::Unmap { domain: *domain, iova: *iova, length: *bytes }
+            }
+            Self::Reclaim { domain, iova, bytes } => {
+                Action::Reclaim { domain: *domain, iova: *iova, length: *bytes }
+            }
+            Self::Write { master, iova, data } => {
+                Action::Write { master: *master, iova: *iova, data: data.clone() }
+            }
+            Self::Read { master, iova, bytes } => {
+                Action::Read { master: *master, iova: *iova, length: *bytes as u64, expect: None }
+            }
+        }
+    }
+
     /// The operation in words, with the names of `scenario`.
     pub fn describe<'a>(&'a self, scenario: &'a Scenario) -> impl fmt::Display + 'a {
         Described { operation: self, scenario }

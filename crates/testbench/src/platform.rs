@@ -254,9 +254,17 @@ unsafe impl Platform for TestPlatform {
     }
 
     fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R {
+        /// Unmasks them; also when the driver panics, as the thread may go on with another run.
+        struct Unmask;
+        impl Drop for Unmask {
+            fn drop(&mut self) {
+                MASKED.set(MASKED.get() - 1);
+            }
+        }
         MASKED.set(MASKED.get() + 1);
+        let unmask = Unmask;
         let result = critical();
-        MASKED.set(MASKED.get() - 1);
+        drop(unmask);
         if MASKED.get() == 0 {
             // What was pending is taken now.
             self.0.at(Point::Idle);

@@ -129,6 +129,17 @@ impl Ram {
         Some(unsafe { self.mapping.start.add(self.offset + offset) })
     }
 
+    /// Gives the memory of [`Ram::heap`] back to the operating system, all of it, for whoever is through with
+    /// it while others still refer to it. It reads as zeros from then on.
+    pub fn discard(&self) {
+        let Mapping { start, len, .. } = *self.mapping;
+        // SAFETY: the range is our mapping, and nobody has a Rust reference into it: everybody uses atomics.
+        // Whoever reads on finds old words or zeros.
+        let _ = unsafe {
+            rustix::mm::madvise(start.as_ptr().cast(), len, rustix::mm::Advice::LinuxDontNeed)
+        };
+    }
+
     /// The 64-bit little-endian word at `pa`; `None` outside the RAM or when `pa` is not a multiple of 8.
     ///
     /// An acquire load: who sees a word that [`Ram::write64`] announced (a valid bit, a pointer to
@@ -328,6 +339,14 @@ fn check_shape(base: u64, len: usize) -> Result<(), RamError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_discarded_reads_as_zeros() {
+        let ram = Ram::heap(0x4000_0000, 2 * Ram::PAGE).unwrap();
+        assert_eq!(ram.write64(0x4000_1000, 7), Some(()));
+        ram.discard();
+        assert_eq!(ram.read64(0x4000_1000), Some(0));
+    }
 
     const BASE: u64 = 0x4000_0000;
 

@@ -17,7 +17,8 @@ pub struct Report {
     /// Seed of everything random, the model's choices included.
     pub seed: u64,
     /// `ok`, or the rule that was broken: `R0` to `R9`, or `misuse` (the driver did what the architecture leaves
-    /// unpredictable), `expectation` (the scenario expected something else), `driver` (a call failed).
+    /// unpredictable), `expectation` (the scenario expected something else), `driver` (a call failed),
+    /// `panic` (the driver or the model panicked).
     pub verdict: String,
     /// What was wrong, when something was.
     pub failure: Option<Failure>,

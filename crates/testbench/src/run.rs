@@ -14,11 +14,12 @@ use crate::bench::{Bench, BenchError, Done, Settings};
 use crate::machine::{Machine, MachineError};
 use crate::machine_model::ModelMachine;
 use crate::machine_qemu::QemuMachine;
-use crate::operation::{Operation, Source};
+use crate::operation::Operation;
 use crate::oracle::{PAGE, Rule, Use};
+use crate::panics;
 use crate::qemu::{self, QemuError};
 use crate::report;
-use crate::scenario::{Access, Action, Capabilities, Random, Scenario, ScenarioErrors, Target};
+use crate::scenario::{Action, Capabilities, Random, Scenario, ScenarioErrors};
 use crate::shrink;
 use crate::trace::{Args, Trace, Tracer};
 use crate::workload::Workload;
@@ -90,7 +91,26 @@ pub enum RunError {
     /// The machine cannot be used.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// The driver or the model panicked while it was set up.
+    #[error("panic during the set-up: {0}")]
+    Panic(String),
 }
+
+impl RunError {
+    /// What it is called where it is something that a run was to find: the driver did not do what it should.
+    pub(crate) fn rule(&self) -> Option<&'static str> {
+        match self {
+            Self::Bench(BenchError::Driver { .. }) => Some(DRIVER),
+            Self::Panic(_) => Some(PANIC),
+            _ => None,
+        }
+    }
+}
+
+/// What is broken when it is none of the rules: see [`report::Report::verdict`].
+const EXPECTATION: &str = "expectation";
+const DRIVER: &str = "driver";
+const PANIC: &str = "panic";
 
 /// Runs `scenario`, telling `progress` how far it is.
 ///
@@ -101,31 +121,66 @@ pub fn run(
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<report::Report, RunError> {
-    let seed = options.seed.unwrap_or(scenario.seed);
-    let machine = build(scenario, &options.machine, seed)?;
-    let traced = Settings { tracer: options.tracer.clone(), ..settings(options) };
-    let mut run = Run::new(scenario, machine, seed, traced)?;
-    run.interfere &= !options.undisturbed;
-    let failed = run.steps(progress)?;
-    let (mut report, operations) = run.finish(failed)?;
+    let (mut report, operations) = attempt(scenario, options, None, progress)?;
     if !options.no_shrink
         && matches!(options.machine, Choice::Model)
-        && let Some(failure) = &mut report.failure
-        && Rule::ALL.iter().any(|rule| rule.name() == failure.rule)
+        && let Some(failure) = report.failure.as_mut().filter(|it| it.rule != EXPECTATION)
     {
         let rule = failure.rule.clone();
-        let mut breaks = |candidate: &[(u64, Operation)]| {
+        let shortest = shrink::shortest(operations, &mut |candidate| {
             progress(Progress::Shrinking { left: candidate.len() });
-            replay(scenario, seed, settings(options), candidate)
-                .is_some_and(|broken| broken == rule)
-        };
-        let shortest = shrink::shortest(operations, &mut breaks);
-        failure.trace = shortest
-            .iter()
-            .map(|(_, operation)| operation.describe(scenario).to_string())
-            .collect();
+            breaks(scenario, options, candidate).as_deref() == Some(&*rule)
+        });
+        failure.trace = describe(scenario, &shortest);
     }
     Ok(report)
+}
+
+/// An operation with its number: where interruptions of it start, and whether there are any.
+pub(crate) type Numbered = (u64, Operation);
+
+/// Runs `scenario` once; also returns the operations that its steps did. Given `operations`, does these instead.
+pub(crate) fn attempt(
+    scenario: &Scenario,
+    options: &Options,
+    operations: Option<&[Numbered]>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(report::Report, Vec<Numbered>), RunError> {
+    let seed = options.seed.unwrap_or(scenario.seed);
+    let machine = build(scenario, &options.machine, seed)?;
+    // What is done again was traced the first time.
+    let tracer = options.tracer.clone().filter(|_| operations.is_none());
+    let settings = Settings { tracer, ..settings(options) };
+    let mut run = panics::catch(|| Run::new(scenario, machine.clone(), seed, settings))
+        .map_err(RunError::Panic)??;
+    run.interfere &= !options.undisturbed;
+    let failed = run.guarded(|run| match operations {
+        Some(operations) => run.again(operations),
+        None => run.steps(progress),
+    })?;
+    let done = run.finish(failed)?;
+    if done.0.failure.is_some() {
+        // Instances that were never removed keep their memory for good.
+        machine.ram().discard();
+    }
+    Ok(done)
+}
+
+/// The rule that `operations` break on a fresh model.
+pub(crate) fn breaks(
+    scenario: &Scenario,
+    options: &Options,
+    operations: &[Numbered],
+) -> Option<String> {
+    match attempt(scenario, options, Some(operations), &mut |_| ()) {
+        Ok((report, _)) => report.failure.map(|failure| failure.rule),
+        Err(error) => error.rule().map(str::to_owned),
+    }
+}
+
+/// Operations in words.
+pub(crate) fn describe(scenario: &Scenario, operations: &[Numbered]) -> Vec<String> {
+    operations.iter().map(|(_, operation)| operation.describe(scenario).to_string()).collect()
 }
 
 /// Runs `scenario` on a machine of the caller's making, whatever was done on it before.
@@ -138,7 +193,7 @@ pub fn run_on_machine(
     seed: u64,
 ) -> Result<report::Report, RunError> {
     let mut run = Run::new(scenario, machine, seed, Settings::default())?;
-    let failed = run.steps(&mut |_| ())?;
+    let failed = run.guarded(|run| run.steps(&mut |_| ()))?;
     Ok(run.finish(failed)?.0)
 }
 
@@ -174,33 +229,16 @@ fn build(scenario: &Scenario, choice: &Choice, seed: u64) -> Result<Arc<dyn Mach
     }
 }
 
-/// Does `operations` on a fresh model, and names the rule that is broken.
-fn replay(
-    scenario: &Scenario,
-    seed: u64,
-    settings: Settings,
-    operations: &[(u64, Operation)],
-) -> Option<String> {
-    let machine = Arc::new(ModelMachine::new(scenario, seed).ok()?);
-    let bench = Bench::new(scenario, machine, seed, settings).ok()?;
-    for (id, operation) in operations {
-        bench.watch().interfering = is_random(*id);
-        bench.watch().begin(seed ^ id);
-        bench.perform(operation).ok()?;
-        if let Some(rule) = bench.oracle(|oracle| oracle.violation().map(|broken| broken.rule)) {
-            bench.world().set_observer(None);
-            return Some(rule.name().to_owned());
-        }
-    }
-    bench.world().set_observer(None);
-    None
-}
-
-/// Numbers of random operations are above those of a scenario's own.
+/// Numbers of operations that are interrupted, as random ones are, are above all others.
 const FIRST_RANDOM: u64 = 1 << 32;
 
 fn is_random(id: u64) -> bool {
     id >= FIRST_RANDOM
+}
+
+/// Where interruptions of an operation start, as steps have it.
+pub(crate) fn interrupt(id: u64) -> Option<u32> {
+    id.checked_sub(FIRST_RANDOM).and_then(|number| u32::try_from(number).ok())
 }
 
 /// What went wrong in a step.
@@ -214,6 +252,10 @@ impl Wrong {
     fn new(rule: &str, meaning: &str, text: String) -> Self {
         Self { rule: rule.to_owned(), meaning: meaning.to_owned(), text }
     }
+
+    fn panic(said: String) -> Self {
+        Self::new(PANIC, "neither the driver nor the model panics", said)
+    }
 }
 
 struct Run<'a> {
@@ -224,8 +266,10 @@ struct Run<'a> {
     interfere: bool,
     report: report::Report,
     /// Everything that was done, with a number each.
-    operations: Vec<(u64, Operation)>,
+    operations: Vec<Numbered>,
     random_operations: u64,
+    /// Line of the step under way.
+    line: usize,
     /// What the last access came to: for expectations.
     last: Option<(usize, Done)>,
 }
@@ -274,6 +318,7 @@ impl<'a> Run<'a> {
             report,
             operations: Vec::new(),
             random_operations: 0,
+            line: 0,
             last: None,
         };
         let names: Vec<&str> = scenario.instances.iter().map(|instance| &*instance.name).collect();
@@ -293,6 +338,7 @@ impl<'a> Run<'a> {
     ) -> Result<Option<(usize, Wrong)>, RunError> {
         let of = self.scenario.steps.len();
         for (number, step) in self.scenario.steps.iter().enumerate() {
+            self.line = step.line;
             progress(Progress::Step { number: number + 1, of });
             self.bench.world().trace(Trace::begin);
             let wrong = match &step.action {
@@ -302,12 +348,19 @@ impl<'a> Run<'a> {
                     self.note_step(step.line, step.note.clone(), text, done.0);
                     done.1
                 }
-                action => match self.operation(action) {
+                action => match Operation::of(action) {
                     Some(operation) => {
-                        let done = self.operate(number as u64, &operation)?;
+                        let id = step
+                            .interrupt
+                            .map_or(number as u64, |number| FIRST_RANDOM + u64::from(number));
+                        let done = self.operate(id, &operation)?;
                         let text = operation.describe(self.scenario).to_string();
                         let expect = expect::read(action, &done);
-                        let unexpected = self.unexpected(number, &operation, &done);
+                        // Where the driver was interrupted, nobody can tell beforehand.
+                        let unexpected = match step.interrupt {
+                            None => self.unexpected(number, &operation, &done),
+                            Some(_) => None,
+                        };
                         self.note_step(step.line, step.note.clone(), text, done);
                         expect.or(unexpected)
                     }
@@ -328,41 +381,34 @@ impl<'a> Run<'a> {
         Ok(None)
     }
 
-    /// The operation that a step of the scenario stands for; `None` for expectations.
-    fn operation(&self, action: &Action) -> Option<Operation> {
-        Some(match action {
-            Action::Attach { master, domain } => {
-                let to = match domain {
-                    Target::Domain(domain) => Use::Domain(*domain),
-                    Target::Identity => Use::Identity,
-                    Target::Blocked => Use::Blocked,
-                };
-                Operation::Attach { master: *master, to }
+    /// Does what steps did before.
+    fn again(&mut self, operations: &[Numbered]) -> Result<Option<(usize, Wrong)>, RunError> {
+        for (id, operation) in operations {
+            self.operate(*id, operation)?;
+            if let Some(wrong) = self.broken() {
+                return Ok(Some((0, wrong)));
             }
-            Action::Detach { master } => Operation::Attach { master: *master, to: Use::Blocked },
-            Action::Map { domain, iova, memory, offset, length, access, kind } => Operation::Map {
-                domain: *domain,
-                iova: *iova,
-                bytes: *length,
-                source: Source::Memory { memory: *memory, offset: *offset },
-                write: *access == Access::ReadWrite,
-                kind: *kind,
-            },
-            Action::Unmap { domain, iova, length } => {
-                Operation::Unmap { domain: *domain, iova: *iova, bytes: *length }
-            }
-            Action::Write { master, iova, data } => {
-                Operation::Write { master: *master, iova: *iova, data: data.clone() }
-            }
-            Action::Read { master, iova, length, .. } => {
-                Operation::Read { master: *master, iova: *iova, bytes: *length as usize }
-            }
-            _ => return None,
-        })
+        }
+        Ok(None)
+    }
+
+    /// Lets `doing` go on with the run; a panic is something wrong, and the end of the run.
+    fn guarded(
+        &mut self,
+        doing: impl FnOnce(&mut Self) -> Result<Option<(usize, Wrong)>, RunError>,
+    ) -> Result<Option<(usize, Wrong)>, RunError> {
+        match panics::catch(|| doing(self)) {
+            Ok(result) => result,
+            Err(said) => Ok(Some((self.line, Wrong::panic(said)))),
+        }
     }
 
     fn operate(&mut self, id: u64, operation: &Operation) -> Result<Done, BenchError> {
         self.operations.push((id, operation.clone()));
+        self.perform(id, operation)
+    }
+
+    fn perform(&mut self, id: u64, operation: &Operation) -> Result<Done, BenchError> {
         {
             let mut watch = self.bench.watch();
             watch.interfering = self.interfere && is_random(id);
@@ -391,11 +437,7 @@ impl<'a> Run<'a> {
             return Some(Wrong::new(rule.name(), rule.meaning(), violation.text.clone()));
         }
         let refusal = watch.refusal.clone()?;
-        Some(Wrong::new(
-            "driver",
-            "the driver does what it is asked when nothing is wrong",
-            refusal,
-        ))
+        Some(Wrong::new(DRIVER, "the driver does what it is asked when nothing is wrong", refusal))
     }
 
     /// A random step.
@@ -469,30 +511,27 @@ impl<'a> Run<'a> {
     fn finish(
         mut self,
         failed: Option<(usize, Wrong)>,
-    ) -> Result<(report::Report, Vec<(u64, Operation)>), RunError> {
+    ) -> Result<(report::Report, Vec<Numbered>), RunError> {
         let mut failed = failed;
         if failed.is_none() {
             self.bench.world().trace(Trace::begin);
-            for (domain, iova, bytes) in self.mapped() {
-                let operation = Operation::Unmap { domain, iova, bytes };
-                self.operate(u64::from(u32::MAX), &operation)?;
-            }
-            self.bench.watch().interfering = false;
-            for master in 0..self.scenario.masters.len() {
-                let operation = Operation::Attach { master, to: Use::Blocked };
-                self.operate(u64::from(u32::MAX), &operation)?;
-            }
-            failed = self.broken().map(|wrong| (0, wrong));
+            self.line = 0;
+            failed = self.guarded(Self::clear)?;
         }
         let Self { bench, mut report, operations, .. } = self;
         let hardware = bench.watch().log();
         let world = bench.world().clone();
         if failed.is_none() {
-            let broken = match bench.tear_down() {
-                Ok(broken) => broken.map(|broken| (broken.rule, broken.text)),
-                Err(error) => Some((Rule::R8, error.to_string())),
-            };
-            failed = broken.map(|(rule, text)| (0, Wrong::new(rule.name(), rule.meaning(), text)));
+            let wrong = |rule: Rule, text| Wrong::new(rule.name(), rule.meaning(), text);
+            failed = match panics::catch(|| bench.tear_down()) {
+                Ok(Ok(broken)) => broken.map(|broken| wrong(broken.rule, broken.text)),
+                Ok(Err(error)) => Some(wrong(Rule::R8, error.to_string())),
+                Err(said) => {
+                    world.set_observer(None);
+                    Some(Wrong::panic(said))
+                }
+            }
+            .map(|wrong| (0, wrong));
             for (_, command) in world.take_commands() {
                 *report.commands.entry(command.name().to_owned()).or_default() += 1;
             }
@@ -510,7 +549,10 @@ impl<'a> Run<'a> {
         } else {
             world.set_observer(None);
         }
-        world.trace(|trace| trace.end("take everything down", "step", &Args::new()));
+        if failed.as_ref().is_none_or(|(_, wrong)| wrong.rule != PANIC) {
+            // A panic leaves calls under way, and they stay so in the trace.
+            world.trace(|trace| trace.end("take everything down", "step", &Args::new()));
+        }
         report.failure = failed.map(|(line, wrong)| {
             report.verdict = wrong.rule.clone();
             report::Failure {
@@ -524,6 +566,20 @@ impl<'a> Run<'a> {
             }
         });
         Ok((report, operations))
+    }
+
+    /// Unmaps and detaches everything.
+    fn clear(&mut self) -> Result<Option<(usize, Wrong)>, RunError> {
+        for (domain, iova, bytes) in self.mapped() {
+            let operation = Operation::Unmap { domain, iova, bytes };
+            self.perform(u64::from(u32::MAX), &operation)?;
+        }
+        self.bench.watch().interfering = false;
+        for master in 0..self.scenario.masters.len() {
+            let operation = Operation::Attach { master, to: Use::Blocked };
+            self.perform(u64::from(u32::MAX), &operation)?;
+        }
+        Ok(self.broken().map(|wrong| (0, wrong)))
     }
 
     /// What is still mapped: domain, first address and bytes of each contiguous run.

@@ -38,6 +38,7 @@ mod machine;
 mod read;
 mod source;
 mod step;
+mod write;
 
 use smmuv3_formats::EventId;
 
@@ -120,6 +121,11 @@ pub enum StreamTableKind {
     Linear,
     /// In two levels, however few streams there are.
     TwoLevel,
+}
+
+impl StreamTableKind {
+    /// The most StreamID bits for which a linear table is small enough: 4 MiB.
+    pub(crate) const LINEAR_BITS: u32 = 16;
 }
 
 /// A set of granules (§2.3, IDR5).
@@ -209,6 +215,9 @@ pub struct Step {
     pub line: usize,
     /// What the reader of the report is told about it.
     pub note: Option<String>,
+    /// Devices and unmaps interrupt the driver during this step, as they do in random steps; the number is
+    /// where that randomness starts. Whether its DMA is refused is up to them, and judged all the same.
+    pub interrupt: Option<u32>,
     /// What is done.
     pub action: Action,
 }
@@ -248,6 +257,15 @@ pub enum Action {
     },
     /// Remove all mappings of a range; holes are allowed.
     Unmap {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// Free the tables of a range that have become empty.
+    Reclaim {
         /// Index of the domain.
         domain: usize,
         /// First input address.
@@ -350,6 +368,8 @@ pub struct Random {
     pub iova: u64,
     /// Pages in the window, a domain; at least 4.
     pub pages: u64,
+    /// The most pages that are mapped or unmapped at once, but for blocks and whole tables.
+    pub longest: u64,
     /// How often each operation is chosen.
     pub weights: Weights,
 }
@@ -365,6 +385,8 @@ pub struct Weights {
     pub attach: u32,
     /// Detach a master.
     pub detach: u32,
+    /// Let a master reach all of memory, untranslated.
+    pub identity: u32,
     /// Read where that is allowed.
     pub read: u32,
     /// Write where that is allowed.
@@ -375,6 +397,11 @@ pub struct Weights {
     pub fault: u32,
 }
 
+impl Random {
+    /// [`Random::longest`] where nothing else is said.
+    pub const LONGEST: u64 = 8;
+}
+
 impl Weights {
     /// The sum of all.
     pub const fn sum(self) -> u32 {
@@ -382,6 +409,7 @@ impl Weights {
             + self.unmap
             + self.attach
             + self.detach
+            + self.identity
             + self.read
             + self.write
             + self.stale
@@ -392,7 +420,17 @@ impl Weights {
 impl Default for Weights {
     /// A mix with plenty of hits, faults and stale attempts.
     fn default() -> Self {
-        Self { map: 16, unmap: 12, attach: 6, detach: 2, read: 22, write: 22, stale: 12, fault: 8 }
+        Self {
+            map: 16,
+            unmap: 12,
+            attach: 6,
+            detach: 2,
+            identity: 0,
+            read: 22,
+            write: 22,
+            stale: 12,
+            fault: 8,
+        }
     }
 }
 
@@ -422,6 +460,11 @@ impl Scenario {
     /// Everything that is wrong with it, by line.
     pub fn parse(text: &str, file: &str) -> Result<Self, ScenarioErrors> {
         read::scenario(text, file)
+    }
+
+    /// The file that it would be read from: what has its default is left out.
+    pub fn to_toml(&self) -> String {
+        write::scenario(self)
     }
 
     /// Checks that a machine can run it.

@@ -48,6 +48,8 @@ impl<'a> Workload<'a> {
                 (self.attach(), false)
             } else if choose(weights.detach) {
                 (self.detach(), false)
+            } else if choose(weights.identity) {
+                (self.identity(), false)
             } else if choose(weights.read) {
                 (self.access(oracle, false), false)
             } else if choose(weights.write) {
@@ -133,10 +135,16 @@ impl<'a> Workload<'a> {
             }
         }
         for _ in 0..8 {
-            let pages = 1 + self.rng.u64(0..8).min(self.random.pages - 1);
+            let longest = self.longest();
+            let pages = 1 + self.rng.u64(0..longest).min(self.random.pages - 1);
             let iova = self.random.iova + PAGE * self.rng.u64(0..=self.random.pages - pages);
             if free(iova, pages) {
-                let offset = PAGE * self.rng.u64(0..=POOL_BYTES / PAGE - pages);
+                let mut offset = PAGE * self.rng.u64(0..=POOL_BYTES / PAGE - pages);
+                if pages > TABLE_PAGES && self.rng.bool() {
+                    // Blocks with pages before and after them, where there is memory for that.
+                    let fitting = offset & !(block - 1) | iova & (block - 1);
+                    offset = if fitting + pages * PAGE <= POOL_BYTES { fitting } else { offset };
+                }
                 let source = Source::Pool(offset);
                 return Some(Operation::Map {
                     domain,
@@ -149,6 +157,12 @@ impl<'a> Workload<'a> {
             }
         }
         None
+    }
+
+    /// The most pages of what comes next: long runs fill the window, so they are not always chosen.
+    fn longest(&mut self) -> u64 {
+        let longest = self.random.longest;
+        if longest > Random::LONGEST && self.rng.bool() { Random::LONGEST } else { longest }
     }
 
     fn unmap(&mut self, oracle: &Oracle) -> Option<Operation> {
@@ -172,7 +186,8 @@ impl<'a> Workload<'a> {
         let mapped: Vec<u64> = oracle.pages(domain, self.window()).map(|(iova, _)| iova).collect();
         let first = self.rng.choice(&mapped).copied()?;
         // Holes are allowed, but blocks must not be cut.
-        let mut range = first..first + PAGE * self.rng.u64(1..9);
+        let longest = self.longest();
+        let mut range = first..first + PAGE * self.rng.u64(1..=longest);
         for iova in [range.start, range.end - PAGE] {
             if let Some(block) = oracle.block(domain, iova) {
                 range = range.start.min(block.start)..range.end.max(block.end);
@@ -189,6 +204,10 @@ impl<'a> Workload<'a> {
 
     fn detach(&mut self) -> Option<Operation> {
         Some(Operation::Attach { master: self.master()?, to: Use::Blocked })
+    }
+
+    fn identity(&mut self) -> Option<Operation> {
+        Some(Operation::Attach { master: self.master()?, to: Use::Identity })
     }
 
     fn access(&mut self, oracle: &Oracle, write: bool) -> Option<Operation> {

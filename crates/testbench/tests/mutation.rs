@@ -5,8 +5,9 @@
 mod common;
 
 use smmuv3::Mutation;
+use smmuv3_testbench::campaign::Campaign;
 use smmuv3_testbench::run::{Choice, Options, run};
-use smmuv3_testbench::scenario::Scenario;
+use smmuv3_testbench::scenario::{Capabilities, Scenario};
 
 const SEEDS: std::ops::Range<u64> = 0..20;
 const CAUGHT: usize = 19;
@@ -42,6 +43,49 @@ fn every_step_left_out_is_caught_on_nearly_every_seed() {
         println!("{mutation:?}: {caught} of {}: {verdicts:?}", verdicts.len());
         assert!(caught >= CAUGHT, "{mutation:?} is caught on {caught} seeds only: {verdicts:?}");
     }
+}
+
+/// The file of each is read by `smmuv3 run`: it breaks the same rule with the same driver, and none with the
+/// real one.
+#[test]
+fn what_breaks_a_rule_is_written_as_a_short_scenario_that_breaks_it_again() {
+    let mut rules = Vec::new();
+    for mutation in Mutation::ALL {
+        let broken = Options { mutation: Some(mutation), ..Options::default() };
+        let campaign = Campaign {
+            seeds: 0..20,
+            steps: 500,
+            jobs: 1,
+            limit: None,
+            keep_going: false,
+            options: broken.clone(),
+        };
+        let summary = campaign.run(&|_| ()).unwrap();
+        let [finding] = &summary.findings[..] else {
+            panic!("{mutation:?} was not caught once: {summary:#?}")
+        };
+        println!(
+            "{mutation:?}: {} on seed {}, {} of {} operations, replays: {}",
+            finding.rule,
+            finding.seed,
+            finding.trace.len(),
+            finding.operations,
+            finding.replays
+        );
+        assert!(finding.replays, "{mutation:?}: {finding:#?}\n{}", finding.toml);
+        let scenario = Scenario::parse(&finding.toml, "finding").unwrap();
+        scenario.check_for(&Capabilities::model()).unwrap();
+        assert_eq!(scenario.steps.len(), finding.trace.len());
+        assert!((1..=12).contains(&scenario.steps.len()), "{mutation:?}: {}", finding.toml);
+        let again = run(&scenario, &broken, &mut |_| ()).unwrap();
+        assert_eq!(again.verdict, finding.rule, "{mutation:?}: {}", finding.toml);
+        let clean = run(&scenario, &Options::default(), &mut |_| ()).unwrap();
+        assert_eq!(clean.verdict, "ok", "{mutation:?}: {:#?}", clean.failure);
+        rules.push(finding.rule.clone());
+    }
+    rules.sort_unstable();
+    rules.dedup();
+    assert!(rules.len() >= 3, "{rules:?}");
 }
 
 /// Without the model's eyes: only what devices reach, and the events that come.

@@ -3,12 +3,16 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
+use smmuv3_model::Model;
 use smmuv3_testbench::bench::{Bench, Settings};
+use smmuv3_testbench::caches::SmmuMemory;
+use smmuv3_testbench::machine::{Dma, Machine, MachineError, Part, Translations};
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::operation::{Operation, Source};
 use smmuv3_testbench::oracle::Use;
+use smmuv3_testbench::ram::Ram;
 use smmuv3_testbench::report::Report;
 use smmuv3_testbench::run::{Choice, Options, run, run_on_machine as run_with};
 use smmuv3_testbench::scenario::{MemoryKind, Scenario};
@@ -150,6 +154,83 @@ fn an_smmu_that_was_in_use_is_taken_over_with_nothing_left_in_its_caches() {
         let report = run_with(&scenario, machine, seed).unwrap();
         assert_ok(&report);
     }
+}
+
+/// Who is interrupted cannot tell what will be refused; the rules can.
+#[test]
+fn an_interrupted_step_needs_no_expectation() {
+    let text = |interrupt: &str| {
+        format!(
+            r#"
+name = "interrupted"
+instance = [{{ name = "smmu0" }}]
+master = [{{ name = "nic", instance = "smmu0", streams = [0x900] }}]
+domain = [{{ name = "net" }}]
+memory = [{{ name = "rx", size = "4K" }}]
+step = [
+    {{ attach = {{ master = "nic", domain = "net" }} }},
+    {{ {interrupt} read = {{ master = "nic", iova = 0x10000, length = 4 }} }},
+]
+"#
+        )
+    };
+    let verdict = |interrupt| {
+        let scenario = Scenario::parse(&text(interrupt), "x").unwrap_or_else(|it| panic!("{it}"));
+        run_on(Choice::Model, &scenario, 1).verdict
+    };
+    assert_eq!([verdict(""), verdict("interrupt = 3,")], ["expectation", "ok"]);
+}
+
+/// The model, until a device uses an address of a domain.
+struct Panicking(ModelMachine);
+
+impl Machine for Panicking {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+    fn ram(&self) -> &Ram {
+        self.0.ram()
+    }
+    fn read32(&self, instance: usize, offset: u32) -> u32 {
+        self.0.read32(instance, offset)
+    }
+    fn write32(&self, instance: usize, offset: u32, value: u32) {
+        self.0.write32(instance, offset, value);
+    }
+    fn write64(&self, instance: usize, offset: u32, value: u64) {
+        self.0.write64(instance, offset, value);
+    }
+    fn act(&self) {
+        self.0.act();
+    }
+    fn wait(&self) {
+        self.0.wait();
+    }
+    fn dma(&self, master: usize, iova: u64, transfer: Dma<'_>) -> Result<Vec<Part>, MachineError> {
+        // What devices do before their masters are added, they do at memory's own addresses.
+        assert!(self.ram().read64(iova).is_some(), "no device {master} for {iova:#x}");
+        self.0.dma(master, iova, transfer)
+    }
+    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
+        self.0.model(instance)
+    }
+    fn translations(&self) -> Option<Translations> {
+        self.0.translations()
+    }
+    fn health(&self) -> Result<(), MachineError> {
+        self.0.health()
+    }
+}
+
+#[test]
+fn a_panic_is_a_verdict_with_its_place() {
+    let scenario = scenario("two-instances");
+    let machine = Arc::new(Panicking(ModelMachine::new(&scenario, 1).unwrap()));
+    let report = run_with(&scenario, machine, 1).unwrap();
+    let failure = report.failure.unwrap();
+    assert_eq!((&*report.verdict, &*failure.rule), ("panic", "panic"));
+    assert!(failure.text.contains("no device 0 for 0x10000"), "{}", failure.text);
+    assert!(failure.text.contains("runs.rs"), "{}", failure.text);
 }
 
 #[test]

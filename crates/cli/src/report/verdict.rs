@@ -6,6 +6,9 @@ use smmuv3_testbench::report::{Failure, Report};
 use super::text::{BAD, BOLD, DIM, GOOD, clean, number, paint, wrap};
 use super::{INDENT, Setting};
 
+/// The title of a trace.
+pub(super) const SHORTEST: &str = "The shortest trace that was found to end the same way";
+
 /// Of a longer list the middle is left out.
 const MOST_LISTED: usize = 80;
 
@@ -52,12 +55,7 @@ fn broken(
     for paragraph in failure.text.lines().filter(|line| !line.trim().is_empty()) {
         lines.extend(row(core::mem::take(&mut name), paragraph, columns));
     }
-    // Only what the oracle says is tried again with less.
-    let title = match failure.rule.as_str() {
-        "expectation" | "driver" => "What was done",
-        _ => "The shortest trace that was found to end the same way",
-    };
-    lines.extend(listed(title, &failure.trace, columns));
+    lines.extend(listed(SHORTEST, &failure.trace, columns));
     lines.extend(listed("What the hardware did in the end", &failure.hardware, columns));
     lines.push(String::new());
     lines.push(format!("{} {}", paint(DIM, "To see it again:"), clean(&setting.again)));
@@ -65,7 +63,7 @@ fn broken(
 }
 
 /// What happened one after the other, with numbers; of very much the first and the last.
-fn listed(title: &str, items: &[String], columns: usize) -> Vec<String> {
+pub(super) fn listed(title: &str, items: &[String], columns: usize) -> Vec<String> {
     if items.is_empty() {
         return Vec::new();
     }
@@ -89,7 +87,7 @@ fn listed(title: &str, items: &[String], columns: usize) -> Vec<String> {
 }
 
 /// A name, and a text beside it.
-fn row(name: &str, text: &str, columns: usize) -> Vec<String> {
+pub(super) fn row(name: &str, text: &str, columns: usize) -> Vec<String> {
     let head = format!("{INDENT}{name:<7}");
     let rest = " ".repeat(head.len());
     let mut lines = wrap(text, columns, &head, &rest);
@@ -101,10 +99,16 @@ fn row(name: &str, text: &str, columns: usize) -> Vec<String> {
 }
 
 fn headline(failure: &Failure) -> String {
-    match failure.rule.as_str() {
+    headline_of(&failure.rule)
+}
+
+/// What went wrong, by the rule's name.
+pub(super) fn headline_of(rule: &str) -> String {
+    match rule {
         "misuse" => "the driver did what the architecture does not define".to_owned(),
         "expectation" => "the scenario expected something else".to_owned(),
         "driver" => "a call of the driver failed".to_owned(),
+        "panic" => "the driver or the model panicked".to_owned(),
         rule => format!("{} is broken", clean(rule)),
     }
 }

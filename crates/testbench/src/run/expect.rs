@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a scenario expects of the DMA before.
 
-use super::{Run, Wrong};
+use super::{EXPECTATION, Run, Wrong};
 use crate::bench::{Done, FaultKey};
 use crate::operation::Operation;
 use crate::scenario::Action;
@@ -24,15 +24,14 @@ impl Run<'_> {
             matches!(next, Some(Action::ExpectFault { .. } | Action::ExpectBlocked { .. }));
         (!expected).then(|| {
             let text = format!("{}: refused", operation.describe(self.scenario));
-            Wrong::new("expectation", "a DMA without expectation succeeds", text)
+            Wrong::new(EXPECTATION, "a DMA without expectation succeeds", text)
         })
     }
 
     /// Checks an expectation: what it says, and what is wrong with it.
     pub(super) fn check(&self, action: &Action) -> (String, Option<Wrong>) {
-        let wrong = |text: String| {
-            Some(Wrong::new("expectation", "what the scenario expects happens", text))
-        };
+        let wrong =
+            |text: String| Some(Wrong::new(EXPECTATION, "what the scenario expects happens", text));
         match action {
             Action::ExpectFault { master, iova, event, write } => {
                 let access = if *write { "write" } else { "read" };
@@ -88,7 +87,7 @@ pub(super) fn read(action: &Action, done: &Done) -> Option<Wrong> {
     (done.data != *expect).then(|| {
         let text =
             format!("expected to read {}, got {}", expect.escape_ascii(), done.data.escape_ascii());
-        Wrong::new("expectation", "what the scenario expects happens", text)
+        Wrong::new(EXPECTATION, "what the scenario expects happens", text)
     })
 }
 

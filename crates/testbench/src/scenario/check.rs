@@ -73,6 +73,10 @@ pub(super) fn sequence(source: &Source<'_>, scenario: &Scenario, steps: &[Option
             }
             _ => {}
         }
+        if step.interrupt.is_some() {
+            // What interrupted it may have unmapped anything.
+            mapped.iter_mut().for_each(Vec::clear);
+        }
     }
 }
 

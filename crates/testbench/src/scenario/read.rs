@@ -31,9 +31,6 @@ const LATER: [(&str, &str); 6] = [
 const STREAM_TABLES: [(&str, StreamTableKind); 2] =
     [("linear", StreamTableKind::Linear), ("two-level", StreamTableKind::TwoLevel)];
 
-/// The most StreamID bits for which a linear table is small enough: 4 MiB.
-const LINEAR_BITS: u32 = 16;
-
 /// See [`Scenario::parse`].
 pub(super) fn scenario(text: &str, file: &str) -> Result<Scenario, ScenarioErrors> {
     let source = Source::new(text, file);
@@ -249,10 +246,11 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
             ),
         );
     }
+    let most = StreamTableKind::LINEAR_BITS;
     let wrong_table = match instance.stream_table {
         StreamTableKind::Automatic => None,
-        StreamTableKind::Linear => (instance.sid_bits > LINEAR_BITS)
-            .then(|| format!("sid-bits = {}; it is at most {LINEAR_BITS} then", instance.sid_bits)),
+        StreamTableKind::Linear => (instance.sid_bits > most)
+            .then(|| format!("sid-bits = {}; it is at most {most} then", instance.sid_bits)),
         StreamTableKind::TwoLevel => (!instance.two_level_streams)
             .then(|| "two-level-streams = false; leave one of them out".to_owned()),
     };

@@ -12,13 +12,17 @@ use super::{Access, Action, Device, MemoryKind, PAGE, Random, Scenario, Step, Ta
 /// IOVA of a random workload's window, if it is not given: it fits into every domain.
 const RANDOM_WINDOW: u64 = 0xC000_0000;
 
+/// Pages of the memory that random workloads map.
+const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
+
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 10] = [
+const ACTIONS: [(&str, Read); 11] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
     ("map", |reader, fields| reader.map(fields)),
     ("unmap", |reader, fields| reader.unmap(fields)),
+    ("reclaim", |reader, fields| reader.reclaim(fields)),
     ("write", |reader, fields| reader.write(fields)),
     ("read", |reader, fields| reader.read(fields)),
     ("expect-fault", |reader, fields| reader.expect_fault(fields)),
@@ -26,6 +30,9 @@ const ACTIONS: [(&str, Read); 10] = [
     ("expect-data", |reader, fields| reader.expect_data(fields)),
     ("random", |reader, fields| reader.random(fields)),
 ];
+
+/// Actions that never call the driver, or are interrupted anyway.
+const UNDISTURBED: [&str; 4] = ["expect-fault", "expect-blocked", "expect-data", "random"];
 
 struct Reader<'s> {
     names: &'s Names,
@@ -98,10 +105,12 @@ impl Reader<'_> {
         let line = fields.places().line();
         let note =
             fields.get("note").and_then(|value| fields.text("note", value)).map(str::to_owned);
+        let interrupt = fields.number("interrupt", 0..=u64::from(u32::MAX)).map(|n| n as u32);
 
         let mut action = None;
         let mut seen: Option<&str> = None;
-        for (key, span) in fields.keys().filter(|(key, _)| *key != "note") {
+        let options = ["note", "interrupt"];
+        for (key, span) in fields.keys().filter(|(key, _)| !options.contains(key)) {
             let Some((name, read)) = ACTIONS.iter().find(|(name, _)| *name == key) else {
                 let names: Vec<&str> = ACTIONS.iter().map(|(name, _)| *name).collect();
                 let guess = did_you_mean(key, names.iter().copied());
@@ -125,8 +134,14 @@ impl Reader<'_> {
             let message = format!("this step does nothing; write one of {}", names.join(", "));
             source.wrong(fields.span.clone(), message);
         }
+        if let Some(name) = seen.filter(|name| interrupt.is_some() && UNDISTURBED.contains(name)) {
+            source.wrong_at(
+                fields.places().of("interrupt"),
+                format!("{name} is not interrupted from here; leave interrupt out"),
+            );
+        }
         let action = action.filter(|_| source.mistakes() == mistakes)?;
-        Some(Step { line, note, action })
+        Some(Step { line, note, interrupt, action })
     }
 
     fn attach(&self, fields: &Fields<'_>) -> Option<Action> {
@@ -214,12 +229,23 @@ impl Reader<'_> {
     }
 
     fn unmap(&self, fields: &Fields<'_>) -> Option<Action> {
+        let (domain, iova, length) = self.range(fields)?;
+        Some(Action::Unmap { domain, iova, length })
+    }
+
+    fn reclaim(&self, fields: &Fields<'_>) -> Option<Action> {
+        let (domain, iova, length) = self.range(fields)?;
+        Some(Action::Reclaim { domain, iova, length })
+    }
+
+    /// A domain, and a range of pages in it.
+    fn range(&self, fields: &Fields<'_>) -> Option<(usize, u64, u64)> {
         let domain = self.domain(fields);
         let iova = self.pages(fields, "iova", "0x10000");
         let length = fields.need("length", "\"16K\"").and_then(|value| length(fields, value));
         let (domain, iova, length) = (domain?, iova?, length?);
         self.inside(fields, domain, iova, length)?;
-        Some(Action::Unmap { domain, iova, length })
+        Some((domain, iova, length))
     }
 
     fn write(&self, fields: &Fields<'_>) -> Option<Action> {
@@ -381,6 +407,7 @@ impl Reader<'_> {
         let steps = fields.number("steps", 1..=10_000_000);
         let seed = fields.number("seed", 0..=u64::MAX);
         let pages = fields.number("pages", 4..=65536).unwrap_or(64);
+        let longest = fields.number("longest", 1..=LONGEST).unwrap_or(Random::LONGEST);
         let iova = match fields.get("iova") {
             Some(value) => fields.multiple("iova", PAGE, value),
             None => Some(RANDOM_WINDOW),
@@ -398,7 +425,7 @@ impl Reader<'_> {
         for domain in 0..self.names.domains.len() {
             self.inside(fields, domain, iova, pages * PAGE)?;
         }
-        Some(Action::Random(Random { steps: steps?, seed, iova, pages, weights }))
+        Some(Action::Random(Random { steps: steps?, seed, iova, pages, longest, weights }))
     }
 
     fn master(&self, fields: &Fields<'_>) -> Option<usize> {
@@ -496,6 +523,7 @@ fn weights(fields: Fields<'_>) -> Option<Weights> {
         unmap: weight("unmap", default.unmap),
         attach: weight("attach", default.attach),
         detach: weight("detach", default.detach),
+        identity: weight("identity", default.identity),
         read: weight("read", default.read),
         write: weight("write", default.write),
         stale: weight("stale", default.stale),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a scenario file may say, what it means, and how mistakes in it are reported.
 
+mod mistakes;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -345,260 +347,6 @@ fn steps_mean_what_they_say() {
 }
 
 #[test]
-fn each_mistake_in_a_step_is_named() {
-    let cases = [
-        (
-            r#"attach = { master = "nik", domain = "d" }"#,
-            r#"unknown master "nik"; masters are nic, disk, test, other (did you mean "nic"?)"#,
-        ),
-        (
-            r#"attach = { master = "nic", domain = "blokced" }"#,
-            r#"unknown domain "blokced"; domains are d, small, identity, blocked (did you mean "blocked"?)"#,
-        ),
-        (
-            r#"attach = { master = "other", domain = "d" }"#,
-            r#"instance "second" of master "other" can't walk the tables of a domain; it needs stages with 1 and granules with "4K""#,
-        ),
-        (r#"detach = { master = "nic" }"#, r#"master "nic" was never attached; attach it first"#),
-        (r#"detach = {}"#, r#"detach has no master; write for example master = "nic""#),
-        (
-            r#"atach = {}"#,
-            r#"unknown action atach; actions are attach, detach, map, unmap, write, read, expect-fault, expect-blocked, expect-data, random (did you mean "attach"?)"#,
-        ),
-        (
-            r#"note = "nothing""#,
-            "this step does nothing; write one of attach, detach, map, unmap, write, read, expect-fault, expect-blocked, expect-data, random",
-        ),
-        (
-            r#"map = { domain = "d", iova = 0x800, memory = "rx" }"#,
-            "iova = 0x800 in map is no multiple of 4 KiB, so no page begins or ends there; near it are 0x1000",
-        ),
-        (
-            r#"map = { domain = "d", iova = 0, memory = "rx", length = "68K" }"#,
-            r#"map of 0x11000 bytes from offset 0x0 leaves memory "rx", which has 0x10000 bytes"#,
-        ),
-        (
-            r#"map = { domain = "d", iova = 0, memory = "tx", offset = "8K" }"#,
-            r#"map of 0x0 bytes from offset 0x2000 leaves memory "tx", which has 0x2000 bytes"#,
-        ),
-        (
-            r#"map = { domain = "small", iova = 0xfffff000, memory = "tx" }"#,
-            r#"0x2000 bytes at 0xfffff000 leave domain "small", whose input-bits = 32 end at 0x100000000"#,
-        ),
-        (
-            r#"map = { domain = "d", iova = 0, memory = "tx", access = "wo" }"#,
-            r#"access "wo": stage 1 can't allow writes alone; use "rw""#,
-        ),
-        (
-            r#"map = { domain = "d", iova = 0, memory = "tx", kind = "divice" }"#,
-            r#"unknown kind "divice" in map; it is one of "normal", "uncached", "device" (did you mean "device"?)"#,
-        ),
-        (
-            r#"unmap = { domain = "d", iova = 0, length = 0 }"#,
-            r#"length 0 in unmap; the shortest is "4K""#,
-        ),
-        (
-            r#"unmap = { domain = "d", iova = -4096, length = "4K" }"#,
-            r#"iova of unmap must be bytes like 65536, 0x10000 or "64K" (K, M, G: 1024 each), not -4096"#,
-        ),
-        (
-            r#"write = { master = "nic", iova = 0, data = "" }"#,
-            r#"data of write is empty; write "text", [1, 2, 3], { hex = "de ad" } or { pattern = 0x12345678, length = 64 }"#,
-        ),
-        (
-            r#"write = { master = "nic", iova = 0, data = [256] }"#,
-            "data of write has 256; they are whole numbers from 0 to 255",
-        ),
-        (
-            r#"write = { master = "nic", iova = 0, data = { hex = "abc" } }"#,
-            r#"hex = "abc" is not pairs of hexadecimal digits"#,
-        ),
-        (
-            r#"write = { master = "nic", iova = 0, data = { pattern = 1 } }"#,
-            r#"data has the wrong keys; it is "text", [1, 2, 3], { hex = "de ad" } or { pattern = 0x12345678, length = 64 }"#,
-        ),
-        (
-            r#"write = { master = "nic", iova = 0, data = { pattern = 1, length = "1G" } }"#,
-            r#"length of data must be a whole number from 1 to 0x100000, not the string "1G""#,
-        ),
-        (
-            r#"write = { master = "test", iova = 0, data = "abcd" }"#,
-            r#"master "test" is a testdev, which writes only { pattern = 0x12345678, length = a multiple of 4 }"#,
-        ),
-        (
-            r#"read = { master = "test", iova = 0, length = 4 }"#,
-            r#"master "test" is a testdev, which only writes; give it device = "edu""#,
-        ),
-        (
-            r#"read = { master = "nic", iova = 0 }"#,
-            "read has no length; write for example length = 64",
-        ),
-        (
-            r#"read = { master = "nic", iova = 0, length = 0 }"#,
-            "a DMA of 0 bytes at 0x0; it has 1 byte to 1 MiB and stays within 64 bits",
-        ),
-        (
-            r#"read = { master = "nic", iova = 0, length = 3, expect = "ab" }"#,
-            "length = 3, but expect has 2 bytes; leave length out",
-        ),
-        (
-            r#"expect-fault = { master = "nic", event = "F_TRANSLATION" }"#,
-            r#"expect-fault without a DMA before; it must follow a write or read of "nic" (other expectations may lie between)"#,
-        ),
-        (
-            r#"expect-data = { memory = "tx", offset = 8190, data = "abc" }"#,
-            r#"3 bytes from offset 0x1ffe leave memory "tx", which has 0x2000 bytes"#,
-        ),
-        (r#"random = {}"#, "random has no steps; write for example steps = 500"),
-        (
-            r#"random = { steps = 1, iova = 0xffff0000 }"#,
-            r#"0x40000 bytes at 0xffff0000 leave domain "small", whose input-bits = 32 end at 0x100000000"#,
-        ),
-        (
-            r#"random = { steps = 1, weights = { map = 0, unmap = 0, read = 0, write = 0, attach = 0, detach = 0, stale = 0, fault = 0 } }"#,
-            "all weights are 0; leave one of them out",
-        ),
-    ];
-    for (step, message) in cases {
-        assert_eq!(messages(&with_steps(step)), [message], "{step}");
-    }
-}
-
-#[test]
-fn each_mistake_in_a_sequence_of_steps_is_named() {
-    let cases = [
-        (
-            r#"attach = { master = "nic", domain = "d" }
-            detach = { master = "nic" }
-            detach = { master = "nic" }"#,
-            r#"master "nic" was detached on line 14 already"#,
-        ),
-        (
-            r#"map = { domain = "d", iova = 0x10000, memory = "rx" }
-            map = { domain = "d", iova = 0x1f000, memory = "tx" }"#,
-            r#"0x1f000 to 0x20fff of domain "d" overlaps what line 13 mapped; unmap that first"#,
-        ),
-        (
-            r#"map = { domain = "d", iova = 0x10000, memory = "rx" }
-            unmap = { domain = "d", iova = 0x12000, length = "4K" }
-            map = { domain = "d", iova = 0x12000, memory = "tx" }"#,
-            r#"0x12000 to 0x13fff of domain "d" overlaps what line 13 mapped; unmap that first"#,
-        ),
-        (
-            r#"map = { domain = "d", iova = 0xc0000000, memory = "rx" }
-            random = { steps = 1 }"#,
-            r#"the window of random, 0xc0000000 to 0xc003ffff, overlaps what line 13 mapped in domain "d"; give random another iova"#,
-        ),
-        (
-            r#"write = { master = "nic", iova = 0, data = "ab" }
-            expect-fault = { master = "disk", event = "F_TRANSLATION" }"#,
-            r#"expect-fault for master "disk", but the DMA before is of "nic"; it must follow a write or read of "disk""#,
-        ),
-        (
-            r#"write = { master = "nic", iova = 0, data = "ab" }
-            expect-fault = { master = "nic", iova = 2, event = "F_TRANSLATION" }"#,
-            "0x2 is not in the DMA before, which is 0x0 to 0x1",
-        ),
-        (
-            r#"write = { master = "nic", iova = 0, data = "ab" }
-            expect-fault = { master = "nic", event = "F_TRANSLATION", access = "read" }"#,
-            r#"the DMA before is a write; write access = "write" or leave it out"#,
-        ),
-        (
-            r#"read = { master = "nic", iova = 0, expect = "ab" }
-            expect-blocked = { master = "nic" }"#,
-            "the read before expects data and to be blocked; leave one of them out",
-        ),
-        (
-            r#"write = { master = "nic", iova = 0, data = "ab" }
-            attach = { master = "nic", domain = "d" }
-            expect-blocked = { master = "nic" }"#,
-            r#"expect-blocked without a DMA before; it must follow a write or read of "nic" (other expectations may lie between)"#,
-        ),
-    ];
-    for (steps, message) in cases {
-        assert_eq!(messages(&with_steps(steps)), [message], "{steps}");
-    }
-}
-
-#[test]
-fn a_mapping_may_follow_an_unmap_of_its_range() {
-    parse_steps(
-        r#"map = { domain = "d", iova = 0x10000, memory = "rx" }
-        unmap = { domain = "d", iova = 0x12000, length = "8K" }
-        map = { domain = "d", iova = 0x12000, memory = "tx" }
-        map = { domain = "small", iova = 0x10000, memory = "tx" }"#,
-    );
-}
-
-#[test]
-fn a_mistake_does_not_hide_others_and_brings_no_false_ones() {
-    let found = messages(&with_steps(
-        r#"attach = { master = "nik", domain = "d" }
-        detach = { master = "nic" }
-        write = { master = "nic", iova = 0, dota = "x" }
-        expect-fault = { master = "nic", event = "F_TRANSLATION" }
-        unmap = { domain = "e", iova = 1, length = "4K", memory = "rx" }"#,
-    ));
-    let starts = [
-        "unknown master \"nik\"",
-        "write has no data",
-        "unknown key dota",
-        "unknown domain \"e\"",
-        "iova = 0x1 in unmap",
-        "unknown key memory in unmap",
-    ];
-    assert_eq!(found.len(), starts.len(), "{found:#?}");
-    for (message, start) in found.iter().zip(starts) {
-        assert!(message.starts_with(start), "{message}");
-    }
-}
-
-#[test]
-fn a_file_that_is_not_toml_is_refused_with_the_place() {
-    let errors = Scenario::parse("name = \"x\"\n[[instance]\nname = 3", "x.toml").unwrap_err();
-    assert!(errors.to_string().starts_with("x.toml:2:"), "{errors}");
-    assert!(errors.errors[0].message.starts_with("not TOML: "), "{errors}");
-}
-
-#[test]
-fn an_empty_file_lacks_a_name_and_an_instance() {
-    assert_eq!(messages("").len(), 2);
-}
-
-#[test]
-fn a_table_that_should_be_a_list_is_named() {
-    let found = messages("name = \"x\"\n[instance]\nname = \"smmu0\"\n");
-    assert!(found[0].starts_with("instance is a list: write [[instance]]"), "{found:?}");
-}
-
-#[test]
-fn no_text_makes_reading_panic() {
-    let text = fs::read_to_string(root().join("scenarios/two-instances.toml")).unwrap();
-    let lines: Vec<&str> = text.lines().collect();
-    for n in 0..lines.len() {
-        // Each beginning, each line left out, and each line with its values exchanged for others.
-        let _ = Scenario::parse(&lines[..n].join("\n"), "x.toml");
-        let without = [&lines[..n], &lines[n + 1..]].concat();
-        let _ = Scenario::parse(&without.join("\n"), "x.toml");
-        for (old, new) in [
-            ("\"", "'"),
-            ("0x", "0xffff_ffff_ffff_"),
-            (" = ", " = -"),
-            ("{", "[{"),
-            ("\"", "\"\\u0000é"),
-            ("1", "18446744073709551615"),
-            ("K\"", "G\""),
-        ] {
-            let changed = lines[n].replace(old, new);
-            let mut others = lines.clone();
-            others[n] = &changed;
-            let _ = Scenario::parse(&others.join("\n"), "x.toml");
-        }
-    }
-}
-
-#[test]
 fn what_a_machine_lacks_is_named_with_its_key() {
     let text = r#"
 name = "much"
@@ -693,4 +441,44 @@ master = [
         "x.toml:6:35: masters \"m\" and \"n\" both have stream 0x900, which QEMU 11.1.3 can't do; \
          there each stream exists once, whatever the instance"
     );
+}
+
+#[test]
+fn a_step_can_be_interrupted_where_it_calls_the_driver() {
+    let scenario = parse_steps(
+        r#"
+        interrupt = 7, attach = { master = "nic", domain = "d" }
+        reclaim = { domain = "d", iova = "2M", length = "2M" }
+        "#,
+    );
+    assert_eq!(scenario.steps[0].interrupt, Some(7));
+    assert_eq!(scenario.steps[1].interrupt, None);
+    let Action::Reclaim { domain: 0, iova: 0x20_0000, length: 0x20_0000 } =
+        scenario.steps[1].action
+    else {
+        panic!("{:?}", scenario.steps[1])
+    };
+    assert_eq!(
+        messages(&with_steps(
+            r#"
+            interrupt = 0x1_0000_0000, attach = { master = "nic", domain = "d" }
+            interrupt = 1, random = { steps = 5 }
+            interrupt = 1, expect-data = { memory = "rx", data = "x" }
+            "#
+        )),
+        [
+            "interrupt = 0x100000000 in step; it must be a whole number from 0 to 0xffffffff",
+            "random is not interrupted from here; leave interrupt out",
+            "expect-data is not interrupted from here; leave interrupt out",
+        ]
+    );
+}
+
+/// An interruption may have unmapped what was mapped.
+#[test]
+fn after_an_interrupted_step_a_mapping_may_be_mapped_over() {
+    let map = r#"map = { domain = "d", iova = 0x10000, memory = "rx" }"#;
+    let twice = messages(&with_steps(&format!("{map}\n{map}")));
+    assert!(matches!(&twice[..], [message] if message.contains("overlaps")), "{twice:?}");
+    assert!(messages(&with_steps(&format!("interrupt = 1, {map}\n{map}"))).is_empty());
 }

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a campaign found.
+
+use std::ops::Range;
+
+use serde::Serialize;
+use smmuv3_testbench::campaign::Summary;
+
+use super::text::{BAD, BOLD, DIM, DOT, GOOD, clean, count, number, paint};
+use super::verdict::{SHORTEST, headline_of, listed, row};
+
+/// A campaign that is over.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// `ok`, or `broken`.
+    verdict: &'static str,
+    /// First seed, and the one after the last.
+    seeds: [u64; 2],
+    /// Operations asked for, a seed.
+    steps: u64,
+    /// How long it took.
+    seconds: f64,
+    /// Operations a second, all jobs together.
+    operations_per_second: f64,
+    /// What was done and found.
+    tried: Summary,
+    /// Of each finding: the file with its scenario.
+    files: Vec<String>,
+}
+
+impl Outcome {
+    /// `files` are those of the findings.
+    pub fn new(
+        seeds: [u64; 2],
+        steps: u64,
+        seconds: f64,
+        tried: Summary,
+        files: Vec<String>,
+    ) -> Self {
+        let verdict = if tried.findings.is_empty() { "ok" } else { "broken" };
+        let operations_per_second = rate(tried.operations, seconds);
+        Self { verdict, seeds, steps, seconds, operations_per_second, tried, files }
+    }
+
+    /// Whether all rules held.
+    pub fn is_ok(&self) -> bool {
+        self.tried.findings.is_empty()
+    }
+
+    /// In one line.
+    pub fn verdict(&self) -> String {
+        let seeds = count(self.tried.seeds, "seed");
+        if self.is_ok() {
+            return format!("All rules held on {seeds}");
+        }
+        let broken: Vec<String> = self
+            .tried
+            .findings
+            .iter()
+            .map(|finding| format!("{} (seed {})", clean(&finding.rule), finding.seed))
+            .collect();
+        format!("{} of {seeds} broke a rule: {}", broken.len(), broken.join(", "))
+    }
+}
+
+/// How far a campaign is, in one line.
+pub fn progress(summary: &Summary, seeds: &Range<u64>, seconds: f64) -> String {
+    let rate = number(rate(summary.operations, seconds) as u64);
+    let items = [
+        format!("{} of {}", number(summary.seeds), count(seeds.end - seeds.start, "seed")),
+        format!("{} at {rate}/s", count(summary.operations, "operation")),
+        format!("{:.1} % TLB hits", summary.tlb_hits),
+        format!("{:.1} % faults", summary.faults),
+        format!("{} broken", number(summary.findings.len() as u64)),
+    ];
+    items.join(DOT)
+}
+
+/// The outcome as text, in lines.
+pub fn render(outcome: &Outcome, columns: usize) -> String {
+    let columns = columns.clamp(40, 100);
+    let tried = &outcome.tried;
+    let [first, end] = outcome.seeds;
+    let mut lines =
+        vec![paint(BOLD, &format!("Random scenarios on the model, seeds {first}..{end}"))];
+    let done = format!(
+        "{}, {} in {:.1} s, {} a second",
+        count(tried.seeds, "seed"),
+        count(tried.operations, "operation"),
+        outcome.seconds,
+        number(outcome.operations_per_second as u64),
+    );
+    lines.extend(row("tried", &done, columns));
+    let covered = format!(
+        "{:.1} % TLB hits, {:.1} % faults, {:.1} % stale attempts (of accesses, mean of the clean \
+         seeds); driver interrupted {} times",
+        tried.tlb_hits,
+        tried.faults,
+        tried.stale_attempts,
+        number(tried.interruptions)
+    );
+    if tried.clean > 0 {
+        lines.extend(row("share", &covered, columns));
+    }
+    for (finding, file) in tried.findings.iter().zip(&outcome.files) {
+        lines.push(String::new());
+        let title = format!("seed {}: {}", finding.seed, headline_of(&finding.rule));
+        lines.push(paint(BAD, &title));
+        lines.extend(row("rule", &finding.meaning, columns));
+        lines.extend(row("what", &finding.text, columns));
+        lines.extend(listed(SHORTEST, &finding.trace, columns));
+        lines.push(String::new());
+        let (label, again) = if finding.replays {
+            ("To see it again:", format!("smmuv3 run {}", crate::quoted(file)))
+        } else {
+            let what = format!("{file}, which does not break the rule again when it is run");
+            ("Written to", what)
+        };
+        lines.push(format!("{} {}", paint(DIM, label), clean(&again)));
+    }
+    lines.push(String::new());
+    let verdict =
+        if outcome.is_ok() { paint(GOOD, "verdict: ok.") } else { paint(BAD, "verdict:") };
+    lines.push(format!("{verdict} {}", outcome.verdict()));
+    let mut text = lines.join("\n");
+    text.push('\n');
+    text
+}
+
+fn rate(operations: u64, seconds: f64) -> f64 {
+    operations as f64 / seconds.max(1e-3)
+}
+
+#[cfg(test)]
+mod tests {
+    use smmuv3_testbench::campaign::Finding;
+
+    use super::*;
+
+    fn outcome(findings: Vec<Finding>, files: Vec<String>) -> Outcome {
+        let tried = Summary {
+            seeds: 3,
+            operations: 6000,
+            clean: 2,
+            tlb_hits: 41.25,
+            faults: 30.0,
+            stale_attempts: 12.5,
+            interruptions: 1234,
+            findings,
+        };
+        Outcome::new([0, 100], 2000, 1.5, tried, files)
+    }
+
+    fn finding(seed: u64, rule: &str, replays: bool) -> Finding {
+        Finding {
+            seed,
+            rule: rule.to_owned(),
+            meaning: "what must hold".to_owned(),
+            text: "what happened".to_owned(),
+            operations: 900,
+            trace: vec!["attach nic to net".to_owned()],
+            replays,
+            toml: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_clean_campaign_says_what_it_covered() {
+        let text = render(&outcome(Vec::new(), Vec::new()), 100);
+        let text = anstream::adapter::strip_str(&text).to_string();
+        assert!(
+            text.contains("tried  3 seeds, 6,000 operations in 1.5 s, 4,000 a second"),
+            "{text}"
+        );
+        assert!(text.contains("41.2 % TLB hits, 30.0 % faults, 12.5 % stale attempts"), "{text}");
+        assert!(text.ends_with("\n\nverdict: ok. All rules held on 3 seeds\n"), "{text}");
+    }
+
+    #[test]
+    fn what_was_broken_is_told_with_the_file_that_breaks_it_again() {
+        let findings = vec![finding(7, "R1", true), finding(9, "panic", false)];
+        let files = vec!["my dir/fuzz-7.toml".to_owned(), "fuzz-9.toml".to_owned()];
+        let outcome = outcome(findings, files);
+        assert!(!outcome.is_ok());
+        let text = render(&outcome, 100);
+        let text = anstream::adapter::strip_str(&text).to_string();
+        for words in [
+            "seed 7: R1 is broken\n  rule   what must hold\n  what   what happened\n",
+            "  1  attach nic to net\n",
+            "To see it again: smmuv3 run 'my dir/fuzz-7.toml'\n",
+            "seed 9: the driver or the model panicked\n",
+            "Written to fuzz-9.toml, which does not break the rule again",
+            "verdict: 2 of 3 seeds broke a rule: R1 (seed 7), panic (seed 9)\n",
+        ] {
+            assert!(text.contains(words), "no {words:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn progress_is_one_line() {
+        let summary = outcome(vec![finding(7, "R1", true)], Vec::new()).tried;
+        assert_eq!(
+            progress(&summary, &(0..100), 2.0),
+            "3 of 100 seeds · 6,000 operations at 3,000/s · 41.2 % TLB hits · 30.0 % faults · 1 broken"
+        );
+    }
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Less that still breaks the same rule: first fewer operations, then fewer things, and plainer ones.
+
+use crate::bench::POOL_BYTES;
+use crate::operation::Operation;
+use crate::oracle::Use;
+use crate::run::{self, Numbered, Options};
+use crate::scenario::{Granules, Instance, Memory, Places, Scenario, Step, StreamTableKind};
+use crate::shrink;
+
+/// The smallest scenario, and the shortest sequence of operations on it, that were found to break `rule`.
+/// Tells `shrinking` how many operations are left.
+pub(super) fn shortest(
+    scenario: Scenario,
+    options: &Options,
+    rule: &str,
+    operations: Vec<Numbered>,
+    shrinking: &mut dyn FnMut(usize),
+) -> (Scenario, Vec<Numbered>) {
+    let mut smallest = (scenario, operations);
+    loop {
+        let before = size(&smallest);
+        let (scenario, operations) = smallest;
+        let operations = shrink::shortest(operations, &mut |candidate| {
+            shrinking(candidate.len());
+            run::breaks(&scenario, options, candidate).as_deref() == Some(rule)
+        });
+        let mut fails = |(scenario, operations): &Candidate| {
+            shrinking(operations.len());
+            run::breaks(scenario, options, operations).as_deref() == Some(rule)
+        };
+        let (scenario, operations) = elsewhere((scenario, operations), &mut fails);
+        smallest = plainer(scenario, operations, &mut fails);
+        if size(&smallest) == before {
+            return smallest;
+        }
+    }
+}
+
+/// The scenario that does `operations`: what `smmuv3 run` is given.
+pub(super) fn written(scenario: Scenario, operations: &[Numbered], description: &str) -> Scenario {
+    // It comes to lie where the memory of random steps was.
+    let pool = Memory {
+        name: "pool".to_owned(),
+        size: POOL_BYTES,
+        align: 2 << 20,
+        fill: None,
+        places: Places::default(),
+    };
+    let maps = operations.iter().any(|(_, operation)| matches!(operation, Operation::Map { .. }));
+    let steps = operations.iter().map(|(id, operation)| Step {
+        line: 0,
+        note: None,
+        interrupt: run::interrupt(*id),
+        action: operation.action(0),
+    });
+    Scenario {
+        description: description.to_owned(),
+        memories: if maps { vec![pool] } else { Vec::new() },
+        steps: steps.collect(),
+        ..scenario
+    }
+}
+
+type Candidate = (Scenario, Vec<Numbered>);
+
+fn size((scenario, operations): &Candidate) -> (usize, usize, usize, usize, usize) {
+    let streams = scenario.masters.iter().map(|master| master.streams.len()).sum();
+    let things = (scenario.instances.len(), scenario.masters.len(), scenario.domains.len());
+    (operations.len(), things.0, things.1, things.2, streams)
+}
+
+/// Fewer operations, with the randomness of hardware and interruptions starting elsewhere: some were only needed
+/// to bring it to where it hurts.
+fn elsewhere(best: Candidate, fails: &mut dyn FnMut(&Candidate) -> bool) -> Candidate {
+    let mut best = best;
+    for index in (0..best.1.len().min(MOST_OPERATIONS)).rev() {
+        let without = |seed| {
+            let (mut scenario, mut operations) = best.clone();
+            scenario.seed = seed;
+            operations.remove(index);
+            (scenario, operations)
+        };
+        // Taking everything down is a step as well, but tells little.
+        if best.1.len() == 1 {
+            break;
+        }
+        if let Some(shorter) = (0..OTHER_SEEDS).map(without).find(|candidate| fails(candidate)) {
+            best = shorter;
+        }
+    }
+    best
+}
+
+/// Operations that are tried to be left out under other seeds.
+const MOST_OPERATIONS: usize = 64;
+/// Seeds under which they are.
+const OTHER_SEEDS: u64 = 8;
+
+/// Whatever can go from the scenario without the operations noticing, and features that do not matter.
+fn plainer(
+    scenario: Scenario,
+    operations: Vec<Numbered>,
+    fails: &mut dyn FnMut(&Candidate) -> bool,
+) -> Candidate {
+    let mut best = (scenario, operations);
+    let mut keep = |best: &mut Candidate, candidate: Option<Candidate>| {
+        if let Some(candidate) = candidate.filter(|candidate| fails(candidate)) {
+            *best = candidate;
+        }
+    };
+    for index in (0..best.0.masters.len()).rev() {
+        let candidate = without_master(&best, index);
+        keep(&mut best, candidate);
+    }
+    for index in (0..best.0.domains.len()).rev() {
+        let candidate = without_domain(&best, index);
+        keep(&mut best, candidate);
+    }
+    for index in (0..best.0.instances.len()).rev() {
+        let candidate = without_instance(&best, index);
+        keep(&mut best, candidate);
+    }
+    for index in 0..best.0.masters.len() {
+        let mut candidate = best.clone();
+        candidate.0.masters[index].streams.truncate(1);
+        keep(&mut best, Some(candidate));
+    }
+    for index in 0..best.0.instances.len() {
+        for usual in USUAL {
+            let mut candidate = best.clone();
+            usual(&mut candidate.0.instances[index]);
+            keep(&mut best, Some(candidate).filter(|(scenario, _)| streams_exist(scenario)));
+        }
+    }
+    for index in 0..best.0.domains.len() {
+        let mut candidate = best.clone();
+        candidate.0.domains[index].input_bits = 48;
+        keep(&mut best, Some(candidate));
+    }
+    for index in 0..best.1.len() {
+        let candidate = uninterrupted(&best, index);
+        keep(&mut best, candidate);
+    }
+    best
+}
+
+/// With an operation that nothing interrupts. (A DMA does not call the driver; for its step it only means that
+/// it may be refused.)
+fn uninterrupted((scenario, operations): &Candidate, index: usize) -> Option<Candidate> {
+    let mut operations = operations.clone();
+    let (id, operation) = operations.get_mut(index)?;
+    if matches!(operation, Operation::Read { .. } | Operation::Write { .. }) {
+        return None;
+    }
+    run::interrupt(*id)?;
+    *id = index as u64;
+    // Where nothing is interrupted, mapping over a mapping is a mistake.
+    let text = written(scenario.clone(), &operations, "").to_toml();
+    Scenario::parse(&text, "").ok()?;
+    Some((scenario.clone(), operations))
+}
+
+/// Each makes something of an instance what it is when a scenario does not mention it.
+const USUAL: [fn(&mut Instance); 10] = [
+    |it| it.asid_bits = 16,
+    |it| (it.stage_2, it.vmid_bits) = (true, 16),
+    |it| it.granules = Granules::ALL,
+    |it| it.oas = 44,
+    |it| it.stream_table = StreamTableKind::Automatic,
+    |it| (it.sid_bits, it.two_level_streams) = (16, true),
+    |it| (it.ssid_bits, it.msi) = (0, false),
+    |it| (it.command_queue_log2, it.event_queue_log2) = (8, 8),
+    |it| it.range_invalidation = true,
+    |it| it.coherent = true,
+];
+
+/// Whether each stream of a master is one that its instance has.
+fn streams_exist(scenario: &Scenario) -> bool {
+    scenario.masters.iter().all(|master| {
+        let bits = scenario.instances[master.instance].sid_bits;
+        master.streams.iter().all(|stream| u64::from(*stream) >> bits == 0)
+    })
+}
+
+/// Without a master that no operation names.
+fn without_master((scenario, operations): &Candidate, gone: usize) -> Option<Candidate> {
+    let (mut scenario, mut operations) = (scenario.clone(), operations.clone());
+    scenario.masters.remove(gone);
+    for (_, operation) in &mut operations {
+        if let Operation::Attach { master, .. }
+        | Operation::Write { master, .. }
+        | Operation::Read { master, .. } = operation
+        {
+            close_gap(master, gone)?;
+        }
+    }
+    Some((scenario, operations))
+}
+
+/// Without a domain that no operation names.
+fn without_domain((scenario, operations): &Candidate, gone: usize) -> Option<Candidate> {
+    let (mut scenario, mut operations) = (scenario.clone(), operations.clone());
+    scenario.domains.remove(gone);
+    for (_, operation) in &mut operations {
+        if let Operation::Attach { to: Use::Domain(domain), .. }
+        | Operation::Map { domain, .. }
+        | Operation::Unmap { domain, .. }
+        | Operation::Reclaim { domain, .. } = operation
+        {
+            close_gap(domain, gone)?;
+        }
+    }
+    Some((scenario, operations))
+}
+
+/// Without an instance that nobody is behind.
+fn without_instance((scenario, operations): &Candidate, gone: usize) -> Option<Candidate> {
+    if scenario.instances.len() == 1 {
+        return None;
+    }
+    let mut scenario = scenario.clone();
+    scenario.instances.remove(gone);
+    for master in &mut scenario.masters {
+        close_gap(&mut master.instance, gone)?;
+    }
+    Some((scenario, operations.clone()))
+}
+
+/// What an index is when the thing at `gone` is gone; `None` for that one's own.
+fn close_gap(index: &mut usize, gone: usize) -> Option<()> {
+    if *index == gone {
+        return None;
+    }
+    *index -= usize::from(*index > gone);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign::scenario;
+
+    fn candidate() -> Candidate {
+        let drawn = (0..).map(|seed| scenario(seed, 1));
+        let several = |it: &Scenario| {
+            it.instances.len() == 3 && it.masters.len() == 3 && it.domains.len() == 3
+        };
+        let mut scenario = drawn.into_iter().find(several).unwrap();
+        for (index, master) in scenario.masters.iter_mut().enumerate() {
+            // Every instance has this stream.
+            (master.instance, master.streams) = (index, vec![0]);
+        }
+        let attach = |id, master| (id, Operation::Attach { master, to: Use::Domain(2) });
+        (scenario, vec![attach(0, 0), attach(1, 2)])
+    }
+
+    #[test]
+    fn what_an_operation_names_stays_and_the_rest_goes() {
+        let candidate = candidate();
+        let names = |it: &Candidate| {
+            let masters = it.0.masters.iter().map(|it| it.name.clone());
+            masters.chain(it.0.domains.iter().map(|it| it.name.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&candidate).len(), 6);
+        let (scenario, operations) = candidate;
+        let (smallest, operations) = plainer(scenario, operations, &mut |_| true);
+        let left = (smallest, operations);
+        assert_eq!(left.0.instances.len(), 2);
+        assert_eq!(left.0.masters.iter().map(|it| it.instance).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(names(&left), ["master0", "master2", "domain2"]);
+        let masters: Vec<&Operation> = left.1.iter().map(|(_, operation)| operation).collect();
+        let attach = |master| Operation::Attach { master, to: Use::Domain(0) };
+        assert_eq!(masters, [&attach(0), &attach(1)]);
+        // Nothing is left to be said about instances.
+        let text = left.0.to_toml();
+        assert!(!text.contains("bits =") && !text.contains("coherent"), "{text}");
+    }
+
+    #[test]
+    fn what_only_moves_randomness_along_goes_under_another_seed() {
+        let (scenario, operations) = candidate();
+        let fails = &mut |(scenario, operations): &Candidate| {
+            scenario.seed == 5 && operations.iter().any(|(id, _)| *id == 1)
+        };
+        let (elsewhere, operations) = elsewhere((scenario, operations), fails);
+        assert_eq!((elsewhere.seed, operations.len(), operations[0].0), (5, 1, 1));
+    }
+
+    #[test]
+    fn an_instance_keeps_the_bits_that_its_streams_need() {
+        let sid_bits = |stream| {
+            let (mut scenario, operations) = candidate();
+            scenario.instances[0].sid_bits = 32;
+            scenario.instances[0].stream_table = StreamTableKind::TwoLevel;
+            scenario.masters[0].streams = vec![stream];
+            let (smallest, _) = plainer(scenario, operations, &mut |_| true);
+            assert_eq!(smallest.instances[0].stream_table, StreamTableKind::Automatic);
+            smallest.instances[0].sid_bits
+        };
+        assert_eq!((sid_bits(0xffff), sid_bits(0x1_0000)), (16, 32));
+    }
+
+    #[test]
+    fn what_matters_stays() {
+        let (scenario, operations) = candidate();
+        let before = scenario.to_toml();
+        let (same, operations) = plainer(scenario, operations, &mut |_| false);
+        assert_eq!((same.to_toml(), operations.len()), (before, 2));
+    }
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Campaigns: scenarios from a seed, and what becomes of one that breaks a rule.
+
+use smmuv3_testbench::campaign::{self, Campaign};
+use smmuv3_testbench::run::Options;
+use smmuv3_testbench::scenario::{Action, Capabilities, PAGE, Places, Scenario};
+
+fn campaign(seeds: std::ops::Range<u64>, steps: u64) -> Campaign {
+    let options = Options::default();
+    Campaign { seeds, steps, jobs: 2, limit: None, keep_going: true, options }
+}
+
+/// The scenario without where it was read from.
+fn plain(scenario: &Scenario) -> String {
+    let mut scenario = scenario.clone();
+    scenario.file.clear();
+    let places = scenario
+        .instances
+        .iter_mut()
+        .map(|it| &mut it.places)
+        .chain(scenario.masters.iter_mut().map(|it| &mut it.places))
+        .chain(scenario.domains.iter_mut().map(|it| &mut it.places))
+        .chain(scenario.memories.iter_mut().map(|it| &mut it.places));
+    places.for_each(|places| *places = Places::default());
+    scenario.steps.iter_mut().for_each(|step| step.line = 0);
+    format!("{scenario:#?}")
+}
+
+#[test]
+fn a_scenario_that_is_written_and_read_again_is_the_same() {
+    let files = ["two-instances", "one-instance", "random", "random-short"];
+    let read = |name: &&str| {
+        let path = format!("{}/../../scenarios/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        Scenario::parse(&text, &path).unwrap()
+    };
+    let every_key = r#"
+name = "every \"key\""
+description = "a\\b\nc\u0001"
+instance = [
+    { name = "a", asid-bits = 8, stages = [1], granules = ["4K", "64K"], oas = 40, sid-bits = 5,
+      ssid-bits = 3, msi = true, two-level-streams = false, stream-table = "linear",
+      command-queue = 4, event-queue = 5, range-invalidation = false, coherent = false },
+    { name = "b", stages = [2], vmid-bits = 8, sid-bits = 32, stream-table = "two-level" },
+]
+master = [{ name = "m", instance = "a", streams = [3, 4], device = "testdev" }]
+domain = [{ name = "d", input-bits = 33 }]
+memory = [{ name = "r", size = "12K", align = "2M", fill = 7 }]
+step = [
+    { interrupt = 9, attach = { master = "m", domain = "identity" } },
+    { note = "n", map = { domain = "d", iova = 0, memory = "r", offset = 4096, length = "8K", kind = "device" } },
+    { map = { domain = "d", iova = "1M", memory = "r", access = "ro", kind = "uncached" } },
+    { interrupt = 4294967295, unmap = { domain = "d", iova = 0, length = "4M" } },
+    { reclaim = { domain = "d", iova = 0, length = "4M" } },
+    { write = { master = "m", iova = 5, data = { pattern = 0x12345678, length = 8 } } },
+    { expect-data = { memory = "r", offset = 1, data = [1, 2, 3] } },
+    { random = { steps = 5, seed = 4, longest = 20, weights = { identity = 3, map = 7 } } },
+    { detach = { master = "m" } },
+]
+"#;
+    let every_key = Scenario::parse(every_key, "every-key").unwrap_or_else(|it| panic!("{it}"));
+    let drawn = (0..50).map(|seed| campaign::scenario(seed, 10));
+    for scenario in files.iter().map(read).chain([every_key]).chain(drawn) {
+        let text = scenario.to_toml();
+        let again = Scenario::parse(&text, "again").unwrap_or_else(|it| panic!("{it}\n{text}"));
+        assert_eq!(plain(&again), plain(&scenario), "{text}");
+    }
+}
+
+#[test]
+fn scenarios_of_different_seeds_differ_in_everything_that_can_be_said() {
+    let scenarios: Vec<Scenario> = (0..300).map(|seed| campaign::scenario(seed, 10)).collect();
+    let count = |values: Vec<u64>| std::collections::BTreeSet::from_iter(values).len();
+    let of_instances = |value: fn(&smmuv3_testbench::scenario::Instance) -> u64| {
+        count(scenarios.iter().flat_map(|it| it.instances.iter().map(value)).collect())
+    };
+    let widths = [
+        of_instances(|it| it.asid_bits.into()),
+        of_instances(|it| it.stage_2.into()),
+        of_instances(|it| it.oas.into()),
+        of_instances(|it| it.range_invalidation.into()),
+        of_instances(|it| it.coherent.into()),
+        of_instances(|it| it.command_queue_log2.into()),
+        of_instances(|it| it.event_queue_log2.into()),
+        of_instances(|it| it.sid_bits.into()),
+        of_instances(|it| it.stream_table as u64),
+    ];
+    assert_eq!(widths, [2, 2, 6, 2, 2, 8, 8, 27, 3]);
+    let counts = |value: fn(&Scenario) -> usize| {
+        count(scenarios.iter().map(|it| value(it) as u64).collect())
+    };
+    let counts = [
+        counts(|it| it.instances.len()),
+        counts(|it| it.masters.len()),
+        counts(|it| it.domains.len()),
+    ];
+    assert_eq!(counts, [4, 6, 4]);
+    for scenario in &scenarios {
+        scenario.check_for(&Capabilities::model()).unwrap();
+        let Action::Random(random) = &scenario.steps[0].action else { panic!("no random step") };
+        let end = random.iova + random.pages * PAGE;
+        assert!(scenario.domains.iter().all(|domain| end <= 1 << domain.input_bits));
+    }
+}
+
+#[test]
+fn a_campaign_holds_all_rules_and_is_the_same_with_any_number_of_jobs() {
+    let outcome = |jobs| {
+        let summary = Campaign { jobs, ..campaign(0..12, 300) }.run(&|_| ()).unwrap();
+        assert!(summary.findings.is_empty(), "{:#?}", summary.findings);
+        (summary.seeds, summary.operations, summary.interruptions)
+    };
+    let one = outcome(1);
+    assert!(one.0 == 12 && one.1 >= 12 * 300 && one.2 > 100, "{one:?}");
+    assert_eq!(one, outcome(3));
+}
+
+#[test]
+fn without_time_only_the_first_seed_is_tried() {
+    let limit = Some(std::time::Duration::ZERO);
+    let summary = Campaign { limit, ..campaign(5..12, 300) }.run(&|_| ()).unwrap();
+    assert_eq!(summary.seeds, 1);
+}
