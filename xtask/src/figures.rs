@@ -291,7 +291,7 @@ Flattered, Linux's figures and ours alike:
   interrupt masking. Its 64 ready-made commands are 63.
 
 Ours: unmaps go by `Table::unmap_pages` where the range is a part of one table, and by the cursor
-`Table::unmap` elsewhere. Domains always use the cursor.
+`Table::unmap` elsewhere.
 
 Not flattered: new tables are zeroed word by word, and the look-up gives permissions, memory type and
 block size, where Linux's gives the address only.

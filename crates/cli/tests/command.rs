@@ -348,6 +348,18 @@ fn the_picture_in_docs_is_the_one_that_is_drawn_now() {
 }
 
 #[test]
+fn the_readme_shows_what_is_printed_now() {
+    let readme = std::fs::read_to_string(file("README.md")).unwrap();
+    let (_, sample) = readme.split_once("```text\nInstances\n").unwrap();
+    let (sample, _) = sample.split_once("```").unwrap();
+    let output = run(&["run", &file("scenarios/two-instances.toml")]);
+    let printed: Vec<&str> = stdout(&output).lines().map(str::trim_end).collect();
+    for line in sample.lines().filter(|line| *line != "…") {
+        assert!(printed.contains(&line), "not printed: {line}");
+    }
+}
+
+#[test]
 fn what_is_no_trace_is_not_drawn() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.json");

@@ -408,16 +408,21 @@ fn contention() {
         ("spin lock", measure::<Locked>),
         ("compare-and-exchange loop", measure::<Exchanged>),
     ];
-    for (commands, log2) in [(1, 8), (16, 8), (1, 6)] {
+    for (batch, log2) in [(1, 8), (16, 8), (1, 6)] {
         for (name, measure) in rows {
-            let costs = measure(commands, log2);
-            print!("| {name} | {commands} + CMD_SYNC | {} |", 1 << log2);
+            let costs = measure(batch, log2);
+            print!("| {name} | {batch} + CMD_SYNC | {} |", 1 << log2);
             let Costs { counts, writes, reads, spins, waits, commands } = costs;
             let Counts { changes, refused, fences } = counts;
             for count in [changes, refused, fences, writes, reads, spins, waits] {
                 print!(" {:.2} |", count as f64 / commands as f64);
             }
             println!();
+            if name == "tickets" {
+                assert_eq!(spins, 0, "a producer waited with interrupts masked");
+                let batches = commands / (batch + 1);
+                assert!(writes < batches, "nobody published for another one");
+            }
         }
     }
 }
