@@ -45,8 +45,8 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
     let stage_2 = rng.bool();
     // At each free the model looks through first levels: large ones are slow.
     let sid_bits = match rng.u8(..) {
-        0..=3 => 32,
-        4..=19 => rng.u32(17..=25),
+        0 => 32,
+        1..=15 => rng.u32(17..=25),
         _ => rng.u32(0..=16),
     };
     let two_level_streams = sid_bits > 6 || rng.bool();
