@@ -225,9 +225,13 @@ impl StreamTable {
     ) -> impl Iterator<Item = Descriptor> {
         let bits = self.split.map_or(0, Split::bits);
         streams.iter().enumerate().filter_map(move |(at, stream)| {
+            if !self.reaches(*stream) {
+                return None;
+            }
             let index = stream.0 >> bits;
-            let mut before = streams.iter().take(at);
-            if !self.reaches(*stream) || before.any(|other| other.0 >> bits == index) {
+            // In a table smaller than a leaf, streams beyond it have the same index.
+            let mut before = streams.iter().take(at).filter(|other| self.reaches(**other));
+            if before.any(|other| other.0 >> bits == index) {
                 return None;
             }
             let descriptor = self.descriptor(index);

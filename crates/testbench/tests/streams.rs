@@ -153,19 +153,20 @@ fn streams_share_leaves_and_those_beyond_the_table_have_none() {
     let world = world(32, true);
     let platform = TestPlatform(world.clone());
     let features = features(&world);
-    for (log2, inside, outside) in [
-        (32, &[0, 1023, 1024, 0x7fff_ffff, 0x8000_0000, u32::MAX][..], &[][..]),
-        (11, &[0, 1023, 1024, 2047], &[2048, 0x8000_0000, u32::MAX]),
+    for (shape, log2, inside, outside, leaves) in [
+        (TEN, 32, &[0, 1023, 1024, 0x7fff_ffff, 0x8000_0000, u32::MAX][..], &[][..], 5 << 16),
+        (TEN, 11, &[0, 1023, 1024, 2047], &[2048, 0x8000_0000, u32::MAX], 2 << 16),
+        // The first index holds both.
+        (EIGHT, 5, &[0x10], &[0x20], 2 << 10),
     ] {
-        let table = StreamTable::new(&platform, &features, TEN, log2).unwrap();
+        let table = StreamTable::new(&platform, &features, shape, log2).unwrap();
         let first_level = world.frames().live_bytes();
         let streams: Vec<StreamId> =
             inside.iter().chain(outside).rev().copied().map(StreamId).collect();
         for _ in 0..2 {
             // SAFETY: the test is alone.
             unsafe { table.make_room(&platform, &features, &streams) }.unwrap();
-            let leaves = (world.frames().live_bytes() - first_level) >> 16;
-            assert_eq!(leaves, if log2 == 32 { 5 } else { 2 });
+            assert_eq!(world.frames().live_bytes() - first_level, leaves);
         }
         let mut entries: Vec<u64> = inside
             .iter()
