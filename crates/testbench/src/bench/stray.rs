@@ -2,22 +2,24 @@
 //! DMA of devices that the driver does not know of yet.
 
 use smmuv3_formats::EventId;
+use smmuv3_model::Access;
 
 use super::{Bench, BenchError, Done, FaultKey};
 use crate::machine::{Dma, Outcome};
 use crate::oracle::{PAGE, Rule};
-use crate::scenario::Device;
+use crate::scenario::{Device, Master};
 use crate::trace;
 
 impl Bench {
-    /// Every device writes to memory before its master is added: it must be refused, and be reported where its
-    /// stream has no entry. What the SMMU read on the way to that it may keep, which is what adding the master
-    /// has to put right.
+    /// Every device writes to memory before its master is added, with each of its streams where the machine has a
+    /// model of the SMMU: it must be refused, and be reported where its stream has no entry. What the SMMU read
+    /// on the way to that it may keep, which is what adding the master has to put right.
     pub(super) fn stray(&self) -> Result<(), BenchError> {
         let missing = || BenchError::NoMemory("stray accesses".to_owned());
         let page = self.world.frames().allocate(PAGE, PAGE).ok_or_else(missing)?;
         for (index, master) in self.scenario.masters.iter().enumerate() {
             let data = Device::TEST_PATTERN.to_le_bytes();
+            let mut streams = master.streams.iter().copied();
             // Untranslated it would reach the page.
             let operands = || trace::range(("master", &*master.name), page, data.len() as u64);
             let parts = self.traced("dma", "DMA write", operands, || {
@@ -25,26 +27,38 @@ impl Bench {
                 self.look(|watch| watch.collect(&self.world));
                 parts
             })?;
-            let reached = parts.iter().any(|part| matches!(part.outcome, Outcome::Reached(_)));
-            if reached || self.world.machine().ram().read64(page) != Some(0) {
-                let text = format!("{} reached memory before it was added", master.name);
-                self.look(|watch| watch.oracle.accuse(Rule::R1, text));
+            let reached = parts.iter().any(|part| matches!(part.outcome, Outcome::Reached(_)))
+                || self.world.machine().ram().read64(page) != Some(0);
+            self.strayed(master, streams.next(), reached);
+            // DMA of a machine is that of the first stream.
+            for stream in streams {
+                let Some(mut model) = self.world.machine().model(master.instance) else { break };
+                let reached = model.translate(Access::write(stream, page)).is_ok();
+                drop(model);
+                self.look(|watch| watch.collect(&self.world));
+                self.strayed(master, Some(stream), reached);
             }
-            let smmu = self.smmus.get(master.instance).and_then(|smmu| smmu.instance());
-            let stream = master.streams.first().copied();
-            if let (Some(smmu), Some(stream)) = (smmu, stream)
-                && smmu.streams().split().is_some()
-            {
-                // The event says nothing but the stream.
-                let event = EventId::CBadStreamId;
-                let instance = master.instance;
-                let fault = FaultKey { instance, stream, event, page: 0, write: true };
-                self.look(|watch| watch.expect(fault));
-            }
-            // A queue may have room for two events only.
-            self.take_events(&mut Done::default());
         }
         self.world.frames().free(page, PAGE);
         Ok(())
+    }
+
+    /// Judges an access of `stream`, and takes what was reported of it: a queue may have room for two events only.
+    fn strayed(&self, master: &Master, stream: Option<u32>, reached: bool) {
+        if reached {
+            let text = format!("{} reached memory before it was added", master.name);
+            self.look(|watch| watch.oracle.accuse(Rule::R1, text));
+        }
+        let instance = master.instance;
+        let smmu = self.smmus.get(instance).and_then(|smmu| smmu.instance());
+        if let (Some(smmu), Some(stream)) = (smmu, stream)
+            && smmu.streams().split().is_some()
+        {
+            // The event says nothing but the stream.
+            let event = EventId::CBadStreamId;
+            let fault = FaultKey { instance, stream, event, page: 0, write: true };
+            self.look(|watch| watch.expect(fault));
+        }
+        self.take_events(&mut Done::default());
     }
 }

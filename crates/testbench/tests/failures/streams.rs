@@ -70,6 +70,10 @@ fn a_master_gets_all_of_its_entries_or_leaves_everything_as_it_was() {
     let streams = [0x3ff, 0x40, 4, 0x3c0, 0x80];
     let before = (descriptors(&setup), setup.live_bytes());
     let _ = setup.world.take_commands();
+    // The instance keeps that there are no such streams, and has to forget it for each.
+    for stream in [0x3ff, 0x40, 0x3c0, 0x80] {
+        assert_eq!(refused(&setup, stream), Some(EventId::CBadStreamId), "{stream:#x}");
+    }
     let mut failures = 0;
     let master = loop {
         setup.world.frames().fail(Some(failures + 1));
