@@ -4,7 +4,8 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use smmuv3::features::IdRegisters;
 use smmuv3::instance::Probed;
@@ -188,25 +189,59 @@ fn streams_share_leaves_and_those_beyond_the_table_have_none() {
 /// Looks at every descriptor at the moment at which it becomes valid.
 struct Links {
     world: Arc<World>,
-    first_level: std::ops::Range<u64>,
+    first_level: OnceLock<Range<u64>>,
     links: Mutex<Vec<u64>>,
+    published: Mutex<Vec<Range<u64>>>,
+}
+
+impl Links {
+    fn watch(world: &Arc<World>) -> Arc<Self> {
+        let links = Arc::new(Self {
+            world: world.clone(),
+            first_level: OnceLock::new(),
+            links: Mutex::default(),
+            published: Mutex::default(),
+        });
+        world.set_observer(Some(links.clone()));
+        links
+    }
+
+    fn was_published(&self, pa: u64, bytes: u64) -> bool {
+        self.published.lock().unwrap().contains(&(pa..pa + bytes))
+    }
 }
 
 impl Observer for Links {
     fn at(&self, point: Point, _interruptible: bool) {
         let ram = self.world.machine().ram();
-        for pa in self.first_level.clone().step_by(8) {
+        for pa in self.first_level.get().cloned().unwrap_or_default().step_by(8) {
             let word = ram.read64(pa).unwrap();
             let (leaf, span) = (word & !0x3f, word & 0x1f);
             if span != 0 && !self.links.lock().unwrap().contains(&pa) {
                 assert_eq!(point, Point::Published { pa, bytes: 8 });
+                assert!(self.was_published(leaf, 64 << (span - 1)), "{leaf:#x}");
                 for entry in 0..1u64 << (span - 1) {
                     assert_eq!(ram.read64(leaf + 64 * entry), Some(1), "entry {entry}");
                 }
                 self.links.lock().unwrap().push(pa);
             }
         }
+        if let Point::Published { pa, bytes } = point {
+            self.published.lock().unwrap().push(pa..pa + bytes);
+        }
     }
+}
+
+#[test]
+fn a_table_is_published_before_anybody_learns_of_it() {
+    let world = world(12, true);
+    let platform = TestPlatform(world.clone());
+    let links = Links::watch(&world);
+    for (shape, bytes) in [(Linear, 256 << 10), (SIX, 512), (EIGHT, 128), (TEN, 64)] {
+        let table = StreamTable::new(&platform, &features(&world), shape, 12).unwrap();
+        assert!(links.was_published(table.base_register().addr(), bytes), "{shape:?}");
+    }
+    world.set_observer(None);
 }
 
 #[test]
@@ -216,12 +251,8 @@ fn entries_are_there_before_the_descriptor_that_leads_to_them() {
     let features = features(&world);
     let table = StreamTable::new(&platform, &features, EIGHT, 12).unwrap();
     let base = table.base_register().addr();
-    let links = Arc::new(Links {
-        world: world.clone(),
-        first_level: base..base + 128,
-        links: Mutex::default(),
-    });
-    world.set_observer(Some(links.clone()));
+    let links = Links::watch(&world);
+    links.first_level.set(base..base + 128).unwrap();
     let streams = [0x501, 0x5ff, 0xfff, 0].map(StreamId);
     // SAFETY: the test is alone.
     unsafe { table.make_room(&platform, &features, &streams) }.unwrap();
