@@ -42,8 +42,9 @@ pub struct InstanceConfig {
 }
 
 impl InstanceConfig {
-    /// Queues of 256 commands and 128 events, StreamIDs of up to 25 bits (for which the stream table takes at most
-    /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use), one second to answer, interrupts on.
+    /// Queues of 256 commands and 128 events, StreamIDs of up to 25 bits (for which a 2-level stream table takes at most
+    /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use; where the SMMU has linear ones only, 16 bits and
+    /// 4 MiB at most), one second to answer, interrupts on.
     pub const fn named(name: &'static str) -> Self {
         Self {
             name,

@@ -15,14 +15,20 @@ use crate::features::Features;
 use crate::platform::Platform;
 use crate::update::Entry;
 
-/// How a stream table is laid out. Where the SMMU has linear tables only (IDR0.ST_LEVEL), it is linear.
+/// How a stream table is laid out.
+///
+/// Where the SMMU has linear tables only (IDR0.ST_LEVEL), it is linear whatever is asked for. Such an SMMU has 64 streams
+/// at most (§2.3); one that has more gets 16 bits (4 MiB) at most, unless `Linear` is asked for: streams beyond
+/// abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamTableShape {
     /// Linear up to 8 bits of StreamID, which takes no more than one leaf would. Beyond that two levels, with
     /// leaves of 256 streams (16 KiB) as long as the first level then takes 1 MiB at most: up to 25 bits.
     /// Beyond that leaves of 1024 streams, and up to 32 MiB.
     Automatic,
-    /// One entry of 64 bytes for each of the 2^n streams.
+    /// One entry for each stream: 64 bytes << [`sid_bits`], which is 2 GiB by default. So lower that.
+    ///
+    /// [`sid_bits`]: crate::instance::InstanceConfig::sid_bits
     Linear,
     /// A first level of 8 bytes for each of the leaves there may be, and those leaves that are needed.
     TwoLevel {
@@ -50,6 +56,19 @@ impl Split {
 }
 
 impl StreamTableShape {
+    /// Bits of StreamID of a table that is linear although nobody asked for that.
+    const LINEAR_BITS: u32 = 16;
+
+    /// How many of `log2` bits a table has.
+    fn bits(self, features: &Features, log2: u32) -> u32 {
+        match self {
+            Self::Automatic | Self::TwoLevel { .. } if !features.two_level_streams => {
+                log2.min(Self::LINEAR_BITS)
+            }
+            _ => log2,
+        }
+    }
+
     /// The split of a table for `log2` bits; `None` for a linear one.
     fn split(self, features: &Features, log2: u32) -> Option<Split> {
         match self {
@@ -76,14 +95,15 @@ pub struct StreamTable {
 }
 
 impl StreamTable {
-    /// Takes memory from the platform for 2^`log2` streams (`log2` is at most 32), all of which abort. `None` when
-    /// there is no memory.
+    /// Takes memory from the platform for 2^`log2` streams (`log2` is at most 32), all of which abort; for fewer where
+    /// [`StreamTableShape`] says so. `None` when there is no memory.
     pub fn new<P: Platform>(
         platform: &P,
         features: &Features,
         shape: StreamTableShape,
         log2: u32,
     ) -> Option<Self> {
+        let log2 = shape.bits(features, log2);
         let split = shape.split(features, log2);
         let bytes = table_bytes(log2, split)?;
         let base = platform.allocate_coherent(bytes, bytes)?;

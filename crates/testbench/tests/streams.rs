@@ -36,7 +36,10 @@ fn world(sid_bits: u32, two_levels: bool) -> Arc<World> {
     );
     let scenario = Scenario::parse(&text, "streams").unwrap_or_else(|errors| panic!("{errors}"));
     let machine = ModelMachine::with_profiles(&scenario, 1, |instance| {
-        profile(instance).two_level_stream_table(two_levels)
+        // Also beyond 6 bits, where §2.3 wants two levels.
+        let mut profile = profile(instance);
+        profile.idr0 = profile.idr0.with_st_level(two_levels.into());
+        profile
     });
     World::new(Arc::new(machine.unwrap()), 1)
 }
@@ -103,12 +106,23 @@ fn the_registers_and_the_memory_of_a_table_follow_its_shape() {
 }
 
 #[test]
-fn an_smmu_without_two_levels_gets_a_linear_table() {
+fn an_smmu_without_two_levels_gets_a_linear_table_of_16_bits_unless_more_are_asked_for() {
     let world = world(6, false);
     let platform = TestPlatform(world.clone());
-    for shape in [Linear, Automatic, SIX, EIGHT, TEN] {
-        let table = StreamTable::new(&platform, &features(&world), shape, 9).unwrap();
-        assert_eq!((table.config_register().0, table.split()), (9, None), "{shape:?}");
+    for (shape, log2, bits) in [
+        (Linear, 9, 9),
+        (Automatic, 9, 9),
+        (SIX, 9, 9),
+        (EIGHT, 16, 16),
+        (Automatic, 16, 16),
+        (Automatic, 17, 16),
+        (TEN, 32, 16),
+        (Linear, 17, 17),
+    ] {
+        let table = StreamTable::new(&platform, &features(&world), shape, log2).unwrap();
+        let context = format!("{shape:?}, {log2} bits");
+        assert_eq!((table.config_register().0, table.split()), (bits, None), "{context}");
+        assert_eq!(world.frames().live_bytes(), 64 << bits, "{context}");
         // SAFETY: no SMMU was told of it.
         unsafe { table.free(&platform) };
     }
@@ -310,7 +324,7 @@ fn works(world: &Arc<World>, config: InstanceConfig, stream: u32, beyond: Option
     };
     // Before it is added: reported where there is no entry.
     let bad = (EventId::CBadStreamId, stream);
-    assert_eq!(refused(world, stream, 0x1000).is_some(), two_levels);
+    assert_eq!(refused(world, stream, 0x1000), two_levels.then_some(bad.0));
     assert_eq!(events(), if two_levels { vec![bad] } else { vec![] });
     if let Some(beyond) = beyond {
         assert_eq!(refused(world, beyond, 0x1000), Some(EventId::CBadStreamId));
@@ -350,6 +364,7 @@ fn an_smmu_works_as_it_comes_whatever_its_streams() {
         (0, false, 0, Some(1)),
         (6, false, 63, Some(64)),
         (16, true, 0xffff, Some(0x1_0000)),
+        (32, false, 0xffff, Some(0x1_0000)),
         (32, true, 0x1ff_ffff, Some(0x200_0000)),
     ] {
         let world = world(sid_bits, two_levels);
