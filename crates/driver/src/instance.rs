@@ -29,7 +29,8 @@ pub struct InstanceConfig {
     pub command_queue_log2: u32,
     /// log2 of the events that the queue is to hold; less when the SMMU supports less.
     pub event_queue_log2: u32,
-    /// Streams beyond this many bits always abort, and take no memory. All 32 can be had.
+    /// Streams beyond this many bits always abort, which is reported (C_BAD_STREAMID), and take no memory. All 32 can be
+    /// had. See [`StreamTableShape`] for streams within that no master has.
     pub sid_bits: u32,
     /// How the stream table is laid out.
     pub stream_table: StreamTableShape,

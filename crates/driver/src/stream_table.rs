@@ -20,6 +20,9 @@ use crate::update::Entry;
 /// Where the SMMU has linear tables only (IDR0.ST_LEVEL), it is linear whatever is asked for. Such an SMMU has 64 streams
 /// at most (§2.3); one that has more gets 16 bits (4 MiB) at most, unless `Linear` is asked for: streams beyond
 /// abort.
+///
+/// With two levels every access of a stream without leaf is reported (C_BAD_STREAMID), until a master needs a stream
+/// of that leaf. An entry that no master has, in a linear table or beside others in a leaf, aborts silently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamTableShape {
     /// Linear up to 8 bits of StreamID, which takes no more than one leaf would. Beyond that two levels, with
