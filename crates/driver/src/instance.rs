@@ -172,7 +172,8 @@ impl<P: Platform> Probed<P> {
                 match instance.write_cr0(platform, Cr0::default()) {
                     Ok(()) => {
                         let _ = instance.write_irq_ctrl(platform, IrqCtrl::default());
-                        // SAFETY: all enables of CR0 were acknowledged as 0.
+                        // SAFETY: all enables of CR0 were acknowledged as 0. The memory was taken above, and
+                        // nobody asked for an entry.
                         again(unsafe { instance.dismantle(platform) }, error)
                     }
                     Err(_) => {
@@ -308,10 +309,11 @@ impl<P: Platform> Instance<P> {
     /// Frees the memory and returns the registers.
     ///
     /// # Safety
-    /// The SMMU is off: [`Instance::stop`] confirmed it.
+    /// The SMMU is off: [`Instance::stop`] confirmed it. No [`Entry`](crate::update::Entry) of its stream table is used
+    /// afterwards. `platform` is the one that it was enabled with.
     pub unsafe fn dismantle(self, platform: &P) -> P::Mmio {
         let Self { mmio, commands, events, streams, .. } = self;
-        // SAFETY: the caller says that the SMMU is off.
+        // SAFETY: the caller says that the SMMU is off, that no entry is in use, and whose the memory is.
         unsafe {
             commands.free(platform);
             events.free(platform);

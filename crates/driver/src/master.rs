@@ -175,7 +175,7 @@ fn make_entries<P: Platform>(
     streams: &[StreamId],
 ) -> Result<(), Option<Failure>> {
     let platform = &core.platform;
-    // SAFETY: the configuration mutex is held, and nobody else makes room.
+    // SAFETY: the configuration mutex is held, and nobody else makes room; there is one platform only.
     unsafe { instance.streams().make_room(platform, instance.features(), streams) }.ok_or(None)?;
     #[cfg(feature = "mutation")]
     if core.leaves_out(Mutation::NoL1Cfgi) {
