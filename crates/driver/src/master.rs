@@ -48,8 +48,9 @@ pub enum AddMasterError {
     /// No memory.
     NoMemory,
     /// Its entries in the stream table were made, and abort, but the instance did not confirm that it has
-    /// noticed. No master was added. With [`Failure::Failed`] the instance was waiting for a reset already:
-    /// then nothing was changed, as a rule.
+    /// noticed. No master was added; the entries stay. With [`Failure::Failed`] the instance was waiting for a
+    /// reset already, and nothing was changed: unless it failed in another call after this one had found it well
+    /// and before it told it; then the entries stay, too.
     Unconfirmed(Unconfirmed),
 }
 

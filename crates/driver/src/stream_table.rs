@@ -245,7 +245,8 @@ impl StreamTable {
         split.bits().min(self.log2)
     }
 
-    /// The descriptors on the way to `streams` that lead nowhere yet, each once.
+    /// The descriptors on the way to `streams` that lead nowhere yet, each once. Each stream is compared with those
+    /// before it, which needs no memory: the time is quadratic in the number of a master's streams.
     fn vacant<P: Platform>(
         &self,
         platform: &P,
