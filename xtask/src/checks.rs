@@ -243,7 +243,7 @@ pub fn contention(workspace: &Workspace) -> Command {
 /// hence a folder of its own. The test's name is to be added.
 fn with_atomics_of(workspace: &Workspace, tool: &str, packages: &[&str]) -> Command {
     let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    flags.push_str(&format!(" --cfg {tool}"));
+    flags.push_str(&format!(" --cfg {tool} -D warnings"));
     let packages = packages.iter().flat_map(|package| ["-p", *package]);
     let mut command = workspace.cargo(["test"].into_iter().chain(packages));
     command.args(["--lib", "--release", "--"]);

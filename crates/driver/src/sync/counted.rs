@@ -22,11 +22,13 @@ std::thread_local! {
 }
 
 /// What was done since the last call.
+#[cfg(test)]
 pub(crate) fn take_counts() -> Counts {
     COUNTS.take()
 }
 
 /// Goes on from what [`take_counts`] returned: what was done since then is not counted.
+#[cfg(test)]
 pub(crate) fn put_back(counts: Counts) {
     COUNTS.set(counts);
 }

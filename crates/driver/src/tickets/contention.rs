@@ -364,6 +364,9 @@ struct Costs {
     commands: u64,
 }
 
+/// Measures a queue: commands a batch, and log2 of the slots.
+type Measure = fn(u64, u32) -> Costs;
+
 fn measure<Q: Queue>(commands: u64, log2: u32) -> Costs {
     let costs = Arc::new(std::sync::Mutex::new(Costs::default()));
     let sum = costs.clone();
@@ -403,7 +406,7 @@ fn contention() {
         "| queue | commands a batch | slots | read-modify-writes | refused exchanges | fences | PROD writes | CONS reads | turns for another CPU, masked | and not masked |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
-    let rows: [(&str, fn(u64, u32) -> Costs); 3] = [
+    let rows: [(&str, Measure); 3] = [
         ("tickets", measure::<Ticketed>),
         ("spin lock", measure::<Locked>),
         ("compare-and-exchange loop", measure::<Exchanged>),
