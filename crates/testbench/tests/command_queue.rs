@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command queue under stress: eight threads on sixteen slots, and an SMMU that takes its time.
 
+mod common;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,8 +13,7 @@ use smmuv3_formats::{Command, Opcode};
 use smmuv3_model::Observation;
 use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::machine_model::ModelMachine;
-use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
-use smmuv3_testbench::scenario::Scenario;
+use smmuv3_testbench::platform::{TestPlatform, World};
 
 const SCENARIO: &str = r#"
 name = "command queue"
@@ -66,16 +67,13 @@ impl Seen {
 /// out, in order, once. Now and then one is illegal: its own waiter is told, and nobody else. `latency` is
 /// what the SMMU takes for each command.
 fn stress(latency: Duration) {
-    let scenario =
-        Scenario::parse(SCENARIO, "command queue").unwrap_or_else(|errors| panic!("{errors}"));
-    let machine = Arc::new(ModelMachine::new(&scenario, 1).unwrap());
+    let machine = Arc::new(ModelMachine::new(&common::parse(SCENARIO), 1).unwrap());
     let world = World::new(machine.clone(), 1);
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
     let mut config = InstanceConfig::named("smmu");
     config.command_queue_log2 = 4;
     config.sid_bits = 4;
-    let mmio = TestMmio { world: world.clone(), instance: 0 };
-    let smmu = iommu.probe(mmio, config).unwrap().enable().map_err(|(_, error)| error).unwrap();
+    let smmu = common::enable(&iommu, &world, 0, config);
     let instance = smmu.instance().unwrap();
     let (queue, platform) = (instance.commands(), iommu.platform());
     let (seen, done) = (Seen::default(), AtomicBool::new(false));

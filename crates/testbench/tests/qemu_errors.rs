@@ -14,8 +14,7 @@ use smmuv3_formats::register::{Gerror, Gerrorn};
 use smmuv3_formats::{Command, EventId};
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::machine_qemu::QemuMachine;
-use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
-use smmuv3_testbench::scenario::Scenario;
+use smmuv3_testbench::platform::{TestPlatform, World};
 
 const SCENARIO: &str = r#"
 name = "errors"
@@ -46,15 +45,13 @@ struct Setup {
 
 fn set_up() -> Option<Setup> {
     let binary = common::any_qemu_or_skip()?;
-    let scenario = Scenario::parse(SCENARIO, "errors").unwrap_or_else(|errors| panic!("{errors}"));
-    let machine = QemuMachine::start(&scenario, binary).unwrap_or_else(|error| panic!("{error}"));
-    let machine = Arc::new(machine);
+    let machine = QemuMachine::start(&common::parse(SCENARIO), binary);
+    let machine = Arc::new(machine.unwrap_or_else(|error| panic!("{error}")));
     let world = World::new(machine.clone(), 1);
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
     let mut config = InstanceConfig::named("smmu");
     config.event_queue_log2 = 2;
-    let probe = iommu.probe(TestMmio { world, instance: 0 }, config).unwrap();
-    let smmu = probe.enable().map_err(|(_, error)| error).unwrap();
+    let smmu = common::enable(&iommu, &world, 0, config);
     let master = iommu.add_master(&smmu, &[StreamId(0x900)]).unwrap();
     let domain = iommu.create_domain(DomainConfig::default()).unwrap();
     iommu.attach(&master, &domain).unwrap();

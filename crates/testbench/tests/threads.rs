@@ -13,8 +13,7 @@ use smmuv3::{
 };
 use smmuv3_testbench::machine::{Dma, Machine, Outcome};
 use smmuv3_testbench::machine_model::ModelMachine;
-use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
-use smmuv3_testbench::scenario::Scenario;
+use smmuv3_testbench::platform::{TestPlatform, World};
 
 use common::frees::Frees;
 
@@ -61,16 +60,14 @@ struct Setup {
 }
 
 fn set_up() -> Setup {
-    let scenario = Scenario::parse(SCENARIO, "threads").unwrap_or_else(|errors| panic!("{errors}"));
-    let machine = Arc::new(ModelMachine::new(&scenario, 1).unwrap());
+    let machine = Arc::new(ModelMachine::new(&common::parse(SCENARIO), 1).unwrap());
     let world = World::new(machine.clone(), 3);
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
     let enable = |instance| {
         let mut config = InstanceConfig::named("smmu");
         config.command_queue_log2 = 4;
         config.sid_bits = 4;
-        let mmio = TestMmio { world: world.clone(), instance };
-        iommu.probe(mmio, config).unwrap().enable().map_err(|(_, error)| error).unwrap()
+        common::enable(&iommu, &world, instance, config)
     };
     let smmus: Vec<_> = (0..3).map(enable).collect();
     let masters =

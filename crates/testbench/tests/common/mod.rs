@@ -5,8 +5,28 @@
 pub mod frees;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use smmuv3::{InstanceConfig, Iommu, Smmu};
+use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
 use smmuv3_testbench::qemu;
+use smmuv3_testbench::scenario::Scenario;
+
+/// The scenario that `text` is.
+pub fn parse(text: &str) -> Scenario {
+    Scenario::parse(text, "test").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// Takes an SMMU of `world` into use.
+pub fn enable(
+    iommu: &Iommu<TestPlatform>,
+    world: &Arc<World>,
+    instance: usize,
+    config: InstanceConfig,
+) -> Smmu<TestPlatform> {
+    let mmio = TestMmio { world: world.clone(), instance };
+    iommu.probe(mmio, config).unwrap().enable().map_err(|(_, error)| error).unwrap()
+}
 
 /// Where a QEMU with several SMMUs is. `None`, and a line for whoever counts, when there is none and none is
 /// required.
