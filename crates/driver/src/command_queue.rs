@@ -67,7 +67,10 @@ impl CommandQueue {
     /// Takes memory for a queue of `size` from the platform. `largest_batch` commands may precede a CMD_SYNC;
     /// the SMMU may stand still for `deadline` nanoseconds. `None` when there is no memory, or for a queue of one
     /// entry, which has no room for a command and its CMD_SYNC.
-    pub fn new<P: Platform>(
+    ///
+    /// # Safety
+    /// All other methods are given the same platform.
+    pub unsafe fn new<P: Platform>(
         platform: &P,
         size: Size,
         largest_batch: u32,

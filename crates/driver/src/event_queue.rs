@@ -86,7 +86,10 @@ struct Ends {
 
 impl EventQueue {
     /// Takes memory for a queue of `size` from the platform; `None` when there is none.
-    pub fn new<P: Platform>(platform: &P, size: Size) -> Option<Self> {
+    ///
+    /// # Safety
+    /// All other methods are given the same platform.
+    pub unsafe fn new<P: Platform>(platform: &P, size: Size) -> Option<Self> {
         let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size))?;
         Some(Self {
             base,

@@ -130,8 +130,11 @@ impl<P: Platform> Probed<P> {
     /// # Errors
     /// See [`EnableError`]. The SMMU is off then, and aborts what it can be told to abort. Memory that it
     /// may still be reading, because it did not even confirm being off, is never freed.
+    ///
+    /// # Safety
+    /// All methods of the instance, and of its parts, are given the same platform.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    pub fn enable(self, platform: &P) -> Result<Instance<P>, (Self, EnableError)> {
+    pub unsafe fn enable(self, platform: &P) -> Result<Instance<P>, (Self, EnableError)> {
         let Self { mmio, features, config } = self;
         let again = |mmio, error| Err((Self { mmio, features, config }, error));
         let size = |wanted: u32, most: u32| Size::new(wanted.min(most));
@@ -144,18 +147,23 @@ impl<P: Platform> Probed<P> {
             return again(mmio, EnableError::NoMemory);
         };
         let sid_bits = config.sid_bits.min(features.sid_bits);
-        let Some(commands) =
+        // SAFETY: the caller's promise, for this and for those below.
+        let commands = unsafe {
             CommandQueue::new(platform, commands, features.largest_batch, config.deadline)
-        else {
+        };
+        let Some(commands) = commands else {
             return again(mmio, EnableError::NoMemory);
         };
-        let Some(events) = EventQueue::new(platform, events) else {
+        // SAFETY: as above.
+        let Some(events) = (unsafe { EventQueue::new(platform, events) }) else {
             // SAFETY: the SMMU was never told of it.
             unsafe { commands.free(platform) };
             return again(mmio, EnableError::NoMemory);
         };
         let shape = config.stream_table;
-        let Some(streams) = StreamTable::new(platform, &features, shape, sid_bits) else {
+        // SAFETY: as above.
+        let streams = unsafe { StreamTable::new(platform, &features, shape, sid_bits) };
+        let Some(streams) = streams else {
             // SAFETY: as above.
             unsafe {
                 events.free(platform);
@@ -310,10 +318,10 @@ impl<P: Platform> Instance<P> {
     ///
     /// # Safety
     /// The SMMU is off: [`Instance::stop`] confirmed it. No [`Entry`](crate::update::Entry) of its stream table is used
-    /// afterwards. `platform` is the one that it was enabled with.
+    /// afterwards.
     pub unsafe fn dismantle(self, platform: &P) -> P::Mmio {
         let Self { mmio, commands, events, streams, .. } = self;
-        // SAFETY: the caller says that the SMMU is off, that no entry is in use, and whose the memory is.
+        // SAFETY: the caller says that the SMMU is off, and that no entry is in use.
         unsafe {
             commands.free(platform);
             events.free(platform);

@@ -300,7 +300,8 @@ impl<P: Platform> Probe<P> {
                 Ok(place) => place,
                 Err(NoMemory) => return failed(probed, EnableError::NoMemory),
             };
-            let instance = match probed.enable(&core.platform) {
+            // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
+            let instance = match unsafe { probed.enable(&core.platform) } {
                 Ok(instance) => instance,
                 Err((probed, error)) => return failed(probed, error),
             };
@@ -326,7 +327,8 @@ impl<P: Platform> Smmu<P> {
         self.id
     }
 
-    /// The instance: its features, its configuration, its queues.
+    /// The instance: its features, its configuration, its queues. Where its methods take a platform, that is
+    /// [`Iommu::platform`] and no other.
     pub fn instance(&self) -> Option<&Instance<P>> {
         self.core.instances.get(self.id)
     }

@@ -100,7 +100,10 @@ pub struct StreamTable {
 impl StreamTable {
     /// Takes memory from the platform for 2^`log2` streams (`log2` is at most 32), all of which abort; for fewer where
     /// [`StreamTableShape`] says so. `None` when there is no memory.
-    pub fn new<P: Platform>(
+    ///
+    /// # Safety
+    /// All other methods are given the same platform.
+    pub unsafe fn new<P: Platform>(
         platform: &P,
         features: &Features,
         shape: StreamTableShape,
@@ -122,7 +125,7 @@ impl StreamTable {
     ///
     /// # Safety
     /// The SMMU cannot access the table: SMMUEN was seen 0, or the table was never enabled. No [`Entry`] of it is used
-    /// afterwards. `platform` is the one it was made with.
+    /// afterwards.
     pub unsafe fn free<P: Platform>(self, platform: &P) {
         let Some(bytes) = table_bytes(self.log2, self.split) else { return };
         if let Some(split) = self.split {
@@ -148,7 +151,6 @@ impl StreamTable {
     ///
     /// # Safety
     /// No other call of `make_room` on this table runs meanwhile. (`Iommu::add_master` calls it, under its lock.)
-    /// `platform` is the one that the table was made with.
     ///
     /// [`Instance::forget_descriptors`]: crate::instance::Instance::forget_descriptors
     pub unsafe fn make_room<P: Platform>(
@@ -187,8 +189,7 @@ impl StreamTable {
 
     /// The entry of `stream`; `None` beyond the table, or where there is none yet (see [`StreamTable::make_room`]).
     ///
-    /// With two levels the descriptor is read through `platform`, which is the one that the table was made with. The
-    /// entry must not be used after [`StreamTable::free`].
+    /// The entry must not be used after [`StreamTable::free`].
     pub fn entry<P: Platform>(&self, platform: &P, stream: StreamId) -> Option<Entry> {
         if !self.reaches(stream) {
             return None;

@@ -42,7 +42,9 @@ fn config() -> InstanceConfig {
 fn instance() -> (Host, Instance<Host>) {
     let host = Host::new(1 << 20);
     let probed = Probed::<Host>::new(Registers::new(), config()).expect("a usable SMMU");
-    let instance = probed.enable(&host).map_err(|(_, error)| error).expect("an SMMU that answers");
+    // SAFETY: both are kept together.
+    let instance = unsafe { probed.enable(&host) };
+    let instance = instance.map_err(|(_, error)| error).expect("an SMMU that answers");
     (host, instance)
 }
 

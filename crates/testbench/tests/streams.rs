@@ -56,6 +56,17 @@ fn words(world: &World, pa: u64) -> [u64; 8] {
     std::array::from_fn(|index| world.machine().ram().read64(pa + 8 * index as u64).unwrap())
 }
 
+/// A table of 2^`log2` streams. Everything here has one platform.
+fn new_table(
+    platform: &TestPlatform,
+    features: &Features,
+    shape: StreamTableShape,
+    log2: u32,
+) -> Option<StreamTable> {
+    // SAFETY: each test has one world, and so one platform.
+    unsafe { StreamTable::new(platform, features, shape, log2) }
+}
+
 /// What an access of `stream` comes to: the event that it was refused with, if any.
 fn refused(world: &World, stream: u32, iova: u64) -> Option<EventId> {
     let mut model = world.machine().model(0).unwrap();
@@ -92,7 +103,7 @@ fn the_registers_and_the_memory_of_a_table_follow_its_shape() {
         (EIGHT, 16, 0x1_0210, 2 << 10),
         (TEN, 9, 0x1_0289, 64),
     ] {
-        let table = StreamTable::new(&platform, &features(&world), shape, log2).unwrap();
+        let table = new_table(&platform, &features(&world), shape, log2).unwrap();
         let context = format!("{shape:?}, {log2} bits");
         assert_eq!(table.config_register().0, register, "{context}");
         let live: Vec<_> = world.frames().live().collect();
@@ -119,7 +130,7 @@ fn an_smmu_without_two_levels_gets_a_linear_table_of_16_bits_unless_more_are_ask
         (TEN, 32, 16),
         (Linear, 17, 17),
     ] {
-        let table = StreamTable::new(&platform, &features(&world), shape, log2).unwrap();
+        let table = new_table(&platform, &features(&world), shape, log2).unwrap();
         let context = format!("{shape:?}, {log2} bits");
         assert_eq!((table.config_register().0, table.split()), (bits, None), "{context}");
         assert_eq!(world.frames().live_bytes(), 64 << bits, "{context}");
@@ -143,7 +154,7 @@ fn a_descriptor_leads_to_a_whole_leaf_of_entries_that_abort() {
         (TEN, 32, u32::MAX, 0x3f_ffff, 11, 1024),
     ] {
         let context = format!("{shape:?}, {log2} bits");
-        let table = StreamTable::new(&platform, &features, shape, log2).unwrap();
+        let table = new_table(&platform, &features, shape, log2).unwrap();
         assert_eq!(table.entry(&platform, StreamId(stream)), None, "{context}");
         let (base, _) = world.frames().live().next().unwrap();
         // SAFETY: the test is alone.
@@ -174,7 +185,7 @@ fn streams_share_leaves_and_those_beyond_the_table_have_none() {
         // The first index holds both.
         (EIGHT, 5, &[0x10], &[0x20], 2 << 10),
     ] {
-        let table = StreamTable::new(&platform, &features, shape, log2).unwrap();
+        let table = new_table(&platform, &features, shape, log2).unwrap();
         let first_level = world.frames().live_bytes();
         let streams: Vec<StreamId> =
             inside.iter().chain(outside).rev().copied().map(StreamId).collect();
@@ -252,7 +263,7 @@ fn a_table_is_published_before_anybody_learns_of_it() {
     let platform = TestPlatform(world.clone());
     let links = Links::watch(&world);
     for (shape, bytes) in [(Linear, 256 << 10), (SIX, 512), (EIGHT, 128), (TEN, 64)] {
-        let table = StreamTable::new(&platform, &features(&world), shape, 12).unwrap();
+        let table = new_table(&platform, &features(&world), shape, 12).unwrap();
         assert!(links.was_published(table.base_register().addr(), bytes), "{shape:?}");
     }
     world.set_observer(None);
@@ -263,7 +274,7 @@ fn entries_are_there_before_the_descriptor_that_leads_to_them() {
     let world = world(12, true);
     let platform = TestPlatform(world.clone());
     let features = features(&world);
-    let table = StreamTable::new(&platform, &features, EIGHT, 12).unwrap();
+    let table = new_table(&platform, &features, EIGHT, 12).unwrap();
     let base = table.base_register().addr();
     let links = Links::watch(&world);
     links.first_level.set(base..base + 128).unwrap();
@@ -280,7 +291,8 @@ fn a_descriptor_that_became_valid_counts_only_when_the_smmu_was_told() {
     let world = world(16, true);
     let platform = TestPlatform(world.clone());
     let probed = Probed::new(mmio(&world), InstanceConfig::named("smmu")).unwrap();
-    let instance = probed.enable(&platform).map_err(|(_, error)| error).unwrap();
+    // SAFETY: it is used with this platform only.
+    let instance = unsafe { probed.enable(&platform) }.map_err(|(_, error)| error).unwrap();
     let stream = StreamId(0x1203);
     assert_eq!(refused(&world, stream.0, 0), Some(EventId::CBadStreamId));
     // SAFETY: the test is alone.
