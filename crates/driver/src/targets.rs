@@ -11,17 +11,13 @@ use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 
 use crate::shared::NoMemory;
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering, fence};
+use crate::sync::{AtomicPtr, AtomicUsize, Line, Ordering, fence};
 
 /// The counters of all readers of one `Iommu`'s snapshots.
 pub(crate) struct Readers {
     phase: AtomicUsize,
-    shards: Vec<Shard>,
+    shards: Vec<Line<[AtomicUsize; 2]>>,
 }
-
-/// On cache lines of its own (128 bytes: some CPUs fetch pairs of 64).
-#[repr(align(128))]
-struct Shard([AtomicUsize; 2]);
 
 impl Readers {
     /// For `shards` CPUs, at least one.
@@ -30,7 +26,7 @@ impl Readers {
         let mut shards = Vec::new();
         shards.try_reserve_exact(count).map_err(|_| NoMemory)?;
         for _ in 0..count {
-            shards.push(Shard([AtomicUsize::new(0), AtomicUsize::new(0)]));
+            shards.push(Line([AtomicUsize::new(0), AtomicUsize::new(0)]));
         }
         Ok(Self { phase: AtomicUsize::new(0), shards })
     }
