@@ -146,13 +146,17 @@ impl CommandQueue {
         self.tickets.close(self.marks(platform), || platform.relax(), begins);
     }
 
-    /// Acknowledges every error, for an SMMU whose queue is off and given up: an active one would stop it.
-    pub(crate) fn forget_errors<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
+    /// Acknowledges every error, for an SMMU whose queue is off and given up: an active one would stop it. Returns
+    /// those that were active.
+    pub(crate) fn forget_errors<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Gerror {
         // Under the lock: whoever is recovering finishes before, and nobody begins while the queue is given up.
         self.recovery.with(platform, |aborts| {
             *aborts = Aborts::default();
-            mmio.write32(Gerrorn::OFFSET, Gerror(mmio.read32(Gerror::OFFSET)).0);
-        });
+            let errors = mmio.read32(Gerror::OFFSET);
+            let active = Gerror(errors ^ mmio.read32(Gerrorn::OFFSET));
+            mmio.write32(Gerrorn::OFFSET, errors);
+            active
+        })
     }
 
     /// Lets the queue be used again: the SMMU reads it.

@@ -54,7 +54,7 @@ pub enum Lost {
     Reset {
         /// Records that were thrown away; at most so many, if the SMMU's index made no sense.
         unread: usize,
-        /// Others had not fitted before.
+        /// Others had not fitted before, or could not be written.
         overflow: bool,
     },
 }
@@ -138,6 +138,20 @@ impl EventQueue {
             mmio.write64(EventqBase::OFFSET, self.base_register().0);
             mmio.write32(EventqProd::OFFSET, 0);
             mmio.write32(EventqCons::OFFSET, 0);
+        });
+    }
+
+    /// Notes that a reset acknowledged, in the name of this queue, that the SMMU could not write to it: the next
+    /// [`EventQueue::drain`] reports it. What was before the queue was given to the SMMU is not its concern.
+    pub(crate) fn aborted<P: Platform>(&self, platform: &P) {
+        self.head.with(platform, |head| {
+            if head.used {
+                let unread = match head.lost {
+                    Some(Lost::Reset { unread, .. }) => unread,
+                    _ => 0,
+                };
+                head.lost = Some(Lost::Reset { unread, overflow: true });
+            }
         });
     }
 

@@ -262,7 +262,9 @@ impl<P: Platform> Instance<P> {
         self.write_cr0(platform, Cr0::default())?;
         self.write_irq_ctrl(platform, IrqCtrl::default())?;
         // Errors of whoever had the SMMU before us are not ours.
-        self.commands.forget_errors(platform, mmio);
+        if self.commands.forget_errors(platform, mmio).eventq_abt_err() {
+            self.events.aborted(platform);
+        }
 
         mmio.write32(Cr1::OFFSET, self.cr1().0);
         // Private TLB maintenance: broadcasts of CPUs are for their own ASIDs.

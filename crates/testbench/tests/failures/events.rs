@@ -2,7 +2,7 @@
 //! Events that come in unknown shapes, or in greater numbers than there is room for (rule R9).
 
 use smmuv3::{Failure, Lost, Report};
-use smmuv3_formats::register::{EventqCons, EventqProd};
+use smmuv3_formats::register::{EventqCons, EventqProd, Gerror};
 use smmuv3_formats::{EVENT_BYTES, EventId, EventRecord};
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::oracle::Use;
@@ -141,6 +141,21 @@ fn events_that_a_reset_throws_away_are_reported_as_lost() {
     let lost = Report::EventsLost(Lost::Reset { unread: 7, overflow: true });
     assert_eq!((reports[0], pages(&reports), reports.len(), more), (lost, vec![5], 2, false));
     setup.tear_down("after a reset with events");
+}
+
+/// A reset acknowledges all errors. That events could not be written is not forgotten with it.
+#[test]
+fn events_that_could_not_be_written_before_a_reset_are_reported_after_it() {
+    let setup = prepared();
+    setup.world.set_observer(None);
+    setup.machine.lie(NARROW, Gerror::OFFSET, Some(Gerror::default().with_eventq_abt_err(true).0));
+    setup.iommu.reset(&setup.smmus[NARROW]).unwrap();
+    // The reset has acknowledged it.
+    setup.machine.lie(NARROW, Gerror::OFFSET, None);
+    let (reports, more) = setup.reports(NARROW, 8);
+    let lost = Report::EventsLost(Lost::Reset { unread: 0, overflow: true });
+    assert_eq!((reports, more), (vec![lost], false));
+    assert_eq!(setup.reports(NARROW, 8), (vec![], false));
 }
 
 #[test]
