@@ -1,49 +1,90 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Attaching masters to domains: the only code that changes targets, stream table entries and contexts.
+//! Attaching masters to address spaces: with [`crate::retag`] and [`crate::release`] the only code that changes
+//! targets, stream table entries and contexts.
 //!
-//! *Prepare* does all that can fail without a trace. *Install* publishes the new domain's targets, and only
-//! then lets hardware reach its tables: an unmap that runs meanwhile either finds the new target, or has
-//! cleared its descriptors before hardware can walk them (rule R5). *Commit* flushes the old domain's tag if
-//! nobody uses it any more, takes the master off the old domain's targets, and waits until no unmap uses them.
+//! *Prepare* does all that can fail without a trace; only where the policy changes tags of others, that comes first,
+//! complete in itself. *Install* publishes the new space's targets, and only then lets hardware reach its tables: an
+//! unmap that runs meanwhile either finds the new target, or has cleared its descriptors before hardware can walk
+//! them (rule R5). *Commit* flushes the old space's tag if nobody uses it any more, takes it off the targets, and
+//! waits until no unmap uses them.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use smmuv3_formats::StreamId;
+use smmuv3_formats::SubstreamId;
 use smmuv3_formats::command::TlbiNhAsid;
 
-use crate::domain::{Domain, Mismatch, Space, Target, Targets};
+use crate::compatibility::Mismatch;
+use crate::configuration::{Configuration, spare};
+use crate::domain::Domain;
 use crate::entry::Stream;
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::instance::Instance;
 use crate::invalidate::Tag;
-use crate::iommu::{Configuration, Core, Held, Iommu, Tags};
+use crate::iommu::{Core, Iommu};
 use crate::master::Master;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
+use crate::place::{Bound, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
-use crate::shared::{NoMemory, Shared, try_box};
+use crate::seat::{self, Number, Seat};
+use crate::shared::{NoMemory, Shared};
+use crate::space::{Space, Targets};
 use crate::targets::Retired;
-use crate::update::{CdKind, Entry, Kind, SteKind, Words, update};
+use crate::update::{Entry, Kind, Words, update};
 
 /// Why a master was not attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttachError {
-    /// The instance cannot walk the domain's tables. Nothing was changed.
+    /// The instance cannot walk the tables. Nothing was changed.
     Mismatch {
         /// The instance.
         instance: InstanceId,
         /// What does not fit.
         what: Mismatch,
     },
-    /// The instance has no ASID left. Nothing was changed.
+    /// No ASID is left that the policy allows on the instance: in no bank, where there are banks. Nothing was
+    /// changed.
     NoAsid {
+        /// The instance.
+        instance: InstanceId,
+        /// Bits of the ASID that it would have to be.
+        bits: u32,
+    },
+    /// The policy wants the domain to have the same ASID on all instances, and this instance has narrower ones.
+    /// Nothing was changed.
+    AsidWidth {
         /// The instance.
         instance: InstanceId,
         /// Bits of its ASIDs.
         bits: u32,
+        /// The domain's ASID.
+        asid: u16,
+    },
+    /// The PASID is beyond those of the master. Nothing was changed.
+    SubstreamRange {
+        /// The instance.
+        instance: InstanceId,
+        /// The PASID.
+        pasid: SubstreamId,
+        /// Bits of the master's PASIDs; 0 if it has none.
+        bits: u32,
+    },
+    /// The PASID was not allocated, or is that of a process. Nothing was changed.
+    PasidUnknown {
+        /// The PASID.
+        pasid: SubstreamId,
+    },
+    /// The process is gone. Nothing was changed.
+    Released,
+    /// The platform pinned an ASID that belongs to another process already. Nothing was changed.
+    PinnedTwice {
+        /// The instance.
+        instance: InstanceId,
+        /// The ASID.
+        asid: u16,
     },
     /// No heap memory. Nothing was changed.
     NoMemory,
@@ -51,7 +92,8 @@ pub enum AttachError {
     Foreign,
     /// The change was made, but the instance did not confirm it. If it was switching streams, the master
     /// is blocked and stays so until the instance is reset. With [`Failure::Failed`] the instance, or the
-    /// master, was waiting for a reset already: then nothing was changed, as a rule.
+    /// master, was waiting for a reset already: then nothing was changed, as a rule. If it is not the master's
+    /// instance, a tag was being changed there to make room: the master is as it was.
     Unconfirmed(Unconfirmed),
 }
 
@@ -68,6 +110,20 @@ impl fmt::Display for AttachError {
             Self::NoAsid { instance, bits } => {
                 write!(f, "{instance}: all ASIDs of {bits} bits are in use")
             }
+            Self::AsidWidth { instance, bits, asid } => {
+                write!(f, "{instance}: ASID {asid} of the domain has more than {bits} bits")
+            }
+            Self::SubstreamRange { instance, pasid, bits: 0 } => {
+                write!(f, "{instance}: PASID {pasid}, but the master has no substreams")
+            }
+            Self::SubstreamRange { instance, pasid, bits } => {
+                write!(f, "{instance}: PASID {pasid} has more than the master's {bits} bits")
+            }
+            Self::PasidUnknown { pasid } => write!(f, "PASID {pasid} was not allocated"),
+            Self::Released => f.write_str("the process is gone"),
+            Self::PinnedTwice { instance, asid } => {
+                write!(f, "{instance}: ASID {asid} was pinned for two processes")
+            }
             Self::NoMemory => f.write_str("no memory"),
             Self::Foreign => f.write_str("master and domain belong to different Iommus"),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
@@ -77,58 +133,12 @@ impl fmt::Display for AttachError {
 
 impl core::error::Error for AttachError {}
 
-/// What a master is, under the configuration mutex.
-pub(crate) struct MasterState<P: Platform> {
-    pub(crate) instance: InstanceId,
-    pub(crate) streams: Vec<StreamId>,
-    /// Its context descriptor; hardware reads it while the master is attached to a domain.
-    pub(crate) context: Entry,
-    pub(crate) attachment: Attachment<P>,
-}
-
-/// What a master's streams do.
-pub(crate) enum Attachment<P: Platform> {
-    Blocked,
-    Identity,
-    Domain(Shared<Space<P>>),
-    /// The instance did not confirm the last change: its streams may still reach these.
-    Stuck([Option<Shared<Space<P>>>; 2]),
-}
-
-impl<P: Platform> Clone for Attachment<P> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Blocked => Self::Blocked,
-            Self::Identity => Self::Identity,
-            Self::Domain(space) => Self::Domain(space.clone()),
-            Self::Stuck(spaces) => Self::Stuck(spaces.clone()),
-        }
-    }
-}
-
-impl<P: Platform> Attachment<P> {
-    fn space(&self) -> Option<&Shared<Space<P>>> {
-        match self {
-            Self::Domain(space) => Some(space),
-            Self::Blocked | Self::Identity | Self::Stuck(_) => None,
-        }
-    }
-
-    /// The spaces that the streams may still reach although they were blocked; `None` unless stuck.
-    pub(crate) fn stuck(&self) -> Option<impl Iterator<Item = &Shared<Space<P>>>> {
-        match self {
-            Self::Stuck(spaces) => Some(spaces.iter().flatten()),
-            Self::Blocked | Self::Identity | Self::Domain(_) => None,
-        }
-    }
-}
-
 impl<P: Platform> Iommu<P> {
     /// Lets `master` use `domain`, instead of whatever it used before. When it has returned, DMA is
-    /// translated by `domain`, and none reaches the memory of the old one.
+    /// translated by `domain`, and none reaches the memory of the old one. What it uses with PASIDs stays.
     ///
-    /// From blocked, no access is refused that `domain` allows. Between two domains the master's context is
-    /// invalid for a moment: accesses at that moment are refused.
+    /// From blocked and from identity, no access is refused that `domain` allows. Between two domains the master's
+    /// context is invalid for a moment: accesses at that moment are refused.
     ///
     /// # Errors
     /// See [`AttachError`].
@@ -136,18 +146,18 @@ impl<P: Platform> Iommu<P> {
         if !master.core.is(&domain.space.core) {
             return Err(AttachError::Foreign);
         }
-        change(&master.core, master, Attachment::Domain(domain.space.clone()))
+        change(&master.core, master.index, WITHOUT, Goal::Space(domain.space.clone()))
     }
 
-    /// Blocks `master`: when it has returned, all its DMA is refused.
+    /// Blocks `master`: when it has returned, all its DMA without a PASID is refused.
     ///
     /// # Errors
     /// [`AttachError::Unconfirmed`], [`AttachError::NoMemory`].
     pub fn detach(&self, master: &Master<P>) -> Result<(), AttachError> {
-        change(&master.core, master, Attachment::Blocked)
+        change(&master.core, master.index, WITHOUT, Goal::Blocked)
     }
 
-    /// Lets `master` reach all memory, untranslated.
+    /// Lets `master` reach all memory, untranslated, where it gives no PASID.
     ///
     /// # Errors
     /// As [`Iommu::detach`].
@@ -155,171 +165,331 @@ impl<P: Platform> Iommu<P> {
     /// # Safety
     /// The device behind `master` only accesses memory that it was given.
     pub unsafe fn attach_identity(&self, master: &Master<P>) -> Result<(), AttachError> {
-        change(&master.core, master, Attachment::Identity)
+        change(&master.core, master.index, WITHOUT, Goal::Identity)
+    }
+
+    /// As [`Iommu::attach`], for accesses of `master` with `pasid` ([`Iommu::allocate_pasid`]) alone.
+    ///
+    /// # Errors
+    /// See [`AttachError`].
+    pub fn attach_pasid(
+        &self,
+        master: &Master<P>,
+        pasid: SubstreamId,
+        domain: &Domain<P>,
+    ) -> Result<(), AttachError> {
+        if !master.core.is(&domain.space.core) {
+            return Err(AttachError::Foreign);
+        }
+        lent(&master.core, pasid)?;
+        change(&master.core, master.index, pasid.0, Goal::Space(domain.space.clone()))
+    }
+
+    /// As [`Iommu::detach`], for accesses of `master` with `pasid` alone.
+    ///
+    /// # Errors
+    /// As [`Iommu::detach`]; [`AttachError::PasidUnknown`].
+    pub fn detach_pasid(&self, master: &Master<P>, pasid: SubstreamId) -> Result<(), AttachError> {
+        lent(&master.core, pasid)?;
+        change(&master.core, master.index, pasid.0, Goal::Blocked)
     }
 }
 
-/// The targets of a domain that is entered, made ready beforehand.
-struct Entering<P: Platform> {
-    space: Shared<Space<P>>,
-    targets: Box<Targets>,
-    tag: Tag,
+/// Whether `pasid` was given to a caller. It is not checked again under the mutex of the change: who frees it
+/// meanwhile uses it for two things at once, which is not unsafe.
+fn lent<P: Platform>(core: &Core<P>, pasid: SubstreamId) -> Result<(), AttachError> {
+    let known =
+        core.configuration.with(|configuration| configuration.lent.binary_search(&pasid.0).is_ok());
+    if known { Ok(()) } else { Err(AttachError::PasidUnknown { pasid }) }
 }
 
-/// The targets of a domain that is left, made ready beforehand.
-struct Leaving<P: Platform> {
-    space: Shared<Space<P>>,
-    targets: Box<Targets>,
-    /// Its tag on the instance, if no master uses it there any more.
-    tag: Option<Tag>,
+/// What a master's accesses are to be subject to.
+pub(crate) enum Goal<P: Platform> {
+    Blocked,
+    Identity,
+    Space(Shared<Space<P>>),
+    /// As `Space`, and once more if it is so already.
+    Bind(Shared<Space<P>>),
+    /// As `Blocked`, if it was bound no more than once.
+    Unbind,
 }
 
-fn change<P: Platform>(
+/// A seat that a master is to have, made ready beforehand.
+struct Entering {
+    place: usize,
+    /// The space's targets with it, if it is new.
+    targets: Option<Box<Targets>>,
+}
+
+pub(crate) fn change<P: Platform>(
     core: &Core<P>,
-    master: &Master<P>,
-    goal: Attachment<P>,
+    master: usize,
+    substream: u32,
+    goal: Goal<P>,
 ) -> Result<(), AttachError> {
     core.configuration.with(|configuration| {
-        let Configuration { masters, tags, held, .. } = configuration;
         // The slot is the master's own from `add` to `close`.
-        let Some(Some(state)) = masters.get_mut(master.index) else {
+        let Some(state) = configuration.masters.get_mut(master) else {
             return Err(AttachError::Foreign);
         };
-        let Some(instance) = core.instances.get(state.instance) else {
-            return Err(AttachError::Foreign);
-        };
-        if matches!(state.attachment, Attachment::Stuck(_)) || instance.commands().has_failed() {
-            let unconfirmed = Unconfirmed { instance: state.instance, what: Failure::Failed };
-            return Err(AttachError::Unconfirmed(unconfirmed));
+        let (id, bits) = (state.instance, state.bits);
+        let Some(instance) = core.instances.get(id) else { return Err(AttachError::Foreign) };
+        let unconfirmed = |what| AttachError::Unconfirmed(Unconfirmed { instance: id, what });
+        let pasid = SubstreamId(substream);
+        if u64::from(substream) >> bits != 0 && substream != WITHOUT {
+            return Err(AttachError::SubstreamRange { instance: id, pasid, bits });
         }
-        match (&state.attachment, &goal) {
-            (Attachment::Domain(old), Attachment::Domain(new)) if old.is(new) => return Ok(()),
-            (Attachment::Blocked, Attachment::Blocked)
-            | (Attachment::Identity, Attachment::Identity) => return Ok(()),
+        let stuck = state.is_stuck() || instance.commands().has_failed();
+        let slot = state.slot(substream);
+        let space = match &goal {
+            Goal::Space(space) | Goal::Bind(space) if space.is_released() => {
+                return Err(AttachError::Released);
+            }
+            Goal::Space(space) | Goal::Bind(space) => Some(space.clone()),
+            Goal::Blocked | Goal::Identity | Goal::Unbind => None,
+        };
+        // What takes no hardware.
+        match (slot, &goal) {
+            _ if stuck => return Err(unconfirmed(Failure::Failed)),
+            (Slot::Blocked, Goal::Blocked | Goal::Unbind) | (Slot::Identity, Goal::Identity) => {
+                return Ok(());
+            }
+            (Slot::At(bound), Goal::Unbind) if bound.bonds > 1 => {
+                count(configuration, master, substream, bound, bound.bonds - 1);
+                return Ok(());
+            }
+            (Slot::At(bound), Goal::Space(space) | Goal::Bind(space)) => {
+                let place = configuration.places.get(bound.place);
+                if place.is_some_and(|place| place.space.is(space)) {
+                    if let Goal::Bind(_) = goal {
+                        count(configuration, master, substream, bound, bound.bonds + 1);
+                    }
+                    return Ok(());
+                }
+            }
             _ => {}
         }
 
         // Prepare.
         core.quarantine.reserve(&core.platform)?;
-        held.try_reserve(1).map_err(|_| NoMemory)?;
-        let leave = match state.attachment.space() {
-            Some(space) => Some(leaving(space, state.instance)?),
+        configuration.held.try_reserve(1).map_err(|_| NoMemory)?;
+        let entering = match &space {
+            Some(space) => {
+                space
+                    .fits(instance.features())
+                    .map_err(|what| AttachError::Mismatch { instance: id, what })?;
+                if let Some(state) = configuration.masters.get_mut(master) {
+                    state.reserve()?;
+                    state.make_room(&core.platform, instance.features(), pasid)?;
+                }
+                let seat = seat::find(core, configuration, master, space)?;
+                Some((space, seat))
+            }
             None => None,
         };
-        let enter = match goal.space() {
-            Some(space) => Some(entering(space, state.instance, instance, tags)?),
-            None => None,
+        // After the search, which may have changed its tag.
+        let state = configuration.masters.get(master);
+        let old = state.and_then(|state| state.slot(substream).bound());
+        let leaving = old.map(|old| leaving(configuration, old)).transpose();
+        let entered = leaving.map_err(AttachError::from).and_then(|leaving| {
+            let entering = entering.map(|(space, seat)| enter(configuration, id, space, seat));
+            Ok((leaving.flatten(), entering.transpose()?))
+        });
+        let (leaving, entering) = match entered {
+            Ok(entered) => entered,
+            Err(error) => {
+                if let Some((space, Seat::New { number, .. })) = entering {
+                    give_up(core, space, number);
+                }
+                return Err(error);
+            }
         };
 
         // Install.
-        if let Some(enter) = &enter {
-            // A tag that was not flushed belongs to its domain still, and is in use again.
-            held.retain(|held| held.instance != state.instance || !held.space.is(&enter.space));
-        }
-        let installed = enter.map(|enter| {
-            let retired = enter.space.targets.replace(enter.targets);
-            (enter.space, enter.tag, retired)
+        let new = entering.as_ref().map(|entering| {
+            let user = User { master, substream };
+            configuration.join(entering.place, user)
         });
-        let installation = installed.as_ref().map(|(space, tag, _)| (&**space, *tag));
-        if let Err(what) = state.install(core, instance, &goal, installation) {
-            for stream in &state.streams {
-                if let Some(entry) = instance.streams().entry(&core.platform, *stream) {
-                    entry.store(
-                        &core.platform,
-                        0,
-                        Stream::Blocked.encode(instance.features()).0[0],
-                    );
-                }
+        let published =
+            entering.and_then(|Entering { place, targets }| configuration.publish(place, targets?));
+        if let Err(what) = install(core, configuration, instance, master, substream, &goal, new) {
+            if let Some(state) = configuration.masters.get_mut(master) {
+                state.store_streams(&core.platform, instance, Stream::Blocked);
+                state.set_slot(substream, Slot::Stuck([old, new]));
             }
-            let old = state.attachment.space().cloned();
-            state.attachment = Attachment::Stuck([old, goal.space().cloned()]);
-            let retired = installed.map(|(_, _, retired)| retired);
-            Retired::free([retired], &core.readers, || core.platform.relax());
-            let unconfirmed = Unconfirmed { instance: state.instance, what };
-            return Err(AttachError::Unconfirmed(unconfirmed));
+            Retired::free([published], &core.readers, || core.platform.relax());
+            return Err(unconfirmed(what));
         }
 
         // Commit.
-        state.attachment = goal;
-        let retired = installed.map(|(_, _, retired)| retired);
-        let Some(leave) = leave else {
-            Retired::free([retired], &core.readers, || core.platform.relax());
+        let emptied = old.filter(|old| configuration.quit(*old)).map(|old| old.place);
+        let (Some(place), Some(targets)) = (emptied, leaving) else {
+            Retired::free([published], &core.readers, || core.platform.relax());
             return Ok(());
         };
         // Flushed before it leaves the targets: a tag that no target names is in no cache.
-        let Leaving { space, mut targets, tag } = leave;
+        let tag = configuration.places.get(place).map(|place| place.tag);
         let flushed = tag.map_or(Ok(()), |tag| flush(core, instance, tag));
-        if let (Some(tag), Err(_)) = (tag, flushed) {
-            // There is room: it was there before.
-            targets.push(Target { instance: state.instance, tag, masters: 0 });
-        }
-        let left = space.targets.replace(targets);
-        Retired::free([retired, Some(left)], &core.readers, || core.platform.relax());
-        if let Some(Tag { asid, .. }) = tag {
-            match (flushed, tags.get_mut(state.instance.index())) {
-                (Ok(()), Some(tags)) => tags.asids.release(asid),
+        let withdrawn = match flushed {
+            Ok(()) => configuration.withdraw(place, targets),
+            Err(_) => {
                 // There was room in prepare.
-                (Err(_), _) => held.push(Held { instance: state.instance, asid, space }),
-                (Ok(()), None) => {}
+                configuration.held.push(place);
+                None
             }
+        };
+        Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
+        if flushed.is_ok() {
+            drop(configuration.forget(core, place));
         }
-        flushed.map_err(|what| {
-            AttachError::Unconfirmed(Unconfirmed { instance: state.instance, what })
-        })
+        flushed.map_err(unconfirmed)
     })
 }
 
-/// The targets of `space` with one more master of `instance`, which gets a tag if it is the first.
-fn entering<P: Platform>(
-    space: &Shared<Space<P>>,
-    id: InstanceId,
-    instance: &Instance<P>,
-    tags: &mut [Tags],
-) -> Result<Entering<P>, AttachError> {
-    let features = instance.features();
-    space.fits(features).map_err(|what| AttachError::Mismatch { instance: id, what })?;
-    let current = space.targets.for_writer();
-    let mut targets = try_box(Targets::new())?;
-    targets.try_reserve_exact(current.len() + 1).map_err(|_| NoMemory)?;
-    targets.extend(current.iter().copied());
-    let at = targets.iter().position(|target| target.instance == id);
-    if let Some(target) = at.and_then(|at| targets.get_mut(at)) {
-        target.masters += 1;
-        let tag = target.tag;
-        return Ok(Entering { space: space.clone(), targets, tag });
-    }
-    let asid = tags.get_mut(id.index()).and_then(|tags| tags.asids.allocate());
-    let Some(asid) = asid else {
-        return Err(AttachError::NoAsid { instance: id, bits: features.asid_bits });
-    };
-    let tag = Tag { vmid: 0, asid };
-    targets.push(Target { instance: id, tag, masters: 1 });
-    Ok(Entering { space: space.clone(), targets, tag })
+/// Notes that the master at `bound` was bound to it so many times.
+fn count<P: Platform>(
+    configuration: &mut Configuration<P>,
+    master: usize,
+    substream: u32,
+    bound: Bound,
+    bonds: usize,
+) {
+    configuration.rebind(User { master, substream }, bound.place, |bound| bound.bonds = bonds);
 }
 
-/// The targets of `space` with one master of `instance` less.
-fn leaving<P: Platform>(space: &Shared<Space<P>>, id: InstanceId) -> Result<Leaving<P>, NoMemory> {
-    let current = space.targets.for_writer();
-    let mut targets = try_box(Targets::new())?;
-    targets.try_reserve_exact(current.len()).map_err(|_| NoMemory)?;
-    let mut left = None;
-    for target in current {
-        let mut target = *target;
-        if target.instance == id {
-            target.masters = target.masters.saturating_sub(1);
-            left = Some((target.tag, target.masters));
+/// Room for the targets without the place of `old`, if its last user is about to leave.
+fn leaving<P: Platform>(
+    configuration: &Configuration<P>,
+    old: Bound,
+) -> Result<Option<Box<Targets>>, NoMemory> {
+    match configuration.places.get(old.place) {
+        // If it is about to be entered elsewhere, there is one more.
+        Some(place) if place.users.len() == 1 => spare(&place.space, 1).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The place that `seat` is, with room for one more user.
+fn enter<P: Platform>(
+    configuration: &mut Configuration<P>,
+    instance: InstanceId,
+    space: &Shared<Space<P>>,
+    seat: Seat,
+) -> Result<Entering, AttachError> {
+    let (vmid, number) = match seat {
+        Seat::At(place) => {
+            if let Some(place) = configuration.places.get_mut(place) {
+                place.users.try_reserve(1).map_err(|_| NoMemory)?;
+            }
+            return Ok(Entering { place, targets: None });
         }
-        // One that has no master on another instance waits for that instance to be reset.
-        if target.instance != id || target.masters > 0 {
-            targets.push(target);
+        Seat::New { vmid, number } => (vmid, number),
+    };
+    configuration.places.reserve(1)?;
+    let targets = Some(spare(space, 1)?);
+    let mut users = Vec::new();
+    users.try_reserve(1).map_err(|_| NoMemory)?;
+    let asids = &mut configuration.asids;
+    let (asid, shared) = match number {
+        Number::Free => {
+            let bits = asids.bits_of_new(instance);
+            let free = asids.allocate(instance, vmid);
+            (free.ok_or(AttachError::NoAsid { instance, bits })?, false)
+        }
+        Number::Same(asid) => (asid, false),
+        Number::Pinned { asid, .. } => {
+            // Free, or the space's own already.
+            asids.take(instance, Tag { vmid, asid });
+            (asid, true)
+        }
+    };
+    let tag = Tag { vmid, asid };
+    let place = Place { space: space.clone(), instance, tag, shared, users };
+    Ok(Entering { place: configuration.places.insert(place), targets })
+}
+
+/// Gives back what a seat that was not taken was to have.
+fn give_up<P: Platform>(core: &Core<P>, space: &Space<P>, number: Number) {
+    if let (Number::Pinned { asid, fresh: true }, Some(registers)) = (number, space.process()) {
+        core.platform.unpin_asid(registers.cookie, asid);
+    }
+}
+
+/// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat
+/// at the space that is entered.
+fn install<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    instance: &Instance<P>,
+    master: usize,
+    substream: u32,
+    goal: &Goal<P>,
+    new: Option<Bound>,
+) -> Result<(), Failure> {
+    let place = new.and_then(|new| configuration.places.get(new.place));
+    let target = place.map(|place| {
+        let context = place.space.context(instance.features(), place.tag, place.shared);
+        (context.0, place.tag.vmid)
+    });
+    let Some(state) = configuration.masters.get_mut(master) else { return Ok(()) };
+    let (platform, pasid) = (&core.platform, SubstreamId(substream));
+    let before = state.stream();
+    let was_read = matches!(before, Stream::Stage1 { .. });
+    let old = state.slot(substream);
+
+    // The context comes before whatever leads there.
+    if let Some((context, vmid)) = target {
+        if !was_read {
+            state.vmid = vmid;
+        }
+        let linked = state.table.as_ref().is_some_and(|table| table.link(platform, pasid));
+        #[cfg(feature = "mutation")]
+        let linked = linked && !core.leaves_out(Mutation::NoLeafCfgi);
+        if linked && was_read {
+            instance.forget_leaf(platform, &state.streams, pasid)?;
+        }
+        if let Some(entry) = state.entry(platform, pasid) {
+            if was_read {
+                state.write_context(core, instance, entry, pasid, &context)?;
+            } else {
+                // No entry leads to it yet: hardware cannot have read it.
+                fill(platform, entry, &context);
+            }
         }
     }
-    let tag = left.filter(|(_, masters)| *masters == 0).map(|(tag, _)| tag);
-    Ok(Leaving { space: space.clone(), targets, tag })
+    let slot = match (new, goal) {
+        (Some(bound), _) => Slot::At(bound),
+        (None, Goal::Identity) => Slot::Identity,
+        (None, _) => Slot::Blocked,
+    };
+    state.set_slot(substream, slot);
+    let after = state.stream();
+    if after != before
+        && let Err(what) = state.write_streams(core, instance, after)
+    {
+        state.set_slot(substream, old);
+        return Err(what);
+    }
+    if let (Some(_), None, Some(entry)) = (old.bound(), new, state.entry(platform, pasid)) {
+        if matches!(after, Stream::Stage1 { .. }) {
+            if let Err(what) = state.write_context(core, instance, entry, pasid, &[0; 8]) {
+                state.set_slot(substream, old);
+                return Err(what);
+            }
+        } else {
+            // Unreachable since the entries changed: hardware does not see this.
+            fill(platform, entry, &[0; 8]);
+        }
+    }
+    Ok(())
 }
 
 /// Makes `instance` forget `tag`, which no context carries any more.
-fn flush<P: Platform>(core: &Core<P>, instance: &Instance<P>, tag: Tag) -> Result<(), Failure> {
+pub(crate) fn flush<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    tag: Tag,
+) -> Result<(), Failure> {
     let asid = TlbiNhAsid::new().with_vmid(u64::from(tag.vmid)).with_asid(u64::from(tag.asid));
     let commands = Some(asid.into());
     #[cfg(feature = "mutation")]
@@ -327,109 +497,15 @@ fn flush<P: Platform>(core: &Core<P>, instance: &Instance<P>, tag: Tag) -> Resul
     instance.carry_out(&core.platform, commands)
 }
 
-/// Takes one master of `instance` off the targets of `space`, if it is there; the tag that nobody uses any
-/// more, if it was the last.
-pub(crate) fn take_off<P: Platform>(
-    core: &Core<P>,
-    space: &Shared<Space<P>>,
-    instance: InstanceId,
-) -> Result<Option<Tag>, NoMemory> {
-    let Leaving { space, targets, tag } = leaving(space, instance)?;
-    let retired = space.targets.replace(targets);
-    Retired::free([Some(retired)], &core.readers, || core.platform.relax());
-    Ok(tag)
-}
-
-impl<P: Platform> MasterState<P> {
-    /// Makes hardware do what `goal` says. `enter` is the space that is entered, with its tag.
-    fn install(
-        &self,
-        core: &Core<P>,
-        instance: &Instance<P>,
-        goal: &Attachment<P>,
-        enter: Option<(&Space<P>, Tag)>,
-    ) -> Result<(), Failure> {
-        let (platform, features) = (&core.platform, instance.features());
-        let was_translated = self.attachment.space().is_some();
-        let Some((space, tag)) = enter else {
-            let stream = match goal {
-                Attachment::Identity => Stream::Identity,
-                _ => Stream::Blocked,
-            };
-            self.write_streams(core, instance, stream)?;
-            if was_translated {
-                // Unreachable since the entries changed: hardware does not see this.
-                fill(platform, self.context, &[0; 8]);
-            }
-            return Ok(());
-        };
-        let context = space.context(tag.asid).encode(features).0;
-        if was_translated {
-            return self.write_context(core, instance, &context);
-        }
-        // No entry leads to the context yet: hardware cannot have read it.
-        fill(platform, self.context, &context);
-        let stream = Stream::Stage1 { context: self.context.address(), vmid: tag.vmid };
-        self.write_streams(core, instance, stream)
-    }
-
-    fn write_streams(
-        &self,
-        core: &Core<P>,
-        instance: &Instance<P>,
-        stream: Stream,
-    ) -> Result<(), Failure> {
-        let target = stream.encode(instance.features()).0;
-        for stream in &self.streams {
-            let forget = || instance.forget_streams(&core.platform, &[*stream]);
-            // Made when the master was added, and never taken away.
-            let Some(entry) = instance.streams().entry(&core.platform, *stream) else { continue };
-            write::<P, SteKind>(core, entry, &target, forget)?;
-        }
-        Ok(())
-    }
-
-    fn write_context(
-        &self,
-        core: &Core<P>,
-        instance: &Instance<P>,
-        target: &Words,
-    ) -> Result<(), Failure> {
-        let forget = || instance.forget_contexts(&core.platform, &self.streams);
-        write::<P, CdKind>(core, self.context, target, forget)
-    }
-
-    /// After a reset of the instance: the streams are blocked, and hold nothing any more.
-    pub(crate) fn unstick(&mut self, core: &Core<P>, tags: &mut [Tags]) {
-        let Attachment::Stuck(spaces) = &mut self.attachment else { return };
-        for slot in spaces {
-            let Some(space) = slot.take() else { continue };
-            match take_off(core, &space, self.instance) {
-                Ok(None) => {}
-                Ok(Some(tag)) => {
-                    if let Some(tags) = tags.get_mut(self.instance.index()) {
-                        tags.asids.release(tag.asid);
-                    }
-                }
-                // No memory: it stays as it is until the next reset.
-                Err(_) => *slot = Some(space),
-            }
-        }
-        if matches!(&self.attachment, Attachment::Stuck([None, None])) {
-            self.attachment = Attachment::Blocked;
-        }
-    }
-}
-
 /// Fills an entry that hardware cannot reach.
-fn fill<P: Platform>(platform: &P, entry: Entry, words: &Words) {
+pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry, words: &Words) {
     for (index, word) in words.iter().enumerate() {
         entry.store(platform, index, *word);
     }
 }
 
 #[cfg(not(feature = "mutation"))]
-fn write<P: Platform, K: Kind>(
+pub(crate) fn write<P: Platform, K: Kind>(
     core: &Core<P>,
     entry: Entry,
     target: &Words,
@@ -439,7 +515,7 @@ fn write<P: Platform, K: Kind>(
 }
 
 #[cfg(feature = "mutation")]
-fn write<P: Platform, K: Kind>(
+pub(crate) fn write<P: Platform, K: Kind>(
     core: &Core<P>,
     entry: Entry,
     target: &Words,

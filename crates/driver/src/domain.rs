@@ -3,7 +3,6 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::mem::{ManuallyDrop, MaybeUninit};
 
 use smmuv3_formats::{Iova, PhysAddr};
 use smmuv3_pagetable::UnmapError as TableUnmapError;
@@ -11,17 +10,15 @@ use smmuv3_pagetable::{
     Attributes, Gather, MapErrorKind, Mapping, RangeError, Stage1Table4K, TableError,
 };
 
-use crate::command_queue::Ticket;
-use crate::entry::Context;
-use crate::error::{Failure, InstanceId, Unconfirmed};
+use crate::error::Unconfirmed;
 use crate::features::Features;
-use crate::instances::MOST_INSTANCES;
-use crate::invalidate::{Range, Scope, Tag};
+use crate::invalidate::{Range, Scope};
 use crate::iommu::Core;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::shared::{NoMemory, Shared, try_box};
+use crate::space::{Space, Tables, Target, Targets};
 use crate::targets::Snapshot;
 
 /// The shape of a domain.
@@ -120,80 +117,12 @@ impl fmt::Display for UnmapError {
 
 impl core::error::Error for UnmapError {}
 
-/// Why a domain cannot be used on an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Mismatch {
-    /// The instance does not support the domain's granule.
-    Granule {
-        /// log2 of the granule.
-        shift: u32,
-    },
-    /// The domain's input addresses are wider than the instance's.
-    Input {
-        /// The domain's bits.
-        domain: u32,
-        /// The instance's bits.
-        instance: u32,
-    },
-    /// The domain's output addresses are wider than the instance's.
-    Output {
-        /// The domain's bits.
-        domain: u32,
-        /// The instance's bits.
-        instance: u32,
-    },
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Granule { shift } => {
-                write!(f, "the instance has no granule of {} KiB", (1u64 << shift) >> 10)
-            }
-            Self::Input { domain, instance } => {
-                write!(f, "the domain has {domain}-bit input addresses, the instance {instance}")
-            }
-            Self::Output { domain, instance } => {
-                write!(f, "the domain has {domain}-bit output addresses, the instance {instance}")
-            }
-        }
-    }
-}
-
-/// One instance on which a domain is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The instance.
-    pub instance: InstanceId,
-    /// What its TLB keys the domain by.
-    pub tag: Tag,
-    /// Masters attached there.
-    pub masters: usize,
-}
-
-/// All instances that an invalidation must reach.
-pub(crate) type Targets = Vec<Target>;
-
-/// The page tables of a domain.
-pub(crate) enum Tables {
-    Stage1Granule4K(Stage1Table4K),
-}
-
 /// An address space that masters behind any number of SMMUs can be attached to.
 ///
 /// Dropping a domain that masters are attached to changes nothing for them; its memory is freed with the
 /// last of them.
 pub struct Domain<P: Platform> {
     pub(crate) space: Shared<Space<P>>,
-}
-
-/// What a domain is behind its handle: attached masters keep it alive.
-pub(crate) struct Space<P: Platform> {
-    pub(crate) core: Shared<Core<P>>,
-    id: usize,
-    tables: ManuallyDrop<Tables>,
-    pub(crate) targets: Snapshot<Targets>,
 }
 
 impl<P: Platform> Domain<P> {
@@ -215,9 +144,8 @@ impl<P: Platform> Domain<P> {
         let targets = try_box(Targets::new())?;
         let table =
             Stage1Table4K::new(&core.platform, input, output).map_err(CreateError::Table)?;
-        let tables = ManuallyDrop::new(Tables::Stage1Granule4K(table));
         // If there is no memory, dropping the space frees the table.
-        let space = Space { core, id, tables, targets: Snapshot::new(targets) };
+        let space = Space::new(core, id, Tables::Stage1Granule4K(table), Snapshot::new(targets));
         Ok(Self { space: Shared::new(space)? })
     }
 
@@ -226,16 +154,18 @@ impl<P: Platform> Domain<P> {
         self.space.id
     }
 
-    /// The instances it is attached on, with its tag there.
+    /// The tags by which instances know it: one for each instance that it is attached on, and more where it is
+    /// in several banks, or while its tag is being changed.
     pub fn targets(&self) -> Vec<Target> {
-        let mut copy = Vec::new();
-        let core = &self.space.core;
-        core.readers.read(core.platform.cpu(), &self.space.targets, |targets| {
-            if copy.try_reserve(targets.len()).is_ok() {
-                copy.extend(targets.iter().copied());
-            }
-        });
-        copy
+        self.space.targets()
+    }
+
+    fn table(&self) -> &Stage1Table4K {
+        match self.space.table() {
+            Some(table) => table,
+            // `new` makes it with one, and it stays.
+            None => unreachable!("a domain has a table"),
+        }
     }
 
     /// Lets devices reach `len` bytes at `pa` by the input addresses from `iova` on.
@@ -256,7 +186,7 @@ impl<P: Platform> Domain<P> {
         len: u64,
         attributes: Attributes,
     ) -> Result<(), MapError> {
-        let Tables::Stage1Granule4K(table) = &*self.space.tables;
+        let table = self.table();
         // SAFETY: the caller's promise; the frames are those that the table was made with.
         let result = unsafe { table.map(&self.space.core.platform, iova, pa, len, attributes) };
         let Err(error) = result else { return Ok(()) };
@@ -285,7 +215,7 @@ impl<P: Platform> Domain<P> {
     /// # Safety
     /// No other operation of the domain touches an overlapping range meanwhile.
     pub unsafe fn unmap(&self, iova: Iova, len: u64) -> Result<u64, UnmapError> {
-        let Tables::Stage1Granule4K(table) = &*self.space.tables;
+        let table = self.table();
         let platform = &self.space.core.platform;
         let mut gather = Gather::new();
         // Most unmaps are of pages in one table.
@@ -311,7 +241,7 @@ impl<P: Platform> Domain<P> {
     /// # Safety
     /// No other operation of the domain touches the range meanwhile, extended to whole tables (2 MiB).
     pub unsafe fn reclaim(&self, iova: Iova, len: u64) -> Result<u64, ReclaimError> {
-        let Tables::Stage1Granule4K(table) = &*self.space.tables;
+        let table = self.table();
         let platform = &self.space.core.platform;
         // SAFETY: the caller's promise; the frames are those that the table was made with.
         let mut cursor =
@@ -329,7 +259,7 @@ impl<P: Platform> Domain<P> {
     /// # Safety
     /// No other operation of the domain unmaps a range with `iova` meanwhile.
     pub unsafe fn lookup(&self, iova: Iova) -> Option<Mapping> {
-        let Tables::Stage1Granule4K(table) = &*self.space.tables;
+        let table = self.table();
         // SAFETY: the caller's promise; the frames are those that the table was made with.
         unsafe { table.lookup(&self.space.core.platform, iova) }
     }
@@ -339,10 +269,8 @@ impl<P: Platform> Domain<P> {
     /// # Errors
     /// The domain and the number of masters that are still attached to it.
     pub fn close(self) -> Result<(), (Self, usize)> {
-        let core = &self.space.core;
-        let masters = core.readers.read(core.platform.cpu(), &self.space.targets, |targets| {
-            targets.iter().map(|target| target.masters).sum()
-        });
+        let configuration = &self.space.core.configuration;
+        let masters = configuration.with(|configuration| self.space.users(configuration));
         if masters == 0 { Ok(()) } else { Err((self, masters)) }
     }
 
@@ -355,7 +283,18 @@ impl<P: Platform> Domain<P> {
             // SAFETY: none: this is what the oracle must notice.
             unsafe { gather.free_tables(&core.platform) };
         }
-        let result = match self.space.invalidate(gather) {
+        let range = gather.range();
+        let leaf_only = gather.tables().is_empty();
+        #[cfg(feature = "mutation")]
+        let leaf_only = leaf_only || core.leaves_out(Mutation::LeafOnly);
+        let scope = Scope::Range(Range {
+            start: range.start,
+            bytes: range.end - range.start,
+            granule_shift: 12,
+            leaf_shift: gather.leaf_size().map(u64::trailing_zeros),
+            leaf_only,
+        });
+        let result = match self.space.invalidate(scope, |_| true) {
             Ok(()) => {
                 // SAFETY: the invalidation is complete on every instance that the domain is attached on, and
                 // whoever attaches it later walks tables in which these are not linked (rule R5).
@@ -363,7 +302,8 @@ impl<P: Platform> Domain<P> {
                 Ok(())
             }
             Err((unconfirmed, instances)) => {
-                core.quarantine.keep(&core.platform, instances, self.space.id, gather);
+                let tables = gather.tables();
+                core.quarantine.keep(&core.platform, instances, self.space.id, range, tables);
                 Err(unconfirmed)
             }
         };
@@ -392,134 +332,3 @@ impl fmt::Display for ReclaimError {
 }
 
 impl core::error::Error for ReclaimError {}
-
-impl<P: Platform> Space<P> {
-    /// What a context for this space holds, tagged `asid`.
-    pub(crate) fn context(&self, asid: u16) -> Context {
-        let Tables::Stage1Granule4K(table) = &*self.tables;
-        Context {
-            root: table.root(),
-            granule_shift: 12,
-            input_bits: table.input_bits(),
-            output_bits: table.output_bits(),
-            asid,
-        }
-    }
-
-    /// Whether an SMMU with `features` can walk the tables.
-    pub(crate) fn fits(&self, features: &Features) -> Result<(), Mismatch> {
-        let Tables::Stage1Granule4K(table) = &*self.tables;
-        let (input, output) = (table.input_bits(), table.output_bits());
-        if !features.has_granule(12) {
-            return Err(Mismatch::Granule { shift: 12 });
-        }
-        if input > features.input_bits {
-            return Err(Mismatch::Input { domain: input, instance: features.input_bits });
-        }
-        if output > features.output_bits {
-            return Err(Mismatch::Output { domain: output, instance: features.output_bits });
-        }
-        Ok(())
-    }
-
-    /// Makes every instance forget what `gather` holds: all are told before the first is waited for. On error,
-    /// also the set of instances that did not confirm.
-    fn invalidate(&self, gather: &Gather) -> Result<(), (Unconfirmed, u64)> {
-        let core = &*self.core;
-        let platform = &core.platform;
-        let range = gather.range();
-        let leaf_only = gather.tables().is_empty();
-        let range = Range {
-            start: range.start,
-            bytes: range.end - range.start,
-            granule_shift: 12,
-            leaf_shift: gather.leaf_size().map(u64::trailing_zeros),
-            leaf_only,
-        };
-        #[cfg(feature = "mutation")]
-        let range = Range { leaf_only: leaf_only || core.leaves_out(Mutation::LeafOnly), ..range };
-
-        // Of the instances of `told`: a domain has one target on each.
-        let mut tickets = [const { MaybeUninit::<Ticket>::uninit() }; MOST_INSTANCES];
-        let mut first = None;
-        let (mut told, mut failed) = (0u64, 0u64);
-        let mut note = |instance: InstanceId, what: Failure| {
-            first.get_or_insert(Unconfirmed { instance, what });
-            failed |= instance.bit();
-        };
-        // Instances that have still to be told; at first, whichever the targets name.
-        let mut untold = u64::MAX;
-        while untold != 0 {
-            let mut full = 0u64;
-            core.readers.read(platform.cpu(), &self.targets, |targets| {
-                for target in targets.iter().filter(|target| untold & target.instance.bit() != 0) {
-                    #[cfg(feature = "mutation")]
-                    let target = &match core.mutate(targets, target) {
-                        Some(target) => target,
-                        None => continue,
-                    };
-                    let Some(instance) = core.instances.get(target.instance) else { continue };
-                    match instance.try_invalidate(platform, target.tag, Scope::Range(range)) {
-                        Ok(Some(ticket)) => {
-                            if let Some(slot) = tickets.get_mut(target.instance.index()) {
-                                slot.write(ticket);
-                                told |= target.instance.bit();
-                            }
-                        }
-                        Ok(None) => full |= target.instance.bit(),
-                        Err(what) => note(target.instance, what),
-                    }
-                }
-            });
-            // Whoever waits here holds up nobody, not even those who replace the targets. What has left them
-            // meanwhile was flushed before, and what has come walks the tables as they are now.
-            untold = full;
-            for id in bits(full) {
-                let instance = core.instances.get(id);
-                let room =
-                    instance.map(|instance| instance.wait_for_room(platform, Scope::Range(range)));
-                if let Some(Err(what)) = room {
-                    note(id, what);
-                    untold &= !id.bit();
-                }
-                platform.relax();
-            }
-        }
-        for id in bits(told) {
-            let (Some(instance), Some(ticket)) = (core.instances.get(id), tickets.get(id.index()))
-            else {
-                continue;
-            };
-            // SAFETY: its instance is in `told` only after it was written.
-            let ticket = unsafe { ticket.assume_init() };
-            if let Err(what) = instance.wait(platform, ticket) {
-                note(id, what);
-            }
-        }
-        match first {
-            None => Ok(()),
-            Some(unconfirmed) => Err((unconfirmed, failed)),
-        }
-    }
-}
-
-/// The instances of a set.
-fn bits(mut set: u64) -> impl Iterator<Item = InstanceId> {
-    core::iter::from_fn(move || {
-        // Below 64, if there is one.
-        let id = (set != 0).then_some(InstanceId(set.trailing_zeros() as u8))?;
-        set &= set - 1;
-        Some(id)
-    })
-}
-
-impl<P: Platform> Drop for Space<P> {
-    fn drop(&mut self) {
-        // Attached masters hold the space, so no instance reads the tables any more. (In a master that an
-        // instance did not let go of, the space is held until that instance is reset.)
-        // SAFETY: taken once, here, and not used afterwards.
-        let Tables::Stage1Granule4K(table) = unsafe { ManuallyDrop::take(&mut self.tables) };
-        // SAFETY: see above; tags of the space were flushed when its last master left.
-        unsafe { table.destroy(&self.core.platform) };
-    }
-}

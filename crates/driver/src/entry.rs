@@ -7,6 +7,7 @@ use smmuv3_formats::ste::config;
 use smmuv3_formats::{Cd, PhysAddr, Ste};
 use smmuv3_pagetable::MAIR;
 
+use crate::context_table::ContextFormat;
 use crate::features::{Features, Stalls};
 
 /// What a stream is to do.
@@ -16,13 +17,30 @@ pub enum Stream {
     Blocked,
     /// Every transaction passes untranslated.
     Identity,
-    /// Stage 1 translates, by one context.
+    /// Stage 1 translates, by the contexts of a table.
     Stage1 {
-        /// Address of the context descriptor.
-        context: PhysAddr,
+        /// Address of the table: of its only context, of the first, or of its first level.
+        contexts: PhysAddr,
+        /// How it is laid out.
+        format: ContextFormat,
+        /// Bits of a SubstreamID; 0 for one context and no substreams.
+        bits: u32,
+        /// What becomes of accesses without a substream, where there are substreams.
+        without: WithoutSubstream,
         /// VMID of the tag of its translations, where stage 2 exists.
         vmid: u16,
     },
+}
+
+/// What becomes of accesses without a substream (STE.S1DSS, §5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutSubstream {
+    /// They are terminated, which is reported (F_STREAM_DISABLED).
+    Terminate = 0,
+    /// They pass untranslated.
+    Bypass = 1,
+    /// They are translated by the first context.
+    First = 2,
 }
 
 /// Non-cacheable, or write-back with read and write allocation: walks of tables (§5.2).
@@ -41,15 +59,27 @@ impl Stream {
         match self {
             Self::Blocked => valid.with_config(config::ABORT),
             Self::Identity => valid.with_config(config::BYPASS).with_sh_cfg(SHARE_AS_INCOMING),
-            Self::Stage1 { context, vmid } => {
+            Self::Stage1 { contexts, format, bits, without, vmid } => {
                 let (cacheability, shareability) = walk_attributes(features.coherent);
                 let ste = valid
                     .with_config(config::STAGE_1)
-                    .with_s1_context_ptr(context.0)
+                    .with_s1_context_ptr(contexts.0)
                     .with_s1_cir(cacheability)
                     .with_s1_cor(cacheability)
                     .with_s1_csh(shareability)
                     .with_s1_stalld(features.stalls == Stalls::Chosen);
+                // Without substreams neither the format nor S1DSS means anything.
+                let ste = if bits == 0 {
+                    ste
+                } else {
+                    // What skips stage 1 is shared as it comes, as with identity; without it there is no such thing.
+                    let shared =
+                        if without == WithoutSubstream::Bypass { SHARE_AS_INCOMING } else { 0 };
+                    ste.with_s1_cd_max(u64::from(bits))
+                        .with_s1_fmt(format.code())
+                        .with_s1_dss(without as u64)
+                        .with_sh_cfg(shared)
+                };
                 if features.stage_2 { ste.with_s2_vmid(u64::from(vmid)) } else { ste }
             }
         }
@@ -119,7 +149,12 @@ mod tests {
         .unwrap()
     }
 
-    const STAGE_1: Stream = Stream::Stage1 { context: PhysAddr(0x8002_0000), vmid: 0 };
+    const STAGE_1: Stream = stage_1(0, WithoutSubstream::First, 0);
+
+    const fn stage_1(bits: u32, without: WithoutSubstream, vmid: u16) -> Stream {
+        let (contexts, format) = (PhysAddr(0x8002_0000), ContextFormat::Leaves4K);
+        Stream::Stage1 { contexts, format, bits, without, vmid }
+    }
     const CONTEXT: Context = Context {
         root: PhysAddr(0x8001_0000),
         granule_shift: 12,
@@ -141,6 +176,20 @@ mod tests {
     }
 
     #[test]
+    fn a_table_of_contexts_says_its_size_its_format_and_what_lacks_a_substream() {
+        // §5.2: S1Fmt [5:4], S1CDMax [63:59]; S1DSS w1[1:0], SHCFG w1[45:44].
+        let features = features(|idr0| idr0);
+        let words = |without| {
+            let Ste([first, second, ..]) = stage_1(10, without, 0).encode(&features);
+            (first, second)
+        };
+        let first = 10 << 59 | 0x8002_0000 | 1 << 4 | 0b1011;
+        assert_eq!(words(WithoutSubstream::Terminate), (first, 0xd4));
+        assert_eq!(words(WithoutSubstream::Bypass), (first, 0xd5 | 1 << 44));
+        assert_eq!(words(WithoutSubstream::First), (first, 0xd6));
+    }
+
+    #[test]
     fn entries_follow_the_features_of_the_instance() {
         // Stalls are refused where they could be chosen (§7.1, S1STALLD).
         let stalls = features(|idr0| idr0.with_stall_model(0));
@@ -150,7 +199,7 @@ mod tests {
         assert_eq!(STAGE_1.encode(&incoherent).0[1], 0b10 << 6);
         assert_eq!(CONTEXT.encode(&incoherent).0[0], 0x0005_e204_c000_2010);
         // The VMID is part of the tag where stage 2 exists, and means nothing elsewhere.
-        let tagged = Stream::Stage1 { context: PhysAddr(0x8002_0000), vmid: 7 };
+        let tagged = stage_1(0, WithoutSubstream::First, 7);
         assert_eq!(tagged.encode(&features(|idr0| idr0)).0[2], 7);
         let stage_1_only = features(|idr0| idr0.with_s2p(false).with_vmid16(false));
         assert_eq!(tagged.encode(&stage_1_only).0[2], 0);

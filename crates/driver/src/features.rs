@@ -62,6 +62,8 @@ pub struct Features {
     pub two_level_streams: bool,
     /// Bits of a SubstreamID.
     pub ssid_bits: u32,
+    /// Tables of contexts can have two levels.
+    pub two_level_contexts: bool,
     /// Bits of a physical address.
     pub output_bits: u32,
     /// Bits of an input address of one half: 48 or 52.
@@ -72,6 +74,16 @@ pub struct Features {
     pub coherent: bool,
     /// Commands can invalidate ranges.
     pub range_invalidation: bool,
+    /// It can take part in the TLB maintenance that CPUs broadcast (§8.3).
+    pub broadcast: bool,
+    /// What it tolerates when the size of a mapping changes: `IDR3.BBML` (§8.2).
+    pub bbml: u32,
+    /// Access flags are set by hardware.
+    pub access_flag: bool,
+    /// Dirty state is kept by hardware.
+    pub dirty_state: bool,
+    /// Tables may be little-endian, and big-endian.
+    pub endianness: Endianness,
     /// log2 of the largest command queue.
     pub command_queue_log2: u32,
     /// log2 of the largest event queue.
@@ -91,6 +103,15 @@ pub enum Stalls {
     Chosen,
     /// Faults terminate.
     Never,
+}
+
+/// `IDR0.TTENDIAN` (§2.3), of an SMMU that reads little-endian tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endianness {
+    /// Each context chooses.
+    Chosen,
+    /// Little-endian only.
+    Little,
 }
 
 /// Why an SMMU cannot be driven.
@@ -185,6 +206,8 @@ impl core::error::Error for Unsupported {}
 
 const ARM: u64 = 0x43b;
 const MMU_700: u64 = 0x487;
+const MMU_L1: u64 = 0x48a;
+const MMU_S3: u64 = 0x498;
 
 impl Features {
     /// Decodes and checks the ID registers.
@@ -246,7 +269,10 @@ impl Features {
                 return Err(Unsupported::Contradiction { rule });
             }
         }
-        let mmu_700 = iidr.implementer() == ARM && iidr.product_id() == MMU_700;
+        let is = |product| iidr.implementer() == ARM && iidr.product_id() == product;
+        let mmu_700 = is(MMU_700);
+        // Errata 3878312 and 3995052, and of all MMU-700 (§19).
+        let deaf = mmu_700 || is(MMU_L1) || is(MMU_S3);
         Ok(Self {
             registers,
             stage_1: idr0.s1p(),
@@ -257,11 +283,17 @@ impl Features {
             // Other values are reserved.
             two_level_streams: idr0.st_level() == 1,
             ssid_bits: idr1.ssidsize() as u32,
+            two_level_contexts: idr0.cd2l(),
             output_bits,
             input_bits: if idr5.vax() == 0 { 48 } else { 52 },
             granules,
             coherent: idr0.cohacc(),
             range_invalidation: idr3.ril(),
+            broadcast: idr0.btm() && !deaf,
+            bbml: idr3.bbml() as u32,
+            access_flag: idr0.httu() >= 1,
+            dirty_state: idr0.httu() >= 2,
+            endianness: if idr0.ttendian() == 0 { Endianness::Chosen } else { Endianness::Little },
             command_queue_log2: idr1.cmdqs() as u32,
             event_queue_log2: idr1.eventqs() as u32,
             stalls: match idr0.stall_model() {

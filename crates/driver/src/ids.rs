@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Allocation of small numbers (ASIDs): a bitmap, and above it a bitmap of its words that are full.
+//! Allocation of small numbers (ASIDs, PASIDs): a bitmap, and above it a bitmap of its words that are full.
 
 use alloc::vec::Vec;
 
@@ -20,56 +20,79 @@ pub(crate) struct Ids {
     taken: Vec<u64>,
     /// A bit a word of `taken`: all its numbers are taken.
     full: Vec<u64>,
-    order: Order,
+    bits: u32,
+    free: usize,
 }
 
 impl Ids {
-    /// For numbers of `bits` bits, 6 to 16.
-    pub(crate) fn new(bits: u32, order: Order) -> Result<Self, NoMemory> {
-        let words = 1usize << (bits.clamp(6, 16) - 6);
-        let mut ids = Self { taken: zeroed(words)?, full: zeroed(words.div_ceil(64))?, order };
-        // Words that do not exist have no free number.
-        if let (Some(last), rest @ 1..) = (ids.full.last_mut(), words % 64) {
-            *last = u64::MAX << rest;
-        }
-        ids.set(0, true);
+    /// For numbers of `bits` bits, 6 to 20.
+    pub(crate) fn new(bits: u32) -> Result<Self, NoMemory> {
+        let bits = bits.clamp(6, 20);
+        let words = 1usize << (bits - 6);
+        let (taken, full) = (zeroed(words)?, zeroed(words.div_ceil(64))?);
+        let mut ids = Self { taken, full, bits, free: 1 << bits };
+        ids.take(0);
         Ok(ids)
     }
 
-    /// A free number, taken from now on.
-    pub(crate) fn allocate(&mut self) -> Option<u16> {
-        let find = |map: &[u64]| match self.order {
-            Order::Ascending => map
-                .iter()
-                .position(|word| *word != u64::MAX)
-                .map(|index| index * 64 + map[index].trailing_ones() as usize),
-            Order::Descending => map
-                .iter()
-                .rposition(|word| *word != u64::MAX)
-                .map(|index| index * 64 + 63 - map[index].leading_ones() as usize),
+    /// How many are free.
+    pub(crate) fn free(&self) -> usize {
+        self.free
+    }
+
+    /// Whether nobody has `id`.
+    pub(crate) fn is_free(&self, id: u32) -> bool {
+        self.taken.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 == 0)
+    }
+
+    /// A free number of at most `bits` bits (6 at least), taken from now on.
+    pub(crate) fn allocate(&mut self, bits: u32, order: Order) -> Option<u32> {
+        let words = 1usize << (bits.clamp(6, self.bits) - 6);
+        // Of a group of words, those that count: fewer than 64 only in the first.
+        let counting = if words < 64 { (1u64 << words) - 1 } else { u64::MAX };
+        let groups = self.full.get(..words.div_ceil(64))?;
+        let available = |full: &u64| !full & counting != 0;
+        let (group, first): (usize, fn(u64) -> u32) = match order {
+            Order::Ascending => (groups.iter().position(available)?, u64::trailing_zeros),
+            Order::Descending => {
+                (groups.iter().rposition(available)?, |free| 63 - free.leading_zeros())
+            }
         };
-        let word = find(&self.full)?;
-        let bit = find(self.taken.get(word..=word)?)?;
-        // At most 16 bits: `taken` has at most 1024 words.
-        let id = (word * 64 + bit) as u16;
-        self.set(id, true);
-        Some(id)
+        let word = group * 64 + first(!groups.get(group)? & counting) as usize;
+        // Not full, or its bit above would be set.
+        let bit = first(!*self.taken.get(word)?);
+        // At most 20 bits.
+        let id = word as u32 * 64 + bit;
+        self.take(id).then_some(id)
+    }
+
+    /// Takes `id`; false when somebody has it already, or it is too large.
+    pub(crate) fn take(&mut self, id: u32) -> bool {
+        self.set(id, true)
     }
 
     /// Gives `id` back. Nothing may carry it any more.
-    pub(crate) fn release(&mut self, id: u16) {
+    pub(crate) fn release(&mut self, id: u32) {
         debug_assert!(id != 0);
         self.set(id, false);
     }
 
-    fn set(&mut self, id: u16, taken: bool) {
-        let (word, bit) = (usize::from(id) / 64, id % 64);
-        let Some(entry) = self.taken.get_mut(word) else { return };
-        *entry = *entry & !(1 << bit) | u64::from(taken) << bit;
+    /// Whether that changed anything.
+    fn set(&mut self, id: u32, taken: bool) -> bool {
+        let (word, bit) = (id as usize / 64, id % 64);
+        let Some(entry) = self.taken.get_mut(word) else { return false };
+        let before = *entry;
+        *entry = before & !(1 << bit) | u64::from(taken) << bit;
+        if *entry == before {
+            return false;
+        }
+        // One that changes was free, or becomes it.
+        self.free = if taken { self.free - 1 } else { self.free + 1 };
         let full = *entry == u64::MAX;
         if let Some(summary) = self.full.get_mut(word / 64) {
             *summary = *summary & !(1 << (word % 64)) | u64::from(full) << (word % 64);
         }
+        true
     }
 }
 
@@ -87,28 +110,39 @@ mod tests {
 
     #[test]
     fn every_number_but_zero_is_given_out_once() {
-        for (bits, order) in [
-            (6, Order::Ascending),
-            (8, Order::Ascending),
-            (8, Order::Descending),
-            (16, Order::Descending),
-        ] {
-            let mut ids = Ids::new(bits, order).unwrap();
-            let all: Vec<u16> = core::iter::from_fn(|| ids.allocate()).collect();
-            assert_eq!(all.len(), (1 << bits) - 1);
-            assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
-            assert!(all.iter().all(|id| *id != 0 && u32::from(*id) < 1 << bits));
-            assert_eq!(ids.allocate(), None);
-            ids.release(all[7]);
-            assert_eq!(ids.allocate(), Some(all[7]));
+        for (width, bits) in [(6, 6), (8, 8), (16, 16), (20, 20), (16, 8), (20, 12), (8, 16)] {
+            for order in [Order::Ascending, Order::Descending] {
+                let mut ids = Ids::new(width).unwrap();
+                let all: Vec<u32> = core::iter::from_fn(|| ids.allocate(bits, order)).collect();
+                let most = 1 << bits.min(width);
+                assert_eq!(all.len(), most - 1);
+                assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+                assert!(all.iter().all(|id| *id != 0 && *id < most as u32));
+                assert_eq!(ids.free(), (1 << width) - most);
+                ids.release(all[7]);
+                assert_eq!(ids.allocate(bits, order), Some(all[7]));
+            }
         }
     }
 
     #[test]
-    fn wide_instances_leave_the_low_numbers_free() {
-        let mut ids = Ids::new(16, Order::Descending).unwrap();
-        assert_eq!((ids.allocate(), ids.allocate()), (Some(0xffff), Some(0xfffe)));
-        let mut ids = Ids::new(8, Order::Ascending).unwrap();
-        assert_eq!((ids.allocate(), ids.allocate()), (Some(1), Some(2)));
+    fn the_order_says_which_end_is_used_first() {
+        let mut ids = Ids::new(16).unwrap();
+        let mut next = |bits, order| ids.allocate(bits, order);
+        assert_eq!(next(16, Order::Descending), Some(0xffff));
+        assert_eq!(next(16, Order::Descending), Some(0xfffe));
+        assert_eq!(next(8, Order::Descending), Some(0xff));
+        assert_eq!(next(8, Order::Ascending), Some(1));
+        assert_eq!(next(16, Order::Ascending), Some(2));
+    }
+
+    #[test]
+    fn a_number_that_is_taken_by_name_is_not_given_out() {
+        let mut ids = Ids::new(8).unwrap();
+        assert!(ids.take(1) && !ids.take(1) && !ids.take(0) && !ids.take(256));
+        assert_eq!(ids.allocate(8, Order::Ascending), Some(2));
+        ids.release(1);
+        assert_eq!(ids.free(), 254);
+        assert!(ids.take(1));
     }
 }

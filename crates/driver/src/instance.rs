@@ -8,7 +8,7 @@ use smmuv3_formats::register::{
     CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqIrqCfg0, Gbpa, GerrorIrqCfg0,
     IrqCtrl, IrqCtrlAck, StrtabBase, StrtabBaseCfg,
 };
-use smmuv3_formats::{Command, StreamId};
+use smmuv3_formats::{Command, StreamId, SubstreamId};
 
 use crate::command_queue::{CommandQueue, Ticket};
 use crate::error::Failure;
@@ -40,12 +40,15 @@ pub struct InstanceConfig {
     pub deadline: u64,
     /// Raise the event queue's and the error interrupt (wired).
     pub interrupts: bool,
+    /// Take part in the TLB maintenance that CPUs broadcast, where the SMMU can (CR2.PTM = 0, §8.3). To be
+    /// chosen only where broadcasts reach the SMMU. Processes can then have the CPU's ASID there.
+    pub broadcast: bool,
 }
 
 impl InstanceConfig {
     /// Queues of 256 commands and 128 events, StreamIDs of up to 25 bits (for which a 2-level stream table takes at most
     /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use; where the SMMU has linear ones only, 16 bits and
-    /// 4 MiB at most), one second to answer, interrupts on.
+    /// 4 MiB at most), one second to answer, interrupts on, broadcasts of CPUs ignored.
     pub const fn named(name: &'static str) -> Self {
         Self {
             name,
@@ -56,6 +59,7 @@ impl InstanceConfig {
             asid_bits: 16,
             deadline: 1_000_000_000,
             interrupts: true,
+            broadcast: false,
         }
     }
 }
@@ -123,6 +127,11 @@ impl<P: Platform> Probed<P> {
     /// What the SMMU can do.
     pub fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// How it is to be used.
+    pub fn config(&self) -> &InstanceConfig {
+        &self.config
     }
 
     /// Takes the SMMU into use: every stream aborts until a master is attached.
@@ -267,8 +276,9 @@ impl<P: Platform> Instance<P> {
         }
 
         mmio.write32(Cr1::OFFSET, self.cr1().0);
-        // Private TLB maintenance: broadcasts of CPUs are for their own ASIDs.
-        mmio.write32(Cr2::OFFSET, Cr2::default().with_ptm(true).with_recinvsid(true).0);
+        // With private TLB maintenance, broadcasts of CPUs are for their own ASIDs only.
+        let private = !(self.config.broadcast && self.features.broadcast);
+        mmio.write32(Cr2::OFFSET, Cr2::default().with_ptm(private).with_recinvsid(true).0);
         mmio.write64(StrtabBase::OFFSET, self.streams.base_register().0);
         mmio.write32(StrtabBaseCfg::OFFSET, self.streams.config_register().0);
 
@@ -352,8 +362,24 @@ impl<P: Platform> Instance<P> {
         self.commands.wait(platform, &self.mmio, ticket)
     }
 
-    /// Tells the SMMU to forget translations of `tag`: always one batch. Waits for nothing: `None` when there is no
-    /// room for it just now.
+    /// The commands that make the SMMU forget translations of `tags`: always one batch.
+    pub fn invalidation<T>(&self, tags: T, scope: Scope) -> invalidate::Commands<T>
+    where
+        T: Iterator<Item = Tag> + Clone,
+    {
+        invalidate::commands(&self.features, tags, scope, self.commands.largest_batch())
+    }
+
+    /// Gives the SMMU [`Instance::invalidation`], and waits for room if need be.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::submit`].
+    pub fn invalidate(&self, platform: &P, tag: Tag, scope: Scope) -> Result<Ticket, Failure> {
+        let mut commands = self.invalidation(core::iter::once(tag), scope);
+        self.commands.submit(platform, &self.mmio, &mut commands)
+    }
+
+    /// As [`Instance::invalidate`], but waits for nothing: `None` when there is no room for it just now.
     ///
     /// # Errors
     /// As [`CommandQueue::try_submit`].
@@ -363,36 +389,8 @@ impl<P: Platform> Instance<P> {
         tag: Tag,
         scope: Scope,
     ) -> Result<Option<Ticket>, Failure> {
-        let mut commands = self.invalidation(tag, scope);
+        let mut commands = self.invalidation(core::iter::once(tag), scope);
         self.commands.try_submit(platform, &self.mmio, &mut commands)
-    }
-
-    /// As [`Instance::try_invalidate`], but waits while there is no room.
-    ///
-    /// # Errors
-    /// As [`CommandQueue::submit`].
-    pub fn invalidate(&self, platform: &P, tag: Tag, scope: Scope) -> Result<Ticket, Failure> {
-        loop {
-            if let Some(ticket) = self.try_invalidate(platform, tag, scope)? {
-                return Ok(ticket);
-            }
-            self.wait_for_room(platform, scope)?;
-            platform.relax();
-        }
-    }
-
-    /// Waits until there may be room for the invalidation of `scope`.
-    ///
-    /// # Errors
-    /// As [`CommandQueue::wait_for_room`].
-    pub fn wait_for_room(&self, platform: &P, scope: Scope) -> Result<(), Failure> {
-        // Tags are alike in this.
-        let commands = self.invalidation(Tag { vmid: 0, asid: 0 }, scope).len();
-        self.commands.wait_for_room(platform, &self.mmio, commands)
-    }
-
-    fn invalidation(&self, tag: Tag, scope: Scope) -> invalidate::Commands {
-        invalidate::commands(&self.features, tag, scope, self.commands.largest_batch())
     }
 
     /// Makes the SMMU read the stream table entries of `streams` anew, and what lies behind them.
@@ -418,13 +416,43 @@ impl<P: Platform> Instance<P> {
         self.carry_out(platform, streams.iter().map(command))
     }
 
-    /// Makes the SMMU read the contexts of `streams` anew: it keeps one a stream, even of a shared one.
+    /// Makes the SMMU read the contexts that `streams` have for `substream` anew: it keeps one a stream, even of a
+    /// shared one. Where there are no substreams, that is number 0.
     ///
     /// # Errors
     /// As [`Instance::carry_out`].
-    pub fn forget_contexts(&self, platform: &P, streams: &[StreamId]) -> Result<(), Failure> {
-        let command =
-            |sid: &StreamId| CfgiCd::new().with_sid(u64::from(sid.0)).with_leaf(true).into();
+    pub fn forget_contexts(
+        &self,
+        platform: &P,
+        streams: &[StreamId],
+        substream: SubstreamId,
+    ) -> Result<(), Failure> {
+        self.forget(platform, streams, substream, true)
+    }
+
+    /// Makes the SMMU read the level-1 descriptors anew that lead `streams` to the context of `substream`, and what
+    /// lies behind them: it may have kept that they were invalid (§8.2).
+    ///
+    /// # Errors
+    /// As [`Instance::carry_out`].
+    pub fn forget_leaf(
+        &self,
+        platform: &P,
+        streams: &[StreamId],
+        substream: SubstreamId,
+    ) -> Result<(), Failure> {
+        self.forget(platform, streams, substream, false)
+    }
+
+    fn forget(
+        &self,
+        platform: &P,
+        streams: &[StreamId],
+        substream: SubstreamId,
+        leaf: bool,
+    ) -> Result<(), Failure> {
+        let command = CfgiCd::new().with_ssid(u64::from(substream.0)).with_leaf(leaf);
+        let command = |sid: &StreamId| command.with_sid(u64::from(sid.0)).into();
         self.carry_out(platform, streams.iter().map(command))
     }
 

@@ -2,12 +2,12 @@
 //! The commands that make one SMMU forget translations of one tag (§4.2).
 
 use smmuv3_formats::Command;
-use smmuv3_formats::command::{TlbiNhAsid, TlbiNhVa};
+use smmuv3_formats::command::{TlbiNhAsid, TlbiNhVa, TlbiNsnhAll};
 
 use crate::features::Features;
 
 /// What the TLB of an instance keys an address space by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tag {
     /// VMID; 0 where stage 2 does not exist.
     pub vmid: u16,
@@ -68,65 +68,126 @@ const MOST_SINGLE: u64 = 64;
 /// Largest SCALE without 52-bit addresses (§4.2).
 const LARGEST_SCALE: u32 = 31;
 
-/// The commands for `scope` of `tag` on an SMMU with `features`: at most `most`, which is at least 1. What would take
-/// more is covered by one command for the whole tag.
-pub fn commands(features: &Features, tag: Tag, scope: Scope, most: usize) -> Commands {
-    let commands = exact(features, tag, scope);
-    if commands.len() <= most { commands } else { Commands { tag, next: Next::All } }
+/// The commands for `scope` of each of `tags` on an SMMU with `features`: at most `most`, which is at least 1. What
+/// would take more is covered by one command for each whole tag, or by one for all translations of EL1.
+pub fn commands<T>(features: &Features, tags: T, scope: Scope, most: usize) -> Commands<T>
+where
+    T: Iterator<Item = Tag> + Clone,
+{
+    let count = tags.clone().count();
+    let exact = exact(features, scope);
+    let (scope, left) = match exact.len().saturating_mul(count) {
+        left if left <= most => (exact, left),
+        _ if count <= most => (Next::Tag, count),
+        _ => (Next::Everything, 1),
+    };
+    let mut commands =
+        Commands { tags, scope, tag: Tag { vmid: 0, asid: 0 }, next: Next::Done, left };
+    commands.advance();
+    commands
 }
 
-fn exact(features: &Features, tag: Tag, scope: Scope) -> Commands {
+/// What is to be said of one tag.
+fn exact(features: &Features, scope: Scope) -> Next {
     let range = match scope {
         Scope::All => None,
         Scope::Range(range) if features.range_invalidation => Some(range),
         Scope::Range(range) => (range.bytes >> range.step_shift() <= MOST_SINGLE).then_some(range),
     };
     match range {
-        None => Commands { tag, next: Next::All },
+        None => Next::Tag,
         Some(range) if features.range_invalidation => {
             // With TTL = 0, a command for a single page is reserved: cover one more (§4.2).
             let (ttl, extra) = match range.leaf_shift {
                 Some(shift) if range.leaf_only => (range.level(shift), 0),
                 _ => (0, u64::from(range.pages() % 32 == 1)),
             };
-            let pages = range.pages() + extra;
-            Commands { tag, next: Next::Ranges { range, ttl, at: range.start, pages } }
+            Next::Ranges { range, ttl, at: range.start, pages: range.pages() + extra }
         }
-        Some(range) => {
-            Commands { tag, next: Next::Singles { range, at: range.start, left: range.bytes } }
-        }
+        Some(range) => Next::Singles { range, at: range.start, left: range.bytes },
     }
 }
 
 /// See [`commands`].
 #[derive(Clone, Debug)]
-pub struct Commands {
+pub struct Commands<T> {
+    /// Tags that come later.
+    tags: T,
+    /// What is said of each.
+    scope: Next,
     tag: Tag,
+    /// What is still to be said of `tag`.
     next: Next,
+    /// Commands to come.
+    left: usize,
 }
 
 #[derive(Clone, Debug)]
 enum Next {
-    All,
-    Ranges { range: Range, ttl: u64, at: u64, pages: u64 },
-    Singles { range: Range, at: u64, left: u64 },
+    /// All of the tag.
+    Tag,
+    /// All of EL1, whatever its tag.
+    Everything,
+    Ranges {
+        range: Range,
+        ttl: u64,
+        at: u64,
+        pages: u64,
+    },
+    Singles {
+        range: Range,
+        at: u64,
+        left: u64,
+    },
     Done,
 }
 
-impl Iterator for Commands {
+impl<T: Iterator<Item = Tag>> Commands<T> {
+    /// Goes on to the next tag.
+    fn advance(&mut self) {
+        if let Some(tag) = self.tags.next() {
+            (self.tag, self.next) = (tag, self.scope.clone());
+        }
+    }
+}
+
+impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
     type Item = Command;
 
     fn next(&mut self) -> Option<Command> {
-        let tag = self.tag;
-        match &mut self.next {
-            Next::Done | Next::Ranges { pages: 0, .. } | Next::Singles { left: 0, .. } => None,
-            Next::All => {
-                self.next = Next::Done;
+        self.left = self.left.checked_sub(1)?;
+        let command = match self.next.command(self.tag) {
+            Some(command) => command,
+            None => {
+                self.advance();
+                self.next.command(self.tag)?
+            }
+        };
+        Some(command)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<T: Iterator<Item = Tag>> ExactSizeIterator for Commands<T> {}
+
+impl Next {
+    fn command(&mut self, tag: Tag) -> Option<Command> {
+        match self {
+            Self::Done | Self::Ranges { pages: 0, .. } | Self::Singles { left: 0, .. } => None,
+            Self::Tag => {
+                *self = Self::Done;
                 let command =
                     TlbiNhAsid::new().with_vmid(u64::from(tag.vmid)).with_asid(u64::from(tag.asid));
                 Some(command.into())
             }
-            Next::Ranges { range, ttl, at, pages } => {
+            Self::Everything => {
+                *self = Self::Done;
+                Some(TlbiNsnhAll::new().into())
+            }
+            Self::Ranges { range, ttl, at, pages } => {
                 let (num, scale) = units(*pages);
                 let command = by_address(tag, *at, range.leaf_only)
                     .with_num(num - 1)
@@ -137,7 +198,7 @@ impl Iterator for Commands {
                 *at += num << scale << range.granule_shift;
                 Some(command.into())
             }
-            Next::Singles { range, at, left } => {
+            Self::Singles { range, at, left } => {
                 let step = 1 << range.step_shift();
                 let command = by_address(tag, *at, range.leaf_only);
                 *at += step;
@@ -147,11 +208,12 @@ impl Iterator for Commands {
         }
     }
 
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = match &self.next {
-            Next::Done => 0,
-            Next::All => 1,
-            Next::Ranges { pages, .. } => {
+    /// How many commands it stands for.
+    fn len(&self) -> usize {
+        match self {
+            Self::Done => 0,
+            Self::Tag | Self::Everything => 1,
+            Self::Ranges { pages, .. } => {
                 let (mut pages, mut commands) = (*pages, 0);
                 while pages != 0 {
                     let (num, scale) = units(pages);
@@ -161,13 +223,10 @@ impl Iterator for Commands {
                 commands
             }
             // `MOST_SINGLE` and one, at most.
-            Next::Singles { range, left, .. } => left.div_ceil(1 << range.step_shift()) as usize,
-        };
-        (left, Some(left))
+            Self::Singles { range, left, .. } => left.div_ceil(1 << range.step_shift()) as usize,
+        }
     }
 }
-
-impl ExactSizeIterator for Commands {}
 
 /// How many units of how many pages (as a power of two) the next command for `pages` pages covers. `pages` is not 0.
 const fn units(pages: u64) -> (u64, u32) {
@@ -193,6 +252,7 @@ mod tests {
     use super::*;
     use alloc::vec;
     use alloc::vec::Vec;
+    use core::iter;
     use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
 
     use crate::features::IdRegisters;
@@ -218,7 +278,7 @@ mod tests {
     const TAG: Tag = Tag { vmid: 0, asid: 5 };
 
     fn all(ranges: bool, scope: Scope) -> Vec<Command> {
-        let commands = commands(&features(ranges), TAG, scope, 64);
+        let commands = commands(&features(ranges), iter::once(TAG), scope, 64);
         let promised = commands.len();
         let commands: Vec<Command> = commands.collect();
         assert_eq!(commands.len(), promised);
@@ -289,6 +349,30 @@ mod tests {
     }
 
     #[test]
+    fn each_tag_is_told_of_or_all_of_them_at_once() {
+        let tags = [Tag { vmid: 0, asid: 5 }, Tag { vmid: 2, asid: 5 }, Tag { vmid: 2, asid: 9 }];
+        let all = |scope, most| {
+            let commands = commands(&features(false), tags.iter().copied(), scope, most);
+            let promised = commands.len();
+            let commands: Vec<Command> = commands.collect();
+            assert_eq!(commands.len(), promised);
+            commands
+        };
+        let two = Scope::Range(range(0x4000, 2, 12, Some(12)));
+        // {VMID, ASID} in [47:32] and [63:48] (§4.1).
+        let words = |opcode, addresses: &[u64]| -> Vec<Command> {
+            let heads = [0x0005_0000, 0x0005_0002, 0x0009_0002].map(|tag: u64| tag << 32 | opcode);
+            let each = |head| addresses.iter().map(move |address| Command([head, *address]));
+            heads.into_iter().flat_map(each).collect()
+        };
+        assert_eq!(all(two, 6), words(0x12, &[0x4001, 0x5001]));
+        assert_eq!(all(two, 5), words(0x11, &[0]));
+        assert_eq!(all(Scope::All, 3), words(0x11, &[0]));
+        // CMD_TLBI_NSNH_ALL.
+        assert_eq!(all(two, 2), [Command([0x30, 0])]);
+    }
+
+    #[test]
     fn without_ranges_each_leaf_is_named_or_the_whole_tag() {
         let two = range(0x4000, 2, 12, Some(12));
         assert_eq!(
@@ -314,7 +398,7 @@ mod tests {
         // A batch that is too small for the leaves, and for the parts of a range.
         let three = Scope::Range(range(0, 0x12345, 12, Some(12)));
         for (ranges, scope, most) in [(false, Scope::Range(two), 1), (true, three, 2)] {
-            let commands = commands(&features(ranges), TAG, scope, most);
+            let commands = commands(&features(ranges), iter::once(TAG), scope, most);
             assert_eq!(commands.collect::<Vec<_>>(), whole);
         }
         assert_eq!(all(true, Scope::All), whole);

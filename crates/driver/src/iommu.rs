@@ -1,33 +1,63 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All SMMUs of a system as one: instances, masters, domains.
 
-use alloc::vec::Vec;
 use core::fmt;
 
-use smmuv3_formats::StreamId;
+use smmuv3_formats::{StreamId, SubstreamId};
 
-use crate::attach::{Attachment, MasterState, take_off};
-use crate::domain::{CreateError, Domain, DomainConfig, Space};
+use crate::asid::{AsidPolicy, Asids, Cpu, Vmids};
+use crate::configuration::{Configuration, spare};
+use crate::domain::{CreateError, Domain, DomainConfig};
+use crate::entry::Stream;
 use crate::error::InstanceId;
 use crate::fault::{Interrupt, Report};
 use crate::features::{Features, Unsupported};
 use crate::ids::{Ids, Order};
 use crate::instance::{EnableError, Instance, InstanceConfig, Probed};
 use crate::instances::{Instances, MOST_INSTANCES};
-use crate::master::{AddMasterError, Master};
+use crate::invalidate::Tag;
+use crate::master::{AddMasterError, Master, MasterConfig, MasterState};
 use crate::mutex::Mutex;
+use crate::place::{Slot, User};
 use crate::platform::Platform;
+use crate::process::{AddProcessError, Process, ProcessConfig};
 use crate::quarantine::{Mark, Quarantine, Quarantined};
 use crate::shared::{NoMemory, Shared, try_box};
-use crate::targets::Readers;
+use crate::space::Installed;
+use crate::spin::SpinLock;
+use crate::targets::{Readers, Retired};
 
 /// Settings of an [`Iommu`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
+    /// How ASIDs are chosen.
+    pub asid_policy: AsidPolicy,
+    /// The VMIDs that [`AsidPolicy::Banked`] may use as banks, beside the CPU's: nobody else uses them on any of
+    /// the instances. Those that an instance is too narrow for are left out there.
+    pub banks: Vmids,
+    /// The CPUs whose processes devices may share.
+    pub cpu: Cpu,
+    /// Bits of the PASIDs that are given out, 6 to 20.
+    pub pasid_bits: u32,
     /// A step to leave out: for tests of the oracle only.
     #[cfg(feature = "mutation")]
     pub mutation: Option<crate::Mutation>,
+}
+
+/// An ASID of its own for each domain on each instance; VMIDs 1 to 255 for banks; CPUs with 16-bit ASIDs, a kernel in
+/// EL1, and VMID 0; PASIDs of 16 bits.
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            asid_policy: AsidPolicy::PerInstance,
+            banks: Vmids { first: 1, last: 255 },
+            cpu: Cpu { asid_bits: 16, el2_host: false, vmid: 0 },
+            pasid_bits: 16,
+            #[cfg(feature = "mutation")]
+            mutation: None,
+        }
+    }
 }
 
 /// The SMMUs of a system, driven as one.
@@ -40,41 +70,14 @@ pub struct Iommu<P: Platform> {
 /// What all handles share.
 pub(crate) struct Core<P: Platform> {
     pub(crate) platform: P,
-    #[cfg_attr(
-        not(feature = "mutation"),
-        expect(dead_code, reason = "all its settings are gated")
-    )]
     config: Config,
     pub(crate) instances: Instances<P>,
     pub(crate) readers: Readers,
     pub(crate) quarantine: Quarantine,
-    /// The one lock: attach, detach, add, remove. Held across waits for hardware.
+    /// Of processes, and of callers. A lock of its own, because spaces end under the other one, too.
+    pasids: SpinLock<Ids>,
+    /// The one lock: attach, detach, bind, release, add, remove. Held across waits for hardware.
     pub(crate) configuration: Mutex<P::Mutex, Configuration<P>>,
-}
-
-/// What the configuration mutex guards.
-pub(crate) struct Configuration<P: Platform> {
-    /// By the index that a [`Master`] holds.
-    pub(crate) masters: Vec<Option<MasterState<P>>>,
-    /// By [`InstanceId`].
-    pub(crate) tags: Vec<Tags>,
-    /// Tags that an instance did not flush, and the spaces that they belong to.
-    pub(crate) held: Vec<Held<P>>,
-    domains: usize,
-}
-
-/// The identifiers of one instance.
-pub(crate) struct Tags {
-    pub(crate) asids: Ids,
-    /// The instance was removed.
-    pub(crate) removed: bool,
-}
-
-pub(crate) struct Held<P: Platform> {
-    pub(crate) instance: InstanceId,
-    pub(crate) asid: u16,
-    /// Its tables stay alive: translations of the tag may lead to them.
-    pub(crate) space: Shared<Space<P>>,
 }
 
 /// An SMMU in use, of an [`Iommu`].
@@ -96,15 +99,15 @@ impl<P: Platform> Iommu<P> {
     /// [`NoMemory`].
     pub fn new(platform: P, config: Config) -> Result<Self, NoMemory> {
         let readers = Readers::new(platform.max_cpus())?;
-        let configuration =
-            Configuration { masters: Vec::new(), tags: Vec::new(), held: Vec::new(), domains: 0 };
+        let asids = Asids::new(config.asid_policy, config.banks, config.cpu)?;
         let core = Core {
             platform,
             config,
             instances: Instances::new(),
             readers,
             quarantine: Quarantine::new()?,
-            configuration: Mutex::new(configuration),
+            pasids: SpinLock::new(Ids::new(config.pasid_bits)?),
+            configuration: Mutex::new(Configuration::new(asids)),
         };
         Ok(Self { core: Shared::new(core)? })
     }
@@ -130,11 +133,70 @@ impl<P: Platform> Iommu<P> {
         self.core.quarantine.reserve(&self.core.platform)?;
         let (id, removed) = self.core.configuration.with(|configuration| {
             configuration.domains += 1;
-            let bits = configuration.tags.iter().enumerate();
-            let removed = bits.filter(|(_, tags)| tags.removed).map(|(id, _)| 1u64 << id).sum();
-            (configuration.domains - 1, removed)
+            (configuration.domains - 1, configuration.asids.removed())
         });
         Domain::new(self.core.clone(), id, config, removed)
+    }
+
+    /// A process whose address space masters can be bound to; `cookie` is what [`Platform::pin_asid`] is to know it by.
+    ///
+    /// # Errors
+    /// See [`AddProcessError`].
+    ///
+    /// # Safety
+    /// Until [`Process::release`] has returned `Ok`, `config` describes the process's tables, and they are those of a
+    /// process: devices may reach whatever unprivileged code of it may. After each change of them but additions,
+    /// [`Process::invalidate`] is called before what they led to is used for anything else.
+    pub unsafe fn add_process(
+        &self,
+        config: ProcessConfig,
+        cookie: u64,
+    ) -> Result<Process<P>, AddProcessError> {
+        self.core.quarantine.reserve(&self.core.platform)?;
+        let id = self.core.configuration.with(|configuration| {
+            configuration.domains += 1;
+            configuration.domains - 1
+        });
+        Process::new(self.core.clone(), id, config, cookie)
+    }
+
+    /// A PASID for [`Iommu::attach_pasid`], the lowest that is free: no process has it, and no other caller.
+    ///
+    /// # Errors
+    /// [`PasidError::Exhausted`], [`PasidError::NoMemory`].
+    pub fn allocate_pasid(&self) -> Result<SubstreamId, PasidError> {
+        self.core.configuration.with(|configuration| {
+            configuration.lent.try_reserve(1).map_err(|_| PasidError::NoMemory)?;
+            let bits = self.core.pasid_bits();
+            let pasid = self.core.take_pasid().ok_or(PasidError::Exhausted { bits })?;
+            let at = configuration.lent.partition_point(|lent| *lent < pasid.0);
+            configuration.lent.insert(at, pasid.0);
+            Ok(pasid)
+        })
+    }
+
+    /// Gives back what [`Iommu::allocate_pasid`] returned.
+    ///
+    /// # Errors
+    /// [`PasidError::InUse`] while a master is attached by it, [`PasidError::Unknown`].
+    pub fn free_pasid(&self, pasid: SubstreamId) -> Result<(), PasidError> {
+        self.core.configuration.with(|configuration| {
+            let at = configuration.lent.binary_search(&pasid.0);
+            let at = at.map_err(|_| PasidError::Unknown { pasid })?;
+            let used = |state: &MasterState| !matches!(state.slot(pasid.0), Slot::Blocked);
+            let masters = configuration.masters.iter().filter(|(_, state)| used(state)).count();
+            if masters != 0 {
+                return Err(PasidError::InUse { pasid, masters });
+            }
+            configuration.lent.remove(at);
+            self.core.give_back_pasid(pasid);
+            Ok(())
+        })
+    }
+
+    /// How many ASIDs are free on `smmu`, as far as the policy may use them there.
+    pub fn free_asids(&self, smmu: &Smmu<P>) -> usize {
+        smmu.core.configuration.with(|configuration| configuration.asids.free(smmu.id))
     }
 
     /// Makes a device known by the streams that it issues to `smmu`. It stays blocked until it is attached.
@@ -145,8 +207,9 @@ impl<P: Platform> Iommu<P> {
         &self,
         smmu: &Smmu<P>,
         streams: &[StreamId],
+        config: MasterConfig,
     ) -> Result<Master<P>, AddMasterError> {
-        Master::add(&self.core, smmu, streams)
+        Master::add(&self.core, smmu, streams, config)
     }
 
     /// Reads what `smmu` has to say: events, and errors of its own. To be called when it raises an interrupt,
@@ -171,21 +234,18 @@ impl<P: Platform> Iommu<P> {
     pub fn quarantined(&self, visit: &mut dyn FnMut(Quarantined)) {
         self.core.quarantine.list(&self.core.platform, visit);
         self.core.configuration.with(|configuration| {
-            for held in &configuration.held {
-                visit(Quarantined::Asid { instance: held.instance, asid: held.asid });
+            let mut asid = |place: usize| {
+                if let Some(place) = configuration.places.get(place) {
+                    visit(Quarantined::Asid { instance: place.instance, asid: place.tag.asid });
+                }
+            };
+            configuration.held.iter().for_each(|held| asid(*held));
+            for (_, state) in configuration.masters.iter().filter(|(_, state)| state.is_stuck()) {
+                state.stuck().for_each(|bound| asid(bound.place));
             }
-            for state in configuration.masters.iter().flatten() {
-                let Some(spaces) = state.attachment.stuck() else { continue };
+            for (_, state) in configuration.masters.iter().filter(|(_, state)| state.is_stuck()) {
                 for stream in &state.streams {
                     visit(Quarantined::Stream { instance: state.instance, stream: *stream });
-                }
-                for target in spaces.flat_map(|space| space.targets.for_writer()) {
-                    if target.instance == state.instance {
-                        visit(Quarantined::Asid {
-                            instance: target.instance,
-                            asid: target.tag.asid,
-                        });
-                    }
                 }
             }
         });
@@ -217,8 +277,8 @@ impl<P: Platform> Iommu<P> {
     pub fn remove(&self, smmu: Smmu<P>) -> Result<(), (Smmu<P>, RemoveError)> {
         let core = &smmu.core;
         let result = core.configuration.with(|configuration| {
-            let of_it = |state: &&MasterState<P>| state.instance == smmu.id;
-            let masters = configuration.masters.iter().flatten().filter(of_it).count();
+            let of_it = |(_, state): &(usize, &MasterState)| state.instance == smmu.id;
+            let masters = configuration.masters.iter().filter(of_it).count();
             if masters != 0 {
                 return Err(RemoveError::InUse { masters });
             }
@@ -228,14 +288,52 @@ impl<P: Platform> Iommu<P> {
             // Off for good: it reaches nothing.
             core.quarantine.release(&core.platform, smmu.id, Mark::NEVER);
             configuration.release(core, smmu.id);
-            if let Some(tags) = configuration.tags.get_mut(smmu.id.index()) {
-                tags.removed = true;
-            }
+            configuration.asids.remove(smmu.id);
             Ok(())
         });
         result.map_err(|error| (smmu, error))
     }
 }
+
+/// Why a PASID was not allocated, or not freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PasidError {
+    /// All are in use.
+    Exhausted {
+        /// Bits of a PASID.
+        bits: u32,
+    },
+    /// It was not allocated, or is that of a process.
+    Unknown {
+        /// The PASID.
+        pasid: SubstreamId,
+    },
+    /// Masters are attached by it.
+    InUse {
+        /// The PASID.
+        pasid: SubstreamId,
+        /// How many.
+        masters: usize,
+    },
+    /// No heap memory.
+    NoMemory,
+}
+
+impl fmt::Display for PasidError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exhausted { bits } => write!(f, "all PASIDs of {bits} bits are in use"),
+            Self::Unknown { pasid } => write!(f, "PASID {pasid} was not allocated"),
+            Self::InUse { pasid, masters } => {
+                write!(f, "{masters} masters are attached by PASID {pasid}")
+            }
+            Self::NoMemory => f.write_str("no memory"),
+        }
+    }
+}
+
+impl core::error::Error for PasidError {}
 
 /// Why an instance was not removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,15 +385,10 @@ impl<P: Platform> Probe<P> {
             let Some(id) = core.instances.vacant() else {
                 return failed(probed, EnableError::TooManyInstances { largest: MOST_INSTANCES });
             };
-            let bits = probed.features().asid_bits;
-            // Narrow numbers are worth more: wide instances leave them for whoever has no others.
-            let order = if bits > 8 { Order::Descending } else { Order::Ascending };
-            let Ok(asids) = Ids::new(bits, order) else {
+            let broadcast = probed.config().broadcast;
+            let Ok(asids) = configuration.asids.prepare(probed.features(), broadcast) else {
                 return failed(probed, EnableError::NoMemory);
             };
-            if configuration.tags.try_reserve(1).is_err() {
-                return failed(probed, EnableError::NoMemory);
-            }
             let mut place = match try_box(None) {
                 Ok(place) => place,
                 Err(NoMemory) => return failed(probed, EnableError::NoMemory),
@@ -315,7 +408,7 @@ impl<P: Platform> Probe<P> {
             };
             *place = Some(instance);
             core.instances.add(id, place);
-            configuration.tags.push(Tags { asids, removed: false });
+            configuration.asids.add(asids);
             Ok(Smmu { core: core.clone(), id })
         })
     }
@@ -338,20 +431,118 @@ impl<P: Platform> Configuration<P> {
     /// Lets go of the tags that `instance` did not flush, and of the masters it did not let go of: its caches
     /// are empty now.
     fn release(&mut self, core: &Core<P>, instance: InstanceId) {
-        let tags = &mut self.tags;
-        self.held.retain(|held| {
+        let mut at = 0;
+        while let Some(held) = self.held.get(at).copied() {
+            let here = self.places.get(held).is_some_and(|place| place.instance == instance);
             // Without memory it stays until the next reset.
-            let stays = held.instance != instance || take_off(core, &held.space, instance).is_err();
-            if !stays && let Some(tags) = tags.get_mut(instance.index()) {
-                tags.asids.release(held.asid);
-            }
-            stays
-        });
-        for state in self.masters.iter_mut().flatten() {
-            if state.instance == instance && matches!(state.attachment, Attachment::Stuck(_)) {
-                state.unstick(core, tags);
+            if here && self.end(core, held).is_ok() {
+                self.held.swap_remove(at);
+            } else {
+                at += 1;
             }
         }
+        for master in 0..self.masters.end() {
+            let state = self.masters.get(master);
+            if state.is_some_and(|state| state.instance == instance && state.is_stuck()) {
+                self.unstick(core, master);
+            }
+        }
+    }
+
+    /// Forgets a place that nobody uses, whose tag is in no cache.
+    fn end(&mut self, core: &Core<P>, place: usize) -> Result<(), NoMemory> {
+        let Some(space) = self.places.get(place).map(|place| place.space.clone()) else {
+            return Ok(());
+        };
+        let retired = self.withdraw(place, spare(&space, 0)?);
+        Retired::free([retired], &core.readers, || core.platform.relax());
+        drop(self.forget(core, place));
+        Ok(())
+    }
+
+    /// After a reset of its instance: what a failed call was changing of `master` is blocked, and the rest works
+    /// again.
+    fn unstick(&mut self, core: &Core<P>, master: usize) {
+        while let Some((substream, bounds)) =
+            self.masters.get(master).and_then(MasterState::stuck_slot)
+        {
+            for (which, bound) in bounds.into_iter().enumerate() {
+                let Some(bound) = bound else { continue };
+                // Its seat may have changed with the one before.
+                let user = User { master, substream };
+                if self.leave(core, user, bound.place).is_err() {
+                    // No memory: the rest stays as it is until the next reset.
+                    return;
+                }
+                let Some(state) = self.masters.get_mut(master) else { return };
+                if let Some(Slot::Stuck(bounds)) = state.slot_mut(substream)
+                    && let Some(bound) = bounds.get_mut(which)
+                {
+                    *bound = None;
+                }
+            }
+            let Some(state) = self.masters.get_mut(master) else { return };
+            let (platform, pasid) = (&core.platform, SubstreamId(substream));
+            // Its streams are blocked, and their caches are empty: hardware cannot see it.
+            if let Some(entry) = state.entry(platform, pasid) {
+                crate::attach::fill(platform, entry, &[0; 8]);
+            }
+            state.set_slot(substream, Slot::Blocked);
+            if state.is_stuck() {
+                continue;
+            }
+            let (stream, instance) = (state.stream(), core.instances.get(state.instance));
+            if let (Some(instance), true) = (instance, stream != Stream::Blocked)
+                && state.write_streams(core, instance, stream).is_err()
+            {
+                // There is room: it was there just now.
+                state.store_streams(platform, instance, Stream::Blocked);
+                state.set_slot(substream, Slot::Stuck([None, None]));
+                return;
+            }
+        }
+    }
+
+    /// Takes a user off a place, and forgets that if it was the last.
+    fn leave(&mut self, core: &Core<P>, user: User, place: usize) -> Result<(), NoMemory> {
+        let Some(seats) = self.places.get(place) else { return Ok(()) };
+        let spare = spare(&seats.space, 0)?;
+        let bound = self.masters.get_mut(user.master);
+        let bound = bound.and_then(|state| state.bound_mut(user.substream, place)).copied();
+        let Some(bound) = bound else { return Ok(()) };
+        if self.quit(bound) {
+            let retired = self.withdraw(place, spare);
+            Retired::free([retired], &core.readers, || core.platform.relax());
+            drop(self.forget(core, place));
+        }
+        Ok(())
+    }
+}
+
+impl<P: Platform> Core<P> {
+    pub(crate) fn pasid_bits(&self) -> u32 {
+        self.config.pasid_bits.clamp(6, 20)
+    }
+
+    /// The lowest free PASID.
+    pub(crate) fn take_pasid(&self) -> Option<SubstreamId> {
+        let bits = self.pasid_bits();
+        let pasid = self.pasids.with(&self.platform, |ids| ids.allocate(bits, Order::Ascending));
+        pasid.map(SubstreamId)
+    }
+
+    pub(crate) fn give_back_pasid(&self, pasid: SubstreamId) {
+        self.pasids.with(&self.platform, |ids| ids.release(pasid.0));
+    }
+
+    /// The tag that an invalidation of `target` names.
+    #[inline]
+    pub(crate) fn tag_of(&self, target: &Installed) -> Tag {
+        #[cfg(feature = "mutation")]
+        if self.leaves_out(crate::Mutation::WrongAsid) {
+            return Tag { asid: target.tag.asid ^ 0x40, ..target.tag };
+        }
+        target.tag
     }
 }
 
@@ -361,32 +552,23 @@ impl<P: Platform> Core<P> {
         self.config.mutation == Some(mutation)
     }
 
-    /// `target` as a wrong driver would see it; `None` when it would forget it.
-    pub(crate) fn mutate(
-        &self,
-        targets: &[crate::Target],
-        target: &crate::Target,
-    ) -> Option<crate::Target> {
-        let mut target = *target;
+    /// Whether a wrong driver would tell `target` of an invalidation.
+    pub(crate) fn reaches(&self, targets: &[Installed], target: &Installed) -> bool {
         match self.config.mutation {
-            Some(crate::Mutation::NoTlbi) => return None,
-            Some(crate::Mutation::OneInstanceOnly) if targets[0].instance != target.instance => {
-                return None;
+            Some(crate::Mutation::NoTlbi) => false,
+            Some(crate::Mutation::OneInstanceOnly) => {
+                targets.first().is_some_and(|first| first.instance == target.instance)
             }
-            Some(crate::Mutation::WrongAsid) => target.tag.asid ^= 0x40,
-            _ => {}
+            _ => true,
         }
-        Some(target)
     }
 }
 
 impl<P: Platform> Drop for Core<P> {
     fn drop(&mut self) {
-        let removed = |id: usize, configuration: &Configuration<P>| {
-            configuration.tags.get(id).is_some_and(|tags| tags.removed)
-        };
+        let removed = self.configuration.get_mut().asids.removed();
         for (id, instance) in self.instances.take_all().enumerate() {
-            if removed(id, self.configuration.get_mut()) {
+            if removed >> id & 1 == 1 {
                 if let Some(instance) = *instance {
                     // SAFETY: `remove` saw the SMMU confirm that it is off. There is one platform only, and
                     // entries are not used beyond the call that asks for them.

@@ -61,8 +61,14 @@ extern crate alloc;
 extern crate std;
 
 #[cfg(feature = "alloc")]
+mod asid;
+#[cfg(feature = "alloc")]
 mod attach;
 pub mod command_queue;
+pub mod compatibility;
+#[cfg(feature = "alloc")]
+mod configuration;
+pub mod context_table;
 #[cfg(feature = "alloc")]
 mod domain;
 pub mod entry;
@@ -85,13 +91,27 @@ mod master;
 mod mutation;
 #[cfg(feature = "alloc")]
 mod mutex;
+#[cfg(feature = "alloc")]
+mod place;
 pub mod platform;
+#[cfg(feature = "alloc")]
+mod process;
 #[cfg(feature = "alloc")]
 mod quarantine;
 pub mod queue;
 mod refusals;
 #[cfg(feature = "alloc")]
+mod release;
+#[cfg(feature = "alloc")]
+mod retag;
+#[cfg(feature = "alloc")]
+mod seat;
+#[cfg(feature = "alloc")]
 mod shared;
+#[cfg(feature = "alloc")]
+mod slab;
+#[cfg(feature = "alloc")]
+mod space;
 mod spin;
 pub mod stream_table;
 mod sync;
@@ -101,11 +121,12 @@ mod tickets;
 pub mod update;
 
 #[cfg(feature = "alloc")]
-pub use attach::AttachError;
+pub use asid::{AsidPolicy, Cpu, Vmids};
 #[cfg(feature = "alloc")]
-pub use domain::{
-    CreateError, Domain, DomainConfig, MapError, Mismatch, ReclaimError, Target, UnmapError,
-};
+pub use attach::AttachError;
+pub use compatibility::Mismatch;
+#[cfg(feature = "alloc")]
+pub use domain::{CreateError, Domain, DomainConfig, MapError, ReclaimError, UnmapError};
 pub use error::{Failure, InstanceId, Unconfirmed};
 pub use event_queue::Lost;
 #[cfg(feature = "alloc")]
@@ -115,12 +136,14 @@ pub use instance::{EnableError, InstanceConfig};
 #[cfg(feature = "alloc")]
 pub use instances::MOST_INSTANCES;
 #[cfg(feature = "alloc")]
-pub use iommu::{Config, Iommu, Probe, RemoveError, Smmu};
+pub use iommu::{Config, Iommu, PasidError, Probe, RemoveError, Smmu};
 #[cfg(feature = "alloc")]
-pub use master::{AddMasterError, Master};
+pub use master::{AddMasterError, Master, MasterConfig};
 #[cfg(feature = "mutation")]
 pub use mutation::Mutation;
 pub use platform::{Frames, Mmio, Platform, RawMutex};
+#[cfg(feature = "alloc")]
+pub use process::{AddProcessError, Bond, Process, ProcessConfig};
 #[cfg(feature = "alloc")]
 pub use quarantine::Quarantined;
 #[cfg(feature = "alloc")]
@@ -128,6 +151,8 @@ pub use shared::NoMemory;
 pub use smmuv3_formats::{Iova, PhysAddr, StreamId, SubstreamId};
 pub use smmuv3_pagetable as pagetable;
 pub use smmuv3_pagetable::{Attributes, Memory, Prot};
+#[cfg(feature = "alloc")]
+pub use space::Target;
 pub use stream_table::{Split, StreamTableShape};
 
 /// The README's example compiles.

@@ -4,17 +4,39 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use smmuv3_formats::{CD_BYTES, StreamId};
+use smmuv3_formats::{StreamId, SubstreamId};
 
-use crate::attach::{Attachment, MasterState};
+use crate::attach::{fill, write};
+use crate::context_table::ContextTable;
+use crate::entry::{Stream, WithoutSubstream};
 use crate::error::{Failure, InstanceId, Unconfirmed};
+use crate::features::Features;
 use crate::instance::Instance;
 use crate::iommu::{Core, Smmu};
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
+use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
-use crate::shared::Shared;
-use crate::update::Entry;
+use crate::shared::{NoMemory, Shared};
+use crate::update::{CdKind, Entry, SteKind, Words};
+
+/// How a master is to be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MasterConfig {
+    /// Bits of the PASIDs that it may use; 0 for none. Fewer where the instance has fewer (IDR1.SSIDSIZE), and 10 at
+    /// most where it has linear context tables only.
+    pub substream_bits: u32,
+}
+
+impl MasterConfig {
+    /// With PASIDs of `bits` bits.
+    #[must_use]
+    pub const fn with_substream_bits(mut self, bits: u32) -> Self {
+        self.substream_bits = bits;
+        self
+    }
+}
 
 /// A device that can be attached to a domain.
 ///
@@ -23,6 +45,23 @@ pub struct Master<P: Platform> {
     pub(crate) core: Shared<Core<P>>,
     pub(crate) index: usize,
     instance: InstanceId,
+    substream_bits: u32,
+}
+
+/// What a master is, under the configuration mutex.
+pub(crate) struct MasterState {
+    pub(crate) instance: InstanceId,
+    pub(crate) streams: Vec<StreamId>,
+    /// Bits of a substream.
+    pub(crate) bits: u32,
+    /// Its contexts, once one was needed. Hardware reads them while its entries say that stage 1 translates.
+    pub(crate) table: Option<ContextTable>,
+    /// The bank that it is in, while it uses any address space.
+    pub(crate) vmid: u16,
+    /// Its accesses without a substream.
+    pub(crate) own: Slot,
+    /// Those with substreams that are not blocked, in order.
+    pub(crate) others: Vec<(u32, Slot)>,
 }
 
 /// Why a master was not added.
@@ -76,6 +115,7 @@ impl<P: Platform> Master<P> {
         core: &Shared<Core<P>>,
         smmu: &Smmu<P>,
         streams: &[StreamId],
+        config: MasterConfig,
     ) -> Result<Self, AddMasterError> {
         if streams.is_empty() {
             return Err(AddMasterError::NoStream);
@@ -83,7 +123,7 @@ impl<P: Platform> Master<P> {
         let instance = core.instances.get(smmu.id).filter(|_| smmu.core.is(core));
         let Some(instance) = instance else { return Err(AddMasterError::NoInstance) };
         core.configuration.with(|configuration| {
-            if configuration.tags.get(smmu.id.index()).is_none_or(|tags| tags.removed) {
+            if configuration.asids.removed() & smmu.id.bit() != 0 {
                 return Err(AddMasterError::NoInstance);
             }
             for (index, stream) in streams.iter().enumerate() {
@@ -91,12 +131,9 @@ impl<P: Platform> Master<P> {
                     let bits = instance.streams().log2();
                     return Err(AddMasterError::OutOfRange { stream: *stream, bits });
                 }
-                let owned = |state: &MasterState<P>| {
-                    state.instance == smmu.id && state.streams.contains(stream)
-                };
                 let before = streams.iter().take(index);
                 if before.into_iter().any(|other| other == stream)
-                    || configuration.masters.iter().flatten().any(owned)
+                    || configuration.streams.binary_search(&(smmu.id, *stream)).is_ok()
                 {
                     return Err(AddMasterError::Taken { stream: *stream });
                 }
@@ -107,35 +144,45 @@ impl<P: Platform> Master<P> {
                 return Err(unconfirmed(Failure::Failed));
             }
             let mut own = Vec::new();
-            let vacant = configuration.masters.iter().position(Option::is_none);
             if own.try_reserve_exact(streams.len()).is_err()
-                || configuration.masters.try_reserve(1).is_err()
+                || configuration.streams.try_reserve(streams.len()).is_err()
+                || configuration.masters.reserve(1).is_err()
             {
                 return Err(AddMasterError::NoMemory);
             }
             own.extend(streams.iter().copied());
-            let platform = &core.platform;
-            let memory =
-                platform.allocate_coherent(CD_BYTES, CD_BYTES).ok_or(AddMasterError::NoMemory)?;
+            let (platform, features) = (&core.platform, instance.features());
+            let bits = config.substream_bits.min(ContextTable::most_bits(features));
+            // A single context is made here; a table when it is needed.
+            let mut table = None;
+            if bits == 0 {
+                // SAFETY: there is one platform only.
+                let one = unsafe { ContextTable::new(platform, features, 0) };
+                table = Some(one.ok_or(AddMasterError::NoMemory)?);
+            }
             if let Err(error) = make_entries(core, instance, streams) {
-                // SAFETY: allocated just now; no entry leads to it.
-                unsafe { platform.free_coherent(memory, CD_BYTES, CD_BYTES) };
+                if let Some(table) = table {
+                    // SAFETY: allocated just now; no entry leads to it.
+                    unsafe { table.free(platform) };
+                }
                 return Err(error.map_or(AddMasterError::NoMemory, unconfirmed));
             }
-            let state = MasterState {
+            for stream in streams {
+                let key = (smmu.id, *stream);
+                let at = configuration.streams.partition_point(|other| *other < key);
+                // There is room.
+                configuration.streams.insert(at, key);
+            }
+            let index = configuration.masters.insert(MasterState {
                 instance: smmu.id,
                 streams: own,
-                // SAFETY: just allocated with that size and alignment; only attach code writes it, under the
-                // configuration mutex, and it is freed when the master is closed.
-                context: unsafe { Entry::new(memory) },
-                attachment: Attachment::Blocked,
-            };
-            let index = vacant.unwrap_or(configuration.masters.len());
-            match configuration.masters.get_mut(index) {
-                Some(slot) => *slot = Some(state),
-                None => configuration.masters.push(Some(state)),
-            }
-            Ok(Self { core: core.clone(), index, instance: smmu.id })
+                bits,
+                table,
+                vmid: 0,
+                own: Slot::Blocked,
+                others: Vec::new(),
+            });
+            Ok(Self { core: core.clone(), index, instance: smmu.id, substream_bits: bits })
         })
     }
 
@@ -144,27 +191,221 @@ impl<P: Platform> Master<P> {
         self.instance
     }
 
-    /// Forgets the master, which must be blocked.
+    /// Bits of the PASIDs that it may use; 0 for none.
+    pub fn substream_bits(&self) -> u32 {
+        self.substream_bits
+    }
+
+    /// Forgets the master, which must be blocked, with all its PASIDs.
     ///
     /// # Errors
     /// The master itself, when it is attached, or when its instance did not confirm that it is not.
     pub fn close(self) -> Result<(), Self> {
         let closed = self.core.configuration.with(|configuration| {
-            let slot = configuration.masters.get_mut(self.index)?;
-            match slot {
-                Some(state) if matches!(state.attachment, Attachment::Blocked) => {
-                    let context = state.context.address();
-                    *slot = None;
-                    Some(context)
-                }
-                _ => None,
+            let state = configuration.masters.get(self.index)?;
+            if !matches!(state.own, Slot::Blocked) || !state.others.is_empty() {
+                return None;
             }
+            let state = configuration.masters.remove(self.index)?;
+            for stream in &state.streams {
+                if let Ok(at) = configuration.streams.binary_search(&(state.instance, *stream)) {
+                    configuration.streams.remove(at);
+                }
+            }
+            Some(state.table)
         });
-        let Some(context) = closed else { return Err(self) };
-        // SAFETY: allocated in `add`; the streams' entries abort, which every instance confirmed before the
-        // master counted as blocked, so no SMMU reads the context.
-        unsafe { self.core.platform.free_coherent(context, CD_BYTES, CD_BYTES) };
+        match closed {
+            None => Err(self),
+            Some(None) => Ok(()),
+            Some(Some(table)) => {
+                // SAFETY: allocated for this master; the streams' entries abort, which every instance confirmed
+                // before the master counted as blocked, so no SMMU reads the contexts.
+                unsafe { table.free(&self.core.platform) };
+                Ok(())
+            }
+        }
+    }
+}
+
+impl MasterState {
+    /// A change is waiting for a reset.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.slots().any(|slot| matches!(slot, Slot::Stuck(_)))
+    }
+
+    /// It uses an address space, or may.
+    pub(crate) fn is_occupied(&self) -> bool {
+        self.slots().any(|slot| matches!(slot, Slot::At(_) | Slot::Stuck(_)))
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        core::iter::once(&self.own).chain(self.others.iter().map(|(_, slot)| slot))
+    }
+
+    /// Its seats.
+    pub(crate) fn bounds(&self) -> impl Iterator<Item = Bound> {
+        self.slots().filter_map(Slot::bound)
+    }
+
+    pub(crate) fn slot(&self, substream: u32) -> Slot {
+        if substream == WITHOUT {
+            return self.own;
+        }
+        let at = self.others.binary_search_by_key(&substream, |(substream, _)| *substream);
+        at.ok().and_then(|at| self.others.get(at)).map_or(Slot::Blocked, |(_, slot)| *slot)
+    }
+
+    /// A change that waits for a reset, with the seats that it was between.
+    pub(crate) fn stuck_slot(&self) -> Option<(u32, [Option<Bound>; 2])> {
+        let own = core::iter::once((WITHOUT, self.own));
+        own.chain(self.others.iter().copied()).find_map(|(substream, slot)| match slot {
+            Slot::Stuck(bounds) => Some((substream, bounds)),
+            Slot::Blocked | Slot::Identity | Slot::At(_) => None,
+        })
+    }
+
+    /// Seats that a failed change was between.
+    pub(crate) fn stuck(&self) -> impl Iterator<Item = Bound> {
+        self.slots()
+            .filter_map(|slot| match slot {
+                Slot::Stuck(bounds) => Some(*bounds),
+                Slot::Blocked | Slot::Identity | Slot::At(_) => None,
+            })
+            .flatten()
+            .flatten()
+    }
+
+    /// Room for one more slot.
+    pub(crate) fn reserve(&mut self) -> Result<(), NoMemory> {
+        self.others.try_reserve(1).map_err(|_| NoMemory)
+    }
+
+    /// There is room ([`MasterState::reserve`]).
+    pub(crate) fn set_slot(&mut self, substream: u32, slot: Slot) {
+        if substream == WITHOUT {
+            self.own = slot;
+            return;
+        }
+        let at = self.others.binary_search_by_key(&substream, |(substream, _)| *substream);
+        match (at, slot) {
+            (Ok(at), Slot::Blocked) => {
+                self.others.remove(at);
+            }
+            (Err(_), Slot::Blocked) => {}
+            (Ok(at), _) => {
+                if let Some(place) = self.others.get_mut(at) {
+                    place.1 = slot;
+                }
+            }
+            (Err(at), _) => self.others.insert(at, (substream, slot)),
+        }
+    }
+
+    /// What is not blocked of it.
+    pub(crate) fn slot_mut(&mut self, substream: u32) -> Option<&mut Slot> {
+        if substream == WITHOUT {
+            return Some(&mut self.own);
+        }
+        let at = self.others.binary_search_by_key(&substream, |(substream, _)| *substream);
+        Some(&mut self.others.get_mut(at.ok()?)?.1)
+    }
+
+    /// Its seat at `place`.
+    pub(crate) fn bound_mut(&mut self, substream: u32, place: usize) -> Option<&mut Bound> {
+        match self.slot_mut(substream)? {
+            Slot::At(bound) => Some(bound),
+            Slot::Stuck(bounds) => bounds.iter_mut().flatten().find(|bound| bound.place == place),
+            Slot::Blocked | Slot::Identity => None,
+        }
+    }
+
+    /// What the entries of its streams are to say.
+    pub(crate) fn stream(&self) -> Stream {
+        let without = match self.own {
+            Slot::At(_) => WithoutSubstream::First,
+            Slot::Identity => WithoutSubstream::Bypass,
+            Slot::Blocked | Slot::Stuck(_) => WithoutSubstream::Terminate,
+        };
+        let used = self.others.iter().any(|(_, slot)| matches!(slot, Slot::At(_)));
+        match (&self.table, without) {
+            (Some(table), without) if used || without == WithoutSubstream::First => {
+                Stream::Stage1 {
+                    contexts: table.base(),
+                    format: table.format(),
+                    bits: table.bits(),
+                    without,
+                    vmid: self.vmid,
+                }
+            }
+            (_, WithoutSubstream::Bypass) => Stream::Identity,
+            _ => Stream::Blocked,
+        }
+    }
+
+    /// The context of `substream`, where there is memory for it.
+    pub(crate) fn entry<P: Platform>(&self, platform: &P, substream: SubstreamId) -> Option<Entry> {
+        self.table.as_ref()?.entry(platform, substream)
+    }
+
+    /// Sees to it that there is memory for the context of `substream`. Hardware does not see it yet.
+    pub(crate) fn make_room<P: Platform>(
+        &mut self,
+        platform: &P,
+        features: &Features,
+        substream: SubstreamId,
+    ) -> Result<(), NoMemory> {
+        if self.table.is_none() {
+            // SAFETY: there is one platform only.
+            self.table =
+                Some(unsafe { ContextTable::new(platform, features, self.bits) }.ok_or(NoMemory)?);
+        }
+        let table = self.table.as_ref().ok_or(NoMemory)?;
+        table.make_room(platform, substream).ok_or(NoMemory)
+    }
+
+    /// Makes all its streams do as `stream` says.
+    pub(crate) fn write_streams<P: Platform>(
+        &self,
+        core: &Core<P>,
+        instance: &Instance<P>,
+        stream: Stream,
+    ) -> Result<(), Failure> {
+        let target = stream.encode(instance.features()).0;
+        for stream in &self.streams {
+            let forget = || instance.forget_streams(&core.platform, &[*stream]);
+            // Made when the master was added, and never taken away.
+            let Some(entry) = instance.streams().entry(&core.platform, *stream) else { continue };
+            write::<P, SteKind>(core, entry, &target, forget)?;
+        }
         Ok(())
+    }
+
+    /// Stores the entries of its streams, without a word to an instance that does not answer.
+    pub(crate) fn store_streams<P: Platform>(
+        &self,
+        platform: &P,
+        instance: &Instance<P>,
+        stream: Stream,
+    ) {
+        let target = stream.encode(instance.features()).0;
+        for stream in &self.streams {
+            if let Some(entry) = instance.streams().entry(platform, *stream) {
+                fill(platform, entry, &target);
+            }
+        }
+    }
+
+    /// Changes a context that hardware may read.
+    pub(crate) fn write_context<P: Platform>(
+        &self,
+        core: &Core<P>,
+        instance: &Instance<P>,
+        entry: Entry,
+        substream: SubstreamId,
+        target: &Words,
+    ) -> Result<(), Failure> {
+        let forget = || instance.forget_contexts(&core.platform, &self.streams, substream);
+        write::<P, CdKind>(core, entry, target, forget)
     }
 }
 

@@ -27,11 +27,15 @@ pub enum Mutation {
     LeafOnly,
     /// A level-1 descriptor is not invalidated although it became valid.
     NoL1Cfgi,
+    /// The same of a table of contexts.
+    NoLeafCfgi,
+    /// Contexts get a new tag before the targets name it.
+    TagBeforeTarget,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -43,5 +47,7 @@ impl Mutation {
         Self::NoTagFlush,
         Self::LeafOnly,
         Self::NoL1Cfgi,
+        Self::NoLeafCfgi,
+        Self::TagBeforeTarget,
     ];
 }

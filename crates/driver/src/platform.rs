@@ -74,6 +74,20 @@ pub unsafe trait Platform: Frames + Send + Sync {
     /// taken by the code that it interrupted. Nothing that may sleep is called inside.
     fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R;
 
+    /// Keeps the ASID that the process known as `process` has on the CPUs from being given to another, and returns it.
+    /// `None` where that cannot be done, or is not to be: devices then use the process by an ASID of their SMMU's.
+    ///
+    /// Called with the configuration mutex held, as is [`Platform::unpin_asid`]: neither comes back to the driver.
+    fn pin_asid(&self, process: u64) -> Option<u16> {
+        let _ = process;
+        None
+    }
+
+    /// Undoes one [`Platform::pin_asid`], which returned `asid`.
+    fn unpin_asid(&self, process: u64, asid: u16) {
+        let _ = (process, asid);
+    }
+
     /// A hint: the number of the CPU that runs this. Any value is correct; a true one is fastest.
     fn cpu(&self) -> usize {
         0

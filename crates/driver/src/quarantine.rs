@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use smmuv3_formats::{Iova, PhysAddr, StreamId};
-use smmuv3_pagetable::{Detached, Gather};
+use smmuv3_pagetable::Detached;
 
 use crate::error::InstanceId;
 use crate::platform::Platform;
@@ -17,7 +17,7 @@ use crate::spin::SpinLock;
 pub enum Quarantined {
     /// Input addresses that a device may still reach memory through.
     Range {
-        /// Number of the domain, as [`crate::Domain::id`] gives it.
+        /// Number of the domain, as [`crate::Domain::id`] gives it, or of the process ([`crate::Process::id`]).
         domain: usize,
         /// First address.
         iova: Iova,
@@ -124,19 +124,19 @@ impl Quarantine {
         Ok(())
     }
 
-    /// Keeps what `gather` holds until the instances in `waiting` are reset.
+    /// Keeps a range of `domain` and tables of it until the instances in `waiting` are reset.
     pub(crate) fn keep<P: Platform>(
         &self,
         platform: &P,
         waiting: u64,
         domain: usize,
-        gather: &Gather,
+        range: core::ops::Range<u64>,
+        tables: &[Detached],
     ) {
-        let range = gather.range();
         self.records.with(platform, |records| {
             // Tables first: a range that is not listed is told of by the error, too.
             let since = records.marks;
-            for table in gather.tables() {
+            for table in tables {
                 records.push(Item { since, waiting, what: Kept::Table(*table) });
             }
             if !records.widen(waiting, domain, range.clone()) {

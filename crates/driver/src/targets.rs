@@ -134,13 +134,15 @@ pub(crate) struct Retired<T>(ManuallyDrop<Box<T>>);
 
 impl<T> Retired<T> {
     /// Waits until nobody can see the values any more, then frees them.
-    pub(crate) fn free<const N: usize>(
-        retired: [Option<Self>; N],
+    pub(crate) fn free(
+        retired: impl IntoIterator<Item = Option<Self>>,
         readers: &Readers,
         relax: impl Fn(),
     ) {
         readers.grace(relax);
-        drop(retired.map(|value| value.map(|value| ManuallyDrop::into_inner(value.0))));
+        for value in retired.into_iter().flatten() {
+            drop(ManuallyDrop::into_inner(value.0));
+        }
     }
 }
 

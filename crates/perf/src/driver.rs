@@ -5,7 +5,8 @@ use std::hint::black_box;
 
 use smmuv3::instance::{Instance, Probed};
 use smmuv3::{
-    Attributes, Config, Domain, DomainConfig, InstanceConfig, Iommu, Iova, PhysAddr, Prot, StreamId,
+    Attributes, Config, Domain, DomainConfig, InstanceConfig, Iommu, Iova, MasterConfig, PhysAddr,
+    Prot, StreamId,
 };
 use smmuv3_formats::Command;
 use smmuv3_formats::command::TlbiNhVa;
@@ -94,7 +95,8 @@ fn domain(pages: u64) -> Run {
     let iommu = iommu();
     let smmu = iommu.probe(Registers::new(), config()).expect("a usable SMMU");
     let smmu = smmu.enable().map_err(|(_, error)| error).expect("an SMMU that answers");
-    let master = iommu.add_master(&smmu, &[StreamId(1)]).expect("a free stream");
+    let master =
+        iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).expect("a free stream");
     let domain = iommu.create_domain(DomainConfig::default()).expect("there is memory");
     iommu.attach(&master, &domain).expect("it fits");
     let attributes = Attributes::normal(Prot::READ | Prot::WRITE);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smmuv3::{
     Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, Master,
-    Memory, PhysAddr, Prot, Report, Smmu, Split, StreamId, StreamTableShape,
+    MasterConfig, Memory, PhysAddr, Prot, Report, Smmu, Split, StreamId, StreamTableShape,
 };
 use smmuv3_formats::{EventId, EventRecord};
 use thiserror::Error;
@@ -205,7 +205,7 @@ impl Bench {
                 doing: format!("add {}", master.name),
                 error: "its instance is missing".to_owned(),
             })?;
-            let added = self.iommu.add_master(smmu, &streams);
+            let added = self.iommu.add_master(smmu, &streams, MasterConfig::default());
             self.masters.push(added.map_err(|error| BenchError::Driver {
                 doing: format!("add {}", master.name),
                 error: error.to_string(),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use smmuv3::{
     AddMasterError, AttachError, Attributes, Config, CreateError, Domain, DomainConfig,
-    EnableError, Frames, InstanceConfig, Interrupt, Iommu, Iova, Master, Mmio, NoMemory, PhysAddr,
-    Platform, Prot, Smmu, Split, StreamId, StreamTableShape, UnmapError,
+    EnableError, Frames, InstanceConfig, Interrupt, Iommu, Iova, Master, MasterConfig, Mmio,
+    NoMemory, PhysAddr, Platform, Prot, Smmu, Split, StreamId, StreamTableShape, UnmapError,
 };
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::machine_model::ModelMachine;
@@ -288,7 +288,7 @@ fn a_master_without_heap_is_not_added() {
         let iommu = setup.iommu().unwrap();
         let smmu = setup.enable(&iommu);
         let frames = setup.live().1;
-        let add = || iommu.add_master(&smmu, &[StreamId(1), StreamId(2)]);
+        let add = || iommu.add_master(&smmu, &[StreamId(1), StreamId(2)], MasterConfig::default());
         let (result, failed) = failing(nth, add);
         let master = result.unwrap_or_else(|error| {
             assert_eq!(error, AddMasterError::NoMemory);
@@ -326,7 +326,8 @@ type Prepared = (Iommu<Apart>, Smmu<Apart>, Master<Apart>, Vec<Domain<Apart>>, u
 fn prepare(setup: &Setup) -> Prepared {
     let iommu = setup.iommu().unwrap();
     let smmu = setup.enable(&iommu);
-    let master = driver(|| iommu.add_master(&smmu, &[StreamId(1)]).unwrap());
+    let master =
+        driver(|| iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).unwrap());
     let memory = setup.world.frames().allocate(2 * PAGE, PAGE).unwrap();
     let domains: Vec<_> = [0, PAGE]
         .into_iter()

@@ -6,8 +6,8 @@ mod common;
 use std::sync::Arc;
 
 use smmuv3::{
-    Config, Domain, DomainConfig, Failure, InstanceConfig, Interrupt, Iommu, Lost, Master, Report,
-    Smmu, StreamId,
+    Config, Domain, DomainConfig, Failure, InstanceConfig, Interrupt, Iommu, Lost, Master,
+    MasterConfig, Report, Smmu, StreamId,
 };
 use smmuv3_formats::command::{CfgiSte, TlbiNhAsid};
 use smmuv3_formats::register::{Gerror, Gerrorn};
@@ -52,7 +52,7 @@ fn set_up() -> Option<Setup> {
     let mut config = InstanceConfig::named("smmu");
     config.event_queue_log2 = 2;
     let smmu = common::enable(&iommu, &world, 0, config);
-    let master = iommu.add_master(&smmu, &[StreamId(0x900)]).unwrap();
+    let master = iommu.add_master(&smmu, &[StreamId(0x900)], MasterConfig::default()).unwrap();
     let domain = iommu.create_domain(DomainConfig::default()).unwrap();
     iommu.attach(&master, &domain).unwrap();
     Some(Setup { machine, iommu, smmu, _master: master, _domain: domain })

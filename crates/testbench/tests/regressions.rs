@@ -6,7 +6,8 @@ mod common;
 use std::sync::Arc;
 
 use smmuv3::{
-    Attributes, Config, DomainConfig, InstanceConfig, Iommu, Iova, PhysAddr, Prot, StreamId,
+    Attributes, Config, DomainConfig, InstanceConfig, Iommu, Iova, MasterConfig, PhysAddr, Prot,
+    StreamId,
 };
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::machine_model::ModelMachine;
@@ -43,7 +44,7 @@ fn empty_tables_beside_a_large_block_are_invalidated_before_they_are_freed() {
     config.sid_bits = 4;
     let mmio = TestMmio { world: world.clone(), instance: 0 };
     let smmu = iommu.probe(mmio, config).unwrap().enable().map_err(|(_, error)| error).unwrap();
-    let nic = iommu.add_master(&smmu, &[StreamId(1)]).unwrap();
+    let nic = iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).unwrap();
     let space = iommu.create_domain(DomainConfig::default()).unwrap();
     iommu.attach(&nic, &space).unwrap();
     let frees = Frees::watch(&world, 1);

@@ -12,7 +12,7 @@ use smmuv3::instance::Probed;
 use smmuv3::stream_table::StreamTable;
 use smmuv3::{
     AddMasterError, Attributes, Config, DomainConfig, Features, InstanceConfig, Interrupt, Iommu,
-    Iova, PhysAddr, Prot, Report, Split, StreamId, StreamTableShape,
+    Iova, MasterConfig, PhysAddr, Prot, Report, Split, StreamId, StreamTableShape,
 };
 use smmuv3_formats::EventId;
 use smmuv3_formats::command::CfgiSte;
@@ -342,9 +342,12 @@ fn works(world: &Arc<World>, config: InstanceConfig, stream: u32, beyond: Option
         assert_eq!(refused(world, beyond, 0x1000), Some(EventId::CBadStreamId));
         assert_eq!(events(), [(EventId::CBadStreamId, beyond)]);
         let error = AddMasterError::OutOfRange { stream: StreamId(beyond), bits };
-        assert_eq!(iommu.add_master(&smmu, &[StreamId(beyond)]).err(), Some(error));
+        assert_eq!(
+            iommu.add_master(&smmu, &[StreamId(beyond)], MasterConfig::default()).err(),
+            Some(error)
+        );
     }
-    let master = iommu.add_master(&smmu, &[StreamId(stream)]).unwrap();
+    let master = iommu.add_master(&smmu, &[StreamId(stream)], MasterConfig::default()).unwrap();
     assert_eq!((refused(world, stream, 0x1000), events()), (None, vec![]));
     let domain = iommu.create_domain(DomainConfig::default()).unwrap();
     let memory = world.frames().allocate(0x1000, 0x1000).unwrap();
@@ -411,13 +414,13 @@ fn the_memory_of_a_16_bit_instance_is_that_of_the_streams_in_use() {
     for (streams, leaves) in [(&[0x100, 0x1ff][..], 1), (&[0x101], 0), (&[0x200, 0x300], 2)] {
         let before = world.frames().live_bytes();
         let streams: Vec<StreamId> = streams.iter().copied().map(StreamId).collect();
-        masters.push(iommu.add_master(&smmu, &streams).unwrap());
+        masters.push(iommu.add_master(&smmu, &streams, MasterConfig::default()).unwrap());
         assert_eq!(world.frames().live_bytes() - before, 64 + leaves * (16 << 10));
     }
     // What is closed gives back its context; the leaf stays for whoever comes next.
     let before = world.frames().live_bytes();
     assert!(masters.remove(0).close().is_ok());
     assert_eq!(world.frames().live_bytes(), before - 64);
-    masters.push(iommu.add_master(&smmu, &[StreamId(0x1ff)]).unwrap());
+    masters.push(iommu.add_master(&smmu, &[StreamId(0x1ff)], MasterConfig::default()).unwrap());
     assert_eq!(world.frames().live_bytes(), before);
 }

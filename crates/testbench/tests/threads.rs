@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use smmuv3::{
     Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, Master,
-    PhysAddr, Prot, Smmu, StreamId,
+    MasterConfig, PhysAddr, Prot, Smmu, StreamId,
 };
 use smmuv3_testbench::machine::{Dma, Machine, Outcome};
 use smmuv3_testbench::machine_model::ModelMachine;
@@ -70,8 +70,10 @@ fn set_up() -> Setup {
         common::enable(&iommu, &world, instance, config)
     };
     let smmus: Vec<_> = (0..3).map(enable).collect();
-    let masters =
-        smmus.iter().map(|smmu| iommu.add_master(smmu, &[StreamId(1)]).unwrap()).collect();
+    let masters = smmus
+        .iter()
+        .map(|smmu| iommu.add_master(smmu, &[StreamId(1)], MasterConfig::default()).unwrap())
+        .collect();
     Setup { machine, iommu, smmus, masters, world }
 }
 

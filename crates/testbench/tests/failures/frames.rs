@@ -4,7 +4,8 @@
 
 use smmuv3::pagetable::{MapErrorKind, TableError};
 use smmuv3::{
-    AddMasterError, Config, CreateError, DomainConfig, EnableError, Iommu, Iova, StreamId,
+    AddMasterError, Config, CreateError, DomainConfig, EnableError, Iommu, Iova, MasterConfig,
+    StreamId,
 };
 use smmuv3_testbench::oracle::Use;
 use smmuv3_testbench::platform::{TestMmio, TestPlatform};
@@ -43,7 +44,8 @@ fn an_smmu_that_gets_no_memory_is_not_touched_and_can_be_enabled_later() {
 fn a_master_or_a_domain_without_memory_is_not_made() {
     let setup = Setup::new(1);
     let before = setup.live_bytes();
-    let add = || setup.iommu.add_master(&setup.smmus[WIDE], &[StreamId(9)]);
+    let add =
+        || setup.iommu.add_master(&setup.smmus[WIDE], &[StreamId(9)], MasterConfig::default());
     setup.world.frames().fail(Some(1));
     assert_eq!(add().err(), Some(AddMasterError::NoMemory));
     setup.world.frames().fail(Some(1));

@@ -3,7 +3,7 @@
 
 use smmuv3::{
     AddMasterError, AttachError, Attributes, Config, DomainConfig, Interrupt, Iommu, Iova,
-    PhysAddr, Prot, RemoveError, StreamId,
+    MasterConfig, PhysAddr, Prot, RemoveError, StreamId,
 };
 use smmuv3_formats::register::Cr0;
 use smmuv3_model::Profile;
@@ -22,7 +22,7 @@ fn masters_domains_and_instances_of_another_iommu_are_foreign() {
     let mmio = TestMmio { world: world.clone(), instance: NARROW };
     let smmu = other.probe(mmio, config()).unwrap().enable().map_err(|(_, error)| error).unwrap();
     let domain = other.create_domain(DomainConfig::default()).unwrap();
-    let master = other.add_master(&smmu, &[StreamId(1)]).unwrap();
+    let master = other.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).unwrap();
 
     let setup = Setup::new(1);
     let count = setup.world.frames().count();
@@ -30,7 +30,7 @@ fn masters_domains_and_instances_of_another_iommu_are_foreign() {
     assert_eq!(refused, Err(AttachError::Foreign));
     let refused = setup.iommu.attach(&master, &setup.domains[0]);
     assert_eq!(refused, Err(AttachError::Foreign));
-    let refused = setup.iommu.add_master(&smmu, &[StreamId(9)]).err();
+    let refused = setup.iommu.add_master(&smmu, &[StreamId(9)], MasterConfig::default()).err();
     assert_eq!(refused, Some(AddMasterError::NoInstance));
     assert_eq!(setup.world.frames().count(), count);
 
@@ -76,7 +76,9 @@ fn a_master_needs_streams_of_its_own_within_the_table() {
     let setup = Setup::new(1);
     let before = setup.live_bytes();
     let streams = |ids: &[u32]| ids.iter().copied().map(StreamId).collect::<Vec<_>>();
-    let add = |ids: &[u32]| setup.iommu.add_master(&setup.smmus[NARROW], &streams(ids));
+    let add = |ids: &[u32]| {
+        setup.iommu.add_master(&setup.smmus[NARROW], &streams(ids), MasterConfig::default())
+    };
     let out = |id| AddMasterError::OutOfRange { stream: StreamId(id), bits: 4 };
     let taken = |id| AddMasterError::Taken { stream: StreamId(id) };
     for (ids, error) in [
@@ -91,7 +93,10 @@ fn a_master_needs_streams_of_its_own_within_the_table() {
     }
     assert_eq!(setup.live_bytes(), before);
     // Another instance has streams of its own.
-    let same = setup.iommu.add_master(&setup.smmus[WIDE], &streams(&[2])).unwrap();
+    let same = setup
+        .iommu
+        .add_master(&setup.smmus[WIDE], &streams(&[2]), MasterConfig::default())
+        .unwrap();
     assert!(same.close().is_ok());
     // What is closed is free again.
     let master = add(&[0, 15]).unwrap();
@@ -111,7 +116,10 @@ fn attaching_a_domain_that_the_narrow_instance_has_no_asid_for_changes_nothing()
     let (mut masters, mut small) = (Vec::new(), Vec::new());
     for stream in 0..255 {
         let stream = StreamId(256 + stream);
-        let master = setup.iommu.add_master(&setup.smmus[NARROW], &[stream]).unwrap();
+        let master = setup
+            .iommu
+            .add_master(&setup.smmus[NARROW], &[stream], MasterConfig::default())
+            .unwrap();
         let domain = setup.iommu.create_domain(DomainConfig::default()).unwrap();
         assert_eq!(setup.iommu.attach(&master, &domain), Ok(()), "{stream}");
         masters.push(master);
@@ -199,7 +207,7 @@ fn a_removed_instance_no_longer_limits_new_domains() {
     let again = setup.iommu.probe(mmio, config()).unwrap().enable();
     let again = again.map_err(|(_, error)| error).unwrap();
     assert_eq!(again.id().index(), 2, "numbers are not used again");
-    let master = setup.iommu.add_master(&again, &[StreamId(1)]).unwrap();
+    let master = setup.iommu.add_master(&again, &[StreamId(1)], MasterConfig::default()).unwrap();
     // For the oracle it is GPU, by its stream.
     setup.watch().oracle.attach_begins(GPU, Use::Blocked);
     assert_eq!(setup.iommu.attach(&master, &setup.domains[0]), Ok(()));

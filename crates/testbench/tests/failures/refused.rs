@@ -303,7 +303,8 @@ fn each_waiter_learns_of_its_own_commands_and_no_later_one_is_lost() {
     let instance = setup.smmus[NARROW].instance().unwrap();
     let (platform, queue) = (setup.iommu.platform(), instance.commands());
     let tag = setup.domains[0].targets()[0].tag;
-    let flush: Vec<Command> = commands(instance.features(), tag, Scope::All, 8).collect();
+    let flush: Vec<Command> =
+        commands(instance.features(), [tag].into_iter(), Scope::All, 8).collect();
     // The last opcode needs features that this SMMU lacks (§4.1).
     for illegal in [Command([0x7f, 0]), Command([0x00, 0]), Command([0x40, 0])] {
         for position in 0..3 {

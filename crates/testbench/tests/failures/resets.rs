@@ -5,8 +5,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use smmuv3::{
-    Attributes, Config, DomainConfig, Failure, InstanceConfig, Interrupt, Iommu, Iova, PhysAddr,
-    Prot, StreamId, UnmapError,
+    Attributes, Config, DomainConfig, Failure, InstanceConfig, Interrupt, Iommu, Iova,
+    MasterConfig, PhysAddr, Prot, StreamId, UnmapError,
 };
 use smmuv3_model::Observation;
 use smmuv3_testbench::machine::{Dma, Machine, Outcome};
@@ -30,7 +30,9 @@ fn an_smmu_is_reset_while_others_use_it() {
         iommu.probe(mmio, config).unwrap().enable().map_err(|(_, error)| error).unwrap()
     };
     let smmus = [NARROW, WIDE].map(enable);
-    let masters = smmus.each_ref().map(|smmu| iommu.add_master(smmu, &[StreamId(1)]).unwrap());
+    let masters = smmus
+        .each_ref()
+        .map(|smmu| iommu.add_master(smmu, &[StreamId(1)], MasterConfig::default()).unwrap());
     let domain = iommu.create_domain(DomainConfig::default()).unwrap();
     for master in &masters {
         iommu.attach(master, &domain).unwrap();

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smmuv3::{
     AttachError, Attributes, Config, Domain, DomainConfig, Failure, InstanceConfig, Interrupt,
-    Iommu, Iova, MapError, Master, PhysAddr, Platform, Prot, Quarantined, Report, Smmu, StreamId,
-    Unconfirmed, UnmapError,
+    Iommu, Iova, MapError, Master, MasterConfig, PhysAddr, Platform, Prot, Quarantined, Report,
+    Smmu, StreamId, Unconfirmed, UnmapError,
 };
 use smmuv3_model::Profile;
 use smmuv3_testbench::machine::{Dma, Machine, Outcome};
@@ -135,7 +135,7 @@ impl Setup {
             let owned: &[&[u32]] = if instance == NARROW { &[&[1], &[2, 3]] } else { &[&[1]] };
             for streams in owned {
                 let ids: Vec<StreamId> = streams.iter().copied().map(StreamId).collect();
-                masters.push(iommu.add_master(&smmu, &ids).unwrap());
+                masters.push(iommu.add_master(&smmu, &ids, MasterConfig::default()).unwrap());
                 eyes.watch().collect(&world);
                 eyes.watch().oracle.add_master(instance, streams.to_vec());
                 for stream in *streams {

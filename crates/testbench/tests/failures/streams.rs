@@ -3,7 +3,8 @@
 //! R8).
 
 use smmuv3::{
-    AddMasterError, Failure, InstanceConfig, Master, Split, StreamId, StreamTableShape, Unconfirmed,
+    AddMasterError, Failure, InstanceConfig, Master, MasterConfig, Split, StreamId,
+    StreamTableShape, Unconfirmed,
 };
 use smmuv3_formats::{EventId, Opcode};
 use smmuv3_model::Access;
@@ -34,7 +35,7 @@ fn setup() -> Setup {
 
 fn add(setup: &Setup, streams: &[u32]) -> Result<Master<TestPlatform>, AddMasterError> {
     let streams: Vec<StreamId> = streams.iter().copied().map(StreamId).collect();
-    let added = setup.iommu.add_master(&setup.smmus[NARROW], &streams);
+    let added = setup.iommu.add_master(&setup.smmus[NARROW], &streams, MasterConfig::default());
     setup.watch().collect(&setup.world);
     added
 }

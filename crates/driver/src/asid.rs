@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which ASID a domain gets on an instance, and of which VMID: the policies, and the numbers they hand out.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::error::InstanceId;
+use crate::features::Features;
+use crate::ids::{Ids, Order};
+use crate::invalidate::Tag;
+use crate::shared::NoMemory;
+
+/// How ASIDs are chosen for domains that are used behind several instances, whose ASIDs may have different widths.
+///
+/// Wide instances hand out their highest numbers first, whatever the policy, so that those that a narrow
+/// instance can use stay free for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AsidPolicy {
+    /// One of its own on each instance, limited by that instance's width only: never refuses because of width.
+    #[default]
+    PerInstance,
+    /// One for all instances, always of 8 bits: 255 domains at most.
+    Shared8,
+    /// One for all instances, as wide as the first instance allows; of 8 bits only when it has to be changed. A
+    /// domain whose ASID is too wide cannot be attached on a narrow instance.
+    Shared8OnMove,
+    /// One for all instances, as wide as all those allow on which the domain is attached. A domain whose ASID is
+    /// too wide cannot be attached on a narrow instance.
+    SharedMinRefuse,
+    /// As [`AsidPolicy::SharedMinRefuse`], but the ASID of the live domain is changed to one that fits.
+    SharedMinMove,
+    /// As [`AsidPolicy::PerInstance`], and once again for each of several VMIDs (*banks*), where an instance has
+    /// stage 2: it tags translations of streams with a VMID even if they use stage 1 alone (§8.4). A bank belongs to a
+    /// master; the next is opened when all others are full. So 8-bit ASIDs and 8-bit VMIDs are enough for
+    /// 65,025 domains.
+    Banked,
+}
+
+impl AsidPolicy {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::PerInstance,
+        Self::Shared8,
+        Self::Shared8OnMove,
+        Self::SharedMinRefuse,
+        Self::SharedMinMove,
+        Self::Banked,
+    ];
+
+    /// Its name in lower case, with hyphens.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PerInstance => "per-instance",
+            Self::Shared8 => "shared-8",
+            Self::Shared8OnMove => "shared-8-on-move",
+            Self::SharedMinRefuse => "shared-min-refuse",
+            Self::SharedMinMove => "shared-min-move",
+            Self::Banked => "banked",
+        }
+    }
+
+    /// A domain has the same ASID on all instances.
+    pub(crate) const fn is_common(self) -> bool {
+        !matches!(self, Self::PerInstance | Self::Banked)
+    }
+
+    /// Bits of a new ASID on an instance with `bits` bits.
+    const fn bits_of_new(self, bits: u32) -> u32 {
+        match self {
+            Self::Shared8 if bits > NARROW => NARROW,
+            _ => bits,
+        }
+    }
+
+    /// Bits of the ASID that a live one is changed to, where the narrowest instance has `bits` bits.
+    pub(crate) const fn bits_of_moved(self, bits: u32) -> u32 {
+        match self {
+            Self::Shared8 | Self::Shared8OnMove if bits > NARROW => NARROW,
+            _ => bits,
+        }
+    }
+}
+
+impl fmt::Display for AsidPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Bits of an ASID without IDR0.ASID16.
+const NARROW: u32 = 8;
+
+/// VMIDs from `first` to `last`, which are included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vmids {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+/// What the CPUs are like whose address spaces devices share (§8.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpu {
+    /// Bits of their ASIDs.
+    pub asid_bits: u32,
+    /// Processes run under a kernel in EL2 (E2H): their translations are of another regime than those of streams.
+    pub el2_host: bool,
+    /// The VMID that their broadcasts carry: 0 unless a hypervisor says otherwise.
+    pub vmid: u16,
+}
+
+/// The numbers of all instances.
+pub(crate) struct Asids {
+    policy: AsidPolicy,
+    banks: Vmids,
+    cpu: Cpu,
+    /// Those of policies with one number for all instances.
+    common: Option<Ids>,
+    instances: Vec<Numbers>,
+}
+
+/// The numbers of one instance.
+struct Numbers {
+    bits: u32,
+    /// Banks before this one are full.
+    open: usize,
+    /// The first has the CPU's VMID, the others those that are for banks, in their order.
+    banks: Vec<Bank>,
+    /// How many there can be.
+    most: usize,
+    /// A process can have the CPU's ASID, in the first bank.
+    shares: bool,
+    removed: bool,
+}
+
+struct Bank {
+    vmid: u16,
+    /// `None` where all instances have common numbers.
+    ids: Option<Ids>,
+}
+
+impl Asids {
+    pub(crate) fn new(policy: AsidPolicy, banks: Vmids, cpu: Cpu) -> Result<Self, NoMemory> {
+        let common = if policy.is_common() { Some(Ids::new(16)?) } else { None };
+        Ok(Self { policy, banks, cpu, common, instances: Vec::new() })
+    }
+
+    pub(crate) fn policy(&self) -> AsidPolicy {
+        self.policy
+    }
+
+    /// Makes room for one more instance.
+    pub(crate) fn prepare(
+        &mut self,
+        features: &Features,
+        broadcast: bool,
+    ) -> Result<Prepared, NoMemory> {
+        self.instances.try_reserve(1).map_err(|_| NoMemory)?;
+        let bits = features.asid_bits;
+        let cpu = self.cpu;
+        let known = features.stage_2 && u64::from(cpu.vmid) >> features.vmid_bits == 0;
+        let vmid = if known { cpu.vmid } else { 0 };
+        let mut banks = Vec::new();
+        banks.try_reserve_exact(1).map_err(|_| NoMemory)?;
+        banks.push(self.bank(vmid, bits)?);
+        let most = if self.policy == AsidPolicy::Banked && features.stage_2 {
+            1 + self.vmids(vmid, features.vmid_bits).count()
+        } else {
+            1
+        };
+        let shares = broadcast
+            && features.broadcast
+            && !cpu.el2_host
+            && bits >= cpu.asid_bits
+            && vmid == cpu.vmid;
+        Ok(Prepared(Numbers { bits, open: 0, banks, most, shares, removed: false }))
+    }
+
+    /// Adds the instance with the next number.
+    pub(crate) fn add(&mut self, Prepared(numbers): Prepared) {
+        // There is room.
+        self.instances.push(numbers);
+    }
+
+    pub(crate) fn remove(&mut self, instance: InstanceId) {
+        if let Some(numbers) = self.instances.get_mut(instance.index()) {
+            numbers.removed = true;
+        }
+    }
+
+    /// Instances that were removed, a bit each.
+    pub(crate) fn removed(&self) -> u64 {
+        let removed = self.instances.iter().enumerate().filter(|(_, numbers)| numbers.removed);
+        removed.map(|(index, _)| 1u64 << index).sum()
+    }
+
+    /// Bits of an ASID of `instance`.
+    pub(crate) fn bits(&self, instance: InstanceId) -> u32 {
+        self.instances.get(instance.index()).map_or(0, |numbers| numbers.bits)
+    }
+
+    /// The VMID of masters that are in no bank of their own.
+    pub(crate) fn home(&self, instance: InstanceId) -> u16 {
+        let numbers = self.instances.get(instance.index());
+        numbers.and_then(|numbers| numbers.banks.first()).map_or(0, |bank| bank.vmid)
+    }
+
+    /// Processes can have the CPU's ASID there.
+    pub(crate) fn shares(&self, instance: InstanceId) -> bool {
+        self.instances.get(instance.index()).is_some_and(|numbers| numbers.shares)
+    }
+
+    /// How many ASIDs are free on `instance`, in banks that are open and those that can be.
+    pub(crate) fn free(&self, instance: InstanceId) -> usize {
+        let Some(numbers) = self.instances.get(instance.index()) else { return 0 };
+        let each = (1 << numbers.bits) - 1;
+        match &self.common {
+            Some(ids) => ids.free().min(each),
+            None => {
+                let open: usize =
+                    numbers.banks.iter().filter_map(|bank| Some(bank.ids.as_ref()?.free())).sum();
+                open + (numbers.most - numbers.banks.len()) * each
+            }
+        }
+    }
+
+    /// A number for a domain that has none yet on `instance`, in the bank of `vmid`.
+    pub(crate) fn allocate(&mut self, instance: InstanceId, vmid: u16) -> Option<u16> {
+        self.allocate_within(instance, vmid, self.bits_of_new(instance))
+    }
+
+    /// Bits of what [`Asids::allocate`] returns.
+    pub(crate) fn bits_of_new(&self, instance: InstanceId) -> u32 {
+        self.policy.bits_of_new(self.bits(instance))
+    }
+
+    /// A number of at most `bits` bits.
+    pub(crate) fn allocate_within(
+        &mut self,
+        instance: InstanceId,
+        vmid: u16,
+        bits: u32,
+    ) -> Option<u16> {
+        // Narrow numbers are worth more: wide instances leave them for whoever has no others.
+        let order = if bits > NARROW { Order::Descending } else { Order::Ascending };
+        // At most 16 bits.
+        Some(self.ids(instance, vmid)?.allocate(bits, order)? as u16)
+    }
+
+    /// Whether there is a free number in the bank of `vmid`.
+    pub(crate) fn has_room(&mut self, instance: InstanceId, vmid: u16) -> bool {
+        self.ids(instance, vmid).is_some_and(|ids| ids.free() > 0)
+    }
+
+    /// Whether nobody has the number of `tag` on `instance`.
+    pub(crate) fn is_free(&mut self, instance: InstanceId, tag: Tag) -> bool {
+        self.ids(instance, tag.vmid).is_some_and(|ids| ids.is_free(u32::from(tag.asid)))
+    }
+
+    /// Takes the number of `tag` on `instance`; false when somebody has it.
+    pub(crate) fn take(&mut self, instance: InstanceId, tag: Tag) -> bool {
+        let fits = u64::from(tag.asid) >> self.bits(instance) == 0;
+        fits && self.ids(instance, tag.vmid).is_some_and(|ids| ids.take(u32::from(tag.asid)))
+    }
+
+    /// Gives the number of `tag` on `instance` back. Nothing there may carry it any more, and nothing anywhere
+    /// where numbers are common.
+    pub(crate) fn release(&mut self, instance: InstanceId, tag: Tag) {
+        let index = self.bank_index(instance, tag.vmid);
+        if let Some(ids) = self.ids(instance, tag.vmid) {
+            ids.release(u32::from(tag.asid));
+        }
+        if let Some(numbers) = self.instances.get_mut(instance.index()) {
+            numbers.open = numbers.open.min(index);
+        }
+    }
+
+    /// The VMID of the first bank of `instance` with a free number, which is opened if need be. `None` when all
+    /// are full.
+    pub(crate) fn bank_with_room(&mut self, instance: InstanceId) -> Result<Option<u16>, NoMemory> {
+        let Some(numbers) = self.instances.get_mut(instance.index()) else { return Ok(None) };
+        while let Some(bank) = numbers.banks.get(numbers.open) {
+            if bank.ids.as_ref().is_none_or(|ids| ids.free() > 0) {
+                return Ok(Some(bank.vmid));
+            }
+            numbers.open += 1;
+        }
+        self.open_bank(instance)
+    }
+
+    /// The VMID of a bank of `instance` that was never used. `None` when there is none left.
+    pub(crate) fn open_bank(&mut self, instance: InstanceId) -> Result<Option<u16>, NoMemory> {
+        let Some(numbers) = self.instances.get(instance.index()) else { return Ok(None) };
+        if numbers.banks.len() >= numbers.most {
+            return Ok(None);
+        }
+        // The width of VMIDs was accounted for in `most`.
+        let vmid = self.vmids(self.home(instance), 16).nth(numbers.banks.len() - 1);
+        let Some(vmid) = vmid else { return Ok(None) };
+        let bank = self.bank(vmid, numbers.bits)?;
+        let Some(numbers) = self.instances.get_mut(instance.index()) else { return Ok(None) };
+        numbers.banks.try_reserve(1).map_err(|_| NoMemory)?;
+        numbers.banks.push(bank);
+        Ok(Some(vmid))
+    }
+
+    /// The first bank of `instance` other than that of `vmid` in which all of `asids` are free, and one number
+    /// more.
+    pub(crate) fn bank_for(
+        &mut self,
+        instance: InstanceId,
+        vmid: u16,
+        asids: impl Iterator<Item = u16> + Clone,
+    ) -> Result<Option<u16>, NoMemory> {
+        let Some(numbers) = self.instances.get(instance.index()) else { return Ok(None) };
+        let wanted = asids.clone().count();
+        let fits = |bank: &&Bank| {
+            let Some(ids) = bank.ids.as_ref().filter(|_| bank.vmid != vmid) else { return false };
+            ids.free() > wanted && asids.clone().all(|asid| ids.is_free(u32::from(asid)))
+        };
+        match numbers.banks.iter().find(fits) {
+            Some(bank) => Ok(Some(bank.vmid)),
+            None => self.open_bank(instance),
+        }
+    }
+
+    fn bank(&self, vmid: u16, bits: u32) -> Result<Bank, NoMemory> {
+        let ids = if self.policy.is_common() { None } else { Some(Ids::new(bits)?) };
+        Ok(Bank { vmid, ids })
+    }
+
+    /// The VMIDs of `bits` bits that are for banks.
+    fn vmids(&self, home: u16, bits: u32) -> impl Iterator<Item = u16> + use<> {
+        let Vmids { first, last } = self.banks;
+        (first..=last).filter(move |vmid| *vmid != home && u64::from(*vmid) >> bits == 0)
+    }
+
+    fn ids(&mut self, instance: InstanceId, vmid: u16) -> Option<&mut Ids> {
+        let index = self.bank_index(instance, vmid);
+        if self.policy.is_common() {
+            return self.common.as_mut();
+        }
+        self.instances.get_mut(instance.index())?.banks.get_mut(index)?.ids.as_mut()
+    }
+
+    /// Where the bank of `vmid` is: banks are opened in the order of [`Asids::vmids`].
+    fn bank_index(&self, instance: InstanceId, vmid: u16) -> usize {
+        let (home, first) = (self.home(instance), self.banks.first);
+        if vmid == home {
+            return 0;
+        }
+        let before = usize::from(vmid.saturating_sub(first));
+        1 + before - usize::from((first..vmid).contains(&home))
+    }
+}
+
+/// An instance's numbers, not added yet.
+pub(crate) struct Prepared(Numbers);

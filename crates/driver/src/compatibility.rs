@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether an instance can walk the tables of an address space.
+
+use core::fmt;
+
+use smmuv3_formats::legality::Rule;
+
+use crate::features::{Endianness, Features};
+
+/// What an address space asks of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// log2 of the granule.
+    pub granule_shift: u32,
+    /// Bits of an input address.
+    pub input_bits: u32,
+    /// Bits of an output address.
+    pub output_bits: u32,
+    /// Nobody makes its tables visible to an SMMU that does not snoop caches.
+    pub coherent: bool,
+    /// Its tables are big-endian.
+    pub big_endian: bool,
+    /// Hardware sets access flags in it.
+    pub access_flag: bool,
+    /// Hardware keeps dirty state in it.
+    pub dirty_state: bool,
+    /// What is done to it without break-before-make needs this `IDR3.BBML` (§8.2).
+    pub bbml: u32,
+}
+
+/// Why an address space cannot be used on an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mismatch {
+    /// The instance has no stage 1.
+    Stage,
+    /// The instance does not support the granule.
+    Granule {
+        /// log2 of the granule.
+        shift: u32,
+    },
+    /// Its input addresses are wider than the instance's.
+    Input {
+        /// The address space's bits.
+        domain: u32,
+        /// The instance's bits.
+        instance: u32,
+    },
+    /// Its output addresses are wider than the instance's.
+    Output {
+        /// The address space's bits.
+        domain: u32,
+        /// The instance's bits.
+        instance: u32,
+    },
+    /// The instance does not snoop caches, and the tables are written for hardware that does.
+    Coherency,
+    /// The instance does not read tables of this endianness.
+    Endianness {
+        /// Big-endian is what is asked for.
+        big: bool,
+    },
+    /// The instance does not set access flags.
+    AccessFlag,
+    /// The instance does not keep dirty state.
+    DirtyState,
+    /// The tables are changed in ways that the instance does not tolerate.
+    BreakBeforeMake {
+        /// The `IDR3.BBML` that is needed.
+        domain: u32,
+        /// The instance's.
+        instance: u32,
+    },
+    /// The instance would refuse the context descriptor.
+    Illegal(Rule),
+}
+
+impl Shape {
+    /// Whether an SMMU with `features` can walk the tables.
+    ///
+    /// # Errors
+    /// The first thing that does not fit.
+    pub fn fits(&self, features: &Features) -> Result<(), Mismatch> {
+        let (input, output) = (features.input_bits, features.output_bits);
+        let needs = [
+            (!features.stage_1, Mismatch::Stage),
+            (
+                !features.has_granule(self.granule_shift),
+                Mismatch::Granule { shift: self.granule_shift },
+            ),
+            (self.input_bits > input, Mismatch::Input { domain: self.input_bits, instance: input }),
+            (
+                self.output_bits > output,
+                Mismatch::Output { domain: self.output_bits, instance: output },
+            ),
+            (self.coherent && !features.coherent, Mismatch::Coherency),
+            (
+                self.big_endian && features.endianness == Endianness::Little,
+                Mismatch::Endianness { big: true },
+            ),
+            (self.access_flag && !features.access_flag, Mismatch::AccessFlag),
+            (self.dirty_state && !features.dirty_state, Mismatch::DirtyState),
+            (
+                self.bbml > features.bbml,
+                Mismatch::BreakBeforeMake { domain: self.bbml, instance: features.bbml },
+            ),
+        ];
+        match needs.into_iter().find(|(missing, _)| *missing) {
+            Some((_, mismatch)) => Err(mismatch),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stage => f.write_str("the instance has no stage 1"),
+            Self::Granule { shift } => {
+                // Of a granule; whatever else somebody puts there shows as it is.
+                let kib = 1u64.checked_shl(*shift).unwrap_or(0) >> 10;
+                write!(f, "the instance has no granule of {kib} KiB")
+            }
+            Self::Input { domain, instance } => {
+                write!(f, "the domain has {domain}-bit input addresses, the instance {instance}")
+            }
+            Self::Output { domain, instance } => {
+                write!(f, "the domain has {domain}-bit output addresses, the instance {instance}")
+            }
+            Self::Coherency => {
+                f.write_str("the instance does not snoop caches, as the tables need it to")
+            }
+            Self::Endianness { big } => {
+                let endian = if *big { "big" } else { "little" };
+                write!(f, "the instance does not read {endian}-endian tables")
+            }
+            Self::AccessFlag => f.write_str("the instance does not set access flags"),
+            Self::DirtyState => f.write_str("the instance does not keep dirty state"),
+            Self::BreakBeforeMake { domain, instance } => write!(
+                f,
+                "the tables are changed as BBML {domain} allows, the instance has {instance}"
+            ),
+            Self::Illegal(rule) => write!(f, "the instance would refuse the context: {rule}"),
+        }
+    }
+}
+
+impl core::error::Error for Mismatch {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::IdRegisters;
+    use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
+
+    /// With a 48-bit output, and everything that a space can ask for.
+    fn features(change: impl FnOnce(&mut IdRegisters)) -> Features {
+        let mut registers = IdRegisters {
+            idr0: Idr0(0x0d44_101b).with_httu(2).with_ttendian(0),
+            idr1: Idr1(0x0273_0010),
+            idr3: Idr3(0x1414),
+            idr5: Idr5(0x75),
+            aidr: Aidr(1),
+            ..IdRegisters::default()
+        };
+        change(&mut registers);
+        Features::decode(registers).unwrap()
+    }
+
+    const DEMANDING: Shape = Shape {
+        granule_shift: 16,
+        input_bits: 48,
+        output_bits: 48,
+        coherent: true,
+        big_endian: true,
+        access_flag: true,
+        dirty_state: true,
+        bbml: 2,
+    };
+
+    /// The 2023 series had this test upside down: what fitted was refused, and what did not was let through.
+    #[test]
+    fn what_fits_is_accepted_and_each_thing_that_does_not_is_named() {
+        assert_eq!(DEMANDING.fits(&features(|_| {})), Ok(()));
+        let mismatch = |change: fn(&mut IdRegisters)| DEMANDING.fits(&features(change));
+        assert_eq!(
+            mismatch(|r| r.idr5 = r.idr5.with_gran64k(false)),
+            Err(Mismatch::Granule { shift: 16 })
+        );
+        assert_eq!(
+            mismatch(|r| r.idr5 = r.idr5.with_oas(4)),
+            Err(Mismatch::Output { domain: 48, instance: 44 })
+        );
+        assert_eq!(mismatch(|r| r.idr0 = r.idr0.with_cohacc(false)), Err(Mismatch::Coherency));
+        assert_eq!(
+            mismatch(|r| r.idr0 = r.idr0.with_ttendian(2)),
+            Err(Mismatch::Endianness { big: true })
+        );
+        assert_eq!(mismatch(|r| r.idr0 = r.idr0.with_httu(0)), Err(Mismatch::AccessFlag));
+        assert_eq!(mismatch(|r| r.idr0 = r.idr0.with_httu(1)), Err(Mismatch::DirtyState));
+        assert_eq!(
+            mismatch(|r| r.idr3 = r.idr3.with_bbml(1)),
+            Err(Mismatch::BreakBeforeMake { domain: 2, instance: 1 })
+        );
+        let wide = Shape { input_bits: 52, ..DEMANDING };
+        let (domain, instance) = (52, 48);
+        assert_eq!(wide.fits(&features(|_| {})), Err(Mismatch::Input { domain, instance }));
+        assert_eq!(wide.fits(&features(|r| r.idr5 = r.idr5.with_vax(1))), Ok(()));
+        let without = Features { stage_1: false, ..features(|_| {}) };
+        assert_eq!(DEMANDING.fits(&without), Err(Mismatch::Stage));
+    }
+
+    #[test]
+    fn a_space_that_asks_for_little_is_accepted_where_there_is_little() {
+        let modest = Shape {
+            granule_shift: 12,
+            input_bits: 32,
+            output_bits: 32,
+            coherent: false,
+            big_endian: false,
+            access_flag: false,
+            dirty_state: false,
+            bbml: 0,
+        };
+        let poor = features(|r| {
+            r.idr0 = r.idr0.with_httu(0).with_ttendian(2).with_cohacc(false);
+            r.idr3 = r.idr3.with_bbml(0);
+            r.idr5 = Idr5(0x10);
+        });
+        assert_eq!(modest.fits(&poor), Ok(()));
+    }
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the configuration mutex guards: who is attached to what, and by which tags.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use smmuv3_formats::StreamId;
+
+use crate::asid::Asids;
+use crate::error::InstanceId;
+use crate::iommu::Core;
+use crate::master::MasterState;
+use crate::place::{Bound, Place, User};
+use crate::platform::Platform;
+use crate::shared::{NoMemory, Shared, try_box};
+use crate::slab::Slab;
+use crate::space::{Installed, Space, Targets};
+use crate::targets::Retired;
+
+pub(crate) struct Configuration<P: Platform> {
+    /// By the index that a [`Master`](crate::Master) holds.
+    pub(crate) masters: Slab<MasterState>,
+    /// Streams that belong to a master, in order.
+    pub(crate) streams: Vec<(InstanceId, StreamId)>,
+    /// Where address spaces are attached; [`Installed`] has the index.
+    pub(crate) places: Slab<Place<P>>,
+    /// Places that nobody uses any more, but whose tags an instance did not flush. Their spaces stay alive:
+    /// translations may lead there.
+    pub(crate) held: Vec<usize>,
+    pub(crate) asids: Asids,
+    /// PASIDs that callers asked for, in order.
+    pub(crate) lent: Vec<u32>,
+    pub(crate) domains: usize,
+}
+
+impl<P: Platform> Configuration<P> {
+    pub(crate) fn new(asids: Asids) -> Self {
+        Self {
+            masters: Slab::new(),
+            streams: Vec::new(),
+            places: Slab::new(),
+            held: Vec::new(),
+            asids,
+            lent: Vec::new(),
+            domains: 0,
+        }
+    }
+
+    /// How many masters use a place.
+    pub(crate) fn users(&self, place: usize) -> usize {
+        self.places.get(place).map_or(0, |place| place.users.len())
+    }
+
+    /// Adds `user` to a place that has room for it; where it is there.
+    pub(crate) fn join(&mut self, place: usize, user: User) -> Bound {
+        let users = self.places.get_mut(place).map(|place| &mut place.users);
+        let at = users.map_or(0, |users| {
+            users.push(user);
+            users.len() - 1
+        });
+        // No tag that is in use is held back.
+        self.held.retain(|held| *held != place);
+        Bound { place, at, bonds: 1 }
+    }
+
+    /// Takes a user off its place; whether it was the last.
+    pub(crate) fn quit(&mut self, bound: Bound) -> bool {
+        let Some(place) = self.places.get_mut(bound.place) else { return false };
+        if bound.at >= place.users.len() {
+            return false;
+        }
+        place.users.swap_remove(bound.at);
+        let empty = place.users.is_empty();
+        // The last took its seat.
+        if let Some(moved) = place.users.get(bound.at).copied() {
+            self.rebind(moved, bound.place, |moved| moved.at = bound.at);
+        }
+        empty
+    }
+
+    /// Moves the user that is the `at`th at `from` to `to`, which has room.
+    pub(crate) fn change_seat(&mut self, user: User, from: usize, at: usize, to: usize) {
+        let Some(seats) = self.places.get(to).map(|place| place.users.len()) else { return };
+        self.rebind(user, from, |bound| (bound.place, bound.at) = (to, seats));
+        self.quit(Bound { place: from, at, bonds: 0 });
+        if let Some(place) = self.places.get_mut(to) {
+            place.users.push(user);
+        }
+    }
+
+    /// Changes what `user` knows of its seat at `place`.
+    pub(crate) fn rebind(&mut self, user: User, place: usize, change: impl FnOnce(&mut Bound)) {
+        let master = self.masters.get_mut(user.master);
+        let bound = master.and_then(|master| master.bound_mut(user.substream, place));
+        if let Some(bound) = bound {
+            change(bound);
+        }
+    }
+
+    /// Puts a place into the targets of its space, in `spare`, which has room for one more than there are.
+    pub(crate) fn publish(
+        &self,
+        index: usize,
+        mut spare: Box<Targets>,
+    ) -> Option<Retired<Targets>> {
+        let place = self.places.get(index)?;
+        let key = |target: &Installed| (target.instance, target.tag);
+        let (instance, tag, shared) = (place.instance, place.tag, place.shared);
+        let new = Installed { instance, tag, shared, place: index };
+        let current = place.space.targets.for_writer();
+        let at = current.partition_point(|target| key(target) < key(&new));
+        spare.extend(current.iter().take(at).copied());
+        spare.push(new);
+        spare.extend(current.iter().skip(at).copied());
+        Some(place.space.targets.replace(spare))
+    }
+
+    /// Takes a place off the targets of its space, in `spare`, which has room for all that there are.
+    pub(crate) fn withdraw(
+        &self,
+        index: usize,
+        mut spare: Box<Targets>,
+    ) -> Option<Retired<Targets>> {
+        let place = self.places.get(index)?;
+        let current = place.space.targets.for_writer();
+        spare.extend(current.iter().filter(|target| target.place != index).copied());
+        Some(place.space.targets.replace(spare))
+    }
+
+    /// Forgets a place that no target names and whose tag is in no cache: the tag is free. The space is returned
+    /// because it may end with this.
+    pub(crate) fn forget(&mut self, core: &Core<P>, index: usize) -> Option<Shared<Space<P>>> {
+        let Place { space, instance, tag, shared, .. } = self.places.remove(index)?;
+        let left = space.targets.for_writer();
+        let common = self.asids.policy().is_common();
+        if !common || left.iter().all(|target| target.tag.asid != tag.asid) {
+            self.asids.release(instance, tag);
+        }
+        if shared
+            && !left.iter().any(|target| target.shared)
+            && let Some(registers) = space.process()
+        {
+            core.platform.unpin_asid(registers.cookie, tag.asid);
+        }
+        Some(space)
+    }
+
+    /// The place of `space` on `instance` that `wanted` names.
+    pub(crate) fn place_of(
+        &self,
+        space: &Space<P>,
+        instance: InstanceId,
+        wanted: impl Fn(&Installed) -> bool,
+    ) -> Option<usize> {
+        let targets = space.targets.for_writer();
+        let first = targets.partition_point(|target| target.instance < instance);
+        let here = targets.iter().skip(first).take_while(|target| target.instance == instance);
+        // Not those that are only waiting for a reset, unless there is no other.
+        here.filter(|target| wanted(target))
+            .map(|target| target.place)
+            .max_by_key(|place| self.users(*place) != 0)
+    }
+}
+
+/// Room for the targets of `space` and `more`.
+pub(crate) fn spare<P: Platform>(space: &Space<P>, more: usize) -> Result<Box<Targets>, NoMemory> {
+    let mut spare = try_box(Targets::new())?;
+    let count = space.targets.for_writer().len() + more;
+    spare.try_reserve_exact(count).map_err(|_| NoMemory)?;
+    Ok(spare)
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The context descriptors of a master (§6): one, or one a substream, in one piece or in two levels.
+//!
+//! With two levels, arrays of descriptors (*leaves*) come into being when a substream of theirs is first needed,
+//! and stay until the table is freed. Where they are is read back from the level-1 descriptors; there is no other
+//! record of them.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use smmuv3_formats::{CD_BYTES, L1Cd, PhysAddr, SubstreamId};
+
+use crate::features::Features;
+use crate::platform::Platform;
+use crate::update::Entry;
+
+/// Bytes of a level-1 descriptor.
+const L1_BYTES: usize = 8;
+
+/// How a table is laid out: STE.S1Fmt (§5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContextFormat {
+    /// All descriptors in one piece.
+    Linear,
+    /// A first level, and leaves of 64 descriptors (4 KiB).
+    Leaves4K,
+    /// A first level, and leaves of 1024 descriptors (64 KiB).
+    Leaves64K,
+}
+
+impl ContextFormat {
+    /// The code of STE.S1Fmt.
+    pub const fn code(self) -> u64 {
+        match self {
+            Self::Linear => 0,
+            Self::Leaves4K => 1,
+            Self::Leaves64K => 2,
+        }
+    }
+
+    /// For 2^`bits` substreams: linear up to what a leaf of 4 KiB holds; then two levels, with the smaller leaves
+    /// as long as the first level then takes 16 KiB at most.
+    const fn of(features: &Features, bits: u32) -> Self {
+        match bits {
+            _ if !features.two_level_contexts => Self::Linear,
+            0..=6 => Self::Linear,
+            7..=17 => Self::Leaves4K,
+            _ => Self::Leaves64K,
+        }
+    }
+
+    /// log2 of the descriptors in a leaf.
+    const fn split(self) -> u32 {
+        match self {
+            Self::Linear => 0,
+            Self::Leaves4K => 6,
+            Self::Leaves64K => 10,
+        }
+    }
+}
+
+/// A table of context descriptors.
+#[derive(Debug)]
+pub struct ContextTable {
+    /// Of the descriptors, or of the level-1 descriptors.
+    base: PhysAddr,
+    /// log2 of the number of descriptors.
+    bits: u32,
+    format: ContextFormat,
+}
+
+impl ContextTable {
+    /// Bits of SubstreamID of the largest table that an SMMU with `features` can have: a linear one is kept to 64 KiB.
+    pub fn most_bits(features: &Features) -> u32 {
+        const LINEAR: u32 = 10;
+        let most = if features.two_level_contexts { 20 } else { LINEAR };
+        features.ssid_bits.min(most)
+    }
+
+    /// Takes memory from the platform for 2^`bits` descriptors (20 bits at most), all of them invalid: for all, or
+    /// for the first level. `None` when there is no memory.
+    ///
+    /// # Safety
+    /// All other methods are given the same platform.
+    pub unsafe fn new<P: Platform>(platform: &P, features: &Features, bits: u32) -> Option<Self> {
+        let bits = bits.min(20);
+        let format = ContextFormat::of(features, bits);
+        let bytes = root_bytes(format, bits);
+        let base = platform.allocate_coherent(bytes, bytes)?;
+        // Zeroed: every descriptor is invalid.
+        platform.publish(base, bytes);
+        Some(Self { base, bits, format })
+    }
+
+    /// Gives the memory back, with all leaves.
+    ///
+    /// # Safety
+    /// No SMMU can reach the table any more, and no [`Entry`] of it is used afterwards.
+    pub unsafe fn free<P: Platform>(self, platform: &P) {
+        let leaf = CD_BYTES << self.format.split();
+        for index in 0..self.level_1() {
+            let descriptor = self.descriptor(platform, index).load(Ordering::Relaxed);
+            let descriptor = L1Cd([u64::from_le(descriptor)]);
+            if descriptor.l2_ptr() != 0 {
+                // SAFETY: allocated in `make_room`; the caller says that nobody reaches it.
+                unsafe { platform.free_coherent(PhysAddr(descriptor.l2_ptr()), leaf, leaf) };
+            }
+        }
+        let bytes = root_bytes(self.format, self.bits);
+        // SAFETY: allocated in `new`; as above.
+        unsafe { platform.free_coherent(self.base, bytes, bytes) };
+    }
+
+    /// Address of the first descriptor, or of the first level (STE.S1ContextPtr).
+    pub fn base(&self) -> PhysAddr {
+        self.base
+    }
+
+    /// Bits of a SubstreamID (STE.S1CDMax).
+    pub fn bits(&self) -> u32 {
+        self.bits
+    }
+
+    /// How it is laid out.
+    pub fn format(&self) -> ContextFormat {
+        self.format
+    }
+
+    /// Sees to it that `substream` can have a descriptor. A new leaf is not linked yet: hardware does not see it
+    /// before [`ContextTable::link`]. `None` when there is no memory, or the substream is beyond the table.
+    pub fn make_room<P: Platform>(&self, platform: &P, substream: SubstreamId) -> Option<()> {
+        if u64::from(substream.0) >> self.bits != 0 {
+            return None;
+        }
+        let Some(index) = self.level_1_index(substream) else { return Some(()) };
+        let descriptor = self.descriptor(platform, index);
+        if L1Cd([u64::from_le(descriptor.load(Ordering::Relaxed))]).l2_ptr() != 0 {
+            return Some(());
+        }
+        let bytes = CD_BYTES << self.format.split();
+        let leaf = platform.allocate_coherent(bytes, bytes)?;
+        platform.publish(leaf, bytes);
+        // As long as V is 0 the rest of a descriptor means nothing to hardware.
+        descriptor.store(L1Cd::default().with_l2_ptr(leaf.0).0[0].to_le(), Ordering::Relaxed);
+        Some(())
+    }
+
+    /// Links the leaf of `substream`, after [`ContextTable::make_room`]. True when it was not linked before: then
+    /// hardware may have kept that there was none (§8.2), and must be told ([`Instance::forget_leaf`]).
+    ///
+    /// [`Instance::forget_leaf`]: crate::instance::Instance::forget_leaf
+    pub fn link<P: Platform>(&self, platform: &P, substream: SubstreamId) -> bool {
+        let Some(index) = self.level_1_index(substream) else { return false };
+        let descriptor = self.descriptor(platform, index);
+        let current = L1Cd([u64::from_le(descriptor.load(Ordering::Relaxed))]);
+        if current.v() || current.l2_ptr() == 0 {
+            return false;
+        }
+        // Release: hardware must see the leaf's descriptors, which are all invalid, before this one.
+        descriptor.store(current.with_v(true).0[0].to_le(), Ordering::Release);
+        // Within the first level.
+        platform.publish(PhysAddr(self.base.0 + (index * L1_BYTES) as u64), L1_BYTES);
+        true
+    }
+
+    /// The descriptor of `substream`; `None` where there is no leaf for it.
+    pub fn entry<P: Platform>(&self, platform: &P, substream: SubstreamId) -> Option<Entry> {
+        if u64::from(substream.0) >> self.bits != 0 {
+            return None;
+        }
+        let (array, index) = match self.level_1_index(substream) {
+            None => (self.base.0, substream.0),
+            Some(index) => {
+                let descriptor = self.descriptor(platform, index).load(Ordering::Relaxed);
+                let leaf = L1Cd([u64::from_le(descriptor)]).l2_ptr();
+                if leaf == 0 {
+                    return None;
+                }
+                (leaf, substream.0 & ((1 << self.format.split()) - 1))
+            }
+        };
+        let address = PhysAddr(array + u64::from(index) * CD_BYTES as u64);
+        // SAFETY: within the table or a leaf, which are aligned to their size and live as long as the table;
+        // `free` says that no entry is used afterwards. Whoever has the table for changing writes one at a time.
+        Some(unsafe { Entry::new(address) })
+    }
+
+    /// How many level-1 descriptors there are.
+    fn level_1(&self) -> usize {
+        match self.format {
+            ContextFormat::Linear => 0,
+            format => 1 << self.bits.saturating_sub(format.split()),
+        }
+    }
+
+    /// Which of them leads to `substream`; `None` in a linear table.
+    fn level_1_index(&self, substream: SubstreamId) -> Option<usize> {
+        (self.format != ContextFormat::Linear)
+            .then(|| (substream.0 >> self.format.split()) as usize)
+    }
+
+    fn descriptor<P: Platform>(&self, platform: &P, index: usize) -> &AtomicU64 {
+        let address = PhysAddr(self.base.0 + (index * L1_BYTES) as u64);
+        let word = platform.pointer(address).cast::<AtomicU64>();
+        // SAFETY: one of the level-1 descriptors of `new`, which are zeroed, aligned, live as long as the
+        // table, and always accessed as atomic words.
+        unsafe { &*word.as_ptr() }
+    }
+}
+
+/// Bytes of the first level, or of all.
+const fn root_bytes(format: ContextFormat, bits: u32) -> usize {
+    match format {
+        ContextFormat::Linear => CD_BYTES << bits,
+        format => {
+            let bytes = L1_BYTES << bits.saturating_sub(format.split());
+            // §5.2: S1ContextPtr has bits from 6 on.
+            if bytes < 64 { 64 } else { bytes }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where address spaces are used: by which tags of which instances, and by whom.
+
+use alloc::vec::Vec;
+
+use crate::error::InstanceId;
+use crate::invalidate::Tag;
+use crate::platform::Platform;
+use crate::shared::Shared;
+use crate::space::Space;
+
+/// An address space under one tag of one instance.
+pub(crate) struct Place<P: Platform> {
+    pub(crate) space: Shared<Space<P>>,
+    pub(crate) instance: InstanceId,
+    pub(crate) tag: Tag,
+    /// The tag is the CPU's.
+    pub(crate) shared: bool,
+    pub(crate) users: Vec<User>,
+}
+
+/// A master that uses a place, with one of its substreams.
+#[derive(Clone, Copy)]
+pub(crate) struct User {
+    /// Index of the master.
+    pub(crate) master: usize,
+    /// [`WITHOUT`] for its accesses without a substream.
+    pub(crate) substream: u32,
+}
+
+/// Stands for accesses without a substream, whose context is the first: no PASID is 0.
+pub(crate) const WITHOUT: u32 = 0;
+
+/// A seat at a place.
+#[derive(Clone, Copy)]
+pub(crate) struct Bound {
+    pub(crate) place: usize,
+    /// Where among the place's users.
+    pub(crate) at: usize,
+    /// How often it was asked for.
+    pub(crate) bonds: usize,
+}
+
+/// What a master's accesses with a certain substream, or without, are subject to.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Slot {
+    /// They are refused.
+    #[default]
+    Blocked,
+    /// They pass untranslated. Only those without a substream.
+    Identity,
+    At(Bound),
+    /// The instance did not confirm the last change: they may still reach these.
+    Stuck([Option<Bound>; 2]),
+}
+
+impl Slot {
+    pub(crate) const fn bound(&self) -> Option<Bound> {
+        match self {
+            Self::At(bound) => Some(*bound),
+            Self::Blocked | Self::Identity | Self::Stuck(_) => None,
+        }
+    }
+}

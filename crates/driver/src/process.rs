@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Processes whose address spaces devices share (SVA): devices use the CPU's own page tables, by a PASID.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use smmuv3_formats::{Cd, Iova, PhysAddr, SubstreamId, legality};
+
+use crate::attach::{self, AttachError, Goal};
+use crate::compatibility::{Mismatch, Shape};
+use crate::context_table::ContextFormat;
+use crate::entry::{Stream, WithoutSubstream};
+use crate::error::Unconfirmed;
+use crate::features::Features;
+use crate::invalidate::{Range, Scope};
+use crate::iommu::Core;
+use crate::master::Master;
+use crate::platform::Platform;
+use crate::release;
+use crate::shared::{NoMemory, Shared, try_box};
+use crate::space::{Space, Tables, Target, Targets};
+use crate::targets::Snapshot;
+
+/// The page tables of a process, as a CPU's registers describe them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProcessConfig {
+    /// Root of the tables of the lower half (TTBR0_EL1, without ASID and CnP).
+    pub ttb: PhysAddr,
+    /// TCR_EL1. What counts for the lower half is used, but TBI0 and E0PD0: addresses of devices have no tags.
+    pub tcr: u64,
+    /// MAIR_EL1.
+    pub mair: u64,
+    /// The tables are big-endian (SCTLR_EL1.EE).
+    pub big_endian: bool,
+    /// What the kernel does to them without break-before-make needs this `IDR3.BBML`: 2 where it changes the size of
+    /// mappings in place (FEAT_BBML2), 0 where it does not.
+    pub bbml: u32,
+}
+
+impl ProcessConfig {
+    /// Little-endian tables that are changed by break-before-make.
+    pub const fn new(ttb: PhysAddr, tcr: u64, mair: u64) -> Self {
+        Self { ttb, tcr, mair, big_endian: false, bbml: 0 }
+    }
+}
+
+/// Why a process was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AddProcessError {
+    /// All PASIDs are in use.
+    NoPasid {
+        /// Bits of a PASID ([`Config::pasid_bits`](crate::Config::pasid_bits)).
+        bits: u32,
+    },
+    /// `tcr` has a granule (TG0) or a size (IPS) that does not exist, or T0SZ leaves more than 52 bits.
+    Registers {
+        /// The register.
+        tcr: u64,
+    },
+    /// No heap memory.
+    NoMemory,
+}
+
+impl From<NoMemory> for AddProcessError {
+    fn from(_: NoMemory) -> Self {
+        Self::NoMemory
+    }
+}
+
+impl fmt::Display for AddProcessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPasid { bits } => write!(f, "all PASIDs of {bits} bits are in use"),
+            Self::Registers { tcr } => write!(f, "TCR {tcr:#x} describes no tables"),
+            Self::NoMemory => f.write_str("no memory"),
+        }
+    }
+}
+
+impl core::error::Error for AddProcessError {}
+
+/// What is known of a process's tables.
+pub(crate) struct Registers {
+    /// The context without a tag.
+    context: Cd,
+    shape: Shape,
+    pub(crate) pasid: SubstreamId,
+    /// What the platform knows the process by.
+    pub(crate) cookie: u64,
+}
+
+impl Registers {
+    fn new(config: ProcessConfig, pasid: SubstreamId, cookie: u64) -> Option<Self> {
+        let ProcessConfig { ttb, tcr, mair, big_endian, bbml } = config;
+        // Its fields for the lower half are coded as those of a context (§6).
+        let field = |high: u32, low: u32| tcr >> low & ((1 << (high - low + 1)) - 1);
+        let flag = |bit: u32| tcr >> bit & 1 == 1;
+        let context = Cd::default()
+            .with_t0sz(field(5, 0))
+            .with_tg0(field(15, 14))
+            .with_ir0(field(9, 8))
+            .with_or0(field(11, 10))
+            .with_sh0(field(13, 12))
+            .with_endi(big_endian)
+            .with_epd1(true)
+            .with_v(true)
+            .with_ips(field(34, 32))
+            .with_aa64(true)
+            .with_ha(flag(39))
+            .with_hd(flag(39) && flag(40))
+            .with_r(true)
+            .with_a(true)
+            .with_had0(flag(41))
+            .with_ttb0(ttb.0)
+            .with_ds(flag(59))
+            .with_mair(mair);
+        let granule_shift = match context.tg0() {
+            0 => 12,
+            1 => 16,
+            2 => 14,
+            _ => return None,
+        };
+        // Six bits, so that nothing is less than 1.
+        let input_bits = 64 - context.t0sz() as u32;
+        let output_bits = smmuv3_formats::register::address_bits(context.ips())?;
+        if input_bits > 52 || ttb.0 & !0x000f_ffff_ffff_fff0 != 0 {
+            return None;
+        }
+        let shape = Shape {
+            granule_shift,
+            input_bits,
+            output_bits,
+            // Nobody publishes what the kernel stores there.
+            coherent: true,
+            big_endian,
+            access_flag: context.ha(),
+            dirty_state: context.hd(),
+            bbml,
+        };
+        Some(Self { context, shape, pasid, cookie })
+    }
+
+    /// The context on an instance with `features`, without a tag.
+    pub(crate) fn context(&self, _: &Features) -> Cd {
+        self.context
+    }
+
+    /// The context of a process that is gone: nothing is walked and nothing is reported; what was translated before
+    /// has to be invalidated. It differs from the live one in a single word, for those who look while it is written.
+    pub(crate) fn quiet(live: Cd) -> Cd {
+        let ignored = live.with_t0sz(0).with_tg0(0).with_ir0(0).with_or0(0).with_sh0(0);
+        ignored.with_ttb0(0).with_epd0(true).with_r(false).with_s(false)
+    }
+
+    /// Whether an SMMU with `features` can walk the tables, and takes the context for legal (§7.2).
+    pub(crate) fn fits(&self, features: &Features) -> Result<(), Mismatch> {
+        self.shape.fits(features)?;
+        // Of the entry that will lead there, legality depends on what is the same for all.
+        let stream = Stream::Stage1 {
+            contexts: PhysAddr(0),
+            format: ContextFormat::Linear,
+            bits: 1,
+            without: WithoutSubstream::Terminate,
+            vmid: 0,
+        };
+        legality::cd(&self.context, &stream.encode(features), &features.implementation())
+            .map_err(Mismatch::Illegal)
+    }
+}
+
+/// A process whose address space masters can be bound to.
+///
+/// Dropping it leaves masters bound; its PASID is free again when the last of them has gone. The kernel calls
+/// [`Process::release`] before it frees the process's page tables.
+pub struct Process<P: Platform> {
+    pub(crate) space: Shared<Space<P>>,
+}
+
+/// That a master is bound to a process. It lasts until [`Bond::unbind`]; dropping it does not end it.
+///
+/// Unbinding twice does not compile:
+/// ```compile_fail,E0382
+/// fn twice<P: smmuv3::Platform>(bond: smmuv3::Bond<P>) {
+///     let _ = bond.unbind();
+///     let _ = bond.unbind();
+/// }
+/// ```
+#[must_use]
+pub struct Bond<P: Platform> {
+    space: Shared<Space<P>>,
+    master: usize,
+}
+
+impl<P: Platform> Process<P> {
+    pub(crate) fn new(
+        core: Shared<Core<P>>,
+        id: usize,
+        config: ProcessConfig,
+        cookie: u64,
+    ) -> Result<Self, AddProcessError> {
+        // Decided before there is something to give back.
+        let registers = Registers::new(config, SubstreamId(0), cookie)
+            .ok_or(AddProcessError::Registers { tcr: config.tcr })?;
+        let targets = try_box(Targets::new())?;
+        let pasid =
+            core.take_pasid().ok_or(AddProcessError::NoPasid { bits: core.pasid_bits() })?;
+        let tables = Tables::Process(Registers { pasid, ..registers });
+        // If there is no memory, dropping the space gives the PASID back.
+        let space = Space::new(core, id, tables, Snapshot::new(targets));
+        Ok(Self { space: Shared::new(space)? })
+    }
+
+    /// A number that no other process and no domain of the `Iommu` has had.
+    pub fn id(&self) -> usize {
+        self.space.id
+    }
+
+    /// By which devices name it, behind every instance.
+    pub fn pasid(&self) -> SubstreamId {
+        self.registers().pasid
+    }
+
+    /// The tags by which instances know it.
+    pub fn targets(&self) -> Vec<Target> {
+        self.space.targets()
+    }
+
+    fn registers(&self) -> &Registers {
+        match self.space.process() {
+            Some(registers) => registers,
+            // `new` makes it with them, and they stay.
+            None => unreachable!("a process has registers"),
+        }
+    }
+
+    /// Lets `master` use the process's address space, by the process's PASID. It may be bound again, and then has to be
+    /// unbound as often.
+    ///
+    /// Where the instance takes part in what CPUs broadcast ([`InstanceConfig::broadcast`]), its ASIDs are as
+    /// wide as theirs, and the platform can pin the process's ASID, that ASID is used, and CPUs maintain the TLB. A domain
+    /// that has this number there gets another. Elsewhere the process has an ASID of the instance.
+    ///
+    /// # Errors
+    /// See [`AttachError`].
+    ///
+    /// [`InstanceConfig::broadcast`]: crate::InstanceConfig::broadcast
+    pub fn bind(&self, master: &Master<P>) -> Result<Bond<P>, AttachError> {
+        if !master.core.is(&self.space.core) {
+            return Err(AttachError::Foreign);
+        }
+        let (space, pasid) = (self.space.clone(), self.pasid());
+        attach::change(&master.core, master.index, pasid.0, Goal::Bind(space.clone()))?;
+        Ok(Bond { space, master: master.index })
+    }
+
+    /// To be called after the process's tables were changed, before what they led to, or they themselves, are used
+    /// for anything else: makes devices forget `len` bytes of addresses from `start` on. Not after a mere addition.
+    ///
+    /// May be called in interrupt context, and never waits for a bind. Instances that take part in what CPUs
+    /// broadcast are left out: they were told by the CPU's own invalidation, which comes first.
+    ///
+    /// # Errors
+    /// [`Unconfirmed`] when an instance did not answer: devices may still reach the range until it is reset.
+    pub fn invalidate(&self, start: Iova, len: u64) -> Result<(), Unconfirmed> {
+        let granule_shift = self.registers().shape.granule_shift;
+        let granule = 1u64 << granule_shift;
+        let first = start.0 & !(granule - 1);
+        // Without an end, up to the end of all addresses.
+        let end = start.0.saturating_add(len).checked_next_multiple_of(granule);
+        let bytes = end.unwrap_or(!(granule - 1)).saturating_sub(first);
+        if bytes == 0 {
+            return Ok(());
+        }
+        // Nobody says which tables were unlinked, nor how large the mappings were.
+        let range =
+            Range { start: first, bytes, granule_shift, leaf_shift: None, leaf_only: false };
+        let whole = bytes >> self.registers().shape.input_bits != 0;
+        let scope = if whole { Scope::All } else { Scope::Range(range) };
+        self.space.invalidate(scope, |target| !target.shared).map_err(|(unconfirmed, instances)| {
+            let core = &self.space.core;
+            core.quarantine.keep(
+                &core.platform,
+                instances,
+                self.space.id,
+                first..first + bytes,
+                &[],
+            );
+            unconfirmed
+        })
+    }
+
+    /// The process is gone: when it has returned, no device reaches its memory, nor reads its tables. Devices may
+    /// go on with its PASID; what they do is refused without an event, until they are unbound. Nobody can be bound any
+    /// more.
+    ///
+    /// # Errors
+    /// [`AttachError::Unconfirmed`]: an instance did not answer, and may still reach them until it is reset.
+    /// [`AttachError::NoMemory`]: nothing was changed.
+    pub fn release(&self) -> Result<(), AttachError> {
+        release::release(&self.space)
+    }
+
+    /// Ends a process that nobody is bound to; its PASID is free again.
+    ///
+    /// # Errors
+    /// The process and the number of masters that are bound to it.
+    pub fn close(self) -> Result<(), (Self, usize)> {
+        let configuration = &self.space.core.configuration;
+        let masters = configuration.with(|configuration| self.space.users(configuration));
+        if masters == 0 { Ok(()) } else { Err((self, masters)) }
+    }
+}
+
+impl<P: Platform> Bond<P> {
+    /// Ends it: with the last bond of a master and a process, the master cannot use the process's PASID any more.
+    ///
+    /// # Errors
+    /// The bond, to try again after a reset, and [`AttachError::Unconfirmed`] or [`AttachError::NoMemory`].
+    pub fn unbind(self) -> Result<(), (Self, AttachError)> {
+        let Some(pasid) = self.space.process().map(|registers| registers.pasid) else {
+            return Ok(());
+        };
+        match attach::change(&self.space.core, self.master, pasid.0, Goal::Unbind) {
+            Ok(()) => Ok(()),
+            Err(error) => Err((self, error)),
+        }
+    }
+}

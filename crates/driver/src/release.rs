@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The end of a process while devices may still use its PASID.
+
+use smmuv3_formats::{Cd, SubstreamId};
+
+use crate::attach::{AttachError, flush};
+use crate::configuration::Configuration;
+use crate::error::{Failure, Unconfirmed};
+use crate::iommu::Core;
+use crate::platform::Platform;
+use crate::process::Registers;
+use crate::shared::NoMemory;
+use crate::space::Space;
+
+/// Makes all contexts of `space` quiet, then flushes its tags. Contexts stay valid, or devices that go on would fill
+/// the event queue with C_BAD_CD.
+pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> {
+    let core = &*space.core;
+    core.configuration.with(|configuration| {
+        if space.is_released() {
+            return Ok(());
+        }
+        core.quarantine.reserve(&core.platform).map_err(|NoMemory| AttachError::NoMemory)?;
+        // Nobody joins from here on.
+        space.set_released();
+        let (mut failed, mut first) = (0u64, None);
+        for target in space.targets.for_writer() {
+            let done = quieten(core, configuration, target.place).and_then(|()| {
+                match core.instances.get(target.instance) {
+                    Some(instance) => flush(core, instance, target.tag),
+                    None => Ok(()),
+                }
+            });
+            if let Err(what) = done {
+                let instance = target.instance;
+                first.get_or_insert(Unconfirmed { instance, what });
+                failed |= instance.bit();
+            }
+        }
+        let Some(unconfirmed) = first else { return Ok(()) };
+        // All of it may still be reached.
+        core.quarantine.keep(&core.platform, failed, space.id, 0..u64::MAX, &[]);
+        Err(AttachError::Unconfirmed(unconfirmed))
+    })
+}
+
+/// Makes the contexts of one place quiet. What an instance did not confirm is in memory all the same: it counts
+/// once the instance is reset.
+fn quieten<P: Platform>(
+    core: &Core<P>,
+    configuration: &Configuration<P>,
+    place: usize,
+) -> Result<(), Failure> {
+    let Some(place) = configuration.places.get(place) else { return Ok(()) };
+    let mut result = Ok(());
+    for user in &place.users {
+        let Some(state) = configuration.masters.get(user.master) else { continue };
+        let Some(instance) = core.instances.get(state.instance) else { continue };
+        let substream = SubstreamId(user.substream);
+        let Some(entry) = state.entry(&core.platform, substream) else { continue };
+        let quiet = Registers::quiet(Cd(entry.load(&core.platform)));
+        let failed = instance.commands().has_failed();
+        let written = if failed {
+            Err(Failure::Failed)
+        } else {
+            state.write_context(core, instance, entry, substream, &quiet.0)
+        };
+        if written.is_err() {
+            for (index, word) in quiet.0.iter().enumerate() {
+                entry.store(&core.platform, index, *word);
+            }
+        }
+        result = result.and(written);
+    }
+    result
+}

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Changing a tag that is in use, while devices work and other CPUs unmap (rule R6).
+//!
+//! Both tags are among the targets before the first translation can carry the new one, and until no cache holds one
+//! of the old. What an unmap that looked before that had cleared, whoever carries the new tag finds cleared.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use smmuv3_formats::{Cd, SubstreamId};
+
+use crate::attach::{AttachError, flush};
+use crate::configuration::{Configuration, spare};
+use crate::error::{Failure, InstanceId, Unconfirmed};
+use crate::invalidate::Tag;
+use crate::iommu::Core;
+use crate::place::{Place, User};
+use crate::platform::Platform;
+use crate::shared::NoMemory;
+use crate::space::Targets;
+use crate::targets::Retired;
+
+/// The steps of a change of tags.
+pub(crate) trait Steps {
+    /// Adds the new tag to the targets.
+    fn publish(&mut self);
+    /// Makes hardware use the new tag, and waits until it does not use the old one any more.
+    fn rewrite(&mut self);
+    /// Makes hardware forget the old one.
+    fn flush(&mut self);
+    /// Takes the old one off the targets, and waits until nobody uses those that name it.
+    fn withdraw(&mut self);
+}
+
+/// Takes the steps in the only order that leaves no gap.
+pub(crate) fn in_order(steps: &mut impl Steps) {
+    steps.publish();
+    steps.rewrite();
+    steps.flush();
+    steps.withdraw();
+}
+
+/// Gives the space of `place` another ASID, of at most `bits` bits if all instances are to have the same. Returns
+/// it.
+pub(crate) fn change_asid<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    index: usize,
+    bits: u32,
+) -> Result<u16, AttachError> {
+    let Some(place) = configuration.places.get(index) else { return Err(AttachError::Foreign) };
+    let (space, id, vmid) = (place.space.clone(), place.instance, place.tag.vmid);
+    let asids = &configuration.asids;
+    let common = asids.policy().is_common();
+    let moves = |target: &crate::space::Installed| {
+        let all = common && !target.shared && configuration.users(target.place) != 0;
+        all || target.place == index
+    };
+    let targets = space.targets.for_writer();
+    let count = targets.iter().filter(|target| moves(target)).count();
+    let mut froms = Vec::new();
+    froms.try_reserve_exact(count).map_err(|_| NoMemory)?;
+    froms.extend(targets.iter().filter(|target| moves(target)).map(|target| target.place));
+    let bits = if common {
+        let installed = targets.iter().map(|target| asids.bits(target.instance));
+        asids.policy().bits_of_moved(installed.fold(bits, u32::min))
+    } else {
+        asids.bits(id)
+    };
+    let prepared = Prepared::new(core, configuration, &froms, 0)?;
+    let asid = configuration.asids.allocate_within(id, vmid, bits);
+    let asid = asid.ok_or(AttachError::NoAsid { instance: id, bits })?;
+    let new = |tag: Tag| Tag { asid, ..tag };
+    prepared.run(core, configuration, new, What::Contexts)?;
+    Ok(asid)
+}
+
+/// Moves `master` with all that it uses to another bank. Returns its VMID; `None` if there is none: then nothing
+/// was changed.
+pub(crate) fn change_bank<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    index: usize,
+) -> Result<Option<u16>, AttachError> {
+    let Some(state) = configuration.masters.get(index) else { return Err(AttachError::Foreign) };
+    let (id, old) = (state.instance, state.vmid);
+    let mut froms = Vec::new();
+    froms.try_reserve_exact(state.bounds().count()).map_err(|_| NoMemory)?;
+    froms.extend(state.bounds().map(|bound| bound.place));
+    // The same space by several substreams is at one place.
+    froms.sort_unstable();
+    froms.dedup();
+    let places = || froms.iter().filter_map(|from| configuration.places.get(*from));
+    // One with the CPU's number is bound to the CPU's VMID.
+    if places().any(|place| place.shared) {
+        return Ok(None);
+    }
+    // The entry and the contexts cannot change at once, so the contexts stay: all their numbers must be free there.
+    let mut numbers = Vec::new();
+    numbers.try_reserve_exact(froms.len()).map_err(|_| NoMemory)?;
+    numbers.extend(places().map(|place| place.tag.asid));
+    let vmid = configuration.asids.bank_for(id, old, numbers.iter().copied())?;
+    let Some(vmid) = vmid else { return Ok(None) };
+    let users = configuration.masters.get(index).map_or(0, |state| state.bounds().count());
+    let prepared = Prepared::new(core, configuration, &froms, users)?;
+    for asid in numbers {
+        // They were free just now.
+        configuration.asids.take(id, Tag { vmid, asid });
+    }
+    prepared.run(core, configuration, |tag| Tag { vmid, ..tag }, What::Bank { index, vmid })?;
+    Ok(Some(vmid))
+}
+
+/// What hardware reads the tag from.
+#[derive(Clone, Copy)]
+enum What {
+    /// The contexts of all users of the places.
+    Contexts,
+    /// The entries of this master's streams.
+    Bank { index: usize, vmid: u16 },
+}
+
+/// Everything that a change takes, so that only hardware can fail it.
+struct Prepared<P: Platform> {
+    moves: Vec<Move>,
+    /// Users of each new place, empty.
+    users: Vec<Vec<User>>,
+    retired: Vec<Option<Retired<Targets>>>,
+    platform: core::marker::PhantomData<P>,
+}
+
+struct Move {
+    from: usize,
+    to: usize,
+    /// Targets with both tags, and with the new one only.
+    spares: [Option<Box<Targets>>; 2],
+    /// Nobody uses the old tag any more.
+    left: bool,
+    /// It is in no cache.
+    flushed: bool,
+}
+
+impl<P: Platform> Prepared<P> {
+    /// For moves from `froms` with `users` users each, or all.
+    fn new(
+        core: &Core<P>,
+        configuration: &mut Configuration<P>,
+        froms: &[usize],
+        users: usize,
+    ) -> Result<Self, AttachError> {
+        core.quarantine.reserve(&core.platform)?;
+        configuration.places.reserve(froms.len())?;
+        configuration.held.try_reserve(froms.len()).map_err(|_| NoMemory)?;
+        let mut prepared = Self {
+            moves: Vec::new(),
+            users: Vec::new(),
+            retired: Vec::new(),
+            platform: core::marker::PhantomData,
+        };
+        prepared.moves.try_reserve_exact(froms.len()).map_err(|_| NoMemory)?;
+        prepared.users.try_reserve_exact(froms.len()).map_err(|_| NoMemory)?;
+        prepared.retired.try_reserve_exact(2 * froms.len()).map_err(|_| NoMemory)?;
+        for from in froms {
+            let Some(place) = configuration.places.get(*from) else { continue };
+            // A space may be among them with several places.
+            let spares =
+                [Some(spare(&place.space, froms.len())?), Some(spare(&place.space, froms.len())?)];
+            let mut list = Vec::new();
+            list.try_reserve_exact(users).map_err(|_| NoMemory)?;
+            prepared.users.push(list);
+            prepared.moves.push(Move { from: *from, to: 0, spares, left: false, flushed: false });
+        }
+        Ok(prepared)
+    }
+
+    /// Changes the tags. The new ones were taken.
+    fn run(
+        mut self,
+        core: &Core<P>,
+        configuration: &mut Configuration<P>,
+        new: impl Fn(Tag) -> Tag,
+        what: What,
+    ) -> Result<(), AttachError> {
+        for (step, users) in self.moves.iter_mut().zip(self.users) {
+            let Some(Place { space, instance, tag, .. }) = configuration.places.get(step.from)
+            else {
+                continue;
+            };
+            let (space, instance, tag) = (space.clone(), *instance, new(*tag));
+            let place = Place { space, instance, tag, shared: false, users };
+            step.to = configuration.places.insert(place);
+        }
+        let (moves, retired) = (self.moves, self.retired);
+        let mut change =
+            Change { core, configuration, moves, retired, what, failed: 0, first: None };
+        #[cfg(feature = "mutation")]
+        if core.leaves_out(crate::Mutation::TagBeforeTarget) {
+            change.rewrite();
+        }
+        in_order(&mut change);
+        let first = change.first;
+        for step in change.moves {
+            if step.left && step.flushed {
+                // Its space lives on at the new place.
+                drop(configuration.forget(core, step.from));
+            }
+        }
+        match first {
+            None => Ok(()),
+            Some(unconfirmed) => Err(AttachError::Unconfirmed(unconfirmed)),
+        }
+    }
+}
+
+struct Change<'a, P: Platform> {
+    core: &'a Core<P>,
+    configuration: &'a mut Configuration<P>,
+    moves: Vec<Move>,
+    retired: Vec<Option<Retired<Targets>>>,
+    what: What,
+    /// Instances that did not confirm a step, and the first of them.
+    failed: u64,
+    first: Option<Unconfirmed>,
+}
+
+impl<P: Platform> Change<'_, P> {
+    fn note(&mut self, instance: InstanceId, what: Failure) {
+        self.first.get_or_insert(Unconfirmed { instance, what });
+        self.failed |= instance.bit();
+    }
+
+    /// Changes the number in all contexts of a place. They differ in nothing else, and that is one word (§8.2).
+    fn rewrite_contexts(&mut self, from: usize, to: usize) {
+        let Some((instance, asid)) =
+            self.configuration.places.get(to).map(|place| (place.instance, place.tag.asid))
+        else {
+            return;
+        };
+        let users = self.configuration.users(from);
+        for at in 0..users {
+            let user = self.configuration.places.get(from).and_then(|place| place.users.get(at));
+            let Some(user) = user.copied() else { continue };
+            let Some(state) = self.configuration.masters.get(user.master) else { continue };
+            let Some(smmu) = self.core.instances.get(instance) else { continue };
+            let (platform, substream) = (&self.core.platform, SubstreamId(user.substream));
+            let Some(entry) = state.entry(platform, substream) else { continue };
+            let target = Cd(entry.load(platform)).with_asid(u64::from(asid));
+            let written = if self.failed & instance.bit() != 0 {
+                Err(Failure::Failed)
+            } else {
+                state.write_context(self.core, smmu, entry, substream, &target.0)
+            };
+            if let Err(what) = written {
+                // After a reset it counts.
+                entry.store(platform, 0, target.0[0]);
+                self.note(instance, what);
+            }
+        }
+        // All users go over, in their order.
+        let users = self.configuration.places.get_mut(from).map(|place| &mut place.users);
+        let users = users.map(core::mem::take).unwrap_or_default();
+        for user in &users {
+            self.configuration.rebind(*user, from, |bound| bound.place = to);
+        }
+        if let Some(place) = self.configuration.places.get_mut(to) {
+            place.users = users;
+        }
+    }
+
+    /// Changes the VMID in the entries of a master's streams: one word as well.
+    fn rewrite_entries(&mut self, index: usize, vmid: u16) {
+        let Some(state) = self.configuration.masters.get_mut(index) else { return };
+        state.vmid = vmid;
+        let id = state.instance;
+        if let Some(smmu) = self.core.instances.get(id)
+            && let Err(what) = state.write_streams(self.core, smmu, state.stream())
+        {
+            state.store_streams(&self.core.platform, smmu, state.stream());
+            self.note(id, what);
+        }
+    }
+}
+
+impl<P: Platform> Steps for Change<'_, P> {
+    fn publish(&mut self) {
+        for step in &mut self.moves {
+            let Some(both) = step.spares[0].take() else { continue };
+            // Twice as many as moves were reserved.
+            self.retired.push(self.configuration.publish(step.to, both));
+        }
+    }
+
+    fn rewrite(&mut self) {
+        match self.what {
+            What::Contexts => {
+                for at in 0..self.moves.len() {
+                    let Some(Move { from, to, .. }) = self.moves.get(at) else { continue };
+                    self.rewrite_contexts(*from, *to);
+                }
+            }
+            What::Bank { index, vmid } => {
+                self.rewrite_entries(index, vmid);
+                for step in &self.moves {
+                    // The master's own users only; there is room for them.
+                    let mut at = 0;
+                    while let Some(user) = self
+                        .configuration
+                        .places
+                        .get(step.from)
+                        .and_then(|place| place.users.get(at))
+                        .copied()
+                    {
+                        if user.master != index {
+                            at += 1;
+                            continue;
+                        }
+                        self.configuration.change_seat(user, step.from, at, step.to);
+                    }
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        for at in 0..self.moves.len() {
+            let Some(step) = self.moves.get(at) else { continue };
+            let Some(place) = self.configuration.places.get(step.from) else { continue };
+            let (instance, tag, left) = (place.instance, place.tag, place.users.is_empty());
+            let flushed = match self.core.instances.get(instance) {
+                Some(_) if !left => Ok(()),
+                Some(_) if self.failed & instance.bit() != 0 => Err(Failure::Failed),
+                Some(smmu) => flush(self.core, smmu, tag),
+                None => Ok(()),
+            };
+            if let Some(step) = self.moves.get_mut(at) {
+                (step.left, step.flushed) = (left, flushed.is_ok());
+            }
+            if let Err(what) = flushed {
+                self.note(instance, what);
+            }
+        }
+    }
+
+    fn withdraw(&mut self) {
+        for step in &mut self.moves {
+            if step.left && step.flushed {
+                let Some(one) = step.spares[1].take() else { continue };
+                self.retired.push(self.configuration.withdraw(step.from, one));
+            } else if step.left {
+                // Until the instance is reset. There is room.
+                self.configuration.held.push(step.from);
+            }
+        }
+        let retired = core::mem::take(&mut self.retired);
+        Retired::free(retired, &self.core.readers, || self.core.platform.relax());
+    }
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Finding the tag by which a master is to use an address space: an existing one, or a new one for which the policy
+//! may first have to change others.
+
+use crate::asid::AsidPolicy;
+use crate::attach::AttachError;
+use crate::configuration::Configuration;
+use crate::error::InstanceId;
+use crate::invalidate::Tag;
+use crate::iommu::Core;
+use crate::platform::Platform;
+use crate::retag;
+use crate::space::Space;
+
+/// Where a master is to use an address space.
+#[derive(Clone, Copy)]
+pub(crate) enum Seat {
+    /// At this place, which exists.
+    At(usize),
+    /// At a new one.
+    New { vmid: u16, number: Number },
+}
+
+/// The ASID of a new place.
+#[derive(Clone, Copy)]
+pub(crate) enum Number {
+    /// A free one.
+    Free,
+    /// The one that the space has on other instances.
+    Same(u16),
+    /// The CPU's; `fresh` if it was pinned for this.
+    Pinned { asid: u16, fresh: bool },
+}
+
+/// Finds a seat for `master` at `space`. May change tags of other spaces, or of this one elsewhere: each such
+/// change is complete in itself.
+pub(crate) fn find<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    master: usize,
+    space: &Space<P>,
+) -> Result<Seat, AttachError> {
+    let Some(state) = configuration.masters.get(master) else { return Err(AttachError::Foreign) };
+    let (id, occupied, mut vmid) = (state.instance, state.is_occupied(), state.vmid);
+    let home = configuration.asids.home(id);
+    if space.process().is_some()
+        && configuration.asids.shares(id)
+        && (!occupied || vmid == home)
+        && let Some(seat) = with_the_cpu(core, configuration, id, home, space)?
+    {
+        return Ok(seat);
+    }
+
+    let bits = configuration.asids.bits(id);
+    let none = AttachError::NoAsid { instance: id, bits };
+    // A master that uses nothing yet joins the bank in which the space is already.
+    let place = configuration
+        .place_of(space, id, |target| !target.shared && (!occupied || target.tag.vmid == vmid));
+    if let Some(place) = place {
+        return Ok(Seat::At(place));
+    }
+    if configuration.asids.policy().is_common() {
+        let number = same(core, configuration, id, space)?;
+        return Ok(Seat::New { vmid: home, number });
+    }
+    if !occupied {
+        vmid = configuration.asids.bank_with_room(id)?.ok_or(none)?;
+    } else if !configuration.asids.has_room(id, vmid) {
+        vmid = retag::change_bank(core, configuration, master)?.ok_or(none)?;
+        // The space may be in that bank.
+        let there = |target: &crate::space::Installed| !target.shared && target.tag.vmid == vmid;
+        if let Some(place) = configuration.place_of(space, id, there) {
+            return Ok(Seat::At(place));
+        }
+    }
+    Ok(Seat::New { vmid, number: Number::Free })
+}
+
+/// The number that the space has on all instances, changed if need be and if the policy does that.
+fn same<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    id: InstanceId,
+    space: &Space<P>,
+) -> Result<Number, AttachError> {
+    let private =
+        |space: &Space<P>| space.targets.for_writer().iter().find(|target| !target.shared).copied();
+    let Some(target) = private(space) else { return Ok(Number::Free) };
+    let (asid, bits) = (target.tag.asid, configuration.asids.bits(id));
+    if u64::from(asid) >> bits == 0 {
+        return Ok(Number::Same(asid));
+    }
+    if configuration.asids.policy() != AsidPolicy::SharedMinMove {
+        return Err(AttachError::AsidWidth { instance: id, bits, asid });
+    }
+    let moved = retag::change_asid(core, configuration, target.place, bits)?;
+    Ok(Number::Same(moved))
+}
+
+/// A seat at a process's space by the CPU's ASID; `None` if it cannot be pinned.
+fn with_the_cpu<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    id: InstanceId,
+    vmid: u16,
+    space: &Space<P>,
+) -> Result<Option<Seat>, AttachError> {
+    if let Some(place) = configuration.place_of(space, id, |target| target.shared) {
+        return Ok(Some(Seat::At(place)));
+    }
+    let Some(cookie) = space.process().map(|registers| registers.cookie) else { return Ok(None) };
+    let pinned = space.targets.for_writer().iter().find(|target| target.shared);
+    let pinned = pinned.map(|target| target.tag.asid);
+    let fresh = pinned.is_none();
+    let Some(asid) = pinned.or_else(|| core.platform.pin_asid(cookie)) else { return Ok(None) };
+    let unpin = || {
+        if fresh {
+            core.platform.unpin_asid(cookie, asid);
+        }
+    };
+    // 0 is what nobody has; the other would not be the CPU's number any more.
+    if asid == 0 || u64::from(asid) >> configuration.asids.bits(id) != 0 {
+        unpin();
+        return Ok(None);
+    }
+    match make_way(core, configuration, id, Tag { vmid, asid }, space) {
+        Ok(()) => Ok(Some(Seat::New { vmid, number: Number::Pinned { asid, fresh } })),
+        Err(error) => {
+            unpin();
+            Err(error)
+        }
+    }
+}
+
+/// Sees to it that nobody but `space` has `tag` on the instance.
+fn make_way<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    id: InstanceId,
+    tag: Tag,
+    space: &Space<P>,
+) -> Result<(), AttachError> {
+    let common = configuration.asids.policy().is_common();
+    if configuration.asids.is_free(id, tag) {
+        return Ok(());
+    }
+    let owner = configuration
+        .places
+        .iter()
+        .find(|(_, place)| place.tag == tag && (common || place.instance == id));
+    let twice = AttachError::PinnedTwice { instance: id, asid: tag.asid };
+    let Some((index, owner)) = owner else { return Err(twice) };
+    if common && core::ptr::eq(&*owner.space, space) {
+        return Ok(());
+    }
+    if owner.shared {
+        // Numbers of live processes differ as long as they are pinned.
+        return Err(twice);
+    }
+    retag::change_asid(core, configuration, index, configuration.asids.bits(id))?;
+    Ok(())
+}
