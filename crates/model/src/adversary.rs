@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the model does on its own: the most hurtful of what the architecture allows (§8.1).
 
-use crate::context::{Context, Route};
+use smmuv3_formats::{CD_BYTES, Cd};
+
+use crate::context::{Context, Contexts, L1CD_BYTES, Route};
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::transaction::Access;
 use crate::walk::{Kind, kind};
+
+/// Descriptors in a row that are looked at for a valid one.
+const LOOKED_AT: u64 = 64;
 
 /// Accesses that are remembered, to be guessed again.
 const REMEMBERED: usize = 64;
@@ -65,6 +70,53 @@ impl<M: Memory> Model<M> {
         self.random.below(1 << bits) as u32
     }
 
+    /// A substream of a table that may be looked at: one that was used, one that has a descriptor or a CD by
+    /// now, or any; small numbers are more likely to mean something.
+    pub(crate) fn some_substream(&mut self, contexts: &Contexts) -> u32 {
+        if contexts.log2 == 0 {
+            return self.random.below(1) as u32;
+        }
+        let used = match self.random.below(4) {
+            0 => self.recent_access().and_then(|access| access.substream),
+            1 => self.present_substream(contexts),
+            _ => None,
+        };
+        if let Some(used) = used
+            && used >> contexts.log2 == 0
+        {
+            return used;
+        }
+        // At most 20 bits, so it fits.
+        let bits = self.random.below(u64::from(contexts.log2) + 1);
+        self.random.below(1 << bits) as u32
+    }
+
+    /// A substream whose CD is valid in memory, if one is among those that are looked at.
+    fn present_substream(&mut self, contexts: &Contexts) -> Option<u32> {
+        let (table, first, count) = match contexts.split {
+            None => (contexts.table, 0, 1u32 << contexts.log2),
+            Some(split) => {
+                let leaves = contexts.bytes() / L1CD_BYTES;
+                let start = self.random.below(leaves);
+                let (index, leaf) = (0..leaves.min(LOOKED_AT)).find_map(|n| {
+                    let index = (start + n) % leaves;
+                    let word = self.memory.read64(contexts.table + index * L1CD_BYTES).ok()?;
+                    Some((index, self.context_leaf(word, split)?))
+                })?;
+                // There are at most 2^14 leaves.
+                (leaf, (index as u32) << split, contexts.leaf_count(split))
+            }
+        };
+        let count = u64::from(count);
+        let start = self.random.below(count);
+        (0..count.min(LOOKED_AT)).map(|n| (start + n) % count).find_map(|n| {
+            let word = self.memory.read64(table + n * CD_BYTES as u64).ok()?;
+            let cd = Cd([word, 0, 0, 0, 0, 0, 0, 0]);
+            // Less than 2^20.
+            cd.v().then_some(first + n as u32)
+        })
+    }
+
     fn act_on_configuration(&mut self) {
         if !self.registers.enabled() {
             return;
@@ -88,7 +140,16 @@ impl<M: Memory> Model<M> {
         }
         let stream = if self.random.one_in(2) { access.stream } else { self.some_stream() };
         let Ok((Route::Stage1(contexts), basis)) = self.route(stream, true) else { return };
-        let index = if contexts.log2 == 0 { None } else { access.substream };
+        let index = match access.substream {
+            _ if contexts.log2 == 0 => None,
+            // That of another stream may be one too many here.
+            Some(index) if index >> contexts.log2 == 0 && self.random.one_in(2) => Some(index),
+            _ => match self.random.below(8) {
+                0 => None,
+                1 | 2 => Some(self.some_substream(&contexts)),
+                _ => self.present_substream(&contexts),
+            },
+        };
         let Ok((Ok(context), _)) = self.context(stream, index.unwrap_or(0), &contexts, basis, true)
         else {
             return;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Cached stream table entries and context descriptors, and fetches that are under way (§8.1).
+//! Cached stream table entries, context descriptors and the descriptors before them, and fetches that are
+//! under way (§8.1).
 
 use smmuv3_formats::{Cd, Ste};
 
@@ -21,7 +22,7 @@ pub(crate) struct CachedSte {
 pub(crate) struct CachedCd {
     pub(crate) cd: Cd,
     pub(crate) pa: u64,
-    /// When the oldest word, or the STE before it, was read.
+    /// When the oldest word, or what leads to it, was read.
     pub(crate) basis: u64,
     pub(crate) context: Result<Context, Refused>,
 }
@@ -40,19 +41,50 @@ pub(crate) struct CachedL1 {
     pub(crate) basis: u64,
 }
 
-/// What a fetch under way reads.
+/// A cached level-1 context descriptor, whatever it says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct L1CdEntry {
+    pub(crate) word: u64,
+    pub(crate) pa: u64,
+    /// When it, or the STE before it, was read.
+    pub(crate) basis: u64,
+    /// log2 of the substreams that it stands for.
+    pub(crate) split: u32,
+}
+
+/// What is cached, or read by a fetch under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    Ste { stream: u32 },
-    Cd { stream: u32, substream: u32 },
+    Ste {
+        stream: u32,
+    },
+    Cd {
+        stream: u32,
+        substream: u32,
+    },
+    /// Read in one piece, so that no fetch of it is ever under way.
+    L1Cd {
+        stream: u32,
+        index: u32,
+    },
 }
 
 impl Target {
     pub(crate) const fn stream(self) -> u32 {
         match self {
-            Self::Ste { stream } | Self::Cd { stream, .. } => stream,
+            Self::Ste { stream } | Self::Cd { stream, .. } | Self::L1Cd { stream, .. } => stream,
         }
     }
+}
+
+/// Where a structure is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) pa: u64,
+    /// When the oldest thing was read that says so.
+    pub(crate) basis: u64,
+    /// The L1CD that says so.
+    pub(crate) through: Option<Target>,
 }
 
 /// A structure of which some words have been read.
@@ -60,6 +92,8 @@ impl Target {
 pub(crate) struct Fetch {
     pub(crate) target: Target,
     pub(crate) pa: u64,
+    /// What led there, besides the STE: the L1CD.
+    pub(crate) through: Option<Target>,
     pub(crate) words: [Option<u64>; 8],
     /// Indices of the words still to read, last first.
     pub(crate) left: Vec<u8>,
@@ -67,13 +101,14 @@ pub(crate) struct Fetch {
 }
 
 impl Fetch {
-    pub(crate) fn new(target: Target, pa: u64, basis: u64, random: &mut Random) -> Self {
+    pub(crate) fn new(target: Target, place: Place, random: &mut Random) -> Self {
         let mut left: Vec<u8> = (0..8).collect();
         for end in (1..left.len()).rev() {
             // Below 8, so it fits and is in range.
             left.swap(end, random.below(end as u64 + 1) as usize);
         }
-        Self { target, pa, words: [None; 8], left, basis }
+        let Place { pa, basis, through } = place;
+        Self { target, pa, through, words: [None; 8], left, basis }
     }
 
     /// All words, once none is left.
@@ -88,10 +123,17 @@ pub(crate) struct ConfigCache {
     pub(crate) stes: Map<u32, CachedSte>,
     pub(crate) cds: Map<(u32, u32), CachedCd>,
     pub(crate) l1: Map<u32, CachedL1>,
+    /// By stream and index.
+    pub(crate) l1_cds: Map<(u32, u32), L1CdEntry>,
     pub(crate) fetches: Vec<Fetch>,
 }
 
 impl ConfigCache {
+    /// All entries, and fetches under way.
+    pub(crate) fn len(&self) -> usize {
+        self.stes.len() + self.cds.len() + self.l1.len() + self.l1_cds.len() + self.fetches.len()
+    }
+
     /// Takes the fetch of `target` out, if one is under way.
     pub(crate) fn take(&mut self, target: Target) -> Option<Fetch> {
         let at = self.fetches.iter().position(|fetch| fetch.target == target)?;
@@ -114,4 +156,24 @@ pub struct CachedStructure {
     pub differs: bool,
     /// Whether all its words were read; a fetch under way counts the rest as zero.
     pub complete: bool,
+}
+
+/// A cached level-1 context descriptor, as others see it. Valid or not, only CFGI with Leaf = 0, or of the
+/// whole stream, makes it go (§4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachedL1Cd {
+    /// StreamID.
+    pub stream: u32,
+    /// Its index in the table.
+    pub index: u32,
+    /// First SubstreamID that it stands for.
+    pub first: u32,
+    /// SubstreamIDs that it stands for: 64 or 1024.
+    pub substreams: u32,
+    /// What it says.
+    pub word: u64,
+    /// Where it was fetched from.
+    pub pa: u64,
+    /// Whether memory holds something else by now.
+    pub differs: bool,
 }

@@ -22,13 +22,18 @@ pub(crate) enum Route {
     Unsupported(&'static str),
 }
 
+/// Bytes of a level-1 context descriptor (§6).
+pub(crate) const L1CD_BYTES: u64 = 8;
+
 /// Where the CDs of a stream are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Contexts {
-    /// First CD, aligned.
+    /// First CD, or L1CD, aligned.
     pub(crate) table: u64,
-    /// log2 of their number; 0 without substreams.
+    /// log2 of the number of CDs; 0 without substreams.
     pub(crate) log2: u32,
+    /// log2 of the CDs of a leaf; `None` for a linear table.
+    pub(crate) split: Option<u32>,
     /// Treatment of transactions without substream.
     pub(crate) s1_dss: u64,
     /// VMID that entries are tagged with.
@@ -36,8 +41,17 @@ pub(crate) struct Contexts {
 }
 
 impl Contexts {
+    /// Bytes of the table, or of its first level.
     pub(crate) const fn bytes(&self) -> u64 {
-        (CD_BYTES as u64) << self.log2
+        match self.split {
+            None => (CD_BYTES as u64) << self.log2,
+            Some(split) => L1CD_BYTES << self.log2.saturating_sub(split),
+        }
+    }
+
+    /// CDs of a leaf that have a number.
+    pub(crate) const fn leaf_count(&self, split: u32) -> u32 {
+        1 << (if self.log2 < split { self.log2 } else { split })
     }
 }
 
@@ -58,17 +72,22 @@ pub(crate) fn route(ste: &Ste, implementation: &Implementation) -> Route {
     }
     // S1CDMax is at most SSIDSIZE in a legal entry, so it fits.
     let log2 = if idr1.ssidsize() == 0 { 0 } else { ste.s1_cd_max() as u32 };
-    if log2 != 0 && matches!(ste.s1_fmt(), 1 | 2) {
-        return Route::Unsupported("2-level context tables (STE.S1Fmt)");
-    }
-    let bytes = (CD_BYTES as u64) << log2;
-    Route::Stage1(Contexts {
-        table: ste.s1_context_ptr() & !(bytes - 1),
+    let split = match ste.s1_fmt() {
+        _ if log2 == 0 => None,
+        1 => Some(6),
+        2 => Some(10),
+        _ => None,
+    };
+    let mut contexts = Contexts {
+        table: 0,
         log2,
+        split,
         s1_dss: if ste.s1_dss() == 3 { 0 } else { ste.s1_dss() },
         // Tagged even if stage 2 is off (§1); the field has 16 bits.
         vmid: idr0.s2p().then_some(ste.s2_vmid() as u16),
-    })
+    };
+    contexts.table = ste.s1_context_ptr() & !(contexts.bytes().max(CD_BYTES as u64) - 1);
+    Route::Stage1(contexts)
 }
 
 /// One half of the input addresses.

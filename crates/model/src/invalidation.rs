@@ -5,6 +5,7 @@ use smmuv3_formats::command::ALL_STREAMS;
 use smmuv3_formats::{Command, Opcode};
 
 use crate::config_cache::Target;
+use crate::context::Route;
 use crate::granule::Granule;
 use crate::held::Held;
 use crate::memory::Memory;
@@ -17,8 +18,8 @@ use crate::tlb::{Tag, TlbEntry, WalkEntry};
 pub(crate) enum Scope {
     /// STEs from the first to the last stream with all their CDs, and L1STDs if so.
     Stes { first: u32, last: u32, l1: bool },
-    /// One CD of a stream, or all.
-    Cds { stream: u32, substream: Option<u32> },
+    /// One CD of a stream, and its L1CD if so; without `substream` all.
+    Cds { stream: u32, substream: Option<u32>, l1: bool },
     /// Translations.
     Tlb(TlbScope),
 }
@@ -108,7 +109,7 @@ impl Pending {
         let old = held.configuration.is_some_and(|basis| basis < self.cutoff);
         match self.scope {
             Scope::Stes { first, last, .. } => old && (first..=last).contains(&held.access.stream),
-            Scope::Cds { stream, substream } => {
+            Scope::Cds { stream, substream, .. } => {
                 old && held.access.stream == stream
                     && substream.is_none_or(|index| held.access.substream.unwrap_or(0) == index)
             }
@@ -178,15 +179,23 @@ impl<M: Memory> Model<M> {
                 }
                 removed
             }
-            Scope::Cds { stream, substream } => self.remove_config(
-                |target| match target {
-                    Target::Ste { .. } => false,
-                    Target::Cd { stream: theirs, substream: index } => {
-                        theirs == stream && substream.is_none_or(|own| own == index)
-                    }
-                },
-                cutoff,
-            ),
+            Scope::Cds { stream, substream, l1 } => {
+                // Without a 2-level table there is no L1CD to hit.
+                let split = self.context_split(stream).unwrap_or(0);
+                self.remove_config(
+                    |target| match target {
+                        _ if target.stream() != stream => false,
+                        Target::Ste { .. } => false,
+                        Target::Cd { substream: index, .. } => {
+                            substream.is_none_or(|own| own == index)
+                        }
+                        Target::L1Cd { index, .. } => {
+                            l1 && substream.is_none_or(|own| own >> split == index)
+                        }
+                    },
+                    cutoff,
+                )
+            }
             Scope::Tlb(scope) => {
                 self.tlb.remove(|entry| entry.basis < cutoff && scope.leaf(entry))
                     + self.walk_cache.remove(|entry| entry.basis < cutoff && scope.table(entry))
@@ -198,14 +207,29 @@ impl<M: Memory> Model<M> {
     /// Forgets configuration from before `cutoff`, fetches under way included.
     fn remove_config(&mut self, matches: impl Fn(Target) -> bool, cutoff: u64) -> usize {
         let config = &mut self.config;
-        let before = config.stes.len() + config.cds.len() + config.fetches.len();
+        let before = config.len();
         let goes = |target, basis: u64| basis < cutoff && matches(target);
         config.stes.retain(|stream, entry| !goes(Target::Ste { stream: *stream }, entry.basis));
         config.cds.retain(|(stream, substream), entry| {
             !goes(Target::Cd { stream: *stream, substream: *substream }, entry.basis)
         });
-        config.fetches.retain(|fetch| !goes(fetch.target, fetch.basis));
-        before - (config.stes.len() + config.cds.len() + config.fetches.len())
+        config.l1_cds.retain(|(stream, index), entry| {
+            !goes(Target::L1Cd { stream: *stream, index: *index }, entry.basis)
+        });
+        // A pointer is not followed any more once the descriptor that holds it is gone (§4.2).
+        config.fetches.retain(|fetch| {
+            let through = fetch.through.is_some_and(|through| goes(through, fetch.basis));
+            !through && !goes(fetch.target, fetch.basis)
+        });
+        before - config.len()
+    }
+
+    /// log2 of the CDs of a leaf of `stream`, whose STE is cached wherever one of its L1CDs is.
+    fn context_split(&self, stream: u32) -> Option<u32> {
+        match self.config.stes.get(&stream)?.route {
+            Route::Stage1(contexts) => contexts.split,
+            _ => None,
+        }
     }
 
     /// What `command` must hit; `None` for nothing.
@@ -239,9 +263,9 @@ impl<M: Memory> Model<M> {
                 if u64::from(substream) >> self.profile.idr1.ssidsize().min(63) != 0 {
                     return Err(missing);
                 }
-                Scope::Cds { stream, substream: Some(substream) }
+                Scope::Cds { stream, substream: Some(substream), l1: field("Leaf") == 0 }
             }
-            Some(Op::CfgiCdAll) => Scope::Cds { stream, substream: None },
+            Some(Op::CfgiCdAll) => Scope::Cds { stream, substream: None, l1: true },
             Some(Op::TlbiNhAll | Op::TlbiS12Vmall) => return tlb(Asids::Any, None),
             Some(Op::TlbiNsnhAll) => {
                 Scope::Tlb(TlbScope { vmid: None, asid: Asids::Any, range: None })

@@ -7,7 +7,8 @@
 //! them, and lets transfers hang between translation and memory. It judges nothing: it reports
 //! [`Observation`]s, and answers what is cached and what is still reachable.
 //!
-//! It implements stage 1 of the Non-secure EL1 world. What else is configured is reported as
+//! It implements stage 1 of the Non-secure EL1 world, with substreams, and with linear and 2-level tables of
+//! streams and of contexts. What else is configured is reported as
 //! [`Observation::Unsupported`] and terminated, never treated as something else. Section numbers are those
 //! of the project's architecture reference.
 //!
@@ -25,6 +26,7 @@ mod adversary;
 mod command_queue;
 mod config_cache;
 mod context;
+mod context_table;
 mod event_queue;
 mod granule;
 mod held;
@@ -43,7 +45,7 @@ mod transaction;
 mod translate;
 mod walk;
 
-pub use config_cache::CachedStructure;
+pub use config_cache::{CachedL1Cd, CachedStructure};
 pub use granule::Granule;
 pub use held::{Held, Performed};
 pub use memory::{Abort, Memory, Ram};

@@ -57,6 +57,19 @@ pub enum Observation {
         /// Whether no transaction needed it.
         speculative: bool,
     },
+    /// An L1CD was read and is cached, valid or not (§8.1).
+    L1CdFetched {
+        /// StreamID through which it was reached.
+        stream: u32,
+        /// Its index in the table.
+        index: u32,
+        /// What it says.
+        word: u64,
+        /// Where it is.
+        pa: u64,
+        /// Whether no transaction needed it.
+        speculative: bool,
+    },
     /// A table descriptor was read and is cached.
     WalkedTo {
         /// Tag of the entry.
@@ -272,6 +285,15 @@ pub enum Misuse {
         /// Bytes of the new entry.
         size: u64,
     },
+    /// A valid L1CD does not point to the beginning of a leaf; low bits are dropped (§6).
+    MisalignedContexts {
+        /// StreamID through which it was reached.
+        stream: u32,
+        /// Index of the L1CD.
+        index: u32,
+        /// Its pointer.
+        pointer: u64,
+    },
     /// Two cached CDs of one tag and table base differ in what the TLB may cache (§8.1).
     TagDisagreement {
         /// The tag.
@@ -326,6 +348,9 @@ impl fmt::Display for Misuse {
             Self::AddressOutOfRange { command } => write!(f, "{command} names no address"),
             Self::Overlap { tag, va, size } => {
                 write!(f, "{tag}: {size:#x} bytes at {va:#x} overlap what is cached already")
+            }
+            Self::MisalignedContexts { stream, index, pointer } => {
+                write!(f, "L1CD {index:#x} of stream {stream:#x} is not aligned: {pointer:#x}")
             }
             Self::TagDisagreement { tag, stream } => {
                 write!(f, "{tag}: the context of stream {stream:#x} differs from a cached one")

@@ -200,10 +200,17 @@ impl Profile {
         self
     }
 
-    /// With IDR1.SSIDSIZE: SubstreamIDs of `bits` bits (0 to 20), in linear tables.
+    /// With IDR1.SSIDSIZE: SubstreamIDs of `bits` bits (0 to 20).
     #[must_use]
     pub fn ssidsize(mut self, bits: u32) -> Self {
         self.idr1 = self.idr1.with_ssidsize(u64::from(bits.min(20)));
+        self
+    }
+
+    /// With IDR0.CD2L: 2-level context tables besides linear ones.
+    #[must_use]
+    pub fn two_level_contexts(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_cd2l(on);
         self
     }
 
@@ -276,7 +283,6 @@ impl Profile {
             (idr0.hyp(), "the EL2 StreamWorld is not modelled"),
             (idr0.ats() || idr0.pri(), "ATS and PRI are not modelled"),
             (idr0.stall_model() != 1, "stalls are not modelled"),
-            (idr0.cd2l(), "2-level context tables are not modelled"),
             (idr0.btm(), "broadcast invalidation is not modelled"),
             (idr0.atos() || idr0.vatos(), "address translation operations are not modelled"),
             (idr3.s1pi() || idr3.s2pi() || idr3.s2po(), "permission indirection is not modelled"),
@@ -297,7 +303,13 @@ mod tests {
             Profile::small_asid(),
             Profile::default().s2p(true).vmid16(true).ril(false).oas(48),
             Profile::default().two_level_stream_table(false).granules(true, true, true),
-            Profile::default().sidsize(6).sidsize(32).ssidsize(20).queues(19, 19).msi(true),
+            Profile::default()
+                .sidsize(6)
+                .sidsize(32)
+                .ssidsize(20)
+                .two_level_contexts(true)
+                .queues(19, 19)
+                .msi(true),
         ] {
             assert_eq!(profile.contradictions(), Vec::<&str>::new());
         }

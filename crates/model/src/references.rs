@@ -3,11 +3,10 @@
 
 use core::fmt;
 
-use smmuv3_formats::ste::config;
 use smmuv3_formats::{CD_BYTES, COMMAND_BYTES, Cd, EVENT_BYTES, L1Std, STE_BYTES, Ste};
 
 use crate::config_cache::{Fetch, Target};
-use crate::context::{Context, Contexts, Route, context, route};
+use crate::context::{Context, Contexts, L1CD_BYTES, Route, context, route};
 use crate::granule::Granule;
 use crate::memory::Memory;
 use crate::model::Model;
@@ -29,11 +28,20 @@ pub enum Reference {
         /// Index of the descriptor.
         index: u32,
     },
-    /// An STE points to CDs there.
+    /// An STE points to CDs, or to L1CDs, there.
     Contexts {
         /// StreamID.
         stream: u32,
         /// Whether it is a cached STE; else the one in memory.
+        cached: bool,
+    },
+    /// An L1CD points to a leaf of CDs there.
+    ContextLeaf {
+        /// StreamID.
+        stream: u32,
+        /// Index of the L1CD.
+        index: u32,
+        /// Whether it is a cached L1CD; else the one in memory.
         cached: bool,
     },
     /// A CD leads to translation tables there.
@@ -71,6 +79,9 @@ impl fmt::Display for Reference {
             Self::Contexts { stream, cached } => {
                 write!(f, "{} STE of stream {stream:#x}", how(cached))
             }
+            Self::ContextLeaf { stream, index, cached } => {
+                write!(f, "{} L1CD {index:#x} of stream {stream:#x}", how(cached))
+            }
             Self::Table { stream, substream, level, cached } => write!(
                 f,
                 "a level-{level} table below {} CD of stream {stream:#x}, substream {substream:#x}",
@@ -83,8 +94,18 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Entries that cannot be read until a stream table counts as longer than memory.
+/// Entries that cannot be read until a table counts as longer than memory.
 const ABORTS: u32 = 1 << 16;
+
+/// A leaf of CDs.
+#[derive(Clone, Copy)]
+struct Leaf {
+    stream: u32,
+    index: u32,
+    pa: u64,
+    /// log2 of the CDs.
+    split: u32,
+}
 
 /// A table to look into: where, level, and how many bytes.
 #[derive(Clone, Copy)]
@@ -97,11 +118,16 @@ struct Table {
     oas: u32,
 }
 
-/// The memory that is asked about, and the tables that were seen.
+/// The memory that is asked about, and what was seen.
+#[derive(Default)]
 struct Search {
     first: u64,
     last: u64,
+    /// Tables of translations: where, level, and granule.
     seen: Set<(u64, u8, u8)>,
+    /// Runs of CDs, as where and how many, and arrays of L1CDs, with the size of a leaf. Whole masters share
+    /// one, and where its CDs lead does not depend on the STE.
+    contexts: Set<(u64, u64, Option<u32>)>,
 }
 
 impl Search {
@@ -116,7 +142,7 @@ impl<M: Memory> Model<M> {
     /// mapped for devices is not meant: see [`Self::tlb_entries`] and [`Self::held`].
     pub fn references(&self, start: u64, bytes: u64) -> Option<Reference> {
         let last = start.saturating_add(bytes.checked_sub(1)?);
-        let mut search = Search { first: start, last, seen: Set::default() };
+        let mut search = Search { first: start, last, ..Search::default() };
         let search = &mut search;
         self.queue_reference(search)
             .or_else(|| self.walk_entry_reference(search))
@@ -173,24 +199,37 @@ impl<M: Memory> Model<M> {
                 return Some(Reference::StreamTableLeaf { index: *index });
             }
         }
-        for (stream, entry) in &self.config.stes {
-            if let Route::Stage1(contexts) = entry.route
-                && search.hits(contexts.table, contexts.bytes())
-            {
-                return Some(Reference::Contexts { stream: *stream, cached: true });
-            }
-        }
-        for fetch in &self.config.fetches {
-            if let found @ Some(_) = self.fetch_reference(search, fetch) {
-                return found;
-            }
-        }
         for ((stream, substream), entry) in &self.config.cds {
             if let Ok(context) = &entry.context
                 && let Some(level) = self.context_reference(search, context)
             {
                 let (stream, substream) = (*stream, *substream);
                 return Some(Reference::Table { stream, substream, level, cached: true });
+            }
+        }
+        for (stream, entry) in &self.config.stes {
+            if let Route::Stage1(contexts) = entry.route
+                && let found @ Some(_) =
+                    self.contexts_reference(search, *stream, &entry.ste, &contexts, true)
+            {
+                return found;
+            }
+        }
+        for ((stream, index), entry) in &self.config.l1_cds {
+            if let Some(ste) = self.config.stes.get(stream)
+                && let Route::Stage1(contexts) = ste.route
+                && let Some(leaf) = self.context_leaf(entry.word, entry.split)
+            {
+                let place = Leaf { stream: *stream, index: *index, pa: leaf, split: entry.split };
+                let found = self.leaf_reference(search, place, &ste.ste, &contexts, true);
+                if found.is_some() {
+                    return found;
+                }
+            }
+        }
+        for fetch in &self.config.fetches {
+            if let found @ Some(_) = self.fetch_reference(search, fetch) {
+                return found;
             }
         }
         None
@@ -202,12 +241,20 @@ impl<M: Memory> Model<M> {
         match fetch.target {
             Target::Ste { .. } if here => Some(Reference::StreamTable),
             Target::Ste { stream } => {
-                let ste = Ste([fetch.words[0]?, 0, 0, 0, 0, 0, 0, 0]);
-                let follows = ste.v() && ste.config() == config::STAGE_1;
-                (follows && search.hits(ste.s1_context_ptr(), CD_BYTES as u64))
-                    .then_some(Reference::Contexts { stream, cached: true })
+                // The first word alone says where the contexts are.
+                let _known = fetch.words[0]?;
+                let ste = Ste(fetch.complete());
+                let Route::Stage1(contexts) = route(&ste, &self.implementation()) else {
+                    return None;
+                };
+                self.contexts_reference(search, stream, &ste, &contexts, true)
             }
-            Target::Cd { stream, .. } if here => Some(Reference::Contexts { stream, cached: true }),
+            Target::Cd { stream, .. } if here => Some(match fetch.through {
+                Some(Target::L1Cd { index, .. }) => {
+                    Reference::ContextLeaf { stream, index, cached: true }
+                }
+                _ => Reference::Contexts { stream, cached: true },
+            }),
             Target::Cd { stream, substream } => {
                 // Without these two words nothing is known about the tables.
                 let _known = (fetch.words[0]?, fetch.words[1]?);
@@ -218,6 +265,7 @@ impl<M: Memory> Model<M> {
                 let level = self.context_reference(search, &context)?;
                 Some(Reference::Table { stream, substream, level, cached: true })
             }
+            Target::L1Cd { .. } => None,
         }
     }
 
@@ -285,26 +333,93 @@ impl<M: Memory> Model<M> {
             let stream = first.wrapping_add(index as u32);
             let ste = Ste(words);
             let Route::Stage1(contexts) = route(&ste, &implementation) else { continue };
-            if search.hits(contexts.table, contexts.bytes()) {
-                return Some(Reference::Contexts { stream, cached: false });
-            }
-            if let found @ Some(_) = self.live_contexts(search, stream, &ste, &contexts) {
+            let found = self.contexts_reference(search, stream, &ste, &contexts, false);
+            if found.is_some() {
                 return found;
             }
         }
         None
     }
 
-    fn live_contexts(
+    /// The CDs that an STE leads to, and what the ones in memory lead to.
+    fn contexts_reference(
         &self,
         search: &mut Search,
         stream: u32,
         ste: &Ste,
         contexts: &Contexts,
+        cached: bool,
     ) -> Option<Reference> {
-        for substream in 0..1u32 << contexts.log2 {
-            let pa = contexts.table + u64::from(substream) * CD_BYTES as u64;
-            let Ok(words) = self.read_structure(pa) else { continue };
+        let Contexts { table, log2, split, .. } = *contexts;
+        if search.hits(table, contexts.bytes()) {
+            return Some(Reference::Contexts { stream, cached });
+        }
+        let Some(split) = split else {
+            return self.live_contexts(search, (stream, 0), (table, 1 << log2), ste, contexts);
+        };
+        // While SMMUEN is 0 nothing is fetched, as above.
+        if !self.registers.cr0.guards(1)
+            || !search.contexts.insert((table, contexts.bytes(), Some(split)))
+        {
+            return None;
+        }
+        let mut aborts = 0;
+        // At most 2^14 descriptors.
+        for index in 0..(contexts.bytes() / L1CD_BYTES) as u32 {
+            let Ok(word) = self.memory.read64(table + u64::from(index) * L1CD_BYTES) else {
+                aborts += 1;
+                if aborts == ABORTS {
+                    break;
+                }
+                continue;
+            };
+            let Some(pa) = self.context_leaf(word, split) else { continue };
+            let leaf = Leaf { stream, index, pa, split };
+            if let found @ Some(_) = self.leaf_reference(search, leaf, ste, contexts, false) {
+                return found;
+            }
+        }
+        None
+    }
+
+    fn leaf_reference(
+        &self,
+        search: &mut Search,
+        leaf: Leaf,
+        ste: &Ste,
+        contexts: &Contexts,
+        cached: bool,
+    ) -> Option<Reference> {
+        let Leaf { stream, index, pa, split } = leaf;
+        let count = contexts.leaf_count(split);
+        if search.hits(pa, u64::from(count) * CD_BYTES as u64) {
+            return Some(Reference::ContextLeaf { stream, index, cached });
+        }
+        self.live_contexts(search, (stream, index << split), (pa, count), ste, contexts)
+    }
+
+    /// The tables below `count` CDs in memory from `pa` on, the first of which is that of `first`.
+    fn live_contexts(
+        &self,
+        search: &mut Search,
+        (stream, first): (u32, u32),
+        (pa, count): (u64, u32),
+        ste: &Ste,
+        contexts: &Contexts,
+    ) -> Option<Reference> {
+        if !self.registers.cr0.guards(1) || !search.contexts.insert((pa, count.into(), None)) {
+            return None;
+        }
+        let mut aborts = 0;
+        for index in 0..count {
+            let Ok(words) = self.read_structure(pa + u64::from(index) * CD_BYTES as u64) else {
+                aborts += 1;
+                if aborts == ABORTS {
+                    break;
+                }
+                continue;
+            };
+            let substream = first + index;
             let context = context(&Cd(words), ste, contexts, &self.implementation());
             if let Ok(context) = context
                 && let Some(level) = self.context_reference(search, &context)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From a StreamID to its STE, and from there to a CD: location, fetch, cache (§5, §6, §8.1).
+//! From a StreamID to its STE: location, fetch, cache (§5, §8.1).
 
 use smmuv3_formats::register::StrtabBase;
-use smmuv3_formats::{CD_BYTES, Cd, L1Std, STE_BYTES, Ste};
+use smmuv3_formats::{L1Std, STE_BYTES, Ste};
 
-use crate::config_cache::{CachedCd, CachedL1, CachedSte, CachedStructure, Fetch, Refused, Target};
-use crate::context::{Context, Contexts, Route, context, route};
+use crate::config_cache::{CachedL1, CachedSte, CachedStructure, Fetch, Place, Target};
+use crate::context::{Route, route};
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::observation::{Misuse, Observation};
@@ -110,10 +110,7 @@ impl<M: Memory> Model<M> {
         }
         let (pa, basis) = self.locate_ste(stream)?;
         let target = Target::Ste { stream };
-        let mut fetch = match self.config.take(target) {
-            Some(fetch) if fetch.pa == pa => fetch,
-            _ => Fetch::new(target, pa, basis, &mut self.random),
-        };
+        let mut fetch = self.resume(target, Place { pa, basis, through: None });
         self.read_words(&mut fetch, usize::MAX).map_err(|()| NoSte::Abort(pa))?;
         Ok(self.insert_ste(stream, &fetch, speculative))
     }
@@ -129,59 +126,16 @@ impl<M: Memory> Model<M> {
         (route, basis)
     }
 
-    /// The meaning of a CD of `stream`, whose STE is cached, and its age; fetched and cached unless it is.
-    /// The error is the address that refused.
-    pub(crate) fn context(
-        &mut self,
-        stream: u32,
-        substream: u32,
-        contexts: &Contexts,
-        ste_basis: u64,
-        speculative: bool,
-    ) -> Result<(Result<Context, Refused>, u64), u64> {
-        if let Some(cached) = self.config.cds.get(&(stream, substream)) {
-            return Ok((cached.context, cached.basis));
+    /// The fetch of `target` that is under way, unless that reads another place; else a new one.
+    pub(crate) fn resume(&mut self, target: Target, place: Place) -> Fetch {
+        match self.config.take(target) {
+            Some(fetch) if fetch.pa == place.pa => fetch,
+            _ => Fetch::new(target, place, &mut self.random),
         }
-        let pa = contexts.table + u64::from(substream) * CD_BYTES as u64;
-        let target = Target::Cd { stream, substream };
-        let now = self.tick();
-        let mut fetch = match self.config.take(target) {
-            Some(fetch) if fetch.pa == pa => fetch,
-            _ => Fetch::new(target, pa, ste_basis.min(now), &mut self.random),
-        };
-        self.read_words(&mut fetch, usize::MAX).map_err(|()| pa)?;
-        let Some(ste) = self.config.stes.get(&stream).map(|cached| cached.ste) else {
-            // Callers have just looked the STE up; without it there is no context.
-            return Err(pa);
-        };
-        let cached = self.insert_cd((stream, substream), &ste, contexts, &fetch, speculative);
-        Ok((cached.context, cached.basis))
-    }
-
-    fn insert_cd(
-        &mut self,
-        (stream, substream): (u32, u32),
-        ste: &Ste,
-        contexts: &Contexts,
-        fetch: &Fetch,
-        speculative: bool,
-    ) -> CachedCd {
-        let cd = Cd(fetch.complete());
-        let context = context(&cd, ste, contexts, &self.implementation());
-        let (pa, basis) = (fetch.pa, fetch.basis);
-        let cached = CachedCd { cd, pa, basis, context };
-        self.config.cds.insert((stream, substream), cached.clone());
-        self.statistics.configuration_fetches += 1;
-        self.statistics.speculative += u64::from(speculative);
-        self.observe(Observation::CdFetched { stream, substream, words: cd.0, pa, speculative });
-        if let Ok(context) = context {
-            self.check_tag(stream, substream, &cd, &context);
-        }
-        cached
     }
 
     /// Reads up to `count` more words; an abort ends the fetch.
-    fn read_words(&mut self, fetch: &mut Fetch, count: usize) -> Result<(), ()> {
+    pub(crate) fn read_words(&mut self, fetch: &mut Fetch, count: usize) -> Result<(), ()> {
         for _ in 0..count {
             let Some(index) = fetch.left.pop() else { break };
             let word = self.memory.read64(fetch.pa + 8 * u64::from(index)).map_err(|_| ())?;
@@ -194,23 +148,24 @@ impl<M: Memory> Model<M> {
     /// Starts a speculative fetch of what `stream` still needs, and reads a few words of it.
     pub(crate) fn begin_fetch(&mut self, stream: u32) {
         let cached = self.config.stes.get(&stream).map(|cached| (cached.route, cached.basis));
-        let fetch = match cached {
+        let (target, place) = match cached {
             None => match self.locate_ste(stream) {
-                Ok((pa, basis)) => Fetch::new(Target::Ste { stream }, pa, basis, &mut self.random),
+                Ok((pa, basis)) => (Target::Ste { stream }, Place { pa, basis, through: None }),
                 Err(_) => return,
             },
             Some((Route::Stage1(contexts), basis)) => {
-                // At most 20 bits.
-                let substream = self.random.below(1 << contexts.log2) as u32;
+                let substream = self.some_substream(&contexts);
                 if self.config.cds.contains_key(&(stream, substream)) {
                     return;
                 }
-                let pa = contexts.table + u64::from(substream) * CD_BYTES as u64;
-                let basis = basis.min(self.tick());
-                Fetch::new(Target::Cd { stream, substream }, pa, basis, &mut self.random)
+                match self.locate_cd(stream, substream, &contexts, basis, true) {
+                    Ok(place) => (Target::Cd { stream, substream }, place),
+                    Err(_) => return,
+                }
             }
             Some(_) => return,
         };
+        let fetch = Fetch::new(target, place, &mut self.random);
         if self.config.fetches.iter().all(|other| other.target != fetch.target) {
             self.advance_fetch(fetch);
         }
@@ -233,50 +188,9 @@ impl<M: Memory> Model<M> {
                     self.insert_ste(stream, &fetch, true);
                 }
             }
-            Target::Cd { stream, substream } => {
-                let Some(cached) = self.config.stes.get(&stream) else { return };
-                let (ste, Route::Stage1(contexts)) = (cached.ste, cached.route) else { return };
-                let pa = contexts.table + u64::from(substream) * CD_BYTES as u64;
-                if pa == fetch.pa && !self.config.cds.contains_key(&(stream, substream)) {
-                    self.insert_cd((stream, substream), &ste, &contexts, &fetch, true);
-                }
-            }
-        }
-    }
-
-    /// Reports what is cached under the tag of a CD but belongs to other tables (§8.1).
-    fn check_tag(&mut self, stream: u32, substream: u32, cd: &Cd, context: &Context) {
-        let tag = context.tag;
-        for (high, half) in [false, true].into_iter().zip(context.halves) {
-            if half.disabled {
-                continue;
-            }
-            let ttb_new = half.ttb;
-            let mut found = Vec::new();
-            let mut disagrees = false;
-            for (key, other) in &self.config.cds {
-                let Ok(theirs) = &other.context else { continue };
-                let their_half = theirs.halves[usize::from(high)];
-                if *key == (stream, substream) || theirs.tag != tag || their_half.disabled {
-                    continue;
-                }
-                found.push(their_half.ttb);
-                disagrees |= their_half.ttb == ttb_new && cacheable(&other.cd) != cacheable(cd);
-            }
-            let upper = |va: u64| va >> 63 != 0;
-            let leaves = self.tlb.iter().filter(|e| e.tag == tag && e.global.is_none());
-            found.extend(leaves.filter(|e| upper(e.va) == high).map(|e| e.ttb));
-            let tables = self.walk_cache.iter().filter(|e| e.tag == tag && upper(e.va) == high);
-            found.extend(tables.map(|e| e.ttb));
-            found.retain(|ttb| *ttb != ttb_new);
-            found.sort_unstable();
-            found.dedup();
-            for ttb_old in found {
-                self.observe(Observation::TagConflict { tag, ttb_old, ttb_new, stream });
-            }
-            if disagrees {
-                self.misuse(Misuse::TagDisagreement { tag, stream });
-            }
+            Target::Cd { stream, substream } => self.finish_cd((stream, substream), &fetch),
+            // Read in one piece.
+            Target::L1Cd { .. } => {}
         }
     }
 
@@ -291,17 +205,7 @@ impl<M: Memory> Model<M> {
         all
     }
 
-    /// The cached CDs, with V = 0 ones, by StreamID and SubstreamID; ones that are being fetched last.
-    pub fn cached_cds(&self) -> Vec<CachedStructure> {
-        let cached = self.config.cds.iter().map(|((stream, substream), entry)| {
-            self.structure(*stream, Some(*substream), entry.cd.0.map(Some), entry.pa)
-        });
-        let mut all: Vec<_> = cached.chain(self.partial(true)).collect();
-        all.sort_by_key(|entry| (!entry.complete, entry.stream, entry.substream));
-        all
-    }
-
-    fn partial(&self, contexts: bool) -> impl Iterator<Item = CachedStructure> {
+    pub(crate) fn partial(&self, contexts: bool) -> impl Iterator<Item = CachedStructure> {
         self.config.fetches.iter().filter_map(move |fetch| match fetch.target {
             Target::Ste { stream } if !contexts => {
                 Some(self.structure(stream, None, fetch.words, fetch.pa))
@@ -313,7 +217,7 @@ impl<M: Memory> Model<M> {
         })
     }
 
-    fn structure(
+    pub(crate) fn structure(
         &self,
         stream: u32,
         substream: Option<u32>,
@@ -327,10 +231,4 @@ impl<M: Memory> Model<M> {
         let words = words.map(|word| word.unwrap_or(0));
         CachedStructure { stream, substream, words, pa, differs, complete }
     }
-}
-
-/// The words of a CD that the TLB may hold, without what it may not: A, R, S (§8.1).
-fn cacheable(cd: &Cd) -> [u64; 5] {
-    const A_R_S: u64 = 0b111 << 44;
-    [cd.0[0] & !A_R_S, cd.0[1], cd.0[2], cd.0[3], cd.0[4]]
 }

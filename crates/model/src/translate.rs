@@ -6,6 +6,7 @@ use smmuv3_formats::{EventId, EventRecord};
 
 use crate::config_cache::Refused;
 use crate::context::{Context, Contexts, Route};
+use crate::context_table::NoCd;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::observation::Observation;
@@ -139,7 +140,10 @@ impl<M: Memory> Model<M> {
         let stream = access.stream;
         let (context, basis) = self
             .context(stream, substream, contexts, ste_basis, speculative)
-            .map_err(|pa| fetch_abort(EventId::FCdFetch, access, pa))?;
+            .map_err(|no| match no {
+                NoCd::BadSubstream => stop(EventId::CBadSubstreamId, access),
+                NoCd::Abort(pa) => fetch_abort(EventId::FCdFetch, access, pa),
+            })?;
         let context = context.map_err(|refused| match refused {
             Refused::Illegal => stop(EventId::CBadCd, access),
             Refused::Unsupported(what) => Stop::silent(Reason::Unsupported(what)),
@@ -149,7 +153,9 @@ impl<M: Memory> Model<M> {
         let half = context.halves[(access.address >> 55 & 1) as usize];
         // With TBI the top byte counts as if it repeated bit 55.
         let va = if half.tbi { ((access.address << 8) as i64 >> 8) as u64 } else { access.address };
-        let outside = (va as i64 >> half.input) != 0 && (va as i64 >> half.input) != -1;
+        let top = va as i64 >> half.input;
+        // A disabled half has no size: what is cached hits, and nothing is walked.
+        let outside = !half.disabled && top != 0 && top != -1;
         if outside || (half.e0pd && !access.privileged) {
             return Err(fault(EventId::FTranslation));
         }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the model does on its own, and that it does it again for the same seed (§8.1).
 
+use smmuv3_formats::command::CfgiCd;
 use smmuv3_model::{Access, Adversary, Observation, Profile, Transfer};
 
+use crate::context_table::*;
 use crate::machine::*;
 
 /// A run with everything in it; what was observed.
@@ -136,4 +138,86 @@ fn held_transfers_and_commands_get_done_some_time() {
     assert_eq!(machine.smmu.held().count(), 0);
     assert_eq!(machine.smmu.finished().len(), 1);
     assert_eq!(machine.smmu.waiting_commands(), 0);
+}
+
+/// 2^10 CDs in leaves of 4 KiB; substreams 3 and 0x147 have tables.
+fn processes(profile: Profile, seed: u64) -> Machine {
+    let mut machine = Machine::new(profile.ssidsize(20).two_level_contexts(true), seed);
+    machine.tables_a1(L0, PA);
+    machine.tables_a1(OTHER_L0, OTHER_PA);
+    machine.ste(SID, substream_ste(L1, SMALL_LEAVES, 10));
+    machine.put(L1, LEAF_A | 1);
+    machine.put(L1 + 40, LEAF_B | 1);
+    machine.cd_at(LEAF_A + 3 * 64, cd_words(5, L0));
+    machine.cd_at(LEAF_B + 7 * 64, cd_words(6, OTHER_L0));
+    // Somebody used one of them, and everything was forgotten.
+    assert!(machine.translate(through(SID, 3, VA)).is_ok());
+    machine.command(tlbi_all());
+    machine.command(cfgi_ste(SID));
+    machine.sync();
+    machine.smmu.observations();
+    machine
+}
+
+#[test]
+fn contexts_that_were_used_and_ones_that_are_valid_are_fetched_ahead() {
+    for seed in 0..8 {
+        let mut machine = processes(Profile::default(), seed);
+        for _ in 0..600 {
+            machine.smmu.act();
+        }
+        let seen = machine.smmu.observations();
+        for (substream, ttb) in [(3, L0), (0x147, OTHER_L0)] {
+            let fetched = |o: &&Observation| {
+                matches!(o, Observation::CdFetched { substream: s, speculative: true, .. }
+                    if *s == substream)
+            };
+            assert_eq!(seen.iter().filter(fetched).count(), 1, "{substream:#x}, seed {seed}");
+            let filled = |o: &Observation| matches!(o, Observation::TlbFilled { ttb: t, speculative: true, .. } if *t == ttb);
+            assert!(seen.iter().any(filled), "{substream:#x}, seed {seed}");
+        }
+        assert!(!seen.iter().any(|o| matches!(o, Observation::EventRecorded(_))), "no events");
+    }
+}
+
+#[test]
+fn invalid_descriptors_are_fetched_ahead_and_hurt_who_forgets_leaf_0() {
+    let mut hurt = 0;
+    for seed in 0..16 {
+        let mut machine = processes(Profile::default(), seed);
+        for _ in 0..100 {
+            machine.smmu.act();
+        }
+        let invalid = |machine: &Machine| {
+            let cached = machine.smmu.cached_l1_cds();
+            cached.iter().find(|entry| entry.word == 0).map(|entry| entry.index)
+        };
+        let Some(index) = invalid(&machine) else { continue };
+        // A new leaf, and its CD is said to be new: the L1CD is not.
+        let substream = index << 6 | 1;
+        machine.cd_at(LEAF_B + 64, cd_words(7, L0));
+        machine.put(L1 + 8 * u64::from(index), LEAF_B | 1);
+        let cfgi = CfgiCd::new().with_sid(SID.into()).with_ssid(substream.into());
+        machine.command(cfgi.with_leaf(true));
+        machine.sync();
+        assert!(machine.translate(through(SID, substream, VA)).is_err());
+        machine.command(cfgi);
+        machine.sync();
+        assert!(machine.translate(through(SID, substream, VA)).is_ok());
+        hurt += 1;
+    }
+    assert!(hurt > 6, "{hurt}");
+}
+
+#[test]
+fn nothing_of_two_level_contexts_depends_on_more_than_the_seed() {
+    let run = |seed| {
+        let mut machine = processes(Profile::default(), seed);
+        for _ in 0..200 {
+            machine.smmu.act();
+        }
+        machine.smmu.observations()
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1), run(2));
 }

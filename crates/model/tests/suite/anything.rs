@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use smmuv3_formats::Command;
 use smmuv3_model::{Access, Profile, Transfer};
 
+use crate::context_table::*;
 use crate::machine::*;
 
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ fn word() -> impl Strategy<Value = u64> {
         Just(L0 | 3),
         Just(PA | LEAF),
         Just(cd_words(5, L0)[0]),
+        Just(LEAF_A | 1),
+        (0u64..4, 0u64..9).prop_map(|(fmt, log2)| substream_ste(L1, fmt, log2)[0]),
         (any::<u64>(), any::<u64>()).prop_map(|(a, b)| a & b),
     ]
 }
@@ -53,6 +56,9 @@ fn place() -> impl Strategy<Value = u64> {
         (0u64..2048).prop_map(|n| L0 + 8 * n),
         (0u64..64).prop_map(|n| CMDQ + 8 * n),
         Just(leaf_slot(L0)),
+        Just(STRTAB + 64 * u64::from(SID)),
+        (0u64..8).prop_map(|n| L1 + 8 * n),
+        (0u64..64).prop_map(|n| LEAF_A + 8 * n),
     ]
 }
 
@@ -116,6 +122,7 @@ fn profile() -> impl Strategy<Value = Profile> {
     });
     prop_oneof![
         2 => Just(Profile::default().sidsize(7)),
+        2 => Just(Profile::default().sidsize(6).ssidsize(8).two_level_contexts(true)),
         1 => Just(Profile::small_asid().s2p(true).ssidsize(4).msi(true).eager(true).sidsize(6)),
         1 => Just(Profile::default().granules(true, true, true).oas(52).sidsize(8)),
         1 => wild,
@@ -175,6 +182,7 @@ proptest! {
         }
         machine.smmu.cached_stes();
         machine.smmu.cached_cds();
+        machine.smmu.cached_l1_cds();
         machine.smmu.interrupts();
     }
 }

@@ -4,6 +4,7 @@
 mod adversary;
 mod anything;
 mod command_queue;
+mod context_table;
 mod event_queue;
 mod held;
 mod invalidation;
