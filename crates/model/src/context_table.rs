@@ -155,7 +155,7 @@ impl<M: Memory> Model<M> {
                 disagrees |= their_half.ttb == ttb_new && cacheable(&other.cd) != cacheable(cd);
             }
             let upper = |va: u64| va >> 63 != 0;
-            let leaves = self.tlb.iter().filter(|e| e.tag == tag && e.global.is_none());
+            let leaves = self.tlb.iter().filter(|e| e.tag == tag && !e.global);
             found.extend(leaves.filter(|e| upper(e.va) == high).map(|e| e.ttb));
             let tables = self.walk_cache.iter().filter(|e| e.tag == tag && upper(e.va) == high);
             found.extend(tables.map(|e| e.ttb));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Transfers that were translated but have not reached memory: only a CMD_SYNC after an invalidation of
-//! what they used ends them for sure (§4.2).
+//! what they used, or a broadcast one, ends them for sure (§4.2, §8.3).
 
 use crate::memory::{Abort, Memory};
 use crate::model::Model;
@@ -36,13 +36,13 @@ pub struct Performed {
     pub pa: u64,
     /// What was read (empty for writes), or the abort.
     pub result: Result<Vec<u8>, Abort>,
-    /// Whether a CMD_SYNC forced it.
+    /// Whether a CMD_SYNC, or a broadcast invalidation, forced it.
     pub drained: bool,
 }
 
 impl<M: Memory> Model<M> {
-    /// Translates a transfer, which then waits: for [`Self::perform`], [`Self::act`] or a CMD_SYNC that
-    /// must wait for it. The direction is the payload's, and all its bytes lie in one mapping.
+    /// Translates a transfer, which then waits: for [`Self::perform`], [`Self::act`] or a CMD_SYNC or
+    /// [`Self::broadcast`] that must wait for it. The direction is the payload's, and all its bytes lie in one mapping.
     ///
     /// # Errors
     /// [`Refusal`] as for [`Self::translate`], or when the payload crosses the end of the mapping.
@@ -77,7 +77,7 @@ impl<M: Memory> Model<M> {
         self.finish(id, false)
     }
 
-    /// Transfers that [`Self::act`] or a CMD_SYNC let reach memory since the last call.
+    /// Transfers that [`Self::act`], a CMD_SYNC or a broadcast let reach memory since the last call.
     pub fn finished(&mut self) -> Vec<Performed> {
         std::mem::take(&mut self.finished)
     }

@@ -11,7 +11,7 @@ use crate::held::Held;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::observation::{Misuse, Observation};
-use crate::tlb::{Tag, TlbEntry, WalkEntry};
+use crate::tlb_scope::{Asids, Range, TlbScope};
 
 /// What an invalidation reaches.
 #[derive(Clone, Copy, Debug)]
@@ -22,75 +22,6 @@ pub(crate) enum Scope {
     Cds { stream: u32, substream: Option<u32>, l1: bool },
     /// Translations.
     Tlb(TlbScope),
-}
-
-/// Which translations.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TlbScope {
-    /// VMID and the bits of it that are not compared; `None` for every entry.
-    vmid: Option<(u16, u16)>,
-    asid: Asids,
-    range: Option<Range>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Asids {
-    /// Every entry.
-    Any,
-    /// Non-global entries of this ASID.
-    NonGlobal(u16),
-    /// Entries of this ASID and global ones.
-    OrGlobal(u16),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Range {
-    first: u64,
-    last: u64,
-    /// Entries of this granule only.
-    granule: Option<Granule>,
-    /// Leaves of this level only; 0 for all.
-    ttl: u8,
-    /// Leaves only.
-    leaf: bool,
-}
-
-impl TlbScope {
-    fn tag(&self, tag: &Tag, global: bool) -> bool {
-        let vmid = match (self.vmid, tag.vmid) {
-            (Some((vmid, ignored)), Some(theirs)) => (vmid ^ theirs) & !ignored == 0,
-            _ => true,
-        };
-        let asid = match self.asid {
-            Asids::Any => true,
-            Asids::NonGlobal(asid) => !global && tag.asid == asid,
-            Asids::OrGlobal(asid) => global || tag.asid == asid,
-        };
-        vmid && asid
-    }
-
-    fn leaf(&self, entry: &TlbEntry) -> bool {
-        self.tag(&entry.tag, entry.global.is_some())
-            && self.range.is_none_or(|range| {
-                (range.ttl == 0 || range.ttl == entry.level)
-                    && range.meets(entry.va, entry.last(), entry.granule)
-            })
-    }
-
-    fn table(&self, entry: &WalkEntry) -> bool {
-        self.tag(&entry.tag, false)
-            && self.range.is_none_or(|range| {
-                !range.leaf
-                    && (range.ttl == 0 || entry.level < range.ttl)
-                    && range.meets(entry.va, entry.last(), entry.granule)
-            })
-    }
-}
-
-impl Range {
-    fn meets(&self, first: u64, last: u64, granule: Granule) -> bool {
-        self.granule.is_none_or(|own| own == granule) && self.first <= last && first <= self.last
-    }
 }
 
 /// An invalidation that no CMD_SYNC has completed yet.
@@ -196,12 +127,15 @@ impl<M: Memory> Model<M> {
                     cutoff,
                 )
             }
-            Scope::Tlb(scope) => {
-                self.tlb.remove(|entry| entry.basis < cutoff && scope.leaf(entry))
-                    + self.walk_cache.remove(|entry| entry.basis < cutoff && scope.table(entry))
-            }
+            Scope::Tlb(scope) => self.remove_translations(&scope, cutoff),
         };
         self.observe(Observation::Applied { position: pending.position, removed });
+    }
+
+    /// Forgets translations and table descriptors from before `cutoff`; how many.
+    pub(crate) fn remove_translations(&mut self, scope: &TlbScope, cutoff: u64) -> usize {
+        self.tlb.remove(|entry| entry.basis < cutoff && scope.leaf(entry))
+            + self.walk_cache.remove(|entry| entry.basis < cutoff && scope.table(entry))
     }
 
     /// Forgets configuration from before `cutoff`, fetches under way included.
@@ -242,7 +176,7 @@ impl<M: Memory> Model<M> {
         let exists = u64::from(stream) >> self.profile.idr1.sidsize().min(63) == 0;
         let tlb = |asid, range| {
             let vmid = self.vmid(command)?;
-            Ok(Some(Scope::Tlb(TlbScope { vmid, asid, range })))
+            Ok(Some(Scope::Tlb(TlbScope { vmid, asid, range, shared: false })))
         };
         Ok(Some(match command.opcode() {
             Some(Op::CfgiSteRange) if field("Range") == ALL_STREAMS => {
@@ -268,7 +202,7 @@ impl<M: Memory> Model<M> {
             Some(Op::CfgiCdAll) => Scope::Cds { stream, substream: None, l1: true },
             Some(Op::TlbiNhAll | Op::TlbiS12Vmall) => return tlb(Asids::Any, None),
             Some(Op::TlbiNsnhAll) => {
-                Scope::Tlb(TlbScope { vmid: None, asid: Asids::Any, range: None })
+                Scope::Tlb(TlbScope { vmid: None, asid: Asids::Any, range: None, shared: false })
             }
             Some(Op::TlbiNhAsid) => return tlb(Asids::NonGlobal(self.asid(command)?), None),
             Some(Op::TlbiNhVa) => {
@@ -337,8 +271,12 @@ impl<M: Memory> Model<M> {
         }
         // At most 32 * 2^39 units of 2^16 bytes: 60 bits.
         let bytes = (num + 1) << scale.min(39) << granule.shift();
-        let end = if first >> 63 == 0 { i64::MAX as u64 } else { u64::MAX };
-        let last = first.saturating_add(bytes - 1).min(end);
+        let last = half_end(first).min(first.saturating_add(bytes - 1));
         Ok(Range { first, last, granule: Some(granule), ttl: ttl as u8, leaf })
     }
+}
+
+/// Last address of the half of the input addresses that `va` is in: a range does not leave it (§4.2).
+pub(crate) const fn half_end(va: u64) -> u64 {
+    if va >> 63 == 0 { i64::MAX as u64 } else { u64::MAX }
 }

@@ -8,7 +8,7 @@
 //! [`Observation`]s, and answers what is cached and what is still reachable.
 //!
 //! It implements stage 1 of the Non-secure EL1 world, with substreams, and with linear and 2-level tables of
-//! streams and of contexts. What else is configured is reported as
+//! streams and of contexts, and takes broadcast TLB maintenance of processors at EL1. What else is configured is reported as
 //! [`Observation::Unsupported`] and terminated, never treated as something else. Section numbers are those
 //! of the project's architecture reference.
 //!
@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod adversary;
+mod broadcast;
 mod command_queue;
 mod config_cache;
 mod context;
@@ -41,10 +42,12 @@ mod references;
 mod registers;
 mod stream_table;
 mod tlb;
+mod tlb_scope;
 mod transaction;
 mod translate;
 mod walk;
 
+pub use broadcast::{Broadcast, Pages, Tlbi};
 pub use config_cache::{CachedL1Cd, CachedStructure};
 pub use granule::Granule;
 pub use held::{Held, Performed};

@@ -6,6 +6,7 @@ use core::fmt;
 use smmuv3_formats::register::Gerror;
 use smmuv3_formats::{Command, EventId, EventRecord};
 
+use crate::broadcast::Broadcast;
 use crate::tlb::Tag;
 use crate::transaction::Access;
 
@@ -27,6 +28,13 @@ pub enum Observation {
         position: u64,
         /// Entries of all caches that went.
         removed: usize,
+    },
+    /// A processor broadcast an invalidation, and it is complete (§8.3).
+    Broadcast {
+        /// What it was.
+        broadcast: Broadcast,
+        /// Entries that went; `None` when broadcasts are not taken: IDR0.BTM = 0 or CR2.PTM = 1.
+        removed: Option<usize>,
     },
     /// A CMD_SYNC completed: every older command is complete (§4.2).
     SyncCompleted {
@@ -136,7 +144,7 @@ pub enum Observation {
         pa: u64,
         /// Bytes.
         bytes: usize,
-        /// Whether a CMD_SYNC forced it.
+        /// Whether a CMD_SYNC, or a broadcast invalidation, forced it.
         drained: bool,
         /// Whether the memory refused it.
         aborted: bool,
@@ -294,7 +302,8 @@ pub enum Misuse {
         /// Its pointer.
         pointer: u64,
     },
-    /// Two cached CDs of one tag and table base differ in what the TLB may cache (§8.1).
+    /// Two cached CDs of one tag and table base differ in what the TLB may cache (§8.1). A half that one of
+    /// them disables (EPDx) is not compared.
     TagDisagreement {
         /// The tag.
         tag: Tag,
@@ -380,6 +389,8 @@ pub struct Statistics {
     pub speculative: u64,
     /// Commands consumed.
     pub commands: u64,
-    /// Held transfers that a CMD_SYNC forced.
+    /// Broadcast invalidations that were taken.
+    pub broadcasts: u64,
+    /// Held transfers that a CMD_SYNC, or a broadcast, forced.
     pub drained: u64,
 }

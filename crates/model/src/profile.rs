@@ -214,6 +214,14 @@ impl Profile {
         self
     }
 
+    /// With IDR0.BTM: it takes part in broadcast TLB maintenance unless CR2.PTM is 1
+    /// ([`Model::broadcast`](crate::Model::broadcast)).
+    #[must_use]
+    pub fn btm(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_btm(on);
+        self
+    }
+
     /// With command and event queues of at most 2^`commands` and 2^`events` entries (each 0 to 19).
     #[must_use]
     pub fn queues(mut self, commands: u32, events: u32) -> Self {
@@ -283,7 +291,6 @@ impl Profile {
             (idr0.hyp(), "the EL2 StreamWorld is not modelled"),
             (idr0.ats() || idr0.pri(), "ATS and PRI are not modelled"),
             (idr0.stall_model() != 1, "stalls are not modelled"),
-            (idr0.btm(), "broadcast invalidation is not modelled"),
             (idr0.atos() || idr0.vatos(), "address translation operations are not modelled"),
             (idr3.s1pi() || idr3.s2pi() || idr3.s2po(), "permission indirection is not modelled"),
             (idr3.mpam() || idr3.dpt(), "MPAM and DPT are not modelled"),
@@ -308,6 +315,7 @@ mod tests {
                 .sidsize(32)
                 .ssidsize(20)
                 .two_level_contexts(true)
+                .btm(true)
                 .queues(19, 19)
                 .msi(true),
         ] {

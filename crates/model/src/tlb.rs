@@ -52,8 +52,11 @@ pub struct TlbEntry {
     pub id: u64,
     /// Its tag.
     pub tag: Tag,
-    /// For a global entry (nG = 0): the ASET of its CD. It hits whatever the ASID.
-    pub global: Option<bool>,
+    /// Whether it is global (nG = 0): it hits whatever the ASID, through CDs of the same ASET.
+    pub global: bool,
+    /// ASET of the CD that it was walked for; 0 is shared with processors. It plays no part in the lookup
+    /// of entries that are not global.
+    pub aset: bool,
     /// First input address, sign-extended.
     pub va: u64,
     /// Bytes, a power of two.
@@ -106,6 +109,8 @@ pub struct WalkEntry {
     pub ttb: u64,
     /// Stream whose walk it was.
     pub stream: u32,
+    /// ASET of the CD that it was walked for; no part of the lookup.
+    pub aset: bool,
     /// APTable, UXNTable and PXNTable of all levels so far.
     pub(crate) limits: Limits,
     /// When the oldest thing that it was made from was read.
@@ -142,7 +147,10 @@ impl Key {
     }
 
     fn of(entry: &TlbEntry) -> Self {
-        let space = entry.global.map_or(u64::from(entry.tag.asid), |aset| NONE + u64::from(aset));
+        let space = match entry.global {
+            true => NONE + u64::from(entry.aset),
+            false => entry.tag.asid.into(),
+        };
         Self::new(entry.tag.vmid, space, entry.va, entry.size.trailing_zeros())
     }
 }
@@ -193,7 +201,7 @@ impl Tlb {
         let shift = entry.size.trailing_zeros() & 63;
         self.counts[shift as usize] += 1;
         self.sizes |= 1 << shift;
-        self.globals += usize::from(entry.global.is_some());
+        self.globals += usize::from(entry.global);
         overlaps
     }
 
@@ -215,7 +223,7 @@ impl Tlb {
         if self.counts[shift as usize] == 0 {
             self.sizes &= !(1 << shift);
         }
-        self.globals -= usize::from(entry.global.is_some());
+        self.globals -= usize::from(entry.global);
     }
 
     /// Forgets the entries that match; how many.

@@ -114,6 +114,7 @@ impl<M: Memory> Model<M> {
                         table: next,
                         ttb,
                         stream,
+                        aset: context.aset,
                         limits,
                         basis,
                     };
@@ -173,7 +174,8 @@ impl<M: Memory> Model<M> {
         TlbEntry {
             id: 0,
             tag: context.tag,
-            global: (!leaf.ng()).then_some(context.aset),
+            global: !leaf.ng(),
+            aset: context.aset,
             va: va & !(size - 1),
             size,
             pa: pa & !(size - 1),

@@ -4,7 +4,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smmuv3_formats::Command;
-use smmuv3_model::{Access, Profile, Transfer};
+use smmuv3_model::{Access, Broadcast, Granule, Pages, Profile, Tlbi, Transfer};
 
 use crate::context_table::*;
 use crate::machine::*;
@@ -24,6 +24,7 @@ enum Step {
     Perform,
     References(u64, u64),
     Break(u64),
+    Broadcast(Broadcast),
 }
 
 fn offset() -> impl Strategy<Value = u32> {
@@ -89,6 +90,26 @@ fn command() -> impl Strategy<Value = [u64; 2]> {
     ]
 }
 
+fn broadcast() -> impl Strategy<Value = Broadcast> {
+    let id = || prop_oneof![Just(0u16), Just(5), any::<u16>()];
+    let pages = || {
+        let granule = prop::sample::select(vec![Granule::K4, Granule::K16, Granule::K64]);
+        (word(), any::<[u64; 2]>(), granule, any::<bool>()).prop_map(
+            |(va, [a, b], granule, last_level)| {
+                let count = a >> (b & 63);
+                Pages { va, count, granule, last_level }
+            },
+        )
+    };
+    let tlbi = prop_oneof![
+        (id(), pages()).prop_map(|(asid, pages)| Tlbi::Va { asid, pages }),
+        pages().prop_map(|pages| Tlbi::Vaa { pages }),
+        id().prop_map(|asid| Tlbi::Asid { asid }),
+        Just(Tlbi::All),
+    ];
+    (id(), tlbi).prop_map(|(vmid, tlbi)| Broadcast { vmid, tlbi })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (offset(), word()).prop_map(|(offset, value)| Step::Write32(offset, value as u32)),
@@ -106,6 +127,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Perform),
         1 => (word(), word()).prop_map(|(start, bytes)| Step::References(start, bytes)),
         1 => place().prop_map(Step::Break),
+        1 => broadcast().prop_map(Step::Broadcast),
     ]
 }
 
@@ -122,7 +144,7 @@ fn profile() -> impl Strategy<Value = Profile> {
     });
     prop_oneof![
         2 => Just(Profile::default().sidsize(7)),
-        2 => Just(Profile::default().sidsize(6).ssidsize(8).two_level_contexts(true)),
+        2 => Just(Profile::default().sidsize(6).ssidsize(8).two_level_contexts(true).btm(true)),
         1 => Just(Profile::small_asid().s2p(true).ssidsize(4).msi(true).eager(true).sidsize(6)),
         1 => Just(Profile::default().granules(true, true, true).oas(52).sidsize(8)),
         1 => wild,
@@ -174,6 +196,9 @@ proptest! {
                     id.map(|id| machine.smmu.perform(id));
                 }
                 Step::References(start, bytes) => { let _ = machine.smmu.references(start, bytes); }
+                Step::Broadcast(broadcast) => {
+                    let _ = machine.smmu.broadcast(broadcast);
+                }
                 Step::Break(pa) => machine.ram.break_range(pa, 64),
             }
         }

@@ -3,6 +3,7 @@
 
 mod adversary;
 mod anything;
+mod broadcast;
 mod command_queue;
 mod context_table;
 mod event_queue;
