@@ -279,7 +279,7 @@ pub(crate) fn change<P: Platform>(
                     .fits(instance.features())
                     .map_err(|what| AttachError::Mismatch { instance: id, what })?;
                 if let Some(state) = configuration.masters.get_mut(master) {
-                    state.reserve()?;
+                    state.reserve(substream)?;
                     state.make_room(&core.platform, instance.features(), pasid)?;
                 }
                 let seat = seat::find(core, configuration, master, space)?;

@@ -275,8 +275,11 @@ impl MasterState {
             .flatten()
     }
 
-    /// Room for one more slot.
-    pub(crate) fn reserve(&mut self) -> Result<(), NoMemory> {
+    /// Room for the slot of `substream`.
+    pub(crate) fn reserve(&mut self, substream: u32) -> Result<(), NoMemory> {
+        if substream == WITHOUT {
+            return Ok(());
+        }
         self.others.try_reserve(1).map_err(|_| NoMemory)
     }
 
