@@ -472,7 +472,10 @@ fn install<P: Platform>(
     }
     if let (Some(_), None, Some(entry)) = (old.bound(), new, state.entry(platform, pasid)) {
         if matches!(after, Stream::Stage1 { .. }) {
-            if let Err(what) = state.write_context(core, instance, entry, pasid, &[0; 8]) {
+            // The rest means nothing without the first word.
+            let mut invalid = entry.load(platform);
+            invalid[0] = 0;
+            if let Err(what) = state.write_context(core, instance, entry, pasid, &invalid) {
                 state.set_slot(substream, old);
                 return Err(what);
             }

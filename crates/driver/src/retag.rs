@@ -17,7 +17,7 @@ use crate::iommu::Core;
 use crate::place::{Place, User};
 use crate::platform::Platform;
 use crate::shared::NoMemory;
-use crate::space::Targets;
+use crate::space::{Installed, Targets};
 use crate::targets::Retired;
 
 /// The steps of a change of tags.
@@ -40,8 +40,8 @@ pub(crate) fn in_order(steps: &mut impl Steps) {
     steps.withdraw();
 }
 
-/// Gives the space of `place` another ASID, of at most `bits` bits if all instances are to have the same. Returns
-/// it.
+/// Gives the space of a place another ASID, of at most `bits` bits if all instances are to have the same. Returns it.
+/// Where a place only waits for a reset, it keeps the old one.
 pub(crate) fn change_asid<P: Platform>(
     core: &Core<P>,
     configuration: &mut Configuration<P>,
@@ -52,9 +52,9 @@ pub(crate) fn change_asid<P: Platform>(
     let (space, id, vmid) = (place.space.clone(), place.instance, place.tag.vmid);
     let asids = &configuration.asids;
     let common = asids.policy().is_common();
-    let moves = |target: &crate::space::Installed| {
-        let all = common && !target.shared && configuration.users(target.place) != 0;
-        all || target.place == index
+    let moves = |target: &Installed| {
+        let wanted = if common { !target.shared } else { target.place == index };
+        wanted && configuration.users(target.place) != 0
     };
     let targets = space.targets.for_writer();
     let count = targets.iter().filter(|target| moves(target)).count();
@@ -237,6 +237,9 @@ impl<P: Platform> Change<'_, P> {
             return;
         };
         let users = self.configuration.users(from);
+        if users == 0 {
+            return;
+        }
         for at in 0..users {
             let user = self.configuration.places.get(from).and_then(|place| place.users.get(at));
             let Some(user) = user.copied() else { continue };

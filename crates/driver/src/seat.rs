@@ -10,7 +10,7 @@ use crate::invalidate::Tag;
 use crate::iommu::Core;
 use crate::platform::Platform;
 use crate::retag;
-use crate::space::Space;
+use crate::space::{Installed, Space};
 
 /// Where a master is to use an address space.
 #[derive(Clone, Copy)]
@@ -68,7 +68,7 @@ pub(crate) fn find<P: Platform>(
     } else if !configuration.asids.has_room(id, vmid) {
         vmid = retag::change_bank(core, configuration, master)?.ok_or(none)?;
         // The space may be in that bank.
-        let there = |target: &crate::space::Installed| !target.shared && target.tag.vmid == vmid;
+        let there = |target: &Installed| !target.shared && target.tag.vmid == vmid;
         if let Some(place) = configuration.place_of(space, id, there) {
             return Ok(Seat::At(place));
         }
@@ -83,9 +83,10 @@ fn same<P: Platform>(
     id: InstanceId,
     space: &Space<P>,
 ) -> Result<Number, AttachError> {
-    let private =
-        |space: &Space<P>| space.targets.for_writer().iter().find(|target| !target.shared).copied();
-    let Some(target) = private(space) else { return Ok(Number::Free) };
+    // Those that only wait for a reset do not count.
+    let mut targets = space.targets.for_writer().iter();
+    let in_use = |target: &&Installed| !target.shared && configuration.users(target.place) != 0;
+    let Some(target) = targets.find(in_use).copied() else { return Ok(Number::Free) };
     let (asid, bits) = (target.tag.asid, configuration.asids.bits(id));
     if u64::from(asid) >> bits == 0 {
         return Ok(Number::Same(asid));
@@ -124,7 +125,11 @@ fn with_the_cpu<P: Platform>(
         return Ok(None);
     }
     match make_way(core, configuration, id, Tag { vmid, asid }, space) {
-        Ok(()) => Ok(Some(Seat::New { vmid, number: Number::Pinned { asid, fresh } })),
+        Ok(true) => Ok(Some(Seat::New { vmid, number: Number::Pinned { asid, fresh } })),
+        Ok(false) => {
+            unpin();
+            Ok(None)
+        }
         Err(error) => {
             unpin();
             Err(error)
@@ -132,31 +137,36 @@ fn with_the_cpu<P: Platform>(
     }
 }
 
-/// Sees to it that nobody but `space` has `tag` on the instance.
+/// Sees to it that nobody but `space` has `tag` on the instance. False if somebody must keep it until a reset.
 fn make_way<P: Platform>(
     core: &Core<P>,
     configuration: &mut Configuration<P>,
     id: InstanceId,
     tag: Tag,
     space: &Space<P>,
-) -> Result<(), AttachError> {
+) -> Result<bool, AttachError> {
     let common = configuration.asids.policy().is_common();
     if configuration.asids.is_free(id, tag) {
-        return Ok(());
+        return Ok(true);
     }
-    let owner = configuration
-        .places
-        .iter()
-        .find(|(_, place)| place.tag == tag && (common || place.instance == id));
+    let mut owners = configuration.places.iter().filter(|(_, place)| {
+        if common { place.tag.asid == tag.asid } else { place.instance == id && place.tag == tag }
+    });
     let twice = AttachError::PinnedTwice { instance: id, asid: tag.asid };
-    let Some((index, owner)) = owner else { return Err(twice) };
+    let Some((index, owner)) = owners.next() else { return Err(twice) };
     if common && core::ptr::eq(&*owner.space, space) {
-        return Ok(());
+        return Ok(true);
     }
     if owner.shared {
         // Numbers of live processes differ as long as they are pinned.
         return Err(twice);
     }
+    // It may have the number on several instances.
+    let waits = owner.users.is_empty() || owners.any(|(_, place)| place.users.is_empty());
+    drop(owners);
+    if waits {
+        return Ok(false);
+    }
     retag::change_asid(core, configuration, index, configuration.asids.bits(id))?;
-    Ok(())
+    Ok(true)
 }
