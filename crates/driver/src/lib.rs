@@ -2,7 +2,7 @@
 //! A driver for the Arm SMMUv3, the IOMMU of Arm systems, for kernels, hypervisors and firmware.
 //!
 //! **One domain, many SMMUs**: an address space can be used by devices behind several SMMUs that differ, above
-//! all in the width of their ASIDs. It has a tag of its own on each.
+//! all in the width of their ASIDs. It has a tag of its own on each, unless another [`AsidPolicy`] is chosen.
 //!
 //! It drives the Non-secure EL1 interface and translates by stage 1 with 4 KiB pages. The README's table says
 //! what is missing; above all, it has never run on real hardware.
@@ -13,11 +13,15 @@
 //! known, [`Iommu::create_domain`] makes address spaces, and [`Iommu::attach`] brings both together.
 //! [`Domain::map`] and [`Domain::unmap`] may be called before and after.
 //!
+//! A master with PASIDs ([`MasterConfig::substream_bits`]) can use a domain by each of them ([`Iommu::attach_pasid`]),
+//! and the address spaces of processes ([`Iommu::add_process`], [`Process::bind`]).
+//!
 //! # What holds
 //! * Every stream aborts until its master is attached. Identity must be asked for, and is `unsafe`.
-//! * When [`Domain::unmap`], [`Iommu::detach`] or [`Iommu::attach`] has returned `Ok`, no DMA reaches the old memory.
-//! * `map`, `unmap` and [`Iommu::handle_interrupt`] may be called in interrupt context. The others take the
-//!   operating system's lock and may sleep.
+//! * When [`Domain::unmap`], [`Iommu::detach`] or [`Iommu::attach`] has returned `Ok`, no DMA reaches the old memory;
+//!   nor that of a process when [`Process::invalidate`], [`Process::release`] or [`Bond::unbind`] has.
+//! * `map`, `unmap`, [`Process::invalidate`] and [`Iommu::handle_interrupt`] may be called in interrupt context. The
+//!   others take the operating system's lock and may sleep.
 //! * Nothing panics on what hardware, firmware or a device does. Heap memory that runs out is an error.
 //! * Dropping a handle never waits and frees nothing that hardware may use.
 //!
@@ -49,8 +53,8 @@
 //!
 //! # Features
 //! * `alloc` (default): [`Iommu`] and all that belongs to it. Without it there is no heap, and the hardware blocks
-//!   ([`instance`], [`command_queue`], [`event_queue`], [`stream_table`], [`update`], [`pagetable`]) work on memory of
-//!   the platform.
+//!   ([`instance`], [`command_queue`], [`event_queue`], [`stream_table`], [`context_table`], [`update`], [`pagetable`])
+//!   work on memory of the platform.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
 #![no_std]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
