@@ -203,10 +203,11 @@ impl<P: Platform> Process<P> {
         // Decided before there is something to give back.
         let registers = Registers::new(config, SubstreamId(0), cookie)
             .ok_or(AddProcessError::Registers { tcr: config.tcr })?;
+        let mut registers = try_box(registers)?;
         let targets = try_box(Targets::new())?;
-        let pasid =
-            core.take_pasid().ok_or(AddProcessError::NoPasid { bits: core.pasid_bits() })?;
-        let tables = Tables::Process(Registers { pasid, ..registers });
+        let pasid = core.take_pasid();
+        registers.pasid = pasid.ok_or(AddProcessError::NoPasid { bits: core.pasid_bits() })?;
+        let tables = Tables::Process(registers);
         // If there is no memory, dropping the space gives the PASID back.
         let space = Space::new(core, id, tables, Snapshot::new(targets));
         Ok(Self { space: Shared::new(space)? })

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An address space behind its handle: its tables, and which tags of which instances its translations carry.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +53,7 @@ pub(crate) type Targets = Vec<Installed>;
 pub(crate) enum Tables {
     Stage1Granule4K(Stage1Table4K),
     /// A process's: the operating system's.
-    Process(Registers),
+    Process(Box<Registers>),
 }
 
 /// Attached masters keep it alive.
