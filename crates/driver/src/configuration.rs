@@ -10,7 +10,7 @@ use crate::asid::Asids;
 use crate::error::InstanceId;
 use crate::iommu::Core;
 use crate::master::MasterState;
-use crate::place::{Bound, Place, User};
+use crate::place::{Bound, GHOST, Place, User};
 use crate::platform::Platform;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::slab::Slab;
@@ -78,14 +78,38 @@ impl<P: Platform> Configuration<P> {
         empty
     }
 
-    /// Moves the user that is the `at`th at `from` to `to`, which has room.
-    pub(crate) fn change_seat(&mut self, user: User, from: usize, at: usize, to: usize) {
+    /// Moves the user that is the `at`th at `from` to `to`, which has room; a ghost of it stays if that is not
+    /// `confirmed`.
+    pub(crate) fn change_seat(
+        &mut self,
+        user: User,
+        from: usize,
+        at: usize,
+        to: usize,
+        confirmed: bool,
+    ) {
         let Some(seats) = self.places.get(to).map(|place| place.users.len()) else { return };
         self.rebind(user, from, |bound| (bound.place, bound.at) = (to, seats));
-        self.quit(Bound { place: from, at, bonds: 0 });
+        let ghost = self.places.get_mut(from).and_then(|place| place.users.get_mut(at));
+        match ghost {
+            Some(ghost) if !confirmed => ghost.substream = GHOST,
+            _ => {
+                self.quit(Bound { place: from, at, bonds: 0 });
+            }
+        }
         if let Some(place) = self.places.get_mut(to) {
             place.users.push(user);
         }
+    }
+
+    /// Takes the ghosts off a place; whether that leaves nobody.
+    pub(crate) fn exorcise(&mut self, place: usize) -> bool {
+        let ghost = |place: &Place<P>| place.users.iter().position(|user| user.substream == GHOST);
+        let mut empty = false;
+        while let Some(at) = self.places.get(place).and_then(ghost) {
+            empty = self.quit(Bound { place, at, bonds: 0 });
+        }
+        empty
     }
 
     /// Changes what `user` knows of its seat at `place`.

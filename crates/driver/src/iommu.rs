@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All SMMUs of a system as one: instances, masters, domains.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use smmuv3_formats::{StreamId, SubstreamId};
@@ -18,12 +19,12 @@ use crate::instances::{Instances, MOST_INSTANCES};
 use crate::invalidate::Tag;
 use crate::master::{AddMasterError, Master, MasterConfig, MasterState};
 use crate::mutex::Mutex;
-use crate::place::{Slot, User};
+use crate::place::{GHOST, Place, Slot, User};
 use crate::platform::Platform;
 use crate::process::{AddProcessError, Process, ProcessConfig};
 use crate::quarantine::{Mark, Quarantine, Quarantined};
 use crate::shared::{NoMemory, Shared, try_box};
-use crate::space::Installed;
+use crate::space::{Installed, Targets};
 use crate::spin::SpinLock;
 use crate::targets::{Readers, Retired};
 
@@ -240,6 +241,11 @@ impl<P: Platform> Iommu<P> {
                 }
             };
             configuration.held.iter().for_each(|held| asid(*held));
+            for (index, place) in configuration.places.iter() {
+                if place.users.iter().any(|user| user.substream == GHOST) {
+                    asid(index);
+                }
+            }
             for (_, state) in configuration.masters.iter().filter(|(_, state)| state.is_stuck()) {
                 state.stuck().for_each(|bound| asid(bound.place));
             }
@@ -433,12 +439,27 @@ impl<P: Platform> Configuration<P> {
     fn release(&mut self, core: &Core<P>, instance: InstanceId) {
         let mut at = 0;
         while let Some(held) = self.held.get(at).copied() {
-            let here = self.places.get(held).is_some_and(|place| place.instance == instance);
+            let place = self.places.get(held).filter(|place| place.instance == instance);
+            let space = place.map(|place| &place.space);
             // Without memory it stays until the next reset.
-            if here && self.end(core, held).is_ok() {
+            if let Some(spare) = space.and_then(|space| spare(space, 0).ok()) {
+                self.end(core, held, spare);
                 self.held.swap_remove(at);
             } else {
                 at += 1;
+            }
+        }
+        for place in 0..self.places.end() {
+            let Some(Place { space, users, .. }) =
+                self.places.get(place).filter(|place| place.instance == instance)
+            else {
+                continue;
+            };
+            // Without memory they stay until the next reset.
+            let ghosts = users.iter().any(|user| user.substream == GHOST);
+            let Some(spare) = ghosts.then(|| spare(space, 0).ok()).flatten() else { continue };
+            if self.exorcise(place) {
+                self.end(core, place, spare);
             }
         }
         for master in 0..self.masters.end() {
@@ -449,15 +470,11 @@ impl<P: Platform> Configuration<P> {
         }
     }
 
-    /// Forgets a place that nobody uses, whose tag is in no cache.
-    fn end(&mut self, core: &Core<P>, place: usize) -> Result<(), NoMemory> {
-        let Some(space) = self.places.get(place).map(|place| place.space.clone()) else {
-            return Ok(());
-        };
-        let retired = self.withdraw(place, spare(&space, 0)?);
+    /// Forgets a place that nobody uses, whose tag is in no cache. `spare` is for the targets without it.
+    fn end(&mut self, core: &Core<P>, place: usize, spare: Box<Targets>) {
+        let retired = self.withdraw(place, spare);
         Retired::free([retired], &core.readers, || core.platform.relax());
         drop(self.forget(core, place));
-        Ok(())
     }
 
     /// After a reset of its instance: what a failed call was changing of `master` is blocked, and the rest works
@@ -511,9 +528,7 @@ impl<P: Platform> Configuration<P> {
         let bound = bound.and_then(|state| state.bound_mut(user.substream, place)).copied();
         let Some(bound) = bound else { return Ok(()) };
         if self.quit(bound) {
-            let retired = self.withdraw(place, spare);
-            Retired::free([retired], &core.readers, || core.platform.relax());
-            drop(self.forget(core, place));
+            self.end(core, place, spare);
         }
         Ok(())
     }

@@ -31,6 +31,10 @@ pub(crate) struct User {
 /// Stands for accesses without a substream, whose context is the first: no PASID is 0.
 pub(crate) const WITHOUT: u32 = 0;
 
+/// Stands for a master that has another tag by now, which its instance did not confirm: the place's tag stays in use
+/// until a reset.
+pub(crate) const GHOST: u32 = u32::MAX;
+
 /// A seat at a place.
 #[derive(Clone, Copy)]
 pub(crate) struct Bound {

@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::AtomicU8;
 
 use smmuv3_formats::{Cd, Iova, PhysAddr, SubstreamId, legality};
 
@@ -89,7 +90,16 @@ pub(crate) struct Registers {
     pub(crate) pasid: SubstreamId,
     /// What the platform knows the process by.
     pub(crate) cookie: u64,
+    /// One of the states below. Read and written under the configuration mutex.
+    pub(crate) state: AtomicU8,
 }
+
+/// Devices may use it.
+pub(crate) const LIVE: u8 = 0;
+/// It is gone, but not all instances have confirmed that they know.
+pub(crate) const LEAVING: u8 = 1;
+/// It is gone.
+pub(crate) const GONE: u8 = 2;
 
 impl Registers {
     fn new(config: ProcessConfig, pasid: SubstreamId, cookie: u64) -> Option<Self> {
@@ -139,7 +149,7 @@ impl Registers {
             dirty_state: context.hd(),
             bbml,
         };
-        Some(Self { context, shape, pasid, cookie })
+        Some(Self { context, shape, pasid, cookie, state: AtomicU8::new(LIVE) })
     }
 
     /// The context on an instance with `features`, without a tag.
@@ -297,8 +307,8 @@ impl<P: Platform> Process<P> {
     /// more.
     ///
     /// # Errors
-    /// [`AttachError::Unconfirmed`]: an instance did not answer, and may still reach them until it is reset.
-    /// [`AttachError::NoMemory`]: nothing was changed.
+    /// [`AttachError::Unconfirmed`]: an instance did not answer, and may still reach them until it is reset; to be
+    /// called again then. [`AttachError::NoMemory`]: nothing was changed.
     pub fn release(&self) -> Result<(), AttachError> {
         release::release(&self.space)
     }

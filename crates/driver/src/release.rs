@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The end of a process while devices may still use its PASID.
 
+use core::sync::atomic::Ordering;
+
 use smmuv3_formats::{Cd, SubstreamId};
 
 use crate::attach::{AttachError, flush};
@@ -8,7 +10,7 @@ use crate::configuration::Configuration;
 use crate::error::{Failure, Unconfirmed};
 use crate::iommu::Core;
 use crate::platform::Platform;
-use crate::process::Registers;
+use crate::process::{GONE, LEAVING, Registers};
 use crate::shared::NoMemory;
 use crate::space::Space;
 
@@ -17,27 +19,33 @@ use crate::space::Space;
 pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> {
     let core = &*space.core;
     core.configuration.with(|configuration| {
-        if space.is_released() {
+        let Some(registers) = space.process() else { return Ok(()) };
+        let state = registers.state.load(Ordering::Relaxed);
+        if state == GONE {
             return Ok(());
         }
         core.quarantine.reserve(&core.platform).map_err(|NoMemory| AttachError::NoMemory)?;
         // Nobody joins from here on.
-        space.set_released();
+        registers.state.store(LEAVING, Ordering::Relaxed);
         let (mut failed, mut first) = (0u64, None);
         for target in space.targets.for_writer() {
-            let done = quieten(core, configuration, target.place).and_then(|()| {
-                match core.instances.get(target.instance) {
-                    Some(instance) => flush(core, instance, target.tag),
-                    None => Ok(()),
-                }
-            });
+            let done =
+                quieten(core, configuration, target.place, state == LEAVING).and_then(|()| {
+                    match core.instances.get(target.instance) {
+                        Some(instance) => flush(core, instance, target.tag),
+                        None => Ok(()),
+                    }
+                });
             if let Err(what) = done {
                 let instance = target.instance;
                 first.get_or_insert(Unconfirmed { instance, what });
                 failed |= instance.bit();
             }
         }
-        let Some(unconfirmed) = first else { return Ok(()) };
+        let Some(unconfirmed) = first else {
+            registers.state.store(GONE, Ordering::Relaxed);
+            return Ok(());
+        };
         // All of it may still be reached.
         core.quarantine.keep(&core.platform, failed, space.id, 0..u64::MAX, &[]);
         Err(AttachError::Unconfirmed(unconfirmed))
@@ -45,11 +53,12 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
 }
 
 /// Makes the contexts of one place quiet. What an instance did not confirm is in memory all the same: it counts
-/// once the instance is reset.
+/// once the instance is reset, or is told of it `again`.
 fn quieten<P: Platform>(
     core: &Core<P>,
     configuration: &Configuration<P>,
     place: usize,
+    again: bool,
 ) -> Result<(), Failure> {
     let Some(place) = configuration.places.get(place) else { return Ok(()) };
     let mut result = Ok(());
@@ -60,11 +69,13 @@ fn quieten<P: Platform>(
         let Some(entry) = state.entry(&core.platform, substream) else { continue };
         let quiet = Registers::quiet(Cd(entry.load(&core.platform)));
         let failed = instance.commands().has_failed();
-        let written = if failed {
-            Err(Failure::Failed)
-        } else {
-            state.write_context(core, instance, entry, substream, &quiet.0)
+        let written = match failed {
+            true => Err(Failure::Failed),
+            false if again => instance.forget_contexts(&core.platform, &state.streams, substream),
+            false => Ok(()),
         };
+        let written =
+            written.and_then(|()| state.write_context(core, instance, entry, substream, &quiet.0));
         if written.is_err() {
             for (index, word) in quiet.0.iter().enumerate() {
                 entry.store(&core.platform, index, *word);

@@ -14,7 +14,7 @@ use crate::configuration::{Configuration, spare};
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::invalidate::Tag;
 use crate::iommu::Core;
-use crate::place::{Place, User};
+use crate::place::{GHOST, Place, User};
 use crate::platform::Platform;
 use crate::shared::NoMemory;
 use crate::space::{Installed, Targets};
@@ -303,6 +303,7 @@ impl<P: Platform> Steps for Change<'_, P> {
             }
             What::Bank { index, vmid } => {
                 self.rewrite_entries(index, vmid);
+                let confirmed = self.first.is_none();
                 for step in &self.moves {
                     // The master's own users only; there is room for them.
                     let mut at = 0;
@@ -313,11 +314,13 @@ impl<P: Platform> Steps for Change<'_, P> {
                         .and_then(|place| place.users.get(at))
                         .copied()
                     {
-                        if user.master != index {
-                            at += 1;
-                            continue;
+                        let own = user.master == index && user.substream != GHOST;
+                        if own {
+                            let seats = &mut self.configuration;
+                            seats.change_seat(user, step.from, at, step.to, confirmed);
                         }
-                        self.configuration.change_seat(user, step.from, at, step.to);
+                        // Another took its seat, unless it left a ghost there.
+                        at += usize::from(!own || !confirmed);
                     }
                 }
             }

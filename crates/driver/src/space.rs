@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::{ManuallyDrop, MaybeUninit};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::Ordering;
 
 use smmuv3_formats::Cd;
 use smmuv3_pagetable::Stage1Table4K;
@@ -19,7 +19,7 @@ use crate::instances::MOST_INSTANCES;
 use crate::invalidate::{Scope, Tag};
 use crate::iommu::Core;
 use crate::platform::Platform;
-use crate::process::Registers;
+use crate::process::{LIVE, Registers};
 use crate::shared::Shared;
 use crate::targets::Snapshot;
 
@@ -62,8 +62,6 @@ pub(crate) struct Space<P: Platform> {
     pub(crate) id: usize,
     tables: ManuallyDrop<Tables>,
     pub(crate) targets: Snapshot<Targets>,
-    /// A process that is gone. Written under the configuration mutex.
-    released: AtomicBool,
 }
 
 impl<P: Platform> Space<P> {
@@ -73,8 +71,7 @@ impl<P: Platform> Space<P> {
         tables: Tables,
         targets: Snapshot<Targets>,
     ) -> Self {
-        let tables = ManuallyDrop::new(tables);
-        Self { core, id, tables, targets, released: AtomicBool::new(false) }
+        Self { core, id, tables: ManuallyDrop::new(tables), targets }
     }
 
     pub(crate) fn table(&self) -> Option<&Stage1Table4K> {
@@ -91,13 +88,9 @@ impl<P: Platform> Space<P> {
         }
     }
 
+    /// A process that is gone.
     pub(crate) fn is_released(&self) -> bool {
-        self.released.load(Ordering::Relaxed)
-    }
-
-    /// Under the configuration mutex.
-    pub(crate) fn set_released(&self) {
-        self.released.store(true, Ordering::Relaxed);
+        self.process().is_some_and(|registers| registers.state.load(Ordering::Relaxed) != LIVE)
     }
 
     /// The context descriptor for an instance with `features`.
