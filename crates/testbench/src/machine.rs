@@ -73,6 +73,9 @@ pub enum MachineError {
     /// The machine has no such master.
     #[error("no master {0}")]
     NoMaster(usize),
+    /// The machine's devices have no substreams.
+    #[error("the devices have no substreams")]
+    NoSubstreams,
 }
 
 impl From<RamError> for MachineError {
@@ -122,11 +125,17 @@ pub trait Machine: Send + Sync {
     /// The driver waits: hardware gets time to do what it was told.
     fn wait(&self);
 
-    /// Lets `master` do DMA at `iova`, page by page.
+    /// Lets `master` do DMA at `iova`, page by page, without a substream or with this SubstreamID.
     ///
     /// # Errors
     /// [`MachineError`]; that the SMMU refuses an access is not an error.
-    fn dma(&self, master: usize, iova: u64, transfer: Dma<'_>) -> Result<Vec<Part>, MachineError>;
+    fn dma(
+        &self,
+        master: usize,
+        substream: Option<u32>,
+        iova: u64,
+        transfer: Dma<'_>,
+    ) -> Result<Vec<Part>, MachineError>;
 
     /// The model of an SMMU, where the machine has one: for the oracle.
     fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>>;

@@ -156,6 +156,7 @@ impl Machine for ModelMachine {
     fn dma(
         &self,
         master: usize,
+        substream: Option<u32>,
         iova: u64,
         mut transfer: Dma<'_>,
     ) -> Result<Vec<Part>, MachineError> {
@@ -167,7 +168,7 @@ impl Machine for ModelMachine {
             let iova = iova.wrapping_add(offset as u64);
             let access =
                 if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
-            let outcome = match smmu.translate(access) {
+            let outcome = match smmu.translate(Access { substream, ..access }) {
                 Err(_) => Outcome::Refused,
                 Ok(translation) => {
                     // `pages` gave parts of the transfer.

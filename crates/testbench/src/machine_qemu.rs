@@ -101,7 +101,16 @@ impl Machine for QemuMachine {
 
     fn wait(&self) {}
 
-    fn dma(&self, master: usize, iova: u64, transfer: Dma<'_>) -> Result<Vec<Part>, MachineError> {
+    fn dma(
+        &self,
+        master: usize,
+        substream: Option<u32>,
+        iova: u64,
+        transfer: Dma<'_>,
+    ) -> Result<Vec<Part>, MachineError> {
+        if substream.is_some() {
+            return Err(MachineError::NoSubstreams);
+        }
         let parts: Vec<Part> = pages(iova, transfer.len())
             .map(|(offset, bytes)| Part {
                 iova: iova.wrapping_add(offset as u64),

@@ -24,6 +24,39 @@ pub enum Kind {
     Cd,
 }
 
+/// Where the contexts of a stream are (§5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextTable {
+    /// Where it begins: with contexts, or with descriptors of leaves.
+    pub pa: u64,
+    /// log2 of the contexts.
+    pub log2: u32,
+    /// log2 of the contexts in a leaf, where there are two levels.
+    pub split: Option<u32>,
+}
+
+impl ContextTable {
+    /// As word 0 of an entry says.
+    fn of(ste: &Ste) -> Self {
+        // S1CDMax has 5 bits.
+        let log2 = ste.s1_cd_max() as u32;
+        let split = match ste.s1_fmt() {
+            1 => Some(6),
+            2 => Some(10),
+            _ => None,
+        };
+        Self { pa: ste.s1_context_ptr(), log2, split: split.filter(|_| log2 != 0) }
+    }
+
+    /// Bytes of the part that it begins with.
+    pub const fn bytes(&self) -> u64 {
+        match self.split {
+            Some(split) => 8 << self.log2.saturating_sub(split),
+            None => 64 << self.log2,
+        }
+    }
+}
+
 /// The values that an entry's words have held.
 #[derive(Clone, Debug)]
 pub struct History {
@@ -84,16 +117,16 @@ impl History {
         std::array::from_fn(|index| self.values[index].last().copied().unwrap_or(0))
     }
 
-    /// All pointers to a context that hardware may have read.
-    pub fn contexts(&self) -> Vec<u64> {
-        let mut contexts: Vec<u64> = self.values[0]
+    /// All tables of contexts that hardware may have read a pointer to.
+    pub fn tables(&self) -> Vec<ContextTable> {
+        let mut tables: Vec<ContextTable> = self.values[0]
             .iter()
             .map(|word| Ste([*word, 0, 0, 0, 0, 0, 0, 0]))
             .filter(|ste| ste.v() && ste.config() & 0b101 == 0b101)
-            .map(|ste| ste.s1_context_ptr())
+            .map(|ste| ContextTable::of(&ste))
             .collect();
-        contexts.dedup();
-        contexts
+        tables.dedup();
+        tables
     }
 
     /// Whether every combination that hardware may have read means one of `configurations`.
@@ -198,6 +231,11 @@ fn meaning(kind: Kind, words: &Words) -> Words {
     seen
 }
 
+/// Whether hardware takes two entries for the same.
+pub fn is_same(kind: Kind, one: &Words, other: &Words) -> bool {
+    meaning(kind, one) == meaning(kind, other)
+}
+
 /// The meanings of `configurations`. Where EATS changes between none and full, ATS is off in the device (§8.2),
 /// so that both are alike.
 fn allowed(kind: Kind, configurations: &[Words]) -> Vec<Words> {
@@ -257,7 +295,8 @@ mod tests {
         ste.told();
         assert_eq!(ste.synchronised(), Ok(()));
         assert!(ste.is_settled());
-        assert_eq!((ste.latest(), ste.contexts()), (STAGE_1, vec![0x8002_0000]));
+        let table = ContextTable { pa: 0x8002_0000, log2: 0, split: None };
+        assert_eq!((ste.latest(), ste.tables()), (STAGE_1, vec![table]));
     }
 
     #[test]
@@ -296,6 +335,24 @@ mod tests {
         }
         ste.told();
         assert_eq!(ste.synchronised(), Err(ste.latest()));
+    }
+
+    #[test]
+    fn an_entry_says_how_its_contexts_are_laid_out() {
+        // S1Fmt, S1CDMax; bytes that are read first (§5.3).
+        for (fmt, log2, split, bytes) in [
+            (0, 0, None, 64),
+            (1, 0, None, 64),
+            (0, 6, None, 4096),
+            (1, 6, Some(6), 8),
+            (1, 8, Some(6), 32),
+            (2, 20, Some(10), 8192),
+        ] {
+            let ste = Ste(STAGE_1).with_s1_fmt(fmt).with_s1_cd_max(log2);
+            let table = ContextTable { pa: 0x8002_0000, log2: log2 as u32, split };
+            assert_eq!(History::new(Kind::Ste, 0, ste.0).tables(), [table]);
+            assert_eq!(table.bytes(), bytes);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::oracle::Use;
-use crate::scenario::{Access, Action, MemoryKind, Scenario, Target};
+use crate::scenario::{Access, Action, Answer, MemoryKind, Scenario, Substream, Target};
 
 /// Memory to map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +27,43 @@ pub enum Operation {
     Attach {
         /// Index of the master.
         master: usize,
+        /// For its accesses with this PASID of the scenario only.
+        pasid: Option<u32>,
         /// What it is to use.
         to: Use,
+        /// What that comes to.
+        answer: Answer,
+    },
+    /// Bind a process to a master.
+    Bind {
+        /// Index of the process.
+        process: usize,
+        /// Index of the master.
+        master: usize,
+        /// What that comes to.
+        answer: Answer,
+    },
+    /// Undo one `Bind`.
+    Unbind {
+        /// Index of the process.
+        process: usize,
+        /// Index of the master.
+        master: usize,
+    },
+    /// A process ends, and devices may still use it.
+    Release {
+        /// Index of the process.
+        process: usize,
+    },
+    /// A process goes for good, and another one comes in its place.
+    Replace {
+        /// Index of the process.
+        process: usize,
     },
     /// Map memory.
     Map {
-        /// Index of the domain.
-        domain: usize,
+        /// Number of the address space: the domains come first, the processes after them.
+        space: usize,
         /// First input address.
         iova: u64,
         /// Bytes.
@@ -47,8 +77,8 @@ pub enum Operation {
     },
     /// Unmap a range.
     Unmap {
-        /// Index of the domain.
-        domain: usize,
+        /// Number of the address space.
+        space: usize,
         /// First input address.
         iova: u64,
         /// Bytes.
@@ -67,6 +97,8 @@ pub enum Operation {
     Write {
         /// Index of the master.
         master: usize,
+        /// With which substream.
+        substream: Substream,
         /// First input address.
         iova: u64,
         /// What it writes.
@@ -76,6 +108,8 @@ pub enum Operation {
     Read {
         /// Index of the master.
         master: usize,
+        /// With which substream.
+        substream: Substream,
         /// First input address.
         iova: u64,
         /// Bytes.
@@ -84,38 +118,82 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// What a step of a scenario does; `None` for expectations and random steps.
-    pub fn of(action: &Action) -> Option<Self> {
+    /// A master is attached, or blocked, for its accesses without a substream.
+    pub const fn attach(master: usize, to: Use) -> Self {
+        Self::Attach { master, pasid: None, to, answer: Answer::Done }
+    }
+
+    /// The scenario's PASID that it names.
+    pub const fn pasid(&self) -> Option<u32> {
+        match self {
+            Self::Attach { pasid, .. } => *pasid,
+            Self::Write { substream: Substream::Pasid(pasid), .. }
+            | Self::Read { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
+            _ => None,
+        }
+    }
+
+    /// What a step of `scenario` does; `None` for expectations and random steps.
+    pub fn of(action: &Action, scenario: &Scenario) -> Option<Self> {
+        let space = |process: &usize| scenario.domains.len() + process;
         Some(match action {
-            Action::Attach { master, domain } => {
+            Action::Attach { master, pasid, domain, answer } => {
                 let to = match domain {
                     Target::Domain(domain) => Use::Domain(*domain),
                     Target::Identity => Use::Identity,
                     Target::Blocked => Use::Blocked,
                 };
-                Self::Attach { master: *master, to }
+                Self::Attach { master: *master, pasid: *pasid, to, answer: *answer }
             }
-            Action::Detach { master } => Self::Attach { master: *master, to: Use::Blocked },
+            Action::Detach { master, pasid } => {
+                let (to, answer) = (Use::Blocked, Answer::Done);
+                Self::Attach { master: *master, pasid: *pasid, to, answer }
+            }
+            Action::Bind { process, master, answer } => {
+                Self::Bind { process: *process, master: *master, answer: *answer }
+            }
+            Action::Unbind { process, master } => {
+                Self::Unbind { process: *process, master: *master }
+            }
+            Action::Release { process } => Self::Release { process: *process },
+            Action::Replace { process } => Self::Replace { process: *process },
             Action::Map { domain, iova, memory, offset, length, access, kind } => Self::Map {
-                domain: *domain,
+                space: *domain,
                 iova: *iova,
                 bytes: *length,
                 source: Source::Memory { memory: *memory, offset: *offset },
                 write: *access == Access::ReadWrite,
                 kind: *kind,
             },
+            Action::ProcessMap { process, iova, memory, offset, length, access } => Self::Map {
+                space: space(process),
+                iova: *iova,
+                bytes: *length,
+                source: Source::Memory { memory: *memory, offset: *offset },
+                write: *access == Access::ReadWrite,
+                kind: MemoryKind::Normal,
+            },
             Action::Unmap { domain, iova, length } => {
-                Self::Unmap { domain: *domain, iova: *iova, bytes: *length }
+                Self::Unmap { space: *domain, iova: *iova, bytes: *length }
+            }
+            Action::ProcessUnmap { process, iova, length } => {
+                Self::Unmap { space: space(process), iova: *iova, bytes: *length }
             }
             Action::Reclaim { domain, iova, length } => {
                 Self::Reclaim { domain: *domain, iova: *iova, bytes: *length }
             }
-            Action::Write { master, iova, data } => {
-                Self::Write { master: *master, iova: *iova, data: data.clone() }
-            }
-            Action::Read { master, iova, length, .. } => {
-                Self::Read { master: *master, iova: *iova, bytes: *length as usize }
-            }
+            Action::Write { master, substream, iova, data } => Self::Write {
+                master: *master,
+                substream: *substream,
+                iova: *iova,
+                data: data.clone(),
+            },
+            Action::Read { master, substream, iova, length, .. } => Self::Read {
+                master: *master,
+                substream: *substream,
+                iova: *iova,
+                bytes: *length as usize,
+            },
             Action::ExpectFault { .. }
             | Action::ExpectBlocked { .. }
             | Action::ExpectData { .. }
@@ -123,44 +201,70 @@ impl Operation {
         })
     }
 
-    /// The step that does it, in a scenario whose memory `pool` stands for the one of random steps.
-    pub fn action(&self, pool: usize) -> Action {
+    /// The step that does it, in `scenario`, whose memory `pool` stands for the one of random steps.
+    pub fn action(&self, scenario: &Scenario, pool: usize) -> Action {
         match self {
-            Self::Attach { master, to } => {
+            Self::Attach { master, pasid, to, answer } => {
                 let domain = match to {
                     Use::Domain(domain) => Target::Domain(*domain),
                     Use::Identity => Target::Identity,
-                    Use::Blocked => Target::Blocked,
+                    Use::Blocked | Use::Process(_) => Target::Blocked,
                 };
-                Action::Attach { master: *master, domain }
+                Action::Attach { master: *master, pasid: *pasid, domain, answer: *answer }
             }
-            Self::Map { domain, iova, bytes, source, write, kind } => {
+            Self::Bind { process, master, answer } => {
+                Action::Bind { process: *process, master: *master, answer: *answer }
+            }
+            Self::Unbind { process, master } => {
+                Action::Unbind { process: *process, master: *master }
+            }
+            Self::Release { process } => Action::Release { process: *process },
+            Self::Replace { process } => Action::Replace { process: *process },
+            Self::Map { space, iova, bytes, source, write, kind } => {
                 let (memory, offset) = match source {
                     Source::Memory { memory, offset } => (*memory, *offset),
                     Source::Pool(offset) => (pool, *offset),
                 };
-                Action::Map {
-                    domain: *domain,
-                    iova: *iova,
-                    memory,
-                    offset,
-                    length: *bytes,
-                    access: if *write { Access::ReadWrite } else { Access::ReadOnly },
-                    kind: *kind,
+                let access = if *write { Access::ReadWrite } else { Access::ReadOnly };
+                let (iova, length) = (*iova, *bytes);
+                match space.checked_sub(scenario.domains.len()) {
+                    Some(process) => {
+                        Action::ProcessMap { process, iova, memory, offset, length, access }
+                    }
+                    None => Action::Map {
+                        domain: *space,
+                        iova,
+                        memory,
+                        offset,
+                        length,
+                        access,
+                        kind: *kind,
+                    },
                 }
             }
-            Self::Unmap { domain, iova, bytes } => {
-                Action::Unmap { domain: *domain, iova: *iova, length: *bytes }
+            Self::Unmap { space, iova, bytes } => {
+                let (iova, length) = (*iova, *bytes);
+                match space.checked_sub(scenario.domains.len()) {
+                    Some(process) => Action::ProcessUnmap { process, iova, length },
+                    None => Action::Unmap { domain: *space, iova, length },
+                }
             }
             Self::Reclaim { domain, iova, bytes } => {
                 Action::Reclaim { domain: *domain, iova: *iova, length: *bytes }
             }
-            Self::Write { master, iova, data } => {
-                Action::Write { master: *master, iova: *iova, data: data.clone() }
-            }
-            Self::Read { master, iova, bytes } => {
-                Action::Read { master: *master, iova: *iova, length: *bytes as u64, expect: None }
-            }
+            Self::Write { master, substream, iova, data } => Action::Write {
+                master: *master,
+                substream: *substream,
+                iova: *iova,
+                data: data.clone(),
+            },
+            Self::Read { master, substream, iova, bytes } => Action::Read {
+                master: *master,
+                substream: *substream,
+                iova: *iova,
+                length: *bytes as u64,
+                expect: None,
+            },
         }
     }
 
@@ -179,18 +283,31 @@ impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scenario = self.scenario;
         let master = |index: usize| scenario.masters.get(index).map_or("?", |master| &*master.name);
-        let domain = |index: usize| scenario.domains.get(index).map_or("?", |domain| &*domain.name);
+        let process = |index: usize| scenario.space(scenario.domains.len() + index);
+        let user = |index: usize, substream: Substream| match substream {
+            Substream::None => master(index).to_owned(),
+            Substream::Pasid(pasid) => format!("{} PASID {pasid}", master(index)),
+            Substream::Process(of) => format!("{} for {}", master(index), process(of)),
+        };
         match self.operation {
-            Operation::Attach { master: index, to: Use::Blocked } => {
-                write!(f, "detach {}", master(*index))
+            Operation::Attach { master: index, pasid, to, .. } => {
+                let user = user(*index, pasid.map_or(Substream::None, Substream::Pasid));
+                match to {
+                    Use::Blocked => write!(f, "detach {user}"),
+                    Use::Identity => write!(f, "let {user} reach all memory"),
+                    Use::Domain(to) => write!(f, "attach {user} to {}", scenario.space(*to)),
+                    Use::Process(to) => write!(f, "attach {user} to {}", process(*to)),
+                }
             }
-            Operation::Attach { master: index, to: Use::Identity } => {
-                write!(f, "let {} reach all memory", master(*index))
+            Operation::Bind { process: of, master: to, .. } => {
+                write!(f, "bind {} to {}", process(*of), master(*to))
             }
-            Operation::Attach { master: index, to: Use::Domain(to) } => {
-                write!(f, "attach {} to {}", master(*index), domain(*to))
+            Operation::Unbind { process: of, master: from } => {
+                write!(f, "unbind {} from {}", process(*of), master(*from))
             }
-            Operation::Map { domain: index, iova, bytes, source, write, .. } => {
+            Operation::Release { process: of } => write!(f, "release {}", process(*of)),
+            Operation::Replace { process: of } => write!(f, "replace {}", process(*of)),
+            Operation::Map { space, iova, bytes, source, write, .. } => {
                 write!(f, "map {} of ", Bytes(*bytes))?;
                 match source {
                     Source::Memory { memory, offset } => {
@@ -203,24 +320,22 @@ impl fmt::Display for Described<'_> {
                     Source::Pool(offset) => write!(f, "memory {offset:#x}")?,
                 }
                 let access = if *write { "" } else { ", read-only" };
-                write!(f, " at {iova:#x} in {}{access}", domain(*index))
+                write!(f, " at {iova:#x} in {}{access}", scenario.space(*space))
             }
-            Operation::Unmap { domain: index, iova, bytes } => {
-                write!(f, "unmap {} at {iova:#x} in {}", Bytes(*bytes), domain(*index))
+            Operation::Unmap { space, iova, bytes } => {
+                write!(f, "unmap {} at {iova:#x} in {}", Bytes(*bytes), scenario.space(*space))
             }
-            Operation::Reclaim { domain: index, iova, bytes } => {
-                write!(
-                    f,
-                    "free empty tables of {} at {iova:#x} in {}",
-                    Bytes(*bytes),
-                    domain(*index)
-                )
+            Operation::Reclaim { domain, iova, bytes } => {
+                let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));
+                write!(f, "free empty tables of {bytes} at {iova:#x} in {of}")
             }
-            Operation::Write { master: index, iova, data } => {
-                write!(f, "{} writes {} to {iova:#x}", master(*index), Bytes(data.len() as u64))
+            Operation::Write { master, substream, iova, data } => {
+                let (user, bytes) = (user(*master, *substream), Bytes(data.len() as u64));
+                write!(f, "{user} writes {bytes} to {iova:#x}")
             }
-            Operation::Read { master: index, iova, bytes } => {
-                write!(f, "{} reads {} from {iova:#x}", master(*index), Bytes(*bytes as u64))
+            Operation::Read { master, substream, iova, bytes } => {
+                let (user, bytes) = (user(*master, *substream), Bytes(*bytes as u64));
+                write!(f, "{user} reads {bytes} from {iova:#x}")
             }
         }
     }

@@ -12,6 +12,7 @@ use smmuv3_formats::Command;
 use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd};
 use smmuv3_model::Observation;
 
+use crate::cpu::Cpu;
 use crate::frames::FrameAllocator;
 use crate::machine::Machine;
 use crate::trace::{Trace, Tracer};
@@ -48,6 +49,7 @@ pub trait Observer: Send + Sync {
 pub struct World {
     machine: Arc<dyn Machine>,
     frames: Mutex<FrameAllocator>,
+    cpu: Mutex<Cpu>,
     clock: AtomicU64,
     observer: Mutex<Option<Arc<dyn Observer>>>,
     commands: Mutex<Snoop>,
@@ -88,6 +90,7 @@ impl World {
         Arc::new(Self {
             machine,
             frames: Mutex::new(frames),
+            cpu: Mutex::default(),
             clock: AtomicU64::new(0),
             observer: Mutex::new(None),
             commands: Mutex::new(Snoop {
@@ -107,6 +110,11 @@ impl World {
     /// The memory allocator.
     pub fn frames(&self) -> MutexGuard<'_, FrameAllocator> {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What CPUs know of processes.
+    pub fn cpu(&self) -> MutexGuard<'_, Cpu> {
+        self.cpu.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets `observer` look on, instead of whoever did before.
@@ -175,7 +183,7 @@ impl World {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn at(&self, point: Point) {
+    pub(crate) fn at(&self, point: Point) {
         let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.trace(Trace::pass);
         match observer {
@@ -184,11 +192,11 @@ impl World {
         }
     }
 
-    fn allocate(&self, size: usize, align: usize) -> Option<PhysAddr> {
+    pub(crate) fn allocate(&self, size: usize, align: usize) -> Option<PhysAddr> {
         self.frames().allocate(size as u64, align as u64).map(PhysAddr)
     }
 
-    fn free(&self, pa: PhysAddr, size: usize) {
+    pub(crate) fn free(&self, pa: PhysAddr, size: usize) {
         self.at(Point::Freeing { pa: pa.0, bytes: size as u64 });
         self.machine.freed(pa.0, size as u64);
         self.frames().free(pa.0, size as u64);

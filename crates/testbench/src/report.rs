@@ -129,15 +129,31 @@ pub struct Told {
     pub times: u64,
 }
 
-/// The tag of a domain on an instance.
+/// A tag of a domain or a process on an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TagOf {
-    /// Name of the domain.
+    /// Name of the domain or the process.
     pub domain: String,
     /// Name of the instance.
     pub instance: String,
+    /// Its VMID there; 0, and not said, where that is no bank.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub vmid: u16,
     /// Its ASID there.
     pub asid: u16,
+    /// The ASID is the one that CPUs have for the process; not said where it is not.
+    #[serde(skip_serializing_if = "is_not")]
+    pub shared: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u16) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_not(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A fault that an SMMU reported. A DMA that is refused piece by piece counts once a page.
@@ -151,6 +167,9 @@ pub struct Fault {
     pub master: String,
     /// StreamID.
     pub stream: u32,
+    /// SubstreamID, where the event says one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub substream: Option<u32>,
     /// Name of the event.
     pub event: String,
     /// The event in words.

@@ -19,10 +19,10 @@ use crate::oracle::{PAGE, Rule, Use};
 use crate::panics;
 use crate::qemu::{self, QemuError};
 use crate::report;
-use crate::scenario::{Action, Capabilities, Random, Scenario, ScenarioErrors};
+use crate::scenario::{Action, Capabilities, Random, Scenario, ScenarioErrors, Substream};
 use crate::shrink;
 use crate::trace::{Args, Trace, Tracer};
-use crate::workload::Workload;
+use crate::workload::{State, Workload};
 
 /// On what a scenario runs.
 #[derive(Clone, Debug, Default)]
@@ -271,7 +271,7 @@ struct Run<'a> {
     /// Line of the step under way.
     line: usize,
     /// What the last access came to: for expectations.
-    last: Option<(usize, Done)>,
+    last: Option<((usize, Substream), Done)>,
 }
 
 impl<'a> Run<'a> {
@@ -348,7 +348,7 @@ impl<'a> Run<'a> {
                     self.note_step(step.line, step.note.clone(), text, done.0);
                     done.1
                 }
-                action => match Operation::of(action) {
+                action => match Operation::of(action, self.scenario) {
                     Some(operation) => {
                         let id = step
                             .interrupt
@@ -415,7 +415,9 @@ impl<'a> Run<'a> {
             watch.begin(self.seed ^ id);
         }
         let done = self.bench.perform(operation)?;
-        if let Operation::Write { master, .. } | Operation::Read { master, .. } = operation {
+        if let Operation::Write { master, substream, .. }
+        | Operation::Read { master, substream, .. } = operation
+        {
             self.report.dma.transfers += 1;
             self.report.dma.bytes += done.bytes;
             self.report.dma.faults_expected += u64::from(done.refused > 0);
@@ -424,7 +426,7 @@ impl<'a> Run<'a> {
                 self.report.data =
                     (self.report.data ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
             }
-            self.last = Some((*master, done.clone()));
+            self.last = Some(((*master, *substream), done.clone()));
         }
         Ok(done)
     }
@@ -449,9 +451,7 @@ impl<'a> Run<'a> {
     ) -> Result<(Done, Option<Wrong>), BenchError> {
         let seed = random.seed.unwrap_or(self.seed ^ line as u64);
         let mut workload = Workload::new(self.scenario, random, seed);
-        let before: Vec<Use> = (0..self.scenario.masters.len())
-            .map(|master| self.bench.oracle(|oracle| oracle.using(master)))
-            .collect();
+        let before = self.bench.oracle(|oracle| State::of(oracle, self.scenario));
         let translations = self.machine.translations();
         let interruptions = self.bench.watch().interruptions;
         let (mut accesses, mut refused, mut stale_attempts) = (0usize, 0usize, 0usize);
@@ -570,31 +570,33 @@ impl<'a> Run<'a> {
 
     /// Unmaps and detaches everything.
     fn clear(&mut self) -> Result<Option<(usize, Wrong)>, RunError> {
-        for (domain, iova, bytes) in self.mapped() {
-            let operation = Operation::Unmap { domain, iova, bytes };
+        for (space, iova, bytes) in self.mapped() {
+            let operation = Operation::Unmap { space, iova, bytes };
             self.perform(u64::from(u32::MAX), &operation)?;
         }
         self.bench.watch().interfering = false;
+        let state = self.bench.oracle(|oracle| State::of(oracle, self.scenario));
+        for operation in state.leave() {
+            self.perform(u64::from(u32::MAX), &operation)?;
+        }
         for master in 0..self.scenario.masters.len() {
-            let operation = Operation::Attach { master, to: Use::Blocked };
+            let operation = Operation::attach(master, Use::Blocked);
             self.perform(u64::from(u32::MAX), &operation)?;
         }
         Ok(self.broken().map(|wrong| (0, wrong)))
     }
 
-    /// What is still mapped: domain, first address and bytes of each contiguous run.
+    /// What is still mapped: address space, first address and bytes of each contiguous run.
     fn mapped(&self) -> Vec<(usize, u64, u64)> {
         let mut runs: Vec<(usize, u64, u64)> = Vec::new();
         self.bench.oracle(|oracle| {
-            for domain in 0..self.scenario.domains.len() {
-                for (iova, _) in oracle.pages(domain, 0..u64::MAX) {
+            for space in 0..oracle.spaces() {
+                for (iova, _) in oracle.pages(space, 0..u64::MAX) {
                     match runs.last_mut() {
-                        Some((last, start, bytes))
-                            if *last == domain && *start + *bytes == iova =>
-                        {
+                        Some((last, start, bytes)) if *last == space && *start + *bytes == iova => {
                             *bytes += PAGE;
                         }
-                        _ => runs.push((domain, iova, PAGE)),
+                        _ => runs.push((space, iova, PAGE)),
                     }
                 }
             }

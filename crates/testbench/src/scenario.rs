@@ -31,25 +31,36 @@
 //! );
 //! ```
 
+mod answer;
 mod check;
 mod data;
 mod error;
 mod machine;
+mod policy;
+mod process;
+mod random;
 mod read;
 mod source;
 mod step;
+mod substream;
 mod write;
 
 use smmuv3_formats::EventId;
 
+pub use answer::{Answer, Refusal};
 pub use error::{Position, ScenarioError, ScenarioErrors};
 pub use machine::{Capabilities, StreamSet, Streams, Support};
+pub use policy::AsidPolicy;
+pub use process::Process;
+pub use random::{Random, Weights};
+pub use substream::Substream;
 
 /// The page that everything in a scenario is measured in, bytes: domains have the 4 KiB granule.
 pub const PAGE: u64 = 4096;
 
-/// A scenario that was read and found to make sense. Indices (`instance`, `master`, `domain`,
-/// `memory`) are those of the vectors here and always valid.
+/// A scenario that was read and found to make sense. Indices (`instance`, `master`, `domain`, `process`,
+/// `memory`) are those of the vectors here and always valid. A *space* is an address space: the domains come
+/// first, the processes after them.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// The file it came from, for messages.
@@ -60,12 +71,22 @@ pub struct Scenario {
     pub description: String,
     /// Where everything random starts.
     pub seed: u64,
+    /// How the driver gives out ASIDs.
+    pub asid_policy: AsidPolicy,
+    /// The first and the last VMID that the driver may use as banks, where the scenario says.
+    pub banks: Option<(u16, u16)>,
+    /// Bits of an ASID of the CPUs, 8 or 16.
+    pub cpu_asid_bits: u32,
+    /// PASIDs that it has to itself; steps call them 1, 2, ... up to this number.
+    pub pasids: u32,
     /// The SMMUs, at least one.
     pub instances: Vec<Instance>,
     /// The devices.
     pub masters: Vec<Master>,
     /// The address spaces.
     pub domains: Vec<Domain>,
+    /// The address spaces of the CPU.
+    pub processes: Vec<Process>,
     /// The buffers.
     pub memories: Vec<Memory>,
     /// What is done, in order.
@@ -91,8 +112,12 @@ pub struct Instance {
     pub oas: u32,
     /// Bits of a StreamID (IDR1.SIDSIZE).
     pub sid_bits: u32,
-    /// Bits of a SubstreamID. Domains use none; contexts must work all the same.
+    /// Bits of a SubstreamID (IDR1.SSIDSIZE).
     pub ssid_bits: u32,
+    /// Whether it has 2-level context tables (IDR0.CD2L).
+    pub two_level_contexts: bool,
+    /// Whether it takes part in broadcast TLB maintenance (IDR0.BTM), and the driver lets it.
+    pub btm: bool,
     /// Interrupts can be messages. The driver uses wires.
     pub msi: bool,
     /// Whether it has 2-level stream tables (IDR0.ST_LEVEL).
@@ -153,6 +178,8 @@ pub struct Master {
     pub instance: usize,
     /// Its StreamIDs, at least one, no other master of the instance has them. DMA uses the first.
     pub streams: Vec<u32>,
+    /// Bits of the PASIDs that it may use; 0 without substreams.
+    pub substream_bits: u32,
     /// What it is where devices are real.
     pub device: Device,
     /// Where it stands in the file.
@@ -230,13 +257,69 @@ pub enum Action {
     Attach {
         /// Index of the master.
         master: usize,
-        /// What it gets.
+        /// For its accesses with this PASID only; a number of the scenario's.
+        pasid: Option<u32>,
+        /// What it gets. With a PASID a domain, or nothing.
         domain: Target,
+        /// What it comes to.
+        answer: Answer,
     },
     /// Take the master's address space away: it is blocked afterwards, as it is at the start.
     Detach {
         /// Index of the master.
         master: usize,
+        /// For its accesses with this PASID only.
+        pasid: Option<u32>,
+    },
+    /// Let the master use the address space of a process, with the PASID of that process.
+    Bind {
+        /// Index of the process.
+        process: usize,
+        /// Index of the master.
+        master: usize,
+        /// What it comes to.
+        answer: Answer,
+    },
+    /// Undo one `Bind`.
+    Unbind {
+        /// Index of the process.
+        process: usize,
+        /// Index of the master.
+        master: usize,
+    },
+    /// The process ends: its address space is taken from all masters, which stay bound.
+    Release {
+        /// Index of the process.
+        process: usize,
+    },
+    /// The process goes for good, with whatever is still bound, and another one takes its name.
+    Replace {
+        /// Index of the process.
+        process: usize,
+    },
+    /// Map a part of a memory in a process.
+    ProcessMap {
+        /// Index of the process.
+        process: usize,
+        /// First address.
+        iova: u64,
+        /// Index of the memory.
+        memory: usize,
+        /// Bytes from the start of the memory.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+        /// What devices may do there.
+        access: Access,
+    },
+    /// Remove all mappings of a range of a process; holes are allowed.
+    ProcessUnmap {
+        /// Index of the process.
+        process: usize,
+        /// First address.
+        iova: u64,
+        /// Bytes.
+        length: u64,
     },
     /// Map a part of a memory.
     Map {
@@ -277,6 +360,8 @@ pub enum Action {
     Write {
         /// Index of the master.
         master: usize,
+        /// With which substream.
+        substream: Substream,
         /// First input address.
         iova: u64,
         /// What it writes, not empty.
@@ -286,6 +371,8 @@ pub enum Action {
     Read {
         /// Index of the master.
         master: usize,
+        /// With which substream.
+        substream: Substream,
         /// First input address.
         iova: u64,
         /// Bytes.
@@ -298,6 +385,8 @@ pub enum Action {
     ExpectFault {
         /// Index of the master.
         master: usize,
+        /// With which substream.
+        substream: Substream,
         /// An address in that DMA; its page is what must have been reported.
         iova: u64,
         /// The event.
@@ -306,10 +395,12 @@ pub enum Action {
         write: bool,
     },
     /// The DMA before this step (as for `ExpectFault`) must have been refused without any event:
-    /// the master is blocked (STE.Config = 0, §5.2).
+    /// the master is blocked (STE.Config = 0, §5.2), or the process was released.
     ExpectBlocked {
         /// Index of the master.
         master: usize,
+        /// With which substream.
+        substream: Substream,
     },
     /// A memory must hold these bytes.
     ExpectData {
@@ -322,6 +413,36 @@ pub enum Action {
     },
     /// Random operations.
     Random(Random),
+}
+
+impl Action {
+    /// The scenario's PASID that the step names.
+    pub fn pasid(&self) -> Option<u32> {
+        match self {
+            Self::Attach { pasid, .. } | Self::Detach { pasid, .. } => *pasid,
+            Self::Write { substream: Substream::Pasid(pasid), .. }
+            | Self::Read { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
+            _ => None,
+        }
+    }
+}
+
+impl Action {
+    /// What about the step needs substreams.
+    fn with_substream(&self) -> Option<&'static str> {
+        match self {
+            Self::Bind { .. } | Self::Unbind { .. } => Some("a bind"),
+            Self::Attach { pasid: Some(_), .. } | Self::Detach { pasid: Some(_), .. } => {
+                Some("an attach with a PASID")
+            }
+            Self::Write { substream, .. } | Self::Read { substream, .. }
+                if *substream != Substream::None =>
+            {
+                Some("a DMA with a PASID")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What a master is attached to.
@@ -355,85 +476,6 @@ pub enum MemoryKind {
     Device,
 }
 
-/// A random workload over all masters and domains of the scenario. It maps memory of its own in a
-/// window of IOVAs of its own (the same window in every domain). When it is through, its mappings
-/// are gone and every master is where it was before.
-#[derive(Clone, Debug)]
-pub struct Random {
-    /// How many operations.
-    pub steps: u64,
-    /// Where its randomness starts; without, from the scenario's seed.
-    pub seed: Option<u64>,
-    /// First input address of the window; a multiple of [`PAGE`].
-    pub iova: u64,
-    /// Pages in the window, a domain; at least 4.
-    pub pages: u64,
-    /// The most pages that are mapped or unmapped at once, but for blocks and whole tables.
-    pub longest: u64,
-    /// How often each operation is chosen.
-    pub weights: Weights,
-}
-
-/// How often each operation of [`Random`] is chosen, relative to the sum of all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Weights {
-    /// Map a free run of pages.
-    pub map: u32,
-    /// Unmap a run of pages.
-    pub unmap: u32,
-    /// Attach a master to another domain.
-    pub attach: u32,
-    /// Detach a master.
-    pub detach: u32,
-    /// Let a master reach all of memory, untranslated.
-    pub identity: u32,
-    /// Read where that is allowed.
-    pub read: u32,
-    /// Write where that is allowed.
-    pub write: u32,
-    /// DMA where something was mapped lately and no longer is.
-    pub stale: u32,
-    /// DMA where nothing is mapped or the mapping does not allow it.
-    pub fault: u32,
-}
-
-impl Random {
-    /// [`Random::longest`] where nothing else is said.
-    pub const LONGEST: u64 = 8;
-}
-
-impl Weights {
-    /// The sum of all.
-    pub const fn sum(self) -> u32 {
-        self.map
-            + self.unmap
-            + self.attach
-            + self.detach
-            + self.identity
-            + self.read
-            + self.write
-            + self.stale
-            + self.fault
-    }
-}
-
-impl Default for Weights {
-    /// A mix with plenty of hits, faults and stale attempts.
-    fn default() -> Self {
-        Self {
-            map: 16,
-            unmap: 12,
-            attach: 6,
-            detach: 2,
-            identity: 0,
-            read: 22,
-            write: 22,
-            stale: 12,
-            fault: 8,
-        }
-    }
-}
-
 /// Where a thing and its keys stand in the file. Empty for a thing that was not read from a file.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
@@ -454,6 +496,42 @@ impl Places {
 }
 
 impl Scenario {
+    /// The name of an address space.
+    pub fn space(&self, space: usize) -> &str {
+        let process = |process: usize| self.processes.get(process).map_or("?", |it| &*it.name);
+        match self.domains.get(space) {
+            Some(domain) => &domain.name,
+            None => process(space - self.domains.len()),
+        }
+    }
+
+    /// How many address spaces there are.
+    pub fn spaces(&self) -> usize {
+        self.domains.len() + self.processes.len()
+    }
+
+    /// Bits of the addresses of an address space.
+    pub fn input_bits(&self, space: usize) -> u32 {
+        let domains = self.domains.iter().map(|domain| domain.input_bits);
+        let all = domains.chain(self.processes.iter().map(|process| process.input_bits));
+        all.into_iter().nth(space).unwrap_or(48)
+    }
+
+    /// Bits of the PASIDs that a master can use: what it asks for, within what its instance has. Where there are
+    /// linear context tables only, the driver makes none of more than 2^10 contexts.
+    pub fn substream_bits(&self, master: usize) -> u32 {
+        const LINEAR: u32 = 10;
+        let Some(master) = self.masters.get(master) else { return 0 };
+        let Some(instance) = self.instances.get(master.instance) else { return 0 };
+        let bits = master.substream_bits.min(instance.ssid_bits);
+        if instance.two_level_contexts { bits } else { bits.min(LINEAR) }
+    }
+
+    /// Whether an attach is never refused for a good reason: there are neither ASIDs to be shared nor PASIDs.
+    pub fn never_refuses(&self) -> bool {
+        !self.asid_policy.refuses_width() && self.pasids == 0 && self.processes.is_empty()
+    }
+
     /// Reads and checks a scenario. `file` is what messages call it.
     ///
     /// # Errors

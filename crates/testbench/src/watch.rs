@@ -2,20 +2,29 @@
 //! What a run sees of the hardware while the driver works: every store, every free, every observation of the
 //! model; and what interrupts the driver.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod faults;
+mod interrupt;
+mod structures;
+mod tags;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 
 use smmuv3::Report;
-use smmuv3_formats::command::{ALL_STREAMS, CfgiCd, CfgiSte, CfgiSteRange};
-use smmuv3_formats::{Command, EventId, Opcode};
-use smmuv3_model::{Access, Dropped, Misuse, Observation, Transfer};
+use smmuv3_formats::command::CfgiSte;
+use smmuv3_formats::{Command, Opcode};
+use smmuv3_model::{Access, Dropped, Misuse, Observation};
 
-use crate::bench::{Bench, Busy, FaultKey};
-use crate::mixture::{History, Kind};
-use crate::oracle::{Oracle, PAGE, Rule, Use};
-use crate::platform::{Observer, Point, World};
+use crate::bench::Busy;
+use crate::mixture::{self, Kind};
+use crate::oracle::{Oracle, Rule, Use, User};
+use crate::platform::{Point, World};
 use crate::stream_table::StreamTable;
+use faults::Faults;
+use interrupt::Script;
+use structures::{Mixture, Structure, Structures, words};
+pub use tags::{OwnedTag, Widths};
 
 /// The eyes of a run.
 pub struct Watch {
@@ -28,14 +37,10 @@ pub struct Watch {
     /// How deep interruptions are nested.
     depth: u32,
     rng: fastrand::Rng,
-    /// The stream table of each instance.
-    tables: Vec<StreamTable>,
-    /// By instance, stream and structure.
-    histories: BTreeMap<(usize, u32, Kind), History>,
-    /// Faults that the operation under way must cause.
-    expected: Vec<FaultKey>,
-    /// Faults that interruptions caused.
-    caused: Vec<FaultKey>,
+    /// An operation that is to interrupt the next one.
+    script: Option<Script>,
+    structures: Structures,
+    faults: Faults,
     /// Operations that interrupted another one.
     pub interruptions: u64,
     /// What hardware did during the operation under way: instance and observation.
@@ -60,10 +65,9 @@ impl Watch {
             busy: None,
             depth: 0,
             rng: fastrand::Rng::with_seed(seed),
-            tables: Vec::new(),
-            histories: BTreeMap::new(),
-            expected: Vec::new(),
-            caused: Vec::new(),
+            script: None,
+            structures: Structures::default(),
+            faults: Faults::default(),
             interruptions: 0,
             log: VecDeque::new(),
             unfinished: BTreeSet::new(),
@@ -75,7 +79,7 @@ impl Watch {
     /// The driver is at `point`: notes it, lets hardware act, and takes what hardware did.
     pub fn at(&mut self, world: &World, point: Point) {
         match point {
-            Point::Published { pa, bytes: 8 } => self.stored(world, pa),
+            Point::Published { pa, bytes: 8 } => self.structures.stored(world.machine().ram(), pa),
             Point::Freeing { pa, bytes } => self.freeing(world, pa, bytes),
             Point::Published { .. } | Point::Idle => {}
         }
@@ -92,67 +96,17 @@ impl Watch {
 
     /// Another instance, with its stream table.
     pub fn add_instance(&mut self, table: StreamTable) {
-        self.tables.push(table);
+        self.structures.add_instance(table);
     }
 
     /// Follows the entry of `stream` from its present content on.
     pub fn watch_stream(&mut self, world: &World, instance: usize, stream: u32) {
-        let entry = |table: &StreamTable| table.entry(world.machine().ram(), stream);
-        let Some(pa) = self.tables.get(instance).and_then(entry) else { return };
-        let history = History::new(Kind::Ste, pa, words(world, pa));
-        self.histories.insert((instance, stream, Kind::Ste), history);
+        self.structures.watch_stream(world.machine().ram(), instance, stream);
     }
 
     /// Notes a call that failed although it should not have.
     pub(crate) fn refuse(&mut self, text: impl fmt::Display) {
         self.refusal.get_or_insert_with(|| text.to_string());
-    }
-
-    /// The operation under way must cause `fault`.
-    pub(crate) fn expect(&mut self, fault: FaultKey) {
-        self.expected.push(fault);
-    }
-
-    /// The access of `master` at `iova` must cause `event`.
-    pub(crate) fn expect_fault(&mut self, master: usize, event: EventId, iova: u64, write: bool) {
-        let (instance, streams) = self.oracle.streams(master);
-        let Some(stream) = streams.first().copied() else { return };
-        let page = iova & !(PAGE - 1);
-        self.expect(FaultKey { instance, stream, event, page, write });
-    }
-
-    /// Compares the faults that were reported with those that had to come, and leaves the latter.
-    pub(crate) fn settle_faults(&mut self, reported: &mut Vec<FaultKey>) {
-        let mut expected = std::mem::take(&mut self.expected);
-        expected.sort_unstable();
-        expected.dedup();
-        let caused = std::mem::take(&mut self.caused);
-        for missing in expected.iter().filter(|fault| !reported.contains(fault)) {
-            let text = format!(
-                "{} of stream {:#x} at {:#x} was not reported",
-                missing.event.name(),
-                missing.stream,
-                missing.page
-            );
-            self.oracle.accuse(Rule::R9, text);
-        }
-        reported.retain(|fault| {
-            expected.contains(fault)
-                || !caused.iter().any(|other| {
-                    (other.instance, other.stream) == (fault.instance, fault.stream)
-                        && (other.page == fault.page && other.write == fault.write
-                            || !fault.event.is_translation_fault())
-                })
-        });
-        if let Some(extra) = reported.iter().find(|fault| !expected.contains(fault)) {
-            let text = format!(
-                "{} of stream {:#x} at {:#x} was reported, but nothing was wrong",
-                extra.event.name(),
-                extra.stream,
-                extra.page
-            );
-            self.oracle.accuse(Rule::R0, text);
-        }
     }
 
     /// The driver reported something of `instance`.
@@ -170,7 +124,7 @@ impl Watch {
 
     /// Takes what the models observed.
     pub fn collect(&mut self, world: &World) {
-        for instance in 0..self.tables.len() {
+        for instance in 0..self.structures.instances() {
             let Some(observations) = world.observations(instance) else { return };
             self.models = true;
             for observation in observations {
@@ -197,7 +151,7 @@ impl Watch {
         match observation {
             Observation::Command { command, .. } => {
                 self.order(instance, command);
-                self.told(instance, command);
+                self.structures.told(instance, command);
             }
             Observation::SyncCompleted { .. } => {
                 self.unfinished.remove(&instance);
@@ -207,8 +161,9 @@ impl Watch {
             Observation::EventDropped { because: Dropped::Full, .. } => self.oracle.lost(instance),
             Observation::Performed { access, pa, .. } => {
                 if let Some(master) = self.oracle.master_of(instance, access.stream) {
-                    let Access { address, write, .. } = access;
-                    self.oracle.reached(master, address, write, pa, "a delayed");
+                    let Access { substream, address, write, .. } = access;
+                    let user = User { master, substream };
+                    self.oracle.reached(user, address, write, pa, "a delayed");
                 }
             }
             Observation::TagConflict { tag, ttb_old, ttb_new, stream } => {
@@ -252,7 +207,7 @@ impl Watch {
         let stream = CfgiSte(command.0).sid() as u32;
         if one_stream
             && let Some(master) = self.oracle.master_of(instance, stream)
-            && self.oracle.using(master) == Use::Blocked
+            && !self.oracle.is_in_use(master)
             && !self.oracle.is_changing(master)
         {
             let text = format!("instance {instance} got {command}, but the stream was detached");
@@ -260,93 +215,24 @@ impl Watch {
         }
     }
 
-    fn told(&mut self, instance: usize, command: Command) {
-        let streams: Range<u64> = match command.opcode() {
-            Some(Opcode::CfgiSte) => one(CfgiSte(command.0).sid()),
-            Some(Opcode::CfgiCd) => one(CfgiCd(command.0).sid()),
-            Some(Opcode::CfgiCdAll) => one(CfgiSte(command.0).sid()),
-            Some(Opcode::CfgiSteRange) => {
-                let range = CfgiSteRange(command.0);
-                if range.range() == ALL_STREAMS {
-                    0..u64::MAX
-                } else {
-                    let count = 2u64 << range.range();
-                    let first = range.sid() & !(count - 1);
-                    first..first + count
-                }
-            }
-            _ => return,
-        };
-        let contexts_only = matches!(command.opcode(), Some(Opcode::CfgiCd | Opcode::CfgiCdAll));
-        for ((at, stream, kind), history) in &mut self.histories {
-            if *at == instance
-                && streams.contains(&u64::from(*stream))
-                && (*kind == Kind::Cd || !contexts_only)
-            {
-                history.told();
-            }
-        }
-    }
-
     fn synchronised(&mut self, instance: usize) {
-        let mut mixtures = Vec::new();
-        for ((at, stream, kind), history) in &mut self.histories {
-            if *at == instance
-                && let Err(words) = history.synchronised()
-            {
-                mixtures.push((*stream, *kind, words));
-            }
-        }
-        for (stream, kind, words) in mixtures {
+        for Mixture { stream, structure, words } in self.structures.synchronised(instance) {
+            let what = match structure {
+                Structure::Ste => "Ste".to_owned(),
+                Structure::Cd(0) => "Cd".to_owned(),
+                Structure::Cd(substream) => format!("Cd of substream {substream:#x}"),
+            };
             let text = format!(
-                "hardware could read the {kind:?} of stream {stream:#x} as {words:#x?}, which is \
+                "hardware could read the {what} of stream {stream:#x} as {words:#x?}, which is \
                  neither its old nor its new content"
             );
             self.oracle.accuse(Rule::R4, text);
-        }
-        self.forget_unreachable(instance);
-    }
-
-    /// Contexts that no entry leads to any more cannot be read.
-    fn forget_unreachable(&mut self, instance: usize) {
-        let reachable: Vec<(u32, Vec<u64>)> = self
-            .histories
-            .iter()
-            .filter(|((at, _, kind), _)| *at == instance && *kind == Kind::Ste)
-            .map(|((_, stream, _), history)| (*stream, history.contexts()))
-            .collect();
-        for (stream, contexts) in reachable {
-            let key = (instance, stream, Kind::Cd);
-            if self.histories.get(&key).is_some_and(|history| !contexts.contains(&history.pa)) {
-                self.histories.remove(&key);
-            }
-        }
-    }
-
-    /// A word of memory that hardware reads was stored.
-    fn stored(&mut self, world: &World, pa: u64) {
-        let Some(value) = world.machine().ram().read64(pa) else { return };
-        let mut linked = Vec::new();
-        for ((instance, stream, kind), history) in &mut self.histories {
-            if (history.pa..history.pa + 64).contains(&pa) {
-                history.stored(((pa - history.pa) / 8) as usize, value);
-                if *kind == Kind::Ste {
-                    linked
-                        .extend(history.contexts().into_iter().map(|pa| (*instance, *stream, pa)));
-                }
-            }
-        }
-        for (instance, stream, pa) in linked {
-            let key = (instance, stream, Kind::Cd);
-            if self.histories.get(&key).is_none_or(|history| history.pa != pa) {
-                self.histories.insert(key, History::new(Kind::Cd, pa, words(world, pa)));
-            }
         }
     }
 
     /// Memory is about to be freed.
     fn freeing(&mut self, world: &World, pa: u64, bytes: u64) {
-        for instance in 0..self.tables.len() {
+        for instance in 0..self.structures.instances() {
             let Some(model) = world.machine().model(instance) else { return };
             if let Some(reference) = model.references(pa, bytes) {
                 drop(model);
@@ -359,78 +245,134 @@ impl Watch {
         }
     }
 
-    /// After an unmap of `range` has returned: no instance holds any of it.
-    pub fn after_unmap(&mut self, world: &World, domain: usize, range: &Range<u64>) {
-        let root = self.oracle.root(domain);
-        for instance in 0..self.tables.len() {
+    /// After an unmap of `range` has returned: no instance holds any of it, under whatever tag. `owned` is what
+    /// tags the address space had when it returned.
+    pub fn after_unmap(
+        &mut self,
+        world: &World,
+        space: usize,
+        range: &Range<u64>,
+        owned: &[OwnedTag],
+    ) {
+        let root = self.oracle.root(space);
+        for instance in 0..self.structures.instances() {
             let Some(model) = world.machine().model(instance) else { return };
             let stale = model.tlb_entries().find(|entry| {
                 entry.ttb == root && entry.va < range.end && entry.va + entry.size > range.start
             });
             let stale = stale.map(|entry| {
-                format!("{} still leads {:#x} to {:#x}", entry.tag, entry.va, entry.pa)
+                let text = format!("{} still leads {:#x} to {:#x}", entry.tag, entry.va, entry.pa);
+                (entry.tag, text)
             });
-            let held = model.held().find(|held| {
-                held.entry.as_ref().is_some_and(|entry| entry.ttb == root)
-                    && range.contains(&held.access.address)
-            });
-            let held = held.map(|held| {
-                format!(
+            let held = model.held().find_map(|held| {
+                let entry = held.entry.as_ref().filter(|entry| entry.ttb == root)?;
+                let text = format!(
                     "an access to {:#x} is still on its way to {:#x}",
                     held.access.address, held.pa
-                )
+                );
+                range.contains(&held.access.address).then_some((entry.tag, text))
             });
             drop(model);
-            if let Some(what) = stale.or(held) {
+            if let Some((tag, what)) = stale.or(held) {
                 let text = format!(
                     "unmap of {:#x}..{:#x} has returned, but on instance {instance} {what}",
                     range.start, range.end
                 );
-                // An instance that the domain is just being attached on was missed by both sides.
-                let joining = self.oracle.is_joining(domain, instance);
-                self.oracle.accuse(if joining { Rule::R5 } else { Rule::R1 }, text);
+                let rule = self.missed(space, instance, (tag.vmid, tag.asid), owned);
+                self.oracle.accuse(rule, text);
             }
         }
     }
 
-    /// After a change of `master` has returned: its instance uses the new configuration, and nothing is left of
-    /// a domain that it was the last to use.
-    pub fn after_attach(&mut self, world: &World, master: usize, before: Use) {
-        let (instance, streams) = self.oracle.streams(master);
+    /// After a change of `user` has returned: all instances use the new configuration, and nothing is left of
+    /// an address space that it was the last to use.
+    pub fn after_attach(&mut self, world: &World, user: impl Into<User>, before: Use) {
+        let user = user.into();
+        let (instance, streams) = self.oracle.streams(user.master);
         let streams = streams.to_vec();
-        for stream in &streams {
-            for kind in [Kind::Ste, Kind::Cd] {
-                let history = self.histories.get(&(instance, *stream, kind));
-                if self.models && history.is_some_and(|history| !history.is_settled()) {
-                    let text = format!(
-                        "the {kind:?} of stream {stream:#x} was changed without a completed CFGI and SYNC"
-                    );
-                    self.oracle.accuse(Rule::R4, text);
-                }
-            }
+        self.check_settled();
+        for instance in 0..self.structures.instances() {
+            self.stale_structure(world, instance, before);
         }
         let Some(model) = world.machine().model(instance) else { return };
-        let cached = model.cached_stes().into_iter().chain(model.cached_cds());
-        let stale = cached
-            .filter(|entry| streams.contains(&entry.stream) && entry.complete && entry.differs)
-            .map(|entry| (entry.stream, entry.substream.is_some()))
-            .next();
         let held = model
             .held()
             .filter(|held| streams.contains(&held.access.stream))
+            .filter(|held| held.access.substream == user.substream)
             .map(|held| (held.access, held.pa))
             .collect::<Vec<_>>();
-        let root = match before {
-            Use::Domain(domain) if !self.oracle.is_used_on(domain, instance) => {
-                Some(self.oracle.root(domain))
-            }
-            _ => None,
-        };
-        let left = root.and_then(|root| {
+        let left =
+            self.oracle.space(before).filter(|left| !self.oracle.is_used_on(*left, instance));
+        let left = left.map(|left| self.oracle.root(left)).and_then(|root| {
             let translation = model.tlb_entries().find(|entry| entry.ttb == root);
             let walk = model.walk_entries().find(|entry| entry.ttb == root);
             translation.map(|entry| entry.tag).or(walk.map(|entry| entry.tag))
         });
+        drop(model);
+        for (access, pa) in held {
+            self.oracle.reached(user, access.address, access.write, pa, "a delayed");
+        }
+        if let Some(tag) = left {
+            let text =
+                format!("{tag} was given back on instance {instance} while its TLB holds it");
+            self.oracle.accuse(Rule::R2, text);
+        }
+    }
+
+    /// After a process was released: nothing of it is left anywhere, and nothing leads to it.
+    pub fn after_release(&mut self, world: &World, space: usize) {
+        let root = self.oracle.root(space);
+        self.check_settled();
+        for instance in 0..self.structures.instances() {
+            self.stale_structure(world, instance, Use::Identity);
+            let Some(model) = world.machine().model(instance) else { return };
+            let translation = model.tlb_entries().find(|entry| entry.ttb == root);
+            let walk = model.walk_entries().find(|entry| entry.ttb == root);
+            let left = translation.map(|entry| entry.tag).or(walk.map(|entry| entry.tag));
+            let held = model.held().filter_map(|held| held.entry.as_ref());
+            let left =
+                left.or(held.filter(|entry| entry.ttb == root).map(|entry| entry.tag).next());
+            drop(model);
+            if let Some(tag) = left {
+                let text = format!(
+                    "release has returned, but instance {instance} still holds translations of {tag}"
+                );
+                self.oracle.accuse(Rule::R1, text);
+            }
+        }
+    }
+
+    /// Accuses when hardware may still be using an old entry or context of a master that nobody is changing.
+    fn check_settled(&mut self) {
+        let unsettled =
+            self.structures.unsettled(|instance, stream| self.is_at_rest(instance, stream));
+        if let Some((_, stream, kind)) = unsettled.filter(|_| self.models) {
+            let text = format!(
+                "the {kind:?} of stream {stream:#x} was changed without a completed CFGI and SYNC"
+            );
+            self.oracle.accuse(Rule::R4, text);
+        }
+    }
+
+    /// Whether `stream` is that of a master that nobody is changing.
+    fn is_at_rest(&self, instance: usize, stream: u32) -> bool {
+        let master = self.oracle.master_of(instance, stream);
+        master.is_some_and(|master| !self.oracle.is_changing(master))
+    }
+
+    /// Accuses when `instance` still has a structure cached that means something else by now.
+    fn stale_structure(&mut self, world: &World, instance: usize, before: Use) {
+        let Some(model) = world.machine().model(instance) else { return };
+        let ram = world.machine().ram();
+        let cached = model.cached_stes().into_iter().chain(model.cached_cds());
+        let stale = cached
+            .filter(|entry| entry.complete && entry.differs)
+            .filter(|entry| self.is_at_rest(instance, entry.stream))
+            .find(|entry| {
+                let kind = if entry.substream.is_some() { Kind::Cd } else { Kind::Ste };
+                !mixture::is_same(kind, &entry.words, &words(ram, entry.pa))
+            })
+            .map(|entry| (entry.stream, entry.substream.is_some()));
         drop(model);
         if let Some((stream, context)) = stale {
             let rule = if before == Use::Blocked { Rule::R0 } else { Rule::R1 };
@@ -440,126 +382,6 @@ impl Watch {
                  its old {what}"
             );
             self.oracle.accuse(rule, text);
-        }
-        for (access, pa) in held {
-            self.oracle.reached(master, access.address, access.write, pa, "a delayed");
-        }
-        if let Some(tag) = left {
-            let text =
-                format!("{tag} was given back on instance {instance} while its TLB holds it");
-            self.oracle.accuse(Rule::R2, text);
-        }
-    }
-
-    /// Chooses an access of a device at a moment when the driver is at work.
-    fn choose_access(&mut self) -> Option<(usize, u64, bool)> {
-        let master = self.rng.usize(0..self.oracle.masters().max(1));
-        let Use::Domain(domain) = self.oracle.using(master) else {
-            return Some((master, 0xc000_0000 + PAGE * self.rng.u64(0..64), self.rng.bool()));
-        };
-        let mapped = self.oracle.pages(domain, 0..u64::MAX).count();
-        let gone = self.oracle.gone(domain, 0..u64::MAX).count();
-        let write = self.rng.bool();
-        let iova = if mapped > 0 && (gone == 0 || self.rng.u8(..) < 200) {
-            let nth = self.rng.usize(0..mapped);
-            self.oracle.pages(domain, 0..u64::MAX).nth(nth)?.0
-        } else if gone > 0 {
-            let nth = self.rng.usize(0..gone);
-            self.oracle.gone(domain, 0..u64::MAX).nth(nth)?.0
-        } else {
-            return None;
-        };
-        Some((master, iova + 8 * self.rng.u64(0..PAGE / 8), write))
-    }
-
-    /// A device accesses memory at a moment when the driver is at work.
-    pub fn interrupt_by_access(&mut self, world: &World) {
-        let Some((master, iova, write)) = self.choose_access() else { return };
-        let (instance, streams) = self.oracle.streams(master);
-        let Some(stream) = self.rng.choice(streams).copied() else { return };
-        let delayed = self.rng.u8(..) < 128;
-        let Some(mut model) = world.machine().model(instance) else { return };
-        let access = if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
-        let outcome = if delayed {
-            let transfer =
-                if write { Transfer::Write(vec![self.rng.u8(..); 8]) } else { Transfer::Read(8) };
-            model.hold(access, transfer)
-        } else {
-            model.translate(access)
-        };
-        drop(model);
-        self.interruptions += 1;
-        match outcome {
-            Ok(translation) => {
-                self.oracle.reached(master, iova, write, translation.pa, "an interrupting");
-            }
-            Err(_) => {
-                self.oracle.refused(master, iova, write, "an interrupting");
-                let (event, page) = (EventId::FTranslation, iova & !(PAGE - 1));
-                self.caused.push(FaultKey { instance, stream, event, page, write });
-            }
-        }
-    }
-
-    /// Chooses a run of mapped pages that nobody is changing, to be unmapped.
-    fn choose_unmap(&mut self) -> Option<(usize, u64, u64)> {
-        let domain = self.rng.usize(0..self.oracle.domains().max(1));
-        let free = |iova: u64| {
-            self.busy.as_ref().is_none_or(|(busy, range)| *busy != domain || !range.contains(&iova))
-        };
-        let pages: Vec<u64> = self
-            .oracle
-            .pages(domain, Bench::WINDOW..u64::MAX)
-            .filter(|(iova, page)| !page.changing && free(*iova))
-            .map(|(iova, _)| iova)
-            .collect();
-        let first = self.rng.choice(&pages)?;
-        if let Some(block) = self.oracle.block(domain, *first) {
-            let whole = block.clone().step_by(PAGE as usize).all(|iova| pages.contains(&iova));
-            return whole.then_some((domain, block.start, block.end - block.start));
-        }
-        let run = pages
-            .iter()
-            .skip_while(|iova| *iova < first)
-            .zip(0u64..self.rng.u64(1..5))
-            .take_while(|(iova, index)| {
-                **iova == first + index * PAGE && self.oracle.block(domain, **iova).is_none()
-            })
-            .count();
-        Some((domain, *first, run as u64 * PAGE))
-    }
-}
-
-fn one(stream: u64) -> Range<u64> {
-    stream..stream + 1
-}
-
-fn words(world: &World, pa: u64) -> [u64; 8] {
-    std::array::from_fn(|index| world.machine().ram().read64(pa + 8 * index as u64).unwrap_or(0))
-}
-
-impl Bench {
-    /// Interruptions only unmap from here on: below are the mappings of a scenario's own steps.
-    pub(crate) const WINDOW: u64 = 0xc000_0000;
-}
-
-impl Observer for Bench {
-    fn at(&self, point: Point, interruptible: bool) {
-        let mut watch = self.watch();
-        watch.at(&self.world, point);
-        if !watch.interfering {
-            return;
-        }
-        if watch.rng.u8(..) < 24 {
-            watch.interrupt_by_access(&self.world);
-        }
-        if interruptible && watch.depth == 0 && watch.rng.u8(..) < 4 {
-            let Some((domain, iova, bytes)) = watch.choose_unmap() else { return };
-            watch.depth += 1;
-            watch.interruptions += 1;
-            drop(watch);
-            self.unmap(domain, iova, bytes);
-            self.watch().depth -= 1;
         }
     }
 }

@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Random operations: chosen from what the oracle says is mapped, attached and gone.
 
+mod state;
+
 use crate::bench::POOL_BYTES;
 use crate::operation::{Operation, Source};
-use crate::oracle::{Oracle, PAGE, Use};
-use crate::scenario::{Device, MemoryKind, Random, Scenario};
+use crate::oracle::{Life, Oracle, PAGE, Use, User};
+use crate::scenario::{Answer, Device, MemoryKind, Random, Scenario, Substream, Weights};
+pub use state::State;
 
 /// Chooses operations for one random step.
 pub struct Workload<'a> {
     scenario: &'a Scenario,
     random: &'a Random,
+    /// Those of `random`, but 0 for what the scenario lacks the things for.
+    weights: Weights,
     rng: fastrand::Rng,
     /// Makes what devices write differ from what was written before.
     serial: u32,
     /// Pages that were accessed last, which devices tend to access again.
-    hot: Vec<(usize, u64)>,
+    hot: Vec<(usize, Substream, u64)>,
 }
 
 /// Most bytes of a random access.
@@ -27,13 +32,23 @@ const TABLE_PAGES: u64 = 512;
 impl<'a> Workload<'a> {
     /// For `random`, a step of `scenario`.
     pub fn new(scenario: &'a Scenario, random: &'a Random, seed: u64) -> Self {
-        Self { scenario, random, rng: fastrand::Rng::with_seed(seed), serial: 0, hot: Vec::new() }
+        let substreams =
+            (0..scenario.masters.len()).any(|master| scenario.substream_bits(master) > 0);
+        let mut weights = random.weights;
+        if scenario.pasids == 0 || !substreams {
+            (weights.attach_pasid, weights.detach_pasid) = (0, 0);
+        }
+        if scenario.processes.is_empty() || !substreams {
+            (weights.bind, weights.unbind, weights.release) = (0, 0, 0);
+        }
+        let rng = fastrand::Rng::with_seed(seed);
+        Self { scenario, random, weights, rng, serial: 0, hot: Vec::new() }
     }
 
     /// The next operation, and whether it is an attempt at something stale.
     pub fn next(&mut self, oracle: &Oracle) -> (Operation, bool) {
         loop {
-            let weights = self.random.weights;
+            let weights = self.weights;
             let mut at = self.rng.u32(0..weights.sum().max(1));
             let mut choose = |weight: u32| {
                 let chosen = at < weight;
@@ -56,8 +71,18 @@ impl<'a> Workload<'a> {
                 (self.access(oracle, true), false)
             } else if choose(weights.stale) {
                 (self.stale(oracle), true)
-            } else {
+            } else if choose(weights.fault) {
                 (self.fault(oracle), false)
+            } else if choose(weights.attach_pasid) {
+                (self.attach_pasid(oracle), false)
+            } else if choose(weights.detach_pasid) {
+                (self.detach_pasid(oracle), false)
+            } else if choose(weights.bind) {
+                (self.bind(), false)
+            } else if choose(weights.unbind) {
+                (self.unbind(oracle), false)
+            } else {
+                (self.release(oracle), false)
             };
             if let Some(operation) = operation {
                 return (operation, stale);
@@ -73,20 +98,16 @@ impl<'a> Workload<'a> {
 
     /// Operations that bring everything back to where it was before: mappings of the window gone, masters
     /// where `before` says.
-    pub fn undo(&self, oracle: &Oracle, before: &[Use]) -> Vec<Operation> {
+    pub fn undo(&self, oracle: &Oracle, before: &State) -> Vec<Operation> {
         let window = self.window();
-        let mut operations: Vec<Operation> = (0..self.scenario.domains.len())
-            .filter(|domain| oracle.pages(*domain, window.clone()).next().is_some())
-            .map(|domain| {
+        let mut operations: Vec<Operation> = (0..oracle.spaces())
+            .filter(|space| oracle.pages(*space, window.clone()).next().is_some())
+            .map(|space| {
                 let (iova, bytes) = (window.start, window.end - window.start);
-                Operation::Unmap { domain, iova, bytes }
+                Operation::Unmap { space, iova, bytes }
             })
             .collect();
-        for (master, to) in before.iter().enumerate() {
-            if oracle.using(master) != *to {
-                operations.push(Operation::Attach { master, to: *to });
-            }
-        }
+        operations.extend(before.restore(&State::of(oracle, self.scenario)));
         operations
     }
 
@@ -104,22 +125,39 @@ impl<'a> Workload<'a> {
         (masters > 0).then(|| self.rng.usize(0..masters))
     }
 
-    /// A master that uses a domain.
-    fn attached(&mut self, oracle: &Oracle) -> Option<(usize, usize)> {
-        let attached: Vec<(usize, usize)> = (0..self.scenario.masters.len())
-            .filter_map(|master| match oracle.using(master) {
-                Use::Domain(domain) => Some((master, domain)),
-                Use::Blocked | Use::Identity => None,
+    /// An address space.
+    fn space(&mut self) -> Option<usize> {
+        let spaces = self.scenario.spaces();
+        (spaces > 0).then(|| self.rng.usize(0..spaces))
+    }
+
+    /// A master with substreams.
+    fn master_with_substreams(&mut self) -> Option<usize> {
+        let masters = 0..self.scenario.masters.len();
+        let with: Vec<usize> =
+            masters.filter(|master| self.scenario.substream_bits(*master) > 0).collect();
+        self.rng.choice(with)
+    }
+
+    /// A master, with its substream, that uses an address space.
+    fn attached(&mut self, oracle: &Oracle) -> Option<(usize, Substream, usize)> {
+        let attached: Vec<(usize, Substream, usize)> = oracle
+            .users()
+            .filter_map(|(User { master, substream }, use_)| {
+                Some((master, oracle.substream_name(substream)?, oracle.space(use_)?))
             })
             .collect();
         self.rng.choice(attached)
     }
 
     fn map(&mut self, oracle: &Oracle) -> Option<Operation> {
-        let domain = self.domain()?;
+        let space = self.space()?;
+        if oracle.life(space) != Life::Live {
+            return None;
+        }
         let free = |first: u64, pages: u64| {
             let range = first..first + pages * PAGE;
-            oracle.pages(domain, range).next().is_none()
+            oracle.pages(space, range).next().is_none()
         };
         let write = self.rng.u8(..) < 208;
         let kind = MemoryKind::Normal;
@@ -131,7 +169,7 @@ impl<'a> Workload<'a> {
             let iova = first_block + block * self.rng.u64(0..blocks);
             let source = Source::Pool(block * self.rng.u64(0..POOL_BYTES / block));
             if free(iova, TABLE_PAGES) {
-                return Some(Operation::Map { domain, iova, bytes: block, source, write, kind });
+                return Some(Operation::Map { space, iova, bytes: block, source, write, kind });
             }
         }
         for _ in 0..8 {
@@ -147,7 +185,7 @@ impl<'a> Workload<'a> {
                 }
                 let source = Source::Pool(offset);
                 return Some(Operation::Map {
-                    domain,
+                    space,
                     iova,
                     bytes: pages * PAGE,
                     source,
@@ -166,7 +204,7 @@ impl<'a> Workload<'a> {
     }
 
     fn unmap(&mut self, oracle: &Oracle) -> Option<Operation> {
-        let domain = self.domain()?;
+        let space = self.space()?;
         let table = TABLE_PAGES * PAGE;
         let roll = self.rng.u8(..);
         if roll < 40 {
@@ -174,53 +212,126 @@ impl<'a> Workload<'a> {
             let start = self.random.iova & !(table - 1);
             let bytes = self.window().end.next_multiple_of(table) - start;
             let foreign = |(iova, _): (u64, _)| !self.window().contains(&iova);
-            if oracle.pages(domain, start..start + bytes).any(foreign) {
+            if oracle.pages(space, start..start + bytes).any(foreign) {
                 return None;
             }
-            return Some(if roll < 24 {
-                Operation::Unmap { domain, iova: start, bytes }
+            // The tables of a process are the operating system's.
+            let is_process = space >= self.scenario.domains.len();
+            return Some(if roll < 24 || is_process {
+                Operation::Unmap { space, iova: start, bytes }
             } else {
-                Operation::Reclaim { domain, iova: start, bytes }
+                Operation::Reclaim { domain: space, iova: start, bytes }
             });
         }
-        let mapped: Vec<u64> = oracle.pages(domain, self.window()).map(|(iova, _)| iova).collect();
+        let mapped: Vec<u64> = oracle.pages(space, self.window()).map(|(iova, _)| iova).collect();
         let first = self.rng.choice(&mapped).copied()?;
         // Holes are allowed, but blocks must not be cut.
         let longest = self.longest();
         let mut range = first..first + PAGE * self.rng.u64(1..=longest);
         for iova in [range.start, range.end - PAGE] {
-            if let Some(block) = oracle.block(domain, iova) {
+            if let Some(block) = oracle.block(space, iova) {
                 range = range.start.min(block.start)..range.end.max(block.end);
             }
         }
         let end = range.end.min(self.window().end);
-        Some(Operation::Unmap { domain, iova: range.start, bytes: end - range.start })
+        Some(Operation::Unmap { space, iova: range.start, bytes: end - range.start })
     }
 
     fn attach(&mut self) -> Option<Operation> {
         let (master, domain) = (self.master()?, self.domain()?);
-        Some(Operation::Attach { master, to: Use::Domain(domain) })
+        let (to, answer) = (Use::Domain(domain), Answer::Judged);
+        Some(Operation::Attach { master, pasid: None, to, answer })
     }
 
     fn detach(&mut self) -> Option<Operation> {
-        Some(Operation::Attach { master: self.master()?, to: Use::Blocked })
+        Some(Operation::attach(self.master()?, Use::Blocked))
     }
 
     fn identity(&mut self) -> Option<Operation> {
-        Some(Operation::Attach { master: self.master()?, to: Use::Identity })
+        Some(Operation::attach(self.master()?, Use::Identity))
+    }
+
+    /// One of the scenario's PASIDs, mostly one that `master` can use.
+    fn pasid(&mut self, oracle: &Oracle, master: usize) -> Option<u32> {
+        let bits = self.scenario.substream_bits(master);
+        let fits = |number: &u32| {
+            let pasid = oracle.substream(Substream::Pasid(*number)).flatten();
+            pasid.is_some_and(|pasid| u64::from(pasid) >> bits == 0)
+        };
+        let fitting: Vec<u32> = (1..=self.scenario.pasids).filter(fits).collect();
+        if self.rng.u8(..) < 240 && !fitting.is_empty() {
+            return self.rng.choice(fitting);
+        }
+        (self.scenario.pasids > 0).then(|| self.rng.u32(1..=self.scenario.pasids))
+    }
+
+    fn attach_pasid(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let (master, domain) = (self.master_with_substreams()?, self.domain()?);
+        let pasid = Some(self.pasid(oracle, master)?);
+        let (to, answer) = (Use::Domain(domain), Answer::Judged);
+        Some(Operation::Attach { master, pasid, to, answer })
+    }
+
+    fn detach_pasid(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let attached: Vec<(usize, u32)> = oracle
+            .users()
+            .filter_map(|(User { master, substream }, _)| {
+                match oracle.substream_name(substream)? {
+                    Substream::Pasid(pasid) => Some((master, pasid)),
+                    Substream::None | Substream::Process(_) => None,
+                }
+            })
+            .collect();
+        let (master, pasid) = self.rng.choice(attached)?;
+        let (to, answer) = (Use::Blocked, Answer::Done);
+        Some(Operation::Attach { master, pasid: Some(pasid), to, answer })
+    }
+
+    fn bind(&mut self) -> Option<Operation> {
+        let master = self.master_with_substreams()?;
+        let process = self.rng.usize(0..self.scenario.processes.len().max(1));
+        Some(Operation::Bind { process, master, answer: Answer::Judged })
+    }
+
+    fn unbind(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let bound: Vec<(usize, usize)> = oracle
+            .users()
+            .filter_map(|(user, use_)| match use_ {
+                Use::Process(process) => Some((process, user.master)),
+                Use::Blocked | Use::Identity | Use::Domain(_) => None,
+            })
+            .collect();
+        let (process, master) = self.rng.choice(bound)?;
+        Some(Operation::Unbind { process, master })
+    }
+
+    fn release(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let process = self.rng.usize(0..self.scenario.processes.len().max(1));
+        let is_live = oracle.life(oracle.process_space(process)) == Life::Live;
+        Some(if is_live && self.rng.u8(..) < 192 {
+            Operation::Release { process }
+        } else {
+            Operation::Replace { process }
+        })
     }
 
     fn access(&mut self, oracle: &Oracle, write: bool) -> Option<Operation> {
-        if let Some((master, page)) = self.rng.choice(&self.hot).copied()
+        let space = |user: User| oracle.space(oracle.using(user));
+        if let Some((master, substream, page)) = self.rng.choice(&self.hot).copied()
             && self.rng.bool()
-            && let Use::Domain(domain) = oracle.using(master)
-            && oracle.page(domain, page).is_some_and(|page| page.write || !write)
+            && let Some(number) = oracle.substream(substream)
+            && let Some(space) = space(User { master, substream: number })
+            && oracle.life(space) == Life::Live
+            && oracle.page(space, page).is_some_and(|page| page.write || !write)
         {
-            return self.dma(master, page, write);
+            return self.dma(master, substream, page, write);
         }
-        let (master, domain) = self.attached(oracle)?;
+        let (master, substream, space) = self.attached(oracle)?;
+        if oracle.life(space) != Life::Live {
+            return None;
+        }
         let pages: Vec<u64> = oracle
-            .pages(domain, self.window())
+            .pages(space, self.window())
             .filter(|(_, page)| page.write || !write)
             .map(|(iova, _)| iova)
             .collect();
@@ -228,41 +339,70 @@ impl<'a> Workload<'a> {
         if self.hot.len() == HOT_PAGES {
             self.hot.remove(0);
         }
-        self.hot.push((master, page));
-        self.dma(master, page, write)
+        self.hot.push((master, substream, page));
+        self.dma(master, substream, page, write)
     }
 
     fn stale(&mut self, oracle: &Oracle) -> Option<Operation> {
-        let (master, domain) = self.attached(oracle)?;
-        let gone: Vec<u64> = oracle
-            .gone(domain, self.window())
+        let (master, substream, space) = self.attached(oracle)?;
+        let released = oracle.life(space) == Life::Released;
+        let gone = oracle
+            .gone(space, self.window())
             .map(|(iova, _)| iova)
-            .filter(|iova| oracle.page(domain, *iova).is_none())
-            .collect();
+            .filter(|iova| oracle.page(space, *iova).is_none());
+        // Of a process that was released everything is gone.
+        let left = oracle.pages(space, self.window()).map(|(iova, _)| iova);
+        let gone: Vec<u64> = gone.chain(left.filter(|_| released)).collect();
         let page = self.rng.choice(&gone).copied()?;
         let write = self.rng.bool();
-        self.dma(master, page, write)
+        self.dma(master, substream, page, write)
     }
 
     fn fault(&mut self, oracle: &Oracle) -> Option<Operation> {
-        let (master, domain) = self.attached(oracle)?;
+        if self.weights.attach_pasid + self.weights.bind > 0 && self.rng.u8(..) < 64 {
+            return self.unattached(oracle);
+        }
+        let (master, substream, space) = self.attached(oracle)?;
         let pages = self.random.pages;
         for _ in 0..8 {
             let iova = self.random.iova + PAGE * self.rng.u64(0..pages);
-            match oracle.page(domain, iova) {
+            match oracle.page(space, iova) {
                 None => {
                     let write = self.rng.bool();
-                    return self.dma(master, iova, write);
+                    return self.dma(master, substream, iova, write);
                 }
-                Some(page) if !page.write => return self.dma(master, iova, true),
+                Some(page) if !page.write => return self.dma(master, substream, iova, true),
                 Some(_) => {}
             }
         }
         None
     }
 
+    /// An access with a substream, or without, that has nothing to use.
+    fn unattached(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let master = self.master_with_substreams()?;
+        let mut substreams = vec![Substream::None];
+        substreams.extend((1..=self.scenario.pasids).map(Substream::Pasid));
+        substreams.extend((0..self.scenario.processes.len()).map(Substream::Process));
+        substreams.retain(|substream| {
+            oracle
+                .substream(*substream)
+                .is_some_and(|substream| oracle.using(User { master, substream }) == Use::Blocked)
+        });
+        let substream = self.rng.choice(substreams)?;
+        let page = self.random.iova + PAGE * self.rng.u64(0..self.random.pages);
+        let write = self.rng.bool();
+        self.dma(master, substream, page, write)
+    }
+
     /// An access within one page.
-    fn dma(&mut self, master: usize, page: u64, write: bool) -> Option<Operation> {
+    fn dma(
+        &mut self,
+        master: usize,
+        substream: Substream,
+        page: u64,
+        write: bool,
+    ) -> Option<Operation> {
         let device = self.scenario.masters.get(master)?.device;
         let bytes = 4 * self.rng.u64(1..=MOST_BYTES / 4);
         let iova = page + 4 * self.rng.u64(0..=(PAGE - bytes) / 4);
@@ -274,8 +414,8 @@ impl<'a> Workload<'a> {
                 Device::Edu => 0x8000_0000 | self.serial,
             };
             let data = word.to_le_bytes().into_iter().cycle().take(bytes as usize).collect();
-            return Some(Operation::Write { master, iova, data });
+            return Some(Operation::Write { master, substream, iova, data });
         }
-        Some(Operation::Read { master, iova, bytes: bytes as usize })
+        Some(Operation::Read { master, substream, iova, bytes: bytes as usize })
     }
 }

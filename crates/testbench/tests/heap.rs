@@ -347,7 +347,7 @@ fn prepare(setup: &Setup) -> Prepared {
 /// Where the device's access goes.
 fn reaches(setup: &Setup) -> Option<u64> {
     use smmuv3_testbench::machine::Outcome;
-    let parts = setup.machine.dma(0, IOVA.0, Dma::Write(&[1; 8])).unwrap();
+    let parts = setup.machine.dma(0, None, IOVA.0, Dma::Write(&[1; 8])).unwrap();
     match parts[0].outcome {
         Outcome::Reached(pa) => Some(pa),
         _ => None,
@@ -449,7 +449,7 @@ fn what_interrupt_handlers_may_call_allocates_nothing() {
                 domain.reclaim(Iova(0), 1 << 40).unwrap();
             });
         }
-        let refused = setup.machine.dma(0, 0x7000_0000, Dma::Read(&mut [0; 64])).unwrap();
+        let refused = setup.machine.dma(0, None, 0x7000_0000, Dma::Read(&mut [0; 64])).unwrap();
         assert_eq!(refused.len(), 1);
         let mut events = 0;
         driver(|| iommu.handle_interrupt(&smmu, Interrupt::Any, 8, &mut |_| events += 1));

@@ -72,7 +72,7 @@ impl Setup {
 
     /// The device writes a word to a page that is not mapped.
     fn fault(&self, page: u64) {
-        self.machine.dma(0, NOWHERE + page * PAGE, Dma::Write(&[1, 2, 3, 4])).unwrap();
+        self.machine.dma(0, None, NOWHERE + page * PAGE, Dma::Write(&[1, 2, 3, 4])).unwrap();
     }
 }
 

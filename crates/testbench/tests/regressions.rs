@@ -55,7 +55,7 @@ fn empty_tables_beside_a_large_block_are_invalidated_before_they_are_freed() {
     // SAFETY: this test alone uses the domain; the devices only touch the page.
     unsafe {
         space.map(page, memory, 0x1000, attributes).unwrap();
-        machine.dma(0, page.0, Dma::Write(&[1; 8])).unwrap();
+        machine.dma(0, None, page.0, Dma::Write(&[1; 8])).unwrap();
         // The page goes; its table stays, and so does the SMMU's entry for the table.
         space.unmap(page, 0x1000).unwrap();
         space.map(Iova(0), PhysAddr(0x4000_0000), GIB, attributes).unwrap();

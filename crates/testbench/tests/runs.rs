@@ -15,7 +15,7 @@ use smmuv3_testbench::oracle::Use;
 use smmuv3_testbench::ram::Ram;
 use smmuv3_testbench::report::Report;
 use smmuv3_testbench::run::{Choice, Options, run, run_on_machine as run_with};
-use smmuv3_testbench::scenario::{MemoryKind, Scenario};
+use smmuv3_testbench::scenario::{MemoryKind, Scenario, Substream};
 
 fn scenario(name: &str) -> Scenario {
     let path = format!("{}/../../scenarios/{name}.toml", env!("CARGO_MANIFEST_DIR"));
@@ -139,12 +139,19 @@ fn an_smmu_that_was_in_use_is_taken_over_with_nothing_left_in_its_caches() {
             let (iova, bytes) = (0xc000_0000, 0x4000);
             let source = Source::Pool(0x10_0000 * master as u64);
             let kind = MemoryKind::Normal;
-            let map = Operation::Map { domain, iova, bytes, source, write: true, kind };
+            let map = Operation::Map { space: domain, iova, bytes, source, write: true, kind };
             before.perform(&map).unwrap();
-            before.perform(&Operation::Attach { master, to: Use::Domain(domain) }).unwrap();
+            before.perform(&Operation::attach(master, Use::Domain(domain))).unwrap();
             for page in 0..4 {
                 let iova = iova + 0x1000 * page;
-                before.perform(&Operation::Read { master, iova, bytes: 4 }).unwrap();
+                before
+                    .perform(&Operation::Read {
+                        master,
+                        substream: Substream::None,
+                        iova,
+                        bytes: 4,
+                    })
+                    .unwrap();
             }
         }
         assert_eq!(before.oracle(|oracle| oracle.violation().cloned()), None);
@@ -206,10 +213,16 @@ impl Machine for Panicking {
     fn wait(&self) {
         self.0.wait();
     }
-    fn dma(&self, master: usize, iova: u64, transfer: Dma<'_>) -> Result<Vec<Part>, MachineError> {
+    fn dma(
+        &self,
+        master: usize,
+        substream: Option<u32>,
+        iova: u64,
+        transfer: Dma<'_>,
+    ) -> Result<Vec<Part>, MachineError> {
         // What devices do before their masters are added, they do at memory's own addresses.
         assert!(self.ram().read64(iova).is_some(), "no device {master} for {iova:#x}");
-        self.0.dma(master, iova, transfer)
+        self.0.dma(master, substream, iova, transfer)
     }
     fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
         self.0.model(instance)

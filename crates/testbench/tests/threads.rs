@@ -91,11 +91,11 @@ fn work(worker: u64, setup: &Setup, domain: &Domain<TestPlatform>, memory: u64) 
         unsafe { domain.map(iova, PhysAddr(memory), len, attributes).unwrap() };
         for master in 0..2 {
             let parts =
-                setup.machine.dma(master, iova.0, Dma::Write(&round.to_le_bytes())).unwrap();
+                setup.machine.dma(master, None, iova.0, Dma::Write(&round.to_le_bytes())).unwrap();
             assert_eq!(parts[0].outcome, Outcome::Reached(memory), "R0, worker {worker}");
         }
         // The visitor may or may not be there.
-        let _ = setup.machine.dma(2, iova.0, Dma::Read(&mut [0; 8])).unwrap();
+        let _ = setup.machine.dma(2, None, iova.0, Dma::Read(&mut [0; 8])).unwrap();
         // A range that covers a whole table is this thread's own as well.
         let (start, bytes) =
             if table != 0 { (iova.0 & !0x1f_ffff, 0x20_0000) } else { (iova.0, len) };
@@ -109,7 +109,7 @@ fn work(worker: u64, setup: &Setup, domain: &Domain<TestPlatform>, memory: u64) 
             assert_eq!(stale, None, "R1, worker {worker}, round {round}, instance {instance}");
         }
         for master in 0..3 {
-            let parts = setup.machine.dma(master, iova.0, Dma::Read(&mut [0; 8])).unwrap();
+            let parts = setup.machine.dma(master, None, iova.0, Dma::Read(&mut [0; 8])).unwrap();
             assert_eq!(parts[0].outcome, Outcome::Refused, "R1, worker {worker}, master {master}");
         }
     }

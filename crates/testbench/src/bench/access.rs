@@ -3,7 +3,8 @@
 
 use super::{Bench, BenchError, Done};
 use crate::machine::{Dma, Outcome, Part, pages};
-use crate::oracle::{PAGE, Refused, Rule};
+use crate::oracle::{PAGE, Rule, User};
+use crate::scenario::Substream;
 use crate::trace;
 
 /// Physical addresses, each with what is there.
@@ -14,23 +15,28 @@ impl Bench {
     pub(super) fn dma(
         &self,
         master: usize,
+        substream: Substream,
         iova: u64,
         mut transfer: Dma<'_>,
     ) -> Result<Done, BenchError> {
+        let Some(number) = self.oracle(|oracle| oracle.substream(substream)) else {
+            return Ok(Done::default());
+        };
+        let user = User { master, substream: number };
         let write = transfer.is_write();
         let total = transfer.len();
         let candidates: Vec<Candidates> = pages(iova, total)
-            .map(|(offset, bytes)| self.candidates(master, iova + offset as u64, bytes))
+            .map(|(offset, bytes)| self.candidates(user, iova + offset as u64, bytes))
             .collect();
         let lent = match &mut transfer {
             Dma::Write(data) => Dma::Write(data),
             Dma::Read(buffer) => Dma::Read(buffer),
         };
-        let name = self.scenario.masters.get(master).map_or("?", |master| &*master.name);
-        let operands = || trace::range(("master", name), iova, total as u64);
+        let name = self.user_name(master, substream);
+        let operands = || trace::range(("master", &name), iova, total as u64);
         let parts =
             self.traced("dma", if write { "DMA write" } else { "DMA read" }, operands, || {
-                let parts = self.world.machine().dma(master, iova, lent);
+                let parts = self.world.machine().dma(master, number, iova, lent);
                 self.look(|watch| watch.collect(&self.world));
                 parts
             })?;
@@ -44,19 +50,19 @@ impl Bench {
             // `pages` cut the transfer.
             let moved = &moved[offset..offset + part.bytes];
             let outcome = match part.outcome {
-                Outcome::Unknown => self.infer(master, part, moved, write, candidates),
+                Outcome::Unknown => self.infer(user, part, moved, write, candidates),
                 known => known,
             };
             self.look(|watch| match outcome {
                 Outcome::Reached(pa) => {
-                    watch.oracle.reached(master, part.iova, write, pa, "a");
+                    watch.oracle.reached(user, part.iova, write, pa, "a");
                     done.bytes += part.bytes as u64;
                 }
                 _ => {
-                    watch.oracle.refused(master, part.iova, write, "a");
-                    let expected = watch.oracle.expected(master, part.iova, write);
-                    if let Some(Refused::With(event)) = expected.refused {
-                        watch.expect_fault(master, event, part.iova, write);
+                    watch.oracle.refused(user, part.iova, write, "a");
+                    let expected = watch.oracle.expected(user, part.iova, write);
+                    if let Some(how) = expected.refused {
+                        watch.expect_refused(user, part.iova, write, how);
                     }
                     done.refused += 1;
                 }
@@ -74,13 +80,13 @@ impl Bench {
     }
 
     /// Where an access might go, rightly or wrongly, and what is there now.
-    fn candidates(&self, master: usize, iova: u64, bytes: usize) -> Candidates {
+    fn candidates(&self, user: User, iova: u64, bytes: usize) -> Candidates {
         let page = iova & !(PAGE - 1);
         let mut addresses = self.look(|watch| {
-            let mut addresses = watch.oracle.expected(master, iova, false).reach;
-            for domain in 0..self.domains.len() {
-                let now = watch.oracle.page(domain, iova).map(|page| page.pa);
-                let gone = watch.oracle.gone(domain, page..page + 1).map(|(_, pa)| pa);
+            let mut addresses = watch.oracle.expected(user, iova, false).reach;
+            for space in 0..watch.oracle.spaces() {
+                let now = watch.oracle.page(space, iova).map(|page| page.pa);
+                let gone = watch.oracle.gone(space, page..page + 1).map(|(_, pa)| pa);
                 addresses.extend(now.into_iter().chain(gone).map(|pa| pa + iova % PAGE));
             }
             addresses
@@ -96,13 +102,13 @@ impl Bench {
     /// What became of an access, judged by what it did to memory or brought back.
     fn infer(
         &self,
-        master: usize,
+        user: User,
         part: &Part,
         moved: &[u8],
         write: bool,
         candidates: &Candidates,
     ) -> Outcome {
-        let expected = self.look(|watch| watch.oracle.expected(master, part.iova, write));
+        let expected = self.look(|watch| watch.oracle.expected(user, part.iova, write));
         let now = |pa: u64| {
             let mut now = vec![0; part.bytes];
             self.world.machine().ram().read(pa, &mut now).ok().map(|()| now)

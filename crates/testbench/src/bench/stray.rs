@@ -23,7 +23,7 @@ impl Bench {
             // Untranslated it would reach the page.
             let operands = || trace::range(("master", &*master.name), page, data.len() as u64);
             let parts = self.traced("dma", "DMA write", operands, || {
-                let parts = self.world.machine().dma(index, page, Dma::Write(&data));
+                let parts = self.world.machine().dma(index, None, page, Dma::Write(&data));
                 self.look(|watch| watch.collect(&self.world));
                 parts
             })?;
@@ -56,7 +56,7 @@ impl Bench {
         {
             // The event says nothing but the stream.
             let event = EventId::CBadStreamId;
-            let fault = FaultKey { instance, stream, event, page: 0, write: true };
+            let fault = FaultKey { instance, stream, substream: None, event, page: 0, write: true };
             self.look(|watch| watch.expect(fault));
         }
         self.take_events(&mut Done::default());

@@ -7,8 +7,8 @@ use fastrand::Rng;
 
 use crate::bench::Bench;
 use crate::scenario::{
-    Action, Device, Domain, Granules, Instance, Master, PAGE, Places, Random, Scenario, Step,
-    StreamTableKind, Weights,
+    Action, AsidPolicy, Device, Domain, Granules, Instance, Master, PAGE, Places, Random, Scenario,
+    Step, StreamTableKind, Weights,
 };
 
 /// The scenario of `seed`, with so many random operations. Always the same one.
@@ -31,9 +31,14 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
         name: format!("fuzz-{seed}"),
         description: String::new(),
         seed,
+        asid_policy: AsidPolicy::default(),
+        banks: None,
+        cpu_asid_bits: 16,
+        pasids: 0,
         instances,
         masters,
         domains,
+        processes: Vec::new(),
         memories: Vec::new(),
         steps: vec![Step { line: 0, note: None, interrupt: None, action: Action::Random(random) }],
     }
@@ -68,6 +73,8 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         oas: one_of(rng, &[32, 36, 36, 40, 40, 42, 42, 44, 44, 44, 48, 48]),
         sid_bits,
         ssid_bits: if rng.bool() { 0 } else { rng.u32(1..=20) },
+        two_level_contexts: false,
+        btm: false,
         msi: rng.bool(),
         two_level_streams,
         stream_table: one_of(rng, &shapes),
@@ -101,7 +108,8 @@ fn masters(rng: &mut Rng, instances: &[Instance]) -> Vec<Master> {
         if !streams.is_empty() {
             let device = if rng.u8(..) < 32 { Device::TestDevice } else { Device::Edu };
             let (name, places) = (format!("master{}", masters.len()), Places::default());
-            masters.push(Master { name, instance, streams, device, places });
+            let substream_bits = 0;
+            masters.push(Master { name, instance, streams, substream_bits, device, places });
         }
     }
     masters
@@ -142,6 +150,7 @@ fn random(rng: &mut Rng, input_bits: u32, steps: u64) -> Random {
         write: weight(44),
         stale: weight(24),
         fault: weight(16),
+        ..Weights::default()
     };
     let longest = one_of(rng, &[8, 8, 8, 64, 600, 1600]).min(pages);
     Random { steps, seed: None, iova, pages, longest, weights }

@@ -5,7 +5,9 @@ use crate::bench::POOL_BYTES;
 use crate::operation::Operation;
 use crate::oracle::Use;
 use crate::run::{self, Numbered, Options};
-use crate::scenario::{Granules, Instance, Memory, Places, Scenario, Step, StreamTableKind};
+use crate::scenario::{
+    AsidPolicy, Granules, Instance, Memory, Places, Scenario, Step, StreamTableKind, Substream,
+};
 use crate::shrink;
 
 /// The smallest scenario, and the shortest sequence of operations on it, that were found to break `rule`.
@@ -52,22 +54,23 @@ pub(super) fn written(scenario: Scenario, operations: &[Numbered], description: 
         line: 0,
         note: None,
         interrupt: run::interrupt(*id),
-        action: operation.action(0),
+        action: operation.action(&scenario, 0),
     });
+    let steps = steps.collect();
     Scenario {
         description: description.to_owned(),
         memories: if maps { vec![pool] } else { Vec::new() },
-        steps: steps.collect(),
+        steps,
         ..scenario
     }
 }
 
 type Candidate = (Scenario, Vec<Numbered>);
 
-fn size((scenario, operations): &Candidate) -> (usize, usize, usize, usize, usize) {
+fn size((scenario, operations): &Candidate) -> [usize; 5] {
     let streams = scenario.masters.iter().map(|master| master.streams.len()).sum();
-    let things = (scenario.instances.len(), scenario.masters.len(), scenario.domains.len());
-    (operations.len(), things.0, things.1, things.2, streams)
+    let (instances, masters) = (scenario.instances.len(), scenario.masters.len());
+    [operations.len(), instances, masters, scenario.spaces(), streams]
 }
 
 /// Fewer operations, with the randomness of hardware and interruptions starting elsewhere: some were only needed
@@ -117,6 +120,10 @@ fn plainer(
         let candidate = without_domain(&best, index);
         keep(&mut best, candidate);
     }
+    for index in (0..best.0.processes.len()).rev() {
+        let candidate = without_process(&best, index);
+        keep(&mut best, candidate);
+    }
     for index in (0..best.0.instances.len()).rev() {
         let candidate = without_instance(&best, index);
         keep(&mut best, candidate);
@@ -125,6 +132,10 @@ fn plainer(
         let mut candidate = best.clone();
         candidate.0.masters[index].streams.truncate(1);
         keep(&mut best, Some(candidate));
+        let mut candidate = best.clone();
+        candidate.0.masters[index].substream_bits = 0;
+        let candidate = Some(candidate).filter(|it| !names_substreams(it, index));
+        keep(&mut best, candidate);
     }
     for index in 0..best.0.instances.len() {
         for usual in USUAL {
@@ -136,6 +147,16 @@ fn plainer(
     for index in 0..best.0.domains.len() {
         let mut candidate = best.clone();
         candidate.0.domains[index].input_bits = 48;
+        keep(&mut best, Some(candidate));
+    }
+    for index in 0..best.0.processes.len() {
+        let mut candidate = best.clone();
+        (candidate.0.processes[index].input_bits, candidate.0.processes[index].asid) = (48, None);
+        keep(&mut best, Some(candidate));
+    }
+    for plain in PLAIN {
+        let mut candidate = best.clone();
+        plain(&mut candidate.0, &best.1);
         keep(&mut best, Some(candidate));
     }
     for index in 0..best.1.len() {
@@ -161,15 +182,40 @@ fn uninterrupted((scenario, operations): &Candidate, index: usize) -> Option<Can
     Some((scenario.clone(), operations))
 }
 
+/// Each makes something of a scenario what it is when the scenario does not mention it.
+const PLAIN: [fn(&mut Scenario, &[Numbered]); 3] = [
+    |it, _| (it.asid_policy, it.banks) = (AsidPolicy::default(), None),
+    |it, _| it.cpu_asid_bits = 16,
+    |it, operations| {
+        let named = operations.iter().filter_map(|(_, operation)| operation.pasid());
+        it.pasids = named.max().unwrap_or(0);
+    },
+];
+
+/// Whether an operation names a substream of a master.
+fn names_substreams((_, operations): &Candidate, index: usize) -> bool {
+    operations.iter().any(|(_, operation)| match operation {
+        Operation::Attach { master, pasid: Some(_), .. }
+        | Operation::Bind { master, .. }
+        | Operation::Unbind { master, .. } => *master == index,
+        Operation::Write { master, substream, .. } | Operation::Read { master, substream, .. } => {
+            *master == index && *substream != Substream::None
+        }
+        _ => false,
+    })
+}
+
 /// Each makes something of an instance what it is when a scenario does not mention it.
-const USUAL: [fn(&mut Instance); 10] = [
+const USUAL: [fn(&mut Instance); 12] = [
     |it| it.asid_bits = 16,
     |it| (it.stage_2, it.vmid_bits) = (true, 16),
     |it| it.granules = Granules::ALL,
     |it| it.oas = 44,
     |it| it.stream_table = StreamTableKind::Automatic,
     |it| (it.sid_bits, it.two_level_streams) = (16, true),
-    |it| (it.ssid_bits, it.msi) = (0, false),
+    |it| it.msi = false,
+    |it| (it.ssid_bits, it.two_level_contexts) = (0, false),
+    |it| it.btm = false,
     |it| (it.command_queue_log2, it.event_queue_log2) = (8, 8),
     |it| it.range_invalidation = true,
     |it| it.coherent = true,
@@ -189,6 +235,8 @@ fn without_master((scenario, operations): &Candidate, gone: usize) -> Option<Can
     scenario.masters.remove(gone);
     for (_, operation) in &mut operations {
         if let Operation::Attach { master, .. }
+        | Operation::Bind { master, .. }
+        | Operation::Unbind { master, .. }
         | Operation::Write { master, .. }
         | Operation::Read { master, .. } = operation
         {
@@ -204,11 +252,34 @@ fn without_domain((scenario, operations): &Candidate, gone: usize) -> Option<Can
     scenario.domains.remove(gone);
     for (_, operation) in &mut operations {
         if let Operation::Attach { to: Use::Domain(domain), .. }
-        | Operation::Map { domain, .. }
-        | Operation::Unmap { domain, .. }
+        | Operation::Map { space: domain, .. }
+        | Operation::Unmap { space: domain, .. }
         | Operation::Reclaim { domain, .. } = operation
         {
             close_gap(domain, gone)?;
+        }
+    }
+    Some((scenario, operations))
+}
+
+/// Without a process that no operation names.
+fn without_process((scenario, operations): &Candidate, gone: usize) -> Option<Candidate> {
+    let (mut scenario, mut operations) = (scenario.clone(), operations.clone());
+    scenario.processes.remove(gone);
+    for (_, operation) in &mut operations {
+        match operation {
+            Operation::Bind { process, .. }
+            | Operation::Unbind { process, .. }
+            | Operation::Release { process }
+            | Operation::Replace { process }
+            | Operation::Write { substream: Substream::Process(process), .. }
+            | Operation::Read { substream: Substream::Process(process), .. } => {
+                close_gap(process, gone)?;
+            }
+            Operation::Map { space, .. } | Operation::Unmap { space, .. } => {
+                close_gap(space, scenario.domains.len() + gone)?;
+            }
+            _ => {}
         }
     }
     Some((scenario, operations))
@@ -251,7 +322,7 @@ mod tests {
             // Every instance has this stream.
             (master.instance, master.streams) = (index, vec![0]);
         }
-        let attach = |id, master| (id, Operation::Attach { master, to: Use::Domain(2) });
+        let attach = |id, master| (id, Operation::attach(master, Use::Domain(2)));
         (scenario, vec![attach(0, 0), attach(1, 2)])
     }
 
@@ -270,7 +341,7 @@ mod tests {
         assert_eq!(left.0.masters.iter().map(|it| it.instance).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(names(&left), ["master0", "master2", "domain2"]);
         let masters: Vec<&Operation> = left.1.iter().map(|(_, operation)| operation).collect();
-        let attach = |master| Operation::Attach { master, to: Use::Domain(0) };
+        let attach = |master| Operation::attach(master, Use::Domain(0));
         assert_eq!(masters, [&attach(0), &attach(1)]);
         // Nothing is left to be said about instances.
         let text = left.0.to_toml();

@@ -33,26 +33,30 @@ impl Run<'_> {
         let wrong =
             |text: String| Some(Wrong::new(EXPECTATION, "what the scenario expects happens", text));
         match action {
-            Action::ExpectFault { master, iova, event, write } => {
+            Action::ExpectFault { master, substream, iova, event, write } => {
                 let access = if *write { "write" } else { "read" };
                 let name = self.scenario.masters.get(*master).map_or("?", |master| &*master.name);
                 let text = format!("{} for the {access} of {name} at {iova:#x}", event.name());
                 let page = iova & !0xfff;
                 let matches = |fault: &FaultKey| {
-                    fault.event == *event && fault.write == *write && fault.page == page
+                    // Others say no address and no direction.
+                    fault.event == *event
+                        && (!event.is_translation_fault()
+                            || fault.write == *write && fault.page == page)
                 };
-                let found = self
-                    .last
-                    .as_ref()
-                    .is_some_and(|(last, done)| last == master && done.faults.iter().any(matches));
+                let found = self.last.as_ref().is_some_and(|(last, done)| {
+                    *last == (*master, *substream) && done.faults.iter().any(matches)
+                });
                 let got = self.last.as_ref().map_or(String::new(), |(_, done)| describe(done));
                 let wrong = (!found).then(|| format!("expected {text}; got {got}")).and_then(wrong);
                 (format!("expect {text}"), wrong)
             }
-            Action::ExpectBlocked { master } => {
+            Action::ExpectBlocked { master, substream } => {
                 let name = self.scenario.masters.get(*master).map_or("?", |master| &*master.name);
                 let silent = self.last.as_ref().is_some_and(|(last, done)| {
-                    last == master && done.refused == done.accesses && done.faults.is_empty()
+                    *last == (*master, *substream)
+                        && done.refused == done.accesses
+                        && done.faults.is_empty()
                 });
                 let got = self.last.as_ref().map_or(String::new(), |(_, done)| describe(done));
                 let wrong = (!silent)

@@ -45,10 +45,12 @@ impl Run<'_> {
             .bench
             .tags()
             .into_iter()
-            .map(|(domain, instance, asid)| report::TagOf {
-                domain: self.scenario.domains.get(domain).map_or("?", |it| &it.name).to_owned(),
-                instance: self.instance_name(instance),
-                asid,
+            .map(|tag| report::TagOf {
+                domain: self.scenario.space(tag.space).to_owned(),
+                instance: self.instance_name(tag.instance),
+                vmid: tag.vmid,
+                asid: tag.asid,
+                shared: tag.shared,
             })
             .collect();
         let outcome = done.outcome;
@@ -80,6 +82,7 @@ impl Run<'_> {
             instance: self.instance_name(fault.instance),
             master: master.map_or("nobody", |master| &master.name).to_owned(),
             stream: fault.stream,
+            substream: fault.substream,
             event: fault.event.name().to_owned(),
             meaning: fault.event.meaning().to_owned(),
             page: fault.page,

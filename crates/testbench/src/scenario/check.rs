@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Checks the steps as a sequence: what is attached and mapped when a step begins.
 
+use std::collections::BTreeMap;
+
 use super::source::Source;
-use super::{Action, PAGE, Scenario, Step};
+use super::{Action, Answer, PAGE, Scenario, Step, Substream};
 
 /// Notes every step that can't do what it says. `None` is a step with a mistake in it: nothing is
 /// certain after it, so only what is wrong without it is noted.
 pub(super) fn sequence(source: &Source<'_>, scenario: &Scenario, steps: &[Option<Step>]) {
-    // Line where each master was last attached or detached, if it was.
-    let mut attached = vec![(false, None); scenario.masters.len()];
-    let mut mapped: Vec<Vec<Mapping>> = vec![Vec::new(); scenario.domains.len()];
+    let mut attached = Attached::default();
+    let mut released: Vec<Option<usize>> = vec![None; scenario.processes.len()];
+    let mut mapped: Vec<Vec<Mapping>> = vec![Vec::new(); scenario.spaces()];
     let mut certain = true;
     for step in steps {
         let Some(step) = step else {
@@ -24,49 +26,89 @@ pub(super) fn sequence(source: &Source<'_>, scenario: &Scenario, steps: &[Option
         };
         // Indices are valid: the step was read without a mistake.
         match step.action {
-            Action::Attach { master, .. } => attached[master] = (true, Some(step.line)),
-            Action::Detach { master } => {
-                let name = &scenario.masters[master].name;
-                match attached[master] {
-                    (true, _) => {}
-                    (false, None) => {
-                        wrong(format!("master \"{name}\" was never attached; attach it first"))
-                    }
-                    (false, Some(line)) => {
-                        wrong(format!("master \"{name}\" was detached on line {line} already"));
-                    }
-                }
-                attached[master] = (false, Some(step.line));
+            Action::Attach { answer: Answer::Refused(_), .. }
+            | Action::Bind { answer: Answer::Refused(_), .. } => {}
+            Action::Attach { master, pasid, .. } => {
+                let user = (master, pasid.map_or(Substream::None, Substream::Pasid));
+                attached.insert(user, (1, step.line));
             }
-            Action::Map { domain, iova, length, .. } => {
-                let name = &scenario.domains[domain].name;
-                let new = Mapping { start: iova, end: iova + length, line: step.line };
-                if let Some(old) = mapped[domain].iter().find(|old| old.overlaps(new)) {
+            Action::Detach { master, pasid } => {
+                let user = (master, pasid.map_or(Substream::None, Substream::Pasid));
+                let what = match pasid {
+                    None => format!("master \"{}\"", scenario.masters[master].name),
+                    Some(pasid) => {
+                        format!("PASID {pasid} of master \"{}\"", scenario.masters[master].name)
+                    }
+                };
+                match attached.insert(user, (0, step.line)) {
+                    Some((1.., _)) => {}
+                    None => wrong(format!("{what} was never attached; attach it first")),
+                    Some((0, line)) => wrong(format!("{what} was detached on line {line} already")),
+                }
+            }
+            Action::Bind { process, master, .. } => {
+                let bonds = attached.entry((master, Substream::Process(process))).or_default();
+                *bonds = (bonds.0 + 1, step.line);
+                if let Some(line) = released[process] {
+                    let name = scenario.space(scenario.domains.len() + process);
                     wrong(format!(
-                        "{iova:#x} to {:#x} of domain \"{name}\" overlaps what line {} mapped; unmap that \
-                         first",
-                        new.end - 1,
-                        old.line
+                        "process \"{name}\" was released on line {line}; write refused = \"released\", or \
+                         replace it first"
                     ));
                 }
-                mapped[domain].push(new);
             }
-            Action::Unmap { domain, iova, length } => {
-                let gone = Mapping { start: iova, end: iova + length, line: step.line };
-                mapped[domain] = mapped[domain].iter().flat_map(|old| old.without(gone)).collect();
+            Action::Unbind { process, master } => {
+                let name = scenario.space(scenario.domains.len() + process);
+                let to = &scenario.masters[master].name;
+                match attached.get_mut(&(master, Substream::Process(process))) {
+                    Some((bonds @ 1.., line)) => (*bonds, *line) = (*bonds - 1, step.line),
+                    None => wrong(format!(
+                        "process \"{name}\" was never bound to master \"{to}\"; bind it first"
+                    )),
+                    Some((0, line)) => wrong(format!(
+                        "process \"{name}\" was unbound from master \"{to}\" on line {line} already"
+                    )),
+                }
+            }
+            Action::Release { process } => {
+                if let Some(line) = released[process].replace(step.line) {
+                    let name = scenario.space(scenario.domains.len() + process);
+                    wrong(format!("process \"{name}\" was released on line {line} already"));
+                }
+            }
+            Action::Replace { process } => {
+                released[process] = None;
+                attached.retain(|(_, substream), _| *substream != Substream::Process(process));
+                mapped[scenario.domains.len() + process].clear();
+            }
+            Action::Map { domain: space, iova, length, .. } => {
+                map(scenario, &mut mapped, space, iova, length, step.line)
+                    .into_iter()
+                    .for_each(wrong);
+            }
+            Action::ProcessMap { process, iova, length, .. } => {
+                let space = scenario.domains.len() + process;
+                map(scenario, &mut mapped, space, iova, length, step.line)
+                    .into_iter()
+                    .for_each(wrong);
+            }
+            Action::Unmap { domain: space, iova, length } => {
+                unmap(&mut mapped[space], iova, length, step.line);
+            }
+            Action::ProcessUnmap { process, iova, length } => {
+                unmap(&mut mapped[scenario.domains.len() + process], iova, length, step.line);
             }
             Action::Random(ref random) => {
                 let (start, end) = (random.iova, random.iova + random.pages * PAGE);
                 let window = Mapping { start, end, line: step.line };
-                let all = mapped.iter().zip(&scenario.domains);
-                for (mappings, domain) in all {
+                for (space, mappings) in mapped.iter().enumerate() {
                     if let Some(old) = mappings.iter().find(|old| old.overlaps(window)) {
                         wrong(format!(
                             "the window of random, {start:#x} to {:#x}, overlaps what line {} mapped in \
-                             domain \"{}\"; give random another iova",
+                             {}; give random another iova",
                             end - 1,
                             old.line,
-                            domain.name
+                            named(scenario, space)
                         ));
                     }
                 }
@@ -78,6 +120,42 @@ pub(super) fn sequence(source: &Source<'_>, scenario: &Scenario, steps: &[Option
             mapped.iter_mut().for_each(Vec::clear);
         }
     }
+}
+
+/// How often each user was attached, and the line where that changed last.
+type Attached = BTreeMap<(usize, Substream), (usize, usize)>;
+
+/// `domain "net"`
+fn named(scenario: &Scenario, space: usize) -> String {
+    let kind = if space < scenario.domains.len() { "domain" } else { "process" };
+    format!("{kind} \"{}\"", scenario.space(space))
+}
+
+/// Notes a mapping; what is wrong with it.
+fn map(
+    scenario: &Scenario,
+    mapped: &mut [Vec<Mapping>],
+    space: usize,
+    iova: u64,
+    length: u64,
+    line: usize,
+) -> Option<String> {
+    let new = Mapping { start: iova, end: iova + length, line };
+    let wrong = mapped[space].iter().find(|old| old.overlaps(new)).map(|old| {
+        format!(
+            "{iova:#x} to {:#x} of {} overlaps what line {} mapped; unmap that first",
+            new.end - 1,
+            named(scenario, space),
+            old.line
+        )
+    });
+    mapped[space].push(new);
+    wrong
+}
+
+fn unmap(mapped: &mut Vec<Mapping>, iova: u64, length: u64, line: usize) {
+    let gone = Mapping { start: iova, end: iova + length, line };
+    *mapped = mapped.iter().flat_map(|old| old.without(gone)).collect();
 }
 
 /// IOVAs from `start` up to `end`, and the line that mapped them.

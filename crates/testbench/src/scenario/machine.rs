@@ -28,6 +28,10 @@ pub struct Capabilities {
     pub sid_bits: RangeInclusive<u32>,
     /// Accepted SubstreamID bits.
     pub ssid_bits: RangeInclusive<u32>,
+    /// 2-level context tables.
+    pub two_level_contexts: Support,
+    /// Broadcast TLB maintenance.
+    pub btm: Support,
     /// Interrupts by message.
     pub msi: Support,
     /// 2-level stream tables.
@@ -114,6 +118,8 @@ impl Capabilities {
             oas: vec![32, 36, 40, 42, 44, 48],
             sid_bits: 0..=32,
             ssid_bits: 0..=20,
+            two_level_contexts: Support::Either,
+            btm: Support::Either,
             msi: Support::Either,
             two_level_streams: Support::Either,
             command_queue_log2: 1..=19,
@@ -146,6 +152,8 @@ impl Capabilities {
             oas: vec![44],
             sid_bits: 16..=16,
             ssid_bits: 0..=0,
+            two_level_contexts: Support::Never,
+            btm: Support::Never,
             msi: Support::Never,
             two_level_streams: Support::Always,
             range_invalidation: Support::Always,
@@ -211,6 +219,9 @@ impl Check<'_> {
         self.one_of(instance, "oas", instance.oas, &can.oas);
         self.within(instance, "sid-bits", instance.sid_bits, &can.sid_bits);
         self.within(instance, "ssid-bits", instance.ssid_bits, &can.ssid_bits);
+        let two_level = instance.two_level_contexts;
+        self.flag(instance, "two-level-contexts", two_level, can.two_level_contexts);
+        self.flag(instance, "btm", instance.btm, can.btm);
         self.flag(instance, "msi", instance.msi, can.msi);
         let (commands, events) = (instance.command_queue_log2, instance.event_queue_log2);
         self.within(instance, "command-queue", commands, &can.command_queue_log2);
@@ -308,6 +319,16 @@ impl Check<'_> {
                     format_args!("at most {}", self.can.streams_per_master),
                 );
             }
+            if *self.can.ssid_bits.end() == 0 && master.substream_bits != 0 {
+                self.lacks(
+                    master.places.of("substream-bits"),
+                    format_args!(
+                        "master \"{name}\" has substream-bits = {}",
+                        master.substream_bits
+                    ),
+                    "there are no substreams",
+                );
+            }
             let Streams::OnceOf(sets) = &self.can.streams else { continue };
             for stream in &master.streams {
                 if !sets.iter().any(|set| set.contains(*stream)) {
@@ -351,6 +372,12 @@ impl Check<'_> {
     fn steps(&mut self, scenario: &Scenario) {
         let unit = self.can.dma_unit.max(1);
         for step in &scenario.steps {
+            if *self.can.ssid_bits.end() == 0
+                && let Some(what) = step.action.with_substream()
+            {
+                let at = Position { line: step.line, column: 1 };
+                self.lacks(at, what, "there are no substreams");
+            }
             let (iova, length) = match &step.action {
                 Action::Write { iova, data, .. } => (*iova, data.len() as u64),
                 Action::Read { iova, length, .. } => (*iova, *length),

@@ -10,17 +10,16 @@ use toml::de::{DeTable, DeValue};
 use super::error::did_you_mean;
 use super::source::{Fields, Source, Value, describe, integer_value};
 use super::{
-    Device, Domain, Granules, Instance, Master, Memory, PAGE, Scenario, ScenarioErrors,
-    StreamTableKind, check, step,
+    AsidPolicy, Device, Domain, Granules, Instance, Master, Memory, PAGE, Process, Scenario,
+    ScenarioErrors, StreamTableKind, Substream, check, step,
 };
 
 /// Domain names that mean something else.
 const RESERVED: [&str; 2] = ["identity", "blocked"];
 
 /// Features of the architecture that no machine here has yet, by key.
-const LATER: [(&str, &str); 6] = [
+const LATER: [(&str, &str); 5] = [
     ("ats", "ATS"),
-    ("btm", "broadcast TLB maintenance"),
     ("httu", "hardware update of access flag and dirty state"),
     ("hyp", "EL2 StreamWorlds"),
     ("pri", "page requests"),
@@ -58,6 +57,10 @@ fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenar
         .trim()
         .to_owned();
     let seed = fields.number("seed", 0..=u64::MAX).unwrap_or(1);
+    let asid_policy = fields.word("asid-policy", &AsidPolicy::NAMES).unwrap_or_default();
+    let banks = banks(&fields);
+    let cpu_asid_bits = width(&fields, "cpu-asid-bits").unwrap_or(16);
+    let pasids = fields.number("pasids", 0..=u64::from(Substream::MOST_PASIDS));
 
     let mut names = Names::default();
     let instances: Vec<Instance> = things(&fields, "instance", &mut names.instances, instance);
@@ -73,6 +76,9 @@ fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenar
     });
     streams_are_disjoint(source, &instances, &masters);
     let domains = things(&fields, "domain", &mut names.domains, domain);
+    let processes = things(&fields, "process", &mut names.processes, |fields, name| {
+        process(fields, name, &names.domains, cpu_asid_bits)
+    });
     let memories = things(&fields, "memory", &mut names.memories, memory);
 
     let mut scenario = Scenario {
@@ -80,9 +86,15 @@ fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenar
         name,
         description,
         seed,
+        asid_policy,
+        banks,
+        cpu_asid_bits,
+        // A step may name any, unless the scenario says how many there are.
+        pasids: pasids.map_or(Substream::MOST_PASIDS, |pasids| pasids as u32),
         instances,
         masters,
         domains,
+        processes,
         memories,
         steps: Vec::new(),
     };
@@ -90,6 +102,10 @@ fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenar
     fields.finish();
     check::sequence(source, &scenario, &steps);
     scenario.steps = steps.into_iter().flatten().collect();
+    if pasids.is_none() {
+        let named = scenario.steps.iter().filter_map(|step| step.action.pasid());
+        scenario.pasids = named.max().unwrap_or(0);
+    }
     scenario
 }
 
@@ -99,6 +115,7 @@ pub(super) struct Names {
     pub(super) instances: Vec<String>,
     pub(super) masters: Vec<String>,
     pub(super) domains: Vec<String>,
+    pub(super) processes: Vec<String>,
     pub(super) memories: Vec<String>,
 }
 
@@ -119,7 +136,11 @@ pub(super) fn lookup<'a>(
 
 /// `unknown master "nik"; masters are nic, disk (did you mean "nic"?)`
 pub(super) fn unknown(kind: &str, name: &str, names: &[String], reserved: &[&str]) -> String {
-    let plural = if kind == "memory" { "memories".to_owned() } else { format!("{kind}s") };
+    let plural = match kind {
+        "memory" => "memories".to_owned(),
+        "process" => "processes".to_owned(),
+        _ => format!("{kind}s"),
+    };
     let own = names.iter().map(String::as_str).filter(|name| !reserved.contains(name));
     let known: Vec<&str> = own.chain(reserved.iter().copied()).collect();
     if known.is_empty() {
@@ -188,27 +209,39 @@ fn name(fields: &Fields<'_>, kind: &str) -> Option<String> {
     Some(name.to_owned())
 }
 
+/// Bits of an ASID or a VMID.
+fn width(fields: &Fields<'_>, key: &'static str) -> Option<u32> {
+    let value = fields.get(key)?;
+    match value.get_ref().as_integer().and_then(integer_value) {
+        Some(8) => Some(8),
+        Some(16) => Some(16),
+        _ => {
+            let found = describe(value.get_ref());
+            fields.wrong(value, format!("{key} of {} must be 8 or 16, not {found}", fields.what));
+            None
+        }
+    }
+}
+
+/// The VMIDs that are banks.
+fn banks(fields: &Fields<'_>) -> Option<(u16, u16)> {
+    let value = fields.get("banks")?;
+    let numbers = fields.numbers("banks", 0..=0xffff, value)?;
+    match numbers[..] {
+        [(first, _), (last, _)] if first <= last => Some((first as u16, last as u16)),
+        _ => {
+            let right = "banks are the first and the last VMID, like [1, 255]";
+            fields.wrong(value, right);
+            None
+        }
+    }
+}
+
 fn instance(fields: &Fields<'_>, name: String) -> Instance {
-    let width = |key| {
-        fields.get(key).and_then(|value| {
-            match value.get_ref().as_integer().and_then(integer_value) {
-                Some(8) => Some(8),
-                Some(16) => Some(16),
-                _ => {
-                    let found = describe(value.get_ref());
-                    fields.wrong(
-                        value,
-                        format!("{key} of {} must be 8 or 16, not {found}", fields.what),
-                    );
-                    None
-                }
-            }
-        })
-    };
     let small = |key, range| fields.number(key, range).map(|number| number as u32);
-    let asid_bits = width("asid-bits").unwrap_or(16);
+    let asid_bits = width(fields, "asid-bits").unwrap_or(16);
     let (stage_1, stage_2) = stages(fields).unwrap_or((true, true));
-    let vmid_bits = width("vmid-bits");
+    let vmid_bits = width(fields, "vmid-bits");
     if vmid_bits == Some(16) && !stage_2 {
         fields.source.wrong_at(
             fields.places().of("vmid-bits"),
@@ -228,6 +261,8 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         oas: oas(fields).unwrap_or(44),
         sid_bits: small("sid-bits", 0..=32).unwrap_or(16),
         ssid_bits: small("ssid-bits", 0..=20).unwrap_or(0),
+        two_level_contexts: fields.flag("two-level-contexts").unwrap_or(false),
+        btm: fields.flag("btm").unwrap_or(false),
         msi: fields.flag("msi").unwrap_or(false),
         two_level_streams: fields.flag("two-level-streams").unwrap_or(true),
         stream_table: fields.word("stream-table", &STREAM_TABLES).unwrap_or_default(),
@@ -360,6 +395,7 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
         name,
         instance: instance.unwrap_or(usize::MAX),
         streams,
+        substream_bits: fields.number("substream-bits", 0..=20).unwrap_or(0) as u32,
         device: fields.word("device", &devices).unwrap_or_default(),
         places: fields.places(),
     }
@@ -389,6 +425,17 @@ fn streams_are_disjoint(source: &Source<'_>, instances: &[Instance], masters: &[
 fn domain(fields: &Fields<'_>, name: String) -> Domain {
     let input_bits = fields.number("input-bits", 32..=48).unwrap_or(48) as u32;
     Domain { name, input_bits, places: fields.places() }
+}
+
+fn process(fields: &Fields<'_>, name: String, domains: &[String], cpu_asid_bits: u32) -> Process {
+    if domains.contains(&name) {
+        let message = format!("domain \"{name}\" has that name already; names are unique");
+        fields.source.wrong_at(fields.places().of("name"), message);
+    }
+    let input_bits = fields.number("input-bits", 32..=48).unwrap_or(48) as u32;
+    // Of at most 16 bits.
+    let asid = fields.number("asid", 0..=(1 << cpu_asid_bits) - 1).map(|asid| asid as u16);
+    Process { name, input_bits, asid, places: fields.places() }
 }
 
 fn memory(fields: &Fields<'_>, name: String) -> Memory {

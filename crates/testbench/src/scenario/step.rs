@@ -7,7 +7,10 @@ use super::data::data;
 use super::error::did_you_mean;
 use super::read::{Names, lookup, unknown};
 use super::source::{Fields, Value};
-use super::{Access, Action, Device, MemoryKind, PAGE, Random, Scenario, Step, Target, Weights};
+use super::{
+    Access, Action, Answer, Device, MemoryKind, PAGE, Random, Refusal, Scenario, Step, Substream,
+    Target, Weights,
+};
 
 /// IOVA of a random workload's window, if it is not given: it fits into every domain.
 const RANDOM_WINDOW: u64 = 0xC000_0000;
@@ -17,12 +20,18 @@ const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
 
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 11] = [
+const ACTIONS: [(&str, Read); 17] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
+    ("bind", |reader, fields| reader.bind(fields)),
+    ("unbind", |reader, fields| reader.unbind(fields)),
+    ("release", |reader, fields| reader.release(fields)),
+    ("replace", |reader, fields| reader.replace(fields)),
     ("map", |reader, fields| reader.map(fields)),
     ("unmap", |reader, fields| reader.unmap(fields)),
     ("reclaim", |reader, fields| reader.reclaim(fields)),
+    ("process-map", |reader, fields| reader.process_map(fields)),
+    ("process-unmap", |reader, fields| reader.process_unmap(fields)),
     ("write", |reader, fields| reader.write(fields)),
     ("read", |reader, fields| reader.read(fields)),
     ("expect-fault", |reader, fields| reader.expect_fault(fields)),
@@ -54,6 +63,7 @@ enum Before {
 #[derive(Clone, Copy)]
 struct Dma {
     master: usize,
+    substream: Substream,
     iova: u64,
     length: u64,
     write: bool,
@@ -72,14 +82,19 @@ pub(super) fn steps(
         let step = reader.step(fields);
         reader.before = match step.as_ref().map(|step| &step.action) {
             None => Before::Unknown,
-            Some(Action::Write { master, iova, data }) => {
-                let (master, iova, length) = (*master, *iova, data.len() as u64);
-                Before::Dma(Dma { master, iova, length, write: true, expects_data: false })
-            }
-            Some(Action::Read { master, iova, length, expect }) => {
+            Some(Action::Write { master, substream, iova, data }) => Before::Dma(Dma {
+                master: *master,
+                substream: *substream,
+                iova: *iova,
+                length: data.len() as u64,
+                write: true,
+                expects_data: false,
+            }),
+            Some(Action::Read { master, substream, iova, length, expect }) => {
                 let (master, iova, length) = (*master, *iova, *length);
                 Before::Dma(Dma {
                     master,
+                    substream: *substream,
                     iova,
                     length,
                     write: false,
@@ -146,7 +161,10 @@ impl Reader<'_> {
 
     fn attach(&self, fields: &Fields<'_>) -> Option<Action> {
         let master = self.master(fields);
-        let value = fields.need("domain", "\"shared\"")?;
+        let value = fields.need("domain", "\"shared\"");
+        let pasid = self.pasid(fields);
+        let answer = self.answer(fields);
+        let value = value?;
         let domain = match fields.text("domain", value)? {
             "identity" => Target::Identity,
             "blocked" => Target::Blocked,
@@ -160,26 +178,155 @@ impl Reader<'_> {
             },
         };
         let master = master?;
+        if pasid.is_some() && domain == Target::Identity {
+            fields.wrong(value, "a PASID can't be attached to identity; attach it to a domain");
+        }
+        if pasid.is_some() {
+            self.has_substreams(fields, master, answer);
+        }
+        if matches!(domain, Target::Domain(_)) {
+            self.walks(fields, value, master, "a domain", answer)?;
+        }
+        Some(Action::Attach { master, pasid, domain, answer })
+    }
+
+    fn detach(&self, fields: &Fields<'_>) -> Option<Action> {
+        let (master, pasid) = (self.master(fields), self.pasid(fields));
+        Some(Action::Detach { master: master?, pasid })
+    }
+
+    fn bind(&self, fields: &Fields<'_>) -> Option<Action> {
+        let process = self.process(fields);
+        let master = self.master(fields);
+        let answer = self.answer(fields);
+        let (process, master) = (process?, master?);
+        let value = fields.get("process")?;
+        self.has_substreams(fields, master, answer);
+        self.walks(fields, value, master, "a process", answer)?;
         let instance = self.scenario.instances.get(self.scenario.masters.get(master)?.instance)?;
-        if matches!(domain, Target::Domain(_)) && !(instance.stage_1 && instance.granules.kib_4) {
+        if !instance.coherent && matches!(answer, Answer::Done) {
             fields.wrong(
                 value,
                 format!(
-                    "instance \"{}\" of master \"{}\" can't walk the tables of a domain; it needs stages \
+                    "instance \"{}\" of master \"{}\" is not coherent, which the tables of a process need; \
+                     leave coherent out",
+                    instance.name, self.names.masters[master]
+                ),
+            );
+        }
+        Some(Action::Bind { process, master, answer })
+    }
+
+    fn unbind(&self, fields: &Fields<'_>) -> Option<Action> {
+        let (process, master) = (self.process(fields), self.master(fields));
+        Some(Action::Unbind { process: process?, master: master? })
+    }
+
+    fn release(&self, fields: &Fields<'_>) -> Option<Action> {
+        Some(Action::Release { process: self.process(fields)? })
+    }
+
+    fn replace(&self, fields: &Fields<'_>) -> Option<Action> {
+        Some(Action::Replace { process: self.process(fields)? })
+    }
+
+    /// One of the scenario's own PASIDs.
+    fn pasid(&self, fields: &Fields<'_>) -> Option<u32> {
+        let pasid = fields.number("pasid", 1..=u64::from(Substream::MOST_PASIDS))? as u32;
+        if pasid > self.scenario.pasids {
+            fields.source.wrong_at(
+                fields.places().of("pasid"),
+                format!(
+                    "pasid = {pasid} is beyond pasids = {} of the scenario",
+                    self.scenario.pasids
+                ),
+            );
+        }
+        Some(pasid)
+    }
+
+    /// What an attach or a bind comes to.
+    fn answer(&self, fields: &Fields<'_>) -> Answer {
+        let refusals = Refusal::NAMES.map(|(name, refusal)| (name, Answer::Refused(refusal)));
+        let words = [&refusals[..], &[(Answer::JUDGED, Answer::Judged)]].concat();
+        fields.word("refused", &words).unwrap_or_default()
+    }
+
+    /// With which substream a DMA is done.
+    fn substream(&self, fields: &Fields<'_>) -> Option<Substream> {
+        let pasid = self.pasid(fields);
+        let Some(value) = fields.get("process") else {
+            return Some(pasid.map_or(Substream::None, Substream::Pasid));
+        };
+        let process = lookup(fields, "process", &self.names.processes, value)?;
+        if pasid.is_some() {
+            fields.wrong(value, "a DMA has one PASID; leave pasid or process out");
+        }
+        Some(Substream::Process(process))
+    }
+
+    /// Notes a master without substreams.
+    fn has_substreams(&self, fields: &Fields<'_>, master: usize, answer: Answer) {
+        if self.scenario.substream_bits(master) == 0 && answer == Answer::Done {
+            fields.source.wrong_at(
+                fields.places().of("master"),
+                format!(
+                    "master \"{}\" has no substreams; give it substream-bits, and its instance ssid-bits",
+                    self.names.masters[master]
+                ),
+            );
+        }
+    }
+
+    /// Notes an instance that cannot walk the tables of `what`.
+    fn walks(
+        &self,
+        fields: &Fields<'_>,
+        value: &Value<'_>,
+        master: usize,
+        what: &str,
+        answer: Answer,
+    ) -> Option<()> {
+        let instance = self.scenario.instances.get(self.scenario.masters.get(master)?.instance)?;
+        if answer == Answer::Done && !(instance.stage_1 && instance.granules.kib_4) {
+            fields.wrong(
+                value,
+                format!(
+                    "instance \"{}\" of master \"{}\" can't walk the tables of {what}; it needs stages \
                      with 1 and granules with \"4K\"",
                     instance.name, self.names.masters[master]
                 ),
             );
         }
-        Some(Action::Attach { master, domain })
-    }
-
-    fn detach(&self, fields: &Fields<'_>) -> Option<Action> {
-        Some(Action::Detach { master: self.master(fields)? })
+        Some(())
     }
 
     fn map(&self, fields: &Fields<'_>) -> Option<Action> {
         let domain = self.domain(fields);
+        let kinds = [
+            ("normal", MemoryKind::Normal),
+            ("uncached", MemoryKind::Uncached),
+            ("device", MemoryKind::Device),
+        ];
+        let mapping = self.mapping(fields, domain);
+        let kind = fields.word("kind", &kinds).unwrap_or(MemoryKind::Normal);
+        let (iova, memory, offset, length, access) = mapping?;
+        Some(Action::Map { domain: domain?, iova, memory, offset, length, access, kind })
+    }
+
+    fn process_map(&self, fields: &Fields<'_>) -> Option<Action> {
+        let process = self.process(fields);
+        let space = process.map(|process| self.names.domains.len() + process);
+        let (iova, memory, offset, length, access) = self.mapping(fields, space)?;
+        Some(Action::ProcessMap { process: process?, iova, memory, offset, length, access })
+    }
+
+    /// What is mapped where, in `space` if that is known.
+    fn mapping(
+        &self,
+        fields: &Fields<'_>,
+        space: Option<usize>,
+    ) -> Option<(u64, usize, u64, u64, Access)> {
         let iova = self.pages(fields, "iova", "0x10000");
         let memory = fields
             .need("memory", "\"rx\"")
@@ -199,12 +346,6 @@ impl Reader<'_> {
             Some(_) => fields.word("access", &words),
             None => Some(Access::ReadWrite),
         };
-        let kinds = [
-            ("normal", MemoryKind::Normal),
-            ("uncached", MemoryKind::Uncached),
-            ("device", MemoryKind::Device),
-        ];
-        let kind = fields.word("kind", &kinds).unwrap_or(MemoryKind::Normal);
 
         let (memory, offset) = (memory?, offset?);
         let size = self.scenario.memories.get(memory)?.size;
@@ -223,14 +364,23 @@ impl Reader<'_> {
             );
             return None;
         }
-        let (domain, iova) = (domain?, iova?);
-        self.inside(fields, domain, iova, length)?;
-        Some(Action::Map { domain, iova, memory, offset, length, access: access?, kind })
+        let (space, iova) = (space?, iova?);
+        self.inside(fields, space, iova, length)?;
+        Some((iova, memory, offset, length, access?))
     }
 
     fn unmap(&self, fields: &Fields<'_>) -> Option<Action> {
         let (domain, iova, length) = self.range(fields)?;
         Some(Action::Unmap { domain, iova, length })
+    }
+
+    fn process_unmap(&self, fields: &Fields<'_>) -> Option<Action> {
+        let process = self.process(fields);
+        let iova = self.pages(fields, "iova", "0x10000");
+        let length = fields.need("length", "\"16K\"").and_then(|value| length(fields, value));
+        let (process, iova, length) = (process?, iova?, length?);
+        self.inside(fields, self.names.domains.len() + process, iova, length)?;
+        Some(Action::ProcessUnmap { process, iova, length })
     }
 
     fn reclaim(&self, fields: &Fields<'_>) -> Option<Action> {
@@ -250,6 +400,7 @@ impl Reader<'_> {
 
     fn write(&self, fields: &Fields<'_>) -> Option<Action> {
         let master = self.master(fields);
+        let substream = self.substream(fields);
         let iova = self.address(fields);
         let value = fields.need("data", "\"hello\"")?;
         let data = data(fields, "data", value)?;
@@ -268,11 +419,12 @@ impl Reader<'_> {
                 ),
             );
         }
-        Some(Action::Write { master, iova, data })
+        Some(Action::Write { master, substream: substream?, iova, data })
     }
 
     fn read(&self, fields: &Fields<'_>) -> Option<Action> {
         let master = self.master(fields);
+        let substream = self.substream(fields);
         let iova = self.address(fields);
         let expect_value = fields.get("expect");
         let expect = expect_value.map(|value| data(fields, "expect", value));
@@ -315,11 +467,12 @@ impl Reader<'_> {
                 ),
             );
         }
-        Some(Action::Read { master, iova, length, expect })
+        Some(Action::Read { master, substream: substream?, iova, length, expect })
     }
 
     fn expect_fault(&self, fields: &Fields<'_>) -> Option<Action> {
         let master = self.master(fields);
+        let substream = self.substream(fields);
         let iova = match fields.get("iova") {
             Some(value) => Some(fields.bytes("iova", value)?),
             None => None,
@@ -333,8 +486,8 @@ impl Reader<'_> {
             Some(_) => Some(fields.word("access", &[("read", false), ("write", true)])?),
             None => None,
         };
-        let (master, event) = (master?, event?);
-        let dma = self.dma_of(fields, master)?;
+        let (master, substream, event) = (master?, substream?, event?);
+        let dma = self.dma_of(fields, master, substream)?;
         if dma.expects_data {
             fields.source.wrong_at(
                 fields.places().whole,
@@ -360,6 +513,7 @@ impl Reader<'_> {
         }
         Some(Action::ExpectFault {
             master,
+            substream,
             iova: iova.unwrap_or(dma.iova),
             event,
             write: dma.write,
@@ -367,15 +521,16 @@ impl Reader<'_> {
     }
 
     fn expect_blocked(&self, fields: &Fields<'_>) -> Option<Action> {
-        let master = self.master(fields)?;
-        let dma = self.dma_of(fields, master)?;
+        let (master, substream) = (self.master(fields), self.substream(fields));
+        let (master, substream) = (master?, substream?);
+        let dma = self.dma_of(fields, master, substream)?;
         if dma.expects_data {
             fields.source.wrong_at(
                 fields.places().whole,
                 "the read before expects data and to be blocked; leave one of them out",
             );
         }
-        Some(Action::ExpectBlocked { master })
+        Some(Action::ExpectBlocked { master, substream })
     }
 
     fn expect_data(&self, fields: &Fields<'_>) -> Option<Action> {
@@ -422,8 +577,8 @@ impl Reader<'_> {
                 "random works with masters and domains; write a [[master]] and a [[domain]]";
             fields.source.wrong_at(fields.places().whole, right);
         }
-        for domain in 0..self.names.domains.len() {
-            self.inside(fields, domain, iova, pages * PAGE)?;
+        for space in 0..self.scenario.spaces() {
+            self.inside(fields, space, iova, pages * PAGE)?;
         }
         Some(Action::Random(Random { steps: steps?, seed, iova, pages, longest, weights }))
     }
@@ -438,6 +593,11 @@ impl Reader<'_> {
         lookup(fields, "domain", &self.names.domains, value)
     }
 
+    fn process(&self, fields: &Fields<'_>) -> Option<usize> {
+        let value = fields.need("process", "\"shell\"")?;
+        lookup(fields, "process", &self.names.processes, value)
+    }
+
     fn pages(&self, fields: &Fields<'_>, key: &'static str, example: &str) -> Option<u64> {
         fields.multiple(key, PAGE, fields.need(key, example)?)
     }
@@ -447,18 +607,20 @@ impl Reader<'_> {
         fields.bytes("iova", fields.need("iova", "0x10000")?)
     }
 
-    /// Whether the range lies within the domain's input addresses.
-    fn inside(&self, fields: &Fields<'_>, domain: usize, iova: u64, length: u64) -> Option<()> {
-        let domain = self.scenario.domains.get(domain)?;
-        let end = 1u64 << domain.input_bits;
+    /// Whether the range lies within the input addresses of an address space.
+    fn inside(&self, fields: &Fields<'_>, space: usize, iova: u64, length: u64) -> Option<()> {
+        let kind = if space < self.names.domains.len() { "domain" } else { "process" };
+        let input_bits = self.scenario.input_bits(space);
+        let end = 1u64 << input_bits;
         if iova.checked_add(length).is_some_and(|last| last <= end) {
             return Some(());
         }
         fields.source.wrong_at(
             fields.places().of("iova"),
             format!(
-                "{length:#x} bytes at {iova:#x} leave domain \"{}\", whose input-bits = {} end at {end:#x}",
-                domain.name, domain.input_bits
+                "{length:#x} bytes at {iova:#x} leave {kind} \"{}\", whose input-bits = {input_bits} end at \
+                 {end:#x}",
+                self.scenario.space(space)
             ),
         );
         None
@@ -480,14 +642,18 @@ impl Reader<'_> {
     }
 
     /// The DMA that an expectation for `master` is about.
-    fn dma_of(&self, fields: &Fields<'_>, master: usize) -> Option<Dma> {
+    fn dma_of(&self, fields: &Fields<'_>, master: usize, substream: Substream) -> Option<Dma> {
         let wrong = |message: String| {
             fields.source.wrong_at(fields.places().whole, message);
             None
         };
         let (what, name) = (&fields.what, &self.names.masters[master]);
         match self.before {
-            Before::Dma(dma) if dma.master == master => Some(dma),
+            Before::Dma(dma) if (dma.master, dma.substream) == (master, substream) => Some(dma),
+            Before::Dma(dma) if dma.master == master => wrong(format!(
+                "{what} for master \"{name}\", but the DMA before has another PASID; write the same pasid or \
+                 process, or none"
+            )),
             Before::Dma(dma) => wrong(format!(
                 "{what} for master \"{name}\", but the DMA before is of \"{}\"; it must follow a write or \
                  read of \"{name}\"",
@@ -528,8 +694,13 @@ fn weights(fields: Fields<'_>) -> Option<Weights> {
         write: weight("write", default.write),
         stale: weight("stale", default.stale),
         fault: weight("fault", default.fault),
+        attach_pasid: weight("attach-pasid", default.attach_pasid),
+        detach_pasid: weight("detach-pasid", default.detach_pasid),
+        bind: weight("bind", default.bind),
+        unbind: weight("unbind", default.unbind),
+        release: weight("release", default.release),
     };
-    if weights.sum() == 0 {
+    if weights.always() == 0 {
         fields.source.wrong(fields.span.clone(), "all weights are 0; leave one of them out");
     }
     let source = fields.source;

@@ -4,8 +4,8 @@
 use std::fmt::{self, Write};
 
 use super::{
-    Access, Action, Device, Domain, Granules, Instance, Master, Memory, MemoryKind, PAGE, Random,
-    Scenario, Step, StreamTableKind, Target, Weights,
+    Access, Action, Answer, AsidPolicy, Device, Domain, Granules, Instance, Master, Memory,
+    MemoryKind, PAGE, Process, Random, Scenario, Step, StreamTableKind, Substream, Target, Weights,
 };
 
 /// See [`Scenario::to_toml`].
@@ -22,9 +22,19 @@ fn write(out: &mut String, scenario: &Scenario) -> fmt::Result {
         writeln!(out, "description = {}", quoted(&scenario.description))?;
     }
     writeln!(out, "seed = {}", scenario.seed)?;
+    if scenario.asid_policy != AsidPolicy::default() {
+        writeln!(out, "asid-policy = {}", quoted(scenario.asid_policy.name()))?;
+    }
+    if let Some((first, last)) = scenario.banks {
+        writeln!(out, "banks = [{first}, {last}]")?;
+    }
+    key(out, "cpu-asid-bits", scenario.cpu_asid_bits, 16)?;
+    let named = scenario.steps.iter().filter_map(|step| step.action.pasid()).max();
+    key(out, "pasids", scenario.pasids, named.unwrap_or(0))?;
     scenario.instances.iter().try_for_each(|it| instance(out, it))?;
     scenario.masters.iter().try_for_each(|it| master(out, it, scenario))?;
     scenario.domains.iter().try_for_each(|it| domain(out, it))?;
+    scenario.processes.iter().try_for_each(|it| process(out, it))?;
     scenario.memories.iter().try_for_each(|it| memory(out, it))?;
     scenario.steps.iter().try_for_each(|it| step(out, it, scenario))
 }
@@ -57,6 +67,8 @@ fn instance(out: &mut String, it: &Instance) -> fmt::Result {
     key(out, "oas", it.oas, 44)?;
     key(out, "sid-bits", it.sid_bits, 16)?;
     key(out, "ssid-bits", it.ssid_bits, 0)?;
+    key(out, "two-level-contexts", it.two_level_contexts, false)?;
+    key(out, "btm", it.btm, false)?;
     key(out, "msi", it.msi, false)?;
     key(out, "two-level-streams", it.two_level_streams, true)?;
     match it.stream_table {
@@ -75,6 +87,7 @@ fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
     writeln!(out, "instance = {}", name(&scenario.instances, it.instance, |it| &it.name))?;
     let streams: Vec<String> = it.streams.iter().map(|stream| format!("{stream:#x}")).collect();
     writeln!(out, "streams = [{}]", streams.join(", "))?;
+    key(out, "substream-bits", it.substream_bits, 0)?;
     if it.device != Device::default() {
         writeln!(out, "device = {}", quoted(it.device.name()))?;
     }
@@ -84,6 +97,15 @@ fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
 fn domain(out: &mut String, it: &Domain) -> fmt::Result {
     writeln!(out, "\n[[domain]]\nname = {}", quoted(&it.name))?;
     key(out, "input-bits", it.input_bits, 48)
+}
+
+fn process(out: &mut String, it: &Process) -> fmt::Result {
+    writeln!(out, "\n[[process]]\nname = {}", quoted(&it.name))?;
+    key(out, "input-bits", it.input_bits, 48)?;
+    match it.asid {
+        Some(asid) => writeln!(out, "asid = {asid:#x}"),
+        None => Ok(()),
+    }
 }
 
 fn memory(out: &mut String, it: &Memory) -> fmt::Result {
@@ -107,32 +129,51 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
     }
     let master = |index| name(&scenario.masters, index, |it: &Master| &it.name);
     let domain = |index| name(&scenario.domains, index, |it: &Domain| &it.name);
+    let process = |index| name(&scenario.processes, index, |it: &Process| &it.name);
     let memory = |index| name(&scenario.memories, index, |it: &Memory| &it.name);
-    let range = |index: usize, iova: u64, length: u64| {
-        format!("{{ domain = {}, iova = {iova:#x}, length = {} }}", domain(index), bytes(length))
+    let range = |iova: u64, length: u64| format!("iova = {iova:#x}, length = {}", bytes(length));
+    // A master, with its substream.
+    let user = |index, substream: Substream| match substream {
+        Substream::None => master(index),
+        Substream::Pasid(pasid) => format!("{}, pasid = {pasid}", master(index)),
+        Substream::Process(of) => format!("{}, process = {}", master(index), process(of)),
+    };
+    let with = |pasid: Option<u32>| pasid.map_or(Substream::None, Substream::Pasid);
+    let mapping = |from: usize, offset: u64, length: u64, access: Access| {
+        let offset = if offset == 0 { String::new() } else { format!(", offset = {offset:#x}") };
+        let access = if access == Access::ReadOnly { ", access = \"ro\"" } else { "" };
+        format!("memory = {}{offset}, length = {}{access}", memory(from), bytes(length))
     };
     match &step.action {
-        Action::Attach { master: index, domain: to } => {
+        Action::Attach { master, pasid, domain: to, answer } => {
             let to = match to {
                 Target::Domain(index) => domain(*index),
                 Target::Identity => quoted("identity"),
                 Target::Blocked => quoted("blocked"),
             };
-            writeln!(out, "attach = {{ master = {}, domain = {to} }}", master(*index))
+            let (user, refused) = (user(*master, with(*pasid)), refused(scenario, *answer));
+            writeln!(out, "attach = {{ master = {user}, domain = {to}{refused} }}")
         }
-        Action::Detach { master: index } => {
-            writeln!(out, "detach = {{ master = {} }}", master(*index))
+        Action::Detach { master, pasid } => {
+            writeln!(out, "detach = {{ master = {} }}", user(*master, with(*pasid)))
         }
-        Action::Map { domain: index, iova, memory: from, offset, length, access, kind } => {
-            write!(out, "map = {{ domain = {}, iova = {iova:#x}", domain(*index))?;
-            write!(out, ", memory = {}", memory(*from))?;
-            if *offset != 0 {
-                write!(out, ", offset = {offset:#x}")?;
-            }
-            write!(out, ", length = {}", bytes(*length))?;
-            if *access == Access::ReadOnly {
-                write!(out, ", access = \"ro\"")?;
-            }
+        Action::Bind { process: of, master: to, answer } => {
+            let (of, to, refused) = (process(*of), master(*to), refused(scenario, *answer));
+            writeln!(out, "bind = {{ process = {of}, master = {to}{refused} }}")
+        }
+        Action::Unbind { process: of, master: from } => {
+            let (of, from) = (process(*of), master(*from));
+            writeln!(out, "unbind = {{ process = {of}, master = {from} }}")
+        }
+        Action::Release { process: of } => {
+            writeln!(out, "release = {{ process = {} }}", process(*of))
+        }
+        Action::Replace { process: of } => {
+            writeln!(out, "replace = {{ process = {} }}", process(*of))
+        }
+        Action::Map { domain: index, iova, memory, offset, length, access, kind } => {
+            let mapping = mapping(*memory, *offset, *length, *access);
+            write!(out, "map = {{ domain = {}, iova = {iova:#x}, {mapping}", domain(*index))?;
             match kind {
                 MemoryKind::Normal => {}
                 MemoryKind::Uncached => write!(out, ", kind = \"uncached\"")?,
@@ -140,29 +181,39 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
             }
             writeln!(out, " }}")
         }
-        Action::Unmap { domain, iova, length } => {
-            writeln!(out, "unmap = {}", range(*domain, *iova, *length))
+        Action::ProcessMap { process: of, iova, memory, offset, length, access } => {
+            let (of, mapping) = (process(*of), mapping(*memory, *offset, *length, *access));
+            writeln!(out, "process-map = {{ process = {of}, iova = {iova:#x}, {mapping} }}")
         }
-        Action::Reclaim { domain, iova, length } => {
-            writeln!(out, "reclaim = {}", range(*domain, *iova, *length))
+        Action::Unmap { domain: of, iova, length } => {
+            let (of, range) = (domain(*of), range(*iova, *length));
+            writeln!(out, "unmap = {{ domain = {of}, {range} }}")
         }
-        Action::Write { master: index, iova, data: what } => {
-            let (who, data) = (master(*index), data(what));
+        Action::Reclaim { domain: of, iova, length } => {
+            let (of, range) = (domain(*of), range(*iova, *length));
+            writeln!(out, "reclaim = {{ domain = {of}, {range} }}")
+        }
+        Action::ProcessUnmap { process: of, iova, length } => {
+            let (of, range) = (process(*of), range(*iova, *length));
+            writeln!(out, "process-unmap = {{ process = {of}, {range} }}")
+        }
+        Action::Write { master, substream, iova, data: what } => {
+            let (who, data) = (user(*master, *substream), data(what));
             writeln!(out, "write = {{ master = {who}, iova = {iova:#x}, data = {data} }}")
         }
-        Action::Read { master: index, iova, length, expect } => {
-            write!(out, "read = {{ master = {}, iova = {iova:#x}", master(*index))?;
+        Action::Read { master, substream, iova, length, expect } => {
+            write!(out, "read = {{ master = {}, iova = {iova:#x}", user(*master, *substream))?;
             match expect {
                 Some(expect) => writeln!(out, ", expect = {} }}", data(expect)),
                 None => writeln!(out, ", length = {length} }}"),
             }
         }
-        Action::ExpectFault { master: index, iova, event, .. } => {
-            let (who, event) = (master(*index), quoted(event.name()));
+        Action::ExpectFault { master, substream, iova, event, .. } => {
+            let (who, event) = (user(*master, *substream), quoted(event.name()));
             writeln!(out, "expect-fault = {{ master = {who}, iova = {iova:#x}, event = {event} }}")
         }
-        Action::ExpectBlocked { master: index } => {
-            writeln!(out, "expect-blocked = {{ master = {} }}", master(*index))
+        Action::ExpectBlocked { master, substream } => {
+            writeln!(out, "expect-blocked = {{ master = {} }}", user(*master, *substream))
         }
         Action::ExpectData { memory: index, offset, data: what } => {
             let (what, of) = (data(what), memory(*index));
@@ -182,13 +233,41 @@ fn random(out: &mut String, it: &Random) -> fmt::Result {
         write!(out, ", longest = {}", it.longest)?;
     }
     if it.weights != Weights::default() {
-        let Weights { map, unmap, attach, detach, identity, read, write: writes, stale, fault } =
-            it.weights;
-        write!(out, ", weights = {{ map = {map}, unmap = {unmap}, attach = {attach}")?;
-        write!(out, ", detach = {detach}, identity = {identity}, read = {read}")?;
-        write!(out, ", write = {writes}, stale = {stale}, fault = {fault} }}")?;
+        let (all, usual) = (it.weights, Weights::default());
+        let weights = [
+            ("map", all.map, None),
+            ("unmap", all.unmap, None),
+            ("attach", all.attach, None),
+            ("detach", all.detach, None),
+            ("identity", all.identity, None),
+            ("read", all.read, None),
+            ("write", all.write, None),
+            ("stale", all.stale, None),
+            ("fault", all.fault, None),
+            ("attach-pasid", all.attach_pasid, Some(usual.attach_pasid)),
+            ("detach-pasid", all.detach_pasid, Some(usual.detach_pasid)),
+            ("bind", all.bind, Some(usual.bind)),
+            ("unbind", all.unbind, Some(usual.unbind)),
+            ("release", all.release, Some(usual.release)),
+        ];
+        let written = weights.iter().filter(|(_, weight, usual)| Some(*weight) != *usual);
+        let written: Vec<String> =
+            written.map(|(name, weight, _)| format!("{name} = {weight}")).collect();
+        write!(out, ", weights = {{ {} }}", written.join(", "))?;
     }
     writeln!(out, " }}")
+}
+
+/// The key for what an attach or a bind comes to. What randomness may have refused is only said where the policy
+/// does refuse.
+fn refused(scenario: &Scenario, answer: Answer) -> String {
+    match answer {
+        Answer::Refused(refusal) => format!(", refused = {}", quoted(refusal.name())),
+        Answer::Judged if !scenario.never_refuses() => {
+            format!(", refused = {}", quoted(Answer::JUDGED))
+        }
+        Answer::Done | Answer::Judged => String::new(),
+    }
 }
 
 /// The name of the thing with this index; indices of a scenario are valid.

@@ -104,7 +104,7 @@ fn events_that_are_lost_while_others_are_read_are_reported_before_those_that_com
     setup.machine.on_write(|machine, instance, offset, _| {
         if (instance, offset) == (NARROW, EventqCons::OFFSET) {
             assert_eq!(
-                machine.dma(NIC, NOWHERE + 4 * PAGE, Dma::Read(&mut [0; 4])).unwrap().len(),
+                machine.dma(NIC, None, NOWHERE + 4 * PAGE, Dma::Read(&mut [0; 4])).unwrap().len(),
                 1
             );
         }

@@ -121,8 +121,14 @@ impl Machine for FaultyMachine {
         self.inner.wait();
     }
 
-    fn dma(&self, master: usize, iova: u64, transfer: Dma<'_>) -> Result<Vec<Part>, MachineError> {
-        self.inner.dma(master, iova, transfer)
+    fn dma(
+        &self,
+        master: usize,
+        substream: Option<u32>,
+        iova: u64,
+        transfer: Dma<'_>,
+    ) -> Result<Vec<Part>, MachineError> {
+        self.inner.dma(master, substream, iova, transfer)
     }
 
     fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {

@@ -47,7 +47,7 @@ fn an_smmu_is_reset_while_others_use_it() {
         while !done.load(Ordering::Relaxed) {
             // SAFETY: the page is this thread's own, and the memory lives as long as the test.
             unsafe { domain.map(Iova(iova), PhysAddr(pa), PAGE, attributes).unwrap() };
-            let parts = machine.dma(NIC, iova, Dma::Write(&[1; 8])).unwrap();
+            let parts = machine.dma(NIC, None, iova, Dma::Write(&[1; 8])).unwrap();
             assert!(
                 matches!(parts[0].outcome, Outcome::Reached(at) if at == pa)
                     || parts[0].outcome == Outcome::Refused
@@ -62,7 +62,7 @@ fn an_smmu_is_reset_while_others_use_it() {
                         let stale = model.tlb_entries().find(|entry| entry.va == iova).copied();
                         assert_eq!(stale, None, "instance {instance}");
                     }
-                    let parts = machine.dma(NIC, iova, Dma::Write(&[1; 8])).unwrap();
+                    let parts = machine.dma(NIC, None, iova, Dma::Write(&[1; 8])).unwrap();
                     assert_eq!(parts[0].outcome, Outcome::Refused, "R1");
                 }
                 Err(UnmapError::Unconfirmed(error)) => {

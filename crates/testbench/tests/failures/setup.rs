@@ -191,6 +191,7 @@ impl Setup {
             // SAFETY: devices of a test only touch what the test tells them to.
             Use::Identity => unsafe { self.iommu.attach_identity(handle) },
             Use::Domain(domain) => self.iommu.attach(handle, &self.domains[domain]),
+            Use::Process(_) => panic!("these tests have no processes"),
         };
         let mut watch = self.watch();
         watch.collect(&self.world);
@@ -224,7 +225,7 @@ impl Setup {
         watch.collect(&self.world);
         watch.oracle.map_ends(domain, range.clone(), result.is_ok());
         if result.is_err_and(|error| error.unconfirmed.is_none()) {
-            watch.after_unmap(&self.world, domain, &range);
+            watch.after_unmap(&self.world, domain, &range, &[]);
         }
         result
     }
@@ -240,7 +241,7 @@ impl Setup {
         match &result {
             Ok(_) => {
                 watch.oracle.unmap_ends(domain, range.clone(), true);
-                watch.after_unmap(&self.world, domain, &range);
+                watch.after_unmap(&self.world, domain, &range, &[]);
             }
             Err(UnmapError::Unconfirmed(_)) => {}
             Err(UnmapError::Table(_)) => watch.oracle.unmap_ends(domain, range, false),
@@ -251,7 +252,7 @@ impl Setup {
 
     /// Lets `master` write 8 bytes; where they went. The oracle judges.
     pub fn dma(&self, master: usize, iova: u64) -> Option<u64> {
-        let parts = self.machine.dma(master, iova, Dma::Write(&[0xa5; 8])).unwrap();
+        let parts = self.machine.dma(master, None, iova, Dma::Write(&[0xa5; 8])).unwrap();
         let mut watch = self.watch();
         watch.collect(&self.world);
         match parts[0].outcome {
@@ -278,7 +279,7 @@ impl Setup {
         }
         for (domain, iova, len) in unmapped {
             watch.oracle.unmap_ends(*domain, *iova..iova + len, true);
-            watch.after_unmap(&self.world, *domain, &(*iova..iova + len));
+            watch.after_unmap(&self.world, *domain, &(*iova..iova + len), &[]);
         }
     }
 

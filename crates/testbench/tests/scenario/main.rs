@@ -170,7 +170,7 @@ fn two_instances_has_what_it_promises_and_fits_qemu() {
     // The instances that each domain was attached on.
     let mut attached = vec![[false; 2]; scenario.domains.len()];
     for step in &scenario.steps {
-        if let Action::Attach { master, domain: Target::Domain(domain) } = step.action {
+        if let Action::Attach { master, domain: Target::Domain(domain), .. } = step.action {
             attached[domain][scenario.masters[master].instance] = true;
         }
     }
@@ -289,9 +289,9 @@ fn steps_mean_what_they_say() {
     let step = |n: usize| &scenario.steps[n].action;
     assert_eq!(scenario.steps[0].note.as_deref(), Some("hello"));
     assert_eq!((scenario.steps[0].line, scenario.steps[1].line), (13, 14));
-    assert!(matches!(step(0), Action::Attach { master: 0, domain: Target::Domain(0) }));
-    assert!(matches!(step(1), Action::Attach { master: 1, domain: Target::Identity }));
-    assert!(matches!(step(2), Action::Attach { master: 1, domain: Target::Blocked }));
+    assert!(matches!(step(0), Action::Attach { master: 0, domain: Target::Domain(0), .. }));
+    assert!(matches!(step(1), Action::Attach { master: 1, domain: Target::Identity, .. }));
+    assert!(matches!(step(2), Action::Attach { master: 1, domain: Target::Blocked, .. }));
     assert!(matches!(
         step(3),
         Action::Map {
@@ -318,11 +318,17 @@ fn steps_mean_what_they_say() {
     ));
     assert!(matches!(step(5), Action::Unmap { domain: 0, iova: 0x10000, length: 0x10000 }));
     assert!(
-        matches!(step(6), Action::Write { master: 0, iova: 0x10001, data } if *data == [1, 255])
+        matches!(step(6), Action::Write { master: 0, iova: 0x10001, data, .. } if *data == [1, 255])
     );
     assert!(matches!(
         step(7),
-        Action::ExpectFault { master: 0, iova: 0x10001, event: EventId::FTranslation, write: true }
+        Action::ExpectFault {
+            master: 0,
+            iova: 0x10001,
+            event: EventId::FTranslation,
+            write: true,
+            ..
+        }
     ));
     assert!(matches!(step(8), Action::Read { length: 8, expect: None, .. }));
     assert!(
@@ -334,7 +340,7 @@ fn steps_mean_what_they_say() {
     ));
     let pattern = [0x78, 0x56, 0x34, 0x12, 0x78, 0x56, 0x34, 0x12];
     assert!(matches!(step(11), Action::Write { master: 2, data, .. } if *data == pattern));
-    assert!(matches!(step(12), Action::ExpectBlocked { master: 2 }));
+    assert!(matches!(step(12), Action::ExpectBlocked { master: 2, .. }));
     assert!(
         matches!(step(13), Action::Read { length: 2, expect: Some(e), .. } if e == "é".as_bytes())
     );

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Attaching masters and binding processes.
+
+use smmuv3::AttachError;
+
+use super::{Bench, Done, calls};
+use crate::oracle::{Life, Use, User};
+use crate::scenario::{Answer, Refusal, Substream};
+use crate::trace::{self, Args};
+use crate::watch::Widths;
+
+impl Bench {
+    /// The operands of an attach or a detach, for the trace.
+    fn attachment(&self, master: usize, substream: Substream, to: Use) -> Args {
+        let domain = match to {
+            Use::Blocked => "none",
+            Use::Identity => "all memory",
+            Use::Domain(domain) => self.scenario.space(domain),
+            Use::Process(process) => self.scenario.space(self.domains.len() + process),
+        };
+        let master = self.user_name(master, substream);
+        trace::args([("master", master.into()), ("domain", domain.into())])
+    }
+
+    /// Attaches a master, or one of its PASIDs, or takes away what it has.
+    pub(super) fn attach(
+        &self,
+        master: usize,
+        pasid: Option<u32>,
+        to: Use,
+        answer: Answer,
+    ) -> Done {
+        let Some(handle) = self.masters.get(master) else { return Done::default() };
+        let name = pasid.map_or(Substream::None, Substream::Pasid);
+        let substream = self.oracle(|oracle| oracle.substream(name));
+        let Some(substream) = substream else { return Done::default() };
+        let call = if to == Use::Blocked { "detach" } else { "attach" };
+        let operands = || self.attachment(master, name, to);
+        self.changing(User { master, substream }, to, answer, || {
+            self.traced("call", call, operands, || self.call_attach(handle, substream, to))
+        })
+    }
+
+    /// Binds a process to a master.
+    pub(super) fn bind(&self, process: usize, master: usize, answer: Answer) -> Done {
+        let Some((user, slot, handle)) = self.bond(process, master) else {
+            return Done::default();
+        };
+        let to = Use::Process(process);
+        let operands = || self.attachment(master, Substream::Process(process), to);
+        let mut is_bound = false;
+        let done = self.changing(user, to, answer, || {
+            let result = self.traced("call", "bind", operands, || slot.bind(master, handle));
+            is_bound = result.is_ok();
+            Some(result)
+        });
+        if is_bound {
+            self.look(|watch| watch.oracle.bound(master, process, true));
+        }
+        done
+    }
+
+    /// Undoes one bind.
+    pub(super) fn unbind(&self, process: usize, master: usize) -> Done {
+        let Some((user, slot, _)) = self.bond(process, master) else { return Done::default() };
+        let bonds = self.oracle(|oracle| oracle.bonds(master, process));
+        self.look(|watch| watch.oracle.bound(master, process, false));
+        // The last one counts.
+        let to = if bonds > 1 { Use::Process(process) } else { Use::Blocked };
+        let operands = || self.attachment(master, Substream::Process(process), to);
+        self.changing(user, to, Answer::Done, || {
+            self.traced("call", "unbind", operands, || slot.unbind(master))
+        })
+    }
+
+    fn bond(
+        &self,
+        process: usize,
+        master: usize,
+    ) -> Option<(User, &super::Slot, &smmuv3::Master<crate::platform::TestPlatform>)> {
+        let substream = self.oracle(|oracle| oracle.substream(Substream::Process(process)))?;
+        let user = User { master, substream };
+        Some((user, self.processes.get(process)?, self.masters.get(master)?))
+    }
+
+    /// Releases a process: its address space dies, and masters stay bound to it.
+    pub(super) fn release(&self, process: usize) -> Done {
+        let Some(slot) = self.processes.get(process) else { return Done::default() };
+        self.look(|watch| watch.oracle.release_begins(process));
+        let name = self.scenario.space(self.domains.len() + process);
+        let operands = || trace::args([("process", name.into())]);
+        let result = self.traced("call", "release", operands, || slot.release());
+        let owned = self.tags();
+        self.look(|watch| {
+            watch.collect(&self.world);
+            watch.oracle.release_ends(process, result.is_ok());
+            if result.is_ok() {
+                let space = watch.oracle.process_space(process);
+                watch.after_release(&self.world, space);
+                watch.check_tags(&self.world, &owned, &self.widths());
+            }
+        });
+        let outcome = match result {
+            Ok(()) => "done".to_owned(),
+            Err(error) => {
+                self.look(|watch| watch.refuse(format_args!("release was refused: {error}")));
+                error.to_string()
+            }
+        };
+        Done { outcome, ..Done::default() }
+    }
+
+    /// Does `call`, which changes what `user` uses, and judges what came of it.
+    fn changing(
+        &self,
+        user: User,
+        to: Use,
+        answer: Answer,
+        call: impl FnOnce() -> Option<Result<(), AttachError>>,
+    ) -> Done {
+        let foreseen = self.foreseen(user, to);
+        let before = self.look(|watch| {
+            let before = watch.oracle.using(user);
+            watch.oracle.attach_begins(user, to);
+            before
+        });
+        let result = call();
+        let Some(result) = result else {
+            self.look(|watch| watch.oracle.attach_ends(user, false));
+            return Done::default();
+        };
+        let owned = self.tags();
+        self.look(|watch| {
+            watch.collect(&self.world);
+            watch.oracle.attach_ends(user, result.is_ok());
+            if result.is_ok() {
+                watch.after_attach(&self.world, user, before);
+            }
+            watch.check_tags(&self.world, &owned, &self.widths());
+        });
+        let wrong = match (&result, answer) {
+            (Ok(()), Answer::Refused(refusal)) => {
+                Some(format!("attach was done, not refused ({})", refusal.name()))
+            }
+            (Ok(()), Answer::Done | Answer::Judged) => foreseen
+                .first()
+                .map(|refusal| format!("attach was done, not refused ({})", refusal.name())),
+            (Err(error), Answer::Done) => Some(format!("attach was refused: {error}")),
+            (Err(error), Answer::Refused(refusal)) => (calls::refusal(error) != Some(refusal))
+                .then(|| format!("attach was refused: {error} (not {})", refusal.name())),
+            (Err(error), Answer::Judged) => {
+                let rightly = calls::refusal(error).is_some_and(|refusal| {
+                    foreseen.contains(&refusal) || self.may_refuse(refusal, error, to)
+                });
+                (!rightly).then(|| format!("attach was refused: {error}"))
+            }
+        };
+        if let Some(wrong) = wrong {
+            self.look(|watch| watch.refuse(wrong));
+        }
+        let outcome = match result {
+            Ok(()) => "done".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Done { outcome, ..Done::default() }
+    }
+
+    /// Why a change must be refused, whatever the policy.
+    fn foreseen(&self, user: User, to: Use) -> Vec<Refusal> {
+        let mut foreseen = Vec::new();
+        let (Use::Domain(_) | Use::Process(_)) = to else { return foreseen };
+        let (instance, bits, life) = self.oracle(|oracle| {
+            let life = oracle.space(to).map_or(Life::Live, |space| oracle.life(space));
+            let (instance, _) = oracle.streams(user.master);
+            (instance, oracle.contexts(user.master).bits, life)
+        });
+        if user.substream.is_some_and(|substream| u64::from(substream) >> bits != 0 || bits == 0) {
+            foreseen.push(Refusal::SubstreamRange);
+        }
+        let Use::Process(_) = to else { return foreseen };
+        if self.scenario.instances.get(instance).is_some_and(|instance| !instance.coherent) {
+            foreseen.push(Refusal::Mismatch);
+        }
+        // Who unbinds one of several bonds goes on using what was released.
+        let bound = self.oracle(|oracle| oracle.using(user) == to);
+        if life == Life::Released && !bound {
+            foreseen.push(Refusal::Released);
+        }
+        foreseen
+    }
+
+    /// Whether the policy, or the number of address spaces, is a good reason.
+    fn may_refuse(&self, refusal: Refusal, error: &AttachError, to: Use) -> bool {
+        match refusal {
+            Refusal::AsidWidth => {
+                let space = self.oracle(|oracle| oracle.space(to));
+                let tags = space.map(|space| self.tags_of(space)).unwrap_or_default();
+                self.scenario.asid_policy.refuses_width()
+                    && calls::too_wide(error).is_some_and(|(bits, asid)| {
+                        u32::from(asid) >> bits != 0 && tags.iter().any(|tag| tag.asid == asid)
+                    })
+            }
+            // With 8 bits there are 255.
+            Refusal::IdsExhausted => self.scenario.spaces() >= 255,
+            Refusal::PinnedTwice => {
+                let pinned = self.scenario.processes.iter().filter_map(|process| process.asid);
+                let mut pinned: Vec<u16> = pinned.filter(|asid| *asid != 0).collect();
+                pinned.sort_unstable();
+                pinned.windows(2).any(|pair| pair[0] == pair[1])
+            }
+            Refusal::Mismatch | Refusal::SubstreamRange | Refusal::Released => false,
+        }
+    }
+
+    /// How wide tags are on each instance.
+    fn widths(&self) -> Vec<Widths> {
+        let instances = self.scenario.instances.iter();
+        let widths = instances.map(|instance| Widths {
+            asid: instance.asid_bits,
+            vmid: if instance.stage_2 { instance.vmid_bits } else { 0 },
+        });
+        widths.collect()
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Mapping and unmapping.
+
+use smmuv3::{Attributes, Iova, Memory, PhysAddr, Prot};
+
+use super::{Bench, Done};
+use crate::operation::Source;
+use crate::oracle::PAGE;
+use crate::scenario::MemoryKind;
+use crate::trace::{self, Args};
+
+impl Bench {
+    /// The operands of a call on input addresses of an address space, for the trace.
+    fn range(&self, space: usize, iova: u64, bytes: u64) -> Args {
+        trace::range(("domain", self.scenario.space(space)), iova, bytes)
+    }
+
+    pub(super) fn map(
+        &self,
+        space: usize,
+        iova: u64,
+        bytes: u64,
+        source: Source,
+        write: bool,
+        kind: MemoryKind,
+    ) -> Done {
+        let pa = match source {
+            Source::Memory { memory, offset } => {
+                self.memories.get(memory).map_or(0, |base| base + offset)
+            }
+            Source::Pool(offset) => self.pool + offset,
+        };
+        let range = iova..iova + bytes;
+        let prot = if write { Prot::READ | Prot::WRITE } else { Prot::READ };
+        let attributes = match kind {
+            MemoryKind::Normal => Attributes::normal(prot),
+            MemoryKind::Uncached => Attributes::new(prot, Memory::NormalNonCacheable),
+            MemoryKind::Device => Attributes::new(prot, Memory::Device),
+        };
+        let overlaps = self.look(|watch| {
+            let overlaps = watch.oracle.pages(space, range.clone()).next().is_some();
+            if !overlaps {
+                watch.oracle.map_begins(space, range.clone(), pa, write);
+                watch.busy = Some((space, range.clone()));
+            }
+            overlaps
+        });
+        let result = if let Some(domain) = self.domains.get(space) {
+            // SAFETY: nobody else uses the range: interruptions avoid the busy one, and the memory lives as long
+            // as the run.
+            let map = || unsafe { domain.map(Iova(iova), PhysAddr(pa), bytes, attributes) };
+            let result = self.traced("call", "map", || self.range(space, iova, bytes), map);
+            result.map_err(|error| error.to_string())
+        } else if let Some(slot) = self.slot(space) {
+            let map = || self.map_process(slot, iova, pa, bytes, attributes);
+            self.traced("call", "map", || self.range(space, iova, bytes), map)
+        } else {
+            return Done::default();
+        };
+        self.look(|watch| {
+            watch.collect(&self.world);
+            watch.busy = None;
+            if overlaps {
+                if result.is_ok() {
+                    watch.refuse("a mapping was mapped over");
+                }
+            } else {
+                watch.oracle.map_ends(space, range.clone(), result.is_ok());
+                if let Err(error) = &result {
+                    watch.after_unmap(&self.world, space, &range, &self.tags_of(space));
+                    watch.refuse(format_args!("map was refused: {error}"));
+                }
+            }
+        });
+        let outcome = match result {
+            Ok(()) => "done".to_owned(),
+            Err(error) => error,
+        };
+        Done { outcome, ..Done::default() }
+    }
+
+    /// Unmaps; also as an interruption of another operation.
+    pub(crate) fn unmap(&self, space: usize, iova: u64, bytes: u64) -> Done {
+        let range = iova..iova + bytes;
+        let (outer, mapped) = self.look(|watch| {
+            let mapped = watch.oracle.pages(space, range.clone()).count() as u64 * PAGE;
+            watch.oracle.unmap_begins(space, range.clone());
+            (watch.busy.replace((space, range.clone())), mapped)
+        });
+        let result = if let Some(domain) = self.domains.get(space) {
+            // SAFETY: nobody else uses the range: interruptions avoid the busy one.
+            let unmap = || unsafe { domain.unmap(Iova(iova), bytes) };
+            let result = self.traced("call", "unmap", || self.range(space, iova, bytes), unmap);
+            result.map_err(|error| error.to_string())
+        } else if let Some(slot) = self.slot(space) {
+            let unmap = || self.unmap_process(slot, iova, bytes);
+            self.traced("call", "unmap", || self.range(space, iova, bytes), unmap)
+        } else {
+            Ok(0)
+        };
+        let owned = self.tags_of(space);
+        self.look(|watch| {
+            watch.collect(&self.world);
+            watch.busy = outer;
+            watch.oracle.unmap_ends(space, range.clone(), result.is_ok());
+            match &result {
+                Ok(removed) => {
+                    watch.after_unmap(&self.world, space, &range, &owned);
+                    if *removed != mapped {
+                        watch.refuse(format_args!(
+                            "unmap removed {removed:#x} of {mapped:#x} bytes"
+                        ));
+                    }
+                }
+                Err(error) => watch.refuse(format_args!("unmap was refused: {error}")),
+            }
+        });
+        let outcome = match result {
+            Ok(0) => "nothing was mapped there".to_owned(),
+            Ok(removed) => format!("{} KiB gone", removed >> 10),
+            Err(error) => error,
+        };
+        Done { outcome, ..Done::default() }
+    }
+
+    pub(super) fn reclaim(&self, domain: usize, iova: u64, bytes: u64) -> Done {
+        let Some(handle) = self.domains.get(domain) else { return Done::default() };
+        // Whole tables must be out of others' hands.
+        let span = 2u64 << 20;
+        let busy = (iova & !(span - 1))..(iova + bytes).next_multiple_of(span);
+        self.look(|watch| watch.busy = Some((domain, busy)));
+        // SAFETY: as in `unmap`.
+        let reclaim = || unsafe { handle.reclaim(Iova(iova), bytes) };
+        let result = self.traced("call", "reclaim", || self.range(domain, iova, bytes), reclaim);
+        self.look(|watch| {
+            watch.collect(&self.world);
+            watch.busy = None;
+        });
+        let outcome = match result {
+            Ok(tables) => format!("{tables} tables freed"),
+            Err(error) => {
+                self.look(|watch| watch.refuse(format_args!("reclaim was refused: {error}")));
+                error.to_string()
+            }
+        };
+        Done { outcome, ..Done::default() }
+    }
+}

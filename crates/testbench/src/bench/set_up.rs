@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bringing the driver up: instances, masters, domains, processes and memories of a scenario.
+
+use smmuv3::{DomainConfig, InstanceConfig, Split, StreamId, StreamTableShape};
+
+use super::{Bench, BenchError, POOL_BYTES, calls};
+use crate::machine::MachineError;
+use crate::oracle::{Contexts, PAGE};
+use crate::platform::TestMmio;
+use crate::scenario::{Scenario, StreamTableKind};
+use crate::stream_table::StreamTable;
+
+impl Bench {
+    pub(super) fn set_up(&mut self) -> Result<(), BenchError> {
+        let scenario = self.scenario.clone();
+        for (index, instance) in scenario.instances.iter().enumerate() {
+            let doing = || format!("enable {}", instance.name);
+            // Names live as long as the process: a run has a handful.
+            let mut config = InstanceConfig::named(String::leak(instance.name.clone()));
+            config.asid_bits = instance.asid_bits;
+            config.sid_bits = instance.sid_bits;
+            config.stream_table = match instance.stream_table {
+                StreamTableKind::Automatic => StreamTableShape::Automatic,
+                StreamTableKind::Linear => StreamTableShape::Linear,
+                StreamTableKind::TwoLevel => StreamTableShape::TwoLevel {
+                    split: match instance.sid_bits {
+                        0..=16 => Split::Six,
+                        17..=25 => Split::Eight,
+                        _ => Split::Ten,
+                    },
+                },
+            };
+            config.command_queue_log2 = instance.command_queue_log2;
+            config.event_queue_log2 = instance.event_queue_log2;
+            calls::instance(&mut config, instance);
+            let mmio = TestMmio { world: self.world.clone(), instance: index };
+            let probe = self
+                .iommu
+                .probe(mmio, config)
+                .map_err(|error| BenchError::Driver { doing: doing(), error: error.to_string() })?;
+            let smmu = probe.enable().map_err(|(_, error)| BenchError::Driver {
+                doing: doing(),
+                error: error.to_string(),
+            })?;
+            if let Some(instance) = smmu.instance() {
+                let base = instance.streams().base_register();
+                let shape = instance.streams().config_register();
+                self.watch().add_instance(StreamTable { base, shape });
+            }
+            self.smmus.push(smmu);
+            self.world.machine().health()?;
+        }
+        self.stray()?;
+        self.add_masters(&scenario)?;
+        for domain in &scenario.domains {
+            let before: Vec<u64> = self.world.frames().live().map(|(start, _)| start).collect();
+            let config = DomainConfig::default().with_input_bits(domain.input_bits);
+            let created = self.iommu.create_domain(config);
+            self.domains.push(created.map_err(|error| BenchError::Driver {
+                doing: format!("create {}", domain.name),
+                error: error.to_string(),
+            })?);
+            // All that a new domain takes is the root of its tables.
+            let root = self.world.frames().live().find(|(start, _)| !before.contains(start));
+            self.watch().oracle.add_domain(root.map_or(0, |(start, _)| start));
+        }
+        for number in 1..=scenario.pasids {
+            let pasid = calls::allocate_pasid(&self.iommu).map_err(|error| BenchError::Driver {
+                doing: format!("allocate PASID {number}"),
+                error,
+            })?;
+            self.watch().oracle.add_pasid(pasid);
+        }
+        self.add_processes(&scenario)?;
+        for memory in &scenario.memories {
+            let pa = self.world.frames().allocate(memory.size, memory.align.max(PAGE));
+            let pa = pa.ok_or_else(|| BenchError::NoMemory(memory.name.clone()))?;
+            if let Some(fill) = memory.fill {
+                let bytes = vec![fill; memory.size as usize];
+                self.world.machine().ram().write(pa, &bytes).map_err(MachineError::from)?;
+            }
+            self.memories.push(pa);
+        }
+        let pool = self.world.frames().allocate(POOL_BYTES, 2 << 20);
+        self.pool = pool.ok_or_else(|| BenchError::NoMemory("random steps".to_owned()))?;
+        Ok(())
+    }
+
+    fn add_masters(&mut self, scenario: &Scenario) -> Result<(), BenchError> {
+        for (index, master) in scenario.masters.iter().enumerate() {
+            let streams: Vec<StreamId> = master.streams.iter().copied().map(StreamId).collect();
+            let failed =
+                |error| BenchError::Driver { doing: format!("add {}", master.name), error };
+            let smmu = self
+                .smmus
+                .get(master.instance)
+                .ok_or_else(|| failed("its instance is missing".to_owned()))?;
+            let added = calls::add_master(&self.iommu, smmu, &streams, master);
+            let added = added.map_err(|error| failed(error.to_string()))?;
+            let bits = scenario.substream_bits(index);
+            let got = calls::substream_bits(&added);
+            if got != bits {
+                return Err(failed(format!("it has {got} bits of substreams, not {bits}")));
+            }
+            self.masters.push(added);
+            let two_levels =
+                scenario.instances.get(master.instance).is_some_and(|it| it.two_level_contexts);
+            // What was said of its streams so far is no word about a master.
+            self.watch().collect(&self.world);
+            self.watch().oracle.add_master_with(
+                master.instance,
+                master.streams.clone(),
+                Contexts::new(bits, two_levels),
+            );
+            for stream in &master.streams {
+                self.watch().watch_stream(&self.world, master.instance, *stream);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What an access may come to, as things are meant to be (§5.2, §5.3).
+
+use smmuv3_formats::EventId;
+
+use super::user::MasterState;
+use super::{Life, Oracle, PAGE, Rule, Use, User};
+
+/// What an access may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Physical addresses that it may reach.
+    pub reach: Vec<u64>,
+    /// It may be refused; with this event, or silently. `None`: it must not be refused.
+    pub refused: Option<Refused>,
+}
+
+/// How an access is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Without an event.
+    Silently,
+    /// With this event.
+    With(EventId),
+    /// With one of these.
+    WithEither(EventId, EventId),
+    /// However it comes: configuration is changing.
+    Somehow,
+}
+
+impl Oracle {
+    /// What an access of `user` at `iova` may do now.
+    pub fn expected(&self, user: impl Into<User>, iova: u64, write: bool) -> Expected {
+        let User { master, substream } = user.into();
+        let Some(state) = self.masters.get(master) else {
+            return Expected { reach: Vec::new(), refused: None };
+        };
+        let mut expected = self.answer(state, substream, false, iova, write);
+        if state.is_changing() {
+            let after = self.answer(state, substream, true, iova, write);
+            if state.useful(substream).next.is_some() || after.refused != expected.refused {
+                // On its way from one configuration to another an access may be blocked for a moment. That of
+                // other substreams changes nothing for what can be reached, but perhaps for how the rest is
+                // refused.
+                expected.refused = Some(Refused::Somehow);
+            }
+            expected.reach.extend(after.reach);
+            expected.reach.dedup();
+        }
+        expected
+    }
+
+    /// What an access does before all that is under way, or after it.
+    fn answer(
+        &self,
+        master: &MasterState,
+        substream: Option<u32>,
+        after: bool,
+        iova: u64,
+        write: bool,
+    ) -> Expected {
+        let refused = |refused| Expected { reach: Vec::new(), refused: Some(refused) };
+        let event = |event| refused(Refused::With(event));
+        let own = master.uses(substream, after);
+        let plain = master.uses(None, after);
+        let bits = master.contexts.bits;
+        if own == Use::Identity {
+            return Expected { reach: vec![iova], refused: None };
+        }
+        if !master.is_translated(after) {
+            return match plain {
+                Use::Identity => event(EventId::CBadSubstreamId),
+                _ => refused(Refused::Silently),
+            };
+        }
+        match substream {
+            // The entry translates because of its PASIDs (S1DSS = 0).
+            None if own == Use::Blocked => event(EventId::FStreamDisabled),
+            Some(substream) if bits == 0 || u64::from(substream) >> bits != 0 => {
+                event(EventId::CBadSubstreamId)
+            }
+            // The context belongs to accesses without substream (S1DSS = 2).
+            Some(0) if plain != Use::Blocked && plain != Use::Identity => {
+                event(EventId::FStreamDisabled)
+            }
+            Some(substream) if own == Use::Blocked => refused(missing(master, substream)),
+            _ => match self.space(own) {
+                Some(space) => self.translated(space, iova, write),
+                None => refused(Refused::Silently),
+            },
+        }
+    }
+
+    /// What `space` makes of an access.
+    fn translated(&self, space: usize, iova: u64, write: bool) -> Expected {
+        let life = self.life(space);
+        if life == Life::Released {
+            return Expected { reach: Vec::new(), refused: Some(Refused::Silently) };
+        }
+        let mut expected = match self.page(space, iova) {
+            None => {
+                let refused = Some(Refused::With(EventId::FTranslation));
+                Expected { reach: Vec::new(), refused }
+            }
+            Some(page) => {
+                let permitted = page.write || !write;
+                let refused = if page.changing {
+                    Some(Refused::Somehow)
+                } else {
+                    (!permitted).then_some(Refused::With(EventId::FPermission))
+                };
+                let reach = if permitted { vec![page.pa + iova % PAGE] } else { Vec::new() };
+                Expected { reach, refused }
+            }
+        };
+        if life == Life::Releasing {
+            expected.refused = Some(Refused::Somehow);
+        }
+        expected
+    }
+
+    /// Judges an access of `user` that reached `pa`.
+    pub fn reached(&mut self, user: impl Into<User>, iova: u64, write: bool, pa: u64, how: &str) {
+        let user = user.into();
+        let expected = self.expected(user, iova, write);
+        if expected.reach.contains(&pa) {
+            return;
+        }
+        let access = if write { "write" } else { "read" };
+        let should = match expected.reach.first() {
+            Some(right) => format!("it is mapped to {right:#x}"),
+            None => "it must be refused".to_owned(),
+        };
+        self.accuse(
+            Rule::R1,
+            format_args!("{user}: {how} {access} at {iova:#x} reached {pa:#x}; {should}"),
+        );
+    }
+
+    /// Judges an access of `user` that was refused.
+    pub fn refused(&mut self, user: impl Into<User>, iova: u64, write: bool, how: &str) {
+        let user = user.into();
+        if self.expected(user, iova, write).refused.is_none() {
+            let access = if write { "write" } else { "read" };
+            self.accuse(
+                Rule::R0,
+                format_args!("{user}: {how} {access} at {iova:#x} was refused, but it is mapped"),
+            );
+        }
+    }
+}
+
+/// How an access is refused whose substream has no context: where there is a leaf for it, the context in there
+/// is invalid, and else there is no leaf (§5.3).
+fn missing(master: &MasterState, substream: u32) -> Refused {
+    let Some(split) = master.contexts.split else { return Refused::With(EventId::CBadCd) };
+    let leaf = substream >> split;
+    if master.leaves.contains(&leaf) {
+        Refused::With(EventId::CBadCd)
+    } else if master.perhaps.contains(&leaf) {
+        Refused::WithEither(EventId::CBadCd, EventId::CBadSubstreamId)
+    } else {
+        Refused::With(EventId::CBadSubstreamId)
+    }
+}

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Masters and their substreams: which address space each uses, or is being given.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::{Life, Oracle};
+use crate::scenario::Substream;
+
+/// What accesses are meant to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Nothing.
+    Blocked,
+    /// All memory.
+    Identity,
+    /// The domain with this index.
+    Domain(usize),
+    /// The process with this index.
+    Process(usize),
+}
+
+/// Whose accesses: those of a master, without a substream or with this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct User {
+    /// Index of the master.
+    pub master: usize,
+    /// SubstreamID.
+    pub substream: Option<u32>,
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "master {}", self.master)?;
+        self.substream.map_or(Ok(()), |substream| write!(f, " substream {substream:#x}"))
+    }
+}
+
+impl From<usize> for User {
+    /// A master's accesses without a substream.
+    fn from(master: usize) -> Self {
+        Self { master, substream: None }
+    }
+}
+
+/// What a substream, or none, of a master uses: now, and what it is being changed to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Useful {
+    pub(super) now: Use,
+    pub(super) next: Option<Use>,
+    /// How often the process was bound, less how often it was unbound.
+    pub(super) bonds: usize,
+}
+
+impl Default for Useful {
+    fn default() -> Self {
+        Self { now: Use::Blocked, next: None, bonds: 0 }
+    }
+}
+
+/// The contexts of a master with substreams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contexts {
+    /// log2 of their number, but 0 for a single one without substreams.
+    pub bits: u32,
+    /// log2 of the contexts in a leaf, where there are two levels.
+    pub split: Option<u32>,
+}
+
+impl Contexts {
+    /// As the driver lays out a table for `bits` bits of substreams on an instance that has, or has not, 2-level
+    /// tables (§5.3).
+    pub fn new(bits: u32, two_levels: bool) -> Self {
+        let split = match bits {
+            0..=6 => None,
+            7..=17 => Some(6),
+            _ => Some(10),
+        };
+        Self { bits, split: split.filter(|_| two_levels) }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct MasterState {
+    streams: Vec<u32>,
+    pub(super) instance: usize,
+    pub(super) contexts: Contexts,
+    uses: BTreeMap<Option<u32>, Useful>,
+    /// Leaves of its table that are there, and those that may be since an attach failed.
+    pub(super) leaves: BTreeSet<u32>,
+    pub(super) perhaps: BTreeSet<u32>,
+}
+
+impl MasterState {
+    pub(super) fn useful(&self, substream: Option<u32>) -> Useful {
+        self.uses.get(&substream).copied().unwrap_or_default()
+    }
+
+    /// What `substream` uses once everything under way is done, or as it was before.
+    pub(super) fn uses(&self, substream: Option<u32>, after: bool) -> Use {
+        let useful = self.useful(substream);
+        useful.next.filter(|_| after).unwrap_or(useful.now)
+    }
+
+    /// Whether any accesses use, before or after, a domain or a process.
+    pub(super) fn is_translated(&self, after: bool) -> bool {
+        let translated = |use_: Use| matches!(use_, Use::Domain(_) | Use::Process(_));
+        self.uses.keys().any(|substream| translated(self.uses(*substream, after)))
+    }
+
+    /// Whether anything of it is being changed right now.
+    pub(super) fn is_changing(&self) -> bool {
+        self.uses.values().any(|useful| useful.next.is_some())
+    }
+
+    fn leaf(&self, substream: Option<u32>) -> u32 {
+        let substream = substream.unwrap_or(0);
+        self.contexts.split.map_or(0, |split| substream >> split)
+    }
+}
+
+impl Oracle {
+    /// Another master, without substreams.
+    pub fn add_master(&mut self, instance: usize, streams: Vec<u32>) {
+        self.add_master_with(instance, streams, Contexts::default());
+    }
+
+    /// Another master, with these contexts.
+    pub fn add_master_with(&mut self, instance: usize, streams: Vec<u32>, contexts: Contexts) {
+        self.masters.push(MasterState {
+            streams,
+            instance,
+            contexts,
+            uses: BTreeMap::new(),
+            leaves: BTreeSet::new(),
+            perhaps: BTreeSet::new(),
+        });
+    }
+
+    /// The driver gave the scenario another PASID.
+    pub fn add_pasid(&mut self, pasid: u32) {
+        self.pasids.push(pasid);
+    }
+
+    /// The SubstreamIDs of the scenario's PASIDs.
+    pub fn pasids(&self) -> impl Iterator<Item = u32> {
+        self.pasids.iter().copied()
+    }
+
+    /// How many masters there are.
+    pub fn masters(&self) -> usize {
+        self.masters.len()
+    }
+
+    /// The SubstreamID that is meant; `None` inside for none, outside when there is no such PASID or process.
+    pub fn substream(&self, substream: Substream) -> Option<Option<u32>> {
+        match substream {
+            Substream::None => Some(None),
+            Substream::Pasid(number) => {
+                let index = (number as usize).checked_sub(1)?;
+                self.pasids.get(index).map(|pasid| Some(*pasid))
+            }
+            Substream::Process(process) => self.spaces.get(self.domains + process)?.pasid.map(Some),
+        }
+    }
+
+    /// What the scenario calls a SubstreamID.
+    pub fn substream_name(&self, substream: Option<u32>) -> Option<Substream> {
+        let Some(pasid) = substream else { return Some(Substream::None) };
+        let processes = self.spaces.get(self.domains..)?;
+        let process = processes.iter().position(|space| space.pasid == Some(pasid));
+        let number = || self.pasids.iter().position(|known| *known == pasid);
+        process
+            .map(Substream::Process)
+            // There are at most 4095.
+            .or_else(|| number().map(|index| Substream::Pasid(index as u32 + 1)))
+    }
+
+    /// What accesses are meant to use.
+    pub fn using(&self, user: impl Into<User>) -> Use {
+        let User { master, substream } = user.into();
+        self.masters.get(master).map_or(Use::Blocked, |master| master.uses(substream, false))
+    }
+
+    /// Whoever uses something: a domain, a process, or all memory.
+    pub fn users(&self) -> impl Iterator<Item = (User, Use)> {
+        self.masters.iter().enumerate().flat_map(|(master, state)| {
+            let user = move |substream| User { master, substream };
+            let uses = state.uses.iter().map(move |(of, useful)| (user(*of), useful.now));
+            uses.filter(|(_, now)| *now != Use::Blocked)
+        })
+    }
+
+    /// The SubstreamIDs of `master` that use something, or are about to.
+    pub fn substreams(&self, master: usize) -> impl Iterator<Item = Option<u32>> {
+        let uses = self.masters.get(master).into_iter().flat_map(|master| master.uses.keys());
+        uses.copied().filter(Option::is_some)
+    }
+
+    /// Whoever uses `space`, or is about to.
+    pub fn users_of(&self, space: usize) -> Vec<User> {
+        let users = self.masters.iter().enumerate().flat_map(|(master, state)| {
+            let uses = |of: &Option<u32>| {
+                let now_or_next = [state.uses(*of, false), state.uses(*of, true)];
+                now_or_next.iter().any(|use_| self.space(*use_) == Some(space))
+            };
+            let substreams = state.uses.keys().copied().filter(uses).collect::<Vec<_>>();
+            substreams.into_iter().map(move |substream| User { master, substream })
+        });
+        users.collect()
+    }
+
+    /// The address space that a use means.
+    pub fn space(&self, use_: Use) -> Option<usize> {
+        match use_ {
+            Use::Blocked | Use::Identity => None,
+            Use::Domain(domain) => Some(domain),
+            Use::Process(process) => Some(self.domains + process),
+        }
+    }
+
+    /// How often `process` is bound to `master`.
+    pub fn bonds(&self, master: usize, process: usize) -> usize {
+        let pasid = self.spaces.get(self.domains + process).and_then(|space| space.pasid);
+        let master = self.masters.get(master);
+        master.zip(pasid).map_or(0, |(master, pasid)| master.useful(Some(pasid)).bonds)
+    }
+
+    /// The layout of the contexts of `master`.
+    pub fn contexts(&self, master: usize) -> Contexts {
+        self.masters.get(master).map_or_else(Contexts::default, |master| master.contexts)
+    }
+
+    /// The instance and streams of `master`.
+    pub fn streams(&self, master: usize) -> (usize, &[u32]) {
+        self.masters.get(master).map_or((0, &[]), |master| (master.instance, &master.streams))
+    }
+
+    /// The master that issues `stream` behind `instance`.
+    pub fn master_of(&self, instance: usize, stream: u32) -> Option<usize> {
+        self.masters
+            .iter()
+            .position(|master| master.instance == instance && master.streams.contains(&stream))
+    }
+
+    /// Whether anybody behind `instance` uses `space`, or may still.
+    pub fn is_used_on(&self, space: usize, instance: usize) -> bool {
+        self.masters.iter().filter(|master| master.instance == instance).any(|master| {
+            master.uses.keys().any(|substream| {
+                [false, true]
+                    .iter()
+                    .any(|after| self.space(master.uses(*substream, *after)) == Some(space))
+            })
+        })
+    }
+
+    /// Whether `master`, or one of its substreams, uses anything.
+    pub fn is_in_use(&self, master: usize) -> bool {
+        self.masters
+            .get(master)
+            .is_some_and(|master| master.uses.values().any(|useful| useful.now != Use::Blocked))
+    }
+
+    /// Whether anything of `master` is being changed right now.
+    pub fn is_changing(&self, master: usize) -> bool {
+        self.masters.get(master).is_some_and(MasterState::is_changing)
+    }
+
+    /// Whether anything of any master is being changed, or a process released: a call is under way that may
+    /// change tags.
+    pub fn is_any_changing(&self) -> bool {
+        self.masters.iter().any(MasterState::is_changing)
+            || self.spaces.iter().any(|space| space.life == Life::Releasing)
+    }
+
+    /// Whether `space` is being attached behind `instance` right now, where nobody used it before.
+    pub fn is_joining(&self, space: usize, instance: usize) -> bool {
+        let here = |master: &&MasterState| master.instance == instance;
+        let uses = |after: bool| {
+            self.masters.iter().filter(here).any(|master| {
+                let mut substreams = master.uses.keys();
+                substreams.any(|of| self.space(master.uses(*of, after)) == Some(space))
+            })
+        };
+        uses(true) && !uses(false)
+    }
+
+    /// Whether `space` is used behind `instance`, and will be when all that is under way is done.
+    pub fn is_staying(&self, space: usize, instance: usize) -> bool {
+        [false, true].iter().all(|after| {
+            self.masters.iter().filter(|master| master.instance == instance).any(|master| {
+                let mut substreams = master.uses.keys();
+                substreams.any(|of| self.space(master.uses(*of, *after)) == Some(space))
+            })
+        })
+    }
+
+    /// The use of `user` is being changed to `next`.
+    pub fn attach_begins(&mut self, user: impl Into<User>, next: Use) {
+        let User { master, substream } = user.into();
+        if let Some(master) = self.masters.get_mut(master) {
+            master.uses.entry(substream).or_default().next = Some(next);
+        }
+    }
+
+    /// The change of `user` has returned; `done` when it did what it was asked.
+    pub fn attach_ends(&mut self, user: impl Into<User>, done: bool) {
+        let User { master, substream } = user.into();
+        let Some(master) = self.masters.get_mut(master) else { return };
+        let leaf = master.leaf(substream);
+        let useful = master.uses.entry(substream).or_default();
+        let Some(next) = useful.next.take() else { return };
+        let translated = matches!(next, Use::Domain(_) | Use::Process(_));
+        if done {
+            useful.now = next;
+        }
+        if useful.now == Use::Blocked {
+            master.uses.remove(&substream);
+        }
+        if translated && done {
+            master.leaves.insert(leaf);
+        } else if translated {
+            master.perhaps.insert(leaf);
+        }
+    }
+
+    /// `process` was bound to `master` once more, or once less.
+    pub fn bound(&mut self, master: usize, process: usize, more: bool) {
+        let pasid = self.spaces.get(self.domains + process).and_then(|space| space.pasid);
+        let Some((master, pasid)) = self.masters.get_mut(master).zip(pasid) else { return };
+        if let Some(useful) = master.uses.get_mut(&Some(pasid)) {
+            useful.bonds = if more { useful.bonds + 1 } else { useful.bonds.saturating_sub(1) };
+        }
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Random workloads: what a scenario says of them.
+
+/// A random workload over all masters, domains and processes of the scenario. It maps memory of its own in a
+/// window of addresses of its own (the same window in every address space). When it is through, its mappings
+/// are gone and every master is where it was before.
+#[derive(Clone, Debug)]
+pub struct Random {
+    /// How many operations.
+    pub steps: u64,
+    /// Where its randomness starts; without, from the scenario's seed.
+    pub seed: Option<u64>,
+    /// First input address of the window; a multiple of [`PAGE`](super::PAGE).
+    pub iova: u64,
+    /// Pages in the window, an address space; at least 4.
+    pub pages: u64,
+    /// The most pages that are mapped or unmapped at once, but for blocks and whole tables.
+    pub longest: u64,
+    /// How often each operation is chosen.
+    pub weights: Weights,
+}
+
+/// How often each operation of [`Random`] is chosen, relative to the sum of all. What a scenario lacks the
+/// things for is never chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weights {
+    /// Map a free run of pages.
+    pub map: u32,
+    /// Unmap a run of pages.
+    pub unmap: u32,
+    /// Attach a master to another domain.
+    pub attach: u32,
+    /// Detach a master.
+    pub detach: u32,
+    /// Let a master reach all of memory, untranslated.
+    pub identity: u32,
+    /// Read where that is allowed.
+    pub read: u32,
+    /// Write where that is allowed.
+    pub write: u32,
+    /// DMA where something was mapped lately and no longer is.
+    pub stale: u32,
+    /// DMA where nothing is mapped or the mapping does not allow it.
+    pub fault: u32,
+    /// Attach a PASID of a master to a domain.
+    pub attach_pasid: u32,
+    /// Detach a PASID of a master.
+    pub detach_pasid: u32,
+    /// Bind a process to a master.
+    pub bind: u32,
+    /// Unbind a process from a master.
+    pub unbind: u32,
+    /// Release a process; one that was released already is replaced by another.
+    pub release: u32,
+}
+
+impl Random {
+    /// [`Random::longest`] where nothing else is said.
+    pub const LONGEST: u64 = 8;
+}
+
+impl Weights {
+    /// The sum of those that any scenario has the things for.
+    pub const fn always(self) -> u32 {
+        self.map
+            + self.unmap
+            + self.attach
+            + self.detach
+            + self.identity
+            + self.read
+            + self.write
+            + self.stale
+            + self.fault
+    }
+
+    /// The sum of all.
+    pub const fn sum(self) -> u32 {
+        self.always()
+            + self.attach_pasid
+            + self.detach_pasid
+            + self.bind
+            + self.unbind
+            + self.release
+    }
+}
+
+impl Default for Weights {
+    /// A mix with plenty of hits, faults and stale attempts.
+    fn default() -> Self {
+        Self {
+            map: 16,
+            unmap: 12,
+            attach: 6,
+            detach: 2,
+            identity: 0,
+            read: 22,
+            write: 22,
+            stale: 12,
+            fault: 8,
+            attach_pasid: 6,
+            detach_pasid: 2,
+            bind: 6,
+            unbind: 3,
+            release: 1,
+        }
+    }
+}

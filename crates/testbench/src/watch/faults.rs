@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Rule R9 for faults: those that had to come are reported, and no others.
+
+use smmuv3_formats::EventId;
+
+use super::Watch;
+use crate::bench::FaultKey;
+use crate::oracle::{PAGE, Refused, Rule, User};
+
+/// The faults of one operation.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    /// Those that it must cause: of each, one of these.
+    expected: Vec<Vec<FaultKey>>,
+    /// Those that interruptions caused.
+    caused: Vec<FaultKey>,
+}
+
+impl Watch {
+    /// The operation under way must cause `fault`.
+    pub(crate) fn expect(&mut self, fault: FaultKey) {
+        self.faults.expected.push(vec![fault]);
+    }
+
+    /// The access of `user` at `iova` was refused, as it had to be: it must cause the event that goes with it.
+    pub(crate) fn expect_refused(&mut self, user: User, iova: u64, write: bool, how: Refused) {
+        let (instance, streams) = self.oracle.streams(user.master);
+        let Some(stream) = streams.first().copied() else { return };
+        let fault = |event| fault(instance, stream, user.substream, event, iova, write);
+        match how {
+            Refused::Silently | Refused::Somehow => {}
+            Refused::With(event) => self.faults.expected.push(vec![fault(event)]),
+            Refused::WithEither(one, other) => {
+                self.faults.expected.push(vec![fault(one), fault(other)]);
+            }
+        }
+    }
+
+    /// An interruption's access was refused.
+    pub(super) fn caused(&mut self, stream: u32, user: User, iova: u64, write: bool) {
+        let (instance, _) = self.oracle.streams(user.master);
+        let event = EventId::FTranslation;
+        let fault = fault(instance, stream, user.substream, event, iova, write);
+        self.faults.caused.push(fault);
+    }
+
+    /// Compares the faults that were reported with those that had to come, and leaves the latter.
+    pub(crate) fn settle_faults(&mut self, reported: &mut Vec<FaultKey>) {
+        let Faults { mut expected, caused } = std::mem::take(&mut self.faults);
+        expected.sort_unstable();
+        expected.dedup();
+        let missing = |any: &&Vec<FaultKey>| !any.iter().any(|fault| reported.contains(fault));
+        for missing in expected.iter().filter(missing).filter_map(|any| any.first()) {
+            let text = format!(
+                "{} of stream {:#x} at {:#x} was not reported",
+                missing.event.name(),
+                missing.stream,
+                missing.page
+            );
+            self.oracle.accuse(Rule::R9, text);
+        }
+        let expected = expected.concat();
+        reported.retain(|fault| {
+            expected.contains(fault)
+                || !caused.iter().any(|other| {
+                    (other.instance, other.stream) == (fault.instance, fault.stream)
+                        && ((other.page, other.write) == (fault.page, fault.write)
+                            && other.substream == fault.substream
+                            || !fault.event.is_translation_fault())
+                })
+        });
+        if let Some(extra) = reported.iter().find(|fault| !expected.contains(fault)) {
+            let text = format!(
+                "{} of stream {:#x} at {:#x} was reported, but nothing was wrong",
+                extra.event.name(),
+                extra.stream,
+                extra.page
+            );
+            self.oracle.accuse(Rule::R0, text);
+        }
+    }
+}
+
+/// The fault that an access causes: what its event says of it (§10.2).
+fn fault(
+    instance: usize,
+    stream: u32,
+    substream: Option<u32>,
+    event: EventId,
+    iova: u64,
+    write: bool,
+) -> FaultKey {
+    if event.is_translation_fault() {
+        return FaultKey { instance, stream, substream, event, page: iova & !(PAGE - 1), write };
+    }
+    // The event knows no address, and no direction, which reads as a write.
+    let substream = substream.filter(|_| event != EventId::FStreamDisabled);
+    FaultKey { instance, stream, substream, event, page: 0, write: true }
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What interrupts the driver: devices and unmaps at random, or one operation at a chosen moment.
+
+use smmuv3_model::{Access, Transfer};
+
+use super::Watch;
+use crate::bench::Bench;
+use crate::operation::Operation;
+use crate::oracle::{PAGE, User};
+use crate::platform::{Observer, Point, World};
+
+/// An operation that interrupts the next call of the driver, once.
+#[derive(Clone, Debug)]
+pub(super) struct Script {
+    /// Moments at which the driver can be interrupted until then.
+    left: u64,
+    operation: Operation,
+}
+
+impl Watch {
+    /// Lets `operation` interrupt the driver: when it can be interrupted for the `moment`th time from now on,
+    /// counted from 0.
+    pub fn interrupt_at(&mut self, moment: u64, operation: Operation) {
+        self.script = Some(Script { left: moment, operation });
+    }
+
+    /// Takes back an interruption that has not happened; whether there was one.
+    pub fn call_off(&mut self) -> bool {
+        self.script.take().is_some()
+    }
+
+    /// The operation that is to interrupt the driver now.
+    fn due(&mut self) -> Option<Operation> {
+        let script = self.script.as_mut()?;
+        match script.left.checked_sub(1) {
+            Some(left) => {
+                script.left = left;
+                None
+            }
+            None => self.script.take().map(|script| script.operation),
+        }
+    }
+
+    /// Chooses an access of a device at a moment when the driver is at work.
+    fn choose_access(&mut self) -> Option<(User, u64, bool)> {
+        let master = self.rng.usize(0..self.oracle.masters().max(1));
+        let user = User { master, substream: self.choose_substream(master) };
+        let Some(space) = self.oracle.space(self.oracle.using(user)) else {
+            return Some((user, 0xc000_0000 + PAGE * self.rng.u64(0..64), self.rng.bool()));
+        };
+        let mapped = self.oracle.pages(space, 0..u64::MAX).count();
+        let gone = self.oracle.gone(space, 0..u64::MAX).count();
+        let write = self.rng.bool();
+        let iova = if mapped > 0 && (gone == 0 || self.rng.u8(..) < 200) {
+            let nth = self.rng.usize(0..mapped);
+            self.oracle.pages(space, 0..u64::MAX).nth(nth)?.0
+        } else if gone > 0 {
+            let nth = self.rng.usize(0..gone);
+            self.oracle.gone(space, 0..u64::MAX).nth(nth)?.0
+        } else {
+            return None;
+        };
+        Some((user, iova + 8 * self.rng.u64(0..PAGE / 8), write))
+    }
+
+    /// A substream of `master`, mostly one that is used, or none.
+    fn choose_substream(&mut self, master: usize) -> Option<u32> {
+        let bits = self.oracle.contexts(master).bits;
+        if bits == 0 {
+            return None;
+        }
+        if self.rng.u8(..) < 16 {
+            return Some(self.rng.u32(0..1 << bits));
+        }
+        let mut choices = vec![None];
+        choices.extend(self.oracle.substreams(master));
+        self.rng.choice(choices).flatten()
+    }
+
+    /// A device accesses memory at a moment when the driver is at work.
+    pub fn interrupt_by_access(&mut self, world: &World) {
+        let Some((user, iova, write)) = self.choose_access() else { return };
+        let (instance, streams) = self.oracle.streams(user.master);
+        let Some(stream) = self.rng.choice(streams).copied() else { return };
+        let delayed = self.rng.u8(..) < 128;
+        let transfer = if delayed {
+            let write = write.then(|| Transfer::Write(vec![self.rng.u8(..); 8]));
+            Some(write.unwrap_or(Transfer::Read(8)))
+        } else {
+            None
+        };
+        self.interruptions += 1;
+        self.access(world, instance, stream, user, (iova, write), transfer);
+    }
+
+    /// Every device that uses `space`, or is about to, reads at `iova`.
+    fn touch(&mut self, world: &World, space: usize, iova: u64) {
+        for user in self.oracle.users_of(space) {
+            let (instance, streams) = self.oracle.streams(user.master);
+            let streams = streams.to_vec();
+            for stream in streams {
+                self.access(world, instance, stream, user, (iova, false), None);
+            }
+        }
+        self.collect(world);
+    }
+
+    /// An access that is translated now, and done now or later.
+    fn access(
+        &mut self,
+        world: &World,
+        instance: usize,
+        stream: u32,
+        user: User,
+        (iova, write): (u64, bool),
+        delayed: Option<Transfer>,
+    ) {
+        let Some(mut model) = world.machine().model(instance) else { return };
+        let access = if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
+        let access = Access { substream: user.substream, ..access };
+        let outcome = match delayed {
+            Some(transfer) => model.hold(access, transfer),
+            None => model.translate(access),
+        };
+        drop(model);
+        match outcome {
+            Ok(translation) => {
+                self.oracle.reached(user, iova, write, translation.pa, "an interrupting");
+            }
+            Err(_) => {
+                self.oracle.refused(user, iova, write, "an interrupting");
+                self.caused(stream, user, iova, write);
+            }
+        }
+    }
+
+    /// Chooses a run of mapped pages that nobody is changing, to be unmapped.
+    fn choose_unmap(&mut self) -> Option<(usize, u64, u64)> {
+        let space = self.rng.usize(0..self.oracle.spaces().max(1));
+        let free = |iova: u64| {
+            self.busy.as_ref().is_none_or(|(busy, range)| *busy != space || !range.contains(&iova))
+        };
+        let pages: Vec<u64> = self
+            .oracle
+            .pages(space, Bench::WINDOW..u64::MAX)
+            .filter(|(iova, page)| !page.changing && free(*iova))
+            .map(|(iova, _)| iova)
+            .collect();
+        let first = self.rng.choice(&pages)?;
+        if let Some(block) = self.oracle.block(space, *first) {
+            let whole = block.clone().step_by(PAGE as usize).all(|iova| pages.contains(&iova));
+            return whole.then_some((space, block.start, block.end - block.start));
+        }
+        let run = pages
+            .iter()
+            .skip_while(|iova| *iova < first)
+            .zip(0u64..self.rng.u64(1..5))
+            .take_while(|(iova, index)| {
+                **iova == first + index * PAGE && self.oracle.block(space, **iova).is_none()
+            })
+            .count();
+        Some((space, *first, run as u64 * PAGE))
+    }
+}
+
+impl Bench {
+    /// Interruptions only unmap from here on: below are the mappings of a scenario's own steps.
+    pub(crate) const WINDOW: u64 = 0xc000_0000;
+
+    /// Lets an unmap interrupt the next call of the driver: when that can be interrupted for the `moment`th time,
+    /// counted from 0. Devices touch the memory just before, through whatever leads to it then, and just after.
+    ///
+    /// [`Bench::call_off`] tells whether the call was over before.
+    pub fn interrupt_at(&self, moment: u64, unmap: Operation) {
+        self.watch().interrupt_at(moment, unmap);
+    }
+
+    /// Takes back an interruption that has not happened; whether there was one.
+    pub fn call_off(&self) -> bool {
+        self.watch().call_off()
+    }
+
+    fn interrupt(&self, operation: &Operation) {
+        let Operation::Unmap { space, iova, bytes } = *operation else { return };
+        self.watch().touch(&self.world, space, iova);
+        self.unmap(space, iova, bytes);
+        self.watch().touch(&self.world, space, iova);
+    }
+}
+
+impl Observer for Bench {
+    fn at(&self, point: Point, interruptible: bool) {
+        let mut watch = self.watch();
+        watch.at(&self.world, point);
+        if interruptible
+            && watch.depth == 0
+            && let Some(operation) = watch.due()
+        {
+            watch.depth += 1;
+            watch.interruptions += 1;
+            drop(watch);
+            self.interrupt(&operation);
+            self.watch().depth -= 1;
+            return;
+        }
+        if !watch.interfering {
+            return;
+        }
+        if watch.rng.u8(..) < 24 {
+            watch.interrupt_by_access(&self.world);
+        }
+        if interruptible && watch.depth == 0 && watch.rng.u8(..) < 4 {
+            let Some((space, iova, bytes)) = watch.choose_unmap() else { return };
+            watch.depth += 1;
+            watch.interruptions += 1;
+            drop(watch);
+            self.unmap(space, iova, bytes);
+            self.watch().depth -= 1;
+        }
+    }
+}

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The stream table entries and contexts that hardware can read, and every value that their words have held
+//! (rule R4).
+
+use std::collections::BTreeMap;
+
+use smmuv3_formats::command::{ALL_STREAMS, CfgiCd, CfgiSte, CfgiSteRange};
+use smmuv3_formats::{CD_BYTES, Cd, Command, L1Cd, Opcode, STE_BYTES};
+
+use crate::mixture::{ContextTable, History, Kind, Words};
+use crate::ram::Ram;
+use crate::stream_table::StreamTable;
+
+/// Which structure of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Structure {
+    /// The stream table entry.
+    Ste,
+    /// The context of this substream; 0 where there are none.
+    Cd(u32),
+}
+
+impl Structure {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Ste => Kind::Ste,
+            Self::Cd(_) => Kind::Cd,
+        }
+    }
+}
+
+/// Instance, stream and structure.
+type Place = (usize, u32, Structure);
+
+/// Contexts side by side in memory: all of a linear table, or a leaf of a 2-level one.
+#[derive(Debug)]
+struct Leaf {
+    instance: usize,
+    stream: u32,
+    /// Where the table begins that it belongs to.
+    table: u64,
+    /// The first substream.
+    first: u32,
+    pa: u64,
+    /// What is there.
+    words: Vec<u64>,
+}
+
+/// The first level of a 2-level table.
+#[derive(Debug)]
+struct First {
+    instance: usize,
+    stream: u32,
+    table: ContextTable,
+    /// log2 of the contexts in a leaf.
+    split: u32,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Structures {
+    /// The stream table of each instance.
+    tables: Vec<StreamTable>,
+    /// A context has one while hardware may read anything but its present words.
+    histories: BTreeMap<Place, History>,
+    firsts: Vec<First>,
+    leaves: Vec<Leaf>,
+}
+
+/// A combination of words that means nothing.
+pub(super) struct Mixture {
+    pub(super) stream: u32,
+    pub(super) structure: Structure,
+    pub(super) words: Words,
+}
+
+impl Structures {
+    pub(super) fn add_instance(&mut self, table: StreamTable) {
+        self.tables.push(table);
+    }
+
+    pub(super) fn instances(&self) -> usize {
+        self.tables.len()
+    }
+
+    /// Follows the entry of `stream` from its present content on.
+    pub(super) fn watch_stream(&mut self, ram: &Ram, instance: usize, stream: u32) {
+        let entry = |table: &StreamTable| table.entry(ram, stream);
+        let Some(pa) = self.tables.get(instance).and_then(entry) else { return };
+        let history = History::new(Kind::Ste, pa, words(ram, pa));
+        self.histories.insert((instance, stream, Structure::Ste), history);
+    }
+
+    /// A word of memory that hardware reads was stored.
+    pub(super) fn stored(&mut self, ram: &Ram, pa: u64) {
+        let Some(value) = ram.read64(pa) else { return };
+        self.stored_in_leaves(pa, value);
+        let mut linked = Vec::new();
+        for ((instance, stream, structure), history) in &mut self.histories {
+            if *structure == Structure::Ste && (history.pa..history.pa + STE).contains(&pa) {
+                history.stored(((pa - history.pa) / 8) as usize, value);
+                linked.extend(history.tables().into_iter().map(|it| (*instance, *stream, it)));
+            }
+        }
+        for (instance, stream, table) in linked {
+            self.link(ram, instance, stream, table);
+        }
+        let mut leaves = Vec::new();
+        for first in &self.firsts {
+            let begin = first.table.pa;
+            if (begin..begin + first.table.bytes()).contains(&pa) {
+                // A table has at most 2^20 contexts.
+                let index = ((pa - begin) / 8) as u32;
+                leaves.push((first.instance, first.stream, begin, index, first.split));
+            }
+        }
+        for (instance, stream, table, index, split) in leaves {
+            self.link_leaf(ram, instance, stream, table, index, split, value);
+        }
+    }
+
+    fn stored_in_leaves(&mut self, pa: u64, value: u64) {
+        for leaf in &mut self.leaves {
+            let Some(offset) = pa.checked_sub(leaf.pa).map(|offset| (offset / 8) as usize) else {
+                continue;
+            };
+            if offset >= leaf.words.len() {
+                continue;
+            }
+            let (number, word) = (offset / 8, offset % 8);
+            let before: Words = std::array::from_fn(|index| leaf.words[8 * number + index]);
+            leaf.words[offset] = value;
+            let at = leaf.pa + CD * number as u64;
+            // A leaf has at most 2^10 contexts.
+            let structure = Structure::Cd(leaf.first + number as u32);
+            let key = (leaf.instance, leaf.stream, structure);
+            let history =
+                self.histories.entry(key).or_insert_with(|| History::new(Kind::Cd, at, before));
+            if history.pa != at {
+                *history = History::new(Kind::Cd, at, before);
+            }
+            history.stored(word, value);
+        }
+    }
+
+    /// Hardware can read a table of contexts from now on.
+    fn link(&mut self, ram: &Ram, instance: usize, stream: u32, table: ContextTable) {
+        let Some(split) = table.split else {
+            self.add_leaf(ram, instance, stream, table.pa, 0, table.pa, 1 << table.log2);
+            return;
+        };
+        let known = |first: &First| {
+            (first.instance, first.stream, first.table) == (instance, stream, table)
+        };
+        if !self.firsts.iter().any(known) {
+            self.firsts.push(First { instance, stream, table, split });
+            for (index, pa) in (0..).zip((table.pa..table.pa + table.bytes()).step_by(8)) {
+                let value = ram.read64(pa).unwrap_or(0);
+                self.link_leaf(ram, instance, stream, table.pa, index, split, value);
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of them say which leaf")]
+    fn link_leaf(
+        &mut self,
+        ram: &Ram,
+        instance: usize,
+        stream: u32,
+        table: u64,
+        index: u32,
+        split: u32,
+        value: u64,
+    ) {
+        let descriptor = L1Cd([value]);
+        if descriptor.v() {
+            let (first, pa) = (index << split, descriptor.l2_ptr());
+            self.add_leaf(ram, instance, stream, table, first, pa, 1 << split);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of them say which leaf")]
+    fn add_leaf(
+        &mut self,
+        ram: &Ram,
+        instance: usize,
+        stream: u32,
+        table: u64,
+        first: u32,
+        pa: u64,
+        count: u64,
+    ) {
+        let known = |leaf: &Leaf| {
+            (leaf.instance, leaf.stream, leaf.first, leaf.pa, leaf.words.len() as u64)
+                == (instance, stream, first, pa, 8 * count)
+        };
+        if !self.leaves.iter().any(known) {
+            let words = (0..8 * count).map(|index| ram.read64(pa + 8 * index).unwrap_or(0));
+            let words = words.collect();
+            self.leaves.push(Leaf { instance, stream, table, first, pa, words });
+        }
+    }
+
+    /// Hardware of `instance` was told to read something anew.
+    pub(super) fn told(&mut self, instance: usize, command: Command) {
+        let all = 0..u64::MAX;
+        let one = |stream: u64| stream..stream + 1;
+        let (streams, contexts) = match command.opcode() {
+            Some(Opcode::CfgiSte) => (one(CfgiSte(command.0).sid()), None),
+            // The SSID has 20 bits.
+            Some(Opcode::CfgiCd) => {
+                let command = CfgiCd(command.0);
+                (one(command.sid()), Some(Some(command.ssid() as u32)))
+            }
+            Some(Opcode::CfgiCdAll) => (one(CfgiSte(command.0).sid()), Some(None)),
+            Some(Opcode::CfgiSteRange) => {
+                let range = CfgiSteRange(command.0);
+                if range.range() == ALL_STREAMS {
+                    (all, None)
+                } else {
+                    let count = 2u64 << range.range();
+                    let first = range.sid() & !(count - 1);
+                    (first..first + count, None)
+                }
+            }
+            _ => return,
+        };
+        for ((at, stream, structure), history) in &mut self.histories {
+            let meant = match (contexts, *structure) {
+                (None, _) | (Some(None), Structure::Cd(_)) => true,
+                (Some(Some(substream)), Structure::Cd(of)) => substream == of,
+                (Some(_), Structure::Ste) => false,
+            };
+            if *at == instance && streams.contains(&u64::from(*stream)) && meant {
+                history.told();
+            }
+        }
+    }
+
+    /// A CMD_SYNC of `instance` has completed; what hardware could have read that means nothing.
+    pub(super) fn synchronised(&mut self, instance: usize) -> Vec<Mixture> {
+        let mut mixtures = Vec::new();
+        for ((at, stream, structure), history) in &mut self.histories {
+            if *at == instance
+                && let Err(words) = history.synchronised()
+            {
+                mixtures.push(Mixture { stream: *stream, structure: *structure, words });
+            }
+        }
+        self.forget_unreachable(instance);
+        self.histories.retain(|(at, _, structure), history| {
+            *at != instance || *structure == Structure::Ste || !history.is_settled()
+        });
+        mixtures
+    }
+
+    /// Contexts that no entry leads to any more cannot be read.
+    fn forget_unreachable(&mut self, instance: usize) {
+        let reachable: Vec<(u32, Vec<ContextTable>)> = self
+            .histories
+            .iter()
+            .filter(|((at, _, structure), _)| *at == instance && *structure == Structure::Ste)
+            .map(|((_, stream, _), history)| (*stream, history.tables()))
+            .collect();
+        let is_reachable = |at: usize, stream: u32, table: u64| {
+            at != instance
+                || reachable.iter().any(|(of, tables)| {
+                    *of == stream && tables.iter().any(|reached| reached.pa == table)
+                })
+        };
+        self.firsts.retain(|first| is_reachable(first.instance, first.stream, first.table.pa));
+        self.leaves.retain(|leaf| is_reachable(leaf.instance, leaf.stream, leaf.table));
+        let leaves = &self.leaves;
+        self.histories.retain(|(at, stream, structure), history| {
+            *structure == Structure::Ste
+                || leaves.iter().any(|leaf| {
+                    let bytes = 8 * leaf.words.len() as u64;
+                    (leaf.instance, leaf.stream) == (*at, *stream)
+                        && (leaf.pa..leaf.pa + bytes).contains(&history.pa)
+                })
+        });
+    }
+
+    /// A structure of which hardware may still be using an older content that means something else. `counts`
+    /// tells whether the stream behind the instance is to be looked at.
+    pub(super) fn unsettled(
+        &self,
+        counts: impl Fn(usize, u32) -> bool,
+    ) -> Option<(usize, u32, Kind)> {
+        let unsettled = self.histories.iter().find(|((instance, stream, structure), history)| {
+            counts(*instance, *stream)
+                && !history.is_settled()
+                && (*structure == Structure::Ste || history.check(&[history.latest()]).is_err())
+        });
+        unsettled.map(|((instance, stream, structure), _)| (*instance, *stream, structure.kind()))
+    }
+
+    /// The valid contexts that hardware can read: instance, stream, substream and content.
+    pub(super) fn contexts(&self) -> impl Iterator<Item = (usize, u32, u32, Cd)> {
+        self.leaves.iter().flat_map(|leaf| {
+            let cds = leaf.words.as_chunks::<8>().0.iter().zip(leaf.first..);
+            cds.map(|(words, substream)| (leaf.instance, leaf.stream, substream, Cd(*words)))
+                .filter(|(_, _, _, cd)| cd.v())
+        })
+    }
+
+    /// The newest content of the entry of `stream`.
+    pub(super) fn entry(&self, instance: usize, stream: u32) -> Option<Words> {
+        self.histories.get(&(instance, stream, Structure::Ste)).map(History::latest)
+    }
+}
+
+/// Bytes of an entry, and of a context.
+const STE: u64 = STE_BYTES as u64;
+const CD: u64 = CD_BYTES as u64;
+
+pub(super) fn words(ram: &Ram, pa: u64) -> Words {
+    std::array::from_fn(|index| ram.read64(pa + 8 * index as u64).unwrap_or(0))
+}

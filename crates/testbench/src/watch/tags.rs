@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Rules R2 and R6: who owns which tag, and that nothing carries a tag that its owner gave back.
+
+use std::collections::BTreeMap;
+
+use smmuv3_formats::Ste;
+
+use super::Watch;
+use crate::oracle::Rule;
+use crate::platform::World;
+
+/// A tag of an address space on an instance, as the driver has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OwnedTag {
+    /// Number of the address space.
+    pub space: usize,
+    /// Index of the instance.
+    pub instance: usize,
+    /// VMID; 0 where there is no stage 2.
+    pub vmid: u16,
+    /// ASID.
+    pub asid: u16,
+    /// It is the CPU's.
+    pub shared: bool,
+}
+
+impl OwnedTag {
+    fn is(&self, instance: usize, vmid: Option<u16>, asid: u16) -> bool {
+        (self.instance, self.vmid, self.asid) == (instance, vmid.unwrap_or(0), asid)
+    }
+}
+
+/// How wide the tags of an instance are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Widths {
+    /// Bits of an ASID.
+    pub asid: u32,
+    /// Bits of a VMID; 0 where there is no stage 2.
+    pub vmid: u32,
+}
+
+impl Watch {
+    /// When nothing is being changed: each tag has one owner, fits its instance, and whatever caches or contexts
+    /// carry belongs to its owner.
+    pub fn check_tags(&mut self, world: &World, owned: &[OwnedTag], widths: &[Widths]) {
+        if let Some(text) = misgiven(owned, widths) {
+            self.oracle.accuse(Rule::R2, text);
+        }
+        let roots: BTreeMap<u64, usize> =
+            (0..self.oracle.spaces()).map(|space| (self.oracle.root(space), space)).collect();
+        let belongs = |instance: usize, vmid: Option<u16>, asid: u16, ttb: u64| {
+            let space = roots.get(&ttb);
+            owned.iter().any(|tag| Some(&tag.space) == space && tag.is(instance, vmid, asid))
+        };
+        for instance in 0..self.structures.instances() {
+            let Some(model) = world.machine().model(instance) else { return };
+            let entries = model.tlb_entries().map(|entry| (entry.tag, entry.ttb, "translation"));
+            let walks = model.walk_entries().map(|entry| (entry.tag, entry.ttb, "walk"));
+            let stray = entries
+                .chain(walks)
+                .find(|(tag, ttb, _)| !belongs(instance, tag.vmid, tag.asid, *ttb));
+            let text = stray.map(|(tag, ttb, what)| {
+                format!(
+                    "instance {instance} still holds a {what} of {tag} for the tables at {ttb:#x}, \
+                     which do not have that tag"
+                )
+            });
+            drop(model);
+            if let Some(text) = text {
+                self.oracle.accuse(Rule::R2, text);
+            }
+        }
+        let has_vmids = |instance: usize| widths.get(instance).is_some_and(|it| it.vmid != 0);
+        let stray = self.structures.contexts().find(|(instance, stream, _, cd)| {
+            let ste = Ste(self.structures.entry(*instance, *stream).unwrap_or_default());
+            // The fields have 16 bits.
+            let vmid = has_vmids(*instance).then_some(ste.s2_vmid() as u16);
+            !belongs(*instance, vmid, cd.asid() as u16, cd.ttb0()) && !cd.epd0()
+        });
+        let text = stray.map(|(instance, stream, substream, cd)| {
+            format!(
+                "on instance {instance} the context of stream {stream:#x}, substream {substream:#x} has \
+                 ASID {:#x} for the tables at {:#x}, which do not have that tag",
+                cd.asid(),
+                cd.ttb0()
+            )
+        });
+        if let Some(text) = text {
+            self.oracle.accuse(Rule::R2, text);
+        }
+    }
+
+    /// The rule that is broken when `space` is unmapped, and `instance` still holds some of it under the tag
+    /// {`vmid`, `asid`}. `owned` is what tags it had when the unmap returned.
+    pub(super) fn missed(
+        &self,
+        space: usize,
+        instance: usize,
+        (vmid, asid): (Option<u16>, u16),
+        owned: &[OwnedTag],
+    ) -> Rule {
+        if self.oracle.is_joining(space, instance) {
+            // Both sides missed it.
+            return Rule::R5;
+        }
+        let here = || owned.iter().filter(|tag| (tag.space, tag.instance) == (space, instance));
+        let several = here().count() > 1;
+        let unknown = !here().any(|tag| tag.is(instance, vmid, asid));
+        let moving = self.oracle.is_any_changing() && self.oracle.is_staying(space, instance);
+        if moving && here().next().is_some() && (several || unknown) { Rule::R6 } else { Rule::R1 }
+    }
+}
+
+/// Tags that are too wide, or have two owners.
+fn misgiven(owned: &[OwnedTag], widths: &[Widths]) -> Option<String> {
+    for (index, tag) in owned.iter().enumerate() {
+        let OwnedTag { instance, vmid, asid, .. } = *tag;
+        let too_wide = widths.get(instance).is_some_and(|widths| {
+            u32::from(asid) >> widths.asid != 0 || u32::from(vmid) >> widths.vmid != 0
+        });
+        if too_wide {
+            return Some(format!(
+                "VMID {vmid:#x} ASID {asid:#x} is too wide for instance {instance}"
+            ));
+        }
+        let twice =
+            |other: &&OwnedTag| other.space != tag.space && other.is(instance, Some(vmid), asid);
+        if let Some(other) = owned.iter().take(index).find(twice) {
+            return Some(format!(
+                "VMID {vmid:#x} ASID {asid:#x} of instance {instance} belongs to the address spaces {} and {}",
+                other.space, tag.space
+            ));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDTHS: [Widths; 2] = [Widths { asid: 8, vmid: 0 }, Widths { asid: 16, vmid: 8 }];
+
+    fn tag(space: usize, instance: usize, vmid: u16, asid: u16) -> OwnedTag {
+        OwnedTag { space, instance, vmid, asid, shared: false }
+    }
+
+    #[test]
+    fn a_tag_has_one_owner_an_instance() {
+        let apart = [tag(0, 0, 0, 1), tag(0, 1, 0, 1), tag(1, 1, 1, 1), tag(1, 0, 0, 2)];
+        assert_eq!(misgiven(&apart, &WIDTHS), None);
+        // One space may have two on an instance, while one is moved.
+        assert_eq!(misgiven(&[tag(0, 0, 0, 1), tag(0, 0, 0, 2)], &WIDTHS), None);
+        let shared = misgiven(&[tag(0, 1, 3, 9), tag(1, 1, 3, 9)], &WIDTHS).unwrap();
+        assert!(shared.contains("address spaces 0 and 1"), "{shared}");
+    }
+
+    #[test]
+    fn a_tag_fits_its_instance() {
+        for (tag, fits) in [
+            (tag(0, 0, 0, 0xff), true),
+            (tag(0, 0, 0, 0x100), false),
+            (tag(0, 0, 1, 1), false),
+            (tag(0, 1, 0xff, 0xffff), true),
+            (tag(0, 1, 0x100, 1), false),
+        ] {
+            assert_eq!(misgiven(&[tag], &WIDTHS).is_none(), fits, "{tag:?}");
+        }
+    }
+}
