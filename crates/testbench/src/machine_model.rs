@@ -85,6 +85,8 @@ pub fn profile(instance: &Instance) -> Profile {
         .granules(instance.granules.kib_4, instance.granules.kib_16, instance.granules.kib_64)
         .sidsize(instance.sid_bits)
         .ssidsize(instance.ssid_bits)
+        .two_level_contexts(instance.two_level_contexts)
+        .btm(instance.btm)
         .msi(instance.msi)
         .two_level_stream_table(instance.two_level_streams)
         .queues(instance.command_queue_log2, instance.event_queue_log2)

@@ -56,6 +56,13 @@ impl Oracle {
         self.violation.get_or_insert_with(|| Violation { rule, text: text.to_string() });
     }
 
+    /// What was accused of is this rule's matter.
+    pub(crate) fn accuse_instead(&mut self, rule: Rule) {
+        if let Some(violation) = &mut self.violation {
+            violation.rule = rule;
+        }
+    }
+
     /// The first rule that was broken.
     pub fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()

@@ -280,6 +280,14 @@ unsafe impl Platform for TestPlatform {
         result
     }
 
+    fn pin_asid(&self, process: u64) -> Option<u16> {
+        self.0.cpu().pin(process)
+    }
+
+    fn unpin_asid(&self, process: u64, asid: u16) {
+        self.0.cpu().unpin(process, asid);
+    }
+
     fn max_cpus(&self) -> usize {
         4
     }

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use smmuv3::Report;
 use smmuv3_formats::command::CfgiSte;
-use smmuv3_formats::{Command, Opcode};
+use smmuv3_formats::{Command, L1Cd, Opcode};
 use smmuv3_model::{Access, Dropped, Misuse, Observation};
 
 use crate::bench::Busy;
@@ -41,6 +41,8 @@ pub struct Watch {
     script: Option<Script>,
     structures: Structures,
     faults: Faults,
+    /// What an unmap missed while another call was under way: address space and instance.
+    missed: Option<(usize, usize)>,
     /// Operations that interrupted another one.
     pub interruptions: u64,
     /// What hardware did during the operation under way: instance and observation.
@@ -68,6 +70,7 @@ impl Watch {
             script: None,
             structures: Structures::default(),
             faults: Faults::default(),
+            missed: None,
             interruptions: 0,
             log: VecDeque::new(),
             unfinished: BTreeSet::new(),
@@ -245,15 +248,8 @@ impl Watch {
         }
     }
 
-    /// After an unmap of `range` has returned: no instance holds any of it, under whatever tag. `owned` is what
-    /// tags the address space had when it returned.
-    pub fn after_unmap(
-        &mut self,
-        world: &World,
-        space: usize,
-        range: &Range<u64>,
-        owned: &[OwnedTag],
-    ) {
+    /// After an unmap of `range` has returned: no instance holds any of it, under whatever tag.
+    pub fn after_unmap(&mut self, world: &World, space: usize, range: &Range<u64>) {
         let root = self.oracle.root(space);
         for instance in 0..self.structures.instances() {
             let Some(model) = world.machine().model(instance) else { return };
@@ -261,24 +257,25 @@ impl Watch {
                 entry.ttb == root && entry.va < range.end && entry.va + entry.size > range.start
             });
             let stale = stale.map(|entry| {
-                let text = format!("{} still leads {:#x} to {:#x}", entry.tag, entry.va, entry.pa);
-                (entry.tag, text)
+                format!("{} still leads {:#x} to {:#x}", entry.tag, entry.va, entry.pa)
             });
-            let held = model.held().find_map(|held| {
-                let entry = held.entry.as_ref().filter(|entry| entry.ttb == root)?;
-                let text = format!(
+            let held = model.held().find(|held| {
+                held.entry.as_ref().is_some_and(|entry| entry.ttb == root)
+                    && range.contains(&held.access.address)
+            });
+            let held = held.map(|held| {
+                format!(
                     "an access to {:#x} is still on its way to {:#x}",
                     held.access.address, held.pa
-                );
-                range.contains(&held.access.address).then_some((entry.tag, text))
+                )
             });
             drop(model);
-            if let Some((tag, what)) = stale.or(held) {
+            if let Some(what) = stale.or(held) {
                 let text = format!(
                     "unmap of {:#x}..{:#x} has returned, but on instance {instance} {what}",
                     range.start, range.end
                 );
-                let rule = self.missed(space, instance, (tag.vmid, tag.asid), owned);
+                let rule = self.missed(space, instance);
                 self.oracle.accuse(rule, text);
             }
         }
@@ -372,11 +369,21 @@ impl Watch {
                 let kind = if entry.substream.is_some() { Kind::Cd } else { Kind::Ste };
                 !mixture::is_same(kind, &entry.words, &words(ram, entry.pa))
             })
-            .map(|entry| (entry.stream, entry.substream.is_some()));
+            .map(|entry| match entry.substream {
+                Some(_) => (entry.stream, "context"),
+                None => (entry.stream, "stream table entry"),
+            });
+        let first_levels = model.cached_l1_cds().into_iter();
+        let stale = stale.or(first_levels
+            .filter(|entry| entry.differs && self.is_at_rest(instance, entry.stream))
+            .find(|entry| {
+                let (cached, now) = (L1Cd([entry.word]), L1Cd([ram.read64(entry.pa).unwrap_or(0)]));
+                cached.v() || now.v()
+            })
+            .map(|entry| (entry.stream, "level-1 context descriptor")));
         drop(model);
-        if let Some((stream, context)) = stale {
+        if let Some((stream, what)) = stale {
             let rule = if before == Use::Blocked { Rule::R0 } else { Rule::R1 };
-            let what = if context { "context" } else { "stream table entry" };
             let text = format!(
                 "the change of stream {stream:#x} has returned, but instance {instance} still uses \
                  its old {what}"

@@ -119,6 +119,7 @@ impl Bench {
         call: impl FnOnce() -> Option<Result<(), AttachError>>,
     ) -> Done {
         let foreseen = self.foreseen(user, to);
+        let owned_before = self.tags();
         let before = self.look(|watch| {
             let before = watch.oracle.using(user);
             watch.oracle.attach_begins(user, to);
@@ -132,6 +133,7 @@ impl Bench {
         let owned = self.tags();
         self.look(|watch| {
             watch.collect(&self.world);
+            watch.blame(&owned_before, &owned);
             watch.oracle.attach_ends(user, result.is_ok());
             if result.is_ok() {
                 watch.after_attach(&self.world, user, before);

@@ -5,37 +5,55 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use smmuv3::{
-    AddMasterError, AttachError, Config, InstanceConfig, Iommu, Master, Smmu, StreamId, Target,
+    AddMasterError, AsidPolicy as Policy, AttachError, Config, InstanceConfig, Iommu, Master,
+    MasterConfig, PhysAddr, ProcessConfig, Smmu, StreamId, SubstreamId, Target, Vmids,
 };
-use smmuv3_pagetable::Stage1Table4K;
+use smmuv3_formats::register::address_size_code;
+use smmuv3_model::{Broadcast, Granule, Pages, Tlbi};
+use smmuv3_pagetable::{MAIR, Stage1Table4K};
 
 use super::Bench;
-use crate::oracle::Use;
+use crate::oracle::{PAGE, Use};
 use crate::platform::{TestPlatform, World};
-use crate::scenario::{self, Refusal, Scenario};
+use crate::scenario::{self, AsidPolicy, Refusal, Scenario};
 use crate::watch::OwnedTag;
 
-const NOT_YET: &str = "the driver does not have it yet";
+/// A process, as the driver has it.
+pub(super) type Process = smmuv3::Process<TestPlatform>;
+/// A process that is bound to a master.
+pub(super) type Bond = smmuv3::Bond<TestPlatform>;
 
 /// The driver's configuration.
-pub(super) fn config(_scenario: &Scenario) -> Config {
-    Config::default()
+pub(super) fn config(scenario: &Scenario) -> Config {
+    let mut config = Config::default();
+    config.asid_policy = match scenario.asid_policy {
+        AsidPolicy::PerInstance => Policy::PerInstance,
+        AsidPolicy::Shared8 => Policy::Shared8,
+        AsidPolicy::Shared8OnMove => Policy::Shared8OnMove,
+        AsidPolicy::SharedMinRefuse => Policy::SharedMinRefuse,
+        AsidPolicy::SharedMinMove => Policy::SharedMinMove,
+        AsidPolicy::Banked => Policy::Banked,
+    };
+    if let Some((first, last)) = scenario.banks {
+        config.banks = Vmids { first, last };
+    }
+    config.cpu.asid_bits = scenario.cpu_asid_bits;
+    config
 }
 
 /// What an instance is told beyond what all have.
-pub(super) fn instance(_config: &mut InstanceConfig, _instance: &scenario::Instance) {}
+pub(super) fn instance(config: &mut InstanceConfig, instance: &scenario::Instance) {
+    config.broadcast = instance.btm;
+}
 
 pub(super) fn add_master(
     iommu: &Iommu<TestPlatform>,
     smmu: &Smmu<TestPlatform>,
     streams: &[StreamId],
-    _master: &scenario::Master,
+    master: &scenario::Master,
 ) -> Result<Master<TestPlatform>, AddMasterError> {
-    iommu.add_master(smmu, streams)
-}
-
-pub(super) fn substream_bits(_master: &Master<TestPlatform>) -> u32 {
-    0
+    let config = MasterConfig::default().with_substream_bits(master.substream_bits);
+    iommu.add_master(smmu, streams, config)
 }
 
 pub(super) fn tag(space: usize, target: &Target) -> OwnedTag {
@@ -44,30 +62,29 @@ pub(super) fn tag(space: usize, target: &Target) -> OwnedTag {
         instance: target.instance.index(),
         vmid: target.tag.vmid,
         asid: target.tag.asid,
-        shared: false,
+        shared: target.shared,
     }
-}
-
-pub(super) fn allocate_pasid(_iommu: &Iommu<TestPlatform>) -> Result<u32, String> {
-    Err(NOT_YET.to_owned())
-}
-
-pub(super) fn free_pasid(_iommu: &Iommu<TestPlatform>, _pasid: u32) -> Result<(), String> {
-    Err(NOT_YET.to_owned())
 }
 
 /// Why the driver refused something, in the scenario's words.
 pub(super) fn refusal(error: &AttachError) -> Option<Refusal> {
     match error {
-        AttachError::Mismatch { .. } => Some(Refusal::Mismatch),
+        AttachError::AsidWidth { .. } => Some(Refusal::AsidWidth),
         AttachError::NoAsid { .. } => Some(Refusal::IdsExhausted),
+        AttachError::Mismatch { .. } => Some(Refusal::Mismatch),
+        AttachError::SubstreamRange { .. } => Some(Refusal::SubstreamRange),
+        AttachError::Released => Some(Refusal::Released),
+        AttachError::PinnedTwice { .. } => Some(Refusal::PinnedTwice),
         _ => None,
     }
 }
 
 /// The instance's bits and the live ASID, when that is too wide.
-pub(super) fn too_wide(_error: &AttachError) -> Option<(u32, u16)> {
-    None
+pub(super) fn too_wide(error: &AttachError) -> Option<(u32, u16)> {
+    match error {
+        AttachError::AsidWidth { bits, asid, .. } => Some((*bits, *asid)),
+        _ => None,
+    }
 }
 
 impl Bench {
@@ -82,61 +99,46 @@ impl Bench {
             // SAFETY: devices of a test only touch what the scenario tells them to.
             (None, Use::Identity) => Some(unsafe { self.iommu.attach_identity(master) }),
             (None, Use::Domain(domain)) => {
-                let domain = self.domains.get(domain)?;
-                Some(self.iommu.attach(master, domain))
+                Some(self.iommu.attach(master, self.domains.get(domain)?))
             }
-            _ => None,
+            (Some(pasid), Use::Blocked) => {
+                Some(self.iommu.detach_pasid(master, SubstreamId(pasid)))
+            }
+            (Some(pasid), Use::Domain(domain)) => {
+                let domain = self.domains.get(domain)?;
+                Some(self.iommu.attach_pasid(master, SubstreamId(pasid), domain))
+            }
+            // Neither steps nor randomness ask for these.
+            (Some(_), Use::Identity) | (_, Use::Process(_)) => None,
         }
     }
 }
 
-/// A process, as the driver has it.
-pub(super) struct Process;
-
-/// A process that is bound to a master.
-pub(super) struct Bond;
-
-pub(super) struct Pasid(pub(super) u32);
-
-impl Process {
-    pub(super) fn pasid(&self) -> Pasid {
-        Pasid(0)
-    }
-
-    pub(super) fn targets(&self) -> Vec<Target> {
-        Vec::new()
-    }
-
-    pub(super) fn bind(&self, _master: &Master<TestPlatform>) -> Result<Bond, AttachError> {
-        Ok(Bond)
-    }
-
-    pub(super) fn release(&self) -> Result<(), AttachError> {
-        Ok(())
-    }
-
-    pub(super) fn invalidate(&self, _iova: smmuv3::Iova, _bytes: u64) -> Result<(), AttachError> {
-        Ok(())
-    }
-
-    pub(super) fn close(self) -> Result<(), (Self, usize)> {
-        Ok(())
-    }
-}
-
-impl Bond {
-    pub(super) fn unbind(self) -> Result<(), (Self, AttachError)> {
-        Ok(())
-    }
-}
-
+/// A process with the tables of `table`, as a CPU's registers would describe them (TCR_EL1).
 pub(super) fn add_process(
-    _iommu: &Iommu<TestPlatform>,
-    _table: &Stage1Table4K,
-    _cookie: u64,
+    iommu: &Iommu<TestPlatform>,
+    table: &Stage1Table4K,
+    cookie: u64,
 ) -> Result<Process, String> {
-    Err(NOT_YET.to_owned())
+    let t0sz = u64::from(64 - table.input_bits());
+    let ips = address_size_code(table.output_bits()).unwrap_or(0);
+    // Write-back, inner shareable; no walks of the upper half.
+    let tcr = t0sz | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23 | ips << 32;
+    let config = ProcessConfig::new(PhysAddr(table.root().0), tcr, MAIR);
+    // SAFETY: the tables live until the process was closed, and whoever unmaps tells the CPUs and the driver.
+    unsafe { iommu.add_process(config, cookie) }.map_err(|error| error.to_string())
 }
 
 /// The CPUs' TLBI of a range of a process, by virtual address, to every SMMU that takes part.
-pub(super) fn broadcast(_world: &Arc<World>, _asid: u16, _range: &Range<u64>) {}
+pub(super) fn broadcast(world: &Arc<World>, asid: u16, range: &Range<u64>) {
+    let pages = Pages {
+        va: range.start,
+        count: (range.end - range.start) / PAGE,
+        granule: Granule::K4,
+        last_level: false,
+    };
+    for instance in 0.. {
+        let Some(mut model) = world.machine().model(instance) else { break };
+        model.broadcast(Broadcast { vmid: 0, tlbi: Tlbi::Va { asid, pages } });
+    }
+}

@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Bench, BenchError, POOL_BYTES, calls};
+use super::{Bench, BenchError, POOL_BYTES};
+use smmuv3::SubstreamId;
+
 use crate::oracle::{Use, User, Violation};
 use crate::platform::{Observer, Point, World};
 use crate::scenario::{Answer, AsidPolicy, Substream};
@@ -46,7 +48,9 @@ impl Bench {
             watch.oracle.pasids().collect()
         };
         for pasid in pasids {
-            calls::free_pasid(&iommu, pasid).map_err(|error| failed("free a PASID", error))?;
+            iommu
+                .free_pasid(SubstreamId(pasid))
+                .map_err(|error| failed("free a PASID", error.to_string()))?;
         }
         for master in masters {
             master.close().map_err(|_| failed("close a master", "it is attached".to_owned()))?;
@@ -62,6 +66,11 @@ impl Bench {
                 .map_err(|(_, error)| failed("remove an instance", error.to_string()))?;
         }
         drop(iommu);
+        let (pinned, wrong) = world.cpu().left();
+        if pinned != 0 || wrong != 0 {
+            let error = format!("{pinned} ASIDs are still pinned, {wrong} were unpinned wrongly");
+            return Err(failed("end the run", error));
+        }
         world.set_observer(None);
         let mut frames = world.frames();
         for (pa, memory) in memories.iter().zip(&scenario.memories) {

@@ -67,7 +67,7 @@ impl Bench {
             } else {
                 watch.oracle.map_ends(space, range.clone(), result.is_ok());
                 if let Err(error) = &result {
-                    watch.after_unmap(&self.world, space, &range, &self.tags_of(space));
+                    watch.after_unmap(&self.world, space, &range);
                     watch.refuse(format_args!("map was refused: {error}"));
                 }
             }
@@ -98,14 +98,13 @@ impl Bench {
         } else {
             Ok(0)
         };
-        let owned = self.tags_of(space);
         self.look(|watch| {
             watch.collect(&self.world);
             watch.busy = outer;
             watch.oracle.unmap_ends(space, range.clone(), result.is_ok());
             match &result {
                 Ok(removed) => {
-                    watch.after_unmap(&self.world, space, &range, &owned);
+                    watch.after_unmap(&self.world, space, &range);
                     if *removed != mapped {
                         watch.refuse(format_args!(
                             "unmap removed {removed:#x} of {mapped:#x} bytes"

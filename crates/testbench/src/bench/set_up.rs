@@ -64,12 +64,13 @@ impl Bench {
             let root = self.world.frames().live().find(|(start, _)| !before.contains(start));
             self.watch().oracle.add_domain(root.map_or(0, |(start, _)| start));
         }
+        self.world.cpu().set_bits(scenario.cpu_asid_bits);
         for number in 1..=scenario.pasids {
-            let pasid = calls::allocate_pasid(&self.iommu).map_err(|error| BenchError::Driver {
+            let pasid = self.iommu.allocate_pasid().map_err(|error| BenchError::Driver {
                 doing: format!("allocate PASID {number}"),
-                error,
+                error: error.to_string(),
             })?;
-            self.watch().oracle.add_pasid(pasid);
+            self.watch().oracle.add_pasid(pasid.0);
         }
         self.add_processes(&scenario)?;
         for memory in &scenario.memories {
@@ -98,7 +99,7 @@ impl Bench {
             let added = calls::add_master(&self.iommu, smmu, &streams, master);
             let added = added.map_err(|error| failed(error.to_string()))?;
             let bits = scenario.substream_bits(index);
-            let got = calls::substream_bits(&added);
+            let got = added.substream_bits();
             if got != bits {
                 return Err(failed(format!("it has {got} bits of substreams, not {bits}")));
             }

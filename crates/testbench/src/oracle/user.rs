@@ -285,16 +285,6 @@ impl Oracle {
         uses(true) && !uses(false)
     }
 
-    /// Whether `space` is used behind `instance`, and will be when all that is under way is done.
-    pub fn is_staying(&self, space: usize, instance: usize) -> bool {
-        [false, true].iter().all(|after| {
-            self.masters.iter().filter(|master| master.instance == instance).any(|master| {
-                let mut substreams = master.uses.keys();
-                substreams.any(|of| self.space(master.uses(*of, *after)) == Some(space))
-            })
-        })
-    }
-
     /// The use of `user` is being changed to `next`.
     pub fn attach_begins(&mut self, user: impl Into<User>, next: Use) {
         let User { master, substream } = user.into();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Rules R2 and R6: who owns which tag, and that nothing carries a tag that its owner gave back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use smmuv3_formats::Ste;
 
@@ -90,24 +90,31 @@ impl Watch {
         }
     }
 
-    /// The rule that is broken when `space` is unmapped, and `instance` still holds some of it under the tag
-    /// {`vmid`, `asid`}. `owned` is what tags it had when the unmap returned.
-    pub(super) fn missed(
-        &self,
-        space: usize,
-        instance: usize,
-        (vmid, asid): (Option<u16>, u16),
-        owned: &[OwnedTag],
-    ) -> Rule {
+    /// The rule that is broken when `space` is unmapped and `instance` still holds some of it.
+    pub(super) fn missed(&mut self, space: usize, instance: usize) -> Rule {
         if self.oracle.is_joining(space, instance) {
             // Both sides missed it.
             return Rule::R5;
         }
-        let here = || owned.iter().filter(|tag| (tag.space, tag.instance) == (space, instance));
-        let several = here().count() > 1;
-        let unknown = !here().any(|tag| tag.is(instance, vmid, asid));
-        let moving = self.oracle.is_any_changing() && self.oracle.is_staying(space, instance);
-        if moving && here().next().is_some() && (several || unknown) { Rule::R6 } else { Rule::R1 }
+        if self.oracle.violation().is_none() && self.oracle.is_any_changing() {
+            // The call that is being interrupted may be changing the tag: when it is over, that can be seen.
+            self.missed = Some((space, instance));
+        }
+        Rule::R1
+    }
+
+    /// The call is over that was under way when an unmap missed something, if it did. If the call changed the tag
+    /// of what was missed, that was the reason.
+    pub(crate) fn blame(&mut self, before: &[OwnedTag], after: &[OwnedTag]) {
+        let Some((space, instance)) = self.missed.take() else { return };
+        let tags = |owned: &[OwnedTag]| {
+            let here = |tag: &&OwnedTag| (tag.space, tag.instance) == (space, instance);
+            owned.iter().filter(here).copied().collect::<BTreeSet<_>>()
+        };
+        let (before, after) = (tags(before), tags(after));
+        if !before.is_empty() && !after.is_empty() && before != after {
+            self.oracle.accuse_instead(Rule::R6);
+        }
     }
 }
 

@@ -178,7 +178,7 @@ impl Hand {
         watch.collect(&self.world);
         watch.oracle.unmap_ends(domain, range.clone(), true);
         if self.judge == Judge::Inspection {
-            watch.after_unmap(&self.world, domain, range, &[]);
+            watch.after_unmap(&self.world, domain, range);
         }
     }
 

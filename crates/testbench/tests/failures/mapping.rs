@@ -42,7 +42,7 @@ fn a_map_that_runs_into_a_mapping_is_undone_on_every_instance() {
         let mut watch = setup.watch();
         watch.collect(&setup.world);
         watch.oracle.map_ends(0, range.clone(), false);
-        watch.after_unmap(&setup.world, 0, &range, &[]);
+        watch.after_unmap(&setup.world, 0, &range);
         drop(watch);
         let told = setup.world.take_commands();
         assert!(

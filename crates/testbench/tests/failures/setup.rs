@@ -225,7 +225,7 @@ impl Setup {
         watch.collect(&self.world);
         watch.oracle.map_ends(domain, range.clone(), result.is_ok());
         if result.is_err_and(|error| error.unconfirmed.is_none()) {
-            watch.after_unmap(&self.world, domain, &range, &[]);
+            watch.after_unmap(&self.world, domain, &range);
         }
         result
     }
@@ -241,7 +241,7 @@ impl Setup {
         match &result {
             Ok(_) => {
                 watch.oracle.unmap_ends(domain, range.clone(), true);
-                watch.after_unmap(&self.world, domain, &range, &[]);
+                watch.after_unmap(&self.world, domain, &range);
             }
             Err(UnmapError::Unconfirmed(_)) => {}
             Err(UnmapError::Table(_)) => watch.oracle.unmap_ends(domain, range, false),
@@ -279,7 +279,7 @@ impl Setup {
         }
         for (domain, iova, len) in unmapped {
             watch.oracle.unmap_ends(*domain, *iova..iova + len, true);
-            watch.after_unmap(&self.world, *domain, &(*iova..iova + len), &[]);
+            watch.after_unmap(&self.world, *domain, &(*iova..iova + len));
         }
     }
 
