@@ -20,6 +20,7 @@ fn plain(scenario: &Scenario) -> String {
         .map(|it| &mut it.places)
         .chain(scenario.masters.iter_mut().map(|it| &mut it.places))
         .chain(scenario.domains.iter_mut().map(|it| &mut it.places))
+        .chain(scenario.processes.iter_mut().map(|it| &mut it.places))
         .chain(scenario.memories.iter_mut().map(|it| &mut it.places));
     places.for_each(|places| *places = Places::default());
     scenario.steps.iter_mut().for_each(|step| step.line = 0);
@@ -37,14 +38,23 @@ fn a_scenario_that_is_written_and_read_again_is_the_same() {
     let every_key = r#"
 name = "every \"key\""
 description = "a\\b\nc\u0001"
+asid-policy = "shared-min-refuse"
+banks = [3, 200]
+cpu-asid-bits = 8
+pasids = 9
 instance = [
     { name = "a", asid-bits = 8, stages = [1], granules = ["4K", "64K"], oas = 40, sid-bits = 5,
       ssid-bits = 3, msi = true, two-level-streams = false, stream-table = "linear",
       command-queue = 4, event-queue = 5, range-invalidation = false, coherent = false },
     { name = "b", stages = [2], vmid-bits = 8, sid-bits = 32, stream-table = "two-level" },
+    { name = "c", ssid-bits = 20, two-level-contexts = true, btm = true },
 ]
-master = [{ name = "m", instance = "a", streams = [3, 4], device = "testdev" }]
+master = [
+    { name = "m", instance = "a", streams = [3, 4], device = "testdev" },
+    { name = "n", instance = "c", streams = [3], substream-bits = 20 },
+]
 domain = [{ name = "d", input-bits = 33 }]
+process = [{ name = "p", input-bits = 34, asid = 255 }, { name = "q" }]
 memory = [{ name = "r", size = "12K", align = "2M", fill = 7 }]
 step = [
     { interrupt = 9, attach = { master = "m", domain = "identity" } },
@@ -56,6 +66,20 @@ step = [
     { expect-data = { memory = "r", offset = 1, data = [1, 2, 3] } },
     { random = { steps = 5, seed = 4, longest = 20, weights = { identity = 3, map = 7 } } },
     { detach = { master = "m" } },
+    { attach = { master = "n", domain = "d", pasid = 2, refused = "asid-width" } },
+    { attach = { master = "n", domain = "d", pasid = 2, refused = "maybe" } },
+    { bind = { process = "p", master = "n" } },
+    { process-map = { process = "p", iova = 0, memory = "r", offset = 4096, access = "ro" } },
+    { interrupt = 5, process-unmap = { process = "p", iova = 0, length = "1M" } },
+    { write = { master = "n", pasid = 2, iova = 0, data = "abc" } },
+    { expect-fault = { master = "n", pasid = 2, event = "F_TRANSLATION" } },
+    { read = { master = "n", process = "p", iova = 0, length = 8 } },
+    { expect-blocked = { master = "n", process = "p" } },
+    { unbind = { process = "p", master = "n" } },
+    { release = { process = "p" } },
+    { replace = { process = "p" } },
+    { detach = { master = "n", pasid = 2 } },
+    { random = { steps = 5, weights = { attach-pasid = 0, detach-pasid = 9, bind = 8, unbind = 7, release = 6 } } },
 ]
 "#;
     let every_key = Scenario::parse(every_key, "every-key").unwrap_or_else(|it| panic!("{it}"));

@@ -8,21 +8,27 @@ use std::path::{Path, PathBuf};
 
 use smmuv3_formats::EventId;
 use smmuv3_testbench::scenario::{
-    Access, Action, Capabilities, Device, Granules, MemoryKind, Scenario, StreamTableKind, Target,
-    Weights,
+    Access, Action, Answer, AsidPolicy, Capabilities, Device, Granules, MemoryKind, Refusal,
+    Scenario, StreamTableKind, Substream, Target, Weights,
 };
 
 /// A scenario without steps, to append to.
 const BASE: &str = r#"
 name = "base"
-instance = [{ name = "smmu0" }, { name = "second", stages = [2] }]
+instance = [
+    { name = "smmu0", ssid-bits = 8 }, { name = "second", stages = [2] },
+    { name = "third", ssid-bits = 4, coherent = false },
+]
 master = [
     { name = "nic", instance = "smmu0", streams = [0x900] },
     { name = "disk", instance = "smmu0", streams = [0xa00] },
     { name = "test", instance = "smmu0", streams = [0xb00], device = "testdev" },
     { name = "other", instance = "second", streams = [0x900] },
+    { name = "sub", instance = "smmu0", streams = [0xc00], substream-bits = 8 },
+    { name = "far", instance = "third", streams = [0xc00], substream-bits = 8 },
 ]
 domain = [{ name = "d" }, { name = "small", input-bits = 32 }]
+process = [{ name = "shell", input-bits = 39 }]
 memory = [{ name = "rx", size = "64K" }, { name = "tx", size = 8192 }]
 "#;
 
@@ -288,7 +294,7 @@ fn steps_mean_what_they_say() {
     );
     let step = |n: usize| &scenario.steps[n].action;
     assert_eq!(scenario.steps[0].note.as_deref(), Some("hello"));
-    assert_eq!((scenario.steps[0].line, scenario.steps[1].line), (13, 14));
+    assert_eq!((scenario.steps[0].line, scenario.steps[1].line), (19, 20));
     assert!(matches!(step(0), Action::Attach { master: 0, domain: Target::Domain(0), .. }));
     assert!(matches!(step(1), Action::Attach { master: 1, domain: Target::Identity, .. }));
     assert!(matches!(step(2), Action::Attach { master: 1, domain: Target::Blocked, .. }));
@@ -350,6 +356,102 @@ fn steps_mean_what_they_say() {
     let Action::Random(second) = step(16) else { panic!("{:?}", step(16)) };
     assert_eq!((second.steps, second.seed, second.iova, second.pages), (6, Some(2), 0, 8));
     assert_eq!(second.weights, Weights { map: 0, stale: 9, ..Weights::default() });
+}
+
+#[test]
+fn steps_of_pasids_and_processes_mean_what_they_say() {
+    let scenario = parse_steps(
+        r#"
+        attach = { master = "sub", domain = "d", pasid = 3, refused = "asid-width" }
+        attach = { master = "sub", domain = "d", pasid = 2 }
+        bind = { process = "shell", master = "sub", refused = "maybe" }
+        process-map = { process = "shell", iova = 0x1000, memory = "tx", access = "ro" }
+        write = { master = "sub", pasid = 2, iova = 5, data = "x" }
+        expect-fault = { master = "sub", pasid = 2, event = "C_BAD_CD" }
+        read = { master = "sub", process = "shell", iova = 5, length = 2 }
+        expect-blocked = { master = "sub", process = "shell" }
+        process-unmap = { process = "shell", iova = 0x1000, length = "4K" }
+        release = { process = "shell" }
+        unbind = { process = "shell", master = "sub" }
+        replace = { process = "shell" }
+        detach = { master = "sub", pasid = 2 }
+        "#,
+    );
+    let step = |n: usize| &scenario.steps[n].action;
+    assert_eq!(scenario.pasids, 3);
+    assert_eq!((scenario.processes[0].input_bits, scenario.processes[0].asid), (39, None));
+    let width = Answer::Refused(Refusal::AsidWidth);
+    assert!(matches!(step(0), Action::Attach { pasid: Some(3), answer, .. } if *answer == width));
+    assert!(matches!(step(1), Action::Attach { pasid: Some(2), answer: Answer::Done, .. }));
+    assert!(matches!(step(2), Action::Bind { process: 0, master: 4, answer: Answer::Judged }));
+    assert!(matches!(
+        step(3),
+        Action::ProcessMap { process: 0, length: 8192, access: Access::ReadOnly, .. }
+    ));
+    let (pasid, process) = (Substream::Pasid(2), Substream::Process(0));
+    assert!(matches!(step(4), Action::Write { substream, .. } if *substream == pasid));
+    assert!(matches!(step(5), Action::ExpectFault { substream, .. } if *substream == pasid));
+    assert!(matches!(step(6), Action::Read { substream, .. } if *substream == process));
+    assert!(matches!(step(7), Action::ExpectBlocked { substream, .. } if *substream == process));
+    assert!(matches!(step(8), Action::ProcessUnmap { iova: 0x1000, length: 4096, .. }));
+    assert!(matches!(step(9), Action::Release { process: 0 }));
+    assert!(matches!(step(10), Action::Unbind { process: 0, master: 4 }));
+    assert!(matches!(step(11), Action::Replace { process: 0 }));
+    assert!(matches!(step(12), Action::Detach { master: 4, pasid: Some(2) }));
+}
+
+#[test]
+fn policies_banks_and_cpus_are_said_at_the_top() {
+    let top = |keys: &str| format!("name = \"x\"\n{keys}\ninstance = [{{ name = \"i\" }}]");
+    let scenario = Scenario::parse(
+        &top("asid-policy = \"banked\"\nbanks = [2, 9]\ncpu-asid-bits = 8\npasids = 7"),
+        "x.toml",
+    );
+    let scenario = scenario.unwrap();
+    assert_eq!((scenario.asid_policy, scenario.banks), (AsidPolicy::Banked, Some((2, 9))));
+    assert_eq!((scenario.cpu_asid_bits, scenario.pasids), (8, 7));
+    let plain = Scenario::parse(&top(""), "x.toml").unwrap();
+    assert_eq!((plain.asid_policy, plain.banks), (AsidPolicy::PerInstance, None));
+    assert_eq!((plain.cpu_asid_bits, plain.pasids), (16, 0));
+    let policies = "\"per-instance\", \"shared-8\", \"shared-8-on-move\", \"shared-min-refuse\", \
+                    \"shared-min-move\", \"banked\"";
+    assert_eq!(
+        messages(&top("asid-policy = \"shared\"\nbanks = [9, 2]\ncpu-asid-bits = 9")),
+        [
+            format!(
+                "unknown asid-policy \"shared\" in the scenario; it is one of {policies} (did you mean \"shared-8\"?)"
+            ),
+            "banks are the first and the last VMID, like [1, 255]".to_owned(),
+            "cpu-asid-bits of the scenario must be 8 or 16, not 9".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn qemu_has_no_substreams() {
+    let text = format!(
+        "{BASE}step = [\n{}\n{}\n{}\n]",
+        "{ attach = { master = \"sub\", domain = \"d\", pasid = 1 } },",
+        "{ bind = { process = \"shell\", master = \"sub\" } },",
+        "{ read = { master = \"sub\", pasid = 1, iova = 0, length = 4 } },",
+    );
+    let text =
+        text.replace("{ name = \"second\"", "{ name = \"second\", two-level-contexts = true");
+    let text = text.replace("{ name = \"third\"", "{ name = \"third\", btm = true");
+    let scenario = Scenario::parse(&text, "x.toml").unwrap_or_else(|errors| panic!("{errors}"));
+    let errors = scenario.check_for(&qemu_11()).unwrap_err().to_string();
+    let lack = "which QEMU 11.1.3 can't do;";
+    for expected in [
+        format!("instance \"smmu0\" has ssid-bits = 8, {lack} there it is 0"),
+        format!("instance \"second\" has two-level-contexts = true, {lack} there it is false"),
+        format!("instance \"third\" has btm = true, {lack} there it is false"),
+        format!("master \"sub\" has substream-bits = 8, {lack} there are no substreams"),
+        format!("x.toml:19:1: an attach with a PASID, {lack} there are no substreams"),
+        format!("x.toml:20:1: a bind, {lack} there are no substreams"),
+        format!("x.toml:21:1: a DMA with a PASID, {lack} there are no substreams"),
+    ] {
+        assert!(errors.contains(&expected), "{expected}\n{errors}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn each_mistake_in_a_step_is_named() {
     let cases = [
         (
             r#"attach = { master = "nik", domain = "d" }"#,
-            r#"unknown master "nik"; masters are nic, disk, test, other (did you mean "nic"?)"#,
+            r#"unknown master "nik"; masters are nic, disk, test, other, sub, far (did you mean "nic"?)"#,
         ),
         (
             r#"attach = { master = "nic", domain = "blokced" }"#,
@@ -26,11 +26,11 @@ fn each_mistake_in_a_step_is_named() {
         (r#"detach = {}"#, r#"detach has no master; write for example master = "nic""#),
         (
             r#"atach = {}"#,
-            r#"unknown action atach; actions are attach, detach, map, unmap, reclaim, write, read, expect-fault, expect-blocked, expect-data, random (did you mean "attach"?)"#,
+            r#"unknown action atach; actions are attach, detach, bind, unbind, release, replace, map, unmap, reclaim, process-map, process-unmap, write, read, expect-fault, expect-blocked, expect-data, random (did you mean "attach"?)"#,
         ),
         (
             r#"note = "nothing""#,
-            "this step does nothing; write one of attach, detach, map, unmap, reclaim, write, read, expect-fault, expect-blocked, expect-data, random",
+            "this step does nothing; write one of attach, detach, bind, unbind, release, replace, map, unmap, reclaim, process-map, process-unmap, write, read, expect-fault, expect-blocked, expect-data, random",
         ),
         (
             r#"map = { domain = "d", iova = 0x800, memory = "rx" }"#,
@@ -112,6 +112,50 @@ fn each_mistake_in_a_step_is_named() {
             r#"expect-data = { memory = "tx", offset = 8190, data = "abc" }"#,
             r#"3 bytes from offset 0x1ffe leave memory "tx", which has 0x2000 bytes"#,
         ),
+        (
+            r#"attach = { master = "nic", domain = "d", pasid = 1 }"#,
+            r#"master "nic" has no substreams; give it substream-bits, and its instance ssid-bits"#,
+        ),
+        (
+            r#"attach = { master = "sub", domain = "identity", pasid = 1 }"#,
+            "a PASID can't be attached to identity; attach it to a domain",
+        ),
+        (
+            r#"attach = { master = "sub", domain = "d", pasid = 0 }"#,
+            "pasid = 0 in attach; it must be a whole number from 1 to 4095",
+        ),
+        (
+            r#"attach = { master = "sub", domain = "d", refused = "asid" }"#,
+            r#"unknown refused "asid" in attach; it is one of "asid-width", "ids-exhausted", "mismatch", "substream-range", "released", "pinned-twice", "maybe""#,
+        ),
+        (
+            r#"detach = { master = "sub", pasid = 2 }"#,
+            r#"PASID 2 of master "sub" was never attached; attach it first"#,
+        ),
+        (
+            r#"bind = { process = "shel", master = "sub" }"#,
+            r#"unknown process "shel"; processes are shell (did you mean "shell"?)"#,
+        ),
+        (
+            r#"bind = { process = "shell", master = "nic" }"#,
+            r#"master "nic" has no substreams; give it substream-bits, and its instance ssid-bits"#,
+        ),
+        (
+            r#"bind = { process = "shell", master = "far" }"#,
+            r#"instance "third" of master "far" is not coherent, which the tables of a process need; leave coherent out"#,
+        ),
+        (
+            r#"unbind = { process = "shell", master = "sub" }"#,
+            r#"process "shell" was never bound to master "sub"; bind it first"#,
+        ),
+        (
+            r#"process-map = { process = "shell", iova = "512G", memory = "rx" }"#,
+            r#"0x10000 bytes at 0x8000000000 leave process "shell", whose input-bits = 39 end at 0x8000000000"#,
+        ),
+        (
+            r#"write = { master = "sub", pasid = 1, process = "shell", iova = 0, data = "x" }"#,
+            "a DMA has one PASID; leave pasid or process out",
+        ),
         (r#"random = {}"#, "random has no steps; write for example steps = 500"),
         (
             r#"random = { steps = 1, iova = 0xffff0000 }"#,
@@ -134,23 +178,23 @@ fn each_mistake_in_a_sequence_of_steps_is_named() {
             r#"attach = { master = "nic", domain = "d" }
             detach = { master = "nic" }
             detach = { master = "nic" }"#,
-            r#"master "nic" was detached on line 14 already"#,
+            r#"master "nic" was detached on line 20 already"#,
         ),
         (
             r#"map = { domain = "d", iova = 0x10000, memory = "rx" }
             map = { domain = "d", iova = 0x1f000, memory = "tx" }"#,
-            r#"0x1f000 to 0x20fff of domain "d" overlaps what line 13 mapped; unmap that first"#,
+            r#"0x1f000 to 0x20fff of domain "d" overlaps what line 19 mapped; unmap that first"#,
         ),
         (
             r#"map = { domain = "d", iova = 0x10000, memory = "rx" }
             unmap = { domain = "d", iova = 0x12000, length = "4K" }
             map = { domain = "d", iova = 0x12000, memory = "tx" }"#,
-            r#"0x12000 to 0x13fff of domain "d" overlaps what line 13 mapped; unmap that first"#,
+            r#"0x12000 to 0x13fff of domain "d" overlaps what line 19 mapped; unmap that first"#,
         ),
         (
             r#"map = { domain = "d", iova = 0xc0000000, memory = "rx" }
             random = { steps = 1 }"#,
-            r#"the window of random, 0xc0000000 to 0xc003ffff, overlaps what line 13 mapped in domain "d"; give random another iova"#,
+            r#"the window of random, 0xc0000000 to 0xc003ffff, overlaps what line 19 mapped in domain "d"; give random another iova"#,
         ),
         (
             r#"write = { master = "nic", iova = 0, data = "ab" }
@@ -177,6 +221,32 @@ fn each_mistake_in_a_sequence_of_steps_is_named() {
             attach = { master = "nic", domain = "d" }
             expect-blocked = { master = "nic" }"#,
             r#"expect-blocked without a DMA before; it must follow a write or read of "nic" (other expectations may lie between)"#,
+        ),
+        (
+            r#"bind = { process = "shell", master = "sub" }
+            unbind = { process = "shell", master = "sub" }
+            unbind = { process = "shell", master = "sub" }"#,
+            r#"process "shell" was unbound from master "sub" on line 20 already"#,
+        ),
+        (
+            r#"release = { process = "shell" }
+            bind = { process = "shell", master = "sub" }"#,
+            r#"process "shell" was released on line 19; write refused = "released", or replace it first"#,
+        ),
+        (
+            r#"release = { process = "shell" }
+            release = { process = "shell" }"#,
+            r#"process "shell" was released on line 19 already"#,
+        ),
+        (
+            r#"process-map = { process = "shell", iova = 0x10000, memory = "rx" }
+            process-map = { process = "shell", iova = 0x11000, memory = "tx" }"#,
+            r#"0x11000 to 0x12fff of process "shell" overlaps what line 19 mapped; unmap that first"#,
+        ),
+        (
+            r#"write = { master = "sub", pasid = 1, iova = 0, data = "ab" }
+            expect-fault = { master = "sub", event = "C_BAD_CD" }"#,
+            r#"expect-fault for master "sub", but the DMA before has another PASID; write the same pasid or process, or none"#,
         ),
     ];
     for (steps, message) in cases {
