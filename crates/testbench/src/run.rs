@@ -270,6 +270,9 @@ struct Run<'a> {
     random_operations: u64,
     /// Line of the step under way.
     line: usize,
+    /// How many of the same line came before it, and the note of the first.
+    several: usize,
+    note: Option<String>,
     /// What the last access came to: for expectations.
     last: Option<((usize, Substream), Done)>,
 }
@@ -319,6 +322,8 @@ impl<'a> Run<'a> {
             operations: Vec::new(),
             random_operations: 0,
             line: 0,
+            several: 0,
+            note: None,
             last: None,
         };
         let names: Vec<&str> = scenario.instances.iter().map(|instance| &*instance.name).collect();
@@ -354,15 +359,29 @@ impl<'a> Run<'a> {
                             .interrupt
                             .map_or(number as u64, |number| FIRST_RANDOM + u64::from(number));
                         let done = self.operate(id, &operation)?;
-                        let text = operation.describe(self.scenario).to_string();
+                        let mut text = operation.describe(self.scenario).to_string();
+                        let next = self.scenario.steps.get(number + 1);
+                        let last = next.is_none_or(|step| !step.again);
+                        self.several = if step.again { self.several + 1 } else { 0 };
+                        if last && self.several > 0 {
+                            text = format!("{text}, and {} before", self.several);
+                        }
                         let expect = expect::read(action, &done);
                         // Where the driver was interrupted, nobody can tell beforehand.
                         let unexpected = match step.interrupt {
                             None => self.unexpected(number, &operation, &done),
                             Some(_) => None,
                         };
-                        self.note_step(step.line, step.note.clone(), text, done);
-                        expect.or(unexpected)
+                        let wrong = expect.or(unexpected);
+                        // Steps that stand in one line are told of in one.
+                        if self.several == 0 {
+                            self.note = step.note.clone();
+                        }
+                        if last || wrong.is_some() {
+                            let note = self.note.take();
+                            self.note_step(step.line, note, text, done);
+                        }
+                        wrong
                     }
                     None => {
                         let (text, wrong) = self.check(action);

@@ -220,6 +220,11 @@ pub struct Domain {
     pub places: Places,
 }
 
+impl Domain {
+    /// The most that `count` stands for.
+    pub const MOST: u64 = 4096;
+}
+
 /// A buffer, contiguous in physical memory.
 #[derive(Clone, Debug)]
 pub struct Memory {
@@ -245,6 +250,8 @@ pub struct Step {
     /// Devices and unmaps interrupt the driver during this step, as they do in random steps; the number is
     /// where that randomness starts. Whether its DMA is refused is up to them, and judged all the same.
     pub interrupt: Option<u32>,
+    /// It is one of the steps that a step with `count` stands for, but not the first.
+    pub again: bool,
     /// What is done.
     pub action: Action,
 }

@@ -18,7 +18,7 @@ pub fn lines(report: &Report, setting: &Setting, columns: usize) -> Vec<String> 
     match &report.failure {
         None => {
             let held = if machine.starts_with("model") {
-                "Rules R0-R5, R7-R9 held"
+                "Rules R0-R9 held"
             } else {
                 // A machine that is not the model does not show its caches.
                 "Every rule that can be seen from outside held"

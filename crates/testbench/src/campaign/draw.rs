@@ -40,7 +40,13 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
         domains,
         processes: Vec::new(),
         memories: Vec::new(),
-        steps: vec![Step { line: 0, note: None, interrupt: None, action: Action::Random(random) }],
+        steps: vec![Step {
+            line: 0,
+            note: None,
+            interrupt: None,
+            again: false,
+            action: Action::Random(random),
+        }],
     }
 }
 

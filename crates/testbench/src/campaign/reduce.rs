@@ -51,6 +51,7 @@ pub(super) fn written(scenario: Scenario, operations: &[Numbered], description: 
     };
     let maps = operations.iter().any(|(_, operation)| matches!(operation, Operation::Map { .. }));
     let steps = operations.iter().map(|(id, operation)| Step {
+        again: false,
         line: 0,
         note: None,
         interrupt: run::interrupt(*id),

@@ -75,7 +75,7 @@ fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenar
         master(fields, name, &names.instances, &instances)
     });
     streams_are_disjoint(source, &instances, &masters);
-    let domains = things(&fields, "domain", &mut names.domains, domain);
+    let domains = domains(&fields, &mut names.domains);
     let processes = things(&fields, "process", &mut names.processes, |fields, name| {
         process(fields, name, &names.domains, cpu_asid_bits)
     });
@@ -422,9 +422,31 @@ fn streams_are_disjoint(source: &Source<'_>, instances: &[Instance], masters: &[
     }
 }
 
-fn domain(fields: &Fields<'_>, name: String) -> Domain {
-    let input_bits = fields.number("input-bits", 32..=48).unwrap_or(48) as u32;
-    Domain { name, input_bits, places: fields.places() }
+/// Where one has `count`, there are that many, with a number behind their name each, from 1 on.
+fn domains<'a>(fields: &Fields<'a>, names: &mut Vec<String>) -> Vec<Domain> {
+    let mut plain = Vec::new();
+    let counted = things(fields, "domain", &mut plain, |fields, name| {
+        let input_bits = fields.number("input-bits", 32..=48).unwrap_or(48) as u32;
+        let count = fields.number("count", 1..=Domain::MOST);
+        (Domain { name, input_bits, places: fields.places() }, count)
+    });
+    let mut domains: Vec<Domain> = Vec::new();
+    for (domain, count) in counted {
+        for number in 1..=count.unwrap_or(1) {
+            let name = match count {
+                Some(_) => format!("{}{number}", domain.name),
+                None => domain.name.clone(),
+            };
+            if names.contains(&name) && !name.is_empty() && plain.iter().any(|one| *one == name) {
+                let message =
+                    format!("domain \"{name}\" is one of several already; names are unique");
+                fields.source.wrong_at(domain.places.of("name"), message);
+            }
+            names.push(name.clone());
+            domains.push(Domain { name, ..domain.clone() });
+        }
+    }
+    domains
 }
 
 fn process(fields: &Fields<'_>, name: String, domains: &[String], cpu_asid_bits: u32) -> Process {

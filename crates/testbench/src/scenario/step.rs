@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reading the steps of a scenario.
 
+use std::cell::Cell;
+
 use smmuv3_formats::EventId;
 
 use super::data::data;
@@ -47,6 +49,8 @@ struct Reader<'s> {
     names: &'s Names,
     scenario: &'s Scenario,
     before: Before,
+    /// How many steps the one just read stands for; 0 for one.
+    count: Cell<u32>,
 }
 
 /// What an expectation is about.
@@ -76,7 +80,7 @@ pub(super) fn steps(
     names: &Names,
     scenario: &Scenario,
 ) -> Vec<Option<Step>> {
-    let mut reader = Reader { names, scenario, before: Before::Nothing };
+    let mut reader = Reader { names, scenario, before: Before::Nothing, count: Cell::new(0) };
     let mut steps = Vec::new();
     for fields in tables {
         let step = reader.step(fields);
@@ -108,9 +112,26 @@ pub(super) fn steps(
             ) => reader.before,
             Some(_) => Before::Nothing,
         };
+        let count = reader.count.take();
+        let first = step.clone();
         steps.push(step);
+        steps.extend((1..count).map(|nth| first.as_ref().map(|step| step.nth(nth))));
     }
     steps
+}
+
+impl Step {
+    /// The `nth` step after the first that an attach with `count` stands for.
+    fn nth(&self, nth: u32) -> Self {
+        let mut step = Self { again: true, note: None, ..self.clone() };
+        if let Action::Attach { pasid: Some(pasid), domain: Target::Domain(domain), .. } =
+            &mut step.action
+        {
+            *pasid += nth;
+            *domain += nth as usize;
+        }
+        step
+    }
 }
 
 impl Reader<'_> {
@@ -156,7 +177,7 @@ impl Reader<'_> {
             );
         }
         let action = action.filter(|_| source.mistakes() == mistakes)?;
-        Some(Step { line, note, interrupt, action })
+        Some(Step { line, note, interrupt, again: false, action })
     }
 
     fn attach(&self, fields: &Fields<'_>) -> Option<Action> {
@@ -184,10 +205,33 @@ impl Reader<'_> {
         if pasid.is_some() {
             self.has_substreams(fields, master, answer);
         }
-        if matches!(domain, Target::Domain(_)) {
+        if let Target::Domain(first) = domain {
             self.walks(fields, value, master, "a domain", answer)?;
+            self.count(fields, first, pasid);
         }
         Some(Action::Attach { master, pasid, domain, answer })
+    }
+
+    /// Notes that this attach stands for several: of that many domains in a row, by as many PASIDs.
+    fn count(&self, fields: &Fields<'_>, first: usize, pasid: Option<u32>) {
+        let Some(count) = fields.number("count", 1..=u64::from(Substream::MOST_PASIDS)) else {
+            return;
+        };
+        let domains = self.names.domains.len() - first;
+        let most = pasid.map_or(0, |pasid| Substream::MOST_PASIDS.saturating_sub(pasid - 1));
+        let wrong = if pasid.is_none() {
+            Some("count needs pasid: a master has one domain without".to_owned())
+        } else if count > domains as u64 {
+            Some(format!("count = {count}, but there are {domains} domains from this one on"))
+        } else if count > u64::from(most) {
+            Some(format!("count = {count}, but there are {most} PASIDs from this one on"))
+        } else {
+            None
+        };
+        match wrong {
+            Some(wrong) => fields.source.wrong_at(fields.places().of("count"), wrong),
+            None => self.count.set(count as u32),
+        }
     }
 
     fn detach(&self, fields: &Fields<'_>) -> Option<Action> {
