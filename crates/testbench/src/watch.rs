@@ -22,7 +22,7 @@ use crate::oracle::{Oracle, Rule, Use, User};
 use crate::platform::{Point, World};
 use crate::stream_table::StreamTable;
 use faults::Faults;
-use interrupt::Script;
+pub(crate) use interrupt::Script;
 use structures::{Mixture, Structure, Structures, words};
 pub use tags::{OwnedTag, Widths};
 
@@ -38,7 +38,7 @@ pub struct Watch {
     depth: u32,
     rng: fastrand::Rng,
     /// An operation that is to interrupt the next one.
-    script: Option<Script>,
+    pub(crate) script: Option<Script>,
     structures: Structures,
     faults: Faults,
     /// What an unmap missed while another call was under way: address space and instance.
@@ -95,6 +95,11 @@ impl Watch {
     pub fn begin(&mut self, seed: u64) {
         self.log.clear();
         self.rng = fastrand::Rng::with_seed(seed);
+    }
+
+    /// Nothing interrupts from here on; what did.
+    pub(crate) fn quiet(&mut self) -> (bool, Option<Script>) {
+        (std::mem::take(&mut self.interfering), self.script.take())
     }
 
     /// Another instance, with its stream table.

@@ -114,6 +114,7 @@ fn fault(step: usize, page: u64) -> Fault {
         instance: "smmu1".to_owned(),
         master: "gpu".to_owned(),
         stream: 0x1100,
+        substream: None,
         event: "F_TRANSLATION".to_owned(),
         meaning: "nothing is mapped there".to_owned(),
         page,
@@ -126,7 +127,8 @@ fn told(instance: &str, command: &str, times: u64) -> Told {
 }
 
 fn tag(instance: &str, asid: u16) -> TagOf {
-    TagOf { domain: "shared".to_owned(), instance: instance.to_owned(), asid }
+    let (domain, instance) = ("shared".to_owned(), instance.to_owned());
+    TagOf { domain, instance, vmid: 0, asid, shared: false }
 }
 
 fn step(number: usize, line: usize, text: &str, outcome: &str) -> Step {

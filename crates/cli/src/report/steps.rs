@@ -131,7 +131,9 @@ fn tags(tags: &[TagOf]) -> Vec<(String, Vec<String>)> {
     let mut domains: Vec<(String, Vec<String>)> = Vec::new();
     for tag in tags {
         let domain = clean(&tag.domain);
-        let text = format!("{} asid {:#x}", clean(&tag.instance), tag.asid);
+        let bank = if tag.vmid == 0 { String::new() } else { format!(" vmid {:#x}", tag.vmid) };
+        let cpu = if tag.shared { " (the CPU's)" } else { "" };
+        let text = format!("{}{bank} asid {:#x}{cpu}", clean(&tag.instance), tag.asid);
         match domains.iter_mut().find(|(name, _)| *name == domain) {
             Some((_, tags)) => tags.push(text),
             None => domains.push((domain, vec![text])),
@@ -164,7 +166,10 @@ fn in_words(fault: &Fault, pages: u64) -> (String, String) {
         // The run's pages are addresses of 64 bits: the sum does not wrap.
         _ => format!(" to {:#x}", fault.page + (pages << 12) - 1),
     };
-    let Fault { master, stream, access, page, meaning, .. } = fault;
-    let words = format!("{master} (sid {stream:#x}) {access} {page:#x}{to}: {meaning}");
-    (clean(&fault.event), words)
+    let Fault { master, stream, access, page, meaning, event, .. } = fault;
+    let substream = fault.substream.map_or(String::new(), |ssid| format!(" ssid {ssid:#x}"));
+    // These say no address and no direction.
+    let configuration = event.starts_with("C_BAD_") || event == "F_STREAM_DISABLED";
+    let what = if configuration { String::new() } else { format!(" {access} {page:#x}{to}") };
+    (clean(event), format!("{master} (sid {stream:#x}{substream}){what}: {meaning}"))
 }

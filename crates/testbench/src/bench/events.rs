@@ -13,7 +13,7 @@ impl Bench {
     /// Lets the driver report all events, and compares them with what had to come.
     pub(super) fn take_events(&self, done: &mut Done) {
         // Whatever devices cause from here on would be reported with the next operation.
-        let interfering = std::mem::take(&mut self.watch().interfering);
+        let (interfering, script) = self.look(|watch| watch.quiet());
         for (instance, smmu) in self.smmus.iter().enumerate() {
             loop {
                 let mut reports = Vec::new();
@@ -47,7 +47,7 @@ impl Bench {
         done.faults.dedup();
         self.look(|watch| {
             watch.settle_faults(&mut done.faults);
-            watch.interfering = interfering;
+            (watch.interfering, watch.script) = (interfering, script);
         });
     }
 }

@@ -11,7 +11,7 @@ use crate::platform::{Observer, Point, World};
 
 /// An operation that interrupts the next call of the driver, once.
 #[derive(Clone, Debug)]
-pub(super) struct Script {
+pub(crate) struct Script {
     /// Moments at which the driver can be interrupted until then.
     left: u64,
     operation: Operation,
@@ -178,6 +178,11 @@ impl Bench {
     /// Takes back an interruption that has not happened; whether there was one.
     pub fn call_off(&self) -> bool {
         self.watch().call_off()
+    }
+
+    /// The first call that the driver refused although nothing was wrong with it.
+    pub fn refusal(&self) -> Option<String> {
+        self.watch().refusal.clone()
     }
 
     fn interrupt(&self, operation: &Operation) {

@@ -2,6 +2,7 @@
 //! What several tests need: QEMU, or the word that there is none; eyes on every free.
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+pub mod every_step;
 pub mod frees;
 
 use std::path::PathBuf;
