@@ -26,6 +26,13 @@ const BUILT_IN: &[(&str, &str, &str)] = &[
         "scenarios/random-short.toml",
         include_str!("../../../scenarios/random-short.toml"),
     ),
+    ("option-1", "scenarios/option-1.toml", include_str!("../../../scenarios/option-1.toml")),
+    ("option-2", "scenarios/option-2.toml", include_str!("../../../scenarios/option-2.toml")),
+    ("the-patch", "scenarios/the-patch.toml", include_str!("../../../scenarios/the-patch.toml")),
+    ("the-fix", "scenarios/the-fix.toml", include_str!("../../../scenarios/the-fix.toml")),
+    ("banks", "scenarios/banks.toml", include_str!("../../../scenarios/banks.toml")),
+    ("process", "scenarios/process.toml", include_str!("../../../scenarios/process.toml")),
+    ("random-processes", "scenarios/random-processes.toml", include_str!("../../../scenarios/random-processes.toml")),
 ];
 
 /// More than any scenario, and little enough to stop soon when given an endless file.

@@ -4,13 +4,16 @@
 use smmuv3_testbench::report::{Fault, Report, Step, TagOf};
 
 use super::INDENT;
-use super::text::{BAD, DIM, GOOD, REFUSED, clean, flow, pad, paint, prose, width, wrap};
+use super::text::{BAD, DIM, GOOD, REFUSED, clean, flow, number, pad, paint, prose, width, wrap};
 use super::told;
 
 /// Outcomes begin at most this far right of the steps' texts.
 const MOST_FOR_TEXT: usize = 56;
 /// Faults of a step that are listed; the rest is counted.
 const MOST_FAULTS: usize = 6;
+
+/// Of more domains with new tags the first are named.
+const MOST_TAGGED: usize = 4;
 
 /// All steps with their notes.
 pub fn lines(report: &Report, columns: usize) -> Vec<String> {
@@ -106,8 +109,14 @@ impl Show {
         }
         let mut dim = Vec::new();
         let known = tags(known);
-        for (domain, tags) in tags(&step.tags).into_iter().filter(|tags| !known.contains(tags)) {
-            dim.extend(flow(&format!("{indent}{domain}: "), &tags, self.columns));
+        let new = tags(&step.tags);
+        let new: Vec<_> = new.iter().filter(|tags| !known.contains(tags)).collect();
+        for (domain, tags) in new.iter().take(MOST_TAGGED) {
+            dim.extend(flow(&format!("{indent}{domain}: "), tags, self.columns));
+        }
+        if new.len() > MOST_TAGGED {
+            let more = number(new.len() as u64 - MOST_TAGGED as u64);
+            dim.push(format!("{indent}and tags of {more} more, which --json shows"));
         }
         let mut instances: Vec<&str> = Vec::new();
         for told in &step.commands {
