@@ -32,7 +32,11 @@ const BUILT_IN: &[(&str, &str, &str)] = &[
     ("the-fix", "scenarios/the-fix.toml", include_str!("../../../scenarios/the-fix.toml")),
     ("banks", "scenarios/banks.toml", include_str!("../../../scenarios/banks.toml")),
     ("process", "scenarios/process.toml", include_str!("../../../scenarios/process.toml")),
-    ("random-processes", "scenarios/random-processes.toml", include_str!("../../../scenarios/random-processes.toml")),
+    (
+        "random-processes",
+        "scenarios/random-processes.toml",
+        include_str!("../../../scenarios/random-processes.toml"),
+    ),
 ];
 
 /// More than any scenario, and little enough to stop soon when given an endless file.

@@ -49,6 +49,22 @@ fn two_unlike_instances_hold_all_rules_on_the_model() {
     }
 }
 
+/// Each tells the story of a policy, or of processes, and its expectations are part of it.
+#[test]
+fn every_scenario_comes_out_as_it_says() {
+    let folder = format!("{}/../../scenarios", env!("CARGO_MANIFEST_DIR"));
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .filter(|name| name != "random")
+        .collect();
+    names.sort();
+    assert!(names.len() > 8, "{names:?}");
+    for name in names {
+        assert_ok(&run_on(Choice::Model, &scenario(&name), 1));
+    }
+}
+
 #[test]
 fn ten_thousand_random_steps_hold_all_rules_on_twenty_seeds() {
     let scenario = scenario("random");

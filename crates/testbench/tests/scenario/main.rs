@@ -590,3 +590,41 @@ fn after_an_interrupted_step_a_mapping_may_be_mapped_over() {
     assert!(matches!(&twice[..], [message] if message.contains("overlaps")), "{twice:?}");
     assert!(messages(&with_steps(&format!("interrupt = 1, {map}\n{map}"))).is_empty());
 }
+
+#[test]
+fn a_count_stands_for_several_domains_and_several_attaches() {
+    let text = format!(
+        "{}step = [\n    {{ attach = {{ master = \"sub\", domain = \"vm2\", pasid = 7, count = 3 }} }},\n]\n",
+        BASE.replace("{ name = \"d\" }", "{ name = \"vm\", count = 5 }, { name = \"d\" }")
+    );
+    let scenario = Scenario::parse(&text, "x.toml").unwrap_or_else(|errors| panic!("{errors}"));
+    let names: Vec<&str> = scenario.domains.iter().map(|domain| &*domain.name).collect();
+    assert_eq!(names, ["vm1", "vm2", "vm3", "vm4", "vm5", "d", "small"]);
+    let attached: Vec<(bool, u32, usize)> = scenario
+        .steps
+        .iter()
+        .map(|step| match step.action {
+            Action::Attach { pasid: Some(pasid), domain: Target::Domain(domain), .. } => {
+                (step.again, pasid, domain)
+            }
+            ref other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(attached, [(false, 7, 1), (true, 8, 2), (true, 9, 3)]);
+    // Written out, it is the same without counts.
+    let again = Scenario::parse(&scenario.to_toml(), "x.toml").unwrap();
+    assert_eq!((again.domains.len(), again.steps.len()), (7, 3));
+
+    for (from, to, message) in [
+        ("count = 3", "count = 7", "count = 7, but there are 6 domains from this one on"),
+        ("pasid = 7, ", "", "count needs pasid: a master has one domain without"),
+        ("pasid = 7", "pasid = 4094", "count = 3, but there are 2 PASIDs from this one on"),
+        (
+            "count = 5 }, { name = \"d\" }",
+            "count = 5 }, { name = \"vm3\" }",
+            "domain \"vm3\" is one of several already; names are unique",
+        ),
+    ] {
+        assert_eq!(messages(&text.replace(from, to)), [message]);
+    }
+}
