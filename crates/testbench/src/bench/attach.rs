@@ -36,7 +36,8 @@ impl Bench {
         let Some(substream) = substream else { return Done::default() };
         let call = if to == Use::Blocked { "detach" } else { "attach" };
         let operands = || self.attachment(master, name, to);
-        self.changing(User { master, substream }, to, answer, || {
+        let user = User { master, substream };
+        self.changing(user, to, (answer, self.foreseen(user, to)), || {
             self.traced("call", call, operands, || self.call_attach(handle, substream, to))
         })
     }
@@ -49,7 +50,7 @@ impl Bench {
         let to = Use::Process(process);
         let operands = || self.attachment(master, Substream::Process(process), to);
         let mut is_bound = false;
-        let done = self.changing(user, to, answer, || {
+        let done = self.changing(user, to, (answer, self.foreseen(user, to)), || {
             let result = self.traced("call", "bind", operands, || slot.bind(master, handle));
             is_bound = result.is_ok();
             Some(result)
@@ -68,7 +69,7 @@ impl Bench {
         // The last one counts.
         let to = if bonds > 1 { Use::Process(process) } else { Use::Blocked };
         let operands = || self.attachment(master, Substream::Process(process), to);
-        self.changing(user, to, Answer::Done, || {
+        self.changing(user, to, (Answer::Done, Vec::new()), || {
             self.traced("call", "unbind", operands, || slot.unbind(master))
         })
     }
@@ -110,15 +111,15 @@ impl Bench {
         Done { outcome, ..Done::default() }
     }
 
-    /// Does `call`, which changes what `user` uses, and judges what came of it.
+    /// Does `call`, which changes what `user` uses, and judges what came of it. It must be refused for one of the
+    /// reasons in `foreseen`, if there are any.
     fn changing(
         &self,
         user: User,
         to: Use,
-        answer: Answer,
+        (answer, foreseen): (Answer, Vec<Refusal>),
         call: impl FnOnce() -> Option<Result<(), AttachError>>,
     ) -> Done {
-        let foreseen = self.foreseen(user, to);
         let owned_before = self.tags();
         let before = self.look(|watch| {
             let before = watch.oracle.using(user);
@@ -183,9 +184,7 @@ impl Bench {
         if self.scenario.instances.get(instance).is_some_and(|instance| !instance.coherent) {
             foreseen.push(Refusal::Mismatch);
         }
-        // Who unbinds one of several bonds goes on using what was released.
-        let bound = self.oracle(|oracle| oracle.using(user) == to);
-        if life == Life::Released && !bound {
+        if life == Life::Released {
             foreseen.push(Refusal::Released);
         }
         foreseen

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
+mod sharing;
+
 use std::collections::BTreeSet;
 
 use fastrand::Rng;
@@ -26,7 +28,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
         .collect();
     let narrowest = domains.iter().map(|domain| domain.input_bits).min().unwrap_or(32);
     let random = random(&mut rng, narrowest, steps);
-    Scenario {
+    let scenario = Scenario {
         file: format!("seed {seed}"),
         name: format!("fuzz-{seed}"),
         description: String::new(),
@@ -47,7 +49,8 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             again: false,
             action: Action::Random(random),
         }],
-    }
+    };
+    sharing::shared(scenario, narrowest)
 }
 
 /// An SMMU that the driver must be able to use. What a scenario can say of an instance is drawn here, and

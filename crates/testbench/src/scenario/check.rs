@@ -46,10 +46,10 @@ pub(super) fn sequence(source: &Source<'_>, scenario: &Scenario, steps: &[Option
                     Some((0, line)) => wrong(format!("{what} was detached on line {line} already")),
                 }
             }
-            Action::Bind { process, master, .. } => {
+            Action::Bind { process, master, answer } => {
                 let bonds = attached.entry((master, Substream::Process(process))).or_default();
                 *bonds = (bonds.0 + 1, step.line);
-                if let Some(line) = released[process] {
+                if let Some(line) = released[process].filter(|_| answer == Answer::Done) {
                     let name = scenario.space(scenario.domains.len() + process);
                     wrong(format!(
                         "process \"{name}\" was released on line {line}; write refused = \"released\", or \
