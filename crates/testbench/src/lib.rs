@@ -6,6 +6,7 @@ pub mod bench;
 pub mod caches;
 pub mod campaign;
 pub mod frames;
+pub mod lab;
 pub mod machine;
 pub mod machine_model;
 pub mod machine_qemu;
