@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use smmuv3_testbench::lab::{AsidPolicy, MOST_INSTANCES};
 
 /// The driver for Arm's SMMUv3, tried out: scenarios on a modelled or emulated SMMU.
 ///
@@ -33,6 +35,9 @@ pub enum Command {
     /// Try random scenarios on the model until a rule breaks, and write the shortest one that breaks it
     #[command(after_help = FUZZ_EXAMPLES)]
     Fuzz(Fuzz),
+    /// Compare the ASID policies: the same domains, devices and processes under each, on the model
+    #[command(after_help = ASID_EXAMPLES)]
+    Asid(Asid),
 }
 
 /// Operands of `picture`.
@@ -107,6 +112,74 @@ pub struct Fuzz {
     pub json: bool,
 }
 
+/// Operands of `asid`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Asid {
+    /// A policy to try; may be given several times [default: all, or banked with --scale]
+    #[arg(long = "policy", value_name = "P", value_parser = policies())]
+    pub policies: Vec<AsidPolicy>,
+
+    /// Bits of the ASIDs of each instance, 8 or 16; 4x8 stands for 8,8,8,8 [default: 8,16,16, or
+    /// 32x8,32x16 with --scale]. All have 8-bit VMIDs
+    #[arg(long, value_name = "LIST", value_parser = widths)]
+    pub instances: Option<Widths>,
+
+    /// How many domains. A..B: attached ones are counted at steps from A to B [default: 500, or
+    /// 65000 with --scale]. Each joins one to three instances, in an order drawn from the seed
+    #[arg(long, value_name = "N|A..B", value_parser = domains)]
+    pub domains: Option<Domains>,
+
+    /// Masters of each instance, which take turns; a further domain of a master has a PASID
+    /// [default: one for each time that a domain joins the instance, or 256 with --scale]
+    #[arg(long, value_name = "N", value_parser = few)]
+    pub masters: Option<usize>,
+
+    /// Processes; each is bound on every instance after the domains were attached [default: 0, or
+    /// 4096 with --scale]. Each has a 16-bit ASID on the CPUs, which the platform pins
+    #[arg(long, value_name = "N", value_parser = few)]
+    pub processes: Option<usize>,
+
+    /// Instances that take part in the CPUs' broadcasts, counted from 0: where ASIDs have 16 bits
+    /// they use the CPUs' for processes
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub broadcast: Vec<usize>,
+
+    /// After that, detach a random master and attach it to a random domain, so many times
+    /// [default: 0]
+    #[arg(long, value_name = "N", value_parser = few, conflicts_with = "scale")]
+    pub churn: Option<usize>,
+
+    /// Where everything random starts; decimal or 0x…
+    #[arg(long, value_name = "N", value_parser = seed, default_value_t = 1)]
+    pub seed: u64,
+
+    /// With many of everything, measure what one more device costs at 10, 1000, 10000 and all
+    /// domains, and how much memory there was in use at most
+    #[arg(long)]
+    pub scale: bool,
+
+    /// Print what was found as one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Draw domains attached against domains asked for, a line a policy, to FILE (SVG)
+    #[arg(long, value_name = "FILE", conflicts_with = "scale")]
+    pub plot: Option<PathBuf>,
+}
+
+/// Bits of the ASIDs of each instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Widths(pub Vec<u32>);
+
+/// Numbers of domains: the least of interest, and how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Domains {
+    /// The least; `None` where only one number was given.
+    pub first: Option<usize>,
+    /// All.
+    pub last: usize,
+}
+
 /// A machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MachineName {
@@ -169,6 +242,54 @@ fn minutes(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(60.0 * minutes))
 }
 
+/// The policies by their names.
+fn policies() -> impl TypedValueParser<Value = AsidPolicy> {
+    let names = PossibleValuesParser::new(AsidPolicy::ALL.map(AsidPolicy::name));
+    // One of them.
+    names.map(|name| AsidPolicy::ALL.into_iter().find(|one| one.name() == name).unwrap_or_default())
+}
+
+/// A list such as `8,2x16`.
+fn widths(text: &str) -> Result<Widths, String> {
+    let right = "instances are a list of the bits of their ASIDs, such as 8,16,16 or 32x8,32x16";
+    let mut widths = Vec::new();
+    for part in text.split(',') {
+        let (count, bits) = part.split_once('x').unwrap_or(("1", part));
+        let count: usize = count.trim().parse().map_err(|_| right)?;
+        let bits: u32 = bits.trim().parse().map_err(|_| right)?;
+        if !matches!(bits, 8 | 16) {
+            return Err(format!("ASIDs have 8 or 16 bits, not {bits}; {right}"));
+        }
+        if !(1..=MOST_INSTANCES).contains(&count) || widths.len() + count > MOST_INSTANCES {
+            return Err(format!("there can be 1 to {MOST_INSTANCES} instances; {right}"));
+        }
+        widths.extend(std::iter::repeat_n(bits, count));
+    }
+    Ok(Widths(widths))
+}
+
+/// A number such as `400`, or a range with its end, such as `1..70000`.
+fn domains(text: &str) -> Result<Domains, String> {
+    let number = |text: &str| match few(text) {
+        Ok(0) => Err("at least one domain is needed".to_owned()),
+        other => other,
+    };
+    let Some((first, last)) = text.split_once("..") else {
+        return Ok(Domains { first: None, last: number(text)? });
+    };
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last {
+        return Err(format!("domains are a range such as 1..70000; {last} is less than {first}"));
+    }
+    Ok(Domains { first: Some(first), last })
+}
+
+/// A number up to a million.
+fn few(text: &str) -> Result<usize, String> {
+    let number = text.replace('_', "").parse().ok();
+    number.filter(|number| *number <= 1_000_000).ok_or_else(|| "a number up to 1000000".to_owned())
+}
+
 const EXAMPLES: &str = "\
 Examples:
   smmuv3                          the built-in scenario on the model
@@ -176,6 +297,7 @@ Examples:
   smmuv3 run --machine qemu       the built-in scenario on QEMU's SMMUv3
   smmuv3 run --help               more about running scenarios
   smmuv3 fuzz                     a hundred random scenarios on the model
+  smmuv3 asid                     what each ASID policy refuses, moves and costs
 
 Exit status: 0 when all rules held; 1 when one did not, with the rule, the step and the shortest
 trace; 2 when the input could not be used. Colours only on a terminal; NO_COLOR=1 turns them off.";
@@ -190,6 +312,23 @@ Examples:
 
 Exit status: 0 when all rules held; 1 when one did not, with the rule, the shortest trace and the
 file that breaks it again; 2 when the input could not be used or there is nowhere to write to.";
+
+const ASID_EXAMPLES: &str = "\
+What is counted: *attached* domains are those of which every attach succeeded. *Moved* is each tag
+{instance, VMID, ASID} of a live domain that was given up for another one, as the SMMU was told (a
+CMD_TLBI_NH_ASID in an attach of something idle). *Work* is counted in commands, in CMD_SYNCs among
+them, each of which is waited for, and in stores: words of STEs, CDs and tables that were published
+to SMMUs. That of moves is part of the attach that needed them. Nothing does DMA.
+
+Examples:
+  smmuv3 asid                                      8, 16 and 16 bits, 500 domains, all policies
+  smmuv3 asid --domains 1..70000 --plot asid.svg   how many domains each policy can attach
+  smmuv3 asid --policy banked --instances 8 --domains 65025
+  smmuv3 asid --processes 300 --broadcast 1 --churn 10000
+  smmuv3 asid --scale                              64 instances, 16384 masters, 65000 domains
+
+Exit status: 0 when it was measured, whatever was refused; 1 when an SMMU was told something wrong,
+or ASIDs were lost; 2 when the input could not be used. docs/asid.md says what it is about.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -303,6 +442,53 @@ mod tests {
                 json: true,
             }
         );
+    }
+
+    #[test]
+    fn every_operand_of_the_laboratory_is_understood() {
+        let asid = |line: &str| match parse(line).unwrap().command {
+            Some(Command::Asid(asid)) => asid,
+            other => panic!("{line}: {other:?}"),
+        };
+        let bare = asid("smmuv3 asid");
+        assert_eq!((bare.policies.len(), bare.seed, bare.scale), (0, 1, false));
+        let all = asid(
+            "smmuv3 asid --policy banked --policy shared-8 --instances 8,2x16 --domains 1..70_000 \
+             --masters 9 --processes 3 --broadcast 1,2 --churn 5 --seed 0x10 --json --plot a.svg",
+        );
+        let expected = Asid {
+            policies: vec![AsidPolicy::Banked, AsidPolicy::Shared8],
+            instances: Some(Widths(vec![8, 16, 16])),
+            domains: Some(Domains { first: Some(1), last: 70_000 }),
+            masters: Some(9),
+            processes: Some(3),
+            broadcast: vec![1, 2],
+            churn: Some(5),
+            seed: 16,
+            scale: false,
+            json: true,
+            plot: Some(PathBuf::from("a.svg")),
+        };
+        assert_eq!(all, expected);
+        assert_eq!(asid("smmuv3 asid --domains 7").domains, Some(Domains { first: None, last: 7 }));
+        for wrong in [
+            "--policy best",
+            "--instances 12",
+            "--instances 65x8",
+            "--instances 0x8",
+            "--instances 8,,8",
+            "--domains 0",
+            "--domains 9..3",
+            "--domains 1..",
+            "--domains 1000001",
+            "--masters -1",
+            "--broadcast one",
+            "--scale --plot a.svg",
+            "--scale --churn 1",
+        ] {
+            let line = format!("smmuv3 asid {wrong}");
+            assert_eq!(parse(&line).unwrap_err().exit_code(), 2, "{wrong}");
+        }
     }
 
     #[test]

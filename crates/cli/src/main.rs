@@ -5,8 +5,10 @@
 //! Exit status 0: they did. 1: one did not. 2: the input could not be used.
 
 mod args;
+mod asid;
 mod fuzz;
 mod picture;
+mod plot;
 mod progress;
 mod report;
 mod source;
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use smmuv3_testbench::lab::LabError;
 use smmuv3_testbench::report::Report;
 use smmuv3_testbench::run::{Choice, Options, RunError};
 use smmuv3_testbench::scenario::{Scenario, ScenarioErrors};
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
             Some(Command::Run(run)) => execute(&run),
             Some(Command::Picture(picture)) => draw(&picture.trace),
             Some(Command::Fuzz(fuzz)) => fuzz::execute(&fuzz),
+            Some(Command::Asid(asid)) => asid::execute(&asid),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)
@@ -91,6 +95,20 @@ enum Failure {
     /// A scenario that was found could not be written.
     #[error("{0} can't be written: {1}")]
     Found(String, io::Error),
+    /// What was asked of the laboratory cannot be tried.
+    #[error("{0}; see smmuv3 asid --help")]
+    Lab(LabError),
+    /// The plot could not be drawn, or not written.
+    #[error(
+        "the plot can't be written to {path}: {reason}; give --plot a file that may be written, in a \
+         folder that exists, with room left"
+    )]
+    Plot {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: io::Error,
+    },
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
     Output(io::Error),

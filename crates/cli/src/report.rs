@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A report for people: what there is, what was done, what the SMMUs were told, and the verdict.
 
+mod asid;
 mod campaign;
 mod instances;
+mod scale;
 mod steps;
 mod summary;
+mod table;
 mod text;
 mod told;
 mod verdict;
 
 use smmuv3_testbench::report::Report;
 
+pub use asid::{instances, render as render_policies};
 pub use campaign::{Outcome, progress, render as render_campaign};
-pub use text::printable;
+pub use scale::render as render_scale;
 use text::{BOLD, DIM, count, paint, prose};
+pub use text::{number, printable};
 pub use verdict::one_line;
 
 /// Where and how a report is shown.

@@ -67,6 +67,7 @@ fn help_has_examples_and_is_no_error() {
         &["help", "run"],
         &["picture", "--help"],
         &["fuzz", "--help"],
+        &["asid", "--help"],
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");

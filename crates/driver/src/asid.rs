@@ -215,10 +215,10 @@ impl Asids {
     /// How many ASIDs are free on `instance`, in banks that are open and those that can be.
     pub(crate) fn free(&self, instance: InstanceId) -> usize {
         let Some(numbers) = self.instances.get(instance.index()) else { return 0 };
-        let each = (1 << numbers.bits) - 1;
         match &self.common {
-            Some(ids) => ids.free().min(each),
+            Some(ids) => ids.free_within(self.bits_of_new(instance)),
             None => {
+                let each = (1 << numbers.bits) - 1;
                 let open: usize =
                     numbers.banks.iter().filter_map(|bank| Some(bank.ids.as_ref()?.free())).sum();
                 open + (numbers.most - numbers.banks.len()) * each

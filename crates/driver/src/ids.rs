@@ -40,6 +40,13 @@ impl Ids {
         self.free
     }
 
+    /// How many of at most `bits` bits (6 at least) are free.
+    pub(crate) fn free_within(&self, bits: u32) -> usize {
+        let words = 1usize << (bits.clamp(6, self.bits) - 6);
+        // At most 64 each.
+        self.taken.iter().take(words).map(|word| word.count_zeros() as usize).sum()
+    }
+
     /// Whether nobody has `id`.
     pub(crate) fn is_free(&self, id: u32) -> bool {
         self.taken.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 == 0)
@@ -144,5 +151,18 @@ mod tests {
         ids.release(1);
         assert_eq!(ids.free(), 254);
         assert!(ids.take(1));
+    }
+
+    #[test]
+    fn what_is_free_is_counted_up_to_a_width() {
+        let mut ids = Ids::new(16).unwrap();
+        for _ in 0..300 {
+            ids.allocate(16, Order::Descending);
+        }
+        assert_eq!((ids.free_within(8), ids.free_within(16)), (255, 65_235));
+        for _ in 0..100 {
+            ids.allocate(8, Order::Ascending);
+        }
+        assert_eq!((ids.free_within(8), ids.free_within(6), ids.free()), (155, 0, 65_135));
     }
 }

@@ -7,6 +7,7 @@ pub mod caches;
 pub mod campaign;
 pub mod cpu;
 pub mod frames;
+pub mod lab;
 pub mod machine;
 pub mod machine_model;
 pub mod machine_qemu;
