@@ -215,10 +215,10 @@ impl Asids {
     /// How many ASIDs are free on `instance`, in banks that are open and those that can be.
     pub(crate) fn free(&self, instance: InstanceId) -> usize {
         let Some(numbers) = self.instances.get(instance.index()) else { return 0 };
-        let each = (1 << numbers.bits) - 1;
         match &self.common {
-            Some(ids) => ids.free().min(each),
+            Some(ids) => ids.free_within(self.bits_of_new(instance)),
             None => {
+                let each = (1 << numbers.bits) - 1;
                 let open: usize =
                     numbers.banks.iter().filter_map(|bank| Some(bank.ids.as_ref()?.free())).sum();
                 open + (numbers.most - numbers.banks.len()) * each
@@ -316,6 +316,10 @@ impl Asids {
     ) -> Result<Option<u16>, NoMemory> {
         let Some(numbers) = self.instances.get(instance.index()) else { return Ok(None) };
         let wanted = asids.clone().count();
+        if wanted + 1 >= 1 << numbers.bits {
+            // More than even an empty one has.
+            return Ok(None);
+        }
         let fits = |bank: &&Bank| {
             let Some(ids) = bank.ids.as_ref().filter(|_| bank.vmid != vmid) else { return false };
             ids.free() > wanted && asids.clone().all(|asid| ids.is_free(u32::from(asid)))

@@ -40,6 +40,15 @@ impl Ids {
         self.free
     }
 
+    /// How many of at most `bits` bits (6 at least) are free.
+    pub(crate) fn free_within(&self, bits: u32) -> usize {
+        if bits >= self.bits {
+            return self.free;
+        }
+        let words = self.taken.iter().take(1 << (bits.max(6) - 6));
+        words.map(|word| word.count_zeros() as usize).sum()
+    }
+
     /// Whether nobody has `id`.
     pub(crate) fn is_free(&self, id: u32) -> bool {
         self.taken.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 == 0)
@@ -144,5 +153,14 @@ mod tests {
         ids.release(1);
         assert_eq!(ids.free(), 254);
         assert!(ids.take(1));
+    }
+
+    #[test]
+    fn free_numbers_are_counted_up_to_a_width() {
+        let mut ids = Ids::new(16).unwrap();
+        let counts = |ids: &Ids| [6, 8, 10, 16, 20].map(|bits| ids.free_within(bits));
+        assert_eq!(counts(&ids), [63, 255, 1023, 65535, 65535]);
+        assert!(ids.take(3) && ids.take(64) && ids.take(256) && ids.take(0xffff));
+        assert_eq!(counts(&ids), [62, 253, 1020, 65531, 65531]);
     }
 }
