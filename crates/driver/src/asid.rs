@@ -316,6 +316,10 @@ impl Asids {
     ) -> Result<Option<u16>, NoMemory> {
         let Some(numbers) = self.instances.get(instance.index()) else { return Ok(None) };
         let wanted = asids.clone().count();
+        if wanted + 1 >= 1 << numbers.bits {
+            // More than even an empty one has.
+            return Ok(None);
+        }
         let fits = |bank: &&Bank| {
             let Some(ids) = bank.ids.as_ref().filter(|_| bank.vmid != vmid) else { return false };
             ids.free() > wanted && asids.clone().all(|asid| ids.is_free(u32::from(asid)))

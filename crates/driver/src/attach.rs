@@ -30,7 +30,7 @@ use crate::place::{Bound, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
 use crate::seat::{self, Number, Seat};
 use crate::shared::{NoMemory, Shared};
-use crate::space::{Space, Targets};
+use crate::space::{Installed, Space, Targets};
 use crate::targets::Retired;
 use crate::update::{Entry, Kind, Words, update};
 
@@ -93,7 +93,8 @@ pub enum AttachError {
     /// The change was made, but the instance did not confirm it. If it was switching streams, the master
     /// is blocked and stays so until the instance is reset. With [`Failure::Failed`] the instance, or the
     /// master, was waiting for a reset already: then nothing was changed, as a rule. If it is not the master's
-    /// instance, a tag was being changed there to make room: the master is as it was.
+    /// instance, a tag was being changed there to make room: the master is as it was. A master that was being moved
+    /// to another bank goes on with what it uses, and cannot be changed before the reset.
     Unconfirmed(Unconfirmed),
 }
 
@@ -273,6 +274,7 @@ pub(crate) fn change<P: Platform>(
         // Prepare.
         core.quarantine.reserve(&core.platform)?;
         configuration.held.try_reserve(1).map_err(|_| NoMemory)?;
+        let leaving = slot.bound().map(|old| leaving(configuration, old)).transpose()?.flatten();
         let entering = match &space {
             Some(space) => {
                 space
@@ -282,28 +284,16 @@ pub(crate) fn change<P: Platform>(
                     state.reserve(substream)?;
                     state.make_room(&core.platform, instance.features(), pasid)?;
                 }
+                // All of it now, since the search may change tags, and only hardware may fail what comes after that.
+                let room = Room::new(configuration, id, space)?;
                 let seat = seat::find(core, configuration, master, space)?;
-                Some((space, seat))
+                Some(enter(configuration, id, space, seat, room)?)
             }
             None => None,
         };
         // After the search, which may have changed its tag.
         let state = configuration.masters.get(master);
         let old = state.and_then(|state| state.slot(substream).bound());
-        let leaving = old.map(|old| leaving(configuration, old)).transpose();
-        let entered = leaving.map_err(AttachError::from).and_then(|leaving| {
-            let entering = entering.map(|(space, seat)| enter(configuration, id, space, seat));
-            Ok((leaving.flatten(), entering.transpose()?))
-        });
-        let (leaving, entering) = match entered {
-            Ok(entered) => entered,
-            Err(error) => {
-                if let Some((space, Seat::New { number, .. })) = entering {
-                    give_up(core, space, number);
-                }
-                return Err(error);
-            }
-        };
 
         // Install.
         let new = entering.as_ref().map(|entering| {
@@ -357,38 +347,56 @@ fn count<P: Platform>(
     configuration.rebind(User { master, substream }, bound.place, |bound| bound.bonds = bonds);
 }
 
-/// Room for the targets without the place of `old`, if its last user is about to leave.
+/// Room for the targets without the place of `old`.
 fn leaving<P: Platform>(
     configuration: &Configuration<P>,
     old: Bound,
 ) -> Result<Option<Box<Targets>>, NoMemory> {
-    match configuration.places.get(old.place) {
-        // If it is about to be entered elsewhere, there is one more.
-        Some(place) if place.users.len() == 1 => spare(&place.space, 1).map(Some),
-        _ => Ok(None),
+    let place = configuration.places.get(old.place);
+    place.map(|place| spare(&place.space, MORE)).transpose()
+}
+
+/// How many targets a space may have more when a master has entered it: the new one, and one in another bank.
+const MORE: usize = 2;
+
+/// Memory for a seat at a new place; there is room for one more user at those that exist.
+struct Room {
+    targets: Box<Targets>,
+    users: Vec<User>,
+}
+
+impl Room {
+    fn new<P: Platform>(
+        configuration: &mut Configuration<P>,
+        instance: InstanceId,
+        space: &Space<P>,
+    ) -> Result<Self, NoMemory> {
+        configuration.places.reserve(1)?;
+        let targets = spare(space, MORE)?;
+        let mut users = Vec::new();
+        users.try_reserve(1).map_err(|_| NoMemory)?;
+        let here = |target: &&Installed| target.instance == instance;
+        for target in space.targets.for_writer().iter().filter(here) {
+            if let Some(place) = configuration.places.get_mut(target.place) {
+                place.users.try_reserve(1).map_err(|_| NoMemory)?;
+            }
+        }
+        Ok(Self { targets, users })
     }
 }
 
-/// The place that `seat` is, with room for one more user.
+/// The place that `seat` is. Only for want of a number it fails; then no tag was changed before.
 fn enter<P: Platform>(
     configuration: &mut Configuration<P>,
     instance: InstanceId,
     space: &Shared<Space<P>>,
     seat: Seat,
+    room: Room,
 ) -> Result<Entering, AttachError> {
     let (vmid, number) = match seat {
-        Seat::At(place) => {
-            if let Some(place) = configuration.places.get_mut(place) {
-                place.users.try_reserve(1).map_err(|_| NoMemory)?;
-            }
-            return Ok(Entering { place, targets: None });
-        }
+        Seat::At(place) => return Ok(Entering { place, targets: None }),
         Seat::New { vmid, number } => (vmid, number),
     };
-    configuration.places.reserve(1)?;
-    let targets = Some(spare(space, 1)?);
-    let mut users = Vec::new();
-    users.try_reserve(1).map_err(|_| NoMemory)?;
     let asids = &mut configuration.asids;
     let (asid, shared) = match number {
         Number::Free => {
@@ -397,22 +405,15 @@ fn enter<P: Platform>(
             (free.ok_or(AttachError::NoAsid { instance, bits })?, false)
         }
         Number::Same(asid) => (asid, false),
-        Number::Pinned { asid, .. } => {
+        Number::Pinned(asid) => {
             // Free, or the space's own already.
             asids.take(instance, Tag { vmid, asid });
             (asid, true)
         }
     };
     let tag = Tag { vmid, asid };
-    let place = Place { space: space.clone(), instance, tag, shared, users };
-    Ok(Entering { place: configuration.places.insert(place), targets })
-}
-
-/// Gives back what a seat that was not taken was to have.
-fn give_up<P: Platform>(core: &Core<P>, space: &Space<P>, number: Number) {
-    if let (Number::Pinned { asid, fresh: true }, Some(registers)) = (number, space.process()) {
-        core.platform.unpin_asid(registers.cookie, asid);
-    }
+    let place = Place { space: space.clone(), instance, tag, shared, users: room.users };
+    Ok(Entering { place: configuration.places.insert(place), targets: Some(room.targets) })
 }
 
 /// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat

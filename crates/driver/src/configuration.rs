@@ -10,7 +10,7 @@ use crate::asid::Asids;
 use crate::error::InstanceId;
 use crate::iommu::Core;
 use crate::master::MasterState;
-use crate::place::{Bound, GHOST, Place, User};
+use crate::place::{Bound, GHOST, Place, Slot, User};
 use crate::platform::Platform;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::slab::Slab;
@@ -49,6 +49,16 @@ impl<P: Platform> Configuration<P> {
     /// How many masters use a place.
     pub(crate) fn users(&self, place: usize) -> usize {
         self.places.get(place).map_or(0, |place| place.users.len())
+    }
+
+    /// Whether a place is used, and by nobody whose last change was not confirmed: of such a master's context or entry
+    /// it is not known which tag it names, nor which hardware goes by.
+    pub(crate) fn is_settled(&self, place: &Place<P>) -> bool {
+        let settled = |user: &User| {
+            let slot = self.masters.get(user.master).map(|state| state.slot(user.substream));
+            user.substream != GHOST && !matches!(slot, Some(Slot::Stuck(_)))
+        };
+        !place.users.is_empty() && place.users.iter().all(settled)
     }
 
     /// Adds `user` to a place that has room for it; where it is there.

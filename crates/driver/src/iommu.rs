@@ -463,8 +463,10 @@ impl<P: Platform> Configuration<P> {
             }
         }
         for master in 0..self.masters.end() {
-            let state = self.masters.get(master);
-            if state.is_some_and(|state| state.instance == instance && state.is_stuck()) {
+            let state = self.masters.get_mut(master);
+            let Some(state) = state.filter(|state| state.instance == instance) else { continue };
+            state.adrift = false;
+            if state.is_stuck() {
                 self.unstick(core, master);
             }
         }

@@ -58,6 +58,8 @@ pub(crate) struct MasterState {
     pub(crate) table: Option<ContextTable>,
     /// The bank that it is in, while it uses any address space.
     pub(crate) vmid: u16,
+    /// The instance did not confirm that bank: whatever the master does may still be tagged as in the one before.
+    pub(crate) adrift: bool,
     /// Its accesses without a substream.
     pub(crate) own: Slot,
     /// Those with substreams that are not blocked, in order.
@@ -179,6 +181,7 @@ impl<P: Platform> Master<P> {
                 bits,
                 table,
                 vmid: 0,
+                adrift: false,
                 own: Slot::Blocked,
                 others: Vec::new(),
             });
@@ -230,7 +233,7 @@ impl<P: Platform> Master<P> {
 impl MasterState {
     /// A change is waiting for a reset.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.slots().any(|slot| matches!(slot, Slot::Stuck(_)))
+        self.adrift || self.slots().any(|slot| matches!(slot, Slot::Stuck(_)))
     }
 
     /// It uses an address space, or may.

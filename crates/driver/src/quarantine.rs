@@ -37,7 +37,7 @@ pub enum Quarantined {
         asid: u16,
     },
     /// A stream that was blocked, but that may still use what its master was attached to, or was being
-    /// attached to.
+    /// attached to; or one whose master was being moved to another bank.
     Stream {
         /// Of which instance.
         instance: InstanceId,

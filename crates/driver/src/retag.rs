@@ -41,7 +41,7 @@ pub(crate) fn in_order(steps: &mut impl Steps) {
 }
 
 /// Gives the space of a place another ASID, of at most `bits` bits if all instances are to have the same. Returns it.
-/// Where a place only waits for a reset, it keeps the old one.
+/// Where a place only waits for a reset, it keeps the old one; where one of its masters does, nothing is changed.
 pub(crate) fn change_asid<P: Platform>(
     core: &Core<P>,
     configuration: &mut Configuration<P>,
@@ -61,6 +61,13 @@ pub(crate) fn change_asid<P: Platform>(
     let mut froms = Vec::new();
     froms.try_reserve_exact(count).map_err(|_| NoMemory)?;
     froms.extend(targets.iter().filter(|target| moves(target)).map(|target| target.place));
+    for from in &froms {
+        let place = configuration.places.get(*from);
+        if let Some(place) = place.filter(|place| !configuration.is_settled(place)) {
+            let (instance, what) = (place.instance, Failure::Failed);
+            return Err(AttachError::Unconfirmed(Unconfirmed { instance, what }));
+        }
+    }
     let bits = if common {
         let installed = targets.iter().map(|target| asids.bits(target.instance));
         asids.policy().bits_of_moved(installed.fold(bits, u32::min))
@@ -149,7 +156,8 @@ impl<P: Platform> Prepared<P> {
         users: usize,
     ) -> Result<Self, AttachError> {
         core.quarantine.reserve(&core.platform)?;
-        configuration.places.reserve(froms.len())?;
+        // And one that may be entered afterwards.
+        configuration.places.reserve(froms.len() + 1)?;
         configuration.held.try_reserve(froms.len()).map_err(|_| NoMemory)?;
         let mut prepared = Self {
             moves: Vec::new(),
@@ -166,7 +174,7 @@ impl<P: Platform> Prepared<P> {
             let spares =
                 [Some(spare(&place.space, froms.len())?), Some(spare(&place.space, froms.len())?)];
             let mut list = Vec::new();
-            list.try_reserve_exact(users).map_err(|_| NoMemory)?;
+            list.try_reserve_exact(users + 1).map_err(|_| NoMemory)?;
             prepared.users.push(list);
             prepared.moves.push(Move { from: *from, to: 0, spares, left: false, flushed: false });
         }
@@ -279,6 +287,7 @@ impl<P: Platform> Change<'_, P> {
             && let Err(what) = state.write_streams(self.core, smmu, state.stream())
         {
             state.store_streams(&self.core.platform, smmu, state.stream());
+            state.adrift = true;
             self.note(id, what);
         }
     }

@@ -28,8 +28,8 @@ pub(crate) enum Number {
     Free,
     /// The one that the space has on other instances.
     Same(u16),
-    /// The CPU's; `fresh` if it was pinned for this.
-    Pinned { asid: u16, fresh: bool },
+    /// The CPU's, which was pinned.
+    Pinned(u16),
 }
 
 /// Finds a seat for `master` at `space`. May change tags of other spaces, or of this one elsewhere: each such
@@ -53,14 +53,22 @@ pub(crate) fn find<P: Platform>(
 
     let bits = configuration.asids.bits(id);
     let none = AttachError::NoAsid { instance: id, bits };
+    let common = configuration.asids.policy().is_common();
+    let current = if common { current(configuration, space) } else { None };
     // A master that uses nothing yet joins the bank in which the space is already.
-    let place = configuration
-        .place_of(space, id, |target| !target.shared && (!occupied || target.tag.vmid == vmid));
+    let place = configuration.place_of(space, id, |target| {
+        !target.shared
+            && (!occupied || target.tag.vmid == vmid)
+            && current.is_none_or(|current| current.tag.asid == target.tag.asid)
+    });
     if let Some(place) = place {
         return Ok(Seat::At(place));
     }
-    if configuration.asids.policy().is_common() {
-        let number = same(core, configuration, id, space)?;
+    if common {
+        let number = match current {
+            Some(current) => same(core, configuration, id, current)?,
+            None => Number::Free,
+        };
         return Ok(Seat::New { vmid: home, number });
     }
     if !occupied {
@@ -76,17 +84,20 @@ pub(crate) fn find<P: Platform>(
     Ok(Seat::New { vmid, number: Number::Free })
 }
 
-/// The number that the space has on all instances, changed if need be and if the policy does that.
+/// Where a space is used by the number that it has on all instances. Those that only wait for a reset do not count.
+fn current<P: Platform>(configuration: &Configuration<P>, space: &Space<P>) -> Option<Installed> {
+    let mut targets = space.targets.for_writer().iter();
+    let in_use = |target: &&Installed| !target.shared && configuration.users(target.place) != 0;
+    targets.find(in_use).copied()
+}
+
+/// The number of `target` for one more instance, changed if need be and if the policy does that.
 fn same<P: Platform>(
     core: &Core<P>,
     configuration: &mut Configuration<P>,
     id: InstanceId,
-    space: &Space<P>,
+    target: Installed,
 ) -> Result<Number, AttachError> {
-    // Those that only wait for a reset do not count.
-    let mut targets = space.targets.for_writer().iter();
-    let in_use = |target: &&Installed| !target.shared && configuration.users(target.place) != 0;
-    let Some(target) = targets.find(in_use).copied() else { return Ok(Number::Free) };
     let (asid, bits) = (target.tag.asid, configuration.asids.bits(id));
     if u64::from(asid) >> bits == 0 {
         return Ok(Number::Same(asid));
@@ -94,8 +105,12 @@ fn same<P: Platform>(
     if configuration.asids.policy() != AsidPolicy::SharedMinMove {
         return Err(AttachError::AsidWidth { instance: id, bits, asid });
     }
-    let moved = retag::change_asid(core, configuration, target.place, bits)?;
-    Ok(Number::Same(moved))
+    match retag::change_asid(core, configuration, target.place, bits) {
+        Ok(moved) => Ok(Number::Same(moved)),
+        // It is this one that has none.
+        Err(AttachError::NoAsid { bits, .. }) => Err(AttachError::NoAsid { instance: id, bits }),
+        Err(error) => Err(error),
+    }
 }
 
 /// A seat at a process's space by the CPU's ASID; `None` if it cannot be pinned.
@@ -125,7 +140,7 @@ fn with_the_cpu<P: Platform>(
         return Ok(None);
     }
     match make_way(core, configuration, id, Tag { vmid, asid }, space) {
-        Ok(true) => Ok(Some(Seat::New { vmid, number: Number::Pinned { asid, fresh } })),
+        Ok(true) => Ok(Some(Seat::New { vmid, number: Number::Pinned(asid) })),
         Ok(false) => {
             unpin();
             Ok(None)
@@ -162,7 +177,8 @@ fn make_way<P: Platform>(
         return Err(twice);
     }
     // It may have the number on several instances.
-    let waits = owner.users.is_empty() || owners.any(|(_, place)| place.users.is_empty());
+    let waits = !configuration.is_settled(owner)
+        || owners.any(|(_, place)| !configuration.is_settled(place));
     drop(owners);
     if waits {
         return Ok(false);

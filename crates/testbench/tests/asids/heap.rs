@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A heap that can fail on the driver's own allocations, and a platform that says which those are.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ptr::{NonNull, null_mut};
+use std::sync::{Arc, Mutex};
+
+use smmuv3::{Frames, Mmio, PhysAddr, Platform};
+use smmuv3_testbench::platform::{SpinMutex, TestMmio, TestPlatform};
+
+thread_local! {
+    /// This thread is in the driver, and not in the platform below it.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// Allocations of the driver on this thread.
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+    /// The one of them (from 1) that fails; 0 for none.
+    static FAIL: Cell<u64> = const { Cell::new(0) };
+    /// Bytes that the driver has allocated and not freed.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+}
+
+struct Failing;
+
+// SAFETY: hands on to the system's allocator, or gives null, which means that there is no memory.
+unsafe impl GlobalAlloc for Failing {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if INSIDE.get() {
+            COUNT.set(COUNT.get() + 1);
+            if COUNT.get() == FAIL.get() {
+                return null_mut();
+            }
+            LIVE.set(LIVE.get() + layout.size() as isize);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        if INSIDE.get() {
+            LIVE.set(LIVE.get() - layout.size() as isize);
+        }
+        // SAFETY: the caller's promise; `alloc` got it from the system.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static HEAP: Failing = Failing;
+
+fn set_inside<R>(inside: bool, run: impl FnOnce() -> R) -> R {
+    let before = INSIDE.replace(inside);
+    let result = run();
+    INSIDE.set(before);
+    result
+}
+
+/// A call of the driver.
+pub fn driver<R>(run: impl FnOnce() -> R) -> R {
+    set_inside(true, run)
+}
+
+fn platform<R>(run: impl FnOnce() -> R) -> R {
+    set_inside(false, run)
+}
+
+/// Lets the driver's `nth` allocation during `run` fail; what came of it, and whether there was one.
+pub fn failing<R>(nth: u64, run: impl FnOnce() -> R) -> (R, bool) {
+    COUNT.set(0);
+    FAIL.set(nth);
+    let result = run();
+    FAIL.set(0);
+    (result, COUNT.get() >= nth)
+}
+
+/// Bytes that the driver's calls on this thread have allocated and not freed.
+pub fn live() -> isize {
+    LIVE.get()
+}
+
+/// The ASIDs of processes on the CPUs, and how often each is pinned.
+#[derive(Default)]
+pub struct Pins(Mutex<BTreeMap<u64, (u16, usize)>>);
+
+impl Pins {
+    /// The process known as `cookie` has `asid`.
+    pub fn add(&self, cookie: u64, asid: u16) {
+        self.0.lock().unwrap().insert(cookie, (asid, 0));
+    }
+
+    /// How often the ASID of `cookie` is pinned.
+    pub fn count(&self, cookie: u64) -> usize {
+        self.0.lock().unwrap()[&cookie].1
+    }
+}
+
+/// The test's platform; what it allocates for itself does not count.
+pub struct Apart {
+    pub inner: TestPlatform,
+    pub pins: Arc<Pins>,
+}
+
+pub struct ApartMmio(pub TestMmio);
+
+// SAFETY: the inner one's promises.
+unsafe impl Frames for Apart {
+    fn allocate(&self, size: usize, align: usize) -> Option<PhysAddr> {
+        platform(|| self.inner.allocate(size, align))
+    }
+
+    unsafe fn free(&self, frame: PhysAddr, size: usize, align: usize) {
+        // SAFETY: the caller's promise.
+        platform(|| unsafe { self.inner.free(frame, size, align) })
+    }
+
+    fn pointer(&self, pa: PhysAddr) -> NonNull<u8> {
+        platform(|| self.inner.pointer(pa))
+    }
+
+    fn publish(&self, pa: PhysAddr, bytes: usize) {
+        platform(|| self.inner.publish(pa, bytes))
+    }
+}
+
+// SAFETY: the inner one's promises.
+unsafe impl Platform for Apart {
+    type Mmio = ApartMmio;
+    type Mutex = SpinMutex;
+
+    fn allocate_coherent(&self, size: usize, align: usize) -> Option<PhysAddr> {
+        platform(|| self.inner.allocate_coherent(size, align))
+    }
+
+    unsafe fn free_coherent(&self, memory: PhysAddr, size: usize, align: usize) {
+        // SAFETY: the caller's promise.
+        platform(|| unsafe { self.inner.free_coherent(memory, size, align) })
+    }
+
+    fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R {
+        // The driver's code, with the platform's around it.
+        let inside = INSIDE.get();
+        platform(|| self.inner.mask_irqs(|| set_inside(inside, critical)))
+    }
+
+    fn pin_asid(&self, process: u64) -> Option<u16> {
+        platform(|| {
+            let mut pins = self.pins.0.lock().unwrap();
+            let (asid, count) = pins.get_mut(&process)?;
+            *count += 1;
+            Some(*asid)
+        })
+    }
+
+    fn unpin_asid(&self, process: u64, asid: u16) {
+        platform(|| {
+            let mut pins = self.pins.0.lock().unwrap();
+            let (pinned, count) = pins.get_mut(&process).unwrap();
+            assert_eq!(*pinned, asid);
+            *count -= 1;
+        });
+    }
+
+    fn max_cpus(&self) -> usize {
+        self.inner.max_cpus()
+    }
+
+    fn relax(&self) {
+        platform(|| self.inner.relax())
+    }
+
+    fn now(&self) -> u64 {
+        platform(|| self.inner.now())
+    }
+}
+
+impl Mmio for ApartMmio {
+    fn read32(&self, offset: u32) -> u32 {
+        platform(|| self.0.read32(offset))
+    }
+
+    fn write32(&self, offset: u32, value: u32) {
+        platform(|| self.0.write32(offset, value))
+    }
+
+    fn write64(&self, offset: u32, value: u64) {
+        platform(|| self.0.write64(offset, value))
+    }
+}
