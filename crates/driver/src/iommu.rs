@@ -450,7 +450,7 @@ impl<P: Platform> Configuration<P> {
     }
 
     /// Forgets a place that nobody uses, whose tag is in no cache.
-    fn end(&mut self, core: &Core<P>, place: usize) -> Result<(), NoMemory> {
+    pub(crate) fn end(&mut self, core: &Core<P>, place: usize) -> Result<(), NoMemory> {
         let Some(space) = self.places.get(place).map(|place| place.space.clone()) else {
             return Ok(());
         };

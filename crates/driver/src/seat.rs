@@ -3,9 +3,9 @@
 //! may first have to change others.
 
 use crate::asid::AsidPolicy;
-use crate::attach::AttachError;
+use crate::attach::{AttachError, flush};
 use crate::configuration::Configuration;
-use crate::error::InstanceId;
+use crate::error::{InstanceId, Unconfirmed};
 use crate::invalidate::Tag;
 use crate::iommu::Core;
 use crate::platform::Platform;
@@ -141,6 +141,25 @@ fn make_way<P: Platform>(
     space: &Space<P>,
 ) -> Result<(), AttachError> {
     let common = configuration.asids.policy().is_common();
+    // Those that nobody uses, but whose flush was not confirmed, have to be flushed again.
+    let in_the_way = |configuration: &Configuration<P>| {
+        configuration.held.iter().copied().find(|held| {
+            configuration.places.get(*held).is_some_and(|place| {
+                place.tag == tag
+                    && (common || place.instance == id)
+                    && !core::ptr::eq(&*place.space, space)
+            })
+        })
+    };
+    while let Some(held) = in_the_way(configuration) {
+        let instance = configuration.places.get(held).map_or(id, |place| place.instance);
+        if let Some(smmu) = core.instances.get(instance) {
+            let unconfirmed = |what| AttachError::Unconfirmed(Unconfirmed { instance, what });
+            flush(core, smmu, tag).map_err(unconfirmed)?;
+        }
+        configuration.end(core, held)?;
+        configuration.held.retain(|other| *other != held);
+    }
     if configuration.asids.is_free(id, tag) {
         return Ok(());
     }

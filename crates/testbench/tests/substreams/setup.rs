@@ -448,6 +448,11 @@ pub fn unbind(bond: Bond<Os>) {
     }
 }
 
+/// Those steps that hardware or anybody else could notice; memory that nothing leads to was made ready at most.
+pub fn noticeable(steps: Vec<Step>) -> Vec<Step> {
+    steps.into_iter().filter(|step| !matches!(step, Step::Published(..))).collect()
+}
+
 /// What an instance did to a change.
 #[track_caller]
 pub fn failure<T>(result: Result<T, AttachError>) -> (usize, Failure) {
