@@ -314,7 +314,7 @@ pub(crate) fn change<P: Platform>(
             entering.and_then(|Entering { place, targets }| configuration.publish(place, targets?));
         if let Err(what) = install(core, configuration, instance, master, substream, &goal, new) {
             if let Some(state) = configuration.masters.get_mut(master) {
-                state.store_streams(&core.platform, instance, Stream::Blocked);
+                state.block_streams(&core.platform, instance);
                 state.set_slot(substream, Slot::Stuck([old, new]));
             }
             Retired::free([published], &core.readers, || core.platform.relax());

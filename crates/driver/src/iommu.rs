@@ -492,11 +492,12 @@ impl<P: Platform> Configuration<P> {
                 continue;
             }
             let (stream, instance) = (state.stream(), core.instances.get(state.instance));
-            if let (Some(instance), true) = (instance, stream != Stream::Blocked)
-                && state.write_streams(core, instance, stream).is_err()
-            {
+            let Some(instance) = instance else { return };
+            // What the words that did not matter still held.
+            state.store_streams(platform, instance, Stream::Blocked);
+            if stream != Stream::Blocked && state.write_streams(core, instance, stream).is_err() {
                 // There is room: it was there just now.
-                state.store_streams(platform, instance, Stream::Blocked);
+                state.block_streams(platform, instance);
                 state.set_slot(substream, Slot::Stuck([None, None]));
                 return;
             }

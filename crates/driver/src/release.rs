@@ -17,15 +17,16 @@ use crate::space::Space;
 pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> {
     let core = &*space.core;
     core.configuration.with(|configuration| {
-        if space.is_released() {
+        if space.is_quiet() {
             return Ok(());
         }
+        let again = space.is_released();
         core.quarantine.reserve(&core.platform).map_err(|NoMemory| AttachError::NoMemory)?;
         // Nobody joins from here on.
         space.set_released();
         let (mut failed, mut first) = (0u64, None);
         for target in space.targets.for_writer() {
-            let done = quieten(core, configuration, target.place).and_then(|()| {
+            let done = quieten(core, configuration, target.place, again).and_then(|()| {
                 match core.instances.get(target.instance) {
                     Some(instance) => flush(core, instance, target.tag),
                     None => Ok(()),
@@ -37,7 +38,10 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
                 failed |= instance.bit();
             }
         }
-        let Some(unconfirmed) = first else { return Ok(()) };
+        let Some(unconfirmed) = first else {
+            space.set_quiet();
+            return Ok(());
+        };
         // All of it may still be reached.
         core.quarantine.keep(&core.platform, failed, space.id, 0..u64::MAX, &[]);
         Err(AttachError::Unconfirmed(unconfirmed))
@@ -45,11 +49,12 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
 }
 
 /// Makes the contexts of one place quiet. What an instance did not confirm is in memory all the same: it counts
-/// once the instance is reset.
+/// once the instance is reset, or when it is told `again`.
 fn quieten<P: Platform>(
     core: &Core<P>,
     configuration: &Configuration<P>,
     place: usize,
+    again: bool,
 ) -> Result<(), Failure> {
     let Some(place) = configuration.places.get(place) else { return Ok(()) };
     let mut result = Ok(());
@@ -63,12 +68,14 @@ fn quieten<P: Platform>(
         let written = if failed {
             Err(Failure::Failed)
         } else {
-            state.write_context(core, instance, entry, substream, &quiet.0)
+            // What is in memory already may be news to hardware.
+            let forget = || instance.forget_contexts(&core.platform, &state.streams, substream);
+            let told = if again { forget() } else { Ok(()) };
+            told.and_then(|()| state.write_context(core, instance, entry, substream, &quiet.0))
         };
         if written.is_err() {
-            for (index, word) in quiet.0.iter().enumerate() {
-                entry.store(&core.platform, index, *word);
-            }
+            // The word that switches over. As long as hardware may have the old one, the others stay.
+            entry.store(&core.platform, 0, quiet.0[0]);
         }
         result = result.and(written);
     }

@@ -61,8 +61,10 @@ pub(crate) struct Space<P: Platform> {
     pub(crate) id: usize,
     tables: ManuallyDrop<Tables>,
     pub(crate) targets: Snapshot<Targets>,
-    /// A process that is gone. Written under the configuration mutex.
+    /// A process that is gone. Written under the configuration mutex, as is the next.
     released: AtomicBool,
+    /// All instances confirmed that it is.
+    quiet: AtomicBool,
 }
 
 impl<P: Platform> Space<P> {
@@ -73,7 +75,8 @@ impl<P: Platform> Space<P> {
         targets: Snapshot<Targets>,
     ) -> Self {
         let tables = ManuallyDrop::new(tables);
-        Self { core, id, tables, targets, released: AtomicBool::new(false) }
+        let (released, quiet) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { core, id, tables, targets, released, quiet }
     }
 
     pub(crate) fn table(&self) -> Option<&Stage1Table4K> {
@@ -97,6 +100,15 @@ impl<P: Platform> Space<P> {
     /// Under the configuration mutex.
     pub(crate) fn set_released(&self) {
         self.released.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Relaxed)
+    }
+
+    /// Under the configuration mutex.
+    pub(crate) fn set_quiet(&self) {
+        self.quiet.store(true, Ordering::Relaxed);
     }
 
     /// The context descriptor for an instance with `features`.
