@@ -31,6 +31,8 @@ pub(crate) struct Configuration<P: Platform> {
     /// PASIDs that callers asked for, in order.
     pub(crate) lent: Vec<u32>,
     pub(crate) domains: usize,
+    /// Seats that there have been.
+    seats: u64,
 }
 
 impl<P: Platform> Configuration<P> {
@@ -43,6 +45,7 @@ impl<P: Platform> Configuration<P> {
             asids,
             lent: Vec::new(),
             domains: 0,
+            seats: 0,
         }
     }
 
@@ -60,20 +63,21 @@ impl<P: Platform> Configuration<P> {
         });
         // No tag that is in use is held back.
         self.held.retain(|held| *held != place);
-        Bound { place, at, bonds: 1 }
+        self.seats += 1;
+        Bound { place, at, bonds: 1, seat: self.seats }
     }
 
-    /// Takes a user off its place; whether it was the last.
-    pub(crate) fn quit(&mut self, bound: Bound) -> bool {
-        let Some(place) = self.places.get_mut(bound.place) else { return false };
-        if bound.at >= place.users.len() {
+    /// Takes the `at`th user off a place; whether it was the last.
+    pub(crate) fn quit(&mut self, index: usize, at: usize) -> bool {
+        let Some(place) = self.places.get_mut(index) else { return false };
+        if at >= place.users.len() {
             return false;
         }
-        place.users.swap_remove(bound.at);
+        place.users.swap_remove(at);
         let empty = place.users.is_empty();
         // The last took its seat.
-        if let Some(moved) = place.users.get(bound.at).copied() {
-            self.rebind(moved, bound.place, |moved| moved.at = bound.at);
+        if let Some(moved) = place.users.get(at).copied() {
+            self.rebind(moved, index, |moved| moved.at = at);
         }
         empty
     }
@@ -82,7 +86,7 @@ impl<P: Platform> Configuration<P> {
     pub(crate) fn change_seat(&mut self, user: User, from: usize, at: usize, to: usize) {
         let Some(seats) = self.places.get(to).map(|place| place.users.len()) else { return };
         self.rebind(user, from, |bound| (bound.place, bound.at) = (to, seats));
-        self.quit(Bound { place: from, at, bonds: 0 });
+        self.quit(from, at);
         if let Some(place) = self.places.get_mut(to) {
             place.users.push(user);
         }

@@ -511,7 +511,7 @@ impl<P: Platform> Configuration<P> {
         let bound = self.masters.get_mut(user.master);
         let bound = bound.and_then(|state| state.bound_mut(user.substream, place)).copied();
         let Some(bound) = bound else { return Ok(()) };
-        if self.quit(bound) {
+        if self.quit(place, bound.at) {
             let retired = self.withdraw(place, spare);
             Retired::free([retired], &core.readers, || core.platform.relax());
             drop(self.forget(core, place));

@@ -200,6 +200,8 @@ pub struct Process<P: Platform> {
 pub struct Bond<P: Platform> {
     space: Shared<Space<P>>,
     master: usize,
+    /// Number of the seat.
+    seat: u64,
 }
 
 impl<P: Platform> Process<P> {
@@ -260,8 +262,10 @@ impl<P: Platform> Process<P> {
             return Err(AttachError::Foreign);
         }
         let (space, pasid) = (self.space.clone(), self.pasid());
-        attach::change(&master.core, master.index, pasid.0, Goal::Bind(space.clone()))?;
-        Ok(Bond { space, master: master.index })
+        let goal = Goal::Bind(space.clone());
+        let seat = attach::change(&master.core, master.index, pasid.0, goal)?;
+        // There is one: numbers begin with 1.
+        Ok(Bond { space, master: master.index, seat: seat.unwrap_or(0) })
     }
 
     /// To be called after the process's tables were changed, before what they led to, or they themselves, are used
@@ -332,8 +336,8 @@ impl<P: Platform> Bond<P> {
         let Some(pasid) = self.space.process().map(|registers| registers.pasid) else {
             return Ok(());
         };
-        match attach::change(&self.space.core, self.master, pasid.0, Goal::Unbind) {
-            Ok(()) => Ok(()),
+        match attach::change(&self.space.core, self.master, pasid.0, Goal::Unbind(self.seat)) {
+            Ok(_) => Ok(()),
             Err(error) => Err((self, error)),
         }
     }
