@@ -7,6 +7,7 @@ use crate::attach::{AttachError, flush};
 use crate::configuration::Configuration;
 use crate::error::{Failure, Unconfirmed};
 use crate::iommu::Core;
+use crate::place::Slot;
 use crate::platform::Platform;
 use crate::process::Registers;
 use crate::shared::NoMemory;
@@ -26,11 +27,12 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
         space.set_released();
         let (mut failed, mut first) = (0u64, None);
         for target in space.targets.for_writer() {
-            let done = quieten(core, configuration, target.place, again).and_then(|()| {
-                match core.instances.get(target.instance) {
-                    Some(instance) => flush(core, instance, target.tag),
-                    None => Ok(()),
-                }
+            let done = quieten(core, configuration, target.place, again).and_then(|()| match core
+                .instances
+                .get(target.instance)
+            {
+                Some(instance) => flush(core, instance, target.tag),
+                None => Ok(()),
             });
             if let Err(what) = done {
                 let instance = target.instance;
@@ -68,9 +70,10 @@ fn quieten<P: Platform>(
         let written = if failed {
             Err(Failure::Failed)
         } else {
-            // What is in memory already may be news to hardware.
+            // What is in memory already may be news to hardware, and comes before anything else is stored.
+            let news = again || matches!(state.slot(user.substream), Slot::Stuck(_));
             let forget = || instance.forget_contexts(&core.platform, &state.streams, substream);
-            let told = if again { forget() } else { Ok(()) };
+            let told = if news { forget() } else { Ok(()) };
             told.and_then(|()| state.write_context(core, instance, entry, substream, &quiet.0))
         };
         if written.is_err() {

@@ -36,13 +36,17 @@ struct State {
     entries: Vec<(usize, u32, u64)>,
     /// What words held that were stored one by one.
     shadow: BTreeMap<u64, u64>,
+    /// The last first word of a stream's entry that led to contexts.
+    led: BTreeMap<(usize, u32), u64>,
     /// By instance, stream and address.
     histories: BTreeMap<(usize, u32, u64), History>,
     steps: Vec<Step>,
     events: Vec<(usize, EventId)>,
     wrong: Vec<String>,
     hook: Option<Hook>,
-    /// Mixtures are to be expected: something failed.
+    /// What each has held as a whole.
+    held: BTreeMap<(usize, u32, u64), Vec<Words>>,
+    /// A change may be abandoned on the way: hardware may then have more than two configurations.
     lenient: bool,
 }
 
@@ -78,7 +82,7 @@ impl Eyes {
         std::mem::take(&mut self.state().events)
     }
 
-    /// Entries are not judged any more.
+    /// Changes may be abandoned from here on.
     pub fn be_lenient(&self) {
         self.state().lenient = true;
     }
@@ -120,10 +124,18 @@ impl State {
                 let lenient = self.lenient;
                 for (key, history) in self.histories.iter_mut().filter(|(key, _)| key.0 == instance)
                 {
-                    if let Err(words) = history.synchronised()
-                        && !lenient
-                    {
+                    let before = history.clone();
+                    let held = self.held.entry(*key).or_default();
+                    if let Err(mut words) = history.synchronised() {
+                        match before.check(held) {
+                            Ok(()) if lenient => continue,
+                            Err(other) if lenient => words = other,
+                            _ => {}
+                        }
                         self.wrong.push(format!("R4: {key:x?} may be read as {words:x?}"));
+                    }
+                    if history.is_settled() {
+                        *held = vec![history.latest()];
                     }
                 }
             }
@@ -170,18 +182,15 @@ impl State {
         self.shadow.get(&pa).copied().unwrap_or(0)
     }
 
-    /// The entry of a stream as it was stored.
-    fn entry(&self, instance: usize, stream: u32) -> Option<Words> {
-        let entry = self.entries.iter().find(|entry| (entry.0, entry.1) == (instance, stream))?;
-        Some(std::array::from_fn(|word| self.word(entry.2 + 8 * word as u64)))
-    }
-
-    /// Which substream's context is at `pa`, as the stream's entry leads there.
+    /// Which substream's context is at `pa`, as the stream's entry leads there, or did when hardware may have read it.
     fn context_at(&self, instance: usize, stream: u32, pa: u64) -> Option<u32> {
-        let ste = Ste(self.entry(instance, stream)?);
-        if !ste.v() || ste.config() & 0b101 != 0b101 {
+        let entry = self.entries.iter().find(|entry| (entry.0, entry.1) == (instance, stream))?;
+        // Taken out while another one is looked for.
+        let history = self.histories.get(&(instance, stream, entry.2));
+        if history.is_some_and(|history| history.contexts().is_empty()) {
             return None;
         }
+        let ste = Ste([*self.led.get(&(instance, stream))?, 0, 0, 0, 0, 0, 0, 0]);
         let (base, bits) = (ste.s1_context_ptr(), ste.s1_cd_max() as u32);
         let index = |base: u64, bits: u32| {
             let at = pa.checked_sub(base)? / 64;
@@ -209,14 +218,27 @@ impl State {
             if at != entry && self.context_at(instance, stream, entry).is_none() {
                 // Hardware cannot read it; when it can, it has not before.
                 self.histories.remove(&key);
+                self.held.remove(&key);
                 continue;
             }
             let kind = if at == entry { Kind::Ste } else { Kind::Cd };
             let history = self.histories.entry(key);
             history.or_insert_with(|| History::new(kind, entry, before)).stored(word, value);
+            let mut after = before;
+            after[word] = value;
+            let held = self.held.entry(key).or_default();
+            held.extend([before, after]);
+            held.dedup();
         }
         self.shadow.insert(pa, value);
         self.steps.push(Step::Store(pa, value));
+        let of = self.entries.iter().find(|(_, _, at)| *at == pa);
+        // V, and Config 101.
+        if let Some((instance, stream, _)) = of
+            && value & 0b1011 == 0b1011
+        {
+            self.led.insert((*instance, *stream), value);
+        }
     }
 }
 
@@ -240,6 +262,7 @@ impl Observer for Eyes {
                 let mut state = self.state();
                 state.shadow.retain(|at, _| !(pa..pa + bytes).contains(at));
                 state.histories.retain(|key, _| !(pa..pa + bytes).contains(&key.2));
+                state.held.retain(|key, _| !(pa..pa + bytes).contains(&key.2));
             }
             Point::Idle => {}
         }

@@ -2,7 +2,9 @@
 //! A heap that fails at each possible moment of the calls with substreams: a typed error, nothing changed, nothing
 //! leaked, and the same call works afterwards.
 
-use smmuv3::{AddProcessError, AttachError, Bond, Config, Domain, PasidError, Process, SubstreamId};
+use smmuv3::{
+    AddProcessError, AttachError, Bond, Config, Domain, PasidError, Process, SubstreamId,
+};
 
 use crate::os::{Os, driver, failing, live};
 use crate::setup::{Setup, Tables, noticeable, sharing};
@@ -41,7 +43,8 @@ impl Case {
         }
         let stolen = domains[0].targets().first().map_or(9, |target| target.tag.asid);
         let (process, tables) = setup.process(7, Some(stolen), 48);
-        let mut case = Self { setup, domains, pasids, process, tables, bonds: Vec::with_capacity(4) };
+        let mut case =
+            Self { setup, domains, pasids, process, tables, bonds: Vec::with_capacity(4) };
         if matches!(call, Call::BindTwice | Call::Unbind | Call::Release) {
             let bond = case.process.bind(&case.setup.masters[1]).unwrap();
             case.bonds.push(bond);
@@ -50,7 +53,9 @@ impl Case {
     }
 
     fn call(&mut self, call: Call) -> Result<(), AttachError> {
-        let (iommu, [first, second]) = (&self.setup.iommu, &self.setup.masters[..]) else { panic!() };
+        let (iommu, [first, second]) = (&self.setup.iommu, &self.setup.masters[..]) else {
+            panic!()
+        };
         match call {
             Call::AttachFirst => iommu.attach_pasid(first, self.pasids[0], &self.domains[1]),
             Call::AttachBeside => iommu.attach_pasid(first, self.pasids[1], &self.domains[2]),
@@ -75,7 +80,10 @@ impl Case {
             .into_iter()
             .flat_map(|master| {
                 let pasids = [None, Some(self.pasids[0]), Some(self.pasids[1])];
-                pasids.into_iter().chain([Some(self.process.pasid())]).map(move |pasid| (master, pasid))
+                pasids
+                    .into_iter()
+                    .chain([Some(self.process.pasid())])
+                    .map(move |pasid| (master, pasid))
             })
             .map(|(master, pasid)| setup.dma(master, pasid))
             .collect();

@@ -76,11 +76,27 @@ fn an_instance_says_what_it_cannot_walk() {
             |c| c.tcr = tcr(12, 1, 4),
             Mismatch::Input { domain: 52, instance: 48 },
         ),
-        (hardware(8, true), |c| c.tcr = tcr(15, 0, 4), Mismatch::Input { domain: 49, instance: 48 }),
+        (
+            hardware(8, true),
+            |c| c.tcr = tcr(15, 0, 4),
+            Mismatch::Input { domain: 49, instance: 48 },
+        ),
         // 48 bits of output, 44 there are; 52; 56.
-        (hardware(8, true), |c| c.tcr = tcr(25, 0, 5), Mismatch::Output { domain: 48, instance: 44 }),
-        (hardware(8, true), |c| c.tcr = tcr(25, 0, 6), Mismatch::Output { domain: 52, instance: 44 }),
-        (hardware(8, true), |c| c.tcr = tcr(25, 0, 7), Mismatch::Output { domain: 56, instance: 44 }),
+        (
+            hardware(8, true),
+            |c| c.tcr = tcr(25, 0, 5),
+            Mismatch::Output { domain: 48, instance: 44 },
+        ),
+        (
+            hardware(8, true),
+            |c| c.tcr = tcr(25, 0, 6),
+            Mismatch::Output { domain: 52, instance: 44 },
+        ),
+        (
+            hardware(8, true),
+            |c| c.tcr = tcr(25, 0, 7),
+            Mismatch::Output { domain: 56, instance: 44 },
+        ),
         // DS [59]: descriptors of 4 KiB with 52 bits (IDR5.DS), whatever IPS says.
         (hardware(8, true), |c| c.tcr |= 1 << 59, Mismatch::Output { domain: 52, instance: 44 }),
         (

@@ -38,7 +38,8 @@ fn a_process_is_shared_and_private_at_once() {
     let pasid = process.pasid();
     let bonds: Vec<_> = setup.masters.iter().map(|master| process.bind(master).unwrap()).collect();
     let targets = process.targets();
-    let kinds: Vec<_> = targets.iter().map(|target| (target.instance.index(), target.shared)).collect();
+    let kinds: Vec<_> =
+        targets.iter().map(|target| (target.instance.index(), target.shared)).collect();
     assert_eq!(kinds, [(0, false), (1, true), (2, false)]);
     assert_eq!(targets[1].tag.asid, 0x4321);
     assert!(targets[2].tag.asid < 256, "{:x?}", targets[2]);
@@ -115,7 +116,15 @@ fn an_invalidation_names_private_tags_only_and_tables_too() {
     let [(_, range)] = wide[..] else { panic!("{wide:?}") };
     let range = TlbiNhVa(range.0);
     assert_eq!(
-        (range.asid(), range.num(), range.scale(), range.tg(), range.ttl(), range.leaf(), range.addr()),
+        (
+            range.asid(),
+            range.num(),
+            range.scale(),
+            range.tg(),
+            range.ttl(),
+            range.leaf(),
+            range.addr()
+        ),
         (asid(0), 0, 2, 1, 0, false, IOVA)
     );
     assert!(!pages.iter().any(|(instance, _)| *instance == 1), "{pages:?}");
@@ -294,4 +303,91 @@ fn processes_and_domains_share_many_masters() {
         setup.iommu.detach(master).unwrap();
     }
     setup.tear_down(Vec::from(domains), Vec::from(processes));
+}
+
+/// The kernel changes the process's tables at each moment of a bind or an unbind (R5): no master reaches the page
+/// afterwards.
+#[test]
+fn tables_may_change_at_any_moment_of_a_bind_and_an_unbind() {
+    for bind in [true, false] {
+        for moment in 0.. {
+            let (setup, process, tables) = three();
+            let (process, tables) = (Arc::new(process), Arc::new(tables));
+            let pasid = process.pasid();
+            let first = process.bind(&setup.masters[2]).unwrap();
+            let second = (!bind).then(|| process.bind(&setup.masters[0]).unwrap());
+            let page = IOVA + 3 * PAGE;
+            assert!(setup.dma_at(2, Some(pasid), page).is_ok());
+            assert_eq!(setup.dma_at(0, Some(pasid), page).is_ok(), !bind);
+            let (count, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+            let (counter, flag) = (count.clone(), done.clone());
+            let (kernel, memory, machine) =
+                (process.clone(), tables.clone(), setup.machine.clone());
+            setup.eyes.hook(Some(Arc::new(move |interruptible| {
+                // Devices try all the time.
+                let there = [(2, 1), (0, 1), (0, 2)].map(|(instance, stream)| {
+                    crate::setup::device(&machine, instance, &[stream], Some(pasid), page)
+                });
+                match flag.load(Ordering::Relaxed) {
+                    0 if interruptible && counter.fetch_add(1, Ordering::Relaxed) == moment => {
+                        flag.store(1, Ordering::Relaxed);
+                        memory.unmap(page);
+                        kernel.invalidate(Iova(page), PAGE).unwrap();
+                        flag.store(2, Ordering::Relaxed);
+                    }
+                    2 => assert!(there.iter().all(Result::is_err), "{moment}: {there:x?}"),
+                    _ => {}
+                }
+            })));
+            let bond = match second {
+                None => Some(process.bind(&setup.masters[0]).unwrap()),
+                Some(bond) => {
+                    unbind(bond);
+                    None
+                }
+            };
+            setup.eyes.hook(None);
+            let last = done.load(Ordering::Relaxed) != 2;
+            let there = if bind { Some(setup.page(0)) } else { None };
+            assert_eq!(setup.dma(0, Some(pasid)), there);
+            assert_eq!(setup.dma(2, Some(pasid)), Some(setup.page(0)));
+            assert_eq!(setup.dma_at(2, Some(pasid), page).is_ok(), last);
+            assert_eq!(setup.dma_at(0, Some(pasid), page).is_ok(), last && bind);
+            bond.into_iter().chain([first]).for_each(unbind);
+            let process = Arc::into_inner(process).unwrap();
+            setup.tear_down(vec![], vec![(process, Arc::into_inner(tables).unwrap())]);
+            if last {
+                assert!(moment > 10, "{moment}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_instance_that_stands_still_does_not_confirm_an_invalidation() {
+    let (setup, process, tables) = three();
+    let bonds: Vec<_> = setup.masters.iter().map(|master| process.bind(master).unwrap()).collect();
+    let pasid = Some(process.pasid());
+    for master in 0..3 {
+        assert_eq!(setup.dma(master, pasid), Some(setup.page(0)));
+    }
+    tables.unmap(IOVA);
+    setup.wedge(0, Some(0));
+    for (first, page) in [(true, IOVA), (false, IOVA + PAGE)] {
+        let unconfirmed = process.invalidate(Iova(page), PAGE).unwrap_err();
+        assert_eq!(unconfirmed.instance.index(), 0);
+        assert_eq!(matches!(unconfirmed.what, smmuv3::Failure::Timeout { .. }), first);
+    }
+    // The other one was told.
+    assert_eq!(setup.dma(2, pasid), None);
+    let range =
+        smmuv3::Quarantined::Range { domain: process.id(), iova: Iova(IOVA), bytes: 2 * PAGE };
+    assert_eq!(setup.quarantined(), [range]);
+    setup.wedge(0, None);
+    setup.iommu.reset(&setup.smmus[0]).unwrap();
+    assert_eq!((setup.quarantined(), setup.dma(0, pasid)), (vec![], None));
+    setup.eyes.be_lenient();
+    bonds.into_iter().for_each(unbind);
+    setup.tear_down(vec![], vec![(process, tables)]);
 }

@@ -255,3 +255,57 @@ fn hardware_without_2_level_tables_is_released_alike() {
     assert!(process.close().is_ok());
     setup.tear_down(vec![], vec![]);
 }
+
+/// A bind or an unbind was refused on the way, so that hardware may have any step of it, and then the process ends.
+#[test]
+fn a_process_is_released_beside_a_master_that_is_stuck() {
+    for bind in [true, false] {
+        let mut refused = 0;
+        for nth in 0.. {
+            let context = format!("bind {bind}, batch {nth}");
+            let case = Case::new();
+            let mut bonds = case.bind();
+            case.check(|result| result.is_ok());
+            case.setup.eyes.be_lenient();
+            let changing = bonds.remove(0);
+            let left = if bind {
+                unbind(changing);
+                case.setup.refuse(0, nth);
+                match case.process.bind(&case.setup.masters[0]) {
+                    Ok(bond) => Some((bond, None)),
+                    Err(error) => {
+                        assert_eq!(failure::<()>(Err(error)).0, 0, "{context}");
+                        None
+                    }
+                }
+            } else {
+                case.setup.refuse(0, nth);
+                changing.unbind().err().map(|(bond, error)| (bond, Some(error)))
+            };
+            case.setup.machine.behave();
+            let stuck = !case.setup.quarantined().is_empty();
+            refused += u64::from(stuck);
+            assert_eq!(case.process.release(), Ok(()), "{context}");
+            assert_eq!(case.reference(), None, "R3, {context}");
+            for iova in [IOVA, IOVA + PAGE] {
+                let there = case.setup.dma_at(0, Some(case.process.pasid()), iova);
+                assert!(there.is_err(), "{context}: {there:x?}");
+            }
+            case.setup.eyes.check(&context);
+            case.setup.iommu.reset(&case.setup.smmus[0]).unwrap();
+            bonds.into_iter().for_each(unbind);
+            if let Some((bond, _)) = left {
+                unbind(bond);
+            }
+            case.check(|result| result.is_err());
+            case.finish();
+            if !stuck {
+                break;
+            }
+        }
+        assert_eq!(
+            refused, 2,
+            "bind {bind}: all but the valid bit's word, and that; or the other way round"
+        );
+    }
+}

@@ -64,7 +64,8 @@ fn the_process_has_it_already() {
     let setup = Setup::new(&[sharing(), sharing()], masters);
     let (process, tables) = setup.process(7, Some(9), 0);
     let pasid = process.pasid();
-    let mut bonds: Vec<_> = setup.masters.iter().map(|master| process.bind(master).unwrap()).collect();
+    let mut bonds: Vec<_> =
+        setup.masters.iter().map(|master| process.bind(master).unwrap()).collect();
     for master in 0..3 {
         assert_eq!(cd(&setup, master, pasid.0), (9, true));
         assert_eq!(setup.dma(master, Some(pasid)), Some(setup.page(0)));
@@ -165,9 +166,8 @@ fn a_domain_has_it() {
         assert_eq!(setup.dma(2, Some(process.pasid())), Some(setup.page(32)));
         // Nothing of the domain carries the old number.
         let model = setup.model(0);
-        let stale = model.tlb_entries().find(|entry| {
-            entry.tag.asid == old && entry.ttb != tables.root()
-        });
+        let stale =
+            model.tlb_entries().find(|entry| entry.tag.asid == old && entry.ttb != tables.root());
         assert_eq!(stale, None, "R2");
         drop(model);
         // An unmap after it reaches the new number.
@@ -381,7 +381,11 @@ fn a_number_that_was_not_flushed_is_flushed_before_it_is_shared() {
         assert_eq!(stale(&setup), 0, "R2 with {policy}");
         assert_eq!(setup.quarantined(), [], "{policy}");
         // The domain is where it is used, and nowhere else.
-        let there: Vec<_> = domain.targets().iter().map(|target| (target.instance.index(), target.masters)).collect();
+        let there: Vec<_> = domain
+            .targets()
+            .iter()
+            .map(|target| (target.instance.index(), target.masters))
+            .collect();
         assert_eq!(there, [(1, 1)], "{policy}");
         assert_eq!(setup.dma(1, Some(process.pasid())), Some(setup.page(32)));
         assert_eq!(setup.dma(2, None), Some(setup.page(0)));
@@ -393,4 +397,54 @@ fn a_number_that_was_not_flushed_is_flushed_before_it_is_shared() {
         setup.iommu.detach(&setup.masters[2]).unwrap();
         setup.tear_down(vec![domain], vec![(process, tables)]);
     }
+}
+
+/// A master that is in a bank of its own, for its other address spaces, is out of reach of broadcasts.
+#[test]
+fn a_number_is_not_shared_in_a_bank() {
+    let mut config = Config::default();
+    (config.asid_policy, config.cpu.asid_bits) = (AsidPolicy::Banked, 8);
+    let narrow = Profile::small_asid().s2p(true).ssidsize(10).two_level_contexts(true).btm(true);
+    let masters: &[(usize, &[u32], u32)] = &[(0, &[1], 10), (0, &[2], 10), (0, &[3], 10)];
+    let setup = Setup::with(config, &[narrow], masters);
+    let domains: Vec<_> = (0..256).map(|at| setup.domain(at)).collect();
+    let pasids: Vec<_> = (0..255).map(|_| setup.pasid()).collect();
+    for (pasid, domain) in pasids.iter().zip(&domains) {
+        setup.iommu.attach_pasid(&setup.masters[0], *pasid, domain).unwrap();
+    }
+    setup.iommu.attach(&setup.masters[1], &domains[255]).unwrap();
+    let vmid = domains[255].targets()[0].tag.vmid;
+    assert_ne!(vmid, 0);
+    let (process, tables) = setup.process(7, Some(100), 300);
+    let private = process.bind(&setup.masters[1]).unwrap();
+    assert!(!cd(&setup, 1, process.pasid().0).1);
+    assert_eq!((process.targets()[0].tag.vmid, pins(&setup, 7)), (vmid, (0, [0, 0])));
+    // Once there is room for who has its number, it is shared where nothing else is used.
+    setup.iommu.detach_pasid(&setup.masters[0], pasids[0]).unwrap();
+    let shared = process.bind(&setup.masters[2]).unwrap();
+    assert_eq!(cd(&setup, 2, process.pasid().0), (100, true));
+    assert_eq!(setup.ste(2).s2_vmid(), 0);
+    let kinds: Vec<_> =
+        process.targets().iter().map(|target| (target.tag.vmid, target.shared)).collect();
+    assert_eq!(kinds, [(0, true), (vmid, false)]);
+    for (master, pasid, page) in
+        [(1, None, 255), (1, Some(process.pasid()), 300), (2, Some(process.pasid()), 300)]
+    {
+        assert_eq!(setup.dma(master, pasid), Some(setup.page(page)), "{master}");
+    }
+    for (at, pasid) in pasids.iter().enumerate().skip(1) {
+        assert_eq!(setup.dma(0, Some(*pasid)), Some(setup.page(at as u64)));
+    }
+    // The driver tells the private one alone.
+    tables.unmap(IOVA);
+    process.invalidate(Iova(IOVA), PAGE).unwrap();
+    assert_eq!(setup.dma(1, Some(process.pasid())), None);
+    assert_eq!(setup.dma(2, Some(process.pasid())), Some(setup.page(300)));
+    unbind(private);
+    unbind(shared);
+    for pasid in pasids {
+        setup.iommu.detach_pasid(&setup.masters[0], pasid).unwrap();
+    }
+    setup.iommu.detach(&setup.masters[1]).unwrap();
+    setup.tear_down(domains, vec![(process, tables)]);
 }

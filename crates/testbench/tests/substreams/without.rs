@@ -137,7 +137,11 @@ fn watched(case: &Case, pasids: &[Option<SubstreamId>], call: impl FnOnce()) {
         assert!(before == after || seen.len() >= 4, "nobody looked");
         for outcome in seen {
             let fine = *outcome == before[at] || *outcome == after[at];
-            assert!(fine, "{:?}: {outcome:x?}, not {:x?} or {:x?}", pasids[at], before[at], after[at]);
+            assert!(
+                fine,
+                "{:?}: {outcome:x?}, not {:x?} or {:x?}",
+                pasids[at], before[at], after[at]
+            );
         }
     }
 }
@@ -211,7 +215,8 @@ fn a_transfer_under_way_is_over_when_its_pasid_is_detached_or_moved() {
         case.own(Identity).unwrap();
         case.pasid(0, Some(2)).unwrap();
         let pasid = Some(case.pasids[0].0);
-        let access = smmuv3_model::Access { substream: pasid, ..smmuv3_model::Access::write(1, IOVA) };
+        let access =
+            smmuv3_model::Access { substream: pasid, ..smmuv3_model::Access::write(1, IOVA) };
         let payload = smmuv3_model::Transfer::Write(vec![0xee; 8]);
         let held = case.setup.model(0).hold(access, payload).unwrap();
         assert_eq!(held.pa, case.setup.page(32));
