@@ -147,7 +147,7 @@ impl<P: Platform> Iommu<P> {
         if !master.core.is(&domain.space.core) {
             return Err(AttachError::Foreign);
         }
-        change(&master.core, master.index, WITHOUT, Goal::Space(domain.space.clone()))
+        change(&master.core, master.index, WITHOUT, Goal::Space(domain.space.clone())).map(drop)
     }
 
     /// Blocks `master`: when it has returned, all its DMA without a PASID is refused.
@@ -155,7 +155,7 @@ impl<P: Platform> Iommu<P> {
     /// # Errors
     /// [`AttachError::Unconfirmed`], [`AttachError::NoMemory`].
     pub fn detach(&self, master: &Master<P>) -> Result<(), AttachError> {
-        change(&master.core, master.index, WITHOUT, Goal::Blocked)
+        change(&master.core, master.index, WITHOUT, Goal::Blocked).map(drop)
     }
 
     /// Lets `master` reach all memory, untranslated, where it gives no PASID.
@@ -166,7 +166,7 @@ impl<P: Platform> Iommu<P> {
     /// # Safety
     /// The device behind `master` only accesses memory that it was given.
     pub unsafe fn attach_identity(&self, master: &Master<P>) -> Result<(), AttachError> {
-        change(&master.core, master.index, WITHOUT, Goal::Identity)
+        change(&master.core, master.index, WITHOUT, Goal::Identity).map(drop)
     }
 
     /// As [`Iommu::attach`], for accesses of `master` with `pasid` ([`Iommu::allocate_pasid`]) alone.
@@ -183,7 +183,7 @@ impl<P: Platform> Iommu<P> {
             return Err(AttachError::Foreign);
         }
         lent(&master.core, pasid)?;
-        change(&master.core, master.index, pasid.0, Goal::Space(domain.space.clone()))
+        change(&master.core, master.index, pasid.0, Goal::Space(domain.space.clone())).map(drop)
     }
 
     /// As [`Iommu::detach`], for accesses of `master` with `pasid` alone.
@@ -192,7 +192,7 @@ impl<P: Platform> Iommu<P> {
     /// As [`Iommu::detach`]; [`AttachError::PasidUnknown`].
     pub fn detach_pasid(&self, master: &Master<P>, pasid: SubstreamId) -> Result<(), AttachError> {
         lent(&master.core, pasid)?;
-        change(&master.core, master.index, pasid.0, Goal::Blocked)
+        change(&master.core, master.index, pasid.0, Goal::Blocked).map(drop)
     }
 }
 
@@ -211,8 +211,8 @@ pub(crate) enum Goal<P: Platform> {
     Space(Shared<Space<P>>),
     /// As `Space`, and once more if it is so already.
     Bind(Shared<Space<P>>),
-    /// As `Blocked`, if it was bound no more than once.
-    Unbind,
+    /// As `Blocked`, if it still has the seat of that number, and was bound no more than once.
+    Unbind(u64),
 }
 
 /// A seat that a master is to have, made ready beforehand.
@@ -222,17 +222,24 @@ struct Entering {
     targets: Option<Box<Targets>>,
 }
 
+/// Changes what the accesses of a master with `substream`, or without, are subject to. Returns the number of the seat
+/// that it has then, if any.
 pub(crate) fn change<P: Platform>(
     core: &Core<P>,
     master: usize,
     substream: u32,
     goal: Goal<P>,
-) -> Result<(), AttachError> {
+) -> Result<Option<u64>, AttachError> {
     core.configuration.with(|configuration| {
         // The slot is the master's own from `add` to `close`.
-        let Some(state) = configuration.masters.get_mut(master) else {
-            return Err(AttachError::Foreign);
-        };
+        let state = configuration.masters.get_mut(master);
+        // A reset may have taken what a bond stands for, and the master may be gone since, or another's.
+        if let Goal::Unbind(seat) = goal
+            && !state.as_ref().is_some_and(|state| state.slot(substream).may_be(seat))
+        {
+            return Ok(None);
+        }
+        let Some(state) = state else { return Err(AttachError::Foreign) };
         let (id, bits) = (state.instance, state.bits);
         let Some(instance) = core.instances.get(id) else { return Err(AttachError::Foreign) };
         let unconfirmed = |what| AttachError::Unconfirmed(Unconfirmed { instance: id, what });
@@ -247,17 +254,15 @@ pub(crate) fn change<P: Platform>(
                 return Err(AttachError::Released);
             }
             Goal::Space(space) | Goal::Bind(space) => Some(space.clone()),
-            Goal::Blocked | Goal::Identity | Goal::Unbind => None,
+            Goal::Blocked | Goal::Identity | Goal::Unbind(_) => None,
         };
         // What takes no hardware.
         match (slot, &goal) {
             _ if stuck => return Err(unconfirmed(Failure::Failed)),
-            (Slot::Blocked, Goal::Blocked | Goal::Unbind) | (Slot::Identity, Goal::Identity) => {
-                return Ok(());
-            }
-            (Slot::At(bound), Goal::Unbind) if bound.bonds > 1 => {
+            (Slot::Blocked, Goal::Blocked) | (Slot::Identity, Goal::Identity) => return Ok(None),
+            (Slot::At(bound), Goal::Unbind(_)) if bound.bonds > 1 => {
                 count(configuration, master, substream, bound, bound.bonds - 1);
-                return Ok(());
+                return Ok(Some(bound.seat));
             }
             (Slot::At(bound), Goal::Space(space) | Goal::Bind(space)) => {
                 let place = configuration.places.get(bound.place);
@@ -265,7 +270,7 @@ pub(crate) fn change<P: Platform>(
                     if let Goal::Bind(_) = goal {
                         count(configuration, master, substream, bound, bound.bonds + 1);
                     }
-                    return Ok(());
+                    return Ok(Some(bound.seat));
                 }
             }
             _ => {}
@@ -304,7 +309,7 @@ pub(crate) fn change<P: Platform>(
             entering.and_then(|Entering { place, targets }| configuration.publish(place, targets?));
         if let Err(what) = install(core, configuration, instance, master, substream, &goal, new) {
             if let Some(state) = configuration.masters.get_mut(master) {
-                state.store_streams(&core.platform, instance, Stream::Blocked);
+                state.block_streams(&core.platform, instance);
                 state.set_slot(substream, Slot::Stuck([old, new]));
             }
             Retired::free([published], &core.readers, || core.platform.relax());
@@ -312,10 +317,11 @@ pub(crate) fn change<P: Platform>(
         }
 
         // Commit.
-        let emptied = old.filter(|old| configuration.quit(*old)).map(|old| old.place);
+        let emptied = old.filter(|old| configuration.quit(old.place, old.at)).map(|old| old.place);
+        let seat = new.map(|new| new.seat);
         let (Some(place), Some(targets)) = (emptied, leaving) else {
             Retired::free([published], &core.readers, || core.platform.relax());
-            return Ok(());
+            return Ok(seat);
         };
         // Flushed before it leaves the targets: a tag that no target names is in no cache.
         let tag = configuration.places.get(place).map(|place| place.tag);
@@ -332,7 +338,7 @@ pub(crate) fn change<P: Platform>(
         if flushed.is_ok() {
             drop(configuration.forget(core, place));
         }
-        flushed.map_err(unconfirmed)
+        flushed.map(|()| seat).map_err(unconfirmed)
     })
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Configuration<P: Platform> {
     /// PASIDs that callers asked for, in order.
     pub(crate) lent: Vec<u32>,
     pub(crate) domains: usize,
+    /// Seats that there have been.
+    seats: u64,
 }
 
 impl<P: Platform> Configuration<P> {
@@ -43,6 +45,7 @@ impl<P: Platform> Configuration<P> {
             asids,
             lent: Vec::new(),
             domains: 0,
+            seats: 0,
         }
     }
 
@@ -70,20 +73,21 @@ impl<P: Platform> Configuration<P> {
         });
         // No tag that is in use is held back.
         self.held.retain(|held| *held != place);
-        Bound { place, at, bonds: 1 }
+        self.seats += 1;
+        Bound { place, at, bonds: 1, seat: self.seats }
     }
 
-    /// Takes a user off its place; whether it was the last.
-    pub(crate) fn quit(&mut self, bound: Bound) -> bool {
-        let Some(place) = self.places.get_mut(bound.place) else { return false };
-        if bound.at >= place.users.len() {
+    /// Takes the `at`th user off a place; whether it was the last.
+    pub(crate) fn quit(&mut self, index: usize, at: usize) -> bool {
+        let Some(place) = self.places.get_mut(index) else { return false };
+        if at >= place.users.len() {
             return false;
         }
-        place.users.swap_remove(bound.at);
+        place.users.swap_remove(at);
         let empty = place.users.is_empty();
         // The last took its seat.
-        if let Some(moved) = place.users.get(bound.at).copied() {
-            self.rebind(moved, bound.place, |moved| moved.at = bound.at);
+        if let Some(moved) = place.users.get(at).copied() {
+            self.rebind(moved, index, |moved| moved.at = at);
         }
         empty
     }
@@ -104,7 +108,7 @@ impl<P: Platform> Configuration<P> {
         match ghost {
             Some(ghost) if !confirmed => ghost.substream = GHOST,
             _ => {
-                self.quit(Bound { place: from, at, bonds: 0 });
+                self.quit(from, at);
             }
         }
         if let Some(place) = self.places.get_mut(to) {
@@ -117,7 +121,7 @@ impl<P: Platform> Configuration<P> {
         let ghost = |place: &Place<P>| place.users.iter().position(|user| user.substream == GHOST);
         let mut empty = false;
         while let Some(at) = self.places.get(place).and_then(ghost) {
-            empty = self.quit(Bound { place, at, bonds: 0 });
+            empty = self.quit(place, at);
         }
         empty
     }

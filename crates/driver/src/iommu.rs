@@ -511,11 +511,12 @@ impl<P: Platform> Configuration<P> {
                 continue;
             }
             let (stream, instance) = (state.stream(), core.instances.get(state.instance));
-            if let (Some(instance), true) = (instance, stream != Stream::Blocked)
-                && state.write_streams(core, instance, stream).is_err()
-            {
+            let Some(instance) = instance else { return };
+            // What the words that did not matter still held.
+            state.store_streams(platform, instance, Stream::Blocked);
+            if stream != Stream::Blocked && state.write_streams(core, instance, stream).is_err() {
                 // There is room: it was there just now.
-                state.store_streams(platform, instance, Stream::Blocked);
+                state.block_streams(platform, instance);
                 state.set_slot(substream, Slot::Stuck([None, None]));
                 return;
             }
@@ -529,7 +530,7 @@ impl<P: Platform> Configuration<P> {
         let bound = self.masters.get_mut(user.master);
         let bound = bound.and_then(|state| state.bound_mut(user.substream, place)).copied();
         let Some(bound) = bound else { return Ok(()) };
-        if self.quit(bound) {
+        if self.quit(place, bound.at) {
             self.end(core, place, spare);
         }
         Ok(())

@@ -401,6 +401,17 @@ impl MasterState {
         }
     }
 
+    /// Blocks its streams in memory, without a word to an instance that did not confirm what was changed before: by the
+    /// word that decides, since hardware may have read that already and the others not yet.
+    pub(crate) fn block_streams<P: Platform>(&self, platform: &P, instance: &Instance<P>) {
+        let [decides, ..] = Stream::Blocked.encode(instance.features()).0;
+        for stream in &self.streams {
+            if let Some(entry) = instance.streams().entry(platform, *stream) {
+                entry.store(platform, 0, decides);
+            }
+        }
+    }
+
     /// Changes a context that hardware may read.
     pub(crate) fn write_context<P: Platform>(
         &self,

@@ -43,6 +43,8 @@ pub(crate) struct Bound {
     pub(crate) at: usize,
     /// How often it was asked for.
     pub(crate) bonds: usize,
+    /// Its number: no other seat has had it.
+    pub(crate) seat: u64,
 }
 
 /// What a master's accesses with a certain substream, or without, are subject to.
@@ -63,6 +65,15 @@ impl Slot {
         match self {
             Self::At(bound) => Some(*bound),
             Self::Blocked | Self::Identity | Self::Stuck(_) => None,
+        }
+    }
+
+    /// Whether it is the seat of that number, or may be.
+    pub(crate) fn may_be(&self, seat: u64) -> bool {
+        match self {
+            Self::At(bound) => bound.seat == seat,
+            Self::Stuck(bounds) => bounds.iter().flatten().any(|bound| bound.seat == seat),
+            Self::Blocked | Self::Identity => false,
         }
     }
 }

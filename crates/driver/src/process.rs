@@ -55,7 +55,8 @@ pub enum AddProcessError {
         /// Bits of a PASID ([`Config::pasid_bits`](crate::Config::pasid_bits)).
         bits: u32,
     },
-    /// `tcr` has a granule (TG0) or a size (IPS) that does not exist, or T0SZ leaves more than 52 bits.
+    /// `tcr` has a granule (TG0) or a size (IPS) that does not exist, or T0SZ leaves more than 52 bits; or `ttb` is not
+    /// the address of a table.
     Registers {
         /// The register.
         tcr: u64,
@@ -107,6 +108,9 @@ impl Registers {
         // Its fields for the lower half are coded as those of a context (§6).
         let field = |high: u32, low: u32| tcr >> low & ((1 << (high - low + 1)) - 1);
         let flag = |bit: u32| tcr >> bit & 1 == 1;
+        if ttb.0 & !0x000f_ffff_ffff_fff0 != 0 {
+            return None;
+        }
         let context = Cd::default()
             .with_t0sz(field(5, 0))
             .with_tg0(field(15, 14))
@@ -135,7 +139,7 @@ impl Registers {
         // Six bits, so that nothing is less than 1.
         let input_bits = 64 - context.t0sz() as u32;
         let output_bits = smmuv3_formats::register::address_bits(context.ips())?;
-        if input_bits > 52 || ttb.0 & !0x000f_ffff_ffff_fff0 != 0 {
+        if input_bits > 52 {
             return None;
         }
         let shape = Shape {
@@ -167,6 +171,11 @@ impl Registers {
     /// Whether an SMMU with `features` can walk the tables, and takes the context for legal (§7.2).
     pub(crate) fn fits(&self, features: &Features) -> Result<(), Mismatch> {
         self.shape.fits(features)?;
+        // Where DS means nothing, bits of its descriptors that are an address there are attributes (§15.3).
+        if self.context.ds() && self.shape.granule_shift != 16 && !features.registers.idr5.ds() {
+            let instance = features.output_bits.min(48);
+            return Err(Mismatch::Output { domain: 52, instance });
+        }
         // Of the entry that will lead there, legality depends on what is the same for all.
         let stream = Stream::Stage1 {
             contexts: PhysAddr(0),
@@ -201,6 +210,8 @@ pub struct Process<P: Platform> {
 pub struct Bond<P: Platform> {
     space: Shared<Space<P>>,
     master: usize,
+    /// Number of the seat.
+    seat: u64,
 }
 
 impl<P: Platform> Process<P> {
@@ -262,8 +273,10 @@ impl<P: Platform> Process<P> {
             return Err(AttachError::Foreign);
         }
         let (space, pasid) = (self.space.clone(), self.pasid());
-        attach::change(&master.core, master.index, pasid.0, Goal::Bind(space.clone()))?;
-        Ok(Bond { space, master: master.index })
+        let goal = Goal::Bind(space.clone());
+        let seat = attach::change(&master.core, master.index, pasid.0, goal)?;
+        // There is one: numbers begin with 1.
+        Ok(Bond { space, master: master.index, seat: seat.unwrap_or(0) })
     }
 
     /// To be called after the process's tables were changed, before what they led to, or they themselves, are used
@@ -307,8 +320,9 @@ impl<P: Platform> Process<P> {
     /// more.
     ///
     /// # Errors
-    /// [`AttachError::Unconfirmed`]: an instance did not answer, and may still reach them until it is reset; to be
-    /// called again then. [`AttachError::NoMemory`]: nothing was changed.
+    /// [`AttachError::Unconfirmed`]: an instance did not confirm it, and may still reach them until it is reset, or until
+    /// a further call has returned `Ok`.
+    /// [`AttachError::NoMemory`]: nothing was changed.
     pub fn release(&self) -> Result<(), AttachError> {
         release::release(&self.space)
     }
@@ -333,8 +347,8 @@ impl<P: Platform> Bond<P> {
         let Some(pasid) = self.space.process().map(|registers| registers.pasid) else {
             return Ok(());
         };
-        match attach::change(&self.space.core, self.master, pasid.0, Goal::Unbind) {
-            Ok(()) => Ok(()),
+        match attach::change(&self.space.core, self.master, pasid.0, Goal::Unbind(self.seat)) {
+            Ok(_) => Ok(()),
             Err(error) => Err((self, error)),
         }
     }

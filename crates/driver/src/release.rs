@@ -9,6 +9,7 @@ use crate::attach::{AttachError, flush};
 use crate::configuration::Configuration;
 use crate::error::{Failure, Unconfirmed};
 use crate::iommu::Core;
+use crate::place::Slot;
 use crate::platform::Platform;
 use crate::process::{GONE, LEAVING, Registers};
 use crate::shared::NoMemory;
@@ -53,7 +54,7 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
 }
 
 /// Makes the contexts of one place quiet. What an instance did not confirm is in memory all the same: it counts
-/// once the instance is reset, or is told of it `again`.
+/// once the instance is reset, or when it is told `again`.
 fn quieten<P: Platform>(
     core: &Core<P>,
     configuration: &Configuration<P>,
@@ -69,17 +70,18 @@ fn quieten<P: Platform>(
         let Some(entry) = state.entry(&core.platform, substream) else { continue };
         let quiet = Registers::quiet(Cd(entry.load(&core.platform)));
         let failed = instance.commands().has_failed();
-        let written = match failed {
-            true => Err(Failure::Failed),
-            false if again => instance.forget_contexts(&core.platform, &state.streams, substream),
-            false => Ok(()),
+        let written = if failed {
+            Err(Failure::Failed)
+        } else {
+            // What is in memory already may be news to hardware, and comes before anything else is stored.
+            let news = again || matches!(state.slot(user.substream), Slot::Stuck(_));
+            let forget = || instance.forget_contexts(&core.platform, &state.streams, substream);
+            let told = if news { forget() } else { Ok(()) };
+            told.and_then(|()| state.write_context(core, instance, entry, substream, &quiet.0))
         };
-        let written =
-            written.and_then(|()| state.write_context(core, instance, entry, substream, &quiet.0));
         if written.is_err() {
-            for (index, word) in quiet.0.iter().enumerate() {
-                entry.store(&core.platform, index, *word);
-            }
+            // The word that switches over. As long as hardware may have the old one, the others stay.
+            entry.store(&core.platform, 0, quiet.0[0]);
         }
         result = result.and(written);
     }

@@ -239,11 +239,11 @@ impl<P: Platform> Change<'_, P> {
 
     /// Changes the number in all contexts of a place. They differ in nothing else, and that is one word (§8.2).
     fn rewrite_contexts(&mut self, from: usize, to: usize) {
-        let Some((instance, asid)) =
-            self.configuration.places.get(to).map(|place| (place.instance, place.tag.asid))
-        else {
+        let place = |index: usize| self.configuration.places.get(index);
+        let (Some(old), Some(place)) = (place(from).map(|place| place.tag.asid), place(to)) else {
             return;
         };
+        let (instance, asid) = (place.instance, place.tag.asid);
         let users = self.configuration.users(from);
         if users == 0 {
             return;
@@ -255,11 +255,17 @@ impl<P: Platform> Change<'_, P> {
             let Some(smmu) = self.core.instances.get(instance) else { continue };
             let (platform, substream) = (&self.core.platform, SubstreamId(user.substream));
             let Some(entry) = state.entry(platform, substream) else { continue };
-            let target = Cd(entry.load(platform)).with_asid(u64::from(asid));
+            let current = Cd(entry.load(platform));
+            // That of a master whose change failed may be another space's by now, or nobody's. Hardware only has to
+            // read it anew then.
+            let ours = current.asid() == u64::from(old);
+            let target = if ours { current.with_asid(u64::from(asid)) } else { current };
             let written = if self.failed & instance.bit() != 0 {
                 Err(Failure::Failed)
-            } else {
+            } else if ours {
                 state.write_context(self.core, smmu, entry, substream, &target.0)
+            } else {
+                smmu.forget_contexts(platform, &state.streams, substream)
             };
             if let Err(what) = written {
                 // After a reset it counts.
