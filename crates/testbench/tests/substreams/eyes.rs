@@ -187,7 +187,7 @@ impl State {
         let entry = self.entries.iter().find(|entry| (entry.0, entry.1) == (instance, stream))?;
         // Taken out while another one is looked for.
         let history = self.histories.get(&(instance, stream, entry.2));
-        if history.is_some_and(|history| history.contexts().is_empty()) {
+        if history.is_some_and(|history| history.tables().is_empty()) {
             return None;
         }
         let ste = Ste([*self.led.get(&(instance, stream))?, 0, 0, 0, 0, 0, 0, 0]);
