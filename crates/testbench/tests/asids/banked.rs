@@ -219,7 +219,7 @@ fn a_master_may_change_its_bank_again_and_again() {
     let mut used: Vec<(u32, usize)> = pasids.iter().copied().zip(shared.clone()).collect();
     for (round, pasid) in pasids[3..9].iter().enumerate() {
         // All that is open is filled up.
-        while setup.free(0) % 63 != 0 {
+        while !setup.free(0).is_multiple_of(63) {
             fill(&mut setup, 1);
         }
         let domain = setup.domain();

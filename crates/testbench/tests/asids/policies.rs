@@ -64,9 +64,9 @@ fn narrow_instances_count_up_and_wide_ones_down() {
         assert_eq!(wide, if policy == Shared8 { [1, 2, 3] } else { down }, "{policy}");
         let contexts = [0, 1, 2].map(|index| context_of(&setup, w(index)));
         assert_eq!(contexts, wide, "{policy}");
-        for index in 0..3 {
+        for (index, domain) in domains.into_iter().enumerate() {
             setup.detach(w(index), 0).unwrap();
-            setup.attach(n(index), 0, domains[index]).unwrap();
+            setup.attach(n(index), 0, domain).unwrap();
         }
         assert_eq!(domains.map(|domain| setup.asid(domain, N)), [1, 2, 3], "{policy}");
         setup.tear_down(&policy);
