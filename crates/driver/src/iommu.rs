@@ -8,7 +8,6 @@ use smmuv3_formats::{StreamId, SubstreamId};
 use crate::asid::{AsidPolicy, Asids, Cpu, Vmids};
 use crate::configuration::{Configuration, spare};
 use crate::domain::{CreateError, Domain, DomainConfig};
-use crate::entry::Stream;
 use crate::error::InstanceId;
 use crate::fault::{Interrupt, Report};
 use crate::features::{Features, Unsupported};
@@ -493,9 +492,8 @@ impl<P: Platform> Configuration<P> {
             }
             let (stream, instance) = (state.stream(), core.instances.get(state.instance));
             let Some(instance) = instance else { return };
-            // What the words that did not matter still held.
-            state.store_streams(platform, instance, Stream::Blocked);
-            if stream != Stream::Blocked && state.write_streams(core, instance, stream).is_err() {
+            // Also where they stay blocked: words that do not matter then still hold what did before.
+            if state.write_streams(core, instance, stream).is_err() {
                 // There is room: it was there just now.
                 state.block_streams(platform, instance);
                 state.set_slot(substream, Slot::Stuck([None, None]));
