@@ -511,7 +511,7 @@ impl<P: Platform> Configuration<P> {
             }
             let (stream, instance) = (state.stream(), core.instances.get(state.instance));
             let Some(instance) = instance else { return };
-            // Also of one that is blocked: the words that did not matter may still hold something.
+            // Also where they stay blocked: words that do not matter then still hold what did before.
             if state.write_streams(core, instance, stream).is_err() {
                 // There is room: it was there just now.
                 state.block_streams(platform, instance);

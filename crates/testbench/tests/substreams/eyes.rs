@@ -24,6 +24,9 @@ pub enum Step {
 /// Called at every point of a call; `true` when the driver may be called.
 type Hook = Arc<dyn Fn(bool) + Send + Sync>;
 
+/// Whether a command concerns the entry of a history, reached through a stream.
+type Wanted = Box<dyn Fn(u32, &History, &State) -> bool>;
+
 /// See the module.
 pub struct Eyes {
     world: Arc<World>,
@@ -155,7 +158,7 @@ impl State {
 
     /// Which entries the command concerns.
     fn told(&mut self, instance: usize, command: Command) {
-        let wanted: Box<dyn Fn(u32, &History, &Self) -> bool> = match command.opcode() {
+        let wanted: Wanted = match command.opcode() {
             Some(Opcode::CfgiSte) => {
                 let sid = CfgiSte(command.0).sid() as u32;
                 Box::new(move |stream, _, _| stream == sid)
