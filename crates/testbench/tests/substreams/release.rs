@@ -303,9 +303,7 @@ fn a_process_is_released_beside_a_master_that_is_stuck() {
                 break;
             }
         }
-        assert_eq!(
-            refused, 2,
-            "bind {bind}: all but the valid bit's word, and that; or the other way round"
-        );
+        // The rest of the context is still there from before.
+        assert_eq!(refused, 1, "bind {bind}: the valid bit's word");
     }
 }
