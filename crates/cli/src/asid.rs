@@ -14,6 +14,12 @@ use crate::{plot, report};
 /// What `--scale` means for what was not said.
 const SCALE: (usize, usize, usize) = (256, 65_000, 4096);
 
+/// Runs with many of everything, a policy each.
+#[derive(Serialize)]
+struct Runs {
+    runs: Vec<ScaleReport>,
+}
+
 /// Compares the policies; the exit status.
 pub fn execute(asid: &Asid) -> Result<u8, Failure> {
     let setup = setup(asid);
@@ -72,15 +78,15 @@ fn compare(asid: &Asid, setup: &Setup) -> Result<(), Failure> {
 fn scale(asid: &Asid, setup: &Setup) -> Result<(), Failure> {
     let policies =
         if asid.policies.is_empty() { &[AsidPolicy::Banked][..] } else { &asid.policies };
-    let reports = {
+    let reports: Result<Vec<_>, _> = {
         let mut bar = Bar::new();
         let one = |policy: &AsidPolicy| {
             lab::measure(setup, *policy, &mut |progress| bar.say(words(&progress)))
         };
-        policies.iter().map(one).collect::<Result<Vec<ScaleReport>, _>>()
+        policies.iter().map(one).collect::<Result<_, _>>()
     };
-    let reports = reports.map_err(Failure::Lab)?;
-    show(asid, &reports, || report::render_scale(&reports, columns()))
+    let report = Runs { runs: reports.map_err(Failure::Lab)? };
+    show(asid, &report, || report::render_scale(&report.runs, columns()))
 }
 
 fn show(

@@ -4,12 +4,25 @@
 //! A [`Workload`] is run by `benches/figures.rs` in two ways: against the clock, and under callgrind, where
 //! the instructions of 2n rounds minus those of n rounds are the cost of n rounds, free of start and set-up.
 
+extern crate alloc;
+
 pub mod heap;
 pub mod machine;
 
+mod attach;
 mod driver;
+/// The driver's own file, which is not part of its interface.
+#[path = "../../driver/src/ids.rs"]
+#[allow(dead_code, reason = "the driver needs more of it")]
+mod ids;
 mod model;
+mod numbers;
 mod pagetable;
+/// What that file needs of the driver's.
+mod shared {
+    #[derive(Debug)]
+    pub(crate) struct NoMemory;
+}
 
 pub use driver::idle_domain;
 
@@ -32,6 +45,8 @@ pub type Run = Box<dyn FnMut(u64)>;
 pub fn counted() -> Vec<Workload> {
     let mut all = pagetable::workloads();
     all.extend(driver::workloads());
+    all.extend(attach::workloads());
+    all.extend(numbers::workloads());
     all
 }
 

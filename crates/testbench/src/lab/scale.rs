@@ -70,7 +70,8 @@ pub struct Point {
     pub per_attach: Cost,
     /// Cost of a detach.
     pub per_detach: Cost,
-    /// Milliseconds of a thousand attaches, model included; for information, it depends on this computer.
+    /// Milliseconds of a thousand attaches, model included, by the median of many; for information, it depends on this
+    /// computer.
     pub attach_ms: f64,
     /// The same of detaches.
     pub detach_ms: f64,
@@ -180,8 +181,7 @@ impl Probe {
 
     fn measure(&self, rig: &Rig, domains: usize, processes: usize) -> Result<Point, LabError> {
         let (mut attaching, mut detaching) = (Work::default(), Work::default());
-        let mut times = [Duration::ZERO; 2];
-        let mut count = 0;
+        let (mut attaches, mut detaches) = (Vec::new(), Vec::new());
         for master in self.masters.iter().cycle().take(PROBES) {
             let begun = Instant::now();
             let outcome = rig.measured(|| rig.iommu.attach(master, &self.domain))?;
@@ -192,25 +192,27 @@ impl Probe {
             }
             let (before, begun) = (rig.counters.work(), Instant::now());
             rig.iommu.detach(master).map_err(|error| rig.broken(error))?;
-            times[1] += begun.elapsed();
-            times[0] += attached;
+            detaches.push(begun.elapsed());
+            attaches.push(attached);
             attaching += outcome.work;
             detaching += rig.counters.work() - before;
-            count += 1;
         }
-        let milliseconds = |time: Duration| match count {
-            0 => 0.0,
-            count => 1e6 * time.as_secs_f64() / count as f64,
-        };
+        let count = attaches.len() as u64;
         Ok(Point {
             domains: domains as u64,
             processes: processes as u64,
             per_attach: attaching.per(count),
             per_detach: detaching.per(count),
-            attach_ms: milliseconds(times[0]),
-            detach_ms: milliseconds(times[1]),
+            attach_ms: milliseconds(&mut attaches),
+            detach_ms: milliseconds(&mut detaches),
         })
     }
+}
+
+/// Of a thousand such as the median of `times`, which others on this computer disturb least.
+fn milliseconds(times: &mut [Duration]) -> f64 {
+    times.sort_unstable();
+    times.get(times.len() / 2).map_or(0.0, |median| 1e6 * median.as_secs_f64())
 }
 
 /// Most memory that this process had so far.
