@@ -38,6 +38,9 @@ pub enum Command {
     /// Compare the ASID policies: the same domains, devices and processes under each, on the model
     #[command(after_help = ASID_EXAMPLES)]
     Asid(Asid),
+    /// Let many threads do everything at once on the model, and look at each return whether the rules hold
+    #[command(after_help = STRESS_EXAMPLES)]
+    Stress(Stress),
 }
 
 /// Operands of `picture`.
@@ -180,6 +183,36 @@ pub struct Domains {
     pub last: usize,
 }
 
+/// Operands of `stress`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Stress {
+    /// How long, all policies together; may be a fraction
+    #[arg(long, value_name = "S", value_parser = seconds, default_value = "30")]
+    pub seconds: Duration,
+
+    /// Threads that call the driver
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(default_value_t = 8)]
+    pub threads: u8,
+
+    /// SMMUs; every other one has 8-bit ASIDs, the others take part in broadcasts of CPUs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=16))]
+    #[arg(default_value_t = 4)]
+    pub instances: u8,
+
+    /// What each thread does, though not when; decimal or 0x…
+    #[arg(long, value_name = "N", value_parser = seed, default_value = "1")]
+    pub seed: u64,
+
+    /// How ASIDs are chosen [default: each of them in turn]
+    #[arg(long, value_name = "P", value_parser = policies())]
+    pub policy: Option<AsidPolicy>,
+
+    /// Print what was done as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// A machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MachineName {
@@ -290,6 +323,13 @@ fn few(text: &str) -> Result<usize, String> {
     number.filter(|number| *number <= 1_000_000).ok_or_else(|| "a number up to 1000000".to_owned())
 }
 
+/// Seconds, at most a year.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=31_536_000.0).contains(seconds));
+    let seconds: f64 = seconds.ok_or("seconds are a number such as 30 or 0.5")?;
+    Ok(Duration::from_secs_f64(seconds))
+}
+
 const EXAMPLES: &str = "\
 Examples:
   smmuv3                          the built-in scenario on the model
@@ -298,6 +338,7 @@ Examples:
   smmuv3 run --help               more about running scenarios
   smmuv3 fuzz                     a hundred random scenarios on the model
   smmuv3 asid                     what each ASID policy refuses, moves and costs
+  smmuv3 stress                   eight threads at once, for half a minute
 
 Exit status: 0 when all rules held; 1 when one did not, with the rule, the step and the shortest
 trace; 2 when the input could not be used. Colours only on a terminal; NO_COLOR=1 turns them off.";
@@ -329,6 +370,20 @@ Examples:
 
 Exit status: 0 when it was measured, whatever was refused; 1 when an SMMU was told something wrong,
 or ASIDs were lost; 2 when the input could not be used. docs/asid.md says what it is about.";
+
+const STRESS_EXAMPLES: &str = "\
+Examples:
+  smmuv3 stress                                    each policy for five seconds
+  smmuv3 stress --policy shared-min-move           one policy, for half a minute
+  smmuv3 stress --seconds 3600 --seed 7            a long one, with other choices
+  smmuv3 stress --threads 16 --instances 8         more of everything
+  smmuv3 stress --json | jq .runs[].counts         what was done, for programs
+
+Pages are mapped, used and unmapped, masters attached and detached, with PASIDs and without, processes
+bound and released, and tags of live domains changed. A run is not deterministic: the seed says what
+each thread does, not when.
+
+Exit status: 0 when all rules held; 1 when one did not; 2 when the input could not be used.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -491,6 +546,33 @@ mod tests {
         }
     }
 
+    fn stress(line: &str) -> Stress {
+        match parse(line).unwrap().command {
+            Some(Command::Stress(stress)) => stress,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_stress_has_defaults_and_every_operand_of_it_is_understood() {
+        let bare = stress("smmuv3 stress");
+        assert_eq!((bare.seconds, bare.threads, bare.instances), (Duration::from_secs(30), 8, 4));
+        assert_eq!((bare.seed, bare.policy, bare.json), (1, None, false));
+        let all = "smmuv3 stress --seconds 0.5 --threads 64 --instances 16 --seed 0x10 \
+                   --policy banked --json";
+        assert_eq!(
+            stress(all),
+            Stress {
+                seconds: Duration::from_millis(500),
+                threads: 64,
+                instances: 16,
+                seed: 16,
+                policy: Some(AsidPolicy::Banked),
+                json: true,
+            }
+        );
+    }
+
     #[test]
     fn what_is_not_understood_is_a_usage_error() {
         for wrong in [
@@ -506,6 +588,12 @@ mod tests {
             "smmuv3 fuzz --jobs 0",
             "smmuv3 fuzz --minutes -1",
             "smmuv3 fuzz --minutes inf",
+            "smmuv3 stress --seconds -1",
+            "smmuv3 stress --seconds inf",
+            "smmuv3 stress --threads 0",
+            "smmuv3 stress --threads 65",
+            "smmuv3 stress --instances 1",
+            "smmuv3 stress --policy shared",
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }

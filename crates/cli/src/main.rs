@@ -12,6 +12,7 @@ mod plot;
 mod progress;
 mod report;
 mod source;
+mod stress;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             Some(Command::Picture(picture)) => draw(&picture.trace),
             Some(Command::Fuzz(fuzz)) => fuzz::execute(&fuzz),
             Some(Command::Asid(asid)) => asid::execute(&asid),
+            Some(Command::Stress(stress)) => stress::execute(&stress),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)

@@ -68,6 +68,7 @@ fn help_has_examples_and_is_no_error() {
         &["picture", "--help"],
         &["fuzz", "--help"],
         &["asid", "--help"],
+        &["stress", "--help"],
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
@@ -80,6 +81,29 @@ fn help_has_examples_and_is_no_error() {
     {
         assert!(stdout(&help).contains(option), "no {option} in {}", stdout(&help));
     }
+}
+
+#[test]
+fn a_stress_says_what_was_done_and_whether_the_rules_held() {
+    let arguments =
+        ["stress", "--seconds", "0.2", "--threads", "2", "--instances", "2", "--policy", "banked"];
+    let output = run(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.starts_with("2 threads on 2 SMMUs at once, on the model\n"), "{text}");
+    assert!(text.contains("banked") && text.ends_with("verdict: ok. All rules held, seed 1\n"));
+    let mut arguments = arguments.to_vec();
+    arguments.push("--json");
+    let report: serde_json::Value = serde_json::from_str(stdout(&run(&arguments))).unwrap();
+    assert_eq!(
+        (&report["verdict"], &report["runs"][0]["policy"]),
+        (&"ok".into(), &"banked".into())
+    );
+    assert!(report["runs"][0]["counts"]["unmaps"].as_u64().unwrap() > 0, "{report}");
+    let names = "possible values: per-instance, shared-8, shared-8-on-move";
+    assert_refused(&run(&["stress", "--policy", "shared"]), &[names]);
+    assert_refused(&run(&["stress", "--threads", "65"]), &["65 is not in 1..=64"]);
+    assert_refused(&run(&["stress", "--seconds", "soon"]), &["seconds are a number"]);
 }
 
 #[test]

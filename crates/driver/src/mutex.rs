@@ -37,3 +37,6 @@ impl<M: RawMutex, T> Mutex<M, T> {
         self.value.get_mut()
     }
 }
+
+#[cfg(all(test, loom))]
+pub(crate) mod loom_lock;

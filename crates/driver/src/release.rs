@@ -87,3 +87,6 @@ fn quieten<P: Platform>(
     }
     result
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -376,3 +376,6 @@ impl<P: Platform> Steps for Change<'_, P> {
         Retired::free(retired, &self.core.readers, || self.core.platform.relax());
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -9,13 +9,12 @@ use smmuv3::{
     Attributes, Config, DomainConfig, InstanceConfig, Iommu, Iova, MasterConfig, PhysAddr, Prot,
     StreamId,
 };
+use smmuv3_testbench::frees::Frees;
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
 use smmuv3_testbench::run::{Options, run};
 use smmuv3_testbench::scenario::Scenario;
-
-use common::frees::Frees;
 
 const ONE_WITHOUT_RANGES: &str = r#"
 name = "one-without-ranges"

@@ -17,12 +17,12 @@ use smmuv3::{
 use smmuv3_formats::EventId;
 use smmuv3_formats::command::CfgiSte;
 use smmuv3_model::Access;
+use smmuv3_testbench::frees::Frees;
 use smmuv3_testbench::machine_model::{ModelMachine, profile};
 use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
 use smmuv3_testbench::scenario::Scenario;
 
 use StreamTableShape::{Automatic, Linear, TwoLevel};
-use common::frees::Frees;
 
 const SIX: StreamTableShape = TwoLevel { split: Split::Six };
 const EIGHT: StreamTableShape = TwoLevel { split: Split::Eight };

@@ -11,11 +11,10 @@ use smmuv3::{
     Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, Master,
     MasterConfig, PhysAddr, Prot, Smmu, StreamId,
 };
+use smmuv3_testbench::frees::Frees;
 use smmuv3_testbench::machine::{Dma, Machine, Outcome};
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::platform::{TestPlatform, World};
-
-use common::frees::Frees;
 
 const SCENARIO: &str = r#"
 name = "threads"

@@ -359,6 +359,36 @@ fn loom_nothing_is_reached_after_an_unmap_and_a_detach_at_once() {
     });
 }
 
+/// The queue is full when the unmap first looks at the targets: it lets go of them, waits for room, and looks again.
+/// Whatever has left them meanwhile was flushed.
+#[test]
+fn loom_nothing_is_reached_after_a_detach_while_an_unmap_waits_for_room() {
+    let read = |machine: &Machine, tell: &dyn Fn(&bool)| {
+        machine.read(&|_| ());
+        machine.read(tell);
+    };
+    unmap_and_detach(read, |machine| {
+        machine.block();
+        machine.invalidate();
+        machine.leave();
+    });
+}
+
+/// Targets that were kept are those of before: the detach has returned, and the unmap still speaks of its stream.
+#[test]
+#[should_panic(expected = "R7: a command after the detach has returned")]
+fn loom_twin_that_keeps_the_targets_while_it_waits_for_room_is_followed_by_a_command() {
+    let read = |machine: &Machine, tell: &dyn Fn(&bool)| {
+        let kept = machine.readers.read(0, &machine.target, |target| *target);
+        tell(&kept);
+    };
+    unmap_and_detach(read, |machine| {
+        machine.block();
+        machine.invalidate();
+        machine.leave();
+    });
+}
+
 #[test]
 #[should_panic(expected = "R3: a table is freed while the SMMU can reach it")]
 fn loom_twin_that_removes_the_target_before_the_flush_lets_an_unmap_free_too_early() {

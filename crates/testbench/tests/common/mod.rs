@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 
 pub mod every_step;
-pub mod frees;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Notes memory that is freed while an SMMU can still read it (rule R3).
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use smmuv3_testbench::platform::{Observer, Point, World};
+use crate::platform::{Observer, Point, World};
 
 /// Watches every free.
 pub struct Frees {
@@ -20,11 +20,19 @@ impl Frees {
         frees
     }
 
+    /// What was freed too early so far.
+    pub fn wrong(&self) -> Vec<String> {
+        self.wrong.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Stops watching, and fails if anything was freed too early.
+    ///
+    /// # Panics
+    /// Something was.
     #[track_caller]
     pub fn finish(&self) {
         self.world.set_observer(None);
-        assert_eq!(*self.wrong.lock().unwrap(), [""; 0], "R3");
+        assert_eq!(self.wrong(), [""; 0], "R3");
     }
 }
 
@@ -35,7 +43,7 @@ impl Observer for Frees {
             let model = self.world.machine().model(instance);
             if let Some(reference) = model.and_then(|model| model.references(pa, bytes)) {
                 let text = format!("{pa:#x}, instance {instance}: {reference}");
-                self.wrong.lock().unwrap().push(text);
+                self.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(text);
             }
         }
     }
