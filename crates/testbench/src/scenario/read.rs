@@ -437,7 +437,7 @@ fn domains<'a>(fields: &Fields<'a>, names: &mut Vec<String>) -> Vec<Domain> {
                 Some(_) => format!("{}{number}", domain.name),
                 None => domain.name.clone(),
             };
-            if names.contains(&name) && !name.is_empty() && plain.iter().any(|one| *one == name) {
+            if names.contains(&name) && plain.contains(&name) && !name.is_empty() {
                 let message =
                     format!("domain \"{name}\" is one of several already; names are unique");
                 fields.source.wrong_at(domain.places.of("name"), message);
