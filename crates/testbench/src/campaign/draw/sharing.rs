@@ -36,7 +36,13 @@ pub(super) fn shared(scenario: Scenario, window: u32) -> Scenario {
             _ => rng.u32(11..=20),
         };
     }
-    scenario.pasids = if rng.u8(..) < 64 { 0 } else { rng.u32(1..=6) };
+    // With many, contexts of one master lie in several leaves.
+    scenario.pasids = match rng.u8(..) {
+        0..64 => 0,
+        64..160 => rng.u32(1..=6),
+        160..240 => rng.u32(64..=200),
+        _ => rng.u32(1000..=1200),
+    };
     let bits = scenario.cpu_asid_bits;
     let count = if rng.u8(..) < 64 { 0 } else { rng.usize(1..=3) };
     for index in 0..count {
