@@ -15,11 +15,29 @@ const CAUGHT: usize = 19;
 /// One in which the step is taken at all.
 fn scenario(mutation: Option<Mutation>) -> Scenario {
     let text = match mutation {
-        Some(Mutation::NoLeafCfgi | Mutation::TagBeforeTarget) => PROCESSES.to_owned(),
+        // Contexts in many leaves, each of which is linked once.
+        Some(Mutation::NoLeafCfgi) => {
+            PROCESSES.replace("pasids = 70", "pasids = 700").replace("5000", "1500")
+        }
+        Some(Mutation::TagBeforeTarget) => MOVES.to_owned(),
         _ => include_str!("../../../scenarios/random.toml").replace("10000", "1500"),
     };
     Scenario::parse(&text, "random").unwrap_or_else(|errors| panic!("{errors}"))
 }
+
+/// Each domain that a master of the wide instance was first to use changes its ASID when the other joins.
+const MOVES: &str = r#"
+name = "moves"
+asid-policy = "shared-min-move"
+instance = [{ name = "narrow", asid-bits = 8 }, { name = "wide" }]
+master = [
+    { name = "nic", instance = "narrow", streams = [0x900] },
+    { name = "gpu", instance = "wide", streams = [0x1100] },
+]
+domain = [{ name = "first" }, { name = "second" }]
+[[step]]
+random = { steps = 8000, pages = 16, weights = { attach = 32, detach = 24, read = 10, write = 10 } }
+"#;
 
 const PROCESSES: &str = include_str!("../../../scenarios/random-processes.toml");
 
@@ -35,7 +53,7 @@ fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
 
 #[test]
 fn the_driver_itself_holds_all_rules_on_every_seed() {
-    for mutation in [None, Some(Mutation::TagBeforeTarget)] {
+    for mutation in [None, Some(Mutation::NoLeafCfgi), Some(Mutation::TagBeforeTarget)] {
         let verdicts = verdicts(&scenario(mutation), None);
         assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
     }
@@ -57,7 +75,9 @@ fn every_step_left_out_is_caught_on_nearly_every_seed() {
 #[test]
 fn what_breaks_a_rule_is_written_as_a_short_scenario_that_breaks_it_again() {
     let mut rules = Vec::new();
-    for mutation in Mutation::ALL {
+    // Too few random scenarios change tags often; see `MOVES` and tests/every_step.rs.
+    let mutations = Mutation::ALL.into_iter().filter(|it| *it != Mutation::TagBeforeTarget);
+    for mutation in mutations {
         let broken = Options { mutation: Some(mutation), ..Options::default() };
         let campaign = Campaign {
             seeds: 0..20,

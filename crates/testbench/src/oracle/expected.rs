@@ -45,6 +45,16 @@ impl Oracle {
                 expected.refused = Some(Refused::Somehow);
             }
             expected.reach.extend(after.reach);
+            if substream == Some(0) && state.useful(None).next.is_some() {
+                // Its context and what is done without a substream (S1DSS) are different words of different
+                // structures: for a moment the context of the one is that of the other.
+                for after in [false, true] {
+                    let plain = self.space(state.uses(None, after));
+                    let plain = plain.map(|space| self.translated(space, iova, write).reach);
+                    expected.reach.extend(plain.unwrap_or_default());
+                }
+                expected.refused = Some(Refused::Somehow);
+            }
             expected.reach.dedup();
         }
         expected

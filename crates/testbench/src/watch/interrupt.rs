@@ -214,8 +214,13 @@ impl Observer for Bench {
         if watch.rng.u8(..) < 24 {
             watch.interrupt_by_access(&self.world);
         }
-        if interruptible && watch.depth == 0 && watch.rng.u8(..) < 4 {
+        // It is while somebody else changes tags and contexts that an unmap is most likely to miss something.
+        let changing = watch.oracle.is_any_changing();
+        if interruptible && watch.depth == 0 && watch.rng.u8(..) < if changing { 16 } else { 4 } {
             let Some((space, iova, bytes)) = watch.choose_unmap() else { return };
+            if changing && watch.rng.bool() {
+                watch.touch(&self.world, space, iova);
+            }
             watch.depth += 1;
             watch.interruptions += 1;
             drop(watch);

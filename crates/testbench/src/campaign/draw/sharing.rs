@@ -25,18 +25,28 @@ pub(super) fn shared(scenario: Scenario, window: u32) -> Scenario {
     }
     for instance in &mut scenario.instances {
         (instance.two_level_contexts, instance.btm) = (rng.bool(), rng.bool());
+        if rng.bool() {
+            // Enough for two levels.
+            instance.ssid_bits = rng.u32(7..=20);
+        }
     }
     for master in &mut scenario.masters {
         // Leaves of 4 KiB begin at 7 bits, those of 64 KiB at 18. Tables are looked through at each free: large
         // ones are slow.
         master.substream_bits = match rng.u8(..) {
             0..64 => 0,
-            64..192 => rng.u32(1..=7),
-            192..248 => rng.u32(8..=10),
+            64..160 => rng.u32(1..=6),
+            160..244 => rng.u32(7..=10),
             _ => rng.u32(11..=20),
         };
     }
-    scenario.pasids = if rng.u8(..) < 64 { 0 } else { rng.u32(1..=6) };
+    // With many, contexts of one master lie in several leaves.
+    scenario.pasids = match rng.u8(..) {
+        0..64 => 0,
+        64..144 => rng.u32(1..=6),
+        144..240 => rng.u32(66..=200),
+        _ => rng.u32(1000..=1200),
+    };
     let bits = scenario.cpu_asid_bits;
     let count = if rng.u8(..) < 64 { 0 } else { rng.usize(1..=3) };
     for index in 0..count {
