@@ -17,7 +17,7 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
     let text = match mutation {
         // Contexts in many leaves, each of which is linked once.
         Some(Mutation::NoLeafCfgi) => {
-            PROCESSES.replace("pasids = 70", "pasids = 700").replace("5000", "1500")
+            PROCESSES.replace("pasids = 200", "pasids = 700").replace("5000", "1500")
         }
         Some(Mutation::TagBeforeTarget) => MOVES.to_owned(),
         _ => include_str!("../../../scenarios/random.toml").replace("10000", "1500"),
