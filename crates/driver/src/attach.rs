@@ -182,8 +182,7 @@ impl<P: Platform> Iommu<P> {
         if !master.core.is(&domain.space.core) {
             return Err(AttachError::Foreign);
         }
-        lent(&master.core, pasid)?;
-        change(&master.core, master.index, pasid.0, Goal::Space(domain.space.clone())).map(drop)
+        change_pasid(master, pasid, Goal::Space(domain.space.clone()))
     }
 
     /// As [`Iommu::detach`], for accesses of `master` with `pasid` alone.
@@ -191,17 +190,20 @@ impl<P: Platform> Iommu<P> {
     /// # Errors
     /// As [`Iommu::detach`]; [`AttachError::PasidUnknown`].
     pub fn detach_pasid(&self, master: &Master<P>, pasid: SubstreamId) -> Result<(), AttachError> {
-        lent(&master.core, pasid)?;
-        change(&master.core, master.index, pasid.0, Goal::Blocked).map(drop)
+        change_pasid(master, pasid, Goal::Blocked)
     }
 }
 
-/// Whether `pasid` was given to a caller. It is not checked again under the mutex of the change: who frees it
-/// meanwhile uses it for two things at once, which is not unsafe.
-fn lent<P: Platform>(core: &Core<P>, pasid: SubstreamId) -> Result<(), AttachError> {
-    let known =
-        core.configuration.with(|configuration| configuration.lent.binary_search(&pasid.0).is_ok());
-    if known { Ok(()) } else { Err(AttachError::PasidUnknown { pasid }) }
+/// As [`change`], for what callers name by a PASID.
+fn change_pasid<P: Platform>(
+    master: &Master<P>,
+    pasid: SubstreamId,
+    goal: Goal<P>,
+) -> Result<(), AttachError> {
+    if pasid.0 == WITHOUT {
+        return Err(AttachError::PasidUnknown { pasid });
+    }
+    change(&master.core, master.index, pasid.0, goal).map(drop)
 }
 
 /// What a master's accesses are to be subject to.
@@ -231,6 +233,13 @@ pub(crate) fn change<P: Platform>(
     goal: Goal<P>,
 ) -> Result<Option<u64>, AttachError> {
     core.configuration.with(|configuration| {
+        // Here, or whoever gets the PASID meanwhile would share it. That of a process is only bound and unbound.
+        if substream != WITHOUT
+            && matches!(goal, Goal::Space(_) | Goal::Blocked)
+            && configuration.lent.binary_search(&substream).is_err()
+        {
+            return Err(AttachError::PasidUnknown { pasid: SubstreamId(substream) });
+        }
         // The slot is the master's own from `add` to `close`.
         let state = configuration.masters.get_mut(master);
         // A reset may have taken what a bond stands for, and the master may be gone since, or another's.

@@ -215,8 +215,8 @@ impl<P: Platform> Iommu<P> {
     /// Reads what `smmu` has to say: events, and errors of its own. To be called when it raises an interrupt,
     /// or from time to time. At most `budget` events are handed to `sink`; returns whether more are waiting.
     ///
-    /// May be called in interrupt context. `sink` runs with interrupts masked, and calls neither this nor
-    /// [`Iommu::reset`].
+    /// May be called in interrupt context. `sink` runs with interrupts masked and the event queue locked: it calls
+    /// nothing of the driver.
     pub fn handle_interrupt(
         &self,
         smmu: &Smmu<P>,
@@ -230,7 +230,8 @@ impl<P: Platform> Iommu<P> {
         })
     }
 
-    /// Shows what instances that did not answer may still reach.
+    /// Shows what instances that did not answer may still reach. `visit` runs with locks held and interrupts masked: it
+    /// calls nothing of the driver, and does not sleep.
     pub fn quarantined(&self, visit: &mut dyn FnMut(Quarantined)) {
         self.core.quarantine.list(&self.core.platform, visit);
         self.core.configuration.with(|configuration| {
