@@ -96,6 +96,8 @@ mod mutation;
 #[cfg(feature = "alloc")]
 mod mutex;
 #[cfg(feature = "alloc")]
+mod pasid;
+#[cfg(feature = "alloc")]
 mod place;
 pub mod platform;
 #[cfg(feature = "alloc")]
@@ -106,6 +108,8 @@ pub mod queue;
 mod refusals;
 #[cfg(feature = "alloc")]
 mod release;
+#[cfg(feature = "alloc")]
+mod reset;
 #[cfg(feature = "alloc")]
 mod retag;
 #[cfg(feature = "alloc")]
@@ -140,16 +144,20 @@ pub use instance::{EnableError, InstanceConfig};
 #[cfg(feature = "alloc")]
 pub use instances::MOST_INSTANCES;
 #[cfg(feature = "alloc")]
-pub use iommu::{Config, Iommu, PasidError, Probe, RemoveError, Smmu};
+pub use iommu::{Config, Iommu, Probe, Smmu};
 #[cfg(feature = "alloc")]
 pub use master::{AddMasterError, Master, MasterConfig};
 #[cfg(feature = "mutation")]
 pub use mutation::Mutation;
+#[cfg(feature = "alloc")]
+pub use pasid::PasidError;
 pub use platform::{Frames, Mmio, Platform, RawMutex};
 #[cfg(feature = "alloc")]
 pub use process::{AddProcessError, Bond, Process, ProcessConfig};
 #[cfg(feature = "alloc")]
 pub use quarantine::Quarantined;
+#[cfg(feature = "alloc")]
+pub use reset::RemoveError;
 #[cfg(feature = "alloc")]
 pub use shared::NoMemory;
 pub use smmuv3_formats::{Iova, PhysAddr, StreamId, SubstreamId};

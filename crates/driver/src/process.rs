@@ -58,6 +58,8 @@ pub enum AddProcessError {
     /// `tcr` has a granule (TG0) or a size (IPS) that does not exist, or T0SZ leaves more than 52 bits; or `ttb` is not
     /// the address of a table.
     Registers {
+        /// Root of the tables.
+        ttb: PhysAddr,
         /// The register.
         tcr: u64,
     },
@@ -75,7 +77,9 @@ impl fmt::Display for AddProcessError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPasid { bits } => write!(f, "all PASIDs of {bits} bits are in use"),
-            Self::Registers { tcr } => write!(f, "TCR {tcr:#x} describes no tables"),
+            Self::Registers { ttb, tcr } => {
+                write!(f, "TCR {tcr:#x} describes no tables at {ttb}")
+            }
             Self::NoMemory => f.write_str("no memory"),
         }
     }
@@ -223,7 +227,7 @@ impl<P: Platform> Process<P> {
     ) -> Result<Self, AddProcessError> {
         // Decided before there is something to give back.
         let registers = Registers::new(config, SubstreamId(0), cookie)
-            .ok_or(AddProcessError::Registers { tcr: config.tcr })?;
+            .ok_or(AddProcessError::Registers { ttb: config.ttb, tcr: config.tcr })?;
         let mut registers = try_box(registers)?;
         let targets = try_box(Targets::new())?;
         let pasid = core.take_pasid();

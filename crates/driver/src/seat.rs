@@ -141,7 +141,8 @@ fn with_the_cpu<P: Platform>(
     }
     match make_way(core, configuration, id, Tag { vmid, asid }, space) {
         Ok(true) => Ok(Some(Seat::New { vmid, number: Number::Pinned(asid) })),
-        Ok(false) => {
+        // With a number of its own it may find room elsewhere.
+        Ok(false) | Err(AttachError::NoAsid { .. }) => {
             unpin();
             Ok(None)
         }

@@ -31,7 +31,8 @@ fn registers_that_describe_no_tables_are_refused_when_the_process_is_added() {
         let config = ProcessConfig::new(PhysAddr(ttb), tcr, 0xff);
         // SAFETY: nobody is bound to it.
         let refused = unsafe { setup.iommu.add_process(config, 1) };
-        assert_eq!(refused.err(), Some(AddProcessError::Registers { tcr }), "{ttb:#x} {tcr:#x}");
+        let error = AddProcessError::Registers { ttb: PhysAddr(ttb), tcr };
+        assert_eq!(refused.err(), Some(error), "{ttb:#x} {tcr:#x}");
     }
     // None took a PASID.
     assert_eq!(setup.pasid().0, 1);

@@ -280,6 +280,33 @@ fn a_domain_has_it_and_there_is_no_other() {
     setup.tear_down(domains, vec![(process, tables)]);
 }
 
+/// In the bank of the CPU there is no other, but there are more banks.
+#[test]
+fn a_domain_has_it_and_there_is_room_in_another_bank() {
+    let mut config = Config::default();
+    (config.cpu.asid_bits, config.asid_policy) = (8, AsidPolicy::Banked);
+    let narrow = Profile::small_asid().s2p(true).ssidsize(10).two_level_contexts(true).btm(true);
+    let setup = Setup::with(config, &[narrow], &[(0, &[1], 10), (0, &[2], 10)]);
+    let domains: Vec<_> = (0..255).map(|at| setup.domain(at)).collect();
+    let attach = |domain| {
+        let pasid = setup.pasid();
+        setup.iommu.attach_pasid(&setup.masters[0], pasid, domain).unwrap();
+        pasid
+    };
+    let pasids: Vec<_> = domains.iter().map(attach).collect();
+    let (process, tables) = setup.process(7, Some(100), 300);
+    let bond = process.bind(&setup.masters[1]).unwrap();
+    let [target] = process.targets()[..] else { panic!("{:?}", process.targets()) };
+    assert!(!target.shared && target.tag.vmid == 1, "{target:?}");
+    assert_eq!(pins(&setup, 7), (0, [1, 1]));
+    assert_eq!(setup.dma(1, Some(process.pasid())), Some(setup.page(300)));
+    unbind(bond);
+    for pasid in pasids {
+        setup.iommu.detach_pasid(&setup.masters[0], pasid).unwrap();
+    }
+    setup.tear_down(domains, vec![(process, tables)]);
+}
+
 /// See the module for where this departs from the table.
 #[test]
 fn it_cannot_be_pinned() {
