@@ -293,7 +293,9 @@ impl Watch {
         let (instance, streams) = self.oracle.streams(user.master);
         let streams = streams.to_vec();
         self.check_settled();
-        for instance in 0..self.structures.instances() {
+        let mut changed = self.structures.take_stored();
+        changed.insert(instance);
+        for instance in changed {
             self.stale_structure(world, instance, before);
         }
         let Some(model) = world.machine().model(instance) else { return };
@@ -325,8 +327,10 @@ impl Watch {
     pub fn after_release(&mut self, world: &World, space: usize) {
         let root = self.oracle.root(space);
         self.check_settled();
-        for instance in 0..self.structures.instances() {
+        for instance in self.structures.take_stored() {
             self.stale_structure(world, instance, Use::Identity);
+        }
+        for instance in 0..self.structures.instances() {
             let Some(model) = world.machine().model(instance) else { return };
             let translation = model.tlb_entries().find(|entry| entry.ttb == root);
             let walk = model.walk_entries().find(|entry| entry.ttb == root);

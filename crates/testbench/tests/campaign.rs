@@ -108,8 +108,11 @@ fn scenarios_of_different_seeds_differ_in_everything_that_can_be_said() {
         of_instances(|it| it.event_queue_log2.into()),
         of_instances(|it| it.sid_bits.into()),
         of_instances(|it| it.stream_table as u64),
+        of_instances(|it| it.two_level_contexts.into()),
+        of_instances(|it| it.btm.into()),
+        of_instances(|it| it.ssid_bits.into()),
     ];
-    assert_eq!(widths, [2, 2, 6, 2, 2, 8, 8, 27, 3]);
+    assert_eq!(widths, [2, 2, 6, 2, 2, 8, 8, 27, 3, 2, 2, 21]);
     let counts = |value: fn(&Scenario) -> usize| {
         count(scenarios.iter().map(|it| value(it) as u64).collect())
     };
@@ -117,8 +120,23 @@ fn scenarios_of_different_seeds_differ_in_everything_that_can_be_said() {
         counts(|it| it.instances.len()),
         counts(|it| it.masters.len()),
         counts(|it| it.domains.len()),
+        counts(|it| it.processes.len()),
+        counts(|it| it.asid_policy as usize),
+        counts(|it| it.cpu_asid_bits as usize),
     ];
-    assert_eq!(counts, [4, 6, 4]);
+    assert_eq!(counts, [4, 6, 4, 4, 6, 2]);
+    // Leaves of either size, and linear tables; PASIDs in one leaf and in several.
+    let masters = |it: &Scenario| (0..it.masters.len()).map(|at| it.substream_bits(at)).collect();
+    let bits: Vec<u32> = scenarios.iter().flat_map(|it| -> Vec<u32> { masters(it) }).collect();
+    for range in [0..1, 1..7, 7..18, 18..21] {
+        assert!(bits.iter().any(|bits| range.contains(bits)), "{range:?}");
+    }
+    for range in [0..1, 1..64, 65..1024, 1025..4096] {
+        assert!(scenarios.iter().any(|it| range.contains(&it.pasids)), "{range:?}");
+    }
+    let asids = scenarios.iter().flat_map(|it| it.processes.iter().map(|process| process.asid));
+    let asids: std::collections::BTreeSet<Option<u16>> = asids.collect();
+    assert!([None, Some(0), Some(1), Some(0xff), Some(0xffff)].iter().all(|it| asids.contains(it)));
     for scenario in &scenarios {
         scenario.check_for(&Capabilities::model()).unwrap();
         let Action::Random(random) = &scenario.steps[0].action else { panic!("no random step") };

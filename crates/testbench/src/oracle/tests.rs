@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the oracle expects, and what it accuses of.
 
+use smmuv3_formats::EventId;
+
 use super::*;
+use crate::scenario::Substream;
 
 fn oracle() -> Oracle {
     let mut oracle = Oracle::new(1);
@@ -81,4 +84,110 @@ fn events_must_be_reported_once_in_order_and_completely() {
     assert_eq!(broken(&oracle), None);
     oracle.reported(0, event(0x10));
     assert_eq!(broken(&oracle), Some(Rule::R9));
+}
+
+/// A master with 8 bits of substreams in leaves of 64, which uses domain 0 with PASID 3 and process 0, which has
+/// PASID 70, after domain 0 and 1.
+fn sharing() -> Oracle {
+    let mut oracle = Oracle::new(1);
+    oracle.add_domain(0x1000);
+    oracle.add_domain(0x2000);
+    oracle.add_process(0x3000, 70);
+    oracle.add_pasid(3);
+    oracle.add_master_with(0, vec![7], Contexts::new(8, true));
+    for (substream, to) in [(3, Use::Domain(0)), (70, Use::Process(0))] {
+        let user = User { master: 0, substream: Some(substream) };
+        oracle.attach_begins(user, to);
+        oracle.attach_ends(user, true);
+    }
+    for (space, pa) in [(0, 0x8000_0000), (1, 0x9000_0000), (2, 0xa000_0000)] {
+        oracle.map_begins(space, 0x10000..0x11000, pa, true);
+        oracle.map_ends(space, 0x10000..0x11000, true);
+    }
+    oracle
+}
+
+fn with(substream: u32) -> User {
+    User { master: 0, substream: Some(substream) }
+}
+
+/// Where an access at what is mapped goes, or how it is refused.
+fn fate(oracle: &Oracle, user: impl Into<User>) -> Result<u64, Refused> {
+    let Expected { reach, refused } = oracle.expected(user, 0x10000, false);
+    match refused {
+        Some(refused) => Err(refused),
+        None => Ok(reach[0]),
+    }
+}
+
+const fn event(event: EventId) -> Result<u64, Refused> {
+    Err(Refused::With(event))
+}
+
+#[test]
+fn each_substream_has_its_own_space_and_the_rest_is_refused_as_tables_say() {
+    let mut oracle = sharing();
+    assert_eq!(fate(&oracle, with(3)), Ok(0x8000_0000));
+    assert_eq!(fate(&oracle, with(70)), Ok(0xa000_0000));
+    // No context there; no leaf there; no table there.
+    assert_eq!(fate(&oracle, with(4)), event(EventId::CBadCd));
+    assert_eq!(fate(&oracle, with(0)), event(EventId::CBadCd));
+    assert_eq!(fate(&oracle, with(130)), event(EventId::CBadSubstreamId));
+    assert_eq!(fate(&oracle, with(256)), event(EventId::CBadSubstreamId));
+    // Without a substream (S1DSS = 0, 1, 2).
+    assert_eq!(fate(&oracle, 0), event(EventId::FStreamDisabled));
+    oracle.attach_begins(0, Use::Identity);
+    oracle.attach_ends(0, true);
+    assert_eq!(fate(&oracle, 0), Ok(0x10000));
+    assert_eq!(fate(&oracle, with(0)), event(EventId::CBadCd));
+    oracle.attach_begins(0, Use::Domain(1));
+    // Others do not notice.
+    assert_eq!(fate(&oracle, with(3)), Ok(0x8000_0000));
+    assert_eq!(fate(&oracle, with(0)), Err(Refused::Somehow));
+    oracle.attach_ends(0, true);
+    assert_eq!(fate(&oracle, 0), Ok(0x9000_0000));
+    assert_eq!(fate(&oracle, with(0)), event(EventId::FStreamDisabled));
+}
+
+#[test]
+fn without_translation_substreams_are_refused_as_the_entry_says() {
+    let mut oracle = sharing();
+    for substream in [3, 70] {
+        oracle.attach_begins(with(substream), Use::Blocked);
+        oracle.attach_ends(with(substream), true);
+    }
+    assert_eq!(fate(&oracle, with(3)), Err(Refused::Silently));
+    oracle.attach_begins(0, Use::Identity);
+    oracle.attach_ends(0, true);
+    assert_eq!(fate(&oracle, with(3)), event(EventId::CBadSubstreamId));
+}
+
+#[test]
+fn an_attach_that_failed_may_have_left_its_leaf() {
+    let mut oracle = sharing();
+    oracle.attach_begins(with(130), Use::Domain(0));
+    oracle.attach_ends(with(130), false);
+    let either = Refused::WithEither(EventId::CBadCd, EventId::CBadSubstreamId);
+    assert_eq!(fate(&oracle, with(130)), Err(either));
+}
+
+#[test]
+fn a_released_process_is_refused_silently_and_a_new_one_has_nothing() {
+    let mut oracle = sharing();
+    oracle.release_begins(0);
+    oracle.reached(with(70), 0x10000, false, 0xa000_0000, "a");
+    assert_eq!(fate(&oracle, with(70)), Err(Refused::Somehow));
+    oracle.release_ends(0, true);
+    assert_eq!(fate(&oracle, with(70)), Err(Refused::Silently));
+    assert_eq!(oracle.expected(with(70), 0x5_0000, false).refused, Some(Refused::Silently));
+    oracle.reached(with(70), 0x10000, false, 0xa000_0000, "a");
+    assert_eq!(broken(&oracle), Some(Rule::R1));
+
+    let mut oracle = sharing();
+    oracle.attach_begins(with(70), Use::Blocked);
+    oracle.attach_ends(with(70), true);
+    oracle.replace_process(0, 0x4000, 71);
+    assert_eq!((oracle.root(2), oracle.page(2, 0x10000)), (0x4000, None));
+    assert_eq!(oracle.gone(2, 0..u64::MAX).next(), Some((0x10000, 0xa000_0000)));
+    assert_eq!(oracle.substream(Substream::Process(0)), Some(Some(71)));
 }

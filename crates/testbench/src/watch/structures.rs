@@ -2,7 +2,7 @@
 //! The stream table entries and contexts that hardware can read, and every value that their words have held
 //! (rule R4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use smmuv3_formats::command::{ALL_STREAMS, CfgiCd, CfgiSte, CfgiSteRange};
 use smmuv3_formats::{CD_BYTES, Cd, Command, L1Cd, Opcode, STE_BYTES};
@@ -65,6 +65,8 @@ pub(super) struct Structures {
     histories: BTreeMap<Place, History>,
     firsts: Vec<First>,
     leaves: Vec<Leaf>,
+    /// Instances whose structures were stored to since they were asked for.
+    stored: BTreeSet<usize>,
 }
 
 /// A combination of words that means nothing.
@@ -91,6 +93,11 @@ impl Structures {
         self.histories.insert((instance, stream, Structure::Ste), history);
     }
 
+    /// The instances whose structures were stored to since the last call.
+    pub(super) fn take_stored(&mut self) -> BTreeSet<usize> {
+        std::mem::take(&mut self.stored)
+    }
+
     /// A word of memory that hardware reads was stored.
     pub(super) fn stored(&mut self, ram: &Ram, pa: u64) {
         let Some(value) = ram.read64(pa) else { return };
@@ -98,6 +105,7 @@ impl Structures {
         let mut linked = Vec::new();
         for ((instance, stream, structure), history) in &mut self.histories {
             if *structure == Structure::Ste && (history.pa..history.pa + STE).contains(&pa) {
+                self.stored.insert(*instance);
                 history.stored(((pa - history.pa) / 8) as usize, value);
                 linked.extend(history.tables().into_iter().map(|it| (*instance, *stream, it)));
             }
@@ -109,6 +117,7 @@ impl Structures {
         for first in &self.firsts {
             let begin = first.table.pa;
             if (begin..begin + first.table.bytes()).contains(&pa) {
+                self.stored.insert(first.instance);
                 // A table has at most 2^20 contexts.
                 let index = ((pa - begin) / 8) as u32;
                 leaves.push((first.instance, first.stream, begin, index, first.split));
@@ -127,6 +136,7 @@ impl Structures {
             if offset >= leaf.words.len() {
                 continue;
             }
+            self.stored.insert(leaf.instance);
             let (number, word) = (offset / 8, offset % 8);
             let before: Words = std::array::from_fn(|index| leaf.words[8 * number + index]);
             leaf.words[offset] = value;
@@ -316,4 +326,108 @@ const CD: u64 = CD_BYTES as u64;
 
 pub(super) fn words(ram: &Ram, pa: u64) -> Words {
     std::array::from_fn(|index| ram.read64(pa + 8 * index as u64).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use smmuv3_formats::Ste;
+    use smmuv3_formats::register::{StrtabBase, StrtabBaseCfg};
+    use smmuv3_formats::ste::config;
+
+    use super::*;
+
+    const BASE: u64 = 0x4000_0000;
+    const TABLE: u64 = BASE + 0x1000;
+    const LEAF: u64 = BASE + 0x2000;
+    const STREAM: u32 = 5;
+
+    /// Memory with a stream whose contexts are in leaves of 64, of which the second is there.
+    struct Setup {
+        ram: Ram,
+        structures: Structures,
+    }
+
+    impl Setup {
+        fn new() -> Self {
+            let ram = Ram::heap(BASE, 0x10000).unwrap();
+            let mut structures = Structures::default();
+            let base = StrtabBase::default().with_addr(BASE);
+            let shape = StrtabBaseCfg::default().with_log2size(4);
+            structures.add_instance(StreamTable { base, shape });
+            let mut setup = Self { ram, structures };
+            setup.structures.watch_stream(&setup.ram, 0, STREAM);
+            setup.store(TABLE + 8, L1Cd::default().with_v(true).with_l2_ptr(LEAF).0[0]);
+            let ste = Ste::default().with_v(true).with_config(config::STAGE_1);
+            let ste = ste.with_s1_context_ptr(TABLE).with_s1_fmt(1).with_s1_cd_max(8);
+            setup.store(BASE + STE * u64::from(STREAM), ste.0[0]);
+            setup.tell(CfgiSte::new().with_sid(STREAM.into()).into());
+            setup
+        }
+
+        fn store(&mut self, pa: u64, value: u64) {
+            self.ram.write64(pa, value).unwrap();
+            self.structures.stored(&self.ram, pa);
+        }
+
+        /// The command, and a CMD_SYNC; what could have been read that means nothing.
+        fn tell(&mut self, command: Command) -> Vec<Structure> {
+            self.structures.told(0, command);
+            self.structures.synchronised(0).into_iter().map(|mixture| mixture.structure).collect()
+        }
+
+        fn tell_cd(&mut self, substream: u32) -> Vec<Structure> {
+            let command = CfgiCd::new().with_sid(STREAM.into()).with_ssid(substream.into());
+            self.tell(command.into())
+        }
+
+        fn unsettled(&self) -> bool {
+            self.structures.unsettled(|_, _| true).is_some()
+        }
+    }
+
+    fn context(asid: u64, ttb: u64) -> Cd {
+        Cd::default().with_v(true).with_epd1(true).with_asid(asid).with_ttb0(ttb)
+    }
+
+    #[test]
+    fn a_context_is_known_by_its_substream_and_only_its_own_cfgi_settles_it() {
+        let mut setup = Setup::new();
+        let cd = LEAF + 3 * CD;
+        setup.store(cd + 8, context(1, 0x9000).0[1]);
+        assert!(!setup.unsettled(), "nobody sees what is behind V = 0");
+        setup.store(cd, context(1, 0x9000).0[0]);
+        assert!(setup.unsettled());
+        assert_eq!(setup.tell_cd(68), []);
+        assert!(setup.unsettled());
+        // Both words changed since the last CFGI of this one.
+        assert_eq!(setup.tell_cd(67), [Structure::Cd(67)]);
+        assert!(!setup.unsettled());
+        let contexts: Vec<_> = setup.structures.contexts().collect();
+        assert_eq!(contexts, [(0, STREAM, 67, context(1, 0x9000))]);
+    }
+
+    #[test]
+    fn what_a_new_leaf_holds_was_there_from_the_beginning() {
+        let mut setup = Setup::new();
+        let leaf = LEAF + 0x1000;
+        for (index, word) in (0..).zip(context(2, 0xa000).0) {
+            setup.store(leaf + 8 * index, word);
+        }
+        setup.store(TABLE + 16, L1Cd::default().with_v(true).with_l2_ptr(leaf).0[0]);
+        assert!(!setup.unsettled());
+        setup.store(leaf, 0);
+        assert_eq!(setup.tell_cd(128), []);
+        assert_eq!(setup.structures.contexts().count(), 0);
+    }
+
+    #[test]
+    fn contexts_that_no_entry_leads_to_are_nobodys() {
+        let mut setup = Setup::new();
+        setup.store(BASE + STE * u64::from(STREAM), 1);
+        assert_eq!(setup.tell(CfgiSte::new().with_sid(STREAM.into()).into()), []);
+        setup.store(LEAF, context(1, 0x9000).0[0]);
+        setup.store(LEAF + 8, context(1, 0x9000).0[1]);
+        assert!(!setup.unsettled());
+        assert_eq!(setup.structures.contexts().count(), 0);
+    }
 }
