@@ -48,7 +48,9 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
     if built {
         check_what_was_built(&mut report, &workspace, found.as_ref());
     } else {
-        for name in ["test", "mutation", "loom", "contention", "doc", "run", "fuzz", "perf"] {
+        for name in
+            ["test", "mutation", "loom", "contention", "doc", "run", "fuzz", "stress", "perf"]
+        {
             report.step(name, "not run", |_| Ok(Verdict::skipped("the workspace does not build")));
         }
     }
@@ -79,6 +81,10 @@ fn check_what_was_built(report: &mut Report, workspace: &Workspace, qemu: Option
         let mut command = workspace.cargo(["run", "--release", "--", "fuzz", "--keep-going"]);
         command.args(["--seeds", "0..40", "--steps", "1000", "--out"]);
         step.check(command.arg(workspace.target.join("xtask").join("fuzz")))
+    });
+    report.step("stress", "the driver on eight threads for 30 seconds, under its rules", |step| {
+        let mut command = workspace.cargo(["run", "--release", "--", "stress"]);
+        step.check(command.args(["--seconds", "30", "--seed", "1"]))
     });
     report.step("perf", perf::WHAT, |step| perf::check(step, workspace));
 }

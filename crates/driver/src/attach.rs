@@ -259,7 +259,7 @@ pub(crate) fn change<P: Platform>(
         let stuck = state.is_stuck() || instance.commands().has_failed();
         let slot = state.slot(substream);
         let space = match &goal {
-            Goal::Space(space) | Goal::Bind(space) if space.is_released() => {
+            Goal::Space(space) | Goal::Bind(space) if space.is_released(configuration) => {
                 return Err(AttachError::Released);
             }
             Goal::Space(space) | Goal::Bind(space) => Some(space.clone()),

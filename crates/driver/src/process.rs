@@ -3,12 +3,13 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::AtomicU8;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use smmuv3_formats::{Cd, Iova, PhysAddr, SubstreamId, legality};
 
 use crate::attach::{self, AttachError, Goal};
 use crate::compatibility::{Mismatch, Shape};
+use crate::configuration::Configuration;
 use crate::context_table::ContextFormat;
 use crate::entry::{Stream, WithoutSubstream};
 use crate::error::Unconfirmed;
@@ -95,16 +96,19 @@ pub(crate) struct Registers {
     pub(crate) pasid: SubstreamId,
     /// What the platform knows the process by.
     pub(crate) cookie: u64,
-    /// One of the states below. Read and written under the configuration mutex.
-    pub(crate) state: AtomicU8,
+    life: AtomicU8,
 }
 
-/// Devices may use it.
-pub(crate) const LIVE: u8 = 0;
-/// It is gone, but not all instances have confirmed that they know.
-pub(crate) const LEAVING: u8 = 1;
-/// It is gone.
-pub(crate) const GONE: u8 = 2;
+/// How far the end of a process is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// Devices may use it.
+    Live,
+    /// It is gone, but not all instances have confirmed that they know.
+    Leaving,
+    /// It is gone.
+    Gone,
+}
 
 impl Registers {
     fn new(config: ProcessConfig, pasid: SubstreamId, cookie: u64) -> Option<Self> {
@@ -157,7 +161,7 @@ impl Registers {
             dirty_state: context.hd(),
             bbml,
         };
-        Some(Self { context, shape, pasid, cookie, state: AtomicU8::new(LIVE) })
+        Some(Self { context, shape, pasid, cookie, life: AtomicU8::new(Life::Live as u8) })
     }
 
     /// The context on an instance with `features`, without a tag.
@@ -170,6 +174,19 @@ impl Registers {
     pub(crate) fn quiet(live: Cd) -> Cd {
         let ignored = live.with_t0sz(0).with_tg0(0).with_ir0(0).with_or0(0).with_sh0(0);
         ignored.with_ttb0(0).with_epd0(true).with_r(false).with_s(false)
+    }
+
+    /// Asked with the configuration mutex held: whoever binds must not be overtaken by a release.
+    pub(crate) fn life<P: Platform>(&self, _held: &Configuration<P>) -> Life {
+        match self.life.load(Ordering::Relaxed) {
+            0 => Life::Live,
+            1 => Life::Leaving,
+            _ => Life::Gone,
+        }
+    }
+
+    pub(crate) fn set_life<P: Platform>(&self, _held: &mut Configuration<P>, life: Life) {
+        self.life.store(life as u8, Ordering::Relaxed);
     }
 
     /// Whether an SMMU with `features` can walk the tables, and takes the context for legal (§7.2).

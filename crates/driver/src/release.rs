@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The end of a process while devices may still use its PASID.
 
-use core::sync::atomic::Ordering;
-
 use smmuv3_formats::{Cd, SubstreamId};
 
 use crate::attach::{AttachError, flush};
@@ -11,7 +9,7 @@ use crate::error::{Failure, Unconfirmed};
 use crate::iommu::Core;
 use crate::place::Slot;
 use crate::platform::Platform;
-use crate::process::{GONE, LEAVING, Registers};
+use crate::process::{Life, Registers};
 use crate::shared::NoMemory;
 use crate::space::Space;
 
@@ -21,17 +19,17 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
     let core = &*space.core;
     core.configuration.with(|configuration| {
         let Some(registers) = space.process() else { return Ok(()) };
-        let state = registers.state.load(Ordering::Relaxed);
-        if state == GONE {
+        let life = registers.life(configuration);
+        if life == Life::Gone {
             return Ok(());
         }
         core.quarantine.reserve(&core.platform).map_err(|NoMemory| AttachError::NoMemory)?;
         // Nobody joins from here on.
-        registers.state.store(LEAVING, Ordering::Relaxed);
+        registers.set_life(configuration, Life::Leaving);
         let (mut failed, mut first) = (0u64, None);
         for target in space.targets.for_writer() {
             let done =
-                quieten(core, configuration, target.place, state == LEAVING).and_then(|()| {
+                quieten(core, configuration, target.place, life == Life::Leaving).and_then(|()| {
                     match core.instances.get(target.instance) {
                         Some(instance) => flush(core, instance, target.tag),
                         None => Ok(()),
@@ -44,7 +42,7 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
             }
         }
         let Some(unconfirmed) = first else {
-            registers.state.store(GONE, Ordering::Relaxed);
+            registers.set_life(configuration, Life::Gone);
             return Ok(());
         };
         // All of it may still be reached.

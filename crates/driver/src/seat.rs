@@ -154,6 +154,9 @@ fn with_the_cpu<P: Platform>(
 }
 
 /// Sees to it that nobody but `space` has `tag` on the instance. False if somebody must keep it until a reset.
+///
+/// Who has a number that is taken is looked for among all places, since nothing else needs to know: processes and
+/// domains collide rarely, as wide instances give out high numbers first and CPUs low ones.
 fn make_way<P: Platform>(
     core: &Core<P>,
     configuration: &mut Configuration<P>,

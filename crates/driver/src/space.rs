@@ -4,7 +4,6 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::{ManuallyDrop, MaybeUninit};
-use core::sync::atomic::Ordering;
 
 use smmuv3_formats::Cd;
 use smmuv3_pagetable::Stage1Table4K;
@@ -19,7 +18,7 @@ use crate::instances::MOST_INSTANCES;
 use crate::invalidate::{Scope, Tag};
 use crate::iommu::Core;
 use crate::platform::Platform;
-use crate::process::{LIVE, Registers};
+use crate::process::{Life, Registers};
 use crate::shared::Shared;
 use crate::targets::Snapshot;
 
@@ -89,8 +88,8 @@ impl<P: Platform> Space<P> {
     }
 
     /// A process that is gone.
-    pub(crate) fn is_released(&self) -> bool {
-        self.process().is_some_and(|registers| registers.state.load(Ordering::Relaxed) != LIVE)
+    pub(crate) fn is_released(&self, held: &Configuration<P>) -> bool {
+        self.process().is_some_and(|registers| registers.life(held) != Life::Live)
     }
 
     /// The context descriptor for an instance with `features`.

@@ -18,7 +18,8 @@ const QUIET: usize = 2;
 struct Machine {
     /// How many masters are bound.
     configuration: crate::mutex::Mutex<Lock, usize>,
-    /// The process is gone. Relaxed, as in the driver: the mutex is what orders it.
+    /// The process is gone. Relaxed, as in the driver: the mutex is what orders it. There, whoever asks must show that
+    /// it is held ([`crate::process::Registers::life`]).
     released: AtomicBool,
     contexts: [AtomicUsize; 2],
     /// The kernel has the process's tables back.
