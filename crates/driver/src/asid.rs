@@ -12,8 +12,8 @@ use crate::shared::NoMemory;
 
 /// How ASIDs are chosen for domains that are used behind several instances, whose ASIDs may have different widths.
 ///
-/// Wide instances hand out their highest numbers first, whatever the policy, so that those that a narrow
-/// instance can use stay free for it.
+/// Wide instances hand out their highest numbers first, whatever the policy, unless it keeps to 8 bits: so those that
+/// a narrow instance can use stay free for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AsidPolicy {

@@ -92,9 +92,12 @@ pub enum AttachError {
     Foreign,
     /// The change was made, but the instance did not confirm it. If it was switching streams, the master
     /// is blocked and stays so until the instance is reset. With [`Failure::Failed`] the instance, or the
-    /// master, was waiting for a reset already: then nothing was changed, as a rule. If it is not the master's
-    /// instance, a tag was being changed there to make room: the master is as it was. A master that was being moved
-    /// to another bank goes on with what it uses, and cannot be changed before the reset.
+    /// master, was waiting for a reset already: then nothing was changed, as a rule.
+    ///
+    /// Where tags of others had to be changed first to make room, it may be that which was not confirmed, on this or
+    /// another instance: the master is as it was then, and blocked streams are not among what
+    /// [`Iommu::quarantined`] shows. A master that was being moved to another bank goes on with what it uses, and
+    /// cannot be changed before the reset.
     Unconfirmed(Unconfirmed),
 }
 

@@ -58,8 +58,11 @@ impl<P: Platform> Configuration<P> {
     /// it is not known which tag it names, nor which hardware goes by.
     pub(crate) fn is_settled(&self, place: &Place<P>) -> bool {
         let settled = |user: &User| {
-            let slot = self.masters.get(user.master).map(|state| state.slot(user.substream));
-            user.substream != GHOST && !matches!(slot, Some(Slot::Stuck(_)))
+            let state = self.masters.get(user.master);
+            let known = |state: &MasterState| {
+                !state.adrift && !matches!(state.slot(user.substream), Slot::Stuck(_))
+            };
+            user.substream != GHOST && state.is_some_and(known)
         };
         !place.users.is_empty() && place.users.iter().all(settled)
     }

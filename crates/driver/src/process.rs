@@ -29,7 +29,7 @@ use crate::targets::Snapshot;
 pub struct ProcessConfig {
     /// Root of the tables of the lower half (TTBR0_EL1, without ASID and CnP).
     pub ttb: PhysAddr,
-    /// TCR_EL1. What counts for the lower half is used, but TBI0 and E0PD0: addresses of devices have no tags.
+    /// TCR_EL1. What counts for the lower half is used, but TBI0, since addresses of devices have no tags, EPD0 and E0PD0.
     pub tcr: u64,
     /// MAIR_EL1.
     pub mair: u64,
@@ -164,8 +164,8 @@ impl Registers {
         Some(Self { context, shape, pasid, cookie, life: AtomicU8::new(Life::Live as u8) })
     }
 
-    /// The context on an instance with `features`, without a tag.
-    pub(crate) fn context(&self, _: &Features) -> Cd {
+    /// The context without a tag.
+    pub(crate) fn context(&self) -> Cd {
         self.context
     }
 
@@ -303,8 +303,8 @@ impl<P: Platform> Process<P> {
     /// To be called after the process's tables were changed, before what they led to, or they themselves, are used
     /// for anything else: makes devices forget `len` bytes of addresses from `start` on. Not after a mere addition.
     ///
-    /// May be called in interrupt context, and never waits for a bind. Instances that take part in what CPUs
-    /// broadcast are left out: they were told by the CPU's own invalidation, which comes first.
+    /// May be called in interrupt context, and never waits for a bind. Tags that are the CPU's are left out: instances
+    /// were told of them by the CPU's own invalidation, which comes first.
     ///
     /// # Errors
     /// [`Unconfirmed`] when an instance did not answer: devices may still reach the range until it is reset.
@@ -312,16 +312,18 @@ impl<P: Platform> Process<P> {
         let granule_shift = self.registers().shape.granule_shift;
         let granule = 1u64 << granule_shift;
         let first = start.0 & !(granule - 1);
-        // Without an end, up to the end of all addresses.
-        let end = start.0.saturating_add(len).checked_next_multiple_of(granule);
-        let bytes = end.unwrap_or(!(granule - 1)).saturating_sub(first);
+        // Beyond its last address it has nothing. At most 52 bits.
+        let limit = 1u64 << self.registers().shape.input_bits;
+        let end = start.0.saturating_add(len).min(limit).next_multiple_of(granule);
+        let bytes = end.saturating_sub(first);
         if bytes == 0 {
             return Ok(());
         }
         // Nobody says which tables were unlinked, nor how large the mappings were.
         let range =
             Range { start: first, bytes, granule_shift, leaf_shift: None, leaf_only: false };
-        let whole = bytes >> self.registers().shape.input_bits != 0;
+        // One command, and little is lost.
+        let whole = bytes >= limit / 2;
         let scope = if whole { Scope::All } else { Scope::Range(range) };
         self.space.invalidate(scope, |target| !target.shared).map_err(|(unconfirmed, instances)| {
             let core = &self.space.core;

@@ -76,6 +76,8 @@ struct Records {
     unlisted_since: u64,
     /// Marks made so far.
     marks: u64,
+    /// Instances that are off for good: nothing waits for them.
+    removed: u64,
 }
 
 /// A moment: what is kept later than it is not released by the reset that it belongs to.
@@ -84,7 +86,7 @@ pub(crate) struct Mark(u64);
 
 impl Mark {
     /// After everything.
-    pub(crate) const NEVER: Self = Self(u64::MAX);
+    const NEVER: Self = Self(u64::MAX);
 }
 
 /// Records that there is room for after [`Quarantine::reserve`]: more than one unmap's worth.
@@ -101,6 +103,7 @@ impl Quarantine {
                 waiting: 0,
                 unlisted_since: 0,
                 marks: 0,
+                removed: 0,
             }),
         })
     }
@@ -133,7 +136,7 @@ impl Quarantine {
         range: core::ops::Range<u64>,
         tables: &[Detached],
     ) {
-        self.records.with(platform, |records| {
+        let removed = self.records.with(platform, |records| {
             // Tables first: a range that is not listed is told of by the error, too.
             let since = records.marks;
             for table in tables {
@@ -143,7 +146,27 @@ impl Quarantine {
                 let (iova, bytes) = (Iova(range.start), range.end - range.start);
                 records.push(Item { since, waiting, what: Kept::Range { domain, iova, bytes } });
             }
+            records.removed & waiting
         });
+        // Whoever kept it may have waited for one that was removed meanwhile.
+        if removed != 0 {
+            self.release_from(platform, removed, Mark::NEVER);
+        }
+    }
+
+    /// Forgets the ranges of a process that is gone, and that every instance has confirmed to be.
+    pub(crate) fn forget<P: Platform>(&self, platform: &P, process: usize) {
+        self.records.with(platform, |records| {
+            records.items.retain(
+                |item| !matches!(item.what, Kept::Range { domain, .. } if domain == process),
+            );
+        });
+    }
+
+    /// Lets go of what only waited for `instance`, which is off for good.
+    pub(crate) fn remove<P: Platform>(&self, platform: &P, instance: InstanceId) {
+        self.records.with(platform, |records| records.removed |= instance.bit());
+        self.release(platform, instance, Mark::NEVER);
     }
 
     /// This moment.
@@ -157,16 +180,21 @@ impl Quarantine {
     /// Lets go of what was kept before `mark` and only waited for `instance`, whose caches were emptied after
     /// it.
     pub(crate) fn release<P: Platform>(&self, platform: &P, instance: InstanceId, mark: Mark) {
+        self.release_from(platform, instance.bit(), mark);
+    }
+
+    /// The same for a set of instances.
+    fn release_from<P: Platform>(&self, platform: &P, instances: u64, mark: Mark) {
         loop {
             let done = self.records.with(platform, |records| {
                 if records.unlisted_since < mark.0 {
-                    records.waiting &= !instance.bit();
+                    records.waiting &= !instances;
                 }
                 if records.waiting == 0 {
                     records.unlisted = 0;
                 }
                 for item in records.items.iter_mut().filter(|item| item.since < mark.0) {
-                    item.waiting &= !instance.bit();
+                    item.waiting &= !instances;
                 }
                 let index = records.items.iter().position(|item| item.waiting == 0)?;
                 Some(records.items.swap_remove(index).what)

@@ -43,6 +43,8 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
         }
         let Some(unconfirmed) = first else {
             registers.set_life(configuration, Life::Gone);
+            // What an earlier call could not confirm.
+            core.quarantine.forget(&core.platform, space.id);
             return Ok(());
         };
         // All of it may still be reached.

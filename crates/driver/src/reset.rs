@@ -14,7 +14,7 @@ use crate::iommu::{Core, Iommu, Smmu};
 use crate::master::MasterState;
 use crate::place::{GHOST, Place, Slot, User};
 use crate::platform::Platform;
-use crate::quarantine::{Mark, Quarantined};
+use crate::quarantine::Quarantined;
 use crate::shared::NoMemory;
 use crate::space::Targets;
 use crate::targets::Retired;
@@ -75,7 +75,9 @@ impl<P: Platform> Iommu<P> {
     /// reach. Attached masters stay attached; those that a failed call was changing are blocked.
     ///
     /// # Errors
-    /// See [`EnableError`]. The quarantine stays as it is then.
+    /// See [`EnableError`]. If it did not come up, the quarantine stays as it is. With [`EnableError::NoMemory`], or
+    /// when it refused a command afterwards, it works, but some of what it had not confirmed is kept: to be called
+    /// again.
     pub fn reset(&self, smmu: &Smmu<P>) -> Result<(), EnableError> {
         let core = &smmu.core;
         let Some(instance) = core.instances.get(smmu.id) else { return Ok(()) };
@@ -84,8 +86,7 @@ impl<P: Platform> Iommu<P> {
             let before = core.quarantine.mark(&core.platform);
             instance.start(&core.platform)?;
             core.quarantine.release(&core.platform, smmu.id, before);
-            configuration.release(core, smmu.id);
-            Ok(())
+            configuration.let_go(core, smmu.id)
         })
     }
 
@@ -93,7 +94,8 @@ impl<P: Platform> Iommu<P> {
     /// ends, because other CPUs may be looking at its queues.
     ///
     /// # Errors
-    /// [`RemoveError::InUse`] while it has masters, [`RemoveError::Hardware`] when it does not confirm.
+    /// [`RemoveError::InUse`] while it has masters, [`RemoveError::Hardware`] when it does not confirm, or there is no
+    /// memory to forget what it had not confirmed before: to be called again.
     pub fn remove(&self, smmu: Smmu<P>) -> Result<(), (Smmu<P>, RemoveError)> {
         let core = &smmu.core;
         let result = core.configuration.with(|configuration| {
@@ -106,8 +108,8 @@ impl<P: Platform> Iommu<P> {
                 instance.stop(&core.platform).map_err(RemoveError::Hardware)?;
             }
             // Off for good: it reaches nothing.
-            core.quarantine.release(&core.platform, smmu.id, Mark::NEVER);
-            configuration.release(core, smmu.id);
+            core.quarantine.remove(&core.platform, smmu.id);
+            configuration.let_go(core, smmu.id).map_err(RemoveError::Hardware)?;
             configuration.asids.remove(smmu.id);
             Ok(())
         });
@@ -117,19 +119,22 @@ impl<P: Platform> Iommu<P> {
 
 impl<P: Platform> Configuration<P> {
     /// Lets go of the tags that `instance` did not flush, and of the masters it did not let go of: its caches
-    /// are empty now.
-    fn release(&mut self, core: &Core<P>, instance: InstanceId) {
+    /// are empty now. What it could not let go of, for the reason returned, stays until it is called again.
+    fn let_go(&mut self, core: &Core<P>, instance: InstanceId) -> Result<(), EnableError> {
+        let mut result = Ok(());
         let mut at = 0;
         while let Some(held) = self.held.get(at).copied() {
             let place = self.places.get(held).filter(|place| place.instance == instance);
-            let space = place.map(|place| &place.space);
-            // Without memory it stays until the next reset.
-            if let Some(spare) = space.and_then(|space| spare(space, 0).ok()) {
-                self.end(core, held, spare);
-                self.held.swap_remove(at);
-            } else {
-                at += 1;
+            match place.map(|place| spare(&place.space, 0)) {
+                Some(Ok(spare)) => {
+                    self.end(core, held, spare);
+                    self.held.swap_remove(at);
+                    continue;
+                }
+                Some(Err(NoMemory)) => result = Err(EnableError::NoMemory),
+                None => {}
             }
+            at += 1;
         }
         for place in 0..self.places.end() {
             let Some(Place { space, users, .. }) =
@@ -137,11 +142,16 @@ impl<P: Platform> Configuration<P> {
             else {
                 continue;
             };
-            // Without memory they stay until the next reset.
-            let ghosts = users.iter().any(|user| user.substream == GHOST);
-            let Some(spare) = ghosts.then(|| spare(space, 0).ok()).flatten() else { continue };
-            if self.exorcise(place) {
-                self.end(core, place, spare);
+            if !users.iter().any(|user| user.substream == GHOST) {
+                continue;
+            }
+            match spare(space, 0) {
+                Ok(spare) => {
+                    if self.exorcise(place) {
+                        self.end(core, place, spare);
+                    }
+                }
+                Err(NoMemory) => result = Err(EnableError::NoMemory),
             }
         }
         for master in 0..self.masters.end() {
@@ -149,9 +159,10 @@ impl<P: Platform> Configuration<P> {
             let Some(state) = state.filter(|state| state.instance == instance) else { continue };
             state.adrift = false;
             if state.is_stuck() {
-                self.unstick(core, master);
+                result = result.and(self.unstick(core, master));
             }
         }
+        result
     }
 
     /// Forgets a place that nobody uses, whose tag is in no cache. `spare` is for the targets without it.
@@ -163,7 +174,7 @@ impl<P: Platform> Configuration<P> {
 
     /// After a reset of its instance: what a failed call was changing of `master` is blocked, and the rest works
     /// again.
-    fn unstick(&mut self, core: &Core<P>, master: usize) {
+    fn unstick(&mut self, core: &Core<P>, master: usize) -> Result<(), EnableError> {
         while let Some((substream, bounds)) =
             self.masters.get(master).and_then(MasterState::stuck_slot)
         {
@@ -171,18 +182,15 @@ impl<P: Platform> Configuration<P> {
                 let Some(bound) = bound else { continue };
                 // Its seat may have changed with the one before.
                 let user = User { master, substream };
-                if self.leave(core, user, bound.place).is_err() {
-                    // No memory: the rest stays as it is until the next reset.
-                    return;
-                }
-                let Some(state) = self.masters.get_mut(master) else { return };
+                self.leave(core, user, bound.place).map_err(|NoMemory| EnableError::NoMemory)?;
+                let Some(state) = self.masters.get_mut(master) else { return Ok(()) };
                 if let Some(Slot::Stuck(bounds)) = state.slot_mut(substream)
                     && let Some(bound) = bounds.get_mut(which)
                 {
                     *bound = None;
                 }
             }
-            let Some(state) = self.masters.get_mut(master) else { return };
+            let Some(state) = self.masters.get_mut(master) else { return Ok(()) };
             let (platform, pasid) = (&core.platform, SubstreamId(substream));
             // Its streams are blocked, and their caches are empty: hardware cannot see it.
             if let Some(entry) = state.entry(platform, pasid) {
@@ -193,15 +201,16 @@ impl<P: Platform> Configuration<P> {
                 continue;
             }
             let (stream, instance) = (state.stream(), core.instances.get(state.instance));
-            let Some(instance) = instance else { return };
+            let Some(instance) = instance else { return Ok(()) };
             // Also where they stay blocked: words that do not matter then still hold what did before.
-            if state.write_streams(core, instance, stream).is_err() {
+            if let Err(failure) = state.write_streams(core, instance, stream) {
                 // There is room: it was there just now.
                 state.block_streams(platform, instance);
                 state.set_slot(substream, Slot::Stuck([None, None]));
-                return;
+                return Err(EnableError::Commands(failure));
             }
         }
+        Ok(())
     }
 
     /// Takes a user off a place, and forgets that if it was the last.

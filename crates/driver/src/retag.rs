@@ -102,6 +102,17 @@ pub(crate) fn change_bank<P: Platform>(
     if places().any(|place| place.shared) {
         return Ok(None);
     }
+    // A context that was not confirmed when its number was changed may still be read as it was: the old number, which
+    // waits for a reset in this bank, would be used in the other one.
+    let waits = |place: &Place<P>| {
+        let here = |target: &&Installed| target.instance == id && target.tag.vmid == old;
+        let mut targets = place.space.targets.for_writer().iter().filter(here);
+        targets.any(|target| configuration.users(target.place) == 0)
+    };
+    if places().any(waits) {
+        let what = Failure::Failed;
+        return Err(AttachError::Unconfirmed(Unconfirmed { instance: id, what }));
+    }
     // The entry and the contexts cannot change at once, so the contexts stay: all their numbers must be free there.
     let mut numbers = Vec::new();
     numbers.try_reserve_exact(froms.len()).map_err(|_| NoMemory)?;
@@ -128,12 +139,11 @@ enum What {
 }
 
 /// Everything that a change takes, so that only hardware can fail it.
-struct Prepared<P: Platform> {
+struct Prepared {
     moves: Vec<Move>,
     /// Users of each new place, empty.
     users: Vec<Vec<User>>,
     retired: Vec<Option<Retired<Targets>>>,
-    platform: core::marker::PhantomData<P>,
 }
 
 struct Move {
@@ -147,9 +157,9 @@ struct Move {
     flushed: bool,
 }
 
-impl<P: Platform> Prepared<P> {
+impl Prepared {
     /// For moves from `froms` with `users` users each, or all.
-    fn new(
+    fn new<P: Platform>(
         core: &Core<P>,
         configuration: &mut Configuration<P>,
         froms: &[usize],
@@ -159,12 +169,7 @@ impl<P: Platform> Prepared<P> {
         // And one that may be entered afterwards.
         configuration.places.reserve(froms.len() + 1)?;
         configuration.held.try_reserve(froms.len()).map_err(|_| NoMemory)?;
-        let mut prepared = Self {
-            moves: Vec::new(),
-            users: Vec::new(),
-            retired: Vec::new(),
-            platform: core::marker::PhantomData,
-        };
+        let mut prepared = Self { moves: Vec::new(), users: Vec::new(), retired: Vec::new() };
         prepared.moves.try_reserve_exact(froms.len()).map_err(|_| NoMemory)?;
         prepared.users.try_reserve_exact(froms.len()).map_err(|_| NoMemory)?;
         prepared.retired.try_reserve_exact(2 * froms.len()).map_err(|_| NoMemory)?;
@@ -182,7 +187,7 @@ impl<P: Platform> Prepared<P> {
     }
 
     /// Changes the tags. The new ones were taken.
-    fn run(
+    fn run<P: Platform>(
         mut self,
         core: &Core<P>,
         configuration: &mut Configuration<P>,
@@ -239,10 +244,7 @@ impl<P: Platform> Change<'_, P> {
 
     /// Changes the number in all contexts of a place. They differ in nothing else, and that is one word (§8.2).
     fn rewrite_contexts(&mut self, from: usize, to: usize) {
-        let place = |index: usize| self.configuration.places.get(index);
-        let (Some(old), Some(place)) = (place(from).map(|place| place.tag.asid), place(to)) else {
-            return;
-        };
+        let Some(place) = self.configuration.places.get(to) else { return };
         let (instance, asid) = (place.instance, place.tag.asid);
         let users = self.configuration.users(from);
         if users == 0 {
@@ -255,17 +257,12 @@ impl<P: Platform> Change<'_, P> {
             let Some(smmu) = self.core.instances.get(instance) else { continue };
             let (platform, substream) = (&self.core.platform, SubstreamId(user.substream));
             let Some(entry) = state.entry(platform, substream) else { continue };
-            let current = Cd(entry.load(platform));
-            // That of a master whose change failed may be another space's by now, or nobody's. Hardware only has to
-            // read it anew then.
-            let ours = current.asid() == u64::from(old);
-            let target = if ours { current.with_asid(u64::from(asid)) } else { current };
+            // The space's own: nobody whose change was not confirmed uses the place.
+            let target = Cd(entry.load(platform)).with_asid(u64::from(asid));
             let written = if self.failed & instance.bit() != 0 {
                 Err(Failure::Failed)
-            } else if ours {
-                state.write_context(self.core, smmu, entry, substream, &target.0)
             } else {
-                smmu.forget_contexts(platform, &state.streams, substream)
+                state.write_context(self.core, smmu, entry, substream, &target.0)
             };
             if let Err(what) = written {
                 // After a reset it counts.

@@ -8,6 +8,7 @@ use crate::configuration::Configuration;
 use crate::error::InstanceId;
 use crate::invalidate::Tag;
 use crate::iommu::Core;
+use crate::place::Place;
 use crate::platform::Platform;
 use crate::retag;
 use crate::space::{Installed, Space};
@@ -168,25 +169,34 @@ fn make_way<P: Platform>(
     if configuration.asids.is_free(id, tag) {
         return Ok(true);
     }
-    let mut owners = configuration.places.iter().filter(|(_, place)| {
-        if common { place.tag.asid == tag.asid } else { place.instance == id && place.tag == tag }
-    });
-    let twice = AttachError::PinnedTwice { instance: id, asid: tag.asid };
-    let Some((index, owner)) = owners.next() else { return Err(twice) };
-    if common && core::ptr::eq(&*owner.space, space) {
-        return Ok(true);
+    let own = |place: &Place<P>| core::ptr::eq(&*place.space, space);
+    // One of those that have to give way; whether one of them cannot yet.
+    let (mut owner, mut waits, mut anybody) = (None, false, false);
+    for (index, place) in configuration.places.iter() {
+        let here = place.instance == id;
+        let has_it = if common { place.tag.asid == tag.asid } else { here && place.tag == tag };
+        if !has_it {
+            continue;
+        }
+        anybody = true;
+        if place.shared && !own(place) {
+            // Numbers of live processes differ as long as they are pinned.
+            return Err(AttachError::PinnedTwice { instance: id, asid: tag.asid });
+        }
+        // The space's own number may be the same elsewhere; here it would be a tag of two kinds.
+        if !place.shared && (here || !own(place)) {
+            owner = Some(index);
+        }
+        waits |= !place.shared && !configuration.is_settled(place);
     }
-    if owner.shared {
-        // Numbers of live processes differ as long as they are pinned.
-        return Err(twice);
+    match owner {
+        None if anybody => Ok(true),
+        // Taken, but by nobody who is known.
+        None => Err(AttachError::PinnedTwice { instance: id, asid: tag.asid }),
+        Some(_) if waits => Ok(false),
+        Some(owner) => {
+            retag::change_asid(core, configuration, owner, configuration.asids.bits(id))?;
+            Ok(true)
+        }
     }
-    // It may have the number on several instances.
-    let waits = !configuration.is_settled(owner)
-        || owners.any(|(_, place)| !configuration.is_settled(place));
-    drop(owners);
-    if waits {
-        return Ok(false);
-    }
-    retag::change_asid(core, configuration, index, configuration.asids.bits(id))?;
-    Ok(true)
 }

@@ -104,7 +104,7 @@ impl<P: Platform> Space<P> {
             }
             .encode(features),
             Tables::Process(registers) => {
-                registers.context(features).with_aset(!shared).with_asid(u64::from(tag.asid))
+                registers.context().with_aset(!shared).with_asid(u64::from(tag.asid))
             }
         }
     }
