@@ -26,8 +26,14 @@ const NET: usize = 0;
 const VIDEO: usize = 1;
 const SHELL_SPACE: usize = 2;
 
-/// An SMMU with 8-bit ASIDs and one with 16 bits, a master behind each, two domains, and a process.
+/// An SMMU with 8-bit ASIDs and one with 16 bits, a master behind each, two domains, and a process that has the
+/// highest ASID on the CPUs.
 fn scenario(policy: &str) -> Scenario {
+    with_cpu_asid(policy, 0xffff)
+}
+
+/// As [`scenario`], where the process has `asid`.
+fn with_cpu_asid(policy: &str, asid: u16) -> Scenario {
     parse(&format!(
         r#"
 name = "every step"
@@ -59,7 +65,7 @@ name = "net"
 name = "video"
 [[process]]
 name = "shell"
-asid = 0xffff
+asid = {asid}
 [[memory]]
 name = "rx"
 size = "64K"
@@ -77,7 +83,11 @@ fn attach(master: usize, to: Use) -> Operation {
 }
 
 fn attach_pasid(master: usize, to: Use) -> Operation {
-    Operation::Attach { master, pasid: Some(1), to, answer: Answer::Done }
+    attach_nth(master, 1, to)
+}
+
+fn attach_nth(master: usize, pasid: u32, to: Use) -> Operation {
+    Operation::Attach { master, pasid: Some(pasid), to, answer: Answer::Done }
 }
 
 fn bind(master: usize) -> Operation {
@@ -158,6 +168,79 @@ fn of_a_bind_that_takes_the_asid_of_a_domain() {
     holds(&scenario, NET, &before, &call);
 }
 
+/// With one ASID for all instances, the domain has that of the process on both: the narrow one gives out its lowest
+/// first.
+fn made_way_everywhere() -> (Scenario, [Operation; 3], Operation) {
+    let before = [map(NET), attach(NARROW, Use::Domain(NET)), attach(WIDE, Use::Domain(NET))];
+    (with_cpu_asid("shared-min-move", 1), before, bind(WIDE))
+}
+
+#[test]
+fn of_a_bind_that_takes_the_asid_that_a_domain_has_on_all_instances() {
+    let (scenario, before, call) = made_way_everywhere();
+    holds(&scenario, NET, &before, &call);
+}
+
+/// A master that moves, and one that stays.
+const MOVER: usize = 0;
+const STAYER: usize = 1;
+/// ASIDs of a bank (0 is what nobody has).
+const BANK: usize = 255;
+
+/// The first bank is full: of one domain of the mover, and those of the other master, which uses the former as well
+/// if it is `shared`. With one more domain the mover goes to the second bank.
+fn moved_on(shared: bool) -> (Scenario, Vec<Operation>, Operation) {
+    let scenario = parse(&format!(
+        r#"
+name = "every step of a move to another bank"
+asid-policy = "banked"
+banks = [1, 1]
+pasids = {BANK}
+[[instance]]
+name = "narrow"
+asid-bits = 8
+ssid-bits = 8
+two-level-contexts = true
+[[master]]
+name = "mover"
+instance = "narrow"
+streams = [5, 6]
+substream-bits = 8
+[[master]]
+name = "stayer"
+instance = "narrow"
+streams = [9]
+substream-bits = 8
+[[domain]]
+name = "net"
+[[domain]]
+name = "video"
+[[domain]]
+name = "guest"
+count = {}
+[[memory]]
+name = "rx"
+size = "64K"
+"#,
+        BANK - 1
+    ));
+    let mut before = vec![map(NET), attach_pasid(MOVER, Use::Domain(NET))];
+    let guests = (1..BANK).map(|at| attach_nth(STAYER, at as u32, Use::Domain(VIDEO + at)));
+    before.extend(guests);
+    if shared {
+        before.push(attach(STAYER, Use::Domain(NET)));
+    }
+    (scenario, before, attach_nth(MOVER, 2, Use::Domain(VIDEO)))
+}
+
+#[test]
+fn of_an_attach_that_changes_the_bank_of_the_master() {
+    for shared in [false, true] {
+        let (scenario, before, call) = moved_on(shared);
+        holds(&scenario, NET, &before, &call);
+    }
+}
+
 /// With the tag changed before the targets name it, some moments are bad; and it is said why.
 #[cfg(feature = "mutation")]
 #[test]
@@ -176,4 +259,10 @@ fn a_driver_that_changes_tags_too_early_breaks_the_rule_for_that() {
     wrong(&scenario, &before, &call);
     let (scenario, before, call) = made_way();
     wrong(&scenario, &before, &call);
+    let (scenario, before, call) = made_way_everywhere();
+    wrong(&scenario, &before, &call);
+    for shared in [false, true] {
+        let (scenario, before, call) = moved_on(shared);
+        wrong(&scenario, &before, &call);
+    }
 }
