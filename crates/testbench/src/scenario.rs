@@ -36,7 +36,6 @@ mod check;
 mod data;
 mod error;
 mod machine;
-mod policy;
 mod process;
 mod random;
 mod read;
@@ -50,9 +49,9 @@ use smmuv3_formats::EventId;
 pub use answer::{Answer, Refusal};
 pub use error::{Position, ScenarioError, ScenarioErrors};
 pub use machine::{Capabilities, StreamSet, Streams, Support};
-pub use policy::AsidPolicy;
 pub use process::Process;
 pub use random::{Random, Weights};
+pub use smmuv3::AsidPolicy;
 pub use substream::Substream;
 
 /// The page that everything in a scenario is measured in, bytes: domains have the 4 KiB granule.
@@ -534,9 +533,14 @@ impl Scenario {
         if instance.two_level_contexts { bits } else { bits.min(LINEAR) }
     }
 
+    /// Whether an attach may be refused because a live ASID is too wide for the instance.
+    pub(crate) fn refuses_width(&self) -> bool {
+        matches!(self.asid_policy, AsidPolicy::Shared8OnMove | AsidPolicy::SharedMinRefuse)
+    }
+
     /// Whether an attach is never refused for a good reason: there are neither ASIDs to be shared nor PASIDs.
     pub fn never_refuses(&self) -> bool {
-        !self.asid_policy.refuses_width() && self.pasids == 0 && self.processes.is_empty()
+        !self.refuses_width() && self.pasids == 0 && self.processes.is_empty()
     }
 
     /// Reads and checks a scenario. `file` is what messages call it.

@@ -10,6 +10,7 @@ use smmuv3_testbench::oracle::Use;
 use smmuv3_testbench::scenario::{Answer, MemoryKind, Scenario};
 
 use common::every_step::EveryStep;
+use common::pair::pair;
 use common::parse;
 
 /// What is mapped, and then unmapped: two pages.
@@ -26,45 +27,15 @@ const NET: usize = 0;
 const VIDEO: usize = 1;
 const SHELL_SPACE: usize = 2;
 
-/// An SMMU with 8-bit ASIDs and one with 16 bits, a master behind each, two domains, and a process.
+/// Two SMMUs, and a process that has the highest ASID on the CPUs.
 fn scenario(policy: &str) -> Scenario {
-    parse(&format!(
-        r#"
-name = "every step"
-asid-policy = "{policy}"
-pasids = 2
-[[instance]]
-name = "narrow"
-asid-bits = 8
-ssid-bits = 8
-two-level-contexts = true
-[[instance]]
-name = "wide"
-ssid-bits = 8
-two-level-contexts = true
-btm = true
-[[master]]
-name = "nic"
-instance = "narrow"
-streams = [5, 6]
-substream-bits = 8
-[[master]]
-name = "gpu"
-instance = "wide"
-streams = [9]
-substream-bits = 8
-[[domain]]
-name = "net"
-[[domain]]
-name = "video"
-[[process]]
-name = "shell"
-asid = 0xffff
-[[memory]]
-name = "rx"
-size = "64K"
-"#
-    ))
+    with_cpu_asid(policy, 0xffff)
+}
+
+/// As [`scenario`], where the process has `asid`.
+fn with_cpu_asid(policy: &str, asid: u16) -> Scenario {
+    let top = format!("asid-policy = \"{policy}\"\npasids = 2");
+    parse(&pair(&top, &format!("[[process]]\nname = \"shell\"\nasid = {asid}")))
 }
 
 fn map(space: usize) -> Operation {
@@ -77,7 +48,11 @@ fn attach(master: usize, to: Use) -> Operation {
 }
 
 fn attach_pasid(master: usize, to: Use) -> Operation {
-    Operation::Attach { master, pasid: Some(1), to, answer: Answer::Done }
+    attach_nth(master, 1, to)
+}
+
+fn attach_nth(master: usize, pasid: u32, to: Use) -> Operation {
+    Operation::Attach { master, pasid: Some(pasid), to, answer: Answer::Done }
 }
 
 fn bind(master: usize) -> Operation {
@@ -88,14 +63,26 @@ fn bind(master: usize) -> Operation {
 #[track_caller]
 fn holds(scenario: &Scenario, space: usize, before: &[Operation], call: &Operation) {
     for seed in SEEDS {
-        let unmap = &Operation::Unmap { space, iova: IOVA, bytes: BYTES };
-        let settings = Settings::default();
-        let verdicts = EveryStep { scenario, settings, before, call, unmap, seed }.verdicts();
-        for (moment, verdict) in verdicts.iter().enumerate() {
-            assert_eq!(*verdict, None, "seed {seed}, moment {moment}");
-        }
-        assert!(verdicts.len() >= 8, "{} moments", verdicts.len());
+        holds_with(seed, scenario, space, before, call);
     }
+}
+
+/// As [`holds`], with one seed.
+#[track_caller]
+fn holds_with(
+    seed: u64,
+    scenario: &Scenario,
+    space: usize,
+    before: &[Operation],
+    call: &Operation,
+) {
+    let unmap = &Operation::Unmap { space, iova: IOVA, bytes: BYTES };
+    let settings = Settings::default();
+    let verdicts = EveryStep { scenario, settings, before, call, unmap, seed }.verdicts();
+    for (moment, verdict) in verdicts.iter().enumerate() {
+        assert_eq!(*verdict, None, "seed {seed}, moment {moment}");
+    }
+    assert!(verdicts.len() >= 8, "{} moments", verdicts.len());
 }
 
 #[test]
@@ -158,6 +145,59 @@ fn of_a_bind_that_takes_the_asid_of_a_domain() {
     holds(&scenario, NET, &before, &call);
 }
 
+/// With one ASID for all instances, the domain has that of the process on both: the narrow one gives out its lowest
+/// first.
+fn made_way_everywhere() -> (Scenario, [Operation; 3], Operation) {
+    let before = [map(NET), attach(NARROW, Use::Domain(NET)), attach(WIDE, Use::Domain(NET))];
+    (with_cpu_asid("shared-min-move", 1), before, bind(WIDE))
+}
+
+#[test]
+fn of_a_bind_that_takes_the_asid_that_a_domain_has_on_all_instances() {
+    let (scenario, before, call) = made_way_everywhere();
+    holds(&scenario, NET, &before, &call);
+}
+
+/// One more master of the narrow instance.
+const STAYER: usize = 2;
+/// ASIDs of a bank there (0 is what nobody has).
+const BANK: usize = 255;
+
+/// The first bank is full: of one domain of a master, and those of the other, which uses the former as well if it is
+/// `shared`. With one more domain the first master goes to the second bank.
+fn moved_on(shared: bool) -> (Scenario, Vec<Operation>, Operation) {
+    let top = format!("asid-policy = \"banked\"\nbanks = [1, 1]\npasids = {BANK}");
+    let guests = BANK - 1;
+    let rest = format!(
+        r#"
+[[master]]
+name = "stayer"
+instance = "narrow"
+streams = [7]
+substream-bits = 8
+[[domain]]
+name = "guest"
+count = {guests}
+"#
+    );
+    let mut before = vec![map(NET), attach_pasid(NARROW, Use::Domain(NET))];
+    let each = (1..=guests).map(|nth| attach_nth(STAYER, nth as u32, Use::Domain(VIDEO + nth)));
+    before.extend(each);
+    if shared {
+        before.push(attach(STAYER, Use::Domain(NET)));
+    }
+    (parse(&pair(&top, &rest)), before, attach_nth(NARROW, 2, Use::Domain(VIDEO)))
+}
+
+#[test]
+fn of_an_attach_that_changes_the_bank_of_the_master() {
+    // To fill a bank each time takes a while.
+    for (seed, shared) in [(0, false), (1, true)] {
+        let (scenario, before, call) = moved_on(shared);
+        holds_with(seed, &scenario, NET, &before, &call);
+    }
+}
+
 /// With the tag changed before the targets name it, some moments are bad; and it is said why.
 #[cfg(feature = "mutation")]
 #[test]
@@ -176,4 +216,10 @@ fn a_driver_that_changes_tags_too_early_breaks_the_rule_for_that() {
     wrong(&scenario, &before, &call);
     let (scenario, before, call) = made_way();
     wrong(&scenario, &before, &call);
+    let (scenario, before, call) = made_way_everywhere();
+    wrong(&scenario, &before, &call);
+    for shared in [false, true] {
+        let (scenario, before, call) = moved_on(shared);
+        wrong(&scenario, &before, &call);
+    }
 }

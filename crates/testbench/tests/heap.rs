@@ -2,9 +2,10 @@
 //! A heap that fails at each possible moment, on the driver's own allocations and no others: a typed error, nothing
 //! leaked, and the same call works afterwards. What may be called in interrupt context allocates nothing.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::ptr::{NonNull, null_mut};
+#[path = "common/allocator.rs"]
+mod allocator;
+
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use smmuv3::{
@@ -17,61 +18,7 @@ use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::platform::{SpinMutex, TestMmio, TestPlatform, World};
 use smmuv3_testbench::scenario::Scenario;
 
-thread_local! {
-    /// This thread is in the driver, and not in the platform below it.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
-    /// Allocations of the driver on this thread.
-    static COUNT: Cell<u64> = const { Cell::new(0) };
-    /// The one of them (from 1) that fails; 0 for none.
-    static FAIL: Cell<u64> = const { Cell::new(0) };
-    /// Bytes that the driver has allocated and not freed.
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-}
-
-struct Failing;
-
-// SAFETY: hands on to the system's allocator, or gives null, which means that there is no memory.
-unsafe impl GlobalAlloc for Failing {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if INSIDE.get() {
-            COUNT.set(COUNT.get() + 1);
-            if COUNT.get() == FAIL.get() {
-                return null_mut();
-            }
-            LIVE.set(LIVE.get() + layout.size() as isize);
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        if INSIDE.get() {
-            LIVE.set(LIVE.get() - layout.size() as isize);
-        }
-        // SAFETY: the caller's promise; `alloc` got it from the system.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static HEAP: Failing = Failing;
-
-/// Runs `run` as the driver's or as the platform's.
-fn set_inside<R>(inside: bool, run: impl FnOnce() -> R) -> R {
-    let before = INSIDE.replace(inside);
-    let result = run();
-    INSIDE.set(before);
-    result
-}
-
-/// A call of the driver.
-fn driver<R>(run: impl FnOnce() -> R) -> R {
-    set_inside(true, run)
-}
-
-fn platform<R>(run: impl FnOnce() -> R) -> R {
-    set_inside(false, run)
-}
+use allocator::{as_here, counted, driver, failing, platform, start_counting};
 
 /// The test's platform; what it allocates for itself does not count.
 struct Apart(TestPlatform);
@@ -114,8 +61,8 @@ unsafe impl Platform for Apart {
 
     fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R {
         // The driver's code, with the platform's around it.
-        let inside = INSIDE.get();
-        platform(|| self.0.mask_irqs(|| set_inside(inside, critical)))
+        let critical = as_here(critical);
+        platform(|| self.0.mask_irqs(critical))
     }
 
     fn max_cpus(&self) -> usize {
@@ -170,7 +117,7 @@ struct Setup {
 
 impl Setup {
     fn new() -> Self {
-        assert_eq!(LIVE.get(), 0, "left over from before");
+        assert_eq!(allocator::live(), 0, "left over from before");
         let scenario =
             Scenario::parse(SCENARIO, "heap").unwrap_or_else(|errors| panic!("{errors}"));
         let machine = Arc::new(ModelMachine::new(&scenario, 1).unwrap());
@@ -192,7 +139,7 @@ impl Setup {
 
     /// Bytes live: the driver's on the heap, and frames.
     fn live(&self) -> (isize, u64) {
-        (LIVE.get(), self.world.frames().live_bytes())
+        (allocator::live(), self.world.frames().live_bytes())
     }
 
     /// Closes everything; nothing is left.
@@ -228,15 +175,6 @@ fn config() -> InstanceConfig {
     config
 }
 
-/// Lets the driver's `nth` allocation during `run` fail; what came of it, and whether there was one.
-fn failing<R>(nth: u64, run: impl FnOnce() -> R) -> (R, bool) {
-    COUNT.set(0);
-    FAIL.set(nth);
-    let result = driver(run);
-    FAIL.set(0);
-    (result, COUNT.get() >= nth)
-}
-
 /// Runs `test` on a fresh machine for each allocation that may fail, until it says that none failed; how many did.
 fn each(mut test: impl FnMut(Setup, u64) -> bool) -> u64 {
     (1..).find(|nth| !test(Setup::new(), *nth)).unwrap() - 1
@@ -246,7 +184,7 @@ fn each(mut test: impl FnMut(Setup, u64) -> bool) -> u64 {
 fn an_iommu_without_heap_is_not_made() {
     let failures = each(|setup, nth| {
         let apart = Apart(TestPlatform(setup.world.clone()));
-        let (result, failed) = failing(nth, || Iommu::new(apart, Config::default()));
+        let (result, failed) = failing(nth, || driver(|| Iommu::new(apart, Config::default())));
         if failed {
             assert_eq!(result.err(), Some(NoMemory));
             assert_eq!(setup.live(), (0, 0), "allocation {nth}");
@@ -267,7 +205,7 @@ fn an_smmu_without_heap_is_not_touched_and_can_be_enabled_later() {
         let iommu = setup.iommu().unwrap();
         let mmio = ApartMmio(TestMmio { world: setup.world.clone(), instance: 0 });
         let probe = driver(|| iommu.probe(mmio, config()).unwrap());
-        let (result, failed) = failing(nth, || probe.enable());
+        let (result, failed) = failing(nth, || driver(|| probe.enable()));
         let smmu = match result {
             Ok(smmu) => smmu,
             Err((probe, error)) => {
@@ -289,7 +227,7 @@ fn a_master_without_heap_is_not_added() {
         let smmu = setup.enable(&iommu);
         let frames = setup.live().1;
         let add = || iommu.add_master(&smmu, &[StreamId(1), StreamId(2)], MasterConfig::default());
-        let (result, failed) = failing(nth, add);
+        let (result, failed) = failing(nth, || driver(add));
         let master = result.unwrap_or_else(|error| {
             assert_eq!(error, AddMasterError::NoMemory);
             assert_eq!(setup.live().1, frames, "allocation {nth}");
@@ -307,7 +245,8 @@ fn a_domain_without_heap_is_not_created() {
         let iommu = setup.iommu().unwrap();
         let smmu = setup.enable(&iommu);
         let before = setup.live();
-        let (result, failed) = failing(nth, || iommu.create_domain(DomainConfig::default()));
+        let (result, failed) =
+            failing(nth, || driver(|| iommu.create_domain(DomainConfig::default())));
         let domain = result.unwrap_or_else(|error| {
             assert_eq!(error, CreateError::NoMemory);
             assert_eq!(setup.live(), before, "allocation {nth}");
@@ -374,7 +313,7 @@ fn a_master_that_cannot_be_attached_or_detached_for_lack_of_heap_stays_as_it_is(
             let before = (targets(), setup.live().1);
             let commands = setup.world.take_commands().len();
             assert!(from.is_none() || commands > 0);
-            let (result, failed) = failing(nth, || change(to));
+            let (result, failed) = failing(nth, || driver(|| change(to)));
             if let Err(error) = result {
                 assert_eq!(error, AttachError::NoMemory);
                 assert_eq!((targets(), setup.live().1), before, "allocation {nth}");
@@ -401,7 +340,7 @@ fn a_reset_without_heap_gives_back_what_it_can_and_the_next_one_the_rest() {
         let moved = driver(|| iommu.attach(&master, &domains[1]));
         assert!(matches!(moved, Err(AttachError::Unconfirmed(_))), "{moved:?}");
         setup.machine.model(0).unwrap().wedge_after(None);
-        let (result, failed) = failing(nth, || iommu.reset(&smmu));
+        let (result, failed) = failing(nth, || driver(|| iommu.reset(&smmu)));
         assert_eq!(result, if failed { Err(EnableError::NoMemory) } else { Ok(()) });
         let listed = || {
             let mut count = 0;
@@ -430,7 +369,7 @@ fn what_interrupt_handlers_may_call_allocates_nothing() {
     let domain = &domains[0];
     let block = 2 << 20;
     let large = setup.world.frames().allocate(4 * block, block).unwrap();
-    COUNT.set(0);
+    start_counting();
     for round in 0..4 {
         // Tables of all levels come and go; a part is undone; blocks; events.
         for (iova, pa, len) in [
@@ -453,7 +392,7 @@ fn what_interrupt_handlers_may_call_allocates_nothing() {
         assert_eq!(refused.len(), 1);
         let mut events = 0;
         driver(|| iommu.handle_interrupt(&smmu, Interrupt::Any, 8, &mut |_| events += 1));
-        assert_eq!((events, COUNT.get()), (1, 0), "round {round}");
+        assert_eq!((events, counted()), (1, 0), "round {round}");
     }
     // Not even when the SMMU stops, and what it may reach has to be kept.
     setup.machine.model(0).unwrap().wedge_after(Some(0));
@@ -464,7 +403,7 @@ fn what_interrupt_handlers_may_call_allocates_nothing() {
             domain.map(iova, PhysAddr(large), block, attributes).unwrap();
             assert!(matches!(domain.unmap(iova, block), Err(UnmapError::Unconfirmed(_))));
         });
-        assert_eq!(COUNT.get(), 0, "round {round}");
+        assert_eq!(counted(), 0, "round {round}");
     }
     setup.machine.model(0).unwrap().wedge_after(None);
     driver(|| iommu.reset(&smmu).unwrap());

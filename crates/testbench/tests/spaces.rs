@@ -5,39 +5,15 @@ mod common;
 
 use smmuv3_testbench::run::{Options, run};
 
+use common::pair::pair;
 use common::parse;
 
-/// Two instances with substreams, and masters of several kinds.
-const BASE: &str = r#"
-name = "substreams"
-[[instance]]
-name = "narrow"
-asid-bits = 8
-ssid-bits = 8
-two-level-contexts = true
-[[instance]]
-name = "wide"
-ssid-bits = 20
-two-level-contexts = true
-btm = true
-[[master]]
-name = "nic"
-instance = "narrow"
-streams = [5, 6]
-substream-bits = 8
-[[master]]
-name = "gpu"
-instance = "wide"
-streams = [9]
-substream-bits = 20
+/// One more master, without PASIDs, processes of several kinds, and memory.
+const REST: &str = r#"
 [[master]]
 name = "old"
 instance = "wide"
 streams = [10]
-[[domain]]
-name = "net"
-[[domain]]
-name = "video"
 [[process]]
 name = "shell"
 [[process]]
@@ -47,9 +23,6 @@ asid = 7
 name = "unpinned"
 asid = 0
 [[memory]]
-name = "rx"
-size = "64K"
-[[memory]]
 name = "heap"
 size = "64K"
 "#;
@@ -57,7 +30,7 @@ size = "64K"
 fn verdict(steps: &str) -> Result<(), String> {
     let steps = steps.lines().map(str::trim).filter(|line| !line.is_empty());
     let steps: String = steps.map(|line| format!("[[step]]\n{line}\n")).collect();
-    let scenario = parse(&format!("{BASE}{steps}"));
+    let scenario = parse(&pair("", &format!("{REST}{steps}")));
     let report = run(&scenario, &Options::default(), &mut |_| ()).map_err(|it| it.to_string())?;
     match report.failure {
         None => Ok(()),

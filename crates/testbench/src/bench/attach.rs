@@ -196,7 +196,7 @@ impl Bench {
             Refusal::AsidWidth => {
                 let space = self.oracle(|oracle| oracle.space(to));
                 let tags = space.map(|space| self.tags_of(space)).unwrap_or_default();
-                self.scenario.asid_policy.refuses_width()
+                self.scenario.refuses_width()
                     && calls::too_wide(error).is_some_and(|(bits, asid)| {
                         u32::from(asid) >> bits != 0 && tags.iter().any(|tag| tag.asid == asid)
                     })

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use smmuv3::{
-    AddMasterError, AsidPolicy as Policy, AttachError, Config, InstanceConfig, Iommu, Master,
-    MasterConfig, PhysAddr, ProcessConfig, Smmu, StreamId, SubstreamId, Target, Vmids,
+    AddMasterError, AttachError, Config, InstanceConfig, Iommu, Master, MasterConfig, PhysAddr,
+    ProcessConfig, Smmu, StreamId, SubstreamId, Target, Vmids,
 };
 use smmuv3_formats::register::address_size_code;
 use smmuv3_model::{Broadcast, Granule, Pages, Tlbi};
@@ -15,7 +15,7 @@ use smmuv3_pagetable::{MAIR, Stage1Table4K};
 use super::Bench;
 use crate::oracle::{PAGE, Use};
 use crate::platform::{TestPlatform, World};
-use crate::scenario::{self, AsidPolicy, Refusal, Scenario};
+use crate::scenario::{self, Refusal, Scenario};
 use crate::watch::OwnedTag;
 
 /// A process, as the driver has it.
@@ -26,14 +26,7 @@ pub(super) type Bond = smmuv3::Bond<TestPlatform>;
 /// The driver's configuration.
 pub(super) fn config(scenario: &Scenario) -> Config {
     let mut config = Config::default();
-    config.asid_policy = match scenario.asid_policy {
-        AsidPolicy::PerInstance => Policy::PerInstance,
-        AsidPolicy::Shared8 => Policy::Shared8,
-        AsidPolicy::Shared8OnMove => Policy::Shared8OnMove,
-        AsidPolicy::SharedMinRefuse => Policy::SharedMinRefuse,
-        AsidPolicy::SharedMinMove => Policy::SharedMinMove,
-        AsidPolicy::Banked => Policy::Banked,
-    };
+    config.asid_policy = scenario.asid_policy;
     if let Some((first, last)) = scenario.banks {
         config.banks = Vmids { first, last };
     }

@@ -57,7 +57,8 @@ fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenar
         .trim()
         .to_owned();
     let seed = fields.number("seed", 0..=u64::MAX).unwrap_or(1);
-    let asid_policy = fields.word("asid-policy", &AsidPolicy::NAMES).unwrap_or_default();
+    let policies = AsidPolicy::ALL.map(|policy| (policy.name(), policy));
+    let asid_policy = fields.word("asid-policy", &policies).unwrap_or_default();
     let banks = banks(&fields);
     let cpu_asid_bits = width(&fields, "cpu-asid-bits").unwrap_or(16);
     let pasids = fields.number("pasids", 0..=u64::from(Substream::MOST_PASIDS));

@@ -4,7 +4,7 @@
 
 use smmuv3::{AttachError, Failure, Quarantined, UnmapError};
 
-use crate::heap::failing;
+use crate::allocator::failing;
 use crate::moves::{CAUSES, Cause, Scene};
 use crate::setup::{PAGE, failure};
 

@@ -1,83 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A heap that can fail on the driver's own allocations, and a platform that says which those are.
+//! A platform that says which use of the heap is the driver's, and pins ASIDs of processes.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
 use smmuv3::{Frames, Mmio, PhysAddr, Platform};
 use smmuv3_testbench::platform::{SpinMutex, TestMmio, TestPlatform};
 
-thread_local! {
-    /// This thread is in the driver, and not in the platform below it.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
-    /// Allocations of the driver on this thread.
-    static COUNT: Cell<u64> = const { Cell::new(0) };
-    /// The one of them (from 1) that fails; 0 for none.
-    static FAIL: Cell<u64> = const { Cell::new(0) };
-    /// Bytes that the driver has allocated and not freed.
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-}
-
-struct Failing;
-
-// SAFETY: hands on to the system's allocator, or gives null, which means that there is no memory.
-unsafe impl GlobalAlloc for Failing {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if INSIDE.get() {
-            COUNT.set(COUNT.get() + 1);
-            if COUNT.get() == FAIL.get() {
-                return null_mut();
-            }
-            LIVE.set(LIVE.get() + layout.size() as isize);
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        if INSIDE.get() {
-            LIVE.set(LIVE.get() - layout.size() as isize);
-        }
-        // SAFETY: the caller's promise; `alloc` got it from the system.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static HEAP: Failing = Failing;
-
-fn set_inside<R>(inside: bool, run: impl FnOnce() -> R) -> R {
-    let before = INSIDE.replace(inside);
-    let result = run();
-    INSIDE.set(before);
-    result
-}
-
-/// A call of the driver.
-pub fn driver<R>(run: impl FnOnce() -> R) -> R {
-    set_inside(true, run)
-}
-
-fn platform<R>(run: impl FnOnce() -> R) -> R {
-    set_inside(false, run)
-}
-
-/// Lets the driver's `nth` allocation during `run` fail; what came of it, and whether there was one.
-pub fn failing<R>(nth: u64, run: impl FnOnce() -> R) -> (R, bool) {
-    COUNT.set(0);
-    FAIL.set(nth);
-    let result = run();
-    FAIL.set(0);
-    (result, COUNT.get() >= nth)
-}
-
-/// Bytes that the driver's calls on this thread have allocated and not freed.
-pub fn live() -> isize {
-    LIVE.get()
-}
+use crate::allocator::{as_here, platform};
 
 /// The ASIDs of processes on the CPUs, and how often each is pinned.
 #[derive(Default)]
@@ -139,8 +70,8 @@ unsafe impl Platform for Apart {
 
     fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R {
         // The driver's code, with the platform's around it.
-        let inside = INSIDE.get();
-        platform(|| self.inner.mask_irqs(|| set_inside(inside, critical)))
+        let critical = as_here(critical);
+        platform(|| self.inner.mask_irqs(critical))
     }
 
     fn pin_asid(&self, process: u64) -> Option<u16> {

@@ -2,6 +2,8 @@
 //! ASIDs of domains behind SMMUs that differ: every policy, banks of VMIDs, and tags that change while they are in
 //! use, with hardware that stops or refuses, memory that runs out, and unmaps at every moment.
 
+#[path = "../common/allocator.rs"]
+mod allocator;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../failures/machine.rs"]

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 
 use smmuv3::{AsidPolicy, AttachError, Bond, Quarantined};
 
-use crate::heap::{Apart, driver};
+use crate::allocator::driver;
+use crate::heap::Apart;
 use crate::setup::{BANKS, CPU, Kind, NARROW, PAGES, Setup, WIDE, config};
 
 /// Why a tag has to be changed.

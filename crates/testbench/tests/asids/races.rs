@@ -9,7 +9,8 @@ use smmuv3::{AsidPolicy, AttachError, Master, MasterConfig, Smmu, StreamId};
 use smmuv3_model::Access;
 use smmuv3_testbench::machine::Machine;
 
-use crate::heap::{Apart, driver};
+use crate::allocator::driver;
+use crate::heap::Apart;
 use crate::setup::{IOVA, Kind, NARROW, Setup, TINY, WIDE, config};
 
 type Joined = (Smmu<Apart>, Master<Apart>, Result<(), AttachError>);

@@ -8,7 +8,7 @@ use smmuv3::{AsidPolicy, AttachError, DomainConfig, Mismatch};
 use smmuv3_formats::{Command, Opcode};
 use smmuv3_testbench::machine::Machine;
 
-use crate::heap::driver;
+use crate::allocator::driver;
 use crate::setup::{NARROW, PAGE, Setup, WIDE};
 
 /// All orders of `items`.

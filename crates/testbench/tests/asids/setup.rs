@@ -18,8 +18,9 @@ use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
 
+use crate::allocator::{driver, live};
 use crate::common::parse;
-use crate::heap::{Apart, ApartMmio, Pins, driver, live};
+use crate::heap::{Apart, ApartMmio, Pins};
 use crate::machine::FaultyMachine;
 
 pub const PAGE: u64 = 0x1000;

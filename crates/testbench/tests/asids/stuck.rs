@@ -5,7 +5,7 @@ use smmuv3::{AsidPolicy, AttachError, Failure};
 use smmuv3_formats::Opcode;
 use smmuv3_testbench::machine::Machine;
 
-use crate::heap::driver;
+use crate::allocator::driver;
 use crate::moves::{Cause, Scene};
 use crate::setup::{CPU, NARROW, PAGE, PAGES, Setup, WIDE, failure};
 

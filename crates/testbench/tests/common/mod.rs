@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 
 pub mod every_step;
+pub mod pair;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -6,7 +6,8 @@ use smmuv3::{
     AddProcessError, AttachError, Bond, Config, Domain, PasidError, Process, SubstreamId,
 };
 
-use crate::os::{Os, driver, failing, live};
+use crate::allocator::{driver, failing, live};
+use crate::os::Os;
 use crate::setup::{Setup, Tables, noticeable, sharing};
 
 /// Two masters with a domain each, one by a PASID; a process that shares its ASID, which is the first domain's.
@@ -124,7 +125,7 @@ fn a_change_without_heap_changes_nothing_and_can_be_made_later() {
             let mut case = Case::new(call);
             let before = case.state();
             case.setup.eyes.take_steps();
-            let (result, failed) = failing(nth, || case.call(call));
+            let (result, failed) = failing(nth, || driver(|| case.call(call)));
             let steps = noticeable(case.setup.eyes.take_steps());
             let context = format!("{call:?}, allocation {nth}");
             if result.is_err() {
@@ -158,7 +159,8 @@ fn nothing_is_left_on_the_heap() {
     let round = |nth: u64| {
         let config = tables.config();
         // SAFETY: devices of a test only touch what the test tells them to.
-        let (process, failed) = failing(nth, || unsafe { setup.iommu.add_process(config, 7) });
+        let (process, failed) =
+            failing(nth, || driver(|| unsafe { setup.iommu.add_process(config, 7) }));
         match process {
             Ok(process) => {
                 // The lowest: those before gave theirs back.
@@ -176,7 +178,7 @@ fn nothing_is_left_on_the_heap() {
     assert_eq!(failures, 3, "registers, targets, the process");
     assert_eq!(live(), kept);
     assert!(kept - before < 1024);
-    let (pasid, failed) = failing(1, || setup.iommu.allocate_pasid());
+    let (pasid, failed) = failing(1, || driver(|| setup.iommu.allocate_pasid()));
     assert_eq!((pasid, failed), (Err(PasidError::NoMemory), true));
     assert_eq!(driver(|| setup.iommu.allocate_pasid()), Ok(SubstreamId(1)));
     tables.free();

@@ -4,6 +4,8 @@
 //! can read is freed (R3), and no mixture of words can be read (R4). Words are written by hand from §5.2, §5.3 and
 //! §6.
 
+#[path = "../common/allocator.rs"]
+mod allocator;
 #[path = "../failures/machine.rs"]
 #[allow(dead_code, reason = "not every fault is needed here")]
 mod machine;

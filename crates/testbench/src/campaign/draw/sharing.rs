@@ -14,7 +14,7 @@ pub(super) fn shared(scenario: Scenario, window: u32) -> Scenario {
     let mut scenario = scenario;
     let rng = &mut Rng::with_seed(scenario.seed ^ APART);
     if rng.bool() {
-        scenario.asid_policy = one_of(rng, &AsidPolicy::NAMES.map(|(_, policy)| policy));
+        scenario.asid_policy = one_of(rng, &AsidPolicy::ALL);
     }
     if scenario.asid_policy == AsidPolicy::Banked && rng.bool() {
         let first = rng.u16(1..=3);
