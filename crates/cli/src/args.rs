@@ -186,7 +186,7 @@ pub struct Domains {
 /// Operands of `stress`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Stress {
-    /// How long, all policies together; may be a fraction
+    /// How long, all policies together: at least 1; may be a fraction
     #[arg(long, value_name = "S", value_parser = seconds, default_value = "30")]
     pub seconds: Duration,
 
@@ -323,10 +323,11 @@ fn few(text: &str) -> Result<usize, String> {
     number.filter(|number| *number <= 1_000_000).ok_or_else(|| "a number up to 1000000".to_owned())
 }
 
-/// Seconds, at most a year.
+/// Seconds, at most a year. In less than one, nothing that is worth a verdict happens.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds| (0.0..=31_536_000.0).contains(seconds));
-    let seconds: f64 = seconds.ok_or("seconds are a number such as 30 or 0.5")?;
+    let seconds = text.parse().ok().filter(|seconds| (1.0..=31_536_000.0).contains(seconds));
+    let right = "seconds are a number such as 30 or 1.5, at least 1 and at most 31536000 (a year)";
+    let seconds: f64 = seconds.ok_or(right)?;
     Ok(Duration::from_secs_f64(seconds))
 }
 
@@ -379,11 +380,12 @@ Examples:
   smmuv3 stress --threads 16 --instances 8         more of everything
   smmuv3 stress --json | jq .runs[].counts         what was done, for programs
 
-Pages are mapped, used and unmapped, masters attached and detached, with PASIDs and without, processes
-bound and released, and tags of live domains changed. A run is not deterministic: the seed says what
-each thread does, not when.
+Pages are mapped, used and unmapped, masters attached and detached, with PASIDs and without,
+processes bound and released, and tags of live domains changed. Judged are R0 to R3, and R8 where an
+attach is refused. A run is not deterministic: the seed says what each thread does, not when.
 
-Exit status: 0 when all rules held; 1 when one did not; 2 when the input could not be used.";
+Exit status: 0 when these rules held; 1 when something did not; 2 when the input could not be used.
+docs/stress.md says what the threads do, what is judged, and how to repeat a failure.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -558,12 +560,12 @@ mod tests {
         let bare = stress("smmuv3 stress");
         assert_eq!((bare.seconds, bare.threads, bare.instances), (Duration::from_secs(30), 8, 4));
         assert_eq!((bare.seed, bare.policy, bare.json), (1, None, false));
-        let all = "smmuv3 stress --seconds 0.5 --threads 64 --instances 16 --seed 0x10 \
+        let all = "smmuv3 stress --seconds 1.5 --threads 64 --instances 16 --seed 0x10 \
                    --policy banked --json";
         assert_eq!(
             stress(all),
             Stress {
-                seconds: Duration::from_millis(500),
+                seconds: Duration::from_millis(1500),
                 threads: 64,
                 instances: 16,
                 seed: 16,
@@ -588,6 +590,8 @@ mod tests {
             "smmuv3 fuzz --jobs 0",
             "smmuv3 fuzz --minutes -1",
             "smmuv3 fuzz --minutes inf",
+            "smmuv3 stress --seconds 0",
+            "smmuv3 stress --seconds 0.9",
             "smmuv3 stress --seconds -1",
             "smmuv3 stress --seconds inf",
             "smmuv3 stress --threads 0",
