@@ -10,6 +10,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use smmuv3_testbench::lab::{AsidPolicy, MOST_INSTANCES};
 
+use crate::source::BUILT_IN;
+
 /// The driver for Arm's SMMUv3, tried out: scenarios on a modelled or emulated SMMU.
 ///
 /// Without a command, runs the scenario `two-instances` on the embedded model: one address space
@@ -27,7 +29,7 @@ pub struct Cli {
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Run a scenario, watch every access, and report whether all rules held
-    #[command(after_help = RUN_EXAMPLES)]
+    #[command(after_help = run_examples())]
     Run(Run),
     /// Draw the trace of a short scenario as a picture (SVG), on standard output
     #[command(after_help = PICTURE_EXAMPLES)]
@@ -53,8 +55,8 @@ pub struct Picture {
 /// Operands of `run`.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub struct Run {
-    /// A scenario file (TOML), `-` for standard input, or the name of a built-in scenario:
-    /// two-instances
+    /// A scenario file (TOML), `-` for standard input, or the name of a built-in scenario of those
+    /// below
     #[arg(default_value = "two-instances")]
     pub scenario: String,
 
@@ -387,9 +389,17 @@ attach is refused. A run is not deterministic: the seed says what each thread do
 Exit status: 0 when these rules held; 1 when something did not; 2 when the input could not be used.
 docs/stress.md says what the threads do, what is judged, and how to repeat a failure.";
 
+/// With the scenarios that there are.
+fn run_examples() -> String {
+    let names =
+        BUILT_IN.iter().map(|built_in| format!("  {:<18}{}\n", built_in.name, built_in.words));
+    format!("Built-in scenarios:\n{}\n{RUN_EXAMPLES}", names.collect::<String>())
+}
+
 const RUN_EXAMPLES: &str = "\
 Examples:
   smmuv3 run                                       the built-in scenario on the model
+  smmuv3 run the-fix                               another one
   smmuv3 run mine.toml                             a scenario of your own
   smmuv3 run mine.toml --seed 7                    the same with other random choices
   smmuv3 run mine.toml --machine qemu              the same on QEMU's SMMUv3

@@ -79,6 +79,10 @@ fn help_has_examples_and_is_no_error() {
     let widest = stdout(&help).lines().map(|line| line.chars().count()).max();
     assert!(widest <= Some(100) && stdout(&help).contains("docs/stress.md"), "{}", stdout(&help));
     let help = run(&["run", "--help"]);
+    let (_, names) = stdout(&help).split_once("Built-in scenarios:\n  two-instances ").unwrap();
+    for name in ["option-1", "option-2", "the-patch", "the-fix", "banks", "process"] {
+        assert!(names.contains(&format!("\n  {name} ")), "no {name} in {names}");
+    }
     for option in
         ["[SCENARIO]", "--machine", "--qemu <PATH>", "--seed <N>", "--json", "--trace <FILE>"]
     {
