@@ -70,7 +70,7 @@ pub struct Run {
     pub qemu: Option<PathBuf>,
 
     /// Where everything random starts; decimal or 0x… [default: the scenario's]
-    #[arg(long, value_name = "N", value_parser = seed)]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
     pub seed: Option<u64>,
 
     /// Print the report as one JSON object
@@ -88,20 +88,20 @@ pub struct Run {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Fuzz {
     /// Which seeds: from A up to, not including, B. Each is a scenario of its own
-    #[arg(long, value_name = "A..B", value_parser = seeds, default_value = "0..100")]
+    #[arg(long, value_name = "A..B", value_parser = seeds, allow_negative_numbers = true, default_value = "0..100")]
     pub seeds: Range<u64>,
 
     /// Random operations of each seed
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", value_parser = steps, allow_negative_numbers = true)]
     #[arg(default_value_t = 2000)]
     pub steps: u64,
 
     /// Begin no other seed after so many minutes; may be a fraction [default: no limit]
-    #[arg(long, value_name = "M", value_parser = minutes)]
+    #[arg(long, value_name = "M", value_parser = minutes, allow_negative_numbers = true)]
     pub minutes: Option<Duration>,
 
     /// How many seeds are tried at once [default: as many as there are CPUs]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = jobs, allow_negative_numbers = true)]
     pub jobs: Option<NonZeroUsize>,
 
     /// Go on after a rule was broken
@@ -126,36 +126,37 @@ pub struct Asid {
 
     /// Bits of the ASIDs of each instance, 8 or 16; 4x8 stands for 8,8,8,8 [default: 8,16,16, or
     /// 32x8,32x16 with --scale]. All have 8-bit VMIDs
-    #[arg(long, value_name = "LIST", value_parser = widths)]
+    #[arg(long, value_name = "LIST", value_parser = widths, allow_negative_numbers = true)]
     pub instances: Option<Widths>,
 
     /// How many domains. A..B: attached ones are counted at steps from A to B [default: 500, or
     /// 65000 with --scale]. Each joins one to three instances, in an order drawn from the seed
-    #[arg(long, value_name = "N|A..B", value_parser = domains)]
+    #[arg(long, value_name = "N|A..B", value_parser = domains, allow_negative_numbers = true)]
     pub domains: Option<Domains>,
 
     /// Masters of each instance, which take turns; a further domain of a master has a PASID
     /// [default: one for each time that a domain joins the instance, or 256 with --scale]
-    #[arg(long, value_name = "N", value_parser = few)]
+    #[arg(long, value_name = "N", value_parser = few, allow_negative_numbers = true)]
     pub masters: Option<usize>,
 
     /// Processes; each is bound on every instance after the domains were attached [default: 0, or
     /// 4096 with --scale]. Each has a 16-bit ASID on the CPUs, which the platform pins
-    #[arg(long, value_name = "N", value_parser = few)]
+    #[arg(long, value_name = "N", value_parser = few, allow_negative_numbers = true)]
     pub processes: Option<usize>,
 
     /// Instances that take part in the CPUs' broadcasts, counted from 0: where ASIDs have 16 bits
     /// they use the CPUs' for processes
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = few)]
+    #[arg(allow_negative_numbers = true)]
     pub broadcast: Vec<usize>,
 
     /// After that, detach a random master and attach it to a random domain, so many times
     /// [default: 0]
-    #[arg(long, value_name = "N", value_parser = few, conflicts_with = "scale")]
+    #[arg(long, value_name = "N", value_parser = few, allow_negative_numbers = true, conflicts_with = "scale")]
     pub churn: Option<usize>,
 
     /// Where everything random starts; decimal or 0x…
-    #[arg(long, value_name = "N", value_parser = seed, default_value_t = 1)]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true, default_value_t = 1)]
     pub seed: u64,
 
     /// With many of everything, measure what one more device costs at 10, 1000, 10000 and all
@@ -189,21 +190,23 @@ pub struct Domains {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Stress {
     /// How long, all policies together: at least 1; may be a fraction
-    #[arg(long, value_name = "S", value_parser = seconds, default_value = "30")]
+    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true, default_value = "30")]
     pub seconds: Duration,
 
     /// Threads that call the driver
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(allow_negative_numbers = true)]
     #[arg(default_value_t = 8)]
     pub threads: u8,
 
     /// SMMUs; every other one has 8-bit ASIDs, the others take part in broadcasts of CPUs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=16))]
+    #[arg(allow_negative_numbers = true)]
     #[arg(default_value_t = 4)]
     pub instances: u8,
 
     /// What each thread does, though not when; decimal or 0x…
-    #[arg(long, value_name = "N", value_parser = seed, default_value = "1")]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true, default_value = "1")]
     pub seed: u64,
 
     /// How ASIDs are chosen [default: each of them in turn]
@@ -253,12 +256,12 @@ fn seed(text: &str) -> Result<u64, String> {
     let digits = text.replace('_', "");
     let number = match digits.strip_prefix("0x") {
         Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16),
-        Some(_) => return Err("a seed is a whole number such as 7 or 0x1f".to_owned()),
+        Some(_) => return Err("a seed is a whole number such as 7 or 0x1f, from 0 on".to_owned()),
         None => digits.parse(),
     };
     number.map_err(|error| match error.kind() {
         core::num::IntErrorKind::PosOverflow => format!("the largest seed is {}", u64::MAX),
-        _ => "a seed is a whole number such as 7 or 0x1f".to_owned(),
+        _ => "a seed is a whole number such as 7 or 0x1f, from 0 on".to_owned(),
     })
 }
 
@@ -273,7 +276,8 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 /// Minutes, at most a year.
 fn minutes(text: &str) -> Result<Duration, String> {
     let minutes = text.parse().ok().filter(|minutes| (0.0..=525_600.0).contains(minutes));
-    let minutes: f64 = minutes.ok_or("minutes are a number such as 10 or 0.5")?;
+    let minutes: f64 =
+        minutes.ok_or("minutes are a number such as 10 or 0.5, from 0 to 525600 (a year)")?;
     Ok(Duration::from_secs_f64(60.0 * minutes))
 }
 
@@ -322,7 +326,20 @@ fn domains(text: &str) -> Result<Domains, String> {
 /// A number up to a million.
 fn few(text: &str) -> Result<usize, String> {
     let number = text.replace('_', "").parse().ok();
-    number.filter(|number| *number <= 1_000_000).ok_or_else(|| "a number up to 1000000".to_owned())
+    let number = number.filter(|number| *number <= 1_000_000);
+    number.ok_or_else(|| "it is a whole number from 0 to 1000000".to_owned())
+}
+
+/// Operations of a seed.
+fn steps(text: &str) -> Result<u64, String> {
+    let number = text.replace('_', "").parse().ok();
+    let number = number.filter(|number| (1..=10_000_000).contains(number));
+    number.ok_or_else(|| "steps are a whole number from 1 to 10000000".to_owned())
+}
+
+/// Seeds at once.
+fn jobs(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "jobs are a whole number, at least 1".to_owned())
 }
 
 /// Seconds, at most a year. In less than one, nothing that is worth a verdict happens.
@@ -610,6 +627,33 @@ mod tests {
             "smmuv3 stress --policy shared",
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+
+    /// `-1` is a number that is too small, not an option.
+    #[test]
+    fn a_negative_number_is_told_the_range() {
+        for (line, range) in [
+            ("asid --processes -1", "from 0 to 1000000"),
+            ("asid --masters -1", "from 0 to 1000000"),
+            ("asid --churn -1", "from 0 to 1000000"),
+            ("asid --domains -1", "from 0 to 1000000"),
+            ("asid --broadcast -1", "from 0 to 1000000"),
+            ("asid --instances -8", "bits of their ASIDs, such as 8,16,16"),
+            ("asid --seed -1", "from 0 on"),
+            ("stress --seconds -1", "at least 1 and at most"),
+            ("stress --threads -1", "-1 is not in 1..=64"),
+            ("stress --instances -1", "-1 is not in 2..=16"),
+            ("stress --seed -1", "from 0 on"),
+            ("fuzz --minutes -0.5", "from 0 to 525600"),
+            ("fuzz --seeds -1", "seeds are a range"),
+            ("fuzz --steps -1", "from 1 to 10000000"),
+            ("fuzz --jobs -1", "at least 1"),
+            ("run --seed -1", "from 0 on"),
+        ] {
+            let error = parse(&format!("smmuv3 {line}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(range), "{line}: {error}");
         }
     }
 
