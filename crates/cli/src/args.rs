@@ -10,6 +10,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use smmuv3_testbench::lab::{AsidPolicy, MOST_INSTANCES};
 
+use crate::source::BUILT_IN;
+
 /// The driver for Arm's SMMUv3, tried out: scenarios on a modelled or emulated SMMU.
 ///
 /// Without a command, runs the scenario `two-instances` on the embedded model: one address space
@@ -27,7 +29,7 @@ pub struct Cli {
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Run a scenario, watch every access, and report whether all rules held
-    #[command(after_help = RUN_EXAMPLES)]
+    #[command(after_help = run_examples())]
     Run(Run),
     /// Draw the trace of a short scenario as a picture (SVG), on standard output
     #[command(after_help = PICTURE_EXAMPLES)]
@@ -53,8 +55,8 @@ pub struct Picture {
 /// Operands of `run`.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub struct Run {
-    /// A scenario file (TOML), `-` for standard input, or the name of a built-in scenario:
-    /// two-instances
+    /// A scenario file (TOML), `-` for standard input, or the name of a built-in scenario of those
+    /// below
     #[arg(default_value = "two-instances")]
     pub scenario: String,
 
@@ -68,7 +70,7 @@ pub struct Run {
     pub qemu: Option<PathBuf>,
 
     /// Where everything random starts; decimal or 0x… [default: the scenario's]
-    #[arg(long, value_name = "N", value_parser = seed)]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
     pub seed: Option<u64>,
 
     /// Print the report as one JSON object
@@ -86,20 +88,20 @@ pub struct Run {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Fuzz {
     /// Which seeds: from A up to, not including, B. Each is a scenario of its own
-    #[arg(long, value_name = "A..B", value_parser = seeds, default_value = "0..100")]
+    #[arg(long, value_name = "A..B", value_parser = seeds, allow_negative_numbers = true, default_value = "0..100")]
     pub seeds: Range<u64>,
 
     /// Random operations of each seed
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", value_parser = steps, allow_negative_numbers = true)]
     #[arg(default_value_t = 2000)]
     pub steps: u64,
 
     /// Begin no other seed after so many minutes; may be a fraction [default: no limit]
-    #[arg(long, value_name = "M", value_parser = minutes)]
+    #[arg(long, value_name = "M", value_parser = minutes, allow_negative_numbers = true)]
     pub minutes: Option<Duration>,
 
     /// How many seeds are tried at once [default: as many as there are CPUs]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = jobs, allow_negative_numbers = true)]
     pub jobs: Option<NonZeroUsize>,
 
     /// Go on after a rule was broken
@@ -124,36 +126,37 @@ pub struct Asid {
 
     /// Bits of the ASIDs of each instance, 8 or 16; 4x8 stands for 8,8,8,8 [default: 8,16,16, or
     /// 32x8,32x16 with --scale]. All have 8-bit VMIDs
-    #[arg(long, value_name = "LIST", value_parser = widths)]
+    #[arg(long, value_name = "LIST", value_parser = widths, allow_negative_numbers = true)]
     pub instances: Option<Widths>,
 
     /// How many domains. A..B: attached ones are counted at steps from A to B [default: 500, or
     /// 65000 with --scale]. Each joins one to three instances, in an order drawn from the seed
-    #[arg(long, value_name = "N|A..B", value_parser = domains)]
+    #[arg(long, value_name = "N|A..B", value_parser = domains, allow_negative_numbers = true)]
     pub domains: Option<Domains>,
 
     /// Masters of each instance, which take turns; a further domain of a master has a PASID
     /// [default: one for each time that a domain joins the instance, or 256 with --scale]
-    #[arg(long, value_name = "N", value_parser = few)]
+    #[arg(long, value_name = "N", value_parser = few, allow_negative_numbers = true)]
     pub masters: Option<usize>,
 
     /// Processes; each is bound on every instance after the domains were attached [default: 0, or
     /// 4096 with --scale]. Each has a 16-bit ASID on the CPUs, which the platform pins
-    #[arg(long, value_name = "N", value_parser = few)]
+    #[arg(long, value_name = "N", value_parser = few, allow_negative_numbers = true)]
     pub processes: Option<usize>,
 
     /// Instances that take part in the CPUs' broadcasts, counted from 0: where ASIDs have 16 bits
     /// they use the CPUs' for processes
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = few)]
+    #[arg(allow_negative_numbers = true)]
     pub broadcast: Vec<usize>,
 
     /// After that, detach a random master and attach it to a random domain, so many times
     /// [default: 0]
-    #[arg(long, value_name = "N", value_parser = few, conflicts_with = "scale")]
+    #[arg(long, value_name = "N", value_parser = few, allow_negative_numbers = true, conflicts_with = "scale")]
     pub churn: Option<usize>,
 
     /// Where everything random starts; decimal or 0x…
-    #[arg(long, value_name = "N", value_parser = seed, default_value_t = 1)]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true, default_value_t = 1)]
     pub seed: u64,
 
     /// With many of everything, measure what one more device costs at 10, 1000, 10000 and all
@@ -186,22 +189,24 @@ pub struct Domains {
 /// Operands of `stress`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Stress {
-    /// How long, all policies together; may be a fraction
-    #[arg(long, value_name = "S", value_parser = seconds, default_value = "30")]
+    /// How long, all policies together: at least 1; may be a fraction
+    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true, default_value = "30")]
     pub seconds: Duration,
 
     /// Threads that call the driver
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(allow_negative_numbers = true)]
     #[arg(default_value_t = 8)]
     pub threads: u8,
 
     /// SMMUs; every other one has 8-bit ASIDs, the others take part in broadcasts of CPUs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=16))]
+    #[arg(allow_negative_numbers = true)]
     #[arg(default_value_t = 4)]
     pub instances: u8,
 
     /// What each thread does, though not when; decimal or 0x…
-    #[arg(long, value_name = "N", value_parser = seed, default_value = "1")]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true, default_value = "1")]
     pub seed: u64,
 
     /// How ASIDs are chosen [default: each of them in turn]
@@ -251,12 +256,12 @@ fn seed(text: &str) -> Result<u64, String> {
     let digits = text.replace('_', "");
     let number = match digits.strip_prefix("0x") {
         Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16),
-        Some(_) => return Err("a seed is a whole number such as 7 or 0x1f".to_owned()),
+        Some(_) => return Err("a seed is a whole number such as 7 or 0x1f, from 0 on".to_owned()),
         None => digits.parse(),
     };
     number.map_err(|error| match error.kind() {
         core::num::IntErrorKind::PosOverflow => format!("the largest seed is {}", u64::MAX),
-        _ => "a seed is a whole number such as 7 or 0x1f".to_owned(),
+        _ => "a seed is a whole number such as 7 or 0x1f, from 0 on".to_owned(),
     })
 }
 
@@ -271,7 +276,8 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 /// Minutes, at most a year.
 fn minutes(text: &str) -> Result<Duration, String> {
     let minutes = text.parse().ok().filter(|minutes| (0.0..=525_600.0).contains(minutes));
-    let minutes: f64 = minutes.ok_or("minutes are a number such as 10 or 0.5")?;
+    let minutes: f64 =
+        minutes.ok_or("minutes are a number such as 10 or 0.5, from 0 to 525600 (a year)")?;
     Ok(Duration::from_secs_f64(60.0 * minutes))
 }
 
@@ -320,13 +326,27 @@ fn domains(text: &str) -> Result<Domains, String> {
 /// A number up to a million.
 fn few(text: &str) -> Result<usize, String> {
     let number = text.replace('_', "").parse().ok();
-    number.filter(|number| *number <= 1_000_000).ok_or_else(|| "a number up to 1000000".to_owned())
+    let number = number.filter(|number| *number <= 1_000_000);
+    number.ok_or_else(|| "it is a whole number from 0 to 1000000".to_owned())
 }
 
-/// Seconds, at most a year.
+/// Operations of a seed.
+fn steps(text: &str) -> Result<u64, String> {
+    let number = text.replace('_', "").parse().ok();
+    let number = number.filter(|number| (1..=10_000_000).contains(number));
+    number.ok_or_else(|| "steps are a whole number from 1 to 10000000".to_owned())
+}
+
+/// Seeds at once.
+fn jobs(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "jobs are a whole number, at least 1".to_owned())
+}
+
+/// Seconds, at most a year. In less than one, nothing that is worth a verdict happens.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds| (0.0..=31_536_000.0).contains(seconds));
-    let seconds: f64 = seconds.ok_or("seconds are a number such as 30 or 0.5")?;
+    let seconds = text.parse().ok().filter(|seconds| (1.0..=31_536_000.0).contains(seconds));
+    let right = "seconds are a number such as 30 or 1.5, at least 1 and at most 31536000 (a year)";
+    let seconds: f64 = seconds.ok_or(right)?;
     Ok(Duration::from_secs_f64(seconds))
 }
 
@@ -379,15 +399,24 @@ Examples:
   smmuv3 stress --threads 16 --instances 8         more of everything
   smmuv3 stress --json | jq .runs[].counts         what was done, for programs
 
-Pages are mapped, used and unmapped, masters attached and detached, with PASIDs and without, processes
-bound and released, and tags of live domains changed. A run is not deterministic: the seed says what
-each thread does, not when.
+Pages are mapped, used and unmapped, masters attached and detached, with PASIDs and without,
+processes bound and released, and tags of live domains changed. Judged are R0 to R3, and R8 where an
+attach is refused. A run is not deterministic: the seed says what each thread does, not when.
 
-Exit status: 0 when all rules held; 1 when one did not; 2 when the input could not be used.";
+Exit status: 0 when these rules held; 1 when something did not; 2 when the input could not be used.
+docs/stress.md says what the threads do, what is judged, and how to repeat a failure.";
+
+/// With the scenarios that there are.
+fn run_examples() -> String {
+    let names =
+        BUILT_IN.iter().map(|built_in| format!("  {:<18}{}\n", built_in.name, built_in.words));
+    format!("Built-in scenarios:\n{}\n{RUN_EXAMPLES}", names.collect::<String>())
+}
 
 const RUN_EXAMPLES: &str = "\
 Examples:
   smmuv3 run                                       the built-in scenario on the model
+  smmuv3 run the-fix                               another one
   smmuv3 run mine.toml                             a scenario of your own
   smmuv3 run mine.toml --seed 7                    the same with other random choices
   smmuv3 run mine.toml --machine qemu              the same on QEMU's SMMUv3
@@ -558,12 +587,12 @@ mod tests {
         let bare = stress("smmuv3 stress");
         assert_eq!((bare.seconds, bare.threads, bare.instances), (Duration::from_secs(30), 8, 4));
         assert_eq!((bare.seed, bare.policy, bare.json), (1, None, false));
-        let all = "smmuv3 stress --seconds 0.5 --threads 64 --instances 16 --seed 0x10 \
+        let all = "smmuv3 stress --seconds 1.5 --threads 64 --instances 16 --seed 0x10 \
                    --policy banked --json";
         assert_eq!(
             stress(all),
             Stress {
-                seconds: Duration::from_millis(500),
+                seconds: Duration::from_millis(1500),
                 threads: 64,
                 instances: 16,
                 seed: 16,
@@ -588,6 +617,8 @@ mod tests {
             "smmuv3 fuzz --jobs 0",
             "smmuv3 fuzz --minutes -1",
             "smmuv3 fuzz --minutes inf",
+            "smmuv3 stress --seconds 0",
+            "smmuv3 stress --seconds 0.9",
             "smmuv3 stress --seconds -1",
             "smmuv3 stress --seconds inf",
             "smmuv3 stress --threads 0",
@@ -596,6 +627,33 @@ mod tests {
             "smmuv3 stress --policy shared",
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+
+    /// `-1` is a number that is too small, not an option.
+    #[test]
+    fn a_negative_number_is_told_the_range() {
+        for (line, range) in [
+            ("asid --processes -1", "from 0 to 1000000"),
+            ("asid --masters -1", "from 0 to 1000000"),
+            ("asid --churn -1", "from 0 to 1000000"),
+            ("asid --domains -1", "from 0 to 1000000"),
+            ("asid --broadcast -1", "from 0 to 1000000"),
+            ("asid --instances -8", "bits of their ASIDs, such as 8,16,16"),
+            ("asid --seed -1", "from 0 on"),
+            ("stress --seconds -1", "at least 1 and at most"),
+            ("stress --threads -1", "-1 is not in 1..=64"),
+            ("stress --instances -1", "-1 is not in 2..=16"),
+            ("stress --seed -1", "from 0 on"),
+            ("fuzz --minutes -0.5", "from 0 to 525600"),
+            ("fuzz --seeds -1", "seeds are a range"),
+            ("fuzz --steps -1", "from 1 to 10000000"),
+            ("fuzz --jobs -1", "at least 1"),
+            ("run --seed -1", "from 0 on"),
+        ] {
+            let error = parse(&format!("smmuv3 {line}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(range), "{line}: {error}");
         }
     }
 

@@ -96,7 +96,8 @@ fn chart(report: &LabReport, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Resul
     chart
         .configure_mesh()
         .bold_line_style(FAINT)
-        .light_line_style(WHITE)
+        // Lines between those would be many: there are none.
+        .light_line_style(TRANSPARENT)
         .axis_style(TEXT)
         .x_desc("domains asked for (logarithmic)")
         .y_desc("domains attached wherever they are to be used (logarithmic)")

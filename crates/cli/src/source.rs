@@ -8,35 +8,43 @@ use std::path::Path;
 /// The built-in scenario that runs when none is named.
 pub const DEFAULT: &str = "two-instances";
 
-/// Scenarios that are part of the program: name, file in the repository, text.
-const BUILT_IN: &[(&str, &str, &str)] = &[
-    (
-        DEFAULT,
-        "scenarios/two-instances.toml",
-        include_str!("../../../scenarios/two-instances.toml"),
-    ),
-    (
-        "one-instance",
-        "scenarios/one-instance.toml",
-        include_str!("../../../scenarios/one-instance.toml"),
-    ),
-    ("random", "scenarios/random.toml", include_str!("../../../scenarios/random.toml")),
-    (
-        "random-short",
-        "scenarios/random-short.toml",
-        include_str!("../../../scenarios/random-short.toml"),
-    ),
-    ("option-1", "scenarios/option-1.toml", include_str!("../../../scenarios/option-1.toml")),
-    ("option-2", "scenarios/option-2.toml", include_str!("../../../scenarios/option-2.toml")),
-    ("the-patch", "scenarios/the-patch.toml", include_str!("../../../scenarios/the-patch.toml")),
-    ("the-fix", "scenarios/the-fix.toml", include_str!("../../../scenarios/the-fix.toml")),
-    ("banks", "scenarios/banks.toml", include_str!("../../../scenarios/banks.toml")),
-    ("process", "scenarios/process.toml", include_str!("../../../scenarios/process.toml")),
-    (
-        "random-processes",
-        "scenarios/random-processes.toml",
-        include_str!("../../../scenarios/random-processes.toml"),
-    ),
+/// A scenario that is part of the program.
+pub struct BuiltIn {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// Its file in the repository.
+    file: &'static str,
+    /// The file's text.
+    text: &'static str,
+    /// What it is about, in a few words.
+    pub words: &'static str,
+}
+
+/// The scenario of a name, with a few words about it.
+macro_rules! built_in {
+    ($name:literal, $words:literal) => {
+        BuiltIn {
+            name: $name,
+            file: concat!("scenarios/", $name, ".toml"),
+            text: include_str!(concat!("../../../scenarios/", $name, ".toml")),
+            words: $words,
+        }
+    };
+}
+
+/// Scenarios that are part of the program, as the help lists them.
+pub const BUILT_IN: &[BuiltIn] = &[
+    built_in!("two-instances", "one domain on two SMMUs that differ"),
+    built_in!("one-instance", "two domains on one SMMU; also for QEMU 10"),
+    built_in!("random", "10,000 random operations on two SMMUs"),
+    built_in!("random-short", "500 of them, for any machine with two SMMUs"),
+    built_in!("option-1", "policy shared-8-on-move: a narrow SMMU refuses who began on a wide one"),
+    built_in!("option-2", "policy shared-8: any SMMU can be joined, but 255 ASIDs are all"),
+    built_in!("the-patch", "policy shared-min-refuse: a narrower SMMU that comes later refuses"),
+    built_in!("the-fix", "policy shared-min-move: the live ASID is changed instead"),
+    built_in!("banks", "policy banked: 300 domains on an SMMU with 8-bit ASIDs"),
+    built_in!("process", "a process that devices behind three SMMUs share (SVA)"),
+    built_in!("random-processes", "random operations with PASIDs and processes, too"),
 ];
 
 /// More than any scenario, and little enough to stop soon when given an endless file.
@@ -95,9 +103,10 @@ pub fn read(name: &str) -> Result<Source, SourceError> {
     }
     let path = Path::new(name);
     if !path.is_file()
-        && let Some((_, file, text)) = BUILT_IN.iter().find(|(built_in, ..)| *built_in == name)
+        && let Some(built_in) = BUILT_IN.iter().find(|built_in| built_in.name == name)
     {
-        return Ok(Source { file: (*file).to_owned(), text: (*text).to_owned() });
+        let (file, text) = (built_in.file.to_owned(), built_in.text.to_owned());
+        return Ok(Source { file, text });
     }
     if path.is_dir() {
         return Err(SourceError::Folder(name.to_owned()));
@@ -125,23 +134,40 @@ fn text(file: &str, from: impl Read) -> Result<Source, SourceError> {
 }
 
 fn names() -> String {
-    BUILT_IN.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ")
+    BUILT_IN.iter().map(|built_in| built_in.name).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
 mod tests {
+    use smmuv3_testbench::lab::AsidPolicy;
     use smmuv3_testbench::scenario::{Capabilities, Scenario};
 
     use super::*;
 
     #[test]
     fn built_in_scenarios_have_their_names_and_run_on_the_model() {
-        for (name, ..) in BUILT_IN {
+        assert_eq!(BUILT_IN[0].name, DEFAULT);
+        for BuiltIn { name, .. } in BUILT_IN {
             let source = read(name).unwrap();
             let scenario = Scenario::parse(&source.text, &source.file).unwrap();
             assert_eq!(scenario.name, *name);
             scenario.check_for(&Capabilities::model()).unwrap();
         }
+    }
+
+    /// Those in the repository are these.
+    #[test]
+    fn the_page_on_scenarios_lists_them_all() {
+        let page = include_str!("../../../docs/scenarios.md");
+        let (_, page) = page.split_once("## Built-in ones\n").unwrap();
+        let rows = page.lines().filter(|line| line.starts_with("| [`"));
+        let expected = BUILT_IN.iter().map(|BuiltIn { name, file, words, .. }| {
+            let words = AsidPolicy::ALL.iter().fold((*words).to_owned(), |words, policy| {
+                words.replace(&format!("policy {policy}:"), &format!("policy `{policy}`:"))
+            });
+            format!("| [`{name}`](../{file}) | {words} |")
+        });
+        assert_eq!(rows.take(BUILT_IN.len()).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     }
 
     #[test]

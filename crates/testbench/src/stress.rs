@@ -4,8 +4,8 @@
 //!
 //! Each worker owns pages, masters and a process, so it knows what must be true of them, and looks at once: after a
 //! map, whatever is attached reaches exactly its memory (R0); after an unmap, detach, unbind or release nobody does
-//! (R1), nothing is left in a TLB (R2) or under way, and what is freed cannot be read any more (R3). At the end
-//! all memory is given back. A run is not deterministic: the seed says what each worker does, not when.
+//! (R1), nothing is left in a TLB (R2) or under way, and what is freed cannot be read any more (R3). An attach that the policy refuses leaves
+//! its master as it was (R8). At the end all memory is given back. A run is not deterministic: the seed says what each worker does, not when.
 
 mod counts;
 mod cpu;
