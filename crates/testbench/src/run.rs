@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Running a scenario: its steps one by one, on a machine, with a report at the end.
 
+mod end;
 mod expect;
+mod random;
 mod record;
 
 use std::collections::BTreeMap;
@@ -15,14 +17,12 @@ use crate::machine::{Machine, MachineError};
 use crate::machine_model::ModelMachine;
 use crate::machine_qemu::QemuMachine;
 use crate::operation::Operation;
-use crate::oracle::{PAGE, Rule, Use};
 use crate::panics;
 use crate::qemu::{self, QemuError};
 use crate::report;
-use crate::scenario::{Action, Capabilities, Random, Scenario, ScenarioErrors, Substream};
+use crate::scenario::{Action, Capabilities, Scenario, ScenarioErrors, Substream};
 use crate::shrink;
-use crate::trace::{Args, Trace, Tracer};
-use crate::workload::{State, Workload};
+use crate::trace::{Trace, Tracer};
 
 /// On what a scenario runs.
 #[derive(Clone, Debug, Default)]
@@ -459,167 +459,5 @@ impl<'a> Run<'a> {
         }
         let refusal = watch.refusal.clone()?;
         Some(Wrong::new(DRIVER, "the driver does what it is asked when nothing is wrong", refusal))
-    }
-
-    /// A random step.
-    fn random(
-        &mut self,
-        line: usize,
-        random: &Random,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<(Done, Option<Wrong>), BenchError> {
-        let seed = random.seed.unwrap_or(self.seed ^ line as u64);
-        let mut workload = Workload::new(self.scenario, random, seed);
-        let before = self.bench.oracle(|oracle| State::of(oracle, self.scenario));
-        let translations = self.machine.translations();
-        let interruptions = self.bench.watch().interruptions;
-        let (mut accesses, mut refused, mut stale_attempts) = (0usize, 0usize, 0usize);
-        let mut result = Done::default();
-        for number in 0..random.steps {
-            if number % 64 == 0 {
-                progress(Progress::Random { done: number, of: random.steps });
-            }
-            let (operation, stale) = self.bench.oracle(|oracle| workload.next(oracle));
-            let id = FIRST_RANDOM + self.random_operations;
-            self.random_operations += 1;
-            let done = self.operate(id, &operation)?;
-            accesses += done.accesses;
-            refused += done.refused;
-            let faults =
-                done.faults.iter().map(|fault| self.describe_fault(number as usize, fault));
-            let faults: Vec<_> = faults.collect();
-            self.report.random_faults.extend(faults);
-            stale_attempts += if stale { done.accesses } else { 0 };
-            if let Some(mut wrong) = self.broken() {
-                wrong.text = format!(
-                    "in random operation {} ({}): {}",
-                    number + 1,
-                    operation.describe(self.scenario),
-                    wrong.text
-                );
-                result.outcome = format!("failed at operation {}", number + 1);
-                return Ok((result, Some(wrong)));
-            }
-        }
-        let undo = self.bench.oracle(|oracle| workload.undo(oracle, &before));
-        for operation in undo {
-            let id = FIRST_RANDOM + self.random_operations;
-            self.random_operations += 1;
-            self.operate(id, &operation)?;
-        }
-        // What was written before belongs to no expectation.
-        self.last = None;
-        let percent = |part: usize| 100.0 * part as f64 / accesses.max(1) as f64;
-        let hits = translations.zip(self.machine.translations()).map(|(before, after)| {
-            let (hits, misses) = (after.hits - before.hits, after.misses - before.misses);
-            100.0 * hits as f64 / (hits + misses).max(1) as f64
-        });
-        self.report.coverage = Some(report::Coverage {
-            operations: random.steps,
-            accesses: accesses as u64,
-            tlb_hits: hits,
-            faults: percent(refused),
-            stale_attempts: percent(stale_attempts),
-            interruptions: self.bench.watch().interruptions - interruptions,
-        });
-        result.outcome = format!("{accesses} accesses, {refused} refused as they had to be");
-        Ok((result, None))
-    }
-
-    /// Takes everything down and completes the report; also returns what was done.
-    fn finish(
-        mut self,
-        failed: Option<(usize, Wrong)>,
-    ) -> Result<(report::Report, Vec<Numbered>), RunError> {
-        let mut failed = failed;
-        if failed.is_none() {
-            self.bench.world().trace(Trace::begin);
-            self.line = 0;
-            failed = self.guarded(Self::clear)?;
-        }
-        let Self { bench, mut report, operations, .. } = self;
-        let hardware = bench.watch().log();
-        let world = bench.world().clone();
-        if failed.is_none() {
-            let wrong = |rule: Rule, text| Wrong::new(rule.name(), rule.meaning(), text);
-            failed = match panics::catch(|| bench.tear_down()) {
-                Ok(Ok(broken)) => broken.map(|broken| wrong(broken.rule, broken.text)),
-                Ok(Err(error)) => Some(wrong(Rule::R8, error.to_string())),
-                Err(said) => {
-                    world.set_observer(None);
-                    Some(Wrong::panic(said))
-                }
-            }
-            .map(|wrong| (0, wrong));
-            for (_, command) in world.take_commands() {
-                *report.commands.entry(command.name().to_owned()).or_default() += 1;
-            }
-            let number = report.steps.len() + 1;
-            report.steps.push(report::Step {
-                number,
-                line: 0,
-                text: "take everything down".to_owned(),
-                note: None,
-                outcome: if failed.is_none() { "nothing is left" } else { "failed" }.to_owned(),
-                commands: Vec::new(),
-                tags: Vec::new(),
-                faults: Vec::new(),
-            });
-        } else {
-            world.set_observer(None);
-        }
-        if failed.as_ref().is_none_or(|(_, wrong)| wrong.rule != PANIC) {
-            // A panic leaves calls under way, and they stay so in the trace.
-            world.trace(|trace| trace.end("take everything down", "step", &Args::new()));
-        }
-        report.failure = failed.map(|(line, wrong)| {
-            report.verdict = wrong.rule.clone();
-            report::Failure {
-                rule: wrong.rule,
-                meaning: wrong.meaning,
-                text: wrong.text,
-                step: report.steps.len().saturating_sub(1),
-                line,
-                trace: Vec::new(),
-                hardware,
-            }
-        });
-        Ok((report, operations))
-    }
-
-    /// Unmaps and detaches everything.
-    fn clear(&mut self) -> Result<Option<(usize, Wrong)>, RunError> {
-        for (space, iova, bytes) in self.mapped() {
-            let operation = Operation::Unmap { space, iova, bytes };
-            self.perform(u64::from(u32::MAX), &operation)?;
-        }
-        self.bench.watch().interfering = false;
-        let state = self.bench.oracle(|oracle| State::of(oracle, self.scenario));
-        for operation in state.leave() {
-            self.perform(u64::from(u32::MAX), &operation)?;
-        }
-        for master in 0..self.scenario.masters.len() {
-            let operation = Operation::attach(master, Use::Blocked);
-            self.perform(u64::from(u32::MAX), &operation)?;
-        }
-        Ok(self.broken().map(|wrong| (0, wrong)))
-    }
-
-    /// What is still mapped: address space, first address and bytes of each contiguous run.
-    fn mapped(&self) -> Vec<(usize, u64, u64)> {
-        let mut runs: Vec<(usize, u64, u64)> = Vec::new();
-        self.bench.oracle(|oracle| {
-            for space in 0..oracle.spaces() {
-                for (iova, _) in oracle.pages(space, 0..u64::MAX) {
-                    match runs.last_mut() {
-                        Some((last, start, bytes)) if *last == space && *start + *bytes == iova => {
-                            *bytes += PAGE;
-                        }
-                        _ => runs.push((space, iova, PAGE)),
-                    }
-                }
-            }
-        });
-        runs
     }
 }

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Steps that map and unmap.
+
+use super::Reader;
+use crate::scenario::read::lookup;
+use crate::scenario::source::{Fields, Value};
+use crate::scenario::{Access, Action, MemoryKind, PAGE};
+
+impl Reader<'_> {
+    pub(super) fn map(&self, fields: &Fields<'_>) -> Option<Action> {
+        let domain = self.domain(fields);
+        let kinds = [
+            ("normal", MemoryKind::Normal),
+            ("uncached", MemoryKind::Uncached),
+            ("device", MemoryKind::Device),
+        ];
+        let mapping = self.mapping(fields, domain);
+        let kind = fields.word("kind", &kinds).unwrap_or(MemoryKind::Normal);
+        let (iova, memory, offset, length, access) = mapping?;
+        Some(Action::Map { domain: domain?, iova, memory, offset, length, access, kind })
+    }
+
+    pub(super) fn process_map(&self, fields: &Fields<'_>) -> Option<Action> {
+        let process = self.process(fields);
+        let space = process.map(|process| self.names.domains.len() + process);
+        let (iova, memory, offset, length, access) = self.mapping(fields, space)?;
+        Some(Action::ProcessMap { process: process?, iova, memory, offset, length, access })
+    }
+
+    /// What is mapped where, in `space` if that is known.
+    fn mapping(
+        &self,
+        fields: &Fields<'_>,
+        space: Option<usize>,
+    ) -> Option<(u64, usize, u64, u64, Access)> {
+        let iova = self.pages(fields, "iova", "0x10000");
+        let memory = fields
+            .need("memory", "\"rx\"")
+            .and_then(|value| lookup(fields, "memory", &self.names.memories, value));
+        let offset = match fields.get("offset") {
+            Some(value) => fields.multiple("offset", PAGE, value),
+            None => Some(0),
+        };
+        let length_value = fields.get("length");
+        let given = length_value.map(|value| length(fields, value));
+        let words = [("ro", Access::ReadOnly), ("rw", Access::ReadWrite)];
+        let access = match fields.get("access") {
+            Some(value) if value.get_ref().as_str() == Some("wo") => {
+                fields.wrong(value, "access \"wo\": stage 1 can't allow writes alone; use \"rw\"");
+                None
+            }
+            Some(_) => fields.word("access", &words),
+            None => Some(Access::ReadWrite),
+        };
+
+        let (memory, offset) = (memory?, offset?);
+        let size = self.scenario.memories.get(memory)?.size;
+        let length = match given {
+            Some(length) => length?,
+            None => size.saturating_sub(offset),
+        };
+        if length == 0 || offset.checked_add(length).is_none_or(|end| end > size) {
+            let name = &self.names.memories[memory];
+            fields.source.wrong_at(
+                fields.places().of(if length_value.is_some() { "length" } else { "offset" }),
+                format!(
+                    "map of {length:#x} bytes from offset {offset:#x} leaves memory \"{name}\", which has \
+                     {size:#x} bytes"
+                ),
+            );
+            return None;
+        }
+        let (space, iova) = (space?, iova?);
+        self.inside(fields, space, iova, length)?;
+        Some((iova, memory, offset, length, access?))
+    }
+
+    pub(super) fn unmap(&self, fields: &Fields<'_>) -> Option<Action> {
+        let (domain, iova, length) = self.range(fields)?;
+        Some(Action::Unmap { domain, iova, length })
+    }
+
+    pub(super) fn process_unmap(&self, fields: &Fields<'_>) -> Option<Action> {
+        let process = self.process(fields);
+        let iova = self.pages(fields, "iova", "0x10000");
+        let length = fields.need("length", "\"16K\"").and_then(|value| length(fields, value));
+        let (process, iova, length) = (process?, iova?, length?);
+        self.inside(fields, self.names.domains.len() + process, iova, length)?;
+        Some(Action::ProcessUnmap { process, iova, length })
+    }
+
+    pub(super) fn reclaim(&self, fields: &Fields<'_>) -> Option<Action> {
+        let (domain, iova, length) = self.range(fields)?;
+        Some(Action::Reclaim { domain, iova, length })
+    }
+
+    /// A domain, and a range of pages in it.
+    fn range(&self, fields: &Fields<'_>) -> Option<(usize, u64, u64)> {
+        let domain = self.domain(fields);
+        let iova = self.pages(fields, "iova", "0x10000");
+        let length = fields.need("length", "\"16K\"").and_then(|value| length(fields, value));
+        let (domain, iova, length) = (domain?, iova?, length?);
+        self.inside(fields, domain, iova, length)?;
+        Some((domain, iova, length))
+    }
+
+    fn pages(&self, fields: &Fields<'_>, key: &'static str, example: &str) -> Option<u64> {
+        fields.multiple(key, PAGE, fields.need(key, example)?)
+    }
+}
+
+/// The length of a mapping.
+fn length(fields: &Fields<'_>, value: &Value<'_>) -> Option<u64> {
+    match fields.multiple("length", PAGE, value)? {
+        0 => {
+            fields.wrong(value, format!("length 0 in {}; the shortest is \"4K\"", fields.what));
+            None
+        }
+        length => Some(length),
+    }
+}
