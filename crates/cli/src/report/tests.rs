@@ -39,6 +39,20 @@ fn a_run_that_went_well_is_shown_whole() {
 }
 
 #[test]
+fn tags_and_faults_of_substreams_say_what_is_theirs() {
+    let mut report = samples::ok();
+    let step = report.steps.iter_mut().find(|step| !step.tags.is_empty()).unwrap();
+    (step.tags[0].vmid, step.tags[0].asid, step.tags[0].shared) = (3, 0x101, true);
+    let faulting = report.steps.iter_mut().find(|step| !step.faults.is_empty()).unwrap();
+    faulting.faults[0].substream = Some(0x46);
+    faulting.faults[0].event = "C_BAD_CD".to_owned();
+    let text = plain(&report, 160);
+    assert!(text.contains(" vmid 0x3 asid 0x101 (the CPU's)"), "{text}");
+    // It says no address.
+    assert!(text.contains("C_BAD_CD  gpu (sid 0x1100 ssid 0x46): "), "{text}");
+}
+
+#[test]
 fn a_narrow_terminal_gets_narrow_lines() {
     assert_looks_like("ok-narrow.txt", &plain(&samples::ok(), 60));
 }
