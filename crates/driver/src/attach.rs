@@ -141,6 +141,9 @@ impl<P: Platform> Iommu<P> {
     /// Lets `master` use `domain`, instead of whatever it used before. When it has returned, DMA is
     /// translated by `domain`, and none reaches the memory of the old one. What it uses with PASIDs stays.
     ///
+    /// Accesses with PASID 0 are nobody's. While a master that uses other PASIDs is attached or detached, they may be
+    /// treated as those without for a moment.
+    ///
     /// From blocked and from identity, no access is refused that `domain` allows. Between two domains the master's
     /// context is invalid for a moment: accesses at that moment are refused.
     ///
