@@ -20,6 +20,7 @@ mod policies;
 mod qemu;
 mod races;
 mod regressions;
+mod removal;
 mod setup;
 mod stuck;
 mod targets;
