@@ -11,6 +11,7 @@ mod common;
 mod machine;
 
 mod banked;
+mod beside;
 mod broken;
 mod heap;
 mod interleaved;
