@@ -11,6 +11,7 @@ mod common;
 mod machine;
 
 mod banked;
+mod beside;
 mod broken;
 mod heap;
 mod interleaved;
@@ -20,6 +21,7 @@ mod policies;
 mod qemu;
 mod races;
 mod regressions;
+mod removal;
 mod setup;
 mod stuck;
 mod targets;

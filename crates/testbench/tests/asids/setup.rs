@@ -161,6 +161,11 @@ impl Setup {
         })
     }
 
+    /// The last instance was removed, and nothing is expected of it any more.
+    pub fn forget_last(&mut self) {
+        self.free.pop();
+    }
+
     /// A master without PASIDs.
     pub fn device(&mut self, instance: usize, streams: &[u32]) -> usize {
         self.device_with(instance, streams, 0)

@@ -89,6 +89,49 @@ fn a_broadcast_for_a_private_number_hits_nothing() {
     setup.tear_down(vec![domain], vec![(process, tables)]);
 }
 
+/// Nothing is beyond the last address of a process, and the last page is not left out.
+#[test]
+fn an_invalidation_may_reach_the_end_of_all_addresses() {
+    let (setup, process, tables) = three();
+    let bonds: Vec<_> = setup.masters.iter().map(|master| process.bind(master).unwrap()).collect();
+    let given = |start: u64, len: u64| {
+        let (result, steps) = setup.steps(|| process.invalidate(Iova(start), len));
+        assert_eq!(result, Ok(()), "{start:#x}, {len:#x}");
+        steps
+    };
+    // 39 bits of input.
+    let (end, top) = (1u64 << 39, 0xffff_ffff_ffff_e000);
+    for (start, len) in [
+        (top, PAGE),
+        (top, 2 * PAGE),
+        (top, u64::MAX),
+        (u64::MAX, 0),
+        (u64::MAX, 1),
+        (u64::MAX, u64::MAX),
+        (end, PAGE),
+        (end, u64::MAX),
+        (end + PAGE, 1),
+        (1 << 52, PAGE),
+    ] {
+        assert_eq!(given(start, len), [], "{start:#x}, {len:#x}");
+    }
+    let last = given(end - PAGE, PAGE);
+    assert!(!last.is_empty());
+    for len in [1, PAGE + 1, 1 << 39, u64::MAX - end, u64::MAX] {
+        assert_eq!(given(end - PAGE, len), last, "{len:#x}");
+    }
+    // All of it, up to its end or beyond.
+    let all = given(0, end);
+    assert_eq!(given(0, u64::MAX), all);
+    assert_eq!(given(IOVA, u64::MAX), all);
+    // Nobody waits for a reader that is gone.
+    for (bond, master) in bonds.into_iter().zip(&setup.masters) {
+        unbind(bond);
+        unbind(process.bind(master).unwrap());
+    }
+    setup.tear_down(vec![], vec![(process, tables)]);
+}
+
 #[test]
 fn an_invalidation_names_private_tags_only_and_tables_too() {
     let (setup, process, tables) = three();
