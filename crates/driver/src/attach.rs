@@ -90,14 +90,13 @@ pub enum AttachError {
     NoMemory,
     /// Master and domain are not of the same `Iommu`. Nothing was changed.
     Foreign,
-    /// The change was made, but the instance did not confirm it. If it was switching streams, the master
+    /// Tags of others, or the master's bank, had to be changed first to make room, and an instance did not confirm
+    /// that, or what is in the way waits for its reset. The master was not attached: it goes on with what it uses. If
+    /// it was being moved to another bank, it cannot be changed before the reset.
+    MakingRoom(Unconfirmed),
+    /// The change was made, but the master's instance did not confirm it. If it was switching streams, the master
     /// is blocked and stays so until the instance is reset. With [`Failure::Failed`] the instance, or the
     /// master, was waiting for a reset already: then nothing was changed, as a rule.
-    ///
-    /// Where tags of others had to be changed first to make room, it may be that which was not confirmed, on this or
-    /// another instance: the master is as it was then, and blocked streams are not among what
-    /// [`Iommu::quarantined`] shows. A master that was being moved to another bank goes on with what it uses, and
-    /// cannot be changed before the reset.
     Unconfirmed(Unconfirmed),
 }
 
@@ -130,6 +129,7 @@ impl fmt::Display for AttachError {
             }
             Self::NoMemory => f.write_str("no memory"),
             Self::Foreign => f.write_str("master and domain belong to different Iommus"),
+            Self::MakingRoom(unconfirmed) => write!(f, "while room was made: {unconfirmed}"),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
         }
     }

@@ -65,7 +65,7 @@ pub(crate) fn change_asid<P: Platform>(
         let place = configuration.places.get(*from);
         if let Some(place) = place.filter(|place| !configuration.is_settled(place)) {
             let (instance, what) = (place.instance, Failure::Failed);
-            return Err(AttachError::Unconfirmed(Unconfirmed { instance, what }));
+            return Err(AttachError::MakingRoom(Unconfirmed { instance, what }));
         }
     }
     let bits = if common {
@@ -111,7 +111,7 @@ pub(crate) fn change_bank<P: Platform>(
     };
     if places().any(waits) {
         let what = Failure::Failed;
-        return Err(AttachError::Unconfirmed(Unconfirmed { instance: id, what }));
+        return Err(AttachError::MakingRoom(Unconfirmed { instance: id, what }));
     }
     // The entry and the contexts cannot change at once, so the contexts stay: all their numbers must be free there.
     let mut numbers = Vec::new();
@@ -220,7 +220,7 @@ impl Prepared {
         }
         match first {
             None => Ok(()),
-            Some(unconfirmed) => Err(AttachError::Unconfirmed(unconfirmed)),
+            Some(unconfirmed) => Err(AttachError::MakingRoom(unconfirmed)),
         }
     }
 }

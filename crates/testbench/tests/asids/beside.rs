@@ -7,7 +7,7 @@ use smmuv3_formats::{Cd, Opcode, Ste, StreamId};
 use smmuv3_testbench::machine::Machine;
 
 use crate::allocator::driver;
-use crate::setup::{CPU, IOVA, Kind, PAGE, PAGES, Setup, config, failure};
+use crate::setup::{CPU, IOVA, Kind, PAGE, PAGES, Setup, config, no_room};
 
 /// Banks of 63 ASIDs, the first of which is shared with CPUs.
 const BOTH: Kind = Kind { bits: 6, ..CPU };
@@ -81,7 +81,7 @@ fn a_number_of_a_master_whose_bank_was_not_confirmed_is_not_changed_for_a_proces
         assert_eq!(setup.dma(device, 0, 0), Some(setup.memory(domain, 0)));
     }
     setup.refuse(0, 0);
-    let (_, what) = failure(setup.attach(adrift, added, extra));
+    let (_, what) = no_room(setup.attach(adrift, added, extra));
     let Failure::Refused { command, .. } = what else { panic!("{what}") };
     assert_eq!(command.opcode(), Some(Opcode::CfgiSte));
     setup.machine.behave();
@@ -147,7 +147,7 @@ fn a_bank_is_not_changed_after_a_number_that_was_not_confirmed() {
     setup.attach(binder, 0, filled[0].1).unwrap();
     setup.refuse(0, 0);
     let bond = driver(|| setup.processes[process].0.bind(&setup.devices[binder].master));
-    let (_, what) = failure(bond.map(|_| ()));
+    let (_, what) = no_room(bond.map(|_| ()));
     let Failure::Refused { command, .. } = what else { panic!("{what}") };
     assert_eq!(command.opcode(), Some(Opcode::CfgiCd));
     setup.machine.behave();
@@ -164,7 +164,7 @@ fn a_bank_is_not_changed_after_a_number_that_was_not_confirmed() {
     };
     // The bank is full.
     for _ in 0..2 {
-        assert_eq!(failure(setup.attach(device, second, extra)), (0, Failure::Failed));
+        assert_eq!(no_room(setup.attach(device, second, extra)), (0, Failure::Failed));
         assert_eq!(setup.tags(domain, 0), before);
         assert_eq!(setup.tags(extra, 0), []);
         everybody(&setup);

@@ -454,7 +454,19 @@ impl Setup {
 #[track_caller]
 pub fn failure(result: Result<(), AttachError>) -> (usize, Failure) {
     match result {
-        Err(AttachError::Unconfirmed(Unconfirmed { instance, what })) => (instance.index(), what),
+        Err(
+            AttachError::Unconfirmed(Unconfirmed { instance, what })
+            | AttachError::MakingRoom(Unconfirmed { instance, what }),
+        ) => (instance.index(), what),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The same of one that was needed to make room for another.
+#[track_caller]
+pub fn no_room(result: Result<(), AttachError>) -> (usize, Failure) {
+    match result {
+        Err(AttachError::MakingRoom(Unconfirmed { instance, what })) => (instance.index(), what),
         other => panic!("{other:?}"),
     }
 }

@@ -7,7 +7,7 @@ use smmuv3_testbench::machine::Machine;
 
 use crate::allocator::driver;
 use crate::moves::{Cause, Scene};
-use crate::setup::{CPU, NARROW, PAGE, PAGES, Setup, WIDE, failure};
+use crate::setup::{CPU, NARROW, PAGE, PAGES, Setup, WIDE, failure, no_room};
 
 /// A master is stuck between two domains, its context half written, when the number of one of them is to be changed.
 #[test]
@@ -58,7 +58,7 @@ fn a_number_that_a_stuck_master_may_use_is_not_changed_before_the_reset() {
                 }
             }
             setup.check(&why);
-            assert_eq!(failure(joined), (1, Failure::Failed), "{why}");
+            assert_eq!(no_room(joined), (1, Failure::Failed), "{why}");
             assert_eq!(setup.asid(domains[moved], 1), 0xffff - moved as u16, "{why}");
             setup.reset(1);
             assert_eq!(setup.quarantined(), [], "{why}");
@@ -121,7 +121,7 @@ fn a_master_whose_bank_was_not_confirmed_is_not_changed_before_the_reset() {
         scene.check_seats(false, &[], &why);
         // The entries of its two streams come first.
         setup.refuse(0, nth);
-        let Failure::Refused { command, .. } = failure(scene.run()).1 else { panic!("{why}") };
+        let Failure::Refused { command, .. } = no_room(scene.run()).1 else { panic!("{why}") };
         assert_eq!(command.opcode(), Some(Opcode::CfgiSte), "{why}");
         setup.machine.behave();
         let (many, pasid, _) = scene.seats[1];

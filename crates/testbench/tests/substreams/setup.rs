@@ -459,7 +459,10 @@ pub fn noticeable(steps: Vec<Step>) -> Vec<Step> {
 #[track_caller]
 pub fn failure<T>(result: Result<T, AttachError>) -> (usize, Failure) {
     match result {
-        Err(AttachError::Unconfirmed(Unconfirmed { instance, what })) => (instance.index(), what),
+        Err(
+            AttachError::Unconfirmed(Unconfirmed { instance, what })
+            | AttachError::MakingRoom(Unconfirmed { instance, what }),
+        ) => (instance.index(), what),
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("it was confirmed"),
     }
