@@ -155,7 +155,7 @@ impl<P: Platform> Domain<P> {
     }
 
     /// The tags by which instances know it: one for each instance that it is attached on, and more where it is
-    /// in several banks, or while its tag is being changed.
+    /// in several banks, or while its tag is being changed. None if there is no memory for a list of them.
     pub fn targets(&self) -> Vec<Target> {
         self.space.targets()
     }
@@ -264,7 +264,7 @@ impl<P: Platform> Domain<P> {
         unsafe { table.lookup(&self.space.core.platform, iova) }
     }
 
-    /// Ends the domain and frees its tables.
+    /// Ends the domain and frees its tables, those that an SMMU did not let go of when that is reset.
     ///
     /// # Errors
     /// The domain and the number of masters that are still attached to it.

@@ -265,7 +265,7 @@ impl<P: Platform> Process<P> {
         self.registers().pasid
     }
 
-    /// The tags by which instances know it.
+    /// The tags by which instances know it; none if there is no memory for a list of them.
     pub fn targets(&self) -> Vec<Target> {
         self.space.targets()
     }
@@ -350,7 +350,8 @@ impl<P: Platform> Process<P> {
         release::release(&self.space)
     }
 
-    /// Ends a process that nobody is bound to; its PASID is free again.
+    /// Ends a process that nobody is bound to, after [`Process::release`] if devices have used it. Its PASID is free
+    /// again when nothing waits for a reset that has to do with it, and no [`Bond`] is left, not even of a reset.
     ///
     /// # Errors
     /// The process and the number of masters that are bound to it.

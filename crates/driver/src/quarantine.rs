@@ -169,9 +169,10 @@ impl Quarantine {
         self.release(platform, instance, Mark::NEVER);
     }
 
-    /// This moment.
-    pub(crate) fn mark<P: Platform>(&self, platform: &P) -> Mark {
+    /// This moment, before a reset of `instance`: one whose removal did not end is not off for good after all.
+    pub(crate) fn mark<P: Platform>(&self, platform: &P, instance: InstanceId) -> Mark {
         self.records.with(platform, |records| {
+            records.removed &= !instance.bit();
             records.marks += 1;
             Mark(records.marks)
         })

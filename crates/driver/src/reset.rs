@@ -83,7 +83,7 @@ impl<P: Platform> Iommu<P> {
         let Some(instance) = core.instances.get(smmu.id) else { return Ok(()) };
         core.configuration.with(|configuration| {
             // What is put there from here on may come after the caches were emptied.
-            let before = core.quarantine.mark(&core.platform);
+            let before = core.quarantine.mark(&core.platform, smmu.id);
             instance.start(&core.platform)?;
             core.quarantine.release(&core.platform, smmu.id, before);
             configuration.let_go(core, smmu.id)

@@ -101,6 +101,31 @@ fn a_reset_whose_entry_is_refused_is_an_error_and_the_next_one_finishes() {
     assert!(entries > 0);
 }
 
+/// Its removal did not end, and then it is used again: what it does not confirm waits for its next reset, as ever.
+#[test]
+fn an_instance_that_is_reset_instead_of_removed_is_waited_for() {
+    let (mut setup, _, domain) = held();
+    let smmu = setup.smmus.pop().unwrap();
+    let (result, _) = failing(1, || driver(|| setup.iommu.remove(smmu)));
+    let Err((smmu, error)) = result else { panic!("there was memory") };
+    assert_eq!(error, RemoveError::Hardware(EnableError::NoMemory));
+    setup.smmus.push(smmu);
+    setup.reset(1);
+    assert_eq!(setup.quarantined(), []);
+    let device = setup.device(1, &[77]);
+    setup.attach(device, 0, domain).unwrap();
+    assert!(setup.dma(device, 0, 0).is_some());
+    setup.wedge(1, Some(0));
+    assert!(setup.unmap(domain, 0).is_err());
+    assert_ne!(setup.quarantined(), [], "nobody keeps what it may still reach");
+    setup.wedge(1, None);
+    setup.reset(1);
+    assert_eq!(setup.quarantined(), []);
+    let why = &"a reset instead of a removal";
+    setup.check(why);
+    setup.tear_down(why);
+}
+
 /// The instance is removed in the middle of an unmap that it does not confirm. Without memory, so that the removal does
 /// not wait for the unmap, which is under it here.
 #[test]
