@@ -75,37 +75,14 @@ where
     T: Iterator<Item = Tag> + Clone,
 {
     let count = tags.clone().count();
-    let exact = exact(features, scope);
-    let (scope, left) = match exact.len().saturating_mul(count) {
-        left if left <= most => (exact, left),
-        _ if count <= most => (Next::Tag, count),
-        _ => (Next::Everything, 1),
+    let exact = Said::exact(features, scope);
+    let nothing = Said { units: 0, ..exact };
+    let (said, next, left) = match exact.commands().saturating_mul(count) {
+        left if left <= most => (exact, nothing, left),
+        _ if count <= most => (Said::once(TlbiNhAsid::new().into()), nothing, count),
+        _ => (nothing, Said::once(TlbiNsnhAll::new().into()), 1),
     };
-    let mut commands =
-        Commands { tags, scope, tag: Tag { vmid: 0, asid: 0 }, next: Next::Done, left };
-    commands.advance();
-    commands
-}
-
-/// What is to be said of one tag.
-fn exact(features: &Features, scope: Scope) -> Next {
-    let range = match scope {
-        Scope::All => None,
-        Scope::Range(range) if features.range_invalidation => Some(range),
-        Scope::Range(range) => (range.bytes >> range.step_shift() <= MOST_SINGLE).then_some(range),
-    };
-    match range {
-        None => Next::Tag,
-        Some(range) if features.range_invalidation => {
-            // With TTL = 0, a command for a single page is reserved: cover one more (§4.2).
-            let (ttl, extra) = match range.leaf_shift {
-                Some(shift) if range.leaf_only => (range.level(shift), 0),
-                _ => (0, u64::from(range.pages() % 32 == 1)),
-            };
-            Next::Ranges { range, ttl, at: range.start, pages: range.pages() + extra }
-        }
-        Some(range) => Next::Singles { range, at: range.start, left: range.bytes },
-    }
+    Commands { tags, said, next, tag: 0, left }
 }
 
 /// See [`commands`].
@@ -114,58 +91,32 @@ pub struct Commands<T> {
     /// Tags that come later.
     tags: T,
     /// What is said of each.
-    scope: Next,
-    tag: Tag,
+    said: Said,
     /// What is still to be said of `tag`.
-    next: Next,
+    next: Said,
+    /// VMID and ASID, in the first word of a command.
+    tag: u64,
     /// Commands to come.
     left: usize,
-}
-
-#[derive(Clone, Debug)]
-enum Next {
-    /// All of the tag.
-    Tag,
-    /// All of EL1, whatever its tag.
-    Everything,
-    Ranges {
-        range: Range,
-        ttl: u64,
-        at: u64,
-        pages: u64,
-    },
-    Singles {
-        range: Range,
-        at: u64,
-        left: u64,
-    },
-    Done,
-}
-
-impl<T: Iterator<Item = Tag>> Commands<T> {
-    /// Goes on to the next tag.
-    fn advance(&mut self) {
-        if let Some(tag) = self.tags.next() {
-            (self.tag, self.next) = (tag, self.scope.clone());
-        }
-    }
 }
 
 impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
     type Item = Command;
 
+    #[inline]
     fn next(&mut self) -> Option<Command> {
         self.left = self.left.checked_sub(1)?;
-        let command = match self.next.command(self.tag) {
-            Some(command) => command,
-            None => {
-                self.advance();
-                self.next.command(self.tag)?
-            }
-        };
-        Some(command)
+        if self.next.units == 0 {
+            let Tag { vmid, asid } = self.tags.next()?;
+            // In the same places in all commands that name a tag.
+            let tag = TlbiNhAsid::default().with_vmid(vmid.into()).with_asid(asid.into());
+            (self.tag, self.next) = (tag.0[0], self.said);
+        }
+        let Command([first, second]) = self.next.command();
+        Some(Command([first | self.tag, second]))
     }
 
+    #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.left, Some(self.left))
     }
@@ -173,58 +124,77 @@ impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
 
 impl<T: Iterator<Item = Tag>> ExactSizeIterator for Commands<T> {}
 
-impl Next {
-    fn command(&mut self, tag: Tag) -> Option<Command> {
-        match self {
-            Self::Done | Self::Ranges { pages: 0, .. } | Self::Singles { left: 0, .. } => None,
-            Self::Tag => {
-                *self = Self::Done;
-                let command =
-                    TlbiNhAsid::new().with_vmid(u64::from(tag.vmid)).with_asid(u64::from(tag.asid));
-                Some(command.into())
+/// What is said of a tag: a command, for one address after the other.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    /// The next one, without its tag.
+    command: TlbiNhVa,
+    /// How many units, from its address on, are still to be named.
+    units: u64,
+    /// log2 of the bytes of a unit.
+    shift: u32,
+    /// A command names as many units as it can, not one.
+    ranges: bool,
+}
+
+impl Said {
+    /// A command that names no address.
+    const fn once(command: Command) -> Self {
+        Self { command: TlbiNhVa(command.0), units: 1, shift: 0, ranges: false }
+    }
+
+    /// What `scope` needs on an SMMU with `features`.
+    #[inline]
+    fn exact(features: &Features, scope: Scope) -> Self {
+        let all = || Self::once(TlbiNhAsid::new().into());
+        let Scope::Range(range) = scope else { return all() };
+        let command = TlbiNhVa::new().with_leaf(range.leaf_only).with_addr(range.start & !0xfff);
+        if !features.range_invalidation {
+            let shift = range.step_shift();
+            if range.bytes >> shift > MOST_SINGLE {
+                return all();
             }
-            Self::Everything => {
-                *self = Self::Done;
-                Some(TlbiNsnhAll::new().into())
-            }
-            Self::Ranges { range, ttl, at, pages } => {
-                let (num, scale) = units(*pages);
-                let command = by_address(tag, *at, range.leaf_only)
-                    .with_num(num - 1)
-                    .with_scale(u64::from(scale))
-                    .with_tg(u64::from(range.granule_shift / 2 - 5))
-                    .with_ttl(*ttl);
-                *pages -= num << scale;
-                *at += num << scale << range.granule_shift;
-                Some(command.into())
-            }
-            Self::Singles { range, at, left } => {
-                let step = 1 << range.step_shift();
-                let command = by_address(tag, *at, range.leaf_only);
-                *at += step;
-                *left = left.saturating_sub(step);
-                Some(command.into())
-            }
+            return Self { command, units: range.bytes.div_ceil(1 << shift), shift, ranges: false };
         }
+        // With TTL = 0, a command for a single page is reserved: cover one more (§4.2).
+        let (ttl, extra) = match range.leaf_shift {
+            Some(shift) if range.leaf_only => (range.level(shift), 0),
+            _ => (0, u64::from(range.pages() % 32 == 1)),
+        };
+        let command = command.with_tg(u64::from(range.granule_shift / 2 - 5)).with_ttl(ttl);
+        let (units, shift) = (range.pages() + extra, range.granule_shift);
+        Self { command, units, shift, ranges: true }
+    }
+
+    /// The next command. There are units left.
+    #[inline]
+    fn command(&mut self) -> Command {
+        let (mut command, mut units) = (self.command, 1);
+        if self.ranges {
+            let (num, scale) = self::units(self.units);
+            command = command.with_num(num - 1).with_scale(scale.into());
+            units = num << scale;
+        }
+        self.units -= units;
+        // Beyond the last address nothing is left to be named.
+        self.command.0[1] = self.command.0[1].wrapping_add(units << self.shift);
+        command.into()
     }
 
     /// How many commands it stands for.
-    fn len(&self) -> usize {
-        match self {
-            Self::Done => 0,
-            Self::Tag | Self::Everything => 1,
-            Self::Ranges { pages, .. } => {
-                let (mut pages, mut commands) = (*pages, 0);
-                while pages != 0 {
-                    let (num, scale) = units(pages);
-                    pages -= num << scale;
-                    commands += 1;
-                }
-                commands
-            }
+    #[inline]
+    fn commands(&self) -> usize {
+        if !self.ranges {
             // `MOST_SINGLE` and one, at most.
-            Self::Singles { range, left, .. } => left.div_ceil(1 << range.step_shift()) as usize,
+            return self.units as usize;
         }
+        let (mut left, mut commands) = (self.units, 0);
+        while left != 0 {
+            let (num, scale) = units(left);
+            left -= num << scale;
+            commands += 1;
+        }
+        commands
     }
 }
 
@@ -237,14 +207,6 @@ const fn units(pages: u64) -> (u64, u32) {
     let units = pages >> scale;
     let num = if scale == LARGEST_SCALE && units > 31 { 31 } else { units & 31 };
     (num, scale)
-}
-
-fn by_address(tag: Tag, address: u64, leaf: bool) -> TlbiNhVa {
-    TlbiNhVa::new()
-        .with_vmid(u64::from(tag.vmid))
-        .with_asid(u64::from(tag.asid))
-        .with_leaf(leaf)
-        .with_addr(address & !0xfff)
 }
 
 #[cfg(test)]
