@@ -331,6 +331,27 @@ impl CommandQueue {
         mmio: &P::Mmio,
         done: impl Fn() -> bool,
     ) -> Result<(), Failure> {
+        // Most find it done at the first look.
+        if done() {
+            return Ok(());
+        }
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let read = || CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32;
+        if !is_failed(epoch) && self.tickets.observe(read).is_ok() && done() {
+            return Ok(());
+        }
+        self.until_later(platform, mmio, done)
+    }
+
+    /// As [`CommandQueue::until`], for whoever was not done at once.
+    #[cold]
+    #[inline(never)]
+    fn until_later<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        done: impl Fn() -> bool,
+    ) -> Result<(), Failure> {
         let mut poller = Poller::new(&self.tickets);
         // What was consumed while the SMMU had something to do, and since when it is no more.
         let mut still: Option<(u64, u64)> = None;

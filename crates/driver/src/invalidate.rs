@@ -70,6 +70,7 @@ const LARGEST_SCALE: u32 = 31;
 
 /// The commands for `scope` of each of `tags` on an SMMU with `features`: at most `most`, which is at least 1. What
 /// would take more is covered by one command for each whole tag, or by one for all translations of EL1.
+#[inline]
 pub fn commands<T>(features: &Features, tags: T, scope: Scope, most: usize) -> Commands<T>
 where
     T: Iterator<Item = Tag> + Clone,
