@@ -8,15 +8,13 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
+use crate::bare::{self, Libraries};
+use crate::boot;
 use crate::environment::{self, Workspace};
 use crate::perf;
 use crate::qemu::{self, Qemu, Surroundings};
 use crate::report::{Report, Step, Verdict};
 use crate::tally::{Tally, TestRun};
-
-/// Targets without an operating system; the first whose libraries are installed is used.
-const BARE_TARGETS: [&str; 3] =
-    ["aarch64-unknown-none", "aarch64-unknown-none-softfloat", "x86_64-unknown-none"];
 
 /// The packages that must build without `std`.
 const BARE_PACKAGES: [&str; 4] = ["smmuv3-formats", "smmuv3-pagetable", "smmuv3-model", "smmuv3"];
@@ -30,9 +28,20 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
 
     report.step("tools", "rustfmt and clippy are installed", |step| tools(step, &workspace));
     report.step("fmt", "cargo fmt --all --check", |step| {
-        step.check(&mut workspace.cargo(["fmt", "--all", "--check", "--", "--color", "never"]))
+        let arguments = ["fmt", "--all", "--check", "--", "--color", "never"];
+        let verdict = step.check(&mut workspace.cargo(arguments))?;
+        if verdict.tally.failed > 0 {
+            return Ok(verdict);
+        }
+        step.check(&mut boot::fmt(&workspace))
     });
-    clippy(&mut report, &workspace);
+    let mut libraries = None;
+    report.step("target", boot::WHAT_TARGET, |step| {
+        let (obtained, verdict) = bare::obtain(step, &workspace);
+        libraries = obtained;
+        Ok(verdict)
+    });
+    clippy(&mut report, &workspace, libraries.as_ref());
     report.step("msrv", "builds with the oldest supported Rust", |step| msrv(step, &workspace));
 
     let mut found = None;
@@ -41,6 +50,8 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
         found = qemu;
         Ok(verdict)
     });
+
+    boots(&mut report, &workspace, libraries.as_ref(), found.as_ref());
 
     let built = report.step("build", "cargo test --workspace --no-run", |step| {
         step.check(&mut workspace.cargo(["test", "--workspace", "--no-run"]))
@@ -123,7 +134,7 @@ fn tools(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
 
 /// Clippy with warnings as errors: the workspace, the driver without its heap layer, and the
 /// `no_std` packages for a target that has no `std` to lean on by mistake.
-fn clippy(report: &mut Report, workspace: &Workspace) {
+fn clippy(report: &mut Report, workspace: &Workspace, libraries: Option<&Libraries>) {
     const DENY: [&str; 3] = ["--", "-D", "warnings"];
     report.step("clippy", "cargo clippy --workspace --all-targets", |step| {
         let arguments = ["clippy", "--workspace", "--all-targets"].into_iter().chain(DENY);
@@ -133,26 +144,44 @@ fn clippy(report: &mut Report, workspace: &Workspace) {
         let arguments = ["clippy", "-p", "smmuv3", "--no-default-features"].into_iter().chain(DENY);
         step.check(&mut workspace.cargo(arguments))
     });
+    let absent = || Ok(Verdict::skipped(format!("no core for {}", bare::TARGET)));
     report.step("clippy-bare", "cargo clippy of the no_std packages, bare target", |step| {
-        let Some(target) = BARE_TARGETS.into_iter().find(|target| has_libraries(target)) else {
-            let targets = BARE_TARGETS.join(", ");
-            return Ok(Verdict::skipped(format!("no bare target is installed (of {targets})")));
-        };
+        let Some(libraries) = libraries else { return absent() };
         let packages = BARE_PACKAGES.iter().flat_map(|package| ["-p", *package]);
-        let arguments = ["clippy", "--target", target].into_iter().chain(packages).chain(DENY);
-        let verdict = step.check(&mut workspace.cargo(arguments))?;
-        Ok(if verdict.tally.failed == 0 { Verdict::passed(target) } else { verdict })
+        let arguments = ["clippy", "--target", bare::TARGET].into_iter().chain(packages);
+        let mut command = workspace.cargo(arguments.chain(DENY));
+        libraries.apply(&mut command);
+        step.check(&mut command)
+    });
+    report.step("clippy-image", "cargo clippy of baremetal/", |step| {
+        let Some(libraries) = libraries else { return absent() };
+        step.check(boot::cargo(workspace, libraries, "clippy").args(DENY))
     });
 }
 
-/// Whether `core` for `target` is installed beside the compiler.
-fn has_libraries(target: &str) -> bool {
-    let mut rustc = Command::new("rustc");
-    rustc.args(["--print", "target-libdir", "--target", target]);
-    let Some(dir) = environment::output_of(&mut rustc) else { return false };
-    fs::read_dir(dir.trim()).is_ok_and(|files| {
-        files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libcore-"))
-    })
+/// Builds the bare-metal image and boots it, on each machine.
+fn boots(
+    report: &mut Report,
+    workspace: &Workspace,
+    libraries: Option<&Libraries>,
+    qemu: Option<&Qemu>,
+) {
+    let mut built = false;
+    report.step("image", boot::WHAT_IMAGE, |step| {
+        let Some(libraries) = libraries else {
+            return Ok(Verdict::skipped(format!("no core for {}", bare::TARGET)));
+        };
+        let verdict = boot::build(step, workspace, libraries)?;
+        built = verdict.tally.failed == 0;
+        Ok(verdict)
+    });
+    for (name, machine) in boot::MACHINES {
+        report.step(name, &format!("the image on registers, {machine}"), |step| match qemu {
+            _ if !built => Ok(Verdict::skipped("there is no image")),
+            None => Ok(Verdict::skipped("there is no QEMU")),
+            Some(qemu) => boot::check(step, workspace, qemu, machine),
+        });
+    }
 }
 
 /// Builds with the `rust-version` of Cargo.toml, where this toolchain is a newer one.

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Set-up and checks of the workspace, in one place: `cargo xtask test`, `cargo xtask perf`.
+//! Set-up and checks of the workspace, in one place: `cargo xtask test`, `cargo xtask boot`,
+//! `cargo xtask perf`.
 
+mod bare;
+mod boot;
 mod checks;
 mod environment;
 mod figures;
@@ -21,7 +24,8 @@ use crate::tally::Tally;
 #[command(
     name = "cargo xtask",
     bin_name = "cargo xtask",
-    after_help = "Example:\n  cargo xtask test        run every check, exit 0 when none failed
+    after_help = "Examples:\n  cargo xtask test        run every check, exit 0 when none failed
+  cargo xtask boot        boot the bare-metal image under QEMU
   cargo xtask perf        write docs/performance.md"
 )]
 struct CommandLine {
@@ -51,6 +55,38 @@ Examples:
   cargo xtask test --qemu ~/qemu/build/qemu-system-aarch64"
     )]
     Test(TestOptions),
+
+    /// Boot the bare-metal image under QEMU: the driver on registers, at EL1 or EL2.
+    #[command(
+        long_about = "Build the bare-metal image of baremetal/ and boot it under QEMU, with its output on the \
+screen. It brings up the SMMU, lets devices do DMA through it, and checks what they reach. The exit status is the \
+image's: 0 when all its checks passed, 1 when one failed, 2 when it panicked, took an unexpected exception or hung; \
+124 when it had to be stopped after two minutes.",
+        after_help = "The libraries for aarch64-unknown-none are taken from the first of these that works:
+  $SMMUV3_SYSROOT, a folder made by aarch64-sysroot; this one is final
+  the toolchain
+  rustup target add aarch64-unknown-none
+  ../shared/tools/aarch64-sysroot, beside the checkout, into target/sysroot
+QEMU is found as by `cargo xtask test`.
+
+Examples:
+  cargo xtask boot
+  cargo xtask boot --cpus 4 --el 2
+  cargo xtask boot --qemu ~/qemu/build/qemu-system-aarch64"
+    )]
+    Boot {
+        /// How many CPUs the machine has.
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+        cpus: u8,
+
+        /// The exception level that the image is entered at.
+        #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+        el: u8,
+
+        /// The qemu-system-aarch64 to boot with, 10.0 or newer.
+        #[arg(long, value_name = "PATH")]
+        qemu: Option<PathBuf>,
+    },
 
     /// Count instructions under valgrind, and write docs/performance.md.
     #[command(
@@ -83,6 +119,10 @@ struct TestOptions {
 
 fn main() -> ExitCode {
     let tally = match CommandLine::parse().task {
+        Task::Boot { cpus, el, qemu } => {
+            return boot::alone(boot::Machine { cpus, level: el }, qemu)
+                .map_or_else(told, ExitCode::from);
+        }
         Task::Test(options) => checks::run_all(options.qemu, options.require_qemu),
         Task::Perf { check: true } => perf::check_alone(),
         Task::Perf { check: false } => perf::write().map(|()| Tally::default()),
@@ -90,11 +130,13 @@ fn main() -> ExitCode {
     match tally {
         Ok(tally) if tally.failed == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("cargo xtask: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => told(error),
     }
+}
+
+fn told(error: anyhow::Error) -> ExitCode {
+    eprintln!("cargo xtask: {error:#}");
+    ExitCode::FAILURE
 }
 
 #[cfg(test)]

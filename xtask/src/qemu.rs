@@ -108,6 +108,13 @@ pub struct Qemu {
     version: Version,
 }
 
+impl Qemu {
+    /// Whether it has the device `iommu-testdev`.
+    pub fn has_testdev(&self) -> bool {
+        self.version.major >= 11
+    }
+}
+
 /// Gets a QEMU from the first source that works, for the step that announces it.
 ///
 /// Without one the verdict is skipped, or failed when one is `required` or a person named one.
@@ -155,7 +162,7 @@ fn obtain_from(step: &mut Step, workspace: &Workspace, source: &Source) -> Resul
             let mut command = Command::new(script);
             workspace.prepare(command.arg(&dir));
             let status = step.run(&mut command)?;
-            ensure!(status.success(), "{status}: {}", last_line(step));
+            ensure!(status.success(), "{status}: {}", step.last_line());
             examine(&dir.join(PROGRAM))
         }
         Source::Package => {
@@ -192,7 +199,7 @@ fn install_package(step: &mut Step, workspace: &Workspace) -> Result<()> {
         let mut command = Command::new("apt-get");
         workspace.prepare(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
         let status = step.run(&mut command)?;
-        ensure!(status.success(), "apt-get: {status}: {}", last_line(step));
+        ensure!(status.success(), "apt-get: {status}: {}", step.last_line());
         Ok(())
     };
     apt_get(&["update", "--quiet"])?;
@@ -218,11 +225,6 @@ fn suite_with_new_enough(madison: &str) -> Option<String> {
         let (suite, _component) = origin.split_whitespace().nth(1)?.rsplit_once('/')?;
         Some(suite.to_owned())
     })
-}
-
-fn last_line(step: &Step) -> String {
-    let output = step.output().unwrap_or_default();
-    output.lines().last().unwrap_or_default().to_owned()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::env;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -152,6 +152,24 @@ pub struct Step {
 impl Step {
     /// Runs `command` with all its output appended to the step's log, and waits for its end.
     pub fn run(&mut self, command: &mut Command) -> Result<ExitStatus> {
+        let status = self.run_with(command, None)?;
+        status.context("a command without a time limit exceeded it")
+    }
+
+    /// As [`Step::run`], but ends the command after `limit`: then there is no status.
+    pub fn run_within(
+        &mut self,
+        command: &mut Command,
+        limit: Duration,
+    ) -> Result<Option<ExitStatus>> {
+        self.run_with(command, Some(limit))
+    }
+
+    fn run_with(
+        &mut self,
+        command: &mut Command,
+        limit: Option<Duration>,
+    ) -> Result<Option<ExitStatus>> {
         let mut log = File::options()
             .create(true)
             .append(true)
@@ -159,24 +177,12 @@ impl Step {
             .with_context(|| format!("cannot write {}", self.log.display()))?;
         writeln!(log, "$ {}", shown(command))?;
         let program = command.get_program().to_string_lossy().into_owned();
-        let mut child = command
+        let child = command
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {program}"))?;
-
-        let start = Instant::now();
-        let mut next_heartbeat = HEARTBEAT;
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok(status);
-            }
-            thread::sleep(POLL);
-            if start.elapsed() >= next_heartbeat {
-                self.say_running(next_heartbeat);
-                next_heartbeat += HEARTBEAT;
-            }
-        }
+        wait(child, limit, &mut |since| self.say_running(since))
     }
 
     /// Passed when `command` ends with success, failed with its exit status otherwise.
@@ -196,6 +202,12 @@ impl Step {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// The last line that the step's commands have printed so far.
+    pub fn last_line(&self) -> String {
+        let output = self.output().unwrap_or_default();
+        output.lines().last().unwrap_or_default().to_owned()
+    }
+
     /// A file beside the step's log with another ending, for its commands to write to.
     pub fn file(&self, extension: &str) -> PathBuf {
         self.log.with_extension(extension)
@@ -211,8 +223,34 @@ impl Step {
     }
 }
 
+/// Waits for the end of `child`, and says now and then that it is still running. After `limit` it is ended; then there
+/// is no status.
+pub fn wait(
+    mut child: Child,
+    limit: Option<Duration>,
+    say_running: &mut dyn FnMut(Duration),
+) -> Result<Option<ExitStatus>> {
+    let start = Instant::now();
+    let mut next_heartbeat = HEARTBEAT;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if limit.is_some_and(|limit| start.elapsed() >= limit) {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(POLL);
+        if start.elapsed() >= next_heartbeat {
+            say_running(next_heartbeat);
+            next_heartbeat += HEARTBEAT;
+        }
+    }
+}
+
 /// A command as a person would type it, without the folder of its program.
-fn shown(command: &Command) -> String {
+pub fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut words = vec![program.file_name().unwrap_or(program.as_os_str()).to_string_lossy()];
     words.extend(command.get_args().map(|argument| argument.to_string_lossy()));

@@ -3,6 +3,7 @@
 //! registers that make no sense, callers that ask for nonsense. Each gives a typed error, breaks no rule, leaks
 //! nothing, and can be recovered from.
 
+mod deferred;
 mod events;
 mod frames;
 mod machine;

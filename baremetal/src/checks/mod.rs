@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The checks, in order. Each prints what it found, and fails for itself.
+
+mod board;
+mod cpus;
+mod dma;
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use smmuv3::{Report as Told, StreamId};
+
+use crate::bring_up::System;
+use crate::machine::Machine;
+use crate::pci::Pci;
+use crate::platform::Kernel;
+use crate::verdict::Report;
+
+/// What the checks work on.
+struct Bench {
+    system: System,
+    pci: Pci,
+}
+
+/// Runs all checks, and ends the machine with the verdict.
+pub fn run(machine: &Machine, blob: &[u8], ram: &Range<usize>) -> ! {
+    let mut report = Report::default();
+    report.note("machine", board::memory(machine, blob, ram));
+    report.note("cpus", board::cpus(machine));
+    let mut pci = Pci::scan(&machine.host);
+    report.note("pci", board::devices(&pci));
+    match System::bring_up(Kernel { cpus: machine.cpus.len() }) {
+        Err(error) => {
+            report.note("enable", Err(error));
+        }
+        Ok(system) => {
+            pci.enable_dma();
+            let bench = Bench { system, pci };
+            report.note("enable", board::instances(&bench.system));
+            dma::run(&mut report, &bench);
+            report.note("all cpus", cpus::map_and_unmap(&bench));
+            report.note("quiet", board::quiet(&bench.system));
+        }
+    }
+    report.close()
+}
+
+/// The events among `told`, all of which must be events of `stream`.
+fn events_of(
+    stream: StreamId,
+    told: &[Told],
+) -> Result<Vec<smmuv3_formats::EventRecord>, alloc::string::String> {
+    told.iter()
+        .map(|report| match report {
+            Told::Event(event) if event.sid() == u64::from(stream.0) => Ok(*event),
+            other => Err(alloc::format!("not an event of stream {stream}: {other:?}")),
+        })
+        .collect()
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What SMMUs reported, and by which interrupt: kept by the handlers for whoever asks.
+
+use alloc::vec::Vec;
+
+use smmuv3::Report;
+
+use crate::lock::Lock;
+use crate::time;
+
+/// How many reports are kept. In a handler no memory is allocated.
+const MOST: usize = 1024;
+
+/// How long an event may take from the device to here.
+const LIMIT: u64 = 2_000_000_000;
+
+/// What was reported since somebody asked.
+pub struct Faults(Lock<State>);
+
+struct State {
+    reports: Vec<Report>,
+    /// Did not fit.
+    lost: usize,
+    interrupts: u64,
+}
+
+impl Faults {
+    /// Nothing so far.
+    pub fn new() -> Self {
+        let reports = Vec::with_capacity(MOST);
+        Self(Lock::new(State { reports, lost: 0, interrupts: 0 }))
+    }
+
+    /// An interrupt was raised.
+    pub fn interrupted(&self) {
+        self.0.with(|state| state.interrupts += 1);
+    }
+
+    /// Keeps a report.
+    pub fn keep(&self, report: Report) {
+        self.0.with(|state| {
+            if state.reports.len() < MOST {
+                state.reports.push(report);
+            } else {
+                state.lost += 1;
+            }
+        });
+    }
+
+    /// Takes what was reported since the last call, and the number of interrupts since. Waits until there are `least`
+    /// reports, but not for ever.
+    pub fn take(&self, least: usize) -> (Vec<Report>, u64) {
+        time::wait(LIMIT, || self.0.with(|state| state.reports.len() >= least));
+        let fresh = Vec::with_capacity(MOST);
+        let (reports, lost, interrupts) = self.0.with(|state| {
+            let reports = core::mem::replace(&mut state.reports, fresh);
+            (reports, core::mem::take(&mut state.lost), core::mem::take(&mut state.interrupts))
+        });
+        assert!(lost == 0, "{lost} reports did not fit");
+        (reports, interrupts)
+    }
+}

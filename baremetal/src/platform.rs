@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the driver needs from this kernel: memory, a lock, a clock.
+
+use core::arch::asm;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use smmuv3::hardware::Registers;
+use smmuv3::{Frames, PhysAddr, Platform, RawMutex};
+
+use crate::heap::FRAMES;
+use crate::{cpu, time};
+
+/// This kernel, as the driver sees it. RAM is mapped at its physical addresses, and SMMUs snoop the caches.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    /// How many CPUs there are.
+    pub cpus: usize,
+}
+
+// SAFETY: the pool hands out disjoint, aligned, zeroed memory that stays mapped, at its physical address.
+unsafe impl Frames for Kernel {
+    fn allocate(&self, size: usize, align: usize) -> Option<PhysAddr> {
+        let memory = FRAMES.allocate(size, align)?;
+        Some(PhysAddr(memory.as_ptr().expose_provenance() as u64))
+    }
+
+    unsafe fn free(&self, frame: PhysAddr, size: usize, align: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { FRAMES.free(self.pointer(frame), size, align) };
+    }
+
+    fn pointer(&self, pa: PhysAddr) -> NonNull<u8> {
+        let pointer = core::ptr::with_exposed_provenance_mut(pa.0 as usize);
+        NonNull::new(pointer).unwrap_or_else(|| panic!("there is no memory at {pa}"))
+    }
+
+    /// The SMMU snoops: what is stored before is seen before what is stored after.
+    fn publish(&self, _: PhysAddr, _: usize) {
+        // SAFETY: a barrier breaks nothing.
+        unsafe { asm!("dmb oshst", options(nostack, preserves_flags)) };
+    }
+}
+
+// SAFETY: as for `Frames`; `mask_irqs` runs its argument once.
+unsafe impl Platform for Kernel {
+    type Mmio = Registers;
+    type Mutex = SpinMutex;
+
+    fn allocate_coherent(&self, size: usize, align: usize) -> Option<PhysAddr> {
+        self.allocate(size, align)
+    }
+
+    unsafe fn free_coherent(&self, memory: PhysAddr, size: usize, align: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { self.free(memory, size, align) };
+    }
+
+    fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R {
+        cpu::mask_irqs(critical)
+    }
+
+    fn cpu(&self) -> usize {
+        cpu::number()
+    }
+
+    fn max_cpus(&self) -> usize {
+        self.cpus
+    }
+
+    fn relax(&self) {
+        core::hint::spin_loop();
+    }
+
+    fn now(&self) -> u64 {
+        time::now()
+    }
+}
+
+/// A lock that spins, with interrupts as they were: there are no threads that could sleep.
+#[derive(Debug)]
+pub struct SpinMutex(AtomicBool);
+
+// SAFETY: the swap returns `false` to one caller between two stores of `false`.
+unsafe impl RawMutex for SpinMutex {
+    fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    fn lock(&self) {
+        while self.0.swap(true, Ordering::Acquire) {
+            core::hint::spin_loop();
+        }
+    }
+
+    unsafe fn unlock(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask boot`: builds the bare-metal image, boots it under QEMU, and ends with its verdict.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::bare::{self, Libraries};
+use crate::environment::Workspace;
+use crate::qemu::{self, Qemu, Surroundings};
+use crate::report::{self, Report, Step, Verdict};
+
+/// The image's package, in a workspace of its own.
+const MANIFEST: &str = "baremetal/Cargo.toml";
+
+/// The image's name.
+const NAME: &str = "smmuv3-baremetal";
+
+/// How long the machine may run. The image gives up by itself before.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The exit status when the machine was still running then, as of timeout(1).
+const TIMED_OUT: u8 = 124;
+
+/// The machine to boot on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// How many CPUs it has.
+    pub cpus: u8,
+    /// The exception level that the image is entered at, 1 or 2.
+    pub level: u8,
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.cpus == 1 { "" } else { "s" };
+        write!(f, "EL{}, {} CPU{s}", self.level, self.cpus)
+    }
+}
+
+/// The machines that `cargo xtask test` boots on, and the names of its steps.
+pub const MACHINES: [(&str, Machine); 4] = [
+    ("boot-el1", Machine { cpus: 1, level: 1 }),
+    ("boot-el1-smp", Machine { cpus: 4, level: 1 }),
+    ("boot-el2", Machine { cpus: 1, level: 2 }),
+    ("boot-el2-smp", Machine { cpus: 4, level: 2 }),
+];
+
+impl Machine {
+    /// QEMU's command line: everything about the machine is here.
+    ///
+    /// `-cpu max`: its counter runs at 1 GHz, one tick an instruction under `-icount shift=0`, and it has every feature
+    /// that the image could trip over. A cortex-a72 does as well.
+    fn command(self, qemu: &Qemu, image: &Path) -> Command {
+        let mut command = Command::new(&qemu.path);
+        let el2 = if self.level == 2 { ",virtualization=on" } else { "" };
+        command
+            .args(["-no-user-config", "-nodefaults", "-display", "none", "-serial", "stdio"])
+            .args(["-M", &format!("virt,gic-version=3,iommu=smmuv3{el2}")])
+            .args(["-cpu", "max", "-m", "256M", "-smp", &self.cpus.to_string()])
+            .args(["-semihosting-config", "enable=on,target=native"]);
+        let mut device = |text: &str| {
+            command.args(["-device", text]);
+        };
+        // Its DMA mask is 28 bits otherwise, and addresses are cut off.
+        device("edu,addr=1.0,dma_mask=0xffffffffffffffff");
+        device("pcie-root-port,id=port0,addr=2.0,chassis=1,slot=1");
+        device("edu,bus=port0,dma_mask=0xffffffffffffffff");
+        if qemu.has_testdev() {
+            device("iommu-testdev,addr=3.0");
+        }
+        command.arg("-kernel").arg(image);
+        command
+    }
+}
+
+/// Builds the image and boots it, with its output on the screen; the exit status is the image's.
+pub fn alone(machine: Machine, qemu: Option<PathBuf>) -> Result<u8> {
+    let workspace = Workspace::find()?;
+    let surroundings = Surroundings::look(&workspace, qemu);
+    let mut report = Report::new(workspace.target.join("xtask"))?;
+    let (mut libraries, mut found) = (None, None);
+    report.step("target", WHAT_TARGET, |step| {
+        let (obtained, verdict) = bare::obtain(step, &workspace);
+        libraries = obtained;
+        Ok(required(verdict))
+    });
+    let Some(libraries) = libraries else { return Ok(1) };
+    let built = report.step("image", WHAT_IMAGE, |step| build(step, &workspace, &libraries));
+    report.step("qemu", "find or install QEMU", |step| {
+        let (qemu, verdict) = qemu::obtain(step, &workspace, &surroundings, true);
+        found = qemu;
+        Ok(verdict)
+    });
+    let Some(qemu) = found.filter(|_| built) else { return Ok(1) };
+
+    let mut command = machine.command(&qemu, &image(&workspace));
+    report.say(&format!("boot         {machine}, {}\n", report::shown(&command)));
+    let child = command.stdin(Stdio::null()).spawn().context("cannot start QEMU")?;
+    let Some(status) = report::wait(child, Some(LIMIT), &mut |_| {})? else {
+        report.say(&format!("\nQEMU was still running after {} s", LIMIT.as_secs()));
+        return Ok(TIMED_OUT);
+    };
+    if status.code().is_none() {
+        report.say(&format!("\nQEMU died: {status}"));
+    }
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+/// What the step of [`bare::obtain`] is for.
+pub const WHAT_TARGET: &str = "find or install core for the bare-metal target";
+
+/// What the step of [`build`] is for.
+pub const WHAT_IMAGE: &str = "cargo build --release of baremetal/";
+
+/// What must not be skipped.
+fn required(verdict: Verdict) -> Verdict {
+    if verdict.tally.passed == 0 { Verdict::failed(verdict.summary) } else { verdict }
+}
+
+/// A cargo command about the image.
+pub fn cargo(workspace: &Workspace, libraries: &Libraries, task: &str) -> Command {
+    let mut command =
+        workspace.cargo([task, "--manifest-path", MANIFEST, "--target", bare::TARGET, "--release"]);
+    command.env("CARGO_TARGET_DIR", target(workspace));
+    libraries.apply(&mut command);
+    command
+}
+
+/// `cargo fmt` of the image, as a check.
+pub fn fmt(workspace: &Workspace) -> Command {
+    let arguments = ["fmt", "--manifest-path", MANIFEST, "--check", "--", "--color", "never"];
+    workspace.cargo(arguments)
+}
+
+/// Builds the image.
+pub fn build(step: &mut Step, workspace: &Workspace, libraries: &Libraries) -> Result<Verdict> {
+    step.check(&mut cargo(workspace, libraries, "build"))
+}
+
+/// The folder that the image is built in.
+fn target(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("baremetal")
+}
+
+fn image(workspace: &Workspace) -> PathBuf {
+    target(workspace).join(bare::TARGET).join("release").join(NAME)
+}
+
+/// Boots the image, which is built, as a step.
+pub fn check(
+    step: &mut Step,
+    workspace: &Workspace,
+    qemu: &Qemu,
+    machine: Machine,
+) -> Result<Verdict> {
+    let mut command = machine.command(qemu, &image(workspace));
+    let status = step.run_within(command.stdin(Stdio::null()), LIMIT)?;
+    Ok(judge(status, &step.output()?))
+}
+
+/// What the end of QEMU and the output of the image mean.
+fn judge(status: Option<ExitStatus>, output: &str) -> Verdict {
+    let Some(status) = status else {
+        return Verdict::failed(format!("still running after {} s", LIMIT.as_secs()));
+    };
+    let starting = |start| output.lines().rev().find(|line| line.starts_with(start));
+    match (starting("verdict: "), status.success()) {
+        (Some("verdict: ok"), true) => {
+            let counts = output.lines().rev().find(|line| line.contains(" checks passed, "));
+            Verdict::passed(counts.unwrap_or_default().trim())
+        }
+        (Some(verdict), _) => Verdict::failed(format!("{}, {status}", verdict.trim())),
+        (None, _) => Verdict::failed(format!("no verdict, {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn only_a_verdict_and_an_exit_status_of_0_together_are_a_pass() {
+        use std::os::unix::process::ExitStatusExt;
+        let judge = |code: i32, output| judge(Some(ExitStatus::from_raw(code << 8)), output);
+        let ok = "15 checks passed, 0 failed; 6 interrupts, 1.0 s\r\nverdict: ok\r\n";
+        let passed = judge(0, ok);
+        assert_eq!((passed.tally.passed, passed.tally.failed), (1, 0));
+        assert_eq!(passed.summary, "15 checks passed, 0 failed; 6 interrupts, 1.0 s");
+        for (code, output) in [
+            (1, ok),
+            (0, ""),
+            (0, "verdict: FAILED: unmap\r\n"),
+            (1, "verdict: FAILED: unmap\r\n"),
+            (2, "qemu: no such device\n"),
+        ] {
+            assert_eq!(judge(code, output).tally.failed, 1, "{code} {output:?}");
+        }
+        assert_eq!(super::judge(None, ok).tally.failed, 1);
+    }
+}
