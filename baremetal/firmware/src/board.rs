@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a firmware knows of its board without being told: QEMU's `virt`, with an `edu` at 00:01.0.
+
+use smmuv3::{PhysAddr, StreamId};
+
+/// The SMMU's registers.
+pub const SMMU: usize = 0x0905_0000;
+
+/// Memory for devices, and its length: a block of the table.
+pub const WINDOW: (PhysAddr, u64) = (PhysAddr(0x4800_0000), 2 << 20);
+
+/// The device's stream.
+pub const STREAM: StreamId = StreamId(1 << 3);
+
+/// Its configuration space.
+const CONFIGURATION: usize = 0x40_1000_0000 | 1 << 15;
+/// Where its registers are to be.
+const BAR: usize = 0x1000_0000;
+
+const SOURCE: usize = 0x80;
+const DESTINATION: usize = 0x88;
+const COUNT: usize = 0x90;
+const COMMAND: usize = 0x98;
+
+/// Polls of the device before it counts as dead: some seconds.
+const PATIENCE: u32 = 100_000_000;
+
+/// The device, which copies its buffer to memory.
+pub struct Edu(());
+
+impl Edu {
+    /// Makes the device answer at `BAR`, and lets it do DMA.
+    pub fn new() -> Self {
+        let word = |offset: usize| (CONFIGURATION + offset) as *mut u32;
+        // SAFETY: configuration space of the device, mapped as Device memory: BAR 0, and memory space and bus master.
+        unsafe {
+            word(0x10).write_volatile(BAR as u32);
+            word(0x04).write_volatile(0b110);
+        }
+        Self(())
+    }
+
+    /// Writes the first `count` bytes of its buffer to `address`; `None` if it does not end.
+    pub fn write(&self, address: u64, count: u64) -> Option<()> {
+        let register = |offset: usize| (BAR + offset) as *mut u64;
+        // SAFETY: registers of the device, mapped as Device memory.
+        unsafe {
+            register(SOURCE).write_volatile(0x4_0000);
+            register(DESTINATION).write_volatile(address);
+            register(COUNT).write_volatile(count);
+            register(COMMAND).write_volatile(0b11);
+            (0..PATIENCE).find(|_| register(COMMAND).read_volatile() & 1 == 0).map(|_| ())
+        }
+    }
+}
