@@ -41,6 +41,23 @@ impl fmt::Display for Machine {
     }
 }
 
+/// How the image is built and what it is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// The step of the driver to leave out; such an image has the driver's feature `mutation`.
+    pub leave_out: Option<String>,
+    /// Words `NAME=VALUE` for the image.
+    pub arguments: Vec<String>,
+}
+
+impl Image {
+    /// What goes into `bootargs` of the device tree.
+    fn words(&self) -> String {
+        let leave_out = self.leave_out.iter().map(|step| format!("leave-out={step}"));
+        leave_out.chain(self.arguments.iter().cloned()).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// The machines that `cargo xtask test` boots on, and the names of its steps.
 pub const MACHINES: [(&str, Machine); 4] = [
     ("boot-el1", Machine { cpus: 1, level: 1 }),
@@ -54,7 +71,7 @@ impl Machine {
     ///
     /// `-cpu max`: its counter runs at 1 GHz, one tick an instruction under `-icount shift=0`, and it has every feature
     /// that the image could trip over. A cortex-a72 does as well.
-    fn command(self, qemu: &Qemu, image: &Path) -> Command {
+    fn command(self, qemu: &Qemu, file: &Path, image: &Image) -> Command {
         let mut command = Command::new(&qemu.path);
         let el2 = if self.level == 2 { ",virtualization=on" } else { "" };
         command
@@ -72,13 +89,17 @@ impl Machine {
         if qemu.has_testdev() {
             device("iommu-testdev,addr=3.0");
         }
-        command.arg("-kernel").arg(image);
+        command.arg("-kernel").arg(file);
+        let words = image.words();
+        if !words.is_empty() {
+            command.args(["-append", &words]);
+        }
         command
     }
 }
 
 /// Builds the image and boots it, with its output on the screen; the exit status is the image's.
-pub fn alone(machine: Machine, qemu: Option<PathBuf>) -> Result<u8> {
+pub fn alone(machine: Machine, image: &Image, qemu: Option<PathBuf>) -> Result<u8> {
     let workspace = Workspace::find()?;
     let surroundings = Surroundings::look(&workspace, qemu);
     let mut report = Report::new(workspace.target.join("xtask"))?;
@@ -89,7 +110,7 @@ pub fn alone(machine: Machine, qemu: Option<PathBuf>) -> Result<u8> {
         Ok(required(verdict))
     });
     let Some(libraries) = libraries else { return Ok(1) };
-    let built = report.step("image", WHAT_IMAGE, |step| build(step, &workspace, &libraries));
+    let built = report.step("image", WHAT_IMAGE, |step| build(step, &workspace, &libraries, image));
     report.step("qemu", "find or install QEMU", |step| {
         let (qemu, verdict) = qemu::obtain(step, &workspace, &surroundings, true);
         found = qemu;
@@ -97,7 +118,7 @@ pub fn alone(machine: Machine, qemu: Option<PathBuf>) -> Result<u8> {
     });
     let Some(qemu) = found.filter(|_| built) else { return Ok(1) };
 
-    let mut command = machine.command(&qemu, &image(&workspace));
+    let mut command = machine.command(&qemu, &file(&workspace), image);
     report.say(&format!("boot         {machine}, {}\n", report::shown(&command)));
     let child = command.stdin(Stdio::null()).spawn().context("cannot start QEMU")?;
     let Some(status) = report::wait(child, Some(LIMIT), &mut |_| {})? else {
@@ -137,8 +158,17 @@ pub fn fmt(workspace: &Workspace) -> Command {
 }
 
 /// Builds the image.
-pub fn build(step: &mut Step, workspace: &Workspace, libraries: &Libraries) -> Result<Verdict> {
-    step.check(&mut cargo(workspace, libraries, "build"))
+pub fn build(
+    step: &mut Step,
+    workspace: &Workspace,
+    libraries: &Libraries,
+    image: &Image,
+) -> Result<Verdict> {
+    let mut command = cargo(workspace, libraries, "build");
+    if image.leave_out.is_some() {
+        command.args(["--features", "mutation"]);
+    }
+    step.check(&mut command)
 }
 
 /// The folder that the image is built in.
@@ -146,7 +176,8 @@ fn target(workspace: &Workspace) -> PathBuf {
     workspace.target.join("baremetal")
 }
 
-fn image(workspace: &Workspace) -> PathBuf {
+/// Where the image is: the one that was built last.
+fn file(workspace: &Workspace) -> PathBuf {
     target(workspace).join(bare::TARGET).join("release").join(NAME)
 }
 
@@ -157,9 +188,59 @@ pub fn check(
     qemu: &Qemu,
     machine: Machine,
 ) -> Result<Verdict> {
-    let mut command = machine.command(qemu, &image(workspace));
+    let mut command = machine.command(qemu, &file(workspace), &Image::default());
     let status = step.run_within(command.stdin(Stdio::null()), LIMIT)?;
     Ok(judge(status, &step.output()?))
+}
+
+/// The exit status of an image of which a check failed.
+const CHECK_FAILED: i32 = 1;
+
+/// The exit status of an image that died.
+const DIED: i32 = 2;
+
+/// Images that must not pass: the step of the driver that is left out or what the image is told, and how it must end.
+const WRONG: [(Option<&str>, &str, i32); 6] = [
+    (Some("NoTlbi"), "", CHECK_FAILED),
+    (Some("WrongAsid"), "", CHECK_FAILED),
+    (Some("NoCfgi"), "", CHECK_FAILED),
+    (None, "fail-by=panic", DIED),
+    (None, "fail-by=exception", DIED),
+    (None, "fail-by=hang limit=1", DIED),
+];
+
+/// Boots images with a step of the driver left out, and some that panic, take an exception, hang: each must say
+/// so. They are all one file, with the driver's feature `mutation`.
+pub fn check_wrong(
+    step: &mut Step,
+    workspace: &Workspace,
+    libraries: &Libraries,
+    qemu: &Qemu,
+) -> Result<Verdict> {
+    let machine = Machine { cpus: 2, level: 1 };
+    let image = |leave_out: Option<&str>, arguments: &str| Image {
+        leave_out: leave_out.map(Into::into),
+        arguments: arguments.split_whitespace().map(Into::into).collect(),
+    };
+    let built = build(step, workspace, libraries, &image(Some("any"), ""))?;
+    if built.tally.failed > 0 {
+        return Ok(built);
+    }
+    for (leave_out, arguments, expected) in WRONG {
+        let image = image(leave_out, arguments);
+        let before = step.output()?.len();
+        let mut command = machine.command(qemu, &file(workspace), &image);
+        let status = step.run_within(command.stdin(Stdio::null()), LIMIT)?;
+        let status = status.and_then(|status| status.code());
+        let output = step.output()?;
+        let told = output[before..].lines().any(|line| line.starts_with("verdict: FAILED: "));
+        if status != Some(expected) || !told {
+            let words = image.words();
+            let reason = format!("{words}: exit status {status:?} instead of {expected}");
+            return Ok(Verdict::failed(if told { reason } else { reason + ", and no verdict" }));
+        }
+    }
+    Ok(Verdict::passed(format!("{} images, each caught", WRONG.len())))
 }
 
 /// What the end of QEMU and the output of the image mean.

@@ -171,7 +171,7 @@ fn boots(
         let Some(libraries) = libraries else {
             return Ok(Verdict::skipped(format!("no core for {}", bare::TARGET)));
         };
-        let verdict = boot::build(step, workspace, libraries)?;
+        let verdict = boot::build(step, workspace, libraries, &boot::Image::default())?;
         built = verdict.tally.failed == 0;
         Ok(verdict)
     });
@@ -182,6 +182,13 @@ fn boots(
             Some(qemu) => boot::check(step, workspace, qemu, machine),
         });
     }
+    report.step("boot-wrong", "images with a step left out, or that die, say so", |step| {
+        match (libraries, qemu) {
+            (Some(libraries), Some(qemu)) => boot::check_wrong(step, workspace, libraries, qemu),
+            (None, _) => Ok(Verdict::skipped("there is no image")),
+            (_, None) => Ok(Verdict::skipped("there is no QEMU")),
+        }
+    });
 }
 
 /// Builds with the `rust-version` of Cargo.toml, where this toolchain is a newer one.

@@ -72,6 +72,8 @@ QEMU is found as by `cargo xtask test`.
 Examples:
   cargo xtask boot
   cargo xtask boot --cpus 4 --el 2
+  cargo xtask boot --leave-out NoTlbi             unmaps do not invalidate: must fail
+  cargo xtask boot -- fail-by=hang limit=5        an image that hangs, and gives up after 5 s
   cargo xtask boot --qemu ~/qemu/build/qemu-system-aarch64"
     )]
     Boot {
@@ -86,6 +88,14 @@ Examples:
         /// The qemu-system-aarch64 to boot with, 10.0 or newer.
         #[arg(long, value_name = "PATH")]
         qemu: Option<PathBuf>,
+
+        /// A step of the driver to leave out (such as NoTlbi), which the image must notice.
+        #[arg(long, value_name = "STEP")]
+        leave_out: Option<String>,
+
+        /// Words for the image, NAME=VALUE.
+        #[arg(last = true, value_name = "ARGUMENT")]
+        arguments: Vec<String>,
     },
 
     /// Count instructions under valgrind, and write docs/performance.md.
@@ -119,9 +129,10 @@ struct TestOptions {
 
 fn main() -> ExitCode {
     let tally = match CommandLine::parse().task {
-        Task::Boot { cpus, el, qemu } => {
-            return boot::alone(boot::Machine { cpus, level: el }, qemu)
-                .map_or_else(told, ExitCode::from);
+        Task::Boot { cpus, el, qemu, leave_out, arguments } => {
+            let (machine, image) =
+                (boot::Machine { cpus, level: el }, boot::Image { leave_out, arguments });
+            return boot::alone(machine, &image, qemu).map_or_else(told, ExitCode::from);
         }
         Task::Test(options) => checks::run_all(options.qemu, options.require_qemu),
         Task::Perf { check: true } => perf::check_alone(),
