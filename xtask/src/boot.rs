@@ -12,6 +12,7 @@ use crate::bare::{self, Libraries};
 use crate::environment::Workspace;
 use crate::qemu::{self, Qemu, Surroundings};
 use crate::report::{self, Report, Step, Verdict};
+use crate::tally::Tally;
 
 /// The image's package, in a workspace of its own.
 const MANIFEST: &str = "baremetal/Cargo.toml";
@@ -59,7 +60,7 @@ impl Image {
 }
 
 /// The machines that `cargo xtask test` boots on, and the names of its steps.
-pub const MACHINES: [(&str, Machine); 4] = [
+const MACHINES: [(&str, Machine); 4] = [
     ("boot-el1", Machine { cpus: 1, level: 1 }),
     ("boot-el1-smp", Machine { cpus: 4, level: 1 }),
     ("boot-el2", Machine { cpus: 1, level: 2 }),
@@ -103,21 +104,12 @@ pub fn alone(machine: Machine, image: &Image, qemu: Option<PathBuf>) -> Result<u
     let workspace = Workspace::find()?;
     let surroundings = Surroundings::look(&workspace, qemu);
     let mut report = Report::new(workspace.target.join("xtask"))?;
-    let (mut libraries, mut found) = (None, None);
-    report.step("target", WHAT_TARGET, |step| {
-        let (obtained, verdict) = bare::obtain(step, &workspace);
-        libraries = obtained;
-        Ok(required(verdict))
-    });
-    let Some(libraries) = libraries else { return Ok(1) };
+    let (libraries, qemu) = set_up(&mut report, &workspace, &surroundings);
+    let (Some(libraries), Some(qemu)) = (libraries, qemu) else { return Ok(1) };
     let built = report.step("image", WHAT_IMAGE, |step| build(step, &workspace, &libraries, image));
-    report.step("qemu", "find or install QEMU", |step| {
-        let (qemu, verdict) = qemu::obtain(step, &workspace, &surroundings, true);
-        found = qemu;
-        Ok(verdict)
-    });
-    let Some(qemu) = found.filter(|_| built) else { return Ok(1) };
-
+    if !built {
+        return Ok(1);
+    }
     let mut command = machine.command(&qemu, &file(&workspace), image);
     report.say(&format!("boot         {machine}, {}\n", report::shown(&command)));
     let child = command.stdin(Stdio::null()).spawn().context("cannot start QEMU")?;
@@ -131,11 +123,73 @@ pub fn alone(machine: Machine, image: &Image, qemu: Option<PathBuf>) -> Result<u
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
+/// Builds the image and boots it, on each machine, in steps of their own.
+pub fn check(
+    report: &mut Report,
+    workspace: &Workspace,
+    libraries: Option<&Libraries>,
+    qemu: Option<&Qemu>,
+) {
+    let mut built = false;
+    report.step("image", WHAT_IMAGE, |step| {
+        let Some(libraries) = libraries else {
+            return Ok(Verdict::skipped(format!("no core for {}", bare::TARGET)));
+        };
+        let verdict = build(step, workspace, libraries, &Image::default())?;
+        built = verdict.tally.failed == 0;
+        Ok(verdict)
+    });
+    for (name, machine) in MACHINES {
+        report.step(name, &format!("the image on registers, {machine}"), |step| match qemu {
+            _ if !built => Ok(Verdict::skipped("there is no image")),
+            None => Ok(Verdict::skipped("there is no QEMU")),
+            Some(qemu) => boot(step, workspace, qemu, machine),
+        });
+    }
+    report.step("boot-wrong", "images with a step left out, or that die, say so", |step| {
+        match (libraries, qemu) {
+            (Some(libraries), Some(qemu)) => boot_wrong(step, workspace, libraries, qemu),
+            (None, _) => Ok(Verdict::skipped("there is no image")),
+            (_, None) => Ok(Verdict::skipped("there is no QEMU")),
+        }
+    });
+}
+
+/// Boots on each machine, as `cargo xtask test` does.
+pub fn check_alone(qemu: Option<PathBuf>) -> Result<Tally> {
+    let workspace = Workspace::find()?;
+    let surroundings = Surroundings::look(&workspace, qemu);
+    let mut report = Report::new(workspace.target.join("xtask"))?;
+    let (libraries, qemu) = set_up(&mut report, &workspace, &surroundings);
+    check(&mut report, &workspace, libraries.as_ref(), qemu.as_ref());
+    Ok(report.close())
+}
+
+/// Gets what it takes to build the image and to boot it.
+fn set_up(
+    report: &mut Report,
+    workspace: &Workspace,
+    surroundings: &Surroundings,
+) -> (Option<Libraries>, Option<Qemu>) {
+    let (mut libraries, mut found) = (None, None);
+    report.step("target", WHAT_TARGET, |step| {
+        let (obtained, verdict) = bare::obtain(step, workspace);
+        libraries = obtained;
+        Ok(required(verdict))
+    });
+    report.step("qemu", "find or install QEMU", |step| {
+        let (qemu, verdict) = qemu::obtain(step, workspace, surroundings, true);
+        found = qemu;
+        Ok(verdict)
+    });
+    (libraries, found)
+}
+
 /// What the step of [`bare::obtain`] is for.
 pub const WHAT_TARGET: &str = "find or install core for the bare-metal target";
 
 /// What the step of [`build`] is for.
-pub const WHAT_IMAGE: &str = "cargo build --release of baremetal/";
+const WHAT_IMAGE: &str = "cargo build --release of baremetal/";
 
 /// What must not be skipped.
 fn required(verdict: Verdict) -> Verdict {
@@ -158,7 +212,7 @@ pub fn fmt(workspace: &Workspace) -> Command {
 }
 
 /// Builds the image.
-pub fn build(
+fn build(
     step: &mut Step,
     workspace: &Workspace,
     libraries: &Libraries,
@@ -182,12 +236,7 @@ fn file(workspace: &Workspace) -> PathBuf {
 }
 
 /// Boots the image, which is built, as a step.
-pub fn check(
-    step: &mut Step,
-    workspace: &Workspace,
-    qemu: &Qemu,
-    machine: Machine,
-) -> Result<Verdict> {
+fn boot(step: &mut Step, workspace: &Workspace, qemu: &Qemu, machine: Machine) -> Result<Verdict> {
     let mut command = machine.command(qemu, &file(workspace), &Image::default());
     let status = step.run_within(command.stdin(Stdio::null()), LIMIT)?;
     Ok(judge(status, &step.output()?))
@@ -211,7 +260,7 @@ const WRONG: [(Option<&str>, &str, i32); 6] = [
 
 /// Boots images with a step of the driver left out, and some that panic, take an exception, hang: each must say
 /// so. They are all one file, with the driver's feature `mutation`.
-pub fn check_wrong(
+fn boot_wrong(
     step: &mut Step,
     workspace: &Workspace,
     libraries: &Libraries,
