@@ -40,8 +40,8 @@ impl System {
     ///
     /// # Errors
     /// The driver's.
-    pub fn bring_up(kernel: Kernel) -> Result<Self, Box<dyn Error>> {
-        let iommu = Iommu::new(kernel, Config::default()).map_err(|_| "no memory")?;
+    pub fn bring_up(kernel: Kernel, config: Config) -> Result<Self, Box<dyn Error>> {
+        let iommu = Iommu::new(kernel, config).map_err(|_| "no memory")?;
         let faults = Arc::new(Faults::new());
         let pages = NonNull::new(SMMU as *mut u8).ok_or("an SMMU at 0")?;
         // SAFETY: the machine has its two pages of registers there; they are mapped as Device memory and used by

@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+mod arguments;
 mod bring_up;
 mod buffer;
 mod checks;
@@ -33,11 +34,12 @@ mod verdict;
 use aarch64_rt::entry;
 use dtoolkit::fdt::Fdt;
 
+use crate::arguments::Arguments;
 use crate::machine::Machine;
 
 entry!(main);
 
-/// Seconds that everything may take, on a slow machine, too.
+/// Seconds that everything may take, on a slow machine, too; another number by `limit=`.
 const LIMIT: u64 = 100;
 
 fn main(device_tree: u64, _: u64, _: u64, _: u64) -> ! {
@@ -54,7 +56,8 @@ fn main(device_tree: u64, _: u64, _: u64, _: u64) -> ! {
         Err(what) => panic!("device tree: {what}"),
     };
     interrupts::init(&machine);
-    time::watch(LIMIT);
+    let arguments = Arguments::of(tree);
+    time::watch(arguments.number("limit", LIMIT));
     cpu::unmask_irqs();
-    checks::run(&machine, blob, &ram)
+    checks::run(&machine, arguments, blob, &ram)
 }

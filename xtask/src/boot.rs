@@ -12,6 +12,7 @@ use crate::bare::{self, Libraries};
 use crate::environment::Workspace;
 use crate::qemu::{self, Qemu, Surroundings};
 use crate::report::{self, Report, Step, Verdict};
+use crate::tally::Tally;
 
 /// The image's package, in a workspace of its own.
 const MANIFEST: &str = "baremetal/Cargo.toml";
@@ -41,8 +42,25 @@ impl fmt::Display for Machine {
     }
 }
 
+/// How the image is built and what it is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// The step of the driver to leave out; such an image has the driver's feature `mutation`.
+    pub leave_out: Option<String>,
+    /// Words `NAME=VALUE` for the image.
+    pub arguments: Vec<String>,
+}
+
+impl Image {
+    /// What goes into `bootargs` of the device tree.
+    fn words(&self) -> String {
+        let leave_out = self.leave_out.iter().map(|step| format!("leave-out={step}"));
+        leave_out.chain(self.arguments.iter().cloned()).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// The machines that `cargo xtask test` boots on, and the names of its steps.
-pub const MACHINES: [(&str, Machine); 4] = [
+const MACHINES: [(&str, Machine); 4] = [
     ("boot-el1", Machine { cpus: 1, level: 1 }),
     ("boot-el1-smp", Machine { cpus: 4, level: 1 }),
     ("boot-el2", Machine { cpus: 1, level: 2 }),
@@ -54,7 +72,7 @@ impl Machine {
     ///
     /// `-cpu max`: its counter runs at 1 GHz, one tick an instruction under `-icount shift=0`, and it has every feature
     /// that the image could trip over. A cortex-a72 does as well.
-    fn command(self, qemu: &Qemu, image: &Path) -> Command {
+    fn command(self, qemu: &Qemu, file: &Path, image: &Image) -> Command {
         let mut command = Command::new(&qemu.path);
         let el2 = if self.level == 2 { ",virtualization=on" } else { "" };
         command
@@ -72,32 +90,27 @@ impl Machine {
         if qemu.has_testdev() {
             device("iommu-testdev,addr=3.0");
         }
-        command.arg("-kernel").arg(image);
+        command.arg("-kernel").arg(file);
+        let words = image.words();
+        if !words.is_empty() {
+            command.args(["-append", &words]);
+        }
         command
     }
 }
 
 /// Builds the image and boots it, with its output on the screen; the exit status is the image's.
-pub fn alone(machine: Machine, qemu: Option<PathBuf>) -> Result<u8> {
+pub fn alone(machine: Machine, image: &Image, qemu: Option<PathBuf>) -> Result<u8> {
     let workspace = Workspace::find()?;
     let surroundings = Surroundings::look(&workspace, qemu);
     let mut report = Report::new(workspace.target.join("xtask"))?;
-    let (mut libraries, mut found) = (None, None);
-    report.step("target", WHAT_TARGET, |step| {
-        let (obtained, verdict) = bare::obtain(step, &workspace);
-        libraries = obtained;
-        Ok(required(verdict))
-    });
-    let Some(libraries) = libraries else { return Ok(1) };
-    let built = report.step("image", WHAT_IMAGE, |step| build(step, &workspace, &libraries));
-    report.step("qemu", "find or install QEMU", |step| {
-        let (qemu, verdict) = qemu::obtain(step, &workspace, &surroundings, true);
-        found = qemu;
-        Ok(verdict)
-    });
-    let Some(qemu) = found.filter(|_| built) else { return Ok(1) };
-
-    let mut command = machine.command(&qemu, &image(&workspace));
+    let (libraries, qemu) = set_up(&mut report, &workspace, &surroundings);
+    let (Some(libraries), Some(qemu)) = (libraries, qemu) else { return Ok(1) };
+    let built = report.step("image", WHAT_IMAGE, |step| build(step, &workspace, &libraries, image));
+    if !built {
+        return Ok(1);
+    }
+    let mut command = machine.command(&qemu, &file(&workspace), image);
     report.say(&format!("boot         {machine}, {}\n", report::shown(&command)));
     let child = command.stdin(Stdio::null()).spawn().context("cannot start QEMU")?;
     let Some(status) = report::wait(child, Some(LIMIT), &mut |_| {})? else {
@@ -110,11 +123,73 @@ pub fn alone(machine: Machine, qemu: Option<PathBuf>) -> Result<u8> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
+/// Builds the image and boots it, on each machine, in steps of their own.
+pub fn check(
+    report: &mut Report,
+    workspace: &Workspace,
+    libraries: Option<&Libraries>,
+    qemu: Option<&Qemu>,
+) {
+    let mut built = false;
+    report.step("image", WHAT_IMAGE, |step| {
+        let Some(libraries) = libraries else {
+            return Ok(Verdict::skipped(format!("no core for {}", bare::TARGET)));
+        };
+        let verdict = build(step, workspace, libraries, &Image::default())?;
+        built = verdict.tally.failed == 0;
+        Ok(verdict)
+    });
+    for (name, machine) in MACHINES {
+        report.step(name, &format!("the image on registers, {machine}"), |step| match qemu {
+            _ if !built => Ok(Verdict::skipped("there is no image")),
+            None => Ok(Verdict::skipped("there is no QEMU")),
+            Some(qemu) => boot(step, workspace, qemu, machine),
+        });
+    }
+    report.step("boot-wrong", "images with a step left out, or that die, say so", |step| {
+        match (libraries, qemu) {
+            (Some(libraries), Some(qemu)) => boot_wrong(step, workspace, libraries, qemu),
+            (None, _) => Ok(Verdict::skipped("there is no image")),
+            (_, None) => Ok(Verdict::skipped("there is no QEMU")),
+        }
+    });
+}
+
+/// Boots on each machine, as `cargo xtask test` does.
+pub fn check_alone(qemu: Option<PathBuf>) -> Result<Tally> {
+    let workspace = Workspace::find()?;
+    let surroundings = Surroundings::look(&workspace, qemu);
+    let mut report = Report::new(workspace.target.join("xtask"))?;
+    let (libraries, qemu) = set_up(&mut report, &workspace, &surroundings);
+    check(&mut report, &workspace, libraries.as_ref(), qemu.as_ref());
+    Ok(report.close())
+}
+
+/// Gets what it takes to build the image and to boot it.
+fn set_up(
+    report: &mut Report,
+    workspace: &Workspace,
+    surroundings: &Surroundings,
+) -> (Option<Libraries>, Option<Qemu>) {
+    let (mut libraries, mut found) = (None, None);
+    report.step("target", WHAT_TARGET, |step| {
+        let (obtained, verdict) = bare::obtain(step, workspace);
+        libraries = obtained;
+        Ok(required(verdict))
+    });
+    report.step("qemu", "find or install QEMU", |step| {
+        let (qemu, verdict) = qemu::obtain(step, workspace, surroundings, true);
+        found = qemu;
+        Ok(verdict)
+    });
+    (libraries, found)
+}
+
 /// What the step of [`bare::obtain`] is for.
 pub const WHAT_TARGET: &str = "find or install core for the bare-metal target";
 
 /// What the step of [`build`] is for.
-pub const WHAT_IMAGE: &str = "cargo build --release of baremetal/";
+const WHAT_IMAGE: &str = "cargo build --release of baremetal/";
 
 /// What must not be skipped.
 fn required(verdict: Verdict) -> Verdict {
@@ -137,8 +212,17 @@ pub fn fmt(workspace: &Workspace) -> Command {
 }
 
 /// Builds the image.
-pub fn build(step: &mut Step, workspace: &Workspace, libraries: &Libraries) -> Result<Verdict> {
-    step.check(&mut cargo(workspace, libraries, "build"))
+fn build(
+    step: &mut Step,
+    workspace: &Workspace,
+    libraries: &Libraries,
+    image: &Image,
+) -> Result<Verdict> {
+    let mut command = cargo(workspace, libraries, "build");
+    if image.leave_out.is_some() {
+        command.args(["--features", "mutation"]);
+    }
+    step.check(&mut command)
 }
 
 /// The folder that the image is built in.
@@ -146,20 +230,66 @@ fn target(workspace: &Workspace) -> PathBuf {
     workspace.target.join("baremetal")
 }
 
-fn image(workspace: &Workspace) -> PathBuf {
+/// Where the image is: the one that was built last.
+fn file(workspace: &Workspace) -> PathBuf {
     target(workspace).join(bare::TARGET).join("release").join(NAME)
 }
 
 /// Boots the image, which is built, as a step.
-pub fn check(
-    step: &mut Step,
-    workspace: &Workspace,
-    qemu: &Qemu,
-    machine: Machine,
-) -> Result<Verdict> {
-    let mut command = machine.command(qemu, &image(workspace));
+fn boot(step: &mut Step, workspace: &Workspace, qemu: &Qemu, machine: Machine) -> Result<Verdict> {
+    let mut command = machine.command(qemu, &file(workspace), &Image::default());
     let status = step.run_within(command.stdin(Stdio::null()), LIMIT)?;
     Ok(judge(status, &step.output()?))
+}
+
+/// The exit status of an image of which a check failed.
+const CHECK_FAILED: i32 = 1;
+
+/// The exit status of an image that died.
+const DIED: i32 = 2;
+
+/// Images that must not pass: the step of the driver that is left out or what the image is told, and how it must end.
+const WRONG: [(Option<&str>, &str, i32); 6] = [
+    (Some("NoTlbi"), "", CHECK_FAILED),
+    (Some("WrongAsid"), "", CHECK_FAILED),
+    (Some("NoCfgi"), "", CHECK_FAILED),
+    (None, "fail-by=panic", DIED),
+    (None, "fail-by=exception", DIED),
+    (None, "fail-by=hang limit=1", DIED),
+];
+
+/// Boots images with a step of the driver left out, and some that panic, take an exception, hang: each must say
+/// so. They are all one file, with the driver's feature `mutation`.
+fn boot_wrong(
+    step: &mut Step,
+    workspace: &Workspace,
+    libraries: &Libraries,
+    qemu: &Qemu,
+) -> Result<Verdict> {
+    let machine = Machine { cpus: 2, level: 1 };
+    let image = |leave_out: Option<&str>, arguments: &str| Image {
+        leave_out: leave_out.map(Into::into),
+        arguments: arguments.split_whitespace().map(Into::into).collect(),
+    };
+    let built = build(step, workspace, libraries, &image(Some("any"), ""))?;
+    if built.tally.failed > 0 {
+        return Ok(built);
+    }
+    for (leave_out, arguments, expected) in WRONG {
+        let image = image(leave_out, arguments);
+        let before = step.output()?.len();
+        let mut command = machine.command(qemu, &file(workspace), &image);
+        let status = step.run_within(command.stdin(Stdio::null()), LIMIT)?;
+        let status = status.and_then(|status| status.code());
+        let output = step.output()?;
+        let told = output[before..].lines().any(|line| line.starts_with("verdict: FAILED: "));
+        if status != Some(expected) || !told {
+            let words = image.words();
+            let reason = format!("{words}: exit status {status:?} instead of {expected}");
+            return Ok(Verdict::failed(if told { reason } else { reason + ", and no verdict" }));
+        }
+    }
+    Ok(Verdict::passed(format!("{} images, each caught", WRONG.len())))
 }
 
 /// What the end of QEMU and the output of the image mean.

@@ -51,7 +51,7 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
         Ok(verdict)
     });
 
-    boots(&mut report, &workspace, libraries.as_ref(), found.as_ref());
+    boot::check(&mut report, &workspace, libraries.as_ref(), found.as_ref());
 
     let built = report.step("build", "cargo test --workspace --no-run", |step| {
         step.check(&mut workspace.cargo(["test", "--workspace", "--no-run"]))
@@ -157,31 +157,6 @@ fn clippy(report: &mut Report, workspace: &Workspace, libraries: Option<&Librari
         let Some(libraries) = libraries else { return absent() };
         step.check(boot::cargo(workspace, libraries, "clippy").args(DENY))
     });
-}
-
-/// Builds the bare-metal image and boots it, on each machine.
-fn boots(
-    report: &mut Report,
-    workspace: &Workspace,
-    libraries: Option<&Libraries>,
-    qemu: Option<&Qemu>,
-) {
-    let mut built = false;
-    report.step("image", boot::WHAT_IMAGE, |step| {
-        let Some(libraries) = libraries else {
-            return Ok(Verdict::skipped(format!("no core for {}", bare::TARGET)));
-        };
-        let verdict = boot::build(step, workspace, libraries)?;
-        built = verdict.tally.failed == 0;
-        Ok(verdict)
-    });
-    for (name, machine) in boot::MACHINES {
-        report.step(name, &format!("the image on registers, {machine}"), |step| match qemu {
-            _ if !built => Ok(Verdict::skipped("there is no image")),
-            None => Ok(Verdict::skipped("there is no QEMU")),
-            Some(qemu) => boot::check(step, workspace, qemu, machine),
-        });
-    }
 }
 
 /// Builds with the `rust-version` of Cargo.toml, where this toolchain is a newer one.

@@ -72,21 +72,12 @@ QEMU is found as by `cargo xtask test`.
 Examples:
   cargo xtask boot
   cargo xtask boot --cpus 4 --el 2
+  cargo xtask boot --check
+  cargo xtask boot --leave-out NoTlbi             unmaps do not invalidate: must fail
+  cargo xtask boot -- fail-by=hang limit=5        an image that hangs, and gives up after 5 s
   cargo xtask boot --qemu ~/qemu/build/qemu-system-aarch64"
     )]
-    Boot {
-        /// How many CPUs the machine has.
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-        cpus: u8,
-
-        /// The exception level that the image is entered at.
-        #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
-        el: u8,
-
-        /// The qemu-system-aarch64 to boot with, 10.0 or newer.
-        #[arg(long, value_name = "PATH")]
-        qemu: Option<PathBuf>,
-    },
+    Boot(BootOptions),
 
     /// Count instructions under valgrind, and write docs/performance.md.
     #[command(
@@ -117,11 +108,41 @@ struct TestOptions {
     require_qemu: bool,
 }
 
+#[derive(Args)]
+struct BootOptions {
+    /// How many CPUs the machine has.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    cpus: u8,
+
+    /// The exception level that the image is entered at.
+    #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    el: u8,
+
+    /// The qemu-system-aarch64 to boot with, 10.0 or newer.
+    #[arg(long, value_name = "PATH")]
+    qemu: Option<PathBuf>,
+
+    /// Boot on every machine instead, each as a step, as `cargo xtask test` does.
+    #[arg(long, conflicts_with_all = ["cpus", "el", "leave_out", "arguments"])]
+    check: bool,
+
+    /// A step of the driver to leave out (such as NoTlbi), which the image must notice.
+    #[arg(long, value_name = "STEP")]
+    leave_out: Option<String>,
+
+    /// Words for the image, NAME=VALUE.
+    #[arg(last = true, value_name = "ARGUMENT")]
+    arguments: Vec<String>,
+}
+
 fn main() -> ExitCode {
     let tally = match CommandLine::parse().task {
-        Task::Boot { cpus, el, qemu } => {
-            return boot::alone(boot::Machine { cpus, level: el }, qemu)
-                .map_or_else(told, ExitCode::from);
+        Task::Boot(BootOptions { check: true, qemu, .. }) => boot::check_alone(qemu),
+        Task::Boot(options) => {
+            let machine = boot::Machine { cpus: options.cpus, level: options.el };
+            let image = boot::Image { leave_out: options.leave_out, arguments: options.arguments };
+            let status = boot::alone(machine, &image, options.qemu);
+            return status.map_or_else(told, ExitCode::from);
         }
         Task::Test(options) => checks::run_all(options.qemu, options.require_qemu),
         Task::Perf { check: true } => perf::check_alone(),

@@ -3,17 +3,23 @@
 
 mod board;
 mod cpus;
+mod deliberate;
 mod dma;
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use smmuv3::{Report as Told, StreamId};
+#[cfg(feature = "mutation")]
+use smmuv3::Mutation;
+use smmuv3::{Config, Report as Told, StreamId};
 
+use crate::arguments::Arguments;
 use crate::bring_up::System;
 use crate::machine::Machine;
 use crate::pci::Pci;
 use crate::platform::Kernel;
+#[cfg(feature = "mutation")]
+use crate::println;
 use crate::verdict::Report;
 
 /// What the checks work on.
@@ -23,13 +29,16 @@ struct Bench {
 }
 
 /// Runs all checks, and ends the machine with the verdict.
-pub fn run(machine: &Machine, blob: &[u8], ram: &Range<usize>) -> ! {
+pub fn run(machine: &Machine, arguments: Arguments, blob: &[u8], ram: &Range<usize>) -> ! {
     let mut report = Report::default();
+    if let Some(how) = arguments.text("fail-by") {
+        deliberate::fail(how, &mut report);
+    }
     report.note("machine", board::memory(machine, blob, ram));
     report.note("cpus", board::cpus(machine));
     let mut pci = Pci::scan(&machine.host);
     report.note("pci", board::devices(&pci));
-    match System::bring_up(Kernel { cpus: machine.cpus.len() }) {
+    match System::bring_up(Kernel { cpus: machine.cpus.len() }, config(arguments)) {
         Err(error) => {
             report.note("enable", Err(error));
         }
@@ -43,6 +52,28 @@ pub fn run(machine: &Machine, blob: &[u8], ram: &Range<usize>) -> ! {
         }
     }
     report.close()
+}
+
+/// Settings of the driver: its own, unless a step is to be left out, by `leave-out=`.
+fn config(arguments: Arguments) -> Config {
+    let config = Config::default();
+    let Some(step) = arguments.text("leave-out") else { return config };
+    #[cfg(feature = "mutation")]
+    let config = {
+        let named = |mutation: &&Mutation| alloc::format!("{mutation:?}") == step;
+        let Some(mutation) = Mutation::ALL.iter().find(named) else {
+            panic!("leave-out={step}: one of {:?}", Mutation::ALL);
+        };
+        println!("the driver leaves a step out: {mutation:?}");
+        let mut config = config;
+        config.mutation = Some(*mutation);
+        config
+    };
+    #[cfg(not(feature = "mutation"))]
+    if !step.is_empty() {
+        panic!("leave-out={step}: this image has no feature `mutation`");
+    }
+    config
 }
 
 /// The events among `told`, all of which must be events of `stream`.
