@@ -5,6 +5,7 @@ mod board;
 mod cpus;
 mod deliberate;
 mod dma;
+mod figures;
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -46,6 +47,10 @@ pub fn run(machine: &Machine, arguments: Arguments, blob: &[u8], ram: &Range<usi
             pci.enable_dma();
             let bench = Bench { system, pci };
             report.note("enable", board::instances(&bench.system));
+            if arguments.number("count", 0) == 1 {
+                figures::run(&mut report, &bench);
+                report.close();
+            }
             dma::run(&mut report, &bench);
             report.note("all cpus", cpus::map_and_unmap(&bench));
             report.note("quiet", board::quiet(&bench.system));

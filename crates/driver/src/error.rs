@@ -31,6 +31,7 @@ impl fmt::Display for InstanceId {
 /// Why an instance did not do what it was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[repr(u64)]
 pub enum Failure {
     /// It did not answer in time. It is considered failed from now on.
     Timeout {
