@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What calls of the driver cost in instructions, and what it takes in memory: `count=1`, on one CPU.
+//!
+//! Each is an average of a few rounds, after some that are not counted. A line is a name, a figure, and its unit.
+
+use alloc::boxed::Box;
+use alloc::format;
+use core::error::Error;
+use core::fmt;
+
+use smmuv3::{Attributes, DomainConfig, Interrupt, Iova, PhysAddr, Prot};
+use smmuv3_formats::Command;
+use smmuv3_formats::command::TlbiNhVa;
+
+use super::Bench;
+use crate::buffer::Buffer;
+use crate::counter::Counter;
+use crate::edu::{self, Edu};
+use crate::verdict::{Outcome, Report};
+use crate::{cpu, ensure, heap, memory, println};
+
+/// Rounds before those that count: tables come into being in them.
+const WARM: u64 = 4;
+const ROUNDS: u64 = 64;
+/// A transfer of edu takes a while.
+const FAULTS: u64 = 4;
+
+const PAGE: u64 = 4096;
+const IOVA: u64 = 0x12_4000_0000;
+/// Never mapped.
+const NOWHERE: u64 = 0x12_8000_0000;
+
+/// Prints a figure.
+fn figure(name: fmt::Arguments, value: f64, unit: &str) {
+    let name = format!("{name}");
+    println!("{name:<55} {value:>8.1}  {unit}");
+}
+
+/// The averages of `N` counts, over rounds that `work` is told the numbers of.
+fn average<const N: usize>(
+    rounds: u64,
+    mut work: impl FnMut(u64) -> Result<[u64; N], Box<dyn Error>>,
+) -> Result<[f64; N], Box<dyn Error>> {
+    let mut sums = [0; N];
+    for round in 0..WARM + rounds {
+        let counts = work(round)?;
+        if round >= WARM {
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+    }
+    Ok(sums.map(|sum| sum as f64 / rounds as f64))
+}
+
+/// Counts, and prints the figures.
+pub fn run(report: &mut Report, bench: &Bench) {
+    let Some(counter) = Counter::start() else {
+        report.note("counter", Err("this CPU does not count instructions".into()));
+        return;
+    };
+    memory_use();
+    report.note("queue", queue(counter, bench));
+    report.note("domain", domain(counter, bench));
+    report.note("fault", fault(counter, bench));
+}
+
+/// What the driver takes once an SMMU is in use, and the image.
+fn memory_use() {
+    let image = memory::image();
+    figure(format_args!("image, with data and one stack"), image.len() as f64, "bytes");
+    figure(format_args!("heap, one SMMU in use"), heap::usage().used as f64, "bytes");
+    let frames = heap::FRAMES.usage().used;
+    figure(format_args!("frames, one SMMU in use"), frames as f64, "bytes");
+}
+
+fn queue(counter: Counter, bench: &Bench) -> Outcome {
+    let iommu = &bench.system.iommu;
+    let smmu = bench.system.smmus.first().ok_or("no SMMU")?;
+    let instance = smmu.instance().ok_or("no SMMU")?;
+    for count in [1, 64u64] {
+        let command = |page| TlbiNhVa::new().with_asid(5).with_leaf(true).with_addr(page * PAGE);
+        let all: alloc::vec::Vec<Command> = (0..count).map(|page| command(page).into()).collect();
+        ensure!(instance.commands().largest_batch() >= all.len(), "the queue is too small");
+        let [taken] = average(ROUNDS, |_| {
+            let all = core::hint::black_box(all.iter().copied());
+            let (taken, result) = counter.count(|| instance.carry_out(iommu.platform(), all));
+            result?;
+            Ok([taken])
+        })?;
+        figure(format_args!("command queue: {count} TLBI + SYNC"), taken, "instructions");
+    }
+    Ok("by CONS, without interrupts".into())
+}
+
+fn domain(counter: Counter, bench: &Bench) -> Outcome {
+    let iommu = &bench.system.iommu;
+    let device = bench.pci.find(edu::ID.0, edu::ID.1).next().ok_or("no edu")?;
+    let before = (heap::usage().used, heap::FRAMES.usage().used);
+    let master = bench.system.master(device)?;
+    let domain = iommu.create_domain(DomainConfig::default())?;
+    let [attach, detach] = average(ROUNDS, |_| {
+        let (attach, result) = counter.count(|| iommu.attach(&master, &domain));
+        result?;
+        let (detach, result) = counter.count(|| iommu.detach(&master));
+        result?;
+        Ok([attach, detach])
+    })?;
+    iommu.attach(&master, &domain)?;
+    figure(format_args!("attach"), attach, "instructions");
+    figure(format_args!("detach"), detach, "instructions");
+    let after = (heap::usage().used, heap::FRAMES.usage().used);
+    let (on_heap, in_frames) = (after.0 - before.0, after.1 - before.1);
+    figure(format_args!("heap, a master in a domain of its own"), on_heap as f64, "bytes");
+    figure(format_args!("frames, a master in a domain of its own"), in_frames as f64, "bytes");
+
+    // A page beyond a large boundary, so that no block fits.
+    let buffer = Buffer::new(1 << 20);
+    let start = PhysAddr(buffer.address().0 + PAGE);
+    let both = Attributes::normal(Prot::READ | Prot::WRITE);
+    for pages in [1, 16, 64] {
+        let len = core::hint::black_box(pages * PAGE);
+        let [map, unmap] = average(ROUNDS, |_| {
+            // SAFETY: the buffer stays until it is unmapped, and nobody else uses the domain.
+            let (map, result) =
+                counter.count(|| unsafe { domain.map(Iova(IOVA), start, len, both) });
+            result?;
+            // SAFETY: nobody else uses the domain.
+            let (unmap, result) = counter.count(|| unsafe { domain.unmap(Iova(IOVA), len) });
+            ensure!(result? == len, "not all was mapped");
+            Ok([map, unmap])
+        })?;
+        let s = if pages == 1 { "" } else { "s" };
+        figure(format_args!("domain: map of {pages} page{s}"), map, "instructions");
+        figure(format_args!("domain: unmap + SYNC of {pages} page{s}"), unmap, "instructions");
+        let both = map + unmap;
+        figure(format_args!("domain: map + unmap + SYNC of {pages} page{s}"), both, "instructions");
+    }
+    iommu.detach(&master)?;
+    master.close().map_err(|_| "the master does not close")?;
+    domain.close().map_err(|_| "the domain does not close")?;
+    Ok("one SMMU, one master".into())
+}
+
+/// From the call of the handler until the event is known.
+fn fault(counter: Counter, bench: &Bench) -> Outcome {
+    let iommu = &bench.system.iommu;
+    let smmu = bench.system.smmus.first().ok_or("no SMMU")?;
+    let device = bench.pci.find(edu::ID.0, edu::ID.1).next().ok_or("no edu")?;
+    let (master, domain) =
+        (bench.system.master(device)?, iommu.create_domain(DomainConfig::default())?);
+    iommu.attach(&master, &domain)?;
+    let edu = Edu::new(device);
+    let [taken] = average(FAULTS, |_| {
+        // The interrupt waits until its event has been taken.
+        cpu::mask_irqs(|| {
+            edu.write(NOWHERE, 4)?;
+            let mut events = 0;
+            let (taken, more) = counter.count(|| {
+                iommu.handle_interrupt(smmu, Interrupt::Events, 64, &mut |_| events += 1)
+            });
+            ensure!(events == 1 && !more, "{events} events");
+            Ok([taken])
+        })
+    })?;
+    figure(format_args!("fault: an event delivered"), taken, "instructions");
+    iommu.detach(&master)?;
+    master.close().map_err(|_| "the master does not close")?;
+    domain.close().map_err(|_| "the domain does not close")?;
+    Ok("one event at a time".into())
+}
