@@ -23,6 +23,7 @@ mod interrupts;
 mod lock;
 mod machine;
 mod memory;
+mod nvme;
 mod pci;
 mod platform;
 mod registers;

@@ -57,6 +57,8 @@ pub struct Device {
     pub function: DeviceFunction,
     /// Vendor and device.
     pub id: (u16, u16),
+    /// Class, subclass, programming interface.
+    pub class: [u8; 3],
     /// Address and bytes of BAR 0, 0 where there is none.
     pub bar0: (usize, usize),
 }
@@ -107,7 +109,8 @@ impl Pci {
             match info.header_type {
                 HeaderType::Standard => {
                     let id = (info.vendor_id, info.device_id);
-                    self.devices.push(Device { function, id, bar0 });
+                    let class = [info.class, info.subclass, info.prog_if];
+                    self.devices.push(Device { function, id, class, bar0 });
                     self.root.set_command(function, Command::MEMORY_SPACE);
                 }
                 HeaderType::PciPciBridge => self.open_bridge(function),
@@ -167,6 +170,11 @@ impl Pci {
     /// The devices of `vendor` and `device`.
     pub fn find(&self, vendor: u16, device: u16) -> impl Iterator<Item = &Device> {
         self.devices.iter().filter(move |found| found.id == (vendor, device))
+    }
+
+    /// The devices of a class.
+    pub fn find_class(&self, class: [u8; 3]) -> impl Iterator<Item = &Device> {
+        self.devices.iter().filter(move |found| found.class == class)
     }
 
     /// Lets every device do DMA. The SMMUs must be in use by then.

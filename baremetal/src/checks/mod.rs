@@ -4,6 +4,7 @@
 mod board;
 mod cpus;
 mod deliberate;
+mod disk;
 mod dma;
 
 use alloc::vec::Vec;
@@ -47,6 +48,7 @@ pub fn run(machine: &Machine, arguments: Arguments, blob: &[u8], ram: &Range<usi
             let bench = Bench { system, pci };
             report.note("enable", board::instances(&bench.system));
             dma::run(&mut report, &bench);
+            disk::run(&mut report, &bench);
             report.note("all cpus", cpus::map_and_unmap(&bench));
             report.note("quiet", board::quiet(&bench.system));
         }
