@@ -233,6 +233,56 @@ impl<P: Platform> Domain<P> {
         result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
     }
 
+    /// Takes `len` bytes of input addresses out of the tables, as [`Domain::unmap`], but tells no instance: devices that
+    /// have used them may go on reaching the memory, until a [`Domain::invalidate_all`] that *began after* this call
+    /// returned has returned `Ok`. One of those serves any number of these. Returns how many bytes had been mapped.
+    ///
+    /// Descriptors are cleared and published, so that no walk that begins afterwards finds them. Tables stay, even
+    /// those that became empty, for [`Domain::reclaim`]. Accesses under way meanwhile reach the memory or fault.
+    ///
+    /// May be called in interrupt context. Never waits for anything, and allocates and frees nothing.
+    ///
+    /// # Errors
+    /// [`UnmapError::Table`] as from [`Domain::unmap`]: nothing was changed. No other.
+    ///
+    /// # Safety
+    /// No other operation of the domain touches an overlapping range meanwhile. Until the invalidation is confirmed,
+    /// the memory stays the device's, as if it were mapped, and nothing is mapped in the range.
+    pub unsafe fn unmap_deferred(&self, iova: Iova, len: u64) -> Result<u64, UnmapError> {
+        // SAFETY: the caller's promise; the frames are those that the table was made with.
+        let cleared = unsafe { self.table().clear(&self.space.core.platform, iova, len) };
+        cleared.map_err(UnmapError::Table)
+    }
+
+    /// Makes every instance forget all translations of the domain, and waits until accesses that used them are over.
+    /// Once it has returned `Ok`, no device reaches what had been taken out by a [`Domain::unmap_deferred`] that
+    /// returned, on whichever CPU, before this call began. One that returns while this call is under way is not covered:
+    /// its memory waits for the next.
+    ///
+    /// "Before" is the caller's to establish, when the two are on different CPUs: what tells this one that the other
+    /// has returned must be read with Acquire, and have been written with Release (a lock will do). A master that
+    /// is attached meanwhile, or whose tag is changed, needs no care: either its tag is among those that are
+    /// invalidated, or its first walk finds the descriptors cleared (rules R5 and R6).
+    ///
+    /// All instances are told before the first is waited for: one command for each tag. Nothing is freed by it, and
+    /// tables that [`Domain::unmap`] unlinked do not wait for it (rule R3).
+    ///
+    /// May be called in interrupt context, and by several CPUs at once. Never waits for an attach, and allocates
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Unconfirmed`] when an instance did not answer: the whole of the domain is in quarantine until that is reset,
+    /// and what had been taken out stays the devices' as before. Another call that returns `Ok`, after the reset, ends
+    /// that.
+    pub fn invalidate_all(&self) -> Result<(), Unconfirmed> {
+        let core = &self.space.core;
+        self.space.invalidate(Scope::All, |_| true).map_err(|(unconfirmed, instances)| {
+            let all = 0..u64::MAX;
+            core.quarantine.keep(&core.platform, instances, self.space.id, all, &[]);
+            unconfirmed
+        })
+    }
+
     /// Frees tables below `iova`.. that hold no mapping any more. Returns how many were freed.
     ///
     /// # Errors

@@ -36,6 +36,7 @@
 #[cfg(all(test, loom))]
 extern crate std;
 
+mod clear;
 mod error;
 mod frames;
 mod gather;

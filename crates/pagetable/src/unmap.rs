@@ -30,7 +30,7 @@ pub struct Unmap<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> {
 
 /// The table in which a walk for a range ends: at a leaf, an empty entry, or a table wholly in the range.
 #[derive(Clone, Copy)]
-struct Place {
+pub(crate) struct Place {
     table: PhysAddr,
     /// log2 of the span of an entry of `table`.
     shift: u32,
@@ -130,7 +130,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     /// # Safety
     /// The contract of [`Table`] for the range.
     #[inline(never)]
-    unsafe fn check_ends<F: Frames + ?Sized>(
+    pub(crate) unsafe fn check_ends<F: Frames + ?Sized>(
         &self,
         frames: &F,
         iova: Iova,
@@ -293,7 +293,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     /// `table` is the level-3 table on the walk for `at`, and has `count` entries from there on, in a range
     /// for which the contract of [`Table`] holds.
     #[inline(always)]
-    unsafe fn clear_pages<F: Frames + ?Sized, const TABLES: usize>(
+    pub(crate) unsafe fn clear_pages<F: Frames + ?Sized, const TABLES: usize>(
         &self,
         frames: &F,
         table: PhysAddr,

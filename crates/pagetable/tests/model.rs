@@ -123,13 +123,16 @@ impl<const SHIFT: u32> Run<SHIFT> {
             }
             Step::Unmap { at, pages } => {
                 let (iova, len) = (self.iova(at), pages << SHIFT);
-                // Every other time in the short way, where it can be.
+                // Every other time in the short way, where it can be; now and then without unlinking tables.
                 let mut gather = Gather::<4>::sized();
                 let short = (at % 2 == 0)
                     // SAFETY: one thread.
                     .then(|| unsafe { table.unmap_pages(arena, Iova(iova), len, &mut gather) });
                 let unmapped = match short.flatten() {
                     Some(unmapped) => Ok((unmapped, vec![])),
+                    // SAFETY: one thread.
+                    None if at % 4 == 1 => unsafe { table.clear(arena, Iova(iova), len) }
+                        .map(|cleared| (cleared, vec![])),
                     None => unmap::<4, _, _>(table, arena, iova, len),
                 };
                 match unmapped {

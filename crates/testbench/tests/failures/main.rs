@@ -3,8 +3,10 @@
 //! registers that make no sense, callers that ask for nonsense. Each gives a typed error, breaks no rule, leaks
 //! nothing, and can be recovered from.
 
+mod deferred;
 mod events;
 mod frames;
+mod keep;
 mod machine;
 mod mapping;
 mod misuse;
