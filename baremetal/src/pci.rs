@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
+use smmuv3_discovery::Device as Name;
 use virtio_drivers::transport::pci::bus::{
     BarInfo, Command, ConfigurationAccess, DeviceFunction, HeaderType, PciRoot,
 };
@@ -45,8 +46,8 @@ fn place(function: DeviceFunction) -> usize {
     usize::from(requester(function)) << 12
 }
 
-/// The requester ID of a function: it is what an SMMU's StreamID is made of.
-pub fn requester(function: DeviceFunction) -> u16 {
+/// The requester ID of a function.
+fn requester(function: DeviceFunction) -> u16 {
     u16::from(function.bus) << 8 | u16::from(function.device) << 3 | u16::from(function.function)
 }
 
@@ -64,6 +65,12 @@ pub struct Device {
 }
 
 impl Device {
+    /// What discovery calls it.
+    pub fn name(&self) -> Name<'static> {
+        let DeviceFunction { bus, device, function } = self.function;
+        Name::pci(bus, device, function)
+    }
+
     /// The registers behind BAR 0.
     pub fn registers(&self) -> Registers {
         let (base, bytes) = self.bar0;

@@ -35,9 +35,8 @@ fn map(domain: &Domain<Kernel>, iova: u64, buffer: &Buffer) -> Result<(), smmuv3
 
 /// Reads the whole disk.
 fn nvme(bench: &Bench, device: &Device) -> Outcome {
-    let iommu = &bench.system.iommu;
-    let (master, domain) =
-        (bench.system.master(device)?, iommu.create_domain(DomainConfig::default())?);
+    let iommu = bench.smmus.iommu();
+    let (master, domain) = (bench.master(device)?, iommu.create_domain(DomainConfig::default())?);
     let rings = Buffer::new(nvme::RINGS);
     map(&domain, RINGS, &rings)?;
     iommu.attach(&master, &domain)?;
@@ -62,7 +61,7 @@ fn nvme(bench: &Bench, device: &Device) -> Outcome {
     // Into nowhere: QEMU's disk says that all is well, but the memory is as it was, and the SMMU has told.
     buffer.fill(1);
     disk.read(0, DATA, size)?;
-    let (reports, interrupts) = bench.system.faults.take(size as usize / 4);
+    let (reports, interrupts) = bench.faults.take(size as usize / 4);
     ensure!(
         interrupts > 0 && !reports.is_empty(),
         "a read to where nothing is mapped was not reported"
