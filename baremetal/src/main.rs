@@ -31,6 +31,7 @@ mod semihosting;
 mod testdev;
 mod time;
 mod verdict;
+mod virtio;
 
 use aarch64_rt::entry;
 use dtoolkit::fdt::Fdt;

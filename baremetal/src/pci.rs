@@ -6,9 +6,11 @@ use core::fmt;
 use core::ops::Range;
 
 use smmuv3_discovery::Device as Name;
+use virtio_drivers::Hal;
 use virtio_drivers::transport::pci::bus::{
     BarInfo, Command, ConfigurationAccess, DeviceFunction, HeaderType, PciRoot,
 };
+use virtio_drivers::transport::pci::{PciTransport, VirtioPciError};
 
 use crate::machine::Host;
 use crate::registers::Registers;
@@ -182,6 +184,11 @@ impl Pci {
     /// The devices of a class.
     pub fn find_class(&self, class: [u8; 3]) -> impl Iterator<Item = &Device> {
         self.devices.iter().filter(move |found| found.class == class)
+    }
+
+    /// The way to a virtio device.
+    pub fn virtio<H: Hal>(&self, device: &Device) -> Result<PciTransport, VirtioPciError> {
+        PciTransport::new::<H, _>(&mut PciRoot::new(self.ecam), device.function)
     }
 
     /// Lets every device do DMA. The SMMUs must be in use by then.

@@ -93,8 +93,15 @@ impl Machine {
         }
         let disk = disk(workspace)?;
         device("nvme,addr=4.0,drive=disk0,serial=smmuv3");
-        let drive = format!("if=none,id=disk0,format=raw,readonly=on,file={}", disk.display());
-        command.args(["-drive", &drive]).arg("-kernel").arg(file(workspace));
+        const VIRTIO: &str = "iommu_platform=on,disable-legacy=on";
+        device(&format!("virtio-blk-pci,addr=5.0,drive=disk1,{VIRTIO}"));
+        device(&format!("virtio-rng-pci,addr=6.0,{VIRTIO}"));
+        for id in ["disk0", "disk1"] {
+            let file = disk.display();
+            let drive = format!("if=none,id={id},format=raw,readonly=on,file={file}");
+            command.args(["-drive", &drive]);
+        }
+        command.arg("-kernel").arg(file(workspace));
         let words = image.words();
         if !words.is_empty() {
             command.args(["-append", &words]);

@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A disk reads into memory that is mapped for each read, and taken away after it.
 
-use alloc::format;
+use alloc::boxed::Box;
+use alloc::{format, vec};
+use core::error::Error;
 
 use smmuv3::{Attributes, Domain, DomainConfig, Iova, Prot};
 
+use smmuv3_dma::DmaConfig;
+use virtio_drivers::device::blk::{SECTOR_SIZE as SECTOR, VirtIOBlk};
+use virtio_drivers::device::rng::VirtIORng;
+
 use super::Bench;
-use crate::buffer::Buffer;
+use crate::buffer::{self, Buffer};
 use crate::nvme::{self, Nvme};
 use crate::pci::Device;
 use crate::platform::Kernel;
 use crate::verdict::{Outcome, Report};
-use crate::{ensure, time};
+use crate::virtio::{self, Translated};
+use crate::{bring_up, ensure, time};
 
 /// What the disk's pattern is known by.
 pub const SEED: u64 = 0xd15c;
@@ -23,6 +30,12 @@ const DATA: u64 = 0x1_0000_0000;
 pub fn run(report: &mut Report, bench: &Bench) {
     for disk in bench.pci.find_class(nvme::CLASS) {
         report.note("nvme", nvme(bench, disk));
+    }
+    for disk in bench.pci.find(virtio::VENDOR, virtio::BLOCK) {
+        report.note("virtio blk", virtio_block(bench, disk));
+    }
+    for source in bench.pci.find(virtio::VENDOR, virtio::ENTROPY) {
+        report.note("virtio rng", virtio_entropy(bench, source));
     }
 }
 
@@ -80,4 +93,95 @@ fn nvme(bench: &Bench, device: &Device) -> Outcome {
         nvme::LARGEST >> 10,
         reports.len(),
     ))
+}
+
+/// The crate's errors do not say that they are errors.
+fn of_virtio(error: virtio_drivers::Error) -> Box<dyn Error> {
+    format!("virtio: {error}").into()
+}
+
+/// Reads the whole disk, twice: what is unmapped is gone at once, and later.
+fn virtio_block(bench: &Bench, device: &Device) -> Outcome {
+    let strict = read_by_virtio::<0>(bench, device, DmaConfig::strict())?;
+    let lazy = read_by_virtio::<1>(bench, device, DmaConfig::lazy())?;
+    Ok(format!(
+        "{} MiB read as they are on {device}: strict {strict} ms, lazy {lazy} ms",
+        VIRTIO >> 20
+    ))
+}
+
+/// Bytes to read.
+const VIRTIO: usize = 16 << 20;
+/// Bytes of each read, by turns: a few, some that are copied where unmapping is lazy, more.
+const PIECES: [usize; 4] = [512, 4096, 16384 - 4096 - 512, 16384];
+
+/// The milliseconds that it took.
+fn read_by_virtio<const N: usize>(
+    bench: &Bench,
+    device: &Device,
+    config: DmaConfig,
+) -> Result<u64, Box<dyn Error>> {
+    let (master, space) = bring_up::connect(&bench.smmus, device.name(), config)?;
+    let space = virtio::Spaces::<N>::set(space);
+    let transport = Translated(bench.pci.virtio::<virtio::Hal<N>>(device)?);
+    let mut disk = VirtIOBlk::<virtio::Hal<N>, _>::new(transport).map_err(of_virtio)?;
+    let bytes = disk.capacity() * SECTOR as u64;
+    ensure!(bytes == VIRTIO as u64, "a disk of {bytes} bytes");
+    let rings = space.usage().mapped_pages;
+
+    // Not at the beginning of a page.
+    let mut memory = vec![0; 64 + PIECES[3]];
+    let (begun, mut offset, mut wrong) = (time::now(), 0, 0);
+    for bytes in PIECES.iter().cycle() {
+        if offset == VIRTIO {
+            break;
+        }
+        let piece = &mut memory[64..][..*bytes];
+        piece.fill(0);
+        disk.read_blocks(offset / SECTOR, piece).map_err(of_virtio)?;
+        let words = piece.chunks_exact(8).enumerate();
+        let differs = |(index, found): &(usize, &[u8])| {
+            **found != buffer::word(SEED, offset / 8 + index).to_le_bytes()
+        };
+        wrong += words.filter(differs).count();
+        offset += bytes;
+    }
+    let took = (time::now() - begun) / 1_000_000;
+    ensure!(wrong == 0, "{wrong} words of {} are wrong", VIRTIO / 8);
+    let left = space.usage().mapped_pages;
+    ensure!(left == rings, "{left} pages are mapped, and were {rings} before");
+    // It gives its rings back.
+    drop(disk);
+    space.flush()?;
+    let usage = space.usage();
+    ensure!(usage.mapped_pages == 0, "mapped after all: {usage:?}");
+    ensure!(usage.held == 0 && usage.lost_pages == 0, "kept from use: {usage:?}");
+    space.detach(&master)?;
+    master.close().map_err(|_| "the master does not close")?;
+    space.trim();
+    Ok(took)
+}
+
+/// Gets random numbers.
+fn virtio_entropy(bench: &Bench, device: &Device) -> Outcome {
+    let (master, space) = bring_up::connect(&bench.smmus, device.name(), DmaConfig::lazy())?;
+    let space = virtio::Spaces::<2>::set(space);
+    let transport = Translated(bench.pci.virtio::<virtio::Hal<2>>(device)?);
+    let mut source = VirtIORng::<virtio::Hal<2>, _>::new(transport).map_err(of_virtio)?;
+    let (mut total, mut ones) = (0, 0);
+    for _ in 0..64 {
+        let mut bytes = [0; 64];
+        let got = source.request_entropy(&mut bytes).map_err(of_virtio)?;
+        ensure!(got > 0 && got <= bytes.len(), "{got} bytes came");
+        total += got;
+        ones += bytes[..got].iter().map(|byte| byte.count_ones()).sum::<u32>();
+    }
+    drop(source);
+    space.flush()?;
+    space.detach(&master)?;
+    master.close().map_err(|_| "the master does not close")?;
+    space.trim();
+    let half = total as u32 * 4;
+    ensure!(ones.abs_diff(half) < half / 4, "{ones} of {} bits are 1", total * 8);
+    Ok(format!("{total} bytes from {device}, {ones} of {} bits are 1", total * 8))
 }
