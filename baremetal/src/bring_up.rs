@@ -1,83 +1,102 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From the device tree to the first DMA: what a kernel writes to use the driver, and all of it.
 //!
-//! The rest of this image stands for the kernel: the platform, the interrupt controller, the PCI bus.
+//! The rest of this image stands for the kernel: its memory, its interrupt controller, its PCI bus.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::error::Error;
-use core::ptr::NonNull;
+use core::ptr::{NonNull, with_exposed_provenance_mut};
 
-use arm_gic::{IntId, Trigger};
 use smmuv3::hardware::Registers;
-use smmuv3::{Config, InstanceConfig, Interrupt, Iommu, Master, MasterConfig, Smmu, StreamId};
+use smmuv3::{Config, Iommu, Master};
+use smmuv3_discovery::{Device, Instance, System, Topology};
+use smmuv3_dma::{Direction, DmaConfig, DmaSpace};
 
+use crate::edu::Edu;
 use crate::faults::Faults;
 use crate::interrupts;
-use crate::pci::{self, Device};
 use crate::platform::Kernel;
-
-// ---- To be replaced by discovery from the device tree: the machine `virt` with `iommu=smmuv3`.
-/// The SMMU's registers.
-const SMMU: usize = 0x0905_0000;
-/// Its interrupts: events, completion of commands, errors.
-const INTERRUPTS: [IntId; 3] = [IntId::spi(74), IntId::spi(76), IntId::spi(77)];
-// ----
+use crate::println;
 
 /// All SMMUs of the machine, in use.
-pub struct System {
-    /// All of them as one.
-    pub iommu: Iommu<Kernel>,
-    /// Each.
-    pub smmus: Vec<Arc<Smmu<Kernel>>>,
-    /// What their interrupts reported.
-    pub faults: Arc<Faults>,
+pub type Smmus = System<Kernel>;
+
+/// Takes every SMMU that the device tree `blob` names into use. From then on devices reach nothing.
+pub fn bring_up(kernel: Kernel, config: Config, blob: &[u8]) -> Result<Arc<Smmus>, Box<dyn Error>> {
+    let topology = Topology::from_device_tree(blob)?;
+    for finding in topology.check() {
+        println!("device tree: {finding}");
+    }
+    let iommu = Iommu::new(kernel, config).map_err(|_| "no memory")?;
+    let smmus = topology.bring_up(&iommu, registers, |_, _| {}).map_err(|_| "no memory")?;
+    if let Some((_, instance, error)) = smmus.failures().next() {
+        return Err(format!("{}: {error}", instance.name).into());
+    }
+    Ok(Arc::new(smmus))
 }
 
-impl System {
-    /// Takes every SMMU into use. From then on devices reach nothing.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn bring_up(kernel: Kernel, config: Config) -> Result<Self, Box<dyn Error>> {
-        let iommu = Iommu::new(kernel, config).map_err(|_| "no memory")?;
-        let faults = Arc::new(Faults::new());
-        let pages = NonNull::new(SMMU as *mut u8).ok_or("an SMMU at 0")?;
-        // SAFETY: the machine has its two pages of registers there; they are mapped as Device memory and used by
-        // nobody else.
-        let mmio = unsafe { Registers::new(pages) };
-        let probed = iommu.probe(mmio, InstanceConfig::named("smmu0"))?;
-        let smmu = Arc::new(probed.enable().map_err(|(_, error)| error)?);
-        let system = Self { iommu, smmus: alloc::vec![smmu], faults };
-        for smmu in &system.smmus {
-            system.attach_interrupts(smmu);
-        }
-        Ok(system)
-    }
+/// The registers of an SMMU.
+fn registers(instance: &Instance) -> Option<Registers> {
+    let pages = NonNull::new(with_exposed_provenance_mut(instance.registers.base as usize))?;
+    // SAFETY: firmware says that they are there; they are mapped as Device memory, and nobody else uses them.
+    Some(unsafe { Registers::new(pages) })
+}
 
-    /// Has events and errors of `smmu` read when it interrupts.
-    fn attach_interrupts(&self, smmu: &Arc<Smmu<Kernel>>) {
-        let [events, sync, errors] = INTERRUPTS;
-        let which =
-            [(events, Interrupt::Events), (sync, Interrupt::Any), (errors, Interrupt::Error)];
-        for (id, which) in which {
-            let (iommu, smmu, faults) = (self.iommu.clone(), smmu.clone(), self.faults.clone());
+/// Has events and errors of the SMMUs read when they interrupt.
+pub fn attach_interrupts(smmus: &Arc<Smmus>, faults: &Arc<Faults>) {
+    for (_, instance, _) in smmus.smmus() {
+        for (line, _) in instance.interrupts.lines() {
+            let (smmus, faults) = (smmus.clone(), faults.clone());
             let handler = move || {
                 faults.interrupted();
-                while iommu.handle_interrupt(&smmu, which, 64, &mut |report| faults.keep(report)) {}
+                for (smmu, which) in smmus.raised_by(line.intid) {
+                    let keep = &mut |report| faults.keep(report);
+                    while smmus.iommu().handle_interrupt(smmu, which, 64, keep) {}
+                }
             };
-            interrupts::attach(id, Trigger::Edge, Box::new(handler));
+            interrupts::attach(line, Box::new(handler));
         }
     }
+}
 
-    /// The master that `device` is.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn master(&self, device: &Device) -> Result<Master<Kernel>, Box<dyn Error>> {
-        let stream = StreamId(pci::requester(device.function).into());
-        let smmu = self.smmus.first().ok_or("no SMMU")?;
-        Ok(self.iommu.add_master(smmu, &[stream], MasterConfig::default())?)
-    }
+/// Makes `device` a master, with a space of its own for its buffers.
+pub fn connect(
+    smmus: &Smmus,
+    device: Device,
+    config: DmaConfig,
+) -> Result<(Master<Kernel>, DmaSpace<Kernel>), Box<dyn Error>> {
+    let master = smmus.master(device)?;
+    let space = DmaSpace::new(smmus.iommu(), config)?;
+    let mut reserved = Ok(());
+    smmus.topology().reserved_for(device, &mut |region| {
+        reserved = reserved.and(space.reserve(region.base..region.base + region.len));
+    })?;
+    reserved?;
+    space.attach(&master)?;
+    Ok((master, space))
+}
+
+/// The other way round.
+pub fn disconnect(master: Master<Kernel>, space: DmaSpace<Kernel>) -> Result<(), Box<dyn Error>> {
+    space.detach(&master)?;
+    master.close().map_err(|_| "the master is in use")?;
+    space.close().map_err(|(_, error)| error)?;
+    Ok(())
+}
+
+/// Sends `data` through the buffer of a device: what comes back.
+pub fn copy(
+    space: &DmaSpace<Kernel>,
+    edu: &Edu,
+    data: Box<[u8]>,
+) -> Result<Box<[u8]>, Box<dyn Error>> {
+    let lent = space.lend(data, Direction::ToDevice).map_err(|(_, error)| error)?;
+    edu.read(lent.iova().0, lent.len() as u64)?;
+    let mut data = space.take_back(lent).map_err(|(_, error)| error)?;
+    data.fill(0);
+    let lent = space.lend(data, Direction::FromDevice).map_err(|(_, error)| error)?;
+    edu.write(lent.iova().0, lent.len() as u64)?;
+    Ok(space.take_back(lent).map_err(|(_, error)| error)?)
 }

@@ -45,8 +45,7 @@ impl Buffer {
     /// Fills it with the pattern `seed`.
     pub fn fill(&self, seed: u64) {
         for index in 0..self.bytes / 8 {
-            // SAFETY: inside of the memory, which is aligned and ours.
-            unsafe { self.memory.cast::<u64>().add(index).write_volatile(word(seed, index)) };
+            self.write(index, word(seed, index));
         }
     }
 
@@ -57,9 +56,22 @@ impl Buffer {
         unsafe { self.memory.cast::<u64>().add(index).read_volatile() }
     }
 
+    /// Stores the word at `index`.
+    pub fn write(&self, index: usize, word: u64) {
+        assert!(index < self.bytes / 8, "no word {index}");
+        // SAFETY: inside of the memory, which is aligned and ours.
+        unsafe { self.memory.cast::<u64>().add(index).write_volatile(word) };
+    }
+
     /// How many words are not those of the pattern `seed`.
     pub fn differences(&self, seed: u64) -> usize {
-        (0..self.bytes / 8).filter(|index| self.read(*index) != word(seed, *index)).count()
+        self.differences_from(seed, 0)
+    }
+
+    /// The same, of a piece of the pattern that begins with its word `first`.
+    pub fn differences_from(&self, seed: u64, first: usize) -> usize {
+        let wrong = |index: &usize| self.read(*index) != word(seed, first + *index);
+        (0..self.bytes / 8).filter(wrong).count()
     }
 }
 

@@ -7,7 +7,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicV3};
-use arm_gic::{IntId, InterruptGroup, Trigger, UniqueMmioPointer};
+use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
+use smmuv3_discovery::{Line, Trigger};
 use spin::Once;
 
 use crate::lock::Lock;
@@ -57,8 +58,16 @@ fn open() {
     GicCpuInterface::set_priority_mask(0xff);
 }
 
-/// Has `handler` called at every interrupt `id`: a shared one on CPU 0, a private one of the calling CPU's.
-pub fn attach(id: IntId, trigger: Trigger, handler: Handler) {
+/// Has `handler` called at every interrupt of `line`: a shared one on CPU 0, a private one of the calling CPU's.
+pub fn attach(line: Line, handler: Handler) {
+    let id = match IntId::try_from(line.intid) {
+        Ok(id) => id,
+        Err(error) => panic!("{error}"),
+    };
+    let trigger = match line.trigger {
+        Trigger::Edge => arm_gic::Trigger::Edge,
+        Trigger::Level => arm_gic::Trigger::Level,
+    };
     let mut handler = Some((id, handler));
     for place in &HANDLERS {
         place.call_once(|| handler.take().unwrap_or_else(|| unreachable!("it is taken once")));

@@ -24,6 +24,7 @@ mod interrupts;
 mod lock;
 mod machine;
 mod memory;
+mod nvme;
 mod pci;
 mod platform;
 mod registers;
@@ -31,6 +32,7 @@ mod semihosting;
 mod testdev;
 mod time;
 mod verdict;
+mod virtio;
 
 use aarch64_rt::entry;
 use dtoolkit::fdt::Fdt;

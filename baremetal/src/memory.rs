@@ -29,9 +29,9 @@ const HIGH: usize = 256;
 /// The table of the first level: it maps 512 GiB, and is the same at EL1 and EL2.
 const fn identity() -> [usize; 512] {
     let mut table = [0; 512];
-    table[LOW] = LOW * GIB | DEVICE;
-    table[RAM] = RAM * GIB | NORMAL;
-    table[HIGH] = HIGH * GIB | DEVICE;
+    table[LOW] = (LOW * GIB) | DEVICE;
+    table[RAM] = (RAM * GIB) | NORMAL;
+    table[HIGH] = (HIGH * GIB) | DEVICE;
     table
 }
 

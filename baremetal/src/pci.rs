@@ -5,9 +5,12 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
+use smmuv3_discovery::Device as Name;
+use virtio_drivers::Hal;
 use virtio_drivers::transport::pci::bus::{
     BarInfo, Command, ConfigurationAccess, DeviceFunction, HeaderType, PciRoot,
 };
+use virtio_drivers::transport::pci::{PciTransport, VirtioPciError};
 
 use crate::machine::Host;
 use crate::registers::Registers;
@@ -45,8 +48,8 @@ fn place(function: DeviceFunction) -> usize {
     usize::from(requester(function)) << 12
 }
 
-/// The requester ID of a function: it is what an SMMU's StreamID is made of.
-pub fn requester(function: DeviceFunction) -> u16 {
+/// The requester ID of a function.
+fn requester(function: DeviceFunction) -> u16 {
     u16::from(function.bus) << 8 | u16::from(function.device) << 3 | u16::from(function.function)
 }
 
@@ -57,11 +60,19 @@ pub struct Device {
     pub function: DeviceFunction,
     /// Vendor and device.
     pub id: (u16, u16),
+    /// Class, subclass, programming interface.
+    pub class: [u8; 3],
     /// Address and bytes of BAR 0, 0 where there is none.
     pub bar0: (usize, usize),
 }
 
 impl Device {
+    /// What discovery calls it.
+    pub fn name(&self) -> Name<'static> {
+        let DeviceFunction { bus, device, function } = self.function;
+        Name::pci(bus, device, function)
+    }
+
     /// The registers behind BAR 0.
     pub fn registers(&self) -> Registers {
         let (base, bytes) = self.bar0;
@@ -107,7 +118,8 @@ impl Pci {
             match info.header_type {
                 HeaderType::Standard => {
                     let id = (info.vendor_id, info.device_id);
-                    self.devices.push(Device { function, id, bar0 });
+                    let class = [info.class, info.subclass, info.prog_if];
+                    self.devices.push(Device { function, id, class, bar0 });
                     self.root.set_command(function, Command::MEMORY_SPACE);
                 }
                 HeaderType::PciPciBridge => self.open_bridge(function),
@@ -167,6 +179,16 @@ impl Pci {
     /// The devices of `vendor` and `device`.
     pub fn find(&self, vendor: u16, device: u16) -> impl Iterator<Item = &Device> {
         self.devices.iter().filter(move |found| found.id == (vendor, device))
+    }
+
+    /// The devices of a class.
+    pub fn find_class(&self, class: [u8; 3]) -> impl Iterator<Item = &Device> {
+        self.devices.iter().filter(move |found| found.class == class)
+    }
+
+    /// The way to a virtio device.
+    pub fn virtio<H: Hal>(&self, device: &Device) -> Result<PciTransport, VirtioPciError> {
+        PciTransport::new::<H, _>(&mut PciRoot::new(self.ecam), device.function)
     }
 
     /// Lets every device do DMA. The SMMUs must be in use by then.

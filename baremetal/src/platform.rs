@@ -7,9 +7,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use smmuv3::hardware::Registers;
 use smmuv3::{Frames, PhysAddr, Platform, RawMutex};
+use smmuv3_dma::DmaPlatform;
 
 use crate::heap::FRAMES;
-use crate::{cpu, time};
+use crate::{cpu, memory, time};
 
 /// This kernel, as the driver sees it. RAM is mapped at its physical addresses, and SMMUs snoop the caches.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +75,15 @@ unsafe impl Platform for Kernel {
 
     fn now(&self) -> u64 {
         time::now()
+    }
+}
+
+// SAFETY: RAM is mapped at its physical addresses, and devices may use all of it.
+unsafe impl DmaPlatform for Kernel {
+    fn physical(&self, start: NonNull<u8>, len: usize) -> Option<(PhysAddr, usize)> {
+        let (first, mapped) = (start.as_ptr().expose_provenance(), memory::mapped());
+        let inside = mapped.contains(&first) && len <= mapped.end - first;
+        inside.then_some((PhysAddr(first as u64), len))
     }
 }
 

@@ -8,12 +8,12 @@ use aarch64_cpu::registers::{
     CNTFRQ_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0, Readable, Writeable,
 };
 use alloc::boxed::Box;
-use arm_gic::{IntId, Trigger};
+use smmuv3_discovery::{Line, Trigger};
 
 use crate::{interrupts, verdict};
 
 /// The virtual timer's interrupt, at EL1 and EL2 alike.
-const VIRTUAL_TIMER: IntId = IntId::ppi(11);
+const VIRTUAL_TIMER: Line = Line { intid: 27, trigger: Trigger::Level };
 
 /// Nanoseconds in a tick, times 2^32. The counter has the same frequency on all CPUs.
 static SCALE: AtomicU64 = AtomicU64::new(0);
@@ -51,5 +51,5 @@ pub fn watch(seconds: u64) {
     CNTV_CVAL_EL0.set(CNTVCT_EL0.get() + ticks);
     CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET + CNTV_CTL_EL0::IMASK::CLEAR);
     let bark = move || verdict::die(format_args!("no verdict within {seconds} s"));
-    interrupts::attach(VIRTUAL_TIMER, Trigger::Level, Box::new(bark));
+    interrupts::attach(VIRTUAL_TIMER, Box::new(bark));
 }

@@ -99,7 +99,7 @@ fn add_by_rustup(step: &mut Step, workspace: &Workspace) -> Result<Libraries> {
     let Some(status) = step.run_within(&mut command, RUSTUP_LIMIT)? else {
         anyhow::bail!("no answer within {} s", RUSTUP_LIMIT.as_secs());
     };
-    ensure!(status.success(), "{status}: {}", step.last_line());
+    ensure!(status.success(), "{status}: {}", step.complaint());
     ensure!(has_libraries(), "it says that it did, but rustc does not find them");
     Ok(Libraries::Installed)
 }
@@ -113,7 +113,7 @@ fn build_by_script(step: &mut Step, workspace: &Workspace) -> Result<Libraries> 
     let mut command = Command::new(script);
     workspace.prepare(command.arg(&folder).arg(TARGET));
     let status = step.run(&mut command)?;
-    ensure!(status.success(), "{status}: {}", step.last_line());
+    ensure!(status.success(), "{status}: {}", step.complaint());
     in_folder(&folder)
 }
 

@@ -2,7 +2,8 @@
 //! `cargo xtask boot`: builds the bare-metal image, boots it under QEMU, and ends with its verdict.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ impl Machine {
     ///
     /// `-cpu max`: its counter runs at 1 GHz, one tick an instruction under `-icount shift=0`, and it has every feature
     /// that the image could trip over. A cortex-a72 does as well.
-    fn command(self, qemu: &Qemu, file: &Path, image: &Image) -> Command {
+    fn command(self, qemu: &Qemu, workspace: &Workspace, image: &Image) -> Result<Command> {
         let mut command = Command::new(&qemu.path);
         let el2 = if self.level == 2 { ",virtualization=on" } else { "" };
         command
@@ -90,13 +91,44 @@ impl Machine {
         if qemu.has_testdev() {
             device("iommu-testdev,addr=3.0");
         }
-        command.arg("-kernel").arg(file);
+        let disk = disk(workspace)?;
+        device("nvme,addr=4.0,drive=disk0,serial=smmuv3");
+        const VIRTIO: &str = "iommu_platform=on,disable-legacy=on";
+        device(&format!("virtio-blk-pci,addr=5.0,drive=disk1,{VIRTIO}"));
+        device(&format!("virtio-rng-pci,addr=6.0,{VIRTIO}"));
+        for id in ["disk0", "disk1"] {
+            let file = disk.display();
+            let drive = format!("if=none,id={id},format=raw,readonly=on,file={file}");
+            command.args(["-drive", &drive]);
+        }
+        command.arg("-kernel").arg(file(workspace));
         let words = image.words();
         if !words.is_empty() {
             command.args(["-append", &words]);
         }
-        command
+        Ok(command)
     }
+}
+
+/// Bytes of the disk.
+const DISK: u64 = 16 << 20;
+
+/// What the disk's pattern is known by.
+const SEED: u64 = 0xd15c;
+
+/// The 64-bit little-endian word at `index` of the disk; `baremetal/src/buffer.rs` has the same.
+fn word(index: u64) -> u64 {
+    (SEED << 32 | index).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Writes the disk of the machine, which is only read.
+fn disk(workspace: &Workspace) -> Result<PathBuf> {
+    let file = target(workspace).join("disk.img");
+    let content: Vec<u8> = (0..DISK / 8).flat_map(|index| word(index).to_le_bytes()).collect();
+    if !fs::read(&file).is_ok_and(|found| found == content) {
+        fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(file)
 }
 
 /// Builds the image and boots it, with its output on the screen; the exit status is the image's.
@@ -110,7 +142,7 @@ pub fn alone(machine: Machine, image: &Image, qemu: Option<PathBuf>) -> Result<u
     if !built {
         return Ok(1);
     }
-    let mut command = machine.command(&qemu, &file(&workspace), image);
+    let mut command = machine.command(&qemu, &workspace, image)?;
     report.say(&format!("boot         {machine}, {}\n", report::shown(&command)));
     let child = command.stdin(Stdio::null()).spawn().context("cannot start QEMU")?;
     let Some(status) = report::wait(child, Some(LIMIT), &mut |_| {})? else {
@@ -237,7 +269,7 @@ fn file(workspace: &Workspace) -> PathBuf {
 
 /// Boots the image, which is built, as a step.
 fn boot(step: &mut Step, workspace: &Workspace, qemu: &Qemu, machine: Machine) -> Result<Verdict> {
-    let mut command = machine.command(qemu, &file(workspace), &Image::default());
+    let mut command = machine.command(qemu, workspace, &Image::default())?;
     let status = step.run_within(command.stdin(Stdio::null()), LIMIT)?;
     Ok(judge(status, &step.output()?))
 }
@@ -278,7 +310,7 @@ fn boot_wrong(
     for (leave_out, arguments, expected) in WRONG {
         let image = image(leave_out, arguments);
         let before = step.output()?.len();
-        let mut command = machine.command(qemu, &file(workspace), &image);
+        let mut command = machine.command(qemu, workspace, &image)?;
         let status = step.run_within(command.stdin(Stdio::null()), LIMIT)?;
         let status = status.and_then(|status| status.code());
         let output = step.output()?;

@@ -162,7 +162,7 @@ fn obtain_from(step: &mut Step, workspace: &Workspace, source: &Source) -> Resul
             let mut command = Command::new(script);
             workspace.prepare(command.arg(&dir));
             let status = step.run(&mut command)?;
-            ensure!(status.success(), "{status}: {}", step.last_line());
+            ensure!(status.success(), "{status}: {}", step.complaint());
             examine(&dir.join(PROGRAM))
         }
         Source::Package => {
@@ -199,7 +199,7 @@ fn install_package(step: &mut Step, workspace: &Workspace) -> Result<()> {
         let mut command = Command::new("apt-get");
         workspace.prepare(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
         let status = step.run(&mut command)?;
-        ensure!(status.success(), "apt-get: {status}: {}", step.last_line());
+        ensure!(status.success(), "apt-get: {status}: {}", step.complaint());
         Ok(())
     };
     apt_get(&["update", "--quiet"])?;

@@ -202,10 +202,13 @@ impl Step {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The last line that the step's commands have printed so far.
-    pub fn last_line(&self) -> String {
+    /// What the step's last command complained of: the last line that says it is an error, or the last of all.
+    pub fn complaint(&self) -> String {
         let output = self.output().unwrap_or_default();
-        output.lines().last().unwrap_or_default().to_owned()
+        let own = output.lines().rev().take_while(|line| !line.starts_with("$ "));
+        let lines: Vec<&str> = own.collect();
+        let error = lines.iter().find(|line| line.starts_with("error: "));
+        error.or(lines.first()).map(|line| (*line).to_owned()).unwrap_or_default()
     }
 
     /// A file beside the step's log with another ending, for its commands to write to.

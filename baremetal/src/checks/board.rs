@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 use core::ops::Range;
 
-use crate::bring_up::System;
+use crate::bring_up::Smmus;
+use crate::faults::Faults;
 use crate::machine::Machine;
 use crate::pci::Pci;
 use crate::verdict::Outcome;
@@ -50,17 +51,21 @@ pub fn devices(pci: &Pci) -> Outcome {
 }
 
 /// The SMMUs, which are enabled.
-pub fn instances(system: &System) -> Outcome {
+pub fn instances(smmus: &Smmus) -> Outcome {
     let mut text = String::new();
-    for smmu in &system.smmus {
+    for (_, found, smmu) in smmus.smmus() {
         let instance = smmu.instance().ok_or("it is not there")?;
         let features = instance.features();
         ensure!(features.coherent, "it does not snoop, and this image cleans no caches");
         let registers = &features.registers;
+        if !text.is_empty() {
+            text.push_str(" · ");
+        }
         write!(
             text,
-            "{} IDR0 {:#x} IDR1 {:#x} IDR5 {:#x}: ASID {} bits, SID {} bits, OAS {} bits{}",
+            "{} at {:#x}: IDR0 {:#x} IDR1 {:#x} IDR5 {:#x}: ASID {} bits, SID {} bits, OAS {} bits{}",
             instance.config().name,
+            found.registers.base,
             registers.idr0.0,
             registers.idr1.0,
             registers.idr5.0,
@@ -70,12 +75,13 @@ pub fn instances(system: &System) -> Outcome {
             if features.range_invalidation { ", range invalidation" } else { "" },
         )?;
     }
+    ensure!(!text.is_empty(), "the device tree names no SMMU");
     Ok(text)
 }
 
 /// Nothing was reported that no check has asked for.
-pub fn quiet(system: &System) -> Outcome {
-    let (reports, interrupts) = system.faults.take(0);
+pub fn quiet(faults: &Faults) -> Outcome {
+    let (reports, interrupts) = faults.take(0);
     ensure!(
         reports.is_empty(),
         "{} reports that nobody expected, the first {:?}",

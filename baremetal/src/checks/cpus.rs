@@ -19,10 +19,9 @@ const SPAN: u64 = 1 << 21;
 
 /// Every CPU maps and unmaps, in a domain that a device is attached to.
 pub fn map_and_unmap(bench: &Bench) -> Outcome {
-    let iommu = &bench.system.iommu;
+    let iommu = bench.smmus.iommu();
     let device = bench.pci.find(edu::ID.0, edu::ID.1).next().ok_or("no edu")?;
-    let (master, domain) =
-        (bench.system.master(device)?, iommu.create_domain(DomainConfig::default())?);
+    let (master, domain) = (bench.master(device)?, iommu.create_domain(DomainConfig::default())?);
     iommu.attach(&master, &domain)?;
     let buffer = Buffer::new(1 << 14);
     let (done, failed) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -8,17 +8,18 @@ use alloc::vec::Vec;
 use core::error::Error;
 
 use smmuv3::{Attributes, Domain, DomainConfig, Iova, Master, Prot, StreamId};
+use smmuv3_dma::DmaConfig;
 use smmuv3_formats::event::class;
 use smmuv3_formats::{EventId, EventRecord};
 
 use super::{Bench, events_of};
 use crate::buffer::Buffer;
 use crate::edu::{self, Edu};
-use crate::pci::{self, Device};
+use crate::pci::Device;
 use crate::platform::Kernel;
 use crate::testdev::{self, Testdev};
 use crate::verdict::{Outcome, Report};
-use crate::{ensure, time};
+use crate::{bring_up, ensure, time};
 
 /// Where the buffers are mapped; beyond 32 bits, and nowhere near their physical addresses.
 const IN: u64 = 0x12_3456_0000;
@@ -66,19 +67,16 @@ pub fn run(report: &mut Report, bench: &Bench) {
         report.note("testdev", seat.testdev(device));
     }
     report.note("detach", seat.detach());
-}
-
-fn stream_of(device: &Device) -> StreamId {
-    StreamId(pci::requester(device.function).into())
+    report.note("first dma", first_dma(bench, first));
 }
 
 /// A device that nobody made known reaches nothing, which is reported by interrupt.
 fn blocked(bench: &Bench, device: &Device) -> Outcome {
-    let (edu, stream) = (Edu::new(device), stream_of(device));
+    let (edu, stream) = (Edu::new(device), bench.stream(device)?);
     let target = Buffer::new(edu::BUFFER as usize);
     target.fill(1);
     edu.write(target.address().0, FEW)?;
-    let (reports, interrupts) = bench.system.faults.take(1);
+    let (reports, interrupts) = bench.faults.take(1);
     ensure!(target.differences(1) == 0, "it wrote to memory");
     let events = events_of(stream, &reports)?;
     let all = |event: &EventRecord| event.event() == Some(EventId::CBadStreamId);
@@ -92,14 +90,29 @@ fn blocked(bench: &Bench, device: &Device) -> Outcome {
     Ok(format!("{first}, {} events, {interrupts} interrupts; memory as it was", events.len()))
 }
 
+/// What the example of bring-up does, with buffers of whole pages and with others.
+fn first_dma(bench: &Bench, device: &Device) -> Outcome {
+    let edu = Edu::new(device);
+    for (config, name) in [(DmaConfig::strict(), "strict"), (DmaConfig::lazy(), "lazy")] {
+        let (master, space) = bring_up::connect(&bench.smmus, device.name(), config)?;
+        for bytes in [4096, 1000] {
+            let data: Box<[u8]> = (0..bytes).map(|index| (index * 7 + index / 256) as u8).collect();
+            let copy = bring_up::copy(&space, &edu, data.clone())?;
+            ensure!(copy == data, "{name}: {bytes} bytes did not come back as they were");
+        }
+        bring_up::disconnect(master, space)?;
+    }
+    Ok("4096 and 1000 bytes lent and taken back, strict and lazy".into())
+}
+
 impl<'a> Seat<'a> {
     fn new(bench: &'a Bench, device: &Device) -> Result<Self, Box<dyn Error>> {
         Ok(Self {
             bench,
             edu: Edu::new(device),
-            stream: stream_of(device),
-            master: bench.system.master(device)?,
-            domain: bench.system.iommu.create_domain(DomainConfig::default())?,
+            stream: bench.stream(device)?,
+            master: bench.master(device)?,
+            domain: bench.smmus.iommu().create_domain(DomainConfig::default())?,
             source: Buffer::new(edu::BUFFER as usize),
             target: Buffer::new(edu::BUFFER as usize),
         })
@@ -115,7 +128,7 @@ impl<'a> Seat<'a> {
     }
 
     fn expect_silence(&self) -> Result<(), String> {
-        let (reports, interrupts) = self.bench.system.faults.take(0);
+        let (reports, interrupts) = self.bench.faults.take(0);
         match reports.first() {
             Some(first) => Err(format!("{} reports, the first {first:?}", reports.len())),
             None if interrupts > 0 => Err(format!("{interrupts} interrupts without a report")),
@@ -133,7 +146,7 @@ impl<'a> Seat<'a> {
             self.domain.map(Iova(IN), self.source.address(), bytes, read)?;
             self.domain.map(Iova(OUT), self.target.address(), bytes, both)?;
         }
-        self.bench.system.iommu.attach(&self.master, &self.domain)?;
+        self.bench.smmus.iommu().attach(&self.master, &self.domain)?;
         self.source.fill(2);
         let begun = time::now();
         self.edu.read(IN, bytes)?;
@@ -167,7 +180,7 @@ impl<'a> Seat<'a> {
     fn expect_fault(&self, kind: EventId, iova: u64, read: bool) -> Result<String, String> {
         let fails = |what: &str| Err(format!("{}: {what}", kind.name()));
         // Each four bytes are an event on QEMU; one would be enough.
-        let (reports, interrupts) = self.bench.system.faults.take((FEW / 4) as usize);
+        let (reports, interrupts) = self.bench.faults.take((FEW / 4) as usize);
         let events = events_of(self.stream, &reports)?;
         let Some(first) = events.first() else { return fails("not reported") };
         if interrupts == 0 {
@@ -203,7 +216,7 @@ impl<'a> Seat<'a> {
         let other = Seat::new(self.bench, device)?;
         let bytes = edu::BUFFER;
         let both = Attributes::normal(Prot::READ | Prot::WRITE);
-        let iommu = &self.bench.system.iommu;
+        let iommu = self.bench.smmus.iommu();
         // SAFETY: the buffer stays until it is unmapped below; nobody else uses the domain.
         unsafe { other.domain.map(Iova(IN), other.source.address(), bytes, both)? };
         iommu.attach(&other.master, &other.domain)?;
@@ -226,7 +239,7 @@ impl<'a> Seat<'a> {
     /// A device that says what became of its accesses.
     fn testdev(&self, device: &Device) -> Outcome {
         let seat = Seat::new(self.bench, device)?;
-        let iommu = &self.bench.system.iommu;
+        let iommu = self.bench.smmus.iommu();
         let (testdev, bytes) = (Testdev::new(device), edu::BUFFER);
         let physical = seat.target.address();
         let both = Attributes::normal(Prot::READ | Prot::WRITE);
@@ -256,7 +269,7 @@ impl<'a> Seat<'a> {
     /// A device that was detached reaches nothing, silently.
     fn detach(self) -> Outcome {
         self.source.fill(7);
-        self.bench.system.iommu.detach(&self.master)?;
+        self.bench.smmus.iommu().detach(&self.master)?;
         self.edu.write(IN, FEW)?;
         ensure!(self.source.differences(7) == 0, "it wrote to memory");
         self.expect_silence()?;

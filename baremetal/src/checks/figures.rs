@@ -8,7 +8,7 @@ use alloc::format;
 use core::error::Error;
 use core::fmt;
 
-use smmuv3::{Attributes, DomainConfig, Interrupt, Iova, PhysAddr, Prot};
+use smmuv3::{Attributes, DomainConfig, Interrupt, Iova, PhysAddr, Prot, Smmu};
 use smmuv3_formats::Command;
 use smmuv3_formats::command::TlbiNhVa;
 
@@ -16,6 +16,7 @@ use super::Bench;
 use crate::buffer::Buffer;
 use crate::counter::Counter;
 use crate::edu::{self, Edu};
+use crate::platform::Kernel;
 use crate::verdict::{Outcome, Report};
 use crate::{cpu, ensure, heap, memory, println};
 
@@ -72,9 +73,15 @@ fn memory_use() {
     figure(format_args!("frames, one SMMU in use"), frames as f64, "bytes");
 }
 
+/// The first SMMU.
+fn first(bench: &Bench) -> Result<&Smmu<Kernel>, &'static str> {
+    let (_, _, smmu) = bench.smmus.smmus().next().ok_or("no SMMU")?;
+    Ok(smmu)
+}
+
 fn queue(counter: Counter, bench: &Bench) -> Outcome {
-    let iommu = &bench.system.iommu;
-    let smmu = bench.system.smmus.first().ok_or("no SMMU")?;
+    let iommu = bench.smmus.iommu();
+    let smmu = first(bench)?;
     let instance = smmu.instance().ok_or("no SMMU")?;
     for count in [1, 64u64] {
         let command = |page| TlbiNhVa::new().with_asid(5).with_leaf(true).with_addr(page * PAGE);
@@ -92,10 +99,10 @@ fn queue(counter: Counter, bench: &Bench) -> Outcome {
 }
 
 fn domain(counter: Counter, bench: &Bench) -> Outcome {
-    let iommu = &bench.system.iommu;
+    let iommu = bench.smmus.iommu();
     let device = bench.pci.find(edu::ID.0, edu::ID.1).next().ok_or("no edu")?;
     let before = (heap::usage().used, heap::FRAMES.usage().used);
-    let master = bench.system.master(device)?;
+    let master = bench.master(device)?;
     let domain = iommu.create_domain(DomainConfig::default())?;
     let [attach, detach] = average(ROUNDS, |_| {
         let (attach, result) = counter.count(|| iommu.attach(&master, &domain));
@@ -142,11 +149,10 @@ fn domain(counter: Counter, bench: &Bench) -> Outcome {
 
 /// From the call of the handler until the event is known.
 fn fault(counter: Counter, bench: &Bench) -> Outcome {
-    let iommu = &bench.system.iommu;
-    let smmu = bench.system.smmus.first().ok_or("no SMMU")?;
+    let iommu = bench.smmus.iommu();
+    let smmu = first(bench)?;
     let device = bench.pci.find(edu::ID.0, edu::ID.1).next().ok_or("no edu")?;
-    let (master, domain) =
-        (bench.system.master(device)?, iommu.create_domain(DomainConfig::default())?);
+    let (master, domain) = (bench.master(device)?, iommu.create_domain(DomainConfig::default())?);
     iommu.attach(&master, &domain)?;
     let edu = Edu::new(device);
     let [taken] = average(FAULTS, |_| {

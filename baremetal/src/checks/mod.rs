@@ -4,20 +4,26 @@
 mod board;
 mod cpus;
 mod deliberate;
+mod disk;
 mod dma;
 mod figures;
 
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::error::Error;
 use core::ops::Range;
 
 #[cfg(feature = "mutation")]
 use smmuv3::Mutation;
-use smmuv3::{Config, Report as Told, StreamId};
+use smmuv3::{Config, Master, Report as Told, StreamId};
+use smmuv3_discovery::MasterError;
 
 use crate::arguments::Arguments;
-use crate::bring_up::System;
+use crate::bring_up::{self, Smmus};
+use crate::faults::Faults;
 use crate::machine::Machine;
-use crate::pci::Pci;
+use crate::pci::{Device, Pci};
 use crate::platform::Kernel;
 #[cfg(feature = "mutation")]
 use crate::println;
@@ -25,8 +31,25 @@ use crate::verdict::Report;
 
 /// What the checks work on.
 struct Bench {
-    system: System,
+    smmus: Arc<Smmus>,
+    faults: Arc<Faults>,
     pci: Pci,
+}
+
+impl Bench {
+    /// The master that `device` is.
+    fn master(&self, device: &Device) -> Result<Master<Kernel>, MasterError> {
+        self.smmus.master(device.name())
+    }
+
+    /// The one stream of `device`.
+    fn stream(&self, device: &Device) -> Result<StreamId, Box<dyn Error>> {
+        let (_, streams) = self.smmus.topology().streams_of(device.name())?;
+        match streams[..] {
+            [stream] => Ok(stream),
+            _ => Err(alloc::format!("{device} has {} streams", streams.len()).into()),
+        }
+    }
 }
 
 /// Runs all checks, and ends the machine with the verdict.
@@ -39,21 +62,25 @@ pub fn run(machine: &Machine, arguments: Arguments, blob: &[u8], ram: &Range<usi
     report.note("cpus", board::cpus(machine));
     let mut pci = Pci::scan(&machine.host);
     report.note("pci", board::devices(&pci));
-    match System::bring_up(Kernel { cpus: machine.cpus.len() }, config(arguments)) {
+    let kernel = Kernel { cpus: machine.cpus.len() };
+    match bring_up::bring_up(kernel, config(arguments), blob) {
         Err(error) => {
             report.note("enable", Err(error));
         }
-        Ok(system) => {
+        Ok(smmus) => {
+            let faults = Arc::new(Faults::new());
+            bring_up::attach_interrupts(&smmus, &faults);
             pci.enable_dma();
-            let bench = Bench { system, pci };
-            report.note("enable", board::instances(&bench.system));
+            let bench = Bench { smmus, faults, pci };
+            report.note("enable", board::instances(&bench.smmus));
             if arguments.number("count", 0) == 1 {
                 figures::run(&mut report, &bench);
                 report.close();
             }
             dma::run(&mut report, &bench);
+            disk::run(&mut report, &bench);
             report.note("all cpus", cpus::map_and_unmap(&bench));
-            report.note("quiet", board::quiet(&bench.system));
+            report.note("quiet", board::quiet(&bench.faults));
         }
     }
     report.close()

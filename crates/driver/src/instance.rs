@@ -89,6 +89,11 @@ pub enum EnableError {
     },
     /// The first commands were not carried out.
     Commands(Failure),
+    /// The policy has no ASID left for the streams that are to be kept.
+    NoAsid {
+        /// Bits of the ASID that it would have to be.
+        bits: u32,
+    },
     /// There are as many instances as an `Iommu` can hold.
     TooManyInstances {
         /// How many that is.
@@ -104,6 +109,7 @@ impl fmt::Display for EnableError {
                 write!(f, "{register} is not acknowledged: expected {expected:#x}, read {read:#x}")
             }
             Self::Commands(failure) => write!(f, "the first commands failed: {failure}"),
+            Self::NoAsid { bits } => write!(f, "all ASIDs of {bits} bits are in use"),
             Self::TooManyInstances { largest } => {
                 write!(f, "there are {largest} instances already")
             }
@@ -144,6 +150,26 @@ impl<P: Platform> Probed<P> {
     /// All methods of the instance, and of its parts, are given the same platform.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
     pub unsafe fn enable(self, platform: &P) -> Result<Instance<P>, (Self, EnableError)> {
+        // SAFETY: the caller's promise, for both.
+        let instance = unsafe { self.build(platform) }?;
+        // SAFETY: as above; nobody has used an entry.
+        let started = unsafe { instance.start_first(platform, false) };
+        started.map_err(|NotStarted { probed, error, .. }| (probed, error))
+    }
+
+    /// Bits of a StreamID in the table that it will have.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn stream_bits(&self) -> u32 {
+        let log2 = self.config.sid_bits.min(self.features.sid_bits);
+        self.config.stream_table.bits(&self.features, log2)
+    }
+
+    /// The instance, with memory for its tables and queues, of which the SMMU is not told yet.
+    ///
+    /// # Safety
+    /// As for [`Probed::enable`].
+    #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
+    pub(crate) unsafe fn build(self, platform: &P) -> Result<Instance<P>, (Self, EnableError)> {
         let Self { mmio, features, config } = self;
         let again = |mmio, error| Err((Self { mmio, features, config }, error));
         let size = |wanted: u32, most: u32| Size::new(wanted.min(most));
@@ -180,28 +206,17 @@ impl<P: Platform> Probed<P> {
             }
             return again(mmio, EnableError::NoMemory);
         };
-        let instance = Instance { mmio, features, config, commands, events, streams };
-        match instance.start(platform) {
-            Ok(()) => Ok(instance),
-            Err(error) => {
-                // The error is known already, and being off is all that the memory depends on.
-                let _ = instance.abort_while_off(platform);
-                match instance.write_cr0(platform, Cr0::default()) {
-                    Ok(()) => {
-                        let _ = instance.write_irq_ctrl(platform, IrqCtrl::default());
-                        // SAFETY: all enables of CR0 were acknowledged as 0. The memory was taken above, and
-                        // nobody asked for an entry.
-                        again(unsafe { instance.dismantle(platform) }, error)
-                    }
-                    Err(_) => {
-                        // Tables and queues are never freed: hardware may be using them.
-                        let Instance { mmio, .. } = instance;
-                        again(mmio, error)
-                    }
-                }
-            }
-        }
+        Ok(Instance { mmio, features, config, commands, events, streams })
     }
+}
+
+/// What is left of an instance that could not be started.
+pub(crate) struct NotStarted<P: Platform> {
+    pub(crate) probed: Probed<P>,
+    pub(crate) error: EnableError,
+    /// It confirmed that it is off. Otherwise it may be reading whatever its stream table leads to, for ever.
+    #[cfg_attr(not(feature = "alloc"), expect(dead_code, reason = "nothing was led to"))]
+    pub(crate) off: bool,
 }
 
 /// An SMMU in use.
@@ -256,18 +271,68 @@ impl<P: Platform> Instance<P> {
     /// # Errors
     /// See [`EnableError`].
     pub fn start(&self, platform: &P) -> Result<(), EnableError> {
+        self.start_as(platform, false)
+    }
+
+    /// Starts the SMMU for the first time. If that fails, its memory is given back, unless it may be reading that.
+    ///
+    /// When it is `keeping` streams, whose entries lead to what they are to reach already, GBPA is left as it is until
+    /// the SMMU is on: it decides what transactions do meanwhile. If it cannot be started, it stays so.
+    ///
+    /// # Safety
+    /// All methods of the instance, and of its parts, are given the same platform. No entry of its stream table is used
+    /// after an error.
+    #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
+    pub(crate) unsafe fn start_first(
+        self,
+        platform: &P,
+        keeping: bool,
+    ) -> Result<Self, NotStarted<P>> {
+        let Err(error) = self.start_as(platform, keeping) else { return Ok(self) };
+        let (features, config) = (self.features, self.config);
+        if !keeping {
+            // The error is known already, and being off is all that the memory depends on.
+            let _ = self.abort_while_off(platform);
+        }
+        let off = self.write_cr0(platform, Cr0::default()).is_ok();
+        let mmio = if off {
+            let _ = self.write_irq_ctrl(platform, IrqCtrl::default());
+            // SAFETY: all enables of CR0 were acknowledged as 0. The memory was taken by `build`, and the caller
+            // uses no entry.
+            unsafe { self.dismantle(platform) }
+        } else {
+            // Tables and queues are never freed: hardware may be using them.
+            self.mmio
+        };
+        Err(NotStarted { probed: Probed { mmio, features, config }, error, off })
+    }
+
+    /// Gives the memory back of an instance that was never started.
+    ///
+    /// # Safety
+    /// As for [`Instance::start_first`].
+    #[cfg(feature = "alloc")]
+    pub(crate) unsafe fn unbuild(self, platform: &P) -> Probed<P> {
+        let (features, config) = (self.features, self.config);
+        // SAFETY: the SMMU was never told of it; the caller uses no entry.
+        Probed { mmio: unsafe { self.dismantle(platform) }, features, config }
+    }
+
+    fn start_as(&self, platform: &P, keeping: bool) -> Result<(), EnableError> {
         // Until it works, whoever else has to do with it is told so at once.
         self.commands.give_up();
-        let result = self.bring_up(platform);
+        let result = self.bring_up(platform, keeping);
         if result.is_err() {
             self.commands.give_up();
         }
         result
     }
 
-    fn bring_up(&self, platform: &P) -> Result<(), EnableError> {
+    fn bring_up(&self, platform: &P, keeping: bool) -> Result<(), EnableError> {
         let mmio = &self.mmio;
-        self.abort_while_off(platform)?;
+        if !keeping {
+            self.abort_while_off(platform)?;
+        }
         self.write_cr0(platform, Cr0::default())?;
         self.write_irq_ctrl(platform, IrqCtrl::default())?;
         // Errors of whoever had the SMMU before us are not ours.
@@ -310,7 +375,12 @@ impl<P: Platform> Instance<P> {
             platform,
             IrqCtrl::default().with_gerror(enabled).with_eventq(enabled),
         )?;
-        self.write_cr0(platform, cr0.with_smmuen(true))
+        self.write_cr0(platform, cr0.with_smmuen(true))?;
+        if keeping {
+            // For when it is turned off or reset.
+            self.abort_while_off(platform)?;
+        }
+        Ok(())
     }
 
     /// Turns the SMMU off; transactions abort from then on.

@@ -17,7 +17,8 @@
 //! and the address spaces of processes ([`Iommu::add_process`], [`Process::bind`]).
 //!
 //! # What holds
-//! * Every stream aborts until its master is attached. Identity must be asked for, and is `unsafe`.
+//! * Every stream aborts until its master is attached, but those of [`Probe::keep`]. Identity must be asked for, and is
+//!   `unsafe`.
 //! * When [`Domain::unmap`], [`Iommu::detach`] or [`Iommu::attach`] has returned `Ok`, no DMA reaches the old memory;
 //!   nor that of a process when [`Process::invalidate`], [`Process::release`] or [`Bond::unbind`] has.
 //!   [`Domain::unmap_deferred`] promises that only together with a later [`Domain::invalidate_all`].
@@ -94,6 +95,8 @@ pub mod invalidate;
 #[cfg(feature = "alloc")]
 mod iommu;
 #[cfg(feature = "alloc")]
+mod keep;
+#[cfg(feature = "alloc")]
 mod master;
 #[cfg(feature = "mutation")]
 mod mutation;
@@ -149,6 +152,8 @@ pub use instance::{EnableError, InstanceConfig};
 pub use instances::MOST_INSTANCES;
 #[cfg(feature = "alloc")]
 pub use iommu::{Config, Iommu, Probe, Smmu};
+#[cfg(feature = "alloc")]
+pub use keep::{KeepError, Region};
 #[cfg(feature = "alloc")]
 pub use master::{AddMasterError, Master, MasterConfig};
 #[cfg(feature = "mutation")]

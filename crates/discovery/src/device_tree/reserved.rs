@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `/reserved-memory` with `iommu-addresses`: input addresses that are taken, and memory that devices are using.
+
+use alloc::vec::Vec;
+
+use smmuv3::{NoMemory, StreamId};
+
+use super::Reader;
+use super::tree::{At, cells, number};
+use crate::What;
+use crate::instance::Region;
+use crate::kept::{Kept, KeptMemory};
+use crate::memory::push;
+use crate::topology::claims;
+
+/// Bytes of a page that can be kept.
+const PAGE: u64 = 0x1000;
+
+impl<'t, 'a> Reader<'t, 'a> {
+    /// Reads the children of `/reserved-memory`.
+    pub(super) fn reserved(&mut self) -> Result<(), NoMemory> {
+        let tree = self.tree;
+        let in_it = |node: &At<'_, '_>| {
+            let above = node.parent().filter(|above| above.name() == "reserved-memory");
+            above.and_then(|above| above.parent()).is_some_and(|root| root.index() == 0)
+        };
+        for node in tree.nodes().filter(At::enabled).filter(in_it) {
+            if node.has("iommu-addresses") {
+                self.region(node)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn region(&mut self, node: At<'t, 'a>) -> Result<(), NoMemory> {
+        let property = "iommu-addresses";
+        let memory = if node.has("reg") { self.reg(node, 0)? } else { None };
+        let mut list = node.property(property).unwrap_or_default();
+        while !list.is_empty() {
+            let [reference] = cells(list);
+            let Some(device) = self.tree.by_phandle(reference) else {
+                self.find(node, What::Nowhere { reference })?;
+                break;
+            };
+            // Addresses are written as on the bus of the device that they are for.
+            let (address, size) = device.own_cells();
+            let (address, size) = (address.saturating_mul(4), size.saturating_mul(4));
+            let parts = list.split_at_checked(4).and_then(|(_, rest)| {
+                let (iova, rest) = rest.split_at_checked(address)?;
+                let (len, rest) = rest.split_at_checked(size)?;
+                Some((number(iova)?, number(len)?, rest))
+            });
+            let Some((iova, len, rest)) = parts else {
+                let unit = address.saturating_add(size).saturating_add(4);
+                self.find(node, What::Length { property, len: list.len(), unit })?;
+                break;
+            };
+            list = rest;
+            if len == 0 || iova.checked_add(len - 1).is_none() {
+                self.find(node, What::KeptRange { base: iova, len })?;
+                continue;
+            }
+            let region = Region { base: iova, len };
+            let master = self.masters.binary_search(&device.index());
+            let named = master.ok().and_then(|at| self.topology.devices.get_mut(at));
+            let Some(named) = named else {
+                self.find(node, What::KeptByNobody)?;
+                continue;
+            };
+            push(&mut named.reserved, region)?;
+            let Some(memory) = memory else { continue };
+            if memory.base != iova || len > memory.len {
+                let what = What::KeptElsewhere { iova, address: memory.base };
+                self.find(node, what)?;
+                continue;
+            }
+            let Some(pages) = whole_pages(region) else {
+                self.find(node, What::KeptRange { base: iova, len })?;
+                continue;
+            };
+            let mut kept = Kept {
+                name: node.path()?,
+                streams: Vec::new(),
+                regions: Vec::new(),
+                may_move: false,
+                privileged: false,
+                memory: if named.coherent { KeptMemory::WriteBack } else { KeptMemory::Uncached },
+            };
+            for (instance, first, last) in claims(&named.own) {
+                push(&mut kept.streams, (instance, StreamId(first), StreamId(last)))?;
+            }
+            push(&mut kept.regions, pages)?;
+            push(&mut self.topology.kept, kept)?;
+            if pages != region {
+                self.find(node, What::KeptUnaligned { base: iova, len })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The pages that `region` is in.
+pub(crate) fn whole_pages(region: Region) -> Option<Region> {
+    let base = region.base & !(PAGE - 1);
+    let len = region.base.checked_add(region.len)?.checked_next_multiple_of(PAGE)? - base;
+    Some(Region { base, len })
+}

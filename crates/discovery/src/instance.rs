@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An SMMU, as firmware describes it.
+
+use alloc::string::String;
+
+use smmuv3::Interrupt;
+
+/// A range of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// The first.
+    pub base: u64,
+    /// Bytes. `base + len` is at most 2^64.
+    pub len: u64,
+}
+
+impl Region {
+    /// The last address; of an empty region, its base.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        // Regions are checked when they are read; a hand-made one that is too long ends with the address space.
+        self.base.saturating_add(self.len.saturating_sub(1))
+    }
+
+    /// Whether both have an address in common.
+    #[must_use]
+    pub const fn overlaps(&self, other: &Self) -> bool {
+        self.len != 0 && other.len != 0 && self.base <= other.last() && other.base <= self.last()
+    }
+}
+
+/// An SMMUv3 that firmware describes.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Instance {
+    /// Path in the device tree, or `SMMUv3 at 0x9050000`.
+    pub name: String,
+    /// Its registers: two 64 KiB pages, one with [`Model::Cn99xx`] (§2.1).
+    pub registers: Region,
+    /// Whether its accesses to memory are coherent with the CPUs' caches: `dma-coherent`; the COHACC override of the
+    /// IORT. It is what counts, whatever IDR0.COHACC says.
+    pub coherent: bool,
+    /// What hardware management of access and dirty flags it has, where firmware says so in place of IDR0.HTTU: 0
+    /// none, 1 access flag, 2 both. Always `None` from a device tree.
+    pub httu: Option<u8>,
+    /// Its wired interrupts.
+    pub interrupts: Interrupts,
+    /// What it is known to do differently.
+    pub model: Model,
+    /// Base of its VATOS page, where it has one and firmware says so.
+    pub vatos: Option<u64>,
+    /// Its NUMA proximity domain. Always `None` from a device tree.
+    pub proximity: Option<u32>,
+    /// Where its own interrupts go if they are messages, and as which device: see [`crate::Msi`].
+    pub msi: Option<crate::Msi>,
+}
+
+/// What firmware says of an implementation that the ID registers do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Model {
+    /// Nothing.
+    Generic,
+    /// HiSilicon Hi161x (`hisilicon,broken-prefetch-cmd`): CMD_PREFETCH_* must not be used.
+    Hi161x,
+    /// Cavium CN99xx (`cavium,cn9900-broken-page1-regspace`): the registers of page 1 are in page 0.
+    Cn99xx,
+    /// Another number of the IORT.
+    Other(u32),
+}
+
+/// How an interrupt line is triggered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// By an edge, as those of an SMMU should be (§18).
+    Edge,
+    /// By a level.
+    Level,
+}
+
+/// An interrupt of the GIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// INTID: 32 and up for SPIs.
+    pub intid: u32,
+    /// How it is triggered.
+    pub trigger: Trigger,
+}
+
+/// The wired interrupts of an SMMU. `None`: not wired, or not described.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interrupts {
+    /// Event queue.
+    pub event: Option<Line>,
+    /// PRI queue.
+    pub pri: Option<Line>,
+    /// CMD_SYNC completion.
+    pub sync: Option<Line>,
+    /// Global errors.
+    pub gerror: Option<Line>,
+}
+
+impl Interrupts {
+    /// All interrupts by one line.
+    #[must_use]
+    pub const fn combined(line: Line) -> Self {
+        Self { event: Some(line), pri: Some(line), sync: Some(line), gerror: Some(line) }
+    }
+
+    /// The lines to enable for [`smmuv3::Iommu::handle_interrupt`], each once, with what it is to be called with.
+    pub fn lines(&self) -> impl Iterator<Item = (Line, Interrupt)> {
+        let shared = self.event.is_some() && self.event == self.gerror;
+        let event = if shared { Interrupt::Any } else { Interrupt::Events };
+        let gerror = self.gerror.filter(|_| !shared);
+        let both = [(self.event, event), (gerror, Interrupt::Error)];
+        both.into_iter().filter_map(|(line, which)| Some((line?, which)))
+    }
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! All SMMUs of a topology in use.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use smmuv3::features::Unsupported;
+use smmuv3::{
+    AddMasterError, EnableError, InstanceConfig, Interrupt, Iommu, Master, MasterConfig, NoMemory,
+    Platform, Smmu,
+};
+
+use crate::device::{Device, InstanceIndex, LookupError};
+use crate::instance::{Instance, Model};
+use crate::memory::push;
+use crate::topology::Topology;
+
+/// What an [`Iommu`] calls the instances.
+const NAMES: [&str; 64] = [
+    "smmu0", "smmu1", "smmu2", "smmu3", "smmu4", "smmu5", "smmu6", "smmu7", "smmu8", "smmu9",
+    "smmu10", "smmu11", "smmu12", "smmu13", "smmu14", "smmu15", "smmu16", "smmu17", "smmu18",
+    "smmu19", "smmu20", "smmu21", "smmu22", "smmu23", "smmu24", "smmu25", "smmu26", "smmu27",
+    "smmu28", "smmu29", "smmu30", "smmu31", "smmu32", "smmu33", "smmu34", "smmu35", "smmu36",
+    "smmu37", "smmu38", "smmu39", "smmu40", "smmu41", "smmu42", "smmu43", "smmu44", "smmu45",
+    "smmu46", "smmu47", "smmu48", "smmu49", "smmu50", "smmu51", "smmu52", "smmu53", "smmu54",
+    "smmu55", "smmu56", "smmu57", "smmu58", "smmu59", "smmu60", "smmu61", "smmu62", "smmu63",
+];
+
+/// Why an SMMU is not in use. Its devices cannot be made masters; they can do whatever firmware has left them, which the
+/// SMMU decides: it was not touched, unless this is [`BringUpError::Enable`], after which it aborts everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BringUpError {
+    /// No registers were given.
+    NoRegisters,
+    /// It is a Cavium CN99xx, whose page 1 is not where the architecture has it.
+    Page1,
+    /// Firmware says that it is coherent with the CPUs' caches, and IDR0.COHACC that it is not. The driver goes by the
+    /// latter, and the platform, if it believes firmware, cleans no caches.
+    Coherence,
+    /// It lacks what the driver needs.
+    Unsupported(Unsupported),
+    /// It did not come up. It is off, and aborts.
+    Enable(EnableError),
+}
+
+impl fmt::Display for BringUpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRegisters => f.write_str("no registers were given"),
+            Self::Page1 => f.write_str("its registers of page 1 are in page 0 (CN99xx)"),
+            Self::Coherence => {
+                f.write_str("firmware says that it is coherent, IDR0.COHACC that it is not")
+            }
+            Self::Unsupported(unsupported) => unsupported.fmt(f),
+            Self::Enable(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for BringUpError {}
+
+/// Why a device did not become a master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MasterError {
+    /// Its streams are not known.
+    Lookup(LookupError),
+    /// The SMMU that it is behind is not in use.
+    Down {
+        /// The SMMU.
+        instance: InstanceIndex,
+        /// Why.
+        why: BringUpError,
+    },
+    /// The driver refused it. [`AddMasterError::Taken`]: it is a master already, or shares a stream with a device that
+    /// is; such devices have one [`Master`] between them.
+    Add(AddMasterError),
+}
+
+impl fmt::Display for MasterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lookup(error) => error.fmt(f),
+            Self::Down { instance, why } => write!(f, "{instance} is not in use: {why}"),
+            Self::Add(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for MasterError {}
+
+impl From<LookupError> for MasterError {
+    fn from(error: LookupError) -> Self {
+        Self::Lookup(error)
+    }
+}
+
+/// The SMMUs of a [`Topology`], in use as far as they came up, and the way from a device to its master.
+pub struct System<P: Platform> {
+    iommu: Iommu<P>,
+    topology: Topology,
+    /// One for each instance.
+    smmus: Vec<Result<Smmu<P>, BringUpError>>,
+}
+
+impl Topology {
+    /// Takes all SMMUs into use, in order: all streams abort until their masters are attached.
+    ///
+    /// `registers` maps the registers of an SMMU ([`Instance::registers`]) and hands them over; `None` leaves that SMMU
+    /// alone. `configure` may change how it is used. Interrupts are off where firmware names no line for them.
+    ///
+    /// An SMMU that does not come up does not keep the others from it, nor the machine from running: each has a result
+    /// of its own ([`System::smmu`], [`System::failures`]). Nothing is undone for it either: SMMUs that are up abort what
+    /// has no master, which is safer than what firmware left, and a kernel that wants all or nothing can
+    /// [`Iommu::remove`] them.
+    ///
+    /// # Errors
+    /// [`NoMemory`], before any SMMU was touched.
+    pub fn bring_up<P: Platform>(
+        self,
+        iommu: &Iommu<P>,
+        mut registers: impl FnMut(&Instance) -> Option<P::Mmio>,
+        mut configure: impl FnMut(&Instance, &mut InstanceConfig),
+    ) -> Result<System<P>, NoMemory> {
+        let mut smmus = Vec::new();
+        smmus.try_reserve_exact(self.instances.len()).map_err(|_| NoMemory)?;
+        for (index, instance) in self.instances.iter().enumerate() {
+            let up = up(iommu, index, instance, registers(instance), &mut configure);
+            push(&mut smmus, up)?;
+        }
+        Ok(System { iommu: iommu.clone(), topology: self, smmus })
+    }
+}
+
+fn up<P: Platform>(
+    iommu: &Iommu<P>,
+    index: usize,
+    instance: &Instance,
+    registers: Option<P::Mmio>,
+    configure: &mut impl FnMut(&Instance, &mut InstanceConfig),
+) -> Result<Smmu<P>, BringUpError> {
+    let registers = registers.ok_or(BringUpError::NoRegisters)?;
+    if instance.model == Model::Cn99xx {
+        return Err(BringUpError::Page1);
+    }
+    let mut config = InstanceConfig::named(NAMES.get(index).copied().unwrap_or("smmu"));
+    config.interrupts = instance.interrupts.lines().next().is_some();
+    configure(instance, &mut config);
+    let probe = iommu.probe(registers, config).map_err(BringUpError::Unsupported)?;
+    if instance.coherent && !probe.features().coherent {
+        return Err(BringUpError::Coherence);
+    }
+    probe.enable().map_err(|(_, error)| BringUpError::Enable(error))
+}
+
+impl<P: Platform> System<P> {
+    /// The driver.
+    pub fn iommu(&self) -> &Iommu<P> {
+        &self.iommu
+    }
+
+    /// What firmware says.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// An SMMU.
+    ///
+    /// # Errors
+    /// Why it is not in use; [`BringUpError::NoRegisters`] also when there is no such.
+    pub fn smmu(&self, index: InstanceIndex) -> Result<&Smmu<P>, BringUpError> {
+        match self.smmus.get(index.0) {
+            Some(Ok(smmu)) => Ok(smmu),
+            Some(Err(error)) => Err(*error),
+            None => Err(BringUpError::NoRegisters),
+        }
+    }
+
+    /// Those that are in use, with what firmware says of them.
+    pub fn smmus(&self) -> impl Iterator<Item = (InstanceIndex, &Instance, &Smmu<P>)> {
+        let all = self.topology.instances.iter().zip(&self.smmus).enumerate();
+        all.filter_map(|(index, (instance, smmu))| {
+            Some((InstanceIndex(index), instance, smmu.as_ref().ok()?))
+        })
+    }
+
+    /// Those that are not, and why.
+    pub fn failures(&self) -> impl Iterator<Item = (InstanceIndex, &Instance, BringUpError)> {
+        let all = self.topology.instances.iter().zip(&self.smmus).enumerate();
+        all.filter_map(|(index, (instance, smmu))| {
+            Some((InstanceIndex(index), instance, *smmu.as_ref().err()?))
+        })
+    }
+
+    /// Whose interrupt `intid` is, and what [`Iommu::handle_interrupt`] is to be called with. Several SMMUs can share one.
+    pub fn raised_by(&self, intid: u32) -> impl Iterator<Item = (&Smmu<P>, Interrupt)> {
+        self.smmus().flat_map(move |(_, instance, smmu)| {
+            let lines = instance.interrupts.lines().filter(move |(line, _)| line.intid == intid);
+            lines.map(move |(_, which)| (smmu, which))
+        })
+    }
+
+    /// Makes `device` a master, with all its streams. It stays blocked until it is attached.
+    ///
+    /// # Errors
+    /// See [`MasterError`]. A device that is asked for twice is an error the second time
+    /// ([`AddMasterError::Taken`]): there is one [`Master`] for it, which whoever asked first has.
+    pub fn master(&self, device: Device<'_>) -> Result<Master<P>, MasterError> {
+        self.master_with(device, MasterConfig::default())
+    }
+
+    /// As [`System::master`], used as `config` says.
+    ///
+    /// # Errors
+    /// As [`System::master`].
+    pub fn master_with(
+        &self,
+        device: Device<'_>,
+        config: MasterConfig,
+    ) -> Result<Master<P>, MasterError> {
+        let (instance, streams) = self.topology.streams_of(device)?;
+        let smmu = self.smmu(instance).map_err(|why| MasterError::Down { instance, why })?;
+        self.iommu.add_master(smmu, &streams, config).map_err(MasterError::Add)
+    }
+}

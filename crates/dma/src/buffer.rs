@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The safe way: a buffer is given away, and taken back.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+use smmuv3::Iova;
+
+use crate::error::{MapError, UnmapError};
+use crate::flush::Stamp;
+use crate::platform::{Direction, DmaPlatform};
+use crate::space::DmaSpace;
+
+/// Something that owns memory, which can be lent to devices.
+///
+/// # Safety
+/// Implementation safety: [`memory`](Self::memory) gives the same bytes on every call until the value is dropped or used
+/// otherwise, also when the value has been moved. They are initialised, and may be read and written by whoever has the value,
+/// whatever bytes they then hold; nobody else uses them.
+pub unsafe trait Buffer {
+    /// The memory.
+    fn memory(&mut self) -> NonNull<[u8]>;
+}
+
+// SAFETY: a box owns its bytes, which stay in place.
+unsafe impl Buffer for Box<[u8]> {
+    fn memory(&mut self) -> NonNull<[u8]> {
+        NonNull::from(&mut **self)
+    }
+}
+
+// SAFETY: as for a box; its length and place do not change while nobody uses it.
+unsafe impl Buffer for Vec<u8> {
+    fn memory(&mut self) -> NonNull<[u8]> {
+        NonNull::from(&mut **self)
+    }
+}
+
+// SAFETY: a unique reference for ever.
+unsafe impl Buffer for &'static mut [u8] {
+    fn memory(&mut self) -> NonNull<[u8]> {
+        NonNull::from(&mut **self)
+    }
+}
+
+/// A buffer that devices have. [`DmaSpace::take_back`] gives it back.
+///
+/// Plain data, without a reference to the space. Dropped, it stays lent: the buffer is leaked and stays mapped, and
+/// [`Usage::mapped_pages`](crate::Usage::mapped_pages) counts it.
+#[must_use = "dropped, the buffer is leaked and stays mapped"]
+pub struct Lent<B> {
+    /// Not used while devices have it, and a type whose references the compiler makes nothing of.
+    buffer: MaybeUninit<B>,
+    iova: Iova,
+    len: usize,
+    direction: Direction,
+    space: usize,
+    /// It is unmapped, but an instance did not confirm that.
+    waits: Option<Stamp>,
+}
+
+impl<B> Lent<B> {
+    /// The input address of its first byte.
+    pub fn iova(&self) -> Iova {
+        self.iova
+    }
+
+    /// Its bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: a buffer has bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What devices may do with it.
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+}
+
+impl<B> fmt::Debug for Lent<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lent")
+            .field("iova", &self.iova)
+            .field("len", &self.len)
+            .field("direction", &self.direction)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<P: DmaPlatform> DmaSpace<P> {
+    /// Gives `buffer` to the devices of the space: [`map`](Self::map), but safe.
+    ///
+    /// # Errors
+    /// The buffer, and why not: see [`MapError`].
+    pub fn lend<B: Buffer>(
+        &self,
+        mut buffer: B,
+        direction: Direction,
+    ) -> Result<Lent<B>, (B, MapError)> {
+        let memory = buffer.memory();
+        // SAFETY: the buffer's owner is put away until it was taken back, and the memory stays where it is.
+        match unsafe { self.map(memory, direction) } {
+            Ok(iova) => Ok(Lent {
+                buffer: MaybeUninit::new(buffer),
+                iova,
+                len: memory.len(),
+                direction,
+                space: self.id,
+                waits: None,
+            }),
+            Err(error) => Err((buffer, error)),
+        }
+    }
+
+    /// Takes a buffer back: [`unmap`](Self::unmap), but safe. It holds what devices wrote.
+    ///
+    /// # Errors
+    /// What is still lent, and why: see [`UnmapError`]. If that is `Unconfirmed`, to be tried again after the instance
+    /// was reset; it flushes then.
+    pub fn take_back<B: Buffer>(&self, mut lent: Lent<B>) -> Result<B, (Lent<B>, UnmapError)> {
+        if lent.space != self.id {
+            return Err((lent, UnmapError::OtherSpace));
+        }
+        if let Some(stamp) = lent.waits {
+            if !self.flushes.is_over(stamp)
+                && let Err(unconfirmed) = self.flush()
+            {
+                return Err((lent, UnmapError::Unconfirmed(unconfirmed)));
+            }
+            // SAFETY: written in `lend`, and given out only here and below, where `lent` ends.
+            return Ok(unsafe { lent.buffer.assume_init_read() });
+        }
+        // SAFETY: written in `lend`.
+        let memory = unsafe { lent.buffer.assume_init_mut() }.memory();
+        // SAFETY: it is the mapping of this buffer, which is put away in `lent`.
+        match unsafe { self.unmap_or_hold(lent.iova, memory, lent.direction) } {
+            // SAFETY: as above.
+            Ok(()) => Ok(unsafe { lent.buffer.assume_init_read() }),
+            Err((error, stamp)) => {
+                lent.waits = stamp;
+                Err((lent, error))
+            }
+        }
+    }
+
+    /// Copies what devices have written so far, from the byte at `offset` on, into `target`.
+    ///
+    /// # Errors
+    /// As from [`sync_for_cpu`](Self::sync_for_cpu); [`NotMapped`](UnmapError::NotMapped) also when it has not so many
+    /// bytes.
+    pub fn read<B: Buffer>(
+        &self,
+        lent: &mut Lent<B>,
+        offset: usize,
+        target: &mut [u8],
+    ) -> Result<(), UnmapError> {
+        let from = self.part(lent, offset, target.len())?;
+        // SAFETY: `lent` is borrowed, and `part` has found it to be a mapping of this space.
+        unsafe {
+            self.sync_for_cpu(lent.iova, lent.buffer.assume_init_mut().memory(), lent.direction)
+        }?;
+        // SAFETY: `part` says that the bytes lie within the buffer, which nobody has a reference to. What a device
+        // writes meanwhile is copied or not.
+        unsafe {
+            NonNull::from(&mut *target).cast().copy_from_nonoverlapping(from, target.len());
+        }
+        Ok(())
+    }
+
+    /// Copies `source` to the buffer, from the byte at `offset` on, where devices find it.
+    ///
+    /// # Errors
+    /// As from [`read`](Self::read).
+    pub fn write<B: Buffer>(
+        &self,
+        lent: &mut Lent<B>,
+        offset: usize,
+        source: &[u8],
+    ) -> Result<(), UnmapError> {
+        let to = self.part(lent, offset, source.len())?;
+        let memory = {
+            // SAFETY: written in `lend`.
+            unsafe { lent.buffer.assume_init_mut() }.memory()
+        };
+        // What devices have written beside it stays.
+        // SAFETY: as in `read`.
+        unsafe {
+            self.sync_for_cpu(lent.iova, memory, lent.direction)?;
+            to.copy_from_nonoverlapping(NonNull::from(source).cast(), source.len());
+            self.sync_for_device(lent.iova, memory, lent.direction)
+        }
+    }
+
+    /// The byte at `offset` of what is lent, if it has `len` from there on.
+    fn part<B: Buffer>(
+        &self,
+        lent: &mut Lent<B>,
+        offset: usize,
+        len: usize,
+    ) -> Result<NonNull<u8>, UnmapError> {
+        if lent.space != self.id {
+            return Err(UnmapError::OtherSpace);
+        }
+        if lent.waits.is_some() || offset.checked_add(len).is_none_or(|end| end > lent.len) {
+            return Err(UnmapError::NotMapped { iova: lent.iova });
+        }
+        // SAFETY: written in `lend`.
+        let memory = unsafe { lent.buffer.assume_init_mut() }.memory();
+        // SAFETY: within the buffer.
+        Ok(unsafe { memory.cast::<u8>().add(offset) })
+    }
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How a space is to work.
+
+use smmuv3::{DomainConfig, Iova};
+
+use crate::error::NewError;
+use crate::iova::Place;
+use crate::span::{PAGE, PAGE_SHIFT};
+
+/// Pages that a mapping may copy.
+pub(crate) const MOST_COPIED: usize = 16;
+/// Bits of a window, at least and at most.
+const WINDOW_BITS: core::ops::RangeInclusive<u32> = 16..=32;
+
+/// Settings of a [`DmaSpace`](crate::DmaSpace).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DmaConfig {
+    /// Input addresses are below 2 to the power of this: 32 for masters with 32 address lines; up to 48.
+    pub limit_bits: u32,
+    /// log2 of the bytes of input addresses that buffers are given, 16 to 32. The space's bookkeeping takes 2 bits of
+    /// heap a page: 32 KiB for the default of 29.
+    pub window_bits: u32,
+    /// Where they begin, a multiple of their size; by default as high as the limit allows. Page 0 is never given out.
+    pub window: Option<Iova>,
+    /// When devices lose what is unmapped, and when it is used again.
+    pub reclaim: Reclaim,
+    /// Whether devices see what CPUs have in their caches. Where not, caches are cleaned and invalidated by the
+    /// platform, and devices get Normal non-cacheable mappings.
+    pub coherent: bool,
+    /// Lends devices all of the first and the last page of a buffer, with whatever else there is in them. Faster for
+    /// buffers that begin or end inside a page, and no protection for their neighbours. By default those two pages
+    /// are bounced. Refused for devices that are not coherent.
+    pub whole_pages: bool,
+    /// Bounce pages that there may be. Memory for each is taken when it is first needed, and kept until
+    /// [`DmaSpace::trim`](crate::DmaSpace::trim) or the space is closed.
+    pub bounce_pages: usize,
+    /// Entries for what an instance did not confirm. What finds them full is lost, and counted.
+    pub held: usize,
+    /// The domain's sizes.
+    pub domain: DomainConfig,
+}
+
+/// When devices lose what is unmapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reclaim {
+    /// Before `unmap` returns: one invalidation a buffer.
+    Strict,
+    /// Small buffers are copied to and from bounce pages, and devices may go on reaching *those* for a while after
+    /// `unmap`; bounce pages and input addresses are used again after a flush that serves many. Large buffers are
+    /// unmapped strictly. Either way, no device reaches the caller's memory when `unmap` has returned.
+    Lazy(Lazy),
+}
+
+/// The bounds of lazy unmapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lazy {
+    /// Buffers of at most so many bytes are copied; 64 KiB and 16 pages at most.
+    pub copy_up_to: usize,
+    /// Entries of each CPU's flush queue: one a mapping and one a bounce page.
+    pub queue: usize,
+    /// Nanoseconds after which the next unmap on that CPU flushes, whether the queue is full or not.
+    pub age: u64,
+}
+
+/// Copies up to 16 KiB; 256 entries a CPU; 10 ms.
+impl Default for Lazy {
+    fn default() -> Self {
+        Self { copy_up_to: 4 * PAGE, queue: 256, age: 10_000_000 }
+    }
+}
+
+impl Lazy {
+    /// Copies buffers of at most `bytes`.
+    #[must_use]
+    pub const fn with_copy_up_to(mut self, bytes: usize) -> Self {
+        self.copy_up_to = bytes;
+        self
+    }
+
+    /// With flush queues of `entries`.
+    #[must_use]
+    pub const fn with_queue(mut self, entries: usize) -> Self {
+        self.queue = entries;
+        self
+    }
+
+    /// Flushes after `nanoseconds`.
+    #[must_use]
+    pub const fn with_age(mut self, nanoseconds: u64) -> Self {
+        self.age = nanoseconds;
+        self
+    }
+}
+
+/// 512 MiB of input addresses that end at 4 GiB, strict, coherent, partial pages bounced, 1,024 bounce pages at most.
+impl Default for DmaConfig {
+    fn default() -> Self {
+        Self {
+            limit_bits: 32,
+            window_bits: 29,
+            window: None,
+            reclaim: Reclaim::Strict,
+            coherent: true,
+            whole_pages: false,
+            bounce_pages: 1024,
+            held: 256,
+            domain: DomainConfig::default(),
+        }
+    }
+}
+
+impl DmaConfig {
+    /// Strict, as [`DmaConfig::default`].
+    pub fn strict() -> Self {
+        Self::default()
+    }
+
+    /// Lazy, with the bounds of [`Lazy::default`].
+    pub fn lazy() -> Self {
+        Self::default().with_reclaim(Reclaim::Lazy(Lazy::default()))
+    }
+
+    /// With input addresses of `bits` bits.
+    #[must_use]
+    pub const fn with_limit_bits(mut self, bits: u32) -> Self {
+        self.limit_bits = bits;
+        self
+    }
+
+    /// With 2^`bits` bytes of input addresses from `start` on.
+    #[must_use]
+    pub const fn with_window(mut self, start: Iova, bits: u32) -> Self {
+        self.window = Some(start);
+        self.window_bits = bits;
+        self
+    }
+
+    /// With this way of unmapping.
+    #[must_use]
+    pub const fn with_reclaim(mut self, reclaim: Reclaim) -> Self {
+        self.reclaim = reclaim;
+        self
+    }
+
+    /// For devices that are coherent, or are not.
+    #[must_use]
+    pub const fn with_coherent(mut self, coherent: bool) -> Self {
+        self.coherent = coherent;
+        self
+    }
+
+    /// Lends whole pages: see [`DmaConfig::whole_pages`].
+    #[must_use]
+    pub const fn with_whole_pages(mut self, whole_pages: bool) -> Self {
+        self.whole_pages = whole_pages;
+        self
+    }
+
+    /// With at most so many bounce pages.
+    #[must_use]
+    pub const fn with_bounce_pages(mut self, pages: usize) -> Self {
+        self.bounce_pages = pages;
+        self
+    }
+
+    /// With a domain of these sizes.
+    #[must_use]
+    pub const fn with_domain(mut self, domain: DomainConfig) -> Self {
+        self.domain = domain;
+        self
+    }
+
+    /// Where the window is, if all settings make sense.
+    pub(crate) fn check(&self) -> Result<Place, NewError> {
+        if self.whole_pages && !self.coherent {
+            return Err(NewError::WholePages);
+        }
+        if let Reclaim::Lazy(Lazy { copy_up_to, queue, .. }) = self.reclaim {
+            let (most, least) = (MOST_COPIED * PAGE, MOST_COPIED + 1);
+            if copy_up_to > most {
+                return Err(NewError::CopyUpTo { bytes: copy_up_to, most });
+            }
+            if queue < least {
+                return Err(NewError::Queue { entries: queue, least });
+            }
+        }
+        let (bits, limit_bits) = (self.window_bits, self.limit_bits);
+        let wrong = |start| NewError::Window { start, bits, limit_bits };
+        if !WINDOW_BITS.contains(&bits) || !(bits..=48).contains(&limit_bits) {
+            return Err(wrong(self.window.unwrap_or(Iova(0))));
+        }
+        let (size, limit) = (1u64 << bits, 1u64 << limit_bits);
+        let start = self.window.unwrap_or(Iova(limit - size));
+        if start.0 & (size - 1) != 0 || start.0 > limit - size {
+            return Err(wrong(start));
+        }
+        // At most 20.
+        Ok(Place { start: start.0, order: (bits - PAGE_SHIFT) as u8 })
+    }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a CPU keeps for itself, so that mapping and unmapping shares no lock with other CPUs: some free input addresses
+//! of each small size, some bounce pages, and its flush queue.
+//!
+//! Which CPU runs is a hint only, so each of these has a lock; it is free unless the hint was wrong, or another CPU
+//! collects everything.
+
+use smmuv3::{NoMemory, PhysAddr};
+
+use crate::flush::Flushes;
+use crate::iova::Block;
+use crate::retired::{Item, Retired};
+
+/// Sizes of blocks that are kept: 1 to 32 pages.
+pub(crate) const ORDERS: usize = 6;
+/// Blocks of one page that are kept; of two pages half as many, and so on.
+pub(crate) const BLOCKS: usize = 64;
+/// Bounce pages that are kept.
+pub(crate) const PAGES: usize = 64;
+
+/// At most `N` things, last in, first out.
+pub(crate) struct Stack<T, const N: usize> {
+    things: [T; N],
+    len: usize,
+}
+
+impl<T: Copy, const N: usize> Stack<T, N> {
+    pub(crate) const fn new(nothing: T) -> Self {
+        Self { things: [nothing; N], len: 0 }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[T] {
+        self.things.get(..self.len).unwrap_or(&[])
+    }
+
+    /// False if it is full.
+    #[inline]
+    pub(crate) fn push(&mut self, thing: T) -> bool {
+        let Some(place) = self.things.get_mut(self.len) else { return false };
+        *place = thing;
+        self.len += 1;
+        true
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let thing = *self.things.get(self.len.checked_sub(1)?)?;
+        self.len -= 1;
+        Some(thing)
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) const fn is_full(&self) -> bool {
+        self.len == N
+    }
+}
+
+/// Of one CPU.
+pub(crate) struct Local {
+    /// First pages of blocks, for each order.
+    blocks: [Stack<u32, BLOCKS>; ORDERS],
+    pub(crate) pages: Stack<PhysAddr, PAGES>,
+    pub(crate) retired: Retired,
+}
+
+/// How many blocks of an order are kept.
+pub(crate) const fn most(order: u8) -> usize {
+    BLOCKS >> order
+}
+
+impl Local {
+    /// With a flush queue for `retired` entries.
+    pub(crate) fn new(retired: usize) -> Result<Self, NoMemory> {
+        Ok(Self {
+            blocks: [const { Stack::new(0) }; ORDERS],
+            pages: Stack::new(PhysAddr(0)),
+            retired: Retired::new(retired)?,
+        })
+    }
+
+    /// A free block, if one of that size is kept.
+    #[inline]
+    pub(crate) fn take_block(&mut self, order: u8) -> Option<Block> {
+        let page = self.blocks.get_mut(usize::from(order))?.pop()?;
+        Some(Block { page, order })
+    }
+
+    /// Pages of the blocks that are kept.
+    pub(crate) fn cached_pages(&self) -> u64 {
+        self.blocks.iter().zip(0..).map(|(kept, order)| (kept.len() as u64) << order).sum()
+    }
+
+    /// Keeps a free block; false if it is not kept.
+    #[inline]
+    pub(crate) fn give_block(&mut self, block: Block) -> bool {
+        self.blocks
+            .get_mut(usize::from(block.order))
+            .is_some_and(|kept| kept.len() < most(block.order) && kept.push(block.page))
+    }
+
+    /// Takes what is kept of a size down to half of what may be, into `spill`.
+    pub(crate) fn halve<const N: usize>(&mut self, order: u8, spill: &mut Stack<Item, N>) {
+        let Some(kept) = self.blocks.get_mut(usize::from(order)) else { return };
+        while kept.len() > most(order) / 2 && !spill.is_full() {
+            let Some(page) = kept.pop() else { return };
+            spill.push(Item::Block(Block { page, order }));
+        }
+    }
+
+    /// Puts what a flush has released to use here, and what finds no room into `spill`. Whether there may be more.
+    pub(crate) fn collect<const N: usize>(
+        &mut self,
+        flushes: &Flushes,
+        spill: &mut Stack<Item, N>,
+    ) -> bool {
+        while !spill.is_full() {
+            let Some(item) = self.retired.pop(flushes) else { return false };
+            let kept = match item {
+                Item::Block(block) => self.give_block(block),
+                Item::Page(page) => self.pages.push(page),
+                Item::Memory { .. } => false,
+            };
+            if !kept {
+                spill.push(item);
+            }
+        }
+        true
+    }
+
+    /// Takes everything that is kept into `spill`, as far as there is room.
+    pub(crate) fn empty<const N: usize>(&mut self, spill: &mut Stack<Item, N>) {
+        for (kept, order) in self.blocks.iter_mut().zip(0u8..) {
+            while !spill.is_full() {
+                let Some(page) = kept.pop() else { break };
+                spill.push(Item::Block(Block { page, order }));
+            }
+        }
+        while !spill.is_full() {
+            let Some(page) = self.pages.pop() else { break };
+            spill.push(Item::Page(page));
+        }
+    }
+}

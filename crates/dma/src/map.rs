@@ -1,0 +1,501 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Lending a buffer: which of its pages devices get, and which are bounced.
+
+use core::ops::Range;
+use core::ptr::NonNull;
+
+use smmuv3::{Attributes, Iova, PhysAddr, Unconfirmed, UnmapError as DomainError};
+
+use crate::bounce::{Bounced, copy_again, copy_in, copy_out};
+use crate::config::{Lazy, MOST_COPIED, Reclaim};
+use crate::error::{MapError, UnmapError};
+use crate::flush::Stamp;
+use crate::iova::Block;
+use crate::platform::{Direction, DmaPlatform};
+use crate::retired::Item;
+use crate::space::DmaSpace;
+use crate::span::{PAGE, PAGE_SHIFT, Span};
+use crate::supply::{Pages, Stack};
+
+/// A run of pages that is to be mapped at once.
+struct Run {
+    iova: u64,
+    pa: u64,
+    len: u64,
+}
+
+/// A mapping that is there: what it was made of.
+struct Found {
+    span: Span,
+    block: Block,
+    /// Of the first page.
+    iova: Iova,
+    bounced: Bounced,
+}
+
+impl<P: DmaPlatform> DmaSpace<P> {
+    /// Lets the devices of the space use `buffer`. Returns the input address of its first byte; the others follow.
+    ///
+    /// Until [`unmap`](Self::unmap), the driver does not touch the buffer, except between
+    /// [`sync_for_cpu`](Self::sync_for_cpu) and [`sync_for_device`](Self::sync_for_device). What it wrote before is
+    /// found by a device that is told of the buffer afterwards (telling it needs the barriers of a device driver).
+    ///
+    /// May be called in interrupt context. Takes bounce pages and frames for tables from the platform; waits for nothing,
+    /// unless input addresses or bounce pages run out: then it flushes once.
+    ///
+    /// # Errors
+    /// See [`MapError`]. Nothing is mapped then.
+    ///
+    /// # Safety
+    /// `buffer` is memory, initialised or not, that nobody else uses until `unmap` has returned `Ok`, or has returned
+    /// `Unconfirmed` and what is said there has come about: devices read it, and write to it unless `direction` is
+    /// [`ToDevice`](Direction::ToDevice). It stays in place physically.
+    pub unsafe fn map(
+        &self,
+        buffer: NonNull<[u8]>,
+        direction: Direction,
+    ) -> Result<Iova, MapError> {
+        let span = Span::of(buffer)?;
+        let too_long = MapError::NoIova { pages: span.pages.next_power_of_two() as u64 };
+        // At most 64.
+        let order = span.order() as u8;
+        if order > self.place.order {
+            return Err(too_long);
+        }
+        let partial = self.partial(&span);
+        let mut copied = self.is_copied(&span);
+        let wanted = if copied { span.pages } else { partial.clone().count() };
+        let mut pages = Pages::new(PhysAddr(0));
+        let block = self.take(order, wanted, &mut pages);
+        if pages.len() < wanted {
+            // Better lent, and unmapped strictly, than not at all.
+            copied = false;
+        }
+        let mut bounced = Bounced::new();
+        let all = 0..if copied { span.pages } else { 0 };
+        let indices = all.chain(partial.clone().filter(|_| !copied));
+        let mut enough = true;
+        for index in indices {
+            match pages.pop() {
+                Some(page) => bounced.push(index, page),
+                None => enough = false,
+            }
+        }
+        let spare = pages.as_slice();
+        if !spare.is_empty() {
+            self.release_pages(spare);
+        }
+        let Some(block) = block.filter(|_| enough) else {
+            self.release_bounced(&bounced);
+            return Err(match block {
+                None => too_long,
+                Some(block) => {
+                    self.give_block(block);
+                    MapError::NoBouncePage { most: self.config.bounce_pages }
+                }
+            });
+        };
+        let iova = self.place.iova(block);
+        // SAFETY: the caller's promise for the buffer; the block and the pages are this call's.
+        match unsafe { self.fill(iova, &span, direction, &bounced) } {
+            Ok(()) => Ok(Iova(iova.0 + span.offset as u64)),
+            Err((error, None)) => {
+                self.give(block, &bounced);
+                Err(error)
+            }
+            Err((error, Some(_))) => {
+                self.hold_all(block, &bounced);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes `buffer` back, which [`map`](Self::map) returned `iova` for, with this direction. What devices wrote is in it,
+    /// unless they were not to write. When this has returned `Ok`, no device reaches it any more, whether the space is
+    /// strict or lazy.
+    ///
+    /// May be called in interrupt context. Waits for one invalidation; where the space is lazy and the buffer small, only
+    /// for a flush if one is due.
+    ///
+    /// # Errors
+    /// See [`UnmapError`]. [`Unconfirmed`](UnmapError::Unconfirmed) only where pages of the buffer itself had been
+    /// lent: until a [`flush`](Self::flush) has returned `Ok`, they are not to be used for anything else. What had only
+    /// been bounced is safe whatever an instance does; its bounce pages and input addresses wait.
+    ///
+    /// # Safety
+    /// As said: the buffer, and the direction, that this address was returned for. It was not taken back since, and
+    /// nobody uses the buffer meanwhile.
+    pub unsafe fn unmap(
+        &self,
+        iova: Iova,
+        buffer: NonNull<[u8]>,
+        direction: Direction,
+    ) -> Result<(), UnmapError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.unmap_or_hold(iova, buffer, direction) }.map_err(|(error, _)| error)
+    }
+
+    /// [`unmap`](Self::unmap), with what is to be waited for where that was not confirmed.
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn unmap_or_hold(
+        &self,
+        iova: Iova,
+        buffer: NonNull<[u8]>,
+        direction: Direction,
+    ) -> Result<(), (UnmapError, Option<Stamp>)> {
+        // SAFETY: the caller's promise.
+        let found = unsafe { self.find(iova, buffer) }.map_err(|error| (error, None))?;
+        let Found { span, block, bounced, .. } = &found;
+        let not_mapped = (UnmapError::NotMapped { iova }, None);
+        let is_lazy = matches!(self.config.reclaim, Reclaim::Lazy(_));
+        if is_lazy && bounced.len() == span.pages {
+            // SAFETY: the mapping is the caller's. Only pages of the space are behind it, which wait for a flush.
+            match unsafe { self.domain.unmap_deferred(found.iova, span.bytes()) } {
+                Ok(bytes) if bytes == span.bytes() => {}
+                Ok(_) => return Err(not_mapped),
+                Err(error) => return Err((table_error(error, iova), None)),
+            }
+            // SAFETY: the caller's promise.
+            unsafe { self.to_cpu(&found, direction) };
+            self.retire(list(*block, bounced).as_slice());
+            return Ok(());
+        }
+        // SAFETY: the mapping is the caller's.
+        match unsafe { self.domain.unmap(found.iova, span.bytes()) } {
+            Ok(bytes) if bytes == span.bytes() => {
+                // SAFETY: the caller's promise.
+                unsafe { self.to_cpu(&found, direction) };
+                self.give(*block, bounced);
+                Ok(())
+            }
+            Ok(_) => Err(not_mapped),
+            Err(DomainError::Unconfirmed(unconfirmed)) => {
+                // SAFETY: the caller's promise.
+                unsafe { self.to_cpu(&found, direction) };
+                let stamp = self.hold_all(*block, bounced);
+                if bounced.len() == span.pages {
+                    return Ok(());
+                }
+                Err((UnmapError::Unconfirmed(unconfirmed), Some(stamp)))
+            }
+            Err(error) => Err((table_error(error, iova), None)),
+        }
+    }
+
+    /// Lets the driver see what devices have written to a mapped buffer so far. It may use the buffer until
+    /// [`sync_for_device`](Self::sync_for_device); devices may be using it all the same, if nothing else keeps them from
+    /// it.
+    ///
+    /// May be called in interrupt context.
+    ///
+    /// # Errors
+    /// As from [`unmap`](Self::unmap), when nothing was changed.
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn sync_for_cpu(
+        &self,
+        iova: Iova,
+        buffer: NonNull<[u8]>,
+        direction: Direction,
+    ) -> Result<(), UnmapError> {
+        // SAFETY: the caller's promise, for both.
+        unsafe { self.to_cpu(&self.find(iova, buffer)?, direction) };
+        Ok(())
+    }
+
+    /// Lets devices see what the driver has written to a mapped buffer.
+    ///
+    /// May be called in interrupt context.
+    ///
+    /// # Errors
+    /// As from [`sync_for_cpu`](Self::sync_for_cpu).
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn sync_for_device(
+        &self,
+        iova: Iova,
+        buffer: NonNull<[u8]>,
+        _direction: Direction,
+    ) -> Result<(), UnmapError> {
+        // SAFETY: the caller's promise.
+        let found = unsafe { self.find(iova, buffer) }?;
+        let span = &found.span;
+        for (index, page) in found.bounced.iter() {
+            let part = span.part(index);
+            let copy = self.platform().pointer(page);
+            // SAFETY: the part is the caller's, the page the mapping's.
+            unsafe { copy_again(copy, part, span.at(part.in_buffer)) };
+            if !self.config.coherent {
+                self.platform().clean(copy, PAGE);
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.clean_lent(span, &found.bounced) };
+        Ok(())
+    }
+
+    /// Whether a buffer is bounced altogether.
+    fn is_copied(&self, span: &Span) -> bool {
+        match self.config.reclaim {
+            Reclaim::Strict => false,
+            Reclaim::Lazy(Lazy { copy_up_to, .. }) => {
+                span.len() <= copy_up_to && span.pages <= MOST_COPIED
+            }
+        }
+    }
+
+    /// The indices of the pages that are bounced in any case.
+    fn partial(&self, span: &Span) -> impl Iterator<Item = usize> + Clone + use<P> {
+        let last = span.pages - 1;
+        let bounces = !self.config.whole_pages;
+        let first = (bounces && span.part(0).is_partial()).then_some(0);
+        let other = (bounces && last > 0 && span.part(last).is_partial()).then_some(last);
+        first.into_iter().chain(other)
+    }
+
+    /// Copies into bounce pages, then maps everything. On error nothing is mapped; what was not confirmed of that comes
+    /// with it.
+    ///
+    /// # Safety
+    /// As for [`map`](Self::map); the input addresses, and the bounce pages, are the caller's.
+    unsafe fn fill(
+        &self,
+        iova: Iova,
+        span: &Span,
+        direction: Direction,
+        bounced: &Bounced,
+    ) -> Result<(), (MapError, Option<Unconfirmed>)> {
+        let platform = self.platform();
+        // Before anything is mapped: the pages hold what was in other buffers. And whatever the direction: a device
+        // need not write all of a buffer, and the rest of it stays as it is.
+        for (index, page) in bounced.iter() {
+            let (part, copy) = (span.part(index), platform.pointer(page));
+            // SAFETY: the part is the caller's, and nobody else has the page.
+            unsafe { copy_in(copy, part, span.at(part.in_buffer)) };
+            if !self.config.coherent {
+                platform.clean(copy, PAGE);
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.clean_lent(span, bounced) };
+        let attributes = self.attributes(direction);
+        let mut run = Run { iova: iova.0, pa: 0, len: 0 };
+        let mut index = 0;
+        while index < span.pages {
+            let (pa, pages) = match bounced.get(index) {
+                Some(page) => (page, 1),
+                None => match self.lent(span, index, bounced) {
+                    Ok(found) => found,
+                    // SAFETY: up to the run, the addresses were mapped here.
+                    Err(error) => return Err((error, unsafe { self.undo(iova, run.iova) })),
+                },
+            };
+            let len = (pages as u64) << PAGE_SHIFT;
+            if run.len != 0 && run.pa.checked_add(run.len) == Some(pa.0) {
+                run.len += len;
+            } else {
+                // SAFETY: as above; the memory is the caller's, or a bounce page of the mapping.
+                unsafe { self.map_run(iova, &run, attributes) }?;
+                run = Run { iova: run.iova + run.len, pa: pa.0, len };
+            }
+            index += pages;
+        }
+        // SAFETY: as above.
+        unsafe { self.map_run(iova, &run, attributes) }
+    }
+
+    /// Where the page `index` of the buffer itself is, and how many follow it there.
+    fn lent(
+        &self,
+        span: &Span,
+        index: usize,
+        bounced: &Bounced,
+    ) -> Result<(PhysAddr, usize), MapError> {
+        let part = span.part(index);
+        // A bounced page ends what is lent; only the last one can.
+        let end = if bounced.get(span.pages - 1).is_some() { span.pages - 1 } else { span.pages };
+        let (_, len) = span.bytes_of(&(index..end));
+        // SAFETY: the caller of `map` says that the buffer is memory of one object.
+        let start = unsafe { span.at(part.in_buffer) };
+        let nowhere = MapError::NotMemory { address: start.as_ptr().addr() };
+        let (pa, bytes) = self.platform().physical(start, len).ok_or(nowhere)?;
+        let in_page = pa.0 & (PAGE as u64 - 1);
+        if bytes < part.len || in_page != part.in_page as u64 {
+            return Err(nowhere);
+        }
+        // The end of the buffer counts as the end of its page.
+        let pages = match bytes.min(len) {
+            bytes if bytes == len => end - index,
+            bytes => (part.in_page + bytes) / PAGE,
+        };
+        Ok((PhysAddr(pa.0 - in_page), pages))
+    }
+
+    /// Maps a run; on error, nothing from `iova` on is mapped.
+    ///
+    /// # Safety
+    /// As for `Domain::map`; from `iova` to the run, everything was mapped by the caller.
+    #[inline]
+    unsafe fn map_run(
+        &self,
+        iova: Iova,
+        run: &Run,
+        attributes: Attributes,
+    ) -> Result<(), (MapError, Option<Unconfirmed>)> {
+        if run.len == 0 {
+            return Ok(());
+        }
+        let (start, pa) = (Iova(run.iova), PhysAddr(run.pa));
+        // SAFETY: the caller's promise.
+        unsafe { self.domain.map(start, pa, run.len, attributes) }.map_err(|error| {
+            // SAFETY: the caller's promise.
+            let undone = unsafe { self.undo(iova, run.iova) };
+            (MapError::Domain(error), error.unconfirmed.or(undone))
+        })
+    }
+
+    /// Unmaps what a failed call had mapped.
+    ///
+    /// # Safety
+    /// Those addresses are the caller's.
+    #[cold]
+    unsafe fn undo(&self, iova: Iova, end: u64) -> Option<Unconfirmed> {
+        if end == iova.0 {
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        match unsafe { self.domain.unmap(iova, end - iova.0) } {
+            Err(DomainError::Unconfirmed(unconfirmed)) => Some(unconfirmed),
+            // Whole runs were mapped, so nothing straddles.
+            _ => None,
+        }
+    }
+
+    /// The mapping of `buffer` at `iova`: which of its pages are bounced is what the table says.
+    ///
+    /// # Safety
+    /// It is the caller's.
+    unsafe fn find(&self, iova: Iova, buffer: NonNull<[u8]>) -> Result<Found, UnmapError> {
+        let span = Span::of(buffer)?;
+        let not_mapped = UnmapError::NotMapped { iova };
+        let start = Iova(iova.0.wrapping_sub(span.offset as u64));
+        // At most 64.
+        let block = self.place.block(start, span.order() as u8).ok_or(not_mapped)?;
+        let mut found = Found { span, block, iova: start, bounced: Bounced::new() };
+        let page_at = |index: usize| {
+            let at = Iova(start.0 + ((index as u64) << PAGE_SHIFT));
+            // SAFETY: nobody else unmaps it.
+            unsafe { self.domain.lookup(at) }.map(|mapping| mapping.pa)
+        };
+        if self.is_copied(&span) {
+            for index in 0..span.pages {
+                let page = page_at(index).ok_or(not_mapped)?;
+                let part = span.part(index);
+                // SAFETY: the caller says that the buffer is memory of one object.
+                let own = self.platform().physical(unsafe { span.at(part.in_buffer) }, part.len);
+                let own = own.map(|(pa, _)| pa.0 - part.in_page as u64);
+                if own != Some(page.0) {
+                    found.bounced.push(index, page);
+                }
+            }
+        } else {
+            for index in self.partial(&span) {
+                found.bounced.push(index, page_at(index).ok_or(not_mapped)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Brings what devices wrote to the driver.
+    ///
+    /// # Safety
+    /// The mapping is the caller's, and the buffer, too.
+    unsafe fn to_cpu(&self, found: &Found, direction: Direction) {
+        if !direction.is_written() {
+            return;
+        }
+        let Found { span, bounced, .. } = found;
+        let platform = self.platform();
+        if !self.config.coherent {
+            let (start, len) = span.bytes_of(&Self::lent_pages(span, bounced));
+            if len != 0 {
+                // SAFETY: a part of the buffer.
+                platform.invalidate(unsafe { span.at(start) }, len);
+            }
+        }
+        for (index, page) in bounced.iter() {
+            let (part, copy) = (span.part(index), platform.pointer(page));
+            if !self.config.coherent {
+                platform.invalidate(copy, PAGE);
+            }
+            // SAFETY: the part is the caller's, the page the mapping's.
+            unsafe { copy_out(copy, part, span.at(part.in_buffer)) };
+        }
+    }
+
+    /// Cleans the caches of what is lent of a buffer itself, where that matters.
+    ///
+    /// # Safety
+    /// The buffer is the caller's.
+    unsafe fn clean_lent(&self, span: &Span, bounced: &Bounced) {
+        if self.config.coherent {
+            return;
+        }
+        let (start, len) = span.bytes_of(&Self::lent_pages(span, bounced));
+        if len != 0 {
+            // In every direction: a dirty line must not be written back over what a device has written.
+            // SAFETY: a part of the buffer.
+            self.platform().clean(unsafe { span.at(start) }, len);
+        }
+    }
+
+    /// The pages of a buffer that are not bounced: those in the middle, or all, or none.
+    fn lent_pages(span: &Span, bounced: &Bounced) -> Range<usize> {
+        if bounced.len() == span.pages {
+            return 0..0;
+        }
+        let first = usize::from(bounced.get(0).is_some());
+        first..span.pages - usize::from(bounced.get(span.pages - 1).is_some())
+    }
+
+    #[cold]
+    fn release_pages(&self, pages: &[PhysAddr]) {
+        for page in pages {
+            self.release(&[Item::Page(*page)]);
+        }
+    }
+
+    #[cold]
+    fn release_bounced(&self, bounced: &Bounced) {
+        for (_, page) in bounced.iter() {
+            self.release(&[Item::Page(page)]);
+        }
+    }
+
+    #[cold]
+    fn hold_all(&self, block: Block, bounced: &Bounced) -> Stamp {
+        self.hold(list(block, bounced).as_slice())
+    }
+}
+
+/// What a mapping was made of.
+fn list(block: Block, bounced: &Bounced) -> Stack<Item, { MOST_COPIED + 1 }> {
+    let mut items = Stack::new(Item::Block(block));
+    items.push(Item::Block(block));
+    for (_, page) in bounced.iter() {
+        items.push(Item::Page(page));
+    }
+    items
+}
+
+fn table_error(error: DomainError, iova: Iova) -> UnmapError {
+    match error {
+        DomainError::Table(error) => UnmapError::Table(error),
+        DomainError::Unconfirmed(unconfirmed) => UnmapError::Unconfirmed(unconfirmed),
+        _ => UnmapError::NotMapped { iova },
+    }
+}

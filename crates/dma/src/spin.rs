@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A lock for a few instructions: taken with interrupts masked, never held while waiting for hardware or while
+//! memory is allocated or freed.
+
+use core::cell::UnsafeCell;
+
+use smmuv3::Platform;
+
+use crate::sync::{AtomicBool, Ordering, spin};
+
+pub(crate) struct SpinLock<T> {
+    taken: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: `with` hands out the value to one caller at a time.
+unsafe impl<T: Send> Sync for SpinLock<T> {}
+
+impl<T> SpinLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    }
+
+    /// Runs `critical` alone. Interrupts are masked, so that a handler on this CPU cannot spin for ever.
+    #[inline]
+    pub(crate) fn with<P: Platform, R>(
+        &self,
+        platform: &P,
+        critical: impl FnOnce(&mut T) -> R,
+    ) -> R {
+        platform.mask_irqs(|| self.alone(critical))
+    }
+
+    /// As [`SpinLock::with`], for a caller that has masked interrupts.
+    #[inline]
+    pub(crate) fn alone<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
+        while self.taken.swap(true, Ordering::Acquire) {
+            // Not the platform's `relax`, which may yield: interrupts are masked, and the lock is free soon.
+            spin();
+        }
+        // SAFETY: the swap found `taken` false, and nobody else passes the loop before the store below.
+        let result = critical(unsafe { &mut *self.value.get() });
+        self.taken.store(false, Ordering::Release);
+        result
+    }
+}

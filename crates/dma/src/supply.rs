@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where blocks of input addresses and bounce pages come from, where they go to, and what they wait for on the way.
+//!
+//! From the CPU's own; else from what all share; else, once everything was flushed and collected, from there again.
+//! No lock is held inside another, nor while memory is allocated or freed or an instance is waited for.
+
+use smmuv3::{PhysAddr, Unconfirmed};
+
+use crate::bounce::Bounced;
+use crate::config::{MOST_COPIED, Reclaim};
+use crate::flush::Stamp;
+use crate::iova::Block;
+use crate::local::{Local, ORDERS, most};
+use crate::platform::DmaPlatform;
+use crate::retired::Item;
+use crate::space::DmaSpace;
+use crate::span::PAGE;
+use crate::spin::SpinLock;
+use crate::sync::Ordering;
+
+pub(crate) use crate::local::Stack;
+
+/// What is handed over between a CPU's own and what all share, at once.
+const BATCH: usize = 32;
+
+/// Bounce pages for one mapping.
+pub(crate) type Pages = Stack<PhysAddr, MOST_COPIED>;
+
+impl<P: DmaPlatform> DmaSpace<P> {
+    /// What this CPU has for itself.
+    #[inline]
+    fn local(&self) -> &SpinLock<Local> {
+        // There is at least one, so the remainder is an index.
+        &self.locals[self.platform().cpu() % self.locals.len()]
+    }
+
+    /// A block of 2^`order` pages, and bounce pages up to `count`: fewer if there are no more.
+    #[inline]
+    pub(crate) fn take(&self, order: u8, count: usize, pages: &mut Pages) -> Option<Block> {
+        let block = self.local().with(self.platform(), |local| {
+            while pages.len() < count {
+                let Some(page) = local.pages.pop() else { break };
+                pages.push(page);
+            }
+            local.take_block(order)
+        });
+        if pages.len() < count {
+            self.take_more_pages(count, pages);
+        }
+        block.or_else(|| self.take_more_blocks(order))
+    }
+
+    pub(crate) fn take_block(&self, order: u8) -> Option<Block> {
+        self.take(order, 0, &mut Pages::new(PhysAddr(0)))
+    }
+
+    /// Blocks from the window: one to return, the others for this CPU.
+    #[cold]
+    fn take_more_blocks(&self, order: u8) -> Option<Block> {
+        let platform = self.platform();
+        self.collect(self.local());
+        if let Some(block) = self.local().with(platform, |local| local.take_block(order)) {
+            return Some(block);
+        }
+        let wanted = if usize::from(order) < ORDERS { most(order).div_ceil(2) } else { 1 };
+        let mut got = Stack::<Item, BATCH>::new(NOTHING);
+        self.window.with(platform, |window| {
+            while got.len() < wanted {
+                let Some(page) = window.take(order) else { break };
+                got.push(Item::Block(Block { page, order }));
+            }
+        });
+        if got.len() == 0 {
+            let _ = self.flush();
+            self.empty_locals();
+            let page = self.window.with(platform, |window| window.take(order))?;
+            return Some(Block { page, order });
+        }
+        let mut first = None;
+        let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+        self.local().with(platform, |local| {
+            while let Some(Item::Block(block)) = got.pop() {
+                if first.is_none() {
+                    first = Some(block);
+                } else if !local.give_block(block) {
+                    spill.push(Item::Block(block));
+                }
+            }
+        });
+        self.release(spill.as_slice());
+        first
+    }
+
+    /// Fills `pages` up to `count`, as far as there are any.
+    #[cold]
+    fn take_more_pages(&self, count: usize, pages: &mut Pages) {
+        let platform = self.platform();
+        self.collect(self.local());
+        self.local().with(platform, |local| {
+            while pages.len() < count {
+                let Some(page) = local.pages.pop() else { break };
+                pages.push(page);
+            }
+        });
+        self.take_shared_pages(count, pages);
+        while pages.len() < count {
+            let Some(page) = self.pool.allocate(platform) else { break };
+            pages.push(page);
+        }
+        if pages.len() < count {
+            let _ = self.flush();
+            self.empty_locals();
+            self.take_shared_pages(count, pages);
+        }
+    }
+
+    /// As far as there are spare ones that no CPU has for itself; some more for this CPU.
+    fn take_shared_pages(&self, count: usize, pages: &mut Pages) {
+        let missing = count.saturating_sub(pages.len());
+        if missing == 0 {
+            return;
+        }
+        let platform = self.platform();
+        let mut more = Stack::<Item, BATCH>::new(NOTHING);
+        self.pool.take(platform, missing + BATCH / 2, |page| {
+            // At most 16 and 16.
+            if pages.len() < count {
+                pages.push(page)
+            } else {
+                more.push(Item::Page(page))
+            };
+        });
+        let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+        self.local().with(platform, |local| {
+            while let Some(Item::Page(page)) = more.pop() {
+                if !local.pages.push(page) {
+                    spill.push(Item::Page(page));
+                }
+            }
+        });
+        self.release(spill.as_slice());
+    }
+
+    pub(crate) fn give_block(&self, block: Block) {
+        self.give(block, &Bounced::new());
+    }
+
+    /// Puts what no device can reach to use again.
+    #[inline]
+    pub(crate) fn give(&self, block: Block, bounced: &Bounced) {
+        let mut kept = 0;
+        let kept_block = self.local().with(self.platform(), |local| {
+            for (_, page) in bounced.iter() {
+                if !local.pages.push(page) {
+                    break;
+                }
+                kept += 1;
+            }
+            local.give_block(block)
+        });
+        if !kept_block || kept < bounced.len() {
+            self.give_to_all((!kept_block).then_some(block), bounced, kept);
+        }
+    }
+
+    /// Gives what this CPU has no room for to all, and half of what it has of that kind.
+    #[cold]
+    fn give_to_all(&self, block: Option<Block>, bounced: &Bounced, kept: usize) {
+        if let Some(block) = block {
+            let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+            self.local().with(self.platform(), |local| local.halve(block.order, &mut spill));
+            self.release(spill.as_slice());
+            self.release(&[Item::Block(block)]);
+        }
+        if kept < bounced.len() {
+            let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+            for (_, page) in bounced.iter().skip(kept) {
+                spill.push(Item::Page(page));
+            }
+            self.local().with(self.platform(), |local| {
+                while !spill.is_full() {
+                    let Some(page) = local.pages.pop() else { break };
+                    spill.push(Item::Page(page));
+                }
+            });
+            self.release(spill.as_slice());
+        }
+    }
+
+    /// Gives things that no device can reach to all, or to the platform.
+    pub(crate) fn release(&self, items: &[Item]) {
+        let platform = self.platform();
+        if items.iter().any(|item| matches!(item, Item::Block(_))) {
+            self.window.with(platform, |window| {
+                for item in items {
+                    if let Item::Block(block) = item {
+                        window.give(*block);
+                    }
+                }
+            });
+        }
+        if items.iter().any(|item| matches!(item, Item::Page(_))) {
+            let pages = items.iter().filter_map(|item| match item {
+                Item::Page(page) => Some(*page),
+                _ => None,
+            });
+            self.pool.give(platform, pages);
+        }
+        for item in items {
+            if let Item::Memory { pa, pages } = *item {
+                // SAFETY: of a coherent allocation of that many pages, which no device can reach any more; its handle
+                // is gone.
+                unsafe { self.free_memory(pa, pages as usize * PAGE) };
+            }
+        }
+    }
+
+    /// Puts off the use of what has been cleared, and which devices may go on reaching, until a flush that begins from
+    /// now on is over. Flushes if that is due.
+    pub(crate) fn retire(&self, items: &[Item]) {
+        let Reclaim::Lazy(bounds) = self.config.reclaim else { return self.flush_for(items) };
+        let platform = self.platform();
+        let now = platform.now();
+        let retire = |local: &mut Local| {
+            if local.retired.room() < items.len() {
+                return None;
+            }
+            // In the lock, so that stamps do not decrease in the queue.
+            let stamp = self.flushes.stamp();
+            for item in items {
+                // There is room.
+                let _ = local.retired.push(*item, stamp, now);
+            }
+            let age = local.retired.oldest().map_or(0, |oldest| now.saturating_sub(oldest));
+            Some((age >= bounds.age, local.retired.is_ready(&self.flushes)))
+        };
+        let local = self.local();
+        let mut retired = local.with(platform, retire);
+        if retired.is_none() {
+            // Another CPU may have flushed meanwhile.
+            self.collect(local);
+            retired = local.with(platform, retire);
+        }
+        match retired {
+            None => {
+                self.flush_for(items);
+                self.collect(local);
+            }
+            Some((true, _)) => {
+                // What it does not release stays in the queue.
+                let _ = self.flush_alone();
+                self.collect(local);
+            }
+            Some((false, true)) => self.collect(local),
+            Some((false, false)) => {}
+        }
+    }
+
+    /// Flushes, and puts what has been cleared before to use again.
+    fn flush_for(&self, items: &[Item]) {
+        match self.flush_alone() {
+            Ok(()) => self.release(items),
+            Err(_) => {
+                self.hold(items);
+            }
+        }
+    }
+
+    /// Keeps what an instance did not confirm.
+    pub(crate) fn hold(&self, items: &[Item]) -> Stamp {
+        let platform = self.platform();
+        let now = platform.now();
+        let (stamp, lost) = self.held.with(platform, |held| {
+            let stamp = self.flushes.stamp();
+            let lost = items.iter().filter(|item| held.push(**item, stamp, now).is_err());
+            (stamp, lost.map(|item| item.pages() as usize).sum())
+        });
+        self.lost.fetch_add(lost, Ordering::Relaxed);
+        stamp
+    }
+
+    /// Makes sure that no device reaches anything that was unmapped before this call, and puts all of that to use again.
+    ///
+    /// May be called in interrupt context. To be called from a timer, too, where what is lazily unmapped must not wait
+    /// for the next unmap on the same CPU.
+    ///
+    /// # Errors
+    /// [`Unconfirmed`]: everything waits for the next flush. The instance needs a [reset](smmuv3::Iommu::reset) first.
+    pub fn flush(&self) -> Result<(), Unconfirmed> {
+        self.flush_alone()?;
+        for local in &self.locals {
+            self.collect(local);
+        }
+        Ok(())
+    }
+
+    /// A flush that leaves the queues of CPUs to them.
+    fn flush_alone(&self) -> Result<(), Unconfirmed> {
+        let flush = self.flushes.begin();
+        self.domain.invalidate_all()?;
+        self.flushes.confirm(flush);
+        loop {
+            let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+            self.held.with(self.platform(), |held| {
+                while !spill.is_full() {
+                    let Some(item) = held.pop(&self.flushes) else { break };
+                    spill.push(item);
+                }
+            });
+            self.release(spill.as_slice());
+            if !spill.is_full() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Puts what flushes have released to use: as far as possible on the CPU whose queue it was in.
+    fn collect(&self, local: &SpinLock<Local>) {
+        let mut more = true;
+        while more {
+            let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+            more = local.with(self.platform(), |local| local.collect(&self.flushes, &mut spill));
+            self.release(spill.as_slice());
+        }
+    }
+
+    /// Takes from all CPUs what they have for themselves.
+    pub(crate) fn empty_locals(&self) {
+        for local in &self.locals {
+            // Others may fill it meanwhile; what was there at first has gone after so many rounds.
+            for _ in 0..(ORDERS + 1) * 64 / BATCH + 1 {
+                let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+                local.with(self.platform(), |local| local.empty(&mut spill));
+                self.release(spill.as_slice());
+                if !spill.is_full() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// What empty places of a stack hold.
+const NOTHING: Item = Item::Page(PhysAddr(0));

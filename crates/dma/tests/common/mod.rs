@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A machine with one modelled SMMU, whose devices do DMA: memory, a platform, and what the tests do again and again.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use smmuv3::{
+    Config, Frames, InstanceConfig, Iommu, Iova, Master, MasterConfig, Mmio, PhysAddr, Platform,
+    RawMutex, Smmu, StreamId,
+};
+use smmuv3_dma::{Direction, DmaConfig, DmaPlatform, DmaSpace};
+use smmuv3_model::{Abort, Access, Adversary, Memory, Model, Profile, Reason};
+
+pub const PAGE: usize = 4096;
+/// Frames of the platform: CPU and physical addresses alike, but for an offset.
+const FRAMES: u64 = 0x8_8000_0000;
+const FRAME_BYTES: usize = 16 << 20;
+/// Memory of the tests' buffers, whose pages are scattered in physical memory.
+const BUFFERS: u64 = 0x9_0000_0000;
+const BUFFER_PAGES: usize = 4096;
+/// Physical distance of two neighbouring pages of a buffer, in pages, modulo their number; 1 in runs of 4.
+const STRIDE: usize = 1237;
+pub const STREAM: u32 = 5;
+
+/// Cache maintenance, in the order in which it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maintenance {
+    /// Physical address of the first byte, and bytes.
+    Clean(u64, usize),
+    Invalidate(u64, usize),
+}
+
+/// Memory of the machine.
+pub struct Store {
+    memory: NonNull<u8>,
+    buffers: NonNull<u8>,
+}
+
+// SAFETY: memory that is owned, and used by pointers.
+unsafe impl Send for Store {}
+// SAFETY: as above.
+unsafe impl Sync for Store {}
+
+fn layout(bytes: usize) -> Layout {
+    Layout::from_size_align(bytes, PAGE).unwrap()
+}
+
+/// The physical page of page `index` of the buffers: groups of four pages stay together.
+fn scatter(index: usize) -> usize {
+    let group = index / 4 * STRIDE % (BUFFER_PAGES / 4);
+    group * 4 + index % 4
+}
+
+impl Store {
+    fn new() -> Self {
+        // SAFETY: both have bytes.
+        let (memory, buffers) = unsafe {
+            (alloc_zeroed(layout(FRAME_BYTES)), alloc_zeroed(layout(BUFFER_PAGES * PAGE)))
+        };
+        Self { memory: NonNull::new(memory).unwrap(), buffers: NonNull::new(buffers).unwrap() }
+    }
+
+    /// The byte at `pa`.
+    fn at(&self, pa: u64) -> Option<NonNull<u8>> {
+        if (FRAMES..FRAMES + FRAME_BYTES as u64).contains(&pa) {
+            // SAFETY: within the memory.
+            return Some(unsafe { self.memory.add((pa - FRAMES) as usize) });
+        }
+        let offset = pa.checked_sub(BUFFERS)? as usize;
+        let page = offset / PAGE;
+        if page >= BUFFER_PAGES {
+            return None;
+        }
+        let group = (0..BUFFER_PAGES / 4).find(|group| scatter(group * 4) == page & !3)?;
+        // SAFETY: a page of the buffers.
+        Some(unsafe { self.buffers.add((group * 4 + page % 4) * PAGE + offset % PAGE) })
+    }
+
+    fn physical(&self, pointer: NonNull<u8>, len: usize) -> Option<(PhysAddr, usize)> {
+        let offset = pointer.as_ptr().addr().checked_sub(self.buffers.as_ptr().addr())?;
+        if offset.checked_add(len)? > BUFFER_PAGES * PAGE {
+            return None;
+        }
+        let to_end = 4 * PAGE - offset % (4 * PAGE);
+        let pa = BUFFERS + (scatter(offset / PAGE) * PAGE + offset % PAGE) as u64;
+        Some((PhysAddr(pa), len.min(to_end)))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with these layouts.
+        unsafe {
+            dealloc(self.memory.as_ptr(), layout(FRAME_BYTES));
+            dealloc(self.buffers.as_ptr(), layout(BUFFER_PAGES * PAGE));
+        }
+    }
+}
+
+/// The memory as the SMMU sees it.
+#[derive(Clone)]
+pub struct Bus(Arc<Store>);
+
+impl Memory for Bus {
+    fn read64(&self, pa: u64) -> Result<u64, Abort> {
+        let word = self.0.at(pa).ok_or(Abort { pa })?.cast::<AtomicU64>();
+        // SAFETY: aligned, since tables are, and within the memory.
+        Ok(unsafe { word.as_ref() }.load(Ordering::Acquire))
+    }
+
+    fn write64(&self, pa: u64, value: u64) -> Result<(), Abort> {
+        let word = self.0.at(pa).ok_or(Abort { pa })?.cast::<AtomicU64>();
+        // SAFETY: as above.
+        unsafe { word.as_ref() }.store(value, Ordering::Release);
+        Ok(())
+    }
+
+    fn read(&self, pa: u64, buffer: &mut [u8]) -> Result<(), Abort> {
+        for (byte, at) in buffer.iter_mut().zip(pa..) {
+            let from = self.0.at(at).ok_or(Abort { pa: at })?;
+            // SAFETY: within the memory.
+            *byte = unsafe { from.read_volatile() };
+        }
+        Ok(())
+    }
+
+    fn write(&self, pa: u64, bytes: &[u8]) -> Result<(), Abort> {
+        for (byte, at) in bytes.iter().zip(pa..) {
+            let to = self.0.at(at).ok_or(Abort { pa: at })?;
+            // SAFETY: within the memory.
+            unsafe { to.write_volatile(*byte) };
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Allocator {
+    next: u64,
+    /// Freed memory by its size.
+    free: BTreeMap<usize, Vec<u64>>,
+    live: BTreeMap<u64, usize>,
+}
+
+/// What driver, devices and tests share.
+pub struct World {
+    store: Arc<Store>,
+    pub model: Mutex<Model<Bus>>,
+    allocator: Mutex<Allocator>,
+    /// Frames that may still be allocated.
+    pub frames_left: AtomicUsize,
+    clock: AtomicU64,
+    /// Time passes when it is looked at.
+    ticking: AtomicBool,
+    pub maintenance: Mutex<Vec<Maintenance>>,
+    cpus: usize,
+    /// Pages of `buffers` that are given out.
+    buffers: AtomicUsize,
+    pub publishes: AtomicUsize,
+}
+
+thread_local! {
+    /// What the platform says this thread runs on.
+    static CPU: Cell<usize> = const { Cell::new(0) };
+    static MASKED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Lets this thread be on `cpu`.
+pub fn run_on(cpu: usize) {
+    CPU.set(cpu);
+}
+
+fn assert_unmasked(what: &str) {
+    assert_eq!(MASKED.get(), 0, "{what} with interrupts masked");
+}
+
+#[derive(Clone)]
+pub struct Kernel(pub Arc<World>);
+
+// SAFETY: memory is handed out once until it is freed, zeroed, and stays where it is.
+unsafe impl Frames for Kernel {
+    fn allocate(&self, size: usize, align: usize) -> Option<PhysAddr> {
+        assert_unmasked("allocated");
+        let left = |left: usize| left.checked_sub(1);
+        self.0.frames_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).ok()?;
+        let size = size.next_multiple_of(PAGE);
+        assert!(align <= size.next_power_of_two());
+        let mut allocator = self.0.allocator.lock().unwrap();
+        let pa = match allocator.free.get_mut(&size).and_then(Vec::pop) {
+            Some(pa) => pa,
+            None => {
+                let at =
+                    (FRAMES + allocator.next).next_multiple_of(size.next_power_of_two() as u64);
+                allocator.next = at + size as u64 - FRAMES;
+                if allocator.next > FRAME_BYTES as u64 {
+                    return None;
+                }
+                at
+            }
+        };
+        assert_eq!(allocator.live.insert(pa, size), None);
+        // SAFETY: it is nobody's.
+        unsafe { self.0.store.at(pa).unwrap().write_bytes(0, size) };
+        Some(PhysAddr(pa))
+    }
+
+    unsafe fn free(&self, frame: PhysAddr, size: usize, _align: usize) {
+        assert_unmasked("freed");
+        let size = size.next_multiple_of(PAGE);
+        let mut allocator = self.0.allocator.lock().unwrap();
+        assert_eq!(allocator.live.remove(&frame.0), Some(size), "freed what was not allocated");
+        // SAFETY: it is nobody's any more.
+        unsafe { self.0.store.at(frame.0).unwrap().write_bytes(0xfb, size) };
+        allocator.free.entry(size).or_default().push(frame.0);
+        let left = &self.0.frames_left;
+        left.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn pointer(&self, pa: PhysAddr) -> NonNull<u8> {
+        self.0.store.at(pa.0).unwrap()
+    }
+
+    fn publish(&self, _pa: PhysAddr, _bytes: usize) {
+        self.0.publishes.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: as above; everything is coherent.
+unsafe impl Platform for Kernel {
+    type Mmio = Registers;
+    type Mutex = Flag;
+
+    fn allocate_coherent(&self, size: usize, align: usize) -> Option<PhysAddr> {
+        self.allocate(size, align)
+    }
+
+    unsafe fn free_coherent(&self, memory: PhysAddr, size: usize, align: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { self.free(memory, size, align) }
+    }
+
+    fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R {
+        struct Unmask;
+        impl Drop for Unmask {
+            fn drop(&mut self) {
+                MASKED.set(MASKED.get() - 1);
+            }
+        }
+        MASKED.set(MASKED.get() + 1);
+        let _unmask = Unmask;
+        critical()
+    }
+
+    fn cpu(&self) -> usize {
+        CPU.get()
+    }
+
+    fn max_cpus(&self) -> usize {
+        self.0.cpus
+    }
+
+    fn relax(&self) {
+        assert_unmasked("waited");
+        self.0.clock.fetch_add(1000, Ordering::Relaxed);
+        self.0.model().run(4);
+        std::thread::yield_now();
+    }
+
+    fn now(&self) -> u64 {
+        let tick = u64::from(self.0.ticking.load(Ordering::Relaxed));
+        self.0.clock.fetch_add(tick * 1000, Ordering::Relaxed)
+    }
+}
+
+// SAFETY: the store says where its memory is.
+unsafe impl DmaPlatform for Kernel {
+    fn physical(&self, start: NonNull<u8>, len: usize) -> Option<(PhysAddr, usize)> {
+        self.0.store.physical(start, len)
+    }
+
+    fn clean(&self, start: NonNull<u8>, len: usize) {
+        self.0.maintain(start, len, Maintenance::Clean);
+    }
+
+    fn invalidate(&self, start: NonNull<u8>, len: usize) {
+        self.0.maintain(start, len, Maintenance::Invalidate);
+    }
+}
+
+pub struct Registers(Arc<World>);
+
+impl Mmio for Registers {
+    fn read32(&self, offset: u32) -> u32 {
+        self.0.model().read32(offset)
+    }
+
+    fn write32(&self, offset: u32, value: u32) {
+        self.0.model().write32(offset, value);
+    }
+
+    fn write64(&self, offset: u32, value: u64) {
+        self.0.model().write64(offset, value);
+    }
+}
+
+pub struct Flag(AtomicBool);
+
+// SAFETY: the flag is set by one caller at a time, with acquire and release ordering.
+unsafe impl RawMutex for Flag {
+    fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    fn lock(&self) {
+        assert_unmasked("slept");
+        while self.0.swap(true, Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+    }
+
+    unsafe fn unlock(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// A buffer of a test, within memory that devices may be lent. It is never given back.
+#[derive(Clone, Copy)]
+pub struct Area {
+    pub pointer: NonNull<[u8]>,
+}
+
+// SAFETY: a test says who uses it.
+unsafe impl Send for Area {}
+
+impl Area {
+    pub fn bytes(&self) -> Vec<u8> {
+        // SAFETY: the memory lives as long as the world, and the test says when it is read.
+        unsafe { self.pointer.as_ref() }.to_vec()
+    }
+
+    pub fn fill(&self, bytes: &[u8]) {
+        assert_eq!(bytes.len(), self.pointer.len());
+        // SAFETY: as above.
+        unsafe { self.pointer.cast::<u8>().copy_from(NonNull::from(bytes).cast(), bytes.len()) };
+    }
+
+    /// A part of it.
+    pub fn part(&self, range: Range<usize>) -> Self {
+        assert!(range.end <= self.pointer.len());
+        // SAFETY: within the area.
+        let start = unsafe { self.pointer.cast::<u8>().add(range.start) };
+        Self { pointer: NonNull::slice_from_raw_parts(start, range.len()) }
+    }
+
+    /// As a buffer that owns its memory, for ever.
+    ///
+    /// # Safety
+    /// The area is not used otherwise.
+    pub unsafe fn into_static(self) -> &'static mut [u8] {
+        // SAFETY: worlds of tests that do this are leaked.
+        unsafe { &mut *self.pointer.as_ptr() }
+    }
+}
+
+/// What became of an access.
+pub type Reached<T> = Result<T, Reason>;
+
+impl World {
+    pub fn new(cpus: usize, adversary: Adversary) -> Arc<Self> {
+        let store = Arc::new(Store::new());
+        let profile = Profile::default()
+            .oas(44)
+            .ril(true)
+            .sidsize(8)
+            .two_level_stream_table(false)
+            .queues(6, 6)
+            .eager(false)
+            .adversary(adversary);
+        let model = Model::new(profile, Bus(store.clone()), 1);
+        Arc::new(Self {
+            store,
+            model: Mutex::new(model),
+            allocator: Mutex::default(),
+            frames_left: AtomicUsize::new(usize::MAX / 2),
+            clock: AtomicU64::new(0),
+            ticking: AtomicBool::new(true),
+            maintenance: Mutex::default(),
+            cpus,
+            buffers: AtomicUsize::new(0),
+            publishes: AtomicUsize::new(0),
+        })
+    }
+
+    pub fn model(&self) -> MutexGuard<'_, Model<Bus>> {
+        self.model.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn maintain(&self, start: NonNull<u8>, len: usize, what: fn(u64, usize) -> Maintenance) {
+        let pa = match self.store.physical(start, len) {
+            Some((pa, _)) => pa.0,
+            None => {
+                let offset = start.as_ptr().addr() - self.store.memory.as_ptr().addr();
+                FRAMES + offset as u64
+            }
+        };
+        self.maintenance.lock().unwrap().push(what(pa, len));
+    }
+
+    /// Frames and coherent memory that are allocated.
+    pub fn live(&self) -> usize {
+        self.allocator.lock().unwrap().live.values().sum()
+    }
+
+    pub fn pass(&self, nanoseconds: u64) {
+        self.clock.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// Time stands still unless it is made to pass, or something is waited for.
+    pub fn stop_clock(&self) {
+        self.ticking.store(false, Ordering::Relaxed);
+    }
+
+    /// Memory for a buffer, `offset` bytes after the beginning of a page that others are not in.
+    pub fn area(&self, offset: usize, len: usize) -> Area {
+        let pages = (offset + len).div_ceil(PAGE);
+        let first = self.buffers.fetch_add(pages, Ordering::Relaxed);
+        assert!(first + pages <= BUFFER_PAGES, "the test needs more memory");
+        // SAFETY: within the buffers.
+        let start = unsafe { self.store.buffers.add(first * PAGE + offset) };
+        Area { pointer: NonNull::slice_from_raw_parts(start, len) }
+    }
+
+    /// Pages of buffers that are given out.
+    pub fn area_pages(&self) -> usize {
+        self.buffers.load(Ordering::Relaxed)
+    }
+
+    /// The pages that an area lies in, whole.
+    pub fn pages_of(&self, area: &Area) -> Area {
+        let start = area.pointer.cast::<u8>();
+        let offset = start.as_ptr().addr() % PAGE;
+        let len = (offset + area.pointer.len()).next_multiple_of(PAGE);
+        // SAFETY: areas lie in the buffers.
+        let start = unsafe { start.sub(offset) };
+        Area { pointer: NonNull::slice_from_raw_parts(start, len) }
+    }
+
+    /// Where a byte is.
+    pub fn physical(&self, area: &Area, offset: usize) -> u64 {
+        // SAFETY: within the area.
+        let pointer = unsafe { area.pointer.cast::<u8>().add(offset) };
+        self.store.physical(pointer, 1).unwrap().0.0
+    }
+
+    /// The device reads.
+    pub fn read(&self, iova: Iova, len: usize) -> Reached<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let mut model = self.model();
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            let pa = translate(&mut model, iova.0 + at as u64, at, false)?;
+            Bus(self.store.clone()).read(pa, std::slice::from_mut(byte)).unwrap();
+        }
+        Ok(bytes)
+    }
+
+    /// The device writes.
+    pub fn write(&self, iova: Iova, bytes: &[u8]) -> Reached<()> {
+        let mut model = self.model();
+        for (at, byte) in bytes.iter().enumerate() {
+            let pa = translate(&mut model, iova.0 + at as u64, at, true)?;
+            Bus(self.store.clone()).write(pa, &[*byte]).unwrap();
+        }
+        Ok(())
+    }
+
+    /// Where an access of the device goes.
+    pub fn reaches(&self, iova: Iova, write: bool) -> Reached<u64> {
+        translate(&mut self.model(), iova.0, 0, write)
+    }
+}
+
+fn translate(model: &mut Model<Bus>, address: u64, _at: usize, write: bool) -> Reached<u64> {
+    let access = if write { Access::write(STREAM, address) } else { Access::read(STREAM, address) };
+    match model.translate(access) {
+        Ok(translation) => Ok(translation.pa),
+        Err(refusal) => Err(refusal.reason),
+    }
+}
+
+/// A space with one device on one SMMU.
+pub struct Rig {
+    pub world: Arc<World>,
+    pub iommu: Iommu<Kernel>,
+    pub smmu: Smmu<Kernel>,
+    pub master: Master<Kernel>,
+    pub space: DmaSpace<Kernel>,
+}
+
+impl Rig {
+    pub fn new(config: DmaConfig) -> Self {
+        Self::with(config, 2, Adversary::NONE)
+    }
+
+    pub fn with(config: DmaConfig, cpus: usize, adversary: Adversary) -> Self {
+        run_on(0);
+        let world = World::new(cpus, adversary);
+        let iommu = Iommu::new(Kernel(world.clone()), Config::default()).unwrap();
+        let mut instance = InstanceConfig::named("smmu");
+        instance.sid_bits = 4;
+        instance.deadline = 200_000;
+        let probe = iommu.probe(Registers(world.clone()), instance).unwrap();
+        let smmu = probe.enable().map_err(|(_, error)| error).unwrap();
+        let master = iommu.add_master(&smmu, &[StreamId(STREAM)], MasterConfig::default()).unwrap();
+        let space = DmaSpace::new(&iommu, config).unwrap();
+        space.attach(&master).unwrap();
+        Self { world, iommu, smmu, master, space }
+    }
+
+    pub fn map(&self, area: &Area, direction: Direction) -> Iova {
+        // SAFETY: tests leave areas alone while devices have them, but where that is what they are about.
+        unsafe { self.space.map(area.pointer, direction) }.unwrap()
+    }
+
+    pub fn unmap(&self, iova: Iova, area: &Area, direction: Direction) {
+        // SAFETY: as above.
+        unsafe { self.space.unmap(iova, area.pointer, direction) }.unwrap();
+    }
+
+    /// Closes everything. Nothing stays allocated but what the SMMU itself has.
+    pub fn close(self) {
+        self.space.detach(&self.master).unwrap();
+        assert!(self.space.close().map_err(|(_, error)| error) == Ok(()));
+        assert!(self.master.close().is_ok());
+        assert!(self.iommu.remove(self.smmu).is_ok());
+        drop(self.iommu);
+        assert_eq!(self.world.live(), 0, "leaked");
+    }
+}
+
+/// Bytes that differ from place to place.
+pub fn pattern(seed: u8, len: usize) -> Vec<u8> {
+    (0..len).map(|at| seed.wrapping_add(at as u8).wrapping_mul(31) ^ (at >> 8) as u8 | 1).collect()
+}
+
+/// Commands that the driver has given are left undone from now on, or not.
+pub fn wedge(world: &World, wedged: bool) {
+    world.model().wedge_after(wedged.then_some(0));
+}
