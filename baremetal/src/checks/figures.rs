@@ -7,8 +7,10 @@ use alloc::boxed::Box;
 use alloc::format;
 use core::error::Error;
 use core::fmt;
+use core::ptr::{NonNull, with_exposed_provenance_mut};
 
 use smmuv3::{Attributes, DomainConfig, Interrupt, Iova, PhysAddr, Prot, Smmu};
+use smmuv3_dma::{Direction, DmaConfig};
 use smmuv3_formats::Command;
 use smmuv3_formats::command::TlbiNhVa;
 
@@ -18,7 +20,7 @@ use crate::counter::Counter;
 use crate::edu::{self, Edu};
 use crate::platform::Kernel;
 use crate::verdict::{Outcome, Report};
-use crate::{cpu, ensure, heap, memory, println};
+use crate::{bring_up, cpu, ensure, heap, memory, println};
 
 /// Rounds before those that count: tables come into being in them.
 const WARM: u64 = 4;
@@ -61,6 +63,7 @@ pub fn run(report: &mut Report, bench: &Bench) {
     memory_use();
     report.note("queue", queue(counter, bench));
     report.note("domain", domain(counter, bench));
+    report.note("space", space(counter, bench));
     report.note("fault", fault(counter, bench));
 }
 
@@ -145,6 +148,42 @@ fn domain(counter: Counter, bench: &Bench) -> Outcome {
     master.close().map_err(|_| "the master does not close")?;
     domain.close().map_err(|_| "the domain does not close")?;
     Ok("one SMMU, one master".into())
+}
+
+/// Buffers lent to a device and taken back, by a space.
+fn space(counter: Counter, bench: &Bench) -> Outcome {
+    let device = bench.pci.find(edu::ID.0, edu::ID.1).next().ok_or("no edu")?;
+    let memory = Buffer::new(64 * PAGE as usize);
+    let start = NonNull::new(with_exposed_provenance_mut(memory.address().0 as usize));
+    let start: NonNull<u8> = start.ok_or("a buffer at 0")?;
+    for (how, config) in [("strict", DmaConfig::strict()), ("lazy", DmaConfig::lazy())] {
+        let (master, space) = bring_up::connect(&bench.smmus, device.name(), config)?;
+        for (what, bytes) in [("512 bytes", 512), ("1 page", PAGE), ("64 pages", 64 * PAGE)] {
+            let buffer =
+                NonNull::slice_from_raw_parts(start, core::hint::black_box(bytes as usize));
+            let direction = Direction::FromDevice;
+            // So many that flushes, each of which serves many buffers, have their share.
+            let [map, unmap] = average(16 * ROUNDS, |_| {
+                // SAFETY: the memory is there until it is unmapped, and nobody uses it meanwhile.
+                let (map, iova) = counter.count(|| unsafe { space.map(buffer, direction) });
+                let iova = iova?;
+                // SAFETY: it was mapped just now, for the same direction.
+                let (unmap, result) =
+                    counter.count(|| unsafe { space.unmap(iova, buffer, direction) });
+                result?;
+                Ok([map, unmap])
+            })?;
+            figure(format_args!("space, {how}: map of {what}"), map, "instructions");
+            figure(format_args!("space, {how}: unmap of {what}"), unmap, "instructions");
+            figure(
+                format_args!("space, {how}: map + unmap of {what}"),
+                map + unmap,
+                "instructions",
+            );
+        }
+        bring_up::disconnect(master, space)?;
+    }
+    Ok("from the device to memory".into())
 }
 
 /// From the call of the handler until the event is known.
