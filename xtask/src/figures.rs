@@ -149,6 +149,8 @@ pub struct Measured {
     pub rated: Vec<Figure>,
     /// What the command queue costs many CPUs: the rows of a table.
     pub contention: String,
+    /// What calls cost on registers: a section, as it was.
+    pub registers: String,
 }
 
 fn value(figures: &[Figure], name: &str) -> Result<f64> {
@@ -189,6 +191,8 @@ pub fn page(place: &Place, measured: &Measured) -> Result<String> {
     }
     page.push_str(CONTENTION);
     page.push_str(&measured.contention);
+    page.push('\n');
+    page.push_str(&measured.registers);
     page.push_str(HOW);
     Ok(page)
 }
@@ -285,7 +289,7 @@ description. The wait for the SMMU is included; there, everybody reads CONS for 
 
 ";
 
-const HOW: &str = "
+const HOW: &str = "\
 ## How it is measured
 
 Workloads are in `crates/perf`. Each is run twice under valgrind's callgrind, with n and with 2n rounds
@@ -333,7 +337,8 @@ mod tests {
         let timed = PEERS.iter().map(|peer| figure(peer.name)).collect();
         let rated = OTHERS.iter().map(|(name, ..)| figure(name)).collect();
         let contention = "| tickets | 1.00 |\n".to_owned();
-        Measured { counted, timed, rated, contention }
+        let registers = "## On registers\n\n".to_owned();
+        Measured { counted, timed, rated, contention, registers }
     }
 
     fn place() -> Place {

@@ -9,6 +9,7 @@ mod environment;
 mod figures;
 mod perf;
 mod qemu;
+mod registers;
 mod report;
 mod tally;
 

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::checks;
 use crate::environment::{self, Workspace};
 use crate::figures::{self, Measured, Place};
+use crate::registers;
 use crate::report::{Report, Step, Verdict};
 use crate::tally::Tally;
 
@@ -25,6 +26,8 @@ pub fn write() -> Result<()> {
     if !has_valgrind() {
         bail!("{NO_VALGRIND}");
     }
+    // Counted by the bare-metal image, and written by `cargo xtask boot --count --write`.
+    let registers = registers::section_of(&recorded(&workspace)?)?.to_owned();
     let counted = shown(&mut bench(&workspace, &["--count"]))?;
     let timed = shown(&mut bench(&workspace, &[]))?;
     let measured = Measured {
@@ -33,11 +36,9 @@ pub fn write() -> Result<()> {
         timed: figures::parse(&timed, "ns"),
         rated: figures::parse(&timed, "million/s"),
         contention: table(&shown(&mut checks::contention(&workspace))?),
+        registers,
     };
-    let page = figures::page(&place()?, &measured)?;
-    fs::write(workspace.root.join(PAGE), page).with_context(|| format!("cannot write {PAGE}"))?;
-    println!("\nwritten: {PAGE}");
-    Ok(())
+    record(&workspace, &figures::page(&place()?, &measured)?)
 }
 
 /// Compares with the page, as `cargo xtask test` does.
@@ -56,8 +57,7 @@ pub fn check(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
     if !has_valgrind() {
         return Ok(Verdict::skipped(NO_VALGRIND));
     }
-    let page = fs::read_to_string(workspace.root.join(PAGE))
-        .with_context(|| format!("cannot read {PAGE}; `cargo xtask perf` writes it"))?;
+    let page = recorded(workspace)?;
     let [rustc, host] = figures::place_of(&page)?;
     let here = compiler()?;
     if here != [rustc.clone(), host.clone()] {
@@ -72,6 +72,18 @@ pub fn check(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
         [figures::parse(&output, "instructions"), figures::parse(&output, "bytes")].concat();
     let agreed = figures::check(&page, &counted)?;
     Ok(Verdict::passed(format!("{agreed} figures within 5 %")))
+}
+
+/// The page.
+pub fn recorded(workspace: &Workspace) -> Result<String> {
+    fs::read_to_string(workspace.root.join(PAGE)).with_context(|| format!("cannot read {PAGE}"))
+}
+
+/// Puts `page` in its place.
+pub fn record(workspace: &Workspace, page: &str) -> Result<()> {
+    fs::write(workspace.root.join(PAGE), page).with_context(|| format!("cannot write {PAGE}"))?;
+    println!("\nwritten: {PAGE}");
+    Ok(())
 }
 
 fn bench(workspace: &Workspace, arguments: &[&str]) -> Command {
