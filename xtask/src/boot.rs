@@ -282,9 +282,9 @@ const DIED: i32 = 2;
 
 /// Images that must not pass: the step of the driver that is left out or what the image is told, and how it must end.
 const WRONG: [(Option<&str>, &str, i32); 6] = [
-    (Some("NoTlbi"), "", CHECK_FAILED),
-    (Some("WrongAsid"), "", CHECK_FAILED),
-    (Some("NoCfgi"), "", CHECK_FAILED),
+    (Some("NoTlbi"), "limit=30", CHECK_FAILED),
+    (Some("WrongAsid"), "limit=30", CHECK_FAILED),
+    (Some("NoCfgi"), "limit=30", CHECK_FAILED),
     (None, "fail-by=panic", DIED),
     (None, "fail-by=exception", DIED),
     (None, "fail-by=hang limit=1", DIED),

@@ -73,9 +73,12 @@ pub fn run(machine: &Machine, arguments: Arguments, blob: &[u8], ram: &Range<usi
             let bench = Bench { smmus, faults, pci };
             report.note("enable", board::instances(&bench.smmus));
             dma::run(&mut report, &bench);
-            disk::run(&mut report, &bench);
-            report.note("all cpus", cpus::map_and_unmap(&bench));
-            report.note("quiet", board::quiet(&bench.faults));
+            // Drivers of others may wait for ever for a device that reads what it should not.
+            if report.is_good() {
+                disk::run(&mut report, &bench);
+                report.note("all cpus", cpus::map_and_unmap(&bench));
+                report.note("quiet", board::quiet(&bench.faults));
+            }
         }
     }
     report.close()
