@@ -60,6 +60,6 @@ fn main(device_tree: u64, _: u64, _: u64, _: u64) -> ! {
     interrupts::init(&machine);
     let arguments = Arguments::of(tree);
     time::watch(arguments.number("limit", LIMIT));
-    cpu::unmask_irqs();
+    cpu::init();
     checks::run(&machine, arguments, blob, &ram)
 }

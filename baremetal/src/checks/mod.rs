@@ -15,8 +15,8 @@ use core::ops::Range;
 
 #[cfg(feature = "mutation")]
 use smmuv3::Mutation;
-use smmuv3::{Config, Master, Report as Told, StreamId};
-use smmuv3_discovery::MasterError;
+use smmuv3::{Completion, Config, Master, Report as Told, StreamId};
+use smmuv3_discovery::{MasterError, Topology};
 
 use crate::arguments::Arguments;
 use crate::bring_up::{self, Smmus};
@@ -62,7 +62,12 @@ pub fn run(machine: &Machine, arguments: Arguments, blob: &[u8], ram: &Range<usi
     let mut pci = Pci::scan(&machine.host);
     report.note("pci", board::devices(&pci));
     let kernel = Kernel { cpus: machine.cpus.len() };
-    match bring_up::bring_up(kernel, config(arguments), blob) {
+    let completion = match arguments.text("completion") {
+        Some("poll") => Completion::Poll,
+        _ => Completion::Interrupt,
+    };
+    let smmus = Topology::from_device_tree(blob).map_err(Into::into);
+    match smmus.and_then(|found| bring_up::bring_up(kernel, config(arguments), found, completion)) {
         Err(error) => {
             report.note("enable", Err(error));
         }
