@@ -90,13 +90,15 @@ impl Machine {
         device("edu,bus=port0,dma_mask=0xffffffffffffffff");
         if qemu.has_testdev() {
             device("iommu-testdev,addr=3.0");
+            device("iommu-testdev,addr=8.0");
         }
         let disk = disk(workspace)?;
         device("nvme,addr=4.0,drive=disk0,serial=smmuv3");
+        device("nvme,addr=7.0,drive=disk2,serial=smmuv3");
         const VIRTIO: &str = "iommu_platform=on,disable-legacy=on";
         device(&format!("virtio-blk-pci,addr=5.0,drive=disk1,{VIRTIO}"));
         device(&format!("virtio-rng-pci,addr=6.0,{VIRTIO}"));
-        for id in ["disk0", "disk1"] {
+        for id in ["disk0", "disk1", "disk2"] {
             let file = disk.display();
             let drive = format!("if=none,id={id},format=raw,readonly=on,file={file}");
             command.args(["-drive", &drive]);

@@ -6,6 +6,7 @@ mod cpus;
 mod deliberate;
 mod disk;
 mod dma;
+mod stress;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -82,6 +83,7 @@ pub fn run(machine: &Machine, arguments: Arguments, blob: &[u8], ram: &Range<usi
             if report.is_good() {
                 disk::run(&mut report, &bench);
                 report.note("all cpus", cpus::map_and_unmap(&bench));
+                report.note("stress", stress::run(&bench, arguments.number("seconds", 5)));
                 report.note("quiet", board::quiet(&bench.faults));
             }
         }
