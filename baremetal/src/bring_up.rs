@@ -6,12 +6,14 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::error::Error;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
 use smmuv3::hardware::Registers;
 use smmuv3::{Completion, Config, InstanceConfig, Iommu, Master};
-use smmuv3_discovery::{Device, Instance, System, Topology};
+use smmuv3_discovery::iort::Iort;
+use smmuv3_discovery::{Device, Instance, ReadError, System, Topology};
 use smmuv3_dma::{Direction, DmaConfig, DmaSpace};
 
 use crate::edu::Edu;
@@ -22,6 +24,18 @@ use crate::println;
 
 /// All SMMUs of the machine, in use.
 pub type Smmus = System<Kernel>;
+
+/// Which SMMUs there are: from the device tree, or, where that names none, from the ACPI table.
+pub fn discover(
+    blob: &[u8],
+    iort: impl FnOnce() -> Option<Vec<u8>>,
+) -> Result<Topology, ReadError> {
+    let topology = Topology::from_device_tree(blob)?;
+    match iort().filter(|_| topology.instances().is_empty()) {
+        Some(table) => Topology::from_iort(&Iort::unsummed(&table)?),
+        None => Ok(topology),
+    }
+}
 
 /// Takes every SMMU of the machine into use. From then on devices reach nothing.
 pub fn bring_up(

@@ -18,6 +18,7 @@ mod cpu;
 mod edu;
 mod exceptions;
 mod faults;
+mod fw_cfg;
 mod heap;
 mod interrupts;
 mod lock;

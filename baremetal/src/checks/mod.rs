@@ -6,6 +6,7 @@ mod cpus;
 mod deliberate;
 mod disk;
 mod dma;
+mod shared;
 mod stress;
 
 use alloc::boxed::Box;
@@ -17,11 +18,12 @@ use core::ops::Range;
 #[cfg(feature = "mutation")]
 use smmuv3::Mutation;
 use smmuv3::{Completion, Config, Master, Report as Told, StreamId};
-use smmuv3_discovery::{MasterError, Topology};
+use smmuv3_discovery::MasterError;
 
 use crate::arguments::Arguments;
 use crate::bring_up::{self, Smmus};
 use crate::faults::Faults;
+use crate::fw_cfg::FwCfg;
 use crate::machine::Machine;
 use crate::pci::{Device, Pci};
 use crate::platform::Kernel;
@@ -67,8 +69,9 @@ pub fn run(machine: &Machine, arguments: Arguments, blob: &[u8], ram: &Range<usi
         Some("poll") => Completion::Poll,
         _ => Completion::Interrupt,
     };
-    let smmus = Topology::from_device_tree(blob).map_err(Into::into);
-    match smmus.and_then(|found| bring_up::bring_up(kernel, config(arguments), found, completion)) {
+    let iort = || FwCfg::new(machine.fw_cfg?).acpi_table(*b"IORT");
+    let found = bring_up::discover(blob, iort).map_err(Into::into);
+    match found.and_then(|found| bring_up::bring_up(kernel, config(arguments), found, completion)) {
         Err(error) => {
             report.note("enable", Err(error));
         }
@@ -79,6 +82,9 @@ pub fn run(machine: &Machine, arguments: Arguments, blob: &[u8], ram: &Range<usi
             let bench = Bench { smmus, faults, pci };
             report.note("enable", board::instances(&bench.smmus));
             dma::run(&mut report, &bench);
+            if bench.smmus.smmus().count() > 1 {
+                report.note("one domain", shared::run(&bench));
+            }
             // Drivers of others may wait for ever for a device that reads what it should not.
             if report.is_good() {
                 disk::run(&mut report, &bench);

@@ -91,7 +91,9 @@ pub fn run(bench: &Bench, seconds: u64) -> Outcome {
     let iommu = bench.smmus.iommu();
     let mut sides = Vec::new();
     let mut disks = bench.pci.find_class(nvme::CLASS);
-    let mut testdevs = bench.pci.find(testdev::ID.0, testdev::ID.1);
+    // The last first: where there are two SMMUs, both domains are then behind both.
+    let testdevs: Vec<_> = bench.pci.find(testdev::ID.0, testdev::ID.1).collect();
+    let mut testdevs = testdevs.into_iter().rev();
     for _ in 0..2 {
         let domain = iommu.create_domain(DomainConfig::default())?;
         let mut side = Side { domain, disk: None, testdev: None };
