@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From the device tree to the first DMA: what a kernel writes to use the driver, and all of it.
+//! From what firmware says to the first DMA: what a kernel writes to use the driver, and all of it.
 //!
 //! The rest of this image stands for the kernel: its memory, its interrupt controller, its PCI bus.
 
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::error::Error;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
 use smmuv3::hardware::Registers;
-use smmuv3::{Config, Iommu, Master};
-use smmuv3_discovery::{Device, Instance, System, Topology};
+use smmuv3::{Completion, Config, InstanceConfig, Iommu, Master};
+use smmuv3_discovery::iort::Iort;
+use smmuv3_discovery::{Device, Instance, ReadError, System, Topology};
 use smmuv3_dma::{Direction, DmaConfig, DmaSpace};
 
 use crate::edu::Edu;
@@ -23,14 +25,34 @@ use crate::println;
 /// All SMMUs of the machine, in use.
 pub type Smmus = System<Kernel>;
 
-/// Takes every SMMU that the device tree `blob` names into use. From then on devices reach nothing.
-pub fn bring_up(kernel: Kernel, config: Config, blob: &[u8]) -> Result<Arc<Smmus>, Box<dyn Error>> {
+/// Which SMMUs there are: from the device tree, or, where that names none, from the ACPI table.
+pub fn discover(
+    blob: &[u8],
+    iort: impl FnOnce() -> Option<Vec<u8>>,
+) -> Result<Topology, ReadError> {
     let topology = Topology::from_device_tree(blob)?;
+    match iort().filter(|_| topology.instances().is_empty()) {
+        Some(table) => Topology::from_iort(&Iort::unsummed(&table)?),
+        None => Ok(topology),
+    }
+}
+
+/// Takes every SMMU of the machine into use. From then on devices reach nothing.
+pub fn bring_up(
+    kernel: Kernel,
+    config: Config,
+    topology: Topology,
+    completion: Completion,
+) -> Result<Arc<Smmus>, Box<dyn Error>> {
     for finding in topology.check() {
-        println!("device tree: {finding}");
+        println!("firmware: {finding}");
     }
     let iommu = Iommu::new(kernel, config).map_err(|_| "no memory")?;
-    let smmus = topology.bring_up(&iommu, registers, |_, _| {}).map_err(|_| "no memory")?;
+    let configure = |instance: &Instance, config: &mut InstanceConfig| {
+        let wired = instance.interrupts.sync.is_some();
+        config.completion = if wired { completion } else { Completion::Poll };
+    };
+    let smmus = topology.bring_up(&iommu, registers, configure).map_err(|_| "no memory")?;
     if let Some((_, instance, error)) = smmus.failures().next() {
         return Err(format!("{}: {error}", instance.name).into());
     }
@@ -44,7 +66,7 @@ fn registers(instance: &Instance) -> Option<Registers> {
     Some(unsafe { Registers::new(pages) })
 }
 
-/// Has events and errors of the SMMUs read when they interrupt.
+/// Has events and errors of the SMMUs read when they interrupt, and those woken who wait for commands.
 pub fn attach_interrupts(smmus: &Arc<Smmus>, faults: &Arc<Faults>) {
     for (_, instance, _) in smmus.smmus() {
         for (line, _) in instance.interrupts.lines() {
@@ -57,6 +79,10 @@ pub fn attach_interrupts(smmus: &Arc<Smmus>, faults: &Arc<Faults>) {
                 }
             };
             interrupts::attach(line, Box::new(handler));
+        }
+        if let Some(line) = instance.interrupts.sync {
+            let faults = faults.clone();
+            interrupts::attach(line, Box::new(move || faults.completed()));
         }
     }
 }

@@ -5,7 +5,9 @@ use alloc::alloc::{Layout, alloc_zeroed};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use aarch64_cpu::asm::{barrier, sev, wfe};
-use aarch64_cpu::registers::{CurrentEL, HCR_EL2, MPIDR_EL1, Readable, Writeable};
+use aarch64_cpu::registers::{
+    CNTHCTL_EL2, CNTKCTL_EL1, CurrentEL, HCR_EL2, MPIDR_EL1, Readable, Writeable,
+};
 use aarch64_rt::{Stack, start_core};
 use core::arch::asm;
 use smccc::{Hvc, Smc};
@@ -38,12 +40,18 @@ pub fn mask_irqs<R>(critical: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Lets interrupts come in. At EL2 they must be routed to it before.
-pub fn unmask_irqs() {
+/// Sets this CPU up, and lets interrupts come in: their handlers are in place.
+pub fn init() {
+    // An event each time that this bit of the counter becomes 1: `wfe` ends at least every 65 us at 1 GHz.
+    const BIT: u64 = 15;
     if exception_level() == 2 {
+        // Interrupts are for EL2, and bits of CNTHCTL are those without E2H.
         HCR_EL2.modify_no_read(HCR_EL2.extract(), HCR_EL2::IMO::EnableVirtualIRQ);
-        barrier::isb(barrier::SY);
+        CNTHCTL_EL2.set(CNTHCTL_EL2.get() & !0xf8 | BIT << 4 | 1 << 2);
+    } else {
+        CNTKCTL_EL1.set(CNTKCTL_EL1.get() & !0xf8 | BIT << 4 | 1 << 2);
     }
+    barrier::isb(barrier::SY);
     // SAFETY: the handlers are in place.
     unsafe { asm!("msr daifclr, #2", options(nostack)) };
 }
@@ -92,7 +100,7 @@ static FINISHED: AtomicUsize = AtomicUsize::new(0);
 /// What a CPU does that was started: waits for work, does it, for ever.
 fn serve() -> ! {
     interrupts::init_cpu(number());
-    unmask_irqs();
+    init();
     let mut done = ROUND.load(Ordering::Acquire);
     ONLINE.fetch_add(1, Ordering::AcqRel);
     loop {

@@ -2,6 +2,9 @@
 //! What SMMUs reported, and by which interrupt: kept by the handlers for whoever asks.
 
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use aarch64_cpu::asm::sev;
 
 use smmuv3::Report;
 
@@ -15,7 +18,10 @@ const MOST: usize = 1024;
 const LIMIT: u64 = 2_000_000_000;
 
 /// What was reported since somebody asked.
-pub struct Faults(Lock<State>);
+pub struct Faults {
+    state: Lock<State>,
+    completions: AtomicU64,
+}
 
 struct State {
     reports: Vec<Report>,
@@ -28,17 +34,29 @@ impl Faults {
     /// Nothing so far.
     pub fn new() -> Self {
         let reports = Vec::with_capacity(MOST);
-        Self(Lock::new(State { reports, lost: 0, interrupts: 0 }))
+        let state = Lock::new(State { reports, lost: 0, interrupts: 0 });
+        Self { state, completions: AtomicU64::new(0) }
     }
 
     /// An interrupt was raised.
     pub fn interrupted(&self) {
-        self.0.with(|state| state.interrupts += 1);
+        self.state.with(|state| state.interrupts += 1);
+    }
+
+    /// Commands are complete: wakes the CPUs that wait for that in the platform's `relax`.
+    pub fn completed(&self) {
+        self.completions.fetch_add(1, Ordering::Relaxed);
+        sev();
+    }
+
+    /// How often there were commands complete.
+    pub fn completions(&self) -> u64 {
+        self.completions.load(Ordering::Relaxed)
     }
 
     /// Keeps a report.
     pub fn keep(&self, report: Report) {
-        self.0.with(|state| {
+        self.state.with(|state| {
             if state.reports.len() < MOST {
                 state.reports.push(report);
             } else {
@@ -50,9 +68,9 @@ impl Faults {
     /// Takes what was reported since the last call, and the number of interrupts since. Waits until there are `least`
     /// reports, but not for ever.
     pub fn take(&self, least: usize) -> (Vec<Report>, u64) {
-        time::wait(LIMIT, || self.0.with(|state| state.reports.len() >= least));
+        time::wait(LIMIT, || self.state.with(|state| state.reports.len() >= least));
         let fresh = Vec::with_capacity(MOST);
-        let (reports, lost, interrupts) = self.0.with(|state| {
+        let (reports, lost, interrupts) = self.state.with(|state| {
             let reports = core::mem::replace(&mut state.reports, fresh);
             (reports, core::mem::take(&mut state.lost), core::mem::take(&mut state.interrupts))
         });

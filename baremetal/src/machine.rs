@@ -41,6 +41,8 @@ pub struct Machine {
     pub conduit: Conduit,
     /// PCI.
     pub host: Host,
+    /// QEMU's configuration device.
+    pub fw_cfg: Option<usize>,
 }
 
 /// The device tree of this machine. `argument` is where whoever started the image says it is, if that is not 0.
@@ -86,6 +88,7 @@ impl Machine {
             cpus: cpus.filter_map(|cpu| cpu.reg().ok()??.next()?.address().ok()).collect(),
             gic: [distributor as usize, redistributors as usize],
             conduit,
+            fw_cfg: compatible(root, "qemu,fw-cfg-mmio").and_then(|node| Some(registers(node)?.0)),
             host: Host {
                 ecam: registers(host).ok_or("no configuration space")?,
                 window: window(host).ok_or("no PCI window of 32 bits")?,

@@ -19,6 +19,7 @@ mod cpu;
 mod edu;
 mod exceptions;
 mod faults;
+mod fw_cfg;
 mod heap;
 mod interrupts;
 mod lock;
@@ -61,6 +62,6 @@ fn main(device_tree: u64, _: u64, _: u64, _: u64) -> ! {
     interrupts::init(&machine);
     let arguments = Arguments::of(tree);
     time::watch(arguments.number("limit", LIMIT));
-    cpu::unmask_irqs();
+    cpu::init();
     checks::run(&machine, arguments, blob, &ram)
 }

@@ -106,9 +106,22 @@ impl Pci {
         // uses other functions.
         let ecam = Ecam(unsafe { Registers::new(base, bytes) });
         let (root, free) = (PciRoot::new(ecam), host.window.clone());
-        let mut pci = Self { ecam, root, free, next_bus: 1, devices: Vec::new() };
-        pci.scan_bus(0);
+        let mut pci = Self { ecam, root, free, next_bus: 0, devices: Vec::new() };
+        // Nobody has numbered a bridge yet: what answers is a root.
+        let roots: Vec<u8> = (0..=u8::MAX).filter(|bus| pci.is_there(*bus)).collect();
+        for root in roots {
+            pci.next_bus = root + 1;
+            pci.scan_bus(root);
+        }
         pci
+    }
+
+    /// Whether any device answers on `bus`.
+    fn is_there(&self, bus: u8) -> bool {
+        (0..32).any(|device| {
+            let function = DeviceFunction { bus, device, function: 0 };
+            self.ecam.read_word(function, 0) != u32::MAX
+        })
     }
 
     fn scan_bus(&mut self, bus: u8) {

@@ -5,6 +5,7 @@ use core::arch::asm;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use aarch64_cpu::asm::wfe;
 use smmuv3::hardware::Registers;
 use smmuv3::{Frames, PhysAddr, Platform, RawMutex};
 use smmuv3_dma::DmaPlatform;
@@ -69,8 +70,9 @@ unsafe impl Platform for Kernel {
         self.cpus
     }
 
+    /// Until an SMMU tells of completed commands (its handler does `sev`), or for 100 us: [`cpu::init`].
     fn relax(&self) {
-        core::hint::spin_loop();
+        wfe();
     }
 
     fn now(&self) -> u64 {

@@ -50,6 +50,19 @@ impl Registers {
         self.at::<u64>(offset).write(value);
     }
 
+    /// Reads 8 bits, as [`Registers::read32`].
+    pub fn read8(&self, offset: usize) -> u8 {
+        let value = self.at::<u8>(offset).read();
+        load_barrier();
+        value
+    }
+
+    /// Writes 16 bits, as [`Registers::write32`].
+    pub fn write16(&self, offset: usize, value: u16) {
+        barrier();
+        self.at::<u16>(offset).write(value);
+    }
+
     fn at<T>(&self, offset: usize) -> UniqueMmioPointer<'_, ReadPureWrite<T>> {
         let inside = offset.is_multiple_of(size_of::<T>()) && offset + size_of::<T>() <= self.bytes;
         assert!(inside, "no register at {offset:#x} of {self:x?}");

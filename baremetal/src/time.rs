@@ -41,7 +41,10 @@ pub fn wait(limit: u64, mut done: impl FnMut() -> bool) -> bool {
         if now() - begun > limit {
             return false;
         }
-        core::hint::spin_loop();
+        // Whoever is waited for may want what `done` looks at.
+        for _ in 0..100 {
+            core::hint::spin_loop();
+        }
     }
 }
 

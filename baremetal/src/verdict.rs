@@ -47,6 +47,11 @@ impl Report {
         }
     }
 
+    /// Whether nothing has failed so far.
+    pub fn is_good(&self) -> bool {
+        self.failed == 0
+    }
+
     /// Prints the verdict and ends the machine with it.
     pub fn close(self) -> ! {
         let seconds = time::now() / 1_000_000_000;

@@ -34,12 +34,15 @@ pub struct Machine {
     pub cpus: u8,
     /// The exception level that the image is entered at, 1 or 2.
     pub level: u8,
+    /// How many SMMUs it has, 1 or 2.
+    pub smmus: u8,
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = if self.cpus == 1 { "" } else { "s" };
-        write!(f, "EL{}, {} CPU{s}", self.level, self.cpus)
+        write!(f, "EL{}, {} CPU{s}", self.level, self.cpus)?;
+        if self.smmus == 1 { Ok(()) } else { write!(f, ", {} SMMUs", self.smmus) }
     }
 }
 
@@ -61,45 +64,43 @@ impl Image {
 }
 
 /// The machines that `cargo xtask test` boots on, and the names of its steps.
-const MACHINES: [(&str, Machine); 4] = [
-    ("boot-el1", Machine { cpus: 1, level: 1 }),
-    ("boot-el1-smp", Machine { cpus: 4, level: 1 }),
-    ("boot-el2", Machine { cpus: 1, level: 2 }),
-    ("boot-el2-smp", Machine { cpus: 4, level: 2 }),
+const MACHINES: [(&str, Machine); 5] = [
+    ("boot-el1", Machine { cpus: 1, level: 1, smmus: 1 }),
+    ("boot-el1-smp", Machine { cpus: 4, level: 1, smmus: 1 }),
+    ("boot-el2", Machine { cpus: 1, level: 2, smmus: 1 }),
+    ("boot-el2-smp", Machine { cpus: 4, level: 2, smmus: 1 }),
+    ("boot-two", Machine { cpus: 4, level: 1, smmus: 2 }),
 ];
 
 impl Machine {
     /// QEMU's command line: everything about the machine is here.
     ///
+    /// Two SMMUs are user-created ones, each in front of a PCI root. The device tree does not have them (QEMU warns), the
+    /// ACPI tables do.
+    ///
     /// `-cpu max`: its counter runs at 1 GHz, one tick an instruction under `-icount shift=0`, and it has every feature
     /// that the image could trip over. A cortex-a72 does as well.
     fn command(self, qemu: &Qemu, workspace: &Workspace, image: &Image) -> Result<Command> {
         let mut command = Command::new(&qemu.path);
-        let el2 = if self.level == 2 { ",virtualization=on" } else { "" };
+        let mut machine = String::from("virt,gic-version=3");
+        if self.level == 2 {
+            machine.push_str(",virtualization=on");
+        }
+        if self.smmus == 1 {
+            machine.push_str(",iommu=smmuv3");
+        }
         command
             .args(["-no-user-config", "-nodefaults", "-display", "none", "-serial", "stdio"])
-            .args(["-M", &format!("virt,gic-version=3,iommu=smmuv3{el2}")])
-            .args(["-cpu", "max", "-m", "256M", "-smp", &self.cpus.to_string()])
+            .args(["-M", &machine, "-cpu", "max", "-m", "256M", "-smp", &self.cpus.to_string()])
             .args(["-semihosting-config", "enable=on,target=native"]);
-        let mut device = |text: &str| {
-            command.args(["-device", text]);
-        };
-        // Its DMA mask is 28 bits otherwise, and addresses are cut off.
-        device("edu,addr=1.0,dma_mask=0xffffffffffffffff");
-        device("pcie-root-port,id=port0,addr=2.0,chassis=1,slot=1");
-        device("edu,bus=port0,dma_mask=0xffffffffffffffff");
-        if qemu.has_testdev() {
-            device("iommu-testdev,addr=3.0");
-        }
         let disk = disk(workspace)?;
-        device("nvme,addr=4.0,drive=disk0,serial=smmuv3");
-        const VIRTIO: &str = "iommu_platform=on,disable-legacy=on";
-        device(&format!("virtio-blk-pci,addr=5.0,drive=disk1,{VIRTIO}"));
-        device(&format!("virtio-rng-pci,addr=6.0,{VIRTIO}"));
-        for id in ["disk0", "disk1"] {
+        for id in DISKS {
             let file = disk.display();
             let drive = format!("if=none,id={id},format=raw,readonly=on,file={file}");
             command.args(["-drive", &drive]);
+        }
+        for device in self.devices(qemu) {
+            command.args(["-device", &device]);
         }
         command.arg("-kernel").arg(file(workspace));
         let words = image.words();
@@ -108,7 +109,57 @@ impl Machine {
         }
         Ok(command)
     }
+
+    /// PCI devices. Of the first kinds there are two, one behind a root port; with two SMMUs they are behind both.
+    fn devices(self, qemu: &Qemu) -> Vec<String> {
+        const VIRTIO: &str = "iommu_platform=on,disable-legacy=on";
+        // Its DMA mask is 28 bits otherwise, and addresses are cut off.
+        let edu = || String::from("edu,dma_mask=0xffffffffffffffff");
+        let nvme = |id| format!("nvme,drive={id},serial=smmuv3");
+        let mut twice = vec![[edu(), edu()], [nvme(DISKS[0]), nvme(DISKS[1])]];
+        if qemu.has_testdev() {
+            twice.push([String::from("iommu-testdev"), String::from("iommu-testdev")]);
+        }
+        let once = [
+            format!("virtio-blk-pci,drive={},{VIRTIO}", DISKS[2]),
+            format!("virtio-rng-pci,{VIRTIO}"),
+        ];
+        let mut devices = Vec::new();
+        if self.smmus > 1 {
+            for (index, bus) in [(0, 8), (1, 32)] {
+                devices.push(format!("pxb-pcie,id=root{index},bus=pcie.0,bus_nr={bus}"));
+                devices.push(format!("arm-smmuv3,primary-bus=root{index},stage=nested"));
+            }
+        }
+        let several = self.smmus > 1;
+        let mut behind_port = |device: &str, root: usize, slot: usize| {
+            let bus = if several { format!("root{root}") } else { String::from("pcie.0") };
+            let port = format!("pcie-root-port,id=port{slot},bus={bus},chassis=1,slot={slot}");
+            devices.extend([port, format!("{device},bus=port{slot}")]);
+        };
+        let mut slot = 0;
+        for [first, second] in &twice {
+            behind_port(second, 1, slot);
+            slot += 1;
+            if several {
+                behind_port(first, 0, slot);
+                slot += 1;
+            }
+        }
+        for device in once.iter().filter(|_| several) {
+            behind_port(device, slot % 2, slot);
+            slot += 1;
+        }
+        if !several {
+            devices.extend(twice.into_iter().map(|[first, _]| first));
+            devices.extend(once);
+        }
+        devices
+    }
 }
+
+/// The machine's disks, of one content.
+const DISKS: [&str; 3] = ["disk0", "disk1", "disk2"];
 
 /// Bytes of the disk.
 const DISK: u64 = 16 << 20;
@@ -175,6 +226,9 @@ pub fn check(
         report.step(name, &format!("the image on registers, {machine}"), |step| match qemu {
             _ if !built => Ok(Verdict::skipped("there is no image")),
             None => Ok(Verdict::skipped("there is no QEMU")),
+            Some(qemu) if machine.smmus > 1 && !qemu.has_several_smmus() => {
+                Ok(Verdict::skipped("this QEMU has one SMMU a machine"))
+            }
             Some(qemu) => boot(step, workspace, qemu, machine),
         });
     }
@@ -280,14 +334,16 @@ const CHECK_FAILED: i32 = 1;
 /// The exit status of an image that died.
 const DIED: i32 = 2;
 
-/// Images that must not pass: the step of the driver that is left out or what the image is told, and how it must end.
-const WRONG: [(Option<&str>, &str, i32); 6] = [
-    (Some("NoTlbi"), "", CHECK_FAILED),
-    (Some("WrongAsid"), "", CHECK_FAILED),
-    (Some("NoCfgi"), "", CHECK_FAILED),
-    (None, "fail-by=panic", DIED),
-    (None, "fail-by=exception", DIED),
-    (None, "fail-by=hang limit=1", DIED),
+/// Images that must not pass: how many SMMUs, the step of the driver that is left out, what the image is told, and how it
+/// must end.
+const WRONG: [(u8, Option<&str>, &str, i32); 7] = [
+    (1, Some("NoTlbi"), "limit=30", CHECK_FAILED),
+    (1, Some("WrongAsid"), "limit=30", CHECK_FAILED),
+    (1, Some("NoCfgi"), "limit=30", CHECK_FAILED),
+    (2, Some("OneInstanceOnly"), "limit=30", CHECK_FAILED),
+    (1, None, "fail-by=panic", DIED),
+    (1, None, "fail-by=exception", DIED),
+    (1, None, "fail-by=hang limit=1", DIED),
 ];
 
 /// Boots images with a step of the driver left out, and some that panic, take an exception, hang: each must say
@@ -298,7 +354,6 @@ fn boot_wrong(
     libraries: &Libraries,
     qemu: &Qemu,
 ) -> Result<Verdict> {
-    let machine = Machine { cpus: 2, level: 1 };
     let image = |leave_out: Option<&str>, arguments: &str| Image {
         leave_out: leave_out.map(Into::into),
         arguments: arguments.split_whitespace().map(Into::into).collect(),
@@ -307,7 +362,10 @@ fn boot_wrong(
     if built.tally.failed > 0 {
         return Ok(built);
     }
-    for (leave_out, arguments, expected) in WRONG {
+    let possible = |smmus: u8| smmus == 1 || qemu.has_several_smmus();
+    for (smmus, leave_out, arguments, expected) in WRONG.into_iter().filter(|(n, ..)| possible(*n))
+    {
+        let machine = Machine { cpus: 2, level: 1, smmus };
         let image = image(leave_out, arguments);
         let before = step.output()?.len();
         let mut command = machine.command(qemu, workspace, &image)?;

@@ -73,6 +73,7 @@ QEMU is found as by `cargo xtask test`.
 Examples:
   cargo xtask boot
   cargo xtask boot --cpus 4 --el 2
+  cargo xtask boot --cpus 4 --smmus 2             one domain behind both (QEMU 11)
   cargo xtask boot --check
   cargo xtask boot --leave-out NoTlbi             unmaps do not invalidate: must fail
   cargo xtask boot -- fail-by=hang limit=5        an image that hangs, and gives up after 5 s
@@ -119,12 +120,16 @@ struct BootOptions {
     #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     el: u8,
 
+    /// How many SMMUs the machine has; two need QEMU 11.
+    #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    smmus: u8,
+
     /// The qemu-system-aarch64 to boot with, 10.0 or newer.
     #[arg(long, value_name = "PATH")]
     qemu: Option<PathBuf>,
 
     /// Boot on every machine instead, each as a step, as `cargo xtask test` does.
-    #[arg(long, conflicts_with_all = ["cpus", "el", "leave_out", "arguments"])]
+    #[arg(long, conflicts_with_all = ["cpus", "el", "smmus", "leave_out", "arguments"])]
     check: bool,
 
     /// A step of the driver to leave out (such as NoTlbi), which the image must notice.
@@ -140,7 +145,8 @@ fn main() -> ExitCode {
     let tally = match CommandLine::parse().task {
         Task::Boot(BootOptions { check: true, qemu, .. }) => boot::check_alone(qemu),
         Task::Boot(options) => {
-            let machine = boot::Machine { cpus: options.cpus, level: options.el };
+            let machine =
+                boot::Machine { cpus: options.cpus, level: options.el, smmus: options.smmus };
             let image = boot::Image { leave_out: options.leave_out, arguments: options.arguments };
             let status = boot::alone(machine, &image, options.qemu);
             return status.map_or_else(told, ExitCode::from);

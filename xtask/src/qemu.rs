@@ -113,6 +113,11 @@ impl Qemu {
     pub fn has_testdev(&self) -> bool {
         self.version.major >= 11
     }
+
+    /// Whether a machine can have several SMMUs, each in front of a PCI root of its own.
+    pub fn has_several_smmus(&self) -> bool {
+        self.version.major >= 11
+    }
 }
 
 /// Gets a QEMU from the first source that works, for the step that announces it.

@@ -89,9 +89,10 @@ pub fn quiet(faults: &Faults) -> Outcome {
         reports.first()
     );
     ensure!(interrupts == 0, "{interrupts} interrupts that nobody expected");
+    let completions = faults.completions();
     let (heap, frames) = (heap::usage(), heap::FRAMES.usage());
     Ok(format!(
-        "nothing else was reported; heap {} KiB, frames {} KiB in use",
+        "nothing else was reported; {completions} interrupts of completed commands; heap {} KiB, frames {} KiB in use",
         heap.used >> 10,
         frames.used >> 10
     ))

@@ -40,7 +40,7 @@ pub fn run(report: &mut Report, bench: &Bench) {
 }
 
 /// Maps `buffer` for a device to read and write.
-fn map(domain: &Domain<Kernel>, iova: u64, buffer: &Buffer) -> Result<(), smmuv3::MapError> {
+pub fn map(domain: &Domain<Kernel>, iova: u64, buffer: &Buffer) -> Result<(), smmuv3::MapError> {
     let both = Attributes::normal(Prot::READ | Prot::WRITE);
     // SAFETY: the callers keep the buffer until they have unmapped it, and nobody else uses the domain.
     unsafe { domain.map(Iova(iova), buffer.address(), buffer.bytes(), both) }

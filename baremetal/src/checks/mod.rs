@@ -7,6 +7,8 @@ mod deliberate;
 mod disk;
 mod dma;
 mod figures;
+mod shared;
+mod stress;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -16,12 +18,13 @@ use core::ops::Range;
 
 #[cfg(feature = "mutation")]
 use smmuv3::Mutation;
-use smmuv3::{Config, Master, Report as Told, StreamId};
+use smmuv3::{Completion, Config, Master, Report as Told, StreamId};
 use smmuv3_discovery::MasterError;
 
 use crate::arguments::Arguments;
 use crate::bring_up::{self, Smmus};
 use crate::faults::Faults;
+use crate::fw_cfg::FwCfg;
 use crate::machine::Machine;
 use crate::pci::{Device, Pci};
 use crate::platform::Kernel;
@@ -63,7 +66,13 @@ pub fn run(machine: &Machine, arguments: Arguments, blob: &[u8], ram: &Range<usi
     let mut pci = Pci::scan(&machine.host);
     report.note("pci", board::devices(&pci));
     let kernel = Kernel { cpus: machine.cpus.len() };
-    match bring_up::bring_up(kernel, config(arguments), blob) {
+    let completion = match arguments.text("completion") {
+        Some("poll") => Completion::Poll,
+        _ => Completion::Interrupt,
+    };
+    let iort = || FwCfg::new(machine.fw_cfg?).acpi_table(*b"IORT");
+    let found = bring_up::discover(blob, iort).map_err(Into::into);
+    match found.and_then(|found| bring_up::bring_up(kernel, config(arguments), found, completion)) {
         Err(error) => {
             report.note("enable", Err(error));
         }
@@ -78,9 +87,16 @@ pub fn run(machine: &Machine, arguments: Arguments, blob: &[u8], ram: &Range<usi
                 report.close();
             }
             dma::run(&mut report, &bench);
-            disk::run(&mut report, &bench);
-            report.note("all cpus", cpus::map_and_unmap(&bench));
-            report.note("quiet", board::quiet(&bench.faults));
+            if bench.smmus.smmus().count() > 1 {
+                report.note("one domain", shared::run(&bench));
+            }
+            // Drivers of others may wait for ever for a device that reads what it should not.
+            if report.is_good() {
+                disk::run(&mut report, &bench);
+                report.note("all cpus", cpus::map_and_unmap(&bench));
+                report.note("stress", stress::run(&bench, arguments.number("seconds", 5)));
+                report.note("quiet", board::quiet(&bench.faults));
+            }
         }
     }
     report.close()

@@ -4,7 +4,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use smmuv3::{NoMemory, StreamId};
+use smmuv3::NoMemory;
 
 use crate::device::InstanceIndex;
 use crate::finding::What;
@@ -147,13 +147,4 @@ fn kept(topology: &Topology, found: &mut Found) -> Result<(), NoMemory> {
         }
     }
     Ok(())
-}
-
-/// Whether a stream is among those that are kept.
-pub(crate) fn is_kept(topology: &Topology, instance: InstanceIndex, stream: StreamId) -> bool {
-    topology
-        .kept
-        .iter()
-        .flat_map(|kept| &kept.streams)
-        .any(|(of, first, last)| *of == instance && (*first..=*last).contains(&stream))
 }

@@ -33,7 +33,7 @@ impl Region {
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Instance {
-    /// Path in the device tree, or `SMMUv3 at 0x9050000`.
+    /// Path in the device tree, or `SMMUv3 at offset 0x48`, in the IORT.
     pub name: String,
     /// Its registers: two 64 KiB pages, one with [`Model::Cn99xx`] (§2.1).
     pub registers: Region,

@@ -4,7 +4,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use smmuv3::StreamId;
+use smmuv3::{Memory, StreamId};
 
 use crate::device::InstanceIndex;
 use crate::instance::Region;
@@ -27,16 +27,17 @@ pub struct Kept {
     /// Accesses are privileged.
     pub privileged: bool,
     /// How it is accessed.
-    pub memory: KeptMemory,
+    pub memory: Memory,
+    /// See [`Topology::claim_kept`](crate::Topology::claim_kept).
+    pub(crate) claimed: bool,
 }
 
-/// The type of memory that is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeptMemory {
-    /// Device memory, of whatever kind.
-    Device,
-    /// Normal, not cacheable.
-    Uncached,
-    /// Normal, write-back.
-    WriteBack,
+/// Bytes of a page that can be kept.
+const PAGE: u64 = 0x1000;
+
+/// The pages that `region` is in.
+pub(crate) fn whole_pages(region: Region) -> Option<Region> {
+    let base = region.base & !(PAGE - 1);
+    let len = region.base.checked_add(region.len)?.checked_next_multiple_of(PAGE)? - base;
+    Some(Region { base, len })
 }

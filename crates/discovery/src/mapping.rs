@@ -31,6 +31,8 @@ pub struct Mapping {
     pub output: u32,
     /// Where they go.
     pub target: Target,
+    /// All IDs become the same.
+    pub single: bool,
 }
 
 impl Mapping {
@@ -38,13 +40,14 @@ impl Mapping {
     #[must_use]
     pub fn map(&self, id: u32) -> Option<u32> {
         // Mappings whose outputs would pass 32 bits are left out when they are read.
-        (self.first..=self.last).contains(&id).then(|| self.output.wrapping_add(id - self.first))
+        let offset = if self.single { 0 } else { id.wrapping_sub(self.first) };
+        (self.first..=self.last).contains(&id).then(|| self.output.wrapping_add(offset))
     }
 
     /// The last output.
     #[must_use]
     pub fn last_output(&self) -> u32 {
-        self.output.wrapping_add(self.last.wrapping_sub(self.first))
+        self.map(self.last).unwrap_or(self.output)
     }
 }
 

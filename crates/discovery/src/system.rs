@@ -6,12 +6,14 @@ use core::fmt;
 
 use smmuv3::features::Unsupported;
 use smmuv3::{
-    AddMasterError, EnableError, InstanceConfig, Interrupt, Iommu, Master, MasterConfig, NoMemory,
-    Platform, Smmu,
+    AddMasterError, Domain, EnableError, InstanceConfig, Interrupt, Iommu, Master, MasterConfig,
+    NoMemory, Platform, Probe, Smmu,
 };
 
 use crate::device::{Device, InstanceIndex, LookupError};
 use crate::instance::{Instance, Model};
+use crate::keep::{self, NotKept};
+use crate::kept::Kept;
 use crate::memory::push;
 use crate::topology::Topology;
 
@@ -102,6 +104,8 @@ pub struct System<P: Platform> {
     topology: Topology,
     /// One for each instance.
     smmus: Vec<Result<Smmu<P>, BringUpError>>,
+    /// Places in the list of kept memory, for the streams on this instance.
+    not_kept: Vec<(InstanceIndex, usize, NotKept)>,
 }
 
 impl Topology {
@@ -115,6 +119,10 @@ impl Topology {
     /// has no master, which is safer than what firmware left, and a kernel that wants all or nothing can
     /// [`Iommu::remove`] them.
     ///
+    /// Streams that firmware left working ([`Topology::kept`]) abort like all others, unless
+    /// [`Topology::claim_kept`] said otherwise: those go on without a gap, if the SMMU can do it
+    /// ([`System::not_kept`]), and nothing else than that memory can be reached by them.
+    ///
     /// # Errors
     /// [`NoMemory`], before any SMMU was touched.
     pub fn bring_up<P: Platform>(
@@ -125,21 +133,34 @@ impl Topology {
     ) -> Result<System<P>, NoMemory> {
         let mut smmus = Vec::new();
         smmus.try_reserve_exact(self.instances.len()).map_err(|_| NoMemory)?;
-        for (index, instance) in self.instances.iter().enumerate() {
-            let up = up(iommu, index, instance, registers(instance), &mut configure);
-            push(&mut smmus, up)?;
+        let mut keeps = Vec::new();
+        let mut not_kept = Vec::new();
+        // One for each entry and instance that it has streams on, at most.
+        let most = self.kept.iter().map(|kept| kept.streams.len()).sum();
+        not_kept.try_reserve_exact(most).map_err(|_| NoMemory)?;
+        for index in 0..self.instances.len() {
+            push(&mut keeps, keep::groups(&self, InstanceIndex(index), &mut not_kept)?)?;
         }
-        Ok(System { iommu: iommu.clone(), topology: self, smmus })
+        for ((index, instance), groups) in self.instances.iter().enumerate().zip(&keeps) {
+            let probed = probe(iommu, index, instance, registers(instance), &mut configure);
+            let up = probed.and_then(|mut probe| {
+                keep::keep(&mut probe, InstanceIndex(index), groups, &mut not_kept);
+                probe.enable().map_err(|(_, error)| BringUpError::Enable(error))
+            });
+            // There is room.
+            smmus.push(up);
+        }
+        Ok(System { iommu: iommu.clone(), topology: self, smmus, not_kept })
     }
 }
 
-fn up<P: Platform>(
+fn probe<P: Platform>(
     iommu: &Iommu<P>,
     index: usize,
     instance: &Instance,
     registers: Option<P::Mmio>,
     configure: &mut impl FnMut(&Instance, &mut InstanceConfig),
-) -> Result<Smmu<P>, BringUpError> {
+) -> Result<Probe<P>, BringUpError> {
     let registers = registers.ok_or(BringUpError::NoRegisters)?;
     if instance.model == Model::Cn99xx {
         return Err(BringUpError::Page1);
@@ -151,7 +172,7 @@ fn up<P: Platform>(
     if instance.coherent && !probe.features().coherent {
         return Err(BringUpError::Coherence);
     }
-    probe.enable().map_err(|(_, error)| BringUpError::Enable(error))
+    Ok(probe)
 }
 
 impl<P: Platform> System<P> {
@@ -222,5 +243,30 @@ impl<P: Platform> System<P> {
         let (instance, streams) = self.topology.streams_of(device)?;
         let smmu = self.smmu(instance).map_err(|why| MasterError::Down { instance, why })?;
         self.iommu.add_master(smmu, &streams, config).map_err(MasterError::Add)
+    }
+
+    /// The master that was kept and has a stream of `device`, attached, with its domain, in which its memory is mapped at
+    /// its own addresses. `None` when nothing of it was kept, or somebody has taken it.
+    ///
+    /// Whatever shares streams, or an entry of [`Topology::kept`], with the device is the same master.
+    ///
+    /// # Errors
+    /// See [`MasterError`].
+    pub fn take_kept(
+        &self,
+        device: Device<'_>,
+    ) -> Result<Option<(Master<P>, Domain<P>)>, MasterError> {
+        let (instance, streams) = self.topology.streams_of(device)?;
+        let smmu = self.smmu(instance).map_err(|why| MasterError::Down { instance, why })?;
+        Ok(streams.iter().find_map(|stream| self.iommu.take_kept(smmu, *stream)))
+    }
+
+    /// Memory whose streams were not kept, with the SMMU that they are behind, and why: they abort, as far as that SMMU is
+    /// in use.
+    pub fn not_kept(&self) -> impl Iterator<Item = (InstanceIndex, &Kept, NotKept)> {
+        let of = |(instance, at, why): &(InstanceIndex, usize, NotKept)| {
+            Some((*instance, self.topology.kept.get(*at)?, *why))
+        };
+        self.not_kept.iter().filter_map(of)
     }
 }

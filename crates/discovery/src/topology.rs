@@ -23,6 +23,10 @@ const MOST_FINDINGS: usize = 256;
 /// Streams that one device can have.
 const MOST_STREAMS: usize = 1024;
 
+/// Streams that can be kept, all together, and nodes that say so.
+const MOST_KEPT_STREAMS: u64 = 8192;
+const MOST_KEPT: usize = 1024;
+
 /// Which SMMUs there are, what is behind them, and what must be left alone.
 ///
 /// A copy: the device tree or table that it was read from can go.
@@ -36,6 +40,8 @@ pub struct Topology {
     /// Streams to DeviceIDs, in an IORT.
     pub(crate) stream_msi: Vec<(InstanceIndex, MsiMapping)>,
     pub(crate) findings: Vec<Finding>,
+    /// How many are kept.
+    kept_streams: u64,
 }
 
 /// Why a topology cannot be read at all.
@@ -292,8 +298,38 @@ impl Topology {
         }
     }
 
+    /// Says of which memory [`Topology::bring_up`] is to keep the streams going; the streams of the rest abort like all
+    /// others. Without a call of this, that is all of it.
+    ///
+    /// # Safety
+    /// The devices may access the memory that `claim` says yes to, for as long as they are not attached elsewhere: nobody
+    /// else uses it. As a rule, the memory map of the same firmware says so, too.
+    pub unsafe fn claim_kept(&mut self, mut claim: impl FnMut(&Kept) -> bool) {
+        for kept in &mut self.kept {
+            kept.claimed = claim(kept);
+        }
+    }
+
     fn named(&self, path: &str) -> Result<&Named, LookupError> {
         self.devices.iter().find(|named| named.name == path).ok_or(LookupError::UnknownDevice)
+    }
+
+    /// Adds streams to kept memory that is not yet among [`Topology::kept`]. False if they are too many: nobody lists
+    /// thousands, and all of them have to be looked up one by one.
+    pub(crate) fn keep(
+        &mut self,
+        kept: &mut Kept,
+        instance: InstanceIndex,
+        first: u32,
+        last: u32,
+    ) -> Result<bool, NoMemory> {
+        let count = u64::from(last.saturating_sub(first)) + 1;
+        if self.kept_streams + count > MOST_KEPT_STREAMS || self.kept.len() >= MOST_KEPT {
+            return Ok(false);
+        }
+        self.kept_streams += count;
+        push(&mut kept.streams, (instance, StreamId(first), StreamId(last)))?;
+        Ok(true)
     }
 
     /// Notes something odd.

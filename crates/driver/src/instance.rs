@@ -10,7 +10,7 @@ use smmuv3_formats::register::{
 };
 use smmuv3_formats::{Command, StreamId, SubstreamId};
 
-use crate::command_queue::{CommandQueue, Ticket};
+use crate::command_queue::{CommandQueue, Completion, Ticket};
 use crate::error::Failure;
 use crate::event_queue::EventQueue;
 use crate::features::{Features, IdRegisters, Unsupported};
@@ -40,6 +40,9 @@ pub struct InstanceConfig {
     pub deadline: u64,
     /// Raise the event queue's and the error interrupt (wired).
     pub interrupts: bool,
+    /// How the SMMU tells of completed commands. With anything but [`Completion::Poll`], [`Platform::relax`] may wait for
+    /// that; see there for what else it takes.
+    pub completion: Completion,
     /// Take part in the TLB maintenance that CPUs broadcast, where the SMMU can (CR2.PTM = 0, §8.3). To be
     /// chosen only where broadcasts reach the SMMU. Processes can then have the CPU's ASID there.
     pub broadcast: bool,
@@ -48,7 +51,7 @@ pub struct InstanceConfig {
 impl InstanceConfig {
     /// Queues of 256 commands and 128 events, StreamIDs of up to 25 bits (for which a 2-level stream table takes at most
     /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use; where the SMMU has linear ones only, 16 bits and
-    /// 4 MiB at most), one second to answer, interrupts on, broadcasts of CPUs ignored.
+    /// 4 MiB at most), one second to answer, interrupts on, completion polled, broadcasts of CPUs ignored.
     pub const fn named(name: &'static str) -> Self {
         Self {
             name,
@@ -59,6 +62,7 @@ impl InstanceConfig {
             asid_bits: 16,
             deadline: 1_000_000_000,
             interrupts: true,
+            completion: Completion::Poll,
             broadcast: false,
         }
     }
@@ -189,6 +193,10 @@ impl<P: Platform> Probed<P> {
         let Some(commands) = commands else {
             return again(mmio, EnableError::NoMemory);
         };
+        let commands = commands.telling(match config.completion {
+            Completion::Event if !features.events => Completion::Poll,
+            completion => completion,
+        });
         // SAFETY: as above.
         let Some(events) = (unsafe { EventQueue::new(platform, events) }) else {
             // SAFETY: the SMMU was never told of it.

@@ -63,7 +63,7 @@ impl<'t, 'a> Reader<'t, 'a> {
                 self.find(node, What::Value { property: "#iommu-cells", value })?;
                 continue;
             }
-            push(&mut found, Mapping { first: 0, last: 0, output, target })?;
+            push(&mut found, Mapping { first: 0, last: 0, output, target, single: true })?;
         }
         Ok(found)
     }
@@ -85,7 +85,7 @@ impl<'t, 'a> Reader<'t, 'a> {
             if first & !mask != 0 {
                 self.find(node, What::Masked { first, mask })?;
             }
-            push(&mut found, Mapping { first, last, output, target })?;
+            push(&mut found, Mapping { first, last, output, target, single: false })?;
         }
         Ok((mask, found))
     }

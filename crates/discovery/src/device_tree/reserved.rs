@@ -3,18 +3,15 @@
 
 use alloc::vec::Vec;
 
-use smmuv3::{NoMemory, StreamId};
+use smmuv3::{Memory, NoMemory};
 
 use super::Reader;
 use super::tree::{At, cells, number};
 use crate::What;
 use crate::instance::Region;
-use crate::kept::{Kept, KeptMemory};
+use crate::kept::{Kept, whole_pages};
 use crate::memory::push;
 use crate::topology::claims;
-
-/// Bytes of a page that can be kept.
-const PAGE: u64 = 0x1000;
 
 impl<'t, 'a> Reader<'t, 'a> {
     /// Reads the children of `/reserved-memory`.
@@ -84,10 +81,22 @@ impl<'t, 'a> Reader<'t, 'a> {
                 regions: Vec::new(),
                 may_move: false,
                 privileged: false,
-                memory: if named.coherent { KeptMemory::WriteBack } else { KeptMemory::Uncached },
+                claimed: false,
+                memory: if named.coherent {
+                    Memory::NormalCacheable
+                } else {
+                    Memory::NormalNonCacheable
+                },
             };
-            for (instance, first, last) in claims(&named.own) {
-                push(&mut kept.streams, (instance, StreamId(first), StreamId(last)))?;
+            let mut claimed = Vec::new();
+            for claim in claims(&named.own) {
+                push(&mut claimed, claim)?;
+            }
+            for (instance, first, last) in claimed {
+                if !self.topology.keep(&mut kept, instance, first, last)? {
+                    self.find(node, What::KeptStreams { first, count: 1 })?;
+                    break;
+                }
             }
             push(&mut kept.regions, pages)?;
             push(&mut self.topology.kept, kept)?;
@@ -97,11 +106,4 @@ impl<'t, 'a> Reader<'t, 'a> {
         }
         Ok(())
     }
-}
-
-/// The pages that `region` is in.
-pub(crate) fn whole_pages(region: Region) -> Option<Region> {
-    let base = region.base & !(PAGE - 1);
-    let len = region.base.checked_add(region.len)?.checked_next_multiple_of(PAGE)? - base;
-    Some(Region { base, len })
 }

@@ -16,12 +16,14 @@ pub(crate) struct Poller<'a> {
     tickets: &'a Tickets,
     turn: u32,
     elected: bool,
+    /// Turns come when the SMMU tells: each is worth a look, and nobody is woken when somebody else has looked.
+    told: bool,
 }
 
 impl<'a> Poller<'a> {
     #[inline]
-    pub(crate) fn new(tickets: &'a Tickets) -> Self {
-        Self { tickets, turn: 0, elected: false }
+    pub(crate) fn new(tickets: &'a Tickets, told: bool) -> Self {
+        Self { tickets, turn: 0, elected: false, told }
     }
 
     /// Learns what the SMMU has consumed, from the register or from whoever reads it. Returns whether it is time
@@ -33,7 +35,7 @@ impl<'a> Poller<'a> {
     pub(crate) fn turn(&mut self, read: impl FnOnce() -> u32) -> Result<bool, u32> {
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
-        if turn != 0 && !self.elected {
+        if turn != 0 && !self.elected && !self.told {
             let polled = &self.tickets.polled;
             // Nothing is guarded by it: two who read the register are one too many, no more.
             self.elected = !polled.load(Ordering::Relaxed) && !polled.swap(true, Ordering::Relaxed);
@@ -42,7 +44,7 @@ impl<'a> Poller<'a> {
             }
         }
         self.tickets.observe(read)?;
-        Ok(turn != 0 && turn.is_multiple_of(TURNS_PER_ERROR_CHECK))
+        Ok(turn != 0 && (self.told || turn.is_multiple_of(TURNS_PER_ERROR_CHECK)))
     }
 }
 

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Real threads that map, use and unmap on one space, strictly and lazily, on an adversarial SMMU.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use common::{Area, PAGE, Rig, pattern, run_on};
+use smmuv3::Iova;
+use smmuv3_dma::{Direction, DmaConfig, Lazy, Reclaim};
+use smmuv3_model::Adversary;
+
+const THREADS: usize = 4;
+const ROUNDS: usize = 1500;
+
+/// What is mapped by anybody: start and end, in pages.
+#[derive(Default)]
+struct Live(Mutex<BTreeMap<u64, u64>>);
+
+fn pages(iova: Iova, len: usize) -> (u64, u64) {
+    (iova.0 / PAGE as u64, (iova.0 + len as u64).div_ceil(PAGE as u64))
+}
+
+impl Live {
+    fn add(&self, iova: Iova, len: usize) {
+        let (start, end) = pages(iova, len);
+        let mut live = self.0.lock().unwrap();
+        if let Some((other, until)) = live.range(..end).next_back() {
+            assert!(*until <= start, "{start:#x} to {end:#x} overlaps {other:#x} to {until:#x}");
+        }
+        live.insert(start, end);
+    }
+
+    fn remove(&self, iova: Iova, len: usize) {
+        let (start, end) = pages(iova, len);
+        assert_eq!(self.0.lock().unwrap().remove(&start), Some(end));
+    }
+}
+
+fn work(rig: &Rig, live: &Live, thread: usize, areas: &[Area]) {
+    let mut random = fastrand::Rng::with_seed(thread as u64 + 1);
+    let mut mapped: Vec<(Iova, Area, Direction, Vec<u8>)> = Vec::new();
+    let mut free: Vec<Area> = areas.to_vec();
+    for round in 0..ROUNDS {
+        // Now and then on another's CPU.
+        run_on(if random.u8(..) < 20 { random.usize(..THREADS) } else { thread });
+        if random.bool()
+            && let Some(area) = free.pop()
+        {
+            let len = area.pointer.len();
+            let from = random.usize(..len);
+            let part = area.part(from..from + random.usize(1..=(len - from).min(6000)));
+            let len = part.pointer.len();
+            let direction = *random.choice(&[Direction::ToDevice, Direction::Both]).unwrap();
+            let sent = pattern(round as u8, len);
+            part.fill(&sent);
+            let iova = rig.map(&part, direction);
+            live.add(iova, len);
+            assert!(rig.world.read(iova, len).unwrap() == sent, "thread {thread}, round {round}");
+            let expected = if direction == Direction::Both {
+                let written = pattern(random.u8(..), len);
+                rig.world.write(iova, &written).unwrap();
+                written
+            } else {
+                sent
+            };
+            mapped.push((iova, part, direction, expected));
+        } else if !mapped.is_empty() {
+            let (iova, part, direction, expected) =
+                mapped.swap_remove(random.usize(..mapped.len()));
+            // Before it can be given out again.
+            live.remove(iova, part.pointer.len());
+            rig.unmap(iova, &part, direction);
+            assert!(part.bytes() == expected, "thread {thread}, round {round}");
+            let area = areas.iter().find(|area| contains(area, &part)).unwrap();
+            free.push(*area);
+        }
+        if random.u8(..) == 0 {
+            rig.space.flush().unwrap();
+        }
+    }
+    for (iova, part, direction, expected) in mapped {
+        live.remove(iova, part.pointer.len());
+        rig.unmap(iova, &part, direction);
+        assert!(part.bytes() == expected);
+    }
+}
+
+fn contains(area: &Area, part: &Area) -> bool {
+    let start = |area: &Area| area.pointer.cast::<u8>().as_ptr().addr();
+    (start(area)..start(area) + area.pointer.len()).contains(&start(part))
+}
+
+fn stress(config: DmaConfig) {
+    let rig = Rig::with(config, THREADS, Adversary::ALL);
+    let live = Live::default();
+    let areas: Vec<Vec<Area>> = (0..THREADS)
+        .map(|_| (0..12).map(|index| rig.world.area(index * 300, 12_000)).collect())
+        .collect();
+    std::thread::scope(|scope| {
+        for (thread, areas) in areas.iter().enumerate() {
+            let (rig, live) = (&rig, &live);
+            scope.spawn(move || work(rig, live, thread, areas));
+        }
+    });
+    run_on(0);
+    rig.space.flush().unwrap();
+    let usage = rig.space.usage();
+    assert_eq!((usage.mapped_pages, usage.retired, usage.held, usage.lost_pages), (0, 0, 0, 0));
+    let pages = rig.space.trim();
+    assert_eq!(pages, usage.bounce_pages);
+    rig.close();
+}
+
+#[test]
+fn threads_on_a_strict_space() {
+    stress(DmaConfig::strict().with_window(Iova(0x10_0000), 20));
+}
+
+#[test]
+fn threads_on_a_lazy_space() {
+    let bounds = Lazy::default().with_copy_up_to(5000).with_queue(24);
+    stress(
+        DmaConfig::default()
+            .with_reclaim(Reclaim::Lazy(bounds))
+            .with_window(Iova(0x10_0000), 20)
+            .with_bounce_pages(150),
+    );
+}
