@@ -2,6 +2,7 @@
 //! The checks, in order. Each prints what it found, and fails for itself.
 
 mod board;
+mod count;
 mod cpus;
 mod deliberate;
 mod disk;
@@ -81,6 +82,10 @@ pub fn run(machine: &Machine, arguments: Arguments, blob: &[u8], ram: &Range<usi
             pci.enable_dma();
             let bench = Bench { smmus, faults, pci };
             report.note("enable", board::instances(&bench.smmus));
+            if arguments.number("count", 0) != 0 {
+                report.note("count", count::run(&bench));
+                report.close();
+            }
             dma::run(&mut report, &bench);
             if bench.smmus.smmus().count() > 1 {
                 report.note("one domain", shared::run(&bench));
