@@ -144,3 +144,9 @@ impl Local {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
