@@ -5,6 +5,8 @@
 //! Which CPU runs is a hint only, so each of these has a lock; it is free unless the hint was wrong, or another CPU
 //! collects everything.
 
+use core::mem::MaybeUninit;
+
 use smmuv3::{NoMemory, PhysAddr};
 
 use crate::flush::Flushes;
@@ -14,41 +16,47 @@ use crate::retired::{Item, Retired};
 /// Sizes of blocks that are kept: 1 to 32 pages.
 pub(crate) const ORDERS: usize = 6;
 /// Blocks of one page that are kept; of two pages half as many, and so on.
-pub(crate) const BLOCKS: usize = 64;
+pub(crate) const BLOCKS: usize = 128;
 /// Bounce pages that are kept.
-pub(crate) const PAGES: usize = 64;
+pub(crate) const PAGES: usize = 128;
 
 /// At most `N` things, last in, first out.
 pub(crate) struct Stack<T, const N: usize> {
-    things: [T; N],
+    /// The first `len` are initialised: filling the others takes longer than all that is done with a stack.
+    things: [MaybeUninit<T>; N],
     len: usize,
 }
 
 impl<T: Copy, const N: usize> Stack<T, N> {
-    pub(crate) const fn new(nothing: T) -> Self {
-        Self { things: [nothing; N], len: 0 }
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        Self { things: [const { MaybeUninit::uninit() }; N], len: 0 }
     }
 
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[T] {
-        self.things.get(..self.len).unwrap_or(&[])
+        let things = self.things.as_ptr().cast::<T>();
+        // SAFETY: `len` is at most `N`, and so many were written by `push`.
+        unsafe { core::slice::from_raw_parts(things, self.len) }
     }
 
     /// False if it is full.
     #[inline]
     pub(crate) fn push(&mut self, thing: T) -> bool {
         let Some(place) = self.things.get_mut(self.len) else { return false };
-        *place = thing;
+        place.write(thing);
         self.len += 1;
         true
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
-        let thing = *self.things.get(self.len.checked_sub(1)?)?;
+        let thing = *self.as_slice().last()?;
         self.len -= 1;
         Some(thing)
     }
 
+    #[inline]
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
@@ -75,8 +83,8 @@ impl Local {
     /// With a flush queue for `retired` entries.
     pub(crate) fn new(retired: usize) -> Result<Self, NoMemory> {
         Ok(Self {
-            blocks: [const { Stack::new(0) }; ORDERS],
-            pages: Stack::new(PhysAddr(0)),
+            blocks: [const { Stack::new() }; ORDERS],
+            pages: Stack::new(),
             retired: Retired::new(retired)?,
         })
     }
@@ -101,7 +109,7 @@ impl Local {
             .is_some_and(|kept| kept.len() < most(block.order) && kept.push(block.page))
     }
 
-    /// Takes what is kept of a size down to half of what may be, into `spill`.
+    /// Takes what is kept of a size down to half of what may be, into `spill`, as far as there is room.
     pub(crate) fn halve<const N: usize>(&mut self, order: u8, spill: &mut Stack<Item, N>) {
         let Some(kept) = self.blocks.get_mut(usize::from(order)) else { return };
         while kept.len() > most(order) / 2 && !spill.is_full() {

@@ -25,7 +25,7 @@ unsafe impl Send for Space {}
 type Spill = Stack<Item, 4>;
 
 fn spill() -> Spill {
-    Stack::new(Item::Block(Block { page: 0, order: 0 }))
+    Stack::new()
 }
 
 /// Takes everything from the CPU, and gives it to the window.

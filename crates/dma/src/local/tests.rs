@@ -3,31 +3,29 @@
 
 use super::*;
 
-const NOTHING: Item = Item::Page(PhysAddr(0));
-
 #[test]
 fn of_each_size_so_many_are_kept() {
     let mut local = Local::new(0).unwrap();
-    for (order, most) in [(0, 64), (1, 32), (2, 16), (3, 8), (4, 4), (5, 2), (6, 0), (63, 0)] {
-        let blocks = (0..100).map(|page| Block { page, order });
+    for (order, most) in [(0, 128), (1, 64), (2, 32), (3, 16), (4, 8), (5, 4), (6, 0), (63, 0)] {
+        let blocks = (0..200).map(|page| Block { page, order });
         let kept = blocks.filter(|block| local.give_block(*block)).count();
         assert_eq!(kept, most, "order {order}");
     }
-    assert_eq!(local.cached_pages(), 6 * 64);
+    assert_eq!(local.cached_pages(), 6 * 128);
     // Half of the small ones, then what is left, 20 at a time.
-    let mut spill = Stack::<Item, 64>::new(NOTHING);
+    let mut spill = Stack::<Item, 64>::new();
     local.halve(0, &mut spill);
-    assert_eq!(spill.len(), 32);
+    assert_eq!(spill.len(), 64);
     let mut left = 0;
     loop {
-        let mut spill = Stack::<Item, 20>::new(NOTHING);
+        let mut spill = Stack::<Item, 20>::new();
         local.empty(&mut spill);
         left += spill.len();
         if spill.len() < 20 {
             break;
         }
     }
-    assert_eq!(left, 32 + 32 + 16 + 8 + 4 + 2);
+    assert_eq!(left, 64 + 64 + 32 + 16 + 8 + 4);
     assert_eq!((local.cached_pages(), local.take_block(0)), (0, None));
 }
 
@@ -46,7 +44,7 @@ fn only_what_a_flush_has_released_is_collected_in_order() {
         local.retired.push(item, flushes.stamp(), 1).unwrap();
     }
     assert_eq!(local.retired.push(block, flushes.stamp(), 2), Err(block), "it is full");
-    let mut spill = Stack::<Item, 8>::new(NOTHING);
+    let mut spill = Stack::<Item, 8>::new();
     assert!(!local.collect(&flushes, &mut spill));
     assert_eq!((local.retired.len(), spill.len()), (4, 0));
     // It began after the first two, and before the others.
