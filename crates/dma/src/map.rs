@@ -400,11 +400,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
                     |nth: usize| nth < partial.count(span.pages) && partial.index(nth) == *index;
                 !nth(0) && !nth(1)
             });
-            // SAFETY: the caller's promise.
-            if let Some(index) = lent
-                && unsafe { self.is_lent(start, &span, index) }
-            {
-                which = partial;
+            if let Some(index) = lent {
+                // SAFETY: the caller's promise.
+                let is_lent = unsafe { self.is_lent(start, &span, index) };
+                which = if is_lent { partial } else { which };
             }
         }
         let mut bounced = Bounced::new(which);

@@ -6,12 +6,14 @@ use super::*;
 #[test]
 fn of_each_size_so_many_are_kept() {
     let mut local = Local::new(0).unwrap();
-    for (order, most) in [(0, 128), (1, 64), (2, 32), (3, 16), (4, 8), (5, 4), (6, 0), (63, 0)] {
+    for (order, most) in
+        [(0, 128), (1, 64), (2, 32), (3, 16), (4, 8), (5, 4), (6, 2), (7, 1), (8, 0), (63, 0)]
+    {
         let blocks = (0..200).map(|page| Block { page, order });
         let kept = blocks.filter(|block| local.give_block(*block)).count();
         assert_eq!(kept, most, "order {order}");
     }
-    assert_eq!(local.cached_pages(), 6 * 128);
+    assert_eq!(local.cached_pages(), 8 * 128);
     // Half of the small ones, then what is left, 20 at a time.
     let mut spill = Stack::<Item, 64>::new();
     local.halve(0, &mut spill);
@@ -25,7 +27,7 @@ fn of_each_size_so_many_are_kept() {
             break;
         }
     }
-    assert_eq!(left, 64 + 64 + 32 + 16 + 8 + 4);
+    assert_eq!(left, 64 + 64 + 32 + 16 + 8 + 4 + 2 + 1);
     assert_eq!((local.cached_pages(), local.take_block(0)), (0, None));
 }
 
