@@ -6,9 +6,9 @@
 mod common;
 
 use common::qemu;
+use smmuv3_discovery::iort::Iort;
 use smmuv3_discovery::{
-    Device, DoorbellKind, InstanceIndex, Interrupts, Line, LookupError, Model, Region, Space,
-    Target, Topology, Trigger, What,
+    Device, DoorbellKind, Interrupts, Line, LookupError, Model, Region, Space, Topology, Trigger,
 };
 
 /// Four edge-triggered lines, from the first: event queue, PRI, CMD_SYNC, errors.
@@ -96,4 +96,70 @@ fn the_device_tree_of_three_smmus_knows_the_first_only() {
     assert_eq!(smmu.registers, Region { base: 0x0c00_0000, len: 0x2_0000 });
     assert_eq!(smmu.interrupts, lines(144));
     assert_eq!(topology.check(), []);
+}
+
+/// The IORT of a machine, and what is odd about it.
+fn iort(binary: &std::path::PathBuf, machine: &[&str], buses: &[u64]) -> (Topology, Vec<String>) {
+    let table = qemu::iort(binary, machine, buses);
+    let topology = Topology::from_iort(&Iort::new(&table).unwrap()).unwrap();
+    let findings = topology.check().iter().map(ToString::to_string).collect();
+    (topology, findings)
+}
+
+#[test]
+fn the_iort_of_one_smmu() {
+    let Some(binary) = qemu::any() else { return };
+    let (topology, findings) = iort(&binary, qemu::ONE, &[]);
+    // QEMU gives the ITS group and the SMMU the same one, up to 11.1 at least.
+    let same = "note: SMMUv3 at offset 0x48: another node has the identifier 0 as well";
+    assert!(findings.iter().all(|finding| finding == same), "{findings:?}");
+    let [smmu] = topology.instances() else { panic!("{topology:?}") };
+    assert_eq!(smmu.registers, Region { base: 0x0905_0000, len: 0x2_0000 });
+    assert!(smmu.coherent && topology.coherent());
+    assert_eq!(smmu.interrupts, lines(106));
+    assert_eq!((smmu.model, smmu.httu, smmu.vatos), (Model::Generic, Some(0), None));
+    let [root] = topology.roots() else { panic!("{topology:?}") };
+    assert_eq!((root.segment, root.address_bits), (0, Some(64)));
+    assert_eq!(streams(&topology, Device::pci(0, 1, 0)), Ok((0, vec![8])));
+    // Behind the SMMU and the ITS, both of which leave the ID as it is.
+    let msi = topology.msi_of(Device::pci(0, 1, 0)).unwrap().unwrap();
+    assert_eq!((msi.doorbell.0, msi.device_id), (0, 8));
+    let [its] = topology.doorbells() else { panic!("{topology:?}") };
+    assert_eq!((its.kind, its.page), (DoorbellKind::Its { id: 0 }, None));
+}
+
+#[test]
+fn the_iort_of_three_smmus() {
+    let Some(binary) = qemu::several() else { return };
+    let (mut topology, findings) = iort(&binary, qemu::THREE, &[8, 16]);
+    assert_eq!(findings, [""; 0]);
+    let bases: Vec<_> = topology.instances().iter().map(|smmu| smmu.registers.base).collect();
+    assert_eq!(bases, [0x0c00_0000, 0x0c02_0000, 0x0c04_0000]);
+    let first: Vec<_> = topology.instances().iter().map(|smmu| smmu.interrupts).collect();
+    assert_eq!(first, [lines(144), lines(148), lines(152)]);
+    assert_eq!(streams(&topology, Device::pci(0, 1, 0)), Ok((0, vec![0x8])));
+    // Behind the second, and behind a root port of the third.
+    assert_eq!(streams(&topology, Device::pci(8, 1, 0)), Ok((1, vec![0x808])));
+    assert_eq!(streams(&topology, Device::pci(17, 31, 7)), Ok((2, vec![0x11ff])));
+    // Buses that nobody has.
+    assert_eq!(streams(&topology, Device::pci(10, 0, 0)), Err(LookupError::NotBehindAnSmmu));
+    // Messages go to the ITS, one way or the other.
+    for (bus, id) in [(8, 0x808), (10, 0xa08)] {
+        let msi = topology.msi_of(Device::pci(bus, 1, 0)).unwrap().unwrap();
+        assert_eq!(msi.device_id, id);
+    }
+    assert!(topology.place_its(0, 0x0808_0000) && !topology.place_its(1, 0));
+    assert_eq!(topology.doorbells()[0].register(), Some(0x0809_0040));
+}
+
+#[test]
+fn before_buses_are_numbered_qemu_contradicts_itself_and_nothing_is_guessed() {
+    let Some(binary) = qemu::several() else { return };
+    let (topology, findings) = iort(&binary, qemu::THREE, &[]);
+    // The bus behind a root port is 0 until then, and so each host bridge has buses from 0 on.
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings.iter().all(|finding| finding.contains("several mappings have ids")));
+    let ambiguous = |id| Err(LookupError::Ambiguous { id });
+    assert_eq!(streams(&topology, Device::pci(0, 1, 0)), ambiguous(8));
+    assert_eq!(streams(&topology, Device::pci(8, 1, 0)), ambiguous(0x808));
 }
