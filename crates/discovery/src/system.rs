@@ -248,7 +248,7 @@ impl<P: Platform> System<P> {
     /// The master that was kept and has a stream of `device`, attached, with its domain, in which its memory is mapped at
     /// its own addresses. `None` when nothing of it was kept, or somebody has taken it.
     ///
-    /// Whatever shares streams, or an entry of [`Topology::kept`], with the device is the same master.
+    /// Streams in the same entries of [`Topology::kept`] are one master, whichever devices they belong to.
     ///
     /// # Errors
     /// See [`MasterError`].
