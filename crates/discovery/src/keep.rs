@@ -103,7 +103,7 @@ fn entries(pairs: &[(StreamId, usize)]) -> impl Iterator<Item = usize> {
 fn regions(kept: &Kept, regions: &mut Vec<smmuv3::Region>) -> Result<(), NoMemory> {
     let mut prot = Prot::READ | Prot::WRITE;
     if kept.privileged {
-        prot = prot | Prot::PRIVILEGED;
+        prot |= Prot::PRIVILEGED;
     }
     let attributes = Attributes::new(prot, kept.memory);
     for region in &kept.regions {

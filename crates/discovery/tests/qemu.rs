@@ -5,11 +5,19 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::qemu;
+use smmuv3::{Attributes, Config, DomainConfig, Iommu, Iova, PhysAddr, Prot};
 use smmuv3_discovery::iort::Iort;
 use smmuv3_discovery::{
     Device, DoorbellKind, Interrupts, Line, LookupError, Model, Region, Space, Topology, Trigger,
 };
+use smmuv3_testbench::machine::{Dma, Machine};
+use smmuv3_testbench::machine_qemu::QemuMachine;
+use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
+use smmuv3_testbench::qemu::testdev;
+use smmuv3_testbench::scenario::Scenario;
 
 /// Four edge-triggered lines, from the first: event queue, PRI, CMD_SYNC, errors.
 fn lines(first: u32) -> Interrupts {
@@ -162,4 +170,65 @@ fn before_buses_are_numbered_qemu_contradicts_itself_and_nothing_is_guessed() {
     let ambiguous = |id| Err(LookupError::Ambiguous { id });
     assert_eq!(streams(&topology, Device::pci(0, 1, 0)), ambiguous(8));
     assert_eq!(streams(&topology, Device::pci(8, 1, 0)), ambiguous(0x808));
+}
+
+/// Devices behind the second and the third SMMU of [`qemu::THREE`], by StreamID, as the testbench builds it: behind a root
+/// port of the root complex whose number is one lower.
+const DEVICES: &str = r#"
+name = "three"
+[[instance]]
+name = "s0"
+[[instance]]
+name = "s1"
+[[instance]]
+name = "s2"
+[[master]]
+name = "second"
+instance = "s1"
+streams = [0x900]
+[[master]]
+name = "third"
+instance = "s2"
+streams = [0x1100]
+[[domain]]
+name = "shared"
+[[memory]]
+name = "buffer"
+size = "64K"
+"#;
+
+#[test]
+fn a_device_issues_the_stream_that_the_iort_says_to_the_smmu_that_it_says() {
+    let Some(binary) = qemu::several() else { return };
+    let (topology, _) = iort(&binary, qemu::THREE, &[8, 16]);
+    let scenario = Scenario::parse(DEVICES, "test").unwrap_or_else(|errors| panic!("{errors}"));
+    let machine = Arc::new(QemuMachine::start(&scenario, binary).unwrap());
+    let world = World::new(machine.clone(), 3);
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let registers = |smmu: &smmuv3_discovery::Instance| {
+        let instance = ((smmu.registers.base - 0x0c00_0000) / 0x2_0000) as usize;
+        Some(TestMmio { world: world.clone(), instance })
+    };
+    let system = topology.bring_up(&iommu, registers, |_, _| ()).unwrap();
+    assert_eq!(system.failures().count(), 0);
+    let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+    let buffer = machine.ram().base() + 0x80_0000;
+    let attributes = Attributes::normal(Prot::READ | Prot::WRITE);
+    // SAFETY: nothing else uses that memory of the machine, nor these input addresses.
+    unsafe { domain.map(Iova(0x1_0000), PhysAddr(buffer), 0x1000, attributes).unwrap() };
+    for (device, bus) in [(0, 9), (1, 17)] {
+        let master = system.master(Device::pci(bus, 0, 0)).unwrap();
+        // Every byte of the pattern that these devices can write, in order.
+        let data: Vec<u8> = (0..16).map(testdev::pattern).collect();
+        let written = || {
+            machine.ram().write(buffer, &[0; 16]).unwrap();
+            machine.dma(device, None, 0x1_0000, Dma::Write(&data)).unwrap();
+            let mut found = [0; 16];
+            machine.ram().read(buffer, &mut found).unwrap();
+            found == data[..]
+        };
+        assert!(!written(), "device {device} is blocked");
+        iommu.attach(&master, &domain).unwrap();
+        assert!(written(), "device {device} is attached");
+    }
 }
