@@ -139,6 +139,7 @@ pub mod update;
 pub use asid::{AsidPolicy, Cpu, Vmids};
 #[cfg(feature = "alloc")]
 pub use attach::AttachError;
+pub use command_queue::Completion;
 pub use compatibility::Mismatch;
 #[cfg(feature = "alloc")]
 pub use domain::{CreateError, Domain, DomainConfig, MapError, ReclaimError, UnmapError};
