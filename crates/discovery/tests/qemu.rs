@@ -22,10 +22,7 @@ use smmuv3_testbench::scenario::Scenario;
 /// Four edge-triggered lines, from the first: event queue, PRI, CMD_SYNC, errors.
 fn lines(first: u32) -> Interrupts {
     let line = |n| Some(Line { intid: first + n, trigger: Trigger::Edge });
-    let mut interrupts = Interrupts::default();
-    (interrupts.event, interrupts.pri) = (line(0), line(1));
-    (interrupts.sync, interrupts.gerror) = (line(2), line(3));
-    interrupts
+    Interrupts { event: line(0), pri: line(1), sync: line(2), gerror: line(3) }
 }
 
 fn streams(topology: &Topology, device: Device<'_>) -> Result<(usize, Vec<u32>), LookupError> {

@@ -32,11 +32,12 @@ fn interrupts_are_found_by_name() {
         // An SPI, a level-triggered one, a PPI, an extended SPI.
         tree.cells("interrupts", &[0, 5, 1, 0, 6, 4, 1, 3, 1, 2, 7, 1]);
     });
-    let mut expected = Interrupts::default();
-    expected.gerror = line(37, Trigger::Edge);
-    expected.event = line(38, Trigger::Level);
-    expected.sync = line(19, Trigger::Edge);
-    expected.pri = line(4103, Trigger::Edge);
+    let expected = Interrupts {
+        gerror: line(37, Trigger::Edge),
+        event: line(38, Trigger::Level),
+        sync: line(19, Trigger::Edge),
+        pri: line(4103, Trigger::Edge),
+    };
     assert_eq!(topology.instances()[0].interrupts, expected);
     assert!(topology.check().is_empty());
 }

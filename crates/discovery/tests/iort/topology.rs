@@ -44,8 +44,7 @@ fn both_smmus() {
     assert_eq!(first.registers, Region { base: 0x2b40_0000, len: 0x2_0000 });
     assert_eq!((first.coherent, first.httu, first.model), (true, Some(2), Model::Generic));
     assert_eq!((first.vatos, first.proximity), (Some(0x2b42_0000), Some(7)));
-    let mut interrupts = Interrupts::default();
-    (interrupts.event, interrupts.gerror, interrupts.sync) = (line(106), line(109), line(108));
+    let interrupts = Interrupts { event: line(106), pri: None, sync: line(108), gerror: line(109) };
     assert_eq!(first.interrupts, interrupts);
     let own = first.msi.unwrap();
     assert_eq!(own.device_id, 0xabcd);
