@@ -29,7 +29,7 @@ const RUN: u64 = 1 << 0;
 const TO_MEMORY: u64 = 1 << 1;
 
 /// A transfer takes 100 ms, and QEMU may be held up.
-const LIMIT: u64 = 5_000_000_000;
+const LIMIT: u64 = 20_000_000_000;
 
 /// Its registers.
 pub struct Edu(Registers);

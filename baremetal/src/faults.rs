@@ -15,7 +15,7 @@ use crate::time;
 const MOST: usize = 1024;
 
 /// How long an event may take from the device to here.
-const LIMIT: u64 = 2_000_000_000;
+const LIMIT: u64 = 5_000_000_000;
 
 /// What was reported since somebody asked.
 pub struct Faults {

@@ -75,6 +75,7 @@ Examples:
   cargo xtask boot --cpus 4 --el 2
   cargo xtask boot --cpus 4 --smmus 2             one domain behind both (QEMU 11)
   cargo xtask boot --check
+  cargo xtask boot --count
   cargo xtask boot --leave-out NoTlbi             unmaps do not invalidate: must fail
   cargo xtask boot -- fail-by=hang limit=5        an image that hangs, and gives up after 5 s
   cargo xtask boot --qemu ~/qemu/build/qemu-system-aarch64"
@@ -132,6 +133,14 @@ struct BootOptions {
     #[arg(long, conflicts_with_all = ["cpus", "el", "smmus", "leave_out", "arguments"])]
     check: bool,
 
+    /// Count the instructions of the driver's calls instead, exactly (`-icount`), on one CPU at EL1.
+    #[arg(long, conflicts_with_all = ["check", "cpus", "el", "smmus", "leave_out", "arguments"])]
+    count: bool,
+
+    /// Put what was counted into docs/performance.md.
+    #[arg(long, requires = "count")]
+    write: bool,
+
     /// A step of the driver to leave out (such as NoTlbi), which the image must notice.
     #[arg(long, value_name = "STEP")]
     leave_out: Option<String>,
@@ -144,10 +153,15 @@ struct BootOptions {
 fn main() -> ExitCode {
     let tally = match CommandLine::parse().task {
         Task::Boot(BootOptions { check: true, qemu, .. }) => boot::check_alone(qemu),
+        Task::Boot(BootOptions { count: true, write, qemu, .. }) => boot::count(qemu, write),
         Task::Boot(options) => {
             let machine =
                 boot::Machine { cpus: options.cpus, level: options.el, smmus: options.smmus };
-            let image = boot::Image { leave_out: options.leave_out, arguments: options.arguments };
+            let image = boot::Image {
+                leave_out: options.leave_out,
+                arguments: options.arguments,
+                counts: false,
+            };
             let status = boot::alone(machine, &image, options.qemu);
             return status.map_or_else(told, ExitCode::from);
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What calls of the driver cost on registers, as the bare-metal image counts it: a section of docs/performance.md.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -14,6 +14,13 @@ pub struct Figure {
     name: String,
     value: f64,
     unit: &'static str,
+}
+
+/// As the image prints it.
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<55} {:>8.1}  {}", self.name, self.value, self.unit)
+    }
 }
 
 /// Takes the lines with figures out of what the image printed.

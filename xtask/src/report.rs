@@ -265,3 +265,21 @@ fn put(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_command_that_takes_too_long_is_ended_and_has_no_status() {
+        let start = Instant::now();
+        let child = Command::new("sleep").arg("60").spawn().expect("sleep starts");
+        let status = wait(child, Some(Duration::from_millis(50)), &mut |_| {});
+        assert!(status.expect("it can be waited for").is_none());
+        assert!(start.elapsed() < Duration::from_secs(30));
+        let child = Command::new("true").spawn().expect("true starts");
+        let status = wait(child, Some(Duration::from_secs(30)), &mut |_| {}).expect("it ends");
+        assert!(status.is_some_and(|status| status.success()));
+    }
+}

@@ -136,6 +136,7 @@ pub fn run(bench: &Bench, seconds: u64) -> Outcome {
     let after = heap::FRAMES.usage().used;
     ensure!(after == before, "{} KiB of frames are gone", (after - before) >> 10);
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    ensure!(count(&counts.mapped) > 0 && count(&counts.read) > 0, "nothing was done");
     Ok(format!(
         "{} CPUs, 2 domains, {seconds} s: {} maps and unmaps of {} MiB, {} tables freed, {} MiB read by disks, \
          {} writes arrived, {} refused and reported",

@@ -34,7 +34,7 @@ impl fmt::Display for NotKept {
 
 impl core::error::Error for NotKept {}
 
-/// Streams that are one master, since they share streams or memory, and all that they reach.
+/// Streams that reach the same, and are one master.
 pub(crate) struct Group {
     streams: Vec<StreamId>,
     regions: Vec<smmuv3::Region>,
@@ -49,57 +49,42 @@ pub(crate) fn groups(
     instance: InstanceIndex,
     not_kept: &mut Vec<(InstanceIndex, usize, NotKept)>,
 ) -> Result<Vec<Group>, NoMemory> {
-    // Which entry leads the group of each: an earlier one, or itself.
-    let mut leader: Vec<usize> = Vec::new();
-    // Whether it is to be kept.
-    let mut wanted: Vec<bool> = Vec::new();
-    let mut ranges = Vec::new();
+    // Each stream with each entry that it is in: few, for topologies limit them.
+    let mut pairs: Vec<(StreamId, usize)> = Vec::new();
     for (at, kept) in topology.kept.iter().enumerate() {
-        let here = || kept.streams.iter().filter(|(of, ..)| *of == instance);
-        let known = here().next().is_some() && !kept.regions.is_empty();
-        push(&mut leader, at)?;
-        push(&mut wanted, known && kept.claimed)?;
-        if known && !kept.claimed {
+        let mut here = kept.streams.iter().filter(|(of, ..)| *of == instance).peekable();
+        if here.peek().is_none() || kept.regions.is_empty() {
+            continue;
+        }
+        if !kept.claimed {
             not_kept.push((instance, at, NotKept::NotClaimed));
-        } else if known {
-            for (_, first, last) in here() {
-                push(&mut ranges, (first.0, last.0, at))?;
+            continue;
+        }
+        for (_, first, last) in here {
+            for stream in first.0..=last.0 {
+                push(&mut pairs, (StreamId(stream), at))?;
             }
         }
     }
-    ranges.sort_unstable();
-    let mut reached: Option<(u32, usize)> = None;
-    for (first, last, at) in &ranges {
-        match reached {
-            Some((reach, other)) if *first <= reach => {
-                join(&mut leader, *at, other);
-                reached = Some((reach.max(*last), other));
-            }
-            _ => reached = Some((*last, *at)),
-        }
+    pairs.sort_unstable();
+    pairs.dedup();
+    // The entries that each stream is in.
+    let mut streams = Vec::new();
+    for pairs in pairs.chunk_by(|one, other| one.0 == other.0) {
+        push(&mut streams, pairs)?;
     }
-    for at in 0..leader.len() {
-        let top = lead(&leader, at);
-        if let Some(place) = leader.get_mut(at) {
-            *place = top;
-        }
-    }
-    let is_led_by = |of: usize, by: usize| leader.get(of) == Some(&by);
-    let is_wanted = |at: usize| wanted.get(at) == Some(&true);
+    streams.sort_unstable_by(|one, other| {
+        entries(one).cmp(entries(other)).then_with(|| one.first().cmp(&other.first()))
+    });
     let mut groups = Vec::new();
-    for at in (0..leader.len()).filter(|at| is_wanted(*at) && is_led_by(*at, *at)) {
+    for alike in streams.chunk_by(|one, other| entries(one).eq(entries(other))) {
         let mut group = Group { streams: Vec::new(), regions: Vec::new(), members: Vec::new() };
-        // In order, so that each stream comes once.
-        let mut next = 0;
-        for (first, last, _) in ranges.iter().filter(|(.., of)| is_led_by(*of, at)) {
-            for stream in (*first).max(next)..=*last {
-                push(&mut group.streams, StreamId(stream))?;
-            }
-            next = next.max(last.saturating_add(1));
+        for (stream, _) in alike.iter().filter_map(|pairs| pairs.first()) {
+            push(&mut group.streams, *stream)?;
         }
-        for (member, kept) in topology.kept.iter().enumerate() {
-            if is_wanted(member) && is_led_by(member, at) {
-                push(&mut group.members, member)?;
+        for member in alike.first().into_iter().flat_map(|pairs| entries(pairs)) {
+            push(&mut group.members, member)?;
+            if let Some(kept) = topology.kept.get(member) {
                 regions(kept, &mut group.regions)?;
             }
         }
@@ -109,28 +94,16 @@ pub(crate) fn groups(
     Ok(groups)
 }
 
-/// The leader of `at`'s group. Leaders come before those they lead, so this ends.
-fn lead(leader: &[usize], mut at: usize) -> usize {
-    while let Some(above) = leader.get(at).copied()
-        && above < at
-    {
-        at = above;
-    }
-    at
-}
-
-fn join(leader: &mut [usize], one: usize, other: usize) {
-    let (one, other) = (lead(leader, one), lead(leader, other));
-    if let Some(place) = leader.get_mut(one.max(other)) {
-        *place = one.min(other);
-    }
+/// The entries of a stream.
+fn entries(pairs: &[(StreamId, usize)]) -> impl Iterator<Item = usize> {
+    pairs.iter().map(|(_, at)| *at)
 }
 
 /// Adds what is to be reached.
 fn regions(kept: &Kept, regions: &mut Vec<smmuv3::Region>) -> Result<(), NoMemory> {
     let mut prot = Prot::READ | Prot::WRITE;
     if kept.privileged {
-        prot = prot | Prot::PRIVILEGED;
+        prot |= Prot::PRIVILEGED;
     }
     let attributes = Attributes::new(prot, kept.memory);
     for region in &kept.regions {
@@ -165,8 +138,10 @@ pub(crate) fn keep<P: Platform>(
         let result = unsafe { probe.keep(streams, MasterConfig::default(), regions) };
         if let Err(error) = result {
             for member in members {
-                // There is room: an entry comes once for each instance that it has streams on.
-                not_kept.push((instance, *member, NotKept::Refused(error)));
+                // There is room for each entry once for each instance that it has streams on.
+                if !not_kept.iter().any(|(of, at, _)| (*of, *at) == (instance, *member)) {
+                    not_kept.push((instance, *member, NotKept::Refused(error)));
+                }
             }
         }
     }

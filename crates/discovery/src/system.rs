@@ -98,6 +98,9 @@ impl From<LookupError> for MasterError {
     }
 }
 
+/// A master that was kept while its SMMU was enabled, and the domain that it is attached to.
+pub type KeptMaster<P> = (Master<P>, Domain<P>);
+
 /// The SMMUs of a [`Topology`], in use as far as they came up, and the way from a device to its master.
 pub struct System<P: Platform> {
     iommu: Iommu<P>,
@@ -248,14 +251,11 @@ impl<P: Platform> System<P> {
     /// The master that was kept and has a stream of `device`, attached, with its domain, in which its memory is mapped at
     /// its own addresses. `None` when nothing of it was kept, or somebody has taken it.
     ///
-    /// Whatever shares streams, or an entry of [`Topology::kept`], with the device is the same master.
+    /// Streams in the same entries of [`Topology::kept`] are one master, whichever devices they belong to.
     ///
     /// # Errors
     /// See [`MasterError`].
-    pub fn take_kept(
-        &self,
-        device: Device<'_>,
-    ) -> Result<Option<(Master<P>, Domain<P>)>, MasterError> {
+    pub fn take_kept(&self, device: Device<'_>) -> Result<Option<KeptMaster<P>>, MasterError> {
         let (instance, streams) = self.topology.streams_of(device)?;
         let smmu = self.smmu(instance).map_err(|why| MasterError::Down { instance, why })?;
         Ok(streams.iter().find_map(|stream| self.iommu.take_kept(smmu, *stream)))

@@ -162,6 +162,12 @@ impl Topology {
         &self.findings
     }
 
+    /// [`Topology::check`], to keep.
+    #[must_use]
+    pub fn into_findings(self) -> Vec<Finding> {
+        self.findings
+    }
+
     /// Which SMMU `device` is behind, and the streams that it issues.
     ///
     /// # Errors

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use common::tree::Tree;
 use smmuv3::{
-    AddMasterError, Attributes, Config, DomainConfig, Interrupt, Iommu, Iova, PhysAddr, Prot,
-    StreamId,
+    AddMasterError, Attributes, Config, DomainConfig, Interrupt, Iommu, Iova, KeepError, PhysAddr,
+    Prot, StreamId,
 };
+use smmuv3_discovery::iort::Iort;
 use smmuv3_discovery::{
-    BringUpError, Device, InstanceIndex, LookupError, MasterError, System, Topology,
+    BringUpError, Device, InstanceIndex, LookupError, MasterError, NotKept, System, Topology,
 };
 use smmuv3_testbench::machine::{Dma, Machine, Outcome};
 use smmuv3_testbench::machine_model::ModelMachine;
@@ -182,4 +183,178 @@ fn an_interrupt_leads_to_the_smmu_that_raised_it() {
     assert_eq!(raised(32 + 75), [(0, Interrupt::Error)]);
     assert_eq!(raised(32 + 90), [(1, Interrupt::Events)]);
     assert_eq!(raised(32), []);
+}
+
+/// [`tree`], with memory that the device with a node of its own is using: at 8 and 12 MiB of RAM, one page each, which
+/// two nodes say of the first, and which both must be one master.
+fn tree_with_memory() -> Vec<u8> {
+    let mut tree = Tree::new();
+    tree.open("").cells("#address-cells", &[2]).cells("#size-cells", &[2]);
+    for (name, base, phandle) in [("iommu@1", 0x905_0000, 2), ("iommu@2", 0x908_0000, 3)] {
+        tree.open(name).text("compatible", "arm,smmu-v3").cells("reg", &[0, base, 0, 0x2_0000]);
+        tree.cells("interrupt-parent", &[9]).bytes("interrupt-names", &[]);
+        tree.cells("phandle", &[phandle]).cells("#iommu-cells", &[1]).bytes("dma-coherent", &[]);
+        tree.close();
+    }
+    tree.open("dma").cells("iommus", &[3, 7, 3, 9]).cells("phandle", &[8]).close();
+    tree.open("reserved-memory").cells("#address-cells", &[2]).cells("#size-cells", &[2]);
+    tree.bytes("ranges", &[]);
+    for (name, low, len) in [("one", 0x8080_0000, 0x2000), ("two", 0x80c0_0000, 0x1000)] {
+        tree.open(name).cells("reg", &[8, low, 0, len]);
+        tree.cells("iommu-addresses", &[8, 8, low, 0, len]).close();
+    }
+    tree.open("again").cells("reg", &[8, 0x8080_1000, 0, 0x2000]);
+    tree.cells("iommu-addresses", &[8, 8, 0x8080_1000, 0, 0x2000]).close();
+    tree.close().close().blob()
+}
+
+/// What became of a write by the second device, at an offset in RAM that is its input address, too.
+fn written(rig: &Rig, offset: u64) -> bool {
+    let at = rig.machine.ram().base() + offset;
+    let parts = rig.machine.dma(1, None, at, Dma::Write(&[1, 2, 3, 4])).unwrap();
+    match parts[0].outcome {
+        Outcome::Reached(pa) => {
+            assert_eq!(pa, at);
+            true
+        }
+        Outcome::Refused => false,
+        Outcome::Unknown => panic!("the model knows"),
+    }
+}
+
+fn bring_up_with_memory(rig: &Rig, claim: bool) -> System<TestPlatform> {
+    let mut topology = Topology::from_device_tree(&tree_with_memory()).unwrap();
+    assert_eq!(topology.kept().len(), 3);
+    if claim {
+        // SAFETY: nothing uses that memory of the machine: its allocator begins elsewhere.
+        unsafe { topology.claim_kept(|_| true) };
+    }
+    let mmio = |instance| TestMmio { world: rig.world.clone(), instance };
+    let registers = |smmu: &smmuv3_discovery::Instance| {
+        Some(mmio(usize::from(smmu.registers.base != 0x905_0000)))
+    };
+    topology.bring_up(&rig.iommu, registers, |_, _| ()).unwrap()
+}
+
+#[test]
+fn memory_that_is_claimed_is_reached_from_the_start_and_nothing_else() {
+    let rig = rig(MACHINE);
+    let system = bring_up_with_memory(&rig, true);
+    assert_eq!((system.smmus().count(), system.not_kept().count()), (2, 0));
+    for (offset, reached) in [
+        (0x80_0000, true),
+        (0x80_1000, true),
+        (0x80_2000, true),
+        (0x80_3000, false),
+        (0x7f_f000, false),
+        (0xc0_0000, true),
+        (0xc0_1000, false),
+    ] {
+        assert_eq!(written(&rig, offset), reached, "{offset:#x}");
+    }
+    // It is a master already, which is to be had once.
+    let dma = Device::Path("/dma");
+    let taken = AddMasterError::Taken { stream: StreamId(7) };
+    assert_eq!(system.master(dma).err(), Some(MasterError::Add(taken)));
+    let (master, domain) = system.take_kept(dma).unwrap().unwrap();
+    assert!(system.take_kept(dma).unwrap().is_none());
+    rig.iommu.detach(&master).unwrap();
+    assert!(!written(&rig, 0x80_0000) && !written(&rig, 0xc0_0000));
+    drop(domain);
+}
+
+#[test]
+fn memory_that_nobody_claims_is_refused() {
+    let rig = rig(MACHINE);
+    let system = bring_up_with_memory(&rig, false);
+    let why: Vec<_> =
+        system.not_kept().map(|(of, kept, why)| (of.0, kept.name.as_str(), why)).collect();
+    let name = |name: &'static str| (1, name, NotKept::NotClaimed);
+    assert_eq!(
+        why,
+        ["/reserved-memory/one", "/reserved-memory/two", "/reserved-memory/again"].map(name)
+    );
+    assert!(!written(&rig, 0x80_0000));
+    assert!(system.take_kept(Device::Path("/dma")).unwrap().is_none());
+    assert!(system.master(Device::Path("/dma")).is_ok());
+}
+
+#[test]
+fn what_cannot_be_kept_does_not_keep_the_smmu_down() {
+    let rig = rig(MACHINE);
+    let mut topology = Topology::from_device_tree(&tree_with_memory()).unwrap();
+    // SAFETY: as above.
+    unsafe { topology.claim_kept(|_| true) };
+    let mmio = |instance| TestMmio { world: rig.world.clone(), instance };
+    let system = topology.bring_up(
+        &rig.iommu,
+        |smmu| Some(mmio(usize::from(smmu.registers.base != 0x905_0000))),
+        // Streams 7 and 9 are beyond.
+        |_, config| config.sid_bits = 2,
+    );
+    let system = system.unwrap();
+    assert_eq!(system.smmus().count(), 2);
+    let why: Vec<_> = system.not_kept().map(|(of, kept, why)| (of.0, &kept.name, why)).collect();
+    assert_eq!(why.len(), 3);
+    for (instance, _, why) in why {
+        let NotKept::Refused(KeepError::Master(AddMasterError::OutOfRange { .. })) = why else {
+            panic!("{why}")
+        };
+        assert_eq!(instance, 1);
+    }
+    assert!(!written(&rig, 0x80_0000));
+}
+
+/// An IORT with one SMMU, and memory at 8 MiB of RAM for streams 7 to 9 and at 12 MiB for stream 9.
+const RMR: &str = "
+04 4400 01 01000000 00000000 00000000
+0000050900000000 01000000 00000000 0000000000000000 00000000
+6a000000 6b000000 6d000000 6c000000 00000000 00000000
+06 4400 03 02000000 01000000 1c000000
+14000000 01000000 30000000
+00000000 02000000 07000000 30000000 00000000
+0000808008000000 0000010000000000 00000000
+06 4400 03 03000000 01000000 1c000000
+14000000 01000000 30000000
+00000000 00000000 09000000 30000000 01000000
+0000c08008000000 0000010000000000 00000000
+";
+
+#[test]
+fn streams_of_several_entries_reach_what_those_say_and_not_more() {
+    let machine = r#"
+name = "kept"
+[[instance]]
+name = "smmu0"
+[[master]]
+name = "seven"
+instance = "smmu0"
+streams = [7]
+[[master]]
+name = "nine"
+instance = "smmu0"
+streams = [9]
+[[domain]]
+name = "shared"
+[[memory]]
+name = "buffer"
+size = "64K"
+"#;
+    let rig = rig(machine);
+    let table = common::table::table(3, RMR);
+    let mut topology = Topology::from_iort(&Iort::new(&table).unwrap()).unwrap();
+    assert_eq!(topology.check(), []);
+    // SAFETY: as above.
+    unsafe { topology.claim_kept(|_| true) };
+    let mmio = TestMmio { world: rig.world.clone(), instance: 0 };
+    let mut mmio = Some(mmio);
+    let system = topology.bring_up(&rig.iommu, |_| mmio.take(), |_, _| ()).unwrap();
+    assert_eq!((system.smmus().count(), system.not_kept().count()), (1, 0));
+    let reaches = |device, offset| {
+        let at = rig.machine.ram().base() + offset;
+        let parts = rig.machine.dma(device, None, at, Dma::Write(&[1])).unwrap();
+        parts[0].outcome == Outcome::Reached(at)
+    };
+    assert!(reaches(0, 0x80_0000) && reaches(1, 0x80_0000) && reaches(1, 0xc0_0000));
+    assert!(!reaches(0, 0xc0_0000), "stream 7 is not in the second entry");
 }

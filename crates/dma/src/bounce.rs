@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 use smmuv3::{NoMemory, PhysAddr};
 
 use crate::config::MOST_COPIED;
+use crate::local::Stack;
 use crate::platform::DmaPlatform;
 use crate::span::{PAGE, Part};
 use crate::spin::SpinLock;
@@ -80,36 +81,83 @@ impl Pool {
     }
 }
 
-/// The bounce pages of one mapping, each with the index of the page that it stands in for.
+/// Bounce pages for one mapping.
+pub(crate) type Pages = Stack<PhysAddr, MOST_COPIED>;
+
+/// The bounce pages of one mapping: of all its pages, or of the first and the last, or one of them, or none.
 pub(crate) struct Bounced {
-    pages: [(usize, PhysAddr); MOST_COPIED],
-    len: usize,
+    pub(crate) pages: Pages,
+    which: Which,
 }
 
-impl Bounced {
-    pub(crate) const fn new() -> Self {
-        Self { pages: [(0, PhysAddr(0)); MOST_COPIED], len: 0 }
-    }
+/// For which pages of a buffer.
+#[derive(Clone, Copy)]
+pub(crate) enum Which {
+    All,
+    Ends {
+        first: bool,
+        /// The index of the last page, if that is another one and is bounced.
+        last: Option<usize>,
+    },
+}
 
-    pub(crate) const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// In order of indices; at most [`MOST_COPIED`].
-    pub(crate) fn push(&mut self, index: usize, page: PhysAddr) {
-        if let Some(place) = self.pages.get_mut(self.len) {
-            *place = (index, page);
-            self.len += 1;
+impl Which {
+    /// How many, of a buffer of `pages`.
+    pub(crate) fn count(self, pages: usize) -> usize {
+        match self {
+            Self::All => pages,
+            Self::Ends { first, last } => usize::from(first) + usize::from(last.is_some()),
         }
     }
 
+    /// The page that the `nth` stands in for.
+    pub(crate) fn index(self, nth: usize) -> usize {
+        match self {
+            Self::All => nth,
+            Self::Ends { first: true, .. } if nth == 0 => 0,
+            Self::Ends { last, .. } => last.unwrap_or(0),
+        }
+    }
+}
+
+impl Bounced {
+    #[inline]
+    pub(crate) const fn new(which: Which) -> Self {
+        Self { pages: Pages::new(), which }
+    }
+
+    /// None.
+    pub(crate) const fn none() -> Self {
+        Self::new(Which::Ends { first: false, last: None })
+    }
+
+    pub(crate) const fn which(&self) -> Which {
+        self.which
+    }
+
+    #[inline]
+    pub(crate) const fn len(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// Each with the index of the page that it stands in for.
+    #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, PhysAddr)> + '_ {
-        self.pages.iter().copied().take(self.len)
+        let pages = self.pages.as_slice().iter().enumerate();
+        pages.map(|(nth, page)| (self.which.index(nth), *page))
     }
 
     /// The page that stands in for page `index`.
+    #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<PhysAddr> {
-        self.iter().find_map(|(at, page)| (at == index).then_some(page))
+        match self.which {
+            Which::All => self.pages.as_slice().get(index).copied(),
+            Which::Ends { first: true, .. } if index == 0 => self.pages.as_slice().first().copied(),
+            Which::Ends { last: Some(last), .. } if index == last => {
+                self.pages.as_slice().last().copied()
+            }
+            Which::Ends { .. } => None,
+        }
     }
 }
 

@@ -161,20 +161,20 @@ impl<P: DmaPlatform> DmaSpace<P> {
         offset: usize,
         target: &mut [u8],
     ) -> Result<(), UnmapError> {
-        let from = self.part(lent, offset, target.len())?;
-        // SAFETY: `lent` is borrowed, and `part` has found it to be a mapping of this space.
+        let memory = self.memory_of(lent, offset, target.len())?;
+        // SAFETY: `lent` is borrowed, and a mapping of this space.
+        unsafe { self.sync_for_cpu(lent.iova, memory, lent.direction) }?;
+        // SAFETY: the bytes lie within the buffer, which nobody has a reference to. What a device writes meanwhile is
+        // copied or not.
         unsafe {
-            self.sync_for_cpu(lent.iova, lent.buffer.assume_init_mut().memory(), lent.direction)
-        }?;
-        // SAFETY: `part` says that the bytes lie within the buffer, which nobody has a reference to. What a device
-        // writes meanwhile is copied or not.
-        unsafe {
+            let from = memory.cast::<u8>().add(offset);
             NonNull::from(&mut *target).cast().copy_from_nonoverlapping(from, target.len());
         }
         Ok(())
     }
 
-    /// Copies `source` to the buffer, from the byte at `offset` on, where devices find it.
+    /// Copies `source` to the buffer, from the byte at `offset` on, where devices find it. What they write to the buffer
+    /// while this runs may be lost.
     ///
     /// # Errors
     /// As from [`read`](Self::read).
@@ -184,27 +184,24 @@ impl<P: DmaPlatform> DmaSpace<P> {
         offset: usize,
         source: &[u8],
     ) -> Result<(), UnmapError> {
-        let to = self.part(lent, offset, source.len())?;
-        let memory = {
-            // SAFETY: written in `lend`.
-            unsafe { lent.buffer.assume_init_mut() }.memory()
-        };
+        let memory = self.memory_of(lent, offset, source.len())?;
         // What devices have written beside it stays.
         // SAFETY: as in `read`.
         unsafe {
             self.sync_for_cpu(lent.iova, memory, lent.direction)?;
+            let to = memory.cast::<u8>().add(offset);
             to.copy_from_nonoverlapping(NonNull::from(source).cast(), source.len());
             self.sync_for_device(lent.iova, memory, lent.direction)
         }
     }
 
-    /// The byte at `offset` of what is lent, if it has `len` from there on.
-    fn part<B: Buffer>(
+    /// The buffer behind a mapping of this space, if it has `len` bytes from `offset` on.
+    fn memory_of<B: Buffer>(
         &self,
         lent: &mut Lent<B>,
         offset: usize,
         len: usize,
-    ) -> Result<NonNull<u8>, UnmapError> {
+    ) -> Result<NonNull<[u8]>, UnmapError> {
         if lent.space != self.id {
             return Err(UnmapError::OtherSpace);
         }
@@ -212,8 +209,6 @@ impl<P: DmaPlatform> DmaSpace<P> {
             return Err(UnmapError::NotMapped { iova: lent.iova });
         }
         // SAFETY: written in `lend`.
-        let memory = unsafe { lent.buffer.assume_init_mut() }.memory();
-        // SAFETY: within the buffer.
-        Ok(unsafe { memory.cast::<u8>().add(offset) })
+        Ok(unsafe { lent.buffer.assume_init_mut() }.memory())
     }
 }

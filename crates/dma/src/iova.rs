@@ -46,12 +46,15 @@ impl Place {
 
     /// The block of 2^`order` pages that begins at `iova`, if that can be one.
     pub(crate) fn block(self, iova: Iova, order: u8) -> Option<Block> {
+        if order > self.order {
+            return None;
+        }
         let offset = iova.0.checked_sub(self.start)?;
         let page = offset >> PAGE_SHIFT;
-        let aligned = offset & ((PAGE as u64) << order).wrapping_sub(1) == 0;
+        // No order is above 20.
+        let aligned = offset & (((PAGE as u64) << order) - 1) == 0;
         // Within the window, hence 20 bits.
-        (order <= self.order && page >> self.order == 0 && aligned)
-            .then_some(Block { page: page as u32, order })
+        (page >> self.order == 0 && aligned).then_some(Block { page: page as u32, order })
     }
 }
 

@@ -5,50 +5,58 @@
 //! Which CPU runs is a hint only, so each of these has a lock; it is free unless the hint was wrong, or another CPU
 //! collects everything.
 
+use core::mem::MaybeUninit;
+
 use smmuv3::{NoMemory, PhysAddr};
 
 use crate::flush::Flushes;
 use crate::iova::Block;
 use crate::retired::{Item, Retired};
 
-/// Sizes of blocks that are kept: 1 to 32 pages.
-pub(crate) const ORDERS: usize = 6;
-/// Blocks of one page that are kept; of two pages half as many, and so on.
-pub(crate) const BLOCKS: usize = 64;
+/// Sizes of blocks that are kept: 1 to 128 pages.
+pub(crate) const ORDERS: usize = 8;
+/// Blocks of one page that are kept; of two pages half as many, and so on: as many pages of each size.
+pub(crate) const BLOCKS: usize = 128;
 /// Bounce pages that are kept.
-pub(crate) const PAGES: usize = 64;
+pub(crate) const PAGES: usize = 128;
 
 /// At most `N` things, last in, first out.
 pub(crate) struct Stack<T, const N: usize> {
-    things: [T; N],
+    /// The first `len` are initialised: filling the others takes longer than all that is done with a stack.
+    things: [MaybeUninit<T>; N],
     len: usize,
 }
 
 impl<T: Copy, const N: usize> Stack<T, N> {
-    pub(crate) const fn new(nothing: T) -> Self {
-        Self { things: [nothing; N], len: 0 }
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        Self { things: [const { MaybeUninit::uninit() }; N], len: 0 }
     }
 
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[T] {
-        self.things.get(..self.len).unwrap_or(&[])
+        let things = self.things.as_ptr().cast::<T>();
+        // SAFETY: `len` is at most `N`, and so many were written by `push`.
+        unsafe { core::slice::from_raw_parts(things, self.len) }
     }
 
     /// False if it is full.
     #[inline]
     pub(crate) fn push(&mut self, thing: T) -> bool {
         let Some(place) = self.things.get_mut(self.len) else { return false };
-        *place = thing;
+        place.write(thing);
         self.len += 1;
         true
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
-        let thing = *self.things.get(self.len.checked_sub(1)?)?;
+        let thing = *self.as_slice().last()?;
         self.len -= 1;
         Some(thing)
     }
 
+    #[inline]
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
@@ -60,8 +68,10 @@ impl<T: Copy, const N: usize> Stack<T, N> {
 
 /// Of one CPU.
 pub(crate) struct Local {
-    /// First pages of blocks, for each order.
-    blocks: [Stack<u32, BLOCKS>; ORDERS],
+    /// First pages of blocks: a stack for each order, one behind the other.
+    blocks: [u32; 2 * BLOCKS],
+    /// How many there are in each.
+    kept: [u8; ORDERS],
     pub(crate) pages: Stack<PhysAddr, PAGES>,
     pub(crate) retired: Retired,
 }
@@ -71,42 +81,57 @@ pub(crate) const fn most(order: u8) -> usize {
     BLOCKS >> order
 }
 
+/// Where the stack of an order begins: behind `BLOCKS`, `BLOCKS / 2`, and so on.
+const fn base(order: u8) -> usize {
+    2 * BLOCKS - ((2 * BLOCKS) >> order)
+}
+
 impl Local {
     /// With a flush queue for `retired` entries.
     pub(crate) fn new(retired: usize) -> Result<Self, NoMemory> {
-        Ok(Self {
-            blocks: [const { Stack::new(0) }; ORDERS],
-            pages: Stack::new(PhysAddr(0)),
-            retired: Retired::new(retired)?,
-        })
+        let retired = Retired::new(retired)?;
+        Ok(Self { blocks: [0; 2 * BLOCKS], kept: [0; ORDERS], pages: Stack::new(), retired })
     }
 
     /// A free block, if one of that size is kept.
     #[inline]
     pub(crate) fn take_block(&mut self, order: u8) -> Option<Block> {
-        let page = self.blocks.get_mut(usize::from(order))?.pop()?;
+        let kept = self.kept.get_mut(usize::from(order))?;
+        let top = kept.checked_sub(1)?;
+        let page = *self.blocks.get(base(order) + usize::from(top))?;
+        *kept = top;
         Some(Block { page, order })
     }
 
     /// Pages of the blocks that are kept.
     pub(crate) fn cached_pages(&self) -> u64 {
-        self.blocks.iter().zip(0..).map(|(kept, order)| (kept.len() as u64) << order).sum()
+        self.kept.iter().zip(0..).map(|(kept, order)| u64::from(*kept) << order).sum()
     }
 
     /// Keeps a free block; false if it is not kept.
     #[inline]
     pub(crate) fn give_block(&mut self, block: Block) -> bool {
-        self.blocks
-            .get_mut(usize::from(block.order))
-            .is_some_and(|kept| kept.len() < most(block.order) && kept.push(block.page))
+        let Some(kept) = self.kept.get_mut(usize::from(block.order)) else { return false };
+        if usize::from(*kept) >= most(block.order) {
+            return false;
+        }
+        let Some(place) = self.blocks.get_mut(base(block.order) + usize::from(*kept)) else {
+            return false;
+        };
+        *place = block.page;
+        *kept += 1;
+        true
     }
 
-    /// Takes what is kept of a size down to half of what may be, into `spill`.
+    /// Takes what is kept of a size down to half of what may be, into `spill`, as far as there is room.
     pub(crate) fn halve<const N: usize>(&mut self, order: u8, spill: &mut Stack<Item, N>) {
-        let Some(kept) = self.blocks.get_mut(usize::from(order)) else { return };
-        while kept.len() > most(order) / 2 && !spill.is_full() {
-            let Some(page) = kept.pop() else { return };
-            spill.push(Item::Block(Block { page, order }));
+        let kept = self.kept.get(usize::from(order)).map_or(0, |kept| usize::from(*kept));
+        for _ in most(order) / 2..kept {
+            if spill.is_full() {
+                return;
+            }
+            let Some(block) = self.take_block(order) else { return };
+            spill.push(Item::Block(block));
         }
     }
 
@@ -132,10 +157,10 @@ impl Local {
 
     /// Takes everything that is kept into `spill`, as far as there is room.
     pub(crate) fn empty<const N: usize>(&mut self, spill: &mut Stack<Item, N>) {
-        for (kept, order) in self.blocks.iter_mut().zip(0u8..) {
+        for (order, _) in (0u8..).zip([(); ORDERS]) {
             while !spill.is_full() {
-                let Some(page) = kept.pop() else { break };
-                spill.push(Item::Block(Block { page, order }));
+                let Some(block) = self.take_block(order) else { break };
+                spill.push(Item::Block(block));
             }
         }
         while !spill.is_full() {
@@ -144,3 +169,9 @@ impl Local {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(all(test, loom))]
+mod loom_tests;

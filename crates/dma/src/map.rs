@@ -6,16 +6,16 @@ use core::ptr::NonNull;
 
 use smmuv3::{Attributes, Iova, PhysAddr, Unconfirmed, UnmapError as DomainError};
 
-use crate::bounce::{Bounced, copy_again, copy_in, copy_out};
+use crate::bounce::{Bounced, Which, copy_again, copy_in, copy_out};
 use crate::config::{Lazy, MOST_COPIED, Reclaim};
 use crate::error::{MapError, UnmapError};
 use crate::flush::Stamp;
 use crate::iova::Block;
+use crate::local::Stack;
 use crate::platform::{Direction, DmaPlatform};
 use crate::retired::Item;
 use crate::space::DmaSpace;
 use crate::span::{PAGE, PAGE_SHIFT, Span};
-use crate::supply::{Pages, Stack};
 
 /// A run of pages that is to be mapped at once.
 struct Run {
@@ -62,39 +62,21 @@ impl<P: DmaPlatform> DmaSpace<P> {
         if order > self.place.order {
             return Err(too_long);
         }
-        let partial = self.partial(&span);
-        let mut copied = self.is_copied(&span);
-        let wanted = if copied { span.pages } else { partial.clone().count() };
-        let mut pages = Pages::new(PhysAddr(0));
-        let block = self.take(order, wanted, &mut pages);
-        if pages.len() < wanted {
-            // Better lent, and unmapped strictly, than not at all.
-            copied = false;
+        let which = self.bounces(&span);
+        let mut bounced = Bounced::new(which);
+        let wanted = which.count(span.pages);
+        let block = self.take(order, wanted, &mut bounced.pages);
+        if bounced.len() < wanted {
+            bounced = self.bounce_less(&span, bounced);
         }
-        let mut bounced = Bounced::new();
-        let all = 0..if copied { span.pages } else { 0 };
-        let indices = all.chain(partial.clone().filter(|_| !copied));
-        let mut enough = true;
-        for index in indices {
-            match pages.pop() {
-                Some(page) => bounced.push(index, page),
-                None => enough = false,
-            }
-        }
-        let spare = pages.as_slice();
-        if !spare.is_empty() {
-            self.release_pages(spare);
-        }
-        let Some(block) = block.filter(|_| enough) else {
-            self.release_bounced(&bounced);
-            return Err(match block {
-                None => too_long,
-                Some(block) => {
-                    self.give_block(block);
-                    MapError::NoBouncePage { most: self.config.bounce_pages }
-                }
-            });
+        let Some(block) = block else {
+            self.release_pages(bounced.pages.as_slice());
+            return Err(too_long);
         };
+        if bounced.len() < bounced.which().count(span.pages) {
+            self.give(block, &bounced);
+            return Err(MapError::NoBouncePage { most: self.config.bounce_pages });
+        }
         let iova = self.place.iova(block);
         // SAFETY: the caller's promise for the buffer; the block and the pages are this call's.
         match unsafe { self.fill(iova, &span, direction, &bounced) } {
@@ -248,13 +230,36 @@ impl<P: DmaPlatform> DmaSpace<P> {
         }
     }
 
-    /// The indices of the pages that are bounced in any case.
-    fn partial(&self, span: &Span) -> impl Iterator<Item = usize> + Clone + use<P> {
+    /// The pages of a buffer that are bounced in any case.
+    #[inline]
+    fn partial(&self, span: &Span) -> Which {
         let last = span.pages - 1;
         let bounces = !self.config.whole_pages;
-        let first = (bounces && span.part(0).is_partial()).then_some(0);
-        let other = (bounces && last > 0 && span.part(last).is_partial()).then_some(last);
-        first.into_iter().chain(other)
+        Which::Ends {
+            first: bounces && span.part(0).is_partial(),
+            last: (bounces && last > 0 && span.part(last).is_partial()).then_some(last),
+        }
+    }
+
+    /// The pages of a buffer that are bounced if there are so many bounce pages.
+    #[inline]
+    fn bounces(&self, span: &Span) -> Which {
+        if self.is_copied(span) { Which::All } else { self.partial(span) }
+    }
+
+    /// What is bounced where there are too few bounce pages: a buffer had better be lent, and unmapped strictly, than
+    /// not be mapped at all.
+    #[cold]
+    fn bounce_less(&self, span: &Span, mut more: Bounced) -> Bounced {
+        let which = self.partial(span);
+        let mut bounced = Bounced::new(which);
+        while bounced.len() < which.count(span.pages)
+            && let Some(page) = more.pages.pop()
+        {
+            bounced.pages.push(page);
+        }
+        self.release_pages(more.pages.as_slice());
+        bounced
     }
 
     /// Copies into bounce pages, then maps everything. On error nothing is mapped; what was not confirmed of that comes
@@ -379,35 +384,59 @@ impl<P: DmaPlatform> DmaSpace<P> {
     ///
     /// # Safety
     /// It is the caller's.
+    #[inline]
     unsafe fn find(&self, iova: Iova, buffer: NonNull<[u8]>) -> Result<Found, UnmapError> {
         let span = Span::of(buffer)?;
         let not_mapped = UnmapError::NotMapped { iova };
         let start = Iova(iova.0.wrapping_sub(span.offset as u64));
         // At most 64.
         let block = self.place.block(start, span.order() as u8).ok_or(not_mapped)?;
-        let mut found = Found { span, block, iova: start, bounced: Bounced::new() };
-        let page_at = |index: usize| {
-            let at = Iova(start.0 + ((index as u64) << PAGE_SHIFT));
-            // SAFETY: nobody else unmaps it.
-            unsafe { self.domain.lookup(at) }.map(|mapping| mapping.pa)
-        };
-        if self.is_copied(&span) {
-            for index in 0..span.pages {
-                let page = page_at(index).ok_or(not_mapped)?;
-                let part = span.part(index);
-                // SAFETY: the caller says that the buffer is memory of one object.
-                let own = self.platform().physical(unsafe { span.at(part.in_buffer) }, part.len);
-                let own = own.map(|(pa, _)| pa.0 - part.in_page as u64);
-                if own != Some(page.0) {
-                    found.bounced.push(index, page);
-                }
-            }
-        } else {
-            for index in self.partial(&span) {
-                found.bounced.push(index, page_at(index).ok_or(not_mapped)?);
+        let mut which = self.bounces(&span);
+        if matches!(which, Which::All) {
+            // Unless there were too few bounce pages; then all pages that are not partial were lent, if any.
+            let partial = self.partial(&span);
+            let lent = (0..span.pages).find(|index| {
+                let nth =
+                    |nth: usize| nth < partial.count(span.pages) && partial.index(nth) == *index;
+                !nth(0) && !nth(1)
+            });
+            if let Some(index) = lent {
+                // SAFETY: the caller's promise.
+                let is_lent = unsafe { self.is_lent(start, &span, index) };
+                which = if is_lent { partial } else { which };
             }
         }
-        Ok(found)
+        let mut bounced = Bounced::new(which);
+        for nth in 0..which.count(span.pages) {
+            // SAFETY: the caller's promise.
+            let page = unsafe { self.page_at(start, which.index(nth)) };
+            bounced.pages.push(page.ok_or(not_mapped)?);
+        }
+        Ok(Found { span, block, iova: start, bounced })
+    }
+
+    /// Where page `index` of a mapping leads.
+    ///
+    /// # Safety
+    /// Nobody unmaps it meanwhile.
+    #[inline]
+    unsafe fn page_at(&self, start: Iova, index: usize) -> Option<PhysAddr> {
+        let at = Iova(start.0 + ((index as u64) << PAGE_SHIFT));
+        // SAFETY: the caller's promise.
+        unsafe { self.domain.lookup(at) }.map(|mapping| mapping.pa)
+    }
+
+    /// Whether page `index` of a mapping is the buffer's own.
+    ///
+    /// # Safety
+    /// It is the caller's.
+    unsafe fn is_lent(&self, start: Iova, span: &Span, index: usize) -> bool {
+        let part = span.part(index);
+        // SAFETY: the caller says that the buffer is memory of one object.
+        let own = self.platform().physical(unsafe { span.at(part.in_buffer) }, part.len);
+        let own = own.and_then(|(pa, _)| pa.0.checked_sub(part.in_page as u64));
+        // SAFETY: the caller's promise.
+        own.is_some() && own == unsafe { self.page_at(start, index) }.map(|page| page.0)
     }
 
     /// Brings what devices wrote to the driver.
@@ -470,13 +499,6 @@ impl<P: DmaPlatform> DmaSpace<P> {
     }
 
     #[cold]
-    fn release_bounced(&self, bounced: &Bounced) {
-        for (_, page) in bounced.iter() {
-            self.release(&[Item::Page(page)]);
-        }
-    }
-
-    #[cold]
     fn hold_all(&self, block: Block, bounced: &Bounced) -> Stamp {
         self.hold(list(block, bounced).as_slice())
     }
@@ -484,10 +506,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
 
 /// What a mapping was made of.
 fn list(block: Block, bounced: &Bounced) -> Stack<Item, { MOST_COPIED + 1 }> {
-    let mut items = Stack::new(Item::Block(block));
+    let mut items = Stack::new();
     items.push(Item::Block(block));
-    for (_, page) in bounced.iter() {
-        items.push(Item::Page(page));
+    for page in bounced.pages.as_slice() {
+        items.push(Item::Page(*page));
     }
     items
 }

@@ -7,7 +7,7 @@ use smmuv3::{PhysAddr, Platform};
 
 /// A [`Platform`] whose memory devices are lent. Only [`physical`](Self::physical) has no default.
 ///
-/// All methods may be called in interrupt context.
+/// All methods may be called in interrupt context if the space's are; so may those of [`Frames`](smmuv3::Frames) then.
 ///
 /// # Safety
 /// Implementation safety. Besides the contract of [`Platform`]:

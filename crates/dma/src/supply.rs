@@ -4,13 +4,13 @@
 //! From the CPU's own; else from what all share; else, once everything was flushed and collected, from there again.
 //! No lock is held inside another, nor while memory is allocated or freed or an instance is waited for.
 
-use smmuv3::{PhysAddr, Unconfirmed};
+use smmuv3::Unconfirmed;
 
-use crate::bounce::Bounced;
-use crate::config::{MOST_COPIED, Reclaim};
+use crate::bounce::{Bounced, Pages};
+use crate::config::Reclaim;
 use crate::flush::Stamp;
 use crate::iova::Block;
-use crate::local::{Local, ORDERS, most};
+use crate::local::{BLOCKS, Local, ORDERS, PAGES, Stack, most};
 use crate::platform::DmaPlatform;
 use crate::retired::Item;
 use crate::space::DmaSpace;
@@ -18,13 +18,8 @@ use crate::span::PAGE;
 use crate::spin::SpinLock;
 use crate::sync::Ordering;
 
-pub(crate) use crate::local::Stack;
-
 /// What is handed over between a CPU's own and what all share, at once.
 const BATCH: usize = 32;
-
-/// Bounce pages for one mapping.
-pub(crate) type Pages = Stack<PhysAddr, MOST_COPIED>;
 
 impl<P: DmaPlatform> DmaSpace<P> {
     /// What this CPU has for itself.
@@ -51,7 +46,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     }
 
     pub(crate) fn take_block(&self, order: u8) -> Option<Block> {
-        self.take(order, 0, &mut Pages::new(PhysAddr(0)))
+        self.take(order, 0, &mut Pages::new())
     }
 
     /// Blocks from the window: one to return, the others for this CPU.
@@ -62,8 +57,9 @@ impl<P: DmaPlatform> DmaSpace<P> {
         if let Some(block) = self.local().with(platform, |local| local.take_block(order)) {
             return Some(block);
         }
-        let wanted = if usize::from(order) < ORDERS { most(order).div_ceil(2) } else { 1 };
-        let mut got = Stack::<Item, BATCH>::new(NOTHING);
+        let wanted =
+            if usize::from(order) < ORDERS { most(order).div_ceil(2).min(BATCH) } else { 1 };
+        let mut got = Stack::<Item, BATCH>::new();
         self.window.with(platform, |window| {
             while got.len() < wanted {
                 let Some(page) = window.take(order) else { break };
@@ -77,7 +73,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             return Some(Block { page, order });
         }
         let mut first = None;
-        let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+        let mut spill = Stack::<Item, BATCH>::new();
         self.local().with(platform, |local| {
             while let Some(Item::Block(block)) = got.pop() {
                 if first.is_none() {
@@ -121,7 +117,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             return;
         }
         let platform = self.platform();
-        let mut more = Stack::<Item, BATCH>::new(NOTHING);
+        let mut more = Stack::<Item, BATCH>::new();
         self.pool.take(platform, missing + BATCH / 2, |page| {
             // At most 16 and 16.
             if pages.len() < count {
@@ -130,7 +126,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 more.push(Item::Page(page))
             };
         });
-        let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+        let mut spill = Stack::<Item, BATCH>::new();
         self.local().with(platform, |local| {
             while let Some(Item::Page(page)) = more.pop() {
                 if !local.pages.push(page) {
@@ -142,7 +138,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     }
 
     pub(crate) fn give_block(&self, block: Block) {
-        self.give(block, &Bounced::new());
+        self.give(block, &Bounced::none());
     }
 
     /// Puts what no device can reach to use again.
@@ -167,13 +163,13 @@ impl<P: DmaPlatform> DmaSpace<P> {
     #[cold]
     fn give_to_all(&self, block: Option<Block>, bounced: &Bounced, kept: usize) {
         if let Some(block) = block {
-            let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+            let mut spill = Stack::<Item, BATCH>::new();
             self.local().with(self.platform(), |local| local.halve(block.order, &mut spill));
             self.release(spill.as_slice());
             self.release(&[Item::Block(block)]);
         }
         if kept < bounced.len() {
-            let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+            let mut spill = Stack::<Item, BATCH>::new();
             for (_, page) in bounced.iter().skip(kept) {
                 spill.push(Item::Page(page));
             }
@@ -300,7 +296,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
         self.domain.invalidate_all()?;
         self.flushes.confirm(flush);
         loop {
-            let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+            let mut spill = Stack::<Item, BATCH>::new();
             self.held.with(self.platform(), |held| {
                 while !spill.is_full() {
                     let Some(item) = held.pop(&self.flushes) else { break };
@@ -318,7 +314,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     fn collect(&self, local: &SpinLock<Local>) {
         let mut more = true;
         while more {
-            let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+            let mut spill = Stack::<Item, BATCH>::new();
             more = local.with(self.platform(), |local| local.collect(&self.flushes, &mut spill));
             self.release(spill.as_slice());
         }
@@ -328,8 +324,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
     pub(crate) fn empty_locals(&self) {
         for local in &self.locals {
             // Others may fill it meanwhile; what was there at first has gone after so many rounds.
-            for _ in 0..(ORDERS + 1) * 64 / BATCH + 1 {
-                let mut spill = Stack::<Item, BATCH>::new(NOTHING);
+            for _ in 0..=(2 * BLOCKS + PAGES) / BATCH {
+                let mut spill = Stack::<Item, BATCH>::new();
                 local.with(self.platform(), |local| local.empty(&mut spill));
                 self.release(spill.as_slice());
                 if !spill.is_full() {
@@ -339,6 +335,3 @@ impl<P: DmaPlatform> DmaSpace<P> {
         }
     }
 }
-
-/// What empty places of a stack hold.
-const NOTHING: Item = Item::Page(PhysAddr(0));

@@ -59,28 +59,68 @@ pub unsafe trait VirtioSpace {
 
 /// A `virtio_drivers::Hal` that maps everything in the space of `T`, and nothing else is reached by the devices.
 ///
-/// The ten lines that a kernel adds, once its `space` and its map of device memory exist:
+/// The ten lines that a kernel adds to its `DmaPlatform`, here called `Kernel`:
 ///
 /// ```
+/// # mod kernel {
+/// #     use core::ptr::NonNull;
+/// #     use smmuv3::{Frames, Mmio, PhysAddr, Platform, RawMutex};
+/// #     pub struct Kernel;
+/// #     unsafe impl Frames for Kernel {
+/// #         fn allocate(&self, _: usize, _: usize) -> Option<PhysAddr> { None }
+/// #         unsafe fn free(&self, _: PhysAddr, _: usize, _: usize) {}
+/// #         fn pointer(&self, _: PhysAddr) -> NonNull<u8> { todo!() }
+/// #         fn publish(&self, _: PhysAddr, _: usize) {}
+/// #     }
+/// #     unsafe impl Platform for Kernel {
+/// #         type Mmio = Registers;
+/// #         type Mutex = Lock;
+/// #         fn allocate_coherent(&self, _: usize, _: usize) -> Option<PhysAddr> { None }
+/// #         unsafe fn free_coherent(&self, _: PhysAddr, _: usize, _: usize) {}
+/// #         fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R { critical() }
+/// #         fn relax(&self) {}
+/// #         fn now(&self) -> u64 { 0 }
+/// #     }
+/// #     unsafe impl smmuv3_dma::DmaPlatform for Kernel {
+/// #         fn physical(&self, _: NonNull<u8>, _: usize) -> Option<(PhysAddr, usize)> { None }
+/// #     }
+/// #     pub struct Registers;
+/// #     impl Mmio for Registers {
+/// #         fn read32(&self, _: u32) -> u32 { 0 }
+/// #         fn write32(&self, _: u32, _: u32) {}
+/// #     }
+/// #     pub struct Lock;
+/// #     unsafe impl RawMutex for Lock {
+/// #         fn new() -> Self { Self }
+/// #         fn lock(&self) {}
+/// #         unsafe fn unlock(&self) {}
+/// #     }
+/// #     pub fn map_device(_: PhysAddr, _: usize) -> NonNull<u8> { NonNull::dangling() }
+/// # }
 /// # use core::ptr::NonNull;
+/// # use std::sync::OnceLock;
+/// # use kernel::{Kernel, map_device};
 /// # use smmuv3::PhysAddr;
-/// # use smmuv3_dma::{DmaPlatform, DmaSpace, VirtioHal, VirtioSpace};
-/// # fn kernel<Kernel: DmaPlatform + 'static>(space: fn() -> &'static DmaSpace<Kernel>) {}
-/// # macro_rules! lines { ($Kernel:ty, $SPACE:expr, $map_device:expr) => {
+/// # use smmuv3_dma::{DmaSpace, VirtioHal, VirtioSpace};
+/// # use virtio_drivers::{Error, device::blk::VirtIOBlk, transport::Transport};
+/// static SPACE: OnceLock<DmaSpace<Kernel>> = OnceLock::new(); // set at boot; the disk's master is attached to it
+///
 /// struct Virtio;
 ///
-/// // SAFETY: `map_device` maps registers as Device memory, at addresses that nothing else uses.
+/// // SAFETY: `map_device` maps registers as Device memory, where nothing else is.
 /// unsafe impl VirtioSpace for Virtio {
-///     type Platform = $Kernel;
-///     fn space() -> &'static DmaSpace<$Kernel> {
-///         $SPACE.get().unwrap()
+///     type Platform = Kernel;
+///     fn space() -> &'static DmaSpace<Kernel> {
+///         SPACE.get().expect("set at boot")
 ///     }
 ///     unsafe fn mmio(pa: PhysAddr, size: usize) -> NonNull<u8> {
-///         $map_device(pa, size)
+///         map_device(pa, size)
 ///     }
 /// }
-/// # } }
-/// // let disk = VirtIOBlk::<VirtioHal<Virtio>, _>::new(transport)?;
+///
+/// fn disk<T: Transport>(transport: T) -> Result<VirtIOBlk<VirtioHal<Virtio>, T>, Error> {
+///     VirtIOBlk::new(transport)
+/// }
 /// ```
 pub struct VirtioHal<T>(PhantomData<T>);
 

@@ -278,11 +278,11 @@ fn a_space_that_is_in_use_is_not_closed() {
     let area = world.area(0, 100);
     // SAFETY: the area is left alone.
     let iova = unsafe { space.map(area.pointer, BOTH) }.unwrap();
-    let (space, error) = space.close().map_err(|(space, error)| (space, error)).unwrap_err();
+    let (space, error) = space.close().unwrap_err();
     assert_eq!(error, CloseError::Mapped { pages: 1 });
     // SAFETY: as above.
     unsafe { space.unmap(iova, area.pointer, BOTH) }.unwrap();
-    let (space, error) = space.close().map_err(|(space, error)| (space, error)).unwrap_err();
+    let (space, error) = space.close().unwrap_err();
     assert_eq!(error, CloseError::Attached { masters: 1 });
     // It works as before.
     // SAFETY: as above.

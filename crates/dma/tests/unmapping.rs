@@ -70,7 +70,7 @@ fn a_stale_translation_leads_to_a_page_that_nobody_uses() {
     assert_eq!(rig.space.usage().retired, 0);
     assert_eq!(rig.space.usage().mapped_pages, 0);
     let mut reused = false;
-    let areas: Vec<_> = (0..64).map(|_| rig.world.area(0, PAGE)).collect();
+    let areas: Vec<_> = (0..200).map(|_| rig.world.area(0, PAGE)).collect();
     let iovas: Vec<_> = areas.iter().map(|area| rig.map(area, BOTH)).collect();
     for at in &iovas {
         reused |= stale.contains(&rig.world.reaches(*at, true).unwrap());
@@ -222,8 +222,7 @@ fn what_a_failed_smmu_may_reach_is_held_until_it_was_reset() {
         rig.space.flush().unwrap();
         assert_eq!(rig.space.usage().held + rig.space.usage().retired, 0);
         assert_eq!(rig.world.reaches(first, true), Err(TRANSLATION));
-        let (space, error) =
-            rig.space.close().map_err(|(space, error)| (space, error)).unwrap_err();
+        let (space, error) = rig.space.close().unwrap_err();
         assert_eq!(error, CloseError::Mapped { pages: 20 });
         drop(space);
     }
@@ -269,8 +268,8 @@ fn a_full_queue_of_a_failed_smmu_holds_and_then_counts_what_is_lost() {
     assert_eq!((usage.retired, usage.held, usage.lost_pages), (16, 6, 10));
     // Lost pages count as allocated: they end, with a typed error.
     let mut mapped = 0;
-    // SAFETY: it is unmapped below.
     let error = loop {
+        // SAFETY: it is unmapped below.
         match unsafe { rig.space.map(area.pointer, BOTH) } {
             Ok(iova) => rig.unmap(iova, &area, BOTH),
             Err(error) => break error,

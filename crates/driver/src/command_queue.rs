@@ -23,8 +23,8 @@ use crate::tickets::{NoTicket, Poller, Tickets};
 /// Aborted fetches of one command that are retried before the queue is given up.
 const FETCH_RETRIES: u32 = 3;
 
-/// How an SMMU tells those who wait that their commands are complete (CMD_SYNC.CS, §4.1). Only the CMD_SYNC at the end of
-/// a batch tells.
+/// How an SMMU tells those who wait that their commands are complete (CMD_SYNC.CS, §4.1): each batch ends in a CMD_SYNC
+/// that asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Completion {
     /// It does not: they look again and again, one for all.
@@ -51,8 +51,6 @@ pub struct CommandQueue {
     deadline: u64,
     /// What ends a batch.
     sync: Command,
-    /// It tells when it is complete: whoever waits looks seldom, and for itself.
-    tells: bool,
     tickets: Tickets,
     refusals: Refusals,
     /// Position at which the queue was last made empty: nobody carries out what was given before.
@@ -113,7 +111,6 @@ impl CommandQueue {
             largest_batch: u64::from(largest_batch).min(size.entries() / 4).max(1),
             deadline,
             sync: Sync::new().into(),
-            tells: false,
             tickets: Tickets::new(size),
             refusals: Refusals::new(),
             began: AtomicU64::new(0),
@@ -134,7 +131,7 @@ impl CommandQueue {
         };
         // No address: no message.
         self.sync = Sync::new().with_cs(how).into();
-        self.tells = completion != Completion::Poll;
+        self.tickets.told = completion != Completion::Poll;
         self
     }
 
@@ -389,7 +386,7 @@ impl CommandQueue {
         mmio: &P::Mmio,
         done: impl Fn() -> bool,
     ) -> Result<(), Failure> {
-        let mut poller = Poller::new(&self.tickets, self.tells);
+        let mut poller = Poller::new(&self.tickets);
         // What was consumed while the SMMU had something to do, and since when it is no more.
         let mut still: Option<(u64, u64)> = None;
         loop {
@@ -559,10 +556,7 @@ impl<P: Platform> Run<'_, P> {
 impl<P: Platform> Drop for Run<'_, P> {
     /// A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
     fn drop(&mut self) {
-        while self.end - self.next > 1 {
-            self.push(Sync::new().into());
-        }
-        if self.next != self.end {
+        while self.next != self.end {
             self.push(self.queue.sync);
         }
         let Self { queue, platform, mmio, start, end, .. } = *self;

@@ -12,7 +12,6 @@ use smmuv3::{
     Attributes, Completion, Config, DomainConfig, Failure, Frames, InstanceConfig, Interrupt,
     Iommu, Iova, MasterConfig, PhysAddr, Platform, Prot, Report, Smmu, StreamId,
 };
-use smmuv3_formats::Command;
 use smmuv3_formats::register::Iidr;
 use smmuv3_model::Profile;
 use smmuv3_testbench::machine_model::{ModelMachine, profile};
@@ -226,32 +225,6 @@ fn each_batch_ends_in_a_sync_that_asks_for_what_was_chosen() {
         assert!(syncs.iter().all(|sync| *sync == word), "{completion:?}: {syncs:x?}");
         assert_eq!(setup.smmus[0].instance().unwrap().config().completion, completion);
     }
-}
-
-/// An iterator that promises more commands than it has.
-struct Promises(u64);
-
-impl Iterator for Promises {
-    type Item = Command;
-
-    fn next(&mut self) -> Option<Command> {
-        None
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.0 as usize, Some(self.0 as usize))
-    }
-}
-
-impl ExactSizeIterator for Promises {}
-
-#[test]
-fn only_the_last_of_a_batch_tells() {
-    let setup = Setup::new(Completion::Interrupt, |profile| profile);
-    let instance = setup.smmus[0].instance().unwrap();
-    let _ = setup.world.take_commands();
-    instance.carry_out(setup.iommu.platform(), Promises(3)).unwrap();
-    assert_eq!(setup.syncs(0), [0x46, 0x46, 0x46, 0x1046]);
 }
 
 #[test]

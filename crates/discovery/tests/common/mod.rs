@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 
 pub mod qemu;
+pub mod table;
 pub mod tree;
 
 /// Says that the running test does nothing, and why: to whoever reads, and to whoever counts.

@@ -156,9 +156,25 @@ impl Drop for Stopped {
     }
 }
 
-/// The IORT of a machine, as its firmware would install it: with the checksum that QEMU leaves to it.
-pub fn iort(binary: &PathBuf, machine: &[&str]) -> Vec<u8> {
+/// Configuration space of PCI.
+const ECAM: u64 = 0x40_1000_0000;
+
+/// The IORT of a machine, as its firmware would install it: with the checksum that QEMU leaves to it. Firmware has
+/// numbered the bus behind the first root port of each of `buses` one higher.
+pub fn iort(binary: &PathBuf, machine: &[&str], buses: &[u64]) -> Vec<u8> {
     let mut stopped = Stopped::start(binary, machine);
+    for bus in buses {
+        let functions = (0..32).map(|device| ECAM + (bus << 20) + (device << 15));
+        let port = functions.into_iter().find(|at| {
+            let id = stopped.ask(&format!("readl {at:#x}"));
+            // A root port of QEMU's own.
+            id.ends_with("000c1b36")
+        });
+        let port = port.unwrap_or_else(|| panic!("no root port on bus {bus}"));
+        // Primary, secondary and subordinate bus.
+        let numbers = bus | (bus + 1) << 8 | (bus + 1) << 16;
+        stopped.ask(&format!("writel {:#x} {numbers:#x}", port + 0x18));
+    }
     let mut tables = stopped.file("etc/acpi/tables");
     for command in stopped.file("etc/table-loader").chunks_exact(128) {
         let word = |at: usize| u32::from_le_bytes(command[at..at + 4].try_into().unwrap());

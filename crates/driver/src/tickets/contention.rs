@@ -127,7 +127,7 @@ impl Queue for Ticketed {
             poller.turn(|| hardware.read_cons()).unwrap();
             hardware.wait();
         };
-        let mut poller = Poller::new(tickets, false);
+        let mut poller = Poller::new(tickets);
         let start = loop {
             match tickets.draw(slots) {
                 Ok(start) => break start,
@@ -139,7 +139,7 @@ impl Queue for Ticketed {
         let end = start + slots;
         (start..end).for_each(|position| hardware.fill(position));
         tickets.publish(marks, start, end, |to| hardware.write_prod(hardware.size.register(to)));
-        let mut poller = Poller::new(tickets, false);
+        let mut poller = Poller::new(tickets);
         while tickets.consumed() < end {
             turn(&mut poller);
         }

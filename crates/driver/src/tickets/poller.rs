@@ -16,14 +16,12 @@ pub(crate) struct Poller<'a> {
     tickets: &'a Tickets,
     turn: u32,
     elected: bool,
-    /// Turns come when the SMMU tells: each is worth a look, and nobody is woken when somebody else has looked.
-    told: bool,
 }
 
 impl<'a> Poller<'a> {
     #[inline]
-    pub(crate) fn new(tickets: &'a Tickets, told: bool) -> Self {
-        Self { tickets, turn: 0, elected: false, told }
+    pub(crate) fn new(tickets: &'a Tickets) -> Self {
+        Self { tickets, turn: 0, elected: false }
     }
 
     /// Learns what the SMMU has consumed, from the register or from whoever reads it. Returns whether it is time
@@ -35,7 +33,14 @@ impl<'a> Poller<'a> {
     pub(crate) fn turn(&mut self, read: impl FnOnce() -> u32) -> Result<bool, u32> {
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
-        if turn != 0 && !self.elected && !self.told {
+        if turn == 0 {
+            return self.tickets.observe(read).map(|()| false);
+        }
+        if self.tickets.told {
+            // Turns come when the SMMU tells: each is worth a look, and nobody is woken because somebody else has looked.
+            return self.tickets.observe(read).map(|()| true);
+        }
+        if !self.elected {
             let polled = &self.tickets.polled;
             // Nothing is guarded by it: two who read the register are one too many, no more.
             self.elected = !polled.load(Ordering::Relaxed) && !polled.swap(true, Ordering::Relaxed);
@@ -44,7 +49,7 @@ impl<'a> Poller<'a> {
             }
         }
         self.tickets.observe(read)?;
-        Ok(turn != 0 && (self.told || turn.is_multiple_of(TURNS_PER_ERROR_CHECK)))
+        Ok(turn.is_multiple_of(TURNS_PER_ERROR_CHECK))
     }
 }
 

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the golden table means.
+
+use smmuv3::{Memory, StreamId};
+use smmuv3_discovery::iort::Iort;
+use smmuv3_discovery::{
+    Device, DoorbellKind, InstanceIndex, Interrupts, Line, LookupError, Model, Region, Severity,
+    Target, Topology, Trigger, What,
+};
+
+use crate::common::table::{golden, summed};
+
+fn topology() -> Topology {
+    Topology::from_iort(&Iort::new(&golden()).unwrap()).unwrap()
+}
+
+fn streams(device: Device<'_>) -> Result<(usize, Vec<u32>), LookupError> {
+    let topology = topology();
+    let (instance, streams) = topology.streams_of(device)?;
+    Ok((instance.0, streams.iter().map(|stream| stream.0).collect()))
+}
+
+fn line(intid: u32) -> Option<Line> {
+    Some(Line { intid, trigger: Trigger::Edge })
+}
+
+#[test]
+fn what_is_odd_about_it() {
+    let topology = topology();
+    let all: Vec<_> = topology.check().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        all,
+        [
+            r"note: named component at offset 0x278: it is behind SMMUv1/v2 at offset 0x264, which is not driven here: it cannot be attached"
+        ]
+    );
+    assert_eq!(topology.check()[0].severity(), Severity::Note);
+}
+
+#[test]
+fn both_smmus() {
+    let topology = topology();
+    let [first, second] = topology.instances() else { panic!() };
+    assert_eq!(first.registers, Region { base: 0x2b40_0000, len: 0x2_0000 });
+    assert_eq!((first.coherent, first.httu, first.model), (true, Some(2), Model::Generic));
+    assert_eq!((first.vatos, first.proximity), (Some(0x2b42_0000), Some(7)));
+    let interrupts = Interrupts { event: line(106), pri: None, sync: line(108), gerror: line(109) };
+    assert_eq!(first.interrupts, interrupts);
+    let own = first.msi.unwrap();
+    assert_eq!(own.device_id, 0xabcd);
+    assert_eq!(topology.doorbells()[own.doorbell.0].kind, DoorbellKind::Its { id: 5 });
+
+    // One page only, one line for all, and no messages.
+    assert_eq!(second.registers, Region { base: 0x2b60_0000, len: 0x1_0000 });
+    assert_eq!((second.coherent, second.model), (false, Model::Cn99xx));
+    assert_eq!(second.interrupts, Interrupts::combined(line(144).unwrap()));
+    assert_eq!(second.interrupts.lines().count(), 1);
+    assert_eq!(second.msi, None);
+    assert!(!topology.coherent());
+}
+
+#[test]
+fn pci_functions_of_both_segments() {
+    let pci = |segment, bus, device, function| Device::Pci { segment, bus, device, function };
+    assert_eq!(streams(pci(1, 0, 0, 0)), Ok((0, vec![0x100])));
+    assert_eq!(streams(pci(1, 0, 31, 7)), Ok((0, vec![0x1ff])));
+    // Past the SMMU, and in no mapping at all.
+    assert_eq!(streams(pci(1, 1, 0, 0)), Err(LookupError::NotBehindAnSmmu));
+    assert_eq!(streams(pci(1, 2, 0, 0)), Err(LookupError::NotBehindAnSmmu));
+    assert_eq!(streams(pci(0, 2, 0, 0)), Ok((1, vec![0x200])));
+    assert_eq!(streams(pci(2, 0, 0, 0)), Err(LookupError::UnknownDevice));
+}
+
+#[test]
+fn a_component_and_what_is_on_its_bus() {
+    assert_eq!(streams(Device::Path(r"\_SB.DMA0")), Ok((0, vec![0x77])));
+    let on_bus = |id| streams(Device::OnBus { path: r"\_SB.DMA0", id });
+    assert_eq!(on_bus(0x10), Ok((0, vec![0x200])));
+    assert_eq!(on_bus(0x1f), Ok((0, vec![0x20f])));
+    assert_eq!(on_bus(0xf), Err(LookupError::NotBehindAnSmmu));
+    assert_eq!(on_bus(0x20), Err(LookupError::NotBehindAnSmmu));
+    assert_eq!(streams(Device::Path(r"\_SB.GPU0")), Err(LookupError::NotBehindAnSmmu));
+    assert_eq!(streams(Device::Path(r"\_SB.DMA")), Err(LookupError::UnknownDevice));
+    let topology = topology();
+    let [dma, gpu] = topology.devices() else { panic!() };
+    assert_eq!((dma.can_stall, dma.pasid_bits, dma.address_bits), (true, 20, Some(32)));
+    assert!(gpu.coherent && !dma.coherent);
+    assert_eq!(gpu.own[0].target, Target::Foreign);
+}
+
+#[test]
+fn messages_pass_two_mappings() {
+    let topology = topology();
+    let msi = |device| topology.msi_of(device).unwrap().map(|msi| msi.device_id);
+    let pci = |segment, bus, device| Device::Pci { segment, bus, device, function: 0 };
+    // Requester 8, stream 0x108, DeviceID 0x10108.
+    assert_eq!(msi(pci(1, 0, 1)), Some(0x1_0108));
+    // Requester 0x108 reaches the ITS past the SMMU.
+    assert_eq!(msi(pci(1, 1, 1)), Some(0x108));
+    assert_eq!(msi(Device::Path(r"\_SB.DMA0")), Some(0x1_0077));
+    // The second SMMU leads to no ITS.
+    assert_eq!(msi(pci(0, 0, 1)), None);
+}
+
+#[test]
+fn memory_that_is_in_use() {
+    let topology = topology();
+    let [kept] = topology.kept() else { panic!() };
+    assert_eq!(kept.streams, [(InstanceIndex(0), StreamId(0x77), StreamId(0x77))]);
+    let regions =
+        [Region { base: 0x8000_0000, len: 0x1_0000 }, Region { base: 0x9000_0000, len: 0x2_0000 }];
+    assert_eq!(kept.regions, regions);
+    assert_eq!((kept.may_move, kept.privileged), (false, true));
+    assert_eq!(kept.memory, Memory::NormalCacheable);
+    let mut reserved = Vec::new();
+    let mut visit = |region| reserved.push(region);
+    topology.reserved_for(Device::Path(r"\_SB.DMA0"), &mut visit).unwrap();
+    topology.reserved_for(Device::OnBus { path: r"\_SB.DMA0", id: 0x10 }, &mut visit).unwrap();
+    assert_eq!(reserved, regions);
+}
+
+#[test]
+fn firmware_that_counts_ids_whole() {
+    let mut table = golden();
+    table[10..24].copy_from_slice(b"HISI  HIP07   ");
+    table[24..28].copy_from_slice(&[0; 4]);
+    let topology = Topology::from_iort(&Iort::new(&summed(table)).unwrap()).unwrap();
+    let pci = |function| Device::Pci { segment: 1, bus: 0, device: 31, function };
+    assert!(topology.streams_of(pci(6)).is_ok());
+    // The range of 0xff IDs ends at 0xfe.
+    assert_eq!(topology.streams_of(pci(7)).err(), Some(LookupError::NotBehindAnSmmu));
+}
+
+#[test]
+fn two_roots_that_claim_the_same_streams() {
+    let mut table = golden();
+    // The root of segment 0 leads to the first SMMU as well.
+    table[0x160 + 0x20 + 12..][..4].copy_from_slice(&0x4c_u32.to_le_bytes());
+    let topology = Topology::from_iort(&Iort::new(&summed(table)).unwrap()).unwrap();
+    let of_root = "root complex at offset 0x160";
+    let all = topology.check().iter().filter(
+        |finding| matches!(&finding.what, What::StreamsTwice { other, .. } if other == of_root),
+    );
+    let all: Vec<_> = all.map(|finding| finding.place.as_str()).collect();
+    assert_eq!(all, [r"\_SB.DMA0", "root complex at offset 0x110", r"\_SB.DMA0"]);
+    assert!(all.len() < topology.check().len());
+    let worst = topology.check().iter().map(|finding| finding.severity()).max();
+    assert_eq!(worst, Some(Severity::Error));
+}
