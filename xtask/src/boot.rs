@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask boot`: builds the bare-metal image, boots it under QEMU, and ends with its verdict.
 
-use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -12,6 +10,7 @@ use anyhow::{Context, Result};
 use crate::bare::{self, Libraries};
 use crate::environment::{self, Workspace};
 use crate::figures;
+use crate::machine::{self, Machine};
 use crate::perf;
 use crate::qemu::{self, Qemu, Surroundings};
 use crate::registers::{self, Figure};
@@ -21,37 +20,17 @@ use crate::tally::Tally;
 /// The image's package, in a workspace of its own.
 const MANIFEST: &str = "baremetal/Cargo.toml";
 
-/// The image's name.
-const NAME: &str = "smmuv3-baremetal";
-
 /// How long the machine may run. The image gives up by itself before.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The exit status when the machine was still running then, as of timeout(1).
 const TIMED_OUT: u8 = 124;
 
-/// The machine to boot on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// How many CPUs it has.
-    pub cpus: u8,
-    /// The exception level that the image is entered at, 1 or 2.
-    pub level: u8,
-    /// How many SMMUs it has, 1 or 2.
-    pub smmus: u8,
-}
-
-impl fmt::Display for Machine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let s = if self.cpus == 1 { "" } else { "s" };
-        write!(f, "EL{}, {} CPU{s}", self.level, self.cpus)?;
-        if self.smmus == 1 { Ok(()) } else { write!(f, ", {} SMMUs", self.smmus) }
-    }
-}
-
 /// How the image is built and what it is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
+    /// The small one, without a heap; it takes no words.
+    pub firmware: bool,
     /// The step of the driver to leave out; such an image has the driver's feature `mutation`.
     pub leave_out: Option<String>,
     /// Words `NAME=VALUE` for the image.
@@ -61,6 +40,30 @@ pub struct Image {
 }
 
 impl Image {
+    /// Its package, and its name.
+    fn package(&self) -> &'static str {
+        if self.firmware { "smmuv3-firmware" } else { "smmuv3-baremetal" }
+    }
+
+    /// Where it is: the one that was built last.
+    fn file(&self, workspace: &Workspace) -> PathBuf {
+        target(workspace).join(bare::TARGET).join("release").join(self.package())
+    }
+
+    /// How it is booted.
+    fn command(&self, machine: Machine, qemu: &Qemu, workspace: &Workspace) -> Result<Command> {
+        let disk = machine::write_disk(&target(workspace))?;
+        let mut command = machine.command(qemu, &disk, &self.file(workspace));
+        if self.counts {
+            command.args(["-icount", "shift=0,sleep=off"]);
+        }
+        let words = self.words();
+        if !words.is_empty() {
+            command.args(["-append", &words]);
+        }
+        Ok(command)
+    }
+
     /// What goes into `bootargs` of the device tree.
     fn words(&self) -> String {
         let leave_out = self.leave_out.iter().map(|step| format!("leave-out={step}"));
@@ -80,119 +83,6 @@ const MACHINES: [(&str, Machine); 5] = [
     ("boot-two", Machine { cpus: 4, level: 1, smmus: 2 }),
 ];
 
-impl Machine {
-    /// QEMU's command line: everything about the machine is here.
-    ///
-    /// Two SMMUs are user-created ones, each in front of a PCI root. The device tree does not have them (QEMU warns), the
-    /// ACPI tables do.
-    ///
-    /// `-cpu max`: its counter runs at 1 GHz, one tick an instruction under `-icount shift=0`, and it has every feature
-    /// that the image could trip over. A cortex-a72 does as well.
-    fn command(self, qemu: &Qemu, workspace: &Workspace, image: &Image) -> Result<Command> {
-        let mut command = Command::new(&qemu.path);
-        let mut machine = String::from("virt,gic-version=3");
-        if self.level == 2 {
-            machine.push_str(",virtualization=on");
-        }
-        if self.smmus == 1 {
-            machine.push_str(",iommu=smmuv3");
-        }
-        command
-            .args(["-no-user-config", "-nodefaults", "-display", "none", "-serial", "stdio"])
-            .args(["-M", &machine, "-cpu", "max", "-m", "256M", "-smp", &self.cpus.to_string()])
-            .args(["-semihosting-config", "enable=on,target=native"]);
-        let disk = disk(workspace)?;
-        for id in DISKS {
-            let file = disk.display();
-            let drive = format!("if=none,id={id},format=raw,readonly=on,file={file}");
-            command.args(["-drive", &drive]);
-        }
-        for device in self.devices(qemu) {
-            command.args(["-device", &device]);
-        }
-        command.arg("-kernel").arg(file(workspace));
-        if image.counts {
-            command.args(["-icount", "shift=0,sleep=off"]);
-        }
-        let words = image.words();
-        if !words.is_empty() {
-            command.args(["-append", &words]);
-        }
-        Ok(command)
-    }
-
-    /// PCI devices. Of the first kinds there are two, one behind a root port; with two SMMUs they are behind both.
-    fn devices(self, qemu: &Qemu) -> Vec<String> {
-        const VIRTIO: &str = "iommu_platform=on,disable-legacy=on";
-        // Its DMA mask is 28 bits otherwise, and addresses are cut off.
-        let edu = || String::from("edu,dma_mask=0xffffffffffffffff");
-        let nvme = |id| format!("nvme,drive={id},serial=smmuv3");
-        let mut twice = vec![[edu(), edu()], [nvme(DISKS[0]), nvme(DISKS[1])]];
-        if qemu.has_testdev() {
-            twice.push([String::from("iommu-testdev"), String::from("iommu-testdev")]);
-        }
-        let once = [
-            format!("virtio-blk-pci,drive={},{VIRTIO}", DISKS[2]),
-            format!("virtio-rng-pci,{VIRTIO}"),
-        ];
-        let mut devices = Vec::new();
-        if self.smmus > 1 {
-            for (index, bus) in [(0, 8), (1, 32)] {
-                devices.push(format!("pxb-pcie,id=root{index},bus=pcie.0,bus_nr={bus}"));
-                devices.push(format!("arm-smmuv3,primary-bus=root{index},stage=nested"));
-            }
-        }
-        let several = self.smmus > 1;
-        let mut behind_port = |device: &str, root: usize, slot: usize| {
-            let bus = if several { format!("root{root}") } else { String::from("pcie.0") };
-            let port = format!("pcie-root-port,id=port{slot},bus={bus},chassis=1,slot={slot}");
-            devices.extend([port, format!("{device},bus=port{slot}")]);
-        };
-        let mut slot = 0;
-        for [first, second] in &twice {
-            behind_port(second, 1, slot);
-            slot += 1;
-            if several {
-                behind_port(first, 0, slot);
-                slot += 1;
-            }
-        }
-        for device in once.iter().filter(|_| several) {
-            behind_port(device, slot % 2, slot);
-            slot += 1;
-        }
-        if !several {
-            devices.extend(twice.into_iter().map(|[first, _]| first));
-            devices.extend(once);
-        }
-        devices
-    }
-}
-
-/// The machine's disks, of one content.
-const DISKS: [&str; 3] = ["disk0", "disk1", "disk2"];
-
-/// Bytes of the disk.
-const DISK: u64 = 16 << 20;
-
-/// What the disk's pattern is known by.
-const SEED: u64 = 0xd15c;
-
-/// The 64-bit little-endian word at `index` of the disk; `baremetal/src/buffer.rs` has the same.
-fn word(index: u64) -> u64 {
-    (SEED << 32 | index).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-/// Writes the disk of the machine, which is only read.
-fn disk(workspace: &Workspace) -> Result<PathBuf> {
-    let file = target(workspace).join("disk.img");
-    let content: Vec<u8> = (0..DISK / 8).flat_map(|index| word(index).to_le_bytes()).collect();
-    if !fs::read(&file).is_ok_and(|found| found == content) {
-        fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    Ok(file)
-}
-
 /// Builds the image and boots it, with its output on the screen; the exit status is the image's.
 pub fn alone(machine: Machine, image: &Image, qemu: Option<PathBuf>) -> Result<u8> {
     let workspace = Workspace::find()?;
@@ -204,7 +94,7 @@ pub fn alone(machine: Machine, image: &Image, qemu: Option<PathBuf>) -> Result<u
     if !built {
         return Ok(1);
     }
-    let mut command = machine.command(&qemu, &workspace, image)?;
+    let mut command = image.command(machine, &qemu, &workspace)?;
     report.say(&format!("boot         {machine}, {}\n", report::shown(&command)));
     let child = command.stdin(Stdio::null()).spawn().context("cannot start QEMU")?;
     let Some(status) = report::wait(child, Some(LIMIT), &mut |_| {})? else {
@@ -240,9 +130,16 @@ pub fn check(
             Some(qemu) if machine.smmus > 1 && !qemu.has_several_smmus() => {
                 Ok(Verdict::skipped("this QEMU has one SMMU a machine"))
             }
-            Some(qemu) => boot(step, workspace, qemu, machine),
+            Some(qemu) => boot(step, workspace, qemu, machine, &Image::default()),
         });
     }
+    report.step("firmware", "the image without a heap, at EL1 and EL2", |step| {
+        match (libraries, qemu) {
+            (Some(libraries), Some(qemu)) => boot_firmware(step, workspace, libraries, qemu),
+            (None, _) => Ok(Verdict::skipped("there is no image")),
+            (_, None) => Ok(Verdict::skipped("there is no QEMU")),
+        }
+    });
     report.step("boot-count", WHAT_COMPARE, |step| match qemu {
         _ if !built => Ok(Verdict::skipped("there is no image")),
         None => Ok(Verdict::skipped("there is no QEMU")),
@@ -352,7 +249,7 @@ fn count_twice(
     for _ in 0..2 {
         // Nothing was printed before the first.
         let before = step.output().map_or(0, |output| output.len());
-        let mut command = machine.command(qemu, workspace, &image)?;
+        let mut command = image.command(machine, qemu, workspace)?;
         let status = step.run_within(command.stdin(Stdio::null()), LIMIT)?;
         let output = step.output()?.split_off(before);
         let verdict = judge(status, &output);
@@ -404,6 +301,8 @@ fn build(
     image: &Image,
 ) -> Result<Verdict> {
     let mut command = cargo(workspace, libraries, "build");
+    // One at a time: together they would share the driver's features.
+    command.args(["--package", image.package()]);
     if image.leave_out.is_some() {
         command.args(["--features", "mutation"]);
     }
@@ -415,16 +314,35 @@ fn target(workspace: &Workspace) -> PathBuf {
     workspace.target.join("baremetal")
 }
 
-/// Where the image is: the one that was built last.
-fn file(workspace: &Workspace) -> PathBuf {
-    target(workspace).join(bare::TARGET).join("release").join(NAME)
-}
-
 /// Boots the image, which is built, as a step.
-fn boot(step: &mut Step, workspace: &Workspace, qemu: &Qemu, machine: Machine) -> Result<Verdict> {
-    let mut command = machine.command(qemu, workspace, &Image::default())?;
+fn boot(
+    step: &mut Step,
+    workspace: &Workspace,
+    qemu: &Qemu,
+    machine: Machine,
+    image: &Image,
+) -> Result<Verdict> {
+    let mut command = image.command(machine, qemu, workspace)?;
     let status = step.run_within(command.stdin(Stdio::null()), LIMIT)?;
     Ok(judge(status, &step.output()?))
+}
+
+/// Builds the image without a heap, and boots it at both levels.
+fn boot_firmware(
+    step: &mut Step,
+    workspace: &Workspace,
+    libraries: &Libraries,
+    qemu: &Qemu,
+) -> Result<Verdict> {
+    let image = Image { firmware: true, ..Image::default() };
+    let mut verdict = build(step, workspace, libraries, &image)?;
+    for level in [1, 2] {
+        if verdict.tally.failed == 0 {
+            let machine = Machine { cpus: 1, level, smmus: 1 };
+            verdict = boot(step, workspace, qemu, machine, &image)?;
+        }
+    }
+    Ok(verdict)
 }
 
 /// The exit status of an image of which a check failed.
@@ -456,7 +374,7 @@ fn boot_wrong(
     let image = |leave_out: Option<&str>, arguments: &str| Image {
         leave_out: leave_out.map(Into::into),
         arguments: arguments.split_whitespace().map(Into::into).collect(),
-        counts: false,
+        ..Image::default()
     };
     let built = build(step, workspace, libraries, &image(Some("any"), ""))?;
     if built.tally.failed > 0 {
@@ -469,7 +387,7 @@ fn boot_wrong(
         let machine = Machine { cpus: 2, level: 1, smmus };
         let image = image(leave_out, arguments);
         let before = step.output()?.len();
-        let mut command = machine.command(qemu, workspace, &image)?;
+        let mut command = image.command(machine, qemu, workspace)?;
         let status = step.run_within(command.stdin(Stdio::null()), LIMIT)?;
         let status = status.and_then(|status| status.code());
         let output = step.output()?;

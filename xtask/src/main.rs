@@ -7,6 +7,7 @@ mod boot;
 mod checks;
 mod environment;
 mod figures;
+mod machine;
 mod perf;
 mod qemu;
 mod registers;
@@ -76,6 +77,7 @@ Examples:
   cargo xtask boot --cpus 4 --smmus 2             one domain behind both (QEMU 11)
   cargo xtask boot --check
   cargo xtask boot --count
+  cargo xtask boot --firmware                     every stream under one table, without a heap
   cargo xtask boot --leave-out NoTlbi             unmaps do not invalidate: must fail
   cargo xtask boot -- fail-by=hang limit=5        an image that hangs, and gives up after 5 s
   cargo xtask boot --qemu ~/qemu/build/qemu-system-aarch64"
@@ -137,6 +139,10 @@ struct BootOptions {
     #[arg(long, conflicts_with_all = ["check", "cpus", "el", "smmus", "leave_out", "arguments"])]
     count: bool,
 
+    /// Boot the small image instead, which works without a heap.
+    #[arg(long, conflicts_with_all = ["check", "count", "smmus", "leave_out", "arguments"])]
+    firmware: bool,
+
     /// Put what was counted into docs/performance.md.
     #[arg(long, requires = "count")]
     write: bool,
@@ -156,8 +162,9 @@ fn main() -> ExitCode {
         Task::Boot(BootOptions { count: true, write, qemu, .. }) => boot::count(qemu, write),
         Task::Boot(options) => {
             let machine =
-                boot::Machine { cpus: options.cpus, level: options.el, smmus: options.smmus };
+                machine::Machine { cpus: options.cpus, level: options.el, smmus: options.smmus };
             let image = boot::Image {
+                firmware: options.firmware,
                 leave_out: options.leave_out,
                 arguments: options.arguments,
                 counts: false,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a firmware knows of its board without being told: QEMU's `virt`, with an `edu` at 00:01.0.
+//! What a firmware knows of its board without being told: QEMU's `virt`, with an `edu` on its first PCI bus.
 
 use smmuv3::{PhysAddr, StreamId};
 
@@ -9,11 +9,10 @@ pub const SMMU: usize = 0x0905_0000;
 /// Memory for devices, and its length: a block of the table.
 pub const WINDOW: (PhysAddr, u64) = (PhysAddr(0x4800_0000), 2 << 20);
 
-/// The device's stream.
-pub const STREAM: StreamId = StreamId(1 << 3);
-
-/// Its configuration space.
-const CONFIGURATION: usize = 0x40_1000_0000 | 1 << 15;
+/// Configuration space of the first bus: 32 KiB a device.
+const CONFIGURATION: usize = 0x40_1000_0000;
+/// Device and vendor of `edu`.
+const ID: u32 = 0x11e8_1234;
 /// Where its registers are to be.
 const BAR: usize = 0x1000_0000;
 
@@ -26,18 +25,24 @@ const COMMAND: usize = 0x98;
 const PATIENCE: u32 = 100_000_000;
 
 /// The device, which copies its buffer to memory.
-pub struct Edu(());
+pub struct Edu {
+    /// What it issues.
+    pub stream: StreamId,
+}
 
 impl Edu {
-    /// Makes the device answer at `BAR`, and lets it do DMA.
-    pub fn new() -> Self {
-        let word = |offset: usize| (CONFIGURATION + offset) as *mut u32;
-        // SAFETY: configuration space of the device, mapped as Device memory: BAR 0, and memory space and bus master.
+    /// Finds the device, makes it answer at `BAR`, and lets it do DMA.
+    pub fn find() -> Option<Self> {
+        let word = |device: usize, at: usize| (CONFIGURATION + (device << 15) + at) as *mut u32;
+        // SAFETY: configuration space, mapped as Device memory; where there is no device, all bits are read as 1.
+        let device = (0..32).find(|device| unsafe { word(*device, 0).read_volatile() } == ID)?;
+        // SAFETY: as above: BAR 0, and memory space and bus master.
         unsafe {
-            word(0x10).write_volatile(BAR as u32);
-            word(0x04).write_volatile(0b110);
+            word(device, 0x10).write_volatile(BAR as u32);
+            word(device, 0x04).write_volatile(0b110);
         }
-        Self(())
+        // The first function of a device on bus 0; less than 256.
+        Some(Self { stream: StreamId((device << 3) as u32) })
     }
 
     /// Writes the first `count` bytes of its buffer to `address`; `None` if it does not end.

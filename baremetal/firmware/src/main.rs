@@ -32,7 +32,7 @@ use smmuv3::update::{CdKind, SteKind, update};
 use smmuv3::{Attributes, EnableError, Iova, Prot, StreamId, SubstreamId};
 use smmuv3_formats::{EventId, EventRecord};
 
-use crate::board::{Edu, SMMU, STREAM, WINDOW};
+use crate::board::{Edu, SMMU, WINDOW};
 use crate::pool::Pool;
 
 entry!(main);
@@ -117,7 +117,7 @@ fn run() -> Result<(), Error> {
     let (start, bytes) = WINDOW;
     println!("{streams} streams reach {bytes:#x} bytes at {start}, by one table");
 
-    let edu = Edu::new();
+    let edu = Edu::find().ok_or("no device")?;
     // SAFETY: the first word of the window, and the first behind it: memory that nobody uses.
     let [inside, outside] = [start.0, start.0 + bytes].map(|address| address as *mut u64);
     for word in [inside, outside] {
@@ -147,7 +147,7 @@ fn run() -> Result<(), Error> {
     {}
     let fault: EventRecord = fault.ok_or("nothing was reported")?;
     let expected = fault.event() == Some(EventId::FTranslation)
-        && fault.sid() == u64::from(STREAM.0)
+        && fault.sid() == u64::from(edu.stream.0)
         && fault.input_addr() == start.0 + bytes;
     println!("{fault}");
     if !expected {
