@@ -287,9 +287,10 @@ pub fn cargo(workspace: &Workspace, libraries: &Libraries, task: &str) -> Comman
     command
 }
 
-/// `cargo fmt` of the image, as a check.
+/// `cargo fmt` of both images, as a check.
 pub fn fmt(workspace: &Workspace) -> Command {
-    let arguments = ["fmt", "--manifest-path", MANIFEST, "--check", "--", "--color", "never"];
+    let arguments =
+        ["fmt", "--all", "--manifest-path", MANIFEST, "--check", "--", "--color", "never"];
     workspace.cargo(arguments)
 }
 
