@@ -41,7 +41,8 @@ pub enum What {
         /// The other node.
         other: String,
     },
-    /// Several of its mappings have these IDs.
+    /// Several of its mappings have these IDs. If it is the last one of a range only, the next range is believed; otherwise
+    /// such devices cannot be used.
     MappingsOverlap {
         /// The first ID.
         first: u32,
@@ -216,6 +217,8 @@ impl What {
             | Self::Segment { .. }
             | Self::IdentifierTwice { .. }
             | Self::More => Severity::Note,
+            // One ID too many is common, and has an answer.
+            Self::MappingsOverlap { first, last } if *first != *last => Severity::Error,
             Self::MappingsOverlap { .. }
             | Self::Interrupt { .. }
             | Self::Length { .. }

@@ -94,7 +94,7 @@ pub struct Interrupts {
     pub event: Option<Line>,
     /// PRI queue.
     pub pri: Option<Line>,
-    /// CMD_SYNC completion.
+    /// CMD_SYNC completion: for [`smmuv3::Completion::Interrupt`].
     pub sync: Option<Line>,
     /// Global errors.
     pub gerror: Option<Line>,

@@ -6,8 +6,8 @@ use core::fmt;
 
 use smmuv3::features::Unsupported;
 use smmuv3::{
-    AddMasterError, Domain, EnableError, InstanceConfig, Interrupt, Iommu, Master, MasterConfig,
-    NoMemory, Platform, Probe, Smmu,
+    AddMasterError, Completion, Domain, EnableError, InstanceConfig, Interrupt, Iommu, Master,
+    MasterConfig, NoMemory, Platform, Probe, Smmu,
 };
 
 use crate::device::{Device, InstanceIndex, LookupError};
@@ -115,7 +115,8 @@ impl Topology {
     /// Takes all SMMUs into use, in order: all streams abort until their masters are attached.
     ///
     /// `registers` maps the registers of an SMMU ([`Instance::registers`]) and hands them over; `None` leaves that SMMU
-    /// alone. `configure` may change how it is used. Interrupts are off where firmware names no line for them.
+    /// alone. `configure` may change how it is used. Interrupts are off, and completion is polled, where firmware names no
+    /// line for them.
     ///
     /// An SMMU that does not come up does not keep the others from it, nor the machine from running: each has a result
     /// of its own ([`System::smmu`], [`System::failures`]). Nothing is undone for it either: SMMUs that are up abort what
@@ -171,6 +172,10 @@ fn probe<P: Platform>(
     let mut config = InstanceConfig::named(NAMES.get(index).copied().unwrap_or("smmu"));
     config.interrupts = instance.interrupts.lines().next().is_some();
     configure(instance, &mut config);
+    // Nobody would be told.
+    if config.completion == Completion::Interrupt && instance.interrupts.sync.is_none() {
+        config.completion = Completion::Poll;
+    }
     let probe = iommu.probe(registers, config).map_err(BringUpError::Unsupported)?;
     if instance.coherent && !probe.features().coherent {
         return Err(BringUpError::Coherence);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use common::tree::Tree;
 use smmuv3::{
-    AddMasterError, Attributes, Config, DomainConfig, Interrupt, Iommu, Iova, KeepError, PhysAddr,
-    Prot, StreamId,
+    AddMasterError, Attributes, Completion, Config, DomainConfig, Interrupt, Iommu, Iova,
+    KeepError, PhysAddr, Prot, StreamId,
 };
 use smmuv3_discovery::iort::Iort;
 use smmuv3_discovery::{
@@ -120,6 +120,26 @@ fn a_device_of_either_kind_becomes_a_master_that_does_dma() {
         rig.iommu.attach(master, &domain).unwrap();
         assert_eq!(write(0x1_0000)[0].outcome, Outcome::Reached(buffer.0), "device {device}");
         assert_eq!(write(0x2_0000)[0].outcome, Outcome::Refused, "device {device}");
+    }
+}
+
+#[test]
+fn interrupts_that_nobody_is_told_of_are_not_asked_for() {
+    let rig = rig(MACHINE);
+    let topology = Topology::from_device_tree(&tree_with_memory()).unwrap();
+    let mmio = |instance| TestMmio { world: rig.world.clone(), instance };
+    let with = Topology::from_device_tree(&tree()).unwrap();
+    for (topology, instance, enabled) in [(topology, 0, false), (with, 1, true)] {
+        let mut mmio = Some(mmio(instance));
+        let system = topology.bring_up(
+            &rig.iommu,
+            |_| mmio.take(),
+            |_, config| config.completion = Completion::Interrupt,
+        );
+        let system = system.unwrap();
+        let config = *system.smmu(InstanceIndex(0)).unwrap().instance().unwrap().config();
+        // The tree with lines has one for events and one for errors, and none for CMD_SYNC.
+        assert_eq!((config.interrupts, config.completion), (enabled, Completion::Poll));
     }
 }
 

@@ -163,7 +163,8 @@ fn before_buses_are_numbered_qemu_contradicts_itself_and_nothing_is_guessed() {
     let (topology, findings) = iort(&binary, qemu::THREE, &[]);
     // The bus behind a root port is 0 until then, and so each host bridge has buses from 0 on.
     assert_eq!(findings.len(), 2, "{findings:?}");
-    assert!(findings.iter().all(|finding| finding.contains("several mappings have ids")));
+    let overlap = "error: root complex at offset 0x150: several mappings have ids 0x0 to ";
+    assert!(findings.iter().all(|finding| finding.starts_with(overlap)), "{findings:?}");
     let ambiguous = |id| Err(LookupError::Ambiguous { id });
     assert_eq!(streams(&topology, Device::pci(0, 1, 0)), ambiguous(8));
     assert_eq!(streams(&topology, Device::pci(8, 1, 0)), ambiguous(0x808));

@@ -60,9 +60,8 @@ impl<'a> Tree<'a> {
         for (index, entry) in entries.iter().enumerate() {
             let value = value(&entry.node, "phandle");
             let value = value.or_else(|| self::value(&entry.node, "linux,phandle"));
-            if let Some(phandle) = value.and_then(number) {
-                // A phandle is one cell.
-                push(&mut phandles, (phandle as u32, index))?;
+            if let Some(phandle) = value.and_then(|value| value.try_into().ok()) {
+                push(&mut phandles, (u32::from_be_bytes(phandle), index))?;
             }
         }
         phandles.sort_unstable();

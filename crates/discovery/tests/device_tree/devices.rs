@@ -82,9 +82,13 @@ fn an_smmu_that_is_off_does_not_translate() {
         tree.cells("phandle", &[8]).cells("#iommu-cells", &[1]).close();
         tree.open("dma").cells("iommus", &[8, 7]).close();
         tree.open("unused").text("status", "disabled").cells("iommus", &[2, 7]).close();
+        tree.open("bus").text("status", "disabled");
+        tree.open("below").text("status", "okay").cells("iommus", &[2, 7]).close().close();
     }));
     assert_eq!(streams(&topology, Device::Path("/dma")), Err(LookupError::NotBehindAnSmmu));
-    assert_eq!(streams(&topology, Device::Path("/unused")), Err(LookupError::UnknownDevice));
+    for path in ["/unused", "/bus/below"] {
+        assert_eq!(streams(&topology, Device::Path(path)), Err(LookupError::UnknownDevice));
+    }
     assert_eq!(topology.check()[0].what, What::NotDriven { other: "/off".into() });
     assert_eq!(topology.check()[0].severity(), Severity::Note);
 }
@@ -152,6 +156,19 @@ fn mappings_of_a_host_bridge_that_make_no_sense() {
     let length = What::Length { property: "iommu-map", len: 15, unit: 16 };
     assert_eq!(of("/pcie@3"), [&length, &What::NoSmmu]);
     assert_eq!(of("/pcie@4"), [&What::NoSmmu]);
+}
+
+#[test]
+fn an_id_that_two_mappings_are_for_alone() {
+    let topology = read(&tree(|tree| {
+        host(tree, "pcie", 0);
+        tree.cells("iommu-map", &[8, 2, 0x100, 1, 8, 2, 0x200, 1, 9, 2, 0x300, 1, 9, 2, 0x300, 1]);
+        tree.close();
+    }));
+    let ambiguous = Err(LookupError::Ambiguous { id: 8 });
+    assert_eq!(streams(&topology, Device::pci(0, 1, 0)), ambiguous);
+    // These two say the same.
+    assert_eq!(streams(&topology, Device::pci(0, 1, 1)), Ok((0, vec![0x300])));
 }
 
 #[test]
