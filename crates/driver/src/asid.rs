@@ -184,6 +184,11 @@ impl Asids {
         self.instances.push(numbers);
     }
 
+    /// Undoes the last [`Asids::add`]: nobody has one of its numbers.
+    pub(crate) fn take_back(&mut self) {
+        self.instances.pop();
+    }
+
     pub(crate) fn remove(&mut self, instance: InstanceId) {
         if let Some(numbers) = self.instances.get_mut(instance.index()) {
             numbers.removed = true;

@@ -522,10 +522,13 @@ pub(crate) fn flush<P: Platform>(
     instance.carry_out(&core.platform, commands)
 }
 
-/// Fills an entry that hardware cannot reach.
+/// Fills an entry that hardware cannot reach. Words that it holds already were made visible when they were stored.
 pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry, words: &Words) {
-    for (index, word) in words.iter().enumerate() {
-        entry.store(platform, index, *word);
+    let current = entry.load(platform);
+    for (index, (old, new)) in current.iter().zip(words).enumerate() {
+        if old != new {
+            entry.store(platform, index, *new);
+        }
     }
 }
 

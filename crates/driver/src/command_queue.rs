@@ -8,9 +8,9 @@
 use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use smmuv3_formats::command::Sync;
+use smmuv3_formats::command::{Sync, completion};
 use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd, Gerror, Gerrorn, cerror};
-use smmuv3_formats::{COMMAND_BYTES, Command, PhysAddr};
+use smmuv3_formats::{COMMAND_BYTES, Command, Opcode, PhysAddr};
 
 use crate::error::Failure;
 use crate::platform::{Mmio, Platform};
@@ -23,6 +23,23 @@ use crate::tickets::{NoTicket, Poller, Tickets};
 /// Aborted fetches of one command that are retried before the queue is given up.
 const FETCH_RETRIES: u32 = 3;
 
+/// How an SMMU tells those who wait that their commands are complete (CMD_SYNC.CS, §4.1): each batch ends in a CMD_SYNC
+/// that asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Completion {
+    /// It does not: they look again and again, one for all.
+    #[default]
+    Poll,
+    /// By its wired CMD_SYNC interrupt, which is edge-triggered; no message is sent. Its handler has nothing to tell the
+    /// driver: that it ran, or that it wakes others, is what matters. See [`Platform::relax`].
+    Interrupt,
+    /// By an event for WFE on all CPUs, where the SMMU can send them ([`Features::events`]). Elsewhere as [`Poll`].
+    ///
+    /// [`Features::events`]: crate::Features::events
+    /// [`Poll`]: Self::Poll
+    Event,
+}
+
 /// The command queue of one SMMU.
 pub struct CommandQueue {
     base: PhysAddr,
@@ -32,6 +49,8 @@ pub struct CommandQueue {
     largest_batch: u64,
     /// Nanoseconds that the SMMU may stand still.
     deadline: u64,
+    /// What ends a batch.
+    sync: Command,
     tickets: Tickets,
     refusals: Refusals,
     /// Position at which the queue was last made empty: nobody carries out what was given before.
@@ -91,6 +110,7 @@ impl CommandQueue {
             // At most a quarter of the queue, so that it finds room beside others; at least one command.
             largest_batch: u64::from(largest_batch).min(size.entries() / 4).max(1),
             deadline,
+            sync: Sync::new().into(),
             tickets: Tickets::new(size),
             refusals: Refusals::new(),
             began: AtomicU64::new(0),
@@ -99,6 +119,20 @@ impl CommandQueue {
             #[cfg(feature = "mutation")]
             omit_sync: false,
         })
+    }
+
+    /// The same queue, whose batches are to tell of their completion so. [`Completion::Event`] is for SMMUs that have it.
+    #[must_use]
+    pub fn telling(mut self, completion: Completion) -> Self {
+        let how = match completion {
+            Completion::Poll => completion::NONE,
+            Completion::Interrupt => completion::IRQ,
+            Completion::Event => completion::SEV,
+        };
+        // No address: no message.
+        self.sync = Sync::new().with_cs(how).into();
+        self.tickets.told = completion != Completion::Poll;
+        self
     }
 
     /// Leaves every CMD_SYNC out: for a driver that is wrong on purpose.
@@ -422,7 +456,8 @@ impl CommandQueue {
                 }
             } else if u64::from(code) != cerror::ATC_INV_SYNC {
                 // The SMMU fetches this slot again: it must find something that it accepts.
-                write(slot, Sync::new().into());
+                let ends = command.opcode() == Some(Opcode::Sync);
+                write(slot, if ends { self.sync } else { Sync::new().into() });
             }
             self.refusals.note(position, command, code);
             // Acknowledge this error alone; others are reported by their own handler.
@@ -501,7 +536,7 @@ impl<P: Platform> Drop for Run<'_, P> {
     /// A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
     fn drop(&mut self) {
         while self.next != self.end {
-            self.push(Sync::new().into());
+            self.push(self.queue.sync);
         }
         let Self { queue, platform, mmio, start, end, .. } = *self;
         // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.

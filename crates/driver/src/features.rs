@@ -92,6 +92,8 @@ pub struct Features {
     pub stalls: Stalls,
     /// EL2 translations exist, and must be invalidated at start.
     pub el2: bool,
+    /// It can send events that end WFE: IDR0.SEV, but for MMU-600 erratum 1076982.
+    pub events: bool,
     /// Most commands that may precede a CMD_SYNC (MMU-700 erratum 2812531); `u32::MAX` without limit.
     pub largest_batch: u32,
 }
@@ -205,6 +207,7 @@ impl fmt::Display for Unsupported {
 impl core::error::Error for Unsupported {}
 
 const ARM: u64 = 0x43b;
+const MMU_600: u64 = 0x483;
 const MMU_700: u64 = 0x487;
 const MMU_L1: u64 = 0x48a;
 const MMU_S3: u64 = 0x498;
@@ -301,6 +304,8 @@ impl Features {
                 _ => Stalls::Never,
             },
             el2: idr0.hyp(),
+            // Erratum 1076982 (§19).
+            events: idr0.sev() && !(is(MMU_600) && iidr.variant() == 0 && iidr.revision() <= 2),
             largest_batch: if mmu_700 && (iidr.variant() < 1 || iidr.revision() < 1) {
                 62
             } else {
@@ -360,6 +365,22 @@ mod tests {
         let features = Features::decode(registers).unwrap();
         assert_eq!((features.asid_bits, features.vmid_bits), (8, 16));
         assert_eq!((features.sid_bits, features.ssid_bits), (32, 20));
+    }
+
+    #[test]
+    fn events_are_taken_for_sent_but_by_the_first_mmu_600() {
+        let events = |idr0: Idr0, iidr: Iidr| {
+            Features::decode(IdRegisters { idr0, iidr, ..qemu() }).unwrap().events
+        };
+        let sev = qemu().idr0.with_sev(true);
+        let arm = Iidr::default().with_implementer(0x43b).with_product_id(0x483);
+        assert!(!events(qemu().idr0, arm.with_variant(1)));
+        for (variant, revision, good) in [(0, 0, false), (0, 2, false), (0, 3, true), (1, 0, true)]
+        {
+            let iidr = arm.with_variant(variant).with_revision(revision);
+            assert_eq!(events(sev, iidr), good, "r{variant}p{revision}");
+        }
+        assert!(events(sev, arm.with_product_id(0x487)) && events(sev, Iidr::default()));
     }
 
     #[test]

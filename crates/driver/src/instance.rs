@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One SMMU: found, enabled, told to forget, disabled (§17).
+//! One SMMU: found, enabled, told to forget (§17). How it is turned on and off is in `start`.
 
 use core::fmt;
 
-use smmuv3_formats::command::{CfgiCd, CfgiSte, TlbiEl2All, TlbiNsnhAll};
-use smmuv3_formats::register::{
-    CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqIrqCfg0, Gbpa, GerrorIrqCfg0,
-    IrqCtrl, IrqCtrlAck, StrtabBase, StrtabBaseCfg,
-};
+use smmuv3_formats::command::{CfgiCd, CfgiSte};
 use smmuv3_formats::{Command, StreamId, SubstreamId};
 
-use crate::command_queue::{CommandQueue, Ticket};
+use crate::command_queue::{CommandQueue, Completion, Ticket};
 use crate::error::Failure;
 use crate::event_queue::EventQueue;
 use crate::features::{Features, IdRegisters, Unsupported};
 use crate::invalidate::{self, Scope, Tag};
-use crate::platform::{Mmio, Platform};
+use crate::platform::Platform;
 use crate::queue::Size;
 use crate::stream_table::{StreamTable, StreamTableShape};
+
+mod start;
+
+pub(crate) use start::NotStarted;
 
 /// How an SMMU is to be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,9 @@ pub struct InstanceConfig {
     pub deadline: u64,
     /// Raise the event queue's and the error interrupt (wired).
     pub interrupts: bool,
+    /// How the SMMU tells of completed commands. With anything but [`Completion::Poll`], [`Platform::relax`] may wait for
+    /// that; see there for what else it takes.
+    pub completion: Completion,
     /// Take part in the TLB maintenance that CPUs broadcast, where the SMMU can (CR2.PTM = 0, §8.3). To be
     /// chosen only where broadcasts reach the SMMU. Processes can then have the CPU's ASID there.
     pub broadcast: bool,
@@ -48,7 +51,7 @@ pub struct InstanceConfig {
 impl InstanceConfig {
     /// Queues of 256 commands and 128 events, StreamIDs of up to 25 bits (for which a 2-level stream table takes at most
     /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use; where the SMMU has linear ones only, 16 bits and
-    /// 4 MiB at most), one second to answer, interrupts on, broadcasts of CPUs ignored.
+    /// 4 MiB at most), one second to answer, interrupts on, completion polled, broadcasts of CPUs ignored.
     pub const fn named(name: &'static str) -> Self {
         Self {
             name,
@@ -59,6 +62,7 @@ impl InstanceConfig {
             asid_bits: 16,
             deadline: 1_000_000_000,
             interrupts: true,
+            completion: Completion::Poll,
             broadcast: false,
         }
     }
@@ -89,6 +93,11 @@ pub enum EnableError {
     },
     /// The first commands were not carried out.
     Commands(Failure),
+    /// The policy has no ASID left for the streams that are to be kept.
+    NoAsid {
+        /// Bits of the ASID that it would have to be.
+        bits: u32,
+    },
     /// There are as many instances as an `Iommu` can hold.
     TooManyInstances {
         /// How many that is.
@@ -104,6 +113,7 @@ impl fmt::Display for EnableError {
                 write!(f, "{register} is not acknowledged: expected {expected:#x}, read {read:#x}")
             }
             Self::Commands(failure) => write!(f, "the first commands failed: {failure}"),
+            Self::NoAsid { bits } => write!(f, "all ASIDs of {bits} bits are in use"),
             Self::TooManyInstances { largest } => {
                 write!(f, "there are {largest} instances already")
             }
@@ -144,6 +154,26 @@ impl<P: Platform> Probed<P> {
     /// All methods of the instance, and of its parts, are given the same platform.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
     pub unsafe fn enable(self, platform: &P) -> Result<Instance<P>, (Self, EnableError)> {
+        // SAFETY: the caller's promise, for both.
+        let instance = unsafe { self.build(platform) }?;
+        // SAFETY: as above; nobody has used an entry.
+        let started = unsafe { instance.start_first(platform, false) };
+        started.map_err(|NotStarted { probed, error, .. }| (probed, error))
+    }
+
+    /// Bits of a StreamID in the table that it will have.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn stream_bits(&self) -> u32 {
+        let log2 = self.config.sid_bits.min(self.features.sid_bits);
+        self.config.stream_table.bits(&self.features, log2)
+    }
+
+    /// The instance, with memory for its tables and queues, of which the SMMU is not told yet.
+    ///
+    /// # Safety
+    /// As for [`Probed::enable`].
+    #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
+    pub(crate) unsafe fn build(self, platform: &P) -> Result<Instance<P>, (Self, EnableError)> {
         let Self { mmio, features, config } = self;
         let again = |mmio, error| Err((Self { mmio, features, config }, error));
         let size = |wanted: u32, most: u32| Size::new(wanted.min(most));
@@ -163,6 +193,10 @@ impl<P: Platform> Probed<P> {
         let Some(commands) = commands else {
             return again(mmio, EnableError::NoMemory);
         };
+        let commands = commands.telling(match config.completion {
+            Completion::Event if !features.events => Completion::Poll,
+            completion => completion,
+        });
         // SAFETY: as above.
         let Some(events) = (unsafe { EventQueue::new(platform, events) }) else {
             // SAFETY: the SMMU was never told of it.
@@ -180,27 +214,7 @@ impl<P: Platform> Probed<P> {
             }
             return again(mmio, EnableError::NoMemory);
         };
-        let instance = Instance { mmio, features, config, commands, events, streams };
-        match instance.start(platform) {
-            Ok(()) => Ok(instance),
-            Err(error) => {
-                // The error is known already, and being off is all that the memory depends on.
-                let _ = instance.abort_while_off(platform);
-                match instance.write_cr0(platform, Cr0::default()) {
-                    Ok(()) => {
-                        let _ = instance.write_irq_ctrl(platform, IrqCtrl::default());
-                        // SAFETY: all enables of CR0 were acknowledged as 0. The memory was taken above, and
-                        // nobody asked for an entry.
-                        again(unsafe { instance.dismantle(platform) }, error)
-                    }
-                    Err(_) => {
-                        // Tables and queues are never freed: hardware may be using them.
-                        let Instance { mmio, .. } = instance;
-                        again(mmio, error)
-                    }
-                }
-            }
-        }
+        Ok(Instance { mmio, features, config, commands, events, streams })
     }
 }
 
@@ -248,82 +262,6 @@ impl<P: Platform> Instance<P> {
     /// Its stream table.
     pub fn streams(&self) -> &StreamTable {
         &self.streams
-    }
-
-    /// Resets the SMMU and enables it, with empty queues and caches. Entries of the stream table count from
-    /// then on.
-    ///
-    /// # Errors
-    /// See [`EnableError`].
-    pub fn start(&self, platform: &P) -> Result<(), EnableError> {
-        // Until it works, whoever else has to do with it is told so at once.
-        self.commands.give_up();
-        let result = self.bring_up(platform);
-        if result.is_err() {
-            self.commands.give_up();
-        }
-        result
-    }
-
-    fn bring_up(&self, platform: &P) -> Result<(), EnableError> {
-        let mmio = &self.mmio;
-        self.abort_while_off(platform)?;
-        self.write_cr0(platform, Cr0::default())?;
-        self.write_irq_ctrl(platform, IrqCtrl::default())?;
-        // Errors of whoever had the SMMU before us are not ours.
-        if self.commands.forget_errors(platform, mmio).eventq_abt_err() {
-            self.events.aborted(platform);
-        }
-
-        mmio.write32(Cr1::OFFSET, self.cr1().0);
-        // With private TLB maintenance, broadcasts of CPUs are for their own ASIDs only.
-        let private = !(self.config.broadcast && self.features.broadcast);
-        mmio.write32(Cr2::OFFSET, Cr2::default().with_ptm(private).with_recinvsid(true).0);
-        mmio.write64(StrtabBase::OFFSET, self.streams.base_register().0);
-        mmio.write32(StrtabBaseCfg::OFFSET, self.streams.config_register().0);
-
-        self.commands.restart(platform);
-        mmio.write64(CmdqBase::OFFSET, self.commands.base_register().0);
-        mmio.write32(CmdqProd::OFFSET, 0);
-        mmio.write32(CmdqCons::OFFSET, 0);
-        let mut cr0 = Cr0::default().with_cmdqen(true);
-        self.write_cr0(platform, cr0)?;
-        self.commands.resume();
-
-        // Configuration before translations: what is still cached of the former could refill the latter.
-        self.carry_out(platform, [Command::cfgi_all()]).map_err(EnableError::Commands)?;
-        let all = [TlbiNsnhAll::new().into(), TlbiEl2All::new().into()];
-        let worlds = if self.features.el2 { 2 } else { 1 };
-        self.carry_out(platform, all.into_iter().take(worlds)).map_err(EnableError::Commands)?;
-
-        self.events.restart(platform, mmio);
-        cr0 = cr0.with_eventqen(true);
-        self.write_cr0(platform, cr0)?;
-
-        if self.features.registers.idr0.msi() {
-            // Wired interrupts: no address, no message. The registers are unknown after reset.
-            mmio.write64(GerrorIrqCfg0::OFFSET, 0);
-            mmio.write64(EventqIrqCfg0::OFFSET, 0);
-        }
-        let enabled = self.config.interrupts;
-        self.write_irq_ctrl(
-            platform,
-            IrqCtrl::default().with_gerror(enabled).with_eventq(enabled),
-        )?;
-        self.write_cr0(platform, cr0.with_smmuen(true))
-    }
-
-    /// Turns the SMMU off; transactions abort from then on.
-    ///
-    /// # Errors
-    /// [`EnableError::Handshake`] when it does not confirm: it may still be using its tables and queues. It
-    /// counts as failed in any case.
-    pub fn stop(&self, platform: &P) -> Result<(), EnableError> {
-        self.commands.give_up();
-        // Tried, not required: being off matters more.
-        let _ = self.abort_while_off(platform);
-        self.write_cr0(platform, Cr0::default())?;
-        self.write_irq_ctrl(platform, IrqCtrl::default())
     }
 
     /// Frees the memory and returns the registers.
@@ -454,76 +392,5 @@ impl<P: Platform> Instance<P> {
         let command = CfgiCd::new().with_ssid(u64::from(substream.0)).with_leaf(leaf);
         let command = |sid: &StreamId| command.with_sid(u64::from(sid.0)).into();
         self.carry_out(platform, streams.iter().map(command))
-    }
-
-    /// Attributes with which the SMMU accesses queues and the stream table.
-    fn cr1(&self) -> Cr1 {
-        const WRITE_BACK: u64 = 1;
-        const INNER_SHAREABLE: u64 = 3;
-        if !self.features.coherent {
-            return Cr1::default();
-        }
-        Cr1::default()
-            .with_queue_ic(WRITE_BACK)
-            .with_queue_oc(WRITE_BACK)
-            .with_queue_sh(INNER_SHAREABLE)
-            .with_table_ic(WRITE_BACK)
-            .with_table_oc(WRITE_BACK)
-            .with_table_sh(INNER_SHAREABLE)
-    }
-
-    /// Makes transactions abort while SMMUEN is 0 (§2.4).
-    fn abort_while_off(&self, platform: &P) -> Result<(), EnableError> {
-        let read = || Gbpa(self.mmio.read32(Gbpa::OFFSET));
-        let settled = |gbpa: u32| !Gbpa(gbpa).update();
-        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, settled)?;
-        self.mmio.write32(Gbpa::OFFSET, read().with_abort(true).with_update(true).0);
-        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, settled)
-    }
-
-    fn write_cr0(&self, platform: &P, cr0: Cr0) -> Result<(), EnableError> {
-        self.acknowledged(platform, "CR0", [Cr0::OFFSET, Cr0Ack::OFFSET], cr0.0)
-    }
-
-    fn write_irq_ctrl(&self, platform: &P, ctrl: IrqCtrl) -> Result<(), EnableError> {
-        self.acknowledged(platform, "IRQ_CTRL", [IrqCtrl::OFFSET, IrqCtrlAck::OFFSET], ctrl.0)
-    }
-
-    /// Writes a register and waits until the one that acknowledges it shows the same (§2.4).
-    fn acknowledged(
-        &self,
-        platform: &P,
-        register: &'static str,
-        [offset, acknowledgement]: [u32; 2],
-        value: u32,
-    ) -> Result<(), EnableError> {
-        // A field whose last change is not acknowledged yet must not be changed again.
-        let before = self.mmio.read32(offset);
-        let still = |ack: u32| (ack ^ before) & (before ^ value) == 0;
-        self.poll(platform, register, before, acknowledgement, still)?;
-        self.mmio.write32(offset, value);
-        self.poll(platform, register, value, acknowledgement, |ack| ack == value)
-    }
-
-    /// Reads the register at `offset` until `done` says that it settled.
-    fn poll(
-        &self,
-        platform: &P,
-        register: &'static str,
-        expected: u32,
-        offset: u32,
-        done: impl Fn(u32) -> bool,
-    ) -> Result<(), EnableError> {
-        let begun = platform.now();
-        loop {
-            let read = self.mmio.read32(offset);
-            if done(read) {
-                return Ok(());
-            }
-            if platform.now().saturating_sub(begun) > self.config.deadline {
-                return Err(EnableError::Handshake { register, expected, read });
-            }
-            platform.relax();
-        }
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All SMMUs of a system as one: instances, masters, domains.
 
+use alloc::vec::Vec;
+
 use smmuv3_formats::StreamId;
 
 use crate::asid::{AsidPolicy, Asids, Cpu, Vmids};
@@ -10,9 +12,10 @@ use crate::error::InstanceId;
 use crate::fault::{Interrupt, Report};
 use crate::features::{Features, Unsupported};
 use crate::ids::Ids;
-use crate::instance::{EnableError, Instance, InstanceConfig, Probed};
+use crate::instance::{EnableError, Instance, InstanceConfig, NotStarted, Probed};
 use crate::instances::{Instances, MOST_INSTANCES};
 use crate::invalidate::Tag;
+use crate::keep::{self, Keep};
 use crate::master::{AddMasterError, Master, MasterConfig};
 use crate::mutex::Mutex;
 use crate::platform::Platform;
@@ -118,7 +121,8 @@ impl<P: Platform> Iommu<P> {
     /// # Errors
     /// What makes the SMMU unusable.
     pub fn probe(&self, mmio: P::Mmio, config: InstanceConfig) -> Result<Probe<P>, Unsupported> {
-        Ok(Probe { core: self.core.clone(), probed: Probed::new(mmio, config)? })
+        let probed = Probed::new(mmio, config)?;
+        Ok(Probe { core: self.core.clone(), probed, kept: Vec::new() })
     }
 
     /// An empty address space, for any of the instances enabled so far.
@@ -196,8 +200,10 @@ impl<P: Platform> Iommu<P> {
 /// An SMMU whose features are known; [`Probe::enable`] takes it into use.
 #[must_use]
 pub struct Probe<P: Platform> {
-    core: Shared<Core<P>>,
-    probed: Probed<P>,
+    pub(crate) core: Shared<Core<P>>,
+    pub(crate) probed: Probed<P>,
+    /// Streams that it keeps, in the order in which that was asked for.
+    pub(crate) kept: Vec<Keep<P>>,
 }
 
 impl<P: Platform> Probe<P> {
@@ -206,32 +212,28 @@ impl<P: Platform> Probe<P> {
         self.probed.features()
     }
 
-    /// Takes the SMMU into use: every stream aborts until its master is attached.
+    /// Takes the SMMU into use: every stream aborts until its master is attached, but those of [`Probe::keep`].
     ///
     /// # Errors
     /// The probe, to try again, and why. Nothing that was changed remains, except that the SMMU is off and
-    /// aborts.
+    /// aborts; with kept streams GBPA is as it was, and decides.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
     pub fn enable(self) -> Result<Smmu<P>, (Self, EnableError)> {
-        let Self { core, probed } = self;
-        let failed = |probed, error| Err((Self { core: core.clone(), probed }, error));
-        core.configuration.with(|configuration| {
+        let Self { core, probed, kept } = self;
+        let enabled = core.configuration.with(|configuration| {
             let Some(id) = core.instances.vacant() else {
-                return failed(probed, EnableError::TooManyInstances { largest: MOST_INSTANCES });
+                return Err((probed, EnableError::TooManyInstances { largest: MOST_INSTANCES }));
             };
             let broadcast = probed.config().broadcast;
             let Ok(asids) = configuration.asids.prepare(probed.features(), broadcast) else {
-                return failed(probed, EnableError::NoMemory);
+                return Err((probed, EnableError::NoMemory));
             };
             let mut place = match try_box(None) {
                 Ok(place) => place,
-                Err(NoMemory) => return failed(probed, EnableError::NoMemory),
+                Err(NoMemory) => return Err((probed, EnableError::NoMemory)),
             };
             // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
-            let instance = match unsafe { probed.enable(&core.platform) } {
-                Ok(instance) => instance,
-                Err((probed, error)) => return failed(probed, error),
-            };
+            let instance = unsafe { probed.build(&core.platform) }?;
             #[cfg(feature = "mutation")]
             let instance = {
                 let mut instance = instance;
@@ -240,11 +242,35 @@ impl<P: Platform> Probe<P> {
                 }
                 instance
             };
-            *place = Some(instance);
-            core.instances.add(id, place);
+            // Taken back if it does not start: nobody else sees them before that.
             configuration.asids.add(asids);
-            Ok(Smmu { core: core.clone(), id })
-        })
+            let ready = match keep::prepare(&core, configuration, id, &instance, &kept) {
+                Ok(ready) => ready,
+                Err(error) => {
+                    configuration.asids.take_back();
+                    // SAFETY: as above; `prepare` uses no entry beyond its return.
+                    return Err((unsafe { instance.unbuild(&core.platform) }, error));
+                }
+            };
+            // SAFETY: as above.
+            match unsafe { instance.start_first(&core.platform, !kept.is_empty()) } {
+                Ok(instance) => {
+                    *place = Some(instance);
+                    core.instances.add(id, place);
+                    keep::commit(&core, configuration, id, ready);
+                    Ok(id)
+                }
+                Err(NotStarted { probed, error, off }) => {
+                    keep::undo(&core, configuration, id, ready, off);
+                    configuration.asids.take_back();
+                    Err((probed, error))
+                }
+            }
+        });
+        match enabled {
+            Ok(id) => Ok(Smmu { core, id }),
+            Err((probed, error)) => Err((Self { core, probed, kept }, error)),
+        }
     }
 }
 

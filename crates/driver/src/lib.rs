@@ -17,10 +17,12 @@
 //! and the address spaces of processes ([`Iommu::add_process`], [`Process::bind`]).
 //!
 //! # What holds
-//! * Every stream aborts until its master is attached. Identity must be asked for, and is `unsafe`.
+//! * Every stream aborts until its master is attached, but those of [`Probe::keep`]. Identity must be asked for, and is
+//!   `unsafe`.
 //! * When [`Domain::unmap`], [`Iommu::detach`] or [`Iommu::attach`] has returned `Ok`, no DMA reaches the old memory;
 //!   nor that of a process when [`Process::invalidate`], [`Process::release`] or [`Bond::unbind`] has.
-//! * `map`, `unmap`, [`Process::invalidate`] and [`Iommu::handle_interrupt`] may be called in interrupt context. The
+//!   [`Domain::unmap_deferred`] promises that only together with a later [`Domain::invalidate_all`].
+//! * `map`, `unmap`, `invalidate_all`, [`Process::invalidate`] and [`Iommu::handle_interrupt`] may be called in interrupt context. The
 //!   others take the operating system's lock and may sleep.
 //! * Nothing panics on what hardware, firmware or a device does. Heap memory that runs out is an error.
 //! * Dropping a handle never waits and frees nothing that hardware may use.
@@ -55,6 +57,7 @@
 //! * `alloc` (default): [`Iommu`] and all that belongs to it. Without it there is no heap, and the hardware blocks
 //!   ([`instance`], [`command_queue`], [`event_queue`], [`stream_table`], [`context_table`], [`update`], [`pagetable`])
 //!   work on memory of the platform.
+//! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
 #![no_std]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
@@ -81,6 +84,8 @@ pub mod event_queue;
 #[cfg(feature = "alloc")]
 mod fault;
 pub mod features;
+#[cfg(feature = "safe-mmio")]
+pub mod hardware;
 #[cfg(feature = "alloc")]
 mod ids;
 pub mod instance;
@@ -89,6 +94,8 @@ mod instances;
 pub mod invalidate;
 #[cfg(feature = "alloc")]
 mod iommu;
+#[cfg(feature = "alloc")]
+mod keep;
 #[cfg(feature = "alloc")]
 mod master;
 #[cfg(feature = "mutation")]
@@ -132,6 +139,7 @@ pub mod update;
 pub use asid::{AsidPolicy, Cpu, Vmids};
 #[cfg(feature = "alloc")]
 pub use attach::AttachError;
+pub use command_queue::Completion;
 pub use compatibility::Mismatch;
 #[cfg(feature = "alloc")]
 pub use domain::{CreateError, Domain, DomainConfig, MapError, ReclaimError, UnmapError};
@@ -145,6 +153,8 @@ pub use instance::{EnableError, InstanceConfig};
 pub use instances::MOST_INSTANCES;
 #[cfg(feature = "alloc")]
 pub use iommu::{Config, Iommu, Probe, Smmu};
+#[cfg(feature = "alloc")]
+pub use keep::{KeepError, Region};
 #[cfg(feature = "alloc")]
 pub use master::{AddMasterError, Master, MasterConfig};
 #[cfg(feature = "mutation")]

@@ -64,6 +64,8 @@ pub(crate) struct MasterState {
     pub(crate) own: Slot,
     /// Those with substreams that are not blocked, in order.
     pub(crate) others: Vec<(u32, Slot)>,
+    /// Its streams were kept when its instance was enabled, and nobody has a handle of it yet.
+    pub(crate) kept: bool,
 }
 
 /// Why a master was not added.
@@ -184,9 +186,16 @@ impl<P: Platform> Master<P> {
                 adrift: false,
                 own: Slot::Blocked,
                 others: Vec::new(),
+                kept: false,
             });
             Ok(Self { core: core.clone(), index, instance: smmu.id, substream_bits: bits })
         })
+    }
+
+    /// The handle of a master that has none, by its index.
+    pub(crate) fn of(core: &Shared<Core<P>>, index: usize, state: &MasterState) -> Self {
+        let (instance, substream_bits) = (state.instance, state.bits);
+        Self { core: core.clone(), index, instance, substream_bits }
     }
 
     /// The instance that it is behind.

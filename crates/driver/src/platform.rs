@@ -98,9 +98,33 @@ pub unsafe trait Platform: Frames + Send + Sync {
         1
     }
 
-    /// Called in every loop that waits for hardware or for other CPUs' unmaps: a spin hint, or a yield where the
-    /// caller may be preempting the one that it waits for. The driver never calls it with interrupts masked; in
-    /// interrupt context it must not sleep.
+    /// Called in every loop that waits: for hardware (completed commands, room in a queue, a register that is to be
+    /// acknowledged), or for other CPUs' unmaps. A spin hint, or a yield where the caller may be preempting the one that
+    /// it waits for. The driver never calls it with interrupts masked by itself; in interrupt context it must not sleep.
+    ///
+    /// It returns in bounded time, whatever happens or does not: far below [`InstanceConfig::deadline`], since not all
+    /// that is waited for is told of, and nobody tells of an SMMU that stopped. Where instances tell of completed commands
+    /// ([`InstanceConfig::completion`]), it may wait for that, between two looks of the driver at the register:
+    /// * `wfe`, with the generic timer's event stream on as the bound (CNTKCTL_EL1.EVNTEN; some 100 us), is what fits.
+    ///   Nothing is lost between the look and the `wfe`: an event that comes there, and the return from an
+    ///   interrupt that is taken there, are kept in the CPU's event register, and `wfe` returns at once.
+    ///   With [`Completion::Event`] every CPU gets the event, also with interrupts masked.
+    ///   With [`Completion::Interrupt`] one CPU takes the interrupt; its handler does `sev`, for those who wait on
+    ///   others. A CPU on which the caller has masked interrupts, or is in a handler, does not take it, and it does
+    ///   not end its `wfe`: if the interrupt is routed there, the event stream does.
+    /// * `wfi` ends with a pending interrupt, masked or not, but one that was taken between the look and the `wfi` is
+    ///   lost, and other CPUs are told nothing. So only with a periodic tick on each CPU that waits, which is then how
+    ///   long a wait can take.
+    /// * A thread may be put to sleep until the handler wakes it, outside of interrupt context and with a timeout. So
+    ///   that nothing is lost, the handler counts, and a thread sleeps only if the count is what it was when
+    ///   `relax` last returned to it.
+    ///
+    /// The driver looks once before the first call, so that a wait that is over costs none.
+    ///
+    /// [`InstanceConfig::deadline`]: crate::InstanceConfig::deadline
+    /// [`InstanceConfig::completion`]: crate::InstanceConfig::completion
+    /// [`Completion::Event`]: crate::Completion::Event
+    /// [`Completion::Interrupt`]: crate::Completion::Interrupt
     fn relax(&self);
 
     /// Nanoseconds since some fixed moment; never goes back. Deadlines are measured with it.

@@ -63,7 +63,7 @@ impl StreamTableShape {
     const LINEAR_BITS: u32 = 16;
 
     /// How many of `log2` bits a table has.
-    fn bits(self, features: &Features, log2: u32) -> u32 {
+    pub(crate) fn bits(self, features: &Features, log2: u32) -> u32 {
         match self {
             Self::Automatic | Self::TwoLevel { .. } if !features.two_level_streams => {
                 log2.min(Self::LINEAR_BITS)

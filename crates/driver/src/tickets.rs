@@ -42,6 +42,8 @@ pub(crate) struct Tickets {
     consumed: Line<AtomicU64>,
     /// Somebody reads the consumer index for all who wait.
     polled: AtomicBool,
+    /// The SMMU tells when commands are complete.
+    pub(crate) told: bool,
 }
 
 /// What each producer changes.
@@ -67,6 +69,7 @@ impl Tickets {
             bell: Line(Bell { taken: AtomicBool::new(false), published: AtomicU64::new(0) }),
             consumed: Line(AtomicU64::new(0)),
             polled: AtomicBool::new(false),
+            told: false,
         }
     }
 

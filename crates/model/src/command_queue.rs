@@ -225,8 +225,14 @@ impl<M: Memory> Model<M> {
                 false
             }
         };
+        let ring = self.registers.command_ring(&self.profile);
+        let (prod, cons) = self.command_indices();
+        let full = ring.used(prod, cons) == Some(ring.entries());
         self.registers.cmdq_cons = self.registers.cmdq_cons.with_rd(next.into());
-        if !self.profile.adversary.lazy_cons || self.random.one_in(2) {
+        // The end of "full" is seen by whoever the event wakes.
+        let room = full && self.profile.idr0.sev();
+        self.interrupts.event |= room;
+        if room || !self.profile.adversary.lazy_cons || self.random.one_in(2) {
             self.registers.cmdq_cons_shown = self.registers.cmdq_cons;
         }
         if synced {
@@ -252,11 +258,16 @@ impl<M: Memory> Model<M> {
     }
 
     fn signal_completion(&mut self, sync: &Sync) {
-        if sync.cs() != completion::IRQ {
+        let event = sync.cs() == completion::SEV && self.profile.idr0.sev();
+        if sync.cs() != completion::IRQ && !event {
             return;
         }
         // Completion is visible in CMDQ_CONS no later than the signal.
         self.registers.cmdq_cons_shown = self.registers.cmdq_cons;
+        if event {
+            self.interrupts.event = true;
+            return;
+        }
         // The field has 32 bits.
         let msi = Msi { addr: sync.msi_addr(), data: sync.msi_data() as u32, ..Msi::default() };
         if self.signal(msi) {

@@ -18,7 +18,7 @@ use crate::registers::Registers;
 use crate::tlb::{Tlb, TlbEntry, WalkCache, WalkEntry};
 use crate::transaction::Access;
 
-/// Wired interrupts: edges since the last look (§2.4).
+/// Wired interrupts, edges since the last look (§2.4), and events for processors that wait for one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interrupts {
     /// The event queue became non-empty.
@@ -27,6 +27,9 @@ pub struct Interrupts {
     pub gerror: bool,
     /// A CMD_SYNC that asked for it completed.
     pub cmd_sync: bool,
+    /// An event was sent: a CMD_SYNC that asked for one completed, or the full command queue got room. Only with
+    /// IDR0.SEV.
+    pub event: bool,
     /// The PRI queue became non-empty; never, since PRI is not modelled.
     pub priq: bool,
 }
@@ -99,7 +102,7 @@ impl<M: Memory> Model<M> {
         std::mem::take(&mut self.observations)
     }
 
-    /// Edges of the wired interrupts since the last call.
+    /// Edges of the wired interrupts, and events, since the last call.
     pub fn interrupts(&mut self) -> Interrupts {
         std::mem::take(&mut self.interrupts)
     }

@@ -150,6 +150,13 @@ impl Profile {
         self
     }
 
+    /// With IDR0.SEV: events for processors that wait for one.
+    #[must_use]
+    pub fn sev(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_sev(on);
+        self
+    }
+
     /// With IDR0.MSI: interrupts may be written to memory.
     #[must_use]
     pub fn msi(mut self, on: bool) -> Self {

@@ -181,6 +181,12 @@ impl<const SHIFT: u32> Run<SHIFT> {
         }
     }
 
+    /// What is stored is published, and nothing for nothing: each run begins and ends with news.
+    fn published(&self) {
+        assert_eq!(self.arena.unpublished(), []);
+        assert_eq!(self.arena.wasted(), []);
+    }
+
     /// Unmaps all, reclaims nothing: only the root may be left.
     fn finish(self) {
         let (unmapped, _) = unmap::<4, _, _>(&self.table, &self.arena, 0, 1 << 48).unwrap();
@@ -197,6 +203,7 @@ fn check<const SHIFT: u32>(steps: &[Step]) {
     for step in steps {
         run.step(step);
         run.compare(step);
+        run.published();
     }
     run.finish();
 }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use smmuv3::{
     AddMasterError, AttachError, Attributes, Config, CreateError, Domain, DomainConfig,
-    EnableError, Frames, InstanceConfig, Interrupt, Iommu, Iova, Master, MasterConfig, Mmio,
-    NoMemory, PhysAddr, Platform, Prot, Smmu, Split, StreamId, StreamTableShape, UnmapError,
+    EnableError, Frames, InstanceConfig, Interrupt, Iommu, Iova, KeepError, Master, MasterConfig,
+    Mmio, NoMemory, PhysAddr, Platform, Prot, Region, Smmu, Split, StreamId, StreamTableShape,
+    UnmapError,
 };
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::machine_model::ModelMachine;
@@ -221,6 +222,52 @@ fn an_smmu_without_heap_is_not_touched_and_can_be_enabled_later() {
 }
 
 #[test]
+#[expect(clippy::result_large_err, reason = "boxing it would allocate")]
+fn streams_are_kept_or_not_and_what_cannot_be_had_for_that_is_given_back() {
+    let failures = each(|setup, nth| {
+        let iommu = setup.iommu().unwrap();
+        let memory = setup.world.frames().allocate(PAGE, PAGE).unwrap();
+        let mmio = ApartMmio(TestMmio { world: setup.world.clone(), instance: 0 });
+        let mut probe = driver(|| iommu.probe(mmio, config()).unwrap());
+        let (streams, regions) = ([StreamId(1)], [Region::normal(PhysAddr(memory), PAGE)]);
+        let live = setup.live().1;
+        // SAFETY: the memory is the test's.
+        let mut keep = || unsafe { probe.keep(&streams, MasterConfig::default(), &regions) };
+        let (result, mut failed) = failing(nth, || driver(&mut keep));
+        let counted = counted();
+        if let Err(error) = result {
+            let expected = [
+                KeepError::Master(AddMasterError::NoMemory),
+                KeepError::Domain(CreateError::NoMemory),
+            ];
+            assert!(expected.contains(&error), "allocation {nth}: {error}");
+            assert_eq!(setup.live().1, live, "allocation {nth}");
+            driver(keep).unwrap();
+        }
+        let live = setup.live().1;
+        let mut enabled = if failed {
+            driver(|| probe.enable())
+        } else {
+            // The ones after those of `keep`.
+            let (enabled, later) = failing(nth - counted, || driver(|| probe.enable()));
+            failed = later;
+            enabled
+        };
+        if let Err((probe, error)) = enabled {
+            assert_eq!((error, setup.live().1), (EnableError::NoMemory, live), "allocation {nth}");
+            enabled = driver(|| probe.enable());
+        }
+        let smmu = enabled.map_err(|(_, error)| error).unwrap();
+        let (master, domain) = driver(|| iommu.take_kept(&smmu, StreamId(1)).unwrap());
+        driver(|| iommu.detach(&master).unwrap());
+        setup.world.frames().free(memory, PAGE);
+        setup.tear_down(iommu, smmu, vec![master], vec![domain]);
+        failed
+    });
+    assert!(failures >= 12, "of `keep` and of `enable`: {failures}");
+}
+
+#[test]
 fn a_master_without_heap_is_not_added() {
     let failures = each(|setup, nth| {
         let iommu = setup.iommu().unwrap();
@@ -384,7 +431,9 @@ fn what_interrupt_handlers_may_call_allocates_nothing() {
                     domain.map(Iova(iova - PAGE), PhysAddr(memory), 2 * PAGE, attributes);
                 assert!(overlapping.is_err());
                 assert!(domain.lookup(Iova(iova)).is_some());
-                assert_eq!(domain.unmap(Iova(iova), len), Ok(len));
+                let unmap = if round % 2 == 0 { Domain::unmap } else { Domain::unmap_deferred };
+                assert_eq!(unmap(domain, Iova(iova), len), Ok(len));
+                domain.invalidate_all().unwrap();
                 domain.reclaim(Iova(0), 1 << 40).unwrap();
             });
         }
@@ -402,6 +451,7 @@ fn what_interrupt_handlers_may_call_allocates_nothing() {
         driver(|| unsafe {
             domain.map(iova, PhysAddr(large), block, attributes).unwrap();
             assert!(matches!(domain.unmap(iova, block), Err(UnmapError::Unconfirmed(_))));
+            assert!(domain.invalidate_all().is_err());
         });
         assert_eq!(counted(), 0, "round {round}");
     }

@@ -98,8 +98,14 @@ fn work(worker: u64, setup: &Setup, domain: &Domain<TestPlatform>, memory: u64) 
         // A range that covers a whole table is this thread's own as well.
         let (start, bytes) =
             if table != 0 { (iova.0 & !0x1f_ffff, 0x20_0000) } else { (iova.0, len) };
-        // SAFETY: as above.
-        assert_eq!(unsafe { domain.unmap(Iova(start), bytes) }, Ok(len));
+        if round % 4 == 0 {
+            // SAFETY: as above.
+            assert_eq!(unsafe { domain.unmap_deferred(Iova(start), bytes) }, Ok(len));
+            domain.invalidate_all().unwrap();
+        } else {
+            // SAFETY: as above.
+            assert_eq!(unsafe { domain.unmap(Iova(start), bytes) }, Ok(len));
+        }
         for instance in 0..3 {
             let model = setup.machine.model(instance).unwrap();
             let stale = model

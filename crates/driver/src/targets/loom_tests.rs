@@ -151,6 +151,63 @@ fn loom_twin_without_the_fence_of_unmap_misses_the_instance() {
     );
 }
 
+/// One CPU clears the descriptor and says so; another one, that has heard it, loads the targets for an invalidation of all
+/// (`Domain::unmap_deferred`, `Domain::invalidate_all`). An attach meanwhile is either among these, or walks the cleared
+/// descriptor: that the load is another CPU's takes nothing away from rule R5.
+fn defer_then_flush(
+    say: Ordering,
+    read: impl Fn(&Readers, &Snapshot<usize>) -> usize + Send + Sync + Copy + 'static,
+) {
+    explore(OF_THREE, move || {
+        let descriptor = Arc::new(AtomicUsize::new(1));
+        let deferred = Arc::new(AtomicBool::new(false));
+        let readers = Arc::new(Readers::new(1).unwrap());
+        let snapshot = Arc::new(Snapshot::new(Box::new(0usize)));
+        let unmap = {
+            let (descriptor, deferred) = (descriptor.clone(), deferred.clone());
+            thread::spawn(move || {
+                descriptor.store(0, Ordering::Relaxed);
+                deferred.store(true, say);
+            })
+        };
+        let flush = {
+            let (deferred, readers, snapshot) =
+                (deferred.clone(), readers.clone(), snapshot.clone());
+            thread::spawn(move || {
+                deferred.load(Ordering::Acquire).then(|| read(&readers, &snapshot))
+            })
+        };
+        let retired = snapshot.replace(Box::new(1));
+        let walked = descriptor.load(Ordering::Relaxed);
+        unmap.join().unwrap();
+        let told = flush.join().unwrap();
+        assert!(
+            told.is_none_or(|told| told == 1 || walked == 0),
+            "a stale translation that nobody invalidates"
+        );
+        Retired::free([Some(retired)], &readers, thread::yield_now);
+    });
+}
+
+#[test]
+fn loom_an_invalidation_on_another_cpu_serves_an_unmap_that_it_has_heard_of() {
+    defer_then_flush(Ordering::Release, targets);
+}
+
+#[test]
+#[should_panic(expected = "a stale translation that nobody invalidates")]
+fn loom_twin_that_has_not_properly_heard_of_the_unmap_misses_an_instance() {
+    defer_then_flush(Ordering::Relaxed, targets);
+}
+
+#[test]
+#[should_panic(expected = "a stale translation that nobody invalidates")]
+fn loom_twin_without_the_fence_of_the_invalidation_misses_an_instance() {
+    defer_then_flush(Ordering::Release, |readers, snapshot| {
+        read_without_fence(readers, snapshot, |targets| *targets)
+    });
+}
+
 /// Two instances on which one domain is attached, one after the other, while a table of it is unmapped.
 struct Two {
     /// The configuration mutex.

@@ -33,7 +33,14 @@ impl<'a> Poller<'a> {
     pub(crate) fn turn(&mut self, read: impl FnOnce() -> u32) -> Result<bool, u32> {
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
-        if turn != 0 && !self.elected {
+        if turn == 0 {
+            return self.tickets.observe(read).map(|()| false);
+        }
+        if self.tickets.told {
+            // Turns come when the SMMU tells: each is worth a look, and nobody is woken because somebody else has looked.
+            return self.tickets.observe(read).map(|()| true);
+        }
+        if !self.elected {
             let polled = &self.tickets.polled;
             // Nothing is guarded by it: two who read the register are one too many, no more.
             self.elected = !polled.load(Ordering::Relaxed) && !polled.swap(true, Ordering::Relaxed);
@@ -42,7 +49,7 @@ impl<'a> Poller<'a> {
             }
         }
         self.tickets.observe(read)?;
-        Ok(turn != 0 && turn.is_multiple_of(TURNS_PER_ERROR_CHECK))
+        Ok(turn.is_multiple_of(TURNS_PER_ERROR_CHECK))
     }
 }
 

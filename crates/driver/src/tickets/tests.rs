@@ -69,6 +69,36 @@ fn an_index_ahead_of_what_was_published_is_refused_with_its_value() {
 }
 
 #[test]
+fn one_who_polls_reads_for_all_and_one_who_is_told_reads_for_itself() {
+    let (mut tickets, _) = queue(2);
+    let turns = |poller: &mut Poller<'_>, turns: usize| {
+        let mut reads = 0;
+        let mut checks = Vec::new();
+        for turn in 0..turns {
+            let read = || {
+                reads += 1;
+                0
+            };
+            if poller.turn(read).unwrap() {
+                checks.push(turn);
+            }
+        }
+        (reads, checks)
+    };
+    // The first to come back is the one.
+    let mut elected = Poller::new(&tickets);
+    assert_eq!(turns(&mut elected, 17), (17, std::vec![16]));
+    assert_eq!(turns(&mut Poller::new(&tickets), 17), (3, std::vec![16]));
+    drop(elected);
+    assert_eq!(turns(&mut Poller::new(&tickets), 9), (9, Vec::new()), "the next one");
+    // A turn is a wake-up: another one's look does not help, if that comes later.
+    tickets.told = true;
+    let mut first = Poller::new(&tickets);
+    assert_eq!(turns(&mut first, 4), (4, std::vec![1, 2, 3]));
+    assert_eq!(turns(&mut Poller::new(&tickets), 4), (4, std::vec![1, 2, 3]));
+}
+
+#[test]
 fn a_closed_queue_gives_no_tickets_and_begins_anew_where_both_registers_are_zero() {
     for drawn in 0..=8 {
         let queue = queue(2);

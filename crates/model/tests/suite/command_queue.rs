@@ -3,7 +3,7 @@
 
 use smmuv3_formats::command::{AtcInv, Sync, completion};
 use smmuv3_formats::{Command, Opcode};
-use smmuv3_model::{Adversary, Misuse, Observation};
+use smmuv3_model::{Adversary, Interrupts, Misuse, Observation};
 
 use crate::machine::*;
 
@@ -239,7 +239,40 @@ fn a_sync_that_asks_for_it_interrupts() {
     assert!(machine.smmu.interrupts().cmd_sync);
     assert!(!machine.smmu.interrupts().cmd_sync, "an edge is seen once");
     machine.command(Sync::new().with_cs(completion::SEV));
-    assert!(!machine.smmu.interrupts().cmd_sync);
+    assert_eq!(machine.smmu.interrupts(), Interrupts::default(), "as if nothing was asked for");
+}
+
+#[test]
+fn a_sync_that_asks_for_it_sends_an_event_where_there_are_events() {
+    let mut machine = Machine::new(quiet().sev(true), 1);
+    machine.sync();
+    machine.command(Sync::new().with_cs(completion::IRQ));
+    assert!(!machine.smmu.interrupts().event);
+    machine.command(Sync::new().with_cs(completion::SEV));
+    let told = Interrupts { event: true, ..Interrupts::default() };
+    assert_eq!(machine.smmu.interrupts(), told);
+    assert_eq!(machine.smmu.interrupts(), Interrupts::default());
+    assert_eq!(cons(&mut machine), 3);
+}
+
+#[test]
+fn a_full_queue_that_gets_room_sends_an_event() {
+    for sev in [false, true] {
+        let mut machine = Machine::new(quiet().sev(sev), 1);
+        let size = 1 << CMDQ_BITS;
+        for _ in 0..size - 1 {
+            machine.queue(Sync::new());
+        }
+        machine.smmu.run(1);
+        assert!(!machine.smmu.interrupts().event, "it was not full");
+        machine.queue(Sync::new());
+        machine.queue(Sync::new());
+        assert_eq!(machine.smmu.waiting_commands(), size);
+        machine.smmu.run(1);
+        assert_eq!(machine.smmu.interrupts().event, sev);
+        machine.smmu.run(1);
+        assert!(!machine.smmu.interrupts().event, "it has room already");
+    }
 }
 
 #[test]

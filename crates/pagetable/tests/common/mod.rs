@@ -7,10 +7,10 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use smmuv3_pagetable::{Frames, Gather, Iova, PhysAddr, Table, UnmapError};
+use smmuv3_pagetable::{Frames, Gather, Iova, PhysAddr, SYNCED, Table, UnmapError};
 
 const BYTES: usize = 64 << 20;
 const ALIGN: usize = 1 << 16;
@@ -23,7 +23,11 @@ pub struct Arena {
     cpu: NonNull<u8>,
     walker: NonNull<u8>,
     state: Mutex<State>,
+    hook: Mutex<Option<Hook>>,
 }
+
+/// Called with the address and the bytes of a `publish`, before it has an effect.
+type Hook = Arc<dyn Fn(u64, usize) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -34,6 +38,10 @@ struct State {
     budget: Option<usize>,
     allocations: usize,
     publishes: usize,
+    /// What was published, in order.
+    log: Vec<(u64, usize)>,
+    /// Those of them whose first or last word the walker had seen already.
+    wasted: Vec<(u64, usize)>,
 }
 
 // SAFETY: the memory is owned, its bookkeeping is behind a mutex, and its content is used atomically.
@@ -55,7 +63,8 @@ impl Arena {
         };
         let ((cpu_start, cpu), (walker_start, walker)) = (view(), view());
         let starts = [cpu_start, walker_start];
-        Self { base, layout, starts, cpu, walker, state: Mutex::default() }
+        let (state, hook) = (Mutex::default(), Mutex::default());
+        Self { base, layout, starts, cpu, walker, state, hook }
     }
 
     /// Frames that are allocated and not freed.
@@ -71,6 +80,34 @@ impl Arena {
     /// Calls of `publish` so far.
     pub fn publishes(&self) -> usize {
         self.state.lock().expect("no test panicked").publishes
+    }
+
+    /// What was published since the last call, in order: addresses and bytes.
+    pub fn take_log(&self) -> Vec<(u64, usize)> {
+        std::mem::take(&mut self.state.lock().expect("no test panicked").log)
+    }
+
+    /// Those of all that were published whose first or last word the walker had seen already.
+    pub fn wasted(&self) -> Vec<(u64, usize)> {
+        self.state.lock().expect("no test panicked").wasted.clone()
+    }
+
+    /// Words of live frames that the walker sees other than the CPU does. The mark that a table descriptor was
+    /// published means nothing to it.
+    pub fn unpublished(&self) -> Vec<u64> {
+        let live = self.state.lock().expect("no test panicked").live.clone();
+        let words = live.iter().flat_map(|(&pa, &size)| (pa..pa + size as u64).step_by(8));
+        words.filter(|&pa| self.differs(pa)).collect()
+    }
+
+    fn differs(&self, pa: u64) -> bool {
+        let walker = self.cell(self.walker, pa).load(Ordering::Relaxed);
+        (self.read(pa) ^ walker) & !SYNCED != 0
+    }
+
+    /// Lets `hook` act as another CPU whenever something is about to be published.
+    pub fn on_publish(&self, hook: impl Fn(u64, usize) + Send + Sync + 'static) {
+        *self.hook.lock().expect("no test panicked") = Some(Arc::new(hook));
     }
 
     /// Lets the next `count` allocations succeed and later ones fail; `None` lifts it.
@@ -198,6 +235,18 @@ unsafe impl Frames for Arena {
 
     fn publish(&self, pa: PhysAddr, bytes: usize) {
         assert!(bytes > 0 && bytes.is_multiple_of(8), "published {bytes} bytes");
+        {
+            let news = self.differs(pa.0) && self.differs(pa.0 + bytes as u64 - 8);
+            let mut state = self.state.lock().expect("no test panicked");
+            state.log.push((pa.0, bytes));
+            if !news {
+                state.wasted.push((pa.0, bytes));
+            }
+        }
+        let hook = self.hook.lock().expect("no test panicked").clone();
+        if let Some(hook) = hook {
+            hook(pa.0, bytes);
+        }
         for at in (pa.0..pa.0 + bytes as u64).step_by(8) {
             let value = self.cell(self.cpu, at).load(Ordering::Relaxed);
             self.cell(self.walker, at).store(value, Ordering::Relaxed);

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Turning an SMMU on, for the first time or again, and off (§17).
+
+use smmuv3_formats::Command;
+use smmuv3_formats::command::{TlbiEl2All, TlbiNsnhAll};
+use smmuv3_formats::register::{
+    CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqIrqCfg0, Gbpa, GerrorIrqCfg0,
+    IrqCtrl, IrqCtrlAck, StrtabBase, StrtabBaseCfg,
+};
+
+use super::{EnableError, Instance, Probed};
+use crate::platform::{Mmio, Platform};
+
+/// What is left of an instance that could not be started.
+pub(crate) struct NotStarted<P: Platform> {
+    pub(crate) probed: Probed<P>,
+    pub(crate) error: EnableError,
+    /// It confirmed that it is off. Otherwise it may be reading whatever its stream table leads to, for ever.
+    #[cfg_attr(not(feature = "alloc"), expect(dead_code, reason = "nothing was led to"))]
+    pub(crate) off: bool,
+}
+
+impl<P: Platform> Instance<P> {
+    /// Resets the SMMU and enables it, with empty queues and caches. Entries of the stream table count from
+    /// then on.
+    ///
+    /// # Errors
+    /// See [`EnableError`].
+    pub fn start(&self, platform: &P) -> Result<(), EnableError> {
+        self.start_as(platform, false)
+    }
+
+    /// Starts the SMMU for the first time. If that fails, its memory is given back, unless it may be reading that.
+    ///
+    /// When it is `keeping` streams, whose entries lead to what they are to reach already, GBPA is left as it is until
+    /// the SMMU is on: it decides what transactions do meanwhile. If it cannot be started, it stays so.
+    ///
+    /// # Safety
+    /// All methods of the instance, and of its parts, are given the same platform. No entry of its stream table is used
+    /// after an error.
+    #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
+    pub(crate) unsafe fn start_first(
+        self,
+        platform: &P,
+        keeping: bool,
+    ) -> Result<Self, NotStarted<P>> {
+        let Err(error) = self.start_as(platform, keeping) else { return Ok(self) };
+        let (features, config) = (self.features, self.config);
+        if !keeping {
+            // The error is known already, and being off is all that the memory depends on.
+            let _ = self.abort_while_off(platform);
+        }
+        let off = self.write_cr0(platform, Cr0::default()).is_ok();
+        let mmio = if off {
+            let _ = self.write_irq_ctrl(platform, IrqCtrl::default());
+            // SAFETY: all enables of CR0 were acknowledged as 0. The memory was taken by `build`, and the caller
+            // uses no entry.
+            unsafe { self.dismantle(platform) }
+        } else {
+            // Tables and queues are never freed: hardware may be using them.
+            self.mmio
+        };
+        Err(NotStarted { probed: Probed { mmio, features, config }, error, off })
+    }
+
+    /// Gives the memory back of an instance that was never started.
+    ///
+    /// # Safety
+    /// As for [`Instance::start_first`].
+    #[cfg(feature = "alloc")]
+    pub(crate) unsafe fn unbuild(self, platform: &P) -> Probed<P> {
+        let (features, config) = (self.features, self.config);
+        // SAFETY: the SMMU was never told of it; the caller uses no entry.
+        Probed { mmio: unsafe { self.dismantle(platform) }, features, config }
+    }
+
+    fn start_as(&self, platform: &P, keeping: bool) -> Result<(), EnableError> {
+        // Until it works, whoever else has to do with it is told so at once.
+        self.commands.give_up();
+        let result = self.bring_up(platform, keeping);
+        if result.is_err() {
+            self.commands.give_up();
+        }
+        result
+    }
+
+    fn bring_up(&self, platform: &P, keeping: bool) -> Result<(), EnableError> {
+        let mmio = &self.mmio;
+        if !keeping {
+            self.abort_while_off(platform)?;
+        }
+        self.write_cr0(platform, Cr0::default())?;
+        self.write_irq_ctrl(platform, IrqCtrl::default())?;
+        // Errors of whoever had the SMMU before us are not ours.
+        if self.commands.forget_errors(platform, mmio).eventq_abt_err() {
+            self.events.aborted(platform);
+        }
+
+        mmio.write32(Cr1::OFFSET, self.cr1().0);
+        // With private TLB maintenance, broadcasts of CPUs are for their own ASIDs only.
+        let private = !(self.config.broadcast && self.features.broadcast);
+        mmio.write32(Cr2::OFFSET, Cr2::default().with_ptm(private).with_recinvsid(true).0);
+        mmio.write64(StrtabBase::OFFSET, self.streams.base_register().0);
+        mmio.write32(StrtabBaseCfg::OFFSET, self.streams.config_register().0);
+
+        self.commands.restart(platform);
+        mmio.write64(CmdqBase::OFFSET, self.commands.base_register().0);
+        mmio.write32(CmdqProd::OFFSET, 0);
+        mmio.write32(CmdqCons::OFFSET, 0);
+        let mut cr0 = Cr0::default().with_cmdqen(true);
+        self.write_cr0(platform, cr0)?;
+        self.commands.resume();
+
+        // Configuration before translations: what is still cached of the former could refill the latter.
+        self.carry_out(platform, [Command::cfgi_all()]).map_err(EnableError::Commands)?;
+        let all = [TlbiNsnhAll::new().into(), TlbiEl2All::new().into()];
+        let worlds = if self.features.el2 { 2 } else { 1 };
+        self.carry_out(platform, all.into_iter().take(worlds)).map_err(EnableError::Commands)?;
+
+        self.events.restart(platform, mmio);
+        cr0 = cr0.with_eventqen(true);
+        self.write_cr0(platform, cr0)?;
+
+        if self.features.registers.idr0.msi() {
+            // Wired interrupts: no address, no message. The registers are unknown after reset.
+            mmio.write64(GerrorIrqCfg0::OFFSET, 0);
+            mmio.write64(EventqIrqCfg0::OFFSET, 0);
+        }
+        let enabled = self.config.interrupts;
+        self.write_irq_ctrl(
+            platform,
+            IrqCtrl::default().with_gerror(enabled).with_eventq(enabled),
+        )?;
+        self.write_cr0(platform, cr0.with_smmuen(true))?;
+        if keeping {
+            // For when it is turned off or reset.
+            self.abort_while_off(platform)?;
+        }
+        Ok(())
+    }
+
+    /// Turns the SMMU off; transactions abort from then on.
+    ///
+    /// # Errors
+    /// [`EnableError::Handshake`] when it does not confirm: it may still be using its tables and queues. It
+    /// counts as failed in any case.
+    pub fn stop(&self, platform: &P) -> Result<(), EnableError> {
+        self.commands.give_up();
+        // Tried, not required: being off matters more.
+        let _ = self.abort_while_off(platform);
+        self.write_cr0(platform, Cr0::default())?;
+        self.write_irq_ctrl(platform, IrqCtrl::default())
+    }
+
+    /// Attributes with which the SMMU accesses queues and the stream table.
+    fn cr1(&self) -> Cr1 {
+        const WRITE_BACK: u64 = 1;
+        const INNER_SHAREABLE: u64 = 3;
+        if !self.features.coherent {
+            return Cr1::default();
+        }
+        Cr1::default()
+            .with_queue_ic(WRITE_BACK)
+            .with_queue_oc(WRITE_BACK)
+            .with_queue_sh(INNER_SHAREABLE)
+            .with_table_ic(WRITE_BACK)
+            .with_table_oc(WRITE_BACK)
+            .with_table_sh(INNER_SHAREABLE)
+    }
+
+    /// Makes transactions abort while SMMUEN is 0 (§2.4).
+    fn abort_while_off(&self, platform: &P) -> Result<(), EnableError> {
+        let read = || Gbpa(self.mmio.read32(Gbpa::OFFSET));
+        let settled = |gbpa: u32| !Gbpa(gbpa).update();
+        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, settled)?;
+        self.mmio.write32(Gbpa::OFFSET, read().with_abort(true).with_update(true).0);
+        self.poll(platform, "GBPA", 0, Gbpa::OFFSET, settled)
+    }
+
+    fn write_cr0(&self, platform: &P, cr0: Cr0) -> Result<(), EnableError> {
+        self.acknowledged(platform, "CR0", [Cr0::OFFSET, Cr0Ack::OFFSET], cr0.0)
+    }
+
+    fn write_irq_ctrl(&self, platform: &P, ctrl: IrqCtrl) -> Result<(), EnableError> {
+        self.acknowledged(platform, "IRQ_CTRL", [IrqCtrl::OFFSET, IrqCtrlAck::OFFSET], ctrl.0)
+    }
+
+    /// Writes a register and waits until the one that acknowledges it shows the same (§2.4).
+    fn acknowledged(
+        &self,
+        platform: &P,
+        register: &'static str,
+        [offset, acknowledgement]: [u32; 2],
+        value: u32,
+    ) -> Result<(), EnableError> {
+        // A field whose last change is not acknowledged yet must not be changed again.
+        let before = self.mmio.read32(offset);
+        let still = |ack: u32| (ack ^ before) & (before ^ value) == 0;
+        self.poll(platform, register, before, acknowledgement, still)?;
+        self.mmio.write32(offset, value);
+        self.poll(platform, register, value, acknowledgement, |ack| ack == value)
+    }
+
+    /// Reads the register at `offset` until `done` says that it settled.
+    fn poll(
+        &self,
+        platform: &P,
+        register: &'static str,
+        expected: u32,
+        offset: u32,
+        done: impl Fn(u32) -> bool,
+    ) -> Result<(), EnableError> {
+        let begun = platform.now();
+        loop {
+            let read = self.mmio.read32(offset);
+            if done(read) {
+                return Ok(());
+            }
+            if platform.now().saturating_sub(begun) > self.config.deadline {
+                return Err(EnableError::Handshake { register, expected, read });
+            }
+            platform.relax();
+        }
+    }
+}
