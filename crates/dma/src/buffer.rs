@@ -17,9 +17,9 @@ use crate::space::DmaSpace;
 /// Something that owns memory, which can be lent to devices.
 ///
 /// # Safety
-/// Implementation safety: [`memory`](Self::memory) gives the same bytes on every call until the value is dropped or used
-/// otherwise, also when the value has been moved. They are initialised, and may be read and written by whoever has the value,
-/// whatever bytes they then hold; nobody else uses them.
+/// Implementation safety: [`memory`](Self::memory) gives the same bytes on every call until the value is dropped or
+/// used otherwise, also when the value has been moved. They are initialised, and may be read and written by whoever has
+/// the value, whatever bytes they then hold; nobody else uses them.
 pub unsafe trait Buffer {
     /// The memory.
     fn memory(&mut self) -> NonNull<[u8]>;
@@ -173,8 +173,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         Ok(())
     }
 
-    /// Copies `source` to the buffer, from the byte at `offset` on, where devices find it. What they write to the buffer
-    /// while this runs may be lost.
+    /// Copies `source` to the buffer, from the byte at `offset` on, where devices find it. What they write to the
+    /// buffer while this runs may be lost.
     ///
     /// # Errors
     /// As from [`read`](Self::read).

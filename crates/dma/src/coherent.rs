@@ -38,8 +38,8 @@ impl Coherent {
         self.iova
     }
 
-    /// Its first byte, for the driver. Valid until the memory is freed, for volatile or atomic accesses: devices read and
-    /// write it.
+    /// Its first byte, for the driver. Valid until the memory is freed, for volatile or atomic accesses: devices read
+    /// and write it.
     pub fn pointer(&self) -> NonNull<u8> {
         self.pointer
     }
@@ -72,8 +72,8 @@ impl Coherent {
 }
 
 impl<P: DmaPlatform> DmaSpace<P> {
-    /// Allocates `len` bytes, rounded up to pages, that driver and devices use at the same time: zeroed, and mapped. Devices
-    /// can read all of it, and write to it unless `direction` is [`ToDevice`](Direction::ToDevice).
+    /// Allocates `len` bytes, rounded up to pages, that driver and devices use at the same time: zeroed, and mapped.
+    /// Devices can read all of it, and write to it unless `direction` is [`ToDevice`](Direction::ToDevice).
     ///
     /// May be called in interrupt context if the platform's allocator may.
     ///
@@ -123,8 +123,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         }
     }
 
-    /// Frees what was allocated: at once where the space is strict, after a flush where it is lazy. What an instance does not
-    /// confirm is freed after a later flush.
+    /// Frees what was allocated: at once where the space is strict, after a flush where it is lazy. What an instance
+    /// does not confirm is freed after a later flush.
     ///
     /// May be called in interrupt context if the platform's allocator may.
     ///

@@ -2,8 +2,8 @@
 //! When what was unmapped may be used again: after a flush that *began after* it was unmapped has been confirmed.
 //!
 //! Flushes are numbered as they begin. Whoever retires something, after its descriptors were cleared, reads the number
-//! of the last flush that had begun. A flush with a greater number began afterwards, so its invalidation comes after the
-//! clearing; one with that number or a smaller one may have begun before, even if it ends later.
+//! of the last flush that had begun. A flush with a greater number began afterwards, so its invalidation comes after
+//! the clearing; one with that number or a smaller one may have begun before, even if it ends later.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 

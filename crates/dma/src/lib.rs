@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! DMA over the [`smmuv3`] driver: buffers are lent to devices by input addresses (IOVAs) that the crate gives out, and
-//! taken back. It is what an operating system puts under its drivers, and the safe face of a [`Domain`](smmuv3::Domain).
+//! taken back. It is what an operating system puts under its drivers, and the safe face of a
+//! [`Domain`](smmuv3::Domain).
 //!
 //! A [`DmaSpace`] is a domain with an allocator of input addresses. What happens to a buffer in it:
 //!
@@ -15,9 +16,9 @@
 //! ```
 //!
 //! * Pages that a buffer has to itself are lent as they are, scattered or not; the device sees one range.
-//! * A page of which it has only a part is *bounced*: a page of the space's own, zeros but for the buffer's bytes, stands
-//!   in for it. The bytes are copied there by `map`, and back by `unmap` if the device was to write. So nothing beside the
-//!   buffer is ever reached. [`DmaConfig::whole_pages`] chooses the opposite.
+//! * A page of which it has only a part is *bounced*: a page of the space's own, zeros but for the buffer's bytes,
+//!   stands in for it. The bytes are copied there by `map`, and back by `unmap` if the device was to write. So nothing
+//!   beside the buffer is ever reached. [`DmaConfig::whole_pages`] chooses the opposite.
 //! * With [`Direction::ToDevice`] the device cannot write. That a device only writes cannot be expressed at stage 1:
 //!   [`Direction::FromDevice`] may be read as well.
 //!
@@ -61,12 +62,13 @@
 //! | used again | at once | after a flush *that began after* the unmap has been confirmed |
 //! | who flushes | | the unmap that finds its CPU's queue full, or its oldest entry older than [`Lazy::age`]; [`DmaSpace::flush`]; whoever runs out |
 //!
-//! A flush is one invalidation of the whole domain, and serves up to a queue of each CPU. Where nothing is unmapped for a long time, nothing is
-//! flushed either: call [`DmaSpace::flush`] from a timer if a device must not see stale bounce pages for longer.
+//! A flush is one invalidation of the whole domain, and serves up to a queue of each CPU. Where nothing is unmapped for
+//! a long time, nothing is flushed either: call [`DmaSpace::flush`] from a timer if a device must not see stale bounce
+//! pages for longer.
 //!
 //! # What it costs
-//! x86-64 instructions of `map` and `unmap` together, counted by callgrind on an SMMU that answers at once. The SMMU's time
-//! for an invalidation, which strict waits for, is not among them: microseconds on hardware.
+//! x86-64 instructions of `map` and `unmap` together, counted by callgrind on an SMMU that answers at once. The SMMU's
+//! time for an invalidation, which strict waits for, is not among them: microseconds on hardware.
 //!
 //! | buffer | strict | lazy | |
 //! |---|---|---|---|
@@ -75,8 +77,9 @@
 //! | 16 pages | 1,755 | 1,767 | not copied |
 //! | 64 pages | 2,475 | 2,483 | |
 //!
-//! Of the strict ones 1,050 to 2,000 are the domain's. Heap of a space, all of it taken by [`DmaSpace::new`]: 2 bits for each page of the window
-//! (32 KiB for 512 MiB), 2 KiB for each CPU, and 32 bytes for each entry of its flush queue (8 KiB).
+//! Of the strict ones 1,050 to 2,000 are the domain's. Heap of a space, all of it taken by [`DmaSpace::new`]: 2 bits
+//! for each page of the window (32 KiB for 512 MiB), 2 KiB for each CPU and 32 bytes for each entry of its flush queue
+//! (8 KiB), and 16 KiB for the lists of spare bounce pages and of what was not confirmed.
 //!
 //! # What may be called where
 //! | | interrupt context | waits for |
@@ -86,26 +89,28 @@
 //! | `sync_for_cpu`, `sync_for_device`, `read`, `write`, `flush`, `usage`, `trim` | yes | `flush`: for one |
 //! | `new`, `attach`, `detach`, `reserve`, `map_identity`, `close` | no | the driver's mutex, and the SMMU |
 //!
-//! Locks are spin locks that are taken with interrupts masked, one at a time, for a bounded number of instructions. The one
-//! that is taken by each call belongs to the CPU; what CPUs share (the window of addresses, spare bounce pages) is
-//! visited for a batch when a CPU's own runs out or over, and for blocks of more than 128 pages. After `new` there is no heap use.
+//! Locks are spin locks that are taken with interrupts masked, one at a time, for a bounded number of instructions. The
+//! one that is taken by each call belongs to the CPU; what CPUs share (the window of addresses, spare bounce pages) is
+//! visited for a batch when a CPU's own runs out or over, and for blocks of more than 128 pages. After `new` there is
+//! no heap use.
 //!
 //! # Input addresses
 //! Blocks of 2ⁿ pages, each at a multiple of its size, from a window below [`DmaConfig::limit_bits`] (32 unless chosen
 //! otherwise, for masters with 32 address lines). What must not be given out is [reserved](DmaSpace::reserve); MSI
 //! doorbells are [mapped](DmaSpace::map_doorbell); what firmware left a device using is
-//! [mapped to itself](DmaSpace::map_identity). Running out is an error only when the caches of all CPUs are empty and all that
-//! could be flushed was.
+//! [mapped to itself](DmaSpace::map_identity). Running out is an error only when the caches of all CPUs are empty and
+//! all that could be flushed was.
 //!
 //! # Devices that are not coherent
-//! With [`DmaConfig::coherent`] off, `map` cleans the caches over what it lends and over bounce pages, whatever the direction,
-//! so that no dirty line is written back over what a device writes; `unmap` invalidates them before the CPU reads, if the
-//! device was to write. Lines at the ends of a buffer are never shared with neighbours: they are in bounce pages.
+//! With [`DmaConfig::coherent`] off, `map` cleans the caches over what it lends and over bounce pages, whatever the
+//! direction, so that no dirty line is written back over what a device writes; `unmap` invalidates them before the CPU
+//! reads, if the device was to write. Lines at the ends of a buffer are never shared with neighbours: they are in
+//! bounce pages.
 //!
 //! # When an SMMU does not answer
-//! Nothing that it may still reach is used again. Bounce pages, addresses and coherent memory are held in a bounded list
-//! until a flush is confirmed, after [`Iommu::reset`](smmuv3::Iommu::reset); if that list is full they are lost, and
-//! counted ([`Usage`]). A buffer of which pages were lent stays with the caller, who is told
+//! Nothing that it may still reach is used again. Bounce pages, addresses and coherent memory are held in a bounded
+//! list until a flush is confirmed, after [`Iommu::reset`](smmuv3::Iommu::reset); if that list is full they are lost,
+//! and counted ([`Usage`]). A buffer of which pages were lent stays with the caller, who is told
 //! ([`UnmapError::Unconfirmed`]); one that was bounced altogether is safe, and `unmap` returns `Ok`.
 #![no_std]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]

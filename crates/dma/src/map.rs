@@ -40,8 +40,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// [`sync_for_cpu`](Self::sync_for_cpu) and [`sync_for_device`](Self::sync_for_device). What it wrote before is
     /// found by a device that is told of the buffer afterwards (telling it needs the barriers of a device driver).
     ///
-    /// May be called in interrupt context. Takes bounce pages and frames for tables from the platform; waits for nothing,
-    /// unless input addresses or bounce pages run out: then it flushes once.
+    /// May be called in interrupt context. Takes bounce pages and frames for tables from the platform; waits for
+    /// nothing, unless input addresses or bounce pages run out: then it flushes once.
     ///
     /// # Errors
     /// See [`MapError`]. Nothing is mapped then.
@@ -92,12 +92,12 @@ impl<P: DmaPlatform> DmaSpace<P> {
         }
     }
 
-    /// Takes `buffer` back, which [`map`](Self::map) returned `iova` for, with this direction. What devices wrote is in it,
-    /// unless they were not to write. When this has returned `Ok`, no device reaches it any more, whether the space is
-    /// strict or lazy.
+    /// Takes `buffer` back, which [`map`](Self::map) returned `iova` for, with this direction. What devices wrote is in
+    /// it, unless they were not to write. When this has returned `Ok`, no device reaches it any more, whether the space
+    /// is strict or lazy.
     ///
-    /// May be called in interrupt context. Waits for one invalidation; where the space is lazy and the buffer small, only
-    /// for a flush if one is due.
+    /// May be called in interrupt context. Waits for one invalidation; where the space is lazy and the buffer small,
+    /// only for a flush if one is due.
     ///
     /// # Errors
     /// See [`UnmapError`]. [`Unconfirmed`](UnmapError::Unconfirmed) only where pages of the buffer itself had been
@@ -167,8 +167,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
     }
 
     /// Lets the driver see what devices have written to a mapped buffer so far. It may use the buffer until
-    /// [`sync_for_device`](Self::sync_for_device); devices may be using it all the same, if nothing else keeps them from
-    /// it.
+    /// [`sync_for_device`](Self::sync_for_device); devices may be using it all the same, if nothing else keeps them
+    /// from it.
     ///
     /// May be called in interrupt context.
     ///

@@ -27,8 +27,8 @@ static SPACES: Counter = Counter::new(0);
 
 /// An address space in which buffers are lent to devices.
 ///
-/// See the [crate](crate) for what that means. All methods take `&self`; which of them may be called where is said there
-/// as well. Dropping a space without [`close`](Self::close) leaks its bounce pages: devices may reach them.
+/// See the [crate](crate) for what that means. All methods take `&self`; which of them may be called where is said
+/// there as well. Dropping a space without [`close`](Self::close) leaks its bounce pages: devices may reach them.
 pub struct DmaSpace<P: DmaPlatform> {
     /// A number that no other space has.
     pub(crate) id: usize,
@@ -121,7 +121,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         &self.config
     }
 
-    /// The domain. What is mapped in it by hand must lie outside of the window, or in what is [reserved](Self::reserve).
+    /// The domain. What is mapped in it by hand must lie outside of the window, or in what is
+    /// [reserved](Self::reserve).
     pub fn domain(&self) -> &Domain<P> {
         &self.domain
     }
@@ -163,8 +164,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         self.window.with(self.platform(), |window| window.reserve(range))
     }
 
-    /// Reserves `range`, and lets devices reach the memory at those addresses by the same ones, for as long as the space
-    /// lives: for what firmware has left a device using (RMR, `iommu-addresses`).
+    /// Reserves `range`, and lets devices reach the memory at those addresses by the same ones, for as long as the
+    /// space lives: for what firmware has left a device using (RMR, `iommu-addresses`).
     ///
     /// # Errors
     /// See [`ReserveError`].
@@ -179,8 +180,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         unsafe { self.domain.map(iova, pa, len, attributes) }.map_err(ReserveError::Map)
     }
 
-    /// Maps the page of an MSI doorbell (GICv3: `GITS_TRANSLATER` or `GICD_SETSPI_NSR`; GICv2m: `MSI_SETSPI_NS`) as Device memory,
-    /// for as long as the space lives. Returns what devices are to write to instead of `doorbell`.
+    /// Maps the page of an MSI doorbell (GICv3: `GITS_TRANSLATER` or `GICD_SETSPI_NSR`; GICv2m: `MSI_SETSPI_NS`) as
+    /// Device memory, for as long as the space lives. Returns what devices are to write to instead of `doorbell`.
     ///
     /// # Errors
     /// See [`MapError`].

@@ -275,7 +275,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         stamp
     }
 
-    /// Makes sure that no device reaches anything that was unmapped before this call, and puts all of that to use again.
+    /// Makes sure that no device reaches anything that was unmapped before this call, and puts all of that to use
+    /// again.
     ///
     /// May be called in interrupt context. To be called from a timer, too, where what is lazily unmapped must not wait
     /// for the next unmap on the same CPU.

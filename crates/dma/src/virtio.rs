@@ -17,8 +17,8 @@ use crate::space::DmaSpace;
 use crate::span::PAGE;
 
 /// Where a buffer is said to be that could not be mapped. No input address is so wide, so whatever a device does there
-/// faults (F_TRANSLATION), however long the buffer is; its low 32 bits are 0, where nothing is mapped by default either.
-/// The request fails or never ends, and no memory is touched.
+/// faults (F_TRANSLATION), however long the buffer is; its low 32 bits are 0, where nothing is mapped by default
+/// either. The request fails or never ends, and no memory is touched.
 pub const NOWHERE: Iova = Iova(1 << 54);
 
 /// What `Hal` has no way to return.
@@ -27,8 +27,9 @@ pub enum VirtioFailure {
     /// A buffer was not mapped; the device was told [`NOWHERE`].
     Share(MapError),
     /// A buffer was not unmapped with certainty. If that is [`UnmapError::Unconfirmed`], the device may still reach
-    /// the buffer, which the driver is about to use again: the SMMU has to be reset, or the kernel to stop. It does not happen
-    /// to buffers that a lazy space [copies](crate::Lazy::copy_up_to), or that fit in two pages and fill neither.
+    /// the buffer, which the driver is about to use again: the SMMU has to be reset, or the kernel to stop. It does not
+    /// happen to buffers that a lazy space [copies](crate::Lazy::copy_up_to), or that fit in two pages and fill
+    /// neither.
     Unshare(UnmapError),
     /// No memory for a queue was mapped; the driver gets `Error::DmaError`.
     Allocate(MapError),
@@ -51,7 +52,8 @@ pub unsafe trait VirtioSpace {
     /// They are a device's registers.
     unsafe fn mmio(pa: PhysAddr, size: usize) -> NonNull<u8>;
 
-    /// Something failed that the driver is not told. Called in the context of the driver; does nothing unless overridden.
+    /// Something failed that the driver is not told. Called in the context of the driver; does nothing unless
+    /// overridden.
     fn failed(failure: VirtioFailure) {
         let _ = failure;
     }

@@ -224,6 +224,33 @@ fn without_frames_nothing_is_mapped_and_later_everything_works() {
 }
 
 #[test]
+fn a_map_that_fails_in_a_later_table_leaves_nothing_behind() {
+    let rig = Rig::new(DmaConfig::strict());
+    // Two tables, many runs each.
+    let area = rig.world.area(0, 3 << 20);
+    let start = rig.space.window().start;
+    let mut failures = 0;
+    for left in 0..10 {
+        rig.world.frames_left.store(left, Ordering::Relaxed);
+        // SAFETY: the buffer is left alone.
+        let result = unsafe { rig.space.map(area.pointer, Direction::Both) };
+        rig.world.frames_left.store(usize::MAX / 2, Ordering::Relaxed);
+        if let Ok(iova) = result {
+            assert_eq!(iova, Iova(start));
+            rig.unmap(iova, &area, Direction::Both);
+            break;
+        }
+        failures += 1;
+        for page in 0..1024 {
+            let found = rig.world.reaches(Iova(start + page * PAGE as u64), false);
+            assert_eq!(found, Err(TRANSLATION), "page {page}");
+        }
+    }
+    assert!(failures >= 2, "{failures}");
+    rig.close();
+}
+
+#[test]
 fn what_is_not_mapped_is_not_unmapped() {
     for config in CONFIGS {
         let rig = Rig::new(config());

@@ -14,7 +14,7 @@ use smmuv3_dma::{Direction, DmaConfig, Lazy, Reclaim};
 use smmuv3_model::Adversary;
 
 const THREADS: usize = 4;
-const ROUNDS: usize = 1000;
+const ROUNDS: usize = 4000;
 
 /// What is mapped by anybody: start and end, in pages.
 #[derive(Default)]

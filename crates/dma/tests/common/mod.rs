@@ -166,17 +166,41 @@ pub struct World {
     /// Pages of `buffers` that are given out.
     buffers: AtomicUsize,
     pub publishes: AtomicUsize,
+    handler: Mutex<Option<Handler>>,
 }
 
 thread_local! {
     /// What the platform says this thread runs on.
     static CPU: Cell<usize> = const { Cell::new(0) };
     static MASKED: Cell<u32> = const { Cell::new(0) };
+    static OUTSIDE: Cell<u32> = const { Cell::new(0) };
+    static HANDLING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Lets this thread be on `cpu`.
 pub fn run_on(cpu: usize) {
     CPU.set(cpu);
+}
+
+/// What is to happen wherever an interrupt may be taken.
+pub type Handler = Arc<dyn Fn() + Send + Sync>;
+
+/// Runs what is the platform's or the machine's, not the library's.
+fn outside<R>(run: impl FnOnce() -> R) -> R {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            OUTSIDE.set(OUTSIDE.get() - 1);
+        }
+    }
+    OUTSIDE.set(OUTSIDE.get() + 1);
+    let _leave = Leave;
+    run()
+}
+
+/// Whether this thread runs the library, or a test, and not what it calls.
+pub fn is_inside() -> bool {
+    OUTSIDE.try_with(|depth| depth.get() == 0).unwrap_or(false)
 }
 
 fn assert_unmasked(what: &str) {
@@ -190,39 +214,13 @@ pub struct Kernel(pub Arc<World>);
 unsafe impl Frames for Kernel {
     fn allocate(&self, size: usize, align: usize) -> Option<PhysAddr> {
         assert_unmasked("allocated");
-        let left = |left: usize| left.checked_sub(1);
-        self.0.frames_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).ok()?;
-        let size = size.next_multiple_of(PAGE);
-        assert!(align <= size.next_power_of_two());
-        let mut allocator = self.0.allocator.lock().unwrap();
-        let pa = match allocator.free.get_mut(&size).and_then(Vec::pop) {
-            Some(pa) => pa,
-            None => {
-                let at =
-                    (FRAMES + allocator.next).next_multiple_of(size.next_power_of_two() as u64);
-                allocator.next = at + size as u64 - FRAMES;
-                if allocator.next > FRAME_BYTES as u64 {
-                    return None;
-                }
-                at
-            }
-        };
-        assert_eq!(allocator.live.insert(pa, size), None);
-        // SAFETY: it is nobody's.
-        unsafe { self.0.store.at(pa).unwrap().write_bytes(0, size) };
-        Some(PhysAddr(pa))
+        self.0.interrupt();
+        outside(|| self.0.allocate(size, align))
     }
-
     unsafe fn free(&self, frame: PhysAddr, size: usize, _align: usize) {
         assert_unmasked("freed");
-        let size = size.next_multiple_of(PAGE);
-        let mut allocator = self.0.allocator.lock().unwrap();
-        assert_eq!(allocator.live.remove(&frame.0), Some(size), "freed what was not allocated");
-        // SAFETY: it is nobody's any more.
-        unsafe { self.0.store.at(frame.0).unwrap().write_bytes(0xfb, size) };
-        allocator.free.entry(size).or_default().push(frame.0);
-        let left = &self.0.frames_left;
-        left.fetch_add(1, Ordering::Relaxed);
+        outside(|| self.0.free(frame.0, size));
+        self.0.interrupt();
     }
 
     fn pointer(&self, pa: PhysAddr) -> NonNull<u8> {
@@ -231,6 +229,7 @@ unsafe impl Frames for Kernel {
 
     fn publish(&self, _pa: PhysAddr, _bytes: usize) {
         self.0.publishes.fetch_add(1, Ordering::Relaxed);
+        self.0.interrupt();
     }
 }
 
@@ -256,8 +255,12 @@ unsafe impl Platform for Kernel {
             }
         }
         MASKED.set(MASKED.get() + 1);
-        let _unmask = Unmask;
-        critical()
+        let unmask = Unmask;
+        let result = critical();
+        drop(unmask);
+        // What was pending is taken now.
+        self.0.interrupt();
+        result
     }
 
     fn cpu(&self) -> usize {
@@ -271,7 +274,8 @@ unsafe impl Platform for Kernel {
     fn relax(&self) {
         assert_unmasked("waited");
         self.0.clock.fetch_add(1000, Ordering::Relaxed);
-        self.0.model().run(4);
+        outside(|| self.0.model().run(4));
+        self.0.interrupt();
         std::thread::yield_now();
     }
 
@@ -300,15 +304,15 @@ pub struct Registers(Arc<World>);
 
 impl Mmio for Registers {
     fn read32(&self, offset: u32) -> u32 {
-        self.0.model().read32(offset)
+        outside(|| self.0.model().read32(offset))
     }
 
     fn write32(&self, offset: u32, value: u32) {
-        self.0.model().write32(offset, value);
+        outside(|| self.0.model().write32(offset, value));
     }
 
     fn write64(&self, offset: u32, value: u64) {
-        self.0.model().write64(offset, value);
+        outside(|| self.0.model().write64(offset, value));
     }
 }
 
@@ -399,6 +403,7 @@ impl World {
             cpus,
             buffers: AtomicUsize::new(0),
             publishes: AtomicUsize::new(0),
+            handler: Mutex::default(),
         })
     }
 
@@ -415,6 +420,59 @@ impl World {
             }
         };
         self.maintenance.lock().unwrap().push(what(pa, len));
+    }
+
+    fn allocate(&self, size: usize, align: usize) -> Option<PhysAddr> {
+        let left = |left: usize| left.checked_sub(1);
+        self.frames_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).ok()?;
+        let size = size.next_multiple_of(PAGE);
+        assert!(align <= size.next_power_of_two());
+        let mut allocator = self.allocator.lock().unwrap();
+        let pa = match allocator.free.get_mut(&size).and_then(Vec::pop) {
+            Some(pa) => pa,
+            None => {
+                let at =
+                    (FRAMES + allocator.next).next_multiple_of(size.next_power_of_two() as u64);
+                allocator.next = at + size as u64 - FRAMES;
+                if allocator.next > FRAME_BYTES as u64 {
+                    return None;
+                }
+                at
+            }
+        };
+        assert_eq!(allocator.live.insert(pa, size), None);
+        // SAFETY: it is nobody's.
+        unsafe { self.store.at(pa).unwrap().write_bytes(0, size) };
+        Some(PhysAddr(pa))
+    }
+
+    fn free(&self, frame: u64, size: usize) {
+        let size = size.next_multiple_of(PAGE);
+        let mut allocator = self.allocator.lock().unwrap();
+        assert_eq!(allocator.live.remove(&frame), Some(size), "freed what was not allocated");
+        // SAFETY: it is nobody's any more.
+        unsafe { self.store.at(frame).unwrap().write_bytes(0xfb, size) };
+        allocator.free.entry(size).or_default().push(frame);
+        let left = &self.frames_left;
+        left.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Lets `handler` run wherever an interrupt can be taken, but not inside itself.
+    pub fn interrupt_with(&self, handler: Option<Handler>) {
+        *self.handler.lock().unwrap() = handler;
+    }
+
+    /// Interrupts are taken here, unless they are masked.
+    fn interrupt(&self) {
+        if MASKED.get() != 0 || HANDLING.get() {
+            return;
+        }
+        let handler = self.handler.lock().unwrap().clone();
+        if let Some(handler) = handler {
+            HANDLING.set(true);
+            handler();
+            HANDLING.set(false);
+        }
     }
 
     /// Frames and coherent memory that are allocated.
@@ -467,9 +525,9 @@ impl World {
     pub fn read(&self, iova: Iova, len: usize) -> Reached<Vec<u8>> {
         let mut bytes = vec![0; len];
         let mut model = self.model();
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            let pa = translate(&mut model, iova.0 + at as u64, false)?;
-            model.memory().read(pa, std::slice::from_mut(byte)).unwrap();
+        for part in parts(iova, len) {
+            let pa = translate(&mut model, iova.0 + part.start as u64, false)?;
+            model.memory().read(pa, &mut bytes[part]).unwrap();
         }
         Ok(bytes)
     }
@@ -477,9 +535,9 @@ impl World {
     /// The device writes.
     pub fn write(&self, iova: Iova, bytes: &[u8]) -> Reached<()> {
         let mut model = self.model();
-        for (at, byte) in bytes.iter().enumerate() {
-            let pa = translate(&mut model, iova.0 + at as u64, true)?;
-            model.memory().write(pa, &[*byte]).unwrap();
+        for part in parts(iova, bytes.len()) {
+            let pa = translate(&mut model, iova.0 + part.start as u64, true)?;
+            model.memory().write(pa, &bytes[part]).unwrap();
         }
         Ok(())
     }
@@ -488,6 +546,17 @@ impl World {
     pub fn reaches(&self, iova: Iova, write: bool) -> Reached<u64> {
         translate(&mut self.model(), iova.0, write)
     }
+}
+
+/// What lies in one page each.
+fn parts(iova: Iova, len: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let end = len.min(at + PAGE - (iova.0 as usize + at) % PAGE);
+        let part = at..end;
+        at = end;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 fn translate(model: &mut Model<Bus>, address: u64, write: bool) -> Reached<u64> {
