@@ -17,10 +17,9 @@ use crate::report::{Report, Step, Verdict};
 use crate::tally::{Tally, TestRun};
 
 /// The packages that must build without `std`.
-const BARE_PACKAGES: [&str; 6] = [
+const BARE_PACKAGES: [&str; 5] = [
     "smmuv3-formats",
     "smmuv3-pagetable",
-    "smmuv3-model",
     "smmuv3",
     "smmuv3-dma",
     "smmuv3-discovery",
