@@ -16,13 +16,15 @@ use crate::sync::{AtomicPtr, AtomicUsize, Line, Ordering, fence};
 /// The counters of all readers of one `Iommu`'s snapshots.
 pub(crate) struct Readers {
     phase: AtomicUsize,
+    /// A power of two of them.
     shards: Vec<Line<[AtomicUsize; 2]>>,
 }
 
 impl Readers {
-    /// For `shards` CPUs, at least one.
-    pub(crate) fn new(shards: usize) -> Result<Self, NoMemory> {
-        let count = shards.max(1);
+    /// For so many CPUs.
+    pub(crate) fn new(cpus: usize) -> Result<Self, NoMemory> {
+        // Of the largest power of two there is memory for none.
+        let count = cpus.checked_next_power_of_two().ok_or(NoMemory)?;
         let mut shards = Vec::new();
         shards.try_reserve_exact(count).map_err(|_| NoMemory)?;
         for _ in 0..count {
@@ -43,8 +45,8 @@ impl Readers {
         snapshot: &Snapshot<T>,
         read: impl FnOnce(&T) -> R,
     ) -> R {
-        // There is at least one shard.
-        let shard = &self.shards[cpu % self.shards.len()];
+        // There is at least one, so this is an index.
+        let shard = &self.shards[cpu & (self.shards.len() - 1)];
         let count = &shard.0[self.phase.load(Ordering::Relaxed) & 1];
         count.fetch_add(1, Ordering::Relaxed);
         // Pairs with the fences of `grace`: either it sees the count, or the load below sees its snapshot.
