@@ -55,6 +55,15 @@ pub struct Instance {
     pub msi: Option<crate::Msi>,
 }
 
+impl Instance {
+    /// What there is room for in [`smmuv3::Name`]: its node without the path that leads to it (`iommu@9050000`), as
+    /// [`Smmu::name`](smmuv3::Smmu::name) calls it.
+    #[must_use]
+    pub fn short_name(&self) -> &str {
+        self.name.rsplit_once('/').map_or(self.name.as_str(), |(_, node)| node)
+    }
+}
+
 /// What firmware says of an implementation that the ID registers do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

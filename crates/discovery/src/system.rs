@@ -17,17 +17,6 @@ use crate::kept::Kept;
 use crate::memory::push;
 use crate::topology::Topology;
 
-/// What an [`Iommu`] calls the instances.
-const NAMES: [&str; 64] = [
-    "smmu0", "smmu1", "smmu2", "smmu3", "smmu4", "smmu5", "smmu6", "smmu7", "smmu8", "smmu9",
-    "smmu10", "smmu11", "smmu12", "smmu13", "smmu14", "smmu15", "smmu16", "smmu17", "smmu18",
-    "smmu19", "smmu20", "smmu21", "smmu22", "smmu23", "smmu24", "smmu25", "smmu26", "smmu27",
-    "smmu28", "smmu29", "smmu30", "smmu31", "smmu32", "smmu33", "smmu34", "smmu35", "smmu36",
-    "smmu37", "smmu38", "smmu39", "smmu40", "smmu41", "smmu42", "smmu43", "smmu44", "smmu45",
-    "smmu46", "smmu47", "smmu48", "smmu49", "smmu50", "smmu51", "smmu52", "smmu53", "smmu54",
-    "smmu55", "smmu56", "smmu57", "smmu58", "smmu59", "smmu60", "smmu61", "smmu62", "smmu63",
-];
-
 /// Why an SMMU is not in use. Its devices cannot be made masters; they can do whatever firmware has left them, which the
 /// SMMU decides: it was not touched, unless this is [`BringUpError::Enable`], after which it aborts everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,10 +135,10 @@ impl Topology {
             push(&mut keeps, keep::groups(&self, InstanceIndex(index), &mut not_kept)?)?;
         }
         for ((index, instance), groups) in self.instances.iter().enumerate().zip(&keeps) {
-            let probed = probe(iommu, index, instance, registers(instance), &mut configure);
+            let probed = probe(iommu, instance, registers(instance), &mut configure);
             let up = probed.and_then(|mut probe| {
                 keep::keep(&mut probe, InstanceIndex(index), groups, &mut not_kept);
-                probe.enable().map_err(|(_, error)| BringUpError::Enable(error))
+                probe.enable().map_err(|refused| BringUpError::Enable(refused.error))
             });
             // There is room.
             smmus.push(up);
@@ -160,7 +149,6 @@ impl Topology {
 
 fn probe<P: Platform>(
     iommu: &Iommu<P>,
-    index: usize,
     instance: &Instance,
     registers: Option<P::Mmio>,
     configure: &mut impl FnMut(&Instance, &mut InstanceConfig),
@@ -169,7 +157,7 @@ fn probe<P: Platform>(
     if instance.model == Model::Cn99xx {
         return Err(BringUpError::Page1);
     }
-    let mut config = InstanceConfig::named(NAMES.get(index).copied().unwrap_or("smmu"));
+    let mut config = InstanceConfig::named(instance.short_name());
     config.interrupts = instance.interrupts.lines().next().is_some();
     configure(instance, &mut config);
     // Nobody would be told.

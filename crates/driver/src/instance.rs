@@ -11,8 +11,10 @@ use crate::error::Failure;
 use crate::event_queue::EventQueue;
 use crate::features::{Features, IdRegisters, Unsupported};
 use crate::invalidate::{self, Scope, Tag};
+use crate::name::Name;
 use crate::platform::Platform;
 use crate::queue::Size;
+use crate::refused::Refused;
 use crate::stream_table::{StreamTable, StreamTableShape};
 
 mod start;
@@ -23,8 +25,8 @@ pub(crate) use start::NotStarted;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InstanceConfig {
-    /// What reports call it.
-    pub name: &'static str,
+    /// What to call it, for people. The driver only keeps it.
+    pub name: Name,
     /// log2 of the commands that the queue is to hold; less when the SMMU supports less.
     pub command_queue_log2: u32,
     /// log2 of the events that the queue is to hold; less when the SMMU supports less.
@@ -52,9 +54,11 @@ impl InstanceConfig {
     /// Queues of 256 commands and 128 events, StreamIDs of up to 25 bits (for which a 2-level stream table takes at most
     /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use; where the SMMU has linear ones only, 16 bits and
     /// 4 MiB at most), one second to answer, interrupts on, completion polled, broadcasts of CPUs ignored.
-    pub const fn named(name: &'static str) -> Self {
+    ///
+    /// `name` is cut to what a [`Name`] has room for.
+    pub const fn named(name: &str) -> Self {
         Self {
-            name,
+            name: Name::new(name),
             command_queue_log2: 8,
             event_queue_log2: 7,
             sid_bits: 25,
@@ -153,12 +157,12 @@ impl<P: Platform> Probed<P> {
     /// # Safety
     /// All methods of the instance, and of its parts, are given the same platform.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    pub unsafe fn enable(self, platform: &P) -> Result<Instance<P>, (Self, EnableError)> {
+    pub unsafe fn enable(self, platform: &P) -> Result<Instance<P>, Refused<Self, EnableError>> {
         // SAFETY: the caller's promise, for both.
         let instance = unsafe { self.build(platform) }?;
         // SAFETY: as above; nobody has used an entry.
         let started = unsafe { instance.start_first(platform, false) };
-        started.map_err(|NotStarted { probed, error, .. }| (probed, error))
+        started.map_err(|NotStarted { probed, error, .. }| Refused { value: probed, error })
     }
 
     /// Bits of a StreamID in the table that it will have.
@@ -173,9 +177,12 @@ impl<P: Platform> Probed<P> {
     /// # Safety
     /// As for [`Probed::enable`].
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    pub(crate) unsafe fn build(self, platform: &P) -> Result<Instance<P>, (Self, EnableError)> {
+    pub(crate) unsafe fn build(
+        self,
+        platform: &P,
+    ) -> Result<Instance<P>, Refused<Self, EnableError>> {
         let Self { mmio, features, config } = self;
-        let again = |mmio, error| Err((Self { mmio, features, config }, error));
+        let again = |mmio, error| Err(Refused { value: Self { mmio, features, config }, error });
         let size = |wanted: u32, most: u32| Size::new(wanted.min(most));
         let sizes = (
             // Room for one command and its CMD_SYNC at least.
