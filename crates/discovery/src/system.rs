@@ -6,12 +6,12 @@ use core::fmt;
 
 use smmuv3::features::Unsupported;
 use smmuv3::{
-    AddMasterError, Completion, Domain, EnableError, InstanceConfig, Interrupt, Iommu, Master,
-    MasterConfig, NoMemory, Platform, Probe, Smmu,
+    AddMasterError, Coherence, Completion, Domain, EnableError, InstanceConfig, InstanceId,
+    Interrupt, Iommu, Master, MasterConfig, NoMemory, Platform, Probe, Smmu, StreamId,
 };
 
 use crate::device::{Device, InstanceIndex, LookupError};
-use crate::instance::{Instance, Model};
+use crate::instance::{Instance, Line, Model};
 use crate::keep::{self, NotKept};
 use crate::kept::Kept;
 use crate::memory::push;
@@ -26,9 +26,6 @@ pub enum BringUpError {
     NoRegisters,
     /// It is a Cavium CN99xx, whose page 1 is not where the architecture has it.
     Page1,
-    /// Firmware says that it is coherent with the CPUs' caches, and IDR0.COHACC that it is not. The driver goes by the
-    /// latter, and the platform, if it believes firmware, cleans no caches.
-    Coherence,
     /// It lacks what the driver needs.
     Unsupported(Unsupported),
     /// It did not come up. It is off, and aborts.
@@ -40,9 +37,6 @@ impl fmt::Display for BringUpError {
         match self {
             Self::NoRegisters => f.write_str("no registers were given"),
             Self::Page1 => f.write_str("its registers of page 1 are in page 0 (CN99xx)"),
-            Self::Coherence => {
-                f.write_str("firmware says that it is coherent, IDR0.COHACC that it is not")
-            }
             Self::Unsupported(unsupported) => unsupported.fmt(f),
             Self::Enable(error) => error.fmt(f),
         }
@@ -158,17 +152,14 @@ fn probe<P: Platform>(
         return Err(BringUpError::Page1);
     }
     let mut config = InstanceConfig::named(instance.short_name());
-    config.interrupts = instance.interrupts.lines().next().is_some();
+    config.interrupts = instance.interrupts.lines(Completion::Poll).next().is_some();
+    config.coherent = if instance.coherent { Coherence::Yes } else { Coherence::No };
     configure(instance, &mut config);
     // Nobody would be told.
     if config.completion == Completion::Interrupt && instance.interrupts.sync.is_none() {
         config.completion = Completion::Poll;
     }
-    let probe = iommu.probe(registers, config).map_err(BringUpError::Unsupported)?;
-    if instance.coherent && !probe.features().coherent {
-        return Err(BringUpError::Coherence);
-    }
-    Ok(probe)
+    iommu.probe(registers, config).map_err(BringUpError::Unsupported)
 }
 
 impl<P: Platform> System<P> {
@@ -213,9 +204,25 @@ impl<P: Platform> System<P> {
     /// Whose interrupt `intid` is, and what [`Iommu::handle_interrupt`] is to be called with. Several SMMUs can share one.
     pub fn raised_by(&self, intid: u32) -> impl Iterator<Item = (&Smmu<P>, Interrupt)> {
         self.smmus().flat_map(move |(_, instance, smmu)| {
-            let lines = instance.interrupts.lines().filter(move |(line, _)| line.intid == intid);
+            let lines = instance.interrupts.lines(smmu.config().completion);
+            let lines = lines.filter(move |(line, _)| line.intid == intid);
             lines.map(move |(_, which)| (smmu, which))
         })
+    }
+
+    /// The lines to enable, with whose they are: what [`System::raised_by`] knows. One that several share comes as often.
+    pub fn lines(&self) -> impl Iterator<Item = (Line, &Smmu<P>, Interrupt)> {
+        self.smmus().flat_map(|(_, instance, smmu)| {
+            let lines = instance.interrupts.lines(smmu.config().completion);
+            lines.map(move |(line, which)| (line, smmu, which))
+        })
+    }
+
+    /// Which device issues `stream` to the SMMU that the driver knows by `instance`, as events and errors name both
+    /// ([`Smmu::id`]); see [`Topology::device_of`]. May be called in interrupt context.
+    pub fn device_of(&self, instance: InstanceId, stream: StreamId) -> Option<Device<'_>> {
+        let (index, ..) = self.smmus().find(|(_, _, smmu)| smmu.id() == instance)?;
+        self.topology.device_of(index, stream)
     }
 
     /// Makes `device` a master, with all its streams. It stays blocked until it is attached.

@@ -21,6 +21,37 @@ mod start;
 
 pub(crate) use start::NotStarted;
 
+/// Whether what an SMMU itself accesses, tables and queues, is coherent with the CPUs' caches.
+///
+/// IDR0.COHACC says what the SMMU was built for, firmware what it was built into: a device tree by `dma-coherent`, the
+/// IORT by its COHACC override. Where both disagree, firmware is right (§2.3, §20).
+///
+/// | | COHACC = 1 | COHACC = 0 |
+/// |---|---|---|
+/// | `Detected` | coherent | not coherent |
+/// | `Yes` | coherent | coherent |
+/// | `No` | not coherent | not coherent |
+///
+/// * *Coherent*: queues, stream table, contexts and walks are write-back, inner shareable (CR1, STE.S1CIR and CSH,
+///   CD.IR0 and SH0). [`Frames::publish`](crate::Frames::publish) only has to order stores, and
+///   [`Platform::allocate_coherent`] may return cacheable memory. Wrongly chosen, the SMMU reads stale tables.
+/// * *Not coherent*: all of that is non-cacheable, outer shareable. `publish` has to clean caches, and
+///   `allocate_coherent` returns uncached memory. Processes ([`Iommu::add_process`](crate::Iommu::add_process)), whose
+///   tables nobody publishes, cannot be bound. Always right if the platform does both.
+///
+/// The platform serves all SMMUs: if one of them is not coherent, it has to do what that needs, which the others
+/// tolerate. The DMA of devices is another matter: neither says anything about that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coherence {
+    /// As IDR0.COHACC says.
+    #[default]
+    Detected,
+    /// Coherent, whatever it says.
+    Yes,
+    /// Not coherent, whatever it says.
+    No,
+}
+
 /// How an SMMU is to be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -48,12 +79,14 @@ pub struct InstanceConfig {
     /// Take part in the TLB maintenance that CPUs broadcast, where the SMMU can (CR2.PTM = 0, §8.3). To be
     /// chosen only where broadcasts reach the SMMU. Processes can then have the CPU's ASID there.
     pub broadcast: bool,
+    /// Whether its accesses to tables and queues are coherent with the CPUs' caches, where firmware knows better.
+    pub coherent: Coherence,
 }
 
 impl InstanceConfig {
     /// Queues of 256 commands and 128 events, StreamIDs of up to 25 bits (for which a 2-level stream table takes at most
     /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use; where the SMMU has linear ones only, 16 bits and
-    /// 4 MiB at most), one second to answer, interrupts on, completion polled, broadcasts of CPUs ignored.
+    /// 4 MiB at most), one second to answer, interrupts on, completion polled, broadcasts of CPUs ignored, coherent if it says so.
     ///
     /// `name` is cut to what a [`Name`] has room for.
     pub const fn named(name: &str) -> Self {
@@ -68,6 +101,7 @@ impl InstanceConfig {
             interrupts: true,
             completion: Completion::Poll,
             broadcast: false,
+            coherent: Coherence::Detected,
         }
     }
 }
@@ -135,6 +169,11 @@ impl<P: Platform> Probed<P> {
     pub fn new(mmio: P::Mmio, config: InstanceConfig) -> Result<Self, Unsupported> {
         let mut features = Features::decode(IdRegisters::read(&mmio))?;
         features.asid_bits = features.asid_bits.min(config.asid_bits.clamp(6, 16));
+        features.coherent = match config.coherent {
+            Coherence::Detected => features.coherent,
+            Coherence::Yes => true,
+            Coherence::No => false,
+        };
         Ok(Self { mmio, features, config })
     }
 

@@ -192,6 +192,19 @@ impl<P: Platform> Iommu<P> {
     ///
     /// May be called in interrupt context. `sink` runs with interrupts masked and the event queue locked: it calls
     /// nothing of the driver.
+    ///
+    /// A device that goes wild can report faster than they are read, for ever. So a handler looks a bounded number of
+    /// times, and leaves the rest to a thread, with the line masked until that has caught up:
+    ///
+    /// ```
+    /// use smmuv3::{Interrupt, Iommu, Platform, Report, Smmu};
+    ///
+    /// /// Whether more is waiting: for a thread that calls this again, then unmasks the line.
+    /// fn on_interrupt<P: Platform>(iommu: &Iommu<P>, smmu: &Smmu<P>, which: Interrupt) -> bool {
+    ///     let mut keep = |report: Report| { /* into a buffer */ };
+    ///     (0..4).all(|_| iommu.handle_interrupt(smmu, which, 64, &mut keep))
+    /// }
+    /// ```
     pub fn handle_interrupt(
         &self,
         smmu: &Smmu<P>,
@@ -223,6 +236,10 @@ impl<P: Platform> Probe<P> {
     }
 
     /// Takes the SMMU into use: every stream aborts until its master is attached, but those of [`Probe::keep`].
+    ///
+    /// Until it has returned, firmware decides what devices reach: as a rule the SMMU is off and lets everything pass
+    /// (GBPA), and some firmware leaves devices with DMA enabled. So SMMUs come first, and only then are devices
+    /// allowed to use DMA (bus mastering of PCI functions) or told to.
     ///
     /// # Errors
     /// The probe, to try again, and why. Nothing that was changed remains, except that the SMMU is off and

@@ -57,7 +57,8 @@
 //! * `alloc` (default): [`Iommu`] and all that belongs to it. Without it there is no heap, and the hardware blocks
 //!   ([`instance`], [`command_queue`], [`event_queue`], [`stream_table`], [`context_table`], [`update`], [`pagetable`])
 //!   work on memory of the platform.
-//! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers.
+//! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers. The rest of
+//!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
 #![no_std]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
@@ -84,7 +85,6 @@ pub mod event_queue;
 #[cfg(feature = "alloc")]
 mod fault;
 pub mod features;
-#[cfg(feature = "safe-mmio")]
 pub mod hardware;
 #[cfg(feature = "alloc")]
 mod ids;
@@ -153,7 +153,7 @@ pub use event_queue::Lost;
 #[cfg(feature = "alloc")]
 pub use fault::{Interrupt, Report};
 pub use features::Features;
-pub use instance::{EnableError, InstanceConfig};
+pub use instance::{Coherence, EnableError, InstanceConfig};
 #[cfg(feature = "alloc")]
 pub use instances::MOST_INSTANCES;
 #[cfg(feature = "alloc")]
