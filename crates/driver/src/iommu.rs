@@ -279,10 +279,8 @@ impl<P: Platform> Probe<P> {
                 Err(error) => {
                     configuration.asids.take_back();
                     // SAFETY: as above; `prepare` uses no entry beyond its return.
-                    return Err(Refused {
-                        value: unsafe { instance.unbuild(&core.platform) },
-                        error,
-                    });
+                    let value = unsafe { instance.unbuild(&core.platform) };
+                    return Err(Refused { value, error });
                 }
             };
             // SAFETY: as above.
