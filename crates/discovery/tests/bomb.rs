@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What reading a table takes of the heap is in proportion to the table.
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use smmuv3_discovery::Topology;
+use smmuv3_discovery::iort::Iort;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+// SAFETY: the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        MOST.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static HEAP: Counting = Counting;
+
+/// An SMMU, and `nodes` named components of 64 KiB each: half of it the name, half mappings of the same streams.
+fn table(nodes: u32) -> Vec<u8> {
+    let le = |w: u32| w.to_le_bytes();
+    let mut table = b"IORT".to_vec();
+    table.extend([0; 44]);
+    table[8] = 6;
+    table[36..40].copy_from_slice(&le(1 + nodes));
+    table[40..44].copy_from_slice(&le(48));
+    let mut smmu = vec![0u8; 68];
+    smmu[0] = 4;
+    smmu[1] = 68;
+    smmu[3] = 5;
+    smmu[4] = 1;
+    smmu[18] = 5;
+    table.extend(smmu);
+    let (name, mappings) = (32_000usize, 1_600u32);
+    for n in 0..nodes {
+        let first = (29 + name + 1).next_multiple_of(4);
+        let len = first + 20 * mappings as usize;
+        let mut node = vec![0u8; len];
+        node[0] = 1;
+        node[1..3].copy_from_slice(&(len as u16).to_le_bytes());
+        node[3] = 4;
+        node[4..8].copy_from_slice(&le(n + 2));
+        node[8..12].copy_from_slice(&le(mappings));
+        node[12..16].copy_from_slice(&le(first as u32));
+        node[29..29 + name].fill(b'A');
+        for m in 0..mappings {
+            let at = first + 20 * m as usize;
+            // All IDs are one stream.
+            for (i, w) in [m, 0, m, 48, 0].into_iter().enumerate() {
+                node[at + 4 * i..][..4].copy_from_slice(&le(w));
+            }
+        }
+        table.extend(node);
+    }
+    let len = table.len() as u32;
+    table[4..8].copy_from_slice(&le(len));
+    table
+}
+
+#[test]
+fn findings_take_no_more_than_a_few_times_the_table() {
+    for nodes in [8] {
+        let table = table(nodes);
+        let iort = Iort::unsummed(&table).unwrap();
+        let before = NOW.load(Relaxed);
+        MOST.store(before, Relaxed);
+        let topology = Topology::from_iort(&iort).unwrap();
+        let (most, kept) = (MOST.load(Relaxed) - before, NOW.load(Relaxed) - before);
+        println!(
+            "{} KiB: at most {} KiB, kept {} KiB, {} findings",
+            table.len() >> 10,
+            most >> 10,
+            kept >> 10,
+            topology.check().len()
+        );
+        assert!(most < 64 * table.len(), "{most} bytes for a table of {}", table.len());
+    }
+}
