@@ -17,13 +17,8 @@ use crate::report::{Report, Step, Verdict};
 use crate::tally::{Tally, TestRun};
 
 /// The packages that must build without `std`.
-const BARE_PACKAGES: [&str; 5] = [
-    "smmuv3-formats",
-    "smmuv3-pagetable",
-    "smmuv3",
-    "smmuv3-dma",
-    "smmuv3-discovery",
-];
+const BARE_PACKAGES: [&str; 5] =
+    ["smmuv3-formats", "smmuv3-pagetable", "smmuv3", "smmuv3-dma", "smmuv3-discovery"];
 
 /// Their features that are not on by default.
 const BARE_FEATURES: &str = "smmuv3/safe-mmio,smmuv3-dma/virtio-drivers";

@@ -243,7 +243,7 @@ impl<P: Platform> Probe<P> {
     ///
     /// # Errors
     /// The probe, to try again, and why. Nothing that was changed remains, except that the SMMU is off and
-    /// aborts; with kept streams GBPA is as it was, and decides.
+    /// aborts; with kept streams, if firmware had left it off, GBPA is as it was, and decides.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
     pub fn enable(self) -> Result<Smmu<P>, Refused<Self, EnableError>> {
         let Self { core, probed, kept } = self;

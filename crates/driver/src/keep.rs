@@ -99,7 +99,8 @@ impl<P: Platform> Probe<P> {
     /// * If it was off and aborted everything, kept streams come to life when it is on.
     /// * If it was on, with tables of firmware's, it is off for a moment in `enable`, since the tables can be changed
     ///   only then: at that moment GBPA decides. Kept streams are refused then if it says abort; if it says bypass,
-    ///   every stream reaches all memory, more than before. Devices that are not kept should be quiet.
+    ///   every stream reaches all memory, more than before. Devices that are not kept should be quiet. Should enable
+    ///   fail, it aborts: what firmware's tables confined is not let loose.
     ///
     /// When the SMMU is on, GBPA is set to abort, for when it is turned off. A later [`Iommu::reset`] treats kept
     /// streams as any others: they abort until it is over.

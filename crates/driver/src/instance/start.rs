@@ -33,7 +33,8 @@ impl<P: Platform> Instance<P> {
     /// Starts the SMMU for the first time. If that fails, its memory is given back, unless it may be reading that.
     ///
     /// When it is `keeping` streams, whose entries lead to what they are to reach already, GBPA is left as it is until
-    /// the SMMU is on: it decides what transactions do meanwhile. If it cannot be started, it stays so.
+    /// the SMMU is on: it decides what transactions do meanwhile. If it cannot be started, that stays so where it was
+    /// off before; where firmware had it on, with tables that devices were confined by, it aborts.
     ///
     /// # Safety
     /// All methods of the instance, and of its parts, are given the same platform. No entry of its stream table is used
@@ -44,9 +45,10 @@ impl<P: Platform> Instance<P> {
         platform: &P,
         keeping: bool,
     ) -> Result<Self, NotStarted<P>> {
+        let was_on = Cr0(self.mmio.read32(Cr0::OFFSET)).smmuen();
         let Err(error) = self.start_as(platform, keeping) else { return Ok(self) };
         let (features, config) = (self.features, self.config);
-        if !keeping {
+        if !keeping || was_on {
             // The error is known already, and being off is all that the memory depends on.
             let _ = self.abort_while_off(platform);
         }

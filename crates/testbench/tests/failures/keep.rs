@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An SMMU that is to keep streams and cannot be enabled: the probe comes back with all that it had, GBPA is as it was,
-//! and nothing is freed that may be in use.
+//! An SMMU that is to keep streams and cannot be enabled: the probe comes back with all that it had, GBPA is as it was
+//! unless the SMMU was on, and nothing is freed that may be in use.
 
 use smmuv3::{
     Config, EnableError, Iommu, MasterConfig, PhysAddr, Probe, Refused, Region, StreamId,
 };
-use smmuv3_formats::register::{Cr0, Cr0Ack, Gbpa, IrqCtrl};
+use smmuv3_formats::register::{CmdqCons, Cr0, Cr0Ack, Gbpa, IrqCtrl};
 use smmuv3_model::Access;
 use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
@@ -121,4 +121,32 @@ fn whichever_acknowledgement_never_comes_the_probe_comes_back_whole() {
         assert_eq!(live == 0, leaked == 0, "{nth}: {live:#x} bytes, {leaked:#x} expected");
     }
     assert!(kept > 0, "no handshake failed while the SMMU was on");
+}
+
+/// Where firmware's tables confined devices, a driver that fails does not let them loose. Where nothing did, it does not
+/// abort what it was to keep.
+#[test]
+fn after_a_failure_gbpa_aborts_if_firmware_had_the_smmu_on() {
+    for was_on in [false, true] {
+        let (machine, world) = world(3, |profile| profile);
+        if was_on {
+            let firmware = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+            let mmio = TestMmio { world: world.clone(), instance: 0 };
+            let smmu = firmware.probe(mmio, config()).unwrap().enable().unwrap();
+            let passes = Gbpa::default().with_sh_cfg(1).with_update(true);
+            machine.write32(0, Gbpa::OFFSET, passes.0);
+            while Gbpa(machine.read32(0, Gbpa::OFFSET)).update() {}
+            // Its memory stays: nobody tells the next owner of it.
+            std::mem::forget((firmware, smmu));
+        }
+        assert!(!Gbpa(machine.read32(0, Gbpa::OFFSET)).abort());
+        let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+        let (probe, _) = probe(&iommu, &world);
+        // No command is ever carried out.
+        machine.lie(0, CmdqCons::OFFSET, Some(0));
+        let Err(Refused { error, .. }) = probe.enable() else { panic!("it was enabled") };
+        assert!(matches!(error, EnableError::Commands(_)), "{error:?}");
+        assert_eq!(machine.read32(0, Cr0Ack::OFFSET), 0);
+        assert_eq!(Gbpa(machine.read32(0, Gbpa::OFFSET)).abort(), was_on);
+    }
 }
