@@ -43,7 +43,8 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
     report.step("target", boot::WHAT_TARGET, |step| {
         let (obtained, verdict) = bare::obtain(step, &workspace);
         libraries = obtained;
-        Ok(verdict)
+        // Whoever insists on QEMU wants the image booted on it.
+        Ok(if require_qemu { boot::required(verdict) } else { verdict })
     });
     clippy(&mut report, &workspace, libraries.as_ref());
     report.step("msrv", "builds with the oldest supported Rust", |step| msrv(step, &workspace));

@@ -63,7 +63,7 @@ Examples:
         long_about = "Build the bare-metal image of baremetal/ and boot it under QEMU, with its output on the \
 screen. It brings up the SMMU, lets devices do DMA through it, and checks what they reach. The exit status is the \
 image's: 0 when all its checks passed, 1 when one failed, 2 when it panicked, took an unexpected exception or hung; \
-124 when it had to be stopped after two minutes.",
+124 when it had to be stopped after six minutes.",
         after_help = "The libraries for aarch64-unknown-none are taken from the first of these that works:
   $SMMUV3_SYSROOT, a folder made by aarch64-sysroot; this one is final
   the toolchain
@@ -147,7 +147,8 @@ struct BootOptions {
     #[arg(long, requires = "count")]
     write: bool,
 
-    /// A step of the driver to leave out (such as NoTlbi), which the image must notice.
+    /// A step of the driver to leave out: NoTlbi, WrongAsid, NoCfgi, and with two SMMUs OneInstanceOnly must be noticed by
+    /// the image; what others do cannot be seen on QEMU.
     #[arg(long, value_name = "STEP")]
     leave_out: Option<String>,
 

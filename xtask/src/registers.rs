@@ -56,7 +56,7 @@ CPU: whole calls, with the barriers around registers, on an SMMU that has carrie
 it is looked at. So the wait for hardware is not in them, which is most of a strict unmap. The image is built as a
 kernel would be, with link-time optimisation, but for plain ARMv8.0, and with the compiler's own `memcpy` and `memset`,
 which take an instruction or two a byte where a kernel's take far less: they are most of what a *space* costs
-for buffers that are copied. The same twice in a row, and on every machine.
+for buffers that are copied. Instructions are the same twice in a row, and on every machine.
 
 | | ours | | Linux 7.3 | ours / Linux |
 |---|---|---|---|---|
@@ -73,7 +73,7 @@ pub fn section(figures: &[Figure]) -> String {
     for Figure { name, value, unit } in figures {
         let linux = LINUX.iter().find(|(of, _)| of == name).map(|(_, linux)| *linux);
         let (theirs, part) = match linux {
-            Some(linux) => (format!("{linux}"), format!("{:.2}", value / linux)),
+            Some(linux) => (format!("{linux}"), format!("{:.3}", value / linux)),
             None => Default::default(),
         };
         // Writing to a string does not fail.
@@ -156,7 +156,7 @@ verdict: ok\r\n";
     fn a_section_is_its_own_record_and_no_other_is_looked_at() {
         let figures = parse(OUTPUT);
         let page = page(&figures);
-        assert!(page.contains("| domain: map of 1 page | 90.0 | instructions | 279 | 0.32 |"));
+        assert!(page.contains("| domain: map of 1 page | 90.0 | instructions | 279 | 0.323 |"));
         assert_eq!(check(&page, &figures).unwrap(), 2);
         let changed = |by: f64| {
             let mut figures = figures.clone();

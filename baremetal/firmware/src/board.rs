@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a firmware knows of its board without being told: QEMU's `virt`, with an `edu` on its first PCI bus.
 
+use core::sync::atomic::{Ordering, fence};
+
+use smmuv3::hardware::order_stores;
 use smmuv3::{PhysAddr, StreamId};
 
 /// The SMMU's registers.
@@ -48,13 +51,17 @@ impl Edu {
     /// Writes the first `count` bytes of its buffer to `address`; `None` if it does not end.
     pub fn write(&self, address: u64, count: u64) -> Option<()> {
         let register = |offset: usize| (BAR + offset) as *mut u64;
+        // What was stored before is in memory for the device, and what is loaded afterwards is what it wrote.
+        order_stores();
         // SAFETY: registers of the device, mapped as Device memory.
-        unsafe {
+        let ended = unsafe {
             register(SOURCE).write_volatile(0x4_0000);
             register(DESTINATION).write_volatile(address);
             register(COUNT).write_volatile(count);
             register(COMMAND).write_volatile(0b11);
-            (0..PATIENCE).find(|_| register(COMMAND).read_volatile() & 1 == 0).map(|_| ())
-        }
+            (0..PATIENCE).any(|_| register(COMMAND).read_volatile() & 1 == 0)
+        };
+        fence(Ordering::Acquire);
+        ended.then_some(())
     }
 }

@@ -25,12 +25,12 @@ use aarch64_rt::{ExceptionHandlers, entry, exception_handlers};
 use smmuv3::context_table::ContextTable;
 use smmuv3::entry::{Context, Stream, WithoutSubstream};
 use smmuv3::event_queue::Delivery;
+use smmuv3::formats::{EventId, EventRecord};
 use smmuv3::hardware::Registers;
 use smmuv3::instance::{Instance, InstanceConfig, Probed};
 use smmuv3::pagetable::Stage1Table4K;
 use smmuv3::update::{CdKind, SteKind, update};
 use smmuv3::{Attributes, EnableError, Iova, Prot, StreamId, SubstreamId};
-use smmuv3_formats::{EventId, EventRecord};
 
 use crate::board::{Edu, SMMU, WINDOW};
 use crate::pool::Pool;
@@ -58,7 +58,7 @@ fn protect(pool: &Pool, mmio: Registers) -> Result<Instance<Pool>, Error> {
     config.sid_bits = SID_BITS;
     let probed = Probed::<Pool>::new(mmio, config).map_err(|_| "the SMMU cannot be used")?;
     // SAFETY: there is one platform.
-    let smmu = unsafe { probed.enable(pool) }.map_err(|(_, error)| match error {
+    let smmu = unsafe { probed.enable(pool) }.map_err(|refused| match refused.error {
         EnableError::NoMemory => "no memory for the SMMU",
         _ => "the SMMU does not answer",
     })?;

@@ -6,8 +6,8 @@ use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use smmuv3::hardware::Registers;
-use smmuv3::{Frames, PhysAddr, Platform, RawMutex};
+use smmuv3::hardware::{Registers, order_stores};
+use smmuv3::{Frames, PhysAddr, Platform, SpinMutex};
 
 const BYTES: usize = 128 << 10;
 
@@ -55,15 +55,14 @@ unsafe impl Frames for Pool {
 
     /// The SMMU snoops.
     fn publish(&self, _: PhysAddr, _: usize) {
-        // SAFETY: a barrier breaks nothing.
-        unsafe { asm!("dmb oshst", options(nostack, preserves_flags)) };
+        order_stores();
     }
 }
 
 // SAFETY: as for `Frames`.
 unsafe impl Platform for Pool {
     type Mmio = Registers;
-    type Mutex = Alone;
+    type Mutex = SpinMutex;
 
     fn allocate_coherent(&self, size: usize, align: usize) -> Option<PhysAddr> {
         self.allocate(size, align)
@@ -88,19 +87,4 @@ unsafe impl Platform for Pool {
         }
         (u128::from(ticks) * 1_000_000_000 / u128::from(frequency.max(1))) as u64
     }
-}
-
-/// The lock of a program that is alone.
-#[derive(Debug)]
-pub struct Alone;
-
-// SAFETY: there is one CPU, and no interrupt: nobody else calls `lock`.
-unsafe impl RawMutex for Alone {
-    fn new() -> Self {
-        Self
-    }
-
-    fn lock(&self) {}
-
-    unsafe fn unlock(&self) {}
 }
