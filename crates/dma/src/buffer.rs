@@ -98,24 +98,28 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// Gives `buffer` to the devices of the space: [`map`](Self::map), but safe.
     ///
     /// # Errors
-    /// The buffer, and why not: see [`MapError`].
+    /// The buffer, and why not: see [`MapError`]. If that is `Unconfirmed`, a device may still reach the buffer, so that it
+    /// is lent all the same, to be [taken back](Self::take_back) after the instance was reset.
+    #[expect(clippy::type_complexity, reason = "either of two, and why")]
     pub fn lend<B: Buffer>(
         &self,
         mut buffer: B,
         direction: Direction,
-    ) -> Result<Lent<B>, (B, MapError)> {
+    ) -> Result<Lent<B>, (Result<B, Lent<B>>, MapError)> {
         let memory = buffer.memory();
+        let lent = |buffer, iova, waits| Lent {
+            buffer: MaybeUninit::new(buffer),
+            iova,
+            len: memory.len(),
+            direction,
+            space: self.id,
+            waits,
+        };
         // SAFETY: the buffer's owner is put away until it was taken back, and the memory stays where it is.
-        match unsafe { self.map(memory, direction) } {
-            Ok(iova) => Ok(Lent {
-                buffer: MaybeUninit::new(buffer),
-                iova,
-                len: memory.len(),
-                direction,
-                space: self.id,
-                waits: None,
-            }),
-            Err(error) => Err((buffer, error)),
+        match unsafe { self.map_or_hold(memory, direction) } {
+            Ok(iova) => Ok(lent(buffer, iova, None)),
+            Err((error, None)) => Err((Ok(buffer), error)),
+            Err((error, Some((iova, stamp)))) => Err((Err(lent(buffer, iova, Some(stamp))), error)),
         }
     }
 
