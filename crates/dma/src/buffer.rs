@@ -138,6 +138,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
             {
                 return Err((lent, UnmapError::Unconfirmed(unconfirmed)));
             }
+            // SAFETY: written in `lend`.
+            let memory = unsafe { lent.buffer.assume_init_mut() }.memory();
+            // SAFETY: it is the buffer that was lent, which is put away in `lent`.
+            unsafe { self.forget_lines(memory, lent.direction) };
             // SAFETY: written in `lend`, and given out only here and below, where `lent` ends.
             return Ok(unsafe { lent.buffer.assume_init_read() });
         }

@@ -486,6 +486,28 @@ impl<P: DmaPlatform> DmaSpace<P> {
         }
     }
 
+    /// Drops what caches hold of the pages that were lent of a buffer, once more: devices went on reaching them after the
+    /// unmap that was not confirmed, and CPUs may have read lines ahead meanwhile.
+    ///
+    /// # Safety
+    /// The buffer is the caller's, and pages of it were lent.
+    pub(crate) unsafe fn forget_lines(&self, buffer: NonNull<[u8]>, direction: Direction) {
+        if self.config.coherent || !direction.is_written() {
+            return;
+        }
+        let Ok(span) = Span::of(buffer) else { return };
+        let which = self.partial(&span);
+        let (first, last) = match which {
+            Which::All => return,
+            Which::Ends { first, last } => (usize::from(first), usize::from(last.is_some())),
+        };
+        let (start, len) = span.bytes_of(&(first..span.pages - last));
+        if len != 0 {
+            // SAFETY: a part of the buffer.
+            self.platform().invalidate(unsafe { span.at(start) }, len);
+        }
+    }
+
     /// Cleans the caches of what is lent of a buffer itself, where that matters.
     ///
     /// # Safety

@@ -8,7 +8,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Rig, wedge};
+use common::{Maintenance, PAGE, Rig, wedge};
 use smmuv3::Iova;
 use smmuv3_dma::{Direction, DmaConfig, MapError};
 
@@ -91,4 +91,26 @@ fn a_buffer_that_a_device_may_still_reach_is_not_handed_back() {
     assert_eq!(buffer.len(), 3 << 20);
     assert!(rig.world.reaches(start, true).is_err());
     assert_eq!(rig.space.usage().held, 0);
+}
+
+#[test]
+fn caches_forget_what_devices_wrote_after_an_unmap_that_was_not_confirmed() {
+    let rig = Rig::new(DmaConfig::strict().with_coherent(false));
+    let area = rig.world.area(100, 3 * PAGE);
+    let physical = rig.world.physical(&area, PAGE - 100);
+    // SAFETY: the area is not used otherwise, and outlives what is made of it.
+    let buffer = unsafe { area.into_static() };
+    let lent = rig.space.lend(buffer, BOTH).map_err(|(_, error)| error).unwrap();
+    rig.world.reaches(Iova(lent.iova().0 + PAGE as u64), true).unwrap();
+    wedge(&rig.world, true);
+    let (lent, _) = rig.space.take_back(lent).map(drop).unwrap_err();
+    // The device goes on writing to the page in the middle, while CPUs read lines ahead.
+    rig.world.write(Iova(lent.iova().0 + PAGE as u64), &[7; 8]).unwrap();
+    wedge(&rig.world, false);
+    rig.iommu.reset(&rig.smmu).unwrap();
+    rig.world.maintenance.lock().unwrap().clear();
+    rig.space.take_back(lent).map_err(|(_, error)| error).unwrap();
+    let done = rig.world.maintenance.lock().unwrap().clone();
+    assert_eq!(done, [Maintenance::Invalidate(physical, 2 * PAGE)]);
+    rig.close();
 }
