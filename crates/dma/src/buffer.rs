@@ -103,12 +103,15 @@ impl<P: DmaPlatform> DmaSpace<P> {
     #[expect(clippy::type_complexity, reason = "either of two, and why")]
     pub fn lend<B: Buffer>(
         &self,
-        mut buffer: B,
+        buffer: B,
         direction: Direction,
     ) -> Result<Lent<B>, (Result<B, Lent<B>>, MapError)> {
-        let memory = buffer.memory();
+        // From here on: should the platform panic, devices may have some of it.
+        let mut buffer = MaybeUninit::new(buffer);
+        // SAFETY: just written.
+        let memory = unsafe { buffer.assume_init_mut() }.memory();
         let lent = |buffer, iova, waits| Lent {
-            buffer: MaybeUninit::new(buffer),
+            buffer,
             iova,
             len: memory.len(),
             direction,
@@ -118,7 +121,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         // SAFETY: the buffer's owner is put away until it was taken back, and the memory stays where it is.
         match unsafe { self.map_or_hold(memory, direction) } {
             Ok(iova) => Ok(lent(buffer, iova, None)),
-            Err((error, None)) => Err((Ok(buffer), error)),
+            // SAFETY: written above, and given out only here.
+            Err((error, None)) => Err((Ok(unsafe { buffer.assume_init() }), error)),
             Err((error, Some((iova, stamp)))) => Err((Err(lent(buffer, iova, Some(stamp))), error)),
         }
     }

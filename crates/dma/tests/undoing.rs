@@ -5,12 +5,14 @@
 
 mod common;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Maintenance, PAGE, Rig, wedge};
 use smmuv3::Iova;
-use smmuv3_dma::{Direction, DmaConfig, MapError};
+use smmuv3_dma::{Buffer, Direction, DmaConfig, MapError};
 
 const BOTH: Direction = Direction::Both;
 
@@ -113,4 +115,37 @@ fn caches_forget_what_devices_wrote_after_an_unmap_that_was_not_confirmed() {
     let done = rig.world.maintenance.lock().unwrap().clone();
     assert_eq!(done, [Maintenance::Invalidate(physical, 2 * PAGE)]);
     rig.close();
+}
+
+/// A buffer that tells when its memory is nobody's any more.
+struct Told(&'static mut [u8], Arc<AtomicBool>);
+
+// SAFETY: a unique reference for ever.
+unsafe impl Buffer for Told {
+    fn memory(&mut self) -> NonNull<[u8]> {
+        NonNull::from(&mut *self.0)
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.1.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_platform_that_panics_drops_no_buffer_that_devices_have() {
+    let rig: &'static Rig = Box::leak(Box::new(Rig::new(DmaConfig::strict())));
+    let area = rig.world.area(0, 1 << 20);
+    let start = Iova(rig.space.window().start);
+    let dropped = Arc::new(AtomicBool::new(false));
+    // SAFETY: the area is not used otherwise, and outlives what is made of it.
+    let buffer = Told(unsafe { area.into_static() }, dropped.clone());
+    rig.world.interrupt_with(Some(Arc::new(move || {
+        assert!(rig.world.reaches(start, true).is_err(), "half-way through");
+    })));
+    let lend = || rig.space.lend(buffer, BOTH).is_ok();
+    assert!(catch_unwind(AssertUnwindSafe(lend)).is_err());
+    assert!(rig.world.reaches(start, true).is_ok());
+    assert!(!dropped.load(Ordering::Relaxed), "it is mapped");
 }
