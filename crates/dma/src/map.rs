@@ -208,7 +208,9 @@ impl<P: DmaPlatform> DmaSpace<P> {
         Ok(())
     }
 
-    /// Lets devices see what the driver has written to a mapped buffer.
+    /// Lets devices see what the driver has written to a mapped buffer. All of the buffer's bytes in a bounced page are copied
+    /// again, whatever the direction: what a device has written there since the last
+    /// [`sync_for_cpu`](Self::sync_for_cpu) is lost. So who only looks whether a device has written calls that, and not this.
     ///
     /// May be called in interrupt context.
     ///
