@@ -98,24 +98,32 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// Gives `buffer` to the devices of the space: [`map`](Self::map), but safe.
     ///
     /// # Errors
-    /// The buffer, and why not: see [`MapError`].
+    /// The buffer, and why not: see [`MapError`]. If that is `Unconfirmed`, a device may still reach the buffer, so that it
+    /// is lent all the same, to be [taken back](Self::take_back) after the instance was reset.
+    #[expect(clippy::type_complexity, reason = "either of two, and why")]
     pub fn lend<B: Buffer>(
         &self,
-        mut buffer: B,
+        buffer: B,
         direction: Direction,
-    ) -> Result<Lent<B>, (B, MapError)> {
-        let memory = buffer.memory();
+    ) -> Result<Lent<B>, (Result<B, Lent<B>>, MapError)> {
+        // From here on: should the platform panic, devices may have some of it.
+        let mut buffer = MaybeUninit::new(buffer);
+        // SAFETY: just written.
+        let memory = unsafe { buffer.assume_init_mut() }.memory();
+        let lent = |buffer, iova, waits| Lent {
+            buffer,
+            iova,
+            len: memory.len(),
+            direction,
+            space: self.id,
+            waits,
+        };
         // SAFETY: the buffer's owner is put away until it was taken back, and the memory stays where it is.
-        match unsafe { self.map(memory, direction) } {
-            Ok(iova) => Ok(Lent {
-                buffer: MaybeUninit::new(buffer),
-                iova,
-                len: memory.len(),
-                direction,
-                space: self.id,
-                waits: None,
-            }),
-            Err(error) => Err((buffer, error)),
+        match unsafe { self.map_or_hold(memory, direction) } {
+            Ok(iova) => Ok(lent(buffer, iova, None)),
+            // SAFETY: written above, and given out only here.
+            Err((error, None)) => Err((Ok(unsafe { buffer.assume_init() }), error)),
+            Err((error, Some((iova, stamp)))) => Err((Err(lent(buffer, iova, Some(stamp))), error)),
         }
     }
 
@@ -134,6 +142,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
             {
                 return Err((lent, UnmapError::Unconfirmed(unconfirmed)));
             }
+            // SAFETY: written in `lend`.
+            let memory = unsafe { lent.buffer.assume_init_mut() }.memory();
+            // SAFETY: it is the buffer that was lent, which is put away in `lent`.
+            unsafe { self.forget_lines(memory, lent.direction) };
             // SAFETY: written in `lend`, and given out only here and below, where `lent` ends.
             return Ok(unsafe { lent.buffer.assume_init_read() });
         }

@@ -141,7 +141,8 @@ impl fmt::Display for ReserveError {
 
 impl Error for ReserveError {}
 
-/// Why a buffer was not mapped. Nothing of it is.
+/// Why a buffer was not mapped. Nothing of it is, and no device reaches it unless that is
+/// [`Unconfirmed`](Self::Unconfirmed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MapError {
@@ -169,6 +170,10 @@ pub enum MapError {
     },
     /// The domain refused it, most of all for lack of memory for tables.
     Domain(smmuv3::MapError),
+    /// A part had been mapped when the rest could not be, and was unmapped again; but an instance may still let a device
+    /// reach it. The buffer is not to be used for anything else until a [`DmaSpace::flush`](crate::DmaSpace::flush) has
+    /// returned `Ok`, after the instance was reset.
+    Unconfirmed(Unconfirmed),
 }
 
 impl From<BufferError> for MapError {
@@ -188,6 +193,9 @@ impl fmt::Display for MapError {
             Self::NoBouncePage { most } => write!(f, "all of {most} bounce pages are in use"),
             Self::NoMemory { size } => write!(f, "no memory of {size:#x} bytes"),
             Self::Domain(error) => error.fmt(f),
+            Self::Unconfirmed(unconfirmed) => {
+                write!(f, "not all of it could be mapped; while undoing a part: {unconfirmed}")
+            }
         }
     }
 }

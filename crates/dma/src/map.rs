@@ -44,23 +44,38 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// nothing, unless input addresses or bounce pages run out: then it flushes once.
     ///
     /// # Errors
-    /// See [`MapError`]. Nothing is mapped then.
+    /// See [`MapError`]. Nothing is mapped then; after [`Unconfirmed`](MapError::Unconfirmed), devices may reach a part of
+    /// the buffer all the same.
     ///
     /// # Safety
-    /// `buffer` is memory, initialised or not, that nobody else uses until `unmap` has returned `Ok`, or has returned
-    /// `Unconfirmed` and what is said there has come about: devices read it, and write to it unless `direction` is
-    /// [`ToDevice`](Direction::ToDevice). It stays in place physically.
+    /// `buffer` is memory, initialised or not, that nobody else uses until `unmap` has returned `Ok`, or one of both has
+    /// returned `Unconfirmed` and what is said there has come about: devices read it, and write to it unless `direction`
+    /// is [`ToDevice`](Direction::ToDevice). It stays in place physically.
     pub unsafe fn map(
         &self,
         buffer: NonNull<[u8]>,
         direction: Direction,
     ) -> Result<Iova, MapError> {
-        let span = Span::of(buffer)?;
+        // SAFETY: the caller's promise.
+        unsafe { self.map_or_hold(buffer, direction) }.map_err(|(error, _)| error)
+    }
+
+    /// [`map`](Self::map), with what is to be waited for where a part was mapped, and an instance did not confirm that it
+    /// is not any more: the address at which the buffer was to be, and when it was held.
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn map_or_hold(
+        &self,
+        buffer: NonNull<[u8]>,
+        direction: Direction,
+    ) -> Result<Iova, (MapError, Option<(Iova, Stamp)>)> {
+        let span = Span::of(buffer).map_err(|error| (error.into(), None))?;
         let too_long = MapError::NoIova { pages: span.pages.next_power_of_two() as u64 };
         // At most 64.
         let order = span.order() as u8;
         if order > self.place.order {
-            return Err(too_long);
+            return Err((too_long, None));
         }
         let which = self.bounces(&span);
         let mut bounced = Bounced::new(which);
@@ -71,23 +86,28 @@ impl<P: DmaPlatform> DmaSpace<P> {
         }
         let Some(block) = block else {
             self.release_pages(bounced.pages.as_slice());
-            return Err(too_long);
+            return Err((too_long, None));
         };
         if bounced.len() < bounced.which().count(span.pages) {
             self.give(block, &bounced);
-            return Err(MapError::NoBouncePage { most: self.config.bounce_pages });
+            return Err((MapError::NoBouncePage { most: self.config.bounce_pages }, None));
         }
-        let iova = self.place.iova(block);
+        let start = self.place.iova(block);
+        let iova = Iova(start.0 + span.offset as u64);
         // SAFETY: the caller's promise for the buffer; the block and the pages are this call's.
-        match unsafe { self.fill(iova, &span, direction, &bounced) } {
-            Ok(()) => Ok(Iova(iova.0 + span.offset as u64)),
+        match unsafe { self.fill(start, &span, direction, &bounced) } {
+            Ok(()) => Ok(iova),
             Err((error, None)) => {
                 self.give(block, &bounced);
-                Err(error)
+                Err((error, None))
             }
-            Err((error, Some(_))) => {
-                self.hold_all(block, &bounced);
-                Err(error)
+            Err((error, Some(unconfirmed))) => {
+                let stamp = self.hold_all(block, &bounced);
+                if bounced.len() == span.pages {
+                    // Whatever a device reaches, it is not the buffer.
+                    return Err((error, None));
+                }
+                Err((MapError::Unconfirmed(unconfirmed), Some((iova, stamp))))
             }
         }
     }
@@ -188,7 +208,9 @@ impl<P: DmaPlatform> DmaSpace<P> {
         Ok(())
     }
 
-    /// Lets devices see what the driver has written to a mapped buffer.
+    /// Lets devices see what the driver has written to a mapped buffer. All of the buffer's bytes in a bounced page are copied
+    /// again, whatever the direction: what a device has written there since the last
+    /// [`sync_for_cpu`](Self::sync_for_cpu) is lost. So who only looks whether a device has written calls that, and not this.
     ///
     /// May be called in interrupt context.
     ///
@@ -463,6 +485,28 @@ impl<P: DmaPlatform> DmaSpace<P> {
             }
             // SAFETY: the part is the caller's, the page the mapping's.
             unsafe { copy_out(copy, part, span.at(part.in_buffer)) };
+        }
+    }
+
+    /// Drops what caches hold of the pages that were lent of a buffer, once more: devices went on reaching them after the
+    /// unmap that was not confirmed, and CPUs may have read lines ahead meanwhile.
+    ///
+    /// # Safety
+    /// The buffer is the caller's, and pages of it were lent.
+    pub(crate) unsafe fn forget_lines(&self, buffer: NonNull<[u8]>, direction: Direction) {
+        if self.config.coherent || !direction.is_written() {
+            return;
+        }
+        let Ok(span) = Span::of(buffer) else { return };
+        let which = self.partial(&span);
+        let (first, last) = match which {
+            Which::All => return,
+            Which::Ends { first, last } => (usize::from(first), usize::from(last.is_some())),
+        };
+        let (start, len) = span.bytes_of(&(first..span.pages - last));
+        if len != 0 {
+            // SAFETY: a part of the buffer.
+            self.platform().invalidate(unsafe { span.at(start) }, len);
         }
     }
 

@@ -159,7 +159,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// # Errors
     /// See [`ReserveError`]: at most 64 ranges, and none that is in use.
     pub fn reserve(&self, range: Range<u64>) -> Result<(), ReserveError> {
-        // What CPUs have for themselves is not in use.
+        // What waits for a flush is not in use, nor what CPUs have for themselves.
+        let _ = self.flush();
         self.empty_locals();
         self.window.with(self.platform(), |window| window.reserve(range))
     }

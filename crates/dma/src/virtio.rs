@@ -24,7 +24,8 @@ pub const NOWHERE: Iova = Iova(1 << 54);
 /// What `Hal` has no way to return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VirtioFailure {
-    /// A buffer was not mapped; the device was told [`NOWHERE`].
+    /// A buffer was not mapped; the device was told [`NOWHERE`]. If that is [`MapError::Unconfirmed`], it may reach a part
+    /// of the buffer all the same, as below.
     Share(MapError),
     /// A buffer was not unmapped with certainty. If that is [`UnmapError::Unconfirmed`], the device may still reach
     /// the buffer, which the driver is about to use again: the SMMU has to be reset, or the kernel to stop. It does not

@@ -123,6 +123,20 @@ fn reserved_addresses_are_never_given_out() {
 }
 
 #[test]
+fn addresses_that_only_wait_for_a_flush_can_be_reserved() {
+    let rig = Rig::new(DmaConfig::lazy().with_window(Iova(0x10_0000), 16));
+    rig.world.stop_clock();
+    let area = rig.world.area(0, 8);
+    let iova = rig.map(&area, BOTH);
+    rig.unmap(iova, &area, BOTH);
+    assert_eq!(rig.space.usage().retired, 2);
+    assert_eq!(rig.space.reserve(iova.0..iova.0 + PAGE as u64), Ok(()));
+    // And the device has lost them.
+    assert!(rig.world.reaches(iova, true).is_err());
+    rig.close();
+}
+
+#[test]
 fn a_doorbell_is_device_memory_in_a_page_of_its_own() {
     let rig = Rig::new(DmaConfig::strict());
     let doorbell = PhysAddr(0x0809_0040);

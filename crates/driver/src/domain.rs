@@ -241,6 +241,9 @@ impl<P: Platform> Domain<P> {
     /// Descriptors are cleared and published, so that no walk that begins afterwards finds them. Tables stay, even
     /// those that became empty, for [`Domain::reclaim`]. Accesses under way meanwhile reach the memory or fault.
     ///
+    /// A [`Domain::unmap`] of the same addresses afterwards finds nothing mapped, tells nobody of them, and so is none of
+    /// those invalidations.
+    ///
     /// May be called in interrupt context. Never waits for anything, and allocates and frees nothing.
     ///
     /// # Errors

@@ -312,6 +312,32 @@ mod tests {
     }
 
     #[test]
+    fn ranges_of_every_granule_are_aligned_as_their_ttl_asks_for() {
+        for (granule, leaf) in
+            [(12, 12), (12, 21), (12, 30), (14, 14), (14, 25), (14, 36), (16, 16), (16, 29)]
+        {
+            for leaves in (1..200).chain([511, 512, 513, 1023, 1025]) {
+                for start in [0u64, 1, 31, 33] {
+                    let (start, pages) = (start << leaf, leaves << (leaf - granule));
+                    let mut at = start;
+                    for command in all(true, Scope::Range(range(start, pages, granule, Some(leaf))))
+                    {
+                        let command = TlbiNhVa(command.0);
+                        // Else the range is UNPREDICTABLE (§4.2).
+                        assert_eq!((command.addr(), at % (1 << leaf)), (at, 0), "{granule} {leaf}");
+                        // Not reserved, also where TTL = 1 counts as 0, as with 16 KiB.
+                        let ttl =
+                            if granule == 14 && command.ttl() == 1 { 0 } else { command.ttl() };
+                        assert!(command.num() + command.scale() + ttl > 0, "{granule} {leaf}");
+                        at += (command.num() + 1) << command.scale() << granule;
+                    }
+                    assert_eq!(at, start + (pages << granule), "{granule} {leaf} {leaves}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn each_tag_is_told_of_or_all_of_them_at_once() {
         let tags = [Tag { vmid: 0, asid: 5 }, Tag { vmid: 2, asid: 5 }, Tag { vmid: 2, asid: 9 }];
         let all = |scope, most| {

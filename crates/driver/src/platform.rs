@@ -75,7 +75,8 @@ pub unsafe trait Platform: Frames + Send + Sync {
     unsafe fn free_coherent(&self, memory: PhysAddr, size: usize, align: usize);
 
     /// Runs `critical` with interrupts of this CPU masked, so that an interrupt handler cannot find a lock
-    /// taken by the code that it interrupted. Nothing that may sleep is called inside.
+    /// taken by the code that it interrupted. Nothing that may sleep is called inside. In interrupt context they are masked
+    /// already, and stay so afterwards.
     fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R;
 
     /// Keeps the ASID that the process known as `process` has on the CPUs from being given to another, and returns it.
