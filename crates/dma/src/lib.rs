@@ -136,6 +136,8 @@ mod spin;
 mod supply;
 mod sync;
 #[cfg(feature = "virtio-drivers")]
+mod translated;
+#[cfg(feature = "virtio-drivers")]
 mod virtio;
 
 pub use buffer::{Buffer, Lent};
@@ -144,5 +146,7 @@ pub use config::{DmaConfig, Lazy, Reclaim};
 pub use error::{BufferError, CloseError, MapError, NewError, ReserveError, UnmapError};
 pub use platform::{Direction, DmaPlatform};
 pub use space::{DmaSpace, Usage};
+#[cfg(feature = "virtio-drivers")]
+pub use translated::{NotTranslated, Translated};
 #[cfg(feature = "virtio-drivers")]
 pub use virtio::{NOWHERE, VirtioFailure, VirtioHal, VirtioSpace};
