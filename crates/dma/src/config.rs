@@ -60,7 +60,8 @@ pub struct Lazy {
     pub copy_up_to: usize,
     /// Entries of each CPU's flush queue: one a mapping and one a bounce page.
     pub queue: usize,
-    /// Nanoseconds after which the next unmap on that CPU flushes, whether the queue is full or not.
+    /// Nanoseconds after which the next unmap on that CPU flushes, whether the queue is full or not; or the next
+    /// [`DmaSpace::tick`](crate::DmaSpace::tick).
     pub age: u64,
 }
 

@@ -60,11 +60,11 @@
 //! | larger buffers | as above | as strict |
 //! | what a device can reach after `unmap` | nothing | bounce pages that nobody uses, until a flush |
 //! | used again | at once | after a flush *that began after* the unmap has been confirmed |
-//! | who flushes | | the unmap that finds its CPU's queue full, or its oldest entry older than [`Lazy::age`]; [`DmaSpace::flush`]; whoever runs out |
+//! | who flushes | | the unmap that finds its CPU's queue full, or its oldest entry older than [`Lazy::age`]; a timer, by [`DmaSpace::tick`]; [`DmaSpace::flush`]; whoever runs out |
 //!
-//! A flush is one invalidation of the whole domain, and serves up to a queue of each CPU. Where nothing is unmapped for
-//! a long time, nothing is flushed either: call [`DmaSpace::flush`] from a timer if a device must not see stale bounce
-//! pages for longer.
+//! A flush is one invalidation of the whole domain, and serves up to a queue of each CPU. Where a CPU unmaps nothing for a
+//! long time, it flushes nothing either: call [`DmaSpace::tick`] from a timer, every [`Lazy::age`] or so, if a device
+//! must not see stale bounce pages, nor a quiet CPU keep them, for longer than the age and the timer's period.
 //!
 //! # What it costs
 //! x86-64 instructions of `map` and `unmap` together, counted by callgrind on an SMMU that answers at once. The SMMU's
@@ -86,7 +86,7 @@
 //! |---|---|---|
 //! | `map`, `lend`, `allocate` | yes, if the platform's allocator may | nothing; for one flush when addresses or bounce pages run out |
 //! | `unmap`, `take_back`, `free` | yes | an invalidation, or a flush that is due |
-//! | `sync_for_cpu`, `sync_for_device`, `read`, `write`, `flush`, `usage`, `trim` | yes | `flush`: for one |
+//! | `sync_for_cpu`, `sync_for_device`, `read`, `write`, `tick`, `flush`, `usage`, `trim` | yes | `flush`, and `tick` if one is due: for one |
 //! | `new`, `attach`, `detach`, `reserve`, `map_identity`, `close` | no | the driver's mutex, and the SMMU |
 //!
 //! Locks are spin locks that are taken with interrupts masked, one at a time, for a bounded number of instructions. The

@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::slice;
 use core::sync::atomic::AtomicUsize as Counter;
 
 use smmuv3::pagetable::{RangeError, UnmapError as TableError};
@@ -14,7 +15,7 @@ use crate::bounce::Pool;
 use crate::config::{DmaConfig, Lazy, Reclaim};
 use crate::error::{CloseError, MapError, NewError, ReserveError};
 use crate::flush::Flushes;
-use crate::iova::{Place, Window};
+use crate::iova::{MOST_RESERVED, Place, Window};
 use crate::local::Local;
 use crate::platform::{Direction, DmaPlatform};
 use crate::retired::Retired;
@@ -88,7 +89,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
         let mut window = Window::new(place)?;
         if place.start == 0 {
             // Of an empty window, so it is free.
-            let _ = window.reserve(0..PAGE as u64);
+            let _ = window.reserve(slice::from_ref(&(0..PAGE as u64)));
         }
         let queue = match config.reclaim {
             Reclaim::Strict => 0,
@@ -159,9 +160,28 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// # Errors
     /// See [`ReserveError`]: at most 64 ranges, and none that is in use.
     pub fn reserve(&self, range: Range<u64>) -> Result<(), ReserveError> {
+        self.reserve_all([range])
+    }
+
+    /// [Reserves](Self::reserve) all of `ranges`, or none: what the firmware says about a device, mostly.
+    ///
+    /// # Errors
+    /// See [`ReserveError`], for the first range that cannot be.
+    pub fn reserve_all(
+        &self,
+        ranges: impl IntoIterator<Item = Range<u64>>,
+    ) -> Result<(), ReserveError> {
+        let mut all = [const { 0..0 }; MOST_RESERVED];
+        let mut count = 0;
+        for range in ranges {
+            let too_many = ReserveError::TooMany { most: MOST_RESERVED };
+            *all.get_mut(count).ok_or(too_many)? = range;
+            count += 1;
+        }
         // What CPUs have for themselves is not in use.
         self.empty_locals();
-        self.window.with(self.platform(), |window| window.reserve(range))
+        let ranges = all.get(..count).unwrap_or_default();
+        self.window.with(self.platform(), |window| window.reserve(ranges))
     }
 
     /// Reserves `range`, and lets devices reach the memory at those addresses by the same ones, for as long as the

@@ -303,3 +303,42 @@ fn each_cpu_has_a_queue_and_a_flush_empties_all() {
     assert_eq!(rig.space.usage().retired, 0);
     rig.close();
 }
+
+#[test]
+fn a_tick_flushes_what_is_old_on_any_cpu_and_nothing_else() {
+    let rig = Rig::new(lazy(Lazy::default().with_age(1_000)));
+    rig.world.stop_clock();
+    let area = rig.world.area(0, PAGE);
+    assert_eq!(rig.space.tick(), Ok(false), "nothing waits");
+    run_on(1);
+    let iova = rig.map(&area, BOTH);
+    rig.world.write(iova, &[1]).unwrap();
+    rig.unmap(iova, &area, BOTH);
+    rig.world.pass(999);
+    run_on(0);
+    assert_eq!(rig.space.tick(), Ok(false), "it is not old");
+    assert_eq!(rig.space.usage().retired, 2);
+    // What the device has cached.
+    rig.world.write(iova, &[2]).unwrap();
+    rig.world.pass(1);
+    assert_eq!(rig.space.tick(), Ok(true));
+    assert_eq!(rig.space.usage().retired, 0);
+    assert_eq!(rig.world.write(iova, &[3]), Err(TRANSLATION));
+    assert_eq!(rig.space.tick(), Ok(false), "nothing waits any more");
+    // An instance that does not answer.
+    let iova = rig.map(&area, BOTH);
+    rig.unmap(iova, &area, BOTH);
+    rig.world.pass(1_000);
+    wedge(&rig.world, true);
+    assert!(rig.space.tick().is_err());
+    assert_eq!(rig.space.usage().retired, 2);
+
+    // Nothing waits in a strict space.
+    let rig = Rig::new(DmaConfig::strict());
+    let area = rig.world.area(0, PAGE);
+    let iova = rig.map(&area, BOTH);
+    rig.unmap(iova, &area, BOTH);
+    rig.world.pass(u64::MAX / 2);
+    assert_eq!(rig.space.tick(), Ok(false));
+    rig.close();
+}
