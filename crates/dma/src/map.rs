@@ -24,13 +24,13 @@ struct Run {
     len: u64,
 }
 
-/// A mapping that is there: what it was made of.
+/// A mapping that is there: what it was made of, but for its bounce pages.
+#[derive(Clone, Copy)]
 struct Found {
     span: Span,
     block: Block,
     /// Of the first page.
     iova: Iova,
-    bounced: Bounced,
 }
 
 impl<P: DmaPlatform> DmaSpace<P> {
@@ -73,7 +73,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             self.release_pages(bounced.pages.as_slice());
             return Err(too_long);
         };
-        if bounced.len() < bounced.which().count(span.pages) {
+        if bounced.len() < bounced.which.count(span.pages) {
             self.give(block, &bounced);
             return Err(MapError::NoBouncePage { most: self.config.bounce_pages });
         }
@@ -127,36 +127,43 @@ impl<P: DmaPlatform> DmaSpace<P> {
         buffer: NonNull<[u8]>,
         direction: Direction,
     ) -> Result<(), (UnmapError, Option<Stamp>)> {
+        // Filled in place: it is larger than all that is done with it.
+        let mut bounced = Bounced::none();
         // SAFETY: the caller's promise.
-        let found = unsafe { self.find(iova, buffer) }.map_err(|error| (error, None))?;
-        let Found { span, block, bounced, .. } = &found;
+        let found = unsafe { self.find(iova, buffer, &mut bounced) };
+        let (bounced, Found { span, block, iova: start }) = match found {
+            Ok(found) => (&bounced, found),
+            Err(error) => return Err((error, None)),
+        };
         let not_mapped = (UnmapError::NotMapped { iova }, None);
         let is_lazy = matches!(self.config.reclaim, Reclaim::Lazy(_));
         if is_lazy && bounced.len() == span.pages {
             // SAFETY: the mapping is the caller's. Only pages of the space are behind it, which wait for a flush.
-            match unsafe { self.domain.unmap_deferred(found.iova, span.bytes()) } {
+            match unsafe { self.domain.unmap_deferred(start, span.bytes()) } {
                 Ok(bytes) if bytes == span.bytes() => {}
                 Ok(_) => return Err(not_mapped),
                 Err(error) => return Err((table_error(error, iova), None)),
             }
             // SAFETY: the caller's promise.
-            unsafe { self.to_cpu(&found, direction) };
-            self.retire(list(*block, bounced).as_slice());
+            unsafe { self.to_cpu(&span, bounced, direction) };
+            let mut items = List::new();
+            list(block, bounced, &mut items);
+            self.retire(items.as_slice());
             return Ok(());
         }
         // SAFETY: the mapping is the caller's.
-        match unsafe { self.domain.unmap(found.iova, span.bytes()) } {
+        match unsafe { self.domain.unmap(start, span.bytes()) } {
             Ok(bytes) if bytes == span.bytes() => {
                 // SAFETY: the caller's promise.
-                unsafe { self.to_cpu(&found, direction) };
-                self.give(*block, bounced);
+                unsafe { self.to_cpu(&span, bounced, direction) };
+                self.give(block, bounced);
                 Ok(())
             }
             Ok(_) => Err(not_mapped),
             Err(DomainError::Unconfirmed(unconfirmed)) => {
                 // SAFETY: the caller's promise.
-                unsafe { self.to_cpu(&found, direction) };
-                let stamp = self.hold_all(*block, bounced);
+                unsafe { self.to_cpu(&span, bounced, direction) };
+                let stamp = self.hold_all(block, bounced);
                 if bounced.len() == span.pages {
                     return Ok(());
                 }
@@ -183,8 +190,12 @@ impl<P: DmaPlatform> DmaSpace<P> {
         buffer: NonNull<[u8]>,
         direction: Direction,
     ) -> Result<(), UnmapError> {
+        let mut bounced = Bounced::none();
         // SAFETY: the caller's promise, for both.
-        unsafe { self.to_cpu(&self.find(iova, buffer)?, direction) };
+        unsafe {
+            let found = self.find(iova, buffer, &mut bounced)?;
+            self.to_cpu(&found.span, &bounced, direction);
+        }
         Ok(())
     }
 
@@ -203,10 +214,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
         buffer: NonNull<[u8]>,
         _direction: Direction,
     ) -> Result<(), UnmapError> {
+        let mut bounced = Bounced::none();
         // SAFETY: the caller's promise.
-        let found = unsafe { self.find(iova, buffer) }?;
-        let span = &found.span;
-        for (index, page) in found.bounced.iter() {
+        let Found { span, .. } = unsafe { self.find(iova, buffer, &mut bounced) }?;
+        for (index, page) in bounced.iter() {
             let part = span.part(index);
             let copy = self.platform().pointer(page);
             // SAFETY: the part is the caller's, the page the mapping's.
@@ -216,7 +227,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             }
         }
         // SAFETY: the caller's promise.
-        unsafe { self.clean_lent(span, &found.bounced) };
+        unsafe { self.clean_lent(&span, &bounced) };
         Ok(())
     }
 
@@ -236,8 +247,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         let last = span.pages - 1;
         let bounces = !self.config.whole_pages;
         Which::Ends {
-            first: bounces && span.part(0).is_partial(),
-            last: (bounces && last > 0 && span.part(last).is_partial()).then_some(last),
+            first: bounces && span.is_first_partial(),
+            last: (bounces && last > 0 && span.is_last_partial()).then_some(last),
         }
     }
 
@@ -288,6 +299,16 @@ impl<P: DmaPlatform> DmaSpace<P> {
         // SAFETY: the caller's promise.
         unsafe { self.clean_lent(span, bounced) };
         let attributes = self.attributes(direction);
+        if bounced.len() == 0
+            && let Some((pa, bytes)) = platform.physical(span.start(), span.len())
+            && bytes >= span.len()
+            && pa.0 & (PAGE as u64 - 1) == span.offset as u64
+        {
+            // In one piece, as most are.
+            let run = Run { iova: iova.0, pa: pa.0 - span.offset as u64, len: span.bytes() };
+            // SAFETY: as above; the memory is the caller's.
+            return unsafe { self.map_run(iova, &run, attributes) };
+        }
         let mut run = Run { iova: iova.0, pa: 0, len: 0 };
         let mut index = 0;
         while index < span.pages {
@@ -380,39 +401,61 @@ impl<P: DmaPlatform> DmaSpace<P> {
         }
     }
 
-    /// The mapping of `buffer` at `iova`: which of its pages are bounced is what the table says.
+    /// The mapping of `buffer` at `iova`: which of its pages are bounced is what the table says, and goes to `bounced`,
+    /// which has none.
     ///
     /// # Safety
     /// It is the caller's.
     #[inline]
-    unsafe fn find(&self, iova: Iova, buffer: NonNull<[u8]>) -> Result<Found, UnmapError> {
+    unsafe fn find(
+        &self,
+        iova: Iova,
+        buffer: NonNull<[u8]>,
+        bounced: &mut Bounced,
+    ) -> Result<Found, UnmapError> {
         let span = Span::of(buffer)?;
         let not_mapped = UnmapError::NotMapped { iova };
         let start = Iova(iova.0.wrapping_sub(span.offset as u64));
         // At most 64.
         let block = self.place.block(start, span.order() as u8).ok_or(not_mapped)?;
-        let mut which = self.bounces(&span);
-        if matches!(which, Which::All) {
-            // Unless there were too few bounce pages; then all pages that are not partial were lent, if any.
-            let partial = self.partial(&span);
-            let lent = (0..span.pages).find(|index| {
-                let nth =
-                    |nth: usize| nth < partial.count(span.pages) && partial.index(nth) == *index;
-                !nth(0) && !nth(1)
-            });
-            if let Some(index) = lent {
-                // SAFETY: the caller's promise.
-                let is_lent = unsafe { self.is_lent(start, &span, index) };
-                which = if is_lent { partial } else { which };
-            }
-        }
-        let mut bounced = Bounced::new(which);
-        for nth in 0..which.count(span.pages) {
+        bounced.which = self.bounces(&span);
+        for nth in 0..bounced.which.count(span.pages) {
             // SAFETY: the caller's promise.
-            let page = unsafe { self.page_at(start, which.index(nth)) };
+            let page = unsafe { self.page_at(start, bounced.which.index(nth)) };
             bounced.pages.push(page.ok_or(not_mapped)?);
         }
-        Ok(Found { span, block, iova: start, bounced })
+        if matches!(bounced.which, Which::All) {
+            // SAFETY: the caller's promise.
+            unsafe { self.leave_lent(&span, bounced) };
+        }
+        Ok(Found { span, block, iova: start })
+    }
+
+    /// Leaves those of a mapping's pages that are bounced. Not all of them are if there were too few bounce pages; then
+    /// all that are not partial were lent.
+    ///
+    /// # Safety
+    /// The mapping is the caller's; `bounced` has all its pages.
+    unsafe fn leave_lent(&self, span: &Span, bounced: &mut Bounced) {
+        let partial = self.partial(span);
+        // The first that is not partial, if there is one.
+        let index = usize::from(matches!(partial, Which::Ends { first: true, .. }));
+        if index + usize::from(matches!(partial, Which::Ends { last: Some(_), .. })) >= span.pages {
+            return;
+        }
+        let part = span.part(index);
+        // SAFETY: the caller says that the buffer is memory of one object.
+        let own = self.platform().physical(unsafe { span.at(part.in_buffer) }, part.len);
+        let own = own.and_then(|(pa, _)| pa.0.checked_sub(part.in_page as u64)).map(PhysAddr);
+        if own.is_some() && own == bounced.get(index) {
+            let mut left = Bounced::new(partial);
+            for nth in 0..partial.count(span.pages) {
+                if let Some(page) = bounced.get(partial.index(nth)) {
+                    left.pages.push(page);
+                }
+            }
+            *bounced = left;
+        }
     }
 
     /// Where page `index` of a mapping leads.
@@ -426,28 +469,24 @@ impl<P: DmaPlatform> DmaSpace<P> {
         unsafe { self.domain.lookup(at) }.map(|mapping| mapping.pa)
     }
 
-    /// Whether page `index` of a mapping is the buffer's own.
-    ///
-    /// # Safety
-    /// It is the caller's.
-    unsafe fn is_lent(&self, start: Iova, span: &Span, index: usize) -> bool {
-        let part = span.part(index);
-        // SAFETY: the caller says that the buffer is memory of one object.
-        let own = self.platform().physical(unsafe { span.at(part.in_buffer) }, part.len);
-        let own = own.and_then(|(pa, _)| pa.0.checked_sub(part.in_page as u64));
-        // SAFETY: the caller's promise.
-        own.is_some() && own == unsafe { self.page_at(start, index) }.map(|page| page.0)
-    }
-
     /// Brings what devices wrote to the driver.
     ///
     /// # Safety
     /// The mapping is the caller's, and the buffer, too.
-    unsafe fn to_cpu(&self, found: &Found, direction: Direction) {
-        if !direction.is_written() {
+    #[inline]
+    unsafe fn to_cpu(&self, span: &Span, bounced: &Bounced, direction: Direction) {
+        if !direction.is_written() || self.config.coherent && bounced.len() == 0 {
             return;
         }
-        let Found { span, bounced, .. } = found;
+        // SAFETY: the caller's promise.
+        unsafe { self.bring_to_cpu(span, bounced) };
+    }
+
+    /// As [`to_cpu`](Self::to_cpu), where there is something to be done.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn bring_to_cpu(&self, span: &Span, bounced: &Bounced) {
         let platform = self.platform();
         if !self.config.coherent {
             let (start, len) = span.bytes_of(&Self::lent_pages(span, bounced));
@@ -500,18 +539,21 @@ impl<P: DmaPlatform> DmaSpace<P> {
 
     #[cold]
     fn hold_all(&self, block: Block, bounced: &Bounced) -> Stamp {
-        self.hold(list(block, bounced).as_slice())
+        let mut items = List::new();
+        list(block, bounced, &mut items);
+        self.hold(items.as_slice())
     }
 }
 
-/// What a mapping was made of.
-fn list(block: Block, bounced: &Bounced) -> Stack<Item, { MOST_COPIED + 1 }> {
-    let mut items = Stack::new();
+/// What one mapping can be made of.
+type List = Stack<Item, { MOST_COPIED + 1 }>;
+
+/// What a mapping was made of, to `items`, which is empty.
+fn list(block: Block, bounced: &Bounced, items: &mut List) {
     items.push(Item::Block(block));
     for page in bounced.pages.as_slice() {
         items.push(Item::Page(*page));
     }
-    items
 }
 
 fn table_error(error: DomainError, iova: Iova) -> UnmapError {
