@@ -105,6 +105,12 @@ impl Which {
     /// None of them.
     pub(crate) const NONE: Self = Self::Ends { first: false, last: None };
 
+    /// Whether it is none.
+    #[inline]
+    pub(crate) const fn is_none(self) -> bool {
+        matches!(self, Self::Ends { first: false, last: None })
+    }
+
     /// How many, of a buffer of `pages`.
     #[inline]
     pub(crate) fn count(self, pages: usize) -> usize {

@@ -137,6 +137,7 @@ mod supply;
 mod sync;
 #[cfg(feature = "virtio-drivers")]
 mod translated;
+mod unmap;
 #[cfg(feature = "virtio-drivers")]
 mod virtio;
 

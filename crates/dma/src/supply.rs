@@ -45,8 +45,11 @@ impl<P: DmaPlatform> DmaSpace<P> {
         block.or_else(|| self.take_more_blocks(order))
     }
 
+    /// A block of 2^`order` pages.
+    #[inline]
     pub(crate) fn take_block(&self, order: u8) -> Option<Block> {
-        self.take(order, 0, &mut Pages::new())
+        let block = self.local().with(self.platform(), |local| local.take_block(order));
+        block.or_else(|| self.take_more_blocks(order))
     }
 
     /// Blocks from the window: one to return, the others for this CPU.
@@ -137,8 +140,12 @@ impl<P: DmaPlatform> DmaSpace<P> {
         self.release(spill.as_slice());
     }
 
+    /// Puts a block behind which devices reach nothing to use again.
+    #[inline]
     pub(crate) fn give_block(&self, block: Block) {
-        self.give(block, &Bounced::none());
+        if !self.local().with(self.platform(), |local| local.give_block(block)) {
+            self.give_to_all(Some(block), &Bounced::none(), 0);
+        }
     }
 
     /// Puts what no device can reach to use again.
