@@ -3,7 +3,9 @@
 
 use alloc::string::String;
 
-use smmuv3::Interrupt;
+use core::ops::Range;
+
+use smmuv3::{Completion, Interrupt};
 
 /// A range of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,12 @@ impl Region {
         self.base.saturating_add(self.len.saturating_sub(1))
     }
 
+    /// From the first to behind the last. The very last address of 64 bits is left out, which nobody can issue.
+    #[must_use]
+    pub const fn range(&self) -> Range<u64> {
+        self.base..self.base.saturating_add(self.len)
+    }
+
     /// Whether both have an address in common.
     #[must_use]
     pub const fn overlaps(&self, other: &Self) -> bool {
@@ -38,7 +46,7 @@ pub struct Instance {
     /// Its registers: two 64 KiB pages, one with [`Model::Cn99xx`] (§2.1).
     pub registers: Region,
     /// Whether its accesses to memory are coherent with the CPUs' caches: `dma-coherent`; the COHACC override of the
-    /// IORT. It is what counts, whatever IDR0.COHACC says.
+    /// IORT. It is what counts, whatever IDR0.COHACC says ([`smmuv3::Coherence`]).
     pub coherent: bool,
     /// What hardware management of access and dirty flags it has, where firmware says so in place of IDR0.HTTU: 0
     /// none, 1 access flag, 2 both. Always `None` from a device tree.
@@ -53,6 +61,15 @@ pub struct Instance {
     pub proximity: Option<u32>,
     /// Where its own interrupts go if they are messages, and as which device: see [`crate::Msi`].
     pub msi: Option<crate::Msi>,
+}
+
+impl Instance {
+    /// What there is room for in [`smmuv3::Name`]: its node without the path that leads to it (`iommu@9050000`), as
+    /// [`Smmu::name`](smmuv3::Smmu::name) calls it.
+    #[must_use]
+    pub fn short_name(&self) -> &str {
+        self.name.rsplit_once('/').map_or(self.name.as_str(), |(_, node)| node)
+    }
 }
 
 /// What firmware says of an implementation that the ID registers do not.
@@ -107,12 +124,17 @@ impl Interrupts {
         Self { event: Some(line), pri: Some(line), sync: Some(line), gerror: Some(line) }
     }
 
-    /// The lines to enable for [`smmuv3::Iommu::handle_interrupt`], each once, with what it is to be called with.
-    pub fn lines(&self) -> impl Iterator<Item = (Line, Interrupt)> {
+    /// The lines to enable for [`smmuv3::Iommu::handle_interrupt`], each once, with what it is to be called with: with
+    /// [`Completion::Interrupt`], that of CMD_SYNC, too. How an SMMU in use tells of completed commands,
+    /// [`Smmu::config`](smmuv3::Smmu::config) says.
+    pub fn lines(&self, completion: Completion) -> impl Iterator<Item = (Line, Interrupt)> {
         let shared = self.event.is_some() && self.event == self.gerror;
         let event = if shared { Interrupt::Any } else { Interrupt::Events };
         let gerror = self.gerror.filter(|_| !shared);
-        let both = [(self.event, event), (gerror, Interrupt::Error)];
-        both.into_iter().filter_map(|(line, which)| Some((line?, which)))
+        // Nothing is to be done for it that a handler of the others would have to know.
+        let sync = self.sync.filter(|_| completion == Completion::Interrupt);
+        let sync = sync.filter(|_| self.sync != self.event && self.sync != self.gerror);
+        let all = [(self.event, event), (gerror, Interrupt::Error), (sync, Interrupt::Sync)];
+        all.into_iter().filter_map(|(line, which)| Some((line?, which)))
     }
 }

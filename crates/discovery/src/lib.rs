@@ -15,9 +15,9 @@
 //!     for finding in topology.check() {
 //!         println!("{finding}"); // what is odd about it
 //!     }
-//!     let iommu = Iommu::new(platform, Config::default()).map_err(|_| "no memory")?;
-//!     let system = topology.bring_up(&iommu, |smmu| map_registers(smmu.registers), |_, _| ());
-//!     let system = system.map_err(|_| "no memory")?; // all that came up abort everything by now
+//!     let iommu = Iommu::new(platform, Config::default())?;
+//!     // Before devices may use DMA. All SMMUs that came up abort everything afterwards.
+//!     let system = topology.bring_up(&iommu, |smmu| map_registers(smmu.registers), |_, _| ())?;
 //!     let nic = system.master(Device::pci(0, 1, 0))?; // bus, device, function
 //!     let domain = iommu.create_domain(DomainConfig::default())?;
 //!     iommu.attach(&nic, &domain)?;

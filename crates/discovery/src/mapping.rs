@@ -44,6 +44,15 @@ impl Mapping {
         (self.first..=self.last).contains(&id).then(|| self.output.wrapping_add(offset))
     }
 
+    /// An ID that becomes `output` at `target`: the first, if it is several.
+    pub(crate) fn inverse(&self, (target, output): (Target, u32)) -> Option<u32> {
+        if self.target != target || !(self.output..=self.last_output()).contains(&output) {
+            return None;
+        }
+        // Within the range, since the output is.
+        Some(self.first.wrapping_add(output.wrapping_sub(self.output)))
+    }
+
     /// The last output.
     #[must_use]
     pub fn last_output(&self) -> u32 {

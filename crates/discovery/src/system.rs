@@ -6,27 +6,16 @@ use core::fmt;
 
 use smmuv3::features::Unsupported;
 use smmuv3::{
-    AddMasterError, Completion, Domain, EnableError, InstanceConfig, Interrupt, Iommu, Master,
-    MasterConfig, NoMemory, Platform, Probe, Smmu,
+    AddMasterError, Coherence, Completion, Domain, EnableError, InstanceConfig, InstanceId,
+    Interrupt, Iommu, Master, MasterConfig, NoMemory, Platform, Probe, Smmu, StreamId,
 };
 
 use crate::device::{Device, InstanceIndex, LookupError};
-use crate::instance::{Instance, Model};
+use crate::instance::{Instance, Line, Model};
 use crate::keep::{self, NotKept};
 use crate::kept::Kept;
 use crate::memory::push;
 use crate::topology::Topology;
-
-/// What an [`Iommu`] calls the instances.
-const NAMES: [&str; 64] = [
-    "smmu0", "smmu1", "smmu2", "smmu3", "smmu4", "smmu5", "smmu6", "smmu7", "smmu8", "smmu9",
-    "smmu10", "smmu11", "smmu12", "smmu13", "smmu14", "smmu15", "smmu16", "smmu17", "smmu18",
-    "smmu19", "smmu20", "smmu21", "smmu22", "smmu23", "smmu24", "smmu25", "smmu26", "smmu27",
-    "smmu28", "smmu29", "smmu30", "smmu31", "smmu32", "smmu33", "smmu34", "smmu35", "smmu36",
-    "smmu37", "smmu38", "smmu39", "smmu40", "smmu41", "smmu42", "smmu43", "smmu44", "smmu45",
-    "smmu46", "smmu47", "smmu48", "smmu49", "smmu50", "smmu51", "smmu52", "smmu53", "smmu54",
-    "smmu55", "smmu56", "smmu57", "smmu58", "smmu59", "smmu60", "smmu61", "smmu62", "smmu63",
-];
 
 /// Why an SMMU is not in use. Its devices cannot be made masters; they can do whatever firmware has left them, which the
 /// SMMU decides: it was not touched, unless this is [`BringUpError::Enable`], after which it aborts everything.
@@ -37,9 +26,6 @@ pub enum BringUpError {
     NoRegisters,
     /// It is a Cavium CN99xx, whose page 1 is not where the architecture has it.
     Page1,
-    /// Firmware says that it is coherent with the CPUs' caches, and IDR0.COHACC that it is not. The driver goes by the
-    /// latter, and the platform, if it believes firmware, cleans no caches.
-    Coherence,
     /// It lacks what the driver needs.
     Unsupported(Unsupported),
     /// It did not come up. It is off, and aborts.
@@ -51,9 +37,6 @@ impl fmt::Display for BringUpError {
         match self {
             Self::NoRegisters => f.write_str("no registers were given"),
             Self::Page1 => f.write_str("its registers of page 1 are in page 0 (CN99xx)"),
-            Self::Coherence => {
-                f.write_str("firmware says that it is coherent, IDR0.COHACC that it is not")
-            }
             Self::Unsupported(unsupported) => unsupported.fmt(f),
             Self::Enable(error) => error.fmt(f),
         }
@@ -146,10 +129,10 @@ impl Topology {
             push(&mut keeps, keep::groups(&self, InstanceIndex(index), &mut not_kept)?)?;
         }
         for ((index, instance), groups) in self.instances.iter().enumerate().zip(&keeps) {
-            let probed = probe(iommu, index, instance, registers(instance), &mut configure);
+            let probed = probe(iommu, instance, registers(instance), &mut configure);
             let up = probed.and_then(|mut probe| {
                 keep::keep(&mut probe, InstanceIndex(index), groups, &mut not_kept);
-                probe.enable().map_err(|(_, error)| BringUpError::Enable(error))
+                probe.enable().map_err(|refused| BringUpError::Enable(refused.error))
             });
             // There is room.
             smmus.push(up);
@@ -160,7 +143,6 @@ impl Topology {
 
 fn probe<P: Platform>(
     iommu: &Iommu<P>,
-    index: usize,
     instance: &Instance,
     registers: Option<P::Mmio>,
     configure: &mut impl FnMut(&Instance, &mut InstanceConfig),
@@ -169,18 +151,15 @@ fn probe<P: Platform>(
     if instance.model == Model::Cn99xx {
         return Err(BringUpError::Page1);
     }
-    let mut config = InstanceConfig::named(NAMES.get(index).copied().unwrap_or("smmu"));
-    config.interrupts = instance.interrupts.lines().next().is_some();
+    let mut config = InstanceConfig::named(instance.short_name());
+    config.interrupts = instance.interrupts.lines(Completion::Poll).next().is_some();
+    config.coherent = if instance.coherent { Coherence::Yes } else { Coherence::No };
     configure(instance, &mut config);
     // Nobody would be told.
     if config.completion == Completion::Interrupt && instance.interrupts.sync.is_none() {
         config.completion = Completion::Poll;
     }
-    let probe = iommu.probe(registers, config).map_err(BringUpError::Unsupported)?;
-    if instance.coherent && !probe.features().coherent {
-        return Err(BringUpError::Coherence);
-    }
-    Ok(probe)
+    iommu.probe(registers, config).map_err(BringUpError::Unsupported)
 }
 
 impl<P: Platform> System<P> {
@@ -225,9 +204,25 @@ impl<P: Platform> System<P> {
     /// Whose interrupt `intid` is, and what [`Iommu::handle_interrupt`] is to be called with. Several SMMUs can share one.
     pub fn raised_by(&self, intid: u32) -> impl Iterator<Item = (&Smmu<P>, Interrupt)> {
         self.smmus().flat_map(move |(_, instance, smmu)| {
-            let lines = instance.interrupts.lines().filter(move |(line, _)| line.intid == intid);
+            let lines = instance.interrupts.lines(smmu.config().completion);
+            let lines = lines.filter(move |(line, _)| line.intid == intid);
             lines.map(move |(_, which)| (smmu, which))
         })
+    }
+
+    /// The lines to enable, with whose they are: what [`System::raised_by`] knows. One that several share comes as often.
+    pub fn lines(&self) -> impl Iterator<Item = (Line, &Smmu<P>, Interrupt)> {
+        self.smmus().flat_map(|(_, instance, smmu)| {
+            let lines = instance.interrupts.lines(smmu.config().completion);
+            lines.map(move |(line, which)| (line, smmu, which))
+        })
+    }
+
+    /// Which device issues `stream` to the SMMU that the driver knows by `instance`, as events and errors name both
+    /// ([`Smmu::id`]); see [`Topology::device_of`]. May be called in interrupt context.
+    pub fn device_of(&self, instance: InstanceId, stream: StreamId) -> Option<Device<'_>> {
+        let (index, ..) = self.smmus().find(|(_, _, smmu)| smmu.id() == instance)?;
+        self.topology.device_of(index, stream)
     }
 
     /// Makes `device` a master, with all its streams. It stays blocked until it is attached.

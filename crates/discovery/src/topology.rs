@@ -219,6 +219,46 @@ impl Topology {
         }
     }
 
+    /// Which device issues `stream` to the SMMU: the reverse of [`Topology::streams_of`], to make sense of an event.
+    /// `None` when firmware mentions none. Takes no memory and no lock.
+    ///
+    /// Where several devices have one stream between them, it is the first that firmware lists; behind an
+    /// `iommu-map-mask`, the one whose other bits are 0.
+    #[must_use]
+    pub fn device_of(&self, instance: InstanceIndex, stream: StreamId) -> Option<Device<'_>> {
+        let wanted = (Target::Smmu(instance), stream.0);
+        // IDs that have the stream and are not translated otherwise by another mapping.
+        let ids = move |mappings: &'_ [Mapping], mask: u32| {
+            let mut ids = mappings.iter().filter_map(|mapping| mapping.inverse(wanted));
+            ids.find(|id| id & mask == *id && look_up(mappings.iter(), *id) == Ok(Some(wanted)))
+        };
+        let pci = |root: &Root| {
+            let id = ids(&root.mappings, root.mask)?;
+            let bus = u8::try_from(id >> 8).ok()?;
+            let (device, function) = ((id >> 3 & 0x1f) as u8, (id & 7) as u8);
+            let segment = root.segment;
+            let within = (root.buses.0..=root.buses.1).contains(&bus);
+            within.then_some(Device::Pci { segment, bus, device, function })
+        };
+        let named = |named: &'_ Named| {
+            let own = |mapping: &Mapping| {
+                mapping.target == wanted.0
+                    && (mapping.output..=mapping.last_output()).contains(&wanted.1)
+            };
+            named.own.iter().any(own)
+        };
+        self.roots.iter().find_map(pci).or_else(|| {
+            self.devices.iter().find_map(|device| {
+                let path = device.name.as_str();
+                if named(device) {
+                    return Some(Device::Path(path));
+                }
+                let id = ids(&device.mappings, device.mask)?;
+                Some(Device::OnBus { path, id })
+            })
+        })
+    }
+
     /// Where interrupt messages of `device` go, and what it is called there. `None` when firmware does not say.
     ///
     /// # Errors
@@ -254,30 +294,28 @@ impl Topology {
         Ok(of.map(|(_, mapping)| mapping).find_map(|mapping| mapping.map(stream.0)))
     }
 
-    /// Visits the input addresses that must not be handed out to `device`: windows of its host bridge, memory that is
+    /// The input addresses that must not be handed out to `device`: windows of its host bridge, memory that is
     /// kept for its streams, and what firmware reserves for it. Ranges may overlap, and come more than once.
     ///
     /// Where its interrupt messages go is not among them: that is mapped like memory ([`Topology::msi_of`]).
     ///
     /// # Errors
     /// As for [`Topology::streams_of`].
-    pub fn reserved_for(
-        &self,
-        device: Device<'_>,
-        visit: &mut dyn FnMut(Region),
-    ) -> Result<(), LookupError> {
+    pub fn reserved_for(&self, device: Device<'_>) -> Result<Vec<Region>, LookupError> {
         let (instance, streams) = self.streams_of(device)?;
+        let mut reserved = Vec::new();
         match device {
             Device::Pci { segment, bus, .. } => {
                 let roots = self.roots.iter().filter(|root| root.segment == segment);
                 let roots = roots.filter(|root| (root.buses.0..=root.buses.1).contains(&bus));
                 // I/O space is addressed otherwise.
                 let windows = roots.flat_map(|root| &root.windows);
-                let windows = windows.filter(|window| window.space != crate::Space::Io);
-                windows.for_each(|window| visit(window.on_pci()));
+                let mut windows = windows.filter(|window| window.space != crate::Space::Io);
+                windows.try_for_each(|window| push(&mut reserved, window.on_pci()))?;
             }
             Device::Path(path) | Device::OnBus { path, .. } => {
-                self.named(path)?.reserved.iter().for_each(|region| visit(*region));
+                let mut regions = self.named(path)?.reserved.iter();
+                regions.try_for_each(|region| push(&mut reserved, *region))?;
             }
         }
         for kept in &self.kept {
@@ -285,10 +323,10 @@ impl Topology {
                 *of == instance && streams.iter().any(|stream| (*first..=*last).contains(stream))
             });
             if used {
-                kept.regions.iter().for_each(|region| visit(*region));
+                kept.regions.iter().try_for_each(|region| push(&mut reserved, *region))?;
             }
         }
-        Ok(())
+        Ok(reserved)
     }
 
     /// Says where the ITS numbered `id` is, which an IORT does not: `base` is the base of its registers in the MADT. False

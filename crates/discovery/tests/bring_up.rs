@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use common::tree::Tree;
 use smmuv3::{
-    AddMasterError, Attributes, Completion, Config, DomainConfig, Interrupt, Iommu, Iova,
-    KeepError, PhysAddr, Prot, StreamId,
+    AddMasterError, Attributes, Completion, Config, DomainConfig, InstanceConfig, Interrupt, Iommu,
+    Iova, KeepError, PhysAddr, Prot, StreamId,
 };
 use smmuv3_discovery::iort::Iort;
 use smmuv3_discovery::{
@@ -45,6 +45,10 @@ size = "64K"
 
 /// The same machine as a device tree says it.
 fn tree() -> Vec<u8> {
+    tree_with(true, false)
+}
+
+fn tree_with(coherent: bool, sync: bool) -> Vec<u8> {
     let mut tree = Tree::new();
     tree.open("").cells("#address-cells", &[2]).cells("#size-cells", &[2]);
     tree.cells("interrupt-parent", &[1]);
@@ -54,9 +58,17 @@ fn tree() -> Vec<u8> {
         [("iommu@9050000", 0x905_0000, 2, 74), ("iommu@9080000", 0x908_0000, 3, 90)]
     {
         tree.open(name).text("compatible", "arm,smmu-v3").cells("reg", &[0, base, 0, 0x2_0000]);
-        tree.cells("phandle", &[phandle]).cells("#iommu-cells", &[1]).bytes("dma-coherent", &[]);
-        tree.cells("interrupts", &[0, spi, 1, 0, spi + 1, 1]);
-        tree.bytes("interrupt-names", b"eventq\0gerror\0").close();
+        tree.cells("phandle", &[phandle]).cells("#iommu-cells", &[1]);
+        if coherent {
+            tree.bytes("dma-coherent", &[]);
+        }
+        if sync {
+            tree.cells("interrupts", &[0, spi, 1, 0, spi + 1, 1, 0, spi + 20, 1]);
+            tree.bytes("interrupt-names", b"eventq\0gerror\0cmdq-sync\0").close();
+        } else {
+            tree.cells("interrupts", &[0, spi, 1, 0, spi + 1, 1]);
+            tree.bytes("interrupt-names", b"eventq\0gerror\0").close();
+        }
     }
     tree.open("pcie@10000000").text("device_type", "pci").cells("bus-range", &[0, 0]);
     tree.cells("linux,pci-domain", &[0]).cells("iommu-map", &[0, 2, 0, 0x100]).close();
@@ -103,8 +115,7 @@ fn a_device_of_either_kind_becomes_a_master_that_does_dma() {
     let system = rig.bring_up(&tree(), &[]);
     assert_eq!((system.smmus().count(), system.failures().count()), (2, 0));
     let smmu = system.smmu(InstanceIndex(0)).unwrap();
-    assert_eq!(smmu.instance().unwrap().config().name, "smmu0");
-    assert_eq!(smmu.instance().unwrap().config().event_queue_log2, 5);
+    assert_eq!((smmu.name(), smmu.config().event_queue_log2), ("iommu@9050000", 5));
 
     // 00:02.0 is stream 0x10.
     let nic = system.master(Device::pci(0, 2, 0)).unwrap();
@@ -137,7 +148,7 @@ fn interrupts_that_nobody_is_told_of_are_not_asked_for() {
             |_, config| config.completion = Completion::Interrupt,
         );
         let system = system.unwrap();
-        let config = *system.smmu(InstanceIndex(0)).unwrap().instance().unwrap().config();
+        let config = *system.smmu(InstanceIndex(0)).unwrap().config();
         // The tree with lines has one for events and one for errors, and none for CMD_SYNC.
         assert_eq!((config.interrupts, config.completion), (enabled, Completion::Poll));
     }
@@ -150,7 +161,7 @@ fn a_device_becomes_a_master_once() {
     let dma = system.master(Device::Path("/dma@1000")).unwrap();
     let taken = AddMasterError::Taken { stream: StreamId(7) };
     assert_eq!(system.master(Device::Path("/dma@1000")).err(), Some(MasterError::Add(taken)));
-    dma.close().map_err(|_| ()).unwrap();
+    dma.close().unwrap();
     assert!(system.master(Device::Path("/dma@1000")).is_ok());
 }
 
@@ -181,15 +192,64 @@ fn an_smmu_that_is_left_out_does_not_keep_the_others_down() {
     assert_eq!(system.master(Device::pci(0, 2, 0)).err(), Some(down));
 }
 
+/// What firmware says of coherence counts, either way.
 #[test]
-fn an_smmu_that_is_not_as_coherent_as_firmware_says_is_left_alone() {
-    let machine = MACHINE.replacen("name = \"smmu0\"", "name = \"smmu0\"\ncoherent = false", 1);
-    let rig = rig(&machine);
+fn an_smmu_is_as_coherent_as_firmware_says() {
+    for (cohacc, firmware) in [(true, true), (true, false), (false, true), (false, false)] {
+        let names = format!("name = \"smmu0\"\ncoherent = {cohacc}");
+        let rig = rig(&MACHINE.replacen("name = \"smmu0\"", &names, 1));
+        let mut topology = Topology::from_device_tree(&tree()).unwrap();
+        if !firmware {
+            topology = Topology::from_device_tree(&tree_with(false, false)).unwrap();
+        }
+        let mut mmio = Some(TestMmio { world: rig.world.clone(), instance: 0 });
+        let system = topology.bring_up(&rig.iommu, |_| mmio.take(), |_, _| ()).unwrap();
+        let features = system.smmu(InstanceIndex(0)).unwrap().features();
+        assert_eq!((features.registers.idr0.cohacc(), features.coherent), (cohacc, firmware));
+    }
+}
+
+#[test]
+fn an_event_leads_to_the_device_that_caused_it() {
+    let rig = rig(MACHINE);
     let system = rig.bring_up(&tree(), &[]);
-    let failures: Vec<_> = system.failures().map(|(index, _, why)| (index, why)).collect();
-    assert_eq!(failures, [(InstanceIndex(0), BringUpError::Coherence)]);
-    // CR0: nothing was enabled.
-    assert_eq!(rig.machine.read32(0, 0x20), 0);
+    let ids: Vec<_> = system.smmus().map(|(_, _, smmu)| smmu.id()).collect();
+    let of = |instance: usize, stream| system.device_of(ids[instance], StreamId(stream));
+    assert_eq!(of(0, 0x10), Some(Device::pci(0, 2, 0)));
+    assert_eq!(of(0, 0xff), Some(Device::pci(0, 31, 7)));
+    assert_eq!((of(0, 0x100), of(0, 7)), (None, Some(Device::pci(0, 0, 7))));
+    assert_eq!(
+        (of(1, 7), of(1, 9)),
+        (Some(Device::Path("/dma@1000")), Some(Device::Path("/dma@1000")))
+    );
+    assert_eq!((of(1, 8), of(1, 0x10)), (None, None));
+}
+
+#[test]
+fn the_line_that_tells_of_completed_commands_is_listed_where_it_is_used() {
+    for (completion, which) in
+        [(Completion::Interrupt, Some(Interrupt::Sync)), (Completion::Poll, None)]
+    {
+        let rig = rig(MACHINE);
+        let topology = Topology::from_device_tree(&tree_with(true, true)).unwrap();
+        let mut mmio = Some(TestMmio { world: rig.world.clone(), instance: 0 });
+        let configure = |_: &_, config: &mut InstanceConfig| config.completion = completion;
+        let system = topology.bring_up(&rig.iommu, |_| mmio.take(), configure).unwrap();
+        // SPI 94 of the first SMMU, besides 74 and 75.
+        assert_eq!(system.raised_by(32 + 94).map(|(_, which)| which).next(), which);
+        let lines: Vec<_> =
+            system.lines().map(|(line, _, which)| (line.intid - 32, which)).collect();
+        let both = [(74, Interrupt::Events), (75, Interrupt::Error)];
+        assert_eq!(
+            lines,
+            both.into_iter().chain(which.map(|which| (94, which))).collect::<Vec<_>>()
+        );
+        for (_, smmu, which) in system.lines().filter(|(_, _, which)| *which == Interrupt::Sync) {
+            assert!(
+                !rig.iommu.handle_interrupt(smmu, which, 1, &mut |report| panic!("{report:?}"))
+            );
+        }
+    }
 }
 
 #[test]

@@ -66,8 +66,7 @@ fn the_device_tree_of_one_smmu() {
     let msi = topology.msi_of(Device::pci(3, 2, 1)).unwrap().unwrap();
     assert_eq!((msi.doorbell.0, msi.device_id), (0, 0x311));
 
-    let mut reserved = Vec::new();
-    topology.reserved_for(Device::pci(0, 1, 0), &mut |region| reserved.push(region)).unwrap();
+    let reserved = topology.reserved_for(Device::pci(0, 1, 0)).unwrap();
     assert_eq!(
         reserved,
         [

@@ -10,13 +10,14 @@ use smmuv3_pagetable::{
     Attributes, Gather, MapErrorKind, Mapping, RangeError, Stage1Table4K, TableError,
 };
 
-use crate::error::Unconfirmed;
+use crate::error::{StillAttached, Unconfirmed};
 use crate::features::Features;
 use crate::invalidate::{Range, Scope};
 use crate::iommu::Core;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::platform::Platform;
+use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::{Space, Tables, Target, Targets};
 use crate::targets::Snapshot;
@@ -317,11 +318,14 @@ impl<P: Platform> Domain<P> {
     /// Ends the domain and frees its tables, those that an SMMU did not let go of when that is reset.
     ///
     /// # Errors
-    /// The domain and the number of masters that are still attached to it.
-    pub fn close(self) -> Result<(), (Self, usize)> {
+    /// The domain, while masters are attached to it.
+    pub fn close(self) -> Result<(), Refused<Self, StillAttached>> {
         let configuration = &self.space.core.configuration;
         let masters = configuration.with(|configuration| self.space.users(configuration));
-        if masters == 0 { Ok(()) } else { Err((self, masters)) }
+        match masters {
+            0 => Ok(()),
+            masters => Err(Refused { value: self, error: StillAttached { masters } }),
+        }
     }
 
     /// Invalidates what `gather` holds, frees the unlinked tables, and empties it. What cannot be freed goes

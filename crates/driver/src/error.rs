@@ -100,3 +100,21 @@ impl fmt::Display for Unconfirmed {
 }
 
 impl core::error::Error for Unconfirmed {}
+
+/// Masters still use an address space that was to end.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StillAttached {
+    /// How many are attached to it, or bound.
+    pub masters: usize,
+}
+
+#[cfg(feature = "alloc")]
+impl fmt::Display for StillAttached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "masters still use it: {}", self.masters)
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl core::error::Error for StillAttached {}

@@ -16,11 +16,25 @@ pub enum Interrupt {
     Events,
     /// The global error interrupt.
     Error,
+    /// The one that tells of completed commands ([`Completion::Interrupt`](crate::Completion::Interrupt)): there is
+    /// nothing to look at. That it was taken is what those who wait needed; see
+    /// [`Platform::relax`](crate::Platform::relax) for how the handler passes it on to others.
+    Sync,
     /// A combined one, or none: look at everything.
     Any,
 }
 
 /// Something that an SMMU reports.
+///
+/// Some come together, and no SMMU counts what it lost:
+/// * The event queue was full, and the SMMU says so by its index: [`Report::EventsLost`] ([`Lost::Overflow`]) in its
+///   place among the events, once for however many were lost there.
+/// * It could not write the queue: [`Report::GlobalError`] with EVENTQ_ABT_ERR, then [`Report::EventsLost`]
+///   ([`Lost::Aborted`]), once for however many; both from the error interrupt, before the events that are in the queue.
+///   QEMU says that, too, where the queue was full, in place of the former.
+/// * It is out of service: [`Report::GlobalError`] with SFM_ERR, then [`Report::Failed`].
+///
+/// So [`Report::EventsLost`] is what to count losses by, and it means that at least one event is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Report {
@@ -57,6 +71,9 @@ pub(crate) fn handle<P: Platform>(
     budget: usize,
     sink: &mut dyn FnMut(Report),
 ) -> bool {
+    if which == Interrupt::Sync {
+        return false;
+    }
     let mut look_at_events = which != Interrupt::Error;
     if which != Interrupt::Events {
         // Its message may have been lost.

@@ -11,20 +11,53 @@ use crate::error::Failure;
 use crate::event_queue::EventQueue;
 use crate::features::{Features, IdRegisters, Unsupported};
 use crate::invalidate::{self, Scope, Tag};
+use crate::name::Name;
 use crate::platform::Platform;
 use crate::queue::Size;
+use crate::refused::Refused;
 use crate::stream_table::{StreamTable, StreamTableShape};
 
 mod start;
 
 pub(crate) use start::NotStarted;
 
+/// Whether what an SMMU itself accesses, tables and queues, is coherent with the CPUs' caches.
+///
+/// IDR0.COHACC says what the SMMU was built for, firmware what it was built into: a device tree by `dma-coherent`, the
+/// IORT by its COHACC override. Where both disagree, firmware is right (§2.3, §20).
+///
+/// | | COHACC = 1 | COHACC = 0 |
+/// |---|---|---|
+/// | `Detected` | coherent | not coherent |
+/// | `Yes` | coherent | coherent |
+/// | `No` | not coherent | not coherent |
+///
+/// * *Coherent*: queues, stream table, contexts and walks are write-back, inner shareable (CR1, STE.S1CIR and CSH,
+///   CD.IR0 and SH0). [`Frames::publish`](crate::Frames::publish) only has to order stores, and
+///   [`Platform::allocate_coherent`] may return cacheable memory. Wrongly chosen, the SMMU reads stale tables.
+/// * *Not coherent*: all of that is non-cacheable, outer shareable. `publish` has to clean caches, and
+///   `allocate_coherent` returns uncached memory. Processes ([`Iommu::add_process`](crate::Iommu::add_process)), whose
+///   tables nobody publishes, cannot be bound. Always right if the platform does both.
+///
+/// The platform serves all SMMUs: if one of them is not coherent, it has to do what that needs, which the others
+/// tolerate. The DMA of devices is another matter: neither says anything about that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coherence {
+    /// As IDR0.COHACC says.
+    #[default]
+    Detected,
+    /// Coherent, whatever it says.
+    Yes,
+    /// Not coherent, whatever it says.
+    No,
+}
+
 /// How an SMMU is to be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InstanceConfig {
-    /// What reports call it.
-    pub name: &'static str,
+    /// What to call it, for people. The driver only keeps it.
+    pub name: Name,
     /// log2 of the commands that the queue is to hold; less when the SMMU supports less.
     pub command_queue_log2: u32,
     /// log2 of the events that the queue is to hold; less when the SMMU supports less.
@@ -46,15 +79,19 @@ pub struct InstanceConfig {
     /// Take part in the TLB maintenance that CPUs broadcast, where the SMMU can (CR2.PTM = 0, §8.3). To be
     /// chosen only where broadcasts reach the SMMU. Processes can then have the CPU's ASID there.
     pub broadcast: bool,
+    /// Whether its accesses to tables and queues are coherent with the CPUs' caches, where firmware knows better.
+    pub coherent: Coherence,
 }
 
 impl InstanceConfig {
     /// Queues of 256 commands and 128 events, StreamIDs of up to 25 bits (for which a 2-level stream table takes at most
     /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use; where the SMMU has linear ones only, 16 bits and
-    /// 4 MiB at most), one second to answer, interrupts on, completion polled, broadcasts of CPUs ignored.
-    pub const fn named(name: &'static str) -> Self {
+    /// 4 MiB at most), one second to answer, interrupts on, completion polled, broadcasts of CPUs ignored, coherent if it says so.
+    ///
+    /// `name` is cut to what a [`Name`] has room for.
+    pub const fn named(name: &str) -> Self {
         Self {
-            name,
+            name: Name::new(name),
             command_queue_log2: 8,
             event_queue_log2: 7,
             sid_bits: 25,
@@ -64,6 +101,7 @@ impl InstanceConfig {
             interrupts: true,
             completion: Completion::Poll,
             broadcast: false,
+            coherent: Coherence::Detected,
         }
     }
 }
@@ -131,6 +169,11 @@ impl<P: Platform> Probed<P> {
     pub fn new(mmio: P::Mmio, config: InstanceConfig) -> Result<Self, Unsupported> {
         let mut features = Features::decode(IdRegisters::read(&mmio))?;
         features.asid_bits = features.asid_bits.min(config.asid_bits.clamp(6, 16));
+        features.coherent = match config.coherent {
+            Coherence::Detected => features.coherent,
+            Coherence::Yes => true,
+            Coherence::No => false,
+        };
         Ok(Self { mmio, features, config })
     }
 
@@ -153,12 +196,12 @@ impl<P: Platform> Probed<P> {
     /// # Safety
     /// All methods of the instance, and of its parts, are given the same platform.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    pub unsafe fn enable(self, platform: &P) -> Result<Instance<P>, (Self, EnableError)> {
+    pub unsafe fn enable(self, platform: &P) -> Result<Instance<P>, Refused<Self, EnableError>> {
         // SAFETY: the caller's promise, for both.
         let instance = unsafe { self.build(platform) }?;
         // SAFETY: as above; nobody has used an entry.
         let started = unsafe { instance.start_first(platform, false) };
-        started.map_err(|NotStarted { probed, error, .. }| (probed, error))
+        started.map_err(|NotStarted { probed, error, .. }| Refused { value: probed, error })
     }
 
     /// Bits of a StreamID in the table that it will have.
@@ -173,9 +216,12 @@ impl<P: Platform> Probed<P> {
     /// # Safety
     /// As for [`Probed::enable`].
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    pub(crate) unsafe fn build(self, platform: &P) -> Result<Instance<P>, (Self, EnableError)> {
+    pub(crate) unsafe fn build(
+        self,
+        platform: &P,
+    ) -> Result<Instance<P>, Refused<Self, EnableError>> {
         let Self { mmio, features, config } = self;
-        let again = |mmio, error| Err((Self { mmio, features, config }, error));
+        let again = |mmio, error| Err(Refused { value: Self { mmio, features, config }, error });
         let size = |wanted: u32, most: u32| Size::new(wanted.min(most));
         let sizes = (
             // Room for one command and its CMD_SYNC at least.

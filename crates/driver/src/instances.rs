@@ -3,7 +3,7 @@
 
 use alloc::boxed::Box;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use crate::error::InstanceId;
 use crate::instance::Instance;
@@ -14,11 +14,16 @@ pub const MOST_INSTANCES: usize = 64;
 
 pub(crate) struct Instances<P: Platform> {
     slots: [AtomicPtr<Option<Instance<P>>>; MOST_INSTANCES],
+    /// Those that were removed, a bit each: their hardware may be somebody else's.
+    removed: AtomicU64,
 }
 
 impl<P: Platform> Instances<P> {
     pub(crate) fn new() -> Self {
-        Self { slots: [const { AtomicPtr::new(null_mut()) }; MOST_INSTANCES] }
+        Self {
+            slots: [const { AtomicPtr::new(null_mut()) }; MOST_INSTANCES],
+            removed: AtomicU64::new(0),
+        }
     }
 
     /// The first number without an instance.
@@ -39,6 +44,15 @@ impl<P: Platform> Instances<P> {
         let pointer = self.slots.get(id.index())?.load(Ordering::Acquire);
         // SAFETY: null, or a leaked box that is taken back only by `take_all`, which has `self` to itself.
         unsafe { pointer.as_ref() }.and_then(Option::as_ref)
+    }
+
+    /// For those who do not hold the configuration lock.
+    pub(crate) fn is_removed(&self, id: InstanceId) -> bool {
+        self.removed.load(Ordering::Acquire) & id.bit() != 0
+    }
+
+    pub(crate) fn remove(&self, id: InstanceId) {
+        self.removed.fetch_or(id.bit(), Ordering::Release);
     }
 
     /// All instances with their numbers.

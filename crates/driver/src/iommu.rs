@@ -21,6 +21,7 @@ use crate::mutex::Mutex;
 use crate::platform::Platform;
 use crate::process::{AddProcessError, Process, ProcessConfig};
 use crate::quarantine::Quarantine;
+use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::Installed;
 use crate::spin::SpinLock;
@@ -80,6 +81,8 @@ pub(crate) struct Core<P: Platform> {
 }
 
 /// An SMMU in use, of an [`Iommu`].
+///
+/// A handle: clones are the same SMMU, such as one for its interrupt handler.
 pub struct Smmu<P: Platform> {
     pub(crate) core: Shared<Core<P>>,
     pub(crate) id: InstanceId,
@@ -88,6 +91,12 @@ pub struct Smmu<P: Platform> {
 impl<P: Platform> Clone for Iommu<P> {
     fn clone(&self) -> Self {
         Self { core: self.core.clone() }
+    }
+}
+
+impl<P: Platform> Clone for Smmu<P> {
+    fn clone(&self) -> Self {
+        Self { core: self.core.clone(), id: self.id }
     }
 }
 
@@ -183,6 +192,19 @@ impl<P: Platform> Iommu<P> {
     ///
     /// May be called in interrupt context. `sink` runs with interrupts masked and the event queue locked: it calls
     /// nothing of the driver.
+    ///
+    /// A device that goes wild can report faster than they are read, for ever. So a handler looks a bounded number of
+    /// times, and leaves the rest to a thread, with the line masked until that has caught up:
+    ///
+    /// ```
+    /// use smmuv3::{Interrupt, Iommu, Platform, Report, Smmu};
+    ///
+    /// /// Whether more is waiting: for a thread that calls this again, then unmasks the line.
+    /// fn on_interrupt<P: Platform>(iommu: &Iommu<P>, smmu: &Smmu<P>, which: Interrupt) -> bool {
+    ///     let mut keep = |report: Report| { /* into a buffer */ };
+    ///     (0..4).all(|_| iommu.handle_interrupt(smmu, which, 64, &mut keep))
+    /// }
+    /// ```
     pub fn handle_interrupt(
         &self,
         smmu: &Smmu<P>,
@@ -190,10 +212,11 @@ impl<P: Platform> Iommu<P> {
         budget: usize,
         sink: &mut dyn FnMut(Report),
     ) -> bool {
+        if smmu.core.instances.is_removed(smmu.id) {
+            return false;
+        }
         // The SMMU's own, whichever `Iommu` was asked.
-        smmu.instance().is_some_and(|instance| {
-            crate::fault::handle(&smmu.core.platform, instance, which, budget, sink)
-        })
+        crate::fault::handle(&smmu.core.platform, smmu.instance(), which, budget, sink)
     }
 }
 
@@ -214,23 +237,30 @@ impl<P: Platform> Probe<P> {
 
     /// Takes the SMMU into use: every stream aborts until its master is attached, but those of [`Probe::keep`].
     ///
+    /// Until it has returned, firmware decides what devices reach: as a rule the SMMU is off and lets everything pass
+    /// (GBPA), and some firmware leaves devices with DMA enabled. So SMMUs come first, and only then are devices
+    /// allowed to use DMA (bus mastering of PCI functions) or told to.
+    ///
     /// # Errors
     /// The probe, to try again, and why. Nothing that was changed remains, except that the SMMU is off and
     /// aborts; with kept streams GBPA is as it was, and decides.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
-    pub fn enable(self) -> Result<Smmu<P>, (Self, EnableError)> {
+    pub fn enable(self) -> Result<Smmu<P>, Refused<Self, EnableError>> {
         let Self { core, probed, kept } = self;
         let enabled = core.configuration.with(|configuration| {
             let Some(id) = core.instances.vacant() else {
-                return Err((probed, EnableError::TooManyInstances { largest: MOST_INSTANCES }));
+                let error = EnableError::TooManyInstances { largest: MOST_INSTANCES };
+                return Err(Refused { value: probed, error });
             };
             let broadcast = probed.config().broadcast;
             let Ok(asids) = configuration.asids.prepare(probed.features(), broadcast) else {
-                return Err((probed, EnableError::NoMemory));
+                return Err(Refused { value: probed, error: EnableError::NoMemory });
             };
             let mut place = match try_box(None) {
                 Ok(place) => place,
-                Err(NoMemory) => return Err((probed, EnableError::NoMemory)),
+                Err(NoMemory) => {
+                    return Err(Refused { value: probed, error: EnableError::NoMemory });
+                }
             };
             // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
             let instance = unsafe { probed.build(&core.platform) }?;
@@ -249,7 +279,8 @@ impl<P: Platform> Probe<P> {
                 Err(error) => {
                     configuration.asids.take_back();
                     // SAFETY: as above; `prepare` uses no entry beyond its return.
-                    return Err((unsafe { instance.unbuild(&core.platform) }, error));
+                    let value = unsafe { instance.unbuild(&core.platform) };
+                    return Err(Refused { value, error });
                 }
             };
             // SAFETY: as above.
@@ -263,13 +294,13 @@ impl<P: Platform> Probe<P> {
                 Err(NotStarted { probed, error, off }) => {
                     keep::undo(&core, configuration, id, ready, off);
                     configuration.asids.take_back();
-                    Err((probed, error))
+                    Err(Refused { value: probed, error })
                 }
             }
         });
         match enabled {
             Ok(id) => Ok(Smmu { core, id }),
-            Err((probed, error)) => Err((Self { core, probed, kept }, error)),
+            Err(refused) => Err(refused.map(|probed| Self { core, probed, kept })),
         }
     }
 }
@@ -280,10 +311,31 @@ impl<P: Platform> Smmu<P> {
         self.id
     }
 
-    /// The instance: its features, its configuration, its queues. Where its methods take a platform, that is
-    /// [`Iommu::platform`] and no other.
-    pub fn instance(&self) -> Option<&Instance<P>> {
-        self.core.instances.get(self.id)
+    /// What its configuration calls it.
+    pub fn name(&self) -> &str {
+        self.config().name.as_str()
+    }
+
+    /// What it can do, as far as it is used.
+    pub fn features(&self) -> &Features {
+        self.instance().features()
+    }
+
+    /// How it is used.
+    pub fn config(&self) -> &InstanceConfig {
+        self.instance().config()
+    }
+
+    /// Its hardware: registers, queues, stream table. Where methods take a platform, that is [`Iommu::platform`] and no
+    /// other.
+    ///
+    /// It stays when the SMMU is removed, as all of the above does: off, and not to be told anything.
+    pub fn instance(&self) -> &Instance<P> {
+        match self.core.instances.get(self.id) {
+            Some(instance) => instance,
+            // There before its number was given to a handle; freed when the last handle is gone.
+            None => unreachable!("an SMMU in use has an instance"),
+        }
     }
 }
 

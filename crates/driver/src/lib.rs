@@ -57,7 +57,8 @@
 //! * `alloc` (default): [`Iommu`] and all that belongs to it. Without it there is no heap, and the hardware blocks
 //!   ([`instance`], [`command_queue`], [`event_queue`], [`stream_table`], [`context_table`], [`update`], [`pagetable`])
 //!   work on memory of the platform.
-//! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers.
+//! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers. The rest of
+//!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
 #![no_std]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
@@ -84,7 +85,6 @@ pub mod event_queue;
 #[cfg(feature = "alloc")]
 mod fault;
 pub mod features;
-#[cfg(feature = "safe-mmio")]
 pub mod hardware;
 #[cfg(feature = "alloc")]
 mod ids;
@@ -102,6 +102,7 @@ mod master;
 mod mutation;
 #[cfg(feature = "alloc")]
 mod mutex;
+mod name;
 #[cfg(feature = "alloc")]
 mod pasid;
 #[cfg(feature = "alloc")]
@@ -113,6 +114,7 @@ mod process;
 mod quarantine;
 pub mod queue;
 mod refusals;
+mod refused;
 #[cfg(feature = "alloc")]
 mod release;
 #[cfg(feature = "alloc")]
@@ -128,6 +130,7 @@ mod slab;
 #[cfg(feature = "alloc")]
 mod space;
 mod spin;
+mod spin_mutex;
 pub mod stream_table;
 mod sync;
 #[cfg(feature = "alloc")]
@@ -143,12 +146,14 @@ pub use command_queue::Completion;
 pub use compatibility::Mismatch;
 #[cfg(feature = "alloc")]
 pub use domain::{CreateError, Domain, DomainConfig, MapError, ReclaimError, UnmapError};
+#[cfg(feature = "alloc")]
+pub use error::StillAttached;
 pub use error::{Failure, InstanceId, Unconfirmed};
 pub use event_queue::Lost;
 #[cfg(feature = "alloc")]
 pub use fault::{Interrupt, Report};
 pub use features::Features;
-pub use instance::{EnableError, InstanceConfig};
+pub use instance::{Coherence, EnableError, InstanceConfig};
 #[cfg(feature = "alloc")]
 pub use instances::MOST_INSTANCES;
 #[cfg(feature = "alloc")]
@@ -156,9 +161,10 @@ pub use iommu::{Config, Iommu, Probe, Smmu};
 #[cfg(feature = "alloc")]
 pub use keep::{KeepError, Region};
 #[cfg(feature = "alloc")]
-pub use master::{AddMasterError, Master, MasterConfig};
+pub use master::{AddMasterError, CloseMasterError, Master, MasterConfig};
 #[cfg(feature = "mutation")]
 pub use mutation::Mutation;
+pub use name::Name;
 #[cfg(feature = "alloc")]
 pub use pasid::PasidError;
 pub use platform::{Frames, Mmio, Platform, RawMutex};
@@ -166,15 +172,19 @@ pub use platform::{Frames, Mmio, Platform, RawMutex};
 pub use process::{AddProcessError, Bond, Process, ProcessConfig};
 #[cfg(feature = "alloc")]
 pub use quarantine::Quarantined;
+pub use refused::Refused;
 #[cfg(feature = "alloc")]
 pub use reset::RemoveError;
 #[cfg(feature = "alloc")]
 pub use shared::NoMemory;
+/// Registers, entries, commands and events as bits: what an event's kind is, or a refused command's fields.
+pub use smmuv3_formats as formats;
 pub use smmuv3_formats::{Iova, PhysAddr, StreamId, SubstreamId};
 pub use smmuv3_pagetable as pagetable;
 pub use smmuv3_pagetable::{Attributes, Memory, Prot};
 #[cfg(feature = "alloc")]
 pub use space::Target;
+pub use spin_mutex::SpinMutex;
 pub use stream_table::{Split, StreamTableShape};
 
 /// The README's example compiles.

@@ -17,6 +17,7 @@ use crate::iommu::{Core, Smmu};
 use crate::mutation::Mutation;
 use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
+use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared};
 use crate::update::{CdKind, Entry, SteKind, Words};
 
@@ -113,6 +114,28 @@ impl fmt::Display for AddMasterError {
 }
 
 impl core::error::Error for AddMasterError {}
+
+/// Why a master was not forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseMasterError {
+    /// It is attached, by itself or with a PASID: see [`Iommu::detach`](crate::Iommu::detach),
+    /// [`Iommu::detach_pasid`](crate::Iommu::detach_pasid) and [`Bond::unbind`](crate::Bond::unbind).
+    Attached,
+    /// Its instance did not confirm that it is not, and has to be reset.
+    Unconfirmed,
+}
+
+impl fmt::Display for CloseMasterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Attached => "the master is attached",
+            Self::Unconfirmed => "the master was detached, but its SMMU did not confirm that",
+        })
+    }
+}
+
+impl core::error::Error for CloseMasterError {}
 
 impl<P: Platform> Master<P> {
     pub(crate) fn add(
@@ -211,25 +234,29 @@ impl<P: Platform> Master<P> {
     /// Forgets the master, which must be blocked, with all its PASIDs.
     ///
     /// # Errors
-    /// The master itself, when it is attached, or when its instance did not confirm that it is not.
-    pub fn close(self) -> Result<(), Self> {
+    /// The master, with [`CloseMasterError`].
+    pub fn close(self) -> Result<(), Refused<Self, CloseMasterError>> {
         let closed = self.core.configuration.with(|configuration| {
-            let state = configuration.masters.get(self.index)?;
+            // A handle's master is there.
+            let Some(state) = configuration.masters.get(self.index) else { return Ok(None) };
             if !matches!(state.own, Slot::Blocked) || !state.others.is_empty() {
-                return None;
+                return Err(match state.is_stuck() {
+                    true => CloseMasterError::Unconfirmed,
+                    false => CloseMasterError::Attached,
+                });
             }
-            let state = configuration.masters.remove(self.index)?;
+            let Some(state) = configuration.masters.remove(self.index) else { return Ok(None) };
             for stream in &state.streams {
                 if let Ok(at) = configuration.streams.binary_search(&(state.instance, *stream)) {
                     configuration.streams.remove(at);
                 }
             }
-            Some(state.table)
+            Ok(state.table)
         });
         match closed {
-            None => Err(self),
-            Some(None) => Ok(()),
-            Some(Some(table)) => {
+            Err(error) => Err(Refused { value: self, error }),
+            Ok(None) => Ok(()),
+            Ok(Some(table)) => {
                 // SAFETY: allocated for this master; the streams' entries abort, which every instance confirmed
                 // before the master counted as blocked, so no SMMU reads the contexts.
                 unsafe { table.free(&self.core.platform) };

@@ -61,9 +61,13 @@ pub unsafe trait Platform: Frames + Send + Sync {
 
     /// Memory for queues, stream tables and contexts: zeroed, `align`-aligned (a power of two), coherent
     /// with SMMUs that do not snoop caches. `None` when there is none.
+    ///
+    /// Called where the driver may sleep, with the configuration mutex held or not; never in interrupt context, and
+    /// never with interrupts masked by the driver.
     fn allocate_coherent(&self, size: usize, align: usize) -> Option<PhysAddr>;
 
-    /// Gives back what [`Platform::allocate_coherent`] returned.
+    /// Gives back what [`Platform::allocate_coherent`] returned. Called where that is, and when the last handle of an
+    /// [`Iommu`](crate::Iommu) is dropped, wherever that is.
     ///
     /// # Safety
     /// `memory` came from `allocate_coherent` with this `size` and `align`, and neither a CPU nor an SMMU can

@@ -12,12 +12,13 @@ use crate::compatibility::{Mismatch, Shape};
 use crate::configuration::Configuration;
 use crate::context_table::ContextFormat;
 use crate::entry::{Stream, WithoutSubstream};
-use crate::error::Unconfirmed;
+use crate::error::{StillAttached, Unconfirmed};
 use crate::features::Features;
 use crate::invalidate::{Range, Scope};
 use crate::iommu::Core;
 use crate::master::Master;
 use crate::platform::Platform;
+use crate::refused::Refused;
 use crate::release;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::{Space, Tables, Target, Targets};
@@ -354,11 +355,14 @@ impl<P: Platform> Process<P> {
     /// again when nothing waits for a reset that has to do with it, and no [`Bond`] is left, not even of a reset.
     ///
     /// # Errors
-    /// The process and the number of masters that are bound to it.
-    pub fn close(self) -> Result<(), (Self, usize)> {
+    /// The process, while masters are bound to it.
+    pub fn close(self) -> Result<(), Refused<Self, StillAttached>> {
         let configuration = &self.space.core.configuration;
         let masters = configuration.with(|configuration| self.space.users(configuration));
-        if masters == 0 { Ok(()) } else { Err((self, masters)) }
+        match masters {
+            0 => Ok(()),
+            masters => Err(Refused { value: self, error: StillAttached { masters } }),
+        }
     }
 }
 
@@ -367,13 +371,13 @@ impl<P: Platform> Bond<P> {
     ///
     /// # Errors
     /// The bond, to try again after a reset, and [`AttachError::Unconfirmed`] or [`AttachError::NoMemory`].
-    pub fn unbind(self) -> Result<(), (Self, AttachError)> {
+    pub fn unbind(self) -> Result<(), Refused<Self, AttachError>> {
         let Some(pasid) = self.space.process().map(|registers| registers.pasid) else {
             return Ok(());
         };
         match attach::change(&self.space.core, self.master, pasid.0, Goal::Unbind(self.seat)) {
             Ok(_) => Ok(()),
-            Err(error) => Err((self, error)),
+            Err(error) => Err(Refused { value: self, error }),
         }
     }
 }

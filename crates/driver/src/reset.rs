@@ -15,6 +15,7 @@ use crate::master::MasterState;
 use crate::place::{GHOST, Place, Slot, User};
 use crate::platform::Platform;
 use crate::quarantine::Quarantined;
+use crate::refused::Refused;
 use crate::shared::NoMemory;
 use crate::space::Targets;
 use crate::targets::Retired;
@@ -72,7 +73,8 @@ impl<P: Platform> Iommu<P> {
     }
 
     /// Resets `smmu`, which did not answer: empties its queues and caches, and lets go of what it could
-    /// reach. Attached masters stay attached; those that a failed call was changing are blocked.
+    /// reach. Attached masters stay attached; those that a failed call was changing are blocked. One that was removed
+    /// stays off.
     ///
     /// # Errors
     /// See [`EnableError`]. If it did not come up, the quarantine stays as it is. With [`EnableError::NoMemory`], or
@@ -80,40 +82,46 @@ impl<P: Platform> Iommu<P> {
     /// again.
     pub fn reset(&self, smmu: &Smmu<P>) -> Result<(), EnableError> {
         let core = &smmu.core;
-        let Some(instance) = core.instances.get(smmu.id) else { return Ok(()) };
         core.configuration.with(|configuration| {
+            if configuration.asids.removed() & smmu.id.bit() != 0 {
+                return Ok(());
+            }
             // What is put there from here on may come after the caches were emptied.
             let before = core.quarantine.mark(&core.platform, smmu.id);
-            instance.start(&core.platform)?;
+            smmu.instance().start(&core.platform)?;
             core.quarantine.release(&core.platform, smmu.id, before);
             configuration.let_go(core, smmu.id)
         })
     }
 
     /// Turns `smmu` off and forgets it; transactions abort from then on. Its memory is kept until the `Iommu`
-    /// ends, because other CPUs may be looking at its queues.
+    /// ends, because other CPUs may be looking at its queues. Clones of `smmu` then say what
+    /// it was, and nothing is done through them: it takes no masters, is not reset, and reports nothing. A handler that
+    /// has one may be at work until this returns; it is to have ended before the hardware is probed again.
     ///
     /// # Errors
     /// [`RemoveError::InUse`] while it has masters, [`RemoveError::Hardware`] when it does not confirm, or there is no
     /// memory to forget what it had not confirmed before: to be called again.
-    pub fn remove(&self, smmu: Smmu<P>) -> Result<(), (Smmu<P>, RemoveError)> {
+    pub fn remove(&self, smmu: Smmu<P>) -> Result<(), Refused<Smmu<P>, RemoveError>> {
         let core = &smmu.core;
         let result = core.configuration.with(|configuration| {
+            if configuration.asids.removed() & smmu.id.bit() != 0 {
+                return Ok(());
+            }
             let of_it = |(_, state): &(usize, &MasterState)| state.instance == smmu.id;
             let masters = configuration.masters.iter().filter(of_it).count();
             if masters != 0 {
                 return Err(RemoveError::InUse { masters });
             }
-            if let Some(instance) = core.instances.get(smmu.id) {
-                instance.stop(&core.platform).map_err(RemoveError::Hardware)?;
-            }
+            smmu.instance().stop(&core.platform).map_err(RemoveError::Hardware)?;
             // Off for good: it reaches nothing.
             core.quarantine.remove(&core.platform, smmu.id);
             configuration.let_go(core, smmu.id).map_err(RemoveError::Hardware)?;
             configuration.asids.remove(smmu.id);
+            core.instances.remove(smmu.id);
             Ok(())
         });
-        result.map_err(|error| (smmu, error))
+        result.map_err(|error| Refused { value: smmu, error })
     }
 }
 

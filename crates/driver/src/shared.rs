@@ -4,6 +4,7 @@
 use alloc::alloc::alloc;
 use alloc::boxed::Box;
 use core::alloc::Layout;
+use core::fmt;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
@@ -11,6 +12,14 @@ use core::sync::atomic::{AtomicUsize, Ordering, fence};
 /// There is no heap memory left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;
+
+impl fmt::Display for NoMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no memory")
+    }
+}
+
+impl core::error::Error for NoMemory {}
 
 /// `Box::new` that fails instead of aborting.
 pub(crate) fn try_box<T>(value: T) -> Result<Box<T>, NoMemory> {

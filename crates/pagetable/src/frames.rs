@@ -48,6 +48,7 @@ pub unsafe trait Frames {
     /// and for the descriptor that links or unlinks one. Where walks are coherent it does nothing, or is a
     /// store barrier if nothing else orders the stores before the device is told; elsewhere it cleans the
     /// cache lines to the point of coherency and waits for it. Several threads may call it for the same
-    /// line at once.
+    /// line at once. On AArch64, `smmuv3::hardware` has both: `order_stores` is the barrier, which no fence of the
+    /// language is, and `clean_to_poc` the clean.
     fn publish(&self, pa: PhysAddr, bytes: usize);
 }

@@ -34,7 +34,7 @@ impl Machine {
         let mut config = InstanceConfig::named("smmu");
         config.sid_bits = 16;
         let smmu = iommu.probe(Registers::new(), config).expect("a usable SMMU");
-        let smmu = smmu.enable().map_err(|(_, error)| error).expect("an SMMU that answers");
+        let smmu = smmu.enable().expect("an SMMU that answers");
         // Their first tables are small, which makes the set-up short.
         let shape = DomainConfig::default().with_input_bits(32);
         let pair = |stream| {

@@ -45,7 +45,7 @@ fn instance() -> (Host, Instance<Host>) {
     let probed = Probed::<Host>::new(Registers::new(), config()).expect("a usable SMMU");
     // SAFETY: both are kept together.
     let instance = unsafe { probed.enable(&host) };
-    let instance = instance.map_err(|(_, error)| error).expect("an SMMU that answers");
+    let instance = instance.expect("an SMMU that answers");
     (host, instance)
 }
 
@@ -94,7 +94,7 @@ fn map_and_unmap(domain: &Domain<Host>, iova: u64, pa: u64, len: u64, attributes
 fn domain(pages: u64) -> Run {
     let iommu = iommu();
     let smmu = iommu.probe(Registers::new(), config()).expect("a usable SMMU");
-    let smmu = smmu.enable().map_err(|(_, error)| error).expect("an SMMU that answers");
+    let smmu = smmu.enable().expect("an SMMU that answers");
     let master =
         iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).expect("a free stream");
     let domain = iommu.create_domain(DomainConfig::default()).expect("there is memory");

@@ -74,7 +74,7 @@ fn stress(latency: Duration) {
     config.command_queue_log2 = 4;
     config.sid_bits = 4;
     let smmu = common::enable(&iommu, &world, 0, config);
-    let instance = smmu.instance().unwrap();
+    let instance = smmu.instance();
     let (queue, platform) = (instance.commands(), iommu.platform());
     let (seen, done) = (Seen::default(), AtomicBool::new(false));
 

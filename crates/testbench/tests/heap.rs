@@ -11,8 +11,8 @@ use std::sync::Arc;
 use smmuv3::{
     AddMasterError, AttachError, Attributes, Config, CreateError, Domain, DomainConfig,
     EnableError, Frames, InstanceConfig, Interrupt, Iommu, Iova, KeepError, Master, MasterConfig,
-    Mmio, NoMemory, PhysAddr, Platform, Prot, Region, Smmu, Split, StreamId, StreamTableShape,
-    UnmapError,
+    Mmio, NoMemory, PhysAddr, Platform, Prot, Refused, Region, Smmu, Split, StreamId,
+    StreamTableShape, UnmapError,
 };
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::machine_model::ModelMachine;
@@ -133,9 +133,7 @@ impl Setup {
 
     fn enable(&self, iommu: &Iommu<Apart>) -> Smmu<Apart> {
         let mmio = ApartMmio(TestMmio { world: self.world.clone(), instance: 0 });
-        driver(|| {
-            iommu.probe(mmio, config()).unwrap().enable().map_err(|(_, error)| error).unwrap()
-        })
+        driver(|| iommu.probe(mmio, config()).unwrap().enable().unwrap())
     }
 
     /// Bytes live: the driver's on the heap, and frames.
@@ -209,10 +207,10 @@ fn an_smmu_without_heap_is_not_touched_and_can_be_enabled_later() {
         let (result, failed) = failing(nth, || driver(|| probe.enable()));
         let smmu = match result {
             Ok(smmu) => smmu,
-            Err((probe, error)) => {
+            Err(Refused { value: probe, error }) => {
                 assert_eq!(error, EnableError::NoMemory);
                 assert_eq!(setup.live().1, 0, "allocation {nth}");
-                driver(|| probe.enable().map_err(|(_, error)| error).unwrap())
+                driver(|| probe.enable().unwrap())
             }
         };
         setup.tear_down(iommu, smmu, vec![], vec![]);
@@ -253,11 +251,11 @@ fn streams_are_kept_or_not_and_what_cannot_be_had_for_that_is_given_back() {
             failed = later;
             enabled
         };
-        if let Err((probe, error)) = enabled {
+        if let Err(Refused { value: probe, error }) = enabled {
             assert_eq!((error, setup.live().1), (EnableError::NoMemory, live), "allocation {nth}");
             enabled = driver(|| probe.enable());
         }
-        let smmu = enabled.map_err(|(_, error)| error).unwrap();
+        let smmu = enabled.unwrap();
         let (master, domain) = driver(|| iommu.take_kept(&smmu, StreamId(1)).unwrap());
         driver(|| iommu.detach(&master).unwrap());
         setup.world.frames().free(memory, PAGE);

@@ -151,7 +151,7 @@ impl Setup {
     /// Lets firmware take the SMMU into use, with every stream of the display passing, and GBPA as said.
     fn firmware(&self, aborts: bool) {
         let iommu = self.iommu(AsidPolicy::PerInstance);
-        let smmu = self.probe(&iommu, config()).enable().map_err(|(_, error)| error).unwrap();
+        let smmu = self.probe(&iommu, config()).enable().unwrap();
         let master = iommu.add_master(&smmu, &STREAMS, MasterConfig::default()).unwrap();
         // SAFETY: the display only does what the test tells it to.
         unsafe { iommu.attach_identity(&master) }.unwrap();
@@ -251,7 +251,7 @@ fn a_display_goes_on_at_every_step_where_everything_passed_before() {
             let (smmu, seen) = setup.watched(|| {
                 let mut probe = setup.probe(&iommu, config());
                 setup.keep(&mut probe, if seed % 2 == 0 { 0 } else { 8 });
-                probe.enable().map_err(|(_, error)| error).unwrap()
+                probe.enable().unwrap()
             });
             assert_eq!(seen.lost, [], "{policy:?}, {seed}: (step, SMMU on) of {}", seen.steps);
             assert!(seen.steps > 50, "{} steps", seen.steps);
@@ -273,7 +273,7 @@ fn a_display_goes_on_where_firmware_had_enabled_the_smmu_and_lets_pass_what_come
         let (smmu, seen) = setup.watched(|| {
             let mut probe = setup.probe(&iommu, config());
             setup.keep(&mut probe, 0);
-            probe.enable().map_err(|(_, error)| error).unwrap()
+            probe.enable().unwrap()
         });
         assert_eq!(seen.lost, [], "{seed}: (step, SMMU on) of {}", seen.steps);
         assert!(!seen.aborts_while_off.is_empty(), "it was never off");
@@ -294,7 +294,7 @@ fn gbpa_stays_as_firmware_left_it_until_the_smmu_is_on() {
         let (smmu, seen) = setup.watched(|| {
             let mut probe = setup.probe(&iommu, config());
             setup.keep(&mut probe, 0);
-            probe.enable().map_err(|(_, error)| error).unwrap()
+            probe.enable().unwrap()
         });
         assert!(seen.aborts_while_off.iter().all(|aborts| *aborts));
         // Only then were writes lost.
@@ -310,7 +310,7 @@ fn without_being_kept_the_display_is_refused_for_a_while() {
     let setup = Setup::new(1, |profile| profile);
     let iommu = setup.iommu(AsidPolicy::PerInstance);
     let (_smmu, seen) = setup.watched(|| {
-        let smmu = setup.probe(&iommu, config()).enable().map_err(|(_, error)| error).unwrap();
+        let smmu = setup.probe(&iommu, config()).enable().unwrap();
         let master = iommu.add_master(&smmu, &STREAMS, MasterConfig::default()).unwrap();
         // SAFETY: the display only does what the test tells it to.
         unsafe { iommu.attach_identity(&master) }.unwrap();
@@ -331,7 +331,7 @@ fn several_masters_are_kept_each_with_its_own_regions() {
         // SAFETY: the memory is the test's.
         unsafe { probe.keep(&[StreamId(stream)], MasterConfig::default(), &regions) }.unwrap();
     }
-    let smmu = probe.enable().map_err(|(_, error)| error).unwrap();
+    let smmu = probe.enable().unwrap();
     assert_eq!((setup.refusal(5, first), setup.refusal(6, second)), (None, None));
     let refused = Some(Some(EventId::FTranslation));
     assert_eq!((setup.refusal(5, second), setup.refusal(6, first)), (refused, refused));

@@ -244,7 +244,7 @@ fn of_kept_streams_everything_is_published_before_the_smmu_is_on() {
     let regions = [Region::normal(PhysAddr(memory), PAGE)];
     // SAFETY: the memory is the test's.
     unsafe { probe.keep(&[StreamId(1)], MasterConfig::default(), &regions) }.unwrap();
-    let _smmu = probe.enable().map_err(|(_, error)| error).unwrap();
+    let _smmu = probe.enable().unwrap();
     let seen = count.seen();
     assert_eq!(seen.wasted, []);
     // The first table; three more with their descriptors; the page; the stream table; a context that is empty, and

@@ -42,7 +42,7 @@ fn empty_tables_beside_a_large_block_are_invalidated_before_they_are_freed() {
     let mut config = InstanceConfig::named("smmu");
     config.sid_bits = 4;
     let mmio = TestMmio { world: world.clone(), instance: 0 };
-    let smmu = iommu.probe(mmio, config).unwrap().enable().map_err(|(_, error)| error).unwrap();
+    let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
     let nic = iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).unwrap();
     let space = iommu.create_domain(DomainConfig::default()).unwrap();
     iommu.attach(&nic, &space).unwrap();

@@ -292,7 +292,7 @@ fn a_descriptor_that_became_valid_counts_only_when_the_smmu_was_told() {
     let platform = TestPlatform(world.clone());
     let probed = Probed::new(mmio(&world), InstanceConfig::named("smmu")).unwrap();
     // SAFETY: it is used with this platform only.
-    let instance = unsafe { probed.enable(&platform) }.map_err(|(_, error)| error).unwrap();
+    let instance = unsafe { probed.enable(&platform) }.unwrap();
     let stream = StreamId(0x1203);
     assert_eq!(refused(&world, stream.0, 0), Some(EventId::CBadStreamId));
     // SAFETY: the test is alone.
@@ -322,8 +322,8 @@ fn a_descriptor_that_became_valid_counts_only_when_the_smmu_was_told() {
 fn works(world: &Arc<World>, config: InstanceConfig, stream: u32, beyond: Option<u32>) {
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
     let probe = iommu.probe(mmio(world), config).unwrap();
-    let smmu = probe.enable().map_err(|(_, error)| error).unwrap();
-    let streams = smmu.instance().unwrap().streams();
+    let smmu = probe.enable().unwrap();
+    let streams = smmu.instance().streams();
     let (bits, two_levels) = (streams.log2(), streams.split().is_some());
     let frees = Frees::watch(world, 1);
     let events = || {
@@ -408,7 +408,7 @@ fn the_memory_of_a_16_bit_instance_is_that_of_the_streams_in_use() {
     let world = world(16, true);
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
     let probe = iommu.probe(mmio(&world), InstanceConfig::named("smmu")).unwrap();
-    let smmu = probe.enable().map_err(|(_, error)| error).unwrap();
+    let smmu = probe.enable().unwrap();
     assert!(world.frames().live_bytes() < 32 << 10, "{}", world.frames().live_bytes());
     let mut masters = Vec::new();
     for (streams, leaves) in [(&[0x100, 0x1ff][..], 1), (&[0x101], 0), (&[0x200, 0x300], 2)] {

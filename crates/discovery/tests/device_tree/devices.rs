@@ -225,8 +225,7 @@ fn windows_are_no_iovas_wherever_the_bus_of_the_bridge_is() {
         findings(&topology),
         ["error: /soc/pcie: address 0x200000000 of `ranges` is no address of the CPUs"]
     );
-    let mut reserved = Vec::new();
-    topology.reserved_for(Device::pci(0, 1, 0), &mut |region| reserved.push(region)).unwrap();
+    let reserved = topology.reserved_for(Device::pci(0, 1, 0)).unwrap();
     assert_eq!(reserved, [Region { base: 0x8000_0000, len: 0x1000_0000 }]);
 }
 

@@ -49,7 +49,7 @@ fn one_interrupt_for_everything() {
     });
     let combined = Interrupts::combined(line(37, Trigger::Level).unwrap());
     assert_eq!(topology.instances()[0].interrupts, combined);
-    let lines: Vec<_> = combined.lines().collect();
+    let lines: Vec<_> = combined.lines(smmuv3::Completion::Interrupt).collect();
     assert_eq!(lines, [(combined.event.unwrap(), smmuv3::Interrupt::Any)]);
 }
 

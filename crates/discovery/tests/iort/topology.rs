@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the golden table means.
 
-use smmuv3::{Memory, StreamId};
+use smmuv3::{Completion, Memory, StreamId};
 use smmuv3_discovery::iort::Iort;
 use smmuv3_discovery::{
     Device, DoorbellKind, InstanceIndex, Interrupts, Line, LookupError, Model, Region, Severity,
@@ -54,7 +54,7 @@ fn both_smmus() {
     assert_eq!(second.registers, Region { base: 0x2b60_0000, len: 0x1_0000 });
     assert_eq!((second.coherent, second.model), (false, Model::Cn99xx));
     assert_eq!(second.interrupts, Interrupts::combined(line(144).unwrap()));
-    assert_eq!(second.interrupts.lines().count(), 1);
+    assert_eq!(second.interrupts.lines(Completion::Interrupt).count(), 1);
     assert_eq!(second.msi, None);
     assert!(!topology.coherent());
 }
@@ -82,6 +82,10 @@ fn a_component_and_what_is_on_its_bus() {
     assert_eq!(streams(Device::Path(r"\_SB.GPU0")), Err(LookupError::NotBehindAnSmmu));
     assert_eq!(streams(Device::Path(r"\_SB.DMA")), Err(LookupError::UnknownDevice));
     let topology = topology();
+    let device_of = |stream| topology.device_of(InstanceIndex(0), StreamId(stream));
+    assert_eq!(device_of(0x77), Some(Device::Path(r"\_SB.DMA0")));
+    assert_eq!(device_of(0x20f), Some(Device::OnBus { path: r"\_SB.DMA0", id: 0x1f }));
+    assert_eq!((device_of(0x210), device_of(0x78)), (None, None));
     let [dma, gpu] = topology.devices() else { panic!() };
     assert_eq!((dma.can_stall, dma.pasid_bits, dma.address_bits), (true, 20, Some(32)));
     assert!(gpu.coherent && !dma.coherent);
@@ -112,11 +116,12 @@ fn memory_that_is_in_use() {
     assert_eq!(kept.regions, regions);
     assert_eq!((kept.may_move, kept.privileged), (false, true));
     assert_eq!(kept.memory, Memory::NormalCacheable);
-    let mut reserved = Vec::new();
-    let mut visit = |region| reserved.push(region);
-    topology.reserved_for(Device::Path(r"\_SB.DMA0"), &mut visit).unwrap();
-    topology.reserved_for(Device::OnBus { path: r"\_SB.DMA0", id: 0x10 }, &mut visit).unwrap();
-    assert_eq!(reserved, regions);
+    assert_eq!(topology.reserved_for(Device::Path(r"\_SB.DMA0")).unwrap(), regions);
+    let on_bus = Device::OnBus { path: r"\_SB.DMA0", id: 0x10 };
+    assert_eq!(topology.reserved_for(on_bus).unwrap(), []);
+    let ranges: Vec<_> = regions.iter().map(Region::range).collect();
+    assert_eq!(ranges, [0x8000_0000..0x8001_0000, 0x9000_0000..0x9002_0000]);
+    assert_eq!(Region { base: u64::MAX - 0xfff, len: 0x1000 }.range().end, u64::MAX);
 }
 
 #[test]

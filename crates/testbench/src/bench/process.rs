@@ -67,9 +67,9 @@ impl Slot {
             let at = bonds.iter().rposition(|(to, _)| *to == master)?;
             bonds.remove(at).1
         };
-        Some(bond.unbind().map_err(|(bond, error)| {
-            running.bonds().push((master, bond));
-            error
+        Some(bond.unbind().map_err(|refused| {
+            running.bonds().push((master, refused.value));
+            refused.error
         }))
     }
 
@@ -82,7 +82,7 @@ impl Slot {
         let Some(running) = self.lock().take() else { return Ok(()) };
         let running = Arc::try_unwrap(running).map_err(|_| "it is in use".to_owned())?;
         let Running { process, table, .. } = running;
-        process.close().map_err(|(_, bonds)| format!("{bonds} masters are bound to it"))?;
+        process.close().map_err(|refused| refused.to_string())?;
         // SAFETY: the driver says that nobody is bound to it; a context that led to the tables is gone, and their
         // tag was flushed. The frames are those that the table was made with.
         unsafe { table.destroy(&CpuFrames(world)) };

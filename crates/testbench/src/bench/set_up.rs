@@ -15,8 +15,7 @@ impl Bench {
         let scenario = self.scenario.clone();
         for (index, instance) in scenario.instances.iter().enumerate() {
             let doing = || format!("enable {}", instance.name);
-            // Names live as long as the process: a run has a handful.
-            let mut config = InstanceConfig::named(String::leak(instance.name.clone()));
+            let mut config = InstanceConfig::named(&instance.name);
             config.asid_bits = instance.asid_bits;
             config.sid_bits = instance.sid_bits;
             config.stream_table = match instance.stream_table {
@@ -38,15 +37,13 @@ impl Bench {
                 .iommu
                 .probe(mmio, config)
                 .map_err(|error| BenchError::Driver { doing: doing(), error: error.to_string() })?;
-            let smmu = probe.enable().map_err(|(_, error)| BenchError::Driver {
+            let smmu = probe.enable().map_err(|refused| BenchError::Driver {
                 doing: doing(),
-                error: error.to_string(),
+                error: refused.to_string(),
             })?;
-            if let Some(instance) = smmu.instance() {
-                let base = instance.streams().base_register();
-                let shape = instance.streams().config_register();
-                self.watch().add_instance(StreamTable { base, shape });
-            }
+            let streams = smmu.instance().streams();
+            let (base, shape) = (streams.base_register(), streams.config_register());
+            self.watch().add_instance(StreamTable { base, shape });
             self.smmus.push(smmu);
             self.world.machine().health()?;
         }

@@ -50,7 +50,7 @@ impl Bench {
             self.look(|watch| watch.oracle.accuse(Rule::R1, text));
         }
         let instance = master.instance;
-        let smmu = self.smmus.get(instance).and_then(|smmu| smmu.instance());
+        let smmu = self.smmus.get(instance).map(|smmu| smmu.instance());
         if let (Some(smmu), Some(stream)) = (smmu, stream)
             && smmu.streams().split().is_some()
         {

@@ -85,7 +85,7 @@ fn one(
     let churn = churn(&rig, setup, &plan.rng, &domains, &mut fill.slots, &mut tell)?;
     for (done, bond) in bonds.into_iter().enumerate() {
         tell("unbinding", done, done);
-        bond.unbind().map_err(|(_, error)| rig.broken(error))?;
+        bond.unbind().map_err(|refused| rig.broken(refused))?;
     }
     let (mut work, mut detached) = (Work::default(), 0);
     let total = fill.slots.len();

@@ -151,7 +151,7 @@ impl Rig {
         (config.sid_bits, config.broadcast) = (STREAM_BITS, broadcast);
         let registers = self.iommu.platform().smmu(index, profile);
         let probe = self.iommu.probe(registers, config).map_err(|error| self.broken(error))?;
-        probe.enable().map_err(|(_, error)| self.broken(error))
+        probe.enable().map_err(|refused| self.broken(refused))
     }
 
     pub(crate) fn broken(&self, what: impl ToString) -> LabError {

@@ -150,7 +150,7 @@ pub fn measure(
     report.driver_bytes = rig.iommu.platform().live();
     for (done, bond) in bonds.into_iter().enumerate() {
         tell("unbinding", done, usize::try_from(report.binds).unwrap_or(usize::MAX));
-        bond.unbind().map_err(|(_, error)| rig.broken(error))?;
+        bond.unbind().map_err(|refused| rig.broken(refused))?;
     }
     let total = slots.len();
     for (done, slot) in slots.into_iter().enumerate() {

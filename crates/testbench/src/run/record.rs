@@ -118,7 +118,7 @@ pub(super) fn instance(
         id_registers: BTreeMap::new(),
         masters,
     };
-    if let Some(instance) = bench.smmus.get(index).and_then(|smmu| smmu.instance()) {
+    if let Some(instance) = bench.smmus.get(index).map(|smmu| smmu.instance()) {
         let features = instance.features();
         let registers = &features.registers;
         described.asid_bits = features.asid_bits;

@@ -96,7 +96,7 @@ impl Worker<'_> {
         if !targets.is_empty() {
             return Err(format!("nobody uses a process any more, but it has the tags {targets:?}"));
         }
-        process.close().map_err(|(_, masters)| format!("{masters} use a process of nobody"))?;
+        process.close().map_err(|refused| format!("a process of nobody: {refused}"))?;
         match self.setup.cpus.end(cookie) {
             true => Ok(()),
             false => Err("a process is over, and its ASID is still pinned".to_owned()),
@@ -163,7 +163,7 @@ impl Worker<'_> {
         }
         let Bound { instance, shared, bond } =
             self.bounds.swap_remove(self.rng.usize(0..self.bounds.len()));
-        bond.unbind().map_err(|(_, error)| format!("unbind: {error}"))?;
+        bond.unbind().map_err(|refused| format!("unbind: {refused}"))?;
         self.did(Did::Unbound);
         let still =
             |other: &Bound| other.instance == instance && Arc::ptr_eq(&other.shared, &shared);

@@ -133,7 +133,7 @@ impl Setup {
             }
             let mmio = TestMmio { world: world.clone(), instance };
             let probe = iommu.probe(mmio, config).map_err(|error| shown("probe")(&error))?;
-            let smmu = probe.enable().map_err(|(_, error)| shown("enable")(&error))?;
+            let smmu = probe.enable().map_err(|refused| shown("enable")(&refused))?;
             let add = |worker| {
                 iommu
                     .add_master(
@@ -315,7 +315,7 @@ impl Setup {
         {
             return Err(format!("R2: nobody uses a domain any more, but {left}"));
         }
-        board.domain.close().map_err(|(_, users)| format!("{users} use a domain of nobody"))
+        board.domain.close().map_err(|refused| format!("a domain of nobody: {refused}"))
     }
 
     /// Gives everything back: nothing of the driver's memory may be left.
@@ -325,24 +325,21 @@ impl Setup {
         for board in boards {
             let board = board.into_inner().map_err(|error| shown(&error))?;
             let board = Arc::into_inner(board).ok_or("somebody still has a domain")?;
-            board
-                .domain
-                .close()
-                .map_err(|(_, users)| format!("{users} use a domain at the end"))?;
+            board.domain.close().map_err(|refused| shown(&refused))?;
         }
         if let Some(Fillers { master, domains }) = fillers {
             for (pasid, domain) in domains {
                 iommu.detach_pasid(&master, pasid).map_err(|error| shown(&error))?;
                 iommu.free_pasid(pasid).map_err(|error| shown(&error))?;
-                domain.close().map_err(|(_, users)| format!("{users} use a filler at the end"))?;
+                domain.close().map_err(|refused| shown(&refused))?;
             }
-            master.close().map_err(|_| "a master cannot be closed at the end")?;
+            master.close().map_err(|refused| shown(&refused))?;
         }
         for pasid in pasids.into_iter().flatten() {
             iommu.free_pasid(pasid).map_err(|error| shown(&error))?;
         }
         for master in masters.into_iter().flatten() {
-            master.close().map_err(|_| "a master cannot be closed at the end")?;
+            master.close().map_err(|refused| shown(&refused))?;
         }
         let mut listed = Vec::new();
         iommu.quarantined(&mut |item| listed.push(item));
@@ -350,7 +347,7 @@ impl Setup {
             return Err(format!("in quarantine at the end: {listed:?}"));
         }
         for smmu in smmus {
-            iommu.remove(smmu).map_err(|(_, error)| shown(&error))?;
+            iommu.remove(smmu).map_err(|refused| shown(&refused))?;
         }
         drop(iommu);
         if cpus.live() != 0 {

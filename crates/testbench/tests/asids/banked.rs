@@ -9,7 +9,7 @@ use crate::setup::{BANKS, Kind, PAGE, Setup, TINY, WIDE, config};
 /// STE.S2VMID of a device, read from memory as hardware does.
 fn vmid_of(setup: &Setup, device: usize) -> u16 {
     let device = &setup.devices[device];
-    let streams = setup.smmus[device.instance].instance().unwrap().streams();
+    let streams = setup.smmus[device.instance].instance().streams();
     let platform = setup.iommu.platform();
     let vmids: Vec<u64> = device
         .streams

@@ -45,7 +45,7 @@ fn map_gigabyte(setup: &Setup, process: usize) -> u64 {
 /// ASID and ASET of a device's context, read from memory as hardware does.
 fn context(setup: &Setup, device: usize, pasid: u32) -> (u16, bool) {
     let device = &setup.devices[device];
-    let instance = setup.smmus[device.instance].instance().unwrap();
+    let instance = setup.smmus[device.instance].instance();
     let platform = setup.iommu.platform();
     let entry = instance.streams().entry(platform, StreamId(device.streams[0])).unwrap();
     let ste = Ste(entry.load(platform));

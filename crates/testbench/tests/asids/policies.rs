@@ -35,7 +35,7 @@ const fn w(index: usize) -> usize {
 /// All ASIDs of the contexts of a device, read from memory as hardware does.
 fn context_of(setup: &Setup, device: usize) -> u16 {
     let device = &setup.devices[device];
-    let instance = setup.smmus[device.instance].instance().unwrap();
+    let instance = setup.smmus[device.instance].instance();
     let platform = setup.iommu.platform();
     let entry = instance.streams().entry(platform, smmuv3::StreamId(device.streams[0])).unwrap();
     let contexts = smmuv3_formats::Ste(entry.load(platform)).s1_context_ptr();

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use smmuv3::{AsidPolicy, EnableError, Failure, RemoveError};
+use smmuv3::{AsidPolicy, EnableError, Failure, Refused, RemoveError};
 use smmuv3_formats::Opcode;
 
 use crate::allocator::{driver, failing};
@@ -39,11 +39,11 @@ fn a_removal_without_memory_is_an_error_and_the_next_one_finishes() {
         let (mut setup, here, domain) = held();
         let smmu = setup.smmus.pop().unwrap();
         let (result, hit) = failing(nth, || driver(|| setup.iommu.remove(smmu)));
-        if let Err((smmu, error)) = result {
+        if let Err(Refused { value: smmu, error }) = result {
             assert!(hit, "allocation {nth}: {error}");
             assert_eq!(error, RemoveError::Hardware(EnableError::NoMemory), "allocation {nth}");
             failed += 1;
-            driver(|| setup.iommu.remove(smmu)).map_err(|(_, error)| error).unwrap();
+            driver(|| setup.iommu.remove(smmu)).unwrap();
         }
         assert_eq!(setup.quarantined(), [], "allocation {nth}");
         assert_eq!(setup.domains[domain].targets().len(), 1, "allocation {nth}");
@@ -107,7 +107,7 @@ fn an_instance_that_is_reset_instead_of_removed_is_waited_for() {
     let (mut setup, _, domain) = held();
     let smmu = setup.smmus.pop().unwrap();
     let (result, _) = failing(1, || driver(|| setup.iommu.remove(smmu)));
-    let Err((smmu, error)) = result else { panic!("there was memory") };
+    let Err(Refused { value: smmu, error }) = result else { panic!("there was memory") };
     assert_eq!(error, RemoveError::Hardware(EnableError::NoMemory));
     setup.smmus.push(smmu);
     setup.reset(1);
@@ -144,7 +144,9 @@ fn what_an_unmap_keeps_for_an_instance_that_is_gone_is_freed() {
             let mut place = smmu.lock().unwrap();
             if interruptible && let Some(smmu) = place.take() {
                 let (result, _) = failing(1, || driver(|| inner.iommu.remove(smmu)));
-                let Err((smmu, error)) = result else { panic!("there was memory") };
+                let Err(Refused { value: smmu, error }) = result else {
+                    panic!("there was memory")
+                };
                 assert_eq!(error, RemoveError::Hardware(EnableError::NoMemory));
                 REMOVED.with(|removed| removed.set(Some(smmu)));
             }
@@ -157,7 +159,7 @@ fn what_an_unmap_keeps_for_an_instance_that_is_gone_is_freed() {
     let ranges = setup.quarantined();
     let range = |item: &smmuv3::Quarantined| matches!(item, smmuv3::Quarantined::Range { .. });
     assert!(!ranges.iter().any(range), "{ranges:?}");
-    driver(|| setup.iommu.remove(smmu)).map_err(|(_, error)| error).unwrap();
+    driver(|| setup.iommu.remove(smmu)).unwrap();
     assert_eq!(setup.quarantined(), []);
     assert_eq!(setup.dma(here, 0, 2), None);
     assert_eq!(setup.unmap(domain, 0), Ok(PAGE));

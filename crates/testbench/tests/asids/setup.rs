@@ -157,7 +157,7 @@ impl Setup {
         let mmio = ApartMmio(TestMmio { world: self.world.clone(), instance });
         driver(|| {
             let probe = self.iommu.probe(mmio, config).unwrap();
-            probe.enable().map_err(|(_, error)| error).unwrap()
+            probe.enable().unwrap()
         })
     }
 

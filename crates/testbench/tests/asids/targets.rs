@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a domain tells of where it is used, and how many numbers are left.
 
-use smmuv3::{AsidPolicy, Domain, Target};
+use smmuv3::{AsidPolicy, Domain, Refused, StillAttached, Target};
 
 use crate::setup::{BANKS, NARROW, Setup, WIDE};
 
@@ -67,7 +67,9 @@ fn masters_are_counted_once_for_each_way_of_using_a_domain() {
         assert_eq!(masters(domain), [(0, 0, 1, 1)], "{policy}");
         assert_eq!(setup.dma(many, 2, 0), Some(setup.memory(domain, 0)), "{policy}");
         let closed = setup.domains.remove(domain).close();
-        let Err((back, masters)) = closed else { panic!("{policy}: it is in use") };
+        let Err(Refused { value: back, error: StillAttached { masters } }) = closed else {
+            panic!("{policy}: it is in use")
+        };
         assert_eq!(masters, 1, "{policy}");
         setup.domains.insert(domain, back);
         setup.detach(many, 2).unwrap();

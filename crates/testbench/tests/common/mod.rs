@@ -26,7 +26,7 @@ pub fn enable(
     config: InstanceConfig,
 ) -> Smmu<TestPlatform> {
     let mmio = TestMmio { world: world.clone(), instance };
-    iommu.probe(mmio, config).unwrap().enable().map_err(|(_, error)| error).unwrap()
+    iommu.probe(mmio, config).unwrap().enable().unwrap()
 }
 
 /// Where a QEMU with several SMMUs is. `None`, and a line for whoever counts, when there is none and none is

@@ -41,7 +41,7 @@ fn pages(reports: &[Report]) -> Vec<u64> {
 #[test]
 fn events_of_unknown_and_reserved_types_are_handed_on_as_they_are() {
     let setup = prepared();
-    let base = setup.smmus[NARROW].instance().unwrap().events().base_register().addr();
+    let base = setup.smmus[NARROW].instance().events().base_register().addr();
     let ram = setup.machine.ram();
     for (number, id) in [0x00, 0x0f, 0x22, 0x7f, 0xe0, 0xff].into_iter().enumerate() {
         fault(&setup, number as u64, 1);

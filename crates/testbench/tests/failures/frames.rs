@@ -5,7 +5,7 @@
 use smmuv3::pagetable::{MapErrorKind, TableError};
 use smmuv3::{
     AddMasterError, Config, CreateError, DomainConfig, EnableError, Iommu, Iova, MasterConfig,
-    StreamId,
+    Refused, StreamId,
 };
 use smmuv3_testbench::oracle::Use;
 use smmuv3_testbench::platform::{TestMmio, TestPlatform};
@@ -23,7 +23,7 @@ fn an_smmu_that_gets_no_memory_is_not_touched_and_can_be_enabled_later() {
         world.frames().fail(Some(failures + 1));
         match probe.enable() {
             Ok(smmu) => break smmu,
-            Err((again, error)) => {
+            Err(Refused { value: again, error }) => {
                 assert_eq!(error, EnableError::NoMemory);
                 let live = world.frames().live_bytes();
                 assert_eq!((live, machine.writes()), (0, 0));

@@ -2,7 +2,9 @@
 //! An SMMU that is to keep streams and cannot be enabled: the probe comes back with all that it had, GBPA is as it was,
 //! and nothing is freed that may be in use.
 
-use smmuv3::{Config, EnableError, Iommu, MasterConfig, PhysAddr, Probe, Region, StreamId};
+use smmuv3::{
+    Config, EnableError, Iommu, MasterConfig, PhysAddr, Probe, Refused, Region, StreamId,
+};
 use smmuv3_formats::register::{Cr0, Cr0Ack, Gbpa, IrqCtrl};
 use smmuv3_model::Access;
 use smmuv3_testbench::machine::Machine;
@@ -40,7 +42,7 @@ fn without_frames_the_smmu_is_not_touched_and_the_stream_goes_on() {
         world.frames().fail(Some(failures + 1));
         match probe.enable() {
             Ok(smmu) => break smmu,
-            Err((again, error)) => {
+            Err(Refused { value: again, error }) => {
                 assert_eq!(error, EnableError::NoMemory);
                 assert_eq!((world.frames().live_bytes(), machine.writes()), (live, 0));
                 assert!(reaches(&machine, memory + REGION));
@@ -86,7 +88,7 @@ fn whichever_acknowledgement_never_comes_the_probe_comes_back_whole() {
                 assert_eq!(nth, 7, "CR0 four times, IRQ_CTRL twice, GBPA");
                 (smmu, 0)
             }
-            Err((probe, error)) => {
+            Err(Refused { value: probe, error }) => {
                 assert!(matches!(error, EnableError::Handshake { .. }), "{nth}: {error:?}");
                 let off =
                     machine.read32(0, Cr0Ack::OFFSET) == 0 && machine.read32(0, Cr0::OFFSET) == 0;
@@ -97,7 +99,7 @@ fn whichever_acknowledgement_never_comes_the_probe_comes_back_whole() {
                 let gbpa = Gbpa(machine.read32(0, Gbpa::OFFSET));
                 assert!(gbpa.update() || !gbpa.abort(), "{nth}");
                 machine.model(0).unwrap().set_stuck(false);
-                let smmu = probe.enable().map_err(|(_, error)| error).unwrap();
+                let smmu = probe.enable().unwrap();
                 // The tables of the domain are not freed either.
                 (smmu, if off { 0 } else { leaked + 4 * PAGE })
             }

@@ -2,8 +2,8 @@
 //! Callers that ask for what cannot be: a typed error, nothing changed, and what was handed in is handed back.
 
 use smmuv3::{
-    AddMasterError, AttachError, Attributes, Config, DomainConfig, Interrupt, Iommu, Iova,
-    MasterConfig, PhysAddr, Prot, RemoveError, StreamId,
+    AddMasterError, AttachError, Attributes, CloseMasterError, Config, DomainConfig, Interrupt,
+    Iommu, Iova, MasterConfig, PhysAddr, Prot, Refused, RemoveError, StillAttached, StreamId,
 };
 use smmuv3_formats::register::Cr0;
 use smmuv3_model::Profile;
@@ -20,7 +20,7 @@ fn masters_domains_and_instances_of_another_iommu_are_foreign() {
     let (machine, world) = world(2, |profile| profile);
     let other = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
     let mmio = TestMmio { world: world.clone(), instance: NARROW };
-    let smmu = other.probe(mmio, config()).unwrap().enable().map_err(|(_, error)| error).unwrap();
+    let smmu = other.probe(mmio, config()).unwrap().enable().unwrap();
     let domain = other.create_domain(DomainConfig::default()).unwrap();
     let master = other.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).unwrap();
 
@@ -38,7 +38,9 @@ fn masters_domains_and_instances_of_another_iommu_are_foreign() {
     let writes = setup.machine.writes();
     setup.iommu.handle_interrupt(&smmu, Interrupt::Any, 8, &mut |report| panic!("{report:?}"));
     assert_eq!(setup.iommu.reset(&smmu), Ok(()));
-    let Err((smmu, error)) = setup.iommu.remove(smmu) else { panic!("it has a master") };
+    let Err(Refused { value: smmu, error }) = setup.iommu.remove(smmu) else {
+        panic!("it has a master")
+    };
     assert_eq!(error, RemoveError::InUse { masters: 1 });
     assert!(master.close().is_ok() && domain.close().is_ok());
     assert!(setup.iommu.remove(smmu).is_ok());
@@ -56,14 +58,20 @@ fn what_is_attached_is_not_closed_but_handed_back() {
     setup.attach(NIC, Use::Domain(0)).unwrap();
     setup.attach(GPU, Use::Domain(0)).unwrap();
     let domain = setup.domains.remove(0);
-    let Err((domain, 2)) = domain.close() else { panic!("two masters are attached") };
+    let Err(Refused { value: domain, error: StillAttached { masters: 2 } }) = domain.close() else {
+        panic!("two masters are attached")
+    };
     setup.domains.insert(0, domain);
     let gpu = setup.masters.remove(GPU);
-    let Err(gpu) = gpu.close() else { panic!("it is attached") };
+    let Err(Refused { value: gpu, error: CloseMasterError::Attached }) = gpu.close() else {
+        panic!("it is attached")
+    };
     setup.masters.insert(GPU, gpu);
     assert_eq!(setup.dma(GPU, IOVA), Some(setup.memory));
     let wide = setup.smmus.remove(WIDE);
-    let Err((wide, error)) = setup.iommu.remove(wide) else { panic!("it has a master") };
+    let Err(Refused { value: wide, error }) = setup.iommu.remove(wide) else {
+        panic!("it has a master")
+    };
     assert_eq!(error, RemoveError::InUse { masters: 1 });
     setup.smmus.insert(WIDE, wide);
     assert_eq!(setup.dma(GPU, IOVA), Some(setup.memory));
@@ -199,15 +207,27 @@ fn a_removed_instance_no_longer_limits_new_domains() {
     let gpu = setup.masters.pop().unwrap();
     assert!(gpu.close().is_ok());
     let wide = setup.smmus.pop().unwrap();
+    let clone = wide.clone();
     assert!(setup.iommu.remove(wide).is_ok());
     assert_eq!(setup.machine.read32(WIDE, Cr0::OFFSET), 0);
     assert!(reaches(&setup, 1 << 41));
     // The same hardware can be taken into use again.
     let mmio = TestMmio { world: setup.world.clone(), instance: WIDE };
     let again = setup.iommu.probe(mmio, config()).unwrap().enable();
-    let again = again.map_err(|(_, error)| error).unwrap();
+    let again = again.unwrap();
     assert_eq!(again.id().index(), 2, "numbers are not used again");
     let master = setup.iommu.add_master(&again, &[StreamId(1)], MasterConfig::default()).unwrap();
+    // Whoever still has a handle of the one that was removed does not get at the hardware.
+    assert_eq!(clone.name(), again.name());
+    let added = setup.iommu.add_master(&clone, &[StreamId(2)], MasterConfig::default());
+    assert_eq!(added.err(), Some(AddMasterError::NoInstance));
+    assert!(
+        !setup
+            .iommu
+            .handle_interrupt(&clone, Interrupt::Any, 8, &mut |report| panic!("{report:?}"))
+    );
+    assert!(setup.iommu.reset(&clone).is_ok() && setup.iommu.remove(clone).is_ok());
+    assert_ne!(setup.machine.read32(WIDE, Cr0::OFFSET), 0);
     // For the oracle it is GPU, by its stream.
     setup.watch().oracle.attach_begins(GPU, Use::Blocked);
     assert_eq!(setup.iommu.attach(&master, &setup.domains[0]), Ok(()));

@@ -8,10 +8,13 @@ use smmuv3::features::Unsupported;
 use smmuv3::{Config, Iommu};
 use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr2, Idr3, Idr5, Iidr};
 use smmuv3_testbench::machine::Machine;
+use smmuv3_testbench::oracle::Use;
 use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
 
 use crate::machine::FaultyMachine;
-use crate::setup::{config, world};
+use crate::setup::{GPU, NIC, PAGE, Setup, config, world};
+
+const IOVA: u64 = 0x1000_0000;
 
 fn probe(world: &Arc<World>) -> Result<(), Unsupported> {
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
@@ -91,7 +94,6 @@ fn sizes_beyond_the_architecture_are_refused_with_the_largest() {
 fn registers_that_contradict_each_other_are_refused_with_the_rule() {
     let broken = |rule| Err(Unsupported::Contradiction { rule });
     assert_eq!(idr0(|idr0| idr0.with_stall_model(3)), broken("IDR0.STALL_MODEL 3 is reserved"));
-    assert_eq!(idr0(|idr0| idr0.with_s2p(false).with_vmid16(true)), broken("VMID16 needs stage 2"));
     assert_eq!(idr0(|idr0| idr0.with_pri(true)), broken("PRI needs ATS"));
     assert_eq!(idr3(|idr3| idr3.with_ril(false)), broken("v3.2 and later have range invalidation"));
     assert_eq!(idr3(|idr3| idr3.with_bbml(0)), broken("v3.2 and later have BBML 1 or 2"));
@@ -127,4 +129,23 @@ fn registers_of_nothing_at_all_are_refused() {
             _ => {}
         }
     }
+}
+
+/// As QEMU 11.1 has it with `stage=1`: there are no VMIDs, however wide they are said to be.
+#[test]
+fn wide_vmids_without_stage_2_are_ignored() {
+    let setup = Setup::with(1, config(), |profile| profile.s2p(false).vmid16(true));
+    for master in [NIC, GPU] {
+        let features = setup.smmus[usize::from(master == GPU)].features();
+        assert_eq!((features.registers.idr0.vmid16(), features.vmid_bits), (true, 8));
+        setup.attach(master, Use::Domain(0)).unwrap();
+        if master == NIC {
+            setup.map(0, IOVA, 0, PAGE).unwrap();
+        }
+        assert_eq!(setup.dma(master, IOVA), Some(setup.memory));
+        setup.attach(master, Use::Blocked).unwrap();
+        assert_eq!(setup.dma(master, IOVA), None);
+    }
+    setup.check("VMID16 without stage 2");
+    setup.tear_down("VMID16 without stage 2");
 }

@@ -219,7 +219,7 @@ fn a_queue_that_cannot_be_fetched_at_all_is_given_up() {
 fn an_error_that_nobody_waits_for_is_reported() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let smmu = setup.smmus[NARROW].instance().unwrap();
+    let smmu = setup.smmus[NARROW].instance();
     let tag = setup.domains[0].targets()[0].tag;
     setup.machine.model(NARROW).unwrap().fail_next_command(ILL);
     let ticket = smmu.invalidate(setup.iommu.platform(), tag, Scope::All).unwrap();
@@ -300,7 +300,7 @@ fn events_are_looked_for_when_their_interrupt_message_was_lost() {
 fn each_waiter_learns_of_its_own_commands_and_no_later_one_is_lost() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let instance = setup.smmus[NARROW].instance().unwrap();
+    let instance = setup.smmus[NARROW].instance();
     let (platform, queue) = (setup.iommu.platform(), instance.commands());
     let tag = setup.domains[0].targets()[0].tag;
     let flush: Vec<Command> =
@@ -332,7 +332,7 @@ fn each_waiter_learns_of_its_own_commands_and_no_later_one_is_lost() {
 fn a_queue_that_stops_where_there_is_no_command_is_given_up_and_nothing_is_overwritten() {
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let instance = setup.smmus[NARROW].instance().unwrap();
+    let instance = setup.smmus[NARROW].instance();
     let cons = CmdqCons(setup.machine.read32(NARROW, CmdqCons::OFFSET));
     setup.machine.lie(NARROW, CmdqCons::OFFSET, Some(cons.with_err(ILL.into()).0));
     setup.machine.lie(NARROW, Gerror::OFFSET, Some(1));
@@ -358,7 +358,7 @@ fn a_device_that_does_not_answer_fails_the_batch_and_the_queue_goes_on() {
     const ATC_INV_SYNC: u8 = 3;
     let setup = prepared(1);
     setup.attach(NIC, Use::Domain(0)).unwrap();
-    let instance = setup.smmus[NARROW].instance().unwrap();
+    let instance = setup.smmus[NARROW].instance();
     let platform = setup.iommu.platform();
     let tag = setup.domains[0].targets()[0].tag;
     let [first, second] = [(); 2].map(|()| instance.invalidate(platform, tag, Scope::All).unwrap());

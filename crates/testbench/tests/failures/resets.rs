@@ -27,7 +27,7 @@ fn an_smmu_is_reset_while_others_use_it() {
         config.event_queue_log2 = 3;
         config.sid_bits = 4;
         let mmio = TestMmio { world: world.clone(), instance };
-        iommu.probe(mmio, config).unwrap().enable().map_err(|(_, error)| error).unwrap()
+        iommu.probe(mmio, config).unwrap().enable().unwrap()
     };
     let smmus = [NARROW, WIDE].map(enable);
     let masters = smmus

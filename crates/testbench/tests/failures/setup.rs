@@ -128,8 +128,8 @@ impl Setup {
         for instance in [NARROW, WIDE] {
             let mmio = TestMmio { world: world.clone(), instance };
             let probe = iommu.probe(mmio, config).unwrap();
-            let smmu = probe.enable().map_err(|(_, error)| error).unwrap();
-            let streams = smmu.instance().unwrap().streams();
+            let smmu = probe.enable().unwrap();
+            let streams = smmu.instance().streams();
             let (base, shape) = (streams.base_register(), streams.config_register());
             eyes.watch().add_instance(StreamTable { base, shape });
             let owned: &[&[u32]] = if instance == NARROW { &[&[1], &[2, 3]] } else { &[&[1]] };
@@ -177,7 +177,7 @@ impl Setup {
     }
 
     pub fn has_failed(&self, instance: usize) -> bool {
-        self.smmus[instance].instance().unwrap().commands().has_failed()
+        self.smmus[instance].instance().commands().has_failed()
     }
 
     /// Attaches `master`, or blocks it. While it is unconfirmed the oracle accepts the old and the new; see

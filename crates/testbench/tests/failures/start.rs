@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use smmuv3::{Config, EnableError, Failure, Iommu, Platform, RemoveError};
+use smmuv3::{Config, EnableError, Failure, Iommu, Platform, Refused, RemoveError};
 use smmuv3_formats::register::{Cr0, Cr0Ack, Gbpa, IrqCtrl};
 use smmuv3_model::{Observation, Profile};
 use smmuv3_testbench::machine::Machine;
@@ -31,7 +31,7 @@ fn an_smmu_that_acknowledges_nothing_is_given_back_and_works_when_it_does() {
     let (iommu, mmio) = iommu(&world);
     machine.model(0).unwrap().set_stuck(true);
     let probe = iommu.probe(mmio, config()).unwrap();
-    let Err((probe, error)) = probe.enable() else { panic!("it was enabled") };
+    let Err(Refused { value: probe, error }) = probe.enable() else { panic!("it was enabled") };
     let EnableError::Handshake { register: "GBPA", expected: 0, read } = error else {
         panic!("{error:?}")
     };
@@ -39,7 +39,7 @@ fn an_smmu_that_acknowledges_nothing_is_given_back_and_works_when_it_does() {
     // CR0 was 0 all the time, so that nothing can be using the memory.
     assert_eq!(world.frames().live_bytes(), 0);
     machine.model(0).unwrap().set_stuck(false);
-    let smmu = probe.enable().map_err(|(_, error)| error).unwrap();
+    let smmu = probe.enable().unwrap();
     assert!(iommu.remove(smmu).is_ok());
     drop(iommu);
     assert_eq!(world.frames().live_bytes(), 0);
@@ -63,7 +63,7 @@ fn whichever_acknowledgement_never_comes_the_error_says_so_and_nothing_in_use_is
         });
         let begun = iommu.platform().now();
         let probe = iommu.probe(mmio, config()).unwrap();
-        let (probe, error) = match probe.enable() {
+        let Refused { value: probe, error } = match probe.enable() {
             Ok(smmu) => {
                 assert_eq!(nth, 7, "GBPA, CR0 four times, IRQ_CTRL twice");
                 machine.behave();
@@ -85,7 +85,7 @@ fn whichever_acknowledgement_never_comes_the_error_says_so_and_nothing_in_use_is
         kept += u32::from(live != 0);
         machine.behave();
         machine.model(0).unwrap().set_stuck(false);
-        let smmu = probe.enable().map_err(|(_, error)| error).unwrap();
+        let smmu = probe.enable().unwrap();
         assert!(iommu.remove(smmu).is_ok(), "register {nth}");
         drop(iommu);
         assert_eq!(world.frames().live_bytes(), live, "register {nth}");
@@ -111,15 +111,15 @@ fn an_smmu_that_takes_no_commands_is_not_enabled() {
     let (iommu, mmio) = iommu(&world);
     machine.model(0).unwrap().wedge_after(Some(0));
     let probe = iommu.probe(mmio, config()).unwrap();
-    let Err((probe, error)) = probe.enable() else { panic!("it was enabled") };
+    let Err(Refused { value: probe, error }) = probe.enable() else { panic!("it was enabled") };
     let EnableError::Commands(Failure::Timeout { waited }) = error else { panic!("{error:?}") };
     assert!(waited > DEADLINE);
     assert_eq!(world.frames().live_bytes(), 0, "it confirmed that it is off");
     machine.model(0).unwrap().wedge_after(None);
     machine.model(0).unwrap().fail_next_command(1);
-    let Err((probe, error)) = probe.enable() else { panic!("it was enabled") };
+    let Err(Refused { value: probe, error }) = probe.enable() else { panic!("it was enabled") };
     assert!(matches!(error, EnableError::Commands(Failure::Refused { code: 1, .. })), "{error:?}");
-    let smmu = probe.enable().map_err(|(_, error)| error).unwrap();
+    let smmu = probe.enable().unwrap();
     assert!(iommu.remove(smmu).is_ok());
     drop(iommu);
     assert_eq!(world.frames().live_bytes(), 0);
@@ -131,11 +131,15 @@ fn an_smmu_that_does_not_turn_off_is_not_removed() {
     let mut setup = Setup::new(1);
     let smmu = setup.smmus.pop().unwrap();
     let masters = setup.masters.pop().unwrap();
-    let Err((smmu, error)) = setup.iommu.remove(smmu) else { panic!("it has a master") };
+    let Err(Refused { value: smmu, error }) = setup.iommu.remove(smmu) else {
+        panic!("it has a master")
+    };
     assert_eq!(error, RemoveError::InUse { masters: 1 });
     assert!(masters.close().is_ok());
     setup.machine.model(WIDE).unwrap().set_stuck(true);
-    let Err((smmu, error)) = setup.iommu.remove(smmu) else { panic!("it was removed") };
+    let Err(Refused { value: smmu, error }) = setup.iommu.remove(smmu) else {
+        panic!("it was removed")
+    };
     assert!(matches!(error, RemoveError::Hardware(EnableError::Handshake { .. })), "{error:?}");
     setup.machine.model(WIDE).unwrap().set_stuck(false);
     assert!(setup.iommu.remove(smmu).is_ok());

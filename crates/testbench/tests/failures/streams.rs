@@ -42,7 +42,7 @@ fn add(setup: &Setup, streams: &[u32]) -> Result<Master<TestPlatform>, AddMaster
 
 /// The first level of the narrow instance's table.
 fn descriptors(setup: &Setup) -> Vec<u64> {
-    let base = setup.smmus[NARROW].instance().unwrap().streams().base_register().addr();
+    let base = setup.smmus[NARROW].instance().streams().base_register().addr();
     (0..16).map(|index| setup.machine.ram().read64(base + 8 * index).unwrap()).collect()
 }
 

@@ -65,9 +65,9 @@ impl Case {
             Call::Bind | Call::BindTwice => self.process.bind(second).map(|bond| {
                 self.bonds.push(bond);
             }),
-            Call::Unbind => self.bonds.pop().unwrap().unbind().map_err(|(bond, error)| {
-                self.bonds.push(bond);
-                error
+            Call::Unbind => self.bonds.pop().unwrap().unbind().map_err(|refused| {
+                self.bonds.push(refused.value);
+                refused.error
             }),
             Call::Release => self.process.release(),
         }

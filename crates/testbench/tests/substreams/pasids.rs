@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! PASIDs: one allocator for the whole machine, lowest first; those of processes are theirs alone.
 
-use smmuv3::{AddProcessError, AttachError, Config, PasidError, SubstreamId};
+use smmuv3::{
+    AddProcessError, AttachError, Config, PasidError, Refused, StillAttached, SubstreamId,
+};
 
 use crate::setup::{Setup, Tables, hardware, unbind};
 
@@ -79,7 +81,10 @@ fn a_process_has_its_pasid_for_itself() {
         Err(AttachError::PasidUnknown { pasid: zero })
     );
     // As long as it is bound it cannot be closed, and dropping it gives nothing back.
-    let Err((process, 1)) = process.close() else { panic!("it is bound") };
+    let Err(Refused { value: process, error: StillAttached { masters: 1 } }) = process.close()
+    else {
+        panic!("it is bound")
+    };
     drop(process);
     assert_eq!(setup.dma(0, Some(pasid)), Some(setup.page(16)));
     assert_eq!(setup.pasid(), SubstreamId(pasid.0 + 1));

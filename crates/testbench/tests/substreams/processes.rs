@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use smmuv3::{AttachError, Iova, Process};
+use smmuv3::{AttachError, Iova, Process, Refused, StillAttached};
 use smmuv3_formats::Opcode;
 use smmuv3_formats::command::{TlbiNhAsid, TlbiNhVa};
 use smmuv3_formats::register::Cr2;
@@ -251,7 +251,10 @@ fn a_master_may_be_bound_twice_and_has_to_be_unbound_twice() {
     assert_eq!(setup.dma(0, Some(pasid)), Some(setup.page(0)));
     unbind(third);
     assert_eq!(setup.dma(1, Some(pasid)), Some(setup.page(0)));
-    let Err((process, 2)) = process.close() else { panic!("two masters are bound") };
+    let Err(Refused { value: process, error: StillAttached { masters: 2 } }) = process.close()
+    else {
+        panic!("two masters are bound")
+    };
     unbind(second);
     assert_eq!(setup.dma(0, Some(pasid)), None);
     assert_eq!(setup.dma(1, Some(pasid)), Some(setup.page(0)));

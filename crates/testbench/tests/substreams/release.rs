@@ -280,7 +280,7 @@ fn a_process_is_released_beside_a_master_that_is_stuck() {
                 }
             } else {
                 case.setup.refuse(0, nth);
-                changing.unbind().err().map(|(bond, error)| (bond, Some(error)))
+                changing.unbind().err().map(|refused| (refused.value, Some(refused.error)))
             };
             case.setup.machine.behave();
             let stuck = !case.setup.quarantined().is_empty();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smmuv3::{
     AttachError, Attributes, Bond, Config, Domain, DomainConfig, Failure, InstanceConfig, Iommu,
-    Iova, Master, MasterConfig, PhysAddr, Process, ProcessConfig, Prot, Quarantined, Smmu,
+    Iova, Master, MasterConfig, PhysAddr, Process, ProcessConfig, Prot, Quarantined, Refused, Smmu,
     StreamId, SubstreamId, Unconfirmed,
 };
 use smmuv3_formats::register::CmdqProd;
@@ -92,7 +92,7 @@ impl Setup {
                 config.broadcast = profiles[instance].idr0.btm();
                 let mmio = OsMmio(TestMmio { world: world.clone(), instance });
                 let probe = iommu.probe(mmio, config).unwrap();
-                probe.enable().map_err(|(_, error)| error).unwrap()
+                probe.enable().unwrap()
             })
             .collect();
         let memory = world.frames().allocate(MEMORY, MEMORY).unwrap();
@@ -163,7 +163,7 @@ impl Setup {
 
     /// Where the entry of a stream is.
     pub fn ste_at(&self, instance: usize, stream: u32) -> u64 {
-        let table = self.smmus[instance].instance().unwrap().streams();
+        let table = self.smmus[instance].instance().streams();
         table.entry(self.iommu.platform(), StreamId(stream)).unwrap().address().0
     }
 
@@ -302,7 +302,7 @@ impl Setup {
     }
 
     pub fn has_failed(&self, instance: usize) -> bool {
-        self.smmus[instance].instance().unwrap().commands().has_failed()
+        self.smmus[instance].instance().commands().has_failed()
     }
 
     pub fn live_bytes(&self) -> u64 {
@@ -336,8 +336,7 @@ impl Setup {
         }
         for smmu in &self.smmus {
             // All of them, of each bank; or as many as the policy uses.
-            let (bits, free) =
-                (smmu.instance().unwrap().features().asid_bits, self.iommu.free_asids(smmu));
+            let (bits, free) = (smmu.instance().features().asid_bits, self.iommu.free_asids(smmu));
             assert!(free % ((1 << bits) - 1) == 0 || free == 255, "{free}");
         }
         for smmu in self.smmus {
@@ -445,7 +444,7 @@ impl Tables {
 /// Unbinds, which works.
 #[track_caller]
 pub fn unbind(bond: Bond<Os>) {
-    if let Err((_, error)) = bond.unbind() {
+    if let Err(Refused { error, .. }) = bond.unbind() {
         panic!("{error}");
     }
 }

@@ -3,8 +3,8 @@
 //! had besides works again after a reset, others go on, and nothing is lost or left.
 
 use smmuv3::{
-    AsidPolicy, AttachError, Bond, Config, Domain, Failure, Iova, Process, Quarantined, StreamId,
-    SubstreamId, UnmapError,
+    AsidPolicy, AttachError, Bond, Config, Domain, Failure, Iova, Process, Quarantined, Refused,
+    StreamId, SubstreamId, UnmapError,
 };
 use smmuv3_model::Profile;
 
@@ -129,7 +129,7 @@ impl Case {
             }
             Call::Unbind => match self.bonds.pop().unwrap().unbind() {
                 Ok(()) => Ok(()),
-                Err((bond, error)) => {
+                Err(Refused { value: bond, error }) => {
                     self.bonds.push(bond);
                     Err(error)
                 }
@@ -362,7 +362,7 @@ fn a_bond_that_was_handed_back_ends_after_its_master() {
         let bond = process.bind(&setup.masters[0]).unwrap();
         setup.eyes.be_lenient();
         setup.refuse(0, 0);
-        let Err((bond, error)) = bond.unbind() else { panic!("it was refused") };
+        let Err(Refused { value: bond, error }) = bond.unbind() else { panic!("it was refused") };
         setup.machine.behave();
         assert_eq!(failure::<()>(Err(error)).0, 0);
         setup.iommu.reset(&setup.smmus[0]).unwrap();
