@@ -58,7 +58,7 @@ fn protect(pool: &Pool, mmio: Registers) -> Result<Instance<Pool>, Error> {
     config.sid_bits = SID_BITS;
     let probed = Probed::<Pool>::new(mmio, config).map_err(|_| "the SMMU cannot be used")?;
     // SAFETY: there is one platform.
-    let smmu = unsafe { probed.enable(pool) }.map_err(|(_, error)| match error {
+    let smmu = unsafe { probed.enable(pool) }.map_err(|refused| match refused.error {
         EnableError::NoMemory => "no memory for the SMMU",
         _ => "the SMMU does not answer",
     })?;

@@ -128,7 +128,7 @@ fn config(arguments: Arguments) -> Config {
 fn events_of(
     stream: StreamId,
     told: &[Told],
-) -> Result<Vec<smmuv3_formats::EventRecord>, alloc::string::String> {
+) -> Result<Vec<smmuv3::formats::EventRecord>, alloc::string::String> {
     told.iter()
         .map(|report| match report {
             Told::Event(event) if event.sid() == u64::from(stream.0) => Ok(*event),

@@ -7,7 +7,7 @@ use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use smmuv3::Iova;
+use smmuv3::{Iova, Refused};
 
 use crate::error::{MapError, UnmapError};
 use crate::flush::Stamp;
@@ -103,7 +103,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
         &self,
         mut buffer: B,
         direction: Direction,
-    ) -> Result<Lent<B>, (B, MapError)> {
+    ) -> Result<Lent<B>, Refused<B, MapError>> {
         let memory = buffer.memory();
         // SAFETY: the buffer's owner is put away until it was taken back, and the memory stays where it is.
         match unsafe { self.map(memory, direction) } {
@@ -115,7 +115,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 space: self.id,
                 waits: None,
             }),
-            Err(error) => Err((buffer, error)),
+            Err(error) => Err(Refused { value: buffer, error }),
         }
     }
 
@@ -124,15 +124,19 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// # Errors
     /// What is still lent, and why: see [`UnmapError`]. If that is `Unconfirmed`, to be tried again after the instance
     /// was reset; it flushes then.
-    pub fn take_back<B: Buffer>(&self, mut lent: Lent<B>) -> Result<B, (Lent<B>, UnmapError)> {
+    pub fn take_back<B: Buffer>(
+        &self,
+        mut lent: Lent<B>,
+    ) -> Result<B, Refused<Lent<B>, UnmapError>> {
         if lent.space != self.id {
-            return Err((lent, UnmapError::OtherSpace));
+            return Err(Refused { value: lent, error: UnmapError::OtherSpace });
         }
         if let Some(stamp) = lent.waits {
             if !self.flushes.is_over(stamp)
                 && let Err(unconfirmed) = self.flush()
             {
-                return Err((lent, UnmapError::Unconfirmed(unconfirmed)));
+                let error = UnmapError::Unconfirmed(unconfirmed);
+                return Err(Refused { value: lent, error });
             }
             // SAFETY: written in `lend`, and given out only here and below, where `lent` ends.
             return Ok(unsafe { lent.buffer.assume_init_read() });
@@ -145,7 +149,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             Ok(()) => Ok(unsafe { lent.buffer.assume_init_read() }),
             Err((error, stamp)) => {
                 lent.waits = stamp;
-                Err((lent, error))
+                Err(Refused { value: lent, error })
             }
         }
     }

@@ -4,7 +4,7 @@
 use core::error::Error;
 use core::fmt;
 
-use smmuv3::{CreateError, Iova, NoMemory, Unconfirmed, pagetable};
+use smmuv3::{CreateError, Iova, NoMemory, Refused, Unconfirmed, pagetable};
 
 /// Why something is no buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +194,12 @@ impl fmt::Display for MapError {
 
 impl Error for MapError {}
 
+impl<T> From<Refused<T, Self>> for MapError {
+    fn from(refused: Refused<T, Self>) -> Self {
+        refused.error
+    }
+}
+
 /// Why an unmap is not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -234,6 +240,12 @@ impl fmt::Display for UnmapError {
 
 impl Error for UnmapError {}
 
+impl<T> From<Refused<T, Self>> for UnmapError {
+    fn from(refused: Refused<T, Self>) -> Self {
+        refused.error
+    }
+}
+
 /// Why a space was not closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -263,3 +275,9 @@ impl fmt::Display for CloseError {
 }
 
 impl Error for CloseError {}
+
+impl<T> From<Refused<T, Self>> for CloseError {
+    fn from(refused: Refused<T, Self>) -> Self {
+        refused.error
+    }
+}

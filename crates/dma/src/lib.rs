@@ -26,7 +26,7 @@
 //! use smmuv3::{Iommu, Master};
 //! use smmuv3_dma::{Direction, DmaConfig, DmaPlatform, DmaSpace};
 //!
-//! fn receive<P: DmaPlatform>(
+//! fn receive<P: DmaPlatform + 'static>(
 //!     iommu: &Iommu<P>,
 //!     nic: &Master<P>,
 //!     tell: impl Fn(u64), // gives the device an address, and waits until it is done
@@ -36,12 +36,12 @@
 //!     space.attach(nic)?;
 //!
 //!     let packet = vec![0; 1500];
-//!     let lent = space.lend(packet, Direction::FromDevice).map_err(|(_, error)| error)?;
+//!     let lent = space.lend(packet, Direction::FromDevice)?;
 //!     tell(lent.iova().0);
-//!     let packet = space.take_back(lent).map_err(|(_, error)| error)?; // from here on it is out of reach
+//!     let packet = space.take_back(lent)?; // from here on it is out of reach
 //!
 //!     space.detach(nic)?;
-//!     space.close().map_err(|(_, error)| error)?;
+//!     space.close()?;
 //!     Ok(packet)
 //! }
 //! ```

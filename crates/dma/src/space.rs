@@ -8,7 +8,8 @@ use core::sync::atomic::AtomicUsize as Counter;
 
 use smmuv3::pagetable::{RangeError, UnmapError as TableError};
 use smmuv3::{
-    AttachError, Attributes, Domain, Iommu, Iova, Master, Memory, PhysAddr, Prot, UnmapError,
+    AttachError, Attributes, Domain, Iommu, Iova, Master, Memory, PhysAddr, Prot, Refused,
+    StillAttached, UnmapError,
 };
 
 use crate::bounce::Pool;
@@ -270,15 +271,16 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// # Errors
     /// The space, and why not: see [`CloseError`].
     #[expect(clippy::result_large_err, reason = "the space is handed back to be closed later")]
-    pub fn close(self) -> Result<(), (Self, CloseError)> {
+    pub fn close(self) -> Result<(), Refused<Self, CloseError>> {
         if let Err(unconfirmed) = self.flush() {
-            return Err((self, CloseError::Unconfirmed(unconfirmed)));
+            return Err(Refused { value: self, error: CloseError::Unconfirmed(unconfirmed) });
         }
         self.empty_locals();
         let fixed = self.fixed.load(Ordering::Relaxed) as u64;
         let pages = self.window.with(self.platform(), |window| window.taken_pages());
         if pages > fixed {
-            return Err((self, CloseError::Mapped { pages: pages - fixed }));
+            let error = CloseError::Mapped { pages: pages - fixed };
+            return Err(Refused { value: self, error });
         }
         let Self {
             id,
@@ -299,8 +301,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 pool.trim(iommu.platform());
                 Ok(())
             }
-            Err((domain, masters)) => {
-                let space = Self {
+            Err(Refused { value: domain, error: StillAttached { masters } }) => {
+                let value = Self {
                     id,
                     iommu,
                     domain,
@@ -314,7 +316,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                     lost,
                     fixed,
                 };
-                Err((space, CloseError::Attached { masters }))
+                Err(Refused { value, error: CloseError::Attached { masters } })
             }
         }
     }

@@ -155,8 +155,8 @@ pub unsafe trait VirtioSpace {
 ///     let space = SPACES[N].lock().map_err(|_| "poisoned")?.take();
 ///     let space = space.and_then(Arc::into_inner).ok_or("in use")?;
 ///     space.detach(&master)?;
-///     space.close().map_err(|(_, error)| error)?;
-///     master.close().map_err(|_| "attached")?;
+///     space.close()?;
+///     master.close()?;
 ///     Ok(())
 /// }
 /// ```

@@ -9,7 +9,7 @@ use std::iter::from_fn;
 
 use common::Maintenance::{Clean, Invalidate};
 use common::{PAGE, Rig, pattern, wedge};
-use smmuv3::{DomainConfig, Iova, Memory, PhysAddr, Prot};
+use smmuv3::{DomainConfig, Iova, Memory, PhysAddr, Prot, Refused};
 use smmuv3_dma::{
     CloseError, Direction, DmaConfig, DmaSpace, Lazy, MapError, NewError, Reclaim, ReserveError,
 };
@@ -326,11 +326,11 @@ fn a_space_that_is_in_use_is_not_closed() {
     let area = world.area(0, 100);
     // SAFETY: the area is left alone.
     let iova = unsafe { space.map(area.pointer, BOTH) }.unwrap();
-    let (space, error) = space.close().unwrap_err();
+    let Refused { value: space, error } = space.close().unwrap_err();
     assert_eq!(error, CloseError::Mapped { pages: 1 });
     // SAFETY: as above.
     unsafe { space.unmap(iova, area.pointer, BOTH) }.unwrap();
-    let (space, error) = space.close().unwrap_err();
+    let Refused { value: space, error } = space.close().unwrap_err();
     assert_eq!(error, CloseError::Attached { masters: 1 });
     // It works as before.
     // SAFETY: as above.

@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{PAGE, Rig, pattern, run_on, wedge};
-use smmuv3::{Failure, Iova};
+use smmuv3::{Failure, Iova, Refused};
 use smmuv3_dma::{CloseError, Direction, DmaConfig, Lazy, MapError, Reclaim, UnmapError};
 use smmuv3_formats::EventId;
 use smmuv3_model::Reason;
@@ -222,7 +222,7 @@ fn what_a_failed_smmu_may_reach_is_held_until_it_was_reset() {
         rig.space.flush().unwrap();
         assert_eq!(rig.space.usage().held + rig.space.usage().retired, 0);
         assert_eq!(rig.world.reaches(first, true), Err(TRANSLATION));
-        let (space, error) = rig.space.close().unwrap_err();
+        let Refused { value: space, error } = rig.space.close().unwrap_err();
         assert_eq!(error, CloseError::Mapped { pages: 20 });
         drop(space);
     }
@@ -234,17 +234,17 @@ fn a_lent_buffer_that_was_not_confirmed_can_be_taken_back_later() {
     let area = rig.world.area(0, 2 * PAGE);
     // SAFETY: the area is not used otherwise, and outlives what is made of it.
     let buffer = unsafe { area.into_static() };
-    let lent = rig.space.lend(buffer, BOTH).map_err(|(_, error)| error).unwrap();
+    let lent = rig.space.lend(buffer, BOTH).unwrap();
     rig.world.write(lent.iova(), &[3; 2 * PAGE]).unwrap();
     wedge(&rig.world, true);
-    let (lent, error) = rig.space.take_back(lent).map(drop).unwrap_err();
+    let Refused { value: lent, error } = rig.space.take_back(lent).map(drop).unwrap_err();
     assert!(matches!(error, UnmapError::Unconfirmed(_)));
-    let (lent, error) = rig.space.take_back(lent).map(drop).unwrap_err();
+    let Refused { value: lent, error } = rig.space.take_back(lent).map(drop).unwrap_err();
     assert!(matches!(error, UnmapError::Unconfirmed(_)));
     assert_eq!(rig.space.usage().held, 1);
     wedge(&rig.world, false);
     rig.iommu.reset(&rig.smmu).unwrap();
-    let buffer = rig.space.take_back(lent).map_err(|(_, error)| error).unwrap();
+    let buffer = rig.space.take_back(lent).unwrap();
     assert_eq!(*buffer, [3; 2 * PAGE]);
     assert_eq!(rig.space.usage().held, 0);
     rig.close();
