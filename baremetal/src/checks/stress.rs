@@ -87,6 +87,10 @@ impl Dice {
 
 /// Stresses for `seconds`.
 pub fn run(bench: &Bench, seconds: u64) -> Outcome {
+    // Tables of a bus's streams stay.
+    for master in bench.pci.devices.iter().filter_map(|device| bench.master(device).ok()) {
+        master.close()?;
+    }
     let before = heap::FRAMES.usage().used;
     let iommu = bench.smmus.iommu();
     let mut sides = Vec::new();
