@@ -67,17 +67,18 @@
 //! must not see stale bounce pages, nor a quiet CPU keep them, for longer than the age and the timer's period.
 //!
 //! # What it costs
-//! x86-64 instructions of `map` and `unmap` together, counted by callgrind on an SMMU that answers at once. The SMMU's
-//! time for an invalidation, which strict waits for, is not among them: microseconds on hardware.
+//! AArch64 instructions of `map` and `unmap` together, with one SMMU that answers at once (`cargo xtask boot --count`).
+//! The SMMU's time for an invalidation, which strict waits for, is not among them: microseconds on hardware. Copies are
+//! by the compiler's own `memcpy` and `memset`; a kernel's take a quarter.
 //!
-//! | buffer | strict | lazy | |
+//! | buffer | strict | lazy | of it the domain's, strict |
 //! |---|---|---|---|
-//! | 1 page | 1,501 | 2,159 | lazy copies 8 KiB in all |
-//! | 4 pages | 1,575 | 5,859 | |
-//! | 16 pages | 1,755 | 1,767 | not copied |
-//! | 64 pages | 2,475 | 2,483 | |
+//! | 512 bytes | 3,323 | 3,305 | 692; most of the rest fills a bounce page with zeros |
+//! | 1 page | 952 | 5,309 | 692; lazy copies 8 KiB in all, 4,142 |
+//! | 64 pages | 1,901 | 1,903 | 1,637; not copied |
 //!
-//! Of the strict ones 1,050 to 2,000 are the domain's. Heap of a space, all of it taken by [`DmaSpace::new`]: 2 bits
+//! So a space is better strict where an SMMU answers within the time that a copy takes, and lazy where it does not.
+//! Heap of a space, all of it taken by [`DmaSpace::new`]: 2 bits
 //! for each page of the window (32 KiB for 512 MiB), 2 KiB for each CPU and 32 bytes for each entry of its flush queue
 //! (8 KiB), and 16 KiB for the lists of spare bounce pages and of what was not confirmed.
 //!
