@@ -69,13 +69,13 @@
 //! # What it costs
 //! AArch64 instructions of `map` and `unmap` together, with one SMMU that answers at once (`cargo xtask boot --count`).
 //! The SMMU's time for an invalidation, which strict waits for, is not among them: microseconds on hardware. Copies are
-//! by the compiler's own `memcpy` and `memset`; a kernel's take a quarter.
+//! by the compiler's own `memcpy` and `memset`, which are slow.
 //!
 //! | buffer | strict | lazy | of it the domain's, strict |
 //! |---|---|---|---|
-//! | 512 bytes | 3,323 | 3,305 | 692; most of the rest fills a bounce page with zeros |
-//! | 1 page | 952 | 5,309 | 692; lazy copies 8 KiB in all, 4,142 |
-//! | 64 pages | 1,901 | 1,903 | 1,637; not copied |
+//! | 512 bytes | 3,321 | 3,305 | 695; most of the rest fills a bounce page with zeros |
+//! | 1 page | 950 | 5,309 | 695; lazy copies 8 KiB in all, 4,142 |
+//! | 64 pages | 1,899 | 1,903 | 1,640; not copied |
 //!
 //! So a space is better strict where an SMMU answers within the time that a copy takes, and lazy where it does not.
 //! Heap of a space, all of it taken by [`DmaSpace::new`]: 2 bits
