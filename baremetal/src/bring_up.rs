@@ -13,7 +13,7 @@ use core::ptr::{NonNull, with_exposed_provenance_mut};
 use smmuv3::hardware::Registers;
 use smmuv3::{Completion, Config, InstanceConfig, Iommu, Master};
 use smmuv3_discovery::iort::Iort;
-use smmuv3_discovery::{Device, Instance, ReadError, System, Topology};
+use smmuv3_discovery::{Device, Instance, ReadError, Region, System, Topology};
 use smmuv3_dma::{Direction, DmaConfig, DmaSpace};
 
 use crate::edu::Edu;
@@ -47,12 +47,12 @@ pub fn bring_up(
     for finding in topology.check() {
         println!("firmware: {finding}");
     }
-    let iommu = Iommu::new(kernel, config).map_err(|_| "no memory")?;
+    let iommu = Iommu::new(kernel, config)?;
     let configure = |instance: &Instance, config: &mut InstanceConfig| {
         let wired = instance.interrupts.sync.is_some();
         config.completion = if wired { completion } else { Completion::Poll };
     };
-    let smmus = topology.bring_up(&iommu, registers, configure).map_err(|_| "no memory")?;
+    let smmus = topology.bring_up(&iommu, registers, configure)?;
     if let Some((_, instance, error)) = smmus.failures().next() {
         return Err(format!("{}: {error}", instance.name).into());
     }
@@ -67,23 +67,14 @@ fn registers(instance: &Instance) -> Option<Registers> {
 }
 
 /// Has events and errors of the SMMUs read when they interrupt, and those woken who wait for commands.
-pub fn attach_interrupts(smmus: &Arc<Smmus>, faults: &Arc<Faults>) {
-    for (_, instance, _) in smmus.smmus() {
-        for (line, _) in instance.interrupts.lines() {
-            let (smmus, faults) = (smmus.clone(), faults.clone());
-            let handler = move || {
-                faults.interrupted();
-                for (smmu, which) in smmus.raised_by(line.intid) {
-                    let keep = &mut |report| faults.keep(report);
-                    while smmus.iommu().handle_interrupt(smmu, which, 64, keep) {}
-                }
-            };
-            interrupts::attach(line, Box::new(handler));
-        }
-        if let Some(line) = instance.interrupts.sync {
-            let faults = faults.clone();
-            interrupts::attach(line, Box::new(move || faults.completed()));
-        }
+pub fn attach_interrupts(smmus: &Smmus, faults: &Arc<Faults>) {
+    for (line, smmu, which) in smmus.lines() {
+        let (iommu, smmu, faults) = (smmus.iommu().clone(), smmu.clone(), faults.clone());
+        let handler = move || {
+            faults.interrupted(which);
+            while iommu.handle_interrupt(&smmu, which, 64, &mut |report| faults.keep(report)) {}
+        };
+        interrupts::attach(line, Box::new(handler));
     }
 }
 
@@ -95,11 +86,7 @@ pub fn connect(
 ) -> Result<(Master<Kernel>, DmaSpace<Kernel>), Box<dyn Error>> {
     let master = smmus.master(device)?;
     let space = DmaSpace::new(smmus.iommu(), config)?;
-    let mut reserved = Ok(());
-    smmus.topology().reserved_for(device, &mut |region| {
-        reserved = reserved.and(space.reserve(region.base..region.base + region.len));
-    })?;
-    reserved?;
+    space.reserve_all(smmus.topology().reserved_for(device)?.iter().map(Region::range))?;
     space.attach(&master)?;
     Ok((master, space))
 }
@@ -107,9 +94,8 @@ pub fn connect(
 /// The other way round.
 pub fn disconnect(master: Master<Kernel>, space: DmaSpace<Kernel>) -> Result<(), Box<dyn Error>> {
     space.detach(&master)?;
-    master.close().map_err(|_| "the master is in use")?;
-    space.close().map_err(|(_, error)| error)?;
-    Ok(())
+    master.close()?;
+    Ok(space.close()?)
 }
 
 /// Sends `data` through the buffer of a device: what comes back.
@@ -118,11 +104,11 @@ pub fn copy(
     edu: &Edu,
     data: Box<[u8]>,
 ) -> Result<Box<[u8]>, Box<dyn Error>> {
-    let lent = space.lend(data, Direction::ToDevice).map_err(|(_, error)| error)?;
+    let lent = space.lend(data, Direction::ToDevice)?;
     edu.read(lent.iova().0, lent.len() as u64)?;
-    let mut data = space.take_back(lent).map_err(|(_, error)| error)?;
+    let mut data = space.take_back(lent)?;
     data.fill(0);
-    let lent = space.lend(data, Direction::FromDevice).map_err(|(_, error)| error)?;
+    let lent = space.lend(data, Direction::FromDevice)?;
     edu.write(lent.iova().0, lent.len() as u64)?;
-    Ok(space.take_back(lent).map_err(|(_, error)| error)?)
+    Ok(space.take_back(lent)?)
 }

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use aarch64_cpu::asm::sev;
 
-use smmuv3::Report;
+use smmuv3::{Interrupt, Report};
 
 use crate::lock::Lock;
 use crate::time;
@@ -38,15 +38,14 @@ impl Faults {
         Self { state, completions: AtomicU64::new(0) }
     }
 
-    /// An interrupt was raised.
-    pub fn interrupted(&self) {
-        self.state.with(|state| state.interrupts += 1);
-    }
-
-    /// Commands are complete: wakes the CPUs that wait for that in the platform's `relax`.
-    pub fn completed(&self) {
-        self.completions.fetch_add(1, Ordering::Relaxed);
-        sev();
+    /// An interrupt was raised. Completed commands wake the CPUs that wait for them in the platform's `relax`.
+    pub fn interrupted(&self, which: Interrupt) {
+        if which == Interrupt::Sync {
+            self.completions.fetch_add(1, Ordering::Relaxed);
+            sev();
+        } else {
+            self.state.with(|state| state.interrupts += 1);
+        }
     }
 
     /// How often there were commands complete.

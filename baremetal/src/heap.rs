@@ -8,7 +8,8 @@ use core::ptr::NonNull;
 use buddy_system_allocator::Heap;
 
 use crate::lock::Lock;
-use crate::memory;
+use crate::verdict::Outcome;
+use crate::{ensure, memory};
 
 /// Bytes of the heap.
 const HEAP: usize = 16 << 20;
@@ -77,6 +78,20 @@ impl Pool {
 /// How much of the heap is in use.
 pub fn usage() -> Usage {
     ALLOCATOR.usage()
+}
+
+/// Carries a check out, after which heap and frames must be as they were.
+pub fn as_before(check: impl FnOnce() -> Outcome) -> Outcome {
+    let used = || (usage().used, FRAMES.usage().used);
+    let before = used();
+    let outcome = check()?;
+    // Its text is on the heap.
+    let kept = outcome.capacity();
+    let after = used();
+    ensure!(after.1 == before.1, "{} bytes of frames, and {} before", after.1, before.1);
+    let heap = after.0.saturating_sub(before.0);
+    ensure!(heap <= kept.next_power_of_two(), "{heap} bytes of the heap are not given back");
+    Ok(outcome)
 }
 
 // SAFETY: the buddy allocator hands out disjoint, aligned blocks.

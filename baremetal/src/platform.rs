@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the driver needs from this kernel: memory, a lock, a clock.
 
-use core::arch::asm;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use aarch64_cpu::asm::wfe;
-use smmuv3::hardware::Registers;
-use smmuv3::{Frames, PhysAddr, Platform, RawMutex};
+use smmuv3::hardware::{Registers, order_stores};
+use smmuv3::{Frames, PhysAddr, Platform, SpinMutex};
 use smmuv3_dma::DmaPlatform;
 
 use crate::heap::FRAMES;
@@ -39,14 +37,14 @@ unsafe impl Frames for Kernel {
 
     /// The SMMU snoops: what is stored before is seen before what is stored after.
     fn publish(&self, _: PhysAddr, _: usize) {
-        // SAFETY: a barrier breaks nothing.
-        unsafe { asm!("dmb oshst", options(nostack, preserves_flags)) };
+        order_stores();
     }
 }
 
 // SAFETY: as for `Frames`; `mask_irqs` runs its argument once.
 unsafe impl Platform for Kernel {
     type Mmio = Registers;
+    /// There are no threads that could sleep.
     type Mutex = SpinMutex;
 
     fn allocate_coherent(&self, size: usize, align: usize) -> Option<PhysAddr> {
@@ -86,26 +84,5 @@ unsafe impl DmaPlatform for Kernel {
         let (first, mapped) = (start.as_ptr().expose_provenance(), memory::mapped());
         let inside = mapped.contains(&first) && len <= mapped.end - first;
         inside.then_some((PhysAddr(first as u64), len))
-    }
-}
-
-/// A lock that spins, with interrupts as they were: there are no threads that could sleep.
-#[derive(Debug)]
-pub struct SpinMutex(AtomicBool);
-
-// SAFETY: the swap returns `false` to one caller between two stores of `false`.
-unsafe impl RawMutex for SpinMutex {
-    fn new() -> Self {
-        Self(AtomicBool::new(false))
-    }
-
-    fn lock(&self) {
-        while self.0.swap(true, Ordering::Acquire) {
-            core::hint::spin_loop();
-        }
-    }
-
-    unsafe fn unlock(&self) {
-        self.0.store(false, Ordering::Release);
     }
 }

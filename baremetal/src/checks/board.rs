@@ -54,8 +54,7 @@ pub fn devices(pci: &Pci) -> Outcome {
 pub fn instances(smmus: &Smmus) -> Outcome {
     let mut text = String::new();
     for (_, found, smmu) in smmus.smmus() {
-        let instance = smmu.instance().ok_or("it is not there")?;
-        let features = instance.features();
+        let features = smmu.features();
         ensure!(features.coherent, "it does not snoop, and this image cleans no caches");
         let registers = &features.registers;
         if !text.is_empty() {
@@ -64,7 +63,7 @@ pub fn instances(smmus: &Smmus) -> Outcome {
         write!(
             text,
             "{} at {:#x}: IDR0 {:#x} IDR1 {:#x} IDR5 {:#x}: ASID {} bits, SID {} bits, OAS {} bits{}",
-            instance.config().name,
+            smmu.name(),
             found.registers.base,
             registers.idr0.0,
             registers.idr1.0,

@@ -7,10 +7,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::error::Error;
 
+use smmuv3::formats::event::class;
+use smmuv3::formats::{EventId, EventRecord};
 use smmuv3::{Attributes, Domain, DomainConfig, Iova, Master, Prot, StreamId};
 use smmuv3_dma::DmaConfig;
-use smmuv3_formats::event::class;
-use smmuv3_formats::{EventId, EventRecord};
 
 use super::{Bench, events_of};
 use crate::buffer::Buffer;
@@ -279,8 +279,8 @@ impl<'a> Seat<'a> {
         Ok("aborts silently; master and domain closed".into())
     }
 
-    fn end(self) -> Result<(), &'static str> {
-        self.master.close().map_err(|_| "the master does not close")?;
-        self.domain.close().map_err(|_| "the domain does not close")
+    fn end(self) -> Result<(), Box<dyn Error>> {
+        self.master.close()?;
+        Ok(self.domain.close()?)
     }
 }

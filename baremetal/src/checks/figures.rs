@@ -9,10 +9,10 @@ use core::error::Error;
 use core::fmt;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
+use smmuv3::formats::Command;
+use smmuv3::formats::command::TlbiNhVa;
 use smmuv3::{Attributes, DomainConfig, Interrupt, Iova, PhysAddr, Prot, Smmu};
 use smmuv3_dma::{Direction, DmaConfig};
-use smmuv3_formats::Command;
-use smmuv3_formats::command::TlbiNhVa;
 
 use super::Bench;
 use crate::buffer::Buffer;
@@ -85,7 +85,7 @@ fn first(bench: &Bench) -> Result<&Smmu<Kernel>, &'static str> {
 fn queue(counter: Counter, bench: &Bench) -> Outcome {
     let iommu = bench.smmus.iommu();
     let smmu = first(bench)?;
-    let instance = smmu.instance().ok_or("no SMMU")?;
+    let instance = smmu.instance();
     for count in [1, 64u64] {
         let command = |page| TlbiNhVa::new().with_asid(5).with_leaf(true).with_addr(page * PAGE);
         let all: alloc::vec::Vec<Command> = (0..count).map(|page| command(page).into()).collect();
@@ -145,8 +145,8 @@ fn domain(counter: Counter, bench: &Bench) -> Outcome {
         figure(format_args!("domain: map + unmap + SYNC of {pages} page{s}"), both, "instructions");
     }
     iommu.detach(&master)?;
-    master.close().map_err(|_| "the master does not close")?;
-    domain.close().map_err(|_| "the domain does not close")?;
+    master.close()?;
+    domain.close()?;
     Ok("one SMMU, one master".into())
 }
 
@@ -208,7 +208,7 @@ fn fault(counter: Counter, bench: &Bench) -> Outcome {
     })?;
     figure(format_args!("fault: an event delivered"), taken, "instructions");
     iommu.detach(&master)?;
-    master.close().map_err(|_| "the master does not close")?;
-    domain.close().map_err(|_| "the domain does not close")?;
+    master.close()?;
+    domain.close()?;
     Ok("one event at a time".into())
 }

@@ -86,6 +86,11 @@ pub fn run(machine: &Machine, arguments: Arguments, blob: &[u8], ram: &Range<usi
                 figures::run(&mut report, &bench);
                 report.close();
             }
+            // Alone, to see that it finds by itself what the others find before.
+            if arguments.text("only") == Some("stress") {
+                report.note("stress", stress::run(&bench, arguments.number("seconds", 5)));
+                report.close();
+            }
             dma::run(&mut report, &bench);
             if bench.smmus.smmus().count() > 1 {
                 report.note("one domain", shared::run(&bench));
@@ -128,7 +133,7 @@ fn config(arguments: Arguments) -> Config {
 fn events_of(
     stream: StreamId,
     told: &[Told],
-) -> Result<Vec<smmuv3_formats::EventRecord>, alloc::string::String> {
+) -> Result<Vec<smmuv3::formats::EventRecord>, alloc::string::String> {
     told.iter()
         .map(|report| match report {
             Told::Event(event) if event.sid() == u64::from(stream.0) => Ok(*event),

@@ -87,7 +87,7 @@ pub(crate) type Pages = Stack<PhysAddr, MOST_COPIED>;
 /// The bounce pages of one mapping: of all its pages, or of the first and the last, or one of them, or none.
 pub(crate) struct Bounced {
     pub(crate) pages: Pages,
-    which: Which,
+    pub(crate) which: Which,
 }
 
 /// For which pages of a buffer.
@@ -102,7 +102,17 @@ pub(crate) enum Which {
 }
 
 impl Which {
+    /// None of them.
+    pub(crate) const NONE: Self = Self::Ends { first: false, last: None };
+
+    /// Whether it is none.
+    #[inline]
+    pub(crate) const fn is_none(self) -> bool {
+        matches!(self, Self::Ends { first: false, last: None })
+    }
+
     /// How many, of a buffer of `pages`.
+    #[inline]
     pub(crate) fn count(self, pages: usize) -> usize {
         match self {
             Self::All => pages,
@@ -128,11 +138,7 @@ impl Bounced {
 
     /// None.
     pub(crate) const fn none() -> Self {
-        Self::new(Which::Ends { first: false, last: None })
-    }
-
-    pub(crate) const fn which(&self) -> Which {
-        self.which
+        Self::new(Which::NONE)
     }
 
     #[inline]

@@ -7,7 +7,7 @@ use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use smmuv3::Iova;
+use smmuv3::{Iova, Refused};
 
 use crate::error::{MapError, UnmapError};
 use crate::flush::Stamp;
@@ -105,7 +105,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
         &self,
         buffer: B,
         direction: Direction,
-    ) -> Result<Lent<B>, (Result<B, Lent<B>>, MapError)> {
+    ) -> Result<Lent<B>, Refused<Result<B, Lent<B>>, MapError>> {
         // From here on: should the platform panic, devices may have some of it.
         let mut buffer = MaybeUninit::new(buffer);
         // SAFETY: just written.
@@ -119,12 +119,16 @@ impl<P: DmaPlatform> DmaSpace<P> {
             waits,
         };
         // SAFETY: the buffer's owner is put away until it was taken back, and the memory stays where it is.
-        match unsafe { self.map_or_hold(memory, direction) } {
-            Ok(iova) => Ok(lent(buffer, iova, None)),
+        let (error, waits) = match unsafe { self.map_or_hold(memory, direction) } {
+            Ok(iova) => return Ok(lent(buffer, iova, None)),
+            Err(refused) => refused,
+        };
+        let value = match waits {
             // SAFETY: written above, and given out only here.
-            Err((error, None)) => Err((Ok(unsafe { buffer.assume_init() }), error)),
-            Err((error, Some((iova, stamp)))) => Err((Err(lent(buffer, iova, Some(stamp))), error)),
-        }
+            None => Ok(unsafe { buffer.assume_init() }),
+            Some((iova, stamp)) => Err(lent(buffer, iova, Some(stamp))),
+        };
+        Err(Refused { value, error })
     }
 
     /// Takes a buffer back: [`unmap`](Self::unmap), but safe. It holds what devices wrote.
@@ -132,15 +136,19 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// # Errors
     /// What is still lent, and why: see [`UnmapError`]. If that is `Unconfirmed`, to be tried again after the instance
     /// was reset; it flushes then.
-    pub fn take_back<B: Buffer>(&self, mut lent: Lent<B>) -> Result<B, (Lent<B>, UnmapError)> {
+    pub fn take_back<B: Buffer>(
+        &self,
+        mut lent: Lent<B>,
+    ) -> Result<B, Refused<Lent<B>, UnmapError>> {
         if lent.space != self.id {
-            return Err((lent, UnmapError::OtherSpace));
+            return Err(Refused { value: lent, error: UnmapError::OtherSpace });
         }
         if let Some(stamp) = lent.waits {
             if !self.flushes.is_over(stamp)
                 && let Err(unconfirmed) = self.flush()
             {
-                return Err((lent, UnmapError::Unconfirmed(unconfirmed)));
+                let error = UnmapError::Unconfirmed(unconfirmed);
+                return Err(Refused { value: lent, error });
             }
             // SAFETY: written in `lend`.
             let memory = unsafe { lent.buffer.assume_init_mut() }.memory();
@@ -157,7 +165,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             Ok(()) => Ok(unsafe { lent.buffer.assume_init_read() }),
             Err((error, stamp)) => {
                 lent.waits = stamp;
-                Err((lent, error))
+                Err(Refused { value: lent, error })
             }
         }
     }

@@ -3,10 +3,10 @@
 
 use core::ptr::NonNull;
 
-use smmuv3::{Iova, PhysAddr, UnmapError as DomainError};
+use smmuv3::{Iova, PhysAddr, Refused, UnmapError as DomainError};
 
 use crate::config::Reclaim;
-use crate::error::{BufferError, MapError};
+use crate::error::{BufferError, MapError, UnmapError};
 use crate::iova::Block;
 use crate::platform::{Direction, DmaPlatform};
 use crate::retired::Item;
@@ -129,10 +129,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// May be called in interrupt context if the platform's allocator may.
     ///
     /// # Errors
-    /// The memory, when it belongs to another space.
-    pub fn free(&self, memory: Coherent) -> Result<(), Coherent> {
+    /// The memory, with [`UnmapError::OtherSpace`], when it belongs to another space.
+    pub fn free(&self, memory: Coherent) -> Result<(), Refused<Coherent, UnmapError>> {
         if memory.space != self.id {
-            return Err(memory);
+            return Err(Refused { value: memory, error: UnmapError::OtherSpace });
         }
         let Coherent { iova, pa, pages, .. } = memory;
         // At most 32.

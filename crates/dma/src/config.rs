@@ -56,11 +56,13 @@ pub enum Reclaim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lazy {
-    /// Buffers of at most so many bytes are copied; 64 KiB and 16 pages at most.
+    /// Buffers of at most so many bytes are copied; 64 KiB and 16 pages at most. On a single CPU, a copy there and back is
+    /// worth its while only where it takes less time than an SMMU does to answer.
     pub copy_up_to: usize,
     /// Entries of each CPU's flush queue: one a mapping and one a bounce page.
     pub queue: usize,
-    /// Nanoseconds after which the next unmap on that CPU flushes, whether the queue is full or not.
+    /// Nanoseconds after which the next unmap on that CPU flushes, whether the queue is full or not; or the next
+    /// [`DmaSpace::tick`](crate::DmaSpace::tick).
     pub age: u64,
 }
 

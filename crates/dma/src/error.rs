@@ -4,7 +4,7 @@
 use core::error::Error;
 use core::fmt;
 
-use smmuv3::{CreateError, Iova, NoMemory, Unconfirmed, pagetable};
+use smmuv3::{CreateError, Iova, NoMemory, Refused, Unconfirmed, pagetable};
 
 /// Why something is no buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +202,12 @@ impl fmt::Display for MapError {
 
 impl Error for MapError {}
 
+impl<T> From<Refused<T, Self>> for MapError {
+    fn from(refused: Refused<T, Self>) -> Self {
+        refused.error
+    }
+}
+
 /// Why an unmap is not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -242,6 +248,12 @@ impl fmt::Display for UnmapError {
 
 impl Error for UnmapError {}
 
+impl<T> From<Refused<T, Self>> for UnmapError {
+    fn from(refused: Refused<T, Self>) -> Self {
+        refused.error
+    }
+}
+
 /// Why a space was not closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -271,3 +283,9 @@ impl fmt::Display for CloseError {
 }
 
 impl Error for CloseError {}
+
+impl<T> From<Refused<T, Self>> for CloseError {
+    fn from(refused: Refused<T, Self>) -> Self {
+        refused.error
+    }
+}

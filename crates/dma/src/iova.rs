@@ -137,14 +137,25 @@ impl Window {
         Some(Block { page: page >> order << order, order })
     }
 
-    /// Takes `range` out for good; it may overlap what is reserved already.
-    pub(crate) fn reserve(&mut self, range: Range<u64>) -> Result<(), ReserveError> {
-        let Range { start, end } = range;
+    /// Takes `ranges` out for good, all or none; they may overlap each other, and what is reserved already.
+    pub(crate) fn reserve(&mut self, ranges: &[Range<u64>]) -> Result<(), ReserveError> {
+        if ranges.len() > MOST_RESERVED - self.reserved.len() {
+            return Err(ReserveError::TooMany { most: MOST_RESERVED });
+        }
+        for range in ranges {
+            self.check(range)?;
+        }
+        for range in ranges {
+            self.take_out(range.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether `range` is whole pages of which none is given out.
+    fn check(&self, range: &Range<u64>) -> Result<(), ReserveError> {
+        let Range { start, end } = *range;
         if start >= end || (start | end) & (PAGE as u64 - 1) != 0 {
             return Err(ReserveError::Range { start: Iova(start), end });
-        }
-        if self.reserved.len() >= MOST_RESERVED {
-            return Err(ReserveError::TooMany { most: MOST_RESERVED });
         }
         let pages = self.pages_of(start..end);
         let mut page = pages.start;
@@ -159,10 +170,16 @@ impl Window {
                 }
             };
         }
+        Ok(())
+    }
+
+    /// Takes out a range that was checked, and for which there is room.
+    fn take_out(&mut self, range: Range<u64>) {
+        let pages = self.pages_of(range.clone());
         let mut page = pages.start;
         while page < pages.end {
             let Some(block) = self.free_block(page) else {
-                // Reserved before, as was just found.
+                // Reserved before.
                 page = self.reserved_until(page).unwrap_or(pages.end);
                 continue;
             };
@@ -181,9 +198,7 @@ impl Window {
                 halves.set(index * 2 + 1);
             }
         }
-        // There is room: see above.
-        self.reserved.push(start..end);
-        Ok(())
+        self.reserved.push(range);
     }
 
     /// The pages of the window that lie in a range of addresses.

@@ -26,7 +26,7 @@
 //! use smmuv3::{Iommu, Master};
 //! use smmuv3_dma::{Direction, DmaConfig, DmaPlatform, DmaSpace};
 //!
-//! fn receive<P: DmaPlatform>(
+//! fn receive<P: DmaPlatform + 'static>(
 //!     iommu: &Iommu<P>,
 //!     nic: &Master<P>,
 //!     tell: impl Fn(u64), // gives the device an address, and waits until it is done
@@ -36,12 +36,12 @@
 //!     space.attach(nic)?;
 //!
 //!     let packet = vec![0; 1500];
-//!     let lent = space.lend(packet, Direction::FromDevice).map_err(|(_, error)| error)?;
+//!     let lent = space.lend(packet, Direction::FromDevice)?;
 //!     tell(lent.iova().0);
-//!     let packet = space.take_back(lent).map_err(|(_, error)| error)?; // from here on it is out of reach
+//!     let packet = space.take_back(lent)?; // from here on it is out of reach
 //!
 //!     space.detach(nic)?;
-//!     space.close().map_err(|(_, error)| error)?;
+//!     space.close()?;
 //!     Ok(packet)
 //! }
 //! ```
@@ -60,24 +60,25 @@
 //! | larger buffers | as above | as strict |
 //! | what a device can reach after `unmap` | nothing | bounce pages that nobody uses, until a flush |
 //! | used again | at once | after a flush *that began after* the unmap has been confirmed |
-//! | who flushes | | the unmap that finds its CPU's queue full, or its oldest entry older than [`Lazy::age`]; [`DmaSpace::flush`]; whoever runs out |
+//! | who flushes | | the unmap that finds its CPU's queue full, or its oldest entry older than [`Lazy::age`]; a timer, by [`DmaSpace::tick`]; [`DmaSpace::flush`]; whoever runs out |
 //!
-//! A flush is one invalidation of the whole domain, and serves up to a queue of each CPU. Where nothing is unmapped for
-//! a long time, nothing is flushed either: call [`DmaSpace::flush`] from a timer if a device must not see stale bounce
-//! pages for longer.
+//! A flush is one invalidation of the whole domain, and serves up to a queue of each CPU. Where a CPU unmaps nothing for a
+//! long time, it flushes nothing either: call [`DmaSpace::tick`] from a timer, every [`Lazy::age`] or so, if a device
+//! must not see stale bounce pages, nor a quiet CPU keep them, for longer than the age and the timer's period.
 //!
 //! # What it costs
-//! x86-64 instructions of `map` and `unmap` together, counted by callgrind on an SMMU that answers at once. The SMMU's
-//! time for an invalidation, which strict waits for, is not among them: microseconds on hardware.
+//! AArch64 instructions of `map` and `unmap` together, with one SMMU that answers at once (`cargo xtask boot --count`).
+//! The SMMU's time for an invalidation, which strict waits for, is not among them: microseconds on hardware. Copies are
+//! by the compiler's own `memcpy` and `memset`, which are slow.
 //!
-//! | buffer | strict | lazy | |
+//! | buffer | strict | lazy | of it the domain's, strict |
 //! |---|---|---|---|
-//! | 1 page | 1,501 | 2,159 | lazy copies 8 KiB in all |
-//! | 4 pages | 1,575 | 5,859 | |
-//! | 16 pages | 1,755 | 1,767 | not copied |
-//! | 64 pages | 2,475 | 2,483 | |
+//! | 512 bytes | 3,321 | 3,305 | 695; most of the rest fills a bounce page with zeros |
+//! | 1 page | 950 | 5,309 | 695; lazy copies 8 KiB in all, 4,142 |
+//! | 64 pages | 1,899 | 1,903 | 1,640; not copied |
 //!
-//! Of the strict ones 1,050 to 2,000 are the domain's. Heap of a space, all of it taken by [`DmaSpace::new`]: 2 bits
+//! So a space is better strict where an SMMU answers within the time that a copy takes, and lazy where it does not.
+//! Heap of a space, all of it taken by [`DmaSpace::new`]: 2 bits
 //! for each page of the window (32 KiB for 512 MiB), 2 KiB for each CPU and 32 bytes for each entry of its flush queue
 //! (8 KiB), and 16 KiB for the lists of spare bounce pages and of what was not confirmed.
 //!
@@ -86,7 +87,7 @@
 //! |---|---|---|
 //! | `map`, `lend`, `allocate` | yes, if the platform's allocator may | nothing; for one flush when addresses or bounce pages run out |
 //! | `unmap`, `take_back`, `free` | yes | an invalidation, or a flush that is due |
-//! | `sync_for_cpu`, `sync_for_device`, `read`, `write`, `flush`, `usage`, `trim` | yes | `flush`: for one |
+//! | `sync_for_cpu`, `sync_for_device`, `read`, `write`, `tick`, `flush`, `usage`, `trim` | yes | `flush`, and `tick` if one is due: for one |
 //! | `new`, `attach`, `detach`, `reserve`, `map_identity`, `close` | no | the driver's mutex, and the SMMU |
 //!
 //! Locks are spin locks that are taken with interrupts masked, one at a time, for a bounded number of instructions. The
@@ -136,6 +137,9 @@ mod spin;
 mod supply;
 mod sync;
 #[cfg(feature = "virtio-drivers")]
+mod translated;
+mod unmap;
+#[cfg(feature = "virtio-drivers")]
 mod virtio;
 
 pub use buffer::{Buffer, Lent};
@@ -144,5 +148,7 @@ pub use config::{DmaConfig, Lazy, Reclaim};
 pub use error::{BufferError, CloseError, MapError, NewError, ReserveError, UnmapError};
 pub use platform::{Direction, DmaPlatform};
 pub use space::{DmaSpace, Usage};
+#[cfg(feature = "virtio-drivers")]
+pub use translated::{NotTranslated, Translated};
 #[cfg(feature = "virtio-drivers")]
 pub use virtio::{NOWHERE, VirtioFailure, VirtioHal, VirtioSpace};

@@ -6,9 +6,9 @@ use core::ptr::NonNull;
 
 use smmuv3::{Attributes, Iova, PhysAddr, Unconfirmed, UnmapError as DomainError};
 
-use crate::bounce::{Bounced, Which, copy_again, copy_in, copy_out};
+use crate::bounce::{Bounced, Which, copy_in};
 use crate::config::{Lazy, MOST_COPIED, Reclaim};
-use crate::error::{MapError, UnmapError};
+use crate::error::MapError;
 use crate::flush::Stamp;
 use crate::iova::Block;
 use crate::local::Stack;
@@ -24,14 +24,8 @@ struct Run {
     len: u64,
 }
 
-/// A mapping that is there: what it was made of.
-struct Found {
-    span: Span,
-    block: Block,
-    /// Of the first page.
-    iova: Iova,
-    bounced: Bounced,
-}
+/// Why a buffer was not mapped, and if a part of it may be reached all the same, where and since when.
+type NotMapped = (MapError, Option<(Iova, Stamp)>);
 
 impl<P: DmaPlatform> DmaSpace<P> {
     /// Lets the devices of the space use `buffer`. Returns the input address of its first byte; the others follow.
@@ -51,6 +45,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// `buffer` is memory, initialised or not, that nobody else uses until `unmap` has returned `Ok`, or one of both has
     /// returned `Unconfirmed` and what is said there has come about: devices read it, and write to it unless `direction`
     /// is [`ToDevice`](Direction::ToDevice). It stays in place physically.
+    #[inline]
     pub unsafe fn map(
         &self,
         buffer: NonNull<[u8]>,
@@ -69,33 +64,89 @@ impl<P: DmaPlatform> DmaSpace<P> {
         &self,
         buffer: NonNull<[u8]>,
         direction: Direction,
-    ) -> Result<Iova, (MapError, Option<(Iova, Stamp)>)> {
-        let span = Span::of(buffer).map_err(|error| (error.into(), None))?;
-        let too_long = MapError::NoIova { pages: span.pages.next_power_of_two() as u64 };
+    ) -> Result<Iova, NotMapped> {
+        let span = match Span::of(buffer) {
+            Ok(span) => span,
+            Err(error) => return Err((error.into(), None)),
+        };
         // At most 64.
         let order = span.order() as u8;
         if order > self.place.order {
-            return Err((too_long, None));
+            return Err((MapError::NoIova { pages: 1 << order }, None));
         }
         let which = self.bounces(&span);
+        let piece = if which.is_none() { self.in_one_piece(span) } else { None };
+        let Some(pa) = piece else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.map_in_pieces(buffer, order, which, direction) };
+        };
+        // As it is, as most are.
+        let Some(block) = self.take_block(order) else {
+            return Err((MapError::NoIova { pages: 1 << order }, None));
+        };
+        if !self.config.coherent {
+            // In every direction: a dirty line must not be written back over what a device has written.
+            self.platform().clean(span.start(), span.len());
+        }
+        let (iova, attributes) = (self.place.iova(block), self.attributes(direction));
+        // SAFETY: the caller's promise; the block is this call's.
+        match unsafe { self.domain.map(iova, pa, span.bytes(), attributes) } {
+            Ok(()) => Ok(Iova(iova.0 + span.offset as u64)),
+            Err(error) => {
+                let Some(unconfirmed) = error.unconfirmed else {
+                    self.give_block(block);
+                    return Err((MapError::Domain(error), None));
+                };
+                let stamp = self.hold(&[Item::Block(block)]);
+                let at = Iova(iova.0 + span.offset as u64);
+                Err((MapError::Unconfirmed(unconfirmed), Some((at, stamp))))
+            }
+        }
+    }
+
+    /// The first page of a buffer, if those behind it follow in physical memory.
+    #[inline]
+    fn in_one_piece(&self, span: Span) -> Option<PhysAddr> {
+        let (pa, bytes) = self.platform().physical(span.start(), span.len())?;
+        let in_page = span.offset as u64;
+        let is_whole = bytes >= span.len() && pa.0 & (PAGE as u64 - 1) == in_page;
+        is_whole.then(|| PhysAddr(pa.0 - in_page))
+    }
+
+    /// [`map_or_hold`](Self::map_or_hold) for a buffer that is bounced in part, or altogether, or that is scattered.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    unsafe fn map_in_pieces(
+        &self,
+        buffer: NonNull<[u8]>,
+        order: u8,
+        which: Which,
+        direction: Direction,
+    ) -> Result<Iova, NotMapped> {
+        let span = &match Span::of(buffer) {
+            Ok(span) => span,
+            Err(error) => return Err((error.into(), None)),
+        };
         let mut bounced = Bounced::new(which);
         let wanted = which.count(span.pages);
         let block = self.take(order, wanted, &mut bounced.pages);
         if bounced.len() < wanted {
-            bounced = self.bounce_less(&span, bounced);
+            bounced = self.bounce_less(span, bounced);
         }
         let Some(block) = block else {
             self.release_pages(bounced.pages.as_slice());
-            return Err((too_long, None));
+            return Err((MapError::NoIova { pages: 1 << order }, None));
         };
-        if bounced.len() < bounced.which().count(span.pages) {
+        if bounced.len() < bounced.which.count(span.pages) {
             self.give(block, &bounced);
             return Err((MapError::NoBouncePage { most: self.config.bounce_pages }, None));
         }
         let start = self.place.iova(block);
         let iova = Iova(start.0 + span.offset as u64);
         // SAFETY: the caller's promise for the buffer; the block and the pages are this call's.
-        match unsafe { self.fill(start, &span, direction, &bounced) } {
+        match unsafe { self.fill(start, span, direction, &bounced) } {
             Ok(()) => Ok(iova),
             Err((error, None)) => {
                 self.give(block, &bounced);
@@ -112,136 +163,6 @@ impl<P: DmaPlatform> DmaSpace<P> {
         }
     }
 
-    /// Takes `buffer` back, which [`map`](Self::map) returned `iova` for, with this direction. What devices wrote is in
-    /// it, unless they were not to write. When this has returned `Ok`, no device reaches it any more, whether the space
-    /// is strict or lazy.
-    ///
-    /// May be called in interrupt context. Waits for one invalidation; where the space is lazy and the buffer small,
-    /// only for a flush if one is due.
-    ///
-    /// # Errors
-    /// See [`UnmapError`]. [`Unconfirmed`](UnmapError::Unconfirmed) only where pages of the buffer itself had been
-    /// lent: until a [`flush`](Self::flush) has returned `Ok`, they are not to be used for anything else. What had only
-    /// been bounced is safe whatever an instance does; its bounce pages and input addresses wait.
-    ///
-    /// # Safety
-    /// As said: the buffer, and the direction, that this address was returned for. It was not taken back since, and
-    /// nobody uses the buffer meanwhile.
-    pub unsafe fn unmap(
-        &self,
-        iova: Iova,
-        buffer: NonNull<[u8]>,
-        direction: Direction,
-    ) -> Result<(), UnmapError> {
-        // SAFETY: the caller's promise.
-        unsafe { self.unmap_or_hold(iova, buffer, direction) }.map_err(|(error, _)| error)
-    }
-
-    /// [`unmap`](Self::unmap), with what is to be waited for where that was not confirmed.
-    ///
-    /// # Safety
-    /// As there.
-    pub(crate) unsafe fn unmap_or_hold(
-        &self,
-        iova: Iova,
-        buffer: NonNull<[u8]>,
-        direction: Direction,
-    ) -> Result<(), (UnmapError, Option<Stamp>)> {
-        // SAFETY: the caller's promise.
-        let found = unsafe { self.find(iova, buffer) }.map_err(|error| (error, None))?;
-        let Found { span, block, bounced, .. } = &found;
-        let not_mapped = (UnmapError::NotMapped { iova }, None);
-        let is_lazy = matches!(self.config.reclaim, Reclaim::Lazy(_));
-        if is_lazy && bounced.len() == span.pages {
-            // SAFETY: the mapping is the caller's. Only pages of the space are behind it, which wait for a flush.
-            match unsafe { self.domain.unmap_deferred(found.iova, span.bytes()) } {
-                Ok(bytes) if bytes == span.bytes() => {}
-                Ok(_) => return Err(not_mapped),
-                Err(error) => return Err((table_error(error, iova), None)),
-            }
-            // SAFETY: the caller's promise.
-            unsafe { self.to_cpu(&found, direction) };
-            self.retire(list(*block, bounced).as_slice());
-            return Ok(());
-        }
-        // SAFETY: the mapping is the caller's.
-        match unsafe { self.domain.unmap(found.iova, span.bytes()) } {
-            Ok(bytes) if bytes == span.bytes() => {
-                // SAFETY: the caller's promise.
-                unsafe { self.to_cpu(&found, direction) };
-                self.give(*block, bounced);
-                Ok(())
-            }
-            Ok(_) => Err(not_mapped),
-            Err(DomainError::Unconfirmed(unconfirmed)) => {
-                // SAFETY: the caller's promise.
-                unsafe { self.to_cpu(&found, direction) };
-                let stamp = self.hold_all(*block, bounced);
-                if bounced.len() == span.pages {
-                    return Ok(());
-                }
-                Err((UnmapError::Unconfirmed(unconfirmed), Some(stamp)))
-            }
-            Err(error) => Err((table_error(error, iova), None)),
-        }
-    }
-
-    /// Lets the driver see what devices have written to a mapped buffer so far. It may use the buffer until
-    /// [`sync_for_device`](Self::sync_for_device); devices may be using it all the same, if nothing else keeps them
-    /// from it.
-    ///
-    /// May be called in interrupt context.
-    ///
-    /// # Errors
-    /// As from [`unmap`](Self::unmap), when nothing was changed.
-    ///
-    /// # Safety
-    /// As there.
-    pub unsafe fn sync_for_cpu(
-        &self,
-        iova: Iova,
-        buffer: NonNull<[u8]>,
-        direction: Direction,
-    ) -> Result<(), UnmapError> {
-        // SAFETY: the caller's promise, for both.
-        unsafe { self.to_cpu(&self.find(iova, buffer)?, direction) };
-        Ok(())
-    }
-
-    /// Lets devices see what the driver has written to a mapped buffer. All of the buffer's bytes in a bounced page are copied
-    /// again, whatever the direction: what a device has written there since the last
-    /// [`sync_for_cpu`](Self::sync_for_cpu) is lost. So who only looks whether a device has written calls that, and not this.
-    ///
-    /// May be called in interrupt context.
-    ///
-    /// # Errors
-    /// As from [`sync_for_cpu`](Self::sync_for_cpu).
-    ///
-    /// # Safety
-    /// As there.
-    pub unsafe fn sync_for_device(
-        &self,
-        iova: Iova,
-        buffer: NonNull<[u8]>,
-        _direction: Direction,
-    ) -> Result<(), UnmapError> {
-        // SAFETY: the caller's promise.
-        let found = unsafe { self.find(iova, buffer) }?;
-        let span = &found.span;
-        for (index, page) in found.bounced.iter() {
-            let part = span.part(index);
-            let copy = self.platform().pointer(page);
-            // SAFETY: the part is the caller's, the page the mapping's.
-            unsafe { copy_again(copy, part, span.at(part.in_buffer)) };
-            if !self.config.coherent {
-                self.platform().clean(copy, PAGE);
-            }
-        }
-        // SAFETY: the caller's promise.
-        unsafe { self.clean_lent(span, &found.bounced) };
-        Ok(())
-    }
-
     /// Whether a buffer is bounced altogether.
     fn is_copied(&self, span: &Span) -> bool {
         match self.config.reclaim {
@@ -254,18 +175,18 @@ impl<P: DmaPlatform> DmaSpace<P> {
 
     /// The pages of a buffer that are bounced in any case.
     #[inline]
-    fn partial(&self, span: &Span) -> Which {
+    pub(crate) fn partial(&self, span: &Span) -> Which {
         let last = span.pages - 1;
         let bounces = !self.config.whole_pages;
         Which::Ends {
-            first: bounces && span.part(0).is_partial(),
-            last: (bounces && last > 0 && span.part(last).is_partial()).then_some(last),
+            first: bounces && span.is_first_partial(),
+            last: (bounces && last > 0 && span.is_last_partial()).then_some(last),
         }
     }
 
     /// The pages of a buffer that are bounced if there are so many bounce pages.
     #[inline]
-    fn bounces(&self, span: &Span) -> Which {
+    pub(crate) fn bounces(&self, span: &Span) -> Which {
         if self.is_copied(span) { Which::All } else { self.partial(span) }
     }
 
@@ -402,132 +323,24 @@ impl<P: DmaPlatform> DmaSpace<P> {
         }
     }
 
-    /// The mapping of `buffer` at `iova`: which of its pages are bounced is what the table says.
-    ///
-    /// # Safety
-    /// It is the caller's.
-    #[inline]
-    unsafe fn find(&self, iova: Iova, buffer: NonNull<[u8]>) -> Result<Found, UnmapError> {
-        let span = Span::of(buffer)?;
-        let not_mapped = UnmapError::NotMapped { iova };
-        let start = Iova(iova.0.wrapping_sub(span.offset as u64));
-        // At most 64.
-        let block = self.place.block(start, span.order() as u8).ok_or(not_mapped)?;
-        let mut which = self.bounces(&span);
-        if matches!(which, Which::All) {
-            // Unless there were too few bounce pages; then all pages that are not partial were lent, if any.
-            let partial = self.partial(&span);
-            let lent = (0..span.pages).find(|index| {
-                let nth =
-                    |nth: usize| nth < partial.count(span.pages) && partial.index(nth) == *index;
-                !nth(0) && !nth(1)
-            });
-            if let Some(index) = lent {
-                // SAFETY: the caller's promise.
-                let is_lent = unsafe { self.is_lent(start, &span, index) };
-                which = if is_lent { partial } else { which };
-            }
-        }
-        let mut bounced = Bounced::new(which);
-        for nth in 0..which.count(span.pages) {
-            // SAFETY: the caller's promise.
-            let page = unsafe { self.page_at(start, which.index(nth)) };
-            bounced.pages.push(page.ok_or(not_mapped)?);
-        }
-        Ok(Found { span, block, iova: start, bounced })
-    }
-
-    /// Where page `index` of a mapping leads.
-    ///
-    /// # Safety
-    /// Nobody unmaps it meanwhile.
-    #[inline]
-    unsafe fn page_at(&self, start: Iova, index: usize) -> Option<PhysAddr> {
-        let at = Iova(start.0 + ((index as u64) << PAGE_SHIFT));
-        // SAFETY: the caller's promise.
-        unsafe { self.domain.lookup(at) }.map(|mapping| mapping.pa)
-    }
-
-    /// Whether page `index` of a mapping is the buffer's own.
-    ///
-    /// # Safety
-    /// It is the caller's.
-    unsafe fn is_lent(&self, start: Iova, span: &Span, index: usize) -> bool {
-        let part = span.part(index);
-        // SAFETY: the caller says that the buffer is memory of one object.
-        let own = self.platform().physical(unsafe { span.at(part.in_buffer) }, part.len);
-        let own = own.and_then(|(pa, _)| pa.0.checked_sub(part.in_page as u64));
-        // SAFETY: the caller's promise.
-        own.is_some() && own == unsafe { self.page_at(start, index) }.map(|page| page.0)
-    }
-
-    /// Brings what devices wrote to the driver.
-    ///
-    /// # Safety
-    /// The mapping is the caller's, and the buffer, too.
-    unsafe fn to_cpu(&self, found: &Found, direction: Direction) {
-        if !direction.is_written() {
-            return;
-        }
-        let Found { span, bounced, .. } = found;
-        let platform = self.platform();
-        if !self.config.coherent {
-            let (start, len) = span.bytes_of(&Self::lent_pages(span, bounced));
-            if len != 0 {
-                // SAFETY: a part of the buffer.
-                platform.invalidate(unsafe { span.at(start) }, len);
-            }
-        }
-        for (index, page) in bounced.iter() {
-            let (part, copy) = (span.part(index), platform.pointer(page));
-            if !self.config.coherent {
-                platform.invalidate(copy, PAGE);
-            }
-            // SAFETY: the part is the caller's, the page the mapping's.
-            unsafe { copy_out(copy, part, span.at(part.in_buffer)) };
-        }
-    }
-
-    /// Drops what caches hold of the pages that were lent of a buffer, once more: devices went on reaching them after the
-    /// unmap that was not confirmed, and CPUs may have read lines ahead meanwhile.
-    ///
-    /// # Safety
-    /// The buffer is the caller's, and pages of it were lent.
-    pub(crate) unsafe fn forget_lines(&self, buffer: NonNull<[u8]>, direction: Direction) {
-        if self.config.coherent || !direction.is_written() {
-            return;
-        }
-        let Ok(span) = Span::of(buffer) else { return };
-        let which = self.partial(&span);
-        let (first, last) = match which {
-            Which::All => return,
-            Which::Ends { first, last } => (usize::from(first), usize::from(last.is_some())),
-        };
-        let (start, len) = span.bytes_of(&(first..span.pages - last));
-        if len != 0 {
-            // SAFETY: a part of the buffer.
-            self.platform().invalidate(unsafe { span.at(start) }, len);
-        }
-    }
-
     /// Cleans the caches of what is lent of a buffer itself, where that matters.
     ///
     /// # Safety
     /// The buffer is the caller's.
-    unsafe fn clean_lent(&self, span: &Span, bounced: &Bounced) {
+    pub(crate) unsafe fn clean_lent(&self, span: &Span, bounced: &Bounced) {
         if self.config.coherent {
             return;
         }
         let (start, len) = span.bytes_of(&Self::lent_pages(span, bounced));
         if len != 0 {
-            // In every direction: a dirty line must not be written back over what a device has written.
+            // In every direction, as in `map`.
             // SAFETY: a part of the buffer.
             self.platform().clean(unsafe { span.at(start) }, len);
         }
     }
 
     /// The pages of a buffer that are not bounced: those in the middle, or all, or none.
-    fn lent_pages(span: &Span, bounced: &Bounced) -> Range<usize> {
+    pub(crate) fn lent_pages(span: &Span, bounced: &Bounced) -> Range<usize> {
         if bounced.len() == span.pages {
             return 0..0;
         }
@@ -543,25 +356,20 @@ impl<P: DmaPlatform> DmaSpace<P> {
     }
 
     #[cold]
-    fn hold_all(&self, block: Block, bounced: &Bounced) -> Stamp {
-        self.hold(list(block, bounced).as_slice())
+    pub(crate) fn hold_all(&self, block: Block, bounced: &Bounced) -> Stamp {
+        let mut items = List::new();
+        list(block, bounced, &mut items);
+        self.hold(items.as_slice())
     }
 }
 
-/// What a mapping was made of.
-fn list(block: Block, bounced: &Bounced) -> Stack<Item, { MOST_COPIED + 1 }> {
-    let mut items = Stack::new();
+/// What one mapping can be made of.
+pub(crate) type List = Stack<Item, { MOST_COPIED + 1 }>;
+
+/// What a mapping was made of, to `items`, which is empty.
+pub(crate) fn list(block: Block, bounced: &Bounced, items: &mut List) {
     items.push(Item::Block(block));
     for page in bounced.pages.as_slice() {
         items.push(Item::Page(*page));
-    }
-    items
-}
-
-fn table_error(error: DomainError, iova: Iova) -> UnmapError {
-    match error {
-        DomainError::Table(error) => UnmapError::Table(error),
-        DomainError::Unconfirmed(unconfirmed) => UnmapError::Unconfirmed(unconfirmed),
-        _ => UnmapError::NotMapped { iova },
     }
 }

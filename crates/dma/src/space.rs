@@ -3,18 +3,20 @@
 
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::slice;
 use core::sync::atomic::AtomicUsize as Counter;
 
 use smmuv3::pagetable::{RangeError, UnmapError as TableError};
 use smmuv3::{
-    AttachError, Attributes, Domain, Iommu, Iova, Master, Memory, PhysAddr, Prot, UnmapError,
+    AttachError, Attributes, Domain, Iommu, Iova, Master, Memory, PhysAddr, Prot, Refused,
+    StillAttached, UnmapError,
 };
 
 use crate::bounce::Pool;
 use crate::config::{DmaConfig, Lazy, Reclaim};
 use crate::error::{CloseError, MapError, NewError, ReserveError};
 use crate::flush::Flushes;
-use crate::iova::{Place, Window};
+use crate::iova::{MOST_RESERVED, Place, Window};
 use crate::local::Local;
 use crate::platform::{Direction, DmaPlatform};
 use crate::retired::Retired;
@@ -88,7 +90,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
         let mut window = Window::new(place)?;
         if place.start == 0 {
             // Of an empty window, so it is free.
-            let _ = window.reserve(0..PAGE as u64);
+            let _ = window.reserve(slice::from_ref(&(0..PAGE as u64)));
         }
         let queue = match config.reclaim {
             Reclaim::Strict => 0,
@@ -159,10 +161,29 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// # Errors
     /// See [`ReserveError`]: at most 64 ranges, and none that is in use.
     pub fn reserve(&self, range: Range<u64>) -> Result<(), ReserveError> {
+        self.reserve_all([range])
+    }
+
+    /// [Reserves](Self::reserve) all of `ranges`, or none: what the firmware says about a device, mostly.
+    ///
+    /// # Errors
+    /// See [`ReserveError`], for the first range that cannot be.
+    pub fn reserve_all(
+        &self,
+        ranges: impl IntoIterator<Item = Range<u64>>,
+    ) -> Result<(), ReserveError> {
+        let mut all = [const { 0..0 }; MOST_RESERVED];
+        let mut count = 0;
+        for range in ranges {
+            let too_many = ReserveError::TooMany { most: MOST_RESERVED };
+            *all.get_mut(count).ok_or(too_many)? = range;
+            count += 1;
+        }
         // What waits for a flush is not in use, nor what CPUs have for themselves.
         let _ = self.flush();
         self.empty_locals();
-        self.window.with(self.platform(), |window| window.reserve(range))
+        let ranges = all.get(..count).unwrap_or_default();
+        self.window.with(self.platform(), |window| window.reserve(ranges))
     }
 
     /// Reserves `range`, and lets devices reach the memory at those addresses by the same ones, for as long as the
@@ -251,15 +272,16 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// # Errors
     /// The space, and why not: see [`CloseError`].
     #[expect(clippy::result_large_err, reason = "the space is handed back to be closed later")]
-    pub fn close(self) -> Result<(), (Self, CloseError)> {
+    pub fn close(self) -> Result<(), Refused<Self, CloseError>> {
         if let Err(unconfirmed) = self.flush() {
-            return Err((self, CloseError::Unconfirmed(unconfirmed)));
+            return Err(Refused { value: self, error: CloseError::Unconfirmed(unconfirmed) });
         }
         self.empty_locals();
         let fixed = self.fixed.load(Ordering::Relaxed) as u64;
         let pages = self.window.with(self.platform(), |window| window.taken_pages());
         if pages > fixed {
-            return Err((self, CloseError::Mapped { pages: pages - fixed }));
+            let error = CloseError::Mapped { pages: pages - fixed };
+            return Err(Refused { value: self, error });
         }
         let Self {
             id,
@@ -280,8 +302,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 pool.trim(iommu.platform());
                 Ok(())
             }
-            Err((domain, masters)) => {
-                let space = Self {
+            Err(Refused { value: domain, error: StillAttached { masters } }) => {
+                let value = Self {
                     id,
                     iommu,
                     domain,
@@ -295,7 +317,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                     lost,
                     fixed,
                 };
-                Err((space, CloseError::Attached { masters }))
+                Err(Refused { value, error: CloseError::Attached { masters } })
             }
         }
     }

@@ -33,14 +33,8 @@ pub(crate) struct Part {
     pub(crate) len: usize,
 }
 
-impl Part {
-    /// Whether some of the page is not the buffer's.
-    pub(crate) const fn is_partial(self) -> bool {
-        self.len != PAGE
-    }
-}
-
 impl Span {
+    #[inline]
     pub(crate) fn of(buffer: NonNull<[u8]>) -> Result<Self, BufferError> {
         let (start, len) = (buffer.cast::<u8>(), buffer.len());
         let address = start.as_ptr().addr();
@@ -55,6 +49,11 @@ impl Span {
             return Err(BufferError::Wraps { address, len });
         }
         Ok(Self { start, len, offset, pages: (offset + len).div_ceil(PAGE) })
+    }
+
+    /// The first byte of the buffer.
+    pub(crate) const fn start(&self) -> NonNull<u8> {
+        self.start
     }
 
     /// Bytes of the buffer.
@@ -90,6 +89,16 @@ impl Span {
         (first.in_buffer, last.in_buffer + last.len - first.in_buffer)
     }
 
+    /// Whether some of the first page is not the buffer's.
+    pub(crate) const fn is_first_partial(&self) -> bool {
+        self.offset != 0 || self.len < PAGE
+    }
+
+    /// The same of the last one, which may be the first.
+    pub(crate) const fn is_last_partial(&self) -> bool {
+        (self.offset + self.len) & (PAGE - 1) != 0 || self.pages == 1 && self.is_first_partial()
+    }
+
     /// The byte at `offset`, which lies in the buffer.
     ///
     /// # Safety
@@ -117,8 +126,28 @@ mod tests {
         assert_eq!(span.part(0), part(0xffd, 0, 3));
         assert_eq!(span.part(1), part(0, 3, 0x1000));
         assert_eq!(span.part(2), part(0, 0x1003, 2));
+        assert!(span.is_first_partial() && span.is_last_partial());
         assert_eq!(span.bytes_of(&(1..3)), (3, 0x1002));
         assert_eq!(span.bytes_of(&(2..2)), (0, 0));
+    }
+
+    #[test]
+    fn a_page_is_partial_if_some_of_it_is_not_the_buffers() {
+        for (address, len, first, last) in [
+            (0x1000, 0x1000, false, false),
+            (0x1000, 0x3000, false, false),
+            (0x1000, 0xfff, true, true),
+            (0x1001, 0xfff, true, true),
+            (0x1001, 0x1000, true, true),
+            (0x1001, 0x1fff, true, false),
+            (0x1000, 0x1001, false, true),
+        ] {
+            let span = span(address, len).unwrap();
+            let found = (span.is_first_partial(), span.is_last_partial());
+            assert_eq!(found, (first, last), "{address:#x} {len:#x}");
+            assert_eq!(found.0, span.part(0).len != PAGE);
+            assert_eq!(found.1, span.part(span.pages - 1).len != PAGE);
+        }
     }
 
     #[test]

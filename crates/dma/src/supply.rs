@@ -7,7 +7,7 @@
 use smmuv3::Unconfirmed;
 
 use crate::bounce::{Bounced, Pages};
-use crate::config::Reclaim;
+use crate::config::{Lazy, Reclaim};
 use crate::flush::Stamp;
 use crate::iova::Block;
 use crate::local::{BLOCKS, Local, ORDERS, PAGES, Stack, most};
@@ -16,7 +16,7 @@ use crate::retired::Item;
 use crate::space::DmaSpace;
 use crate::span::PAGE;
 use crate::spin::SpinLock;
-use crate::sync::Ordering;
+use crate::sync::{Line, Ordering};
 
 /// What is handed over between a CPU's own and what all share, at once.
 const BATCH: usize = 32;
@@ -45,8 +45,11 @@ impl<P: DmaPlatform> DmaSpace<P> {
         block.or_else(|| self.take_more_blocks(order))
     }
 
+    /// A block of 2^`order` pages.
+    #[inline]
     pub(crate) fn take_block(&self, order: u8) -> Option<Block> {
-        self.take(order, 0, &mut Pages::new())
+        let block = self.local().with(self.platform(), |local| local.take_block(order));
+        block.or_else(|| self.take_more_blocks(order))
     }
 
     /// Blocks from the window: one to return, the others for this CPU.
@@ -137,8 +140,12 @@ impl<P: DmaPlatform> DmaSpace<P> {
         self.release(spill.as_slice());
     }
 
+    /// Puts a block behind which devices reach nothing to use again.
+    #[inline]
     pub(crate) fn give_block(&self, block: Block) {
-        self.give(block, &Bounced::none());
+        if !self.local().with(self.platform(), |local| local.give_block(block)) {
+            self.give_to_all(Some(block), &Bounced::none(), 0);
+        }
     }
 
     /// Puts what no device can reach to use again.
@@ -278,8 +285,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// Makes sure that no device reaches anything that was unmapped before this call, and puts all of that to use
     /// again.
     ///
-    /// May be called in interrupt context. To be called from a timer, too, where what is lazily unmapped must not wait
-    /// for the next unmap on the same CPU.
+    /// May be called in interrupt context. From a timer, [`tick`](Self::tick) is the cheaper one.
     ///
     /// # Errors
     /// [`Unconfirmed`]: everything waits for the next flush. The instance needs a [reset](smmuv3::Iommu::reset) first.
@@ -289,6 +295,29 @@ impl<P: DmaPlatform> DmaSpace<P> {
             self.collect(local);
         }
         Ok(())
+    }
+
+    /// To be called from a timer, on one CPU: flushes if anything that was lazily unmapped has waited for longer than
+    /// [`Lazy::age`](crate::Lazy::age), whichever CPU's queue it is in; whether it did. Otherwise it looks at the oldest
+    /// entry of each CPU's queue, and no more; in a strict space, at nothing.
+    ///
+    /// Called every so many nanoseconds, no bounce page is reached for longer than `age` and that after its buffer was
+    /// unmapped, however quiet the CPU was. May be called in interrupt context.
+    ///
+    /// # Errors
+    /// As from [`flush`](Self::flush).
+    pub fn tick(&self) -> Result<bool, Unconfirmed> {
+        let Reclaim::Lazy(Lazy { age, .. }) = self.config.reclaim else { return Ok(false) };
+        let platform = self.platform();
+        let is_due = |local: &Line<SpinLock<Local>>| {
+            // Before the clock is read, so that it is not the later one.
+            let oldest = local.with(platform, |local| local.retired.oldest());
+            oldest.is_some_and(|oldest| platform.now().saturating_sub(oldest) >= age)
+        };
+        if !self.locals.iter().any(is_due) {
+            return Ok(false);
+        }
+        self.flush().map(|()| true)
     }
 
     /// A flush that leaves the queues of CPUs to them.

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `virtio_drivers::Hal` over a space.
 //!
-//! `Hal` is static, and `share` and `unshare` cannot fail. So the space is a static of the kernel's; a buffer that
-//! could not be mapped is said to be [`NOWHERE`], and what went wrong is told to [`VirtioSpace::failed`].
+//! `Hal` is static, and `share` and `unshare` cannot fail. So the space is found through a static of the kernel's; a
+//! buffer that could not be mapped is said to be [`NOWHERE`], and what went wrong is told to [`VirtioSpace::failed`].
 
+use core::error::Error;
+use core::fmt;
 use core::marker::PhantomData;
+use core::ops::Deref;
 use core::ptr::NonNull;
 
 use smmuv3::{Iova, PhysAddr};
@@ -34,7 +37,23 @@ pub enum VirtioFailure {
     Unshare(UnmapError),
     /// No memory for a queue was mapped; the driver gets `Error::DmaError`.
     Allocate(MapError),
+    /// There is no space: [`VirtioSpace::space`]. A buffer that was to be mapped is [`NOWHERE`]; one that was to be
+    /// unmapped has gone with the space, or is still lent if that was only hidden.
+    NoSpace,
 }
+
+impl fmt::Display for VirtioFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Share(error) => write!(f, "a buffer was not mapped: {error}"),
+            Self::Unshare(error) => write!(f, "a buffer was not unmapped: {error}"),
+            Self::Allocate(error) => write!(f, "a queue was not mapped: {error}"),
+            Self::NoSpace => f.write_str("there is no space"),
+        }
+    }
+}
+
+impl Error for VirtioFailure {}
 
 /// Where the buffers of virtio drivers are mapped.
 ///
@@ -42,10 +61,14 @@ pub enum VirtioFailure {
 /// Implementation safety: [`mmio`](Self::mmio) does what `Hal::mmio_phys_to_virt` asks for.
 pub unsafe trait VirtioSpace {
     /// The platform of the space.
-    type Platform: DmaPlatform + 'static;
+    type Platform: DmaPlatform;
+    /// How the space is held while it is used: `&'static DmaSpace<_>` for one that is never ended, an `Arc` or a guard of
+    /// a lock for one that is.
+    type Space: Deref<Target = DmaSpace<Self::Platform>>;
 
-    /// The space that the devices are attached to: always the same.
-    fn space() -> &'static DmaSpace<Self::Platform>;
+    /// The space that the devices are attached to. The same for as long as there are drivers over it; `None` before and
+    /// after that.
+    fn space() -> Option<Self::Space>;
 
     /// The CPU's pointer to registers of a device: `size` bytes at `pa`.
     ///
@@ -65,47 +88,13 @@ pub unsafe trait VirtioSpace {
 /// The ten lines that a kernel adds to its `DmaPlatform`, here called `Kernel`:
 ///
 /// ```
-/// # mod kernel {
-/// #     use core::ptr::NonNull;
-/// #     use smmuv3::{Frames, Mmio, PhysAddr, Platform, RawMutex};
-/// #     pub struct Kernel;
-/// #     unsafe impl Frames for Kernel {
-/// #         fn allocate(&self, _: usize, _: usize) -> Option<PhysAddr> { None }
-/// #         unsafe fn free(&self, _: PhysAddr, _: usize, _: usize) {}
-/// #         fn pointer(&self, _: PhysAddr) -> NonNull<u8> { todo!() }
-/// #         fn publish(&self, _: PhysAddr, _: usize) {}
-/// #     }
-/// #     unsafe impl Platform for Kernel {
-/// #         type Mmio = Registers;
-/// #         type Mutex = Lock;
-/// #         fn allocate_coherent(&self, _: usize, _: usize) -> Option<PhysAddr> { None }
-/// #         unsafe fn free_coherent(&self, _: PhysAddr, _: usize, _: usize) {}
-/// #         fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R { critical() }
-/// #         fn relax(&self) {}
-/// #         fn now(&self) -> u64 { 0 }
-/// #     }
-/// #     unsafe impl smmuv3_dma::DmaPlatform for Kernel {
-/// #         fn physical(&self, _: NonNull<u8>, _: usize) -> Option<(PhysAddr, usize)> { None }
-/// #     }
-/// #     pub struct Registers;
-/// #     impl Mmio for Registers {
-/// #         fn read32(&self, _: u32) -> u32 { 0 }
-/// #         fn write32(&self, _: u32, _: u32) {}
-/// #     }
-/// #     pub struct Lock;
-/// #     unsafe impl RawMutex for Lock {
-/// #         fn new() -> Self { Self }
-/// #         fn lock(&self) {}
-/// #         unsafe fn unlock(&self) {}
-/// #     }
-/// #     pub fn map_device(_: PhysAddr, _: usize) -> NonNull<u8> { NonNull::dangling() }
-/// # }
+#[doc = include_str!("virtio/kernel.txt")]
 /// # use core::ptr::NonNull;
 /// # use std::sync::OnceLock;
 /// # use kernel::{Kernel, map_device};
 /// # use smmuv3::PhysAddr;
-/// # use smmuv3_dma::{DmaSpace, VirtioHal, VirtioSpace};
-/// # use virtio_drivers::{Error, device::blk::VirtIOBlk, transport::Transport};
+/// # use smmuv3_dma::{DmaSpace, Translated, VirtioHal, VirtioSpace};
+/// # use virtio_drivers::{device::blk::VirtIOBlk, transport::Transport};
 /// static SPACE: OnceLock<DmaSpace<Kernel>> = OnceLock::new(); // set at boot; the disk's master is attached to it
 ///
 /// struct Virtio;
@@ -113,16 +102,63 @@ pub unsafe trait VirtioSpace {
 /// // SAFETY: `map_device` maps registers as Device memory, where nothing else is.
 /// unsafe impl VirtioSpace for Virtio {
 ///     type Platform = Kernel;
-///     fn space() -> &'static DmaSpace<Kernel> {
-///         SPACE.get().expect("set at boot")
+///     type Space = &'static DmaSpace<Kernel>;
+///     fn space() -> Option<&'static DmaSpace<Kernel>> {
+///         SPACE.get()
 ///     }
 ///     unsafe fn mmio(pa: PhysAddr, size: usize) -> NonNull<u8> {
 ///         map_device(pa, size)
 ///     }
 /// }
 ///
-/// fn disk<T: Transport>(transport: T) -> Result<VirtIOBlk<VirtioHal<Virtio>, T>, Error> {
-///     VirtIOBlk::new(transport)
+/// type Disk<T> = VirtIOBlk<VirtioHal<Virtio>, Translated<T>>;
+///
+/// fn disk<T: Transport>(transport: T) -> Result<Disk<T>, Box<dyn std::error::Error>> {
+///     let transport = Translated::new(transport)?; // or the device never starts
+///     VirtIOBlk::new(transport).map_err(|error| error.to_string().into())
+/// }
+/// ```
+///
+/// # More than one space, and an end
+/// `Hal` has no `self`, so each space is a static *and a type*. A number makes as many types as there are statics; held
+/// as an `Arc`, a space can be taken out of its static when the drivers over it are gone, and closed:
+///
+/// ```
+#[doc = include_str!("virtio/kernel.txt")]
+/// # use core::ptr::NonNull;
+/// # use std::error::Error;
+/// # use std::sync::{Arc, Mutex};
+/// # use kernel::{Kernel, map_device};
+/// # use smmuv3::{Master, PhysAddr};
+/// # use smmuv3_dma::{DmaSpace, Translated, VirtioHal, VirtioSpace};
+/// # use virtio_drivers::{device::blk::VirtIOBlk, transport::Transport};
+/// static SPACES: [Mutex<Option<Arc<DmaSpace<Kernel>>>>; 8] = [const { Mutex::new(None) }; 8];
+///
+/// struct Nth<const N: usize>;
+///
+/// // SAFETY: `map_device` maps registers as Device memory, where nothing else is.
+/// unsafe impl<const N: usize> VirtioSpace for Nth<N> {
+///     type Platform = Kernel;
+///     type Space = Arc<DmaSpace<Kernel>>;
+///     fn space() -> Option<Arc<DmaSpace<Kernel>>> {
+///         SPACES[N].lock().ok()?.clone()
+///     }
+///     unsafe fn mmio(pa: PhysAddr, size: usize) -> NonNull<u8> {
+///         map_device(pa, size)
+///     }
+/// }
+///
+/// fn end<const N: usize, T: Transport>(
+///     disk: VirtIOBlk<VirtioHal<Nth<N>>, Translated<T>>,
+///     master: Master<Kernel>,
+/// ) -> Result<(), Box<dyn Error>> {
+///     drop(disk); // gives its rings back
+///     let space = SPACES[N].lock().map_err(|_| "poisoned")?.take();
+///     let space = space.and_then(Arc::into_inner).ok_or("in use")?;
+///     space.detach(&master)?;
+///     space.close()?;
+///     master.close()?;
+///     Ok(())
 /// }
 /// ```
 pub struct VirtioHal<T>(PhantomData<T>);
@@ -142,24 +178,26 @@ impl From<BufferDirection> for Direction {
 unsafe impl<T: VirtioSpace> Hal for VirtioHal<T> {
     fn dma_alloc(pages: usize, direction: BufferDirection) -> (u64, NonNull<u8>) {
         // No allocation is so large that this overflows and what is left is small.
-        let memory = T::space().allocate(pages.saturating_mul(PAGE), direction.into());
+        let len = pages.saturating_mul(PAGE);
+        let memory = with_space::<T, _>(|space| {
+            space.allocate(len, direction.into()).map_err(VirtioFailure::Allocate)
+        });
         match memory {
-            Ok(memory) => (memory.iova().0, memory.pointer()),
-            Err(error) => {
-                T::failed(VirtioFailure::Allocate(error));
-                // What the drivers take for a failure.
-                (0, NonNull::dangling())
-            }
+            Some(memory) => (memory.iova().0, memory.pointer()),
+            // What the drivers take for a failure.
+            None => (0, NonNull::dangling()),
         }
     }
 
     unsafe fn dma_dealloc(paddr: u64, vaddr: NonNull<u8>, pages: usize) -> i32 {
-        let space = T::space();
-        // SAFETY: the caller says that it is an allocation of this space's, and gives it back.
-        if let Some(memory) = unsafe { Coherent::of(space, Iova(paddr), vaddr, pages) } {
-            // It is of this space. What an instance does not confirm is freed later.
-            let _ = space.free(memory);
-        }
+        with_space::<T, _>(|space| {
+            // SAFETY: the caller says that it is an allocation of this space's, and gives it back.
+            if let Some(memory) = unsafe { Coherent::of(space, Iova(paddr), vaddr, pages) } {
+                // It is of this space. What an instance does not confirm is freed later.
+                let _ = space.free(memory);
+            }
+            Ok(())
+        });
         // The drivers panic at anything else.
         0
     }
@@ -170,23 +208,33 @@ unsafe impl<T: VirtioSpace> Hal for VirtioHal<T> {
     }
 
     unsafe fn share(buffer: NonNull<[u8]>, direction: BufferDirection) -> u64 {
-        // SAFETY: the drivers leave a shared buffer alone until they unshare it.
-        match unsafe { T::space().map(buffer, direction.into()) } {
-            Ok(iova) => iova.0,
-            Err(error) => {
-                T::failed(VirtioFailure::Share(error));
-                NOWHERE.0
-            }
-        }
+        let iova = with_space::<T, _>(|space| {
+            // SAFETY: the drivers leave a shared buffer alone until they unshare it.
+            unsafe { space.map(buffer, direction.into()) }.map_err(VirtioFailure::Share)
+        });
+        iova.unwrap_or(NOWHERE).0
     }
 
     unsafe fn unshare(paddr: u64, buffer: NonNull<[u8]>, direction: BufferDirection) {
         if paddr == NOWHERE.0 {
             return;
         }
-        // SAFETY: the drivers unshare what they shared, once, and use the buffer afterwards.
-        if let Err(error) = unsafe { T::space().unmap(Iova(paddr), buffer, direction.into()) } {
-            T::failed(VirtioFailure::Unshare(error));
-        }
+        let iova = Iova(paddr);
+        with_space::<T, _>(|space| {
+            // SAFETY: the drivers unshare what they shared, once, and use the buffer afterwards.
+            unsafe { space.unmap(iova, buffer, direction.into()) }.map_err(VirtioFailure::Unshare)
+        });
     }
+}
+
+/// What `work` does with the space, if there is one; a failure is told.
+#[inline]
+fn with_space<T: VirtioSpace, R>(
+    work: impl FnOnce(&DmaSpace<T::Platform>) -> Result<R, VirtioFailure>,
+) -> Option<R> {
+    let result = match T::space() {
+        Some(space) => work(&space),
+        None => Err(VirtioFailure::NoSpace),
+    };
+    result.map_err(T::failed).ok()
 }

@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use common::{PAGE, Rig, pattern};
-use smmuv3::{Iova, pagetable::MapErrorKind};
+use smmuv3::{Iova, Refused, pagetable::MapErrorKind};
 use smmuv3_dma::{BufferError, Direction, DmaConfig, MapError, UnmapError};
 use smmuv3_formats::EventId;
 use smmuv3_model::Reason;
@@ -308,7 +308,7 @@ fn buffers_are_given_away_and_come_back() {
         // SAFETY: the area is not used otherwise, and outlives what is made of it.
         let buffer = unsafe { area.into_static() };
         buffer.fill(4);
-        let mut lent = rig.space.lend(buffer, Direction::Both).map_err(|(_, e)| e).unwrap();
+        let mut lent = rig.space.lend(buffer, Direction::Both).unwrap();
         let iova = lent.iova();
         rig.world.write(iova, &[5; 9000]).unwrap();
         let mut seen = [0; 100];
@@ -322,19 +322,20 @@ fn buffers_are_given_away_and_come_back() {
         assert!(rig.space.read(&mut lent, 8901, &mut seen).is_err());
         assert!(rig.space.write(&mut lent, usize::MAX, &seen).is_err());
         let other = Rig::new(config());
-        let (lent, error) = other.space.take_back(lent).map(drop).unwrap_err();
+        let Refused { value: lent, error } = other.space.take_back(lent).map(drop).unwrap_err();
         assert_eq!(error, UnmapError::OtherSpace);
         other.close();
-        let buffer = rig.space.take_back(lent).map_err(|(_, error)| error).unwrap();
+        let buffer = rig.space.take_back(lent).unwrap();
         assert_eq!((buffer[4499], buffer[4500], buffer[8999]), (5, 6, 5));
         // What is not memory that devices may be lent comes back as well.
-        let (heap, error) = rig.space.lend(vec![9u8; 50_000], Direction::ToDevice).unwrap_err();
+        let Refused { value: heap, error } =
+            rig.space.lend(vec![9u8; 50_000], Direction::ToDevice).unwrap_err();
         assert!(matches!(error, MapError::NotMemory { .. }), "{error}");
         assert!(heap.is_ok_and(|heap| heap == [9; 50_000]));
         // Unless all of it is bounced.
         let lent = rig.space.lend(vec![9u8; 50], Direction::ToDevice).unwrap();
         assert_eq!(rig.world.read(lent.iova(), 50), Ok(vec![9; 50]));
-        assert_eq!(rig.space.take_back(lent).map_err(|(_, error)| error), Ok(vec![9; 50]));
+        assert_eq!(rig.space.take_back(lent).map_err(Refused::into_error), Ok(vec![9; 50]));
         rig.close();
     }
 }

@@ -5,9 +5,11 @@
 
 mod common;
 
+use std::iter::from_fn;
+
 use common::Maintenance::{Clean, Invalidate};
 use common::{PAGE, Rig, pattern, wedge};
-use smmuv3::{DomainConfig, Iova, Memory, PhysAddr, Prot};
+use smmuv3::{DomainConfig, Iova, Memory, PhysAddr, Prot, Refused};
 use smmuv3_dma::{
     CloseError, Direction, DmaConfig, DmaSpace, Lazy, MapError, NewError, Reclaim, ReserveError,
 };
@@ -133,6 +135,52 @@ fn addresses_that_only_wait_for_a_flush_can_be_reserved() {
     assert_eq!(rig.space.reserve(iova.0..iova.0 + PAGE as u64), Ok(()));
     // And the device has lost them.
     assert!(rig.world.reaches(iova, true).is_err());
+    rig.close();
+}
+
+#[test]
+fn ranges_are_reserved_together_or_not_at_all() {
+    let rig = Rig::new(DmaConfig::strict().with_window(Iova(0x10_0000), 16));
+    let page = |index: u64| 0x10_0000 + index * PAGE as u64;
+    let area = rig.world.area(0, 8);
+    let used = rig.map(&area, BOTH);
+    let index = (used.0 - page(0)) / PAGE as u64;
+    // Overlapping each other, outside, and one that cannot be.
+    let good = [page(8)..page(12), page(11)..page(15), 0..page(0)];
+    let in_use = page(index)..page(index + 1);
+    let not_pages = page(1)..page(2) + 1;
+    for (bad, error) in [
+        (in_use, ReserveError::InUse { iova: Iova(page(index)) }),
+        (not_pages, ReserveError::Range { start: Iova(page(1)), end: page(2) + 1 }),
+    ] {
+        let all = good.iter().cloned().chain([bad]);
+        assert_eq!(rig.space.reserve_all(all), Err(error));
+    }
+    let too_many = ReserveError::TooMany { most: 64 };
+    let many = |count| (0..count).map(|_| page(8)..page(9));
+    assert_eq!(rig.space.reserve_all(many(65)), Err(too_many));
+    // Nothing of that was reserved.
+    let mut iovas = Vec::new();
+    // SAFETY: the area is nobody's.
+    while let Ok(iova) = unsafe { rig.space.map(area.pointer, BOTH) } {
+        iovas.push(iova);
+    }
+    assert_eq!(iovas.len(), 15);
+    for iova in iovas {
+        rig.unmap(iova, &area, BOTH);
+    }
+    rig.space.reserve_all(good).unwrap();
+    // SAFETY: the area is nobody's.
+    let free: Vec<_> = from_fn(|| unsafe { rig.space.map(area.pointer, BOTH) }.ok()).collect();
+    assert_eq!(free.len(), 8);
+    assert!(free.iter().all(|iova| !(page(8)..page(15)).contains(&iova.0)));
+    for iova in free.into_iter().chain([used]) {
+        rig.unmap(iova, &area, BOTH);
+    }
+    // Three are there.
+    assert_eq!(rig.space.reserve_all(many(62)), Err(too_many));
+    rig.space.reserve_all(many(61)).unwrap();
+    assert_eq!(rig.space.reserve_all(many(0)), Ok(()));
     rig.close();
 }
 
@@ -292,11 +340,11 @@ fn a_space_that_is_in_use_is_not_closed() {
     let area = world.area(0, 100);
     // SAFETY: the area is left alone.
     let iova = unsafe { space.map(area.pointer, BOTH) }.unwrap();
-    let (space, error) = space.close().unwrap_err();
+    let Refused { value: space, error } = space.close().unwrap_err();
     assert_eq!(error, CloseError::Mapped { pages: 1 });
     // SAFETY: as above.
     unsafe { space.unmap(iova, area.pointer, BOTH) }.unwrap();
-    let (space, error) = space.close().unwrap_err();
+    let Refused { value: space, error } = space.close().unwrap_err();
     assert_eq!(error, CloseError::Attached { masters: 1 });
     // It works as before.
     // SAFETY: as above.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Maintenance, PAGE, Rig, wedge};
-use smmuv3::Iova;
+use smmuv3::{Iova, Refused};
 use smmuv3_dma::{Buffer, Direction, DmaConfig, MapError};
 
 const BOTH: Direction = Direction::Both;
@@ -71,7 +71,7 @@ fn a_buffer_that_a_device_may_still_reach_is_not_handed_back() {
         let result = rig.space.lend(buffer, BOTH);
         rig.world.frames_left.store(usize::MAX / 2, Ordering::Relaxed);
         left += 1;
-        match result.map(drop).unwrap_err() {
+        match result.map(drop).map_err(|refused| (refused.value, refused.error)).unwrap_err() {
             (Ok(back), _) => {
                 assert!(rig.world.reaches(start, true).is_err(), "it is the caller's");
                 buffer = back;
@@ -86,10 +86,10 @@ fn a_buffer_that_a_device_may_still_reach_is_not_handed_back() {
     assert!(seen.load(Ordering::Relaxed));
     assert_eq!(rig.world.reaches(start, true), Ok(physical));
     // It comes back as any other that was not confirmed.
-    let (lent, _) = rig.space.take_back(lent).map(drop).unwrap_err();
+    let lent = rig.space.take_back(lent).map(drop).unwrap_err().value;
     wedge(&rig.world, false);
     rig.iommu.reset(&rig.smmu).unwrap();
-    let buffer = rig.space.take_back(lent).map_err(|(_, error)| error).unwrap();
+    let buffer = rig.space.take_back(lent).map_err(Refused::into_error).unwrap();
     assert_eq!(buffer.len(), 3 << 20);
     assert!(rig.world.reaches(start, true).is_err());
     assert_eq!(rig.space.usage().held, 0);
@@ -102,16 +102,16 @@ fn caches_forget_what_devices_wrote_after_an_unmap_that_was_not_confirmed() {
     let physical = rig.world.physical(&area, PAGE - 100);
     // SAFETY: the area is not used otherwise, and outlives what is made of it.
     let buffer = unsafe { area.into_static() };
-    let lent = rig.space.lend(buffer, BOTH).map_err(|(_, error)| error).unwrap();
+    let lent = rig.space.lend(buffer, BOTH).map_err(Refused::into_error).unwrap();
     rig.world.reaches(Iova(lent.iova().0 + PAGE as u64), true).unwrap();
     wedge(&rig.world, true);
-    let (lent, _) = rig.space.take_back(lent).map(drop).unwrap_err();
+    let lent = rig.space.take_back(lent).map(drop).unwrap_err().value;
     // The device goes on writing to the page in the middle, while CPUs read lines ahead.
     rig.world.write(Iova(lent.iova().0 + PAGE as u64), &[7; 8]).unwrap();
     wedge(&rig.world, false);
     rig.iommu.reset(&rig.smmu).unwrap();
     rig.world.maintenance.lock().unwrap().clear();
-    rig.space.take_back(lent).map_err(|(_, error)| error).unwrap();
+    rig.space.take_back(lent).map_err(Refused::into_error).unwrap();
     let done = rig.world.maintenance.lock().unwrap().clone();
     assert_eq!(done, [Maintenance::Invalidate(physical, 2 * PAGE)]);
     rig.close();

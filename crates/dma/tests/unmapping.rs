@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{PAGE, Rig, pattern, run_on, wedge};
-use smmuv3::{Failure, Iova};
+use smmuv3::{Failure, Iova, Refused};
 use smmuv3_dma::{CloseError, Direction, DmaConfig, Lazy, MapError, Reclaim, UnmapError};
 use smmuv3_formats::EventId;
 use smmuv3_model::Reason;
@@ -222,7 +222,7 @@ fn what_a_failed_smmu_may_reach_is_held_until_it_was_reset() {
         rig.space.flush().unwrap();
         assert_eq!(rig.space.usage().held + rig.space.usage().retired, 0);
         assert_eq!(rig.world.reaches(first, true), Err(TRANSLATION));
-        let (space, error) = rig.space.close().unwrap_err();
+        let Refused { value: space, error } = rig.space.close().unwrap_err();
         assert_eq!(error, CloseError::Mapped { pages: 20 });
         drop(space);
     }
@@ -234,17 +234,17 @@ fn a_lent_buffer_that_was_not_confirmed_can_be_taken_back_later() {
     let area = rig.world.area(0, 2 * PAGE);
     // SAFETY: the area is not used otherwise, and outlives what is made of it.
     let buffer = unsafe { area.into_static() };
-    let lent = rig.space.lend(buffer, BOTH).map_err(|(_, error)| error).unwrap();
+    let lent = rig.space.lend(buffer, BOTH).unwrap();
     rig.world.write(lent.iova(), &[3; 2 * PAGE]).unwrap();
     wedge(&rig.world, true);
-    let (lent, error) = rig.space.take_back(lent).map(drop).unwrap_err();
+    let Refused { value: lent, error } = rig.space.take_back(lent).map(drop).unwrap_err();
     assert!(matches!(error, UnmapError::Unconfirmed(_)));
-    let (lent, error) = rig.space.take_back(lent).map(drop).unwrap_err();
+    let Refused { value: lent, error } = rig.space.take_back(lent).map(drop).unwrap_err();
     assert!(matches!(error, UnmapError::Unconfirmed(_)));
     assert_eq!(rig.space.usage().held, 1);
     wedge(&rig.world, false);
     rig.iommu.reset(&rig.smmu).unwrap();
-    let buffer = rig.space.take_back(lent).map_err(|(_, error)| error).unwrap();
+    let buffer = rig.space.take_back(lent).unwrap();
     assert_eq!(*buffer, [3; 2 * PAGE]);
     assert_eq!(rig.space.usage().held, 0);
     rig.close();
@@ -301,5 +301,44 @@ fn each_cpu_has_a_queue_and_a_flush_empties_all() {
     assert_eq!(rig.space.usage().retired, 16);
     rig.space.flush().unwrap();
     assert_eq!(rig.space.usage().retired, 0);
+    rig.close();
+}
+
+#[test]
+fn a_tick_flushes_what_is_old_on_any_cpu_and_nothing_else() {
+    let rig = Rig::new(lazy(Lazy::default().with_age(1_000)));
+    rig.world.stop_clock();
+    let area = rig.world.area(0, PAGE);
+    assert_eq!(rig.space.tick(), Ok(false), "nothing waits");
+    run_on(1);
+    let iova = rig.map(&area, BOTH);
+    rig.world.write(iova, &[1]).unwrap();
+    rig.unmap(iova, &area, BOTH);
+    rig.world.pass(999);
+    run_on(0);
+    assert_eq!(rig.space.tick(), Ok(false), "it is not old");
+    assert_eq!(rig.space.usage().retired, 2);
+    // What the device has cached.
+    rig.world.write(iova, &[2]).unwrap();
+    rig.world.pass(1);
+    assert_eq!(rig.space.tick(), Ok(true));
+    assert_eq!(rig.space.usage().retired, 0);
+    assert_eq!(rig.world.write(iova, &[3]), Err(TRANSLATION));
+    assert_eq!(rig.space.tick(), Ok(false), "nothing waits any more");
+    // An instance that does not answer.
+    let iova = rig.map(&area, BOTH);
+    rig.unmap(iova, &area, BOTH);
+    rig.world.pass(1_000);
+    wedge(&rig.world, true);
+    assert!(rig.space.tick().is_err());
+    assert_eq!(rig.space.usage().retired, 2);
+
+    // Nothing waits in a strict space.
+    let rig = Rig::new(DmaConfig::strict());
+    let area = rig.world.area(0, PAGE);
+    let iova = rig.map(&area, BOTH);
+    rig.unmap(iova, &area, BOTH);
+    rig.world.pass(u64::MAX / 2);
+    assert_eq!(rig.space.tick(), Ok(false));
     rig.close();
 }

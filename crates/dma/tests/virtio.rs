@@ -7,6 +7,7 @@ mod common;
 
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use common::{Kernel, PAGE, Rig, pattern, wedge};
 use smmuv3::{Iova, PhysAddr};
@@ -30,9 +31,10 @@ struct Virtio;
 // SAFETY: no registers are accessed.
 unsafe impl VirtioSpace for Virtio {
     type Platform = Kernel;
+    type Space = &'static DmaSpace<Kernel>;
 
-    fn space() -> &'static DmaSpace<Kernel> {
-        SPACE.get().unwrap()
+    fn space() -> Option<Self::Space> {
+        SPACE.get()
     }
 
     unsafe fn mmio(pa: PhysAddr, _size: usize) -> NonNull<u8> {
@@ -167,4 +169,77 @@ fn an_unshare_that_was_not_confirmed_is_told_unless_it_was_a_copy() {
     let pointer = unsafe { Under::mmio_phys_to_virt(registers.0, 8) };
     assert_eq!(pointer.as_ptr().addr(), 0x1001);
     assert_eq!(Direction::from(BufferDirection::Both), Direction::Both);
+}
+
+thread_local! {
+    static PLACES: [RefCell<Option<Arc<DmaSpace<Kernel>>>>; 2] = const { [const { RefCell::new(None) }; 2] };
+}
+
+/// Spaces that end.
+struct Nth<const N: usize>;
+
+// SAFETY: no registers are accessed.
+unsafe impl<const N: usize> VirtioSpace for Nth<N> {
+    type Platform = Kernel;
+    type Space = Arc<DmaSpace<Kernel>>;
+
+    fn space() -> Option<Self::Space> {
+        PLACES.with(|places| places[N].borrow().clone())
+    }
+
+    unsafe fn mmio(_: PhysAddr, _: usize) -> NonNull<u8> {
+        unreachable!("there are no registers")
+    }
+
+    fn failed(failure: VirtioFailure) {
+        FAILURES.with_borrow_mut(|failures| failures.push(failure));
+    }
+}
+
+#[test]
+fn spaces_by_number_are_apart_and_end() {
+    let Rig { world, iommu, smmu, master, space } = Rig::new(DmaConfig::strict());
+    let other = DmaSpace::new(&iommu, DmaConfig::lazy()).unwrap();
+    PLACES.with(|[first, second]| {
+        first.replace(Some(Arc::new(space)));
+        second.replace(Some(Arc::new(other)));
+    });
+    let area = world.area(0, PAGE);
+    let share = |area: &common::Area| {
+        // SAFETY: the area is left alone.
+        unsafe { VirtioHal::<Nth<0>>::share(area.pointer, BufferDirection::Both) }
+    };
+    let at = share(&area);
+    world.write(Iova(at), &[9]).unwrap();
+    // The other space has nothing there.
+    // SAFETY: not so, but all that it does is look.
+    unsafe { VirtioHal::<Nth<1>>::unshare(at, area.pointer, BufferDirection::Both) };
+    let not_mapped = UnmapError::NotMapped { iova: Iova(at) };
+    assert_eq!(failures(), [VirtioFailure::Unshare(not_mapped)]);
+    // SAFETY: it was shared above.
+    unsafe { VirtioHal::<Nth<0>>::unshare(at, area.pointer, BufferDirection::Both) };
+    assert_eq!(failures(), []);
+
+    for index in [0, 1] {
+        let space = PLACES.with(|places| places[index].take());
+        let space = space.and_then(Arc::into_inner).unwrap();
+        if index == 0 {
+            space.detach(&master).unwrap();
+        }
+        assert!(space.close().is_ok());
+    }
+    // A driver that is used after all gets nothing, and nothing happens.
+    assert_eq!(share(&area), NOWHERE.0);
+    let (queue, pointer) = VirtioHal::<Nth<0>>::dma_alloc(1, BufferDirection::Both);
+    assert_eq!(queue, 0);
+    // SAFETY: there is nothing.
+    unsafe {
+        VirtioHal::<Nth<0>>::unshare(at, area.pointer, BufferDirection::Both);
+        assert_eq!(VirtioHal::<Nth<0>>::dma_dealloc(at, pointer, 1), 0);
+    }
+    assert_eq!(failures(), [VirtioFailure::NoSpace; 4]);
+    assert!(master.close().is_ok());
+    assert!(iommu.remove(smmu).is_ok());
+    drop(iommu);
+    assert_eq!(world.live(), 0, "leaked");
 }

@@ -24,7 +24,7 @@ pub(crate) use start::NotStarted;
 /// Whether what an SMMU itself accesses, tables and queues, is coherent with the CPUs' caches.
 ///
 /// IDR0.COHACC says what the SMMU was built for, firmware what it was built into: a device tree by `dma-coherent`, the
-/// IORT by its COHACC override. Where both disagree, firmware is right (§2.3, §20).
+/// IORT by its COHACC override. Where both disagree, firmware is right (§2.3, §19).
 ///
 /// | | COHACC = 1 | COHACC = 0 |
 /// |---|---|---|

@@ -78,7 +78,7 @@ proptest! {
                     let end = (first + count).min(1 << order);
                     let inside = &mut pages[(first.min(end)) as usize..end as usize];
                     let in_use = inside.contains(&Page::Taken);
-                    match window.reserve(range) {
+                    match window.reserve(&[range]) {
                         Ok(()) => {
                             prop_assert!(!in_use);
                             inside.fill(Page::Reserved);
