@@ -44,7 +44,7 @@ use crate::machine::Machine;
 entry!(main);
 
 /// Seconds that everything may take, on a slow machine, too; another number by `limit=`.
-const LIMIT: u64 = 100;
+const LIMIT: u64 = 300;
 
 fn main(device_tree: u64, _: u64, _: u64, _: u64) -> ! {
     println!("smmuv3 {} on registers, EL{}", env!("CARGO_PKG_VERSION"), cpu::exception_level());

@@ -62,6 +62,7 @@ unsafe impl<const N: usize> VirtioSpace for Spaces<N> {
     }
 
     fn failed(failure: VirtioFailure) {
+        assert!(!failure.leaves_memory_reachable(), "virtio: {failure}");
         println!("virtio: {failure}");
     }
 }

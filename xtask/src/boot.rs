@@ -360,11 +360,13 @@ const DIED: i32 = 2;
 
 /// Images that must not pass: how many SMMUs, the step of the driver that is left out, what the image is told, and how it
 /// must end.
-const WRONG: [(u8, Option<&str>, &str, i32); 7] = [
-    (1, Some("NoTlbi"), "limit=60", CHECK_FAILED),
-    (1, Some("WrongAsid"), "limit=60", CHECK_FAILED),
-    (1, Some("NoCfgi"), "limit=60", CHECK_FAILED),
-    (2, Some("OneInstanceOnly"), "limit=60", CHECK_FAILED),
+const WRONG: [(u8, Option<&str>, &str, i32); 9] = [
+    (1, Some("NoTlbi"), "limit=120", CHECK_FAILED),
+    (1, Some("NoTlbi"), "only=stress limit=120", CHECK_FAILED),
+    (1, Some("WrongAsid"), "limit=120", CHECK_FAILED),
+    (1, Some("NoCfgi"), "limit=120", CHECK_FAILED),
+    (1, Some("NoTagFlush"), "limit=120", CHECK_FAILED),
+    (2, Some("OneInstanceOnly"), "limit=120", CHECK_FAILED),
     (1, None, "fail-by=panic", DIED),
     (1, None, "fail-by=exception", DIED),
     (1, None, "fail-by=hang limit=1", DIED),

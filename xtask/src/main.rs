@@ -147,7 +147,7 @@ struct BootOptions {
     #[arg(long, requires = "count")]
     write: bool,
 
-    /// A step of the driver to leave out: NoTlbi, WrongAsid, NoCfgi, and with two SMMUs OneInstanceOnly must be noticed by
+    /// A step of the driver to leave out: NoTlbi, WrongAsid, NoCfgi, NoTagFlush, and with two SMMUs OneInstanceOnly must be noticed by
     /// the image; what others do cannot be seen on QEMU.
     #[arg(long, value_name = "STEP")]
     leave_out: Option<String>,

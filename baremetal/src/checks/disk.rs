@@ -118,7 +118,7 @@ fn virtio_block(bench: &Bench, device: &Device) -> Outcome {
 /// Bytes to read.
 const VIRTIO: usize = 16 << 20;
 /// Bytes of each read, by turns: a few, some that are copied where unmapping is lazy, more.
-const PIECES: [usize; 4] = [512, 4096, 16384 - 4096 - 512, 16384];
+const PIECES: [usize; 4] = [512, 4096, 12288, 131072 - 12288 - 4096 - 512];
 
 /// The milliseconds that it took.
 fn read_by_virtio<const N: usize>(

@@ -67,6 +67,7 @@ pub fn run(report: &mut Report, bench: &Bench) {
         report.note("testdev", seat.testdev(device));
     }
     report.note("detach", seat.detach());
+    report.note("next domain", next_domain(bench, first));
     report.note("first dma", first_dma(bench, first));
 }
 
@@ -88,6 +89,37 @@ fn blocked(bench: &Bench, device: &Device) -> Outcome {
     );
     let first = events.first().ok_or("no event")?;
     Ok(format!("{first}, {} events, {interrupts} interrupts; memory as it was", events.len()))
+}
+
+/// A domain that ended with something mapped leaves nothing in the SMMU for the next one, which has its ASID.
+fn next_domain(bench: &Bench, device: &Device) -> Outcome {
+    let iommu = bench.smmus.iommu();
+    let (edu, master, bytes) = (Edu::new(device), bench.master(device)?, edu::BUFFER);
+    let both = Attributes::normal(Prot::READ | Prot::WRITE);
+    let enter = |memory: &Buffer| -> Result<_, Box<dyn Error>> {
+        let domain = iommu.create_domain(DomainConfig::default())?;
+        // SAFETY: the buffers stay until their domains are closed; nobody else uses those.
+        unsafe { domain.map(Iova(IN), memory.address(), bytes, both)? };
+        iommu.attach(&master, &domain)?;
+        let tag = domain.targets().first().map(|target| target.tag).ok_or("no tag")?;
+        Ok((domain, tag))
+    };
+    let (old, new) = (Buffer::new(bytes as usize), Buffer::new(bytes as usize));
+    let (domain, tag) = enter(&old)?;
+    old.fill(8);
+    edu.read(IN, bytes)?;
+    iommu.detach(&master)?;
+    domain.close()?;
+    old.fill(9);
+    let (domain, again) = enter(&new)?;
+    ensure!(tag == again, "another tag, {again:?} after {tag:?}: this shows nothing");
+    edu.write(IN, bytes)?;
+    ensure!(old.differences(9) == 0, "it wrote to memory of the domain before");
+    ensure!(new.differences(8) == 0, "it did not write to its own memory");
+    iommu.detach(&master)?;
+    domain.close()?;
+    master.close()?;
+    Ok(format!("ASID {:#x} twice, with other memory", tag.asid))
 }
 
 /// What the example of bring-up does, with buffers of whole pages and with others.

@@ -42,6 +42,16 @@ pub enum VirtioFailure {
     NoSpace,
 }
 
+impl VirtioFailure {
+    /// Whether the device may still reach memory that the driver, or whoever uses it, is about to use for something else.
+    pub const fn leaves_memory_reachable(&self) -> bool {
+        matches!(
+            self,
+            Self::Share(MapError::Unconfirmed(_)) | Self::Unshare(UnmapError::Unconfirmed(_))
+        )
+    }
+}
+
 impl fmt::Display for VirtioFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -58,7 +68,8 @@ impl Error for VirtioFailure {}
 /// Where the buffers of virtio drivers are mapped.
 ///
 /// # Safety
-/// Implementation safety: [`mmio`](Self::mmio) does what `Hal::mmio_phys_to_virt` asks for.
+/// Implementation safety: [`mmio`](Self::mmio) does what `Hal::mmio_phys_to_virt` asks for, and [`failed`](Self::failed)
+/// returns only when it may.
 pub unsafe trait VirtioSpace {
     /// The platform of the space.
     type Platform: DmaPlatform;
@@ -76,11 +87,12 @@ pub unsafe trait VirtioSpace {
     /// They are a device's registers.
     unsafe fn mmio(pa: PhysAddr, size: usize) -> NonNull<u8>;
 
-    /// Something failed that the driver is not told. Called in the context of the driver; does nothing unless
-    /// overridden.
-    fn failed(failure: VirtioFailure) {
-        let _ = failure;
-    }
+    /// Something failed that the driver is not told. Called in the context of the driver.
+    ///
+    /// The driver goes on when this returns. So if `failure` [leaves memory
+    /// reachable](VirtioFailure::leaves_memory_reachable), it does not return before the SMMU was reset and a
+    /// [flush](DmaSpace::flush) has returned `Ok`; a kernel that cannot wait for that here stops.
+    fn failed(failure: VirtioFailure);
 }
 
 /// A `virtio_drivers::Hal` that maps everything in the space of `T`, and nothing else is reached by the devices.
@@ -93,13 +105,13 @@ pub unsafe trait VirtioSpace {
 /// # use std::sync::OnceLock;
 /// # use kernel::{Kernel, map_device};
 /// # use smmuv3::PhysAddr;
-/// # use smmuv3_dma::{DmaSpace, Translated, VirtioHal, VirtioSpace};
+/// # use smmuv3_dma::{DmaSpace, Translated, VirtioFailure, VirtioHal, VirtioSpace};
 /// # use virtio_drivers::{device::blk::VirtIOBlk, transport::Transport};
 /// static SPACE: OnceLock<DmaSpace<Kernel>> = OnceLock::new(); // set at boot; the disk's master is attached to it
 ///
 /// struct Virtio;
 ///
-/// // SAFETY: `map_device` maps registers as Device memory, where nothing else is.
+/// // SAFETY: `map_device` maps registers as Device memory, where nothing else is; `failed` stops if it has to.
 /// unsafe impl VirtioSpace for Virtio {
 ///     type Platform = Kernel;
 ///     type Space = &'static DmaSpace<Kernel>;
@@ -108,6 +120,9 @@ pub unsafe trait VirtioSpace {
 ///     }
 ///     unsafe fn mmio(pa: PhysAddr, size: usize) -> NonNull<u8> {
 ///         map_device(pa, size)
+///     }
+///     fn failed(failure: VirtioFailure) {
+///         assert!(!failure.leaves_memory_reachable(), "{failure}"); // or reset the SMMU, and flush
 ///     }
 /// }
 ///
@@ -130,13 +145,13 @@ pub unsafe trait VirtioSpace {
 /// # use std::sync::{Arc, Mutex};
 /// # use kernel::{Kernel, map_device};
 /// # use smmuv3::{Master, PhysAddr};
-/// # use smmuv3_dma::{DmaSpace, Translated, VirtioHal, VirtioSpace};
+/// # use smmuv3_dma::{DmaSpace, Translated, VirtioFailure, VirtioHal, VirtioSpace};
 /// # use virtio_drivers::{device::blk::VirtIOBlk, transport::Transport};
 /// static SPACES: [Mutex<Option<Arc<DmaSpace<Kernel>>>>; 8] = [const { Mutex::new(None) }; 8];
 ///
 /// struct Nth<const N: usize>;
 ///
-/// // SAFETY: `map_device` maps registers as Device memory, where nothing else is.
+/// // SAFETY: `map_device` maps registers as Device memory, where nothing else is; `failed` stops if it has to.
 /// unsafe impl<const N: usize> VirtioSpace for Nth<N> {
 ///     type Platform = Kernel;
 ///     type Space = Arc<DmaSpace<Kernel>>;
@@ -145,6 +160,9 @@ pub unsafe trait VirtioSpace {
 ///     }
 ///     unsafe fn mmio(pa: PhysAddr, size: usize) -> NonNull<u8> {
 ///         map_device(pa, size)
+///     }
+///     fn failed(failure: VirtioFailure) {
+///         assert!(!failure.leaves_memory_reachable(), "{failure}"); // or reset the SMMU, and flush
 ///     }
 /// }
 ///
