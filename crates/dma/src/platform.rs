@@ -41,10 +41,11 @@ pub unsafe trait DmaPlatform: Platform {
     /// Memory for [`Coherent`](crate::Coherent) allocations of a space whose devices are not coherent: zeroed, at a
     /// multiple of `align`, and not cached where [`Frames::pointer`](smmuv3::Frames::pointer) shows it.
     ///
-    /// What [`Platform::allocate_coherent`] gives unless overridden, which is right where the SMMU is not coherent
-    /// either.
+    /// There is none unless it is overridden: [`Platform::allocate_coherent`] will do where no SMMU snoops caches, and where
+    /// it may be called in interrupt context; elsewhere its memory may be cached.
     fn allocate_uncached(&self, size: usize, align: usize) -> Option<PhysAddr> {
-        self.allocate_coherent(size, align)
+        let _ = (size, align);
+        None
     }
 
     /// Gives back what [`allocate_uncached`](Self::allocate_uncached) returned.
@@ -52,8 +53,8 @@ pub unsafe trait DmaPlatform: Platform {
     /// # Safety
     /// It came from there with this `size` and `align`, and neither a CPU nor a device can reach it any more.
     unsafe fn free_uncached(&self, memory: PhysAddr, size: usize, align: usize) {
-        // SAFETY: the caller's promise.
-        unsafe { self.free_coherent(memory, size, align) }
+        // Nothing came from there.
+        let _ = (memory, size, align);
     }
 }
 
