@@ -32,8 +32,7 @@ fn addresses_that_are_reserved_for_a_host_bridge_are_for_all_behind_it() {
         tree.open("r").cells("iommu-addresses", &[7, 0, 0x800_0000, 0, 0x10_0000]).close();
         tree.close();
     });
-    let mut reserved = Vec::new();
-    topology.reserved_for(Device::pci(0, 1, 0), &mut |region| reserved.push(region)).unwrap();
+    let reserved = topology.reserved_for(Device::pci(0, 1, 0)).unwrap();
     assert_eq!(reserved, [Region { base: 0x800_0000, len: 0x10_0000 }]);
 }
 
