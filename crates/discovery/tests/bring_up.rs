@@ -438,3 +438,73 @@ size = "64K"
     assert!(reaches(0, 0x80_0000) && reaches(1, 0x80_0000) && reaches(1, 0xc0_0000));
     assert!(!reaches(0, 0xc0_0000), "stream 7 is not in the second entry");
 }
+
+/// A tree of SMMUs with these registers.
+fn tree_of(registers: &[(u32, u32)]) -> Vec<u8> {
+    let mut tree = Tree::new();
+    tree.open("").cells("#address-cells", &[1]).cells("#size-cells", &[1]);
+    for (base, len) in registers {
+        tree.open("iommu").text("compatible", "arm,smmu-v3").cells("reg", &[*base, *len]).close();
+    }
+    tree.close().blob()
+}
+
+#[test]
+fn registers_that_an_smmu_cannot_have_are_not_asked_for() {
+    let rig = rig(MACHINE);
+    let registers = [
+        (0x100_0000, 0x2_0000),
+        // One byte less, aligned to less, the second page of the first, and of the one aligned to less.
+        (0x200_0000, 0x1_ffff),
+        (0x300_8000, 0x2_0000),
+        (0x101_0000, 0x2_0000),
+        (0x400_0000, 0x4_0000),
+    ];
+    let topology = Topology::from_device_tree(&tree_of(&registers)).unwrap();
+    let mut asked = Vec::new();
+    let map = |smmu: &smmuv3_discovery::Instance| {
+        asked.push(smmu.registers.base);
+        None::<TestMmio>
+    };
+    let system = topology.bring_up(&rig.iommu, map, |_, _| ()).unwrap();
+    let why: Vec<_> = system.failures().map(|(_, _, why)| why).collect();
+    let odd =
+        |(base, len): (u32, u32)| BringUpError::Registers { base: base.into(), len: len.into() };
+    let twice = BringUpError::RegistersTwice { other: InstanceIndex(0) };
+    let none = BringUpError::NoRegisters;
+    assert_eq!(why, [none, odd(registers[1]), odd(registers[2]), twice, none]);
+    assert_eq!(asked, [0x100_0000, 0x400_0000]);
+}
+
+#[test]
+fn memory_of_many_entries_in_many_combinations_is_limited() {
+    let rig = rig(MACHINE);
+    // One entry of 3,000 regions for streams 0 to 9, and one for each of those: ten masters that reach all of them.
+    let word = |word: u32| format!("{:08x} ", word.swap_bytes());
+    let smmu = RMR.lines().take(4).collect::<Vec<_>>().join("\n");
+    let first = 28 + 3_000 * 20;
+    let many = format!("06 {} 03 02000000 01000000 {}", &word(first + 20)[..4], word(first))
+        + &format!("00000000 {} 1c000000", word(3_000))
+        + &"0000808008000000 0000010000000000 00000000".repeat(3_000)
+        + "00000000 09000000 00000000 30000000 00000000";
+    let one = |stream: u32| {
+        format!("06 4400 03 {} 01000000 1c000000 00000000 01000000 30000000", word(3 + stream))
+            + &format!("00000000 00000000 {} 30000000 01000000", word(stream))
+            + "0000c08008000000 0000010000000000 00000000"
+    };
+    let nodes = smmu + &many + &(0..10).map(one).collect::<String>();
+    let mut topology =
+        Topology::from_iort(&Iort::new(&common::table::table(12, &nodes)).unwrap()).unwrap();
+    assert_eq!(topology.kept().len(), 11);
+    // SAFETY: as above.
+    unsafe { topology.claim_kept(|_| true) };
+    let mut mmio = Some(TestMmio { world: rig.world.clone(), instance: 0 });
+    let system = topology.bring_up(&rig.iommu, |_| mmio.take(), |_, _| ()).unwrap();
+    assert_eq!(system.smmus().count(), 1);
+    let why: Vec<_> = system.not_kept().map(|(_, kept, why)| (kept.regions.len(), why)).collect();
+    let limit = NotKept::TooManyRegions { limit: 4096 };
+    // What all have, and what belongs to the nine that there is no room for.
+    assert_eq!(why.iter().filter(|why| **why == (3_000, limit)).count(), 1);
+    assert_eq!(why.iter().filter(|why| **why == (1, limit)).count(), 9);
+    assert_eq!(why.len(), 10);
+}

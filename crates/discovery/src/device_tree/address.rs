@@ -42,8 +42,9 @@ impl<'t, 'a> Reader<'t, 'a> {
                 if unit == 0 {
                     return None;
                 }
-                address = ranges.chunks_exact(unit).find_map(|range| {
-                    self.steps = self.steps.checked_sub(1)?;
+                let mut steps = 0;
+                let found = ranges.chunks_exact(unit).take(self.steps).find_map(|range| {
+                    steps += 1;
                     let (from, rest) = range.split_at_checked(child * 4)?;
                     let (to, size) = rest.split_at_checked(parent * 4)?;
                     let (from, to, size) = (number(from)?, number(to)?, number(size)?);
@@ -52,7 +53,10 @@ impl<'t, 'a> Reader<'t, 'a> {
                         return None;
                     }
                     to.checked_add(offset)
-                })?;
+                });
+                // No more than were left.
+                self.steps -= steps;
+                address = found?;
             }
             at = above;
         }
