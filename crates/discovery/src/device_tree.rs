@@ -41,6 +41,7 @@ pub(crate) fn read(topology: &mut Topology, blob: &[u8]) -> Result<(), ReadError
         segments: Vec::new(),
         segment: 0,
         steps: address::MOST_STEPS,
+        bus: None,
     };
     reader.segments()?;
     reader.doorbells()?;
@@ -76,6 +77,8 @@ struct Reader<'t, 'a> {
     segment: u32,
     /// How many entries of `ranges` may still be looked at.
     steps: usize,
+    /// The bus whose `dma-ranges` were looked at last.
+    bus: Option<usize>,
 }
 
 impl<'t, 'a> Reader<'t, 'a> {

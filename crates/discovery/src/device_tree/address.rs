@@ -68,13 +68,15 @@ impl<'t, 'a> Reader<'t, 'a> {
     pub(super) fn reach(&mut self, bus: At<'t, 'a>, child: usize) -> Result<Reach, NoMemory> {
         let property = "dma-ranges";
         let mut reach = Reach::default();
+        // What is odd about it, its first child says for all.
+        let is_new = self.bus.replace(bus.index()) != Some(bus.index());
         if bus.property(property).is_none_or(<[u8]>::is_empty) {
             return Ok(reach);
         }
         let (parent, size) = (bus.own_cells().0, bus.cells().1);
         let unit = child.saturating_add(parent).saturating_add(size).saturating_mul(4);
         let Some(list) = self.list(bus, property, unit)? else { return Ok(reach) };
-        if list.len() > MOST_RANGES {
+        if is_new && list.len() > MOST_RANGES {
             self.find(bus, What::TooMany { property, limit: MOST_RANGES })?;
         }
         let mut ranges = Vec::new();
@@ -86,15 +88,17 @@ impl<'t, 'a> Reader<'t, 'a> {
                 Some((number(from)?, number(to)?, number(len)?))
             });
             let Some((from, to, len)) = parts else {
-                self.find(bus, What::Length { property, len: unit, unit: 16 })?;
+                if is_new {
+                    self.find(bus, What::Length { property, len: unit, unit: 16 })?;
+                }
                 return Ok(reach);
             };
-            if from != to {
+            if is_new && from != to {
                 // The SMMU sees addresses other than those that the device issues.
                 self.find(bus, What::Value { property, value: to })?;
             }
             // The very last address of 64 bits is none that counts.
-            let end = from.checked_add(len).unwrap_or(u64::MAX);
+            let end = from.saturating_add(len);
             push(&mut ranges, (from, end))?;
         }
         ranges.sort_unstable();
