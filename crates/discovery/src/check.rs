@@ -8,43 +8,61 @@ use smmuv3::NoMemory;
 
 use crate::device::InstanceIndex;
 use crate::finding::What;
-use crate::instance::{Model, Region};
+use crate::instance::Region;
 use crate::mapping::{Target, overlaps};
 use crate::memory::{push, text};
-use crate::topology::{Topology, claims};
+use crate::topology::{MOST_FINDINGS, Topology, claims};
 
 /// Notes what does not fit.
 pub(crate) fn check(topology: &mut Topology) -> Result<(), NoMemory> {
     // Findings go to `topology`, so what is looked at is put aside meanwhile.
-    let mut found = Vec::new();
+    let room = (MOST_FINDINGS + 1).saturating_sub(topology.findings.len());
+    let mut found = Found { list: Vec::new(), room };
     instances(topology, &mut found)?;
     mappings(topology, &mut found)?;
     streams(topology, &mut found)?;
     kept(topology, &mut found)?;
-    for (place, what) in found {
+    for (place, what) in found.list {
         topology.find(place, what)?;
     }
     Ok(())
 }
 
-type Found = Vec<(String, What)>;
+/// What is to be said, as far as there is room for it.
+struct Found {
+    list: Vec<(String, What)>,
+    room: usize,
+}
+
+impl Found {
+    /// Notes what `what` says of `place`, unless there is no room.
+    fn note(
+        &mut self,
+        place: &str,
+        what: impl FnOnce() -> Result<What, NoMemory>,
+    ) -> Result<(), NoMemory> {
+        if self.list.len() >= self.room {
+            return Ok(());
+        }
+        push(&mut self.list, (text(place)?, what()?))
+    }
+}
 
 fn instances(topology: &Topology, found: &mut Found) -> Result<(), NoMemory> {
     // There are few: their number is limited.
     for (index, instance) in topology.instances.iter().enumerate() {
         let Region { base, len } = instance.registers;
-        let pages = if instance.model == Model::Cn99xx { 1 } else { 2 };
-        if !base.is_multiple_of(0x1_0000) || len < pages * 0x1_0000 {
-            push(found, (text(&instance.name)?, What::Registers { base, len }))?;
+        if !instance.has_registers() {
+            found.note(&instance.name, || Ok(What::Registers { base, len }))?;
         }
         for other in topology.instances.iter().take(index) {
             if other.registers.overlaps(&instance.registers) {
-                let other = text(&other.name)?;
-                push(found, (text(&instance.name)?, What::RegistersTwice { other }))?;
+                let other = || text(&other.name);
+                found.note(&instance.name, || Ok(What::RegistersTwice { other: other()? }))?;
             }
         }
         if instance.interrupts.event.is_none() || instance.interrupts.gerror.is_none() {
-            push(found, (text(&instance.name)?, What::NoInterrupt))?;
+            found.note(&instance.name, || Ok(What::NoInterrupt))?;
         }
     }
     Ok(())
@@ -56,12 +74,12 @@ fn mappings(topology: &Topology, found: &mut Found) -> Result<(), NoMemory> {
     let named = named.iter().map(|named| (&named.name, &named.mappings, Some(&named.own)));
     for (name, mappings, own) in roots.chain(named) {
         for (first, last) in overlaps(mappings)? {
-            push(found, (text(name)?, What::MappingsOverlap { first, last }))?;
+            found.note(name, || Ok(What::MappingsOverlap { first, last }))?;
         }
         let all = || mappings.iter().chain(own.into_iter().flatten());
         let smmu = |target: &Target| matches!(target, Target::Smmu(_) | Target::Foreign);
         if !all().any(|mapping| smmu(&mapping.target)) {
-            push(found, (text(name)?, What::NoSmmu))?;
+            found.note(name, || Ok(What::NoSmmu))?;
         }
         let mut smmus = own.into_iter().flatten().filter_map(|mapping| match mapping.target {
             Target::Smmu(instance) => Some(instance),
@@ -70,7 +88,7 @@ fn mappings(topology: &Topology, found: &mut Found) -> Result<(), NoMemory> {
         if let Some(first) = smmus.next()
             && let Some(second) = smmus.find(|second| *second != first)
         {
-            push(found, (text(name)?, What::SeveralSmmus { first, second }))?;
+            found.note(name, || Ok(What::SeveralSmmus { first, second }))?;
         }
     }
     Ok(())
@@ -91,7 +109,7 @@ fn streams(topology: &Topology, found: &mut Found) -> Result<(), NoMemory> {
     let name = |owner: usize| {
         let root = topology.roots.get(owner).map(|root| &root.name);
         let named = || topology.devices.get(owner - topology.roots.len()).map(|named| &named.name);
-        root.or_else(named).map_or(Ok(String::new()), |name| text(name))
+        root.or_else(named).map_or("", String::as_str)
     };
     all.sort_unstable();
     // Which of those before reaches farthest, and, of the other owners, which does.
@@ -99,8 +117,10 @@ fn streams(topology: &Topology, found: &mut Found) -> Result<(), NoMemory> {
     for (instance, first, last, owner) in all {
         for before in reach.iter().flatten() {
             if before.0 == instance && first <= before.1 && before.2 != owner {
-                let (last, other) = (last.min(before.1), name(before.2)?);
-                push(found, (name(owner)?, What::StreamsTwice { instance, first, last, other }))?;
+                let (last, other) = (last.min(before.1), || text(name(before.2)));
+                found.note(name(owner), || {
+                    Ok(What::StreamsTwice { instance, first, last, other: other()? })
+                })?;
                 break;
             }
         }
@@ -126,7 +146,7 @@ fn kept(topology: &Topology, found: &mut Found) -> Result<(), NoMemory> {
     let mut all: Vec<(u64, u64, usize)> = Vec::new();
     for (index, kept) in topology.kept.iter().enumerate() {
         if kept.streams.is_empty() || kept.regions.is_empty() {
-            push(found, (text(&kept.name)?, What::KeptByNobody))?;
+            found.note(&kept.name, || Ok(What::KeptByNobody))?;
         }
         for region in &kept.regions {
             push(&mut all, (region.base, region.last(), index))?;
@@ -139,8 +159,8 @@ fn kept(topology: &Topology, found: &mut Found) -> Result<(), NoMemory> {
             && base <= reach
             && let (Some(kept), Some(other)) = (topology.kept.get(index), topology.kept.get(other))
         {
-            let other = text(&other.name)?;
-            push(found, (text(&kept.name)?, What::KeptTwice { base, other }))?;
+            let other = || text(&other.name);
+            found.note(&kept.name, || Ok(What::KeptTwice { base, other: other()? }))?;
         }
         if reached.is_none_or(|(reach, _)| reach < last) {
             reached = Some((last, index));

@@ -29,17 +29,21 @@ use tree::{At, Tree};
 pub(crate) fn read(topology: &mut Topology, blob: &[u8]) -> Result<(), ReadError> {
     let tree = Tree::new(blob::check(blob)?)?;
     for phandle in tree.repeated_phandles() {
-        let place = phandle.1.path()?;
-        topology.find(place, crate::What::PhandleTwice { phandle: phandle.0 })?;
+        topology.find(phandle.1, crate::What::PhandleTwice { phandle: phandle.0 })?;
     }
     let mut reader = Reader {
         tree: &tree,
         topology,
         smmus: Vec::new(),
         masters: Vec::new(),
+        hosts: Vec::new(),
         doorbells: Vec::new(),
+        segments: Vec::new(),
         segment: 0,
+        steps: address::MOST_STEPS,
+        bus: None,
     };
+    reader.segments()?;
     reader.doorbells()?;
     for node in tree.nodes().filter(At::enabled) {
         reader.smmu(node)?;
@@ -63,10 +67,18 @@ struct Reader<'t, 'a> {
     smmus: Vec<usize>,
     /// Of each device.
     masters: Vec<usize>,
+    /// Of each root.
+    hosts: Vec<usize>,
     /// Of each doorbell.
     doorbells: Vec<usize>,
+    /// Segments that host bridges say they have, in order.
+    segments: Vec<u32>,
     /// Where to look for the next segment that nobody has.
     segment: u32,
+    /// How many entries of `ranges` may still be looked at.
+    steps: usize,
+    /// The bus whose `dma-ranges` were looked at last.
+    bus: Option<usize>,
 }
 
 impl<'t, 'a> Reader<'t, 'a> {
@@ -78,8 +90,7 @@ impl<'t, 'a> Reader<'t, 'a> {
 
     /// Notes something odd about `node`.
     fn find(&mut self, node: At<'t, 'a>, what: crate::What) -> Result<(), NoMemory> {
-        let path = node.path()?;
-        self.topology.find(path, what)
+        self.topology.find(node, what)
     }
 
     /// The value of `property`, a list of `unit` bytes each.

@@ -140,6 +140,13 @@ pub enum What {
         /// What it should be a multiple of.
         unit: usize,
     },
+    /// A property with more entries than are looked at. The rest is ignored.
+    TooMany {
+        /// The property.
+        property: &'static str,
+        /// How many are looked at.
+        limit: usize,
+    },
     /// A property that is missing.
     Missing {
         /// The property.
@@ -228,6 +235,7 @@ impl What {
             | Self::KeptTwice { .. }
             | Self::KeptUnaligned { .. }
             | Self::Single
+            | Self::TooMany { .. }
             | Self::Missing { .. } => Severity::Warning,
             Self::StreamsTwice { .. }
             | Self::IdsTooWide { .. }
@@ -332,6 +340,9 @@ impl fmt::Display for What {
             Self::RegistersTwice { other } => write!(f, "its registers are also those of {other}"),
             Self::Length { property, len, unit } => {
                 write!(f, "`{property}` has {len} bytes, which is no multiple of {unit}")
+            }
+            Self::TooMany { property, limit } => {
+                write!(f, "`{property}` has more than {limit} entries: the rest is ignored")
             }
             Self::Missing { property } => write!(f, "`{property}` is missing"),
             Self::Value { property, value } => write!(f, "`{property}` cannot be {value:#x}"),

@@ -64,6 +64,14 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Whether its registers are all there, as far as their size and place say (§6.1): two pages of 64 KiB (one with
+    /// [`Model::Cn99xx`]), aligned to as much.
+    pub(crate) fn has_registers(&self) -> bool {
+        let Region { base, len } = self.registers;
+        let pages = if self.model == Model::Cn99xx { 1 } else { 2 };
+        base.is_multiple_of(0x1_0000) && len >= pages * 0x1_0000
+    }
+
     /// What there is room for in [`smmuv3::Name`]: its node without the path that leads to it (`iommu@9050000`), as
     /// [`Smmu::name`](smmuv3::Smmu::name) calls it.
     #[must_use]

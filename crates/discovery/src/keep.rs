@@ -19,6 +19,11 @@ use crate::topology::Topology;
 pub enum NotKept {
     /// Nobody said that they should be ([`Topology::claim_kept`]).
     NotClaimed,
+    /// There is more to be mapped for the streams of an SMMU than can be sensible: those that come later are left out.
+    TooManyRegions {
+        /// How many can be, each as often as there are masters that reach it.
+        limit: usize,
+    },
     /// The driver refused.
     Refused(KeepError),
 }
@@ -27,12 +32,18 @@ impl fmt::Display for NotKept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotClaimed => f.write_str("it was not said that they are to be kept"),
+            Self::TooManyRegions { limit } => {
+                write!(f, "the streams to be kept reach more than {limit} regions of memory")
+            }
             Self::Refused(error) => error.fmt(f),
         }
     }
 }
 
 impl core::error::Error for NotKept {}
+
+/// Regions that masters of one SMMU reach, all together: entries of firmware that each have many would multiply.
+const MOST_REGIONS: usize = 4096;
 
 /// Streams that reach the same, and are one master.
 pub(crate) struct Group {
@@ -77,12 +88,22 @@ pub(crate) fn groups(
         entries(one).cmp(entries(other)).then_with(|| one.first().cmp(&other.first()))
     });
     let mut groups = Vec::new();
+    let mut room = MOST_REGIONS;
     for alike in streams.chunk_by(|one, other| entries(one).eq(entries(other))) {
+        let members = || alike.first().into_iter().flat_map(|pairs| entries(pairs));
+        let kept = |member: usize| topology.kept.get(member).map_or(0, |kept| kept.regions.len());
+        let needed = members().map(kept).fold(0, usize::saturating_add);
+        let Some(rest) = room.checked_sub(needed) else {
+            let why = NotKept::TooManyRegions { limit: MOST_REGIONS };
+            members().for_each(|member| refuse(not_kept, instance, member, why));
+            continue;
+        };
+        room = rest;
         let mut group = Group { streams: Vec::new(), regions: Vec::new(), members: Vec::new() };
         for (stream, _) in alike.iter().filter_map(|pairs| pairs.first()) {
             push(&mut group.streams, *stream)?;
         }
-        for member in alike.first().into_iter().flat_map(|pairs| entries(pairs)) {
+        for member in members() {
             push(&mut group.members, member)?;
             if let Some(kept) = topology.kept.get(member) {
                 regions(kept, &mut group.regions)?;
@@ -126,6 +147,19 @@ fn apart(regions: &mut Vec<smmuv3::Region>) {
     regions.retain(|region| region.bytes != 0);
 }
 
+/// Adds an entry to `not_kept`, unless it is there.
+fn refuse(
+    not_kept: &mut Vec<(InstanceIndex, usize, NotKept)>,
+    instance: InstanceIndex,
+    member: usize,
+    why: NotKept,
+) {
+    // There is room for each entry once for each instance that it has streams on.
+    if !not_kept.iter().any(|(of, at, _)| (*of, *at) == (instance, member)) {
+        not_kept.push((instance, member, why));
+    }
+}
+
 /// Keeps what can be.
 pub(crate) fn keep<P: Platform>(
     probe: &mut Probe<P>,
@@ -138,10 +172,7 @@ pub(crate) fn keep<P: Platform>(
         let result = unsafe { probe.keep(streams, MasterConfig::default(), regions) };
         if let Err(error) = result {
             for member in members {
-                // There is room for each entry once for each instance that it has streams on.
-                if !not_kept.iter().any(|(of, at, _)| (*of, *at) == (instance, *member)) {
-                    not_kept.push((instance, *member, NotKept::Refused(error)));
-                }
+                refuse(not_kept, instance, *member, NotKept::Refused(error));
             }
         }
     }

@@ -25,6 +25,10 @@
 //! }
 //! ```
 //!
+//! Devices that firmware left doing DMA, to a frame buffer say, are blocked like all others when their SMMU comes up: of
+//! RMR nodes and `/reserved-memory`, nothing is kept until [`Topology::claim_kept`] says that it is to be, and
+//! [`System::not_kept`] lists what was not.
+//!
 //! With ACPI, the first line is another, and devices have other names:
 //!
 //! ```
@@ -47,7 +51,7 @@
 //!   [`Topology::streams_of`]); addresses that are not to be handed out to them ([`Topology::reserved_for`]); where
 //!   their interrupt messages go, which has to be mapped for them ([`Topology::msi_of`], [`Doorbell`]).
 //! * Memory that firmware left devices using, such as a frame buffer ([`Kept`]): RMR nodes, and `iommu-addresses` of
-//!   `/reserved-memory`. It is kept reachable without a gap if it is claimed ([`Topology::claim_kept`]).
+//!   `/reserved-memory`. It is kept reachable without a gap only if it is claimed ([`Topology::claim_kept`]).
 //!
 //! # What firmware gets wrong
 //! Firmware is not trusted to be right, only to be harmless where it cannot be checked. Nothing here panics, or
@@ -55,11 +59,21 @@
 //! ([`ReadError`]); everything else that is odd is a [`Finding`], and the rest is used. Where mappings contradict each
 //! other about a device, its streams are not guessed ([`LookupError::Ambiguous`]), so it stays blocked.
 //!
+//! Reading takes time and memory in proportion to the tree or table, give or take a logarithm: nothing is looked for one
+//! by one, again and again. Where only a limit ensures that, there is one, above anything that real firmware has: 256
+//! findings, 32 levels of nodes and paths of 512 bytes ([`BlobError`](device_tree::BlobError)), names of 255 bytes in an
+//! IORT, 1 KiB of `compatible`, 16 interrupts of an SMMU, 16 `dma-ranges` of a bus, 2^20 looks at a range of a bus, 8192
+//! kept streams in 1024 nodes, and 4096 regions that they reach.
+//!
 //! # What is not read
 //! * SMMUv1 and v2, and other IOMMUs: devices behind them are found and not driven. PMCGs are decoded, not used.
 //! * ACPI name space, MCFG and MADT: with an IORT, configuration space, windows of host bridges and addresses of ITSs
 //!   are not known ([`Topology::place_its`]).
 //! * Interrupts behind anything but a GIC up to version 4, and interrupt nexus nodes (`interrupt-map` of a bus).
+//! * Of `dma-ranges`, that of a PCI host bridge, and for other devices that of the nearest bus that limits what they reach:
+//!   they become `address_bits` and `reserved` of [`Root`] and [`Named`]. Those of buses above it are not looked at, and
+//!   offsets are not applied: where an address on the bus and the SMMU's input address differ, it is a [`Finding`]
+//!   ([`What::Value`]).
 //! * PCI bridges: a device behind one to conventional PCI is known by the bridge's requester ID.
 #![no_std]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]

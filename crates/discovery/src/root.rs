@@ -36,8 +36,11 @@ pub struct Root {
     pub coherent: bool,
     /// It takes part in ATS, and PRI, as far as firmware says.
     pub ats: bool,
-    /// Bits of the addresses that it can issue, where it says so.
+    /// Bits of the addresses that it can issue, where it says so (`dma-ranges`).
     pub address_bits: Option<u8>,
+    /// Input addresses that must not be handed out to what is behind it, besides its windows: `iommu-addresses` that
+    /// name it, and what is in none of its `dma-ranges`, up to [`Root::address_bits`]. Never from an IORT.
+    pub reserved: Vec<Region>,
 }
 
 /// What a window is for.
@@ -94,9 +97,9 @@ pub struct Named {
     pub can_stall: bool,
     /// Bits of the PASIDs that it issues; 0 for none.
     pub pasid_bits: u8,
-    /// Bits of the addresses that it can issue, where firmware says so.
+    /// Bits of the addresses that it can issue, where firmware says so (`dma-ranges` of the nearest bus that has them).
     pub address_bits: Option<u8>,
-    /// Input addresses that must not be handed out to it.
+    /// Input addresses that must not be handed out to it: as [`Root::reserved`].
     pub reserved: Vec<Region>,
     /// Its messages, in a device tree (`msi-parent`); ID 0 where it issues one only.
     pub(crate) msi: Vec<MsiMapping>,

@@ -11,7 +11,7 @@ use smmuv3::{
 };
 
 use crate::device::{Device, InstanceIndex, LookupError};
-use crate::instance::{Instance, Line, Model};
+use crate::instance::{Instance, Line, Model, Region};
 use crate::keep::{self, NotKept};
 use crate::kept::Kept;
 use crate::memory::push;
@@ -24,6 +24,18 @@ use crate::topology::Topology;
 pub enum BringUpError {
     /// No registers were given.
     NoRegisters,
+    /// Its registers are fewer than an SMMUv3 has, or begin where they cannot: nobody was asked for them.
+    Registers {
+        /// Their base.
+        base: u64,
+        /// Their size in bytes.
+        len: u64,
+    },
+    /// Its registers are also those of an earlier SMMU: nobody was asked for them.
+    RegistersTwice {
+        /// The other.
+        other: InstanceIndex,
+    },
     /// It is a Cavium CN99xx, whose page 1 is not where the architecture has it.
     Page1,
     /// It lacks what the driver needs.
@@ -36,6 +48,10 @@ impl fmt::Display for BringUpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoRegisters => f.write_str("no registers were given"),
+            Self::Registers { base, len } => {
+                write!(f, "{len:#x} bytes at {base:#x} are no registers of an SMMUv3")
+            }
+            Self::RegistersTwice { other } => write!(f, "its registers are also those of {other}"),
             Self::Page1 => f.write_str("its registers of page 1 are in page 0 (CN99xx)"),
             Self::Unsupported(unsupported) => unsupported.fmt(f),
             Self::Enable(error) => error.fmt(f),
@@ -97,8 +113,8 @@ pub struct System<P: Platform> {
 impl Topology {
     /// Takes all SMMUs into use, in order: all streams abort until their masters are attached.
     ///
-    /// `registers` maps the registers of an SMMU ([`Instance::registers`]) and hands them over; `None` leaves that SMMU
-    /// alone. `configure` may change how it is used. Interrupts are off, and completion is polled, where firmware names no
+    /// `registers` maps the registers of an SMMU ([`Instance::registers`], which are all of them, and no other SMMU's, where
+    /// it is asked) and hands them over; `None` leaves that SMMU alone. `configure` may change how it is used. Interrupts are off, and completion is polled, where firmware names no
     /// line for them.
     ///
     /// An SMMU that does not come up does not keep the others from it, nor the machine from running: each has a result
@@ -129,7 +145,10 @@ impl Topology {
             push(&mut keeps, keep::groups(&self, InstanceIndex(index), &mut not_kept)?)?;
         }
         for ((index, instance), groups) in self.instances.iter().enumerate().zip(&keeps) {
-            let probed = probe(iommu, instance, registers(instance), &mut configure);
+            let earlier = self.instances.iter().take(index);
+            let registers = check(instance, earlier)
+                .and_then(|()| registers(instance).ok_or(BringUpError::NoRegisters));
+            let probed = registers.and_then(|all| probe(iommu, instance, all, &mut configure));
             let up = probed.and_then(|mut probe| {
                 keep::keep(&mut probe, InstanceIndex(index), groups, &mut not_kept);
                 probe.enable().map_err(|refused| BringUpError::Enable(refused.error))
@@ -141,16 +160,32 @@ impl Topology {
     }
 }
 
-fn probe<P: Platform>(
-    iommu: &Iommu<P>,
+/// Whether `instance` has registers that are an SMMUv3's, and its own.
+fn check<'a>(
     instance: &Instance,
-    registers: Option<P::Mmio>,
-    configure: &mut impl FnMut(&Instance, &mut InstanceConfig),
-) -> Result<Probe<P>, BringUpError> {
-    let registers = registers.ok_or(BringUpError::NoRegisters)?;
+    earlier: impl Iterator<Item = &'a Instance>,
+) -> Result<(), BringUpError> {
     if instance.model == Model::Cn99xx {
         return Err(BringUpError::Page1);
     }
+    if !instance.has_registers() {
+        let Region { base, len } = instance.registers;
+        return Err(BringUpError::Registers { base, len });
+    }
+    let mut earlier = earlier.enumerate();
+    let twice = earlier.find(|(_, other)| other.registers.overlaps(&instance.registers));
+    match twice {
+        Some((at, _)) => Err(BringUpError::RegistersTwice { other: InstanceIndex(at) }),
+        None => Ok(()),
+    }
+}
+
+fn probe<P: Platform>(
+    iommu: &Iommu<P>,
+    instance: &Instance,
+    registers: P::Mmio,
+    configure: &mut impl FnMut(&Instance, &mut InstanceConfig),
+) -> Result<Probe<P>, BringUpError> {
     let mut config = InstanceConfig::named(instance.short_name());
     config.interrupts = instance.interrupts.lines(Completion::Poll).next().is_some();
     config.coherent = if instance.coherent { Coherence::Yes } else { Coherence::No };

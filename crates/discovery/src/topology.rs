@@ -18,14 +18,17 @@ use crate::msi::{Doorbell, DoorbellKind, Msi, MsiMapping};
 use crate::root::{Named, Root};
 
 /// Findings beyond this many are counted as one.
-const MOST_FINDINGS: usize = 256;
+pub(crate) const MOST_FINDINGS: usize = 256;
+
+/// IDs that [`Topology::device_of`] asks for on one bus, where several have the stream.
+const MOST_IDS: usize = 16;
 
 /// Streams that one device can have.
 const MOST_STREAMS: usize = 1024;
 
 /// Streams that can be kept, all together, and nodes that say so.
-const MOST_KEPT_STREAMS: u64 = 8192;
-const MOST_KEPT: usize = 1024;
+pub(crate) const MOST_KEPT_STREAMS: u64 = 8192;
+pub(crate) const MOST_KEPT: usize = 1024;
 
 /// Which SMMUs there are, what is behind them, and what must be left alone.
 ///
@@ -229,8 +232,9 @@ impl Topology {
         let wanted = (Target::Smmu(instance), stream.0);
         // IDs that have the stream and are not translated otherwise by another mapping.
         let ids = move |mappings: &'_ [Mapping], mask: u32| {
-            let mut ids = mappings.iter().filter_map(|mapping| mapping.inverse(wanted));
-            ids.find(|id| id & mask == *id && look_up(mappings.iter(), *id) == Ok(Some(wanted)))
+            let ids = mappings.iter().filter_map(|mapping| mapping.inverse(wanted));
+            ids.take(MOST_IDS)
+                .find(|id| id & mask == *id && look_up(mappings.iter(), *id) == Ok(Some(wanted)))
         };
         let pci = |root: &Root| {
             let id = ids(&root.mappings, root.mask)?;
@@ -295,7 +299,7 @@ impl Topology {
     }
 
     /// The input addresses that must not be handed out to `device`: windows of its host bridge, memory that is
-    /// kept for its streams, and what firmware reserves for it. Ranges may overlap, and come more than once.
+    /// kept for its streams, and what firmware reserves for it or says that its bus does not pass on. Ranges may overlap, and come more than once.
     ///
     /// Where its interrupt messages go is not among them: that is mapped like memory ([`Topology::msi_of`]).
     ///
@@ -308,10 +312,13 @@ impl Topology {
             Device::Pci { segment, bus, .. } => {
                 let roots = self.roots.iter().filter(|root| root.segment == segment);
                 let roots = roots.filter(|root| (root.buses.0..=root.buses.1).contains(&bus));
-                // I/O space is addressed otherwise.
-                let windows = roots.flat_map(|root| &root.windows);
-                let mut windows = windows.filter(|window| window.space != crate::Space::Io);
-                windows.try_for_each(|window| push(&mut reserved, window.on_pci()))?;
+                for root in roots {
+                    // I/O space is addressed otherwise.
+                    let windows = root.windows.iter();
+                    let mut windows = windows.filter(|window| window.space != crate::Space::Io);
+                    windows.try_for_each(|window| push(&mut reserved, window.on_pci()))?;
+                    root.reserved.iter().try_for_each(|region| push(&mut reserved, *region))?;
+                }
             }
             Device::Path(path) | Device::OnBus { path, .. } => {
                 let mut regions = self.named(path)?.reserved.iter();
@@ -378,10 +385,19 @@ impl Topology {
 
     /// Notes something odd.
     pub(crate) fn find(&mut self, place: impl fmt::Display, what: What) -> Result<(), NoMemory> {
+        self.find_with(place, || Ok(what))
+    }
+
+    /// As [`Topology::find`], for what takes memory to say.
+    pub(crate) fn find_with(
+        &mut self,
+        place: impl fmt::Display,
+        what: impl FnOnce() -> Result<What, NoMemory>,
+    ) -> Result<(), NoMemory> {
         if self.findings.len() > MOST_FINDINGS {
             return Ok(());
         }
-        let what = if self.findings.len() == MOST_FINDINGS { What::More } else { what };
+        let what = if self.findings.len() == MOST_FINDINGS { What::More } else { what()? };
         let place = format(format_args!("{place}"))?;
         push(&mut self.findings, Finding { place, what })
     }

@@ -22,26 +22,10 @@ use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
 use smmuv3_testbench::scenario::Scenario;
 
 /// Two SMMUs; a network device on PCI behind the first, one with a node of its own behind the second.
-const MACHINE: &str = r#"
-name = "two"
-[[instance]]
-name = "smmu0"
-[[instance]]
-name = "smmu1"
-[[master]]
-name = "nic"
-instance = "smmu0"
-streams = [0x10]
-[[master]]
-name = "dma"
-instance = "smmu1"
-streams = [7, 9]
-[[domain]]
-name = "shared"
-[[memory]]
-name = "buffer"
-size = "64K"
-"#;
+fn two() -> String {
+    let masters: [(_, _, &[u32]); 2] = [("nic", "smmu0", &[0x10]), ("dma", "smmu1", &[7, 9])];
+    common::machine(&["smmu0", "smmu1"], &masters)
+}
 
 /// The same machine as a device tree says it.
 fn tree() -> Vec<u8> {
@@ -111,7 +95,7 @@ impl Rig {
 
 #[test]
 fn a_device_of_either_kind_becomes_a_master_that_does_dma() {
-    let rig = rig(MACHINE);
+    let rig = rig(&two());
     let system = rig.bring_up(&tree(), &[]);
     assert_eq!((system.smmus().count(), system.failures().count()), (2, 0));
     let smmu = system.smmu(InstanceIndex(0)).unwrap();
@@ -136,7 +120,7 @@ fn a_device_of_either_kind_becomes_a_master_that_does_dma() {
 
 #[test]
 fn interrupts_that_nobody_is_told_of_are_not_asked_for() {
-    let rig = rig(MACHINE);
+    let rig = rig(&two());
     let topology = Topology::from_device_tree(&tree_with_memory()).unwrap();
     let mmio = |instance| TestMmio { world: rig.world.clone(), instance };
     let with = Topology::from_device_tree(&tree()).unwrap();
@@ -156,7 +140,7 @@ fn interrupts_that_nobody_is_told_of_are_not_asked_for() {
 
 #[test]
 fn a_device_becomes_a_master_once() {
-    let rig = rig(MACHINE);
+    let rig = rig(&two());
     let system = rig.bring_up(&tree(), &[]);
     let dma = system.master(Device::Path("/dma@1000")).unwrap();
     let taken = AddMasterError::Taken { stream: StreamId(7) };
@@ -167,7 +151,7 @@ fn a_device_becomes_a_master_once() {
 
 #[test]
 fn devices_that_firmware_does_not_have_behind_an_smmu_become_no_masters() {
-    let rig = rig(MACHINE);
+    let rig = rig(&two());
     let system = rig.bring_up(&tree(), &[]);
     let why = |device| match system.master(device) {
         Err(MasterError::Lookup(why)) => why,
@@ -183,7 +167,7 @@ fn devices_that_firmware_does_not_have_behind_an_smmu_become_no_masters() {
 
 #[test]
 fn an_smmu_that_is_left_out_does_not_keep_the_others_down() {
-    let rig = rig(MACHINE);
+    let rig = rig(&two());
     let system = rig.bring_up(&tree(), &[0x905_0000]);
     let failures: Vec<_> = system.failures().map(|(index, _, why)| (index, why)).collect();
     assert_eq!(failures, [(InstanceIndex(0), BringUpError::NoRegisters)]);
@@ -197,7 +181,7 @@ fn an_smmu_that_is_left_out_does_not_keep_the_others_down() {
 fn an_smmu_is_as_coherent_as_firmware_says() {
     for (cohacc, firmware) in [(true, true), (true, false), (false, true), (false, false)] {
         let names = format!("name = \"smmu0\"\ncoherent = {cohacc}");
-        let rig = rig(&MACHINE.replacen("name = \"smmu0\"", &names, 1));
+        let rig = rig(&two().replacen("name = \"smmu0\"", &names, 1));
         let mut topology = Topology::from_device_tree(&tree()).unwrap();
         if !firmware {
             topology = Topology::from_device_tree(&tree_with(false, false)).unwrap();
@@ -211,7 +195,7 @@ fn an_smmu_is_as_coherent_as_firmware_says() {
 
 #[test]
 fn an_event_leads_to_the_device_that_caused_it() {
-    let rig = rig(MACHINE);
+    let rig = rig(&two());
     let system = rig.bring_up(&tree(), &[]);
     let ids: Vec<_> = system.smmus().map(|(_, _, smmu)| smmu.id()).collect();
     let of = |instance: usize, stream| system.device_of(ids[instance], StreamId(stream));
@@ -230,7 +214,7 @@ fn the_line_that_tells_of_completed_commands_is_listed_where_it_is_used() {
     for (completion, which) in
         [(Completion::Interrupt, Some(Interrupt::Sync)), (Completion::Poll, None)]
     {
-        let rig = rig(MACHINE);
+        let rig = rig(&two());
         let topology = Topology::from_device_tree(&tree_with(true, true)).unwrap();
         let mut mmio = Some(TestMmio { world: rig.world.clone(), instance: 0 });
         let configure = |_: &_, config: &mut InstanceConfig| config.completion = completion;
@@ -254,7 +238,7 @@ fn the_line_that_tells_of_completed_commands_is_listed_where_it_is_used() {
 
 #[test]
 fn an_interrupt_leads_to_the_smmu_that_raised_it() {
-    let rig = rig(MACHINE);
+    let rig = rig(&two());
     let system = rig.bring_up(&tree(), &[]);
     let raised = |intid| -> Vec<_> {
         system.raised_by(intid).map(|(smmu, which)| (smmu.id().index(), which)).collect()
@@ -318,7 +302,7 @@ fn bring_up_with_memory(rig: &Rig, claim: bool) -> System<TestPlatform> {
 
 #[test]
 fn memory_that_is_claimed_is_reached_from_the_start_and_nothing_else() {
-    let rig = rig(MACHINE);
+    let rig = rig(&two());
     let system = bring_up_with_memory(&rig, true);
     assert_eq!((system.smmus().count(), system.not_kept().count()), (2, 0));
     for (offset, reached) in [
@@ -345,7 +329,7 @@ fn memory_that_is_claimed_is_reached_from_the_start_and_nothing_else() {
 
 #[test]
 fn memory_that_nobody_claims_is_refused() {
-    let rig = rig(MACHINE);
+    let rig = rig(&two());
     let system = bring_up_with_memory(&rig, false);
     let why: Vec<_> =
         system.not_kept().map(|(of, kept, why)| (of.0, kept.name.as_str(), why)).collect();
@@ -361,7 +345,7 @@ fn memory_that_nobody_claims_is_refused() {
 
 #[test]
 fn what_cannot_be_kept_does_not_keep_the_smmu_down() {
-    let rig = rig(MACHINE);
+    let rig = rig(&two());
     let mut topology = Topology::from_device_tree(&tree_with_memory()).unwrap();
     // SAFETY: as above.
     unsafe { topology.claim_kept(|_| true) };
@@ -402,25 +386,8 @@ const RMR: &str = "
 
 #[test]
 fn streams_of_several_entries_reach_what_those_say_and_not_more() {
-    let machine = r#"
-name = "kept"
-[[instance]]
-name = "smmu0"
-[[master]]
-name = "seven"
-instance = "smmu0"
-streams = [7]
-[[master]]
-name = "nine"
-instance = "smmu0"
-streams = [9]
-[[domain]]
-name = "shared"
-[[memory]]
-name = "buffer"
-size = "64K"
-"#;
-    let rig = rig(machine);
+    let masters: [(_, _, &[u32]); 2] = [("seven", "smmu0", &[7]), ("nine", "smmu0", &[9])];
+    let rig = rig(&common::machine(&["smmu0"], &masters));
     let table = common::table::table(3, RMR);
     let mut topology = Topology::from_iort(&Iort::new(&table).unwrap()).unwrap();
     assert_eq!(topology.check(), []);
@@ -437,4 +404,74 @@ size = "64K"
     };
     assert!(reaches(0, 0x80_0000) && reaches(1, 0x80_0000) && reaches(1, 0xc0_0000));
     assert!(!reaches(0, 0xc0_0000), "stream 7 is not in the second entry");
+}
+
+/// A tree of SMMUs with these registers.
+fn tree_of(registers: &[(u32, u32)]) -> Vec<u8> {
+    let mut tree = Tree::new();
+    tree.open("").cells("#address-cells", &[1]).cells("#size-cells", &[1]);
+    for (base, len) in registers {
+        tree.open("iommu").text("compatible", "arm,smmu-v3").cells("reg", &[*base, *len]).close();
+    }
+    tree.close().blob()
+}
+
+#[test]
+fn registers_that_an_smmu_cannot_have_are_not_asked_for() {
+    let rig = rig(&two());
+    let registers = [
+        (0x100_0000, 0x2_0000),
+        // One byte less, aligned to less, the second page of the first, and of the one aligned to less.
+        (0x200_0000, 0x1_ffff),
+        (0x300_8000, 0x2_0000),
+        (0x101_0000, 0x2_0000),
+        (0x400_0000, 0x4_0000),
+    ];
+    let topology = Topology::from_device_tree(&tree_of(&registers)).unwrap();
+    let mut asked = Vec::new();
+    let map = |smmu: &smmuv3_discovery::Instance| {
+        asked.push(smmu.registers.base);
+        None::<TestMmio>
+    };
+    let system = topology.bring_up(&rig.iommu, map, |_, _| ()).unwrap();
+    let why: Vec<_> = system.failures().map(|(_, _, why)| why).collect();
+    let odd =
+        |(base, len): (u32, u32)| BringUpError::Registers { base: base.into(), len: len.into() };
+    let twice = BringUpError::RegistersTwice { other: InstanceIndex(0) };
+    let none = BringUpError::NoRegisters;
+    assert_eq!(why, [none, odd(registers[1]), odd(registers[2]), twice, none]);
+    assert_eq!(asked, [0x100_0000, 0x400_0000]);
+}
+
+#[test]
+fn memory_of_many_entries_in_many_combinations_is_limited() {
+    let rig = rig(&two());
+    // One entry of 3,000 regions for streams 0 to 9, and one for each of those: ten masters that reach all of them.
+    let word = |word: u32| format!("{:08x} ", word.swap_bytes());
+    let smmu = RMR.lines().take(4).collect::<Vec<_>>().join("\n");
+    let first = 28 + 3_000 * 20;
+    let many = format!("06 {} 03 02000000 01000000 {}", &word(first + 20)[..4], word(first))
+        + &format!("00000000 {} 1c000000", word(3_000))
+        + &"0000808008000000 0000010000000000 00000000".repeat(3_000)
+        + "00000000 09000000 00000000 30000000 00000000";
+    let one = |stream: u32| {
+        format!("06 4400 03 {} 01000000 1c000000 00000000 01000000 30000000", word(3 + stream))
+            + &format!("00000000 00000000 {} 30000000 01000000", word(stream))
+            + "0000c08008000000 0000010000000000 00000000"
+    };
+    let nodes = smmu + &many + &(0..10).map(one).collect::<String>();
+    let mut topology =
+        Topology::from_iort(&Iort::new(&common::table::table(12, &nodes)).unwrap()).unwrap();
+    assert_eq!(topology.kept().len(), 11);
+    // SAFETY: as above.
+    unsafe { topology.claim_kept(|_| true) };
+    let mut mmio = Some(TestMmio { world: rig.world.clone(), instance: 0 });
+    let system = topology.bring_up(&rig.iommu, |_| mmio.take(), |_, _| ()).unwrap();
+    assert_eq!(system.smmus().count(), 1);
+    let why: Vec<_> = system.not_kept().map(|(_, kept, why)| (kept.regions.len(), why)).collect();
+    let limit = NotKept::TooManyRegions { limit: 4096 };
+    // What all have, and what belongs to the nine that there is no room for.
+    assert_eq!(why.iter().filter(|why| **why == (3_000, limit)).count(), 1);
+    assert_eq!(why.iter().filter(|why| **why == (1, limit)).count(), 9);
+    assert_eq!(why.len(), 10);
 }

@@ -181,8 +181,10 @@ fn everything() -> Vec<u8> {
     tree.cells("iommu-map", &[0, 2, 0, 0x800, 0x800, 3, 0, 0xf800]);
     tree.cells("linux,pci-domain", &[0]);
     tree.cells("iommu-map-mask", &[0xffff]).cells("msi-map", &[0, 4, 0, 0x1_0000]);
+    tree.cells("dma-ranges", &[0x0300_0000, 0, 0x8000_0000, 0, 0x8000_0000, 1, 0]);
     tree.cells("ranges", &[0x0200_0000, 0, 0x1000_0000, 0, 0x1000_0000, 0, 0x2eff_0000]).close();
     tree.open("soc").cells("#address-cells", &[1]).cells("#size-cells", &[1]).bytes("ranges", &[]);
+    tree.cells("dma-ranges", &[0x4000_0000, 0, 0x4000_0000, 0x8000_0000]);
     tree.open("dma").cells("iommus", &[2, 0x7700, 2, 0x7701]).cells("phandle", &[8]).close();
     tree.open("mc").cells("iommu-map", &[0, 3, 0x1_0000, 0x10]).cells("msi-parent", &[5]).close();
     tree.close().open("reserved-memory").cells("#address-cells", &[2]);
@@ -337,7 +339,7 @@ fn large_trees_of_one_thing_take_no_time_to_speak_of() {
     let mut tree = Tree::new();
     tree.open("").cells("#address-cells", &[1]).cells("#size-cells", &[1]);
     for _ in 0..30 {
-        tree.open(&"x".repeat(127)).cells("#address-cells", &[1]).cells("#size-cells", &[1]);
+        tree.open(&"x".repeat(15)).cells("#address-cells", &[1]).cells("#size-cells", &[1]);
         tree.cells("ranges", &[1, 1, 1].repeat(1000)).text("compatible", "arm,gic-v2m-frame");
         tree.cells("reg", &[2, 0]);
     }

@@ -75,6 +75,7 @@ fn tree() -> Vec<u8> {
     tree.open("iommu").text("compatible", "arm,smmu-v3").cells("reg", &[0, 0, 0, 0x1000]);
     tree.cells("phandle", &[2]).cells("#iommu-cells", &[1]).close();
     tree.open("pcie").text("device_type", "pci").cells("iommu-map", &[0, 2, 0, 9, 5, 2, 5, 9]);
+    tree.cells("dma-ranges", &[0, 0, 0x1000, 0, 0x1000, 0, 0x1000]).cells("#size-cells", &[2]);
     tree.close().open("dma").cells("iommus", &[2, 7, 2, 77, 88]).cells("phandle", &[8]).close();
     tree.open("reserved-memory").open("frame").cells("#address-cells", &[2]);
     tree.cells("reg", &[0, 0x8000_0000, 0x1000]);

@@ -169,36 +169,15 @@ fn before_buses_are_numbered_qemu_contradicts_itself_and_nothing_is_guessed() {
     assert_eq!(streams(&topology, Device::pci(8, 1, 0)), ambiguous(0x808));
 }
 
-/// Devices behind the second and the third SMMU of [`qemu::THREE`], by StreamID, as the testbench builds it: behind a root
-/// port of the root complex whose number is one lower.
-const DEVICES: &str = r#"
-name = "three"
-[[instance]]
-name = "s0"
-[[instance]]
-name = "s1"
-[[instance]]
-name = "s2"
-[[master]]
-name = "second"
-instance = "s1"
-streams = [0x900]
-[[master]]
-name = "third"
-instance = "s2"
-streams = [0x1100]
-[[domain]]
-name = "shared"
-[[memory]]
-name = "buffer"
-size = "64K"
-"#;
-
 #[test]
 fn a_device_issues_the_stream_that_the_iort_says_to_the_smmu_that_it_says() {
     let Some(binary) = qemu::several() else { return };
     let (topology, _) = iort(&binary, qemu::THREE, &[8, 16]);
-    let scenario = Scenario::parse(DEVICES, "test").unwrap_or_else(|errors| panic!("{errors}"));
+    // Behind the second and the third SMMU, by StreamID, as the testbench builds it: behind a root port of the root complex
+    // whose number is one lower.
+    let masters: [(_, _, &[u32]); 2] = [("second", "s1", &[0x900]), ("third", "s2", &[0x1100])];
+    let devices = common::machine(&["s0", "s1", "s2"], &masters);
+    let scenario = Scenario::parse(&devices, "test").unwrap_or_else(|errors| panic!("{errors}"));
     let machine = Arc::new(QemuMachine::start(&scenario, binary).unwrap());
     let world = World::new(machine.clone(), 3);
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();

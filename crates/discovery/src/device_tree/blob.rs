@@ -5,7 +5,7 @@ use core::fmt;
 
 use dtoolkit::fdt::Fdt;
 
-use super::tree::{DEEPEST, LONGEST_NAME};
+use super::tree::{DEEPEST, LONGEST_NAME, LONGEST_PATH};
 
 const MAGIC: u32 = 0xd00d_feed;
 /// The version that is read.
@@ -79,6 +79,13 @@ pub enum BlobError {
         /// The deepest level that is read.
         limit: usize,
     },
+    /// The names of a node and those above it, more than can be sensible.
+    Path {
+        /// Where the node is.
+        offset: usize,
+        /// Bytes of the longest path that is read.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for BlobError {
@@ -100,6 +107,9 @@ impl fmt::Display for BlobError {
             }
             Self::Depth { offset, limit } => {
                 write!(f, "the node at {offset:#x} is more than {limit} deep")
+            }
+            Self::Path { offset, limit } => {
+                write!(f, "the path of the node at {offset:#x} is longer than {limit}")
             }
         }
     }
@@ -161,6 +171,8 @@ pub(super) fn check(blob: &[u8]) -> Result<Fdt<'_>, BlobError> {
 /// Meets every token of the structure block, which begins at `offset` of `bytes` and ends with them.
 fn walk(bytes: &[u8], mut offset: usize, strings: &[u8]) -> Result<(), BlobError> {
     let mut depth = 0;
+    // Bytes of the path of each node on the way.
+    let mut paths = [0; DEEPEST + 1];
     // Properties come before children.
     let mut properties = false;
     loop {
@@ -178,6 +190,14 @@ fn walk(bytes: &[u8], mut offset: usize, strings: &[u8]) -> Result<(), BlobError
                 let name = name(bytes, next).ok_or(BlobError::Name { offset: next })?;
                 if name.contains('/') || name.is_empty() != (depth == 1) {
                     return Err(BlobError::Name { offset: next });
+                }
+                let above = paths.get(depth - 1).copied().unwrap_or(0);
+                let path: usize = above + name.len() + usize::from(depth > 1);
+                if path > LONGEST_PATH {
+                    return Err(BlobError::Path { offset, limit: LONGEST_PATH });
+                }
+                if let Some(here) = paths.get_mut(depth) {
+                    *here = path;
                 }
                 (next + name.len() + 1).next_multiple_of(4)
             }

@@ -19,6 +19,9 @@ const GICS: [&str; 7] = [
     "qcom,msm-qgic2",
 ];
 
+/// Names that are looked at: an SMMU has four lines.
+const MOST_LINES: usize = 16;
+
 /// The line that a specifier means.
 fn line(controller: At<'_, '_>, specifier: &[u8]) -> Option<Line> {
     if !GICS.iter().any(|gic| controller.is_compatible(gic)) {
@@ -46,14 +49,16 @@ impl<'t, 'a> Reader<'t, 'a> {
             self.find(node, What::Missing { property })?;
             return Ok(interrupts);
         }
-        for (index, name) in node.strings(property).enumerate() {
+        let mut lines = self.lines(node);
+        for (index, name) in node.strings(property).take(MOST_LINES).enumerate() {
+            let line = lines.next().flatten();
             let field = match name {
                 "eventq" => &mut interrupts.event,
                 "priq" => &mut interrupts.pri,
                 "cmdq-sync" => &mut interrupts.sync,
                 "gerror" => &mut interrupts.gerror,
                 "combined" => {
-                    if let Some(line) = self.nth(node, index) {
+                    if let Some(line) = line {
                         return Ok(Interrupts::combined(line));
                     }
                     self.find(node, What::Interrupt { index })?;
@@ -61,37 +66,29 @@ impl<'t, 'a> Reader<'t, 'a> {
                 }
                 _ => continue,
             };
-            *field = self.nth(node, index);
-            if field.is_none() {
+            *field = line;
+            if line.is_none() {
                 self.find(node, What::Interrupt { index })?;
             }
         }
         Ok(interrupts)
     }
 
-    /// Interrupt number `index` of a node.
-    fn nth(&self, node: At<'t, 'a>, index: usize) -> Option<Line> {
-        if let Some(mut list) = node.property("interrupts-extended") {
-            let mut left = index;
-            loop {
-                let (phandle, rest) = list.split_at_checked(4)?;
-                let [phandle] = cells(phandle);
-                let controller = self.tree.by_phandle(phandle)?;
-                let len = (controller.cell("#interrupt-cells")? as usize).checked_mul(4)?;
-                let (specifier, rest) = rest.split_at_checked(len)?;
-                if left == 0 {
-                    return line(controller, specifier);
-                }
-                (left, list) = (left - 1, rest);
-            }
-        }
+    /// The interrupts of a node, in order; `None` for what is no line of a GIC.
+    fn lines(&self, node: At<'t, 'a>) -> impl Iterator<Item = Option<Line>> + use<'t, 'a> {
+        let extended = node.references("interrupts-extended", "#interrupt-cells", None);
+        let extended = extended.map(|entry| entry.ok().and_then(|to| line(to.to, to.cells)));
+        // Where there are both, those are meant.
+        let all = if node.has("interrupts-extended") { None } else { self.plain(node) };
+        extended.chain(all.into_iter().flatten())
+    }
+
+    /// What `interrupts` of a node says.
+    fn plain(&self, node: At<'t, 'a>) -> Option<impl Iterator<Item = Option<Line>> + use<'t, 'a>> {
         let [phandle] = cells(node.inherited("interrupt-parent")?);
         let controller = self.tree.by_phandle(phandle)?;
         let len = (controller.cell("#interrupt-cells")? as usize).checked_mul(4)?;
         let list = node.property("interrupts")?;
-        if len == 0 {
-            return None;
-        }
-        line(controller, list.chunks_exact(len).nth(index)?)
+        (len != 0).then(|| list.chunks_exact(len).map(move |one| line(controller, one)))
     }
 }

@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 use smmuv3::NoMemory;
 
 use super::Reader;
+use super::address::Reach;
 use super::smmu::is_coherent;
-use super::tree::{At, cells};
+use super::tree::{At, Reference, cells};
 use crate::What;
 use crate::mapping::{Mapping, Target};
 use crate::memory::push;
@@ -21,6 +22,14 @@ impl<'t, 'a> Reader<'t, 'a> {
         }
         let (mask, mappings) = self.iommu_map(node)?;
         let (msi_mask, msi) = self.msi_map(node)?;
+        // The nearest bus that limits what its devices reach.
+        let buses = core::iter::successors(node.parent(), At::parent);
+        let mut buses = buses.take_while(|bus| bus.index() != 0);
+        let bus = buses.find(|bus| bus.property("dma-ranges").is_some_and(|all| !all.is_empty()));
+        let reach = match bus {
+            Some(bus) => self.reach(bus, bus.cells().0)?,
+            None => Reach::default(),
+        };
         let named = Named {
             name: node.path()?,
             own: self.iommus(node)?,
@@ -29,8 +38,8 @@ impl<'t, 'a> Reader<'t, 'a> {
             coherent: is_coherent(node),
             can_stall: node.has("dma-can-stall"),
             pasid_bits: node.cell("pasid-num-bits").unwrap_or(0).min(20) as u8,
-            address_bits: None,
-            reserved: Vec::new(),
+            address_bits: reach.address_bits,
+            reserved: reach.gaps,
             msi,
             msi_mask,
         };
@@ -40,29 +49,17 @@ impl<'t, 'a> Reader<'t, 'a> {
 
     /// What `iommus` of a node says: each entry is one stream, for an SMMUv3.
     pub(super) fn iommus(&mut self, node: At<'t, 'a>) -> Result<Vec<Mapping>, NoMemory> {
-        let property = "iommus";
         let mut found = Vec::new();
-        let Some(mut list) = node.property(property) else { return Ok(found) };
-        while !list.is_empty() {
-            let Some((phandle, rest)) = list.split_at_checked(4) else {
-                self.find(node, What::Length { property, len: list.len(), unit: 4 })?;
-                break;
+        for reference in node.references("iommus", "#iommu-cells", None) {
+            let Reference { to, cells: stream } = match reference {
+                Ok(reference) => reference,
+                Err(what) => {
+                    self.find(node, what)?;
+                    break;
+                }
             };
-            let [reference] = cells(phandle);
-            let Some((target, len)) = self.iommu(node, reference)? else { break };
-            let Some((stream, rest)) = rest.split_at_checked(len.saturating_mul(4)) else {
-                let unit = len.saturating_add(1).saturating_mul(4);
-                self.find(node, What::Length { property, len: list.len(), unit })?;
-                break;
-            };
-            list = rest;
+            let Some(target) = self.target(node, to, stream.len() / 4)? else { continue };
             let [output] = cells(stream);
-            if stream.len() != 4 && matches!(target, Target::Smmu(_)) {
-                // The binding has one cell; which of others is the stream, nobody says.
-                let value = len as u64;
-                self.find(node, What::Value { property: "#iommu-cells", value })?;
-                continue;
-            }
             push(&mut found, Mapping { first: 0, last: 0, output, target, single: true })?;
         }
         Ok(found)
@@ -75,7 +72,7 @@ impl<'t, 'a> Reader<'t, 'a> {
         let Some(list) = self.list(node, "iommu-map", 16)? else { return Ok((mask, found)) };
         for entry in list {
             let [first, reference, output, count] = cells(entry);
-            let Some((target, _)) = self.iommu(node, reference)? else { continue };
+            let Some(target) = self.iommu(node, reference)? else { continue };
             let last = count.checked_sub(1).and_then(|more| first.checked_add(more));
             let Some(last) = last.filter(|last| output.checked_add(last - first).is_some()) else {
                 let count = u64::from(count);
@@ -90,12 +87,8 @@ impl<'t, 'a> Reader<'t, 'a> {
         Ok((mask, found))
     }
 
-    /// The IOMMU that `node` refers to, and the cells of an ID there.
-    fn iommu(
-        &mut self,
-        node: At<'t, 'a>,
-        reference: u32,
-    ) -> Result<Option<(Target, usize)>, NoMemory> {
+    /// The IOMMU that `node` refers to.
+    fn iommu(&mut self, node: At<'t, 'a>, reference: u32) -> Result<Option<Target>, NoMemory> {
         let Some(iommu) = self.tree.by_phandle(reference) else {
             self.find(node, What::Nowhere { reference })?;
             return Ok(None);
@@ -104,14 +97,28 @@ impl<'t, 'a> Reader<'t, 'a> {
             self.find(node, What::NotAnSmmu { reference })?;
             return Ok(None);
         };
-        let target = match self.instance_of(iommu) {
-            Some(instance) => Target::Smmu(instance),
-            None => {
-                let other = iommu.path()?;
-                self.find(node, What::NotDriven { other })?;
-                Target::Foreign
+        self.target(node, iommu, cells as usize)
+    }
+
+    /// What `iommu` is, which has as many cells.
+    fn target(
+        &mut self,
+        node: At<'t, 'a>,
+        iommu: At<'t, 'a>,
+        cells: usize,
+    ) -> Result<Option<Target>, NoMemory> {
+        match self.instance_of(iommu) {
+            Some(instance) if cells == 1 => Ok(Some(Target::Smmu(instance))),
+            Some(_) => {
+                // The binding has one cell; which of others is the stream, nobody says.
+                let value = cells as u64;
+                self.find(node, What::Value { property: "#iommu-cells", value })?;
+                Ok(None)
             }
-        };
-        Ok(Some((target, cells as usize)))
+            None => {
+                self.topology.find_with(node, || Ok(What::NotDriven { other: iommu.path()? }))?;
+                Ok(Some(Target::Foreign))
+            }
+        }
     }
 }

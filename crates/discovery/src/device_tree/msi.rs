@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use smmuv3::NoMemory;
 
 use super::Reader;
-use super::tree::{At, cells};
+use super::tree::{At, Reference, cells};
 use crate::What;
 use crate::instance::Region;
 use crate::memory::push;
@@ -43,26 +43,16 @@ impl<'t, 'a> Reader<'t, 'a> {
 
     /// Where messages of a device with `msi-parent` go: one mapping for each entry whose doorbell is known.
     pub(super) fn parent_msi(&mut self, node: At<'t, 'a>) -> Result<Vec<MsiMapping>, NoMemory> {
-        let property = "msi-parent";
         let mut found = Vec::new();
-        let Some(mut list) = node.property(property) else { return Ok(found) };
-        while !list.is_empty() {
-            let Some((phandle, rest)) = list.split_at_checked(4) else {
-                self.find(node, What::Length { property, len: list.len(), unit: 4 })?;
-                break;
+        for reference in node.references("msi-parent", "#msi-cells", Some(0)) {
+            let Reference { to, cells: id } = match reference {
+                Ok(reference) => reference,
+                Err(what) => {
+                    self.find(node, what)?;
+                    break;
+                }
             };
-            let [reference] = cells(phandle);
-            let Some(parent) = self.tree.by_phandle(reference) else {
-                self.find(node, What::Nowhere { reference })?;
-                break;
-            };
-            let len = parent.cell("#msi-cells").unwrap_or(0) as usize;
-            let Some((id, rest)) = rest.split_at_checked(len.saturating_mul(4)) else {
-                self.find(node, What::Length { property, len: rest.len(), unit: len })?;
-                break;
-            };
-            list = rest;
-            let Some(doorbell) = self.doorbell(parent) else { continue };
+            let Some(doorbell) = self.doorbell(to) else { continue };
             let [output] = cells(id);
             push(&mut found, MsiMapping { first: 0, last: u32::MAX, output, doorbell })?;
         }

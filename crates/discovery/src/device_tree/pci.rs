@@ -6,12 +6,14 @@ use alloc::vec::Vec;
 use smmuv3::NoMemory;
 
 use super::Reader;
-use super::address::translate;
 use super::smmu::is_coherent;
 use super::tree::{At, cells, number};
 use crate::What;
 use crate::memory::push;
 use crate::root::{Root, Space, Window};
+
+/// Cells of an address on PCI: flags, and two of the address proper.
+pub(super) const PCI_CELLS: usize = 3;
 
 const GENERIC: &str = "pci-host-ecam-generic";
 
@@ -23,16 +25,28 @@ pub(super) fn is_host(node: At<'_, '_>) -> bool {
 }
 
 impl<'t, 'a> Reader<'t, 'a> {
+    /// Looks for the segments that somebody has.
+    pub(super) fn segments(&mut self) -> Result<(), NoMemory> {
+        let tree = self.tree;
+        let hosts = tree.nodes().filter(At::enabled).filter(|node| is_host(*node));
+        for segment in hosts.filter_map(|host| host.cell("linux,pci-domain")) {
+            push(&mut self.segments, segment)?;
+        }
+        self.segments.sort_unstable();
+        Ok(())
+    }
+
     /// Adds the host bridge `node`.
     pub(super) fn host(&mut self, node: At<'t, 'a>) -> Result<(), NoMemory> {
         let segment = match node.cell("linux,pci-domain") {
             Some(segment) => segment,
             None => {
                 let mut segment = self.segment;
-                while self.topology.roots.iter().any(|root| root.segment == segment) {
+                // One of them is free: a tree has fewer nodes than there are numbers.
+                while self.segments.binary_search(&segment).is_ok() {
                     segment = segment.wrapping_add(1);
                 }
-                self.segment = segment;
+                self.segment = segment.wrapping_add(1);
                 self.find(node, What::Segment { segment })?;
                 segment
             }
@@ -42,6 +56,7 @@ impl<'t, 'a> Reader<'t, 'a> {
         let ecam = if node.is_compatible(GENERIC) { self.reg(node, 0)? } else { None };
         let (mask, mappings) = self.iommu_map(node)?;
         let (msi_mask, msi) = self.msi_map(node)?;
+        let reach = self.reach(node, PCI_CELLS)?;
         let root = Root {
             name: node.path()?,
             segment,
@@ -54,8 +69,10 @@ impl<'t, 'a> Reader<'t, 'a> {
             msi_mask,
             coherent: is_coherent(node),
             ats: node.has("ats-supported"),
-            address_bits: None,
+            address_bits: reach.address_bits,
+            reserved: reach.gaps,
         };
+        push(&mut self.hosts, node.index())?;
         push(&mut self.topology.roots, root)
     }
 
@@ -105,7 +122,7 @@ impl<'t, 'a> Reader<'t, 'a> {
                 self.find(node, What::Value { property, value: pci })?;
                 continue;
             }
-            let Some(cpu) = translate(above, cpu, len) else {
+            let Some(cpu) = self.translate(above, cpu, len) else {
                 self.find(node, What::Untranslated { property, address: cpu })?;
                 continue;
             };

@@ -11,7 +11,7 @@ use crate::What;
 use crate::instance::Region;
 use crate::kept::{Kept, whole_pages};
 use crate::memory::push;
-use crate::topology::claims;
+use crate::topology::{MOST_KEPT, MOST_KEPT_STREAMS, claims};
 
 impl<'t, 'a> Reader<'t, 'a> {
     /// Reads the children of `/reserved-memory`.
@@ -58,15 +58,30 @@ impl<'t, 'a> Reader<'t, 'a> {
                 continue;
             }
             let region = Region { base: iova, len };
-            let master = self.masters.binary_search(&device.index());
-            let named = master.ok().and_then(|at| self.topology.devices.get_mut(at));
-            let Some(named) = named else {
-                self.find(node, What::KeptByNobody)?;
-                continue;
+            let master = self.masters.binary_search(&device.index()).ok();
+            let named = master.and_then(|at| self.topology.devices.get_mut(at));
+            let host = self.hosts.binary_search(&device.index()).ok();
+            let host = host.and_then(|at| self.topology.roots.get_mut(at));
+            let (reserved, streams, coherent) = match (named, host) {
+                (Some(named), _) => (&mut named.reserved, &named.own, named.coherent),
+                // For whatever is behind it.
+                (_, Some(root)) => (&mut root.reserved, &root.mappings, root.coherent),
+                (None, None) => {
+                    self.find(node, What::KeptByNobody)?;
+                    continue;
+                }
             };
-            push(&mut named.reserved, region)?;
+            push(reserved, region)?;
             let Some(memory) = memory else { continue };
-            if memory.base != iova || len > memory.len {
+            // One more than can be kept is enough to know that they cannot.
+            let full = self.topology.kept.len() >= MOST_KEPT;
+            let is_there = memory.base == iova && len <= memory.len;
+            let most = if is_there && !full { MOST_KEPT_STREAMS as usize + 1 } else { 1 };
+            let mut claimed = Vec::new();
+            for claim in claims(streams).take(most) {
+                push(&mut claimed, claim)?;
+            }
+            if !is_there {
                 let what = What::KeptElsewhere { iova, address: memory.base };
                 self.find(node, what)?;
                 continue;
@@ -75,6 +90,11 @@ impl<'t, 'a> Reader<'t, 'a> {
                 self.find(node, What::KeptRange { base: iova, len })?;
                 continue;
             };
+            if full {
+                let first = claimed.first().map_or(0, |(_, first, _)| *first);
+                self.find(node, What::KeptStreams { first, count: 1 })?;
+                continue;
+            }
             let mut kept = Kept {
                 name: node.path()?,
                 streams: Vec::new(),
@@ -82,19 +102,12 @@ impl<'t, 'a> Reader<'t, 'a> {
                 may_move: false,
                 privileged: false,
                 claimed: false,
-                memory: if named.coherent {
-                    Memory::NormalCacheable
-                } else {
-                    Memory::NormalNonCacheable
-                },
+                memory: if coherent { Memory::NormalCacheable } else { Memory::NormalNonCacheable },
             };
-            let mut claimed = Vec::new();
-            for claim in claims(&named.own) {
-                push(&mut claimed, claim)?;
-            }
             for (instance, first, last) in claimed {
                 if !self.topology.keep(&mut kept, instance, first, last)? {
-                    self.find(node, What::KeptStreams { first, count: 1 })?;
+                    let count = u64::from(last.saturating_sub(first)) + 1;
+                    self.find(node, What::KeptStreams { first, count })?;
                     break;
                 }
             }

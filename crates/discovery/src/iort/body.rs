@@ -303,9 +303,13 @@ fn smmu(field: &Fields<'_>, revision: u8) -> SmmuV3 {
     }
 }
 
+/// Bytes of a name with its end: topologies have copies of it.
+const LONGEST_NAME: usize = 256;
+
 /// The name of a component.
 fn name(bytes: &[u8]) -> Option<&str> {
     let name = bytes.get(29..)?;
+    let name = name.get(..LONGEST_NAME).unwrap_or(name);
     let name = name.get(..name.iter().position(|byte| *byte == 0)?)?;
     core::str::from_utf8(name).ok().filter(|name| name.is_ascii() && !name.is_empty())
 }

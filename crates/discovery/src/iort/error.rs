@@ -82,7 +82,7 @@ pub enum IortError {
         /// The node's length.
         length: usize,
     },
-    /// The name of a component has no end, or is not ASCII.
+    /// The name of a component has no end within 256 bytes, or is not ASCII.
     Name {
         /// The node.
         offset: u32,

@@ -252,8 +252,8 @@ impl<'a> Reader<'_, 'a> {
                 Some(Body::RootComplex(root)) => self.root(node, &root),
                 _ => Ok(()),
             },
-            // Revision 0, of the table's revisions 1 and 2, was withdrawn.
-            NodeKind::Rmr if node.revision() == 0 => {
+            // Revisions 0, of the table's revisions 1 and 2, and 2, of its revision 4, were withdrawn.
+            NodeKind::Rmr if matches!(node.revision(), 0 | 2) => {
                 self.find(node, What::Revision { revision: node.revision() })
             }
             NodeKind::Rmr => match self.body(node)? {
@@ -282,6 +282,7 @@ impl<'a> Reader<'_, 'a> {
             coherent: root.coherent(),
             ats: root.ats & 1 != 0,
             address_bits: root.address_bits.filter(|bits| *bits != 0),
+            reserved: Vec::new(),
         };
         push(&mut self.topology.roots, root)
     }
@@ -434,8 +435,8 @@ impl<'a> Reader<'_, 'a> {
             (_, Role::Its(doorbell)) => Ok(Some(Destination::Its(Some(doorbell)))),
             (NodeKind::ItsGroup, Role::None) => Ok(Some(Destination::Its(None))),
             (NodeKind::SmmuV3 | NodeKind::SmmuV1V2, Role::None) => {
-                let other = format(format_args!("{}", known.node))?;
-                self.find(node, What::NotDriven { other })?;
+                let other = || format(format_args!("{}", known.node));
+                self.topology.find_with(node, || Ok(What::NotDriven { other: other()? }))?;
                 Ok(Some(Destination::Foreign))
             }
             _ => {

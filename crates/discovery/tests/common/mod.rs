@@ -6,6 +6,19 @@ pub mod qemu;
 pub mod table;
 pub mod tree;
 
+/// A scenario of a machine with these SMMUs, and masters by name, SMMU and streams.
+pub fn machine(instances: &[&str], masters: &[(&str, &str, &[u32])]) -> String {
+    let mut text = String::from("name = \"machine\"\n");
+    for name in instances {
+        text += &format!("[[instance]]\nname = {name:?}\n");
+    }
+    for (name, instance, streams) in masters {
+        text += &format!("[[master]]\nname = {name:?}\ninstance = {instance:?}\n");
+        text += &format!("streams = {streams:?}\n");
+    }
+    text + "[[domain]]\nname = \"shared\"\n[[memory]]\nname = \"buffer\"\nsize = \"64K\"\n"
+}
+
 /// Says that the running test does nothing, and why: to whoever reads, and to whoever counts.
 pub fn skipped(reason: &str) {
     use std::io::Write;

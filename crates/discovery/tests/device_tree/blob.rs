@@ -125,6 +125,24 @@ fn nodes_in_nodes() {
 }
 
 #[test]
+fn paths_without_end() {
+    let deep = |levels: usize, last: usize| {
+        tree(|tree| {
+            for level in 0..levels {
+                tree.open(&"a".repeat(if level == levels - 1 { last } else { 101 }));
+            }
+            (0..levels).for_each(|_| {
+                tree.close();
+            });
+        })
+    };
+    // 5 slashes, 4 names of 101 bytes, and the last.
+    assert!(Topology::from_device_tree(&deep(5, 103)).is_ok());
+    let error = why(&deep(5, 104));
+    assert!(matches!(error, BlobError::Path { limit: 512, .. }), "{error:?}");
+}
+
+#[test]
 fn names_that_real_trees_have_and_dtoolkit_refuses() {
     let blob = tree(|tree| {
         tree.open("a-node-with-a-name-of-forty-characters-ok@1");

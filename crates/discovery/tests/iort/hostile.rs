@@ -243,8 +243,12 @@ fn the_own_mapping_of_an_smmu_that_is_not_there() {
 
 #[test]
 fn a_withdrawn_revision_of_reserved_memory() {
-    let table = with(0x1e4 + 3, &[0]);
-    assert_eq!(findings(&table, "RMR at offset 0x1e4"), [What::Revision { revision: 0 }]);
+    for revision in [0, 1, 2, 3] {
+        let table = with(0x1e4 + 3, &[revision]);
+        // The first, and one that was not compatible.
+        let withdrawn = matches!(revision, 0 | 2).then_some(What::Revision { revision });
+        assert_eq!(findings(&table, "RMR at offset 0x1e4"), Vec::from_iter(withdrawn));
+    }
 }
 
 #[test]
