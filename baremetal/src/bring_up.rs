@@ -72,6 +72,7 @@ pub fn attach_interrupts(smmus: &Smmus, faults: &Arc<Faults>) {
         let (iommu, smmu, faults) = (smmus.iommu().clone(), smmu.clone(), faults.clone());
         let handler = move || {
             faults.interrupted(which);
+            // Until there is nothing left: the line is raised when the queue was empty, and not again before.
             while iommu.handle_interrupt(&smmu, which, 64, &mut |report| faults.keep(report)) {}
         };
         interrupts::attach(line, Box::new(handler));
