@@ -40,9 +40,11 @@ impl Faults {
 
     /// An interrupt was raised. Completed commands wake the CPUs that wait for them in the platform's `relax`.
     pub fn interrupted(&self, which: Interrupt) {
+        if matches!(which, Interrupt::Sync | Interrupt::Any) {
+            sev();
+        }
         if which == Interrupt::Sync {
             self.completions.fetch_add(1, Ordering::Relaxed);
-            sev();
         } else {
             self.state.with(|state| state.interrupts += 1);
         }

@@ -91,7 +91,7 @@ pub fn alone(machine: Machine, image: &Image, qemu: Option<PathBuf>) -> Result<u
     let (libraries, qemu) = set_up(&mut report, &workspace, &surroundings);
     let (Some(libraries), Some(qemu)) = (libraries, qemu) else { return Ok(1) };
     if machine.smmus > 1 {
-        ensure!(qemu.has_several_smmus(), "two SMMUs need QEMU 11, and this is an older one");
+        ensure!(qemu.has_several_smmus(), "two SMMUs need QEMU 11.1, and this is an older one");
         report.say(
             "QEMU will say that one is for a device tree only: the image reads the ACPI tables",
         );

@@ -276,7 +276,8 @@ fn with_atomics_of(workspace: &Workspace, tool: &str, packages: &[&str]) -> Comm
 }
 
 fn doc(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
-    let mut command = workspace.cargo(["doc", "--workspace", "--no-deps"]);
+    let mut command =
+        workspace.cargo(["doc", "--workspace", "--no-deps", "--features", BARE_FEATURES]);
     let verdict = step.check(command.env("RUSTDOCFLAGS", "-D warnings"))?;
     // Cargo's own warnings (two crates whose pages overwrite each other) are not errors to rustdoc.
     let warned = step.output()?.lines().any(|line| line.starts_with("warning: "));

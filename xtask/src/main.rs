@@ -74,7 +74,7 @@ QEMU is found as by `cargo xtask test`.
 Examples:
   cargo xtask boot
   cargo xtask boot --cpus 4 --el 2
-  cargo xtask boot --cpus 4 --smmus 2             one domain behind both (QEMU 11)
+  cargo xtask boot --cpus 4 --smmus 2             one domain behind both (QEMU 11.1)
   cargo xtask boot --check
   cargo xtask boot --count
   cargo xtask boot --firmware                     every stream under one table, without a heap
@@ -123,7 +123,7 @@ struct BootOptions {
     #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     el: u8,
 
-    /// How many SMMUs the machine has; two need QEMU 11.
+    /// How many SMMUs the machine has; two need QEMU 11.1.
     #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     smmus: u8,
 

@@ -138,7 +138,7 @@ pub fn run(bench: &Bench, seconds: u64) -> Outcome {
         side.end(bench)?;
     }
     let after = heap::FRAMES.usage().used;
-    ensure!(after == before, "{} KiB of frames are gone", (after - before) >> 10);
+    ensure!(after == before, "{} KiB of frames are gone", after.abs_diff(before) >> 10);
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     ensure!(count(&counts.mapped) > 0 && count(&counts.read) > 0, "nothing was done");
     let looked = if bench.pci.find(testdev::ID.0, testdev::ID.1).next().is_some() {

@@ -224,7 +224,8 @@ pub enum UnmapError {
     /// The range cannot be unmapped. Nothing was changed.
     Table(pagetable::UnmapError),
     /// The buffer is unmapped, and holds what devices had written; but an instance may still let a device reach it,
-    /// until a [`DmaSpace::flush`](crate::DmaSpace::flush) has returned `Ok`, after the instance was reset.
+    /// until a [`DmaSpace::flush`](crate::DmaSpace::flush) has returned `Ok`, after the instance was reset. Where devices are
+    /// not coherent, its cache lines are to be invalidated once more then, before it is used.
     Unconfirmed(Unconfirmed),
 }
 
@@ -263,7 +264,8 @@ pub enum CloseError {
         /// How many.
         masters: usize,
     },
-    /// Buffers are still mapped, or held for lack of a flush.
+    /// Buffers are still mapped, or held for lack of a flush; or addresses were lost
+    /// ([`Usage::lost_pages`](crate::Usage::lost_pages)), and then for good.
     Mapped {
         /// Pages of input addresses.
         pages: u64,

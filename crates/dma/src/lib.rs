@@ -73,9 +73,9 @@
 //!
 //! | buffer | strict | lazy | of it the domain's, strict |
 //! |---|---|---|---|
-//! | 512 bytes | 3,321 | 3,305 | 695; most of the rest fills a bounce page with zeros |
-//! | 1 page | 950 | 5,309 | 695; lazy copies 8 KiB in all, 4,142 |
-//! | 64 pages | 1,899 | 1,903 | 1,640; not copied |
+//! | 512 bytes | 3,327 | 3,314 | 697; most of the rest fills a bounce page with zeros |
+//! | 1 page | 958 | 5,318 | 697; lazy copies 8 KiB in all, 4,142 |
+//! | 64 pages | 1,907 | 1,911 | 1,642; not copied |
 //!
 //! So a space is better strict where an SMMU answers within the time that a copy takes, and lazy where it does not.
 //! Heap of a space, all of it taken by [`DmaSpace::new`]: 2 bits
@@ -86,8 +86,9 @@
 //! | | interrupt context | waits for |
 //! |---|---|---|
 //! | `map`, `lend`, `allocate` | yes, if the platform's allocator may | nothing; for one flush when addresses or bounce pages run out |
-//! | `unmap`, `take_back`, `free` | yes | an invalidation, or a flush that is due |
-//! | `sync_for_cpu`, `sync_for_device`, `read`, `write`, `tick`, `flush`, `usage`, `trim` | yes | `flush`, and `tick` if one is due: for one |
+//! | `unmap`, `take_back`, `free` | yes, if the platform's allocator may | an invalidation, or a flush that is due |
+//! | `sync_for_cpu`, `sync_for_device`, `read`, `write`, `usage` | yes | nothing |
+//! | `tick`, `flush`, `trim` | yes, if the platform's allocator may | `flush`, and `tick` if one is due: for one |
 //! | `new`, `attach`, `detach`, `reserve`, `map_identity`, `close` | no | the driver's mutex, and the SMMU |
 //!
 //! Locks are spin locks that are taken with interrupts masked, one at a time, for a bounded number of instructions. The

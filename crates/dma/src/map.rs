@@ -69,7 +69,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             Ok(span) => span,
             Err(error) => return Err((error.into(), None)),
         };
-        // At most 64.
+        // At most 52: pages of an address space.
         let order = span.order() as u8;
         if order > self.place.order {
             return Err((MapError::NoIova { pages: 1 << order }, None));

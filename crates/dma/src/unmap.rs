@@ -231,7 +231,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     fn find(&self, iova: Iova, buffer: NonNull<[u8]>) -> Result<Found, UnmapError> {
         let span = Span::of(buffer)?;
         let start = Iova(iova.0.wrapping_sub(span.offset as u64));
-        // At most 64.
+        // At most 52: pages of an address space.
         match self.place.block(start, span.order() as u8) {
             Some(block) => Ok(Found { span, block, iova: start, which: self.bounces(&span) }),
             None => Err(UnmapError::NotMapped { iova }),

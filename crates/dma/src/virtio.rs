@@ -45,10 +45,7 @@ pub enum VirtioFailure {
 impl VirtioFailure {
     /// Whether the device may still reach memory that the driver, or whoever uses it, is about to use for something else.
     pub const fn leaves_memory_reachable(&self) -> bool {
-        matches!(
-            self,
-            Self::Share(MapError::Unconfirmed(_)) | Self::Unshare(UnmapError::Unconfirmed(_))
-        )
+        matches!(self, Self::Share(MapError::Unconfirmed(_)) | Self::Unshare(_))
     }
 }
 
@@ -69,7 +66,7 @@ impl Error for VirtioFailure {}
 ///
 /// # Safety
 /// Implementation safety: [`mmio`](Self::mmio) does what `Hal::mmio_phys_to_virt` asks for, and [`failed`](Self::failed)
-/// returns only when it may.
+/// returns only when it may. While there are drivers over it, [`space`](Self::space) gives the same space.
 pub unsafe trait VirtioSpace {
     /// The platform of the space.
     type Platform: DmaPlatform;

@@ -20,7 +20,7 @@ pub enum Interrupt {
     /// nothing to look at. That it was taken is what those who wait needed; see
     /// [`Platform::relax`](crate::Platform::relax) for how the handler passes it on to others.
     Sync,
-    /// A combined one, or none: look at everything.
+    /// A combined one, or none: look at everything. It may be that commands were completed, too.
     Any,
 }
 

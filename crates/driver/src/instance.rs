@@ -190,8 +190,9 @@ impl<P: Platform> Probed<P> {
     /// Takes the SMMU into use: every stream aborts until a master is attached.
     ///
     /// # Errors
-    /// See [`EnableError`]. The SMMU is off then, and aborts what it can be told to abort. Memory that it
-    /// may still be reading, because it did not even confirm being off, is never freed.
+    /// See [`EnableError`]. After [`EnableError::NoMemory`] the SMMU was not touched; after the others it is off, and
+    /// aborts what it can be told to abort. Memory that it may still be reading, because it did not even confirm being
+    /// off, is never freed.
     ///
     /// # Safety
     /// All methods of the instance, and of its parts, are given the same platform.

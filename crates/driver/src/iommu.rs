@@ -242,8 +242,9 @@ impl<P: Platform> Probe<P> {
     /// allowed to use DMA (bus mastering of PCI functions) or told to.
     ///
     /// # Errors
-    /// The probe, to try again, and why. Nothing that was changed remains, except that the SMMU is off and
-    /// aborts; with kept streams, if firmware had left it off, GBPA is as it was, and decides.
+    /// The probe, to try again, and why. After [`EnableError::Handshake`] and [`EnableError::Commands`] the SMMU was told
+    /// to be off and to abort (with kept streams, if firmware had left it off, GBPA is as it was, and decides). After any
+    /// other it was not touched: firmware still decides what devices reach, so they must not be allowed DMA.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
     pub fn enable(self) -> Result<Smmu<P>, Refused<Self, EnableError>> {
         let Self { core, probed, kept } = self;

@@ -22,7 +22,8 @@
 //! * When [`Domain::unmap`], [`Iommu::detach`] or [`Iommu::attach`] has returned `Ok`, no DMA reaches the old memory;
 //!   nor that of a process when [`Process::invalidate`], [`Process::release`] or [`Bond::unbind`] has.
 //!   [`Domain::unmap_deferred`] promises that only together with a later [`Domain::invalidate_all`].
-//! * `map`, `unmap`, `invalidate_all`, [`Process::invalidate`] and [`Iommu::handle_interrupt`] may be called in interrupt context. The
+//! * `map`, `unmap`, `unmap_deferred`, `invalidate_all`, `lookup`, [`Process::invalidate`] and
+//!   [`Iommu::handle_interrupt`] may be called in interrupt context. The
 //!   others take the operating system's lock and may sleep.
 //! * Nothing panics on what hardware, firmware or a device does. Heap memory that runs out is an error.
 //! * Dropping a handle never waits and frees nothing that hardware may use.
