@@ -115,7 +115,8 @@ impl Topology {
     ///
     /// `registers` maps the registers of an SMMU ([`Instance::registers`], which are all of them, and no other SMMU's, where
     /// it is asked) and hands them over; `None` leaves that SMMU alone. `configure` may change how it is used. Interrupts are off, and completion is polled, where firmware names no
-    /// line for them.
+    /// line for them. If one SMMU is not coherent ([`Topology::coherent`]), all are used as not coherent
+    /// ([`Coherence`]): the platform has one kind of memory for all of them.
     ///
     /// An SMMU that does not come up does not keep the others from it, nor the machine from running: each has a result
     /// of its own ([`System::smmu`], [`System::failures`]). Nothing is undone for it either: SMMUs that are up abort what
@@ -144,11 +145,14 @@ impl Topology {
         for index in 0..self.instances.len() {
             push(&mut keeps, keep::groups(&self, InstanceIndex(index), &mut not_kept)?)?;
         }
+        // They have one platform, whose memory is one or the other to all of them.
+        let coherence = if self.coherent() { Coherence::Yes } else { Coherence::No };
         for ((index, instance), groups) in self.instances.iter().enumerate().zip(&keeps) {
             let earlier = self.instances.iter().take(index);
             let registers = check(instance, earlier)
                 .and_then(|()| registers(instance).ok_or(BringUpError::NoRegisters));
-            let probed = registers.and_then(|all| probe(iommu, instance, all, &mut configure));
+            let probed =
+                registers.and_then(|all| probe(iommu, instance, all, coherence, &mut configure));
             let up = probed.and_then(|mut probe| {
                 keep::keep(&mut probe, InstanceIndex(index), groups, &mut not_kept);
                 probe.enable().map_err(|refused| BringUpError::Enable(refused.error))
@@ -184,11 +188,12 @@ fn probe<P: Platform>(
     iommu: &Iommu<P>,
     instance: &Instance,
     registers: P::Mmio,
+    coherence: Coherence,
     configure: &mut impl FnMut(&Instance, &mut InstanceConfig),
 ) -> Result<Probe<P>, BringUpError> {
     let mut config = InstanceConfig::named(instance.short_name());
     config.interrupts = instance.interrupts.lines(Completion::Poll).next().is_some();
-    config.coherent = if instance.coherent { Coherence::Yes } else { Coherence::No };
+    config.coherent = coherence;
     configure(instance, &mut config);
     // Nobody would be told.
     if config.completion == Completion::Interrupt && instance.interrupts.sync.is_none() {

@@ -153,7 +153,7 @@ impl Topology {
     }
 
     /// Whether all SMMUs are coherent with the CPUs' caches, so that `publish` has nothing to do but to order
-    /// stores.
+    /// stores. If one is not, [`Topology::bring_up`] uses none of them as such.
     #[must_use]
     pub fn coherent(&self) -> bool {
         self.instances.iter().all(|instance| instance.coherent)
