@@ -17,8 +17,9 @@ use crate::kept::Kept;
 use crate::memory::push;
 use crate::topology::Topology;
 
-/// Why an SMMU is not in use. Its devices cannot be made masters; they can do whatever firmware has left them, which the
-/// SMMU decides: it was not touched, unless this is [`BringUpError::Enable`], after which it aborts everything.
+/// Why an SMMU is not in use. Its devices cannot be made masters. What they can do, firmware decides, as it left the SMMU,
+/// which was not touched, except after two errors of [`BringUpError::Enable`]: so devices behind an SMMU in
+/// [`System::failures`] are not to be given bus mastering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BringUpError {
@@ -40,7 +41,9 @@ pub enum BringUpError {
     Page1,
     /// It lacks what the driver needs.
     Unsupported(Unsupported),
-    /// It did not come up. It is off, and aborts.
+    /// It did not come up. After [`EnableError::Handshake`] and [`EnableError::Commands`], it was told to be off and to
+    /// abort (with kept streams, if firmware had left it off, GBPA stays as it was). After any other, it was not touched,
+    /// and firmware decides.
     Enable(EnableError),
 }
 
@@ -233,7 +236,7 @@ impl<P: Platform> System<P> {
         })
     }
 
-    /// Those that are not, and why.
+    /// Those that are not, and why. Devices behind them are not to be given bus mastering: see [`BringUpError`].
     pub fn failures(&self) -> impl Iterator<Item = (InstanceIndex, &Instance, BringUpError)> {
         let all = self.topology.instances.iter().zip(&self.smmus).enumerate();
         all.filter_map(|(index, (instance, smmu))| {
