@@ -48,8 +48,9 @@
 //! # What is in a topology
 //! * SMMUs: registers, coherence, interrupt lines, what they do differently ([`Instance`]).
 //! * PCI roots and devices with a node of their own, with the streams that they issue ([`Root`], [`Named`],
-//!   [`Topology::streams_of`]); addresses that are not to be handed out to them ([`Topology::reserved_for`]); where
-//!   their interrupt messages go, which has to be mapped for them ([`Topology::msi_of`], [`Doorbell`]).
+//!   [`Topology::streams_of`]); addresses that they cannot issue, and whether they snoop caches
+//!   ([`Topology::dma_of`]); addresses that are not to be handed out to them ([`Topology::reserved_for`]); where their
+//!   interrupt messages go, which has to be mapped for them ([`Topology::msi_of`], [`Doorbell`]).
 //! * Memory that firmware left devices using, such as a frame buffer ([`Kept`]): RMR nodes, and `iommu-addresses` of
 //!   `/reserved-memory`. It is kept reachable without a gap only if it is claimed ([`Topology::claim_kept`]).
 //!
@@ -93,6 +94,7 @@ mod kept;
 mod mapping;
 mod memory;
 mod msi;
+mod reach;
 mod root;
 mod system;
 mod topology;
