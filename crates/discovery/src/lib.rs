@@ -71,8 +71,8 @@
 //! * ACPI name space, MCFG and MADT: with an IORT, configuration space, windows of host bridges and addresses of ITSs
 //!   are not known ([`Topology::place_its`]).
 //! * Interrupts behind anything but a GIC up to version 4, and interrupt nexus nodes (`interrupt-map` of a bus).
-//! * Of `dma-ranges`, that of a PCI host bridge, and for other devices that of the nearest bus that limits what they reach:
-//!   they become `address_bits` and `reserved` of [`Root`] and [`Named`]. Those of buses above it are not looked at, and
+//! * Of `dma-ranges`, those of the nearest bus that limits what a device reaches, which may be its PCI host bridge: they
+//!   become `address_bits` and `reserved` of [`Root`] and [`Named`]. Those of buses above it are not looked at, and
 //!   offsets are not applied: where an address on the bus and the SMMU's input address differ, it is a [`Finding`]
 //!   ([`What::Value`]).
 //! * PCI bridges: a device behind one to conventional PCI is known by the bridge's requester ID.

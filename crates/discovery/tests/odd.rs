@@ -77,6 +77,36 @@ fn what_dma_ranges_leave_out_is_not_handed_out() {
 }
 
 #[test]
+fn what_is_behind_a_host_bridge_reaches_what_the_bus_above_passes_on() {
+    let topology = tree(|tree| {
+        tree.open("soc").cells("#address-cells", &[1]).cells("#size-cells", &[1]);
+        tree.cells("dma-ranges", &[0x1000_0000, 0, 0x1000_0000, 0x2000_0000]);
+        // Nothing, no limit, a limit of its own, and nothing with a bus between.
+        host(tree, "pcie@0", 0).close();
+        host(tree, "pcie@1", 0x100).bytes("dma-ranges", &[]).close();
+        host(tree, "pcie@2", 0x200).cells("#address-cells", &[3]).cells("#size-cells", &[2]);
+        tree.cells("dma-ranges", &[0x0200_0000, 0, 0, 0, 0, 0x1000_0000]).close();
+        tree.open("bus").cells("#address-cells", &[1]).cells("#size-cells", &[1]);
+        tree.bytes("dma-ranges", &[]);
+        host(tree, "pcie@3", 0x300).close().close();
+        tree.close();
+        host(tree, "pcie@4", 0x400).close();
+    });
+    let below = Region { base: 0, len: 0x1000_0000 };
+    let above = Region { base: 0x3000_0000, len: 0x1000_0000 };
+    let of = |segment| {
+        let device = Device::Pci { segment, bus: 0, device: 1, function: 0 };
+        let (bits, _) = topology.dma_of(device).unwrap();
+        (bits, topology.reserved_for(device).unwrap())
+    };
+    let bus = (Some(30), vec![below, above]);
+    assert_eq!((of(0), of(1), of(3)), (bus.clone(), bus.clone(), bus));
+    assert_eq!((of(2), of(4)), ((Some(28), vec![]), (None, vec![])));
+    let odd = |what: &What| matches!(what, What::Value { .. } | What::Length { .. });
+    assert!(!topology.check().iter().any(|finding| odd(&finding.what)));
+}
+
+#[test]
 fn what_is_reserved_is_whole_pages() {
     let topology = tree(|tree| {
         host(tree, "pcie@1", 0).cells("#address-cells", &[3]).cells("#size-cells", &[2]);
