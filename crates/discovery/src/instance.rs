@@ -46,7 +46,8 @@ pub struct Instance {
     /// Its registers: two 64 KiB pages, one with [`Model::Cn99xx`] (§2.1).
     pub registers: Region,
     /// Whether its accesses to memory are coherent with the CPUs' caches: `dma-coherent`; the COHACC override of the
-    /// IORT. It is what counts, whatever IDR0.COHACC says ([`smmuv3::Coherence`]).
+    /// IORT. It is what counts, whatever IDR0.COHACC says ([`smmuv3::Coherence`]), as far as the other SMMUs are
+    /// coherent, too ([`crate::Topology::coherent`]).
     pub coherent: bool,
     /// What hardware management of access and dirty flags it has, where firmware says so in place of IDR0.HTTU: 0
     /// none, 1 access flag, 2 both. Always `None` from a device tree.

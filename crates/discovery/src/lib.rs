@@ -48,8 +48,9 @@
 //! # What is in a topology
 //! * SMMUs: registers, coherence, interrupt lines, what they do differently ([`Instance`]).
 //! * PCI roots and devices with a node of their own, with the streams that they issue ([`Root`], [`Named`],
-//!   [`Topology::streams_of`]); addresses that are not to be handed out to them ([`Topology::reserved_for`]); where
-//!   their interrupt messages go, which has to be mapped for them ([`Topology::msi_of`], [`Doorbell`]).
+//!   [`Topology::streams_of`]); addresses that they cannot issue, and whether they snoop caches
+//!   ([`Topology::dma_of`]); addresses that are not to be handed out to them ([`Topology::reserved_for`]); where their
+//!   interrupt messages go, which has to be mapped for them ([`Topology::msi_of`], [`Doorbell`]).
 //! * Memory that firmware left devices using, such as a frame buffer ([`Kept`]): RMR nodes, and `iommu-addresses` of
 //!   `/reserved-memory`. It is kept reachable without a gap only if it is claimed ([`Topology::claim_kept`]).
 //!
@@ -70,8 +71,8 @@
 //! * ACPI name space, MCFG and MADT: with an IORT, configuration space, windows of host bridges and addresses of ITSs
 //!   are not known ([`Topology::place_its`]).
 //! * Interrupts behind anything but a GIC up to version 4, and interrupt nexus nodes (`interrupt-map` of a bus).
-//! * Of `dma-ranges`, that of a PCI host bridge, and for other devices that of the nearest bus that limits what they reach:
-//!   they become `address_bits` and `reserved` of [`Root`] and [`Named`]. Those of buses above it are not looked at, and
+//! * Of `dma-ranges`, those of the nearest bus that limits what a device reaches, which may be its PCI host bridge: they
+//!   become `address_bits` and `reserved` of [`Root`] and [`Named`]. Those of buses above it are not looked at, and
 //!   offsets are not applied: where an address on the bus and the SMMU's input address differ, it is a [`Finding`]
 //!   ([`What::Value`]).
 //! * PCI bridges: a device behind one to conventional PCI is known by the bridge's requester ID.
@@ -93,6 +94,7 @@ mod kept;
 mod mapping;
 mod memory;
 mod msi;
+mod reach;
 mod root;
 mod system;
 mod topology;

@@ -36,10 +36,11 @@ pub struct Root {
     pub coherent: bool,
     /// It takes part in ATS, and PRI, as far as firmware says.
     pub ats: bool,
-    /// Bits of the addresses that it can issue, where it says so (`dma-ranges`).
+    /// Bits of the addresses that it can issue, where firmware says so (`dma-ranges`: its own, or, where those are no
+    /// limit, of the nearest bus above that has some).
     pub address_bits: Option<u8>,
     /// Input addresses that must not be handed out to what is behind it, besides its windows: `iommu-addresses` that
-    /// name it, and what is in none of its `dma-ranges`, up to [`Root::address_bits`]. Never from an IORT.
+    /// name it, and what is in none of those `dma-ranges`, up to [`Root::address_bits`]. Never from an IORT.
     pub reserved: Vec<Region>,
 }
 

@@ -17,8 +17,9 @@ use crate::kept::Kept;
 use crate::memory::push;
 use crate::topology::Topology;
 
-/// Why an SMMU is not in use. Its devices cannot be made masters; they can do whatever firmware has left them, which the
-/// SMMU decides: it was not touched, unless this is [`BringUpError::Enable`], after which it aborts everything.
+/// Why an SMMU is not in use. Its devices cannot be made masters. What they can do, firmware decides, as it left the SMMU,
+/// which was not touched, except after two errors of [`BringUpError::Enable`]: so devices behind an SMMU in
+/// [`System::failures`] are not to be given bus mastering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BringUpError {
@@ -40,7 +41,9 @@ pub enum BringUpError {
     Page1,
     /// It lacks what the driver needs.
     Unsupported(Unsupported),
-    /// It did not come up. It is off, and aborts.
+    /// It did not come up. After [`EnableError::Handshake`] and [`EnableError::Commands`], it was told to be off and to
+    /// abort (with kept streams, if firmware had left it off, GBPA stays as it was). After any other, it was not touched,
+    /// and firmware decides.
     Enable(EnableError),
 }
 
@@ -115,7 +118,8 @@ impl Topology {
     ///
     /// `registers` maps the registers of an SMMU ([`Instance::registers`], which are all of them, and no other SMMU's, where
     /// it is asked) and hands them over; `None` leaves that SMMU alone. `configure` may change how it is used. Interrupts are off, and completion is polled, where firmware names no
-    /// line for them.
+    /// line for them. If one SMMU is not coherent ([`Topology::coherent`]), all are used as not coherent
+    /// ([`Coherence`]): the platform has one kind of memory for all of them.
     ///
     /// An SMMU that does not come up does not keep the others from it, nor the machine from running: each has a result
     /// of its own ([`System::smmu`], [`System::failures`]). Nothing is undone for it either: SMMUs that are up abort what
@@ -144,11 +148,14 @@ impl Topology {
         for index in 0..self.instances.len() {
             push(&mut keeps, keep::groups(&self, InstanceIndex(index), &mut not_kept)?)?;
         }
+        // They have one platform, whose memory is one or the other to all of them.
+        let coherence = if self.coherent() { Coherence::Yes } else { Coherence::No };
         for ((index, instance), groups) in self.instances.iter().enumerate().zip(&keeps) {
             let earlier = self.instances.iter().take(index);
             let registers = check(instance, earlier)
                 .and_then(|()| registers(instance).ok_or(BringUpError::NoRegisters));
-            let probed = registers.and_then(|all| probe(iommu, instance, all, &mut configure));
+            let probed =
+                registers.and_then(|all| probe(iommu, instance, all, coherence, &mut configure));
             let up = probed.and_then(|mut probe| {
                 keep::keep(&mut probe, InstanceIndex(index), groups, &mut not_kept);
                 probe.enable().map_err(|refused| BringUpError::Enable(refused.error))
@@ -184,11 +191,12 @@ fn probe<P: Platform>(
     iommu: &Iommu<P>,
     instance: &Instance,
     registers: P::Mmio,
+    coherence: Coherence,
     configure: &mut impl FnMut(&Instance, &mut InstanceConfig),
 ) -> Result<Probe<P>, BringUpError> {
     let mut config = InstanceConfig::named(instance.short_name());
     config.interrupts = instance.interrupts.lines(Completion::Poll).next().is_some();
-    config.coherent = if instance.coherent { Coherence::Yes } else { Coherence::No };
+    config.coherent = coherence;
     configure(instance, &mut config);
     // Nobody would be told.
     if config.completion == Completion::Interrupt && instance.interrupts.sync.is_none() {
@@ -228,7 +236,7 @@ impl<P: Platform> System<P> {
         })
     }
 
-    /// Those that are not, and why.
+    /// Those that are not, and why. Devices behind them are not to be given bus mastering: see [`BringUpError`].
     pub fn failures(&self) -> impl Iterator<Item = (InstanceIndex, &Instance, BringUpError)> {
         let all = self.topology.instances.iter().zip(&self.smmus).enumerate();
         all.filter_map(|(index, (instance, smmu))| {

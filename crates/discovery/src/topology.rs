@@ -153,7 +153,7 @@ impl Topology {
     }
 
     /// Whether all SMMUs are coherent with the CPUs' caches, so that `publish` has nothing to do but to order
-    /// stores.
+    /// stores. If one is not, [`Topology::bring_up`] uses none of them as such.
     #[must_use]
     pub fn coherent(&self) -> bool {
         self.instances.iter().all(|instance| instance.coherent)
@@ -183,11 +183,9 @@ impl Topology {
         match device {
             Device::Pci { segment, bus, .. } => {
                 let id = requester(device).ok_or(LookupError::UnknownDevice)?;
-                let roots = self.roots.iter().filter(|root| root.segment == segment);
-                let roots = roots.filter(|root| (root.buses.0..=root.buses.1).contains(&bus));
                 let mut found = None;
                 let mut known = false;
-                for root in roots {
+                for root in self.roots_of(segment, bus) {
                     known = true;
                     let Some(answer) = look_up(root.mappings.iter(), id & root.mask)? else {
                         continue;
@@ -271,10 +269,7 @@ impl Topology {
         let own = match device {
             Device::Pci { segment, bus, .. } => {
                 let id = requester(device).ok_or(LookupError::UnknownDevice)?;
-                let of = |root: &&Root| {
-                    root.segment == segment && (root.buses.0..=root.buses.1).contains(&bus)
-                };
-                let mut roots = self.roots.iter().filter(of);
+                let mut roots = self.roots_of(segment, bus);
                 roots.find_map(|root| root.msi.iter().find_map(|m| m.map(id & root.msi_mask)))
             }
             Device::Path(path) => {
@@ -296,44 +291,6 @@ impl Topology {
         let Some(stream) = streams.first() else { return Ok(None) };
         let of = self.stream_msi.iter().filter(|(behind, _)| *behind == instance);
         Ok(of.map(|(_, mapping)| mapping).find_map(|mapping| mapping.map(stream.0)))
-    }
-
-    /// The input addresses that must not be handed out to `device`: windows of its host bridge, memory that is
-    /// kept for its streams, and what firmware reserves for it or says that its bus does not pass on. Ranges may overlap, and come more than once.
-    ///
-    /// Where its interrupt messages go is not among them: that is mapped like memory ([`Topology::msi_of`]).
-    ///
-    /// # Errors
-    /// As for [`Topology::streams_of`].
-    pub fn reserved_for(&self, device: Device<'_>) -> Result<Vec<Region>, LookupError> {
-        let (instance, streams) = self.streams_of(device)?;
-        let mut reserved = Vec::new();
-        match device {
-            Device::Pci { segment, bus, .. } => {
-                let roots = self.roots.iter().filter(|root| root.segment == segment);
-                let roots = roots.filter(|root| (root.buses.0..=root.buses.1).contains(&bus));
-                for root in roots {
-                    // I/O space is addressed otherwise.
-                    let windows = root.windows.iter();
-                    let mut windows = windows.filter(|window| window.space != crate::Space::Io);
-                    windows.try_for_each(|window| push(&mut reserved, window.on_pci()))?;
-                    root.reserved.iter().try_for_each(|region| push(&mut reserved, *region))?;
-                }
-            }
-            Device::Path(path) | Device::OnBus { path, .. } => {
-                let mut regions = self.named(path)?.reserved.iter();
-                regions.try_for_each(|region| push(&mut reserved, *region))?;
-            }
-        }
-        for kept in &self.kept {
-            let used = kept.streams.iter().any(|(of, first, last)| {
-                *of == instance && streams.iter().any(|stream| (*first..=*last).contains(stream))
-            });
-            if used {
-                kept.regions.iter().try_for_each(|region| push(&mut reserved, *region))?;
-            }
-        }
-        Ok(reserved)
     }
 
     /// Says where the ITS numbered `id` is, which an IORT does not: `base` is the base of its registers in the MADT. False
@@ -361,7 +318,13 @@ impl Topology {
         }
     }
 
-    fn named(&self, path: &str) -> Result<&Named, LookupError> {
+    /// The roots that a bus is behind: one, unless firmware gives no buses, or the same ones twice.
+    pub(crate) fn roots_of(&self, segment: u32, bus: u8) -> impl Iterator<Item = &Root> {
+        let roots = self.roots.iter().filter(move |root| root.segment == segment);
+        roots.filter(move |root| (root.buses.0..=root.buses.1).contains(&bus))
+    }
+
+    pub(crate) fn named(&self, path: &str) -> Result<&Named, LookupError> {
         self.devices.iter().find(|named| named.name == path).ok_or(LookupError::UnknownDevice)
     }
 
@@ -407,7 +370,7 @@ impl Topology {
 pub(crate) const ITS_PAGE: u64 = 0x1_0000;
 
 /// The requester ID of a PCI function.
-fn requester(device: Device<'_>) -> Option<u32> {
+pub(crate) fn requester(device: Device<'_>) -> Option<u32> {
     match device {
         Device::Pci { bus, device, function, .. } if device < 32 && function < 8 => {
             Some(u32::from(bus) << 8 | u32::from(device) << 3 | u32::from(function))

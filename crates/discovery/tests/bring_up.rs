@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use common::tree::Tree;
 use smmuv3::{
-    AddMasterError, Attributes, Completion, Config, DomainConfig, InstanceConfig, Interrupt, Iommu,
-    Iova, KeepError, PhysAddr, Prot, StreamId,
+    AddMasterError, Attributes, Coherence, Completion, Config, DomainConfig, InstanceConfig,
+    Interrupt, Iommu, Iova, KeepError, PhysAddr, Prot, StreamId,
 };
 use smmuv3_discovery::iort::Iort;
 use smmuv3_discovery::{
@@ -33,14 +33,17 @@ fn tree() -> Vec<u8> {
 }
 
 fn tree_with(coherent: bool, sync: bool) -> Vec<u8> {
+    tree_of_two([coherent; 2], sync)
+}
+
+fn tree_of_two(coherent: [bool; 2], sync: bool) -> Vec<u8> {
     let mut tree = Tree::new();
     tree.open("").cells("#address-cells", &[2]).cells("#size-cells", &[2]);
     tree.cells("interrupt-parent", &[1]);
     tree.open("gic@8000000").text("compatible", "arm,gic-v3").cells("phandle", &[1]);
     tree.cells("#interrupt-cells", &[3]).close();
-    for (name, base, phandle, spi) in
-        [("iommu@9050000", 0x905_0000, 2, 74), ("iommu@9080000", 0x908_0000, 3, 90)]
-    {
+    let smmus = [("iommu@9050000", 0x905_0000, 2, 74), ("iommu@9080000", 0x908_0000, 3, 90)];
+    for ((name, base, phandle, spi), coherent) in smmus.into_iter().zip(coherent) {
         tree.open(name).text("compatible", "arm,smmu-v3").cells("reg", &[0, base, 0, 0x2_0000]);
         tree.cells("phandle", &[phandle]).cells("#iommu-cells", &[1]);
         if coherent {
@@ -191,6 +194,42 @@ fn an_smmu_is_as_coherent_as_firmware_says() {
         let features = system.smmu(InstanceIndex(0)).unwrap().features();
         assert_eq!((features.registers.idr0.cohacc(), features.coherent), (cohacc, firmware));
     }
+}
+
+/// The platform's memory is uncached if one of them needs that, which the others must not access as cacheable.
+#[test]
+fn an_smmu_beside_one_that_is_not_coherent_is_not_used_as_coherent() {
+    // Tables and queues write-back, inner shareable; or non-cacheable.
+    const CR1: u32 = 0x28;
+    for (coherent, cr1) in [([true, true], 0xd75), ([true, false], 0), ([false, true], 0)] {
+        let mut machine = two();
+        for (name, cohacc) in ["smmu0", "smmu1"].into_iter().zip(coherent) {
+            let name = format!("[[instance]]\nname = {name:?}\n");
+            machine = machine.replacen(&name, &format!("{name}coherent = {cohacc}\n"), 1);
+        }
+        let rig = rig(&machine);
+        let system = rig.bring_up(&tree_of_two(coherent, false), &[]);
+        assert_eq!(system.topology().coherent(), coherent == [true, true]);
+        let cohacc = |(_, _, smmu): (_, _, &smmuv3::Smmu<_>)| {
+            (smmu.features().registers.idr0.cohacc(), smmu.features().coherent)
+        };
+        let of: Vec<_> = system.smmus().map(cohacc).collect();
+        assert_eq!(of, coherent.map(|one| (one, cr1 != 0)));
+        assert_eq!([0, 1].map(|instance| rig.machine.read32(instance, CR1)), [cr1; 2]);
+    }
+}
+
+#[test]
+fn whoever_configures_an_smmu_has_the_last_word_on_coherence() {
+    let rig = rig(&two());
+    let topology = Topology::from_device_tree(&tree_of_two([true, false], false)).unwrap();
+    let mut mmio = Some(TestMmio { world: rig.world.clone(), instance: 0 });
+    let configure = |_: &_, config: &mut InstanceConfig| {
+        assert_eq!(config.coherent, Coherence::No);
+        config.coherent = Coherence::Yes;
+    };
+    let system = topology.bring_up(&rig.iommu, |_| mmio.take(), configure).unwrap();
+    assert!(system.smmu(InstanceIndex(0)).unwrap().features().coherent);
 }
 
 #[test]

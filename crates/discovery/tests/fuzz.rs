@@ -11,7 +11,7 @@ use common::table::{golden, table};
 use common::tree::Tree;
 use fastrand::Rng;
 use smmuv3_discovery::iort::{Body, Iort};
-use smmuv3_discovery::{Device, Topology};
+use smmuv3_discovery::{Device, LookupError, Region, Topology};
 
 /// Mutants of each kind.
 const ROUNDS: usize = 200_000;
@@ -84,7 +84,16 @@ fn look(topology: &Topology) -> usize {
             }
             let _ = topology.msi_of(device);
             let reserved = topology.reserved_for(device).unwrap_or_default();
-            assert!(reserved.iter().all(|region| region.last() >= region.base));
+            for region in &reserved {
+                assert!(region.len != 0 && region.base.checked_add(region.len).is_some());
+                assert_eq!((region.base | region.len) & 0xfff, 0, "{region:?}");
+            }
+            let apart = |pair: &[Region]| pair[0].base + pair[0].len < pair[1].base;
+            assert!(reserved.windows(2).all(apart), "{reserved:?}");
+            assert_eq!(
+                topology.dma_of(device).is_err(),
+                topology.streams_of(device) == Err(LookupError::UnknownDevice)
+            );
             steps += reserved.len();
         }
     }
@@ -94,6 +103,7 @@ fn look(topology: &Topology) -> usize {
         }
         let _ = topology.streams_of(Device::OnBus { path: &named.name, id: 0x10 });
         let _ = topology.msi_of(Device::Path(&named.name));
+        assert!(topology.dma_of(Device::Path(&named.name)).is_ok());
         steps += 1;
     }
     for kept in topology.kept() {

@@ -7,7 +7,7 @@
 mod common;
 
 use common::tree::Tree;
-use smmuv3_discovery::{Device, LookupError, Topology, What};
+use smmuv3_discovery::{Device, LookupError, Region, Topology, What};
 
 const MANY: usize = 400_000;
 
@@ -118,6 +118,8 @@ fn reserved_addresses_without_end_for_streams_without_end() {
         tree.cells("iommu-addresses", &[9, 0x1000, 0x1000].repeat(MANY)).close().close();
     });
     assert_eq!(topology.devices()[0].reserved.len(), MANY);
+    let page = Region { base: 0x1000, len: 0x1000 };
+    assert_eq!(topology.reserved_for(Device::Path("/dma")).unwrap(), [page]);
     // Each of them names the device, and one of them its streams: as many as can be kept.
     let streams: Vec<usize> = topology.kept().iter().map(|kept| kept.streams.len()).collect();
     assert_eq!((streams.len(), streams.iter().sum::<usize>()), (1024, 8192));

@@ -6,7 +6,7 @@
 mod common;
 
 use common::tree::Tree;
-use smmuv3_discovery::{Device, InstanceIndex, Region, Topology, What};
+use smmuv3_discovery::{Device, InstanceIndex, LookupError, Region, Topology, What};
 
 /// A tree with an SMMU, and the rest.
 fn tree(rest: impl FnOnce(&mut Tree)) -> Topology {
@@ -70,8 +70,100 @@ fn what_dma_ranges_leave_out_is_not_handed_out() {
     assert_eq!(topology.reserved_for(Device::pci(0, 1, 0)).unwrap(), gaps);
     let [dma] = topology.devices() else { panic!("{topology:?}") };
     assert_eq!((dma.address_bits, dma.reserved.len()), (Some(30), 0));
+    assert_eq!(topology.dma_of(Device::pci(0, 1, 0)), Ok((Some(34), false)));
+    assert_eq!(topology.dma_of(Device::Path("/soc/bus/dma")), Ok((Some(30), false)));
     let odd = |what: &What| matches!(what, What::Value { .. } | What::Length { .. });
     assert!(!topology.check().iter().any(|finding| odd(&finding.what)));
+}
+
+#[test]
+fn what_is_behind_a_host_bridge_reaches_what_the_bus_above_passes_on() {
+    let topology = tree(|tree| {
+        tree.open("soc").cells("#address-cells", &[1]).cells("#size-cells", &[1]);
+        tree.cells("dma-ranges", &[0x1000_0000, 0, 0x1000_0000, 0x2000_0000]);
+        // Nothing, no limit, a limit of its own, and nothing with a bus between.
+        host(tree, "pcie@0", 0).close();
+        host(tree, "pcie@1", 0x100).bytes("dma-ranges", &[]).close();
+        host(tree, "pcie@2", 0x200).cells("#address-cells", &[3]).cells("#size-cells", &[2]);
+        tree.cells("dma-ranges", &[0x0200_0000, 0, 0, 0, 0, 0x1000_0000]).close();
+        tree.open("bus").cells("#address-cells", &[1]).cells("#size-cells", &[1]);
+        tree.bytes("dma-ranges", &[]);
+        host(tree, "pcie@3", 0x300).close().close();
+        tree.close();
+        host(tree, "pcie@4", 0x400).close();
+    });
+    let below = Region { base: 0, len: 0x1000_0000 };
+    let above = Region { base: 0x3000_0000, len: 0x1000_0000 };
+    let of = |segment| {
+        let device = Device::Pci { segment, bus: 0, device: 1, function: 0 };
+        let (bits, _) = topology.dma_of(device).unwrap();
+        (bits, topology.reserved_for(device).unwrap())
+    };
+    let bus = (Some(30), vec![below, above]);
+    assert_eq!((of(0), of(1), of(3)), (bus.clone(), bus.clone(), bus));
+    assert_eq!((of(2), of(4)), ((Some(28), vec![]), (None, vec![])));
+    let odd = |what: &What| matches!(what, What::Value { .. } | What::Length { .. });
+    assert!(!topology.check().iter().any(|finding| odd(&finding.what)));
+}
+
+#[test]
+fn what_is_reserved_is_whole_pages() {
+    let topology = tree(|tree| {
+        host(tree, "pcie@1", 0).cells("#address-cells", &[3]).cells("#size-cells", &[2]);
+        // What lies between, 0x1_0800 to 0x1_1800, ends within pages.
+        let low = [0x0200_0000, 0, 0, 0, 0, 0, 0x1_0800];
+        let high = [0x0200_0000, 0, 0x1_1800, 0, 0x1_1800, 0, 0xfffe_e800];
+        tree.cells("dma-ranges", &[low, high].concat());
+        // A window of nothing, one of bytes, and one that ends with the address space.
+        let nothing = [0x0200_0000, 0, 0x5000_0000, 0, 0x5000_0000, 0, 0];
+        let bytes = [0x0200_0000, 0, 0x6000_0010, 0, 0x6000_0010, 0, 0x10];
+        let end = [0x0300_0000, 0xffff_ffff, 0xffff_0000, 0, 0x7000_0000, 0, 0x1_0000];
+        tree.cells("ranges", &[nothing, bytes, end].concat());
+        tree.cells("linux,pci-domain", &[0]).cells("phandle", &[7]).close();
+        tree.open("dma").cells("iommus", &[1, 0x200]).cells("phandle", &[8]).close();
+        tree.open("reserved-memory").bytes("ranges", &[]).open("r");
+        // Within a page; over the end of one; that and the next, so that they touch; the last bytes of 64 bits.
+        let of = |device, base, len| [device, 0, base, 0, len];
+        let mine = [of(8, 0x3_0010, 0x20), of(8, 0x5_0ff8, 0x10), of(8, 0x5_2000, 0x1000)];
+        let last = [8, 0xffff_ffff, 0xffff_f800, 0, 0x800];
+        let all = [mine.concat(), last.to_vec(), of(7, 0x6000_0f00, 0x200).to_vec()];
+        tree.cells("iommu-addresses", &all.concat()).close().close();
+    });
+    let region = |base, end| Region { base, len: end - base };
+    let dma = topology.reserved_for(Device::Path("/dma")).unwrap();
+    assert_eq!(dma, [region(0x3_0000, 0x3_1000), region(0x5_0000, 0x5_3000)]);
+    let (end, last) = (0xffff_ffff_ffff_0000, 0xffff_ffff_ffff_f000);
+    let gap = region(0x1_0000, 0x1_2000);
+    let pci = topology.reserved_for(Device::pci(0, 1, 0)).unwrap();
+    assert_eq!(pci, [gap, region(0x6000_0000, 0x6000_2000), region(end, last)]);
+    // As firmware has it.
+    assert_eq!(topology.roots()[0].reserved[0], region(0x1_0800, 0x1_1800));
+}
+
+#[test]
+fn how_devices_access_memory() {
+    let topology = tree(|tree| {
+        host(tree, "pcie@1", 0).bytes("dma-coherent", &[]).cells("bus-range", &[0, 0]);
+        tree.cells("linux,pci-domain", &[0]).close();
+        // Two that have the same buses.
+        for (name, high, coherent) in [("pcie@2", 0x10, "dma-coherent"), ("pcie@3", 1, "other")] {
+            host(tree, name, 0x100).cells("#address-cells", &[3]).cells("#size-cells", &[2]);
+            tree.cells("dma-ranges", &[0x0300_0000, 0, 0, 0, 0, high, 0]);
+            tree.cells("linux,pci-domain", &[3]).bytes(coherent, &[]).close();
+        }
+        tree.open("gpu").cells("iommus", &[1, 0x200]).bytes("dma-coherent", &[]).close();
+        tree.open("bus").cells("iommu-map", &[0, 1, 0x300, 1]).close();
+    });
+    let coherent = Ok((None, true));
+    assert_eq!(topology.dma_of(Device::pci(0, 1, 0)), coherent);
+    assert_eq!(topology.dma_of(Device::Path("/gpu")), coherent);
+    assert_eq!(topology.dma_of(Device::OnBus { path: "/bus", id: 0 }), Ok((None, false)));
+    let both = Device::Pci { segment: 3, bus: 0, device: 1, function: 0 };
+    assert_eq!(topology.dma_of(both), Ok((Some(32), false)));
+    let unknown = Err(LookupError::UnknownDevice);
+    assert_eq!(topology.dma_of(Device::pci(1, 1, 0)), unknown);
+    assert_eq!(topology.dma_of(Device::pci(0, 32, 0)), unknown);
+    assert_eq!(topology.dma_of(Device::Path("/cpu")), unknown);
 }
 
 #[test]
@@ -100,5 +192,5 @@ fn a_map_to_an_smmu_whose_ids_have_two_cells_is_not_guessed() {
     let what = What::Value { property: "#iommu-cells", value: 2 };
     assert!(topology.check().iter().any(|finding| finding.what == what));
     let streams = topology.streams_of(Device::pci(0, 1, 0));
-    assert_eq!(streams, Err(smmuv3_discovery::LookupError::NotBehindAnSmmu));
+    assert_eq!(streams, Err(LookupError::NotBehindAnSmmu));
 }

@@ -39,8 +39,9 @@ pub(crate) use start::NotStarted;
 ///   `allocate_coherent` returns uncached memory. Processes ([`Iommu::add_process`](crate::Iommu::add_process)), whose
 ///   tables nobody publishes, cannot be bound. Always right if the platform does both.
 ///
-/// The platform serves all SMMUs: if one of them is not coherent, it has to do what that needs, which the others
-/// tolerate. The DMA of devices is another matter: neither says anything about that.
+/// The platform serves all SMMUs. If one of them is not coherent, all are to be `No`: the memory of
+/// `allocate_coherent` is then uncached, and an SMMU that accesses it as cacheable may not see what CPUs store, nor
+/// they what it does. The DMA of devices is another matter: neither says anything about that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coherence {
     /// As IDR0.COHACC says.

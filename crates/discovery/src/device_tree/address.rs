@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use smmuv3::NoMemory;
 
 use super::Reader;
-use super::pci::PCI_CELLS;
+use super::pci::{PCI_CELLS, is_host};
 use super::tree::{At, number};
 use crate::What;
 use crate::instance::Region;
@@ -63,16 +63,19 @@ impl<'t, 'a> Reader<'t, 'a> {
         Some(address)
     }
 
-    /// What `dma-ranges` of `bus` says, whose children have addresses of `child` cells: no limit, where there is none or
-    /// it is empty.
-    pub(super) fn reach(&mut self, bus: At<'t, 'a>, child: usize) -> Result<Reach, NoMemory> {
+    /// What devices on `bus` reach: what `dma-ranges` says of the nearest bus that limits it, from `bus` upwards. Where
+    /// there is none, or it is empty, that bus passes on all.
+    pub(super) fn reach(&mut self, bus: Option<At<'t, 'a>>) -> Result<Reach, NoMemory> {
         let property = "dma-ranges";
         let mut reach = Reach::default();
+        let buses = core::iter::successors(bus, At::parent);
+        let mut buses = buses.take_while(|bus| bus.index() != 0);
+        let limits = |bus: &At<'_, '_>| bus.property(property).is_some_and(|all| !all.is_empty());
+        let Some(bus) = buses.find(limits) else { return Ok(reach) };
+        // Host bridges are so even if they do not say it.
+        let child = if is_host(bus) { PCI_CELLS } else { bus.cells().0 };
         // What is odd about it, its first child says for all.
         let is_new = self.bus.replace(bus.index()) != Some(bus.index());
-        if bus.property(property).is_none_or(<[u8]>::is_empty) {
-            return Ok(reach);
-        }
         let (parent, size) = (bus.own_cells().0, bus.cells().1);
         let unit = child.saturating_add(parent).saturating_add(size).saturating_mul(4);
         let Some(list) = self.list(bus, property, unit)? else { return Ok(reach) };

@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use smmuv3::NoMemory;
 
 use super::Reader;
-use super::address::Reach;
 use super::smmu::is_coherent;
 use super::tree::{At, Reference, cells};
 use crate::What;
@@ -22,14 +21,7 @@ impl<'t, 'a> Reader<'t, 'a> {
         }
         let (mask, mappings) = self.iommu_map(node)?;
         let (msi_mask, msi) = self.msi_map(node)?;
-        // The nearest bus that limits what its devices reach.
-        let buses = core::iter::successors(node.parent(), At::parent);
-        let mut buses = buses.take_while(|bus| bus.index() != 0);
-        let bus = buses.find(|bus| bus.property("dma-ranges").is_some_and(|all| !all.is_empty()));
-        let reach = match bus {
-            Some(bus) => self.reach(bus, bus.cells().0)?,
-            None => Reach::default(),
-        };
+        let reach = self.reach(node.parent())?;
         let named = Named {
             name: node.path()?,
             own: self.iommus(node)?,

@@ -56,7 +56,7 @@ impl<'t, 'a> Reader<'t, 'a> {
         let ecam = if node.is_compatible(GENERIC) { self.reg(node, 0)? } else { None };
         let (mask, mappings) = self.iommu_map(node)?;
         let (msi_mask, msi) = self.msi_map(node)?;
-        let reach = self.reach(node, PCI_CELLS)?;
+        let reach = self.reach(Some(node))?;
         let root = Root {
             name: node.path()?,
             segment,

@@ -93,6 +93,36 @@ fn a_component_and_what_is_on_its_bus() {
 }
 
 #[test]
+fn how_devices_access_memory() {
+    let pci = |segment| Device::Pci { segment, bus: 0, device: 1, function: 0 };
+    let topology = topology();
+    let of = |device| topology.dma_of(device);
+    assert_eq!((of(pci(0)), of(pci(1))), (Ok((None, false)), Ok((Some(48), true))));
+    assert_eq!(of(pci(2)), Err(LookupError::UnknownDevice));
+    assert_eq!(of(Device::Path(r"\_SB.DMA0")), Ok((Some(32), false)));
+    assert_eq!(of(Device::OnBus { path: r"\_SB.DMA0", id: 0x10 }), Ok((Some(32), false)));
+    // Behind no SMMU that is driven.
+    assert_eq!(of(Device::Path(r"\_SB.GPU0")), Ok((Some(40), true)));
+}
+
+#[test]
+fn of_several_roots_the_one_that_can_do_least_counts() {
+    let pci = Device::Pci { segment: 1, bus: 0, device: 1, function: 0 };
+    // The other root is of segment 1, too, and not coherent; the first one has 48 bits, or 64, which are no limit.
+    for (at, to, expected) in [(0, 0, Some(48)), (0x130, 64, None), (0x130, 0xff, None)] {
+        let mut table = golden();
+        table[0x17c] = 1;
+        if at != 0 {
+            table[at] = to;
+        }
+        let table = summed(table);
+        let topology = Topology::from_iort(&Iort::new(&table).unwrap()).unwrap();
+        assert_eq!(topology.roots().iter().filter(|root| root.segment == 1).count(), 2);
+        assert_eq!(topology.dma_of(pci), Ok((expected, false)));
+    }
+}
+
+#[test]
 fn messages_pass_two_mappings() {
     let topology = topology();
     let msi = |device| topology.msi_of(device).unwrap().map(|msi| msi.device_id);
