@@ -321,9 +321,9 @@ mod tests {
     #[test]
     fn the_suite_is_the_newest_that_has_a_version_new_enough() {
         let madison = "\
- qemu-system-arm | 1:10.0.2+ds-2~bpo12+1 | http://mirror/debian bookworm-backports/main amd64 Packages
- qemu-system-arm | 1:7.2+dfsg-7+deb12u16 | http://mirror/debian bookworm/main amd64 Packages
- qemu-system-arm | 1:7.2+dfsg-7+deb12u15 | http://mirror/debian-security bookworm-security/main amd64 Packages
+ qemu-system-arm | 1:10.0.2+ds-2~bpo12+1 | http://example.org/debian bookworm-backports/main amd64 Packages
+ qemu-system-arm | 1:7.2+dfsg-7+deb12u16 | http://example.org/debian bookworm/main amd64 Packages
+ qemu-system-arm | 1:7.2+dfsg-7+deb12u15 | http://example.org/debian-security bookworm-security/main amd64 Packages
 ";
         assert_eq!(suite_with_new_enough(madison).as_deref(), Some("bookworm-backports"));
         let only_old = madison.split_once('\n').expect("several lines").1;
