@@ -31,6 +31,11 @@ pub enum Libraries {
 }
 
 impl Libraries {
+    /// Whether what is built with them is as the figures of docs/performance.md were: optimised when it is linked.
+    pub fn are_optimised(&self) -> bool {
+        matches!(self, Self::Installed)
+    }
+
     /// Makes `command`, a cargo, build for [`TARGET`] with them. It must be given `--target`.
     pub fn apply(&self, command: &mut Command) {
         let Self::Sysroot(folder) = self else { return };
@@ -40,6 +45,8 @@ impl Libraries {
         let flags: Vec<String> =
             flags.chain(["--sysroot".into(), folder.display().to_string()]).collect();
         command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+        // They were built without bitcode.
+        command.env("CARGO_PROFILE_RELEASE_LTO", "false");
     }
 }
 
