@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use crate::bare::{self, Libraries};
 use crate::boot;
 use crate::environment::{self, Workspace};
+use crate::parsers;
 use crate::perf;
 use crate::qemu::{self, Qemu, Surroundings};
 use crate::report::{Report, Step, Verdict};
@@ -37,7 +38,11 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
         if verdict.tally.failed > 0 {
             return Ok(verdict);
         }
-        step.check(&mut boot::fmt(&workspace))
+        let verdict = step.check(&mut boot::fmt(&workspace))?;
+        if verdict.tally.failed > 0 {
+            return Ok(verdict);
+        }
+        step.check(&mut parsers::fmt(&workspace))
     });
     let mut libraries = None;
     report.step("target", boot::WHAT_TARGET, |step| {
@@ -64,9 +69,18 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
     if built {
         check_what_was_built(&mut report, &workspace, found.as_ref());
     } else {
-        for name in
-            ["test", "mutation", "loom", "contention", "doc", "run", "fuzz", "stress", "perf"]
-        {
+        for name in [
+            "test",
+            "mutation",
+            "loom",
+            "contention",
+            "doc",
+            "run",
+            "fuzz",
+            "parsers",
+            "stress",
+            "perf",
+        ] {
             report.step(name, "not run", |_| Ok(Verdict::skipped("the workspace does not build")));
         }
     }
@@ -97,6 +111,10 @@ fn check_what_was_built(report: &mut Report, workspace: &Workspace, qemu: Option
         let mut command = workspace.cargo(["run", "--release", "--", "fuzz", "--keep-going"]);
         command.args(["--seeds", "0..40", "--steps", "1000", "--out"]);
         step.check(command.arg(workspace.target.join("xtask").join("fuzz")))
+    });
+    report.step("parsers", parsers::WHAT, |step| {
+        let campaign = parsers::Campaign { targets: Vec::new(), runs: parsers::SLICE, seed: 1 };
+        parsers::run(step, workspace, &campaign)
     });
     report.step("stress", "the driver on eight threads for 30 seconds, under its rules", |step| {
         let mut command = workspace.cargo(["run", "--release", "--", "stress"]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Set-up and checks of the workspace, in one place: `cargo xtask test`, `cargo xtask boot`,
-//! `cargo xtask perf`.
+//! `cargo xtask perf`, `cargo xtask fuzz`.
 
 mod bare;
 mod boot;
@@ -8,6 +8,7 @@ mod checks;
 mod environment;
 mod figures;
 mod machine;
+mod parsers;
 mod perf;
 mod qemu;
 mod registers;
@@ -100,6 +101,30 @@ compiler; the exit status is 0 when nothing failed.",
         #[arg(long)]
         check: bool,
     },
+
+    /// Run the fuzz targets of fuzz/: parsers, guided by coverage.
+    #[command(
+        long_about = "Build the fuzz targets of fuzz/ with coverage instrumentation and run each on so many inputs, \
+which are made from its seeds. The stable compiler is enough; a C++ compiler is needed for libFuzzer. An input that \
+breaks a target is kept in target/fuzz/found/.",
+        after_help = "Examples:
+  cargo xtask fuzz                              all targets, a million inputs each
+  cargo xtask fuzz iort --runs 100000000
+  target/fuzz/*/release/iort target/fuzz/found/iort/crash-...    once more"
+    )]
+    Fuzz {
+        /// Targets, by the names of their files in fuzz/fuzz_targets [default: all].
+        #[arg(value_name = "TARGET")]
+        targets: Vec<String>,
+
+        /// Inputs of each target.
+        #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+        runs: u64,
+
+        /// Where what is random starts; same seed, same inputs.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u32,
+    },
 }
 
 #[derive(Args)]
@@ -174,6 +199,9 @@ fn main() -> ExitCode {
             return status.map_or_else(told, ExitCode::from);
         }
         Task::Test(options) => checks::run_all(options.qemu, options.require_qemu),
+        Task::Fuzz { targets, runs, seed } => {
+            parsers::alone(&parsers::Campaign { targets, runs, seed })
+        }
         Task::Perf { check: true } => perf::check_alone(),
         Task::Perf { check: false } => perf::write().map(|()| Tally::default()),
     };
