@@ -2,6 +2,8 @@
 //! What can be said on the command line.
 
 mod help;
+mod sid;
+mod tlbi;
 mod values;
 
 use std::num::NonZeroUsize;
@@ -15,6 +17,8 @@ use smmuv3_testbench::lab::AsidPolicy;
 use help::{
     ASID_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES, run_examples,
 };
+pub use sid::Sid;
+pub use tlbi::Tlbi;
 use values::{domains, few, jobs, minutes, policies, seconds, seed, seeds, steps, widths};
 
 /// The driver for Arm's SMMUv3, tried out: scenarios on a modelled or emulated SMMU.
@@ -48,6 +52,12 @@ pub enum Command {
     /// Let many threads do everything at once on the model, and look at each return whether the rules hold
     #[command(after_help = STRESS_EXAMPLES)]
     Stress(Stress),
+    /// Tell which StreamID a PCI device has, and which device a StreamID is
+    #[command(after_help = sid::EXAMPLES)]
+    Sid(Sid),
+    /// List the commands that invalidate a range of addresses, with range invalidation and without
+    #[command(after_help = tlbi::EXAMPLES)]
+    Tlbi(Tlbi),
 }
 
 /// Operands of `picture`.

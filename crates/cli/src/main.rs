@@ -6,13 +6,19 @@
 
 mod args;
 mod asid;
+mod firmware;
 mod fuzz;
+mod hex;
+mod input;
+mod output;
 mod picture;
 mod plot;
 mod progress;
 mod report;
+mod sid;
 mod source;
 mod stress;
+mod tlbi;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -47,6 +53,8 @@ fn main() -> ExitCode {
             Some(Command::Fuzz(fuzz)) => fuzz::execute(&fuzz),
             Some(Command::Asid(asid)) => asid::execute(&asid),
             Some(Command::Stress(stress)) => stress::execute(&stress),
+            Some(Command::Sid(sid)) => sid::execute(&sid),
+            Some(Command::Tlbi(tlbi)) => tlbi::execute(&tlbi),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)
@@ -111,6 +119,9 @@ enum Failure {
         /// What is wrong.
         reason: io::Error,
     },
+    /// What a small command was given can't be used.
+    #[error("{0}")]
+    Other(Box<dyn std::error::Error>),
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
     Output(io::Error),
