@@ -4,6 +4,7 @@
 mod help;
 mod sid;
 mod tlbi;
+mod update;
 mod values;
 
 use std::num::NonZeroUsize;
@@ -19,6 +20,7 @@ use help::{
 };
 pub use sid::Sid;
 pub use tlbi::Tlbi;
+pub use update::{EntryKind, Update};
 use values::{domains, few, jobs, minutes, policies, seconds, seed, seeds, steps, widths};
 
 /// The driver for Arm's SMMUv3, tried out: scenarios on a modelled or emulated SMMU.
@@ -58,6 +60,9 @@ pub enum Command {
     /// List the commands that invalidate a range of addresses, with range invalidation and without
     #[command(after_help = tlbi::EXAMPLES)]
     Tlbi(Tlbi),
+    /// Plan the update of a live STE or CD: each store and CFGI, and what hardware may see in between
+    #[command(after_help = update::EXAMPLES)]
+    Update(Update),
 }
 
 /// Operands of `picture`.

@@ -19,6 +19,7 @@ mod sid;
 mod source;
 mod stress;
 mod tlbi;
+mod update;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
             Some(Command::Stress(stress)) => stress::execute(&stress),
             Some(Command::Sid(sid)) => sid::execute(&sid),
             Some(Command::Tlbi(tlbi)) => tlbi::execute(&tlbi),
+            Some(Command::Update(update)) => update::execute(&update),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)

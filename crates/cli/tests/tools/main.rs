@@ -4,6 +4,7 @@
 mod common;
 mod sid;
 mod tlbi;
+mod update;
 
 /// Tables of firmware, byte by byte.
 #[path = "../../../discovery/tests/common/table.rs"]
