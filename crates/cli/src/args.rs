@@ -2,6 +2,7 @@
 //! What can be said on the command line.
 
 mod help;
+mod machine;
 mod sid;
 mod tlbi;
 mod update;
@@ -18,6 +19,7 @@ use smmuv3_testbench::lab::AsidPolicy;
 use help::{
     ASID_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES, run_examples,
 };
+pub use machine::Machine;
 pub use sid::Sid;
 pub use tlbi::Tlbi;
 pub use update::{EntryKind, Update};
@@ -60,6 +62,12 @@ pub enum Command {
     /// List the commands that invalidate a range of addresses, with range invalidation and without
     #[command(after_help = tlbi::EXAMPLES)]
     Tlbi(Tlbi),
+    /// Show and check which SMMUs a machine has, and what is behind them, from its ACPI table IORT
+    #[command(after_help = machine::IORT_EXAMPLES)]
+    Iort(Machine),
+    /// Show and check which SMMUs a machine has, and what is behind them, from its device tree blob
+    #[command(after_help = machine::DT_EXAMPLES)]
+    Dt(Machine),
     /// Plan the update of a live STE or CD: each store and CFGI, and what hardware may see in between
     #[command(after_help = update::EXAMPLES)]
     Update(Update),

@@ -10,6 +10,7 @@ mod firmware;
 mod fuzz;
 mod hex;
 mod input;
+mod machine;
 mod output;
 mod picture;
 mod plot;
@@ -56,6 +57,8 @@ fn main() -> ExitCode {
             Some(Command::Stress(stress)) => stress::execute(&stress),
             Some(Command::Sid(sid)) => sid::execute(&sid),
             Some(Command::Tlbi(tlbi)) => tlbi::execute(&tlbi),
+            Some(Command::Iort(iort)) => machine::iort(&iort),
+            Some(Command::Dt(dt)) => machine::device_tree(&dt),
             Some(Command::Update(update)) => update::execute(&update),
         })
         .unwrap_or_else(|failure| failure.tell());

@@ -13,7 +13,8 @@ use crate::input::{self, InputError, STANDARD_INPUT};
 use crate::output::show;
 use crate::{BROKEN, Failure, HELD, columns};
 
-use name::{Name, read};
+pub use lookup::{runs, stream_runs, why};
+pub use name::{Name, read};
 
 /// More names than anybody asks for at once.
 const MOST_BYTES: u64 = 16 << 20;

@@ -2,6 +2,7 @@
 //! Small commands as a shell sees them.
 
 mod common;
+mod machine;
 mod sid;
 mod tlbi;
 mod update;
