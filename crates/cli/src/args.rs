@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can be said on the command line.
 
+mod generated;
 mod help;
 mod machine;
 mod sid;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use smmuv3_testbench::lab::AsidPolicy;
 
+pub use generated::{Completions, Man};
 use help::{
     ASID_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES, run_examples,
 };
@@ -71,6 +73,12 @@ pub enum Command {
     /// Plan the update of a live STE or CD: each store and CFGI, and what hardware may see in between
     #[command(after_help = update::EXAMPLES)]
     Update(Update),
+    /// Print what a shell needs to complete command lines of smmuv3
+    #[command(after_help = generated::COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
+    /// Print the manual page of smmuv3 or of a command of it, or write all of them
+    #[command(after_help = generated::MAN_EXAMPLES)]
+    Man(Man),
 }
 
 /// Operands of `picture`.

@@ -8,6 +8,7 @@ mod args;
 mod asid;
 mod firmware;
 mod fuzz;
+mod generated;
 mod hex;
 mod input;
 mod machine;
@@ -60,6 +61,8 @@ fn main() -> ExitCode {
             Some(Command::Iort(iort)) => machine::iort(&iort),
             Some(Command::Dt(dt)) => machine::device_tree(&dt),
             Some(Command::Update(update)) => update::execute(&update),
+            Some(Command::Completions(completions)) => generated::completions(&completions),
+            Some(Command::Man(man)) => generated::man(&man),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)

@@ -76,6 +76,16 @@ pub fn assert_expected(text: &str, name: &str) {
     assert!(text == expected, "{name} is not what is expected:\n{text}");
 }
 
+/// All commands, as the help lists them.
+pub fn commands() -> Vec<String> {
+    let help = run(&["--help"]);
+    let (_, list) = stdout(&help).split_once("\nCommands:\n").unwrap();
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    let lines = lines.filter_map(|line| line.strip_prefix("  ").filter(|it| !it.starts_with(' ')));
+    let names = lines.filter_map(|line| line.split(' ').next()).filter(|name| *name != "help");
+    names.map(str::to_owned).collect()
+}
+
 /// A folder with a file of these bytes, which goes with the value.
 pub struct Sample {
     folder: tempfile::TempDir,
@@ -86,6 +96,15 @@ impl Sample {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(name), bytes).unwrap();
         Self { folder }
+    }
+
+    /// Another file beside it.
+    pub fn add(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.folder().join(name), bytes).unwrap();
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Runs in its folder, where its name is enough.

@@ -2,6 +2,8 @@
 //! Small commands as a shell sees them.
 
 mod common;
+mod everywhere;
+mod generated;
 mod machine;
 mod sid;
 mod tlbi;
