@@ -6,6 +6,7 @@
 
 mod args;
 mod asid;
+mod command;
 mod firmware;
 mod fuzz;
 mod generated;

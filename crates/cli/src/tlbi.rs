@@ -14,7 +14,7 @@ use crate::output::show;
 use crate::report::table::{Column, table};
 use crate::report::text::{BOLD, DIM, about, count, number, paint, printable, size, wrap};
 use crate::{Failure, HELD, columns};
-use plan::{Named, Plan, Way};
+use plan::{Plan, Way};
 
 /// More ranges than anybody asks for at once.
 const MOST_BYTES: u64 = 16 << 20;
@@ -91,17 +91,17 @@ fn text(plan: &Plan, tlbi: &Tlbi) -> String {
     if plan.without_ril.falls_back {
         let title = format!("Without: {singles}, so the whole address space is named instead");
         lines.push(paint(BOLD, &title));
-        lines.push(line(plan.without_ril.commands.first().unwrap_or(&plan.whole)));
+        lines.push(plan.without_ril.commands.first().unwrap_or(&plan.whole).command.line());
     } else {
         lines.push(paint(BOLD, &format!("Without: {singles} and a CMD_SYNC")));
         lines.extend(listed(&plan.without_ril, tlbi.all));
         lines.push(String::new());
         lines.push(paint(BOLD, "The whole address space: 1 command and a CMD_SYNC"));
-        lines.push(line(&plan.whole));
+        lines.push(plan.whole.command.line());
     }
     lines.push(String::new());
     lines.push(paint(BOLD, "Then, where a device has ATS on: 1 command and a CMD_SYNC"));
-    lines.push(line(&plan.atc.command));
+    lines.push(plan.atc.command.command.line());
     let (pages, all) = (1u128 << plan.atc.size, plan.atc.size >= atc::ALL);
     let span = if all {
         "Size 52: all addresses".to_owned()
@@ -145,29 +145,6 @@ fn tag(tlbi: &Tlbi) -> String {
     }
 }
 
-/// A command on a line.
-fn line(command: &Named) -> String {
-    let [first, second] = command.words;
-    format!("  {:#018x} {:#018x}  {}{}", first.0, second.0, command.name, operands(command))
-}
-
-/// Those that say something: not the code, nor what is 0 where that is nothing.
-fn operands(command: &Named) -> String {
-    let mut text = String::new();
-    for (name, value) in &command.operands {
-        let value = match value {
-            serde_json::Value::String(value) => value.clone(),
-            serde_json::Value::Bool(value) => u8::from(*value).to_string(),
-            other => other.to_string(),
-        };
-        let said = matches!(*name, "ASID" | "VMID" | "SID" | "Size" | "Addr");
-        if *name != "Opcode" && (said || !matches!(value.as_str(), "0" | "0x0")) {
-            text.push_str(&format!(" {name}={value}"));
-        }
-    }
-    text
-}
-
 /// The commands of a way.
 fn listed(way: &Way, all: bool) -> Vec<String> {
     let columns = [
@@ -184,13 +161,13 @@ fn listed(way: &Way, all: bool) -> Vec<String> {
     let ranges = way.commands.iter().any(|command| command.pages.is_some());
     let shown = if all { way.commands.len() } else { way.commands.len().min(LISTED) };
     let rows = way.commands.iter().take(shown).enumerate().map(|(at, command)| {
-        let operand = |name: &str| command.operand(name).map_or(String::new(), |v| v.to_string());
+        let operand = |name: &str| command.command.operand(name);
         let address = |address: Option<crate::hex::Hex>| {
             address.map_or(String::new(), |address| format!("{:#x}", address.0))
         };
-        let [first, second] = command.words;
+        let [first, second] = command.command.words;
         let words = format!("{:#018x} {:#018x}", first.0, second.0);
-        let mut row = vec![(at + 1).to_string(), short(command.name), words];
+        let mut row = vec![(at + 1).to_string(), short(command.command.name), words];
         if ranges {
             row.extend(["NUM", "SCALE", "TTL"].map(operand));
             row.push(command.pages.map_or(String::new(), number));

@@ -55,7 +55,7 @@ fn text(plan: &Plan, columns: usize) -> String {
         lines.push(String::new());
         lines.push(paint(BOLD, "Afterwards, each with a CMD_SYNC"));
         for after in &plan.after {
-            lines.push(command(after.name, &after.words));
+            lines.push(paint(DIM, &after.command.line()));
             lines.extend(wrap(&after.why, columns, "    ", "    "));
         }
     }
@@ -77,7 +77,7 @@ fn of_step(step: &Step, columns: usize) -> Vec<String> {
             lines.extend(flow("          ", &fields, columns));
         }
     }
-    lines.extend(step.commands.iter().map(|told| command(told.name, &told.words)));
+    lines.extend(step.commands.iter().map(|command| paint(DIM, &command.line())));
     for Seen { meaning, combinations, example, why } in &step.seen {
         let (style, what) = match meaning {
             Meaning::Old => (GOOD, "the old entry"),
@@ -103,10 +103,6 @@ fn of_step(step: &Step, columns: usize) -> Vec<String> {
 
 fn of_field(Change { name, old, new, .. }: &Change) -> String {
     format!("{name} {:#x} -> {:#x}", old.0, new.0)
-}
-
-fn command(name: &str, words: &[crate::hex::Word; 2]) -> String {
-    paint(DIM, &format!("  {:#018x} {:#018x}  {name}", words[0].0, words[1].0))
 }
 
 fn verdict(plan: &Plan, columns: usize) -> Vec<String> {

@@ -64,7 +64,10 @@ impl Spans {
                 (None, _) => format!("{asked} with filter_span=1"),
                 (Some(_), all) => {
                     let all = count(all.len() as u64, "filter");
-                    format!("{asked}: {all}, each a counter of its own")
+                    format!(
+                        "{asked}: {all}, each for a counter of its own, unless the group has one filter \
+                         (CFGR.SID_FILTER_TYPE)"
+                    )
                 }
             };
             lines.push(paint(BOLD, &title));

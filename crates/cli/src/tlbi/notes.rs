@@ -104,7 +104,10 @@ pub fn notes(plan: &Plan, goal: &Goal<'_>, rounded: bool) -> Vec<Note> {
         );
     }
     if !tlbi.any_asid && tlbi.stage == 1 && !plan.with_ril.falls_back {
-        note("globals", format!("global entries are hit by address, not by {}", plan.whole.name));
+        note(
+            "globals",
+            format!("global entries are hit by address, not by {}", plan.whole.command.name),
+        );
     }
     note(
         "ats",

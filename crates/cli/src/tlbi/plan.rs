@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands for a range, as the driver makes them, and what they amount to.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use smmuv3::Features;
 use smmuv3::features::IdRegisters;
 use smmuv3::invalidate::{self, MOST_SINGLE, Range, Scope, Tag};
@@ -12,7 +12,8 @@ use smmuv3_formats::{Command, Opcode};
 use super::atc;
 use super::notes::{Note, notes};
 use crate::args::Tlbi;
-use crate::hex::{Hex, Word};
+use crate::command::Shown;
+use crate::hex::Hex;
 
 /// What is invalidated, and how.
 #[derive(Debug, Serialize)]
@@ -34,7 +35,7 @@ pub struct Plan {
     /// The whole address space at once.
     pub whole: Named,
     /// The CMD_SYNC behind each batch.
-    pub sync: [Word; 2],
+    pub sync: Shown,
     /// Caches of devices, where ATS is in use.
     pub atc: Atc,
     /// What to know.
@@ -57,34 +58,15 @@ pub struct Way {
 /// A command with what it names.
 #[derive(Clone, Debug, Serialize)]
 pub struct Named {
-    /// Its name.
-    pub name: &'static str,
-    /// Its words.
-    pub words: [Word; 2],
-    /// Its operands, by the architecture's names; in JSON those in lower case.
-    #[serde(serialize_with = "operands")]
-    pub operands: Vec<(&'static str, serde_json::Value)>,
+    /// The command.
+    #[serde(flatten)]
+    pub command: Shown,
     /// First address that it names; `None` where it names no address.
     pub first: Option<Hex>,
     /// Last address that it names, where that is known: one address stands for the leaf that it is in.
     pub last: Option<Hex>,
     /// Pages of the range that it names.
     pub pages: Option<u64>,
-}
-
-impl Named {
-    /// The operand of that name; `None` where the command has none.
-    pub fn operand(&self, name: &str) -> Option<&serde_json::Value> {
-        self.operands.iter().find(|(of, _)| *of == name).map(|(_, value)| value)
-    }
-}
-
-/// As an object.
-fn operands<S: Serializer>(
-    operands: &[(&'static str, serde_json::Value)],
-    to: S,
-) -> Result<S::Ok, S::Error> {
-    to.collect_map(operands.iter().map(|(name, value)| (name.to_lowercase(), value)))
 }
 
 /// Spans for an ATC.
@@ -171,7 +153,7 @@ impl Plan {
             with_ril,
             without_ril,
             whole,
-            sync: Command::from(Sync::new()).0.map(Word),
+            sync: Command::from(Sync::new()).into(),
             atc,
             notes: Vec::new(),
         };
@@ -293,27 +275,9 @@ fn features(ril: bool) -> Result<Features, String> {
     .map_err(|error| error.to_string())
 }
 
-/// A command with its operands.
+/// A command that names no address yet.
 fn named(command: Command) -> Named {
-    let opcode = command.opcode();
-    let mut operands = Vec::new();
-    for field in opcode.map_or(&[][..], Opcode::fields) {
-        let value = field.extract(command.0[field.word & 1]);
-        let value = match (field.hi - field.lo, field.name) {
-            (0, _) => (value != 0).into(),
-            (_, "Addr" | "SID" | "SSID" | "ASID" | "VMID") => format!("{value:#x}").into(),
-            _ => value.into(),
-        };
-        operands.push((field.name, value));
-    }
-    Named {
-        name: opcode.map_or("reserved", Opcode::name),
-        words: command.0.map(Word),
-        operands,
-        first: None,
-        last: None,
-        pages: None,
-    }
+    Named { command: command.into(), first: None, last: None, pages: None }
 }
 
 /// Why the driver gives up naming addresses.

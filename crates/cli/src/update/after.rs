@@ -9,15 +9,14 @@ use smmuv3_formats::{Cd, Command, Ste};
 
 use super::plan::changes;
 use crate::args::EntryKind;
-use crate::hex::Word;
+use crate::command::Shown;
 
 /// A command that has to follow, with its CMD_SYNC.
 #[derive(Debug, Serialize)]
 pub struct After {
-    /// Its name.
-    pub name: &'static str,
-    /// Its words. The VMID of a CD's translations is taken to be 0.
-    pub words: [Word; 2],
+    /// The command. The VMID of a CD's translations is taken to be 0.
+    #[serde(flatten)]
+    pub command: Shown,
     /// Why.
     pub why: String,
 }
@@ -131,8 +130,7 @@ fn after_cd(from: &Words, to: &Words) -> Vec<After> {
 }
 
 fn entry(command: Command, why: String) -> After {
-    let name = command.opcode().map_or("reserved", |opcode| opcode.name());
-    After { name, words: command.0.map(Word), why }
+    After { command: command.into(), why }
 }
 
 #[cfg(test)]
@@ -143,7 +141,10 @@ mod tests {
     const BYPASS: Words = [0b1001, 1 << 44, 0, 0, 0, 0, 0, 0];
 
     fn names(kind: EntryKind, from: &Words, to: &Words) -> Vec<(&'static str, u64)> {
-        after(kind, from, to, 0x100).iter().map(|after| (after.name, after.words[0].0)).collect()
+        after(kind, from, to, 0x100)
+            .iter()
+            .map(|after| (after.command.name, after.command.words[0].0))
+            .collect()
     }
 
     #[test]

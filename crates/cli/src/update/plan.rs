@@ -11,6 +11,7 @@ use smmuv3_testbench::mixture::{self, History, everything, is_same};
 use super::after::{After, after};
 use super::recorder::{Act, record};
 use crate::args::EntryKind;
+use crate::command::Shown;
 use crate::hex::{Hex, Word};
 
 /// From one content to the other.
@@ -49,7 +50,7 @@ pub struct Step {
     /// In order.
     pub stores: Vec<Store>,
     /// What hardware is told.
-    pub commands: Vec<Told>,
+    pub commands: Vec<Shown>,
     /// What hardware may find from the first store until the CMD_SYNC is complete.
     pub seen: Vec<Seen>,
 }
@@ -82,15 +83,6 @@ pub struct Change {
     pub old: Hex,
     /// What it will be.
     pub new: Hex,
-}
-
-/// A command.
-#[derive(Debug, Serialize)]
-pub struct Told {
-    /// Its name.
-    pub name: &'static str,
-    /// Its words.
-    pub words: [Word; 2],
 }
 
 /// What some of the combinations mean.
@@ -155,7 +147,7 @@ impl Plan {
                     steps.push(Step {
                         purpose: judge.purpose(&before, &now),
                         stores: std::mem::take(&mut stores),
-                        commands: vec![told(cfgi), told(Sync::new().into())],
+                        commands: vec![cfgi.into(), Command::from(Sync::new()).into()],
                         seen: judge.seen(&before, &now),
                     });
                     before = now;
@@ -392,11 +384,6 @@ fn store(kind: EntryKind, index: usize, old: u64, new: u64) -> Store {
     let words = |word| std::array::from_fn(|at| if at == index { word } else { 0 });
     let fields = changes(kind, &words(old), &words(new), &[u64::MAX; 8]);
     Store { word: index, old: Word(old), new: Word(new), fields }
-}
-
-fn told(command: Command) -> Told {
-    let name = command.opcode().map_or("reserved", |opcode| opcode.name());
-    Told { name, words: command.0.map(Word) }
 }
 
 /// What has to be so with ATS (§8.2).

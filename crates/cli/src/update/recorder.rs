@@ -79,7 +79,7 @@ unsafe impl Frames for Recorder {
     }
 
     fn publish(&self, pa: PhysAddr, _: usize) {
-        let index = (pa.0 / 8 & 7) as usize;
+        let index = ((pa.0 >> 3) & 7) as usize;
         let value = u64::from_le(self.memory.0[index].load(Ordering::Relaxed));
         self.note(Act::Store { index, value });
     }
