@@ -175,7 +175,7 @@ fn kind(bytes: &[u8]) -> Kind {
 
 /// The table of that signature in what `acpidump` prints: a line `IORT @ 0x…`, then lines of an offset, a colon and 16
 /// bytes, with their characters behind. `None` if there is none.
-fn dumped_table(bytes: &[u8], signature: &str) -> Option<Vec<u8>> {
+pub fn dumped_table(bytes: &[u8], signature: &str) -> Option<Vec<u8>> {
     let text = str::from_utf8(bytes).ok()?;
     let begins = |line: &str| line.split_once(" @ ").is_some_and(|(name, _)| name == signature);
     let mut lines = text.lines().skip_while(|line| !begins(line.trim_end()));

@@ -55,3 +55,22 @@ fn execute(
     }
     Ok(if view.is_wrong() { BROKEN } else { HELD })
 }
+
+/// Makes text, a drawing and JSON of it, and asks for some devices.
+#[cfg(test)]
+pub fn look_at_all_of(topology: smmuv3_discovery::Topology) {
+    let (file, about) = ("table".to_owned(), "a table".to_owned());
+    let firmware = Firmware { file, topology, about, checksum: None };
+    let view = View::of(&firmware);
+    let (text, svg) = (tree::text(&view, 80), drawing::draw(&view));
+    assert!(text.contains("SMMU") && svg.ends_with("</svg>\n"));
+    // Names are text: what draws, or moves a terminal, does not get through.
+    assert!(!text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\x1b')), "{text:?}");
+    assert!(!svg.contains("<<") && !svg.chars().any(|c| c.is_control() && c != '\n'), "{svg}");
+    assert!(serde_json::to_string(&view).is_ok());
+    for asked in ["1:00:01.0", "01:00.0", "0x77", r"\_SB.DMA0"] {
+        let name = sid::read(asked).unwrap();
+        let answers = device::Answers::of(&firmware.topology, asked, &name);
+        assert!(!answers.text(80).is_empty());
+    }
+}

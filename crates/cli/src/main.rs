@@ -24,6 +24,9 @@ mod stress;
 mod tlbi;
 mod update;
 
+#[cfg(test)]
+mod hostile;
+
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};

@@ -15,6 +15,8 @@ use crate::{BROKEN, Failure, HELD, columns};
 
 pub use lookup::{runs, stream_runs, why};
 pub use name::{Name, read};
+#[cfg(test)]
+pub use span::Spans;
 
 /// More names than anybody asks for at once.
 const MOST_BYTES: u64 = 16 << 20;

@@ -14,7 +14,8 @@ use crate::output::show;
 use crate::report::table::{Column, table};
 use crate::report::text::{BOLD, DIM, about, count, number, paint, printable, size, wrap};
 use crate::{Failure, HELD, columns};
-use plan::{Plan, Way};
+pub use plan::Plan;
+use plan::Way;
 
 /// More ranges than anybody asks for at once.
 const MOST_BYTES: u64 = 16 << 20;
@@ -70,7 +71,7 @@ pub fn execute(tlbi: &Tlbi) -> Result<u8, Failure> {
 }
 
 /// For people.
-fn text(plan: &Plan, tlbi: &Tlbi) -> String {
+pub fn text(plan: &Plan, tlbi: &Tlbi) -> String {
     let columns = columns().clamp(40, 100);
     let bytes = plan.pages.saturating_mul(plan.granule);
     let range = format!("{:#x} to {:#x}", plan.first.0, plan.last.0);

@@ -10,7 +10,10 @@ use crate::args::{EntryKind, Update};
 use crate::output::show;
 use crate::report::text::{BAD, BOLD, DIM, GOOD, REFUSED, count, flow, paint, wrap};
 use crate::{BROKEN, Failure, HELD, columns};
-use plan::{Change, Meaning, Plan, Seen, Step, Store};
+pub use plan::Plan;
+use plan::{Change, Meaning, Seen, Step, Store};
+#[cfg(test)]
+pub use words::read;
 
 /// Shows the plan; the exit status.
 ///
@@ -30,7 +33,7 @@ pub fn execute(update: &Update) -> Result<u8, Failure> {
 }
 
 /// For people.
-fn text(plan: &Plan, columns: usize) -> String {
+pub fn text(plan: &Plan, columns: usize) -> String {
     let [old, new] = plan.ends;
     let title = format!("{}: {old} to {new}", plan.kind);
     let mut lines = vec![paint(BOLD, &title), String::new()];

@@ -41,7 +41,11 @@ pub fn read_both(from: &str, to: &str) -> Result<(Words, Words), WordsError> {
     Ok((read(from)?, read(to)?))
 }
 
-fn read(text: &str) -> Result<Words, WordsError> {
+/// Reads one end.
+///
+/// # Errors
+/// [`WordsError`], which says what to give instead.
+pub fn read(text: &str) -> Result<Words, WordsError> {
     let (name, bytes) = match (text, text.strip_prefix('@')) {
         (STANDARD_INPUT, _) => (STANDARD_INPUT, input::bytes(STANDARD_INPUT, WHAT, MOST_BYTES)?),
         (_, Some(name)) => (name, input::bytes(name, WHAT, MOST_BYTES)?),
