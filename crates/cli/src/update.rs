@@ -7,6 +7,7 @@ mod recorder;
 mod words;
 
 use crate::args::{EntryKind, Update};
+use crate::hex::Hex;
 use crate::output::show;
 use crate::report::text::{BAD, BOLD, DIM, GOOD, REFUSED, count, flow, paint, wrap};
 use crate::{BROKEN, Failure, HELD, columns};
@@ -104,8 +105,13 @@ fn of_step(step: &Step, columns: usize) -> Vec<String> {
     lines
 }
 
-fn of_field(Change { name, old, new, .. }: &Change) -> String {
-    format!("{name} {:#x} -> {:#x}", old.0, new.0)
+fn of_field(change: &Change) -> String {
+    let value = |value: Hex, meaning: &Option<String>| match meaning {
+        Some(meaning) => format!("{:#x} ({meaning})", value.0),
+        None => format!("{:#x}", value.0),
+    };
+    let Change { name, old, old_meaning, new, new_meaning, .. } = change;
+    format!("{name} {} -> {}", value(*old, old_meaning), value(*new, new_meaning))
 }
 
 fn verdict(plan: &Plan, columns: usize) -> Vec<String> {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use smmuv3::update::{CdKind, Kind, SteKind, Words, critical};
 use smmuv3_formats::command::{CfgiCd, CfgiSte, Sync};
 use smmuv3_formats::ste::config;
-use smmuv3_formats::{Cd, Command, Field, Layout, Ste, legality};
+use smmuv3_formats::{Cd, Command, Field, Layout, Ste, legality, meaning, structure};
 use smmuv3_testbench::mixture::{self, History, everything, is_same};
 
 use super::after::{After, after};
@@ -81,8 +81,12 @@ pub struct Change {
     pub lo: u32,
     /// What it was.
     pub old: Hex,
+    /// What that means, where it is more than a number.
+    pub old_meaning: Option<String>,
     /// What it will be.
     pub new: Hex,
+    /// What that means.
+    pub new_meaning: Option<String>,
 }
 
 /// What some of the combinations mean.
@@ -140,8 +144,10 @@ impl Plan {
         for act in acts {
             match act {
                 Act::Store { index, value } => {
-                    let old = std::mem::replace(&mut now[index & 7], value);
-                    stores.push(store(kind, index & 7, old, value));
+                    // There are eight.
+                    let index = index & 7;
+                    stores.push(store(kind, index, &now, value));
+                    now[index] = value;
                 }
                 Act::Sync => {
                     steps.push(Step {
@@ -369,21 +375,42 @@ pub fn changes(kind: EntryKind, old: &Words, new: &Words, bits: &Words) -> Vec<C
     let differ = |field: &&Field| {
         (word(old, field) ^ word(new, field)) & word(bits, field) & field.mask() != 0
     };
+    let structure = structure::find(match kind {
+        EntryKind::Ste => Ste::NAME,
+        EntryKind::Cd => Cd::NAME,
+    });
+    // The other fields of an invalid entry mean nothing.
+    let valid = |words: &Words| match kind {
+        EntryKind::Ste => Ste(*words).v(),
+        EntryKind::Cd => Cd(*words).v(),
+    };
+    let means = |field: &Field, words: &Words| {
+        if field.name != "V" && !valid(words) {
+            return None;
+        }
+        let text = structure.and_then(|structure| meaning::of(structure, field, words));
+        text.map(|text| text.to_string())
+    };
     let change = |field: &Field| Change {
         name: field.name,
         word: field.word,
         hi: field.hi,
         lo: field.lo,
         old: Hex(field.extract(word(old, field))),
+        old_meaning: means(field, old),
         new: Hex(field.extract(word(new, field))),
+        new_meaning: means(field, new),
     };
     fields(kind).iter().filter(differ).map(change).collect()
 }
 
-fn store(kind: EntryKind, index: usize, old: u64, new: u64) -> Store {
-    let words = |word| std::array::from_fn(|at| if at == index { word } else { 0 });
-    let fields = changes(kind, &words(old), &words(new), &[u64::MAX; 8]);
-    Store { word: index, old: Word(old), new: Word(new), fields }
+/// The word at `index` changed, of `old` and nothing else.
+fn store(kind: EntryKind, index: usize, old: &Words, new: u64) -> Store {
+    let mut bits = [0; 8];
+    let mut words = *old;
+    (bits[index], words[index]) = (u64::MAX, new);
+    let fields = changes(kind, old, &words, &bits);
+    Store { word: index, old: Word(old[index]), new: Word(new), fields }
 }
 
 /// What has to be so with ATS (§8.2).

@@ -109,6 +109,7 @@ fn all_combinations_of_words_between_two_syncs_are_judged() {
         [vec![("old", 1), ("invalid", 1)], vec![("invalid", 8)], vec![("new", 1), ("invalid", 1)]]
     );
     // Config and S2VMID are in two words, and both count on both sides.
+    assert_eq!(plan["conflicts"][0]["new_meaning"], "stage 2 translates");
     let conflicts: Vec<_> =
         plan["conflicts"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
     assert_eq!(conflicts, ["Config", "S2VMID"]);
