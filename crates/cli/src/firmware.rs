@@ -42,7 +42,7 @@ pub enum FirmwareError {
     Read(String, ReadError),
 }
 
-/// Reads an IORT: the table, or what `acpidump` prints.
+/// Reads an IORT: the table, what `acpidump` prints, or what `iasl -d` makes of it.
 ///
 /// # Errors
 /// [`FirmwareError`], which says what to give instead.
@@ -173,15 +173,19 @@ fn kind(bytes: &[u8]) -> Kind {
     }
 }
 
-/// The table of that signature in what `acpidump` prints: a line `IORT @ 0x…`, then lines of an offset, a colon and 16
-/// bytes, with their characters behind. `None` if there is none.
+/// The table of that signature in what `acpidump` prints, or at the end of what `iasl -d` makes of it: a line
+/// `IORT @ 0x…` or `Raw Table Data`, then lines of an offset, a colon and 16 bytes, with their characters behind. `None`
+/// if there is none.
 pub fn dumped_table(bytes: &[u8], signature: &str) -> Option<Vec<u8>> {
     let text = str::from_utf8(bytes).ok()?;
-    let begins = |line: &str| line.split_once(" @ ").is_some_and(|(name, _)| name == signature);
+    let begins = |line: &str| {
+        line.starts_with("Raw Table Data")
+            || line.split_once(" @ ").is_some_and(|(name, _)| name == signature)
+    };
     let mut lines = text.lines().skip_while(|line| !begins(line.trim_end()));
     lines.next()?;
     let mut table = Vec::new();
-    for line in lines {
+    for line in lines.skip_while(|line| line.trim().is_empty()) {
         let Some((offset, rest)) = line.trim_start().split_once(": ") else { break };
         if usize::from_str_radix(offset, 16) != Ok(table.len()) {
             break;
@@ -192,7 +196,7 @@ pub fn dumped_table(bytes: &[u8], signature: &str) -> Option<Vec<u8>> {
             table.push(u8::from_str_radix(byte, 16).ok()?);
         }
     }
-    Some(table)
+    table.starts_with(signature.as_bytes()).then_some(table)
 }
 
 #[cfg(test)]
@@ -211,6 +215,16 @@ mod tests {
         assert_eq!(table, b"IORT\xec\x02\0\0\x03\x3fHISI  HIP07 AB");
         assert_eq!(dumped_table(dump.as_bytes(), "MADT"), None);
         assert_eq!(kind(dump.as_bytes()), Kind::Dump);
+    }
+
+    #[test]
+    fn a_disassembly_has_the_table_at_its_end() {
+        let text = "[000h 0000   4]  Signature : \"IORT\"\n\nRaw Table Data: Length 20 (0x14)\n\n\
+                    \x20   0000: 49 4F 52 54 7C 00 00 00 00 07 42 4F 43 48 53 20  // IORT|.....BOCHS\n\
+                    \x20   0010: 42 58 50 43                                      // BXPC\n";
+        let table = dumped_table(text.as_bytes(), "IORT").unwrap();
+        assert_eq!(table, b"IORT|\0\0\0\0\x07BOCHS BXPC");
+        assert_eq!(dumped_table(text.as_bytes(), "DSDT"), None);
     }
 
     #[test]

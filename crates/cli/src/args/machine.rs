@@ -26,7 +26,7 @@ pub struct Machine {
 pub const IORT_EXAMPLES: &str = "\
 Examples:
   smmuv3 iort /sys/firmware/acpi/tables/IORT
-  sudo acpidump -n IORT | smmuv3 iort -            also what acpidump prints
+  sudo acpidump -n IORT | smmuv3 iort -            what acpidump prints; iasl -d, too
   smmuv3 iort IORT --device 0000:01:00.0           one device: its SMMU, StreamIDs and DeviceID
   smmuv3 iort IORT --svg > iort.svg                a drawing
   smmuv3 iort IORT --json | jq .findings           what is odd about it
