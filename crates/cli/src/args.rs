@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can be said on the command line.
 
+mod generated;
 mod help;
+mod machine;
+mod sid;
+mod tlbi;
+mod update;
 mod values;
 
 use std::num::NonZeroUsize;
@@ -12,9 +17,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use smmuv3_testbench::lab::AsidPolicy;
 
+pub use generated::{Completions, Man};
 use help::{
     ASID_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES, run_examples,
 };
+pub use machine::Machine;
+pub use sid::Sid;
+pub use tlbi::Tlbi;
+pub use update::{EntryKind, Update};
 use values::{domains, few, jobs, minutes, policies, seconds, seed, seeds, steps, widths};
 
 /// The driver for Arm's SMMUv3, tried out: scenarios on a modelled or emulated SMMU.
@@ -48,6 +58,27 @@ pub enum Command {
     /// Let many threads do everything at once on the model, and look at each return whether the rules hold
     #[command(after_help = STRESS_EXAMPLES)]
     Stress(Stress),
+    /// Tell which StreamID a PCI device has, and which device a StreamID is
+    #[command(after_help = sid::EXAMPLES)]
+    Sid(Sid),
+    /// List the commands that invalidate a range of addresses, with range invalidation and without
+    #[command(after_help = tlbi::EXAMPLES)]
+    Tlbi(Tlbi),
+    /// Show and check which SMMUs a machine has, and what is behind them, from its ACPI table IORT
+    #[command(after_help = machine::IORT_EXAMPLES)]
+    Iort(Machine),
+    /// Show and check which SMMUs a machine has, and what is behind them, from its device tree blob
+    #[command(after_help = machine::DT_EXAMPLES)]
+    Dt(Machine),
+    /// Plan the update of a live STE or CD: each store and CFGI, and what hardware may see in between
+    #[command(after_help = update::EXAMPLES)]
+    Update(Update),
+    /// Print what a shell needs to complete command lines of smmuv3
+    #[command(after_help = generated::COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
+    /// Print the manual page of smmuv3 or of a command of it, or write all of them
+    #[command(after_help = generated::MAN_EXAMPLES)]
+    Man(Man),
 }
 
 /// Operands of `picture`.

@@ -7,8 +7,9 @@ use serde::Serialize;
 use smmuv3_testbench::lab::{self, AsidPolicy, LabError, Progress, ScaleReport, Setup};
 
 use crate::args::{Asid, Domains};
+use crate::output::show;
 use crate::progress::Bar;
-use crate::{BROKEN, Failure, HELD, columns, error, json, write_out};
+use crate::{BROKEN, Failure, HELD, columns, error};
 use crate::{plot, report};
 
 /// What `--scale` means for what was not said.
@@ -72,7 +73,8 @@ fn compare(asid: &Asid, setup: &Setup) -> Result<(), Failure> {
         std::fs::write(path, svg).map_err(unwritable)?;
     }
     let stepped = asid.domains.is_some_and(|domains| domains.first.is_some());
-    show(asid, &report, || report::render_policies(&report, stepped, columns()))
+    show(asid.json, &report, || report::render_policies(&report, stepped, columns()))?;
+    Ok(())
 }
 
 fn scale(asid: &Asid, setup: &Setup) -> Result<(), Failure> {
@@ -86,20 +88,7 @@ fn scale(asid: &Asid, setup: &Setup) -> Result<(), Failure> {
         policies.iter().map(one).collect::<Result<_, _>>()
     };
     let report = Runs { runs: reports.map_err(Failure::Lab)? };
-    show(asid, &report, || report::render_scale(&report.runs, columns()))
-}
-
-fn show(
-    asid: &Asid,
-    report: &impl Serialize,
-    text: impl FnOnce() -> String,
-) -> Result<(), Failure> {
-    if asid.json {
-        write_out(&json(report).map_err(Failure::Output)?, io::stdout().lock())
-    } else {
-        write_out(&text(), anstream::stdout().lock())
-    }
-    .map_err(Failure::Output)?;
+    show(asid.json, &report, || report::render_scale(&report.runs, columns()))?;
     Ok(())
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command `smmuv3 fuzz`: a campaign, its progress, and the files it leaves.
 
-use std::io;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -11,9 +10,10 @@ use smmuv3_testbench::campaign::{Campaign, Progress};
 use smmuv3_testbench::run::Options;
 
 use crate::args::Fuzz;
+use crate::output::show;
 use crate::progress::Bar;
 use crate::report::{self, Outcome};
-use crate::{BROKEN, Failure, HELD, columns, json, say, write_out};
+use crate::{BROKEN, Failure, HELD, columns, say};
 
 /// Does the campaign; the exit status.
 pub fn execute(fuzz: &Fuzz) -> Result<u8, Failure> {
@@ -54,12 +54,7 @@ pub fn execute(fuzz: &Fuzz) -> Result<u8, Failure> {
     let seeds = [fuzz.seeds.start, fuzz.seeds.end];
     let seconds = started.elapsed().as_secs_f64();
     let outcome = Outcome::new(seeds, fuzz.steps, seconds, summary, files);
-    let wanted = if fuzz.json {
-        write_out(&json(&outcome).map_err(Failure::Output)?, io::stdout().lock())
-    } else {
-        write_out(&report::render_campaign(&outcome, columns()), anstream::stdout().lock())
-    }
-    .map_err(Failure::Output)?;
+    let wanted = show(fuzz.json, &outcome, || report::render_campaign(&outcome, columns()))?;
     if outcome.is_ok() {
         return Ok(HELD);
     }

@@ -6,13 +6,26 @@
 
 mod args;
 mod asid;
+mod command;
+mod firmware;
 mod fuzz;
+mod generated;
+mod hex;
+mod input;
+mod machine;
+mod output;
 mod picture;
 mod plot;
 mod progress;
 mod report;
+mod sid;
 mod source;
 mod stress;
+mod tlbi;
+mod update;
+
+#[cfg(test)]
+mod hostile;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -47,6 +60,13 @@ fn main() -> ExitCode {
             Some(Command::Fuzz(fuzz)) => fuzz::execute(&fuzz),
             Some(Command::Asid(asid)) => asid::execute(&asid),
             Some(Command::Stress(stress)) => stress::execute(&stress),
+            Some(Command::Sid(sid)) => sid::execute(&sid),
+            Some(Command::Tlbi(tlbi)) => tlbi::execute(&tlbi),
+            Some(Command::Iort(iort)) => machine::iort(&iort),
+            Some(Command::Dt(dt)) => machine::device_tree(&dt),
+            Some(Command::Update(update)) => update::execute(&update),
+            Some(Command::Completions(completions)) => generated::completions(&completions),
+            Some(Command::Man(man)) => generated::man(&man),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)
@@ -111,6 +131,9 @@ enum Failure {
         /// What is wrong.
         reason: io::Error,
     },
+    /// What a small command was given can't be used.
+    #[error("{0}")]
+    Other(Box<dyn std::error::Error>),
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
     Output(io::Error),

@@ -8,8 +8,8 @@ mod scale;
 mod steps;
 mod stress;
 mod summary;
-mod table;
-mod text;
+pub mod table;
+pub mod text;
 mod told;
 mod verdict;
 

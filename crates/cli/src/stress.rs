@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command `smmuv3 stress`: the driver on real threads, policy by policy, and how far it is.
 
-use std::io;
-
 use smmuv3_testbench::stress::{AsidPolicy, Counts, Stress, Until};
 
+use crate::output::show;
 use crate::progress::Bar;
 use crate::report::{self, Stressed};
-use crate::{BROKEN, Failure, HELD, args, columns, json, say, write_out};
+use crate::{BROKEN, Failure, HELD, args, columns, say};
 
 /// Does it, until something is wrong; the exit status.
 pub fn execute(asked: &args::Stress) -> Result<u8, Failure> {
@@ -37,12 +36,7 @@ pub fn execute(asked: &args::Stress) -> Result<u8, Failure> {
         }
     }
     drop(bar);
-    let wanted = if asked.json {
-        write_out(&json(&stressed).map_err(Failure::Output)?, io::stdout().lock())
-    } else {
-        write_out(&report::render_stress(&stressed, columns()), anstream::stdout().lock())
-    }
-    .map_err(Failure::Output)?;
+    let wanted = show(asked.json, &stressed, || report::render_stress(&stressed, columns()))?;
     if stressed.is_ok() {
         return Ok(HELD);
     }

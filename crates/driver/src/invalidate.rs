@@ -61,10 +61,17 @@ impl Range {
             None => self.granule_shift,
         }
     }
+
+    /// How many commands name it one address at a time, as an SMMU without ranges needs them: beyond
+    /// [`MOST_SINGLE`], [`commands`] names the whole tag instead.
+    #[must_use]
+    pub const fn singles(&self) -> u64 {
+        self.bytes.div_ceil(1 << self.step_shift())
+    }
 }
 
 /// Beyond this many single-address commands the whole tag is invalidated instead.
-const MOST_SINGLE: u64 = 64;
+pub const MOST_SINGLE: u64 = 64;
 /// Largest SCALE without 52-bit addresses (§4.2).
 const LARGEST_SCALE: u32 = 31;
 
@@ -155,7 +162,7 @@ impl Said {
             if range.bytes >> shift > MOST_SINGLE {
                 return all();
             }
-            return Self { command, units: range.bytes.div_ceil(1 << shift), shift, ranges: false };
+            return Self { command, units: range.singles(), shift, ranges: false };
         }
         // With TTL = 0, a command for a single page is reserved: cover one more (§4.2).
         let (ttl, extra) = match range.leaf_shift {
@@ -359,6 +366,16 @@ mod tests {
         assert_eq!(all(Scope::All, 3), words(0x11, &[0]));
         // CMD_TLBI_NSNH_ALL.
         assert_eq!(all(two, 2), [Command([0x30, 0])]);
+    }
+
+    #[test]
+    fn single_addresses_are_counted_by_leaf_and_by_table() {
+        assert_eq!(range(0x4000, 65, 12, Some(12)).singles(), 65);
+        assert_eq!(range(0x4000_0000, 1024, 12, Some(21)).singles(), 2);
+        // Tables may have been unlinked: one of 2 MiB each.
+        let mixed = Range { leaf_only: false, ..range(0, 1 << 13, 12, Some(30)) };
+        assert_eq!(mixed.singles(), 16);
+        assert_eq!(range(0, 1000, 14, None).singles(), 1000);
     }
 
     #[test]

@@ -186,6 +186,25 @@ impl Kind for CdKind {
     }
 }
 
+/// The bits that hardware looks at both in an entry that holds `current` and in one that holds `target`, and that
+/// differ. [`update`] is hitless where they are in one word: two words do not change at once.
+#[must_use]
+pub fn critical<K: Kind>(current: &Words, target: &Words) -> Words {
+    prepare::<K>(current, target).1
+}
+
+/// The entry with all bits already at their new value that hardware ignores, or does not care about; and the bits that
+/// are then still to change.
+fn prepare<K: Kind>(current: &Words, target: &Words) -> (Words, Words) {
+    let (used_now, used_then) = (K::used(current), K::used(target));
+    let indifferent = K::indifferent(current, target);
+    let prepared: Words = core::array::from_fn(|i| {
+        let keep = used_now[i] & !(indifferent[i] & used_then[i]);
+        current[i] & keep | target[i] & !keep
+    });
+    (prepared, core::array::from_fn(|i| (prepared[i] ^ target[i]) & used_then[i]))
+}
+
 /// How an update went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Updated {
@@ -210,15 +229,8 @@ pub fn update<P: Platform, K: Kind, E>(
     mut sync: impl FnMut() -> Result<(), E>,
 ) -> Result<Updated, E> {
     let mut current = entry.load(platform);
-    let (used_now, used_then) = (K::used(&current), K::used(target));
-    let indifferent = K::indifferent(&current, target);
-    // The entry with all bits already at their new value that hardware ignores, or does not care about.
-    let prepared: Words = core::array::from_fn(|i| {
-        let keep = used_now[i] & !(indifferent[i] & used_then[i]);
-        current[i] & keep | target[i] & !keep
-    });
-    let mut critical =
-        (0..8).filter(|&i: &usize| prepared[i] & used_then[i] != target[i] & used_then[i]);
+    let (prepared, differ) = prepare::<K>(&current, target);
+    let mut critical = (0..8).filter(|&i: &usize| differ[i] != 0);
     let (first, second) = (critical.next(), critical.next());
 
     let mut syncs = 0;
@@ -251,4 +263,33 @@ pub fn update<P: Platform, K: Kind, E>(
     }
     step(&mut current, target)?;
     Ok(Updated { hitless, syncs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_and_counts_on_both_sides_is_critical() {
+        let stage_1 = [0x8002_000b, 0xd4, 0, 0, 0, 0, 0, 0];
+        let bypass = [0b1001, 1 << 44, 0, 0, 0, 0, 0, 0];
+        let nothing = [0; 8];
+        let in_word_0 = |bits| [bits, 0, 0, 0, 0, 0, 0, 0];
+        // Config, and the pointer; what only one side looks at is prepared, or cleared, before and after.
+        assert_eq!(critical::<SteKind>(&bypass, &stage_1), in_word_0(0b0010));
+        assert_eq!(critical::<SteKind>(&stage_1, &stage_1), nothing);
+        assert_eq!(critical::<SteKind>(&nothing, &stage_1), in_word_0(1));
+        // Another table (S1ContextPtr), and another S1CSH, at once.
+        let moved = [0x8003_000b, 0x54, 0, 0, 0, 0, 0, 0];
+        assert_eq!(critical::<SteKind>(&stage_1, &moved), [0x1_0000, 0x80, 0, 0, 0, 0, 0, 0]);
+        // EATS on is nobody's business while ATS is off.
+        let ats = [0x8002_000b, 0xd4 | 1 << 28, 0, 0, 0, 0, 0, 0];
+        assert_eq!(critical::<SteKind>(&stage_1, &ats), nothing);
+        // ASID and TTB0 of a context.
+        let context = |asid: u64, ttb| [asid << 48 | 1 << 31, ttb, 0, 0, 0, 0, 0, 0];
+        assert_eq!(
+            critical::<CdKind>(&context(1, 0x1000), &context(2, 0x2000)),
+            [3 << 48, 0x3000, 0, 0, 0, 0, 0, 0]
+        );
+    }
 }

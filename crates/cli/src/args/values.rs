@@ -108,3 +108,32 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = seconds.ok_or(right)?;
     Ok(Duration::from_secs_f64(seconds))
 }
+
+/// A whole number, decimal or 0x…, of at most so many bits; `what` it is.
+fn id(text: &str, bits: u32, what: &str) -> Result<u64, String> {
+    let digits = text.replace('_', "");
+    let number = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16).ok(),
+        Some(_) => None,
+        None => digits.parse().ok(),
+    };
+    let largest = (1 << bits) - 1;
+    let right = || format!("{what} is a number such as 7 or 0x1f, up to {largest:#x}");
+    number.filter(|number| *number <= largest).ok_or_else(right)
+}
+
+/// An ASID or VMID.
+pub fn id16(text: &str) -> Result<u16, String> {
+    // It fits.
+    id(text, 16, "an ASID or VMID").map(|id| id as u16)
+}
+
+/// A SubstreamID.
+pub fn id20(text: &str) -> Result<u32, String> {
+    id(text, 20, "a SubstreamID").map(|id| id as u32)
+}
+
+/// A StreamID.
+pub fn id32(text: &str) -> Result<u32, String> {
+    id(text, 32, "a StreamID").map(|id| id as u32)
+}

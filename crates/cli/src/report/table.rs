@@ -27,6 +27,11 @@ impl Column {
         Self { name: name.into(), title: "", right: true }
     }
 
+    /// What it says.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Under `title`, with neighbours that are, too.
     #[must_use]
     pub fn under(mut self, title: &'static str) -> Self {
