@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// The bits of a structure: rows of 32 with the highest on the left, fewer where there is less room.
+
+/// How many bits fit side by side into `width` CSS pixels, given the size of the text.
+function bitsAcross(width) {
+  const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+  return width >= 50 * rem ? 32 : width >= 21 * rem ? 16 : 8;
+}
+
+/// Where the bits of one word go: cells {item, hi, lo} from the highest to the lowest; without `item`, reserved.
+function cellsOf(items, word, bits) {
+  const cells = [];
+  let next = bits - 1;
+  for (const item of items.filter((it) => it.word === word).sort((a, b) => b.hi - a.hi)) {
+    if (item.hi < next) cells.push({ hi: next, lo: item.hi + 1 });
+    cells.push({ item, hi: item.hi, lo: item.lo });
+    next = item.lo - 1;
+  }
+  if (next >= 0) cells.push({ hi: next, lo: 0 });
+  return cells;
+}
+
+const bitsOf = ({ hi, lo }) => hi === lo ? `${hi}` : `${hi}:${lo}`;
+
+/// A picture of `items` [{name, word, hi, lo, value, meaning, set}] in `words` of `bits` bits. It has one
+/// stop for Tab, and arrow keys go from field to field. `light` hears which one is looked at, or null.
+function picture(name, items, words, bits, light) {
+  const caption = el("p", { class: "caption" });
+  const grid = el("div", { class: "bits", role: "group", "aria-label": `Bits of ${name}; arrow keys go from field to field` });
+  let across = 0;
+  let current = 0;
+  const order = [];
+
+  const tell = (item) => {
+    caption.replaceChildren(...(item
+      ? [el("b", null, item.name), ` ${words > 1 ? `word ${item.word}, ` : ""}bit${item.hi === item.lo ? "" : "s"} ${bitsOf(item)}`,
+        item.value === undefined ? "" : ` = ${item.value}`, item.meaning ? `: ${item.meaning}` : ""]
+      : [el("span", { class: "dim" }, "Point at a field, or go there with Tab and the arrow keys.")]));
+  };
+  const look = (item) => {
+    for (const part of grid.querySelectorAll(".bit")) part.classList.toggle("lit", Boolean(item) && part.dataset.field === String(items.indexOf(item)));
+    tell(item);
+    light?.(item);
+  };
+
+  function draw() {
+    const focused = grid.contains(document.activeElement);
+    order.length = 0;
+    const rows = [];
+    for (let word = 0; word < words; word++) {
+      const wordBits = Math.min(bits, 64);
+      const lines = [];
+      const cells = cellsOf(items, word, wordBits);
+      for (let top = wordBits - 1; top >= 0; top -= across) {
+        const bottom = Math.max(top - across + 1, 0);
+        const parts = cells.filter((cell) => cell.hi >= bottom && cell.lo <= top);
+        const line = el("div", { class: "line" });
+        line.style.gridTemplateColumns = `repeat(${Math.min(across, wordBits)}, minmax(0, 1fr))`;
+        for (const cell of parts) {
+          const [hi, lo] = [Math.min(cell.hi, top), Math.max(cell.lo, bottom)];
+          line.append(part(cell, hi, lo));
+        }
+        const tall = parts.some((cell) => cell.item && Math.min(cell.hi, top) - Math.max(cell.lo, bottom) < 2 && cell.item.name.length > 2);
+        line.classList.toggle("tall", tall && across === 32);
+        lines.push(line);
+      }
+      rows.push(el("div", { class: "word" },
+        words > 1 ? el("div", { class: "word-number", "aria-hidden": "true" }, String(word)) : null,
+        el("div", { class: "lines" }, lines)));
+    }
+    grid.replaceChildren(...rows);
+    if (order.length) {
+      current = Math.min(current, order.length - 1);
+      order[current].tabIndex = 0;
+      if (focused) order[current].focus();
+    }
+  }
+
+  function part({ item, hi, lo }, top, bottom) {
+    const wide = top - bottom + 1;
+    const numbers = el("span", { class: "edge", "aria-hidden": "true" }, top === bottom ? [el("i", null, `${top}`)] : [el("i", null, `${top}`), el("i", null, `${bottom}`)]);
+    let cell;
+    if (!item) {
+      cell = el("div", { class: "reserved", title: `reserved, ${bitsOf({ hi, lo })}` }, numbers);
+    } else {
+      const narrow = wide <= 2 && across === 32 && item.name.length > 2 ? " narrow" : "";
+      const first = top === hi;
+      const says = `${item.name}, ${words > 1 ? `word ${item.word}, ` : ""}bits ${bitsOf(item)}${item.value === undefined ? "" : `, ${item.value}`}${item.meaning ? `, ${item.meaning}` : ""}`;
+      cell = el(first ? "button" : "div", {
+        class: `bit${item.set ? " set" : ""}${narrow}`, "data-field": String(items.indexOf(item)),
+        ...(first ? { type: "button", tabindex: "-1", "aria-label": says } : { "aria-hidden": "true" }),
+      }, numbers, el("span", { class: "name" }, first ? item.name : `${item.name} …`),
+      item.value !== undefined && first && wide > 2 ? el("span", { class: "value" }, item.value) : null);
+      cell.addEventListener("pointerenter", () => look(item));
+      cell.addEventListener("pointerleave", () => look(null));
+      if (first) {
+        const at = order.push(cell) - 1;
+        cell.addEventListener("focus", () => { current = at; look(item); });
+        cell.addEventListener("blur", () => look(null));
+      }
+    }
+    cell.style.gridColumn = `span ${wide}`;
+    return cell;
+  }
+
+  grid.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    const to = event.key === "Home" ? 0 : event.key === "End" ? order.length - 1 : step && current + step;
+    if (to === undefined || !order[to]) return;
+    event.preventDefault();
+    order[current].tabIndex = -1;
+    order[to].tabIndex = 0;
+    order[to].focus();
+  });
+
+  const figure = el("figure", { class: "picture" }, grid, caption);
+  new ResizeObserver(() => {
+    const fits = bitsAcross(figure.clientWidth);
+    if (fits !== across) { across = fits; draw(); }
+  }).observe(figure);
+  tell(null);
+  return figure;
+}
