@@ -42,7 +42,8 @@ fn build(out: &Path) -> Option<Vec<u8>> {
     if !root.join("Cargo.lock").is_file() || !crates.join("formats").is_dir() {
         return None;
     }
-    for part in ["explore/src", "explore/Cargo.toml", "decode/src", "decode/Cargo.toml", "formats/src"]
+    for part in
+        ["explore/src", "explore/Cargo.toml", "decode/src", "decode/Cargo.toml", "formats/src"]
     {
         println!("cargo::rerun-if-changed={}", crates.join(part).display());
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can be said on the command line.
 
+mod explore;
 mod help;
 mod values;
 
@@ -12,6 +13,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use smmuv3_testbench::lab::AsidPolicy;
 
+pub use explore::Explore;
+
+use explore::EXPLORE_EXAMPLES;
 use help::{
     ASID_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES, run_examples,
 };
@@ -48,6 +52,9 @@ pub enum Command {
     /// Let many threads do everything at once on the model, and look at each return whether the rules hold
     #[command(after_help = STRESS_EXAMPLES)]
     Stress(Stress),
+    /// Explain logs and structures in a page in the browser, which sends nothing anywhere
+    #[command(after_help = EXPLORE_EXAMPLES)]
+    Explore(Explore),
 }
 
 /// Operands of `picture`.

@@ -6,6 +6,7 @@
 
 mod args;
 mod asid;
+mod explore;
 mod fuzz;
 mod picture;
 mod plot;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
             Some(Command::Fuzz(fuzz)) => fuzz::execute(&fuzz),
             Some(Command::Asid(asid)) => asid::execute(&asid),
             Some(Command::Stress(stress)) => stress::execute(&stress),
+            Some(Command::Explore(explore)) => explore::execute(&explore),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)
@@ -111,6 +113,9 @@ enum Failure {
         /// What is wrong.
         reason: io::Error,
     },
+    /// The page could neither be served nor written.
+    #[error(transparent)]
+    Explore(#[from] explore::ExploreError),
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
     Output(io::Error),

@@ -97,6 +97,13 @@ class Server {
 
 async function openEngine() {
   const text = byId("module").textContent;
-  if (text && typeof WebAssembly === "object") return Module.open(text);
+  const served = location.protocol.startsWith("http");
+  if (text) {
+    try {
+      return await Module.open(text);
+    } catch (error) {
+      if (!served) throw error;
+    }
+  }
   return new Server();
 }

@@ -30,8 +30,10 @@ impl Log {
     fn line(&mut self, line: &[u8]) {
         self.line += 1;
         for word in String::from_utf8_lossy(line).split_whitespace() {
-            if let Some(Ok(word)) =
-                word.strip_prefix("0x").filter(|w| w.len() == 16).map(|w| u64::from_str_radix(w, 16))
+            if let Some(Ok(word)) = word
+                .strip_prefix("0x")
+                .filter(|w| w.len() == 16)
+                .map(|w| u64::from_str_radix(w, 16))
             {
                 self.words.push(word);
             }
