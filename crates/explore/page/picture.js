@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // The bits of a structure: rows of 32 with the highest on the left, fewer where there is less room.
 
-/// How many bits fit side by side into `width` CSS pixels, given the size of the text.
-function bitsAcross(width) {
-  const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-  return width >= 50 * rem ? 32 : width >= 21 * rem ? 16 : 8;
-}
+/// How many bits fit side by side into `width`, in the size of the text.
+const bitsAcross = (width) => width >= 44 ? 32 : width >= 19 ? 16 : 8;
 
 /// Where the bits of one word go: cells {item, hi, lo} from the highest to the lowest; without `item`, reserved.
 function cellsOf(items, word, bits) {
@@ -26,8 +23,12 @@ const bitsOf = ({ hi, lo }) => hi === lo ? `${hi}` : `${hi}:${lo}`;
 /// stop for Tab, and arrow keys go from field to field. `light` hears which one is looked at, or null.
 function picture(name, items, words, bits, light) {
   const caption = el("p", { class: "caption" });
+  /// Whether a name has no room across so many bits, and goes upwards.
+  const isNarrow = (item, wide) => item.name.length * 0.53 > wide * pitch - 0.3;
   const grid = el("div", { class: "bits", role: "group", "aria-label": `Bits of ${name}; arrow keys go from field to field` });
   let across = 0;
+  /// Width of one bit, in rem.
+  let pitch = 1;
   let current = 0;
   const order = [];
 
@@ -60,8 +61,7 @@ function picture(name, items, words, bits, light) {
           const [hi, lo] = [Math.min(cell.hi, top), Math.max(cell.lo, bottom)];
           line.append(part(cell, hi, lo));
         }
-        const tall = parts.some((cell) => cell.item && Math.min(cell.hi, top) - Math.max(cell.lo, bottom) < 2 && cell.item.name.length > 2);
-        line.classList.toggle("tall", tall && across === 32);
+        line.classList.toggle("tall", Boolean(line.querySelector(".narrow")));
         lines.push(line);
       }
       rows.push(el("div", { class: "word" },
@@ -83,14 +83,14 @@ function picture(name, items, words, bits, light) {
     if (!item) {
       cell = el("div", { class: "reserved", title: `reserved, ${bitsOf({ hi, lo })}` }, numbers);
     } else {
-      const narrow = wide <= 2 && across === 32 && item.name.length > 2 ? " narrow" : "";
+      const narrow = isNarrow(item, wide) ? " narrow" : "";
       const first = top === hi;
       const says = `${item.name}, ${words > 1 ? `word ${item.word}, ` : ""}bits ${bitsOf(item)}${item.value === undefined ? "" : `, ${item.value}`}${item.meaning ? `, ${item.meaning}` : ""}`;
       cell = el(first ? "button" : "div", {
         class: `bit${item.set ? " set" : ""}${narrow}`, "data-field": String(items.indexOf(item)),
         ...(first ? { type: "button", tabindex: "-1", "aria-label": says } : { "aria-hidden": "true" }),
       }, numbers, el("span", { class: "name" }, first ? item.name : `${item.name} …`),
-      item.value !== undefined && first && wide > 2 ? el("span", { class: "value" }, item.value) : null);
+      item.value !== undefined && first && !narrow && item.value.length < wide * 2 ? el("span", { class: "value" }, item.value) : null);
       cell.addEventListener("pointerenter", () => look(item));
       cell.addEventListener("pointerleave", () => look(null));
       if (first) {
@@ -113,10 +113,17 @@ function picture(name, items, words, bits, light) {
     order[to].focus();
   });
 
-  const figure = el("figure", { class: "picture" }, grid, caption);
+  const figure = el("figure", { class: "picture" }, caption, grid);
   new ResizeObserver(() => {
-    const fits = bitsAcross(figure.clientWidth);
-    if (fits !== across) { across = fits; draw(); }
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    const width = figure.clientWidth / rem;
+    if (width === 0) return;
+    const fits = bitsAcross(width);
+    const wide = (width - 1.7) / fits;
+    // Drawing anew at each pixel of a drag would be for nothing.
+    if (fits === across && Math.abs(wide - pitch) < 0.05) return;
+    [across, pitch] = [fits, wide];
+    draw();
   }).observe(figure);
   tell(null);
   return figure;

@@ -46,11 +46,13 @@ function fieldsOf(name, items, words, bits) {
   const rows = new Map();
   const table = fieldTable(`Fields of ${name}`, items, words, rows);
   let lit = null;
-  return [picture(name, items, words, bits, (item) => {
+  const bitsPicture = picture(name, items, words, bits, (item) => {
     lit?.classList.remove("lit");
     lit = rows.get(item) ?? null;
     lit?.classList.add("lit");
-  }), table];
+  });
+  // What is set is short and comes first; a layout is looked at for its bits.
+  return items.some((item) => item.value !== undefined) ? [table, bitsPicture] : [bitsPicture, table];
 }
 
 const itemsOf = (decoded) => decoded.described.map((field) => ({
