@@ -31,6 +31,7 @@ pub mod legality;
 mod pri;
 pub mod register;
 pub mod ste;
+pub mod structure;
 pub mod vms;
 
 pub use address::{Iova, PhysAddr, StreamId, SubstreamId};
