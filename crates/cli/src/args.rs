@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can be said on the command line.
 
+mod decode;
 mod help;
 mod values;
 
@@ -12,8 +13,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use smmuv3_testbench::lab::AsidPolicy;
 
+pub use decode::Decode;
 use help::{
-    ASID_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES, run_examples,
+    ASID_EXAMPLES, DECODE_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES,
+    run_examples,
 };
 use values::{domains, few, jobs, minutes, policies, seconds, seed, seeds, steps, widths};
 
@@ -48,6 +51,9 @@ pub enum Command {
     /// Let many threads do everything at once on the model, and look at each return whether the rules hold
     #[command(after_help = STRESS_EXAMPLES)]
     Stress(Stress),
+    /// Explain a kernel log: every SMMU event and error in it, likely causes, and what to do next
+    #[command(after_help = DECODE_EXAMPLES)]
+    Decode(Decode),
 }
 
 /// Operands of `picture`.

@@ -6,6 +6,7 @@
 
 mod args;
 mod asid;
+mod decode_log;
 mod fuzz;
 mod picture;
 mod plot;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
             Some(Command::Fuzz(fuzz)) => fuzz::execute(&fuzz),
             Some(Command::Asid(asid)) => asid::execute(&asid),
             Some(Command::Stress(stress)) => stress::execute(&stress),
+            Some(Command::Decode(decode)) => decode_log::execute(&decode),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)
