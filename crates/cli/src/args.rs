@@ -2,6 +2,7 @@
 //! What can be said on the command line.
 
 mod explore;
+mod decode;
 mod help;
 mod values;
 
@@ -16,8 +17,10 @@ use smmuv3_testbench::lab::AsidPolicy;
 pub use explore::Explore;
 
 use explore::EXPLORE_EXAMPLES;
+pub use decode::Decode;
 use help::{
-    ASID_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES, run_examples,
+    ASID_EXAMPLES, DECODE_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES,
+    run_examples,
 };
 use values::{domains, few, jobs, minutes, policies, seconds, seed, seeds, steps, widths};
 
@@ -55,6 +58,9 @@ pub enum Command {
     /// Explain logs and structures in a page in the browser, which sends nothing anywhere
     #[command(after_help = EXPLORE_EXAMPLES)]
     Explore(Explore),
+    /// Explain a kernel log: every SMMU event and error in it, likely causes, and what to do next
+    #[command(after_help = DECODE_EXAMPLES)]
+    Decode(Decode),
 }
 
 /// Operands of `picture`.

@@ -7,6 +7,7 @@
 mod args;
 mod asid;
 mod explore;
+mod decode_log;
 mod fuzz;
 mod picture;
 mod plot;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
             Some(Command::Asid(asid)) => asid::execute(&asid),
             Some(Command::Stress(stress)) => stress::execute(&stress),
             Some(Command::Explore(explore)) => explore::execute(&explore),
+            Some(Command::Decode(decode)) => decode_log::execute(&decode),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)

@@ -59,6 +59,20 @@ attach is refused. A run is not deterministic: the seed says what each thread do
 Exit status: 0 when these rules held; 1 when something did not; 2 when the input could not be used.
 docs/stress.md says what the threads do, what is judged, and how to repeat a failure.";
 
+pub const DECODE_EXAMPLES: &str = "\
+Examples:
+  smmuv3 decode dmesg.txt                          everything about SMMUs in a log, explained
+  dmesg -w | smmuv3 decode -                       each event as it comes
+  smmuv3 decode dmesg.txt --only sid=0x100 --since 12.5
+  smmuv3 decode --json dmesg.txt | jq -r .name     for programs; docs/decode.schema.json
+
+Finds events, global and command queue errors, SYNC timeouts, overflows, page requests and boot
+messages of Linux, Xen, FreeBSD, L4Re and QEMU behind any prefix, and bare numbers that somebody
+pasted. Everything else is ignored.
+
+Exit status: 0 when nothing is wrong; 1 when there are events or errors; 2 when the log could not be
+read. Colours only on a terminal; NO_COLOR=1 turns them off.";
+
 /// With the scenarios that there are.
 pub fn run_examples() -> String {
     let names =

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From words to fields.
+
+use smmuv3_formats::structure::{self, Class, Structure};
+use smmuv3_formats::{Cd, Command, EventId, EventRecord, Field, Layout, Opcode, Ste, legality};
+
+use super::decoded::{Decoded, Described, Illegal, Value};
+use super::instance::Instance;
+use super::kind::{self, Kind};
+use super::registers;
+use super::words::{self, Order, WordsError};
+
+/// What words are judged by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The instance that they are of.
+    pub instance: Instance,
+    /// The STE through which a CD is reached.
+    pub ste: Option<[u64; 8]>,
+    /// In which order words are given.
+    pub order: Order,
+}
+
+/// Why words are not explained.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// There are no words, or not as many as there must be.
+    #[error(transparent)]
+    Words(#[from] WordsError),
+    /// There are more or fewer words than the kind has.
+    #[error("{name} is {need} words of {bits} bits, but {given} are given")]
+    Count {
+        /// The kind, with an article.
+        name: String,
+        /// How many there must be.
+        need: usize,
+        /// Bits of each.
+        bits: u32,
+        /// How many there are.
+        given: usize,
+    },
+    /// A certain command or event was asked for, and they are another one.
+    #[error("these words are {found}, not {wanted}; ask for {kind} to decode any of them")]
+    Another {
+        /// What they are.
+        found: String,
+        /// What was asked for.
+        wanted: &'static str,
+        /// The kind that takes them.
+        kind: &'static str,
+    },
+    /// There are more words than registers.
+    #[error("{given} words are given; {need}")]
+    Registers {
+        /// How many there are.
+        given: usize,
+        /// What there must be.
+        need: &'static str,
+    },
+}
+
+/// Explains the structure of `kind` in `text`, which [`words`] reads.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn read(kind: Kind, text: &str, options: &Options) -> Result<Decoded, DecodeError> {
+    let name = kind.with_article();
+    let Some(shape) = kind.shape(&name) else {
+        let words = words::registers(text, options.order)?;
+        let words: Vec<u64> = words.into_iter().map(u64::from).collect();
+        return decode(kind, &words, options);
+    };
+    let found = words::parse(text, &shape, options.order)?;
+    let mut decoded = decode(kind, &found.words, options)?;
+    if options.order == Order::Auto && !matches!(found.order, Order::Memory) {
+        decoded.assumed.push(format!("read with --order {}, the only one that makes sense", found.order));
+    }
+    Ok(decoded)
+}
+
+/// Explains `words`: the 64-bit words of a structure, or 32-bit registers.
+///
+/// # Errors
+/// [`DecodeError`]: they are too few or too many, or something else than was asked for.
+pub fn decode(kind: Kind, words: &[u64], options: &Options) -> Result<Decoded, DecodeError> {
+    let name = kind.with_article();
+    if let Some(shape) = kind.shape(&name) {
+        let (need, bits) = if shape.bytes == 4 { (1, 32) } else { (shape.bytes / 8, 64) };
+        if words.len() != need {
+            return Err(DecodeError::Count { name, need, bits, given: words.len() });
+        }
+        if let (32, Some(&value)) = (bits, words.first())
+            && u32::try_from(value).is_err()
+        {
+            return Err(WordsError::DoesNotFit { value, name }.into());
+        }
+    }
+    let first = words.first().copied().unwrap_or(0);
+    let code = (first & 0xff) as u8;
+    match kind {
+        Kind::Event => Ok(event(words, code)),
+        Kind::Command => Ok(command(words, code, options)),
+        Kind::Descriptor => Ok(descriptor(words)),
+        Kind::Idr => registers::idr(words),
+        Kind::Gerror => registers::gerror(words),
+        Kind::CmdqCons => Ok(registers::cmdq_cons(first)),
+        Kind::Features => Ok(registers::features(first)),
+        Kind::One(structure) => match structure.class {
+            Class::Event if structure.code != Some(code) => {
+                Err(another(event(words, code).name, structure.name, "event"))
+            }
+            Class::Command if structure.code != Some(code) => {
+                Err(another(command(words, code, options).name, structure.name, "cmd"))
+            }
+            Class::Event => Ok(event(words, code)),
+            Class::Command => Ok(command(words, code, options)),
+            _ => Ok(judged(structure, words, options)),
+        },
+    }
+}
+
+fn another(found: String, wanted: &'static str, kind: &'static str) -> DecodeError {
+    DecodeError::Another { found, wanted, kind }
+}
+
+/// The fields of `structure`, and what is wrong with reserved bits.
+pub(super) fn plain(structure: &'static Structure, words: &[u64]) -> Decoded {
+    let described = structure.fields.iter().filter_map(|field| {
+        let value = structure.value(field, words)?;
+        Some(described(structure, field, value))
+    });
+    let described: Vec<Described> = described.collect();
+    Decoded {
+        kind: Kind::One(structure).name(),
+        name: structure.name.to_owned(),
+        section: structure.section.to_owned(),
+        summary: None,
+        words: words.to_vec(),
+        word_bits: structure.bits.min(64),
+        by_name: by_name(&described),
+        described,
+        violations: reserved(&structure.reserved(words)),
+        illegal: None,
+        problems: Vec::new(),
+        assumed: Vec::new(),
+    }
+}
+
+pub(super) fn by_name(described: &[Described]) -> Vec<(String, Value)> {
+    described.iter().map(|field| (field.name.to_ascii_lowercase(), field.value)).collect()
+}
+
+/// One field, with its meaning.
+pub(super) fn described(structure: &'static Structure, field: &Field, value: u64) -> Described {
+    Described {
+        structure: None,
+        name: field.name.to_owned(),
+        word: field.word,
+        hi: field.hi,
+        lo: field.lo,
+        value: Value::of(field, value),
+        meaning: meaning(structure, field, value),
+    }
+}
+
+/// What a value means, if that is known.
+pub(super) fn meaning(_structure: &Structure, _field: &Field, _value: u64) -> Option<String> {
+    None
+}
+
+/// A sentence for each run of reserved bits that has some set.
+pub(super) fn reserved(words: &[u64]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        let mut left = *word;
+        while left != 0 {
+            let lo = left.trailing_zeros();
+            let run = (left >> lo).trailing_ones();
+            let hi = lo.saturating_add(run).saturating_sub(1);
+            let bits = if run == 1 {
+                format!("bit {lo} of word {index} is reserved and set")
+            } else {
+                format!("bits {hi}:{lo} of word {index} are reserved and set")
+            };
+            found.push(bits);
+            left &= u64::MAX.checked_shl(hi.saturating_add(1)).unwrap_or(0);
+        }
+    }
+    found
+}
+
+fn illegal(verdict: Result<(), legality::Rule>) -> Option<Illegal> {
+    verdict.err().map(Illegal::from)
+}
+
+fn event(words: &[u64], code: u8) -> Decoded {
+    if let Some(id) = EventId::from_code(code) {
+        let mut decoded = plain(structure::event(id), words);
+        decoded.summary = Some(id.meaning().to_owned());
+        return decoded;
+    }
+    // The bits mean what they mean in most records.
+    let own = (0xe0..=0xef).contains(&code);
+    let described = EventRecord::FIELDS.iter().map(|field| Described {
+        structure: None,
+        name: field.name.to_owned(),
+        word: field.word,
+        hi: field.hi,
+        lo: field.lo,
+        value: Value::of(field, words.get(field.word).map_or(0, |word| field.extract(*word))),
+        meaning: None,
+    });
+    let described: Vec<Described> = described.collect();
+    let name = if own { "implementation defined event" } else { "reserved event" };
+    let violation = format!("event {code:#04x} is reserved");
+    Decoded {
+        kind: "event".to_owned(),
+        name: format!("{name} {code:#04x}"),
+        section: "10.2".to_owned(),
+        summary: own.then(|| "the implementation's manual says what it is".to_owned()),
+        words: words.to_vec(),
+        word_bits: 64,
+        by_name: by_name(&described),
+        described,
+        violations: if own { Vec::new() } else { vec![violation] },
+        illegal: None,
+        problems: Vec::new(),
+        assumed: vec!["fields are where most events have them".to_owned()],
+    }
+}
+
+fn command(words: &[u64], code: u8, options: &Options) -> Decoded {
+    let raw = Command(array(words));
+    let mut decoded = match Opcode::from_code(code) {
+        Some(opcode) => {
+            let mut decoded = plain(structure::command(opcode), words);
+            decoded.name = raw.name().to_owned();
+            decoded
+        }
+        None => Decoded {
+            kind: "cmd".to_owned(),
+            name: format!("{} command {code:#04x}", raw.name()),
+            section: "4.1".to_owned(),
+            summary: None,
+            words: words.to_vec(),
+            word_bits: 64,
+            by_name: vec![("opcode".to_owned(), Value::Hex(u64::from(code)))],
+            described: vec![Described {
+                structure: None,
+                name: "Opcode".to_owned(),
+                word: 0,
+                hi: 7,
+                lo: 0,
+                value: Value::Hex(u64::from(code)),
+                meaning: Some(raw.name().to_owned()),
+            }],
+            violations: Vec::new(),
+            illegal: None,
+            problems: Vec::new(),
+            assumed: Vec::new(),
+        },
+    };
+    // What the implementation defines is judged by its manual.
+    if !raw.is_implementation_defined() {
+        decoded.illegal = illegal(legality::command(&raw, &options.instance.implementation()));
+        decoded.assumed.push(options.instance.assumed());
+    }
+    decoded
+}
+
+/// An entry, a page request or a register.
+fn judged(structure: &'static Structure, words: &[u64], options: &Options) -> Decoded {
+    let mut decoded = plain(structure, words);
+    let implementation = options.instance.implementation();
+    match structure.name {
+        "STE" => {
+            decoded.illegal = illegal(legality::ste(&Ste(array(words)), &implementation));
+            decoded.assumed.push(options.instance.assumed());
+        }
+        "CD" => {
+            let usual = Ste::default().with_v(true).with_config(smmuv3_formats::ste::config::STAGE_1);
+            let ste = options.ste.map_or(usual.with_s1_pie(true), Ste);
+            decoded.illegal = illegal(legality::cd(&Cd(array(words)), &ste, &implementation));
+            decoded.assumed.push(options.instance.assumed());
+            if options.ste.is_none() {
+                let text = "judged as reached through an STE with stage 1 alone; --ste gives the real one";
+                decoded.assumed.push(text.to_owned());
+            }
+        }
+        _ => {}
+    }
+    decoded
+}
+
+fn descriptor(words: &[u64]) -> Decoded {
+    // Until the form is known: the page of 4 KiB.
+    let page = Kind::find("S1 page descriptor");
+    match page {
+        Ok(Kind::One(structure)) => plain(structure, words),
+        _ => plain(&structure::ALL[0], words),
+    }
+}
+
+/// The first `N` words; missing ones are 0.
+pub(super) fn array<const N: usize>(words: &[u64]) -> [u64; N] {
+    let mut whole = [0; N];
+    for (to, from) in whole.iter_mut().zip(words) {
+        *to = *from;
+    }
+    whole
+}
+
+/// The name without case, for comparisons.
+pub(super) fn same(a: &str, b: &str) -> bool {
+    kind::plain(a) == kind::plain(b)
+}
