@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can be said on the command line.
 
-mod explore;
 mod decode;
+mod explore;
 mod help;
 mod values;
 
@@ -16,8 +16,8 @@ use smmuv3_testbench::lab::AsidPolicy;
 
 pub use explore::Explore;
 
-use explore::EXPLORE_EXAMPLES;
 pub use decode::Decode;
+use explore::EXPLORE_EXAMPLES;
 use help::{
     ASID_EXAMPLES, DECODE_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES,
     run_examples,

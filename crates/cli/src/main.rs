@@ -6,8 +6,8 @@
 
 mod args;
 mod asid;
-mod explore;
 mod decode_log;
+mod explore;
 mod fuzz;
 mod picture;
 mod plot;

@@ -102,7 +102,8 @@ fn the_page_is_served_to_this_computer_only_and_to_be_kept_by_nobody() {
 fn questions_and_logs_are_answered() {
     let server = Server::start(&["--no-wasm"]);
     let origin = format!("Origin: http://{}", server.address);
-    let (status, head, content) = server.ask("POST /answer", &[&server.host(), &origin, JSON], KINDS);
+    let (status, head, content) =
+        server.ask("POST /answer", &[&server.host(), &origin, JSON], KINDS);
     assert_eq!(status, 200);
     assert!(head.contains("content-type: application/json"), "{head}");
     assert_eq!(content, smmuv3_explore::answer(text(KINDS)));
@@ -208,7 +209,10 @@ fn help_has_examples() {
     let output = run(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = text(&output.stdout);
-    assert!(help.contains("Examples:\n  smmuv3 explore --open") && help.contains("Exit status"), "{help}");
+    assert!(
+        help.contains("Examples:\n  smmuv3 explore --open") && help.contains("Exit status"),
+        "{help}"
+    );
     assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     let output = run(&["--out", ".", "--port", "1"]);
     assert_eq!(output.status.code(), Some(2));

@@ -28,11 +28,9 @@ async function through(stream, bytes, most) {
 }
 
 /// The fragment for this question, `#` first; null where it would be too long.
-async function fragmentOf({ kind, text, order, idr, ...form }) {
+async function fragmentOf({ kind, text, options }) {
   const words = new URLSearchParams({ kind });
-  for (const [name, value] of Object.entries({ order, idr, ...form })) {
-    if (value && value !== "given") words.set(name, value);
-  }
+  for (const [name, value] of Object.entries(options)) if (value !== "auto") words.set(name, value);
   const plain = new URLSearchParams(words);
   plain.set("text", text);
   let fragment = "#" + plain;
@@ -45,21 +43,17 @@ async function fragmentOf({ kind, text, order, idr, ...form }) {
   return fragment.length <= LONGEST_LINK ? fragment : null;
 }
 
-/// What a fragment asks for: {fields} or {kind, text, ...}; null for nothing, {error} for a broken one.
+/// What a fragment asks for: {fields} or {kind, text, options}; null for nothing, {error} for a broken one.
 async function questionOf(fragment) {
   const words = new URLSearchParams(fragment.replace(/^#/, ""));
   if (words.has("fields")) return { fields: words.get("fields") };
   if (!words.has("text") && !words.has("z")) return null;
-  const question = Object.fromEntries(words);
-  question.kind ??= "auto";
-  if (words.has("z")) {
-    try {
-      const bytes = await through(new DecompressionStream("deflate-raw"), fromBase64(words.get("z")), 64 * LONGEST_LINK);
-      question.text = new TextDecoder().decode(bytes);
-    } catch {
-      return { error: "The link is damaged: part of it is missing. Ask for it again." };
-    }
-    delete question.z;
+  const { kind = "auto", text, z, ...options } = Object.fromEntries(words);
+  if (z === undefined) return { kind, text, options };
+  try {
+    const bytes = await through(new DecompressionStream("deflate-raw"), fromBase64(z), 64 * LONGEST_LINK);
+    return { kind, text: new TextDecoder().decode(bytes), options };
+  } catch {
+    return { error: "The link is damaged: part of it is missing. Ask for it again." };
   }
-  return question;
 }

@@ -42,7 +42,7 @@ function showRecord(record, engine) {
     if (record.kind === "event" && record.words?.length === 4) {
       const decoded = await engine.ask({ request: "structure", kind: "event", text: record.words.join(" ") });
       inside.replaceChildren(...(decoded.error ? [el("p", null, decoded.error)]
-        : [...fieldsOf(decoded.name, itemsOf(decoded), decoded.words.length, 256), el("pre", { class: "words" }, record.words.join("\n"))]));
+        : [...fieldsOf(decoded.name, itemsOf(decoded), decoded.words.length, 64), el("pre", { class: "words" }, record.words.join("\n"))]));
     } else {
       inside.replaceChildren(el("table", { class: "fields" }, el("tbody", null, Object.entries(record)
         .filter(([name, value]) => value !== null && !["causes", "kind", "name", "violations"].includes(name))

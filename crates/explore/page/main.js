@@ -31,9 +31,9 @@ const EXAMPLES = [
 [  900.120344] arm-smmu-v3 fd900000.iommu: CMD_SYNC timeout at 0x00000146 [hwprod 0x00000146, hwcons 0x00000000]
 [  900.120348] arm-smmu-v3 fd900000.iommu: EVTQ overflow detected -- events lost
 `],
-  ["An STE", "ste", "0x000000008002000b 0x0000000008000054 0 0 0 0 0 0"],
-  ["A CD", "cd", "0x0005000580c81310 0x0000000082345000 0x0000000000000000 0x00000000000004ff 0 0 0 0"],
-  ["A command", "cmd", "0x0005000000000012 0x00000000ffffe001"],
+  ["An STE", "ste", "0x000000008002000b 0x00000000000000d4 0 0 0 0 0 0"],
+  ["A CD", "cd", "0x0005e204c0003510 0x0000000080010000 0x0000000000000000 0x00000000000444ff 0 0 0 0"],
+  ["A command", "cmd", "0x0005000000004012 0x0000000001000701"],
   ["An event", "event", "0x0000018000000010 0x0000020100000000 0x00000000ffffe040 0x00000000ffffe000"],
 ];
 
@@ -49,16 +49,13 @@ const say = (text, style = "") => {
   status.textContent = text;
 };
 
+/// The options of a structure, by the names that they have in questions, links and the form.
+const OPTIONS = ["order", "idr", "ste"];
+
 /// What the form asks.
 function question() {
-  const form = {};
-  for (const input of byId("pte-options").querySelectorAll("select, input")) {
-    form[input.name] = input.type === "checkbox" ? (input.checked ? "1" : "") : input.value;
-  }
-  return {
-    kind: byId("kind").value, text: byId("text").value, order: byId("order").value, idr: byId("idr").value.trim(),
-    ...(byId("kind").value === "pte" ? form : {}),
-  };
+  const options = Object.fromEntries(OPTIONS.map((name) => [name, byId(name).value.trim()]).filter(([, value]) => value));
+  return { kind: byId("kind").value, text: byId("text").value, options };
 }
 
 function show(...nodes) {
@@ -85,7 +82,7 @@ async function explain(remember = true) {
     show(showLog(answer, engine));
     say(`${plural(answer.records.length, "record")} found.`);
   } else {
-    show(showStructure(answer));
+    show(showStructure(answer, changed));
     say(`${answer.name}, ${plural(answer.words.length, "word")}.`);
   }
   if (remember) {
@@ -94,8 +91,7 @@ async function explain(remember = true) {
   }
 }
 
-async function answerTo(asked, late) {
-  const { kind, text, ...options } = asked;
+async function answerTo({ kind, text, options }, late) {
   let what = kind;
   if (what === "auto") {
     what = file ? "log" : (await engine.ask({ request: "detect", text: text.slice(0, 65536) })).kind ?? "log";
@@ -108,6 +104,20 @@ async function answerTo(asked, late) {
     if (blob.size > 4 * PIECE) say(`Reading… ${Math.round(at / blob.size * 100)} % of ${(blob.size / 1e6).toFixed(0)} MB`);
     return !late();
   });
+}
+
+/// Puts words into the form that have other values of fields. `told` hears why not.
+async function changed(kind, fields, told) {
+  const { options } = question();
+  const answer = await engine.ask({ request: "encode", kind, fields, options: { ...options, order: "" } });
+  if (answer.error) {
+    told(answer.error);
+    return;
+  }
+  setText(answer.words.join(" "));
+  byId("kind").value = answer.kind;
+  byId("order").value = "auto";
+  await explain();
 }
 
 async function takeFile(taken) {
@@ -144,6 +154,13 @@ async function copyLink() {
   }
 }
 
+/// Sets a part of the form; what a list does not have becomes its first.
+function choose(id, value) {
+  const part = byId(id);
+  part.value = value;
+  if (part.tagName === "SELECT" && part.selectedIndex < 0) part.selectedIndex = 0;
+}
+
 /// Shows what the address asks for.
 async function follow() {
   const asked = await questionOf(location.hash);
@@ -165,14 +182,9 @@ async function follow() {
     return;
   }
   setText(asked.text);
-  const choose = (id, value) => {
-    const select = byId(id);
-    if ([...select.options].some((option) => option.value === value)) select.value = value;
-  };
   choose("kind", asked.kind);
-  choose("order", asked.order ?? "given");
-  byId("idr").value = asked.idr ?? "";
-  if (asked.idr || asked.order) byId("options").open = true;
+  for (const name of OPTIONS) choose(name, asked.options[name] ?? "");
+  byId("options").open = Object.keys(asked.options).length > 0;
   await explain(false);
 }
 
@@ -203,7 +215,6 @@ function wire() {
     history.replaceState(null, "", "#");
     byId("text").focus();
   });
-  byId("kind").addEventListener("change", () => { byId("pte-options").hidden = byId("kind").value !== "pte"; });
   byId("skip").addEventListener("click", (event) => {
     event.preventDefault();
     (byId("explain").hidden ? byId("layouts").querySelector("h2") : byId("results")).focus();
@@ -211,8 +222,8 @@ function wire() {
   for (const [title, kind, text] of EXAMPLES) {
     byId("examples").append(el("button", { type: "button", class: "quiet", click: () => {
       setText(text);
-      byId("kind").value = kind;
-      byId("kind").dispatchEvent(new Event("change"));
+      choose("kind", kind);
+      for (const name of OPTIONS) choose(name, "");
       explain();
     } }, title));
   }
@@ -231,12 +242,15 @@ function wire() {
 async function start() {
   engine = await openEngine();
   byId("where").textContent = engine.where;
-  const [{ structures }, { kinds }] = await Promise.all([engine.ask({ request: "fields" }), engine.ask({ request: "kinds" })]);
+  const [{ structures }, choices] = await Promise.all([engine.ask({ request: "fields" }), engine.ask({ request: "kinds" })]);
   for (const structure of structures ?? []) layouts.set(structure.name, structure);
+  const option = ({ name, about }) => el("option", { value: name }, about);
+  const capital = ({ name, about }) => ({ name, about: about.replace(/^./, (letter) => letter.toUpperCase()) });
   byId("kind").append(el("option", { value: "auto" }, "Find out"), el("option", { value: "log" }, "A log"),
-    ...(kinds ?? []).map(({ kind, about }) => el("option", { value: kind }, about)));
-  byId("order").append(el("option", { value: "given" }, "As given"), el("option", { value: "reversed" }, "Last word first"));
-  byId("pte-options").hidden = true;
+    el("optgroup", { label: "A structure" }, (choices.kinds ?? []).map(capital).map(option)),
+    el("optgroup", { label: "One of these alone" }, (choices.others ?? []).map(option)));
+  byId("order").append(...(choices.orders ?? []).map(capital).map(option));
+  byId("instances").append(...(choices.instances ?? []).map(option));
   wire();
   await follow();
   document.documentElement.dataset.ready = "true";

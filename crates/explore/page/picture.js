@@ -24,7 +24,7 @@ const bitsOf = ({ hi, lo }) => hi === lo ? `${hi}` : `${hi}:${lo}`;
 function picture(name, items, words, bits, light) {
   const caption = el("p", { class: "caption" });
   /// Whether a name has no room across so many bits, and goes upwards.
-  const isNarrow = (item, wide) => item.name.length * 0.53 > wide * pitch - 0.3;
+  const isNarrow = (item, wide) => item.name.length * 0.6 > wide * pitch - 0.3;
   const grid = el("div", { class: "bits", role: "group", "aria-label": `Bits of ${name}; arrow keys go from field to field` });
   let across = 0;
   /// Width of one bit, in rem.

@@ -14,37 +14,58 @@ function written(value) {
 
 const isZero = (value) => value === false || value === null || Number(value) === 0;
 
-/// The table of fields. `rows` receives the row of each item, so that the picture can light it.
-function fieldTable(caption, items, words, rows) {
+/// The table of fields. `rows` receives the row of each item, so that the picture can light it. With `change`,
+/// which hears a field's name and its new value, values can be edited.
+function fieldTable(caption, items, words, rows, change) {
   const valued = items.some((item) => item.value !== undefined);
-  const head = ["Bits", "Field", valued ? "Value" : null, items.some((item) => item.meaning) ? "Meaning" : null].filter(Boolean);
+  const meant = items.some((item) => item.meaning);
+  const head = ["Bits", "Field", valued && "Value", meant && (valued ? "Meaning" : "What it is")].filter(Boolean);
   const body = items.map((item) => {
+    const value = !valued ? null : el("td", { class: "mono" }, change
+      ? [el("span", { class: "fixed" }, item.value), editor(item, change)] : item.value);
     const row = el("tr", { class: valued && !item.set ? "zero" : null },
       el("td", { class: "number mono" }, `${words > 1 ? `${item.word} ` : ""}[${bitsOf(item)}]`),
-      el("th", { scope: "row" }, item.name),
-      valued ? el("td", { class: "mono" }, item.value) : null,
-      head.includes("Meaning") ? el("td", null, item.meaning ?? "") : null);
+      el("th", { scope: "row" }, item.structure ? `${item.structure}.${item.name}` : item.name), value,
+      meant ? el("td", null, item.meaning ?? "") : null);
     rows.set(item, row);
     return row;
   });
   const table = el("table", { class: "fields" }, el("caption", null, caption),
     el("thead", null, el("tr", null, head.map((text) => el("th", { scope: "col" }, text)))), el("tbody", null, body));
-  const zeros = body.filter((row) => row.classList.contains("zero")).length;
-  if (zeros === 0) return el("div", { class: "scroll" }, table);
+  const checks = [];
+  const check = (label, style, on) => {
+    const box = el("input", { type: "checkbox" });
+    const set = () => table.classList.toggle(style, box.checked);
+    box.checked = on;
+    box.addEventListener("change", set);
+    set();
+    checks.push(el("label", { class: "check" }, box, label));
+  };
   // Sixty zeros hide the five fields that matter.
-  const box = el("input", { type: "checkbox" });
-  const set = () => table.classList.toggle("only-set", !box.checked);
-  box.checked = zeros < 12;
-  box.addEventListener("change", set);
-  set();
-  return el("div", null, el("label", { class: "check" }, box, `Also the ${plural(zeros, "field that is", "fields that are")} zero`),
-    el("div", { class: "scroll" }, table));
+  const zeros = body.filter((row) => row.classList.contains("zero")).length;
+  if (zeros > 0 && zeros < items.length) check(`Hide the ${plural(zeros, "field that is", "fields that are")} zero`, "only-set", hideZeros ?? zeros > 11);
+  if (change) check("Change values", "editing", editing);
+  // Kept over an explanation anew, as after each change of a value.
+  checks[0]?.addEventListener("change", () => { hideZeros = table.classList.contains("only-set"); });
+  checks.at(-1)?.addEventListener("change", () => { editing = table.classList.contains("editing"); });
+  return el("div", null, el("div", { class: "row" }, checks), el("div", { class: "scroll" }, table));
+}
+
+/// What the boxes above the table of fields said last.
+let hideZeros = null;
+let editing = false;
+
+/// The input of one value. Enter, or leaving it, changes it.
+function editor(item, change) {
+  const input = el("input", { class: "editor", value: item.value, spellcheck: "false", autocomplete: "off", "aria-label": `Value of ${item.name}`, "data-field": item.name });
+  input.addEventListener("change", () => change(item.name, input.value.trim()));
+  return input;
 }
 
 /// Picture and table together.
-function fieldsOf(name, items, words, bits) {
+function fieldsOf(name, items, words, bits, change) {
   const rows = new Map();
-  const table = fieldTable(`Fields of ${name}`, items, words, rows);
+  const table = fieldTable(`Fields of ${name}`, items, words, rows, change);
   let lit = null;
   const bitsPicture = picture(name, items, words, bits, (item) => {
     lit?.classList.remove("lit");
@@ -64,21 +85,36 @@ const listed = (title, style, sentences) => sentences?.length
   ? el("div", { class: `note ${style}` }, el("b", null, title), el("ul", null, sentences.map((it) => el("li", null, it))))
   : null;
 
-/// The explanation of one structure.
-function showStructure(decoded) {
-  const layout = layouts.get(decoded.name);
-  const { words } = decoded;
-  const bits = layout?.bits ?? 64 * words.length;
-  const illegal = decoded.illegal;
+/// The explanation of one structure. `changed` takes the fields of an edited one.
+function showStructure(decoded, changed) {
+  const { words, illegal } = decoded;
+  const items = itemsOf(decoded);
+  const refused = el("p", { class: "note bad", role: "alert", hidden: true });
+  // What consists of several registers, or of none that is known, has no one layout to encode.
+  const kind = layouts.has(decoded.name) ? decoded.name : null;
+  const change = kind && items.length && (async (name, value) => {
+    const fields = Object.fromEntries(items.filter((item) => item.set && item.name !== name).map((item) => [item.name, item.value]));
+    if (value !== "") fields[name] = value;
+    await changed(kind, fields, (why) => { refused.textContent = why; refused.hidden = false; });
+    // The table is another one now; who edits goes on where he was.
+    if (!document.contains(refused)) document.querySelector(`#results .editor[data-field="${CSS.escape(name)}"]`)?.focus();
+  });
   return el("article", { class: "structure" },
     el("h2", null, decoded.name, " ", el("span", { class: "dim" }, `§${decoded.section}`)),
-    illegal ? el("div", { class: "note bad" }, el("b", null, "Illegal. "),
-      `${illegal.text}${illegal.field ? ` (${illegal.field})` : ""}`, illegal.section ? ` §${illegal.section}` : "") : null,
+    decoded.summary ? el("p", null, decoded.summary) : null,
+    illegal ? el("div", { class: "note bad" }, el("b", null, "Illegal: the SMMU rejects it. "),
+      `${illegal.field ? `${illegal.field}: ` : ""}${illegal.text} (§${illegal.section})`) : null,
+    (decoded.problems ?? []).map((it) => el("div", { class: "note bad" }, el("b", null, it.name), ` ${it.text}. ${it.advice}`)),
     listed("Against the architecture", "warn", decoded.violations),
-    fieldsOf(decoded.name, itemsOf(decoded), words.length, bits),
+    refused,
+    items.length ? fieldsOf(decoded.name, items, words.length, decoded.word_bits ?? 64, change) : null,
+    decoded.assumed?.length ? el("p", { class: "dim" }, `Assumed: ${decoded.assumed.join("; ")}.`) : null,
     el("h3", null, "Words"),
-    el("pre", { class: "words" }, words.map((word, at) => `${String(at).padStart(2)}  ${word}`).join("\n")));
+    el("pre", { class: "words" }, words.map((word, at) => `${String(at).padStart(2)}  ${padded(word, decoded.word_bits ?? 64)}`).join("\n")));
 }
+
+/// A word with all its digits.
+const padded = (word, bits) => `0x${BigInt(word).toString(16).padStart(bits / 4, "0")}`;
 
 const CLASSES = {
   entry: "Table entries", command: "Commands", event: "Events", request: "Page requests",

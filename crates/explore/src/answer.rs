@@ -1,117 +1,178 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Questions of the page and their answers.
+//! Questions and their answers, both in JSON.
 
-use serde::Serialize;
-use serde_json::{Value, json};
-use smmuv3_formats::structure::{self, Class, Structure};
+use std::collections::BTreeMap;
 
-use crate::Log;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use smmuv3_decode::structure::words::Order;
+use smmuv3_decode::structure::{self, Decoded, Encoded, Instance, Kind, NAMED, Options};
 
-/// The answer to a question.
-pub fn answer(request: &str) -> String {
-    let Ok(question) = serde_json::from_str::<Value>(request) else {
-        return json!({"error": "not JSON"}).to_string();
+use crate::{Log, detect, layout};
+
+/// A question. `request` says which.
+#[derive(Deserialize)]
+#[serde(tag = "request", rename_all = "lowercase")]
+enum Question {
+    /// What of `text`, a whole log, is about SMMUs.
+    Log {
+        text: String,
+        #[serde(flatten)]
+        options: BTreeMap<String, serde_json::Value>,
+    },
+    /// Which kind `text` is: `log`, or one of the kinds of structures.
+    Detect { text: String },
+    /// What `text` says, the words of one structure.
+    Structure {
+        kind: String,
+        text: String,
+        #[serde(default)]
+        options: Given,
+    },
+    /// The words that have these fields, by name; all others are zero.
+    Encode {
+        kind: String,
+        fields: BTreeMap<String, String>,
+        #[serde(default)]
+        options: Given,
+    },
+    /// The layouts of all structures.
+    Fields,
+    /// The kinds of structures, orders of words and instances that can be chosen.
+    Kinds,
+}
+
+/// What words are read and judged by. Empty texts are as good as none.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Given {
+    /// The name of an order.
+    order: String,
+    /// The instance, in any form that `--idr` takes.
+    idr: String,
+    /// The words of the STE through which a CD is reached.
+    ste: String,
+}
+
+/// What is told of a structure: that, and how wide its words are.
+#[derive(Serialize)]
+struct Told<T> {
+    #[serde(flatten)]
+    told: T,
+    word_bits: u32,
+}
+
+/// Something to choose, with what it is.
+#[derive(Serialize)]
+struct Choice {
+    name: String,
+    about: String,
+}
+
+/// The answer to a question, both in JSON.
+///
+/// | `request` | with | answer |
+/// |---|---|---|
+/// | `log` | `text`, and the options of [`Log`] | `{records, summary}`: see [`Log`] |
+/// | `detect` | `text` | `{kind}`: `log` or a kind of structure |
+/// | `structure` | `kind`, `text`, `options: {order, idr, ste}` | the structure, as `smmuv3 decode KIND --json` prints it |
+/// | `encode` | `kind`, `fields: {name: text}`, `options` | the same of the words that have these fields |
+/// | `fields` | | `{structures: [{name, class, section, words, bits, code, offset, fields}]}` |
+/// | `kinds` | | `{kinds, others, orders, instances}`, each `[{name, about}]` |
+///
+/// What cannot be answered is answered by `{error}`, a sentence for the user.
+pub fn answer(question: &str) -> String {
+    let answered = match serde_json::from_str(question) {
+        Ok(question) => reply(question),
+        Err(error) => Err(format!("not a question: {error}")),
     };
-    let text = |name: &str| question.get(name).and_then(Value::as_str).unwrap_or_default();
-    match text("request") {
-        "log" => {
-            let mut log = Log::new("{}");
-            log.feed(text("text").as_bytes());
-            log.finish()
+    answered.unwrap_or_else(|error| json!({ "error": error }).to_string())
+}
+
+fn reply(question: Question) -> Result<String, String> {
+    match question {
+        Question::Log { text, options } => {
+            let options = serde_json::to_string(&options).map_err(text_of)?;
+            let mut log = Log::new(&options);
+            log.feed(text.as_bytes());
+            Ok(log.finish())
         }
-        "fields" => {
-            json!({"structures": structure::ALL.iter().map(Picture::of).collect::<Vec<_>>()})
-                .to_string()
+        Question::Detect { text } => match detect::detect(&text) {
+            Some(kind) => Ok(json!({ "kind": kind }).to_string()),
+            None => Err("these numbers may be several things; choose what they are".to_owned()),
+        },
+        Question::Structure { kind, text, options } => {
+            let kind = Kind::find(&kind).map_err(text_of)?;
+            let decoded = structure::read(kind, &text, &options.understood()?).map_err(text_of)?;
+            Ok(told(&decoded, decoded.word_bits))
         }
-        "kinds" => json!({"kinds": [
-            {"kind": "event", "about": "An event"}, {"kind": "ste", "about": "An STE"},
-            {"kind": "cd", "about": "A CD"}, {"kind": "cmd", "about": "A command"},
-        ]})
-        .to_string(),
-        "structure" => one(text("kind"), text("text")).to_string(),
-        _ => json!({"error": "no such request"}).to_string(),
+        Question::Encode { kind, fields, options } => {
+            let kind = Kind::find(&kind).map_err(text_of)?;
+            let fields: Vec<_> = fields.into_iter().collect();
+            let encoded: Encoded =
+                structure::encode(kind, &fields, &options.understood()?).map_err(text_of)?;
+            Ok(told(&encoded, encoded.decoded.word_bits))
+        }
+        Question::Fields => Ok(json!({ "structures": layout::all() }).to_string()),
+        Question::Kinds => Ok(kinds()),
     }
 }
 
-fn one(kind: &str, text: &str) -> Value {
-    let words: Vec<u64> = text
-        .split_whitespace()
-        .filter_map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok())
-        .collect();
-    let code = words.first().map_or(0, |word| *word as u8);
-    let found = match kind {
-        "event" => structure::with_code(Class::Event, code),
-        "cmd" => structure::with_code(Class::Command, code),
-        other => structure::find(other),
-    };
-    let Some(found) = found else { return json!({"error": "unknown"}) };
-    let described: Vec<_> = found
-        .fields
-        .iter()
-        .map(|field| {
-            json!({
-                "name": field.name, "word": field.word, "hi": field.hi, "lo": field.lo,
-                "value": format!("{:#x}", found.value(field, &words).unwrap_or(0)), "meaning": null,
-            })
+fn text_of(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn told(told: impl Serialize, word_bits: u32) -> String {
+    serde_json::to_string(&Told { told, word_bits })
+        .unwrap_or_else(|error| json!({ "error": error.to_string() }).to_string())
+}
+
+impl Given {
+    fn understood(&self) -> Result<Options, String> {
+        let mut options = Options::default();
+        let order = self.order.trim();
+        if !order.is_empty() {
+            let named = Order::ALL.into_iter().find(|known| known.name() == order);
+            options.order = named.ok_or_else(|| format!("there is no order {order:?}"))?;
+        }
+        if !self.idr.trim().is_empty() {
+            options.instance = Instance::parse(&self.idr).map_err(text_of)?;
+        }
+        if !self.ste.trim().is_empty() {
+            let ste: Decoded = Kind::find("ste")
+                .map_err(text_of)
+                .and_then(|kind| {
+                    structure::read(kind, &self.ste, &Options::default()).map_err(text_of)
+                })
+                .map_err(|error| format!("the STE: {error}"))?;
+            options.ste = <[u64; 8]>::try_from(ste.words).ok();
+        }
+        Ok(options)
+    }
+}
+
+fn kinds() -> String {
+    let choice = |(name, about): (String, String)| Choice { name, about };
+    let mut kinds: Vec<_> = structure::kinds().map(choice).collect();
+    let others = kinds.split_off(NAMED.len().min(kinds.len()));
+    let orders: Vec<_> = Order::ALL
+        .into_iter()
+        .map(|order| {
+            let about = match order {
+                Order::Auto => "as in memory, or the one order that makes sense",
+                Order::Memory => "as in memory: word 0 first, low half first",
+                Order::HighFirst => "the high half of each word first",
+                Order::LastFirst => "the last word first",
+                Order::SwappedBytes => "each number as its bytes lie in memory",
+            };
+            Choice { name: order.name().to_owned(), about: about.to_owned() }
         })
         .collect();
-    json!({"kind": kind, "name": found.name, "section": found.section,
-        "words": words.iter().map(|word| format!("{word:#018x}")).collect::<Vec<_>>(),
-        "described": described, "violations": [], "illegal": null})
+    let instances: Vec<_> = Instance::presets()
+        .map(|(name, about)| Choice { name: name.to_owned(), about: about.to_owned() })
+        .collect();
+    json!({"kinds": kinds, "others": others, "orders": orders, "instances": instances}).to_string()
 }
 
-/// The layout of a structure, as the page draws it.
-#[derive(Serialize)]
-struct Picture {
-    name: &'static str,
-    class: &'static str,
-    section: &'static str,
-    words: usize,
-    bits: u32,
-    code: Option<u8>,
-    offset: Option<u32>,
-    fields: Vec<Part>,
-}
-
-/// A field of one.
-#[derive(Serialize)]
-struct Part {
-    name: &'static str,
-    word: usize,
-    hi: u32,
-    lo: u32,
-    /// What it is, in a few words.
-    about: &'static str,
-}
-
-impl Picture {
-    fn of(structure: &Structure) -> Self {
-        Self {
-            name: structure.name,
-            class: match structure.class {
-                Class::Entry => "entry",
-                Class::Command => "command",
-                Class::Event => "event",
-                Class::Request => "request",
-                Class::Descriptor => "descriptor",
-                Class::Register => "register",
-            },
-            section: structure.section,
-            words: structure.words,
-            bits: structure.bits,
-            code: structure.code,
-            offset: structure.offset,
-            fields: structure
-                .fields
-                .iter()
-                .map(|field| Part {
-                    name: field.name,
-                    word: field.word,
-                    hi: field.hi,
-                    lo: field.lo,
-                    about: "",
-                })
-                .collect(),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

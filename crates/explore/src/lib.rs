@@ -8,10 +8,12 @@
 //! [`answer`]: fn@answer
 
 mod answer;
+mod detect;
 #[cfg(any(target_arch = "wasm32", test))]
 mod exports;
 #[cfg(not(target_arch = "wasm32"))]
 mod hash;
+mod layout;
 mod log;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod page;
