@@ -3,6 +3,7 @@
 
 mod decode;
 mod help;
+mod structure;
 mod values;
 
 use std::num::NonZeroUsize;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use smmuv3_testbench::lab::AsidPolicy;
 
 pub use decode::Decode;
+pub use structure::{Encode, Fields, WordFormat};
 use help::{
     ASID_EXAMPLES, DECODE_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES,
     run_examples,
@@ -54,6 +56,12 @@ pub enum Command {
     /// Explain a kernel log: every SMMU event and error in it, likely causes, and what to do next
     #[command(after_help = DECODE_EXAMPLES)]
     Decode(Decode),
+    /// Make the words of one structure from its fields
+    #[command(after_help = structure::ENCODE_EXAMPLES)]
+    Encode(Encode),
+    /// List all structures, or show the fields of one as a table and a picture of its bits
+    #[command(after_help = structure::FIELDS_EXAMPLES)]
+    Fields(Fields),
 }
 
 /// Operands of `picture`.

@@ -7,6 +7,8 @@
 mod args;
 mod asid;
 mod decode_log;
+mod encode;
+mod fields;
 mod fuzz;
 mod picture;
 mod plot;
@@ -14,6 +16,7 @@ mod progress;
 mod report;
 mod source;
 mod stress;
+mod structure;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -48,7 +51,9 @@ fn main() -> ExitCode {
             Some(Command::Fuzz(fuzz)) => fuzz::execute(&fuzz),
             Some(Command::Asid(asid)) => asid::execute(&asid),
             Some(Command::Stress(stress)) => stress::execute(&stress),
-            Some(Command::Decode(decode)) => decode_log::execute(&decode),
+            Some(Command::Decode(decode)) => structure::decode(&decode),
+            Some(Command::Encode(encode)) => encode::execute(&encode),
+            Some(Command::Fields(fields)) => fields::execute(&fields),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)
@@ -113,6 +118,9 @@ enum Failure {
         /// What is wrong.
         reason: io::Error,
     },
+    /// A structure could not be read, encoded or found.
+    #[error(transparent)]
+    Structure(#[from] structure::StructureError),
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
     Output(io::Error),
