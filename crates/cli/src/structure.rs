@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use smmuv3_decode::structure::words::{self, Order, WordsError};
 use smmuv3_decode::structure::{
-    DecodeError, Decoded, EncodeError, Instance, InstanceError, Kind, Options, UnknownKind, read,
+    DecodeError, Decoded, EncodeError, Instance, InstanceError, Kind, Options, Place, UnknownKind,
+    read,
 };
 
 use crate::args::Decode;
@@ -68,6 +69,16 @@ pub fn decode(decode: &Decode) -> Result<u8, Failure> {
         Err(_) => return decode_log::execute(decode),
     };
     let options = options(decode.idr.as_deref(), decode.ste.as_deref(), decode.order)?;
+    let place = Place {
+        stage: decode.stage,
+        level: decode.level,
+        granule: decode.granule,
+        ds: decode.ds,
+        output_bits: decode.oas,
+        pie: decode.pie,
+        fwb: decode.fwb,
+    };
+    let options = Options { place, ..options };
     let text = match rest {
         [] if io::stdin().is_terminal() => return Err(StructureError::NoWords(first.clone()).into()),
         [] => standard_input()?,
