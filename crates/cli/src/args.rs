@@ -4,6 +4,7 @@
 mod decode;
 mod explore;
 mod help;
+mod structure;
 mod values;
 
 use std::num::NonZeroUsize;
@@ -22,6 +23,7 @@ use help::{
     ASID_EXAMPLES, DECODE_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES,
     run_examples,
 };
+pub use structure::{Encode, Fields, WordFormat};
 use values::{domains, few, jobs, minutes, policies, seconds, seed, seeds, steps, widths};
 
 /// The driver for Arm's SMMUv3, tried out: scenarios on a modelled or emulated SMMU.
@@ -61,6 +63,12 @@ pub enum Command {
     /// Explain a kernel log: every SMMU event and error in it, likely causes, and what to do next
     #[command(after_help = DECODE_EXAMPLES)]
     Decode(Decode),
+    /// Make the words of one structure from its fields
+    #[command(after_help = structure::ENCODE_EXAMPLES)]
+    Encode(Encode),
+    /// List all structures, or show the fields of one as a table and a picture of its bits
+    #[command(after_help = structure::FIELDS_EXAMPLES)]
+    Fields(Fields),
 }
 
 /// Operands of `picture`.

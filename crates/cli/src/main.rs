@@ -7,7 +7,9 @@
 mod args;
 mod asid;
 mod decode_log;
+mod encode;
 mod explore;
+mod fields;
 mod fuzz;
 mod picture;
 mod plot;
@@ -15,6 +17,7 @@ mod progress;
 mod report;
 mod source;
 mod stress;
+mod structure;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -50,7 +53,9 @@ fn main() -> ExitCode {
             Some(Command::Asid(asid)) => asid::execute(&asid),
             Some(Command::Stress(stress)) => stress::execute(&stress),
             Some(Command::Explore(explore)) => explore::execute(&explore),
-            Some(Command::Decode(decode)) => decode_log::execute(&decode),
+            Some(Command::Decode(decode)) => structure::decode(&decode),
+            Some(Command::Encode(encode)) => encode::execute(&encode),
+            Some(Command::Fields(fields)) => fields::execute(&fields),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)
@@ -118,6 +123,9 @@ enum Failure {
     /// The page could neither be served nor written.
     #[error(transparent)]
     Explore(#[from] explore::ExploreError),
+    /// A structure could not be read, encoded or found.
+    #[error(transparent)]
+    Structure(#[from] structure::StructureError),
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
     Output(io::Error),

@@ -9,7 +9,7 @@ mod steps;
 mod stress;
 mod summary;
 mod table;
-mod text;
+pub mod text;
 mod told;
 mod verdict;
 

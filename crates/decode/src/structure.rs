@@ -16,6 +16,7 @@
 
 mod decode;
 mod decoded;
+mod descriptor;
 mod encode;
 mod instance;
 mod kind;
@@ -24,6 +25,7 @@ mod registers;
 pub mod words;
 
 pub use decode::{DecodeError, Options, decode, read};
+pub use descriptor::Place;
 pub use decoded::{Decoded, Described, Illegal, Problem, Value};
 pub use encode::{EncodeError, Encoded, encode};
 pub use instance::{Instance, InstanceError};

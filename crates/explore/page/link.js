@@ -30,7 +30,7 @@ async function through(stream, bytes, most) {
 /// The fragment for this question, `#` first; null where it would be too long.
 async function fragmentOf({ kind, text, options }) {
   const words = new URLSearchParams({ kind });
-  for (const [name, value] of Object.entries(options)) if (value !== "auto") words.set(name, value);
+  for (const [name, value] of Object.entries(options)) words.set(name, value);
   const plain = new URLSearchParams(words);
   plain.set("text", text);
   let fragment = "#" + plain;

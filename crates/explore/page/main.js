@@ -50,12 +50,16 @@ const say = (text, style = "") => {
 };
 
 /// The options of a structure, by the names that they have in questions, links and the form.
-const OPTIONS = ["order", "idr", "ste"];
+const OPTIONS = ["order", "idr", "ste", "stage", "level", "granule", "oas", "ds", "pie", "fwb"];
+
+/// Whether an option is one of this kind; some are of one kind alone.
+const isOf = (kind, name) => [undefined, kind].includes(byId(name).closest("[data-kind]")?.dataset.kind);
 
 /// What the form asks.
 function question() {
-  const options = Object.fromEntries(OPTIONS.map((name) => [name, byId(name).value.trim()]).filter(([, value]) => value));
-  return { kind: byId("kind").value, text: byId("text").value, options };
+  const kind = byId("kind").value;
+  const given = OPTIONS.filter((name) => isOf(kind, name)).map((name) => [name, byId(name).value.trim()]);
+  return { kind, text: byId("text").value, options: Object.fromEntries(given.filter(([, value]) => value && value !== "auto")) };
 }
 
 function show(...nodes) {
@@ -115,8 +119,8 @@ async function changed(kind, fields, told) {
     return;
   }
   setText(answer.words.join(" "));
-  byId("kind").value = answer.kind;
-  byId("order").value = "auto";
+  chooseKind(answer.kind);
+  choose("order", "");
   await explain();
 }
 
@@ -128,7 +132,7 @@ async function takeFile(taken) {
     file = taken;
     byId("text").placeholder = `${taken.name}, ${(taken.size / 1e6).toFixed(1)} MB, is read from the file.`;
   }
-  byId("kind").value = "auto";
+  chooseKind("auto");
   await explain();
 }
 
@@ -161,6 +165,12 @@ function choose(id, value) {
   if (part.tagName === "SELECT" && part.selectedIndex < 0) part.selectedIndex = 0;
 }
 
+/// Chooses a kind, with the options that it has.
+function chooseKind(kind) {
+  choose("kind", kind);
+  for (const part of document.querySelectorAll("[data-kind]")) part.hidden = part.dataset.kind !== byId("kind").value;
+}
+
 /// Shows what the address asks for.
 async function follow() {
   const asked = await questionOf(location.hash);
@@ -182,7 +192,7 @@ async function follow() {
     return;
   }
   setText(asked.text);
-  choose("kind", asked.kind);
+  chooseKind(asked.kind);
   for (const name of OPTIONS) choose(name, asked.options[name] ?? "");
   byId("options").open = Object.keys(asked.options).length > 0;
   await explain(false);
@@ -206,6 +216,7 @@ function wire() {
   });
   byId("open").addEventListener("click", () => byId("file").click());
   byId("file").addEventListener("change", () => { if (byId("file").files[0]) takeFile(byId("file").files[0]); byId("file").value = ""; });
+  byId("kind").addEventListener("change", () => chooseKind(byId("kind").value));
   byId("link").addEventListener("click", copyLink);
   byId("clear").addEventListener("click", () => {
     latest++;
@@ -222,7 +233,7 @@ function wire() {
   for (const [title, kind, text] of EXAMPLES) {
     byId("examples").append(el("button", { type: "button", class: "quiet", click: () => {
       setText(text);
-      choose("kind", kind);
+      chooseKind(kind);
       for (const name of OPTIONS) choose(name, "");
       explain();
     } }, title));

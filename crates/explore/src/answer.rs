@@ -2,11 +2,15 @@
 //! Questions and their answers, both in JSON.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use smmuv3_decode::structure::words::Order;
-use smmuv3_decode::structure::{self, Decoded, Encoded, Instance, Kind, NAMED, Options};
+use smmuv3_decode::structure::{self, Decoded, Encoded, Instance, Kind, NAMED, Options, Place};
+use smmuv3_formats::descriptor::Stage;
+use smmuv3_formats::granule::Granule;
 
 use crate::{Log, detect, layout};
 
@@ -52,6 +56,16 @@ struct Given {
     idr: String,
     /// The words of the STE through which a CD is reached.
     ste: String,
+    /// Of a descriptor: the stage, level (-1 to 3), granule (`4k`, `16k`, `64k`) and bits of output addresses of
+    /// its table.
+    stage: String,
+    level: String,
+    granule: String,
+    oas: String,
+    /// `1` where these are set: LPA2, indirect permissions, forced memory types of stage 2.
+    ds: String,
+    pie: String,
+    fwb: String,
 }
 
 /// What is told of a structure: that, and how wide its words are.
@@ -75,7 +89,7 @@ struct Choice {
 /// |---|---|---|
 /// | `log` | `text`, and the options of [`Log`] | `{records, summary}`: see [`Log`] |
 /// | `detect` | `text` | `{kind}`: `log` or a kind of structure |
-/// | `structure` | `kind`, `text`, `options: {order, idr, ste}` | the structure, as `smmuv3 decode KIND --json` prints it |
+/// | `structure` | `kind`, `text`, `options: {order, idr, ste, ...}` | the structure, as `smmuv3 decode KIND --json` prints it |
 /// | `encode` | `kind`, `fields: {name: text}`, `options` | the same of the words that have these fields |
 /// | `fields` | | `{structures: [{name, class, section, words, bits, code, offset, fields}]}` |
 /// | `kinds` | | `{kinds, others, orders, instances}`, each `[{name, about}]` |
@@ -147,8 +161,49 @@ impl Given {
                 .map_err(|error| format!("the STE: {error}"))?;
             options.ste = <[u64; 8]>::try_from(ste.words).ok();
         }
+        options.place = self.place()?;
         Ok(options)
     }
+
+    fn place(&self) -> Result<Place, String> {
+        Ok(Place {
+            stage: named("stage", &self.stage, &[("1", Stage::One), ("2", Stage::Two)])?,
+            level: number("level", &self.level, -1..=3)?,
+            granule: named(
+                "granule",
+                &self.granule,
+                &[("4k", Granule::K4), ("16k", Granule::K16), ("64k", Granule::K64)],
+            )?,
+            output_bits: number("oas", &self.oas, 32..=56)?,
+            ds: self.ds == "1",
+            pie: self.pie == "1",
+            fwb: self.fwb == "1",
+        })
+    }
+}
+
+/// One of some values by its name; `None` for no name.
+fn named<T: Copy>(option: &str, text: &str, values: &[(&str, T)]) -> Result<Option<T>, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let value = values.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    value.map(|(_, value)| Some(*value)).ok_or_else(|| format!("{text:?} is no {option}"))
+}
+
+/// A number in a range; `None` for no text.
+fn number<T: FromStr + PartialOrd>(
+    option: &str,
+    text: &str,
+    range: RangeInclusive<T>,
+) -> Result<Option<T>, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let value = text.parse().ok().filter(|value| range.contains(value));
+    value.map(Some).ok_or_else(|| format!("{text:?} is no {option}"))
 }
 
 fn kinds() -> String {

@@ -14,7 +14,7 @@ use crate::{Cd, EventId, Field, L1Cd, L1Std, Layout, Opcode, PageRequest, Ste};
 mod list;
 
 pub use list::ALL;
-pub(crate) use list::{Listed, listed};
+pub(crate) use list::{Listed, descriptor_row, listed};
 
 /// What kind of thing a structure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

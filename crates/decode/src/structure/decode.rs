@@ -5,8 +5,9 @@ use smmuv3_formats::structure::{self, Class, Structure};
 use smmuv3_formats::{Cd, Command, EventId, EventRecord, Field, Layout, Opcode, Ste, legality};
 
 use super::decoded::{Decoded, Described, Illegal, Value};
+use super::descriptor::{Place, descriptor};
 use super::instance::Instance;
-use super::kind::{self, Kind};
+use super::kind::Kind;
 use super::registers;
 use super::words::{self, Order, WordsError};
 
@@ -17,6 +18,8 @@ pub struct Options {
     pub instance: Instance,
     /// The STE through which a CD is reached.
     pub ste: Option<[u64; 8]>,
+    /// Where a descriptor lies.
+    pub place: Place,
     /// In which order words are given.
     pub order: Order,
 }
@@ -100,7 +103,7 @@ pub fn decode(kind: Kind, words: &[u64], options: &Options) -> Result<Decoded, D
     match kind {
         Kind::Event => Ok(event(words, code)),
         Kind::Command => Ok(command(words, code, options)),
-        Kind::Descriptor => Ok(descriptor(words)),
+        Kind::Descriptor => Ok(descriptor(first, &options.place)),
         Kind::Idr => registers::idr(words),
         Kind::Gerror => registers::gerror(words),
         Kind::CmdqCons => Ok(registers::cmdq_cons(first)),
@@ -292,15 +295,6 @@ fn judged(structure: &'static Structure, words: &[u64], options: &Options) -> De
     decoded
 }
 
-fn descriptor(words: &[u64]) -> Decoded {
-    // Until the form is known: the page of 4 KiB.
-    let page = Kind::find("S1 page descriptor");
-    match page {
-        Ok(Kind::One(structure)) => plain(structure, words),
-        _ => plain(&structure::ALL[0], words),
-    }
-}
-
 /// The first `N` words; missing ones are 0.
 pub(super) fn array<const N: usize>(words: &[u64]) -> [u64; N] {
     let mut whole = [0; N];
@@ -308,9 +302,4 @@ pub(super) fn array<const N: usize>(words: &[u64]) -> [u64; N] {
         *to = *from;
     }
     whole
-}
-
-/// The name without case, for comparisons.
-pub(super) fn same(a: &str, b: &str) -> bool {
-    kind::plain(a) == kind::plain(b)
 }

@@ -118,7 +118,7 @@ pub enum WordsError {
         name: String,
     },
     /// There are too few or too many.
-    #[error("{given} {}given; {need}", if *given == 1 { "number of ".to_owned() + size + " was " } else { "numbers of ".to_owned() + size + " were " })]
+    #[error("{need}; {given} {} of up to {size} given", if *given == 1 { "number is" } else { "numbers are" })]
     Count {
         /// How many numbers there are.
         given: usize,

@@ -45,6 +45,24 @@ fn an_instance_judges_and_an_order_is_obeyed() {
     assert_eq!(ask(&turned)["fields"]["s1contextptr"], json!("0x80020000"));
 }
 
+/// Appendix A: the leaf of vector A1, and a block at the same place one level up.
+#[test]
+fn a_descriptor_is_read_as_its_place_asks_for() {
+    let at = |options: Value| {
+        ask(
+            &json!({"request": "structure", "kind": "pte", "text": "0x0060000090000f43", "options": options}),
+        )
+    };
+    let page = at(json!({"level": "3", "stage": "1", "granule": "4k"}));
+    assert!(page["summary"].as_str().unwrap().contains("0x90000000"), "{page}");
+    let table = at(json!({"level": "2"}));
+    assert!(table["summary"].as_str().unwrap().contains("table"), "{table}");
+    for (option, value) in [("level", "4"), ("stage", "3"), ("granule", "8k"), ("oas", "57")] {
+        let refused = at(json!({option: value}));
+        assert!(refused["error"].as_str().unwrap().contains(option), "{refused}");
+    }
+}
+
 #[test]
 fn what_was_decoded_encodes_again() {
     let fields = json!({"V": "1", "Config": "5", "S1ContextPtr": "0x80020000"});

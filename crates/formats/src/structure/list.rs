@@ -69,9 +69,58 @@ const BARE: &[Structure] = {
 list! { ENTRIES = Entry { L1Std, Ste, L1Cd, Cd } }
 list! { ANY_EVENT = Event { EventRecord } }
 list! { REQUESTS = Request { PageRequest } }
-list! { DESCRIPTORS = Descriptor {
-    Stage1Table, Stage1Block, Stage1Page, Stage2Table, Stage2Block, Stage2Page,
+list! { TABLES = Descriptor {
+    Stage1Table, Stage1TableLpa2, Stage1Table64k,
+    Stage2Table, Stage2TableLpa2, Stage2Table64k,
 } }
+list! { LEAVES = Descriptor {
+    Stage1Block, Stage1BlockIndirect, Stage1BlockLpa2, Stage1BlockLpa2Indirect,
+    Stage1Block64k, Stage1Block64kIndirect,
+    Stage1Page, Stage1PageIndirect, Stage1PageLpa2, Stage1PageLpa2Indirect,
+    Stage1Page64k, Stage1Page64kIndirect,
+    Stage2Block, Stage2BlockIndirect, Stage2BlockLpa2, Stage2BlockLpa2Indirect,
+    Stage2Block64k, Stage2Block64kIndirect,
+    Stage2Page, Stage2PageIndirect, Stage2PageLpa2, Stage2PageLpa2Indirect,
+    Stage2Page64k, Stage2Page64kIndirect,
+} }
+
+/// Rows of descriptors. Bits 58:51 and 11:2 of a table and bit 63 of a stage-1 leaf are software's, and of
+/// a stage-2 table bit 63 is not told.
+static DESCRIPTORS: [Structure; TABLES.len() + LEAVES.len()] = {
+    let mut rows = [TABLES[0]; TABLES.len() + LEAVES.len()];
+    let mut i = 0;
+    while i < rows.len() {
+        rows[i] = if i < TABLES.len() {
+            TABLES[i].with_uncertain(&[0x87f8_0000_0000_0ffc])
+        } else if i < TABLES.len() + LEAVES.len() / 2 {
+            LEAVES[i - TABLES.len()].with_uncertain(&[1 << 63])
+        } else {
+            LEAVES[i - TABLES.len()]
+        };
+        i += 1;
+    }
+    rows
+};
+
+/// The row of a descriptor. `page` tells pages from blocks, and is `None` for tables; `width` is 0 for addresses
+/// of 48 bits, 1 for LPA2, 2 for 52 bits with 64 KiB. `None` for another width.
+pub(crate) fn descriptor_row(
+    stage_2: bool,
+    page: Option<bool>,
+    width: usize,
+    indirect: bool,
+) -> Option<&'static Structure> {
+    let stage = usize::from(stage_2);
+    let index = match page {
+        _ if width > 2 => return None,
+        None => 3 * stage + width,
+        Some(page) => {
+            let kind = 2 * stage + usize::from(page);
+            TABLES.len() + 2 * (3 * kind + width) + usize::from(indirect)
+        }
+    };
+    DESCRIPTORS.get(index)
+}
 
 /// How many rows the table has.
 const COUNT: usize = REGISTERS.len()
@@ -81,7 +130,8 @@ const COUNT: usize = REGISTERS.len()
     + ANY_EVENT.len()
     + EventId::ALL.len()
     + REQUESTS.len()
-    + DESCRIPTORS.len();
+    + TABLES.len()
+    + LEAVES.len();
 
 /// The table under construction: its rows, and how many of them are there.
 struct Table([Structure; COUNT], usize);
@@ -132,7 +182,7 @@ const TABLE: [Structure; COUNT] = {
         .row(ANY_EVENT[0].with_uncertain(&[u64::MAX; 4]))
         .events()
         .rows(REQUESTS)
-        .rows(DESCRIPTORS);
+        .rows(&DESCRIPTORS);
     assert!(table.1 == COUNT);
     table.0
 };
