@@ -246,7 +246,10 @@ fn response(status: u16, kind: &str, content: String) -> Response<io::Cursor<Vec
         ("Cross-Origin-Resource-Policy", "same-origin"),
         ("Cross-Origin-Opener-Policy", "same-origin"),
     ];
-    let response = Response::from_data(content.into_bytes()).with_status_code(status);
+    // Its length is known, and need not be found out from chunks.
+    let response = Response::from_data(content.into_bytes())
+        .with_status_code(status)
+        .with_chunked_threshold(usize::MAX);
     headers.into_iter().fold(response, |mut response, (name, value)| {
         // All of them are plain ASCII, which is what this asks for.
         if let Ok(header) = Header::from_bytes(name, value) {

@@ -45,8 +45,8 @@ impl Log {
                 "kind": "event", "name": record.event().map(|id| id.name()), "id": words[0] as u8,
                 "instance": null, "line": self.line, "count": 1,
                 "words": words.map(|word| format!("{word:#018x}")),
-                "fields": {"sid": format!("{:#x}", record.sid()), "rnw": record.rnw()},
-                "violations": [], "causes": [{"id": "msi-doorbell", "why": "placeholder"}],
+                "fields": {"sid": format!("{:#x}", record.sid()), "rnw": record.rnw(), "addr": format!("{:#x}", record.input_addr())},
+                "violations": [], "causes": [{"id": "msi-doorbell", "why": "an unmapped doorbell"}],
             }));
         }
     }

@@ -40,7 +40,9 @@ impl Chromium {
     /// Starts one; `None`, and a line that says so, where there is none.
     pub fn start() -> Option<Self> {
         let Some(program) = program() else {
-            eprintln!("skipped: there is no Chromium (apt install chromium, or set SMMUV3_CHROMIUM)");
+            eprintln!(
+                "skipped: there is no Chromium (apt install chromium, or set SMMUV3_CHROMIUM)"
+            );
             return None;
         };
         let profile = tempfile::tempdir().unwrap();
@@ -152,8 +154,7 @@ impl Chromium {
         );
         // A page that is being left takes the promise with it.
         for _ in 0..10 {
-            let question =
-                json!({"expression": wait, "awaitPromise": true, "returnByValue": true});
+            let question = json!({"expression": wait, "awaitPromise": true, "returnByValue": true});
             self.last += 1;
             let message = json!({"id": self.last, "method": "Runtime.evaluate",
                 "params": question, "sessionId": self.session});
