@@ -212,7 +212,8 @@ fn values_are_changed(browser: &mut Chromium, file: &File) {
     let change = |value: &str| {
         format!(
             "(() => {{
-                [...document.querySelectorAll('#results .check')].find((it) => it.innerText.includes('Change')).click();
+                const box = [...document.querySelectorAll('#results .check')].find((it) => it.innerText.includes('Change'));
+                if (!box.querySelector('input').checked) box.click();
                 const input = document.querySelector('.editor[data-field=Config]');
                 input.focus(); input.value = '{value}'; input.dispatchEvent(new Event('change'));
             }})()"
@@ -314,14 +315,14 @@ fn a_large_log_is_read_in_pieces(browser: &mut Chromium, file: &File) {
 fn layouts_are_found(browser: &mut Chromium, file: &File) {
     browser.open(&file.url("#fields=CMD_SYNC"));
     let shown = browser.text("document.querySelector('#layouts article').innerText");
-    for word in ["CMD_SYNC", "code 0x46", "MSIAttr", "MSIAddress"] {
+    for word in ["CMD_SYNC", "code 0x46", "MSIAttr", "MSIAddr"] {
         assert!(shown.contains(word), "no {word} in {shown}");
     }
     assert_eq!(browser.value("document.getElementById('explain').hidden"), true);
     let links = browser.value("document.querySelectorAll('.side li a').length");
     assert_eq!(links, smmuv3_formats::structure::ALL.len());
     browser.value(
-        "(() => { const find = document.getElementById('find'); find.value = 'msiaddress'; find.dispatchEvent(new Event('input')); })()",
+        "(() => { const find = document.getElementById('find'); find.value = 'msiaddr'; find.dispatchEvent(new Event('input')); })()",
     );
     let found = browser.text("document.querySelector('.side .lists').innerText");
     assert!(found.contains("CMD_SYNC") && !found.contains("STE"), "{found}");

@@ -84,7 +84,7 @@ async function explain(remember = true) {
     say(answer.error, "error");
   } else if (answer.records) {
     show(showLog(answer, engine));
-    say(`${plural(answer.records.length, "record")} found.`);
+    say(`${plural(answer.records.length + (answer.left_out ?? 0), "record")} found.`);
   } else {
     show(showStructure(answer, changed));
     say(`${answer.name}, ${plural(answer.words.length, "word")}.`);

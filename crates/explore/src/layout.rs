@@ -2,6 +2,7 @@
 //! The layouts of all structures, for pictures of their bits.
 
 use serde::Serialize;
+use smmuv3_formats::meaning;
 use smmuv3_formats::structure::{ALL, Class, Structure};
 
 /// The layout of a structure.
@@ -41,7 +42,7 @@ impl Layout {
             word: field.word,
             hi: field.hi,
             lo: field.lo,
-            about: "",
+            about: meaning::field(structure, field),
         };
         Self {
             name: structure.name,

