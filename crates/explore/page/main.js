@@ -89,6 +89,8 @@ async function explain(remember = true) {
     show(showStructure(answer, changed));
     say(`${answer.name}, ${plural(answer.words.length, "word")}.`);
   }
+  // On a small screen the answer begins below the edge.
+  if (byId("results").getBoundingClientRect().top > innerHeight * 0.75) byId("status").scrollIntoView();
   if (remember) {
     const fragment = file ? null : await fragmentOf(asked);
     if (!late()) history.replaceState(null, "", fragment ?? "#");
