@@ -113,6 +113,9 @@ enum Failure {
         /// What is wrong.
         reason: io::Error,
     },
+    /// A log could not be explained.
+    #[error(transparent)]
+    Log(#[from] decode_log::LogError),
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
     Output(io::Error),
