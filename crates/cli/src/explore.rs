@@ -158,14 +158,12 @@ impl Site {
         if !self.is_meant(request) {
             return plain(403, "this server answers its own page on this computer only");
         }
-        let url = request.url().to_owned();
-        let (path, options) = url.split_once('?').unwrap_or((&url, ""));
-        match (request.method(), path) {
+        match (request.method(), request.url()) {
             (Method::Get | Method::Head, "/") => {
                 (200, "text/html; charset=utf-8", self.page.clone())
             }
             (Method::Post, "/answer") => answer(request),
-            (Method::Post, "/log") => log(request, options),
+            (Method::Post, "/log") => log(request),
             (_, "/" | "/answer" | "/log") => plain(405, "not so: GET / or POST /answer or /log"),
             _ => plain(404, "there is nothing here; the page is at /"),
         }
@@ -214,14 +212,15 @@ fn answer(request: &mut Request) -> Reply {
 }
 
 /// A log, explained. It is read in pieces, so that its size does not matter.
-fn log(request: &mut Request, _options: &str) -> Reply {
+fn log(request: &mut Request) -> Reply {
     if !is_of(request, "application/octet-stream") {
         return plain(415, "a log is application/octet-stream");
     }
     if request.body_length().is_some_and(|length| length as u64 > LONGEST_LOG) {
         return plain(413, "the log is too long");
     }
-    let mut log = Log::new("{}");
+    let options = values(request, "X-Options").next().unwrap_or("{}").to_owned();
+    let mut log = Log::new(&options);
     let mut piece = vec![0; 1 << 16];
     let mut body = request.as_reader().take(LONGEST_LOG);
     loop {

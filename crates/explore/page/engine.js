@@ -74,9 +74,9 @@ class Server {
     this.where = "Decoded by the smmuv3 on this computer that serves this page. Nothing is sent further.";
   }
 
-  async post(path, type, body) {
+  async post(path, headers, body) {
     try {
-      const response = await fetch(path, { method: "POST", headers: { "Content-Type": type }, body });
+      const response = await fetch(path, { method: "POST", headers, body });
       if (!response.ok) return { error: `The server refused (${response.status}): ${await response.text()}` };
       return await response.json();
     } catch {
@@ -85,12 +85,14 @@ class Server {
   }
 
   ask(question) {
-    return this.post("answer", "application/json", JSON.stringify(question));
+    return this.post("answer", { "Content-Type": "application/json" }, JSON.stringify(question));
   }
 
   async log(blob, options, step) {
     step(0);
-    const answer = await this.post("log?" + new URLSearchParams(options), "application/octet-stream", blob);
+    // A header takes ASCII alone.
+    const given = JSON.stringify(options).replace(/[^ -~]/g, (it) => `\\u${it.charCodeAt(0).toString(16).padStart(4, "0")}`);
+    const answer = await this.post("log", { "Content-Type": "application/octet-stream", "X-Options": given }, blob);
     return step(blob.size) ? answer : null;
   }
 }

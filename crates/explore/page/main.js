@@ -50,15 +50,18 @@ const say = (text, style = "") => {
 };
 
 /// The options of a structure, by the names that they have in questions, links and the form.
-const OPTIONS = ["order", "idr", "ste", "stage", "level", "granule", "oas", "ds", "pie", "fwb"];
+const OPTIONS = ["kernel", "order", "idr", "ste", "stage", "level", "granule", "oas", "ds", "pie", "fwb"];
 
-/// Whether an option is one of this kind; some are of one kind alone.
-const isOf = (kind, name) => [undefined, kind].includes(byId(name).closest("[data-kind]")?.dataset.kind);
+/// Whether a part of the form is for this kind: it names kinds, or `structure` for all but logs.
+function isFor(part, kind) {
+  const kinds = part.dataset.kind.split(" ");
+  return kinds.includes(kind) || (kinds.includes("structure") && kind !== "log");
+}
 
 /// What the form asks.
 function question() {
   const kind = byId("kind").value;
-  const given = OPTIONS.filter((name) => isOf(kind, name)).map((name) => [name, byId(name).value.trim()]);
+  const given = OPTIONS.filter((name) => isFor(byId(name).closest("[data-kind]"), kind)).map((name) => [name, byId(name).value.trim()]);
   return { kind, text: byId("text").value, options: Object.fromEntries(given.filter(([, value]) => value && value !== "auto")) };
 }
 
@@ -98,15 +101,17 @@ async function explain(remember = true) {
 }
 
 async function answerTo({ kind, text, options }, late) {
-  let what = kind;
+  let what = file && kind === "auto" ? "log" : kind;
   if (what === "auto") {
-    what = file ? "log" : (await engine.ask({ request: "detect", text: text.slice(0, 65536) })).kind ?? "log";
+    const found = await engine.ask({ request: "detect", text: text.slice(0, 65536) });
+    if (found.error) return found;
+    what = found.kind;
   }
   if (what !== "log") {
     return engine.ask({ request: "structure", kind: what, text: file ? await file.text() : text, options });
   }
   const blob = file ?? new Blob([text]);
-  return engine.log(blob, {}, (at) => {
+  return engine.log(blob, options.kernel ? { kernel: options.kernel } : {}, (at) => {
     if (blob.size > 4 * PIECE) say(`Reading… ${Math.round(at / blob.size * 100)} % of ${(blob.size / 1e6).toFixed(0)} MB`);
     return !late();
   });
@@ -170,7 +175,7 @@ function choose(id, value) {
 /// Chooses a kind, with the options that it has.
 function chooseKind(kind) {
   choose("kind", kind);
-  for (const part of document.querySelectorAll("[data-kind]")) part.hidden = part.dataset.kind !== byId("kind").value;
+  for (const part of document.querySelectorAll("[data-kind]")) part.hidden = !isFor(part, byId("kind").value);
 }
 
 /// Shows what the address asks for.
