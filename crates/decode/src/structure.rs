@@ -21,6 +21,7 @@ mod encode;
 mod instance;
 mod kind;
 mod nearest;
+pub mod picture;
 mod registers;
 pub mod words;
 

@@ -171,6 +171,11 @@ pub(super) fn meaning(_structure: &Structure, _field: &Field, _value: u64) -> Op
     None
 }
 
+/// What a field is, in a few words, if that is known.
+pub fn purpose(_structure: &Structure, _field: &Field) -> Option<&'static str> {
+    None
+}
+
 /// A sentence for each run of reserved bits that has some set.
 pub(super) fn reserved(words: &[u64]) -> Vec<String> {
     let mut found = Vec::new();

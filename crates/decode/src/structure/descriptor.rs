@@ -89,7 +89,8 @@ pub(super) fn descriptor(descriptor: u64, place: &Place) -> Decoded {
             text: format!("{address:#x} is beyond {} bits: F_ADDR_SIZE", form.output_bits),
         });
     }
-    for field in &mut decoded.described {
+    let leaf = matches!(meaning, Meaning::Leaf { .. });
+    for field in decoded.described.iter_mut().filter(|_| leaf) {
         let more = more(field, &form);
         field.meaning = more.or(field.meaning.take());
     }

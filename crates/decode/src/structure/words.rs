@@ -118,7 +118,7 @@ pub enum WordsError {
         name: String,
     },
     /// There are too few or too many.
-    #[error("{need}; {given} {} of up to {size} given", if *given == 1 { "number is" } else { "numbers are" })]
+    #[error("{need}; given: {given} {} of up to {size}", if *given == 1 { "number" } else { "numbers" })]
     Count {
         /// How many numbers there are.
         given: usize,

@@ -104,11 +104,12 @@ fn numbers(lines: &[Line], shape: Option<&Shape<'_>>) -> Result<Numbers, WordsEr
         }
     };
     let values = values(lines, size)?;
-    let far = lines.iter().any(|line| line.gap >= 4);
+    // xxd has two spaces before its text column, U-Boot four; a short line has five more for each missing group.
+    let far = lines.iter().any(|line| line.gap % 5 == 4);
     let bytes = match size {
         1 => Certainty::Values,
         _ if prefixed => Certainty::Values,
-        // xxd prints two bytes in a group unless told otherwise; U-Boot's md.w keeps its text column further off.
+        // xxd prints two bytes in a group unless told otherwise; U-Boot's md.w prints values.
         2 if colon && far => Certainty::Values,
         2 if colon => Certainty::Groups,
         2 if offsets => Certainty::Values,
