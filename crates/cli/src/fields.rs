@@ -141,7 +141,7 @@ fn one(structure: &'static Structure) -> String {
     let longest = structure.fields.iter().map(|field| width(field.name)).max().unwrap_or(0);
     for field in structure.fields {
         let (bits, name) = (place(field), field.name);
-        let what = picture::purpose(structure, field).unwrap_or_default();
+        let what = picture::purpose(structure, field);
         let line = format!("  {bits}{}  {name}{}  {what}", pad(&bits, widest), pad(name, longest));
         lines.push(line.trim_end().to_owned());
     }

@@ -2,7 +2,7 @@
 //! From words to fields.
 
 use smmuv3_formats::structure::{self, Class, Structure};
-use smmuv3_formats::{Cd, Command, EventId, EventRecord, Field, Layout, Opcode, Ste, legality};
+use smmuv3_formats::{Cd, Command, EventId, EventRecord, Field, Layout, Opcode, Ste, legality, meaning};
 
 use super::decoded::{Decoded, Described, Illegal, Value};
 use super::descriptor::{Place, descriptor};
@@ -130,7 +130,7 @@ fn another(found: String, wanted: &'static str, kind: &'static str) -> DecodeErr
 pub(super) fn plain(structure: &'static Structure, words: &[u64]) -> Decoded {
     let described = structure.fields.iter().filter_map(|field| {
         let value = structure.value(field, words)?;
-        Some(described(structure, field, value))
+        Some(described(structure, field, value, words))
     });
     let described: Vec<Described> = described.collect();
     Decoded {
@@ -154,7 +154,12 @@ pub(super) fn by_name(described: &[Described]) -> Vec<(String, Value)> {
 }
 
 /// One field, with its meaning.
-pub(super) fn described(structure: &'static Structure, field: &Field, value: u64) -> Described {
+pub(super) fn described(
+    structure: &Structure,
+    field: &Field,
+    value: u64,
+    words: &[u64],
+) -> Described {
     Described {
         structure: None,
         name: field.name.to_owned(),
@@ -162,18 +167,13 @@ pub(super) fn described(structure: &'static Structure, field: &Field, value: u64
         hi: field.hi,
         lo: field.lo,
         value: Value::of(field, value),
-        meaning: meaning(structure, field, value),
+        meaning: meaning::of(structure, field, words).map(|meaning| meaning.to_string()),
     }
 }
 
-/// What a value means, if that is known.
-pub(super) fn meaning(_structure: &Structure, _field: &Field, _value: u64) -> Option<String> {
-    None
-}
-
-/// What a field is, in a few words, if that is known.
-pub fn purpose(_structure: &Structure, _field: &Field) -> Option<&'static str> {
-    None
+/// What a field is, in a few words.
+pub fn purpose(structure: &Structure, field: &Field) -> &'static str {
+    meaning::field(structure, field)
 }
 
 /// A sentence for each run of reserved bits that has some set.

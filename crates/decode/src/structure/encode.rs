@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 use smmuv3_formats::structure::{self, Class, Structure};
-use smmuv3_formats::{DoesNotFit, EventId, Field, Opcode};
+use smmuv3_formats::{DoesNotFit, EventId, Field, Opcode, meaning};
 
-use super::decode::{DecodeError, Options, decode, meaning};
+use super::decode::{DecodeError, Options, decode};
 use super::decoded::Decoded;
 use super::kind::{self, Kind};
 use super::nearest::nearest;
@@ -243,7 +243,8 @@ fn value(structure: &Structure, field: &'static Field, text: &str) -> Result<u64
     let bits = field.hi.saturating_sub(field.lo).saturating_add(1);
     let named: Vec<(u64, String)> = if bits <= MOST_NAMED && !field.address {
         let values = 0..1u64 << bits;
-        values.filter_map(|value| Some((value, meaning(structure, field, value)?))).collect()
+        let name = |value| meaning::of_value(structure, field, value).ok()?.map(|name| name.to_string());
+        values.filter_map(|value| Some((value, name(value)?))).collect()
     } else {
         Vec::new()
     };

@@ -189,8 +189,8 @@ fn class(field: &Field) -> &'static str {
 /// What a browser shows when the pointer is on it.
 fn hint(structure: &Structure, field: &Field) -> String {
     match purpose(structure, field) {
-        Some(purpose) => format!("{field}: {purpose}"),
-        None => field.to_string(),
+        "" => field.to_string(),
+        purpose => format!("{field}: {purpose}"),
     }
 }
 
