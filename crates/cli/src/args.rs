@@ -15,11 +15,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use smmuv3_testbench::lab::AsidPolicy;
 
 pub use decode::Decode;
-pub use structure::{Encode, Fields, WordFormat};
 use help::{
     ASID_EXAMPLES, DECODE_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES,
     run_examples,
 };
+pub use structure::{Encode, Fields, WordFormat};
 use values::{domains, few, jobs, minutes, policies, seconds, seed, seeds, steps, widths};
 
 /// The driver for Arm's SMMUv3, tried out: scenarios on a modelled or emulated SMMU.

@@ -42,7 +42,8 @@ pub fn execute(fields: &Fields) -> Result<u8, Failure> {
     }
     if fields.json {
         let rows: Vec<Row> = shown.iter().flat_map(|structure| rows(structure)).collect();
-        let text = serde_json::to_string_pretty(&rows).map_err(|error| Failure::Output(error.into()))?;
+        let text =
+            serde_json::to_string_pretty(&rows).map_err(|error| Failure::Output(error.into()))?;
         write_out(&(text + "\n"), io::stdout().lock()).map_err(Failure::Output)?;
         return Ok(HELD);
     }
@@ -107,7 +108,9 @@ fn list(columns: usize) -> String {
         let names = structure::ALL.iter().filter(|one| one.class == class).map(|one| one.name);
         let names: Vec<String> = names.map(|name| name.replace(' ', "\u{a0}")).collect();
         lines.extend(
-            wrap(&names.join(", "), columns, "  ", "  ").iter().map(|line| line.replace('\u{a0}', " ")),
+            wrap(&names.join(", "), columns, "  ", "  ")
+                .iter()
+                .map(|line| line.replace('\u{a0}', " ")),
         );
     }
     lines.push(String::new());

@@ -83,7 +83,9 @@ pub fn decode(decode: &Decode) -> Result<u8, Failure> {
     };
     let options = Options { place, ..options };
     let text = match rest {
-        [] if io::stdin().is_terminal() => return Err(StructureError::NoWords(first.clone()).into()),
+        [] if io::stdin().is_terminal() => {
+            return Err(StructureError::NoWords(first.clone()).into());
+        }
         [] => standard_input()?,
         [only] if only == "-" => standard_input()?,
         words => words.join(" "),
@@ -133,8 +135,7 @@ fn text_or_file(text: &str) -> Result<String, StructureError> {
     if Instance::preset(text).is_some() || !Path::new(text).is_file() {
         return Ok(text.to_owned());
     }
-    let unreadable =
-        |reason| StructureError::Unreadable { path: PathBuf::from(text), reason };
+    let unreadable = |reason| StructureError::Unreadable { path: PathBuf::from(text), reason };
     File::open(text).and_then(bounded).map_err(unreadable)
 }
 

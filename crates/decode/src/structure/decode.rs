@@ -2,7 +2,9 @@
 //! From words to fields.
 
 use smmuv3_formats::structure::{self, Class, Structure};
-use smmuv3_formats::{Cd, Command, EventId, EventRecord, Field, Layout, Opcode, Ste, legality, meaning};
+use smmuv3_formats::{
+    Cd, Command, EventId, EventRecord, Field, Layout, Opcode, Ste, legality, meaning,
+};
 
 use super::decoded::{Decoded, Described, Illegal, Value};
 use super::descriptor::{Place, descriptor};
@@ -76,7 +78,9 @@ pub fn read(kind: Kind, text: &str, options: &Options) -> Result<Decoded, Decode
     let found = words::parse(text, &shape, options.order)?;
     let mut decoded = decode(kind, &found.words, options)?;
     if options.order == Order::Auto && !matches!(found.order, Order::Memory) {
-        decoded.assumed.push(format!("read with --order {}, the only one that makes sense", found.order));
+        decoded
+            .assumed
+            .push(format!("read with --order {}, the only one that makes sense", found.order));
     }
     Ok(decoded)
 }
@@ -286,12 +290,14 @@ fn judged(structure: &'static Structure, words: &[u64], options: &Options) -> De
             decoded.assumed.push(options.instance.assumed());
         }
         "CD" => {
-            let usual = Ste::default().with_v(true).with_config(smmuv3_formats::ste::config::STAGE_1);
+            let usual =
+                Ste::default().with_v(true).with_config(smmuv3_formats::ste::config::STAGE_1);
             let ste = options.ste.map_or(usual.with_s1_pie(true), Ste);
             decoded.illegal = illegal(legality::cd(&Cd(array(words)), &ste, &implementation));
             decoded.assumed.push(options.instance.assumed());
             if options.ste.is_none() {
-                let text = "judged as reached through an STE with stage 1 alone; --ste gives the real one";
+                let text =
+                    "judged as reached through an STE with stage 1 alone; --ste gives the real one";
                 decoded.assumed.push(text.to_owned());
             }
         }

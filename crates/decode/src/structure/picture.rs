@@ -87,7 +87,8 @@ mod tests {
                 assert_eq!(next, row.lo, "{structure}");
             }
             let shown = |field: &Field| {
-                let cells = rows.iter().filter(|row| row.word == field.word).flat_map(|row| &row.cells);
+                let cells =
+                    rows.iter().filter(|row| row.word == field.word).flat_map(|row| &row.cells);
                 let own = cells.filter(|cell| cell.field == Some(field));
                 own.map(Cell::bits).sum::<u32>() == field.hi - field.lo + 1
             };

@@ -144,7 +144,9 @@ pub enum WordsError {
         orders: Vec<Order>,
     },
     /// The text is too long for one structure.
-    #[error("the text is too long for one structure; a whole kernel log goes to smmuv3 decode FILE")]
+    #[error(
+        "the text is too long for one structure; a whole kernel log goes to smmuv3 decode FILE"
+    )]
     TooMuch,
 }
 
@@ -165,7 +167,10 @@ impl fmt::Display for Need {
         }
         let (words, halves) = (bytes / 8, bytes / 4);
         let plural = if words == 1 { "" } else { "s" };
-        write!(f, "{name} is {words} 64-bit word{plural}, or {halves} 32-bit words, or {bytes} bytes")
+        write!(
+            f,
+            "{name} is {words} 64-bit word{plural}, or {halves} 32-bit words, or {bytes} bytes"
+        )
     }
 }
 

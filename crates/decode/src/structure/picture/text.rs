@@ -86,7 +86,8 @@ impl Drawing {
         if lines.len() <= MOST_LINES {
             return lines;
         }
-        let known = self.legend.iter().find(|(_, name)| *name == field.name).map(|(letter, _)| *letter);
+        let known =
+            self.legend.iter().find(|(_, name)| *name == field.name).map(|(letter, _)| *letter);
         let letter = known.unwrap_or_else(|| {
             let count = u8::try_from(self.legend.len()).unwrap_or(u8::MAX);
             let letter = char::from(b'a'.saturating_add(count.min(25)));

@@ -92,7 +92,9 @@ fn line(text: &str) -> Result<Option<Line>, WordsError> {
     let rest = end.and_then(|at| text.get(at..)).unwrap_or(text);
     // `$1 = {0x8002000b, 0xd4, 0x0 <repeats 6 times>}`: gdb names what it prints.
     let rest = match rest.split_once('{') {
-        Some((name, numbers)) if name.contains('=') => numbers.rsplit('{').next().unwrap_or(numbers),
+        Some((name, numbers)) if name.contains('=') => {
+            numbers.rsplit('{').next().unwrap_or(numbers)
+        }
         _ => rest,
     };
     let rest = rest.split(" #").next().unwrap_or(rest);
@@ -200,7 +202,8 @@ fn offsets(lines: &[Line]) -> Option<Vec<Line>> {
         let mut sizes = rest.iter().map(|token| plain(token).map(|(_, digits)| digits));
         let size = sizes.clone().next();
         let same = sizes.all(|one| Some(one) == size);
-        let usual = size.is_none_or(|size| matches!(size, Some(2 | 4 | 8 | 16)) && size != Some(digits));
+        let usual =
+            size.is_none_or(|size| matches!(size, Some(2 | 4 | 8 | 16)) && size != Some(digits));
         if !right || !same || !usual {
             return None;
         }

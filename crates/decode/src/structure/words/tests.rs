@@ -245,8 +245,13 @@ fn what_cannot_be_read_says_what_to_do() {
         said("ste", "0x0000000000000001 0x0000000000000000"),
         "an STE is 8 64-bit words, or 16 32-bit words, or 64 bytes; given: 2 numbers of up to 64 bits"
     );
-    assert!(said("event", "").starts_with("no words were given; an event record is 4 64-bit words"));
-    assert!(said("event", "event 0x10 received").starts_with("\"event\" is no hexadecimal number; give"));
+    assert!(
+        said("event", "").starts_with("no words were given; an event record is 4 64-bit words")
+    );
+    assert!(
+        said("event", "event 0x10 received")
+            .starts_with("\"event\" is no hexadecimal number; give")
+    );
     assert!(said("cmd", "0x00000001000000000000000000000003").contains("more than 64 bits"));
     assert!(said("cmd", "100000000000000000000000000000000").contains("half a byte is missing"));
     // Two STEs of 64-bit words are not one of 32-bit words.
