@@ -121,6 +121,9 @@ enum Failure {
     /// A structure could not be read, encoded or found.
     #[error(transparent)]
     Structure(#[from] structure::StructureError),
+    /// A log could not be explained.
+    #[error(transparent)]
+    Log(#[from] decode_log::LogError),
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
     Output(io::Error),
