@@ -42,6 +42,9 @@ pub enum StructureError {
     /// The STE cannot be read.
     #[error("--ste: {0}")]
     Ste(WordsError),
+    /// A picture has room for one structure.
+    #[error("--svg draws one structure, but this stands for several ({0}, ...); name one of them")]
+    Several(String),
     /// An argument of `encode` is no field with a value.
     #[error("{0:?} is no field with a value; give fields as NAME=VALUE, such as sid=0x100")]
     Assignment(String),

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use chromium::Chromium;
+use chromium::{Chromium, skipped};
 
 /// A write to what looks like an MSI doorbell, as Linux reports it.
 const LOG: &str = "[   42.000127] arm-smmu-v3 smmu0: event 0x10 received:\n\
@@ -41,7 +41,7 @@ impl File {
     /// Writes it; `None`, and a line that says so, where this was built without WebAssembly.
     fn write() -> Option<Self> {
         let Ok(page) = smmuv3_explore::page::alone() else {
-            eprintln!("skipped: no WebAssembly (rustup target add wasm32-unknown-unknown)");
+            skipped("there is no WebAssembly (rustup target add wasm32-unknown-unknown)");
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
@@ -96,6 +96,7 @@ fn the_page_in_a_browser() {
     let Some(mut browser) = Chromium::start() else { return };
     browser.window(1200, 900, false);
     a_link_shows_a_log_and_its_causes(&mut browser, &file);
+    tables_sort_and_records_are_filtered(&mut browser, &file);
     a_link_shows_a_structure(&mut browser, &file);
     what_is_pasted_never_runs(&mut browser, &file);
     links_come_back_as_they_went(&mut browser, &file);
@@ -130,6 +131,38 @@ fn a_link_shows_a_log_and_its_causes(browser: &mut Chromium, file: &File) {
     browser.value("document.querySelector('#results .record details').open = true");
     browser.wait("document.querySelector('#results .record .bit')");
     assert_shows(browser, &["StreamID", "InputAddr"]);
+}
+
+/// The same from two streams, of one three times.
+fn tables_sort_and_records_are_filtered(browser: &mut Chromium, file: &File) {
+    let other =
+        |at: u32| LOG.replace("00000180", "00000200").replace("ffffe040", &format!("0000{at}000"));
+    let log: String = [LOG.to_owned(), other(1), other(2), other(3)].concat();
+    browser.open(&file.url(&format!("#kind=log&text={}", escaped(&log))));
+    let column = "[...document.querySelectorAll('#results table')[0].tBodies[0].rows].map((row) => row.cells[3].innerText).join()";
+    // The page: a head that is pressed twice sorts upwards, then downwards.
+    browser.value(
+        "document.querySelectorAll('#results table')[0].querySelectorAll('button.sort')[3].focus()",
+    );
+    browser.press("Enter", 0);
+    assert_eq!(browser.text(column), "0x1000,0x2000,0x3000,0xffffe000");
+    let sorted = "document.querySelectorAll('#results th')[3].getAttribute('aria-sort')";
+    assert_eq!(browser.text(sorted), "ascending");
+    browser.press("Enter", 0);
+    assert_eq!(browser.text(column), "0xffffe000,0x3000,0x2000,0x1000");
+    assert_eq!(browser.text(sorted), "descending");
+
+    let mut filtered = |sid: &str| {
+        browser.value(&format!(
+            "(() => {{ const it = document.getElementById('only-sid'); it.value = '{sid}'; it.dispatchEvent(new Event('input')); }})()"
+        ));
+        browser.value("document.querySelectorAll('.record').length")
+    };
+    assert_eq!(filtered("0x180"), 1);
+    assert_eq!(filtered("384"), 1);
+    assert_eq!(filtered("02:00.0"), 3);
+    assert_eq!(filtered("0x999"), 0);
+    assert_eq!(filtered(""), 4);
 }
 
 fn a_link_shows_a_structure(browser: &mut Chromium, file: &File) {

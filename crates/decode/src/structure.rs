@@ -21,12 +21,13 @@ mod encode;
 mod instance;
 mod kind;
 mod nearest;
+pub mod picture;
 mod registers;
 pub mod words;
 
 pub use decode::{DecodeError, Options, decode, read};
-pub use descriptor::Place;
 pub use decoded::{Decoded, Described, Illegal, Problem, Value};
+pub use descriptor::Place;
 pub use encode::{EncodeError, Encoded, encode};
 pub use instance::{Instance, InstanceError};
 pub use kind::{Kind, NAMED, UnknownKind};

@@ -29,6 +29,13 @@ const causesOf = (causes) => causes?.length
     el("br"), cause.why, cause.next ? el("div", { class: "next" }, el("span", { class: "dim" }, "Do: "), cause.next) : null))))
   : null;
 
+/// Kinds of records whose names do not say what they are.
+const KINDS = {
+  gerror: "global error", "cmdq-error": "command queue error", "skipped-command": "command that was skipped",
+  "sync-timeout": "timed out", "queue-timeout": "queue that stayed full", overflow: "overflowed", "page-request": "page request",
+  features: "features", options: "options", queue: "queue", probe: "while it starts",
+};
+
 /// What of a record is told by itself; the rest is a table.
 const TOLD = new Set(["kind", "name", "instance", "line", "count", "time", "problem", "violations", "causes", "meaning", "diagnosis", "section", "disagreements", "bdf", "client", "text", "id"]);
 
@@ -61,7 +68,7 @@ function showRecord(record, engine) {
   });
   const place = [record.instance, record.time, `line ${record.line.toLocaleString("en")}`, record.section ? `§${record.section}` : null].filter(Boolean).join(" · ");
   return el("article", { class: "record" },
-    el("h3", null, record.name, " ", record.count > 1 ? el("span", { class: "count" }, `×${record.count.toLocaleString("en")}`) : null, " ",
+    el("h3", null, record.name, KINDS[record.kind] && KINDS[record.kind] !== record.name ? el("span", { class: "gist" }, ` ${KINDS[record.kind]}`) : null, " ", record.count > 1 ? el("span", { class: "count" }, `×${record.count.toLocaleString("en")}`) : null, " ",
       el("span", { class: "gist" }, gist(record)), " ", el("span", { class: "dim place" }, place)),
     record.meaning || record.diagnosis || record.text ? el("p", null, record.meaning ?? record.diagnosis ?? record.text) : null,
     listed("The kernel's own line says otherwise", "warn", record.disagreements),
@@ -94,7 +101,7 @@ function showTables(summary) {
   return tables.map(([key, title, columns], at) => {
     const left = summary.others?.[key] ?? 0;
     return el("details", { open: at === 0 }, el("summary", null, `${title} (${summary[key].length.toLocaleString("en")})`),
-      sortable(`${title}; the heads sort`, columns, summary[key]),
+      sortable(title, columns, summary[key]),
       left ? el("p", { class: "dim" }, `And ${plural(left, "record")} of others, for which there was no room.`) : null);
   });
 }

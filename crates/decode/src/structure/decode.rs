@@ -2,7 +2,9 @@
 //! From words to fields.
 
 use smmuv3_formats::structure::{self, Class, Structure};
-use smmuv3_formats::{Cd, Command, EventId, EventRecord, Field, Layout, Opcode, Ste, legality};
+use smmuv3_formats::{
+    Cd, Command, EventId, EventRecord, Field, Layout, Opcode, Ste, legality, meaning,
+};
 
 use super::decoded::{Decoded, Described, Illegal, Value};
 use super::descriptor::{Place, descriptor};
@@ -76,7 +78,9 @@ pub fn read(kind: Kind, text: &str, options: &Options) -> Result<Decoded, Decode
     let found = words::parse(text, &shape, options.order)?;
     let mut decoded = decode(kind, &found.words, options)?;
     if options.order == Order::Auto && !matches!(found.order, Order::Memory) {
-        decoded.assumed.push(format!("read with --order {}, the only one that makes sense", found.order));
+        decoded
+            .assumed
+            .push(format!("read with --order {}, the only one that makes sense", found.order));
     }
     Ok(decoded)
 }
@@ -130,7 +134,7 @@ fn another(found: String, wanted: &'static str, kind: &'static str) -> DecodeErr
 pub(super) fn plain(structure: &'static Structure, words: &[u64]) -> Decoded {
     let described = structure.fields.iter().filter_map(|field| {
         let value = structure.value(field, words)?;
-        Some(described(structure, field, value))
+        Some(described(structure, field, value, words))
     });
     let described: Vec<Described> = described.collect();
     Decoded {
@@ -154,7 +158,12 @@ pub(super) fn by_name(described: &[Described]) -> Vec<(String, Value)> {
 }
 
 /// One field, with its meaning.
-pub(super) fn described(structure: &'static Structure, field: &Field, value: u64) -> Described {
+pub(super) fn described(
+    structure: &Structure,
+    field: &Field,
+    value: u64,
+    words: &[u64],
+) -> Described {
     Described {
         structure: None,
         name: field.name.to_owned(),
@@ -162,13 +171,13 @@ pub(super) fn described(structure: &'static Structure, field: &Field, value: u64
         hi: field.hi,
         lo: field.lo,
         value: Value::of(field, value),
-        meaning: meaning(structure, field, value),
+        meaning: meaning::of(structure, field, words).map(|meaning| meaning.to_string()),
     }
 }
 
-/// What a value means, if that is known.
-pub(super) fn meaning(_structure: &Structure, _field: &Field, _value: u64) -> Option<String> {
-    None
+/// What a field is, in a few words.
+pub fn purpose(structure: &Structure, field: &Field) -> &'static str {
+    meaning::field(structure, field)
 }
 
 /// A sentence for each run of reserved bits that has some set.
@@ -281,12 +290,14 @@ fn judged(structure: &'static Structure, words: &[u64], options: &Options) -> De
             decoded.assumed.push(options.instance.assumed());
         }
         "CD" => {
-            let usual = Ste::default().with_v(true).with_config(smmuv3_formats::ste::config::STAGE_1);
+            let usual =
+                Ste::default().with_v(true).with_config(smmuv3_formats::ste::config::STAGE_1);
             let ste = options.ste.map_or(usual.with_s1_pie(true), Ste);
             decoded.illegal = illegal(legality::cd(&Cd(array(words)), &ste, &implementation));
             decoded.assumed.push(options.instance.assumed());
             if options.ste.is_none() {
-                let text = "judged as reached through an STE with stage 1 alone; --ste gives the real one";
+                let text =
+                    "judged as reached through an STE with stage 1 alone; --ste gives the real one";
                 decoded.assumed.push(text.to_owned());
             }
         }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Translation table descriptors, read as their place asks for (§15).
 
-use smmuv3_formats::granule::Granule;
 use smmuv3_formats::descriptor::{Form, Meaning, Stage};
+use smmuv3_formats::granule::Granule;
 use smmuv3_formats::memory_type;
 use smmuv3_formats::permission::{self, Limits, Regime, Rights};
 
@@ -89,7 +89,8 @@ pub(super) fn descriptor(descriptor: u64, place: &Place) -> Decoded {
             text: format!("{address:#x} is beyond {} bits: F_ADDR_SIZE", form.output_bits),
         });
     }
-    for field in &mut decoded.described {
+    let leaf = matches!(meaning, Meaning::Leaf { .. });
+    for field in decoded.described.iter_mut().filter(|_| leaf) {
         let more = more(field, &form);
         field.meaning = more.or(field.meaning.take());
     }
@@ -121,7 +122,8 @@ fn nothing(descriptor: u64, meaning: &Meaning, form: &Form) -> Decoded {
     let value = if hi == 0 { Value::Bit(value != 0) } else { Value::Number(value) };
     let reserved = matches!(meaning, Meaning::Reserved);
     let Form { level, granule, .. } = form;
-    let violation = format!("a descriptor of this type is reserved at level {level} with {granule}");
+    let violation =
+        format!("a descriptor of this type is reserved at level {level} with {granule}");
     Decoded {
         kind: "pte".to_owned(),
         name: if reserved { "reserved descriptor" } else { "invalid descriptor" }.to_owned(),
@@ -151,7 +153,11 @@ fn summary(descriptor: u64, meaning: &Meaning, form: &Form) -> String {
         Meaning::Invalid => "nothing is mapped here: an access gives F_TRANSLATION".to_owned(),
         Meaning::Reserved => "reserved here, and as good as invalid: F_TRANSLATION".to_owned(),
         Meaning::Table { next, limits } => {
-            format!("the table of level {} is at {next:#x}{}", form.level.saturating_add(1), taken(*limits))
+            format!(
+                "the table of level {} is at {next:#x}{}",
+                form.level.saturating_add(1),
+                taken(*limits)
+            )
         }
         Meaning::Leaf { address, bytes_log2, group_log2 } => {
             let kind = if form.level == 3 { "page" } else { "block" };

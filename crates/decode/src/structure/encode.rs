@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 use smmuv3_formats::structure::{self, Class, Structure};
-use smmuv3_formats::{DoesNotFit, EventId, Field, Opcode};
+use smmuv3_formats::{DoesNotFit, EventId, Field, Opcode, meaning};
 
-use super::decode::{DecodeError, Options, decode, meaning};
+use super::decode::{DecodeError, Options, decode};
 use super::decoded::Decoded;
 use super::kind::{self, Kind};
 use super::nearest::nearest;
@@ -52,7 +52,9 @@ pub enum EncodeError {
     #[error("{0} is given twice; give it once")]
     Twice(&'static str),
     /// A value is no number and no name.
-    #[error("{value:?} is no value of {field}; give a number such as 5, 0x5 or 0b101, true or false{names}")]
+    #[error(
+        "{value:?} is no value of {field}; give a number such as 5, 0x5 or 0b101, true or false{names}"
+    )]
     Value {
         /// The field.
         field: &'static str,
@@ -160,7 +162,8 @@ fn layout(
     let which = |advice: &str| EncodeError::Which { name: kind.name(), advice: advice.to_owned() };
     let table = |name: &str| structure::find(name).ok_or_else(|| which("give a structure's name"));
     let given = |names: &[&str]| {
-        let named = |(name, _): &&(String, String)| names.iter().any(|one| kind::plain(name) == *one);
+        let named =
+            |(name, _): &&(String, String)| names.iter().any(|one| kind::plain(name) == *one);
         fields.iter().find(named).map(|(_, text)| text.as_str())
     };
     match kind {
@@ -176,8 +179,7 @@ fn layout(
             Ok((found, found.code))
         }
         Kind::Event => {
-            let advice =
-                "name the event: smmuv3 encode event eventid=0x10 ..., or smmuv3 encode f_translation ...";
+            let advice = "name the event: smmuv3 encode event eventid=0x10 ..., or smmuv3 encode f_translation ...";
             let text = given(&["eventid", "id"]).ok_or_else(|| which(advice))?;
             let named = structure::find(text).filter(|one| one.class == Class::Event);
             let coded = number(text).and_then(|code| EventId::from_code(u8::try_from(code).ok()?));
@@ -243,7 +245,9 @@ fn value(structure: &Structure, field: &'static Field, text: &str) -> Result<u64
     let bits = field.hi.saturating_sub(field.lo).saturating_add(1);
     let named: Vec<(u64, String)> = if bits <= MOST_NAMED && !field.address {
         let values = 0..1u64 << bits;
-        values.filter_map(|value| Some((value, meaning(structure, field, value)?))).collect()
+        let name =
+            |value| meaning::of_value(structure, field, value).ok()?.map(|name| name.to_string());
+        values.filter_map(|value| Some((value, name(value)?))).collect()
     } else {
         Vec::new()
     };

@@ -33,7 +33,9 @@ pub enum InstanceError {
     )]
     Register(String),
     /// A value is no number of 32 bits.
-    #[error("{value:?} is no value of {name}; give a hexadecimal number of 32 bits such as 0x0d44101b")]
+    #[error(
+        "{value:?} is no value of {name}; give a hexadecimal number of 32 bits such as 0x0d44101b"
+    )]
     Value {
         /// The register.
         name: String,
@@ -179,7 +181,11 @@ impl Instance {
             return Ok(preset);
         }
         let named = text.contains('=') || text.to_ascii_lowercase().contains("idr");
-        if named { Self::named(text) } else { Self::of_words(&words::registers(text, Order::Auto)?) }
+        if named {
+            Self::named(text)
+        } else {
+            Self::of_words(&words::registers(text, Order::Auto)?)
+        }
     }
 
     /// `name=value`, parted by commas, spaces or lines.
@@ -289,7 +295,8 @@ mod tests {
         assert_eq!(Instance::parse(words).unwrap().idr, qemu.idr);
         let named = "0=0x0d44101b,1=0x02730010,idr2=0,3=0x00001414,IDR4=0,5=0x74";
         assert_eq!(Instance::parse(named).unwrap().idr, qemu.idr);
-        let lines = "IDR0: 0x0d44101b\nIDR1: 0x02730010\nIDR2: 0\nIDR3: 1414\nIDR4: 0\nIDR5: 74\nAIDR: 1\n";
+        let lines =
+            "IDR0: 0x0d44101b\nIDR1: 0x02730010\nIDR2: 0\nIDR3: 1414\nIDR4: 0\nIDR5: 74\nAIDR: 1\n";
         let by_lines = Instance::parse(lines).unwrap();
         assert_eq!((by_lines.idr, by_lines.aidr), (qemu.idr, Some(1)));
         // iommufd's hw_info as xxd shows it: flags, reserved, IDRs, IIDR, AIDR.
@@ -297,7 +304,10 @@ mod tests {
                     00000010: 0000 0000 1414 0000 0000 0000 7400 0000  ............t...\n\
                     00000020: 3b04 3048 0100 0000                      ;.0H....\n";
         let hw_info = Instance::parse(dump).unwrap();
-        assert_eq!((hw_info.idr, hw_info.iidr, hw_info.aidr), (qemu.idr, Some(0x4830_043b), Some(1)));
+        assert_eq!(
+            (hw_info.idr, hw_info.iidr, hw_info.aidr),
+            (qemu.idr, Some(0x4830_043b), Some(1))
+        );
     }
 
     #[test]
@@ -306,12 +316,12 @@ mod tests {
         assert!(none.assumed().contains("every feature and the largest sizes; --idr"));
         assert_eq!(none.implementation().output_bits(), 56);
         let fvp = Instance::parse("fvp").unwrap();
-        assert_eq!(fvp.assumed(), "judged for the instance fvp, and every feature where IDR3, IDR5 would tell");
-        assert!(!fvp.implementation().idr0.asid16() && fvp.implementation().idr3.ril());
         assert_eq!(
-            Instance::parse("7=1"),
-            Err(InstanceError::Register("7".to_owned()))
+            fvp.assumed(),
+            "judged for the instance fvp, and every feature where IDR3, IDR5 would tell"
         );
+        assert!(!fvp.implementation().idr0.asid16() && fvp.implementation().idr3.ril());
+        assert_eq!(Instance::parse("7=1"), Err(InstanceError::Register("7".to_owned())));
         let wrong = InstanceError::Value { name: "0".to_owned(), value: "0x1ffffffff".to_owned() };
         assert_eq!(Instance::parse("0=0x1ffffffff"), Err(wrong));
         assert_eq!(Instance::parse("1 2 3 4 5 6 7 8 9"), Err(InstanceError::Count(9)));

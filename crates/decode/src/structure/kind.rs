@@ -162,7 +162,7 @@ impl Kind {
 /// A name without case and without a difference between what parts words.
 pub(super) fn plain(name: &str) -> String {
     let part = |c: char| if c == '_' || c == ' ' { '-' } else { c.to_ascii_lowercase() };
-    name.trim().chars().filter(|c| *c != '(' && *c != ')').map(part).collect()
+    name.trim().chars().filter(|c| !"(),".contains(*c)).map(part).collect()
 }
 
 /// A bare number names no kind: it could be a word that was meant.

@@ -25,7 +25,8 @@ fn distance(a: &str, b: &str) -> usize {
             let cell = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
             let replaced = cell(&row, j) + usize::from(one != other);
             let mut best = replaced.min(cell(&row, j + 1) + 1).min(cell(&next, j) + 1);
-            let crossed = i > 0 && j > 0 && a.get(i - 1) == Some(other) && b.get(j - 1) == Some(one);
+            let crossed =
+                i > 0 && j > 0 && a.get(i - 1) == Some(other) && b.get(j - 1) == Some(one);
             if crossed {
                 best = best.min(cell(&before, j - 1) + 1);
             }

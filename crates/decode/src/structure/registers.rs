@@ -194,7 +194,9 @@ pub(super) fn cmdq_cons(word: u64) -> Decoded {
         )),
         cerror::ATC_INV_SYNC => Some(problem(
             "CERROR_ATC_INV_SYNC",
-            format!("the CMD_SYNC at {at} found that a device did not answer a CMD_ATC_INV in time"),
+            format!(
+                "the CMD_SYNC at {at} found that a device did not answer a CMD_ATC_INV in time"
+            ),
             "every CMD_ATC_INV since the last CMD_SYNC that completed may have failed: look for a device that \
              hangs, was reset or removed, and turn its ATS off; then acknowledge CMDQ_ERR in GERRORN, and the \
              CMD_SYNC runs again",

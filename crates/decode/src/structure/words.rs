@@ -118,7 +118,7 @@ pub enum WordsError {
         name: String,
     },
     /// There are too few or too many.
-    #[error("{need}; {given} {} of up to {size} given", if *given == 1 { "number is" } else { "numbers are" })]
+    #[error("{need}; given: {given} {} of up to {size}", if *given == 1 { "number" } else { "numbers" })]
     Count {
         /// How many numbers there are.
         given: usize,
@@ -144,7 +144,9 @@ pub enum WordsError {
         orders: Vec<Order>,
     },
     /// The text is too long for one structure.
-    #[error("the text is too long for one structure; a whole kernel log goes to smmuv3 decode FILE")]
+    #[error(
+        "the text is too long for one structure; a whole kernel log goes to smmuv3 decode FILE"
+    )]
     TooMuch,
 }
 
@@ -165,7 +167,10 @@ impl fmt::Display for Need {
         }
         let (words, halves) = (bytes / 8, bytes / 4);
         let plural = if words == 1 { "" } else { "s" };
-        write!(f, "{name} is {words} 64-bit word{plural}, or {halves} 32-bit words, or {bytes} bytes")
+        write!(
+            f,
+            "{name} is {words} 64-bit word{plural}, or {halves} 32-bit words, or {bytes} bytes"
+        )
     }
 }
 

@@ -84,8 +84,11 @@ fn numbers(lines: &[Line], shape: Option<&Shape<'_>>) -> Result<Numbers, WordsEr
     };
     let count = |size: usize| counted(lines, size);
     let size = match shape {
-        None if written == 1 && (prefixed || !offsets && all().count() < 4) => 4,
-        None => written,
+        // Registers: numbers by themselves have 32 bits however they were written, unless they are a row of bytes
+        // or of halves.
+        None if offsets || long || written > 4 => written,
+        None if !prefixed && all().count() >= 4 && even(all()) => written,
+        None => 4,
         Some(_) if long => 1,
         Some(shape) if shape.bytes == 4 && count(4) == Ok(1) => 4,
         Some(shape) => {
@@ -104,11 +107,12 @@ fn numbers(lines: &[Line], shape: Option<&Shape<'_>>) -> Result<Numbers, WordsEr
         }
     };
     let values = values(lines, size)?;
-    let far = lines.iter().any(|line| line.gap >= 4);
+    // xxd has two spaces before its text column, U-Boot four; a short line has five more for each missing group.
+    let far = lines.iter().any(|line| line.gap % 5 == 4);
     let bytes = match size {
         1 => Certainty::Values,
         _ if prefixed => Certainty::Values,
-        // xxd prints two bytes in a group unless told otherwise; U-Boot's md.w keeps its text column further off.
+        // xxd prints two bytes in a group unless told otherwise; U-Boot's md.w prints values.
         2 if colon && far => Certainty::Values,
         2 if colon => Certainty::Groups,
         2 if offsets => Certainty::Values,
@@ -116,7 +120,8 @@ fn numbers(lines: &[Line], shape: Option<&Shape<'_>>) -> Result<Numbers, WordsEr
         _ => Certainty::Likely,
     };
     let numbers = Numbers { values, size, bytes };
-    if long && let Some(shape) = shape
+    if long
+        && let Some(shape) = shape
         && numbers.values.len() != shape.bytes
     {
         let need = Need { name: shape.name.to_owned(), bytes: shape.bytes };
@@ -124,6 +129,16 @@ fn numbers(lines: &[Line], shape: Option<&Shape<'_>>) -> Result<Numbers, WordsEr
         return Err(WordsError::Count { given: numbers.values.len(), size, need });
     }
     Ok(numbers)
+}
+
+/// Whether all numbers were written with the same number of digits.
+fn even<'a>(mut tokens: impl Iterator<Item = &'a Token>) -> bool {
+    let digits = |token: &Token| match token {
+        Token::Number { digits, .. } => *digits,
+        Token::Bytes(_) => 2,
+    };
+    let first = tokens.next().map(digits);
+    matches!(first, Some(2 | 4 | 8)) && tokens.all(|token| Some(digits(token)) == first)
 }
 
 fn name_of(size: usize) -> String {
@@ -258,11 +273,7 @@ fn swap(numbers: &mut Numbers) {
 }
 
 /// The words in `order`, or in the order that makes sense.
-fn ordered(
-    numbers: &Numbers,
-    shape: &Shape<'_>,
-    order: Order,
-) -> Result<Words, WordsError> {
+fn ordered(numbers: &Numbers, shape: &Shape<'_>, order: Order) -> Result<Words, WordsError> {
     let read = |order: Order| Words { words: numbers.words(order), order };
     let usual = match numbers.bytes {
         Certainty::Groups => Order::SwappedBytes,
@@ -298,7 +309,9 @@ fn ordered(
     match possible.len() {
         _ if same => Ok(first),
         1 => Ok(possible.remove(0)),
-        0 if open => Err(WordsError::Ambiguous { orders: vec![Order::Memory, Order::SwappedBytes] }),
+        0 if open => {
+            Err(WordsError::Ambiguous { orders: vec![Order::Memory, Order::SwappedBytes] })
+        }
         0 => Ok(first),
         _ => Err(WordsError::Ambiguous { orders: orders(possible) }),
     }

@@ -44,8 +44,21 @@ pub(super) fn readings(text: &str) -> Result<Vec<Vec<Line>>, WordsError> {
     for text in text.lines() {
         lines.extend(line(text)?);
     }
-    if lines.iter().all(|line| line.tokens.is_empty()) {
+    let all = || lines.iter().flat_map(|line: &Line| &line.tokens);
+    if all().next().is_none() {
         return Ok(Vec::new());
+    }
+    if all().any(|token| matches!(token, Token::Bytes(_))) {
+        // The last line of a string of bytes may be short enough for a number.
+        for token in lines.iter_mut().flat_map(|line| &mut line.tokens) {
+            if let Token::Number { value, digits, prefixed: false } = *token
+                && digits % 2 == 0
+            {
+                let bytes = value.to_be_bytes();
+                *token = Token::Bytes(bytes.iter().skip(8 - digits / 2).copied().collect());
+            }
+        }
+        return Ok(vec![lines]);
     }
     let with_offsets = offsets(&lines);
     Ok(with_offsets.into_iter().chain([lines]).collect())
@@ -69,25 +82,24 @@ fn line(text: &str) -> Result<Option<Line>, WordsError> {
             return Ok(Some(Line { address, colon: true, gap, tokens, repeat: false }));
         }
     }
+    // hexdump -C and od -z put the text column in marks.
+    let marked = text.find(" |").or_else(|| text.find(" >"));
+    let dump = text.starts_with(|c: char| c.is_ascii_hexdigit());
+    let text = marked.filter(|_| dump).and_then(|at| text.get(..at)).unwrap_or(text);
     // `arm-smmu-v3 2b400000.iommu: 0x...`: what stands before the last colon names the line.
-    let end = text.rfind(": ").or_else(|| text.rfind(":\t")).map(|at| at.saturating_add(1));
-    let end = end.or_else(|| text.ends_with(':').then_some(text.len()));
+    let colon = || text.rfind(": ").or_else(|| text.rfind(":\t")).map(|at| at.saturating_add(1));
+    let end = text.ends_with(':').then_some(text.len()).or_else(colon);
     let rest = end.and_then(|at| text.get(at..)).unwrap_or(text);
     // `$1 = {0x8002000b, 0xd4, 0x0 <repeats 6 times>}`: gdb names what it prints.
     let rest = match rest.split_once('{') {
-        Some((name, numbers)) if name.contains('=') => numbers.rsplit('{').next().unwrap_or(numbers),
+        Some((name, numbers)) if name.contains('=') => {
+            numbers.rsplit('{').next().unwrap_or(numbers)
+        }
         _ => rest,
     };
     let rest = rest.split(" #").next().unwrap_or(rest);
-    let (numbers, gap) = match rest.find(['|', '>']) {
-        // hexdump -C and od -z put the text column in marks.
-        Some(at) if !rest.contains('<') || rest.trim_end().ends_with('<') => {
-            (rest.get(..at).unwrap_or(rest), 2)
-        }
-        _ => (rest, 0),
-    };
-    let tokens = tokens(numbers)?;
-    let line = Line { gap, tokens, ..Line::default() };
+    let tokens = tokens(rest)?;
+    let line = Line { tokens, ..Line::default() };
     Ok((!line.tokens.is_empty()).then_some(line))
 }
 
@@ -190,7 +202,8 @@ fn offsets(lines: &[Line]) -> Option<Vec<Line>> {
         let mut sizes = rest.iter().map(|token| plain(token).map(|(_, digits)| digits));
         let size = sizes.clone().next();
         let same = sizes.all(|one| Some(one) == size);
-        let usual = size.is_none_or(|size| matches!(size, Some(2 | 4 | 8 | 16)) && size != Some(digits));
+        let usual =
+            size.is_none_or(|size| matches!(size, Some(2 | 4 | 8 | 16)) && size != Some(digits));
         if !right || !same || !usual {
             return None;
         }
