@@ -420,6 +420,19 @@ fn pictures(browser: &mut Chromium, file: &File, folder: &Path) {
         browser.window(1200, 2400, false);
         browser.picture(&folder.join(format!("{name}-whole.png")));
     }
+    // Those of the README: a log by day, a structure by night.
+    browser.window(1000, 760, false);
+    browser.open(&file.url(""));
+    browser.value(&example(0));
+    browser.wait("document.getElementById('results').firstChild");
+    browser.picture(&folder.join("explore-light.png"));
+    browser.window(1000, 760, true);
+    browser.value(&example(2));
+    browser.wait("document.querySelector('button.bit')");
+    browser.value("document.querySelector('#results h2').scrollIntoView()");
+    browser.value("document.querySelectorAll('button.bit')[1].focus()");
+    browser.picture(&folder.join("explore-dark.png"));
+
     browser.open(&file.url("#fields=CD"));
     for (kind, width, dark) in
         [("light", 1200, false), ("dark", 1200, true), ("narrow", 360, false)]

@@ -61,5 +61,5 @@ function sortable(caption, columns, rows, step = 200) {
   const cell = (value) => value === null || value === undefined ? "–" : value instanceof Node ? value : String(value);
   fill();
   return el("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" },
-    el("table", null, el("caption", { class: "unseen" }, `${caption}; the buttons of the head sort it`), el("thead", null, el("tr", null, heads)), body), more);
+    el("table", { class: "sortable" }, el("caption", { class: "unseen" }, `${caption}; the buttons of the head sort it`), el("thead", null, el("tr", null, heads)), body), more);
 }

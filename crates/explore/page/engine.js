@@ -2,7 +2,7 @@
 // Who answers: the WebAssembly module in this page, or the server that it came from.
 
 /// Bytes of a log that are read between two looks at what the user does.
-const PIECE = 1 << 20;
+const PIECE = 1 << 18;
 
 class Module {
   constructor(module) {

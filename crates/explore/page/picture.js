@@ -4,6 +4,9 @@
 /// How many bits fit side by side into `width`, in the size of the text.
 const bitsAcross = (width) => width >= 44 ? 32 : width >= 19 ? 16 : 8;
 
+/// Width of a name in a wide bold font, in rem.
+const widthOf = (name) => [...name].reduce((sum, letter) => sum + (/[WM]/.test(letter) ? 0.76 : /[a-z]/.test(letter) ? 0.48 : 0.54), 0);
+
 /// Where the bits of one word go: cells {item, hi, lo} from the highest to the lowest; without `item`, reserved.
 function cellsOf(items, word, bits) {
   const cells = [];
@@ -24,7 +27,7 @@ const bitsOf = ({ hi, lo }) => hi === lo ? `${hi}` : `${hi}:${lo}`;
 function picture(name, items, words, bits, light) {
   const caption = el("p", { class: "caption" });
   /// Whether a name has no room across so many bits, and goes upwards.
-  const isNarrow = (item, wide) => item.name.length * 0.6 > wide * pitch - 0.3;
+  const isNarrow = (item, wide) => widthOf(item.name) > wide * pitch - 0.4;
   const grid = el("div", { class: "bits", role: "group", "aria-label": `Bits of ${name}; arrow keys go from field to field` });
   let across = 0;
   /// Width of one bit, in rem.

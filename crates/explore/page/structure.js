@@ -108,10 +108,14 @@ function showStructure(decoded, changed) {
     listed("Against the architecture", "warn", decoded.violations),
     refused,
     items.length ? fieldsOf(decoded.name, items, words.length, decoded.word_bits ?? 64, change) : null,
-    decoded.assumed?.length ? el("p", { class: "dim" }, `Assumed: ${decoded.assumed.join("; ")}.`) : null,
+    decoded.assumed?.length ? el("p", { class: "dim" }, `Assumed: ${inPage(decoded.assumed.join("; "))}.`) : null,
     el("h3", null, "Words"),
     el("pre", { class: "words" }, words.map((word, at) => `${String(at).padStart(2)}  ${padded(word, decoded.word_bits ?? 64)}`).join("\n")));
 }
+
+/// What is said of options of the command, for those of the page.
+const inPage = (text) => text.replace(/--([a-z]+)/g, (_, name) =>
+  `${{ idr: "the instance", ste: "its STE", order: "order" }[name] ?? name} (under Options)`);
 
 /// A word with all its digits.
 const padded = (word, bits) => `0x${BigInt(word).toString(16).padStart(bits / 4, "0")}`;
