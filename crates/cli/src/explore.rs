@@ -8,6 +8,7 @@
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -145,7 +146,10 @@ impl Site {
         loop {
             match server.recv() {
                 Ok(mut request) => {
-                    let (status, kind, content) = self.reply(&mut request);
+                    // Whatever is wrong with one question, the next is answered.
+                    let reply = catch_unwind(AssertUnwindSafe(|| self.reply(&mut request)));
+                    let (status, kind, content) = reply
+                        .unwrap_or_else(|_| plain(500, "the decoder failed; please report it"));
                     // Whoever has gone away does not need it.
                     let _ = request.respond(response(status, kind, content));
                 }

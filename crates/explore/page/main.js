@@ -43,6 +43,9 @@ let file = null;
 /// Which question is the last; an older one's answer comes too late.
 let latest = 0;
 
+/// What the tab is called, after what it shows.
+const entitle = (what) => { document.title = what ? `${what} · SMMUv3 explorer` : "SMMUv3 explorer"; };
+
 const say = (text, style = "") => {
   const status = byId("status");
   status.className = style;
@@ -84,11 +87,14 @@ async function explain(remember = true) {
   if (late() || !answer) return;
   if (answer.error) {
     show();
+    entitle("");
     say(answer.error, "error");
   } else if (answer.records) {
+    entitle(plural(answer.summary.problems, "problem"));
     show(showLog(answer, engine));
     say(`${plural(answer.records.length + (answer.left_out ?? 0), "record")} found.`);
   } else {
+    entitle(answer.name);
     show(showStructure(answer, changed));
     say(`${answer.name}, ${plural(answer.words.length, "word")}.`);
   }
@@ -190,9 +196,11 @@ async function follow() {
   if (layout !== undefined) {
     const fromList = byId("layouts").contains(document.activeElement);
     byId("layouts").replaceChildren(...showLayouts(layout));
+    entitle(byId("layouts").querySelector("h2").firstChild.data);
     if (fromList) byId("layouts").querySelector("h2").focus();
     return;
   }
+  entitle("");
   if (!asked) return;
   if (asked.error) {
     say(asked.error, "error");
