@@ -6,11 +6,12 @@ use smmuv3_formats::{
     Cd, Command, EventId, EventRecord, Field, Layout, Opcode, Ste, legality, meaning,
 };
 
-use super::decoded::{Decoded, Described, Illegal, Value};
+use super::decoded::{Decoded, Described, Fields, Illegal, Value};
+use crate::log::{Detail, Kernel};
 use super::descriptor::{Place, descriptor};
 use super::instance::Instance;
 use super::kind::Kind;
-use super::registers;
+use super::{features, registers};
 use super::words::{self, Order, WordsError};
 
 /// What words are judged by.
@@ -22,6 +23,8 @@ pub struct Options {
     pub ste: Option<[u64; 8]>,
     /// Where a descriptor lies.
     pub place: Place,
+    /// The kernel whose features are told.
+    pub kernel: Kernel,
     /// In which order words are given.
     pub order: Order,
 }
@@ -70,6 +73,9 @@ pub enum DecodeError {
 /// [`DecodeError`].
 pub fn read(kind: Kind, text: &str, options: &Options) -> Result<Decoded, DecodeError> {
     let name = kind.with_article();
+    if let (Kind::Features, Some(line)) = (kind, features::value(text)) {
+        return decode(kind, &[line], options);
+    }
     let Some(shape) = kind.shape(&name) else {
         let words = words::registers(text, options.order)?;
         let words: Vec<u64> = words.into_iter().map(u64::from).collect();
@@ -111,7 +117,7 @@ pub fn decode(kind: Kind, words: &[u64], options: &Options) -> Result<Decoded, D
         Kind::Idr => registers::idr(words),
         Kind::Gerror => registers::gerror(words),
         Kind::CmdqCons => Ok(registers::cmdq_cons(first)),
-        Kind::Features => Ok(registers::features(first)),
+        Kind::Features => features::features(words, options.kernel),
         Kind::One(structure) => match structure.class {
             Class::Event if structure.code != Some(code) => {
                 Err(another(event(words, code).name, structure.name, "event"))
@@ -150,11 +156,13 @@ pub(super) fn plain(structure: &'static Structure, words: &[u64]) -> Decoded {
         illegal: None,
         problems: Vec::new(),
         assumed: Vec::new(),
+        record: None,
     }
 }
 
-pub(super) fn by_name(described: &[Described]) -> Vec<(String, Value)> {
-    described.iter().map(|field| (field.name.to_ascii_lowercase(), field.value)).collect()
+pub(super) fn by_name(described: &[Described]) -> Fields {
+    let named = described.iter().map(|field| (field.name.to_ascii_lowercase(), field.value));
+    Fields::Own(named.collect())
 }
 
 /// One field, with its meaning.
@@ -209,7 +217,7 @@ fn event(words: &[u64], code: u8) -> Decoded {
     if let Some(id) = EventId::from_code(code) {
         let mut decoded = plain(structure::event(id), words);
         decoded.summary = Some(id.meaning().to_owned());
-        return decoded;
+        return recorded(decoded);
     }
     // The bits mean what they mean in most records.
     let own = (0xe0..=0xef).contains(&code);
@@ -224,8 +232,7 @@ fn event(words: &[u64], code: u8) -> Decoded {
     });
     let described: Vec<Described> = described.collect();
     let name = if own { "implementation defined event" } else { "reserved event" };
-    let violation = format!("event {code:#04x} is reserved");
-    Decoded {
+    let decoded = Decoded {
         kind: "event".to_owned(),
         name: format!("{name} {code:#04x}"),
         section: "10.2".to_owned(),
@@ -234,11 +241,23 @@ fn event(words: &[u64], code: u8) -> Decoded {
         word_bits: 64,
         by_name: by_name(&described),
         described,
-        violations: if own { Vec::new() } else { vec![violation] },
+        violations: Vec::new(),
         illegal: None,
         problems: Vec::new(),
         assumed: vec!["fields are where most events have them".to_owned()],
-    }
+        record: None,
+    };
+    recorded(decoded)
+}
+
+/// With what the log decoder says of such an event: names, violations and causes are its own.
+fn recorded(decoded: Decoded) -> Decoded {
+    let record = crate::log::event(array(&decoded.words));
+    let by_name = match &record.detail {
+        Detail::Event { fields, .. } => Fields::Log(fields.clone()),
+        _ => decoded.by_name,
+    };
+    Decoded { by_name, violations: record.violations.clone(), record: Some(record), ..decoded }
 }
 
 fn command(words: &[u64], code: u8, options: &Options) -> Decoded {
@@ -256,7 +275,7 @@ fn command(words: &[u64], code: u8, options: &Options) -> Decoded {
             summary: None,
             words: words.to_vec(),
             word_bits: 64,
-            by_name: vec![("opcode".to_owned(), Value::Hex(u64::from(code)))],
+            by_name: Fields::Own(vec![("opcode".to_owned(), Value::Hex(u64::from(code)))]),
             described: vec![Described {
                 structure: None,
                 name: "Opcode".to_owned(),
@@ -270,6 +289,7 @@ fn command(words: &[u64], code: u8, options: &Options) -> Decoded {
             illegal: None,
             problems: Vec::new(),
             assumed: Vec::new(),
+        record: None,
         },
     };
     // What the implementation defines is judged by its manual.

@@ -5,7 +5,7 @@ use smmuv3_formats::register::cerror;
 use smmuv3_formats::structure::{self, Structure};
 
 use super::decode::{DecodeError, by_name, plain};
-use super::decoded::{Decoded, Described, Problem, Value};
+use super::decoded::{Decoded, Described, Fields, Problem, Value};
 use super::instance::{Instance, InstanceError};
 
 /// The ID registers in the order of register page 0, as [`Instance::of_words`] takes them.
@@ -50,6 +50,7 @@ pub(super) fn idr(words: &[u64]) -> Result<Decoded, DecodeError> {
         illegal: None,
         problems: Vec::new(),
         assumed: Vec::new(),
+        record: None,
     })
 }
 
@@ -225,12 +226,8 @@ pub(super) fn cmdq_cons(word: u64) -> Decoded {
     decoded
 }
 
-/// The features that Linux prints at boot.
-pub(super) fn features(word: u64) -> Decoded {
-    unknown("features", word)
-}
-
-fn unknown(kind: &str, word: u64) -> Decoded {
+/// A record without fields.
+pub(super) fn unknown(kind: &str, word: u64) -> Decoded {
     Decoded {
         kind: kind.to_owned(),
         name: kind.to_owned(),
@@ -238,11 +235,12 @@ fn unknown(kind: &str, word: u64) -> Decoded {
         summary: None,
         words: vec![word],
         word_bits: 32,
-        by_name: Vec::new(),
+        by_name: Fields::default(),
         described: Vec::new(),
         violations: Vec::new(),
         illegal: None,
         problems: Vec::new(),
         assumed: Vec::new(),
+        record: None,
     }
 }
