@@ -204,6 +204,12 @@ fn label(name: &str) -> &str {
         "ttrnw" => "TTRnW",
         "nsipa" => "NSIPA",
         "span" => "Span",
+        "ux" => "uX",
+        "uw" => "uW",
+        "ur" => "uR",
+        "px" => "pX",
+        "pw" => "pW",
+        "pr" => "pR",
         other => other,
     }
 }
@@ -249,6 +255,8 @@ fn meaning(name: &str, value: &Value, record: &Record) -> String {
         "ttrnw" => choose("the table was written", "the table was read"),
         "nsipa" => choose("Secure IPA", "Non-secure IPA"),
         "span" => "pages of 4 KiB",
+        "ux" | "uw" | "ur" => choose("not asked for", "asked for, unprivileged"),
+        "px" | "pw" | "pr" => choose("not asked for", "asked for, privileged"),
         _ => "",
     };
     if text.is_empty() { String::new() } else { format!("  {text}") }
