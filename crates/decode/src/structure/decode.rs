@@ -2,8 +2,9 @@
 //! From words to fields.
 
 use smmuv3_formats::structure::{self, Class, Structure};
+use smmuv3_formats::legality::{self, Rule};
 use smmuv3_formats::{
-    Cd, Command, EventId, EventRecord, Field, Layout, Opcode, Ste, legality, meaning,
+    Cd, Command, EventId, EventRecord, Field, L1Cd, L1Std, Layout, Opcode, PageRequest, Ste, meaning, ste,
 };
 
 use super::decoded::{Decoded, Described, Fields, Illegal, Value};
@@ -111,7 +112,7 @@ pub fn decode(kind: Kind, words: &[u64], options: &Options) -> Result<Decoded, D
     let first = words.first().copied().unwrap_or(0);
     let code = (first & 0xff) as u8;
     match kind {
-        Kind::Event => Ok(event(words, code)),
+        Kind::Event => Ok(event(words, code, options)),
         Kind::Command => Ok(command(words, code, options)),
         Kind::Descriptor => Ok(descriptor(first, &options.place)),
         Kind::Idr => registers::idr(words),
@@ -120,12 +121,12 @@ pub fn decode(kind: Kind, words: &[u64], options: &Options) -> Result<Decoded, D
         Kind::Features => features::features(words, options.kernel),
         Kind::One(structure) => match structure.class {
             Class::Event if structure.code != Some(code) => {
-                Err(another(event(words, code).name, structure.name, "event"))
+                Err(another(event(words, code, options).name, structure.name, "event"))
             }
             Class::Command if structure.code != Some(code) => {
                 Err(another(command(words, code, options).name, structure.name, "cmd"))
             }
-            Class::Event => Ok(event(words, code)),
+            Class::Event => Ok(event(words, code, options)),
             Class::Command => Ok(command(words, code, options)),
             _ => Ok(judged(structure, words, options)),
         },
@@ -209,15 +210,15 @@ pub(super) fn reserved(words: &[u64]) -> Vec<String> {
     found
 }
 
-fn illegal(verdict: Result<(), legality::Rule>) -> Option<Illegal> {
+fn illegal(verdict: Result<(), Rule>) -> Option<Illegal> {
     verdict.err().map(Illegal::from)
 }
 
-fn event(words: &[u64], code: u8) -> Decoded {
+fn event(words: &[u64], code: u8, options: &Options) -> Decoded {
     if let Some(id) = EventId::from_code(code) {
         let mut decoded = plain(structure::event(id), words);
         decoded.summary = Some(id.meaning().to_owned());
-        return recorded(decoded);
+        return recorded(decoded, options);
     }
     // The bits mean what they mean in most records.
     let own = (0xe0..=0xef).contains(&code);
@@ -247,12 +248,24 @@ fn event(words: &[u64], code: u8) -> Decoded {
         assumed: vec!["fields are where most events have them".to_owned()],
         record: None,
     };
-    recorded(decoded)
+    recorded(decoded, options)
 }
 
 /// With what the log decoder says of such an event: names, violations and causes are its own.
-fn recorded(decoded: Decoded) -> Decoded {
-    let record = crate::log::event(array(&decoded.words));
+fn recorded(decoded: Decoded, options: &Options) -> Decoded {
+    let words = array(&decoded.words);
+    let mut record = crate::log::event(words);
+    if options.instance.is_known() {
+        // What a log does not know: whether this instance could have written it.
+        let (event, implementation) = (EventRecord(words), options.instance.implementation());
+        let mut alone: Vec<Rule> = Vec::new();
+        legality::event(&event, None, &mut |rule| alone.push(rule));
+        legality::event(&event, Some(&implementation), &mut |rule| {
+            if !alone.contains(&rule) {
+                record.violations.push(rule.to_string());
+            }
+        });
+    }
     let by_name = match &record.detail {
         Detail::Event { fields, .. } => Fields::Log(fields.clone()),
         _ => decoded.by_name,
@@ -304,24 +317,49 @@ fn command(words: &[u64], code: u8, options: &Options) -> Decoded {
 fn judged(structure: &'static Structure, words: &[u64], options: &Options) -> Decoded {
     let mut decoded = plain(structure, words);
     let implementation = options.instance.implementation();
+    let instance = Some(&implementation);
+    let mut rules: Vec<Rule> = Vec::new();
+    let found = &mut |rule| rules.push(rule);
+    let ste = options.ste.map(Ste);
     match structure.name {
+        "L1STD" => legality::l1_std(&L1Std(array(words)), None, instance, found),
+        "L1CD" => legality::l1_cd(&L1Cd(array(words)), ste.as_ref(), instance, found),
+        "PPR" => legality::page_request(&PageRequest(array(words)), instance, found),
         "STE" => {
-            decoded.illegal = illegal(legality::ste(&Ste(array(words)), &implementation));
-            decoded.assumed.push(options.instance.assumed());
+            let entry = Ste(array(words));
+            decoded.illegal = illegal(legality::ste(&entry, &implementation));
+            legality::ste_reserved(&entry, instance, found);
         }
         "CD" => {
-            let usual =
-                Ste::default().with_v(true).with_config(smmuv3_formats::ste::config::STAGE_1);
-            let ste = options.ste.map_or(usual.with_s1_pie(true), Ste);
-            decoded.illegal = illegal(legality::cd(&Cd(array(words)), &ste, &implementation));
-            decoded.assumed.push(options.instance.assumed());
-            if options.ste.is_none() {
-                let text =
-                    "judged as reached through an STE with stage 1 alone; --ste gives the real one";
-                decoded.assumed.push(text.to_owned());
-            }
+            let entry = Cd(array(words));
+            let usual = Ste::default().with_v(true).with_config(ste::config::STAGE_1);
+            let through = ste.unwrap_or(usual.with_s1_pie(true));
+            decoded.illegal = illegal(legality::cd(&entry, &through, &implementation));
+            legality::cd_reserved(&entry, instance, found);
         }
-        _ => {}
+        _ => return decoded,
+    }
+    // What is reserved is told bit by bit.
+    let (in_words, others): (Vec<Rule>, Vec<Rule>) =
+        rules.into_iter().partition(|rule| rule.field.starts_with("word "));
+    let mut bits = structure.reserved(words);
+    for (index, word) in bits.iter_mut().enumerate() {
+        let counts = in_words.iter().any(|rule| rule.field.ends_with(&index.to_string()));
+        if !counts {
+            *word = 0;
+        }
+        // Where tables may have 128-bit descriptors, their addresses may have 56 bits.
+        let address = matches!((structure.name, index), ("STE", 3) | ("CD", 1 | 2));
+        if address && implementation.idr5.d128() {
+            *word &= !(0xf << 52);
+        }
+    }
+    decoded.violations = reserved(&bits);
+    decoded.violations.extend(others.iter().map(Rule::to_string));
+    decoded.assumed.push(options.instance.assumed());
+    if structure.name == "CD" && options.ste.is_none() {
+        let text = "judged as reached through an STE with stage 1 alone; --ste gives the real one";
+        decoded.assumed.push(text.to_owned());
     }
     decoded
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Registers that say more together, or that report errors.
 
+use smmuv3_formats::legality;
 use smmuv3_formats::register::cerror;
 use smmuv3_formats::structure::{self, Structure};
 
@@ -17,7 +18,7 @@ pub(super) fn idr(words: &[u64]) -> Result<Decoded, DecodeError> {
                         hw_info (10 words)";
     let values: Vec<u32> = words.iter().filter_map(|word| u32::try_from(*word).ok()).collect();
     let wrong = || DecodeError::Registers { given: words.len(), need: NEED };
-    Instance::of_words(&values).map_err(|error| match error {
+    let instance = Instance::of_words(&values).map_err(|error| match error {
         InstanceError::Words(error) => error.into(),
         _ => wrong(),
     })?;
@@ -37,6 +38,7 @@ pub(super) fn idr(words: &[u64]) -> Result<Decoded, DecodeError> {
         }));
         violations.extend(one.violations.iter().map(|text| text.replace("word 0", name)));
     }
+    legality::registers(&instance.registers(), &mut |rule| violations.push(rule.to_string()));
     Ok(Decoded {
         kind: "idr".to_owned(),
         name: "ID registers".to_owned(),
