@@ -127,7 +127,9 @@ fn below(decoded: &Decoded, columns: usize) -> Vec<String> {
         say(BAD, &problem.name, &problem.text);
         say(BOLD, "what to do", &problem.advice);
     }
-    if let Some(Detail::Event { bdf: Some(bdf), .. }) = decoded.record.as_ref().map(|one| &one.detail) {
+    if let Some(Detail::Event { bdf: Some(bdf), .. }) =
+        decoded.record.as_ref().map(|one| &one.detail)
+    {
         say(BOLD, "stream", &format!("PCI {bdf}, if StreamIDs are requester IDs"));
     }
     for cause in decoded.record.iter().flat_map(|record| &record.causes) {

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From words to fields.
 
-use smmuv3_formats::structure::{self, Class, Structure};
 use smmuv3_formats::legality::{self, Rule};
+use smmuv3_formats::structure::{self, Class, Structure};
 use smmuv3_formats::{
-    Cd, Command, EventId, EventRecord, Field, L1Cd, L1Std, Layout, Opcode, PageRequest, Ste, meaning, ste,
+    Cd, Command, EventId, EventRecord, Field, L1Cd, L1Std, Layout, Opcode, PageRequest, Ste,
+    meaning, ste,
 };
 
 use super::decoded::{Decoded, Described, Fields, Illegal, Value};
-use crate::log::{Detail, Kernel};
 use super::descriptor::{Place, descriptor};
 use super::instance::Instance;
 use super::kind::Kind;
-use super::{features, registers};
 use super::words::{self, Order, WordsError};
+use super::{features, registers};
+use crate::log::{Detail, Kernel};
 
 /// What words are judged by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,7 +85,7 @@ pub fn read(kind: Kind, text: &str, options: &Options) -> Result<Decoded, Decode
     };
     let found = words::parse(text, &shape, options.order)?;
     let mut decoded = decode(kind, &found.words, options)?;
-    if options.order == Order::Auto && !matches!(found.order, Order::Memory) {
+    if found.deduced {
         decoded
             .assumed
             .push(format!("read with --order {}, the only one that makes sense", found.order));
@@ -302,7 +303,7 @@ fn command(words: &[u64], code: u8, options: &Options) -> Decoded {
             illegal: None,
             problems: Vec::new(),
             assumed: Vec::new(),
-        record: None,
+            record: None,
         },
     };
     // What the implementation defines is judged by its manual.

@@ -40,7 +40,7 @@ pub struct Decoded {
 }
 
 /// `kind`, `name`, `section`, `words` (all their digits), `fields` by name, `described`, `violations` and `illegal`
-/// always; `summary`, `problems`, `assumed`, and `record` of an event where there are any.
+/// always; `set` of features and GERROR, the names that are; `summary`, `problems`, `assumed`, and `record` of an event where there are any.
 impl Serialize for Decoded {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let digits = if self.word_bits == 32 { 10 } else { 18 };
@@ -55,6 +55,14 @@ impl Serialize for Decoded {
         }
         map.serialize_entry("words", &words)?;
         map.serialize_entry("fields", &self.by_name)?;
+        let set: Option<Vec<&String>> = match self.kind.as_str() {
+            "features" => Some(self.described.iter().map(|field| &field.name).collect()),
+            "gerror" => Some(self.problems.iter().map(|problem| &problem.name).collect()),
+            _ => None,
+        };
+        if let Some(set) = set {
+            map.serialize_entry("set", &set)?;
+        }
         map.serialize_entry("described", &self.described)?;
         map.serialize_entry("violations", &self.violations)?;
         map.serialize_entry("illegal", &self.illegal)?;
