@@ -13,8 +13,6 @@
 //!   it has for VMSAv8-64 alone; S2PS and IPS, of which it doesn't say whether they count. A TTB must lie
 //!   within OAS in either format;
 //! * 128-bit tables (IDR5.D128): they are judged as the AArch32 format that they share AA64 = 0 with;
-//! * a stage-1 permission that lets privileged code execute what others can write (§7.2(10), third clause):
-//!   the meaning of the codes is not given;
 //! * the limit that OAS may put on the start level (§15.4), which is marked uncertain there.
 
 use core::fmt;
