@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
+use smmuv3_decode::log::Kernel;
 use smmuv3_decode::structure::words::{self, Order, WordsError};
 use smmuv3_decode::structure::{
     DecodeError, Decoded, EncodeError, Instance, InstanceError, Kind, Options, Place, UnknownKind,
@@ -12,6 +13,7 @@ use smmuv3_decode::structure::{
 };
 
 use crate::args::Decode;
+use crate::decode_log::LogError;
 use crate::{BROKEN, Failure, HELD, columns, decode_log, write_out};
 
 mod text;
@@ -81,7 +83,11 @@ pub fn decode(decode: &Decode) -> Result<u8, Failure> {
         pie: decode.pie,
         fwb: decode.fwb,
     };
-    let options = Options { place, ..options };
+    let kernel = match &decode.kernel {
+        Some(text) => Kernel::parse(text).ok_or_else(|| LogError::Kernel(text.clone()))?,
+        None => Kernel::default(),
+    };
+    let options = Options { place, kernel, ..options };
     let text = match rest {
         [] if io::stdin().is_terminal() => {
             return Err(StructureError::NoWords(first.clone()).into());
@@ -97,7 +103,12 @@ pub fn decode(decode: &Decode) -> Result<u8, Failure> {
 /// Prints it; the exit status.
 fn show(decoded: &Decoded, json: bool) -> Result<u8, Failure> {
     let written = if json {
-        let line = serde_json::to_string(decoded).map_err(|error| Failure::Output(error.into()))?;
+        // An event is the record that it is in a log.
+        let line = match &decoded.record {
+            Some(record) => serde_json::to_string(record),
+            None => serde_json::to_string(decoded),
+        };
+        let line = line.map_err(|error| Failure::Output(error.into()))?;
         write_out(&(line + "\n"), io::stdout().lock())
     } else {
         write_out(&render(decoded, columns()), anstream::stdout().lock())

@@ -46,7 +46,7 @@ mod text;
 pub use cause::{Cause, Certainty};
 pub use decoder::Decoder;
 pub use event::{bus_device_function, event};
-pub use features::Kernel;
+pub use features::{Kernel, features};
 pub use filter::{Filter, FilterError};
 pub use record::{Detail, Fields, Hex, Kind, Record, Value};
 pub use scan::{Blocks, interesting, packed, read};

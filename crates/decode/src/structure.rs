@@ -18,6 +18,7 @@ mod decode;
 mod decoded;
 mod descriptor;
 mod encode;
+mod features;
 mod instance;
 mod kind;
 mod nearest;

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A decoded structure as text.
 
+use anstyle::{AnsiColor, Style};
+use smmuv3_decode::log::{Certainty, Detail};
 use smmuv3_decode::structure::{Decoded, Described};
 
 use crate::report::text::{BAD, BOLD, DIM, GOOD, REFUSED, pad, paint, width, wrap};
+
+/// Why an event may have happened.
+const CAUSE: Style = AnsiColor::Cyan.on_default();
 
 /// `decoded` in at most `columns` where words allow it: what it is, its words, a table of its fields, and what is
 /// wrong with it.
@@ -120,7 +125,21 @@ fn below(decoded: &Decoded, columns: usize) -> Vec<String> {
     };
     for problem in &decoded.problems {
         say(BAD, &problem.name, &problem.text);
-        say(BOLD, "  what to do", &problem.advice);
+        say(BOLD, "what to do", &problem.advice);
+    }
+    if let Some(Detail::Event { bdf: Some(bdf), .. }) =
+        decoded.record.as_ref().map(|one| &one.detail)
+    {
+        say(BOLD, "stream", &format!("PCI {bdf}, if StreamIDs are requester IDs"));
+    }
+    for cause in decoded.record.iter().flat_map(|record| &record.causes) {
+        let head = match cause.certainty {
+            Certainty::Certain => "cause",
+            Certainty::Likely => "likely cause",
+            Certainty::Possible => "possible cause",
+        };
+        say(CAUSE, head, &format!("{} [{}]", cause.why, cause.id));
+        say(BOLD, "next", cause.next);
     }
     for violation in &decoded.violations {
         say(REFUSED, "violation", violation);

@@ -154,5 +154,16 @@ pub fn of(record: &Record, history: &History) -> Vec<Cause> {
     context::after(&view, &mut causes);
     // Of what is equally certain, the more special was found first.
     causes.sort_by_key(|cause| cause.certainty);
-    causes
+    once(causes)
+}
+
+/// Each cause once: where most speaks for it.
+fn once(causes: Vec<Cause>) -> Vec<Cause> {
+    let mut kept: Vec<Cause> = Vec::with_capacity(causes.len());
+    for cause in causes {
+        if kept.iter().all(|other| other.id != cause.id) {
+            kept.push(cause);
+        }
+    }
+    kept
 }

@@ -22,6 +22,8 @@ use super::{LINE, Options, features, scan};
 const OPEN: usize = 64;
 /// Lines after which a record that is not whole is given up.
 const LONG: u64 = 2000;
+/// Lines within which the kernel's decoding follows the words.
+const SOON: u64 = 16;
 /// Lines within which numbers without a header belong together.
 const NEAR: u64 = 2;
 
@@ -237,8 +239,8 @@ impl Decoder {
                 if let Some(open) = self.open.last_mut() {
                     open.bytes = bytes.get(..size).unwrap_or(bytes).to_vec();
                     open.swapped = other;
-                    // Four words on one line, or words that an SMMU's driver printed, are surely meant.
-                    open.strict = !(here.tagged || size == 32 && !run.labelled);
+                    // What an SMMU's driver printed, or somebody pasted, is surely meant.
+                    open.strict = !(here.tagged || run.plain);
                 }
             }
             bytes = bytes.get(size..).unwrap_or(&[]);
@@ -283,7 +285,11 @@ impl Decoder {
     /// Gives up what has waited too long.
     fn expire(&mut self, out: &mut dyn FnMut(Record)) {
         while let Some(place) = self.open.iter().position(|open| {
-            let patience = if open.what == What::Raw && open.is_whole() { NEAR } else { LONG };
+            let patience = match (open.what, open.is_whole()) {
+                (What::Raw, _) if open.instance.is_none() => NEAR,
+                (_, true) => SOON,
+                _ => LONG,
+            };
             self.line - open.last > patience
         }) {
             let open = self.open.remove(place);

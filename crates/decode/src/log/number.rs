@@ -55,8 +55,9 @@ pub struct Run {
     pub bytes: Vec<u8>,
     /// The same when what looks like values are bytes in order; `None` where that is the same.
     pub swapped: Option<Vec<u8>>,
-    /// Whether an address stands before them, as in a dump.
-    pub labelled: bool,
+    /// Whether somebody meant an event for sure: 64-bit numbers, or all of it on one line, and no address before
+    /// them, as a dump of memory has it.
+    pub plain: bool,
 }
 
 /// What ends a number.
@@ -84,7 +85,7 @@ pub fn run(text: &[u8]) -> Option<Run> {
         labelled = true;
     }
     if let Some(four) = four(&tokens) {
-        return Some(Run { bytes: four, swapped: None, labelled });
+        return Some(Run { bytes: four, swapped: None, plain: !labelled });
     }
     let unit = unit(tokens.first()?)?;
     let mut bytes = Vec::with_capacity(MOST);
@@ -110,8 +111,10 @@ pub fn run(text: &[u8]) -> Option<Run> {
             }
         }
     }
-    let one_value = unit == Unit::Value(8) || bytes.len() >= 16;
-    one_value.then_some(Run { bytes, swapped: (!swapped.is_empty()).then_some(swapped), labelled })
+    let enough = unit == Unit::Value(8) || bytes.len() >= 16;
+    let plain = !labelled && (unit == Unit::Value(8) || bytes.len() == 32);
+    let swapped = (!swapped.is_empty()).then_some(swapped);
+    enough.then_some(Run { bytes, swapped, plain })
 }
 
 /// Four numbers of which the first has more than 32 bits: `0x0000020000000010 0x20000000000 0x0 0x0`.

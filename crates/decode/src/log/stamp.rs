@@ -74,10 +74,19 @@ impl Stamp {
         Self { text: String::from_utf8_lossy(text).trim().to_owned(), key }
     }
 
-    /// From microseconds since 1970, as journald's JSON has it.
+    /// From microseconds since 1970 (UTC), as journald's JSON has it.
     pub fn of_micros(digits: &[u8]) -> Option<Self> {
         let (micros, rest) = decimal(digits)?;
-        rest.is_empty().then(|| Self::new(digits, Key::Wall(micros)))
+        let day = micros / (86400 * SECOND);
+        if !rest.is_empty() || day > 400_000 {
+            return None;
+        }
+        let (year, month, date) = civil(day);
+        let (seconds, micros_of) = (micros / SECOND % 86400, micros % SECOND);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let text =
+            format!("{year}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{micros_of:06}");
+        Some(Self { text, key: Key::Wall(micros) })
     }
 }
 
@@ -211,6 +220,11 @@ mod tests {
         assert_eq!(text, "Nov  6 02:50:42");
         assert!(matches!(key, Key::Yearless(_)));
         assert_eq!(Stamp::find(b"arm-smmu-v3 [pid:1]"), None);
+        let journal = Stamp::of_micros(b"1795661442250000").unwrap();
+        assert_eq!(
+            journal,
+            Stamp { text: "2026-11-26T02:50:42.250000".to_owned(), key: Key::Wall(wall + 250_000) }
+        );
     }
 
     #[test]

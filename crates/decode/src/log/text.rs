@@ -204,6 +204,12 @@ fn label(name: &str) -> &str {
         "ttrnw" => "TTRnW",
         "nsipa" => "NSIPA",
         "span" => "Span",
+        "ux" => "uX",
+        "uw" => "uW",
+        "ur" => "uR",
+        "px" => "pX",
+        "pw" => "pW",
+        "pr" => "pR",
         other => other,
     }
 }
@@ -249,6 +255,8 @@ fn meaning(name: &str, value: &Value, record: &Record) -> String {
         "ttrnw" => choose("the table was written", "the table was read"),
         "nsipa" => choose("Secure IPA", "Non-secure IPA"),
         "span" => "pages of 4 KiB",
+        "ux" | "uw" | "ur" => choose("not asked for", "asked for, unprivileged"),
+        "px" | "pw" | "pr" => choose("not asked for", "asked for, privileged"),
         _ => "",
     };
     if text.is_empty() { String::new() } else { format!("  {text}") }
@@ -339,7 +347,17 @@ pub fn of_summary(summary: &Summary) -> Vec<(Tone, String)> {
 fn what(group: &Group) -> String {
     let mut parts = Vec::new();
     if let Some(name) = &group.name {
-        parts.push(name.clone());
+        // The names of other kinds say little by themselves.
+        match group.kind {
+            None | Some(Kind::Event) => parts.push(name.clone()),
+            Some(Kind::Overflow) => parts.push(format!("{name} overflow")),
+            Some(Kind::Probe) => parts.push(format!("at start: {name}")),
+            Some(Kind::Gerror) => parts.push(format!("global error {name}")),
+            Some(Kind::CmdqError) => parts.push(format!("command queue error {name}")),
+            Some(Kind::SkippedCommand) => parts.push(format!("skipped command {name}")),
+            Some(Kind::SyncTimeout | Kind::QueueTimeout) => parts.push(format!("{name} timeout")),
+            Some(_) => parts.push(format!("page request {name}")),
+        }
     }
     match (&group.instance, group.sid.is_some()) {
         (Some(Some(name)), _) => parts.push(name.clone()),

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From words to fields.
 
+use smmuv3_formats::legality::{self, Rule};
 use smmuv3_formats::structure::{self, Class, Structure};
 use smmuv3_formats::{
-    Cd, Command, EventId, EventRecord, Field, Layout, Opcode, Ste, legality, meaning,
+    Cd, Command, EventId, EventRecord, Field, L1Cd, L1Std, Layout, Opcode, PageRequest, Ste,
+    meaning, ste,
 };
 
-use super::decoded::{Decoded, Described, Illegal, Value};
+use super::decoded::{Decoded, Described, Fields, Illegal, Value};
 use super::descriptor::{Place, descriptor};
 use super::instance::Instance;
 use super::kind::Kind;
-use super::registers;
 use super::words::{self, Order, WordsError};
+use super::{features, registers};
+use crate::log::{Detail, Kernel};
 
 /// What words are judged by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Options {
     pub ste: Option<[u64; 8]>,
     /// Where a descriptor lies.
     pub place: Place,
+    /// The kernel whose features are told.
+    pub kernel: Kernel,
     /// In which order words are given.
     pub order: Order,
 }
@@ -70,6 +75,9 @@ pub enum DecodeError {
 /// [`DecodeError`].
 pub fn read(kind: Kind, text: &str, options: &Options) -> Result<Decoded, DecodeError> {
     let name = kind.with_article();
+    if let (Kind::Features, Some(line)) = (kind, features::value(text)) {
+        return decode(kind, &[line], options);
+    }
     let Some(shape) = kind.shape(&name) else {
         let words = words::registers(text, options.order)?;
         let words: Vec<u64> = words.into_iter().map(u64::from).collect();
@@ -77,7 +85,7 @@ pub fn read(kind: Kind, text: &str, options: &Options) -> Result<Decoded, Decode
     };
     let found = words::parse(text, &shape, options.order)?;
     let mut decoded = decode(kind, &found.words, options)?;
-    if options.order == Order::Auto && !matches!(found.order, Order::Memory) {
+    if found.deduced {
         decoded
             .assumed
             .push(format!("read with --order {}, the only one that makes sense", found.order));
@@ -105,21 +113,21 @@ pub fn decode(kind: Kind, words: &[u64], options: &Options) -> Result<Decoded, D
     let first = words.first().copied().unwrap_or(0);
     let code = (first & 0xff) as u8;
     match kind {
-        Kind::Event => Ok(event(words, code)),
+        Kind::Event => Ok(event(words, code, options)),
         Kind::Command => Ok(command(words, code, options)),
         Kind::Descriptor => Ok(descriptor(first, &options.place)),
         Kind::Idr => registers::idr(words),
         Kind::Gerror => registers::gerror(words),
         Kind::CmdqCons => Ok(registers::cmdq_cons(first)),
-        Kind::Features => Ok(registers::features(first)),
+        Kind::Features => features::features(words, options.kernel),
         Kind::One(structure) => match structure.class {
             Class::Event if structure.code != Some(code) => {
-                Err(another(event(words, code).name, structure.name, "event"))
+                Err(another(event(words, code, options).name, structure.name, "event"))
             }
             Class::Command if structure.code != Some(code) => {
                 Err(another(command(words, code, options).name, structure.name, "cmd"))
             }
-            Class::Event => Ok(event(words, code)),
+            Class::Event => Ok(event(words, code, options)),
             Class::Command => Ok(command(words, code, options)),
             _ => Ok(judged(structure, words, options)),
         },
@@ -150,11 +158,13 @@ pub(super) fn plain(structure: &'static Structure, words: &[u64]) -> Decoded {
         illegal: None,
         problems: Vec::new(),
         assumed: Vec::new(),
+        record: None,
     }
 }
 
-pub(super) fn by_name(described: &[Described]) -> Vec<(String, Value)> {
-    described.iter().map(|field| (field.name.to_ascii_lowercase(), field.value)).collect()
+pub(super) fn by_name(described: &[Described]) -> Fields {
+    let named = described.iter().map(|field| (field.name.to_ascii_lowercase(), field.value));
+    Fields::Own(named.collect())
 }
 
 /// One field, with its meaning.
@@ -201,15 +211,15 @@ pub(super) fn reserved(words: &[u64]) -> Vec<String> {
     found
 }
 
-fn illegal(verdict: Result<(), legality::Rule>) -> Option<Illegal> {
+fn illegal(verdict: Result<(), Rule>) -> Option<Illegal> {
     verdict.err().map(Illegal::from)
 }
 
-fn event(words: &[u64], code: u8) -> Decoded {
+fn event(words: &[u64], code: u8, options: &Options) -> Decoded {
     if let Some(id) = EventId::from_code(code) {
         let mut decoded = plain(structure::event(id), words);
         decoded.summary = Some(id.meaning().to_owned());
-        return decoded;
+        return recorded(decoded, options);
     }
     // The bits mean what they mean in most records.
     let own = (0xe0..=0xef).contains(&code);
@@ -224,8 +234,7 @@ fn event(words: &[u64], code: u8) -> Decoded {
     });
     let described: Vec<Described> = described.collect();
     let name = if own { "implementation defined event" } else { "reserved event" };
-    let violation = format!("event {code:#04x} is reserved");
-    Decoded {
+    let decoded = Decoded {
         kind: "event".to_owned(),
         name: format!("{name} {code:#04x}"),
         section: "10.2".to_owned(),
@@ -234,11 +243,35 @@ fn event(words: &[u64], code: u8) -> Decoded {
         word_bits: 64,
         by_name: by_name(&described),
         described,
-        violations: if own { Vec::new() } else { vec![violation] },
+        violations: Vec::new(),
         illegal: None,
         problems: Vec::new(),
         assumed: vec!["fields are where most events have them".to_owned()],
+        record: None,
+    };
+    recorded(decoded, options)
+}
+
+/// With what the log decoder says of such an event: names, violations and causes are its own.
+fn recorded(decoded: Decoded, options: &Options) -> Decoded {
+    let words = array(&decoded.words);
+    let mut record = crate::log::event(words);
+    if options.instance.is_known() {
+        // What a log does not know: whether this instance could have written it.
+        let (event, implementation) = (EventRecord(words), options.instance.implementation());
+        let mut alone: Vec<Rule> = Vec::new();
+        legality::event(&event, None, &mut |rule| alone.push(rule));
+        legality::event(&event, Some(&implementation), &mut |rule| {
+            if !alone.contains(&rule) {
+                record.violations.push(rule.to_string());
+            }
+        });
     }
+    let by_name = match &record.detail {
+        Detail::Event { fields, .. } => Fields::Log(fields.clone()),
+        _ => decoded.by_name,
+    };
+    Decoded { by_name, violations: record.violations.clone(), record: Some(record), ..decoded }
 }
 
 fn command(words: &[u64], code: u8, options: &Options) -> Decoded {
@@ -256,7 +289,7 @@ fn command(words: &[u64], code: u8, options: &Options) -> Decoded {
             summary: None,
             words: words.to_vec(),
             word_bits: 64,
-            by_name: vec![("opcode".to_owned(), Value::Hex(u64::from(code)))],
+            by_name: Fields::Own(vec![("opcode".to_owned(), Value::Hex(u64::from(code)))]),
             described: vec![Described {
                 structure: None,
                 name: "Opcode".to_owned(),
@@ -270,6 +303,7 @@ fn command(words: &[u64], code: u8, options: &Options) -> Decoded {
             illegal: None,
             problems: Vec::new(),
             assumed: Vec::new(),
+            record: None,
         },
     };
     // What the implementation defines is judged by its manual.
@@ -284,24 +318,49 @@ fn command(words: &[u64], code: u8, options: &Options) -> Decoded {
 fn judged(structure: &'static Structure, words: &[u64], options: &Options) -> Decoded {
     let mut decoded = plain(structure, words);
     let implementation = options.instance.implementation();
+    let instance = Some(&implementation);
+    let mut rules: Vec<Rule> = Vec::new();
+    let found = &mut |rule| rules.push(rule);
+    let ste = options.ste.map(Ste);
     match structure.name {
+        "L1STD" => legality::l1_std(&L1Std(array(words)), None, instance, found),
+        "L1CD" => legality::l1_cd(&L1Cd(array(words)), ste.as_ref(), instance, found),
+        "PPR" => legality::page_request(&PageRequest(array(words)), instance, found),
         "STE" => {
-            decoded.illegal = illegal(legality::ste(&Ste(array(words)), &implementation));
-            decoded.assumed.push(options.instance.assumed());
+            let entry = Ste(array(words));
+            decoded.illegal = illegal(legality::ste(&entry, &implementation));
+            legality::ste_reserved(&entry, instance, found);
         }
         "CD" => {
-            let usual =
-                Ste::default().with_v(true).with_config(smmuv3_formats::ste::config::STAGE_1);
-            let ste = options.ste.map_or(usual.with_s1_pie(true), Ste);
-            decoded.illegal = illegal(legality::cd(&Cd(array(words)), &ste, &implementation));
-            decoded.assumed.push(options.instance.assumed());
-            if options.ste.is_none() {
-                let text =
-                    "judged as reached through an STE with stage 1 alone; --ste gives the real one";
-                decoded.assumed.push(text.to_owned());
-            }
+            let entry = Cd(array(words));
+            let usual = Ste::default().with_v(true).with_config(ste::config::STAGE_1);
+            let through = ste.unwrap_or(usual.with_s1_pie(true));
+            decoded.illegal = illegal(legality::cd(&entry, &through, &implementation));
+            legality::cd_reserved(&entry, instance, found);
         }
-        _ => {}
+        _ => return decoded,
+    }
+    // What is reserved is told bit by bit.
+    let (in_words, others): (Vec<Rule>, Vec<Rule>) =
+        rules.into_iter().partition(|rule| rule.field.starts_with("word "));
+    let mut bits = structure.reserved(words);
+    for (index, word) in bits.iter_mut().enumerate() {
+        let counts = in_words.iter().any(|rule| rule.field.ends_with(&index.to_string()));
+        if !counts {
+            *word = 0;
+        }
+        // Where tables may have 128-bit descriptors, their addresses may have 56 bits.
+        let address = matches!((structure.name, index), ("STE", 3) | ("CD", 1 | 2));
+        if address && implementation.idr5.d128() {
+            *word &= !(0xf << 52);
+        }
+    }
+    decoded.violations = reserved(&bits);
+    decoded.violations.extend(others.iter().map(Rule::to_string));
+    decoded.assumed.push(options.instance.assumed());
+    if structure.name == "CD" && options.ste.is_none() {
+        let text = "judged as reached through an STE with stage 1 alone; --ste gives the real one";
+        decoded.assumed.push(text.to_owned());
     }
     decoded
 }

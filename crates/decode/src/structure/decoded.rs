@@ -6,8 +6,10 @@ use serde::ser::{SerializeMap, Serializer};
 use smmuv3_formats::Field;
 use smmuv3_formats::legality::Rule;
 
+use crate::log::Record;
+
 /// A structure, explained.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Decoded {
     /// Which kind: `event`, `ste`, ..., or the register's name in lower case.
     pub kind: String,
@@ -16,17 +18,13 @@ pub struct Decoded {
     /// Section of the architecture reference that lists it.
     pub section: String,
     /// What it is or says, in one sentence, where there is more to say than the name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
     /// 64-bit words, or 32-bit registers.
-    #[serde(serialize_with = "hex_words")]
     pub words: Vec<u64>,
     /// Bits of each word, 64 or 32.
-    #[serde(skip)]
     pub word_bits: u32,
     /// Every field by its name in lower case, in the order of word and bit.
-    #[serde(rename = "fields", serialize_with = "by_name")]
-    pub(super) by_name: Vec<(String, Value)>,
+    pub(super) by_name: Fields,
     /// The same with place and meaning.
     pub described: Vec<Described>,
     /// What the architecture does not allow in it, all of it. Hardware may accept it.
@@ -34,11 +32,80 @@ pub struct Decoded {
     /// The first rule for which hardware rejects it.
     pub illegal: Option<Illegal>,
     /// Errors that it reports, each with what to do.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
     /// What was assumed in reading it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub assumed: Vec<String>,
+    /// Of an event, what a log that has it is explained with: also likely causes.
+    pub record: Option<Record>,
+}
+
+/// `kind`, `name`, `section`, `words` (all their digits), `fields` by name, `described`, `violations` and `illegal`
+/// always; `set` of features and GERROR, the names that are; `summary`, `problems`, `assumed`, and `record` of an event where there are any.
+impl Serialize for Decoded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let digits = if self.word_bits == 32 { 10 } else { 18 };
+        let words: Vec<String> =
+            self.words.iter().map(|word| format!("{word:#0digits$x}")).collect();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kind", &self.kind)?;
+        map.serialize_entry("name", &self.name)?;
+        map.serialize_entry("section", &self.section)?;
+        if let Some(summary) = &self.summary {
+            map.serialize_entry("summary", summary)?;
+        }
+        map.serialize_entry("words", &words)?;
+        map.serialize_entry("fields", &self.by_name)?;
+        let set: Option<Vec<&String>> = match self.kind.as_str() {
+            "features" => Some(self.described.iter().map(|field| &field.name).collect()),
+            "gerror" => Some(self.problems.iter().map(|problem| &problem.name).collect()),
+            _ => None,
+        };
+        if let Some(set) = set {
+            map.serialize_entry("set", &set)?;
+        }
+        map.serialize_entry("described", &self.described)?;
+        map.serialize_entry("violations", &self.violations)?;
+        map.serialize_entry("illegal", &self.illegal)?;
+        if !self.problems.is_empty() {
+            map.serialize_entry("problems", &self.problems)?;
+        }
+        if !self.assumed.is_empty() {
+            map.serialize_entry("assumed", &self.assumed)?;
+        }
+        if let Some(record) = &self.record {
+            map.serialize_entry("record", record)?;
+        }
+        map.end()
+    }
+}
+
+/// Fields by name, in the order of word and bit: in JSON an object.
+#[derive(Clone, Debug)]
+pub(super) enum Fields {
+    /// The architecture's names in lower case.
+    Own(Vec<(String, Value)>),
+    /// The short names that records of logs have.
+    Log(crate::log::Fields),
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self::Own(Vec::new())
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = match self {
+            Self::Own(fields) => fields,
+            Self::Log(fields) => return fields.serialize(serializer),
+        };
+        let mut map = serializer.serialize_map(Some(fields.len()))?;
+        for (name, value) in fields {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
 }
 
 /// A field with its place, value and meaning.
@@ -169,16 +236,4 @@ impl Decoded {
         let named = |field: &&Described| field.name.eq_ignore_ascii_case(name);
         self.described.iter().find(named).map(|field| field.value)
     }
-}
-
-fn hex_words<S: Serializer>(words: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(words.iter().map(|word| format!("{word:#x}")))
-}
-
-fn by_name<S: Serializer>(fields: &[(String, Value)], serializer: S) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(fields.len()))?;
-    for (name, value) in fields {
-        map.serialize_entry(name, value)?;
-    }
-    map.end()
 }

@@ -7,7 +7,7 @@ use smmuv3_formats::memory_type;
 use smmuv3_formats::permission::{self, Limits, Regime, Rights};
 
 use super::decode::{plain, reserved};
-use super::decoded::{Decoded, Described, Illegal, Value};
+use super::decoded::{Decoded, Described, Fields, Illegal, Value};
 
 /// Where a descriptor lies, and what its tables are configured for, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,7 +131,7 @@ fn nothing(descriptor: u64, meaning: &Meaning, form: &Form) -> Decoded {
         summary: None,
         words: vec![descriptor],
         word_bits: 64,
-        by_name: vec![(name.to_ascii_lowercase(), value)],
+        by_name: Fields::Own(vec![(name.to_ascii_lowercase(), value)]),
         described: vec![Described {
             structure: None,
             name: name.to_owned(),
@@ -145,6 +145,7 @@ fn nothing(descriptor: u64, meaning: &Meaning, form: &Form) -> Decoded {
         illegal: None,
         problems: Vec::new(),
         assumed: Vec::new(),
+        record: None,
     }
 }
 

@@ -3,8 +3,8 @@
 
 use core::fmt::Write;
 
-use smmuv3_formats::legality::Implementation;
-use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
+use smmuv3_formats::legality::{IdRegisters, Implementation};
+use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr2, Idr3, Idr5, Idr6};
 
 use super::words::{self, Order, WordsError};
 
@@ -252,6 +252,25 @@ impl Instance {
             idr5: Idr5(register(5)),
             aidr: Aidr(self.aidr.unwrap_or(4)),
             e2h: self.e2h,
+        }
+    }
+
+    /// Whether anything is known of it.
+    pub fn is_known(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// The registers that are known.
+    pub fn registers(&self) -> IdRegisters {
+        let [idr0, idr1, idr2, idr3, _, idr5, idr6] = self.idr;
+        IdRegisters {
+            idr0: idr0.map(Idr0),
+            idr1: idr1.map(Idr1),
+            idr2: idr2.map(Idr2),
+            idr3: idr3.map(Idr3),
+            idr5: idr5.map(Idr5),
+            idr6: idr6.map(Idr6),
+            aidr: self.aidr.map(Aidr),
         }
     }
 

@@ -98,10 +98,50 @@ mod tests {
 
     #[test]
     fn a_small_structure_as_text() {
-        let expected = "\
-            \x20      3 3 2 2 2 2 2 2 2 2 2 2 1 1 1 1 1 1 1 1 1 1 0 0 0 0 0 0 0 0 0 0\n\
-            \x20      1 0 9 8 7 6 5 4 3 2 1 0 9 8 7 6 5 4 3 2 1 0 9 8 7 6 5 4 3 2 1 0\n";
-        let drawn = text(find("AIDR").unwrap());
-        assert!(drawn.starts_with(expected), "{drawn}");
+        let expected = concat!(
+            "       3 3 2 2 2 2 2 2 2 2 2 2 1 1 1 1 1 1 1 1 1 1 0 0 0 0 0 0 0 0 0 0\n",
+            "       1 0 9 8 7 6 5 4 3 2 1 0 9 8 7 6 5 4 3 2 1 0 9 8 7 6 5 4 3 2 1 0\n",
+            "      ┌───────────────────────────────────────────────┬───────┬───────┐\n",
+            "w0    │░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░│ArchMaj│ArchMin│\n",
+            "      │░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░│ orRev │ orRev │\n",
+            "      └───────────────────────────────────────────────┴───────┴───────┘\n",
+        );
+        assert_eq!(text(find("AIDR").unwrap()), expected);
+    }
+
+    #[test]
+    fn pictures_fit_and_name_every_field() {
+        for structure in ALL {
+            let drawn = text(structure);
+            let widest = drawn.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(80), "{structure}: {widest:?}");
+            let svg = svg(structure);
+            for field in structure.fields {
+                let name = format!(">{}</text>", field.name);
+                assert!(svg.contains(&name), "{field} of {structure}");
+                assert!(svg.contains(&format!("<title>{field}")), "{field} of {structure}");
+            }
+        }
+    }
+
+    /// Every element that is opened is closed, and text is escaped.
+    #[test]
+    fn svg_is_well_formed() {
+        for structure in ALL {
+            let drawn = svg(structure);
+            let mut open: Vec<&str> = Vec::new();
+            for tag in drawn.split('<').skip(1) {
+                let (tag, text) = tag.split_once('>').unwrap();
+                assert!(!text.contains('>'), "{text}");
+                match (tag.strip_prefix('/'), tag.ends_with('/')) {
+                    (Some(name), _) => assert_eq!(open.pop(), Some(name), "{structure}"),
+                    (None, true) => {}
+                    (None, false) => open.push(tag.split([' ', '\n']).next().unwrap()),
+                }
+                assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+            }
+            assert!(open.is_empty(), "{structure}: {open:?}");
+            assert!(drawn.contains("prefers-color-scheme:dark"));
+        }
     }
 }

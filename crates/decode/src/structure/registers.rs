@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Registers that say more together, or that report errors.
 
+use smmuv3_formats::legality;
 use smmuv3_formats::register::cerror;
 use smmuv3_formats::structure::{self, Structure};
 
 use super::decode::{DecodeError, by_name, plain};
-use super::decoded::{Decoded, Described, Problem, Value};
+use super::decoded::{Decoded, Described, Fields, Problem, Value};
 use super::instance::{Instance, InstanceError};
 
 /// The ID registers in the order of register page 0, as [`Instance::of_words`] takes them.
@@ -17,7 +18,7 @@ pub(super) fn idr(words: &[u64]) -> Result<Decoded, DecodeError> {
                         hw_info (10 words)";
     let values: Vec<u32> = words.iter().filter_map(|word| u32::try_from(*word).ok()).collect();
     let wrong = || DecodeError::Registers { given: words.len(), need: NEED };
-    Instance::of_words(&values).map_err(|error| match error {
+    let instance = Instance::of_words(&values).map_err(|error| match error {
         InstanceError::Words(error) => error.into(),
         _ => wrong(),
     })?;
@@ -37,6 +38,7 @@ pub(super) fn idr(words: &[u64]) -> Result<Decoded, DecodeError> {
         }));
         violations.extend(one.violations.iter().map(|text| text.replace("word 0", name)));
     }
+    legality::registers(&instance.registers(), &mut |rule| violations.push(rule.to_string()));
     Ok(Decoded {
         kind: "idr".to_owned(),
         name: "ID registers".to_owned(),
@@ -50,6 +52,7 @@ pub(super) fn idr(words: &[u64]) -> Result<Decoded, DecodeError> {
         illegal: None,
         problems: Vec::new(),
         assumed: Vec::new(),
+        record: None,
     })
 }
 
@@ -225,12 +228,8 @@ pub(super) fn cmdq_cons(word: u64) -> Decoded {
     decoded
 }
 
-/// The features that Linux prints at boot.
-pub(super) fn features(word: u64) -> Decoded {
-    unknown("features", word)
-}
-
-fn unknown(kind: &str, word: u64) -> Decoded {
+/// A record without fields.
+pub(super) fn unknown(kind: &str, word: u64) -> Decoded {
     Decoded {
         kind: kind.to_owned(),
         name: kind.to_owned(),
@@ -238,11 +237,12 @@ fn unknown(kind: &str, word: u64) -> Decoded {
         summary: None,
         words: vec![word],
         word_bits: 32,
-        by_name: Vec::new(),
+        by_name: Fields::default(),
         described: Vec::new(),
         violations: Vec::new(),
         illegal: None,
         problems: Vec::new(),
         assumed: Vec::new(),
+        record: None,
     }
 }

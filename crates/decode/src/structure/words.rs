@@ -80,6 +80,8 @@ pub struct Words {
     pub words: Vec<u64>,
     /// The order in which they were found; never [`Order::Auto`].
     pub order: Order,
+    /// Whether that was neither asked for nor told by the form: no other order makes sense.
+    pub deduced: bool,
 }
 
 /// Why there are no words.

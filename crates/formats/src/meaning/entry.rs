@@ -247,6 +247,7 @@ fn context(name: &str, value: u64, whole: &Whole<'_>) -> Option<Text> {
         "A" => either(value, "reads give zero, writes are ignored", "abort"),
         "ASET" => either(value, "shared with the processors", "not shared with the processors"),
         "MAIR" => Some(Text::attributes(value)),
+        "PIIP" | "PIIU" if whole.is("PIE") => Some(Text::permissions(value)),
         _ => None,
     }
 }

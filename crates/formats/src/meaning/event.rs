@@ -61,6 +61,7 @@ pub(super) fn value(name: &str, value: u64, whole: &Whole<'_>) -> Option<Text> {
         // Only F_PERMISSION on a stage-1 table has it.
         "TTRnW" if whole.get("CLASS") != 1 => plain("not valid (CLASS is not a table)"),
         "TTRnW" => either(value, "written", "read"),
+        "Span" if value != 0 => Some(Text::pages(value, 12)),
         "IPA" if !whole.is("S2") => plain("not valid (S2 = 0)"),
         _ => None,
     }

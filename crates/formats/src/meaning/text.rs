@@ -4,6 +4,7 @@
 use core::fmt;
 
 use crate::memory_type::Attribute;
+use crate::permission;
 
 /// What a value means. Written with `Display`; takes no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ enum Kind {
     Attribute(Attribute),
     /// All eight of a MAIR.
     Attributes(u64),
+    /// All sixteen of PIIP or PIIU.
+    Permissions(u64),
 }
 
 impl Text {
@@ -79,6 +82,10 @@ impl Text {
         Self(Kind::Attribute(attribute))
     }
 
+    pub(super) const fn permissions(codes: u64) -> Self {
+        Self(Kind::Permissions(codes))
+    }
+
     pub(super) const fn attributes(mair: u64) -> Self {
         Self(Kind::Attributes(mair))
     }
@@ -119,11 +126,26 @@ impl fmt::Display for Text {
             Kind::At(offset) => write!(f, "at {offset:#x}"),
             Kind::Version(minor) => write!(f, "SMMUv3.{minor}"),
             Kind::Attribute(attribute) => attribute.fmt(f),
-            Kind::Attributes(mair) => {
-                mair.to_le_bytes().iter().zip(0..).try_for_each(|(byte, i)| {
-                    write!(f, "{}{i}: {}", if i == 0 { "" } else { "; " }, Attribute(*byte))
-                })
-            }
+            Kind::Attributes(mair) => list(f, 8, |f, i| match Attribute::of_mair(mair, i.into()) {
+                Some(attribute) => attribute.fmt(f),
+                None => Ok(()),
+            }),
+            Kind::Permissions(codes) => list(f, 16, |f, i| match permission::indirect(codes, i) {
+                Some(rights) => rights.fmt(f),
+                None => f.write_str("reserved"),
+            }),
         }
     }
+}
+
+/// `0: first; 1: second`.
+fn list(
+    f: &mut fmt::Formatter<'_>,
+    entries: u32,
+    entry: impl Fn(&mut fmt::Formatter<'_>, u32) -> fmt::Result,
+) -> fmt::Result {
+    (0..entries).try_for_each(|i| {
+        write!(f, "{}{i}: ", if i == 0 { "" } else { "; " })?;
+        entry(f, i)
+    })
 }

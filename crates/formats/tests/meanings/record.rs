@@ -34,6 +34,7 @@ fn events() {
         ("F_TRANSLATION", &[("Stall", 1)], "STAG", 5, ""),
         ("F_TRANSLATION", &[], "IPA", 0x1000, "not valid (S2 = 0)"),
         ("F_TRANSLATION", &[("S2", 1)], "IPA", 0x1000, ""),
+        ("E_PAGE_REQUEST", &[], "Span", 3, "12 KiB: 3 pages"),
     ]);
 }
 

@@ -16,7 +16,7 @@ pub fn before(view: &View, causes: &mut Vec<Cause>) {
     let instance = view.history.instance(&view.record.instance);
     let near =
         |line: Option<u64>| line.filter(|line| view.record.line.saturating_sub(*line) <= NEAR);
-    if let Some(line) = instance.was_enabled
+    if let Some(line) = instance.was_enabled.filter(|line| *line < view.record.line)
         && instance.events < 16
     {
         causes.push(Cause::likely(
@@ -57,9 +57,7 @@ pub fn after(view: &View, causes: &mut Vec<Cause>) {
             "Stop the device (unbind its driver) before anything else; the first event of the storm tells most.",
         ));
     }
-    if let Some(line) = instance.overflow
-        && view.record.line.saturating_sub(line) <= NEAR
-    {
+    if let Some(line) = near(view, instance.overflow) {
         causes.push(Cause::possible(
             "after-overflow",
             format!("the event queue overflowed before (line {line}): events are missing, and this need not be the first of its kind"),
@@ -80,6 +78,11 @@ pub fn after(view: &View, causes: &mut Vec<Cause>) {
             "Check that somebody handles the stall; an unanswered one blocks the device.",
         ));
     }
+}
+
+/// A line that is before the record, and not long before.
+fn near(view: &View, line: Option<u64>) -> Option<u64> {
+    line.filter(|line| *line < view.record.line && view.record.line - line <= NEAR)
 }
 
 fn first(view: &View, line: u64) -> u64 {

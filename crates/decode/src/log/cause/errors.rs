@@ -74,7 +74,7 @@ pub fn sync_timeout(stuck: Option<Stuck>, unbound: bool, atc: Option<u64>) -> Ve
     if let Some(line) = atc {
         causes.insert(0, hung(&format!("an ATC invalidation timed out before (line {line}), and the CMD_SYNC is run again each time")));
     }
-    causes
+    super::once(causes)
 }
 
 /// Causes of a command queue that stayed full.

@@ -274,12 +274,17 @@ fn swap(numbers: &mut Numbers) {
 
 /// The words in `order`, or in the order that makes sense.
 fn ordered(numbers: &Numbers, shape: &Shape<'_>, order: Order) -> Result<Words, WordsError> {
-    let read = |order: Order| Words { words: numbers.words(order), order };
     let usual = match numbers.bytes {
         Certainty::Groups => Order::SwappedBytes,
         _ => Order::Memory,
     };
-    if order != Order::Auto {
+    let asked = order != Order::Auto;
+    let read = |order: Order| Words {
+        words: numbers.words(order),
+        order,
+        deduced: !asked && order != usual,
+    };
+    if asked {
         // Asked for memory order, groups of bytes are what the tool meant.
         return Ok(read(if order == Order::Memory { usual } else { order }));
     }

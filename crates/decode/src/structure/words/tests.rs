@@ -17,8 +17,9 @@ fn read(kind: &str, text: &str, order: Order) -> Result<Words, WordsError> {
 
 #[track_caller]
 fn assert_words(kind: &str, text: &str, words: &[u64], order: Order) {
-    let expected = Words { words: words.to_vec(), order };
-    assert_eq!(read(kind, text, Order::Auto), Ok(expected), "{text}");
+    let found = read(kind, text, Order::Auto);
+    let found = found.map(|found| (found.words, found.order));
+    assert_eq!(found, Ok((words.to_vec(), order)), "{text}");
 }
 
 #[test]
@@ -130,6 +131,7 @@ fn groups_of_bytes_are_what_xxd_prints() {
     let text = "00000000: 1000 0000 0079 0000 8000 0000 0802 0000  .....y..........\n\
                 00000010: 40e0 ffff 0000 0000 00e0 ffff 0000 0000  @...............\n";
     assert_words("event", text, &EVENT, Order::SwappedBytes);
+    assert!(!read("event", text, Order::Auto).unwrap().deduced);
     // Asked for the order of memory, that is it.
     assert_eq!(read("event", text, Order::Memory).unwrap().words, EVENT);
     // xxd -g 8 looks like words; only one way to read it makes sense.
@@ -182,6 +184,8 @@ fn lines_are_put_in_the_order_of_their_addresses() {
 fn other_orders_are_asked_for_or_the_only_ones_that_make_sense() {
     let halves = "0x7900 0x10 0x208 0x80 0 0xffffe040 0 0xffffe000";
     assert_words("event", halves, &EVENT, Order::HighFirst);
+    assert!(read("event", halves, Order::Auto).unwrap().deduced);
+    assert!(!read("event", halves, Order::HighFirst).unwrap().deduced);
     assert_eq!(read("event", halves, Order::HighFirst).unwrap().words, EVENT);
     let asked = read("event", halves, Order::Memory).unwrap().words;
     assert_eq!(asked[0], 0x10_0000_7900);
