@@ -256,7 +256,7 @@ fn values_are_changed(browser: &mut Chromium, file: &File) {
     browser.wait("document.querySelector('[role=alert]:not([hidden])')");
     assert_shows(browser, &["does not fit"]);
     browser.value(&change("4"));
-    browser.wait("document.getElementById('text').value.startsWith('0x80020009 ')");
+    browser.wait("document.getElementById('text').value.startsWith('0x0000000080020009 ')");
     browser.wait("document.activeElement.dataset.field === 'Config'");
 }
 

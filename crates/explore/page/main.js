@@ -274,7 +274,7 @@ async function start() {
   const capital = ({ name, about }) => ({ name, about: about.replace(/^./, (letter) => letter.toUpperCase()) });
   byId("kind").append(el("option", { value: "auto" }, "Find out"), el("option", { value: "log" }, "A log"),
     el("optgroup", { label: "A structure" }, (choices.kinds ?? []).map(capital).map(option)),
-    el("optgroup", { label: "One of these alone" }, (choices.others ?? []).map(option)));
+    el("optgroup", { label: "A register" }, (choices.others ?? []).map(option)));
   byId("order").append(...(choices.orders ?? []).map(capital).map(option));
   byId("instances").append(...(choices.instances ?? []).map(option));
   wire();

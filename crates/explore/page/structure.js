@@ -100,7 +100,7 @@ function showStructure(decoded, changed) {
     if (!document.contains(refused)) document.querySelector(`#results .editor[data-field="${CSS.escape(name)}"]`)?.focus();
   });
   return el("article", { class: "structure" },
-    el("h2", null, decoded.name, " ", el("span", { class: "dim" }, `§${decoded.section}`)),
+    el("h2", null, decoded.name, " ", decoded.section ? el("span", { class: "dim" }, `§${decoded.section}`) : null),
     decoded.summary ? el("p", null, decoded.summary) : null,
     illegal ? el("div", { class: "note bad" }, el("b", null, "Illegal: the SMMU rejects it. "),
       `${illegal.field ? `${illegal.field}: ` : ""}${illegal.text} (§${illegal.section})`) : null,

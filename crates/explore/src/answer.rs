@@ -11,6 +11,7 @@ use smmuv3_decode::structure::words::Order;
 use smmuv3_decode::structure::{self, Decoded, Encoded, Instance, Kind, NAMED, Options, Place};
 use smmuv3_formats::descriptor::Stage;
 use smmuv3_formats::granule::Granule;
+use smmuv3_formats::structure::Class;
 
 use crate::{Log, detect, layout};
 
@@ -117,7 +118,11 @@ fn reply(question: Question) -> Result<String, String> {
         },
         Question::Structure { kind, text, options } => {
             let kind = Kind::find(&kind).map_err(text_of)?;
-            let decoded = structure::read(kind, &text, &options.understood()?).map_err(text_of)?;
+            let decoded = if kind == Kind::Idr && text.to_ascii_lowercase().contains("idr") {
+                named_registers(&text)?
+            } else {
+                structure::read(kind, &text, &options.understood()?).map_err(text_of)?
+            };
             Ok(told(&decoded, decoded.word_bits))
         }
         Question::Encode { kind, fields, options } => {
@@ -130,6 +135,25 @@ fn reply(question: Question) -> Result<String, String> {
         Question::Fields => Ok(json!({ "structures": layout::all() }).to_string()),
         Question::Kinds => Ok(kinds()),
     }
+}
+
+/// ID registers that have their names beside them, in any order: `IDR0: 0x... IDR5: 0x...`.
+fn named_registers(text: &str) -> Result<Decoded, String> {
+    let Instance { idr, iidr, aidr, .. } = Instance::parse(text).map_err(text_of)?;
+    let names = ["IDR0", "IDR1", "IDR2", "IDR3", "IDR4", "IDR5", "IIDR", "AIDR"];
+    let values: Vec<_> = idr.into_iter().take(6).chain([iidr, aidr]).collect();
+    let count = values.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    let known = values.iter().take(count);
+    let words: Vec<_> = known.clone().map(|value| u64::from(value.unwrap_or(0))).collect();
+    let mut decoded = structure::decode(Kind::Idr, &words, &Options::default()).map_err(text_of)?;
+    // What is not known is not zero.
+    let unknown = known.zip(names).filter(|(value, _)| value.is_none());
+    let unknown: Vec<_> = unknown.map(|(_, name)| name).collect();
+    decoded.described.retain(|field| field.structure.is_none_or(|name| !unknown.contains(&name)));
+    if !unknown.is_empty() {
+        decoded.assumed.push(format!("{} not given", unknown.join(", ")));
+    }
+    Ok(decoded)
 }
 
 fn text_of(error: impl std::fmt::Display) -> String {
@@ -209,7 +233,11 @@ fn number<T: FromStr + PartialOrd>(
 fn kinds() -> String {
     let choice = |(name, about): (String, String)| Choice { name, about };
     let mut kinds: Vec<_> = structure::kinds().map(choice).collect();
-    let others = kinds.split_off(NAMED.len().min(kinds.len()));
+    // Commands, events and descriptors are told apart by their words.
+    let is_register =
+        |name: &str| matches!(Kind::find(name), Ok(Kind::One(one)) if one.class == Class::Register);
+    let mut others = kinds.split_off(NAMED.len().min(kinds.len()));
+    others.retain(|choice| is_register(&choice.name));
     let orders: Vec<_> = Order::ALL
         .into_iter()
         .map(|order| {

@@ -63,11 +63,28 @@ fn a_descriptor_is_read_as_its_place_asks_for() {
     }
 }
 
+/// Vector A5, out of order and with a gap.
+#[test]
+fn registers_are_known_by_their_names() {
+    let text = "IDR1 = 0x0e739d20, IDR0: 0x080fe6bf\nSMMU_AIDR: 2";
+    let idr = ask(&json!({"request": "structure", "kind": "idr", "text": text}));
+    assert_eq!(idr["words"][0], "0x080fe6bf");
+    let described = idr["described"].as_array().unwrap();
+    let of = |structure: &str, name: &str| {
+        let mut found = described.iter().filter(|it| it["structure"] == structure);
+        found.find(|it| it["name"] == name).map(|it| (it["word"].clone(), it["value"].clone()))
+    };
+    assert_eq!(of("IDR0", "ASID16"), Some((json!(0), json!(false))));
+    assert_eq!(of("IDR1", "SIDSIZE"), Some((json!(1), json!(32))));
+    assert!(described.iter().all(|it| it["structure"] != "IDR5"));
+    assert!(idr["assumed"].to_string().contains("IDR5"), "{idr}");
+}
+
 #[test]
 fn what_was_decoded_encodes_again() {
     let fields = json!({"V": "1", "Config": "5", "S1ContextPtr": "0x80020000"});
     let encoded = ask(&json!({"request": "encode", "kind": "ste", "fields": fields}));
-    assert_eq!(encoded["words"][0], json!("0x8002000b"));
+    assert_eq!(encoded["words"][0], json!("0x000000008002000b"));
     assert_eq!(encoded["words"].as_array().unwrap().len(), 8);
     assert_eq!(encoded["name"], "STE");
 }
