@@ -64,7 +64,10 @@ function picture(name, items, words, bits, light) {
           const [hi, lo] = [Math.min(cell.hi, top), Math.max(cell.lo, bottom)];
           line.append(part(cell, hi, lo));
         }
-        line.classList.toggle("tall", Boolean(line.querySelector(".narrow")));
+        // As high as the longest name that goes upwards.
+        const upwards = [...line.querySelectorAll(".narrow .name")].map((name) => widthOf(name.textContent));
+        line.classList.toggle("tall", upwards.length > 0);
+        line.style.setProperty("--tall", `${Math.min(Math.max(...upwards, 3.5) * 0.86 + 1.2, 10)}rem`);
         lines.push(line);
       }
       rows.push(el("div", { class: "word" },
