@@ -24,6 +24,7 @@ mod kind;
 mod nearest;
 pub mod picture;
 mod registers;
+mod summary;
 pub mod words;
 
 pub use decode::{DecodeError, Options, decode, read};
