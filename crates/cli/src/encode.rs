@@ -4,7 +4,7 @@
 use std::io;
 
 use smmuv3_decode::structure::words::Order;
-use smmuv3_decode::structure::{self, Encoded, Kind};
+use smmuv3_decode::structure::{self, Encoded, Kind, Options};
 
 use crate::args::{Encode, WordFormat};
 use crate::structure::{StructureError, options, standard_input};
@@ -23,6 +23,7 @@ pub fn execute(encode: &Encode) -> Result<u8, Failure> {
     let fields: Vec<(String, String)> =
         text.split_whitespace().map(assignment).collect::<Result<_, _>>()?;
     let options = options(encode.idr.as_deref(), encode.ste.as_deref(), Order::Auto)?;
+    let options = Options { place: encode.place.place(), ..options };
     let encoded = structure::encode(kind, &fields, &options).map_err(StructureError::Encode)?;
     let text = if encode.json {
         serde_json::to_string(&encoded).map_err(|error| Failure::Output(error.into()))?

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use smmuv3_decode::log::Kernel;
 use smmuv3_decode::structure::words::{self, Order, WordsError};
 use smmuv3_decode::structure::{
-    DecodeError, Decoded, EncodeError, Instance, InstanceError, Kind, Options, Place, UnknownKind,
-    read,
+    DecodeError, Decoded, EncodeError, Instance, InstanceError, Kind, Options, UnknownKind, read,
 };
 
 use crate::args::Decode;
@@ -74,20 +73,11 @@ pub fn decode(decode: &Decode) -> Result<u8, Failure> {
         Err(_) => return decode_log::execute(decode),
     };
     let options = options(decode.idr.as_deref(), decode.ste.as_deref(), decode.order)?;
-    let place = Place {
-        stage: decode.stage,
-        level: decode.level,
-        granule: decode.granule,
-        ds: decode.ds,
-        output_bits: decode.oas,
-        pie: decode.pie,
-        fwb: decode.fwb,
-    };
     let kernel = match &decode.kernel {
         Some(text) => Kernel::parse(text).ok_or_else(|| LogError::Kernel(text.clone()))?,
         None => Kernel::default(),
     };
-    let options = Options { place, kernel, ..options };
+    let options = Options { place: decode.place.place(), kernel, ..options };
     let text = match rest {
         [] if io::stdin().is_terminal() => {
             return Err(StructureError::NoWords(first.clone()).into());

@@ -24,6 +24,7 @@ mod kind;
 mod nearest;
 pub mod picture;
 mod registers;
+mod summary;
 pub mod words;
 
 pub use decode::{DecodeError, Options, decode, read};
@@ -41,4 +42,16 @@ pub fn kinds() -> impl Iterator<Item = (String, String)> {
     named.chain(ALL.iter().map(|structure| {
         (kind::plain(structure.name), format!("{} (§{})", structure.name, structure.section))
     }))
+}
+
+/// Reads `text` as each kind, in each order, and forgets what was found: for fuzzing. Never panics.
+pub fn survives(text: &str) {
+    for (name, _) in NAMED {
+        let Ok(kind) = Kind::find(name) else { continue };
+        for order in words::Order::ALL {
+            let options = Options { order, ..Options::default() };
+            std::hint::black_box(read(kind, text, &options).is_ok());
+        }
+    }
+    std::hint::black_box(Instance::parse(text).is_ok());
 }

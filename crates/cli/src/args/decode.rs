@@ -3,10 +3,8 @@
 
 use clap::Args;
 use smmuv3_decode::structure::words::Order;
-use smmuv3_formats::descriptor::Stage;
-use smmuv3_formats::granule::Granule;
 
-use super::structure::order;
+use super::structure::{Where, order};
 
 /// Operands of `decode`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -49,52 +47,7 @@ pub struct Decode {
     #[arg(help_heading = "One structure")]
     pub order: Order,
 
-    /// Of a pte: the stage of its table [default: 1]
-    #[arg(long, value_name = "1|2", value_parser = stage, help_heading = "One structure")]
-    pub stage: Option<Stage>,
-
-    /// Of a pte: the level of its table, -1 to 3 [default: 3]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i8).range(-1..=3))]
-    #[arg(allow_negative_numbers = true, help_heading = "One structure")]
-    pub level: Option<i8>,
-
-    /// Of a pte: the granule of its table, 4k, 16k or 64k [default: 4k]
-    #[arg(long, value_name = "SIZE", value_parser = granule, help_heading = "One structure")]
-    pub granule: Option<Granule>,
-
-    /// Of a pte: bits of the largest output address [default: 48, or 52 with --ds]
-    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(32..=56))]
-    #[arg(help_heading = "One structure")]
-    pub oas: Option<u32>,
-
-    /// Of a pte: its tables are those of LPA2 (CD.DS, STE.S2DS)
-    #[arg(long, help_heading = "One structure")]
-    pub ds: bool,
-
-    /// Of a pte: permissions are indirect (CD.PIE, STE.S2PIE)
-    #[arg(long, help_heading = "One structure")]
-    pub pie: bool,
-
-    /// Of a pte: stage 2 forces memory types (STE.S2FWB)
-    #[arg(long, help_heading = "One structure")]
-    pub fwb: bool,
-}
-
-/// A stage, `1` or `2`.
-fn stage(text: &str) -> Result<Stage, String> {
-    match text {
-        "1" => Ok(Stage::One),
-        "2" => Ok(Stage::Two),
-        _ => Err("a stage is 1 or 2".to_owned()),
-    }
-}
-
-/// A granule, `4k`, `16k` or `64k`.
-fn granule(text: &str) -> Result<Granule, String> {
-    match text.to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
-        "4k" | "4096" => Ok(Granule::K4),
-        "16k" | "16384" => Ok(Granule::K16),
-        "64k" | "65536" => Ok(Granule::K64),
-        _ => Err("a granule is 4k, 16k or 64k".to_owned()),
-    }
+    /// Where a descriptor lies.
+    #[command(flatten)]
+    pub place: Where,
 }

@@ -3,7 +3,71 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use smmuv3_decode::structure::Place;
 use smmuv3_decode::structure::words::Order;
+use smmuv3_formats::descriptor::Stage;
+use smmuv3_formats::granule::Granule;
+
+/// Where a descriptor lies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "A pte")]
+pub struct Where {
+    /// The stage of its table [default: 1]
+    #[arg(long, value_name = "1|2", value_parser = stage)]
+    pub stage: Option<Stage>,
+
+    /// The level of its table, -1 to 3 [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i8).range(-1..=3))]
+    #[arg(allow_negative_numbers = true)]
+    pub level: Option<i8>,
+
+    /// The granule of its table, 4k, 16k or 64k [default: 4k]
+    #[arg(long, value_name = "SIZE", value_parser = granule)]
+    pub granule: Option<Granule>,
+
+    /// Bits of the largest output address [default: 48, or 52 with --ds]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(32..=56))]
+    pub oas: Option<u32>,
+
+    /// Its tables are those of LPA2 (CD.DS, STE.S2DS)
+    #[arg(long)]
+    pub ds: bool,
+
+    /// Permissions are indirect (CD.PIE, STE.S2PIE)
+    #[arg(long)]
+    pub pie: bool,
+
+    /// Stage 2 forces memory types (STE.S2FWB)
+    #[arg(long)]
+    pub fwb: bool,
+}
+
+impl Where {
+    /// As the decoder takes it.
+    pub fn place(&self) -> Place {
+        let Self { stage, level, granule, oas: output_bits, ds, pie, fwb } = *self;
+        Place { stage, level, granule, ds, output_bits, pie, fwb }
+    }
+}
+
+/// A stage, `1` or `2`.
+fn stage(text: &str) -> Result<Stage, String> {
+    match text {
+        "1" => Ok(Stage::One),
+        "2" => Ok(Stage::Two),
+        _ => Err("a stage is 1 or 2".to_owned()),
+    }
+}
+
+/// A granule, `4k`, `16k` or `64k`.
+fn granule(text: &str) -> Result<Granule, String> {
+    match text.to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
+        "4k" | "4096" => Ok(Granule::K4),
+        "16k" | "16384" => Ok(Granule::K16),
+        "64k" | "65536" => Ok(Granule::K64),
+        _ => Err("a granule is 4k, 16k or 64k".to_owned()),
+    }
+}
 
 /// Operands of `encode`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -27,6 +91,10 @@ pub struct Encode {
     /// The STE through which a CD is reached, as in smmuv3 decode
     #[arg(long, value_name = "WORDS")]
     pub ste: Option<String>,
+
+    /// Where a descriptor lies.
+    #[command(flatten)]
+    pub place: Where,
 
     /// Print all that is known of it as one JSON object
     #[arg(long)]
@@ -72,6 +140,7 @@ Examples:
   smmuv3 encode cfgi_ste sid=0x100 leaf=1             a command by its name
   smmuv3 encode cmd opcode=0x46 cs=1 --format words32
   smmuv3 encode cr0 smmuen=1 eventqen=1 cmdqen=1      a register
+  smmuv3 encode pte --level 2 type=1 oa=0x80000000 af=1
   smmuv3 encode cd v=1 aa64=1 asid=0x105 --idr qemu   judged for a certain instance
   smmuv3 encode f_translation sid=0x180 class=2 addr=0xffffe040 | smmuv3 decode event -
 

@@ -13,7 +13,7 @@ use super::descriptor::{Place, descriptor};
 use super::instance::Instance;
 use super::kind::Kind;
 use super::words::{self, Order, WordsError};
-use super::{features, registers};
+use super::{features, registers, summary};
 use crate::log::{Detail, Kernel};
 
 /// What words are judged by.
@@ -317,6 +317,7 @@ fn command(words: &[u64], code: u8, options: &Options) -> Decoded {
 /// An entry, a page request or a register.
 fn judged(structure: &'static Structure, words: &[u64], options: &Options) -> Decoded {
     let mut decoded = plain(structure, words);
+    decoded.summary = summary::of(structure.name, words);
     let implementation = options.instance.implementation();
     let instance = Some(&implementation);
     let mut rules: Vec<Rule> = Vec::new();

@@ -3,12 +3,15 @@
 
 use serde::Serialize;
 use smmuv3_formats::structure::{self, Class, Structure};
-use smmuv3_formats::{DoesNotFit, EventId, Field, Opcode, meaning};
+use smmuv3_formats::{DoesNotFit, EventId, Opcode};
 
 use super::decode::{DecodeError, Options, decode};
 use super::decoded::Decoded;
 use super::kind::{self, Kind};
 use super::nearest::nearest;
+use super::registers;
+
+mod value;
 
 /// The words of a structure, and what is to be said of them.
 #[derive(Clone, Debug, Serialize)]
@@ -98,6 +101,8 @@ fn too_large(DoesNotFit { field, value }: &DoesNotFit) -> String {
 /// Fields have the architecture's names, in any case, or those of [`Decoded`]; values are decimal,
 /// `0x` or `0b` numbers, `true`, `false`, or the beginning of what a value means (`config=stage-1`).
 ///
+/// A descriptor is one of [`Options::place`]; ID registers are those of register page 0 from IDR0 on.
+///
 /// # Errors
 /// [`EncodeError`]. That hardware would reject the words is none: [`Decoded::illegal`] says it.
 pub fn encode(
@@ -105,202 +110,188 @@ pub fn encode(
     fields: &[(String, String)],
     options: &Options,
 ) -> Result<Encoded, EncodeError> {
-    let (structure, code) = layout(kind, fields)?;
+    match kind {
+        Kind::Idr => return finished(kind, id_registers(fields)?, 4, options),
+        Kind::Features => return finished(kind, vec![features(fields, options)?], 4, options),
+        _ => {}
+    }
+    let Layout { structure, first, settled } = layout(kind, fields, options)?;
     let mut words = vec![0u64; structure.words];
-    let code_field = match structure.class {
-        Class::Event => Some("EventID"),
-        Class::Command => Some("Opcode"),
-        _ => None,
-    };
-    if let (Some(code), Some(first)) = (structure.code, words.first_mut()) {
-        *first = u64::from(code);
+    if let Some(word) = words.first_mut() {
+        *word = first;
     }
     let mut seen: Vec<&'static str> = Vec::new();
     for (name, text) in fields {
-        let field = field(structure, name)?;
+        let field = value::field(structure, name)?;
         if seen.contains(&field.name) {
             return Err(EncodeError::Twice(field.name));
         }
         seen.push(field.name);
-        if code_field == Some(field.name) {
+        let code = structure.code.filter(|_| matches!(field.name, "Opcode" | "EventID"));
+        if let Some(code) = code {
             // It chose the layout, or it is the layout's own.
-            if let (None, Some(own)) = (code, structure.code)
-                && number(text) != Some(u64::from(own))
-            {
+            if !settled && value::number(text) != Some(u64::from(code)) {
                 let structure = structure.name;
-                return Err(EncodeError::Code { structure, field: field.name, code: own });
+                return Err(EncodeError::Code { structure, field: field.name, code });
             }
             continue;
         }
-        let value = value(structure, field, text)?;
+        let value = value::value(structure, field, text)?;
         if let Some(word) = words.get_mut(field.word) {
             *word = field.insert(*word, value).map_err(EncodeError::DoesNotFit)?;
         }
     }
-    let decoded = decode(read_as(kind, structure), &words, options)?;
-    let bytes = words.iter().flat_map(|word| {
-        let bytes = word.to_le_bytes();
-        bytes.into_iter().take(if structure.bits == 32 { 4 } else { 8 })
-    });
+    let kind = match kind {
+        Kind::One(_) if structure.name == ANY_EVENT => Kind::Event,
+        Kind::One(_) => Kind::One(structure),
+        _ => kind,
+    };
+    finished(kind, words, if structure.bits == 32 { 4 } else { 8 }, options)
+}
+
+/// With all that is known of `words` of `size` bytes each.
+fn finished(
+    kind: Kind,
+    words: Vec<u64>,
+    size: usize,
+    options: &Options,
+) -> Result<Encoded, EncodeError> {
+    let decoded = decode(kind, &words, options)?;
+    let bytes = words.iter().flat_map(|word| word.to_le_bytes().into_iter().take(size));
     let bytes = bytes.map(|byte| format!("{byte:02x}")).collect();
     Ok(Encoded { decoded, bytes })
 }
 
-/// The kind that decodes what was encoded.
-fn read_as(kind: Kind, structure: &'static Structure) -> Kind {
-    match kind {
-        Kind::Event | Kind::Command | Kind::Gerror | Kind::CmdqCons => kind,
-        _ => Kind::One(structure),
-    }
+/// The union of all events' fields: what an event without a layout of its own is made of.
+const ANY_EVENT: &str = "event record";
+
+/// What words are made of.
+struct Layout {
+    structure: &'static Structure,
+    /// What word 0 begins with: the code, or the type of a descriptor.
+    first: u64,
+    /// Whether a field has chosen the code.
+    settled: bool,
 }
 
 /// The layout of `kind`, for commands and events with the code that `fields` give.
 fn layout(
     kind: Kind,
     fields: &[(String, String)],
-) -> Result<(&'static Structure, Option<u8>), EncodeError> {
+    options: &Options,
+) -> Result<Layout, EncodeError> {
     let which = |advice: &str| EncodeError::Which { name: kind.name(), advice: advice.to_owned() };
-    let table = |name: &str| structure::find(name).ok_or_else(|| which("give a structure's name"));
+    let of = |structure: &'static Structure, settled| Layout {
+        structure,
+        first: u64::from(structure.code.unwrap_or(0)),
+        settled,
+    };
+    let table = |name: &str| structure::find(name).ok_or_else(|| which("name one structure"));
     let given = |names: &[&str]| {
         let named =
             |(name, _): &&(String, String)| names.iter().any(|one| kind::plain(name) == *one);
         fields.iter().find(named).map(|(_, text)| text.as_str())
     };
     match kind {
-        Kind::One(structure) => Ok((structure, None)),
-        Kind::Gerror => Ok((table("GERROR")?, None)),
-        Kind::CmdqCons => Ok((table("CMDQ_CONS")?, None)),
+        Kind::One(structure) => Ok(of(structure, false)),
+        Kind::Gerror => Ok(of(table("GERROR")?, false)),
+        Kind::CmdqCons => Ok(of(table("CMDQ_CONS")?, false)),
         Kind::Command => {
             let advice = "name the command: smmuv3 encode cmd opcode=0x03 ..., or smmuv3 encode cfgi_ste ...";
             let text = given(&["opcode"]).ok_or_else(|| which(advice))?;
             let named = structure::find(text).filter(|one| one.class == Class::Command);
-            let coded = number(text).and_then(|code| Opcode::from_code(u8::try_from(code).ok()?));
+            let coded =
+                value::number(text).and_then(|code| Opcode::from_code(u8::try_from(code).ok()?));
             let found = coded.map(structure::command).or(named).ok_or_else(|| which(advice))?;
-            Ok((found, found.code))
+            Ok(of(found, true))
         }
         Kind::Event => {
             let advice = "name the event: smmuv3 encode event eventid=0x10 ..., or smmuv3 encode f_translation ...";
             let text = given(&["eventid", "id"]).ok_or_else(|| which(advice))?;
             let named = structure::find(text).filter(|one| one.class == Class::Event);
-            let coded = number(text).and_then(|code| EventId::from_code(u8::try_from(code).ok()?));
-            let found = coded.map(structure::event).or(named).ok_or_else(|| which(advice))?;
-            Ok((found, found.code))
+            let found = match value::number(text).map(u8::try_from) {
+                Some(code) => match code.ok().and_then(EventId::from_code) {
+                    Some(id) => structure::event(id),
+                    None => table(ANY_EVENT)?,
+                },
+                None => named.ok_or_else(|| which(advice))?,
+            };
+            Ok(of(found, true))
         }
-        Kind::Descriptor => Err(which(
-            "name it: s1-page-descriptor, s1-block-descriptor, s1-table-descriptor, or s2-... of them",
-        )),
-        Kind::Idr => Err(which("encode one register: idr0, idr1, ..., iidr or aidr")),
-        Kind::Features => Err(which("it is what Linux prints and has no fields")),
+        Kind::Descriptor => {
+            let form = options.place.form();
+            // At level 3 there are only pages.
+            let usual = if form.level == 3 { Some(3) } else { None };
+            let kind = match given(&["type"]) {
+                Some(text) => value::number(text),
+                None => usual,
+            };
+            let advice = "give type=1 for a block, or type=3 for a table (or a page at level 3)";
+            let kind = kind.ok_or_else(|| which(advice))?;
+            let structure = form.structure(kind).ok_or_else(|| {
+                which("a descriptor of this type is invalid or reserved where --level and --granule put it")
+            })?;
+            Ok(Layout { structure, first: kind, settled: false })
+        }
+        Kind::Idr | Kind::Features => Err(which("name one structure")),
     }
 }
 
-/// Names that records have for fields whose architected name is longer.
-const SHORT: &[(&str, &str)] = &[
-    ("sid", "StreamID"),
-    ("ssid", "SubstreamID"),
-    ("addr", "InputAddr"),
-    ("id", "EventID"),
-    ("fetch_addr", "FetchAddr"),
-];
-
-fn field(structure: &'static Structure, name: &str) -> Result<&'static Field, EncodeError> {
-    let bare = |text: &str| text.replace(['_', '-'], "").to_ascii_lowercase();
-    let wanted = name.trim();
-    let short = SHORT.iter().find(|(short, _)| short.eq_ignore_ascii_case(wanted));
-    let short = short.and_then(|(_, long)| structure.field(long));
-    let loose = || structure.fields.iter().find(|field| bare(field.name) == bare(wanted));
-    structure.field(wanted).or(short).or_else(loose).ok_or_else(|| {
-        let names = structure.fields.iter().map(|field| field.name.to_owned());
-        let nearest = nearest(wanted, names);
-        EncodeError::UnknownField { structure: structure.name, field: wanted.to_owned(), nearest }
-    })
-}
-
-/// A number: decimal, `0x`, `0b`, with `_`.
-fn number(text: &str) -> Option<u64> {
-    let text = text.trim().replace('_', "").to_ascii_lowercase();
-    if text.starts_with(['+', '-']) {
-        return None;
-    }
-    let (digits, base) = match (text.strip_prefix("0x"), text.strip_prefix("0b")) {
-        (Some(digits), _) => (digits, 16),
-        (_, Some(digits)) => (digits, 2),
-        _ => (text.as_str(), 10),
-    };
-    (!digits.starts_with('+')).then(|| u64::from_str_radix(digits, base).ok())?
-}
-
-/// Largest field, in bits, whose values may have names.
-const MOST_NAMED: u32 = 6;
-
-fn value(structure: &Structure, field: &'static Field, text: &str) -> Result<u64, EncodeError> {
-    if let Some(value) = number(text) {
-        return Ok(value);
-    }
-    match text.trim().to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" => return Ok(1),
-        "false" | "no" | "off" => return Ok(0),
-        _ => {}
-    }
-    let bits = field.hi.saturating_sub(field.lo).saturating_add(1);
-    let named: Vec<(u64, String)> = if bits <= MOST_NAMED && !field.address {
-        let values = 0..1u64 << bits;
-        let name =
-            |value| meaning::of_value(structure, field, value).ok()?.map(|name| name.to_string());
-        values.filter_map(|value| Some((value, name(value)?))).collect()
-    } else {
-        Vec::new()
-    };
-    let bare = |text: &str| {
-        text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
-    };
-    let wanted = bare(text);
-    let by = |fits: &dyn Fn(&str) -> bool| {
-        let mut fitting = named.iter().filter(|(_, name)| fits(&bare(name)));
-        let first = fitting.next()?;
-        fitting.next().is_none().then_some(first.0)
-    };
-    let alias = ALIASES.iter().find(|(name, alias, _)| *name == field.name && *alias == wanted);
-    if let Some((.., value)) = alias.filter(|_| !wanted.is_empty()) {
-        return Ok(*value);
-    }
-    let found = if wanted.is_empty() {
-        None
-    } else {
-        by(&|name| name == wanted).or_else(|| by(&|name| name.starts_with(&wanted)))
-    };
-    found.ok_or_else(|| {
-        let names: Vec<String> =
-            named.iter().map(|(value, name)| format!("{value} ({name})")).take(8).collect();
-        let names = if names.is_empty() {
-            String::new()
-        } else {
-            format!(", or the beginning of a name: {}", names.join(", "))
+/// ID registers by the names of their fields, which are unique: six, or eight if IIDR or AIDR have some.
+fn id_registers(fields: &[(String, String)]) -> Result<Vec<u64>, EncodeError> {
+    let registers: Vec<&'static Structure> =
+        registers::IDS.iter().filter_map(|name| structure::find(name)).collect();
+    let mut words = vec![0u64; registers.len()];
+    let mut seen: Vec<&'static str> = Vec::new();
+    let mut all = false;
+    for (name, text) in fields {
+        let own = |structure: &&'static Structure| value::field(structure, name).ok();
+        let found = registers.iter().enumerate().find_map(|(at, one)| Some((at, one, own(one)?)));
+        let Some((at, register, field)) = found else {
+            let names = registers.iter().flat_map(|one| one.fields);
+            let nearest = nearest(name, names.map(|field| field.name.to_owned()));
+            return Err(EncodeError::UnknownField {
+                structure: "idr",
+                field: name.clone(),
+                nearest,
+            });
         };
-        EncodeError::Value { field: field.name, value: text.to_owned(), names }
-    })
+        if seen.contains(&field.name) {
+            return Err(EncodeError::Twice(field.name));
+        }
+        seen.push(field.name);
+        let value = value::value(register, field, text)?;
+        if let Some(word) = words.get_mut(at) {
+            *word = field.insert(*word, value).map_err(EncodeError::DoesNotFit)?;
+        }
+        all |= at >= 6;
+    }
+    words.truncate(if all { 8 } else { 6 });
+    Ok(words)
 }
 
-/// Short names of values: field, name without case and marks, value.
-const ALIASES: &[(&str, &str, u64)] = &[
-    ("Config", "abort", 0b000),
-    ("Config", "bypass", 0b100),
-    ("Config", "s1", 0b101),
-    ("Config", "stage1", 0b101),
-    ("Config", "s2", 0b110),
-    ("Config", "stage2", 0b110),
-    ("Config", "s1s2", 0b111),
-    ("Config", "nested", 0b111),
-    ("S2TG", "4k", 0),
-    ("S2TG", "64k", 1),
-    ("S2TG", "16k", 2),
-    ("TG0", "4k", 0),
-    ("TG0", "64k", 1),
-    ("TG0", "16k", 2),
-    ("TG1", "16k", 1),
-    ("TG1", "4k", 2),
-    ("TG1", "64k", 3),
-    ("TG", "4k", 1),
-    ("TG", "16k", 2),
-    ("TG", "64k", 3),
-];
+/// Linux's features by their names.
+fn features(fields: &[(String, String)], options: &Options) -> Result<u64, EncodeError> {
+    let name = |bit: u32| crate::log::features(1 << bit, options.kernel).0.into_iter().next();
+    let names: Vec<String> = (0..32).map(|bit| name(bit).unwrap_or_default()).collect();
+    let mut word = 0u64;
+    for (name, text) in fields {
+        let bit = names.iter().position(|known| kind::plain(known) == kind::plain(name));
+        let Some(bit) = bit else {
+            let nearest = nearest(name, names.iter().cloned());
+            let structure = "features";
+            return Err(EncodeError::UnknownField { structure, field: name.clone(), nearest });
+        };
+        let set = match value::number(text) {
+            Some(0) => Some(false),
+            Some(1) => Some(true),
+            _ => value::truth(text),
+        };
+        let Some(set) = set else {
+            let (value, names) = (text.clone(), String::new());
+            return Err(EncodeError::Value { field: "a feature", value, names });
+        };
+        word |= u64::from(set) << bit;
+    }
+    Ok(word)
+}

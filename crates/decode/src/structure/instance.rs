@@ -53,30 +53,38 @@ pub enum InstanceError {
     Words(#[from] WordsError),
 }
 
-/// Instances with a name: registers that were measured on them.
-const PRESETS: &[(&str, &[(usize, u32)], Option<u32>, &str)] = &[
-    (
-        "qemu",
-        &[(0, 0x0d44_101b), (1, 0x0273_0010), (2, 0), (3, 0x1414), (4, 0), (5, 0x74)],
-        Some(1),
-        "QEMU 10.0 to 11.1, virt with iommu=smmuv3",
-    ),
-    (
-        "qemu-7.2",
-        &[(0, 0x0d40_101a), (1, 0x0273_0010), (2, 0), (3, 0x1404), (4, 0), (5, 0x74)],
-        Some(1),
-        "QEMU 7.2, virt with iommu=smmuv3: stage 1 alone",
-    ),
-    (
-        "fvp",
-        &[(0, 0x080f_e6bf), (1, 0x0e73_9d20)],
-        None,
-        "Arm's Base RevC model: IDR0 and IDR1, with 8-bit ASIDs",
-    ),
+/// An instance with a name.
+struct Preset {
+    name: &'static str,
+    what: &'static str,
+    /// IDRs by their numbers, as they were measured.
+    idr: &'static [(usize, u32)],
+    aidr: Option<u32>,
+}
+
+const PRESETS: &[Preset] = &[
+    Preset {
+        name: "qemu",
+        what: "QEMU 10.0 to 11.1, virt with iommu=smmuv3",
+        idr: &[(0, 0x0d44_101b), (1, 0x0273_0010), (2, 0), (3, 0x1414), (4, 0), (5, 0x74)],
+        aidr: Some(1),
+    },
+    Preset {
+        name: "qemu-7.2",
+        what: "QEMU 7.2, virt with iommu=smmuv3: stage 1 alone",
+        idr: &[(0, 0x0d40_101a), (1, 0x0273_0010), (2, 0), (3, 0x1404), (4, 0), (5, 0x74)],
+        aidr: Some(1),
+    },
+    Preset {
+        name: "fvp",
+        what: "Arm's Base RevC model: IDR0 and IDR1, with 8-bit ASIDs",
+        idr: &[(0, 0x080f_e6bf), (1, 0x0e73_9d20)],
+        aidr: None,
+    },
 ];
 
 fn names() -> String {
-    PRESETS.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ")
+    PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ")
 }
 
 /// Everything there is and the largest sizes (§2.3): mixed endianness, stalls that can be chosen, tables of
@@ -155,15 +163,15 @@ const ASKED: [usize; 4] = [0, 1, 3, 5];
 impl Instance {
     /// The names of the instances that are known, with what they are.
     pub fn presets() -> impl Iterator<Item = (&'static str, &'static str)> {
-        PRESETS.iter().map(|(name, _, _, what)| (*name, *what))
+        PRESETS.iter().map(|preset| (preset.name, preset.what))
     }
 
     /// The instance called `name`.
     pub fn preset(name: &str) -> Option<Self> {
-        let (name, registers, aidr, _) =
-            PRESETS.iter().find(|(preset, ..)| preset.eq_ignore_ascii_case(name.trim()))?;
-        let mut instance = Self { aidr: *aidr, preset: Some(*name), ..Self::default() };
-        for (index, value) in *registers {
+        let called = |preset: &&Preset| preset.name.eq_ignore_ascii_case(name.trim());
+        let preset = PRESETS.iter().find(called)?;
+        let mut instance = Self { aidr: preset.aidr, preset: Some(preset.name), ..Self::default() };
+        for (index, value) in preset.idr {
             if let Some(register) = instance.idr.get_mut(*index) {
                 *register = Some(*value);
             }

@@ -5,7 +5,7 @@ use smmuv3_formats::structure::{self, Class, Structure};
 use smmuv3_formats::{EventId, Opcode};
 
 use super::nearest::nearest;
-use super::words::Shape;
+use super::words::{Plausible, Shape};
 
 /// A kind of thing that can be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Kind {
 
     /// What words of the kind look like, where they have a fixed number.
     pub(super) fn shape(self, name: &str) -> Option<Shape<'_>> {
-        let (bytes, plausible): (usize, Option<fn(&[u64]) -> bool>) = match self {
+        let (bytes, plausible): (usize, Option<Plausible>) = match self {
             Self::Event => (32, Some(is_event)),
             Self::Command => (16, Some(is_command)),
             Self::Descriptor => (8, None),
@@ -120,7 +120,7 @@ impl Kind {
             Self::Idr | Self::Gerror | Self::Features => return None,
             Self::One(structure) => {
                 let bytes = usize::try_from(structure.bits / 8).ok()?;
-                let plausible: Option<fn(&[u64]) -> bool> = match structure.class {
+                let plausible: Option<Plausible> = match structure.class {
                     Class::Event => Some(is_event),
                     Class::Command => Some(is_command),
                     Class::Entry if structure.words > 1 => match structure.name {

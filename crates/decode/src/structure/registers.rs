@@ -10,7 +10,7 @@ use super::decoded::{Decoded, Described, Fields, Problem, Value};
 use super::instance::{Instance, InstanceError};
 
 /// The ID registers in the order of register page 0, as [`Instance::of_words`] takes them.
-const IDS: [&str; 8] = ["IDR0", "IDR1", "IDR2", "IDR3", "IDR4", "IDR5", "IIDR", "AIDR"];
+pub(super) const IDS: [&str; 8] = ["IDR0", "IDR1", "IDR2", "IDR3", "IDR4", "IDR5", "IIDR", "AIDR"];
 
 /// The ID registers of an instance, 1 to 8, or 10 in iommufd's form.
 pub(super) fn idr(words: &[u64]) -> Result<Decoded, DecodeError> {

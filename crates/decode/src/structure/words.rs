@@ -62,6 +62,9 @@ impl fmt::Display for Order {
     }
 }
 
+/// Whether words make sense for their kind.
+pub type Plausible = fn(&[u64]) -> bool;
+
 /// What is to be read.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape<'a> {
@@ -70,7 +73,7 @@ pub struct Shape<'a> {
     /// Bytes that it takes: 4, or a multiple of 8.
     pub bytes: usize,
     /// Whether words make sense, where that can be told: then [`Order::Auto`] tries other orders.
-    pub plausible: Option<fn(&[u64]) -> bool>,
+    pub plausible: Option<Plausible>,
 }
 
 /// What was read.

@@ -2,7 +2,7 @@
 //! Text that nobody would write: it may be refused, but nothing may break.
 
 use smmuv3_decode::structure::words::{MOST_TEXT, Order};
-use smmuv3_decode::structure::{Instance, Kind, NAMED, Options, encode, kinds, read};
+use smmuv3_decode::structure::{Kind, NAMED, Options, encode, kinds, read, survives};
 
 /// SplitMix64: the same numbers on every machine.
 struct Random(u64);
@@ -92,7 +92,9 @@ fn random_text_breaks_nothing() {
             understood += 1;
             assert!(serde_json::to_string(&decoded).is_ok());
         }
-        let _ = Instance::parse(&text);
+        if round % 10 == 0 {
+            survives(&text);
+        }
         let fields = [(text.clone(), "1".to_owned()), ("v".to_owned(), text)];
         let _ = encode(kind, &fields, &options);
     }

@@ -265,3 +265,34 @@ fn json_has_names_in_lower_case_and_addresses_in_hexadecimal() {
     let rule = json!({"section": "7.1(1)", "field": "V", "text": "must be 1"});
     assert_eq!(value["illegal"], rule);
 }
+
+#[test]
+fn what_an_entry_does_in_one_sentence() {
+    let said = |kind: &str, text: &str| decoded(kind, text).summary.unwrap();
+    assert_eq!(
+        said("ste", "0x8002000B 0xD4 0 0 0 0 0 0"),
+        "stage 1 translates: one context at 0x80020000"
+    );
+    assert_eq!(
+        said("ste", "0xD 0x100000000000 0x040C355800000007 0x80040000 0 0 0 0"),
+        "stage 2 translates: tables at 0x80040000 for 40-bit addresses, 4 KiB, VMID 0x7"
+    );
+    assert!(
+        said("ste", "0x8002000F 0xD4 0x040C355800000007 0x80040000 0 0 0 0")
+            .contains("then stage 2")
+    );
+    assert_eq!(said("ste", "1 0 0 0 0 0 0 0"), "every transaction is aborted, without an event");
+    assert_eq!(said("ste", "9 0x100000000000 0 0 0 0 0 0"), "transactions pass untranslated");
+    assert_eq!(said("ste", "0 0 0 0 0 0 0 0"), "invalid: every transaction gives C_BAD_STE");
+    assert_eq!(
+        said("cd", "0x0005E204C0003510 0x80010000 0 0x444FF 0 0 0 0"),
+        "ASID 0x5: TTB0 at 0x80010000 for 48-bit addresses, 4 KiB, 44-bit output"
+    );
+    assert_eq!(said("l1std", "0x80030009"), "2^8 STEs at 0x80030000");
+    assert_eq!(said("l1cd", "0x80030001"), "contexts at 0x80030000");
+    assert_eq!(
+        said("pri", "0xF000000100000100 0x1005"),
+        "stream 0x100 substream 0x1 wants to read and write 0x1000: the last of group 0x5, which is to be answered"
+    );
+    assert!(said("pri", "0xC000000100000100 0").contains("no answer is due"));
+}

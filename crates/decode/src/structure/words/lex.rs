@@ -171,7 +171,7 @@ fn token(word: &str) -> Result<Token, WordsError> {
     if prefix.is_some() {
         return Err(WordsError::TooLong { token: shown });
     }
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err(WordsError::HalfByte { token: shown });
     }
     let pairs = digits.as_bytes().chunks(2);
