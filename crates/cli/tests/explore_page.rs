@@ -106,6 +106,7 @@ fn the_page_in_a_browser() {
     a_large_log_is_read_in_pieces(&mut browser, &file);
     layouts_are_found(&mut browser, &file);
     nothing_is_wider_than_a_narrow_window(&mut browser, &file);
+    everything_can_be_read_by_day_and_by_night(&mut browser, &file);
     let outside: Vec<_> = browser.requests.iter().filter(|url| !url.starts_with("file:")).collect();
     assert!(outside.iter().all(|url| url.starts_with("about:")), "{outside:?}");
     assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
@@ -376,6 +377,47 @@ fn nothing_is_wider_than_a_narrow_window(browser: &mut Chromium, file: &File) {
         let excess = browser.value("document.documentElement.scrollWidth - innerWidth");
         assert!(excess.as_i64() <= Some(0), "{fragment}: {excess} pixels");
     }
+    browser.window(1200, 900, false);
+}
+
+/// The contrast of each text is that of WCAG 2.2 (1.4.3): 4.5 to 1.
+fn everything_can_be_read_by_day_and_by_night(browser: &mut Chromium, file: &File) {
+    const FAINT: &str = "(() => {
+        const parts = (color) => { const [r, g, b, a = 1] = color.match(/[\\d.]+/g).map(Number); return { rgb: [r, g, b], a }; };
+        const light = (rgb) => { const [r, g, b] = rgb.map((it) => it / 255).map((it) => it <= 0.04045 ? it / 12.92 : ((it + 0.055) / 1.055) ** 2.4);
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+        const behind = (it) => { for (; it; it = it.parentElement) { const color = parts(getComputedStyle(it).backgroundColor); if (color.a === 1) return color.rgb; } return [255, 255, 255]; };
+        const faint = [];
+        const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+            const it = text.parentElement;
+            if (!text.data.trim() || !it.checkVisibility() || it.closest('script, style, noscript, select')) continue;
+            const [one, other] = [light(parts(getComputedStyle(it).color).rgb), light(behind(it))].sort((a, b) => b - a);
+            if ((one + 0.05) / (other + 0.05) < 4.5) faint.push(text.data);
+        }
+        return faint;
+    })()";
+    // With a reserved bit and a rule that is broken.
+    let wrong = escaped("0x8002000b 0x00000400000000d4 0 0 0 0 0 0");
+    for dark in [false, true] {
+        browser.window(1200, 900, dark);
+        for fragment in [
+            format!("#kind=ste&text={wrong}&idr=idr0%3D0x1"),
+            format!("#kind=log&text={}", escaped(LOG)),
+            "#fields=STE".to_owned(),
+        ] {
+            browser.open(&file.url(&fragment));
+            browser
+                .value("document.querySelectorAll('details').forEach((it) => { it.open = true; })");
+            browser.wait(
+                "!document.querySelector('.record') || document.querySelector('.record .bit')",
+            );
+            assert_eq!(browser.value(FAINT), Value::Array(Vec::new()), "{fragment} {dark}");
+        }
+    }
+    browser.open(&file.url(&format!("#kind=ste&text={wrong}")));
+    browser.wait("document.querySelector('button.bit')");
+    assert_eq!(browser.text("document.querySelector('.reserved.wrong').title"), "43:41: no field");
     browser.window(1200, 900, false);
 }
 

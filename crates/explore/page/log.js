@@ -46,7 +46,7 @@ async function insideOf(record, engine) {
     const decoded = await engine.ask({ request: "structure", kind, text: record.words.join(" "), options: { order: "memory" } });
     if (decoded.error) return [el("p", null, decoded.error)];
     const link = new URLSearchParams({ kind, text: record.words.join(" ") });
-    return [fieldsOf(decoded.name, itemsOf(decoded), decoded.words.length, 64),
+    return [fieldsOf(decoded.name, itemsOf(decoded), decoded.words.length, 64, decoded.words),
       el("pre", { class: "words" }, record.words.join("\n")),
       el("p", null, el("a", { href: `#${link}` }, `This ${kind === "event" ? "event" : "command"} alone`))].flat();
   }

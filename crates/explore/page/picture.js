@@ -23,8 +23,9 @@ function cellsOf(items, word, bits) {
 const bitsOf = ({ hi, lo }) => hi === lo ? `${hi}` : `${hi}:${lo}`;
 
 /// A picture of `items` [{name, word, hi, lo, value, meaning, set}] in `words` of `bits` bits. It has one
-/// stop for Tab, and arrow keys go from field to field. `light` hears which one is looked at, or null.
-function picture(name, items, words, bits, light) {
+/// stop for Tab, and arrow keys go from field to field. `light` hears which one is looked at, or null. With
+/// `values`, the words, reserved bits that are set stand out.
+function picture(name, items, words, bits, light, values) {
   const caption = el("p", { class: "caption" });
   /// Whether a name has no room across so many bits, and goes upwards.
   const isNarrow = (item, wide) => widthOf(item.name) > wide * pitch - 0.4;
@@ -62,7 +63,7 @@ function picture(name, items, words, bits, light) {
         line.style.gridTemplateColumns = `repeat(${Math.min(across, wordBits)}, minmax(0, 1fr))`;
         for (const cell of parts) {
           const [hi, lo] = [Math.min(cell.hi, top), Math.max(cell.lo, bottom)];
-          line.append(part(cell, hi, lo));
+          line.append(part(cell, hi, lo, word));
         }
         // As high as the longest name that goes upwards.
         const upwards = [...line.querySelectorAll(".narrow .name")].map((name) => widthOf(name.textContent));
@@ -82,12 +83,14 @@ function picture(name, items, words, bits, light) {
     }
   }
 
-  function part({ item, hi, lo }, top, bottom) {
+  function part({ item, hi, lo }, top, bottom, word) {
     const wide = top - bottom + 1;
     const numbers = el("span", { class: "edge", "aria-hidden": "true" }, top === bottom ? [el("i", null, `${top}`)] : [el("i", null, `${top}`), el("i", null, `${bottom}`)]);
     let cell;
     if (!item) {
-      cell = el("div", { class: "reserved", title: `reserved, ${bitsOf({ hi, lo })}` }, numbers);
+      const wrong = values && BigInt(values[word] ?? 0) >> BigInt(bottom) & ((1n << BigInt(wide)) - 1n);
+      cell = el("div", { class: wrong ? "reserved wrong" : "reserved", title: `${bitsOf({ hi, lo })}: no field` }, numbers,
+        wrong ? el("span", { class: "value" }, `0x${wrong.toString(16)}`) : null);
     } else {
       const narrow = isNarrow(item, wide) ? " narrow" : "";
       const first = top === hi;
@@ -119,7 +122,7 @@ function picture(name, items, words, bits, light) {
     order[to].focus();
   });
 
-  const figure = el("figure", { class: "picture" }, caption, grid);
+  const figure = el("figure", { class: "picture", "aria-label": `Bits of ${name}` }, caption, grid);
   new ResizeObserver(() => {
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
     const width = figure.clientWidth / rem;

@@ -62,8 +62,8 @@ function editor(item, change) {
   return input;
 }
 
-/// Picture and table together.
-function fieldsOf(name, items, words, bits, change) {
+/// Picture and table together, of so many words of so many bits; with their values, where there are any.
+function fieldsOf(name, items, words, bits, values, change) {
   const rows = new Map();
   const table = fieldTable(`Fields of ${name}`, items, words, rows, change);
   let lit = null;
@@ -71,7 +71,7 @@ function fieldsOf(name, items, words, bits, change) {
     lit?.classList.remove("lit");
     lit = rows.get(item) ?? null;
     lit?.classList.add("lit");
-  });
+  }, values);
   // What is set is short and comes first; a layout is looked at for its bits.
   return items.some((item) => item.value !== undefined) ? [table, bitsPicture] : [bitsPicture, table];
 }
@@ -107,7 +107,7 @@ function showStructure(decoded, changed) {
     (decoded.problems ?? []).map((it) => el("div", { class: "note bad" }, el("b", null, it.name), ` ${it.text}. ${it.advice}`)),
     listed("Against the architecture", "warn", decoded.violations),
     refused,
-    items.length ? fieldsOf(decoded.name, items, words.length, decoded.word_bits ?? 64, change) : null,
+    items.length ? fieldsOf(decoded.name, items, words.length, decoded.word_bits ?? 64, words, change) : null,
     decoded.assumed?.length ? el("p", { class: "dim" }, `Assumed: ${inPage(decoded.assumed.join("; "))}.`) : null,
     el("h3", null, "Words"),
     el("pre", { class: "words" }, words.map((word, at) => `${String(at).padStart(2)}  ${padded(word, decoded.word_bits ?? 64)}`).join("\n")));
