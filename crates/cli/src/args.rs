@@ -53,7 +53,7 @@ pub enum Command {
     /// Let many threads do everything at once on the model, and look at each return whether the rules hold
     #[command(after_help = STRESS_EXAMPLES)]
     Stress(Stress),
-    /// Explain a kernel log: every SMMU event and error in it, likely causes, and what to do next
+    /// Explain a kernel log or one structure: every SMMU event and error, likely causes, what to do next
     #[command(after_help = DECODE_EXAMPLES)]
     Decode(Decode),
     /// Make the words of one structure from its fields

@@ -336,6 +336,8 @@ fn examples_are_true() {
     }
     let decode = run("decode --help");
     let examples = text(&decode, 0);
+    let widest = examples.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(100), "{examples}");
     assert!(examples.contains("  smmuv3 decode ste 0x8002000b 0xd4 0 0 0 0 0 0 --idr qemu\n"));
     text(&run("decode ste 0x8002000b 0xd4 0 0 0 0 0 0 --idr qemu"), 0);
     text(&run("decode pte 0x60000090000f43 --stage 1 --level 3 --granule 4k"), 0);
