@@ -72,6 +72,7 @@ Examples:
 One structure: event, ste, cd, l1std, l1cd, cmd, pri, pte, idr, gerror, cmdq-cons, features, or any
 command, event or register that smmuv3 fields lists. Words are 64-bit or 32-bit numbers, bytes, or
 what xxd, hexdump, od, QEMU's xp, gdb, crash, U-Boot and devmem print. Legality is that of --idr.
+--json of one is described in docs/structure.schema.json.
 
 Of logs, finds events, global and command queue errors, SYNC timeouts, overflows, page requests and
 boot messages of Linux, Xen, FreeBSD, L4Re and QEMU behind any prefix, and bare numbers that
