@@ -60,7 +60,7 @@ pub enum Command {
     /// Explain logs and structures in a page in the browser, which sends nothing anywhere
     #[command(after_help = EXPLORE_EXAMPLES)]
     Explore(Explore),
-    /// Explain a kernel log: every SMMU event and error in it, likely causes, and what to do next
+    /// Explain a kernel log or one structure: every SMMU event and error, likely causes, what to do next
     #[command(after_help = DECODE_EXAMPLES)]
     Decode(Decode),
     /// Make the words of one structure from its fields

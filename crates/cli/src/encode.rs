@@ -16,12 +16,13 @@ use crate::{BROKEN, Failure, HELD, say, write_out};
 /// A field is unknown, or a value does not fit.
 pub fn execute(encode: &Encode) -> Result<u8, Failure> {
     let kind = Kind::find(&encode.kind).map_err(StructureError::Kind)?;
-    let text = match &encode.fields[..] {
-        [only] if only == "-" => standard_input()?,
-        fields => fields.join("\n"),
+    let fields: Vec<(String, String)> = match &encode.fields[..] {
+        [only] if only == "-" => {
+            standard_input()?.split_whitespace().map(assignment).collect::<Result<_, _>>()?
+        }
+        // A value may be a name of several words.
+        fields => fields.iter().map(|field| assignment(field)).collect::<Result<_, _>>()?,
     };
-    let fields: Vec<(String, String)> =
-        text.split_whitespace().map(assignment).collect::<Result<_, _>>()?;
     let options = options(encode.idr.as_deref(), encode.ste.as_deref(), Order::Auto)?;
     let options = Options { place: encode.place.place(), ..options };
     let encoded = structure::encode(kind, &fields, &options).map_err(StructureError::Encode)?;

@@ -26,7 +26,10 @@ pub enum StructureError {
     #[error(transparent)]
     Kind(#[from] UnknownKind),
     /// Several words are given, and the first is no kind.
-    #[error("{0}. Without a kind, give one log file")]
+    #[error(
+        "{0}. Say what the words are, as in smmuv3 decode event {name} ..., or give one log file",
+        name = .0.name
+    )]
     NoKind(UnknownKind),
     /// No words are given.
     #[error("no words of {0} are given; give them after it, or - for standard input")]

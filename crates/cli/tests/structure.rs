@@ -112,6 +112,10 @@ fn words_come_as_arguments_or_on_standard_input() {
     );
     assert_refused(&run("decode ste"), "no words were given");
     assert_refused(&run("decode stee 1 2"), "did you mean ste?");
+    assert_refused(
+        &run("decode 0x10 0x20"),
+        "Say what the words are, as in smmuv3 decode event 0x10",
+    );
     assert_refused(&run("decode cmd 1 2 --order upside-down"), "high-first");
     assert_refused(&run("decode cmd 0x1g 2"), "\"0x1g\" is no hexadecimal number");
 }
@@ -204,6 +208,9 @@ fn fields_become_words() {
     }
     assert_eq!(text(&run("encode cr0 smmuen=1 cmdqen=true"), 0), "0x00000009\n");
     assert_eq!(text(&fed("encode cr0 -", "smmuen=1\neventqen=1\n"), 0), "0x00000005\n");
+    let named =
+        smmuv3().args(["encode", "cd", "ips=44 bits", "sh0=inner shareable"]).output().unwrap();
+    assert!(text(&named, 1).starts_with("0x0000000400003000 "), "{}", stdout(&named));
     let object = json(&run("encode l1std span=9 l2ptr=0x80030000 --json"), 0);
     assert_eq!(
         (&object["bytes"], &object["fields"]["span"]),
@@ -329,6 +336,8 @@ fn examples_are_true() {
     }
     let decode = run("decode --help");
     let examples = text(&decode, 0);
+    let widest = examples.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(100), "{examples}");
     assert!(examples.contains("  smmuv3 decode ste 0x8002000b 0xd4 0 0 0 0 0 0 --idr qemu\n"));
     text(&run("decode ste 0x8002000b 0xd4 0 0 0 0 0 0 --idr qemu"), 0);
     text(&run("decode pte 0x60000090000f43 --stage 1 --level 3 --granule 4k"), 0);

@@ -6,5 +6,7 @@
 mod encode;
 #[path = "structure/mutation.rs"]
 mod mutation;
+#[path = "structure/schema.rs"]
+mod schema;
 #[path = "structure/vectors.rs"]
 mod vectors;

@@ -72,13 +72,14 @@ Examples:
 One structure: event, ste, cd, l1std, l1cd, cmd, pri, pte, idr, gerror, cmdq-cons, features, or any
 command, event or register that smmuv3 fields lists. Words are 64-bit or 32-bit numbers, bytes, or
 what xxd, hexdump, od, QEMU's xp, gdb, crash, U-Boot and devmem print. Legality is that of --idr.
+--json of one is described in docs/structure.schema.json.
 
-Of logs, finds events, global and command queue errors, SYNC timeouts, overflows, page requests and boot
-messages of Linux, Xen, FreeBSD, L4Re and QEMU behind any prefix, and bare numbers that somebody
-pasted. Everything else is ignored.
+Of logs, finds events, global and command queue errors, SYNC timeouts, overflows, page requests and
+boot messages of Linux, Xen, FreeBSD, L4Re and QEMU behind any prefix, and bare numbers that
+somebody pasted. Everything else is ignored.
 
-Exit status: 0 when nothing is wrong; 1 when a log has events or errors, or a structure is illegal, has
-reserved bits set or reports an error; 2 when it could not be read. Colours only on a terminal;
+Exit status: 0 when nothing is wrong; 1 when a log has events or errors, or a structure is illegal,
+has reserved bits set or reports an error; 2 when it could not be read. Colours only on a terminal;
 NO_COLOR=1 turns them off.";
 
 /// With the scenarios that there are.

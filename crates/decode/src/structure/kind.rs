@@ -79,7 +79,7 @@ impl Kind {
             _ => structure::ALL
                 .iter()
                 .find(|structure| self::plain(structure.name) == plain)
-                .or_else(|| structure::find(name).filter(|found| not_a_number(name, found)))
+                .or_else(|| if is_number(name) { None } else { structure::find(name) })
                 .map(Self::One),
         };
         kind.ok_or_else(|| {
@@ -166,8 +166,8 @@ pub(super) fn plain(name: &str) -> String {
 }
 
 /// A bare number names no kind: it could be a word that was meant.
-fn not_a_number(name: &str, _found: &Structure) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit())
+fn is_number(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_digit())
 }
 
 fn unreserved(structure: &Structure, words: &[u64]) -> bool {
