@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can be said on the command line.
 
+mod decode;
+mod explore;
 mod generated;
+mod help;
 mod help;
 mod machine;
 mod sid;
+mod structure;
 mod tlbi;
 mod update;
 mod values;
@@ -17,12 +21,18 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use smmuv3_testbench::lab::AsidPolicy;
 
+pub use explore::Explore;
 pub use generated::{Completions, Man};
+
+pub use decode::Decode;
+use explore::EXPLORE_EXAMPLES;
 use help::{
-    ASID_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES, run_examples,
+    ASID_EXAMPLES, DECODE_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES,
+    run_examples,
 };
 pub use machine::Machine;
 pub use sid::Sid;
+pub use structure::{Encode, Fields, WordFormat};
 pub use tlbi::Tlbi;
 pub use update::{EntryKind, Update};
 use values::{domains, few, jobs, minutes, policies, seconds, seed, seeds, steps, widths};
@@ -79,6 +89,18 @@ pub enum Command {
     /// Print the manual page of smmuv3 or of a command of it, or write all of them
     #[command(after_help = generated::MAN_EXAMPLES)]
     Man(Man),
+    /// Explain logs and structures in a page in the browser, which sends nothing anywhere
+    #[command(after_help = EXPLORE_EXAMPLES)]
+    Explore(Explore),
+    /// Explain a kernel log or one structure: every SMMU event and error, likely causes, what to do next
+    #[command(after_help = DECODE_EXAMPLES)]
+    Decode(Decode),
+    /// Make the words of one structure from its fields
+    #[command(after_help = structure::ENCODE_EXAMPLES)]
+    Encode(Encode),
+    /// List all structures, or show the fields of one as a table and a picture of its bits
+    #[command(after_help = structure::FIELDS_EXAMPLES)]
+    Fields(Fields),
 }
 
 /// Operands of `picture`.

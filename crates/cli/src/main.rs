@@ -7,6 +7,10 @@
 mod args;
 mod asid;
 mod command;
+mod decode_log;
+mod encode;
+mod explore;
+mod fields;
 mod firmware;
 mod fuzz;
 mod generated;
@@ -26,6 +30,7 @@ mod update;
 
 #[cfg(test)]
 mod hostile;
+mod structure;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -67,6 +72,10 @@ fn main() -> ExitCode {
             Some(Command::Update(update)) => update::execute(&update),
             Some(Command::Completions(completions)) => generated::completions(&completions),
             Some(Command::Man(man)) => generated::man(&man),
+            Some(Command::Explore(explore)) => explore::execute(&explore),
+            Some(Command::Decode(decode)) => structure::decode(&decode),
+            Some(Command::Encode(encode)) => encode::execute(&encode),
+            Some(Command::Fields(fields)) => fields::execute(&fields),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)
@@ -134,6 +143,15 @@ enum Failure {
     /// What a small command was given can't be used.
     #[error("{0}")]
     Other(Box<dyn std::error::Error>),
+    /// The page could neither be served nor written.
+    #[error(transparent)]
+    Explore(#[from] explore::ExploreError),
+    /// A structure could not be read, encoded or found.
+    #[error(transparent)]
+    Structure(#[from] structure::StructureError),
+    /// A log could not be explained.
+    #[error(transparent)]
+    Log(#[from] decode_log::LogError),
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
     Output(io::Error),

@@ -66,6 +66,47 @@ impl Drop for Bar {
     }
 }
 
+/// How much of a file was read, on standard error; nothing when that is no terminal, or the length is not known.
+pub struct Bytes {
+    started: Instant,
+    length: Option<u64>,
+    bar: Option<ProgressBar>,
+}
+
+impl Bytes {
+    /// Nothing is shown yet.
+    pub fn new(length: Option<u64>) -> Self {
+        Self { started: Instant::now(), length, bar: None }
+    }
+
+    /// Shows how much was read.
+    pub fn show(&mut self, done: u64) {
+        let Some(length) = self.length.filter(|_| self.started.elapsed() >= PATIENCE) else {
+            return;
+        };
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = bar();
+            bar.set_style(style("{bar:24}  {bytes} of {total_bytes}, {bytes_per_sec}"));
+            bar.set_length(length);
+            bar
+        });
+        bar.set_position(done);
+    }
+
+    /// Makes room for a line; the bar comes again with the next [`Self::show`].
+    pub fn hide(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        self.hide();
+    }
+}
+
 fn bar() -> ProgressBar {
     ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10))
 }

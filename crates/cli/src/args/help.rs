@@ -59,6 +59,29 @@ attach is refused. A run is not deterministic: the seed says what each thread do
 Exit status: 0 when these rules held; 1 when something did not; 2 when the input could not be used.
 docs/stress.md says what the threads do, what is judged, and how to repeat a failure.";
 
+pub const DECODE_EXAMPLES: &str = "\
+Examples:
+  smmuv3 decode dmesg.txt                          everything about SMMUs in a log, explained
+  dmesg -w | smmuv3 decode -                       each event as it comes
+  smmuv3 decode dmesg.txt --only sid=0x100 --since 12.5
+  smmuv3 decode --json dmesg.txt | jq -r .name     for programs; docs/decode.schema.json
+  smmuv3 decode ste 0x8002000b 0xd4 0 0 0 0 0 0 --idr qemu
+  xxd event.bin | smmuv3 decode event -            one structure, in any form that tools print
+  smmuv3 decode pte 0x60000090000f43 --stage 1 --level 3 --granule 4k
+
+One structure: event, ste, cd, l1std, l1cd, cmd, pri, pte, idr, gerror, cmdq-cons, features, or any
+command, event or register that smmuv3 fields lists. Words are 64-bit or 32-bit numbers, bytes, or
+what xxd, hexdump, od, QEMU's xp, gdb, crash, U-Boot and devmem print. Legality is that of --idr.
+--json of one is described in docs/structure.schema.json.
+
+Of logs, finds events, global and command queue errors, SYNC timeouts, overflows, page requests and
+boot messages of Linux, Xen, FreeBSD, L4Re and QEMU behind any prefix, and bare numbers that
+somebody pasted. Everything else is ignored.
+
+Exit status: 0 when nothing is wrong; 1 when a log has events or errors, or a structure is illegal,
+has reserved bits set or reports an error; 2 when it could not be read. Colours only on a terminal;
+NO_COLOR=1 turns them off.";
+
 /// With the scenarios that there are.
 pub fn run_examples() -> String {
     let names =
