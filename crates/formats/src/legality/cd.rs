@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which context descriptors are rejected (§7.2).
 
-use super::sizes::{Granule, beyond, effective_output_bits, largest_txsz};
+use super::sizes::{beyond, effective_output_bits, implemented, largest_txsz};
 use super::{Implementation, Rule, World, check, rule};
+use crate::granule::Granule;
+use crate::permission;
 use crate::ste::config;
 use crate::{Cd, Ste};
 
@@ -87,14 +89,14 @@ pub fn cd(cd: &Cd, ste: &Ste, implementation: &Implementation) -> Result<(), Rul
         Half {
             names: ["TG0", "T0SZ", "TTB0"],
             disabled: epd0,
-            granule: Granule::of_tg0(cd.tg0(), idr5),
+            granule: implemented(Granule::from_tg0(cd.tg0()), idr5),
             txsz: cd.t0sz(),
             ttb: cd.ttb0(),
         },
         Half {
             names: ["TG1", "T1SZ", "TTB1"],
             disabled: epd1,
-            granule: Granule::of_tg1(cd.tg1(), idr5),
+            granule: implemented(Granule::from_tg1(cd.tg1()), idr5),
             txsz: cd.t1sz(),
             ttb: cd.ttb1(),
         },
@@ -109,12 +111,29 @@ pub fn cd(cd: &Cd, ste: &Ste, implementation: &Implementation) -> Result<(), Rul
         }
     }
     if cd.aa64() && idr3.s1pi() && ste.s1_pie() && cd.pie() {
-        for (codes, field) in [(cd.piip(), "PIIP"), (cd.piiu(), "PIIU")] {
+        check!(
+            (0..16).any(|i| permission::indirect(cd.piip(), i).is_none()),
+            "7.2(10)",
+            "PIIP",
+            "holds a reserved permission"
+        );
+        // A world with one privilege has no unprivileged permissions.
+        if world != World::El2 {
             check!(
-                (0..16).any(|i| matches!(codes >> (3 * i) & 7, 4 | 6)),
+                (0..16).any(|i| permission::indirect(cd.piiu(), i).is_none()),
                 "7.2(10)",
-                field,
+                "PIIU",
                 "holds a reserved permission"
+            );
+            let unsafe_to_run = |i| {
+                let executable = permission::indirect(cd.piip(), i).is_some_and(|p| p.execute);
+                executable && permission::indirect(cd.piiu(), i).is_some_and(|p| p.write)
+            };
+            check!(
+                (0..16).any(unsafe_to_run),
+                "7.2(10)",
+                "PIIP",
+                "lets privileged code execute what unprivileged code can write"
             );
         }
     }
