@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `decode FILE`: a whole log, explained.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -164,6 +165,8 @@ type Like = (Option<String>, String, Option<u64>, Option<&'static str>);
 /// Tells what is found, a line at a time.
 struct Teller {
     json: bool,
+    /// Of the terminal, where there is one.
+    columns: Option<usize>,
     out: anstream::AutoStream<io::Stdout>,
     bar: progress::Bytes,
     seen: HashSet<Like>,
@@ -177,6 +180,7 @@ impl Teller {
     fn new(json: bool, length: Option<u64>) -> Self {
         Self {
             json,
+            columns: io::stdout().is_terminal().then(crate::columns),
             out: anstream::stdout(),
             bar: progress::Bytes::new(length),
             seen: HashSet::new(),
@@ -212,9 +216,22 @@ impl Teller {
         let mut text = String::new();
         for (tone, line) in lines {
             let style = style(*tone);
-            text.push_str(&format!("{style}{line}{style:#}\n"));
+            for line in self.wrapped(line) {
+                text.push_str(&format!("{style}{line}{style:#}\n"));
+            }
         }
         self.write(&text);
+    }
+
+    /// A line as it fits on a terminal; whole where there is none, for grep.
+    fn wrapped<'a>(&self, line: &'a str) -> Vec<Cow<'a, str>> {
+        let Some(columns) = self.columns else { return vec![Cow::Borrowed(line)] };
+        let indent = " ".repeat(line.len() - line.trim_start().len() + 2);
+        let options = textwrap::Options::new(columns.max(40)).subsequent_indent(&indent);
+        textwrap::wrap(line, options)
+            .into_iter()
+            .map(|line| Cow::Owned(line.into_owned()))
+            .collect()
     }
 
     fn line(&mut self, line: &str) {

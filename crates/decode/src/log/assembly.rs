@@ -44,6 +44,8 @@ pub struct Open {
     pub strict: bool,
     /// What the kernel says of it.
     pub said: Option<Said>,
+    /// A word is damaged: what comes behind it has no place.
+    pub broken: bool,
     /// 32-bit words, where they come with their index.
     pub parts: u8,
 }
@@ -71,7 +73,10 @@ impl Open {
         };
         // Words that came one at a time may have holes: only what is before the first counts.
         let whole = if self.parts == 0 { whole } else { (self.parts.trailing_ones() / 2) as usize };
-        if self.what == What::Raw && (whole < 4 || !looks_like_event(&words, self.strict)) {
+        // Somebody may have pasted two words alone: who, and how.
+        let pasted = whole >= 2 && !self.strict && self.line == self.last && words[0] >> 32 != 0;
+        let enough = whole == 4 || pasted;
+        if self.what == What::Raw && !(enough && looks_like_event(&words, self.strict)) {
             return None;
         }
         let own = (whole > 0).then_some(words[0] as u8);

@@ -146,6 +146,12 @@ impl Decoder {
             Message::Run(run) => self.run(run, here, out),
             Message::Part(index, value) => self.part(index, value, here),
             Message::Stream => {}
+            Message::Broken => {
+                let place = self.find(here, |open| !open.is_whole());
+                if let Some(open) = place.and_then(|place| self.open.get_mut(place)) {
+                    open.broken = true;
+                }
+            }
             Message::Said(said) => {
                 let place =
                     self.find(here, |open| open.what != What::Command && open.said.is_none());
@@ -202,6 +208,7 @@ impl Decoder {
             swapped: None,
             strict: false,
             said: None,
+            broken: false,
             parts: 0,
         });
     }
@@ -210,6 +217,10 @@ impl Decoder {
     fn run(&mut self, run: Run, here: &Here<'_>, out: &mut dyn FnMut(Record)) {
         let line = self.line;
         let near = |open: &Open| open.what != What::Raw || line - open.last <= NEAR;
+        if self.find(here, |open| open.broken && open.instance.is_some()).is_some() {
+            // What follows a damaged word belongs to that record, but nobody knows where.
+            return;
+        }
         let place = self
             .find(here, |open| open.bytes.len() < open.size() && open.said.is_none() && near(open));
         let mut bytes = &run.bytes[..];
@@ -410,6 +421,12 @@ impl Decoder {
                 note(&mut self.history, &|known| known.overflow = Some(line));
                 overflow(name, &record)
             }
+            Message::Suppressed(count, name) => {
+                let meaning = "the kernel kept back messages that came too fast: there were more of them than \
+                               this log shows";
+                let detail = Detail::Suppressed { messages: count, meaning: meaning.to_owned() };
+                record(Kind::Suppressed, &name, true, detail, suppressed())
+            }
             Message::PageRequest => return,
             Message::Request(request) => page_request(&request, &record),
             Message::Features(ias, oas, value) => {
@@ -454,6 +471,7 @@ impl Decoder {
             // These are not on one line.
             Message::Event(..)
             | Message::Run(_)
+            | Message::Broken
             | Message::Part(..)
             | Message::Stream
             | Message::Said(_)
@@ -533,6 +551,14 @@ fn overflow(name: &str, record: &Make<'_>) -> Record {
         )
     };
     record(Kind::Overflow, name, true, Detail::Overflow { meaning: meaning.to_owned() }, causes)
+}
+
+fn suppressed() -> Vec<Cause> {
+    vec![Cause::likely(
+        "suppressed",
+        "messages of one kind came faster than the kernel prints them",
+        "The first of them tells most: look at what stands before this.",
+    )]
 }
 
 fn page_request(request: &queue::Request, record: &Make<'_>) -> Record {

@@ -154,6 +154,8 @@ fn is_device(name: &[u8]) -> bool {
             || tail.windows(4).any(|four| four.eq_ignore_ascii_case(b"smmu")))
         // QEMU's memory regions are not instances; the host's SMMUv2 driver is another one.
         && !tail.starts_with(b"arm-smmu.")
+        // Functions of the driver.
+        && !tail.starts_with(b"arm_smmu_")
 }
 
 #[cfg(test)]

@@ -15,6 +15,10 @@ pub enum Message {
     Event(Option<u8>, Option<String>, Vec<u8>),
     /// Bytes of an event or a command.
     Run(Run),
+    /// A number that is damaged.
+    Broken,
+    /// The kernel kept back so many messages of a function.
+    Suppressed(u64, String),
     /// A 32-bit word of an event by its index, as FreeBSD prints them.
     Part(usize, u32),
     /// FreeBSD's stream and address; the words that follow say the same.
@@ -69,7 +73,9 @@ pub fn read(text: &[u8], tagged: bool) -> Option<Message> {
         .or_else(|| errors(text))
         .or_else(|| boot(text, tagged))
         .or_else(|| guest(text))
+        .or_else(|| suppressed(text))
         .or_else(|| number::run(text).map(Message::Run))
+        .or_else(|| (tagged && text.starts_with(b"0x")).then_some(Message::Broken))
         .or_else(|| ram(text))
 }
 
@@ -178,6 +184,18 @@ fn guest(text: &[u8]) -> Option<Message> {
     let name = String::from_utf8_lossy(name.get(..length)?).into_owned();
     let region = (!region.is_empty()).then(|| String::from_utf8_lossy(region).into_owned());
     Some(Message::Guest(iova, name, region))
+}
+
+/// `arm_smmu_evtq_thread: 120 callbacks suppressed`.
+fn suppressed(text: &[u8]) -> Option<Message> {
+    let start = memmem::find(text, b"arm_smmu_")?;
+    let rest = text.get(start..)?;
+    let length = memchr::memchr(b':', rest)?;
+    let (name, rest) = rest.split_at_checked(length)?;
+    let (count, rest) = decimal(rest.strip_prefix(b": ")?)?;
+    let plain = name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    (plain && rest.starts_with(b" callbacks suppressed"))
+        .then(|| Message::Suppressed(count, String::from_utf8_lossy(name).into_owned()))
 }
 
 /// `  node   0: [mem 0x0000000080000000-0x00000000fadfffff]`.

@@ -129,6 +129,10 @@ const MORE: &[Probe] = probes! {
     "firmware gives the SMMU fewer registers than an SMMUv3 has"
     "Correct the size of reg (device tree) or the IORT node; it is 128 KiB."
 
+    "Unhandled context fault" "smmu-v2" true
+    "this is an SMMUv2 (driver arm-smmu), whose faults are another format: nothing here decodes them"
+    "Read fsr, iova, fsynr and cbfrsynra (the stream) against the SMMUv2 architecture."
+
     "missing #iommu-cells property" "bad-firmware" true
     "the device tree node lacks #iommu-cells"
     "Add #iommu-cells = <1>."

@@ -24,6 +24,8 @@ pub enum Kind {
     QueueTimeout,
     /// An output queue was full: what came after that is lost (§3.3, §3.4).
     Overflow,
+    /// The kernel kept back messages.
+    Suppressed,
     /// A page request that nobody expected (§13).
     PageRequest,
     /// What an SMMU can do.
@@ -127,6 +129,13 @@ pub enum Detail {
     /// A queue that was full.
     Overflow {
         /// What is lost.
+        meaning: String,
+    },
+    /// Messages that were kept back.
+    Suppressed {
+        /// How many.
+        messages: u64,
+        /// What that means.
         meaning: String,
     },
     /// A page request.

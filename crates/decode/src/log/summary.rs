@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::cause::Certainty;
 use super::event::bus_device_function;
-use super::record::{Hex, Kind, Record, Value};
+use super::record::{Detail, Hex, Kind, Record, Value};
 
 /// Groups of each table; what comes after that is counted together.
 const MOST: usize = 1024;
@@ -25,6 +25,8 @@ pub struct Summary {
     pub problems: u64,
     /// Overflows of the event queue and the PRI queue: records were lost, nobody knows how many.
     pub overflows: u64,
+    /// Messages that the kernel kept back.
+    pub suppressed: u64,
     /// By SMMU.
     pub by_instance: Table,
     /// By stream.
@@ -129,6 +131,7 @@ impl Serialize for Summary {
             events: u64,
             problems: u64,
             overflows: u64,
+            suppressed: u64,
             by_instance: &'a Table,
             by_stream: &'a Table,
             by_event: &'a Table,
@@ -150,6 +153,7 @@ impl Serialize for Summary {
             events: self.events,
             problems: self.problems,
             overflows: self.overflows,
+            suppressed: self.suppressed,
             by_instance: &self.by_instance,
             by_stream: &self.by_stream,
             by_event: &self.by_event,
@@ -211,6 +215,9 @@ impl Summary {
         self.problems += record.count;
         if record.kind == Kind::Overflow {
             self.overflows += record.count;
+        }
+        if let Detail::Suppressed { messages, .. } = &record.detail {
+            self.suppressed = self.suppressed.saturating_add(messages.saturating_mul(record.count));
         }
         let instance = Some(record.instance.clone());
         self.by_instance.add(Key { instance: instance.clone(), ..Key::default() }, record, last);
@@ -291,7 +298,7 @@ fn weight(id: &str) -> u32 {
         "driver-unbound" | "bad-firmware" | "unsupported-hardware" | "no-memory" => 4,
         "hung-endpoint" | "illegal-command" | "memory-not-accessible" | "command-queue-stuck" => 3,
         "firmware-left-running" | "granule-protection" | "no-interrupt" => 2,
-        "page-request-hint" | "command-queue-stopped" => 0,
+        "page-request-hint" | "command-queue-stopped" | "suppressed" => 0,
         _ => 1,
     }
 }

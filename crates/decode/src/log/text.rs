@@ -60,6 +60,9 @@ pub fn of_record(record: &Record) -> Vec<(Tone, String)> {
             );
             say(Tone::Plain, format!("  {diagnosis} (§3.1, §3.2)"));
         }
+        Detail::Suppressed { messages, meaning } => {
+            say(Tone::Plain, format!("  {messages} messages: {meaning}"));
+        }
         Detail::Overflow { meaning } => say(Tone::Plain, format!("  {meaning} (§3)")),
         Detail::PageRequest { fields } => {
             for line in request(fields) {
@@ -126,6 +129,7 @@ fn title(record: &Record) -> String {
         (Kind::SyncTimeout, _) => "CMD_SYNC timeout".to_owned(),
         (Kind::QueueTimeout, _) => "command queue timeout".to_owned(),
         (Kind::Overflow, _) => format!("{} overflow", record.name),
+        (Kind::Suppressed, _) => format!("messages of {} kept back", record.name),
         (Kind::PageRequest, _) => "page request".to_owned(),
         (Kind::Features | Kind::Options, _) => record.name.clone(),
         (Kind::Queue, _) => format!("queue {}", record.name),
@@ -292,6 +296,12 @@ pub fn of_summary(summary: &Summary) -> Vec<(Tone, String)> {
             ),
         );
     }
+    if summary.suppressed > 0 {
+        say(
+            Tone::Warning,
+            format!("  {} kept back by the kernel", count(summary.suppressed, "message")),
+        );
+    }
     let tables = [
         ("instance", &summary.by_instance),
         ("stream", &summary.by_stream),
@@ -356,6 +366,7 @@ fn what(group: &Group) -> String {
             Some(Kind::CmdqError) => parts.push(format!("command queue error {name}")),
             Some(Kind::SkippedCommand) => parts.push(format!("skipped command {name}")),
             Some(Kind::SyncTimeout | Kind::QueueTimeout) => parts.push(format!("{name} timeout")),
+            Some(Kind::Suppressed) => parts.push(format!("kept back: {name}")),
             Some(_) => parts.push(format!("page request {name}")),
         }
     }

@@ -127,12 +127,14 @@ fn mutate(log: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
+/// `SMMUV3_MUTATIONS=1000000 cargo test -p smmuv3-decode --test log mutation` tries more of them.
 #[test]
 fn no_mutation_of_the_corpus_panics() {
+    let count = std::env::var("SMMUV3_MUTATIONS").map_or(100_000, |count| count.parse().unwrap());
     // Each start is a record or two of the corpus, so that the changes hit what matters.
     let logs = corpus();
     let mut random = Random(0x5eed);
-    for _ in 0..100_000 {
+    for _ in 0..count {
         let (_, log) = &logs[random.below(logs.len())];
         let start = random.below(log.len());
         let end = (start + 50 + random.below(600)).min(log.len());

@@ -25,6 +25,13 @@ pub fn before(view: &View, causes: &mut Vec<Cause>) {
             "Find the device in the firmware's boot (display, USB, network, RAID); have firmware stop it, or describe its buffers as RMR.",
         ));
     }
+    if let Some(line) = near(instance.started).filter(|_| instance.events == 0) {
+        causes.push(Cause::possible(
+            "firmware-left-running",
+            format!("this is the first event of the SMMU, soon after it was set up (line {line}): a device that firmware started may still do DMA"),
+            "Look which device has this StreamID, and whether firmware uses it (display, USB, network).",
+        ));
+    }
     if let Some(line) = near(instance.unbound) {
         causes.push(Cause::likely(
             "driver-unbound",

@@ -57,7 +57,7 @@ fn translation(view: &View, causes: &mut Vec<Cause>) {
         causes.push(Cause::likely(
             "iova-zero",
             format!("{} is in the first page: an address of zero, or an offset from one", view.access()),
-            "The device did DMA before its driver programmed it, or after a reset lost the address: check the order of reset, programming and bus mastering.",
+            "The device did DMA before its driver programmed it, or after a reset lost the address: check the order of reset, programming and bus mastering. Some PCI host bridges send such accesses by themselves.",
         ));
     }
     match (pointer(address), view.ssid) {
