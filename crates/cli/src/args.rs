@@ -3,6 +3,7 @@
 
 mod help;
 mod values;
+mod walk;
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -15,6 +16,8 @@ use smmuv3_testbench::lab::AsidPolicy;
 use help::{
     ASID_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES, run_examples,
 };
+pub use walk::{ImageName, Walk, number};
+
 use values::{domains, few, jobs, minutes, policies, seconds, seed, seeds, steps, widths};
 
 /// The driver for Arm's SMMUv3, tried out: scenarios on a modelled or emulated SMMU.
@@ -48,6 +51,9 @@ pub enum Command {
     /// Let many threads do everything at once on the model, and look at each return whether the rules hold
     #[command(after_help = STRESS_EXAMPLES)]
     Stress(Stress),
+    /// Follow an access, or everything that a stream can reach, through an image of memory
+    #[command(after_help = walk::WALK_EXAMPLES)]
+    Walk(Walk),
 }
 
 /// Operands of `picture`.

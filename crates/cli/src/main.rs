@@ -7,12 +7,14 @@
 mod args;
 mod asid;
 mod fuzz;
+mod image;
 mod picture;
 mod plot;
 mod progress;
 mod report;
 mod source;
 mod stress;
+mod walk;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
             Some(Command::Fuzz(fuzz)) => fuzz::execute(&fuzz),
             Some(Command::Asid(asid)) => asid::execute(&asid),
             Some(Command::Stress(stress)) => stress::execute(&stress),
+            Some(Command::Walk(walk)) => walk::execute(&walk),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)
@@ -111,6 +114,9 @@ enum Failure {
         /// What is wrong.
         reason: io::Error,
     },
+    /// There is nothing to walk.
+    #[error(transparent)]
+    Walk(walk::WalkError),
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
     Output(io::Error),
