@@ -4,6 +4,7 @@
 use core::fmt;
 
 use crate::field::{Field, Layout, layout};
+use crate::structure::{Class, Structure, listed};
 
 /// A command of any kind: two words of which the first byte is the [`Opcode`].
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -47,9 +48,19 @@ macro_rules! commands {
                     $(Self::$variant => $variant::FIELDS,)*
                 }
             }
+
+            /// Its row of [`ALL`](crate::structure::ALL).
+            pub(crate) const fn structure(self) -> &'static Structure {
+                match self {
+                    $(Self::$variant => {
+                        const { &command::<$variant>(Self::$variant) }
+                    })*
+                }
+            }
         }
 
         $(
+            listed!($variant);
             layout! {
                 $(#[$doc])*
                 pub struct $variant([u64; 2]) = $title, "4.1" {
@@ -297,6 +308,18 @@ commands! {
     /// Forget the device permissions of a range of physical addresses. The reference names its operands
     /// (SIZE, Leaf, address) but not their bits, so none is listed.
     0x73 DptiPa = "DPTI_PA" {}
+}
+
+/// The row of a command. A VMID's place in CFGI_VMS_PIDM, the NS bit of TLBI_S_S2_IPA and all operands of
+/// DPTI_PA are uncertain.
+const fn command<T: Layout>(opcode: Opcode) -> Structure {
+    let row = Structure::coded::<T>(Class::Command, opcode.name(), opcode as u8);
+    match opcode {
+        Opcode::CfgiVmsPidm => row.with_uncertain(&[u64::MAX, u64::MAX]),
+        Opcode::TlbiSS2Ipa => row.with_uncertain(&[0, u64::MAX]),
+        Opcode::DptiPa => row.with_uncertain(&[u64::MAX, u64::MAX]),
+        _ => row,
+    }
 }
 
 /// `SYNC.CS`: how completion is told (§4.1).

@@ -4,6 +4,7 @@
 use core::fmt;
 
 use crate::field::{Field, Layout, layout};
+use crate::structure::{Class, Structure, listed};
 
 layout! {
     /// An event of any kind: the union of all events' fields (§10.1). Which of them a kind has is in
@@ -121,12 +122,22 @@ macro_rules! events {
                     $(Self::$variant => record::$variant::FIELDS,)*
                 }
             }
+
+            /// Its row of [`ALL`](crate::structure::ALL).
+            pub(crate) const fn structure(self) -> &'static Structure {
+                match self {
+                    $(Self::$variant => {
+                        const { &event::<record::$variant>(Self::$variant) }
+                    })*
+                }
+            }
         }
 
         /// One layout an event (§10.2).
         pub mod record {
-            use super::layout;
+            use super::{layout, listed};
 
+            $(listed!($variant);)*
             $(record_layout! { $names $(#[$doc])* $variant $title { $($row)* } })*
         }
     };
@@ -271,6 +282,17 @@ events! {
         1 bits (15:0)  reason with_reason "Reason"
         1 bit  (16:16) gpcf with_gpcf "GPCF"
         3 addr (55:3)  fetch_addr with_fetch_addr "FetchAddr"
+    }
+}
+
+/// The row of an event. The request's flags in F_BAD_ATS_TREQ, three bits of F_PERMISSION, and the SubstreamID
+/// of F_STREAM_DISABLED and F_TRANSL_FORBIDDEN are uncertain (§21.3).
+const fn event<T: Layout>(id: EventId) -> Structure {
+    let row = Structure::coded::<T>(Class::Event, id.name(), id as u8);
+    match id {
+        EventId::FBadAtsTreq | EventId::FPermission => row.with_uncertain(&[0, u64::MAX]),
+        EventId::FStreamDisabled | EventId::FTranslForbidden => row.with_uncertain(&[0xffff_f800]),
+        _ => row,
     }
 }
 

@@ -71,14 +71,19 @@ impl fmt::Display for DoesNotFit {
 
 impl core::error::Error for DoesNotFit {}
 
-/// A structure made of fields.
-pub trait Layout {
+/// A structure made of fields. Its types are those of this crate, all listed in
+/// [`structure::ALL`](crate::structure::ALL).
+pub trait Layout: crate::structure::Listed {
     /// The architecture's name of the structure.
     const NAME: &'static str;
     /// Section of the architecture reference that lists it.
     const SECTION: &'static str;
     /// 64-bit words it takes (1 for a 32-bit register too).
     const WORDS: usize;
+    /// Bits of the whole: 32 for a 32-bit register.
+    const BITS: u32;
+    /// Offset in bytes of a register.
+    const AT: Option<u32>;
     /// Its fields, in order of word and bit, without overlap.
     const FIELDS: &'static [Field];
 
@@ -138,6 +143,8 @@ macro_rules! layout {
             const NAME: &'static str = $title;
             const SECTION: &'static str = $section;
             const WORDS: usize = $words;
+            const BITS: u32 = 64 * $words;
+            const AT: Option<u32> = None;
             const FIELDS: &'static [$crate::field::Field] =
                 &[$($crate::field::layout!{@field $kind $w $hi $lo $field}),*];
 
@@ -186,6 +193,8 @@ macro_rules! layout {
             const NAME: &'static str = $title;
             const SECTION: &'static str = $section;
             const WORDS: usize = 1;
+            const BITS: u32 = <$int>::BITS;
+            const AT: Option<u32> = Some($offset);
             const FIELDS: &'static [$crate::field::Field] =
                 &[$($crate::field::layout!{@field $kind 0 $hi $lo $field}),*];
 

@@ -27,10 +27,14 @@ pub mod command;
 pub mod descriptor;
 pub mod event;
 mod field;
+pub mod granule;
 pub mod legality;
+pub mod memory_type;
+pub mod permission;
 mod pri;
 pub mod register;
 pub mod ste;
+pub mod structure;
 pub mod vms;
 
 pub use address::{Iova, PhysAddr, StreamId, SubstreamId};

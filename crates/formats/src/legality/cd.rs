@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which context descriptors are rejected (§7.2).
 
-use super::sizes::{Granule, beyond, effective_output_bits, largest_txsz};
+use super::sizes::{beyond, effective_output_bits, implemented, largest_txsz};
 use super::{Implementation, Rule, World, check, rule};
+use crate::granule::Granule;
 use crate::ste::config;
 use crate::{Cd, Ste};
 
@@ -87,14 +88,14 @@ pub fn cd(cd: &Cd, ste: &Ste, implementation: &Implementation) -> Result<(), Rul
         Half {
             names: ["TG0", "T0SZ", "TTB0"],
             disabled: epd0,
-            granule: Granule::of_tg0(cd.tg0(), idr5),
+            granule: implemented(Granule::from_tg0(cd.tg0()), idr5),
             txsz: cd.t0sz(),
             ttb: cd.ttb0(),
         },
         Half {
             names: ["TG1", "T1SZ", "TTB1"],
             disabled: epd1,
-            granule: Granule::of_tg1(cd.tg1(), idr5),
+            granule: implemented(Granule::from_tg1(cd.tg1()), idr5),
             txsz: cd.t1sz(),
             ttb: cd.ttb1(),
         },

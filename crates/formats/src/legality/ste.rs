@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which stream table entries are rejected (§7.1).
 
-use super::sizes::{Granule, beyond, effective_output_bits, largest_txsz, start_level_fits};
+use super::sizes::{beyond, effective_output_bits, implemented, largest_txsz};
 use super::{Implementation, Rule, World, check, rule};
 use crate::Ste;
+use crate::granule::{Granule, Tables};
 use crate::ste::config;
 
 /// Whether hardware accepts `ste`; a rejected one gives C_BAD_STE (§7.1).
@@ -199,7 +200,7 @@ fn stage_2_rules(ste: &Ste, implementation: &Implementation) -> Result<(), Rule>
 fn stage_2_table_rules(ste: &Ste, implementation: &Implementation) -> Result<(), Rule> {
     let Implementation { idr3, idr5, .. } = implementation;
     let ds = ste.s2_ds() && idr5.ds();
-    let Some(granule) = Granule::of_tg0(ste.s2_tg(), idr5) else {
+    let Some(granule) = implemented(Granule::from_tg0(ste.s2_tg()), idr5) else {
         return Err(rule("7.1(7e)", "S2TG", "the granule is not implemented"));
     };
     let output = effective_output_bits(ste.s2_ps(), implementation, granule, ds);
@@ -214,7 +215,7 @@ fn stage_2_table_rules(ste: &Ste, implementation: &Implementation) -> Result<(),
     );
     let sl0 = ste.s2_sl0() | u64::from(ste.s2_sl0_2()) << 2;
     check!(
-        !start_level_fits(granule, sl0, ste.s2_t0sz(), ds, idr3.stt()),
+        Tables::stage_2(granule, sl0, ste.s2_t0sz(), ds, idr3.stt()).is_none(),
         "7.1(7h)",
         "S2SL0",
         "does not go with S2T0SZ and S2TG"
