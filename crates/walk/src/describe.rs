@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What was read, in words.
 
-use smmuv3_formats::descriptor::{Stage1Page, Stage1Table, Stage2Page};
+use smmuv3_formats::descriptor::{Meaning, Stage1Page, Stage2Page};
+use smmuv3_formats::granule::Granule;
+use smmuv3_formats::permission::Limits;
 use smmuv3_formats::ste::config;
 use smmuv3_formats::{Cd, L1Cd, L1Std, Ste};
 
 use crate::attributes::{self, Attributes, Shareability};
-use crate::descriptor::Entry;
-use crate::granule::Granule;
-use crate::permissions::{self, Limits};
-use crate::tables::{Stage1, Stage2, Tables};
+use crate::permissions;
+use crate::tables::{Stage1, Stage2};
 
 /// `bytes` with the largest unit that divides it.
 pub fn size(bytes_log2: u32) -> String {
@@ -97,31 +97,32 @@ pub(crate) fn cd(cd: &Cd) -> String {
 }
 
 /// What both stages say of a descriptor that is no leaf.
-fn not_a_leaf(entry: Entry) -> Option<String> {
+fn not_a_leaf(entry: Meaning) -> Option<String> {
     match entry {
-        Entry::Invalid => Some("invalid".to_owned()),
-        Entry::Reserved => Some("reserved encoding: as if invalid".to_owned()),
-        Entry::Table(next) => Some(format!("table at {next:#x}")),
-        Entry::Leaf(_) => None,
+        Meaning::Invalid => Some("invalid".to_owned()),
+        Meaning::Reserved => Some("reserved encoding: as if invalid".to_owned()),
+        Meaning::Table { next, .. } => Some(format!("table at {next:#x}")),
+        Meaning::Leaf { .. } => None,
     }
 }
 
-/// `page` or `2 MiB block`, and where it leads.
-fn leaf(tables: &Tables, level: i8, entry: Entry) -> String {
-    let Entry::Leaf(address) = entry else { return String::new() };
+/// `4 KiB page at 0x1000`.
+fn leaf(level: i8, entry: Meaning) -> String {
+    let Meaning::Leaf { address, bytes_log2, .. } = entry else { return String::new() };
     let kind = if level == 3 { "page" } else { "block" };
-    format!("{} {kind} at {address:#x}", size(tables.granule.span(level)))
+    format!("{} {kind} at {address:#x}", size(bytes_log2))
 }
 
-pub(crate) fn stage_1(stage: &Stage1, word: u64, level: i8, entry: Entry) -> String {
+pub(crate) fn stage_1(stage: &Stage1, word: u64, level: i8, entry: Meaning) -> String {
     if let Some(mut text) = not_a_leaf(entry) {
-        let table = Stage1Table([word]);
-        if matches!(entry, Entry::Table(_)) && !stage.had {
+        if let Meaning::Table { limits, .. } = entry
+            && !stage.had
+        {
             let limits = [
-                (table.ap_table() & 0b01 != 0, "no unprivileged access below"),
-                (table.ap_table() & 0b10 != 0, "no writes below"),
-                (table.uxn_table(), "UXN below"),
-                (table.pxn_table(), "PXN below"),
+                (limits.no_unprivileged, "no unprivileged access below"),
+                (limits.no_write, "no writes below"),
+                (limits.uxn, "UXN below"),
+                (limits.pxn, "PXN below"),
             ];
             for (_, limit) in limits.iter().filter(|(set, _)| *set) {
                 text += &format!(", {limit}");
@@ -132,19 +133,20 @@ pub(crate) fn stage_1(stage: &Stage1, word: u64, level: i8, entry: Entry) -> Str
     let page = Stage1Page([word]);
     // An index of three bits selects one of eight bytes.
     let memory = attributes::mair((stage.mair >> (8 * page.attr_index())) as u8);
-    let sh = if stage.tables.ds { stage.sh } else { Shareability::from_code(page.sh()) };
-    let mut text = leaf(&stage.tables, level, entry);
-    if stage.pie {
+    let sh =
+        if stage.tables.sh_elsewhere() { stage.sh } else { Shareability::from_code(page.sh()) };
+    let mut text = leaf(level, entry);
+    if stage.tables.form.pie {
         text += ", permissions by index";
     } else {
-        text += &format!(", {}", permissions::stage_1(&page, Limits::default(), stage));
+        text += &format!(", {}", permissions::stage_1(word, Limits::NONE, stage));
     }
     text += &format!(", {}", Attributes { memory, shareability: sh });
     for (set, name) in [
         (!page.af(), "AF clear"),
         (page.dbm(), "DBM"),
         (page.contiguous(), "contiguous"),
-        (!page.ng() && !stage.one_privilege, "global"),
+        (!page.ng() && !stage.regime.one_privilege, "global"),
     ] {
         if set {
             text += &format!(", {name}");
@@ -153,15 +155,17 @@ pub(crate) fn stage_1(stage: &Stage1, word: u64, level: i8, entry: Entry) -> Str
     text
 }
 
-pub(crate) fn stage_2(stage: &Stage2, word: u64, level: i8, entry: Entry) -> String {
+pub(crate) fn stage_2(stage: &Stage2, word: u64, level: i8, entry: Meaning) -> String {
     if let Some(text) = not_a_leaf(entry) {
         return text;
     }
     let page = Stage2Page([word]);
-    let sh = if stage.tables.ds { stage.sh } else { Shareability::from_code(page.sh()) };
-    let seen = attributes::stage_2(Attributes::INCOMING, page.mem_attr(), sh, stage.fwb);
-    let mut text = leaf(&stage.tables, level, entry);
-    text += &format!(", {}, {seen}", permissions::stage_2(&page, stage));
+    let sh =
+        if stage.tables.sh_elsewhere() { stage.sh } else { Shareability::from_code(page.sh()) };
+    let seen =
+        attributes::stage_2(Attributes::INCOMING, page.mem_attr(), sh, stage.tables.form.fwb);
+    let mut text = leaf(level, entry);
+    text += &format!(", {}, {seen}", permissions::stage_2(word, stage));
     for (set, name) in
         [(!page.af(), "AF clear"), (page.dbm(), "DBM"), (page.contiguous(), "contiguous")]
     {

@@ -3,13 +3,13 @@
 
 use core::fmt;
 
+use smmuv3_formats::descriptor::Stage;
 use smmuv3_formats::legality::Rule;
+use smmuv3_formats::permission::Permissions;
 use smmuv3_formats::{EventId, EventRecord};
 
 use crate::access::Access;
 use crate::attributes::Attributes;
-use crate::permissions::Permissions;
-use crate::tables::Stage;
 
 /// A walk, from the StreamID to its end.
 #[derive(Clone, Debug, PartialEq)]

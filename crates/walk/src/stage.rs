@@ -2,17 +2,17 @@
 //! One stage of translation: down its tables, and what its leaf allows (§9, §14 to §16).
 
 use smmuv3_formats::EventId;
-use smmuv3_formats::descriptor::{Stage1Page, Stage1Table, Stage2Page};
+use smmuv3_formats::descriptor::{Meaning, Stage, Stage1Page, Stage2Page};
 use smmuv3_formats::event::class;
+use smmuv3_formats::permission::{Limits, Permissions};
 
 use crate::attributes::{self, Attributes, MemoryType, Shareability};
 use crate::describe;
-use crate::descriptor::Entry;
 use crate::memory::Memory;
 use crate::outcome::What;
-use crate::permissions::{self, Limits, Permissions};
+use crate::permissions::{self, allow, writable};
 use crate::smmu::{beyond, low};
-use crate::tables::{Stage, Stage1, Stage2, Tables};
+use crate::tables::{Stage1, Stage2, Tables};
 use crate::translate::{Cause, Stop, Walker};
 
 /// For what stage 2 translates.
@@ -61,14 +61,14 @@ impl<M: Memory> Walker<'_, M> {
         address: u64,
         second: Option<&Stage2>,
         cause: Cause,
-        mut meaning: impl FnMut(u64, i8, Entry) -> String,
+        mut meaning: impl FnMut(u64, i8, Meaning) -> String,
     ) -> Result<Leaf, Stop> {
         let (mut level, mut table, mut limits) = (tables.start, tables.root, Limits::default());
         loop {
             let index = tables.index(address, level);
             let at = table + 8 * index;
             let ipa = second.map(|_| at);
-            let step = self.step(What::Descriptor(tables.stage), Some(level), index, ipa, None);
+            let step = self.step(What::Descriptor(tables.stage()), Some(level), index, ipa, None);
             let found = match second {
                 None => None,
                 Some(second) => {
@@ -78,34 +78,36 @@ impl<M: Memory> Walker<'_, M> {
             let physical = found.map_or(at, |found| found.address);
             self.locate(step, physical);
             // An abort on a table of stage 1 has its own class (§10.2).
-            let class = if tables.stage == Stage::One { class::TABLE } else { cause.class };
+            let class = if tables.stage() == Stage::One { class::TABLE } else { cause.class };
             let why = "a translation table cannot be read";
             let id = EventId::FWalkEabt;
             let abort = Cause { id, why, class, fetch: Some(physical), ..cause };
             let [raw] = self.fetch(step, physical, abort)?;
             let word = tables.word(raw);
-            let entry = tables.entry(word, level);
+            let entry = tables.form(level).read(word);
             self.mean(step, meaning(word, level, entry));
             match entry {
-                Entry::Invalid => {
+                Meaning::Invalid => {
                     let why = "the descriptor is invalid";
                     return Err(Cause { id: EventId::FTranslation, why, ..cause }.into());
                 }
-                Entry::Reserved => {
+                Meaning::Reserved => {
                     let why = "the descriptor has a reserved encoding";
                     return Err(Cause { id: EventId::FTranslation, why, ..cause }.into());
                 }
-                Entry::Table(next) | Entry::Leaf(next) if beyond(next, tables.output_bits) => {
+                Meaning::Table { next, .. } | Meaning::Leaf { address: next, .. }
+                    if beyond(next, tables.output_bits) =>
+                {
                     let why = "the descriptor's address is beyond the output size";
                     return Err(Cause { id: EventId::FAddrSize, why, ..cause }.into());
                 }
-                Entry::Table(next) => {
-                    if tables.stage == Stage::One && !had {
-                        limits = limits.below(&Stage1Table([word]));
+                Meaning::Table { next, limits: more } => {
+                    if !had {
+                        limits = limits.with(more);
                     }
                     (level, table) = (level + 1, next);
                 }
-                Entry::Leaf(address) => {
+                Meaning::Leaf { address, .. } => {
                     return Ok(Leaf { word, level, address, limits, table: found, at });
                 }
             }
@@ -130,19 +132,19 @@ impl<M: Memory> Walker<'_, M> {
             let why = "the access flag is clear, and hardware does not set it";
             return Err(Cause { id: EventId::FAccess, why, ..cause }.into());
         }
-        if stage.pie {
+        if stage.tables.form.pie {
             return Err(Stop::Unsupported("permission indirection of stage 1 (CD.PIE)"));
         }
-        let permissions = permissions::stage_1(&page, leaf.limits, stage);
-        if !permissions.allow(&self.access) {
+        let permissions = permissions::stage_1(leaf.word, leaf.limits, stage);
+        if !allow(&permissions, &self.access) {
             let why = "stage 1 does not allow the access";
             return Err(Cause { id: EventId::FPermission, why, ..cause }.into());
         }
         let dirty_update =
-            self.access.write && permissions::stage_1_writable_clean(&page, leaf.limits, stage);
+            self.access.write && permissions::stage_1_writable_clean(leaf.word, leaf.limits, stage);
         if access_update || dirty_update {
             // Hardware writes the descriptor, and stage 2 has a say in that (§14).
-            if leaf.table.is_some_and(|table| !table.permissions.write()) {
+            if leaf.table.is_some_and(|table| !writable(&table.permissions)) {
                 return Err(Cause {
                     id: EventId::FPermission,
                     s2: true,
@@ -163,7 +165,7 @@ impl<M: Memory> Walker<'_, M> {
             attributes::mair((stage.mair >> (8 * page.attr_index())) as u8)
         };
         let shareability =
-            if stage.tables.ds { stage.sh } else { Shareability::from_code(page.sh()) };
+            if stage.tables.sh_elsewhere() { stage.sh } else { Shareability::from_code(page.sh()) };
         Ok(found(&stage.tables, &leaf, va, permissions, Attributes { memory, shareability }))
     }
 
@@ -188,32 +190,40 @@ impl<M: Memory> Walker<'_, M> {
             let why = "the access flag is clear at stage 2, and hardware does not set it";
             return Err(Cause { id: EventId::FAccess, why, ..cause }.into());
         }
-        if stage.pie {
+        if stage.tables.form.pie {
             return Err(Stop::Unsupported("permission indirection of stage 2 (STE.S2PIE)"));
         }
-        let permissions = permissions::stage_2(&page, stage);
+        let permissions = permissions::stage_2(leaf.word, stage);
         let input = r#use.class == class::INPUT;
         let allowed =
-            if input { permissions.allow(&self.access) } else { permissions.privileged.read };
+            if input { allow(&permissions, &self.access) } else { permissions.privileged.read };
         if !allowed {
             let why = "stage 2 does not allow the access";
             return Err(Cause { id: EventId::FPermission, why, ..cause }.into());
         }
         let shareability =
-            if stage.tables.ds { stage.sh } else { Shareability::from_code(page.sh()) };
-        let own =
-            attributes::stage_2(Attributes::INCOMING, page.mem_attr(), shareability, stage.fwb);
+            if stage.tables.sh_elsewhere() { stage.sh } else { Shareability::from_code(page.sh()) };
+        let own = attributes::stage_2(
+            Attributes::INCOMING,
+            page.mem_attr(),
+            shareability,
+            stage.tables.form.fwb,
+        );
         if !input && stage.ptw && matches!(own.memory, MemoryType::Device(_)) {
             let why = "a table of stage 1 or a context is in Device memory (S2PTW = 1)";
             return Err(Cause { id: EventId::FPermission, why, ..cause }.into());
         }
         let dirty_update =
-            input && self.access.write && permissions::stage_2_writable_clean(&page, stage);
+            input && self.access.write && permissions::stage_2_writable_clean(leaf.word, stage);
         if access_update || dirty_update {
             self.update(Stage::Two, leaf.at, access_update, dirty_update);
         }
-        let attributes =
-            attributes::stage_2(r#use.incoming, page.mem_attr(), shareability, stage.fwb);
+        let attributes = attributes::stage_2(
+            r#use.incoming,
+            page.mem_attr(),
+            shareability,
+            stage.tables.form.fwb,
+        );
         Ok(found(&stage.tables, &leaf, ipa, permissions, attributes))
     }
 
@@ -223,7 +233,10 @@ impl<M: Memory> Walker<'_, M> {
             (true, false) => "sets the access flag of",
             _ => "marks as written",
         };
-        let text = format!("hardware {bits} the stage-{} descriptor at {at:#x}", stage.number());
+        let text = format!(
+            "hardware {bits} the stage-{} descriptor at {at:#x}",
+            if stage == Stage::One { 1 } else { 2 }
+        );
         if !self.updates.contains(&text) {
             self.updates.push(text);
         }
@@ -237,7 +250,7 @@ fn found(
     permissions: Permissions,
     attributes: Attributes,
 ) -> Found {
-    let bytes_log2 = tables.granule.span(leaf.level);
+    let bytes_log2 = tables.span(leaf.level);
     let address = leaf.address | (input & low(bytes_log2));
     Found { address, bytes_log2, permissions, attributes }
 }

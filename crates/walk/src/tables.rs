@@ -1,38 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tables of each stage, as STE and CD configure them (§5.2, §6, §15.4).
 
+use smmuv3_formats::descriptor::{Form, Stage};
+use smmuv3_formats::granule::{self, Granule};
+use smmuv3_formats::permission::Regime;
 use smmuv3_formats::register::address_bits;
 use smmuv3_formats::ste::config;
 use smmuv3_formats::{Cd, Ste};
 
 use crate::attributes::Shareability;
-use crate::granule::Granule;
 use crate::smmu::{Smmu, low};
-
-/// A stage of translation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Stage {
-    /// From virtual addresses.
-    One,
-    /// From intermediate physical addresses.
-    Two,
-}
-
-impl Stage {
-    /// 1 or 2.
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::One => 1,
-            Self::Two => 2,
-        }
-    }
-}
 
 /// What both stages have: the shape of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tables {
-    pub(crate) stage: Stage,
-    pub(crate) granule: Granule,
+    /// How descriptors are read, but for their level.
+    pub(crate) form: Form,
     /// Input address bits.
     pub(crate) input_bits: u32,
     /// Level of the first table, -1 to 3.
@@ -41,10 +24,6 @@ pub(crate) struct Tables {
     pub(crate) root: u64,
     /// Output address bits.
     pub(crate) output_bits: u32,
-    /// LPA2: 52-bit addresses with 4 and 16 KiB granules.
-    pub(crate) ds: bool,
-    /// The instance's physical addresses have more than 48 bits.
-    pub(crate) wide: bool,
     pub(crate) big_endian: bool,
     /// A clear access flag faults (unless hardware sets it).
     pub(crate) access_flag_faults: bool,
@@ -55,21 +34,43 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    pub(crate) fn stage(&self) -> Stage {
+        self.form.stage
+    }
+
+    /// log2 of the bytes that a descriptor at `level` covers.
+    pub(crate) fn span(&self, level: i8) -> u32 {
+        self.form.granule.span(level)
+    }
+
+    /// How descriptors are read at `level`.
+    pub(crate) fn form(&self, level: i8) -> Form {
+        Form { level, ..self.form }
+    }
+
+    /// Whether leaves hold no shareability: LPA2 has put address bits there.
+    pub(crate) fn sh_elsewhere(&self) -> bool {
+        self.form.ds && self.form.granule != Granule::K64
+    }
+
     /// Entries of the first table, of all that are concatenated.
     pub(crate) fn first_entries(&self) -> u64 {
-        1 << self.input_bits.saturating_sub(self.granule.span(self.start)).min(20)
+        1 << self.input_bits.saturating_sub(self.span(self.start)).min(20)
     }
 
     /// Entries of a table at `level`.
     pub(crate) fn entries(&self, level: i8) -> u64 {
-        if level == self.start { self.first_entries() } else { 1 << (self.granule.shift() - 3) }
+        if level == self.start {
+            self.first_entries()
+        } else {
+            1 << (self.form.granule.bits_per_level())
+        }
     }
 
     /// Which entry of the table at `level` is for `address`.
     pub(crate) fn index(&self, address: u64, level: i8) -> u64 {
-        let above =
-            if level == self.start { self.input_bits } else { self.granule.span(level - 1) };
-        (address & low(above)) >> self.granule.span(level)
+        let above = if level == self.start { self.input_bits } else { self.span(level - 1) };
+        (address & low(above)) >> self.span(level)
     }
 
     /// The address in `base` without the bits that hardware drops.
@@ -103,13 +104,8 @@ pub(crate) struct Stage1 {
     pub(crate) tables: Tables,
     /// Attributes in table descriptors are ignored: HADx.
     pub(crate) had: bool,
-    /// The world knows no privilege: EL2 without E2H.
-    pub(crate) one_privilege: bool,
-    pub(crate) wxn: bool,
-    pub(crate) pan: bool,
-    pub(crate) epan: bool,
-    /// Permission indirection: CD.PIE.
-    pub(crate) pie: bool,
+    /// How permissions count.
+    pub(crate) regime: Regime,
     /// Attribute indices have four bits: CD.AIE.
     pub(crate) aie: bool,
     pub(crate) mair: u64,
@@ -123,12 +119,8 @@ pub(crate) struct Stage2 {
     pub(crate) tables: Tables,
     /// Privileged and unprivileged execution differ.
     pub(crate) xnx: bool,
-    /// MemAttr forces types.
-    pub(crate) fwb: bool,
     /// Tables and CDs in Device memory fault: S2PTW.
     pub(crate) ptw: bool,
-    /// Permission indirection: S2PIE.
-    pub(crate) pie: bool,
     /// Shareability where leaves hold none.
     pub(crate) sh: Shareability,
     /// S2S and S2R.
@@ -215,21 +207,29 @@ impl Context {
             };
             // A half that is in use is legal; what the other one says does not matter.
             let granule = tg.unwrap_or(Granule::K4);
-            let input_bits = 64 - txsz.clamp(12, 48) as u32;
+            let shape = granule::Tables::stage_1(granule, txsz.clamp(12, 47));
+            let shape = if txsz == 48 { granule::Tables::stage_1(granule, 48) } else { shape };
+            let (input_bits, start) =
+                shape.map_or((17, 3), |shape| (shape.input_bits(), shape.start_level()));
+            let dirty = access && cd.hd() && idr0.httu() >= 2;
+            let pie = idr3.s1pi() && ste.s1_pie() && cd.pie();
             let (whole, output_bits) = output(smmu, cd.ips(), granule, ds);
             let mut tables = Tables {
-                stage: Stage::One,
-                granule,
+                form: Form {
+                    granule,
+                    ds,
+                    output_bits: implementation.output_bits(),
+                    pie,
+                    ..Form::new(Stage::One, start)
+                },
                 input_bits,
-                start: granule.start_level(input_bits).clamp(-1, 3),
+                start,
                 root: 0,
                 output_bits,
-                ds: ds && granule != Granule::K64,
-                wide: implementation.output_bits() > 48,
                 big_endian: cd.endi(),
                 access_flag_faults: !cd.affd(),
                 access,
-                dirty: access && cd.hd() && idr0.httu() >= 2,
+                dirty,
             };
             tables.root = tables.aligned(ttb, whole);
             let (epd, e0pd, had, tbi) = if upper {
@@ -246,11 +246,13 @@ impl Context {
                 stage: Stage1 {
                     tables,
                     had: had && idr3.had(),
-                    one_privilege: !two,
-                    wxn: cd.wxn(),
-                    pan: two && cd.pan(),
-                    epan: cd.epan() && idr3.epan(),
-                    pie: idr3.s1pi() && ste.s1_pie() && cd.pie(),
+                    regime: Regime {
+                        one_privilege: !two,
+                        wxn: cd.wxn(),
+                        pan: two && cd.pan(),
+                        epan: cd.epan() && idr3.epan(),
+                        dirty,
+                    },
                     aie: idr3.aie() && cd.aie(),
                     mair: cd.mair(),
                     sh: Shareability::from_code(sh),
@@ -279,19 +281,24 @@ impl Stage2 {
         // Legal entries name a granule and a level that goes with it.
         let granule = Granule::from_tg0(ste.s2_tg()).unwrap_or(Granule::K4);
         let sl0 = ste.s2_sl0() | u64::from(ste.s2_sl0_2()) << 2;
-        let start = granule.stage_2_start(sl0, ds).unwrap_or(3);
-        let input_bits = 64 - ste.s2_t0sz().clamp(12, 48) as u32;
+        let shape = granule::Tables::stage_2(granule, sl0, ste.s2_t0sz(), ds, idr3.stt());
+        let (input_bits, start) =
+            shape.map_or((17, 3), |shape| (shape.input_bits(), shape.start_level()));
         let (whole, output_bits) = output(smmu, ste.s2_ps(), granule, ds);
         let access = ste.s2_ha() && idr0.httu() != 0;
         let mut tables = Tables {
-            stage: Stage::Two,
-            granule,
+            form: Form {
+                granule,
+                ds,
+                output_bits: implementation.output_bits(),
+                pie: idr3.s2pi() && ste.s2_pie(),
+                fwb: idr3.fwb() && ste.s2_fwb(),
+                ..Form::new(Stage::Two, start)
+            },
             input_bits: input_bits.min(implementation.intermediate_bits()),
             start,
             root: 0,
             output_bits,
-            ds: ds && granule != Granule::K64,
-            wide: implementation.output_bits() > 48,
             big_endian: ste.s2_endi(),
             access_flag_faults: !ste.s2_affd(),
             access,
@@ -301,9 +308,7 @@ impl Stage2 {
         Ok(Self {
             tables,
             xnx: idr3.xnx(),
-            fwb: idr3.fwb() && ste.s2_fwb(),
             ptw: ste.s2_ptw(),
-            pie: idr3.s2pi() && ste.s2_pie(),
             sh: Shareability::from_code(ste.s2_sh0()),
             stall: ste.s2_s(),
             record: ste.s2_r(),

@@ -3,6 +3,7 @@
 
 use smmuv3_formats::event::class;
 use smmuv3_formats::legality::{self, Rule};
+use smmuv3_formats::permission::Permissions;
 use smmuv3_formats::ste::config;
 use smmuv3_formats::{EventId, EventRecord, Ste};
 
@@ -11,7 +12,7 @@ use crate::attributes::{self, Attributes, Shareability};
 use crate::context_table::selected;
 use crate::memory::{Gap, Memory};
 use crate::outcome::{Ending, Fault, Outcome, Step, Translation, Walk, What};
-use crate::permissions::Permissions;
+use crate::permissions::ALL;
 use crate::smmu::{Smmu, low};
 use crate::stage::Use;
 use crate::tables::{Context, Contexts, Stage2, World};
@@ -165,7 +166,7 @@ impl<'a, M: Memory> Walker<'a, M> {
             return Err(Cause::new(EventId::FAddrSize, why).into());
         }
         let bits = self.smmu.implementation.output_bits();
-        Ok(self.translated(address, bits, Permissions::ALL, incoming))
+        Ok(self.translated(address, bits, ALL, incoming))
     }
 
     /// Stage 1, and stage 2 where it is on.

@@ -42,7 +42,7 @@ fn asked(access: &Access) -> String {
 /// `STE`, or `L2` for a descriptor.
 fn label(step: &Step) -> String {
     match (step.what, step.level) {
-        (What::Descriptor(stage), Some(level)) => format!("S{} L{level}", stage.number()),
+        (What::Descriptor(stage), Some(level)) => format!("S{} L{level}", stage as u8 + 1),
         (what, _) => what.name().to_owned(),
     }
 }
