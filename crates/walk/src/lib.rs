@@ -3,7 +3,7 @@
 //! would do.
 //!
 //! [`walk`] follows one access through everything that an SMMUv3 would read for it, and ends in an address
-//! or in the event that hardware raises. `reach` follows everything at once: what a stream can
+//! or in the event that hardware raises. [`reach`](reach::reach) follows everything at once: what a stream can
 //! reach, and what is wrong with its tables. Neither does input or output: memory is a [`Memory`].
 //!
 //! This is a walker of its own, written from the architecture: it shares the layouts and the legality
@@ -34,6 +34,7 @@ mod describe;
 mod memory;
 mod outcome;
 mod permissions;
+pub mod reach;
 mod smmu;
 mod stage;
 mod stream_table;

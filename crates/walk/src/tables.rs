@@ -147,14 +147,6 @@ impl World {
             (true, true) => Self::El2E2h,
         }
     }
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::El1 => "EL1",
-            Self::El2 => "EL2",
-            Self::El2E2h => "EL2-E2H",
-        }
-    }
 }
 
 /// Output address bits by the code of a size field, at most the instance's (§15.3); `whole` is before the limit

@@ -99,7 +99,7 @@ pub(crate) struct Walker<'a, M> {
 }
 
 impl<'a, M: Memory> Walker<'a, M> {
-    fn new(memory: &'a M, smmu: &'a Smmu, access: Access) -> Self {
+    pub(crate) fn new(memory: &'a M, smmu: &'a Smmu, access: Access) -> Self {
         let treatment = Treatment { abort: true, record: true, stall: false };
         let (first, second) = (treatment, treatment);
         let (steps, updates) = (Vec::new(), Vec::new());
