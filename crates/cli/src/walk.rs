@@ -3,15 +3,18 @@
 
 mod json;
 mod registers;
+mod svg;
 mod text;
 
 use std::io;
 use std::path::PathBuf;
 
+use smmuv3_walk::reach::{Limits, Scope, Severity, Survey, reach};
 use smmuv3_walk::{Access, Outcome, Smmu, walk};
 
 use crate::args::Walk;
 use crate::image::{ImageError, Images};
+use crate::progress::Bar;
 use crate::{BROKEN, Failure, HELD, UNUSABLE, write_out};
 
 /// Why nothing can be walked.
@@ -43,7 +46,13 @@ pub fn execute(arguments: &Walk) -> Result<u8, Failure> {
         .map_err(|error| Failure::Walk(error.into()))?;
     let status = match (arguments.sid, arguments.address) {
         (Some(stream), Some(address)) => one(arguments, &images, &smmu, stream, address)?,
-        _ => UNUSABLE,
+        (Some(_), None) if !arguments.all => {
+            return Err(Failure::Walk(WalkError::Setup(
+                "what does the stream access? Give --address A, or --all for everything that it reaches"
+                    .to_owned(),
+            )));
+        }
+        _ => survey(arguments, &images, &smmu)?,
     };
     images.finish().map_err(|error| Failure::Walk(error.into()))?;
     Ok(status)
@@ -68,6 +77,8 @@ fn one(
     let found = walk(images, smmu, access);
     let output = if arguments.json {
         write_out(&(json::walk(&found).to_string() + "\n"), io::stdout().lock())
+    } else if arguments.svg {
+        write_out(&svg::walk(&found), io::stdout().lock())
     } else {
         write_out(&text::walk(&found, arguments.idr.is_some()), anstream::stdout().lock())
     };
@@ -77,4 +88,34 @@ fn one(
         Outcome::Fault(_) | Outcome::Silent { .. } => BROKEN,
         Outcome::Missing { .. } | Outcome::Unsupported { .. } => UNUSABLE,
     })
+}
+
+/// Everything that streams reach.
+fn survey(arguments: &Walk, images: &Images, smmu: &Smmu) -> Result<u8, Failure> {
+    let scope =
+        Scope { stream: arguments.sid, substream: arguments.ssid, only_streams: !arguments.all };
+    let mut bar = Bar::new();
+    let found = reach(images, smmu, scope, Limits::default(), &mut |progress| {
+        let (streams, descriptors) = (progress.streams, progress.descriptors);
+        bar.say(format!("{streams} streams, {descriptors} descriptors"));
+    });
+    drop(bar);
+    let shown = text::Shown { limit: arguments.limit, only: scope.stream, tables: arguments.all };
+    let output = if arguments.json {
+        write_out(&(json::survey(&found, arguments.limit).to_string() + "\n"), io::stdout().lock())
+    } else if arguments.svg {
+        write_out(&svg::survey(&found), io::stdout().lock())
+    } else {
+        write_out(&text::survey(&found, shown), anstream::stdout().lock())
+    };
+    output.map_err(Failure::Output)?;
+    Ok(status(&found))
+}
+
+fn status(found: &Survey) -> u8 {
+    match found.severity() {
+        Some(Severity::Wrong | Severity::Risk) => BROKEN,
+        _ if found.missing() => UNUSABLE,
+        _ => HELD,
+    }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 use smmuv3_formats::EventRecord;
+use smmuv3_walk::reach::{Severity, Space, Survey};
 use smmuv3_walk::{Access, Outcome, Step, Walk, What, size};
 
 const BOLD: Style = Style::new().bold();
@@ -130,4 +131,157 @@ fn outcome(out: &mut String, outcome: &Outcome, known: bool) {
 fn event(out: &mut String, record: &EventRecord) {
     let words: Vec<String> = record.0.iter().map(|word| format!("{word:#018x}")).collect();
     let _ = writeln!(out, "  {record}\n  {}", words.join(" "));
+}
+
+/// What of a survey is printed.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// Lines of streams, ranges and findings, each.
+    pub limit: usize,
+    /// The one stream that was asked for.
+    pub only: Option<u32>,
+    /// What streams reach, rather than the streams alone.
+    pub tables: bool,
+}
+
+/// Everything that streams reach.
+pub fn survey(survey: &Survey, shown: Shown) -> String {
+    let mut out = String::new();
+    let mut lines = shown.limit;
+    for stream in survey.streams.iter().take(shown.limit) {
+        let _ = writeln!(
+            out,
+            "{BOLD}stream {:#x}{BOLD:#}  {}  {DIM}STE at {:#x}{DIM:#}",
+            stream.stream, stream.meaning, stream.address
+        );
+        for each in &stream.spaces {
+            space(&mut out, each, &mut lines);
+        }
+    }
+    if survey.streams.is_empty() {
+        let _ = match shown.only {
+            Some(stream) => {
+                writeln!(out, "stream {stream:#x} has no valid entry: its accesses abort")
+            }
+            None => writeln!(out, "no stream has a valid entry"),
+        };
+    }
+    let hidden = survey.streams.len().saturating_sub(shown.limit) as u64 + survey.streams_left_out;
+    if hidden != 0 {
+        let _ = writeln!(out, "{DIM}… and {hidden} streams or substreams more{DIM:#}");
+    }
+    findings(&mut out, survey, shown);
+    out
+}
+
+fn space(out: &mut String, space: &Space, lines: &mut usize) {
+    let name = space.substream.map_or(String::new(), |one| format!("substream {one:#x}: "));
+    let _ = write!(out, "  {name}{}", space.meaning);
+    if let Some((stream, substream)) = space.same_as {
+        let substream = substream.map_or(String::new(), |one| format!(", substream {one:#x}"));
+        let _ = writeln!(out, "  (the same as stream {stream:#x}{substream})");
+        return;
+    }
+    let _ = writeln!(out, "  reaches {}", bytes(space.bytes));
+    for range in space.ranges.iter().take(*lines) {
+        let to = if range.input == range.output {
+            "itself".to_owned()
+        } else {
+            format!("{:#x}", range.output)
+        };
+        let _ = writeln!(
+            out,
+            "    {range} → {to}  {}, {}  {DIM}{}{DIM:#}",
+            range.permissions,
+            range.attributes,
+            bytes(range.bytes)
+        );
+    }
+    let hidden = space.ranges.len().saturating_sub(*lines);
+    *lines = lines.saturating_sub(space.ranges.len());
+    if hidden != 0 {
+        let _ = writeln!(out, "    {DIM}… and {hidden} ranges more (--limit){DIM:#}");
+    }
+}
+
+/// `1.5 MiB`: whole numbers where they are.
+fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let unit = (0..7).rev().find(|unit| bytes >> (10 * unit) != 0).unwrap_or(0);
+    let name = UNITS.get(unit).copied().unwrap_or("B");
+    let (whole, rest) = (bytes >> (10 * unit), bytes & ((1 << (10 * unit)) - 1));
+    if rest == 0 {
+        format!("{whole} {name}")
+    } else {
+        // Tenths, rounded down: only what is exact looks exact.
+        format!("{whole}.{} {name}", (rest as u128 * 10) >> (10 * unit))
+    }
+}
+
+fn findings(out: &mut String, survey: &Survey, shown: Shown) {
+    if !survey.findings.is_empty() {
+        out.push('\n');
+    }
+    let mut sorted: Vec<_> = survey.findings.iter().collect();
+    // The worst first; otherwise as they were found.
+    sorted.sort_by_key(|finding| std::cmp::Reverse(finding.kind.severity()));
+    for finding in sorted.iter().take(shown.limit) {
+        let style = match finding.kind.severity() {
+            Severity::Wrong => BAD,
+            Severity::Risk => AnsiColor::Yellow.on_default().bold(),
+            Severity::Note => DIM,
+        };
+        let mut whose =
+            finding.stream.map_or(String::new(), |stream| format!("stream {stream:#x}"));
+        if let Some(substream) = finding.substream {
+            whose += &format!(", substream {substream:#x}");
+        }
+        let whose = if whose.is_empty() { whose } else { whose + ": " };
+        let at = finding.address.map_or(String::new(), |at| format!("  {DIM}[{at:#x}]{DIM:#}"));
+        let name = finding.kind.name();
+        let _ = writeln!(out, "{style}{name}{style:#}  {whose}{}{at}", finding.text);
+    }
+    let hidden =
+        survey.findings.len().saturating_sub(shown.limit) as u64 + survey.findings_left_out;
+    if hidden != 0 {
+        let _ = writeln!(out, "{DIM}… and {hidden} findings more (--limit){DIM:#}");
+    }
+    let mut limits = Vec::new();
+    if survey.ranges_left_out != 0 {
+        limits.push(format!("{} ranges were not kept", survey.ranges_left_out));
+    }
+    if survey.cut_short {
+        limits.push("tables end where the limit of descriptors was reached".to_owned());
+    }
+    if survey.missing() {
+        limits.push("the image lacks memory that would have to be read".to_owned());
+    }
+    if !limits.is_empty() {
+        let _ = writeln!(out, "\nThis is not everything: {}.", limits.join("; "));
+    } else if shown.tables && survey.findings.is_empty() {
+        let _ = writeln!(
+            out,
+            "\n{GOOD}Nothing is wrong{GOOD:#} with {} descriptors.",
+            survey.descriptors
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_exact_or_say_that_they_are_not() {
+        for (number, text) in [
+            (0, "0 B"),
+            (4096, "4 KiB"),
+            (0x1800, "6 KiB"),
+            (1536 << 10, "1.5 MiB"),
+            ((1 << 30) - 1, "1023.9 MiB"),
+            (1 << 52, "4 PiB"),
+        ] {
+            assert_eq!(bytes(number), text);
+        }
+    }
 }
