@@ -8,7 +8,7 @@
 //! * `...Lpa2`: 4 and 16 KiB granules with DS = 1, whose address bits 51:50 take the place of `SH`;
 //! * `...64k`: 64 KiB granule with addresses of 52 bits, of which bits 51:48 are descriptor bits 15:12;
 //! * `...Indirect`: permissions by index (CD.PIE, STE.S2PIE), whose bits are where `AP`, `DBM` and `XN` are
-//!   otherwise. What the indices permit is not in the reference.
+//!   otherwise.
 
 mod form;
 mod layout;

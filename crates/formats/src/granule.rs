@@ -165,8 +165,8 @@ impl Tables {
         if input_bits <= granule.shift() { None } else { Some(Self { granule, input_bits, start }) }
     }
 
-    /// Stage 2 (§15.4): `sl0` is S2SL0 with S2SL0_2 as bit 2, `ds` S2DS where the instance has it, `small`
-    /// IDR3.STT. `None` where the start level does not go with the size, which makes an STE illegal (§7.1(7h)).
+    /// Stage 2 (§15.4): `sl0` is S2SL0 with S2SL0_2 as bit 2 (which counts with 4 KiB and `ds` alone), `ds` S2DS
+    /// where the instance has it, `small` IDR3.STT. `None` where the start level does not go with the size, which makes an STE illegal (§7.1(7h)).
     pub const fn stage_2(
         granule: Granule,
         sl0: u64,
@@ -175,6 +175,7 @@ impl Tables {
         small: bool,
     ) -> Option<Self> {
         use Granule as G;
+        let sl0 = if ds && matches!(granule, G::K4) { sl0 } else { sl0 & 0b11 };
         // Row by row, single first tables together with the concatenated ones.
         let (start, least, most) = match (granule, sl0) {
             (G::K4, 0b100) if ds => (-1, 12, 15),

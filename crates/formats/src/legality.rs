@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the architecture rejects (§7 and the last column of §4.1): one function an entry type, which
-//! names the first rule that is broken.
+//! What the architecture rejects (§7 and the last column of §4.1): one function an entry type, [`ste()`],
+//! [`cd()`] and [`command()`], which names the first rule that is broken.
 //!
-//! Reserved bits that are set are not rejected, since hardware may ignore them: see
-//! [`Command::reserved_bits`](crate::Command::reserved_bits). Where the architecture lets hardware choose
+//! What nothing rejects, but nothing should hold either, is told rule by rule: [`event()`], [`page_request`],
+//! [`l1_std`], [`l1_cd`], [`registers()`], and reserved bits: [`ste_reserved`], [`cd_reserved`],
+//! [`Command::reserved_bits`](crate::Command::reserved_bits). Hardware may ignore reserved bits. Where the architecture lets hardware choose
 //! between rejection and something else, the entry is rejected: TxSZ out of range (v3.0), S1ContextPtr out of
 //! range with both stages (§7.1(6d)).
 //!
@@ -12,8 +13,6 @@
 //!   it has for VMSAv8-64 alone; S2PS and IPS, of which it doesn't say whether they count. A TTB must lie
 //!   within OAS in either format;
 //! * 128-bit tables (IDR5.D128): they are judged as the AArch32 format that they share AA64 = 0 with;
-//! * a stage-1 permission that lets privileged code execute what others can write (§7.2(10), third clause):
-//!   the meaning of the codes is not given;
 //! * the limit that OAS may put on the start level (§15.4), which is marked uncertain there.
 
 use core::fmt;
@@ -21,14 +20,21 @@ use core::fmt;
 use crate::Ste;
 use crate::register::{Aidr, Idr0, Idr1, Idr3, Idr5, address_bits};
 use crate::ste::config;
+use crate::structure::{MOST_WORDS, Structure};
 
 mod cd;
 mod command;
+mod first_level;
+mod record;
+mod registers;
 mod sizes;
 mod ste;
 
 pub use cd::cd;
 pub use command::command;
+pub use first_level::{cd_reserved, l1_cd, l1_std, ste_reserved};
+pub use record::{event, page_request};
+pub use registers::{IdRegisters, registers};
 pub use ste::ste;
 
 /// The ID registers and the settings that legality depends on.
@@ -92,7 +98,7 @@ enum World {
 pub struct Rule {
     /// Section of the architecture reference, with the rule's number: `7.1(6b)`.
     pub section: &'static str,
-    /// The field that is wrong.
+    /// The field that is wrong; `word 2` for reserved bits of a word.
     pub field: &'static str,
     /// What must hold.
     pub text: &'static str,
@@ -106,6 +112,17 @@ impl fmt::Display for Rule {
 
 const fn rule(section: &'static str, field: &'static str, text: &'static str) -> Rule {
     Rule { section, field, text }
+}
+
+/// Tells in which words of a structure reserved bits are set; [`Structure::reserved`] has the bits.
+fn reserved_bits(structure: &Structure, words: &[u64], found: &mut dyn FnMut(Rule)) {
+    const WORDS: [&str; MOST_WORDS] =
+        ["word 0", "word 1", "word 2", "word 3", "word 4", "word 5", "word 6", "word 7"];
+    for (bits, word) in structure.reserved(words).iter().zip(WORDS) {
+        if *bits != 0 {
+            found(rule(structure.section, word, "has reserved bits that are set"));
+        }
+    }
 }
 
 macro_rules! check {

@@ -29,6 +29,7 @@ pub mod event;
 mod field;
 pub mod granule;
 pub mod legality;
+pub mod meaning;
 pub mod memory_type;
 pub mod permission;
 mod pri;

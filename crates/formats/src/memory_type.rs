@@ -8,10 +8,14 @@ use core::fmt;
 pub struct Attribute(pub u8);
 
 impl Attribute {
-    /// The byte of `mair` that a leaf with `index` (0 to 7) uses; index 8 and above take AMAIR's kin, which
-    /// this knows nothing of: `None`.
+    /// The byte of `mair` that a leaf with AttrIndx `index` uses: 0 to 7, or with CD.AIE up to 15, of which
+    /// those above 7 use byte 7. `None` beyond.
     pub const fn of_mair(mair: u64, index: u64) -> Option<Self> {
-        if index < 8 { Some(Self((mair >> (8 * index)) as u8)) } else { None }
+        match index {
+            0..8 => Some(Self((mair >> (8 * index)) as u8)),
+            8..16 => Some(Self((mair >> 56) as u8)),
+            _ => None,
+        }
     }
 
     /// Whether it is Device memory.

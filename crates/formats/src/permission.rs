@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What translations permit (§16.1, §16.2), where permissions are direct: those of CD.PIE and STE.S2PIE are by
-//! indices whose meaning the reference does not give.
+//! What translations permit (§16.1, §16.2): directly, by bits of the leaf, and at stage 1 indirectly, by an
+//! index into CD.PIIP and CD.PIIU (CD.PIE). What the indices of STE.S2PIE permit is in a register, S2PII.
 
 use core::fmt;
 
-use crate::descriptor::{Stage1Page, Stage1Table, Stage2Page};
+use crate::descriptor::{Stage1Page, Stage1PageIndirect, Stage1Table, Stage2Page};
 
 /// What one kind of software may do. Written `rwx` with `-` for what it may not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -153,6 +153,46 @@ pub const fn stage_1(leaf: u64, limits: Limits, regime: &Regime) -> Permissions 
         execute: !(pxn || unprivileged.write || regime.wxn && write),
     };
     Permissions { privileged, unprivileged }
+}
+
+/// What entry `index` (0 to 15) of PIIP or PIIU permits (§6); `None` for a reserved code and beyond the end.
+pub const fn indirect(codes: u64, index: u32) -> Option<Rights> {
+    if index > 15 {
+        return None;
+    }
+    let (read, write, execute) = match codes >> (3 * index) & 0b111 {
+        0b000 => (false, false, false),
+        0b001 => (true, false, false),
+        0b010 => (false, false, true),
+        0b011 => (true, false, true),
+        0b101 => (true, true, false),
+        0b111 => (true, true, true),
+        _ => return None,
+    };
+    Some(Rights { read, write, execute })
+}
+
+/// What a stage-1 leaf permits where permissions are indirect, by CD.PIIP and CD.PIIU (§15.3, §6); `None` for a
+/// reserved code, which makes a CD illegal. Tables take nothing then; WXN and EPAN mean nothing.
+/// A leaf that is not dirty (nDirty) permits no write unless hardware marks it.
+pub fn stage_1_indirect(leaf: u64, piip: u64, piiu: u64, regime: &Regime) -> Option<Permissions> {
+    let leaf = Stage1PageIndirect([leaf]);
+    let index = u32::from(leaf.pi_index_0())
+        | u32::from(leaf.pi_index_1()) << 1
+        | u32::from(leaf.pi_index_2()) << 2
+        | u32::from(leaf.pi_index_3()) << 3;
+    let clean = leaf.n_dirty() && !regime.dirty;
+    let written = |rights: Rights| Rights { write: rights.write && !clean, ..rights };
+    let privileged = indirect(piip, index)?;
+    if regime.one_privilege {
+        let rights = written(privileged);
+        return Some(Permissions { privileged: rights, unprivileged: rights });
+    }
+    let unprivileged = indirect(piiu, index)?;
+    let hidden = regime.pan && unprivileged != Rights::default();
+    let privileged =
+        if hidden { Rights { read: false, write: false, ..privileged } } else { privileged };
+    Some(Permissions { privileged: written(privileged), unprivileged: written(unprivileged) })
 }
 
 /// What a stage-2 leaf permits (§16.2): `xnx` is IDR3.XNX, without which both privileges are alike; `dirty`

@@ -2,7 +2,9 @@
 //! Permissions and memory types, held to §16.1 to §16.3.
 
 use smmuv3_formats::memory_type::{self, Attribute};
-use smmuv3_formats::permission::{Limits, Permissions, Regime, stage_1, stage_2};
+use smmuv3_formats::permission::{
+    Limits, Permissions, Regime, indirect, stage_1, stage_1_indirect, stage_2,
+};
 
 const PXN: u64 = 1 << 53;
 const UXN: u64 = 1 << 54;
@@ -107,6 +109,45 @@ fn dirty_marking_makes_writable() {
     assert_eq!(shown(stage_2(0b01 << 6 | 0b10 << 53 | DBM, true, false)), "r-- r--");
 }
 
+/// §6: PIIP and PIIU hold 16 codes of 3 bits. §15.3: PIIndex is bits 54, 53, 51, 6.
+#[test]
+fn stage_1_by_index() {
+    let codes = [0, 1, 2, 3, 4, 5, 6, 7].map(|code| indirect(code << 9, 3).map(|r| r.to_string()));
+    let names =
+        [Some("---"), Some("r--"), Some("--x"), Some("r-x"), None, Some("rw-"), None, Some("rwx")];
+    assert_eq!(codes, names.map(|name| name.map(str::to_string)));
+    assert_eq!(indirect(0, 16), None);
+
+    let regime = Regime::default();
+    let pan = Regime { pan: true, wxn: true, ..regime };
+    let dirty = Regime { dirty: true, ..regime };
+    let one = Regime { one_privilege: true, ..regime };
+    // Entry n of PIIP is rwx for n = 1, 2, 4, 8 alone, of PIIU rw- for 8 and r-x for 4.
+    let piip = 0b111 << 3 | 0b111 << 6 | 0b111 << 12 | 0b111 << 24;
+    let piiu = 0b011 << 12 | 0b101 << 24;
+    let n_dirty = 1 << 7;
+    for (regime, leaf, expected) in [
+        (regime, 0, "--- ---"),
+        (regime, 1 << 6, "rwx ---"),
+        (regime, 1 << 51, "rwx ---"),
+        (regime, 1 << 53, "rwx r-x"),
+        (regime, 1 << 54, "rwx rw-"),
+        (regime, 1 << 54 | 1 << 53, "--- ---"),
+        // PAN counts whatever access there is; WXN does not count.
+        (pan, 1 << 53, "--x r-x"),
+        (pan, 1 << 6, "rwx ---"),
+        (regime, 1 << 54 | n_dirty, "r-x r--"),
+        (dirty, 1 << 54 | n_dirty, "rwx rw-"),
+        (one, 1 << 54 | n_dirty, "r-x r-x"),
+    ] {
+        let permissions = stage_1_indirect(leaf, piip, piiu, &regime).unwrap();
+        assert_eq!(shown(permissions), expected, "{leaf:#x} {regime:?}");
+    }
+    assert_eq!(stage_1_indirect(0, 4, 0, &regime), None);
+    assert_eq!(stage_1_indirect(0, 0, 6, &regime), None);
+    assert_eq!(shown(stage_1_indirect(0, 1, 6, &one).unwrap()), "r-- r--");
+}
+
 #[test]
 fn stage_2_by_s2ap_and_xn() {
     for (s2ap, expected) in [(0b00, "---"), (0b01, "r--"), (0b10, "-w-"), (0b11, "rw-")] {
@@ -167,7 +208,8 @@ fn names_of_mair_attributes() {
         names,
         ["Normal write-back", "Normal non-cacheable", "Device-nGnRE", "Device-nGnRnE"]
     );
-    assert_eq!(Attribute::of_mair(mair, 8), None);
+    assert_eq!(Attribute::of_mair(0x44 << 56, 9), Some(Attribute(0x44)), "CD.AIE: the last byte");
+    assert_eq!(Attribute::of_mair(mair, 16), None);
 }
 
 #[test]

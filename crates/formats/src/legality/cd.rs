@@ -4,6 +4,7 @@
 use super::sizes::{beyond, effective_output_bits, implemented, largest_txsz};
 use super::{Implementation, Rule, World, check, rule};
 use crate::granule::Granule;
+use crate::permission;
 use crate::ste::config;
 use crate::{Cd, Ste};
 
@@ -110,12 +111,29 @@ pub fn cd(cd: &Cd, ste: &Ste, implementation: &Implementation) -> Result<(), Rul
         }
     }
     if cd.aa64() && idr3.s1pi() && ste.s1_pie() && cd.pie() {
-        for (codes, field) in [(cd.piip(), "PIIP"), (cd.piiu(), "PIIU")] {
+        check!(
+            (0..16).any(|i| permission::indirect(cd.piip(), i).is_none()),
+            "7.2(10)",
+            "PIIP",
+            "holds a reserved permission"
+        );
+        // A world with one privilege has no unprivileged permissions.
+        if world != World::El2 {
             check!(
-                (0..16).any(|i| matches!(codes >> (3 * i) & 7, 4 | 6)),
+                (0..16).any(|i| permission::indirect(cd.piiu(), i).is_none()),
                 "7.2(10)",
-                field,
+                "PIIU",
                 "holds a reserved permission"
+            );
+            let unsafe_to_run = |i| {
+                let executable = permission::indirect(cd.piip(), i).is_some_and(|p| p.execute);
+                executable && permission::indirect(cd.piiu(), i).is_some_and(|p| p.write)
+            };
+            check!(
+                (0..16).any(unsafe_to_run),
+                "7.2(10)",
+                "PIIP",
+                "lets privileged code execute what unprivileged code can write"
             );
         }
     }

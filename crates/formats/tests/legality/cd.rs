@@ -291,6 +291,7 @@ fn el2_walks_ttb0_alone_and_always() {
 fn rule_10_permission_indirection_has_no_reserved_codes() {
     let enabled = ste(STAGE_1, &[("S1PIE", 1)]);
     let with = |field, value| [("PIE", 1), (field, value)];
+    let both = |piip, piiu| [("PIE", 1), ("PIIP", piip), ("PIIU", piiu)];
     check(
         enabled,
         &[
@@ -303,12 +304,29 @@ fn rule_10_permission_indirection_has_no_reserved_codes() {
             ("PIIU code 6 last", &[], &with("PIIU", 6 << 45), Some(("10", "PIIU"))),
             // 100 across two codes is no code.
             ("codes are aligned", &[], &with("PIIU", 0b010_000), None),
+            // Privileged execution (x1x) of what is unprivileged writable (1xx), at one index.
+            ("both", &[], &both(0b010 << 45, 0b101 << 45), Some(("10", "PIIP"))),
+            ("both, all rights", &[], &both(0b111, 0b111), Some(("10", "PIIP"))),
+            ("not at one index", &[], &both(0b010 << 45, 0b101), None),
+            ("read alone", &[], &both(0b011, 0b011), None),
+            ("no execution", &[], &both(0b101, 0b111), None),
             ("CD.PIE=0", &[], &[("PIIP", 4)], None),
             ("no S1PI", &[("IDR3.S1PI", 0)], &with("PIIP", 4), None),
             ("LPAE", &[], &[("AA64", 0), ("EPD0", 1), ("EPD1", 1), ("PIE", 1), ("PIIP", 4)], None),
         ],
     );
     check(STAGE_1, &[("STE.S1PIE=0", &[], &with("PIIP", 4), None)]);
+    // A world with one privilege has no unprivileged permissions.
+    let el2 = el2().with_s1_pie(true);
+    check(
+        el2,
+        &[
+            ("PIIP in EL2", &[], &with("PIIP", 4), Some(("10", "PIIP"))),
+            ("PIIU in EL2", &[], &with("PIIU", 4), None),
+            ("both in EL2", &[], &both(0b111, 0b111), None),
+            ("PIIU in EL2-E2H", &[("E2H", 1)], &with("PIIU", 4), Some(("10", "PIIU"))),
+        ],
+    );
 }
 
 /// §7: anything else must not reject.
