@@ -38,6 +38,8 @@ pub struct Limits {
     pub streams: usize,
     /// Nodes of the tree that are kept.
     pub nodes: usize,
+    /// Entries of stream tables and tables of contexts that are read.
+    pub entries: u64,
 }
 
 impl Default for Limits {
@@ -48,6 +50,7 @@ impl Default for Limits {
             findings: 10_000,
             streams: 1 << 17,
             nodes: 400,
+            entries: 1 << 33,
         }
     }
 }
@@ -173,6 +176,7 @@ pub fn reach<M: Memory>(
         known: HashMap::new(),
         ranges: 0,
         spaces: 0,
+        entries: 0,
     };
     surveyor.streams();
     surveyor.overlaps();
@@ -200,6 +204,8 @@ struct Surveyor<'a, M> {
     /// Ranges that are kept so far, and spaces.
     ranges: usize,
     spaces: usize,
+    /// Entries of configuration tables that were read.
+    entries: u64,
 }
 
 impl<M: Memory> Surveyor<'_, M> {
@@ -227,6 +233,17 @@ impl<M: Memory> Surveyor<'_, M> {
         } else {
             self.survey.streams_left_out += 1;
         }
+    }
+
+    /// Whether one more entry of a configuration table may be read.
+    fn another(&mut self) -> bool {
+        self.entries += 1;
+        if self.entries.is_multiple_of(1 << 20) {
+            (self.progress)(self.done);
+        }
+        let fine = self.entries <= self.limits.entries;
+        self.survey.cut_short |= !fine;
+        fine
     }
 
     /// Keeps what one space reaches.

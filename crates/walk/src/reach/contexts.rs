@@ -203,6 +203,9 @@ impl<M: Memory> Surveyor<'_, M> {
     ) {
         let owner = Owner { stream: found.stream, substream: None };
         for index in range {
+            if !self.another() {
+                return;
+            }
             let address = contexts.table + 8 * index;
             let Some(at) = self.physical(owner, second, address, class::CD) else { continue };
             let mut word = [0];
@@ -249,7 +252,7 @@ impl<M: Memory> Surveyor<'_, M> {
         let owner = Owner { stream: found.stream, substream: None };
         let mut index = range.start;
         let mut here = None;
-        while index < range.end {
+        while index < range.end && self.another() {
             let address = table + index * CD_BYTES as u64;
             // A page of CDs is in one place.
             if index == range.start || address.is_multiple_of(4096) {

@@ -43,7 +43,7 @@ impl<M: Memory> Surveyor<'_, M> {
     /// The level-1 descriptors `first..end`.
     fn level_1(&mut self, split: u32, first: u64, end: u64) {
         let mut index = first;
-        while index < end {
+        while index < end && self.another() {
             let at = place(self.smmu, index);
             let word = match self.memory.read64(at) {
                 Ok(word) => word,
@@ -103,7 +103,7 @@ impl<M: Memory> Surveyor<'_, M> {
     fn array(&mut self, first: u64, table: u64, begin: u64, end: u64) {
         let bytes = STE_BYTES as u64;
         let mut index = begin;
-        while index < end {
+        while index < end && self.another() {
             let at = table + index * bytes;
             let mut words = [0; 8];
             if let Err((_, gap)) = self.memory.read_words(at, &mut words) {
