@@ -224,6 +224,10 @@ impl<M: Memory> Surveyor<'_, M> {
                 format!("the STE is illegal: {rule}")
             });
         }
+        legality::ste_reserved(&ste, Some(&self.smmu.implementation), &mut |rule| {
+            self.findings
+                .add(Kind::ReservedBits, owner, Some(address), None, || format!("STE: {rule}"));
+        });
         let mut found = Stream { stream, address, ste, meaning, spaces: Vec::new() };
         if judged.is_ok() && ste.config() & 0b100 != 0 && !self.scope.only_streams {
             self.contexts(&mut found);

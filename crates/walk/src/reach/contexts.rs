@@ -256,9 +256,11 @@ impl<M: Memory> Surveyor<'_, M> {
             let address = table + index * CD_BYTES as u64;
             // A page of CDs is in one place.
             if index == range.start || address.is_multiple_of(4096) {
-                here = self
-                    .physical(owner, second, address, class::CD)
-                    .map(|at| at - (address & 0xfff));
+                here = self.physical(owner, second, address, class::CD).map(|at| {
+                    let bytes = (range.end - index) * CD_BYTES as u64;
+                    self.structures.add(at, bytes.min(4096 - (address & 0xfff)), Holds::Contexts);
+                    at - (address & 0xfff)
+                });
             }
             let per_page = 4096 / CD_BYTES as u64;
             let Some(page) = here else {
@@ -300,6 +302,9 @@ impl<M: Memory> Surveyor<'_, M> {
                 .add(Kind::Illegal, owner, Some(at), None, || format!("the CD is illegal: {rule}"));
             return;
         }
+        legality::cd_reserved(&cd, Some(&self.smmu.implementation), &mut |rule| {
+            self.findings.add(Kind::ReservedBits, owner, Some(at), None, || format!("CD: {rule}"));
+        });
         let context = match Context::of(&cd, &found.ste, self.smmu) {
             Ok(context) => context,
             Err(what) => {
