@@ -16,7 +16,7 @@ use smmuv3_testbench::lab::AsidPolicy;
 use help::{
     ASID_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES, run_examples,
 };
-pub use walk::{ImageName, Walk, number};
+pub use walk::{ImageName, Walk};
 
 use values::{domains, few, jobs, minutes, policies, seconds, seed, seeds, steps, widths};
 

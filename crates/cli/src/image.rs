@@ -163,7 +163,8 @@ impl Images {
     }
 
     /// The ranges that the images have: first address, and bytes.
-    pub fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
+    #[cfg(test)]
+    fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
         self.segments.iter().map(|segment| (segment.base, segment.bytes))
     }
 

@@ -250,7 +250,8 @@ impl<'a, M: Memory> Walker<'a, M> {
         ipa: Option<u64>,
         address: Option<u64>,
     ) -> usize {
-        let (depth, words, meaning) = (self.depth, Vec::new(), String::new());
+        let meaning = if ipa.is_some() { "stage 2 does not lead there" } else { "" }.to_owned();
+        let (depth, words) = (self.depth, Vec::new());
         self.steps.push(Step { what, depth, level, index, ipa, address, words, meaning });
         self.steps.len() - 1
     }

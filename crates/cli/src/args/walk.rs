@@ -12,6 +12,7 @@ pub struct Walk {
     /// ELF core (QEMU's dump-guest-memory, /proc/vmcore), which knows its addresses. May be given several
     /// times. `-` is standard input
     #[arg(long = "memory", value_name = "FILE[@BASE]", required = true, value_parser = image)]
+    #[arg(allow_hyphen_values = true)]
     pub memory: Vec<ImageName>,
 
     /// The registers STRTAB_BASE and STRTAB_BASE_CFG, or the former alone with --log2size
@@ -105,7 +106,7 @@ pub struct Strtab {
 pub struct Idr(pub Vec<(String, u32)>);
 
 /// A number: `7`, `0x1f`, `1_000`.
-pub fn number(text: &str) -> Result<u64, String> {
+fn number(text: &str) -> Result<u64, String> {
     let digits = text.replace('_', "");
     let number = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16).ok(),
@@ -189,13 +190,13 @@ fn substream(text: &str) -> Result<u32, String> {
 /// What follows the options in the help.
 pub const WALK_EXAMPLES: &str = "\
 Examples:
-  smmuv3 walk --memory ram.bin@0x40000000 --strtab 0x44000000 --log2size 8 --sid 0x8 --address 0x8080604000
+  smmuv3 walk --memory ram.bin@0x40000000 --strtab 0x44000000,8 --sid 8 --address 0x8080604000
   smmuv3 walk --memory vmcore --strtab 0x44000000,0x10210 --sid 01:00.0 --all
   smmuv3 walk --memory guest.elf --registers smmu.txt --json | jq .streams
   smmuv3 walk --memory guest.elf --registers smmu.txt --sid 8 --address 0x1000 --svg > walk.svg
 
-Where registers come from: /dev/mem or a debugger; QEMU's monitor: xp /34xw 0x9050000. An image of a guest:
-QEMU's monitor: dump-guest-memory guest.elf (without -z, -l, -s).
+Registers come from /dev/mem or a debugger, in QEMU's monitor from xp /35xw 0x9050000; an image of a
+guest from the monitor's dump-guest-memory guest.elf, without -z, -l, -s.
 
 Exit status: 0 when the access is translated, or nothing is wrong with the tables; 1 when it faults, or
 something is; 2 when the input could not be read, or does not have what the walk needs.";

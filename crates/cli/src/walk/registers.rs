@@ -60,7 +60,7 @@ impl Found {
         found
     }
 
-    /// From the registers as they lie in page 0.
+    /// From the registers as they lie in page 0, up to STRTAB_BASE_CFG at least.
     fn dumped(bytes: &[u8]) -> Self {
         let word = |offset: usize| {
             let bytes = bytes.get(offset..offset + 4)?;
@@ -142,7 +142,8 @@ fn read(path: &Path) -> Result<Found, WalkError> {
     // Registers have zero bytes, text has none.
     let found = match str::from_utf8(&bytes) {
         Ok(text) if !text.contains('\0') => Found::listed(text),
-        _ => Found::dumped(&bytes),
+        _ if bytes.len() >= 0x8c => Found::dumped(&bytes),
+        _ => Found::default(),
     };
     if found == Found::default() {
         return Err(WalkError::Setup(format!(

@@ -118,7 +118,9 @@ fn draw(title: &str, nodes: &[Node]) -> String {
     let mut above: Vec<f64> = Vec::new();
     for (row, node) in nodes.iter().enumerate() {
         let (x, y) = (LEFT + INDENT * node.depth as f64, TOP + ROW * row as f64);
-        let letters = node.head.chars().count().max(node.meaning.chars().count()).min(MOST);
+        // The head is bold, and so wider.
+        let head = node.head.chars().count() * 11 / 10;
+        let letters = head.max(node.meaning.chars().count()).min(MOST);
         let width = 20.0 + LETTER * letters as f64;
         right = right.max(x + width);
         above.truncate(node.depth);

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tables made at random.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
+pub mod build;
+
 /// Numbers that are the same for the same seed (splitmix64).
 pub struct Random(pub u64);
 
