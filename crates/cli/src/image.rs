@@ -191,7 +191,7 @@ impl Images {
             // Neighbours have different places, and so have the same pages of different files.
             let place = (number as usize).wrapping_add(file.wrapping_mul(101)) % PAGES;
             let Some(slot) = cache.get_mut(place) else { return false };
-            if !slot.as_ref().is_some_and(|page| (page.file, page.number) == (file, number)) {
+            if slot.as_ref().is_none_or(|page| (page.file, page.number) != (file, number)) {
                 let mut bytes = Box::new([0; PAGE]);
                 let Some((_, source)) = self.files.get(file) else { return false };
                 match source.read_at(&mut bytes[..], number * PAGE as u64) {
