@@ -109,13 +109,15 @@ fn survey(arguments: &Walk, images: &Images, smmu: &Smmu) -> Result<u8, Failure>
         write_out(&text::survey(&found, shown), anstream::stdout().lock())
     };
     output.map_err(Failure::Output)?;
-    Ok(status(&found))
+    Ok(status(&found, arguments.sid.is_some()))
 }
 
-fn status(found: &Survey) -> u8 {
+/// The exit status; `one`: a stream was asked for, and is to be there.
+fn status(found: &Survey, one: bool) -> u8 {
     match found.severity() {
         Some(Severity::Wrong | Severity::Risk) => BROKEN,
         _ if found.missing() => UNUSABLE,
+        _ if one && found.streams.is_empty() => BROKEN,
         _ => HELD,
     }
 }

@@ -207,6 +207,8 @@ fn streams_are_listed_and_what_they_reach() {
     );
     let text = ended(&run(folder.path(), &format!("{memory} --all --sid 0x8 --limit 1")), 0);
     assert!(text.contains("… and 1 ranges more"), "{text}");
+    let text = ended(&run(folder.path(), &format!("{memory} --all --sid 0x7")), 1);
+    assert_eq!(text, "stream 0x7 has no valid entry: its accesses abort\n");
 }
 
 #[test]

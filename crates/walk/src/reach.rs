@@ -11,8 +11,9 @@ mod range;
 mod streams;
 mod tables;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use smmuv3_formats::permission::Permissions;
 use smmuv3_formats::{Ste, legality};
 
 pub use finding::{Finding, Kind, Severity};
@@ -22,7 +23,7 @@ use crate::describe;
 use crate::memory::Memory;
 use crate::permissions::writable;
 use crate::smmu::Smmu;
-use finding::{Findings, Owner, Structures};
+use finding::{Findings, Holds, Owner, Structures};
 use range::Ranges;
 
 /// How much is looked at and kept.
@@ -275,43 +276,41 @@ impl<M: Memory> Surveyor<'_, M> {
         }
     }
 
-    /// Tells ranges that can be written and executed.
+    /// Tells ranges that can be written and executed, all of a space at once.
     fn executable(&mut self, owner: Owner, ranges: &[Range]) {
-        for range in ranges {
-            let Range { permissions, .. } = range;
-            let both = permissions.privileged.execute && permissions.privileged.write
-                || permissions.unprivileged.execute && permissions.unprivileged.write;
-            if both {
-                self.findings.add(Kind::WriteExecute, owner, None, Some(range.input), || {
-                    format!("{range} can be written and executed")
-                });
-            }
-        }
+        let both = |range: &&Range| {
+            let Permissions { privileged, unprivileged } = range.permissions;
+            privileged.execute && privileged.write || unprivileged.execute && unprivileged.write
+        };
+        let mut found = ranges.iter().filter(both);
+        let Some(first) = found.next() else { return };
+        let more = found.count();
+        self.findings.add(Kind::WriteExecute, owner, None, Some(first.input), || {
+            format!("{first}{} can be written and executed", and_more(more, "ranges"))
+        });
     }
 
-    /// Tells writable ranges in which something lies that the walk itself reads.
+    /// Tells what a space can write although the walk itself reads it: the first of each kind, and how many
+    /// there are.
     fn overlaps(&mut self) {
         self.structures.sort();
         for stream in &self.survey.streams {
             // Of a bypass it is said once, for all memory.
             for space in stream.spaces.iter().filter(|space| !space.bypass) {
-                let owner = Owner { stream: stream.stream, substream: space.substream };
+                let mut found: BTreeMap<Holds, (u64, u64, usize)> = BTreeMap::new();
                 for range in space.ranges.iter().filter(|range| writable(&range.permissions)) {
                     for hit in self.structures.within(range.output, range.bytes) {
-                        let input = range.input + hit.from.saturating_sub(range.output);
-                        self.findings.add(
-                            Kind::TableMemory,
-                            owner,
-                            Some(hit.from),
-                            Some(input),
-                            || {
-                                format!(
-                                    "it can write {} at {:#x}, through {input:#x}",
-                                    hit.what, hit.from
-                                )
-                            },
-                        );
+                        let from = hit.from.max(range.output);
+                        let input = range.input + (from - range.output);
+                        found.entry(hit.what).or_insert((from, input, 0)).2 += 1;
                     }
+                }
+                let owner = Owner { stream: stream.stream, substream: space.substream };
+                for (what, (at, input, count)) in found {
+                    self.findings.add(Kind::TableMemory, owner, Some(at), Some(input), || {
+                        let more = and_more(count - 1, "of them");
+                        format!("it can write {what} at {at:#x}{more}, through {input:#x}")
+                    });
                 }
             }
         }
@@ -325,4 +324,9 @@ impl<M: Memory> Surveyor<'_, M> {
             self.survey.nodes_left_out += 1;
         }
     }
+}
+
+/// ` and 3 more ranges`; nothing where there are none.
+fn and_more(count: usize, what: &str) -> String {
+    if count == 0 { String::new() } else { format!(" and {count} more {what}") }
 }

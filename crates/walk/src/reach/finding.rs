@@ -189,7 +189,7 @@ impl core::fmt::Display for Holds {
         match self {
             Self::StreamTable => f.write_str("the stream table"),
             Self::Contexts => f.write_str("a table of contexts"),
-            Self::Table(stage, level) => write!(f, "a table of {stage}, level {level},"),
+            Self::Table(stage, level) => write!(f, "a level-{level} table of {stage}"),
         }
     }
 }
