@@ -5,13 +5,13 @@ mod decode;
 mod explore;
 mod generated;
 mod help;
-mod help;
 mod machine;
 mod sid;
 mod structure;
 mod tlbi;
 mod update;
 mod values;
+mod walk;
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -21,23 +21,24 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use smmuv3_testbench::lab::AsidPolicy;
 
+pub use decode::Decode;
 pub use explore::Explore;
 pub use generated::{Completions, Man};
-
-pub use decode::Decode;
-use explore::EXPLORE_EXAMPLES;
-use help::{
-    ASID_EXAMPLES, DECODE_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES,
-    run_examples,
-};
 pub use machine::Machine;
 pub use sid::Sid;
 pub use structure::{Encode, Fields, WordFormat};
 pub use tlbi::Tlbi;
 pub use update::{EntryKind, Update};
+pub use walk::{ImageName, Walk};
+
+use explore::EXPLORE_EXAMPLES;
+use help::{
+    ASID_EXAMPLES, DECODE_EXAMPLES, EXAMPLES, FUZZ_EXAMPLES, PICTURE_EXAMPLES, STRESS_EXAMPLES,
+    run_examples,
+};
 use values::{domains, few, jobs, minutes, policies, seconds, seed, seeds, steps, widths};
 
-/// The driver for Arm's SMMUv3, tried out: scenarios on a modelled or emulated SMMU.
+/// Tools for Arm's SMMUv3: what logs, tables and registers say, and the driver tried out on a modelled or emulated one.
 ///
 /// Without a command, runs the scenario `two-instances` on the embedded model: one address space
 /// shared by devices behind two SMMUs that differ. Every access is watched, and the report says
@@ -53,6 +54,36 @@ pub struct Cli {
 /// A command.
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
+    /// Explain a kernel log or one structure: every SMMU event and error, likely causes, what to do next
+    #[command(after_help = DECODE_EXAMPLES)]
+    Decode(Decode),
+    /// Make the words of one structure from its fields
+    #[command(after_help = structure::ENCODE_EXAMPLES)]
+    Encode(Encode),
+    /// List all structures, or show the fields of one as a table and a picture of its bits
+    #[command(after_help = structure::FIELDS_EXAMPLES)]
+    Fields(Fields),
+    /// Follow an access, or everything that a stream can reach, through an image of memory
+    #[command(after_help = walk::WALK_EXAMPLES)]
+    Walk(Walk),
+    /// Plan the update of a live STE or CD: each store and CFGI, and what hardware may see in between
+    #[command(after_help = update::EXAMPLES)]
+    Update(Update),
+    /// Show and check which SMMUs a machine has, and what is behind them, from its ACPI table IORT
+    #[command(after_help = machine::IORT_EXAMPLES)]
+    Iort(Machine),
+    /// Show and check which SMMUs a machine has, and what is behind them, from its device tree blob
+    #[command(after_help = machine::DT_EXAMPLES)]
+    Dt(Machine),
+    /// Tell which StreamID a PCI device has, and which device a StreamID is
+    #[command(after_help = sid::EXAMPLES)]
+    Sid(Sid),
+    /// List the commands that invalidate a range of addresses, with range invalidation and without
+    #[command(after_help = tlbi::EXAMPLES)]
+    Tlbi(Tlbi),
+    /// Explain logs and structures in a page in the browser, which sends nothing anywhere
+    #[command(after_help = EXPLORE_EXAMPLES)]
+    Explore(Explore),
     /// Run a scenario, watch every access, and report whether all rules held
     #[command(after_help = run_examples())]
     Run(Run),
@@ -68,39 +99,12 @@ pub enum Command {
     /// Let many threads do everything at once on the model, and look at each return whether the rules hold
     #[command(after_help = STRESS_EXAMPLES)]
     Stress(Stress),
-    /// Tell which StreamID a PCI device has, and which device a StreamID is
-    #[command(after_help = sid::EXAMPLES)]
-    Sid(Sid),
-    /// List the commands that invalidate a range of addresses, with range invalidation and without
-    #[command(after_help = tlbi::EXAMPLES)]
-    Tlbi(Tlbi),
-    /// Show and check which SMMUs a machine has, and what is behind them, from its ACPI table IORT
-    #[command(after_help = machine::IORT_EXAMPLES)]
-    Iort(Machine),
-    /// Show and check which SMMUs a machine has, and what is behind them, from its device tree blob
-    #[command(after_help = machine::DT_EXAMPLES)]
-    Dt(Machine),
-    /// Plan the update of a live STE or CD: each store and CFGI, and what hardware may see in between
-    #[command(after_help = update::EXAMPLES)]
-    Update(Update),
     /// Print what a shell needs to complete command lines of smmuv3
     #[command(after_help = generated::COMPLETIONS_EXAMPLES)]
     Completions(Completions),
     /// Print the manual page of smmuv3 or of a command of it, or write all of them
     #[command(after_help = generated::MAN_EXAMPLES)]
     Man(Man),
-    /// Explain logs and structures in a page in the browser, which sends nothing anywhere
-    #[command(after_help = EXPLORE_EXAMPLES)]
-    Explore(Explore),
-    /// Explain a kernel log or one structure: every SMMU event and error, likely causes, what to do next
-    #[command(after_help = DECODE_EXAMPLES)]
-    Decode(Decode),
-    /// Make the words of one structure from its fields
-    #[command(after_help = structure::ENCODE_EXAMPLES)]
-    Encode(Encode),
-    /// List all structures, or show the fields of one as a table and a picture of its bits
-    #[command(after_help = structure::FIELDS_EXAMPLES)]
-    Fields(Fields),
 }
 
 /// Operands of `picture`.

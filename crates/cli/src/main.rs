@@ -15,6 +15,7 @@ mod firmware;
 mod fuzz;
 mod generated;
 mod hex;
+mod image;
 mod input;
 mod machine;
 mod output;
@@ -31,6 +32,7 @@ mod update;
 #[cfg(test)]
 mod hostile;
 mod structure;
+mod walk;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
             Some(Command::Decode(decode)) => structure::decode(&decode),
             Some(Command::Encode(encode)) => encode::execute(&encode),
             Some(Command::Fields(fields)) => fields::execute(&fields),
+            Some(Command::Walk(walk)) => walk::execute(&walk),
         })
         .unwrap_or_else(|failure| failure.tell());
     ExitCode::from(status)
@@ -152,6 +155,9 @@ enum Failure {
     /// A log could not be explained.
     #[error(transparent)]
     Log(#[from] decode_log::LogError),
+    /// There is nothing to walk.
+    #[error(transparent)]
+    Walk(walk::WalkError),
     /// The report could not be written.
     #[error("the report can't be written: {0}")]
     Output(io::Error),

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What mappings allow to an access (§14, §16).
+
+use smmuv3_formats::descriptor::{Stage1Page, Stage2Page};
+use smmuv3_formats::permission::{self, Limits, Permissions, Rights};
+
+use crate::access::Access;
+use crate::tables::{Stage1, Stage2};
+
+/// Everything.
+pub(crate) const ALL: Permissions = Permissions { privileged: EVERY, unprivileged: EVERY };
+const EVERY: Rights = Rights { read: true, write: true, execute: true };
+
+/// Whether they allow `access`.
+pub(crate) const fn allow(permissions: &Permissions, access: &Access) -> bool {
+    let rights = permissions.of(access.privileged);
+    if access.write {
+        rights.write
+    } else if access.instruction {
+        rights.execute
+    } else {
+        rights.read
+    }
+}
+
+/// Whether somebody may write.
+pub(crate) const fn writable(permissions: &Permissions) -> bool {
+    permissions.privileged.write || permissions.unprivileged.write
+}
+
+/// What a leaf of stage 1 allows below its tables (§16.1).
+pub(crate) fn stage_1(leaf: u64, limits: Limits, stage: &Stage1) -> Permissions {
+    permission::stage_1(leaf, limits, &stage.regime)
+}
+
+/// What a leaf of stage 2 allows (§16.2). Execution is checked along with reading.
+pub(crate) fn stage_2(leaf: u64, stage: &Stage2) -> Permissions {
+    let Permissions { mut privileged, mut unprivileged } =
+        permission::stage_2(leaf, stage.xnx, stage.tables.dirty);
+    privileged.execute &= privileged.read;
+    unprivileged.execute &= unprivileged.read;
+    Permissions { privileged, unprivileged }
+}
+
+/// Whether a write makes hardware mark the leaf as written: it is read-only by its own AP alone, and DBM is set
+/// (§14).
+pub(crate) fn stage_1_writable_clean(leaf: u64, limits: Limits, stage: &Stage1) -> bool {
+    let leaf = Stage1Page([leaf]);
+    stage.tables.dirty && leaf.dbm() && leaf.ap() & 0b10 != 0 && !limits.no_write
+}
+
+/// Whether a write makes hardware mark the leaf of stage 2 as written (§14).
+pub(crate) fn stage_2_writable_clean(leaf: u64, stage: &Stage2) -> bool {
+    let leaf = Stage2Page([leaf]);
+    stage.tables.dirty && leaf.dbm() && leaf.s2ap() & 0b10 == 0
+}
