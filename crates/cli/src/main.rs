@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The command `smmuv3`: runs scenarios on a modelled or emulated SMMUv3, given or random ones, and says
-//! whether all rules held.
+//! The command `smmuv3`: explains what SMMUs and their drivers say, and runs the driver on a modelled or emulated one.
 //!
-//! Exit status 0: they did. 1: one did not. 2: the input could not be used.
+//! Exit status 0: nothing is wrong. 1: something is, or a rule did not hold. 2: the input could not be used.
 
 mod args;
 mod asid;

@@ -5,16 +5,17 @@ use crate::source::BUILT_IN;
 
 pub const EXAMPLES: &str = "\
 Examples:
-  smmuv3                          the built-in scenario on the model
-  smmuv3 run mine.toml            a scenario of your own
-  smmuv3 run --machine qemu       the built-in scenario on QEMU's SMMUv3
-  smmuv3 run --help               more about running scenarios
+  smmuv3 decode dmesg.txt         everything about SMMUs in a kernel log, explained
+  smmuv3 decode ste 0x8002000b 0xd4 0 0 0 0 0 0
+  smmuv3 walk --help              what an address becomes, in an image of memory
+  smmuv3 explore                  the same as a page in the browser
+  smmuv3                          the built-in scenario: the driver on the model
+  smmuv3 run --machine qemu       the same on QEMU's SMMUv3
   smmuv3 fuzz                     a hundred random scenarios on the model
-  smmuv3 asid                     what each ASID policy refuses, moves and costs
-  smmuv3 stress                   eight threads at once, for half a minute
 
-Exit status: 0 when all rules held; 1 when one did not, with the rule, the step and the shortest
-trace; 2 when the input could not be used. Colours only on a terminal; NO_COLOR=1 turns them off.";
+Exit status: 0 when nothing is wrong; 1 when something is: a problem in what was read, or a rule that
+did not hold; 2 when the input could not be used. Colours only on a terminal; NO_COLOR=1 turns them
+off.";
 
 pub const FUZZ_EXAMPLES: &str = "\
 Examples:

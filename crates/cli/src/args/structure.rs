@@ -144,8 +144,8 @@ Examples:
   smmuv3 encode cd v=1 aa64=1 asid=0x105 --idr qemu   judged for a certain instance
   smmuv3 encode f_translation sid=0x180 class=2 addr=0xffffe040 | smmuv3 decode event -
 
-Exit status: 0 when the words are legal; 1 when hardware would reject them, or reserved bits are set:
-the words are printed all the same, and what is wrong on standard error; 2 when a field is unknown,
+Exit status: 0 when the words are legal; 1 when hardware would reject them, or reserved bits are set
+(the words are printed all the same, and what is wrong on standard error); 2 when a field is unknown,
 or a value does not fit.";
 
 pub const FIELDS_EXAMPLES: &str = "\

@@ -108,7 +108,7 @@ fn pages_are_what_man_can_show() {
 fn pages_that_cannot_be_are_refused_with_advice() {
     assert_refused(
         &run(&["man", "grep"]),
-        &["there is no command grep; those that there are: run, "],
+        &["there is no command grep; those that there are: decode, "],
     );
     let file = tempfile::NamedTempFile::new().unwrap();
     let inside = file.path().join("man1");
