@@ -30,6 +30,9 @@ pub enum LogError {
     /// No file was named, and nobody pipes one in.
     #[error("name a log file, or pipe one in: dmesg | smmuv3 decode -")]
     Nothing,
+    /// More than one was named.
+    #[error("one log at a time; for several: cat {} | smmuv3 decode -", .0.join(" "))]
+    Several(Vec<String>),
     /// It cannot be read.
     #[error("{0} can't be read: {1}; give a log file, or - for standard input")]
     Unreadable(String, io::Error),
@@ -75,6 +78,9 @@ fn options(decode: &Decode) -> Result<Options, LogError> {
 type Source = (String, Box<dyn Read + Send>, Option<u64>);
 
 fn open(decode: &Decode) -> Result<Source, LogError> {
+    if decode.what.len() > 1 {
+        return Err(LogError::Several(decode.what.clone()));
+    }
     match decode.what.first().map(String::as_str) {
         None if io::stdin().is_terminal() => Err(LogError::Nothing),
         None | Some("-") => Ok(("standard input".to_owned(), Box::new(io::stdin()), None)),

@@ -86,7 +86,7 @@ impl Bytes {
         };
         let bar = self.bar.get_or_insert_with(|| {
             let bar = bar();
-            bar.set_style(style("{bar:24}  {bytes} of {total_bytes}, {bytes_per_sec}"));
+            bar.set_style(style("{bar:24}  {bytes} of {total_bytes}"));
             bar.set_length(length);
             bar
         });

@@ -63,6 +63,8 @@ fn the_status_says_whether_something_is_wrong() {
     // What an SMMU can do is not wrong.
     let banner = b"arm-smmu-v3 smmu0: oas 44-bit (features 0x01008305)\n";
     assert_eq!(fed(&["decode"], banner).status.code(), Some(0));
+    let several = run(&["decode", "a.log", "b.log"]);
+    assert_refused(&several, &["cat a.log b.log | smmuv3 decode -"]);
     assert_refused(&run(&["decode", "no-such-log"]), &["no-such-log can't be read", "give a log"]);
     assert_refused(&run(&["decode", env!("CARGO_MANIFEST_DIR")]), &["it is a folder"]);
 }

@@ -33,6 +33,7 @@ mod filter;
 mod history;
 mod kernel;
 mod line;
+mod made;
 mod message;
 mod number;
 mod probe;
@@ -77,6 +78,3 @@ pub fn survives(log: &[u8]) {
     text += of_summary(&summary).len();
     std::hint::black_box(text);
 }
-
-#[cfg(test)]
-mod tests;

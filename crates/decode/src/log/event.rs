@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One event: its fields, what is odd about it, and what the kernel said of it.
 
-use smmuv3_formats::{EventId, EventRecord};
+use smmuv3_formats::{EventId, EventRecord, legality};
 
 use super::cause;
 use super::history::History;
@@ -197,8 +197,6 @@ impl Known {
             });
         }
         let Some(id) = id else { return found };
-        let record = EventRecord(self.words);
-        let has = |name: &str| id.fields().iter().any(|field| field.name == name);
         let mut reserved = self.words;
         for field in id.fields() {
             if let Some(word) = reserved.get_mut(field.word) {
@@ -216,21 +214,12 @@ impl Known {
         if self.whole < 4 {
             return found;
         }
-        if has("SSV") && !record.ssv() && record.ssid() != 0 {
-            found.push(format!("SubstreamID is {:#x} although SSV is 0", record.ssid()));
-        }
-        if has("CLASS") && record.class() == 3 {
-            found.push("CLASS is 3, which is reserved".to_owned());
-        }
-        if has("IPA") && !record.s2() && self.words[3] & 0x00ff_ffff_ffff_f000 != 0 {
-            found.push(format!("IPA is {:#x} although S2 is 0", self.words[3]));
-        }
-        if id.is_translation_fault() && !record.s2() && record.class() != 2 {
-            found.push("a stage-1 fault has CLASS IN, but this one has not".to_owned());
-        }
-        if has("InD") && has("RnW") && record.ind() && !record.rnw() {
-            found.push("an instruction fetch is never a write".to_owned());
-        }
+        legality::event(&EventRecord(self.words), None, &mut |rule| {
+            // Reserved bits were told with their values.
+            if !rule.field.starts_with("word ") {
+                found.push(rule.to_string());
+            }
+        });
         found
     }
 }

@@ -23,7 +23,8 @@ impl Kernel {
     }
 }
 
-/// Bits of `features 0x...`: the name, and the first release of Linux that has it, as far as is known.
+/// Bits of `features 0x...`: the name, and a release of Linux before which there was no such bit. Rather too early
+/// than too late: only a bit that surely was not there is said to be a vendor's.
 const FEATURES: [(&str, (u32, u32)); 27] = [
     ("2_LVL_STRTAB", (4, 2)),
     ("2_LVL_CDTAB", (4, 2)),
@@ -38,20 +39,20 @@ const FEATURES: [(&str, (u32, u32)); 27] = [
     ("TRANS_S2", (4, 2)),
     ("STALLS", (4, 2)),
     ("HYP", (4, 2)),
-    ("STALL_FORCE", (4, 17)),
-    ("VAX", (4, 17)),
-    ("RANGE_INV", (5, 7)),
-    ("BTM", (5, 11)),
-    ("SVA", (5, 11)),
-    ("E2H", (5, 12)),
-    ("NESTING", (6, 4)),
-    ("ATTR_TYPES_OVR", (6, 6)),
-    ("HA", (6, 11)),
-    ("HD", (6, 11)),
-    ("S2FWB", (6, 13)),
-    ("BBML2", (6, 16)),
-    ("HAFT", (7, 0)),
-    ("DS", (7, 0)),
+    ("STALL_FORCE", (4, 12)),
+    ("VAX", (4, 16)),
+    ("RANGE_INV", (5, 6)),
+    ("BTM", (5, 10)),
+    ("SVA", (5, 10)),
+    ("E2H", (5, 11)),
+    ("NESTING", (6, 2)),
+    ("ATTR_TYPES_OVR", (6, 4)),
+    ("HA", (6, 10)),
+    ("HD", (6, 10)),
+    ("S2FWB", (6, 12)),
+    ("BBML2", (6, 15)),
+    ("HAFT", (6, 17)),
+    ("DS", (6, 17)),
 ];
 
 /// What openEuler has instead, from bit 19 on.

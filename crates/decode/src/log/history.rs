@@ -47,6 +47,13 @@ pub struct Instance {
     pub unbound: Option<u64>,
 }
 
+impl Instance {
+    /// Whether the SMMU has a feature, where the log says.
+    pub fn has(&self, feature: &str) -> Option<bool> {
+        self.features.as_ref().map(|set| set.iter().any(|name| name == feature))
+    }
+}
+
 /// What is known of one stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stream {

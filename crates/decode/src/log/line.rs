@@ -91,6 +91,8 @@ impl<'a> Line<'a> {
                         }
                     }
                     let plain = name == b"arm-smmu-v3" || name.eq_ignore_ascii_case(b"SMMUv3");
+                    // Without the driver's name before it, a prefix may stick to it.
+                    let name = if driver || xen { name } else { tail(name) };
                     return Self {
                         stamp: Stamp::find(line.get(..start).unwrap_or(&[])),
                         instance: (!plain).then(|| String::from_utf8_lossy(name).into_owned()),
@@ -113,7 +115,8 @@ impl<'a> Line<'a> {
         if self.tagged && self.instance.is_some() {
             return text;
         }
-        loop {
+        // More than so many prefixes are none.
+        for _ in 0..16 {
             let start = text;
             text = text.trim_ascii_start();
             // Quotation marks of mails and of Markdown.
@@ -138,16 +141,22 @@ impl<'a> Line<'a> {
                 }
             }
             if text.len() == start.len() {
-                return text;
+                break;
             }
         }
+        text
     }
+}
+
+/// A name without brackets before it.
+fn tail(name: &[u8]) -> &[u8] {
+    name.rsplit(|byte| matches!(byte, b']' | b')' | b'>')).next().unwrap_or(name)
 }
 
 /// Whether a name with a colon behind it is that of an SMMU: `arm-smmu-v3.0.auto`, `2b400000.smmuv3`, `smmu0`,
 /// `fc900000.iommu`.
 fn is_device(name: &[u8]) -> bool {
-    let tail = name.rsplit(|byte| matches!(byte, b']' | b')' | b'>')).next().unwrap_or(name);
+    let tail = tail(name);
     let plain = tail.iter().all(|byte| byte.is_ascii_graphic()) && !tail.is_empty();
     plain
         && (tail.ends_with(b".iommu")
@@ -201,6 +210,8 @@ mod tests {
             Some("fc900000.iommu"),
             "0x0000010000000010",
         );
+        check("[ 1.5]arm-smmu-v3.0.auto: CMDQ timeout", auto, "CMDQ timeout");
+        check("(XEN) SMMUv3: event 0x10 received:", None, "event 0x10 received:");
         check("arm-smmu-v3: CMDQ error", None, "CMDQ error");
     }
 

@@ -24,7 +24,8 @@ macro_rules! probes {
     };
 }
 
-const NO_ANSWER: &str = "CR0ACK did not follow CR0 within a second: the SMMU has no clock or power, or firmware owns it";
+const NO_ANSWER: &str = "CR0ACK did not follow CR0 within a second: the SMMU has no clock or \
+    power, or firmware owns it";
 
 /// In the order in which they are tried.
 const PROBES: &[Probe] = &[
@@ -33,33 +34,41 @@ const PROBES: &[Probe] = &[
         id: "smmu-unpowered",
         problem: true,
         why: NO_ANSWER,
-        next: "Check the SMMU's clock and power domain in the device tree or firmware, then that its base address is right.",
+        next: "Check the SMMU's clock and power domain in the device tree or firmware, then that \
+            its base address is right.",
     },
     Probe {
         said: "failed to clear cr0",
         id: "smmu-unpowered",
         problem: true,
         why: NO_ANSWER,
-        next: "Check the SMMU's clock and power domain in the device tree or firmware, then that its base address is right.",
+        next: "Check the SMMU's clock and power domain in the device tree or firmware, then that \
+            its base address is right.",
     },
     Probe {
         said: "GBPA not responding to update",
         id: "smmu-unpowered",
         problem: true,
-        why: "GBPA.UPDATE stayed set: the SMMU has no clock or power, or GBPA belongs to secure firmware",
-        next: "Check the SMMU's clock and power domain, and whether firmware keeps GBPA for itself.",
+        why: "GBPA.UPDATE stayed set: the SMMU has no clock or power, or GBPA belongs to secure \
+            firmware",
+        next: "Check the SMMU's clock and power domain, and whether firmware keeps GBPA for \
+            itself.",
     },
 ];
 
 /// Messages of the probe itself.
 const MORE: &[Probe] = probes! {
     "SMMU currently enabled! Resetting" "firmware-left-running" true
-    "firmware left the SMMU on: devices that it started may still do DMA, which is refused from now on"
-    "If faults follow, have firmware stop these devices, or describe their buffers as RMR nodes (IORT) or iommu-addresses (device tree)."
+    "firmware left the SMMU on: devices that it started may still do DMA, which is refused from \
+     now on"
+    "If faults follow, have firmware stop these devices, or describe their buffers as RMR nodes \
+     (IORT) or iommu-addresses (device tree)."
 
     "unknown/unsupported TT endianness" "registers-unreadable" true
-    "IDR0.TTENDIAN is reserved or not that of the CPU; registers that read as zero or garbage look the same"
-    "Read IDR0 at the SMMU's base address: if it is 0 or all ones, the address, the clock or the bus is wrong."
+    "IDR0.TTENDIAN is reserved or not that of the CPU; registers that read as zero or garbage \
+     look the same"
+    "Read IDR0 at the SMMU's base address: if it is 0 or all ones, the address, the clock or the \
+     bus is wrong."
 
     "no translation support" "registers-unreadable" true
     "IDR0 says that neither stage 1 nor stage 2 exists; registers that read as zero look the same"
@@ -78,8 +87,10 @@ const MORE: &[Probe] = probes! {
     "Use a newer kernel if there is memory above 256 TB."
 
     "msi_domain absent" "wired-interrupts" false
-    "the SMMU can send MSIs but firmware gives it no MSI controller: wired interrupts are used, which is fine"
-    "Nothing, if events are reported; else name an msi-parent (device tree) or a device ID mapping (IORT)."
+    "the SMMU can send MSIs but firmware gives it no MSI controller: wired interrupts are used, \
+     which is fine"
+    "Nothing, if events are reported; else name an msi-parent (device tree) or a device ID \
+     mapping (IORT)."
 
     "failed to allocate MSIs" "wired-interrupts" false
     "no MSIs could be had: wired interrupts are used"
@@ -90,7 +101,8 @@ const MORE: &[Probe] = probes! {
     "Give the SMMU its eventq interrupt (or a combined one) in the device tree or the IORT."
 
     "no gerr irq" "no-interrupt" true
-    "firmware names no interrupt for global errors: a stopped command queue shows only as CMD_SYNC timeouts"
+    "firmware names no interrupt for global errors: a stopped command queue shows only as \
+     CMD_SYNC timeouts"
     "Give the SMMU its gerror interrupt (or a combined one) in the device tree or the IORT."
 
     "no priq irq" "no-interrupt" true
@@ -98,7 +110,8 @@ const MORE: &[Probe] = probes! {
     "Give the SMMU its priq interrupt in the device tree or the IORT."
 
     "2-level strtab only covers" "sid-beyond-table" false
-    "the SMMU has more StreamIDs than the stream table covers: those beyond are refused with C_BAD_STREAMID"
+    "the SMMU has more StreamIDs than the stream table covers: those beyond are refused with \
+     C_BAD_STREAMID"
     "Nothing, unless C_BAD_STREAMID follows."
 
     "failed to allocate queue" "no-memory" true
@@ -118,8 +131,10 @@ const MORE: &[Probe] = probes! {
     "Check dma-ranges of the SMMU's bus."
 
     "IDR0.COHACC overridden" "coherency-override" false
-    "firmware and the hardware's IDR0.COHACC do not say the same about coherent table walks; firmware's word is taken"
-    "If translations are stale or C_BAD_STE comes without reason, correct dma-coherent (device tree) or the COHACC flags (IORT)."
+    "firmware and the hardware's IDR0.COHACC do not say the same about coherent table walks; \
+     firmware's word is taken"
+    "If translations are stale or C_BAD_STE comes without reason, correct dma-coherent (device \
+     tree) or the COHACC flags (IORT)."
 
     "IDR0.HTTU features" "coherency-override" false
     "firmware overrides what the hardware says of hardware updates of access and dirty flags"
@@ -130,7 +145,8 @@ const MORE: &[Probe] = probes! {
     "Correct the size of reg (device tree) or the IORT node; it is 128 KiB."
 
     "Unhandled context fault" "smmu-v2" true
-    "this is an SMMUv2 (driver arm-smmu), whose faults are another format: nothing here decodes them"
+    "this is an SMMUv2 (driver arm-smmu), whose faults are another format: nothing here decodes \
+     them"
     "Read fsr, iova, fsynr and cbfrsynra (the stream) against the SMMUv2 architecture."
 
     "missing #iommu-cells property" "bad-firmware" true

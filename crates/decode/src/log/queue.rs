@@ -93,7 +93,8 @@ pub enum Stuck {
 pub fn diagnose(at: u32, prod: u32, cons: u32, size_log2: Option<u32>) -> Diagnosis {
     let say = |stuck, text: String| Diagnosis { text, stuck };
     if prod == u32::MAX || cons == u32::MAX {
-        let text = "the registers read as all ones: nothing answers there, the SMMU is without power or clock";
+        let text = "the registers read as all ones: nothing answers there, the SMMU is without \
+            power or clock";
         return say(Stuck::Gone, text.to_owned());
     }
     let error = cons >> 24 & 0x7f;
@@ -103,7 +104,8 @@ pub fn diagnose(at: u32, prod: u32, cons: u32, size_log2: Option<u32>) -> Diagno
         return say(
             Stuck::Error(error),
             format!(
-                "CONS.ERR is {name} ({meaning}): consumption stopped at index {cons:#x}, if the error is still active"
+                "CONS.ERR is {name} ({meaning}): consumption stopped at index {cons:#x}, if the \
+                 error is still active"
             ),
         );
     }

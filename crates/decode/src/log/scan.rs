@@ -47,16 +47,24 @@ pub fn interesting(line: &[u8]) -> bool {
         || is_dump(line)
 }
 
+/// Bytes from the start of a line.
+const NEAR: usize = 64;
+
 /// Whether a number of 32 or 64 bits in full length begins at `place` with its `0x`; or one of more than 32
 /// bits, if the line begins with it.
 fn is_word(text: &[u8], place: usize) -> bool {
     let digits = text.get(place + 2..).unwrap_or(&[]);
     let length = digits.iter().take(17).take_while(|byte| byte.is_ascii_hexdigit()).count();
     let first = || {
-        let start =
-            memchr::memrchr(b'\n', text.get(..place).unwrap_or(&[])).map_or(0, |end| end + 1);
-        text.get(start..place)
-            .is_some_and(|before| before.iter().all(|b| !b.is_ascii_alphanumeric()))
+        // Only near its start can a line be said to begin with it: no long way back for each number.
+        let from = place.saturating_sub(NEAR + 1);
+        let before = text.get(from..place).unwrap_or(&[]);
+        let before = match memchr::memrchr(b'\n', before) {
+            Some(end) => before.get(end + 1..).unwrap_or(&[]),
+            None if place <= NEAR => before,
+            None => return false,
+        };
+        before.iter().all(|byte| !byte.is_ascii_alphanumeric())
     };
     matches!(length, 8 | 16) || length > 8 && length < 16 && first()
 }

@@ -179,6 +179,16 @@ fn a_line_without_end_takes_no_memory() {
 }
 
 #[test]
+fn hostile_lines_take_no_time() {
+    // Each would take minutes if its cost grew with the square of its length.
+    for part in ["0x123456789 ", "[ ]", "(a)", "kernel: ", "smmu: ", "> ", "00 ", "\x1b[0m"] {
+        survives(part.repeat((1 << 20) / part.len()).as_bytes());
+        let line = part.repeat(LINE / part.len()) + "\n";
+        survives(line.repeat(20).as_bytes());
+    }
+}
+
+#[test]
 fn many_streams_take_bounded_memory_and_the_rest_is_counted_together() {
     let mut log = String::new();
     for sid in 0_u64..5000 {

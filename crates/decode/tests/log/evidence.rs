@@ -148,6 +148,21 @@ fn what_was_said_before_is_evidence() {
 }
 
 #[test]
+fn an_smmu_without_ats_does_not_wait_for_a_device() {
+    let timeout = "arm-smmu-v3 smmu0: CMD_SYNC timeout at 0x00000010 [hwprod 0x00000012, hwcons 0x00000010]\n";
+    let cause = |features: &str| {
+        let banner = format!("arm-smmu-v3 smmu0: oas 44-bit (features {features})\n");
+        let all = records(&(banner + timeout));
+        all[1].causes[0].id
+    };
+    assert_eq!(cause("0x01008305"), "walk-unanswered");
+    assert_eq!(cause("0x00008325"), "hung-endpoint");
+    let mut log = "arm-smmu-v3 smmu0: oas 44-bit (features 0x01008305)\n".to_owned();
+    old(&mut log, "", [0x100_0000_0005, 0, 0xfe00_0000, 0]);
+    assert!(records(&log)[1].causes[0].why.ends_with("this SMMU has no ATS"));
+}
+
+#[test]
 fn events_that_repeat_are_counted_and_the_last_place_is_known() {
     let mut log = String::new();
     for _ in 0..3 {

@@ -33,7 +33,8 @@ pub fn pointer(address: u64) -> Option<&'static str> {
             Some("a user program's address (arm64 puts libraries and stacks below 2^48)")
         }
         0x7f_0000_0000..=0x7f_ffff_ffff => Some(
-            "a user program's address where addresses have 39 bits (libraries and stacks lie at 0x7f...)",
+            "a user program's address where addresses have 39 bits (libraries and stacks lie at \
+             0x7f...)",
         ),
         _ => None,
     }

@@ -21,15 +21,23 @@ pub fn before(view: &View, causes: &mut Vec<Cause>) {
     {
         causes.push(Cause::likely(
             "firmware-left-running",
-            format!("firmware left the SMMU on (line {line}), and this is among its first events: a device that firmware started may still do DMA"),
-            "Find the device in the firmware's boot (display, USB, network, RAID); have firmware stop it, or describe its buffers as RMR.",
+            format!(
+                "firmware left the SMMU on (line {line}), and this is among its first \
+                events: a device that firmware started may still do DMA"
+            ),
+            "Find the device in the firmware's boot (display, USB, network, RAID); have firmware \
+             stop it, or describe its buffers as RMR.",
         ));
     }
     if let Some(line) = near(instance.started).filter(|_| instance.events == 0) {
         causes.push(Cause::possible(
             "firmware-left-running",
-            format!("this is the first event of the SMMU, soon after it was set up (line {line}): a device that firmware started may still do DMA"),
-            "Look which device has this StreamID, and whether firmware uses it (display, USB, network).",
+            format!(
+                "this is the first event of the SMMU, soon after it was set up (line \
+                {line}): a device that firmware started may still do DMA"
+            ),
+            "Look which device has this StreamID, and whether firmware uses it (display, USB, \
+             network).",
         ));
     }
     if let Some(line) = near(instance.unbound) {
@@ -44,7 +52,10 @@ pub fn before(view: &View, causes: &mut Vec<Cause>) {
     if let Some(line) = near(instance.timeout) {
         causes.push(Cause::possible(
             "stale-after-timeout",
-            format!("a CMD_SYNC timed out before (line {line}): invalidations may be missing, so caches may hold old mappings or configurations"),
+            format!(
+                "a CMD_SYNC timed out before (line {line}): invalidations may be missing, so \
+                caches may hold old mappings or configurations"
+            ),
             "Explain the CMD_SYNC timeout first.",
         ));
     }
@@ -60,22 +71,34 @@ pub fn after(view: &View, causes: &mut Vec<Cause>) {
         let speed = rate.map_or(String::new(), |rate| format!(", about {rate} a second"));
         causes.push(Cause::possible(
             "storm",
-            format!("{events} events of this stream since line {}{speed}: the device repeats what fails, and later events may be lost", first(view, stream.first)),
-            "Stop the device (unbind its driver) before anything else; the first event of the storm tells most.",
+            format!(
+                "{events} events of this stream since line {}{speed}: the device repeats \
+                what fails, and later events may be lost",
+                first(view, stream.first)
+            ),
+            "Stop the device (unbind its driver) before anything else; the first event of the \
+             storm tells most.",
         ));
     }
     if let Some(line) = near(view, instance.overflow) {
         causes.push(Cause::possible(
             "after-overflow",
-            format!("the event queue overflowed before (line {line}): events are missing, and this need not be the first of its kind"),
+            format!(
+                "the event queue overflowed before (line {line}): events are missing, and \
+                this need not be the first of its kind"
+            ),
             "Look for the first event before the overflow.",
         ));
     }
     if let Some(other) = view.history.other_stream(view.record) {
         causes.push(Cause::possible(
             "same-page-other-stream",
-            format!("stream {other:#x} had an event on the same page: two devices use one buffer, or one device appears under two StreamIDs"),
-            "Check whether both StreamIDs belong to one device (an alias behind a bridge), and that firmware's map names both.",
+            format!(
+                "stream {other:#x} had an event on the same page: two devices use one \
+                buffer, or one device appears under two StreamIDs"
+            ),
+            "Check whether both StreamIDs belong to one device (an alias behind a bridge), and \
+             that firmware's map names both.",
         ));
     }
     if view.stall {

@@ -4,16 +4,26 @@
 use super::super::queue::Stuck;
 use super::Cause;
 
-const POWER: &str = "Check the SMMU's power domain and clocks, and runtime power management of what shares them; read CR0 and CR0ACK.";
-const ENDPOINT: &str = "Find the device that does not answer: which one was reset, removed or hung just before; look for AER and hotplug messages. Turn its ATS off (pci=noats) to confirm.";
+const POWER: &str = "Check the SMMU's power domain and clocks, and runtime power management of \
+    what shares them; read CR0 and CR0ACK.";
+const ENDPOINT: &str = "Find the device that does not answer: which one was reset, removed or \
+    hung just before; look for AER and hotplug messages. Turn its ATS off (pci=noats) to \
+    confirm.";
 
-/// Causes of a CMD_SYNC that did not complete.
-pub fn sync_timeout(stuck: Option<Stuck>, unbound: bool, atc: Option<u64>) -> Vec<Cause> {
+/// Causes of a CMD_SYNC that did not complete. `atc`: the line of an ATC invalidation that was not answered; `ats`:
+/// whether the SMMU has ATS, where the log says.
+pub fn sync_timeout(
+    stuck: Option<Stuck>,
+    unbound: bool,
+    atc: Option<u64>,
+    ats: Option<bool>,
+) -> Vec<Cause> {
     let mut causes = Vec::new();
     if unbound {
         causes.push(Cause::likely(
             "driver-unbound",
-            "the message names the bus (platform), not the driver: no driver is bound to the SMMU any more, yet it is given commands",
+            "the message names the bus (platform), not the driver: no driver is bound to the \
+             SMMU any more, yet it is given commands",
             "Do not unbind an SMMU's driver while its devices do DMA; reboot.",
         ));
     }
@@ -29,7 +39,10 @@ pub fn sync_timeout(stuck: Option<Stuck>, unbound: bool, atc: Option<u64>) -> Ve
             "its registers read as ones: the SMMU, or the bus to it, is off",
             POWER,
         )),
-        Some(Stuck::Error(3)) => causes.push(hung("CONS.ERR is CERROR_ATC_INV_SYNC: a device did not answer an ATC invalidation")),
+        Some(Stuck::Error(3)) => causes.push(hung(
+            "CONS.ERR is CERROR_ATC_INV_SYNC: a device did \
+            not answer an ATC invalidation",
+        )),
         Some(Stuck::Error(1)) => causes.push(Cause::likely(
             "illegal-command",
             "CONS.ERR is CERROR_ILL: the queue stopped at a command that the SMMU refuses",
@@ -41,7 +54,20 @@ pub fn sync_timeout(stuck: Option<Stuck>, unbound: bool, atc: Option<u64>) -> Ve
             "Check that the SMMU may read the memory of its command queue.",
         )),
         Some(Stuck::AtSync) => {
-            causes.push(hung("the SMMU waits at the CMD_SYNC for earlier commands: an ATC invalidation that a device does not answer, or a walk that memory does not answer"));
+            if ats == Some(false) {
+                causes.push(Cause::likely(
+                    "walk-unanswered",
+                    "the SMMU waits at the CMD_SYNC for earlier commands, and has no ATS: a walk that \
+                     memory does not answer, or transactions that do not end",
+                    "Look for a device or a bus that hangs: transactions that used what is invalidated \
+                     must end first.",
+                ));
+            } else {
+                causes.push(hung(
+                    "the SMMU waits at the CMD_SYNC for earlier commands: an ATC invalidation that a \
+                     device does not answer, or a walk that memory does not answer",
+                ));
+            }
             causes.push(Cause::possible(
                 "slow-invalidation",
                 "or very many invalidations are under way",
@@ -50,13 +76,16 @@ pub fn sync_timeout(stuck: Option<Stuck>, unbound: bool, atc: Option<u64>) -> Ve
         }
         Some(Stuck::Inconsistent) => causes.push(Cause::likely(
             "smmu-reset",
-            "PROD and CONS contradict each other: the SMMU was reset behind the driver's back, or woke up from power-down without being set up again",
+            "PROD and CONS contradict each other: the SMMU was reset behind the driver's back, \
+             or woke up from power-down without being set up again",
             POWER,
         )),
         Some(Stuck::Unseen) => causes.push(Cause::possible(
             "completion-unseen",
-            "all commands were consumed: they took longer than the driver waits (1 s), or the completion's MSI did not arrive",
-            "If it repeats, boot with arm-smmu-v3.disable_msipolling=1 to see whether the MSI is at fault.",
+            "all commands were consumed: they took longer than the driver waits (1 s), or the \
+             completion's MSI did not arrive",
+            "If it repeats, boot with arm-smmu-v3.disable_msipolling=1 to see whether the MSI is \
+             at fault.",
         )),
         Some(Stuck::Before) | None => {
             causes.push(Cause::possible(
@@ -72,7 +101,13 @@ pub fn sync_timeout(stuck: Option<Stuck>, unbound: bool, atc: Option<u64>) -> Ve
         }
     }
     if let Some(line) = atc {
-        causes.insert(0, hung(&format!("an ATC invalidation timed out before (line {line}), and the CMD_SYNC is run again each time")));
+        causes.insert(
+            0,
+            hung(&format!(
+                "an ATC invalidation timed out before (line {line}), and \
+            the CMD_SYNC is run again each time"
+            )),
+        );
     }
     super::once(causes)
 }
@@ -95,28 +130,35 @@ pub fn command_error(code: Option<u32>) -> Vec<Cause> {
         Some(1) => vec![
             Cause::likely(
                 "illegal-command",
-                "the SMMU does not know the command, or an operand is illegal: a feature that this SMMU lacks, a driver's bug, or words that were not yet in memory when they were fetched",
-                "Decode the command that is skipped (its words follow), and compare it with the SMMU's features.",
+                "the SMMU does not know the command, or an operand is illegal: a feature that \
+                 this SMMU lacks, a driver's bug, or words that were not yet in memory when they \
+                 were fetched",
+                "Decode the command that is skipped (its words follow), and compare it with the \
+                 SMMU's features.",
             ),
             Cause::possible(
                 "not-coherent",
-                "if the words in the log look right, the SMMU may have read old memory: it does not snoop, and firmware says it does",
+                "if the words in the log look right, the SMMU may have read old memory: it does \
+                 not snoop, and firmware says it does",
                 "Check dma-coherent (device tree) or the COHACC override (IORT).",
             ),
         ],
         Some(2) => vec![Cause::likely(
             "memory-not-accessible",
             "the bus aborted the SMMU's read of its command queue",
-            "Check the queue's address against the memory map, and that protection units let the SMMU's own master through.",
+            "Check the queue's address against the memory map, and that protection units let the \
+             SMMU's own master through.",
         )],
         Some(3) => vec![Cause::likely(
             "hung-endpoint",
-            "a device did not answer an ATC invalidation; which one is not recorded. Its cached translations may be stale",
+            "a device did not answer an ATC invalidation; which one is not recorded. Its cached \
+             translations may be stale",
             ENDPOINT,
         )],
         Some(0) => vec![Cause::possible(
             "spurious-error",
-            "the error is signalled but none is recorded: it was handled before, or the register was read too late",
+            "the error is signalled but none is recorded: it was handled before, or the register \
+             was read too late",
             "Nothing, unless it repeats.",
         )],
         _ => vec![Cause::possible(
@@ -148,15 +190,19 @@ pub fn gerror(value: u32) -> Vec<Cause> {
     if has(2) || has(3) {
         causes.push(Cause::likely(
             "memory-not-accessible",
-            "the bus aborted the SMMU's write to its own queue; QEMU also raises EVENTQ_ABT_ERR when the queue is full",
-            "Check the queue's address against the memory map, and that protection units let the SMMU's own master through.",
+            "the bus aborted the SMMU's write to its own queue; QEMU also raises EVENTQ_ABT_ERR \
+             when the queue is full",
+            "Check the queue's address against the memory map, and that protection units let the \
+             SMMU's own master through.",
         ));
     }
     if (4..=7).any(has) {
         causes.push(Cause::likely(
             "msi-doorbell",
-            "the bus aborted the SMMU's own interrupt message: the doorbell's address is wrong or not reachable for it",
-            "Check msi-parent or IORT's device ID mapping of the SMMU; firmware without one must leave MSIs off.",
+            "the bus aborted the SMMU's own interrupt message: the doorbell's address is wrong \
+             or not reachable for it",
+            "Check msi-parent or IORT's device ID mapping of the SMMU; firmware without one must \
+             leave MSIs off.",
         ));
     }
     if has(0) {
