@@ -171,7 +171,7 @@ fn what_is_no_scenario_is_refused_with_advice() {
 
 #[test]
 fn what_is_no_command_line_is_refused_with_advice() {
-    assert_refused(&run(&["walk"]), &["unrecognized subcommand 'walk'", "Usage:"]);
+    assert_refused(&run(&["fly"]), &["unrecognized subcommand 'fly'", "Usage:"]);
     assert_refused(&run(&["run", "--machine", "arm"]), &["possible values: model, qemu"]);
     assert_refused(&run(&["run", "--seed", "x"]), &["a seed is a whole number such as 7 or 0x1f"]);
     assert_refused(
