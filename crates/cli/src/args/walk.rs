@@ -195,8 +195,8 @@ Examples:
   smmuv3 walk --memory guest.elf --registers smmu.txt --json | jq .streams
   smmuv3 walk --memory guest.elf --registers smmu.txt --sid 8 --address 0x1000 --svg > walk.svg
 
-In QEMU's monitor, xp /36xw 0x9050000 shows the registers (give its output to --registers), and
-dump-guest-memory guest.elf writes an image, without -z, -l, -s.
+A debugger shows the registers, on Linux devmem does (not xp of QEMU's monitor: it reads memory alone).
+The monitor's dump-guest-memory guest.elf, without -z, -l, -s, writes an image of a guest.
 
 Exit status: 0 when the access is translated, or nothing is wrong with the tables; 1 when it faults,
 or something is; 2 when the input could not be read, or does not have what the walk needs.";

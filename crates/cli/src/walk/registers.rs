@@ -171,6 +171,12 @@ fn read(path: &Path) -> Result<Found, WalkError> {
         _ if bytes.len() >= 0x8c => Found::dumped(&bytes),
         _ => Found::default(),
     };
+    if found.idr0 == Some(0) {
+        return Err(WalkError::Setup(format!(
+            "{} has an IDR0 of 0, which no SMMU has: what was read were no registers",
+            path.display()
+        )));
+    }
     if found == Found::default() {
         return Err(WalkError::Setup(format!(
             "{} names no register that counts: it has lines such as STRTAB_BASE 0x80000000 and IDR0 \
@@ -198,7 +204,6 @@ mod tests {
         assert_eq!(Found::listed("nothing here"), Found::default());
     }
 
-    /// As QEMU's monitor shows them.
     #[test]
     fn words_of_a_debugger_are_read_by_their_addresses() {
         let text = "0000000009050000: 0x0d44101b 0x02730010 0x00000000 0x00001414\n\
