@@ -265,3 +265,67 @@ fn structures_are_named_after_the_form() {
         }
     }
 }
+
+/// Over all forms and many descriptors: a layout exists for what has a meaning, and its address fields put
+/// together are the address, but for the bits below it that are reserved.
+#[test]
+fn layouts_and_meanings_agree() {
+    // xorshift64, from a fixed seed.
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut leaves = 0;
+    for stage in [Stage::One, Stage::Two] {
+        for granule in Granule::ALL {
+            for level in -1..=3 {
+                for bits in 0..16u32 {
+                    let [ds, wide, pie, fwb] = [0, 1, 2, 3].map(|bit| bits >> bit & 1 == 1);
+                    let output_bits = if wide { 52 } else { 48 };
+                    let form = Form { stage, granule, level, ds, output_bits, pie, fwb };
+                    for _ in 0..64 {
+                        let descriptor = random();
+                        let structure = form.structure(descriptor);
+                        let high = |name: &str, shift: u32| {
+                            let field = structure.and_then(|s| s.field(name));
+                            field.map_or(0, |field| field.extract(descriptor) << shift)
+                        };
+                        let expected = match form.read(descriptor) {
+                            Meaning::Invalid | Meaning::Reserved => {
+                                assert_eq!(structure, None);
+                                assert_eq!(form.reserved(descriptor), 0);
+                                continue;
+                            }
+                            Meaning::Table { next, .. } => {
+                                let low = (1 << granule.shift()) - 1;
+                                let address = high("NextTable", 0) & !low
+                                    | high("NextTable_51_50", 50)
+                                    | high("NextTable_51_48", 48);
+                                (next, address)
+                            }
+                            Meaning::Leaf { address, bytes_log2, .. } => {
+                                leaves += 1;
+                                let low = (1u64 << bytes_log2) - 1;
+                                let oa = high("OA", 0) & !low
+                                    | high("OA_51_50", 50)
+                                    | high("OA_51_48", 48);
+                                (address, oa)
+                            }
+                        };
+                        assert_eq!(expected.0, expected.1, "{descriptor:#x} {form:?}");
+                        // What is reserved changes nothing.
+                        let clean = descriptor & !form.reserved(descriptor);
+                        assert_eq!(form.reserved(clean), 0, "{descriptor:#x} {form:?}");
+                        if descriptor >> 52 & 1 == 0 {
+                            assert_eq!(form.read(clean), form.read(descriptor));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(leaves > 2000, "{leaves}");
+}
