@@ -214,13 +214,14 @@ impl Images {
         true
     }
 
-    /// The first byte of `segment` from `pa` on that is not zero.
-    fn data_in(&self, segment: &Segment, pa: u64) -> Option<u64> {
+    /// The first byte of `segment` from `pa` on and below `end` that is not zero.
+    fn data_in(&self, segment: &Segment, pa: u64, end: u64) -> Option<u64> {
         let (_, source) = self.files.get(segment.file)?;
         let mut buffer = vec![0; PAGE];
         let mut at = pa - segment.base;
-        while at < segment.bytes {
-            let want = (segment.bytes - at).min(buffer.len() as u64) as usize;
+        let bytes = segment.bytes.min(end.saturating_sub(segment.base));
+        while at < bytes {
+            let want = (bytes - at).min(buffer.len() as u64) as usize;
             let buffer_now = buffer.get_mut(..want)?;
             let count = match source.read_at(buffer_now, segment.offset + at) {
                 Ok(0) => return None,
@@ -287,11 +288,11 @@ impl Memory for Images {
         Ok(())
     }
 
-    fn data_from(&self, pa: u64) -> Option<u64> {
+    fn data_from(&self, pa: u64, end: u64) -> Option<u64> {
         let mut from = pa;
         loop {
-            let segment = self.segment_from(from)?;
-            if let Some(found) = self.data_in(segment, from.max(segment.base)) {
+            let segment = self.segment_from(from).filter(|segment| segment.base < end)?;
+            if let Some(found) = self.data_in(segment, from.max(segment.base), end) {
                 return Some(found);
             }
             from = segment.base.checked_add(segment.bytes)?;

@@ -242,6 +242,7 @@ fn an_image_may_come_through_a_pipe() {
 #[test]
 fn what_cannot_be_used_says_what_to_do() {
     let folder = folder();
+    std::fs::write(folder.path().join("zeros"), [0; 4096]).unwrap();
     std::fs::write(folder.path().join("dump"), b"KDUMP   \x06\0\0\0").unwrap();
     for (arguments, words) in [
         ("--memory dump --strtab 0,3", "makedumpfile -E"),
@@ -252,6 +253,7 @@ fn what_cannot_be_used_says_what_to_do() {
         ("--memory gone@0 --strtab 0,3", "gone can't be read"),
         ("--memory ram.bin@0 --strtab 0,3 --sid 8", "--address A, or --all"),
         ("--memory ram.bin@0 --registers dump", "names no register that counts"),
+        ("--memory ram.bin@0 --registers zeros", "has an IDR0 of 0"),
         ("--memory ram.bin@0 --strtab 0,3 --idr idr9=1", "idr9 is none of"),
     ] {
         let output = run(folder.path(), arguments);

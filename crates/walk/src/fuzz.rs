@@ -28,9 +28,9 @@ impl Memory for Repeated<'_> {
         Ok(words.get(index as usize).map_or(0, |word| u64::from_le_bytes(*word)))
     }
 
-    fn data_from(&self, pa: u64) -> Option<u64> {
+    fn data_from(&self, pa: u64, end: u64) -> Option<u64> {
         let any = self.bytes.iter().any(|byte| *byte != 0);
-        any.then_some(pa)
+        (any && pa < end).then_some(pa)
     }
 }
 

@@ -31,10 +31,10 @@ pub trait Memory {
         Ok(())
     }
 
-    /// The first address from `pa` on that may hold anything but zero, so that holes cost nothing; `None`
-    /// where nothing follows. An address that cannot be read counts as one that may.
-    fn data_from(&self, pa: u64) -> Option<u64> {
-        Some(pa)
+    /// The first address from `pa` on and below `end` that may hold anything but zero, so that holes cost
+    /// little; `None` where there is none. What cannot be read is passed by.
+    fn data_from(&self, pa: u64, end: u64) -> Option<u64> {
+        (pa < end).then_some(pa)
     }
 }
 
@@ -45,8 +45,8 @@ impl<M: Memory + ?Sized> Memory for &M {
     fn read_words(&self, pa: u64, words: &mut [u64]) -> Result<(), (u64, Gap)> {
         (**self).read_words(pa, words)
     }
-    fn data_from(&self, pa: u64) -> Option<u64> {
-        (**self).data_from(pa)
+    fn data_from(&self, pa: u64, end: u64) -> Option<u64> {
+        (**self).data_from(pa, end)
     }
 }
 

@@ -27,8 +27,8 @@ pub struct Walk {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(6..=10), requires = "log2size")]
     pub split: Option<u32>,
 
-    /// A file with registers: lines such as `STRTAB_BASE 0x80000000` or `IDR0: 0d44101b`, or the 64 KiB
-    /// of the register page as they are. `-` is standard input
+    /// A file with registers: lines such as `STRTAB_BASE 0x80000000` or `IDR0: 0d44101b`, the words of the
+    /// register page as a debugger shows them, or its bytes as they are. `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub registers: Option<PathBuf>,
 
@@ -195,11 +195,11 @@ Examples:
   smmuv3 walk --memory guest.elf --registers smmu.txt --json | jq .streams
   smmuv3 walk --memory guest.elf --registers smmu.txt --sid 8 --address 0x1000 --svg > walk.svg
 
-Registers come from /dev/mem or a debugger, in QEMU's monitor from xp /35xw 0x9050000; an image of a
-guest from the monitor's dump-guest-memory guest.elf, without -z, -l, -s.
+A debugger shows the registers, on Linux devmem does (not xp of QEMU's monitor: it reads memory alone).
+The monitor's dump-guest-memory guest.elf, without -z, -l, -s, writes an image of a guest.
 
-Exit status: 0 when the access is translated, or nothing is wrong with the tables; 1 when it faults, or
-something is; 2 when the input could not be read, or does not have what the walk needs.";
+Exit status: 0 when the access is translated, or nothing is wrong with the tables; 1 when it faults,
+or something is; 2 when the input could not be read, or does not have what the walk needs.";
 
 #[cfg(test)]
 mod tests {

@@ -81,8 +81,9 @@ fn holes_are_skipped_without_being_kept() {
     sparse.as_file().set_len(64 << 20).unwrap();
     sparse.as_file().write_at(&[7], (40 << 20) + 5).unwrap();
     let images = Images::open(&[name(&sparse, Some(0))], false).unwrap();
-    assert_eq!(images.data_from(0), Some((40 << 20) + 5));
-    assert_eq!(images.data_from((40 << 20) + 6), None);
+    assert_eq!(images.data_from(0, u64::MAX), Some((40 << 20) + 5));
+    assert_eq!(images.data_from((40 << 20) + 6, u64::MAX), None);
+    assert_eq!(images.data_from(0, 40 << 20), None);
     assert_eq!(images.read64(0x1000), Ok(0));
     // Reading words here and there reads pages, not the file.
     let before = images.bytes_read();
@@ -102,8 +103,8 @@ fn elf_cores_know_their_addresses() {
     // What the header has and the file has not was left out of the dump.
     assert_eq!(images.read64(0x4000_0020), Err(Gap::Missing));
     assert_eq!(images.read64(0x8000_0008), Ok(0x0202_0202_0202_0202));
-    assert_eq!(images.data_from(0), Some(0x4000_0000));
-    assert_eq!(images.data_from(0x4000_0020), Some(0x8000_0000));
+    assert_eq!(images.data_from(0, u64::MAX), Some(0x4000_0000));
+    assert_eq!(images.data_from(0x4000_0020, u64::MAX), Some(0x8000_0000));
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn damaged_headers_are_harmless() {
                 assert!(total <= 2 * good.len() as u64);
                 for (base, bytes) in images.ranges() {
                     let _ = (images.read64(base), images.read64(base + (bytes & !7) - 8));
-                    let _ = images.data_from(base);
+                    let _ = images.data_from(base, u64::MAX);
                 }
             }
         }

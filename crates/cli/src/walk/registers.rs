@@ -11,6 +11,9 @@ use smmuv3_walk::Smmu;
 use super::WalkError;
 use crate::args::Walk;
 
+/// Bytes of the register page.
+const PAGE: usize = 0x1_0000;
+
 /// Registers that were found; `None` where nothing was said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Found {
@@ -41,6 +44,27 @@ impl Found {
             _ => return false,
         }
         true
+    }
+
+    /// From words of the register page as a debugger shows them, each line behind its address; `None` where it
+    /// is something else.
+    fn shown(text: &str) -> Option<Self> {
+        let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok();
+        let mut page = vec![0; PAGE];
+        let mut first = None;
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let (address, words) = line.split_once(':')?;
+            // The page that the first address is in.
+            let address = hex(address.trim())?;
+            let base = *first.get_or_insert(address & !(PAGE as u64 - 1));
+            let mut at = usize::try_from(address.checked_sub(base)?).ok()?;
+            for word in words.split_whitespace() {
+                let word = u32::try_from(hex(word)?).ok()?;
+                page.get_mut(at..at + 4)?.copy_from_slice(&word.to_le_bytes());
+                at += 4;
+            }
+        }
+        first.map(|_| Self::dumped(&page))
     }
 
     /// From a list of names and values.
@@ -141,10 +165,18 @@ fn read(path: &Path) -> Result<Found, WalkError> {
     }
     // Registers have zero bytes, text has none.
     let found = match str::from_utf8(&bytes) {
-        Ok(text) if !text.contains('\0') => Found::listed(text),
+        Ok(text) if !text.contains('\0') => {
+            Found::shown(text).unwrap_or_else(|| Found::listed(text))
+        }
         _ if bytes.len() >= 0x8c => Found::dumped(&bytes),
         _ => Found::default(),
     };
+    if found.idr0 == Some(0) {
+        return Err(WalkError::Setup(format!(
+            "{} has an IDR0 of 0, which no SMMU has: what was read were no registers",
+            path.display()
+        )));
+    }
     if found == Found::default() {
         return Err(WalkError::Setup(format!(
             "{} names no register that counts: it has lines such as STRTAB_BASE 0x80000000 and IDR0 \
@@ -170,6 +202,18 @@ mod tests {
         assert_eq!(found.cfg, Some(0x1_0210));
         assert_eq!(found.idr5, None);
         assert_eq!(Found::listed("nothing here"), Found::default());
+    }
+
+    #[test]
+    fn words_of_a_debugger_are_read_by_their_addresses() {
+        let text = "0000000009050000: 0x0d44101b 0x02730010 0x00000000 0x00001414\n\
+                    0000000009050010: 0x00000000 0x00000074\n\
+                    0000000009050080: 0x44000000 0x40000000 0x00010210 0x00000000\n";
+        let found = Found::shown(text).unwrap();
+        assert_eq!((found.idr0, found.idr5), (Some(0x0d44_101b), Some(0x74)));
+        assert_eq!((found.base, found.cfg), (Some(0x4000_0000_4400_0000), Some(0x1_0210)));
+        assert_eq!(Found::shown("IDR0: 0d44101b\n"), None);
+        assert_eq!(Found::shown("9050000: 1\n0: 2\n"), None);
     }
 
     #[test]

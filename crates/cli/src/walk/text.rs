@@ -258,7 +258,7 @@ fn findings(out: &mut String, survey: &Survey, shown: Shown) {
     }
     if !limits.is_empty() {
         let _ = writeln!(out, "\nThis is not everything: {}.", limits.join("; "));
-    } else if shown.tables && survey.findings.is_empty() {
+    } else if shown.tables && survey.findings.is_empty() && !survey.streams.is_empty() {
         let _ = writeln!(
             out,
             "\n{GOOD}Nothing is wrong{GOOD:#} with {} descriptors.",

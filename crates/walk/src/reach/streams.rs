@@ -125,7 +125,8 @@ impl<M: Memory> Surveyor<'_, M> {
 
     /// The index, at least `index`, that holds the first byte from `at` on that is not zero.
     fn past_zeros(&self, at: u64, index: u64, end: u64, bytes: u64) -> u64 {
-        match self.memory.data_from(at) {
+        let last = at.saturating_add(end.saturating_sub(index).saturating_mul(bytes));
+        match self.memory.data_from(at, last) {
             None => end,
             Some(data) => end.min(index.saturating_add(data.saturating_sub(at) / bytes)),
         }
