@@ -72,7 +72,9 @@ pub fn decode(decode: &Decode) -> Result<u8, Failure> {
     };
     let kind = match Kind::find(first) {
         Ok(kind) => kind,
-        Err(unknown) if !rest.is_empty() => return Err(StructureError::NoKind(unknown).into()),
+        Err(unknown) if rest.iter().any(|word| is_word(word)) => {
+            return Err(StructureError::NoKind(unknown).into());
+        }
         Err(_) => return decode_log::execute(decode),
     };
     let options = options(decode.idr.as_deref(), decode.ste.as_deref(), decode.order)?;
@@ -91,6 +93,12 @@ pub fn decode(decode: &Decode) -> Result<u8, Failure> {
     };
     let decoded = read(kind, &text, &options).map_err(StructureError::Decode)?;
     show(&decoded, decode.json)
+}
+
+/// Whether an argument is rather a word of a structure than the name of a log.
+fn is_word(argument: &str) -> bool {
+    let digits = argument.strip_prefix("0x").unwrap_or(argument);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Prints it; the exit status.
