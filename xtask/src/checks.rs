@@ -16,6 +16,7 @@ use crate::perf;
 use crate::qemu::{self, Qemu, Surroundings};
 use crate::report::{Report, Step, Verdict};
 use crate::tally::{Tally, TestRun};
+use crate::wasm;
 
 /// The packages that must build without `std`.
 const BARE_PACKAGES: [&str; 5] =
@@ -51,6 +52,7 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
         // Whoever insists on QEMU wants the image booted on it.
         Ok(if require_qemu { boot::required(verdict) } else { verdict })
     });
+    report.step("wasm", wasm::WHAT, |step| Ok(wasm::obtain(step, &workspace)));
     clippy(&mut report, &workspace, libraries.as_ref());
     report.step("msrv", "builds with the oldest supported Rust", |step| msrv(step, &workspace));
 

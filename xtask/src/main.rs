@@ -14,6 +14,7 @@ mod qemu;
 mod registers;
 mod report;
 mod tally;
+mod wasm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
