@@ -201,7 +201,7 @@ fn main() -> ExitCode {
         }
         Task::Test(options) => checks::run_all(options.qemu, options.require_qemu),
         Task::Fuzz { targets, runs, seed } => {
-            parsers::alone(&parsers::Campaign { targets, runs, seed })
+            parsers::alone(&parsers::Campaign { targets, runs: Some(runs), seed })
         }
         Task::Perf { check: true } => perf::check_alone(),
         Task::Perf { check: false } => perf::write().map(|()| Tally::default()),
