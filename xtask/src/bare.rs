@@ -66,11 +66,10 @@ pub fn obtain(step: &mut Step, workspace: &Workspace) -> (Option<Libraries>, Ver
     if has_libraries() {
         return (Some(Libraries::Installed), Verdict::passed(format!("{TARGET} is installed")));
     }
-    let by_rustup = add_by_rustup(step, workspace);
-    let by_rustup = match by_rustup {
-        Ok(libraries) => {
+    let by_rustup = match add_by_rustup(step, workspace, TARGET) {
+        Ok(()) => {
             let verdict = Verdict::passed(format!("rustup target add {TARGET}"));
-            return (Some(libraries), verdict);
+            return (Some(Libraries::Installed), verdict);
         }
         Err(error) => format!("rustup target add {TARGET}: {error:#}"),
     };
@@ -88,8 +87,13 @@ pub fn obtain(step: &mut Step, workspace: &Workspace) -> (Option<Libraries>, Ver
 
 /// Whether `core` for the target is installed beside the compiler.
 fn has_libraries() -> bool {
+    is_installed(TARGET)
+}
+
+/// Whether `core` for `target` is installed beside the compiler.
+pub fn is_installed(target: &str) -> bool {
     let mut rustc = Command::new("rustc");
-    rustc.args(["--print", "target-libdir", "--target", TARGET]);
+    rustc.args(["--print", "target-libdir", "--target", target]);
     environment::output_of(&mut rustc).is_some_and(|folder| has_core(Path::new(folder.trim())))
 }
 
@@ -99,16 +103,20 @@ fn has_core(folder: &Path) -> bool {
     })
 }
 
-fn add_by_rustup(step: &mut Step, workspace: &Workspace) -> Result<Libraries> {
+/// Installs the libraries of `target` beside the compiler.
+///
+/// # Errors
+/// There is no rustup, or it cannot.
+pub fn add_by_rustup(step: &mut Step, workspace: &Workspace, target: &str) -> Result<()> {
     ensure!(environment::find_on_path("rustup").is_some(), "rustup is not installed");
     let mut command = Command::new("rustup");
-    workspace.prepare(command.args(["target", "add", TARGET]).env("RUSTUP_MAX_RETRIES", "0"));
+    workspace.prepare(command.args(["target", "add", target]).env("RUSTUP_MAX_RETRIES", "0"));
     let Some(status) = step.run_within(&mut command, RUSTUP_LIMIT)? else {
         anyhow::bail!("no answer within {} s", RUSTUP_LIMIT.as_secs());
     };
     ensure!(status.success(), "{status}: {}", step.complaint());
-    ensure!(has_libraries(), "it says that it did, but rustc does not find them");
-    Ok(Libraries::Installed)
+    ensure!(is_installed(target), "it says that it did, but rustc does not find them");
+    Ok(())
 }
 
 /// Builds them from the toolchain's sources, by a script beside the checkout.

@@ -16,6 +16,7 @@ use crate::perf;
 use crate::qemu::{self, Qemu, Surroundings};
 use crate::report::{Report, Step, Verdict};
 use crate::tally::{Tally, TestRun};
+use crate::wasm;
 
 /// The packages that must build without `std`.
 const BARE_PACKAGES: [&str; 5] =
@@ -51,6 +52,7 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
         // Whoever insists on QEMU wants the image booted on it.
         Ok(if require_qemu { boot::required(verdict) } else { verdict })
     });
+    report.step("wasm", wasm::WHAT, |step| Ok(wasm::obtain(step, &workspace)));
     clippy(&mut report, &workspace, libraries.as_ref());
     report.step("msrv", "builds with the oldest supported Rust", |step| msrv(step, &workspace));
 
@@ -113,7 +115,7 @@ fn check_what_was_built(report: &mut Report, workspace: &Workspace, qemu: Option
         step.check(command.arg(workspace.target.join("xtask").join("fuzz")))
     });
     report.step("parsers", parsers::WHAT, |step| {
-        let campaign = parsers::Campaign { targets: Vec::new(), runs: parsers::SLICE, seed: 1 };
+        let campaign = parsers::Campaign { targets: Vec::new(), runs: None, seed: 1 };
         parsers::run(step, workspace, &campaign)
     });
     report.step("stress", "the driver on eight threads for 30 seconds, under its rules", |step| {

@@ -14,6 +14,7 @@ mod qemu;
 mod registers;
 mod report;
 mod tally;
+mod wasm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -200,7 +201,7 @@ fn main() -> ExitCode {
         }
         Task::Test(options) => checks::run_all(options.qemu, options.require_qemu),
         Task::Fuzz { targets, runs, seed } => {
-            parsers::alone(&parsers::Campaign { targets, runs, seed })
+            parsers::alone(&parsers::Campaign { targets, runs: Some(runs), seed })
         }
         Task::Perf { check: true } => perf::check_alone(),
         Task::Perf { check: false } => perf::write().map(|()| Tally::default()),

@@ -51,9 +51,7 @@ impl Chromium {
     /// Starts one; `None`, and a line that says so, where there is none.
     pub fn start() -> Option<Self> {
         let Some(program) = program() else {
-            eprintln!(
-                "skipped: there is no Chromium (apt install chromium, or set SMMUV3_CHROMIUM)"
-            );
+            skipped("there is no Chromium (apt install chromium, or set SMMUV3_CHROMIUM)");
             return None;
         };
         let profile = tempfile::tempdir().unwrap();
