@@ -167,7 +167,8 @@ impl Decoder {
             Message::Tail(tail) => self.tail(tail, here, out),
             Message::Ram(first, last) => self.history.add_ram(first, last, self.line),
             other => {
-                self.close_of(here, out);
+                // Another CPU may print this between the words of an event: they still belong to it.
+                self.close_whole(here, out);
                 self.single(other, here, text, out);
             }
         }
@@ -286,6 +287,18 @@ impl Decoder {
     /// Closes what is open for this SMMU.
     fn close_of(&mut self, here: &Here<'_>, out: &mut dyn FnMut(Record)) {
         while let Some(place) = self.open.iter().position(|open| open.instance == *here.instance) {
+            let open = self.open.remove(place);
+            self.close(open, out);
+        }
+    }
+
+    /// Closes what is complete for this SMMU; all that is open where nobody names it.
+    fn close_whole(&mut self, here: &Here<'_>, out: &mut dyn FnMut(Record)) {
+        let named = here.instance.is_some();
+        while let Some(place) = self.open.iter().position(|open| {
+            let done = open.is_whole() || open.what == What::Raw || !named;
+            open.instance == *here.instance && done
+        }) {
             let open = self.open.remove(place);
             self.close(open, out);
         }

@@ -271,3 +271,19 @@ fn how_a_table_was_accessed_is_null_where_none_was() {
     let table = 0x100 << 32 | 1 << 39 | 1 << 44;
     assert_eq!(of([0x100_0000_0013, table, 0x1000, 0x2000]), Some(Value::Bool(true)));
 }
+
+#[test]
+fn a_message_between_the_words_of_an_event_does_not_cut_it() {
+    let lines = [
+        "event 0x10 received:",
+        "\t0x0000010000000010",
+        "\t0x0000020000000000",
+        "EVTQ overflow detected -- events lost",
+        "\t0x0000000000002000",
+        "\t0x0000000000000000",
+    ];
+    let log: String = lines.iter().map(|line| format!("arm-smmu-v3 smmu0: {line}\n")).collect();
+    let all = records(&log);
+    let event = all.iter().find(|record| record.name == "F_TRANSLATION").unwrap();
+    assert_eq!((event.address(), event.violations.len(), all.len()), (Some(0x2000), 0, 2));
+}
