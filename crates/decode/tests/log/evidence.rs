@@ -287,3 +287,48 @@ fn a_message_between_the_words_of_an_event_does_not_cut_it() {
     let event = all.iter().find(|record| record.name == "F_TRANSLATION").unwrap();
     assert_eq!((event.address(), event.violations.len(), all.len()), (Some(0x2000), 0, 2));
 }
+
+#[test]
+fn a_log_that_a_terminal_wrapped_is_the_same() {
+    let mut log = String::new();
+    old(&mut log, "[    7.471032] [T12345] ", [0x180_0000_0010, WRITE, 0xffff_e040, 0]);
+    log.push_str(
+        "[    7.471033] [T12345] arm-smmu-v3 smmu0: event: F_TRANSLATION client: 0000:01:00.0 sid: 0x180 ssid: \
+         0x0 iova: 0xffffe040 ipa: 0x0\n\
+         [    7.471033] [T12345] arm-smmu-v3 smmu0: unpriv data write s1 \"Input address caused fault\" stag: 0x0\n\
+         [    7.6] arm-smmu-v3 smmu0: CMD_SYNC timeout at 0x00000146 [hwprod 0x00000146, hwcons 0x00000000]\n",
+    );
+    let whole = records(&log);
+    for columns in [52, 60, 72, 80] {
+        let mut wrapped = String::new();
+        for line in log.lines() {
+            for (place, letter) in line.chars().enumerate() {
+                if place > 0 && place % columns == 0 {
+                    wrapped.push('\n');
+                }
+                wrapped.push(letter);
+            }
+            wrapped.push('\n');
+        }
+        let found = records(&wrapped);
+        // More than one wrap of a line is not put together.
+        let same = found.iter().zip(&whole).all(|(found, whole)| found.detail == whole.detail);
+        assert!(same || columns < 72, "{columns}: {found:#?}");
+        assert_eq!(found.len(), whole.len(), "{columns}");
+    }
+}
+
+#[test]
+fn an_event_on_one_line_is_read_in_any_form() {
+    let words = "0x0000018000000010 0x0000020000000000 0x00000000ffffe040 0x0000000000000000";
+    for form in
+        ["0x10 WORDS", "event 0x10: WORDS", "event 0x10 received: WORDS", "event 0x10 WORDS"]
+    {
+        let all = records(&form.replace("WORDS", words));
+        assert_eq!(all.len(), 1, "{form}");
+        assert_eq!(all[0].address(), Some(0xffff_e040), "{form}");
+    }
+    // Another code than the words' is no event's.
+    assert!(records(&format!("0x11 {words}")).is_empty());
+    assert!(records("event 0x10 of the timer").is_empty());
+}
