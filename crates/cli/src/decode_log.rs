@@ -249,7 +249,14 @@ impl Teller {
             return;
         }
         self.bar.hide();
-        match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
+        // JSON has no colours that would have to be taken out.
+        let written = if self.json {
+            let mut out = io::stdout().lock();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        } else {
+            self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush())
+        };
+        match written {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.unwanted = true,
             Err(error) => self.failure = Some(error),

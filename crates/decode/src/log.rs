@@ -43,6 +43,7 @@ mod scan;
 mod stamp;
 mod summary;
 mod text;
+mod wrap;
 
 pub use cause::{Cause, Certainty};
 pub use decoder::Decoder;

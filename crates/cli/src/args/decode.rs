@@ -24,7 +24,7 @@ pub struct Decode {
     pub only: Vec<String>,
 
     /// Only from this time stamp on, in the log's own form: 12.5 (seconds since boot) or
-    /// 2026-11-26T02:50:42
+    /// 2026-11-26T02:50:42. What has no time stamp, or one of another form, is kept
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
 

@@ -14,7 +14,7 @@ use super::queue;
 use super::record::{Detail, Hex, Kind, Record};
 use super::stamp::{Key, Stamp};
 use super::summary::{Place, Summary};
-use super::{LINE, Options, features, scan};
+use super::{LINE, Options, features, scan, wrap};
 
 /// Records that are being put together at once.
 const OPEN: usize = 64;
@@ -32,6 +32,8 @@ pub struct Decoder {
     line: u64,
     open: Vec<Open>,
     held: Option<Held>,
+    /// The last line, if it may go on in the next one: a terminal's copy has long lines wrapped.
+    cut: Option<Vec<u8>>,
     history: History,
     summary: Summary,
     /// GERROR of the last line about it, whose bits the lines behind it repeat in words.
@@ -75,10 +77,25 @@ impl Decoder {
     pub fn line(&mut self, raw: &[u8], out: &mut dyn FnMut(Record)) {
         self.line += 1;
         let raw = raw.get(..LINE).unwrap_or(raw);
-        if !scan::interesting(raw) {
+        let cut = self.cut.take();
+        if cut.is_none() && !scan::interesting(raw) {
             return;
         }
         let cleaned = line::clean(raw);
+        if let Some(cut) = cut {
+            let whole = wrap::joined(&cut, &cleaned);
+            let joined = whole.is_some();
+            self.line -= 1;
+            self.cleaned(&whole.unwrap_or(cut), None, out);
+            self.line += 1;
+            if joined || !scan::interesting(raw) {
+                return;
+            }
+        }
+        if wrap::is_cut(&cleaned) {
+            self.cut = Some(cleaned.into_owned());
+            return;
+        }
         if let Some((text, stamp)) = line::unpacked(&cleaned) {
             for part in text.split(|byte| *byte == b'\n') {
                 self.cleaned(part, stamp.as_ref(), out);
@@ -102,9 +119,22 @@ impl Decoder {
         self.message(message, &here, line.payload(), out);
     }
 
+    /// Whether the next line must be read, whatever is in it.
+    pub(super) fn wants_next(&self) -> bool {
+        self.cut.is_some()
+    }
+
+    /// Reads the line that was held back, since no other follows.
+    fn release_cut(&mut self, out: &mut dyn FnMut(Record)) {
+        if let Some(cut) = self.cut.take() {
+            self.cleaned(&cut, None, out);
+        }
+    }
+
     /// Gives out what is complete, though it might still be repeated or explained: for somebody who watches
     /// a log while it is written.
     pub fn flush(&mut self, out: &mut dyn FnMut(Record)) {
+        self.release_cut(out);
         let (whole, rest) = std::mem::take(&mut self.open).into_iter().partition(Open::is_whole);
         self.open = rest;
         for open in whole {
@@ -115,6 +145,7 @@ impl Decoder {
 
     /// The end of the log: what is left, and the summary.
     pub fn finish(mut self, out: &mut dyn FnMut(Record)) -> Summary {
+        self.release_cut(out);
         for open in std::mem::take(&mut self.open) {
             self.close(open, out);
         }
@@ -167,7 +198,8 @@ impl Decoder {
             Message::Tail(tail) => self.tail(tail, here, out),
             Message::Ram(first, last) => self.history.add_ram(first, last, self.line),
             other => {
-                self.close_of(here, out);
+                // Another CPU may print this between the words of an event: they still belong to it.
+                self.close_whole(here, out);
                 self.single(other, here, text, out);
             }
         }
@@ -286,6 +318,18 @@ impl Decoder {
     /// Closes what is open for this SMMU.
     fn close_of(&mut self, here: &Here<'_>, out: &mut dyn FnMut(Record)) {
         while let Some(place) = self.open.iter().position(|open| open.instance == *here.instance) {
+            let open = self.open.remove(place);
+            self.close(open, out);
+        }
+    }
+
+    /// Closes what is complete for this SMMU; all that is open where nobody names it.
+    fn close_whole(&mut self, here: &Here<'_>, out: &mut dyn FnMut(Record)) {
+        let named = here.instance.is_some();
+        while let Some(place) = self.open.iter().position(|open| {
+            let done = open.is_whole() || open.what == What::Raw || !named;
+            open.instance == *here.instance && done
+        }) {
             let open = self.open.remove(place);
             self.close(open, out);
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One event: its fields, what is odd about it, and what the kernel said of it.
 
-use smmuv3_formats::{EventId, EventRecord, legality};
+use smmuv3_formats::{EventId, EventRecord, legality, structure};
 
 use super::cause;
 use super::history::History;
@@ -175,8 +175,11 @@ impl Known {
             ("pW", "pw"),
             ("pR", "pr"),
         ] {
+            // How a table was accessed says nothing where none was.
+            let said = tail.and_then(|tail| tail.table_read).filter(|_| name == "TTRnW");
             if has(name) {
-                fields.push((key, bit(name, None)));
+                let valid = name != "TTRnW" || class == Some("TT");
+                fields.push((key, if valid { bit(name, said) } else { Value::Null }));
             }
         }
         Fields(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
@@ -196,30 +199,29 @@ impl Known {
                 one => format!("{} of 4 words are missing: the log was cut", 4 - one),
             });
         }
-        let Some(id) = id else { return found };
-        let mut reserved = self.words;
-        for field in id.fields() {
-            if let Some(word) = reserved.get_mut(field.word) {
-                *word &= !field.mask();
-            }
-        }
-        for (place, bits) in reserved.into_iter().enumerate().take(self.whole) {
-            if bits != 0 {
-                found.push(format!(
-                    "word {place} has bits {bits:#x} set, which are reserved in {}",
-                    id.name()
-                ));
-            }
-        }
-        if self.whole < 4 {
+        if self.whole == 0 {
             return found;
         }
-        legality::event(&EventRecord(self.words), None, &mut |rule| {
-            // Reserved bits were told with their values.
-            if !rule.field.starts_with("word ") {
-                found.push(rule.to_string());
+        // Reserved bits are told with their values.
+        if let Some(id) = id {
+            let reserved = structure::event(id).reserved(&self.words);
+            for (place, bits) in reserved.into_iter().enumerate().take(self.whole) {
+                if bits != 0 {
+                    found.push(format!(
+                        "word {place} has bits {bits:#x} set, which are reserved in {}",
+                        id.name()
+                    ));
+                }
             }
-        });
+        }
+        // Without all words only the code can be judged.
+        if self.whole == 4 || id.is_none() {
+            legality::event(&EventRecord(self.words), None, &mut |rule| {
+                if !rule.field.starts_with("word ") {
+                    found.push(rule.to_string());
+                }
+            });
+        }
         found
     }
 }

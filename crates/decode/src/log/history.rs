@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::record::{Kind, Record};
+use super::record::{Kind, Record, Value};
 use super::stamp::Key;
 
 /// Instances, streams and pages that are remembered at most.
@@ -65,11 +65,19 @@ pub struct Stream {
     pub page: Option<u64>,
     /// How many events before were each on the page behind the one before.
     pub run: u64,
+    /// The last page of which offset 0x040 was written, and how often it was another one before.
+    pub doorbell: Option<(u64, u64)>,
     /// The first event's and the last event's time.
     pub times: Option<(Key, Key)>,
 }
 
 impl Stream {
+    /// Whether the stream wrote offset 0x040 of so many pages that `page` is no doorbell: a device has one or
+    /// two, and writes them again and again.
+    pub fn roams(&self, page: u64) -> bool {
+        self.doorbell.is_some_and(|(last, others)| others + u64::from(last != page) >= 3)
+    }
+
     /// Events a second, where times are known and far enough apart.
     pub fn rate(&self) -> Option<u64> {
         let (first, last) = self.times?;
@@ -151,6 +159,14 @@ impl History {
                     stream.run = 0;
                 }
                 stream.page = Some(page);
+                let fields = record.fields();
+                let write = fields.and_then(|fields| fields.get("rnw")) == Some(Value::Bool(false));
+                if write && address & 0xfff == 0x040 {
+                    stream.doorbell = Some(match stream.doorbell {
+                        Some((last, others)) => (page, others + u64::from(last != page)),
+                        None => (page, 0),
+                    });
+                }
             }
         }
         if let Some(address) = record.address()

@@ -40,8 +40,13 @@ pub fn clean(raw: &[u8]) -> Cow<'_, [u8]> {
                     rest = code.get(length + 1..).unwrap_or(&[]);
                 }
             }
-            // Mail encodes a space at the end of a line.
-            b'=' if rest == b"20" => rest = &[],
+            // Mail encodes white space.
+            b'=' if matches!(rest, [b'0', b'9' | b'D', ..] | [b'2', b'0', ..]) => {
+                if !rest.starts_with(b"0D") && rest != b"20" {
+                    kept.push(b' ');
+                }
+                rest = rest.get(2..).unwrap_or(&[]);
+            }
             other => kept.push(*other),
         }
     }
@@ -221,5 +226,6 @@ mod tests {
         check("> `0x0000018000000010`", None, "0x0000018000000010`");
         check("Nov 26 02:50:42 host kernel: \t0x0000018000000010", None, "0x0000018000000010");
         check("IOMMU: 0x10", None, "0x10");
+        check("> arm-smmu-v3 smmu0: =090x0000790000000010=0D", Some("smmu0"), "0x0000790000000010");
     }
 }

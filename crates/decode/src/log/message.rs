@@ -83,9 +83,14 @@ pub fn read(text: &[u8], tagged: bool) -> Option<Message> {
 fn event(text: &[u8]) -> Option<Message> {
     if let Some(rest) = after(text, b"event 0x").or_else(|| after(text, b"Event 0x")) {
         let (code, rest) = leading(rest)?;
-        let rest = after(rest, b"received")?;
-        let words = rest.trim_ascii_start().trim_ascii_start_matches(b":.");
-        return Some(Message::Event(u8::try_from(code).ok(), None, several(words)));
+        let said = after(rest, b"received");
+        let words = said.unwrap_or(rest).trim_ascii_start().trim_ascii_start_matches(b":.");
+        let words = several(words);
+        // Somebody who pastes it may leave words out, but not the numbers.
+        if said.is_none() && words.is_empty() {
+            return None;
+        }
+        return Some(Message::Event(u8::try_from(code).ok(), None, words));
     }
     let rest = after(text, b"Event ").filter(|rest| memmem::find(rest, b" received").is_some())?;
     let name = rest.split(|byte| byte.is_ascii_whitespace()).next()?;

@@ -84,6 +84,14 @@ pub fn run(text: &[u8]) -> Option<Run> {
         tokens.remove(0);
         labelled = true;
     }
+    // `0x10 0x0000018000000010 ...`: the code, then the words.
+    if let [code, word, ..] = tokens[..]
+        && tokens.len() == 5
+        && bare(code).is_some_and(|code| code.len() <= 2)
+        && prefixed(code) == prefixed(word).map(|word| word & 0xff)
+    {
+        tokens.remove(0);
+    }
     if let Some(four) = four(&tokens) {
         return Some(Run { bytes: four, swapped: None, plain: !labelled });
     }

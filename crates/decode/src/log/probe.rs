@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What Linux's driver says while it starts that is worth an explanation.
+//! What Linux's driver says while it starts that is worth an explanation. The messages are parts of what the driver
+//! of Linux 6.x prints.
 
 use memchr::memmem;
 
@@ -24,11 +25,50 @@ macro_rules! probes {
     };
 }
 
-const NO_ANSWER: &str = "CR0ACK did not follow CR0 within a second: the SMMU has no clock or \
-    power, or firmware owns it";
+const NO_ANSWER: &str = "the acknowledge register (CR0ACK, IRQ_CTRLACK) did not follow in time: the SMMU has no \
+    clock or power, or firmware owns it";
+
+const IRQ: &str =
+    "Check the interrupt numbers of the SMMU (device tree or IORT) and /proc/interrupts.";
 
 /// In the order in which they are tried.
 const PROBES: &[Probe] = &[
+    Probe {
+        said: "failed to enable evtq irq",
+        id: "no-interrupt",
+        problem: true,
+        why: "the kernel could not take the interrupt of the event queue: faults stay unseen: another driver has it, or its controller is missing",
+        next: IRQ,
+    },
+    Probe {
+        said: "failed to enable gerror irq",
+        id: "no-interrupt",
+        problem: true,
+        why: "the kernel could not take the interrupt of global errors: another driver has it, or its controller is missing",
+        next: IRQ,
+    },
+    Probe {
+        said: "failed to enable priq irq",
+        id: "no-interrupt",
+        problem: true,
+        why: "the kernel could not take the interrupt of the PRI queue: another driver has it, or its controller is missing",
+        next: IRQ,
+    },
+    Probe {
+        said: "failed to enable combined irq",
+        id: "no-interrupt",
+        problem: true,
+        why: "the kernel could not take the interrupt of the SMMU: faults and errors stay unseen: another driver has it, or its controller is missing",
+        next: IRQ,
+    },
+    Probe {
+        said: "failed to disable irqs",
+        id: "smmu-unpowered",
+        problem: true,
+        why: NO_ANSWER,
+        next: "Check the SMMU's clock and power domain in the device tree or firmware, then that \
+            its base address is right.",
+    },
     Probe {
         said: "failed to enable",
         id: "smmu-unpowered",
@@ -81,6 +121,10 @@ const MORE: &[Probe] = probes! {
     "embedded implementation not supported" "unsupported-hardware" true
     "IDR1 says that tables or queues are at fixed places, which Linux does not support"
     "Read IDR1: if it is all ones, the SMMU does not answer."
+
+    "command queue size <=" "unsupported-hardware" true
+    "IDR1.CMDQS is smaller than a batch of commands, which Linux does not support"
+    "Read IDR1: if it is 0, the SMMU does not answer."
 
     "unknown output address size" "unsupported-hardware" false
     "IDR5.OAS has a code that this kernel does not know; 48 bits are used"
@@ -163,5 +207,25 @@ impl Probe {
     pub fn find(text: &[u8]) -> Option<&'static Self> {
         let mut all = PROBES.iter().chain(MORE);
         all.find(|probe| memmem::find(text, probe.said.as_bytes()).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupt_that_cannot_be_had_is_no_lack_of_power() {
+        let id = |text: &str| Probe::find(text.as_bytes()).map(|probe| probe.id);
+        assert_eq!(id("failed to enable evtq irq"), Some("no-interrupt"));
+        assert_eq!(id("failed to enable combined irq"), Some("no-interrupt"));
+        assert_eq!(id("failed to enable command queue"), Some("smmu-unpowered"));
+        assert_eq!(id("failed to disable irqs"), Some("smmu-unpowered"));
+        assert_eq!(
+            id("command queue size <= 64 entries not supported"),
+            Some("unsupported-hardware")
+        );
+        assert_eq!(id("no evtq irq - events will not be reported!"), Some("no-interrupt"));
+        assert_eq!(id("failed to register iommu"), None);
     }
 }

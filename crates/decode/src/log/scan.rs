@@ -207,7 +207,7 @@ fn search(
         while places.next_if(|place| *place < end).is_some() {
             found = true;
         }
-        if found || is_dump(line) {
+        if found || decoder.wants_next() || is_dump(line) {
             decoder.skip(std::mem::take(&mut dull));
             decoder.line(line, out);
         } else {

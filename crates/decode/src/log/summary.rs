@@ -179,7 +179,13 @@ impl Table {
     fn add(&mut self, key: Key, record: &Record, last: &Place) {
         if let Some(group) = self.index.get(&key).and_then(|place| self.groups.get_mut(*place)) {
             group.count += record.count;
-            group.last = last.clone();
+            // A record that was cut is complete only when later ones are.
+            if last.line > group.last.line {
+                group.last = last.clone();
+            }
+            if record.line < group.first.line {
+                group.first = Place { line: record.line, time: record.time.clone() };
+            }
         } else if self.groups.len() < MOST {
             self.index.insert(key.clone(), self.groups.len());
             self.groups.push(Group {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Records and summaries for people.
 
+use smmuv3_formats::{EventId, meaning, structure};
+
 use super::cause::Certainty;
+use super::event::CLASSES;
 use super::record::{Detail, Fields, Hex, Kind, Record, Value};
 use super::summary::{Group, Place, Summary};
 
@@ -34,7 +37,7 @@ pub fn of_record(record: &Record) -> Vec<(Tone, String)> {
                 say(Tone::Plain, line);
             }
             if !words.is_empty() {
-                say(Tone::Faint, format!("  words      {}", joined(words)));
+                say(Tone::Faint, format!("  words       {}", joined(words)));
             }
             for text in disagreements {
                 say(Tone::Warning, format!("  disagrees: {text}"));
@@ -49,7 +52,7 @@ pub fn of_record(record: &Record) -> Vec<(Tone, String)> {
         }
         Detail::Command { words, meaning, .. } => {
             say(Tone::Plain, format!("  {meaning} (§4.1)"));
-            say(Tone::Faint, format!("  words      {}", joined(words)));
+            say(Tone::Faint, format!("  words       {}", joined(words)));
         }
         Detail::SyncTimeout { index, prod, cons, diagnosis } => {
             let show =
@@ -159,13 +162,15 @@ fn joined(words: &[Hex]) -> String {
 /// The fields of an event with their meaning.
 fn event(record: &Record, fields: &Fields, bdf: Option<&str>, client: Option<&str>) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut line = |name: &str, value: String| lines.push(format!("  {name:<11}{value}"));
+    let id = record.id.and_then(EventId::from_code);
+    let words = words_of(fields, id);
+    let mut line = |name: &str, value: String| lines.push(format!("  {name:<12}{value}"));
     for (name, value) in &fields.0 {
         // NSIPA says something of Secure streams alone.
         if *value == Value::Null || name == "nsipa" && *value == Value::Bool(false) {
             continue;
         }
-        let meaning = meaning(name, value, record);
+        let meaning = meaning(name, &words, id);
         match name.as_str() {
             "sid" => {
                 let client =
@@ -219,51 +224,38 @@ fn label(name: &str) -> &str {
 }
 
 /// What a value means, with what sets it off.
-fn meaning(name: &str, value: &Value, record: &Record) -> String {
-    let bit = match value {
-        Value::Bool(bit) => Some(*bit),
-        _ => None,
-    };
-    let choose = |no: &'static str, yes: &'static str| match bit {
-        Some(true) => yes,
-        Some(false) => no,
-        None => "",
-    };
-    let text = match name {
-        "ssid" => "PASID",
-        "ssv" => choose("no PASID", "has a PASID"),
-        "rnw" => choose("a write", "a read"),
-        "pnu" => choose("unprivileged", "privileged"),
-        "ind" => choose("data", "instruction"),
-        "s2" => choose("stage 1", "stage 2"),
-        "class" => match value {
-            Value::Text("CD") => "fetch of the context descriptor",
-            Value::Text("TT") => "access to a stage-1 table",
-            Value::Text("IN") => "the address that the device gave",
-            _ => "",
-        },
-        "stall" => choose("terminated", "waits for CMD_RESUME"),
-        "stag" => {
-            let stalled = record.fields().and_then(|fields| fields.get("stall"));
-            if stalled == Some(Value::Bool(true)) {
-                "names the stalled transaction"
-            } else {
-                "means nothing without Stall"
-            }
+fn meaning(name: &str, words: &[u64; 4], id: Option<EventId>) -> String {
+    let Some(structure) = id.map(structure::event) else { return String::new() };
+    let Some(field) = structure.field(label(name)) else { return String::new() };
+    let what = meaning::field(structure, field);
+    let value = field.extract(words.get(field.word).copied().unwrap_or_default());
+    let text = meaning::of(structure, field, words).map(|text| text.to_string());
+    match text.as_deref() {
+        // By themselves these say too little.
+        Some(text @ ("yes" | "no")) => format!("  {what}: {text}"),
+        Some("reserved") => String::new(),
+        Some(text) => format!("  {text}"),
+        None if field.mask().count_ones() > 1 => format!("  {what}"),
+        None => format!("  {what}: {}", if value == 0 { "no" } else { "yes" }),
+    }
+}
+
+/// The words that fields make, also where the log had the fields alone.
+fn words_of(fields: &Fields, id: Option<EventId>) -> [u64; 4] {
+    let mut words = [0; 4];
+    for field in id.map_or(&[][..], EventId::fields) {
+        let known = fields.0.iter().find(|(name, _)| label(name) == field.name);
+        let value = match known.map(|(_, value)| *value) {
+            Some(Value::Text(class)) => CLASSES.iter().position(|c| *c == class).map(|c| c as u64),
+            Some(value) => value.number(),
+            None => None,
+        };
+        if let (Some(word), Some(value)) = (words.get_mut(field.word), value) {
+            // What does not fit is a number that the kernel printed wrong: its meaning is left out.
+            *word = field.insert(*word, value).unwrap_or(*word);
         }
-        "addr" => "as the device gave it",
-        "ipa" => "where stage 2 failed",
-        "fetch_addr" => "what could not be read",
-        "reason" => "defined by the implementation",
-        "gpcf" => choose("no granule protection fault", "granule protection fault"),
-        "ttrnw" => choose("the table was written", "the table was read"),
-        "nsipa" => choose("Secure IPA", "Non-secure IPA"),
-        "span" => "pages of 4 KiB",
-        "ux" | "uw" | "ur" => choose("not asked for", "asked for, unprivileged"),
-        "px" | "pw" | "pr" => choose("not asked for", "asked for, privileged"),
-        _ => "",
-    };
-    if text.is_empty() { String::new() } else { format!("  {text}") }
+    }
+    words
 }
 
 fn request(fields: &Fields) -> Vec<String> {

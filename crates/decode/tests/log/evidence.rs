@@ -53,7 +53,7 @@ fn each_cause_is_first_where_its_evidence_is() {
     first([0x1_0000 << 32 | 0x02, 0, 0, 0], "sid-beyond-table", "more than 16 bits");
     first([sid | 0x03, 0, 0, 0x8000], "memory-not-accessible", "0x8000");
     first([sid | 0x03, 1 << 16, 0, 0x8000], "granule-protection", "GPCF");
-    first([sid | 0x04, 0, 0, 0], "wrong-stream-mapping", "nobody configured it");
+    first([sid | 0x04, 0, 0, 0], "bad-entry", "V = 0");
     first([sid | 0x05, 0, 0, 0], "ats-not-enabled", "EATS");
     first([sid | 0x06, 0, 0, 0], "stream-disabled", "S1DSS");
     first([sid | 0x07, 8 << 32, 0, 0], "ats-forbidden", "already translated");
@@ -223,4 +223,112 @@ fn whoever_watches_a_log_is_told_at_once() {
     decoder.flush(&mut |record| told.push(record));
     assert_eq!(told.len(), 1);
     assert_eq!(decoder.finish(&mut |_| panic!("told twice")).events, 1);
+}
+
+#[test]
+fn a_reserved_code_is_a_violation_and_uncertain_bits_are_none() {
+    let of = |words| event(words).violations.join("; ");
+    assert!(
+        of([0x100_0000_0026, 0, 0, 0]).starts_with("EventID: is reserved"),
+        "{}",
+        of([0x26, 0, 0, 0])
+    );
+    // An implementation's own.
+    assert_eq!(of([0x100_0000_00e3, 1, 2, 3]), "");
+    // The request's flags in F_BAD_ATS_TREQ, a SubstreamID of F_STREAM_DISABLED, bits of F_PERMISSION: §21.3.
+    assert_eq!(of([0x100_0000_0005, 1 << 35, 0x1000, 0]), "");
+    assert_eq!(of([0x100_0000_2806, 0, 0, 0]), "");
+    assert_eq!(of([0x100_0000_0013, WRITE | 1 << 45, 0x1000, 0]), "");
+    // A SubstreamID without SSV and an IPA without S2 are unknown, not wrong.
+    assert_eq!(of([0x100_0000_5010, READ, 0xfe00_0000, 0x1000]), "");
+}
+
+#[test]
+fn a_device_has_few_doorbells() {
+    let write = |page: u64| [0x100_0000_0010, WRITE, page << 12 | 0x040, 0];
+    let mut log = String::new();
+    for page in (0..32).map(|page| 0xfe00_0 + page * 16) {
+        old(&mut log, "", write(page));
+    }
+    let roaming = records(&log);
+    assert_eq!(roaming[0].causes[0].id, "msi-doorbell");
+    assert!(roaming[4..].iter().all(|record| !ids(record).contains(&"msi-doorbell")));
+    // One page again and again, other accesses between, is one.
+    let mut log = String::new();
+    for page in 0..32 {
+        old(&mut log, "", write(0xffff_e));
+        old(&mut log, "", [0x100_0000_0010, READ, 0xfd00_0000 + page * 0x5000, 0]);
+    }
+    let same = records(&log);
+    assert!(same.iter().step_by(2).all(|record| record.causes[0].id == "msi-doorbell"));
+}
+
+#[test]
+fn how_a_table_was_accessed_is_null_where_none_was() {
+    use smmuv3_decode::log::Value;
+    let of = |words| event(words).fields().and_then(|fields| fields.get("ttrnw"));
+    assert_eq!(of([0x100_0000_0013, WRITE, 0x1000, 0]), Some(Value::Null));
+    let table = 0x100 << 32 | 1 << 39 | 1 << 44;
+    assert_eq!(of([0x100_0000_0013, table, 0x1000, 0x2000]), Some(Value::Bool(true)));
+}
+
+#[test]
+fn a_message_between_the_words_of_an_event_does_not_cut_it() {
+    let lines = [
+        "event 0x10 received:",
+        "\t0x0000010000000010",
+        "\t0x0000020000000000",
+        "EVTQ overflow detected -- events lost",
+        "\t0x0000000000002000",
+        "\t0x0000000000000000",
+    ];
+    let log: String = lines.iter().map(|line| format!("arm-smmu-v3 smmu0: {line}\n")).collect();
+    let all = records(&log);
+    let event = all.iter().find(|record| record.name == "F_TRANSLATION").unwrap();
+    assert_eq!((event.address(), event.violations.len(), all.len()), (Some(0x2000), 0, 2));
+}
+
+#[test]
+fn a_log_that_a_terminal_wrapped_is_the_same() {
+    let mut log = String::new();
+    old(&mut log, "[    7.471032] [T12345] ", [0x180_0000_0010, WRITE, 0xffff_e040, 0]);
+    log.push_str(
+        "[    7.471033] [T12345] arm-smmu-v3 smmu0: event: F_TRANSLATION client: 0000:01:00.0 sid: 0x180 ssid: \
+         0x0 iova: 0xffffe040 ipa: 0x0\n\
+         [    7.471033] [T12345] arm-smmu-v3 smmu0: unpriv data write s1 \"Input address caused fault\" stag: 0x0\n\
+         [    7.6] arm-smmu-v3 smmu0: CMD_SYNC timeout at 0x00000146 [hwprod 0x00000146, hwcons 0x00000000]\n",
+    );
+    let whole = records(&log);
+    for columns in [52, 60, 72, 80] {
+        let mut wrapped = String::new();
+        for line in log.lines() {
+            for (place, letter) in line.chars().enumerate() {
+                if place > 0 && place % columns == 0 {
+                    wrapped.push('\n');
+                }
+                wrapped.push(letter);
+            }
+            wrapped.push('\n');
+        }
+        let found = records(&wrapped);
+        // More than one wrap of a line is not put together.
+        let same = found.iter().zip(&whole).all(|(found, whole)| found.detail == whole.detail);
+        assert!(same || columns < 72, "{columns}: {found:#?}");
+        assert_eq!(found.len(), whole.len(), "{columns}");
+    }
+}
+
+#[test]
+fn an_event_on_one_line_is_read_in_any_form() {
+    let words = "0x0000018000000010 0x0000020000000000 0x00000000ffffe040 0x0000000000000000";
+    for form in
+        ["0x10 WORDS", "event 0x10: WORDS", "event 0x10 received: WORDS", "event 0x10 WORDS"]
+    {
+        let all = records(&form.replace("WORDS", words));
+        assert_eq!(all.len(), 1, "{form}");
+        assert_eq!(all[0].address(), Some(0xffff_e040), "{form}");
+    }
+    // Another code than the words' is no event's.
+    assert!(records(&format!("0x11 {words}")).is_empty());
+    assert!(records("event 0x10 of the timer").is_empty());
 }

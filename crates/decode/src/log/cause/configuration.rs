@@ -32,11 +32,18 @@ pub fn of(view: &View, id: Option<EventId>, causes: &mut Vec<Cause>) {
         Some(EventId::CBadStreamId) => stream(view, &sid, causes),
         Some(EventId::CBadSte) => {
             causes.push(Cause::likely(
-                "wrong-stream-mapping",
+                "bad-entry",
                 format!(
-                    "the entry of {sid} is invalid: nobody configured it, since firmware \
-                    gives the device another StreamID than it uses, or its driver is not loaded"
+                    "the stream table entry of {sid} is not valid (V = 0), or has a value that this SMMU does \
+                    not take, or the SMMU read it before it was in memory"
                 ),
+                "Dump the entry and check it: smmuv3 decode ste WORDS --idr REGISTERS; check that the driver \
+                 sends CMD_CFGI_STE and CMD_SYNC, and that firmware tells the truth about coherent walks.",
+            ));
+            causes.push(Cause::possible(
+                "wrong-stream-mapping",
+                "or nobody configured the stream: firmware gives the device another StreamID than it uses, or \
+                 its driver is not loaded. (Linux writes valid entries also for streams that nobody uses)",
                 FIRMWARE_MAP,
             ));
             causes.push(Cause::possible(
@@ -45,7 +52,7 @@ pub fn of(view: &View, id: Option<EventId>, causes: &mut Vec<Cause>) {
                 "Look which device has this StreamID, and whether firmware uses it (display, \
                  USB, network).",
             ));
-            causes.push(corrupt("the stream table entry is illegal: it"));
+            causes.push(corrupt("or the entry"));
         }
         Some(EventId::FSteFetch) => not_accessible(view, "a stream table entry", &place, causes),
         Some(EventId::FCdFetch) => {

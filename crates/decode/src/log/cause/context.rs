@@ -14,8 +14,7 @@ const NEAR: u64 = 200;
 /// What explains the event better than the event itself.
 pub fn before(view: &View, causes: &mut Vec<Cause>) {
     let instance = view.history.instance(&view.record.instance);
-    let near =
-        |line: Option<u64>| line.filter(|line| view.record.line.saturating_sub(*line) <= NEAR);
+    let near = |line: Option<u64>| near(view, line);
     if let Some(line) = instance.was_enabled.filter(|line| *line < view.record.line)
         && instance.events < 16
     {

@@ -41,7 +41,8 @@ fn translation(view: &View, causes: &mut Vec<Cause>) {
         ));
     }
     let write = view.read == Some(false);
-    if write && is_doorbell(address) {
+    let roams = view.history.stream(view.record).roams(address >> 12);
+    if write && is_doorbell(address) && !roams {
         let why = format!(
             "a write to offset 0x040 of a page ({address:#x}), where an interrupt controller \
              takes MSIs (GITS_TRANSLATER, or MSI_SETSPI_NS of GICv2m)"
@@ -327,8 +328,9 @@ pub fn not_accessible(view: &View, what: &str, place: &str, causes: &mut Vec<Cau
         causes.push(Cause::certain(
             "granule-protection",
             format!("GPCF is 1: the fetch of {what}{place} failed the granule protection check"),
-            "The memory belongs to another world (Realm, Root): check who owns it.",
+            "The memory belongs to another world (Realm, Secure, Root): check who owns it.",
         ));
+        return;
     }
     let ram = match (view.fetch, view.fetch.and_then(|fetch| view.history.ram(fetch))) {
         (Some(_), Some(line)) => format!(
