@@ -41,7 +41,20 @@ pub enum WalkError {
 /// # Errors
 /// [`Failure`] when the input cannot be used, or the output not be written.
 pub fn execute(arguments: &Walk) -> Result<u8, Failure> {
+    let piped = arguments.memory.iter().map(|image| &image.path).chain(&arguments.registers);
+    if piped.filter(|path| path.as_os_str() == "-").count() > 1 {
+        return Err(Failure::Walk(WalkError::Setup(
+            "standard input can be read once: give the other one as a file".to_owned(),
+        )));
+    }
     let smmu = registers::smmu(arguments).map_err(Failure::Walk)?;
+    let (smmu, off) = smmu;
+    if off {
+        anstream::eprintln!(
+            "note: the registers say that the SMMU is off (CR0.SMMUEN = 0), so that GBPA decides; this is \
+             what it does once it is on"
+        );
+    }
     let images = Images::open(&arguments.memory, arguments.whole)
         .map_err(|error| Failure::Walk(error.into()))?;
     let status = match (arguments.sid, arguments.address) {
@@ -97,7 +110,11 @@ fn survey(arguments: &Walk, images: &Images, smmu: &Smmu) -> Result<u8, Failure>
     let mut bar = Bar::new();
     let found = reach(images, smmu, scope, Limits::default(), &mut |progress| {
         let (streams, descriptors) = (progress.streams, progress.descriptors);
-        bar.say(format!("{streams} streams, {descriptors} descriptors"));
+        let empty = match progress.skipped >> 20 {
+            0 => String::new(),
+            mebibytes => format!(", {mebibytes} MiB of the stream table are empty"),
+        };
+        bar.say(format!("{streams} streams, {descriptors} descriptors{empty}"));
     });
     drop(bar);
     let shown = text::Shown { limit: arguments.limit, only: scope.stream, tables: arguments.all };

@@ -223,6 +223,82 @@ fn pictures_are_whole_and_know_light_and_dark() {
     }
 }
 
+/// What the page in docs shows is what is printed: the folder of the examples, and three streams that abort.
+#[test]
+fn the_page_shows_what_is_printed() {
+    let folder = folder();
+    let image = File::options().write(true).open(folder.path().join("ram.bin")).unwrap();
+    for stream in 16..19 {
+        put(&image, RAM, &vec![(TABLE + 64 * stream, vec![1])]);
+    }
+    let page = include_str!("../../../docs/walk.md");
+    let mut shown = page.split("```console\n$ smmuv3 walk ").skip(1);
+    for status in [1, 1] {
+        let (command, rest) = shown.next().unwrap().split_once('\n').unwrap();
+        let (expected, _) = rest.split_once("```").unwrap();
+        assert_eq!(ended(&run(folder.path(), command), status), expected, "{command}");
+    }
+    assert!(shown.next().is_none());
+}
+
+#[test]
+fn json_is_as_the_schema_says() {
+    let schema = serde_json::from_str(include_str!("../../../docs/walk.schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let folder = folder();
+    let image = File::options().write(true).open(folder.path().join("ram.bin")).unwrap();
+    // A table that is not in the image, streams that abort, and one whose entry is illegal.
+    put(&image, RAM, &vec![(TABLE + 0x1_0010, vec![0x9000_0003])]);
+    put(&image, RAM, &vec![(TABLE + 64 * 10, [1, 0, 0, 0, 0, 0, 0, 0].repeat(3))]);
+    put(&image, RAM, &vec![(TABLE + 64 * 13, vec![(TABLE + 0x2_0000) | 0xb, 0xd4 | 1 << 30])]);
+    let mut kinds = Vec::new();
+    for arguments in [
+        "--sid 8 --address 0x8080604010",
+        "--sid 8 --address 0x8080605010 --write --ssid 0",
+        "--sid 8 --address 0x8080605010 --write",
+        "--sid 8 --address 0x10000000000",
+        "--sid 10 --address 0",
+        "--sid 13 --address 0",
+        "--all",
+        "--all --sid 8",
+        "--all --limit 1",
+        "",
+    ] {
+        let output = run(
+            folder.path(),
+            &format!("--memory ram.bin@0x40000000 --strtab 0x44000000,8 {arguments} --json"),
+        );
+        let value = serde_json::from_slice(&output.stdout).unwrap();
+        if let Err(error) = validator.validate(&value) {
+            panic!("{arguments}: {error} at {}", error.instance_path());
+        }
+        let result = &value["result"]["kind"];
+        kinds.push(result.as_str().unwrap_or(value["kind"].as_str().unwrap()).to_owned());
+        if arguments == "--all" {
+            let runs: Vec<_> =
+                value["streams"].as_array().unwrap().iter().map(|each| &each["last_sid"]).collect();
+            assert_eq!(runs, ["0x8", "0x9", "0xc", "0xd"]);
+            assert_eq!(value["complete"], false);
+        }
+    }
+    let walks = ["translated", "fault", "fault", "missing", "silent", "fault"];
+    assert_eq!(kinds, [&walks[..], &["reach"; 4]].concat());
+    // The schema is no rubber stamp.
+    let wrong = serde_json::json!({ "kind": "reach", "streams": [] });
+    assert!(!validator.is_valid(&wrong));
+}
+
+#[test]
+fn an_smmu_that_is_off_is_told() {
+    let folder = folder();
+    let registers = "CR0 0\nSTRTAB_BASE 0x44000000\nSTRTAB_BASE_CFG 8\n";
+    std::fs::write(folder.path().join("off.txt"), registers).unwrap();
+    let arguments = "--memory ram.bin@0x40000000 --registers off.txt --sid 9 --address 0";
+    let output = run(folder.path(), arguments);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && told.contains("CR0.SMMUEN = 0"), "{told}");
+}
+
 #[test]
 fn an_image_may_come_through_a_pipe() {
     let folder = folder();
@@ -250,6 +326,9 @@ fn what_cannot_be_used_says_what_to_do() {
         ("--memory ram.bin@0x3c000000 --memory guest.elf --strtab 0,3", "both have 0x40000000"),
         ("--memory ram.bin@0 --strtab 0x44000000", "--log2size N"),
         ("--memory ram.bin@0", "--strtab"),
+        ("--memory ram.bin@ --strtab 0,3", "nothing behind @ is no address"),
+        ("--memory ram.bin@0 --strtab 0 --log2size 8 --split 7", "6, 8 or 10"),
+        ("--memory -@0 --strtab 0,3 --registers -", "standard input can be read once"),
         ("--memory gone@0 --strtab 0,3", "gone can't be read"),
         ("--memory ram.bin@0 --strtab 0,3 --sid 8", "--address A, or --all"),
         ("--memory ram.bin@0 --registers dump", "names no register that counts"),

@@ -117,6 +117,7 @@ pub(crate) fn stage_1(stage: &Stage1, word: u64, level: i8, entry: Meaning) -> S
     if let Some(mut text) = not_a_leaf(entry) {
         if let Meaning::Table { limits, .. } = entry
             && !stage.had
+            && !stage.tables.form.pie
         {
             let limits = [
                 (limits.no_unprivileged, "no unprivileged access below"),
@@ -136,15 +137,14 @@ pub(crate) fn stage_1(stage: &Stage1, word: u64, level: i8, entry: Meaning) -> S
     let sh =
         if stage.tables.sh_elsewhere() { stage.sh } else { Shareability::from_code(page.sh()) };
     let mut text = leaf(level, entry);
+    text += &format!(", {}", permissions::stage_1(word, Limits::NONE, stage));
     if stage.tables.form.pie {
-        text += ", permissions by index";
-    } else {
-        text += &format!(", {}", permissions::stage_1(word, Limits::NONE, stage));
+        text += " by index";
     }
     text += &format!(", {}", Attributes { memory, shareability: sh });
     for (set, name) in [
         (!page.af(), "AF clear"),
-        (page.dbm(), "DBM"),
+        (page.dbm() && !stage.tables.form.pie, "DBM"),
         (page.contiguous(), "contiguous"),
         (!page.ng() && !stage.regime.one_privilege, "global"),
     ] {

@@ -13,7 +13,7 @@ mod tables;
 
 use std::collections::{BTreeMap, HashMap};
 
-use smmuv3_formats::permission::Permissions;
+use smmuv3_formats::ste::config;
 use smmuv3_formats::{Ste, legality};
 
 pub use finding::{Finding, Kind, Severity};
@@ -21,7 +21,6 @@ pub use range::Range;
 
 use crate::describe;
 use crate::memory::Memory;
-use crate::permissions::writable;
 use crate::smmu::Smmu;
 use finding::{Findings, Holds, Owner, Structures};
 use range::Ranges;
@@ -51,7 +50,7 @@ impl Default for Limits {
             findings: 10_000,
             streams: 1 << 17,
             nodes: 400,
-            entries: 1 << 33,
+            entries: 1 << 27,
         }
     }
 }
@@ -74,12 +73,14 @@ pub struct Progress {
     pub streams: u64,
     /// Descriptors of translation tables that were read.
     pub descriptors: u64,
+    /// Bytes of the stream table that hold nothing.
+    pub skipped: u64,
 }
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
-    /// The streams with a valid STE, by StreamID.
+    /// The streams with a valid STE, by StreamID. Neighbours whose equal entries lead nowhere are one.
     pub streams: Vec<Stream>,
     /// Valid streams that are not in the list, or substreams of one that is.
     pub streams_left_out: u64,
@@ -111,12 +112,15 @@ impl Survey {
     }
 }
 
-/// A stream.
+/// A stream, or a run of them.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    /// StreamID.
+    /// StreamID, the first of a run.
     pub stream: u32,
-    /// Where its STE is.
+    /// The last StreamID of a run: streams that follow each other, whose entries are equal, and abort, bypass
+    /// or are illegal. Otherwise the same as the first.
+    pub last: u32,
+    /// Where the (first) STE is.
     pub address: u64,
     /// The STE.
     pub ste: Ste,
@@ -175,6 +179,8 @@ pub fn reach<M: Memory>(
         findings: Findings::new(limits.findings),
         structures: Structures::default(),
         known: HashMap::new(),
+        arrays: HashMap::new(),
+        run: None,
         ranges: 0,
         spaces: 0,
         entries: 0,
@@ -190,6 +196,16 @@ pub fn reach<M: Memory>(
 /// What decides everything below a stream or substream: STE words that count, and CD.
 type Key = ([u64; 4], Option<[u64; 8]>);
 
+/// Streams that follow each other and have the same STE, which leads nowhere.
+struct Run {
+    first: u32,
+    last: u32,
+    ste: Ste,
+    /// Whether it is in the list, and where in the tree.
+    kept: bool,
+    node: Option<usize>,
+}
+
 struct Surveyor<'a, M> {
     memory: &'a M,
     smmu: &'a Smmu,
@@ -202,6 +218,10 @@ struct Surveyor<'a, M> {
     structures: Structures,
     /// Spaces that were seen, by what decides them, with the bytes that they reach.
     known: HashMap<Key, (Owner, u64)>,
+    /// How often arrays of STEs were reached.
+    arrays: HashMap<u64, u32>,
+    /// The latest streams, where others may be like them.
+    run: Option<Run>,
     /// Ranges that are kept so far, and spaces.
     ranges: usize,
     spaces: usize,
@@ -216,8 +236,12 @@ impl<M: Memory> Surveyor<'_, M> {
         if self.done.streams.is_multiple_of(1024) {
             (self.progress)(self.done);
         }
+        if self.run_on(stream, &ste) {
+            return;
+        }
         let owner = Owner { stream, substream: None };
         let meaning = describe::ste(&ste);
+        let node = Some(self.survey.tree.len()).filter(|node| *node < self.limits.nodes);
         self.node(1, format!("STE {stream:#x}"), address, &meaning);
         let judged = legality::ste(&ste, &self.smmu.implementation);
         if let Err(rule) = judged {
@@ -229,14 +253,44 @@ impl<M: Memory> Surveyor<'_, M> {
             self.findings
                 .add(Kind::ReservedBits, owner, Some(address), None, || format!("STE: {rule}"));
         });
-        let mut found = Stream { stream, address, ste, meaning, spaces: Vec::new() };
+        let mut found = Stream { stream, last: stream, address, ste, meaning, spaces: Vec::new() };
         if judged.is_ok() && ste.config() & 0b100 != 0 && !self.scope.only_streams {
             self.contexts(&mut found);
         }
-        if self.survey.streams.len() < self.limits.streams {
+        let kept = self.survey.streams.len() < self.limits.streams;
+        if kept {
             self.survey.streams.push(found);
         } else {
             self.survey.streams_left_out += 1;
+        }
+        let plain = judged.is_err() || ste.config() & 0b100 == 0 || ste.config() == config::BYPASS;
+        self.run = plain.then_some(Run { first: stream, last: stream, ste, kept, node });
+    }
+
+    /// Whether the stream belongs to a run, which then has it.
+    fn run_on(&mut self, stream: u32, ste: &Ste) -> bool {
+        let Some(run) = &mut self.run else { return false };
+        if run.ste != *ste || run.last.checked_add(1) != Some(stream) {
+            return false;
+        }
+        run.last = stream;
+        self.findings.run_on(run.first, stream);
+        if let Some(node) = run.node.and_then(|node| self.survey.tree.get_mut(node)) {
+            node.label = format!("STE {:#x}-{stream:#x}", run.first);
+        }
+        match self.survey.streams.last_mut().filter(|_| run.kept) {
+            Some(found) => found.last = stream,
+            None => self.survey.streams_left_out += 1,
+        }
+        true
+    }
+
+    /// Remembers what was followed.
+    fn know(&mut self, key: Key, owner: Owner, bytes: u64) {
+        /// More contexts than machines have; what is not remembered is followed again.
+        const MOST: usize = 1 << 20;
+        if self.known.len() < MOST {
+            self.known.insert(key, (owner, bytes));
         }
     }
 
@@ -263,7 +317,7 @@ impl<M: Memory> Surveyor<'_, M> {
         let (ranges, left_out) = ranges.take();
         self.ranges += ranges.len();
         self.survey.ranges_left_out += left_out;
-        self.executable(Owner { stream: found.stream, substream }, &ranges);
+        self.executable(Owner { stream: found.stream, substream }, &found.ste, &ranges);
         self.push(found, Space { substream, meaning, ranges, bytes, ..Space::default() });
     }
 
@@ -277,10 +331,16 @@ impl<M: Memory> Surveyor<'_, M> {
     }
 
     /// Tells ranges that can be written and executed, all of a space at once.
-    fn executable(&mut self, owner: Owner, ranges: &[Range]) {
+    fn executable(&mut self, owner: Owner, ste: &Ste, ranges: &[Range]) {
+        let (instruction, kinds) = asked(ste, self.smmu);
+        if !instruction {
+            return;
+        }
         let both = |range: &&Range| {
-            let Permissions { privileged, unprivileged } = range.permissions;
-            privileged.execute && privileged.write || unprivileged.execute && unprivileged.write
+            kinds.iter().any(|privileged| {
+                let rights = range.permissions.of(*privileged);
+                rights.execute && rights.write
+            })
         };
         let mut found = ranges.iter().filter(both);
         let Some(first) = found.next() else { return };
@@ -293,13 +353,25 @@ impl<M: Memory> Surveyor<'_, M> {
     /// Tells what a space can write although the walk itself reads it: the first of each kind, and how many
     /// there are.
     fn overlaps(&mut self) {
+        /// Structures that are looked at: a hostile image makes every space reach every table.
+        const MOST: u64 = 1 << 28;
         self.structures.sort();
-        for stream in &self.survey.streams {
+        let mut looked = 0;
+        'all: for stream in &self.survey.streams {
+            let (_, kinds) = asked(&stream.ste, self.smmu);
+            let writable = |range: &&Range| {
+                kinds.iter().any(|privileged| range.permissions.of(*privileged).write)
+            };
             // Of a bypass it is said once, for all memory.
             for space in stream.spaces.iter().filter(|space| !space.bypass) {
                 let mut found: BTreeMap<Holds, (u64, u64, usize)> = BTreeMap::new();
-                for range in space.ranges.iter().filter(|range| writable(&range.permissions)) {
+                for range in space.ranges.iter().filter(writable) {
+                    if looked > MOST {
+                        self.survey.cut_short = true;
+                        break 'all;
+                    }
                     for hit in self.structures.within(range.output, range.bytes) {
+                        looked += 1;
                         let from = hit.from.max(range.output);
                         let input = range.input + (from - range.output);
                         found.entry(hit.what).or_insert((from, input, 0)).2 += 1;
@@ -324,6 +396,20 @@ impl<M: Memory> Surveyor<'_, M> {
             self.survey.nodes_left_out += 1;
         }
     }
+}
+
+/// Which accesses are left after the overrides of an STE (§5.2): whether some are instruction fetches, and
+/// whether they are privileged.
+fn asked(ste: &Ste, smmu: &Smmu) -> (bool, &'static [bool]) {
+    if !smmu.implementation.idr1.attr_perms_ovr() {
+        return (true, &[true, false]);
+    }
+    let kinds: &[bool] = match ste.priv_cfg() {
+        2 => &[false],
+        3 => &[true],
+        _ => &[true, false],
+    };
+    (ste.inst_cfg() != 2, kinds)
 }
 
 /// ` and 3 more ranges`; nothing where there are none.

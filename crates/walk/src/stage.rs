@@ -38,6 +38,8 @@ pub(crate) struct Found {
     pub(crate) bytes_log2: u32,
     pub(crate) permissions: Permissions,
     pub(crate) attributes: Attributes,
+    /// The descriptor that hardware marks as written if this is written: it is writable-clean.
+    pub(crate) clean: Option<u64>,
 }
 
 /// The leaf at the end of the tables.
@@ -132,9 +134,6 @@ impl<M: Memory> Walker<'_, M> {
             let why = "the access flag is clear, and hardware does not set it";
             return Err(Cause { id: EventId::FAccess, why, ..cause }.into());
         }
-        if stage.tables.form.pie {
-            return Err(Stop::Unsupported("permission indirection of stage 1 (CD.PIE)"));
-        }
         let permissions = permissions::stage_1(leaf.word, leaf.limits, stage);
         if !allow(&permissions, &self.access) {
             let why = "stage 1 does not allow the access";
@@ -155,6 +154,9 @@ impl<M: Memory> Walker<'_, M> {
                     ..cause
                 }
                 .into());
+            }
+            if let Some(at) = leaf.table.and_then(|table| table.clean) {
+                self.update(Stage::Two, at, false, true);
             }
             self.update(Stage::One, leaf.at, access_update, dirty_update);
         }
@@ -191,7 +193,10 @@ impl<M: Memory> Walker<'_, M> {
             return Err(Cause { id: EventId::FAccess, why, ..cause }.into());
         }
         if stage.tables.form.pie {
-            return Err(Stop::Unsupported("permission indirection of stage 2 (STE.S2PIE)"));
+            return Err(Stop::Unsupported(
+                "permission indirection of stage 2 (STE.S2PIE): what indices permit is in the register \
+                 S2PII, whose fields are not known here",
+            ));
         }
         let permissions = permissions::stage_2(leaf.word, stage);
         let input = r#use.class == class::INPUT;
@@ -213,8 +218,8 @@ impl<M: Memory> Walker<'_, M> {
             let why = "a table of stage 1 or a context is in Device memory (S2PTW = 1)";
             return Err(Cause { id: EventId::FPermission, why, ..cause }.into());
         }
-        let dirty_update =
-            input && self.access.write && permissions::stage_2_writable_clean(leaf.word, stage);
+        let clean = permissions::stage_2_writable_clean(leaf.word, stage);
+        let dirty_update = clean && input && self.access.write;
         if access_update || dirty_update {
             self.update(Stage::Two, leaf.at, access_update, dirty_update);
         }
@@ -224,7 +229,8 @@ impl<M: Memory> Walker<'_, M> {
             shareability,
             stage.tables.form.fwb,
         );
-        Ok(found(&stage.tables, &leaf, ipa, permissions, attributes))
+        let found = found(&stage.tables, &leaf, ipa, permissions, attributes);
+        Ok(Found { clean: clean.then_some(leaf.at), ..found })
     }
 
     fn update(&mut self, stage: Stage, at: u64, access: bool, dirty: bool) {
@@ -252,5 +258,5 @@ fn found(
 ) -> Found {
     let bytes_log2 = tables.span(leaf.level);
     let address = leaf.address | (input & low(bytes_log2));
-    Found { address, bytes_log2, permissions, attributes }
+    Found { address, bytes_log2, permissions, attributes, clean: None }
 }

@@ -109,6 +109,9 @@ pub(crate) struct Stage1 {
     /// Attribute indices have four bits: CD.AIE.
     pub(crate) aie: bool,
     pub(crate) mair: u64,
+    /// What indices permit to privileged and unprivileged accesses, where permissions are indirect.
+    pub(crate) piip: u64,
+    pub(crate) piiu: u64,
     /// Shareability where leaves hold none.
     pub(crate) sh: Shareability,
 }
@@ -247,6 +250,8 @@ impl Context {
                     },
                     aie: idr3.aie() && cd.aie(),
                     mair: cd.mair(),
+                    piip: cd.piip(),
+                    piiu: cd.piiu(),
                     sh: Shareability::from_code(sh),
                 },
             }

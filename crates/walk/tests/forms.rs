@@ -243,9 +243,6 @@ fn tables_may_be_big_endian() {
 
 #[test]
 fn what_the_reference_does_not_describe_is_not_guessed() {
-    let memory = with_page(&ste().with_s1_pie(true), &cd().with_pie(true), page(0x9000_0000));
-    let found = walk(&memory, &smmu(), Access::read(0, 0x1000)).outcome;
-    assert!(matches!(found, Outcome::Unsupported { what } if what.contains("CD.PIE")), "{found:?}");
     let mut both = smmu();
     both.implementation.idr0 = both.implementation.idr0.with_ttf(3);
     let memory = with_page(&ste(), &cd().with_aa64(false), page(0x9000_0000));
@@ -272,4 +269,52 @@ fn overrides_come_before_permissions_and_events() {
     let mut fixed = smmu();
     fixed.implementation.idr1 = fixed.implementation.idr1.with_attr_perms_ovr(false);
     assert_eq!(fault(&raised, &fixed, access).id, EventId::FPermission);
+}
+
+/// Indices 0 to 3 of PIIP are rw, r, rwx, none, and of PIIU r, none, r, x; the index is bits 54, 53, 51 and 6.
+#[test]
+fn permissions_by_index_are_those_of_piip_and_piiu() {
+    const PIIP: u64 = 0b000_111_001_101;
+    const PIIU: u64 = 0b010_001_000_001;
+    let base = table(8) | 1 << 10 | 0b11;
+    let index = |index: u64| (index & 1) << 6 | (index >> 1 & 1) << 51;
+    let cd = cd().with_pie(true).with_piip(PIIP).with_piiu(PIIU);
+    let ste = ste().with_s1_pie(true);
+    for (number, privileged, unprivileged) in
+        [(0, "rw-", "r--"), (1, "r--", "---"), (2, "rwx", "r--"), (3, "---", "--x")]
+    {
+        // Tables take nothing then: APTable = 11 and both execute-nevers.
+        let mut memory = with_page(&ste, &cd, base | index(number));
+        memory.write64(table(0), table(1) | 0b11 | 0b1111 << 59);
+        for (kind, rights) in [(true, privileged), (false, unprivileged)] {
+            for (letter, write, instruction) in
+                [('r', false, false), ('w', true, false), ('x', false, true)]
+            {
+                let access =
+                    Access { write, instruction, privileged: kind, ..Access::read(0, 0x1000) };
+                let found = walk(&memory, &smmu(), access).outcome;
+                assert_eq!(
+                    matches!(found, Outcome::Translated(_)),
+                    rights.contains(letter),
+                    "{number} {access:x?}: {found:x?}"
+                );
+            }
+        }
+    }
+    // Bit 7 is nDirty: no write, unless hardware clears it.
+    let clean = base | 1 << 7;
+    let write = Access { privileged: true, ..Access::write(0, 0x1000) };
+    let why = fault(&with_page(&ste, &cd, clean), &smmu(), write);
+    assert_eq!(why.id, EventId::FPermission);
+    let marking = cd.with_ha(true).with_hd(true);
+    let found = translated(&with_page(&ste, &marking, clean), &smmu(), write);
+    assert_eq!(found.updates.len(), 1);
+    assert!(found.updates[0].contains("marks as written"), "{:?}", found.updates);
+    // The access flag comes first.
+    let why = fault(&with_page(&ste, &cd, clean & !(1 << 10)), &smmu(), write);
+    assert_eq!(why.id, EventId::FAccess);
+    // Without STE.S1PIE the same bits mean what they always do: AP = 00 is privileged alone.
+    let why =
+        fault(&with_page(&ste.with_s1_pie(false), &cd, base), &smmu(), Access::read(0, 0x1000));
+    assert_eq!(why.id, EventId::FPermission);
 }

@@ -182,7 +182,11 @@ fn each_mistake_is_found_by_its_name() {
         let mut memory = a1();
         memory.write64(at, word);
         let found = survey(&memory, &smmu(6));
-        assert_eq!(kinds(&found), [kind], "{word:#x}: {:#?}", found.findings);
+        // A loop is followed as hardware does: the root as last level has a page whose access flag is clear.
+        let kinds = kinds(&found);
+        let expected = [kind, Kind::AccessFlag];
+        let expected = &expected[..1 + usize::from(kind == Kind::Loop)];
+        assert_eq!(kinds, expected, "{word:#x}: {:#?}", found.findings);
         assert_eq!(found.findings[0].stream, Some(5));
     }
     // Stage 1 of a stream that is not there, configuration that is illegal or switched off.
@@ -273,4 +277,104 @@ fn tables_that_are_shared_without_end_are_not_followed_without_end() {
     assert!(found.descriptors <= 512 * (1 + 3 * 16), "{}", found.descriptors);
     assert!(found.ranges_left_out > 0);
     assert!(kinds(&found).contains(&Kind::Shared));
+}
+
+#[test]
+fn neighbours_that_lead_nowhere_are_one() {
+    let mut memory = a1();
+    for stream in (0..5).chain(6..20) {
+        memory.write_words(BASE + 64 * stream, &[0x1]);
+    }
+    for stream in 20..30 {
+        memory.write_words(BASE + 64 * stream, &[0x9, 1 << 44]);
+    }
+    // Illegal: STRW is 1. Another entry than those before.
+    for stream in 30..33 {
+        memory.write_words(BASE + 64 * stream, &[0x8002_000b, 0xd4 | 1 << 30]);
+    }
+    // A hole ends a run.
+    memory.write_words(BASE + 64 * 34, &[0x8002_000b, 0xd4 | 1 << 30]);
+    let found = survey(&memory, &smmu(6));
+    let streams: Vec<_> = found.streams.iter().map(|each| (each.stream, each.last)).collect();
+    assert_eq!(streams, [(0, 4), (5, 5), (6, 19), (20, 29), (30, 32), (34, 34)]);
+    let told: Vec<_> =
+        found.findings.iter().map(|each| (each.kind, each.stream, each.last_stream)).collect();
+    assert_eq!(
+        told,
+        [
+            (Kind::Bypass, Some(20), Some(29)),
+            (Kind::Illegal, Some(30), Some(32)),
+            (Kind::Illegal, Some(34), None)
+        ]
+    );
+    let labels: Vec<_> = found.tree.iter().map(|node| node.label.as_str()).collect();
+    assert!(labels.contains(&"STE 0x6-0x13") && labels.contains(&"STE 0x5"), "{labels:?}");
+    // What is not kept is counted, stream by stream.
+    let limits = Limits { streams: 2, ..Limits::default() };
+    let found = reach(&memory, &smmu(6), Scope::default(), limits, &mut |_| {});
+    assert_eq!((found.streams.len(), found.streams_left_out), (2, 28));
+}
+
+/// A table that leads to itself maps itself: the device can write its own tables.
+#[test]
+fn what_is_reached_through_a_loop_is_found() {
+    let mut memory = a1();
+    // The level-2 table as its own last level: its entry 0x1a2 is then a page, the level-3 table.
+    memory.write64(0x8001_2d18, 0x8001_2003);
+    memory.write64(0x8001_2d10, 0x8001_3c43);
+    let found = survey(&memory, &smmu(6));
+    let kinds = kinds(&found);
+    assert!(kinds.contains(&Kind::Loop) && kinds.contains(&Kind::TableMemory), "{kinds:?}");
+    let access = Access::write(5, 0x12_3460_0000 | 0x1a2 << 12);
+    let Outcome::Translated(to) = walk(&memory, &smmu(6), access).outcome else { panic!() };
+    assert_eq!(to.address, 0x8001_3000);
+}
+
+/// Overrides of the STE leave no fetch of instructions, or no privileged access.
+#[test]
+fn what_a_stream_never_asks_for_is_no_finding() {
+    for (leaf, word, expected) in [
+        // For everybody, by unprivileged fetches; INSTCFG = 2 makes them data.
+        (0x0020_0000_9100_0f43u64, 0, vec![Kind::WriteExecute]),
+        (0x0020_0000_9100_0f43, 2 << 50, vec![]),
+        // Privileged alone (AP = 00, PXN = 0); PRIVCFG = 2 and 3.
+        (0x0040_0000_9100_0f03, 0, vec![Kind::WriteExecute]),
+        (0x0040_0000_9100_0f03, 2 << 48, vec![]),
+        (0x0040_0000_9100_0f03, 3 << 48, vec![Kind::WriteExecute]),
+        // A table, which only privileged accesses can write.
+        (0x0060_0000_8001_3f03, 0, vec![Kind::TableMemory]),
+        (0x0060_0000_8001_3f03, 2 << 48, vec![]),
+    ] {
+        let mut memory = a1();
+        memory.write64(BASE + 64 * 5 + 8, 0xd4 | word);
+        memory.write64(0x8001_3b40, leaf);
+        assert_eq!(kinds(&survey(&memory, &smmu(6))), expected, "{leaf:#x} {word:#x}");
+        // Without the feature, the fields mean nothing.
+        let mut plain = smmu(6);
+        plain.implementation.idr1 = plain.implementation.idr1.with_attr_perms_ovr(false);
+        assert_eq!(kinds(&survey(&memory, &plain)).len(), 1, "{leaf:#x} {word:#x}");
+    }
+}
+
+/// 2^12 level-1 descriptors that all lead to the same 256 streams; 2^24 of them would make 2^32 of 128 MiB.
+#[test]
+fn arrays_of_streams_that_are_shared_are_not_listed_without_end() {
+    struct Same;
+    impl smmuv3_walk::Memory for Same {
+        fn read64(&self, pa: u64) -> Result<u64, smmuv3_walk::Gap> {
+            // The array is behind the first level; every second entry bypasses, so that none are a run.
+            Ok(match pa {
+                ..0x1000_0000 => 0x1000_0000 | 9,
+                _ if pa & 0x3f == 0 => 0x9 - (pa >> 3 & 8),
+                _ => 0,
+            })
+        }
+    }
+    let cfg = StrtabBaseCfg(20 | 8 << 6 | 1 << 16);
+    let smmu = Smmu::with_everything(StrtabBase(0), cfg);
+    let scope = Scope { only_streams: true, ..Scope::default() };
+    let found = reach(&Same, &smmu, scope, Limits::default(), &mut |_| {});
+    assert_eq!(found.streams.len(), 16 * 256);
+    assert_eq!(found.streams_left_out, (1 << 20) - 16 * 256);
+    assert_eq!(kinds(&found), [Kind::Shared]);
 }

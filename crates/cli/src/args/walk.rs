@@ -24,7 +24,7 @@ pub struct Walk {
     pub log2size: Option<u32>,
 
     /// A table of two levels, whose second has 2^N streams: 6, 8 or 10
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(6..=10), requires = "log2size")]
+    #[arg(long, value_name = "N", value_parser = split, requires = "log2size")]
     pub split: Option<u32>,
 
     /// A file with registers: lines such as `STRTAB_BASE 0x80000000` or `IDR0: 0d44101b`, the words of the
@@ -120,13 +120,26 @@ fn image(text: &str) -> Result<ImageName, String> {
     let (path, base) = match text.rsplit_once('@') {
         Some((path, base)) if !path.is_empty() => {
             let base = number(base).map_err(|_| {
-                format!("{base} is no address; say FILE@0x40000000, or FILE for an ELF core")
+                let base = if base.is_empty() { "nothing" } else { base };
+                format!(
+                    "{base} behind @ is no address; say FILE@0x40000000, or FILE for an ELF core"
+                )
             })?;
             (path, Some(base))
         }
         _ => (text, None),
     };
     Ok(ImageName { path: path.into(), base })
+}
+
+/// SPLIT, which hardware knows three of.
+fn split(text: &str) -> Result<u32, String> {
+    match text {
+        "6" => Ok(6),
+        "8" => Ok(8),
+        "10" => Ok(10),
+        _ => Err("SPLIT is 6, 8 or 10".to_owned()),
+    }
 }
 
 fn strtab(text: &str) -> Result<Strtab, String> {
@@ -211,7 +224,8 @@ mod tests {
         assert_eq!(of("a.bin@0x4000_0000"), Ok(("a.bin".to_owned(), Some(0x4000_0000))));
         assert_eq!(
             of("a@b/core"),
-            Err("b/core is no address; say FILE@0x40000000, or FILE for an ELF core".to_owned())
+            Err("b/core behind @ is no address; say FILE@0x40000000, or FILE for an ELF core"
+                .to_owned())
         );
         assert_eq!(of("core"), Ok(("core".to_owned(), None)));
         assert_eq!(of("-@0"), Ok(("-".to_owned(), Some(0))));
@@ -232,6 +246,7 @@ mod tests {
     fn registers_are_read_from_lists() {
         assert_eq!(strtab("0x80,0x10"), Ok(Strtab { base: 0x80, cfg: Some(16) }));
         assert!(strtab("0x80,0x100000000").is_err());
+        assert!(split("7").is_err() && split("10") == Ok(10));
         assert_eq!(
             idr("IDR0=1,idr5=0x74"),
             Ok(Idr(vec![("idr0".into(), 1), ("idr5".into(), 0x74)]))

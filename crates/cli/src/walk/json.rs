@@ -119,7 +119,10 @@ pub fn survey(survey: &Survey, limit: usize) -> Value {
         "findings_left_out": survey.findings_left_out + more,
         "ranges_left_out": survey.ranges_left_out,
         "descriptors": survey.descriptors,
-        "complete": !survey.cut_short && survey.ranges_left_out == 0 && !survey.missing(),
+        "complete": !survey.cut_short
+            && survey.ranges_left_out == 0
+            && survey.streams_left_out == 0
+            && !survey.missing(),
     })
 }
 
@@ -127,6 +130,7 @@ fn stream(stream: &Stream, limit: usize) -> Value {
     let spaces: Vec<Value> = stream.spaces.iter().map(|each| space(each, limit)).collect();
     json!({
         "sid": hex(stream.stream.into()),
+        "last_sid": hex(stream.last.into()),
         "address": hex(stream.address),
         "words": words(&stream.ste.0),
         "meaning": stream.meaning,
@@ -165,6 +169,7 @@ fn finding(finding: &Finding) -> Value {
         "kind": finding.kind.name(),
         "severity": finding.kind.severity().name(),
         "sid": finding.stream.map(|stream| hex(stream.into())),
+        "last_sid": finding.last_stream.or(finding.stream).map(|stream| hex(stream.into())),
         "ssid": finding.substream.map(|substream| hex(substream.into())),
         "address": finding.address.map(hex),
         "input": finding.input.map(hex),

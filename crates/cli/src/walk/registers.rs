@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use smmuv3_formats::register::{Aidr, Cr2, Idr0, Idr1, Idr3, Idr5, StrtabBase, StrtabBaseCfg};
+use smmuv3_formats::register::{Aidr, Cr0, Cr2, Idr0, Idr1, Idr3, Idr5, StrtabBase, StrtabBaseCfg};
 use smmuv3_walk::Smmu;
 
 use super::WalkError;
@@ -22,6 +22,7 @@ struct Found {
     idr3: Option<u32>,
     idr5: Option<u32>,
     aidr: Option<u32>,
+    cr0: Option<u32>,
     cr2: Option<u32>,
     base: Option<u64>,
     cfg: Option<u32>,
@@ -38,6 +39,7 @@ impl Found {
             "idr3" => self.idr3 = Some(low),
             "idr5" => self.idr5 = Some(low),
             "aidr" => self.aidr = Some(low),
+            "cr0" => self.cr0 = Some(low),
             "cr2" => self.cr2 = Some(low),
             "strtab_base" => self.base = Some(value),
             "strtab_base_cfg" => self.cfg = Some(low),
@@ -97,6 +99,7 @@ impl Found {
             idr3: word(0x0c),
             idr5: word(0x14),
             aidr: word(0x1c),
+            cr0: word(0x20),
             cr2: word(0x2c),
             base: base.map(|(low, high)| u64::from(high) << 32 | u64::from(low)),
             cfg: word(0x88),
@@ -104,11 +107,11 @@ impl Found {
     }
 }
 
-/// The SMMU that the options describe.
+/// The SMMU that the options describe, and whether its registers say that it is off.
 ///
 /// # Errors
 /// [`WalkError`].
-pub fn smmu(arguments: &Walk) -> Result<Smmu, WalkError> {
+pub fn smmu(arguments: &Walk) -> Result<(Smmu, bool), WalkError> {
     let mut found = match &arguments.registers {
         None => Found::default(),
         Some(path) => read(path)?,
@@ -148,7 +151,8 @@ pub fn smmu(arguments: &Walk) -> Result<Smmu, WalkError> {
         all.e2h = cr2.e2h() && all.idr0.hyp();
         smmu.recinvsid = cr2.recinvsid();
     }
-    Ok(smmu)
+    let off = found.cr0.is_some_and(|cr0| !Cr0(cr0).smmuen());
+    Ok((smmu, off))
 }
 
 fn read(path: &Path) -> Result<Found, WalkError> {

@@ -105,7 +105,13 @@ pub fn survey(survey: &Survey) -> String {
         nodes.push(Node { depth: 0, class: "config", head, meaning: String::new() });
     }
     for finding in survey.findings.iter().take(20) {
-        let head = finding.kind.name().to_owned();
+        let head = match finding.stream {
+            Some(stream) => {
+                let last = finding.last_stream.unwrap_or(stream);
+                format!("{}, {}", finding.kind.name(), super::text::streams(stream, last))
+            }
+            None => finding.kind.name().to_owned(),
+        };
         nodes.push(Node { depth: 0, class: "bad", head, meaning: finding.text.clone() });
     }
     draw("What the streams' tables hold", &nodes)

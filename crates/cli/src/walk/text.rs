@@ -151,8 +151,10 @@ pub fn survey(survey: &Survey, shown: Shown) -> String {
     for stream in survey.streams.iter().take(shown.limit) {
         let _ = writeln!(
             out,
-            "{BOLD}stream {:#x}{BOLD:#}  {}  {DIM}STE at {:#x}{DIM:#}",
-            stream.stream, stream.meaning, stream.address
+            "{BOLD}{}{BOLD:#}  {}  {DIM}STE at {:#x}{DIM:#}",
+            streams(stream.stream, stream.last),
+            stream.meaning,
+            stream.address
         );
         for each in &stream.spaces {
             space(&mut out, each, &mut lines);
@@ -172,6 +174,15 @@ pub fn survey(survey: &Survey, shown: Shown) -> String {
     }
     findings(&mut out, survey, shown);
     out
+}
+
+/// `stream 0x8`, or `streams 0x8-0xf`.
+pub fn streams(first: u32, last: u32) -> String {
+    if first == last {
+        format!("stream {first:#x}")
+    } else {
+        format!("streams {first:#x}-{last:#x}")
+    }
 }
 
 fn space(out: &mut String, space: &Space, lines: &mut usize) {
@@ -231,8 +242,9 @@ fn findings(out: &mut String, survey: &Survey, shown: Shown) {
             Severity::Risk => AnsiColor::Yellow.on_default().bold(),
             Severity::Note => DIM,
         };
-        let mut whose =
-            finding.stream.map_or(String::new(), |stream| format!("stream {stream:#x}"));
+        let mut whose = finding
+            .stream
+            .map_or(String::new(), |stream| streams(stream, finding.last_stream.unwrap_or(stream)));
         if let Some(substream) = finding.substream {
             whose += &format!(", substream {substream:#x}");
         }
@@ -251,7 +263,10 @@ fn findings(out: &mut String, survey: &Survey, shown: Shown) {
         limits.push(format!("{} ranges were not kept", survey.ranges_left_out));
     }
     if survey.cut_short {
-        limits.push("tables end where the limit of descriptors was reached".to_owned());
+        limits.push("a limit of entries or descriptors was reached".to_owned());
+    }
+    if survey.streams_left_out != 0 {
+        limits.push(format!("{} streams or substreams were not kept", survey.streams_left_out));
     }
     if survey.missing() {
         limits.push("the image lacks memory that would have to be read".to_owned());

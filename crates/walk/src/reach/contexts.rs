@@ -121,7 +121,7 @@ impl<M: Memory> Surveyor<'_, M> {
                     return;
                 }
                 let second = self.stage_2(owner, &found.ste, stage);
-                self.known.insert(key, (owner, second.ranges.bytes()));
+                self.know(key, owner, second.ranges.bytes());
                 self.space(found, None, "stage 2".to_owned(), second.ranges);
             }
         }
@@ -314,9 +314,11 @@ impl<M: Memory> Surveyor<'_, M> {
         };
         let ste = found.ste.0;
         let nested = found.ste.config() == config::NESTED;
-        // The STE counts where stage 2 is, and for its world.
+        // The STE counts where stage 2 is, and for its world (STRW), what it makes of accesses (PRIVCFG,
+        // INSTCFG) and whether permissions may be indirect (S1PIE).
+        const COUNTS: u64 = 3 << 30 | 0b1111 << 48 | 1 << 24;
         let counts =
-            if nested { [0xf, ste[1], ste[2], ste[3]] } else { [0xb, ste[1] & 3 << 30, 0, 0] };
+            if nested { [0xf, ste[1], ste[2], ste[3]] } else { [0xb, ste[1] & COUNTS, 0, 0] };
         let key = (counts, Some(cd.0));
         if let Some((same, bytes)) = self.known.get(&key).copied() {
             let same_as = Some((same.stream, same.substream));
@@ -335,15 +337,11 @@ impl<M: Memory> Surveyor<'_, M> {
                 continue;
             }
             self.aligned(owner, name, raw, half.stage.tables.root);
-            if half.stage.tables.form.pie {
-                self.unsupported(owner, at, "permission indirection of stage 1 (CD.PIE)");
-                continue;
-            }
             let input = half.stage.tables.input_bits;
             let base = if name == "TTB1" { !crate::smmu::low(input) } else { 0 };
             self.first_tables(owner, &half.stage, base, second, &mut ranges);
         }
-        self.known.insert(key, (owner, ranges.bytes()));
+        self.know(key, owner, ranges.bytes());
         self.space(found, substream, meaning, ranges);
     }
 }

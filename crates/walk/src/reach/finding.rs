@@ -109,6 +109,8 @@ pub struct Finding {
     pub kind: Kind,
     /// The stream on whose behalf it was found, first; `None` for the stream table.
     pub stream: Option<u32>,
+    /// The last one of a run of streams that all have it; `None` where it is one stream.
+    pub last_stream: Option<u32>,
     /// The substream.
     pub substream: Option<u32>,
     /// Physical address of what is wrong.
@@ -164,11 +166,20 @@ impl Findings {
         self.all.push(Finding {
             kind,
             stream: owner.map(|owner| owner.stream),
+            last_stream: None,
             substream: owner.and_then(|owner| owner.substream),
             address,
             input,
             text: text(),
         });
+    }
+
+    /// The latest findings of stream `first` are those of all streams up to `last`.
+    pub(super) fn run_on(&mut self, first: u32, last: u32) {
+        let mine = |finding: &&mut Finding| finding.stream == Some(first);
+        for finding in self.all.iter_mut().rev().take_while(mine) {
+            finding.last_stream = Some(last);
+        }
     }
 
     pub(super) fn take(self) -> (Vec<Finding>, u64) {

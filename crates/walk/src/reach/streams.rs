@@ -5,6 +5,7 @@ use smmuv3_formats::{L1Std, STE_BYTES, Ste};
 
 use super::Surveyor;
 use super::finding::{Holds, Kind};
+use super::tables::MOST_VISITS;
 use crate::memory::{Gap, Memory};
 use crate::stream_table::{NoArray, array, place};
 
@@ -90,6 +91,17 @@ impl<M: Memory> Surveyor<'_, M> {
             return;
         }
         let count = 1u64 << log2;
+        let visits = self.arrays.entry(table).or_insert(0);
+        *visits += 1;
+        if *visits > 1 {
+            self.findings.add(Kind::Shared, None, Some(table), None, || {
+                format!("the array of STEs at {table:#x} is reached again, for streams from {first:#x} on")
+            });
+        }
+        if *visits > MOST_VISITS {
+            self.survey.streams_left_out += count;
+            return;
+        }
         self.structures.add(table, count * STE_BYTES as u64, Holds::StreamTable);
         let (begin, end) = match self.scope.stream.map(u64::from) {
             None => (0, count),
@@ -124,12 +136,23 @@ impl<M: Memory> Surveyor<'_, M> {
     }
 
     /// The index, at least `index`, that holds the first byte from `at` on that is not zero.
-    fn past_zeros(&self, at: u64, index: u64, end: u64, bytes: u64) -> u64 {
+    fn past_zeros(&mut self, at: u64, index: u64, end: u64, bytes: u64) -> u64 {
+        /// Bytes between two words about progress: a table may have 2^38.
+        const PIECE: u64 = 1 << 28;
         let last = at.saturating_add(end.saturating_sub(index).saturating_mul(bytes));
-        match self.memory.data_from(at, last) {
-            None => end,
-            Some(data) => end.min(index.saturating_add(data.saturating_sub(at) / bytes)),
+        let mut from = at;
+        while from < last {
+            let to = last.min(from.saturating_add(PIECE));
+            if let Some(data) = self.memory.data_from(from, to) {
+                return end.min(index.saturating_add(data.saturating_sub(at) / bytes));
+            }
+            self.done.skipped += to - from;
+            if to != last {
+                (self.progress)(self.done);
+            }
+            from = to;
         }
+        end
     }
 
     /// Tells that a part of the stream table cannot be read; the index after it.

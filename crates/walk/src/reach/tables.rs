@@ -18,7 +18,7 @@ use crate::smmu::beyond;
 use crate::tables::{Stage1, Stage2, Tables};
 
 /// How often one table is followed in one space.
-const MOST_VISITS: u32 = 16;
+pub(super) const MOST_VISITS: u32 = 16;
 const NOTHING: Permissions = Permissions {
     privileged: Rights { read: false, write: false, execute: false },
     unprivileged: Rights { read: false, write: false, execute: false },
@@ -200,7 +200,8 @@ impl<M: Memory> Surveyor<'_, M> {
                         self.findings.add(Kind::Loop, owner, Some(at), Some(input), || {
                             format!("the descriptor leads back to the table at {next:#x}")
                         });
-                        continue;
+                        // Hardware goes on, as levels come to an end: so does this, and finds what can be
+                        // reached that way.
                     }
                     let limits = if descent.had { limits } else { limits.with(more) };
                     self.table(descent, Table { address: next, level: level + 1, input, limits });
@@ -297,8 +298,8 @@ impl<M: Memory> Surveyor<'_, M> {
     /// Tells contiguous groups whose members disagree (§8.2).
     fn groups(&mut self, owner: Owner, form: &Form, table: u64, words: &[u64]) {
         const CONTIGUOUS: u64 = 1 << 52;
-        // Hardware may have marked one member and not another.
-        const MAY_DIFFER: u64 = 1 << 10 | 1 << 7 | 1 << 51;
+        // Hardware may have marked one member and not another. DBM is a part of an index with PIE.
+        let may_differ = 1 << 10 | 1 << 7 | u64::from(!form.pie) << 51;
         let Some(log2) = form.granule.contiguous(form.level) else { return };
         for (number, group) in (0u64..).zip(words.chunks(1 << log2)) {
             let leaf = |word: u64| match form.read(word) {
@@ -312,7 +313,7 @@ impl<M: Memory> Surveyor<'_, M> {
             let Some((address, bytes_log2)) = leaf(*word) else { continue };
             let begin = address.wrapping_sub(first << bytes_log2);
             // What is no address: the low bits of the word that the address leaves, and the high ones.
-            let others = |word: u64, address: u64| (word & !address) & !MAY_DIFFER;
+            let others = |word: u64, address: u64| (word & !address) & !may_differ;
             let fits = |(index, other): (u64, &u64)| {
                 if other & 1 == 0 {
                     return true;
