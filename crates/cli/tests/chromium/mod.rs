@@ -51,9 +51,7 @@ impl Chromium {
     /// Starts one; `None`, and a line that says so, where there is none.
     pub fn start() -> Option<Self> {
         let Some(program) = program() else {
-            eprintln!(
-                "skipped: there is no Chromium (apt install chromium, or set SMMUV3_CHROMIUM)"
-            );
+            skipped("there is no Chromium (apt install chromium, or set SMMUV3_CHROMIUM)");
             return None;
         };
         let profile = tempfile::tempdir().unwrap();
@@ -139,8 +137,8 @@ impl Chromium {
     /// The value of an expression, whose promise is awaited.
     #[track_caller]
     pub fn value(&mut self, expression: &str) -> Value {
-        let question =
-            json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
+        let question = json!({"expression": expression, "awaitPromise": true, "returnByValue": true,
+                "allowUnsafeEvalBlockedByCSP": false});
         let mut answer = self.call("Runtime.evaluate", question);
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
         answer["result"]["value"].take()
