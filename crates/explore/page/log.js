@@ -12,13 +12,15 @@ const present = (value) => value !== null && value !== undefined;
 /// What a record says in one line, after its name.
 function gist(record) {
   const fields = record.fields ?? {};
+  // The kernel knows the device better than its number does.
+  const who = record.client ?? record.bdf;
   const access = fields.rnw === true ? "read of" : fields.rnw === false ? "write to" : "at";
   return [
-    present(fields.sid) ? `SID ${fields.sid}${record.bdf ? ` (${record.bdf})` : ""}` : "",
+    present(fields.sid) ? `SID ${fields.sid}${who ? ` (${who})` : ""}` : "",
     present(fields.ssid) ? `SSID ${fields.ssid}` : "",
     present(fields.addr) ? `${access} ${fields.addr}` : "",
     fields.stall === true ? "stalled" : "",
-    record.client ?? "",
+    who && !present(fields.sid) ? who : "",
   ].filter(Boolean).join(", ");
 }
 

@@ -93,8 +93,10 @@ async function explained(remember) {
   const asked = question();
   // Only of what a user gave: a link in a link could go on for ever.
   const linked = remember && !file && linkIn(asked.text);
-  if (linked && linked !== location.hash) {
-    location.hash = linked;
+  if (linked) {
+    // The address of this page may be just that already.
+    if (linked === location.hash) await follow();
+    else location.hash = linked;
     return;
   }
   if (!file && asked.text.trim() === "") {
@@ -195,7 +197,7 @@ async function copyLink() {
   const link = location.href;
   try {
     await navigator.clipboard.writeText(link);
-    say(location.protocol === "https:" ? "The link was copied. What it carries is behind its #, which no server gets to see."
+    say(location.protocol.startsWith("https") ? "The link was copied. What it carries is behind its #, which no server gets to see."
       : "The link was copied. A colleague pastes it into the box of his own page: this address is known to this computer alone.");
   } catch {
     say("The link is in the address bar now: copy it from there.");
