@@ -230,7 +230,7 @@ fn slow_clients_are_not_waited_for() {
     let half = format!("POST /log HTTP/1.1\r\n{own}\r\n{BYTES}\r\nContent-Length: 100\r\n\r\nx");
     let slow = |at: usize| {
         let mut stream = TcpStream::connect(server.address).unwrap();
-        if at % 2 == 0 {
+        if at.is_multiple_of(2) {
             stream.write_all(half.as_bytes()).unwrap();
         }
         stream
