@@ -43,12 +43,19 @@ fn build(out: &Path) -> Option<Vec<u8>> {
     if !root.join("Cargo.lock").is_file() || !crates.join("formats").is_dir() {
         return None;
     }
-    for part in
-        ["explore/src", "explore/Cargo.toml", "decode/src", "decode/Cargo.toml", "formats/src"]
-    {
+    for part in [
+        "explore/src",
+        "explore/Cargo.toml",
+        "decode/src",
+        "decode/Cargo.toml",
+        "formats/src",
+        "formats/Cargo.toml",
+    ] {
         println!("cargo::rerun-if-changed={}", crates.join(part).display());
     }
-    println!("cargo::rerun-if-changed={}", root.join("Cargo.lock").display());
+    for part in ["Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", root.join(part).display());
+    }
     if !has_target()? {
         return None;
     }
@@ -66,8 +73,15 @@ fn build(out: &Path) -> Option<Vec<u8>> {
             command.env_remove(name);
         }
     }
-    // Empty, not absent: that overrides a configuration file too.
-    command.env("CARGO_ENCODED_RUSTFLAGS", "");
+    // Nothing of the outer one's, nor of a configuration file. The page is given away: where its panics are
+    // names no folder of whoever built it, and so the same sources give the same page anywhere.
+    let mut flags = Vec::new();
+    for (folder, name) in [(Some(root.to_owned()), "smmuv3"), (cargo_home(), "cargo")] {
+        if let Some(folder) = folder.as_deref().and_then(Path::to_str) {
+            flags.push(format!("--remap-path-prefix={folder}={name}"));
+        }
+    }
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     let said = match command.output() {
         Ok(output) if output.status.success() => {
             let module = folder.join(TARGET).join("release").join("smmuv3_explore.wasm");
@@ -83,12 +97,26 @@ fn build(out: &Path) -> Option<Vec<u8>> {
     None
 }
 
+/// Where cargo keeps the sources of dependencies.
+fn cargo_home() -> Option<PathBuf> {
+    let home = || env::var_os("HOME").or_else(|| env::var_os("USERPROFILE"));
+    env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(Path::new(&home()?).join(".cargo")))
+}
+
 /// What the outer build set for itself, and its wrappers around the compiler (clippy's, a coverage
 /// tool's). The jobs that it may run at once are the inner build's too.
 fn is_outer(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     let kept = ["CARGO", "CARGO_HOME", "CARGO_MAKEFLAGS", "CARGO_TERM_COLOR"];
-    let other = ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS"];
+    let other = [
+        "RUSTFLAGS",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "CLIPPY_ARGS",
+        "__CARGO_DEFAULT_LIB_METADATA",
+    ];
     other.contains(&name) || name.starts_with("CARGO_") && !kept.contains(&name)
 }
 

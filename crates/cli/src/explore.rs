@@ -6,17 +6,18 @@
 //! and questions from other origins (by `Origin`, and by content types that a browser sends elsewhere
 //! only with leave, which is never given). An answer holds nothing that was not in its question.
 
+mod http;
+
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
 use smmuv3_explore::Log;
 use smmuv3_explore::page::{self, NoModule};
-use tiny_http::{Header, Method, Request, Response, Server};
 
+use self::http::{Reply, Request};
 use crate::args::Explore;
 use crate::{Failure, HELD, say, write_out};
 
@@ -24,8 +25,6 @@ use crate::{Failure, HELD, say, write_out};
 const LONGEST_QUESTION: u64 = 1 << 20;
 /// Most bytes of a log, which is read in pieces and not kept.
 const LONGEST_LOG: u64 = 4 << 30;
-/// A log takes a while; a question is to be answered meanwhile.
-const WORKERS: usize = 4;
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -90,8 +89,6 @@ fn serve(explore: &Explore) -> Result<u8, Failure> {
     let refused = |reason| ExploreError::Port { port, reason };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    let server = Server::from_listener(listener, None)
-        .map_err(|reason| refused(io::Error::other(reason.to_string())))?;
     let url = format!("http://{address}/");
     let line = if explore.json {
         format!("{}\n", json!({"url": url}))
@@ -102,13 +99,9 @@ fn serve(explore: &Explore) -> Result<u8, Failure> {
     if explore.open && !open(&url) {
         say("smmuv3: no browser could be started; open the address yourself");
     }
-    let site = Site { page: page::served(explore.no_wasm), address };
-    let broken = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(|| site.work(&server))).collect();
-        // They end when the listener does.
-        workers.into_iter().filter_map(|worker| worker.join().ok()).next()
-    });
-    let reason = broken.unwrap_or_else(|| io::Error::other("it failed"));
+    // It lives as long as the program.
+    let site = Site { page: page::served(explore.no_wasm).leak(), address };
+    let reason = http::serve(&listener, HEADERS, move |request| site.reply(request));
     Err(ExploreError::Server(reason).into())
 }
 
@@ -129,47 +122,42 @@ fn open(url: &str) -> bool {
 
 /// What is served, and where.
 struct Site {
-    page: String,
+    page: &'static str,
     address: SocketAddr,
 }
 
-/// Status, content type and content.
-type Reply = (u16, &'static str, String);
+/// What is said beside the content: nothing may keep it, guess its type, or put it into a frame.
+const HEADERS: &[(&str, &str)] = &[
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Content-Security-Policy", "frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+];
 
-fn plain(status: u16, text: &str) -> Reply {
-    (status, "text/plain; charset=utf-8", format!("{text}\n"))
+fn json_of(answer: String) -> Reply {
+    Reply { status: 200, kind: "application/json", content: answer.into_bytes().into() }
 }
 
 impl Site {
-    /// Answers requests until there can be no more.
-    fn work(&self, server: &Server) -> io::Error {
-        loop {
-            match server.recv() {
-                Ok(mut request) => {
-                    // Whatever is wrong with one question, the next is answered.
-                    let reply = catch_unwind(AssertUnwindSafe(|| self.reply(&mut request)));
-                    let (status, kind, content) = reply
-                        .unwrap_or_else(|_| plain(500, "the decoder failed; please report it"));
-                    // Whoever has gone away does not need it.
-                    let _ = request.respond(response(status, kind, content));
-                }
-                Err(error) => return error,
-            }
-        }
-    }
-
     fn reply(&self, request: &mut Request) -> Reply {
         if !self.is_meant(request) {
-            return plain(403, "this server answers its own page on this computer only");
+            return Reply::plain(403, "this server answers its own page on this computer only");
         }
-        match (request.method(), request.url()) {
-            (Method::Get | Method::Head, "/") => {
-                (200, "text/html; charset=utf-8", self.page.clone())
+        match (&*request.method, &*request.target) {
+            ("GET" | "HEAD", "/") => Reply {
+                status: 200,
+                kind: "text/html; charset=utf-8",
+                content: self.page.as_bytes().into(),
+            },
+            ("POST", "/answer") => answer(request),
+            ("POST", "/log") => log(request),
+            (_, "/" | "/answer" | "/log") => {
+                Reply::plain(405, "not so: GET / or POST /answer or /log")
             }
-            (Method::Post, "/answer") => answer(request),
-            (Method::Post, "/log") => log(request),
-            (_, "/" | "/answer" | "/log") => plain(405, "not so: GET / or POST /answer or /log"),
-            _ => plain(404, "there is nothing here; the page is at /"),
+            _ => Reply::plain(404, "there is nothing here; the page is at /"),
         }
     }
 
@@ -179,22 +167,16 @@ impl Site {
         let own =
             [SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).to_string(), format!("localhost:{port}")];
         let is_own = |host: &str| own.iter().any(|name| name.eq_ignore_ascii_case(host));
-        let mut hosts = values(request, "Host");
+        let mut hosts = request.values("Host");
         let host = hosts.next().is_some_and(is_own) && hosts.next().is_none();
         let origin = |origin: &str| origin.strip_prefix("http://").is_some_and(is_own);
-        host && values(request, "Origin").all(origin)
+        host && request.values("Origin").all(origin)
     }
-}
-
-/// The values of a header.
-fn values<'a>(request: &'a Request, name: &'static str) -> impl Iterator<Item = &'a str> {
-    let headers = request.headers().iter().filter(move |header| header.field.equiv(name));
-    headers.map(|header| header.value.as_str())
 }
 
 /// Whether the body is of this type. Other pages cannot send one of these types here without asking.
 fn is_of(request: &Request, kind: &str) -> bool {
-    values(request, "Content-Type").any(|value| {
+    request.values("Content-Type").any(|value| {
         value.split(';').next().is_some_and(|value| value.trim().eq_ignore_ascii_case(kind))
     })
 }
@@ -202,62 +184,34 @@ fn is_of(request: &Request, kind: &str) -> bool {
 /// A question, answered.
 fn answer(request: &mut Request) -> Reply {
     if !is_of(request, "application/json") {
-        return plain(415, "a question is application/json");
+        return Reply::plain(415, "a question is application/json");
+    }
+    if request.length > LONGEST_QUESTION {
+        return Reply::plain(413, "the question is too long");
     }
     let mut question = Vec::new();
-    match request.as_reader().take(LONGEST_QUESTION + 1).read_to_end(&mut question) {
-        Ok(length) if length as u64 > LONGEST_QUESTION => plain(413, "the question is too long"),
-        Ok(_) => {
-            let answer = smmuv3_explore::answer(&String::from_utf8_lossy(&question));
-            (200, "application/json", answer)
-        }
-        Err(error) => plain(400, &error.to_string()),
+    match request.read_to_end(&mut question) {
+        Ok(_) => json_of(smmuv3_explore::answer(&String::from_utf8_lossy(&question))),
+        Err(error) => Reply::plain(400, &error.to_string()),
     }
 }
 
 /// A log, explained. It is read in pieces, so that its size does not matter.
 fn log(request: &mut Request) -> Reply {
     if !is_of(request, "application/octet-stream") {
-        return plain(415, "a log is application/octet-stream");
+        return Reply::plain(415, "a log is application/octet-stream");
     }
-    if request.body_length().is_some_and(|length| length as u64 > LONGEST_LOG) {
-        return plain(413, "the log is too long");
+    if request.length > LONGEST_LOG {
+        return Reply::plain(413, "the log is too long");
     }
-    let options = values(request, "X-Options").next().unwrap_or("{}").to_owned();
-    let mut log = Log::new(&options);
+    let mut log = Log::new(request.values("X-Options").next().unwrap_or("{}"));
     let mut piece = vec![0; 1 << 16];
-    let mut body = request.as_reader().take(LONGEST_LOG);
     loop {
-        match body.read(&mut piece) {
-            Ok(0) => return (200, "application/json", log.finish()),
+        match request.read(&mut piece) {
+            Ok(0) => return json_of(log.finish()),
             Ok(length) => log.feed(piece.get(..length).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return plain(400, &error.to_string()),
+            Err(error) => return Reply::plain(400, &error.to_string()),
         }
     }
-}
-
-/// What is said beside the content: nothing may keep it, guess its type, or put it into a frame.
-fn response(status: u16, kind: &str, content: String) -> Response<io::Cursor<Vec<u8>>> {
-    let headers = [
-        ("Content-Type", kind),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-        ("X-Frame-Options", "DENY"),
-        ("Content-Security-Policy", "frame-ancestors 'none'"),
-        ("Referrer-Policy", "no-referrer"),
-        ("Cross-Origin-Resource-Policy", "same-origin"),
-        ("Cross-Origin-Opener-Policy", "same-origin"),
-    ];
-    // Its length is known, and need not be found out from chunks.
-    let response = Response::from_data(content.into_bytes())
-        .with_status_code(status)
-        .with_chunked_threshold(usize::MAX);
-    headers.into_iter().fold(response, |mut response, (name, value)| {
-        // All of them are plain ASCII, which is what this asks for.
-        if let Ok(header) = Header::from_bytes(name, value) {
-            response.add_header(header);
-        }
-        response
-    })
 }

@@ -57,6 +57,16 @@ impl Server {
         (status, head.to_ascii_lowercase(), content.to_owned())
     }
 
+    /// Sends these bytes and no more, and gives the answer. It may hang up before it has read them all.
+    fn send(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
     fn host(&self) -> String {
         format!("Host: {}", self.address)
     }
@@ -166,6 +176,98 @@ fn what_is_too_long_or_nothing_is_refused_and_the_server_goes_on() {
     let (status, _, content) = server.ask("POST /log", &[&own, BYTES], b"\0\xff\n\n");
     assert_eq!((status, content.contains("\"records\":[]")), (200, true), "{content}");
     assert_eq!(server.ask("GET /", &[&own], b"").0, 200);
+}
+
+/// What a client says of its body reserves nothing, and is not waited for.
+#[test]
+fn lengths_that_are_lies_are_refused() {
+    let server = Server::start(&[]);
+    let own = server.host();
+    for (length, status) in [
+        ("1152921504606846976", 413),
+        ("18446744073709551615", 413),
+        ("18446744073709551616", 400),
+        ("-1", 400),
+        ("+1", 400),
+        ("1, 1", 400),
+        ("1\r\nContent-Length: 2", 400),
+        ("1\r\nTransfer-Encoding: chunked", 411),
+    ] {
+        let request =
+            format!("POST /log HTTP/1.1\r\n{own}\r\n{BYTES}\r\nContent-Length: {length}\r\n\r\nx");
+        let answer = server.send(request.as_bytes());
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{length}: {answer}");
+    }
+    // A body that ends before its end is no log.
+    let short = format!("POST /log HTTP/1.1\r\n{own}\r\n{BYTES}\r\nContent-Length: 9\r\n\r\nx");
+    assert!(server.send(short.as_bytes()).starts_with("HTTP/1.1 400 "));
+    let endless = format!("GET / HTTP/1.1\r\n{own}\r\nX: {}", "x".repeat(20_000));
+    assert!(server.send(endless.as_bytes()).starts_with("HTTP/1.1 431 "));
+    for nonsense in [
+        "GET  / HTTP/1.1",
+        "GET / HTTP/2.0",
+        "GET /",
+        "\0",
+        "GET / HTTP/1.1\r\nHost",
+        "GET / HTTP/1.1\r\nHost : x",
+        "GET / HTTP/1.1\r\nA: b\r\n c",
+        "GET / HTTP/1.1\r\nA: b\nHost: x",
+    ] {
+        let answer = server.send(format!("{nonsense}\r\n\r\n").as_bytes());
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") || answer.starts_with("HTTP/1.1 505 "),
+            "{nonsense:?}: {answer}"
+        );
+    }
+    assert_eq!(server.ask("GET /", &[&own], b"").0, 200);
+}
+
+/// Whoever sends nothing, or half, holds up nobody else, until there are too many of them.
+#[test]
+fn slow_clients_are_not_waited_for() {
+    let server = Server::start(&[]);
+    let own = server.host();
+    let half = format!("POST /log HTTP/1.1\r\n{own}\r\n{BYTES}\r\nContent-Length: 100\r\n\r\nx");
+    let slow = |at: usize| {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        if at.is_multiple_of(2) {
+            stream.write_all(half.as_bytes()).unwrap();
+        }
+        stream
+    };
+    let mut held: Vec<_> = (0..30).map(slow).collect();
+    assert_eq!(server.ask("GET /", &[&own], b"").0, 200);
+    held.extend((30..64).map(slow));
+    let refused = server.send(format!("GET / HTTP/1.1\r\n{own}\r\n\r\n").as_bytes());
+    // Cut off, or told.
+    assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    drop(held);
+    // They are gone as soon as the server sees it.
+    let answers = || server.send(format!("GET / HTTP/1.1\r\n{own}\r\n\r\n").as_bytes());
+    assert!((0..1000).any(|_| answers().starts_with("HTTP/1.1 200 ")));
+}
+
+/// curl asks before it sends a large body, and waits a second for leave.
+#[test]
+fn who_asks_for_leave_gets_it() {
+    let server = Server::start(&[]);
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let head = format!(
+        "POST /log HTTP/1.1\r\n{}\r\n{BYTES}\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        server.host(),
+        LOG.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut leave = [0; 25];
+    stream.read_exact(&mut leave).unwrap();
+    assert_eq!(text(&leave), "HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(LOG).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("F_TRANSLATION"),
+        "{answer}"
+    );
 }
 
 #[test]

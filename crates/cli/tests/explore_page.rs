@@ -89,6 +89,15 @@ fn assert_shows(browser: &mut Chromium, words: &[&str]) {
     }
 }
 
+/// What the page shows of the explanation, once its pictures have their bits too.
+fn drawn(browser: &mut Chromium) -> String {
+    browser.wait(
+        "document.getElementById('results').firstChild
+            && [...document.querySelectorAll('#results .picture')].every((it) => it.querySelector('.bit'))",
+    );
+    browser.text(RESULTS)
+}
+
 /// One browser for all of it: starting one costs more than everything else.
 #[test]
 fn the_page_in_a_browser() {
@@ -99,6 +108,9 @@ fn the_page_in_a_browser() {
     tables_sort_and_records_are_filtered(&mut browser, &file);
     a_link_shows_a_structure(&mut browser, &file);
     what_is_pasted_never_runs(&mut browser, &file);
+    the_module_answers_as_the_program(&mut browser, &file);
+    failures_and_haste_leave_the_page_usable(&mut browser, &file);
+    texts_are_about_the_page(&mut browser, &file);
     links_come_back_as_they_went(&mut browser, &file);
     a_damaged_link_is_told(&mut browser, &file);
     values_are_changed(&mut browser, &file);
@@ -196,16 +208,130 @@ fn what_is_pasted_never_runs(browser: &mut Chromium, file: &File) {
         assert_eq!(browser.value(made), 0, "{kind}");
         assert_eq!(browser.value("window.ran ?? null"), Value::Null, "{kind}");
     }
-    // And if there were a way to make markup, the policy would stop it.
-    browser.value(
-        "(() => { const it = document.createElement('div'); it.innerHTML = '<img src=x onerror=\"window.ran = 1\">';
-            document.body.append(it); const script = document.createElement('script');
-            script.textContent = 'window.ran = 1'; document.body.append(script); })()",
+    // A name of a file, and names that every object has.
+    let named = "<img src=x onerror='window.ran = 1'>";
+    browser.open(
+        &file.url("#__proto__=1&constructor=2&toString=3&idr=__proto__&kind=__proto__&text=0+0"),
     );
-    browser.value("new Promise((done) => setTimeout(done, 100))");
+    browser.value(&format!(
+        "(() => {{ const transfer = new DataTransfer();
+            transfer.items.add(new File(['x'.repeat(500000)], {}));
+            window.dispatchEvent(new DragEvent('drop', {{ dataTransfer: transfer, cancelable: true }})); }})()",
+        Value::from(named)
+    ));
+    browser.wait("document.getElementById('text').placeholder.includes('onerror')");
+    browser.wait("document.getElementById('results').firstChild");
+    assert_eq!(browser.value("document.querySelectorAll('img').length"), 0);
+    assert_eq!(browser.value("Object.keys(Object.prototype).length"), 0);
+    // And if there were a way to make markup, the policy would stop it.
+    let refused = browser.value(
+        "(() => {
+            const [it, script] = [document.createElement('div'), document.createElement('script')];
+            const ways = [
+                () => { it.innerHTML = '<img src=x onerror=\"window.ran = 1\">'; },
+                () => { script.textContent = 'window.ran = 1'; },
+                () => new Function('window.ran = 1')(),
+                () => { it.setAttribute('onclick', 'window.ran = 1'); document.body.append(it); it.click(); },
+                () => { script.append('window.ran = 1'); document.body.append(script); },
+            ];
+            return ways.map((way) => { try { way(); return 'done'; } catch (error) { return error.name; } });
+        })()",
+    );
+    browser.value("new Promise((done) => setTimeout(done, 50))");
     assert_eq!(browser.value("window.ran ?? null"), Value::Null);
+    assert_eq!(refused[0], "TypeError", "no markup is made: {refused}");
     let refused = std::mem::take(&mut browser.complaints);
-    assert!(refused.iter().any(|it| it.contains("Content Security Policy")), "{refused:#?}");
+    let security = refused.iter().filter(|it| it.contains("\"source\":\"security\""));
+    assert!(security.count() >= 5, "each way: {refused:#?}");
+}
+
+/// The module's answers are the program's, for every log of the corpus.
+fn the_module_answers_as_the_program(browser: &mut Chromium, file: &File) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../decode/tests/corpus");
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    let logs: Vec<_> = paths.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    browser.open(&file.url(""));
+    let answers = browser.value(&format!(
+        "(async () => {{
+            const bytes = Uint8Array.from(atob(document.getElementById('module').textContent), (it) => it.charCodeAt(0));
+            const {{ instance: {{ exports: module }} }} = await WebAssembly.instantiate(bytes);
+            const give = (bytes) => {{
+                const block = module.block_new(bytes.length);
+                new Uint8Array(module.memory.buffer, block + 4, bytes.length).set(bytes);
+                return block;
+            }};
+            const answers = {}.map((log) => {{
+                module.log_open(give(new TextEncoder().encode('{{}}')));
+                for (let at = 0; at < log.length; at += 97) module.log_feed(give(Uint8Array.from(log.slice(at, at + 97))));
+                const block = module.log_close();
+                const length = new DataView(module.memory.buffer).getUint32(block, true);
+                const answer = new TextDecoder().decode(new Uint8Array(module.memory.buffer, block + 4, length));
+                module.block_free(block);
+                return answer;
+            }});
+            // All blocks were given up: as much again takes no more memory. What none can have is null.
+            const before = module.memory.buffer.byteLength;
+            for (let at = 0; at < 1000; at++) module.block_free(module.block_new(100000));
+            return [answers, module.memory.buffer.byteLength - before, module.block_new(-1), module.block_new(0x7fffffff)];
+        }})()",
+        serde_json::json!(logs)
+    ));
+    for ((path, log), answer) in paths.iter().zip(&logs).zip(answers[0].as_array().unwrap()) {
+        let mut here = smmuv3_explore::Log::new("{}");
+        here.feed(log);
+        assert_eq!(answer.as_str().unwrap(), here.finish(), "{}", path.display());
+    }
+    assert!(answers[1].as_u64() < Some(1 << 20), "memory grew: {}", answers[1]);
+    assert_eq!((&answers[2], &answers[3]), (&Value::from(0), &Value::from(0)));
+}
+
+/// A decoder that failed is begun anew, and who asks again before there was an answer gets the last one.
+fn failures_and_haste_leave_the_page_usable(browser: &mut Chromium, file: &File) {
+    let submit = "document.getElementById('form').requestSubmit()";
+    browser.open(&file.url(&format!("#kind=ste&text={}", escaped(STE))));
+    browser.value(
+        "(() => {
+            window.instances = 0;
+            const [instantiate, decode] = [WebAssembly.instantiate, TextDecoder.prototype.decode];
+            WebAssembly.instantiate = (...all) => { window.instances++; return instantiate(...all); };
+            TextDecoder.prototype.decode = () => { TextDecoder.prototype.decode = decode; throw new WebAssembly.RuntimeError('unreachable'); };
+        })()",
+    );
+    browser.value(submit);
+    browser.wait("document.getElementById('status').className === 'error'");
+    let status = browser.text("document.getElementById('status').textContent");
+    assert!(status.contains("decoder failed (unreachable)"), "{status}");
+    assert_eq!(browser.value("window.instances"), 1);
+    browser.value(submit);
+    browser.wait("document.querySelector('#results .structure')");
+
+    browser.open(&file.url(&format!("#kind=log&text={}", escaped(LOG))));
+    for wait in 0..12 {
+        browser.value(&format!(
+            "new Promise((done) => {{ {submit}; setTimeout(() => {{ {submit}; done(); }}, {}); }})",
+            wait / 2
+        ));
+        browser.wait("document.getElementById('status').textContent === '1 record found.'");
+    }
+    assert_shows(browser, &["F_TRANSLATION"]);
+}
+
+/// What the command says of its options is said of the page's.
+fn texts_are_about_the_page(browser: &mut Chromium, file: &File) {
+    for (fragment, words) in [
+        ("#kind=pte&text=0x0060000090000f43", "the level of its table"),
+        ("#kind=cd&text=0x0005e204c0003510+0x80010000+0+0x444ff+0+0+0+0", "its STE"),
+        ("#kind=features&text=0x80000", "the version of the kernel"),
+        ("#kind=gerror&text=5", "Decode CMDQ_CONS as cmdq-cons"),
+        ("#kind=ste&text=zzz", "choose A log"),
+    ] {
+        browser.open(&file.url(fragment));
+        let shown = browser.text("document.getElementById('status').textContent + document.getElementById('results').innerText");
+        assert!(shown.contains(words), "no {words:?} in {shown}");
+        assert!(!shown.contains("--") && !shown.contains("smmuv3 "), "{shown}");
+    }
 }
 
 /// What is typed goes into the address, and comes out of it in another window.
@@ -216,12 +342,24 @@ fn links_come_back_as_they_went(browser: &mut Chromium, file: &File) {
         browser.value(&format!("document.getElementById('text').value = {}", Value::from(text)));
         browser.value("document.getElementById('form').requestSubmit()");
         browser.wait("location.hash.length > 1");
-        let shown = browser.text(RESULTS);
+        let shown = drawn(browser);
         let url = browser.text("location.href");
         assert!(url.len() < 2000, "{} characters for {}", url.len(), text.len());
         browser.open(&url);
         assert_eq!(browser.text("document.getElementById('text').value"), text);
-        assert_eq!(browser.text(RESULTS), shown);
+        assert_eq!(drawn(browser), shown);
+        if text == LOG {
+            continue;
+        }
+        // Or it goes into the box of a page elsewhere.
+        browser.open(&file.url(""));
+        let fragment = url.split_once('#').unwrap().1;
+        let link = Value::from(format!("http://127.0.0.1:1234/#{fragment}\n"));
+        browser.value(&format!("document.getElementById('text').value = {link}"));
+        browser.value("document.getElementById('form').requestSubmit()");
+        browser.wait("!document.getElementById('text').value.includes('127.0.0.1')");
+        assert_eq!(browser.text("document.getElementById('text').value"), text);
+        assert_eq!(drawn(browser), shown);
     }
 }
 

@@ -16,10 +16,42 @@ function el(tag, properties, ...children) {
   return element;
 }
 
+/// `text` as a sentence begins.
+const sentence = (text) => text.replace(/^[a-z](?![A-Z0-9_])/, (letter) => letter.toUpperCase());
+
+/// The options of the command that a text may name, as the form here calls them.
+const OPTION_LABELS = new Map([
+  ["idr", "the instance"], ["ste", "its STE"], ["order", "the order"], ["kernel", "the version of the kernel"],
+  ["stage", "the stage"], ["level", "the level of its table"], ["granule", "the granule"],
+  ["oas", "the bits of output addresses"],
+]);
+
+/// What the command says, for somebody who has this page before him.
+function inPage(text) {
+  const said = text
+    .replace(/; see smmuv3 [a-z]+ --help/g, "")
+    .replace(/\| smmuv3 decode -/g, "> FILE.txt, and open that")
+    .replace(/a whole kernel log goes to smmuv3 decode FILE/g, "choose A log for a whole one")
+    .replace(/smmuv3 fields( \S+)? lists all/g, "Layouts has them all")
+    .replace(/with smmuv3 decode ([a-z-]+)/g, "as $1");
+  let named = false;
+  const told = said.replace(/--([a-z]+)/g, (option, name) => {
+    named ||= OPTION_LABELS.has(name);
+    return OPTION_LABELS.get(name) ?? option;
+  });
+  return named ? `${told} (under Options)` : told;
+}
+
 const plural = (count, one, many = one + "s") => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 
 /// Lets the browser draw and take input before the work goes on.
 const breathe = () => new Promise((resolve) => setTimeout(resolve));
+
+/// Who pressed the button for more goes on at the first of them.
+function goOn(element) {
+  element?.setAttribute("tabindex", "-1");
+  element?.focus();
+}
 
 /// A table whose columns sort. A column: {label, of: row => what is shown, by: row => what is sorted by,
 /// number}. The heads are buttons, and say how they are sorted. Rows appear `step` at a time.
@@ -28,7 +60,7 @@ function sortable(caption, columns, rows, step = 200) {
   let [column, falling] = [null, false];
   let shown = step;
   const body = el("tbody");
-  const more = el("button", { type: "button", click: () => { shown += step; fill(); } });
+  const more = el("button", { type: "button", click: () => { const first = shown; shown += step; fill(); goOn(body.rows[first]); } });
   const heads = columns.map((it, index) => {
     const head = el("th", { scope: "col", class: it.number ? "number" : null, "aria-sort": "none" },
       el("button", { type: "button", class: "sort", click: () => sort(index) }, it.label));

@@ -21,50 +21,56 @@ class Module {
     this.exports = (await WebAssembly.instantiate(this.module)).exports;
   }
 
-  /// What `work` gives. A failure in the module may leave it half done: it begins anew.
+  /// What `work` gives. A failure in the module may leave it half done: it begins anew, with fresh memory. Work
+  /// that was under way stays with the old one, since its blocks are there.
   async guarded(work) {
+    const module = this.exports;
     try {
-      return await work(this.exports);
+      return await work(module);
     } catch (error) {
-      await this.start();
+      if (error instanceof DOMException) return { error: `The file cannot be read (${error.message}).` };
+      if (module === this.exports) await this.start();
       return { error: `The decoder failed (${error.message}). Please report what you gave it.` };
     }
   }
 
   /// A block with these bytes, as crates/explore/src/exports.rs describes it.
-  give(bytes) {
-    const block = this.exports.block_new(bytes.length);
+  give(module, bytes) {
+    // A pointer is a signed number here.
+    const block = module.block_new(bytes.length) >>> 0;
     if (block === 0) throw new Error("out of memory");
-    new Uint8Array(this.exports.memory.buffer, block + 4, bytes.length).set(bytes);
+    new Uint8Array(module.memory.buffer, block + 4, bytes.length).set(bytes);
     return block;
   }
 
   /// The answer in a block, which is given up.
-  take(block) {
+  take(module, given) {
+    const block = given >>> 0;
     if (block === 0) throw new Error("the answer is too long");
-    const { buffer } = this.exports.memory;
+    const { buffer } = module.memory;
     const length = new DataView(buffer).getUint32(block, true);
     const text = new TextDecoder().decode(new Uint8Array(buffer, block + 4, length));
-    this.exports.block_free(block);
+    module.block_free(block);
     return JSON.parse(text);
   }
 
   ask(question) {
     return this.guarded((module) =>
-      this.take(module.ask(this.give(new TextEncoder().encode(JSON.stringify(question))))));
+      this.take(module, module.ask(this.give(module, new TextEncoder().encode(JSON.stringify(question))))));
   }
 
   /// Reads a log, a piece at a time. `step` hears how many bytes were read, and says whether to go on.
   log(blob, options, step) {
     return this.guarded(async (module) => {
-      module.log_open(this.give(new TextEncoder().encode(JSON.stringify(options))));
+      module.log_open(this.give(module, new TextEncoder().encode(JSON.stringify(options))));
       for (let at = 0; at < blob.size; at += PIECE) {
         const piece = await blob.slice(at, at + PIECE).arrayBuffer();
         if (!step(at)) return null;
-        module.log_feed(this.give(new Uint8Array(piece)));
+        module.log_feed(this.give(module, new Uint8Array(piece)));
         await breathe();
       }
-      return this.take(module.log_close());
+      // Where another one was begun meanwhile, that is the one that would be closed.
+      return step(blob.size) ? this.take(module, module.log_close()) : null;
     });
   }
 }

@@ -12,21 +12,27 @@ const present = (value) => value !== null && value !== undefined;
 /// What a record says in one line, after its name.
 function gist(record) {
   const fields = record.fields ?? {};
+  // The kernel knows the device better than its number does.
+  const who = record.client ?? record.bdf;
   const access = fields.rnw === true ? "read of" : fields.rnw === false ? "write to" : "at";
   return [
-    present(fields.sid) ? `SID ${fields.sid}${record.bdf ? ` (${record.bdf})` : ""}` : "",
+    present(fields.sid) ? `SID ${fields.sid}${who ? ` (${who})` : ""}` : "",
     present(fields.ssid) ? `SSID ${fields.ssid}` : "",
     present(fields.addr) ? `${access} ${fields.addr}` : "",
     fields.stall === true ? "stalled" : "",
-    record.client ?? "",
+    who && !present(fields.sid) ? who : "",
   ].filter(Boolean).join(", ");
 }
+
+/// The name of a cause, of its id.
+const causeName = (id) => sentence(id.replaceAll("-", " ")
+  .replace(/\b(msi|cpu|iova|pasid|ats|pri|sid|ste|cd|dma|tlb)\b/gi, (word) => word.toUpperCase()));
 
 /// Why a record is there, most likely first.
 const causesOf = (causes) => causes?.length
   ? el("div", null, el("h4", null, "Likely causes"), el("ol", { class: "causes" }, causes.map((cause) => el("li", null,
-    el("b", null, cause.title ?? cause.id), cause.certainty ? el("span", { class: "dim" }, ` ${cause.certainty}`) : null,
-    el("br"), cause.why, cause.next ? el("div", { class: "next" }, el("span", { class: "dim" }, "Do: "), cause.next) : null))))
+    el("b", null, causeName(cause.id)), cause.certainty ? el("span", { class: "dim" }, ` ${cause.certainty}`) : null,
+    el("br"), sentence(cause.why), cause.next ? el("div", { class: "next" }, el("span", { class: "dim" }, "Do: "), cause.next) : null))))
   : null;
 
 /// Kinds of records whose names do not say what they are.
@@ -70,10 +76,10 @@ function showRecord(record, engine) {
   return el("article", { class: "record" },
     el("h3", null, record.name, KINDS[record.kind] && KINDS[record.kind] !== record.name ? el("span", { class: "gist" }, ` ${KINDS[record.kind]}`) : null, " ", record.count > 1 ? el("span", { class: "count" }, `×${record.count.toLocaleString("en")}`) : null, " ",
       el("span", { class: "gist" }, gist(record)), " ", el("span", { class: "dim place" }, place)),
-    record.meaning || record.diagnosis || record.text ? el("p", null, record.meaning ?? record.diagnosis ?? record.text) : null,
+    record.meaning || record.diagnosis || record.text ? el("p", null, sentence(record.meaning ?? record.diagnosis ?? record.text)) : null,
+    causesOf(record.causes),
     listed("The kernel's own line says otherwise", "warn", record.disagreements),
-    listed("Against the architecture", "warn", record.violations),
-    causesOf(record.causes), details);
+    listed("Against the architecture", "warn", record.violations), details);
 }
 
 /// The tables of the summary: by page, stream, event and instance.
@@ -110,10 +116,10 @@ function showTables(summary) {
 function showRecords(records, engine) {
   const list = el("div");
   const found = el("p", { class: "dim", role: "status" });
-  const more = el("button", { type: "button", click: () => { shown += RECORDS; fill(); } });
+  const more = el("button", { type: "button", click: () => { const first = shown; shown += RECORDS; fill(); goOn(list.children[first]); } });
   let shown = RECORDS;
   const options = (values) => [el("option", { value: "" }, "All"), ...[...new Set(values.filter(present))].sort().map((value) => el("option", null, value))];
-  const sid = el("input", { id: "only-sid", size: "12", spellcheck: "false", autocomplete: "off", placeholder: "0x100 or 01:00.0" });
+  const sid = el("input", { id: "only-sid", size: "18", spellcheck: "false", autocomplete: "off", placeholder: "0x100 or 01:00.0" });
   const name = el("select", { id: "only-name" }, options(records.map((record) => record.name)));
   const instance = el("select", { id: "only-instance" }, options(records.map((record) => record.instance)));
   const problems = el("input", { type: "checkbox", id: "only-problems" });
@@ -143,6 +149,16 @@ function showRecords(records, engine) {
     list, more);
 }
 
+/// What to do about one cause: where it is, so that nobody has to look it up, and what to do.
+function showAdvice({ id, text, count, first }, records) {
+  const record = records.find((it) => it.line === first.line && it.causes?.some((cause) => cause.id === id))
+    ?? records.find((it) => it.line === first.line);
+  const where = record ? [record.name, gist(record)].filter(Boolean).join(", ") : "";
+  const how = count > 1 ? `${plural(count, "record")}, the first in line` : "line";
+  return el("li", null, el("b", null, causeName(id)), where ? `: ${where}` : null, " ",
+    el("span", { class: "dim place" }, `${how} ${first.line.toLocaleString("en")}`), el("br"), inPage(text));
+}
+
 /// The explanation of a log.
 function showLog({ records, summary, left_out: leftOut }, engine) {
   if (records.length === 0) {
@@ -150,10 +166,9 @@ function showLog({ records, summary, left_out: leftOut }, engine) {
       el("p", null, `${plural(summary.lines ?? 0, "line")}, and none of them is one that a driver of an SMMUv3 writes. Are they of the right machine, and of the right time?`));
   }
   return el("div", null,
-    el("h2", null, summary.problems ? plural(summary.problems, "problem") : "Nothing is wrong", " ", el("span", { class: "dim" }, `in ${plural(summary.lines, "line")}`)),
+    el("h2", { class: `verdict ${summary.problems ? "bad" : "fine"}` }, summary.problems ? plural(summary.problems, "problem") : "Nothing is wrong", " ", el("span", { class: "dim" }, `in ${plural(summary.lines, "line")}`)),
     summary.overflows ? el("p", { class: "note warn" }, "A queue was full: records were lost, and nobody knows how many. What follows may be the lesser part.") : null,
-    summary.advice?.length ? el("section", { "aria-label": "What to do" }, el("h3", null, "What to do"), el("ol", { class: "advice" }, summary.advice.map((advice) =>
-      el("li", null, advice.text, " ", el("span", { class: "dim" }, `${advice.id}, ${plural(advice.count, "record")}, first in line ${advice.first.line.toLocaleString("en")}`))))) : null,
+    summary.advice?.length ? el("section", { "aria-label": "What to do" }, el("h3", null, "What to do"), el("ol", { class: "advice" }, summary.advice.map((advice) => showAdvice(advice, records)))) : null,
     el("section", { "aria-label": "Summary" }, showTables(summary)),
     showRecords(records, engine),
     leftOut ? el("p", { class: "dim" }, `${plural(leftOut, "more record")} are only in the summary.`) : null);

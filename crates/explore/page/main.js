@@ -37,6 +37,9 @@ const EXAMPLES = [
   ["An event", "event", "0x0000018000000010 0x0000020000000000 0x00000000ffffe040 0x0000000000000000"],
 ];
 
+/// What the box shows while it is empty.
+const sample = byId("text").placeholder;
+
 let engine = null;
 /// The file that is explained, where it is not in the box.
 let file = null;
@@ -74,8 +77,28 @@ function show(...nodes) {
 
 /// Explains what is in the form, or the file. `remember` puts it into the address.
 async function explain(remember = true) {
+  try {
+    await explained(remember);
+  } catch (error) {
+    show();
+    say(`The page failed (${error.message}). Please report what you gave it.`, "error");
+  }
+}
+
+/// The fragment of a link that was pasted: a colleague's page has another address than this one.
+const linkIn = (text) => /^\s*\S*(#(?:\S*&)?(?:text|z|fields)=\S+)\s*$/.exec(text)?.[1];
+
+async function explained(remember) {
   const mine = ++latest;
   const asked = question();
+  // Only of what a user gave: a link in a link could go on for ever.
+  const linked = remember && !file && linkIn(asked.text);
+  if (linked) {
+    // The address of this page may be just that already.
+    if (linked === location.hash) await follow();
+    else location.hash = linked;
+    return;
+  }
   if (!file && asked.text.trim() === "") {
     show();
     say("There is nothing to explain yet: paste something, or take an example.");
@@ -88,7 +111,9 @@ async function explain(remember = true) {
   if (answer.error) {
     show();
     entitle("");
-    say(answer.error, "error");
+    const told = sentence(inPage(answer.error));
+    say(told, "error");
+    if (told.includes("(under Options)")) byId("options").open = true;
   } else if (answer.records) {
     entitle(plural(answer.summary.problems, "problem"));
     show(showLog(answer, engine));
@@ -99,7 +124,8 @@ async function explain(remember = true) {
     say(`${answer.name}, ${plural(answer.words.length, "word")}.`);
   }
   // On a small screen the answer begins below the edge.
-  if (byId("results").getBoundingClientRect().top > innerHeight * 0.75) byId("status").scrollIntoView();
+  fitText();
+  if (byId("results").getBoundingClientRect().top > innerHeight * 0.6) byId("status").scrollIntoView();
   if (remember) {
     const fragment = file ? null : await fragmentOf(asked);
     if (!late()) history.replaceState(null, "", fragment ?? "#");
@@ -114,6 +140,7 @@ async function answerTo({ kind, text, options }, late) {
     what = found.kind;
   }
   if (what !== "log") {
+    if (file && file.size > LARGEST_TEXT) return { error: "That file is too large to be one structure; choose A log." };
     return engine.ask({ request: "structure", kind: what, text: file ? await file.text() : text, options });
   }
   const blob = file ?? new Blob([text]);
@@ -152,7 +179,12 @@ async function takeFile(taken) {
 function setText(text) {
   file = null;
   byId("text").value = text;
-  byId("text").placeholder = "";
+  byId("text").placeholder = sample;
+}
+
+/// What was explained leaves most of the room to the explanation. Who drew the box larger keeps it so.
+function fitText() {
+  byId("text").rows = Math.min(Math.max(byId("text").value.split("\n").length, 2), 5);
 }
 
 async function copyLink() {
@@ -165,7 +197,8 @@ async function copyLink() {
   const link = location.href;
   try {
     await navigator.clipboard.writeText(link);
-    say("The link was copied. What it carries is behind its #, which no server gets to see.");
+    say(location.protocol.startsWith("https") ? "The link was copied. What it carries is behind its #, which no server gets to see."
+      : "The link was copied. A colleague pastes it into the box of his own page: this address is known to this computer alone.");
   } catch {
     say("The link is in the address bar now: copy it from there.");
   }
@@ -206,7 +239,7 @@ async function follow() {
     say(asked.error, "error");
     return;
   }
-  setText(asked.text);
+  setText(asked.text ?? "");
   chooseKind(asked.kind);
   for (const name of OPTIONS) choose(name, asked.options[name] ?? "");
   byId("options").open = Object.keys(asked.options).length > 0;
@@ -236,6 +269,8 @@ function wire() {
   byId("clear").addEventListener("click", () => {
     latest++;
     setText("");
+    byId("text").rows = 6;
+    entitle("");
     show();
     say("");
     history.replaceState(null, "", "#");

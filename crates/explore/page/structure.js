@@ -30,7 +30,7 @@ function fieldTable(caption, items, words, rows, change) {
     rows.set(item, row);
     return row;
   });
-  const table = el("table", { class: "fields" }, el("caption", null, caption),
+  const table = el("table", { class: "fields" }, el("caption", { class: "unseen" }, caption),
     el("thead", null, el("tr", null, head.map((text) => el("th", { scope: "col" }, text)))), el("tbody", null, body));
   const checks = [];
   const check = (label, style, on) => {
@@ -95,16 +95,16 @@ function showStructure(decoded, changed) {
   const change = kind && items.length && (async (name, value) => {
     const fields = Object.fromEntries(items.filter((item) => item.set && item.name !== name).map((item) => [item.name, item.value]));
     if (value !== "") fields[name] = value;
-    await changed(kind, fields, (why) => { refused.textContent = why; refused.hidden = false; });
+    await changed(kind, fields, (why) => { refused.textContent = inPage(why); refused.hidden = false; });
     // The table is another one now; who edits goes on where he was.
     if (!document.contains(refused)) document.querySelector(`#results .editor[data-field="${CSS.escape(name)}"]`)?.focus();
   });
   return el("article", { class: "structure" },
     el("h2", null, decoded.name, " ", decoded.section ? el("span", { class: "dim" }, `§${decoded.section}`) : null),
-    decoded.summary ? el("p", null, decoded.summary) : null,
+    decoded.summary ? el("p", { class: "gist" }, sentence(decoded.summary)) : null,
     illegal ? el("div", { class: "note bad" }, el("b", null, "Illegal: the SMMU rejects it. "),
       `${illegal.field ? `${illegal.field}: ` : ""}${illegal.text} (§${illegal.section})`) : null,
-    (decoded.problems ?? []).map((it) => el("div", { class: "note bad" }, el("b", null, it.name), ` ${it.text}. ${it.advice}`)),
+    (decoded.problems ?? []).map((it) => el("div", { class: "note bad" }, el("b", null, it.name), ` ${it.text}. ${sentence(inPage(it.advice))}`)),
     listed("Against the architecture", "warn", decoded.violations),
     refused,
     items.length ? fieldsOf(decoded.name, items, words.length, decoded.word_bits ?? 64, words, change) : null,
@@ -112,10 +112,6 @@ function showStructure(decoded, changed) {
     el("h3", null, "Words"),
     el("pre", { class: "words" }, words.map((word, at) => `${String(at).padStart(2)}  ${padded(word, decoded.word_bits ?? 64)}`).join("\n")));
 }
-
-/// What is said of options of the command, for those of the page.
-const inPage = (text) => text.replace(/--([a-z]+)/g, (_, name) =>
-  `${{ idr: "the instance", ste: "its STE", order: "order" }[name] ?? name} (under Options)`);
 
 /// A word with all its digits.
 const padded = (word, bits) => `0x${BigInt(word).toString(16).padStart(bits / 4, "0")}`;

@@ -13,6 +13,7 @@ use smmuv3_formats::descriptor::Stage;
 use smmuv3_formats::granule::Granule;
 use smmuv3_formats::structure::Class;
 
+use crate::log::kernel_of;
 use crate::{Log, detect, layout};
 
 /// A question. `request` says which.
@@ -63,6 +64,8 @@ struct Given {
     level: String,
     granule: String,
     oas: String,
+    /// The kernel whose numbers of features they are.
+    kernel: String,
     /// `1` where these are set: LPA2, indirect permissions, forced memory types of stage 2.
     ds: String,
     pie: String,
@@ -186,6 +189,7 @@ impl Given {
             options.ste = <[u64; 8]>::try_from(ste.words).ok();
         }
         options.place = self.place()?;
+        options.kernel = kernel_of(&self.kernel)?;
         Ok(options)
     }
 

@@ -17,10 +17,10 @@ thread_local! {
     static LOG: RefCell<Option<Log>> = const { RefCell::new(None) };
 }
 
-/// A block of `len` bytes, all zero; null where that is more than a block can have.
+/// A block of `len` bytes, all zero; null where that is more than a block can have, or than there is.
 #[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
 pub extern "C" fn block_new(len: usize) -> *mut u8 {
-    give(&vec![0; len])
+    blank(len).map_or(std::ptr::null_mut(), hand_over)
 }
 
 /// Gives a block up.
@@ -79,27 +79,43 @@ pub extern "C" fn log_close() -> *mut u8 {
     give(answer.as_bytes())
 }
 
-/// A block with these bytes.
+/// A block with these bytes; null where there is no memory for it.
 fn give(bytes: &[u8]) -> *mut u8 {
-    let Ok(len) = u32::try_from(bytes.len()) else { return std::ptr::null_mut() };
-    let mut block = Vec::with_capacity(bytes.len() + HEAD);
-    block.extend_from_slice(&len.to_le_bytes());
-    block.extend_from_slice(bytes);
+    let Some(mut block) = blank(bytes.len()) else { return std::ptr::null_mut() };
+    if let Some(content) = block.get_mut(HEAD..) {
+        content.copy_from_slice(bytes);
+    }
+    hand_over(block)
+}
+
+/// A head that says `len`, and as many zeros.
+fn blank(len: usize) -> Option<Vec<u8>> {
+    let head = u32::try_from(len).ok()?.to_le_bytes();
+    let whole = len.checked_add(HEAD)?;
+    let mut block = Vec::new();
+    block.try_reserve_exact(whole).ok()?;
+    block.extend_from_slice(&head);
+    block.resize(whole, 0);
+    Some(block)
+}
+
+/// The address of what [`take`] takes.
+fn hand_over(block: Vec<u8>) -> *mut u8 {
     Box::into_raw(block.into_boxed_slice()).cast()
 }
 
 /// The bytes of a block, head and all, which is freed when they are dropped; none for null.
 ///
 /// # Safety
-/// `block` is null, or came from [`give`], and nobody uses it any more.
+/// `block` is null, or came from [`hand_over`], and nobody uses it any more.
 unsafe fn take(block: *mut u8) -> Box<[u8]> {
     if block.is_null() {
         return Box::default();
     }
-    // SAFETY: a block from `give` begins with HEAD bytes, of which none is ever uninitialised.
+    // SAFETY: a block from `hand_over` begins with HEAD bytes, of which none is ever uninitialised.
     let head = unsafe { block.cast::<[u8; HEAD]>().read() };
     let len = u32::from_le_bytes(head) as usize + HEAD;
-    // SAFETY: `give` made it of a boxed slice of that many bytes. The page could have written another
+    // SAFETY: `hand_over` made it of a boxed slice of that many bytes. The page could have written another
     // number into the head; it is written by us, beside this, and writes only behind it.
     unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(block, len)) }
 }
@@ -148,6 +164,13 @@ mod tests {
         let answer = read(log_close());
         assert!(answer.contains("F_TRANSLATION"), "{answer}");
         assert_eq!(read(log_close()), "{}");
+    }
+
+    #[test]
+    fn what_no_memory_can_hold_is_null() {
+        for len in [usize::MAX, usize::MAX - HEAD, isize::MAX as usize, u32::MAX as usize + 1] {
+            assert!(block_new(len).is_null(), "{len:#x}");
+        }
     }
 
     #[test]

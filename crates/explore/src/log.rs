@@ -43,7 +43,7 @@ impl Log {
     /// At the start of one.
     pub fn new(options: &str) -> Self {
         let given = serde_json::from_str(options).map_err(|error| format!("the options: {error}"));
-        let (kernel, error) = match given.and_then(|given: Given| given.kernel()) {
+        let (kernel, error) = match given.and_then(|given: Given| kernel_of(&given.kernel)) {
             Ok(kernel) => (kernel, None),
             Err(error) => (Kernel::default(), Some(error)),
         };
@@ -93,14 +93,12 @@ fn keep(records: &mut Vec<Record>, left_out: &mut u64, record: Record) {
     }
 }
 
-impl Given {
-    fn kernel(&self) -> Result<Kernel, String> {
-        if self.kernel.trim().is_empty() {
-            return Ok(Kernel::default());
-        }
-        Kernel::parse(&self.kernel)
-            .ok_or_else(|| format!("{:?} is no version of a kernel, such as 5.10", self.kernel))
+/// The kernel that is meant; a recent one by no text.
+pub fn kernel_of(text: &str) -> Result<Kernel, String> {
+    if text.trim().is_empty() {
+        return Ok(Kernel::default());
     }
+    Kernel::parse(text).ok_or_else(|| format!("{text:?} is no version of a kernel, such as 5.10"))
 }
 
 #[cfg(test)]

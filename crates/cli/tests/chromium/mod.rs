@@ -137,8 +137,8 @@ impl Chromium {
     /// The value of an expression, whose promise is awaited.
     #[track_caller]
     pub fn value(&mut self, expression: &str) -> Value {
-        let question =
-            json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
+        let question = json!({"expression": expression, "awaitPromise": true, "returnByValue": true,
+                "allowUnsafeEvalBlockedByCSP": false});
         let mut answer = self.call("Runtime.evaluate", question);
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
         answer["result"]["value"].take()

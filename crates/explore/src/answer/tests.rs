@@ -80,6 +80,20 @@ fn registers_are_known_by_their_names() {
     assert!(idr["assumed"].to_string().contains("IDR5"), "{idr}");
 }
 
+/// As in a log: bit 19 is HA in openEuler's kernels, NESTING elsewhere.
+#[test]
+fn the_kernel_names_features() {
+    let of = |kernel: &str| {
+        let options = json!({"kernel": kernel});
+        ask(
+            &json!({"request": "structure", "kind": "features", "text": "0x00080000", "options": options}),
+        )
+    };
+    assert_eq!(of("")["summary"], "NESTING");
+    assert_eq!(of("5.10.0-60.oe2203")["summary"], "HA");
+    assert!(of("mine")["error"].as_str().unwrap().contains("5.10"));
+}
+
 #[test]
 fn what_was_decoded_encodes_again() {
     let fields = json!({"V": "1", "Config": "5", "S1ContextPtr": "0x80020000"});
