@@ -280,16 +280,30 @@ impl fmt::Display for Finding {
     }
 }
 
+/// `streams 0x100 to 0x1ff`, `stream 0x77`: what, the first and the last of them.
+struct Span(&'static str, u32, u32);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self(what, first, last) if first == last => write!(f, "{what} {first:#x}"),
+            Self(what, first, last) => write!(f, "{what}s {first:#x} to {last:#x}"),
+        }
+    }
+}
+
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StreamsTwice { instance, first, last, other } => write!(
                 f,
-                "streams {first:#x} to {last:#x} of {instance} are also those of {other}: the \
-                 devices cannot be told apart"
+                "{} of {instance} {} also {} of {other}: the devices cannot be told apart",
+                Span("stream", *first, *last),
+                if first == last { "is" } else { "are" },
+                if first == last { "one" } else { "those" },
             ),
             Self::MappingsOverlap { first, last } => {
-                write!(f, "several mappings have ids {first:#x} to {last:#x}")
+                write!(f, "several mappings have {}", Span("id", *first, *last))
             }
             Self::IdsTooWide { first, count, output } => write!(
                 f,

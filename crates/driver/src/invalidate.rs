@@ -159,7 +159,8 @@ impl Said {
         let command = TlbiNhVa::new().with_leaf(range.leaf_only).with_addr(range.start & !0xfff);
         if !features.range_invalidation {
             let shift = range.step_shift();
-            if range.bytes >> shift > MOST_SINGLE {
+            // More than that many steps, also where the last one ends within.
+            if range.bytes > MOST_SINGLE << shift {
                 return all();
             }
             return Self { command, units: range.singles(), shift, ranges: false };
@@ -193,7 +194,7 @@ impl Said {
     #[inline]
     fn commands(&self) -> usize {
         if !self.ranges {
-            // `MOST_SINGLE` and one, at most.
+            // `MOST_SINGLE` at most.
             return self.units as usize;
         }
         let (mut left, mut commands) = (self.units, 0);
@@ -400,6 +401,11 @@ mod tests {
         assert_eq!(addresses, (0..16).map(|table| table << 21).collect::<Vec<u64>>());
         let whole = vec![Command([0x0005_0000_0000_0011, 0])];
         assert_eq!(all(false, Scope::Range(range(0, 65, 12, Some(12)))), whole);
+        // 64 blocks, and one that ends within the 65th.
+        let blocks = range(0, 64 << 9, 12, Some(21));
+        assert_eq!(all(false, Scope::Range(blocks)).len(), 64);
+        let more = Range { bytes: blocks.bytes + 0x1000, ..blocks };
+        assert_eq!((more.singles(), all(false, Scope::Range(more))), (65, whole.clone()));
         assert_eq!(all(false, Scope::All), whole);
         // A batch that is too small for the leaves, and for the parts of a range.
         let three = Scope::Range(range(0, 0x12345, 12, Some(12)));

@@ -197,6 +197,8 @@ pub fn stage_1_indirect(leaf: u64, piip: u64, piiu: u64, regime: &Regime) -> Opt
 
 /// What a stage-2 leaf permits (§16.2): `xnx` is IDR3.XNX, without which both privileges are alike; `dirty`
 /// says that hardware marks pages dirty (S2HA and S2HD), so that DBM makes a read-only leaf writable (§14).
+/// Execution needs no other right, as at stage 1: the AArch64 format has execute-only leaves at stage 2, too. An
+/// AArch32 one does not.
 pub const fn stage_2(leaf: u64, xnx: bool, dirty: bool) -> Permissions {
     let leaf = Stage2Page([leaf]);
     let (read, write) = (leaf.s2ap() & 0b01 != 0, leaf.s2ap() & 0b10 != 0 || dirty && leaf.dbm());

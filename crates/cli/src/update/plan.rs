@@ -388,7 +388,12 @@ pub fn changes(kind: EntryKind, old: &Words, new: &Words, bits: &Words) -> Vec<C
         if field.name != "V" && !valid(words) {
             return None;
         }
-        let text = structure.and_then(|structure| meaning::of(structure, field, words));
+        // What an entry is prepared with means what it will mean once its stage translates.
+        let words = match kind {
+            EntryKind::Ste if field.name != "Config" => Ste(*words).with_config(config::NESTED).0,
+            _ => *words,
+        };
+        let text = structure.and_then(|structure| meaning::of(structure, field, &words));
         text.map(|text| text.to_string())
     };
     let change = |field: &Field| Change {

@@ -93,7 +93,7 @@ fn what_does_not_fit_together_is_a_problem() {
     assert_expected(said(&sample.run(&["iort", "IORT"]), 1), "iort-odd.txt");
     let view = json(&sample.run(&["iort", "IORT", "--json"]), 1);
     let all = findings(&view);
-    assert!(all.iter().any(|it| it.contains("streams 0x77 to 0x77 of SMMU 0 are also those of")));
+    assert!(all.iter().any(|it| it.contains("stream 0x77 of SMMU 0 is also one of")));
     assert!(
         all.iter().any(|it| it.contains("it refers to 0x50, and there is nothing there")),
         "{all:?}"

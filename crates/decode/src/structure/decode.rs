@@ -10,7 +10,7 @@ use smmuv3_formats::{
 
 use super::decoded::{Decoded, Described, Fields, Illegal, Value};
 use super::descriptor::{Place, descriptor};
-use super::instance::Instance;
+use super::instance::{Instance, InstanceError};
 use super::kind::Kind;
 use super::words::{self, Order, WordsError};
 use super::{features, registers, summary};
@@ -59,6 +59,9 @@ pub enum DecodeError {
         /// The kind that takes them.
         kind: &'static str,
     },
+    /// ID registers are named, but not as they should be.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
     /// There are more words than registers.
     #[error("{given} words are given; {need}")]
     Registers {
@@ -78,8 +81,17 @@ pub fn read(kind: Kind, text: &str, options: &Options) -> Result<Decoded, Decode
     if let (Kind::Features, Some(line)) = (kind, features::value(text)) {
         return decode(kind, &[line], options);
     }
+    if kind == Kind::Idr
+        && let Some(decoded) = registers::named(text)
+    {
+        return decoded;
+    }
     let Some(shape) = kind.shape(&name) else {
-        let words = words::registers(text, options.order)?;
+        let both = match kind {
+            Kind::Gerror => registers::named_gerror(text).map(|both| both.join(" ")),
+            _ => None,
+        };
+        let words = words::registers(both.as_deref().unwrap_or(text), options.order)?;
         let words: Vec<u64> = words.into_iter().map(u64::from).collect();
         return decode(kind, &words, options);
     };

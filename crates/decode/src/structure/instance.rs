@@ -188,12 +188,16 @@ impl Instance {
         if let Some(preset) = Self::preset(text) {
             return Ok(preset);
         }
-        let named = text.contains('=') || text.to_ascii_lowercase().contains("idr");
-        if named {
+        if Self::is_named(text) {
             Self::named(text)
         } else {
             Self::of_words(&words::registers(text, Order::Auto)?)
         }
+    }
+
+    /// Whether `text` gives registers with their names.
+    pub(super) fn is_named(text: &str) -> bool {
+        text.contains('=') || text.to_ascii_lowercase().contains("idr")
     }
 
     /// `name=value`, parted by commas, spaces or lines.

@@ -8,6 +8,7 @@ use smmuv3_formats::structure::{self, Structure};
 use super::decode::{DecodeError, by_name, plain};
 use super::decoded::{Decoded, Described, Fields, Problem, Value};
 use super::instance::{Instance, InstanceError};
+use super::words;
 
 /// The ID registers in the order of register page 0, as [`Instance::of_words`] takes them.
 pub(super) const IDS: [&str; 8] = ["IDR0", "IDR1", "IDR2", "IDR3", "IDR4", "IDR5", "IIDR", "AIDR"];
@@ -25,26 +26,47 @@ pub(super) fn idr(words: &[u64]) -> Result<Decoded, DecodeError> {
     if values.is_empty() || values.len() != words.len() {
         return Err(wrong());
     }
-    let given = if words.len() == 10 { words.get(2..).unwrap_or_default() } else { words };
+    Ok(known(&instance))
+}
+
+/// ID registers with their names beside them, in any order and as many as there are: `IDR0: 0x... IDR5: 0x...`.
+/// Or an instance with a name. `None` where `text` names none.
+pub(super) fn named(text: &str) -> Option<Result<Decoded, DecodeError>> {
+    if !Instance::is_named(text) && Instance::preset(text).is_none() {
+        return None;
+    }
+    Some(match Instance::parse(text) {
+        Ok(instance) => Ok(known(&instance)),
+        Err(error) => Err(error.into()),
+    })
+}
+
+/// The ID registers that are known of `instance`.
+fn known(instance: &Instance) -> Decoded {
+    let [first @ .., idr6] = instance.idr;
+    let values = first.into_iter().chain([instance.iidr, instance.aidr, idr6]);
+    let known = IDS.iter().chain(&["IDR6"]).zip(values);
+    let known = known.filter_map(|(name, value)| Some((structure::find(name)?, u64::from(value?))));
+    let mut words: Vec<u64> = Vec::new();
     let mut described: Vec<Described> = Vec::new();
     let mut violations = Vec::new();
-    for (index, (name, word)) in IDS.iter().zip(given).enumerate() {
-        let Some(register) = structure::find(name) else { continue };
-        let one = plain(register, &[*word]);
+    for (index, (register, word)) in known.enumerate() {
+        let one = plain(register, &[word]);
+        words.push(word);
         described.extend(one.described.into_iter().map(|field| Described {
             structure: Some(register.name),
             word: index,
             ..field
         }));
-        violations.extend(one.violations.iter().map(|text| text.replace("word 0", name)));
+        violations.extend(one.violations.iter().map(|text| text.replace("word 0", register.name)));
     }
     legality::registers(&instance.registers(), &mut |rule| violations.push(rule.to_string()));
-    Ok(Decoded {
+    Decoded {
         kind: "idr".to_owned(),
         name: "ID registers".to_owned(),
         section: "2.3".to_owned(),
         summary: None,
-        words: given.to_vec(),
+        words,
         word_bits: 32,
         by_name: by_name(&described),
         described,
@@ -53,7 +75,24 @@ pub(super) fn idr(words: &[u64]) -> Result<Decoded, DecodeError> {
         problems: Vec::new(),
         assumed: Vec::new(),
         record: None,
-    })
+    }
+}
+
+/// GERROR and GERRORN with their names beside them, in either order; `None` where both are not named.
+pub(super) fn named_gerror(text: &str) -> Option<[&str; 2]> {
+    let [mut given, mut acknowledged] = [None; 2];
+    for (name, value) in words::labelled(text)? {
+        let name = name.to_ascii_lowercase();
+        let slot = match name.strip_prefix("smmu_").unwrap_or(&name) {
+            "gerror" => &mut given,
+            "gerrorn" => &mut acknowledged,
+            _ => return None,
+        };
+        if slot.replace(value).is_some() {
+            return None;
+        }
+    }
+    Some([given?, acknowledged?])
 }
 
 /// What each global error is, and what to do (§2.4, §3).

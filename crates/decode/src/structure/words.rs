@@ -148,6 +148,14 @@ pub enum WordsError {
         /// Orders that are possible.
         orders: Vec<Order>,
     },
+    /// Several numbers of a line have names, and these do not count words.
+    #[error(
+        "{name:?} names a number between others; give the numbers alone, or a line each, word 0 first"
+    )]
+    Named {
+        /// The name that does not fit.
+        name: String,
+    },
     /// The text is too long for one structure.
     #[error(
         "the text is too long for one structure; a whole kernel log goes to smmuv3 decode FILE"
@@ -182,6 +190,12 @@ impl fmt::Display for Need {
 fn ways(orders: &[Order]) -> String {
     let ways: Vec<String> = orders.iter().map(|order| format!("--order {order}")).collect();
     format!("give {}; see smmuv3 decode --help", ways.join(" or "))
+}
+
+/// Names and the numbers beside them, two or more: `GERROR: 0x1 GERRORN: 0x0`, over several lines or in one;
+/// `None` where there is anything else.
+pub(super) fn labelled(text: &str) -> Option<Vec<(&str, &str)>> {
+    lex::labelled(text)
 }
 
 /// The words of one structure of `shape`, in any form that the module lists.

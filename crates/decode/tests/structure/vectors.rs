@@ -296,3 +296,44 @@ fn what_an_entry_does_in_one_sentence() {
     );
     assert!(said("pri", "0xC000000100000100 0").contains("no answer is due"));
 }
+
+/// §2.3: registers with their names are those, wherever they stand and whatever is left out.
+#[test]
+fn named_registers_are_what_their_names_say() {
+    let one_line = decoded("idr", "IDR0: 0x080fe6bf IDR1: 0x0e739d20");
+    assert_eq!(one_line.words, [0x080f_e6bf, 0x0e73_9d20]);
+    assert_eq!((field(&one_line, "SIDSIZE").0, field(&one_line, "SSIDSIZE").0), (32, 20));
+    // With gaps, and not in order.
+    let gaps = decoded("idr", "AIDR: 0x1\nIDR5: 0x74\nidr0=0x0d44101b\n");
+    assert_eq!(gaps.words, [0x0d44_101b, 0x74, 1]);
+    assert_eq!(field(&gaps, "OAS"), (4, "44 bits"));
+    let places: Vec<_> = gaps.described.iter().map(|it| (it.structure, it.word)).collect();
+    assert!(places.contains(&(Some("IDR5"), 1)) && places.contains(&(Some("AIDR"), 2)));
+    assert!(!places.iter().any(|(register, _)| *register == Some("IDR1")));
+    let last = decoded("idr", "IDR0=0x0d44101b IDR6=0x01020000");
+    assert_eq!(field(&last, "CMDQ_CONTROL_PAGE_LOG2NUMQ"), (2, "4 queues"));
+    assert_eq!(decoded("idr", "qemu").words, [0x0d44_101b, 0x0273_0010, 0, 0x1414, 0, 0x74, 1]);
+    let wrong = |text: &str| {
+        let kind = Kind::find("idr").unwrap();
+        read(kind, text, &Options::default()).unwrap_err().to_string()
+    };
+    assert!(wrong("IDR9: 0x1").starts_with("\"IDR9\" is no ID register; give"));
+    assert!(wrong("IDR0: zz").starts_with("\"zz\" is no value of IDR0; give"));
+
+    let gerror = decoded("gerror", "GERRORN: 0x0 GERROR: 0x1");
+    assert_eq!(gerror.words, [1, 0]);
+    assert_eq!(gerror.problems.len(), 1);
+}
+
+/// Names of words that stand in one line with them count up; all others would be read in a wrong order.
+#[test]
+fn names_between_words_are_no_words() {
+    let event = decoded("event", "w0: 0x0000020000000010 w1: 0x20800000000 w2: 0xdead000 w3: 0x0");
+    assert_eq!((event.name.as_str(), event.words[2]), ("F_TRANSLATION", 0x0dea_d000));
+    let ste = "STE[0]=0x9, STE[1]=0x100000000000, STE[2]=0x0, STE[3]=0x0, STE[4]=0x0, STE[5]=0x0, STE[6]=0x0, \
+               STE[7]=0x0";
+    assert_eq!(field(&decoded("ste", ste), "Config").0, 4);
+    let kind = Kind::find("cmd").unwrap();
+    let said = read(kind, "w1: 0x1 w0: 0x3", &Options::default()).unwrap_err().to_string();
+    assert!(said.starts_with("\"w0\" names a number between others; give the numbers"), "{said}");
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which context descriptors are rejected (§7.2).
 
-use super::sizes::{beyond, effective_output_bits, implemented, largest_txsz};
+use super::sizes::{LPAE_BITS, beyond, effective_output_bits, implemented, largest_txsz};
 use super::{Implementation, Rule, World, check, rule};
 use crate::granule::Granule;
 use crate::permission;
@@ -106,8 +106,7 @@ pub fn cd(cd: &Cd, ste: &Ste, implementation: &Implementation) -> Result<(), Rul
             half.rules(cd, implementation)?;
         } else {
             let [_, _, ttb] = half.names;
-            let output = implementation.output_bits();
-            check!(beyond(half.ttb, output), "7.2(9)", ttb, "is beyond the address size");
+            check!(beyond(half.ttb, LPAE_BITS), "7.2(9)", ttb, "is beyond the address size");
         }
     }
     if cd.aa64() && idr3.s1pi() && ste.s1_pie() && cd.pie() {

@@ -5,6 +5,9 @@ use super::Implementation;
 use crate::granule::{self, Granule};
 use crate::register::{Idr3, Idr5};
 
+/// Output size of AArch32 (LPAE) tables, which ignore IPS and S2PS.
+pub(super) const LPAE_BITS: u32 = 40;
+
 /// `granule` where the instance has it.
 pub(super) fn implemented(granule: Option<Granule>, idr5: &Idr5) -> Option<Granule> {
     granule.filter(|granule| granule.is_implemented(idr5))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which stream table entries are rejected (§7.1).
 
-use super::sizes::{beyond, effective_output_bits, implemented, largest_txsz};
+use super::sizes::{LPAE_BITS, beyond, effective_output_bits, implemented, largest_txsz};
 use super::{Implementation, Rule, World, check, rule};
 use crate::Ste;
 use crate::granule::{Granule, Tables};
@@ -153,8 +153,7 @@ fn stage_2_rules(ste: &Ste, implementation: &Implementation) -> Result<(), Rule>
         "needs S2HA = 1"
     );
     if lpae {
-        let output = implementation.output_bits();
-        check!(beyond(ste.s2_ttb(), output), "7.1(7f)", "S2TTB", "is beyond the address size");
+        check!(beyond(ste.s2_ttb(), LPAE_BITS), "7.1(7f)", "S2TTB", "is beyond the address size");
     } else {
         stage_2_table_rules(ste, implementation)?;
     }

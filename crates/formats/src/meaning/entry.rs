@@ -147,6 +147,22 @@ pub(super) fn value(structure: &str, name: &str, value: u64, whole: &Whole<'_>) 
 }
 
 fn stream(name: &str, value: u64, whole: &Whole<'_>) -> Option<Text> {
+    let config = whole.get("Config");
+    // With Config = 0xx nothing else counts; what else is set there may be what it is to become.
+    let (stage_1, stage_2) = (config & 1 != 0, config & 2 != 0);
+    let lpae = config >= 4 && stage_2 && !whole.is("S2AA64");
+    let meaning = of_stream(name, value, whole, lpae)?;
+    let other = match name.get(..2) {
+        Some("S1") if !stage_1 => "unused (no stage 1)",
+        // S2S decides about ATS with Config = 10x, too, on some instances.
+        Some("S2") if !stage_2 => "unused (no stage 2)",
+        _ => return Some(meaning),
+    };
+    if config >= 4 { plain(other) } else { Some(meaning) }
+}
+
+/// The same where its stage translates; `lpae` says that stage 2 does, with tables of the AArch32 format.
+fn of_stream(name: &str, value: u64, whole: &Whole<'_>, lpae: bool) -> Option<Text> {
     match name {
         "Config" => choice(
             value,
@@ -178,10 +194,8 @@ fn stream(name: &str, value: u64, whole: &Whole<'_>) -> Option<Text> {
             choice(value, &["terminate", "bypass stage 1", "use CD 0", "reserved: terminate"])
         }
         "S1CIR" | "S1COR" => fetch_cacheability(value),
-        "S1CSH" if !whole.is("S1CIR") && !whole.is("S1COR") => {
-            plain("outer shareable (non-cacheable)")
-        }
-        "S1CSH" | "S2SH0" => shareability(value),
+        "S1CSH" => walk_shareability(value, whole.is("S1CIR") || whole.is("S1COR")),
+        "S2SH0" => walk_shareability(value, whole.is("S2IR0") || whole.is("S2OR0")),
         "CONT" if value == 0 => plain("this STE alone"),
         "CONT" => Some(Text::power(value, "STE", "STEs")),
         "EATS" => choice(
@@ -202,6 +216,10 @@ fn stream(name: &str, value: u64, whole: &Whole<'_>) -> Option<Text> {
         "PRIVCFG" => privilege_override(value),
         "INSTCFG" => instruction_override(value),
         "S1STALLD" => either(value, "contexts may stall", "a context with S = 1 is illegal"),
+        // Four bits, of which the highest is the sign: 25 to 40 bits.
+        "S2T0SZ" if lpae => Some(Text::bits(32 + (value & 8) - (value & 7))),
+        "S2TG" if lpae => plain("unused (AArch32: 4 KiB)"),
+        "S2PS" if lpae => plain("unused (AArch32: 40 bits)"),
         "S2T0SZ" | "S_S2T0SZ" => input_size(value),
         "S2SL0" => start_level(whole),
         "S2IR0" | "S2OR0" => walk_cacheability(value),
@@ -228,12 +246,19 @@ fn context(name: &str, value: u64, whole: &Whole<'_>) -> Option<Text> {
     if unused {
         return plain("unused (not walked)");
     }
+    let lpae = whole.is("V") && !whole.is("AA64");
     match name {
+        // Three bits: 25 to 32 bits.
+        "T0SZ" | "T1SZ" if lpae => Some(Text::bits(32 - (value & 7))),
+        "TG0" | "TG1" if lpae => plain("unused (AArch32: 4 KiB)"),
+        "IPS" if lpae => plain("unused (AArch32: 40 bits)"),
+        "HA" | "HD" if lpae => plain("unused (AArch32)"),
         "T0SZ" | "T1SZ" => input_size(value),
         "TG0" => granule_tg0(value),
         "TG1" => granule_tg1(value),
         "IR0" | "IR1" | "OR0" | "OR1" => walk_cacheability(value),
-        "SH0" | "SH1" => shareability(value),
+        "SH0" => walk_shareability(value, whole.is("IR0") || whole.is("OR0")),
+        "SH1" => walk_shareability(value, whole.is("IR1") || whole.is("OR1")),
         "EPD0" | "EPD1" => either(value, "walked", "not walked: F_TRANSLATION"),
         "ENDI" => endianness(value),
         "IPS" => address_size(value),
@@ -250,6 +275,17 @@ fn context(name: &str, value: u64, whole: &Whole<'_>) -> Option<Text> {
         "PIIP" | "PIIU" if whole.is("PIE") => Some(Text::permissions(value)),
         _ => None,
     }
+}
+
+/// Shareability of walks and fetches, which only cacheable ones have a choice of.
+fn walk_shareability(value: u64, cacheable: bool) -> Option<Text> {
+    if !cacheable {
+        return plain("outer shareable (non-cacheable)");
+    }
+    choice(
+        value,
+        &["non-shareable", "reserved: non-shareable", "outer shareable", "inner shareable"],
+    )
 }
 
 /// S2SL0 with what it depends on. Whether the instance has small tables and LPA2 is not known here: granted.

@@ -245,20 +245,20 @@ fn rule_9_the_tables_are_inside_the_output_size() {
     );
 }
 
-/// §9: a TTB that is too large makes the structure illegal. Whether IPS counts for LPAE is not in the
-/// reference, nor are its codes of TxSZ.
+/// §7.2(9): LPAE tables ignore IPS, their addresses have 40 bits whatever OAS is. All their codes of TxSZ are
+/// legal.
 #[test]
-fn rule_9_lpae_tables_are_inside_the_output_size_of_the_implementation() {
+fn rule_9_lpae_tables_are_inside_40_bits() {
     let small: Changes = &[("IDR5.OAS", 1)];
     let low = |ttb| [("AA64", 0), ("IPS", 0), ("TTB0", ttb)];
     let high = |ttb| [("AA64", 0), ("EPD0", 1), ("EPD1", 0), ("TTB1", ttb)];
     check(
         STAGE_1,
         &[
-            ("TTB0, last", small, &low(0xf_ffff_fff0), None),
-            ("TTB0, bit 36", small, &low(1 << 36), Some(("9", "TTB0"))),
-            ("TTB1, last", small, &high(0xf_ffff_fff0), None),
-            ("TTB1, bit 36", small, &high(1 << 36), Some(("9", "TTB1"))),
+            ("TTB0, last", small, &low(0xff_ffff_fff0), None),
+            ("TTB0, bit 40", &[], &low(1 << 40), Some(("9", "TTB0"))),
+            ("TTB1, last", small, &high(0xff_ffff_fff0), None),
+            ("TTB1, bit 40", &[], &high(1 << 40), Some(("9", "TTB1"))),
             ("not walked", small, &[LPAE, &[("TTB0", 1 << 50)]].concat(), None),
             ("any size", &[], &[("AA64", 0), ("T0SZ", 0), ("TG0", 3)], None),
         ],

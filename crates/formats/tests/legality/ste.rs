@@ -376,18 +376,18 @@ fn rule_7f_the_table_is_inside_the_output_size() {
     check(&[(STAGE_1, &[("ignored", &[("IDR5.OAS", 2)], &[("S2TTB", 1 << 50)], None)])]);
 }
 
-/// §9: a TTB that is too large makes the structure illegal. Whether S2PS counts for LPAE is not in the
-/// reference, nor are its sizes of input and start levels.
+/// §7.1(7f): LPAE tables ignore S2PS, their addresses have 40 bits whatever OAS is. All their sizes of input are
+/// legal.
 #[test]
-fn lpae_tables_are_inside_the_output_size_of_the_implementation() {
+fn lpae_tables_are_inside_40_bits() {
     let lpae = |ttb| [("S2AA64", 0), ("S2PS", 0), ("S2TTB", ttb)];
     let small: &[(&str, u64)] = &[("IDR5.OAS", 1)];
     for base in [STAGE_2, NESTED] {
         check(&[(
             base,
             &[
-                ("last", small, &lpae(0xf_ffff_fff0), None),
-                ("bit 36", small, &lpae(1 << 36), Some(("7f", "S2TTB"))),
+                ("last", small, &lpae(0xff_ffff_fff0), None),
+                ("bit 40", &[], &lpae(1 << 40), Some(("7f", "S2TTB"))),
                 ("any size", &[], &[("S2AA64", 0), ("S2T0SZ", 0), ("S2SL0", 3)], None),
             ],
         )]);

@@ -58,7 +58,7 @@ fn streams() {
             "STE",
             &[("S1CIR", 1)],
             "S1CSH",
-            &["non-shareable", "reserved", "outer shareable", "inner shareable"],
+            &["non-shareable", "reserved: non-shareable", "outer shareable", "inner shareable"],
         ),
         ("STE", &[], "S1CSH", &["outer shareable (non-cacheable)"; 4]),
         ("STE", &[], "CONT", &["this STE alone", "2 STEs", "4 STEs"]),
@@ -149,7 +149,12 @@ fn stage_2() {
                 "write-back, read-allocate",
             ],
         ),
-        ("STE", &[], "S2SH0", &["non-shareable", "reserved", "outer shareable", "inner shareable"]),
+        (
+            "STE",
+            &[("S2IR0", 1)],
+            "S2SH0",
+            &["non-shareable", "reserved: non-shareable", "outer shareable", "inner shareable"],
+        ),
         ("STE", &[], "S2AA64", &["AArch32 (LPAE)", "AArch64"]),
         ("STE", &[], "S2ENDI", &["little-endian", "big-endian"]),
         ("STE", &[], "S2S", &["terminate", "stall"]),
@@ -215,7 +220,12 @@ fn contexts() {
                 "write-back, read-allocate",
             ],
         ),
-        ("CD", &[], "SH1", &["non-shareable", "reserved", "outer shareable", "inner shareable"]),
+        (
+            "CD",
+            &[("IR1", 1)],
+            "SH1",
+            &["non-shareable", "reserved: non-shareable", "outer shareable", "inner shareable"],
+        ),
         ("CD", &[], "ENDI", &["little-endian", "big-endian"]),
         ("CD", &[], "AA64", &["AArch32 (LPAE)", "AArch64"]),
         // §5.4.
@@ -273,4 +283,55 @@ fn spans_of_l1std() {
             "reserved: no streams",
         ],
     )]);
+}
+
+/// §5.2: with Config = 1x0 all S1 fields are ignored, with 10x all S2 fields but S2VMID.
+#[test]
+fn fields_of_a_stage_that_does_not_translate_are_unused() {
+    check_single(&[
+        ("STE", &[("Config", 5)], "S2T0SZ", 0, "unused (no stage 2)"),
+        ("STE", &[("Config", 5)], "S2AA64", 0, "unused (no stage 2)"),
+        ("STE", &[("Config", 4)], "S2R", 1, "unused (no stage 2)"),
+        ("STE", &[("Config", 6)], "S1DSS", 0, "unused (no stage 1)"),
+        ("STE", &[("Config", 6)], "S1CDMax", 3, "unused (no stage 1)"),
+        ("STE", &[("Config", 7), ("S1CDMax", 3)], "S1DSS", 0, "terminate"),
+        ("STE", &[("Config", 7), ("S2AA64", 1)], "S2T0SZ", 24, "40 bits"),
+        // A number has no meaning of its own.
+        ("STE", &[("Config", 5)], "S2VMID", 7, ""),
+        ("STE", &[("Config", 5)], "S2TTB", 0x1000, ""),
+    ]);
+}
+
+/// AArch32 tables: S2T0SZ is -8 to 7 in four bits, TxSZ 0 to 7 in three, both from 32 bits; granule and output
+/// size are 4 KiB and 40 bits.
+#[test]
+fn sizes_of_aarch32_tables_are_their_own() {
+    let lpae: &[(&str, u64)] = &[("Config", 6)];
+    check_single(&[
+        ("STE", lpae, "S2T0SZ", 0, "32 bits"),
+        ("STE", lpae, "S2T0SZ", 8, "40 bits"),
+        ("STE", lpae, "S2T0SZ", 7, "25 bits"),
+        ("STE", lpae, "S2T0SZ", 15, "33 bits"),
+        ("STE", lpae, "S2PS", 5, "unused (AArch32: 40 bits)"),
+        ("STE", lpae, "S2TG", 1, "unused (AArch32: 4 KiB)"),
+        ("CD", &[("V", 1)], "T0SZ", 0, "32 bits"),
+        ("CD", &[("V", 1)], "T1SZ", 0x3f, "25 bits"),
+        ("CD", &[("V", 1)], "IPS", 5, "unused (AArch32: 40 bits)"),
+        ("CD", &[("V", 1)], "HA", 1, "unused (AArch32)"),
+        ("CD", &[("V", 1), ("AA64", 1)], "T0SZ", 16, "48 bits"),
+    ]);
+}
+
+/// §5.2, §6: walks of non-cacheable tables are outer shareable whatever SHx says; code 1 acts as 0.
+#[test]
+fn shareability_of_walks_needs_cacheability() {
+    let none = &["outer shareable (non-cacheable)"; 4];
+    let each = &["non-shareable", "reserved: non-shareable", "outer shareable", "inner shareable"];
+    check(&[
+        ("STE", &[], "S2SH0", none),
+        ("STE", &[("S2OR0", 1)], "S2SH0", each),
+        ("CD", &[("IR1", 1)], "SH0", none),
+        ("CD", &[("IR0", 1)], "SH0", each),
+        ("CD", &[("OR1", 2)], "SH1", each),
+    ]);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Fields by their names, and values by numbers or names.
 
-use smmuv3_formats::structure::Structure;
+use smmuv3_formats::structure::{MOST_WORDS, Structure};
 use smmuv3_formats::{Field, meaning};
 
 use super::super::nearest::nearest;
@@ -59,6 +59,22 @@ pub(super) fn truth(text: &str) -> Option<bool> {
 /// Largest field, in bits, whose values may have names.
 const MOST_NAMED: u32 = 6;
 
+/// Fields that make others count: shareability where memory is cacheable, shapes of tables where there is one.
+const COMPANIONS: [&str; 11] =
+    ["S1CDMax", "S1CIR", "S2IR0", "MTCFG", "IR0", "IR1", "QUEUE_IC", "TABLE_IC", "FMT", "TG", "CS"];
+
+/// The words in which values of `field` have their own names, with `field` zero.
+fn companions(structure: &Structure, field: &Field) -> [u64; MOST_WORDS] {
+    let mut words = [0; MOST_WORDS];
+    let others = structure.fields.iter().filter(|other| other.name != field.name);
+    for other in others.filter(|other| COMPANIONS.contains(&other.name)) {
+        if let Some(word) = words.get_mut(other.word) {
+            *word = other.insert(*word, 1).unwrap_or(*word);
+        }
+    }
+    words
+}
+
 /// What `text` says that `field` should be.
 pub(super) fn value(
     structure: &Structure,
@@ -74,8 +90,13 @@ pub(super) fn value(
     let bits = field.hi.saturating_sub(field.lo).saturating_add(1);
     let named: Vec<(u64, String)> = if bits <= MOST_NAMED && !field.address {
         let values = 0..1u64 << bits;
-        let name =
-            |value| meaning::of_value(structure, field, value).ok()?.map(|name| name.to_string());
+        let others = companions(structure, field);
+        let name = |value| {
+            let mut words = others;
+            let word = words.get_mut(field.word)?;
+            *word = field.insert(*word, value).ok()?;
+            meaning::of(structure, field, &words).map(|name| name.to_string())
+        };
         values.filter_map(|value| Some((value, name(value)?))).collect()
     } else {
         Vec::new()

@@ -86,6 +86,11 @@ fn line(text: &str) -> Result<Option<Line>, WordsError> {
     let marked = text.find(" |").or_else(|| text.find(" >"));
     let dump = text.starts_with(|c: char| c.is_ascii_hexdigit());
     let text = marked.filter(|_| dump).and_then(|at| text.get(..at)).unwrap_or(text);
+    if let Some(named) = labelled(text) {
+        let numbers: Vec<&str> = in_order(&named)?;
+        let tokens = tokens(&numbers.join(" "))?;
+        return Ok(Some(Line { tokens, ..Line::default() }));
+    }
     // `arm-smmu-v3 2b400000.iommu: 0x...`: what stands before the last colon names the line.
     let colon = || text.rfind(": ").or_else(|| text.rfind(":\t")).map(|at| at.saturating_add(1));
     let end = text.ends_with(':').then_some(text.len()).or_else(colon);
@@ -101,6 +106,42 @@ fn line(text: &str) -> Result<Option<Line>, WordsError> {
     let tokens = tokens(rest)?;
     let line = Line { tokens, ..Line::default() };
     Ok((!line.tokens.is_empty()).then_some(line))
+}
+
+/// `w0: 0x10 w1: 0x0`, `STE[0]=0x9, STE[1]=0x0`: names and their numbers, one each, two at least; `None` where
+/// there is anything else.
+pub(super) fn labelled(text: &str) -> Option<Vec<(&str, &str)>> {
+    let parts = |c: char| c.is_whitespace() || ",;:=\0{}\"".contains(c);
+    let mut parts = text.split(parts).filter(|part| !part.is_empty());
+    let mut found = Vec::new();
+    while let Some(name) = parts.next() {
+        let value = parts.next()?;
+        // Only numbers with `0x` are surely none of the names: `add` and `fee` are digits, too.
+        let prefixed = |word: &str| word.starts_with("0x") || word.starts_with("0X");
+        if prefixed(name) || !name.contains(|c: char| c.is_ascii_alphabetic()) || !prefixed(value) {
+            return None;
+        }
+        found.push((name, value));
+    }
+    (found.len() > 1 && text.contains([':', '='])).then_some(found)
+}
+
+/// The numbers of names that count up from 0 or 1; all others say an order that is not known here.
+fn in_order<'a>(named: &[(&'a str, &'a str)]) -> Result<Vec<&'a str>, WordsError> {
+    let count = |name: &str| {
+        let name = name.trim_end_matches([']', ')']);
+        let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        name.get(name.len() - digits..)?.parse::<usize>().ok()
+    };
+    let first = named.first().and_then(|(name, _)| count(name)).filter(|first| *first <= 1);
+    named
+        .iter()
+        .enumerate()
+        .map(|(index, (name, value))| match (first, count(name)) {
+            (Some(first), Some(at)) if at == first + index => Ok(*value),
+            _ => Err(WordsError::Named { name: name.chars().take(40).collect() }),
+        })
+        .collect()
 }
 
 /// The address before a colon, and what follows: `0000000080040000: ...`, `0x80040000 <strtab+64>:\t...`.
