@@ -115,7 +115,9 @@ fn show(decoded: &Decoded, json: bool) -> Result<u8, Failure> {
         write_out(&render(decoded, columns()), anstream::stdout().lock())
     };
     written.map_err(Failure::Output)?;
-    Ok(if decoded.is_fine() { HELD } else { BROKEN })
+    // Whoever looks at an event has a problem, as in a log.
+    let faulted = decoded.record.as_ref().is_some_and(|record| record.problem);
+    Ok(if decoded.is_fine() && !faulted { HELD } else { BROKEN })
 }
 
 /// What words are judged by, from the options of the command line.

@@ -84,7 +84,7 @@ fn json_is_what_the_corpus_expects_from_a_file_and_from_a_pipe() {
 fn what_is_like_something_before_takes_one_line() {
     let text = run(&["decode", &log("storm.log")]);
     let text = stdout(&text);
-    assert_eq!(text.matches("CLASS      IN").count(), 2, "{text}");
+    assert_eq!(text.matches("CLASS       IN").count(), 2, "{text}");
     let short = "line 7 [10.001000] arm-smmu-v3.0.auto: event 0x10 F_TRANSLATION, stream 0x900, read \
                  0x7ffd106000 (cpu-pointer)\n";
     assert!(text.contains(short), "{text}");

@@ -38,13 +38,9 @@ pub(crate) fn stage_1(leaf: u64, limits: Limits, stage: &Stage1) -> Permissions 
     permission::stage_1(leaf, limits, &stage.regime)
 }
 
-/// What a leaf of stage 2 allows (§16.2). Execution is checked along with reading.
+/// What a leaf of stage 2 allows (§16.2).
 pub(crate) fn stage_2(leaf: u64, stage: &Stage2) -> Permissions {
-    let Permissions { mut privileged, mut unprivileged } =
-        permission::stage_2(leaf, stage.xnx, stage.tables.dirty);
-    privileged.execute &= privileged.read;
-    unprivileged.execute &= unprivileged.read;
-    Permissions { privileged, unprivileged }
+    permission::stage_2(leaf, stage.xnx, stage.tables.dirty)
 }
 
 /// Whether a write that is allowed makes hardware mark the leaf as written: it is read-only by its own AP alone,

@@ -109,7 +109,7 @@ impl Answer {
         }
         if !self.reserved.is_empty() {
             let all: Vec<String> = self.reserved.iter().map(extent).collect();
-            row("not IOVAs", all.join(", "));
+            row("reserved", all.join(", "));
         }
         lines
     }

@@ -91,8 +91,9 @@ impl Answers {
                         )
                     });
                     let id = Hex((*stream).into());
-                    let (device, streams) = (Some(function.to_string()), vec![[id, id]]);
-                    Answer { device, streams, note, ..answer }
+                    // A wider one is of no function that could be named without firmware's mapping.
+                    let device = (upper == 0).then(|| function.to_string());
+                    Answer { device, streams: vec![[id, id]], note, ..answer }
                 }
             });
         }

@@ -50,8 +50,20 @@ fn words(decoded: &Decoded, columns: usize) -> Vec<String> {
     decoded.words.chunks(room).map(line).collect()
 }
 
-/// A field a line: its place, name, value and meaning. What is 0 and says nothing is dimmed.
+/// Fields of a structure that are shown whatever they say: more have few that matter.
+const FEW: usize = 30;
+
+/// Whether a field of 0 says nothing: it has no meaning then, or no use.
+fn is_idle(field: &Described) -> bool {
+    let meaning = field.meaning.as_deref().unwrap_or_default();
+    field.value.number() == 0 && (meaning.is_empty() || meaning.starts_with("unused"))
+}
+
+/// A field a line: its place, name, value and meaning. What is 0 is dimmed; of what has many fields, those that say
+/// nothing are only counted.
 fn table(decoded: &Decoded, columns: usize) -> Vec<String> {
+    let all = decoded.described.len() <= FEW;
+    let fields: Vec<_> = decoded.described.iter().filter(|field| all || !is_idle(field)).collect();
     let several = decoded.described.iter().any(|field| field.word > 0);
     let place = |field: &Described| {
         let bits = if field.hi == field.lo {
@@ -65,8 +77,7 @@ fn table(decoded: &Decoded, columns: usize) -> Vec<String> {
             (None, false) => bits,
         }
     };
-    let rows: Vec<[String; 4]> = decoded
-        .described
+    let rows: Vec<[String; 4]> = fields
         .iter()
         .map(|field| {
             let meaning = field.meaning.clone().unwrap_or_default();
@@ -96,7 +107,7 @@ fn table(decoded: &Decoded, columns: usize) -> Vec<String> {
     }
     let mut lines = vec![paint(DIM, &line(&head))];
     let left = 2 + places + 2 + names + 2 + values + 2;
-    for (row, field) in rows.iter().zip(&decoded.described) {
+    for (row, field) in rows.iter().zip(&fields) {
         let [place, name, value, meaning] = row;
         // A long meaning goes on below itself.
         let room = columns.saturating_sub(left).max(24);
@@ -109,6 +120,13 @@ fn table(decoded: &Decoded, columns: usize) -> Vec<String> {
             let rest = format!("{}{part}", " ".repeat(left));
             if dim { paint(DIM, &rest) } else { rest }
         }));
+    }
+    let idle = decoded.described.len().saturating_sub(fields.len());
+    if idle > 0 {
+        lines.push(paint(
+            DIM,
+            &format!("  and {idle} fields that are 0 and say nothing (--json has them)"),
+        ));
     }
     lines
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Ranges of addresses as they are written.
 
-const RIGHT: &str = "a range is 0x1000..0x3000 (without its end), 0x1000+8K, 0x1000+2p (pages), or \
-                     0x1000 (one page)";
+const RIGHT: &str = "a range is 0x1000..0x3000 (without its end), 0x1000-0x2fff (with it), 0x1000+8K, \
+                     0x1000+2p (pages), or 0x1000 (one page)";
 
 /// Reads a range for pages of 2^`shift` bytes: its first address, and its bytes, at least one. Neither has to be whole
 /// pages, and `first + bytes` is at most 2^64.
@@ -18,6 +18,15 @@ pub fn read(text: &str, shift: u32) -> Result<(u64, u128), String> {
         match end.checked_sub(first.into()) {
             None | Some(0) => return wrong("nothing is in it"),
             Some(bytes) => (first, bytes),
+        }
+    } else if let Some((first, last)) = text.split_once('-') {
+        // As reports print ranges: the last byte is in it.
+        let (Some(first), Some(last)) = (number(first), number(last)) else {
+            return wrong("an address is a number such as 0x1000");
+        };
+        match u128::from(last).checked_sub(first.into()) {
+            None => return wrong("nothing is in it"),
+            Some(bytes) => (first, bytes + 1),
         }
     } else if let Some((first, size)) = text.split_once('+') {
         let Some(first) = number(first) else {
@@ -82,6 +91,8 @@ mod tests {
         for (text, first, bytes) in [
             ("0x1000..0x3000", 0x1000, 0x2000),
             ("4096+8K", 0x1000, 0x2000),
+            ("0x1000-0x2fff", 0x1000, 0x2000),
+            ("0-0xffffffffffffffff", 0, 1 << 64),
             ("0x1000+2p", 0x1000, 0x8000),
             ("0x1_0000", 0x1_0000, 0x4000),
             ("0x40000000+1G", 0x4000_0000, 1 << 30),
@@ -104,7 +115,8 @@ mod tests {
             ("0x1000+8Q", "a size is a number"),
             ("0x1000+", "a size is a number"),
             ("..0x1000", "an address is a number"),
-            ("0x1000-0x2000", "no address"),
+            ("0x2000-0x1000", "nothing is in it"),
+            ("0x1000-", "an address is a number"),
             ("0xffffffffffffffff+2", "passes 64 bits"),
             ("0x1+16777216T", "passes 64 bits"),
         ] {

@@ -2,6 +2,7 @@
 //! The eight words of an entry, as they are written.
 
 use smmuv3::update::Words;
+use smmuv3_decode::structure::{self, Kind, Options};
 
 use crate::input::{self, InputError, STANDARD_INPUT};
 
@@ -54,13 +55,21 @@ pub fn read(text: &str) -> Result<Words, WordsError> {
     let name = input::called(name);
     match String::from_utf8(bytes) {
         // Zero bytes are text to some; nobody writes words with them.
-        Ok(text) if !text.contains('\0') => words(name, &text),
+        Ok(text) if !text.contains('\0') => {
+            words(name, &text).or_else(|wrong| dump(&text).ok_or(wrong))
+        }
         Ok(text) => raw(name, text.as_bytes()),
         Err(error) => raw(name, error.as_bytes()),
     }
 }
 
 const WHAT: &str = "the words of an entry";
+
+/// An entry as debuggers and dumps print one. STE and CD have as many words, so it does not matter which it is read as.
+fn dump(text: &str) -> Option<Words> {
+    let decoded = structure::read(Kind::find("ste").ok()?, text, &Options::default()).ok()?;
+    decoded.words.try_into().ok()
+}
 
 /// The entry as memory holds it.
 fn raw(name: &str, bytes: &[u8]) -> Result<Words, WordsError> {
@@ -126,6 +135,11 @@ mod tests {
         let told = |text: &str| read(text).unwrap_err().to_string();
         assert!(told("1,2").contains("has 2 words, not eight"), "{}", told("1,2"));
         assert!(told("0 0 0 0 0 0 0 0 0").contains("9 words"));
+        let crash = "ffff000012345000:  000000008002000b 00000000000000d4   ........\n\
+                     ffff000012345010:  0000000000000000 0000000000000000   ........\n\
+                     ffff000012345020:  0000000000000000 0000000000000000   ........\n\
+                     ffff000012345030:  0000000000000000 0000000000000000   ........\n";
+        assert_eq!(dump(crash), Some(ENTRY));
         assert!(told("x,0,0,0,0,0,0,0").starts_with("\"x\" is no hexadecimal word"));
         assert!(told("10000000000000000,0,0,0,0,0,0,0").contains("is no hexadecimal word"));
         assert!(told("").contains("0 words"));

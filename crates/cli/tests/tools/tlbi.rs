@@ -158,7 +158,7 @@ fn what_makes_no_sense_is_refused_with_advice() {
         let all: Vec<&str> = ["tlbi"].into_iter().chain(arguments.split_whitespace()).collect();
         assert_refused(&run(&all), words);
     };
-    refused("0x1000-0x2000", &["no address", "0x1000..0x3000"]);
+    refused("0x2000-0x1000", &["nothing is in it", "0x1000..0x3000"]);
     refused("0x1000+2M --leaf --ttl 2", &["a leaf at level 2 has 2M bytes", "leave --ttl out"]);
     refused("0x1000 --ttl 3", &["--leaf"]);
     refused("0xfffffffff000..0xffff000000000000", &["both halves"]);

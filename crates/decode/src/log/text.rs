@@ -301,7 +301,8 @@ pub fn of_summary(summary: &Summary) -> Vec<(Tone, String)> {
         ("page", &summary.by_page),
     ];
     for (name, table) in tables {
-        if table.groups().is_empty() {
+        // One record was told in full: its tables would say it once more, each.
+        if table.groups().is_empty() || summary.records == 1 {
             continue;
         }
         say(Tone::Plain, format!("  by {name}"));

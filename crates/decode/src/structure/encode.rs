@@ -93,6 +93,9 @@ fn too_large(DoesNotFit { field, value }: &DoesNotFit) -> String {
             u128::from(field.mask()) + u128::from(align)
         );
     }
+    if bits == 1 {
+        return format!("{value:#x} does not fit in {field}: it is one bit, 0 or 1");
+    }
     let max = field.mask() >> field.lo;
     format!("{value:#x} does not fit in {field}: it has {bits} bits, at most {max} ({max:#x})")
 }

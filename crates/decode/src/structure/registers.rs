@@ -211,7 +211,7 @@ pub(super) fn cmdq_cons(word: u64) -> Decoded {
     decoded.kind = "cmdq-cons".to_owned();
     let value = |name: &str| decoded.value(name).map_or(0, Value::number);
     let (code, index) = (value("ERR"), value("RD"));
-    let at = format!("index {index:#x}, with the wrap bit of the queue's size");
+    let at = format!("index {index:#x} (wrap bit included)");
     let problem = |name: &str, text: String, advice: &str| Problem {
         name: name.to_owned(),
         text,

@@ -32,8 +32,8 @@ pub fn before(view: &View, causes: &mut Vec<Cause>) {
         causes.push(Cause::possible(
             "firmware-left-running",
             format!(
-                "this is the first event of the SMMU, soon after it was set up (line \
-                {line}): a device that firmware started may still do DMA"
+                "this is the SMMU's first event since it was set up (line {line}): a device that \
+                 firmware started may still do DMA"
             ),
             "Look which device has this StreamID, and whether firmware uses it (display, USB, \
              network).",
