@@ -160,7 +160,7 @@ fn an_event_is_the_record_that_a_log_has() {
     assert!(!stdout(&output).contains("--order"));
     let halves = run("decode event 0x7900 0x10 0x208 0x0 0 0xffffe040 0 0");
     assert!(
-        text(&halves, 0)
+        text(&halves, 1)
             .contains("assumed: read with --order high-first, the only one that makes sense")
     );
 }
