@@ -92,6 +92,16 @@ pub fn run(text: &[u8]) -> Option<Run> {
     {
         tokens.remove(0);
     }
+    // `0x00000180 00000010`: a word that a mail program cut in two. No dump has `0x` before every other number.
+    if let [upper, lower] = tokens[..]
+        && bare(upper).is_some_and(|digits| digits.len() == 8)
+        && lower.len() == 8
+    {
+        let word = prefixed(upper)? << 32 | hex(lower)?;
+        let bytes = word.to_le_bytes().to_vec();
+        let swapped = Some(word.to_be_bytes().to_vec());
+        return Some(Run { bytes, swapped, plain: !labelled });
+    }
     if let Some(four) = four(&tokens) {
         return Some(Run { bytes: four, swapped: None, plain: !labelled });
     }

@@ -214,3 +214,17 @@ fn words_of_many_instances_that_never_end_are_given_up() {
     // In the order of the log, though 64 are kept at most.
     assert!(records.windows(2).all(|two| two[0].line < two[1].line));
 }
+
+#[test]
+fn words_that_a_mail_program_cut_in_two_are_words() {
+    let log = b"arm-smmu-v3 smmu0: event 0x10 received:\n\
+        arm-smmu-v3 smmu0: \t0x00000180 00000010\n\
+        arm-smmu-v3 smmu0: \t0x0000020000000000\n\
+        arm-smmu-v3 smmu0: \t0x00000000 ffffe040\n\
+        arm-smmu-v3 smmu0: \t0x00000000 00000000\n";
+    let (records, _) = super::decode(log, smmuv3_decode::log::Options::default());
+    let words =
+        ["0x0000018000000010", "0x0000020000000000", "0x00000000ffffe040", "0x0000000000000000"];
+    let json = serde_json::to_value(&records[0]).unwrap();
+    assert_eq!(json["words"], serde_json::json!(words));
+}
