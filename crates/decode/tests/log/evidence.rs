@@ -247,7 +247,7 @@ fn a_reserved_code_is_a_violation_and_uncertain_bits_are_none() {
 fn a_device_has_few_doorbells() {
     let write = |page: u64| [0x100_0000_0010, WRITE, page << 12 | 0x040, 0];
     let mut log = String::new();
-    for page in (0..32).map(|page| 0xfe00_0 + page * 16) {
+    for page in (0..32).map(|page| 0xf_e000 + page * 16) {
         old(&mut log, "", write(page));
     }
     let roaming = records(&log);
@@ -256,7 +256,7 @@ fn a_device_has_few_doorbells() {
     // One page again and again, other accesses between, is one.
     let mut log = String::new();
     for page in 0..32 {
-        old(&mut log, "", write(0xffff_e));
+        old(&mut log, "", write(0xf_fffe));
         old(&mut log, "", [0x100_0000_0010, READ, 0xfd00_0000 + page * 0x5000, 0]);
     }
     let same = records(&log);
