@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the model does on its own: the most hurtful of what the architecture allows (§8.1).
 
+use smmuv3_formats::descriptor::Meaning;
 use smmuv3_formats::{CD_BYTES, Cd};
 
 use crate::context::{Context, Contexts, L1CD_BYTES, Route};
 use crate::memory::Memory;
 use crate::model::Model;
+use crate::stage_2::Stage2;
+use crate::tables::Tables;
 use crate::transaction::Access;
-use crate::walk::{Kind, kind};
 
 /// Descriptors in a row that are looked at for a valid one.
 const LOOKED_AT: u64 = 64;
@@ -139,7 +141,17 @@ impl<M: Memory> Model<M> {
             return self.prefetch(access);
         }
         let stream = if self.random.one_in(2) { access.stream } else { self.some_stream() };
-        let Ok((Route::Stage1(contexts), basis)) = self.route(stream, true) else { return };
+        let (contexts, basis) = match self.route(stream, true) {
+            Ok((Route::Stage1(contexts), basis)) => (contexts, basis),
+            Ok((Route::Stage2, _)) => {
+                let Some(stage) = self.stage_2_of(stream) else { return };
+                if let Some(ipa) = self.reachable_input(&stage.tables, 0, None) {
+                    self.prefetch(Access::read(stream, ipa));
+                }
+                return;
+            }
+            _ => return,
+        };
         let index = match access.substream {
             _ if contexts.log2 == 0 => None,
             // That of another stream may be one too many here.
@@ -154,44 +166,67 @@ impl<M: Memory> Model<M> {
         else {
             return;
         };
-        if let Some(address) = self.reachable_address(&context) {
+        let over = self.stage_2_of(stream).filter(|_| contexts.nested);
+        if let Some(address) = self.reachable_address(&context, over.as_ref()) {
             let mut access = Access::read(stream, address);
             access.substream = index;
             self.prefetch(access);
         }
     }
 
-    /// Some address that the tables of `context` map, found by descending from a random entry on.
-    fn reachable_address(&mut self, context: &Context) -> Option<u64> {
-        let upper = self.random.one_in(2) && !context.halves[1].disabled;
-        let half = context.halves[usize::from(upper)];
-        if half.disabled {
-            return None;
-        }
-        let granule = half.granule;
-        let start = granule.start_level(half.input);
-        let mut table = half.ttb;
-        let mut va = if upper { u64::MAX << half.input } else { 0 };
-        for level in start..=3 {
-            let bytes = if level == start {
-                granule.first_table_bytes(half.input)
-            } else {
-                1 << granule.shift()
-            };
-            let entries = bytes / 8;
+    /// Some address that the tables of `context`, or of one half of it, map.
+    fn reachable_address(&mut self, context: &Context, over: Option<&Stage2>) -> Option<u64> {
+        let upper = self.random.one_in(2) && context.halves[1].tables.is_some();
+        let tables = context.halves[usize::from(upper)].tables?;
+        let base = if upper { u64::MAX << tables.shape.input_bits() } else { 0 };
+        self.reachable_input(&tables, base, over)
+    }
+
+    /// Some input address that `tables` map, found by descending from a random entry on.
+    fn reachable_input(
+        &mut self,
+        tables: &Tables,
+        base: u64,
+        over: Option<&Stage2>,
+    ) -> Option<u64> {
+        let mut table = tables.base;
+        let mut input = base;
+        for level in tables.start()..=3 {
+            let entries = tables.bytes(level) / 8;
             let first = self.random.below(entries);
             let found = (0..entries).map(|n| (first + n) % entries).find_map(|index| {
-                let descriptor = self.memory.read64(table + 8 * index).ok()?;
-                match kind(descriptor, level, granule, context.oas) {
-                    Kind::Invalid => None,
+                let at = table + 8 * index;
+                let pa = match over {
+                    None => at,
+                    Some(over) => self.peek(&over.tables, at)?,
+                };
+                let descriptor = self.memory.read64(pa).ok()?;
+                match tables.read(descriptor, level) {
+                    Meaning::Invalid | Meaning::Reserved => None,
                     other => Some((index, other)),
                 }
             });
             let (index, found) = found?;
-            va |= index << granule.span(level);
+            input |= index << tables.granule().span(level);
             match found {
-                Kind::Table(next) if next >> context.output_of(granule) == 0 => table = next,
-                Kind::Leaf(_) => return Some(va),
+                Meaning::Table { next, .. } if tables.fits(next) => table = next,
+                Meaning::Leaf { .. } => return Some(input),
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// Where `input` goes by tables in memory, whatever is cached.
+    fn peek(&self, tables: &Tables, input: u64) -> Option<u64> {
+        let mut table = tables.base;
+        for level in tables.start()..=3 {
+            let at = table + tables.offset(input, level);
+            match tables.read(self.memory.read64(at).ok()?, level) {
+                Meaning::Table { next, .. } if tables.fits(next) => table = next,
+                Meaning::Leaf { address, bytes_log2, .. } if tables.fits(address) => {
+                    return Some(address | input & ((1 << bytes_log2) - 1));
+                }
                 _ => return None,
             }
         }

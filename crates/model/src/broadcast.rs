@@ -3,12 +3,13 @@
 
 use core::fmt;
 
-use crate::granule::Granule;
+use smmuv3_formats::granule::Granule;
+
 use crate::invalidation::half_end;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::observation::Observation;
-use crate::tlb_scope::{Asids, Range, TlbScope};
+use crate::tlb_scope::{Asids, Kinds, Range, TlbScope};
 
 /// An invalidation that a processor at EL1 broadcasts, with the DSB that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +146,7 @@ impl<M: Memory> Model<M> {
             }
             Tlbi::All => (Asids::Any, None, false),
         };
-        Some(TlbScope { vmid, asid, range, shared })
+        Some(TlbScope { vmid, asid, range, kinds: Kinds::Virtual, shared })
     }
 
     /// An identifier as an instance with 16 bits of it, or 8, compares it.

@@ -6,6 +6,7 @@ use smmuv3_formats::{Cd, Ste};
 
 use crate::context::{Context, Route};
 use crate::random::{Map, Random};
+use crate::stage_2::Stage2;
 
 /// A cached STE, whatever it says.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub(crate) struct CachedSte {
     /// When the oldest word, or the L1STD before it, was read.
     pub(crate) basis: u64,
     pub(crate) route: Route,
+    /// Where stage 2 is on.
+    pub(crate) second: Option<Stage2>,
 }
 
 /// A cached CD, whatever it says.
@@ -81,10 +84,21 @@ impl Target {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) pa: u64,
+    /// As what leads there has it: an intermediate address, where stage 2 translates it.
+    pub(crate) at: u64,
+    /// VMID of the stage 2 that translated it.
+    pub(crate) vmid: Option<u16>,
     /// When the oldest thing was read that says so.
     pub(crate) basis: u64,
     /// The L1CD that says so.
     pub(crate) through: Option<Target>,
+}
+
+impl Place {
+    /// Of what a physical address leads to.
+    pub(crate) const fn physical(pa: u64, basis: u64) -> Self {
+        Self { pa, at: pa, vmid: None, basis, through: None }
+    }
 }
 
 /// A structure of which some words have been read.
@@ -92,6 +106,9 @@ pub(crate) struct Place {
 pub(crate) struct Fetch {
     pub(crate) target: Target,
     pub(crate) pa: u64,
+    /// As [`Place`] has them.
+    pub(crate) at: u64,
+    pub(crate) vmid: Option<u16>,
     /// What led there, besides the STE: the L1CD.
     pub(crate) through: Option<Target>,
     pub(crate) words: [Option<u64>; 8],
@@ -107,8 +124,8 @@ impl Fetch {
             // Below 8, so it fits and is in range.
             left.swap(end, random.below(end as u64 + 1) as usize);
         }
-        let Place { pa, basis, through } = place;
-        Self { target, pa, through, words: [None; 8], left, basis }
+        let Place { pa, at, vmid, basis, through } = place;
+        Self { target, pa, at, vmid, through, words: [None; 8], left, basis }
     }
 
     /// All words, once none is left.

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a stream table entry and a context descriptor mean, worked out once when they are cached.
 
+use smmuv3_formats::descriptor::Stage;
+use smmuv3_formats::granule::{Granule, Tables as Shape, output_bits};
 use smmuv3_formats::legality::{self, Implementation};
+use smmuv3_formats::permission::Regime;
 use smmuv3_formats::register::address_bits;
 use smmuv3_formats::ste::config;
 use smmuv3_formats::{CD_BYTES, Cd, Ste};
 
 use crate::config_cache::Refused;
-use crate::granule::Granule;
+use crate::stage_2::{Stage2, stage_2};
+use crate::tables::Tables;
 use crate::tlb::Tag;
 
 /// What becomes of a stream's transactions.
@@ -18,7 +22,10 @@ pub(crate) enum Route {
     /// Terminated without a word.
     Abort,
     Bypass,
+    /// Stage 1 translates, and stage 2 below it where the contexts are nested.
     Stage1(Contexts),
+    /// Stage 2 alone translates.
+    Stage2,
     Unsupported(&'static str),
 }
 
@@ -38,6 +45,8 @@ pub(crate) struct Contexts {
     pub(crate) s1_dss: u64,
     /// VMID that entries are tagged with.
     pub(crate) vmid: Option<u16>,
+    /// They are at intermediate addresses: stage 2 is on.
+    pub(crate) nested: bool,
 }
 
 impl Contexts {
@@ -55,19 +64,33 @@ impl Contexts {
     }
 }
 
-/// Reads an STE (§5.2, §5.3).
-pub(crate) fn route(ste: &Ste, implementation: &Implementation) -> Route {
-    let Implementation { idr0, idr1, .. } = implementation;
+/// Reads an STE, and its stage 2 where that is on (§5.2, §5.3).
+pub(crate) fn route(ste: &Ste, implementation: &Implementation) -> (Route, Option<Stage2>) {
     if legality::ste(ste, implementation).is_err() {
-        return Route::Illegal;
+        return (Route::Illegal, None);
     }
-    match ste.config() {
-        config::ABORT..config::BYPASS => return Route::Abort,
-        config::BYPASS => return Route::Bypass,
-        config::STAGE_1 => {}
-        _ => return Route::Unsupported("stage 2 (STE.Config)"),
-    }
-    if idr0.hyp() && ste.strw() != 0 {
+    let second = match ste.config() {
+        config::STAGE_2 | config::NESTED => match stage_2(ste, implementation) {
+            Ok(second) => Some(second),
+            Err(what) => return (Route::Unsupported(what), None),
+        },
+        _ => None,
+    };
+    let route = match ste.config() {
+        config::ABORT..config::BYPASS => Route::Abort,
+        config::BYPASS => Route::Bypass,
+        config::STAGE_2 => Route::Stage2,
+        _ => contexts(ste, implementation),
+    };
+    (route, second)
+}
+
+/// Reads stage 1 of a legal STE that has it on.
+fn contexts(ste: &Ste, implementation: &Implementation) -> Route {
+    let Implementation { idr0, idr1, .. } = implementation;
+    let nested = ste.config() == config::NESTED;
+    // STRW means nothing with stage 2 (§1).
+    if idr0.hyp() && ste.strw() != 0 && !nested {
         return Route::Unsupported("the EL2 StreamWorld (STE.STRW)");
     }
     // S1CDMax is at most SSIDSIZE in a legal entry, so it fits.
@@ -85,6 +108,7 @@ pub(crate) fn route(ste: &Ste, implementation: &Implementation) -> Route {
         s1_dss: if ste.s1_dss() == 3 { 0 } else { ste.s1_dss() },
         // Tagged even if stage 2 is off (§1); the field has 16 bits.
         vmid: idr0.s2p().then_some(ste.s2_vmid() as u16),
+        nested,
     };
     contexts.table = ste.s1_context_ptr() & !(contexts.bytes().max(CD_BYTES as u64) - 1);
     Route::Stage1(contexts)
@@ -93,15 +117,27 @@ pub(crate) fn route(ste: &Ste, implementation: &Implementation) -> Route {
 /// One half of the input addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Half {
-    pub(crate) disabled: bool,
+    /// `None` where walks are disabled: EPDx.
+    pub(crate) tables: Option<Tables>,
     pub(crate) e0pd: bool,
     pub(crate) had: bool,
     pub(crate) tbi: bool,
-    /// Input address bits.
-    pub(crate) input: u32,
-    pub(crate) granule: Granule,
-    /// Table base, aligned.
-    pub(crate) ttb: u64,
+}
+
+impl Half {
+    /// The sign-extended address that is translated for `address`; `None` where it is out of range (§9, step 9).
+    pub(crate) const fn input(&self, address: u64) -> Option<u64> {
+        // With TBI the top byte counts as if it repeated bit 55.
+        let va = if self.tbi { ((address << 8) as i64 >> 8) as u64 } else { address };
+        match &self.tables {
+            Some(tables) => {
+                let top = va as i64 >> tables.shape.input_bits();
+                if top == 0 || top == -1 { Some(va) } else { None }
+            }
+            // A disabled half has no size: what is cached hits, and nothing is walked.
+            None => Some(va),
+        }
+    }
 }
 
 /// A legal CD.
@@ -110,30 +146,15 @@ pub(crate) struct Context {
     pub(crate) tag: Tag,
     pub(crate) aset: bool,
     pub(crate) halves: [Half; 2],
-    /// Output address bits.
-    pub(crate) output: u32,
-    /// Output address bits of the instance.
-    pub(crate) oas: u32,
     pub(crate) mair: u64,
-    pub(crate) affd: bool,
-    pub(crate) wxn: bool,
-    pub(crate) pan: bool,
-    pub(crate) epan: bool,
+    /// How permissions count.
+    pub(crate) regime: Regime,
+    /// Its tables, and their outputs, are at intermediate addresses.
+    pub(crate) nested: bool,
     /// Translation faults abort, rather than RAZ/WI.
     pub(crate) abort: bool,
     /// Translation faults are recorded.
     pub(crate) record: bool,
-}
-
-impl Context {
-    /// Output address bits of tables of `granule` (§15.3).
-    pub(crate) const fn output_of(&self, granule: Granule) -> u32 {
-        match granule {
-            Granule::K64 => self.output,
-            _ if self.output > 48 => 48,
-            _ => self.output,
-        }
-    }
 }
 
 /// Reads a CD reached through `ste` (§6).
@@ -143,7 +164,7 @@ pub(crate) fn context(
     contexts: &Contexts,
     implementation: &Implementation,
 ) -> Result<Context, Refused> {
-    let Implementation { idr3, idr5, .. } = implementation;
+    let Implementation { idr0, idr3, idr5, .. } = implementation;
     if legality::cd(cd, ste, implementation).is_err() {
         return Err(Refused::Illegal);
     }
@@ -151,8 +172,7 @@ pub(crate) fn context(
         (!cd.aa64(), "AArch32 tables (CD.AA64)"),
         (cd.s(), "stalls (CD.S)"),
         (cd.endi() && !(cd.epd0() && cd.epd1()), "big-endian tables (CD.ENDI)"),
-        (cd.ha(), "flag updates by hardware (CD.HA)"),
-        (idr5.ds() && cd.ds(), "52-bit addresses of small granules (CD.DS)"),
+        (cd.haft() && idr0.httu() == 3 && cd.ha(), "access flags of tables (CD.HAFT)"),
         (idr5.d128(), "128-bit descriptors (IDR5.D128)"),
         (idr3.s1pi() && ste.s1_pie() && cd.pie(), "permission indirection (CD.PIE)"),
         (idr3.aie() && cd.aie(), "extended attributes (CD.AIE)"),
@@ -161,48 +181,51 @@ pub(crate) fn context(
         return Err(Refused::Unsupported(text));
     }
     let oas = implementation.output_bits();
-    let output = address_bits(cd.ips()).unwrap_or(oas).min(oas);
-    let half = |disabled, e0pd, had, tbi, txsz: u64, granule: Option<Granule>, ttb: u64| {
-        // A half that is in use is legal: TxSZ is between 12 and 48 and the granule exists. What the
-        // other one says does not matter.
-        let input = 64 - txsz.clamp(12, 48) as u32;
-        let granule = granule.unwrap_or(Granule::K4);
-        let least = if output > 48 { 64 } else { 16 };
-        let ttb = ttb & !(granule.first_table_bytes(input).max(least) - 1);
-        let (e0pd, had) = (e0pd && idr3.e0pd(), had && idr3.had());
-        Half { disabled, e0pd, had, tbi, input, granule, ttb }
+    let ds = idr5.ds() && cd.ds();
+    let access = cd.ha();
+    let half = |upper: bool| {
+        let (disabled, e0pd, had, tbi, granule, txsz, ttb) = match upper {
+            false => {
+                let granule = Granule::from_tg0(cd.tg0());
+                (cd.epd0(), cd.e0pd0(), cd.had0(), cd.tbi0(), granule, cd.t0sz(), cd.ttb0())
+            }
+            true => {
+                let granule = Granule::from_tg1(cd.tg1());
+                (cd.epd1(), cd.e0pd1(), cd.had1(), cd.tbi1(), granule, cd.t1sz(), cd.ttb1())
+            }
+        };
+        // A half that is in use is legal: there is such a shape.
+        let shape = granule.filter(|_| !disabled).and_then(|it| Shape::stage_1(it, txsz));
+        let tables = shape.map(|shape| Tables {
+            stage: Stage::One,
+            shape,
+            ds,
+            fwb: false,
+            // At most 64 bits.
+            oas: oas as u8,
+            output: output_bits(cd.ips(), oas, shape.granule(), ds) as u8,
+            // The least alignment depends on the size that is configured, whatever the granule (§6).
+            base: shape.base(ttb, address_bits(cd.ips()).unwrap_or(oas).min(oas)),
+            affd: cd.affd(),
+            access,
+            dirty: access && cd.hd(),
+        });
+        Half { tables, e0pd: e0pd && idr3.e0pd(), had: had && idr3.had(), tbi }
     };
     Ok(Context {
         // The field has 16 bits.
         tag: Tag { vmid: contexts.vmid, asid: cd.asid() as u16 },
         aset: cd.aset(),
-        halves: [
-            half(
-                cd.epd0(),
-                cd.e0pd0(),
-                cd.had0(),
-                cd.tbi0(),
-                cd.t0sz(),
-                Granule::from_tg0(cd.tg0()),
-                cd.ttb0(),
-            ),
-            half(
-                cd.epd1(),
-                cd.e0pd1(),
-                cd.had1(),
-                cd.tbi1(),
-                cd.t1sz(),
-                Granule::from_tg1(cd.tg1()),
-                cd.ttb1(),
-            ),
-        ],
-        output,
-        oas,
+        halves: [half(false), half(true)],
         mair: cd.mair(),
-        affd: cd.affd(),
-        wxn: cd.wxn(),
-        pan: cd.pan(),
-        epan: cd.epan() && idr3.epan(),
+        regime: Regime {
+            one_privilege: false,
+            wxn: cd.wxn(),
+            pan: cd.pan(),
+            epan: cd.epan() && idr3.epan(),
+            dirty: access && cd.hd(),
+        },
+        nested: contexts.nested,
         abort: cd.a() || implementation.idr0.term_model(),
         record: cd.r(),
     })

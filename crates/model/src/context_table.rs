@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From an STE and a SubstreamID to a CD: location, fetch, cache (§5.3, §6, §8.1).
 
+use smmuv3_formats::event::class;
 use smmuv3_formats::{CD_BYTES, Cd, L1Cd, Ste};
 
 use crate::config_cache::{
     CachedCd, CachedL1Cd, CachedStructure, Fetch, L1CdEntry, Place, Refused, Target,
 };
 use crate::context::{Context, Contexts, L1CD_BYTES, Route, context};
+use crate::fault::WalkFault;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::observation::{Misuse, Observation};
+use crate::stage_2::{Purpose, Stage2};
 
 /// Why a CD could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,29 +21,32 @@ pub(crate) enum NoCd {
     BadSubstream,
     /// The memory at this address refused: F_CD_FETCH.
     Abort(u64),
+    /// Stage 2 does not lead there: its fault, with CLASS = CD.
+    Fault(WalkFault),
 }
 
 impl<M: Memory> Model<M> {
-    /// Where the CD of `substream`, which is in range, is. `basis` is the age of the STE of `stream`. The
-    /// L1CD is fetched and cached unless it is, whatever it says.
+    /// Where the CD of a substream, which is in range, is: `over` is stage 2 where that translates, and `basis`
+    /// the age of the STE. The L1CD is fetched and cached unless it is, whatever it says.
     pub(crate) fn locate_cd(
         &mut self,
-        stream: u32,
-        substream: u32,
+        (stream, substream): (u32, u32),
         contexts: &Contexts,
+        over: Option<&Stage2>,
         basis: u64,
         speculative: bool,
     ) -> Result<Place, NoCd> {
         let basis = basis.min(self.tick());
         let Some(split) = contexts.split else {
-            let pa = contexts.table + u64::from(substream) * CD_BYTES as u64;
-            return Ok(Place { pa, basis, through: None });
+            let at = contexts.table + u64::from(substream) * CD_BYTES as u64;
+            return self.place_of_cd(at, over, stream, basis, None);
         };
         let index = substream >> split;
         let entry = match self.config.l1_cds.get(&(stream, index)) {
             Some(entry) => *entry,
             None => {
-                let pa = contexts.table + u64::from(index) * L1CD_BYTES;
+                let at = contexts.table + u64::from(index) * L1CD_BYTES;
+                let Place { pa, basis, .. } = self.place_of_cd(at, over, stream, basis, None)?;
                 let word = self.memory.read64(pa).map_err(|abort| NoCd::Abort(abort.pa))?;
                 let entry = L1CdEntry { word, pa, basis, split };
                 self.config.l1_cds.insert((stream, index), entry);
@@ -52,11 +58,27 @@ impl<M: Memory> Model<M> {
         };
         let leaf = self.context_leaf(entry.word, split).ok_or(NoCd::BadSubstream)?;
         let low = u64::from(substream) & ((1 << split) - 1);
-        Ok(Place {
-            pa: leaf + low * CD_BYTES as u64,
-            basis: basis.min(entry.basis),
-            through: Some(Target::L1Cd { stream, index }),
-        })
+        let at = leaf + low * CD_BYTES as u64;
+        let through = Some(Target::L1Cd { stream, index });
+        self.place_of_cd(at, over, stream, basis.min(entry.basis), through)
+    }
+
+    /// Where what lies at `at`, as the STE or L1CD has it, is.
+    fn place_of_cd(
+        &mut self,
+        at: u64,
+        over: Option<&Stage2>,
+        stream: u32,
+        basis: u64,
+        through: Option<Target>,
+    ) -> Result<Place, NoCd> {
+        let Some(over) = over else {
+            return Ok(Place { through, ..Place::physical(at, basis) });
+        };
+        let found =
+            self.second(over, at, &Purpose::fetch(class::CD, stream)).map_err(NoCd::Fault)?;
+        let (pa, vmid, basis) = (found.output(at), over.tag.vmid, basis.min(found.basis));
+        Ok(Place { pa, at, vmid, basis, through })
     }
 
     /// The leaf that an L1CD points to, for leaves of 2^`split` CDs; `None` where it leads nowhere (§5.3).
@@ -88,7 +110,9 @@ impl<M: Memory> Model<M> {
         if let Some(cached) = self.config.cds.get(&(stream, substream)) {
             return Ok((cached.context, cached.basis));
         }
-        let place = self.locate_cd(stream, substream, contexts, ste_basis, speculative)?;
+        let over = self.stage_2_of(stream).filter(|_| contexts.nested);
+        let key = (stream, substream);
+        let place = self.locate_cd(key, contexts, over.as_ref(), ste_basis, speculative)?;
         let mut fetch = self.resume(Target::Cd { stream, substream }, place);
         self.read_words(&mut fetch, usize::MAX).map_err(|()| NoCd::Abort(place.pa))?;
         let Some(ste) = self.config.stes.get(&stream).map(|cached| cached.ste) else {
@@ -105,7 +129,7 @@ impl<M: Memory> Model<M> {
         let (ste, Route::Stage1(contexts)) = (cached.ste, cached.route) else { return };
         // CFGI of the L1CD ends the fetch, so that the L1CD is the one that led here.
         let same = match contexts.split {
-            None => fetch.pa == contexts.table + u64::from(substream) * CD_BYTES as u64,
+            None => fetch.at == contexts.table + u64::from(substream) * CD_BYTES as u64,
             Some(_) => fetch.through.is_some(),
         };
         if same && !self.config.cds.contains_key(&(stream, substream)) {
@@ -139,20 +163,18 @@ impl<M: Memory> Model<M> {
     fn check_tag(&mut self, stream: u32, substream: u32, cd: &Cd, context: &Context) {
         let tag = context.tag;
         for (high, half) in [false, true].into_iter().zip(context.halves) {
-            if half.disabled {
-                continue;
-            }
-            let ttb_new = half.ttb;
+            let Some(tables) = half.tables else { continue };
+            let ttb_new = tables.base;
             let mut found = Vec::new();
             let mut disagrees = false;
             for (key, other) in &self.config.cds {
                 let Ok(theirs) = &other.context else { continue };
-                let their_half = theirs.halves[usize::from(high)];
-                if *key == (stream, substream) || theirs.tag != tag || their_half.disabled {
+                let Some(their_tables) = theirs.halves[usize::from(high)].tables else { continue };
+                if *key == (stream, substream) || theirs.tag != tag {
                     continue;
                 }
-                found.push(their_half.ttb);
-                disagrees |= their_half.ttb == ttb_new && cacheable(&other.cd) != cacheable(cd);
+                found.push(their_tables.base);
+                disagrees |= their_tables.base == ttb_new && cacheable(&other.cd) != cacheable(cd);
             }
             let upper = |va: u64| va >> 63 != 0;
             let leaves = self.tlb.iter().filter(|e| e.tag == tag && !e.global);

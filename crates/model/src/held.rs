@@ -7,6 +7,7 @@ use crate::model::Model;
 use crate::observation::Observation;
 use crate::tlb::TlbEntry;
 use crate::transaction::{Access, Reason, Refusal, Transfer, Translation};
+use crate::translate::Way;
 
 /// A transfer under way.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Held {
     pub entry: Option<TlbEntry>,
     /// Age of the oldest configuration it used.
     pub(crate) configuration: Option<u64>,
+    /// What it writes is still to be marked as written, before it reaches memory (§14).
+    unmarked: bool,
 }
 
 /// A transfer that reached memory.
@@ -49,12 +52,13 @@ impl<M: Memory> Model<M> {
     pub fn hold(&mut self, access: Access, payload: Transfer) -> Result<Translation, Refusal> {
         let write = matches!(payload, Transfer::Write(_));
         let access = Access { write, ..access };
-        let resolved = self.begin(access)?;
+        let resolved = self.begin(access, Way::Late)?;
         let translation = resolved.translation;
         let room = translation.size - (translation.pa & (translation.size - 1));
         if payload.len() as u64 > room {
             return Err(Refusal { event: None, recorded: false, reason: Reason::CrossesPage });
         }
+        let unmarked = write && resolved.entry.is_some_and(|entry| entry.is_clean());
         let id = self.tick();
         self.held.push(Held {
             id,
@@ -63,7 +67,11 @@ impl<M: Memory> Model<M> {
             transfer: payload,
             entry: resolved.entry,
             configuration: resolved.configuration,
+            unmarked,
         });
+        if unmarked && !self.profile.adversary.late_dirty {
+            self.mark_held(id);
+        }
         Ok(translation)
     }
 
@@ -90,10 +98,13 @@ impl<M: Memory> Model<M> {
     }
 
     pub(crate) fn finish(&mut self, id: u64, drained: bool) -> Option<Performed> {
+        self.mark_held(id);
         let at = self.held.iter().position(|held| held.id == id)?;
-        let Held { access, pa, transfer, .. } = self.held.remove(at);
+        let Held { access, pa, transfer, unmarked, .. } = self.held.remove(at);
         let bytes = transfer.len();
         let result = match transfer {
+            // Nothing may be written to what is not marked: it has no translation any more.
+            Transfer::Write(_) if unmarked => Err(Abort { pa }),
             Transfer::Write(bytes) => self.memory.write(pa, &bytes).map(|()| Vec::new()),
             Transfer::Read(bytes) => {
                 let mut buffer = vec![0; bytes];
@@ -103,5 +114,35 @@ impl<M: Memory> Model<M> {
         let aborted = result.is_err();
         self.observe(Observation::Performed { id, access, pa, bytes, drained, aborted });
         Some(Performed { id, access, pa, result, drained })
+    }
+
+    /// Marks what a held transfer writes as written, if that is still due. A leaf that is another by now is
+    /// walked again, and the transfer goes where that leads, or nowhere.
+    fn mark_held(&mut self, id: u64) {
+        let Some(at) = self.held.iter().position(|held| held.id == id) else { return };
+        // The index was just found.
+        let Held { access, entry, unmarked, .. } = self.held[at].clone();
+        let Some(entry) = entry.filter(|_| unmarked) else { return };
+        let over = self.stage_2_of(access.stream);
+        let marked = self.mark(&entry, over.as_ref(), access.stream);
+        if matches!(marked, Ok(Some(_))) {
+            self.held[at].unmarked = false;
+            return;
+        }
+        match self.resolve(access, Way::Now) {
+            Ok(found) => {
+                let held = &mut self.held[at];
+                held.pa = found.translation.pa;
+                held.entry = found.entry;
+                held.configuration = found.configuration;
+                held.unmarked = false;
+            }
+            Err(stop) => {
+                self.statistics.faults += 1;
+                if let Some(event) = stop.event {
+                    self.record(event);
+                }
+            }
+        }
     }
 }

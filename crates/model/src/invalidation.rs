@@ -2,16 +2,17 @@
 //! CFGI and TLBI commands: what they must hit, and nothing more (§4.2).
 
 use smmuv3_formats::command::ALL_STREAMS;
+use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Command, Opcode};
 
-use crate::config_cache::Target;
+use crate::config_cache::{Fetch, Target};
 use crate::context::Route;
-use crate::granule::Granule;
 use crate::held::Held;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::observation::{Misuse, Observation};
-use crate::tlb_scope::{Asids, Range, TlbScope};
+use crate::tlb::{TlbEntry, WalkEntry};
+use crate::tlb_scope::{Asids, Kinds, Range, TlbScope};
 
 /// What an invalidation reaches.
 #[derive(Clone, Copy, Debug)]
@@ -134,8 +135,33 @@ impl<M: Memory> Model<M> {
 
     /// Forgets translations and table descriptors from before `cutoff`; how many.
     pub(crate) fn remove_translations(&mut self, scope: &TlbScope, cutoff: u64) -> usize {
-        self.tlb.remove(|entry| entry.basis < cutoff && scope.leaf(entry))
-            + self.walk_cache.remove(|entry| entry.basis < cutoff && scope.table(entry))
+        let leaf = |entry: &TlbEntry| entry.basis < cutoff && scope.leaf(entry);
+        let table = |entry: &WalkEntry| entry.basis < cutoff && scope.table(entry);
+        let (mut removed, kinds) = (0, scope.kinds);
+        if kinds != Kinds::Intermediate {
+            let gone = (self.tlb.remove(leaf), self.walk_cache.remove(table));
+            removed += self.gone(&gone);
+        }
+        if kinds != Kinds::Virtual {
+            let gone = (self.ipa_tlb.remove(leaf), self.ipa_walk_cache.remove(table));
+            removed += self.gone(&gone);
+            // The SMMU's own fetches go where stage 2 leads by now, once a CMD_SYNC is complete (§4.2): those
+            // that are under way begin again.
+            let stage_2_hit = |fetch: &Fetch| {
+                fetch.basis < cutoff && fetch.vmid.is_some() && scope.vmid_is(fetch.vmid)
+            };
+            let before = self.config.fetches.len();
+            self.config.fetches.retain(|fetch| !stage_2_hit(fetch));
+            removed += before - self.config.fetches.len();
+        }
+        removed
+    }
+
+    /// Looks at what went; how much that is.
+    fn gone(&mut self, (leaves, tables): &(Vec<TlbEntry>, Vec<WalkEntry>)) -> usize {
+        self.check_leaves(leaves);
+        self.check_tables(tables);
+        leaves.len() + tables.len()
     }
 
     /// Forgets configuration from before `cutoff`, fetches under way included.
@@ -174,10 +200,11 @@ impl<M: Memory> Model<M> {
         let (stream, substream) = (field("SID") as u32, field("SSID") as u32);
         let missing = Misuse::NoSuchStream { stream, substream };
         let exists = u64::from(stream) >> self.profile.idr1.sidsize().min(63) == 0;
-        let tlb = |asid, range| {
+        let scope = |kinds, asid, range| {
             let vmid = self.vmid(command)?;
-            Ok(Some(Scope::Tlb(TlbScope { vmid, asid, range, shared: false })))
+            Ok(Some(Scope::Tlb(TlbScope { vmid, asid, range, kinds, shared: false })))
         };
+        let tlb = |asid, range| scope(Kinds::Virtual, asid, range);
         Ok(Some(match command.opcode() {
             Some(Op::CfgiSteRange) if field("Range") == ALL_STREAMS => {
                 Scope::Stes { first: 0, last: u32::MAX, l1: true }
@@ -200,16 +227,24 @@ impl<M: Memory> Model<M> {
                 Scope::Cds { stream, substream: Some(substream), l1: field("Leaf") == 0 }
             }
             Some(Op::CfgiCdAll) => Scope::Cds { stream, substream: None, l1: true },
-            Some(Op::TlbiNhAll | Op::TlbiS12Vmall) => return tlb(Asids::Any, None),
-            Some(Op::TlbiNsnhAll) => {
-                Scope::Tlb(TlbScope { vmid: None, asid: Asids::Any, range: None, shared: false })
+            Some(Op::TlbiNhAll) => return tlb(Asids::Any, None),
+            Some(Op::TlbiS12Vmall) => return scope(Kinds::All, Asids::Any, None),
+            Some(Op::TlbiS2Ipa) => {
+                let range = self.range(command)?;
+                return scope(Kinds::Intermediate, Asids::Any, Some(range));
             }
+            Some(Op::TlbiNsnhAll) => Scope::Tlb(TlbScope {
+                vmid: None,
+                asid: Asids::Any,
+                range: None,
+                kinds: Kinds::All,
+                shared: false,
+            }),
             Some(Op::TlbiNhAsid) => return tlb(Asids::NonGlobal(self.asid(command)?), None),
             Some(Op::TlbiNhVa) => {
                 return tlb(Asids::OrGlobal(self.asid(command)?), Some(self.range(command)?));
             }
             Some(Op::TlbiNhVaa) => return tlb(Asids::Any, Some(self.range(command)?)),
-            // Nothing of stage 2 is ever cached.
             _ => return Ok(None),
         }))
     }
@@ -245,12 +280,17 @@ impl<M: Memory> Model<M> {
         let bad = Misuse::BadRange { command: *command };
         let first = field("Addr");
         let leaf = field("Leaf") == 1;
+        let intermediate = command.opcode() == Some(Opcode::TlbiS2Ipa);
         // Bits 63:48 must agree where addresses have 49 bits.
         let top = (first as i64) >> (48 + 4 * idr5.vax().min(2));
-        if top != 0 && top != -1 {
+        let outside = match intermediate {
+            true => first >> self.implementation().intermediate_bits() != 0,
+            false => top != 0 && top != -1,
+        };
+        if outside {
             return Err(Misuse::AddressOutOfRange { command: *command });
         }
-        let granule = Granule::from_command(tg);
+        let granule = Granule::from_tlbi(tg);
         let Some(granule) = granule.filter(|_| idr3.ril()) else {
             if num != 0 || scale != 0 || ttl != 0 || tg != 0 || field("TTL128") != 0 {
                 return Err(bad);
@@ -263,7 +303,7 @@ impl<M: Memory> Model<M> {
         // Level 1 of the 16 KiB granule has no leaves unless DS: as if no level was given.
         let ttl = if granule == Granule::K16 && ttl == 1 && !idr5.ds() { 0 } else { ttl };
         let unit = match ttl {
-            1 | 2 => granule.span(ttl as u8),
+            1 | 2 => granule.span(ttl as i8),
             _ => granule.shift(),
         };
         if first & ((1 << unit) - 1) != 0 {
@@ -272,7 +312,7 @@ impl<M: Memory> Model<M> {
         // At most 32 * 2^39 units of 2^16 bytes: 60 bits.
         let bytes = (num + 1) << scale.min(39) << granule.shift();
         let last = half_end(first).min(first.saturating_add(bytes - 1));
-        Ok(Range { first, last, granule: Some(granule), ttl: ttl as u8, leaf })
+        Ok(Range { first, last, granule: Some(granule), ttl: ttl as i8, leaf })
     }
 }
 

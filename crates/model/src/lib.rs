@@ -7,8 +7,9 @@
 //! them, and lets transfers hang between translation and memory. It judges nothing: it reports
 //! [`Observation`]s, and answers what is cached and what is still reachable.
 //!
-//! It implements stage 1 of the Non-secure EL1 world, with substreams, and with linear and 2-level tables of
-//! streams and of contexts, and takes broadcast TLB maintenance of processors at EL1. What else is configured is reported as
+//! It implements the Non-secure EL1 world: stage 1 with substreams, stage 2, and both; linear and 2-level tables of
+//! streams and of contexts; all granules, 52-bit addresses and flags that hardware sets in leaves; and it takes
+//! broadcast TLB maintenance of processors at EL1. What else is configured is reported as
 //! [`Observation::Unsupported`] and terminated, never treated as something else. Section numbers are those
 //! of the project's architecture reference.
 //!
@@ -24,12 +25,15 @@
 
 mod adversary;
 mod broadcast;
+mod change;
 mod command_queue;
 mod config_cache;
 mod context;
 mod context_table;
 mod event_queue;
-mod granule;
+mod fault;
+mod flag;
+mod group;
 mod held;
 mod invalidation;
 mod memory;
@@ -40,21 +44,26 @@ mod queue;
 mod random;
 mod references;
 mod registers;
+mod stage_1;
+mod stage_2;
 mod stream_table;
+mod tables;
 mod tlb;
 mod tlb_scope;
 mod transaction;
 mod translate;
+mod vmid;
 mod walk;
 
 pub use broadcast::{Broadcast, Pages, Tlbi};
 pub use config_cache::{CachedL1Cd, CachedStructure};
-pub use granule::Granule;
 pub use held::{Held, Performed};
 pub use memory::{Abort, Memory, Ram};
 pub use model::{Interrupts, Model};
 pub use observation::{Dropped, Misuse, Observation, Statistics};
 pub use profile::{Adversary, Profile};
 pub use references::Reference;
-pub use tlb::{Permissions, Rights, Tag, TlbEntry, WalkEntry};
+pub use smmuv3_formats::granule::Granule;
+pub use smmuv3_formats::permission::{Permissions, Rights};
+pub use tlb::{SecondStage, Stages, Tag, TlbEntry, WalkEntry};
 pub use transaction::{Access, Reason, Refusal, Transfer, Translation};

@@ -37,6 +37,19 @@ pub trait Memory {
     /// [`Abort`] when nothing answers there.
     fn write64(&self, pa: u64, value: u64) -> Result<(), Abort>;
 
+    /// Writes `new` to the aligned word at `pa` if it is `current`; what it was. The default is not in one piece,
+    /// which matters where processors change descriptors in which hardware sets flags (§14).
+    ///
+    /// # Errors
+    /// [`Abort`] when nothing answers there.
+    fn compare_exchange64(&self, pa: u64, current: u64, new: u64) -> Result<u64, Abort> {
+        let seen = self.read64(pa)?;
+        if seen == current {
+            self.write64(pa, new)?;
+        }
+        Ok(seen)
+    }
+
     /// Fills `buffer` from `pa` on, in no particular units.
     ///
     /// # Errors
@@ -58,6 +71,9 @@ macro_rules! forward {
             }
             fn write64(&self, pa: u64, value: u64) -> Result<(), Abort> {
                 (**self).write64(pa, value)
+            }
+            fn compare_exchange64(&self, pa: u64, current: u64, new: u64) -> Result<u64, Abort> {
+                (**self).compare_exchange64(pa, current, new)
             }
             fn read(&self, pa: u64, buffer: &mut [u8]) -> Result<(), Abort> {
                 (**self).read(pa, buffer)
@@ -126,6 +142,15 @@ impl Memory for Ram {
         }
         self.slot(pa)?.store(value, Ordering::Release);
         Ok(())
+    }
+
+    fn compare_exchange64(&self, pa: u64, current: u64, new: u64) -> Result<u64, Abort> {
+        if pa & 7 != 0 {
+            return Err(Abort { pa });
+        }
+        let word = self.slot(pa)?;
+        let seen = word.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire);
+        Ok(seen.unwrap_or_else(|seen| seen))
     }
 
     fn read(&self, pa: u64, buffer: &mut [u8]) -> Result<(), Abort> {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use smmuv3_formats::Command;
+use smmuv3_formats::descriptor::Stage;
 use smmuv3_formats::legality::Implementation;
 
 use crate::command_queue::Faults;
@@ -50,6 +51,9 @@ pub struct Model<M> {
     pub(crate) config: ConfigCache,
     pub(crate) tlb: Tlb,
     pub(crate) walk_cache: WalkCache,
+    /// Those of stage 2, by intermediate address.
+    pub(crate) ipa_tlb: Tlb,
+    pub(crate) ipa_walk_cache: WalkCache,
     pub(crate) held: Vec<Held>,
     pub(crate) finished: Vec<Performed>,
     pub(crate) recent: Vec<Access>,
@@ -76,6 +80,8 @@ impl<M: Memory> Model<M> {
             config: ConfigCache::default(),
             tlb: Tlb::new(),
             walk_cache: WalkCache::default(),
+            ipa_tlb: Tlb::new(),
+            ipa_walk_cache: WalkCache::default(),
             held: Vec::new(),
             finished: Vec::new(),
             recent: Vec::new(),
@@ -114,12 +120,19 @@ impl<M: Memory> Model<M> {
 
     /// The cached translations, in no particular order.
     pub fn tlb_entries(&self) -> impl Iterator<Item = &TlbEntry> {
-        self.tlb.iter()
+        self.tlb.iter().chain(self.ipa_tlb.iter())
     }
 
     /// The cached table descriptors, in no particular order.
     pub fn walk_entries(&self) -> impl Iterator<Item = &WalkEntry> {
-        self.walk_cache.iter()
+        self.walk_cache.iter().chain(self.ipa_walk_cache.iter())
+    }
+
+    pub(crate) const fn walk_cache_of(&self, stage: Stage) -> &WalkCache {
+        match stage {
+            Stage::One => &self.walk_cache,
+            Stage::Two => &self.ipa_walk_cache,
+        }
     }
 
     pub(crate) fn implementation(&self) -> Implementation {

@@ -3,11 +3,12 @@
 
 use core::fmt;
 
+use smmuv3_formats::descriptor::Stage;
 use smmuv3_formats::register::Gerror;
 use smmuv3_formats::{Command, EventId, EventRecord};
 
 use crate::broadcast::Broadcast;
-use crate::tlb::Tag;
+use crate::tlb::{Stages, Tag};
 use crate::transaction::Access;
 
 /// One thing that happened. `position` numbers commands from 0, in the order they are consumed.
@@ -85,7 +86,7 @@ pub enum Observation {
         /// First input address that it covers.
         va: u64,
         /// Level of the descriptor.
-        level: u8,
+        level: i8,
         /// Physical address of the table that it points to.
         table: u64,
         /// Stream whose walk it was.
@@ -97,6 +98,8 @@ pub enum Observation {
         id: u64,
         /// Tag of the entry.
         tag: Tag,
+        /// Which stages it stands for.
+        stages: Stages,
         /// First input address.
         va: u64,
         /// First output address.
@@ -111,6 +114,17 @@ pub enum Observation {
         stream: u32,
         /// Whether no transaction needed it.
         speculative: bool,
+    },
+    /// Hardware set flags in a leaf (§14).
+    Updated {
+        /// Stage of its table.
+        stage: Stage,
+        /// Physical address of the descriptor.
+        pa: u64,
+        /// What it was.
+        from: u64,
+        /// What it is.
+        to: u64,
     },
     /// A walk ended, after what it cached.
     Walked {
@@ -160,6 +174,17 @@ pub enum Observation {
         /// Table base of the CD.
         ttb_new: u64,
         /// Stream through which the CD was reached.
+        stream: u32,
+    },
+    /// An STE came into use whose VMID other cached state with another stage 2 carries (§8.1).
+    VmidConflict {
+        /// The VMID.
+        vmid: u16,
+        /// Table base of what was cached before.
+        ttb_old: u64,
+        /// Table base of the STE.
+        ttb_new: u64,
+        /// Its stream.
         stream: u32,
     },
     /// Software did what the architecture leaves unpredictable or ignores.
@@ -284,7 +309,7 @@ pub enum Misuse {
         /// The command.
         command: Command,
     },
-    /// A leaf was cached over another one of the same tag with another size (§8.2).
+    /// A leaf was cached over another one of the same tag with another level (§8.2).
     Overlap {
         /// The tag.
         tag: Tag,
@@ -292,6 +317,41 @@ pub enum Misuse {
         va: u64,
         /// Bytes of the new entry.
         size: u64,
+    },
+    /// A valid descriptor that was cached was replaced by another valid one, and not invalid until an
+    /// invalidation was complete, although the output, the memory type, or with this IDR3.BBML the size is
+    /// another (§8.2).
+    WithoutBreak {
+        /// The tag.
+        tag: Tag,
+        /// First input address of what was cached; intermediate, with ASID 0, for a leaf of stage 2.
+        va: u64,
+        /// The descriptor as it was cached.
+        from: u64,
+        /// The descriptor in its place.
+        to: u64,
+    },
+    /// The valid members of a contiguous group do not all have the hint, successive outputs and the same
+    /// attributes (§8.2).
+    BrokenGroup {
+        /// The tag.
+        tag: Tag,
+        /// First input address of the group.
+        va: u64,
+    },
+    /// Two cached STEs of one VMID differ in what the TLB may cache of stage 2 (§8.1).
+    VmidDisagreement {
+        /// The VMID.
+        vmid: u16,
+        /// Stream of the newer STE.
+        stream: u32,
+    },
+    /// A stream of stage 1 alone and one of both stages have the same VMID: they hit each other's entries (§1).
+    VmidOfBoth {
+        /// The VMID.
+        vmid: u16,
+        /// Stream of the newer STE.
+        stream: u32,
     },
     /// A valid L1CD does not point to the beginning of a leaf; low bits are dropped (§6).
     MisalignedContexts {
@@ -358,6 +418,20 @@ impl fmt::Display for Misuse {
             Self::Overlap { tag, va, size } => {
                 write!(f, "{tag}: {size:#x} bytes at {va:#x} overlap what is cached already")
             }
+            Self::WithoutBreak { tag, va, from, to } => write!(
+                f,
+                "{tag}: the descriptor for {va:#x} was changed from {from:#x} to {to:#x} without a break"
+            ),
+            Self::BrokenGroup { tag, va } => {
+                write!(f, "{tag}: the contiguous group at {va:#x} is not one")
+            }
+            Self::VmidDisagreement { vmid, stream } => {
+                write!(f, "VMID {vmid:#x}: stage 2 of stream {stream:#x} differs from a cached one")
+            }
+            Self::VmidOfBoth { vmid, stream } => write!(
+                f,
+                "VMID {vmid:#x} of stream {stream:#x} is that of streams with and without stage 2"
+            ),
             Self::MisalignedContexts { stream, index, pointer } => {
                 write!(f, "L1CD {index:#x} of stream {stream:#x} is not aligned: {pointer:#x}")
             }
@@ -381,6 +455,8 @@ pub struct Statistics {
     pub walks: u64,
     /// Descriptors that walks read.
     pub descriptors: u64,
+    /// Leaves in which flags were set.
+    pub updates: u64,
     /// Transactions that were refused.
     pub faults: u64,
     /// STEs and CDs that were fetched.

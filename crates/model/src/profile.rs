@@ -54,8 +54,10 @@ pub struct Adversary {
     pub act_commands: bool,
     /// [`Model::act`](crate::Model::act) performs held transfers.
     pub act_transfers: bool,
-    /// A leaf with the Contiguous bit may be cached for its whole group (§8.2).
+    /// A leaf with the Contiguous bit may be cached for its whole group, or a part of it (§8.2).
     pub contiguous_spans: bool,
+    /// What a held transfer writes is marked as written only when it reaches memory (§14).
+    pub late_dirty: bool,
 }
 
 impl Adversary {
@@ -69,6 +71,7 @@ impl Adversary {
         act_commands: true,
         act_transfers: true,
         contiguous_spans: true,
+        late_dirty: true,
     };
 
     /// Nothing beyond what is asked for: commands take effect when they are consumed and nothing is
@@ -82,6 +85,7 @@ impl Adversary {
         act_commands: false,
         act_transfers: false,
         contiguous_spans: false,
+        late_dirty: false,
     };
 }
 
@@ -127,12 +131,53 @@ impl Profile {
         self
     }
 
-    /// With IDR0.S2P: stage 2 is announced, so that entries carry STE.S2VMID (§1). Stage-2 translation
-    /// itself is not implemented: using it is reported as unsupported.
+    /// With IDR0.S2P: stage 2, alone and below stage 1; all entries carry STE.S2VMID (§1).
     #[must_use]
     pub fn s2p(mut self, on: bool) -> Self {
         self.idr0 = self.idr0.with_s2p(on);
         self.idr3 = self.idr3.with_xnx(on);
+        self
+    }
+
+    /// With IDR0.S1P: stage 1.
+    #[must_use]
+    pub fn s1p(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_s1p(on);
+        self
+    }
+
+    /// With IDR0.HTTU: hardware sets access flags (1), and marks what is written (2); 0 for neither (§14).
+    #[must_use]
+    pub fn httu(mut self, level: u32) -> Self {
+        self.idr0 = self.idr0.with_httu(u64::from(level.min(2)));
+        self
+    }
+
+    /// With IDR5.DS: 52-bit addresses of the 4 KiB and 16 KiB granules (§15.2).
+    #[must_use]
+    pub fn lpa2(mut self, on: bool) -> Self {
+        self.idr5 = self.idr5.with_ds(on);
+        self
+    }
+
+    /// With IDR5.VAX: virtual addresses of 52 bits in each half, else 48 (§2.3).
+    #[must_use]
+    pub fn wide_addresses(mut self, on: bool) -> Self {
+        self.idr5 = self.idr5.with_vax(u64::from(on));
+        self
+    }
+
+    /// With IDR3.STT: small translation tables, TxSZ up to 48 (§15.4).
+    #[must_use]
+    pub fn small_tables(mut self, on: bool) -> Self {
+        self.idr3 = self.idr3.with_stt(on);
+        self
+    }
+
+    /// With IDR3.BBML: what may change size without a break (§8.2). 0 needs version 3.1.
+    #[must_use]
+    pub fn bbml(mut self, level: u32) -> Self {
+        self.idr3 = self.idr3.with_bbml(u64::from(level.min(2)));
         self
     }
 
@@ -287,14 +332,13 @@ impl Profile {
             (idr1.ecmdq(), "enhanced command queues are not modelled"),
             (!(idr5.gran4k() || idr5.gran16k() || idr5.gran64k()), "no granule is implemented"),
             (idr5.oas() == 7 || idr5.d128(), "128-bit tables are not modelled"),
-            (idr5.ds(), "52-bit addresses of small granules are not modelled"),
-            (idr5.vax() != 0, "virtual addresses above 49 bits are not modelled"),
+            (idr5.vax() > 1, "virtual addresses above 53 bits are not modelled"),
             (version >= 2 && !idr3.ril(), "RIL is mandatory from version 3.2"),
             (version >= 2 && !idr3.fwb(), "FWB is mandatory from version 3.2"),
             (version >= 2 && idr3.bbml() == 0, "BBML is mandatory from version 3.2"),
             (version >= 1 && !idr3.had(), "HAD is mandatory from version 3.1"),
             (version >= 1 && idr0.s2p() && !idr3.xnx(), "XNX is mandatory from version 3.1"),
-            (idr0.httu() != 0, "flag updates by hardware are not modelled"),
+            (idr0.httu() == 3, "access flags of tables are not modelled"),
             (idr0.hyp(), "the EL2 StreamWorld is not modelled"),
             (idr0.ats() || idr0.pri(), "ATS and PRI are not modelled"),
             (idr0.stall_model() != 1, "stalls are not modelled"),
@@ -325,6 +369,17 @@ mod tests {
                 .btm(true)
                 .queues(19, 19)
                 .msi(true),
+            Profile::default()
+                .s2p(true)
+                .httu(2)
+                .granules(true, true, true)
+                .oas(52)
+                .lpa2(true)
+                .wide_addresses(true)
+                .small_tables(true)
+                .bbml(1),
+            Profile::default().s1p(false).s2p(true).httu(1),
+            Profile::default().ril(false).bbml(0),
         ] {
             assert_eq!(profile.contradictions(), Vec::<&str>::new());
         }

@@ -3,16 +3,17 @@
 
 use core::fmt;
 
+use smmuv3_formats::descriptor::Meaning;
 use smmuv3_formats::{CD_BYTES, COMMAND_BYTES, Cd, EVENT_BYTES, L1Std, STE_BYTES, Ste};
 
 use crate::config_cache::{Fetch, Target};
 use crate::context::{Context, Contexts, L1CD_BYTES, Route, context, route};
-use crate::granule::Granule;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::random::Set;
-use crate::tlb::Tag;
-use crate::walk::{Kind, kind};
+use crate::stage_2::Stage2;
+use crate::tables::Tables;
+use crate::tlb::{Stages, Tag};
 
 /// Something that leads the hardware to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +52,17 @@ pub enum Reference {
         /// SubstreamID; 0 where there are none.
         substream: u32,
         /// Level of the table.
-        level: u8,
+        level: i8,
         /// Whether it is a cached CD; else the one in memory.
+        cached: bool,
+    },
+    /// An STE leads to translation tables of stage 2 there.
+    Stage2Table {
+        /// StreamID.
+        stream: u32,
+        /// Level of the table.
+        level: i8,
+        /// Whether it is a cached STE; else the one in memory.
         cached: bool,
     },
     /// A cached table descriptor leads to translation tables there.
@@ -64,7 +74,7 @@ pub enum Reference {
         /// First input address that it covers.
         va: u64,
         /// Level of the table.
-        level: u8,
+        level: i8,
     },
 }
 
@@ -85,6 +95,11 @@ impl fmt::Display for Reference {
             Self::Table { stream, substream, level, cached } => write!(
                 f,
                 "a level-{level} table below {} CD of stream {stream:#x}, substream {substream:#x}",
+                how(cached)
+            ),
+            Self::Stage2Table { stream, level, cached } => write!(
+                f,
+                "a level-{level} table of stage 2 below {} STE of stream {stream:#x}",
                 how(cached)
             ),
             Self::WalkEntry { tag, va, level, .. } => {
@@ -111,11 +126,9 @@ struct Leaf {
 #[derive(Clone, Copy)]
 struct Table {
     pa: u64,
-    level: u8,
+    level: i8,
     bytes: u64,
-    granule: Granule,
-    output: u32,
-    oas: u32,
+    tables: Tables,
 }
 
 /// The memory that is asked about, and what was seen.
@@ -124,7 +137,7 @@ struct Search {
     first: u64,
     last: u64,
     /// Tables of translations: where, level, and granule.
-    seen: Set<(u64, u8, u8)>,
+    seen: Set<(u64, i8, u8)>,
     /// Runs of CDs, as where and how many, and arrays of L1CDs, with the size of a leaf. Whole masters share
     /// one, and where its CDs lead does not depend on the STE.
     contexts: Set<(u64, u64, Option<u32>)>,
@@ -170,18 +183,16 @@ impl<M: Memory> Model<M> {
     }
 
     fn walk_entry_reference(&self, search: &mut Search) -> Option<Reference> {
-        let oas = self.implementation().output_bits();
-        for entry in self.walk_cache.iter() {
-            let (granule, level) = (entry.granule, entry.level + 1);
-            let table = Table {
-                pa: entry.table,
-                level,
-                bytes: 1 << granule.shift(),
-                granule,
-                output: oas,
-                oas,
+        for entry in self.walk_entries() {
+            let level = entry.level + 1;
+            let bytes = 1 << entry.granule.shift();
+            let table = Table { pa: entry.table, level, bytes, tables: entry.tables };
+            let found = match entry.stages() {
+                // What it leads to is at intermediate addresses.
+                Stages::Both => search.hits(table.pa, bytes).then_some(level),
+                _ => self.table_reference(search, table),
             };
-            if let Some(level) = self.table_reference(search, table) {
+            if let Some(level) = found {
                 let (id, tag, va) = (entry.id, entry.tag, entry.va);
                 return Some(Reference::WalkEntry { id, tag, va, level });
             }
@@ -208,16 +219,15 @@ impl<M: Memory> Model<M> {
             }
         }
         for (stream, entry) in &self.config.stes {
-            if let Route::Stage1(contexts) = entry.route
-                && let found @ Some(_) =
-                    self.contexts_reference(search, *stream, &entry.ste, &contexts, true)
-            {
+            let route = (entry.route, entry.second);
+            if let found @ Some(_) = self.ste_reference(search, *stream, &entry.ste, route, true) {
                 return found;
             }
         }
         for ((stream, index), entry) in &self.config.l1_cds {
             if let Some(ste) = self.config.stes.get(stream)
                 && let Route::Stage1(contexts) = ste.route
+                && !contexts.nested
                 && let Some(leaf) = self.context_leaf(entry.word, entry.split)
             {
                 let place = Leaf { stream: *stream, index: *index, pa: leaf, split: entry.split };
@@ -244,10 +254,8 @@ impl<M: Memory> Model<M> {
                 // The first word alone says where the contexts are.
                 let _known = fetch.words[0]?;
                 let ste = Ste(fetch.complete());
-                let Route::Stage1(contexts) = route(&ste, &self.implementation()) else {
-                    return None;
-                };
-                self.contexts_reference(search, stream, &ste, &contexts, true)
+                let route = route(&ste, &self.implementation());
+                self.ste_reference(search, stream, &ste, route, true)
             }
             Target::Cd { stream, .. } if here => Some(match fetch.through {
                 Some(Target::L1Cd { index, .. }) => {
@@ -332,13 +340,32 @@ impl<M: Memory> Model<M> {
             // There are at most 2^32 streams.
             let stream = first.wrapping_add(index as u32);
             let ste = Ste(words);
-            let Route::Stage1(contexts) = route(&ste, &implementation) else { continue };
-            let found = self.contexts_reference(search, stream, &ste, &contexts, false);
-            if found.is_some() {
+            let route = route(&ste, &implementation);
+            if let found @ Some(_) = self.ste_reference(search, stream, &ste, route, false) {
                 return found;
             }
         }
         None
+    }
+
+    /// What an STE leads to: tables of stage 2, and contexts unless they are at intermediate addresses.
+    fn ste_reference(
+        &self,
+        search: &mut Search,
+        stream: u32,
+        ste: &Ste,
+        (route, second): (Route, Option<Stage2>),
+        cached: bool,
+    ) -> Option<Reference> {
+        if let Some(level) = second.and_then(|it| self.root_reference(search, it.tables)) {
+            return Some(Reference::Stage2Table { stream, level, cached });
+        }
+        match route {
+            Route::Stage1(contexts) if !contexts.nested => {
+                self.contexts_reference(search, stream, ste, &contexts, cached)
+            }
+            _ => None,
+        }
     }
 
     /// The CDs that an STE leads to, and what the ones in memory lead to.
@@ -443,38 +470,38 @@ impl<M: Memory> Model<M> {
         Ok(words)
     }
 
-    fn context_reference(&self, search: &mut Search, context: &Context) -> Option<u8> {
-        let halves = context.halves.iter().filter(|half| !half.disabled);
-        halves.into_iter().find_map(|half| {
-            let table = Table {
-                pa: half.ttb,
-                level: half.granule.start_level(half.input),
-                bytes: half.granule.first_table_bytes(half.input),
-                granule: half.granule,
-                output: context.output_of(half.granule),
-                oas: context.oas,
-            };
-            self.table_reference(search, table)
-        })
+    fn context_reference(&self, search: &mut Search, context: &Context) -> Option<i8> {
+        // Tables over stage 2 are memory of whoever stage 2 belongs to.
+        let halves = context.halves.iter().filter(|_| !context.nested);
+        halves.filter_map(|half| half.tables).find_map(|tables| self.root_reference(search, tables))
+    }
+
+    /// Level of a table within the memory asked about, of all `tables`.
+    fn root_reference(&self, search: &mut Search, tables: Tables) -> Option<i8> {
+        let level = tables.start();
+        let table = Table { pa: tables.base, level, bytes: tables.bytes(level), tables };
+        self.table_reference(search, table)
     }
 
     /// Level of a table within the memory asked about, at or below `table`.
-    fn table_reference(&self, search: &mut Search, table: Table) -> Option<u8> {
-        let Table { pa, level, bytes, granule, output, oas } = table;
+    fn table_reference(&self, search: &mut Search, table: Table) -> Option<i8> {
+        let Table { pa, level, bytes, tables } = table;
         if search.hits(pa, bytes) {
             return Some(level);
         }
-        // The lowest tables point to memory, not to tables.
-        if level >= 3 || !search.seen.insert((pa, level, granule.shift() as u8)) {
+        let granule = tables.granule();
+        // The lowest tables point to memory, not to tables. The shift is at most 16.
+        let form = granule.shift() as u8 | u8::from(tables.ds) << 7;
+        if level >= 3 || !search.seen.insert((pa, level, form)) {
             return None;
         }
         for index in 0..bytes / 8 {
             let Ok(descriptor) = self.memory.read64(pa + 8 * index) else { continue };
-            let Kind::Table(next) = kind(descriptor, level, granule, oas) else { continue };
-            if next >> output != 0 {
+            let Meaning::Table { next, .. } = tables.read(descriptor, level) else { continue };
+            if !tables.fits(next) {
                 continue;
             }
-            let next = Table { pa: next, level: level + 1, bytes: 1 << granule.shift(), ..table };
+            let next = Table { pa: next, level: level + 1, bytes: 1 << granule.shift(), tables };
             if let found @ Some(_) = self.table_reference(search, next) {
                 return found;
             }

@@ -110,19 +110,20 @@ impl<M: Memory> Model<M> {
         }
         let (pa, basis) = self.locate_ste(stream)?;
         let target = Target::Ste { stream };
-        let mut fetch = self.resume(target, Place { pa, basis, through: None });
+        let mut fetch = self.resume(target, Place::physical(pa, basis));
         self.read_words(&mut fetch, usize::MAX).map_err(|()| NoSte::Abort(pa))?;
         Ok(self.insert_ste(stream, &fetch, speculative))
     }
 
     fn insert_ste(&mut self, stream: u32, fetch: &Fetch, speculative: bool) -> (Route, u64) {
         let ste = Ste(fetch.complete());
-        let route = route(&ste, &self.implementation());
+        let (route, second) = route(&ste, &self.implementation());
         let (pa, basis) = (fetch.pa, fetch.basis);
-        self.config.stes.insert(stream, CachedSte { ste, pa, basis, route });
+        self.config.stes.insert(stream, CachedSte { ste, pa, basis, route, second });
         self.statistics.configuration_fetches += 1;
         self.statistics.speculative += u64::from(speculative);
         self.observe(Observation::SteFetched { stream, words: ste.0, pa, speculative });
+        self.check_vmid(stream, &ste, route, second.as_ref());
         (route, basis)
     }
 
@@ -150,7 +151,7 @@ impl<M: Memory> Model<M> {
         let cached = self.config.stes.get(&stream).map(|cached| (cached.route, cached.basis));
         let (target, place) = match cached {
             None => match self.locate_ste(stream) {
-                Ok((pa, basis)) => (Target::Ste { stream }, Place { pa, basis, through: None }),
+                Ok((pa, basis)) => (Target::Ste { stream }, Place::physical(pa, basis)),
                 Err(_) => return,
             },
             Some((Route::Stage1(contexts), basis)) => {
@@ -158,7 +159,8 @@ impl<M: Memory> Model<M> {
                 if self.config.cds.contains_key(&(stream, substream)) {
                     return;
                 }
-                match self.locate_cd(stream, substream, &contexts, basis, true) {
+                let over = self.stage_2_of(stream).filter(|_| contexts.nested);
+                match self.locate_cd((stream, substream), &contexts, over.as_ref(), basis, true) {
                     Ok(place) => (Target::Cd { stream, substream }, place),
                     Err(_) => return,
                 }

@@ -4,8 +4,12 @@
 
 use core::fmt;
 
-use crate::granule::Granule;
+use smmuv3_formats::descriptor::Stage;
+use smmuv3_formats::granule::Granule;
+use smmuv3_formats::permission::{Limits, Permissions};
+
 use crate::random::Map;
+use crate::tables::Tables;
 
 /// What the TLB keys entries by, besides the address (§1). The world is always NS-EL1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,24 +29,45 @@ impl fmt::Display for Tag {
     }
 }
 
-/// What one privilege may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Rights {
-    /// Data reads.
-    pub read: bool,
-    /// Writes.
-    pub write: bool,
-    /// Instruction reads.
-    pub execute: bool,
+/// Which stages a cached translation stands for, and so what its address is and which invalidations hit it (§1,
+/// §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stages {
+    /// Stage 1 alone: virtual to physical addresses. Tagged with VMID and ASID.
+    One,
+    /// Stage 2 alone: intermediate to physical addresses. Tagged with the VMID; the ASID of its tag is 0.
+    Two,
+    /// Both: virtual to physical addresses. Tagged with VMID and ASID.
+    Both,
 }
 
-/// Permissions of a stage-1 mapping (§16.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Permissions {
-    /// Of privileged accesses.
-    pub privileged: Rights,
-    /// Of unprivileged accesses.
-    pub unprivileged: Rights,
+/// A descriptor that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// Its physical address.
+    pub(crate) pa: u64,
+    /// What was read.
+    pub(crate) word: u64,
+}
+
+/// The stage-2 part of a cached translation of both stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecondStage {
+    /// First intermediate address.
+    pub ipa: u64,
+    /// Level of its leaf, 0 to 3.
+    pub level: i8,
+    /// Table base of stage 2 (S2TTB).
+    pub ttb: u64,
+    /// What stage 2 permits.
+    pub permissions: Permissions,
+    /// What stage 1 permits.
+    pub first: Permissions,
+    /// Intermediate address of the stage-1 leaf.
+    pub(crate) at: u64,
+    pub(crate) slot: Slot,
+    /// As [`TlbEntry`] has it, of the stage-2 leaf.
+    pub(crate) clean: bool,
 }
 
 /// A cached leaf.
@@ -57,31 +82,74 @@ pub struct TlbEntry {
     /// ASET of the CD that it was walked for; 0 is shared with processors. It plays no part in the lookup
     /// of entries that are not global.
     pub aset: bool,
-    /// First input address, sign-extended.
+    /// Which stages it stands for.
+    pub stages: Stages,
+    /// First input address: sign-extended, or intermediate for stage 2 alone.
     pub va: u64,
-    /// Bytes, a power of two.
+    /// Bytes, a power of two; of the smaller leaf for both stages.
     pub size: u64,
     /// First output address.
     pub pa: u64,
-    /// Level of the leaf, 0 to 3.
-    pub level: u8,
+    /// Level of the leaf, 0 to 3; of the stage-1 leaf for both stages.
+    pub level: i8,
     /// Granule of its tables.
     pub granule: Granule,
     /// What it permits; possibly nothing.
     pub permissions: Permissions,
-    /// MAIR byte of its memory type.
+    /// MAIR byte of its memory type; MemAttr for stage 2 alone.
     pub attributes: u8,
     /// Shareability field.
     pub shareability: u8,
-    /// Table base of the walk.
+    /// Table base of the walk: TTBx, or S2TTB for stage 2 alone.
     pub ttb: u64,
+    /// What stage 2 adds to a translation of both stages.
+    pub second: Option<SecondStage>,
     /// Stream whose walk it was.
     pub stream: u32,
+    /// Where the leaf is; of stage 1 for both stages.
+    pub(crate) slot: Slot,
+    /// A write must mark that leaf as written first (§14).
+    pub(crate) clean: bool,
     /// When the oldest thing that it was made from was read.
     pub(crate) basis: u64,
 }
 
 impl TlbEntry {
+    /// Whether it was made from a leaf of the tables at `root`, of either stage, for any input address of that
+    /// stage within `first..=last`.
+    pub fn uses(&self, root: u64, first: u64, last: u64) -> bool {
+        let meets = |at: u64| at <= last && at.wrapping_add(self.size - 1) >= first;
+        if self.ttb == root && meets(self.va) {
+            return true;
+        }
+        self.second.is_some_and(|second| second.ttb == root && meets(second.ipa))
+    }
+
+    /// Whether it was made from the tables at `root`, of either stage.
+    pub fn is_of(&self, root: u64) -> bool {
+        self.ttb == root || self.second.is_some_and(|second| second.ttb == root)
+    }
+
+    /// The input address of the tables at `root` that `address`, which it covers, leads to; `None` when it was not
+    /// made from these.
+    pub fn input_of(&self, root: u64, address: u64) -> Option<u64> {
+        if self.ttb == root {
+            return Some(address);
+        }
+        let second = self.second.filter(|second| second.ttb == root)?;
+        Some(second.ipa | address & (self.size - 1))
+    }
+
+    /// Whether a write through it must mark a leaf first (§14).
+    pub(crate) const fn is_clean(&self) -> bool {
+        self.clean || matches!(self.second, Some(second) if second.clean)
+    }
+
+    /// Where `input`, which it covers, goes.
+    pub(crate) const fn output(&self, input: u64) -> u64 {
+        self.pa | input & (self.size - 1)
+    }
+
     /// Last input address.
     pub const fn last(&self) -> u64 {
         self.va.wrapping_add(self.size - 1)
@@ -95,42 +163,48 @@ pub struct WalkEntry {
     pub id: u64,
     /// Its tag.
     pub tag: Tag,
-    /// First input address that it covers, sign-extended.
+    /// First input address that it covers: sign-extended, or intermediate for stage 2.
     pub va: u64,
     /// Bytes that it covers, a power of two.
     pub size: u64,
-    /// Level of the descriptor, 0 to 2.
-    pub level: u8,
+    /// Level of the descriptor, -1 to 2.
+    pub level: i8,
     /// Granule of the tables.
     pub granule: Granule,
     /// Physical address of the table that it points to.
     pub table: u64,
-    /// Table base of the walk.
+    /// Intermediate address of that table, for stage 1 over stage 2.
+    pub ipa: Option<u64>,
+    /// Table base of the walk: TTBx or S2TTB.
     pub ttb: u64,
+    /// The tables.
+    pub(crate) tables: Tables,
     /// Stream whose walk it was.
     pub stream: u32,
     /// ASET of the CD that it was walked for; no part of the lookup.
     pub aset: bool,
     /// APTable, UXNTable and PXNTable of all levels so far.
     pub(crate) limits: Limits,
+    /// Where the descriptor is.
+    pub(crate) slot: Slot,
     /// When the oldest thing that it was made from was read.
     pub(crate) basis: u64,
 }
 
 impl WalkEntry {
+    /// Which stages it stands for.
+    pub const fn stages(&self) -> Stages {
+        match (self.tables.stage, self.ipa) {
+            (Stage::Two, _) => Stages::Two,
+            (Stage::One, None) => Stages::One,
+            (Stage::One, Some(_)) => Stages::Both,
+        }
+    }
+
     /// Last input address.
     pub const fn last(&self) -> u64 {
         self.va.wrapping_add(self.size - 1)
     }
-}
-
-/// What table descriptors take away from the leaves below (§16.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Limits {
-    pub(crate) no_unprivileged: bool,
-    pub(crate) no_write: bool,
-    pub(crate) uxn: bool,
-    pub(crate) pxn: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -191,8 +265,8 @@ impl Tlb {
         None
     }
 
-    /// Caches a leaf; true when another one of the tag overlaps it.
-    pub(crate) fn insert(&mut self, entry: TlbEntry) -> bool {
+    /// Caches a leaf; a smaller one of the tag that it covers, one that differs first.
+    pub(crate) fn insert(&mut self, entry: TlbEntry) -> Option<TlbEntry> {
         let overlaps = self.overlaps(&entry);
         if let Some(old) = self.entries.insert(Key::of(&entry), entry) {
             self.uncount(&old);
@@ -205,16 +279,19 @@ impl Tlb {
         overlaps
     }
 
-    /// Whether a smaller entry of the same tag lies inside: only a larger one can have been walked past
-    /// one that exists.
-    fn overlaps(&self, entry: &TlbEntry) -> bool {
-        let smaller = self.sizes & (entry.size - 1);
-        smaller != 0
-            && self.entries.values().any(|old| {
-                old.tag == entry.tag
-                    && old.size < entry.size
-                    && old.va & !(entry.size - 1) == entry.va
-            })
+    /// A smaller entry of the same tag that lies inside: only a larger one can have been walked past one that
+    /// exists.
+    fn overlaps(&self, entry: &TlbEntry) -> Option<TlbEntry> {
+        if self.sizes & (entry.size - 1) == 0 {
+            return None;
+        }
+        let inside = self.entries.values().filter(|old| {
+            old.tag == entry.tag && old.size < entry.size && old.va & !(entry.size - 1) == entry.va
+        });
+        // One of another place, else one of another level, else any.
+        inside
+            .min_by_key(|old| (old.pa == entry.output(old.va), old.level == entry.level, old.id))
+            .copied()
     }
 
     fn uncount(&mut self, entry: &TlbEntry) {
@@ -226,8 +303,8 @@ impl Tlb {
         self.globals -= usize::from(entry.global);
     }
 
-    /// Forgets the entries that match; how many.
-    pub(crate) fn remove(&mut self, matches: impl Fn(&TlbEntry) -> bool) -> usize {
+    /// Forgets the entries that match.
+    pub(crate) fn remove(&mut self, matches: impl Fn(&TlbEntry) -> bool) -> Vec<TlbEntry> {
         let mut gone = Vec::new();
         self.entries.retain(|_, entry| {
             let go = matches(entry);
@@ -239,7 +316,7 @@ impl Tlb {
         for entry in &gone {
             self.uncount(entry);
         }
-        gone.len()
+        gone
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &TlbEntry> {
@@ -250,16 +327,16 @@ impl Tlb {
 /// The cached table descriptors.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WalkCache {
-    entries: Map<(Key, u8, Granule), WalkEntry>,
+    entries: Map<(Key, i8, Granule), WalkEntry>,
 }
 
 impl WalkCache {
-    fn key(tag: Tag, va: u64, level: u8, granule: Granule) -> (Key, u8, Granule) {
+    fn key(tag: Tag, va: u64, level: i8, granule: Granule) -> (Key, i8, Granule) {
         (Key::new(tag.vmid, tag.asid.into(), va, granule.span(level)), level, granule)
     }
 
     /// The cached descriptor at `level` for `va`.
-    pub(crate) fn lookup(&self, tag: Tag, va: u64, level: u8, g: Granule) -> Option<&WalkEntry> {
+    pub(crate) fn lookup(&self, tag: Tag, va: u64, level: i8, g: Granule) -> Option<&WalkEntry> {
         self.entries.get(&Self::key(tag, va, level, g))
     }
 
@@ -267,11 +344,17 @@ impl WalkCache {
         self.entries.insert(Self::key(entry.tag, entry.va, entry.level, entry.granule), entry);
     }
 
-    /// Forgets the entries that match; how many.
-    pub(crate) fn remove(&mut self, matches: impl Fn(&WalkEntry) -> bool) -> usize {
-        let before = self.entries.len();
-        self.entries.retain(|_, entry| !matches(entry));
-        before - self.entries.len()
+    /// Forgets the entries that match.
+    pub(crate) fn remove(&mut self, matches: impl Fn(&WalkEntry) -> bool) -> Vec<WalkEntry> {
+        let mut gone = Vec::new();
+        self.entries.retain(|_, entry| {
+            let go = matches(entry);
+            if go {
+                gone.push(*entry);
+            }
+            !go
+        });
+        gone
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &WalkEntry> {

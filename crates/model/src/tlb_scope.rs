@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which translations an invalidation hits, whoever asks for it (§4.2, §8.3).
 
-use crate::granule::Granule;
-use crate::tlb::{Tag, TlbEntry, WalkEntry};
+use smmuv3_formats::granule::Granule;
+
+use crate::tlb::{Stages, Tag, TlbEntry, WalkEntry};
 
 /// Which translations.
 #[derive(Clone, Copy, Debug)]
@@ -11,8 +12,31 @@ pub(crate) struct TlbScope {
     pub(crate) vmid: Option<(u16, u16)>,
     pub(crate) asid: Asids,
     pub(crate) range: Option<Range>,
+    pub(crate) kinds: Kinds,
     /// Entries of CDs with ASET = 0 only (§8.3).
     pub(crate) shared: bool,
+}
+
+/// By what address entries are found. Those of both stages are found by virtual address alone, whatever of stage 2
+/// is in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kinds {
+    /// Virtual addresses.
+    Virtual,
+    /// Intermediate addresses: stage 2 alone.
+    Intermediate,
+    /// Every entry.
+    All,
+}
+
+impl Kinds {
+    fn has(self, stages: Stages) -> bool {
+        match self {
+            Self::Virtual => stages != Stages::Two,
+            Self::Intermediate => stages == Stages::Two,
+            Self::All => true,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,17 +56,21 @@ pub(crate) struct Range {
     /// Entries of this granule only.
     pub(crate) granule: Option<Granule>,
     /// Leaves of this level only; 0 for all.
-    pub(crate) ttl: u8,
+    pub(crate) ttl: i8,
     /// Leaves only.
     pub(crate) leaf: bool,
 }
 
 impl TlbScope {
-    fn tag(&self, tag: &Tag, global: bool, aset: bool) -> bool {
-        let vmid = match (self.vmid, tag.vmid) {
+    pub(crate) fn vmid_is(&self, theirs: Option<u16>) -> bool {
+        match (self.vmid, theirs) {
             (Some((vmid, ignored)), Some(theirs)) => (vmid ^ theirs) & !ignored == 0,
             _ => true,
-        };
+        }
+    }
+
+    fn tag(&self, tag: &Tag, global: bool, aset: bool) -> bool {
+        let vmid = self.vmid_is(tag.vmid);
         let asid = match self.asid {
             Asids::Any => true,
             Asids::NonGlobal(asid) => !global && tag.asid == asid,
@@ -52,7 +80,8 @@ impl TlbScope {
     }
 
     pub(crate) fn leaf(&self, entry: &TlbEntry) -> bool {
-        self.tag(&entry.tag, entry.global, entry.aset)
+        self.kinds.has(entry.stages)
+            && self.tag(&entry.tag, entry.global, entry.aset)
             && self.range.is_none_or(|range| {
                 (range.ttl == 0 || range.ttl == entry.level)
                     && range.meets(entry.va, entry.last(), entry.granule)
@@ -60,7 +89,8 @@ impl TlbScope {
     }
 
     pub(crate) fn table(&self, entry: &WalkEntry) -> bool {
-        self.tag(&entry.tag, false, entry.aset)
+        self.kinds.has(entry.stages())
+            && self.tag(&entry.tag, false, entry.aset)
             && self.range.is_none_or(|range| {
                 !range.leaf
                     && (range.ttl == 0 || entry.level < range.ttl)

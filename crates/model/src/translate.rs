@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The way of an access through the SMMU (§9).
 
-use smmuv3_formats::event::class;
-use smmuv3_formats::{EventId, EventRecord};
+use smmuv3_formats::EventId;
 
-use crate::config_cache::Refused;
+use crate::config_cache::{CachedSte, Refused};
 use crate::context::{Context, Contexts, Route};
 use crate::context_table::NoCd;
+use crate::fault::{Second, Stop, WalkFault, event};
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::observation::Observation;
+use crate::stage_1::Asked;
+use crate::stage_2::{Purpose, Stage2};
 use crate::stream_table::NoSte;
 use crate::tlb::TlbEntry;
 use crate::transaction::{Access, Reason, Refusal, Translation};
-use crate::walk::WalkFault;
 
 /// A translation, and what it was made from.
 #[derive(Clone, Copy, Debug)]
@@ -24,17 +25,15 @@ pub(crate) struct Resolved {
     pub(crate) configuration: Option<u64>,
 }
 
-/// Why there is none.
-#[derive(Clone, Debug)]
-pub(crate) struct Stop {
-    pub(crate) reason: Reason,
-    pub(crate) event: Option<EventRecord>,
-}
-
-impl Stop {
-    const fn silent(reason: Reason) -> Self {
-        Self { reason, event: None }
-    }
+/// How an access is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// For a transaction that is there.
+    Now,
+    /// For one whose transfer waits: what it writes is marked as written when it reaches memory (§14).
+    Late,
+    /// Without need.
+    Ahead,
 }
 
 impl<M: Memory> Model<M> {
@@ -43,7 +42,38 @@ impl<M: Memory> Model<M> {
     /// # Errors
     /// [`Refusal`] when the access is terminated, with the event it causes.
     pub fn translate(&mut self, access: Access) -> Result<Translation, Refusal> {
-        self.begin(access).map(|resolved| resolved.translation)
+        if let Some(hit) = self.cached(&access) {
+            self.statistics.transactions += 1;
+            self.statistics.tlb_hits += 1;
+            self.remember(access);
+            return Ok(hit);
+        }
+        self.begin(access, Way::Now).map(|resolved| resolved.translation)
+    }
+
+    /// The translation of an access of stage 1 for which everything is cached, and that has no other effect: the
+    /// same that [`Self::begin`] finds, without copies of what is cached.
+    fn cached(&self, access: &Access) -> Option<Translation> {
+        let ste = self.config.stes.get(&access.stream)?;
+        let Route::Stage1(contexts) = &ste.route else { return None };
+        if !self.registers.enabled() || self.profile.idr1.attr_perms_ovr() {
+            return None;
+        }
+        let index = substream(access, contexts).ok()??;
+        let context = self.config.cds.get(&(access.stream, index))?.context.as_ref().ok()?;
+        let half = &context.halves[(access.address >> 55 & 1) as usize];
+        let va = half.input(access.address)?;
+        if half.e0pd && !access.privileged {
+            return None;
+        }
+        let entry = self.tlb.lookup(context.tag, context.aset, va)?;
+        let rights = entry.permissions.of(access.privileged);
+        let permitted = match (access.write, access.instruction) {
+            (true, _) => rights.write && !entry.is_clean(),
+            (false, true) => rights.execute,
+            (false, false) => rights.read,
+        };
+        permitted.then(|| translation(entry, va, true))
     }
 
     /// Fetches configuration and translation of an access as a hint: nothing is reported or recorded, and
@@ -51,15 +81,15 @@ impl<M: Memory> Model<M> {
     pub fn prefetch(&mut self, access: Access) {
         if self.registers.enabled() {
             // A hint that comes to nothing is no news.
-            let _ = self.resolve(access, true);
+            let _ = self.resolve(access, Way::Ahead);
         }
     }
 
     /// Translates for a transaction that is really there.
-    pub(crate) fn begin(&mut self, access: Access) -> Result<Resolved, Refusal> {
+    pub(crate) fn begin(&mut self, access: Access, way: Way) -> Result<Resolved, Refusal> {
         self.statistics.transactions += 1;
         self.remember(access);
-        let Stop { reason, event } = match self.resolve(access, false) {
+        let Stop { reason, event } = match self.resolve(access, way) {
             Ok(resolved) => return Ok(resolved),
             Err(stop) => stop,
         };
@@ -71,7 +101,7 @@ impl<M: Memory> Model<M> {
         Err(Refusal { event, recorded, reason })
     }
 
-    fn resolve(&mut self, access: Access, speculative: bool) -> Result<Resolved, Stop> {
+    pub(crate) fn resolve(&mut self, access: Access, way: Way) -> Result<Resolved, Stop> {
         if !self.registers.enabled() {
             let beyond = access.address & !self.output_mask() != 0;
             if self.registers.gbpa.abort() || beyond {
@@ -79,41 +109,38 @@ impl<M: Memory> Model<M> {
             }
             return Ok(self.bypass(&access, None));
         }
-        let (route, ste_basis) = self.route(access.stream, speculative).map_err(|no| match no {
+        let speculative = way == Way::Ahead;
+        let (route, basis) = self.route(access.stream, speculative).map_err(|no| match no {
             NoSte::BadStream => {
                 let record = self.registers.cr2_in_effect.recinvsid();
                 let event = record.then(|| event(EventId::CBadStreamId, &access));
                 Stop { reason: Reason::Event(EventId::CBadStreamId), event }
             }
-            NoSte::Abort(pa) => fetch_abort(EventId::FSteFetch, &access, pa),
+            NoSte::Abort(pa) => Stop::fetch_abort(EventId::FSteFetch, &access, pa),
         })?;
+        let access = self.overridden(access);
         match route {
-            Route::Illegal => Err(stop(EventId::CBadSte, &access)),
+            Route::Illegal => Err(Stop::recorded(EventId::CBadSte, &access)),
             Route::Abort => Err(Stop::silent(Reason::Config)),
             Route::Unsupported(what) => Err(Stop::silent(Reason::Unsupported(what))),
-            Route::Bypass => {
-                if access.substream.is_some() {
-                    return Err(stop(EventId::CBadSubstreamId, &access));
-                }
-                self.bypass_configured(&access, ste_basis)
+            Route::Bypass | Route::Stage2 if access.substream.is_some() => {
+                Err(Stop::recorded(EventId::CBadSubstreamId, &access))
             }
-            Route::Stage1(contexts) => {
-                let access = self.overridden(access);
-                match substream(&access, &contexts) {
-                    Ok(Some(index)) => {
-                        self.stage_1(&access, index, &contexts, ste_basis, speculative)
-                    }
-                    Ok(None) => self.bypass_configured(&access, ste_basis),
-                    Err(id) => Err(stop(id, &access)),
-                }
-            }
+            Route::Bypass => self.bypass_configured(&access, basis),
+            Route::Stage2 => self.stage_2_alone(&access, basis, way),
+            Route::Stage1(contexts) => match substream(&access, &contexts) {
+                Ok(Some(index)) => self.stage_1(&access, index, &contexts, basis, way),
+                Ok(None) if contexts.nested => self.stage_2_alone(&access, basis, way),
+                Ok(None) => self.bypass_configured(&access, basis),
+                Err(id) => Err(Stop::recorded(id, &access)),
+            },
         }
     }
 
-    /// Stage 1 is skipped by configuration.
+    /// Stage 1 is skipped by configuration, and there is no stage 2.
     fn bypass_configured(&mut self, access: &Access, basis: u64) -> Result<Resolved, Stop> {
         if access.address & !self.output_mask() != 0 {
-            return Err(stop(EventId::FAddrSize, access));
+            return Err(Stop::recorded(EventId::FAddrSize, access));
         }
         Ok(self.bypass(access, Some(basis)))
     }
@@ -129,84 +156,114 @@ impl<M: Memory> Model<M> {
         Resolved { translation, entry: None, configuration }
     }
 
+    /// Stage 2 of a stream whose STE is cached; `None` where it is off.
+    pub(crate) fn stage_2_of(&self, stream: u32) -> Option<Stage2> {
+        self.config.stes.get(&stream)?.second
+    }
+
+    /// Stage 1 is off, or skipped, and stage 2 on (§9, step 7).
+    fn stage_2_alone(&mut self, access: &Access, basis: u64, way: Way) -> Result<Resolved, Stop> {
+        let beyond = access.address >> self.implementation().intermediate_bits() != 0;
+        let stage = self.stage_2_of(access.stream).filter(|_| !beyond);
+        let Some(stage) = stage else {
+            // A fault of stage 1, which is not there: always recorded.
+            return Err(Stop::recorded(EventId::FAddrSize, access));
+        };
+        let purpose = Purpose::input(access, way == Way::Ahead, way == Way::Late);
+        let ipa = access.address;
+        let mut hit = true;
+        let found = match self.ipa_tlb.lookup(stage.tag, false, ipa) {
+            Some(_) => self.second(&stage, ipa, &purpose),
+            None => {
+                hit = false;
+                self.walks(ipa, &purpose, |model| model.second(&stage, ipa, &purpose))
+            }
+        };
+        self.count_lookup(hit, way);
+        let entry = found.map_err(|fault| stop(&fault, access, None, Some(&stage)))?;
+        Ok(resolved(entry, ipa, hit, basis))
+    }
+
+    fn count_lookup(&mut self, hit: bool, way: Way) {
+        let counted = way != Way::Ahead;
+        self.statistics.tlb_hits += u64::from(counted && hit);
+        self.statistics.tlb_misses += u64::from(counted && !hit);
+    }
+
     fn stage_1(
         &mut self,
         access: &Access,
         substream: u32,
         contexts: &Contexts,
         ste_basis: u64,
-        speculative: bool,
+        way: Way,
     ) -> Result<Resolved, Stop> {
         let stream = access.stream;
+        let over = if contexts.nested { self.stage_2_of(stream) } else { None };
+        let over = over.as_ref();
         let (context, basis) = self
-            .context(stream, substream, contexts, ste_basis, speculative)
+            .context(stream, substream, contexts, ste_basis, way == Way::Ahead)
             .map_err(|no| match no {
-                NoCd::BadSubstream => stop(EventId::CBadSubstreamId, access),
-                NoCd::Abort(pa) => fetch_abort(EventId::FCdFetch, access, pa),
+                NoCd::BadSubstream => Stop::recorded(EventId::CBadSubstreamId, access),
+                NoCd::Abort(pa) => Stop::fetch_abort(EventId::FCdFetch, access, pa),
+                NoCd::Fault(fault) => stop(&fault, access, None, over),
             })?;
         let context = context.map_err(|refused| match refused {
-            Refused::Illegal => stop(EventId::CBadCd, access),
+            Refused::Illegal => Stop::recorded(EventId::CBadCd, access),
             Refused::Unsupported(what) => Stop::silent(Reason::Unsupported(what)),
         })?;
-        let fault = |id| fault(id, access, &context);
+        let fault = |id| Stop::first(id, access, &context);
 
         let half = context.halves[(access.address >> 55 & 1) as usize];
-        // With TBI the top byte counts as if it repeated bit 55.
-        let va = if half.tbi { ((access.address << 8) as i64 >> 8) as u64 } else { access.address };
-        let top = va as i64 >> half.input;
-        // A disabled half has no size: what is cached hits, and nothing is walked.
-        let outside = !half.disabled && top != 0 && top != -1;
-        if outside || (half.e0pd && !access.privileged) {
+        let Some(va) = half.input(access.address).filter(|_| !half.e0pd || access.privileged)
+        else {
             return Err(fault(EventId::FTranslation));
-        }
-        let hit = self.tlb.lookup(context.tag, context.aset, va).copied();
-        let (entry, tlb_hit) = match hit {
-            Some(entry) => (entry, true),
-            None if half.disabled => return Err(fault(EventId::FTranslation)),
-            None => match self.walk(&context, &half, va, stream, speculative) {
-                Ok(entry) => (entry, false),
-                Err(found) => {
-                    self.statistics.tlb_misses += u64::from(!speculative);
-                    return Err(walk_stop(found, access, &context));
+        };
+        let purpose = Purpose::input(access, way == Way::Ahead, way == Way::Late);
+        let mut counted = false;
+        loop {
+            let cached = self.tlb.lookup(context.tag, context.aset, va).copied();
+            let hit = cached.is_some();
+            if !counted {
+                self.count_lookup(hit, way);
+                counted = true;
+            }
+            let entry = match (cached, &half.tables) {
+                (Some(entry), _) => entry,
+                (None, None) => return Err(fault(EventId::FTranslation)),
+                (None, Some(tables)) => {
+                    let asked = Asked { context: &context, half: &half, tables, over, va, purpose };
+                    self.walk(&asked).map_err(|found| stop(&found, access, Some(&context), over))?
                 }
-            },
-        };
-        if !speculative {
-            self.statistics.tlb_hits += u64::from(tlb_hit);
-            self.statistics.tlb_misses += u64::from(!tlb_hit);
+            };
+            if !purpose.permitted(&entry.permissions) && !purpose.speculative {
+                let refused = refused_by(&entry, va, &purpose);
+                return Err(stop(&refused, access, Some(&context), over));
+            }
+            if !(entry.is_clean() && purpose.marks()) {
+                return Ok(resolved(entry, va, hit, basis));
+            }
+            let marked = self
+                .mark(&entry, over, stream)
+                .map_err(|found| stop(&found, access, Some(&context), over))?;
+            // What could not be marked is gone, and looked for again.
+            if let Some(entry) = marked {
+                return Ok(resolved(entry, va, hit, basis));
+            }
         }
-        let permissions = &entry.permissions;
-        let rights =
-            if access.privileged { permissions.privileged } else { permissions.unprivileged };
-        let permitted = match (access.write, access.instruction) {
-            (true, _) => rights.write,
-            (false, true) => rights.execute,
-            (false, false) => rights.read,
-        };
-        if !permitted && !speculative {
-            return Err(fault(EventId::FPermission));
-        }
-        let translation = Translation {
-            pa: entry.pa | va & (entry.size - 1),
-            size: entry.size,
-            tlb_hit,
-            tag: Some(entry.tag),
-            entry: Some(entry.id),
-        };
-        Ok(Resolved { translation, entry: Some(entry), configuration: Some(basis) })
     }
 
     /// The access after the STE's overrides (§5.2, §16.4).
     fn overridden(&self, mut access: Access) -> Access {
         if self.profile.idr1.attr_perms_ovr()
-            && let Some(cached) = self.config.stes.get(&access.stream)
+            && let Some(CachedSte { ste, .. }) = self.config.stes.get(&access.stream)
         {
-            match cached.ste.priv_cfg() {
+            match ste.priv_cfg() {
                 2 => access.privileged = false,
                 3 => access.privileged = true,
                 _ => {}
             }
-            match cached.ste.inst_cfg() {
+            match ste.inst_cfg() {
                 2 => access.instruction = false,
                 3 => access.instruction = true,
                 _ => {}
@@ -214,6 +271,48 @@ impl<M: Memory> Model<M> {
         }
         access.instruction &= !access.write;
         access
+    }
+}
+
+const fn translation(entry: &TlbEntry, input: u64, tlb_hit: bool) -> Translation {
+    Translation {
+        pa: entry.output(input),
+        size: entry.size,
+        tlb_hit,
+        tag: Some(entry.tag),
+        entry: Some(entry.id),
+    }
+}
+
+const fn resolved(entry: TlbEntry, input: u64, tlb_hit: bool, basis: u64) -> Resolved {
+    let translation = translation(&entry, input, tlb_hit);
+    Resolved { translation, entry: Some(entry), configuration: Some(basis) }
+}
+
+/// The stage of a cached translation that does not permit, and so has the fault.
+fn refused_by(entry: &TlbEntry, va: u64, purpose: &Purpose) -> WalkFault {
+    let second = entry.second.filter(|second| purpose.permitted(&second.first)).map(|second| {
+        let ipa = second.ipa | va & (entry.size - 1);
+        Second { class: purpose.class, ipa, update: false }
+    });
+    WalkFault { second, ..WalkFault::first(EventId::FPermission) }
+}
+
+/// What becomes of an access whose translation failed.
+fn stop(
+    fault: &WalkFault,
+    access: &Access,
+    context: Option<&Context>,
+    over: Option<&Stage2>,
+) -> Stop {
+    match (&fault.second, context) {
+        (Some(second), _) => {
+            Stop::second(fault, second, access, over.is_none_or(|over| over.record))
+        }
+        (None, Some(context)) if fault.event.is_translation_fault() => {
+            Stop::first(fault.event, access, context)
+        }
+        (None, _) => Stop::fetch_abort(fault.event, access, fault.fetch),
     }
 }
 
@@ -230,52 +329,5 @@ fn substream(access: &Access, contexts: &Contexts) -> Result<Option<u32>, EventI
             2 => Ok(Some(0)),
             _ => Err(EventId::FStreamDisabled),
         },
-    }
-}
-
-/// The record of an event with the fields that its kind has (§10.2); stage 1 only, so S2 is 0.
-fn event(id: EventId, access: &Access) -> EventRecord {
-    let substream = u64::from(access.substream.unwrap_or(0)) & 0xf_ffff;
-    let mut record = EventRecord::default().with_id(id as u64).with_sid(access.stream.into());
-    match id {
-        EventId::CBadSubstreamId => record = record.with_ssid(substream),
-        EventId::FStreamDisabled => {}
-        _ if access.substream.is_some() => record = record.with_ssv(true).with_ssid(substream),
-        _ => {}
-    }
-    if id.is_translation_fault() || id == EventId::FWalkEabt {
-        let class = if id == EventId::FWalkEabt { class::TABLE } else { class::INPUT };
-        record = record
-            .with_rnw(!access.write)
-            .with_ind(access.instruction && !access.write)
-            .with_pnu(access.privileged)
-            .with_class(class)
-            .with_input_addr(access.address);
-    }
-    record
-}
-
-/// An error that is always recorded and aborts.
-fn stop(id: EventId, access: &Access) -> Stop {
-    Stop { reason: Reason::Event(id), event: Some(event(id, access)) }
-}
-
-/// An error with the address of what could not be read.
-fn fetch_abort(id: EventId, access: &Access, pa: u64) -> Stop {
-    const FETCH_ADDR: u64 = ((1 << 56) - 1) & !0b111;
-    let record = event(id, access).with_fetch_addr(pa & FETCH_ADDR);
-    Stop { reason: Reason::Event(id), event: Some(record) }
-}
-
-/// A translation fault, as CD.A and CD.R want it (§5.4).
-fn fault(id: EventId, access: &Access, context: &Context) -> Stop {
-    let reason = if context.abort { Reason::Event(id) } else { Reason::Ignored(id) };
-    Stop { reason, event: context.record.then(|| event(id, access)) }
-}
-
-fn walk_stop(found: WalkFault, access: &Access, context: &Context) -> Stop {
-    match found.event {
-        EventId::FWalkEabt => fetch_abort(found.event, access, found.fetch),
-        id => fault(id, access, context),
     }
 }

@@ -1,230 +1,164 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Stage-1 walks through VMSAv8-64 tables (§15, §16.1), starting at the deepest cached descriptor.
+//! Down the tables of one stage to a leaf, starting at the deepest cached descriptor (§9, §15).
 
 use smmuv3_formats::EventId;
-use smmuv3_formats::descriptor::{BLOCK, Stage1Page, Stage1Table, TABLE_OR_PAGE};
+use smmuv3_formats::descriptor::{Meaning, Stage};
+use smmuv3_formats::event::class;
+use smmuv3_formats::permission::Limits;
 
-use crate::context::{Context, Half};
-use crate::granule::Granule;
+use crate::fault::{Second, WalkFault};
 use crate::memory::Memory;
 use crate::model::Model;
-use crate::observation::{Misuse, Observation};
-use crate::tlb::{Limits, Permissions, Rights, TlbEntry, WalkEntry};
+use crate::observation::Observation;
+use crate::stage_2::{Purpose, Stage2};
+use crate::tables::Tables;
+use crate::tlb::{Slot, Tag, WalkEntry};
 
-/// A walk that found no mapping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WalkFault {
-    pub(crate) event: EventId,
-    /// Address of the descriptor that could not be read.
-    pub(crate) fetch: u64,
+/// What a walk goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<'a> {
+    pub(crate) tables: &'a Tables,
+    pub(crate) tag: Tag,
+    pub(crate) aset: bool,
+    /// Tables take nothing from the leaves below: CD.HADx, and always at stage 2.
+    pub(crate) had: bool,
+    /// What translates the addresses of the tables.
+    pub(crate) over: Option<&'a Stage2>,
+    /// What stage 2 is asked for, where these are its tables.
+    pub(crate) asked: Option<Second>,
+    pub(crate) stream: u32,
 }
 
-const fn fault(event: EventId) -> WalkFault {
-    WalkFault { event, fetch: 0 }
+/// A leaf that was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaf {
+    pub(crate) level: i8,
+    /// First output address.
+    pub(crate) address: u64,
+    /// log2 of the bytes of its contiguous group, if it says to belong to one.
+    pub(crate) group_log2: Option<u32>,
+    /// What the tables above take away.
+    pub(crate) limits: Limits,
+    pub(crate) slot: Slot,
+    /// Its address as its stage knows it: intermediate for stage 1 over stage 2.
+    pub(crate) at: u64,
+    /// When the oldest thing that led there was read.
+    pub(crate) basis: u64,
 }
 
-/// What a descriptor is at its level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Invalid,
-    /// Of a table at this address.
-    Table(u64),
-    /// Of memory from this address on.
-    Leaf(u64),
-}
-
-/// Tells what `descriptor` is (§15.1 to §15.3); `oas` is the output size of the instance in bits.
-pub(crate) fn kind(descriptor: u64, level: u8, granule: Granule, oas: u32) -> Kind {
-    let wide = if granule == Granule::K64 && oas > 48 { (descriptor & 0xf000) << 36 } else { 0 };
-    let address =
-        |bytes_log2: u32| ((descriptor & ((1 << 48) - 1)) >> bytes_log2 << bytes_log2) | wide;
-    match descriptor & 0b11 {
-        TABLE_OR_PAGE if level < 3 => Kind::Table(address(granule.shift())),
-        TABLE_OR_PAGE => Kind::Leaf(address(granule.shift())),
-        BLOCK if granule.has_block(level, oas) => Kind::Leaf(address(granule.span(level))),
-        _ => Kind::Invalid,
-    }
+/// A table to read in.
+#[derive(Clone, Copy)]
+struct Table {
+    level: i8,
+    /// As its stage knows it.
+    at: u64,
+    /// Its physical address, where all of it is at successive ones and that is known.
+    pa: Option<u64>,
 }
 
 impl<M: Memory> Model<M> {
-    /// Walks the tables of `half` for `va` (sign-extended and in range) and caches what it reads.
-    pub(crate) fn walk(
-        &mut self,
-        context: &Context,
-        half: &Half,
-        va: u64,
-        stream: u32,
-        speculative: bool,
-    ) -> Result<TlbEntry, WalkFault> {
-        self.statistics.walks += 1;
-        let before = self.statistics.descriptors;
-        let found = self.descend(context, half, va, stream, speculative);
-        let descriptors = self.statistics.descriptors - before;
-        let fault = found.as_ref().err().map(|fault| fault.event);
-        self.observe(Observation::Walked { stream, va, descriptors, fault, speculative });
-        found
-    }
-
-    fn descend(
-        &mut self,
-        context: &Context,
-        half: &Half,
-        va: u64,
-        stream: u32,
-        speculative: bool,
-    ) -> Result<TlbEntry, WalkFault> {
-        let granule = half.granule;
-        let output = context.output_of(granule);
-        let start = granule.start_level(half.input);
-        let cached = (start..3)
-            .rev()
-            .find_map(|level| self.walk_cache.lookup(context.tag, va, level, granule))
-            .copied();
+    /// Walks for `input`, which is in range, and caches the tables that it passes.
+    pub(crate) fn descend(&mut self, way: &Way<'_>, input: u64) -> Result<Leaf, WalkFault> {
+        let Way { tables, tag, over, stream, .. } = *way;
+        let granule = tables.granule();
+        let start = tables.start();
+        let fault = |event| WalkFault { event, fetch: 0, second: way.asked };
+        let walks = self.walk_cache_of(tables.stage);
+        let cached =
+            (start..3).rev().find_map(|level| walks.lookup(tag, input, level, granule)).map(
+                |entry| (entry.level, entry.table, entry.ipa, entry.limits, entry.basis, entry.ttb),
+            );
         let now = self.tick();
-        let (mut level, mut table, mut limits, mut basis, ttb) = match cached {
-            Some(entry) => (entry.level + 1, entry.table, entry.limits, entry.basis, entry.ttb),
-            None => (start, half.ttb, Limits::default(), now, half.ttb),
+        let (mut table, mut limits, mut basis, ttb) = match cached {
+            Some((level, pa, ipa, limits, basis, ttb)) => {
+                let table = Table { level: level + 1, at: ipa.unwrap_or(pa), pa: Some(pa) };
+                (table, limits, basis, ttb)
+            }
+            None => {
+                let pa = over.is_none().then_some(tables.base);
+                (Table { level: start, at: tables.base, pa }, Limits::NONE, now, tables.base)
+            }
         };
         basis = basis.min(now);
+        // The descriptor that led to `table`, until it is known where that is.
+        let mut parent: Option<WalkEntry> = None;
         loop {
-            let above = if level == start { half.input } else { granule.span(level - 1) };
-            let index = (va & ((1u64 << above) - 1)) >> granule.span(level);
-            let address = table + 8 * index;
-            self.statistics.descriptors += 1;
-            let Ok(descriptor) = self.memory.read64(address) else {
-                return Err(WalkFault { event: EventId::FWalkEabt, fetch: address });
+            let offset = tables.offset(input, table.level);
+            let at = table.at + offset;
+            let pa = match (table.pa, over) {
+                (Some(pa), _) => pa + offset,
+                (None, None) => at,
+                (None, Some(over)) => {
+                    let purpose = Purpose::fetch(class::TABLE, stream);
+                    let found = self.second(over, at, &purpose)?;
+                    basis = basis.min(found.basis);
+                    let bytes = tables.bytes(table.level);
+                    // Cached as one only where one translation covers all of the table: the combination is
+                    // what invalidations of stage 2 alone need not hit (§4.2).
+                    if let Some(mut entry) = parent.take()
+                        && found.size >= bytes
+                    {
+                        (entry.table, entry.basis) = (found.output(table.at), basis);
+                        self.cache_table(tables.stage, entry);
+                    }
+                    found.output(at)
+                }
             };
-            match kind(descriptor, level, granule, context.oas) {
-                Kind::Invalid => return Err(fault(EventId::FTranslation)),
-                Kind::Table(next) | Kind::Leaf(next) if next >> output != 0 => {
+            self.statistics.descriptors += 1;
+            let Ok(word) = self.memory.read64(pa) else {
+                return Err(WalkFault { fetch: pa, ..fault(EventId::FWalkEabt) });
+            };
+            match tables.read(word, table.level) {
+                Meaning::Invalid | Meaning::Reserved => return Err(fault(EventId::FTranslation)),
+                Meaning::Table { next, .. } | Meaning::Leaf { address: next, .. }
+                    if !tables.fits(next) =>
+                {
                     return Err(fault(EventId::FAddrSize));
                 }
-                Kind::Table(next) => {
-                    if !half.had {
-                        limits = limits.with(&Stage1Table([descriptor]));
+                Meaning::Table { next, limits: more } => {
+                    if !way.had {
+                        limits = limits.with(more);
                     }
-                    let size = 1 << granule.span(level);
+                    let size = 1 << granule.span(table.level);
                     let entry = WalkEntry {
-                        id: self.tick(),
-                        tag: context.tag,
-                        va: va & !(size - 1),
+                        id: 0,
+                        tag,
+                        va: input & !(size - 1),
                         size,
-                        level,
+                        level: table.level,
                         granule,
                         table: next,
+                        ipa: over.map(|_| next),
                         ttb,
+                        tables: *tables,
                         stream,
-                        aset: context.aset,
+                        aset: way.aset,
                         limits,
+                        slot: Slot { pa, word },
                         basis,
                     };
-                    self.walk_cache.insert(entry);
-                    self.observe(Observation::WalkedTo {
-                        tag: entry.tag,
-                        va: entry.va,
-                        level,
-                        table: next,
-                        stream,
-                    });
-                    (level, table) = (level + 1, next);
+                    match over {
+                        None => self.cache_table(tables.stage, entry),
+                        Some(_) => parent = Some(entry),
+                    }
+                    let pa = over.is_none().then_some(next);
+                    table = Table { level: table.level + 1, at: next, pa };
                 }
-                Kind::Leaf(pa) => {
-                    let leaf = Stage1Page([descriptor]);
-                    if !leaf.af() && !context.affd {
-                        return Err(fault(EventId::FAccess));
-                    }
-                    let entry = self.fill(context, leaf, Place { va, pa, level, granule });
-                    let entry = TlbEntry { ttb, stream, basis, ..entry };
-                    let entry = TlbEntry {
-                        permissions: permissions(&leaf, limits, context),
-                        id: self.tick(),
-                        ..entry
-                    };
-                    if self.tlb.insert(entry) && self.profile.idr3.bbml() < 2 {
-                        let (tag, va, size) = (entry.tag, entry.va, entry.size);
-                        self.misuse(Misuse::Overlap { tag, va, size });
-                    }
-                    self.observe(Observation::TlbFilled {
-                        id: entry.id,
-                        tag: entry.tag,
-                        va: entry.va,
-                        pa: entry.pa,
-                        size: entry.size,
-                        write: entry.permissions.unprivileged.write,
-                        ttb,
-                        stream,
-                        speculative,
-                    });
-                    self.statistics.speculative += u64::from(speculative);
-                    return Ok(entry);
+                Meaning::Leaf { address, group_log2, .. } => {
+                    let (slot, level) = (Slot { pa, word }, table.level);
+                    return Ok(Leaf { level, address, group_log2, limits, slot, at, basis });
                 }
             }
         }
     }
 
-    /// The entry for a leaf: its own span, or that of its whole contiguous group.
-    fn fill(&mut self, context: &Context, leaf: Stage1Page, place: Place) -> TlbEntry {
-        let Place { va, pa, level, granule } = place;
-        let mut size = 1u64 << granule.span(level);
-        let group = granule.contiguous(level);
-        let grouped = leaf.contiguous() && group != 0 && self.profile.adversary.contiguous_spans;
-        if grouped && self.random.one_in(2) {
-            size <<= group;
+    fn cache_table(&mut self, stage: Stage, mut entry: WalkEntry) {
+        entry.id = self.tick();
+        let WalkEntry { tag, va, level, table, stream, .. } = entry;
+        match stage {
+            Stage::One => self.walk_cache.insert(entry),
+            Stage::Two => self.ipa_walk_cache.insert(entry),
         }
-        TlbEntry {
-            id: 0,
-            tag: context.tag,
-            global: !leaf.ng(),
-            aset: context.aset,
-            va: va & !(size - 1),
-            size,
-            pa: pa & !(size - 1),
-            level,
-            granule,
-            permissions: Permissions::default(),
-            // An index of three bits selects one of eight bytes.
-            attributes: (context.mair >> (8 * leaf.attr_index())) as u8,
-            shareability: leaf.sh() as u8,
-            ttb: 0,
-            stream: 0,
-            basis: 0,
-        }
+        self.observe(Observation::WalkedTo { tag, va, level, table, stream });
     }
-}
-
-/// Where a leaf was found.
-struct Place {
-    va: u64,
-    pa: u64,
-    level: u8,
-    granule: Granule,
-}
-
-impl Limits {
-    fn with(self, table: &Stage1Table) -> Self {
-        Self {
-            no_unprivileged: self.no_unprivileged || table.ap_table() & 0b01 != 0,
-            no_write: self.no_write || table.ap_table() & 0b10 != 0,
-            uxn: self.uxn || table.uxn_table(),
-            pxn: self.pxn || table.pxn_table(),
-        }
-    }
-}
-
-/// What a leaf permits below its tables (§16.1), with two privileges.
-fn permissions(leaf: &Stage1Page, limits: Limits, context: &Context) -> Permissions {
-    let write = leaf.ap() & 0b10 == 0 && !limits.no_write;
-    let open = leaf.ap() & 0b01 != 0 && !limits.no_unprivileged;
-    let (uxn, pxn) = (leaf.uxn() || limits.uxn, leaf.pxn() || limits.pxn);
-    let unprivileged = Rights {
-        read: open,
-        write: open && write,
-        execute: !(uxn || context.wxn && open && write),
-    };
-    let mut privileged =
-        Rights { read: true, write, execute: !(pxn || unprivileged.write || context.wxn && write) };
-    if context.pan && (open || context.epan && !uxn) {
-        (privileged.read, privileged.write) = (false, false);
-    }
-    Permissions { privileged, unprivileged }
 }

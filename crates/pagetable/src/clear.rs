@@ -13,7 +13,7 @@ use crate::table::entry;
 use crate::unmap::covers;
 use crate::{Frames, Table};
 
-impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
+impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
     /// Clears and publishes every page and block in `len` bytes from `iova` on; holes are allowed. Unlike
     /// [`unmap`](Self::unmap) it unlinks no table, and gathers nothing: which translations hardware is to
     /// forget, and when, is the caller's affair. Gives the bytes that were mapped and are not any more.
@@ -22,7 +22,8 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     /// [`UnmapError`], before anything is stored.
     ///
     /// # Safety
-    /// The contract of [`Table`] meanwhile. Until an invalidation of the range that began afterwards has
+    /// The contract of [`Table`] meanwhile. Until an invalidation of the range, and of the groups of contiguous
+    /// leaves of which it is a part, that began afterwards has
     /// completed on every instance that could walk the table, the memory that was mapped is used for nothing
     /// else, and nothing is mapped in the range.
     #[inline]
@@ -55,8 +56,13 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     ) -> Result<u64, UnmapError> {
         // SAFETY: the caller's contract, here and below.
         unsafe { self.check_ends(frames, iova, len)? };
+        let mut at = self.offset(iova);
         // No overflow: the range was found to be within the input size.
-        let (mut at, end, mut cleared) = (iova.0, iova.0 + len, 0);
+        let (end, mut cleared) = (at + len, 0);
+        if self.contiguous {
+            // SAFETY: as above.
+            unsafe { self.cut_ends(frames, at, end, |_| {}) };
+        }
         while at != end {
             // SAFETY: as above; `at` is in the range.
             let (next, bytes) = unsafe { self.clear_run(frames, at, end) };
@@ -72,7 +78,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     /// The contract of [`Table`] for `at..end`, which is not empty and cuts no block.
     unsafe fn clear_run<F: Frames + ?Sized>(&self, frames: &F, at: u64, end: u64) -> (u64, u64) {
         let mut table = self.root();
-        upper_levels!(SHIFT, self.root_shift(), shift => {
+        upper_levels!(SHIFT, WIDE, self.root_shift(), shift => {
             // SAFETY: `table` is the root or was read from its parent's descriptor for `at`. A table is unlinked
             // only by a call whose range covers all it spans, hence `at`: not meanwhile.
             let value = unsafe { self.load(frames, table, at, shift) };
@@ -80,14 +86,15 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
                 // SAFETY: as above.
                 return unsafe { self.clear_blocks(frames, table, shift, at, end) };
             }
-            table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
+            table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
-        let room = Geometry::<SHIFT>::ENTRIES - (self.index(at, SHIFT) & Geometry::<SHIFT>::MASK);
+        let room = Geometry::<SHIFT, WIDE>::ENTRIES
+            - (self.index(at, SHIFT) & Geometry::<SHIFT, WIDE>::MASK);
         let count = (((end - at) >> SHIFT) as usize).min(room);
         let mut unused = Gather::<4>::sized();
         // SAFETY: the table is on the walk for `at`, and has `room` entries from there on, or ends with the input
         // size, which the range is within.
-        let bytes = unsafe { self.clear_pages(frames, table, at, count, &mut unused) };
+        let bytes = unsafe { self.clear_pages(frames, table, at, count, 0, &mut unused) };
         (at + ((count as u64) << SHIFT), bytes)
     }
 
@@ -122,10 +129,10 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
                 bytes += 1 << shift;
                 stored = Some((stored.map_or(index, |(first, _)| first), index));
             }
-            // No overflow: addresses are below 2^48.
+            // No overflow: offsets are below 2^52.
             at = ((at >> shift << shift) + (1 << shift)).min(end);
             index += 1;
-            if at == end || index & Geometry::<SHIFT>::MASK == 0 {
+            if at == end || index & Geometry::<SHIFT, WIDE>::MASK == 0 {
                 break;
             }
         }

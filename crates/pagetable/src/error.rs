@@ -6,16 +6,20 @@ use core::fmt;
 
 use smmuv3_formats::{Iova, PhysAddr};
 
-use crate::Prot;
+use crate::{Memory, Prot};
 
 /// Why a table could not be made. Nothing was allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableError {
-    /// Input addresses of that many bits are not supported (32 to 48 are; at stage 2 no wider than
-    /// concatenation allows).
+    /// Input addresses of that many bits are not supported (32 to 48 are, in a wide table to 52; at stage 2 no wider
+    /// than concatenation allows).
     InputBits(u32),
-    /// Output addresses of that many bits are not supported (32 to 48 are).
+    /// Output addresses of that many bits are not supported (32 to 48 are, in a wide table to 52).
     OutputBits(u32),
+    /// With these sizes the first table can't be of that level.
+    StartLevel(i8),
+    /// Stage 2 has no upper half, nor has StreamWorld EL2.
+    UpperHalf,
     /// No memory for the first table.
     NoFrames {
         /// Bytes asked for, and their alignment.
@@ -35,6 +39,8 @@ impl fmt::Display for TableError {
         match self {
             Self::InputBits(bits) => write!(f, "unsupported input size of {bits} bits"),
             Self::OutputBits(bits) => write!(f, "unsupported output size of {bits} bits"),
+            Self::StartLevel(level) => write!(f, "no first table of level {level} has these sizes"),
+            Self::UpperHalf => f.write_str("stage 2 and EL2 have no upper half"),
             Self::NoFrames { size } => write!(f, "no memory for a first table of {size} bytes"),
             Self::FrameBeyondOutput { frame, output_bits } => {
                 write!(f, "the first table, at {frame}, is beyond {output_bits} bits of output")
@@ -123,6 +129,12 @@ pub enum MapErrorKind {
         /// What was asked for.
         prot: Prot,
     },
+    /// That type of memory can't be said: no byte of MAIR is it, FWB has or lacks it, or all leaves of the table have
+    /// another shareability (§16.3). Nothing was changed.
+    NoMemoryType {
+        /// What was asked for.
+        memory: Memory,
+    },
     /// Something is mapped there already.
     Overlap {
         /// First address of the range that is taken.
@@ -163,6 +175,9 @@ impl fmt::Display for MapErrorKind {
                 write!(f, "{len:#x} bytes at {pa} do not end within {output_bits} bits of output")
             }
             Self::NoPermission { prot } => write!(f, "permissions {prot} can't be given"),
+            Self::NoMemoryType { memory } => {
+                write!(f, "memory of type {} can't be given", memory.name())
+            }
             Self::Overlap { at } => write!(f, "{at} is mapped already"),
             Self::NoFrames { at } => write!(f, "no memory for a table for {at}"),
             Self::FrameBeyondOutput { frame, output_bits } => {
@@ -179,9 +194,10 @@ impl Error for MapError {}
 pub enum UnmapError {
     /// The range is wrong.
     Range(RangeError),
-    /// A block reaches over an end of the range; blocks are not split.
+    /// A block reaches over an end of the range; blocks are not split. Or a group of contiguous leaves does, at BBML 0
+    /// (§8.2).
     Straddle {
-        /// Where the block starts.
+        /// Where the block or the group starts.
         block: Iova,
         /// Its bytes.
         size: u64,
@@ -206,3 +222,43 @@ impl From<RangeError> for UnmapError {
         Self::Range(error)
     }
 }
+
+/// Why blocks were not split, or not all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitError {
+    /// The table does not allow it, or hardware does not (BBML 0, §8.2).
+    NotAllowed {
+        /// Where the block starts that would have to be.
+        block: Iova,
+        /// Its bytes.
+        size: u64,
+    },
+    /// No memory for a table.
+    NoFrames {
+        /// The block whose place it would take.
+        at: Iova,
+    },
+    /// The allocator gave a frame that the walker can't address. It was freed again.
+    FrameBeyondOutput {
+        /// The frame.
+        frame: PhysAddr,
+        /// The table's output size.
+        output_bits: u32,
+    },
+}
+
+impl fmt::Display for SplitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAllowed { block, size } => {
+                write!(f, "the block of {size:#x} bytes at {block} can't be split")
+            }
+            Self::NoFrames { at } => write!(f, "no memory for a table for {at}"),
+            Self::FrameBeyondOutput { frame, output_bits } => {
+                write!(f, "a table at {frame} is beyond {output_bits} bits of output")
+            }
+        }
+    }
+}
+
+impl Error for SplitError {}

@@ -9,8 +9,15 @@ use core::sync::atomic::Ordering;
 use smmuv3_formats::PhysAddr;
 
 use crate::Frames;
+use crate::geometry::next_table;
 use crate::leaf::is_table;
 use crate::table::entry;
+
+/// A size that no leaf has: others than leaves must be invalidated, and no size may be named.
+pub(crate) const NON_LEAF: u64 = 0b11;
+
+/// A size that no leaf has: no size may be named.
+pub(crate) const NO_SIZE: u64 = 0b01;
 
 /// Collects what was unmapped until it is invalidated. `TABLES` (at least 4) is how many unlinked tables
 /// it holds; a full one stops the cursor that fills it.
@@ -38,12 +45,14 @@ pub struct Detached {
     frame: PhysAddr,
     level: u8,
     granule_shift: u8,
+    wide: bool,
 }
 
 impl Detached {
-    pub(crate) const fn new(frame: PhysAddr, level: u32, granule_shift: u32) -> Self {
-        // Levels are 0 to 3, granule shifts 12 to 16.
-        Self { frame, level: level as u8, granule_shift: granule_shift as u8 }
+    /// A table of tables of that granule and width.
+    pub(crate) const fn new(frame: PhysAddr, level: i8, (granule, wide): (u32, bool)) -> Self {
+        // Levels below the first are 0 to 3, granule shifts 12 to 16.
+        Self { frame, level: level as u8, granule_shift: granule as u8, wide }
     }
 
     /// Address of the table.
@@ -51,7 +60,7 @@ impl Detached {
         self.frame
     }
 
-    /// Level of the table's descriptors, 1 to 3. Tables of the levels behind it may hang below.
+    /// Level of the table's descriptors, 0 to 3. Tables of the levels behind it may hang below.
     pub const fn level(&self) -> u32 {
         self.level as u32
     }
@@ -72,7 +81,10 @@ impl Detached {
         let shift = granule + (3 - u32::from(self.level)) * bits;
         // SAFETY: the table was unlinked and only this value knows it; the caller says that hardware
         // doesn't, and that it is not freed twice. Tables below the first are full ones of one granule.
-        unsafe { free_subtree(frames, self.frame, shift, granule, 1 << bits, self.size()) };
+        unsafe {
+            let kind = (granule, self.wide);
+            free_subtree(frames, self.frame, shift, kind, 1 << bits, self.size());
+        }
     }
 }
 
@@ -114,7 +126,18 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// there were none.
     #[inline]
     pub const fn leaf_size(&self) -> Option<u64> {
-        if self.sizes.is_power_of_two() { Some(self.sizes) } else { None }
+        if self.sizes.is_power_of_two() && self.sizes != NO_SIZE { Some(self.sizes) } else { None }
+    }
+
+    /// Whether the invalidation may be for leaves only: no table was unlinked, and no block split.
+    #[inline]
+    pub const fn leaf_only(&self) -> bool {
+        self.used == 0 && self.sizes & NON_LEAF != NON_LEAF
+    }
+
+    /// From now on, until it is cleared, no size is named.
+    pub(crate) const fn name_no_size(&mut self) {
+        self.sizes |= NO_SIZE;
     }
 
     /// The unlinked tables. When there are any, the invalidation must not be for leaves only.
@@ -195,7 +218,7 @@ impl<const TABLES: usize> fmt::Debug for Gather<TABLES> {
 }
 
 /// Frees a table of `entries` descriptors, each of which spans `1 << shift` bytes, in an allocation of
-/// `size` bytes, and all tables below it. Recursion goes as deep as there are levels.
+/// `size` bytes, and all tables below it, of granule and width `kind`. Recursion goes as deep as there are levels.
 ///
 /// # Safety
 /// The table is live, with that shape, and was allocated from `frames`; no CPU and no hardware can reach
@@ -204,23 +227,21 @@ pub(crate) unsafe fn free_subtree<F: Frames + ?Sized>(
     frames: &F,
     table: PhysAddr,
     shift: u32,
-    granule: u32,
+    kind: (u32, bool),
     entries: usize,
     size: usize,
 ) {
+    let granule = kind.0;
     if shift > granule {
-        let address = (1_u64 << 48) - (1 << granule);
         for index in 0..entries {
             // SAFETY: the table is live and has `entries` descriptors.
             let value = unsafe { entry(frames, table, index).as_ref() }.load(Ordering::Acquire);
             if is_table(value) {
-                let below = PhysAddr(value & address);
+                let below = PhysAddr(next_table(value, kind));
                 let bits = granule - 3;
                 // SAFETY: a table that only this one points to, so that nobody reaches it either. All
                 // tables but the first are one granule.
-                unsafe {
-                    free_subtree(frames, below, shift - bits, granule, 1 << bits, 1 << granule)
-                };
+                unsafe { free_subtree(frames, below, shift - bits, kind, 1 << bits, 1 << granule) };
             }
         }
     }

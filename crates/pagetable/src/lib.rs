@@ -37,6 +37,8 @@
 extern crate std;
 
 mod clear;
+mod config;
+mod contiguous;
 mod error;
 mod frames;
 mod gather;
@@ -45,19 +47,23 @@ mod leaf;
 mod map;
 mod prot;
 mod reclaim;
+mod split;
 mod sync;
 mod table;
 mod unmap;
 
-pub use error::{MapError, MapErrorKind, RangeError, TableError, UnmapError};
+pub use config::{Bbml, TableConfig};
+pub use error::{MapError, MapErrorKind, RangeError, SplitError, TableError, UnmapError};
 pub use frames::Frames;
 pub use gather::{Detached, Gather};
-pub use prot::{Attributes, MAIR, Memory, Prot};
+pub use prot::{Attributes, MAIR, Memory, Prot, Shareability};
 pub use reclaim::Reclaim;
 pub use smmuv3_formats::{Iova, PhysAddr};
+pub use split::Split;
 pub use sync::SYNCED;
 pub use table::{
-    Mapping, Stage1Table4K, Stage1Table16K, Stage1Table64K, Stage2Table4K, Stage2Table16K,
-    Stage2Table64K, Table,
+    Mapping, Stage1Table4K, Stage1Table4KLpa2, Stage1Table16K, Stage1Table16KLpa2, Stage1Table64K,
+    Stage1Table64KLpa, Stage2Table4K, Stage2Table4KLpa2, Stage2Table16K, Stage2Table16KLpa2,
+    Stage2Table64K, Stage2Table64KLpa, Table,
 };
 pub use unmap::Unmap;

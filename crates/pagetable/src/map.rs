@@ -7,9 +7,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use smmuv3_formats::descriptor::TABLE_OR_PAGE;
 use smmuv3_formats::{Iova, PhysAddr};
 
+use crate::contiguous::HINT;
 use crate::error::{MapError, MapErrorKind};
 use crate::geometry::{Geometry, upper_levels};
-use crate::leaf::{encode, is_table, kind};
+use crate::leaf::{is_table, kind};
 use crate::sync::{SYNCED, install, settle};
 use crate::table::entry;
 use crate::{Attributes, Frames, Table};
@@ -20,7 +21,7 @@ struct Request {
     delta: u64,
     /// End of the input range, exclusive.
     end: u64,
-    /// Descriptor bits without address and type.
+    /// Descriptor bits without address; the type may be among them in part.
     leaf: u64,
 }
 
@@ -34,7 +35,7 @@ struct Run {
     first: u64,
 }
 
-impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
+impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
     /// Maps `len` bytes from `iova` to `pa`, with the largest pages and blocks that fit. A block is only
     /// put where nothing is: where a table exists already, even an empty one, smaller pages go into it.
     ///
@@ -85,14 +86,14 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         len: u64,
         attributes: Attributes,
     ) -> Option<Run> {
-        let (index, count) = self.within_a_table(iova, len, pa.0)?;
-        let leaf = encode::<STAGE>(attributes)?;
+        let (index, count) = self.within_a_table(iova, len, pa.0, self.map_below)?;
+        let leaf = self.encoding.short(attributes)?;
         // What a level-3 table spans is less than any output size.
-        if pa.0 > self.output_end() - len {
+        if pa.0 > self.output_end() - len || len > Geometry::<SHIFT, WIDE>::straight(pa.0) {
             return None;
         }
         let mut table = self.root();
-        upper_levels!(SHIFT, self.root_shift(), shift => {
+        upper_levels!(SHIFT, WIDE, self.root_shift(), shift => {
             // SAFETY: `table` is the root or was linked where `iova` belongs. A table is unlinked only by
             // a call whose range covers all it spans, hence `iova`: not meanwhile.
             let value = unsafe { self.load(frames, table, iova.0, shift) };
@@ -100,9 +101,14 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
             if value & SYNCED == 0 {
                 return None;
             }
-            table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
+            table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
-        Some(Run { table, index, count, first: leaf | pa.0 | kind(true) })
+        Some(Run {
+            table,
+            index,
+            count,
+            first: leaf | Geometry::<SHIFT, WIDE>::bits(pa.0) | kind(true),
+        })
     }
 
     /// The error of a map that stored only so many pages, from the descriptor `here` on: then one is taken.
@@ -134,22 +140,22 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         len: u64,
         attributes: Attributes,
     ) -> Result<(), MapError> {
-        let request = match self.request(iova, pa, len, attributes) {
+        let (start, request) = match self.request(iova, pa, len, attributes) {
             Ok(request) => request,
             Err(kind) => return Err(MapError { mapped: 0, kind }),
         };
-        let mut at = iova.0;
+        let mut at = start;
         while at != request.end {
             // SAFETY: the caller's contract; `at` is in the range.
             match unsafe { self.map_run(frames, at, &request) } {
                 Ok(next) => at = next,
-                Err(kind) => return Err(MapError { mapped: at - iova.0, kind }),
+                Err(kind) => return Err(MapError { mapped: at - start, kind }),
             }
         }
         Ok(())
     }
 
-    /// Everything that can be refused without looking at the tables.
+    /// Everything that can be refused without looking at the tables. Gives the offset of the start, too.
     #[inline]
     fn request(
         &self,
@@ -157,8 +163,9 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         pa: PhysAddr,
         len: u64,
         attributes: Attributes,
-    ) -> Result<Request, MapErrorKind> {
+    ) -> Result<(u64, Request), MapErrorKind> {
         let end = self.check_range(iova, len).map_err(MapErrorKind::Range)?;
+        let start = self.offset(iova);
         let granule = Self::granule();
         if pa.0 & (granule - 1) != 0 {
             return Err(MapErrorKind::UnalignedOutput { pa, granule });
@@ -166,9 +173,11 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         if !self.reaches(pa, len) {
             return Err(MapErrorKind::BeyondOutput { pa, len, output_bits: self.output_bits() });
         }
-        let leaf = encode::<STAGE>(attributes)
-            .ok_or(MapErrorKind::NoPermission { prot: attributes.prot })?;
-        Ok(Request { delta: pa.0.wrapping_sub(iova.0), end, leaf })
+        let leaf = match self.encoding.short(attributes) {
+            Some(leaf) => leaf,
+            None => self.encoding.encode(attributes)?,
+        };
+        Ok((start, Request { delta: pa.0.wrapping_sub(start), end, leaf }))
     }
 
     /// Walks to where `at` belongs and maps from there as far as one table goes. Gives where it stopped.
@@ -184,9 +193,9 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     ) -> Result<u64, MapErrorKind> {
         let pa = at.wrapping_add(request.delta);
         let left = request.end - at;
-        let mut shift = Geometry::<SHIFT>::leaf_shift(at | pa, left);
+        let mut shift = Geometry::<SHIFT, WIDE>::leaf_shift(at | pa, left, self.root_shift());
         let mut table = self.root();
-        upper_levels!(SHIFT, self.root_shift(), level => {
+        upper_levels!(SHIFT, WIDE, self.root_shift(), level => {
             if level > shift {
                 let index = self.index(at, level);
                 // SAFETY: `table` is the root or was linked where `at` belongs. A table is unlinked only by
@@ -195,7 +204,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
                 let value = cell.load(Ordering::Acquire);
                 // Only descriptors of tables have the mark.
                 table = if value & SYNCED != 0 {
-                    PhysAddr(value & Geometry::<SHIFT>::ADDRESS)
+                    PhysAddr(Geometry::<SHIFT, WIDE>::address(value))
                 } else {
                     self.enter(frames, cell, descriptor(table, index), value, at)?
                 };
@@ -203,14 +212,21 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         });
         loop {
             let index = self.index(at, shift);
-            let room = Geometry::<SHIFT>::ENTRIES - (index & Geometry::<SHIFT>::MASK);
-            let count = ((left >> shift) as usize).min(room);
-            let first = request.leaf | pa | kind(shift == SHIFT);
+            let room = Geometry::<SHIFT, WIDE>::ENTRIES - (index & Geometry::<SHIFT, WIDE>::MASK);
+            let straight = left.min(Geometry::<SHIFT, WIDE>::straight(pa));
+            let count = ((straight >> shift) as usize).min(room);
+            let first = request.leaf | Geometry::<SHIFT, WIDE>::bits(pa) | kind(shift == SHIFT);
             // SAFETY: as above.
             let cells = unsafe { entry(frames, table, index) };
             // SAFETY: `count` entries from `index` on are within the table: `room` says so, and for a
             // shorter first table the input size, which the range is within.
-            let stored = unsafe { fill(cells, count, first, 1 << shift) };
+            let stored = if self.contiguous {
+                // SAFETY: as above.
+                unsafe { Self::fill_groups(cells, count, first, shift, at ^ pa, at) }
+            } else {
+                // SAFETY: as above.
+                unsafe { fill(cells, count, first, 1 << shift) }
+            };
             let here = descriptor(table, index);
             if stored != 0 {
                 frames.publish(here, stored * 8);
@@ -220,12 +236,55 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
             // SAFETY: as above.
             let value = unsafe { cells.as_ref() }.load(Ordering::Acquire);
             if shift == SHIFT || !is_table(value) {
-                return Err(MapErrorKind::Overlap { at: Iova(at) });
+                return Err(MapErrorKind::Overlap { at: self.at(at) });
             }
             settle(value, || frames.publish(here, 8));
-            table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
-            shift -= Geometry::<SHIFT>::BITS;
+            table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
+            shift -= Geometry::<SHIFT, WIDE>::BITS;
         }
+    }
+
+    /// As [`fill`], and gives the hint to the groups that it fills. `at` is the input of the first leaf; `differs` are the bits
+    /// in which its output is another.
+    ///
+    /// # Safety
+    /// As for [`fill`].
+    #[cold]
+    unsafe fn fill_groups(
+        cells: NonNull<AtomicU64>,
+        count: usize,
+        first: u64,
+        shift: u32,
+        differs: u64,
+        at: u64,
+    ) -> usize {
+        let step = 1 << shift;
+        let group = Self::group_shift(shift).filter(|&group| differs & ((1 << group) - 1) == 0);
+        let Some(group) = group else {
+            // SAFETY: the caller's promise.
+            return unsafe { fill(cells, count, first, step) };
+        };
+        let members = 1 << (group - shift);
+        let mut stored = 0;
+        while stored != count {
+            let done = (stored as u64) << shift;
+            let (here, left) = (at + done, count - stored);
+            let within = (here >> shift) as usize & (members - 1);
+            let run = left.min(members - within);
+            // SAFETY: the caller's promise.
+            let cells = unsafe { cells.add(stored) };
+            // SAFETY: as above; it is asked of a run alone.
+            let empty = |nth| unsafe { cells.add(nth).as_ref() }.load(Ordering::Relaxed) == 0;
+            // Some member may be kept for all as soon as one is stored: only if there is place for all.
+            let hint = if run == members && (0..members).all(empty) { HINT } else { 0 };
+            // SAFETY: as above.
+            let got = unsafe { fill(cells, run, (first + done) | hint, step) };
+            stored += got;
+            if got != run {
+                break;
+            }
+        }
+        stored
     }
 
     /// The table behind `cell`, in which `value` was found: not a table that is known to be published.
@@ -243,10 +302,10 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
             return self.add_table(frames, cell, here, at);
         }
         if !is_table(value) {
-            return Err(MapErrorKind::Overlap { at: Iova(at) });
+            return Err(MapErrorKind::Overlap { at: self.at(at) });
         }
         settle(value, || frames.publish(here, 8));
-        Ok(PhysAddr(value & Geometry::<SHIFT>::ADDRESS))
+        Ok(PhysAddr(Geometry::<SHIFT, WIDE>::address(value)))
     }
 
     /// Links a new table at `cell`, which was empty, and gives it, or another thread's that was faster.
@@ -258,19 +317,22 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         at: u64,
     ) -> Result<PhysAddr, MapErrorKind> {
         let size = Self::granule() as usize;
-        let frame = frames.allocate(size, size).ok_or(MapErrorKind::NoFrames { at: Iova(at) })?;
+        let frame =
+            frames.allocate(size, size).ok_or(MapErrorKind::NoFrames { at: self.at(at) })?;
         let result = if !self.reaches(frame, size as u64) {
             Err(MapErrorKind::FrameBeyondOutput { frame, output_bits: self.output_bits() })
         } else {
             // The SMMU must see the zeros before the descriptor that points to them.
             frames.publish(frame, size);
-            match install(cell, frame.0 | TABLE_OR_PAGE, || frames.publish(here, 8)) {
+            match install(cell, 0, Geometry::<SHIFT, WIDE>::bits(frame.0) | TABLE_OR_PAGE, || {
+                frames.publish(here, 8)
+            }) {
                 Ok(()) => return Ok(frame),
                 Err(winner) if is_table(winner) => {
-                    Ok(PhysAddr(winner & Geometry::<SHIFT>::ADDRESS))
+                    Ok(PhysAddr(Geometry::<SHIFT, WIDE>::address(winner)))
                 }
                 // Only a caller that breaks the contract puts a leaf into a place that is ours.
-                Err(_) => Err(MapErrorKind::Overlap { at: Iova(at) }),
+                Err(_) => Err(MapErrorKind::Overlap { at: self.at(at) }),
             }
         };
         // SAFETY: allocated above with these values, and never linked.
@@ -279,7 +341,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     }
 }
 
-/// Address of the descriptor at `index` of `table`. Tables are below 2^48.
+/// Address of the descriptor at `index` of `table`. Tables are below 2^52.
 #[inline(always)]
 const fn descriptor(table: PhysAddr, index: usize) -> PhysAddr {
     PhysAddr(table.0 + index as u64 * 8)

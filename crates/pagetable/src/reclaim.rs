@@ -15,8 +15,8 @@ use crate::{Frames, Table};
 
 /// A reclaim at work; used as [`Unmap`](crate::Unmap) is.
 #[must_use = "nothing is reclaimed before `next` is called"]
-pub struct Reclaim<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> {
-    table: &'t Table<SHIFT, STAGE>,
+pub struct Reclaim<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool> {
+    table: &'t Table<SHIFT, STAGE, WIDE>,
     frames: &'t F,
     start: u64,
     at: u64,
@@ -25,9 +25,9 @@ pub struct Reclaim<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> {
 }
 
 /// Tables that one step may unlink: one of each level below the first.
-const STEP: usize = 3;
+const STEP: usize = 4;
 
-impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
+impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
     /// Starts to unlink the empty tables that lie wholly in the `len` bytes from `iova`. The first table
     /// is never one of them.
     ///
@@ -41,13 +41,16 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         frames: &'t F,
         iova: Iova,
         len: u64,
-    ) -> Result<Reclaim<'t, F, SHIFT, STAGE>, RangeError> {
+    ) -> Result<Reclaim<'t, F, SHIFT, STAGE, WIDE>, RangeError> {
         let end = self.check_range(iova, len)?;
-        Ok(Reclaim { table: self, frames, start: iova.0, at: iova.0, end, reclaimed: 0 })
+        let start = self.offset(iova);
+        Ok(Reclaim { table: self, frames, start, at: start, end, reclaimed: 0 })
     }
 }
 
-impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> Reclaim<'_, F, SHIFT, STAGE> {
+impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
+    Reclaim<'_, F, SHIFT, STAGE, WIDE>
+{
     /// Goes on until the range is done or the gather is full. `true` when the gather holds something to
     /// invalidate: do that, free its tables, clear it, and call again. `false` when all is done.
     pub fn next<const TABLES: usize>(&mut self, gather: &mut Gather<TABLES>) -> bool {
@@ -66,7 +69,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> Reclaim<'_, F, SHIFT
     /// looked at once, when the last entry below it has been dealt with.
     fn step<const TABLES: usize>(&mut self, gather: &mut Gather<TABLES>) {
         // The entries on the way to `at`, first table first: {table, index}.
-        let mut path = [(PhysAddr(0), 0_usize); 4];
+        let mut path = [(PhysAddr(0), 0_usize); 5];
         let mut depth = 0;
         let mut shift = self.table.root_shift();
         let mut table = self.table.root();
@@ -83,26 +86,26 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> Reclaim<'_, F, SHIFT
             if !is_table(value) {
                 break;
             }
-            // At most three times: the root is of level 0 or later.
+            // At most four times: the root is of level -1 or later.
             depth += 1;
-            table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
-            shift -= Geometry::<SHIFT>::BITS;
+            table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
+            shift -= Geometry::<SHIFT, WIDE>::BITS;
             index = self.table.index(self.at, shift);
         }
         let here = self.at;
         // A table of pages is dealt with in one go, another entry by entry.
-        let done = if shift == SHIFT { SHIFT + Geometry::<SHIFT>::BITS } else { shift };
+        let done = if shift == SHIFT { SHIFT + Geometry::<SHIFT, WIDE>::BITS } else { shift };
         self.at = (((here >> done) + 1) << done).min(self.end);
         while depth > 0 {
             // Span of the table at `path[depth]`: that of its parent's entry.
-            shift += Geometry::<SHIFT>::BITS;
+            shift += Geometry::<SHIFT, WIDE>::BITS;
             let ends_here = self.at & ((1 << shift) - 1) == 0;
             if !ends_here || !covers(here, shift, self.start, self.end) {
                 break;
             }
             let (table, _) = path[depth];
             // SAFETY: live, full, and all its span is ours.
-            if !unsafe { is_unused::<F, SHIFT>(self.frames, table) } {
+            if !unsafe { is_unused::<F, SHIFT, WIDE>(self.frames, table) } {
                 break;
             }
             depth -= 1;
@@ -123,8 +126,9 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> Reclaim<'_, F, SHIFT
         unsafe { entry(self.frames, parent, index).as_ref() }.store(0, Ordering::Relaxed);
         self.frames.publish(PhysAddr(parent.0 + index as u64 * 8), 8);
         let first = at >> shift << shift;
-        gather.add(first, first + (1 << shift), 0);
-        gather.push_table(Detached::new(table, Geometry::<SHIFT>::level(shift) + 1, SHIFT));
+        gather.add(self.table.at(first).0, self.table.at(first + (1 << shift)).0, 0);
+        let level = Geometry::<SHIFT, WIDE>::level(shift) + 1;
+        gather.push_table(Detached::new(table, level, (SHIFT, WIDE)));
         self.reclaimed += 1;
     }
 }
@@ -133,8 +137,11 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> Reclaim<'_, F, SHIFT
 ///
 /// # Safety
 /// The table is live, and full.
-unsafe fn is_unused<F: Frames + ?Sized, const SHIFT: u32>(frames: &F, table: PhysAddr) -> bool {
-    (0..Geometry::<SHIFT>::ENTRIES).all(|index| {
+unsafe fn is_unused<F: Frames + ?Sized, const SHIFT: u32, const WIDE: bool>(
+    frames: &F,
+    table: PhysAddr,
+) -> bool {
+    (0..Geometry::<SHIFT, WIDE>::ENTRIES).all(|index| {
         // SAFETY: the caller's promise; the index is below the number of entries.
         unsafe { entry(frames, table, index).as_ref() }.load(Ordering::Relaxed) == 0
     })

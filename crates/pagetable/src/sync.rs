@@ -9,6 +9,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::leaf::is_table;
+
 /// Software bit of our table descriptors: the descriptor has been published. Bits 58:51 of a table
 /// descriptor are ignored by the hardware (§15.2).
 pub const SYNCED: u64 = 1 << 55;
@@ -17,17 +19,17 @@ pub const SYNCED: u64 = 1 << 55;
 ///
 /// A trait only so that the protocol can be run on a checker's atomics.
 pub(crate) trait Cell {
-    /// Exchanges zero for `value`, releasing what was stored before, or gives what is there.
-    fn replace_zero(&self, value: u64) -> Result<(), u64>;
+    /// Exchanges `old` for `value`, releasing what was stored before, or gives what is there.
+    fn replace(&self, old: u64, value: u64) -> Result<(), u64>;
     /// Sets bits, releasing what was done before.
     fn set(&self, bits: u64);
 }
 
 impl Cell for AtomicU64 {
-    fn replace_zero(&self, value: u64) -> Result<(), u64> {
+    fn replace(&self, old: u64, value: u64) -> Result<(), u64> {
         // Release: the SMMU and other threads must see the zeroed table before the descriptor that
         // points to it. Acquire on failure: we are about to read the winner's table.
-        self.compare_exchange(0, value, Ordering::Release, Ordering::Acquire).map(drop)
+        self.compare_exchange(old, value, Ordering::Release, Ordering::Acquire).map(drop)
     }
 
     fn set(&self, bits: u64) {
@@ -35,19 +37,28 @@ impl Cell for AtomicU64 {
     }
 }
 
-/// Links `table`, a descriptor without [`SYNCED`] of a table whose content has been published.
+/// Links `table`, a descriptor without [`SYNCED`] of a table whose content has been published, in the place of `old`:
+/// nothing, or a block that the table says the same as.
 ///
-/// `Err` is the descriptor of whoever was first; it is published too. `publish` publishes the cell.
-pub(crate) fn install<C: Cell>(cell: &C, table: u64, publish: impl Fn()) -> Result<(), u64> {
-    match cell.replace_zero(table) {
+/// `Err` is what is there instead: the descriptor of whoever was first, which is published too, or a block that has
+/// changed. `publish` publishes the cell.
+pub(crate) fn install<C: Cell>(
+    cell: &C,
+    old: u64,
+    table: u64,
+    publish: impl Fn(),
+) -> Result<(), u64> {
+    match cell.replace(old, table) {
         Ok(()) => {
             publish();
             cell.set(SYNCED);
             Ok(())
         }
-        Err(winner) => {
-            settle(winner, publish);
-            Err(winner)
+        Err(found) => {
+            if is_table(found) {
+                settle(found, publish);
+            }
+            Err(found)
         }
     }
 }
@@ -72,8 +83,8 @@ mod tests {
     use super::{Cell, SYNCED, install, settle};
 
     impl Cell for AtomicU64 {
-        fn replace_zero(&self, value: u64) -> Result<(), u64> {
-            self.compare_exchange(0, value, Ordering::Release, Ordering::Acquire).map(drop)
+        fn replace(&self, old: u64, value: u64) -> Result<(), u64> {
+            self.compare_exchange(old, value, Ordering::Release, Ordering::Acquire).map(drop)
         }
 
         fn set(&self, bits: u64) {
@@ -116,7 +127,7 @@ mod tests {
     fn real(machine: &Machine, table: u64) {
         let found = machine.entry.load(Ordering::Acquire);
         if found == 0 {
-            let _ = install(&machine.entry, table, || machine.publish());
+            let _ = install(&machine.entry, 0, table, || machine.publish());
         } else {
             settle(found, || machine.publish());
         }
@@ -125,7 +136,7 @@ mod tests {
     /// Goes on with a table that it found, published or not.
     fn trusting(machine: &Machine, table: u64) {
         if machine.entry.load(Ordering::Acquire) == 0 {
-            let _ = install(&machine.entry, table, || machine.publish());
+            let _ = install(&machine.entry, 0, table, || machine.publish());
         }
     }
 
@@ -134,7 +145,7 @@ mod tests {
         let found = machine.entry.load(Ordering::Acquire);
         if found != 0 {
             settle(found, || machine.publish());
-        } else if let Err(winner) = machine.entry.replace_zero(table | SYNCED) {
+        } else if let Err(winner) = machine.entry.replace(0, table | SYNCED) {
             settle(winner, || machine.publish());
         } else {
             machine.publish();
@@ -176,5 +187,71 @@ mod tests {
     #[should_panic(expected = "the walker does not see it")]
     fn loom_a_mark_set_before_publishing_is_too_early() {
         race(early);
+    }
+
+    /// A block, and its flag that hardware sets.
+    const BLOCK: u64 = 0x4001;
+    const WRITTEN: u64 = 1 << 10;
+
+    /// Two callers split one block, which hardware marks as written meanwhile. `swap` puts a table made from what was
+    /// found in its place.
+    fn race_to_split(swap: fn(&Machine, u64, u64) -> Result<(), u64>) {
+        let mut model = loom::model::Builder::new();
+        // With three threads, all interleavings of at most two preemptions.
+        model.preemption_bound = Some(2);
+        model.check(move || {
+            let machine = Arc::new(Machine::default());
+            machine.entry.store(BLOCK, Ordering::Relaxed);
+            machine.walker_entry.store(BLOCK, Ordering::Relaxed);
+            let splitter = |me: usize| {
+                let machine = machine.clone();
+                move || {
+                    let mut found = machine.entry.load(Ordering::Acquire);
+                    while found & 2 == 0 {
+                        // What the leaves say, and that they are there.
+                        machine.walker_zeros[me].store(found, Ordering::Relaxed);
+                        match swap(&machine, found, TABLES[me]) {
+                            Ok(()) => return,
+                            Err(value) => found = value,
+                        }
+                    }
+                    settle(found, || machine.publish());
+                }
+            };
+            let other = thread::spawn(splitter(0));
+            let written = {
+                let machine = machine.clone();
+                thread::spawn(move || machine.entry.replace(BLOCK, BLOCK | WRITTEN).is_ok())
+            };
+            splitter(1)();
+            // Whoever has returned has a table, and the walker sees it.
+            let seen = machine.walker_entry.load(Ordering::Acquire) & !SYNCED;
+            let table = TABLES.iter().position(|&table| table == seen);
+            let table = table.expect("split, but the walker does not see it");
+            other.join().expect("a split failed");
+            let written = written.join().expect("hardware does not panic");
+            let said = machine.walker_zeros[table].load(Ordering::Relaxed);
+            assert_eq!(said & WRITTEN != 0, written, "what hardware wrote is lost");
+            let entry = machine.entry.load(Ordering::Relaxed);
+            assert_eq!(entry, TABLES[table] | SYNCED, "not the table that was seen");
+        });
+    }
+
+    #[test]
+    fn loom_one_of_two_tables_takes_the_place_of_a_block_as_hardware_left_it() {
+        race_to_split(|machine, found, table| {
+            install(&machine.entry, found, table, || machine.publish())
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "not the table that was seen")]
+    fn loom_a_block_that_is_overwritten_leads_to_two_tables_in_turn() {
+        race_to_split(|machine, _, table| {
+            machine.entry.store(table, Ordering::Release);
+            machine.publish();
+            machine.entry.set(SYNCED);
+            Ok(())
+        });
     }
 }

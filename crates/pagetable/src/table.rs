@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One address space: its shape, its first table, looking up, and its end.
+//! One address space: its shape, looking up, and its end.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::{Iova, PhysAddr};
 
-use crate::error::{RangeError, TableError};
+use crate::error::RangeError;
 use crate::gather::free_subtree;
-use crate::geometry::{Geometry, WIDTHS, upper_levels};
-use crate::leaf::{decode, is_table};
+use crate::geometry::{Geometry, upper_levels};
+use crate::leaf::{Encoding, is_table, short};
 use crate::{Attributes, Frames};
 
 /// Stage 1, 4 KiB pages.
@@ -25,24 +25,60 @@ pub type Stage2Table16K = Table<14, 2>;
 /// Stage 2, 64 KiB pages.
 pub type Stage2Table64K = Table<16, 2>;
 
-/// A translation table of granule `1 << SHIFT` bytes (12, 14 or 16) for stage `STAGE` (1 or 2), for
-/// addresses of at most 48 bits (§15).
+/// Stage 1, 4 KiB pages, 52-bit addresses: LPA2 (CD.DS = 1).
+pub type Stage1Table4KLpa2 = Table<12, 1, true>;
+/// Stage 1, 16 KiB pages, 52-bit addresses: LPA2 (CD.DS = 1).
+pub type Stage1Table16KLpa2 = Table<14, 1, true>;
+/// Stage 1, 64 KiB pages, 52-bit addresses: LPA (IDR5.OAS = 6).
+pub type Stage1Table64KLpa = Table<16, 1, true>;
+/// Stage 2, 4 KiB pages, 52-bit addresses: LPA2 (STE.S2DS = 1).
+pub type Stage2Table4KLpa2 = Table<12, 2, true>;
+/// Stage 2, 16 KiB pages, 52-bit addresses: LPA2 (STE.S2DS = 1).
+pub type Stage2Table16KLpa2 = Table<14, 2, true>;
+/// Stage 2, 64 KiB pages, 52-bit addresses: LPA (IDR5.OAS = 6).
+pub type Stage2Table64KLpa = Table<16, 2, true>;
+
+/// A translation table of granule `1 << SHIFT` bytes (12, 14 or 16) for stage `STAGE` (1 or 2) (§15). Addresses
+/// have at most 48 bits, or 52 if it is `WIDE`: then descriptors are those of LPA2 (4 and 16 KiB), which leave
+/// shareability to CD.SHx or STE.S2SH0, or of LPA (64 KiB).
 ///
 /// Dropping it leaks its frames: hardware may still be walking them. [`destroy`](Self::destroy) frees.
 ///
 /// # Contract of the unsafe methods
-/// * `frames` is the object that [`new`](Self::new) got.
+/// * `frames` is the object that [`new`](Self::new) or [`with`](Self::with) got.
 /// * While a call (or the cursor it returned) is at work on a range, no other call works on an address
 ///   in it. Calls on disjoint ranges may run at the same time, whatever tables they share.
+//
+// Input addresses are counted from the start of the half within the crate: an *offset*. In the lower half the two
+// are the same.
 #[derive(Debug)]
-pub struct Table<const SHIFT: u32, const STAGE: u8> {
-    root: PhysAddr,
-    /// The first address that is too wide, 2 to the power of the input bits.
-    input_end: u64,
-    /// As well, for the output.
-    output_end: u64,
+pub struct Table<const SHIFT: u32, const STAGE: u8, const WIDE: bool = false> {
+    pub(crate) root: PhysAddr,
+    /// The first address that is too wide to be an offset: 2 to the power of the input bits. In an upper half no
+    /// address is an offset: 0.
+    pub(crate) direct_end: u64,
+    /// No range ends beyond this offset: the size of the half, a page less if that is the upper one.
+    pub(crate) input_end: u64,
+    /// The address that is offset 0.
+    pub(crate) base: u64,
+    /// The first output address that is too wide.
+    pub(crate) output_end: u64,
+    /// Ranges of fewer bytes, within a level-3 table, may be mapped the short way,
+    pub(crate) map_below: u64,
+    /// or unmapped.
+    pub(crate) unmap_below: u64,
     /// log2 of the span of an entry of the first table.
-    root_shift: u32,
+    pub(crate) root_shift: u32,
+    pub(crate) contiguous: bool,
+    /// Blocks may be split,
+    pub(crate) splits: bool,
+    /// and have nT before.
+    pub(crate) marks_blocks: bool,
+    /// A range must not cut a group of contiguous leaves.
+    pub(crate) refuses_cuts: bool,
+    /// As `direct_end`, or 0 if the table may hold leaves that are not plain.
+    pub(crate) plain_end: u64,
+    pub(crate) encoding: Encoding<STAGE>,
 }
 
 /// What an address translates to.
@@ -56,46 +92,11 @@ pub struct Mapping {
     pub attributes: Attributes,
 }
 
-impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
+impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
     /// Sizes of pages and blocks in bytes, smallest first (§15.1).
-    pub const LEAF_SIZES: &'static [u64] = Geometry::<SHIFT>::LEAVES;
+    pub const LEAF_SIZES: &'static [u64] = Geometry::<SHIFT, WIDE>::LEAVES;
 
-    /// An empty table for inputs of `input_bits` and outputs of `output_bits` bits, each 32 to 48.
-    ///
-    /// # Errors
-    /// [`TableError`]; nothing stays allocated then.
-    pub fn new<F: Frames + ?Sized>(
-        frames: &F,
-        input_bits: u32,
-        output_bits: u32,
-    ) -> Result<Self, TableError> {
-        const { assert!(STAGE == 1 || STAGE == 2, "there are two stages") };
-        if !WIDTHS.contains(&input_bits) {
-            return Err(TableError::InputBits(input_bits));
-        }
-        if !WIDTHS.contains(&output_bits) {
-            return Err(TableError::OutputBits(output_bits));
-        }
-        let level = Geometry::<SHIFT>::start_level(STAGE, input_bits, output_bits);
-        // More than 16 concatenated tables can't be walked (§15.4).
-        if Geometry::<SHIFT>::root_bits(level, input_bits) > Geometry::<SHIFT>::BITS + 4 {
-            return Err(TableError::InputBits(input_bits));
-        }
-        let root_shift = Geometry::<SHIFT>::shift(level);
-        let (input_end, output_end) = (1 << input_bits, 1 << output_bits);
-        let mut table = Self { root: PhysAddr(0), input_end, output_end, root_shift };
-        let size = table.root_bytes();
-        table.root = frames.allocate(size, size).ok_or(TableError::NoFrames { size })?;
-        if !table.reaches(table.root, size as u64) {
-            // SAFETY: allocated two lines above with these values, and nobody else knows it.
-            unsafe { frames.free(table.root, size, size) };
-            return Err(TableError::FrameBeyondOutput { frame: table.root, output_bits });
-        }
-        frames.publish(table.root, size);
-        Ok(table)
-    }
-
-    /// Address of the first table: `TTB0` of a CD, or `S2TTB` of an STE.
+    /// Address of the first table: `TTB0` or `TTB1` of a CD, or `S2TTB` of an STE.
     pub const fn root(&self) -> PhysAddr {
         self.root
     }
@@ -107,14 +108,24 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         if bits < 3 { 64 } else { 8 << bits }
     }
 
-    /// Level of the first table, 0 to 3 (§15.4).
-    pub const fn start_level(&self) -> u32 {
-        Geometry::<SHIFT>::level(self.root_shift)
+    /// Level of the first table: -1 to 3 (§15.4).
+    pub const fn start_level(&self) -> i8 {
+        Geometry::<SHIFT, WIDE>::level(self.root_shift)
+    }
+
+    /// What an STE calls the start level of stage 2: S2SL0, and as bit 2 S2SL0_2 (§15.4).
+    pub const fn sl0(&self) -> u8 {
+        Geometry::<SHIFT, WIDE>::sl0(self.start_level())
     }
 
     /// Width of the addresses that devices issue: 64 - `T0SZ`.
     pub const fn input_bits(&self) -> u32 {
-        self.input_end.trailing_zeros()
+        u64::BITS - (self.input_end - 1).leading_zeros()
+    }
+
+    /// The first input address: 0, or that of the upper half.
+    pub const fn base(&self) -> Iova {
+        Iova(self.base)
     }
 
     /// Width of the addresses that come out: `IPS`, `S2PS`.
@@ -124,7 +135,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
 
     /// Bytes of a page, and of a table below the first.
     pub const fn granule() -> u64 {
-        Geometry::<SHIFT>::GRANULE
+        1 << SHIFT
     }
 
     /// Translates `iova`; `None` when nothing is mapped there, or it is beyond the input size.
@@ -133,29 +144,78 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     /// The contract of [`Table`], for the one address.
     #[inline]
     pub unsafe fn lookup<F: Frames + ?Sized>(&self, frames: &F, iova: Iova) -> Option<Mapping> {
-        if iova.0 >= self.input_end {
-            return None;
+        if iova.0 >= self.plain_end {
+            // SAFETY: the caller's contract.
+            return unsafe { Self::lookup_any(frames, iova, self) };
         }
+        // As `leaf`, but with an end of its own for each level.
         let mut table = self.root;
-        upper_levels!(SHIFT, self.root_shift, shift => {
+        upper_levels!(SHIFT, WIDE, self.root_shift, shift => {
             // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`. A table is
             // unlinked only by a call whose range covers all it spans, hence `iova`: not meanwhile.
             let value = unsafe { self.load(frames, table, iova.0, shift) };
             if !is_table(value) {
-                return Self::mapping(value, iova, shift);
+                return Self::plain_mapping(value, iova, shift);
             }
-            table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
+            table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
         // SAFETY: as above.
-        Self::mapping(unsafe { self.load(frames, table, iova.0, SHIFT) }, iova, SHIFT)
+        Self::plain_mapping(unsafe { self.load(frames, table, iova.0, SHIFT) }, iova, SHIFT)
     }
 
-    /// What a leaf that spans `1 << shift` bytes, or an empty entry, makes of `iova`.
+    /// What a plain leaf that spans `1 << shift` bytes, or an empty entry, makes of `iova`.
     #[inline(always)]
-    fn mapping(leaf: u64, iova: Iova, shift: u32) -> Option<Mapping> {
+    fn plain_mapping(leaf: u64, iova: Iova, shift: u32) -> Option<Mapping> {
+        (leaf != 0).then(|| Self::leads(leaf, iova, shift, short::<STAGE>(leaf)))
+    }
+
+    /// Looks up any address, and leaves that do not say all at a glance. The arguments are in this order so that none has to
+    /// be moved for it on the way that is usual.
+    ///
+    /// # Safety
+    /// As for [`lookup`](Self::lookup).
+    #[cold]
+    #[inline(never)]
+    unsafe fn lookup_any<F: Frames + ?Sized>(
+        frames: &F,
+        iova: Iova,
+        table: &Self,
+    ) -> Option<Mapping> {
+        let offset = Iova(table.offset(iova));
+        if offset.0 >= table.input_end {
+            return None;
+        }
+        // SAFETY: the caller's contract; the address is within the input.
+        let (leaf, shift) = unsafe { table.leaf(frames, offset.0) };
+        (leaf != 0).then(|| Self::leads(leaf, offset, shift, table.encoding.decode(leaf)))
+    }
+
+    /// The leaf for an offset or the empty entry, and log2 of the bytes that it spans.
+    ///
+    /// # Safety
+    /// As for [`lookup`](Self::lookup).
+    #[inline]
+    unsafe fn leaf<F: Frames + ?Sized>(&self, frames: &F, offset: u64) -> (u64, u32) {
+        let mut table = self.root;
+        upper_levels!(SHIFT, WIDE, self.root_shift, shift => {
+            // SAFETY: `table` is the root or was read from its parent's descriptor for `offset`. A table is
+            // unlinked only by a call whose range covers all it spans, hence `offset`: not meanwhile.
+            let value = unsafe { self.load(frames, table, offset, shift) };
+            if !is_table(value) {
+                return (value, shift);
+            }
+            table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
+        });
+        // SAFETY: as above.
+        (unsafe { self.load(frames, table, offset, SHIFT) }, SHIFT)
+    }
+
+    /// What a leaf that spans `1 << shift` bytes makes of `iova`.
+    #[inline(always)]
+    fn leads(leaf: u64, iova: Iova, shift: u32, attributes: Attributes) -> Mapping {
         let below = (1 << shift) - 1;
-        let pa = PhysAddr(leaf & Geometry::<SHIFT>::ADDRESS & !below | iova.0 & below);
-        (leaf != 0).then(|| Mapping { pa, size: below + 1, attributes: decode::<STAGE>(leaf) })
+        let pa = PhysAddr(Geometry::<SHIFT, WIDE>::address(leaf) & !below | iova.0 & below);
+        Mapping { pa, size: below + 1, attributes }
     }
 
     /// Frees every table, the first too.
@@ -168,11 +228,13 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         let entries = 1 << (self.input_bits() - self.root_shift);
         // SAFETY: the caller says that nobody can reach the tables; `root` was allocated in `new` with
         // this size and alignment and has that many entries; `self` is consumed, so it is freed once.
-        unsafe { free_subtree(frames, self.root, self.root_shift, SHIFT, entries, size) };
+        unsafe {
+            free_subtree(frames, self.root, self.root_shift, (SHIFT, WIDE), entries, size);
+        }
     }
 
-    /// The end (exclusive) of a range that may be worked on.
-    #[inline]
+    /// The offset at which a range that may be worked on ends. It starts at that of `iova`.
+    #[inline(always)]
     pub(crate) fn check_range(&self, iova: Iova, len: u64) -> Result<u64, RangeError> {
         if len == 0 {
             return Err(RangeError::Empty);
@@ -181,10 +243,24 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         if (iova.0 | len) & (granule - 1) != 0 {
             return Err(RangeError::Unaligned { iova, len, granule });
         }
-        match iova.0.checked_add(len) {
-            Some(end) if end <= self.input_end => Ok(end),
-            _ => Err(RangeError::BeyondInput { iova, len, input_bits: self.input_bits() }),
+        let start = self.offset(iova);
+        // No overflow: the start is not beyond the end.
+        if start <= self.input_end && len <= self.input_end - start {
+            return Ok(start + len);
         }
+        Err(RangeError::BeyondInput { iova, len, input_bits: self.input_bits() })
+    }
+
+    /// The offset of an input address; too large if that is not in the half.
+    #[inline(always)]
+    pub(crate) const fn offset(&self, iova: Iova) -> u64 {
+        iova.0.wrapping_sub(self.base)
+    }
+
+    /// The input address of an offset.
+    #[inline(always)]
+    pub(crate) const fn at(&self, offset: u64) -> Iova {
+        Iova(self.base.wrapping_add(offset))
     }
 
     /// Whether all of an output range can be addressed.
@@ -193,23 +269,27 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         pa.0.checked_add(len).is_some_and(|end| end <= self.output_end)
     }
 
-    /// The index of `iova` in its level-3 table and the count of pages, for a range that is a part of what
-    /// one such table spans; `None` for all of it or more, for wrong ranges, and if `aligned` is not.
+    /// The index of `iova` in its level-3 table and the count of pages, for a range of fewer bytes than `below`
+    /// that is a part of what one such table spans; `None` for all of it or more, for wrong ranges, and if
+    /// `aligned` is not. Where it gives something, `iova` is an offset too.
     #[inline(always)]
     pub(crate) fn within_a_table(
         &self,
         iova: Iova,
         len: u64,
         aligned: u64,
+        below: u64,
     ) -> Option<(usize, usize)> {
         let index = self.index(iova.0, SHIFT);
         let count = len >> SHIFT;
-        let entries = Geometry::<SHIFT>::ENTRIES as u64;
+        let entries = Geometry::<SHIFT, WIDE>::ENTRIES as u64;
+        // Only with 64 KiB can a first table, of several, be of level 3.
+        let first = if SHIFT == 16 { index & Geometry::<SHIFT, WIDE>::MASK } else { index };
         // The first refuses 0 too. A start within the input is enough: that ends with a table.
-        if count.wrapping_sub(1) >= entries - index as u64
-            || count == entries
+        if count.wrapping_sub(1) >= entries - first as u64
+            || len >= below
             || (iova.0 | len | aligned) & (Self::granule() - 1) != 0
-            || iova.0 >= self.input_end
+            || iova.0 >= self.direct_end
         {
             return None;
         }
@@ -233,10 +313,11 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     #[inline(always)]
     pub(crate) const fn index(&self, address: u64, shift: u32) -> usize {
         let index = (address >> shift) as usize;
-        // At level 0 no address has bits above the index. Concatenated first tables, of stage 2, are indexed
+        // At the first level no offset has bits above the index. Concatenated first tables, of stage 2, are indexed
         // as one (§15.5).
-        let first = shift == Geometry::<SHIFT>::shift(0) || STAGE == 2 && shift == self.root_shift;
-        if first { index } else { index & Geometry::<SHIFT>::MASK }
+        let first = shift == Geometry::<SHIFT, WIDE>::shift(Geometry::<SHIFT, WIDE>::FIRST)
+            || STAGE == 2 && shift == self.root_shift;
+        if first { index } else { index & Geometry::<SHIFT, WIDE>::MASK }
     }
 
     /// The descriptor for `address` in the table at `table`, whose entries span `1 << shift` bytes.

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::{Iova, PhysAddr};
 
+use crate::contiguous::{Cut, HINT};
 use crate::error::UnmapError;
 use crate::gather::{Detached, Gather};
 use crate::geometry::{Geometry, upper_levels};
@@ -16,8 +17,8 @@ use crate::{Frames, Table};
 /// An unmap at work. Dropping it unfinished leaves the rest of the range mapped; what was gathered must be
 /// invalidated all the same.
 #[must_use = "nothing is unmapped before `next` is called"]
-pub struct Unmap<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> {
-    table: &'t Table<SHIFT, STAGE>,
+pub struct Unmap<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool> {
+    table: &'t Table<SHIFT, STAGE, WIDE>,
     frames: &'t F,
     /// The level-3 table that holds all of the range, until its pages are cleared.
     pages: Option<PhysAddr>,
@@ -49,9 +50,10 @@ enum Found {
     More,
 }
 
-impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
+impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
     /// Starts to unmap `len` bytes from `iova`; holes are allowed. A table whose whole span is in the range
-    /// is unlinked, whatever it holds.
+    /// is unlinked, whatever it holds. Where an end of the range cuts a group of contiguous leaves, the gather has all of
+    /// that group.
     ///
     /// # Errors
     /// [`UnmapError`], before anything is stored.
@@ -65,17 +67,21 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         frames: &'t F,
         iova: Iova,
         len: u64,
-    ) -> Result<Unmap<'t, F, SHIFT, STAGE>, UnmapError> {
+    ) -> Result<Unmap<'t, F, SHIFT, STAGE, WIDE>, UnmapError> {
+        // No overflow where it is used: then the range was found to be within the input size.
+        let end = iova.0.wrapping_add(len);
         // SAFETY: the caller's contract.
-        let (at, pages, found) = match unsafe { self.find(frames, iova, len) } {
-            Found::Pages(table) => (iova.0, Some(table), None),
-            Found::Nothing => (iova.0 + len, None, None),
-            Found::Block(shift) => return Err(straddle(iova.0, shift)),
-            // SAFETY: the caller's contract.
-            Found::More => (iova.0, None, Some(unsafe { self.check_ends(frames, iova, len) }?)),
+        let (at, end, pages, found) = match unsafe { self.find(frames, iova, len) } {
+            Found::Pages(table) => (iova.0, end, Some(table), None),
+            Found::Nothing => (end, end, None, None),
+            Found::Block(shift) => return Err(self.straddle(iova.0, shift)),
+            Found::More => {
+                // SAFETY: the caller's contract.
+                let first = unsafe { self.check_ends(frames, iova, len) }?;
+                (self.offset(iova), self.offset(Iova(end)), None, Some(first))
+            }
         };
-        // No overflow: the range was found to be within the input size.
-        Ok(Unmap { table: self, frames, pages, at, end: iova.0 + len, found, unmapped: 0 })
+        Ok(Unmap { table: self, frames, pages, at, end, found, unmapped: 0 })
     }
 
     /// Unmaps at once, without a cursor, what is only a part of one level-3 table: most unmaps. Gives the
@@ -96,7 +102,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         match unsafe { self.find(frames, iova, len) } {
             // SAFETY: the table spans all of the range, and the caller's contract.
             Found::Pages(table) => Some(unsafe {
-                self.clear_pages(frames, table, iova.0, (len >> SHIFT) as usize, gather)
+                self.clear_pages(frames, table, iova.0, (len >> SHIFT) as usize, 0, gather)
             }),
             Found::Nothing => Some(0),
             Found::Block(_) | Found::More => None,
@@ -109,18 +115,18 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
     /// The contract of [`Table`] for the range.
     #[inline(always)]
     unsafe fn find<F: Frames + ?Sized>(&self, frames: &F, iova: Iova, len: u64) -> Found {
-        if self.within_a_table(iova, len, 0).is_none() {
+        if self.within_a_table(iova, len, 0, self.unmap_below).is_none() {
             return Found::More;
         }
         let mut table = self.root();
-        upper_levels!(SHIFT, self.root_shift(), shift => {
+        upper_levels!(SHIFT, WIDE, self.root_shift(), shift => {
             // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`, and can't
             // be unlinked by others meanwhile.
             let value = unsafe { self.load(frames, table, iova.0, shift) };
             if !is_table(value) {
                 return if value == 0 { Found::Nothing } else { Found::Block(shift) };
             }
-            table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
+            table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
         Found::Pages(table)
     }
@@ -137,15 +143,34 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         len: u64,
     ) -> Result<Place, UnmapError> {
         let end = self.check_range(iova, len)?;
-        let start = iova.0;
+        let start = self.offset(iova);
+        if self.refuses_cuts {
+            // SAFETY: the caller's contract.
+            return unsafe { self.check_cuts(frames, start, end) };
+        }
+        // SAFETY: as above.
+        unsafe { self.check_blocks(frames, start, end) }
+    }
+
+    /// Refuses a block that reaches over an end of the range. Gives the place of its start.
+    ///
+    /// # Safety
+    /// The contract of [`Table`] for the range, which is not empty.
+    #[inline(always)]
+    unsafe fn check_blocks<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        start: u64,
+        end: u64,
+    ) -> Result<Place, UnmapError> {
         // SAFETY: the caller's contract, for this and the next.
         let (first, value) = unsafe { self.place(frames, start, start, end) };
-        refuse_straddle::<SHIFT>(first, value, start, start, end)?;
+        self.refuse_straddle(first, value, start, start, end)?;
         let last = end - 1;
         if (start ^ last) >> first.shift != 0 {
             // SAFETY: as above.
             let (place, value) = unsafe { self.place(frames, last, start, end) };
-            refuse_straddle::<SHIFT>(place, value, last, start, end)?;
+            self.refuse_straddle(place, value, last, start, end)?;
         }
         Ok(first)
     }
@@ -163,18 +188,119 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         end: u64,
     ) -> (Place, u64) {
         let mut table = self.root();
-        upper_levels!(SHIFT, self.root_shift(), shift => {
+        upper_levels!(SHIFT, WIDE, self.root_shift(), shift => {
             // SAFETY: `table` is the root or was read from its parent's descriptor for `at`, and can't be
             // unlinked by others meanwhile.
             let value = unsafe { self.load(frames, table, at, shift) };
             if !is_table(value) || covers(at, shift, start, end) {
                 return (Place { table, shift }, value);
             }
-            table = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
+            table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
         // SAFETY: as above.
         let value = unsafe { self.load(frames, table, at, SHIFT) };
         (Place { table, shift: SHIFT }, value)
+    }
+
+    /// An error if `value`, at the place of `at`, is a leaf that reaches beyond `start..end`.
+    #[inline(always)]
+    fn refuse_straddle(
+        &self,
+        place: Place,
+        value: u64,
+        at: u64,
+        start: u64,
+        end: u64,
+    ) -> Result<(), UnmapError> {
+        // A page can't: the range is aligned. A table at its place is within the range.
+        if place.shift == SHIFT || value == 0 || covers(at, place.shift, start, end) {
+            return Ok(());
+        }
+        Err(self.straddle(at, place.shift))
+    }
+
+    /// As [`check_blocks`](Self::check_blocks), and refuses to cut a group of contiguous leaves.
+    ///
+    /// # Safety
+    /// The contract of [`Table`] for the range, which is not empty.
+    #[cold]
+    #[inline(never)]
+    unsafe fn check_cuts<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        start: u64,
+        end: u64,
+    ) -> Result<Place, UnmapError> {
+        for at in [start, end - 1] {
+            // SAFETY: the caller's contract.
+            let (place, value) = unsafe { self.place(frames, at, start, end) };
+            // Of a block that is cut itself, its own size is told.
+            if value & HINT == 0 || !covers(at, place.shift, start, end) {
+                continue;
+            }
+            match Self::group_shift(place.shift) {
+                Some(group) if !covers(at, group, start, end) => {
+                    return Err(self.straddle(at, group));
+                }
+                _ => {}
+            }
+        }
+        // SAFETY: as above.
+        unsafe { self.check_blocks(frames, start, end) }
+    }
+
+    /// As [`cut_ends`](Self::cut_ends), into a gather.
+    ///
+    /// # Safety
+    /// As for [`cut_ends`](Self::cut_ends).
+    #[cold]
+    #[inline(never)]
+    unsafe fn gather_cuts<F: Frames + ?Sized, const TABLES: usize>(
+        &self,
+        frames: &F,
+        start: u64,
+        end: u64,
+        gather: &mut Gather<TABLES>,
+    ) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            self.cut_ends(frames, start, end, |cut| {
+                gather.add(self.at(cut.start).0, self.at(cut.end).0, 1 << cut.shift);
+            });
+        }
+    }
+
+    /// Takes the hint from the groups that an end of the range cuts; `gather` what is to be invalidated because of that.
+    ///
+    /// # Safety
+    /// The contract of [`Table`] for the range, which is not empty and cuts no block.
+    #[cold]
+    pub(crate) unsafe fn cut_ends<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        start: u64,
+        end: u64,
+        mut gather: impl FnMut(Cut),
+    ) {
+        let mut done = None;
+        for at in [start, end - 1] {
+            // SAFETY: the caller's contract.
+            let (place, value) = unsafe { self.place(frames, at, start, end) };
+            // A table that is at its place lies wholly in the range.
+            let group = Self::group_shift(place.shift).map(|group| at >> group);
+            if (place.shift == SHIFT || !is_table(value)) && group != done {
+                done = group;
+                // SAFETY: as above.
+                let cut = unsafe { self.cut(frames, (place.table, place.shift), at, (start, end)) };
+                cut.into_iter().for_each(&mut gather);
+            }
+        }
+    }
+
+    /// The block of `1 << shift` bytes around `at` is in the way.
+    #[cold]
+    const fn straddle(&self, at: u64, shift: u32) -> UnmapError {
+        UnmapError::Straddle { block: self.at(at >> shift << shift), size: 1 << shift }
     }
 }
 
@@ -185,28 +311,9 @@ pub(crate) const fn covers(at: u64, shift: u32, start: u64, end: u64) -> bool {
     first >= start && end - first >= 1 << shift
 }
 
-/// An error if `value`, at the place of `at`, is a leaf that reaches beyond `start..end`.
-fn refuse_straddle<const SHIFT: u32>(
-    place: Place,
-    value: u64,
-    at: u64,
-    start: u64,
-    end: u64,
-) -> Result<(), UnmapError> {
-    // A page can't: the range is aligned. A table at its place is within the range.
-    if place.shift == SHIFT || value == 0 || covers(at, place.shift, start, end) {
-        return Ok(());
-    }
-    Err(straddle(at, place.shift))
-}
-
-/// The block of `1 << shift` bytes around `at` is in the way.
-#[cold]
-const fn straddle(at: u64, shift: u32) -> UnmapError {
-    UnmapError::Straddle { block: Iova(at >> shift << shift), size: 1 << shift }
-}
-
-impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> Unmap<'_, F, SHIFT, STAGE> {
+impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
+    Unmap<'_, F, SHIFT, STAGE, WIDE>
+{
     /// Goes on until the range is done or the gather is full. `true` when the gather holds something to
     /// invalidate: do that, free its tables, clear it, and call again. `false` when all is done.
     ///
@@ -218,11 +325,18 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> Unmap<'_, F, SHIFT, 
             // SAFETY: `unmap` found this table on the walk for the range, all of which it spans, and the
             // range is ours as long as the cursor lives.
             self.unmapped +=
-                unsafe { self.table.clear_pages(self.frames, table, self.at, count, gather) };
+                unsafe { self.table.clear_pages(self.frames, table, self.at, count, 0, gather) };
             self.at = self.end;
         } else if self.at != self.end {
             let Self { table, frames, at, end, .. } = *self;
-            // SAFETY: the contract of `Table::unmap` holds as long as `self` lives.
+            if table.splits {
+                gather.name_no_size();
+            }
+            if table.contiguous {
+                // SAFETY: the contract of `Table::unmap` holds as long as `self` lives.
+                unsafe { table.gather_cuts(frames, at, end, gather) };
+            }
+            // SAFETY: as above.
             let (at, bytes) = unsafe { table.unmap_on(frames, at, end, self.found.take(), gather) };
             self.at = at;
             self.unmapped += bytes;
@@ -243,7 +357,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8> Unmap<'_, F, SHIFT, 
     }
 }
 
-impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
+impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
     /// Goes on with an unmap of `at..end` until it is done or the gather is full; `found` is the place of
     /// `at`, where that is known. Gives where it stopped, and the bytes that were mapped.
     ///
@@ -268,11 +382,15 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
             let begun = at;
             if place.shift == SHIFT {
                 let index = self.index(at, SHIFT);
-                let room = Geometry::<SHIFT>::ENTRIES - (index & Geometry::<SHIFT>::MASK);
+                let room =
+                    Geometry::<SHIFT, WIDE>::ENTRIES - (index & Geometry::<SHIFT, WIDE>::MASK);
                 let count = (((end - at) >> SHIFT) as usize).min(room);
                 // SAFETY: the table is on the walk for `at`, and has `room` entries from there on, or ends
                 // with the input size, which the range is within.
-                unmapped += unsafe { self.clear_pages(frames, place.table, at, count, gather) };
+                let base = self.base;
+                // SAFETY: as above.
+                unmapped +=
+                    unsafe { self.clear_pages(frames, place.table, at, count, base, gather) };
                 at += (count as u64) << SHIFT;
             } else {
                 // SAFETY: the table is on the walk for `at`.
@@ -287,7 +405,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         (at, unmapped)
     }
 
-    /// Clears `count` pages from `at` on in `table`; gives the bytes that were mapped.
+    /// Clears `count` pages from `at` on in `table`; gives the bytes that were mapped. `base` is that of the half.
     ///
     /// # Safety
     /// `table` is the level-3 table on the walk for `at`, and has `count` entries from there on, in a range
@@ -299,6 +417,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         table: PhysAddr,
         at: u64,
         count: usize,
+        base: u64,
         gather: &mut Gather<TABLES>,
     ) -> u64 {
         let index = self.index(at, SHIFT);
@@ -319,7 +438,7 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
         }
         let Cleared { start, end, bytes } = cleared;
         if bytes != 0 {
-            gather.add(start, end, 1 << SHIFT);
+            gather.add(base.wrapping_add(start), base.wrapping_add(end), 1 << SHIFT);
             let first = PhysAddr(table.0 + self.index(start, SHIFT) as u64 * 8);
             frames.publish(first, ((end - start) >> SHIFT) as usize * 8);
         }
@@ -360,27 +479,31 @@ impl<const SHIFT: u32, const STAGE: u8> Table<SHIFT, STAGE> {
                     if gather.is_full() {
                         break;
                     }
-                    let below = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
-                    let level = Geometry::<SHIFT>::level(shift) + 1;
-                    gather.push_table(Detached::new(below, level, SHIFT));
+                    let below = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
+                    let level = Geometry::<SHIFT, WIDE>::level(shift) + 1;
+                    gather.push_table(Detached::new(below, level, (SHIFT, WIDE)));
                     // SAFETY: the table's span is in the range, so that only this call may use it; it is
                     // freed later, out of the gather.
                     (bytes, sizes) = unsafe {
-                        survey::<F, SHIFT>(frames, below, shift - Geometry::<SHIFT>::BITS)
+                        survey::<F, SHIFT, WIDE>(
+                            frames,
+                            below,
+                            shift - Geometry::<SHIFT, WIDE>::BITS,
+                        )
                     };
                 }
                 cell.store(0, Ordering::Relaxed);
-                gather.add(start, start + size, sizes);
+                gather.add(self.at(start).0, self.at(start + size).0, sizes);
                 unmapped += bytes;
                 stored = Some((stored.map_or(index, |(first, _)| first), index));
             } else if is_table(value) {
                 // Only in part in the range.
                 break;
             }
-            // No overflow: addresses are below 2^48.
+            // No overflow: offsets are below 2^52.
             at = (start + size).min(end);
             index += 1;
-            if at == end || index & Geometry::<SHIFT>::MASK == 0 {
+            if at == end || index & Geometry::<SHIFT, WIDE>::MASK == 0 {
                 break;
             }
         }
@@ -435,12 +558,12 @@ unsafe fn clear_sparse<const SHIFT: u32>(
 /// # Safety
 /// The table is live, is a full one whose entries span `1 << shift` bytes, and no other thread stores to
 /// it or to tables below.
-unsafe fn survey<F: Frames + ?Sized, const SHIFT: u32>(
+unsafe fn survey<F: Frames + ?Sized, const SHIFT: u32, const WIDE: bool>(
     frames: &F,
     table: PhysAddr,
     shift: u32,
 ) -> (u64, u64) {
-    let entries = Geometry::<SHIFT>::ENTRIES;
+    let entries = Geometry::<SHIFT, WIDE>::ENTRIES;
     // SAFETY: the caller says that the table is live.
     let cells = unsafe { entry(frames, table, 0) }.cast::<u64>();
     // SAFETY: a full table has that many entries; no CPU stores to them meanwhile, and the SMMU never
@@ -454,10 +577,11 @@ unsafe fn survey<F: Frames + ?Sized, const SHIFT: u32>(
     let (mut bytes, mut sizes) = (0, 0);
     for &value in values {
         if is_table(value) {
-            let below = PhysAddr(value & Geometry::<SHIFT>::ADDRESS);
+            let below = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
             // SAFETY: live, as the table that points to it is; all it spans is the caller's.
-            let (b, s) =
-                unsafe { survey::<F, SHIFT>(frames, below, shift - Geometry::<SHIFT>::BITS) };
+            let (b, s) = unsafe {
+                survey::<F, SHIFT, WIDE>(frames, below, shift - Geometry::<SHIFT, WIDE>::BITS)
+            };
             bytes += b;
             sizes |= s;
         } else if value != 0 {

@@ -94,7 +94,7 @@ fn every_attribute_has_its_bits_and_reads_back() {
         // SAFETY: one thread.
         let mapping = unsafe { table.lookup(&arena, Iova(0x1234)) }.unwrap();
         assert_eq!(mapping, Mapping { pa: PhysAddr(0x9000_0234), size: K4, attributes });
-        unmap::<4, _, _>(&table, &arena, 0x1000, K4).unwrap();
+        unmap::<4, _, _, _>(&table, &arena, 0x1000, K4).unwrap();
     }
     // Stage 1 can't refuse reads alone.
     map(&table, &arena, 0x1000, 0x9000_0000, K4, Attributes::normal(w)).unwrap();
@@ -119,7 +119,7 @@ fn stage_2_attributes_have_their_bits_and_read_back() {
         assert_eq!(arena.walk(&table, 0).unwrap().2, bits, "{attributes:?}");
         // SAFETY: one thread.
         assert_eq!(unsafe { table.lookup(&arena, Iova(0)) }.unwrap().attributes, attributes);
-        unmap::<4, _, _>(&table, &arena, 0, K4).unwrap();
+        unmap::<4, _, _, _>(&table, &arena, 0, K4).unwrap();
     }
     let privileged = Attributes::normal(r | Prot::PRIVILEGED);
     let kind = MapErrorKind::NoPermission { prot: privileged.prot };
@@ -161,7 +161,7 @@ fn an_output_that_is_less_aligned_gets_smaller_leaves() {
 fn a_block_goes_into_an_existing_table_as_pages() {
     let (arena, table) = setup();
     map(&table, &arena, 2 * M2, 0, K4, RW).unwrap();
-    unmap::<4, _, _>(&table, &arena, 2 * M2, K4).unwrap();
+    unmap::<4, _, _, _>(&table, &arena, 2 * M2, K4).unwrap();
     let frames = arena.live();
     // Blocks on both sides of the table that stayed.
     map(&table, &arena, M2, M2, 3 * M2, RW).unwrap();
@@ -180,7 +180,7 @@ fn one_publish_a_run_and_two_more_a_table() {
     // Four new tables (level 1, level 2, two of level 3), and a run in each of the last two.
     assert_eq!(arena.publishes() - before, 4 * 2 + 2);
     let before = arena.publishes();
-    unmap::<4, _, _>(&table, &arena, M2 - 8 * K4, 16 * K4).unwrap();
+    unmap::<4, _, _, _>(&table, &arena, M2 - 8 * K4, 16 * K4).unwrap();
     assert_eq!(arena.publishes() - before, 2);
 }
 
@@ -257,7 +257,7 @@ fn what_is_mapped_is_never_replaced() {
     let error = map(&table, &arena, 0, 0, M2, RW).unwrap_err();
     assert_eq!(error, MapError { mapped: 5 * K4, kind });
     assert_eq!(error.to_string(), "0x5000 is mapped already (0x5000 bytes before it are mapped)");
-    let (unmapped, _) = unmap::<4, _, _>(&table, &arena, 0, error.mapped).unwrap();
+    let (unmapped, _) = unmap::<4, _, _, _>(&table, &arena, 0, error.mapped).unwrap();
     assert_eq!(unmapped, 5 * K4);
     // Over several tables too.
     let error = map(&table, &arena, 3 * M2, 0, G1, RW).unwrap_err();
@@ -285,7 +285,7 @@ fn a_map_that_runs_out_of_frames_at_any_point_can_be_taken_back() {
             assert_eq!(arena.walk(&table, page).map(|found| found.0), expected);
         }
         if error.mapped != 0 {
-            let (unmapped, _) = unmap::<4, _, _>(&table, &arena, start, error.mapped).unwrap();
+            let (unmapped, _) = unmap::<4, _, _, _>(&table, &arena, start, error.mapped).unwrap();
             assert_eq!(unmapped, error.mapped);
         }
         arena.limit(None);
@@ -354,7 +354,7 @@ fn the_first_table_is_as_short_as_the_input_allows() {
 }
 
 /// Maps the last bytes of the input so that every leaf size occurs, checks, unmaps, destroys.
-fn round_trip<const SHIFT: u32, const STAGE: u8>(bits: u32) -> (u32, usize) {
+fn round_trip<const SHIFT: u32, const STAGE: u8>(bits: u32) -> (i8, usize) {
     let arena = Arena::new(0x8000_0000);
     let table = Table::<SHIFT, STAGE>::new(&arena, bits, bits).unwrap();
     let page = 1 << SHIFT;
@@ -368,7 +368,7 @@ fn round_trip<const SHIFT: u32, const STAGE: u8>(bits: u32) -> (u32, usize) {
     // SAFETY: one thread.
     let found = unsafe { table.lookup(&arena, Iova(start + len - 1)) }.unwrap();
     assert_eq!(found.pa, PhysAddr(pa + len - 1));
-    assert_eq!(unmap::<4, _, _>(&table, &arena, start, len).unwrap().0, len);
+    assert_eq!(unmap::<4, _, _, _>(&table, &arena, start, len).unwrap().0, len);
     let shape = (table.start_level(), table.root_bytes());
     // SAFETY: one thread, no hardware.
     unsafe { table.destroy(&arena) };

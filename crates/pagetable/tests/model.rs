@@ -114,7 +114,7 @@ impl<const SHIFT: u32> Run<SHIFT> {
                         assert!(found.0 <= self.iova(first));
                         if mapped != 0 {
                             let (unmapped, _) =
-                                unmap::<4, _, _>(table, arena, iova, mapped).unwrap();
+                                unmap::<4, _, _, _>(table, arena, iova, mapped).unwrap();
                             assert_eq!(unmapped, mapped);
                         }
                     }
@@ -133,7 +133,7 @@ impl<const SHIFT: u32> Run<SHIFT> {
                     // SAFETY: one thread.
                     None if at % 4 == 1 => unsafe { table.clear(arena, Iova(iova), len) }
                         .map(|cleared| (cleared, vec![])),
-                    None => unmap::<4, _, _>(table, arena, iova, len),
+                    None => unmap::<4, _, _, _>(table, arena, iova, len),
                 };
                 match unmapped {
                     Ok((unmapped, _)) => {
@@ -189,7 +189,7 @@ impl<const SHIFT: u32> Run<SHIFT> {
 
     /// Unmaps all, reclaims nothing: only the root may be left.
     fn finish(self) {
-        let (unmapped, _) = unmap::<4, _, _>(&self.table, &self.arena, 0, 1 << 48).unwrap();
+        let (unmapped, _) = unmap::<4, _, _, _>(&self.table, &self.arena, 0, 1 << 48).unwrap();
         assert_eq!(unmapped, (self.pages.len() as u64) << SHIFT);
         assert_eq!(self.arena.live(), 1);
         // SAFETY: one thread, no hardware.
@@ -256,7 +256,7 @@ proptest! {
             && iova.checked_add(len).is_some_and(|end| end <= 1 << input)
             && pa.checked_add(len).is_some_and(|end| end <= 1 << output);
         prop_assert_eq!(mapped.is_ok(), fits);
-        let unmapped = unmap::<4, _, _>(&table, &arena, iova, len);
+        let unmapped = unmap::<4, _, _, _>(&table, &arena, iova, len);
         if fits {
             prop_assert_eq!(unmapped.unwrap().0, len);
         }

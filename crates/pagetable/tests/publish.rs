@@ -81,13 +81,13 @@ fn what_is_cleared_or_unlinked_is_published_once_a_table() {
     map_page(&table, &arena, 3 * M2);
     arena.take_log();
     // From the first to the last that was mapped, with the hole between them.
-    assert_eq!(unmap::<4, _, _>(&table, &arena, 0, 100 * K4).unwrap().0, 3 * K4);
+    assert_eq!(unmap::<4, _, _, _>(&table, &arena, 0, 100 * K4).unwrap().0, 3 * K4);
     assert_eq!(arena.take_log(), [(frame(3) + 8, 4 * 8)]);
     // Nothing mapped, nothing stored, nothing published.
-    assert_eq!(unmap::<4, _, _>(&table, &arena, 0, 100 * K4).unwrap().0, 0);
+    assert_eq!(unmap::<4, _, _, _>(&table, &arena, 0, 100 * K4).unwrap().0, 0);
     assert_eq!(arena.take_log(), []);
     // Tables that are unlinked by one call, with the hole between them: their descriptors, and nothing of their own.
-    assert_eq!(unmap::<4, _, _>(&table, &arena, M2, 3 * M2).unwrap().0, 2 * K4);
+    assert_eq!(unmap::<4, _, _, _>(&table, &arena, M2, 3 * M2).unwrap().0, 2 * K4);
     assert_eq!(arena.take_log(), [(frame(2) + 8, 3 * 8)]);
     // An empty one: its descriptor.
     let mut gather = Gather::<4>::sized();
@@ -170,7 +170,8 @@ fn who_loses_to_a_table_that_is_not_published_yet_publishes_its_descriptor_and_n
     let (ready, is_ready) = channel();
     let (linked, is_linked) = channel();
     let (done, is_done) = channel();
-    let gates = std::sync::Mutex::new((is_linked, is_done));
+    // One lock each: who waits holds it.
+    let gates = [is_linked, is_done].map(std::sync::Mutex::new);
     let loser = thread::current().id();
     arena.on_publish(move |pa, bytes| {
         let mine = thread::current().id() == loser;
@@ -178,12 +179,12 @@ fn who_loses_to_a_table_that_is_not_published_yet_publishes_its_descriptor_and_n
             // This CPU has its table ready, and waits until the other one has linked its own.
             (FIRST, 4096) if mine => {
                 ready.send(()).unwrap();
-                gates.lock().unwrap().0.recv().unwrap();
+                gates[0].lock().unwrap().recv().unwrap();
             }
             // The other has linked, and stops before it can publish that, until this one has returned.
             LINK if !mine => {
                 linked.send(()).unwrap();
-                gates.lock().unwrap().1.recv().unwrap();
+                gates[1].lock().unwrap().recv().unwrap();
             }
             _ => {}
         }

@@ -44,7 +44,7 @@ fn neighbours_in_one_table_do_not_disturb_each_other() {
                     for page in pages(iova, len) {
                         check(table, arena, page, Some(page - iova + pa));
                     }
-                    let (unmapped, _) = unmap::<4, _, _>(table, arena, iova, len).unwrap();
+                    let (unmapped, _) = unmap::<4, _, _, _>(table, arena, iova, len).unwrap();
                     assert_eq!(unmapped, len);
                     check(table, arena, iova + len - K4, None);
                 }
@@ -113,13 +113,13 @@ fn tables_are_unlinked_beside_threads_that_map() {
                         for page in pages(iova, len).step_by(37) {
                             check(table, arena, page, Some(page - iova + pa));
                         }
-                        let (unmapped, _) = unmap::<4, _, _>(table, arena, iova, len).unwrap();
+                        let (unmapped, _) = unmap::<4, _, _, _>(table, arena, iova, len).unwrap();
                         assert_eq!(unmapped, len);
                     }
                 });
             }
         });
     }
-    let (unmapped, _) = unmap::<4, _, _>(&table, &arena, 0, 1 << 48).unwrap();
+    let (unmapped, _) = unmap::<4, _, _, _>(&table, &arena, 0, 1 << 48).unwrap();
     assert_eq!((unmapped, arena.live()), (0, 1));
 }

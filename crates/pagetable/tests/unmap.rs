@@ -56,13 +56,13 @@ fn a_run_is_gathered_from_its_first_to_its_last_page() {
     let (arena, table) = setup();
     map(&table, &arena, 3 * K4, 0, 2 * K4);
     map(&table, &arena, 7 * K4, 0, K4);
-    let (unmapped, rounds) = unmap::<4, _, _>(&table, &arena, K4, 100 * K4).unwrap();
+    let (unmapped, rounds) = unmap::<4, _, _, _>(&table, &arena, K4, 100 * K4).unwrap();
     assert_eq!(unmapped, 3 * K4);
     let expected = Round { range: 3 * K4..8 * K4, leaf_size: Some(K4), tables: vec![] };
     assert_eq!(rounds, [expected]);
     assert_eq!(arena.walk(&table, 3 * K4), None);
     // Nothing is left, and the tables stay.
-    assert_eq!(unmap::<4, _, _>(&table, &arena, K4, 100 * K4).unwrap(), (0, vec![]));
+    assert_eq!(unmap::<4, _, _, _>(&table, &arena, K4, 100 * K4).unwrap(), (0, vec![]));
     assert_eq!(arena.live(), 4);
     destroy(table, &arena);
 }
@@ -71,7 +71,7 @@ fn a_run_is_gathered_from_its_first_to_its_last_page() {
 fn neighbours_of_the_range_stay_mapped() {
     let (arena, table) = setup();
     map_pages(&table, &arena, M2 - 10 * K4, 20 * K4);
-    let (unmapped, _) = unmap::<4, _, _>(&table, &arena, M2 - 9 * K4, 18 * K4).unwrap();
+    let (unmapped, _) = unmap::<4, _, _, _>(&table, &arena, M2 - 9 * K4, 18 * K4).unwrap();
     assert_eq!(unmapped, 18 * K4);
     for page in -10_i64..10 {
         let iova = M2.wrapping_add_signed(page * 0x1000);
@@ -84,14 +84,14 @@ fn neighbours_of_the_range_stay_mapped() {
 fn leaves_of_several_sizes_are_said_to_have_none_in_common() {
     let (arena, table) = setup();
     map(&table, &arena, M2 - K4, M2 - K4, K4 + M2);
-    let (unmapped, rounds) = unmap::<4, _, _>(&table, &arena, M2 - K4, M2 + K4).unwrap();
+    let (unmapped, rounds) = unmap::<4, _, _, _>(&table, &arena, M2 - K4, M2 + K4).unwrap();
     assert_eq!(unmapped, M2 + K4);
     let expected = Round { range: M2 - K4..2 * M2, leaf_size: None, tables: vec![] };
     assert_eq!(rounds, [expected]);
     // Blocks alone have theirs, and are one run.
     map(&table, &arena, 4 * M2, 0, 8 * M2);
     let before = arena.publishes();
-    let (unmapped, rounds) = unmap::<4, _, _>(&table, &arena, 3 * M2, 10 * M2).unwrap();
+    let (unmapped, rounds) = unmap::<4, _, _, _>(&table, &arena, 3 * M2, 10 * M2).unwrap();
     assert_eq!(unmapped, 8 * M2);
     let expected = Round { range: 4 * M2..12 * M2, leaf_size: Some(M2), tables: vec![] };
     assert_eq!(rounds, [expected]);
@@ -125,11 +125,15 @@ fn a_block_over_either_end_is_refused_before_any_store() {
         let image = arena.image();
         let publishes = arena.publishes();
         let error = UnmapError::Straddle { block: Iova(block), size };
-        assert_eq!(unmap::<4, _, _>(&table, &arena, start, end - start), Err(error), "{start:#x}");
+        assert_eq!(
+            unmap::<4, _, _, _>(&table, &arena, start, end - start),
+            Err(error),
+            "{start:#x}"
+        );
         assert_eq!(arena.image(), image);
         assert_eq!(arena.publishes(), publishes);
     }
-    let (unmapped, _) = unmap::<4, _, _>(&table, &arena, 0, 3 * G1).unwrap();
+    let (unmapped, _) = unmap::<4, _, _, _>(&table, &arena, 0, 3 * G1).unwrap();
     assert_eq!(unmapped, M2 + G1 + 2 * M2 + 2 * K4);
 }
 
@@ -150,7 +154,7 @@ fn wrong_ranges_are_refused() {
         (last, K4, beyond(last, K4)),
         (last, last, beyond(last, last)),
     ] {
-        let got = unmap::<4, _, _>(&table, &arena, iova, len);
+        let got = unmap::<4, _, _, _>(&table, &arena, iova, len);
         assert_eq!(got, Err(UnmapError::Range(error)), "{error}");
         // SAFETY: one thread.
         let got = unsafe { table.reclaim(&arena, Iova(iova), len) }.map(drop);
@@ -165,7 +169,7 @@ fn a_table_whose_whole_span_is_unmapped_is_unlinked() {
     map_pages(&table, &arena, M2 - K4, M2 + 2 * K4);
     assert_eq!(arena.live(), 3 + 3);
     let leaf_table = arena.read(0x8000_2008) & 0xFFFF_F000;
-    let (unmapped, rounds) = unmap::<4, _, _>(&table, &arena, M2 - K4, M2 + 2 * K4).unwrap();
+    let (unmapped, rounds) = unmap::<4, _, _, _>(&table, &arena, M2 - K4, M2 + 2 * K4).unwrap();
     assert_eq!(unmapped, M2 + 2 * K4);
     let range = M2 - K4..2 * M2 + K4;
     let expected = Round { range, leaf_size: Some(K4), tables: vec![(leaf_table, 3)] };
@@ -186,7 +190,7 @@ fn an_unlinked_table_takes_everything_below_with_it() {
     let live = arena.live();
     assert_eq!(live, 2 + 1 + 512);
     // One level-2 table with 512 of level 3, a hole, and a block of 1 GiB.
-    let (unmapped, rounds) = unmap::<4, _, _>(&table, &arena, G1, 3 * G1).unwrap();
+    let (unmapped, rounds) = unmap::<4, _, _, _>(&table, &arena, G1, 3 * G1).unwrap();
     assert_eq!(unmapped, 2 * G1);
     let (range, tables) = (G1..4 * G1, vec![(0x8000_2000, 2)]);
     assert_eq!(rounds, [Round { range, leaf_size: None, tables }]);
@@ -201,7 +205,7 @@ fn all_of_the_input_can_be_unmapped_and_only_the_root_stays() {
     map_pages(&table, &arena, 7 * G512 - M2, 2 * M2);
     map(&table, &arena, 9 * G512, 0, 3 * G1);
     map(&table, &arena, (1 << 48) - K4, 0, K4);
-    let (unmapped, rounds) = unmap::<4, _, _>(&table, &arena, 0, 1 << 48).unwrap();
+    let (unmapped, rounds) = unmap::<4, _, _, _>(&table, &arena, 0, 1 << 48).unwrap();
     assert_eq!(unmapped, 2 * K4 + 2 * M2 + 3 * G1);
     // Five level-1 tables through a gather for four.
     assert_eq!(rounds.iter().map(|r| r.tables.len()).collect::<Vec<_>>(), [4, 1]);
@@ -343,10 +347,10 @@ fn reclaim_unlinks_empty_tables_and_no_others() {
     map_pages(&table, &arena, 3 * G512 + 7 * G1, K4);
     map_pages(&table, &arena, 3 * G512 + 9 * G1, K4);
     for iova in [0, M2, 3 * G512 + 7 * G1, 3 * G512 + 9 * G1] {
-        unmap::<4, _, _>(&table, &arena, iova, K4).unwrap();
+        unmap::<4, _, _, _>(&table, &arena, iova, K4).unwrap();
     }
     for iova in (5 * G1..5 * G1 + 4 * M2).step_by(0x1000) {
-        unmap::<4, _, _>(&table, &arena, iova, K4).unwrap();
+        unmap::<4, _, _, _>(&table, &arena, iova, K4).unwrap();
     }
     assert_eq!(arena.live(), 2 + 1 + 3 + 1 + 4 + 1 + 2 + 2);
     // A table that is only in part in the range stays: a neighbour may be using it.
@@ -381,8 +385,8 @@ fn reclaim_of_a_table_that_starts_at_level_1_keeps_the_root() {
     for gib in 0..4 {
         // Each page but one by itself, so that tables stay.
         for iova in (gib * G1..(gib + 1) * G1).step_by(M2 as usize) {
-            unmap::<4, _, _>(&table, &arena, iova, K4).unwrap();
-            unmap::<4, _, _>(&table, &arena, iova + K4, M2 - K4).unwrap();
+            unmap::<4, _, _, _>(&table, &arena, iova, K4).unwrap();
+            unmap::<4, _, _, _>(&table, &arena, iova + K4, M2 - K4).unwrap();
         }
     }
     assert_eq!(arena.live(), 1 + 4 + 4 * 512);

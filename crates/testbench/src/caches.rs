@@ -80,6 +80,23 @@ impl Memory for SmmuMemory {
         self.ram.write64(pa, value).ok_or(Abort { pa })
     }
 
+    fn compare_exchange64(&self, pa: u64, current: u64, new: u64) -> Result<u64, Abort> {
+        let Some(caches) = &self.caches else {
+            return self.ram.compare_exchange64(pa, current, new).ok_or(Abort { pa });
+        };
+        let mut memory = caches.memory();
+        match memory.get_mut(&pa) {
+            // A CPU that looks finds it in memory; what it has not published is not there.
+            Some(seen) if *seen == current => {
+                *seen = new;
+                let stored = self.ram.compare_exchange64(pa, current, new);
+                stored.map(|_| current).ok_or(Abort { pa })
+            }
+            Some(seen) => Ok(*seen),
+            None => self.ram.compare_exchange64(pa, current, new).ok_or(Abort { pa }),
+        }
+    }
+
     fn read(&self, pa: u64, buffer: &mut [u8]) -> Result<(), Abort> {
         self.ram.read(pa, buffer).map_err(|_| Abort { pa })
     }

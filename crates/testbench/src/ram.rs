@@ -157,6 +157,16 @@ impl Ram {
         Some(())
     }
 
+    /// Writes `new` to the word at `pa` if it is `current`, in one access; what it was. `None` as for
+    /// [`Ram::write64`].
+    #[must_use = "outside the RAM nothing is written"]
+    pub fn compare_exchange64(&self, pa: u64, current: u64, new: u64) -> Option<u64> {
+        let (current, new) = (current.to_le(), new.to_le());
+        let word = self.word(pa)?;
+        let seen = word.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire);
+        Some(u64::from_le(seen.unwrap_or_else(|seen| seen)))
+    }
+
     /// Copies the bytes at `pa` into `buffer`, word by word: a concurrent writer's words arrive
     /// whole, but old and new words may be mixed.
     ///

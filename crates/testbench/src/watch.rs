@@ -14,7 +14,7 @@ use std::ops::Range;
 use smmuv3::Report;
 use smmuv3_formats::command::CfgiSte;
 use smmuv3_formats::{Command, L1Cd, Opcode};
-use smmuv3_model::{Access, Dropped, Misuse, Observation};
+use smmuv3_model::{Access, Dropped, Misuse, Observation, TlbEntry};
 
 use crate::bench::Busy;
 use crate::mixture::{self, Kind};
@@ -181,11 +181,20 @@ impl Watch {
                 );
                 self.oracle.accuse(Rule::R2, text);
             }
+            Observation::VmidConflict { vmid, ttb_old, ttb_new, stream } => {
+                let text = format!(
+                    "VMID {vmid:#x} was given to the stage-2 tables at {ttb_new:#x} (stream \
+                     {stream:#x}) while caches still hold it for those at {ttb_old:#x}"
+                );
+                self.oracle.accuse(Rule::R2, text);
+            }
             Observation::Misuse(misuse) => {
                 let rule = match misuse {
                     Misuse::AsidTooWide { .. }
                     | Misuse::VmidTooWide { .. }
-                    | Misuse::TagDisagreement { .. } => Rule::R2,
+                    | Misuse::TagDisagreement { .. }
+                    | Misuse::VmidDisagreement { .. }
+                    | Misuse::VmidOfBoth { .. } => Rule::R2,
                     _ => Rule::Misuse,
                 };
                 self.oracle.accuse(rule, misuse);
@@ -258,15 +267,15 @@ impl Watch {
         let root = self.oracle.root(space);
         for instance in 0..self.structures.instances() {
             let Some(model) = world.machine().model(instance) else { return };
-            let stale = model.tlb_entries().find(|entry| {
-                entry.ttb == root && entry.va < range.end && entry.va + entry.size > range.start
-            });
+            let stale = model
+                .tlb_entries()
+                .find(|entry| entry.uses(root, range.start, range.end.wrapping_sub(1)));
             let stale = stale.map(|entry| {
                 format!("{} still leads {:#x} to {:#x}", entry.tag, entry.va, entry.pa)
             });
             let held = model.held().find(|held| {
-                held.entry.as_ref().is_some_and(|entry| entry.ttb == root)
-                    && range.contains(&held.access.address)
+                let input = |entry: &TlbEntry| entry.input_of(root, held.access.address);
+                held.entry.as_ref().and_then(input).is_some_and(|input| range.contains(&input))
             });
             let held = held.map(|held| {
                 format!(
@@ -308,7 +317,7 @@ impl Watch {
         let left =
             self.oracle.space(before).filter(|left| !self.oracle.is_used_on(*left, instance));
         let left = left.map(|left| self.oracle.root(left)).and_then(|root| {
-            let translation = model.tlb_entries().find(|entry| entry.ttb == root);
+            let translation = model.tlb_entries().find(|entry| entry.is_of(root));
             let walk = model.walk_entries().find(|entry| entry.ttb == root);
             translation.map(|entry| entry.tag).or(walk.map(|entry| entry.tag))
         });
@@ -332,12 +341,12 @@ impl Watch {
         }
         for instance in 0..self.structures.instances() {
             let Some(model) = world.machine().model(instance) else { return };
-            let translation = model.tlb_entries().find(|entry| entry.ttb == root);
+            let translation = model.tlb_entries().find(|entry| entry.is_of(root));
             let walk = model.walk_entries().find(|entry| entry.ttb == root);
             let left = translation.map(|entry| entry.tag).or(walk.map(|entry| entry.tag));
             let held = model.held().filter_map(|held| held.entry.as_ref());
             let left =
-                left.or(held.filter(|entry| entry.ttb == root).map(|entry| entry.tag).next());
+                left.or(held.filter(|entry| entry.is_of(root)).map(|entry| entry.tag).next());
             drop(model);
             if let Some(tag) = left {
                 let text = format!(

@@ -10,10 +10,10 @@ use std::rc::Rc;
 use common::Random;
 use smmuv3_formats::granule::{Granule, Tables};
 use smmuv3_formats::register::{Cr0, Cr2, StrtabBase, StrtabBaseCfg};
-use smmuv3_formats::{Cd, EventId, L1Cd, L1Std, Ste};
+use smmuv3_formats::{Cd, L1Cd, L1Std, Ste};
 use smmuv3_model::Memory as _;
 use smmuv3_model::{Adversary, Model, Profile, Ram, Reason};
-use smmuv3_walk::{Access, Ending, Gap, Memory, Outcome, Smmu, What, walk};
+use smmuv3_walk::{Access, Ending, Gap, Memory, Outcome, Smmu, walk};
 
 const BASE: u64 = 0x8000_0000;
 const BYTES: u64 = 4 << 20;
@@ -222,10 +222,6 @@ enum Said {
 
 fn walked(ram: &Ram, smmu: &Smmu, access: Access) -> Said {
     let walk = walk(&Same(ram), smmu, access);
-    let bypass = walk.steps.iter().any(|step| {
-        step.what == What::Ste
-            && Ste(step.words.as_slice().try_into().unwrap_or_default()).config() == 4
-    });
     match walk.outcome {
         Outcome::Translated(found) => {
             Said::Translated { address: found.address, bytes_log2: found.bytes_log2 }
@@ -233,13 +229,7 @@ fn walked(ram: &Ram, smmu: &Smmu, access: Access) -> Said {
         Outcome::Silent { .. } => Said::Silent,
         Outcome::Fault(fault) => {
             // What is not recorded has no words.
-            let mut words = if fault.recorded { fault.event.0 } else { [fault.id as u64, 0, 0, 0] };
-            if bypass && fault.recorded && fault.id == EventId::FAddrSize {
-                // The model does not override the privilege of what bypasses.
-                words[1] &= !(0b11 << 33);
-                words[1] |= u64::from(access.privileged) << 33;
-                words[1] |= u64::from(access.instruction && !access.write) << 34;
-            }
+            let words = if fault.recorded { fault.event.0 } else { [fault.id as u64, 0, 0, 0] };
             Said::Event { words, recorded: fault.recorded, abort: fault.ending == Ending::Abort }
         }
         other => panic!("{access:x?}: {other:x?}"),

@@ -8,6 +8,8 @@ use smmuv3_model::{Access, Broadcast, Granule, Pages, Profile, Tlbi, Transfer};
 
 use crate::context_table::*;
 use crate::machine::*;
+use crate::nested::{OFFSET, OUTPUT, OUTPUT_SLOT, a3, a3_ste, slot_of};
+use crate::stage_2::{S2_L1, S2_L2, page};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -46,6 +48,12 @@ fn word() -> impl Strategy<Value = u64> {
         Just(cd_words(5, L0)[0]),
         Just(LEAF_A | 1),
         (0u64..4, 0u64..9).prop_map(|(fmt, log2)| substream_ste(L1, fmt, log2)[0]),
+        Just(a3_ste()[0]),
+        // Every field of stage 2, and of the contexts, once in a while.
+        (0u32..64).prop_map(|bit| a3_ste()[2] ^ 1 << bit),
+        (0u32..64).prop_map(|bit| cd_words(5, OFFSET + L0)[0] ^ 1 << bit),
+        (0u32..64).prop_map(|bit| page(OUTPUT) ^ 1 << bit),
+        (0u32..64).prop_map(|bit| ((OFFSET + PA) | LEAF | 1 << 52) ^ 1 << bit),
         (any::<u64>(), any::<u64>()).prop_map(|(a, b)| a & b),
     ]
 }
@@ -60,6 +68,10 @@ fn place() -> impl Strategy<Value = u64> {
         Just(STRTAB + 64 * u64::from(SID)),
         (0u64..8).prop_map(|n| L1 + 8 * n),
         (0u64..64).prop_map(|n| LEAF_A + 8 * n),
+        (0u64..4).prop_map(|n| S2_L1 + 8 * (0x3fc + n)),
+        Just(S2_L2),
+        prop::sample::select(vec![L0, L0 + 0x3000, CD]).prop_map(slot_of),
+        Just(OUTPUT_SLOT),
     ]
 }
 
@@ -80,7 +92,8 @@ fn access() -> impl Strategy<Value = Access> {
 
 fn command() -> impl Strategy<Value = [u64; 2]> {
     let opcode = prop::sample::select(vec![
-        0x01u64, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10, 0x11, 0x12, 0x13, 0x28, 0x30, 0x46, 0x46, 0xff,
+        0x01u64, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10, 0x11, 0x12, 0x13, 0x28, 0x2a, 0x30, 0x46,
+        0x46, 0xff,
     ]);
     prop_oneof![
         3 => (opcode, any::<[u64; 4]>()).prop_map(|(opcode, [a, b, c, d])| {
@@ -147,6 +160,20 @@ fn profile() -> impl Strategy<Value = Profile> {
         2 => Just(Profile::default().sidsize(6).ssidsize(8).two_level_contexts(true).btm(true)),
         1 => Just(Profile::small_asid().s2p(true).ssidsize(4).msi(true).eager(true).sidsize(6)),
         1 => Just(Profile::default().granules(true, true, true).oas(52).sidsize(8)),
+        3 => Just(Profile::default().s2p(true).httu(2).ssidsize(4).sidsize(6)),
+        1 => Just(
+            Profile::default()
+                .s2p(true)
+                .httu(2)
+                .granules(true, true, true)
+                .oas(52)
+                .lpa2(true)
+                .wide_addresses(true)
+                .small_tables(true)
+                .ril(false)
+                .bbml(1)
+                .sidsize(6)
+        ),
         1 => wild,
     ]
 }
@@ -158,17 +185,24 @@ proptest! {
     fn nothing_makes_it_panic(
         profile in profile(),
         seed in any::<u64>(),
-        set_up in any::<bool>(),
+        set_up in 0u32..4,
         steps in vec(step(), 1..100),
     ) {
         // Profiles without the usual features cannot be set up in the usual way.
         let usual = profile.idr0.s1p() && !profile.stuck;
-        let mut machine = if set_up && usual {
-            let machine = Machine::new(profile, seed);
-            machine.a1();
-            machine
-        } else {
-            Machine::reset(profile, seed)
+        let mut machine = match set_up {
+            1 if usual => {
+                let machine = Machine::new(profile, seed);
+                machine.a1();
+                machine
+            }
+            2.. if usual => {
+                let machine = a3(profile, seed);
+                // S2HA and S2HD.
+                machine.put(STRTAB + 64 * u64::from(SID) + 16, a3_ste()[2] | 3 << 55);
+                machine
+            }
+            _ => Machine::reset(profile, seed),
         };
         for step in steps {
             match step {

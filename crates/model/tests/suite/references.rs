@@ -29,8 +29,8 @@ fn live_tables_are_found_without_any_access() {
     machine.a1();
     let contexts = machine.smmu.references(CD, 64);
     assert_eq!(contexts, Some(Reference::Contexts { stream: SID, cached: false }));
-    for level in 0..4u8 {
-        let found = machine.smmu.references(L0 + 0x1000 * u64::from(level), 0x1000);
+    for level in 0..4i8 {
+        let found = machine.smmu.references(L0 + 0x1000 * level as u64, 0x1000);
         let table = Reference::Table { stream: SID, substream: 0, level, cached: false };
         assert_eq!(found, Some(table));
     }
@@ -167,9 +167,9 @@ fn leaves_and_the_tables_below_are_in_use_through_descriptors_in_memory() {
     let leaf = Some(Reference::ContextLeaf { stream: SID, index: 1, cached: false });
     assert_eq!([of(&machine, LEAF_A), of(&machine, LEAF_A + 0xff8)], [leaf, leaf]);
     assert_eq!(of(&machine, LEAF_A + 0x1000), None);
-    for level in 0..4u8 {
+    for level in 0..4i8 {
         let table = Reference::Table { stream: SID, substream: 0x47, level, cached: false };
-        assert_eq!(of(&machine, L0 + 0x1000 * u64::from(level)), Some(table));
+        assert_eq!(of(&machine, L0 + 0x1000 * level as u64), Some(table));
     }
     // Unlinked in memory, and never looked at.
     machine.put(L1 + 8, LEAF_A);

@@ -354,11 +354,15 @@ fn a_context_without_abort_is_illegal_with_term_model_and_raz_wi_without() {
 
 #[test]
 fn what_is_not_modelled_is_said_and_aborts() {
-    let mut machine = Machine::new(quiet().s2p(true), 1);
+    let mut profile = quiet();
+    profile.idr3 = profile.idr3.with_aie(true);
+    let mut machine = Machine::new(profile, 1);
     machine.a1();
-    // Stage 2: A2's entry.
-    machine.ste(1, [0xd, 0x0000_1000_0000_0000, 0x040c_3558_0000_0007, 0x8004_0000, 0, 0, 0, 0]);
-    let refusal = machine.translate(Access::read(1, 0x1000)).unwrap_err();
+    let mut cd = cd_words(5, L0);
+    // AIE.
+    cd[2] = 1 << 3;
+    machine.cd_at(CD, cd);
+    let refusal = machine.translate(Access::read(SID, VA)).unwrap_err();
     assert!(matches!(refusal.reason, Reason::Unsupported(_)));
     assert_eq!(refusal.event, None);
     let said = machine.smmu.observations();

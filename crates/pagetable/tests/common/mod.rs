@@ -4,6 +4,10 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod oracle;
+pub mod run;
+pub mod space;
+
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
@@ -132,6 +136,13 @@ impl Arena {
         self.cell(self.cpu, pa).load(Ordering::Relaxed)
     }
 
+    /// The descriptor at `pa` as the walker sees it; `None` where no frame is.
+    pub fn walker_sees(&self, pa: u64) -> Option<u64> {
+        let state = self.state.lock().expect("no test panicked");
+        let (&frame, &size) = state.live.range(..=pa).next_back()?;
+        (pa < frame + size as u64).then(|| self.cell(self.walker, pa).load(Ordering::Relaxed))
+    }
+
     /// Every live descriptor that is not zero, with its address.
     pub fn image(&self) -> BTreeMap<u64, u64> {
         let live = self.state.lock().expect("no test panicked").live.clone();
@@ -143,17 +154,18 @@ impl Arena {
     }
 
     /// Walks for `iova` as hardware does, from bits alone, in the walker's view. Gives the output address
-    /// and the leaf with its size.
-    pub fn walk<const SHIFT: u32, const STAGE: u8>(
+    /// and the leaf with its size. For addresses of 48 bits; [`oracle`] knows all.
+    pub fn walk<const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
         &self,
-        table: &Table<SHIFT, STAGE>,
+        table: &Table<SHIFT, STAGE, WIDE>,
         iova: u64,
     ) -> Option<(u64, u64, u64)> {
         if iova >> table.input_bits() != 0 {
             return None;
         }
         let bits = SHIFT - 3;
-        let mut level = table.start_level();
+        assert!(!WIDE);
+        let mut level = u32::try_from(table.start_level()).unwrap();
         let mut base = table.root().0;
         let mut mask = u64::MAX;
         loop {
@@ -169,6 +181,8 @@ impl Arena {
             let address = value & 0x0000_FFFF_FFFF_F000;
             match (value & 3, level) {
                 (1, 1 | 2) | (3, 3) => {
+                    // Of a block, bit 16 is nT.
+                    let address = address & if level == 3 { !0 } else { !(1 << 16) };
                     assert_eq!(address & (size - 1), 0, "a leaf's address is aligned to its size");
                     return Some((address | iova & (size - 1), size, value));
                 }
@@ -270,8 +284,8 @@ pub fn round<const N: usize>(gather: &Gather<N>) -> Round {
 }
 
 /// Unmaps to the end with a gather for `N` tables; gives the bytes and what each round gathered.
-pub fn unmap<const N: usize, const SHIFT: u32, const STAGE: u8>(
-    table: &Table<SHIFT, STAGE>,
+pub fn unmap<const N: usize, const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
+    table: &Table<SHIFT, STAGE, WIDE>,
     arena: &Arena,
     iova: u64,
     len: u64,
@@ -282,7 +296,8 @@ pub fn unmap<const N: usize, const SHIFT: u32, const STAGE: u8>(
     let mut cursor = unsafe { table.unmap(arena, Iova(iova), len)? };
     while cursor.next(&mut gather) {
         let range = gather.range();
-        assert!(iova <= range.start && range.end <= iova + len && !range.is_empty());
+        assert!(!range.is_empty());
+        assert!(table.has_contiguous() || iova <= range.start && range.end <= iova + len);
         rounds.push(round(&gather));
         // SAFETY: there is no hardware that could hold on to the tables.
         unsafe { gather.free_tables(arena) };

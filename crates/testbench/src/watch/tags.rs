@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use smmuv3_formats::Ste;
+use smmuv3_model::{Stages, Tag};
 
 use super::Watch;
 use crate::oracle::Rule;
@@ -18,7 +19,7 @@ pub struct OwnedTag {
     pub instance: usize,
     /// VMID; 0 where there is no stage 2.
     pub vmid: u16,
-    /// ASID.
+    /// ASID; 0 for tables of stage 2, which have the VMID alone.
     pub asid: u16,
     /// It is the CPU's.
     pub shared: bool,
@@ -54,8 +55,16 @@ impl Watch {
         };
         for instance in 0..self.structures.instances() {
             let Some(model) = world.machine().model(instance) else { return };
-            let entries = model.tlb_entries().map(|entry| (entry.tag, entry.ttb, "translation"));
-            let walks = model.walk_entries().map(|entry| (entry.tag, entry.ttb, "walk"));
+            // What a guest's stage 1 leads to has its VMID, and tables of stage 2 that are its owner's.
+            let vmid_alone = |tag: Tag| Tag { asid: 0, ..tag };
+            let entries = model.tlb_entries().map(|entry| match entry.second {
+                Some(second) => (vmid_alone(entry.tag), second.ttb, "translation"),
+                None => (entry.tag, entry.ttb, "translation"),
+            });
+            let walks = model
+                .walk_entries()
+                .filter(|entry| entry.stages() != Stages::Both)
+                .map(|entry| (entry.tag, entry.ttb, "walk"));
             let stray = entries
                 .chain(walks)
                 .find(|(tag, ttb, _)| !belongs(instance, tag.vmid, tag.asid, *ttb));
@@ -130,8 +139,12 @@ fn misgiven(owned: &[OwnedTag], widths: &[Widths]) -> Option<String> {
                 "VMID {vmid:#x} ASID {asid:#x} is too wide for instance {instance}"
             ));
         }
-        let twice =
-            |other: &&OwnedTag| other.space != tag.space && other.is(instance, Some(vmid), asid);
+        let twice = |other: &&OwnedTag| {
+            let whole = (asid == 0 || other.asid == 0) && vmid != 0 && other.vmid == vmid;
+            other.space != tag.space
+                && other.instance == instance
+                && (whole || other.is(instance, Some(vmid), asid))
+        };
         if let Some(other) = owned.iter().take(index).find(twice) {
             return Some(format!(
                 "VMID {vmid:#x} ASID {asid:#x} of instance {instance} belongs to the address spaces {} and {}",
@@ -160,6 +173,10 @@ mod tests {
         assert_eq!(misgiven(&[tag(0, 0, 0, 1), tag(0, 0, 0, 2)], &WIDTHS), None);
         let shared = misgiven(&[tag(0, 1, 3, 9), tag(1, 1, 3, 9)], &WIDTHS).unwrap();
         assert!(shared.contains("address spaces 0 and 1"), "{shared}");
+        // Tables of stage 2 have a VMID for themselves.
+        assert!(misgiven(&[tag(0, 1, 3, 0), tag(1, 1, 3, 0)], &WIDTHS).is_some());
+        assert!(misgiven(&[tag(0, 1, 3, 0), tag(1, 1, 3, 9)], &WIDTHS).is_some());
+        assert_eq!(misgiven(&[tag(0, 1, 3, 0), tag(1, 1, 4, 0)], &WIDTHS), None);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //!
 //! Events stay in their queue, since no rule about them is judged here.
 
+mod stage_2;
+
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
 
@@ -59,8 +61,19 @@ struct Smmu {
 
 struct Space {
     root: u64,
-    /// Its ASID on each instance.
+    /// Its ASID on each instance; its VMID where its tables are those of stage 2.
     asids: [u16; 2],
+}
+
+/// What the tables of domains are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Tables of stage 1.
+    Stage1,
+    /// Tables of stage 2, alone.
+    Stage2,
+    /// Tables of stage 2, below a stage 1 of a guest that changes nothing.
+    Nested,
 }
 
 /// See the module.
@@ -69,6 +82,7 @@ pub struct Hand {
     platform: TestPlatform,
     eyes: Arc<Eyes>,
     judge: Judge,
+    layout: Layout,
     /// Where the mistake is to be made.
     mistake: Option<usize>,
     smmus: Vec<Smmu>,
@@ -79,13 +93,20 @@ pub struct Hand {
 
 impl Hand {
     /// Both instances enabled, both masters blocked, and two domains without mappings.
-    pub fn new(world: Arc<World>, eyes: Arc<Eyes>, judge: Judge, mistake: Option<usize>) -> Self {
+    pub fn new(
+        world: Arc<World>,
+        eyes: Arc<Eyes>,
+        judge: Judge,
+        layout: Layout,
+        mistake: Option<usize>,
+    ) -> Self {
         let platform = TestPlatform(world.clone());
         let mut hand = Self {
             world,
             platform,
             eyes,
             judge,
+            layout,
             mistake,
             smmus: Vec::new(),
             spaces: Vec::new(),
@@ -131,13 +152,26 @@ impl Hand {
         self.watch().oracle.map_begins(domain, range.clone(), pa, true);
         for (iova, pa) in range.clone().step_by(PAGE as usize).zip((pa..).step_by(PAGE as usize)) {
             let slot = self.descriptor(domain, iova, LAST);
-            let leaf = Stage1Page::default().with_kind(TABLE_OR_PAGE).with_oa(pa);
-            let leaf = leaf.with_af(true).with_ng(true).with_sh(3).with_ap(0b01);
-            self.store(slot, leaf.with_uxn(true).with_pxn(true).0[0]);
+            self.store(slot, self.leaf(pa));
         }
         let mut watch = self.watch();
         watch.collect(&self.world);
         watch.oracle.map_ends(domain, range, true);
+    }
+
+    /// Changes these bits of the descriptor for `iova`, in place.
+    pub fn change(&mut self, domain: usize, iova: u64, bits: u64) {
+        let slot = self.descriptor(domain, iova, LAST);
+        self.store(slot, self.load(slot) ^ bits);
+    }
+
+    fn leaf(&self, pa: u64) -> u64 {
+        if self.layout != Layout::Stage1 {
+            return stage_2::leaf(pa);
+        }
+        let leaf = Stage1Page::default().with_kind(TABLE_OR_PAGE).with_oa(pa);
+        let leaf = leaf.with_af(true).with_ng(true).with_sh(3).with_ap(0b01);
+        leaf.with_uxn(true).with_pxn(true).0[0]
     }
 
     /// Clears the descriptors of `range`, then does `steps`: unmap has returned.
@@ -211,14 +245,26 @@ impl Hand {
             hand.store_entry(instance, 0, ABORT);
             hand.cfgi_ste(instance);
             hand.sync(instance);
-            hand.tlbi_asid(instance, hand.asid(instance, domain));
+            hand.forget(instance, domain);
             hand.sync(instance);
         });
+    }
+
+    /// Tells `instance` to forget all translations of `domain`.
+    pub fn forget(&mut self, instance: usize, domain: usize) {
+        let tag = self.asid(instance, domain);
+        match self.layout {
+            Layout::Stage1 => self.tlbi_asid(instance, tag),
+            Layout::Stage2 | Layout::Nested => self.tlbi_vmid(instance, tag),
+        }
     }
 
     /// Builds a context for `domain`, and writes what a blocked entry does not look at. The entry that is
     /// still to be switched to is the result.
     pub fn prepare(&mut self, instance: usize, domain: usize) -> Ste {
+        if self.layout != Layout::Stage1 {
+            return self.prepare_stage_2(instance, domain);
+        }
         let context = self.allocate(64);
         for (index, word) in self.context(instance, domain).0.into_iter().enumerate().rev() {
             self.store(context + 8 * index as u64, word);

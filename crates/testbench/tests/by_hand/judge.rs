@@ -10,7 +10,7 @@ use smmuv3_testbench::platform::{Observer, Point, World};
 use smmuv3_testbench::scenario::Scenario;
 use smmuv3_testbench::watch::Watch;
 
-use crate::driver::{Hand, INSTANCES};
+use crate::driver::{Hand, INSTANCES, Layout};
 
 const SEEDS: Range<u64> = 0..32;
 /// Seeds of [`SEEDS`] on which a mistake must be caught.
@@ -65,20 +65,36 @@ impl Observer for Eyes {
 /// made for one instance, nearly every seed must break a rule, and only one of `inspected` or `suffered`,
 /// depending on the judge.
 pub fn judge(inspected: &[Rule], suffered: &[Rule], sequence: impl Fn(&mut Hand)) {
+    judge_with(Layout::Stage1, inspected, suffered, sequence);
+}
+
+/// As [`judge`], with tables of another kind.
+pub fn judge_with(
+    layout: Layout,
+    inspected: &[Rule],
+    suffered: &[Rule],
+    sequence: impl Fn(&mut Hand),
+) {
     for (judge, rules) in [(Judge::Inspection, inspected), (Judge::Devices, suffered)] {
         for seed in SEEDS {
-            let verdict = run(seed, judge, None, &sequence);
-            assert_eq!(verdict, None, "{judge:?}, seed {seed}: the right steps");
+            let verdict = run(seed, judge, layout, None, &sequence);
+            assert_eq!(verdict, None, "{layout:?}, {judge:?}, seed {seed}: the right steps");
         }
         for instance in INSTANCES {
             let mut caught = 0;
             for seed in SEEDS {
-                let verdict = run(seed, judge, Some(instance), &sequence);
+                let verdict = run(seed, judge, layout, Some(instance), &sequence);
                 let right = verdict.as_ref().is_none_or(|verdict| rules.contains(&verdict.rule));
-                assert!(right, "{judge:?}, instance {instance}, seed {seed}: {verdict:?}");
+                assert!(
+                    right,
+                    "{layout:?}, {judge:?}, instance {instance}, seed {seed}: {verdict:?}"
+                );
                 caught += usize::from(verdict.is_some());
             }
-            assert!(caught >= CAUGHT, "{judge:?}, instance {instance}: {caught} seeds only");
+            assert!(
+                caught >= CAUGHT,
+                "{layout:?}, {judge:?}, instance {instance}: {caught} seeds only"
+            );
         }
     }
 }
@@ -86,6 +102,7 @@ pub fn judge(inspected: &[Rule], suffered: &[Rule], sequence: impl Fn(&mut Hand)
 fn run(
     seed: u64,
     judge: Judge,
+    layout: Layout,
     mistake: Option<usize>,
     sequence: &impl Fn(&mut Hand),
 ) -> Option<Violation> {
@@ -95,7 +112,7 @@ fn run(
     let watch = Mutex::new(Watch::new(INSTANCES.len(), seed));
     let eyes = Arc::new(Eyes { world: Arc::downgrade(&world), watch });
     world.set_observer(Some(eyes.clone()));
-    let mut hand = Hand::new(world, eyes, judge, mistake);
+    let mut hand = Hand::new(world, eyes, judge, layout, mistake);
     sequence(&mut hand);
     hand.devices();
     hand.verdict()

@@ -4,6 +4,7 @@
 
 mod driver;
 mod judge;
+mod stage_2;
 
 use smmuv3_formats::Ste;
 use smmuv3_formats::ste::config;

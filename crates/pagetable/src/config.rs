@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a table is to be, and the making of it.
+
+use smmuv3_formats::PhysAddr;
+
+use crate::error::TableError;
+use crate::geometry::Geometry;
+use crate::leaf::Encoding;
+use crate::{Frames, MAIR, Shareability, Table};
+
+/// What a table is to be: sizes, and what else can be chosen. Granule, stage and width are its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TableConfig {
+    /// Bits of an input address: 32 to 48, or to 52 for a wide table. What T0SZ, T1SZ or S2T0SZ is taken from.
+    pub input_bits: u32,
+    /// Bits of an output address, within the same bounds: IPS or S2PS, and no more than every instance outputs.
+    pub output_bits: u32,
+    /// Stage 1: the table is for the upper half of the addresses, those of TTB1. They are sign-extended: the last
+    /// one is 2^64 - 1. Its last page can't be mapped, since no range can say that it ends there. Calls take the
+    /// general way; what is fast is the lower half.
+    pub upper: bool,
+    /// Stage 2: the level of the first table, where there is a choice (§15.4): a later one than by default takes
+    /// up to 16 tables side by side, and one step less to walk. `None` for the earliest that output size allows.
+    pub start_level: Option<i8>,
+    /// Maps set the contiguous hint where they store all of a group. Calls on few pages then take the general way.
+    pub contiguous: bool,
+    /// Blocks may be split: see [`Table::split`]. Unmaps of few pages then take the general way, and name no size.
+    pub splits: bool,
+    /// What changes of size the hardware bears: IDR3.BBML, the least of all instances (and CPUs) that walk the table.
+    pub bbml: Bbml,
+    /// Mappings may have every attribute that the tables can say, and look-ups take half as long again. Otherwise types are
+    /// [`NormalCacheable`](crate::Memory::NormalCacheable), [`NormalNonCacheable`](crate::Memory::NormalNonCacheable)
+    /// and [`Device`](crate::Memory::Device), and permissions without PXN, UXN and GUARDED; others are refused. A MAIR that
+    /// has those types elsewhere is a reason to set it.
+    pub all_attributes: bool,
+    /// Stage 1: CD.MAIR of the contexts that use the table. By default [`MAIR`](crate::MAIR).
+    pub mair: u64,
+    /// LPA2: CD.SHx or STE.S2SH0, which say for all leaves who shares what is cached.
+    pub shareability: Shareability,
+    /// Stage 2: STE.S2FWB.
+    pub fwb: bool,
+    /// Stage 2: IDR3.XNX of every instance, so that execution may depend on privilege.
+    pub xnx: bool,
+    /// Stage 1: the table is for StreamWorld EL2, which knows one privilege (§16.1).
+    pub one_privilege: bool,
+}
+
+/// What the hardware bears when a translation changes its size and nothing else, without break-before-make (§8.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bbml {
+    /// Nothing. A group of contiguous leaves is unmapped as a whole.
+    #[default]
+    Zero,
+    /// Changes of the contiguous hint, and of blocks that are marked (nT).
+    One,
+    /// All of them.
+    Two,
+}
+
+impl TableConfig {
+    /// A table for inputs of `input_bits` and outputs of `output_bits` bits.
+    pub const fn new(input_bits: u32, output_bits: u32) -> Self {
+        Self {
+            input_bits,
+            output_bits,
+            upper: false,
+            start_level: None,
+            contiguous: false,
+            splits: false,
+            bbml: Bbml::Zero,
+            all_attributes: false,
+            mair: MAIR,
+            shareability: Shareability::Inner,
+            fwb: false,
+            xnx: false,
+            one_privilege: false,
+        }
+    }
+
+    /// For the upper half of the addresses.
+    #[must_use]
+    pub const fn for_upper_half(mut self) -> Self {
+        self.upper = true;
+        self
+    }
+
+    /// With the first table at `level`.
+    #[must_use]
+    pub const fn starting_at(mut self, level: i8) -> Self {
+        self.start_level = Some(level);
+        self
+    }
+
+    /// With the contiguous hint, for hardware of that level.
+    #[must_use]
+    pub const fn with_contiguous(mut self, bbml: Bbml) -> Self {
+        self.contiguous = true;
+        self.bbml = bbml;
+        self
+    }
+
+    /// With blocks that may be split, if hardware of that level allows it.
+    #[must_use]
+    pub const fn with_splits(mut self, bbml: Bbml) -> Self {
+        self.splits = true;
+        self.bbml = bbml;
+        self
+    }
+
+    /// With all attributes.
+    #[must_use]
+    pub const fn with_all_attributes(mut self) -> Self {
+        self.all_attributes = true;
+        self
+    }
+
+    /// For contexts with this MAIR.
+    #[must_use]
+    pub const fn with_mair(mut self, mair: u64) -> Self {
+        self.mair = mair;
+        self
+    }
+
+    /// With that shareability, if leaves can't say it.
+    #[must_use]
+    pub const fn with_shareability(mut self, shareability: Shareability) -> Self {
+        self.shareability = shareability;
+        self
+    }
+
+    /// For stage 2 with forced types (S2FWB).
+    #[must_use]
+    pub const fn with_fwb(mut self) -> Self {
+        self.fwb = true;
+        self
+    }
+
+    /// For stage 2 of instances with XNX.
+    #[must_use]
+    pub const fn with_xnx(mut self) -> Self {
+        self.xnx = true;
+        self
+    }
+
+    /// For StreamWorld EL2.
+    #[must_use]
+    pub const fn with_one_privilege(mut self) -> Self {
+        self.one_privilege = true;
+        self
+    }
+}
+
+impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
+    /// An empty table for inputs of `input_bits` and outputs of `output_bits` bits, with nothing chosen.
+    ///
+    /// # Errors
+    /// [`TableError`]; nothing stays allocated then.
+    pub fn new<F: Frames + ?Sized>(
+        frames: &F,
+        input_bits: u32,
+        output_bits: u32,
+    ) -> Result<Self, TableError> {
+        Self::with(frames, &TableConfig::new(input_bits, output_bits))
+    }
+
+    /// An empty table.
+    ///
+    /// # Errors
+    /// [`TableError`]; nothing stays allocated then.
+    pub fn with<F: Frames + ?Sized>(frames: &F, config: &TableConfig) -> Result<Self, TableError> {
+        let TableConfig { input_bits, output_bits, upper, .. } = *config;
+        if !Geometry::<SHIFT, WIDE>::WIDTHS.contains(&input_bits) {
+            return Err(TableError::InputBits(input_bits));
+        }
+        if !Geometry::<SHIFT, WIDE>::WIDTHS.contains(&output_bits) {
+            return Err(TableError::OutputBits(output_bits));
+        }
+        if upper && (STAGE == 2 || config.one_privilege) {
+            return Err(TableError::UpperHalf);
+        }
+        let level = Self::first_level(config)?;
+        let mut table = Self::shaped(config, Geometry::<SHIFT, WIDE>::shift(level));
+        let size = table.root_bytes();
+        table.root = frames.allocate(size, size).ok_or(TableError::NoFrames { size })?;
+        if !table.reaches(table.root, size as u64) {
+            // SAFETY: allocated two lines above with these values, and nobody else knows it.
+            unsafe { frames.free(table.root, size, size) };
+            return Err(TableError::FrameBeyondOutput { frame: table.root, output_bits });
+        }
+        frames.publish(table.root, size);
+        Ok(table)
+    }
+
+    /// Level of the first table; the widths are in bounds.
+    fn first_level(config: &TableConfig) -> Result<i8, TableError> {
+        let TableConfig { input_bits, output_bits, start_level, .. } = *config;
+        let found = if STAGE == 1 {
+            let level = Geometry::<SHIFT, WIDE>::stage_1(input_bits);
+            level.filter(|level| start_level.is_none_or(|chosen| chosen == *level))
+        } else {
+            Geometry::<SHIFT, WIDE>::stage_2(input_bits, output_bits, start_level)
+        };
+        found.ok_or(match start_level {
+            Some(level) => TableError::StartLevel(level),
+            None => TableError::InputBits(input_bits),
+        })
+    }
+
+    /// Without its first table.
+    fn shaped(config: &TableConfig, root_shift: u32) -> Self {
+        let input_end = 1_u64 << config.input_bits;
+        let span = 1 << (SHIFT + Geometry::<SHIFT, WIDE>::BITS);
+        let fast = !config.upper;
+        // Maps of fewer bytes set no hint.
+        let group = match Self::group_shift(SHIFT) {
+            Some(group) if config.contiguous => 1 << group,
+            _ => u64::MAX,
+        };
+        let encoding = Encoding::new(config, Geometry::<SHIFT, WIDE>::LPA2);
+        Self {
+            root: PhysAddr(0),
+            direct_end: if fast { input_end } else { 0 },
+            input_end: if fast { input_end } else { input_end - Self::granule() },
+            base: if fast { 0 } else { input_end.wrapping_neg() },
+            output_end: 1 << config.output_bits,
+            map_below: if fast { span.min(group) } else { 0 },
+            unmap_below: if fast && !config.contiguous && !config.splits { span } else { 0 },
+            contiguous: config.contiguous,
+            splits: config.splits && config.bbml != Bbml::Zero,
+            marks_blocks: config.bbml == Bbml::One,
+            refuses_cuts: config.contiguous && config.bbml == Bbml::Zero,
+            root_shift,
+            plain_end: if fast && !encoding.has_all() { input_end } else { 0 },
+            encoding,
+        }
+    }
+}
