@@ -336,7 +336,8 @@ fn kept(kept: &smmuv3_discovery::Kept) -> Kept {
         memory: match kept.memory {
             Memory::NormalCacheable => "write-back",
             Memory::NormalNonCacheable => "non-cacheable",
-            Memory::Device => "device",
+            // What firmware says, which knows no other.
+            _ => "device",
         },
     }
 }
