@@ -14,6 +14,7 @@ use serde::Serialize;
 
 pub use draw::scenario;
 
+use crate::coverage::Pairs;
 use crate::report::Coverage;
 use crate::run::{self, Options, RunError};
 use crate::scenario::Scenario;
@@ -65,6 +66,8 @@ pub struct Summary {
     pub stale_attempts: f64,
     /// Operations that interrupted the driver in the middle of another one.
     pub interruptions: u64,
+    /// How often each operation was done with each feature.
+    pub pairs: Pairs,
     /// What was broken, by seed.
     pub findings: Vec<Finding>,
 }
@@ -201,6 +204,7 @@ impl Summary {
             mean(&mut self.faults, coverage.faults);
             mean(&mut self.stale_attempts, coverage.stale_attempts);
             self.interruptions += coverage.interruptions;
+            self.pairs.merge(&coverage.pairs);
         }
         self.findings.extend(tried.finding);
     }

@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod caches;
 pub mod campaign;
+pub mod coverage;
 pub mod cpu;
 pub mod frames;
 pub mod frees;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::coverage::Pairs;
+
 /// Everything about one run of a scenario. As JSON, one object.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -192,7 +194,7 @@ pub struct DmaCounts {
 }
 
 /// What random steps covered. Shares are of the accesses that random steps made, in percent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Coverage {
     /// Operations.
     pub operations: u64,
@@ -206,4 +208,6 @@ pub struct Coverage {
     pub stale_attempts: f64,
     /// Operations that interrupted the driver in the middle of another one.
     pub interruptions: u64,
+    /// How often each operation was done with each feature.
+    pub pairs: Pairs,
 }

@@ -35,7 +35,7 @@ fn assert_ok(report: &Report) {
 
 #[track_caller]
 fn assert_covers(report: &Report) {
-    let coverage = report.coverage.unwrap_or_else(|| panic!("no random step"));
+    let coverage = report.coverage.as_ref().unwrap_or_else(|| panic!("no random step"));
     println!("{} seed {}: {coverage:?}", report.machine, report.seed);
     assert!(coverage.tlb_hits.is_none_or(|share| share >= 5.0), "{coverage:?}");
     assert!(coverage.faults >= 5.0 && coverage.stale_attempts >= 5.0, "{coverage:?}");

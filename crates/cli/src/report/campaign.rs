@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use serde::Serialize;
 use smmuv3_testbench::campaign::Summary;
+use smmuv3_testbench::coverage::{FEATURES, Pairs, VERBS};
 
+use super::table::{Column, table};
 use super::text::{BAD, BOLD, DIM, DOT, GOOD, clean, count, number, paint};
 use super::verdict::{SHORTEST, headline_of, listed, row};
 
@@ -101,6 +103,8 @@ pub fn render(outcome: &Outcome, columns: usize) -> String {
     );
     if tried.clean > 0 {
         lines.extend(row("share", &covered, columns));
+        lines.push(String::new());
+        lines.extend(pairs(&tried.pairs, columns));
     }
     for (finding, file) in tried.findings.iter().zip(&outcome.files) {
         lines.push(String::new());
@@ -127,6 +131,29 @@ pub fn render(outcome: &Outcome, columns: usize) -> String {
     text
 }
 
+/// How often operations were done with features: a row for each feature that took part at all, and what is missing.
+fn pairs(pairs: &Pairs, width: usize) -> Vec<String> {
+    let mut columns = vec![Column::left("feature")];
+    columns.extend(VERBS.iter().map(|verb| Column::right(*verb)));
+    let counts = |row: usize| (0..VERBS.len()).map(move |column| pairs.get(row, column));
+    let rows = FEATURES.iter().enumerate().filter(|(row, _)| counts(*row).any(|it| it > Some(0)));
+    let mut lines = table(
+        &columns,
+        rows.map(|(row, feature)| {
+            let cells = counts(row).map(|cell| cell.map_or("-".to_owned(), number));
+            std::iter::once(feature.name.to_owned()).chain(cells).collect()
+        }),
+    );
+    let missing = pairs.missing();
+    if !missing.is_empty() {
+        let names = missing.iter().map(|(feature, verb)| format!("{verb} with {feature}"));
+        let names: Vec<String> = names.collect();
+        let text = format!("{}: {}", count(missing.len() as u64, "pair"), names.join(", "));
+        lines.extend(row("untried", &text, width));
+    }
+    lines
+}
+
 fn rate(operations: u64, seconds: f64) -> f64 {
     operations as f64 / seconds.max(1e-3)
 }
@@ -146,6 +173,7 @@ mod tests {
             faults: 30.0,
             stale_attempts: 12.5,
             interruptions: 1234,
+            pairs: Pairs::default(),
             findings,
         };
         Outcome::new([0, 100], 2000, 1.5, tried, files)

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use smmuv3_testbench::coverage::Pairs;
 use smmuv3_testbench::report::{
     Coverage, DmaCounts, Failure, Fault, Instance, Report, Step, TagOf, Told,
 };
@@ -43,6 +44,7 @@ pub fn ok() -> Report {
             faults: 12.06,
             stale_attempts: 9.0,
             interruptions: 1_031,
+            pairs: Pairs::default(),
         }),
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{FIRST_RANDOM, Progress, Run, Wrong};
 use crate::bench::{BenchError, Done};
+use crate::coverage::Counter;
 use crate::report;
 use crate::scenario::Random;
 use crate::workload::{State, Workload};
@@ -20,13 +21,18 @@ impl Run<'_> {
         let before = self.bench.oracle(|oracle| State::of(oracle, self.scenario));
         let translations = self.machine.translations();
         let interruptions = self.bench.watch().interruptions;
+        let mut counter = Counter::new(self.scenario);
         let (mut accesses, mut refused, mut stale_attempts) = (0usize, 0usize, 0usize);
         let mut result = Done::default();
         for number in 0..random.steps {
             if number % 64 == 0 {
                 progress(Progress::Random { done: number, of: random.steps });
             }
-            let (operation, stale) = self.bench.oracle(|oracle| workload.next(oracle));
+            let (operation, stale) = self.bench.oracle(|oracle| {
+                let (operation, stale) = workload.next(oracle);
+                counter.count(&operation, oracle);
+                (operation, stale)
+            });
             let id = FIRST_RANDOM + self.random_operations;
             self.random_operations += 1;
             let done = self.operate(id, &operation)?;
@@ -68,6 +74,7 @@ impl Run<'_> {
             faults: percent(refused),
             stale_attempts: percent(stale_attempts),
             interruptions: self.bench.watch().interruptions - interruptions,
+            pairs: counter.pairs(),
         });
         result.outcome = format!("{accesses} accesses, {refused} refused as they had to be");
         Ok((result, None))

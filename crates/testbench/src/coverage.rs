@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What random steps have tried: how often each operation was done where each feature took part in it.
+//!
+//! A feature is something that a scenario says of an instance, a master or an address space. It takes part in an
+//! operation on what it is said of, and on whatever is attached to that: an unmap concerns every instance that its
+//! domain is used on. [`FEATURES`] is the one list of them; an operation is known by [`VERBS`].
+
+use std::collections::BTreeMap;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::operation::Operation;
+use crate::oracle::{Oracle, Use};
+use crate::scenario::{Instance, Scenario, StreamTableKind, Substream};
+
+/// Something that a scenario can have.
+#[derive(Clone, Copy)]
+pub struct Feature {
+    /// What it is called.
+    pub name: &'static str,
+    of: Of,
+}
+
+/// What a feature is said of.
+#[derive(Clone, Copy)]
+enum Of {
+    Instance(fn(&Instance) -> bool),
+    /// Of the master with that index.
+    Master(fn(&Scenario, usize) -> bool),
+    /// Of the address space with that number.
+    Space(fn(&Scenario, usize) -> bool),
+}
+
+const fn instance(name: &'static str, of: fn(&Instance) -> bool) -> Feature {
+    Feature { name, of: Of::Instance(of) }
+}
+
+const fn master(name: &'static str, of: fn(&Scenario, usize) -> bool) -> Feature {
+    Feature { name, of: Of::Master(of) }
+}
+
+const fn space(name: &'static str, of: fn(&Scenario, usize) -> bool) -> Feature {
+    Feature { name, of: Of::Space(of) }
+}
+
+/// All features.
+pub const FEATURES: &[Feature] = &[
+    instance("8-bit ASIDs", |it| it.asid_bits == 8),
+    instance("16-bit ASIDs", |it| it.asid_bits == 16),
+    instance("range invalidation", |it| it.range_invalidation),
+    instance("no range invalidation", |it| !it.range_invalidation),
+    instance("2-level streams", |it| {
+        it.stream_table != StreamTableKind::Linear && it.two_level_streams && it.sid_bits > 8
+    }),
+    instance("linear streams", |it| {
+        it.stream_table == StreamTableKind::Linear || !it.two_level_streams
+    }),
+    instance("not coherent", |it| !it.coherent),
+    instance("broadcasts", |it| it.btm),
+    instance("queue of 2", |it| it.command_queue_log2 == 1),
+    master("several streams", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|master| master.streams.len() > 1)
+    }),
+    master("PASIDs", |scenario, index| scenario.substream_bits(index) > 0),
+    space("domain", |scenario, index| index < scenario.domains.len()),
+    space("process", |scenario, index| index >= scenario.domains.len()),
+];
+
+/// All operations.
+pub const VERBS: &[&str] = &[
+    "attach", "detach", "identity", "PASID", "bind", "unbind", "release", "replace", "map",
+    "unmap", "read", "write",
+];
+
+/// What operations of [`VERBS`] can never be done with, and why.
+pub const IMPOSSIBLE: &[(&str, &str, &str)] = &[
+    ("process", "attach", "a process is bound"),
+    ("process", "PASID", "a process brings its own"),
+    ("domain", "bind", "a domain is attached"),
+    ("domain", "unbind", "a domain is attached"),
+    ("domain", "release", "a domain does not end under its masters"),
+    ("domain", "replace", "a domain does not end under its masters"),
+    ("process", "detach", "it is unbound"),
+    ("process", "identity", "it has a PASID, which identity has not"),
+    ("not coherent", "bind", "nobody publishes the tables of a process"),
+    ("not coherent", "unbind", "nobody publishes the tables of a process"),
+    ("not coherent", "release", "nobody publishes the tables of a process"),
+    ("not coherent", "replace", "nobody publishes the tables of a process"),
+];
+
+fn verb(operation: &Operation) -> Option<&'static str> {
+    Some(match operation {
+        Operation::Attach { pasid: Some(_), .. } => "PASID",
+        Operation::Attach { to: Use::Blocked, .. } => "detach",
+        Operation::Attach { to: Use::Identity, .. } => "identity",
+        Operation::Attach { .. } => "attach",
+        Operation::Bind { .. } => "bind",
+        Operation::Unbind { .. } => "unbind",
+        Operation::Release { .. } => "release",
+        Operation::Replace { .. } => "replace",
+        Operation::Map { .. } => "map",
+        Operation::Unmap { .. } => "unmap",
+        Operation::Read { .. } => "read",
+        Operation::Write { .. } => "write",
+        Operation::Reclaim { .. } => return None,
+    })
+}
+
+/// Counts pairs of a scenario's features and the operations that are done.
+pub struct Counter<'a> {
+    scenario: &'a Scenario,
+    /// Features as bits, of each instance, master and space.
+    instances: Vec<u64>,
+    masters: Vec<u64>,
+    spaces: Vec<u64>,
+    pairs: Pairs,
+}
+
+impl<'a> Counter<'a> {
+    /// Of operations on `scenario`.
+    pub fn new(scenario: &'a Scenario) -> Self {
+        let set = |has: &dyn Fn(&Of) -> bool| {
+            let bits = FEATURES.iter().enumerate().filter(|(_, feature)| has(&feature.of));
+            bits.fold(0, |set, (bit, _)| set | 1 << bit)
+        };
+        let instances = scenario
+            .instances
+            .iter()
+            .map(|it| set(&|of| matches!(of, Of::Instance(has) if has(it))))
+            .collect();
+        let masters = (0..scenario.masters.len())
+            .map(|it| set(&|of| matches!(of, Of::Master(has) if has(scenario, it))))
+            .collect();
+        let spaces = (0..scenario.spaces())
+            .map(|it| set(&|of| matches!(of, Of::Space(has) if has(scenario, it))))
+            .collect();
+        Self { scenario, instances, masters, spaces, pairs: Pairs::default() }
+    }
+
+    /// `operation` is about to be done.
+    pub fn count(&mut self, operation: &Operation, oracle: &Oracle) {
+        let Some(verb) = verb(operation) else { return };
+        let process = |process: &usize| self.space(oracle.process_space(*process), oracle);
+        let features = match operation {
+            Operation::Attach { master, pasid, to, .. } => {
+                let substream = pasid.map_or(Substream::None, Substream::Pasid);
+                let to = oracle.space(*to).map_or(0, |space| self.bits(&self.spaces, space));
+                self.master(*master) | self.used(*master, substream, oracle) | to
+            }
+            Operation::Bind { process: of, master, .. }
+            | Operation::Unbind { process: of, master } => {
+                let of = oracle.process_space(*of);
+                self.master(*master) | self.bits(&self.spaces, of)
+            }
+            Operation::Release { process: of } | Operation::Replace { process: of } => process(of),
+            Operation::Map { space, .. } | Operation::Unmap { space, .. } => {
+                self.space(*space, oracle)
+            }
+            Operation::Reclaim { domain, .. } => self.space(*domain, oracle),
+            Operation::Read { master, substream, .. }
+            | Operation::Write { master, substream, .. } => {
+                self.master(*master) | self.used(*master, *substream, oracle)
+            }
+        };
+        self.pairs.add(features, verb);
+    }
+
+    fn bits(&self, of: &[u64], index: usize) -> u64 {
+        of.get(index).copied().unwrap_or(0)
+    }
+
+    /// Of a master, and of its instance.
+    fn master(&self, index: usize) -> u64 {
+        let instance = self.scenario.masters.get(index).map_or(usize::MAX, |it| it.instance);
+        self.bits(&self.masters, index) | self.bits(&self.instances, instance)
+    }
+
+    /// Of a space, and of those that use it.
+    fn space(&self, index: usize, oracle: &Oracle) -> u64 {
+        let users = oracle.users_of(index).into_iter();
+        users.fold(self.bits(&self.spaces, index), |set, user| set | self.master(user.master))
+    }
+
+    /// Of the space that accesses of a master are subject to.
+    fn used(&self, master: usize, substream: Substream, oracle: &Oracle) -> u64 {
+        let substream = oracle.substream(substream);
+        let used =
+            substream.map(|substream| oracle.using(crate::oracle::User { master, substream }));
+        let space = used.and_then(|used| oracle.space(used));
+        space.map_or(0, |space| self.bits(&self.spaces, space))
+    }
+
+    /// What was counted.
+    pub fn pairs(self) -> Pairs {
+        self.pairs
+    }
+}
+
+/// How often operations were done with features.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pairs(BTreeMap<(usize, usize), u64>);
+
+impl Pairs {
+    fn add(&mut self, features: u64, verb: &str) {
+        let Some(column) = VERBS.iter().position(|name| *name == verb) else { return };
+        for row in (0..FEATURES.len()).filter(|bit| features >> bit & 1 != 0) {
+            *self.0.entry((row, column)).or_default() += 1;
+        }
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, other: &Self) {
+        for (pair, count) in &other.0 {
+            *self.0.entry(*pair).or_default() += count;
+        }
+    }
+
+    /// How often the operation at `column` of [`VERBS`] was done with the feature at `row` of [`FEATURES`]; `None` if it
+    /// never can be.
+    pub fn get(&self, row: usize, column: usize) -> Option<u64> {
+        let (feature, verb) = (FEATURES.get(row)?.name, VERBS.get(column)?);
+        let never = IMPOSSIBLE.iter().any(|(one, other, _)| *one == feature && other == verb);
+        (!never).then(|| self.0.get(&(row, column)).copied().unwrap_or(0))
+    }
+
+    /// Pairs that can be, and were never tried.
+    pub fn missing(&self) -> Vec<(&'static str, &'static str)> {
+        let pairs = (0..FEATURES.len()).flat_map(|row| (0..VERBS.len()).map(move |at| (row, at)));
+        let missing = pairs.filter(|(row, column)| self.get(*row, *column) == Some(0));
+        missing.map(|(row, column)| (FEATURES[row].name, VERBS[column])).collect()
+    }
+
+    /// Nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// As an object of features, each an object of operations.
+impl Serialize for Pairs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(FEATURES.len()))?;
+        for (row, feature) in FEATURES.iter().enumerate() {
+            let columns = VERBS.iter().enumerate();
+            let counts: BTreeMap<&str, u64> =
+                columns.filter_map(|(at, verb)| Some((*verb, self.get(row, at)?))).collect();
+            map.serialize_entry(feature.name, &counts)?;
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_exceptions_name_pairs() {
+        let mut names: Vec<&str> = FEATURES.iter().map(|feature| feature.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), FEATURES.len());
+        assert!(FEATURES.len() <= 64, "they are bits of a word");
+        for (feature, verb, _) in IMPOSSIBLE {
+            assert!(names.contains(feature), "{feature}");
+            assert!(VERBS.contains(verb), "{verb}");
+        }
+    }
+
+    #[test]
+    fn what_takes_part_is_counted_and_the_rest_is_missing() {
+        let text = r#"
+            name = "pairs"
+            instance = [
+                { name = "narrow", asid-bits = 8, range-invalidation = true },
+                { name = "wide", asid-bits = 16, range-invalidation = false },
+            ]
+            master = [
+                { name = "nic", instance = "narrow", streams = [1, 2] },
+                { name = "disk", instance = "wide", streams = [1] },
+            ]
+            domain = [{ name = "d" }]
+            memory = [{ name = "rx", size = "4K" }]
+            step = []
+        "#;
+        let scenario = Scenario::parse(text, "pairs.toml").unwrap();
+        let mut oracle = Oracle::new(2);
+        oracle.add_domain(0);
+        oracle.add_master(0, vec![1, 2]);
+        oracle.add_master(1, vec![1]);
+        let mut counter = Counter::new(&scenario);
+        let unmap = Operation::Unmap { space: 0, iova: 0, bytes: 0x1000 };
+        counter.count(&unmap, &oracle);
+        let attach = Operation::attach(0, Use::Domain(0));
+        counter.count(&attach, &oracle);
+        oracle.attach_begins(0, Use::Domain(0));
+        oracle.attach_ends(0, true);
+        counter.count(&unmap, &oracle);
+        let pairs = counter.pairs();
+        let count = |feature: &str, verb: &str| {
+            let row = FEATURES.iter().position(|it| it.name == feature).unwrap();
+            pairs.get(row, VERBS.iter().position(|it| *it == verb).unwrap())
+        };
+        assert_eq!(count("domain", "unmap"), Some(2));
+        // Nobody used it the first time.
+        assert_eq!(count("8-bit ASIDs", "unmap"), Some(1));
+        assert_eq!(count("several streams", "unmap"), Some(1));
+        assert_eq!(count("16-bit ASIDs", "unmap"), Some(0));
+        assert_eq!(count("range invalidation", "attach"), Some(1));
+        assert_eq!(count("domain", "bind"), None);
+        let missing = pairs.missing();
+        assert!(missing.contains(&("16-bit ASIDs", "unmap")));
+        assert!(!missing.contains(&("8-bit ASIDs", "unmap")));
+        let json = serde_json::to_value(&pairs).unwrap();
+        assert_eq!(json["8-bit ASIDs"]["unmap"], 1);
+        assert!(json["domain"].get("bind").is_none());
+    }
+}
