@@ -149,7 +149,7 @@ fn pairs(pairs: &Pairs, width: usize) -> Vec<String> {
         let names = missing.iter().map(|(feature, verb)| format!("{verb} with {feature}"));
         let names: Vec<String> = names.collect();
         let text = format!("{}: {}", count(missing.len() as u64, "pair"), names.join(", "));
-        lines.extend(row("untried", &text, width));
+        lines.extend(row("never", &text, width));
     }
     lines
 }
