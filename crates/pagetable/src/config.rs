@@ -44,6 +44,28 @@ pub struct TableConfig {
     pub xnx: bool,
     /// Stage 1: the table is for StreamWorld EL2, which knows one privilege (§16.1).
     pub one_privilege: bool,
+    /// Whether hardware marks what devices write: see [`Dirty`].
+    pub dirty: Dirty,
+    /// Mappings begin as never accessed (AF = 0), and hardware marks those that devices access (§14). Then CD.HA or STE.S2HA
+    /// must be 1 wherever the table is used, or every access faults; walks must be coherent.
+    pub access_flags: bool,
+}
+
+/// Whether hardware marks what devices write (§14), so that [`read_and_clear_dirty`](Table::read_and_clear_dirty) can tell.
+///
+/// If so, CD.HA and CD.HD, or STE.S2HA and STE.S2HD, must be 1 wherever the table is used: otherwise writes to what is clean
+/// fault. The hardware's updates are atomic only where its walks are coherent and cacheable: a table for others must not
+/// be marked. A table of this kind takes every attribute, as with [`all_attributes`](TableConfig::all_attributes).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dirty {
+    /// It does not.
+    #[default]
+    Untracked,
+    /// What may be written is clean when it is mapped. The first write through each leaf marks it.
+    Clean,
+    /// What may be written is dirty when it is mapped: it costs hardware nothing before somebody wants to know, which the
+    /// first [`read_and_clear_dirty`](Table::read_and_clear_dirty) says.
+    Born,
 }
 
 /// What the hardware bears when a translation changes its size and nothing else, without break-before-make (§8.2).
@@ -75,6 +97,8 @@ impl TableConfig {
             fwb: false,
             xnx: false,
             one_privilege: false,
+            dirty: Dirty::Untracked,
+            access_flags: false,
         }
     }
 
@@ -147,6 +171,20 @@ impl TableConfig {
     #[must_use]
     pub const fn with_one_privilege(mut self) -> Self {
         self.one_privilege = true;
+        self
+    }
+
+    /// With leaves that hardware marks when devices write.
+    #[must_use]
+    pub const fn with_dirty(mut self, dirty: Dirty) -> Self {
+        self.dirty = dirty;
+        self
+    }
+
+    /// With leaves that hardware marks when devices access them.
+    #[must_use]
+    pub const fn with_access_flags(mut self) -> Self {
+        self.access_flags = true;
         self
     }
 }

@@ -10,7 +10,8 @@ use smmuv3_formats::descriptor::{BLOCK, Stage1Page, Stage2Page, TABLE_OR_PAGE};
 use smmuv3_formats::memory_type::Attribute;
 
 use crate::error::MapErrorKind;
-use crate::{Attributes, Memory, Prot, Shareability, TableConfig};
+use crate::flags::written;
+use crate::{Attributes, Dirty, Memory, Prot, Shareability, TableConfig};
 
 /// AttrIndx or MemAttr, and SH.
 const MEMORY: u64 = 0b1111 << 2 | 0b11 << 8;
@@ -28,6 +29,8 @@ pub(crate) struct Encoding<const STAGE: u8> {
     fwb: bool,
     xnx: bool,
     one_privilege: bool,
+    dirty: Dirty,
+    access_flags: bool,
     /// Leaves need not be plain.
     all: bool,
 }
@@ -44,6 +47,8 @@ impl<const STAGE: u8> Encoding<STAGE> {
             fwb: config.fwb,
             xnx: config.xnx,
             one_privilege: config.one_privilege,
+            dirty: config.dirty,
+            access_flags: config.access_flags,
             all: true,
         };
         // What permissions say does not depend on the type, nor the other way round.
@@ -59,8 +64,18 @@ impl<const STAGE: u8> Encoding<STAGE> {
             types[memory as usize] = if this.is_plain(leaf) { leaf | !MEMORY } else { 0 };
         }
         (this.permissions, this.types) = (permissions, types);
-        this.all = config.all_attributes || !this.are_plain();
+        this.all = config.all_attributes || config.dirty != Dirty::Untracked || !this.are_plain();
         this
+    }
+
+    /// Whether hardware marks what is written.
+    pub(crate) const fn dirty(&self) -> Dirty {
+        self.dirty
+    }
+
+    /// Whether hardware marks what is accessed.
+    pub(crate) const fn has_access_flags(&self) -> bool {
+        self.access_flags
     }
 
     /// Whether leaves need not be plain.
@@ -118,6 +133,9 @@ impl<const STAGE: u8> Encoding<STAGE> {
             (has(Prot::WRITE), has(Prot::EXECUTE), has(Prot::PRIVILEGED));
         let (pxn, uxn, guarded) = (has(Prot::PXN), has(Prot::UXN), has(Prot::GUARDED));
         let both = STAGE == 1 && !self.one_privilege;
+        let (af, tracked) = (!self.access_flags, self.dirty != Dirty::Untracked && write);
+        // What is clean is as what may not be written (§14).
+        let open = write && self.dirty != Dirty::Clean;
         // PXN and UXN each take something, and not all.
         let takes = !(pxn || uxn) || execute && pxn != uxn && !privileged;
         if !has(Prot::READ) && !write
@@ -135,14 +153,16 @@ impl<const STAGE: u8> Encoding<STAGE> {
                 (true, _, true) => 0b11,
                 _ => 0b00,
             };
-            let s2ap = u64::from(write) << 1 | u64::from(has(Prot::READ));
-            return Some(Stage2Page([0]).with_s2ap(s2ap).with_af(true).with_xn(xn).0[0]);
+            let s2ap = u64::from(open) << 1 | u64::from(has(Prot::READ));
+            let page = Stage2Page([0]).with_s2ap(s2ap).with_af(af).with_xn(xn).with_dbm(tracked);
+            return Some(page.0[0]);
         }
         // UXN = 0 alone would let unprivileged instruction reads into a privileged page: execution is
         // checked without AP (§16.1).
         let page = Stage1Page([0])
-            .with_ap(u64::from(!write) << 1 | u64::from(!privileged))
-            .with_af(true)
+            .with_ap(u64::from(!open) << 1 | u64::from(!privileged))
+            .with_af(af)
+            .with_dbm(tracked)
             .with_ng(both)
             .with_pxn(both && (!execute || pxn))
             .with_uxn(!execute || privileged || uxn)
@@ -180,6 +200,8 @@ impl<const STAGE: u8> Encoding<STAGE> {
     }
 
     fn decode_permissions(&self, leaf: u64) -> Prot {
+        // What hardware may mark as written may be written.
+        let leaf = written::<STAGE>(leaf);
         let flag = |set: bool, flag: Prot| if set { flag } else { Prot::NONE };
         let (read, write, privileged, guarded, pxn, uxn) = if STAGE == 1 {
             let page = Stage1Page([leaf]);

@@ -27,6 +27,8 @@ pub struct Unmap<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, cons
     /// Where the walk for `at` ended, when that is known.
     found: Option<Place>,
     unmapped: u64,
+    /// Whether the leaves were unmapped before the tables.
+    taken: bool,
 }
 
 /// The table in which a walk for a range ends: at a leaf, an empty entry, or a table wholly in the range.
@@ -81,7 +83,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 (self.offset(iova), self.offset(Iova(end)), None, Some(first))
             }
         };
-        Ok(Unmap { table: self, frames, pages, at, end, found, unmapped: 0 })
+        Ok(Unmap { table: self, frames, pages, at, end, found, unmapped: 0, taken: false })
     }
 
     /// Unmaps at once, without a cursor, what is only a part of one level-3 table: most unmaps. Gives the
@@ -225,7 +227,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     /// The contract of [`Table`] for the range, which is not empty.
     #[cold]
     #[inline(never)]
-    unsafe fn check_cuts<F: Frames + ?Sized>(
+    pub(crate) unsafe fn check_cuts<F: Frames + ?Sized>(
         &self,
         frames: &F,
         start: u64,
@@ -342,6 +344,28 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
             self.unmapped += bytes;
         }
         !gather.is_empty()
+    }
+
+    /// Unmaps all leaves that are left, once, and reports those that are dirty.
+    pub(crate) fn take_leaves<const TABLES: usize>(
+        &mut self,
+        gather: &mut Gather<TABLES>,
+        report: impl FnMut(Iova, u64),
+    ) {
+        let Self { table, frames, at, end, .. } = *self;
+        if self.taken || at == end {
+            return;
+        }
+        self.taken = true;
+        if table.splits {
+            gather.name_no_size();
+        }
+        if table.contiguous {
+            // SAFETY: the contract of `Table::unmap` holds as long as `self` lives.
+            unsafe { table.gather_cuts(frames, at, end, gather) };
+        }
+        // SAFETY: as above; neither a block nor, now, a group is cut.
+        self.unmapped += unsafe { table.take(frames, at, end, gather, report) };
     }
 
     /// Bytes that were mapped and are not any more.
@@ -565,17 +589,16 @@ unsafe fn survey<F: Frames + ?Sized, const SHIFT: u32, const WIDE: bool>(
 ) -> (u64, u64) {
     let entries = Geometry::<SHIFT, WIDE>::ENTRIES;
     // SAFETY: the caller says that the table is live.
-    let cells = unsafe { entry(frames, table, 0) }.cast::<u64>();
-    // SAFETY: a full table has that many entries; no CPU stores to them meanwhile, and the SMMU never
-    // does: these tables are not used with hardware updates (§14). So these need not be atomic loads, which
-    // lets the count be vectorised.
-    let values = unsafe { core::slice::from_raw_parts(cells.as_ptr(), entries) };
+    let cells = unsafe { entry(frames, table, 0) };
+    // SAFETY: a full table has that many entries. Hardware may still mark them (§14).
+    let cells = unsafe { core::slice::from_raw_parts(cells.as_ptr(), entries) };
+    let values = cells.iter().map(|cell| cell.load(Ordering::Relaxed));
     if shift == SHIFT {
-        let bytes = values.iter().map(|&value| u64::from(value != 0)).sum::<u64>() << SHIFT;
+        let bytes = values.map(|value| u64::from(value != 0)).sum::<u64>() << SHIFT;
         return (bytes, if bytes == 0 { 0 } else { 1 << SHIFT });
     }
     let (mut bytes, mut sizes) = (0, 0);
-    for &value in values {
+    for value in values {
         if is_table(value) {
             let below = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
             // SAFETY: live, as the table that points to it is; all it spans is the caller's.
