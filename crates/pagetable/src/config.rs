@@ -247,29 +247,28 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
 
     /// Without its first table.
     fn shaped(config: &TableConfig, root_shift: u32) -> Self {
-        let input_end = 1_u64 << config.input_bits;
-        let span = 1 << (SHIFT + Geometry::<SHIFT, WIDE>::BITS);
-        let fast = !config.upper;
-        // Maps of fewer bytes set no hint.
+        let direct_end = if config.upper { 0 } else { 1 << config.input_bits };
+        let span = Geometry::<SHIFT, WIDE>::ENTRIES as u16;
+        // Maps of fewer pages set no hint.
         let group = match Self::group_shift(SHIFT) {
-            Some(group) if config.contiguous => 1 << group,
-            _ => u64::MAX,
+            Some(group) if config.contiguous => 1 << (group - SHIFT),
+            _ => u16::MAX,
         };
         let encoding = Encoding::new(config, Geometry::<SHIFT, WIDE>::LPA2);
         Self {
             root: PhysAddr(0),
-            direct_end: if fast { input_end } else { 0 },
-            input_end: if fast { input_end } else { input_end - Self::granule() },
-            base: if fast { 0 } else { input_end.wrapping_neg() },
+            direct_end,
+            plain_end: if encoding.has_all() { 0 } else { direct_end },
             output_end: 1 << config.output_bits,
-            map_below: if fast { span.min(group) } else { 0 },
-            unmap_below: if fast && !config.contiguous && !config.splits { span } else { 0 },
+            // At most 52, and a shift.
+            input_bits: config.input_bits as u8,
+            root_shift: root_shift as u8,
+            map_below: if config.upper { 0 } else { span.min(group) },
+            unmap_below: if config.upper || config.contiguous || config.splits { 0 } else { span },
             contiguous: config.contiguous,
             splits: config.splits && config.bbml != Bbml::Zero,
             marks_blocks: config.bbml == Bbml::One,
             refuses_cuts: config.contiguous && config.bbml == Bbml::Zero,
-            root_shift,
-            plain_end: if fast && !encoding.has_all() { input_end } else { 0 },
             encoding,
         }
     }

@@ -85,11 +85,13 @@ fn what_is_dirty_is_told_once_and_invalidated() {
     map(&table, &arena, 0, M2, RW);
     map(&table, &arena, M2, 3 * K4, RW);
     map(&table, &arena, M2 + 4 * K4, K4, R);
-    // SAFETY: one thread, here and below.
+    // SAFETY: one thread.
     let read = || all(unsafe { table.read_dirty(&arena, Iova(0), 2 * M2) });
+    // SAFETY: one thread.
     let clear = |at, len| all(unsafe { table.read_and_clear_dirty(&arena, Iova(at), len) });
     assert_eq!(read(), Ok((vec![(0, M2), (M2, 3 * K4)], 0..0)));
     // Of a block, a part can be told but not cleared.
+    // SAFETY: one thread.
     let part = all(unsafe { table.read_dirty(&arena, Iova(K4), K4) });
     assert_eq!(part, Ok((vec![(K4, K4)], 0..0)));
     assert_eq!(clear(K4, K4), Err(HarvestError::Straddle { block: Iova(0), size: M2 }));
@@ -103,10 +105,11 @@ fn what_is_dirty_is_told_once_and_invalidated() {
 #[test]
 fn of_a_table_that_is_not_marked_nothing_is_read() {
     let (arena, table) = setup::<1>(TableConfig::new(48, 48));
-    // SAFETY: one thread, here and below.
+    // SAFETY: one thread.
     let read = |len| all(unsafe { table.read_dirty(&arena, Iova(0), len) });
     assert_eq!(read(M2), Err(HarvestError::Untracked));
     assert_eq!(read(0), Err(HarvestError::Range(RangeError::Empty)));
+    // SAFETY: one thread.
     let accessed = all(unsafe { table.read_and_clear_accessed(&arena, Iova(0), M2) });
     assert_eq!(accessed, Err(HarvestError::Untracked));
 }
@@ -126,6 +129,16 @@ fn an_unmap_tells_what_is_dirty() {
     assert!(unmap.is_done());
     // SAFETY: no hardware.
     unsafe { gather.free_tables(&arena) };
+    // One block alone, and pages of one table.
+    for (at, len) in [(4 * M2, M2), (5 * M2, 3 * K4)] {
+        map(&table, &arena, at, len, RW);
+        let (mut gather, mut told) = (Gather::new(), Vec::new());
+        // SAFETY: one thread.
+        let mut unmap = unsafe { table.unmap(&arena, Iova(at), len) }.unwrap();
+        assert!(unmap.next_reporting(&mut gather, |at, bytes| told.push((at.0, bytes))));
+        assert_eq!((told, unmap.unmapped(), unmap.is_done()), (vec![(at, len)], len, true));
+        assert_eq!(gather.range(), at..at + len);
+    }
     map(&table, &arena, M2, K64, RW);
     let mut told = Vec::new();
     // SAFETY: one thread.
