@@ -48,7 +48,7 @@ impl Member for AtomicU64 {
 /// Takes the hint from a leaf; gives whether a TLB may still keep its group because of it.
 ///
 /// Its owner may clear it meanwhile, and hardware may set its flags: those stores stay. It becomes dirty, if hardware marks
-/// that: a mark of another member may be meant for it, also one that is made before the group is invalidated.
+/// that, and accessed: a mark of another member may be meant for it, also one that is made before the group is invalidated.
 pub(crate) fn take_hint<M: Member, const STAGE: u8>(member: &M) -> bool {
     let mut value = member.read();
     while value & HINT != 0 {

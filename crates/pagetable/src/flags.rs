@@ -17,13 +17,14 @@ const AF: u64 = 1 << 10;
 /// AP\[2\] at stage 1, which forbids writes; S2AP\[1\] at stage 2, which permits them.
 const WRITE: u64 = 1 << 7;
 
-/// A leaf, or an empty entry, as it is when it was written: dirty, if hardware may mark it.
+/// A leaf, or an empty entry, as it is when it was written: dirty, if hardware may mark it, and accessed.
 #[inline]
 pub(crate) const fn written<const STAGE: u8>(leaf: u64) -> u64 {
     match (leaf & DBM, STAGE) {
-        (0, _) => leaf,
-        (_, 1) => leaf & !WRITE,
-        _ => leaf | WRITE,
+        _ if leaf == 0 => 0,
+        (0, _) => leaf | AF,
+        (_, 1) => leaf & !WRITE | AF,
+        _ => leaf | WRITE | AF,
     }
 }
 
