@@ -10,14 +10,14 @@
 //! would be lost: that is refused before anything is stored. When a group loses its hint, or a block gives way to a table, what
 //! comes of it is dirty if it may have been.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use smmuv3_formats::{Iova, PhysAddr};
 
 use crate::config::Dirty;
 use crate::contiguous::{HAD_HINT, HINT};
 use crate::error::{HarvestError, RangeError, UnmapError};
-use crate::flags::Flag;
+use crate::flags::{Flag, Sweep, Swept};
 use crate::gather::Gather;
 use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::is_table;
@@ -40,24 +40,6 @@ pub struct Harvest<
     sweep: Sweep,
     at: u64,
     end: u64,
-}
-
-/// What is done to leaves.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sweep {
-    /// Nothing.
-    Read(Flag),
-    /// They lose the flag.
-    Clear(Flag),
-    /// They are unmapped; asked about is whether they are dirty.
-    Take,
-}
-
-/// What was done to some leaves: how many bytes were unmapped, and whether one had the flag.
-#[derive(Clone, Copy, Default)]
-struct Swept {
-    bytes: u64,
-    set: bool,
 }
 
 /// Where devices wrote, or what they accessed: runs of addresses that follow on each other are told as one.
@@ -325,7 +307,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 for leaf in (start..last).step_by(1 << shift) {
                     // SAFETY: a group lies in one table, which is live while a part of it is ours.
                     let cell = unsafe { entry(frames, table, self.index(leaf, shift)).as_ref() };
-                    let Swept { bytes, set } = Self::sweep_leaf(cell, sweep, size);
+                    let Swept { bytes, set } = sweep.leaf::<_, STAGE>(cell, size);
                     swept.bytes += bytes;
                     swept.set |= set;
                 }
@@ -360,23 +342,6 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             frames.publish(here, ((last - first) >> shift) as usize * 8);
         }
         (at, unmapped)
-    }
-
-    /// Does to one leaf, of `size` bytes, what is to be done.
-    #[inline]
-    fn sweep_leaf(cell: &AtomicU64, sweep: Sweep, size: u64) -> Swept {
-        let value = cell.load(Ordering::Acquire);
-        let is_set = |flag: Flag| flag.is_set::<STAGE>(value);
-        match sweep {
-            Sweep::Read(flag) => Swept { bytes: 0, set: is_set(flag) },
-            Sweep::Clear(flag) => Swept { bytes: 0, set: is_set(flag) && flag.take::<STAGE>(cell) },
-            Sweep::Take if value == 0 => Swept::default(),
-            Sweep::Take => {
-                // The last moment at which hardware can mark it.
-                let value = cell.swap(0, Ordering::AcqRel);
-                Swept { bytes: size, set: Flag::Dirty.is_set::<STAGE>(value) }
-            }
-        }
     }
 }
 

@@ -148,3 +148,96 @@ fn an_unmap_tells_what_is_dirty() {
     assert_eq!((bytes, told), (Ok(K64), vec![(M2, K64)]));
     assert_eq!(arena.unpublished(), []);
 }
+
+/// A group of 16 pages, one of which another caller has just unmapped: its invalidation is to come.
+#[test]
+fn of_a_group_that_is_cut_all_is_dirty_and_invalidated() {
+    let (arena, table) = setup::<1>(config(Dirty::Clean).with_contiguous(Bbml::Two));
+    map(&table, &arena, 0, 3 * K64, RW);
+    // SAFETY: one thread.
+    let clear = |at, len| all(unsafe { table.read_and_clear_dirty(&arena, Iova(at), len) });
+    assert_eq!(clear(0, 3 * K64), Ok((vec![], 0..0)));
+    assert_eq!(clear(0, K64 + K4), Err(HarvestError::Straddle { block: Iova(K64), size: K64 }));
+    let mut gather = Gather::new();
+    // SAFETY: the ranges are disjoint.
+    let mut other = unsafe { table.unmap(&arena, Iova(K64 + 5 * K4), K4) }.unwrap();
+    let mut told = Vec::new();
+    assert!(other.next_reporting(&mut gather, |at, bytes| told.push((at.0, bytes))));
+    // A mark of a neighbour may have been meant for it.
+    assert_eq!((told, gather.range()), (vec![(K64 + 5 * K4, K4)], K64..2 * K64));
+    // The mark of this page may still come to stand in another.
+    assert_eq!(clear(K64, K4), Ok((vec![(K64, K4)], K64..2 * K64)));
+    assert_eq!(clear(K64, K4), Ok((vec![], 0..0)));
+    let rest = (vec![(K64 + K4, 4 * K4), (K64 + 6 * K4, 10 * K4)], K64..2 * K64);
+    assert_eq!(clear(0, 3 * K64), Ok(rest));
+    // Of a group that is whole, one page is enough.
+    let group = arena.descriptor(&table, 2 * K64 + 7 * K4);
+    assert!(arena.exchange(group, arena.read(group), arena.read(group) & !(1 << 7)));
+    assert_eq!(clear(0, 3 * K64), Ok((vec![(2 * K64, K64)], 2 * K64..3 * K64)));
+    // SAFETY: one thread.
+    let read = all(unsafe { table.read_dirty(&arena, Iova(2 * K64), K4) });
+    assert_eq!(read, Ok((vec![], 0..0)));
+}
+
+#[test]
+fn what_comes_of_a_block_is_as_dirty_and_names_no_size() {
+    for dirty in [Dirty::Clean, Dirty::Born] {
+        let (arena, table) = setup::<2>(config(dirty).with_splits(Bbml::Two));
+        map(&table, &arena, 0, M2, RW);
+        let mut gather = Gather::new();
+        // SAFETY: one thread.
+        let mut split = unsafe { table.split(&arena, Iova(K4), K4) }.unwrap();
+        assert_eq!(split.next(&mut gather), Ok(true));
+        gather.clear();
+        // SAFETY: one thread.
+        let harvest = unsafe { table.read_and_clear_dirty(&arena, Iova(K4), K4) };
+        let (mut harvest, mut told) = (harvest.unwrap(), vec![]);
+        assert!(!harvest.step(&mut gather, |at, bytes| told.push((at.0, bytes))));
+        // Another caller's invalidation of the block may not be complete.
+        assert_eq!(gather.leaf_size(), None);
+        assert!(gather.leaf_only());
+        if dirty == Dirty::Born {
+            assert_eq!((told, gather.range()), (vec![(K4, K4)], K4..2 * K4));
+        } else {
+            assert_eq!((told, gather.is_empty()), (vec![], true));
+        }
+    }
+}
+
+#[test]
+fn what_is_accessed_is_told_too() {
+    let (arena, table) = setup::<2>(TableConfig::new(48, 48).with_access_flags());
+    map(&table, &arena, 0, M2, R);
+    map(&table, &arena, M2, 3 * K4, RW);
+    // SAFETY: one thread.
+    let clear = |at, len| all(unsafe { table.read_and_clear_accessed(&arena, Iova(at), len) });
+    assert_eq!(clear(0, 2 * M2), Ok((vec![], 0..0)));
+    for at in [0, M2 + K4] {
+        let leaf = arena.descriptor(&table, at);
+        assert!(arena.exchange(leaf, arena.read(leaf), arena.read(leaf) | 1 << 10));
+    }
+    // SAFETY: one thread.
+    let read = all(unsafe { table.read_accessed(&arena, Iova(0), 2 * M2) });
+    assert_eq!(read, Ok((vec![(0, M2), (M2 + K4, K4)], 0..0)));
+    assert_eq!(clear(0, 2 * M2), Ok((vec![(0, M2), (M2 + K4, K4)], 0..M2 + 2 * K4)));
+    assert_eq!(clear(0, 2 * M2), Ok((vec![], 0..0)));
+    // SAFETY: one thread.
+    let dirty = all(unsafe { table.read_dirty(&arena, Iova(0), M2) });
+    assert_eq!(dirty, Err(HarvestError::Untracked));
+}
+
+#[test]
+fn a_bitmap_has_a_bit_for_each_page_that_is_touched() {
+    let mut words = [0; 3];
+    let mut bitmap = Bitmap::new(Iova(M2), K4, &mut words);
+    bitmap.set(Iova(M2), K4);
+    bitmap.set(Iova(M2 + 62 * K4), 4 * K4);
+    // Beyond both ends; a part of a page.
+    bitmap.set(Iova(0), M2);
+    bitmap.set(Iova(0), M2 + 2 * K4);
+    bitmap.set(Iova(M2 + 4 * K4 + 1), 1);
+    bitmap.set(Iova(M2 + 191 * K4), u64::MAX);
+    bitmap.set(Iova(M2 + 192 * K4), K4);
+    bitmap.set(Iova(M2), 0);
+    assert_eq!(words, [0b1_0011 | 0b11 << 62, 0b11, 1 << 63]);
+}
