@@ -16,13 +16,13 @@ use smmuv3_formats::{Iova, PhysAddr};
 
 use crate::config::Dirty;
 use crate::contiguous::{HAD_HINT, HINT};
+use crate::ends::covers;
 use crate::error::{HarvestError, RangeError, UnmapError};
 use crate::flags::{Flag, Sweep, Swept};
 use crate::gather::Gather;
 use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::is_table;
 use crate::table::entry;
-use crate::unmap::covers;
 use crate::{Frames, Table, Unmap};
 
 /// A reading of marks at work. Dropping it unfinished leaves the rest as it is; what was gathered must be invalidated

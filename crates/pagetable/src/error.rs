@@ -194,8 +194,8 @@ impl Error for MapError {}
 pub enum UnmapError {
     /// The range is wrong.
     Range(RangeError),
-    /// A block reaches over an end of the range; blocks are not split. Or a group of contiguous leaves does, at BBML 0
-    /// (§8.2).
+    /// A block reaches over an end of the range: [`Table::split`](crate::Table::split) it first, where that is allowed. Or a
+    /// group of contiguous leaves does, at BBML 0 (§8.2).
     Straddle {
         /// Where the block or the group starts.
         block: Iova,
