@@ -296,14 +296,37 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             if shift != SHIFT && is_table(value) {
                 break;
             }
-            let hint = self.contiguous && value & HINT != 0;
+            if !self.contiguous || value & (HINT | HAD_HINT) == 0 {
+                // A leaf alone, or none.
+                let start = at >> shift << shift;
+                // No overflow: offsets are below 2^52.
+                let next = (start + size).min(end);
+                // Ends were checked: what is not covered is only read.
+                if value != 0 && (next - at == size || matches!(sweep, Sweep::Read(_))) {
+                    let Swept { bytes, set } = sweep.leaf::<_, STAGE>(cell, size);
+                    unmapped += bytes;
+                    if set {
+                        told.add(self.at(at), next - at);
+                    }
+                    if sweep.stores(set) {
+                        gather.add(self.at(at).0, self.at(next).0, size);
+                        stored = Some((stored.map_or(start, |(first, _)| first), next));
+                    }
+                }
+                at = next;
+                if at == end || self.index(at, shift) & Geometry::<SHIFT, WIDE>::MASK == 0 {
+                    break;
+                }
+                continue;
+            }
+            let hint = value & HINT != 0;
             let span = Self::group_shift(shift).filter(|_| hint).unwrap_or(shift);
             let start = at >> span << span;
             // No overflow: offsets are below 2^52. A first table may end before its group would.
             let last = (start + (1 << span)).min(1 << self.input_bits());
             let mut swept = Swept::default();
             // Ends were checked: what is not covered is only read.
-            if value != 0 && (matches!(sweep, Sweep::Read(_)) || covers(at, shift, at, end)) {
+            if matches!(sweep, Sweep::Read(_)) || covers(at, shift, at, end) {
                 for leaf in (start..last).step_by(1 << shift) {
                     // SAFETY: a group lies in one table, which is live while a part of it is ours.
                     let cell = unsafe { entry(frames, table, self.index(leaf, shift)).as_ref() };
@@ -317,15 +340,10 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 told.add(self.at(at), next - at);
             }
             unmapped += swept.bytes;
-            let changed = match sweep {
-                Sweep::Read(_) => false,
-                Sweep::Clear(_) => swept.set,
-                Sweep::Take => swept.bytes != 0,
-            };
-            if changed {
+            if sweep.stores(swept.set) {
                 // Of a group that was cut, a TLB may keep all until the invalidation for that is complete, which
                 // may be another caller's.
-                let had = self.contiguous && value & HAD_HINT != 0;
+                let had = value & HAD_HINT != 0;
                 let kept = Self::group_shift(shift).filter(|_| had).unwrap_or(span);
                 let first = at >> kept << kept;
                 let end = (first + (1 << kept)).min(1 << self.input_bits());

@@ -77,6 +77,16 @@ pub(crate) struct Swept {
 }
 
 impl Sweep {
+    /// Whether a leaf that is there was stored to, if that is what was found.
+    #[inline]
+    pub(crate) const fn stores(self, set: bool) -> bool {
+        match self {
+            Self::Read(_) => false,
+            Self::Clear(_) => set,
+            Self::Take => true,
+        }
+    }
+
     /// Does to one leaf, of `size` bytes, what is to be done.
     #[inline]
     pub(crate) fn leaf<M: Marked, const STAGE: u8>(self, cell: &M, size: u64) -> Swept {
