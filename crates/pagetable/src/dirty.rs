@@ -271,6 +271,30 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         unsafe { self.sweep_table(frames, (table, SHIFT), (at, end), sweep, gather, told) }
     }
 
+    /// Bytes of the pages from `at` on, in `table`, of level 3, that have no flag and never had a hint.
+    ///
+    /// # Safety
+    /// As for [`sweep`](Self::sweep), where the walk has ended.
+    unsafe fn pass_over<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        table: PhysAddr,
+        (at, end): (u64, u64),
+        flag: Flag,
+    ) -> u64 {
+        let index = self.index(at, SHIFT);
+        let room = Geometry::<SHIFT, WIDE>::ENTRIES - (index & Geometry::<SHIFT, WIDE>::MASK);
+        let count = (((end - at) >> SHIFT) as usize).min(room);
+        // SAFETY: the table is live while the range is ours, and has that index.
+        let cells = unsafe { entry(frames, table, index) };
+        let passed = (0..count).take_while(|&nth| {
+            // SAFETY: the table has `room` entries from there on, or ends with the input size.
+            let value = unsafe { cells.add(nth).as_ref() }.load(Ordering::Acquire);
+            value & (HINT | HAD_HINT) == 0 && !flag.is_set::<STAGE>(value)
+        });
+        (passed.count() as u64) << SHIFT
+    }
+
     /// As [`sweep`](Self::sweep), where the walk has ended: in `table`, whose entries span `1 << shift` bytes.
     ///
     /// # Safety
@@ -289,6 +313,15 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         // Where what was stored to begins and ends.
         let mut stored: Option<(u64, u64)> = None;
         loop {
+            if let (Sweep::Read(flag) | Sweep::Clear(flag), true) = (sweep, shift == SHIFT) {
+                // SAFETY: as below.
+                let passed = unsafe { self.pass_over(frames, table, (at, end), flag) };
+                at += passed;
+                let next_table = self.index(at, shift) & Geometry::<SHIFT, WIDE>::MASK == 0;
+                if at == end || passed != 0 && next_table {
+                    break;
+                }
+            }
             // SAFETY: the table is live while the range is ours. `at` started in the table, and the loop ends where the
             // table or the range does.
             let cell = unsafe { entry(frames, table, self.index(at, shift)).as_ref() };
