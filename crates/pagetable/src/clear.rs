@@ -5,12 +5,12 @@ use core::sync::atomic::Ordering;
 
 use smmuv3_formats::{Iova, PhysAddr};
 
+use crate::ends::covers;
 use crate::error::UnmapError;
 use crate::gather::Gather;
 use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::is_table;
 use crate::table::entry;
-use crate::unmap::covers;
 use crate::{Frames, Table};
 
 impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {

@@ -7,6 +7,9 @@
 //! * [`Table::unmap`] gives a cursor. Each step fills a [`Gather`]: what the caller must invalidate
 //!   before the memory that was mapped, and the tables that were unlinked, may be used again.
 //!   [`Table::unmap_pages`] does the same in one call, and in fewer instructions, for a few pages.
+//! * [`Table::split`] makes tables of blocks that an unmap would cut.
+//! * [`Table::read_and_clear_dirty`] tells what devices have written, where hardware marks that: see [`Dirty`].
+//!   [`Unmap::next_reporting`] tells it of what is unmapped.
 //!
 //! ```
 //! use smmuv3_pagetable::{Attributes, Frames, Gather, Iova, PhysAddr, Prot, Stage1Table4K};
@@ -36,10 +39,14 @@
 #[cfg(all(test, loom))]
 extern crate std;
 
+mod bitmap;
 mod clear;
 mod config;
 mod contiguous;
+mod dirty;
+mod ends;
 mod error;
+mod flags;
 mod frames;
 mod gather;
 mod geometry;
@@ -52,8 +59,12 @@ mod sync;
 mod table;
 mod unmap;
 
-pub use config::{Bbml, TableConfig};
-pub use error::{MapError, MapErrorKind, RangeError, SplitError, TableError, UnmapError};
+pub use bitmap::Bitmap;
+pub use config::{Bbml, Dirty, TableConfig};
+pub use dirty::Harvest;
+pub use error::{
+    HarvestError, MapError, MapErrorKind, RangeError, SplitError, TableError, UnmapError,
+};
 pub use frames::Frames;
 pub use gather::{Detached, Gather};
 pub use prot::{Attributes, MAIR, Memory, Prot, Shareability};

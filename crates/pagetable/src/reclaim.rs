@@ -5,12 +5,12 @@ use core::sync::atomic::Ordering;
 
 use smmuv3_formats::{Iova, PhysAddr};
 
+use crate::ends::covers;
 use crate::error::RangeError;
 use crate::gather::{Detached, Gather};
 use crate::geometry::Geometry;
 use crate::leaf::is_table;
 use crate::table::entry;
-use crate::unmap::covers;
 use crate::{Frames, Table};
 
 /// A reclaim at work; used as [`Unmap`](crate::Unmap) is.

@@ -174,8 +174,7 @@ fn permitted(stage: u8, prot: Prot) -> Permissions {
     let has = |flag| prot.contains(flag);
     let (read, write) = (has(Prot::READ) || stage == 1, has(Prot::WRITE));
     let unprivileged = !has(Prot::PRIVILEGED);
-    // At stage 2, what can't be read can't be executed.
-    let execute = has(Prot::EXECUTE) && read;
+    let execute = has(Prot::EXECUTE);
     // Stage 1 takes privileged execution of what unprivileged software can write.
     let taken = stage == 1 && unprivileged && write;
     Permissions {
@@ -250,6 +249,21 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(walked::<16, 2, true>(full().with_xnx().with_fwb()), 9 * 4 * 3);
     assert_eq!(walked::<14, 2, true>(full().with_fwb()), 6 * 2 * 3);
     assert_eq!(walked::<12, 2, false>(TableConfig::new(48, 48).with_fwb()), 3 * 2 * 3);
+}
+
+/// What hardware marks permits the same, to the walker and to look-ups, clean or dirty.
+#[test]
+fn what_is_clean_may_be_written() {
+    for dirty in [Dirty::Clean, Dirty::Born] {
+        let config = TableConfig::new(48, 48).with_dirty(dirty);
+        let all = config.with_mair(MAIR_OF_ALL).with_all_attributes();
+        assert_eq!(walked::<12, 1, false>(all.with_access_flags()), 9 * (4 * 3 + 2 * 3) * 2);
+        assert_eq!(walked::<14, 1, true>(config), 4 * (4 * 3 + 2 * 3) * 2);
+        assert_eq!(walked::<16, 1, true>(all), 9 * (4 * 3 + 2 * 3) * 2);
+        assert_eq!(walked::<12, 2, false>(all.with_xnx()), 9 * 4 * 3);
+        assert_eq!(walked::<16, 2, true>(all.with_access_flags().with_fwb()), 9 * 2 * 3);
+        assert_eq!(walked::<14, 2, true>(all.with_fwb()), 6 * 2 * 3);
+    }
 }
 
 #[test]

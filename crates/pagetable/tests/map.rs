@@ -397,3 +397,9 @@ fn other_granules_and_stage_2_have_their_geometry() {
     assert_eq!(Stage1Table16K::LEAF_SIZES, [0x4000, 0x200_0000]);
     assert_eq!(Stage1Table64K::LEAF_SIZES, [0x1_0000, 0x2000_0000]);
 }
+
+/// Every domain has one.
+#[test]
+fn a_table_is_small() {
+    assert!(size_of::<Stage1Table4K>() <= 72 && size_of::<Stage2Table64KLpa>() <= 72);
+}

@@ -136,6 +136,29 @@ impl Arena {
         self.cell(self.cpu, pa).load(Ordering::Relaxed)
     }
 
+    /// Where the leaf for `iova` is. For tables of 4 KiB pages that begin at level 0.
+    pub fn descriptor<const STAGE: u8>(&self, table: &Table<12, STAGE>, iova: u64) -> u64 {
+        let mut pa = table.root().0 + (iova >> 39) * 8;
+        for shift in [30, 21, 12] {
+            let value = self.read(pa);
+            if value & 0b11 != 0b11 {
+                break;
+            }
+            pa = (value & 0xFFFF_FFFF_F000) + (iova >> shift & 0x1FF) * 8;
+        }
+        pa
+    }
+
+    /// Exchanges the descriptor at `pa`, if it is `old`, as hardware whose walks are coherent does.
+    pub fn exchange(&self, pa: u64, old: u64, new: u64) -> bool {
+        let cell = self.cell(self.cpu, pa);
+        let done = cell.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if done {
+            self.cell(self.walker, pa).store(new, Ordering::Relaxed);
+        }
+        done
+    }
+
     /// The descriptor at `pa` as the walker sees it; `None` where no frame is.
     pub fn walker_sees(&self, pa: u64) -> Option<u64> {
         let state = self.state.lock().expect("no test panicked");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use smmuv3_formats::register::{StrtabBase, StrtabBaseCfg};
 use smmuv3_formats::{Cd, EventId, Ste};
-use smmuv3_pagetable::{Table, TableConfig};
+use smmuv3_pagetable::{Dirty, Table, TableConfig};
 use smmuv3_walk::reach::{Limits, Range, Scope, Severity, reach};
 use smmuv3_walk::{Access, Gap, Memory, Outcome, Smmu, Translation, walk};
 
@@ -56,12 +56,14 @@ impl<'a> Oracle<'a> {
         let (txsz, ds) = (u64::from(64 - table.input_bits()), WIDE && SHIFT != 16);
         let size = size_code(table.output_bits());
         let sh = config.shareability as u64;
+        let hd = config.dirty != Dirty::Untracked;
+        let ha = hd || config.access_flags;
         let mut words = Vec::new();
         let ste = Ste::default().with_v(true).with_sh_cfg(1);
         let ste = if STAGE == 1 {
             let cd = Cd::default().with_v(true).with_aa64(true).with_a(true).with_r(true);
             let cd = cd.with_ips(size).with_mair(config.mair).with_ds(ds);
-            let cd = cd.with_sh0(sh).with_sh1(sh);
+            let cd = cd.with_sh0(sh).with_sh1(sh).with_ha(ha).with_hd(hd);
             let cd = if table.base().0 == 0 {
                 let cd = cd.with_tg0([0, 2, 1][granule]).with_t0sz(txsz);
                 cd.with_ttb0(table.root().0).with_epd1(true)
@@ -79,6 +81,8 @@ impl<'a> Oracle<'a> {
                 .with_s2_tg([0, 2, 1][granule])
                 .with_s2_ds(ds)
                 .with_s2_sh0(sh)
+                .with_s2_ha(ha)
+                .with_s2_hd(hd)
                 .with_s2_fwb(config.fwb);
             ste.with_s2_ttb(table.root().0)
         };
