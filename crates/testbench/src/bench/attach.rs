@@ -5,7 +5,7 @@ use smmuv3::AttachError;
 
 use super::{Bench, Done, calls};
 use crate::oracle::{Life, Use, User};
-use crate::scenario::{Answer, AsidPolicy, Refusal, Substream};
+use crate::scenario::{Answer, AsidPolicy, Instance, Refusal, Substream};
 use crate::trace::{self, Args};
 use crate::watch::Widths;
 
@@ -200,7 +200,8 @@ impl Bench {
             foreseen.push(Refusal::Mismatch);
         }
         let Use::Process(_) = to else { return foreseen };
-        if self.scenario.instances.get(instance).is_some_and(|instance| !instance.coherent) {
+        let unfit = |instance: &Instance| !instance.coherent || !instance.stage_1;
+        if self.scenario.instances.get(instance).is_some_and(unfit) {
             foreseen.push(Refusal::Mismatch);
         }
         if life == Life::Released {

@@ -2,6 +2,7 @@
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
 mod sharing;
+mod tables;
 
 use std::collections::BTreeSet;
 
@@ -51,7 +52,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             action: Action::Random(random),
         }],
     };
-    sharing::shared(scenario, narrowest)
+    tables::drawn(sharing::shared(scenario, narrowest), narrowest)
 }
 
 /// An SMMU that the driver must be able to use. What a scenario can say of an instance is drawn here, and
