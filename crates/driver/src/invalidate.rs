@@ -74,6 +74,17 @@ pub enum Scope {
     Range(Range),
 }
 
+#[cfg(all(feature = "alloc", feature = "mutation"))]
+impl Scope {
+    /// What of it lies in `range`, which it overlaps.
+    pub(crate) fn within(self, range: core::ops::Range<u64>) -> Self {
+        let Self::Range(scope) = self else { return self };
+        let start = scope.start.max(range.start);
+        let bytes = (scope.start + scope.bytes).min(range.end) - start;
+        Self::Range(Range { start, bytes, ..scope })
+    }
+}
+
 /// A range of input addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {

@@ -3,6 +3,7 @@
 
 mod common;
 
+use smmuv3_testbench::campaign::Campaign;
 use smmuv3_testbench::report::Report;
 use smmuv3_testbench::run::{Choice, Options, run};
 use smmuv3_testbench::scenario::Scenario;
@@ -44,4 +45,26 @@ fn stage_2_on_the_model() {
 #[test]
 fn stage_2_on_qemu() {
     holds_on_qemu("stage-2");
+}
+
+#[test]
+fn granules_on_the_model() {
+    holds_on_the_model("granules");
+}
+
+#[test]
+fn contiguous_on_the_model() {
+    holds_on_the_model("contiguous");
+}
+
+#[test]
+fn random_scenarios_hold_all_rules() {
+    let options = Options::default();
+    let campaign =
+        Campaign { seeds: 0..60, steps: 200, jobs: 1, limit: None, keep_going: true, options };
+    let summary = campaign.run(&|_| ()).unwrap();
+    for finding in &summary.findings {
+        println!("seed {}: {}\n{}", finding.seed, finding.rule, finding.toml);
+    }
+    assert!(summary.findings.is_empty());
 }
