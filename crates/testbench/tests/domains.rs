@@ -68,3 +68,13 @@ fn random_scenarios_hold_all_rules() {
     }
     assert!(summary.findings.is_empty());
 }
+
+#[test]
+fn dirty_on_the_model() {
+    holds_on_the_model("dirty");
+}
+
+#[test]
+fn granules_on_qemu() {
+    holds_on_qemu("granules");
+}

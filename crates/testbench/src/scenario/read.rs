@@ -18,9 +18,8 @@ use super::{
 const RESERVED: [&str; 2] = ["identity", "blocked"];
 
 /// Features of the architecture that no machine here has yet, by key.
-const LATER: [(&str, &str); 5] = [
+const LATER: [(&str, &str); 4] = [
     ("ats", "ATS"),
-    ("httu", "hardware update of access flag and dirty state"),
     ("hyp", "EL2 StreamWorlds"),
     ("pri", "page requests"),
     ("stall", "stalled transactions"),
