@@ -30,6 +30,60 @@ pub enum Stream {
         /// VMID of the tag of its translations, where stage 2 exists.
         vmid: u16,
     },
+    /// Stage 2 alone translates.
+    Stage2(Stage2),
+}
+
+/// Tables of stage 2 as an SMMU sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage2 {
+    /// Root of the tables.
+    pub root: PhysAddr,
+    /// log2 of the granule.
+    pub granule_shift: u32,
+    /// Bits of an input address.
+    pub input_bits: u32,
+    /// Bits of an output address.
+    pub output_bits: u32,
+    /// The code of the first table's level: S2SL0, and as bit 2 S2SL0_2 (§15.4).
+    pub start: u8,
+    /// Descriptors are those of 52-bit addresses.
+    pub wide: bool,
+    /// Types are forced (S2FWB).
+    pub forced_types: bool,
+    /// Hardware sets access flags,
+    pub access_flag: bool,
+    /// and keeps dirty state.
+    pub dirty_state: bool,
+    /// The tag of their translations.
+    pub vmid: u16,
+}
+
+impl Stage2 {
+    /// What `ste` says of stage 2, for an SMMU with `features`.
+    pub fn encode(self, ste: Ste, features: &Features) -> Ste {
+        let (cacheability, shareability) = walk_attributes(features.coherent);
+        let lpa2 = self.wide && self.granule_shift != 16;
+        ste.with_s2_vmid(u64::from(self.vmid))
+            .with_s2_t0sz(u64::from(64 - self.input_bits.clamp(12, 64)))
+            .with_s2_sl0(u64::from(self.start & 3))
+            .with_s2_sl0_2(self.start & 4 != 0)
+            .with_s2_ir0(cacheability)
+            .with_s2_or0(cacheability)
+            .with_s2_sh0(if lpa2 { INNER_SHAREABLE } else { shareability })
+            .with_s2_tg(granule_code(self.granule_shift))
+            // Domains are not made for less than 32 bits of output.
+            .with_s2_ps(address_size_code(self.output_bits).unwrap_or(0))
+            .with_s2_aa64(true)
+            // No stage-1 tables in device memory: for when stage 1 comes before it.
+            .with_s2_ptw(true)
+            .with_s2_r(true)
+            .with_s2_ha(self.access_flag)
+            .with_s2_hd(self.access_flag && self.dirty_state)
+            .with_s2_fwb(self.forced_types)
+            .with_s2_ds(lpa2)
+            .with_s2_ttb(self.root.0)
+    }
 }
 
 /// What becomes of accesses without a substream (STE.S1DSS, §5.3).
@@ -43,10 +97,20 @@ pub enum WithoutSubstream {
     First = 2,
 }
 
+const INNER_SHAREABLE: u64 = 3;
+
+/// TG0 and S2TG (§6, §5.2).
+const fn granule_code(shift: u32) -> u64 {
+    match shift {
+        16 => 1,
+        14 => 2,
+        _ => 0,
+    }
+}
+
 /// Non-cacheable, or write-back with read and write allocation: walks of tables (§5.2).
 const fn walk_attributes(coherent: bool) -> (u64, u64) {
     const WRITE_BACK: u64 = 1;
-    const INNER_SHAREABLE: u64 = 3;
     const OUTER_SHAREABLE: u64 = 2;
     if coherent { (WRITE_BACK, INNER_SHAREABLE) } else { (0, OUTER_SHAREABLE) }
 }
@@ -55,6 +119,7 @@ impl Stream {
     /// The entry for an SMMU with `features` (§5.2).
     pub fn encode(self, features: &Features) -> Ste {
         const SHARE_AS_INCOMING: u64 = 1;
+        const EL2: u64 = 2;
         let valid = Ste::default().with_v(true);
         match self {
             Self::Blocked => valid.with_config(config::ABORT),
@@ -80,13 +145,22 @@ impl Stream {
                         .with_s1_dss(without as u64)
                         .with_sh_cfg(shared)
                 };
-                if features.stage_2 { ste.with_s2_vmid(u64::from(vmid)) } else { ste }
+                match (features.el2_host, features.stage_2) {
+                    // There the ASID alone is the tag.
+                    (true, _) => ste.with_strw(EL2),
+                    (false, true) => ste.with_s2_vmid(u64::from(vmid)),
+                    (false, false) => ste,
+                }
+            }
+            Self::Stage2(tables) => {
+                let ste = valid.with_config(config::STAGE_2).with_sh_cfg(SHARE_AS_INCOMING);
+                tables.encode(ste, features)
             }
         }
     }
 }
 
-/// One address space as an SMMU sees it: stage-1 tables in the lower half, the upper half unused.
+/// One address space as an SMMU sees it: stage-1 tables in one half, the other unused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
     /// Root of the tables.
@@ -99,24 +173,73 @@ pub struct Context {
     pub output_bits: u32,
     /// The tag of its translations.
     pub asid: u16,
+    /// The tables are those of the upper half (TTB1).
+    pub upper: bool,
+    /// Descriptors are those of 52-bit addresses.
+    pub wide: bool,
+    /// Hardware sets access flags,
+    pub access_flag: bool,
+    /// and keeps dirty state.
+    pub dirty_state: bool,
+    /// Memory types of the indices in its leaves.
+    pub mair: u64,
 }
 
 impl Context {
+    /// Tables of the lower half for inputs and outputs of so many bits, at most 48, with nothing chosen.
+    pub const fn new(
+        root: PhysAddr,
+        granule_shift: u32,
+        [input_bits, output_bits]: [u32; 2],
+        asid: u16,
+    ) -> Self {
+        let (upper, wide, access_flag, dirty_state) = (false, false, false, false);
+        Self {
+            root,
+            granule_shift,
+            input_bits,
+            output_bits,
+            asid,
+            upper,
+            wide,
+            access_flag,
+            dirty_state,
+            mair: MAIR,
+        }
+    }
+
     /// The descriptor for an SMMU with `features` (§6).
     pub fn encode(self, features: &Features) -> Cd {
-        let (cacheability, shareability) = walk_attributes(features.coherent);
-        Cd::default()
-            .with_t0sz(u64::from(64 - self.input_bits.clamp(16, 64)))
-            .with_tg0(match self.granule_shift {
-                16 => 1,
-                14 => 2,
-                _ => 0,
-            })
-            .with_ir0(cacheability)
-            .with_or0(cacheability)
-            .with_sh0(shareability)
-            .with_epd1(true)
-            .with_v(true)
+        let (cacheability, walked) = walk_attributes(features.coherent);
+        let lpa2 = self.wide && self.granule_shift != 16;
+        let shareability = if lpa2 { INNER_SHAREABLE } else { walked };
+        let size = u64::from(64 - self.input_bits.clamp(12, 64));
+        let half = if self.upper {
+            // Its codes are others.
+            let granule = match self.granule_shift {
+                16 => 3,
+                14 => 1,
+                _ => 2,
+            };
+            Cd::default()
+                .with_t1sz(size)
+                .with_tg1(granule)
+                .with_ir1(cacheability)
+                .with_or1(cacheability)
+                .with_sh1(shareability)
+                .with_epd0(true)
+                .with_ttb1(self.root.0)
+        } else {
+            Cd::default()
+                .with_t0sz(size)
+                .with_tg0(granule_code(self.granule_shift))
+                .with_ir0(cacheability)
+                .with_or0(cacheability)
+                .with_sh0(shareability)
+                .with_epd1(true)
+                .with_ttb0(self.root.0)
+        };
+        half.with_v(true)
             // Domains are not made for less than 32 bits of output.
             .with_ips(address_size_code(self.output_bits).unwrap_or(0))
             .with_aa64(true)
@@ -124,8 +247,10 @@ impl Context {
             .with_a(true)
             .with_aset(true)
             .with_asid(u64::from(self.asid))
-            .with_ttb0(self.root.0)
-            .with_mair(MAIR)
+            .with_ha(self.access_flag)
+            .with_hd(self.access_flag && self.dirty_state)
+            .with_ds(lpa2)
+            .with_mair(self.mair)
     }
 }
 
@@ -155,13 +280,7 @@ mod tests {
         let (contexts, format) = (PhysAddr(0x8002_0000), ContextFormat::Leaves4K);
         Stream::Stage1 { contexts, format, bits, without, vmid }
     }
-    const CONTEXT: Context = Context {
-        root: PhysAddr(0x8001_0000),
-        granule_shift: 12,
-        input_bits: 48,
-        output_bits: 44,
-        asid: 5,
-    };
+    const CONTEXT: Context = Context::new(PhysAddr(0x8001_0000), 12, [48, 44], 5);
 
     #[test]
     fn entries_are_those_of_appendix_a1() {
@@ -173,6 +292,78 @@ mod tests {
         );
         assert_eq!(Stream::Blocked.encode(&features).0, [1, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(Stream::Identity.encode(&features).0, [9, 1 << 44, 0, 0, 0, 0, 0, 0]);
+    }
+
+    /// The second vector of appendix A.
+    const STAGE_2: Stage2 = Stage2 {
+        root: PhysAddr(0x8004_0000),
+        granule_shift: 12,
+        input_bits: 40,
+        output_bits: 44,
+        start: 1,
+        wide: false,
+        forced_types: false,
+        access_flag: false,
+        dirty_state: false,
+        vmid: 7,
+    };
+
+    #[test]
+    fn stage_2_is_that_of_appendix_a2_with_s2ptw() {
+        let words = |tables, features: &Features| Stream::Stage2(tables).encode(features).0;
+        let features = features(|idr0| idr0);
+        let second = 0x040c_3558_0000_0007 | 1 << 54;
+        let expected = [0xd, 1 << 44, second, 0x8004_0000, 0, 0, 0, 0];
+        assert_eq!(words(STAGE_2, &features), expected);
+        // §5.2: S2TG [47:46], S2SL0 [39:38], S2T0SZ [37:32]; S2HA 56, S2HD 55; S2FWB 25; S2DS 3, S2SL0_2 2.
+        let chosen = Stage2 {
+            granule_shift: 16,
+            start: 2,
+            access_flag: true,
+            dirty_state: true,
+            forced_types: true,
+            ..STAGE_2
+        };
+        let expected = second ^ (1 ^ 2) << 38 | 1 << 46 | 1 << 56 | 1 << 55;
+        assert_eq!(words(chosen, &features)[1..3], [1 << 44 | 1 << 25, expected]);
+        let wide = Stage2 { wide: true, input_bits: 52, start: 4, output_bits: 52, ..STAGE_2 };
+        let [_, _, w2, w3, ..] = words(wide, &features);
+        assert_eq!((w2 >> 32 & 0xff, w2 >> 48 & 7, w3), (12, 6, 0x8004_000c));
+        let sixteen = Stage2 { granule_shift: 14, dirty_state: true, ..STAGE_2 };
+        let [_, _, w2, ..] = words(sixteen, &features);
+        assert_eq!((w2 >> 46 & 3, w2 >> 55 & 3), (2, 0), "S2HD without S2HA");
+    }
+
+    #[test]
+    fn the_upper_half_has_its_own_fields_and_codes() {
+        let features = features(|idr0| idr0);
+        let words = |context: Context| context.encode(&features).0;
+        let upper = Context { upper: true, ..CONTEXT };
+        // T1SZ 16, TG1 4K = 2, IR1, OR1, SH1 as in the lower half; EPD0 14 instead of EPD1 30; TTB1.
+        let half = 16 << 16 | 2 << 22 | 1 << 24 | 1 << 26 | 3 << 28 | 1 << 14;
+        let [w0, w1, w2, ..] = words(upper);
+        assert_eq!((w0 & 0x7fff_ffff, w1, w2), (half, 0, 0x8001_0000));
+        assert_eq!(w0 >> 31, words(CONTEXT)[0] >> 31);
+        for (shift, code) in [(14, 1), (16, 3)] {
+            let [w0, ..] = words(Context { granule_shift: shift, ..upper });
+            assert_eq!(w0 >> 22 & 3, code);
+        }
+        // DS is bit 58 of word 2; HA 43, HD 42.
+        let wide = Context { wide: true, access_flag: true, dirty_state: true, ..upper };
+        let [w0, _, w2, ..] = words(Context { input_bits: 52, output_bits: 52, ..wide });
+        assert_eq!((w0 >> 16 & 0x3f, w0 >> 42 & 3, w0 >> 32 & 7), (12, 3, 6));
+        assert_eq!(w2, 0x8001_0000 | 1 << 58);
+    }
+
+    #[test]
+    fn streams_of_a_host_in_el2_have_no_vmid() {
+        let features = Features { el2_host: true, ..features(|idr0| idr0.with_hyp(true)) };
+        let Ste([_, w1, w2, ..]) = stage_1(0, WithoutSubstream::First, 7).encode(&features);
+        assert_eq!((w1, w2), (0xd4 | 2 << 30, 0));
+        let ste = STAGE_1.encode(&features);
+        assert_eq!(legality::ste(&ste, &features.implementation()), Ok(()));
+        let cd = CONTEXT.encode(&features);
+        assert_eq!(legality::cd(&cd, &ste, &features.implementation()), Ok(()));
     }
 
     #[test]
@@ -209,7 +400,7 @@ mod tests {
     fn entries_are_legal_for_their_instance() {
         for features in [features(|idr0| idr0), features(|idr0| idr0.with_stall_model(0))] {
             let implementation = features.implementation();
-            for stream in [Stream::Blocked, Stream::Identity, STAGE_1] {
+            for stream in [Stream::Blocked, Stream::Identity, STAGE_1, Stream::Stage2(STAGE_2)] {
                 let ste = stream.encode(&features);
                 assert_eq!(legality::ste(&ste, &implementation), Ok(()), "{stream:?}");
             }

@@ -4,8 +4,8 @@
 //! **One domain, many SMMUs**: an address space can be used by devices behind several SMMUs that differ, above
 //! all in the width of their ASIDs. It has a tag of its own on each, unless another [`AsidPolicy`] is chosen.
 //!
-//! It drives the Non-secure EL1 interface and translates by stage 1 with 4 KiB pages. The README's table says
-//! what is missing; above all, it has never run on real hardware.
+//! It drives the Non-secure interface, and translates by stage 1 or by stage 2, with 4, 16 or 64 KiB pages and addresses of
+//! up to 52 bits ([`DomainConfig`]). The README's table says what is missing; above all, it has never run on real hardware.
 //!
 //! # Where to start
 //! Implement [`Platform`] (memory, an interrupt mask, a clock), [`Mmio`] and [`RawMutex`]. Then make one
@@ -79,6 +79,8 @@ pub mod compatibility;
 mod configuration;
 pub mod context_table;
 #[cfg(feature = "alloc")]
+mod dirty;
+#[cfg(feature = "alloc")]
 mod domain;
 pub mod entry;
 mod error;
@@ -135,6 +137,8 @@ mod spin_mutex;
 pub mod stream_table;
 mod sync;
 #[cfg(feature = "alloc")]
+mod tables;
+#[cfg(feature = "alloc")]
 mod targets;
 mod tickets;
 pub mod update;
@@ -144,7 +148,9 @@ pub use asid::{AsidPolicy, Cpu, Vmids};
 #[cfg(feature = "alloc")]
 pub use attach::AttachError;
 pub use command_queue::Completion;
-pub use compatibility::Mismatch;
+pub use compatibility::{Mismatch, Stage};
+#[cfg(feature = "alloc")]
+pub use dirty::DirtyError;
 #[cfg(feature = "alloc")]
 pub use domain::{CreateError, Domain, DomainConfig, MapError, ReclaimError, UnmapError};
 #[cfg(feature = "alloc")]
@@ -157,6 +163,7 @@ pub use features::Features;
 pub use instance::{Coherence, EnableError, InstanceConfig};
 #[cfg(feature = "alloc")]
 pub use instances::MOST_INSTANCES;
+pub use invalidate::{Regime, Tag};
 #[cfg(feature = "alloc")]
 pub use iommu::{Config, Iommu, Probe, Smmu};
 #[cfg(feature = "alloc")]
@@ -180,9 +187,10 @@ pub use reset::RemoveError;
 pub use shared::NoMemory;
 /// Registers, entries, commands and events as bits: what an event's kind is, or a refused command's fields.
 pub use smmuv3_formats as formats;
+pub use smmuv3_formats::granule::Granule;
 pub use smmuv3_formats::{Iova, PhysAddr, StreamId, SubstreamId};
 pub use smmuv3_pagetable as pagetable;
-pub use smmuv3_pagetable::{Attributes, Memory, Prot};
+pub use smmuv3_pagetable::{Attributes, Bitmap, Dirty, Memory, Prot};
 #[cfg(feature = "alloc")]
 pub use space::Target;
 pub use spin_mutex::SpinMutex;

@@ -77,6 +77,11 @@ impl Oracle {
         if own == Use::Identity {
             return Expected { reach: vec![iova], refused: None };
         }
+        // By stage 2 alone, without a word about substreams (§5.2).
+        let by_stage_2 = self.space(plain).is_some_and(|space| self.shape(space).stage_2);
+        if by_stage_2 && substream.is_some() {
+            return event(EventId::CBadSubstreamId);
+        }
         if !master.is_translated(after) {
             return match plain {
                 Use::Identity => event(EventId::CBadSubstreamId),
@@ -134,6 +139,10 @@ impl Oracle {
         let user = user.into();
         let expected = self.expected(user, iova, write);
         if expected.reach.contains(&pa) {
+            // Not before it has arrived.
+            if write && how != INTERRUPTING {
+                self.wrote(user, iova);
+            }
             return;
         }
         let access = if write { "write" } else { "read" };
@@ -159,6 +168,9 @@ impl Oracle {
         }
     }
 }
+
+/// An access that interrupts the driver, and may arrive later.
+pub(crate) const INTERRUPTING: &str = "an interrupting";
 
 /// How an access is refused whose substream has no context: where there is a leaf for it, the context in there
 /// is invalid, and else there is no leaf (§5.3).
