@@ -12,7 +12,7 @@ use crate::memory::Memory;
 use crate::model::Model;
 use crate::random::Set;
 use crate::stage_2::Stage2;
-use crate::tables::Tables;
+use crate::tables::{Layout, Tables};
 use crate::tlb::{Stages, Tag};
 
 /// Something that leads the hardware to an address.
@@ -128,7 +128,7 @@ struct Table {
     pa: u64,
     level: i8,
     bytes: u64,
-    tables: Tables,
+    layout: Layout,
 }
 
 /// The memory that is asked about, and what was seen.
@@ -185,8 +185,8 @@ impl<M: Memory> Model<M> {
     fn walk_entry_reference(&self, search: &mut Search) -> Option<Reference> {
         for entry in self.walk_entries() {
             let level = entry.level + 1;
-            let bytes = 1 << entry.granule.shift();
-            let table = Table { pa: entry.table, level, bytes, tables: entry.tables };
+            let bytes = 1 << entry.granule().shift();
+            let table = Table { pa: entry.table, level, bytes, layout: entry.layout };
             let found = match entry.stages() {
                 // What it leads to is at intermediate addresses.
                 Stages::Both => search.hits(table.pa, bytes).then_some(level),
@@ -479,29 +479,30 @@ impl<M: Memory> Model<M> {
     /// Level of a table within the memory asked about, of all `tables`.
     fn root_reference(&self, search: &mut Search, tables: Tables) -> Option<i8> {
         let level = tables.start();
-        let table = Table { pa: tables.base, level, bytes: tables.bytes(level), tables };
+        let table =
+            Table { pa: tables.base, level, bytes: tables.bytes(level), layout: tables.layout() };
         self.table_reference(search, table)
     }
 
     /// Level of a table within the memory asked about, at or below `table`.
     fn table_reference(&self, search: &mut Search, table: Table) -> Option<i8> {
-        let Table { pa, level, bytes, tables } = table;
+        let Table { pa, level, bytes, layout } = table;
         if search.hits(pa, bytes) {
             return Some(level);
         }
-        let granule = tables.granule();
+        let granule = layout.granule;
         // The lowest tables point to memory, not to tables. The shift is at most 16.
-        let form = granule.shift() as u8 | u8::from(tables.ds) << 7;
+        let form = granule.shift() as u8 | u8::from(layout.ds) << 7;
         if level >= 3 || !search.seen.insert((pa, level, form)) {
             return None;
         }
         for index in 0..bytes / 8 {
             let Ok(descriptor) = self.memory.read64(pa + 8 * index) else { continue };
-            let Meaning::Table { next, .. } = tables.read(descriptor, level) else { continue };
-            if !tables.fits(next) {
+            let Meaning::Table { next, .. } = layout.read(descriptor, level) else { continue };
+            if !layout.fits(next) {
                 continue;
             }
-            let next = Table { pa: next, level: level + 1, bytes: 1 << granule.shift(), tables };
+            let next = Table { pa: next, level: level + 1, bytes: 1 << granule.shift(), layout };
             if let found @ Some(_) = self.table_reference(search, next) {
                 return found;
             }

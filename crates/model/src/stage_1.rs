@@ -30,24 +30,21 @@ pub(crate) struct Asked<'a> {
 
 impl<M: Memory> Model<M> {
     /// Walks the tables of stage 1 and, where it is on, translates the output by stage 2; caches what it reads.
-    pub(crate) fn walk(&mut self, asked: &Asked<'_>) -> Result<TlbEntry, WalkFault> {
+    pub(crate) fn walk(&mut self, asked: &Asked<'_>) -> Result<(), WalkFault> {
         self.walks(asked.va, &asked.purpose, |model| {
-            loop {
-                // A leaf that changed under the walk is walked again.
-                if let Some(entry) = model.walk_first(asked)? {
-                    return Ok(entry);
-                }
-            }
+            // A leaf that changed under the walk is walked again.
+            while !model.walk_first(asked)? {}
+            Ok(())
         })
     }
 
     /// Counts a walk and tells of it.
-    pub(crate) fn walks(
+    pub(crate) fn walks<T>(
         &mut self,
         va: u64,
         purpose: &Purpose,
-        work: impl FnOnce(&mut Self) -> Result<TlbEntry, WalkFault>,
-    ) -> Result<TlbEntry, WalkFault> {
+        work: impl FnOnce(&mut Self) -> Result<T, WalkFault>,
+    ) -> Result<T, WalkFault> {
         self.statistics.walks += 1;
         let before = self.statistics.descriptors;
         let found = work(self);
@@ -58,8 +55,8 @@ impl<M: Memory> Model<M> {
         found
     }
 
-    /// `None` when the leaf changed meanwhile.
-    fn walk_first(&mut self, asked: &Asked<'_>) -> Result<Option<TlbEntry>, WalkFault> {
+    /// Caches the leaf; false when it changed meanwhile.
+    fn walk_first(&mut self, asked: &Asked<'_>) -> Result<bool, WalkFault> {
         let Asked { context, half, tables, over, va, purpose } = *asked;
         let fault = WalkFault::first;
         let way = Way {
@@ -95,7 +92,7 @@ impl<M: Memory> Model<M> {
             let flags = Flags { access, dirty };
             match self.update_first(&leaf.slot, leaf.at, flags, over, purpose.stream)? {
                 Some(slot) => leaf.slot = slot,
-                None => return Ok(None),
+                None => return Ok(false),
             }
             clean &= !dirty;
         }
@@ -145,7 +142,7 @@ impl<M: Memory> Model<M> {
             basis,
         };
         self.cache_leaf(&entry, purpose.speculative);
-        Ok(Some(entry))
+        Ok(true)
     }
 
     /// Sets flags in a leaf of stage 1. Over stage 2 that is a write, which must be permitted there (§14).

@@ -5,6 +5,36 @@
 use smmuv3_formats::descriptor::{Form, Meaning, Stage};
 use smmuv3_formats::granule::{Granule, Tables as Shape};
 
+/// How the descriptors of tables are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) stage: Stage,
+    pub(crate) granule: Granule,
+    /// LPA2: CD.DS or STE.S2DS.
+    pub(crate) ds: bool,
+    /// STE.S2FWB.
+    pub(crate) fwb: bool,
+    /// Output address bits of the instance.
+    pub(crate) oas: u8,
+    /// Output address bits that may be used; more is F_ADDR_SIZE.
+    pub(crate) output: u8,
+}
+
+impl Layout {
+    /// What `descriptor` is in a table of `level`.
+    pub(crate) const fn read(&self, descriptor: u64, level: i8) -> Meaning {
+        let Self { stage, granule, ds, fwb, oas, .. } = *self;
+        let output_bits = oas as u32;
+        Form { stage, granule, level, ds, output_bits, pie: false, fwb }.read(descriptor)
+    }
+
+    /// Whether an output address has the configured size.
+    pub(crate) const fn fits(&self, address: u64) -> bool {
+        // At most 52 bits.
+        address >> self.output == 0
+    }
+}
+
 /// Tables, as a legal CD or STE configures them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tables {
@@ -40,9 +70,12 @@ impl Tables {
 
     /// What `descriptor` is in a table of `level`.
     pub(crate) const fn read(&self, descriptor: u64, level: i8) -> Meaning {
-        let Self { stage, ds, fwb, oas, .. } = *self;
-        let (granule, output_bits) = (self.granule(), oas as u32);
-        Form { stage, granule, level, ds, output_bits, pie: false, fwb }.read(descriptor)
+        self.layout().read(descriptor, level)
+    }
+
+    pub(crate) const fn layout(&self) -> Layout {
+        let Self { stage, ds, fwb, oas, output, .. } = *self;
+        Layout { stage, granule: self.granule(), ds, fwb, oas, output }
     }
 
     /// Bytes of a table of `level`; of all that stand side by side at the start level.
@@ -58,8 +91,7 @@ impl Tables {
 
     /// Whether an output address has the configured size.
     pub(crate) const fn fits(&self, address: u64) -> bool {
-        // At most 52 bits.
-        address >> self.output == 0
+        self.layout().fits(address)
     }
 }
 

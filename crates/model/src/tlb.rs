@@ -4,12 +4,12 @@
 
 use core::fmt;
 
-use smmuv3_formats::descriptor::Stage;
+use smmuv3_formats::descriptor::{Meaning, Stage};
 use smmuv3_formats::granule::Granule;
 use smmuv3_formats::permission::{Limits, Permissions};
 
 use crate::random::Map;
-use crate::tables::Tables;
+use crate::tables::Layout;
 
 /// What the TLB keys entries by, besides the address (§1). The world is always NS-EL1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -165,20 +165,16 @@ pub struct WalkEntry {
     pub tag: Tag,
     /// First input address that it covers: sign-extended, or intermediate for stage 2.
     pub va: u64,
-    /// Bytes that it covers, a power of two.
-    pub size: u64,
     /// Level of the descriptor, -1 to 2.
     pub level: i8,
-    /// Granule of the tables.
-    pub granule: Granule,
     /// Physical address of the table that it points to.
     pub table: u64,
-    /// Intermediate address of that table, for stage 1 over stage 2.
-    pub ipa: Option<u64>,
     /// Table base of the walk: TTBx or S2TTB.
     pub ttb: u64,
-    /// The tables.
-    pub(crate) tables: Tables,
+    /// How the tables are read.
+    pub(crate) layout: Layout,
+    /// They are at intermediate addresses: stage 1 over stage 2.
+    pub(crate) nested: bool,
     /// Stream whose walk it was.
     pub stream: u32,
     /// ASET of the CD that it was walked for; no part of the lookup.
@@ -194,16 +190,34 @@ pub struct WalkEntry {
 impl WalkEntry {
     /// Which stages it stands for.
     pub const fn stages(&self) -> Stages {
-        match (self.tables.stage, self.ipa) {
+        match (self.layout.stage, self.nested) {
             (Stage::Two, _) => Stages::Two,
-            (Stage::One, None) => Stages::One,
-            (Stage::One, Some(_)) => Stages::Both,
+            (Stage::One, false) => Stages::One,
+            (Stage::One, true) => Stages::Both,
+        }
+    }
+
+    /// Granule of the tables.
+    pub const fn granule(&self) -> Granule {
+        self.layout.granule
+    }
+
+    /// Bytes that it covers, a power of two.
+    pub const fn size(&self) -> u64 {
+        1 << self.granule().span(self.level)
+    }
+
+    /// Intermediate address of the table that it points to, for stage 1 over stage 2.
+    pub const fn ipa(&self) -> Option<u64> {
+        match self.layout.read(self.slot.word, self.level) {
+            Meaning::Table { next, .. } if self.nested => Some(next),
+            _ => None,
         }
     }
 
     /// Last input address.
     pub const fn last(&self) -> u64 {
-        self.va.wrapping_add(self.size - 1)
+        self.va.wrapping_add(self.size() - 1)
     }
 }
 
@@ -327,12 +341,13 @@ impl Tlb {
 /// The cached table descriptors.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WalkCache {
-    entries: Map<(Key, i8, Granule), WalkEntry>,
+    entries: Map<Key, WalkEntry>,
 }
 
 impl WalkCache {
-    fn key(tag: Tag, va: u64, level: i8, granule: Granule) -> (Key, i8, Granule) {
-        (Key::new(tag.vmid, tag.asid.into(), va, granule.span(level)), level, granule)
+    /// No two levels, of whatever granules, have the same span.
+    fn key(tag: Tag, va: u64, level: i8, granule: Granule) -> Key {
+        Key::new(tag.vmid, tag.asid.into(), va, granule.span(level))
     }
 
     /// The cached descriptor at `level` for `va`.
@@ -341,7 +356,8 @@ impl WalkCache {
     }
 
     pub(crate) fn insert(&mut self, entry: WalkEntry) {
-        self.entries.insert(Self::key(entry.tag, entry.va, entry.level, entry.granule), entry);
+        let key = Self::key(entry.tag, entry.va, entry.level, entry.granule());
+        self.entries.insert(key, entry);
     }
 
     /// Forgets the entries that match.

@@ -94,7 +94,7 @@ impl TlbScope {
             && self.range.is_none_or(|range| {
                 !range.leaf
                     && (range.ttl == 0 || entry.level < range.ttl)
-                    && range.meets(entry.va, entry.last(), entry.granule)
+                    && range.meets(entry.va, entry.last(), entry.granule())
             })
     }
 }
