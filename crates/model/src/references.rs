@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What could still make the hardware read some memory: the question to ask before it is freed.
 
+mod nested;
+
 use core::fmt;
 
 use smmuv3_formats::descriptor::Meaning;
@@ -141,6 +143,8 @@ struct Search {
     /// Runs of CDs, as where and how many, and arrays of L1CDs, with the size of a leaf. Whole masters share
     /// one, and where its CDs lead does not depend on the STE.
     contexts: Set<(u64, u64, Option<u32>)>,
+    /// Parts of tables of stage 1 over stage 2: as `seen`, and the base of that.
+    nested: Set<(u64, i8, u8, u64)>,
 }
 
 impl Search {
@@ -188,8 +192,7 @@ impl<M: Memory> Model<M> {
             let bytes = 1 << entry.granule().shift();
             let table = Table { pa: entry.table, level, bytes, layout: entry.layout };
             let found = match entry.stages() {
-                // What it leads to is at intermediate addresses.
-                Stages::Both => search.hits(table.pa, bytes).then_some(level),
+                Stages::Both => self.nested_walk(search, entry),
                 _ => self.table_reference(search, table),
             };
             if let Some(level) = found {
@@ -212,7 +215,7 @@ impl<M: Memory> Model<M> {
         }
         for ((stream, substream), entry) in &self.config.cds {
             if let Ok(context) = &entry.context
-                && let Some(level) = self.context_reference(search, context)
+                && let Some(level) = self.context_reference(search, *stream, context)
             {
                 let (stream, substream) = (*stream, *substream);
                 return Some(Reference::Table { stream, substream, level, cached: true });
@@ -227,11 +230,15 @@ impl<M: Memory> Model<M> {
         for ((stream, index), entry) in &self.config.l1_cds {
             if let Some(ste) = self.config.stes.get(stream)
                 && let Route::Stage1(contexts) = ste.route
-                && !contexts.nested
                 && let Some(leaf) = self.context_leaf(entry.word, entry.split)
             {
                 let place = Leaf { stream: *stream, index: *index, pa: leaf, split: entry.split };
-                let found = self.leaf_reference(search, place, &ste.ste, &contexts, true);
+                let found = match ste.second.as_ref().filter(|_| contexts.nested) {
+                    None => self.leaf_reference(search, place, &ste.ste, &contexts, true),
+                    Some(over) => {
+                        self.nested_leaf(search, place, (&ste.ste, over), &contexts, true)
+                    }
+                };
                 if found.is_some() {
                     return found;
                 }
@@ -270,7 +277,7 @@ impl<M: Memory> Model<M> {
                 let Route::Stage1(contexts) = cached.route else { return None };
                 let cd = Cd(fetch.complete());
                 let context = context(&cd, &cached.ste, &contexts, &self.implementation()).ok()?;
-                let level = self.context_reference(search, &context)?;
+                let level = self.context_reference(search, stream, &context)?;
                 Some(Reference::Table { stream, substream, level, cached: true })
             }
             Target::L1Cd { .. } => None,
@@ -348,7 +355,7 @@ impl<M: Memory> Model<M> {
         None
     }
 
-    /// What an STE leads to: tables of stage 2, and contexts unless they are at intermediate addresses.
+    /// What an STE leads to: tables of stage 2, and contexts.
     fn ste_reference(
         &self,
         search: &mut Search,
@@ -360,11 +367,10 @@ impl<M: Memory> Model<M> {
         if let Some(level) = second.and_then(|it| self.root_reference(search, it.tables)) {
             return Some(Reference::Stage2Table { stream, level, cached });
         }
-        match route {
-            Route::Stage1(contexts) if !contexts.nested => {
-                self.contexts_reference(search, stream, ste, &contexts, cached)
-            }
-            _ => None,
+        let Route::Stage1(contexts) = route else { return None };
+        match second.as_ref().filter(|_| contexts.nested) {
+            None => self.contexts_reference(search, stream, ste, &contexts, cached),
+            Some(over) => self.nested_contexts(search, stream, (ste, over), &contexts, cached),
         }
     }
 
@@ -449,7 +455,7 @@ impl<M: Memory> Model<M> {
             let substream = first + index;
             let context = context(&Cd(words), ste, contexts, &self.implementation());
             if let Ok(context) = context
-                && let Some(level) = self.context_reference(search, &context)
+                && let Some(level) = self.context_reference(search, stream, &context)
             {
                 return Some(Reference::Table { stream, substream, level, cached: false });
             }
@@ -470,10 +476,16 @@ impl<M: Memory> Model<M> {
         Ok(words)
     }
 
-    fn context_reference(&self, search: &mut Search, context: &Context) -> Option<i8> {
-        // Tables over stage 2 are memory of whoever stage 2 belongs to.
-        let halves = context.halves.iter().filter(|_| !context.nested);
-        halves.filter_map(|half| half.tables).find_map(|tables| self.root_reference(search, tables))
+    fn context_reference(&self, search: &mut Search, stream: u32, context: &Context) -> Option<i8> {
+        if context.nested {
+            // Without its cached STE a context is not used.
+            return self.nested_context(search, context, &self.stage_2_of(stream)?);
+        }
+        context
+            .halves
+            .iter()
+            .filter_map(|half| half.tables)
+            .find_map(|tables| self.root_reference(search, tables))
     }
 
     /// Level of a table within the memory asked about, of all `tables`.
