@@ -215,7 +215,11 @@ impl<M: Memory> Model<M> {
                 | Op::TlbiNhVaa
                 | Op::TlbiNsnhAll
                 | Op::TlbiS12Vmall
-                | Op::TlbiS2Ipa,
+                | Op::TlbiS2Ipa
+                | Op::TlbiEl2All
+                | Op::TlbiEl2Asid
+                | Op::TlbiEl2Va
+                | Op::TlbiEl2Vaa,
             ) => {
                 self.invalidate(command, position);
                 false

@@ -167,6 +167,13 @@ impl Profile {
         self
     }
 
+    /// With IDR0.Hyp: streams of EL2, with E2H or without (§1).
+    #[must_use]
+    pub fn hyp(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_hyp(on);
+        self
+    }
+
     /// With IDR3.STT: small translation tables, TxSZ up to 48 (§15.4).
     #[must_use]
     pub fn small_tables(mut self, on: bool) -> Self {
@@ -339,7 +346,6 @@ impl Profile {
             (version >= 1 && !idr3.had(), "HAD is mandatory from version 3.1"),
             (version >= 1 && idr0.s2p() && !idr3.xnx(), "XNX is mandatory from version 3.1"),
             (idr0.httu() == 3, "access flags of tables are not modelled"),
-            (idr0.hyp(), "the EL2 StreamWorld is not modelled"),
             (idr0.ats() || idr0.pri(), "ATS and PRI are not modelled"),
             (idr0.stall_model() != 1, "stalls are not modelled"),
             (idr0.atos() || idr0.vatos(), "address translation operations are not modelled"),
@@ -380,6 +386,7 @@ mod tests {
                 .bbml(1),
             Profile::default().s1p(false).s2p(true).httu(1),
             Profile::default().ril(false).bbml(0),
+            Profile::default().hyp(true).s2p(true),
         ] {
             assert_eq!(profile.contradictions(), Vec::<&str>::new());
         }

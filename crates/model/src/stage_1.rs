@@ -14,6 +14,7 @@ use crate::stage_2::{Purpose, Stage2};
 use crate::tables::Tables;
 use crate::tlb::{SecondStage, Slot, Stages, TlbEntry};
 use crate::walk::Way;
+use crate::world::World;
 
 /// What stage 1 is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +123,8 @@ impl<M: Memory> Model<M> {
         let entry = TlbEntry {
             id: self.tick(),
             tag: context.tag,
-            global: !page.ng(),
+            // EL2 without E2H has no ASIDs (§1).
+            global: !page.ng() || context.tag.world == World::El2,
             aset: context.aset,
             stages: if over.is_some() { Stages::Both } else { Stages::One },
             va: va & !(size - 1),

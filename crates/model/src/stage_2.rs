@@ -18,6 +18,7 @@ use crate::tables::Tables;
 use crate::tlb::{Stages, Tag, TlbEntry};
 use crate::transaction::Access;
 use crate::walk::Way;
+use crate::world::World;
 
 /// Stage 2 of a legal STE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub(crate) fn stage_2(ste: &Ste, implementation: &Implementation) -> Result<Stag
     let access = ste.s2_ha();
     Ok(Stage2 {
         // The field has 16 bits.
-        tag: Tag { vmid: Some(ste.s2_vmid() as u16), asid: 0 },
+        tag: Tag { world: World::El1, vmid: Some(ste.s2_vmid() as u16), asid: 0 },
         tables: Tables {
             stage: Stage::Two,
             shape,

@@ -10,18 +10,26 @@ use smmuv3_formats::permission::{Limits, Permissions};
 
 use crate::random::Map;
 use crate::tables::Layout;
+use crate::world::World;
 
-/// What the TLB keys entries by, besides the address (§1). The world is always NS-EL1.
+/// What the TLB keys entries by, besides the address (§1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag {
-    /// VMID; `None` where stage 2 is not implemented.
+    /// World of the stream.
+    pub world: World,
+    /// VMID; `None` where stage 2 is not implemented, and outside of EL1.
     pub vmid: Option<u16>,
-    /// ASID of the CD that the entry was walked for.
+    /// ASID of the CD that the entry was walked for; 0 in EL2 without E2H.
     pub asid: u16,
 }
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.world {
+            World::El1 => {}
+            World::El2 => return f.write_str("EL2"),
+            World::El2E2h => write!(f, "{} ", self.world)?,
+        }
         match self.vmid {
             Some(vmid) => write!(f, "VMID {vmid:#x} ASID {:#x}", self.asid),
             None => write!(f, "ASID {:#x}", self.asid),
@@ -229,8 +237,8 @@ const NONE: u64 = 0x1_0000;
 
 impl Key {
     /// `space` is the ASID, or for global entries 0x10000 plus ASET.
-    fn new(vmid: Option<u16>, space: u64, va: u64, shift: u32) -> Self {
-        let vmid = vmid.map_or(NONE, u64::from);
+    fn new(tag: Tag, space: u64, va: u64, shift: u32) -> Self {
+        let vmid = tag.vmid.map_or(NONE, u64::from) | u64::from(tag.world.is_el2()) << 17;
         Self(vmid << 32 | space << 8 | u64::from(shift), va >> shift)
     }
 
@@ -239,7 +247,7 @@ impl Key {
             true => NONE + u64::from(entry.aset),
             false => entry.tag.asid.into(),
         };
-        Self::new(entry.tag.vmid, space, entry.va, entry.size.trailing_zeros())
+        Self::new(entry.tag, space, entry.va, entry.size.trailing_zeros())
     }
 }
 
@@ -265,12 +273,12 @@ impl Tlb {
         while sizes != 0 {
             let shift = sizes.trailing_zeros();
             sizes &= sizes - 1;
-            let own = self.entries.get(&Key::new(tag.vmid, tag.asid.into(), va, shift));
+            let own = self.entries.get(&Key::new(tag, tag.asid.into(), va, shift));
             if own.is_some() {
                 return own;
             }
             if self.globals != 0 {
-                let key = Key::new(tag.vmid, NONE + u64::from(aset), va, shift);
+                let key = Key::new(tag, NONE + u64::from(aset), va, shift);
                 if let found @ Some(_) = self.entries.get(&key) {
                     return found;
                 }
@@ -347,7 +355,7 @@ pub(crate) struct WalkCache {
 impl WalkCache {
     /// No two levels, of whatever granules, have the same span.
     fn key(tag: Tag, va: u64, level: i8, granule: Granule) -> Key {
-        Key::new(tag.vmid, tag.asid.into(), va, granule.span(level))
+        Key::new(tag, tag.asid.into(), va, granule.span(level))
     }
 
     /// The cached descriptor at `level` for `va`.

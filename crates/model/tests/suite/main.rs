@@ -11,6 +11,7 @@ mod event_queue;
 mod flag;
 mod held;
 mod invalidation;
+mod legality;
 mod machine;
 mod nested;
 mod nested_references;
