@@ -224,6 +224,11 @@ impl<M: Memory> Model<M> {
                 self.invalidate(command, position);
                 false
             }
+            // Maps of PARTIDs are not read, so none is cached.
+            Some(Op::CfgiVmsPidm) => {
+                self.observe(Observation::Applied { position, removed: 0 });
+                false
+            }
             _ => {
                 self.observe(Observation::Unsupported(command.name()));
                 false
