@@ -128,6 +128,8 @@ pub(crate) struct Half {
     pub(crate) e0pd: bool,
     pub(crate) had: bool,
     pub(crate) tbi: bool,
+    /// Shareability of what LPA2 tables map: SHx.
+    pub(crate) sh: u8,
     /// There is no such half: EL2 without E2H has one table.
     pub(crate) absent: bool,
 }
@@ -236,7 +238,9 @@ pub(crate) fn context(
             dirty: access && cd.hd(),
         });
         let e0pd = e0pd && idr3.e0pd() && !one_table;
-        Half { tables, e0pd, had: had && idr3.had(), tbi, absent }
+        // The fields have 2 bits.
+        let sh = if upper { cd.sh1() } else { cd.sh0() } as u8;
+        Half { tables, e0pd, had: had && idr3.had(), tbi, sh, absent }
     };
     Ok(Context {
         tag: Tag {

@@ -25,7 +25,7 @@ pub struct Held {
     /// Age of the oldest configuration it used.
     pub(crate) configuration: Option<u64>,
     /// What it writes is still to be marked as written, before it reaches memory (§14).
-    unmarked: bool,
+    pub(crate) unmarked: bool,
 }
 
 /// A transfer that reached memory.

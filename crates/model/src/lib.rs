@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod adversary;
+mod attributes;
 mod broadcast;
 mod change;
 mod command_queue;
@@ -56,6 +57,7 @@ mod vmid;
 mod walk;
 mod world;
 
+pub use attributes::{Attributes, Cacheability, MemoryType, Shareability};
 pub use broadcast::{Broadcast, Pages, Tlbi};
 pub use config_cache::{CachedL1Cd, CachedStructure};
 pub use held::{Held, Performed};

@@ -174,6 +174,13 @@ impl Profile {
         self
     }
 
+    /// With IDR1.ATTR_TYPES_OVR: GBPA and STEs can replace types and shareability of what comes in (§16.4).
+    #[must_use]
+    pub fn attr_types_ovr(mut self, on: bool) -> Self {
+        self.idr1 = self.idr1.with_attr_types_ovr(on);
+        self
+    }
+
     /// With IDR3.STT: small translation tables, TxSZ up to 48 (§15.4).
     #[must_use]
     pub fn small_tables(mut self, on: bool) -> Self {

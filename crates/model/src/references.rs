@@ -15,7 +15,7 @@ use crate::model::Model;
 use crate::random::Set;
 use crate::stage_2::Stage2;
 use crate::tables::{Layout, Tables};
-use crate::tlb::{Stages, Tag};
+use crate::tlb::{Stages, Tag, TlbEntry};
 
 /// Something that leads the hardware to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,11 @@ pub enum Reference {
         /// Whether it is a cached STE; else the one in memory.
         cached: bool,
     },
+    /// A held transfer writes through a leaf there, which it has still to mark (§14).
+    Flag {
+        /// Number of the transfer.
+        id: u64,
+    },
     /// A cached table descriptor leads to translation tables there.
     WalkEntry {
         /// Number of the entry.
@@ -104,6 +109,7 @@ impl fmt::Display for Reference {
                 "a level-{level} table of stage 2 below {} STE of stream {stream:#x}",
                 how(cached)
             ),
+            Self::Flag { id } => write!(f, "the flag that held transfer {id} sets"),
             Self::WalkEntry { tag, va, level, .. } => {
                 write!(f, "a level-{level} table below a cached descriptor ({tag}, {va:#x})")
             }
@@ -162,6 +168,7 @@ impl<M: Memory> Model<M> {
         let mut search = Search { first: start, last, ..Search::default() };
         let search = &mut search;
         self.queue_reference(search)
+            .or_else(|| self.flag_reference(search))
             .or_else(|| self.walk_entry_reference(search))
             .or_else(|| self.cached_reference(search))
             .or_else(|| self.live_reference(search))
@@ -184,6 +191,17 @@ impl<M: Memory> Model<M> {
         let (base, bytes) = self.stream_table();
         let found = registers.cr0.guards(1) && search.hits(base, bytes);
         found.then_some(Reference::StreamTable)
+    }
+
+    fn flag_reference(&self, search: &Search) -> Option<Reference> {
+        let marks = |entry: &TlbEntry| {
+            let second = entry.second.filter(|second| second.clean).map(|second| second.slot);
+            let first = entry.clean.then_some(entry.slot);
+            [first, second].into_iter().flatten().any(|slot| search.hits(slot.pa, 8))
+        };
+        let waits = self.held.iter().filter(|held| held.unmarked);
+        let found = waits.into_iter().find(|held| held.entry.as_ref().is_some_and(marks))?;
+        Some(Reference::Flag { id: found.id })
     }
 
     fn walk_entry_reference(&self, search: &mut Search) -> Option<Reference> {

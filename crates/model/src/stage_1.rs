@@ -112,6 +112,8 @@ impl<M: Memory> Model<M> {
                     ttb: found.ttb,
                     permissions: found.permissions,
                     first: permissions,
+                    attributes: found.attributes,
+                    shareability: found.shareability,
                     at: leaf.at,
                     slot: found.slot,
                     clean: found.clean,
@@ -135,7 +137,7 @@ impl<M: Memory> Model<M> {
             permissions: second.map_or(permissions, |second| permissions.and(second.permissions)),
             // An index of three bits selects one of eight bytes.
             attributes: (context.mair >> (8 * page.attr_index())) as u8,
-            shareability: page.sh() as u8,
+            shareability: tables.shareability(page.sh(), half.sh),
             ttb: tables.base,
             second,
             stream: purpose.stream,

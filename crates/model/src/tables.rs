@@ -78,6 +78,13 @@ impl Tables {
         Layout { stage, granule: self.granule(), ds, fwb, oas, output }
     }
 
+    /// Shareability of what a leaf maps: its own, or `configured`, where LPA2 has address bits in that place (§15.3).
+    pub(crate) const fn shareability(&self, own: u64, configured: u8) -> u8 {
+        let lpa2 = self.ds && !matches!(self.granule(), Granule::K64);
+        // The field has 2 bits.
+        if lpa2 { configured } else { own as u8 }
+    }
+
     /// Bytes of a table of `level`; of all that stand side by side at the start level.
     pub(crate) const fn bytes(&self, level: i8) -> u64 {
         if level == self.start() { self.shape.first_bytes() } else { 1 << self.granule().shift() }

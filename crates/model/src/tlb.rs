@@ -71,6 +71,10 @@ pub struct SecondStage {
     pub permissions: Permissions,
     /// What stage 1 permits.
     pub first: Permissions,
+    /// MemAttr of its leaf.
+    pub attributes: u8,
+    /// Its shareability field.
+    pub shareability: u8,
     /// Intermediate address of the stage-1 leaf.
     pub(crate) at: u64,
     pub(crate) slot: Slot,
@@ -106,7 +110,7 @@ pub struct TlbEntry {
     pub permissions: Permissions,
     /// MAIR byte of its memory type; MemAttr for stage 2 alone.
     pub attributes: u8,
-    /// Shareability field.
+    /// Shareability field: of the leaf, or with LPA2 of the configuration.
     pub shareability: u8,
     /// Table base of the walk: TTBx, or S2TTB for stage 2 alone.
     pub ttb: u64,

@@ -332,7 +332,7 @@ fn stop(
 }
 
 /// Index of the CD that an access uses; `None` when it skips stage 1 (§5.3).
-fn substream(access: &Access, contexts: &Contexts) -> Result<Option<u32>, EventId> {
+pub(crate) fn substream(access: &Access, contexts: &Contexts) -> Result<Option<u32>, EventId> {
     match (access.substream, contexts.log2) {
         (None, 0) => Ok(Some(0)),
         (Some(_), 0) => Err(EventId::CBadSubstreamId),

@@ -3,10 +3,12 @@
 
 mod adversary;
 mod anything;
+mod attributes;
 mod broadcast;
 mod change;
 mod command_queue;
 mod context_table;
+mod disabled;
 mod el2;
 mod event_queue;
 mod flag;
