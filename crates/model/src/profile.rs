@@ -58,6 +58,8 @@ pub struct Adversary {
     pub contiguous_spans: bool,
     /// What a held transfer writes is marked as written only when it reaches memory (§14).
     pub late_dirty: bool,
+    /// SMMUEN = 0 may be in effect for some transactions before it is acknowledged (§2.4).
+    pub early_disable: bool,
 }
 
 impl Adversary {
@@ -72,6 +74,7 @@ impl Adversary {
         act_transfers: true,
         contiguous_spans: true,
         late_dirty: true,
+        early_disable: true,
     };
 
     /// Nothing beyond what is asked for: commands take effect when they are consumed and nothing is
@@ -86,6 +89,7 @@ impl Adversary {
         act_transfers: false,
         contiguous_spans: false,
         late_dirty: false,
+        early_disable: false,
     };
 }
 

@@ -137,6 +137,11 @@ impl Registers {
         self.cr0.ack & EVENTQEN != 0
     }
 
+    /// Whether SMMUEN is on its way from one value to the other.
+    pub(crate) fn is_switching(&self) -> bool {
+        (self.cr0.written ^ self.cr0.ack) & SMMUEN != 0
+    }
+
     /// VMID bits that invalidations do not compare (§2.4, CR0.VMW).
     pub(crate) fn vmid_wildcard(&self) -> u16 {
         (1 << Cr0Ack(self.cr0.ack).vmw().min(4)) - 1
@@ -481,6 +486,8 @@ impl<M: Memory> Model<M> {
             self.config.fetches.clear();
         }
         if fell & CMDQEN != 0 {
+            // CMDQ_CONS is final (§2.4).
+            self.registers.cmdq_cons_shown = self.registers.cmdq_cons;
             self.drop_prefetched_commands();
         }
         if rose & CMDQEN != 0 && self.profile.eager {

@@ -65,7 +65,9 @@ impl<M: Memory> Model<M> {
     fn cached(&self, access: &Access) -> Option<Translation> {
         let ste = self.config.stes.get(&access.stream)?;
         let Route::Stage1(contexts) = &ste.route else { return None };
-        if !self.registers.enabled() || self.profile.idr1.attr_perms_ovr() {
+        let registers = &self.registers;
+        let off = !registers.enabled() || registers.is_switching();
+        if off || self.profile.idr1.attr_perms_ovr() {
             return None;
         }
         let index = substream(access, contexts).ok()??;
@@ -111,7 +113,7 @@ impl<M: Memory> Model<M> {
     }
 
     pub(crate) fn resolve(&mut self, access: Access, way: Way) -> Result<Resolved, Stop> {
-        if !self.registers.enabled() {
+        if !self.sees_enabled() {
             let beyond = access.address & !self.output_mask() != 0;
             if self.registers.gbpa.abort() || beyond {
                 return Err(Stop::silent(Reason::Disabled));
@@ -144,6 +146,15 @@ impl<M: Memory> Model<M> {
                 Err(id) => Err(Stop::recorded(id, &access)),
             },
         }
+    }
+
+    /// Whether a transaction finds SMMUEN = 1: while that becomes 0, the old value or the new one (§2.4). While it
+    /// becomes 1 it is 0, since CR2 comes into effect with the acknowledgement.
+    fn sees_enabled(&mut self) -> bool {
+        let registers = &self.registers;
+        let (enabled, switching) = (registers.enabled(), registers.is_switching());
+        let either = enabled && switching && self.profile.adversary.early_disable;
+        enabled && !(either && self.random.one_in(2))
     }
 
     /// Stage 1 is skipped by configuration, and there is no stage 2.

@@ -193,3 +193,38 @@ fn fields_of_cr0_are_there_where_their_feature_is_and_follow_one_by_one() {
     }
     assert!(seen.iter().all(|ack| matches!(ack & VMW, 0 | 0xc0)), "{seen:?}");
 }
+
+#[test]
+fn while_it_is_being_disabled_a_transaction_finds_it_on_or_off() {
+    let profile = quiet().adversary(Adversary { early_disable: true, ..Adversary::NONE });
+    let mut seen = [0; 2];
+    for seed in 0..32 {
+        let mut machine = Machine::new(profile.clone(), seed);
+        machine.a1();
+        assert_eq!(machine.read(VA), Some(PA));
+        machine.smmu.set_stuck(true);
+        machine.smmu.write32(CR0, OFF);
+        match machine.read(VA) {
+            Some(PA) => seen[0] += 1,
+            Some(VA) => seen[1] += 1,
+            other => panic!("{other:x?}"),
+        }
+        machine.smmu.set_stuck(false);
+        machine.switch(OFF);
+        assert_eq!(machine.read(VA), Some(VA));
+    }
+    assert!(seen.iter().all(|count| *count > 4), "{seen:?}");
+}
+
+#[test]
+fn the_consumer_index_is_final_once_the_command_queue_is_off() {
+    let profile = quiet().adversary(Adversary { lazy_cons: true, ..Adversary::NONE });
+    for seed in 0..16 {
+        let mut machine = Machine::new(profile.clone(), seed);
+        for _ in 0..3 {
+            machine.command(tlbi_all());
+        }
+        machine.switch(0b0101);
+        assert_eq!(machine.smmu.read32(CMDQ_CONS), 3);
+    }
+}
