@@ -218,9 +218,19 @@ impl<M: Memory> Model<M> {
     }
 
     /// Where `input` goes by tables in memory, whatever is cached.
-    fn peek(&self, tables: &Tables, input: u64) -> Option<u64> {
-        let mut table = tables.base;
-        for level in tables.start()..=3 {
+    pub(crate) fn peek(&self, tables: &Tables, input: u64) -> Option<u64> {
+        self.peek_from(tables, tables.base, tables.start(), input)
+    }
+
+    /// The same, from a table of `start` on.
+    pub(crate) fn peek_from(
+        &self,
+        tables: &Tables,
+        mut table: u64,
+        start: i8,
+        input: u64,
+    ) -> Option<u64> {
+        for level in start..=3 {
             let at = table + tables.offset(input, level);
             match tables.read(self.memory.read64(at).ok()?, level) {
                 Meaning::Table { next, .. } if tables.fits(next) => table = next,

@@ -10,6 +10,7 @@ use crate::memory::Memory;
 use crate::model::Model;
 use crate::observation::Observation;
 use crate::tlb_scope::{Asids, Kinds, Range, TlbScope};
+use crate::world::{World, Worlds};
 
 /// An invalidation that a processor at EL1 broadcasts, with the DSB that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +147,8 @@ impl<M: Memory> Model<M> {
             }
             Tlbi::All => (Asids::Any, None, false),
         };
-        Some(TlbScope { vmid, asid, range, kinds: Kinds::Virtual, shared })
+        let worlds = Worlds::One(World::El1);
+        Some(TlbScope { worlds, vmid, asid, range, kinds: Kinds::Virtual, shared })
     }
 
     /// An identifier as an instance with 16 bits of it, or 8, compares it.

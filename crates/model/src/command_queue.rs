@@ -215,9 +215,18 @@ impl<M: Memory> Model<M> {
                 | Op::TlbiNhVaa
                 | Op::TlbiNsnhAll
                 | Op::TlbiS12Vmall
-                | Op::TlbiS2Ipa,
+                | Op::TlbiS2Ipa
+                | Op::TlbiEl2All
+                | Op::TlbiEl2Asid
+                | Op::TlbiEl2Va
+                | Op::TlbiEl2Vaa,
             ) => {
                 self.invalidate(command, position);
+                false
+            }
+            // Maps of PARTIDs are not read, so none is cached.
+            Some(Op::CfgiVmsPidm) => {
+                self.observe(Observation::Applied { position, removed: 0 });
                 false
             }
             _ => {

@@ -13,6 +13,7 @@ use crate::config_cache::Refused;
 use crate::stage_2::{Stage2, stage_2};
 use crate::tables::Tables;
 use crate::tlb::Tag;
+use crate::world::World;
 
 /// What becomes of a stream's transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub(crate) struct Contexts {
     pub(crate) split: Option<u32>,
     /// Treatment of transactions without substream.
     pub(crate) s1_dss: u64,
+    /// World that entries are tagged with.
+    pub(crate) world: World,
     /// VMID that entries are tagged with.
     pub(crate) vmid: Option<u16>,
     /// They are at intermediate addresses: stage 2 is on.
@@ -89,10 +92,12 @@ pub(crate) fn route(ste: &Ste, implementation: &Implementation) -> (Route, Optio
 fn contexts(ste: &Ste, implementation: &Implementation) -> Route {
     let Implementation { idr0, idr1, .. } = implementation;
     let nested = ste.config() == config::NESTED;
-    // STRW means nothing with stage 2 (§1).
-    if idr0.hyp() && ste.strw() != 0 && !nested {
-        return Route::Unsupported("the EL2 StreamWorld (STE.STRW)");
-    }
+    // STRW means nothing with stage 2, and is 0 or 2 in a legal entry (§1).
+    let world = match (idr0.hyp() && !nested && ste.strw() == 2, implementation.e2h) {
+        (false, _) => World::El1,
+        (true, false) => World::El2,
+        (true, true) => World::El2E2h,
+    };
     // S1CDMax is at most SSIDSIZE in a legal entry, so it fits.
     let log2 = if idr1.ssidsize() == 0 { 0 } else { ste.s1_cd_max() as u32 };
     let split = match ste.s1_fmt() {
@@ -107,7 +112,8 @@ fn contexts(ste: &Ste, implementation: &Implementation) -> Route {
         split,
         s1_dss: if ste.s1_dss() == 3 { 0 } else { ste.s1_dss() },
         // Tagged even if stage 2 is off (§1); the field has 16 bits.
-        vmid: idr0.s2p().then_some(ste.s2_vmid() as u16),
+        vmid: (idr0.s2p() && !world.is_el2()).then_some(ste.s2_vmid() as u16),
+        world,
         nested,
     };
     contexts.table = ste.s1_context_ptr() & !(contexts.bytes().max(CD_BYTES as u64) - 1);
@@ -122,11 +128,18 @@ pub(crate) struct Half {
     pub(crate) e0pd: bool,
     pub(crate) had: bool,
     pub(crate) tbi: bool,
+    /// Shareability of what LPA2 tables map: SHx.
+    pub(crate) sh: u8,
+    /// There is no such half: EL2 without E2H has one table.
+    pub(crate) absent: bool,
 }
 
 impl Half {
     /// The sign-extended address that is translated for `address`; `None` where it is out of range (§9, step 9).
     pub(crate) const fn input(&self, address: u64) -> Option<u64> {
+        if self.absent {
+            return None;
+        }
         // With TBI the top byte counts as if it repeated bit 55.
         let va = if self.tbi { ((address << 8) as i64 >> 8) as u64 } else { address };
         match &self.tables {
@@ -171,7 +184,10 @@ pub(crate) fn context(
     let unsupported = [
         (!cd.aa64(), "AArch32 tables (CD.AA64)"),
         (cd.s(), "stalls (CD.S)"),
-        (cd.endi() && !(cd.epd0() && cd.epd1()), "big-endian tables (CD.ENDI)"),
+        (
+            cd.endi() && !(cd.epd0() && cd.epd1() && contexts.world != World::El2),
+            "big-endian tables (CD.ENDI)",
+        ),
         (cd.haft() && idr0.httu() == 3 && cd.ha(), "access flags of tables (CD.HAFT)"),
         (idr5.d128(), "128-bit descriptors (IDR5.D128)"),
         (idr3.s1pi() && ste.s1_pie() && cd.pie(), "permission indirection (CD.PIE)"),
@@ -183,11 +199,20 @@ pub(crate) fn context(
     let oas = implementation.output_bits();
     let ds = idr5.ds() && cd.ds();
     let access = cd.ha();
+    let one_table = contexts.world == World::El2;
     let half = |upper: bool| {
         let (disabled, e0pd, had, tbi, granule, txsz, ttb) = match upper {
             false => {
                 let granule = Granule::from_tg0(cd.tg0());
-                (cd.epd0(), cd.e0pd0(), cd.had0(), cd.tbi0(), granule, cd.t0sz(), cd.ttb0())
+                (
+                    cd.epd0() && !one_table,
+                    cd.e0pd0(),
+                    cd.had0(),
+                    cd.tbi0(),
+                    granule,
+                    cd.t0sz(),
+                    cd.ttb0(),
+                )
             }
             true => {
                 let granule = Granule::from_tg1(cd.tg1());
@@ -195,7 +220,9 @@ pub(crate) fn context(
             }
         };
         // A half that is in use is legal: there is such a shape.
-        let shape = granule.filter(|_| !disabled).and_then(|it| Shape::stage_1(it, txsz));
+        let absent = upper && one_table;
+        let shape =
+            granule.filter(|_| !disabled && !absent).and_then(|it| Shape::stage_1(it, txsz));
         let tables = shape.map(|shape| Tables {
             stage: Stage::One,
             shape,
@@ -210,16 +237,23 @@ pub(crate) fn context(
             access,
             dirty: access && cd.hd(),
         });
-        Half { tables, e0pd: e0pd && idr3.e0pd(), had: had && idr3.had(), tbi }
+        let e0pd = e0pd && idr3.e0pd() && !one_table;
+        // The fields have 2 bits.
+        let sh = if upper { cd.sh1() } else { cd.sh0() } as u8;
+        Half { tables, e0pd, had: had && idr3.had(), tbi, sh, absent }
     };
     Ok(Context {
-        // The field has 16 bits.
-        tag: Tag { vmid: contexts.vmid, asid: cd.asid() as u16 },
-        aset: cd.aset(),
+        tag: Tag {
+            world: contexts.world,
+            vmid: contexts.vmid,
+            // The field has 16 bits.
+            asid: if one_table { 0 } else { cd.asid() as u16 },
+        },
+        aset: cd.aset() && !one_table,
         halves: [half(false), half(true)],
         mair: cd.mair(),
         regime: Regime {
-            one_privilege: false,
+            one_privilege: one_table,
             wxn: cd.wxn(),
             pan: cd.pan(),
             epan: cd.epan() && idr3.epan(),

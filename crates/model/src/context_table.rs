@@ -13,6 +13,7 @@ use crate::memory::Memory;
 use crate::model::Model;
 use crate::observation::{Misuse, Observation};
 use crate::stage_2::{Purpose, Stage2};
+use crate::world::World;
 
 /// Why a CD could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,10 +175,13 @@ impl<M: Memory> Model<M> {
                     continue;
                 }
                 found.push(their_tables.base);
-                disagrees |= their_tables.base == ttb_new && cacheable(&other.cd) != cacheable(cd);
+                disagrees |= their_tables.base == ttb_new
+                    && cacheable(&other.cd, tag.world) != cacheable(cd, tag.world);
             }
             let upper = |va: u64| va >> 63 != 0;
-            let leaves = self.tlb.iter().filter(|e| e.tag == tag && !e.global);
+            // Where there are no ASIDs, all translations belong to one table.
+            let one_space = tag.world == World::El2;
+            let leaves = self.tlb.iter().filter(|e| e.tag == tag && (!e.global || one_space));
             found.extend(leaves.filter(|e| upper(e.va) == high).map(|e| e.ttb));
             let tables = self.walk_cache.iter().filter(|e| e.tag == tag && upper(e.va) == high);
             found.extend(tables.map(|e| e.ttb));
@@ -220,8 +224,11 @@ impl<M: Memory> Model<M> {
     }
 }
 
-/// The words of a CD that the TLB may hold, without what it may not: A, R, S (§8.1).
-fn cacheable(cd: &Cd) -> [u64; 5] {
+/// The words of a CD that the TLB may hold, without what it may not: A, R, S; and ASID and ASET where they mean
+/// nothing (§8.1).
+fn cacheable(cd: &Cd, world: World) -> [u64; 5] {
     const A_R_S: u64 = 0b111 << 44;
-    [cd.0[0] & !A_R_S, cd.0[1], cd.0[2], cd.0[3], cd.0[4]]
+    const ASET_ASID: u64 = 0x1_ffff << 47;
+    let ignored = if world == World::El2 { A_R_S | ASET_ASID } else { A_R_S };
+    [cd.0[0] & !ignored, cd.0[1], cd.0[2], cd.0[3], cd.0[4]]
 }

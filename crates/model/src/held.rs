@@ -25,7 +25,7 @@ pub struct Held {
     /// Age of the oldest configuration it used.
     pub(crate) configuration: Option<u64>,
     /// What it writes is still to be marked as written, before it reaches memory (§14).
-    unmarked: bool,
+    pub(crate) unmarked: bool,
 }
 
 /// A transfer that reached memory.
@@ -58,14 +58,15 @@ impl<M: Memory> Model<M> {
         if payload.len() as u64 > room {
             return Err(Refusal { event: None, recorded: false, reason: Reason::CrossesPage });
         }
-        let unmarked = write && resolved.entry.is_some_and(|entry| entry.is_clean());
+        let entry = resolved.entry.and_then(|found| self.found(&found));
+        let unmarked = write && entry.is_some_and(|entry| entry.is_clean());
         let id = self.tick();
         self.held.push(Held {
             id,
             access,
             pa: translation.pa,
             transfer: payload,
-            entry: resolved.entry,
+            entry,
             configuration: resolved.configuration,
             unmarked,
         });
@@ -131,9 +132,10 @@ impl<M: Memory> Model<M> {
         }
         match self.resolve(access, Way::Now) {
             Ok(found) => {
+                let entry = found.entry.and_then(|found| self.found(&found));
                 let held = &mut self.held[at];
                 held.pa = found.translation.pa;
-                held.entry = found.entry;
+                held.entry = entry;
                 held.configuration = found.configuration;
                 held.unmarked = false;
             }

@@ -13,6 +13,7 @@ use crate::model::Model;
 use crate::observation::{Misuse, Observation};
 use crate::tlb::{TlbEntry, WalkEntry};
 use crate::tlb_scope::{Asids, Kinds, Range, TlbScope};
+use crate::world::{World, Worlds};
 
 /// What an invalidation reaches.
 #[derive(Clone, Copy, Debug)]
@@ -202,9 +203,15 @@ impl<M: Memory> Model<M> {
         let exists = u64::from(stream) >> self.profile.idr1.sidsize().min(63) == 0;
         let scope = |kinds, asid, range| {
             let vmid = self.vmid(command)?;
-            Ok(Some(Scope::Tlb(TlbScope { vmid, asid, range, kinds, shared: false })))
+            let worlds = Worlds::One(World::El1);
+            Ok(Some(Scope::Tlb(TlbScope { worlds, vmid, asid, range, kinds, shared: false })))
         };
         let tlb = |asid, range| scope(Kinds::Virtual, asid, range);
+        // Without VMIDs.
+        let el2 = |worlds, asid, range| {
+            let kinds = Kinds::Virtual;
+            Scope::Tlb(TlbScope { worlds, vmid: None, asid, range, kinds, shared: false })
+        };
         Ok(Some(match command.opcode() {
             Some(Op::CfgiSteRange) if field("Range") == ALL_STREAMS => {
                 Scope::Stes { first: 0, last: u32::MAX, l1: true }
@@ -234,6 +241,7 @@ impl<M: Memory> Model<M> {
                 return scope(Kinds::Intermediate, Asids::Any, Some(range));
             }
             Some(Op::TlbiNsnhAll) => Scope::Tlb(TlbScope {
+                worlds: Worlds::One(World::El1),
                 vmid: None,
                 asid: Asids::Any,
                 range: None,
@@ -245,6 +253,24 @@ impl<M: Memory> Model<M> {
                 return tlb(Asids::OrGlobal(self.asid(command)?), Some(self.range(command)?));
             }
             Some(Op::TlbiNhVaa) => return tlb(Asids::Any, Some(self.range(command)?)),
+            Some(Op::TlbiEl2All) => el2(Worlds::El2, Asids::Any, None),
+            Some(Op::TlbiEl2Asid) => {
+                let asid = Asids::NonGlobal(self.asid(command)?);
+                el2(Worlds::One(World::El2E2h), asid, None)
+            }
+            Some(Op::TlbiEl2Va | Op::TlbiEl2Vaa) => {
+                let range = Some(self.range(command)?);
+                // Which of the two it is about is not known between a change of E2H and SMMUEN.
+                let Some(e2h) = self.registers.e2h() else { return Ok(None) };
+                match (e2h, command.opcode()) {
+                    (false, _) => el2(Worlds::One(World::El2), Asids::Any, range),
+                    (true, Some(Op::TlbiEl2Va)) => {
+                        let asid = Asids::OrGlobal(self.asid(command)?);
+                        el2(Worlds::One(World::El2E2h), asid, range)
+                    }
+                    (true, _) => el2(Worlds::One(World::El2E2h), Asids::Any, range),
+                }
+            }
             _ => return Ok(None),
         }))
     }

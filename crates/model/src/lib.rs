@@ -7,7 +7,7 @@
 //! them, and lets transfers hang between translation and memory. It judges nothing: it reports
 //! [`Observation`]s, and answers what is cached and what is still reachable.
 //!
-//! It implements the Non-secure EL1 world: stage 1 with substreams, stage 2, and both; linear and 2-level tables of
+//! It implements the Non-secure worlds: stage 1 with substreams, stage 2, and both; linear and 2-level tables of
 //! streams and of contexts; all granules, 52-bit addresses and flags that hardware sets in leaves; and it takes
 //! broadcast TLB maintenance of processors at EL1. What else is configured is reported as
 //! [`Observation::Unsupported`] and terminated, never treated as something else. Section numbers are those
@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod adversary;
+mod attributes;
 mod broadcast;
 mod change;
 mod command_queue;
@@ -54,7 +55,9 @@ mod transaction;
 mod translate;
 mod vmid;
 mod walk;
+mod world;
 
+pub use attributes::{Attributes, Cacheability, MemoryType, Shareability};
 pub use broadcast::{Broadcast, Pages, Tlbi};
 pub use config_cache::{CachedL1Cd, CachedStructure};
 pub use held::{Held, Performed};
@@ -67,3 +70,4 @@ pub use smmuv3_formats::granule::Granule;
 pub use smmuv3_formats::permission::{Permissions, Rights};
 pub use tlb::{SecondStage, Stages, Tag, TlbEntry, WalkEntry};
 pub use transaction::{Access, Reason, Refusal, Transfer, Translation};
+pub use world::World;

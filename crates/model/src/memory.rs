@@ -5,7 +5,7 @@ use core::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// An access that the memory system refused: an external abort (§9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,23 +93,34 @@ pub struct Ram {
     base: u64,
     words: Box<[AtomicU64]>,
     broken: Mutex<Vec<(u64, u64)>>,
+    /// Whether anything is broken: only then the list is looked at.
+    any_broken: AtomicBool,
 }
 
 impl Ram {
     /// RAM of `bytes` bytes from physical address `base` on; both are rounded down to 8.
     pub fn new(base: u64, bytes: usize) -> Self {
         let words = (0..bytes / 8).map(|_| AtomicU64::new(0)).collect();
-        Self { base: base & !7, words, broken: Mutex::default() }
+        Self {
+            base: base & !7,
+            words,
+            broken: Mutex::default(),
+            any_broken: AtomicBool::new(false),
+        }
     }
 
     /// From now on, words in `bytes` bytes from `pa` on abort.
     pub fn break_range(&self, pa: u64, bytes: u64) {
-        self.broken_ranges().push((pa, pa.saturating_add(bytes)));
+        let mut broken = self.broken_ranges();
+        broken.push((pa, pa.saturating_add(bytes)));
+        self.any_broken.store(true, Ordering::Release);
     }
 
     /// Nothing is broken any more.
     pub fn repair(&self) {
-        self.broken_ranges().clear();
+        let mut broken = self.broken_ranges();
+        broken.clear();
+        self.any_broken.store(false, Ordering::Release);
     }
 
     fn broken_ranges(&self) -> std::sync::MutexGuard<'_, Vec<(u64, u64)>> {
@@ -119,7 +130,8 @@ impl Ram {
 
     /// The word that holds byte `pa`.
     fn slot(&self, pa: u64) -> Result<&AtomicU64, Abort> {
-        let broken = self.broken_ranges().iter().any(|(from, to)| (*from..*to).contains(&pa));
+        let broken = self.any_broken.load(Ordering::Acquire)
+            && self.broken_ranges().iter().any(|(from, to)| (*from..*to).contains(&pa));
         let index = pa.checked_sub(self.base).map(|offset| offset / 8);
         match index.and_then(|index| self.words.get(usize::try_from(index).ok()?)) {
             Some(word) if !broken => Ok(word),

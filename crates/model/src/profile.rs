@@ -58,6 +58,8 @@ pub struct Adversary {
     pub contiguous_spans: bool,
     /// What a held transfer writes is marked as written only when it reaches memory (§14).
     pub late_dirty: bool,
+    /// SMMUEN = 0 may be in effect for some transactions before it is acknowledged (§2.4).
+    pub early_disable: bool,
 }
 
 impl Adversary {
@@ -72,6 +74,7 @@ impl Adversary {
         act_transfers: true,
         contiguous_spans: true,
         late_dirty: true,
+        early_disable: true,
     };
 
     /// Nothing beyond what is asked for: commands take effect when they are consumed and nothing is
@@ -86,6 +89,7 @@ impl Adversary {
         act_transfers: false,
         contiguous_spans: false,
         late_dirty: false,
+        early_disable: false,
     };
 }
 
@@ -164,6 +168,20 @@ impl Profile {
     #[must_use]
     pub fn wide_addresses(mut self, on: bool) -> Self {
         self.idr5 = self.idr5.with_vax(u64::from(on));
+        self
+    }
+
+    /// With IDR0.Hyp: streams of EL2, with E2H or without (§1).
+    #[must_use]
+    pub fn hyp(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_hyp(on);
+        self
+    }
+
+    /// With IDR1.ATTR_TYPES_OVR: GBPA and STEs can replace types and shareability of what comes in (§16.4).
+    #[must_use]
+    pub fn attr_types_ovr(mut self, on: bool) -> Self {
+        self.idr1 = self.idr1.with_attr_types_ovr(on);
         self
     }
 
@@ -339,7 +357,6 @@ impl Profile {
             (version >= 1 && !idr3.had(), "HAD is mandatory from version 3.1"),
             (version >= 1 && idr0.s2p() && !idr3.xnx(), "XNX is mandatory from version 3.1"),
             (idr0.httu() == 3, "access flags of tables are not modelled"),
-            (idr0.hyp(), "the EL2 StreamWorld is not modelled"),
             (idr0.ats() || idr0.pri(), "ATS and PRI are not modelled"),
             (idr0.stall_model() != 1, "stalls are not modelled"),
             (idr0.atos() || idr0.vatos(), "address translation operations are not modelled"),
@@ -380,6 +397,7 @@ mod tests {
                 .bbml(1),
             Profile::default().s1p(false).s2p(true).httu(1),
             Profile::default().ril(false).bbml(0),
+            Profile::default().hyp(true).s2p(true),
         ] {
             assert_eq!(profile.contradictions(), Vec::<&str>::new());
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What could still make the hardware read some memory: the question to ask before it is freed.
 
+mod nested;
+
 use core::fmt;
 
 use smmuv3_formats::descriptor::Meaning;
@@ -12,8 +14,8 @@ use crate::memory::Memory;
 use crate::model::Model;
 use crate::random::Set;
 use crate::stage_2::Stage2;
-use crate::tables::Tables;
-use crate::tlb::{Stages, Tag};
+use crate::tables::{Layout, Tables};
+use crate::tlb::{Stages, Tag, TlbEntry};
 
 /// Something that leads the hardware to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,11 @@ pub enum Reference {
         /// Whether it is a cached STE; else the one in memory.
         cached: bool,
     },
+    /// A held transfer writes through a leaf there, which it has still to mark (§14).
+    Flag {
+        /// Number of the transfer.
+        id: u64,
+    },
     /// A cached table descriptor leads to translation tables there.
     WalkEntry {
         /// Number of the entry.
@@ -102,6 +109,7 @@ impl fmt::Display for Reference {
                 "a level-{level} table of stage 2 below {} STE of stream {stream:#x}",
                 how(cached)
             ),
+            Self::Flag { id } => write!(f, "the flag that held transfer {id} sets"),
             Self::WalkEntry { tag, va, level, .. } => {
                 write!(f, "a level-{level} table below a cached descriptor ({tag}, {va:#x})")
             }
@@ -128,7 +136,7 @@ struct Table {
     pa: u64,
     level: i8,
     bytes: u64,
-    tables: Tables,
+    layout: Layout,
 }
 
 /// The memory that is asked about, and what was seen.
@@ -141,6 +149,8 @@ struct Search {
     /// Runs of CDs, as where and how many, and arrays of L1CDs, with the size of a leaf. Whole masters share
     /// one, and where its CDs lead does not depend on the STE.
     contexts: Set<(u64, u64, Option<u32>)>,
+    /// Parts of tables of stage 1 over stage 2: as `seen`, and the base of that.
+    nested: Set<(u64, i8, u8, u64)>,
 }
 
 impl Search {
@@ -158,6 +168,7 @@ impl<M: Memory> Model<M> {
         let mut search = Search { first: start, last, ..Search::default() };
         let search = &mut search;
         self.queue_reference(search)
+            .or_else(|| self.flag_reference(search))
             .or_else(|| self.walk_entry_reference(search))
             .or_else(|| self.cached_reference(search))
             .or_else(|| self.live_reference(search))
@@ -182,14 +193,24 @@ impl<M: Memory> Model<M> {
         found.then_some(Reference::StreamTable)
     }
 
+    fn flag_reference(&self, search: &Search) -> Option<Reference> {
+        let marks = |entry: &TlbEntry| {
+            let second = entry.second.filter(|second| second.clean).map(|second| second.slot);
+            let first = entry.clean.then_some(entry.slot);
+            [first, second].into_iter().flatten().any(|slot| search.hits(slot.pa, 8))
+        };
+        let waits = self.held.iter().filter(|held| held.unmarked);
+        let found = waits.into_iter().find(|held| held.entry.as_ref().is_some_and(marks))?;
+        Some(Reference::Flag { id: found.id })
+    }
+
     fn walk_entry_reference(&self, search: &mut Search) -> Option<Reference> {
         for entry in self.walk_entries() {
             let level = entry.level + 1;
-            let bytes = 1 << entry.granule.shift();
-            let table = Table { pa: entry.table, level, bytes, tables: entry.tables };
+            let bytes = 1 << entry.granule().shift();
+            let table = Table { pa: entry.table, level, bytes, layout: entry.layout };
             let found = match entry.stages() {
-                // What it leads to is at intermediate addresses.
-                Stages::Both => search.hits(table.pa, bytes).then_some(level),
+                Stages::Both => self.nested_walk(search, entry),
                 _ => self.table_reference(search, table),
             };
             if let Some(level) = found {
@@ -212,7 +233,7 @@ impl<M: Memory> Model<M> {
         }
         for ((stream, substream), entry) in &self.config.cds {
             if let Ok(context) = &entry.context
-                && let Some(level) = self.context_reference(search, context)
+                && let Some(level) = self.context_reference(search, *stream, context)
             {
                 let (stream, substream) = (*stream, *substream);
                 return Some(Reference::Table { stream, substream, level, cached: true });
@@ -227,11 +248,15 @@ impl<M: Memory> Model<M> {
         for ((stream, index), entry) in &self.config.l1_cds {
             if let Some(ste) = self.config.stes.get(stream)
                 && let Route::Stage1(contexts) = ste.route
-                && !contexts.nested
                 && let Some(leaf) = self.context_leaf(entry.word, entry.split)
             {
                 let place = Leaf { stream: *stream, index: *index, pa: leaf, split: entry.split };
-                let found = self.leaf_reference(search, place, &ste.ste, &contexts, true);
+                let found = match ste.second.as_ref().filter(|_| contexts.nested) {
+                    None => self.leaf_reference(search, place, &ste.ste, &contexts, true),
+                    Some(over) => {
+                        self.nested_leaf(search, place, (&ste.ste, over), &contexts, true)
+                    }
+                };
                 if found.is_some() {
                     return found;
                 }
@@ -270,7 +295,7 @@ impl<M: Memory> Model<M> {
                 let Route::Stage1(contexts) = cached.route else { return None };
                 let cd = Cd(fetch.complete());
                 let context = context(&cd, &cached.ste, &contexts, &self.implementation()).ok()?;
-                let level = self.context_reference(search, &context)?;
+                let level = self.context_reference(search, stream, &context)?;
                 Some(Reference::Table { stream, substream, level, cached: true })
             }
             Target::L1Cd { .. } => None,
@@ -348,7 +373,7 @@ impl<M: Memory> Model<M> {
         None
     }
 
-    /// What an STE leads to: tables of stage 2, and contexts unless they are at intermediate addresses.
+    /// What an STE leads to: tables of stage 2, and contexts.
     fn ste_reference(
         &self,
         search: &mut Search,
@@ -360,11 +385,10 @@ impl<M: Memory> Model<M> {
         if let Some(level) = second.and_then(|it| self.root_reference(search, it.tables)) {
             return Some(Reference::Stage2Table { stream, level, cached });
         }
-        match route {
-            Route::Stage1(contexts) if !contexts.nested => {
-                self.contexts_reference(search, stream, ste, &contexts, cached)
-            }
-            _ => None,
+        let Route::Stage1(contexts) = route else { return None };
+        match second.as_ref().filter(|_| contexts.nested) {
+            None => self.contexts_reference(search, stream, ste, &contexts, cached),
+            Some(over) => self.nested_contexts(search, stream, (ste, over), &contexts, cached),
         }
     }
 
@@ -449,7 +473,7 @@ impl<M: Memory> Model<M> {
             let substream = first + index;
             let context = context(&Cd(words), ste, contexts, &self.implementation());
             if let Ok(context) = context
-                && let Some(level) = self.context_reference(search, &context)
+                && let Some(level) = self.context_reference(search, stream, &context)
             {
                 return Some(Reference::Table { stream, substream, level, cached: false });
             }
@@ -470,38 +494,45 @@ impl<M: Memory> Model<M> {
         Ok(words)
     }
 
-    fn context_reference(&self, search: &mut Search, context: &Context) -> Option<i8> {
-        // Tables over stage 2 are memory of whoever stage 2 belongs to.
-        let halves = context.halves.iter().filter(|_| !context.nested);
-        halves.filter_map(|half| half.tables).find_map(|tables| self.root_reference(search, tables))
+    fn context_reference(&self, search: &mut Search, stream: u32, context: &Context) -> Option<i8> {
+        if context.nested {
+            // Without its cached STE a context is not used.
+            return self.nested_context(search, context, &self.stage_2_of(stream)?);
+        }
+        context
+            .halves
+            .iter()
+            .filter_map(|half| half.tables)
+            .find_map(|tables| self.root_reference(search, tables))
     }
 
     /// Level of a table within the memory asked about, of all `tables`.
     fn root_reference(&self, search: &mut Search, tables: Tables) -> Option<i8> {
         let level = tables.start();
-        let table = Table { pa: tables.base, level, bytes: tables.bytes(level), tables };
+        let table =
+            Table { pa: tables.base, level, bytes: tables.bytes(level), layout: tables.layout() };
         self.table_reference(search, table)
     }
 
     /// Level of a table within the memory asked about, at or below `table`.
     fn table_reference(&self, search: &mut Search, table: Table) -> Option<i8> {
-        let Table { pa, level, bytes, tables } = table;
+        let Table { pa, level, bytes, layout } = table;
         if search.hits(pa, bytes) {
             return Some(level);
         }
-        let granule = tables.granule();
+        let granule = layout.granule;
         // The lowest tables point to memory, not to tables. The shift is at most 16.
-        let form = granule.shift() as u8 | u8::from(tables.ds) << 7;
+        let form = granule.shift() as u8 | u8::from(layout.ds) << 7;
         if level >= 3 || !search.seen.insert((pa, level, form)) {
             return None;
         }
         for index in 0..bytes / 8 {
             let Ok(descriptor) = self.memory.read64(pa + 8 * index) else { continue };
-            let Meaning::Table { next, .. } = tables.read(descriptor, level) else { continue };
-            if !tables.fits(next) {
+            let Meaning::Table { next, .. } = layout.read(descriptor, level) else { continue };
+            if !layout.fits(next) {
                 continue;
             }
-            let next = Table { pa: next, level: level + 1, bytes: 1 << granule.shift(), tables };
+            let next = Table { pa: next, level: level + 1, bytes: 1 << granule.shift(), layout };
             if let found @ Some(_) = self.table_reference(search, next) {
                 return found;
             }

@@ -95,7 +95,7 @@ impl Registers {
             cr0: Handshake::default(),
             irq_ctrl: Handshake::default(),
             cr1: Cr1(unknown() as u32 & CR1_BITS),
-            cr2: Cr2(unknown() as u32 & CR2_BITS),
+            cr2: Cr2(unknown() as u32 & cr2_bits(profile)),
             cr2_in_effect: Cr2::default(),
             gbpa: Gbpa::default().with_sh_cfg(1).with_abort(profile.gbpa_abort),
             gbpa_next: Gbpa::default(),
@@ -123,12 +123,23 @@ impl Registers {
         self.cr0.ack & SMMUEN != 0
     }
 
+    /// CR2.E2H as commands take it; `None` while a change of it is not in effect yet (§2.4).
+    pub(crate) fn e2h(&self) -> Option<bool> {
+        let e2h = self.cr2_in_effect.e2h();
+        (e2h == self.cr2.e2h()).then_some(e2h)
+    }
+
     pub(crate) fn commands_enabled(&self) -> bool {
         self.cr0.ack & CMDQEN != 0
     }
 
     pub(crate) fn events_enabled(&self) -> bool {
         self.cr0.ack & EVENTQEN != 0
+    }
+
+    /// Whether SMMUEN is on its way from one value to the other.
+    pub(crate) fn is_switching(&self) -> bool {
+        (self.cr0.written ^ self.cr0.ack) & SMMUEN != 0
     }
 
     /// VMID bits that invalidations do not compare (§2.4, CR0.VMW).
@@ -153,13 +164,17 @@ impl Registers {
 const INDEX: u32 = 0xf_ffff;
 const CR1_BITS: u32 = 0xfff;
 const CR1_QUEUE: u32 = 0x3f;
-const CR2_BITS: u32 = 0b110;
 const GBPA_BITS: u32 = 0x001f_3f1f;
 const STRTAB_BITS: u64 = (1 << 62) | (((1 << 56) - 1) & !0x3f);
 const STRTAB_CFG_BITS: u32 = 0x3_07ff;
 const QUEUE_BITS: u64 = (1 << 62) | ((1 << 56) - 1);
 const MSI_ADDR: u64 = ((1 << 56) - 1) & !0b11;
 const IRQ_BITS: u32 = 0b101;
+
+/// E2H where there is an EL2, RECINVSID, PTM.
+fn cr2_bits(profile: &Profile) -> u32 {
+    0b110 | u32::from(profile.idr0.hyp())
+}
 
 /// 64-bit registers, by the offset of their low half.
 const WIDE: [u32; 11] =
@@ -305,7 +320,7 @@ impl<M: Memory> Model<M> {
                 self.registers.cr1 = Cr1(old & kept | value & CR1_BITS & !kept);
             }
             Cr2::OFFSET => {
-                let value = self.without_reserved(offset, value, CR2_BITS);
+                let value = self.without_reserved(offset, value, cr2_bits(&self.profile));
                 if !cr0.guards(SMMUEN) {
                     self.registers.cr2 = Cr2(value);
                 } else if self.registers.cr2.0 != value {
@@ -471,6 +486,8 @@ impl<M: Memory> Model<M> {
             self.config.fetches.clear();
         }
         if fell & CMDQEN != 0 {
+            // CMDQ_CONS is final (§2.4).
+            self.registers.cmdq_cons_shown = self.registers.cmdq_cons;
             self.drop_prefetched_commands();
         }
         if rose & CMDQEN != 0 && self.profile.eager {

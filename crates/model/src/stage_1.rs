@@ -14,6 +14,7 @@ use crate::stage_2::{Purpose, Stage2};
 use crate::tables::Tables;
 use crate::tlb::{SecondStage, Slot, Stages, TlbEntry};
 use crate::walk::Way;
+use crate::world::World;
 
 /// What stage 1 is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -30,24 +31,21 @@ pub(crate) struct Asked<'a> {
 
 impl<M: Memory> Model<M> {
     /// Walks the tables of stage 1 and, where it is on, translates the output by stage 2; caches what it reads.
-    pub(crate) fn walk(&mut self, asked: &Asked<'_>) -> Result<TlbEntry, WalkFault> {
+    pub(crate) fn walk(&mut self, asked: &Asked<'_>) -> Result<(), WalkFault> {
         self.walks(asked.va, &asked.purpose, |model| {
-            loop {
-                // A leaf that changed under the walk is walked again.
-                if let Some(entry) = model.walk_first(asked)? {
-                    return Ok(entry);
-                }
-            }
+            // A leaf that changed under the walk is walked again.
+            while !model.walk_first(asked)? {}
+            Ok(())
         })
     }
 
     /// Counts a walk and tells of it.
-    pub(crate) fn walks(
+    pub(crate) fn walks<T>(
         &mut self,
         va: u64,
         purpose: &Purpose,
-        work: impl FnOnce(&mut Self) -> Result<TlbEntry, WalkFault>,
-    ) -> Result<TlbEntry, WalkFault> {
+        work: impl FnOnce(&mut Self) -> Result<T, WalkFault>,
+    ) -> Result<T, WalkFault> {
         self.statistics.walks += 1;
         let before = self.statistics.descriptors;
         let found = work(self);
@@ -58,8 +56,8 @@ impl<M: Memory> Model<M> {
         found
     }
 
-    /// `None` when the leaf changed meanwhile.
-    fn walk_first(&mut self, asked: &Asked<'_>) -> Result<Option<TlbEntry>, WalkFault> {
+    /// Caches the leaf; false when it changed meanwhile.
+    fn walk_first(&mut self, asked: &Asked<'_>) -> Result<bool, WalkFault> {
         let Asked { context, half, tables, over, va, purpose } = *asked;
         let fault = WalkFault::first;
         let way = Way {
@@ -95,7 +93,7 @@ impl<M: Memory> Model<M> {
             let flags = Flags { access, dirty };
             match self.update_first(&leaf.slot, leaf.at, flags, over, purpose.stream)? {
                 Some(slot) => leaf.slot = slot,
-                None => return Ok(None),
+                None => return Ok(false),
             }
             clean &= !dirty;
         }
@@ -114,6 +112,8 @@ impl<M: Memory> Model<M> {
                     ttb: found.ttb,
                     permissions: found.permissions,
                     first: permissions,
+                    attributes: found.attributes,
+                    shareability: found.shareability,
                     at: leaf.at,
                     slot: found.slot,
                     clean: found.clean,
@@ -125,7 +125,8 @@ impl<M: Memory> Model<M> {
         let entry = TlbEntry {
             id: self.tick(),
             tag: context.tag,
-            global: !page.ng(),
+            // EL2 without E2H has no ASIDs (§1).
+            global: !page.ng() || context.tag.world == World::El2,
             aset: context.aset,
             stages: if over.is_some() { Stages::Both } else { Stages::One },
             va: va & !(size - 1),
@@ -136,7 +137,7 @@ impl<M: Memory> Model<M> {
             permissions: second.map_or(permissions, |second| permissions.and(second.permissions)),
             // An index of three bits selects one of eight bytes.
             attributes: (context.mair >> (8 * page.attr_index())) as u8,
-            shareability: page.sh() as u8,
+            shareability: tables.shareability(page.sh(), half.sh),
             ttb: tables.base,
             second,
             stream: purpose.stream,
@@ -145,7 +146,7 @@ impl<M: Memory> Model<M> {
             basis,
         };
         self.cache_leaf(&entry, purpose.speculative);
-        Ok(Some(entry))
+        Ok(true)
     }
 
     /// Sets flags in a leaf of stage 1. Over stage 2 that is a write, which must be permitted there (§14).

@@ -18,6 +18,7 @@ use crate::tables::Tables;
 use crate::tlb::{Stages, Tag, TlbEntry};
 use crate::transaction::Access;
 use crate::walk::Way;
+use crate::world::World;
 
 /// Stage 2 of a legal STE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(crate) struct Stage2 {
     pub(crate) ptw: bool,
     /// Translation faults are recorded: S2R.
     pub(crate) record: bool,
+    /// Shareability of what LPA2 tables map: S2SH0.
+    pub(crate) sh: u8,
 }
 
 /// Reads stage 2 of a legal STE that has it on (§5.2).
@@ -58,7 +61,7 @@ pub(crate) fn stage_2(ste: &Ste, implementation: &Implementation) -> Result<Stag
     let access = ste.s2_ha();
     Ok(Stage2 {
         // The field has 16 bits.
-        tag: Tag { vmid: Some(ste.s2_vmid() as u16), asid: 0 },
+        tag: Tag { world: World::El1, vmid: Some(ste.s2_vmid() as u16), asid: 0 },
         tables: Tables {
             stage: Stage::Two,
             shape,
@@ -76,6 +79,8 @@ pub(crate) fn stage_2(ste: &Ste, implementation: &Implementation) -> Result<Stag
         xnx: idr3.xnx(),
         ptw: ste.s2_ptw(),
         record: ste.s2_r(),
+        // The field has 2 bits.
+        sh: ste.s2_sh0() as u8,
     })
 }
 
@@ -262,9 +267,9 @@ impl<M: Memory> Model<M> {
             level: leaf.level,
             granule: stage.tables.granule(),
             permissions,
-            // Of 4 and of 2 bits.
+            // Of 4 bits.
             attributes: page.mem_attr() as u8,
-            shareability: page.sh() as u8,
+            shareability: stage.tables.shareability(page.sh(), stage.sh),
             ttb: stage.tables.base,
             second: None,
             stream: purpose.stream,

@@ -5,6 +5,36 @@
 use smmuv3_formats::descriptor::{Form, Meaning, Stage};
 use smmuv3_formats::granule::{Granule, Tables as Shape};
 
+/// How the descriptors of tables are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) stage: Stage,
+    pub(crate) granule: Granule,
+    /// LPA2: CD.DS or STE.S2DS.
+    pub(crate) ds: bool,
+    /// STE.S2FWB.
+    pub(crate) fwb: bool,
+    /// Output address bits of the instance.
+    pub(crate) oas: u8,
+    /// Output address bits that may be used; more is F_ADDR_SIZE.
+    pub(crate) output: u8,
+}
+
+impl Layout {
+    /// What `descriptor` is in a table of `level`.
+    pub(crate) const fn read(&self, descriptor: u64, level: i8) -> Meaning {
+        let Self { stage, granule, ds, fwb, oas, .. } = *self;
+        let output_bits = oas as u32;
+        Form { stage, granule, level, ds, output_bits, pie: false, fwb }.read(descriptor)
+    }
+
+    /// Whether an output address has the configured size.
+    pub(crate) const fn fits(&self, address: u64) -> bool {
+        // At most 52 bits.
+        address >> self.output == 0
+    }
+}
+
 /// Tables, as a legal CD or STE configures them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tables {
@@ -40,9 +70,19 @@ impl Tables {
 
     /// What `descriptor` is in a table of `level`.
     pub(crate) const fn read(&self, descriptor: u64, level: i8) -> Meaning {
-        let Self { stage, ds, fwb, oas, .. } = *self;
-        let (granule, output_bits) = (self.granule(), oas as u32);
-        Form { stage, granule, level, ds, output_bits, pie: false, fwb }.read(descriptor)
+        self.layout().read(descriptor, level)
+    }
+
+    pub(crate) const fn layout(&self) -> Layout {
+        let Self { stage, ds, fwb, oas, output, .. } = *self;
+        Layout { stage, granule: self.granule(), ds, fwb, oas, output }
+    }
+
+    /// Shareability of what a leaf maps: its own, or `configured`, where LPA2 has address bits in that place (§15.3).
+    pub(crate) const fn shareability(&self, own: u64, configured: u8) -> u8 {
+        let lpa2 = self.ds && !matches!(self.granule(), Granule::K64);
+        // The field has 2 bits.
+        if lpa2 { configured } else { own as u8 }
     }
 
     /// Bytes of a table of `level`; of all that stand side by side at the start level.
@@ -58,8 +98,7 @@ impl Tables {
 
     /// Whether an output address has the configured size.
     pub(crate) const fn fits(&self, address: u64) -> bool {
-        // At most 52 bits.
-        address >> self.output == 0
+        self.layout().fits(address)
     }
 }
 

@@ -4,24 +4,32 @@
 
 use core::fmt;
 
-use smmuv3_formats::descriptor::Stage;
+use smmuv3_formats::descriptor::{Meaning, Stage};
 use smmuv3_formats::granule::Granule;
 use smmuv3_formats::permission::{Limits, Permissions};
 
 use crate::random::Map;
-use crate::tables::Tables;
+use crate::tables::Layout;
+use crate::world::World;
 
-/// What the TLB keys entries by, besides the address (§1). The world is always NS-EL1.
+/// What the TLB keys entries by, besides the address (§1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag {
-    /// VMID; `None` where stage 2 is not implemented.
+    /// World of the stream.
+    pub world: World,
+    /// VMID; `None` where stage 2 is not implemented, and outside of EL1.
     pub vmid: Option<u16>,
-    /// ASID of the CD that the entry was walked for.
+    /// ASID of the CD that the entry was walked for; 0 in EL2 without E2H.
     pub asid: u16,
 }
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.world {
+            World::El1 => {}
+            World::El2 => return f.write_str("EL2"),
+            World::El2E2h => write!(f, "{} ", self.world)?,
+        }
         match self.vmid {
             Some(vmid) => write!(f, "VMID {vmid:#x} ASID {:#x}", self.asid),
             None => write!(f, "ASID {:#x}", self.asid),
@@ -63,6 +71,10 @@ pub struct SecondStage {
     pub permissions: Permissions,
     /// What stage 1 permits.
     pub first: Permissions,
+    /// MemAttr of its leaf.
+    pub attributes: u8,
+    /// Its shareability field.
+    pub shareability: u8,
     /// Intermediate address of the stage-1 leaf.
     pub(crate) at: u64,
     pub(crate) slot: Slot,
@@ -98,7 +110,7 @@ pub struct TlbEntry {
     pub permissions: Permissions,
     /// MAIR byte of its memory type; MemAttr for stage 2 alone.
     pub attributes: u8,
-    /// Shareability field.
+    /// Shareability field: of the leaf, or with LPA2 of the configuration.
     pub shareability: u8,
     /// Table base of the walk: TTBx, or S2TTB for stage 2 alone.
     pub ttb: u64,
@@ -165,20 +177,16 @@ pub struct WalkEntry {
     pub tag: Tag,
     /// First input address that it covers: sign-extended, or intermediate for stage 2.
     pub va: u64,
-    /// Bytes that it covers, a power of two.
-    pub size: u64,
     /// Level of the descriptor, -1 to 2.
     pub level: i8,
-    /// Granule of the tables.
-    pub granule: Granule,
     /// Physical address of the table that it points to.
     pub table: u64,
-    /// Intermediate address of that table, for stage 1 over stage 2.
-    pub ipa: Option<u64>,
     /// Table base of the walk: TTBx or S2TTB.
     pub ttb: u64,
-    /// The tables.
-    pub(crate) tables: Tables,
+    /// How the tables are read.
+    pub(crate) layout: Layout,
+    /// They are at intermediate addresses: stage 1 over stage 2.
+    pub(crate) nested: bool,
     /// Stream whose walk it was.
     pub stream: u32,
     /// ASET of the CD that it was walked for; no part of the lookup.
@@ -194,16 +202,34 @@ pub struct WalkEntry {
 impl WalkEntry {
     /// Which stages it stands for.
     pub const fn stages(&self) -> Stages {
-        match (self.tables.stage, self.ipa) {
+        match (self.layout.stage, self.nested) {
             (Stage::Two, _) => Stages::Two,
-            (Stage::One, None) => Stages::One,
-            (Stage::One, Some(_)) => Stages::Both,
+            (Stage::One, false) => Stages::One,
+            (Stage::One, true) => Stages::Both,
+        }
+    }
+
+    /// Granule of the tables.
+    pub const fn granule(&self) -> Granule {
+        self.layout.granule
+    }
+
+    /// Bytes that it covers, a power of two.
+    pub const fn size(&self) -> u64 {
+        1 << self.granule().span(self.level)
+    }
+
+    /// Intermediate address of the table that it points to, for stage 1 over stage 2.
+    pub const fn ipa(&self) -> Option<u64> {
+        match self.layout.read(self.slot.word, self.level) {
+            Meaning::Table { next, .. } if self.nested => Some(next),
+            _ => None,
         }
     }
 
     /// Last input address.
     pub const fn last(&self) -> u64 {
-        self.va.wrapping_add(self.size - 1)
+        self.va.wrapping_add(self.size() - 1)
     }
 }
 
@@ -215,8 +241,8 @@ const NONE: u64 = 0x1_0000;
 
 impl Key {
     /// `space` is the ASID, or for global entries 0x10000 plus ASET.
-    fn new(vmid: Option<u16>, space: u64, va: u64, shift: u32) -> Self {
-        let vmid = vmid.map_or(NONE, u64::from);
+    fn new(tag: Tag, space: u64, va: u64, shift: u32) -> Self {
+        let vmid = tag.vmid.map_or(NONE, u64::from) | u64::from(tag.world.is_el2()) << 17;
         Self(vmid << 32 | space << 8 | u64::from(shift), va >> shift)
     }
 
@@ -225,7 +251,7 @@ impl Key {
             true => NONE + u64::from(entry.aset),
             false => entry.tag.asid.into(),
         };
-        Self::new(entry.tag.vmid, space, entry.va, entry.size.trailing_zeros())
+        Self::new(entry.tag, space, entry.va, entry.size.trailing_zeros())
     }
 }
 
@@ -251,12 +277,12 @@ impl Tlb {
         while sizes != 0 {
             let shift = sizes.trailing_zeros();
             sizes &= sizes - 1;
-            let own = self.entries.get(&Key::new(tag.vmid, tag.asid.into(), va, shift));
+            let own = self.entries.get(&Key::new(tag, tag.asid.into(), va, shift));
             if own.is_some() {
                 return own;
             }
             if self.globals != 0 {
-                let key = Key::new(tag.vmid, NONE + u64::from(aset), va, shift);
+                let key = Key::new(tag, NONE + u64::from(aset), va, shift);
                 if let found @ Some(_) = self.entries.get(&key) {
                     return found;
                 }
@@ -327,12 +353,13 @@ impl Tlb {
 /// The cached table descriptors.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WalkCache {
-    entries: Map<(Key, i8, Granule), WalkEntry>,
+    entries: Map<Key, WalkEntry>,
 }
 
 impl WalkCache {
-    fn key(tag: Tag, va: u64, level: i8, granule: Granule) -> (Key, i8, Granule) {
-        (Key::new(tag.vmid, tag.asid.into(), va, granule.span(level)), level, granule)
+    /// No two levels, of whatever granules, have the same span.
+    fn key(tag: Tag, va: u64, level: i8, granule: Granule) -> Key {
+        Key::new(tag, tag.asid.into(), va, granule.span(level))
     }
 
     /// The cached descriptor at `level` for `va`.
@@ -341,7 +368,8 @@ impl WalkCache {
     }
 
     pub(crate) fn insert(&mut self, entry: WalkEntry) {
-        self.entries.insert(Self::key(entry.tag, entry.va, entry.level, entry.granule), entry);
+        let key = Self::key(entry.tag, entry.va, entry.level, entry.granule());
+        self.entries.insert(key, entry);
     }
 
     /// Forgets the entries that match.

@@ -4,10 +4,12 @@
 use smmuv3_formats::granule::Granule;
 
 use crate::tlb::{Stages, Tag, TlbEntry, WalkEntry};
+use crate::world::Worlds;
 
 /// Which translations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TlbScope {
+    pub(crate) worlds: Worlds,
     /// VMID and the bits of it that are not compared; `None` for every entry.
     pub(crate) vmid: Option<(u16, u16)>,
     pub(crate) asid: Asids,
@@ -70,7 +72,7 @@ impl TlbScope {
     }
 
     fn tag(&self, tag: &Tag, global: bool, aset: bool) -> bool {
-        let vmid = self.vmid_is(tag.vmid);
+        let vmid = self.worlds.has(tag.world) && self.vmid_is(tag.vmid);
         let asid = match self.asid {
             Asids::Any => true,
             Asids::NonGlobal(asid) => !global && tag.asid == asid,
@@ -94,7 +96,7 @@ impl TlbScope {
             && self.range.is_none_or(|range| {
                 !range.leaf
                     && (range.ttl == 0 || entry.level < range.ttl)
-                    && range.meets(entry.va, entry.last(), entry.granule)
+                    && range.meets(entry.va, entry.last(), entry.granule())
             })
     }
 }

@@ -13,16 +13,25 @@ use crate::observation::Observation;
 use crate::stage_1::Asked;
 use crate::stage_2::{Purpose, Stage2};
 use crate::stream_table::NoSte;
-use crate::tlb::TlbEntry;
+use crate::tlb::{Stages, Tag, TlbEntry};
 use crate::transaction::{Access, Reason, Refusal, Translation};
 
 /// A translation, and what it was made from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resolved {
     pub(crate) translation: Translation,
-    pub(crate) entry: Option<TlbEntry>,
+    pub(crate) entry: Option<Found>,
     /// Age of the oldest configuration used; `None` without configuration.
     pub(crate) configuration: Option<u64>,
+}
+
+/// By what a cached translation is found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    stages: Stages,
+    aset: bool,
+    tag: Tag,
+    input: u64,
 }
 
 /// How an access is translated.
@@ -56,7 +65,9 @@ impl<M: Memory> Model<M> {
     fn cached(&self, access: &Access) -> Option<Translation> {
         let ste = self.config.stes.get(&access.stream)?;
         let Route::Stage1(contexts) = &ste.route else { return None };
-        if !self.registers.enabled() || self.profile.idr1.attr_perms_ovr() {
+        let registers = &self.registers;
+        let off = !registers.enabled() || registers.is_switching();
+        if off || self.profile.idr1.attr_perms_ovr() {
             return None;
         }
         let index = substream(access, contexts).ok()??;
@@ -102,7 +113,7 @@ impl<M: Memory> Model<M> {
     }
 
     pub(crate) fn resolve(&mut self, access: Access, way: Way) -> Result<Resolved, Stop> {
-        if !self.registers.enabled() {
+        if !self.sees_enabled() {
             let beyond = access.address & !self.output_mask() != 0;
             if self.registers.gbpa.abort() || beyond {
                 return Err(Stop::silent(Reason::Disabled));
@@ -135,6 +146,15 @@ impl<M: Memory> Model<M> {
                 Err(id) => Err(Stop::recorded(id, &access)),
             },
         }
+    }
+
+    /// Whether a transaction finds SMMUEN = 1: while that becomes 0, the old value or the new one (§2.4). While it
+    /// becomes 1 it is 0, since CR2 comes into effect with the acknowledgement.
+    fn sees_enabled(&mut self) -> bool {
+        let registers = &self.registers;
+        let (enabled, switching) = (registers.enabled(), registers.is_switching());
+        let either = enabled && switching && self.profile.adversary.early_disable;
+        enabled && !(either && self.random.one_in(2))
     }
 
     /// Stage 1 is skipped by configuration, and there is no stage 2.
@@ -181,7 +201,16 @@ impl<M: Memory> Model<M> {
         };
         self.count_lookup(hit, way);
         let entry = found.map_err(|fault| stop(&fault, access, None, Some(&stage)))?;
-        Ok(resolved(entry, ipa, hit, basis))
+        Ok(resolved(&entry, ipa, hit, basis))
+    }
+
+    /// A cached translation that was used just now.
+    pub(crate) fn found(&self, found: &Found) -> Option<TlbEntry> {
+        let tlb = match found.stages {
+            Stages::Two => &self.ipa_tlb,
+            Stages::One | Stages::Both => &self.tlb,
+        };
+        tlb.lookup(found.tag, found.aset, found.input).copied()
     }
 
     fn count_lookup(&mut self, hit: bool, way: Way) {
@@ -220,35 +249,31 @@ impl<M: Memory> Model<M> {
             return Err(fault(EventId::FTranslation));
         };
         let purpose = Purpose::input(access, way == Way::Ahead, way == Way::Late);
-        let mut counted = false;
+        let mut hit = self.tlb.lookup(context.tag, context.aset, va).is_some();
+        self.count_lookup(hit, way);
         loop {
-            let cached = self.tlb.lookup(context.tag, context.aset, va).copied();
-            let hit = cached.is_some();
-            if !counted {
-                self.count_lookup(hit, way);
-                counted = true;
-            }
-            let entry = match (cached, &half.tables) {
-                (Some(entry), _) => entry,
-                (None, None) => return Err(fault(EventId::FTranslation)),
-                (None, Some(tables)) => {
-                    let asked = Asked { context: &context, half: &half, tables, over, va, purpose };
-                    self.walk(&asked).map_err(|found| stop(&found, access, Some(&context), over))?
-                }
+            // Entries are large: they stay where they are.
+            let Some(entry) = self.tlb.lookup(context.tag, context.aset, va) else {
+                let Some(tables) = &half.tables else { return Err(fault(EventId::FTranslation)) };
+                let asked = Asked { context: &context, half: &half, tables, over, va, purpose };
+                self.walk(&asked).map_err(|found| stop(&found, access, Some(&context), over))?;
+                hit = false;
+                continue;
             };
             if !purpose.permitted(&entry.permissions) && !purpose.speculative {
-                let refused = refused_by(&entry, va, &purpose);
+                let refused = refused_by(entry, va, &purpose);
                 return Err(stop(&refused, access, Some(&context), over));
             }
             if !(entry.is_clean() && purpose.marks()) {
                 return Ok(resolved(entry, va, hit, basis));
             }
+            let entry = *entry;
             let marked = self
                 .mark(&entry, over, stream)
                 .map_err(|found| stop(&found, access, Some(&context), over))?;
             // What could not be marked is gone, and looked for again.
             if let Some(entry) = marked {
-                return Ok(resolved(entry, va, hit, basis));
+                return Ok(resolved(&entry, va, hit, basis));
             }
         }
     }
@@ -284,9 +309,10 @@ const fn translation(entry: &TlbEntry, input: u64, tlb_hit: bool) -> Translation
     }
 }
 
-const fn resolved(entry: TlbEntry, input: u64, tlb_hit: bool, basis: u64) -> Resolved {
-    let translation = translation(&entry, input, tlb_hit);
-    Resolved { translation, entry: Some(entry), configuration: Some(basis) }
+const fn resolved(entry: &TlbEntry, input: u64, tlb_hit: bool, basis: u64) -> Resolved {
+    let translation = translation(entry, input, tlb_hit);
+    let entry = Some(Found { stages: entry.stages, aset: entry.aset, tag: entry.tag, input });
+    Resolved { translation, entry, configuration: Some(basis) }
 }
 
 /// The stage of a cached translation that does not permit, and so has the fault.
@@ -317,7 +343,7 @@ fn stop(
 }
 
 /// Index of the CD that an access uses; `None` when it skips stage 1 (§5.3).
-fn substream(access: &Access, contexts: &Contexts) -> Result<Option<u32>, EventId> {
+pub(crate) fn substream(access: &Access, contexts: &Contexts) -> Result<Option<u32>, EventId> {
     match (access.substream, contexts.log2) {
         (None, 0) => Ok(Some(0)),
         (Some(_), 0) => Err(EventId::CBadSubstreamId),

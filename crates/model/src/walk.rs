@@ -64,10 +64,12 @@ impl<M: Memory> Model<M> {
         let start = tables.start();
         let fault = |event| WalkFault { event, fetch: 0, second: way.asked };
         let walks = self.walk_cache_of(tables.stage);
-        let cached =
-            (start..3).rev().find_map(|level| walks.lookup(tag, input, level, granule)).map(
-                |entry| (entry.level, entry.table, entry.ipa, entry.limits, entry.basis, entry.ttb),
-            );
+        let cached = (start..3)
+            .rev()
+            .find_map(|level| walks.lookup(tag, input, level, granule))
+            .map(|entry| {
+                (entry.level, entry.table, entry.ipa(), entry.limits, entry.basis, entry.ttb)
+            });
         let now = self.tick();
         let (mut table, mut limits, mut basis, ttb) = match cached {
             Some((level, pa, ipa, limits, basis, ttb)) => {
@@ -119,18 +121,16 @@ impl<M: Memory> Model<M> {
                     if !way.had {
                         limits = limits.with(more);
                     }
-                    let size = 1 << granule.span(table.level);
+                    let size = 1u64 << granule.span(table.level);
                     let entry = WalkEntry {
                         id: 0,
                         tag,
                         va: input & !(size - 1),
-                        size,
                         level: table.level,
-                        granule,
                         table: next,
-                        ipa: over.map(|_| next),
                         ttb,
-                        tables: *tables,
+                        layout: tables.layout(),
+                        nested: over.is_some(),
                         stream,
                         aset: way.aset,
                         limits,

@@ -3,16 +3,22 @@
 
 mod adversary;
 mod anything;
+mod attributes;
 mod broadcast;
 mod change;
 mod command_queue;
 mod context_table;
+mod disabled;
+mod el2;
 mod event_queue;
 mod flag;
 mod held;
 mod invalidation;
+mod legality;
 mod machine;
 mod nested;
+mod nested_references;
+mod ranges;
 mod references;
 mod registers;
 mod stage_2;
