@@ -37,6 +37,7 @@ list! { REGISTERS = Register {
     VatosCtrl, VatosSid, VatosAddr, VatosPar, VatosParFault,
     CmdqControlPageBase, CmdqControlPageCfg, CmdqControlPageStatus,
     EcmdqBase, EcmdqProd, EcmdqCons,
+    PmcgEvtyper, PmcgSmr, PmcgCfgr, PmcgCr, PmcgIrqCtrl, PmcgIrqCtrlAck, PmcgIrqCfg0,
 } }
 
 /// Registers that are offsets alone (§2.2).
