@@ -3,6 +3,7 @@
 
 mod adversary;
 mod anything;
+mod atos;
 mod broadcast;
 mod change;
 mod command_queue;
@@ -12,6 +13,7 @@ mod flag;
 mod held;
 mod invalidation;
 mod machine;
+mod monitor;
 mod nested;
 mod references;
 mod registers;
