@@ -100,7 +100,8 @@ impl<M: Memory> Model<M> {
         if let Some(error) = self.stages(access.stream, addr.kind()) {
             return failed(error, 0, 0);
         }
-        let way = if addr.httui() { Way::Ahead } else { Way::Now };
+        // Without marking anything as written. Access flags may be set at any time, also without need (§14).
+        let way = if addr.httui() { Way::Late } else { Way::Now };
         let found = match addr.kind() {
             STAGE_2 => self.second_alone(access, way),
             _ => self.resolve(access, way).map(|it| it.translation),
