@@ -105,6 +105,8 @@ pub struct Features {
     pub el2_host: bool,
     /// It can send events that end WFE: IDR0.SEV, but for MMU-600 erratum 1076982.
     pub events: bool,
+    /// It can be asked what an address translates to ([`atos`](crate::atos)).
+    pub translation_operations: bool,
     /// Most commands that may precede a CMD_SYNC (MMU-700 erratum 2812531); `u32::MAX` without limit.
     pub largest_batch: u32,
 }
@@ -321,6 +323,7 @@ impl Features {
             el2_host: false,
             // Erratum 1076982 (§19).
             events: idr0.sev() && !(is(MMU_600) && iidr.variant() == 0 && iidr.revision() <= 2),
+            translation_operations: idr0.atos(),
             largest_batch: if mmu_700 && (iidr.variant() < 1 || iidr.revision() < 1) {
                 62
             } else {

@@ -6,6 +6,7 @@ use core::fmt;
 use smmuv3_formats::command::{CfgiCd, CfgiSte};
 use smmuv3_formats::{Command, StreamId, SubstreamId};
 
+use crate::atos::Asking;
 use crate::command_queue::{CommandQueue, Completion, Ticket};
 use crate::error::Failure;
 use crate::event_queue::EventQueue;
@@ -270,7 +271,8 @@ impl<P: Platform> Probed<P> {
             }
             return again(mmio, EnableError::NoMemory);
         };
-        Ok(Instance { mmio, features, config, commands, events, streams })
+        let asking = Asking::new();
+        Ok(Instance { mmio, features, config, commands, events, streams, asking })
     }
 }
 
@@ -282,6 +284,7 @@ pub struct Instance<P: Platform> {
     commands: CommandQueue,
     events: EventQueue,
     streams: StreamTable,
+    asking: Asking,
 }
 
 impl<P: Platform> Instance<P> {
@@ -298,6 +301,10 @@ impl<P: Platform> Instance<P> {
     /// Its registers.
     pub fn mmio(&self) -> &P::Mmio {
         &self.mmio
+    }
+
+    pub(crate) fn asking(&self) -> &Asking {
+        &self.asking
     }
 
     /// Its command queue.

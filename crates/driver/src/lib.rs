@@ -71,6 +71,7 @@ extern crate std;
 
 #[cfg(feature = "alloc")]
 mod asid;
+pub mod atos;
 #[cfg(feature = "alloc")]
 mod attach;
 pub mod command_queue;
@@ -111,6 +112,7 @@ mod pasid;
 #[cfg(feature = "alloc")]
 mod place;
 pub mod platform;
+pub mod pmcg;
 #[cfg(feature = "alloc")]
 mod process;
 #[cfg(feature = "alloc")]

@@ -7,10 +7,12 @@
 use crate::field::layout;
 
 mod ecmdq;
+mod monitor;
 pub mod offset;
 mod translation;
 
 pub use ecmdq::*;
+pub use monitor::*;
 pub use translation::*;
 
 /// Bytes from one register page to the next: page 1 holds the event and PRI queue indices (§2.1).

@@ -129,6 +129,15 @@ fn enhanced_command_queue_registers_have_the_listed_fields() {
     found.extend(check!(CmdqControlPageStatus 32 "CMDQ_CONTROL_PAGE_STATUS0" at 0x0400c: &[("ENACK", 0, 0, 0)], &[]));
     found.extend(check!(EcmdqBase 64 "ECMDQ_BASE" at 0x00000: &[("LOG2SIZE", 0, 4, 0), ("ADDR", 0, 55, 5), ("RA", 0, 62, 62)], &[]));
     found.extend(check!(EcmdqProd 32 "ECMDQ_PROD" at 0x00008: &[("WR", 0, 19, 0), ("ERRACK", 0, 23, 23), ("EN", 0, 31, 31)], &[]));
+    found.extend(check!(PmcgEvtyper 32 "PMCG_EVTYPER0" at 0x00400: &[("EVENT", 0, 15, 0), ("FILTER_SID_SPAN", 0, 29, 29)], &[]));
+    found.extend(check!(PmcgSmr 32 "PMCG_SMR0" at 0x00a00: &[("STREAMID", 0, 31, 0)], &[]));
+    found.extend(check!(PmcgCfgr 32 "PMCG_CFGR" at 0x00e00: &[("NCTR", 0, 5, 0), ("SIZE", 0, 13, 8), ("RELOC_CTRS", 0, 20, 20), ("MSI", 0, 21, 21), ("CAPTURE", 0, 22, 22), ("SID_FILTER_TYPE", 0, 23, 23)], &[]));
+    found.extend(check!(PmcgCr 32 "PMCG_CR" at 0x00e04: &[("E", 0, 0, 0)], &[]));
+    found.extend(check!(PmcgIrqCtrl 32 "PMCG_IRQ_CTRL" at 0x00e50: &[("IRQEN", 0, 0, 0)], &[]));
+    found.extend(
+        check!(PmcgIrqCtrlAck 32 "PMCG_IRQ_CTRLACK" at 0x00e54: &[("IRQEN", 0, 0, 0)], &[]),
+    );
+    found.extend(check!(PmcgIrqCfg0 64 "PMCG_IRQ_CFG0" at 0x00e58: &[("ADDR", 0, 55, 2)], &[]));
     found.extend(check!(EcmdqCons 32 "ECMDQ_CONS" at 0x0000c: &[("RD", 0, 19, 0), ("ERR", 0, 23, 23), ("ERR_REASON", 0, 26, 24), ("ENACK", 0, 31, 31)], &[]));
     expect_none(found);
 }

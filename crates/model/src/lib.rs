@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod adversary;
+mod atos;
 mod attributes;
 mod broadcast;
 mod change;
@@ -39,6 +40,7 @@ mod held;
 mod invalidation;
 mod memory;
 mod model;
+mod monitor;
 mod observation;
 mod profile;
 mod queue;
@@ -63,6 +65,7 @@ pub use config_cache::{CachedL1Cd, CachedStructure};
 pub use held::{Held, Performed};
 pub use memory::{Abort, Memory, Ram};
 pub use model::{Interrupts, Model};
+pub use monitor::Monitor;
 pub use observation::{Dropped, Misuse, Observation, Statistics};
 pub use profile::{Adversary, Profile};
 pub use references::Reference;

@@ -12,6 +12,7 @@ use crate::config_cache::ConfigCache;
 use crate::held::{Held, Performed};
 use crate::invalidation::Pending;
 use crate::memory::Memory;
+use crate::monitor::Monitor;
 use crate::observation::{Misuse, Observation, Statistics};
 use crate::profile::Profile;
 use crate::random::Random;
@@ -60,6 +61,7 @@ pub struct Model<M> {
     pub(crate) recent_next: usize,
     pub(crate) interrupts: Interrupts,
     pub(crate) statistics: Statistics,
+    pub(crate) monitor: Option<Box<Monitor>>,
     observations: Vec<Observation>,
     clock: u64,
 }
@@ -88,6 +90,7 @@ impl<M: Memory> Model<M> {
             recent_next: 0,
             interrupts: Interrupts::default(),
             statistics: Statistics::default(),
+            monitor: None,
             observations: Vec::new(),
             clock: 0,
         }

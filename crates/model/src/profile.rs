@@ -227,6 +227,13 @@ impl Profile {
         self
     }
 
+    /// With IDR0.ATOS: software can ask what an address translates to.
+    #[must_use]
+    pub fn atos(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_atos(on);
+        self
+    }
+
     /// With IDR0.ST_LEVEL: 2-level stream tables, else linear ones of at most 64 streams.
     #[must_use]
     pub fn two_level_stream_table(mut self, on: bool) -> Self {

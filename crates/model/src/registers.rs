@@ -6,7 +6,9 @@ use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd, EventqBase, EventqC
 use smmuv3_formats::register::{
     Cr0, Cr1, Cr2, EventqProd, Gbpa, Gerror, IrqCtrl, StrtabBase, StrtabBaseCfg, address_bits,
 };
+use smmuv3_formats::register::{GatosAddr, GatosCtrl, GatosPar, GatosSid};
 
+use crate::atos::Atos;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::observation::{Misuse, Observation};
@@ -77,6 +79,7 @@ pub(crate) struct Registers {
     pub(crate) eventq_cons: EventqCons,
     pub(crate) gerror_msi: Msi,
     pub(crate) eventq_msi: Msi,
+    pub(crate) atos: Atos,
     pub(crate) stuck: bool,
 }
 
@@ -113,6 +116,7 @@ impl Registers {
             eventq_cons: EventqCons(unknown() as u32 & (INDEX | 1 << 31)),
             gerror_msi,
             eventq_msi,
+            atos: Atos::default(),
             stuck: profile.stuck,
         };
         value.cmdq_cons_shown = value.cmdq_cons;
@@ -170,6 +174,8 @@ const STRTAB_CFG_BITS: u32 = 0x3_07ff;
 const QUEUE_BITS: u64 = (1 << 62) | ((1 << 56) - 1);
 const MSI_ADDR: u64 = ((1 << 56) - 1) & !0b11;
 const IRQ_BITS: u32 = 0b101;
+const GATOS_SID_BITS: u64 = (1 << 53) - 1;
+const GATOS_ADDR_BITS: u64 = !0x3f;
 
 /// E2H where there is an EL2, RECINVSID, PTM.
 fn cr2_bits(profile: &Profile) -> u32 {
@@ -249,6 +255,7 @@ impl<M: Memory> Model<M> {
             IrqCtrlAck::OFFSET => registers.irq_ctrl.ack,
             Gerror::OFFSET => registers.gerror.0,
             Gerrorn::OFFSET => registers.gerrorn.0,
+            GatosCtrl::OFFSET => GatosCtrl::default().with_run(registers.atos.run).0,
             0x070 => registers.gerror_msi.data,
             0x074 => registers.gerror_msi.attributes,
             0x0b8 => registers.eventq_msi.data,
@@ -273,6 +280,9 @@ impl<M: Memory> Model<M> {
 
     fn value64(&self, offset: u32) -> u64 {
         match offset {
+            GatosSid::OFFSET => self.registers.atos.sid.0,
+            GatosAddr::OFFSET => self.registers.atos.addr.0,
+            GatosPar::OFFSET => self.registers.atos.par,
             GERROR_IRQ_CFG => self.registers.gerror_msi.addr,
             StrtabBase::OFFSET => self.registers.strtab_base.0,
             CmdqBase::OFFSET => self.registers.cmdq_base.0,
@@ -284,7 +294,9 @@ impl<M: Memory> Model<M> {
 
     fn set64(&mut self, offset: u32, value: u64) {
         let msi = self.profile.idr0.msi();
+        let atos = self.profile.idr0.atos();
         let registers = &mut self.registers;
+        let running = registers.atos.run;
         let (cr0, irq) = (registers.cr0, registers.irq_ctrl);
         let (slot, mask, guarded) = match offset {
             StrtabBase::OFFSET => (&mut registers.strtab_base.0, STRTAB_BITS, cr0.guards(SMMUEN)),
@@ -292,6 +304,8 @@ impl<M: Memory> Model<M> {
             EventqBase::OFFSET => (&mut registers.eventq_base.0, QUEUE_BITS, cr0.guards(EVENTQEN)),
             GERROR_IRQ_CFG if msi => (&mut registers.gerror_msi.addr, MSI_ADDR, irq.guards(1)),
             EVENTQ_IRQ_CFG if msi => (&mut registers.eventq_msi.addr, MSI_ADDR, irq.guards(4)),
+            GatosSid::OFFSET if atos => (&mut registers.atos.sid.0, GATOS_SID_BITS, running),
+            GatosAddr::OFFSET if atos => (&mut registers.atos.addr.0, GATOS_ADDR_BITS, running),
             // Without MSIs these read as zero, and zero is what init code writes.
             GERROR_IRQ_CFG | EVENTQ_IRQ_CFG | PRIQ_IRQ_CFG if value == 0 => return,
             _ => return self.misuse(Misuse::NotWritable { offset }),
@@ -328,6 +342,7 @@ impl<M: Memory> Model<M> {
                 }
             }
             Gbpa::OFFSET => self.set_gbpa(Gbpa(value)),
+            GatosCtrl::OFFSET => self.start_operation(value),
             IrqCtrl::OFFSET => {
                 let value = self.without_reserved(offset, value, IRQ_BITS);
                 let (mut handshake, delay) = (self.registers.irq_ctrl, self.profile.ack_delay);
@@ -446,6 +461,7 @@ impl<M: Memory> Model<M> {
         if registers.cr0.written == registers.cr0.ack
             && registers.irq_ctrl.written == registers.irq_ctrl.ack
             && !registers.gbpa.update()
+            && !registers.atos.run
         {
             return;
         }
@@ -453,6 +469,7 @@ impl<M: Memory> Model<M> {
             *wait = wait.saturating_sub(1);
         }
         registers.gbpa_wait = registers.gbpa_wait.saturating_sub(1);
+        registers.atos.wait = registers.atos.wait.saturating_sub(1);
         self.settle();
     }
 
@@ -465,6 +482,7 @@ impl<M: Memory> Model<M> {
         if self.registers.gbpa.update() && self.registers.gbpa_wait == 0 {
             self.registers.gbpa = self.registers.gbpa_next;
         }
+        self.run_operation();
         let before = self.registers.cr0.ack;
         self.registers.cr0.settle();
         let after = self.registers.cr0.ack;
@@ -484,6 +502,7 @@ impl<M: Memory> Model<M> {
             // The stream table is not accessed any more, and nothing is cached (§2.4): what was read of a
             // structure so far is never completed.
             self.config.fetches.clear();
+            self.abandon_operation();
         }
         if fell & CMDQEN != 0 {
             // CMDQ_CONS is final (§2.4).
@@ -521,6 +540,11 @@ impl<M: Memory> Model<M> {
             return true;
         }
         self.memory.write(msi.addr & self.output_mask(), &msi.data.to_le_bytes()).is_ok()
+    }
+
+    /// Reads until a new update is acknowledged.
+    pub(crate) fn draw_delay(&mut self) -> u32 {
+        draw(self.profile.ack_delay, &mut self.random)
     }
 
     /// Bits of an address that the instance can output (§2.3).

@@ -52,8 +52,10 @@ impl<M: Memory> Model<M> {
     /// [`Refusal`] when the access is terminated, with the event it causes.
     pub fn translate(&mut self, access: Access) -> Result<Translation, Refusal> {
         if let Some(hit) = self.cached(&access) {
+            let before = self.before();
             self.statistics.transactions += 1;
             self.statistics.tlb_hits += 1;
+            self.monitored(access.stream, &before);
             self.remember(access);
             return Ok(hit);
         }
@@ -98,9 +100,12 @@ impl<M: Memory> Model<M> {
 
     /// Translates for a transaction that is really there.
     pub(crate) fn begin(&mut self, access: Access, way: Way) -> Result<Resolved, Refusal> {
+        let before = self.before();
         self.statistics.transactions += 1;
         self.remember(access);
-        let Stop { reason, event } = match self.resolve(access, way) {
+        let resolved = self.resolve(access, way);
+        self.monitored(access.stream, &before);
+        let Stop { reason, event } = match resolved {
             Ok(resolved) => return Ok(resolved),
             Err(stop) => stop,
         };
@@ -217,6 +222,13 @@ impl<M: Memory> Model<M> {
         let counted = way != Way::Ahead;
         self.statistics.tlb_hits += u64::from(counted && hit);
         self.statistics.tlb_misses += u64::from(counted && !hit);
+    }
+
+    /// An intermediate address of a stream with stage 2, whatever its stage 1 is.
+    pub(crate) fn second_alone(&mut self, access: Access, way: Way) -> Result<Translation, Stop> {
+        // Whoever asks has looked at the configuration just now.
+        let basis = self.config.stes.get(&access.stream).map_or(0, |ste| ste.basis);
+        self.stage_2_alone(&access, basis, way).map(|it| it.translation)
     }
 
     fn stage_1(

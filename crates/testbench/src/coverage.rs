@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use smmuv3_formats::granule::Granule;
 
 use crate::operation::Operation;
 use crate::oracle::{Oracle, Use};
-use crate::scenario::{Instance, Scenario, StreamTableKind, Substream};
+use crate::scenario::{Instance, Scenario, StreamTableKind, Substream, Tables};
 
 /// Something that a scenario can have.
 #[derive(Clone, Copy)]
@@ -64,19 +65,36 @@ pub const FEATURES: &[Feature] = &[
     }),
     master("PASIDs", |scenario, index| scenario.substream_bits(index) > 0),
     space("domain", |scenario, index| index < scenario.domains.len()),
+    space("stage 2", |scenario, index| tables(scenario, index, |it| it.stage_2)),
+    space("16 KiB", |scenario, index| {
+        tables(scenario, index, |it| it.granule == Some(Granule::K16))
+    }),
+    space("64 KiB", |scenario, index| {
+        tables(scenario, index, |it| it.granule == Some(Granule::K64))
+    }),
+    space("contiguous", |scenario, index| tables(scenario, index, |it| it.contiguous)),
+    space("splitting", |scenario, index| tables(scenario, index, |it| it.splitting)),
+    space("dirty state", |scenario, index| tables(scenario, index, |it| it.dirty)),
+    space("52-bit inputs", |scenario, index| scenario.input_bits(index) > 48),
     space("process", |scenario, index| index >= scenario.domains.len()),
 ];
+
+fn tables(scenario: &Scenario, space: usize, have: impl Fn(&Tables) -> bool) -> bool {
+    scenario.domains.get(space).is_some_and(|domain| have(&domain.tables))
+}
 
 /// All operations.
 pub const VERBS: &[&str] = &[
     "attach", "detach", "identity", "PASID", "bind", "unbind", "release", "replace", "map",
-    "unmap", "read", "write",
+    "unmap", "dirty", "read", "write",
 ];
 
 /// What operations of [`VERBS`] can never be done with, and why.
 pub const IMPOSSIBLE: &[(&str, &str, &str)] = &[
     ("process", "attach", "a process is bound"),
     ("process", "PASID", "a process brings its own"),
+    ("process", "dirty", "its tables are the operating system's"),
+    ("not coherent", "dirty", "hardware marks nothing where it does not snoop"),
     ("domain", "bind", "a domain is attached"),
     ("domain", "unbind", "a domain is attached"),
     ("domain", "release", "a domain does not end under its masters"),
@@ -103,6 +121,7 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Unmap { .. } => "unmap",
         Operation::Read { .. } => "read",
         Operation::Write { .. } => "write",
+        Operation::Dirty { .. } => "dirty",
         Operation::Reclaim { .. } => return None,
     })
 }
@@ -157,7 +176,9 @@ impl<'a> Counter<'a> {
             Operation::Map { space, .. } | Operation::Unmap { space, .. } => {
                 self.space(*space, oracle)
             }
-            Operation::Reclaim { domain, .. } => self.space(*domain, oracle),
+            Operation::Reclaim { domain, .. } | Operation::Dirty { domain, .. } => {
+                self.space(*domain, oracle)
+            }
             Operation::Read { master, substream, .. }
             | Operation::Write { master, substream, .. } => {
                 self.master(*master) | self.used(*master, *substream, oracle)

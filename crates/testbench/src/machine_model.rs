@@ -88,6 +88,7 @@ pub fn profile(instance: &Instance) -> Profile {
         .two_level_contexts(instance.two_level_contexts)
         .btm(instance.btm)
         .msi(instance.msi)
+        .atos(instance.atos)
         .two_level_stream_table(instance.two_level_streams)
         .queues(instance.command_queue_log2, instance.event_queue_log2)
         .eager(false)

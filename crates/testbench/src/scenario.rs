@@ -121,6 +121,8 @@ pub struct Instance {
     pub btm: bool,
     /// Interrupts can be messages. The driver uses wires.
     pub msi: bool,
+    /// It can be asked what an address translates to (IDR0.ATOS).
+    pub atos: bool,
     /// Whether it has 2-level stream tables (IDR0.ST_LEVEL).
     pub two_level_streams: bool,
     /// How the driver lays its stream table out.

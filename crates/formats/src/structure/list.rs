@@ -67,6 +67,9 @@ const BARE: &[Structure] = {
 };
 
 list! { ENTRIES = Entry { L1Std, Ste, L1Cd, Cd } }
+list! { MONITORS = Register {
+    PmcgEvtyper, PmcgSmr, PmcgCfgr, PmcgCr, PmcgIrqCtrl, PmcgIrqCtrlAck, PmcgIrqCfg0,
+} }
 list! { ANY_EVENT = Event { EventRecord } }
 list! { REQUESTS = Request { PageRequest } }
 list! { TABLES = Descriptor {
@@ -131,7 +134,8 @@ const COUNT: usize = REGISTERS.len()
     + EventId::ALL.len()
     + REQUESTS.len()
     + TABLES.len()
-    + LEAVES.len();
+    + LEAVES.len()
+    + MONITORS.len();
 
 /// The table under construction: its rows, and how many of them are there.
 struct Table([Structure; COUNT], usize);
@@ -182,11 +186,12 @@ const TABLE: [Structure; COUNT] = {
         .row(ANY_EVENT[0].with_uncertain(&[u64::MAX; 4]))
         .events()
         .rows(REQUESTS)
-        .rows(&DESCRIPTORS);
+        .rows(&DESCRIPTORS)
+        .rows(MONITORS);
     assert!(table.1 == COUNT);
     table.0
 };
 
 /// Every structure, command, event and register, in the reference's order: registers (§2), commands (§4),
-/// table entries (§5, §6), events (§10), page requests (§13), descriptors (§15).
+/// table entries (§5, §6), events (§10), page requests (§13), descriptors (§15), performance monitors (§18).
 pub const ALL: &[Structure] = &TABLE;

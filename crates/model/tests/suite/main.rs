@@ -3,6 +3,7 @@
 
 mod adversary;
 mod anything;
+mod atos;
 mod attributes;
 mod broadcast;
 mod change;
@@ -16,6 +17,7 @@ mod held;
 mod invalidation;
 mod legality;
 mod machine;
+mod monitor;
 mod nested;
 mod nested_references;
 mod ranges;

@@ -87,6 +87,7 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         two_level_contexts: false,
         btm: false,
         msi: rng.bool(),
+        atos: false,
         two_level_streams,
         stream_table: one_of(rng, &shapes),
         command_queue_log2: rng.u32(1..=8),

@@ -207,7 +207,7 @@ fn names_substreams((_, operations): &Candidate, index: usize) -> bool {
 }
 
 /// Each makes something of an instance what it is when a scenario does not mention it.
-const USUAL: [fn(&mut Instance); 12] = [
+const USUAL: [fn(&mut Instance); 13] = [
     |it| it.asid_bits = 16,
     |it| (it.stage_2, it.vmid_bits) = (true, 16),
     |it| it.granules = Granules::ALL,
@@ -215,6 +215,7 @@ const USUAL: [fn(&mut Instance); 12] = [
     |it| it.stream_table = StreamTableKind::Automatic,
     |it| (it.sid_bits, it.two_level_streams) = (16, true),
     |it| it.msi = false,
+    |it| it.atos = false,
     |it| (it.ssid_bits, it.two_level_contexts) = (0, false),
     |it| it.btm = false,
     |it| (it.command_queue_log2, it.event_queue_log2) = (8, 8),

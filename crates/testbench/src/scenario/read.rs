@@ -264,6 +264,7 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         two_level_contexts: fields.flag("two-level-contexts").unwrap_or(false),
         btm: fields.flag("btm").unwrap_or(false),
         msi: fields.flag("msi").unwrap_or(false),
+        atos: fields.flag("atos").unwrap_or(false),
         two_level_streams: fields.flag("two-level-streams").unwrap_or(true),
         stream_table: fields.word("stream-table", &STREAM_TABLES).unwrap_or_default(),
         command_queue_log2: small("command-queue", 1..=19).unwrap_or(8),

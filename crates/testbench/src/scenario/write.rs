@@ -70,6 +70,7 @@ fn instance(out: &mut String, it: &Instance) -> fmt::Result {
     key(out, "two-level-contexts", it.two_level_contexts, false)?;
     key(out, "btm", it.btm, false)?;
     key(out, "msi", it.msi, false)?;
+    key(out, "atos", it.atos, false)?;
     key(out, "two-level-streams", it.two_level_streams, true)?;
     match it.stream_table {
         StreamTableKind::Automatic => {}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Asking an SMMU what an address translates to (§2.5): it answers what a device would get, stale or not.
+
+mod common;
+
+use std::sync::Arc;
+
+use smmuv3::atos::{AtosError, Question, Reason, Stages};
+use smmuv3::formats::EventId;
+use smmuv3::{
+    Attributes, Config, DomainConfig, InstanceConfig, Iommu, Iova, MasterConfig, PhysAddr, Prot,
+    StreamId,
+};
+use smmuv3_testbench::machine_model::ModelMachine;
+use smmuv3_testbench::platform::{TestPlatform, World};
+
+const SCENARIO: &str = r#"
+name = "atos"
+[[instance]]
+name = "smmu"
+atos = ATOS
+[[master]]
+name = "nic"
+instance = "smmu"
+streams = [1]
+"#;
+const IOVA: u64 = 0x1000_0000;
+const NIC: StreamId = StreamId(1);
+
+#[test]
+fn the_answer_is_what_a_device_would_get() {
+    let scenario = common::parse(&SCENARIO.replace("ATOS", "true"));
+    let machine = Arc::new(ModelMachine::new(&scenario, 1).unwrap());
+    let world = World::new(machine.clone(), 1);
+    let memory = world.frames().allocate(0x20_0000, 0x20_0000).unwrap();
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let smmu = common::enable(&iommu, &world, 0, InstanceConfig::named("smmu"));
+    let nic = iommu.add_master(&smmu, &[NIC], MasterConfig::default()).unwrap();
+    let question = Question::read(NIC, Iova(IOVA + 0x1234));
+    // A blocked stream has no stage.
+    assert_eq!(smmu.ask(&question), Err(AtosError::InvalidStage));
+
+    let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+    iommu.attach(&nic, &domain).unwrap();
+    let refused = |event| Err(AtosError::Refused { event, reason: Reason::First, address: 0 });
+    assert_eq!(smmu.ask(&question), refused(EventId::FTranslation));
+    let attributes = Attributes::normal(Prot::READ);
+    // SAFETY: the memory is the test's.
+    unsafe { domain.map(Iova(IOVA), PhysAddr(memory), 0x20_0000, attributes) }.unwrap();
+    let answer = smmu.ask(&question).unwrap();
+    assert_eq!((answer.pa.0, answer.size), (memory + 0x1234, 0x20_0000));
+    let write = Question { write: true, ..question };
+    assert_eq!(smmu.ask(&write), refused(EventId::FPermission));
+    let second = Question { stages: Stages::Second, ..question };
+    assert!(matches!(smmu.ask(&second), Err(AtosError::InvalidStage | AtosError::InvalidRequest)));
+    // SAFETY: as above.
+    unsafe { domain.unmap(Iova(IOVA), 0x20_0000) }.unwrap();
+    assert_eq!(smmu.ask(&question), refused(EventId::FTranslation));
+    // Nothing was recorded: whoever asks has the answer.
+    let mut reports = 0;
+    iommu.handle_interrupt(&smmu, smmuv3::Interrupt::Any, 16, &mut |_| reports += 1);
+    assert_eq!(reports, 0);
+    iommu.detach(&nic).unwrap();
+}
+
+#[test]
+fn an_smmu_without_them_says_so() {
+    let scenario = common::parse(&SCENARIO.replace("ATOS", "false"));
+    let machine = Arc::new(ModelMachine::new(&scenario, 1).unwrap());
+    let world = World::new(machine.clone(), 1);
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let smmu = common::enable(&iommu, &world, 0, InstanceConfig::named("smmu"));
+    let asked = smmu.ask(&Question::read(NIC, Iova(IOVA)));
+    assert_eq!(asked, Err(AtosError::NotImplemented));
+}
