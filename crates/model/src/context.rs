@@ -155,6 +155,8 @@ pub(crate) struct Context {
     pub(crate) abort: bool,
     /// Translation faults are recorded.
     pub(crate) record: bool,
+    /// Translation faults stall.
+    pub(crate) stall: bool,
 }
 
 /// Reads a CD reached through `ste` (§6).
@@ -170,7 +172,6 @@ pub(crate) fn context(
     }
     let unsupported = [
         (!cd.aa64(), "AArch32 tables (CD.AA64)"),
-        (cd.s(), "stalls (CD.S)"),
         (cd.endi() && !(cd.epd0() && cd.epd1()), "big-endian tables (CD.ENDI)"),
         (cd.haft() && idr0.httu() == 3 && cd.ha(), "access flags of tables (CD.HAFT)"),
         (idr5.d128(), "128-bit descriptors (IDR5.D128)"),
@@ -228,5 +229,6 @@ pub(crate) fn context(
         nested: contexts.nested,
         abort: cd.a() || implementation.idr0.term_model(),
         record: cd.r(),
+        stall: cd.s(),
     })
 }

@@ -58,6 +58,9 @@ pub struct Adversary {
     pub contiguous_spans: bool,
     /// What a held transfer writes is marked as written only when it reaches memory (§14).
     pub late_dirty: bool,
+    /// Answers to stalled transactions take effect late, they go on by themselves once they can, and the same fault of
+    /// another transaction stalls without an event (§11).
+    pub stalls: bool,
 }
 
 impl Adversary {
@@ -72,6 +75,7 @@ impl Adversary {
         act_transfers: true,
         contiguous_spans: true,
         late_dirty: true,
+        stalls: true,
     };
 
     /// Nothing beyond what is asked for: commands take effect when they are consumed and nothing is
@@ -86,6 +90,7 @@ impl Adversary {
         act_transfers: false,
         contiguous_spans: false,
         late_dirty: false,
+        stalls: false,
     };
 }
 
@@ -185,6 +190,15 @@ impl Profile {
     #[must_use]
     pub fn vmid16(mut self, on: bool) -> Self {
         self.idr0 = self.idr0.with_vmid16(on);
+        self
+    }
+
+    /// With IDR0.STALL_MODEL (0: software chooses, 1: never, 2: always), and IDR5.STALL_MAX; without stalls nobody
+    /// looks at that.
+    #[must_use]
+    pub fn stalls(mut self, model: u32, most: u16) -> Self {
+        self.idr0 = self.idr0.with_stall_model(model.into());
+        self.idr5 = self.idr5.with_stall_max(most.into());
         self
     }
 
@@ -341,7 +355,11 @@ impl Profile {
             (idr0.httu() == 3, "access flags of tables are not modelled"),
             (idr0.hyp(), "the EL2 StreamWorld is not modelled"),
             (idr0.ats() || idr0.pri(), "ATS and PRI are not modelled"),
-            (idr0.stall_model() != 1, "stalls are not modelled"),
+            (idr0.stall_model() == 3, "STALL_MODEL 3 is reserved"),
+            (
+                idr0.stall_model() != 1 && idr5.stall_max() == 0,
+                "where faults can stall, one can (STALL_MAX)",
+            ),
             (idr0.atos() || idr0.vatos(), "address translation operations are not modelled"),
             (idr3.s1pi() || idr3.s2pi() || idr3.s2po(), "permission indirection is not modelled"),
             (idr3.mpam() || idr3.dpt(), "MPAM and DPT are not modelled"),
@@ -380,6 +398,8 @@ mod tests {
                 .bbml(1),
             Profile::default().s1p(false).s2p(true).httu(1),
             Profile::default().ril(false).bbml(0),
+            Profile::default().stalls(0, 1),
+            Profile::default().stalls(2, 0xffff).s2p(true),
         ] {
             assert_eq!(profile.contradictions(), Vec::<&str>::new());
         }

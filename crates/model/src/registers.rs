@@ -350,6 +350,7 @@ impl<M: Memory> Model<M> {
             EventqCons::OFFSET => {
                 self.registers.eventq_cons = EventqCons(value & (INDEX | 1 << 31));
                 self.check_event_indices();
+                self.record_stalls();
             }
             _ => self.misuse(Misuse::NotWritable { offset }),
         }
@@ -420,6 +421,7 @@ impl<M: Memory> Model<M> {
             self.misuse(Misuse::InactiveError { bits: inactive });
         }
         self.registers.gerrorn.0 ^= toggled & !inactive;
+        self.record_stalls();
         if self.profile.eager {
             self.run(usize::MAX);
         }
@@ -463,12 +465,14 @@ impl<M: Memory> Model<M> {
         }
         if rose & EVENTQEN != 0 {
             self.check_event_queue();
+            self.record_stalls();
         }
         let fell = before & !after;
         if fell & SMMUEN != 0 {
             // The stream table is not accessed any more, and nothing is cached (§2.4): what was read of a
             // structure so far is never completed.
             self.config.fetches.clear();
+            self.disable_stalls();
         }
         if fell & CMDQEN != 0 {
             self.drop_prefetched_commands();

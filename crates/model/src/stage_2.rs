@@ -32,6 +32,8 @@ pub(crate) struct Stage2 {
     pub(crate) ptw: bool,
     /// Translation faults are recorded: S2R.
     pub(crate) record: bool,
+    /// Translation faults stall: S2S.
+    pub(crate) stall: bool,
 }
 
 /// Reads stage 2 of a legal STE that has it on (§5.2).
@@ -39,7 +41,6 @@ pub(crate) fn stage_2(ste: &Ste, implementation: &Implementation) -> Result<Stag
     let Implementation { idr0, idr3, idr5, .. } = implementation;
     let unsupported = [
         (!ste.s2_aa64(), "AArch32 tables (STE.S2AA64)"),
-        (ste.s2_s(), "stalls (STE.S2S)"),
         (ste.s2_endi(), "big-endian tables (STE.S2ENDI)"),
         (ste.s2_ha() && idr0.httu() == 3 && ste.s2_haft(), "access flags of tables (STE.S2HAFT)"),
         (idr5.d128(), "128-bit descriptors (IDR5.D128)"),
@@ -76,6 +77,7 @@ pub(crate) fn stage_2(ste: &Ste, implementation: &Implementation) -> Result<Stag
         xnx: idr3.xnx(),
         ptw: ste.s2_ptw(),
         record: ste.s2_r(),
+        stall: ste.s2_s(),
     })
 }
 

@@ -89,10 +89,15 @@ impl<M: Memory> Model<M> {
     pub(crate) fn begin(&mut self, access: Access, way: Way) -> Result<Resolved, Refusal> {
         self.statistics.transactions += 1;
         self.remember(access);
-        let Stop { reason, event } = match self.resolve(access, way) {
+        let Stop { reason, event, stall } = match self.resolve(access, way) {
             Ok(resolved) => return Ok(resolved),
             Err(stop) => stop,
         };
+        if let Some(event) = event.filter(|_| stall)
+            && let Some(stalled) = self.stall_or_refuse(access, event)
+        {
+            return Err(stalled);
+        }
         self.statistics.faults += 1;
         if let Reason::Unsupported(what) = reason {
             self.observe(Observation::Unsupported(what));
@@ -114,7 +119,7 @@ impl<M: Memory> Model<M> {
             NoSte::BadStream => {
                 let record = self.registers.cr2_in_effect.recinvsid();
                 let event = record.then(|| event(EventId::CBadStreamId, &access));
-                Stop { reason: Reason::Event(EventId::CBadStreamId), event }
+                Stop { reason: Reason::Event(EventId::CBadStreamId), event, stall: false }
             }
             NoSte::Abort(pa) => Stop::fetch_abort(EventId::FSteFetch, &access, pa),
         })?;
@@ -307,7 +312,8 @@ fn stop(
 ) -> Stop {
     match (&fault.second, context) {
         (Some(second), _) => {
-            Stop::second(fault, second, access, over.is_none_or(|over| over.record))
+            let how = over.map_or((true, false), |over| (over.record, over.stall));
+            Stop::second(fault, second, access, how)
         }
         (None, Some(context)) if fault.event.is_translation_fault() => {
             Stop::first(fault.event, access, context)

@@ -16,6 +16,7 @@ mod nested;
 mod references;
 mod registers;
 mod stage_2;
+mod stall;
 mod stream_table;
 mod translation;
 mod wide;
