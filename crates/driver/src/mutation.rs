@@ -31,11 +31,15 @@ pub enum Mutation {
     NoLeafCfgi,
     /// Contexts get a new tag before the targets name it.
     TagBeforeTarget,
+    /// Stalled transactions stay pending when what they are subject to goes.
+    NoStallEnd,
+    /// A stalled transaction is answered by the number of another.
+    WrongStag,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -49,5 +53,7 @@ impl Mutation {
         Self::NoL1Cfgi,
         Self::NoLeafCfgi,
         Self::TagBeforeTarget,
+        Self::NoStallEnd,
+        Self::WrongStag,
     ];
 }
