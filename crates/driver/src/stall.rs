@@ -216,8 +216,16 @@ fn place<P: Platform>(
 ) -> bool {
     let response = Response::ALL.get(usize::from(answer)).copied().unwrap_or(Response::Abort);
     let command = answer_of(core, key, response);
-    let mut commands = core::iter::once(command);
-    match instance.commands().try_submit(&core.platform, instance.mmio(), &mut commands) {
+    let (commands, mmio) = (instance.commands(), instance.mmio());
+    let attempt = || commands.try_submit(&core.platform, mmio, &mut core::iter::once(command));
+    let placed = attempt().and_then(|placed| match placed {
+        None => {
+            commands.look_for_room::<P>(mmio);
+            attempt()
+        }
+        placed => Ok(placed),
+    });
+    match placed {
         // Consumption is all that counts (§4.2), and nobody waits for that.
         Ok(placed) => placed.is_some(),
         Err(what) => {

@@ -310,6 +310,14 @@ impl<M: Memory> Model<M> {
         self.observe(Observation::StallEnded { id, access, end });
     }
 
+    /// Lets all answers that were consumed take effect.
+    pub fn settle_stalls(&mut self) {
+        while !self.stalls.answered.is_empty() {
+            let (stalled, answer) = self.stalls.answered.remove(0);
+            self.carry_out(stalled, answer);
+        }
+    }
+
     /// Something may happen to stalled transactions without anybody asking for it.
     pub(crate) fn has_stalls(&self) -> bool {
         !(self.stalls.waiting.is_empty() && self.stalls.answered.is_empty())

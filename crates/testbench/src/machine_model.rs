@@ -4,6 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smmuv3_model::{Access, Adversary, Model, Profile};
+use smmuv3_model::{Reason, Refusal, Transfer};
 
 use crate::caches::{Caches, SmmuMemory};
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
@@ -93,7 +94,11 @@ pub fn profile(instance: &Instance) -> Profile {
         .eager(false)
         .adversary(Adversary::ALL);
     profile.idr0 = profile.idr0.with_s1p(instance.stage_1);
-    profile
+    match (instance.stalls, instance.forced_stalls) {
+        (0, _) => profile,
+        // The field has 16 bits, and so have scenarios.
+        (most, forced) => profile.stalls(if forced { 2 } else { 0 }, most as u16),
+    }
 }
 
 impl Machine for ModelMachine {
@@ -171,6 +176,15 @@ impl Machine for ModelMachine {
             let access =
                 if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
             let outcome = match smmu.translate(Access { substream, ..access }) {
+                Err(Refusal { reason: Reason::Stalled(id), .. }) => {
+                    // `pages` gave parts of the transfer.
+                    let payload = match &transfer {
+                        Dma::Write(data) => Transfer::Write(data[offset..offset + bytes].to_vec()),
+                        Dma::Read(_) => Transfer::Read(bytes),
+                    };
+                    smmu.load(id, payload);
+                    Outcome::Stalled
+                }
                 Err(_) => Outcome::Refused,
                 Ok(translation) => {
                     // `pages` gave parts of the transfer.

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::oracle::Use;
-use crate::scenario::{Access, Action, Answer, MemoryKind, Scenario, Substream, Target};
+use crate::scenario::{Access, Action, Answer, MemoryKind, Reply, Scenario, Substream, Target};
 
 /// Memory to map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,13 @@ pub enum Operation {
         iova: u64,
         /// Bytes.
         bytes: u64,
+    },
+    /// Answer the oldest transaction of a master that has stalled, if there is one.
+    Answer {
+        /// Index of the master.
+        master: usize,
+        /// By what.
+        reply: Reply,
     },
     /// A device writes.
     Write {
@@ -182,6 +189,7 @@ impl Operation {
             Action::Reclaim { domain, iova, length } => {
                 Self::Reclaim { domain: *domain, iova: *iova, bytes: *length }
             }
+            Action::Answer { master, reply } => Self::Answer { master: *master, reply: *reply },
             Action::Write { master, substream, iova, data } => Self::Write {
                 master: *master,
                 substream: *substream,
@@ -252,6 +260,7 @@ impl Operation {
             Self::Reclaim { domain, iova, bytes } => {
                 Action::Reclaim { domain: *domain, iova: *iova, length: *bytes }
             }
+            Self::Answer { master, reply } => Action::Answer { master: *master, reply: *reply },
             Self::Write { master, substream, iova, data } => Action::Write {
                 master: *master,
                 substream: *substream,
@@ -328,6 +337,9 @@ impl fmt::Display for Described<'_> {
             Operation::Reclaim { domain, iova, bytes } => {
                 let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));
                 write!(f, "free empty tables of {bytes} at {iova:#x} in {of}")
+            }
+            Operation::Answer { master: of, reply } => {
+                write!(f, "answer what has stalled of {}: {}", master(*of), reply.name())
             }
             Operation::Write { master, substream, iova, data } => {
                 let (user, bytes) = (user(*master, *substream), Bytes(data.len() as u64));

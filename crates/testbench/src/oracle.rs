@@ -6,6 +6,7 @@
 
 mod expected;
 mod space;
+mod stalls;
 #[cfg(test)]
 mod tests;
 mod user;
@@ -19,6 +20,7 @@ pub use crate::rule::{Rule, Violation};
 pub use expected::{Expected, Refused};
 use space::SpaceState;
 pub use space::{Life, Page};
+use stalls::Stalls;
 use user::MasterState;
 pub use user::{Contexts, Use, User};
 
@@ -38,6 +40,8 @@ pub struct Oracle {
     recorded: Vec<VecDeque<EventRecord>>,
     /// Of each instance: events that it lost, not reported yet.
     lost: Vec<u64>,
+    /// Of each instance: transactions that have stalled.
+    stalls: Vec<Stalls>,
     violation: Option<Violation>,
 }
 
@@ -47,6 +51,7 @@ impl Oracle {
         Self {
             recorded: vec![VecDeque::new(); instances],
             lost: vec![0; instances],
+            stalls: vec![Stalls::default(); instances],
             ..Self::default()
         }
     }
@@ -70,6 +75,9 @@ impl Oracle {
 
     /// An SMMU wrote `event` to its queue.
     pub fn recorded(&mut self, instance: usize, event: EventRecord) {
+        if event.stall() {
+            self.stalled(instance, event);
+        }
         if let Some(queue) = self.recorded.get_mut(instance) {
             queue.push_back(event);
         }
@@ -82,16 +90,27 @@ impl Oracle {
         }
     }
 
-    /// The driver reported `event`.
-    pub fn reported(&mut self, instance: usize, event: EventRecord) {
-        let Some(queue) = self.recorded.get_mut(instance) else { return };
-        match queue.pop_front() {
+    /// The driver reported `event`; whether its transaction had stalled. One that the driver ends by itself is none any
+    /// more.
+    pub fn reported(&mut self, instance: usize, event: EventRecord) -> bool {
+        let Some(queue) = self.recorded.get_mut(instance) else { return false };
+        let next = queue.pop_front();
+        let stalled = next.is_some_and(|next| next.stall());
+        match next {
             Some(next) if next == event => {}
+            // It was marked as over: that its answer comes is seen elsewhere.
+            Some(next) if next.with_stall(false) == event => {}
             Some(next) => {
                 self.accuse(Rule::R9, format_args!("{event} was reported, but {next} was first"));
             }
             None => self.accuse(Rule::R9, format_args!("{event} was reported, but never recorded")),
         }
+        stalled
+    }
+
+    /// The first event of an instance that was not reported.
+    pub fn unreported(&self, instance: usize) -> Option<EventRecord> {
+        self.recorded.get(instance)?.front().copied()
     }
 
     /// The driver reported that events were lost.

@@ -20,6 +20,7 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
             PROCESSES.replace("pasids = 200", "pasids = 700").replace("5000", "1500")
         }
         Some(Mutation::TagBeforeTarget) => MOVES.to_owned(),
+        Some(Mutation::NoStallEnd | Mutation::WrongStag) => STALLS.to_owned(),
         _ => include_str!("../../../scenarios/random.toml").replace("10000", "1500"),
     };
     Scenario::parse(&text, "random").unwrap_or_else(|errors| panic!("{errors}"))
@@ -39,6 +40,19 @@ domain = [{ name = "first" }, { name = "second" }]
 random = { steps = 8000, pages = 16, weights = { attach = 32, detach = 24, read = 10, write = 10 } }
 "#;
 
+/// Devices that stall, and are detached while they wait.
+const STALLS: &str = r#"
+name = "stalls"
+instance = [{ name = "smmu0", stalls = 8 }]
+master = [
+    { name = "accelerator", instance = "smmu0", streams = [0x40], stalls = true },
+    { name = "other", instance = "smmu0", streams = [0x41, 0x42], stalls = true },
+]
+domain = [{ name = "first" }, { name = "second" }]
+[[step]]
+random = { steps = 1500, pages = 16, weights = { answer = 16, fault = 20, attach = 8, detach = 6 } }
+"#;
+
 const PROCESSES: &str = include_str!("../../../scenarios/random-processes.toml");
 
 fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
@@ -53,7 +67,8 @@ fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
 
 #[test]
 fn the_driver_itself_holds_all_rules_on_every_seed() {
-    for mutation in [None, Some(Mutation::NoLeafCfgi), Some(Mutation::TagBeforeTarget)] {
+    let others = [Mutation::NoLeafCfgi, Mutation::TagBeforeTarget, Mutation::NoStallEnd];
+    for mutation in [None].into_iter().chain(others.map(Some)) {
         let verdicts = verdicts(&scenario(mutation), None);
         assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
     }
