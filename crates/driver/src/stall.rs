@@ -352,9 +352,10 @@ pub(crate) fn end<P: Platform>(
             }
         },
     );
-    result.and(batch.carry_out(core, instance, one_by_one))?;
+    result?;
     if one_by_one {
-        return Ok(());
+        // Also where there are none: what others have answered just now is consumed before the CMD_SYNC of this.
+        return instance.carry_out(platform, batch.commands.iter().take(batch.len).copied());
     }
     // Also those whose events an SMMU could not write.
     let term = |stream: &StreamId| StallTerm::new().with_sid(u64::from(stream.0)).into();
