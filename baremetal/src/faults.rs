@@ -9,6 +9,7 @@ use aarch64_cpu::asm::sev;
 use smmuv3::{Interrupt, Report};
 
 use crate::lock::Lock;
+use crate::platform::Kernel;
 use crate::time;
 
 /// How many reports are kept. In a handler no memory is allocated.
@@ -24,7 +25,7 @@ pub struct Faults {
 }
 
 struct State {
-    reports: Vec<Report>,
+    reports: Vec<Report<Kernel>>,
     /// Did not fit.
     lost: usize,
     interrupts: u64,
@@ -56,7 +57,7 @@ impl Faults {
     }
 
     /// Keeps a report.
-    pub fn keep(&self, report: Report) {
+    pub fn keep(&self, report: Report<Kernel>) {
         self.state.with(|state| {
             if state.reports.len() < MOST {
                 state.reports.push(report);
@@ -68,7 +69,7 @@ impl Faults {
 
     /// Takes what was reported since the last call, and the number of interrupts since. Waits until there are `least`
     /// reports, but not for ever.
-    pub fn take(&self, least: usize) -> (Vec<Report>, u64) {
+    pub fn take(&self, least: usize) -> (Vec<Report<Kernel>>, u64) {
         time::wait(LIMIT, || self.state.with(|state| state.reports.len() >= least));
         let fresh = Vec::with_capacity(MOST);
         let (reports, lost, interrupts) = self.state.with(|state| {

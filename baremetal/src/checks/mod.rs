@@ -132,7 +132,7 @@ fn config(arguments: Arguments) -> Config {
 /// The events among `told`, all of which must be events of `stream`.
 fn events_of(
     stream: StreamId,
-    told: &[Told],
+    told: &[Told<Kernel>],
 ) -> Result<Vec<smmuv3::formats::EventRecord>, alloc::string::String> {
     told.iter()
         .map(|report| match report {

@@ -320,7 +320,7 @@ fn written(rig: &Rig, offset: u64) -> bool {
             assert_eq!(pa, at);
             true
         }
-        Outcome::Refused => false,
+        Outcome::Refused | Outcome::Stalled => false,
         Outcome::Unknown => panic!("the model knows"),
     }
 }

@@ -30,6 +30,7 @@ use crate::platform::Platform;
 use crate::seat::{self, Number, Seat};
 use crate::shared::{NoMemory, Shared};
 use crate::space::{Installed, Space, Targets};
+use crate::stall::{self, Ending};
 use crate::targets::Retired;
 use crate::update::{Entry, Kind, Words, update};
 
@@ -510,16 +511,18 @@ fn install<P: Platform>(
     let tables = place.and_then(|place| place.space.stage_2(place.tag));
     let target = place.filter(|_| tables.is_none()).map(|place| {
         let context = place.space.context(instance.features(), place.tag, place.shared);
-        (context.0, place.tag.vmid)
+        (context, place.tag.vmid)
     });
     let Some(state) = configuration.masters.get_mut(master) else { return Ok(()) };
     let (platform, pasid) = (&core.platform, SubstreamId(substream));
     let before = state.stream();
-    let was_read = matches!(before, Stream::Stage1 { .. });
-    let old = state.slot(substream);
+    let contexts = |stream| matches!(stream, Stream::Stage1 { .. });
+    let was_read = contexts(before);
+    let (old, stalls) = (state.slot(substream), state.stalls);
 
     // The context comes before whatever leads there.
     if let Some((context, vmid)) = target {
+        let context = stall::context(context, stalls).0;
         if !was_read {
             state.vmid = vmid;
         }
@@ -531,6 +534,13 @@ fn install<P: Platform>(
         }
         if let Some(entry) = state.entry(platform, pasid) {
             if was_read {
+                if stalls && old.bound().is_some() {
+                    // Invalid in between, so that what stalled before is told from what stalls then.
+                    let mut invalid = entry.load(platform);
+                    invalid[0] = 0;
+                    state.write_context(core, instance, entry, pasid, &invalid)?;
+                    stall::end(core, instance, &state.streams, Ending::Substream(substream))?;
+                }
                 state.write_context(core, instance, entry, pasid, &context)?;
             } else {
                 // No entry leads to it yet: hardware cannot have read it.
@@ -548,20 +558,31 @@ fn install<P: Platform>(
         state.stage_2 = tables;
     }
     let after = state.stream();
-    if after != before
-        && let Err(what) = state.write_streams(core, instance, after)
-    {
-        state.set_slot(substream, old);
-        return Err(what);
+    if after != before {
+        let mut written = state.write_streams(core, instance, after);
+        if stalls && was_read && !contexts(after) {
+            let blocked = after == Stream::Blocked;
+            let ending = if blocked { Ending::Everything } else { Ending::Translated };
+            written = written.and_then(|()| stall::end(core, instance, &state.streams, ending));
+        }
+        if let Err(what) = written {
+            state.set_slot(substream, old);
+            return Err(what);
+        }
     }
     // It had a context, and has none.
     let leaves = old.bound().is_some() && target.is_none();
     if let Some(entry) = state.entry(platform, pasid).filter(|_| leaves) {
-        if matches!(after, Stream::Stage1 { .. }) {
+        if contexts(after) {
             // The rest means nothing without the first word.
             let mut invalid = entry.load(platform);
             invalid[0] = 0;
-            if let Err(what) = state.write_context(core, instance, entry, pasid, &invalid) {
+            let mut written = state.write_context(core, instance, entry, pasid, &invalid);
+            if stalls {
+                let ending = Ending::Substream(substream);
+                written = written.and_then(|()| stall::end(core, instance, &state.streams, ending));
+            }
+            if let Err(what) = written {
                 state.set_slot(substream, old);
                 return Err(what);
             }

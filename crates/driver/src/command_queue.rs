@@ -288,6 +288,15 @@ impl CommandQueue {
         }
     }
 
+    /// Looks once for room, for those who do not wait for it.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn look_for_room<P: Platform>(&self, mmio: &P::Mmio) {
+        if !self.has_failed() {
+            // What makes no sense is for whoever waits.
+            let _ = self.tickets.observe(|| CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32);
+        }
+    }
+
     /// Waits until a batch of `commands` commands may find room. Others may be faster.
     ///
     /// # Errors

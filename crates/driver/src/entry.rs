@@ -243,6 +243,7 @@ impl Context {
             // Domains are not made for less than 32 bits of output.
             .with_ips(address_size_code(self.output_bits).unwrap_or(0))
             .with_aa64(true)
+            .with_s(features.stalls == Stalls::Forced)
             .with_r(true)
             .with_a(true)
             .with_aset(true)
@@ -385,6 +386,10 @@ mod tests {
         // Stalls are refused where they could be chosen (§7.1, S1STALLD).
         let stalls = features(|idr0| idr0.with_stall_model(0));
         assert_eq!(STAGE_1.encode(&stalls).0[1], 0xd4 | 1 << 27);
+        // Where they are forced, nobody can choose (§7.1, §7.2): S1STALLD = 0, CD.S = 1.
+        let forced = features(|idr0| idr0.with_stall_model(2));
+        assert_eq!(STAGE_1.encode(&forced).0[1], 0xd4);
+        assert_eq!(CONTEXT.encode(&forced).0[0], 0x0005_e204_c000_3510 | 1 << 44);
         // Walks of an SMMU that does not snoop are non-cacheable, outer shareable.
         let incoherent = features(|idr0| idr0.with_cohacc(false));
         assert_eq!(STAGE_1.encode(&incoherent).0[1], 0b10 << 6);
@@ -398,7 +403,8 @@ mod tests {
 
     #[test]
     fn entries_are_legal_for_their_instance() {
-        for features in [features(|idr0| idr0), features(|idr0| idr0.with_stall_model(0))] {
+        let models = [0, 1, 2].map(|model| features(|idr0| idr0.with_stall_model(model)));
+        for features in models {
             let implementation = features.implementation();
             for stream in [Stream::Blocked, Stream::Identity, STAGE_1, Stream::Stage2(STAGE_2)] {
                 let ste = stream.encode(&features);

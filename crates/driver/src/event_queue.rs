@@ -2,6 +2,8 @@
 //! The event queue (§3.3): records of refused transactions, read in order.
 
 use core::fmt;
+#[cfg(feature = "alloc")]
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::register::{EventqBase, EventqCons, EventqProd};
@@ -168,6 +170,20 @@ impl EventQueue {
         budget: usize,
         sink: &mut dyn FnMut(Delivery),
     ) -> Result<bool, Inconsistent> {
+        self.drain_while(platform, mmio, budget, &mut |delivery| {
+            sink(delivery);
+            true
+        })
+    }
+
+    /// As [`EventQueue::drain`], but `sink` may leave a record, and those behind it, for the next time.
+    pub(crate) fn drain_while<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        budget: usize,
+        sink: &mut dyn FnMut(Delivery) -> bool,
+    ) -> Result<bool, Inconsistent> {
         self.head.with(platform, |head| {
             let Ends { tail, overflow, lost } = self.ends(head.position, mmio)?;
             if let Some(lost) = head.lost.take() {
@@ -181,11 +197,12 @@ impl EventQueue {
             }
             // The records are read after the index that says they are there, and the slots are given back after
             // they were read: `Mmio`'s contract.
-            let end = tail.min(head.position.saturating_add(budget as u64));
-            let read = end != head.position;
-            for position in head.position..end {
-                sink(Delivery::Record(self.read(platform, position)));
+            let limit = tail.min(head.position.saturating_add(budget as u64));
+            let mut end = head.position;
+            while end != limit && sink(Delivery::Record(self.read(platform, end))) {
+                end += 1;
             }
+            let read = end != head.position;
             head.position = end;
             if read || lost {
                 // Acknowledged at first sight: until then another overflow would not show (§3.3).
@@ -194,6 +211,42 @@ impl EventQueue {
             }
             Ok(end < tail)
         })
+    }
+
+    /// The records that nobody has read yet.
+    ///
+    /// # Errors
+    /// [`Inconsistent`] when the SMMU's index makes no sense.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn unread<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+    ) -> Result<Range<u64>, Inconsistent> {
+        self.head.with(platform, |head| Ok(head.position..self.ends(head.position, mmio)?.tail))
+    }
+
+    /// Shows at most `most` of the `range` of records that [`EventQueue::unread`] returned, without those that were read
+    /// meanwhile, and takes them off it. A record that `revise` returns takes the place of the one that it was shown.
+    /// The queue was not given to the SMMU anew since.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn revise<P: Platform>(
+        &self,
+        platform: &P,
+        range: &mut Range<u64>,
+        most: usize,
+        revise: &mut dyn FnMut(EventRecord) -> Option<EventRecord>,
+    ) {
+        self.head.with(platform, |head| {
+            range.start = range.start.max(head.position).min(range.end);
+            for position in range.by_ref().take(most) {
+                if let Some(record) = revise(self.read(platform, position)) {
+                    self.words(platform, position).zip(record.0).for_each(|(word, value)| {
+                        word.store(value.to_le(), Ordering::Relaxed);
+                    });
+                }
+            }
+        });
     }
 
     /// What the SMMU has written, given the position of the next record to read.
@@ -209,13 +262,27 @@ impl EventQueue {
     }
 
     fn read<P: Platform>(&self, platform: &P, position: u64) -> EventRecord {
-        let offset = (self.size.slot(position) * EVENT_BYTES) as u64;
-        EventRecord([0, 8, 16, 24].map(|byte| {
-            let word = platform.pointer(PhysAddr(self.base.0 + offset + byte)).cast::<AtomicU64>();
+        let mut record = EventRecord([0; 4]);
+        for (word, value) in self.words(platform, position).zip(&mut record.0) {
+            *value = u64::from_le(word.load(Ordering::Relaxed));
+        }
+        record
+    }
+
+    /// The words of a record.
+    fn words<'a, P: Platform>(
+        &'a self,
+        platform: &'a P,
+        position: u64,
+    ) -> impl Iterator<Item = &'a AtomicU64> + use<'a, P> {
+        let record = self.base.0 + (self.size.slot(position) * EVENT_BYTES) as u64;
+        [0, 8, 16, 24].into_iter().map(move |byte| {
+            let word = platform.pointer(PhysAddr(record + byte)).cast::<AtomicU64>();
             // SAFETY: the slot is below the number of entries, so this lies in the memory allocated in `new`,
-            // 8-byte aligned; hardware writes it, so it is only ever read as atomic words.
-            u64::from_le(unsafe { &*word.as_ptr() }.load(Ordering::Relaxed))
-        }))
+            // 8-byte aligned, which lives until `free` consumes the queue; hardware writes it, so it is only ever
+            // accessed as atomic words.
+            unsafe { &*word.as_ptr() }
+        })
     }
 }
 

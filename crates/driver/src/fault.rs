@@ -4,10 +4,15 @@
 use smmuv3_formats::register::Gerror;
 use smmuv3_formats::{Command, EventRecord};
 
-use crate::error::Failure;
+use core::fmt;
+
+use crate::error::{Failure, InstanceId};
 use crate::event_queue::{Delivery, Lost};
 use crate::instance::Instance;
+use crate::iommu::Core;
 use crate::platform::Platform;
+use crate::shared::Shared;
+use crate::stall::{self, Fault, Taken};
 
 /// Which interrupt was raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +40,17 @@ pub enum Interrupt {
 /// * It is out of service: [`Report::GlobalError`] with SFM_ERR, then [`Report::Failed`].
 ///
 /// So [`Report::EventsLost`] is what to count losses by, and it means that at least one event is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Report {
-    /// A transaction was refused. Events of unknown kind are handed on as they are.
+pub enum Report<P: Platform> {
+    /// A transaction was refused. Events of unknown kind are handed on as they are. One with a STAG and Stall = 0 may have
+    /// stalled, and was aborted when what it was subject to went, before anybody read this.
     Event(EventRecord),
+    /// A transaction has stalled, and waits for an answer.
+    Stalled(Fault<P>),
+    /// A transaction had stalled, and was aborted because as many as [`InstanceConfig::stalls`] wait already.
+    ///
+    /// [`InstanceConfig::stalls`]: crate::InstanceConfig::stalls
+    Aborted(EventRecord),
     /// Events were lost.
     EventsLost(Lost),
     /// The queue stopped at a command, and goes on. What became of it, the code says (§3.2): an illegal one is left out,
@@ -63,14 +74,66 @@ pub enum Report {
     Failed(Failure),
 }
 
-/// Reports at most `budget` events and all errors of `instance`. Returns whether more events are waiting.
+impl<P: Platform> fmt::Debug for Report<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut tuple = f.debug_tuple(match self {
+            Self::Event(_) => "Event",
+            Self::Stalled(_) => "Stalled",
+            Self::Aborted(_) => "Aborted",
+            Self::EventsLost(_) => "EventsLost",
+            Self::CommandError { command, code } => {
+                let mut fields = f.debug_struct("CommandError");
+                return fields.field("command", command).field("code", code).finish();
+            }
+            Self::CommandErrors(_) => "CommandErrors",
+            Self::GlobalError(_) => "GlobalError",
+            Self::Failed(_) => "Failed",
+        });
+        match self {
+            Self::Event(record) | Self::Aborted(record) => tuple.field(record),
+            Self::Stalled(fault) => tuple.field(fault),
+            Self::EventsLost(lost) => tuple.field(lost),
+            Self::CommandErrors(count) => tuple.field(count),
+            Self::GlobalError(error) => tuple.field(error),
+            Self::Failed(failure) => tuple.field(failure),
+            Self::CommandError { .. } => &mut tuple,
+        }
+        .finish()
+    }
+}
+
+impl<P: Platform> PartialEq for Report<P> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Event(one), Self::Event(other)) => one == other,
+            (Self::Stalled(one), Self::Stalled(other)) => one == other,
+            (Self::Aborted(one), Self::Aborted(other)) => one == other,
+            (Self::EventsLost(one), Self::EventsLost(other)) => one == other,
+            (
+                Self::CommandError { command: one, code },
+                Self::CommandError { command: other, code: with },
+            ) => (one, code) == (other, with),
+            (Self::CommandErrors(one), Self::CommandErrors(other)) => one == other,
+            (Self::GlobalError(one), Self::GlobalError(other)) => one == other,
+            (Self::Failed(one), Self::Failed(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+impl<P: Platform> Eq for Report<P> {}
+
+/// Reports at most `budget` events and all errors of an instance. Returns whether there is more to do: events that wait,
+/// or answers to stalled transactions that found no room.
 pub(crate) fn handle<P: Platform>(
-    platform: &P,
+    core: &Shared<Core<P>>,
+    id: InstanceId,
     instance: &Instance<P>,
     which: Interrupt,
     budget: usize,
-    sink: &mut dyn FnMut(Report),
+    sink: &mut dyn FnMut(Report<P>),
 ) -> bool {
+    let platform = &core.platform;
     if which == Interrupt::Sync {
         return false;
     }
@@ -81,28 +144,40 @@ pub(crate) fn handle<P: Platform>(
         look_at_events |= active.msi_eventq_abt_err() || active.eventq_abt_err();
     }
     if !look_at_events {
-        return false;
+        return !stall::give_owed(core, instance);
     }
+    let features = instance.features();
     let mut deliver = |delivery| {
         sink(match delivery {
+            Delivery::Record(record) if stall::is_stall(&record, features) => {
+                match stall::take(core, id, instance, record) {
+                    Taken::Handed(fault) => Report::Stalled(fault),
+                    Taken::Ended => Report::Aborted(record),
+                    Taken::Later => return false,
+                }
+            }
             Delivery::Record(record) => Report::Event(record),
             Delivery::Lost(lost) => Report::EventsLost(lost),
         });
+        true
     };
-    match instance.events().drain(platform, instance.mmio(), budget, &mut deliver) {
+    let more = match instance.events().drain_while(platform, instance.mmio(), budget, &mut deliver)
+    {
         Ok(more) => more,
         Err(inconsistent) => {
             sink(Report::Failed(Failure::Index { register: inconsistent.register }));
             false
         }
-    }
+    };
+    // What `sink` dropped may have found no room.
+    !stall::give_owed(core, instance) || more
 }
 
 /// Reports errors, each of which was acknowledged, and returns those other than a refused command.
 fn errors<P: Platform>(
     platform: &P,
     instance: &Instance<P>,
-    sink: &mut dyn FnMut(Report),
+    sink: &mut dyn FnMut(Report<P>),
 ) -> Gerror {
     let mmio = instance.mmio();
     let recovered = instance.commands().recover(platform, mmio);

@@ -98,6 +98,8 @@ pub struct Features {
     pub event_queue_log2: u32,
     /// Faulting transactions may be stalled.
     pub stalls: Stalls,
+    /// Most transactions that are stalled at the same time: IDR5.STALL_MAX; 0 where none are.
+    pub most_stalls: u32,
     /// EL2 translations exist, and must be invalidated at start.
     pub el2: bool,
     /// Streams of stage 1 are in EL2 with E2H, as [`InstanceConfig::el2_host`](crate::InstanceConfig::el2_host) asks for
@@ -118,6 +120,8 @@ pub enum Stalls {
     Chosen,
     /// Faults terminate.
     Never,
+    /// Translation faults of whatever is translated stall.
+    Forced,
 }
 
 /// `IDR0.TTENDIAN` (§2.3), of an SMMU that reads little-endian tables.
@@ -182,8 +186,6 @@ pub enum Unsupported {
         /// IDR1.CMDQS.
         cmdqs: u64,
     },
-    /// Faults always stall (IDR0.STALL_MODEL = 2), and this driver answers no stalls.
-    ForcedStalls,
     /// An architecture version with another major number.
     Version {
         /// AIDR.
@@ -209,9 +211,6 @@ impl fmt::Display for Unsupported {
             Self::CommandQueue { cmdqs } => {
                 write!(f, "the command queue holds one command only (IDR1.CMDQS {cmdqs})")
             }
-            Self::ForcedStalls => f.write_str(
-                "faults always stall (IDR0.STALL_MODEL 2), which needs an answer to each",
-            ),
             Self::Version { aidr } => write!(f, "unknown architecture version (AIDR {aidr:#x})"),
         }
     }
@@ -261,9 +260,6 @@ impl Features {
         }
         if idr1.cmdqs() == 0 {
             return Err(Unsupported::CommandQueue { cmdqs: 0 });
-        }
-        if idr0.stall_model() == 2 {
-            return Err(Unsupported::ForcedStalls);
         }
         let granules = u32::from(idr5.gran4k()) << 12
             | u32::from(idr5.gran16k()) << 14
@@ -317,8 +313,10 @@ impl Features {
             event_queue_log2: idr1.eventqs() as u32,
             stalls: match idr0.stall_model() {
                 0 => Stalls::Chosen,
+                2 => Stalls::Forced,
                 _ => Stalls::Never,
             },
+            most_stalls: if idr0.stall_model() == 1 { 0 } else { idr5.stall_max() as u32 },
             el2: idr0.hyp(),
             el2_host: false,
             // Erratum 1076982 (§19).
@@ -440,7 +438,6 @@ mod tests {
             refused(|r| r.idr1 = r.idr1.with_sidsize(33)),
             U::Size { field: "IDR1.SIDSIZE", value: 33, largest: 32 }
         );
-        assert_eq!(refused(|r| r.idr0 = r.idr0.with_stall_model(2)), U::ForcedStalls);
         assert_eq!(refused(|r| r.idr1 = r.idr1.with_cmdqs(0)), U::CommandQueue { cmdqs: 0 });
         assert!(matches!(refused(|r| r.aidr = Aidr(0x13)), U::Version { aidr: 0x13 }));
         assert!(matches!(

@@ -13,6 +13,8 @@ use crate::event_queue::EventQueue;
 use crate::features::{Features, IdRegisters, Unsupported};
 use crate::invalidate::{self, Scope, Tag};
 use crate::name::Name;
+#[cfg(feature = "alloc")]
+use crate::pending::Pending;
 use crate::platform::Platform;
 use crate::queue::Size;
 use crate::refused::Refused;
@@ -86,12 +88,16 @@ pub struct InstanceConfig {
     pub el2_host: bool,
     /// Whether its accesses to tables and queues are coherent with the CPUs' caches, where firmware knows better.
     pub coherent: Coherence,
+    /// Most stalled transactions that wait for the caller's answer at the same time; less when the SMMU stalls less.
+    /// Others are aborted.
+    pub stalls: u32,
 }
 
 impl InstanceConfig {
     /// Queues of 256 commands and 128 events, StreamIDs of up to 25 bits (for which a 2-level stream table takes at most
     /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use; where the SMMU has linear ones only, 16 bits and
-    /// 4 MiB at most), one second to answer, interrupts on, completion polled, broadcasts of CPUs ignored, coherent if it says so.
+    /// 4 MiB at most), one second to answer, interrupts on, completion polled, broadcasts of CPUs ignored, coherent if it says so,
+    /// up to 64 stalled transactions.
     ///
     /// `name` is cut to what a [`Name`] has room for.
     pub const fn named(name: &str) -> Self {
@@ -108,6 +114,7 @@ impl InstanceConfig {
             broadcast: false,
             el2_host: false,
             coherent: Coherence::Detected,
+            stalls: 64,
         }
     }
 }
@@ -233,6 +240,10 @@ impl<P: Platform> Probed<P> {
     ) -> Result<Instance<P>, Refused<Self, EnableError>> {
         let Self { mmio, features, config } = self;
         let again = |mmio, error| Err(Refused { value: Self { mmio, features, config }, error });
+        #[cfg(feature = "alloc")]
+        let Ok(pending) = Pending::new(config.stalls.min(features.most_stalls) as usize) else {
+            return again(mmio, EnableError::NoMemory);
+        };
         let size = |wanted: u32, most: u32| Size::new(wanted.min(most));
         let sizes = (
             // Room for one command and its CMD_SYNC at least.
@@ -272,7 +283,17 @@ impl<P: Platform> Probed<P> {
             return again(mmio, EnableError::NoMemory);
         };
         let asking = Asking::new();
-        Ok(Instance { mmio, features, config, commands, events, streams, asking })
+        Ok(Instance {
+            mmio,
+            features,
+            config,
+            commands,
+            events,
+            streams,
+            asking,
+            #[cfg(feature = "alloc")]
+            pending,
+        })
     }
 }
 
@@ -285,6 +306,9 @@ pub struct Instance<P: Platform> {
     events: EventQueue,
     streams: StreamTable,
     asking: Asking,
+    /// Stalled transactions that were handed out.
+    #[cfg(feature = "alloc")]
+    pending: Pending,
 }
 
 impl<P: Platform> Instance<P> {
@@ -320,6 +344,11 @@ impl<P: Platform> Instance<P> {
     /// Its event queue.
     pub fn events(&self) -> &EventQueue {
         &self.events
+    }
+
+    #[cfg(feature = "alloc")]
+    pub(crate) fn pending(&self) -> &Pending {
+        &self.pending
     }
 
     /// Its stream table.

@@ -215,7 +215,8 @@ impl<P: Platform> Iommu<P> {
     /// or from time to time. At most `budget` events are handed to `sink`; returns whether more are waiting.
     ///
     /// May be called in interrupt context. `sink` runs with interrupts masked and the event queue locked: it calls
-    /// nothing of the driver.
+    /// nothing of the driver, but may drop a [`Fault`](crate::Fault). What that leaves to do, because the command queue is
+    /// full, is done by later calls: it counts as waiting.
     ///
     /// A device that goes wild can report faster than they are read, for ever. So a handler looks a bounded number of
     /// times, and leaves the rest to a thread, with the line masked until that has caught up:
@@ -225,7 +226,7 @@ impl<P: Platform> Iommu<P> {
     ///
     /// /// Whether more is waiting: for a thread that calls this again, then unmasks the line.
     /// fn on_interrupt<P: Platform>(iommu: &Iommu<P>, smmu: &Smmu<P>, which: Interrupt) -> bool {
-    ///     let mut keep = |report: Report| { /* into a buffer */ };
+    ///     let mut keep = |report: Report<P>| { /* into a buffer */ };
     ///     (0..4).all(|_| iommu.handle_interrupt(smmu, which, 64, &mut keep))
     /// }
     /// ```
@@ -234,13 +235,13 @@ impl<P: Platform> Iommu<P> {
         smmu: &Smmu<P>,
         which: Interrupt,
         budget: usize,
-        sink: &mut dyn FnMut(Report),
+        sink: &mut dyn FnMut(Report<P>),
     ) -> bool {
         if smmu.core.instances.is_removed(smmu.id) {
             return false;
         }
         // The SMMU's own, whichever `Iommu` was asked.
-        crate::fault::handle(&smmu.core.platform, smmu.instance(), which, budget, sink)
+        crate::fault::handle(&smmu.core, smmu.id, smmu.instance(), which, budget, sink)
     }
 }
 

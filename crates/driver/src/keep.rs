@@ -28,6 +28,7 @@ use crate::place::{Bound, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
 use crate::shared::{NoMemory, Shared};
 use crate::space::Targets;
+use crate::stall;
 use crate::targets::Retired;
 
 /// Memory that kept streams go on reaching, by input addresses that are the physical ones.
@@ -122,6 +123,9 @@ impl<P: Platform> Probe<P> {
         let no_memory = KeepError::Master(AddMasterError::NoMemory);
         self.kept.try_reserve(1).map_err(|_| no_memory)?;
         let features = self.probed.features();
+        if config.stalls && !stall::stalls(true, features) {
+            return Err(KeepError::Master(AddMasterError::NoStalls));
+        }
         let (id, removed) = self.core.configuration.with(|configuration| {
             configuration.domains += 1;
             (configuration.domains - 1, configuration.asids.removed())
@@ -271,6 +275,7 @@ fn ready<P: Platform>(
         stage_2: tables,
         own: Slot::At(seat),
         others: Vec::new(),
+        stalls: stall::stalls(keep.config.stalls, features),
         kept: true,
     };
     if state.make_room(platform, features, without).is_err() {
@@ -283,7 +288,8 @@ fn ready<P: Platform>(
         table.link(platform, without);
     }
     if let Some(entry) = state.entry(platform, without).filter(|_| tables.is_none()) {
-        fill(platform, entry, &space.context(features, tag, false).0);
+        let context = stall::context(space.context(features, tag, false), state.stalls);
+        fill(platform, entry, &context.0);
     }
     state.store_streams(platform, instance, state.stream());
     let place = Place { space: space.clone(), instance: id, tag, shared: false, users };

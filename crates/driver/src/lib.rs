@@ -22,8 +22,8 @@
 //! * When [`Domain::unmap`], [`Iommu::detach`] or [`Iommu::attach`] has returned `Ok`, no DMA reaches the old memory;
 //!   nor that of a process when [`Process::invalidate`], [`Process::release`] or [`Bond::unbind`] has.
 //!   [`Domain::unmap_deferred`] promises that only together with a later [`Domain::invalidate_all`].
-//! * `map`, `unmap`, `unmap_deferred`, `invalidate_all`, `lookup`, [`Process::invalidate`] and
-//!   [`Iommu::handle_interrupt`] may be called in interrupt context. The
+//! * `map`, `unmap`, `unmap_deferred`, `invalidate_all`, `lookup`, [`Process::invalidate`],
+//!   [`Iommu::handle_interrupt`] and [`Fault::respond`] may be called in interrupt context. The
 //!   others take the operating system's lock and may sleep.
 //! * Nothing panics on what hardware, firmware or a device does. Heap memory that runs out is an error.
 //! * Dropping a handle never waits and frees nothing that hardware may use.
@@ -110,6 +110,8 @@ mod name;
 #[cfg(feature = "alloc")]
 mod pasid;
 #[cfg(feature = "alloc")]
+mod pending;
+#[cfg(feature = "alloc")]
 mod place;
 pub mod platform;
 pub mod pmcg;
@@ -136,6 +138,8 @@ mod slab;
 mod space;
 mod spin;
 mod spin_mutex;
+#[cfg(feature = "alloc")]
+mod stall;
 pub mod stream_table;
 mod sync;
 #[cfg(feature = "alloc")]
@@ -196,6 +200,8 @@ pub use smmuv3_pagetable::{Attributes, Bitmap, Dirty, Memory, Prot};
 #[cfg(feature = "alloc")]
 pub use space::Target;
 pub use spin_mutex::SpinMutex;
+#[cfg(feature = "alloc")]
+pub use stall::{Fault, Response};
 pub use stream_table::{Split, StreamTableShape};
 
 /// The README's example compiles.

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use smmuv3_formats::{StreamId, SubstreamId};
+use smmuv3_formats::{Ste, StreamId, SubstreamId};
 
 use crate::attach::{fill, write};
 use crate::compatibility::Stage;
@@ -20,6 +20,7 @@ use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
 use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared};
+use crate::stall;
 use crate::update::{CdKind, Entry, SteKind, Words};
 
 /// How a master is to be used.
@@ -29,6 +30,8 @@ pub struct MasterConfig {
     /// Bits of the PASIDs that it may use; 0 for none. Fewer where the instance has fewer (IDR1.SSIDSIZE), and 10 at
     /// most where it has linear context tables only.
     pub substream_bits: u32,
+    /// Its translation faults stall: each is reported as a [`Fault`](crate::Fault) that the caller answers.
+    pub stalls: bool,
 }
 
 impl MasterConfig {
@@ -36,6 +39,15 @@ impl MasterConfig {
     #[must_use]
     pub const fn with_substream_bits(mut self, bits: u32) -> Self {
         self.substream_bits = bits;
+        self
+    }
+
+    /// With faults that stall until the caller answers them, for devices that can wait: those of a platform, whose
+    /// firmware says so. Never for PCIe, where an access that waits may stop those that the answer depends on. Where the
+    /// SMMU stalls always ([`Stalls::Forced`](crate::features::Stalls)), all masters do.
+    #[must_use]
+    pub const fn with_stalls(mut self) -> Self {
+        self.stalls = true;
         self
     }
 }
@@ -68,6 +80,8 @@ pub(crate) struct MasterState {
     pub(crate) own: Slot,
     /// Those with substreams that are not blocked, in order.
     pub(crate) others: Vec<(u32, Slot)>,
+    /// Its translation faults stall.
+    pub(crate) stalls: bool,
     /// Its streams were kept when its instance was enabled, and nobody has a handle of it yet.
     pub(crate) kept: bool,
 }
@@ -92,6 +106,8 @@ pub enum AddMasterError {
     },
     /// The instance was removed, or belongs to another `Iommu`.
     NoInstance,
+    /// Faults are to stall, and the instance only terminates (IDR0.STALL_MODEL = 1).
+    NoStalls,
     /// No memory.
     NoMemory,
     /// Its entries in the stream table were made, and abort, but the instance did not confirm that it has
@@ -110,6 +126,7 @@ impl fmt::Display for AddMasterError {
             }
             Self::Taken { stream } => write!(f, "stream {stream} belongs to a master already"),
             Self::NoInstance => f.write_str("the instance is not one of this Iommu"),
+            Self::NoStalls => f.write_str("the instance cannot stall faults"),
             Self::NoMemory => f.write_str("no memory"),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
         }
@@ -155,6 +172,10 @@ impl<P: Platform> Master<P> {
         core.configuration.with(|configuration| {
             if configuration.asids.removed() & smmu.id.bit() != 0 {
                 return Err(AddMasterError::NoInstance);
+            }
+            let stalls = stall::stalls(config.stalls, instance.features());
+            if config.stalls && !stalls {
+                return Err(AddMasterError::NoStalls);
             }
             for (index, stream) in streams.iter().enumerate() {
                 if !instance.streams().reaches(*stream) {
@@ -213,6 +234,7 @@ impl<P: Platform> Master<P> {
                 adrift: false,
                 own: Slot::Blocked,
                 others: Vec::new(),
+                stalls,
                 kept: false,
             });
             Ok(Self { core: core.clone(), index, instance: smmu.id, substream_bits: bits })
@@ -427,6 +449,11 @@ impl MasterState {
         table.make_room(platform, substream).ok_or(NoMemory)
     }
 
+    /// The entry that makes one of its streams do as `stream` says.
+    fn encode(&self, stream: Stream, features: &Features) -> Ste {
+        stall::entry(stream.encode(features), self.stalls)
+    }
+
     /// Makes all its streams do as `stream` says.
     pub(crate) fn write_streams<P: Platform>(
         &self,
@@ -434,7 +461,7 @@ impl MasterState {
         instance: &Instance<P>,
         stream: Stream,
     ) -> Result<(), Failure> {
-        let target = stream.encode(instance.features()).0;
+        let target = self.encode(stream, instance.features()).0;
         for stream in &self.streams {
             let forget = || instance.forget_streams(&core.platform, &[*stream]);
             // Made when the master was added, and never taken away.
@@ -451,7 +478,7 @@ impl MasterState {
         instance: &Instance<P>,
         stream: Stream,
     ) {
-        let target = stream.encode(instance.features()).0;
+        let target = self.encode(stream, instance.features()).0;
         for stream in &self.streams {
             if let Some(entry) = instance.streams().entry(platform, *stream) {
                 fill(platform, entry, &target);

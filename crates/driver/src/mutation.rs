@@ -41,11 +41,15 @@ pub enum Mutation {
     MemberOnly,
     /// What was read as written, and made clean, is not invalidated.
     NoDirtyTlbi,
+    /// Stalled transactions stay pending when what they are subject to goes.
+    NoStallEnd,
+    /// A stalled transaction is answered by the number of another.
+    WrongStag,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -64,5 +68,7 @@ impl Mutation {
         Self::NoVmidFlush,
         Self::MemberOnly,
         Self::NoDirtyTlbi,
+        Self::NoStallEnd,
+        Self::WrongStag,
     ];
 }

@@ -22,6 +22,7 @@ use crate::refused::Refused;
 use crate::release;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::{Space, Tables, Target, Targets};
+use crate::stall;
 use crate::targets::Snapshot;
 
 /// The page tables of a process, as a CPU's registers describe them.
@@ -177,9 +178,10 @@ impl Registers {
 
     /// The context of a process that is gone: nothing is walked and nothing is reported; what was translated before
     /// has to be invalidated. It differs from the live one in a single word, for those who look while it is written.
-    pub(crate) fn quiet(live: Cd) -> Cd {
+    /// Where stalls are `forced`, what is refused still stalls.
+    pub(crate) fn quiet(live: Cd, forced: bool) -> Cd {
         let ignored = live.with_t0sz(0).with_tg0(0).with_ir0(0).with_or0(0).with_sh0(0);
-        ignored.with_ttb0(0).with_epd0(true).with_r(false).with_s(false)
+        ignored.with_ttb0(0).with_epd0(true).with_r(false).with_s(forced)
     }
 
     /// Asked with the configuration mutex held: whoever binds must not be overtaken by a release.
@@ -211,7 +213,8 @@ impl Registers {
             without: WithoutSubstream::Terminate,
             vmid: 0,
         };
-        legality::cd(&self.context, &stream.encode(features), &features.implementation())
+        let context = stall::context(self.context, stall::stalls(false, features));
+        legality::cd(&context, &stream.encode(features), &features.implementation())
             .map_err(Mismatch::Illegal)
     }
 }
@@ -346,7 +349,7 @@ impl<P: Platform> Process<P> {
 
     /// The process is gone: when it has returned, no device reaches its memory, nor reads its tables. Devices may
     /// go on with its PASID; what they do is refused without an event, until they are unbound. Nobody can be bound any
-    /// more.
+    /// more. Transactions that had stalled are aborted. Where an SMMU stalls always, those that come later do so, too.
     ///
     /// # Errors
     /// [`AttachError::Unconfirmed`]: an instance did not confirm it, and may still reach them until it is reset, or until

@@ -6,12 +6,14 @@ use smmuv3_formats::{Cd, SubstreamId};
 use crate::attach::{AttachError, flush};
 use crate::configuration::Configuration;
 use crate::error::{Failure, Unconfirmed};
+use crate::features::Stalls;
 use crate::iommu::Core;
 use crate::place::Slot;
 use crate::platform::Platform;
 use crate::process::{Life, Registers};
 use crate::shared::NoMemory;
 use crate::space::Space;
+use crate::stall::{self, Ending};
 
 /// Makes all contexts of `space` quiet, then flushes its tags. Contexts stay valid, or devices that go on would fill
 /// the event queue with C_BAD_CD.
@@ -68,7 +70,8 @@ fn quieten<P: Platform>(
         let Some(instance) = core.instances.get(state.instance) else { continue };
         let substream = SubstreamId(user.substream);
         let Some(entry) = state.entry(&core.platform, substream) else { continue };
-        let quiet = Registers::quiet(Cd(entry.load(&core.platform)));
+        let forced = instance.features().stalls == Stalls::Forced;
+        let quiet = Registers::quiet(Cd(entry.load(&core.platform)), forced);
         let failed = instance.commands().has_failed();
         let written = if failed {
             Err(Failure::Failed)
@@ -77,7 +80,13 @@ fn quieten<P: Platform>(
             let news = again || matches!(state.slot(user.substream), Slot::Stuck(_));
             let forget = || instance.forget_contexts(&core.platform, &state.streams, substream);
             let told = if news { forget() } else { Ok(()) };
-            told.and_then(|()| state.write_context(core, instance, entry, substream, &quiet.0))
+            let written =
+                told.and_then(|()| state.write_context(core, instance, entry, substream, &quiet.0));
+            let ending = Ending::Substream(user.substream);
+            match written {
+                Ok(()) if state.stalls => stall::end(core, instance, &state.streams, ending),
+                written => written,
+            }
         };
         if written.is_err() {
             // The word that switches over. As long as hardware may have the old one, the others stay.

@@ -23,6 +23,9 @@ impl<M: Memory> Model<M> {
     /// depends on the seed and on everything that happened before.
     pub fn act(&mut self) {
         let habits = self.profile.adversary;
+        if self.has_stalls() && self.random.one_in(2) {
+            return self.act_on_stalls();
+        }
         match self.random.below(8) {
             0 | 1 if habits.split_fetches => self.act_on_configuration(),
             2 | 3 if habits.prefetch => self.act_on_translations(),

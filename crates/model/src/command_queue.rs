@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command queue: fetch, check, execute, and what can go wrong (§3.1, §3.2, §4).
 
-use smmuv3_formats::command::{Sync, completion};
+use smmuv3_formats::command::{Resume, StallTerm, Sync, completion};
 use smmuv3_formats::register::{CmdqBase, CmdqProd, Gerror, cerror};
 use smmuv3_formats::{COMMAND_BYTES, Command, Opcode, legality};
 
@@ -204,6 +204,14 @@ impl<M: Memory> Model<M> {
                 self.prefetch_command(command);
                 false
             }
+            Some(Op::Resume) => {
+                self.resume_stalled(Resume(command.0));
+                false
+            }
+            Some(Op::StallTerm) => {
+                self.stall_term(StallTerm(command.0));
+                false
+            }
             Some(
                 Op::CfgiSte
                 | Op::CfgiSteRange
@@ -263,6 +271,7 @@ impl<M: Memory> Model<M> {
         for id in reached {
             self.drain(id);
         }
+        self.refresh_stalls();
         self.pending.clear();
     }
 

@@ -168,6 +168,8 @@ pub(crate) struct Context {
     pub(crate) abort: bool,
     /// Translation faults are recorded.
     pub(crate) record: bool,
+    /// Translation faults stall.
+    pub(crate) stall: bool,
 }
 
 /// Reads a CD reached through `ste` (§6).
@@ -183,7 +185,6 @@ pub(crate) fn context(
     }
     let unsupported = [
         (!cd.aa64(), "AArch32 tables (CD.AA64)"),
-        (cd.s(), "stalls (CD.S)"),
         (
             cd.endi() && !(cd.epd0() && cd.epd1() && contexts.world != World::El2),
             "big-endian tables (CD.ENDI)",
@@ -262,5 +263,6 @@ pub(crate) fn context(
         nested: contexts.nested,
         abort: cd.a() || implementation.idr0.term_model(),
         record: cd.r(),
+        stall: cd.s(),
     })
 }

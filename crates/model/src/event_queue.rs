@@ -24,13 +24,13 @@ impl<M: Memory> Model<M> {
         }
     }
 
-    fn try_record(&mut self, event: EventRecord) -> Result<(), Dropped> {
+    pub(crate) fn try_record(&mut self, event: EventRecord) -> Result<(), Dropped> {
         let ring = self.registers.event_ring(&self.profile);
         if !self.registers.events_enabled() {
             return Err(Dropped::Disabled);
         }
         let abort = Gerror::default().with_eventq_abt_err(true);
-        if self.registers.active_errors() & abort.0 != 0 {
+        if self.is_event_error_active() {
             return Err(Dropped::Error);
         }
         let (prod, cons) = self.event_indices();
@@ -62,7 +62,13 @@ impl<M: Memory> Model<M> {
         Ok(())
     }
 
-    fn event_indices(&self) -> (u32, u32) {
+    /// The queue could not be written, and nobody has acknowledged that yet.
+    pub(crate) fn is_event_error_active(&self) -> bool {
+        let abort = Gerror::default().with_eventq_abt_err(true);
+        self.registers.active_errors() & abort.0 != 0
+    }
+
+    pub(crate) fn event_indices(&self) -> (u32, u32) {
         // Both fields have 20 bits.
         (self.registers.eventq_prod.wr() as u32, self.registers.eventq_cons.rd() as u32)
     }

@@ -12,6 +12,8 @@ use crate::transaction::{Access, Reason};
 pub(crate) struct Stop {
     pub(crate) reason: Reason,
     pub(crate) event: Option<EventRecord>,
+    /// The transaction is to stall, if it can.
+    pub(crate) stall: bool,
 }
 
 /// A walk that found no mapping, or one that does not permit.
@@ -65,33 +67,36 @@ pub(crate) fn event(id: EventId, access: &Access) -> EventRecord {
 
 impl Stop {
     pub(crate) const fn silent(reason: Reason) -> Self {
-        Self { reason, event: None }
+        Self { reason, event: None, stall: false }
     }
 
     /// An error that is always recorded and aborts.
     pub(crate) fn recorded(id: EventId, access: &Access) -> Self {
-        Self { reason: Reason::Event(id), event: Some(event(id, access)) }
+        Self { reason: Reason::Event(id), event: Some(event(id, access)), stall: false }
     }
 
     /// An error with the address of what could not be read.
     pub(crate) fn fetch_abort(id: EventId, access: &Access, pa: u64) -> Self {
         const FETCH_ADDR: u64 = ((1 << 56) - 1) & !0b111;
         let record = event(id, access).with_fetch_addr(pa & FETCH_ADDR);
-        Self { reason: Reason::Event(id), event: Some(record) }
+        Self { reason: Reason::Event(id), event: Some(record), stall: false }
     }
 
-    /// A translation fault of stage 1, as CD.A and CD.R want it (§5.4).
+    /// A translation fault of stage 1, as CD.A, CD.R and CD.S want it (§5.4).
     pub(crate) fn first(id: EventId, access: &Access, context: &Context) -> Self {
         let reason = if context.abort { Reason::Event(id) } else { Reason::Ignored(id) };
-        Self { reason, event: context.record.then(|| event(id, access)) }
+        let stall = context.stall;
+        let event = (context.record || stall).then(|| event(id, access));
+        Self { reason, event, stall }
     }
 
-    /// A fault of stage 2, which always aborts; translation faults are recorded as STE.S2R wants it (§5.4).
+    /// A fault of stage 2, which aborts; translation faults are recorded, or stall, as STE.S2R and STE.S2S want it
+    /// (§5.4).
     pub(crate) fn second(
         fault: &WalkFault,
         second: &Second,
         access: &Access,
-        record: bool,
+        (record, stall): (bool, bool),
     ) -> Self {
         const IPA: u64 = ((1 << 56) - 1) & !0xfff;
         let id = fault.event;
@@ -99,7 +104,9 @@ impl Stop {
             EventId::FWalkEabt => Self::fetch_abort(id, access, fault.fetch),
             _ => Self::recorded(id, access),
         };
-        stop.event = stop.event.filter(|_| record || !id.is_translation_fault()).map(|event| {
+        stop.stall = stall && id.is_translation_fault();
+        let record = record || stop.stall || !id.is_translation_fault();
+        stop.event = stop.event.filter(|_| record).map(|event| {
             let mut event = event.with_s2(true).with_class(second.class);
             if id.is_translation_fault() {
                 event = event.with_fetch_addr(second.ipa & IPA);

@@ -7,7 +7,7 @@ use crate::model::Model;
 use crate::observation::Observation;
 use crate::tlb::TlbEntry;
 use crate::transaction::{Access, Reason, Refusal, Transfer, Translation};
-use crate::translate::Way;
+use crate::translate::{Resolved, Way};
 
 /// A transfer under way.
 #[derive(Clone, Debug)]
@@ -52,7 +52,26 @@ impl<M: Memory> Model<M> {
     pub fn hold(&mut self, access: Access, payload: Transfer) -> Result<Translation, Refusal> {
         let write = matches!(payload, Transfer::Write(_));
         let access = Access { write, ..access };
-        let resolved = self.begin(access, Way::Late)?;
+        let resolved = match self.begin(access, Way::Late) {
+            Ok(resolved) => resolved,
+            Err(refusal) => {
+                if let Reason::Stalled(id) = refusal.reason {
+                    self.load(id, payload);
+                }
+                return Err(refusal);
+            }
+        };
+        self.hang(access, payload, resolved)
+    }
+
+    /// What was translated waits.
+    pub(crate) fn hang(
+        &mut self,
+        access: Access,
+        payload: Transfer,
+        resolved: Resolved,
+    ) -> Result<Translation, Refusal> {
+        let write = access.write;
         let translation = resolved.translation;
         let room = translation.size - (translation.pa & (translation.size - 1));
         if payload.len() as u64 > room {

@@ -81,9 +81,12 @@ impl<M: Memory> Model<M> {
                 self.apply(&pending);
             }
         }
-        // What took effect matters on only for transfers that it still reaches.
+        // What took effect matters on only for transfers, and stalled transactions, that it still reaches.
         let held = &self.held;
-        self.pending.retain(|p| !p.applied || held.iter().any(|held| p.reaches(held)));
+        let stalls = &self.stalls;
+        self.pending.retain(|p| {
+            !p.applied || held.iter().any(|held| p.reaches(held)) || stalls.reached_by(p)
+        });
     }
 
     /// Lets one of the pending invalidations take effect.

@@ -8,7 +8,7 @@
 //! [`Observation`]s, and answers what is cached and what is still reachable.
 //!
 //! It implements the Non-secure worlds: stage 1 with substreams, stage 2, and both; linear and 2-level tables of
-//! streams and of contexts; all granules, 52-bit addresses and flags that hardware sets in leaves; and it takes
+//! streams and of contexts; all granules, 52-bit addresses, flags that hardware sets in leaves, stalls; and it takes
 //! broadcast TLB maintenance of processors at EL1. What else is configured is reported as
 //! [`Observation::Unsupported`] and terminated, never treated as something else. Section numbers are those
 //! of the project's architecture reference.
@@ -49,6 +49,7 @@ mod references;
 mod registers;
 mod stage_1;
 mod stage_2;
+mod stall;
 mod stream_table;
 mod tables;
 mod tlb;
@@ -71,6 +72,7 @@ pub use profile::{Adversary, Profile};
 pub use references::Reference;
 pub use smmuv3_formats::granule::Granule;
 pub use smmuv3_formats::permission::{Permissions, Rights};
+pub use stall::{Answer, StallEnd, Stalled};
 pub use tlb::{SecondStage, Stages, Tag, TlbEntry, WalkEntry};
 pub use transaction::{Access, Reason, Refusal, Transfer, Translation};
 pub use world::World;

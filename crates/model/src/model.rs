@@ -17,6 +17,7 @@ use crate::observation::{Misuse, Observation, Statistics};
 use crate::profile::Profile;
 use crate::random::Random;
 use crate::registers::Registers;
+use crate::stall::Stalls;
 use crate::tlb::{Tlb, TlbEntry, WalkCache, WalkEntry};
 use crate::transaction::Access;
 
@@ -57,6 +58,7 @@ pub struct Model<M> {
     pub(crate) ipa_walk_cache: WalkCache,
     pub(crate) held: Vec<Held>,
     pub(crate) finished: Vec<Performed>,
+    pub(crate) stalls: Stalls,
     pub(crate) recent: Vec<Access>,
     pub(crate) recent_next: usize,
     pub(crate) interrupts: Interrupts,
@@ -86,6 +88,7 @@ impl<M: Memory> Model<M> {
             ipa_walk_cache: WalkCache::default(),
             held: Vec::new(),
             finished: Vec::new(),
+            stalls: Stalls::default(),
             recent: Vec::new(),
             recent_next: 0,
             interrupts: Interrupts::default(),

@@ -8,6 +8,7 @@ use smmuv3_formats::register::Gerror;
 use smmuv3_formats::{Command, EventId, EventRecord};
 
 use crate::broadcast::Broadcast;
+use crate::stall::{Answer, StallEnd};
 use crate::tlb::{Stages, Tag};
 use crate::transaction::Access;
 
@@ -147,6 +148,33 @@ pub enum Observation {
         event: EventRecord,
         /// Why.
         because: Dropped,
+    },
+    /// A transaction stalled (§11).
+    Stalled {
+        /// Its number.
+        id: u64,
+        /// The access.
+        access: Access,
+        /// What the answer is to name; `None` when it waits for another one's.
+        stag: Option<u16>,
+    },
+    /// A stalled transaction whose event is in the queue was answered.
+    StallAnswered {
+        /// Its stream.
+        stream: u32,
+        /// What its event named.
+        stag: u16,
+        /// By what.
+        answer: Answer,
+    },
+    /// A stalled transaction ended, or began anew.
+    StallEnded {
+        /// Its number.
+        id: u64,
+        /// The access.
+        access: Access,
+        /// What became of it.
+        end: StallEnd,
     },
     /// A held transfer went to memory.
     Performed {
@@ -339,6 +367,19 @@ pub enum Misuse {
         /// First input address of the group.
         va: u64,
     },
+    /// CMD_RESUME names no stalled transaction whose event is in the queue, or one that was answered before; it did
+    /// nothing (§11).
+    UnknownStall {
+        /// StreamID.
+        stream: u32,
+        /// The STAG.
+        stag: u16,
+    },
+    /// CMD_STALL_TERM of a stream whose STE does not terminate everything (§11).
+    StallTermEarly {
+        /// StreamID.
+        stream: u32,
+    },
     /// Two cached STEs of one VMID differ in what the TLB may cache of stage 2 (§8.1).
     VmidDisagreement {
         /// The VMID.
@@ -425,6 +466,15 @@ impl fmt::Display for Misuse {
             Self::BrokenGroup { tag, va } => {
                 write!(f, "{tag}: the contiguous group at {va:#x} is not one")
             }
+            Self::UnknownStall { stream, stag } => {
+                write!(
+                    f,
+                    "no transaction of stream {stream:#x} with STAG {stag:#x} waits for an answer"
+                )
+            }
+            Self::StallTermEarly { stream } => {
+                write!(f, "CMD_STALL_TERM of stream {stream:#x}, which can still stall")
+            }
             Self::VmidDisagreement { vmid, stream } => {
                 write!(f, "VMID {vmid:#x}: stage 2 of stream {stream:#x} differs from a cached one")
             }
@@ -457,6 +507,8 @@ pub struct Statistics {
     pub descriptors: u64,
     /// Leaves in which flags were set.
     pub updates: u64,
+    /// Transactions that stalled.
+    pub stalls: u64,
     /// Transactions that were refused.
     pub faults: u64,
     /// STEs and CDs that were fetched.

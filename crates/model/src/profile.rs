@@ -60,6 +60,9 @@ pub struct Adversary {
     pub late_dirty: bool,
     /// SMMUEN = 0 may be in effect for some transactions before it is acknowledged (§2.4).
     pub early_disable: bool,
+    /// Answers to stalled transactions take effect late, they go on by themselves once they can, and the same fault of
+    /// another transaction stalls without an event (§11).
+    pub stalls: bool,
 }
 
 impl Adversary {
@@ -75,6 +78,7 @@ impl Adversary {
         contiguous_spans: true,
         late_dirty: true,
         early_disable: true,
+        stalls: true,
     };
 
     /// Nothing beyond what is asked for: commands take effect when they are consumed and nothing is
@@ -90,6 +94,7 @@ impl Adversary {
         contiguous_spans: false,
         late_dirty: false,
         early_disable: false,
+        stalls: false,
     };
 }
 
@@ -203,6 +208,15 @@ impl Profile {
     #[must_use]
     pub fn vmid16(mut self, on: bool) -> Self {
         self.idr0 = self.idr0.with_vmid16(on);
+        self
+    }
+
+    /// With IDR0.STALL_MODEL (0: software chooses, 1: never, 2: always), and IDR5.STALL_MAX; without stalls nobody
+    /// looks at that.
+    #[must_use]
+    pub fn stalls(mut self, model: u32, most: u16) -> Self {
+        self.idr0 = self.idr0.with_stall_model(model.into());
+        self.idr5 = self.idr5.with_stall_max(most.into());
         self
     }
 
@@ -365,7 +379,11 @@ impl Profile {
             (version >= 1 && idr0.s2p() && !idr3.xnx(), "XNX is mandatory from version 3.1"),
             (idr0.httu() == 3, "access flags of tables are not modelled"),
             (idr0.ats() || idr0.pri(), "ATS and PRI are not modelled"),
-            (idr0.stall_model() != 1, "stalls are not modelled"),
+            (idr0.stall_model() == 3, "STALL_MODEL 3 is reserved"),
+            (
+                idr0.stall_model() != 1 && idr5.stall_max() == 0,
+                "where faults can stall, one can (STALL_MAX)",
+            ),
             (idr0.atos() || idr0.vatos(), "address translation operations are not modelled"),
             (idr3.s1pi() || idr3.s2pi() || idr3.s2po(), "permission indirection is not modelled"),
             (idr3.mpam() || idr3.dpt(), "MPAM and DPT are not modelled"),
@@ -405,6 +423,8 @@ mod tests {
             Profile::default().s1p(false).s2p(true).httu(1),
             Profile::default().ril(false).bbml(0),
             Profile::default().hyp(true).s2p(true),
+            Profile::default().stalls(0, 1),
+            Profile::default().stalls(2, 0xffff).s2p(true),
         ] {
             assert_eq!(profile.contradictions(), Vec::<&str>::new());
         }

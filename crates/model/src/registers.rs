@@ -380,6 +380,7 @@ impl<M: Memory> Model<M> {
             EventqCons::OFFSET => {
                 self.registers.eventq_cons = EventqCons(value & (INDEX | 1 << 31));
                 self.check_event_indices();
+                self.record_stalls();
             }
             _ => self.misuse(Misuse::NotWritable { offset }),
         }
@@ -450,6 +451,7 @@ impl<M: Memory> Model<M> {
             self.misuse(Misuse::InactiveError { bits: inactive });
         }
         self.registers.gerrorn.0 ^= toggled & !inactive;
+        self.record_stalls();
         if self.profile.eager {
             self.run(usize::MAX);
         }
@@ -496,6 +498,7 @@ impl<M: Memory> Model<M> {
         }
         if rose & EVENTQEN != 0 {
             self.check_event_queue();
+            self.record_stalls();
         }
         let fell = before & !after;
         if fell & SMMUEN != 0 {
@@ -503,6 +506,7 @@ impl<M: Memory> Model<M> {
             // structure so far is never completed.
             self.config.fetches.clear();
             self.abandon_operation();
+            self.disable_stalls();
         }
         if fell & CMDQEN != 0 {
             // CMDQ_CONS is final (§2.4).

@@ -35,6 +35,8 @@ pub(crate) struct Stage2 {
     pub(crate) record: bool,
     /// Shareability of what LPA2 tables map: S2SH0.
     pub(crate) sh: u8,
+    /// Translation faults stall: S2S.
+    pub(crate) stall: bool,
 }
 
 /// Reads stage 2 of a legal STE that has it on (§5.2).
@@ -42,7 +44,6 @@ pub(crate) fn stage_2(ste: &Ste, implementation: &Implementation) -> Result<Stag
     let Implementation { idr0, idr3, idr5, .. } = implementation;
     let unsupported = [
         (!ste.s2_aa64(), "AArch32 tables (STE.S2AA64)"),
-        (ste.s2_s(), "stalls (STE.S2S)"),
         (ste.s2_endi(), "big-endian tables (STE.S2ENDI)"),
         (ste.s2_ha() && idr0.httu() == 3 && ste.s2_haft(), "access flags of tables (STE.S2HAFT)"),
         (idr5.d128(), "128-bit descriptors (IDR5.D128)"),
@@ -81,6 +82,7 @@ pub(crate) fn stage_2(ste: &Ste, implementation: &Implementation) -> Result<Stag
         record: ste.s2_r(),
         // The field has 2 bits.
         sh: ste.s2_sh0() as u8,
+        stall: ste.s2_s(),
     })
 }
 

@@ -80,6 +80,8 @@ pub enum Reason {
     Event(EventId),
     /// The transaction ended as RAZ/WI instead of an abort: CD.A = 0 (§5.4).
     Ignored(EventId),
+    /// It stalled, as this number, and waits for an answer (§11): it is not over.
+    Stalled(u64),
     /// Something that the model lacks is configured.
     Unsupported(&'static str),
     /// [`Model::hold`](crate::Model::hold) was given bytes that are not all in one mapping.

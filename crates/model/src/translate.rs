@@ -105,10 +105,15 @@ impl<M: Memory> Model<M> {
         self.remember(access);
         let resolved = self.resolve(access, way);
         self.monitored(access.stream, &before);
-        let Stop { reason, event } = match resolved {
+        let Stop { reason, event, stall } = match resolved {
             Ok(resolved) => return Ok(resolved),
             Err(stop) => stop,
         };
+        if let Some(event) = event.filter(|_| stall)
+            && let Some(stalled) = self.stall_or_refuse(access, event)
+        {
+            return Err(stalled);
+        }
         self.statistics.faults += 1;
         if let Reason::Unsupported(what) = reason {
             self.observe(Observation::Unsupported(what));
@@ -130,7 +135,7 @@ impl<M: Memory> Model<M> {
             NoSte::BadStream => {
                 let record = self.registers.cr2_in_effect.recinvsid();
                 let event = record.then(|| event(EventId::CBadStreamId, &access));
-                Stop { reason: Reason::Event(EventId::CBadStreamId), event }
+                Stop { reason: Reason::Event(EventId::CBadStreamId), event, stall: false }
             }
             NoSte::Abort(pa) => Stop::fetch_abort(EventId::FSteFetch, &access, pa),
         })?;
@@ -345,7 +350,8 @@ fn stop(
 ) -> Stop {
     match (&fault.second, context) {
         (Some(second), _) => {
-            Stop::second(fault, second, access, over.is_none_or(|over| over.record))
+            let how = over.map_or((true, false), |over| (over.record, over.stall));
+            Stop::second(fault, second, access, how)
         }
         (None, Some(context)) if fault.event.is_translation_fault() => {
             Stop::first(fault.event, access, context)

@@ -10,6 +10,7 @@ mod events;
 mod mapping;
 mod process;
 mod set_up;
+mod stall;
 mod stray;
 
 use std::ops::Range;
@@ -27,6 +28,7 @@ use crate::scenario::{Scenario, Substream};
 use crate::trace::{Args, Trace, Tracer};
 use crate::watch::{OwnedTag, Watch};
 use process::Slot;
+use stall::Stalls;
 
 /// Bytes of memory that random steps map.
 pub const POOL_BYTES: u64 = 8 << 20;
@@ -69,8 +71,10 @@ pub struct Done {
     pub outcome: String,
     /// Faults that the driver reported because of it, without duplicates.
     pub faults: Vec<FaultKey>,
-    /// Accesses of pages that were refused.
+    /// Accesses of pages that were refused, or stalled.
     pub refused: usize,
+    /// Those that stalled.
+    pub stalled: usize,
     /// Accesses of pages.
     pub accesses: usize,
     /// Bytes that arrived.
@@ -129,6 +133,8 @@ pub struct Bench {
     pub(crate) memories: Vec<u64>,
     pub(crate) pool: u64,
     pub(crate) watch: Mutex<Watch>,
+    /// What waits for an answer, and what was reported where the driver was interrupted.
+    stalls: Mutex<Stalls>,
 }
 
 impl Bench {
@@ -165,6 +171,7 @@ impl Bench {
             memories: Vec::new(),
             pool: 0,
             watch: Mutex::new(watch),
+            stalls: Mutex::default(),
             world,
             scenario: scenario.clone(),
         };
@@ -239,6 +246,7 @@ impl Bench {
             Operation::Unmap { space, iova, bytes } => self.unmap(*space, *iova, *bytes),
             Operation::Reclaim { domain, iova, bytes } => self.reclaim(*domain, *iova, *bytes),
             Operation::Dirty { domain, iova, bytes } => self.dirty(*domain, *iova, *bytes),
+            Operation::Answer { master, reply } => self.answer(*master, *reply),
             Operation::Write { master, substream, iova, data } => {
                 self.dma(*master, *substream, *iova, Dma::Write(data))?
             }

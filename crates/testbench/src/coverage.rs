@@ -86,7 +86,7 @@ fn tables(scenario: &Scenario, space: usize, have: impl Fn(&Tables) -> bool) -> 
 /// All operations.
 pub const VERBS: &[&str] = &[
     "attach", "detach", "identity", "PASID", "bind", "unbind", "release", "replace", "map",
-    "unmap", "dirty", "read", "write",
+    "unmap", "dirty", "answer", "read", "write",
 ];
 
 /// What operations of [`VERBS`] can never be done with, and why.
@@ -122,6 +122,7 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Read { .. } => "read",
         Operation::Write { .. } => "write",
         Operation::Dirty { .. } => "dirty",
+        Operation::Answer { .. } => "answer",
         Operation::Reclaim { .. } => return None,
     })
 }
@@ -179,6 +180,7 @@ impl<'a> Counter<'a> {
             Operation::Reclaim { domain, .. } | Operation::Dirty { domain, .. } => {
                 self.space(*domain, oracle)
             }
+            Operation::Answer { master, .. } => self.master(*master),
             Operation::Read { master, substream, .. }
             | Operation::Write { master, substream, .. } => {
                 self.master(*master) | self.used(*master, *substream, oracle)

@@ -57,6 +57,8 @@ pub enum Outcome {
     Reached(u64),
     /// It was refused.
     Refused,
+    /// It has stalled: it is not over.
+    Stalled,
     /// The machine does not tell; memory and events do.
     Unknown,
 }

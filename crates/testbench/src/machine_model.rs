@@ -4,6 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smmuv3_model::{Access, Adversary, Model, Profile};
+use smmuv3_model::{Reason, Refusal, Transfer};
 
 use crate::caches::{Caches, SmmuMemory};
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
@@ -93,12 +94,17 @@ pub fn profile(instance: &Instance) -> Profile {
         .queues(instance.command_queue_log2, instance.event_queue_log2)
         .eager(false)
         .adversary(Adversary::ALL);
-    profile
+    let profile = profile
         .s1p(instance.stage_1)
         .lpa2(instance.walks.lpa2)
         .wide_addresses(instance.walks.wide_input)
         .bbml(instance.walks.bbml)
-        .httu(instance.walks.httu)
+        .httu(instance.walks.httu);
+    match (instance.stalls, instance.forced_stalls) {
+        (0, _) => profile,
+        // The field has 16 bits, and so have scenarios.
+        (most, forced) => profile.stalls(if forced { 2 } else { 0 }, most as u16),
+    }
 }
 
 impl Machine for ModelMachine {
@@ -176,6 +182,15 @@ impl Machine for ModelMachine {
             let access =
                 if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
             let outcome = match smmu.translate(Access { substream, ..access }) {
+                Err(Refusal { reason: Reason::Stalled(id), .. }) => {
+                    // `pages` gave parts of the transfer.
+                    let payload = match &transfer {
+                        Dma::Write(data) => Transfer::Write(data[offset..offset + bytes].to_vec()),
+                        Dma::Read(_) => Transfer::Read(bytes),
+                    };
+                    smmu.load(id, payload);
+                    Outcome::Stalled
+                }
                 Err(_) => Outcome::Refused,
                 Ok(translation) => {
                     // `pages` gave parts of the transfer.

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::oracle::Use;
-use crate::scenario::{Access, Action, Answer, MemoryKind, Scenario, Substream, Target};
+use crate::scenario::{Access, Action, Answer, MemoryKind, Reply, Scenario, Substream, Target};
 
 /// Memory to map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,13 @@ pub enum Operation {
         /// Bytes.
         bytes: u64,
     },
+    /// Answer the oldest transaction of a master that has stalled, if there is one.
+    Answer {
+        /// Index of the master.
+        master: usize,
+        /// By what.
+        reply: Reply,
+    },
     /// A device writes.
     Write {
         /// Index of the master.
@@ -194,6 +201,7 @@ impl Operation {
             Action::Dirty { domain, iova, length, .. } => {
                 Self::Dirty { domain: *domain, iova: *iova, bytes: *length }
             }
+            Action::Answer { master, reply } => Self::Answer { master: *master, reply: *reply },
             Action::Write { master, substream, iova, data } => Self::Write {
                 master: *master,
                 substream: *substream,
@@ -268,6 +276,7 @@ impl Operation {
                 let (domain, iova, length) = (*domain, *iova, *bytes);
                 Action::Dirty { domain, iova, length, expect: None }
             }
+            Self::Answer { master, reply } => Action::Answer { master: *master, reply: *reply },
             Self::Write { master, substream, iova, data } => Action::Write {
                 master: *master,
                 substream: *substream,
@@ -348,6 +357,9 @@ impl fmt::Display for Described<'_> {
             Operation::Dirty { domain, iova, bytes } => {
                 let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));
                 write!(f, "read what was written in {bytes} at {iova:#x} of {of}")
+            }
+            Operation::Answer { master: of, reply } => {
+                write!(f, "answer what has stalled of {}: {}", master(*of), reply.name())
             }
             Operation::Write { master, substream, iova, data } => {
                 let (user, bytes) = (user(*master, *substream), Bytes(data.len() as u64));

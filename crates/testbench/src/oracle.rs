@@ -7,6 +7,7 @@
 mod dirty;
 mod expected;
 mod space;
+mod stalls;
 #[cfg(test)]
 mod tests;
 mod user;
@@ -21,6 +22,7 @@ pub(crate) use expected::INTERRUPTING;
 pub use expected::{Expected, Refused};
 use space::SpaceState;
 pub use space::{Life, Page, Shape};
+use stalls::Stalls;
 use user::MasterState;
 pub use user::{Contexts, Use, User};
 
@@ -40,6 +42,8 @@ pub struct Oracle {
     recorded: Vec<VecDeque<EventRecord>>,
     /// Of each instance: events that it lost, not reported yet.
     lost: Vec<u64>,
+    /// Of each instance: transactions that have stalled.
+    stalls: Vec<Stalls>,
     violation: Option<Violation>,
 }
 
@@ -49,6 +53,7 @@ impl Oracle {
         Self {
             recorded: vec![VecDeque::new(); instances],
             lost: vec![0; instances],
+            stalls: vec![Stalls::default(); instances],
             ..Self::default()
         }
     }
@@ -72,6 +77,9 @@ impl Oracle {
 
     /// An SMMU wrote `event` to its queue.
     pub fn recorded(&mut self, instance: usize, event: EventRecord) {
+        if event.stall() {
+            self.stalled(instance, event);
+        }
         if let Some(queue) = self.recorded.get_mut(instance) {
             queue.push_back(event);
         }
@@ -84,16 +92,27 @@ impl Oracle {
         }
     }
 
-    /// The driver reported `event`.
-    pub fn reported(&mut self, instance: usize, event: EventRecord) {
-        let Some(queue) = self.recorded.get_mut(instance) else { return };
-        match queue.pop_front() {
+    /// The driver reported `event`; whether its transaction had stalled. One that the driver ends by itself is none any
+    /// more.
+    pub fn reported(&mut self, instance: usize, event: EventRecord) -> bool {
+        let Some(queue) = self.recorded.get_mut(instance) else { return false };
+        let next = queue.pop_front();
+        let stalled = next.is_some_and(|next| next.stall());
+        match next {
             Some(next) if next == event => {}
+            // It was marked as over: that its answer comes is seen elsewhere.
+            Some(next) if next.with_stall(false) == event => {}
             Some(next) => {
                 self.accuse(Rule::R9, format_args!("{event} was reported, but {next} was first"));
             }
             None => self.accuse(Rule::R9, format_args!("{event} was reported, but never recorded")),
         }
+        stalled
+    }
+
+    /// The first event of an instance that was not reported.
+    pub fn unreported(&self, instance: usize) -> Option<EventRecord> {
+        self.recorded.get(instance)?.front().copied()
     }
 
     /// The driver reported that events were lost.

@@ -40,6 +40,7 @@ mod machine;
 mod process;
 mod random;
 mod read;
+mod reply;
 mod source;
 mod step;
 mod substream;
@@ -53,6 +54,7 @@ pub use error::{Position, ScenarioError, ScenarioErrors};
 pub use machine::{Capabilities, StreamSet, Streams, Support};
 pub use process::Process;
 pub use random::{Random, Weights};
+pub use reply::Reply;
 pub use smmuv3::AsidPolicy;
 pub use substream::Substream;
 
@@ -123,6 +125,10 @@ pub struct Instance {
     pub msi: bool,
     /// It can be asked what an address translates to (IDR0.ATOS).
     pub atos: bool,
+    /// Transactions that can be stalled at the same time; 0 where faults terminate.
+    pub stalls: u32,
+    /// All faults of translation stall, whatever is configured.
+    pub forced_stalls: bool,
     /// Whether it has 2-level stream tables (IDR0.ST_LEVEL).
     pub two_level_streams: bool,
     /// How the driver lays its stream table out.
@@ -185,6 +191,8 @@ pub struct Master {
     pub streams: Vec<u32>,
     /// Bits of the PASIDs that it may use; 0 without substreams.
     pub substream_bits: u32,
+    /// Its faults stall, until they are answered.
+    pub stalls: bool,
     /// What it is where devices are real.
     pub device: Device,
     /// Where it stands in the file.
@@ -418,6 +426,8 @@ pub enum Action {
         event: EventId,
         /// Whether it was a write.
         write: bool,
+        /// It stalled, and waits for an answer.
+        stalled: bool,
     },
     /// The DMA before this step (as for `ExpectFault`) must have been refused without any event:
     /// the master is blocked (STE.Config = 0, §5.2), or the process was released.
@@ -426,6 +436,13 @@ pub enum Action {
         master: usize,
         /// With which substream.
         substream: Substream,
+    },
+    /// Answer the oldest transaction of a master that has stalled, if there is one.
+    Answer {
+        /// Index of the master.
+        master: usize,
+        /// By what.
+        reply: Reply,
     },
     /// A memory must hold these bytes.
     ExpectData {
@@ -550,6 +567,13 @@ impl Scenario {
         let Some(instance) = self.instances.get(master.instance) else { return 0 };
         let bits = master.substream_bits.min(instance.ssid_bits);
         if instance.two_level_contexts { bits } else { bits.min(LINEAR) }
+    }
+
+    /// Whether faults of a master stall.
+    pub fn stalls(&self, master: usize) -> bool {
+        let Some(master) = self.masters.get(master) else { return false };
+        let Some(instance) = self.instances.get(master.instance) else { return false };
+        instance.stalls > 0 && (master.stalls || instance.forced_stalls)
     }
 
     /// Whether an attach may be refused because a live ASID is too wide for the instance.

@@ -13,6 +13,7 @@ use smmuv3::Report;
 use smmuv3_formats::{Command, EventRecord, Opcode};
 use smmuv3_model::{Dropped, Interrupts, Observation};
 
+use crate::platform::TestPlatform;
 use crate::scenario::Scenario;
 use crate::trace::file::{File, Ids, hex};
 
@@ -219,11 +220,12 @@ impl Trace {
     }
 
     /// The driver reported something of `instance`.
-    pub(crate) fn report(&mut self, instance: usize, report: &Report) {
+    pub(crate) fn report(&mut self, instance: usize, report: &Report<TestPlatform>) {
         let name = self.instances.get(instance).map_or("", |instance| &instance.name);
         let smmu = Value::from(name);
         let (name, mut args) = match report {
-            Report::Event(record) => event(record),
+            Report::Event(record) | Report::Aborted(record) => event(record),
+            Report::Stalled(fault) => event(&fault.record()),
             Report::EventsLost(lost) => ("events lost", args([("what", lost.to_string().into())])),
             Report::CommandError { command, code } => (
                 "command error",

@@ -4,6 +4,7 @@
 
 mod faults;
 mod interrupt;
+mod stalls;
 mod structures;
 mod tags;
 
@@ -19,7 +20,7 @@ use smmuv3_model::{Access, Dropped, Misuse, Observation, TlbEntry};
 use crate::bench::Busy;
 use crate::mixture::{self, Kind};
 use crate::oracle::{Oracle, Rule, Use, User};
-use crate::platform::{Point, World};
+use crate::platform::{Point, TestPlatform, World};
 use crate::stream_table::StreamTable;
 use faults::Faults;
 pub(crate) use interrupt::Script;
@@ -118,16 +119,21 @@ impl Watch {
     }
 
     /// The driver reported something of `instance`.
-    pub(crate) fn report(&mut self, instance: usize, report: &Report) {
-        match report {
-            Report::Event(record) => {
-                if self.models {
-                    self.oracle.reported(instance, *record);
-                }
+    /// Whether it was a transaction that has stalled, or had.
+    pub(crate) fn report(&mut self, instance: usize, report: &Report<TestPlatform>) -> bool {
+        let record = match report {
+            Report::Event(record) | Report::Aborted(record) => *record,
+            Report::Stalled(fault) => fault.record(),
+            Report::EventsLost(_) => {
+                self.oracle.reported_loss(instance);
+                return false;
             }
-            Report::EventsLost(_) => self.oracle.reported_loss(instance),
-            other => self.refuse(format_args!("instance {instance} reported {other:?}")),
-        }
+            other => {
+                self.refuse(format_args!("instance {instance} reported {other:?}"));
+                return false;
+            }
+        };
+        self.models && self.oracle.reported(instance, record)
     }
 
     /// Takes what the models observed.
@@ -174,6 +180,9 @@ impl Watch {
                     self.oracle.reached(user, address, write, pa, "a delayed");
                 }
             }
+            Observation::Stalled { .. }
+            | Observation::StallAnswered { .. }
+            | Observation::StallEnded { .. } => self.observe_stall(instance, &observation),
             Observation::TagConflict { tag, ttb_old, ttb_new, stream } => {
                 let text = format!(
                     "{tag} was given to the tables at {ttb_new:#x} (stream {stream:#x}) while caches \
@@ -195,6 +204,7 @@ impl Watch {
                     | Misuse::TagDisagreement { .. }
                     | Misuse::VmidDisagreement { .. }
                     | Misuse::VmidOfBoth { .. } => Rule::R2,
+                    Misuse::UnknownStall { .. } => Rule::R9,
                     _ => Rule::Misuse,
                 };
                 self.oracle.accuse(rule, misuse);

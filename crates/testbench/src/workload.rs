@@ -6,7 +6,7 @@ mod state;
 use crate::bench::POOL_BYTES;
 use crate::operation::{Operation, Source};
 use crate::oracle::{Life, Oracle, PAGE, Use, User};
-use crate::scenario::{Answer, Device, MemoryKind, Random, Scenario, Substream, Weights};
+use crate::scenario::{Answer, Device, MemoryKind, Random, Reply, Scenario, Substream, Weights};
 pub use state::State;
 
 /// Chooses operations for one random step.
@@ -40,6 +40,9 @@ impl<'a> Workload<'a> {
         }
         if scenario.processes.is_empty() || !substreams {
             (weights.bind, weights.unbind, weights.release) = (0, 0, 0);
+        }
+        if !(0..scenario.masters.len()).any(|master| scenario.stalls(master)) {
+            weights.answer = 0;
         }
         let rng = fastrand::Rng::with_seed(seed);
         Self { scenario, random, weights, rng, serial: 0, hot: Vec::new() }
@@ -81,6 +84,8 @@ impl<'a> Workload<'a> {
                 (self.bind(), false)
             } else if choose(weights.unbind) {
                 (self.unbind(oracle), false)
+            } else if choose(weights.answer) {
+                (self.answer(), false)
             } else {
                 (self.release(oracle), false)
             };
@@ -348,6 +353,14 @@ impl<'a> Workload<'a> {
             .collect();
         let (process, master) = self.rng.choice(bound)?;
         Some(Operation::Unbind { process, master })
+    }
+
+    /// Mostly a retry: what it needs may be there by now.
+    fn answer(&mut self) -> Option<Operation> {
+        let stalling = (0..self.scenario.masters.len()).filter(|it| self.scenario.stalls(*it));
+        let master = self.rng.choice(stalling.collect::<Vec<usize>>())?;
+        let reply = if self.rng.bool() { Some(Reply::Retry) } else { self.rng.choice(Reply::ALL) };
+        Some(Operation::Answer { master, reply: reply? })
     }
 
     fn release(&mut self, oracle: &Oracle) -> Option<Operation> {

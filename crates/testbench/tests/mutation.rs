@@ -25,6 +25,7 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
         }
         Some(Mutation::MemberOnly) => GROUPS.to_owned(),
         Some(Mutation::NoDirtyTlbi) => WRITTEN.to_owned(),
+        Some(Mutation::NoStallEnd | Mutation::WrongStag) => STALLS.to_owned(),
         _ => include_str!("../../../scenarios/random.toml").replace("10000", "1500"),
     };
     Scenario::parse(&text, "random").unwrap_or_else(|errors| panic!("{errors}"))
@@ -77,6 +78,19 @@ domain = [{ name = "first", dirty = true }, { name = "second", stage = 2, dirty 
 random = { steps = 2500, pages = 16, weights = { unmap = 24 } }
 "#;
 
+/// Devices that stall, and are detached while they wait.
+const STALLS: &str = r#"
+name = "stalls"
+instance = [{ name = "smmu0", stalls = 8 }]
+master = [
+    { name = "accelerator", instance = "smmu0", streams = [0x40], stalls = true },
+    { name = "other", instance = "smmu0", streams = [0x41, 0x42], stalls = true },
+]
+domain = [{ name = "first" }, { name = "second" }]
+[[step]]
+random = { steps = 1500, pages = 16, weights = { answer = 16, fault = 20, attach = 8, detach = 6 } }
+"#;
+
 const PROCESSES: &str = include_str!("../../../scenarios/random-processes.toml");
 
 fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
@@ -91,14 +105,15 @@ fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
 
 #[test]
 fn the_driver_itself_holds_all_rules_on_every_seed() {
-    for mutation in [
-        None,
-        Some(Mutation::NoLeafCfgi),
-        Some(Mutation::TagBeforeTarget),
-        Some(Mutation::WrongVmid),
-        Some(Mutation::MemberOnly),
-        Some(Mutation::NoDirtyTlbi),
-    ] {
+    let others = [
+        Mutation::NoLeafCfgi,
+        Mutation::TagBeforeTarget,
+        Mutation::WrongVmid,
+        Mutation::MemberOnly,
+        Mutation::NoDirtyTlbi,
+        Mutation::NoStallEnd,
+    ];
+    for mutation in [None].into_iter().chain(others.map(Some)) {
         let verdicts = verdicts(&scenario(mutation), None);
         assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
     }

@@ -59,7 +59,7 @@ fn set_up() -> Option<Setup> {
 }
 
 impl Setup {
-    fn reports(&self) -> Vec<Report> {
+    fn reports(&self) -> Vec<Report<TestPlatform>> {
         let mut reports = Vec::new();
         let mut sink = |report| reports.push(report);
         while self.iommu.handle_interrupt(&self.smmu, Interrupt::Any, 64, &mut sink) {}
@@ -76,7 +76,7 @@ impl Setup {
     }
 }
 
-fn page(report: &Report) -> Option<u64> {
+fn page(report: &Report<TestPlatform>) -> Option<u64> {
     match report {
         Report::Event(record) if record.event() == Some(EventId::FTranslation) => {
             Some((record.input_addr() - NOWHERE) / PAGE)

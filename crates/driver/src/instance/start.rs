@@ -106,6 +106,10 @@ impl<P: Platform> Instance<P> {
         mmio.write64(StrtabBase::OFFSET, self.streams.base_register().0);
         mmio.write32(StrtabBaseCfg::OFFSET, self.streams.config_register().0);
 
+        // Before commands are carried out again, or somebody could answer what stalled before.
+        self.events.restart(platform, mmio);
+        #[cfg(feature = "alloc")]
+        crate::stall::forget(platform, &self.pending);
         self.commands.restart(platform);
         mmio.write64(CmdqBase::OFFSET, self.commands.base_register().0);
         mmio.write32(CmdqProd::OFFSET, 0);
@@ -120,7 +124,6 @@ impl<P: Platform> Instance<P> {
         let worlds = if self.features.el2 { 2 } else { 1 };
         self.carry_out(platform, all.into_iter().take(worlds)).map_err(EnableError::Commands)?;
 
-        self.events.restart(platform, mmio);
         cr0 = cr0.with_eventqen(true);
         self.write_cr0(platform, cr0)?;
 
@@ -152,6 +155,8 @@ impl<P: Platform> Instance<P> {
         // Tried, not required: being off matters more.
         let _ = self.abort_while_off(platform);
         self.write_cr0(platform, Cr0::default())?;
+        #[cfg(feature = "alloc")]
+        crate::stall::forget(platform, &self.pending);
         self.write_irq_ctrl(platform, IrqCtrl::default())
     }
 

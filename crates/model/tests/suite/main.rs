@@ -24,6 +24,7 @@ mod ranges;
 mod references;
 mod registers;
 mod stage_2;
+mod stall;
 mod stream_table;
 mod translation;
 mod wide;

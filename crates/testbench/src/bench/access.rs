@@ -58,6 +58,10 @@ impl Bench {
                     watch.oracle.reached(user, part.iova, write, pa, "a");
                     done.bytes += part.bytes as u64;
                 }
+                Outcome::Stalled => {
+                    watch.oracle.refused(user, part.iova, write, "a");
+                    (done.refused, done.stalled) = (done.refused + 1, done.stalled + 1);
+                }
                 _ => {
                     watch.oracle.refused(user, part.iova, write, "a");
                     let expected = watch.oracle.expected(user, part.iova, write);
@@ -73,6 +77,7 @@ impl Bench {
         }
         done.outcome = match (done.refused, done.accesses) {
             (0, _) => "done".to_owned(),
+            (refused, _) if refused == done.stalled => "stalled".to_owned(),
             (refused, all) if refused == all => "refused".to_owned(),
             (refused, all) => format!("{refused} of {all} pages refused"),
         };

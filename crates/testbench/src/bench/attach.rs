@@ -87,7 +87,12 @@ impl Bench {
     /// Releases a process: its address space dies, and masters stay bound to it.
     pub(super) fn release(&self, process: usize) -> Done {
         let Some(slot) = self.processes.get(process) else { return Done::default() };
-        self.look(|watch| watch.oracle.release_begins(process));
+        let stalls = self.look(|watch| {
+            watch.oracle.release_begins(process);
+            let users = watch.oracle.users_of(watch.oracle.process_space(process));
+            let before = |user| (user, watch.before_change(&self.world, user));
+            users.into_iter().map(before).collect::<Vec<_>>()
+        });
         let name = self.scenario.space(self.domains.len() + process);
         let operands = || trace::args([("process", name.into())]);
         let result = self.traced("call", "release", operands, || slot.release());
@@ -98,6 +103,9 @@ impl Bench {
             if result.is_ok() {
                 let space = watch.oracle.process_space(process);
                 watch.after_release(&self.world, space);
+                for (user, before) in &stalls {
+                    watch.after_change(&self.world, *user, before, false);
+                }
                 watch.check_tags(&self.world, &owned, &self.widths());
             }
         });
@@ -121,10 +129,10 @@ impl Bench {
         call: impl FnOnce() -> Option<Result<(), AttachError>>,
     ) -> Done {
         let owned_before = self.tags();
-        let before = self.look(|watch| {
+        let (before, stalls) = self.look(|watch| {
             let before = watch.oracle.using(user);
             watch.oracle.attach_begins(user, to);
-            before
+            (before, watch.before_change(&self.world, user))
         });
         let result = call();
         let Some(result) = result else {
@@ -138,6 +146,9 @@ impl Bench {
             watch.oracle.attach_ends(user, result.is_ok());
             if result.is_ok() {
                 watch.after_attach(&self.world, user, before);
+                if to != before {
+                    watch.after_change(&self.world, user, &stalls, to == Use::Blocked);
+                }
             }
             watch.check_tags(&self.world, &owned, &self.widths());
         });

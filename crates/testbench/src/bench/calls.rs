@@ -59,6 +59,8 @@ pub(super) fn domain(domain: &scenario::Domain) -> DomainConfig {
 /// What an instance is told beyond what all have.
 pub(super) fn instance(config: &mut InstanceConfig, instance: &scenario::Instance) {
     config.broadcast = instance.btm;
+    // Fewer than can be stalled, so that some find no room.
+    config.stalls = instance.stalls - instance.stalls / 4;
 }
 
 pub(super) fn add_master(
@@ -68,6 +70,7 @@ pub(super) fn add_master(
     master: &scenario::Master,
 ) -> Result<Master<TestPlatform>, AddMasterError> {
     let config = MasterConfig::default().with_substream_bits(master.substream_bits);
+    let config = if master.stalls { config.with_stalls() } else { config };
     iommu.add_master(smmu, streams, config)
 }
 

@@ -21,6 +21,7 @@ impl Bench {
         let failed =
             |doing: &str, error: String| BenchError::Driver { doing: doing.to_owned(), error };
         self.clear();
+        self.answer_late();
         self.check_tags_left().map_err(|error| failed("end the run", error))?;
         self.look(|watch| watch.collect(&self.world));
         self.world.set_observer(None);
@@ -37,6 +38,7 @@ impl Bench {
             pool,
             scenario,
             watch,
+            stalls: _,
         } = bench;
         let rest = Arc::new(Rest { world: world.clone(), watch });
         world.set_observer(Some(rest.clone() as Arc<dyn Observer>));

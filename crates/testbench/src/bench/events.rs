@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the driver reports, and whether it had to.
 
-use smmuv3::{Interrupt, Report};
+use smmuv3::Interrupt;
 
-use super::{Bench, Done, FaultKey};
+use super::{Bench, Done};
 use crate::trace;
 
 /// Events taken from an instance at once.
@@ -14,7 +14,10 @@ impl Bench {
     pub(super) fn take_events(&self, done: &mut Done) {
         // Whatever devices cause from here on would be reported with the next operation.
         let (interfering, script) = self.look(|watch| watch.quiet());
+        let mut stalls = Vec::new();
+        done.faults.append(&mut self.stalls().others);
         for (instance, smmu) in self.smmus.iter().enumerate() {
+            let mut unreported = None;
             loop {
                 let mut reports = Vec::new();
                 let mut sink = |report| reports.push(report);
@@ -23,24 +26,25 @@ impl Bench {
                 let more = self.traced("call", "handle_interrupt", operands, || {
                     self.iommu.handle_interrupt(smmu, Interrupt::Any, EVENT_BUDGET, &mut sink)
                 });
-                self.look(|watch| {
-                    watch.collect(&self.world);
-                    for report in &reports {
-                        self.world.trace(|trace| trace.report(instance, report));
-                        watch.report(instance, report);
-                        if let Report::Event(record) = report
-                            && let Some(fault) = FaultKey::of(instance, record)
-                        {
-                            done.faults.push(fault);
-                        }
+                self.look(|watch| watch.collect(&self.world));
+                for report in reports {
+                    match self.take_report(instance, report) {
+                        Some((fault, true)) => stalls.push(fault),
+                        Some((fault, false)) => done.faults.push(fault),
+                        None => {}
                     }
-                    if !more {
-                        watch.oracle.all_reported(instance);
-                    }
-                });
-                if !more {
-                    break;
                 }
+                if more {
+                    continue;
+                }
+                // What has stalled can be tried again, and recorded, at any time: that raises another interrupt.
+                let left = self.oracle(|oracle| oracle.unreported(instance));
+                if self.may_stall() && left.is_some() && left != unreported {
+                    unreported = left;
+                    continue;
+                }
+                self.look(|watch| watch.oracle.all_reported(instance));
+                break;
             }
         }
         done.faults.sort_unstable();
@@ -49,5 +53,8 @@ impl Bench {
             watch.settle_faults(&mut done.faults);
             (watch.interfering, watch.script) = (interfering, script);
         });
+        done.faults.append(&mut stalls);
+        done.faults.sort_unstable();
+        done.faults.dedup();
     }
 }

@@ -112,6 +112,9 @@ impl Bench {
                 master.streams.clone(),
                 Contexts::new(bits, two_levels),
             );
+            if scenario.instances.get(master.instance).is_some_and(|it| it.forced_stalls) {
+                self.watch().oracle.stalls_always(index);
+            }
             for stream in &master.streams {
                 self.watch().watch_stream(&self.world, master.instance, *stream);
             }

@@ -2,6 +2,7 @@
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
 mod sharing;
+mod stalls;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -52,7 +53,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             action: Action::Random(random),
         }],
     };
-    tables::drawn(sharing::shared(scenario, narrowest), narrowest)
+    stalls::stalling(tables::drawn(sharing::shared(scenario, narrowest), narrowest))
 }
 
 /// An SMMU that the driver must be able to use. What a scenario can say of an instance is drawn here, and
@@ -88,6 +89,8 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         btm: false,
         msi: rng.bool(),
         atos: false,
+        stalls: 0,
+        forced_stalls: false,
         two_level_streams,
         stream_table: one_of(rng, &shapes),
         command_queue_log2: rng.u32(1..=8),
@@ -123,7 +126,16 @@ fn masters(rng: &mut Rng, instances: &[Instance]) -> Vec<Master> {
             let device = if rng.u8(..) < 32 { Device::TestDevice } else { Device::Edu };
             let (name, places) = (format!("master{}", masters.len()), Places::default());
             let substream_bits = 0;
-            masters.push(Master { name, instance, streams, substream_bits, device, places });
+            let stalls = false;
+            masters.push(Master {
+                name,
+                instance,
+                streams,
+                substream_bits,
+                stalls,
+                device,
+                places,
+            });
         }
     }
     masters

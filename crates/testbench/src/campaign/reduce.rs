@@ -184,9 +184,15 @@ fn uninterrupted((scenario, operations): &Candidate, index: usize) -> Option<Can
 }
 
 /// Each makes something of a scenario what it is when the scenario does not mention it.
-const PLAIN: [fn(&mut Scenario, &[Numbered]); 3] = [
+const PLAIN: [fn(&mut Scenario, &[Numbered]); 4] = [
     |it, _| (it.asid_policy, it.banks) = (AsidPolicy::default(), None),
     |it, _| it.cpu_asid_bits = 16,
+    |it, operations| {
+        if !operations.iter().any(|(_, operation)| matches!(operation, Operation::Answer { .. })) {
+            it.masters.iter_mut().for_each(|it| it.stalls = false);
+            it.instances.iter_mut().for_each(|it| (it.stalls, it.forced_stalls) = (0, false));
+        }
+    },
     |it, operations| {
         let named = operations.iter().filter_map(|(_, operation)| operation.pasid());
         it.pasids = named.max().unwrap_or(0);

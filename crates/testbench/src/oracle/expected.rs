@@ -100,7 +100,13 @@ impl Oracle {
             }
             Some(substream) if own == Use::Blocked => refused(missing(master, substream)),
             _ => match self.space(own) {
-                Some(space) => self.translated(space, iova, write),
+                Some(space) => {
+                    let mut expected = self.translated(space, iova, write);
+                    if master.stalls_always && expected.refused == Some(Refused::Silently) {
+                        expected.refused = Some(Refused::With(EventId::FTranslation));
+                    }
+                    expected
+                }
                 None => refused(Refused::Silently),
             },
         }

@@ -89,6 +89,8 @@ pub(super) struct MasterState {
     /// Leaves of its table that are there, and those that may be since an attach failed.
     pub(super) leaves: BTreeSet<u32>,
     pub(super) perhaps: BTreeSet<u32>,
+    /// Its SMMU leaves no choice: what is refused stalls, or has an event.
+    pub(super) stalls_always: bool,
 }
 
 impl MasterState {
@@ -134,6 +136,7 @@ impl Oracle {
             uses: BTreeMap::new(),
             leaves: BTreeSet::new(),
             perhaps: BTreeSet::new(),
+            stalls_always: false,
         });
     }
 

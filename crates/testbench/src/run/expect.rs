@@ -33,10 +33,12 @@ impl Run<'_> {
         let wrong =
             |text: String| Some(Wrong::new(EXPECTATION, "what the scenario expects happens", text));
         match action {
-            Action::ExpectFault { master, substream, iova, event, write } => {
+            Action::ExpectFault { master, substream, iova, event, write, stalled } => {
                 let access = if *write { "write" } else { "read" };
                 let name = self.scenario.masters.get(*master).map_or("?", |master| &*master.name);
-                let text = format!("{} for the {access} of {name} at {iova:#x}", event.name());
+                let stall = if *stalled { ", stalled" } else { "" };
+                let text =
+                    format!("{} for the {access} of {name} at {iova:#x}{stall}", event.name());
                 let page = iova & !0xfff;
                 let matches = |fault: &FaultKey| {
                     // Others say no address and no direction.
@@ -45,7 +47,9 @@ impl Run<'_> {
                             || fault.write == *write && fault.page == page)
                 };
                 let found = self.last.as_ref().is_some_and(|(last, done)| {
-                    *last == (*master, *substream) && done.faults.iter().any(matches)
+                    *last == (*master, *substream)
+                        && done.faults.iter().any(matches)
+                        && *stalled == (done.stalled > 0)
                 });
                 let got = self.last.as_ref().map_or(String::new(), |(_, done)| describe(done));
                 let wrong = (!found).then(|| format!("expected {text}; got {got}")).and_then(wrong);

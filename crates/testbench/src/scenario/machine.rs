@@ -36,6 +36,8 @@ pub struct Capabilities {
     pub msi: Support,
     /// Address translation operations.
     pub atos: Support,
+    /// Stalled transactions.
+    pub stalls: Support,
     /// 2-level stream tables.
     pub two_level_streams: Support,
     /// Accepted log2 of the entries of command queues.
@@ -126,6 +128,7 @@ impl Capabilities {
             btm: Support::Either,
             msi: Support::Either,
             atos: Support::Either,
+            stalls: Support::Either,
             two_level_streams: Support::Either,
             command_queue_log2: 1..=19,
             event_queue_log2: 1..=19,
@@ -162,6 +165,7 @@ impl Capabilities {
             btm: Support::Never,
             msi: Support::Never,
             atos: Support::Never,
+            stalls: Support::Never,
             two_level_streams: Support::Always,
             range_invalidation: Support::Always,
             coherent: Support::Always,
@@ -232,6 +236,7 @@ impl Check<'_> {
         self.flag(instance, "btm", instance.btm, can.btm);
         self.flag(instance, "msi", instance.msi, can.msi);
         self.flag(instance, "atos", instance.atos, can.atos);
+        self.flag(instance, "stalls", instance.stalls > 0, can.stalls);
         let (commands, events) = (instance.command_queue_log2, instance.event_queue_log2);
         self.within(instance, "command-queue", commands, &can.command_queue_log2);
         self.within(instance, "event-queue", events, &can.event_queue_log2);

@@ -52,6 +52,8 @@ pub struct Weights {
     pub unbind: u32,
     /// Release a process; one that was released already is replaced by another.
     pub release: u32,
+    /// Answer a transaction that has stalled.
+    pub answer: u32,
 }
 
 impl Random {
@@ -81,6 +83,7 @@ impl Weights {
             + self.bind
             + self.unbind
             + self.release
+            + self.answer
     }
 }
 
@@ -102,6 +105,7 @@ impl Default for Weights {
             bind: 6,
             unbind: 3,
             release: 1,
+            answer: 8,
         }
     }
 }

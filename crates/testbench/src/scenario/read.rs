@@ -18,12 +18,8 @@ use super::{
 const RESERVED: [&str; 2] = ["identity", "blocked"];
 
 /// Features of the architecture that no machine here has yet, by key.
-const LATER: [(&str, &str); 4] = [
-    ("ats", "ATS"),
-    ("hyp", "EL2 StreamWorlds"),
-    ("pri", "page requests"),
-    ("stall", "stalled transactions"),
-];
+const LATER: [(&str, &str); 3] =
+    [("ats", "ATS"), ("hyp", "EL2 StreamWorlds"), ("pri", "page requests")];
 
 /// Words for the shapes of stream tables.
 const STREAM_TABLES: [(&str, StreamTableKind); 2] =
@@ -265,6 +261,8 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         btm: fields.flag("btm").unwrap_or(false),
         msi: fields.flag("msi").unwrap_or(false),
         atos: fields.flag("atos").unwrap_or(false),
+        stalls: small("stalls", 0..=0xffff).unwrap_or(0),
+        forced_stalls: fields.flag("forced-stalls").unwrap_or(false),
         two_level_streams: fields.flag("two-level-streams").unwrap_or(true),
         stream_table: fields.word("stream-table", &STREAM_TABLES).unwrap_or_default(),
         command_queue_log2: small("command-queue", 1..=19).unwrap_or(8),
@@ -283,6 +281,12 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
                 "two-level-streams = false in {} with sid-bits = {}; more than 6 need it",
                 fields.what, instance.sid_bits
             ),
+        );
+    }
+    if instance.forced_stalls && instance.stalls == 0 {
+        fields.source.wrong_at(
+            instance.places.of("forced-stalls"),
+            format!("forced-stalls in {} without stalls; say how many can be stalled", fields.what),
         );
     }
     let most = StreamTableKind::LINEAR_BITS;
@@ -394,12 +398,24 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
             streams.push(stream as u32);
         }
     }
+    let stalls = fields.flag("stalls").unwrap_or(false);
+    let owner = instance.and_then(|index| instances.get(index));
+    if let Some(owner) = owner.filter(|owner| stalls && owner.stalls == 0) {
+        fields.source.wrong_at(
+            fields.places().of("stalls"),
+            format!(
+                "{} stalls, but instance \"{}\" does not; give that stalls = 16",
+                fields.what, owner.name
+            ),
+        );
+    }
     let devices = [Device::Edu, Device::TestDevice].map(|device| (device.name(), device));
     Master {
         name,
         instance: instance.unwrap_or(usize::MAX),
         streams,
         substream_bits: fields.number("substream-bits", 0..=20).unwrap_or(0) as u32,
+        stalls,
         device: fields.word("device", &devices).unwrap_or_default(),
         places: fields.places(),
     }

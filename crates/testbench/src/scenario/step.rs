@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reading the steps of a scenario.
 
+mod answer;
 mod attachment;
 mod dma;
 mod mapping;
@@ -21,7 +22,7 @@ const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
 
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 18] = [
+const ACTIONS: [(&str, Read); 19] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
     ("bind", |reader, fields| reader.bind(fields)),
@@ -36,6 +37,7 @@ const ACTIONS: [(&str, Read); 18] = [
     ("process-unmap", |reader, fields| reader.process_unmap(fields)),
     ("write", |reader, fields| reader.write(fields)),
     ("read", |reader, fields| reader.read(fields)),
+    ("answer", |reader, fields| reader.answer_stall(fields)),
     ("expect-fault", |reader, fields| reader.expect_fault(fields)),
     ("expect-blocked", |reader, fields| reader.expect_blocked(fields)),
     ("expect-data", |reader, fields| reader.expect_data(fields)),
@@ -240,6 +242,7 @@ fn weights(fields: Fields<'_>) -> Option<Weights> {
         bind: weight("bind", default.bind),
         unbind: weight("unbind", default.unbind),
         release: weight("release", default.release),
+        answer: weight("answer", default.answer),
     };
     if weights.always() == 0 {
         fields.source.wrong(fields.span.clone(), "all weights are 0; leave one of them out");

@@ -71,6 +71,8 @@ fn instance(out: &mut String, it: &Instance) -> fmt::Result {
     key(out, "btm", it.btm, false)?;
     key(out, "msi", it.msi, false)?;
     key(out, "atos", it.atos, false)?;
+    key(out, "stalls", it.stalls, 0)?;
+    key(out, "forced-stalls", it.forced_stalls, false)?;
     key(out, "two-level-streams", it.two_level_streams, true)?;
     match it.stream_table {
         StreamTableKind::Automatic => {}
@@ -90,6 +92,7 @@ fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
     let streams: Vec<String> = it.streams.iter().map(|stream| format!("{stream:#x}")).collect();
     writeln!(out, "streams = [{}]", streams.join(", "))?;
     key(out, "substream-bits", it.substream_bits, 0)?;
+    key(out, "stalls", it.stalls, false)?;
     if it.device != Device::default() {
         writeln!(out, "device = {}", quoted(it.device.name()))?;
     }
@@ -219,9 +222,17 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
                 None => writeln!(out, ", length = {length} }}"),
             }
         }
-        Action::ExpectFault { master, substream, iova, event, .. } => {
+        Action::ExpectFault { master, substream, iova, event, stalled, .. } => {
             let (who, event) = (user(*master, *substream), quoted(event.name()));
-            writeln!(out, "expect-fault = {{ master = {who}, iova = {iova:#x}, event = {event} }}")
+            let stalled = if *stalled { ", stalled = true" } else { "" };
+            writeln!(
+                out,
+                "expect-fault = {{ master = {who}, iova = {iova:#x}, event = {event}{stalled} }}"
+            )
+        }
+        Action::Answer { master: of, reply } => {
+            let (of, reply) = (master(*of), quoted(reply.name()));
+            writeln!(out, "answer = {{ master = {of}, reply = {reply} }}")
         }
         Action::ExpectBlocked { master, substream } => {
             writeln!(out, "expect-blocked = {{ master = {} }}", user(*master, *substream))
@@ -260,6 +271,7 @@ fn random(out: &mut String, it: &Random) -> fmt::Result {
             ("bind", all.bind, Some(usual.bind)),
             ("unbind", all.unbind, Some(usual.unbind)),
             ("release", all.release, Some(usual.release)),
+            ("answer", all.answer, Some(usual.answer)),
         ];
         let written = weights.iter().filter(|(_, weight, usual)| Some(*weight) != *usual);
         let written: Vec<String> =

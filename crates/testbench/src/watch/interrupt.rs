@@ -217,6 +217,15 @@ impl Observer for Bench {
         if watch.rng.u8(..) < 24 {
             watch.interrupt_by_access(&self.world);
         }
+        if interruptible && watch.depth == 0 && self.may_stall() && watch.rng.u8(..) < 12 {
+            let chosen = watch.rng.usize(..);
+            watch.depth += 1;
+            watch.interruptions += 1;
+            drop(watch);
+            self.interrupt_for_stalls(chosen);
+            self.watch().depth -= 1;
+            return;
+        }
         // It is while somebody else changes tags and contexts that an unmap is most likely to miss something.
         let changing = watch.oracle.is_any_changing();
         if interruptible && watch.depth == 0 && watch.rng.u8(..) < if changing { 16 } else { 4 } {

@@ -5,6 +5,7 @@
 //! Events stay in their queue, since no rule about them is judged here.
 
 mod stage_2;
+mod stall;
 
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
@@ -83,6 +84,8 @@ pub struct Hand {
     eyes: Arc<Eyes>,
     judge: Judge,
     layout: Layout,
+    /// Contexts let faults stall.
+    pub stalls: bool,
     /// Where the mistake is to be made.
     mistake: Option<usize>,
     smmus: Vec<Smmu>,
@@ -107,6 +110,7 @@ impl Hand {
             eyes,
             judge,
             layout,
+            stalls: false,
             mistake,
             smmus: Vec::new(),
             spaces: Vec::new(),
@@ -220,12 +224,14 @@ impl Hand {
     pub fn changing(&mut self, instance: usize, to: Use, steps: impl FnOnce(&mut Self)) {
         let before = self.watch().oracle.using(instance);
         self.watch().oracle.attach_begins(instance, to);
+        let stalls = self.watch().before_change(&self.world, instance.into());
         steps(self);
         let mut watch = self.watch();
         watch.collect(&self.world);
         watch.oracle.attach_ends(instance, true);
         if self.judge == Judge::Inspection {
             watch.after_attach(&self.world, instance, before);
+            watch.after_change(&self.world, instance.into(), &stalls, to == Use::Blocked);
         }
     }
 
@@ -283,7 +289,7 @@ impl Hand {
         let cd = Cd::default().with_t0sz(16).with_ir0(1).with_or0(1).with_sh0(3).with_epd1(true);
         let cd = cd.with_ips(4).with_aa64(true).with_r(true).with_a(true).with_aset(true);
         let cd = cd.with_v(true).with_asid(space.asids[instance].into());
-        cd.with_ttb0(space.root).with_mair(0xff)
+        cd.with_ttb0(space.root).with_mair(0xff).with_s(self.stalls)
     }
 
     /// The master's STE as it is now.

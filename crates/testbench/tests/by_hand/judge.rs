@@ -22,7 +22,10 @@ const ACCESSES: usize = 4;
 /// The machine: an instance with 8-bit ASIDs, one with 16-bit ASIDs, and a master behind each.
 const MACHINE: &str = r#"
 name = "by hand"
-instance = [{ name = "narrow", asid-bits = 8 }, { name = "wide", asid-bits = 16 }]
+instance = [
+    { name = "narrow", asid-bits = 8, stalls = 16 },
+    { name = "wide", asid-bits = 16, stalls = 16 },
+]
 master = [
     { name = "first", instance = "narrow", streams = [5] },
     { name = "second", instance = "wide", streams = [9] },
@@ -115,5 +118,6 @@ fn run(
     let mut hand = Hand::new(world, eyes, judge, layout, mistake);
     sequence(&mut hand);
     hand.devices();
+    hand.end();
     hand.verdict()
 }

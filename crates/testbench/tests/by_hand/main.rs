@@ -5,6 +5,7 @@
 mod driver;
 mod judge;
 mod stage_2;
+mod stall;
 
 use smmuv3_formats::Ste;
 use smmuv3_formats::ste::config;

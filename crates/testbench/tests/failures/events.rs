@@ -6,6 +6,7 @@ use smmuv3_formats::register::{EventqCons, EventqProd, Gerror};
 use smmuv3_formats::{EVENT_BYTES, EventId, EventRecord};
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::oracle::Use;
+use smmuv3_testbench::platform::TestPlatform;
 
 use crate::setup::{NARROW, NIC, PAGE, Setup, config};
 
@@ -28,8 +29,8 @@ fn fault(setup: &Setup, first: u64, count: u64) {
 }
 
 /// The pages of the events among `reports`.
-fn pages(reports: &[Report]) -> Vec<u64> {
-    let page = |report: &Report| match report {
+fn pages(reports: &[Report<TestPlatform>]) -> Vec<u64> {
+    let page = |report: &Report<TestPlatform>| match report {
         Report::Event(record) if record.event() == Some(EventId::FTranslation) => {
             Some((record.input_addr() - NOWHERE) / PAGE)
         }
@@ -82,7 +83,7 @@ fn events_that_found_no_room_are_reported_as_lost_each_time() {
         assert_eq!(pages(&reports), [0, 1, 2], "round {round}");
         // There are four, among or after which are the two that did not fit.
         let lost = Report::EventsLost(Lost::Overflow { among: 4 });
-        assert_eq!((reports[0], reports.len()), (lost, 4), "round {round}");
+        assert_eq!((&reports[0], reports.len()), (&lost, 4), "round {round}");
         assert!(more, "round {round}");
         let (reports, more) = setup.reports(NARROW, 3);
         assert_eq!((pages(&reports), reports.len(), more), (vec![3], 1, false), "round {round}");
@@ -115,7 +116,7 @@ fn events_that_are_lost_while_others_are_read_are_reported_before_those_that_com
     fault(&setup, 5, 2);
     let (reports, more) = setup.reports(NARROW, 8);
     let lost = Report::EventsLost(Lost::Overflow { among: 2 });
-    assert_eq!((reports[0], pages(&reports), reports.len(), more), (lost, vec![5, 6], 3, false));
+    assert_eq!((&reports[0], pages(&reports), reports.len(), more), (&lost, vec![5, 6], 3, false));
     setup.tear_down("after events lost while others were read");
 }
 
@@ -139,7 +140,7 @@ fn events_that_a_reset_throws_away_are_reported_as_lost() {
     fault(&setup, 5, 1);
     let (reports, more) = setup.reports(NARROW, 8);
     let lost = Report::EventsLost(Lost::Reset { unread: 7, overflow: true });
-    assert_eq!((reports[0], pages(&reports), reports.len(), more), (lost, vec![5], 2, false));
+    assert_eq!((&reports[0], pages(&reports), reports.len(), more), (&lost, vec![5], 2, false));
     setup.tear_down("after a reset with events");
 }
 

@@ -10,6 +10,7 @@ use smmuv3_formats::register::{CmdqCons, CmdqProd, Gerror, Gerrorn};
 use smmuv3_formats::{Command, Opcode};
 use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::oracle::Use;
+use smmuv3_testbench::platform::TestPlatform;
 
 use crate::setup::{AT_ONCE, DISK, NARROW, NIC, PAGE, Setup, attach_failure, unmap_failure};
 
@@ -234,7 +235,7 @@ fn an_error_that_nobody_waits_for_is_reported() {
 }
 
 /// What is reported of `active`, whichever interrupt brought it; it must have been acknowledged, and nothing else.
-fn reported(active: Gerror, which: Interrupt) -> Vec<Report> {
+fn reported(active: Gerror, which: Interrupt) -> Vec<Report<TestPlatform>> {
     let setup = prepared(1);
     setup.world.set_observer(None);
     setup.machine.lie(NARROW, Gerror::OFFSET, Some(active.0));

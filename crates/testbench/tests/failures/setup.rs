@@ -290,7 +290,7 @@ impl Setup {
     }
 
     /// Everything that `instance` reports.
-    pub fn reports(&self, instance: usize, budget: usize) -> (Vec<Report>, bool) {
+    pub fn reports(&self, instance: usize, budget: usize) -> (Vec<Report<TestPlatform>>, bool) {
         let mut reports = Vec::new();
         let more = self.iommu.handle_interrupt(
             &self.smmus[instance],

@@ -153,6 +153,7 @@ impl Reader<'_> {
             Some(_) => Some(fields.word("access", &[("read", false), ("write", true)])?),
             None => None,
         };
+        let stalled = fields.flag("stalled").unwrap_or(false);
         let (master, substream, event) = (master?, substream?, event?);
         let dma = self.dma_of(fields, master, substream)?;
         if dma.expects_data {
@@ -184,6 +185,7 @@ impl Reader<'_> {
             iova: iova.unwrap_or(dma.iova),
             event,
             write: dma.write,
+            stalled,
         })
     }
 

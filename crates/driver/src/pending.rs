@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Stalled transactions that wait for an answer of the caller, without a lock: whoever answers one, and a detach that
+//! ends it, may run on any CPU, and in interrupt context.
+//!
+//! A slot goes from free to waiting, and on from there once only: by whoever answers, or by whoever sweeps. What an
+//! answer names is its generation, so that one that comes late finds nothing.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use smmuv3_formats::{StreamId, SubstreamId};
+
+use crate::shared::NoMemory;
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+
+/// The transactions of one SMMU.
+pub(crate) struct Pending {
+    slots: Box<[Slot]>,
+    /// Some answers may be there that found no room in the command queue.
+    owed: AtomicBool,
+}
+
+struct Slot {
+    /// Generation, and what is in it: see the codes below.
+    state: AtomicU64,
+    /// StreamID and STAG. Written before `state` says that there is something.
+    key: AtomicU64,
+    substream: AtomicU64,
+}
+
+const FREE: u64 = 0;
+/// Its words are being written.
+const FILLING: u64 = 1;
+/// Nobody has answered.
+const WAITING: u64 = 2;
+/// Its command is being placed, with interrupts masked: not for long.
+const GIVING: u64 = 3;
+/// Answered, but there was no room for the command yet; and above, with what.
+const OWED: u64 = 4;
+const CODES: u64 = 0xff;
+const NEXT: u64 = CODES + 1;
+
+/// What an answer names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Handle {
+    slot: usize,
+    generation: u64,
+}
+
+/// What hardware knows a stalled transaction by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) stream: StreamId,
+    pub(crate) stag: u16,
+    /// 0 where it has none.
+    pub(crate) substream: SubstreamId,
+}
+
+/// What came of an attempt to place the command of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// It is placed.
+    Placed,
+    /// There is no room; it is owed.
+    Full,
+    /// Somebody else has ended the transaction.
+    Late,
+}
+
+impl Pending {
+    /// Room for `most`.
+    pub(crate) fn new(most: usize) -> Result<Self, NoMemory> {
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(most).map_err(|_| NoMemory)?;
+        for _ in 0..most {
+            let [state, key, substream] = [0, 0, 0].map(AtomicU64::new);
+            slots.push(Slot { state, key, substream });
+        }
+        Ok(Self { slots: slots.into_boxed_slice(), owed: AtomicBool::new(false) })
+    }
+
+    /// One that has stalled; `None` when there is no room. One caller at a time.
+    pub(crate) fn insert(&self, key: Key) -> Option<Handle> {
+        let free = |(_, slot): &(usize, &Slot)| {
+            let state = slot.state.load(Ordering::Relaxed);
+            // Acquire: whoever freed it has read its words before.
+            state & CODES == FREE && slot.swap(state, state | FILLING)
+        };
+        let (index, slot) = self.slots.iter().enumerate().find(free)?;
+        let generation = slot.state.load(Ordering::Relaxed) & !CODES;
+        let (stream, stag) = (u64::from(key.stream.0), u64::from(key.stag));
+        slot.key.store(stream << 32 | stag, Ordering::Relaxed);
+        slot.substream.store(u64::from(key.substream.0), Ordering::Relaxed);
+        slot.state.store(generation | WAITING, Ordering::Release);
+        Some(Handle { slot: index, generation })
+    }
+
+    /// Decides the answer to one that waits; false when it waits no more.
+    pub(crate) fn decide(&self, handle: Handle, answer: u8) -> bool {
+        let Handle { slot, generation } = handle;
+        let owed = generation | OWED + u64::from(answer);
+        self.slots.get(slot).is_some_and(|slot| slot.swap(generation | WAITING, owed))
+    }
+
+    /// Gives the answer that was decided, by `place`, which says whether there was room for the command. Called with
+    /// interrupts masked, so that nobody waits long for it.
+    pub(crate) fn give(&self, handle: Handle, place: impl FnOnce(Key, u8) -> bool) -> Given {
+        let Some(slot) = self.slots.get(handle.slot) else { return Given::Late };
+        let state = slot.state.load(Ordering::Relaxed);
+        if state & !CODES != handle.generation || state & CODES < OWED {
+            return Given::Late;
+        }
+        slot.give(state, place)
+    }
+
+    /// Some answer is owed, and whoever comes by is to try again: [`Pending::give_owed`].
+    pub(crate) fn set_owed(&self) {
+        self.owed.store(true, Ordering::Release);
+    }
+
+    /// Whether some may be owed.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Relaxed)
+    }
+
+    /// Tries all answers that are owed, as [`Pending::give`]; whether there was room for all.
+    pub(crate) fn give_owed(&self, mut place: impl FnMut(Key, u8) -> bool) -> bool {
+        if !self.owed.swap(false, Ordering::Acquire) {
+            return true;
+        }
+        for slot in &self.slots {
+            let state = slot.state.load(Ordering::Relaxed);
+            if state & CODES >= OWED && slot.give(state, &mut place) == Given::Full {
+                self.set_owed();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Ends all that `ends` says and that have no command yet, and hands each to `ended`. When it returns, those that
+    /// were being answered have their commands. Of what is inserted meanwhile, nothing is known.
+    pub(crate) fn sweep(
+        &self,
+        relax: impl Fn(),
+        ends: impl Fn(Key) -> bool,
+        mut ended: impl FnMut(Key),
+    ) {
+        for slot in &self.slots {
+            loop {
+                let state = slot.state.load(Ordering::Acquire);
+                let code = state & CODES;
+                let key = slot.key();
+                if code == FREE || code == FILLING || !ends(key) {
+                    break;
+                }
+                if code == GIVING {
+                    relax();
+                    continue;
+                }
+                // The generation is still the same, so `key` is its.
+                if slot.swap(state, (state & !CODES) + NEXT) {
+                    ended(key);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn swap(&self, from: u64, to: u64) -> bool {
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    fn key(&self) -> Key {
+        let key = self.key.load(Ordering::Relaxed);
+        // The halves fit.
+        Key {
+            stream: StreamId((key >> 32) as u32),
+            stag: key as u16,
+            substream: SubstreamId(self.substream.load(Ordering::Relaxed) as u32),
+        }
+    }
+
+    /// Gives the answer that `state`, which was just read, owes.
+    fn give(&self, state: u64, place: impl FnOnce(Key, u8) -> bool) -> Given {
+        let generation = state & !CODES;
+        if !self.swap(state, generation | GIVING) {
+            // Somebody gives the same answer, or it was ended.
+            return Given::Late;
+        }
+        // What is owed has less than 8 bits.
+        let answer = ((state & CODES) - OWED) as u8;
+        if place(self.key(), answer) {
+            self.state.store(generation + NEXT, Ordering::Release);
+            Given::Placed
+        } else {
+            self.state.store(state, Ordering::Release);
+            Given::Full
+        }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
+
+#[cfg(all(test, loom))]
+mod loom_tests;

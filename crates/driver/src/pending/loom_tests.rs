@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Answers, a handler that comes by and a detach at once, under every interleaving that loom finds within a bound of
+//! preemptions: each stall is answered exactly once, and none after the detach.
+
+use std::sync::Arc;
+
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread;
+
+use super::*;
+
+const KEY: Key = Key { stream: StreamId(8), stag: 3, substream: SubstreamId(0) };
+
+struct Machine {
+    pending: Pending,
+    /// Commands for it, and what the sweep ended.
+    answers: AtomicUsize,
+    /// The detach is over.
+    detached: AtomicBool,
+}
+
+impl Machine {
+    fn place(&self) -> bool {
+        assert!(!self.detached.load(Ordering::Acquire), "a command after the detach");
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    fn respond(&self, handle: Handle) {
+        if self.pending.decide(handle, 1) {
+            self.pending.give(handle, |key, answer| {
+                assert_eq!((key, answer), (KEY, 1));
+                self.place()
+            });
+        }
+    }
+
+    fn detach(&self) {
+        self.pending.sweep(
+            thread::yield_now,
+            |key| key.stream == KEY.stream,
+            |key| {
+                assert_eq!(key, KEY);
+                self.answers.fetch_add(1, Ordering::Relaxed);
+            },
+        );
+        self.detached.store(true, Ordering::Release);
+    }
+}
+
+fn explore(body: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(body);
+}
+
+#[test]
+fn a_stall_is_answered_by_its_handler_or_by_the_detach() {
+    explore(|| {
+        let machine = Arc::new(Machine {
+            pending: Pending::new(1).unwrap(),
+            answers: AtomicUsize::new(0),
+            detached: AtomicBool::new(false),
+        });
+        let handle = machine.pending.insert(KEY).unwrap();
+        let responder = {
+            let machine = machine.clone();
+            thread::spawn(move || machine.respond(handle))
+        };
+        machine.detach();
+        responder.join().unwrap();
+        assert_eq!(machine.answers.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn an_answer_that_is_owed_is_given_by_one_of_those_who_come_by() {
+    explore(|| {
+        let machine = Arc::new(Machine {
+            pending: Pending::new(1).unwrap(),
+            answers: AtomicUsize::new(0),
+            detached: AtomicBool::new(false),
+        });
+        let handle = machine.pending.insert(KEY).unwrap();
+        // There was no room.
+        assert!(machine.pending.decide(handle, 1));
+        machine.pending.set_owed();
+        let handler = {
+            let machine = machine.clone();
+            thread::spawn(move || {
+                machine.pending.give_owed(|_, _| machine.place());
+            })
+        };
+        machine.pending.give(handle, |_, _| machine.place());
+        handler.join().unwrap();
+        assert_eq!(machine.answers.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn a_late_answer_does_not_reach_the_next_one_in_the_slot() {
+    const OTHER: Key = Key { stag: 4, ..KEY };
+    explore(|| {
+        let pending = Arc::new(Pending::new(1).unwrap());
+        let handle = pending.insert(KEY).unwrap();
+        let responder = {
+            let pending = pending.clone();
+            thread::spawn(move || {
+                if pending.decide(handle, 1) {
+                    pending.give(handle, |key, _| {
+                        assert_eq!(key, KEY);
+                        true
+                    });
+                }
+            })
+        };
+        pending.sweep(thread::yield_now, |key| key == KEY, drop);
+        if let Some(next) = pending.insert(OTHER) {
+            let mut left = 0;
+            pending.sweep(
+                thread::yield_now,
+                |_| true,
+                |key| {
+                    assert_eq!(key, OTHER);
+                    left += 1;
+                },
+            );
+            assert_eq!(left, 1);
+            assert!(!pending.decide(next, 1));
+        }
+        responder.join().unwrap();
+    });
+}

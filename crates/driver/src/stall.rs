@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Stalled transactions (§11): handed to the caller as [`Fault`]s, each answered exactly once; and their end, when what
+//! they were subject to is taken away.
+//!
+//! Of a master that can stall, a change goes so: the context or the entry is made one that does not stall, CFGI, SYNC.
+//! From then on every stall of before has its event in the queue, and no other comes. Those that nobody has read are
+//! marked as over, where they are; those that were handed out are taken back; and only then hardware is told: that
+//! nobody answers twice. A late answer finds that its generation is gone.
+
+use core::fmt;
+
+use smmuv3_formats::command::{Resume, StallTerm};
+use smmuv3_formats::{Cd, Command, EventRecord, Iova, Ste, StreamId, SubstreamId};
+
+use crate::error::{Failure, InstanceId};
+use crate::features::{Features, Stalls};
+use crate::instance::Instance;
+use crate::iommu::Core;
+#[cfg(feature = "mutation")]
+use crate::mutation::Mutation;
+use crate::pending::{Given, Handle, Key, Pending};
+use crate::place::WITHOUT;
+use crate::platform::Platform;
+use crate::shared::Shared;
+
+/// What is to become of a stalled transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// It is tried again, and sees everything that was changed before: mappings and attachments. It may stall anew,
+    /// which is another [`Fault`]. Mappings that were added need no invalidation; more rights for one that there was do.
+    Retry,
+    /// It ends with an error for the device.
+    Abort,
+    /// It ends without one, where the SMMU can do that (IDR0.TERM_MODEL = 0): reads give zeros, writes do nothing.
+    Terminate,
+}
+
+impl Response {
+    const ALL: [Self; 3] = [Self::Retry, Self::Abort, Self::Terminate];
+
+    fn command(self, stream: StreamId, stag: u16) -> Command {
+        let command = Resume::new().with_sid(u64::from(stream.0)).with_stag(u64::from(stag));
+        match self {
+            Self::Retry => command.with_ac(true),
+            Self::Abort => command.with_ab(true),
+            Self::Terminate => command,
+        }
+        .into()
+    }
+}
+
+/// A transaction that has stalled and waits for an answer ([`MasterConfig::with_stalls`]).
+///
+/// It is the caller's: it can be kept, sent to another CPU, and answered there, once:
+///
+/// ```compile_fail,E0382
+/// fn twice<P: smmuv3::Platform>(fault: smmuv3::Fault<P>) {
+///     let _ = fault.respond(smmuv3::Response::Retry);
+///     let _ = fault.respond(smmuv3::Response::Abort);
+/// }
+/// ```
+///
+/// Dropping it answers [`Response::Abort`]. A detach, an attach of something else, the release of the process, and a
+/// reset end what is pending; an answer that comes after that does nothing.
+///
+/// To answer is not to know that it is over: the device tells that. In particular, a transaction that was to end may
+/// have gone on just before, if what it lacked was mapped meanwhile.
+///
+/// [`MasterConfig::with_stalls`]: crate::MasterConfig::with_stalls
+#[must_use = "the device waits until it is answered, and dropping it aborts the transaction"]
+pub struct Fault<P: Platform> {
+    core: Shared<Core<P>>,
+    instance: InstanceId,
+    handle: Handle,
+    record: EventRecord,
+}
+
+impl<P: Platform> Fault<P> {
+    /// The event, which says all there is to know. Its STAG is not for the caller.
+    pub fn record(&self) -> EventRecord {
+        self.record
+    }
+
+    /// The SMMU that the device is behind.
+    pub fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> StreamId {
+        key(&self.record).stream
+    }
+
+    /// The PASID, if the access has one.
+    pub fn substream(&self) -> Option<SubstreamId> {
+        self.record.ssv().then(|| key(&self.record).substream)
+    }
+
+    /// The address that the device gave.
+    pub fn address(&self) -> Iova {
+        Iova(self.record.input_addr())
+    }
+
+    /// Whether it writes.
+    pub fn is_write(&self) -> bool {
+        !self.record.rnw()
+    }
+
+    /// Answers it. Waits for room in the command queue if need be, and not for the device. May be called in interrupt
+    /// context, on any CPU, and allocates nothing. Returns whether it still waited for an answer.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::wait_for_room`]: the SMMU does not answer. The transaction ends with the reset.
+    ///
+    /// [`CommandQueue::wait_for_room`]: crate::command_queue::CommandQueue::wait_for_room
+    pub fn respond(self, response: Response) -> Result<bool, Failure> {
+        let result = self.answer(response);
+        // The answer is decided, so that dropping it does nothing more.
+        drop(self);
+        result
+    }
+
+    fn answer(&self, response: Response) -> Result<bool, Failure> {
+        let (platform, pending) = (&self.core.platform, self.pending());
+        let (Some(instance), Some(pending)) = (self.core.instances.get(self.instance), pending)
+        else {
+            return Ok(false);
+        };
+        if !pending.decide(self.handle, response as u8) {
+            return Ok(false);
+        }
+        loop {
+            let mut failed = None;
+            let given = platform.mask_irqs(|| {
+                pending.give(self.handle, |key, answer| {
+                    place(&self.core, instance, key, answer, &mut failed)
+                })
+            });
+            match (given, failed) {
+                (_, Some(what)) => return Err(what),
+                (Given::Placed | Given::Late, None) => return Ok(true),
+                (Given::Full, None) => {}
+            }
+            // It is another's to give, should this wait come to nothing.
+            pending.set_owed();
+            instance.commands().wait_for_room(platform, instance.mmio(), 1)?;
+            platform.relax();
+        }
+    }
+
+    fn pending(&self) -> Option<&Pending> {
+        Some(self.core.instances.get(self.instance)?.pending())
+    }
+}
+
+impl<P: Platform> Drop for Fault<P> {
+    fn drop(&mut self) {
+        let Some(instance) = self.core.instances.get(self.instance) else { return };
+        let pending = instance.pending();
+        if !pending.decide(self.handle, Response::Abort as u8) {
+            return;
+        }
+        let given = self.core.platform.mask_irqs(|| {
+            pending.give(self.handle, |key, answer| {
+                place(&self.core, instance, key, answer, &mut None)
+            })
+        });
+        if given == Given::Full {
+            // Nothing is waited for here: whoever comes by does it.
+            pending.set_owed();
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for Fault<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Fault").field(&self.instance).field(&self.record).finish()
+    }
+}
+
+/// Whether both are the same stalled transaction.
+impl<P: Platform> PartialEq for Fault<P> {
+    fn eq(&self, other: &Self) -> bool {
+        let same = self.instance == other.instance && self.handle == other.handle;
+        same && self.core.is(&other.core)
+    }
+}
+
+impl<P: Platform> Eq for Fault<P> {}
+
+/// What a record of a stalled transaction names.
+fn key(record: &EventRecord) -> Key {
+    // The fields have 32, 16 and 20 bits.
+    let substream = if record.ssv() { record.ssid() as u32 } else { WITHOUT };
+    Key {
+        stream: StreamId(record.sid() as u32),
+        stag: record.stag() as u16,
+        substream: SubstreamId(substream),
+    }
+}
+
+/// Whether a record is of a transaction that waits for an answer.
+pub(crate) fn is_stall(record: &EventRecord, features: &Features) -> bool {
+    features.stalls != Stalls::Never
+        && record.stall()
+        && record.event().is_some_and(|event| event.is_translation_fault())
+}
+
+/// Places the command of an answer; false when there is no room. An SMMU that does not answer has no room.
+fn place<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    key: Key,
+    answer: u8,
+    failed: &mut Option<Failure>,
+) -> bool {
+    let response = Response::ALL.get(usize::from(answer)).copied().unwrap_or(Response::Abort);
+    let command = answer_of(core, key, response);
+    let (commands, mmio) = (instance.commands(), instance.mmio());
+    let attempt = || commands.try_submit(&core.platform, mmio, &mut core::iter::once(command));
+    let placed = attempt().and_then(|placed| match placed {
+        None => {
+            commands.look_for_room::<P>(mmio);
+            attempt()
+        }
+        placed => Ok(placed),
+    });
+    match placed {
+        // Consumption is all that counts (§4.2), and nobody waits for that.
+        Ok(placed) => placed.is_some(),
+        Err(what) => {
+            *failed = Some(what);
+            false
+        }
+    }
+}
+
+#[cfg_attr(not(feature = "mutation"), expect(unused_variables, reason = "says what to leave out"))]
+fn answer_of<P: Platform>(core: &Core<P>, key: Key, response: Response) -> Command {
+    #[cfg(feature = "mutation")]
+    if core.leaves_out(Mutation::WrongStag) {
+        return response.command(key.stream, key.stag ^ 1);
+    }
+    response.command(key.stream, key.stag)
+}
+
+/// What becomes of the event of a stalled transaction.
+pub(crate) enum Taken<P: Platform> {
+    /// It is the caller's.
+    Handed(Fault<P>),
+    /// There was no room among those pending, and it was aborted.
+    Ended,
+    /// There is no room in the command queue either: to be tried again.
+    Later,
+}
+
+/// Takes the stalled transaction of `record`. Called by one reader of the event queue at a time, in its lock.
+pub(crate) fn take<P: Platform>(
+    core: &Shared<Core<P>>,
+    id: InstanceId,
+    instance: &Instance<P>,
+    record: EventRecord,
+) -> Taken<P> {
+    let key = key(&record);
+    if let Some(handle) = instance.pending().insert(key) {
+        return Taken::Handed(Fault { core: core.clone(), instance: id, handle, record });
+    }
+    let mut failed = None;
+    let placed = place(core, instance, key, Response::Abort as u8, &mut failed);
+    // What an SMMU does not take any more ends with its reset.
+    if placed || failed.is_some() { Taken::Ended } else { Taken::Later }
+}
+
+/// Gives the answers that found no room before; whether there is none left.
+pub(crate) fn give_owed<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> bool {
+    let pending = instance.pending();
+    if !pending.is_owed() {
+        return true;
+    }
+    core.platform.mask_irqs(|| {
+        pending.give_owed(|key, answer| place(core, instance, key, answer, &mut None))
+    })
+}
+
+/// Which transactions are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// All of the streams: their entries terminate everything, which hardware has confirmed.
+    Everything,
+    /// All of the streams, whose entries do something else now.
+    Translated,
+    /// Those with this substream, or without for [`WITHOUT`].
+    Substream(u32),
+}
+
+/// Commands at once.
+const BATCH: usize = 16;
+
+/// Ends stalled transactions of `streams`, which cannot stall any more as they did: hardware has confirmed that. When it
+/// has returned, none of them is pending.
+pub(crate) fn end<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    streams: &[StreamId],
+    ending: Ending,
+) -> Result<(), Failure> {
+    if instance.features().stalls == Stalls::Never {
+        return Ok(());
+    }
+    #[cfg(feature = "mutation")]
+    if core.leaves_out(Mutation::NoStallEnd) {
+        return Ok(());
+    }
+    let platform = &core.platform;
+    let ours = |key: Key| {
+        streams.contains(&key.stream)
+            && match ending {
+                Ending::Everything | Ending::Translated => true,
+                Ending::Substream(substream) => key.substream.0 == substream,
+            }
+    };
+    let one_by_one = ending != Ending::Everything;
+    let mut batch = Batch { commands: [Command::default(); BATCH], len: 0 };
+
+    // What nobody has read is no stall any more. Whatever is read before that is handed out by then.
+    let index = |inconsistent: crate::queue::Inconsistent| Failure::Index {
+        register: inconsistent.register,
+    };
+    let mut unread = instance.events().unread(platform, instance.mmio()).map_err(index)?;
+    loop {
+        instance.events().revise(platform, &mut unread, BATCH, &mut |record| {
+            let key = key(&record);
+            if !is_stall(&record, instance.features()) || !ours(key) {
+                return None;
+            }
+            batch.push(answer_of(core, key, Response::Abort));
+            Some(record.with_stall(false))
+        });
+        batch.carry_out(core, instance, one_by_one)?;
+        if unread.is_empty() {
+            break;
+        }
+    }
+    let mut result = Ok(());
+    instance.pending().sweep(
+        || platform.relax(),
+        ours,
+        |key| {
+            batch.push(answer_of(core, key, Response::Abort));
+            if batch.is_full() {
+                result = result.and(batch.carry_out(core, instance, one_by_one));
+            }
+        },
+    );
+    result?;
+    if one_by_one {
+        // Also where there are none: what others have answered just now is consumed before the CMD_SYNC of this.
+        return instance.carry_out(platform, batch.commands.iter().take(batch.len).copied());
+    }
+    // Also those whose events an SMMU could not write.
+    let term = |stream: &StreamId| StallTerm::new().with_sid(u64::from(stream.0)).into();
+    instance.carry_out(platform, streams.iter().map(term))
+}
+
+/// Commands that are given together.
+struct Batch {
+    commands: [Command; BATCH],
+    len: usize,
+}
+
+impl Batch {
+    /// There is room.
+    fn push(&mut self, command: Command) {
+        if let Some(slot) = self.commands.get_mut(self.len) {
+            *slot = command;
+            self.len += 1;
+        }
+    }
+
+    const fn is_full(&self) -> bool {
+        self.len == BATCH
+    }
+
+    /// Gives them, if they are `wanted`, and begins anew.
+    fn carry_out<P: Platform>(
+        &mut self,
+        core: &Core<P>,
+        instance: &Instance<P>,
+        wanted: bool,
+    ) -> Result<(), Failure> {
+        let count = core::mem::take(&mut self.len);
+        if count == 0 || !wanted {
+            return Ok(());
+        }
+        instance.carry_out(&core.platform, self.commands.iter().take(count).copied())
+    }
+}
+
+/// Forgets all that is pending: the SMMU is off, and has ended them (§2.4).
+pub(crate) fn forget<P: Platform>(platform: &P, pending: &Pending) {
+    pending.sweep(|| platform.relax(), |_| true, |_| ());
+}
+
+/// Whether faults of a master stall.
+pub(crate) const fn stalls(asked: bool, features: &Features) -> bool {
+    match features.stalls {
+        Stalls::Never => false,
+        Stalls::Chosen => asked,
+        Stalls::Forced => true,
+    }
+}
+
+/// The entry of a stream whose faults are to stall, or not (§7.1).
+pub(crate) fn entry(ste: Ste, stalls: bool) -> Ste {
+    let stage_1 = ste.config() & 0b101 == 0b101;
+    let stage_2 = ste.config() & 0b110 == 0b110;
+    let ste = if stage_1 && stalls { ste.with_s1_stalld(false) } else { ste };
+    if stage_2 { ste.with_s2_s(stalls) } else { ste }
+}
+
+/// The context of a stream whose faults are to stall, or not (§7.2).
+pub(crate) fn context(cd: Cd, stalls: bool) -> Cd {
+    cd.with_s(stalls)
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a random scenario has of transactions that stall.
+
+use fastrand::Rng;
+
+use super::one_of;
+use crate::scenario::{Action, Scenario};
+
+/// Where this randomness starts, beside that of the rest, which is the same with and without it.
+const APART: u64 = 0x2f1c_93d6_0b74_a1e5;
+
+/// `scenario` with them.
+pub(super) fn stalling(scenario: Scenario) -> Scenario {
+    let mut scenario = scenario;
+    let rng = &mut Rng::with_seed(scenario.seed ^ APART);
+    for instance in &mut scenario.instances {
+        // A few, or more than a queue holds.
+        let most = one_of(rng, &[1, 2, 4, 4, 16, 64, 0xffff]);
+        let (stalls, forced) = (rng.bool(), rng.u8(..) < 64);
+        if stalls {
+            (instance.stalls, instance.forced_stalls) = (most, forced);
+        }
+    }
+    for master in &mut scenario.masters {
+        let stalls = rng.u8(..) < 176;
+        master.stalls = stalls && scenario.instances[master.instance].stalls > 0;
+    }
+    for step in &mut scenario.steps {
+        if let Action::Random(random) = &mut step.action {
+            random.weights.answer = rng.u32(1..=24);
+        }
+    }
+    scenario
+}

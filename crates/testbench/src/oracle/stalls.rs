@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Rule R9 for transactions that stall: each is answered exactly once, and none is left behind by a detach.
+
+use smmuv3_formats::EventRecord;
+
+use super::{Oracle, Rule, User};
+
+/// Those of an instance whose events are in its queue, or were, and that nobody has answered.
+pub(super) type Stalls = Vec<EventRecord>;
+
+/// What an answer names.
+const fn name(event: &EventRecord) -> (u32, u16) {
+    // The fields have 32 and 16 bits.
+    (event.sid() as u32, event.stag() as u16)
+}
+
+impl Oracle {
+    /// The event of a transaction that stalls is in the queue.
+    pub(super) fn stalled(&mut self, instance: usize, event: EventRecord) {
+        if let Some(stalls) = self.stalls.get_mut(instance) {
+            stalls.push(event);
+        }
+    }
+
+    /// Hardware took an answer.
+    pub fn answered(&mut self, instance: usize, stream: u32, stag: u16) {
+        let Some(stalls) = self.stalls.get_mut(instance) else { return };
+        match stalls.iter().position(|event| name(event) == (stream, stag)) {
+            Some(at) => drop(stalls.remove(at)),
+            None => {
+                let text = format!(
+                    "stream {stream:#x}: the answer with STAG {stag:#x} is to no transaction that waits"
+                );
+                self.accuse(Rule::R9, text);
+            }
+        }
+    }
+
+    /// The transactions of a user that wait for an answer.
+    pub fn pending(&self, user: User) -> Vec<EventRecord> {
+        let (instance, streams) = self.streams(user.master);
+        let Some(stalls) = self.stalls.get(instance) else { return Vec::new() };
+        let of_user = |event: &&EventRecord| {
+            let substream = event.ssv().then_some(event.ssid() as u32);
+            streams.contains(&(event.sid() as u32)) && substream == user.substream
+        };
+        stalls.iter().filter(of_user).copied().collect()
+    }
+
+    /// After what `user` used was taken from it: none of the transactions that waited `before` waits any more, and none
+    /// at all when nothing took its place.
+    pub fn stalls_are_over(&mut self, user: User, before: &[EventRecord], blocked: bool) {
+        let left = self.pending(user);
+        if let Some(event) = left.iter().find(|event| blocked || before.contains(event)) {
+            let text = format!("{user}: what it used is gone, but {event} was never answered");
+            self.accuse(Rule::R9, text);
+        }
+    }
+
+    /// Whatever is refused to `master` stalls, also what would be refused silently otherwise.
+    pub fn stalls_always(&mut self, master: usize) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.stalls_always = true;
+        }
+    }
+
+    /// At the end nothing waits.
+    pub fn no_stall_is_left(&mut self) {
+        if let Some(event) = self.stalls.iter().flatten().next().copied() {
+            self.accuse(Rule::R9, format_args!("{event} was never answered"));
+        }
+    }
+}
