@@ -80,6 +80,7 @@ mod configuration;
 pub mod context_table;
 #[cfg(feature = "alloc")]
 mod domain;
+mod ecmdq;
 pub mod entry;
 mod error;
 pub mod event_queue;
@@ -99,6 +100,7 @@ mod iommu;
 mod keep;
 #[cfg(feature = "alloc")]
 mod master;
+mod message;
 #[cfg(feature = "mutation")]
 mod mutation;
 #[cfg(feature = "alloc")]
@@ -163,6 +165,7 @@ pub use iommu::{Config, Iommu, Probe, Smmu};
 pub use keep::{KeepError, Region};
 #[cfg(feature = "alloc")]
 pub use master::{AddMasterError, CloseMasterError, Master, MasterConfig};
+pub use message::{Destination, Message, Messages};
 #[cfg(feature = "mutation")]
 pub use mutation::Mutation;
 pub use name::Name;

@@ -31,11 +31,15 @@ pub enum Mutation {
     NoLeafCfgi,
     /// Contexts get a new tag before the targets name it.
     TagBeforeTarget,
+    /// A CMD_SYNC is placed in another queue than the commands that it is to complete.
+    SyncElsewhere,
+    /// Where interrupts are written to is said only after they are on.
+    LateMessages,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -49,5 +53,7 @@ impl Mutation {
         Self::NoL1Cfgi,
         Self::NoLeafCfgi,
         Self::TagBeforeTarget,
+        Self::SyncElsewhere,
+        Self::LateMessages,
     ];
 }

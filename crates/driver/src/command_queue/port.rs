@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The registers of one of the queues that an SMMU takes commands from: the command queue's, or those of an
+//! enhanced one (§2.6). Both have PROD and CONS; they differ in where these are, and in how errors are acknowledged.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use smmuv3_formats::PhysAddr;
+use smmuv3_formats::register::{
+    CmdqBase, CmdqCons, CmdqProd, EcmdqBase, EcmdqCons, EcmdqProd, Gerror, Gerrorn,
+};
+
+use crate::platform::Mmio;
+use crate::queue::Size;
+
+/// The registers of a queue.
+pub(super) struct Port {
+    base: u32,
+    prod: u32,
+    cons: u32,
+    enhanced: bool,
+    /// What PROD holds besides the index: EN and ERRACK of an enhanced queue. Changed only while nobody writes PROD.
+    control: AtomicU32,
+}
+
+/// Why a queue stands still.
+pub(super) struct Stop {
+    /// CONS.RD: where the command is.
+    pub(super) register: u32,
+    /// `CMDQ_CONS.ERR`, or `ECMDQ_CONS.ERR_REASON` (§3.2).
+    pub(super) code: u8,
+}
+
+impl Port {
+    /// Those of the command queue.
+    pub(super) const fn main() -> Self {
+        Self {
+            base: CmdqBase::OFFSET,
+            prod: CmdqProd::OFFSET,
+            cons: CmdqCons::OFFSET,
+            enhanced: false,
+            control: AtomicU32::new(0),
+        }
+    }
+
+    /// Those of the enhanced queue whose slot begins at byte `at` of the registers.
+    pub(super) const fn enhanced(at: u32) -> Self {
+        Self {
+            base: at + EcmdqBase::OFFSET,
+            prod: at + EcmdqProd::OFFSET,
+            cons: at + EcmdqCons::OFFSET,
+            enhanced: true,
+            control: AtomicU32::new(0),
+        }
+    }
+
+    /// What BASE is to hold.
+    pub(super) fn base_register(&self, size: Size, memory: PhysAddr) -> CmdqBase {
+        CmdqBase::default().with_log2size(u64::from(size.log2())).with_addr(memory.0).with_ra(true)
+    }
+
+    /// Shows the queue, empty, to an SMMU that does not use it: BASE, and PROD and CONS as 0. An error that is left from
+    /// before is acknowledged with it.
+    pub(super) fn reset(&self, mmio: &impl Mmio, size: Size, memory: PhysAddr) {
+        // The fields of both are the same.
+        mmio.write64(self.base, self.base_register(size, memory).0);
+        if !self.enhanced {
+            mmio.write32(self.prod, 0);
+            mmio.write32(self.cons, 0);
+            return;
+        }
+        let cons = EcmdqCons(mmio.read32(self.cons)).with_rd(0).with_enack(false);
+        let prod = EcmdqProd::default().with_errack(cons.err());
+        mmio.write32(self.prod, prod.0);
+        mmio.write32(self.cons, cons.0);
+        self.control.store(prod.with_en(true).0, Ordering::Relaxed);
+    }
+
+    /// Asks the SMMU to use an enhanced queue that was reset. CONS, whose offset is returned, shows when it does.
+    pub(super) fn enable(&self, mmio: &impl Mmio) -> u32 {
+        mmio.write32(self.prod, self.control.load(Ordering::Relaxed));
+        self.cons
+    }
+
+    /// Tells the SMMU of the commands before the one that shows as `register`. One caller at a time.
+    #[inline]
+    pub(super) fn tell(&self, mmio: &impl Mmio, register: u32) {
+        mmio.write32(self.prod, register | self.control.load(Ordering::Relaxed));
+    }
+
+    /// CONS.RD.
+    #[inline]
+    pub(super) fn consumed(&self, mmio: &impl Mmio) -> u32 {
+        // The field has 20 bits, in both registers.
+        CmdqCons(mmio.read32(self.cons)).rd() as u32
+    }
+
+    /// Why the queue stands still, if it does.
+    pub(super) fn stopped(&self, mmio: &impl Mmio) -> Option<Stop> {
+        if self.enhanced {
+            let cons = EcmdqCons(mmio.read32(self.cons));
+            let acknowledged = EcmdqProd(self.control.load(Ordering::Relaxed)).errack();
+            let stop = Stop { register: cons.rd() as u32, code: cons.err_reason() as u8 };
+            return (cons.err() != acknowledged).then_some(stop);
+        }
+        let errors = mmio.read32(Gerror::OFFSET) ^ mmio.read32(Gerrorn::OFFSET);
+        if !Gerror(errors).cmdq_err() {
+            return None;
+        }
+        let cons = CmdqCons(mmio.read32(self.cons));
+        Some(Stop { register: cons.rd() as u32, code: cons.err() as u8 })
+    }
+
+    /// Lets the SMMU go on: the error that [`Port::stopped`] found is dealt with. One caller at a time; `tell_again` runs
+    /// its argument while nobody writes PROD, and writes PROD then.
+    pub(super) fn acknowledge(&self, mmio: &impl Mmio, tell_again: impl FnOnce(&dyn Fn())) {
+        if self.enhanced {
+            let prod = || EcmdqProd(self.control.load(Ordering::Relaxed));
+            let toggle = || {
+                let errack = !prod().errack();
+                self.control.store(prod().with_errack(errack).0, Ordering::Relaxed);
+            };
+            return tell_again(&toggle);
+        }
+        // This error alone; others are reported by their own handler.
+        let acknowledged = Gerrorn(mmio.read32(Gerrorn::OFFSET));
+        let acknowledged = acknowledged.with_cmdq_err(!acknowledged.cmdq_err());
+        mmio.write32(Gerrorn::OFFSET, acknowledged.0);
+    }
+}
