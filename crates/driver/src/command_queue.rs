@@ -26,7 +26,7 @@ mod lane;
 mod port;
 
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::{iter, ptr, slice};
 
 use smmuv3_formats::command::{Sync, completion};
@@ -72,6 +72,8 @@ pub struct CommandQueue {
     count: u32,
     /// What CMD_SYNCs write to, a cache line for each lane.
     words: Option<PhysAddr>,
+    /// No message is on its way to them.
+    silent: AtomicBool,
 }
 
 /// What all lanes have in common.
@@ -166,6 +168,7 @@ impl CommandQueue {
             others: PhysAddr(0),
             count: 0,
             words: None,
+            silent: AtomicBool::new(true),
         })
     }
 
@@ -267,7 +270,7 @@ impl CommandQueue {
         true
     }
 
-    /// Gives the memory back.
+    /// Gives the memory back, but what messages may still be written to.
     ///
     /// # Safety
     /// The SMMU cannot access the queues: CMDQEN, and each EN of an enhanced one, was seen 0, or they were never enabled.
@@ -282,7 +285,9 @@ impl CommandQueue {
                 let lanes = self.count as usize;
                 platform.free(self.others, lanes_bytes(lanes), LANE_ALIGN);
             }
-            if let Some(words) = self.words {
+            // One that is on its way when a queue is disabled arrives all the same (§2.4).
+            let silent = self.silent.load(Ordering::Acquire);
+            if let Some(words) = self.words.filter(|_| silent) {
                 let bytes = (1 + self.count as usize) * WORD_BYTES;
                 platform.free_coherent(words, bytes, WORD_BYTES);
             }
@@ -380,9 +385,28 @@ impl CommandQueue {
         })
     }
 
+    /// Waits until no message of a CMD_SYNC is on its way any more, before the queues are disabled for good. Nobody
+    /// else uses them. Where that fails, the memory that messages are written to is never given back.
+    pub(crate) fn silence<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
+        if self.words.is_none() || self.has_failed() {
+            return;
+        }
+        // It completes when the messages of those before have arrived (§4.2), and sends none.
+        let last = Sync::new().into();
+        let silent = self.all(platform).zip(0..).try_for_each(|(lane, number)| {
+            let run = (1, 1);
+            match lane.try_submit(platform, mmio, &mut iter::once(last), run, number)? {
+                Some(ticket) => lane.wait(&self.common, platform, mmio, ticket),
+                None => Err(Failure::Failed),
+            }
+        });
+        self.silent.store(silent.is_ok(), Ordering::Release);
+    }
+
     /// Lets the queues be used again: the SMMU reads them.
     pub(crate) fn resume<P: Platform>(&self, platform: &P) {
         debug_assert!(self.has_failed());
+        self.silent.store(false, Ordering::Release);
         self.all(platform).for_each(Lane::open);
         self.common.epoch.fetch_add(1, Ordering::AcqRel);
     }

@@ -149,6 +149,7 @@ impl<P: Platform> Instance<P> {
     /// [`EnableError::Handshake`] when it does not confirm: it may still be using its tables and queues. It
     /// counts as failed in any case.
     pub fn stop(&self, platform: &P) -> Result<(), EnableError> {
+        self.commands.silence(platform, &self.mmio);
         self.commands.give_up();
         // Tried, not required: being off matters more.
         let _ = self.abort_while_off(platform);
