@@ -6,6 +6,7 @@ mod attach;
 mod calls;
 mod end;
 mod events;
+mod interrupts;
 mod mapping;
 mod process;
 mod set_up;
@@ -119,6 +120,8 @@ pub struct Bench {
     pub(crate) scenario: Scenario,
     pub(crate) iommu: Iommu<TestPlatform>,
     pub(crate) smmus: Vec<Smmu<TestPlatform>>,
+    /// Where the messages of each instance's interrupts go, if they are messages.
+    messages: Vec<Option<u64>>,
     pub(crate) masters: Vec<Master<TestPlatform>>,
     pub(crate) domains: Vec<Domain<TestPlatform>>,
     processes: Vec<Slot>,
@@ -156,6 +159,7 @@ impl Bench {
         let mut bench = Self {
             iommu,
             smmus: Vec::new(),
+            messages: Vec::new(),
             masters: Vec::new(),
             domains: Vec::new(),
             processes: Vec::new(),

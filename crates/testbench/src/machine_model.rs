@@ -3,6 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use smmuv3::Completion;
 use smmuv3_model::{Access, Adversary, Model, Profile};
 
 use crate::caches::{Caches, SmmuMemory};
@@ -88,6 +89,8 @@ pub fn profile(instance: &Instance) -> Profile {
         .two_level_contexts(instance.two_level_contexts)
         .btm(instance.btm)
         .msi(instance.msi)
+        .sev(instance.queues.completion == Completion::Event)
+        .ecmdq(instance.queues.enhanced_log2)
         .two_level_stream_table(instance.two_level_streams)
         .queues(instance.command_queue_log2, instance.event_queue_log2)
         .eager(false)

@@ -37,6 +37,7 @@ mod data;
 mod error;
 mod machine;
 mod process;
+mod queues;
 mod random;
 mod read;
 mod source;
@@ -50,6 +51,7 @@ pub use answer::{Answer, Refusal};
 pub use error::{Position, ScenarioError, ScenarioErrors};
 pub use machine::{Capabilities, StreamSet, Streams, Support};
 pub use process::Process;
+pub use queues::{Interrupts, Queues};
 pub use random::{Random, Weights};
 pub use smmuv3::AsidPolicy;
 pub use substream::Substream;
@@ -117,8 +119,10 @@ pub struct Instance {
     pub two_level_contexts: bool,
     /// Whether it takes part in broadcast TLB maintenance (IDR0.BTM), and the driver lets it.
     pub btm: bool,
-    /// Interrupts can be messages. The driver uses wires.
+    /// It can send messages (IDR0.MSI).
     pub msi: bool,
+    /// Command queues, completion and interrupts.
+    pub queues: Queues,
     /// Whether it has 2-level stream tables (IDR0.ST_LEVEL).
     pub two_level_streams: bool,
     /// How the driver lays its stream table out.

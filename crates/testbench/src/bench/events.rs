@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the driver reports, and whether it had to.
 
-use smmuv3::{Interrupt, Report};
+use smmuv3::Report;
 
 use super::{Bench, Done, FaultKey};
 use crate::trace;
@@ -15,13 +15,15 @@ impl Bench {
         // Whatever devices cause from here on would be reported with the next operation.
         let (interfering, script) = self.look(|watch| watch.quiet());
         for (instance, smmu) in self.smmus.iter().enumerate() {
-            loop {
+            let mut pending = self.pending(instance);
+            pending.reverse();
+            while let Some(which) = pending.last().copied() {
                 let mut reports = Vec::new();
                 let mut sink = |report| reports.push(report);
                 let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
                 let operands = || trace::args([("instance", name.into())]);
                 let more = self.traced("call", "handle_interrupt", operands, || {
-                    self.iommu.handle_interrupt(smmu, Interrupt::Any, EVENT_BUDGET, &mut sink)
+                    self.iommu.handle_interrupt(smmu, which, EVENT_BUDGET, &mut sink)
                 });
                 self.look(|watch| {
                     watch.collect(&self.world);
@@ -34,14 +36,15 @@ impl Bench {
                             done.faults.push(fault);
                         }
                     }
-                    if !more {
-                        watch.oracle.all_reported(instance);
-                    }
                 });
                 if !more {
-                    break;
+                    pending.pop();
                 }
             }
+            self.look(|watch| {
+                watch.collect(&self.world);
+                watch.oracle.all_reported(instance);
+            });
         }
         done.faults.sort_unstable();
         done.faults.dedup();

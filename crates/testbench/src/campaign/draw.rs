@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
+mod queues;
 mod sharing;
 
 use std::collections::BTreeSet;
@@ -9,8 +10,8 @@ use fastrand::Rng;
 
 use crate::bench::Bench;
 use crate::scenario::{
-    Action, AsidPolicy, Device, Domain, Granules, Instance, Master, PAGE, Places, Random, Scenario,
-    Step, StreamTableKind, Weights,
+    Action, AsidPolicy, Device, Domain, Granules, Instance, Master, PAGE, Places, Queues, Random,
+    Scenario, Step, StreamTableKind, Weights,
 };
 
 /// The scenario of `seed`, with so many random operations. Always the same one.
@@ -50,7 +51,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             action: Action::Random(random),
         }],
     };
-    sharing::shared(scenario, narrowest)
+    queues::queued(sharing::shared(scenario, narrowest))
 }
 
 /// An SMMU that the driver must be able to use. What a scenario can say of an instance is drawn here, and
@@ -85,6 +86,7 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         two_level_contexts: false,
         btm: false,
         msi: rng.bool(),
+        queues: Queues::default(),
         two_level_streams,
         stream_table: one_of(rng, &shapes),
         command_queue_log2: rng.u32(1..=8),

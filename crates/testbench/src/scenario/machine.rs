@@ -34,6 +34,8 @@ pub struct Capabilities {
     pub btm: Support,
     /// Interrupts by message.
     pub msi: Support,
+    /// Enhanced command queues.
+    pub enhanced_queues: Support,
     /// 2-level stream tables.
     pub two_level_streams: Support,
     /// Accepted log2 of the entries of command queues.
@@ -121,6 +123,7 @@ impl Capabilities {
             two_level_contexts: Support::Either,
             btm: Support::Either,
             msi: Support::Either,
+            enhanced_queues: Support::Either,
             two_level_streams: Support::Either,
             command_queue_log2: 1..=19,
             event_queue_log2: 1..=19,
@@ -155,6 +158,7 @@ impl Capabilities {
             two_level_contexts: Support::Never,
             btm: Support::Never,
             msi: Support::Never,
+            enhanced_queues: Support::Never,
             two_level_streams: Support::Always,
             range_invalidation: Support::Always,
             coherent: Support::Always,
@@ -223,6 +227,10 @@ impl Check<'_> {
         self.flag(instance, "two-level-contexts", two_level, can.two_level_contexts);
         self.flag(instance, "btm", instance.btm, can.btm);
         self.flag(instance, "msi", instance.msi, can.msi);
+        if can.enhanced_queues == Support::Never && instance.queues.enhanced_log2.is_some() {
+            let what = format!("instance \"{}\" has enhanced command queues", instance.name);
+            self.lacks(instance.places.of("ecmdq"), what, "leave ecmdq out");
+        }
         let (commands, events) = (instance.command_queue_log2, instance.event_queue_log2);
         self.within(instance, "command-queue", commands, &can.command_queue_log2);
         self.within(instance, "event-queue", events, &can.event_queue_log2);

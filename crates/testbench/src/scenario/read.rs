@@ -11,7 +11,7 @@ use super::error::did_you_mean;
 use super::source::{Fields, Source, Value, describe, integer_value};
 use super::{
     AsidPolicy, Device, Domain, Granules, Instance, Master, Memory, PAGE, Process, Scenario,
-    ScenarioErrors, StreamTableKind, Substream, check, step,
+    ScenarioErrors, StreamTableKind, Substream, check, queues, step,
 };
 
 /// Domain names that mean something else.
@@ -265,6 +265,7 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         two_level_contexts: fields.flag("two-level-contexts").unwrap_or(false),
         btm: fields.flag("btm").unwrap_or(false),
         msi: fields.flag("msi").unwrap_or(false),
+        queues: queues::read(fields),
         two_level_streams: fields.flag("two-level-streams").unwrap_or(true),
         stream_table: fields.word("stream-table", &STREAM_TABLES).unwrap_or_default(),
         command_queue_log2: small("command-queue", 1..=19).unwrap_or(8),
@@ -281,6 +282,10 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
                 fields.what, instance.sid_bits
             ),
         );
+    }
+    if let Some((key, wrong)) = queues::contradiction(&instance) {
+        let wrong = format!("{wrong} in {}", fields.what);
+        fields.source.wrong_at(instance.places.of(key), wrong);
     }
     let most = StreamTableKind::LINEAR_BITS;
     let wrong_table = match instance.stream_table {
