@@ -22,6 +22,8 @@ pub(crate) struct Faults {
     drop_sync: u64,
     /// CMDQ_CONS.ERR that the next command gives, of this queue or of any.
     fail_next: Option<(Option<usize>, u64)>,
+    /// Messages that memory refuses from now on.
+    pub(crate) lost_messages: u64,
 }
 
 impl<M: Memory> Model<M> {
@@ -74,6 +76,11 @@ impl<M: Memory> Model<M> {
     /// The same of the next command of one queue: 0 is the command queue, enhanced ones follow.
     pub fn fail_next_command_of(&mut self, queue: usize, error: u8) {
         self.faults.fail_next = Some((Some(queue), u64::from(error) & 0x7));
+    }
+
+    /// Memory refuses the next `count` messages, of interrupts and of CMD_SYNCs: GERROR.MSI_*_ABT_ERR (§2.4).
+    pub fn lose_messages(&mut self, count: u64) {
+        self.faults.lost_messages = count;
     }
 
     pub(crate) fn lane(&self, queue: usize) -> &Lane {

@@ -499,7 +499,9 @@ impl<M: Memory> Model<M> {
             return true;
         }
         let pa = msi.addr & self.output_mask();
-        let aborted = self.memory.write(pa, &msi.data.to_le_bytes()).is_err();
+        let lost = self.faults.lost_messages != 0;
+        self.faults.lost_messages = self.faults.lost_messages.saturating_sub(1);
+        let aborted = lost || self.memory.write(pa, &msi.data.to_le_bytes()).is_err();
         self.observe(Observation::Message { pa, data: msi.data, aborted });
         !aborted
     }
