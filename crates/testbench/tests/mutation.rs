@@ -20,10 +20,19 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
             PROCESSES.replace("pasids = 200", "pasids = 700").replace("5000", "1500")
         }
         Some(Mutation::TagBeforeTarget) => MOVES.to_owned(),
-        _ => include_str!("../../../scenarios/random.toml").replace("10000", "1500"),
+        Some(Mutation::SyncElsewhere) => {
+            RANDOM.replace("10000", "1500").replace("asid-bits", "ecmdq = 4\nasid-bits")
+        }
+        Some(Mutation::LateMessages) => {
+            let messages = "msi = true\ninterrupts = \"msi\"\nasid-bits";
+            RANDOM.replace("10000", "1500").replace("asid-bits", messages)
+        }
+        _ => RANDOM.replace("10000", "1500"),
     };
     Scenario::parse(&text, "random").unwrap_or_else(|errors| panic!("{errors}"))
 }
+
+const RANDOM: &str = include_str!("../../../scenarios/random.toml");
 
 /// Each domain that a master of the wide instance was first to use changes its ASID when the other joins.
 const MOVES: &str = r#"
@@ -53,7 +62,13 @@ fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
 
 #[test]
 fn the_driver_itself_holds_all_rules_on_every_seed() {
-    for mutation in [None, Some(Mutation::NoLeafCfgi), Some(Mutation::TagBeforeTarget)] {
+    for mutation in [
+        None,
+        Some(Mutation::NoLeafCfgi),
+        Some(Mutation::TagBeforeTarget),
+        Some(Mutation::SyncElsewhere),
+        Some(Mutation::LateMessages),
+    ] {
         let verdicts = verdicts(&scenario(mutation), None);
         assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
     }

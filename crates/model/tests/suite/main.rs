@@ -7,6 +7,7 @@ mod broadcast;
 mod change;
 mod command_queue;
 mod context_table;
+mod ecmdq;
 mod event_queue;
 mod flag;
 mod held;
