@@ -54,8 +54,8 @@ fn loom_an_acknowledgement_is_not_taken_back_and_loses_no_doorbell() {
 }
 
 #[test]
-#[should_panic(expected = "it was taken back")]
-fn loom_twin_that_acknowledges_without_the_bell_is_taken_back() {
+#[should_panic(expected = "a doorbell was lost")]
+fn loom_twin_that_acknowledges_without_the_bell_takes_a_doorbell_back() {
     an_acknowledgement_meets_producers(|queue, control| {
         control.store(ERRACK, Ordering::Relaxed);
         tell(queue, control, queue.tickets.published());
