@@ -338,6 +338,11 @@ impl CommandQueue {
     /// The lane of a number; the first for one that does not exist.
     #[inline]
     fn lane<'a, P: Platform>(&'a self, platform: &'a P, number: u32) -> &'a Lane {
+        if number == 0 { &self.main } else { self.other(platform, number) }
+    }
+
+    #[inline(never)]
+    fn other<'a, P: Platform>(&'a self, platform: &'a P, number: u32) -> &'a Lane {
         let index = (number as usize).wrapping_sub(1);
         self.others(platform).get(index).unwrap_or(&self.main)
     }
@@ -370,7 +375,8 @@ impl CommandQueue {
         mmio: &P::Mmio,
         mut enabled: impl FnMut(u32) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.others(platform).iter().try_for_each(|lane| enabled(lane.port().enable(mmio)))
+        let mut offsets = self.others(platform).iter().filter_map(|lane| lane.port().enable(mmio));
+        offsets.try_for_each(|cons| enabled(cons))
     }
 
     /// Acknowledges every error, for an SMMU whose queue is off and given up: an active one would stop it. Returns
@@ -447,6 +453,9 @@ impl CommandQueue {
         mmio: &P::Mmio,
         commands: &mut impl ExactSizeIterator<Item = Command>,
     ) -> Result<Option<Ticket>, Failure> {
+        if self.count == 0 {
+            return self.try_submit_in(0, platform, mmio, commands);
+        }
         self.try_submit_in(self.own_lane(platform), platform, mmio, commands)
     }
 

@@ -14,10 +14,9 @@ use crate::queue::Size;
 
 /// The registers of a queue.
 pub(super) struct Port {
-    base: u32,
-    prod: u32,
-    cons: u32,
-    enhanced: bool,
+    /// Where the slot of an enhanced queue begins. Offsets of the command queue's registers are constants, which those
+    /// who access registers may make use of.
+    slot: Option<u32>,
     /// What PROD holds besides the index: EN and ERRACK of an enhanced queue. Changed only while nobody writes PROD.
     control: AtomicU32,
 }
@@ -33,24 +32,12 @@ pub(super) struct Stop {
 impl Port {
     /// Those of the command queue.
     pub(super) const fn main() -> Self {
-        Self {
-            base: CmdqBase::OFFSET,
-            prod: CmdqProd::OFFSET,
-            cons: CmdqCons::OFFSET,
-            enhanced: false,
-            control: AtomicU32::new(0),
-        }
+        Self { slot: None, control: AtomicU32::new(0) }
     }
 
     /// Those of the enhanced queue whose slot begins at byte `at` of the registers.
     pub(super) const fn enhanced(at: u32) -> Self {
-        Self {
-            base: at + EcmdqBase::OFFSET,
-            prod: at + EcmdqProd::OFFSET,
-            cons: at + EcmdqCons::OFFSET,
-            enhanced: true,
-            control: AtomicU32::new(0),
-        }
+        Self { slot: Some(at), control: AtomicU32::new(0) }
     }
 
     /// What BASE is to hold.
@@ -62,42 +49,54 @@ impl Port {
     /// before is acknowledged with it.
     pub(super) fn reset(&self, mmio: &impl Mmio, size: Size, memory: PhysAddr) {
         // The fields of both are the same.
-        mmio.write64(self.base, self.base_register(size, memory).0);
-        if !self.enhanced {
-            mmio.write32(self.prod, 0);
-            mmio.write32(self.cons, 0);
+        let base = self.base_register(size, memory);
+        let Some(slot) = self.slot else {
+            mmio.write64(CmdqBase::OFFSET, base.0);
+            mmio.write32(CmdqProd::OFFSET, 0);
+            mmio.write32(CmdqCons::OFFSET, 0);
             return;
-        }
-        let cons = EcmdqCons(mmio.read32(self.cons)).with_rd(0).with_enack(false);
+        };
+        mmio.write64(slot + EcmdqBase::OFFSET, base.0);
+        let cons = EcmdqCons(mmio.read32(slot + EcmdqCons::OFFSET)).with_rd(0).with_enack(false);
         let prod = EcmdqProd::default().with_errack(cons.err());
-        mmio.write32(self.prod, prod.0);
-        mmio.write32(self.cons, cons.0);
+        mmio.write32(slot + EcmdqProd::OFFSET, prod.0);
+        mmio.write32(slot + EcmdqCons::OFFSET, cons.0);
         self.control.store(prod.with_en(true).0, Ordering::Relaxed);
     }
 
     /// Asks the SMMU to use an enhanced queue that was reset. CONS, whose offset is returned, shows when it does.
-    pub(super) fn enable(&self, mmio: &impl Mmio) -> u32 {
-        mmio.write32(self.prod, self.control.load(Ordering::Relaxed));
-        self.cons
+    pub(super) fn enable(&self, mmio: &impl Mmio) -> Option<u32> {
+        let slot = self.slot?;
+        mmio.write32(slot + EcmdqProd::OFFSET, self.control.load(Ordering::Relaxed));
+        Some(slot + EcmdqCons::OFFSET)
     }
 
     /// Tells the SMMU of the commands before the one that shows as `register`. One caller at a time.
     #[inline]
     pub(super) fn tell(&self, mmio: &impl Mmio, register: u32) {
-        mmio.write32(self.prod, register | self.control.load(Ordering::Relaxed));
+        match self.slot {
+            None => mmio.write32(CmdqProd::OFFSET, register),
+            Some(slot) => {
+                let control = self.control.load(Ordering::Relaxed);
+                mmio.write32(slot + EcmdqProd::OFFSET, register | control);
+            }
+        }
     }
 
     /// CONS.RD.
     #[inline]
     pub(super) fn consumed(&self, mmio: &impl Mmio) -> u32 {
-        // The field has 20 bits, in both registers.
-        CmdqCons(mmio.read32(self.cons)).rd() as u32
+        // The fields have 20 bits.
+        match self.slot {
+            None => CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32,
+            Some(slot) => EcmdqCons(mmio.read32(slot + EcmdqCons::OFFSET)).rd() as u32,
+        }
     }
 
     /// Why the queue stands still, if it does.
     pub(super) fn stopped(&self, mmio: &impl Mmio) -> Option<Stop> {
-        if self.enhanced {
-            let cons = EcmdqCons(mmio.read32(self.cons));
+        if let Some(slot) = self.slot {
+            let cons = EcmdqCons(mmio.read32(slot + EcmdqCons::OFFSET));
             let acknowledged = EcmdqProd(self.control.load(Ordering::Relaxed)).errack();
             let stop = Stop { register: cons.rd() as u32, code: cons.err_reason() as u8 };
             return (cons.err() != acknowledged).then_some(stop);
@@ -106,14 +105,14 @@ impl Port {
         if !Gerror(errors).cmdq_err() {
             return None;
         }
-        let cons = CmdqCons(mmio.read32(self.cons));
+        let cons = CmdqCons(mmio.read32(CmdqCons::OFFSET));
         Some(Stop { register: cons.rd() as u32, code: cons.err() as u8 })
     }
 
     /// Lets the SMMU go on: the error that [`Port::stopped`] found is dealt with. One caller at a time; `tell_again` runs
     /// its argument while nobody writes PROD, and writes PROD then.
     pub(super) fn acknowledge(&self, mmio: &impl Mmio, tell_again: impl FnOnce(&dyn Fn())) {
-        if self.enhanced {
+        if self.slot.is_some() {
             let prod = || EcmdqProd(self.control.load(Ordering::Relaxed));
             let toggle = || {
                 let errack = !prod().errack();
