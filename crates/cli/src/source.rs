@@ -44,6 +44,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("the-fix", "policy shared-min-move: the live ASID is changed instead"),
     built_in!("banks", "policy banked: 300 domains on an SMMU with 8-bit ASIDs"),
     built_in!("process", "a process that devices behind three SMMUs share (SVA)"),
+    built_in!("queues", "enhanced command queues, and messages instead of wires"),
     built_in!("random-processes", "random operations with PASIDs and processes, too"),
     built_in!("stage-2", "guests' address spaces, with a VMID on each SMMU"),
     built_in!("granules", "pages of 4, 16 and 64 KiB, of both stages"),

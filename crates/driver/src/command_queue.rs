@@ -1,27 +1,44 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The command queue (§3, §4): many producers, nobody waits while holding anything, completion by the consumer index.
+//! The command queue (§3, §4): many producers, nobody waits while holding anything, completion by the consumer index, or
+//! by messages.
 //!
 //! [`CommandQueue::submit`] places a batch of commands and a CMD_SYNC behind them and returns a [`Ticket`];
-//! [`CommandQueue::wait`] waits for it, with interrupts on. How producers share the queue is in
+//! [`CommandQueue::wait`] waits for it, with interrupts on. How producers share a queue is in
 //! `tickets`, what becomes of refused commands in `refusals`.
+//!
+//! # Several queues
+//! An SMMU may have enhanced command queues beside the one that each has (§2.6). They are *lanes* of one
+//! [`CommandQueue`] then, and each CPU gives its commands to one of them: [`Platform::cpu`] chooses, and any lane will
+//! do. A batch and its CMD_SYNC are in one lane, whose registers are in `port`; the lane is part of the ticket.
+//!
+//! Lanes are not ordered among each other, and a CMD_SYNC says nothing about the commands of another lane. That is enough
+//! wherever the next step is taken after the one before was *waited for*, on whichever CPU: a command whose CMD_SYNC is
+//! complete has had its effect, and nothing in any lane comes before it any more. So it is with
+//! each step in this driver ([`CommandQueue::carry_out`]): an entry that is changed in several steps, a tag that
+//! is flushed before it leaves the targets, configuration that is forgotten before translations at start.
+//!
+//! It is *not* enough to conclude from one's own CMD_SYNC that what *others* had placed before is complete, as one may
+//! with a single queue. Invalidations that others placed for targets that are no more may still be on the way
+//! when a detach has returned. TLBIs do no harm then: of a tag that somebody else has got they invalidate too much. Where it
+//! matters, [`CommandQueue::settle`] waits for all lanes.
 
-use core::slice;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+mod lane;
+mod port;
+
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::{iter, ptr, slice};
 
 use smmuv3_formats::command::{Sync, completion};
-use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd, Gerror, Gerrorn, cerror};
-use smmuv3_formats::{COMMAND_BYTES, Command, Opcode, PhysAddr};
+use smmuv3_formats::register::{CmdqBase, Gerror, Gerrorn};
+use smmuv3_formats::{Command, PhysAddr};
 
 use crate::error::Failure;
+use crate::message::Message;
 use crate::platform::{Mmio, Platform};
-use crate::queue::{Size, at};
-use crate::refusals::{Finding, Refusals, is_retried};
-use crate::spin::SpinLock;
-use crate::sync;
-use crate::tickets::{NoTicket, Poller, Tickets};
-
-/// Aborted fetches of one command that are retried before the queue is given up.
-const FETCH_RETRIES: u32 = 3;
+use crate::queue::Size;
+use lane::Lane;
+use port::Port;
 
 /// How an SMMU tells those who wait that their commands are complete (CMD_SYNC.CS, §4.1): each batch ends in a CMD_SYNC
 /// that asks for it.
@@ -30,7 +47,8 @@ pub enum Completion {
     /// It does not: they look again and again, one for all.
     #[default]
     Poll,
-    /// By its wired CMD_SYNC interrupt, which is edge-triggered; no message is sent. Its handler has nothing to tell the
+    /// By its CMD_SYNC interrupt: the wired one, which is edge-triggered, or the message of
+    /// [`Messages::sync`](crate::Messages::sync). Its handler has nothing to tell the
     /// driver: that it ran, or that it wakes others, is what matters. See [`Platform::relax`].
     Interrupt,
     /// By an event for WFE on all CPUs, where the SMMU can send them ([`Features::events`]). Elsewhere as [`Poll`].
@@ -38,30 +56,51 @@ pub enum Completion {
     /// [`Features::events`]: crate::Features::events
     /// [`Poll`]: Self::Poll
     Event,
+    /// By a message to a word of memory, one for each queue, which says how far the SMMU has come: those who wait look
+    /// at memory, which their caches hold until it changes, and not at a register. Messages that are lost are made up for: the
+    /// register is looked at now and then. Where the SMMU cannot send messages (IDR0.MSI), or is not coherent, as
+    /// [`Poll`](Self::Poll).
+    Message,
 }
 
-/// The command queue of one SMMU.
+/// The command queue of one SMMU, with its enhanced ones if they are used.
 pub struct CommandQueue {
-    base: PhysAddr,
-    /// The marks of `tickets`.
-    marks: PhysAddr,
+    common: Common,
+    main: Lane,
+    /// The other lanes, so many of them, one behind the other.
+    others: PhysAddr,
+    count: u32,
+    /// What CMD_SYNCs write to, a cache line for each lane.
+    words: Option<PhysAddr>,
+    /// No message is on its way to them.
+    silent: AtomicBool,
+}
+
+/// What all lanes have in common.
+struct Common {
     /// Largest number of commands before a CMD_SYNC.
     largest_batch: u64,
     /// Nanoseconds that the SMMU may stand still.
     deadline: u64,
-    /// What ends a batch.
-    sync: Command,
-    tickets: Tickets,
-    refusals: Refusals,
-    /// Position at which the queue was last made empty: nobody carries out what was given before.
-    began: AtomicU64,
-    /// Taken by the caller that acknowledges errors.
-    recovery: SpinLock<Aborts>,
     /// Even while the SMMU works; odd while it does not answer, or is being reset. Each reset adds two, so that
     /// what was found out about the SMMU before it is not held against it afterwards.
     epoch: AtomicU32,
     #[cfg(feature = "mutation")]
-    omit_sync: bool,
+    wrong: Wrong,
+}
+
+/// What a driver does to CMD_SYNCs that is wrong on purpose.
+#[cfg(feature = "mutation")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// Nothing.
+    No,
+    /// It leaves them out.
+    Omitted,
+    /// It places them in the next lane.
+    Elsewhere,
+    /// Nothing; the driver is wrong about interrupts instead.
+    LateMessages,
 }
 
 /// A batch of commands whose completion can be waited for.
@@ -73,14 +112,30 @@ pub struct Ticket {
     end: u64,
     /// How many commands had been refused before.
     refusals: u64,
+    /// Where it is.
+    lane: u32,
 }
 
-/// How often in a row the SMMU could not fetch the command at one position.
-#[derive(Clone, Copy, Default)]
-struct Aborts {
-    position: u64,
-    count: u32,
+impl Common {
+    /// As [`CommandQueue::give_up`], unless the SMMU was reset since `epoch`.
+    fn give_up_since(&self, epoch: u32) {
+        // Failing means that it is given up already, or was reset: both are as well.
+        let _ = self.epoch.compare_exchange(epoch, epoch | 1, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// The consumer index showed `register`, which is ahead of what was published.
+    fn ahead(&self, epoch: u32, register: u32) -> Result<bool, Failure> {
+        if self.epoch.load(Ordering::Acquire) != epoch {
+            // It was read while a reset set both to a new beginning.
+            return Ok(false);
+        }
+        self.give_up_since(epoch);
+        Err(Failure::Index { register })
+    }
 }
+
+/// Bytes of a word that CMD_SYNCs write to: a cache line of its own.
+const WORD_BYTES: usize = 128;
 
 impl CommandQueue {
     /// Takes memory for a queue of `size` from the platform. `largest_batch` commands may precede a CMD_SYNC;
@@ -98,94 +153,237 @@ impl CommandQueue {
         if size.entries() < 2 {
             return None;
         }
-        let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size).max(32))?;
-        let Some(marks) = platform.allocate(marks_bytes(size), MARK_BYTES) else {
-            // SAFETY: just allocated, and never shown to the SMMU.
-            unsafe { platform.free_coherent(base, queue_bytes(size), queue_bytes(size).max(32)) };
-            return None;
-        };
+        // SAFETY: the caller's promise.
+        let main = unsafe { Lane::new(platform, size, Port::main()) }?;
         Some(Self {
-            base,
-            marks,
-            // At most a quarter of the queue, so that it finds room beside others; at least one command.
-            largest_batch: u64::from(largest_batch).min(size.entries() / 4).max(1),
-            deadline,
-            sync: Sync::new().into(),
-            tickets: Tickets::new(size),
-            refusals: Refusals::new(),
-            began: AtomicU64::new(0),
-            recovery: SpinLock::new(Aborts { position: 0, count: 0 }),
-            epoch: AtomicU32::new(0),
-            #[cfg(feature = "mutation")]
-            omit_sync: false,
+            common: Common {
+                // At most a quarter of the queue, so that it finds room beside others; at least one command.
+                largest_batch: u64::from(largest_batch).min(size.entries() / 4).max(1),
+                deadline,
+                epoch: AtomicU32::new(0),
+                #[cfg(feature = "mutation")]
+                wrong: Wrong::No,
+            },
+            main,
+            others: PhysAddr(0),
+            count: 0,
+            words: None,
+            silent: AtomicBool::new(true),
         })
     }
 
-    /// The same queue, whose batches are to tell of their completion so. [`Completion::Event`] is for SMMUs that have it.
+    /// The same queue, with `most` enhanced ones, whose registers are in the slots of these offsets; none if there is no
+    /// memory for all, or fewer slots.
+    ///
+    /// # Safety
+    /// The queue was not used before. Each slot is that of a queue of its own, within what the registers cover.
     #[must_use]
-    pub fn telling(mut self, completion: Completion) -> Self {
+    pub unsafe fn beside<P: Platform>(
+        mut self,
+        platform: &P,
+        most: usize,
+        slots: impl Iterator<Item = u32>,
+    ) -> Self {
+        debug_assert_eq!(self.count, 0);
+        if most == 0 {
+            return self;
+        }
+        let memory = platform.allocate(lanes_bytes(most), LANE_ALIGN);
+        let Some(memory) = memory else { return self };
+        let lanes = platform.pointer(memory).cast::<MaybeUninit<Lane>>();
+        // SAFETY: just allocated for so many, aligned; uninitialised is what they may be.
+        let lanes = unsafe { slice::from_raw_parts_mut(lanes.as_ptr(), most) };
+        let mut count = 0;
+        for (lane, slot) in lanes.iter_mut().zip(slots) {
+            // SAFETY: the platform is the one of `new`.
+            let made = unsafe { Lane::new(platform, self.main.size(), Port::enhanced(slot)) };
+            let Some(made) = made else { break };
+            lane.write(made);
+            count += 1;
+        }
+        if count != most {
+            // Fewer are not worth another allocation, and a size that is not known when they are freed.
+            for lane in lanes.iter_mut().take(count) {
+                // SAFETY: written above, and never shown to anybody; read once.
+                unsafe { lane.assume_init_read().free(platform) };
+            }
+            // SAFETY: just allocated, with this size; nobody uses it.
+            unsafe { platform.free(memory, lanes_bytes(most), LANE_ALIGN) };
+            return self;
+        }
+        // As many as there was memory for: they fit.
+        (self.others, self.count) = (memory, most as u32);
+        self
+    }
+
+    /// The same queue, whose batches are to tell of their completion so; with [`Completion::Interrupt`] by `message`, if
+    /// there is one. [`Completion::Event`] and [`Completion::Message`] are for SMMUs that have them; without memory for the
+    /// latter it does not tell.
+    ///
+    /// # Safety
+    /// The queue was not used before.
+    #[must_use]
+    pub unsafe fn telling<P: Platform>(
+        mut self,
+        platform: &P,
+        completion: Completion,
+        message: Option<Message>,
+    ) -> Self {
+        if completion == Completion::Message {
+            let lanes = 1 + self.count as usize;
+            self.words = platform.allocate_coherent(lanes * WORD_BYTES, WORD_BYTES);
+            let Some(words) = self.words else { return self };
+            for (lane, word) in self.lanes_mut(platform).zip((words.0..).step_by(WORD_BYTES)) {
+                lane.end_with_message(PhysAddr(word));
+            }
+            return self;
+        }
         let how = match completion {
-            Completion::Poll => completion::NONE,
+            Completion::Poll | Completion::Message => completion::NONE,
             Completion::Interrupt => completion::IRQ,
             Completion::Event => completion::SEV,
         };
         // No address: no message.
-        self.sync = Sync::new().with_cs(how).into();
-        self.tickets.told = completion != Completion::Poll;
+        let message = message.filter(|_| completion == Completion::Interrupt);
+        let sync = message.map_or(Sync::new(), |message| message.on(Sync::new())).with_cs(how);
+        for lane in self.lanes_mut(platform) {
+            lane.end_with(sync, completion != Completion::Poll);
+        }
         self
     }
 
-    /// Leaves every CMD_SYNC out: for a driver that is wrong on purpose.
+    /// Does to every CMD_SYNC what is wrong: for a driver that is so on purpose.
     #[cfg(feature = "mutation")]
-    pub(crate) fn omit_sync(&mut self) {
-        self.omit_sync = true;
+    pub(crate) fn spoil(&mut self, wrong: Wrong) {
+        self.common.wrong = wrong;
+    }
+
+    #[cfg(feature = "mutation")]
+    pub(crate) fn is_spoilt(&self, wrong: Wrong) -> bool {
+        self.common.wrong == wrong
     }
 
     const fn syncs(&self) -> bool {
         #[cfg(feature = "mutation")]
-        return !self.omit_sync;
+        return matches!(self.common.wrong, Wrong::No | Wrong::LateMessages);
         #[cfg(not(feature = "mutation"))]
         true
     }
 
-    /// Gives the memory back.
+    /// Gives the memory back, but what messages may still be written to.
     ///
     /// # Safety
-    /// The SMMU cannot access the queue: CMDQEN was seen 0, or the queue was never enabled.
+    /// The SMMU cannot access the queues: CMDQEN, and each EN of an enhanced one, was seen 0, or they were never enabled.
     pub unsafe fn free<P: Platform>(self, platform: &P) {
-        let bytes = queue_bytes(self.size());
-        // SAFETY: allocated in `new` with these sizes; the caller says that the SMMU is done with it, and
-        // `self` is consumed, so no CPU uses it.
+        for lane in self.others(platform) {
+            // SAFETY: each is read once, and nobody uses it afterwards. The caller says that the SMMU is done with it.
+            unsafe { ptr::read(lane).free(platform) };
+        }
+        // SAFETY: allocated with these sizes; nobody uses them any more, as the caller says.
         unsafe {
-            platform.free_coherent(self.base, bytes, bytes.max(32));
-            platform.free(self.marks, marks_bytes(self.size()), MARK_BYTES);
+            if self.count != 0 {
+                let lanes = self.count as usize;
+                platform.free(self.others, lanes_bytes(lanes), LANE_ALIGN);
+            }
+            // One that is on its way when a queue is disabled arrives all the same (§2.4).
+            let silent = self.silent.load(Ordering::Acquire);
+            if let Some(words) = self.words.filter(|_| silent) {
+                let bytes = (1 + self.count as usize) * WORD_BYTES;
+                platform.free_coherent(words, bytes, WORD_BYTES);
+            }
+            self.main.free(platform);
         }
     }
 
     /// What CMDQ_BASE is to hold.
     pub fn base_register(&self) -> CmdqBase {
-        CmdqBase::default()
-            .with_log2size(u64::from(self.size().log2()))
-            .with_addr(self.base.0)
-            .with_ra(true)
+        self.main.base_register()
     }
 
-    /// Makes the queue empty, for an SMMU whose PROD and CONS are about to be written as 0. The queue counts
-    /// as failed until [`CommandQueue::resume`], so that nobody uses it meanwhile; whoever still waits for an
+    /// How many queues it has: the command queue, and enhanced ones.
+    pub fn lanes(&self) -> usize {
+        1 + self.count as usize
+    }
+
+    /// The lanes beside the first.
+    #[inline]
+    fn others<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [Lane] {
+        if self.count == 0 {
+            return &[];
+        }
+        let lanes = platform.pointer(self.others).cast::<Lane>();
+        // SAFETY: `beside` wrote so many there, which live until `free` consumes the queue.
+        unsafe { slice::from_raw_parts(lanes.as_ptr(), self.count as usize) }
+    }
+
+    fn all<'a, P: Platform>(&'a self, platform: &'a P) -> impl Iterator<Item = &'a Lane> {
+        iter::once(&self.main).chain(self.others(platform))
+    }
+
+    /// All lanes, of a queue that was not used before.
+    fn lanes_mut<'a, P: Platform>(
+        &'a mut self,
+        platform: &'a P,
+    ) -> impl Iterator<Item = &'a mut Lane> {
+        let others: &mut [Lane] = if self.count == 0 {
+            &mut []
+        } else {
+            let lanes = platform.pointer(self.others).cast::<Lane>();
+            // SAFETY: as in `others`; `self` is borrowed for as long.
+            unsafe { slice::from_raw_parts_mut(lanes.as_ptr(), self.count as usize) }
+        };
+        iter::once(&mut self.main).chain(others)
+    }
+
+    /// The lane of a number; the first for one that does not exist.
+    #[inline]
+    fn lane<'a, P: Platform>(&'a self, platform: &'a P, number: u32) -> &'a Lane {
+        if number == 0 { &self.main } else { self.other(platform, number) }
+    }
+
+    #[inline(never)]
+    fn other<'a, P: Platform>(&'a self, platform: &'a P, number: u32) -> &'a Lane {
+        let index = (number as usize).wrapping_sub(1);
+        self.others(platform).get(index).unwrap_or(&self.main)
+    }
+
+    /// Where this CPU places its commands.
+    #[inline]
+    fn own_lane<P: Platform>(&self, platform: &P) -> u32 {
+        if self.count == 0 { 0 } else { self.choose(platform.cpu()) }
+    }
+
+    #[inline(never)]
+    fn choose(&self, cpu: usize) -> u32 {
+        // Below the number of lanes.
+        (cpu % self.lanes()) as u32
+    }
+
+    /// Makes the queues empty, for an SMMU that uses none of them and whose PROD and CONS are about to be 0. They count
+    /// as failed until [`CommandQueue::resume`], so that nobody uses them meanwhile; whoever still waits for an
     /// earlier ticket is told that it failed. One caller at a time.
-    pub(crate) fn restart<P: Platform>(&self, platform: &P) {
+    pub(crate) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
         self.give_up();
-        // A waiter learns by what is consumed that its ticket is done, and by this that it is not.
-        let begins = |beginning| self.began.store(beginning, Ordering::Release);
-        self.tickets.close(self.marks(platform), || platform.relax(), begins);
+        self.all(platform).for_each(|lane| lane.restart(platform, mmio));
+    }
+
+    /// Asks the SMMU to use each enhanced queue; `enabled` is given the offset of its ECMDQ_CONS, which shows ENACK when it
+    /// does.
+    pub(crate) fn enable_others<P: Platform, E>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        mut enabled: impl FnMut(u32) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut offsets = self.others(platform).iter().filter_map(|lane| lane.port().enable(mmio));
+        offsets.try_for_each(|cons| enabled(cons))
     }
 
     /// Acknowledges every error, for an SMMU whose queue is off and given up: an active one would stop it. Returns
     /// those that were active.
     pub(crate) fn forget_errors<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Gerror {
         // Under the lock: whoever is recovering finishes before, and nobody begins while the queue is given up.
-        self.recovery.with(platform, |aborts| {
-            *aborts = Aborts::default();
+        self.main.recovery.with(platform, |_| {
             let errors = mmio.read32(Gerror::OFFSET);
             let active = Gerror(errors ^ mmio.read32(Gerrorn::OFFSET));
             mmio.write32(Gerrorn::OFFSET, errors);
@@ -193,41 +391,54 @@ impl CommandQueue {
         })
     }
 
-    /// Lets the queue be used again: the SMMU reads it.
-    pub(crate) fn resume(&self) {
+    /// Waits until no message of a CMD_SYNC is on its way any more, before the queues are disabled for good. Nobody
+    /// else uses them. Where that fails, the memory that messages are written to is never given back.
+    pub(crate) fn silence<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
+        if self.words.is_none() || self.has_failed() {
+            return;
+        }
+        // It completes when the messages of those before have arrived (§4.2), and sends none.
+        let last = Sync::new().into();
+        let silent = self.all(platform).zip(0..).try_for_each(|(lane, number)| {
+            let run = (1, 1);
+            match lane.try_submit(platform, mmio, &mut iter::once(last), run, number)? {
+                Some(ticket) => lane.wait(&self.common, platform, mmio, ticket),
+                None => Err(Failure::Failed),
+            }
+        });
+        self.silent.store(silent.is_ok(), Ordering::Release);
+    }
+
+    /// Lets the queues be used again: the SMMU reads them.
+    pub(crate) fn resume<P: Platform>(&self, platform: &P) {
         debug_assert!(self.has_failed());
-        self.tickets.open();
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.silent.store(false, Ordering::Release);
+        self.all(platform).for_each(Lane::open);
+        self.common.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether the SMMU stopped answering: every submission fails until it is reset.
     #[inline]
     pub fn has_failed(&self) -> bool {
-        is_failed(self.epoch.load(Ordering::Acquire))
+        is_failed(self.common.epoch.load(Ordering::Acquire))
     }
 
     /// Counts the SMMU as one that does not answer.
     pub(crate) fn give_up(&self) {
-        self.epoch.fetch_or(1, Ordering::AcqRel);
+        self.common.epoch.fetch_or(1, Ordering::AcqRel);
     }
 
-    /// As [`CommandQueue::give_up`], unless the SMMU was reset since `epoch`.
-    fn give_up_since(&self, epoch: u32) {
-        // Failing means that it is given up already, or was reset: both are as well.
-        let _ = self.epoch.compare_exchange(epoch, epoch | 1, Ordering::AcqRel, Ordering::Acquire);
-    }
-
-    /// Number of entries.
+    /// Number of entries; of each, if there are several.
     #[inline]
     pub fn size(&self) -> Size {
-        self.tickets.size()
+        self.main.size()
     }
 
     /// Most commands of one batch, before its CMD_SYNC.
     #[inline]
     pub fn largest_batch(&self) -> usize {
         // Far below 2^32: a part of the queue.
-        self.largest_batch as usize
+        self.common.largest_batch as usize
     }
 
     /// Gives the SMMU a batch: `commands` in order, at most [`CommandQueue::largest_batch`] of them (the rest stays
@@ -242,29 +453,34 @@ impl CommandQueue {
         mmio: &P::Mmio,
         commands: &mut impl ExactSizeIterator<Item = Command>,
     ) -> Result<Option<Ticket>, Failure> {
+        if self.count == 0 {
+            return self.try_submit_in(0, platform, mmio, commands);
+        }
+        self.try_submit_in(self.own_lane(platform), platform, mmio, commands)
+    }
+
+    #[inline]
+    fn try_submit_in<P: Platform>(
+        &self,
+        number: u32,
+        platform: &P,
+        mmio: &P::Mmio,
+        commands: &mut impl ExactSizeIterator<Item = Command>,
+    ) -> Result<Option<Ticket>, Failure> {
         if self.has_failed() {
             return Err(Failure::Failed);
         }
-        let refusals = self.refusals.count();
-        let count = (commands.len() as u64).min(self.largest_batch);
-        let slots = self.slots_for(count);
-        // Between ticket and publication nothing may come, or those behind it would wait.
-        platform.mask_irqs(|| {
-            let start = match self.tickets.draw(slots) {
-                Ok(start) => start,
-                Err(NoTicket::Full) => return Ok(None),
-                Err(NoTicket::Closed) => return Err(Failure::Failed),
-            };
-            let end = start + slots;
-            let slots = self.slots(platform);
-            let mut run = Run { queue: self, platform, mmio, slots, start, next: start, end };
-            while run.next != start + count
-                && let Some(command) = commands.next()
-            {
-                run.push(command);
-            }
-            Ok(Some(Ticket { start, end, refusals }))
-        })
+        let count = (commands.len() as u64).min(self.common.largest_batch);
+        let run = (count, self.slots_for(count));
+        let lane = self.lane(platform, number);
+        let placed = lane.try_submit(platform, mmio, commands, run, number);
+        #[cfg(feature = "mutation")]
+        if let (Ok(Some(_)), Wrong::Elsewhere) = (&placed, self.common.wrong) {
+            let number = (number + 1) % self.lanes() as u32;
+            let lane = self.lane(platform, number);
+            return lane.try_submit(platform, mmio, &mut iter::empty(), (0, 1), number);
+        }
+        placed
     }
 
     /// As [`CommandQueue::try_submit`], but waits while there is no room.
@@ -290,10 +506,10 @@ impl CommandQueue {
 
     /// Looks once for room, for those who do not wait for it.
     #[cfg(feature = "alloc")]
-    pub(crate) fn look_for_room<P: Platform>(&self, mmio: &P::Mmio) {
+    pub(crate) fn look_for_room<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
         if !self.has_failed() {
             // What makes no sense is for whoever waits.
-            let _ = self.tickets.observe(|| CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32);
+            let _ = self.lane(platform, self.own_lane(platform)).observe(platform, mmio);
         }
     }
 
@@ -307,8 +523,9 @@ impl CommandQueue {
         mmio: &P::Mmio,
         commands: usize,
     ) -> Result<(), Failure> {
-        let slots = self.slots_for((commands as u64).min(self.largest_batch));
-        self.until(platform, mmio, || self.tickets.has_room(slots))
+        let slots = self.slots_for((commands as u64).min(self.common.largest_batch));
+        let lane = self.lane(platform, self.own_lane(platform));
+        lane.wait_for_room(&self.common, platform, mmio, slots)
     }
 
     /// Gives the SMMU `commands`, however many, batch by batch, and waits until they are complete.
@@ -337,6 +554,26 @@ impl CommandQueue {
         }
     }
 
+    /// Waits until all commands are complete that anybody had placed before this was called, in whichever lane.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::submit`] and [`CommandQueue::wait`].
+    pub fn settle<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
+        // One after the other: it is seldom done, and each waits for commands that were under way all the same.
+        for number in 0..self.lanes() as u32 {
+            let ticket = loop {
+                let placed = self.try_submit_in(number, platform, mmio, &mut iter::empty())?;
+                if let Some(ticket) = placed {
+                    break ticket;
+                }
+                self.lane(platform, number).wait_for_room(&self.common, platform, mmio, 1)?;
+                platform.relax();
+            };
+            self.wait(platform, mmio, ticket)?;
+        }
+        Ok(())
+    }
+
     /// Slots of a batch of `commands` commands; at least one, as a run has.
     #[inline]
     fn slots_for(&self, commands: u64) -> u64 {
@@ -355,99 +592,10 @@ impl CommandQueue {
         mmio: &P::Mmio,
         ticket: Ticket,
     ) -> Result<(), Failure> {
-        self.until(platform, mmio, || self.tickets.consumed() >= ticket.end)?;
-        if ticket.start < self.began.load(Ordering::Acquire) {
-            return Err(Failure::Failed);
-        }
-        match self.refusals.find(ticket.start, ticket.end, ticket.refusals) {
-            Finding::None => Ok(()),
-            Finding::Refused(command, code) => Err(Failure::Refused { command, code }),
-            Finding::Forgotten => Err(Failure::Forgotten),
-        }
+        self.lane(platform, ticket.lane).wait(&self.common, platform, mmio, ticket)
     }
 
-    /// Waits until `done`, recovering from command errors on the way.
-    #[inline]
-    fn until<P: Platform>(
-        &self,
-        platform: &P,
-        mmio: &P::Mmio,
-        done: impl Fn() -> bool,
-    ) -> Result<(), Failure> {
-        // Most find it done at the first look.
-        if done() {
-            return Ok(());
-        }
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let read = || CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32;
-        if !is_failed(epoch) && self.tickets.observe(read).is_ok() && done() {
-            return Ok(());
-        }
-        self.until_later(platform, mmio, done)
-    }
-
-    /// As [`CommandQueue::until`], for whoever was not done at once.
-    #[cold]
-    #[inline(never)]
-    fn until_later<P: Platform>(
-        &self,
-        platform: &P,
-        mmio: &P::Mmio,
-        done: impl Fn() -> bool,
-    ) -> Result<(), Failure> {
-        let mut poller = Poller::new(&self.tickets);
-        // What was consumed while the SMMU had something to do, and since when it is no more.
-        let mut still: Option<(u64, u64)> = None;
-        loop {
-            if done() {
-                return Ok(());
-            }
-            let epoch = self.epoch.load(Ordering::Acquire);
-            if is_failed(epoch) {
-                return Err(Failure::Failed);
-            }
-            let read = || CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32;
-            let check_errors = poller.turn(read).or_else(|register| self.ahead(epoch, register))?;
-            if done() {
-                return Ok(());
-            }
-            if check_errors {
-                self.recover(platform, mmio)?;
-            }
-            let consumed = self.tickets.consumed();
-            still = match still {
-                // While it has nothing to do, others have: their commands are on the way.
-                _ if consumed == self.tickets.published() => None,
-                Some((before, since)) if before == consumed => {
-                    let waited = platform.now().saturating_sub(since);
-                    if waited > self.deadline {
-                        // Perhaps it was this CPU that stood still: what counts is a look after that at the clock.
-                        let looked = self.tickets.observe(read);
-                        looked.or_else(|register| self.ahead(epoch, register).map(|_| ()))?;
-                        if self.tickets.consumed() == consumed {
-                            self.give_up_since(epoch);
-                            return Err(Failure::Timeout { waited });
-                        }
-                    }
-                    still
-                }
-                _ => Some((consumed, platform.now())),
-            };
-            platform.relax();
-        }
-    }
-
-    /// The consumer index showed `register`, which is ahead of what was published.
-    fn ahead(&self, epoch: u32, register: u32) -> Result<bool, Failure> {
-        if self.epoch.load(Ordering::Acquire) != epoch {
-            // It was read while a reset set both to a new beginning.
-            return Ok(false);
-        }
-        self.give_up_since(epoch);
-        Err(Failure::Index { register })
-    }
-
-    /// If the queue stopped at an error: notes which command failed, makes it harmless, and lets the SMMU
+    /// If a queue stopped at an error: notes which command failed, makes it harmless, and lets the SMMU
     /// go on (§3.2). A command that could not be fetched is tried again; so is a CMD_SYNC before which devices did
     /// not answer.
     ///
@@ -455,123 +603,51 @@ impl CommandQueue {
     /// [`Failure::Unreadable`] when the SMMU cannot read the queue, even when retried, [`Failure::Index`] when it stopped
     /// where there is no command: it is then given up.
     pub fn recover<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
-        if !command_error(mmio) {
-            return Ok(());
+        if self.count != 0 {
+            // First: an enhanced queue that stops from here on makes it active anew, and raises another interrupt.
+            self.acknowledge_those(platform, mmio, |active| {
+                Gerror::default().with_cmdqp_err(active.cmdqp_err())
+            });
         }
-        self.recovery.with(platform, |aborts| {
-            // Somebody else may have dealt with it before we had the lock. What is left of a failed SMMU is
-            // acknowledged by its reset.
-            let epoch = self.epoch.load(Ordering::Acquire);
-            if is_failed(epoch) || !command_error(mmio) {
-                return Ok(());
-            }
-            let cons = CmdqCons(mmio.read32(CmdqCons::OFFSET));
-            let code = cons.err() as u8;
-            let register = cons.rd() as u32 & (2 * self.size().entries() as u32 - 1);
-            let position = self.size().after(self.tickets.consumed(), register);
-            let slot = at(self.slots(platform), position);
-            // Slots that are not published belong to whoever fills them.
-            let (true, Some(slot)) = (position < self.tickets.published(), slot) else {
-                self.give_up_since(epoch);
-                return Err(Failure::Index { register });
-            };
-            let words = slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)));
-            let command = Command(words);
-            if is_retried(code) {
-                let count = if aborts.position == position { aborts.count } else { 0 };
-                *aborts = Aborts { position, count: count + 1 };
-                if aborts.count > FETCH_RETRIES {
-                    self.give_up_since(epoch);
-                    return Err(Failure::Unreadable);
-                }
-            } else if u64::from(code) != cerror::ATC_INV_SYNC {
-                // The SMMU fetches this slot again: it must find something that it accepts.
-                let ends = command.opcode() == Some(Opcode::Sync);
-                write(slot, if ends { self.sync } else { Sync::new().into() });
-            }
-            self.refusals.note(position, command, code);
-            // Acknowledge this error alone; others are reported by their own handler.
-            let acknowledged = Gerrorn(mmio.read32(Gerrorn::OFFSET));
-            let acknowledged = acknowledged.with_cmdq_err(!acknowledged.cmdq_err());
-            mmio.write32(Gerrorn::OFFSET, acknowledged.0);
-            Ok(())
-        })
+        self.all(platform).try_for_each(|lane| lane.recover(&self.common, platform, mmio))
     }
 
     /// Tells `sink` of all errors of commands that it was not told of yet, whoever recovered from them: the command, and
     /// `CMDQ_CONS.ERR` (§3.2). Returns how many more there were, which are not remembered.
-    pub fn report_errors(&self, sink: &mut dyn FnMut(Command, u8)) -> u64 {
-        self.refusals.report(sink)
+    pub fn report_errors<P: Platform>(
+        &self,
+        platform: &P,
+        sink: &mut dyn FnMut(Command, u8),
+    ) -> u64 {
+        self.all(platform).map(|lane| lane.report_errors(sink)).sum()
     }
 
     /// Acknowledges every active error other than a refused command, and returns them.
     pub fn acknowledge<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Gerror {
+        let commands = |active: Gerror| active.with_cmdq_err(false).with_cmdqp_err(false);
+        // Without enhanced queues in use, an error of one is as any other.
+        let count = self.count;
+        self.acknowledge_those(platform, mmio, |active| {
+            if count == 0 { active.with_cmdq_err(false) } else { commands(active) }
+        })
+    }
+
+    /// Acknowledges those of the active errors that `which` chooses, and returns them.
+    fn acknowledge_those<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        which: impl FnOnce(Gerror) -> Gerror,
+    ) -> Gerror {
         // Under the lock: GERRORN holds the acknowledgement of refused commands too, which must not be undone.
-        self.recovery.with(platform, |_| {
+        self.main.recovery.with(platform, |_| {
             let acknowledged = Gerrorn(mmio.read32(Gerrorn::OFFSET));
-            let active = Gerror(mmio.read32(Gerror::OFFSET) ^ acknowledged.0).with_cmdq_err(false);
+            let active = which(Gerror(mmio.read32(Gerror::OFFSET) ^ acknowledged.0));
             if active.0 != 0 {
                 mmio.write32(Gerrorn::OFFSET, acknowledged.0 ^ active.0);
             }
             active
         })
-    }
-
-    /// The memory that the SMMU reads.
-    fn slots<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [[AtomicU64; 2]] {
-        let slots = platform.pointer(self.base).cast::<[AtomicU64; 2]>();
-        // SAFETY: `new` allocated so many slots, aligned to 32 bytes, which live until `free` consumes the queue, and
-        // CPUs access them as atomic words only.
-        unsafe { slice::from_raw_parts(slots.as_ptr(), self.size().entries() as usize) }
-    }
-
-    /// The memory of the marks of `tickets`.
-    fn marks<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [sync::AtomicU64] {
-        let marks = platform.pointer(self.marks).cast::<sync::AtomicU64>();
-        // SAFETY: `new` allocated so many words, zeroed, aligned to 8 bytes, which live until `free` consumes the queue,
-        // and are accessed as atomic words only.
-        unsafe { slice::from_raw_parts(marks.as_ptr(), self.size().entries() as usize) }
-    }
-}
-
-#[inline]
-fn write(slot: &[AtomicU64; 2], command: Command) {
-    for (word, value) in slot.iter().zip(command.0) {
-        word.store(value.to_le(), Ordering::Relaxed);
-    }
-}
-
-/// The slots of a ticket. However it ends, they are filled and published.
-struct Run<'a, P: Platform> {
-    queue: &'a CommandQueue,
-    platform: &'a P,
-    mmio: &'a P::Mmio,
-    slots: &'a [[AtomicU64; 2]],
-    start: u64,
-    next: u64,
-    end: u64,
-}
-
-impl<P: Platform> Run<'_, P> {
-    /// The next command, for a slot before the end.
-    fn push(&mut self, command: Command) {
-        if let Some(slot) = at(self.slots, self.next) {
-            write(slot, command);
-        }
-        self.next += 1;
-    }
-}
-
-impl<P: Platform> Drop for Run<'_, P> {
-    /// A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
-    fn drop(&mut self) {
-        while self.next != self.end {
-            self.push(self.queue.sync);
-        }
-        let Self { queue, platform, mmio, start, end, .. } = *self;
-        // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
-        let tell = |position| mmio.write32(CmdqProd::OFFSET, queue.size().register(position));
-        queue.tickets.publish(queue.marks(platform), start, end, tell);
     }
 }
 
@@ -579,18 +655,9 @@ const fn is_failed(epoch: u32) -> bool {
     epoch & 1 == 1
 }
 
-fn command_error(mmio: &impl Mmio) -> bool {
-    let (error, acknowledged) =
-        (Gerror(mmio.read32(Gerror::OFFSET)), Gerrorn(mmio.read32(Gerrorn::OFFSET)));
-    error.cmdq_err() != acknowledged.cmdq_err()
-}
+/// Power of two, at least the alignment of a lane.
+const LANE_ALIGN: usize = align_of::<Lane>();
 
-const MARK_BYTES: usize = 8;
-
-const fn queue_bytes(size: Size) -> usize {
-    size.entries() as usize * COMMAND_BYTES
-}
-
-const fn marks_bytes(size: Size) -> usize {
-    size.entries() as usize * MARK_BYTES
+const fn lanes_bytes(lanes: usize) -> usize {
+    lanes * size_of::<Lane>()
 }

@@ -209,7 +209,13 @@ impl EventQueue {
                 let cons = EventqCons(self.size.register(end)).with_ovackflg(overflow);
                 mmio.write32(EventqCons::OFFSET, cons.0);
             }
-            Ok(end < tail)
+            if !read || end < tail {
+                return Ok(end < tail);
+            }
+            // The interrupt comes when the queue is not empty any more (§2.4). A record that came while it was not yet
+            // empty to the SMMU, which CONS has told of that only now, raised none.
+            let prod = EventqProd(mmio.read32(EventqProd::OFFSET)).wr() as u32;
+            Ok((prod ^ self.size.register(end)) & (2 * self.size.entries() as u32 - 1) != 0)
         })
     }
 

@@ -183,7 +183,7 @@ fn errors<P: Platform>(
     let recovered = instance.commands().recover(platform, mmio);
     // Also what waiters have recovered from.
     let mut error = |command, code| sink(Report::CommandError { command, code });
-    let forgotten = instance.commands().report_errors(&mut error);
+    let forgotten = instance.commands().report_errors(platform, &mut error);
     if forgotten != 0 {
         sink(Report::CommandErrors(forgotten));
     }

@@ -3,8 +3,9 @@
 
 use core::fmt;
 
+use smmuv3_formats::PhysAddr;
 use smmuv3_formats::legality::Implementation;
-use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr2, Idr3, Idr5, Iidr, address_bits};
+use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr2, Idr3, Idr5, Idr6, Iidr, address_bits};
 
 use crate::compatibility::Stage;
 use crate::platform::Mmio;
@@ -22,6 +23,8 @@ pub struct IdRegisters {
     pub idr3: Idr3,
     /// IDR5.
     pub idr5: Idr5,
+    /// IDR6.
+    pub idr6: Idr6,
     /// IIDR.
     pub iidr: Iidr,
     /// AIDR.
@@ -37,6 +40,7 @@ impl IdRegisters {
             idr2: Idr2(mmio.read32(Idr2::OFFSET)),
             idr3: Idr3(mmio.read32(Idr3::OFFSET)),
             idr5: Idr5(mmio.read32(Idr5::OFFSET)),
+            idr6: Idr6(mmio.read32(Idr6::OFFSET)),
             iidr: Iidr(mmio.read32(Iidr::OFFSET)),
             aidr: Aidr(mmio.read32(Aidr::OFFSET)),
         }
@@ -109,6 +113,10 @@ pub struct Features {
     pub events: bool,
     /// It can be asked what an address translates to ([`atos`](crate::atos)).
     pub translation_operations: bool,
+    /// It can send interrupts, and the completion of commands, as messages.
+    pub messages: bool,
+    /// It has enhanced command queues beside the one that each SMMU has (§2.6).
+    pub enhanced_queues: bool,
     /// Most commands that may precede a CMD_SYNC (MMU-700 erratum 2812531); `u32::MAX` without limit.
     pub largest_batch: u32,
 }
@@ -186,6 +194,17 @@ pub enum Unsupported {
         /// IDR1.CMDQS.
         cmdqs: u64,
     },
+    /// An interrupt is to be a message, and it cannot send any (IDR0.MSI = 0).
+    NoMessages {
+        /// IDR0.
+        idr0: u32,
+    },
+    /// An interrupt is to be a message that it cannot send there: not a multiple of 4, beyond what it can output, or
+    /// memory although it is not coherent.
+    Message {
+        /// Where to.
+        address: PhysAddr,
+    },
     /// An architecture version with another major number.
     Version {
         /// AIDR.
@@ -211,6 +230,10 @@ impl fmt::Display for Unsupported {
             Self::CommandQueue { cmdqs } => {
                 write!(f, "the command queue holds one command only (IDR1.CMDQS {cmdqs})")
             }
+            Self::NoMessages { idr0 } => {
+                write!(f, "interrupts cannot be messages (IDR0 {idr0:#x})")
+            }
+            Self::Message { address } => write!(f, "an interrupt's message cannot go to {address}"),
             Self::Version { aidr } => write!(f, "unknown architecture version (AIDR {aidr:#x})"),
         }
     }
@@ -322,6 +345,8 @@ impl Features {
             // Erratum 1076982 (§19).
             events: idr0.sev() && !(is(MMU_600) && iidr.variant() == 0 && iidr.revision() <= 2),
             translation_operations: idr0.atos(),
+            messages: idr0.msi(),
+            enhanced_queues: idr1.ecmdq(),
             largest_batch: if mmu_700 && (iidr.variant() < 1 || iidr.revision() < 1) {
                 62
             } else {

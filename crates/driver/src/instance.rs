@@ -7,11 +7,15 @@ use smmuv3_formats::command::{CfgiCd, CfgiSte};
 use smmuv3_formats::{Command, StreamId, SubstreamId};
 
 use crate::atos::Asking;
+#[cfg(feature = "mutation")]
+use crate::command_queue::Wrong;
 use crate::command_queue::{CommandQueue, Completion, Ticket};
+use crate::ecmdq::Slots;
 use crate::error::Failure;
 use crate::event_queue::EventQueue;
 use crate::features::{Features, IdRegisters, Unsupported};
 use crate::invalidate::{self, Scope, Tag};
+use crate::message::Messages;
 use crate::name::Name;
 #[cfg(feature = "alloc")]
 use crate::pending::Pending;
@@ -75,8 +79,16 @@ pub struct InstanceConfig {
     pub asid_bits: u32,
     /// Nanoseconds that the SMMU may do nothing although it has something to do.
     pub deadline: u64,
-    /// Raise the event queue's and the error interrupt (wired).
+    /// Raise the event queue's and the error interrupt: wired, but those that are messages.
     pub interrupts: bool,
+    /// Which interrupts are messages. Where the SMMU cannot send them, it is refused: nobody would hear of its
+    /// events.
+    pub messages: Messages,
+    /// Use at most this many enhanced command queues beside the command queue, where the SMMU has them and
+    /// [`Mmio::bytes`](crate::Mmio::bytes) covers them; never more than one queue for each CPU
+    /// ([`Platform::max_cpus`]). CPUs then give their commands to different queues ([`Platform::cpu`]), and wait for
+    /// less of what others gave. Each is as large as the command queue.
+    pub enhanced_queues: u32,
     /// How the SMMU tells of completed commands. With anything but [`Completion::Poll`], [`Platform::relax`] may wait for
     /// that; see there for what else it takes.
     pub completion: Completion,
@@ -96,7 +108,8 @@ pub struct InstanceConfig {
 impl InstanceConfig {
     /// Queues of 256 commands and 128 events, StreamIDs of up to 25 bits (for which a 2-level stream table takes at most
     /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use; where the SMMU has linear ones only, 16 bits and
-    /// 4 MiB at most), one second to answer, interrupts on, completion polled, broadcasts of CPUs ignored, coherent if it says so,
+    /// 4 MiB at most), one second to answer, interrupts on, by wires,
+    /// completion polled, a queue for each CPU where there are enhanced ones, broadcasts of CPUs ignored, coherent if it says so,
     /// up to 64 stalled transactions.
     ///
     /// `name` is cut to what a [`Name`] has room for.
@@ -110,6 +123,8 @@ impl InstanceConfig {
             asid_bits: 16,
             deadline: 1_000_000_000,
             interrupts: true,
+            messages: Messages { events: None, errors: None, page_requests: None, sync: None },
+            enhanced_queues: u32::MAX,
             completion: Completion::Poll,
             broadcast: false,
             el2_host: false,
@@ -191,6 +206,7 @@ impl<P: Platform> Probed<P> {
             Coherence::Yes => true,
             Coherence::No => false,
         };
+        config.messages.check(&features)?;
         Ok(Self { mmio, features, config })
     }
 
@@ -261,10 +277,25 @@ impl<P: Platform> Probed<P> {
         let Some(commands) = commands else {
             return again(mmio, EnableError::NoMemory);
         };
-        let commands = commands.telling(match config.completion {
+        let completion = match config.completion {
             Completion::Event if !features.events => Completion::Poll,
+            Completion::Message if !(features.messages && features.coherent) => Completion::Poll,
             completion => completion,
-        });
+        };
+        let commands = match Slots::of(&features) {
+            None => commands,
+            Some(slots) => {
+                // One queue for each CPU, the command queue among them.
+                let cpus = u32::try_from(platform.max_cpus().saturating_sub(1)).unwrap_or(u32::MAX);
+                let most = config.enhanced_queues.min(slots.count()).min(cpus);
+                let usable = slots.offsets(&mmio).map(|(_, slot)| slot).take(most as usize);
+                let count = slots.offsets(&mmio).take(most as usize).count();
+                // SAFETY: just made; each slot is another queue's, within what `mmio` covers.
+                unsafe { commands.beside(platform, count, usable) }
+            }
+        };
+        // SAFETY: just made.
+        let commands = unsafe { commands.telling(platform, completion, config.messages.sync) };
         // SAFETY: as above.
         let Some(events) = (unsafe { EventQueue::new(platform, events) }) else {
             // SAFETY: the SMMU was never told of it.
@@ -337,8 +368,8 @@ impl<P: Platform> Instance<P> {
     }
 
     #[cfg(feature = "mutation")]
-    pub(crate) fn omit_sync(&mut self) {
-        self.commands.omit_sync();
+    pub(crate) fn spoil(&mut self, wrong: Wrong) {
+        self.commands.spoil(wrong);
     }
 
     /// Its event queue.

@@ -292,9 +292,16 @@ impl<P: Platform> Probe<P> {
             let instance = unsafe { probed.build(&core.platform) }?;
             #[cfg(feature = "mutation")]
             let instance = {
+                use crate::command_queue::Wrong;
                 let mut instance = instance;
                 if core.leaves_out(crate::Mutation::NoSync) {
-                    instance.omit_sync();
+                    instance.spoil(Wrong::Omitted);
+                }
+                if core.leaves_out(crate::Mutation::SyncElsewhere) {
+                    instance.spoil(Wrong::Elsewhere);
+                }
+                if core.leaves_out(crate::Mutation::LateMessages) {
+                    instance.spoil(Wrong::LateMessages);
                 }
                 instance
             };

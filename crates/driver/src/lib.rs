@@ -83,6 +83,7 @@ pub mod context_table;
 mod dirty;
 #[cfg(feature = "alloc")]
 mod domain;
+mod ecmdq;
 pub mod entry;
 mod error;
 pub mod event_queue;
@@ -102,6 +103,7 @@ mod iommu;
 mod keep;
 #[cfg(feature = "alloc")]
 mod master;
+mod message;
 #[cfg(feature = "mutation")]
 mod mutation;
 #[cfg(feature = "alloc")]
@@ -176,6 +178,7 @@ pub use iommu::{Config, Iommu, Probe, Smmu};
 pub use keep::{KeepError, Region};
 #[cfg(feature = "alloc")]
 pub use master::{AddMasterError, CloseMasterError, Master, MasterConfig};
+pub use message::{Destination, Message, Messages};
 #[cfg(feature = "mutation")]
 pub use mutation::Mutation;
 pub use name::Name;

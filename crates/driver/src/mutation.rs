@@ -45,11 +45,15 @@ pub enum Mutation {
     NoStallEnd,
     /// A stalled transaction is answered by the number of another.
     WrongStag,
+    /// A CMD_SYNC is placed in another queue than the commands that it is to complete.
+    SyncElsewhere,
+    /// Where interrupts are written to is said only after they are on.
+    LateMessages,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -70,5 +74,7 @@ impl Mutation {
         Self::NoDirtyTlbi,
         Self::NoStallEnd,
         Self::WrongStag,
+        Self::SyncElsewhere,
+        Self::LateMessages,
     ];
 }

@@ -4,7 +4,8 @@
 use smmuv3_formats::PhysAddr;
 pub use smmuv3_pagetable::Frames;
 
-/// The registers of one SMMU: two 64 KiB pages, accessed at byte offsets from the first (§2.1).
+/// The registers of one SMMU: two 64 KiB pages, and more if [`Mmio::bytes`] says so, accessed at byte offsets from the
+/// first (§2.1).
 ///
 /// Implementations order accesses as device drivers expect, as if a write were a store-release and a read a
 /// load-acquire that the SMMU takes part in:
@@ -19,6 +20,12 @@ pub trait Mmio: Send + Sync {
     fn read32(&self, offset: u32) -> u32;
     /// Writes the 32-bit register at `offset`.
     fn write32(&self, offset: u32, value: u32);
+
+    /// Bytes from the first page on that offsets may lie in: the two pages that each SMMU has, unless overridden. The
+    /// registers of enhanced command queues lie beyond (§2.6); the driver uses only what is covered.
+    fn bytes(&self) -> u64 {
+        0x2_0000
+    }
 
     /// Writes the 64-bit register at `offset`; as two halves, low half first, unless overridden.
     fn write64(&self, offset: u32, value: u64) {

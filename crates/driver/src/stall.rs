@@ -220,7 +220,7 @@ fn place<P: Platform>(
     let attempt = || commands.try_submit(&core.platform, mmio, &mut core::iter::once(command));
     let placed = attempt().and_then(|placed| match placed {
         None => {
-            commands.look_for_room::<P>(mmio);
+            commands.look_for_room(&core.platform, mmio);
             attempt()
         }
         placed => Ok(placed),

@@ -206,6 +206,44 @@ impl Tickets {
         Ok(())
     }
 
+    /// Learns what the SMMU has consumed from the message of a CMD_SYNC: the low half of the position after it.
+    ///
+    /// It may be an old one, if those since were lost: then there is nothing to learn. Whatever else makes no sense
+    /// is not believed either; the register is looked at now and then all the same.
+    #[inline]
+    pub(crate) fn hear(&self, read: impl FnOnce() -> u32) {
+        // Loaded before the message: what a later one says is ahead of it, by less than 2^31.
+        let behind = self.consumed();
+        let ahead = read().wrapping_sub(behind as u32).cast_signed();
+        if ahead > 0 {
+            let position = behind + u64::from(ahead.cast_unsigned());
+            if position <= self.published() {
+                self.consumed.fetch_max(position, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// Writes CMDQ_PROD once more, although there may be nothing new to tell, because of what `change` changes of the
+    /// value that `tell` writes: no write is under way meanwhile. Interrupts are masked.
+    pub(crate) fn tell_again(
+        &self,
+        marks: &[AtomicU64],
+        change: impl FnOnce(),
+        mut tell: impl FnMut(u64),
+    ) {
+        let Bell { taken, published } = &self.bell.0;
+        // Whoever has it waits for nothing, with interrupts masked.
+        while taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            pause();
+        }
+        change();
+        tell(published.load(Ordering::Relaxed));
+        taken.store(false, Ordering::Release);
+        // Those who found the bell taken have left it to us to look again.
+        fence(Ordering::SeqCst);
+        self.ring(marks, tell);
+    }
+
     /// Closes the queue once every ticket is published, for an SMMU that is off: what comes after [`Tickets::open`]
     /// begins at a position at which PROD and CONS both show 0. `begins` is told of it before anything up to it
     /// can count as consumed. One caller at a time.
@@ -240,6 +278,16 @@ impl Tickets {
         // Exchanged, not stored: it takes the place of whatever refused draws made of it.
         self.producers.tail.swap(self.published(), Ordering::AcqRel);
     }
+}
+
+/// One turn of a loop that waits for another CPU, which has interrupts masked.
+fn pause() {
+    #[cfg(not(any(loom, shuttle)))]
+    core::hint::spin_loop();
+    #[cfg(loom)]
+    loom::thread::yield_now();
+    #[cfg(shuttle)]
+    shuttle::hint::spin_loop();
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]

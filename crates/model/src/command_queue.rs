@@ -5,10 +5,11 @@ use smmuv3_formats::command::{Resume, StallTerm, Sync, completion};
 use smmuv3_formats::register::{CmdqBase, CmdqProd, Gerror, cerror};
 use smmuv3_formats::{COMMAND_BYTES, Command, Opcode, legality};
 
+use crate::ecmdq::{Enhanced, Lane};
+use crate::invalidation::Pending;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::observation::{Misuse, Observation};
-use crate::queue::Ring;
 use crate::registers::Msi;
 use crate::transaction::Access;
 
@@ -19,26 +20,41 @@ pub(crate) struct Faults {
     wedge_after: Option<u64>,
     /// CMD_SYNCs until the one that does nothing: 1 is the next.
     drop_sync: u64,
-    /// CMDQ_CONS.ERR that the next command gives.
-    fail_next: Option<u64>,
+    /// CMDQ_CONS.ERR that the next command gives, of this queue or of any.
+    fail_next: Option<(Option<usize>, u64)>,
+    /// Messages that memory refuses from now on.
+    pub(crate) lost_messages: u64,
 }
 
 impl<M: Memory> Model<M> {
-    /// Consumes up to `budget` commands; how many it consumed.
+    /// Consumes up to `budget` commands, of any queues; how many it consumed.
     pub fn run(&mut self, budget: usize) -> usize {
+        if !self.messages.is_empty() && self.random.one_in(2) {
+            self.deliver(None);
+        }
         let mut consumed = 0;
-        while consumed < budget && self.step() {
+        while consumed < budget && self.step_some() {
             consumed += 1;
         }
         consumed
     }
 
-    /// Commands between CMDQ_CONS and CMDQ_PROD, as far as the queue is enabled and consistent.
+    /// Commands between CONS and PROD, as far as their queue is enabled and consistent.
     pub fn waiting_commands(&self) -> u32 {
-        let ring = self.registers.command_ring(&self.profile);
-        let (prod, cons) = self.command_indices();
-        let enabled = self.registers.commands_enabled();
-        if enabled { ring.used(prod, cons).unwrap_or(0) } else { 0 }
+        (0..self.queues()).map(|queue| self.waiting_in(queue)).sum()
+    }
+
+    /// Commands between CMDQ_CONS and CMDQ_PROD of one queue; 0 is the command queue, enhanced ones follow.
+    pub fn waiting_in(&self, queue: usize) -> u32 {
+        let lane = self.lane(queue);
+        let (prod, cons) = lane.indices();
+        let used = lane.ring(&self.profile).used(prod, cons).unwrap_or(0);
+        if self.is_enabled(queue) { used } else { 0 }
+    }
+
+    /// How many command queues there are, with the enhanced ones.
+    pub fn queues(&self) -> usize {
+        1 + self.enhanced.len()
     }
 
     /// After `commands` more commands, none is consumed any more; `None` ends that.
@@ -54,30 +70,75 @@ impl<M: Memory> Model<M> {
 
     /// The next command stops the queue with this CMDQ_CONS.ERR (1 ILL, 2 ABT, 3 ATC_INV_SYNC; §3.2).
     pub fn fail_next_command(&mut self, error: u8) {
-        self.faults.fail_next = Some(u64::from(error) & 0x7f);
+        self.faults.fail_next = Some((None, u64::from(error) & 0x7f));
     }
 
-    fn command_indices(&self) -> (u32, u32) {
-        // Both fields have 20 bits.
-        (self.registers.cmdq_prod.wr() as u32, self.registers.cmdq_cons.rd() as u32)
+    /// The same of the next command of one queue: 0 is the command queue, enhanced ones follow.
+    pub fn fail_next_command_of(&mut self, queue: usize, error: u8) {
+        self.faults.fail_next = Some((Some(queue), u64::from(error) & 0x7));
+    }
+
+    /// Memory refuses the next `count` messages, of interrupts and of CMD_SYNCs: GERROR.MSI_*_ABT_ERR (§2.4).
+    pub fn lose_messages(&mut self, count: u64) {
+        self.faults.lost_messages = count;
+    }
+
+    pub(crate) fn lane(&self, queue: usize) -> &Lane {
+        let enhanced = queue.checked_sub(1).and_then(|at| self.enhanced.get(at));
+        enhanced.map_or(&self.registers.cmdq, |queue| &queue.lane)
+    }
+
+    fn lane_mut(&mut self, queue: usize) -> &mut Lane {
+        let enhanced = queue.checked_sub(1).and_then(|at| self.enhanced.get_mut(at));
+        enhanced.map_or(&mut self.registers.cmdq, |queue| &mut queue.lane)
+    }
+
+    fn is_enabled(&self, queue: usize) -> bool {
+        match queue.checked_sub(1) {
+            None => self.registers.commands_enabled(),
+            Some(at) => self.enhanced.get(at).is_some_and(Enhanced::is_enabled),
+        }
+    }
+
+    /// Whether it is enabled, or on its way to or from that.
+    pub(crate) fn queue_guards(&self, queue: usize) -> bool {
+        match queue.checked_sub(1) {
+            None => self.registers.cr0.guards(1 << 3),
+            Some(at) => self.enhanced.get(at).is_some_and(Enhanced::guards),
+        }
+    }
+
+    /// Whether it stopped at an error that is not acknowledged.
+    fn is_stopped(&self, queue: usize) -> bool {
+        match queue.checked_sub(1) {
+            None => self.registers.active_errors() & CMDQ_ERR != 0,
+            Some(at) => self.enhanced.get(at).is_some_and(Enhanced::is_stopped),
+        }
     }
 
     /// Where the ring is: aligned and cut to the output size (§2.5, §9).
-    pub(crate) fn command_base(&self, ring: Ring) -> u64 {
-        ring.base(self.registers.cmdq_base.addr(), COMMAND_BYTES as u64) & self.output_mask()
+    pub(crate) fn command_base(&self, queue: usize) -> u64 {
+        let lane = self.lane(queue);
+        lane.ring(&self.profile).base(lane.base.addr(), COMMAND_BYTES as u64) & self.output_mask()
     }
 
     pub(crate) fn set_command_producer(&mut self, value: u32) {
-        let ring = self.registers.command_ring(&self.profile);
-        let (from, cons) = self.command_indices();
-        self.registers.cmdq_prod = CmdqProd(value);
-        if !self.registers.commands_enabled() {
+        let stopped = self.is_stopped(0);
+        self.set_lane_producer(0, value, stopped);
+    }
+
+    /// PROD.WR of a queue, which was stopped by an error when it was written, or not.
+    pub(crate) fn set_lane_producer(&mut self, queue: usize, value: u32, stopped: bool) {
+        let lane = self.lane_mut(queue);
+        let (from, cons) = lane.indices();
+        lane.prod = CmdqProd(value);
+        let ring = self.lane(queue).ring(&self.profile);
+        if !self.is_enabled(queue) {
             return;
         }
-        let stopped = self.registers.active_errors() & CMDQ_ERR != 0;
         match (ring.used(from, cons), ring.used(value, cons)) {
             (_, None) => {
-                self.misuse(Misuse::InconsistentIndex { queue: "CMDQ", prod: value, cons });
+                self.misuse(Misuse::InconsistentIndex { queue: name(queue), prod: value, cons });
             }
             (Some(before), Some(after)) if after < before && !stopped => {
                 self.misuse(Misuse::ProducerMovedBack { from, to: value });
@@ -85,51 +146,50 @@ impl<M: Memory> Model<M> {
             _ => {}
         }
         if self.profile.adversary.prefetch_commands && !stopped && self.random.one_in(2) {
-            self.prefetch_commands();
+            self.prefetch_commands(queue);
         }
         if self.profile.eager {
             self.run(usize::MAX);
         }
     }
 
-    pub(crate) fn check_command_queue(&mut self) {
-        let ring = self.registers.command_ring(&self.profile);
-        let value = self.registers.cmdq_base.addr();
-        if value != self.command_base(ring) {
+    /// A queue was enabled: does what it was given make sense?
+    pub(crate) fn check_lane(&mut self, queue: usize) {
+        let lane = self.lane(queue);
+        let (prod, cons) = lane.indices();
+        let (ring, value) = (lane.ring(&self.profile), lane.base.addr());
+        if value != self.command_base(queue) {
             self.misuse(Misuse::Misaligned { offset: CmdqBase::OFFSET, value });
         }
-        let (prod, cons) = self.command_indices();
         if ring.used(prod, cons).is_none() {
-            self.misuse(Misuse::InconsistentIndex { queue: "CMDQ", prod, cons });
+            self.misuse(Misuse::InconsistentIndex { queue: name(queue), prod, cons });
         }
     }
 
-    pub(crate) fn drop_prefetched_commands(&mut self) {
-        self.prefetched.clear();
-    }
-
-    fn prefetch_commands(&mut self) {
-        let ring = self.registers.command_ring(&self.profile);
-        let (prod, cons) = self.command_indices();
+    fn prefetch_commands(&mut self, queue: usize) {
+        let lane = self.lane(queue);
+        let (prod, cons) = lane.indices();
+        let (ring, ahead) = (lane.ring(&self.profile), lane.prefetched.len());
         let Some(used) = ring.used(prod, cons) else { return };
         // The queue is never longer than the ring, so its length fits.
-        let mut index = ring.index(cons + self.prefetched.len() as u32);
-        for _ in self.prefetched.len()..used as usize {
-            let Ok(command) = self.fetch_command(ring, index) else { return };
-            self.prefetched.push_back((index, command));
+        let mut index = ring.index(cons + ahead as u32);
+        for _ in ahead..used as usize {
+            let Ok(command) = self.fetch_command(queue, index) else { return };
+            self.lane_mut(queue).prefetched.push_back((index, command));
             index = ring.next(index);
         }
     }
 
-    fn fetch_command(&self, ring: Ring, index: u32) -> Result<Command, ()> {
-        let slot = self.command_base(ring) + u64::from(ring.slot(index)) * COMMAND_BYTES as u64;
+    fn fetch_command(&self, queue: usize, index: u32) -> Result<Command, ()> {
+        let ring = self.lane(queue).ring(&self.profile);
+        let slot = self.command_base(queue) + u64::from(ring.slot(index)) * COMMAND_BYTES as u64;
         let word = |offset| self.memory.read64(slot + offset).map_err(|_| ());
         Ok(Command([word(0)?, word(8)?]))
     }
 
-    fn next_command(&mut self, ring: Ring, index: u32) -> Result<Command, ()> {
-        let in_memory = self.fetch_command(ring, index);
-        match self.prefetched.pop_front() {
+    fn next_command(&mut self, queue: usize, index: u32) -> Result<Command, ()> {
+        let in_memory = self.fetch_command(queue, index);
+        match self.lane_mut(queue).prefetched.pop_front() {
             Some((theirs, command)) if theirs == index => {
                 if in_memory != Ok(command) {
                     self.misuse(Misuse::CommandRewritten { index });
@@ -137,35 +197,47 @@ impl<M: Memory> Model<M> {
                 Ok(command)
             }
             _ => {
-                self.prefetched.clear();
+                self.lane_mut(queue).prefetched.clear();
                 in_memory
             }
         }
     }
 
-    /// Consumes one command, if there is one and nothing stands in the way.
-    fn step(&mut self) -> bool {
-        let ring = self.registers.command_ring(&self.profile);
-        let (prod, cons) = self.command_indices();
-        let stopped = self.registers.active_errors() & CMDQ_ERR != 0;
+    /// Consumes one command of some queue, if there is one and nothing stands in the way.
+    fn step_some(&mut self) -> bool {
+        if self.enhanced.is_empty() {
+            return self.step(0);
+        }
+        // No queue comes before another.
+        let queues = self.queues();
+        let first = self.random.below(queues as u64) as usize;
+        (0..queues).any(|next| self.step((first + next) % queues))
+    }
+
+    /// Consumes one command of `queue`, if there is one and nothing stands in the way.
+    fn step(&mut self, queue: usize) -> bool {
         let wedged = self.faults.wedge_after == Some(0);
-        if !self.registers.commands_enabled() || stopped || wedged {
+        if !self.is_enabled(queue) || self.is_stopped(queue) || wedged {
             return false;
         }
+        let lane = self.lane(queue);
+        let (prod, cons) = lane.indices();
+        let ring = lane.ring(&self.profile);
         if ring.used(prod, cons).unwrap_or(0) == 0 {
             return false;
         }
         let index = ring.index(cons);
-        let Ok(command) = self.next_command(ring, index) else {
-            self.command_error(cerror::ABT);
+        let Ok(command) = self.next_command(queue, index) else {
+            self.command_error(queue, cerror::ABT);
             return false;
         };
-        if let Some(error) = self.faults.fail_next.take() {
-            self.command_error(error);
+        let here = |(of, _): &(Option<usize>, u64)| of.is_none_or(|of| of == queue);
+        if let Some((_, error)) = self.faults.fail_next.take_if(|fault| here(fault)) {
+            self.command_error(queue, error);
             return false;
         }
         if legality::command(&command, &self.implementation()).is_err() {
-            self.command_error(cerror::ILL);
+            self.command_error(queue, cerror::ILL);
             return false;
         }
         if command.reserved_bits() != [0; 2] {
@@ -176,27 +248,33 @@ impl<M: Memory> Model<M> {
         }
         let position = self.statistics.commands;
         self.statistics.commands += 1;
-        self.observe(Observation::Command { position, index, command });
-        self.execute(&command, position, ring.next(index));
+        self.observe(Observation::Command { position, queue, index, command });
+        self.execute(queue, &command, position, ring.next(index));
         true
     }
 
-    fn command_error(&mut self, error: u64) {
-        self.registers.cmdq_cons = self.registers.cmdq_cons.with_err(error);
-        self.registers.cmdq_cons_shown = self.registers.cmdq_cons;
-        self.drop_prefetched_commands();
-        self.raise(Gerror(CMDQ_ERR));
+    fn command_error(&mut self, queue: usize, error: u64) {
+        let lane = self.lane_mut(queue);
+        if queue == 0 {
+            lane.cons = lane.cons.with_err(error);
+        }
+        lane.shown = lane.cons;
+        lane.prefetched.clear();
+        match queue.checked_sub(1) {
+            None => self.raise(Gerror(CMDQ_ERR)),
+            Some(at) => self.stop_enhanced(at, error),
+        }
     }
 
-    /// Executes a legal command and moves CMDQ_CONS to `next`.
-    fn execute(&mut self, command: &Command, position: u64, next: u32) {
+    /// Executes a legal command and moves CONS of its queue to `next`.
+    fn execute(&mut self, queue: usize, command: &Command, position: u64, next: u32) {
         use Opcode as Op;
         let synced = match command.opcode() {
             Some(Op::Sync) => {
                 let dropped = self.faults.drop_sync == 1;
                 self.faults.drop_sync = self.faults.drop_sync.saturating_sub(1);
                 if !dropped {
-                    self.complete();
+                    self.complete(queue);
                 }
                 !dropped
             }
@@ -229,7 +307,7 @@ impl<M: Memory> Model<M> {
                 | Op::TlbiEl2Va
                 | Op::TlbiEl2Vaa,
             ) => {
-                self.invalidate(command, position);
+                self.invalidate(command, position, queue);
                 false
             }
             // Maps of PARTIDs are not read, so none is cached.
@@ -242,57 +320,88 @@ impl<M: Memory> Model<M> {
                 false
             }
         };
-        let ring = self.registers.command_ring(&self.profile);
-        let (prod, cons) = self.command_indices();
+        let lane = self.lane(queue);
+        let (prod, cons) = lane.indices();
+        let ring = lane.ring(&self.profile);
         let full = ring.used(prod, cons) == Some(ring.entries());
-        self.registers.cmdq_cons = self.registers.cmdq_cons.with_rd(next.into());
         // The end of "full" is seen by whoever the event wakes.
         let room = full && self.profile.idr0.sev();
         self.interrupts.event |= room;
-        if room || !self.profile.adversary.lazy_cons || self.random.one_in(2) {
-            self.registers.cmdq_cons_shown = self.registers.cmdq_cons;
+        let shown = room || !self.profile.adversary.lazy_cons || self.random.one_in(2);
+        let lane = self.lane_mut(queue);
+        lane.cons = lane.cons.with_rd(next.into());
+        if shown {
+            lane.shown = lane.cons;
         }
         if synced {
-            self.observe(Observation::SyncCompleted { position });
-            self.signal_completion(&Sync(command.0));
+            self.observe(Observation::SyncCompleted { queue, position });
+            self.signal_completion(queue, &Sync(command.0));
         }
     }
 
     /// Everything that a CMD_SYNC guarantees (§4.2): invalidations take effect, and transfers that used
     /// what they hit are performed.
-    fn complete(&mut self) {
+    /// Only of the commands of its own queue.
+    fn complete(&mut self, queue: usize) {
+        let own = |pending: &Pending| pending.queue == queue;
+        let pending = || self.pending.iter().filter(|pending| own(pending));
         let reached: Vec<u64> = self
             .held
             .iter()
-            .filter(|held| self.pending.iter().any(|pending| pending.reaches(held)))
+            .filter(|held| pending().any(|pending| pending.reaches(held)))
             .map(|held| held.id)
             .collect();
-        self.apply_pending(self.pending.len());
+        self.apply_those(0, own);
         for id in reached {
             self.drain(id);
         }
         self.refresh_stalls();
-        self.pending.clear();
+        self.pending.retain(|pending| !own(pending));
+        // Those of the CMD_SYNCs before are there (§4.2).
+        self.deliver(Some(queue));
     }
 
-    fn signal_completion(&mut self, sync: &Sync) {
+    fn signal_completion(&mut self, queue: usize, sync: &Sync) {
         let event = sync.cs() == completion::SEV && self.profile.idr0.sev();
         if sync.cs() != completion::IRQ && !event {
             return;
         }
         // Completion is visible in CMDQ_CONS no later than the signal.
-        self.registers.cmdq_cons_shown = self.registers.cmdq_cons;
+        let lane = self.lane_mut(queue);
+        lane.shown = lane.cons;
         if event {
             self.interrupts.event = true;
             return;
         }
         // The field has 32 bits.
         let msi = Msi { addr: sync.msi_addr(), data: sync.msi_data() as u32, ..Msi::default() };
+        let sends = self.profile.idr0.msi() && msi.addr != 0;
+        if sends && self.profile.adversary.late_messages && self.random.one_in(2) {
+            self.messages.push_back((queue, msi));
+            return;
+        }
+        self.send(msi);
+    }
+
+    fn send(&mut self, msi: Msi) {
         if self.signal(msi) {
             self.interrupts.cmd_sync = true;
         } else {
             self.raise(Gerror::default().with_msi_cmdq_abt_err(true));
         }
+    }
+
+    /// Lets messages arrive that are on their way: those of one queue, or of all.
+    pub(crate) fn deliver(&mut self, of: Option<usize>) {
+        let mut left = std::mem::take(&mut self.messages);
+        left.retain(|(queue, msi)| {
+            let arrives = of.is_none_or(|of| of == *queue);
+            if arrives {
+                self.send(*msi);
+            }
+            !arrives
+        });
+        self.messages = left;
     }
 
     fn prefetch_command(&mut self, command: &Command) {
@@ -306,3 +415,7 @@ impl<M: Memory> Model<M> {
 }
 
 const CMDQ_ERR: u32 = 1;
+
+const fn name(queue: usize) -> &'static str {
+    if queue == 0 { "CMDQ" } else { "ECMDQ" }
+}

@@ -33,6 +33,8 @@ pub(crate) struct Pending {
     /// What was read before this moment must go.
     pub(crate) cutoff: u64,
     pub(crate) position: u64,
+    /// The queue whose CMD_SYNC completes it.
+    pub(crate) queue: usize,
     pub(crate) applied: bool,
 }
 
@@ -55,7 +57,7 @@ impl Pending {
 
 impl<M: Memory> Model<M> {
     /// Takes an invalidation: it takes effect now, or later.
-    pub(crate) fn invalidate(&mut self, command: &Command, position: u64) {
+    pub(crate) fn invalidate(&mut self, command: &Command, position: u64, queue: usize) {
         let scope = match self.scope(command) {
             Ok(Some(scope)) => scope,
             Ok(None) => return,
@@ -63,7 +65,7 @@ impl<M: Memory> Model<M> {
         };
         let cutoff = self.tick();
         let late = self.profile.adversary.late_invalidation && self.random.one_in(2);
-        self.pending.push(Pending { scope, cutoff, position, applied: false });
+        self.pending.push(Pending { scope, cutoff, position, queue, applied: false });
         if !late {
             self.apply_pending(1);
         } else if self.pending.len() > 1024 {
@@ -74,19 +76,24 @@ impl<M: Memory> Model<M> {
     /// Lets the last `count` pending invalidations take effect.
     pub(crate) fn apply_pending(&mut self, count: usize) {
         let from = self.pending.len().saturating_sub(count);
-        for index in from..self.pending.len() {
-            let pending = self.pending[index];
-            if !pending.applied {
-                self.pending[index].applied = true;
-                self.apply(&pending);
-            }
-        }
+        self.apply_those(from, |_| true);
         // What took effect matters on only for transfers, and stalled transactions, that it still reaches.
         let held = &self.held;
         let stalls = &self.stalls;
         self.pending.retain(|p| {
             !p.applied || held.iter().any(|held| p.reaches(held)) || stalls.reached_by(p)
         });
+    }
+
+    /// Lets those of the pending invalidations from index `from` on take effect that `which` chooses.
+    pub(crate) fn apply_those(&mut self, from: usize, which: impl Fn(&Pending) -> bool) {
+        for index in from..self.pending.len() {
+            let pending = self.pending[index];
+            if !pending.applied && which(&pending) {
+                self.pending[index].applied = true;
+                self.apply(&pending);
+            }
+        }
     }
 
     /// Lets one of the pending invalidations take effect.

@@ -32,6 +32,7 @@ mod command_queue;
 mod config_cache;
 mod context;
 mod context_table;
+mod ecmdq;
 mod event_queue;
 mod fault;
 mod flag;

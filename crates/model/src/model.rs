@@ -3,12 +3,12 @@
 
 use std::collections::VecDeque;
 
-use smmuv3_formats::Command;
 use smmuv3_formats::descriptor::Stage;
 use smmuv3_formats::legality::Implementation;
 
 use crate::command_queue::Faults;
 use crate::config_cache::ConfigCache;
+use crate::ecmdq::{self, Enhanced};
 use crate::held::{Held, Performed};
 use crate::invalidation::Pending;
 use crate::memory::Memory;
@@ -16,7 +16,7 @@ use crate::monitor::Monitor;
 use crate::observation::{Misuse, Observation, Statistics};
 use crate::profile::Profile;
 use crate::random::Random;
-use crate::registers::Registers;
+use crate::registers::{Msi, Registers};
 use crate::stall::Stalls;
 use crate::tlb::{Tlb, TlbEntry, WalkCache, WalkEntry};
 use crate::transaction::Access;
@@ -47,8 +47,10 @@ pub struct Model<M> {
     pub(crate) random: Random,
     pub(crate) registers: Registers,
     pub(crate) faults: Faults,
-    /// Commands that were fetched ahead, with their indices.
-    pub(crate) prefetched: VecDeque<(u32, Command)>,
+    /// Enhanced command queues.
+    pub(crate) enhanced: Vec<Enhanced>,
+    /// Messages of CMD_SYNCs that are on their way, with the number of their queue.
+    pub(crate) messages: VecDeque<(usize, Msi)>,
     pub(crate) pending: Vec<Pending>,
     pub(crate) config: ConfigCache,
     pub(crate) tlb: Tlb,
@@ -73,13 +75,15 @@ impl<M: Memory> Model<M> {
     pub fn new(profile: Profile, memory: M, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let registers = Registers::new(&profile, &mut random);
+        let enhanced = ecmdq::queues(&profile, &mut random);
         Self {
             profile,
             memory,
             random,
             registers,
             faults: Faults::default(),
-            prefetched: VecDeque::new(),
+            enhanced,
+            messages: VecDeque::new(),
             pending: Vec::new(),
             config: ConfigCache::default(),
             tlb: Tlb::new(),

@@ -15,10 +15,12 @@ use crate::transaction::Access;
 /// One thing that happened. `position` numbers commands from 0, in the order they are consumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
-    /// A command was consumed from slot `index` (with wrap bit) of the command queue.
+    /// A command was consumed from slot `index` (with wrap bit) of a command queue.
     Command {
         /// Number of the command.
         position: u64,
+        /// Which queue: 0 is the command queue, enhanced ones follow.
+        queue: usize,
         /// CMDQ_CONS.RD before.
         index: u32,
         /// The command.
@@ -38,8 +40,10 @@ pub enum Observation {
         /// Entries that went; `None` when broadcasts are not taken: IDR0.BTM = 0 or CR2.PTM = 1.
         removed: Option<usize>,
     },
-    /// A CMD_SYNC completed: every older command is complete (§4.2).
+    /// A CMD_SYNC completed: every older command of its queue is complete (§4.2).
     SyncCompleted {
+        /// Which queue.
+        queue: usize,
         /// Number of the CMD_SYNC.
         position: u64,
     },
@@ -139,6 +143,15 @@ pub enum Observation {
         fault: Option<EventId>,
         /// Whether no transaction needed it.
         speculative: bool,
+    },
+    /// An interrupt's message, or a CMD_SYNC's, was written to memory (§2.4).
+    Message {
+        /// Where.
+        pa: u64,
+        /// What.
+        data: u32,
+        /// Whether the memory refused it.
+        aborted: bool,
     },
     /// An event is in the event queue.
     EventRecorded(EventRecord),
@@ -278,7 +291,7 @@ pub enum Misuse {
     },
     /// The indices of a queue are neither empty, full nor between; the queue stands still (§3.1).
     InconsistentIndex {
-        /// `CMDQ` or `EVENTQ`.
+        /// `CMDQ`, `ECMDQ` or `EVENTQ`.
         queue: &'static str,
         /// Producer index.
         prod: u32,

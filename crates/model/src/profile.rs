@@ -2,7 +2,7 @@
 //! What an instance is: its ID registers, and how nasty it behaves.
 
 use smmuv3_formats::legality::Implementation;
-use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5, Iidr, address_size_code};
+use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5, Idr6, Iidr, address_size_code};
 
 /// ID registers and habits of a model.
 ///
@@ -18,6 +18,8 @@ pub struct Profile {
     pub idr3: Idr3,
     /// IDR5 (§2.3).
     pub idr5: Idr5,
+    /// IDR6 (§2.3).
+    pub idr6: Idr6,
     /// IIDR (§2.3).
     pub iidr: Iidr,
     /// AIDR (§2.3).
@@ -63,6 +65,8 @@ pub struct Adversary {
     /// Answers to stalled transactions take effect late, they go on by themselves once they can, and the same fault of
     /// another transaction stalls without an event (§11).
     pub stalls: bool,
+    /// The message of a CMD_SYNC may be on its way until the next one of its queue completes (§4.2).
+    pub late_messages: bool,
 }
 
 impl Adversary {
@@ -79,6 +83,7 @@ impl Adversary {
         late_dirty: true,
         early_disable: true,
         stalls: true,
+        late_messages: true,
     };
 
     /// Nothing beyond what is asked for: commands take effect when they are consumed and nothing is
@@ -95,6 +100,7 @@ impl Adversary {
         late_dirty: false,
         early_disable: false,
         stalls: false,
+        late_messages: false,
     };
 }
 
@@ -115,6 +121,7 @@ impl Default for Profile {
             idr1: Idr1::default().with_sidsize(16).with_cmdqs(8).with_eventqs(7),
             idr3: Idr3::default().with_had(true).with_fwb(true).with_ril(true).with_bbml(2),
             idr5: Idr5::default().with_oas(4).with_gran4k(true),
+            idr6: Idr6::default(),
             iidr: Iidr::default(),
             aidr: Aidr::default().with_minor(2),
             gbpa_abort: false,
@@ -323,6 +330,14 @@ impl Profile {
         self
     }
 
+    /// With 2^`log2` enhanced command queues in one control page (0 to 12), or none.
+    #[must_use]
+    pub fn ecmdq(mut self, log2: Option<u32>) -> Self {
+        self.idr1 = self.idr1.with_ecmdq(log2.is_some());
+        self.idr6 = Idr6::default().with_log2_num_q(u64::from(log2.unwrap_or(0).min(12)));
+        self
+    }
+
     /// Commands are processed when CMDQ_PROD is written.
     #[must_use]
     pub fn eager(mut self, on: bool) -> Self {
@@ -352,7 +367,7 @@ impl Profile {
     /// Which rules among the ID registers are broken (§2.3), and which features are announced although
     /// the model lacks them; empty for a profile that can be trusted.
     pub fn contradictions(&self) -> Vec<&'static str> {
-        let Self { idr0, idr1, idr3, idr5, aidr, .. } = self;
+        let Self { idr0, idr1, idr3, idr5, idr6, aidr, .. } = self;
         let version = aidr.minor();
         let rules = [
             (!idr0.s1p() && !idr0.s2p(), "neither stage is implemented"),
@@ -368,7 +383,11 @@ impl Profile {
             ),
             (idr1.cmdqs() > 19 || idr1.eventqs() > 19, "a queue exceeds 2^19 entries"),
             (idr1.tables_preset() || idr1.queues_preset(), "preset tables are not modelled"),
-            (idr1.ecmdq(), "enhanced command queues are not modelled"),
+            (idr1.ecmdq() && !idr0.cohacc(), "enhanced command queues need coherent access"),
+            (
+                idr1.ecmdq() && idr6.log2_num_p() + idr6.log2_num_q() > 12,
+                "more than 4096 queues are not modelled",
+            ),
             (!(idr5.gran4k() || idr5.gran16k() || idr5.gran64k()), "no granule is implemented"),
             (idr5.oas() == 7 || idr5.d128(), "128-bit tables are not modelled"),
             (idr5.vax() > 1, "virtual addresses above 53 bits are not modelled"),

@@ -24,6 +24,8 @@ pub enum Reference {
     CommandQueue,
     /// The event queue is there, and enabled.
     EventQueue,
+    /// The message of a CMD_SYNC that is on its way (§2.4).
+    Message,
     /// The stream table is there, and SMMUEN is 1 or changing.
     StreamTable,
     /// An L1STD, cached or in memory, points to an array of STEs there, and SMMUEN is 1 or changing.
@@ -91,6 +93,7 @@ impl fmt::Display for Reference {
         match self {
             Self::CommandQueue => f.write_str("the command queue"),
             Self::EventQueue => f.write_str("the event queue"),
+            Self::Message => f.write_str("a message on its way"),
             Self::StreamTable => f.write_str("the stream table"),
             Self::StreamTableLeaf { index } => write!(f, "L1STD {index:#x}"),
             Self::Contexts { stream, cached } => {
@@ -176,11 +179,15 @@ impl<M: Memory> Model<M> {
 
     fn queue_reference(&self, search: &Search) -> Option<Reference> {
         let registers = &self.registers;
-        let ring = registers.command_ring(&self.profile);
-        if registers.cr0.guards(1 << 3)
-            && search.hits(self.command_base(ring), ring.bytes(COMMAND_BYTES as u64))
-        {
-            return Some(Reference::CommandQueue);
+        for queue in (0..self.queues()).filter(|queue| self.queue_guards(*queue)) {
+            let bytes = self.lane(queue).ring(&self.profile).bytes(COMMAND_BYTES as u64);
+            if search.hits(self.command_base(queue), bytes) {
+                return Some(Reference::CommandQueue);
+            }
+        }
+        let mask = self.output_mask();
+        if self.messages.iter().any(|(_, msi)| search.hits(msi.addr & mask, 4)) {
+            return Some(Reference::Message);
         }
         let ring = registers.event_ring(&self.profile);
         if registers.cr0.guards(1 << 2)

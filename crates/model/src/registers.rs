@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The registers of the Non-secure programming interface as software sees them (§2).
 
-use smmuv3_formats::register::{Aidr, Cr0Ack, Idr0, Idr1, Idr3, Idr5, Iidr, IrqCtrlAck};
+use smmuv3_formats::register::{Aidr, Cr0Ack, Idr0, Idr1, Idr3, Idr5, Idr6, Iidr, IrqCtrlAck};
 use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd, EventqBase, EventqCons, Gerrorn};
 use smmuv3_formats::register::{
     Cr0, Cr1, Cr2, EventqProd, Gbpa, Gerror, IrqCtrl, StrtabBase, StrtabBaseCfg, address_bits,
@@ -9,6 +9,7 @@ use smmuv3_formats::register::{
 use smmuv3_formats::register::{GatosAddr, GatosCtrl, GatosPar, GatosSid};
 
 use crate::atos::Atos;
+use crate::ecmdq::Lane;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::observation::{Misuse, Observation};
@@ -69,11 +70,7 @@ pub(crate) struct Registers {
     pub(crate) gerrorn: Gerrorn,
     pub(crate) strtab_base: StrtabBase,
     pub(crate) strtab_base_cfg: StrtabBaseCfg,
-    pub(crate) cmdq_base: CmdqBase,
-    pub(crate) cmdq_prod: CmdqProd,
-    /// The true consumer index; what a read shows may lag.
-    pub(crate) cmdq_cons: CmdqCons,
-    pub(crate) cmdq_cons_shown: CmdqCons,
+    pub(crate) cmdq: Lane,
     pub(crate) eventq_base: EventqBase,
     pub(crate) eventq_prod: EventqProd,
     pub(crate) eventq_cons: EventqCons,
@@ -94,7 +91,7 @@ impl Registers {
             }
         };
         let (gerror_msi, eventq_msi) = (msi(), msi());
-        let mut value = Self {
+        Self {
             cr0: Handshake::default(),
             irq_ctrl: Handshake::default(),
             cr1: Cr1(unknown() as u32 & CR1_BITS),
@@ -107,10 +104,7 @@ impl Registers {
             gerrorn: Gerrorn::default(),
             strtab_base: StrtabBase(unknown() & STRTAB_BITS),
             strtab_base_cfg: StrtabBaseCfg(unknown() as u32 & STRTAB_CFG_BITS),
-            cmdq_base: CmdqBase(unknown() & QUEUE_BITS),
-            cmdq_prod: CmdqProd(unknown() as u32 & INDEX),
-            cmdq_cons: CmdqCons(unknown() as u32 & INDEX),
-            cmdq_cons_shown: CmdqCons(0),
+            cmdq: Lane::new(&mut unknown),
             eventq_base: EventqBase(unknown() & QUEUE_BITS),
             eventq_prod: EventqProd(unknown() as u32 & (INDEX | 1 << 31)),
             eventq_cons: EventqCons(unknown() as u32 & (INDEX | 1 << 31)),
@@ -118,9 +112,7 @@ impl Registers {
             eventq_msi,
             atos: Atos::default(),
             stuck: profile.stuck,
-        };
-        value.cmdq_cons_shown = value.cmdq_cons;
-        value
+        }
     }
 
     pub(crate) fn enabled(&self) -> bool {
@@ -154,10 +146,6 @@ impl Registers {
     /// Errors that are active (§2.4).
     pub(crate) const fn active_errors(&self) -> u32 {
         self.gerror.0 ^ self.gerrorn.0
-    }
-
-    pub(crate) fn command_ring(&self, profile: &Profile) -> Ring {
-        Ring::new(self.cmdq_base.log2size(), profile.idr1.cmdqs())
     }
 
     pub(crate) fn event_ring(&self, profile: &Profile) -> Ring {
@@ -195,7 +183,7 @@ impl<M: Memory> Model<M> {
             return 0;
         }
         self.pass_read();
-        if WIDE.contains(&(offset & !4)) {
+        if WIDE.contains(&(offset & !4)) || self.is_wide_enhanced(offset & !4) {
             return (self.value64(offset & !4) >> (8 * (offset & 4))) as u32;
         }
         self.value32(offset)
@@ -203,7 +191,7 @@ impl<M: Memory> Model<M> {
 
     /// Reads the 64-bit register at byte `offset` from page 0 (§2.1).
     pub fn read64(&mut self, offset: u32) -> u64 {
-        if !WIDE.contains(&offset) {
+        if !WIDE.contains(&offset) && !self.is_wide_enhanced(offset) {
             self.misuse(Misuse::BadAccess { offset, bytes: 8 });
             return 0;
         }
@@ -216,7 +204,7 @@ impl<M: Memory> Model<M> {
         if offset & 3 != 0 {
             return self.misuse(Misuse::BadAccess { offset, bytes: 4 });
         }
-        if WIDE.contains(&(offset & !4)) {
+        if WIDE.contains(&(offset & !4)) || self.is_wide_enhanced(offset & !4) {
             let shift = 8 * (offset & 4);
             let kept = self.value64(offset & !4) & !(0xffff_ffff << shift);
             return self.set64(offset & !4, kept | u64::from(value) << shift);
@@ -226,7 +214,7 @@ impl<M: Memory> Model<M> {
 
     /// Writes the 64-bit register at byte `offset` from page 0 (§2.1).
     pub fn write64(&mut self, offset: u32, value: u64) {
-        if !WIDE.contains(&offset) {
+        if !WIDE.contains(&offset) && !self.is_wide_enhanced(offset) {
             return self.misuse(Misuse::BadAccess { offset, bytes: 8 });
         }
         self.set64(offset, value);
@@ -244,6 +232,7 @@ impl<M: Memory> Model<M> {
             Idr1::OFFSET => self.profile.idr1.0,
             Idr3::OFFSET => self.profile.idr3.0,
             Idr5::OFFSET => self.profile.idr5.0,
+            Idr6::OFFSET => self.profile.idr6.0,
             Iidr::OFFSET => self.profile.iidr.0,
             Aidr::OFFSET => self.profile.aidr.0,
             Cr0::OFFSET => registers.cr0.written,
@@ -261,11 +250,12 @@ impl<M: Memory> Model<M> {
             0x0b8 => registers.eventq_msi.data,
             0x0bc => registers.eventq_msi.attributes,
             StrtabBaseCfg::OFFSET => registers.strtab_base_cfg.0,
-            CmdqProd::OFFSET => registers.cmdq_prod.0,
+            CmdqProd::OFFSET => registers.cmdq.prod.0,
             CmdqCons::OFFSET => {
-                let shown = registers.cmdq_cons_shown;
+                let lane = &mut self.registers.cmdq;
+                let shown = lane.shown;
                 // Lazy, but in finite time.
-                self.registers.cmdq_cons_shown = self.registers.cmdq_cons;
+                lane.shown = lane.cons;
                 shown.0
             }
             EventqProd::OFFSET => registers.eventq_prod.0,
@@ -274,7 +264,7 @@ impl<M: Memory> Model<M> {
             0xff4 => 0xf0,
             0xff8 => 0x05,
             0xffc => 0xb1,
-            _ => 0,
+            _ => self.enhanced_value32(offset).unwrap_or(0),
         }
     }
 
@@ -285,10 +275,10 @@ impl<M: Memory> Model<M> {
             GatosPar::OFFSET => self.registers.atos.par,
             GERROR_IRQ_CFG => self.registers.gerror_msi.addr,
             StrtabBase::OFFSET => self.registers.strtab_base.0,
-            CmdqBase::OFFSET => self.registers.cmdq_base.0,
+            CmdqBase::OFFSET => self.registers.cmdq.base.0,
             EventqBase::OFFSET => self.registers.eventq_base.0,
             EVENTQ_IRQ_CFG => self.registers.eventq_msi.addr,
-            _ => 0,
+            _ => self.enhanced_value64(offset),
         }
     }
 
@@ -300,7 +290,7 @@ impl<M: Memory> Model<M> {
         let (cr0, irq) = (registers.cr0, registers.irq_ctrl);
         let (slot, mask, guarded) = match offset {
             StrtabBase::OFFSET => (&mut registers.strtab_base.0, STRTAB_BITS, cr0.guards(SMMUEN)),
-            CmdqBase::OFFSET => (&mut registers.cmdq_base.0, QUEUE_BITS, cr0.guards(CMDQEN)),
+            CmdqBase::OFFSET => (&mut registers.cmdq.base.0, QUEUE_BITS, cr0.guards(CMDQEN)),
             EventqBase::OFFSET => (&mut registers.eventq_base.0, QUEUE_BITS, cr0.guards(EVENTQEN)),
             GERROR_IRQ_CFG if msi => (&mut registers.gerror_msi.addr, MSI_ADDR, irq.guards(1)),
             EVENTQ_IRQ_CFG if msi => (&mut registers.eventq_msi.addr, MSI_ADDR, irq.guards(4)),
@@ -308,6 +298,7 @@ impl<M: Memory> Model<M> {
             GatosAddr::OFFSET if atos => (&mut registers.atos.addr.0, GATOS_ADDR_BITS, running),
             // Without MSIs these read as zero, and zero is what init code writes.
             GERROR_IRQ_CFG | EVENTQ_IRQ_CFG | PRIQ_IRQ_CFG if value == 0 => return,
+            _ if !WIDE.contains(&offset) => return self.set_enhanced64(offset, value),
             _ => return self.misuse(Misuse::NotWritable { offset }),
         };
         if guarded {
@@ -325,7 +316,8 @@ impl<M: Memory> Model<M> {
             Cr0::OFFSET => self.set_cr0(value),
             Cr1::OFFSET => {
                 let tables = if cr0.guards(SMMUEN) { CR1_BITS & !CR1_QUEUE } else { 0 };
-                let queues = if cr0.guards(QUEUES) { CR1_QUEUE } else { 0 };
+                let used = cr0.guards(QUEUES) || self.enhanced_guards();
+                let queues = if used { CR1_QUEUE } else { 0 };
                 let old = self.registers.cr1.0;
                 let kept = tables | queues;
                 if (old ^ value) & kept != 0 {
@@ -368,8 +360,9 @@ impl<M: Memory> Model<M> {
                 if cr0.guards(CMDQEN) {
                     return self.misuse(Misuse::GuardedWrite { offset, value: value.into() });
                 }
-                self.registers.cmdq_cons = CmdqCons(value & INDEX);
-                self.registers.cmdq_cons_shown = self.registers.cmdq_cons;
+                let lane = &mut self.registers.cmdq;
+                lane.cons = CmdqCons(value & INDEX);
+                lane.shown = lane.cons;
             }
             EventqProd::OFFSET => {
                 if cr0.guards(EVENTQEN) {
@@ -382,6 +375,7 @@ impl<M: Memory> Model<M> {
                 self.check_event_indices();
                 self.record_stalls();
             }
+            _ if self.set_enhanced32(offset, value) => {}
             _ => self.misuse(Misuse::NotWritable { offset }),
         }
     }
@@ -459,6 +453,7 @@ impl<M: Memory> Model<M> {
 
     /// Every register read brings pending updates nearer.
     fn pass_read(&mut self) {
+        self.pass_read_enhanced();
         let registers = &mut self.registers;
         if registers.cr0.written == registers.cr0.ack
             && registers.irq_ctrl.written == registers.irq_ctrl.ack
@@ -494,7 +489,7 @@ impl<M: Memory> Model<M> {
             self.check_stream_table_base();
         }
         if rose & CMDQEN != 0 {
-            self.check_command_queue();
+            self.check_lane(0);
         }
         if rose & EVENTQEN != 0 {
             self.check_event_queue();
@@ -510,8 +505,8 @@ impl<M: Memory> Model<M> {
         }
         if fell & CMDQEN != 0 {
             // CMDQ_CONS is final (§2.4).
-            self.registers.cmdq_cons_shown = self.registers.cmdq_cons;
-            self.drop_prefetched_commands();
+            self.registers.cmdq.shown = self.registers.cmdq.cons;
+            self.registers.cmdq.prefetched.clear();
         }
         if rose & CMDQEN != 0 && self.profile.eager {
             self.run(usize::MAX);
@@ -543,7 +538,12 @@ impl<M: Memory> Model<M> {
         if !self.profile.idr0.msi() || msi.addr == 0 {
             return true;
         }
-        self.memory.write(msi.addr & self.output_mask(), &msi.data.to_le_bytes()).is_ok()
+        let pa = msi.addr & self.output_mask();
+        let lost = self.faults.lost_messages != 0;
+        self.faults.lost_messages = self.faults.lost_messages.saturating_sub(1);
+        let aborted = lost || self.memory.write(pa, &msi.data.to_le_bytes()).is_err();
+        self.observe(Observation::Message { pa, data: msi.data, aborted });
+        !aborted
     }
 
     /// Reads until a new update is acknowledged.

@@ -7,6 +7,7 @@ mod calls;
 mod dirty;
 mod end;
 mod events;
+mod interrupts;
 mod mapping;
 mod process;
 mod set_up;
@@ -126,6 +127,8 @@ pub struct Bench {
     pub(crate) scenario: Scenario,
     pub(crate) iommu: Iommu<TestPlatform>,
     pub(crate) smmus: Vec<Smmu<TestPlatform>>,
+    /// Where the messages of each instance's interrupts go, if they are messages.
+    messages: Vec<Option<u64>>,
     pub(crate) masters: Vec<Master<TestPlatform>>,
     pub(crate) domains: Vec<Domain<TestPlatform>>,
     processes: Vec<Slot>,
@@ -165,6 +168,7 @@ impl Bench {
         let mut bench = Self {
             iommu,
             smmus: Vec::new(),
+            messages: Vec::new(),
             masters: Vec::new(),
             domains: Vec::new(),
             processes: Vec::new(),

@@ -3,6 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use smmuv3::Completion;
 use smmuv3_model::{Access, Adversary, Model, Profile};
 use smmuv3_model::{Reason, Refusal, Transfer};
 
@@ -90,6 +91,8 @@ pub fn profile(instance: &Instance) -> Profile {
         .btm(instance.btm)
         .msi(instance.msi)
         .atos(instance.atos)
+        .sev(instance.queues.completion == Completion::Event)
+        .ecmdq(instance.queues.enhanced_log2)
         .two_level_stream_table(instance.two_level_streams)
         .queues(instance.command_queue_log2, instance.event_queue_log2)
         .eager(false)

@@ -66,6 +66,8 @@ pub struct History {
     values: [Vec<u64>; 8],
     /// Values of each word when the last CFGI for it was consumed; cleared by the SYNC after it.
     told: Option<[usize; 8]>,
+    /// The command queue of that CFGI: only its CMD_SYNCs complete it.
+    pub(crate) queue: usize,
 }
 
 /// More combinations than this are not looked at, but taken for a mixture: eight words that change three times
@@ -75,7 +77,7 @@ const MOST: usize = 1 << 16;
 impl History {
     /// An entry at `pa` that has held `words` and nothing else.
     pub fn new(kind: Kind, pa: u64, words: Words) -> Self {
-        Self { kind, pa, values: words.map(|word| vec![word]), told: None }
+        Self { kind, pa, values: words.map(|word| vec![word]), told: None, queue: 0 }
     }
 
     /// The word at `index` was stored.

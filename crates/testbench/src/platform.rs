@@ -3,13 +3,16 @@
 //! the world may change under the driver.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smmuv3::{Frames, Mmio, PhysAddr, Platform, RawMutex};
 use smmuv3_formats::Command;
-use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd};
+use smmuv3_formats::register::{
+    CmdqBase, CmdqCons, CmdqProd, EcmdqBase, EcmdqCons, EcmdqProd, Idr6, PAGE,
+};
 use smmuv3_model::Observation;
 
 use crate::cpu::Cpu;
@@ -61,8 +64,8 @@ pub struct World {
 /// What goes through the command queues.
 #[derive(Debug, Default)]
 struct Snoop {
-    /// Of each instance: base register and next producer value.
-    queues: Vec<(CmdqBase, u32)>,
+    /// Of each instance, of each of its queues: base register and next producer value.
+    queues: Vec<BTreeMap<usize, (CmdqBase, u32)>>,
     log: Vec<(usize, Command)>,
 }
 
@@ -94,7 +97,7 @@ impl World {
             clock: AtomicU64::new(0),
             observer: Mutex::new(None),
             commands: Mutex::new(Snoop {
-                queues: vec![(CmdqBase::default(), 0); instances],
+                queues: vec![BTreeMap::new(); instances],
                 log: Vec::new(),
             }),
             tracer,
@@ -203,9 +206,10 @@ impl World {
     }
 
     /// Notes the commands between the last producer value and `prod`.
-    fn snoop_commands(&self, instance: usize, prod: u32) {
+    fn snoop_commands(&self, instance: usize, queue: usize, prod: u32) {
         let mut snoop = self.snoop();
-        let Some((base, next)) = snoop.queues.get_mut(instance) else { return };
+        let queues = snoop.queues.get_mut(instance);
+        let Some((base, next)) = queues.and_then(|queues| queues.get_mut(&queue)) else { return };
         let (size, mask) = (1u32 << base.log2size(), (2u32 << base.log2size()) - 1);
         let mut commands = Vec::new();
         while *next != prod & mask && commands.len() < size as usize {
@@ -213,7 +217,7 @@ impl World {
             let word = |at| self.machine.ram().read64(at).unwrap_or(0);
             let command = Command([word(slot), word(slot + 8)]);
             let (log2, index) = (u32::from(base.log2size() as u8), *next);
-            self.trace(|trace| trace.given(instance, log2, index, command));
+            self.trace(|trace| trace.given((instance, queue), log2, index, command));
             commands.push((instance, command));
             *next = (*next + 1) & mask;
         }
@@ -288,6 +292,13 @@ unsafe impl Platform for TestPlatform {
         self.0.cpu().unpin(process, asid);
     }
 
+    /// Whichever the clock says: calls move from one CPU to another.
+    fn cpu(&self) -> usize {
+        let mixed = (self.0.time() / World::TICK).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Two bits.
+        (mixed >> 62) as usize
+    }
+
     fn max_cpus(&self) -> usize {
         4
     }
@@ -313,32 +324,57 @@ pub struct TestMmio {
     pub instance: usize,
 }
 
+impl TestMmio {
+    /// The queue whose register is at `offset`, and the same register of the command queue, which is number 0.
+    fn queue(&self, offset: u32) -> Option<(usize, u32)> {
+        let Some(inside) = offset.checked_sub(2 * PAGE) else {
+            let known = [CmdqBase::OFFSET, CmdqProd::OFFSET, CmdqCons::OFFSET].contains(&offset);
+            return known.then_some((0, offset));
+        };
+        let idr6 = Idr6(self.world.machine.read32(self.instance, Idr6::OFFSET));
+        let slot = PAGE >> idr6.log2_num_q();
+        let known = match inside % slot {
+            EcmdqBase::OFFSET => CmdqBase::OFFSET,
+            EcmdqProd::OFFSET => CmdqProd::OFFSET,
+            EcmdqCons::OFFSET => CmdqCons::OFFSET,
+            _ => return None,
+        };
+        Some((1 + (inside / slot) as usize, known))
+    }
+}
+
 impl Mmio for TestMmio {
+    fn bytes(&self) -> u64 {
+        u64::from(3 * PAGE)
+    }
+
     fn read32(&self, offset: u32) -> u32 {
         let value = self.world.machine.read32(self.instance, offset);
-        if offset == CmdqCons::OFFSET {
+        if let Some((queue, CmdqCons::OFFSET)) = self.queue(offset) {
             // The field has 20 bits.
             let cons = CmdqCons(value).rd() as u32;
-            self.world.trace(|trace| trace.consumer(self.instance, cons));
+            self.world.trace(|trace| trace.consumer((self.instance, queue), cons));
         }
         self.world.at(Point::Idle);
         value
     }
 
     fn write32(&self, offset: u32, value: u32) {
-        if offset == CmdqProd::OFFSET {
-            self.world.snoop_commands(self.instance, value);
+        if let Some((queue, CmdqProd::OFFSET)) = self.queue(offset) {
+            // The field has 20 bits.
+            let prod = CmdqProd(value).wr() as u32;
+            self.world.snoop_commands(self.instance, queue, prod);
         }
         self.world.machine.write32(self.instance, offset, value);
         self.world.at(Point::Idle);
     }
 
     fn write64(&self, offset: u32, value: u64) {
-        if offset == CmdqBase::OFFSET
-            && let Some(queue) = self.world.snoop().queues.get_mut(self.instance)
+        if let Some((queue, CmdqBase::OFFSET)) = self.queue(offset)
+            && let Some(queues) = self.world.snoop().queues.get_mut(self.instance)
         {
-            *queue = (CmdqBase(value), 0);
-            self.world.trace(|trace| trace.abandon(self.instance));
+            queues.insert(queue, (CmdqBase(value), 0));
+            self.world.trace(|trace| trace.abandon((self.instance, queue)));
         }
         self.world.machine.write64(self.instance, offset, value);
         self.world.at(Point::Idle);

@@ -38,6 +38,7 @@ mod domain;
 mod error;
 mod machine;
 mod process;
+mod queues;
 mod random;
 mod read;
 mod reply;
@@ -53,6 +54,7 @@ pub use domain::{Tables, Walks};
 pub use error::{Position, ScenarioError, ScenarioErrors};
 pub use machine::{Capabilities, StreamSet, Streams, Support};
 pub use process::Process;
+pub use queues::{Interrupts, Queues};
 pub use random::{Random, Weights};
 pub use reply::Reply;
 pub use smmuv3::AsidPolicy;
@@ -121,7 +123,7 @@ pub struct Instance {
     pub two_level_contexts: bool,
     /// Whether it takes part in broadcast TLB maintenance (IDR0.BTM), and the driver lets it.
     pub btm: bool,
-    /// Interrupts can be messages. The driver uses wires.
+    /// It can send messages (IDR0.MSI).
     pub msi: bool,
     /// It can be asked what an address translates to (IDR0.ATOS).
     pub atos: bool,
@@ -129,6 +131,8 @@ pub struct Instance {
     pub stalls: u32,
     /// All faults of translation stall, whatever is configured.
     pub forced_stalls: bool,
+    /// Command queues, completion and interrupts.
+    pub queues: Queues,
     /// Whether it has 2-level stream tables (IDR0.ST_LEVEL).
     pub two_level_streams: bool,
     /// How the driver lays its stream table out.

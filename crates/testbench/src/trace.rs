@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use smmuv3::Report;
+use smmuv3::{Completion, Report};
 use smmuv3_formats::{Command, EventRecord, Opcode};
 use smmuv3_model::{Dropped, Interrupts, Observation};
 
@@ -58,7 +58,7 @@ impl Tracer {
                 trace.end("unfinished", "call", &Args::new());
             }
             for instance in 0..trace.instances.len() {
-                trace.abandon(instance);
+                trace.end_waits(instance, false, |_| true);
             }
             trace.file.end()
         })
@@ -100,6 +100,8 @@ pub(crate) struct Trace {
 #[derive(Debug, Default)]
 struct Instance {
     name: String,
+    /// CMD_SYNCs write messages.
+    messages: bool,
     /// CMD_SYNCs that are waited for, each on a track of its own: waits overlap, spans of a track may not.
     waits: Vec<Option<Wait>>,
     /// What the walk under way has read: name and operands.
@@ -111,7 +113,8 @@ struct Instance {
 struct Wait {
     /// Its slot, with the wrap bit.
     index: u32,
-    /// log2 of the queue's length.
+    /// Its queue, and log2 of that one's length.
+    queue: usize,
     log2: u32,
     begin: u64,
 }
@@ -191,7 +194,11 @@ impl Trace {
         self.thread(Track::Calls);
         self.thread(Track::Reports);
         for (index, instance) in scenario.instances.iter().enumerate() {
-            self.instances.push(Instance { name: instance.name.clone(), ..Instance::default() });
+            let messages = instance.queues.completion == Completion::Message
+                && instance.msi
+                && instance.coherent;
+            let name = instance.name.clone();
+            self.instances.push(Instance { name, messages, ..Instance::default() });
             self.process(Track::Commands(index), &instance.name);
             self.thread(Track::Commands(index));
             if observed {
@@ -240,7 +247,13 @@ impl Trace {
     }
 
     /// The driver gave `instance` a command in slot `index` (with the wrap bit) of a queue of 2^`log2`.
-    pub(crate) fn given(&mut self, instance: usize, log2: u32, index: u32, command: Command) {
+    pub(crate) fn given(
+        &mut self,
+        (instance, queue): (usize, usize),
+        log2: u32,
+        index: u32,
+        command: Command,
+    ) {
         if !self.observed {
             self.command(instance, index, command);
         }
@@ -251,7 +264,7 @@ impl Trace {
         let Some(state) = self.instances.get_mut(instance) else { return };
         let free = state.waits.iter().position(Option::is_none);
         let lane = free.unwrap_or(state.waits.len());
-        let wait = Some(Wait { index, log2, begin });
+        let wait = Some(Wait { index, queue, log2, begin });
         match state.waits.get_mut(lane) {
             Some(place) => *place = wait,
             None => {
@@ -261,14 +274,27 @@ impl Trace {
         }
     }
 
-    /// The driver read CMDQ_CONS of `instance`: this is where it learns that a CMD_SYNC is complete.
-    pub(crate) fn consumer(&mut self, instance: usize, cons: u32) {
-        self.end_waits(instance, true, |wait| wait.is_over(cons));
+    /// The driver read CONS of a queue of `instance`: this is where it learns that a CMD_SYNC is complete.
+    pub(crate) fn consumer(&mut self, (instance, queue): (usize, usize), cons: u32) {
+        self.end_waits(instance, true, |wait| wait.queue == queue && wait.is_over(cons));
     }
 
-    /// The command queue of `instance` begins anew, or nobody looks at it any more.
-    pub(crate) fn abandon(&mut self, instance: usize) {
-        self.end_waits(instance, false, |_| true);
+    /// A CMD_SYNC is complete. Where it writes a message, the driver learns of it by that, and reads no register.
+    fn told(&mut self, instance: usize, queue: usize) {
+        let Some(state) = self.instances.get(instance).filter(|state| state.messages) else {
+            return;
+        };
+        let waits = state.waits.iter().flatten().filter(|wait| wait.queue == queue);
+        if let Some(first) = waits.map(|wait| (wait.begin, wait.index)).min() {
+            self.end_waits(instance, true, |wait| {
+                wait.queue == queue && (wait.begin, wait.index) == first
+            });
+        }
+    }
+
+    /// A command queue of `instance` begins anew, or nobody looks at it any more.
+    pub(crate) fn abandon(&mut self, (instance, queue): (usize, usize)) {
+        self.end_waits(instance, false, |wait| wait.queue == queue);
     }
 
     fn end_waits(&mut self, instance: usize, complete: bool, over: impl Fn(&Wait) -> bool) {
@@ -293,6 +319,7 @@ impl Trace {
     pub(crate) fn observe(&mut self, instance: usize, observation: &Observation) {
         match observation {
             Observation::Command { index, command, .. } => self.command(instance, *index, *command),
+            Observation::SyncCompleted { queue, .. } => self.told(instance, *queue),
             Observation::Applied { removed, .. } => {
                 let args = args([("entries", (*removed).into())]);
                 self.instant(Track::Commands(instance), "invalidated", "command", &args);

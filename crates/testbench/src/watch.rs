@@ -48,8 +48,8 @@ pub struct Watch {
     pub interruptions: u64,
     /// What hardware did during the operation under way: instance and observation.
     log: VecDeque<(usize, Observation)>,
-    /// Instances with a TLBI that no CMD_SYNC has completed.
-    unfinished: BTreeSet<usize>,
+    /// Instances, and their command queues, with a TLBI that no CMD_SYNC has completed.
+    unfinished: BTreeSet<(usize, usize)>,
     /// The machine has models, which observe.
     models: bool,
     /// Calls that the driver refused although nothing was wrong with them.
@@ -163,13 +163,13 @@ impl Watch {
             self.log.push_back((instance, observation.clone()));
         }
         match observation {
-            Observation::Command { command, .. } => {
-                self.order(instance, command);
-                self.structures.told(instance, command);
+            Observation::Command { command, queue, .. } => {
+                self.order((instance, queue), command);
+                self.structures.told((instance, queue), command);
             }
-            Observation::SyncCompleted { .. } => {
-                self.unfinished.remove(&instance);
-                self.synchronised(instance);
+            Observation::SyncCompleted { queue, .. } => {
+                self.unfinished.remove(&(instance, queue));
+                self.synchronised((instance, queue));
             }
             Observation::EventRecorded(event) => self.oracle.recorded(instance, event),
             Observation::EventDropped { because: Dropped::Full, .. } => self.oracle.lost(instance),
@@ -218,12 +218,13 @@ impl Watch {
 
     /// Rule R7: translations are gone before device caches are, and nothing is said about a stream any more
     /// that was detached.
-    fn order(&mut self, instance: usize, command: Command) {
+    fn order(&mut self, (instance, queue): (usize, usize), command: Command) {
         let name = command.name();
         if name.starts_with("CMD_TLBI") {
-            self.unfinished.insert(instance);
+            self.unfinished.insert((instance, queue));
         }
-        if command.opcode() == Some(Opcode::AtcInv) && self.unfinished.contains(&instance) {
+        let mut unfinished = self.unfinished.range((instance, 0)..=(instance, usize::MAX));
+        if command.opcode() == Some(Opcode::AtcInv) && unfinished.next().is_some() {
             let text = format!("instance {instance} got {command} before the TLBI was complete");
             self.oracle.accuse(Rule::R7, text);
         }
@@ -242,8 +243,9 @@ impl Watch {
         }
     }
 
-    fn synchronised(&mut self, instance: usize) {
-        for Mixture { stream, structure, words } in self.structures.synchronised(instance) {
+    fn synchronised(&mut self, (instance, queue): (usize, usize)) {
+        for Mixture { stream, structure, words } in self.structures.synchronised((instance, queue))
+        {
             let what = match structure {
                 Structure::Ste => "Ste".to_owned(),
                 Structure::Cd(0) => "Cd".to_owned(),

@@ -26,10 +26,19 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
         Some(Mutation::MemberOnly) => GROUPS.to_owned(),
         Some(Mutation::NoDirtyTlbi) => WRITTEN.to_owned(),
         Some(Mutation::NoStallEnd | Mutation::WrongStag) => STALLS.to_owned(),
-        _ => include_str!("../../../scenarios/random.toml").replace("10000", "1500"),
+        Some(Mutation::SyncElsewhere) => {
+            RANDOM.replace("10000", "1500").replace("asid-bits", "ecmdq = 4\nasid-bits")
+        }
+        Some(Mutation::LateMessages) => {
+            let messages = "msi = true\ninterrupts = \"msi\"\nasid-bits";
+            RANDOM.replace("10000", "1500").replace("asid-bits", messages)
+        }
+        _ => RANDOM.replace("10000", "1500"),
     };
     Scenario::parse(&text, "random").unwrap_or_else(|errors| panic!("{errors}"))
 }
+
+const RANDOM: &str = include_str!("../../../scenarios/random.toml");
 
 /// Each domain that a master of the wide instance was first to use changes its ASID when the other joins.
 const MOVES: &str = r#"
@@ -112,6 +121,8 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::MemberOnly,
         Mutation::NoDirtyTlbi,
         Mutation::NoStallEnd,
+        Mutation::SyncElsewhere,
+        Mutation::LateMessages,
     ];
     for mutation in [None].into_iter().chain(others.map(Some)) {
         let verdicts = verdicts(&scenario(mutation), None);

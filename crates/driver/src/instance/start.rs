@@ -4,11 +4,11 @@
 use smmuv3_formats::Command;
 use smmuv3_formats::command::{TlbiEl2All, TlbiNsnhAll};
 use smmuv3_formats::register::{
-    CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqIrqCfg0, Gbpa, GerrorIrqCfg0,
-    IrqCtrl, IrqCtrlAck, StrtabBase, StrtabBaseCfg,
+    Cr0, Cr0Ack, Cr1, Cr2, EcmdqCons, Gbpa, IrqCtrl, IrqCtrlAck, StrtabBase, StrtabBaseCfg,
 };
 
 use super::{EnableError, Instance, Probed};
+use crate::ecmdq::{self, Slots};
 use crate::platform::{Mmio, Platform};
 
 /// What is left of an instance that could not be started.
@@ -52,7 +52,8 @@ impl<P: Platform> Instance<P> {
             // The error is known already, and being off is all that the memory depends on.
             let _ = self.abort_while_off(platform);
         }
-        let off = self.write_cr0(platform, Cr0::default()).is_ok();
+        let off = self.write_cr0(platform, Cr0::default()).is_ok()
+            && self.disable_others(platform).is_ok();
         let mmio = if off {
             let _ = self.write_irq_ctrl(platform, IrqCtrl::default());
             // SAFETY: all enables of CR0 were acknowledged as 0. The memory was taken by `build`, and the caller
@@ -93,6 +94,7 @@ impl<P: Platform> Instance<P> {
         }
         self.write_cr0(platform, Cr0::default())?;
         self.write_irq_ctrl(platform, IrqCtrl::default())?;
+        self.disable_others(platform)?;
         // Errors of whoever had the SMMU before us are not ours.
         if self.commands.forget_errors(platform, mmio).eventq_abt_err() {
             self.events.aborted(platform);
@@ -110,13 +112,11 @@ impl<P: Platform> Instance<P> {
         self.events.restart(platform, mmio);
         #[cfg(feature = "alloc")]
         crate::stall::forget(platform, &self.pending);
-        self.commands.restart(platform);
-        mmio.write64(CmdqBase::OFFSET, self.commands.base_register().0);
-        mmio.write32(CmdqProd::OFFSET, 0);
-        mmio.write32(CmdqCons::OFFSET, 0);
+        self.commands.restart(platform, mmio);
         let mut cr0 = Cr0::default().with_cmdqen(true);
         self.write_cr0(platform, cr0)?;
-        self.commands.resume();
+        self.enable_others(platform)?;
+        self.commands.resume(platform);
 
         // Configuration before translations: what is still cached of the former could refill the latter.
         self.carry_out(platform, [Command::cfgi_all()]).map_err(EnableError::Commands)?;
@@ -127,16 +127,18 @@ impl<P: Platform> Instance<P> {
         cr0 = cr0.with_eventqen(true);
         self.write_cr0(platform, cr0)?;
 
-        if self.features.registers.idr0.msi() {
-            // Wired interrupts: no address, no message. The registers are unknown after reset.
-            mmio.write64(GerrorIrqCfg0::OFFSET, 0);
-            mmio.write64(EventqIrqCfg0::OFFSET, 0);
+        // While the interrupts are off: these registers cannot be changed otherwise.
+        if self.features.messages && !self.is_late() {
+            self.config.messages.write(&self.features, mmio);
         }
         let enabled = self.config.interrupts;
         self.write_irq_ctrl(
             platform,
             IrqCtrl::default().with_gerror(enabled).with_eventq(enabled),
         )?;
+        if self.features.messages && self.is_late() {
+            self.config.messages.write(&self.features, mmio);
+        }
         self.write_cr0(platform, cr0.with_smmuen(true))?;
         if keeping {
             // For when it is turned off or reset.
@@ -151,13 +153,53 @@ impl<P: Platform> Instance<P> {
     /// [`EnableError::Handshake`] when it does not confirm: it may still be using its tables and queues. It
     /// counts as failed in any case.
     pub fn stop(&self, platform: &P) -> Result<(), EnableError> {
+        self.commands.silence(platform, &self.mmio);
         self.commands.give_up();
         // Tried, not required: being off matters more.
         let _ = self.abort_while_off(platform);
         self.write_cr0(platform, Cr0::default())?;
         #[cfg(feature = "alloc")]
         crate::stall::forget(platform, &self.pending);
+        self.disable_others(platform)?;
         self.write_irq_ctrl(platform, IrqCtrl::default())
+    }
+
+    /// A driver that is wrong on purpose says late where interrupts are written to.
+    fn is_late(&self) -> bool {
+        #[cfg(feature = "mutation")]
+        return self.commands.is_spoilt(crate::command_queue::Wrong::LateMessages);
+        #[cfg(not(feature = "mutation"))]
+        false
+    }
+
+    /// Turns every enhanced command queue off, whoever turned it on: an SMMU that uses one keeps its attributes (CR1), and
+    /// may read its memory. CR0.CMDQEN has nothing to do with them.
+    fn disable_others(&self, platform: &P) -> Result<(), EnableError> {
+        let Some(slots) = Slots::of(&self.features) else { return Ok(()) };
+        slots.offsets(&self.mmio).try_for_each(|(_, slot)| {
+            let cons = ecmdq::disable(&self.mmio, slot);
+            self.poll(platform, "ECMDQ_PROD", 0, cons, |cons| !EcmdqCons(cons).enack())
+        })
+    }
+
+    /// Turns those on that the command queue has beside it, and the pages that they are in.
+    fn enable_others(&self, platform: &P) -> Result<(), EnableError> {
+        let Some(slots) = Slots::of(&self.features) else { return Ok(()) };
+        let used = slots.offsets(&self.mmio).take(self.commands.lanes() - 1);
+        let mut before = None;
+        for (page, _) in used {
+            if before.replace(page) == Some(page) {
+                continue;
+            }
+            slots.enable(&self.mmio, page, |status, enabled| {
+                let done = |value| value & enabled == enabled;
+                self.poll(platform, "CMDQ_CONTROL_PAGE_CFG", enabled, status, done)
+            })?;
+        }
+        self.commands.enable_others(platform, &self.mmio, |cons| {
+            let enabled = EcmdqCons::default().with_enack(true).0;
+            self.poll(platform, "ECMDQ_PROD", enabled, cons, |cons| EcmdqCons(cons).enack())
+        })
     }
 
     /// Attributes with which the SMMU accesses queues and the stream table.

@@ -364,10 +364,10 @@ struct Costs {
     commands: u64,
 }
 
-/// Measures a queue: commands a batch, and log2 of the slots.
-type Measure = fn(u64, u32) -> Costs;
+/// Measures a queue: CPUs that share it, commands a batch, and log2 of the slots.
+type Measure = fn(u64, u64, u32) -> Costs;
 
-fn measure<Q: Queue>(commands: u64, log2: u32) -> Costs {
+fn measure<Q: Queue>(cpus: u64, commands: u64, log2: u32) -> Costs {
     let costs = Arc::new(std::sync::Mutex::new(Costs::default()));
     let sum = costs.clone();
     let schedule = shuttle::scheduler::RandomScheduler::new_from_seed(SEED, SCHEDULES);
@@ -376,13 +376,13 @@ fn measure<Q: Queue>(commands: u64, log2: u32) -> Costs {
     shuttle::Runner::new(schedule, config).run(move || {
         let queue = Arc::new(Q::new(Size::new(log2).unwrap()));
         take_counts();
-        let producers: Vec<_> = (0..CPUS)
+        let producers: Vec<_> = (0..cpus)
             .map(|_| {
                 let queue = queue.clone();
                 thread::spawn(move || (0..BATCHES).for_each(|_| queue.carry_out(commands + 1)))
             })
             .collect();
-        queue.hardware().consume(CPUS * BATCHES * (commands + 1));
+        queue.hardware().consume(cpus * BATCHES * (commands + 1));
         producers.into_iter().for_each(|producer| producer.join().unwrap());
         let counts = take_counts();
         let mut sum = sum.lock().unwrap();
@@ -393,7 +393,7 @@ fn measure<Q: Queue>(commands: u64, log2: u32) -> Costs {
         sum.reads += queue.hardware().reads.load(Ordering::Relaxed);
         sum.spins += queue.hardware().spins.load(Ordering::Relaxed);
         sum.waits += queue.hardware().waits.load(Ordering::Relaxed);
-        sum.commands += CPUS * BATCHES * (commands + 1);
+        sum.commands += cpus * BATCHES * (commands + 1);
     });
     let mut costs = costs.lock().unwrap();
     std::mem::take(&mut costs)
@@ -406,14 +406,17 @@ fn contention() {
         "| queue | commands a batch | slots | read-modify-writes | refused exchanges | fences | PROD writes | CONS reads | turns for another CPU, masked | and not masked |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
-    let rows: [(&str, Measure); 3] = [
-        ("tickets", measure::<Ticketed>),
-        ("spin lock", measure::<Locked>),
-        ("compare-and-exchange loop", measure::<Exchanged>),
+    // CPUs of different queues share nothing of them: what 16 cost with 4 queues is what 4 cost with one.
+    let rows: [(&str, u64, Measure); 5] = [
+        ("tickets", CPUS, measure::<Ticketed>),
+        ("tickets, 4 queues", CPUS / 4, measure::<Ticketed>),
+        ("tickets, 16 queues", CPUS / 16, measure::<Ticketed>),
+        ("spin lock", CPUS, measure::<Locked>),
+        ("compare-and-exchange loop", CPUS, measure::<Exchanged>),
     ];
     for (batch, log2) in [(1, 8), (16, 8), (1, 6)] {
-        for (name, measure) in rows {
-            let costs = measure(batch, log2);
+        for (name, cpus, measure) in rows {
+            let costs = measure(cpus, batch, log2);
             print!("| {name} | {batch} + CMD_SYNC | {} |", 1 << log2);
             let Costs { counts, writes, reads, spins, waits, commands } = costs;
             let Counts { changes, refused, fences } = counts;

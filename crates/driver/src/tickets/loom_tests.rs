@@ -9,7 +9,9 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU32;
 use loom::thread;
 
-use super::{CLOSED, NoTicket, Tickets};
+mod enhanced;
+
+use super::{Bell, CLOSED, NoTicket, Tickets};
 use crate::queue::Size;
 use crate::sync::{AtomicU64, Ordering, fence};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who reads CMDQ_CONS: one for all who wait.
+//! Who reads CMDQ_CONS: one for all who wait. Messages in memory are looked at by everybody.
 
 use super::Tickets;
 use crate::sync::Ordering;
@@ -50,6 +50,16 @@ impl<'a> Poller<'a> {
         }
         self.tickets.observe(read)?;
         Ok(turn.is_multiple_of(TURNS_PER_ERROR_CHECK))
+    }
+
+    /// The same where each CMD_SYNC writes a message, which `read` reads. Looking there costs little, so everybody does.
+    /// Returns whether it is time to look at the registers: messages can be lost.
+    #[inline]
+    pub(crate) fn turn_by_message(&mut self, read: impl FnOnce() -> u32) -> bool {
+        let turn = self.turn;
+        self.turn = turn.wrapping_add(1);
+        self.tickets.hear(read);
+        turn % TURNS_PER_ERROR_CHECK == TURNS_PER_ERROR_CHECK - 1
     }
 }
 

@@ -129,3 +129,58 @@ fn a_closed_queue_gives_no_tickets_and_begins_anew_where_both_registers_are_zero
         assert_eq!(queue.0.draw(1), Err(NoTicket::Full));
     }
 }
+
+/// The low half of a position: of the present, an old one, one of before a reset, and nonsense.
+#[test]
+fn a_message_tells_what_is_behind_it_and_nothing_else() {
+    let queue = queue(3);
+    let tickets = &queue.0;
+    for round in 0..1000u64 {
+        let start = tickets.draw(4).unwrap();
+        assert_eq!(start, 4 * round);
+        publish(&queue, start, start + 4);
+        tickets.hear(|| (start + 2) as u32);
+        assert_eq!(tickets.consumed(), start + 2);
+        for wrong in [start, start + 1, start + 5, start + 400, start.wrapping_sub(9)] {
+            tickets.hear(|| wrong as u32);
+            assert_eq!(tickets.consumed(), start + 2, "{wrong}");
+        }
+        tickets.hear(|| (start + 4) as u32);
+        assert_eq!(tickets.consumed(), start + 4);
+    }
+}
+
+/// Beyond 2^32 positions the low half begins anew.
+#[test]
+fn messages_go_on_where_their_number_begins_anew() {
+    let queue = queue(3);
+    let tickets = &queue.0;
+    let first = (1u64 << 32) - 8;
+    tickets.close(&queue.1, || (), |_| ());
+    tickets.bell.published.store(first, Ordering::Relaxed);
+    tickets.producers.claimed.store(first, Ordering::Relaxed);
+    tickets.open();
+    for start in (first..first + 32).step_by(4) {
+        assert_eq!(tickets.draw(4), Ok(start));
+        publish(&queue, start, start + 4);
+        tickets.hear(|| (start + 4) as u32);
+        assert_eq!(tickets.consumed(), start + 4);
+    }
+}
+
+#[test]
+fn what_prod_holds_besides_is_changed_by_one_write_of_its_own() {
+    let queue = queue(3);
+    let start = queue.0.draw(3).unwrap();
+    assert_eq!(publish(&queue, start, start + 3), Some(3));
+    let (changed, told) = (core::cell::Cell::new(false), core::cell::Cell::new(None));
+    queue.0.tell_again(
+        &queue.1,
+        || changed.set(true),
+        |position| {
+            assert!(changed.get());
+            assert_eq!(told.replace(Some(position)), None);
+        },
+    );
+    assert_eq!(told.get(), Some(3));
+}

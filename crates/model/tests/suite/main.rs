@@ -10,6 +10,7 @@ mod change;
 mod command_queue;
 mod context_table;
 mod disabled;
+mod ecmdq;
 mod el2;
 mod event_queue;
 mod flag;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Bench, BenchError, POOL_BYTES};
 use smmuv3::SubstreamId;
 
-use crate::oracle::{Use, User, Violation};
+use crate::oracle::{PAGE, Use, User, Violation};
 use crate::platform::{Observer, Point, World};
 use crate::scenario::{Answer, AsidPolicy, Substream};
 use crate::watch::Watch;
@@ -31,6 +31,7 @@ impl Bench {
             world,
             iommu,
             smmus,
+            messages,
             masters,
             domains,
             processes,
@@ -77,6 +78,7 @@ impl Bench {
             frames.free(*pa, memory.size);
         }
         frames.free(pool, POOL_BYTES);
+        messages.into_iter().flatten().for_each(|page| frames.free(page, PAGE));
         let (left, bad) = (frames.live_bytes(), frames.bad_frees());
         if left != 0 || bad != 0 {
             let error = format!("{left} bytes were never freed, {bad} frees were wrong");

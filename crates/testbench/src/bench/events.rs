@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the driver reports, and whether it had to.
 
-use smmuv3::Interrupt;
-
 use super::{Bench, Done};
 use crate::trace;
 
@@ -19,24 +17,29 @@ impl Bench {
         for (instance, smmu) in self.smmus.iter().enumerate() {
             let mut unreported = None;
             loop {
-                let mut reports = Vec::new();
-                let mut sink = |report| reports.push(report);
-                let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
-                let operands = || trace::args([("instance", name.into())]);
-                let more = self.traced("call", "handle_interrupt", operands, || {
-                    self.iommu.handle_interrupt(smmu, Interrupt::Any, EVENT_BUDGET, &mut sink)
-                });
-                self.look(|watch| watch.collect(&self.world));
-                for report in reports {
-                    match self.take_report(instance, report) {
-                        Some((fault, true)) => stalls.push(fault),
-                        Some((fault, false)) => done.faults.push(fault),
-                        None => {}
+                let mut pending = self.pending(instance);
+                pending.reverse();
+                while let Some(which) = pending.last().copied() {
+                    let mut reports = Vec::new();
+                    let mut sink = |report| reports.push(report);
+                    let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
+                    let operands = || trace::args([("instance", name.into())]);
+                    let more = self.traced("call", "handle_interrupt", operands, || {
+                        self.iommu.handle_interrupt(smmu, which, EVENT_BUDGET, &mut sink)
+                    });
+                    self.look(|watch| watch.collect(&self.world));
+                    for report in reports {
+                        match self.take_report(instance, report) {
+                            Some((fault, true)) => stalls.push(fault),
+                            Some((fault, false)) => done.faults.push(fault),
+                            None => {}
+                        }
+                    }
+                    if !more {
+                        pending.pop();
                     }
                 }
-                if more {
-                    continue;
-                }
+                self.look(|watch| watch.collect(&self.world));
                 // What has stalled can be tried again, and recorded, at any time: that raises another interrupt.
                 let left = self.oracle(|oracle| oracle.unreported(instance));
                 if self.may_stall() && left.is_some() && left != unreported {

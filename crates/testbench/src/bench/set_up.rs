@@ -3,7 +3,7 @@
 
 use smmuv3::{InstanceConfig, Split, StreamId, StreamTableShape};
 
-use super::{Bench, BenchError, POOL_BYTES, calls};
+use super::{Bench, BenchError, POOL_BYTES, calls, interrupts};
 use crate::machine::MachineError;
 use crate::oracle::{Contexts, PAGE, Shape};
 use crate::platform::TestMmio;
@@ -32,6 +32,7 @@ impl Bench {
             config.command_queue_log2 = instance.command_queue_log2;
             config.event_queue_log2 = instance.event_queue_log2;
             calls::instance(&mut config, instance);
+            self.messages.push(interrupts::configure(&self.world, &mut config, instance));
             let mmio = TestMmio { world: self.world.clone(), instance: index };
             let probe = self
                 .iommu

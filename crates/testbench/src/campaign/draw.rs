@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
+mod queues;
 mod sharing;
 mod stalls;
 mod tables;
@@ -11,8 +12,8 @@ use fastrand::Rng;
 
 use crate::bench::Bench;
 use crate::scenario::{
-    Action, AsidPolicy, Device, Domain, Granules, Instance, Master, PAGE, Places, Random, Scenario,
-    Step, StreamTableKind, Tables, Walks, Weights,
+    Action, AsidPolicy, Device, Domain, Granules, Instance, Master, PAGE, Places, Queues, Random,
+    Scenario, Step, StreamTableKind, Tables, Walks, Weights,
 };
 
 /// The scenario of `seed`, with so many random operations. Always the same one.
@@ -53,7 +54,8 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             action: Action::Random(random),
         }],
     };
-    stalls::stalling(tables::drawn(sharing::shared(scenario, narrowest), narrowest))
+    let scenario = tables::drawn(sharing::shared(scenario, narrowest), narrowest);
+    queues::queued(stalls::stalling(scenario))
 }
 
 /// An SMMU that the driver must be able to use. What a scenario can say of an instance is drawn here, and
@@ -91,6 +93,7 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         atos: false,
         stalls: 0,
         forced_stalls: false,
+        queues: Queues::default(),
         two_level_streams,
         stream_table: one_of(rng, &shapes),
         command_queue_log2: rng.u32(1..=8),

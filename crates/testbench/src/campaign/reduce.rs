@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Less that still breaks the same rule: first fewer operations, then fewer things, and plainer ones.
 
+use smmuv3::Completion;
+
 use crate::bench::POOL_BYTES;
 use crate::operation::Operation;
 use crate::oracle::Use;
 use crate::run::{self, Numbered, Options};
 use crate::scenario::{
-    AsidPolicy, Granules, Instance, Memory, Places, Scenario, Step, StreamTableKind, Substream,
+    AsidPolicy, Granules, Instance, Interrupts, Memory, Places, Scenario, Step, StreamTableKind,
+    Substream,
 };
 use crate::shrink;
 
@@ -213,15 +216,22 @@ fn names_substreams((_, operations): &Candidate, index: usize) -> bool {
 }
 
 /// Each makes something of an instance what it is when a scenario does not mention it.
-const USUAL: [fn(&mut Instance); 13] = [
+const USUAL: [fn(&mut Instance); 16] = [
     |it| it.asid_bits = 16,
     |it| (it.stage_2, it.vmid_bits) = (true, 16),
     |it| it.granules = Granules::ALL,
     |it| it.oas = 44,
     |it| it.stream_table = StreamTableKind::Automatic,
     |it| (it.sid_bits, it.two_level_streams) = (16, true),
-    |it| it.msi = false,
     |it| it.atos = false,
+    |it| it.queues.interrupts = Interrupts::Combined,
+    |it| it.queues.completion = Completion::Poll,
+    |it| it.queues.enhanced_log2 = None,
+    |it| {
+        if it.queues.interrupts != Interrupts::Messages {
+            it.msi = false;
+        }
+    },
     |it| (it.ssid_bits, it.two_level_contexts) = (0, false),
     |it| it.btm = false,
     |it| (it.command_queue_log2, it.event_queue_log2) = (8, 8),

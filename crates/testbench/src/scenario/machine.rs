@@ -38,6 +38,8 @@ pub struct Capabilities {
     pub atos: Support,
     /// Stalled transactions.
     pub stalls: Support,
+    /// Enhanced command queues.
+    pub enhanced_queues: Support,
     /// 2-level stream tables.
     pub two_level_streams: Support,
     /// Accepted log2 of the entries of command queues.
@@ -129,6 +131,7 @@ impl Capabilities {
             msi: Support::Either,
             atos: Support::Either,
             stalls: Support::Either,
+            enhanced_queues: Support::Either,
             two_level_streams: Support::Either,
             command_queue_log2: 1..=19,
             event_queue_log2: 1..=19,
@@ -166,6 +169,7 @@ impl Capabilities {
             msi: Support::Never,
             atos: Support::Never,
             stalls: Support::Never,
+            enhanced_queues: Support::Never,
             two_level_streams: Support::Always,
             range_invalidation: Support::Always,
             coherent: Support::Always,
@@ -237,6 +241,10 @@ impl Check<'_> {
         self.flag(instance, "msi", instance.msi, can.msi);
         self.flag(instance, "atos", instance.atos, can.atos);
         self.flag(instance, "stalls", instance.stalls > 0, can.stalls);
+        if can.enhanced_queues == Support::Never && instance.queues.enhanced_log2.is_some() {
+            let what = format!("instance \"{}\" has enhanced command queues", instance.name);
+            self.lacks(instance.places.of("ecmdq"), what, "leave ecmdq out");
+        }
         let (commands, events) = (instance.command_queue_log2, instance.event_queue_log2);
         self.within(instance, "command-queue", commands, &can.command_queue_log2);
         self.within(instance, "event-queue", events, &can.event_queue_log2);

@@ -11,7 +11,7 @@ use super::error::did_you_mean;
 use super::source::{Fields, Source, Value, describe, integer_value};
 use super::{
     AsidPolicy, Device, Domain, Granules, Instance, Master, Memory, PAGE, Process, Scenario,
-    ScenarioErrors, StreamTableKind, Substream, Walks, check, domain, step,
+    ScenarioErrors, StreamTableKind, Substream, Walks, check, domain, queues, step,
 };
 
 /// Domain names that mean something else.
@@ -263,6 +263,7 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         atos: fields.flag("atos").unwrap_or(false),
         stalls: small("stalls", 0..=0xffff).unwrap_or(0),
         forced_stalls: fields.flag("forced-stalls").unwrap_or(false),
+        queues: queues::read(fields),
         two_level_streams: fields.flag("two-level-streams").unwrap_or(true),
         stream_table: fields.word("stream-table", &STREAM_TABLES).unwrap_or_default(),
         command_queue_log2: small("command-queue", 1..=19).unwrap_or(8),
@@ -288,6 +289,10 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
             instance.places.of("forced-stalls"),
             format!("forced-stalls in {} without stalls; say how many can be stalled", fields.what),
         );
+    }
+    if let Some((key, wrong)) = queues::contradiction(&instance) {
+        let wrong = format!("{wrong} in {}", fields.what);
+        fields.source.wrong_at(instance.places.of(key), wrong);
     }
     let most = StreamTableKind::LINEAR_BITS;
     let wrong_table = match instance.stream_table {

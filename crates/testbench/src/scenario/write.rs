@@ -3,9 +3,11 @@
 
 use std::fmt::{self, Write};
 
+use super::queues;
 use super::{
     Access, Action, Answer, AsidPolicy, Device, Domain, Granules, Instance, Master, Memory,
-    MemoryKind, PAGE, Process, Random, Scenario, Step, StreamTableKind, Substream, Target, Weights,
+    MemoryKind, PAGE, Process, Queues, Random, Scenario, Step, StreamTableKind, Substream, Target,
+    Weights,
 };
 
 /// See [`Scenario::to_toml`].
@@ -73,6 +75,14 @@ fn instance(out: &mut String, it: &Instance) -> fmt::Result {
     key(out, "atos", it.atos, false)?;
     key(out, "stalls", it.stalls, 0)?;
     key(out, "forced-stalls", it.forced_stalls, false)?;
+    let Queues { enhanced_log2, completion, interrupts } = it.queues;
+    key(out, "ecmdq", enhanced_log2.map_or(0, |log2| 1u32 << log2.min(31)), 0)?;
+    let how = |out: &mut String, name, word: &str, usual: &str| match word == usual {
+        true => Ok(()),
+        false => writeln!(out, "{name} = {}", quoted(word)),
+    };
+    how(out, "completion", queues::word(&queues::COMPLETIONS, &completion), "poll")?;
+    how(out, "interrupts", queues::word(&queues::INTERRUPTS, &interrupts), "combined")?;
     key(out, "two-level-streams", it.two_level_streams, true)?;
     match it.stream_table {
         StreamTableKind::Automatic => {}

@@ -212,7 +212,7 @@ impl Structures {
     }
 
     /// Hardware of `instance` was told to read something anew.
-    pub(super) fn told(&mut self, instance: usize, command: Command) {
+    pub(super) fn told(&mut self, (instance, queue): (usize, usize), command: Command) {
         let all = 0..u64::MAX;
         let one = |stream: u64| stream..stream + 1;
         let (streams, contexts) = match command.opcode() {
@@ -243,15 +243,17 @@ impl Structures {
             };
             if *at == instance && streams.contains(&u64::from(*stream)) && meant {
                 history.told();
+                history.queue = queue;
             }
         }
     }
 
-    /// A CMD_SYNC of `instance` has completed; what hardware could have read that means nothing.
-    pub(super) fn synchronised(&mut self, instance: usize) -> Vec<Mixture> {
+    /// A CMD_SYNC of a queue of `instance` has completed; what hardware could have read that means nothing.
+    pub(super) fn synchronised(&mut self, (instance, queue): (usize, usize)) -> Vec<Mixture> {
         let mut mixtures = Vec::new();
         for ((at, stream, structure), history) in &mut self.histories {
             if *at == instance
+                && history.queue == queue
                 && let Err(words) = history.synchronised()
             {
                 mixtures.push(Mixture { stream: *stream, structure: *structure, words });
@@ -371,8 +373,12 @@ mod tests {
 
         /// The command, and a CMD_SYNC; what could have been read that means nothing.
         fn tell(&mut self, command: Command) -> Vec<Structure> {
-            self.structures.told(0, command);
-            self.structures.synchronised(0).into_iter().map(|mixture| mixture.structure).collect()
+            self.structures.told((0, 0), command);
+            self.structures
+                .synchronised((0, 0))
+                .into_iter()
+                .map(|mixture| mixture.structure)
+                .collect()
         }
 
         fn tell_cd(&mut self, substream: u32) -> Vec<Structure> {

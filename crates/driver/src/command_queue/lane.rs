@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One of the queues that an SMMU takes commands from, in memory and by its registers. The SMMU carries out the
+//! commands of each by themselves: a CMD_SYNC completes those of its own queue (§2.6).
+
+use core::slice;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use smmuv3_formats::command::{Sync, completion};
+use smmuv3_formats::register::{CmdqBase, cerror};
+use smmuv3_formats::{COMMAND_BYTES, Command, Opcode, PhysAddr};
+
+use super::port::{Port, Stop};
+use super::{Common, Ticket, is_failed};
+use crate::error::Failure;
+use crate::platform::Platform;
+use crate::queue::{Size, at};
+use crate::refusals::{Finding, Refusals, is_retried};
+use crate::spin::SpinLock;
+use crate::sync;
+use crate::tickets::{NoTicket, Poller, Tickets};
+
+/// Aborted fetches of one command that are retried before the queue is given up.
+const FETCH_RETRIES: u32 = 3;
+
+/// A queue of commands.
+pub(super) struct Lane {
+    port: Port,
+    base: PhysAddr,
+    /// The marks of `tickets`.
+    marks: PhysAddr,
+    /// The word that CMD_SYNCs write to, if they do.
+    word: Option<PhysAddr>,
+    /// What ends a batch, without the data of its message.
+    sync: Command,
+    /// Bits of a CMD_SYNC's first word that are its message's data: the low half of the position after it.
+    stamp: u64,
+    tickets: Tickets,
+    refusals: Refusals,
+    /// Position at which the queue was last made empty: nobody carries out what was given before.
+    began: AtomicU64,
+    /// Taken by the caller that acknowledges errors.
+    pub(super) recovery: SpinLock<Aborts>,
+}
+
+/// How often in a row the SMMU could not fetch the command at one position.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Aborts {
+    position: u64,
+    count: u32,
+}
+
+impl Lane {
+    /// Takes memory for a queue of `size` from the platform; `None` when there is none.
+    ///
+    /// # Safety
+    /// All other methods are given the same platform.
+    pub(super) unsafe fn new<P: Platform>(platform: &P, size: Size, port: Port) -> Option<Self> {
+        let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size).max(32))?;
+        let Some(marks) = platform.allocate(marks_bytes(size), MARK_BYTES) else {
+            // SAFETY: just allocated, and never shown to the SMMU.
+            unsafe { platform.free_coherent(base, queue_bytes(size), queue_bytes(size).max(32)) };
+            return None;
+        };
+        Some(Self {
+            port,
+            base,
+            marks,
+            word: None,
+            sync: Sync::new().into(),
+            stamp: 0,
+            tickets: Tickets::new(size),
+            refusals: Refusals::new(),
+            began: AtomicU64::new(0),
+            recovery: SpinLock::new(Aborts::default()),
+        })
+    }
+
+    /// Gives the memory back.
+    ///
+    /// # Safety
+    /// The SMMU cannot access the queue.
+    pub(super) unsafe fn free<P: Platform>(self, platform: &P) {
+        let bytes = queue_bytes(self.size());
+        // SAFETY: allocated in `new` with these sizes; the caller says that the SMMU is done with it, and
+        // `self` is consumed, so no CPU uses it.
+        unsafe {
+            platform.free_coherent(self.base, bytes, bytes.max(32));
+            platform.free(self.marks, marks_bytes(self.size()), MARK_BYTES);
+        }
+    }
+
+    /// Ends batches so; `told` when somebody is woken by that.
+    pub(super) fn end_with(&mut self, sync: Sync, told: bool) {
+        self.sync = sync.into();
+        self.tickets.told = told;
+    }
+
+    /// Lets each CMD_SYNC write to `word`, 32 bits of coherent memory, how far the SMMU has come.
+    pub(super) fn end_with_message(&mut self, word: PhysAddr) {
+        const WRITE_BACK: u64 = 0xf;
+        const INNER_SHAREABLE: u64 = 3;
+        let sync = Sync::new().with_cs(completion::IRQ).with_msi_addr(word.0);
+        self.sync = sync.with_msi_attr(WRITE_BACK).with_msh(INNER_SHAREABLE).into();
+        self.stamp = u64::MAX << 32;
+        self.word = Some(word);
+    }
+
+    pub(super) fn size(&self) -> Size {
+        self.tickets.size()
+    }
+
+    /// What CMDQ_BASE is to hold.
+    pub(super) fn base_register(&self) -> CmdqBase {
+        self.port.base_register(self.size(), self.base)
+    }
+
+    pub(super) fn port(&self) -> &Port {
+        &self.port
+    }
+
+    /// Makes the queue empty, for an SMMU that does not use it, and shows it to that.
+    pub(super) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
+        // A waiter learns by what is consumed that its ticket is done, and by this that it is not.
+        let begins = |beginning| self.began.store(beginning, Ordering::Release);
+        self.tickets.close(self.marks(platform), || platform.relax(), begins);
+        self.recovery.with(platform, |aborts| {
+            *aborts = Aborts::default();
+            self.port.reset(mmio, self.size(), self.base);
+        });
+    }
+
+    /// Lets tickets be drawn again.
+    pub(super) fn open(&self) {
+        self.tickets.open();
+    }
+
+    /// What ends the batch whose last position but one is `end`.
+    #[inline]
+    fn sync(&self, end: u64) -> Command {
+        let Command([low, high]) = self.sync;
+        Command([low | end << 32 & self.stamp, high])
+    }
+
+    /// Gives the SMMU as many `commands` as fit in a batch of `count`, and a CMD_SYNC if `sync`; `None` when there is no
+    /// room.
+    #[inline]
+    pub(super) fn try_submit<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        commands: &mut impl ExactSizeIterator<Item = Command>,
+        (count, slots): (u64, u64),
+        number: u32,
+    ) -> Result<Option<Ticket>, Failure> {
+        let refusals = self.refusals.count();
+        // Between ticket and publication nothing may come, or those behind it would wait.
+        platform.mask_irqs(|| {
+            let start = match self.tickets.draw(slots) {
+                Ok(start) => start,
+                Err(NoTicket::Full) => return Ok(None),
+                Err(NoTicket::Closed) => return Err(Failure::Failed),
+            };
+            let end = start + slots;
+            let slots = self.slots(platform);
+            let mut run = Run { lane: self, platform, mmio, slots, start, next: start, end };
+            while run.next != start + count
+                && let Some(command) = commands.next()
+            {
+                run.push(command);
+            }
+            Ok(Some(Ticket { start, end, refusals, lane: number }))
+        })
+    }
+
+    /// Waits until a run of so many slots may find room.
+    pub(super) fn wait_for_room<P: Platform>(
+        &self,
+        common: &Common,
+        platform: &P,
+        mmio: &P::Mmio,
+        slots: u64,
+    ) -> Result<(), Failure> {
+        self.until(common, platform, mmio, || self.tickets.has_room(slots))
+    }
+
+    /// Waits until the commands of `ticket` are complete.
+    #[inline]
+    pub(super) fn wait<P: Platform>(
+        &self,
+        common: &Common,
+        platform: &P,
+        mmio: &P::Mmio,
+        ticket: Ticket,
+    ) -> Result<(), Failure> {
+        self.until(common, platform, mmio, || self.tickets.consumed() >= ticket.end)?;
+        if ticket.start < self.began.load(Ordering::Acquire) {
+            return Err(Failure::Failed);
+        }
+        match self.refusals.find(ticket.start, ticket.end, ticket.refusals) {
+            Finding::None => Ok(()),
+            Finding::Refused(command, code) => Err(Failure::Refused { command, code }),
+            Finding::Forgotten => Err(Failure::Forgotten),
+        }
+    }
+
+    /// Learns how far the SMMU is.
+    ///
+    /// # Errors
+    /// The register, when it is ahead of what was published.
+    #[inline]
+    pub(super) fn observe<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), u32> {
+        match self.word {
+            None => self.tickets.observe(|| self.port.consumed(mmio)),
+            Some(word) => {
+                self.tickets.hear(|| u32::from_le(message(platform, word).load(Ordering::Acquire)));
+                Ok(())
+            }
+        }
+    }
+
+    /// As [`Lane::observe`], but by the register, and only if messages do not do. What the register says is
+    /// written to the word, if messages were lost: none that is older is ever taken for a newer one.
+    fn observe_register<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), u32> {
+        self.tickets.observe(|| self.port.consumed(mmio))?;
+        if let Some(word) = self.word {
+            // A message that comes between is overwritten by what is older: the next look at the register makes up
+            // for that. The low half is what messages hold.
+            let low = self.tickets.consumed() as u32;
+            message(platform, word).store(low.to_le(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Waits until `done`, recovering from command errors on the way.
+    #[inline]
+    fn until<P: Platform>(
+        &self,
+        common: &Common,
+        platform: &P,
+        mmio: &P::Mmio,
+        done: impl Fn() -> bool,
+    ) -> Result<(), Failure> {
+        // Most find it done at the first look.
+        if done() {
+            return Ok(());
+        }
+        let epoch = common.epoch.load(Ordering::Acquire);
+        if !is_failed(epoch) && self.observe(platform, mmio).is_ok() && done() {
+            return Ok(());
+        }
+        self.until_later(common, platform, mmio, done)
+    }
+
+    /// As [`Lane::until`], for whoever was not done at once.
+    #[cold]
+    #[inline(never)]
+    fn until_later<P: Platform>(
+        &self,
+        common: &Common,
+        platform: &P,
+        mmio: &P::Mmio,
+        done: impl Fn() -> bool,
+    ) -> Result<(), Failure> {
+        let mut poller = Poller::new(&self.tickets);
+        // What was consumed while the SMMU had something to do, and since when it is no more.
+        let mut still: Option<(u64, u64)> = None;
+        loop {
+            if done() {
+                return Ok(());
+            }
+            let epoch = common.epoch.load(Ordering::Acquire);
+            if is_failed(epoch) {
+                return Err(Failure::Failed);
+            }
+            let check_errors = match self.word {
+                None => poller.turn(|| self.port.consumed(mmio)),
+                Some(word) => {
+                    let heard = || u32::from_le(message(platform, word).load(Ordering::Acquire));
+                    let look = poller.turn_by_message(heard);
+                    let looked = if look { self.observe_register(platform, mmio) } else { Ok(()) };
+                    looked.map(|()| look)
+                }
+            };
+            let check_errors = check_errors.or_else(|register| common.ahead(epoch, register))?;
+            if done() {
+                return Ok(());
+            }
+            if check_errors {
+                self.recover(common, platform, mmio)?;
+            }
+            let consumed = self.tickets.consumed();
+            still = match still {
+                // While it has nothing to do, others have: their commands are on the way.
+                _ if consumed == self.tickets.published() => None,
+                Some((before, since)) if before == consumed => {
+                    let waited = platform.now().saturating_sub(since);
+                    if waited > common.deadline {
+                        // Perhaps it was this CPU that stood still: what counts is a look after that at the clock.
+                        let looked = self.observe_register(platform, mmio);
+                        looked.or_else(|register| common.ahead(epoch, register).map(|_| ()))?;
+                        if self.tickets.consumed() == consumed {
+                            common.give_up_since(epoch);
+                            return Err(Failure::Timeout { waited });
+                        }
+                    }
+                    still
+                }
+                _ => Some((consumed, platform.now())),
+            };
+            platform.relax();
+        }
+    }
+
+    /// If the queue stopped at an error: notes which command failed, makes it harmless, and lets the SMMU
+    /// go on (§3.2). A command that could not be fetched is tried again; so is a CMD_SYNC before which devices did
+    /// not answer.
+    ///
+    /// # Errors
+    /// See [`CommandQueue::recover`](super::CommandQueue::recover).
+    pub(super) fn recover<P: Platform>(
+        &self,
+        common: &Common,
+        platform: &P,
+        mmio: &P::Mmio,
+    ) -> Result<(), Failure> {
+        if self.port.stopped(mmio).is_none() {
+            return Ok(());
+        }
+        self.recovery.with(platform, |aborts| {
+            // Somebody else may have dealt with it before we had the lock. What is left of a failed SMMU is
+            // acknowledged by its reset.
+            let epoch = common.epoch.load(Ordering::Acquire);
+            if is_failed(epoch) {
+                return Ok(());
+            }
+            let Some(Stop { register, code }) = self.port.stopped(mmio) else { return Ok(()) };
+            let register = register & (2 * self.size().entries() as u32 - 1);
+            let position = self.size().after(self.tickets.consumed(), register);
+            let slot = at(self.slots(platform), position);
+            // Slots that are not published belong to whoever fills them.
+            let (true, Some(slot)) = (position < self.tickets.published(), slot) else {
+                common.give_up_since(epoch);
+                return Err(Failure::Index { register });
+            };
+            let words = slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)));
+            let command = Command(words);
+            if is_retried(code) {
+                let count = if aborts.position == position { aborts.count } else { 0 };
+                *aborts = Aborts { position, count: count + 1 };
+                if aborts.count > FETCH_RETRIES {
+                    common.give_up_since(epoch);
+                    return Err(Failure::Unreadable);
+                }
+            } else if u64::from(code) != cerror::ATC_INV_SYNC {
+                // The SMMU fetches this slot again: it must find something that it accepts.
+                let ends = command.opcode() == Some(Opcode::Sync);
+                write(slot, if ends { self.sync(position + 1) } else { Sync::new().into() });
+            }
+            self.refusals.note(position, command, code);
+            self.port.acknowledge(mmio, |toggle| {
+                let tell = |position| self.port.tell(mmio, self.size().register(position));
+                self.tickets.tell_again(self.marks(platform), toggle, tell);
+            });
+            Ok(())
+        })
+    }
+
+    /// See [`CommandQueue::report_errors`](super::CommandQueue::report_errors).
+    pub(super) fn report_errors(&self, sink: &mut dyn FnMut(Command, u8)) -> u64 {
+        self.refusals.report(sink)
+    }
+
+    /// The memory that the SMMU reads.
+    fn slots<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [[AtomicU64; 2]] {
+        let slots = platform.pointer(self.base).cast::<[AtomicU64; 2]>();
+        // SAFETY: `new` allocated so many slots, aligned to 32 bytes, which live until `free` consumes the queue, and
+        // CPUs access them as atomic words only.
+        unsafe { slice::from_raw_parts(slots.as_ptr(), self.size().entries() as usize) }
+    }
+
+    /// The memory of the marks of `tickets`.
+    fn marks<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [sync::AtomicU64] {
+        let marks = platform.pointer(self.marks).cast::<sync::AtomicU64>();
+        // SAFETY: `new` allocated so many words, zeroed, aligned to 8 bytes, which live until `free` consumes the queue,
+        // and are accessed as atomic words only.
+        unsafe { slice::from_raw_parts(marks.as_ptr(), self.size().entries() as usize) }
+    }
+}
+
+/// The word that messages go to.
+fn message<P: Platform>(platform: &P, word: PhysAddr) -> &AtomicU32 {
+    // SAFETY: the owner of the lanes allocated it, aligned, for as long as they live; CPUs access it as this one word,
+    // and the SMMU writes it in one piece, little-endian as the CPU is.
+    unsafe { platform.pointer(word).cast::<AtomicU32>().as_ref() }
+}
+
+#[inline]
+fn write(slot: &[AtomicU64; 2], command: Command) {
+    for (word, value) in slot.iter().zip(command.0) {
+        word.store(value.to_le(), Ordering::Relaxed);
+    }
+}
+
+/// The slots of a ticket. However it ends, they are filled and published.
+struct Run<'a, P: Platform> {
+    lane: &'a Lane,
+    platform: &'a P,
+    mmio: &'a P::Mmio,
+    slots: &'a [[AtomicU64; 2]],
+    start: u64,
+    next: u64,
+    end: u64,
+}
+
+impl<P: Platform> Run<'_, P> {
+    /// The next command, for a slot before the end.
+    fn push(&mut self, command: Command) {
+        if let Some(slot) = at(self.slots, self.next) {
+            write(slot, command);
+        }
+        self.next += 1;
+    }
+}
+
+impl<P: Platform> Drop for Run<'_, P> {
+    /// A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
+    fn drop(&mut self) {
+        while self.next != self.end {
+            self.push(self.lane.sync(self.next + 1));
+        }
+        let Self { lane, platform, mmio, start, end, .. } = *self;
+        // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
+        let tell = |position| lane.port.tell(mmio, lane.size().register(position));
+        lane.tickets.publish(lane.marks(platform), start, end, tell);
+    }
+}
+
+const MARK_BYTES: usize = 8;
+
+const fn queue_bytes(size: Size) -> usize {
+    size.entries() as usize * COMMAND_BYTES
+}
+
+const fn marks_bytes(size: Size) -> usize {
+    size.entries() as usize * MARK_BYTES
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How the driver gets to know that it has something to look at: by one wire, a wire each, or messages.
+
+use smmuv3::{InstanceConfig, Interrupt, Message, Messages, PhysAddr};
+
+use super::Bench;
+use crate::oracle::PAGE;
+use crate::platform::World;
+use crate::scenario::{Instance, Interrupts};
+
+/// What the message of each interrupt is; its word is as many words from the beginning of the page.
+const EVENTS: u32 = 1;
+const ERRORS: u32 = 2;
+const SYNC: u32 = 3;
+
+/// Tells the driver how the interrupts of an instance reach it. Where messages go, if they do.
+pub(super) fn configure(
+    world: &World,
+    config: &mut InstanceConfig,
+    instance: &Instance,
+) -> Option<u64> {
+    config.completion = instance.queues.completion;
+    if instance.queues.interrupts != Interrupts::Messages {
+        return None;
+    }
+    let page = world.frames().allocate(PAGE, PAGE)?;
+    let message = |data: u32| Some(Message::new(PhysAddr(page + 8 * u64::from(data)), data));
+    config.messages = Messages {
+        events: message(EVENTS),
+        errors: message(ERRORS),
+        sync: message(SYNC),
+        ..Messages::default()
+    };
+    Some(page)
+}
+
+impl Bench {
+    /// The interrupts of an instance whose handlers are to run. With messages only those that have arrived.
+    pub(super) fn pending(&self, instance: usize) -> Vec<Interrupt> {
+        let Some(known) = self.scenario.instances.get(instance) else { return Vec::new() };
+        match known.queues.interrupts {
+            Interrupts::Combined => vec![Interrupt::Any],
+            Interrupts::Wired => vec![Interrupt::Sync, Interrupt::Error, Interrupt::Events],
+            Interrupts::Messages => {
+                let Some(page) = self.messages.get(instance).copied().flatten() else {
+                    return Vec::new();
+                };
+                let numbers = [
+                    (SYNC, Interrupt::Sync),
+                    (ERRORS, Interrupt::Error),
+                    (EVENTS, Interrupt::Events),
+                ];
+                let ram = self.world.machine().ram();
+                let arrived = |number: u32| {
+                    let at = page + 8 * u64::from(number);
+                    let arrived = ram.read64(at) == Some(u64::from(number));
+                    // Taken: the next one is another.
+                    let _ = ram.write64(at, 0);
+                    arrived
+                };
+                let arrived = numbers.into_iter().filter(|(number, _)| arrived(*number));
+                arrived.map(|(_, interrupt)| interrupt).collect()
+            }
+        }
+    }
+}
