@@ -168,6 +168,14 @@ impl<M: Memory> Model<M> {
             self.command_error(cerror::ILL);
             return false;
         }
+        // A CMD_SYNC that is about to be dropped looks at nothing.
+        if command.opcode() == Some(Opcode::Sync)
+            && self.faults.drop_sync != 1
+            && self.devices_time_out()
+        {
+            self.command_error(cerror::ATC_INV_SYNC);
+            return false;
+        }
         if command.reserved_bits() != [0; 2] {
             self.misuse(Misuse::ReservedCommandBits { command });
         }
@@ -220,6 +228,14 @@ impl<M: Memory> Model<M> {
                 self.invalidate(command, position);
                 false
             }
+            Some(Op::AtcInv) => {
+                self.invalidate_device(command, position);
+                false
+            }
+            Some(Op::PriResp) => {
+                self.respond(command);
+                false
+            }
             _ => {
                 self.observe(Observation::Unsupported(command.name()));
                 false
@@ -255,6 +271,7 @@ impl<M: Memory> Model<M> {
             self.drain(id);
         }
         self.pending.clear();
+        self.complete_devices();
     }
 
     fn signal_completion(&mut self, sync: &Sync) {

@@ -7,7 +7,7 @@ use crate::model::Model;
 use crate::observation::Observation;
 use crate::tlb::TlbEntry;
 use crate::transaction::{Access, Reason, Refusal, Transfer, Translation};
-use crate::translate::Way;
+use crate::translate::{Resolved, Way};
 
 /// A transfer under way.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Held {
     pub transfer: Transfer,
     /// The cached translation it used; `None` for bypass.
     pub entry: Option<TlbEntry>,
+    /// The entry of its device's ATC that it used ([`AtcEntry::id`](crate::AtcEntry::id)).
+    pub atc: Option<u64>,
     /// Age of the oldest configuration it used.
     pub(crate) configuration: Option<u64>,
     /// What it writes is still to be marked as written, before it reaches memory (§14).
@@ -53,7 +55,17 @@ impl<M: Memory> Model<M> {
         let write = matches!(payload, Transfer::Write(_));
         let access = Access { write, ..access };
         let resolved = self.begin(access, Way::Late)?;
-        let translation = resolved.translation;
+        self.hold_resolved(access, payload, &resolved, None)
+    }
+
+    pub(crate) fn hold_resolved(
+        &mut self,
+        access: Access,
+        payload: Transfer,
+        resolved: &Resolved,
+        atc: Option<u64>,
+    ) -> Result<Translation, Refusal> {
+        let (translation, write) = (resolved.translation, access.write);
         let room = translation.size - (translation.pa & (translation.size - 1));
         if payload.len() as u64 > room {
             return Err(Refusal { event: None, recorded: false, reason: Reason::CrossesPage });
@@ -66,6 +78,7 @@ impl<M: Memory> Model<M> {
             pa: translation.pa,
             transfer: payload,
             entry: resolved.entry,
+            atc,
             configuration: resolved.configuration,
             unmarked,
         });

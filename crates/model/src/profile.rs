@@ -58,6 +58,8 @@ pub struct Adversary {
     pub contiguous_spans: bool,
     /// What a held transfer writes is marked as written only when it reaches memory (§14).
     pub late_dirty: bool,
+    /// Devices with ATS ask for translations without need, or do without them although they may ask (§12).
+    pub device_requests: bool,
 }
 
 impl Adversary {
@@ -72,6 +74,7 @@ impl Adversary {
         act_transfers: true,
         contiguous_spans: true,
         late_dirty: true,
+        device_requests: true,
     };
 
     /// Nothing beyond what is asked for: commands take effect when they are consumed and nothing is
@@ -86,6 +89,7 @@ impl Adversary {
         act_transfers: false,
         contiguous_spans: false,
         late_dirty: false,
+        device_requests: false,
     };
 }
 
@@ -274,6 +278,23 @@ impl Profile {
         self
     }
 
+    /// With IDR0.ATS: devices may ask for translations and keep them. Split-stage ATS (STE.EATS = 2) as well, where
+    /// there are both stages (§12).
+    #[must_use]
+    pub fn ats(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_ats(on).with_atsrecerr(on);
+        self
+    }
+
+    /// With IDR0.PRI: devices may ask for pages, in a queue of at most 2^`requests` entries (0 to 19, §13). It needs
+    /// [`Self::ats`].
+    #[must_use]
+    pub fn pri(mut self, requests: u32) -> Self {
+        self.idr0 = self.idr0.with_pri(true);
+        self.idr1 = self.idr1.with_priqs(u64::from(requests.min(19)));
+        self
+    }
+
     /// With command and event queues of at most 2^`commands` and 2^`events` entries (each 0 to 19).
     #[must_use]
     pub fn queues(mut self, commands: u32, events: u32) -> Self {
@@ -340,7 +361,9 @@ impl Profile {
             (version >= 1 && idr0.s2p() && !idr3.xnx(), "XNX is mandatory from version 3.1"),
             (idr0.httu() == 3, "access flags of tables are not modelled"),
             (idr0.hyp(), "the EL2 StreamWorld is not modelled"),
-            (idr0.ats() || idr0.pri(), "ATS and PRI are not modelled"),
+            (idr0.pri() && !idr0.ats(), "PRI needs ATS"),
+            (idr0.atsrecerr() && !idr0.ats(), "ATSRECERR needs ATS"),
+            (idr0.pri() && idr1.priqs() > 19, "a queue exceeds 2^19 entries"),
             (idr0.stall_model() != 1, "stalls are not modelled"),
             (idr0.atos() || idr0.vatos(), "address translation operations are not modelled"),
             (idr3.s1pi() || idr3.s2pi() || idr3.s2po(), "permission indirection is not modelled"),
@@ -380,6 +403,7 @@ mod tests {
                 .bbml(1),
             Profile::default().s1p(false).s2p(true).httu(1),
             Profile::default().ril(false).bbml(0),
+            Profile::default().s2p(true).ssidsize(4).ats(true).pri(19),
         ] {
             assert_eq!(profile.contradictions(), Vec::<&str>::new());
         }

@@ -6,6 +6,7 @@ use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd, EventqBase, EventqC
 use smmuv3_formats::register::{
     Cr0, Cr1, Cr2, EventqProd, Gbpa, Gerror, IrqCtrl, StrtabBase, StrtabBaseCfg, address_bits,
 };
+use smmuv3_formats::register::{PriqBase, PriqCons, PriqProd};
 
 use crate::memory::Memory;
 use crate::model::Model;
@@ -47,8 +48,10 @@ impl Handshake {
 /// Bits of CR0 that form one field.
 const CR0_FIELDS: [u32; 6] = [1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 4, 0b111 << 6];
 const SMMUEN: u32 = 1 << 0;
+const PRIQEN: u32 = 1 << 1;
 const EVENTQEN: u32 = 1 << 2;
 const CMDQEN: u32 = 1 << 3;
+const ATSCHK: u32 = 1 << 4;
 const QUEUES: u32 = 0b1110;
 
 /// Values of the writable registers.
@@ -77,6 +80,11 @@ pub(crate) struct Registers {
     pub(crate) eventq_cons: EventqCons,
     pub(crate) gerror_msi: Msi,
     pub(crate) eventq_msi: Msi,
+    pub(crate) priq_base: PriqBase,
+    pub(crate) priq_prod: PriqProd,
+    pub(crate) priq_cons: PriqCons,
+    /// With LO in the attributes, also without messages.
+    pub(crate) priq_msi: Msi,
     pub(crate) stuck: bool,
 }
 
@@ -113,9 +121,18 @@ impl Registers {
             eventq_cons: EventqCons(unknown() as u32 & (INDEX | 1 << 31)),
             gerror_msi,
             eventq_msi,
+            priq_base: PriqBase::default(),
+            priq_prod: PriqProd::default(),
+            priq_cons: PriqCons::default(),
+            priq_msi: Msi::default(),
             stuck: profile.stuck,
         };
         value.cmdq_cons_shown = value.cmdq_cons;
+        if profile.idr0.pri() && profile.unknown_reset {
+            value.priq_base = PriqBase(random.next() & QUEUE_BITS);
+            value.priq_prod = PriqProd(random.next() as u32 & (INDEX | 1 << 31));
+            value.priq_cons = PriqCons(random.next() as u32 & (INDEX | 1 << 31));
+        }
         value
     }
 
@@ -129,6 +146,16 @@ impl Registers {
 
     pub(crate) fn events_enabled(&self) -> bool {
         self.cr0.ack & EVENTQEN != 0
+    }
+
+    /// The actual PRIQEN.
+    pub(crate) fn requests_enabled(&self) -> bool {
+        self.cr0.ack & PRIQEN != 0
+    }
+
+    /// Translated traffic is checked: ATSCHK.
+    pub(crate) fn ats_checked(&self) -> bool {
+        self.cr0.ack & ATSCHK != 0
     }
 
     /// VMID bits that invalidations do not compare (§2.4, CR0.VMW).
@@ -148,6 +175,10 @@ impl Registers {
     pub(crate) fn event_ring(&self, profile: &Profile) -> Ring {
         Ring::new(self.eventq_base.log2size(), profile.idr1.eventqs())
     }
+
+    pub(crate) fn request_ring(&self, profile: &Profile) -> Ring {
+        Ring::new(self.priq_base.log2size(), profile.idr1.priqs())
+    }
 }
 
 const INDEX: u32 = 0xf_ffff;
@@ -160,6 +191,9 @@ const STRTAB_CFG_BITS: u32 = 0x3_07ff;
 const QUEUE_BITS: u64 = (1 << 62) | ((1 << 56) - 1);
 const MSI_ADDR: u64 = ((1 << 56) - 1) & !0b11;
 const IRQ_BITS: u32 = 0b101;
+const REC_CFG_ATS: u32 = 1 << 3;
+/// LO of PRIQ_IRQ_CFG2.
+pub(crate) const LO: u32 = 1 << 31;
 
 /// 64-bit registers, by the offset of their low half.
 const WIDE: [u32; 11] =
@@ -248,6 +282,10 @@ impl<M: Memory> Model<M> {
             }
             EventqProd::OFFSET => registers.eventq_prod.0,
             EventqCons::OFFSET => registers.eventq_cons.0,
+            PriqProd::OFFSET => registers.priq_prod.0,
+            PriqCons::OFFSET => registers.priq_cons.0,
+            0x0d8 => registers.priq_msi.data,
+            0x0dc => registers.priq_msi.attributes,
             0xff0 => 0x0d,
             0xff4 => 0xf0,
             0xff8 => 0x05,
@@ -263,12 +301,14 @@ impl<M: Memory> Model<M> {
             CmdqBase::OFFSET => self.registers.cmdq_base.0,
             EventqBase::OFFSET => self.registers.eventq_base.0,
             EVENTQ_IRQ_CFG => self.registers.eventq_msi.addr,
+            PriqBase::OFFSET => self.registers.priq_base.0,
+            PRIQ_IRQ_CFG => self.registers.priq_msi.addr,
             _ => 0,
         }
     }
 
     fn set64(&mut self, offset: u32, value: u64) {
-        let msi = self.profile.idr0.msi();
+        let (msi, pri) = (self.profile.idr0.msi(), self.profile.idr0.pri());
         let registers = &mut self.registers;
         let (cr0, irq) = (registers.cr0, registers.irq_ctrl);
         let (slot, mask, guarded) = match offset {
@@ -277,6 +317,8 @@ impl<M: Memory> Model<M> {
             EventqBase::OFFSET => (&mut registers.eventq_base.0, QUEUE_BITS, cr0.guards(EVENTQEN)),
             GERROR_IRQ_CFG if msi => (&mut registers.gerror_msi.addr, MSI_ADDR, irq.guards(1)),
             EVENTQ_IRQ_CFG if msi => (&mut registers.eventq_msi.addr, MSI_ADDR, irq.guards(4)),
+            PriqBase::OFFSET if pri => (&mut registers.priq_base.0, QUEUE_BITS, cr0.guards(PRIQEN)),
+            PRIQ_IRQ_CFG if msi && pri => (&mut registers.priq_msi.addr, MSI_ADDR, irq.guards(2)),
             // Without MSIs these read as zero, and zero is what init code writes.
             GERROR_IRQ_CFG | EVENTQ_IRQ_CFG | PRIQ_IRQ_CFG if value == 0 => return,
             _ => return self.misuse(Misuse::NotWritable { offset }),
@@ -305,7 +347,8 @@ impl<M: Memory> Model<M> {
                 self.registers.cr1 = Cr1(old & kept | value & CR1_BITS & !kept);
             }
             Cr2::OFFSET => {
-                let value = self.without_reserved(offset, value, CR2_BITS);
+                let recorded = if self.profile.idr0.atsrecerr() { REC_CFG_ATS } else { 0 };
+                let value = self.without_reserved(offset, value, CR2_BITS | recorded);
                 if !cr0.guards(SMMUEN) {
                     self.registers.cr2 = Cr2(value);
                 } else if self.registers.cr2.0 != value {
@@ -314,9 +357,10 @@ impl<M: Memory> Model<M> {
             }
             Gbpa::OFFSET => self.set_gbpa(Gbpa(value)),
             IrqCtrl::OFFSET => {
-                let value = self.without_reserved(offset, value, IRQ_BITS);
+                let pri = if self.profile.idr0.pri() { 2 } else { 0 };
+                let value = self.without_reserved(offset, value, IRQ_BITS | pri);
                 let (mut handshake, delay) = (self.registers.irq_ctrl, self.profile.ack_delay);
-                let fine = handshake.write(value, &[1, 4], delay, &mut self.random);
+                let fine = handshake.write(value, &[1, 2, 4], delay, &mut self.random);
                 self.registers.irq_ctrl = handshake;
                 if !fine {
                     self.misuse(Misuse::PendingUpdate { offset });
@@ -351,13 +395,26 @@ impl<M: Memory> Model<M> {
                 self.registers.eventq_cons = EventqCons(value & (INDEX | 1 << 31));
                 self.check_event_indices();
             }
+            PriqProd::OFFSET if self.profile.idr0.pri() => {
+                if cr0.guards(PRIQEN) {
+                    return self.misuse(Misuse::GuardedWrite { offset, value: value.into() });
+                }
+                self.registers.priq_prod = PriqProd(value & (INDEX | 1 << 31));
+            }
+            PriqCons::OFFSET if self.profile.idr0.pri() => {
+                self.registers.priq_cons = PriqCons(value & (INDEX | 1 << 31));
+                self.check_request_indices();
+            }
             _ => self.misuse(Misuse::NotWritable { offset }),
         }
     }
 
     fn set_msi(&mut self, offset: u32, value: u32) {
         let irq = self.registers.irq_ctrl;
-        if !self.profile.idr0.msi() {
+        let pri = self.profile.idr0.pri();
+        // Also decides about the wired interrupt.
+        let lo = pri && offset == 0x0dc && value & !LO == 0;
+        if !self.profile.idr0.msi() && !lo {
             if value != 0 {
                 self.misuse(Misuse::NotWritable { offset });
             }
@@ -366,6 +423,7 @@ impl<M: Memory> Model<M> {
         let (msi, guarded) = match offset {
             0x070 | 0x074 => (&mut self.registers.gerror_msi, irq.guards(1)),
             0x0b8 | 0x0bc => (&mut self.registers.eventq_msi, irq.guards(4)),
+            _ if pri => (&mut self.registers.priq_msi, irq.guards(2)),
             _ if value == 0 => return,
             _ => return self.misuse(Misuse::NotWritable { offset }),
         };
@@ -463,6 +521,9 @@ impl<M: Memory> Model<M> {
         }
         if rose & EVENTQEN != 0 {
             self.check_event_queue();
+        }
+        if rose & PRIQEN != 0 {
+            self.check_request_queue();
         }
         let fell = before & !after;
         if fell & SMMUEN != 0 {

@@ -3,6 +3,8 @@
 
 mod adversary;
 mod anything;
+mod atc;
+mod ats;
 mod broadcast;
 mod change;
 mod command_queue;
@@ -13,6 +15,7 @@ mod held;
 mod invalidation;
 mod machine;
 mod nested;
+mod pri;
 mod references;
 mod registers;
 mod stage_2;
