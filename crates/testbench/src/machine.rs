@@ -57,6 +57,9 @@ pub enum Outcome {
     Reached(u64),
     /// It was refused.
     Refused,
+    /// The device asked for a translation, and was granted none that permits it: it never sent it, and nobody was
+    /// told.
+    NotGranted,
     /// The machine does not tell; memory and events do.
     Unknown,
 }

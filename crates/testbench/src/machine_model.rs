@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use smmuv3_model::{Access, Adversary, Model, Profile};
+use smmuv3_model::{Access, Adversary, Endpoint, Model, Profile, Reason, Refusal};
 
 use crate::caches::{Caches, SmmuMemory};
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
@@ -64,7 +64,16 @@ impl ModelMachine {
         let stream = |master: &crate::scenario::Master| {
             (master.instance, master.streams.first().copied().unwrap_or(0))
         };
-        Ok(Self { ram, caches, smmus, masters: scenario.masters.iter().map(stream).collect() })
+        let machine =
+            Self { ram, caches, smmus, masters: scenario.masters.iter().map(stream).collect() };
+        for master in scenario.masters.iter().filter(|master| master.ats) {
+            if let Some(mut smmu) = machine.smmu(master.instance) {
+                for stream in &master.streams {
+                    smmu.plug(*stream, Endpoint::default());
+                }
+            }
+        }
+        Ok(machine)
     }
 
     fn smmu(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
@@ -93,6 +102,12 @@ pub fn profile(instance: &Instance) -> Profile {
         .eager(false)
         .adversary(Adversary::ALL);
     profile.idr0 = profile.idr0.with_s1p(instance.stage_1);
+    if instance.ats {
+        profile = profile.ats(true);
+    }
+    if instance.pri {
+        profile = profile.pri(instance.page_request_queue_log2);
+    }
     profile
 }
 
@@ -170,7 +185,8 @@ impl Machine for ModelMachine {
             let iova = iova.wrapping_add(offset as u64);
             let access =
                 if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
-            let outcome = match smmu.translate(Access { substream, ..access }) {
+            let outcome = match smmu.access(Access { substream, ..access }) {
+                Err(Refusal { reason: Reason::NotGranted, .. }) => Outcome::NotGranted,
                 Err(_) => Outcome::Refused,
                 Ok(translation) => {
                     // `pages` gave parts of the transfer.

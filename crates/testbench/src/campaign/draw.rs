@@ -89,6 +89,9 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         stream_table: one_of(rng, &shapes),
         command_queue_log2: rng.u32(1..=8),
         event_queue_log2: rng.u32(1..=8),
+        ats: false,
+        pri: false,
+        page_request_queue_log2: 8,
         range_invalidation: rng.bool(),
         coherent: rng.u8(..) < 192,
         places: Places::default(),
@@ -118,7 +121,16 @@ fn masters(rng: &mut Rng, instances: &[Instance]) -> Vec<Master> {
             let device = if rng.u8(..) < 32 { Device::TestDevice } else { Device::Edu };
             let (name, places) = (format!("master{}", masters.len()), Places::default());
             let substream_bits = 0;
-            masters.push(Master { name, instance, streams, substream_bits, device, places });
+            masters.push(Master {
+                name,
+                instance,
+                streams,
+                substream_bits,
+                ats: false,
+                pri: false,
+                device,
+                places,
+            });
         }
     }
     masters
