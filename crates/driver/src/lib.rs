@@ -71,6 +71,7 @@ extern crate std;
 
 #[cfg(feature = "alloc")]
 mod asid;
+pub mod atc;
 #[cfg(feature = "alloc")]
 mod attach;
 pub mod command_queue;
@@ -78,6 +79,8 @@ pub mod compatibility;
 #[cfg(feature = "alloc")]
 mod configuration;
 pub mod context_table;
+#[cfg(feature = "alloc")]
+mod devices;
 #[cfg(feature = "alloc")]
 mod domain;
 pub mod entry;

@@ -29,9 +29,21 @@ pub struct MasterConfig {
     /// Bits of the PASIDs that it may use; 0 for none. Fewer where the instance has fewer (IDR1.SSIDSIZE), and 10 at
     /// most where it has linear context tables only.
     pub substream_bits: u32,
+    /// Its streams may keep translations (PCIe ATS) while the master is attached, where the instance has that: the driver
+    /// switches them on and off by [`Platform::enable_ats`] and [`Platform::disable_ats`]. At first they are off.
+    ///
+    /// Such a device is trusted: with an address that it says was translated, it reaches any memory.
+    pub ats: bool,
 }
 
 impl MasterConfig {
+    /// With translations that its streams keep, or without.
+    #[must_use]
+    pub const fn with_ats(mut self, ats: bool) -> Self {
+        self.ats = ats;
+        self
+    }
+
     /// With PASIDs of `bits` bits.
     #[must_use]
     pub const fn with_substream_bits(mut self, bits: u32) -> Self {
@@ -64,6 +76,10 @@ pub(crate) struct MasterState {
     pub(crate) stage_2: Option<Stage2>,
     /// The instance did not confirm that bank: whatever the master does may still be tagged as in the one before.
     pub(crate) adrift: bool,
+    /// Its streams may keep translations,
+    pub(crate) ats: bool,
+    /// and their devices have that on.
+    pub(crate) on: bool,
     /// Its accesses without a substream.
     pub(crate) own: Slot,
     /// Those with substreams that are not blocked, in order.
@@ -211,6 +227,8 @@ impl<P: Platform> Master<P> {
                 vmid: 0,
                 stage_2: None,
                 adrift: false,
+                ats: config.ats && features.ats,
+                on: false,
                 own: Slot::Blocked,
                 others: Vec::new(),
                 kept: false,
@@ -427,6 +445,14 @@ impl MasterState {
         table.make_room(platform, substream).ok_or(NoMemory)
     }
 
+    /// The entry that makes a stream of its do so.
+    fn encode(&self, stream: Stream, features: &Features) -> Words {
+        const FULL: u64 = 1;
+        let ste = stream.encode(features);
+        // What does not translate does not look at it.
+        if self.ats && stream.is_translated() { ste.with_eats(FULL).0 } else { ste.0 }
+    }
+
     /// Makes all its streams do as `stream` says.
     pub(crate) fn write_streams<P: Platform>(
         &self,
@@ -434,7 +460,7 @@ impl MasterState {
         instance: &Instance<P>,
         stream: Stream,
     ) -> Result<(), Failure> {
-        let target = stream.encode(instance.features()).0;
+        let target = self.encode(stream, instance.features());
         for stream in &self.streams {
             let forget = || instance.forget_streams(&core.platform, &[*stream]);
             // Made when the master was added, and never taken away.
@@ -451,7 +477,7 @@ impl MasterState {
         instance: &Instance<P>,
         stream: Stream,
     ) {
-        let target = stream.encode(instance.features()).0;
+        let target = self.encode(stream, instance.features());
         for stream in &self.streams {
             if let Some(entry) = instance.streams().entry(platform, *stream) {
                 fill(platform, entry, &target);

@@ -37,11 +37,17 @@ pub enum Mutation {
     Stage2ByAsid,
     /// A VMID of stage 2 is given back without an invalidation.
     NoVmidFlush,
+    /// Devices are not told to forget what they keep.
+    NoAtcInv,
+    /// They are told before the SMMU has forgotten it.
+    AtcBeforeSync,
+    /// ATS is switched on in a device before its stream allows it, and off after it does not any more.
+    DeviceFirst,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -58,5 +64,8 @@ impl Mutation {
         Self::WrongVmid,
         Self::Stage2ByAsid,
         Self::NoVmidFlush,
+        Self::NoAtcInv,
+        Self::AtcBeforeSync,
+        Self::DeviceFirst,
     ];
 }

@@ -134,6 +134,11 @@ impl<P: Platform> Instance<P> {
             platform,
             IrqCtrl::default().with_gerror(enabled).with_eventq(enabled),
         )?;
+        if self.features.ats {
+            // Before anything translated may come, and never off again: it is no switch (§8.2).
+            cr0 = cr0.with_atschk(true);
+            self.write_cr0(platform, cr0)?;
+        }
         self.write_cr0(platform, cr0.with_smmuen(true))?;
         if keeping {
             // For when it is turned off or reset.
