@@ -222,7 +222,8 @@ mod tests {
         assert_eq!(spans(0x12345, 0x10), [(0x12340, 5)]);
         // 32 are too many for 15: 16 from the middle down, and 4 up.
         assert_eq!(spans(0x12345, 0xf), [(0x12340, 4), (0x12350, 2)]);
-        assert_eq!(spans(1, 2), [(1, 0), (2, 0)]);
+        assert_eq!(spans(1, 2), [(0, 2)]);
+        assert_eq!(spans(3, 2), [(3, 0), (4, 0)]);
         assert_eq!(spans(1, 6), [(0, 3)]);
         assert_eq!(spans(0, 3), [(0, 2)]);
         assert_eq!(spans(3, 0x8000), [(0, 15), (0x8000, 2)]);

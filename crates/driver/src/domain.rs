@@ -8,7 +8,7 @@ use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Iova, PhysAddr};
 use smmuv3_pagetable::UnmapError as TableUnmapError;
 use smmuv3_pagetable::{
-    Attributes, Gather, MapErrorKind, Mapping, RangeError, SplitError, Table, TableError,
+    Attributes, Dirty, Gather, MapErrorKind, Mapping, RangeError, SplitError, Table, TableError,
 };
 
 use crate::compatibility::Stage;
@@ -55,6 +55,11 @@ pub struct DomainConfig {
     /// Mappings may be of every memory type, and have all permissions, that the stage can say. Otherwise they are those
     /// most need, for which maps and look-ups are faster.
     pub all_attributes: bool,
+    /// Whether hardware marks what devices write, for [`Domain::read_and_clear_dirty`] (HTTU, §14). It takes coherent
+    /// instances.
+    pub dirty: Dirty,
+    /// Mappings begin as never accessed, and hardware marks those that devices access. It takes coherent instances.
+    pub access_flags: bool,
     /// Stage 2: types are those of its mappings, whatever devices say (S2FWB).
     pub forced_types: bool,
     /// Stage 2: the VMID on all instances, one of the hypervisor's ([`Config::hypervisor_vmids`]).
@@ -131,6 +136,20 @@ impl DomainConfig {
     #[must_use]
     pub const fn with_all_attributes(mut self) -> Self {
         self.all_attributes = true;
+        self
+    }
+
+    /// With marks of what devices write.
+    #[must_use]
+    pub const fn with_dirty(mut self, dirty: Dirty) -> Self {
+        self.dirty = dirty;
+        self
+    }
+
+    /// With marks of what devices access.
+    #[must_use]
+    pub const fn with_access_flags(mut self) -> Self {
+        self.access_flags = true;
         self
     }
 
@@ -270,12 +289,12 @@ impl<P: Platform> Domain<P> {
     }
 
     #[inline(always)]
-    fn table(&self) -> &PageTable {
+    pub(crate) fn table(&self) -> &PageTable {
         &self.own().tables
     }
 
     #[inline(always)]
-    fn own(&self) -> &Own {
+    pub(crate) fn own(&self) -> &Own {
         match self.space.own() {
             Some(own) => own,
             // `new` makes it with them, and they stay.
@@ -367,6 +386,12 @@ impl<P: Platform> Domain<P> {
         }
         .map_err(UnmapError::Table)?;
         while cursor.next(&mut gather) {
+            #[cfg(feature = "mutation")]
+            if self.space.core.leaves_out(Mutation::MemberOnly) {
+                let scope = Self::scope(&gather, SHIFT).within(iova.0..iova.0 + len);
+                result = result.and(self.settle_as(&mut gather, scope));
+                continue;
+            }
             result = result.and(self.settle(&mut gather, SHIFT));
         }
         result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
@@ -508,9 +533,29 @@ impl<P: Platform> Domain<P> {
         }
     }
 
+    /// What an invalidation of what `gather` holds must cover.
+    #[inline(always)]
+    pub(crate) fn scope<const TABLES: usize>(gather: &Gather<TABLES>, granule_shift: u32) -> Scope {
+        let range = gather.range();
+        Scope::Range(Range {
+            start: range.start,
+            bytes: range.end - range.start,
+            granule_shift,
+            leaf_shift: gather.leaf_size().map(u64::trailing_zeros),
+            leaf_only: gather.leaf_only(),
+        })
+    }
+
     /// Invalidates what `gather` holds, frees the unlinked tables, and empties it. What cannot be freed goes
     /// into quarantine.
     fn settle(&self, gather: &mut Gather, granule_shift: u32) -> Result<(), Unconfirmed> {
+        let scope = Self::scope(gather, granule_shift);
+        self.settle_as(gather, scope)
+    }
+
+    /// As [`Domain::settle`], by invalidating `scope`.
+    #[inline(always)]
+    fn settle_as(&self, gather: &mut Gather, scope: Scope) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
         #[cfg(feature = "mutation")]
         if core.leaves_out(Mutation::FreeBeforeSync) {
@@ -518,16 +563,8 @@ impl<P: Platform> Domain<P> {
             unsafe { gather.free_tables(&core.platform) };
         }
         let range = gather.range();
-        let leaf_only = gather.leaf_only();
         #[cfg(feature = "mutation")]
-        let leaf_only = leaf_only || core.leaves_out(Mutation::LeafOnly);
-        let scope = Scope::Range(Range {
-            start: range.start,
-            bytes: range.end - range.start,
-            granule_shift,
-            leaf_shift: gather.leaf_size().map(u64::trailing_zeros),
-            leaf_only,
-        });
+        let scope = core.wrong_scope(scope);
         let result = match self.space.invalidate(scope, |_| true) {
             Ok(()) => {
                 // SAFETY: the invalidation is complete on every instance that the domain is attached on, and

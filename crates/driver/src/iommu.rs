@@ -14,9 +14,9 @@ use crate::features::{Features, Unsupported};
 use crate::ids::Ids;
 use crate::instance::{EnableError, Instance, InstanceConfig, NotStarted, Probed};
 use crate::instances::{Instances, MOST_INSTANCES};
-#[cfg(feature = "mutation")]
-use crate::invalidate::Regime;
 use crate::invalidate::Tag;
+#[cfg(feature = "mutation")]
+use crate::invalidate::{Range, Regime, Scope};
 use crate::keep::{self, Keep};
 use crate::master::{AddMasterError, Master, MasterConfig};
 use crate::mutex::Mutex;
@@ -391,6 +391,16 @@ impl<P: Platform> Core<P> {
             crate::Mutation::Stage2ByAsid if is_stage_2 => Tag::el1(tag.vmid, 0),
             _ => return None,
         })
+    }
+
+    /// What a wrong driver would invalidate instead.
+    pub(crate) fn wrong_scope(&self, scope: Scope) -> Scope {
+        match scope {
+            Scope::Range(range) if self.leaves_out(crate::Mutation::LeafOnly) => {
+                Scope::Range(Range { leaf_only: true, ..range })
+            }
+            scope => scope,
+        }
     }
 
     /// Whether a wrong driver would give `tag` back without an invalidation.

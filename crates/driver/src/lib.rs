@@ -82,6 +82,8 @@ pub mod context_table;
 #[cfg(feature = "alloc")]
 mod devices;
 #[cfg(feature = "alloc")]
+mod dirty;
+#[cfg(feature = "alloc")]
 mod domain;
 pub mod entry;
 mod error;
@@ -151,6 +153,8 @@ pub use attach::AttachError;
 pub use command_queue::Completion;
 pub use compatibility::{Mismatch, Stage};
 #[cfg(feature = "alloc")]
+pub use dirty::DirtyError;
+#[cfg(feature = "alloc")]
 pub use domain::{CreateError, Domain, DomainConfig, MapError, ReclaimError, UnmapError};
 #[cfg(feature = "alloc")]
 pub use error::StillAttached;
@@ -189,7 +193,7 @@ pub use smmuv3_formats as formats;
 pub use smmuv3_formats::granule::Granule;
 pub use smmuv3_formats::{Iova, PhysAddr, StreamId, SubstreamId};
 pub use smmuv3_pagetable as pagetable;
-pub use smmuv3_pagetable::{Attributes, Memory, Prot};
+pub use smmuv3_pagetable::{Attributes, Bitmap, Dirty, Memory, Prot};
 #[cfg(feature = "alloc")]
 pub use space::Target;
 pub use spin_mutex::SpinMutex;

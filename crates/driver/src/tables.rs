@@ -4,9 +4,10 @@
 use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Cd, PhysAddr, legality};
 use smmuv3_pagetable::{
-    Bbml, Frames, MAIR, Stage1Table4K, Stage1Table4KLpa2, Stage1Table16K, Stage1Table16KLpa2,
-    Stage1Table64K, Stage1Table64KLpa, Stage2Table4K, Stage2Table4KLpa2, Stage2Table16K,
-    Stage2Table16KLpa2, Stage2Table64K, Stage2Table64KLpa, Table, TableConfig, TableError,
+    Bbml, Dirty, Frames, MAIR, Stage1Table4K, Stage1Table4KLpa2, Stage1Table16K,
+    Stage1Table16KLpa2, Stage1Table64K, Stage1Table64KLpa, Stage2Table4K, Stage2Table4KLpa2,
+    Stage2Table16K, Stage2Table16KLpa2, Stage2Table64K, Stage2Table64KLpa, Table, TableConfig,
+    TableError,
 };
 
 use crate::compatibility::{Mismatch, Shape, Stage};
@@ -148,6 +149,10 @@ impl Own {
         table.all_attributes = config.all_attributes;
         table.fwb = forced_types;
         table.xnx = execute_by_privilege;
+        table.dirty = config.dirty;
+        table.access_flags = config.access_flags;
+        let dirty_state = config.dirty != Dirty::Untracked;
+        let access_flag = dirty_state || config.access_flags;
         let tables = PageTable::new(frames, stage, granule, wide, &table)?;
         let shape = Shape {
             stage,
@@ -155,10 +160,11 @@ impl Own {
             input_bits,
             output_bits,
             wide,
-            coherent: false,
+            // Hardware's updates are atomic only there (§14).
+            coherent: access_flag,
             big_endian: false,
-            access_flag: false,
-            dirty_state: false,
+            access_flag,
+            dirty_state,
             bbml,
             forced_types,
             execute_by_privilege,

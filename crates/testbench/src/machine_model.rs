@@ -101,7 +101,6 @@ pub fn profile(instance: &Instance) -> Profile {
         .queues(instance.command_queue_log2, instance.event_queue_log2)
         .eager(false)
         .adversary(Adversary::ALL);
-    profile.idr0 = profile.idr0.with_s1p(instance.stage_1);
     if instance.ats {
         profile = profile.ats(true);
     }
@@ -109,6 +108,10 @@ pub fn profile(instance: &Instance) -> Profile {
         profile = profile.pri(instance.page_request_queue_log2);
     }
     profile
+        .s1p(instance.stage_1)
+        .lpa2(instance.walks.lpa2)
+        .wide_addresses(instance.walks.wide_input)
+        .bbml(instance.walks.bbml)
 }
 
 impl Machine for ModelMachine {
