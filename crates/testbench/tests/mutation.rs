@@ -20,6 +20,9 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
             PROCESSES.replace("pasids = 200", "pasids = 700").replace("5000", "1500")
         }
         Some(Mutation::TagBeforeTarget) => MOVES.to_owned(),
+        Some(Mutation::NoAtcInv | Mutation::AtcBeforeSync | Mutation::DeviceFirst) => {
+            DEVICES.to_owned()
+        }
         _ => include_str!("../../../scenarios/random.toml").replace("10000", "1500"),
     };
     Scenario::parse(&text, "random").unwrap_or_else(|errors| panic!("{errors}"))
@@ -37,6 +40,20 @@ master = [
 domain = [{ name = "first" }, { name = "second" }]
 [[step]]
 random = { steps = 8000, pages = 16, weights = { attach = 32, detach = 24, read = 10, write = 10 } }
+"#;
+
+/// Devices that keep translations.
+const DEVICES: &str = r#"
+name = "devices"
+pasids = 6
+instance = [{ name = "narrow", asid-bits = 8, ats = true }, { name = "wide", ssid-bits = 6, ats = true }]
+master = [
+    { name = "nic", instance = "narrow", streams = [0x900], ats = true },
+    { name = "gpu", instance = "wide", streams = [0x1100, 0x1108], substream-bits = 6, ats = true },
+]
+domain = [{ name = "first" }, { name = "second" }]
+[[step]]
+random = { steps = 1500 }
 "#;
 
 const PROCESSES: &str = include_str!("../../../scenarios/random-processes.toml");

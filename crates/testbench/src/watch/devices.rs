@@ -54,7 +54,12 @@ impl Watch {
         for instance in 0..self.structures.instances() {
             let stale = self.kept(world, instance).into_iter().find(|(user, entry)| {
                 let uses = self.oracle.space(self.oracle.using(*user)) == Some(space);
-                uses && entry.first < range.end && entry.last() >= range.start
+                if !uses || entry.first >= range.end || entry.last() < range.start {
+                    return false;
+                }
+                // A device that is on its way to another space may know that one already.
+                let iova = entry.first.max(range.start);
+                !self.oracle.expected(*user, iova, false).reach.contains(&entry.output(iova))
             });
             if let Some((user, entry)) = stale {
                 let text = format!(
