@@ -320,7 +320,7 @@ fn written(rig: &Rig, offset: u64) -> bool {
             assert_eq!(pa, at);
             true
         }
-        Outcome::Refused | Outcome::Stalled => false,
+        Outcome::Refused | Outcome::Stalled | Outcome::NotGranted => false,
         Outcome::Unknown => panic!("the model knows"),
     }
 }

@@ -12,10 +12,10 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use smmuv3_formats::SubstreamId;
+use smmuv3_formats::{StreamId, SubstreamId};
 
 use crate::compatibility::Mismatch;
-use crate::configuration::{Configuration, spare};
+use crate::configuration::{Configuration, spare, spare_for};
 use crate::domain::Domain;
 use crate::entry::Stream;
 use crate::error::{Failure, InstanceId, Unconfirmed};
@@ -110,6 +110,15 @@ pub enum AttachError {
         /// The PASID.
         pasid: SubstreamId,
     },
+    /// The master is in quarantine, since a device of its did not answer: see
+    /// [`Master::is_quarantined`](crate::Master::is_quarantined). If it was found to be so only now, the change was made,
+    /// which counts once it is readmitted; else nothing was changed.
+    Quarantined {
+        /// The instance.
+        instance: InstanceId,
+        /// The stream.
+        stream: StreamId,
+    },
     /// The process is gone. Nothing was changed.
     Released,
     /// The platform pinned an ASID that belongs to another process already. Nothing was changed.
@@ -168,6 +177,9 @@ impl fmt::Display for AttachError {
                 write!(f, "{instance}: PASID {pasid} has more than the master's {bits} bits")
             }
             Self::PasidUnknown { pasid } => write!(f, "PASID {pasid} was not allocated"),
+            Self::Quarantined { instance, stream } => {
+                write!(f, "{instance}: stream {stream} is in quarantine: its device did not answer")
+            }
             Self::Released => f.write_str("the process is gone"),
             Self::PinnedTwice { instance, asid } => {
                 write!(f, "{instance}: ASID {asid} was pinned for two processes")
@@ -274,7 +286,9 @@ pub(crate) enum Goal<P: Platform> {
 /// A seat that a master is to have, made ready beforehand.
 struct Entering {
     place: usize,
-    /// The space's targets with it, if it is new.
+    /// Nobody has been there.
+    is_new: bool,
+    /// The space's targets with it, if it is new or has new devices.
     targets: Option<Box<Targets>>,
 }
 
@@ -311,6 +325,13 @@ pub(crate) fn change<P: Platform>(
             return Err(AttachError::SubstreamRange { instance: id, pasid, bits });
         }
         let stuck = state.is_stuck() || instance.commands().has_failed();
+        // Devices that keep translations are among the targets.
+        let devices = if state.ats { state.streams.len() } else { 0 };
+        let quarantined = |configuration: &Configuration<P>| {
+            let state = configuration.masters.get(master)?;
+            let stream = state.quarantined(&core.platform, instance)?;
+            Some(AttachError::Quarantined { instance: id, stream })
+        };
         let slot = state.slot(substream);
         let space = match &goal {
             Goal::Space(space) | Goal::Bind(space) if space.is_released(configuration) => {
@@ -340,6 +361,11 @@ pub(crate) fn change<P: Platform>(
         }
 
         // Prepare.
+        if !matches!(goal, Goal::Blocked | Goal::Unbind(_))
+            && let Some(error) = quarantined(configuration)
+        {
+            return Err(error);
+        }
         if let Some(space) = &space {
             let state = configuration.masters.get(master);
             let clash = state.and_then(|state| state.clash(substream, space.stage()));
@@ -361,9 +387,12 @@ pub(crate) fn change<P: Platform>(
                     state.make_room(&core.platform, instance.features(), pasid)?;
                 }
                 // All of it now, since the search may change tags, and only hardware may fail what comes after that.
-                let room = Room::new(configuration, id, space)?;
+                let room = Room::new(configuration, id, space, devices)?;
                 let seat = seat::find(core, configuration, master, space)?;
-                Some(enter(configuration, id, space, seat, room)?)
+                let entering = enter(configuration, id, space, seat, room)?;
+                // Others' seats need no new targets, unless devices join them.
+                let targets = entering.targets.filter(|_| entering.is_new || devices != 0);
+                Some(Entering { targets, ..entering })
             }
             None => None,
         };
@@ -376,11 +405,14 @@ pub(crate) fn change<P: Platform>(
             let user = User { master, substream };
             configuration.join(entering.place, user)
         });
-        let published =
-            entering.and_then(|Entering { place, targets }| configuration.publish(place, targets?));
+        let user = (devices != 0).then_some(User { master, substream });
+        let published = entering.and_then(|Entering { place, targets, .. }| {
+            configuration.publish_for(place, targets?, user)
+        });
         if let Err(what) = install(core, configuration, instance, master, substream, &goal, new) {
             if let Some(state) = configuration.masters.get_mut(master) {
                 state.block_streams(&core.platform, instance);
+                state.switch_off(core);
                 state.set_slot(substream, Slot::Stuck([old, new]));
             }
             Retired::free([published], &core.readers, || core.platform.relax());
@@ -390,26 +422,41 @@ pub(crate) fn change<P: Platform>(
         // Commit.
         let emptied = old.filter(|old| configuration.quit(old.place, old.at)).map(|old| old.place);
         let seat = new.map(|new| new.seat);
-        let (Some(place), Some(targets)) = (emptied, leaving) else {
-            Retired::free([published], &core.readers, || core.platform.relax());
-            return Ok(seat);
+        let answer = |configuration: &Configuration<P>| match quarantined(configuration) {
+            Some(error) if seat.is_some() => Err(error),
+            _ => Ok(seat),
         };
+        let place = old.map(|old| old.place).filter(|_| emptied.is_some() || devices != 0);
+        let (Some(place), Some(targets)) = (place, leaving) else {
+            Retired::free([published], &core.readers, || core.platform.relax());
+            return answer(configuration);
+        };
+        if emptied.is_none() {
+            // Others use it on; the devices are told no more of it.
+            let withdrawn = configuration.withdraw_for(place, targets, false, user);
+            Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
+            settle(core, instance).map_err(unconfirmed)?;
+            return answer(configuration);
+        }
         // Flushed before it leaves the targets: a tag that no target names is in no cache.
         let tag = configuration.places.get(place).map(|place| place.tag);
         let flushed = tag.map_or(Ok(()), |tag| flush(core, instance, tag));
         let withdrawn = match flushed {
-            Ok(()) => configuration.withdraw(place, targets),
+            Ok(()) => configuration.withdraw_for(place, targets, true, user),
             Err(_) => {
                 // There was room in prepare.
                 configuration.held.push(place);
-                None
+                user.and_then(|_| configuration.withdraw_for(place, targets, false, user))
             }
         };
         Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
         if flushed.is_ok() {
             drop(configuration.forget(core, place));
         }
-        flushed.map(|()| seat).map_err(unconfirmed)
+        let settled =
+            flushed.and_then(|()| if devices == 0 { Ok(()) } else { settle(core, instance) });
+        settled.map_err(unconfirmed)?;
+        answer(configuration)
     })
 }
 
@@ -447,9 +494,10 @@ impl Room {
         configuration: &mut Configuration<P>,
         instance: InstanceId,
         space: &Space<P>,
+        devices: usize,
     ) -> Result<Self, NoMemory> {
         configuration.places.reserve(1)?;
-        let targets = spare(space, MORE)?;
+        let targets = spare_for(space, MORE, devices)?;
         let mut users = Vec::new();
         users.try_reserve(1).map_err(|_| NoMemory)?;
         let here = |target: &&Installed| target.instance == instance;
@@ -472,7 +520,9 @@ fn enter<P: Platform>(
 ) -> Result<Entering, AttachError> {
     let asids = &mut configuration.asids;
     let (tag, shared) = match seat {
-        Seat::At(place) => return Ok(Entering { place, targets: None }),
+        Seat::At(place) => {
+            return Ok(Entering { place, is_new: false, targets: Some(room.targets) });
+        }
         Seat::New { vmid, number: Number::Free } => {
             let bits = asids.bits_of_new(instance);
             let free = asids.allocate(instance, vmid);
@@ -493,7 +543,8 @@ fn enter<P: Platform>(
         }
     };
     let place = Place { space: space.clone(), instance, tag, shared, users: room.users };
-    Ok(Entering { place: configuration.places.insert(place), targets: Some(room.targets) })
+    let place = configuration.places.insert(place);
+    Ok(Entering { place, is_new: true, targets: Some(room.targets) })
 }
 
 /// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat
@@ -558,6 +609,25 @@ fn install<P: Platform>(
         state.stage_2 = tables;
     }
     let after = state.stream();
+    let kept_before = state.on;
+    if kept_before && !after.is_translated() {
+        // What the device keeps, and asks for, must not outlive the entry that allows it.
+        #[cfg(feature = "mutation")]
+        let late = core.leaves_out(Mutation::DeviceFirst);
+        #[cfg(not(feature = "mutation"))]
+        let late = false;
+        if !late {
+            state.switch_off(core);
+        }
+        if let Err(what) = state.forget_kept(core, instance, WITHOUT) {
+            state.set_slot(substream, old);
+            return Err(what);
+        }
+    }
+    #[cfg(feature = "mutation")]
+    if core.leaves_out(Mutation::DeviceFirst) && state.ats && !state.on && after.is_translated() {
+        state.switch_on(core, instance)?;
+    }
     if after != before {
         let mut written = state.write_streams(core, instance, after);
         if stalls && was_read && !contexts(after) {
@@ -569,6 +639,9 @@ fn install<P: Platform>(
             state.set_slot(substream, old);
             return Err(what);
         }
+    }
+    if !after.is_translated() {
+        state.switch_off(core);
     }
     // It had a context, and has none.
     let leaves = old.bound().is_some() && target.is_none();
@@ -591,7 +664,22 @@ fn install<P: Platform>(
             fill(platform, entry, &[0; 8]);
         }
     }
-    Ok(())
+    if !state.ats || !after.is_translated() {
+        return Ok(());
+    }
+    let told = if state.on {
+        // It asks by the new context, and keeps what it was granted by the old one.
+        state.forget_kept(core, instance, substream)
+    } else {
+        state.switch_on(core, instance)
+    };
+    told.inspect_err(|_| state.set_slot(substream, old))
+}
+
+/// Waits until `instance` has done all that it was told: no command for a device is on the way that left the targets before
+/// (rule R7).
+fn settle<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Failure> {
+    instance.carry_out(&core.platform, None)
 }
 
 /// Makes `instance` forget `tag`, which no context carries any more.

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use smmuv3_formats::StreamId;
 
 use crate::asid::Asids;
+use crate::devices::{Device, kept};
 use crate::error::InstanceId;
 use crate::invalidate::Regime;
 use crate::iommu::Core;
@@ -140,10 +141,17 @@ impl<P: Platform> Configuration<P> {
     }
 
     /// Puts a place into the targets of its space, in `spare`, which has room for one more than there are.
-    pub(crate) fn publish(
+    pub(crate) fn publish(&self, index: usize, spare: Box<Targets>) -> Option<Retired<Targets>> {
+        self.publish_for(index, spare, None)
+    }
+
+    /// As [`Configuration::publish`], unless the place is among them, with the devices of `user`, which keep
+    /// translations. There is room for them.
+    pub(crate) fn publish_for(
         &self,
         index: usize,
         mut spare: Box<Targets>,
+        user: Option<User>,
     ) -> Option<Retired<Targets>> {
         let place = self.places.get(index)?;
         let key = |target: &Installed| (target.instance, target.tag);
@@ -152,20 +160,44 @@ impl<P: Platform> Configuration<P> {
         let current = place.space.targets.for_writer();
         let at = current.partition_point(|target| key(target) < key(&new));
         spare.extend(current.iter().take(at).copied());
-        spare.push(new);
+        if current.iter().all(|target| target.place != index) {
+            spare.push(new);
+        }
         spare.extend(current.iter().skip(at).copied());
+        spare.devices.extend(current.devices.iter().copied());
+        let joining = user.and_then(|user| Some((user, self.masters.get(user.master)?)));
+        if let Some((User { master, substream }, state)) = joining {
+            let device = |stream| Device { instance, kept: kept(stream, substream), master };
+            spare.devices.extend(state.streams.iter().copied().map(device));
+            spare.devices.sort_unstable_by_key(Device::key);
+        }
         Some(place.space.targets.replace(spare))
     }
 
     /// Takes a place off the targets of its space, in `spare`, which has room for all that there are.
-    pub(crate) fn withdraw(
+    pub(crate) fn withdraw(&self, index: usize, spare: Box<Targets>) -> Option<Retired<Targets>> {
+        self.withdraw_for(index, spare, true, None)
+    }
+
+    /// As [`Configuration::withdraw`], but the place stays unless it is `empty`, with the devices of `user`.
+    pub(crate) fn withdraw_for(
         &self,
         index: usize,
         mut spare: Box<Targets>,
+        empty: bool,
+        user: Option<User>,
     ) -> Option<Retired<Targets>> {
         let place = self.places.get(index)?;
         let current = place.space.targets.for_writer();
-        spare.extend(current.iter().filter(|target| target.place != index).copied());
+        spare.extend(current.iter().filter(|target| target.place != index || !empty).copied());
+        let stays = |device: &&Device| {
+            let leaves = |user: User| {
+                device.master == user.master
+                    && device.kept == kept(device.kept.stream, user.substream)
+            };
+            !user.is_some_and(leaves)
+        };
+        spare.devices.extend(current.devices.iter().filter(stays).copied());
         Some(place.space.targets.replace(spare))
     }
 
@@ -206,8 +238,19 @@ impl<P: Platform> Configuration<P> {
 
 /// Room for the targets of `space` and `more`.
 pub(crate) fn spare<P: Platform>(space: &Space<P>, more: usize) -> Result<Box<Targets>, NoMemory> {
+    spare_for(space, more, 0)
+}
+
+/// Room for the targets of `space` and `more`, and for its devices and so many more.
+pub(crate) fn spare_for<P: Platform>(
+    space: &Space<P>,
+    more: usize,
+    devices: usize,
+) -> Result<Box<Targets>, NoMemory> {
     let mut spare = try_box(Targets::new())?;
-    let count = space.targets.for_writer().len() + more;
-    spare.try_reserve_exact(count).map_err(|_| NoMemory)?;
+    let current = space.targets.for_writer();
+    spare.try_reserve_exact(current.len() + more).map_err(|_| NoMemory)?;
+    let devices = current.devices.len() + devices;
+    spare.devices.try_reserve_exact(devices).map_err(|_| NoMemory)?;
     Ok(spare)
 }

@@ -116,6 +116,11 @@ const fn walk_attributes(coherent: bool) -> (u64, u64) {
 }
 
 impl Stream {
+    /// Whether anything is translated.
+    pub const fn is_translated(self) -> bool {
+        matches!(self, Self::Stage1 { .. } | Self::Stage2(_))
+    }
+
     /// The entry for an SMMU with `features` (§5.2).
     pub fn encode(self, features: &Features) -> Ste {
         const SHARE_AS_INCOMING: u64 = 1;

@@ -84,6 +84,12 @@ pub struct Features {
     /// Tables, queues and descriptors are accessed coherently with the CPUs' caches: IDR0.COHACC, or what
     /// [`InstanceConfig::coherent`](crate::InstanceConfig::coherent) says instead.
     pub coherent: bool,
+    /// Devices can have translations of their own: IDR0.ATS (§12).
+    pub ats: bool,
+    /// Devices can ask for pages: IDR0.PRI (§13).
+    pub pri: bool,
+    /// log2 of the largest queue of page requests; 0 without.
+    pub page_request_queue_log2: u32,
     /// Commands can invalidate ranges.
     pub range_invalidation: bool,
     /// It can take part in the TLB maintenance that CPUs broadcast (§8.3).
@@ -326,6 +332,9 @@ impl Features {
             execute_by_privilege: idr3.xnx(),
             granules,
             coherent: idr0.cohacc(),
+            ats: idr0.ats(),
+            pri: idr0.ats() && idr0.pri(),
+            page_request_queue_log2: idr1.priqs() as u32,
             range_invalidation: idr3.ril(),
             broadcast: idr0.btm() && !deaf,
             bbml: idr3.bbml() as u32,
@@ -353,6 +362,11 @@ impl Features {
                 u32::MAX
             },
         })
+    }
+
+    /// log2 of the smallest unit of translations that devices keep (STU, §12.1): the smallest granule.
+    pub const fn unit_shift(&self) -> u32 {
+        self.granules.trailing_zeros()
     }
 
     /// The granule of 2^`shift` bytes is supported.

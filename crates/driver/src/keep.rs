@@ -272,6 +272,9 @@ fn ready<P: Platform>(
         table: None,
         vmid: tag.vmid,
         adrift: false,
+        // Nobody can be told to switch it on, and what the device keeps of before is not known.
+        ats: false,
+        on: false,
         stage_2: tables,
         own: Slot::At(seat),
         others: Vec::new(),

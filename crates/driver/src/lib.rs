@@ -71,6 +71,7 @@ extern crate std;
 
 #[cfg(feature = "alloc")]
 mod asid;
+pub mod atc;
 pub mod atos;
 #[cfg(feature = "alloc")]
 mod attach;
@@ -79,6 +80,8 @@ pub mod compatibility;
 #[cfg(feature = "alloc")]
 mod configuration;
 pub mod context_table;
+#[cfg(feature = "alloc")]
+mod devices;
 #[cfg(feature = "alloc")]
 mod dirty;
 #[cfg(feature = "alloc")]

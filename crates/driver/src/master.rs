@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use smmuv3_formats::{Ste, StreamId, SubstreamId};
+use smmuv3_formats::{StreamId, SubstreamId};
 
 use crate::attach::{fill, write};
 use crate::compatibility::Stage;
@@ -32,9 +32,21 @@ pub struct MasterConfig {
     pub substream_bits: u32,
     /// Its translation faults stall: each is reported as a [`Fault`](crate::Fault) that the caller answers.
     pub stalls: bool,
+    /// Its streams may keep translations (PCIe ATS) while the master is attached, where the instance has that: the driver
+    /// switches them on and off by [`Platform::enable_ats`] and [`Platform::disable_ats`]. At first they are off.
+    ///
+    /// Such a device is trusted: with an address that it says was translated, it reaches any memory.
+    pub ats: bool,
 }
 
 impl MasterConfig {
+    /// With translations that its streams keep, or without.
+    #[must_use]
+    pub const fn with_ats(mut self, ats: bool) -> Self {
+        self.ats = ats;
+        self
+    }
+
     /// With PASIDs of `bits` bits.
     #[must_use]
     pub const fn with_substream_bits(mut self, bits: u32) -> Self {
@@ -76,6 +88,10 @@ pub(crate) struct MasterState {
     pub(crate) stage_2: Option<Stage2>,
     /// The instance did not confirm that bank: whatever the master does may still be tagged as in the one before.
     pub(crate) adrift: bool,
+    /// Its streams may keep translations,
+    pub(crate) ats: bool,
+    /// and their devices have that on.
+    pub(crate) on: bool,
     /// Its accesses without a substream.
     pub(crate) own: Slot,
     /// Those with substreams that are not blocked, in order.
@@ -232,6 +248,8 @@ impl<P: Platform> Master<P> {
                 vmid: 0,
                 stage_2: None,
                 adrift: false,
+                ats: config.ats && features.ats,
+                on: false,
                 own: Slot::Blocked,
                 others: Vec::new(),
                 stalls,
@@ -449,9 +467,12 @@ impl MasterState {
         table.make_room(platform, substream).ok_or(NoMemory)
     }
 
-    /// The entry that makes one of its streams do as `stream` says.
-    fn encode(&self, stream: Stream, features: &Features) -> Ste {
-        stall::entry(stream.encode(features), self.stalls)
+    /// The entry that makes a stream of its do so.
+    fn encode(&self, stream: Stream, features: &Features) -> Words {
+        const FULL: u64 = 1;
+        let ste = stall::entry(stream.encode(features), self.stalls);
+        // What does not translate does not look at it.
+        if self.ats && stream.is_translated() { ste.with_eats(FULL).0 } else { ste.0 }
     }
 
     /// Makes all its streams do as `stream` says.
@@ -461,7 +482,7 @@ impl MasterState {
         instance: &Instance<P>,
         stream: Stream,
     ) -> Result<(), Failure> {
-        let target = self.encode(stream, instance.features()).0;
+        let target = self.encode(stream, instance.features());
         for stream in &self.streams {
             let forget = || instance.forget_streams(&core.platform, &[*stream]);
             // Made when the master was added, and never taken away.
@@ -478,7 +499,7 @@ impl MasterState {
         instance: &Instance<P>,
         stream: Stream,
     ) {
-        let target = self.encode(stream, instance.features()).0;
+        let target = self.encode(stream, instance.features());
         for stream in &self.streams {
             if let Some(entry) = instance.streams().entry(platform, *stream) {
                 fill(platform, entry, &target);

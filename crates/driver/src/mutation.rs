@@ -37,6 +37,12 @@ pub enum Mutation {
     Stage2ByAsid,
     /// A VMID of stage 2 is given back without an invalidation.
     NoVmidFlush,
+    /// Devices are not told to forget what they keep.
+    NoAtcInv,
+    /// They are told before the SMMU has forgotten it.
+    AtcBeforeSync,
+    /// ATS is switched on in a device before its stream allows it, and off after it does not any more.
+    DeviceFirst,
     /// Of a group of contiguous leaves that is cut, only what is unmapped is invalidated.
     MemberOnly,
     /// What was read as written, and made clean, is not invalidated.
@@ -53,7 +59,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -70,6 +76,9 @@ impl Mutation {
         Self::WrongVmid,
         Self::Stage2ByAsid,
         Self::NoVmidFlush,
+        Self::NoAtcInv,
+        Self::AtcBeforeSync,
+        Self::DeviceFirst,
         Self::MemberOnly,
         Self::NoDirtyTlbi,
         Self::NoStallEnd,

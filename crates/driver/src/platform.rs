@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the operating system, hypervisor or firmware provides.
 
-use smmuv3_formats::PhysAddr;
+use smmuv3_formats::{PhysAddr, StreamId};
 pub use smmuv3_pagetable::Frames;
+
+use crate::error::InstanceId;
 
 /// The registers of one SMMU: two 64 KiB pages, and more if [`Mmio::bytes`] says so, accessed at byte offsets from the
 /// first (§2.1).
@@ -98,6 +100,21 @@ pub unsafe trait Platform: Frames + Send + Sync {
     /// Undoes one [`Platform::pin_asid`], which returned `asid`.
     fn unpin_asid(&self, process: u64, asid: u16) {
         let _ = (process, asid);
+    }
+
+    /// Switches ATS on in the device behind `stream` (the Enable bit of its ATS capability, after PASID's where it has
+    /// that; its smallest translation unit is [`Features::unit_shift`](crate::Features::unit_shift)). Only for streams of
+    /// masters with [`MasterConfig::ats`](crate::MasterConfig::ats). A device for which that fails just keeps none.
+    ///
+    /// Called with the configuration mutex held, as is [`Platform::disable_ats`]: neither comes back to the driver.
+    fn enable_ats(&self, instance: InstanceId, stream: StreamId) {
+        let _ = (instance, stream);
+    }
+
+    /// Switches ATS off in the device behind `stream`. When it has returned, the device asks for no translations, and
+    /// sends nothing with one that it keeps. (One that is gone does neither.)
+    fn disable_ats(&self, instance: InstanceId, stream: StreamId) {
+        let _ = (instance, stream);
     }
 
     /// A hint: the number of the CPU that runs this. Any value is correct; a true one is fastest.

@@ -29,7 +29,7 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
         // Nobody joins from here on.
         registers.set_life(configuration, Life::Leaving);
         let (mut failed, mut first) = (0u64, None);
-        for target in space.targets.for_writer() {
+        for target in space.targets.for_writer().iter() {
             let done =
                 quieten(core, configuration, target.place, life == Life::Leaving).and_then(|()| {
                     match core.instances.get(target.instance) {
@@ -37,6 +37,8 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
                         None => Ok(()),
                     }
                 });
+            // Devices that ask again are granted nothing.
+            let done = done.and_then(|()| forget_kept(core, configuration, target.place));
             if let Err(what) = done {
                 let instance = target.instance;
                 first.get_or_insert(Unconfirmed { instance, what });
@@ -52,6 +54,21 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
         // All of it may still be reached.
         core.quarantine.keep(&core.platform, failed, space.id, 0..u64::MAX, &[]);
         Err(AttachError::Unconfirmed(unconfirmed))
+    })
+}
+
+/// Makes the devices that use a place forget what they keep of it.
+fn forget_kept<P: Platform>(
+    core: &Core<P>,
+    configuration: &Configuration<P>,
+    place: usize,
+) -> Result<(), Failure> {
+    let users = configuration.places.get(place).map_or(&[][..], |place| &place.users);
+    users.iter().try_for_each(|user| {
+        let state = configuration.masters.get(user.master).filter(|state| state.on);
+        let instance = state.and_then(|state| core.instances.get(state.instance));
+        let (Some(state), Some(instance)) = (state, instance) else { return Ok(()) };
+        state.forget_kept(core, instance, user.substream)
     })
 }
 

@@ -93,9 +93,11 @@ impl<P: Platform> Iommu<P> {
             }
             // What is put there from here on may come after the caches were emptied.
             let before = core.quarantine.mark(&core.platform, smmu.id);
+            configuration.switch_off(core, smmu.id);
             smmu.instance().start(&core.platform)?;
             core.quarantine.release(&core.platform, smmu.id, before);
-            configuration.let_go(core, smmu.id)
+            let result = configuration.let_go(core, smmu.id);
+            result.and(configuration.switch_on(core, smmu.id))
         })
     }
 
@@ -140,7 +142,7 @@ impl<P: Platform> Configuration<P> {
             let place = self.places.get(held).filter(|place| place.instance == instance);
             match place.map(|place| spare(&place.space, 0)) {
                 Some(Ok(spare)) => {
-                    self.end(core, held, spare);
+                    self.end(core, held, spare, None);
                     self.held.swap_remove(at);
                     continue;
                 }
@@ -161,7 +163,7 @@ impl<P: Platform> Configuration<P> {
             match spare(space, 0) {
                 Ok(spare) => {
                     if self.exorcise(place) {
-                        self.end(core, place, spare);
+                        self.end(core, place, spare, None);
                     }
                 }
                 Err(NoMemory) => result = Err(EnableError::NoMemory),
@@ -179,8 +181,8 @@ impl<P: Platform> Configuration<P> {
     }
 
     /// Forgets a place that nobody uses, whose tag is in no cache. `spare` is for the targets without it.
-    fn end(&mut self, core: &Core<P>, place: usize, spare: Box<Targets>) {
-        let retired = self.withdraw(place, spare);
+    fn end(&mut self, core: &Core<P>, place: usize, spare: Box<Targets>, user: Option<User>) {
+        let retired = self.withdraw_for(place, spare, true, user);
         Retired::free([retired], &core.readers, || core.platform.relax());
         drop(self.forget(core, place));
     }
@@ -234,7 +236,35 @@ impl<P: Platform> Configuration<P> {
         let bound = bound.and_then(|state| state.bound_mut(user.substream, place)).copied();
         let Some(bound) = bound else { return Ok(()) };
         if self.quit(place, bound.at) {
-            self.end(core, place, spare);
+            self.end(core, place, spare, Some(user));
+        } else {
+            let retired = self.withdraw_for(place, spare, false, Some(user));
+            Retired::free([retired], &core.readers, || core.platform.relax());
+        }
+        Ok(())
+    }
+
+    /// Switches ATS off in the devices behind `instance`, which is about to be off for a moment.
+    fn switch_off(&mut self, core: &Core<P>, instance: InstanceId) {
+        for master in 0..self.masters.end() {
+            let state = self.masters.get_mut(master);
+            if let Some(state) = state.filter(|state| state.instance == instance) {
+                state.switch_off(core);
+            }
+        }
+    }
+
+    /// Switches it on again where they are attached.
+    fn switch_on(&mut self, core: &Core<P>, instance: InstanceId) -> Result<(), EnableError> {
+        let Some(smmu) = core.instances.get(instance) else { return Ok(()) };
+        for master in 0..self.masters.end() {
+            let state = self.masters.get_mut(master);
+            let Some(state) = state.filter(|state| state.instance == instance && state.ats) else {
+                continue;
+            };
+            if !state.on && !state.is_stuck() && state.stream().is_translated() {
+                state.switch_on(core, smmu).map_err(EnableError::Commands)?;
+            }
         }
         Ok(())
     }

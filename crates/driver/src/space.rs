@@ -4,12 +4,15 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::{ManuallyDrop, MaybeUninit};
+use core::ops::{Deref, DerefMut};
 
 use smmuv3_formats::Cd;
 
+use crate::atc::{Batch, Kept, Spans};
 use crate::command_queue::Ticket;
 use crate::compatibility::{Mismatch, Stage};
 use crate::configuration::Configuration;
+use crate::devices::{Device, is_of_device};
 use crate::entry::Stage2;
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::features::Features;
@@ -45,8 +48,44 @@ pub(crate) struct Installed {
     pub(crate) place: usize,
 }
 
-/// All tags that an invalidation must reach, in order of instances.
-pub(crate) type Targets = Vec<Installed>;
+/// All tags that an invalidation must reach, in order of instances; and devices.
+#[derive(Default)]
+pub(crate) struct Targets {
+    tags: Vec<Installed>,
+    /// By [`Device::key`].
+    pub(crate) devices: Vec<Device>,
+}
+
+impl Targets {
+    pub(crate) const fn new() -> Self {
+        Self { tags: Vec::new(), devices: Vec::new() }
+    }
+
+    /// The devices behind `instance`.
+    #[inline]
+    pub(crate) fn behind(&self, instance: InstanceId) -> &[Device] {
+        if self.devices.is_empty() {
+            return &[];
+        }
+        let first = self.devices.partition_point(|device| device.instance < instance);
+        let end = self.devices.partition_point(|device| device.instance <= instance);
+        self.devices.get(first..end).unwrap_or(&[])
+    }
+}
+
+impl Deref for Targets {
+    type Target = Vec<Installed>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.tags
+    }
+}
+
+impl DerefMut for Targets {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.tags
+    }
+}
 
 /// Whose page tables they are.
 pub(crate) enum Tables {
@@ -162,6 +201,8 @@ impl<P: Platform> Space<P> {
         };
         // Instances that have still to be told; at first, whichever the targets name.
         let mut untold = u64::MAX;
+        // Instances whose devices have still to be told, one by one.
+        let mut kept = 0u64;
         while untold != 0 {
             // Instances that have no room for it now, and the commands of the largest batch among theirs.
             let (mut full, mut largest) = (0u64, 0);
@@ -177,11 +218,42 @@ impl<P: Platform> Space<P> {
                     let tags = tags.filter(|target| core.reaches(targets, target));
                     let tags = tags.map(|target| core.tag_of(target));
                     let mut commands = instance.invalidation(tags, scope);
-                    let count = commands.len();
-                    if count == 0 {
-                        continue;
-                    }
-                    match instance.commands().try_submit(platform, instance.mmio(), &mut commands) {
+                    let mut count = commands.len();
+                    let devices = targets.behind(id);
+                    #[cfg(feature = "mutation")]
+                    let devices =
+                        if core.leaves_out(crate::Mutation::NoAtcInv) { &[] } else { devices };
+                    let submitted = if devices.is_empty() {
+                        if count == 0 {
+                            continue;
+                        }
+                        instance.commands().try_submit(platform, instance.mmio(), &mut commands)
+                    } else {
+                        let spans = Spans::of(scope, instance.features().unit_shift());
+                        let answers = |device: &&Device| {
+                            !instance.is_quarantined(platform, device.kept.stream)
+                        };
+                        let told = devices.iter().filter(answers).map(|device| device.kept);
+                        let mut all = Batch::new(commands.clone(), told, spans);
+                        #[cfg(feature = "mutation")]
+                        if core.leaves_out(crate::Mutation::AtcBeforeSync) {
+                            all.out_of_order();
+                        }
+                        if all.len() <= instance.commands().largest_batch() {
+                            count = all.len();
+                            if count == 0 {
+                                continue;
+                            }
+                            instance.commands().try_submit(platform, instance.mmio(), &mut all)
+                        } else {
+                            kept |= id.bit();
+                            if count == 0 {
+                                continue;
+                            }
+                            instance.commands().try_submit(platform, instance.mmio(), &mut commands)
+                        }
+                    };
+                    match submitted {
                         Ok(Some(ticket)) => {
                             if let Some(slot) = tickets.get_mut(id.index()) {
                                 slot.write(ticket);
@@ -215,13 +287,79 @@ impl<P: Platform> Space<P> {
             };
             // SAFETY: its instance is in `told` only after it was written.
             let ticket = unsafe { ticket.assume_init() };
-            if let Err(what) = instance.wait(platform, ticket) {
+            match instance.wait(platform, ticket) {
+                // Which of them is not known.
+                Err(what) if is_of_device(&what) => kept |= id.bit(),
+                Err(what) => {
+                    note(id, what);
+                    kept &= !id.bit();
+                }
+                Ok(()) => {}
+            }
+        }
+        for id in bits(kept) {
+            if let Err(what) = self.forget_kept(id, scope) {
                 note(id, what);
             }
         }
         match first {
             None => Ok(()),
             Some(unconfirmed) => Err((unconfirmed, failed)),
+        }
+    }
+}
+
+impl<P: Platform> Space<P> {
+    /// Makes the devices behind an instance forget what `scope` says, one after the other; those that do not answer are in
+    /// quarantine then. Translations of the instance are gone already.
+    #[cold]
+    #[inline(never)]
+    fn forget_kept(&self, id: InstanceId, scope: Scope) -> Result<(), Failure> {
+        enum Step {
+            Told(Kept, Ticket, usize),
+            Full,
+            Done,
+        }
+        let core = &*self.core;
+        let platform = &core.platform;
+        let Some(instance) = core.instances.get(id) else { return Ok(()) };
+        let spans = Spans::of(scope, instance.features().unit_shift());
+        // The last that was told, and how many spans of the next one were.
+        let (mut last, mut begun) = (None, 0);
+        loop {
+            // Submitted where nobody can take the device off the targets: whoever has, waits for this.
+            let step = core.readers.read(platform.cpu(), &self.targets, |targets| {
+                let next = targets.behind(id).iter().map(|device| device.kept).find(|kept| {
+                    last.is_none_or(|last| *kept > last)
+                        && !instance.is_quarantined(platform, kept.stream)
+                });
+                let Some(kept) = next else { return Ok(Step::Done) };
+                let mut commands = spans.iter().skip(begun).map(|span| kept.command(span));
+                let commands = &mut commands;
+                let ticket = instance.commands().try_submit(platform, instance.mmio(), commands)?;
+                let left = commands.len();
+                Ok(ticket.map_or(Step::Full, |ticket| Step::Told(kept, ticket, left)))
+            })?;
+            match step {
+                Step::Done => return Ok(()),
+                Step::Full => {
+                    instance.commands().wait_for_room(platform, instance.mmio(), 1)?;
+                    platform.relax();
+                }
+                Step::Told(kept, ticket, left) => {
+                    begun = if left == 0 { 0 } else { spans.count() - left };
+                    if left == 0 {
+                        last = Some(kept);
+                    }
+                    match instance.wait(platform, ticket) {
+                        Err(what) if is_of_device(&what) => {
+                            instance.quarantine(platform, kept.stream)?;
+                            (last, begun) = (Some(kept), 0);
+                        }
+                        other => other?,
+                    }
+                }
+            }
         }
     }
 }

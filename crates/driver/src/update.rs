@@ -13,6 +13,10 @@ use smmuv3_formats::{Cd, PhysAddr, Ste};
 
 use crate::platform::Platform;
 
+/// The first word of a stream table entry in quarantine: valid, and Config = 001, which aborts as 000 does (§5.2). No
+/// entry that the driver writes otherwise, and no context, begins like this.
+const QUARANTINED: u64 = 0b0011;
+
 /// The words of an entry.
 pub type Words = [u64; 8];
 
@@ -45,9 +49,41 @@ impl Entry {
     }
 
     /// Stores one word, and lets hardware see it.
+    ///
+    /// The first word of an entry in quarantine stays as it is.
     pub fn store<P: Platform>(self, platform: &P, index: usize, value: u64) {
-        self.word(platform, index).store(value.to_le(), Ordering::Release);
+        let word = self.word(platform, index);
+        if index == 0 {
+            // Whoever puts it in quarantine has no lock.
+            let stays = |old: u64| (old != QUARANTINED.to_le()).then_some(value.to_le());
+            let _ = word.fetch_update(Ordering::Release, Ordering::Relaxed, stays);
+        } else {
+            word.store(value.to_le(), Ordering::Release);
+        }
         platform.publish(self.word_address(index), 8);
+    }
+
+    /// Whether it is in quarantine.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn is_quarantined<P: Platform>(self, platform: &P) -> bool {
+        self.word(platform, 0).load(Ordering::Acquire) == QUARANTINED.to_le()
+    }
+
+    /// Puts a stream table entry in quarantine: it aborts, and stays so.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn quarantine<P: Platform>(self, platform: &P) {
+        self.word(platform, 0).store(QUARANTINED.to_le(), Ordering::Release);
+        platform.publish(self.word_address(0), 8);
+    }
+
+    /// Lets an entry out of quarantine, if it is in it; it still aborts.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn readmit<P: Platform>(self, platform: &P) {
+        if self.is_quarantined(platform) {
+            let aborts = Ste::default().with_v(true).with_config(config::ABORT);
+            self.word(platform, 0).store(aborts.0[0].to_le(), Ordering::Release);
+            platform.publish(self.word_address(0), 8);
+        }
     }
 
     /// Stores one word of an entry that hardware does not know of yet; the caller publishes it.

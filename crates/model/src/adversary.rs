@@ -26,6 +26,9 @@ impl<M: Memory> Model<M> {
         if self.has_stalls() && self.random.one_in(2) {
             return self.act_on_stalls();
         }
+        if habits.device_requests && !self.endpoints.is_empty() && self.random.one_in(4) {
+            return self.act_on_devices();
+        }
         match self.random.below(8) {
             0 | 1 if habits.split_fetches => self.act_on_configuration(),
             2 | 3 if habits.prefetch => self.act_on_translations(),
@@ -57,7 +60,7 @@ impl<M: Memory> Model<M> {
         }
     }
 
-    fn recent_access(&mut self) -> Option<Access> {
+    pub(crate) fn recent_access(&mut self) -> Option<Access> {
         let at = self.random.below(self.recent.len() as u64) as usize;
         self.recent.get(at).copied()
     }

@@ -30,7 +30,7 @@ impl<M: Memory> Model<M> {
     /// Consumes up to `budget` commands, of any queues; how many it consumed.
     pub fn run(&mut self, budget: usize) -> usize {
         if !self.messages.is_empty() && self.random.one_in(2) {
-            self.deliver(None);
+            self.deliver_messages(None);
         }
         let mut consumed = 0;
         while consumed < budget && self.step_some() {
@@ -240,6 +240,14 @@ impl<M: Memory> Model<M> {
             self.command_error(queue, cerror::ILL);
             return false;
         }
+        // A CMD_SYNC that is about to be dropped looks at nothing.
+        if command.opcode() == Some(Opcode::Sync)
+            && self.faults.drop_sync != 1
+            && self.devices_time_out()
+        {
+            self.command_error(queue, cerror::ATC_INV_SYNC);
+            return false;
+        }
         if command.reserved_bits() != [0; 2] {
             self.misuse(Misuse::ReservedCommandBits { command });
         }
@@ -315,6 +323,14 @@ impl<M: Memory> Model<M> {
                 self.observe(Observation::Applied { position, removed: 0 });
                 false
             }
+            Some(Op::AtcInv) => {
+                self.invalidate_device(command, position);
+                false
+            }
+            Some(Op::PriResp) => {
+                self.respond(command);
+                false
+            }
             _ => {
                 self.observe(Observation::Unsupported(command.name()));
                 false
@@ -358,7 +374,8 @@ impl<M: Memory> Model<M> {
         self.refresh_stalls();
         self.pending.retain(|pending| !own(pending));
         // Those of the CMD_SYNCs before are there (§4.2).
-        self.deliver(Some(queue));
+        self.deliver_messages(Some(queue));
+        self.complete_devices();
     }
 
     fn signal_completion(&mut self, queue: usize, sync: &Sync) {
@@ -380,10 +397,10 @@ impl<M: Memory> Model<M> {
             self.messages.push_back((queue, msi));
             return;
         }
-        self.send(msi);
+        self.send_message(msi);
     }
 
-    fn send(&mut self, msi: Msi) {
+    fn send_message(&mut self, msi: Msi) {
         if self.signal(msi) {
             self.interrupts.cmd_sync = true;
         } else {
@@ -392,12 +409,12 @@ impl<M: Memory> Model<M> {
     }
 
     /// Lets messages arrive that are on their way: those of one queue, or of all.
-    pub(crate) fn deliver(&mut self, of: Option<usize>) {
+    pub(crate) fn deliver_messages(&mut self, of: Option<usize>) {
         let mut left = std::mem::take(&mut self.messages);
         left.retain(|(queue, msi)| {
             let arrives = of.is_none_or(|of| of == *queue);
             if arrives {
-                self.send(*msi);
+                self.send_message(*msi);
             }
             !arrives
         });

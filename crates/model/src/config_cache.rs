@@ -18,6 +18,8 @@ pub(crate) struct CachedSte {
     pub(crate) route: Route,
     /// Where stage 2 is on.
     pub(crate) second: Option<Stage2>,
+    /// CR0.ATSCHK as it was then (§2.4).
+    pub(crate) ats_checked: bool,
 }
 
 /// A cached CD, whatever it says.

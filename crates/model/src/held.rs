@@ -22,6 +22,8 @@ pub struct Held {
     pub transfer: Transfer,
     /// The cached translation it used; `None` for bypass.
     pub entry: Option<TlbEntry>,
+    /// The entry of its device's ATC that it used ([`AtcEntry::id`](crate::AtcEntry::id)).
+    pub atc: Option<u64>,
     /// Age of the oldest configuration it used.
     pub(crate) configuration: Option<u64>,
     /// What it writes is still to be marked as written, before it reaches memory (§14).
@@ -61,18 +63,18 @@ impl<M: Memory> Model<M> {
                 return Err(refusal);
             }
         };
-        self.hang(access, payload, resolved)
+        self.hold_resolved(access, payload, &resolved, None)
     }
 
     /// What was translated waits.
-    pub(crate) fn hang(
+    pub(crate) fn hold_resolved(
         &mut self,
         access: Access,
         payload: Transfer,
-        resolved: Resolved,
+        resolved: &Resolved,
+        atc: Option<u64>,
     ) -> Result<Translation, Refusal> {
-        let write = access.write;
-        let translation = resolved.translation;
+        let (translation, write) = (resolved.translation, access.write);
         let room = translation.size - (translation.pa & (translation.size - 1));
         if payload.len() as u64 > room {
             return Err(Refusal { event: None, recorded: false, reason: Reason::CrossesPage });
@@ -86,6 +88,7 @@ impl<M: Memory> Model<M> {
             pa: translation.pa,
             transfer: payload,
             entry,
+            atc,
             configuration: resolved.configuration,
             unmarked,
         });

@@ -9,7 +9,7 @@
 //!
 //! It implements the Non-secure worlds: stage 1 with substreams, stage 2, and both; linear and 2-level tables of
 //! streams and of contexts; all granules, 52-bit addresses, flags that hardware sets in leaves, stalls; and it takes
-//! broadcast TLB maintenance of processors at EL1. What else is configured is reported as
+//! broadcast TLB maintenance of processors at EL1. Devices with ATS and PRI are plugged into it. What else is configured is reported as
 //! [`Observation::Unsupported`] and terminated, never treated as something else. Section numbers are those
 //! of the project's architecture reference.
 //!
@@ -24,7 +24,9 @@
 #![forbid(unsafe_code)]
 
 mod adversary;
+mod atc;
 mod atos;
+mod ats;
 mod attributes;
 mod broadcast;
 mod change;
@@ -33,6 +35,7 @@ mod config_cache;
 mod context;
 mod context_table;
 mod ecmdq;
+mod endpoint;
 mod event_queue;
 mod fault;
 mod flag;
@@ -43,6 +46,7 @@ mod memory;
 mod model;
 mod monitor;
 mod observation;
+mod pri;
 mod profile;
 mod queue;
 mod random;
@@ -61,14 +65,18 @@ mod vmid;
 mod walk;
 mod world;
 
+pub use atc::{Answers, Atc, AtcEntry};
+pub use ats::{Completion, Granted, TranslationRequest};
 pub use attributes::{Attributes, Cacheability, MemoryType, Shareability};
 pub use broadcast::{Broadcast, Pages, Tlbi};
 pub use config_cache::{CachedL1Cd, CachedStructure};
+pub use endpoint::Endpoint;
 pub use held::{Held, Performed};
 pub use memory::{Abort, Memory, Ram};
 pub use model::{Interrupts, Model};
 pub use monitor::Monitor;
 pub use observation::{Dropped, Misuse, Observation, Statistics};
+pub use pri::{Answered, Autonomous, Page, Requested};
 pub use profile::{Adversary, Profile};
 pub use references::Reference;
 pub use smmuv3_formats::granule::Granule;

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The whole instance.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use smmuv3_formats::descriptor::Stage;
 use smmuv3_formats::legality::Implementation;
 
+use crate::atc::AtcPending;
 use crate::command_queue::Faults;
 use crate::config_cache::ConfigCache;
 use crate::ecmdq::{self, Enhanced};
+use crate::endpoint::Endpoint;
 use crate::held::{Held, Performed};
 use crate::invalidation::Pending;
 use crate::memory::Memory;
@@ -33,7 +35,7 @@ pub struct Interrupts {
     /// An event was sent: a CMD_SYNC that asked for one completed, or the full command queue got room. Only with
     /// IDR0.SEV.
     pub event: bool,
-    /// The PRI queue became non-empty; never, since PRI is not modelled.
+    /// The PRI queue became non-empty or, with LO, got the last request of a group.
     pub priq: bool,
 }
 
@@ -52,6 +54,9 @@ pub struct Model<M> {
     /// Messages of CMD_SYNCs that are on their way, with the number of their queue.
     pub(crate) messages: VecDeque<(usize, Msi)>,
     pub(crate) pending: Vec<Pending>,
+    /// Devices by stream, and what they were told that no CMD_SYNC has completed yet.
+    pub(crate) endpoints: BTreeMap<u32, Endpoint>,
+    pub(crate) atc_pending: Vec<AtcPending>,
     pub(crate) config: ConfigCache,
     pub(crate) tlb: Tlb,
     pub(crate) walk_cache: WalkCache,
@@ -85,6 +90,8 @@ impl<M: Memory> Model<M> {
             enhanced,
             messages: VecDeque::new(),
             pending: Vec::new(),
+            endpoints: BTreeMap::new(),
+            atc_pending: Vec::new(),
             config: ConfigCache::default(),
             tlb: Tlb::new(),
             walk_cache: WalkCache::default(),

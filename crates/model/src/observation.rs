@@ -5,9 +5,11 @@ use core::fmt;
 
 use smmuv3_formats::descriptor::Stage;
 use smmuv3_formats::register::Gerror;
-use smmuv3_formats::{Command, EventId, EventRecord};
+use smmuv3_formats::{Command, EventId, EventRecord, PageRequest};
 
+use crate::ats::{Completion, TranslationRequest};
 use crate::broadcast::Broadcast;
+use crate::pri::Answered;
 use crate::stall::{Answer, StallEnd};
 use crate::tlb::{Stages, Tag};
 use crate::transaction::Access;
@@ -153,6 +155,35 @@ pub enum Observation {
         /// Whether the memory refused it.
         aborted: bool,
     },
+    /// A translation request was answered (§12.1).
+    Requested {
+        /// The request.
+        request: TranslationRequest,
+        /// The answer.
+        completion: Completion,
+    },
+    /// A page request is in the PRI queue, or not (§13).
+    PageRequested {
+        /// As it is written.
+        request: PageRequest,
+        /// Whether it is in the queue.
+        queued: bool,
+    },
+    /// A device got a response to a group of page requests (§13).
+    PageResponse {
+        /// StreamID.
+        stream: u32,
+        /// PASID of the response, if it has one.
+        substream: Option<u32>,
+        /// PRGIndex.
+        index: u16,
+        /// What it says.
+        answer: Answered,
+        /// The SMMU answered by itself.
+        automatic: bool,
+        /// The device has such a group, complete and without response, and the PASID is as it needs it.
+        expected: bool,
+    },
     /// An event is in the event queue.
     EventRecorded(EventRecord),
     /// An event was lost (§3.3).
@@ -291,7 +322,7 @@ pub enum Misuse {
     },
     /// The indices of a queue are neither empty, full nor between; the queue stands still (§3.1).
     InconsistentIndex {
-        /// `CMDQ`, `ECMDQ` or `EVENTQ`.
+        /// `CMDQ`, `ECMDQ`, `EVENTQ` or `PRIQ`.
         queue: &'static str,
         /// Producer index.
         prod: u32,
@@ -528,6 +559,10 @@ pub struct Statistics {
     pub configuration_fetches: u64,
     /// Entries that were fetched without need.
     pub speculative: u64,
+    /// Translation requests of devices.
+    pub requests: u64,
+    /// Page requests of devices.
+    pub page_requests: u64,
     /// Commands consumed.
     pub commands: u64,
     /// Broadcast invalidations that were taken.

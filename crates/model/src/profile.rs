@@ -67,6 +67,8 @@ pub struct Adversary {
     pub stalls: bool,
     /// The message of a CMD_SYNC may be on its way until the next one of its queue completes (§4.2).
     pub late_messages: bool,
+    /// Devices with ATS ask for translations without need, or do without them although they may ask (§12).
+    pub device_requests: bool,
 }
 
 impl Adversary {
@@ -84,6 +86,7 @@ impl Adversary {
         early_disable: true,
         stalls: true,
         late_messages: true,
+        device_requests: true,
     };
 
     /// Nothing beyond what is asked for: commands take effect when they are consumed and nothing is
@@ -101,6 +104,7 @@ impl Adversary {
         early_disable: false,
         stalls: false,
         late_messages: false,
+        device_requests: false,
     };
 }
 
@@ -320,6 +324,23 @@ impl Profile {
         self
     }
 
+    /// With IDR0.ATS: devices may ask for translations and keep them. Split-stage ATS (STE.EATS = 2) as well, where
+    /// there are both stages (§12).
+    #[must_use]
+    pub fn ats(mut self, on: bool) -> Self {
+        self.idr0 = self.idr0.with_ats(on).with_atsrecerr(on);
+        self
+    }
+
+    /// With IDR0.PRI: devices may ask for pages, in a queue of at most 2^`requests` entries (0 to 19, §13). It needs
+    /// [`Self::ats`].
+    #[must_use]
+    pub fn pri(mut self, requests: u32) -> Self {
+        self.idr0 = self.idr0.with_pri(true);
+        self.idr1 = self.idr1.with_priqs(u64::from(requests.min(19)));
+        self
+    }
+
     /// With command and event queues of at most 2^`commands` and 2^`events` entries (each 0 to 19).
     #[must_use]
     pub fn queues(mut self, commands: u32, events: u32) -> Self {
@@ -397,12 +418,14 @@ impl Profile {
             (version >= 1 && !idr3.had(), "HAD is mandatory from version 3.1"),
             (version >= 1 && idr0.s2p() && !idr3.xnx(), "XNX is mandatory from version 3.1"),
             (idr0.httu() == 3, "access flags of tables are not modelled"),
-            (idr0.ats() || idr0.pri(), "ATS and PRI are not modelled"),
             (idr0.stall_model() == 3, "STALL_MODEL 3 is reserved"),
             (
                 idr0.stall_model() != 1 && idr5.stall_max() == 0,
                 "where faults can stall, one can (STALL_MAX)",
             ),
+            (idr0.pri() && !idr0.ats(), "PRI needs ATS"),
+            (idr0.atsrecerr() && !idr0.ats(), "ATSRECERR needs ATS"),
+            (idr0.pri() && idr1.priqs() > 19, "a queue exceeds 2^19 entries"),
             (idr0.atos() || idr0.vatos(), "address translation operations are not modelled"),
             (idr3.s1pi() || idr3.s2pi() || idr3.s2po(), "permission indirection is not modelled"),
             (idr3.mpam() || idr3.dpt(), "MPAM and DPT are not modelled"),
@@ -444,6 +467,7 @@ mod tests {
             Profile::default().hyp(true).s2p(true),
             Profile::default().stalls(0, 1),
             Profile::default().stalls(2, 0xffff).s2p(true),
+            Profile::default().s2p(true).ssidsize(4).ats(true).pri(19),
         ] {
             assert_eq!(profile.contradictions(), Vec::<&str>::new());
         }

@@ -6,7 +6,9 @@ mod nested;
 use core::fmt;
 
 use smmuv3_formats::descriptor::Meaning;
-use smmuv3_formats::{CD_BYTES, COMMAND_BYTES, Cd, EVENT_BYTES, L1Std, STE_BYTES, Ste};
+use smmuv3_formats::{
+    CD_BYTES, COMMAND_BYTES, Cd, EVENT_BYTES, L1Std, PAGE_REQUEST_BYTES, STE_BYTES, Ste,
+};
 
 use crate::config_cache::{Fetch, Target};
 use crate::context::{Context, Contexts, L1CD_BYTES, Route, context, route};
@@ -26,6 +28,8 @@ pub enum Reference {
     EventQueue,
     /// The message of a CMD_SYNC that is on its way (§2.4).
     Message,
+    /// The PRI queue is there, and enabled.
+    PriQueue,
     /// The stream table is there, and SMMUEN is 1 or changing.
     StreamTable,
     /// An L1STD, cached or in memory, points to an array of STEs there, and SMMUEN is 1 or changing.
@@ -94,6 +98,7 @@ impl fmt::Display for Reference {
             Self::CommandQueue => f.write_str("the command queue"),
             Self::EventQueue => f.write_str("the event queue"),
             Self::Message => f.write_str("a message on its way"),
+            Self::PriQueue => f.write_str("the PRI queue"),
             Self::StreamTable => f.write_str("the stream table"),
             Self::StreamTableLeaf { index } => write!(f, "L1STD {index:#x}"),
             Self::Contexts { stream, cached } => {
@@ -194,6 +199,12 @@ impl<M: Memory> Model<M> {
             && search.hits(self.event_base(ring), ring.bytes(EVENT_BYTES as u64))
         {
             return Some(Reference::EventQueue);
+        }
+        let ring = registers.request_ring(&self.profile);
+        if registers.cr0.guards(1 << 1)
+            && search.hits(self.request_base(ring), ring.bytes(PAGE_REQUEST_BYTES as u64))
+        {
+            return Some(Reference::PriQueue);
         }
         let (base, bytes) = self.stream_table();
         let found = registers.cr0.guards(1) && search.hits(base, bytes);

@@ -7,6 +7,7 @@ use smmuv3_formats::register::{
     Cr0, Cr1, Cr2, EventqProd, Gbpa, Gerror, IrqCtrl, StrtabBase, StrtabBaseCfg, address_bits,
 };
 use smmuv3_formats::register::{GatosAddr, GatosCtrl, GatosPar, GatosSid};
+use smmuv3_formats::register::{PriqBase, PriqCons, PriqProd};
 
 use crate::atos::Atos;
 use crate::ecmdq::Lane;
@@ -50,8 +51,10 @@ impl Handshake {
 /// Bits of CR0 that form one field.
 const CR0_FIELDS: [u32; 6] = [1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 4, 0b111 << 6];
 const SMMUEN: u32 = 1 << 0;
+const PRIQEN: u32 = 1 << 1;
 const EVENTQEN: u32 = 1 << 2;
 const CMDQEN: u32 = 1 << 3;
+const ATSCHK: u32 = 1 << 4;
 const QUEUES: u32 = 0b1110;
 
 /// Values of the writable registers.
@@ -77,6 +80,11 @@ pub(crate) struct Registers {
     pub(crate) gerror_msi: Msi,
     pub(crate) eventq_msi: Msi,
     pub(crate) atos: Atos,
+    pub(crate) priq_base: PriqBase,
+    pub(crate) priq_prod: PriqProd,
+    pub(crate) priq_cons: PriqCons,
+    /// With LO in the attributes, also without messages.
+    pub(crate) priq_msi: Msi,
     pub(crate) stuck: bool,
 }
 
@@ -91,7 +99,7 @@ impl Registers {
             }
         };
         let (gerror_msi, eventq_msi) = (msi(), msi());
-        Self {
+        let mut value = Self {
             cr0: Handshake::default(),
             irq_ctrl: Handshake::default(),
             cr1: Cr1(unknown() as u32 & CR1_BITS),
@@ -111,8 +119,18 @@ impl Registers {
             gerror_msi,
             eventq_msi,
             atos: Atos::default(),
+            priq_base: PriqBase::default(),
+            priq_prod: PriqProd::default(),
+            priq_cons: PriqCons::default(),
+            priq_msi: Msi::default(),
             stuck: profile.stuck,
+        };
+        if profile.idr0.pri() && profile.unknown_reset {
+            value.priq_base = PriqBase(random.next() & QUEUE_BITS);
+            value.priq_prod = PriqProd(random.next() as u32 & (INDEX | 1 << 31));
+            value.priq_cons = PriqCons(random.next() as u32 & (INDEX | 1 << 31));
         }
+        value
     }
 
     pub(crate) fn enabled(&self) -> bool {
@@ -138,6 +156,16 @@ impl Registers {
         (self.cr0.written ^ self.cr0.ack) & SMMUEN != 0
     }
 
+    /// The actual PRIQEN.
+    pub(crate) fn requests_enabled(&self) -> bool {
+        self.cr0.ack & PRIQEN != 0
+    }
+
+    /// Translated traffic is checked: ATSCHK.
+    pub(crate) fn ats_checked(&self) -> bool {
+        self.cr0.ack & ATSCHK != 0
+    }
+
     /// VMID bits that invalidations do not compare (§2.4, CR0.VMW).
     pub(crate) fn vmid_wildcard(&self) -> u16 {
         (1 << Cr0Ack(self.cr0.ack).vmw().min(4)) - 1
@@ -150,6 +178,10 @@ impl Registers {
 
     pub(crate) fn event_ring(&self, profile: &Profile) -> Ring {
         Ring::new(self.eventq_base.log2size(), profile.idr1.eventqs())
+    }
+
+    pub(crate) fn request_ring(&self, profile: &Profile) -> Ring {
+        Ring::new(self.priq_base.log2size(), profile.idr1.priqs())
     }
 }
 
@@ -169,6 +201,9 @@ const GATOS_ADDR_BITS: u64 = !0x3f;
 fn cr2_bits(profile: &Profile) -> u32 {
     0b110 | u32::from(profile.idr0.hyp())
 }
+const REC_CFG_ATS: u32 = 1 << 3;
+/// LO of PRIQ_IRQ_CFG2.
+pub(crate) const LO: u32 = 1 << 31;
 
 /// 64-bit registers, by the offset of their low half.
 const WIDE: [u32; 11] =
@@ -260,6 +295,10 @@ impl<M: Memory> Model<M> {
             }
             EventqProd::OFFSET => registers.eventq_prod.0,
             EventqCons::OFFSET => registers.eventq_cons.0,
+            PriqProd::OFFSET => registers.priq_prod.0,
+            PriqCons::OFFSET => registers.priq_cons.0,
+            0x0d8 => registers.priq_msi.data,
+            0x0dc => registers.priq_msi.attributes,
             0xff0 => 0x0d,
             0xff4 => 0xf0,
             0xff8 => 0x05,
@@ -278,13 +317,15 @@ impl<M: Memory> Model<M> {
             CmdqBase::OFFSET => self.registers.cmdq.base.0,
             EventqBase::OFFSET => self.registers.eventq_base.0,
             EVENTQ_IRQ_CFG => self.registers.eventq_msi.addr,
+            PriqBase::OFFSET => self.registers.priq_base.0,
+            PRIQ_IRQ_CFG => self.registers.priq_msi.addr,
             _ => self.enhanced_value64(offset),
         }
     }
 
     fn set64(&mut self, offset: u32, value: u64) {
-        let msi = self.profile.idr0.msi();
         let atos = self.profile.idr0.atos();
+        let (msi, pri) = (self.profile.idr0.msi(), self.profile.idr0.pri());
         let registers = &mut self.registers;
         let running = registers.atos.run;
         let (cr0, irq) = (registers.cr0, registers.irq_ctrl);
@@ -296,6 +337,8 @@ impl<M: Memory> Model<M> {
             EVENTQ_IRQ_CFG if msi => (&mut registers.eventq_msi.addr, MSI_ADDR, irq.guards(4)),
             GatosSid::OFFSET if atos => (&mut registers.atos.sid.0, GATOS_SID_BITS, running),
             GatosAddr::OFFSET if atos => (&mut registers.atos.addr.0, GATOS_ADDR_BITS, running),
+            PriqBase::OFFSET if pri => (&mut registers.priq_base.0, QUEUE_BITS, cr0.guards(PRIQEN)),
+            PRIQ_IRQ_CFG if msi && pri => (&mut registers.priq_msi.addr, MSI_ADDR, irq.guards(2)),
             // Without MSIs these read as zero, and zero is what init code writes.
             GERROR_IRQ_CFG | EVENTQ_IRQ_CFG | PRIQ_IRQ_CFG if value == 0 => return,
             _ if !WIDE.contains(&offset) => return self.set_enhanced64(offset, value),
@@ -326,7 +369,9 @@ impl<M: Memory> Model<M> {
                 self.registers.cr1 = Cr1(old & kept | value & CR1_BITS & !kept);
             }
             Cr2::OFFSET => {
-                let value = self.without_reserved(offset, value, cr2_bits(&self.profile));
+                let recorded = if self.profile.idr0.atsrecerr() { REC_CFG_ATS } else { 0 };
+                let value =
+                    self.without_reserved(offset, value, cr2_bits(&self.profile) | recorded);
                 if !cr0.guards(SMMUEN) {
                     self.registers.cr2 = Cr2(value);
                 } else if self.registers.cr2.0 != value {
@@ -336,9 +381,10 @@ impl<M: Memory> Model<M> {
             Gbpa::OFFSET => self.set_gbpa(Gbpa(value)),
             GatosCtrl::OFFSET => self.start_operation(value),
             IrqCtrl::OFFSET => {
-                let value = self.without_reserved(offset, value, IRQ_BITS);
+                let pri = if self.profile.idr0.pri() { 2 } else { 0 };
+                let value = self.without_reserved(offset, value, IRQ_BITS | pri);
                 let (mut handshake, delay) = (self.registers.irq_ctrl, self.profile.ack_delay);
-                let fine = handshake.write(value, &[1, 4], delay, &mut self.random);
+                let fine = handshake.write(value, &[1, 2, 4], delay, &mut self.random);
                 self.registers.irq_ctrl = handshake;
                 if !fine {
                     self.misuse(Misuse::PendingUpdate { offset });
@@ -375,6 +421,16 @@ impl<M: Memory> Model<M> {
                 self.check_event_indices();
                 self.record_stalls();
             }
+            PriqProd::OFFSET if self.profile.idr0.pri() => {
+                if cr0.guards(PRIQEN) {
+                    return self.misuse(Misuse::GuardedWrite { offset, value: value.into() });
+                }
+                self.registers.priq_prod = PriqProd(value & (INDEX | 1 << 31));
+            }
+            PriqCons::OFFSET if self.profile.idr0.pri() => {
+                self.registers.priq_cons = PriqCons(value & (INDEX | 1 << 31));
+                self.check_request_indices();
+            }
             _ if self.set_enhanced32(offset, value) => {}
             _ => self.misuse(Misuse::NotWritable { offset }),
         }
@@ -382,7 +438,10 @@ impl<M: Memory> Model<M> {
 
     fn set_msi(&mut self, offset: u32, value: u32) {
         let irq = self.registers.irq_ctrl;
-        if !self.profile.idr0.msi() {
+        let pri = self.profile.idr0.pri();
+        // Also decides about the wired interrupt.
+        let lo = pri && offset == 0x0dc && value & !LO == 0;
+        if !self.profile.idr0.msi() && !lo {
             if value != 0 {
                 self.misuse(Misuse::NotWritable { offset });
             }
@@ -391,6 +450,7 @@ impl<M: Memory> Model<M> {
         let (msi, guarded) = match offset {
             0x070 | 0x074 => (&mut self.registers.gerror_msi, irq.guards(1)),
             0x0b8 | 0x0bc => (&mut self.registers.eventq_msi, irq.guards(4)),
+            _ if pri => (&mut self.registers.priq_msi, irq.guards(2)),
             _ if value == 0 => return,
             _ => return self.misuse(Misuse::NotWritable { offset }),
         };
@@ -494,6 +554,9 @@ impl<M: Memory> Model<M> {
         if rose & EVENTQEN != 0 {
             self.check_event_queue();
             self.record_stalls();
+        }
+        if rose & PRIQEN != 0 {
+            self.check_request_queue();
         }
         let fell = before & !after;
         if fell & SMMUEN != 0 {

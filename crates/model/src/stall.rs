@@ -347,7 +347,7 @@ impl<M: Memory> Model<M> {
         let Ok(resolved) = self.resolve(access, Way::Late) else { return };
         let translation = resolved.translation;
         if let Some(payload) = payload
-            && self.hang(access, payload, resolved).is_err()
+            && self.hold_resolved(access, payload, &resolved, None).is_err()
         {
             return;
         }

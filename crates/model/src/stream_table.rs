@@ -119,7 +119,8 @@ impl<M: Memory> Model<M> {
         let ste = Ste(fetch.complete());
         let (route, second) = route(&ste, &self.implementation());
         let (pa, basis) = (fetch.pa, fetch.basis);
-        self.config.stes.insert(stream, CachedSte { ste, pa, basis, route, second });
+        let ats_checked = self.registers.ats_checked();
+        self.config.stes.insert(stream, CachedSte { ste, pa, basis, route, second, ats_checked });
         self.statistics.configuration_fetches += 1;
         self.statistics.speculative += u64::from(speculative);
         self.observe(Observation::SteFetched { stream, words: ste.0, pa, speculative });

@@ -84,6 +84,8 @@ pub enum Reason {
     Stalled(u64),
     /// Something that the model lacks is configured.
     Unsupported(&'static str),
+    /// The device was granted nothing that permits it (§12.1), or its request was aborted.
+    NotGranted,
     /// [`Model::hold`](crate::Model::hold) was given bytes that are not all in one mapping.
     CrossesPage,
 }

@@ -168,14 +168,18 @@ impl<M: Memory> Model<M> {
     }
 
     /// Stage 1 is skipped by configuration, and there is no stage 2.
-    fn bypass_configured(&mut self, access: &Access, basis: u64) -> Result<Resolved, Stop> {
+    pub(crate) fn bypass_configured(
+        &mut self,
+        access: &Access,
+        basis: u64,
+    ) -> Result<Resolved, Stop> {
         if access.address & !self.output_mask() != 0 {
             return Err(Stop::recorded(EventId::FAddrSize, access));
         }
         Ok(self.bypass(access, Some(basis)))
     }
 
-    fn bypass(&self, access: &Access, configuration: Option<u64>) -> Resolved {
+    pub(crate) fn bypass(&self, access: &Access, configuration: Option<u64>) -> Resolved {
         let translation = Translation {
             pa: access.address,
             size: self.output_mask() + 1,
@@ -192,7 +196,12 @@ impl<M: Memory> Model<M> {
     }
 
     /// Stage 1 is off, or skipped, and stage 2 on (§9, step 7).
-    fn stage_2_alone(&mut self, access: &Access, basis: u64, way: Way) -> Result<Resolved, Stop> {
+    pub(crate) fn stage_2_alone(
+        &mut self,
+        access: &Access,
+        basis: u64,
+        way: Way,
+    ) -> Result<Resolved, Stop> {
         let beyond = access.address >> self.implementation().intermediate_bits() != 0;
         let stage = self.stage_2_of(access.stream).filter(|_| !beyond);
         let Some(stage) = stage else {
@@ -236,7 +245,7 @@ impl<M: Memory> Model<M> {
         self.stage_2_alone(&access, basis, way).map(|it| it.translation)
     }
 
-    fn stage_1(
+    pub(crate) fn stage_1(
         &mut self,
         access: &Access,
         substream: u32,
@@ -296,7 +305,7 @@ impl<M: Memory> Model<M> {
     }
 
     /// The access after the STE's overrides (§5.2, §16.4).
-    fn overridden(&self, mut access: Access) -> Access {
+    pub(crate) fn overridden(&self, mut access: Access) -> Access {
         if self.profile.idr1.attr_perms_ovr()
             && let Some(CachedSte { ste, .. }) = self.config.stes.get(&access.stream)
         {

@@ -59,6 +59,9 @@ pub enum Outcome {
     Refused,
     /// It has stalled: it is not over.
     Stalled,
+    /// The device asked for a translation, and was granted none that permits it: it never sent it, and nobody was
+    /// told.
+    NotGranted,
     /// The machine does not tell; memory and events do.
     Unknown,
 }

@@ -4,8 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smmuv3::Completion;
-use smmuv3_model::{Access, Adversary, Model, Profile};
-use smmuv3_model::{Reason, Refusal, Transfer};
+use smmuv3_model::{Access, Adversary, Endpoint, Model, Profile, Reason, Refusal, Transfer};
 
 use crate::caches::{Caches, SmmuMemory};
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
@@ -66,7 +65,16 @@ impl ModelMachine {
         let stream = |master: &crate::scenario::Master| {
             (master.instance, master.streams.first().copied().unwrap_or(0))
         };
-        Ok(Self { ram, caches, smmus, masters: scenario.masters.iter().map(stream).collect() })
+        let machine =
+            Self { ram, caches, smmus, masters: scenario.masters.iter().map(stream).collect() };
+        for master in scenario.masters.iter().filter(|master| master.ats) {
+            if let Some(mut smmu) = machine.smmu(master.instance) {
+                for stream in &master.streams {
+                    smmu.plug(*stream, Endpoint::default());
+                }
+            }
+        }
+        Ok(machine)
     }
 
     fn smmu(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
@@ -77,7 +85,7 @@ impl ModelMachine {
 
 /// The model's profile for an instance of a scenario.
 pub fn profile(instance: &Instance) -> Profile {
-    let profile = Profile::default()
+    let mut profile = Profile::default()
         .asid16(instance.asid_bits == 16)
         .s2p(instance.stage_2)
         .vmid16(instance.stage_2 && instance.vmid_bits == 16)
@@ -97,6 +105,12 @@ pub fn profile(instance: &Instance) -> Profile {
         .queues(instance.command_queue_log2, instance.event_queue_log2)
         .eager(false)
         .adversary(Adversary::ALL);
+    if instance.ats {
+        profile = profile.ats(true);
+    }
+    if instance.pri {
+        profile = profile.pri(instance.page_request_queue_log2);
+    }
     let profile = profile
         .s1p(instance.stage_1)
         .lpa2(instance.walks.lpa2)
@@ -184,7 +198,7 @@ impl Machine for ModelMachine {
             let iova = iova.wrapping_add(offset as u64);
             let access =
                 if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
-            let outcome = match smmu.translate(Access { substream, ..access }) {
+            let outcome = match smmu.access(Access { substream, ..access }) {
                 Err(Refusal { reason: Reason::Stalled(id), .. }) => {
                     // `pages` gave parts of the transfer.
                     let payload = match &transfer {
@@ -194,6 +208,7 @@ impl Machine for ModelMachine {
                     smmu.load(id, payload);
                     Outcome::Stalled
                 }
+                Err(Refusal { reason: Reason::NotGranted, .. }) => Outcome::NotGranted,
                 Err(_) => Outcome::Refused,
                 Ok(translation) => {
                     // `pages` gave parts of the transfer.

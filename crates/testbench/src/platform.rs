@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use smmuv3::{Frames, Mmio, PhysAddr, Platform, RawMutex};
+use smmuv3::{Frames, InstanceId, Mmio, PhysAddr, Platform, RawMutex, StreamId};
 use smmuv3_formats::Command;
 use smmuv3_formats::register::{
     CmdqBase, CmdqCons, CmdqProd, EcmdqBase, EcmdqCons, EcmdqProd, Idr6, PAGE,
@@ -299,6 +299,14 @@ unsafe impl Platform for TestPlatform {
         (mixed >> 62) as usize
     }
 
+    fn enable_ats(&self, instance: InstanceId, stream: StreamId) {
+        self.switch_ats(instance, stream, true);
+    }
+
+    fn disable_ats(&self, instance: InstanceId, stream: StreamId) {
+        self.switch_ats(instance, stream, false);
+    }
+
     fn max_cpus(&self) -> usize {
         4
     }
@@ -398,5 +406,16 @@ unsafe impl RawMutex for SpinMutex {
 
     unsafe fn unlock(&self) {
         self.0.store(false, Ordering::Release);
+    }
+}
+
+impl TestPlatform {
+    /// Switches ATS in the device behind `stream`; instances are numbered as they were enabled.
+    fn switch_ats(&self, instance: InstanceId, stream: StreamId, on: bool) {
+        if let Some(mut model) = self.0.machine().model(instance.index())
+            && let Some(endpoint) = model.endpoint_mut(stream.0)
+        {
+            endpoint.ats = on;
+        }
     }
 }

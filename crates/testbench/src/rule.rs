@@ -20,7 +20,7 @@ pub enum Rule {
     R5,
     /// A live tag's change misses no unmap.
     R6,
-    /// Translations are invalidated before device caches.
+    /// Translations are invalidated before device caches, which are used only while the stream has ATS.
     R7,
     /// A failed call leaves nothing half done.
     R8,

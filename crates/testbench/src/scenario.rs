@@ -141,6 +141,12 @@ pub struct Instance {
     pub command_queue_log2: u32,
     /// log2 of the most entries of its event queue (IDR1.EVENTQS), 1 to 19.
     pub event_queue_log2: u32,
+    /// Whether devices can have translations of their own (IDR0.ATS).
+    pub ats: bool,
+    /// Whether devices can ask for pages (IDR0.PRI).
+    pub pri: bool,
+    /// log2 of the most entries of its queue of page requests (IDR1.PRIQS), 1 to 19.
+    pub page_request_queue_log2: u32,
     /// Whether it has range invalidation (IDR3.RIL).
     pub range_invalidation: bool,
     /// Whether its accesses to tables and queues are coherent with CPUs (IDR0.COHACC).
@@ -197,6 +203,10 @@ pub struct Master {
     pub substream_bits: u32,
     /// Its faults stall, until they are answered.
     pub stalls: bool,
+    /// It keeps translations, if it may (PCIe ATS).
+    pub ats: bool,
+    /// It asks for pages, if it may (PCIe PRI).
+    pub pri: bool,
     /// What it is where devices are real.
     pub device: Device,
     /// Where it stands in the file.

@@ -2,6 +2,7 @@
 //! What a run sees of the hardware while the driver works: every store, every free, every observation of the
 //! model; and what interrupts the driver.
 
+mod devices;
 mod faults;
 mod interrupt;
 mod stalls;
@@ -162,6 +163,7 @@ impl Watch {
             }
             self.log.push_back((instance, observation.clone()));
         }
+        self.observe_device(instance, &observation);
         match observation {
             Observation::Command { command, queue, .. } => {
                 self.order((instance, queue), command);
@@ -305,6 +307,7 @@ impl Watch {
                 self.oracle.accuse(rule, text);
             }
         }
+        self.devices_after_unmap(world, space, range);
     }
 
     /// After a change of `user` has returned: all instances use the new configuration, and nothing is left of
@@ -342,6 +345,7 @@ impl Watch {
                 format!("{tag} was given back on instance {instance} while its TLB holds it");
             self.oracle.accuse(Rule::R2, text);
         }
+        self.devices_after_attach(world, user, before);
     }
 
     /// After a process was released: nothing of it is left anywhere, and nothing leads to it.
@@ -367,6 +371,7 @@ impl Watch {
                 self.oracle.accuse(Rule::R1, text);
             }
         }
+        self.devices_after_release(world, space);
     }
 
     /// Accuses when hardware may still be using an old entry or context of a master that nobody is changing.

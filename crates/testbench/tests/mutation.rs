@@ -33,6 +33,9 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
             let messages = "msi = true\ninterrupts = \"msi\"\nasid-bits";
             RANDOM.replace("10000", "1500").replace("asid-bits", messages)
         }
+        Some(Mutation::NoAtcInv | Mutation::AtcBeforeSync | Mutation::DeviceFirst) => {
+            DEVICES.to_owned()
+        }
         _ => RANDOM.replace("10000", "1500"),
     };
     Scenario::parse(&text, "random").unwrap_or_else(|errors| panic!("{errors}"))
@@ -98,6 +101,20 @@ master = [
 domain = [{ name = "first" }, { name = "second" }]
 [[step]]
 random = { steps = 1500, pages = 16, weights = { answer = 16, fault = 20, attach = 8, detach = 6 } }
+"#;
+
+/// Devices that keep translations.
+const DEVICES: &str = r#"
+name = "devices"
+pasids = 6
+instance = [{ name = "narrow", asid-bits = 8, ats = true }, { name = "wide", ssid-bits = 6, ats = true }]
+master = [
+    { name = "nic", instance = "narrow", streams = [0x900], ats = true },
+    { name = "gpu", instance = "wide", streams = [0x1100, 0x1108], substream-bits = 6, ats = true },
+]
+domain = [{ name = "first" }, { name = "second" }]
+[[step]]
+random = { steps = 1500 }
 "#;
 
 const PROCESSES: &str = include_str!("../../../scenarios/random-processes.toml");

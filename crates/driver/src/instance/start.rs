@@ -139,6 +139,11 @@ impl<P: Platform> Instance<P> {
         if self.features.messages && self.is_late() {
             self.config.messages.write(&self.features, mmio);
         }
+        if self.features.ats {
+            // Before anything translated may come, and never off again: it is no switch (§8.2).
+            cr0 = cr0.with_atschk(true);
+            self.write_cr0(platform, cr0)?;
+        }
         self.write_cr0(platform, cr0.with_smmuen(true))?;
         if keeping {
             // For when it is turned off or reset.

@@ -4,7 +4,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smmuv3_formats::Command;
-use smmuv3_model::{Access, Broadcast, Granule, Pages, Profile, Tlbi, Transfer};
+use smmuv3_model::{
+    Access, Answers, Broadcast, Endpoint, Granule, Page, Pages, Profile, Tlbi, Transfer,
+};
 
 use crate::context_table::*;
 use crate::machine::*;
@@ -27,6 +29,11 @@ enum Step {
     References(u64, u64),
     Break(u64),
     Broadcast(Broadcast),
+    Switch(bool, bool, bool, bool),
+    Device(Access),
+    HoldDevice(Access, usize),
+    Pages(Option<u32>, u64, bool),
+    Stop(u32),
 }
 
 fn offset() -> impl Strategy<Value = u32> {
@@ -49,6 +56,7 @@ fn word() -> impl Strategy<Value = u64> {
         Just(LEAF_A | 1),
         (0u64..4, 0u64..9).prop_map(|(fmt, log2)| substream_ste(L1, fmt, log2)[0]),
         Just(a3_ste()[0]),
+        (1u64..4).prop_map(|eats| a3_ste()[1] | eats << 28),
         // Every field of stage 2, and of the contexts, once in a while.
         (0u32..64).prop_map(|bit| a3_ste()[2] ^ 1 << bit),
         (0u32..64).prop_map(|bit| cd_words(5, OFFSET + L0)[0] ^ 1 << bit),
@@ -93,7 +101,7 @@ fn access() -> impl Strategy<Value = Access> {
 fn command() -> impl Strategy<Value = [u64; 2]> {
     let opcode = prop::sample::select(vec![
         0x01u64, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10, 0x11, 0x12, 0x13, 0x28, 0x2a, 0x30, 0x46,
-        0x46, 0xff,
+        0x46, 0xff, 0x40, 0x41,
     ]);
     prop_oneof![
         3 => (opcode, any::<[u64; 4]>()).prop_map(|(opcode, [a, b, c, d])| {
@@ -127,7 +135,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (offset(), word()).prop_map(|(offset, value)| Step::Write32(offset, value as u32)),
         2 => (offset(), word()).prop_map(|(offset, value)| Step::Write64(offset, value)),
-        1 => (0u32..16).prop_map(|value| Step::Write32(CR0, value)),
+        1 => (0u32..32).prop_map(|value| Step::Write32(CR0, value)),
         1 => offset().prop_map(Step::Read32),
         1 => offset().prop_map(Step::Read64),
         4 => (place(), word()).prop_map(|(pa, value)| Step::Poke(pa, value)),
@@ -141,6 +149,14 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (word(), word()).prop_map(|(start, bytes)| Step::References(start, bytes)),
         1 => place().prop_map(Step::Break),
         1 => broadcast().prop_map(Step::Broadcast),
+        1 => any::<[bool; 4]>().prop_map(|[ats, pri, pasid, answers]| {
+            Step::Switch(ats, pri, pasid, answers)
+        }),
+        3 => access().prop_map(Step::Device),
+        2 => (access(), 0usize..9000).prop_map(|(access, bytes)| Step::HoldDevice(access, bytes)),
+        2 => (prop::option::of(0u32..20), any::<u64>(), any::<bool>())
+            .prop_map(|(substream, address, last)| Step::Pages(substream, address, last)),
+        1 => any::<u32>().prop_map(Step::Stop),
     ]
 }
 
@@ -174,6 +190,7 @@ fn profile() -> impl Strategy<Value = Profile> {
                 .bbml(1)
                 .sidsize(6)
         ),
+        3 => Just(Profile::default().s2p(true).ssidsize(4).sidsize(6).ats(true).pri(3)),
         1 => wild,
     ]
 }
@@ -233,6 +250,23 @@ proptest! {
                 Step::Broadcast(broadcast) => {
                     let _ = machine.smmu.broadcast(broadcast);
                 }
+                Step::Switch(ats, pri, pasid, answers) => {
+                    if machine.smmu.endpoint(SID).is_none() {
+                        machine.smmu.plug(SID, Endpoint::default());
+                    }
+                    let device = machine.smmu.endpoint_mut(SID).unwrap();
+                    (device.ats, device.pri, device.response_pasid) = (ats, pri, pasid);
+                    device.answers = if answers { Answers::InTime } else { Answers::Never };
+                }
+                Step::Device(access) => { let _ = machine.smmu.access(access); }
+                Step::HoldDevice(access, bytes) => {
+                    let _ = machine.smmu.hold_access(access, Transfer::Write(vec![7; bytes]));
+                }
+                Step::Pages(substream, address, last) => {
+                    let page = Page { address, read: true, write: last };
+                    let _ = machine.smmu.ask_for_pages(SID, substream, &[page; 2], last);
+                }
+                Step::Stop(substream) => { let _ = machine.smmu.stop_pasid(SID, substream); }
                 Step::Break(pa) => machine.ram.break_range(pa, 64),
             }
         }

@@ -3,7 +3,9 @@
 
 mod adversary;
 mod anything;
+mod atc;
 mod atos;
+mod ats;
 mod attributes;
 mod broadcast;
 mod change;
@@ -21,6 +23,7 @@ mod machine;
 mod monitor;
 mod nested;
 mod nested_references;
+mod pri;
 mod ranges;
 mod references;
 mod registers;

@@ -71,6 +71,7 @@ pub(super) fn add_master(
 ) -> Result<Master<TestPlatform>, AddMasterError> {
     let config = MasterConfig::default().with_substream_bits(master.substream_bits);
     let config = if master.stalls { config.with_stalls() } else { config };
+    let config = config.with_ats(master.ats);
     iommu.add_master(smmu, streams, config)
 }
 

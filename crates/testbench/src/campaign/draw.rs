@@ -98,6 +98,9 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         stream_table: one_of(rng, &shapes),
         command_queue_log2: rng.u32(1..=8),
         event_queue_log2: rng.u32(1..=8),
+        ats: false,
+        pri: false,
+        page_request_queue_log2: 8,
         range_invalidation: rng.bool(),
         coherent: rng.u8(..) < 192,
         walks: Walks::usual(true),
@@ -136,6 +139,8 @@ fn masters(rng: &mut Rng, instances: &[Instance]) -> Vec<Master> {
                 streams,
                 substream_bits,
                 stalls,
+                ats: false,
+                pri: false,
                 device,
                 places,
             });

@@ -216,7 +216,7 @@ fn names_substreams((_, operations): &Candidate, index: usize) -> bool {
 }
 
 /// Each makes something of an instance what it is when a scenario does not mention it.
-const USUAL: [fn(&mut Instance); 16] = [
+const USUAL: [fn(&mut Instance); 17] = [
     |it| it.asid_bits = 16,
     |it| (it.stage_2, it.vmid_bits) = (true, 16),
     |it| it.granules = Granules::ALL,
@@ -235,6 +235,7 @@ const USUAL: [fn(&mut Instance); 16] = [
     |it| (it.ssid_bits, it.two_level_contexts) = (0, false),
     |it| it.btm = false,
     |it| (it.command_queue_log2, it.event_queue_log2) = (8, 8),
+    |it| it.page_request_queue_log2 = 8,
     |it| it.range_invalidation = true,
     |it| it.coherent = true,
 ];

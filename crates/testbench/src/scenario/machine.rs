@@ -46,6 +46,8 @@ pub struct Capabilities {
     pub command_queue_log2: RangeInclusive<u32>,
     /// Accepted log2 of the entries of event queues.
     pub event_queue_log2: RangeInclusive<u32>,
+    /// ATS and PRI.
+    pub ats: Support,
     /// Range invalidation.
     pub range_invalidation: Support,
     /// Coherent table walks and queues.
@@ -135,6 +137,7 @@ impl Capabilities {
             two_level_streams: Support::Either,
             command_queue_log2: 1..=19,
             event_queue_log2: 1..=19,
+            ats: Support::Either,
             range_invalidation: Support::Either,
             coherent: Support::Either,
             walks: None,
@@ -171,6 +174,7 @@ impl Capabilities {
             stalls: Support::Never,
             enhanced_queues: Support::Never,
             two_level_streams: Support::Always,
+            ats: Support::Never,
             range_invalidation: Support::Always,
             coherent: Support::Always,
             walks: Some(Walks::usual(true)),
@@ -249,6 +253,7 @@ impl Check<'_> {
         self.within(instance, "command-queue", commands, &can.command_queue_log2);
         self.within(instance, "event-queue", events, &can.event_queue_log2);
         self.flag(instance, "two-level-streams", instance.two_level_streams, can.two_level_streams);
+        self.flag(instance, "ats", instance.ats, can.ats);
         self.flag(
             instance,
             "range-invalidation",

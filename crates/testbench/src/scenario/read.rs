@@ -18,8 +18,7 @@ use super::{
 const RESERVED: [&str; 2] = ["identity", "blocked"];
 
 /// Features of the architecture that no machine here has yet, by key.
-const LATER: [(&str, &str); 3] =
-    [("ats", "ATS"), ("hyp", "EL2 StreamWorlds"), ("pri", "page requests")];
+const LATER: [(&str, &str); 1] = [("hyp", "EL2 StreamWorlds")];
 
 /// Words for the shapes of stream tables.
 const STREAM_TABLES: [(&str, StreamTableKind); 2] =
@@ -268,6 +267,9 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         stream_table: fields.word("stream-table", &STREAM_TABLES).unwrap_or_default(),
         command_queue_log2: small("command-queue", 1..=19).unwrap_or(8),
         event_queue_log2: small("event-queue", 1..=19).unwrap_or(8),
+        ats: fields.flag("ats").unwrap_or(false),
+        pri: fields.flag("pri").unwrap_or(false),
+        page_request_queue_log2: small("page-request-queue", 1..=19).unwrap_or(8),
         range_invalidation: fields.flag("range-invalidation").unwrap_or(true),
         coherent: fields.flag("coherent").unwrap_or(true),
         walks: Walks::usual(true),
@@ -293,6 +295,11 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
     if let Some((key, wrong)) = queues::contradiction(&instance) {
         let wrong = format!("{wrong} in {}", fields.what);
         fields.source.wrong_at(instance.places.of(key), wrong);
+    }
+    if instance.pri && !instance.ats {
+        let place = instance.places.of("pri");
+        let message = format!("pri = true in {} without ats; add ats = true", fields.what);
+        fields.source.wrong_at(place, message);
     }
     let most = StreamTableKind::LINEAR_BITS;
     let wrong_table = match instance.stream_table {
@@ -414,6 +421,18 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
             ),
         );
     }
+    let (ats, pri) = (fields.flag("ats").unwrap_or(false), fields.flag("pri").unwrap_or(false));
+    for (key, wanted, there, needed) in [
+        ("ats", ats, owner.is_none_or(|owner| owner.ats), "an instance that has it"),
+        ("pri", pri, owner.is_none_or(|owner| owner.pri), "an instance that has it"),
+        ("pri", pri, ats, "ats = true"),
+    ] {
+        if wanted && !there {
+            let place = fields.places().of(key);
+            let message = format!("{key} = true in {} needs {needed}", fields.what);
+            fields.source.wrong_at(place, message);
+        }
+    }
     let devices = [Device::Edu, Device::TestDevice].map(|device| (device.name(), device));
     Master {
         name,
@@ -421,6 +440,8 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
         streams,
         substream_bits: fields.number("substream-bits", 0..=20).unwrap_or(0) as u32,
         stalls,
+        ats,
+        pri,
         device: fields.word("device", &devices).unwrap_or_default(),
         places: fields.places(),
     }

@@ -91,6 +91,9 @@ fn instance(out: &mut String, it: &Instance) -> fmt::Result {
     }
     key(out, "command-queue", it.command_queue_log2, 8)?;
     key(out, "event-queue", it.event_queue_log2, 8)?;
+    key(out, "ats", it.ats, false)?;
+    key(out, "pri", it.pri, false)?;
+    key(out, "page-request-queue", it.page_request_queue_log2, 8)?;
     key(out, "range-invalidation", it.range_invalidation, true)?;
     key(out, "coherent", it.coherent, true)?;
     it.walks.write(out, it.range_invalidation)
@@ -103,6 +106,8 @@ fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
     writeln!(out, "streams = [{}]", streams.join(", "))?;
     key(out, "substream-bits", it.substream_bits, 0)?;
     key(out, "stalls", it.stalls, false)?;
+    key(out, "ats", it.ats, false)?;
+    key(out, "pri", it.pri, false)?;
     if it.device != Device::default() {
         writeln!(out, "device = {}", quoted(it.device.name()))?;
     }

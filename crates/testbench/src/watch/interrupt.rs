@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What interrupts the driver: devices and unmaps at random, or one operation at a chosen moment.
 
-use smmuv3_model::{Access, Transfer};
+use smmuv3_model::{Access, Reason, Transfer};
 
 use super::Watch;
 use crate::bench::Bench;
@@ -119,17 +119,19 @@ impl Watch {
         let access = if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
         let access = Access { substream: user.substream, ..access };
         let outcome = match delayed {
-            Some(transfer) => model.hold(access, transfer),
-            None => model.translate(access),
+            Some(transfer) => model.hold_access(access, transfer),
+            None => model.access(access),
         };
         drop(model);
         match outcome {
             Ok(translation) => {
                 self.oracle.reached(user, iova, write, translation.pa, crate::oracle::INTERRUPTING);
             }
-            Err(_) => {
+            Err(refusal) => {
                 self.oracle.refused(user, iova, write, crate::oracle::INTERRUPTING);
-                self.caused(stream, user, iova, write);
+                if refusal.reason != Reason::NotGranted {
+                    self.caused(stream, user, iova, write);
+                }
             }
         }
     }

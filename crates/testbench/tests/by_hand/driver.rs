@@ -4,6 +4,7 @@
 //!
 //! Events stay in their queue, since no rule about them is judged here.
 
+mod devices;
 mod stage_2;
 mod stall;
 
@@ -75,6 +76,8 @@ pub enum Layout {
     Stage2,
     /// Tables of stage 2, below a stage 1 of a guest that changes nothing.
     Nested,
+    /// As the first, and devices that keep translations.
+    Devices,
 }
 
 /// See the module.
@@ -170,7 +173,7 @@ impl Hand {
     }
 
     fn leaf(&self, pa: u64) -> u64 {
-        if self.layout != Layout::Stage1 {
+        if self.is_stage_2() {
             return stage_2::leaf(pa);
         }
         let leaf = Stage1Page::default().with_kind(TABLE_OR_PAGE).with_oa(pa);
@@ -242,12 +245,18 @@ impl Hand {
             hand.store_entry(instance, 0, entry.0[0]);
             hand.cfgi_ste(instance);
             hand.sync(instance);
+            if hand.layout == Layout::Devices {
+                hand.switch(instance, true);
+            }
         });
     }
 
     /// Blocks the master behind `instance`, which uses `domain`: all as it must be (§8.2).
     pub fn detach(&mut self, instance: usize, domain: usize) {
         self.changing(instance, Use::Blocked, |hand| {
+            if hand.layout == Layout::Devices {
+                hand.leave_device(instance);
+            }
             hand.store_entry(instance, 0, ABORT);
             hand.cfgi_ste(instance);
             hand.sync(instance);
@@ -260,7 +269,7 @@ impl Hand {
     pub fn forget(&mut self, instance: usize, domain: usize) {
         let tag = self.asid(instance, domain);
         match self.layout {
-            Layout::Stage1 => self.tlbi_asid(instance, tag),
+            Layout::Stage1 | Layout::Devices => self.tlbi_asid(instance, tag),
             Layout::Stage2 | Layout::Nested => self.tlbi_vmid(instance, tag),
         }
     }
@@ -268,7 +277,7 @@ impl Hand {
     /// Builds a context for `domain`, and writes what a blocked entry does not look at. The entry that is
     /// still to be switched to is the result.
     pub fn prepare(&mut self, instance: usize, domain: usize) -> Ste {
-        if self.layout != Layout::Stage1 {
+        if self.is_stage_2() {
             return self.prepare_stage_2(instance, domain);
         }
         let context = self.allocate(64);
@@ -276,6 +285,7 @@ impl Hand {
             self.store(context + 8 * index as u64, word);
         }
         let entry = Ste([0, STAGE_1_WORD_1, 0, 0, 0, 0, 0, 0]);
+        let entry = entry.with_eats(u64::from(self.layout == Layout::Devices));
         let entry = entry.with_v(true).with_config(config::STAGE_1).with_s1_context_ptr(context);
         self.store_entry(instance, 1, entry.0[1]);
         self.cfgi_ste(instance);
@@ -407,7 +417,7 @@ impl Hand {
         let stream = STREAMS[instance];
         let access = if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
         let mut model = self.world.machine().model(instance).expect("it is a model");
-        let outcome = model.translate(access);
+        let outcome = model.access(access);
         drop(model);
         let mut watch = self.watch();
         match outcome {
@@ -489,6 +499,12 @@ impl Hand {
         self.sync(instance);
         let enabled = enabled.with_eventqen(true);
         self.control(instance, enabled);
+        let checked = self.layout == Layout::Devices;
+        let enabled = enabled.with_atschk(checked).with_priqen(checked);
+        if checked {
+            self.enable_requests(instance);
+            self.control(instance, enabled);
+        }
         self.control(instance, enabled.with_smmuen(true));
 
         let mut watch = self.watch();

@@ -32,6 +32,19 @@ master = [
 ]
 "#;
 
+/// As [`MACHINE`], with devices that keep translations and ask for pages.
+const DEVICES: &str = r#"
+name = "by hand"
+instance = [
+    { name = "narrow", asid-bits = 8, ats = true, pri = true },
+    { name = "wide", asid-bits = 16, ats = true, pri = true },
+]
+master = [
+    { name = "first", instance = "narrow", streams = [5], ats = true, pri = true },
+    { name = "second", instance = "wide", streams = [9], ats = true, pri = true },
+]
+"#;
+
 /// What tells that a rule is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judge {
@@ -109,7 +122,8 @@ fn run(
     mistake: Option<usize>,
     sequence: &impl Fn(&mut Hand),
 ) -> Option<Violation> {
-    let scenario = Scenario::parse(MACHINE, "by hand").unwrap_or_else(|errors| panic!("{errors}"));
+    let machine = if layout == Layout::Devices { DEVICES } else { MACHINE };
+    let scenario = Scenario::parse(machine, "by hand").unwrap_or_else(|errors| panic!("{errors}"));
     let machine = ModelMachine::new(&scenario, seed).expect("there is memory");
     let world = World::new(Arc::new(machine), INSTANCES.len());
     let watch = Mutex::new(Watch::new(INSTANCES.len(), seed));

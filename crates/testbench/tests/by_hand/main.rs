@@ -2,6 +2,7 @@
 //! Every wrong sequence of stores and commands is caught, and the right one beside it is not: the SMMUs are
 //! driven by hand, without the driver, so that it is the model and the oracle that are tested.
 
+mod devices;
 mod driver;
 mod judge;
 mod stage_2;

@@ -55,6 +55,7 @@ pub(super) fn shared(scenario: Scenario, window: u32) -> Scenario {
         let (name, places) = (format!("process{index}"), Places::default());
         scenario.processes.push(Process { name, input_bits, asid, places });
     }
+    devices(&mut scenario);
     for step in &mut scenario.steps {
         if let Action::Random(random) = &mut step.action {
             weights(rng, random);
@@ -65,6 +66,18 @@ pub(super) fn shared(scenario: Scenario, window: u32) -> Scenario {
         scenario.instances.iter_mut().take(1).for_each(|it: &mut Instance| it.coherent = true);
     }
     scenario
+}
+
+/// Lets some devices keep translations. Its randomness stands apart, too.
+fn devices(scenario: &mut Scenario) {
+    let rng = &mut Rng::with_seed(scenario.seed ^ APART.rotate_left(32));
+    for instance in &mut scenario.instances {
+        instance.ats = rng.bool();
+    }
+    for master in &mut scenario.masters {
+        let there = scenario.instances.get(master.instance).is_some_and(|it| it.ats);
+        master.ats = there && rng.u8(..) < 192;
+    }
 }
 
 /// An ASID that no other process has: one that an instance is likely to have given to a domain, none, or any.

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Devices that keep translations of their own (ATS, §12): their switches, what makes them forget, and what becomes of
+//! one that does not answer.
+//!
+//! The order, each step complete before the next: STE.EATS on, the device forgets all, ATS on in the device; ATS off in
+//! the device, the device forgets all, STE.EATS off (§8.2). While a device has ATS on, it is among the targets of what
+//! its stream uses.
+//!
+//! A device that does not answer an invalidation in time may use what it keeps for ever. Its stream is *quarantined*: the
+//! entry is made one that aborts, translated traffic too, by a single word that no change of the entry replaces, since
+//! that may come from a call that was made before. With that complete the device reaches nothing, and the call that
+//! found out goes on as if it had answered.
+
+use smmuv3_formats::StreamId;
+use smmuv3_formats::register::cerror;
+
+use crate::atc::{Kept, Spans};
+use crate::error::{Failure, InstanceId};
+use crate::instance::Instance;
+use crate::iommu::{Core, Iommu};
+use crate::master::{Master, MasterState};
+use crate::place::WITHOUT;
+use crate::platform::Platform;
+
+/// A device that an invalidation must reach.
+#[derive(Clone, Copy)]
+pub(crate) struct Device {
+    pub(crate) instance: InstanceId,
+    pub(crate) kept: Kept,
+    /// Index of its master.
+    pub(crate) master: usize,
+}
+
+impl Device {
+    /// Their order among targets.
+    pub(crate) const fn key(&self) -> (InstanceId, Kept) {
+        (self.instance, self.kept)
+    }
+}
+
+/// What a stream keeps for accesses of the kind `substream`.
+pub(crate) fn kept(stream: StreamId, substream: u32) -> Kept {
+    Kept { stream, substream: (substream != WITHOUT).then_some(substream) }
+}
+
+/// Whether devices did not answer, rather than the instance (CERROR_ATC_INV_SYNC, §3.2).
+pub(crate) fn is_of_device(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused { code, .. } if u64::from(*code) == cerror::ATC_INV_SYNC)
+}
+
+impl<P: Platform> Instance<P> {
+    /// Whether `stream` is in quarantine.
+    pub(crate) fn is_quarantined(&self, platform: &P, stream: StreamId) -> bool {
+        let entry = self.streams().entry(platform, stream);
+        entry.is_some_and(|entry| entry.is_quarantined(platform))
+    }
+
+    /// Puts `stream` in quarantine: when this has returned, its device reaches nothing. May be called in interrupt
+    /// context, whatever others are doing to the entry.
+    ///
+    /// # Errors
+    /// As [`Instance::carry_out`].
+    pub(crate) fn quarantine(&self, platform: &P, stream: StreamId) -> Result<(), Failure> {
+        if let Some(entry) = self.streams().entry(platform, stream) {
+            entry.quarantine(platform);
+        }
+        self.forget_streams(platform, &[stream])
+    }
+
+    /// Makes the device behind `stream` forget `spans`; if it does not answer, its stream is put in quarantine.
+    ///
+    /// # Errors
+    /// As [`Instance::carry_out`], but for devices that do not answer.
+    fn forget_device(&self, platform: &P, kept: Kept, spans: &Spans) -> Result<(), Failure> {
+        if self.is_quarantined(platform, kept.stream) {
+            return Ok(());
+        }
+        match self.carry_out(platform, spans.iter().map(|span| kept.command(span))) {
+            Err(failure) if is_of_device(&failure) => self.quarantine(platform, kept.stream),
+            other => other,
+        }
+    }
+}
+
+impl MasterState {
+    /// Whether one of its streams is in quarantine; which.
+    pub(crate) fn quarantined<P: Platform>(
+        &self,
+        platform: &P,
+        instance: &Instance<P>,
+    ) -> Option<StreamId> {
+        let streams = self.streams.iter().filter(|_| self.ats);
+        streams.copied().find(|stream| instance.is_quarantined(platform, *stream))
+    }
+
+    /// Makes its devices forget what they keep for accesses of the kind `substream`: with [`WITHOUT`] everything.
+    ///
+    /// # Errors
+    /// As [`Instance::carry_out`]. Devices that do not answer are no error, but in quarantine afterwards.
+    pub(crate) fn forget_kept<P: Platform>(
+        &self,
+        core: &Core<P>,
+        instance: &Instance<P>,
+        substream: u32,
+    ) -> Result<(), Failure> {
+        #[cfg(feature = "mutation")]
+        if core.leaves_out(crate::Mutation::NoAtcInv) {
+            return Ok(());
+        }
+        let mut streams = self.streams.iter();
+        streams.try_for_each(|stream| {
+            instance.forget_device(&core.platform, kept(*stream, substream), &Spans::ALL)
+        })
+    }
+
+    /// Switches ATS off in its devices, if it is on; they still keep what they keep.
+    pub(crate) fn switch_off<P: Platform>(&mut self, core: &Core<P>) {
+        if core::mem::take(&mut self.on) {
+            for stream in &self.streams {
+                core.platform.disable_ats(self.instance, *stream);
+            }
+        }
+    }
+
+    /// Makes its devices forget everything, and switches ATS on in them. The entries allow it already.
+    ///
+    /// # Errors
+    /// As [`MasterState::forget_kept`]; they stay off then, as do devices in quarantine, with all others of the master.
+    pub(crate) fn switch_on<P: Platform>(
+        &mut self,
+        core: &Core<P>,
+        instance: &Instance<P>,
+    ) -> Result<(), Failure> {
+        self.forget_kept(core, instance, WITHOUT)?;
+        if self.quarantined(&core.platform, instance).is_none() {
+            self.on = true;
+            for stream in &self.streams {
+                core.platform.enable_ats(self.instance, *stream);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<P: Platform> Iommu<P> {
+    /// Lets `master` work again as it is attached, whose device was reset after it had not answered the SMMU
+    /// ([`Master::is_quarantined`]). Nothing to do for others.
+    ///
+    /// # Errors
+    /// What the instance did: the master stays, or is again, in quarantine. If it is its device that does not answer, that
+    /// is no error: [`Master::is_quarantined`] tells.
+    pub fn readmit(&self, master: &Master<P>) -> Result<(), Failure> {
+        let core = &*master.core;
+        core.configuration.with(|configuration| {
+            let Some(state) = configuration.masters.get_mut(master.index) else { return Ok(()) };
+            let Some(instance) = core.instances.get(state.instance) else { return Ok(()) };
+            let platform = &core.platform;
+            if state.quarantined(platform, instance).is_none() {
+                return Ok(());
+            }
+            // Before anything leads anywhere again.
+            state.switch_off(core);
+            for stream in &state.streams {
+                if let Some(entry) = instance.streams().entry(platform, *stream) {
+                    entry.readmit(platform);
+                }
+            }
+            instance.forget_streams(platform, &state.streams)?;
+            let stream = state.stream();
+            if state.write_streams(core, instance, stream).is_err() || !stream.is_translated() {
+                return Ok(());
+            }
+            state.switch_on(core, instance)
+        })
+    }
+}
+
+impl<P: Platform> Master<P> {
+    /// Its device did not answer the SMMU in time when it was to forget translations that it keeps: all its streams that
+    /// did not are blocked until [`Iommu::readmit`].
+    pub fn is_quarantined(&self) -> bool {
+        let core = &*self.core;
+        core.configuration.with(|configuration| {
+            let state = configuration.masters.get(self.index);
+            let instance = state.and_then(|state| core.instances.get(state.instance));
+            state.zip(instance).is_some_and(|(state, instance)| {
+                state.quarantined(&core.platform, instance).is_some()
+            })
+        })
+    }
+}
