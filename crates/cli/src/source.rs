@@ -45,6 +45,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("banks", "policy banked: 300 domains on an SMMU with 8-bit ASIDs"),
     built_in!("process", "a process that devices behind three SMMUs share (SVA)"),
     built_in!("random-processes", "random operations with PASIDs and processes, too"),
+    built_in!("stall", "devices that wait at a fault until it is answered"),
 ];
 
 /// More than any scenario, and little enough to stop soon when given an endless file.
