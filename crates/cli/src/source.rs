@@ -50,6 +50,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("granules", "pages of 4, 16 and 64 KiB, of both stages"),
     built_in!("contiguous", "groups that are cached as one, and blocks that are cut"),
     built_in!("dirty", "what devices wrote, as hardware marks it"),
+    built_in!("stall", "devices that wait at a fault until it is answered"),
 ];
 
 /// More than any scenario, and little enough to stop soon when given an endless file.

@@ -5,7 +5,6 @@
 //! A slot goes from free to waiting, and on from there once only: by whoever answers, or by whoever sweeps. What an
 //! answer names is its generation, so that one that comes late finds nothing.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use smmuv3_formats::{StreamId, SubstreamId};
@@ -15,7 +14,7 @@ use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// The transactions of one SMMU.
 pub(crate) struct Pending {
-    slots: Box<[Slot]>,
+    slots: Vec<Slot>,
     /// Some answers may be there that found no room in the command queue.
     owed: AtomicBool,
 }
@@ -76,7 +75,7 @@ impl Pending {
             let [state, key, substream] = [0, 0, 0].map(AtomicU64::new);
             slots.push(Slot { state, key, substream });
         }
-        Ok(Self { slots: slots.into_boxed_slice(), owed: AtomicBool::new(false) })
+        Ok(Self { slots, owed: AtomicBool::new(false) })
     }
 
     /// One that has stalled; `None` when there is no room. One caller at a time.
@@ -98,7 +97,7 @@ impl Pending {
     /// Decides the answer to one that waits; false when it waits no more.
     pub(crate) fn decide(&self, handle: Handle, answer: u8) -> bool {
         let Handle { slot, generation } = handle;
-        let owed = generation | OWED + u64::from(answer);
+        let owed = generation | (OWED + u64::from(answer));
         self.slots.get(slot).is_some_and(|slot| slot.swap(generation | WAITING, owed))
     }
 

@@ -153,6 +153,7 @@ fn fields_of_cr0_are_there_where_their_feature_is_and_follow_one_by_one() {
     const PRIQEN: u32 = 1 << 1;
     const ATSCHK: u32 = 1 << 4;
     const VMW: u32 = 7 << 6;
+    const PRIQ_BASE: u32 = 0xc0;
     let with = |change: fn(&mut Profile)| {
         let mut profile = quiet().s2p(true);
         change(&mut profile);
@@ -164,6 +165,10 @@ fn fields_of_cr0_are_there_where_their_feature_is_and_follow_one_by_one() {
     let vmw = with(|p| p.idr0 = p.idr0.with_vmw(true));
     for (profile, bits) in [(nothing, 0), (pri, PRIQEN | ATSCHK), (ats, ATSCHK), (vmw, VMW)] {
         let mut machine = Machine::reset(profile.clone(), 1);
+        if bits & PRIQEN != 0 {
+            // A queue where it may be.
+            machine.smmu.write64(PRIQ_BASE, EVENTQ);
+        }
         machine.smmu.write32(CR0, PRIQEN | ATSCHK | VMW);
         assert_eq!(machine.smmu.read32(CR0), bits);
         assert_eq!(machine.smmu.read32(CR0ACK), bits);
@@ -177,6 +182,7 @@ fn fields_of_cr0_are_there_where_their_feature_is_and_follow_one_by_one() {
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..64 {
         let mut machine = Machine::reset(profile.clone(), seed);
+        machine.smmu.write64(PRIQ_BASE, EVENTQ);
         machine.smmu.write32(CR0, PRIQEN | ATSCHK | 3 << 6);
         machine.smmu.write32(CR0, PRIQEN | ATSCHK | 4 << 6);
         assert_eq!(machine.misuses(), [Misuse::PendingUpdate { offset: CR0 }]);

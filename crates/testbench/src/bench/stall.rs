@@ -110,7 +110,7 @@ impl Bench {
     /// Interrupts the driver: takes some events of an instance, or answers one that waits, whichever `chosen` says.
     pub(crate) fn interrupt_for_stalls(&self, chosen: usize) {
         let waiting = self.stalls().faults.len();
-        if waiting > 0 && chosen % 2 == 0 {
+        if waiting > 0 && chosen.is_multiple_of(2) {
             let fault = self.stalls().faults.remove(chosen / 8 % waiting);
             let reply = Reply::ALL[chosen / 2 % Reply::ALL.len()];
             self.reply(fault, reply);

@@ -156,3 +156,13 @@ fn a_master_whose_command_was_refused_is_confirmed_by_the_next_call() {
     assert_eq!(setup.dma(DISK, IOVA), Some(setup.memory));
     setup.tear_down("after a refused command");
 }
+
+/// IDR0.STALL_MODEL = 1 (§2.3).
+#[test]
+fn a_master_cannot_stall_behind_an_instance_that_only_terminates() {
+    let setup = Setup::new(1);
+    let streams = [smmuv3::StreamId(0x30)];
+    let config = smmuv3::MasterConfig::default();
+    let refused = setup.iommu.add_master(&setup.smmus[0], &streams, config.with_stalls());
+    assert_eq!(refused.err(), Some(smmuv3::AddMasterError::NoStalls));
+}
