@@ -37,15 +37,13 @@ pub enum Mutation {
     Stage2ByAsid,
     /// A VMID of stage 2 is given back without an invalidation.
     NoVmidFlush,
-    /// Of a group of contiguous leaves that is cut, only what is unmapped is invalidated.
-    MemberOnly,
     /// What was read as written, and made clean, is not invalidated.
     NoDirtyTlbi,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 17] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -62,7 +60,6 @@ impl Mutation {
         Self::WrongVmid,
         Self::Stage2ByAsid,
         Self::NoVmidFlush,
-        Self::MemberOnly,
         Self::NoDirtyTlbi,
     ];
 }
