@@ -373,20 +373,6 @@ impl<P: Platform> Domain<P> {
             let result = if unmapped == 0 { Ok(()) } else { self.settle(&mut gather, SHIFT) };
             return result.map(|()| unmapped).map_err(UnmapError::Unconfirmed);
         }
-        // SAFETY: as above.
-        unsafe { self.unmap_any(table, iova, len, &mut gather) }
-    }
-
-    /// As [`Domain::unmap`], where it is not a matter of a few pages. `gather` is empty.
-    #[inline(never)]
-    unsafe fn unmap_any<const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
-        &self,
-        table: &Table<SHIFT, STAGE, WIDE>,
-        iova: Iova,
-        len: u64,
-        gather: &mut Gather,
-    ) -> Result<u64, UnmapError> {
-        let platform = &self.space.core.platform;
         let mut result = Ok(());
         // SAFETY: the caller's promise; the frames are those that the table was made with.
         let mut cursor = match unsafe { table.unmap(platform, iova, len) } {
@@ -399,8 +385,8 @@ impl<P: Platform> Domain<P> {
             cursor => cursor,
         }
         .map_err(UnmapError::Table)?;
-        while cursor.next(gather) {
-            result = result.and(self.settle(gather, SHIFT));
+        while cursor.next(&mut gather) {
+            result = result.and(self.settle(&mut gather, SHIFT));
         }
         result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
     }

@@ -468,15 +468,15 @@ mod tests {
         // Half of 52 bits: 2^39 pages of 4 KiB.
         let half = range(0, 1 << 39, 12, None);
         assert_eq!(shapes(&wide, half), [(0, 0, 39)]);
-        let pieces: Vec<_> = (0..8).map(|nth| (nth * 31 << 43, 30, 31)).collect();
+        let pieces: Vec<_> = (0..8).map(|nth| ((nth * 31) << 43, 30, 31)).collect();
         let narrow = shapes(&features(true), half);
         assert_eq!((narrow.len(), &narrow[..8]), (9, &pieces[..]));
-        assert_eq!(narrow[8], (8 * 31 << 43, 7, 31));
+        assert_eq!(narrow[8], ((8 * 31) << 43, 7, 31));
         // All of them but a page, in the upper half: no command reaches over the end.
         let upper = range(0xfff0_0000_0000_0000, (1 << 40) - 1, 12, None);
         let last = shapes(&wide, upper);
-        let end = last.iter().map(|(at, num, scale)| at + (((num + 1) << scale) << 12));
-        assert_eq!(end.last(), Some(0xffff_ffff_ffff_f000));
+        let end = last.last().map(|(at, num, scale)| at + (((num + 1) << scale) << 12));
+        assert_eq!(end, Some(0xffff_ffff_ffff_f000));
         // 512 GiB by one block of level 0 have no TTL, 64 GiB of 16 KiB pages have 1.
         for (range, ttl) in [
             (range(0, 1 << 27, 12, Some(39)), 0),

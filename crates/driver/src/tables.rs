@@ -32,22 +32,11 @@ pub(crate) enum PageTable {
     Two64KWide(Stage2Table64KLpa),
 }
 
-/// Does the same with tables of whatever kind: one copy of it for each. Most are of the first kind, which is found
-/// without a jump through a table.
+/// Does the same with tables of whatever kind: one copy of it for each.
 macro_rules! dispatch {
     ($tables:expr, $table:ident => $body:expr) => {
         match $tables {
             $crate::tables::PageTable::One4K($table) => $body,
-            others => {
-                core::hint::cold_path();
-                $crate::tables::dispatch!(others of others, $table => $body)
-            }
-        }
-    };
-    (others of $tables:expr, $table:ident => $body:expr) => {
-        match $tables {
-            // Taken before.
-            $crate::tables::PageTable::One4K(_) => unreachable!(),
             $crate::tables::PageTable::One16K($table) => $body,
             $crate::tables::PageTable::One64K($table) => $body,
             $crate::tables::PageTable::One4KWide($table) => $body,
