@@ -19,13 +19,17 @@ pub enum Regime {
 }
 
 impl Regime {
-    /// The commands for addresses, and for the whole tag. Both have their operands at the same places in every regime.
-    const fn opcodes(self) -> [u64; 2] {
-        match self {
-            Self::El1 => [Opcode::TlbiNhVa as u64, Opcode::TlbiNhAsid as u64],
-            Self::El2 => [Opcode::TlbiEl2Va as u64, Opcode::TlbiEl2Asid as u64],
-            Self::Stage2 => [Opcode::TlbiS2Ipa as u64, Opcode::TlbiS12Vmall as u64],
-        }
+    /// The commands for addresses, or for the whole tag. Their operands are at the same places in every regime.
+    #[inline]
+    const fn opcode(self, whole: bool) -> u64 {
+        // A byte each, in the order of the regimes.
+        const OPCODES: u64 = Opcode::TlbiNhVa as u64
+            | (Opcode::TlbiNhAsid as u64) << 8
+            | (Opcode::TlbiEl2Va as u64) << 16
+            | (Opcode::TlbiEl2Asid as u64) << 24
+            | (Opcode::TlbiS2Ipa as u64) << 32
+            | (Opcode::TlbiS12Vmall as u64) << 40;
+        OPCODES >> (16 * self as u32 + 8 * whole as u32) & 0xff
     }
 
     /// The command for everything of the world that the regime belongs to.
@@ -72,17 +76,6 @@ pub enum Scope {
     All,
     /// Those of a range of input addresses.
     Range(Range),
-}
-
-#[cfg(all(feature = "alloc", feature = "mutation"))]
-impl Scope {
-    /// What of it lies in `range`, which it overlaps.
-    pub(crate) fn within(self, range: core::ops::Range<u64>) -> Self {
-        let Self::Range(scope) = self else { return self };
-        let start = scope.start.max(range.start);
-        let bytes = (scope.start + scope.bytes).min(range.end) - start;
-        Self::Range(Range { start, bytes, ..scope })
-    }
 }
 
 /// A range of input addresses.
@@ -183,9 +176,7 @@ impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
             let Tag { regime, vmid, asid } = self.tags.next()?;
             // In the same places in all commands that name a tag.
             let tag = TlbiNhAsid::default().with_vmid(vmid.into()).with_asid(asid.into());
-            let [addresses, whole] = regime.opcodes();
-            let opcode = if self.said.whole { whole } else { addresses };
-            (self.tag, self.next) = (tag.0[0] | opcode, self.said);
+            (self.tag, self.next) = (tag.0[0] | regime.opcode(self.said.whole), self.said);
         }
         let Command([first, second]) = self.next.command();
         Some(Command([first | self.tag, second]))
@@ -477,15 +468,15 @@ mod tests {
         // Half of 52 bits: 2^39 pages of 4 KiB.
         let half = range(0, 1 << 39, 12, None);
         assert_eq!(shapes(&wide, half), [(0, 0, 39)]);
-        let pieces: Vec<_> = (0..8).map(|nth| (nth * 31 << 43, 30, 31)).collect();
+        let pieces: Vec<_> = (0..8).map(|nth| ((nth * 31) << 43, 30, 31)).collect();
         let narrow = shapes(&features(true), half);
         assert_eq!((narrow.len(), &narrow[..8]), (9, &pieces[..]));
-        assert_eq!(narrow[8], (8 * 31 << 43, 7, 31));
+        assert_eq!(narrow[8], ((8 * 31) << 43, 7, 31));
         // All of them but a page, in the upper half: no command reaches over the end.
         let upper = range(0xfff0_0000_0000_0000, (1 << 40) - 1, 12, None);
         let last = shapes(&wide, upper);
-        let end = last.iter().map(|(at, num, scale)| at + (((num + 1) << scale) << 12));
-        assert_eq!(end.last(), Some(0xffff_ffff_ffff_f000));
+        let end = last.last().map(|(at, num, scale)| at + (((num + 1) << scale) << 12));
+        assert_eq!(end, Some(0xffff_ffff_ffff_f000));
         // 512 GiB by one block of level 0 have no TTL, 64 GiB of 16 KiB pages have 1.
         for (range, ttl) in [
             (range(0, 1 << 27, 12, Some(39)), 0),

@@ -43,8 +43,6 @@ pub enum Mutation {
     AtcBeforeSync,
     /// ATS is switched on in a device before its stream allows it, and off after it does not any more.
     DeviceFirst,
-    /// Of a group of contiguous leaves that is cut, only what is unmapped is invalidated.
-    MemberOnly,
     /// What was read as written, and made clean, is not invalidated.
     NoDirtyTlbi,
     /// Stalled transactions stay pending when what they are subject to goes.
@@ -59,7 +57,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 24] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -79,7 +77,6 @@ impl Mutation {
         Self::NoAtcInv,
         Self::AtcBeforeSync,
         Self::DeviceFirst,
-        Self::MemberOnly,
         Self::NoDirtyTlbi,
         Self::NoStallEnd,
         Self::WrongStag,

@@ -219,9 +219,18 @@ impl Own {
         })
     }
 
+    /// Nothing was chosen of which it would have to be asked whether it goes together.
+    fn is_plain(&self) -> bool {
+        let Shape { stage, wide, access_flag, dirty_state, .. } = self.shape;
+        stage == Stage::One && !(wide || access_flag || dirty_state || self.upper)
+    }
+
     /// Whether an SMMU with `features` can walk them, and takes the entries for legal (§7).
     pub(crate) fn fits(&self, features: &Features) -> Result<(), Mismatch> {
         self.shape.fits(features)?;
+        if self.is_plain() {
+            return Ok(());
+        }
         let implementation = features.implementation();
         let legal = match self.stage_2(0) {
             Some(tables) => {

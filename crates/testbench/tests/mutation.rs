@@ -23,7 +23,6 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
         Some(Mutation::WrongVmid | Mutation::Stage2ByAsid | Mutation::NoVmidFlush) => {
             GUESTS.to_owned()
         }
-        Some(Mutation::MemberOnly) => GROUPS.to_owned(),
         Some(Mutation::NoDirtyTlbi) => WRITTEN.to_owned(),
         Some(Mutation::NoStallEnd | Mutation::WrongStag) => STALLS.to_owned(),
         Some(Mutation::SyncElsewhere) => {
@@ -68,16 +67,6 @@ master = [
 domain = [{ name = "first", stage = 2 }, { name = "second", stage = 2 }, { name = "host" }]
 [[step]]
 random = { steps = 1500, pages = 16 }
-"#;
-
-/// Groups of pages that TLBs may keep as one, and of which parts are unmapped.
-const GROUPS: &str = r#"
-name = "groups"
-instance = [{ name = "smmu0" }]
-master = [{ name = "nic", instance = "smmu0", streams = [0x900] }]
-domain = [{ name = "first", contiguous = true }, { name = "second", stage = 2, contiguous = true }]
-[[step]]
-random = { steps = 2500, pages = 128, longest = 40 }
 "#;
 
 /// Domains of which devices' writes are asked for.
@@ -135,7 +124,6 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::NoLeafCfgi,
         Mutation::TagBeforeTarget,
         Mutation::WrongVmid,
-        Mutation::MemberOnly,
         Mutation::NoDirtyTlbi,
         Mutation::NoStallEnd,
         Mutation::SyncElsewhere,
