@@ -91,6 +91,9 @@ pub struct Features {
     pub event_queue_log2: u32,
     /// Faulting transactions may be stalled.
     pub stalls: Stalls,
+    /// A guest's stage 1 can be put over the host's stage 2: both are there, and errata 1209401, 2268618 and
+    /// 2812531 are not (§19).
+    pub nesting: bool,
     /// EL2 translations exist, and must be invalidated at start.
     pub el2: bool,
     /// It can send events that end WFE: IDR0.SEV, but for MMU-600 erratum 1076982.
@@ -274,6 +277,7 @@ impl Features {
         }
         let is = |product| iidr.implementer() == ARM && iidr.product_id() == product;
         let mmu_700 = is(MMU_700);
+        let early_700 = mmu_700 && (iidr.variant() < 1 || iidr.revision() < 1);
         // Errata 3878312 and 3995052, and of all MMU-700 (§19).
         let deaf = mmu_700 || is(MMU_L1) || is(MMU_S3);
         Ok(Self {
@@ -304,14 +308,11 @@ impl Features {
                 0 => Stalls::Chosen,
                 _ => Stalls::Never,
             },
+            nesting: idr0.s2p() && !early_700 && !(is(MMU_600) && iidr.variant() < 2),
             el2: idr0.hyp(),
             // Erratum 1076982 (§19).
             events: idr0.sev() && !(is(MMU_600) && iidr.variant() == 0 && iidr.revision() <= 2),
-            largest_batch: if mmu_700 && (iidr.variant() < 1 || iidr.revision() < 1) {
-                62
-            } else {
-                u32::MAX
-            },
+            largest_batch: if early_700 { 62 } else { u32::MAX },
         })
     }
 
@@ -391,6 +392,26 @@ mod tests {
             assert_eq!(events(sev, iidr), good, "r{variant}p{revision}");
         }
         assert!(events(sev, arm.with_product_id(0x487)) && events(sev, Iidr::default()));
+    }
+
+    #[test]
+    fn nesting_needs_both_stages_and_no_early_implementation() {
+        let nesting = |iidr: Iidr, idr0| {
+            Features::decode(IdRegisters { idr0, iidr, ..qemu() }).unwrap().nesting
+        };
+        assert!(nesting(Iidr::default(), qemu().idr0));
+        assert!(!nesting(Iidr::default(), qemu().idr0.with_s2p(false)));
+        let arm = Iidr::default().with_implementer(0x43b);
+        for (product, variant, revision, good) in [
+            (0x483, 1, 9, false),
+            (0x483, 2, 0, true),
+            (0x487, 0, 1, false),
+            (0x487, 1, 0, false),
+            (0x487, 1, 1, true),
+        ] {
+            let iidr = arm.with_product_id(product).with_variant(variant).with_revision(revision);
+            assert_eq!(nesting(iidr, qemu().idr0), good, "{product:#x} r{variant}p{revision}");
+        }
     }
 
     #[test]

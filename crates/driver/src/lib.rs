@@ -104,6 +104,7 @@ mod mutation;
 #[cfg(feature = "alloc")]
 mod mutex;
 mod name;
+pub mod nest;
 #[cfg(feature = "alloc")]
 mod pasid;
 #[cfg(feature = "alloc")]
