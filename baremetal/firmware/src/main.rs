@@ -75,8 +75,7 @@ fn protect(pool: &Pool, mmio: Registers) -> Result<Instance<Pool>, Error> {
 
     // SAFETY: there is one platform.
     let contexts = unsafe { ContextTable::new(pool, features, 0) }.ok_or("no memory")?;
-    let context =
-        Context { root: table.root(), granule_shift: 12, input_bits, output_bits, asid: ASID };
+    let context = Context::new(table.root(), 12, [input_bits, output_bits], ASID);
     let entry = contexts.entry(pool, SubstreamId(0)).ok_or("no context")?;
     // No stream leads there yet: nothing has to be forgotten.
     let untold = || Ok::<(), Error>(());

@@ -7,7 +7,7 @@ use core::fmt;
 use crate::error::InstanceId;
 use crate::features::Features;
 use crate::ids::{Ids, Order};
-use crate::invalidate::Tag;
+use crate::invalidate::{Regime, Tag};
 use crate::shared::NoMemory;
 
 /// How ASIDs are chosen for domains that are used behind several instances, whose ASIDs may have different widths.
@@ -100,6 +100,27 @@ pub struct Vmids {
     pub last: u16,
 }
 
+impl Vmids {
+    /// None of them.
+    pub const NONE: Self = Self { first: 1, last: 0 };
+
+    /// Whether `vmid` is one of them.
+    pub const fn contains(self, vmid: u16) -> bool {
+        self.first <= vmid && vmid <= self.last
+    }
+}
+
+/// Who may use which VMIDs.
+#[derive(Clone, Copy)]
+pub(crate) struct Partition {
+    /// Banks, before anybody else.
+    pub(crate) banks: Vmids,
+    /// Domains of stage 2 that are given one, after everybody else.
+    pub(crate) stage_2: Vmids,
+    /// Domains of stage 2 that have the hypervisor's.
+    pub(crate) hypervisor: Vmids,
+}
+
 /// What the CPUs are like whose address spaces devices share (§8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cpu {
@@ -114,7 +135,7 @@ pub struct Cpu {
 /// The numbers of all instances.
 pub(crate) struct Asids {
     policy: AsidPolicy,
-    banks: Vmids,
+    vmids: Partition,
     cpu: Cpu,
     /// Those of policies with one number for all instances.
     common: Option<Ids>,
@@ -132,6 +153,12 @@ struct Numbers {
     most: usize,
     /// A process can have the CPU's ASID, in the first bank.
     shares: bool,
+    /// What its ASIDs tag.
+    regime: Regime,
+    /// Bits of a VMID; 0 without stage 2.
+    vmid_bits: u32,
+    /// The VMIDs of domains of stage 2, once one was asked for: all others are taken.
+    vmids: Option<Ids>,
     removed: bool,
 }
 
@@ -142,9 +169,9 @@ struct Bank {
 }
 
 impl Asids {
-    pub(crate) fn new(policy: AsidPolicy, banks: Vmids, cpu: Cpu) -> Result<Self, NoMemory> {
+    pub(crate) fn new(policy: AsidPolicy, vmids: Partition, cpu: Cpu) -> Result<Self, NoMemory> {
         let common = if policy.is_common() { Some(Ids::new(16)?) } else { None };
-        Ok(Self { policy, banks, cpu, common, instances: Vec::new() })
+        Ok(Self { policy, vmids, cpu, common, instances: Vec::new() })
     }
 
     pub(crate) fn policy(&self) -> AsidPolicy {
@@ -160,22 +187,35 @@ impl Asids {
         self.instances.try_reserve(1).map_err(|_| NoMemory)?;
         let bits = features.asid_bits;
         let cpu = self.cpu;
-        let known = features.stage_2 && u64::from(cpu.vmid) >> features.vmid_bits == 0;
+        let in_el1 = !features.el2_host;
+        let known = features.stage_2 && in_el1 && u64::from(cpu.vmid) >> features.vmid_bits == 0;
         let vmid = if known { cpu.vmid } else { 0 };
         let mut banks = Vec::new();
         banks.try_reserve_exact(1).map_err(|_| NoMemory)?;
         banks.push(self.bank(vmid, bits)?);
-        let most = if self.policy == AsidPolicy::Banked && features.stage_2 {
+        let most = if self.policy == AsidPolicy::Banked && features.stage_2 && in_el1 {
             1 + self.vmids(vmid, features.vmid_bits).count()
         } else {
             1
         };
         let shares = broadcast
             && features.broadcast
-            && !cpu.el2_host
+            && cpu.el2_host == features.el2_host
             && bits >= cpu.asid_bits
-            && vmid == cpu.vmid;
-        Ok(Prepared(Numbers { bits, open: 0, banks, most, shares, removed: false }))
+            && (features.el2_host || vmid == cpu.vmid);
+        let regime = if in_el1 { Regime::El1 } else { Regime::El2 };
+        let vmid_bits = if features.stage_2 { features.vmid_bits } else { 0 };
+        Ok(Prepared(Numbers {
+            bits,
+            open: 0,
+            banks,
+            most,
+            shares,
+            regime,
+            vmid_bits,
+            vmids: None,
+            removed: false,
+        }))
     }
 
     /// Adds the instance with the next number.
@@ -210,6 +250,41 @@ impl Asids {
     pub(crate) fn home(&self, instance: InstanceId) -> u16 {
         let numbers = self.instances.get(instance.index());
         numbers.and_then(|numbers| numbers.banks.first()).map_or(0, |bank| bank.vmid)
+    }
+
+    /// The tag of a number on an instance, in the bank of `vmid`.
+    pub(crate) fn tag(&self, instance: InstanceId, vmid: u16, asid: u16) -> Tag {
+        let numbers = self.instances.get(instance.index());
+        Tag { regime: numbers.map_or(Regime::El1, |numbers| numbers.regime), vmid, asid }
+    }
+
+    /// Bits of a VMID of `instance`.
+    pub(crate) fn vmid_bits(&self, instance: InstanceId) -> u32 {
+        self.instances.get(instance.index()).map_or(0, |numbers| numbers.vmid_bits)
+    }
+
+    /// A VMID for a domain of stage 2 that has none yet on `instance`.
+    pub(crate) fn allocate_vmid(&mut self, instance: InstanceId) -> Result<Option<u16>, NoMemory> {
+        let home = self.home(instance);
+        let (policy, partition) = (self.policy, self.vmids);
+        let Some(numbers) = self.instances.get_mut(instance.index()) else { return Ok(None) };
+        if numbers.vmids.is_none() && numbers.vmid_bits != 0 {
+            let mut ids = Ids::new(numbers.vmid_bits)?;
+            for vmid in 1..=u16::MAX >> (16 - numbers.vmid_bits) {
+                let bank = policy == AsidPolicy::Banked && partition.banks.contains(vmid);
+                if bank
+                    || vmid == home
+                    || partition.hypervisor.contains(vmid)
+                    || !partition.stage_2.contains(vmid)
+                {
+                    ids.take(u32::from(vmid));
+                }
+            }
+            numbers.vmids = Some(ids);
+        }
+        let Some(ids) = &mut numbers.vmids else { return Ok(None) };
+        // At most 16 bits.
+        Ok(ids.allocate(16, Order::Ascending).map(|vmid| vmid as u16))
     }
 
     /// Processes can have the CPU's ASID there.
@@ -273,6 +348,14 @@ impl Asids {
     /// Gives the number of `tag` on `instance` back. Nothing there may carry it any more, and nothing anywhere
     /// where numbers are common.
     pub(crate) fn release(&mut self, instance: InstanceId, tag: Tag) {
+        if tag.regime == Regime::Stage2 {
+            let vmids = self.instances.get_mut(instance.index()).and_then(|it| it.vmids.as_mut());
+            // The hypervisor's are not given out.
+            if let Some(ids) = vmids.filter(|_| !self.vmids.hypervisor.contains(tag.vmid)) {
+                ids.release(u32::from(tag.vmid));
+            }
+            return;
+        }
         let index = self.bank_index(instance, tag.vmid);
         if let Some(ids) = self.ids(instance, tag.vmid) {
             ids.release(u32::from(tag.asid));
@@ -342,7 +425,7 @@ impl Asids {
 
     /// The VMIDs of `bits` bits that are for banks.
     fn vmids(&self, home: u16, bits: u32) -> impl Iterator<Item = u16> + use<> {
-        let Vmids { first, last } = self.banks;
+        let Vmids { first, last } = self.vmids.banks;
         (first..=last).filter(move |vmid| *vmid != home && u64::from(*vmid) >> bits == 0)
     }
 
@@ -356,7 +439,7 @@ impl Asids {
 
     /// Where the bank of `vmid` is: banks are opened in the order of [`Asids::vmids`].
     fn bank_index(&self, instance: InstanceId, vmid: u16) -> usize {
-        let (home, first) = (self.home(instance), self.banks.first);
+        let (home, first) = (self.home(instance), self.vmids.banks.first);
         if vmid == home {
             return 0;
         }

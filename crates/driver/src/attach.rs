@@ -13,7 +13,6 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use smmuv3_formats::SubstreamId;
-use smmuv3_formats::command::TlbiNhAsid;
 
 use crate::compatibility::Mismatch;
 use crate::configuration::{Configuration, spare};
@@ -21,7 +20,7 @@ use crate::domain::Domain;
 use crate::entry::Stream;
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::instance::Instance;
-use crate::invalidate::Tag;
+use crate::invalidate::{Scope, Tag};
 use crate::iommu::{Core, Iommu};
 use crate::master::Master;
 #[cfg(feature = "mutation")]
@@ -62,6 +61,39 @@ pub enum AttachError {
         bits: u32,
         /// The domain's ASID.
         asid: u16,
+    },
+    /// No VMID is left for a domain of stage 2 on the instance
+    /// ([`Config::stage_2_vmids`](crate::Config::stage_2_vmids)). Nothing was changed.
+    NoVmid {
+        /// The instance.
+        instance: InstanceId,
+        /// Bits of its VMIDs.
+        bits: u32,
+    },
+    /// The domain's VMID is too wide for the instance. Nothing was changed.
+    VmidWidth {
+        /// The instance.
+        instance: InstanceId,
+        /// Bits of its VMIDs.
+        bits: u32,
+        /// The VMID.
+        vmid: u16,
+    },
+    /// Another domain has the same VMID of the hypervisor's, and is used on the instance, or waits for its reset. Nothing
+    /// was changed.
+    VmidTaken {
+        /// The instance.
+        instance: InstanceId,
+        /// The VMID.
+        vmid: u16,
+    },
+    /// A master whose accesses without a PASID are translated by stage 2 has none, and accesses with a PASID are not
+    /// translated by stage 2 alone (§5.2). Nothing was changed.
+    SubstreamStage {
+        /// The instance.
+        instance: InstanceId,
+        /// The PASID.
+        pasid: SubstreamId,
     },
     /// The PASID is beyond those of the master. Nothing was changed.
     SubstreamRange {
@@ -116,6 +148,18 @@ impl fmt::Display for AttachError {
             Self::AsidWidth { instance, bits, asid } => {
                 write!(f, "{instance}: ASID {asid} of the domain has more than {bits} bits")
             }
+            Self::NoVmid { instance, bits } => {
+                write!(f, "{instance}: all VMIDs of {bits} bits for stage 2 are in use")
+            }
+            Self::VmidWidth { instance, bits, vmid } => {
+                write!(f, "{instance}: VMID {vmid} of the domain has more than {bits} bits")
+            }
+            Self::VmidTaken { instance, vmid } => {
+                write!(f, "{instance}: another domain has VMID {vmid}")
+            }
+            Self::SubstreamStage { instance, pasid } => {
+                write!(f, "{instance}: PASID {pasid} does not go with stage 2")
+            }
             Self::SubstreamRange { instance, pasid, bits: 0 } => {
                 write!(f, "{instance}: PASID {pasid}, but the master has no substreams")
             }
@@ -145,7 +189,10 @@ impl<P: Platform> Iommu<P> {
     /// treated as those without for a moment.
     ///
     /// From blocked and from identity, no access is refused that `domain` allows. Between two domains the master's
-    /// context is invalid for a moment: accesses at that moment are refused.
+    /// context, or if one is of stage 2 its stream table entry, is invalid for a moment: accesses at that moment are
+    /// refused.
+    ///
+    /// A master uses a domain of stage 2 with all that it does: it cannot use PASIDs meanwhile.
     ///
     /// # Errors
     /// See [`AttachError`].
@@ -292,6 +339,14 @@ pub(crate) fn change<P: Platform>(
         }
 
         // Prepare.
+        if let Some(space) = &space {
+            let state = configuration.masters.get(master);
+            let clash = state.and_then(|state| state.clash(substream, space.stage()));
+            if let Some(clash) = clash {
+                let pasid = SubstreamId(clash);
+                return Err(AttachError::SubstreamStage { instance: id, pasid });
+            }
+        }
         core.quarantine.reserve(&core.platform)?;
         configuration.held.try_reserve(1).map_err(|_| NoMemory)?;
         let leaving = slot.bound().map(|old| leaving(configuration, old)).transpose()?.flatten();
@@ -414,25 +469,28 @@ fn enter<P: Platform>(
     seat: Seat,
     room: Room,
 ) -> Result<Entering, AttachError> {
-    let (vmid, number) = match seat {
-        Seat::At(place) => return Ok(Entering { place, targets: None }),
-        Seat::New { vmid, number } => (vmid, number),
-    };
     let asids = &mut configuration.asids;
-    let (asid, shared) = match number {
-        Number::Free => {
+    let (tag, shared) = match seat {
+        Seat::At(place) => return Ok(Entering { place, targets: None }),
+        Seat::New { vmid, number: Number::Free } => {
             let bits = asids.bits_of_new(instance);
             let free = asids.allocate(instance, vmid);
-            (free.ok_or(AttachError::NoAsid { instance, bits })?, false)
+            (asids.tag(instance, vmid, free.ok_or(AttachError::NoAsid { instance, bits })?), false)
         }
-        Number::Same(asid) => (asid, false),
-        Number::Pinned(asid) => {
+        Seat::New { vmid, number: Number::Same(asid) } => (asids.tag(instance, vmid, asid), false),
+        Seat::New { vmid, number: Number::Pinned(asid) } => {
+            let tag = asids.tag(instance, vmid, asid);
             // Free, or the space's own already.
-            asids.take(instance, Tag { vmid, asid });
-            (asid, true)
+            asids.take(instance, tag);
+            (tag, true)
+        }
+        Seat::Stage2(Some(vmid)) => (Tag::stage_2(vmid), false),
+        Seat::Stage2(None) => {
+            let bits = asids.vmid_bits(instance);
+            let free = asids.allocate_vmid(instance)?;
+            (Tag::stage_2(free.ok_or(AttachError::NoVmid { instance, bits })?), false)
         }
     };
-    let tag = Tag { vmid, asid };
     let place = Place { space: space.clone(), instance, tag, shared, users: room.users };
     Ok(Entering { place: configuration.places.insert(place), targets: Some(room.targets) })
 }
@@ -449,7 +507,8 @@ fn install<P: Platform>(
     new: Option<Bound>,
 ) -> Result<(), Failure> {
     let place = new.and_then(|new| configuration.places.get(new.place));
-    let target = place.map(|place| {
+    let tables = place.and_then(|place| place.space.stage_2(place.tag));
+    let target = place.filter(|_| tables.is_none()).map(|place| {
         let context = place.space.context(instance.features(), place.tag, place.shared);
         (context.0, place.tag.vmid)
     });
@@ -485,6 +544,9 @@ fn install<P: Platform>(
         (None, _) => Slot::Blocked,
     };
     state.set_slot(substream, slot);
+    if substream == WITHOUT {
+        state.stage_2 = tables;
+    }
     let after = state.stream();
     if after != before
         && let Err(what) = state.write_streams(core, instance, after)
@@ -492,7 +554,9 @@ fn install<P: Platform>(
         state.set_slot(substream, old);
         return Err(what);
     }
-    if let (Some(_), None, Some(entry)) = (old.bound(), new, state.entry(platform, pasid)) {
+    // It had a context, and has none.
+    let leaves = old.bound().is_some() && target.is_none();
+    if let Some(entry) = state.entry(platform, pasid).filter(|_| leaves) {
         if matches!(after, Stream::Stage1 { .. }) {
             // The rest means nothing without the first word.
             let mut invalid = entry.load(platform);
@@ -515,11 +579,10 @@ pub(crate) fn flush<P: Platform>(
     instance: &Instance<P>,
     tag: Tag,
 ) -> Result<(), Failure> {
-    let asid = TlbiNhAsid::new().with_vmid(u64::from(tag.vmid)).with_asid(u64::from(tag.asid));
-    let commands = Some(asid.into());
+    let command = instance.invalidation(core::iter::once(tag), Scope::All).next();
     #[cfg(feature = "mutation")]
-    let commands = commands.filter(|_| !core.leaves_out(Mutation::NoTagFlush));
-    instance.carry_out(&core.platform, commands)
+    let command = command.filter(|_| !core.leaves_out_flush(tag));
+    instance.carry_out(&core.platform, command)
 }
 
 /// Fills an entry that hardware cannot reach. Words that it holds already were made visible when they were stored.

@@ -7,15 +7,29 @@ use smmuv3_formats::legality::Rule;
 
 use crate::features::{Endianness, Features};
 
+/// Which of the two translations of an SMMU (§1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// From what devices issue, by a context.
+    #[default]
+    One,
+    /// By the stream table entry: from what devices issue, or from what stage 1 gives.
+    Two,
+}
+
 /// What an address space asks of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
+    /// Which stage its tables are for.
+    pub stage: Stage,
     /// log2 of the granule.
     pub granule_shift: u32,
     /// Bits of an input address.
     pub input_bits: u32,
     /// Bits of an output address.
     pub output_bits: u32,
+    /// Its descriptors are those of 52-bit addresses: of LPA2, or with 64 KiB of LPA (§15.2).
+    pub wide: bool,
     /// Nobody makes its tables visible to an SMMU that does not snoop caches.
     pub coherent: bool,
     /// Its tables are big-endian.
@@ -26,14 +40,18 @@ pub struct Shape {
     pub dirty_state: bool,
     /// What is done to it without break-before-make needs this `IDR3.BBML` (§8.2).
     pub bbml: u32,
+    /// Stage 2: types are forced (S2FWB).
+    pub forced_types: bool,
+    /// Stage 2: execution depends on privilege (XNX).
+    pub execute_by_privilege: bool,
 }
 
 /// Why an address space cannot be used on an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mismatch {
-    /// The instance has no stage 1.
-    Stage,
+    /// The instance has no such stage.
+    Stage(Stage),
     /// The instance does not support the granule.
     Granule {
         /// log2 of the granule.
@@ -53,6 +71,11 @@ pub enum Mismatch {
         /// The instance's bits.
         instance: u32,
     },
+    /// The instance has no descriptors for 52-bit addresses (IDR5.DS; with 64 KiB, IDR5.OAS).
+    Wide {
+        /// log2 of the granule.
+        shift: u32,
+    },
     /// The instance does not snoop caches, and the tables are written for hardware that does.
     Coherency,
     /// The instance does not read tables of this endianness.
@@ -71,7 +94,11 @@ pub enum Mismatch {
         /// The instance's.
         instance: u32,
     },
-    /// The instance would refuse the context descriptor.
+    /// The instance has no forced types (S2FWB).
+    ForcedTypes,
+    /// At stage 2 of the instance execution does not depend on privilege (XNX).
+    ExecuteByPrivilege,
+    /// The instance would refuse the context descriptor, or the stream table entry.
     Illegal(Rule),
 }
 
@@ -81,9 +108,14 @@ impl Shape {
     /// # Errors
     /// The first thing that does not fit.
     pub fn fits(&self, features: &Features) -> Result<(), Mismatch> {
-        let (input, output) = (features.input_bits, features.output_bits);
+        let output = features.output_bits;
+        let input = match self.stage {
+            Stage::One => features.input_bits,
+            Stage::Two => features.implementation().intermediate_bits(),
+        };
+        let is_wide = if self.granule_shift == 16 { output > 48 } else { features.lpa2 };
         let needs = [
-            (!features.stage_1, Mismatch::Stage),
+            (!features.has_stage(self.stage), Mismatch::Stage(self.stage)),
             (
                 !features.has_granule(self.granule_shift),
                 Mismatch::Granule { shift: self.granule_shift },
@@ -93,6 +125,7 @@ impl Shape {
                 self.output_bits > output,
                 Mismatch::Output { domain: self.output_bits, instance: output },
             ),
+            (self.wide && !is_wide, Mismatch::Wide { shift: self.granule_shift }),
             (self.coherent && !features.coherent, Mismatch::Coherency),
             (
                 self.big_endian && features.endianness == Endianness::Little,
@@ -103,6 +136,11 @@ impl Shape {
             (
                 self.bbml > features.bbml,
                 Mismatch::BreakBeforeMake { domain: self.bbml, instance: features.bbml },
+            ),
+            (self.forced_types && !features.forced_types, Mismatch::ForcedTypes),
+            (
+                self.execute_by_privilege && !features.execute_by_privilege,
+                Mismatch::ExecuteByPrivilege,
             ),
         ];
         match needs.into_iter().find(|(missing, _)| *missing) {
@@ -115,7 +153,9 @@ impl Shape {
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stage => f.write_str("the instance has no stage 1"),
+            Self::Stage(stage) => {
+                write!(f, "the instance has no stage {}", 1 + u32::from(*stage == Stage::Two))
+            }
             Self::Granule { shift } => {
                 // Of a granule; whatever else somebody puts there shows as it is.
                 let kib = 1u64.checked_shl(*shift).unwrap_or(0) >> 10;
@@ -126,6 +166,10 @@ impl fmt::Display for Mismatch {
             }
             Self::Output { domain, instance } => {
                 write!(f, "the domain has {domain}-bit output addresses, the instance {instance}")
+            }
+            Self::Wide { shift } => {
+                let kib = 1u64.checked_shl(*shift).unwrap_or(0) >> 10;
+                write!(f, "the instance has no 52-bit addresses with a granule of {kib} KiB")
             }
             Self::Coherency => {
                 f.write_str("the instance does not snoop caches, as the tables need it to")
@@ -140,7 +184,11 @@ impl fmt::Display for Mismatch {
                 f,
                 "the tables are changed as BBML {domain} allows, the instance has {instance}"
             ),
-            Self::Illegal(rule) => write!(f, "the instance would refuse the context: {rule}"),
+            Self::ForcedTypes => f.write_str("the instance has no forced types"),
+            Self::ExecuteByPrivilege => {
+                f.write_str("execution does not depend on privilege at stage 2 of the instance")
+            }
+            Self::Illegal(rule) => write!(f, "the instance would refuse the entry: {rule}"),
         }
     }
 }
@@ -168,9 +216,13 @@ mod tests {
     }
 
     const DEMANDING: Shape = Shape {
+        stage: Stage::One,
         granule_shift: 16,
         input_bits: 48,
         output_bits: 48,
+        wide: false,
+        forced_types: false,
+        execute_by_privilege: false,
         coherent: true,
         big_endian: true,
         access_flag: true,
@@ -207,15 +259,50 @@ mod tests {
         assert_eq!(wide.fits(&features(|_| {})), Err(Mismatch::Input { domain, instance }));
         assert_eq!(wide.fits(&features(|r| r.idr5 = r.idr5.with_vax(1))), Ok(()));
         let without = Features { stage_1: false, ..features(|_| {}) };
-        assert_eq!(DEMANDING.fits(&without), Err(Mismatch::Stage));
+        assert_eq!(DEMANDING.fits(&without), Err(Mismatch::Stage(Stage::One)));
+    }
+
+    #[test]
+    fn stage_2_is_measured_by_what_it_is_given_and_wide_tables_by_what_has_them() {
+        let second = Shape {
+            stage: Stage::Two,
+            forced_types: true,
+            execute_by_privilege: true,
+            ..DEMANDING
+        };
+        let mismatch = |shape: Shape, change: fn(&mut IdRegisters)| shape.fits(&features(change));
+        let all: fn(&mut IdRegisters) = |r| r.idr3 = r.idr3.with_fwb(true).with_xnx(true);
+        assert_eq!(mismatch(second, all), Ok(()));
+        assert_eq!(mismatch(second, |_| {}), Err(Mismatch::ForcedTypes));
+        let forced: fn(&mut IdRegisters) = |r| r.idr3 = r.idr3.with_fwb(true).with_xnx(false);
+        assert_eq!(mismatch(second, forced), Err(Mismatch::ExecuteByPrivilege));
+        let without: fn(&mut IdRegisters) = |r| r.idr0 = r.idr0.with_s2p(false).with_vmid16(false);
+        assert_eq!(mismatch(second, without), Err(Mismatch::Stage(Stage::Two)));
+        // IAS is OAS (§9), whatever VAX says.
+        let narrow: fn(&mut IdRegisters) = |r| r.idr5 = r.idr5.with_oas(4).with_vax(1);
+        let (domain, instance) = (48, 44);
+        assert_eq!(mismatch(second, narrow), Err(Mismatch::Input { domain, instance }));
+        for (shift, change) in [
+            (12, (|r| r.idr5 = r.idr5.with_ds(true)) as fn(&mut IdRegisters)),
+            (14, |r| r.idr5 = r.idr5.with_ds(true)),
+            (16, |r| r.idr5 = r.idr5.with_oas(6)),
+        ] {
+            let wide = Shape { wide: true, granule_shift: shift, ..DEMANDING };
+            assert_eq!(mismatch(wide, |_| {}), Err(Mismatch::Wide { shift }));
+            assert_eq!(mismatch(wide, change), Ok(()));
+        }
     }
 
     #[test]
     fn a_space_that_asks_for_little_is_accepted_where_there_is_little() {
         let modest = Shape {
+            stage: Stage::One,
             granule_shift: 12,
             input_bits: 32,
             output_bits: 32,
+            wide: false,
+            forced_types: false,
+            execute_by_privilege: false,
             coherent: false,
             big_endian: false,
             access_flag: false,

@@ -8,6 +8,7 @@ use smmuv3_formats::StreamId;
 
 use crate::asid::Asids;
 use crate::error::InstanceId;
+use crate::invalidate::Regime;
 use crate::iommu::Core;
 use crate::master::MasterState;
 use crate::place::{Bound, GHOST, Place, Slot, User};
@@ -173,7 +174,7 @@ impl<P: Platform> Configuration<P> {
     pub(crate) fn forget(&mut self, core: &Core<P>, index: usize) -> Option<Shared<Space<P>>> {
         let Place { space, instance, tag, shared, .. } = self.places.remove(index)?;
         let left = space.targets.for_writer();
-        let common = self.asids.policy().is_common();
+        let common = self.asids.policy().is_common() && tag.regime != Regime::Stage2;
         if !common || left.iter().all(|target| target.tag.asid != tag.asid) {
             self.asids.release(instance, tag);
         }

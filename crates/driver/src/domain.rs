@@ -4,14 +4,15 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Iova, PhysAddr};
 use smmuv3_pagetable::UnmapError as TableUnmapError;
 use smmuv3_pagetable::{
-    Attributes, Gather, MapErrorKind, Mapping, RangeError, Stage1Table4K, TableError,
+    Attributes, Gather, MapErrorKind, Mapping, RangeError, SplitError, Table, TableError,
 };
 
+use crate::compatibility::Stage;
 use crate::error::{StillAttached, Unconfirmed};
-use crate::features::Features;
 use crate::invalidate::{Range, Scope};
 use crate::iommu::Core;
 #[cfg(feature = "mutation")]
@@ -20,19 +21,63 @@ use crate::platform::Platform;
 use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::{Space, Tables, Target, Targets};
+use crate::tables::{Own, PageTable, dispatch};
 use crate::targets::Snapshot;
 
-/// The shape of a domain.
+/// The shape of a domain. What is left open follows from the instances that are enabled when it is created; any
+/// instance that can walk the tables may come later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DomainConfig {
-    /// Bits of an input address, 32 to 48; 0 for as many as every instance supports.
+    /// Which stage its tables are for.
+    pub stage: Stage,
+    /// Size of a page, and of a table; `None` for the smallest that every instance with the stage has.
+    pub granule: Option<Granule>,
+    /// Bits of an input address, 32 to 48; 0 for as many as every instance supports. More, up to 52, take
+    /// descriptors for 52-bit addresses (LPA2, or LPA with 64 KiB), which not every instance has.
     pub input_bits: u32,
-    /// Bits of an output address, 32 to 48; 0 for as many as every instance supports.
+    /// Bits of an output address, in the same way.
     pub output_bits: u32,
+    /// Stage 1: its addresses are those of the upper half, which are sign-extended (TTB1). Accesses to the other half
+    /// are refused.
+    pub upper: bool,
+    /// Stage 2: the level of the first table, where there is a choice (§15.4): a later one takes up to 16 tables side by
+    /// side, and one step less to walk.
+    pub start_level: Option<i8>,
+    /// Maps set the contiguous hint where they store all of a group, so that TLBs need fewer entries.
+    pub contiguous: bool,
+    /// An [`Domain::unmap`] may cut blocks, where the instances bear it (BBML, §8.2). It may take frames for tables
+    /// then. Without it, and on instances of BBML 0, blocks that are cut are an error.
+    pub splitting: bool,
+    /// With one of the last two: what is done to the tables needs this IDR3.BBML of an instance; `None` for the least of
+    /// those enabled.
+    pub bbml: Option<u32>,
+    /// Mappings may be of every memory type, and have all permissions, that the stage can say. Otherwise they are those
+    /// most need, for which maps and look-ups are faster.
+    pub all_attributes: bool,
+    /// Stage 2: types are those of its mappings, whatever devices say (S2FWB).
+    pub forced_types: bool,
+    /// Stage 2: the VMID on all instances, one of the hypervisor's ([`Config::hypervisor_vmids`]).
+    ///
+    /// [`Config::hypervisor_vmids`]: crate::Config::hypervisor_vmids
+    pub vmid: Option<u16>,
 }
 
 impl DomainConfig {
+    /// For stage 2.
+    #[must_use]
+    pub const fn with_stage_2(mut self) -> Self {
+        self.stage = Stage::Two;
+        self
+    }
+
+    /// With that granule.
+    #[must_use]
+    pub const fn with_granule(mut self, granule: Granule) -> Self {
+        self.granule = Some(granule);
+        self
+    }
+
     /// With input addresses of `bits` bits.
     #[must_use]
     pub const fn with_input_bits(mut self, bits: u32) -> Self {
@@ -46,6 +91,62 @@ impl DomainConfig {
         self.output_bits = bits;
         self
     }
+
+    /// For the upper half of the addresses.
+    #[must_use]
+    pub const fn with_upper_half(mut self) -> Self {
+        self.upper = true;
+        self
+    }
+
+    /// With the first table at `level`.
+    #[must_use]
+    pub const fn with_start_level(mut self, level: i8) -> Self {
+        self.start_level = Some(level);
+        self
+    }
+
+    /// With the contiguous hint.
+    #[must_use]
+    pub const fn with_contiguous(mut self) -> Self {
+        self.contiguous = true;
+        self
+    }
+
+    /// With blocks that may be cut.
+    #[must_use]
+    pub const fn with_splitting(mut self) -> Self {
+        self.splitting = true;
+        self
+    }
+
+    /// For instances of at least that IDR3.BBML.
+    #[must_use]
+    pub const fn with_bbml(mut self, bbml: u32) -> Self {
+        self.bbml = Some(bbml);
+        self
+    }
+
+    /// With all attributes.
+    #[must_use]
+    pub const fn with_all_attributes(mut self) -> Self {
+        self.all_attributes = true;
+        self
+    }
+
+    /// With forced types.
+    #[must_use]
+    pub const fn with_forced_types(mut self) -> Self {
+        self.forced_types = true;
+        self
+    }
+
+    /// With a VMID of the hypervisor's.
+    #[must_use]
+    pub const fn with_vmid(mut self, vmid: u16) -> Self {
+        self.vmid = Some(vmid);
+        self
+    }
 }
 
 /// Why a domain could not be made.
@@ -56,6 +157,12 @@ pub enum CreateError {
     NoMemory,
     /// No first table, or sizes that no table has.
     Table(TableError),
+    /// It is not a VMID that the hypervisor has for itself
+    /// ([`Config::hypervisor_vmids`](crate::Config::hypervisor_vmids)), or the domain is not for stage 2.
+    Vmid {
+        /// The VMID.
+        vmid: u16,
+    },
 }
 
 impl From<NoMemory> for CreateError {
@@ -69,6 +176,7 @@ impl fmt::Display for CreateError {
         match self {
             Self::NoMemory => f.write_str("no memory"),
             Self::Table(error) => error.fmt(f),
+            Self::Vmid { vmid } => write!(f, "VMID {vmid:#x} is not the hypervisor's"),
         }
     }
 }
@@ -103,6 +211,8 @@ impl core::error::Error for MapError {}
 pub enum UnmapError {
     /// The range cannot be unmapped. Nothing was changed.
     Table(TableUnmapError),
+    /// A block that an end of the range cuts could not be split. Nothing was unmapped.
+    Split(SplitError),
     /// The range is unmapped, but an instance may still reach the memory; it is in quarantine.
     Unconfirmed(Unconfirmed),
 }
@@ -111,6 +221,7 @@ impl fmt::Display for UnmapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Table(error) => error.fmt(f),
+            Self::Split(error) => error.fmt(f),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
         }
     }
@@ -133,20 +244,17 @@ impl<P: Platform> Domain<P> {
         config: DomainConfig,
         removed: u64,
     ) -> Result<Self, CreateError> {
-        let limit = |bits: fn(&Features) -> u32| {
-            let present = core.instances.iter().filter(|(id, _)| removed & id.bit() == 0);
-            present.map(|(_, instance)| bits(instance.features())).min()
-        };
-        let or = |bits: u32, limit: Option<u32>| {
-            if bits != 0 { bits } else { limit.unwrap_or(48).min(48) }
-        };
-        let input = or(config.input_bits, limit(|features| features.input_bits));
-        let output = or(config.output_bits, limit(|features| features.output_bits));
+        if let Some(vmid) = config.vmid
+            && (config.stage != Stage::Two || !core.config.is_hypervisors(vmid))
+        {
+            return Err(CreateError::Vmid { vmid });
+        }
+        let present = core.instances.iter().filter(|(id, _)| removed & id.bit() == 0);
+        let features = present.map(|(_, instance)| instance.features());
         let targets = try_box(Targets::new())?;
-        let table =
-            Stage1Table4K::new(&core.platform, input, output).map_err(CreateError::Table)?;
+        let own = Own::new(&core.platform, &config, features).map_err(CreateError::Table)?;
         // If there is no memory, dropping the space frees the table.
-        let space = Space::new(core, id, Tables::Stage1Granule4K(table), Snapshot::new(targets));
+        let space = Space::new(core, id, Tables::Own(own), Snapshot::new(targets));
         Ok(Self { space: Shared::new(space)? })
     }
 
@@ -161,11 +269,17 @@ impl<P: Platform> Domain<P> {
         self.space.targets()
     }
 
-    fn table(&self) -> &Stage1Table4K {
-        match self.space.table() {
-            Some(table) => table,
-            // `new` makes it with one, and it stays.
-            None => unreachable!("a domain has a table"),
+    #[inline(always)]
+    fn table(&self) -> &PageTable {
+        &self.own().tables
+    }
+
+    #[inline(always)]
+    fn own(&self) -> &Own {
+        match self.space.own() {
+            Some(own) => own,
+            // `new` makes it with them, and they stay.
+            None => unreachable!("a domain has tables"),
         }
     }
 
@@ -187,9 +301,11 @@ impl<P: Platform> Domain<P> {
         len: u64,
         attributes: Attributes,
     ) -> Result<(), MapError> {
-        let table = self.table();
-        // SAFETY: the caller's promise; the frames are those that the table was made with.
-        let result = unsafe { table.map(&self.space.core.platform, iova, pa, len, attributes) };
+        let platform = &self.space.core.platform;
+        let result = dispatch!(self.table(), table => {
+            // SAFETY: the caller's promise; the frames are those that the table was made with.
+            unsafe { table.map(platform, iova, pa, len, attributes) }
+        });
         let Err(error) = result else { return Ok(()) };
         let mut unconfirmed = None;
         if error.mapped > 0 {
@@ -197,7 +313,7 @@ impl<P: Platform> Domain<P> {
             match unsafe { self.unmap(iova, error.mapped) } {
                 Err(UnmapError::Unconfirmed(failure)) => unconfirmed = Some(failure),
                 // What was just mapped, page by page from its start, has no block that straddles its end.
-                Err(UnmapError::Table(_)) | Ok(_) => {}
+                Err(UnmapError::Table(_) | UnmapError::Split(_)) | Ok(_) => {}
             }
         }
         Err(MapError { kind: error.kind, unconfirmed })
@@ -206,32 +322,85 @@ impl<P: Platform> Domain<P> {
     /// Takes `len` bytes of input addresses from devices; holes are allowed. Once it has returned `Ok`, no
     /// device reaches the memory through them. Returns how many bytes had been mapped.
     ///
-    /// May be called in interrupt context. Never waits for an attach, and allocates nothing.
+    /// May be called in interrupt context. Never waits for an attach, and allocates nothing, unless it has to split a
+    /// block ([`DomainConfig::splitting`]).
     ///
     /// # Errors
-    /// [`UnmapError::Table`] when the range is unaligned, too large, or cuts a block: nothing was changed.
+    /// [`UnmapError::Table`] when the range is unaligned, too large, or cuts a block that is not to be split: nothing was
+    /// changed. [`UnmapError::Split`] when there is no memory to split it: nothing was unmapped.
     /// [`UnmapError::Unconfirmed`] when an instance did not answer: the range is unmapped and must not be
     /// used again before the instance was reset, nor the memory behind it.
     ///
     /// # Safety
     /// No other operation of the domain touches an overlapping range meanwhile.
     pub unsafe fn unmap(&self, iova: Iova, len: u64) -> Result<u64, UnmapError> {
-        let table = self.table();
+        // SAFETY: the caller's promise.
+        dispatch!(self.table(), table => unsafe { self.unmap_of(table, iova, len) })
+    }
+
+    /// As [`Domain::unmap`], of the domain's tables.
+    #[inline(always)]
+    unsafe fn unmap_of<const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
+        &self,
+        table: &Table<SHIFT, STAGE, WIDE>,
+        iova: Iova,
+        len: u64,
+    ) -> Result<u64, UnmapError> {
         let platform = &self.space.core.platform;
         let mut gather = Gather::new();
         // Most unmaps are of pages in one table.
         // SAFETY: the caller's promise; the frames are those that the table was made with.
         if let Some(unmapped) = unsafe { table.unmap_pages(platform, iova, len, &mut gather) } {
-            let result = if unmapped == 0 { Ok(()) } else { self.settle(&mut gather) };
+            let result = if unmapped == 0 { Ok(()) } else { self.settle(&mut gather, SHIFT) };
             return result.map(|()| unmapped).map_err(UnmapError::Unconfirmed);
         }
-        // SAFETY: as above.
-        let mut cursor = unsafe { table.unmap(platform, iova, len) }.map_err(UnmapError::Table)?;
         let mut result = Ok(());
+        // SAFETY: as above.
+        let mut cursor = match unsafe { table.unmap(platform, iova, len) } {
+            Err(cut @ TableUnmapError::Straddle { .. }) if self.own().splits => {
+                // SAFETY: as above.
+                result = unsafe { self.split(table, iova, len, cut) }?;
+                // SAFETY: as above.
+                unsafe { table.unmap(platform, iova, len) }
+            }
+            cursor => cursor,
+        }
+        .map_err(UnmapError::Table)?;
         while cursor.next(&mut gather) {
-            result = result.and(self.settle(&mut gather));
+            result = result.and(self.settle(&mut gather, SHIFT));
         }
         result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
+    }
+
+    /// Splits the blocks that an end of the range cuts, which an unmap refused because of `cut`. What an instance did not
+    /// confirm of that does not keep the range from being unmapped: the instance counts as failed, and the block
+    /// is in quarantine.
+    #[cold]
+    unsafe fn split<const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
+        &self,
+        table: &Table<SHIFT, STAGE, WIDE>,
+        iova: Iova,
+        len: u64,
+        cut: TableUnmapError,
+    ) -> Result<Result<(), Unconfirmed>, UnmapError> {
+        let platform = &self.space.core.platform;
+        // SAFETY: the caller's promise; the frames are those that the table was made with.
+        let cursor = unsafe { table.split(platform, iova, len) };
+        let mut cursor = cursor.map_err(|error| UnmapError::Table(error.into()))?;
+        let mut gather = Gather::new();
+        let mut result = Ok(());
+        loop {
+            let step = cursor.next(&mut gather);
+            if !gather.is_empty() {
+                result = result.and(self.settle(&mut gather, SHIFT));
+            }
+            match step {
+                Ok(true) => {}
+                Ok(false) => return Ok(result),
+                Err(SplitError::NotAllowed { .. }) => return Err(UnmapError::Table(cut)),
+                Err(error) => return Err(UnmapError::Split(error)),
+            }
+        }
     }
 
     /// Takes `len` bytes of input addresses out of the tables, as [`Domain::unmap`], but tells no instance: devices that
@@ -253,8 +422,11 @@ impl<P: Platform> Domain<P> {
     /// No other operation of the domain touches an overlapping range meanwhile. Until the invalidation is confirmed,
     /// the memory stays the device's, as if it were mapped, and nothing is mapped in the range.
     pub unsafe fn unmap_deferred(&self, iova: Iova, len: u64) -> Result<u64, UnmapError> {
-        // SAFETY: the caller's promise; the frames are those that the table was made with.
-        let cleared = unsafe { self.table().clear(&self.space.core.platform, iova, len) };
+        let platform = &self.space.core.platform;
+        let cleared = dispatch!(self.table(), table => {
+            // SAFETY: the caller's promise; the frames are those that the table was made with.
+            unsafe { table.clear(platform, iova, len) }
+        });
         cleared.map_err(UnmapError::Table)
     }
 
@@ -293,19 +465,22 @@ impl<P: Platform> Domain<P> {
     /// As [`Domain::unmap`].
     ///
     /// # Safety
-    /// No other operation of the domain touches the range meanwhile, extended to whole tables (2 MiB).
+    /// No other operation of the domain touches the range meanwhile, extended to whole tables (2 MiB; with 16 and 64
+    /// KiB pages 32 and 512 MiB).
     pub unsafe fn reclaim(&self, iova: Iova, len: u64) -> Result<u64, ReclaimError> {
-        let table = self.table();
         let platform = &self.space.core.platform;
-        // SAFETY: the caller's promise; the frames are those that the table was made with.
-        let mut cursor =
-            unsafe { table.reclaim(platform, iova, len) }.map_err(ReclaimError::Range)?;
-        let mut gather = Gather::new();
-        let mut result = Ok(());
-        while cursor.next(&mut gather) {
-            result = result.and(self.settle(&mut gather));
-        }
-        result.map(|()| cursor.reclaimed()).map_err(ReclaimError::Unconfirmed)
+        let granule = self.own().granule_shift();
+        dispatch!(self.table(), table => {
+            // SAFETY: the caller's promise; the frames are those that the table was made with.
+            let cursor = unsafe { table.reclaim(platform, iova, len) };
+            let mut cursor = cursor.map_err(ReclaimError::Range)?;
+            let mut gather = Gather::new();
+            let mut result = Ok(());
+            while cursor.next(&mut gather) {
+                result = result.and(self.settle(&mut gather, granule));
+            }
+            result.map(|()| cursor.reclaimed()).map_err(ReclaimError::Unconfirmed)
+        })
     }
 
     /// What `iova` is mapped to.
@@ -313,9 +488,11 @@ impl<P: Platform> Domain<P> {
     /// # Safety
     /// No other operation of the domain unmaps a range with `iova` meanwhile.
     pub unsafe fn lookup(&self, iova: Iova) -> Option<Mapping> {
-        let table = self.table();
-        // SAFETY: the caller's promise; the frames are those that the table was made with.
-        unsafe { table.lookup(&self.space.core.platform, iova) }
+        let platform = &self.space.core.platform;
+        dispatch!(self.table(), table => {
+            // SAFETY: the caller's promise; the frames are those that the table was made with.
+            unsafe { table.lookup(platform, iova) }
+        })
     }
 
     /// Ends the domain and frees its tables, those that an SMMU did not let go of when that is reset.
@@ -333,7 +510,7 @@ impl<P: Platform> Domain<P> {
 
     /// Invalidates what `gather` holds, frees the unlinked tables, and empties it. What cannot be freed goes
     /// into quarantine.
-    fn settle(&self, gather: &mut Gather) -> Result<(), Unconfirmed> {
+    fn settle(&self, gather: &mut Gather, granule_shift: u32) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
         #[cfg(feature = "mutation")]
         if core.leaves_out(Mutation::FreeBeforeSync) {
@@ -341,13 +518,13 @@ impl<P: Platform> Domain<P> {
             unsafe { gather.free_tables(&core.platform) };
         }
         let range = gather.range();
-        let leaf_only = gather.tables().is_empty();
+        let leaf_only = gather.leaf_only();
         #[cfg(feature = "mutation")]
         let leaf_only = leaf_only || core.leaves_out(Mutation::LeafOnly);
         let scope = Scope::Range(Range {
             start: range.start,
             bytes: range.end - range.start,
-            granule_shift: 12,
+            granule_shift,
             leaf_shift: gather.leaf_size().map(u64::trailing_zeros),
             leaf_only,
         });

@@ -30,6 +30,60 @@ pub enum Stream {
         /// VMID of the tag of its translations, where stage 2 exists.
         vmid: u16,
     },
+    /// Stage 2 alone translates.
+    Stage2(Stage2),
+}
+
+/// Tables of stage 2 as an SMMU sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage2 {
+    /// Root of the tables.
+    pub root: PhysAddr,
+    /// log2 of the granule.
+    pub granule_shift: u32,
+    /// Bits of an input address.
+    pub input_bits: u32,
+    /// Bits of an output address.
+    pub output_bits: u32,
+    /// The code of the first table's level: S2SL0, and as bit 2 S2SL0_2 (§15.4).
+    pub start: u8,
+    /// Descriptors are those of 52-bit addresses.
+    pub wide: bool,
+    /// Types are forced (S2FWB).
+    pub forced_types: bool,
+    /// Hardware sets access flags,
+    pub access_flag: bool,
+    /// and keeps dirty state.
+    pub dirty_state: bool,
+    /// The tag of their translations.
+    pub vmid: u16,
+}
+
+impl Stage2 {
+    /// What `ste` says of stage 2, for an SMMU with `features`.
+    pub fn encode(self, ste: Ste, features: &Features) -> Ste {
+        let (cacheability, shareability) = walk_attributes(features.coherent);
+        let lpa2 = self.wide && self.granule_shift != 16;
+        ste.with_s2_vmid(u64::from(self.vmid))
+            .with_s2_t0sz(u64::from(64 - self.input_bits.clamp(12, 64)))
+            .with_s2_sl0(u64::from(self.start & 3))
+            .with_s2_sl0_2(self.start & 4 != 0)
+            .with_s2_ir0(cacheability)
+            .with_s2_or0(cacheability)
+            .with_s2_sh0(if lpa2 { INNER_SHAREABLE } else { shareability })
+            .with_s2_tg(granule_code(self.granule_shift))
+            // Domains are not made for less than 32 bits of output.
+            .with_s2_ps(address_size_code(self.output_bits).unwrap_or(0))
+            .with_s2_aa64(true)
+            // No stage-1 tables in device memory.
+            .with_s2_ptw(true)
+            .with_s2_r(true)
+            .with_s2_ha(self.access_flag)
+            .with_s2_hd(self.access_flag && self.dirty_state)
+            .with_s2_fwb(self.forced_types)
+            .with_s2_ds(lpa2)
+            .with_s2_ttb(self.root.0)
+    }
 }
 
 /// What becomes of accesses without a substream (STE.S1DSS, §5.3).
@@ -43,10 +97,20 @@ pub enum WithoutSubstream {
     First = 2,
 }
 
+const INNER_SHAREABLE: u64 = 3;
+
+/// TG0 and S2TG (§6, §5.2).
+const fn granule_code(shift: u32) -> u64 {
+    match shift {
+        16 => 1,
+        14 => 2,
+        _ => 0,
+    }
+}
+
 /// Non-cacheable, or write-back with read and write allocation: walks of tables (§5.2).
 const fn walk_attributes(coherent: bool) -> (u64, u64) {
     const WRITE_BACK: u64 = 1;
-    const INNER_SHAREABLE: u64 = 3;
     const OUTER_SHAREABLE: u64 = 2;
     if coherent { (WRITE_BACK, INNER_SHAREABLE) } else { (0, OUTER_SHAREABLE) }
 }
@@ -55,6 +119,7 @@ impl Stream {
     /// The entry for an SMMU with `features` (§5.2).
     pub fn encode(self, features: &Features) -> Ste {
         const SHARE_AS_INCOMING: u64 = 1;
+        const EL2: u64 = 2;
         let valid = Ste::default().with_v(true);
         match self {
             Self::Blocked => valid.with_config(config::ABORT),
@@ -80,13 +145,22 @@ impl Stream {
                         .with_s1_dss(without as u64)
                         .with_sh_cfg(shared)
                 };
-                if features.stage_2 { ste.with_s2_vmid(u64::from(vmid)) } else { ste }
+                match (features.el2_host, features.stage_2) {
+                    // There the ASID alone is the tag.
+                    (true, _) => ste.with_strw(EL2),
+                    (false, true) => ste.with_s2_vmid(u64::from(vmid)),
+                    (false, false) => ste,
+                }
+            }
+            Self::Stage2(tables) => {
+                let ste = valid.with_config(config::STAGE_2).with_sh_cfg(SHARE_AS_INCOMING);
+                tables.encode(ste, features)
             }
         }
     }
 }
 
-/// One address space as an SMMU sees it: stage-1 tables in the lower half, the upper half unused.
+/// One address space as an SMMU sees it: stage-1 tables in one half, the other unused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
     /// Root of the tables.
@@ -99,24 +173,73 @@ pub struct Context {
     pub output_bits: u32,
     /// The tag of its translations.
     pub asid: u16,
+    /// The tables are those of the upper half (TTB1).
+    pub upper: bool,
+    /// Descriptors are those of 52-bit addresses.
+    pub wide: bool,
+    /// Hardware sets access flags,
+    pub access_flag: bool,
+    /// and keeps dirty state.
+    pub dirty_state: bool,
+    /// Memory types of the indices in its leaves.
+    pub mair: u64,
 }
 
 impl Context {
+    /// Tables of the lower half for inputs and outputs of so many bits, at most 48, with nothing chosen.
+    pub const fn new(
+        root: PhysAddr,
+        granule_shift: u32,
+        [input_bits, output_bits]: [u32; 2],
+        asid: u16,
+    ) -> Self {
+        let (upper, wide, access_flag, dirty_state) = (false, false, false, false);
+        Self {
+            root,
+            granule_shift,
+            input_bits,
+            output_bits,
+            asid,
+            upper,
+            wide,
+            access_flag,
+            dirty_state,
+            mair: MAIR,
+        }
+    }
+
     /// The descriptor for an SMMU with `features` (§6).
     pub fn encode(self, features: &Features) -> Cd {
-        let (cacheability, shareability) = walk_attributes(features.coherent);
-        Cd::default()
-            .with_t0sz(u64::from(64 - self.input_bits.clamp(16, 64)))
-            .with_tg0(match self.granule_shift {
-                16 => 1,
-                14 => 2,
-                _ => 0,
-            })
-            .with_ir0(cacheability)
-            .with_or0(cacheability)
-            .with_sh0(shareability)
-            .with_epd1(true)
-            .with_v(true)
+        let (cacheability, walked) = walk_attributes(features.coherent);
+        let lpa2 = self.wide && self.granule_shift != 16;
+        let shareability = if lpa2 { INNER_SHAREABLE } else { walked };
+        let size = u64::from(64 - self.input_bits.clamp(12, 64));
+        let half = if self.upper {
+            // Its codes are others.
+            let granule = match self.granule_shift {
+                16 => 3,
+                14 => 1,
+                _ => 2,
+            };
+            Cd::default()
+                .with_t1sz(size)
+                .with_tg1(granule)
+                .with_ir1(cacheability)
+                .with_or1(cacheability)
+                .with_sh1(shareability)
+                .with_epd0(true)
+                .with_ttb1(self.root.0)
+        } else {
+            Cd::default()
+                .with_t0sz(size)
+                .with_tg0(granule_code(self.granule_shift))
+                .with_ir0(cacheability)
+                .with_or0(cacheability)
+                .with_sh0(shareability)
+                .with_epd1(true)
+                .with_ttb0(self.root.0)
+        };
+        half.with_v(true)
             // Domains are not made for less than 32 bits of output.
             .with_ips(address_size_code(self.output_bits).unwrap_or(0))
             .with_aa64(true)
@@ -124,8 +247,10 @@ impl Context {
             .with_a(true)
             .with_aset(true)
             .with_asid(u64::from(self.asid))
-            .with_ttb0(self.root.0)
-            .with_mair(MAIR)
+            .with_ha(self.access_flag)
+            .with_hd(self.access_flag && self.dirty_state)
+            .with_ds(lpa2)
+            .with_mair(self.mair)
     }
 }
 
@@ -155,13 +280,7 @@ mod tests {
         let (contexts, format) = (PhysAddr(0x8002_0000), ContextFormat::Leaves4K);
         Stream::Stage1 { contexts, format, bits, without, vmid }
     }
-    const CONTEXT: Context = Context {
-        root: PhysAddr(0x8001_0000),
-        granule_shift: 12,
-        input_bits: 48,
-        output_bits: 44,
-        asid: 5,
-    };
+    const CONTEXT: Context = Context::new(PhysAddr(0x8001_0000), 12, [48, 44], 5);
 
     #[test]
     fn entries_are_those_of_appendix_a1() {

@@ -6,6 +6,7 @@ use core::fmt;
 use smmuv3_formats::legality::Implementation;
 use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr2, Idr3, Idr5, Iidr, address_bits};
 
+use crate::compatibility::Stage;
 use crate::platform::Mmio;
 
 /// The ID registers as read.
@@ -68,6 +69,12 @@ pub struct Features {
     pub output_bits: u32,
     /// Bits of an input address of one half: 48 or 52.
     pub input_bits: u32,
+    /// Tables of 4 and 16 KiB can have 52-bit addresses: IDR5.DS (§15.2).
+    pub lpa2: bool,
+    /// Stage 2 can force types: IDR3.FWB (§16.3).
+    pub forced_types: bool,
+    /// Execution can depend on privilege at stage 2: IDR3.XNX (§16.2).
+    pub execute_by_privilege: bool,
     /// Shifts of the granules supported: 12, 14, 16 as bits of a mask.
     pub granules: u32,
     /// Tables, queues and descriptors are accessed coherently with the CPUs' caches: IDR0.COHACC, or what
@@ -96,6 +103,9 @@ pub struct Features {
     pub nesting: bool,
     /// EL2 translations exist, and must be invalidated at start.
     pub el2: bool,
+    /// Streams of stage 1 are in EL2 with E2H, as [`InstanceConfig::el2_host`](crate::InstanceConfig::el2_host) asks for
+    /// and the SMMU can: their translations are told apart by ASIDs alone (§1).
+    pub el2_host: bool,
     /// It can send events that end WFE: IDR0.SEV, but for MMU-600 erratum 1076982.
     pub events: bool,
     /// Most commands that may precede a CMD_SYNC (MMU-700 erratum 2812531); `u32::MAX` without limit.
@@ -124,8 +134,8 @@ pub enum Endianness {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unsupported {
-    /// Stage 1 is not implemented (IDR0.S1P = 0).
-    NoStage1 {
+    /// Neither stage is implemented (IDR0.S1P and S2P are 0).
+    NoStage {
         /// IDR0.
         idr0: u32,
     },
@@ -185,7 +195,7 @@ pub enum Unsupported {
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoStage1 { idr0 } => write!(f, "no stage 1 (IDR0 {idr0:#x})"),
+            Self::NoStage { idr0 } => write!(f, "no stage translates (IDR0 {idr0:#x})"),
             Self::TableFormat { ttf } => write!(f, "no AArch64 tables (IDR0.TTF {ttf})"),
             Self::Endianness { ttendian } => {
                 write!(f, "no little-endian tables (IDR0.TTENDIAN {ttendian})")
@@ -226,8 +236,8 @@ impl Features {
         if aidr.major() != 0 {
             return Err(Unsupported::Version { aidr: aidr.0 });
         }
-        if !idr0.s1p() {
-            return Err(Unsupported::NoStage1 { idr0: idr0.0 });
+        if !idr0.s1p() && !idr0.s2p() {
+            return Err(Unsupported::NoStage { idr0: idr0.0 });
         }
         if idr0.ttf() & 0b10 == 0 {
             return Err(Unsupported::TableFormat { ttf: idr0.ttf() });
@@ -294,6 +304,9 @@ impl Features {
             two_level_contexts: idr0.cd2l(),
             output_bits,
             input_bits: if idr5.vax() == 0 { 48 } else { 52 },
+            lpa2: idr5.ds(),
+            forced_types: idr3.fwb(),
+            execute_by_privilege: idr3.xnx(),
             granules,
             coherent: idr0.cohacc(),
             range_invalidation: idr3.ril(),
@@ -310,6 +323,7 @@ impl Features {
             },
             nesting: idr0.s2p() && !early_700 && !(is(MMU_600) && iidr.variant() < 2),
             el2: idr0.hyp(),
+            el2_host: false,
             // Erratum 1076982 (§19).
             events: idr0.sev() && !(is(MMU_600) && iidr.variant() == 0 && iidr.revision() <= 2),
             largest_batch: if early_700 { 62 } else { u32::MAX },
@@ -321,10 +335,18 @@ impl Features {
         self.granules >> shift & 1 == 1
     }
 
+    /// The stage translates.
+    pub const fn has_stage(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::One => self.stage_1,
+            Stage::Two => self.stage_2,
+        }
+    }
+
     /// What [`smmuv3_formats::legality`] checks entries against.
     pub const fn implementation(&self) -> Implementation {
         let IdRegisters { idr0, idr1, idr3, idr5, aidr, .. } = self.registers;
-        Implementation { idr0, idr1, idr3, idr5, aidr, e2h: false }
+        Implementation { idr0, idr1, idr3, idr5, aidr, e2h: self.el2_host }
     }
 }
 
@@ -422,7 +444,10 @@ mod tests {
             Features::decode(registers).unwrap_err()
         };
         use Unsupported as U;
-        assert!(matches!(refused(|r| r.idr0 = r.idr0.with_s1p(false)), U::NoStage1 { .. }));
+        assert!(matches!(
+            refused(|r| r.idr0 = r.idr0.with_s1p(false).with_s2p(false)),
+            U::NoStage { .. }
+        ));
         assert_eq!(refused(|r| r.idr0 = r.idr0.with_ttf(1)), U::TableFormat { ttf: 1 });
         assert_eq!(refused(|r| r.idr0 = r.idr0.with_ttendian(3)), U::Endianness { ttendian: 3 });
         assert!(matches!(refused(|r| r.idr1 = r.idr1.with_tables_preset(true)), U::Preset { .. }));

@@ -80,6 +80,9 @@ pub struct InstanceConfig {
     /// Take part in the TLB maintenance that CPUs broadcast, where the SMMU can (CR2.PTM = 0, §8.3). To be
     /// chosen only where broadcasts reach the SMMU. Processes can then have the CPU's ASID there.
     pub broadcast: bool,
+    /// Put streams that stage 1 translates in EL2 with E2H, where the SMMU can (IDR0.HYP): for a kernel that runs there
+    /// itself, and shares address spaces of processes with devices by what its CPUs broadcast. There are no banks then.
+    pub el2_host: bool,
     /// Whether its accesses to tables and queues are coherent with the CPUs' caches, where firmware knows better.
     pub coherent: Coherence,
 }
@@ -102,6 +105,7 @@ impl InstanceConfig {
             interrupts: true,
             completion: Completion::Poll,
             broadcast: false,
+            el2_host: false,
             coherent: Coherence::Detected,
         }
     }
@@ -137,6 +141,8 @@ pub enum EnableError {
         /// Bits of the ASID that it would have to be.
         bits: u32,
     },
+    /// No VMID is left for the streams that are to be kept, on an instance without stage 1.
+    NoVmid,
     /// There are as many instances as an `Iommu` can hold.
     TooManyInstances {
         /// How many that is.
@@ -153,6 +159,7 @@ impl fmt::Display for EnableError {
             }
             Self::Commands(failure) => write!(f, "the first commands failed: {failure}"),
             Self::NoAsid { bits } => write!(f, "all ASIDs of {bits} bits are in use"),
+            Self::NoVmid => f.write_str("all VMIDs for stage 2 are in use"),
             Self::TooManyInstances { largest } => {
                 write!(f, "there are {largest} instances already")
             }
@@ -170,6 +177,7 @@ impl<P: Platform> Probed<P> {
     pub fn new(mmio: P::Mmio, config: InstanceConfig) -> Result<Self, Unsupported> {
         let mut features = Features::decode(IdRegisters::read(&mmio))?;
         features.asid_bits = features.asid_bits.min(config.asid_bits.clamp(6, 16));
+        features.el2_host = features.el2 && features.stage_1 && config.el2_host;
         features.coherent = match config.coherent {
             Coherence::Detected => features.coherent,
             Coherence::Yes => true,

@@ -56,7 +56,7 @@ impl<P: Platform> Instances<P> {
     }
 
     /// All instances with their numbers.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (InstanceId, &Instance<P>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (InstanceId, &Instance<P>)> + Clone {
         (0..MOST_INSTANCES as u8).filter_map(|id| Some((InstanceId(id), self.get(InstanceId(id))?)))
     }
 

@@ -1,18 +1,68 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands that make one SMMU forget translations of one tag (§4.2).
 
-use smmuv3_formats::Command;
-use smmuv3_formats::command::{TlbiNhAsid, TlbiNhVa, TlbiNsnhAll};
+use smmuv3_formats::command::{TlbiEl2All, TlbiNhAsid, TlbiNhVa, TlbiNsnhAll};
+use smmuv3_formats::{Command, Opcode};
 
 use crate::features::Features;
+
+/// Whose translations, and so what tells them apart (§1, §8.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Regime {
+    /// Stage 1 of Non-secure EL1: VMID and ASID.
+    #[default]
+    El1,
+    /// EL2 with E2H: the ASID alone.
+    El2,
+    /// Stage 2: the VMID alone.
+    Stage2,
+}
+
+impl Regime {
+    /// The commands for addresses, and for the whole tag. Both have their operands at the same places in every regime.
+    const fn opcodes(self) -> [u64; 2] {
+        match self {
+            Self::El1 => [Opcode::TlbiNhVa as u64, Opcode::TlbiNhAsid as u64],
+            Self::El2 => [Opcode::TlbiEl2Va as u64, Opcode::TlbiEl2Asid as u64],
+            Self::Stage2 => [Opcode::TlbiS2Ipa as u64, Opcode::TlbiS12Vmall as u64],
+        }
+    }
+
+    /// The command for everything of the world that the regime belongs to.
+    const fn all(self) -> Command {
+        match self {
+            Self::El1 | Self::Stage2 => Command(TlbiNsnhAll::new().0),
+            Self::El2 => Command(TlbiEl2All::new().0),
+        }
+    }
+}
 
 /// What the TLB of an instance keys an address space by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tag {
-    /// VMID; 0 where stage 2 does not exist.
+    /// Whose translations.
+    pub regime: Regime,
+    /// VMID; 0 where stage 2 does not exist, and in EL2.
     pub vmid: u16,
-    /// ASID.
+    /// ASID; 0 for tables of stage 2.
     pub asid: u16,
+}
+
+impl Tag {
+    /// That of tables of stage 1 in EL1.
+    pub const fn el1(vmid: u16, asid: u16) -> Self {
+        Self { regime: Regime::El1, vmid, asid }
+    }
+
+    /// That of tables of stage 1 in EL2.
+    pub const fn el2(asid: u16) -> Self {
+        Self { regime: Regime::El2, vmid: 0, asid }
+    }
+
+    /// That of tables of stage 2.
+    pub const fn stage_2(vmid: u16) -> Self {
+        Self { regime: Regime::Stage2, vmid, asid: 0 }
+    }
 }
 
 /// Which translations.
@@ -72,11 +122,12 @@ impl Range {
 
 /// Beyond this many single-address commands the whole tag is invalidated instead.
 pub const MOST_SINGLE: u64 = 64;
-/// Largest SCALE without 52-bit addresses (§4.2).
-const LARGEST_SCALE: u32 = 31;
+/// Largest SCALE (§4.2): without 52-bit addresses of the smaller granules, and with them.
+const LARGEST_SCALE: [u32; 2] = [31, 39];
 
 /// The commands for `scope` of each of `tags` on an SMMU with `features`: at most `most`, which is at least 1. What
-/// would take more is covered by one command for each whole tag, or by one for all translations of EL1.
+/// would take more is covered by one command for each whole tag, or by one for everything of the world that the tags
+/// are of: EL1 and its stage 2, or EL2. Tags of both do not come together.
 #[inline]
 pub fn commands<T>(features: &Features, tags: T, scope: Scope, most: usize) -> Commands<T>
 where
@@ -87,8 +138,11 @@ where
     let nothing = Said { units: 0, ..exact };
     let (said, next, left) = match exact.commands().saturating_mul(count) {
         left if left <= most => (exact, nothing, left),
-        _ if count <= most => (Said::once(TlbiNhAsid::new().into()), nothing, count),
-        _ => (nothing, Said::once(TlbiNsnhAll::new().into()), 1),
+        _ if count <= most => (Said::WHOLE, nothing, count),
+        _ => {
+            let regime = tags.clone().next().map_or(Regime::El1, |tag| tag.regime);
+            (nothing, Said::once(regime.all()), 1)
+        }
     };
     Commands { tags, said, next, tag: 0, left }
 }
@@ -102,7 +156,7 @@ pub struct Commands<T> {
     said: Said,
     /// What is still to be said of `tag`.
     next: Said,
-    /// VMID and ASID, in the first word of a command.
+    /// VMID, ASID and opcode, in the first word of a command.
     tag: u64,
     /// Commands to come.
     left: usize,
@@ -115,10 +169,12 @@ impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
     fn next(&mut self) -> Option<Command> {
         self.left = self.left.checked_sub(1)?;
         if self.next.units == 0 {
-            let Tag { vmid, asid } = self.tags.next()?;
+            let Tag { regime, vmid, asid } = self.tags.next()?;
             // In the same places in all commands that name a tag.
             let tag = TlbiNhAsid::default().with_vmid(vmid.into()).with_asid(asid.into());
-            (self.tag, self.next) = (tag.0[0], self.said);
+            let [addresses, whole] = regime.opcodes();
+            let opcode = if self.said.whole { whole } else { addresses };
+            (self.tag, self.next) = (tag.0[0] | opcode, self.said);
         }
         let Command([first, second]) = self.next.command();
         Some(Command([first | self.tag, second]))
@@ -135,35 +191,40 @@ impl<T: Iterator<Item = Tag>> ExactSizeIterator for Commands<T> {}
 /// What is said of a tag: a command, for one address after the other.
 #[derive(Clone, Copy, Debug)]
 struct Said {
-    /// The next one, without its tag.
+    /// The next one, without opcode and tag if it has a tag.
     command: TlbiNhVa,
     /// How many units, from its address on, are still to be named.
     units: u64,
     /// log2 of the bytes of a unit.
     shift: u32,
-    /// A command names as many units as it can, not one.
-    ranges: bool,
+    /// A command names as many units as it can, not one; the largest SCALE.
+    ranges: Option<u32>,
+    /// It names no address.
+    whole: bool,
 }
 
 impl Said {
+    /// All of the tag.
+    const WHOLE: Self = Self::once(Command([0; 2]));
+
     /// A command that names no address.
     const fn once(command: Command) -> Self {
-        Self { command: TlbiNhVa(command.0), units: 1, shift: 0, ranges: false }
+        Self { command: TlbiNhVa(command.0), units: 1, shift: 0, ranges: None, whole: true }
     }
 
     /// What `scope` needs on an SMMU with `features`.
     #[inline]
     fn exact(features: &Features, scope: Scope) -> Self {
-        let all = || Self::once(TlbiNhAsid::new().into());
-        let Scope::Range(range) = scope else { return all() };
-        let command = TlbiNhVa::new().with_leaf(range.leaf_only).with_addr(range.start & !0xfff);
+        let Scope::Range(range) = scope else { return Self::WHOLE };
+        // Without opcode.
+        let command = TlbiNhVa([0; 2]).with_leaf(range.leaf_only).with_addr(range.start & !0xfff);
         if !features.range_invalidation {
             let shift = range.step_shift();
             // More than that many steps, also where the last one ends within.
             if range.bytes > MOST_SINGLE << shift {
-                return all();
+                return Self::WHOLE;
             }
-            return Self { command, units: range.singles(), shift, ranges: false };
+            return Self { command, units: range.singles(), shift, ranges: None, whole: false };
         }
         // With TTL = 0, a command for a single page is reserved: cover one more (§4.2).
         let (ttl, extra) = match range.leaf_shift {
@@ -172,15 +233,16 @@ impl Said {
         };
         let command = command.with_tg(u64::from(range.granule_shift / 2 - 5)).with_ttl(ttl);
         let (units, shift) = (range.pages() + extra, range.granule_shift);
-        Self { command, units, shift, ranges: true }
+        let ranges = Some(LARGEST_SCALE[usize::from(features.lpa2)]);
+        Self { command, units, shift, ranges, whole: false }
     }
 
     /// The next command. There are units left.
     #[inline]
     fn command(&mut self) -> Command {
         let (mut command, mut units) = (self.command, 1);
-        if self.ranges {
-            let (num, scale) = self::units(self.units);
+        if let Some(largest) = self.ranges {
+            let (num, scale) = self::units(self.units, largest);
             command = command.with_num(num - 1).with_scale(scale.into());
             units = num << scale;
         }
@@ -193,13 +255,13 @@ impl Said {
     /// How many commands it stands for.
     #[inline]
     fn commands(&self) -> usize {
-        if !self.ranges {
+        let Some(largest) = self.ranges else {
             // `MOST_SINGLE` at most.
             return self.units as usize;
-        }
+        };
         let (mut left, mut commands) = (self.units, 0);
         while left != 0 {
-            let (num, scale) = units(left);
+            let (num, scale) = units(left, largest);
             left -= num << scale;
             commands += 1;
         }
@@ -207,14 +269,15 @@ impl Said {
     }
 }
 
-/// How many units of how many pages (as a power of two) the next command for `pages` pages covers. `pages` is not 0.
-const fn units(pages: u64) -> (u64, u32) {
+/// How many units of how many pages (as a power of two, at most `largest`) the next command for `pages` pages covers.
+/// `pages` is not 0.
+const fn units(pages: u64, largest: u32) -> (u64, u32) {
     let ones = pages.trailing_zeros();
-    let scale = if ones < LARGEST_SCALE { ones } else { LARGEST_SCALE };
+    let scale = if ones < largest { ones } else { largest };
     // Below the limit, bit 0 of the shifted count is set, so that this is at least 1; at the limit up to 31 units
     // are taken at once.
     let units = pages >> scale;
-    let num = if scale == LARGEST_SCALE && units > 31 { 31 } else { units & 31 };
+    let num = if scale == largest && units > 31 { 31 } else { units & 31 };
     (num, scale)
 }
 
@@ -246,7 +309,7 @@ mod tests {
         Range { start, bytes, granule_shift, leaf_shift, leaf_only }
     }
 
-    const TAG: Tag = Tag { vmid: 0, asid: 5 };
+    const TAG: Tag = Tag::el1(0, 5);
 
     fn all(ranges: bool, scope: Scope) -> Vec<Command> {
         let commands = commands(&features(ranges), iter::once(TAG), scope, 64);
@@ -347,7 +410,7 @@ mod tests {
 
     #[test]
     fn each_tag_is_told_of_or_all_of_them_at_once() {
-        let tags = [Tag { vmid: 0, asid: 5 }, Tag { vmid: 2, asid: 5 }, Tag { vmid: 2, asid: 9 }];
+        let tags = [Tag::el1(0, 5), Tag::el1(2, 5), Tag::el1(2, 9)];
         let all = |scope, most| {
             let commands = commands(&features(false), tags.iter().copied(), scope, most);
             let promised = commands.len();

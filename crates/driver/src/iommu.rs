@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use smmuv3_formats::StreamId;
 
-use crate::asid::{AsidPolicy, Asids, Cpu, Vmids};
+use crate::asid::{AsidPolicy, Asids, Cpu, Partition, Vmids};
 use crate::configuration::Configuration;
 use crate::domain::{CreateError, Domain, DomainConfig};
 use crate::error::InstanceId;
@@ -14,6 +14,8 @@ use crate::features::{Features, Unsupported};
 use crate::ids::Ids;
 use crate::instance::{EnableError, Instance, InstanceConfig, NotStarted, Probed};
 use crate::instances::{Instances, MOST_INSTANCES};
+#[cfg(feature = "mutation")]
+use crate::invalidate::Regime;
 use crate::invalidate::Tag;
 use crate::keep::{self, Keep};
 use crate::master::{AddMasterError, Master, MasterConfig};
@@ -36,6 +38,12 @@ pub struct Config {
     /// The VMIDs that [`AsidPolicy::Banked`] may use as banks, beside the CPU's: nobody else uses them on any of
     /// the instances. Those that an instance is too narrow for are left out there.
     pub banks: Vmids,
+    /// The VMIDs that domains of stage 2 may be given, but for those that are banks, the CPU's, or the hypervisor's.
+    /// Those that an instance is too narrow for are left out there.
+    pub stage_2_vmids: Vmids,
+    /// The VMIDs that a hypervisor gives its guests, which [`DomainConfig::vmid`] may name. One that is a bank, or the
+    /// CPU's, is not among them.
+    pub hypervisor_vmids: Vmids,
     /// The CPUs whose processes devices may share.
     pub cpu: Cpu,
     /// Bits of the PASIDs that are given out, 6 to 20.
@@ -45,18 +53,29 @@ pub struct Config {
     pub mutation: Option<crate::Mutation>,
 }
 
-/// An ASID of its own for each domain on each instance; VMIDs 1 to 255 for banks; CPUs with 16-bit ASIDs, a kernel in
+/// An ASID of its own for each domain on each instance; VMIDs 1 to 255 for banks, all that are left for stage 2, none for
+/// the hypervisor; CPUs with 16-bit ASIDs, a kernel in
 /// EL1, and VMID 0; PASIDs of 16 bits.
 impl Default for Config {
     fn default() -> Self {
         Self {
             asid_policy: AsidPolicy::PerInstance,
             banks: Vmids { first: 1, last: 255 },
+            stage_2_vmids: Vmids { first: 1, last: u16::MAX },
+            hypervisor_vmids: Vmids::NONE,
             cpu: Cpu { asid_bits: 16, el2_host: false, vmid: 0 },
             pasid_bits: 16,
             #[cfg(feature = "mutation")]
             mutation: None,
         }
+    }
+}
+
+impl Config {
+    /// Whether a domain may have `vmid` because it is the hypervisor's.
+    pub(crate) fn is_hypervisors(&self, vmid: u16) -> bool {
+        let is_bank = self.asid_policy == AsidPolicy::Banked && self.banks.contains(vmid);
+        self.hypervisor_vmids.contains(vmid) && !is_bank && vmid != self.cpu.vmid && vmid != 0
     }
 }
 
@@ -107,7 +126,12 @@ impl<P: Platform> Iommu<P> {
     /// [`NoMemory`].
     pub fn new(platform: P, config: Config) -> Result<Self, NoMemory> {
         let readers = Readers::new(platform.max_cpus())?;
-        let asids = Asids::new(config.asid_policy, config.banks, config.cpu)?;
+        let vmids = Partition {
+            banks: config.banks,
+            stage_2: config.stage_2_vmids,
+            hypervisor: config.hypervisor_vmids,
+        };
+        let asids = Asids::new(config.asid_policy, vmids, config.cpu)?;
         let core = Core {
             platform,
             config,
@@ -345,8 +369,8 @@ impl<P: Platform> Core<P> {
     #[inline]
     pub(crate) fn tag_of(&self, target: &Installed) -> Tag {
         #[cfg(feature = "mutation")]
-        if self.leaves_out(crate::Mutation::WrongAsid) {
-            return Tag { asid: target.tag.asid ^ 0x40, ..target.tag };
+        if let Some(wrong) = self.wrong(target.tag) {
+            return wrong;
         }
         target.tag
     }
@@ -356,6 +380,24 @@ impl<P: Platform> Core<P> {
 impl<P: Platform> Core<P> {
     pub(crate) fn leaves_out(&self, mutation: crate::Mutation) -> bool {
         self.config.mutation == Some(mutation)
+    }
+
+    /// The tag that a wrong driver would name instead.
+    fn wrong(&self, tag: Tag) -> Option<Tag> {
+        let is_stage_2 = tag.regime == Regime::Stage2;
+        Some(match self.config.mutation? {
+            crate::Mutation::WrongAsid if !is_stage_2 => Tag { asid: tag.asid ^ 0x40, ..tag },
+            crate::Mutation::WrongVmid if is_stage_2 => Tag { vmid: tag.vmid ^ 0x40, ..tag },
+            crate::Mutation::Stage2ByAsid if is_stage_2 => Tag::el1(tag.vmid, 0),
+            _ => return None,
+        })
+    }
+
+    /// Whether a wrong driver would give `tag` back without an invalidation.
+    pub(crate) fn leaves_out_flush(&self, tag: Tag) -> bool {
+        let of_stage_2 = tag.regime == Regime::Stage2;
+        self.leaves_out(crate::Mutation::NoTagFlush) && !of_stage_2
+            || self.leaves_out(crate::Mutation::NoVmidFlush) && of_stage_2
     }
 
     /// Whether a wrong driver would tell `target` of an invalidation.

@@ -10,11 +10,12 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
+use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{PhysAddr, StreamId, SubstreamId};
 use smmuv3_pagetable::{Attributes, MapErrorKind, Prot};
 
 use crate::attach::fill;
-use crate::compatibility::Mismatch;
+use crate::compatibility::{Mismatch, Stage};
 use crate::configuration::{Configuration, spare};
 use crate::context_table::ContextTable;
 use crate::domain::{CreateError, Domain, DomainConfig};
@@ -126,9 +127,15 @@ impl<P: Platform> Probe<P> {
             (configuration.domains - 1, configuration.asids.removed())
         });
         // For this instance, whatever the others are like.
-        let shape = DomainConfig::default()
-            .with_input_bits(features.input_bits.min(48))
-            .with_output_bits(features.output_bits.min(48));
+        let output_bits = features.output_bits.min(48);
+        let granule = Granule::ALL.into_iter().find(|it| features.has_granule(it.shift()));
+        let mut shape = DomainConfig::default().with_output_bits(output_bits);
+        shape.granule = granule;
+        shape = if features.stage_1 {
+            shape.with_input_bits(features.input_bits.min(48))
+        } else {
+            shape.with_stage_2().with_input_bits(output_bits)
+        };
         let reserved = self.core.quarantine.reserve(&self.core.platform);
         reserved.map_err(|NoMemory| KeepError::Domain(CreateError::NoMemory))?;
         let domain = Domain::new(self.core.clone(), id, shape, removed);
@@ -249,7 +256,8 @@ fn ready<P: Platform>(
     // SAFETY: the configuration mutex is held; there is one platform only.
     let room = unsafe { instance.streams().make_room(platform, features, &streams) };
     room.ok_or(no_memory)?;
-    let tag = tag(configuration, id)?;
+    let tag = tag(configuration, id, space.stage())?;
+    let tables = space.stage_2(tag);
     let without = SubstreamId(WITHOUT);
     // `commit` gives it the true seat; this one says that it has one.
     let seat = Bound { place: usize::MAX, at: 0, bonds: 1, seat: 0 };
@@ -260,6 +268,7 @@ fn ready<P: Platform>(
         table: None,
         vmid: tag.vmid,
         adrift: false,
+        stage_2: tables,
         own: Slot::At(seat),
         others: Vec::new(),
         kept: true,
@@ -273,7 +282,7 @@ fn ready<P: Platform>(
     if let Some(table) = &state.table {
         table.link(platform, without);
     }
-    if let Some(entry) = state.entry(platform, without) {
+    if let Some(entry) = state.entry(platform, without).filter(|_| tables.is_none()) {
         fill(platform, entry, &space.context(features, tag, false).0);
     }
     state.store_streams(platform, instance, state.stream());
@@ -285,15 +294,21 @@ fn ready<P: Platform>(
 fn tag<P: Platform>(
     configuration: &mut Configuration<P>,
     id: InstanceId,
+    stage: Stage,
 ) -> Result<Tag, EnableError> {
     let asids = &mut configuration.asids;
+    if stage == Stage::Two {
+        let vmid = asids.allocate_vmid(id).map_err(|NoMemory| EnableError::NoMemory)?;
+        return Ok(Tag::stage_2(vmid.ok_or(EnableError::NoVmid)?));
+    }
     let none = EnableError::NoAsid { bits: asids.bits_of_new(id) };
     let vmid = if asids.policy().is_common() {
         asids.home(id)
     } else {
         asids.bank_with_room(id).map_err(|NoMemory| EnableError::NoMemory)?.ok_or(none)?
     };
-    Ok(Tag { vmid, asid: asids.allocate(id, vmid).ok_or(none)? })
+    let asid = asids.allocate(id, vmid).ok_or(none)?;
+    Ok(asids.tag(id, vmid, asid))
 }
 
 /// The instance works: all of `ready` are masters from here on.

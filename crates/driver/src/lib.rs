@@ -136,6 +136,8 @@ mod spin_mutex;
 pub mod stream_table;
 mod sync;
 #[cfg(feature = "alloc")]
+mod tables;
+#[cfg(feature = "alloc")]
 mod targets;
 mod tickets;
 pub mod update;
@@ -145,7 +147,7 @@ pub use asid::{AsidPolicy, Cpu, Vmids};
 #[cfg(feature = "alloc")]
 pub use attach::AttachError;
 pub use command_queue::Completion;
-pub use compatibility::Mismatch;
+pub use compatibility::{Mismatch, Stage};
 #[cfg(feature = "alloc")]
 pub use domain::{CreateError, Domain, DomainConfig, MapError, ReclaimError, UnmapError};
 #[cfg(feature = "alloc")]
@@ -158,6 +160,7 @@ pub use features::Features;
 pub use instance::{Coherence, EnableError, InstanceConfig};
 #[cfg(feature = "alloc")]
 pub use instances::MOST_INSTANCES;
+pub use invalidate::{Regime, Tag};
 #[cfg(feature = "alloc")]
 pub use iommu::{Config, Iommu, Probe, Smmu};
 #[cfg(feature = "alloc")]
@@ -181,6 +184,7 @@ pub use reset::RemoveError;
 pub use shared::NoMemory;
 /// Registers, entries, commands and events as bits: what an event's kind is, or a refused command's fields.
 pub use smmuv3_formats as formats;
+pub use smmuv3_formats::granule::Granule;
 pub use smmuv3_formats::{Iova, PhysAddr, StreamId, SubstreamId};
 pub use smmuv3_pagetable as pagetable;
 pub use smmuv3_pagetable::{Attributes, Memory, Prot};

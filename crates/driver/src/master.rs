@@ -7,8 +7,9 @@ use core::fmt;
 use smmuv3_formats::{StreamId, SubstreamId};
 
 use crate::attach::{fill, write};
+use crate::compatibility::Stage;
 use crate::context_table::ContextTable;
-use crate::entry::{Stream, WithoutSubstream};
+use crate::entry::{Stage2, Stream, WithoutSubstream};
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::features::Features;
 use crate::instance::Instance;
@@ -59,6 +60,8 @@ pub(crate) struct MasterState {
     pub(crate) table: Option<ContextTable>,
     /// The bank that it is in, while it uses any address space.
     pub(crate) vmid: u16,
+    /// What its entries say if its own accesses are translated by stage 2.
+    pub(crate) stage_2: Option<Stage2>,
     /// The instance did not confirm that bank: whatever the master does may still be tagged as in the one before.
     pub(crate) adrift: bool,
     /// Its accesses without a substream.
@@ -206,6 +209,7 @@ impl<P: Platform> Master<P> {
                 bits,
                 table,
                 vmid: 0,
+                stage_2: None,
                 adrift: false,
                 own: Slot::Blocked,
                 others: Vec::new(),
@@ -275,6 +279,21 @@ impl MasterState {
     /// It uses an address space, or may.
     pub(crate) fn is_occupied(&self) -> bool {
         self.slots().any(|slot| matches!(slot, Slot::At(_) | Slot::Stuck(_)))
+    }
+
+    /// Its accesses without a substream are translated by stage 2, and those with one refused.
+    pub(crate) fn uses_stage_2(&self) -> bool {
+        matches!(self.own, Slot::At(_)) && self.stage_2.is_some()
+    }
+
+    /// The substream that keeps it from using tables of `stage` with `substream`: a stream's entry says either that
+    /// stage 2 translates, or that contexts do.
+    pub(crate) fn clash(&self, substream: u32, stage: Stage) -> Option<u32> {
+        match stage {
+            Stage::Two if substream == WITHOUT => self.others.first().map(|(other, _)| *other),
+            Stage::Two => Some(substream),
+            Stage::One => (substream != WITHOUT && self.uses_stage_2()).then_some(substream),
+        }
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -363,6 +382,9 @@ impl MasterState {
 
     /// What the entries of its streams are to say.
     pub(crate) fn stream(&self) -> Stream {
+        if let (Slot::At(_), Some(tables)) = (self.own, self.stage_2) {
+            return Stream::Stage2(tables);
+        }
         let without = match self.own {
             Slot::At(_) => WithoutSubstream::First,
             Slot::Identity => WithoutSubstream::Bypass,

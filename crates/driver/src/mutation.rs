@@ -31,11 +31,17 @@ pub enum Mutation {
     NoLeafCfgi,
     /// Contexts get a new tag before the targets name it.
     TagBeforeTarget,
+    /// Translations of stage 2 are invalidated under another VMID.
+    WrongVmid,
+    /// They are invalidated as if they were of stage 1.
+    Stage2ByAsid,
+    /// A VMID of stage 2 is given back without an invalidation.
+    NoVmidFlush,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -49,5 +55,8 @@ impl Mutation {
         Self::NoL1Cfgi,
         Self::NoLeafCfgi,
         Self::TagBeforeTarget,
+        Self::WrongVmid,
+        Self::Stage2ByAsid,
+        Self::NoVmidFlush,
     ];
 }

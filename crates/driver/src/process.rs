@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use smmuv3_formats::{Cd, Iova, PhysAddr, SubstreamId, legality};
 
 use crate::attach::{self, AttachError, Goal};
-use crate::compatibility::{Mismatch, Shape};
+use crate::compatibility::{Mismatch, Shape, Stage};
 use crate::configuration::Configuration;
 use crate::context_table::ContextFormat;
 use crate::entry::{Stream, WithoutSubstream};
@@ -152,9 +152,14 @@ impl Registers {
             return None;
         }
         let shape = Shape {
+            stage: Stage::One,
             granule_shift,
             input_bits,
             output_bits,
+            // Told of below, where it is not decided by the address sizes.
+            wide: false,
+            forced_types: false,
+            execute_by_privilege: false,
             // Nobody publishes what the kernel stores there.
             coherent: true,
             big_endian,

@@ -36,6 +36,13 @@ pub enum Quarantined {
         /// The ASID.
         asid: u16,
     },
+    /// A VMID of stage 2 that translations may still carry. It may be listed more than once.
+    Vmid {
+        /// On which instance.
+        instance: InstanceId,
+        /// The VMID.
+        vmid: u16,
+    },
     /// A stream that was blocked, but that may still use what its master was attached to, or was being
     /// attached to; or one whose master was being moved to another bank.
     Stream {

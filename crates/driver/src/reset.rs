@@ -10,6 +10,7 @@ use crate::attach::fill;
 use crate::configuration::{Configuration, spare};
 use crate::error::InstanceId;
 use crate::instance::EnableError;
+use crate::invalidate::{Regime, Tag};
 use crate::iommu::{Core, Iommu, Smmu};
 use crate::master::MasterState;
 use crate::place::{GHOST, Place, Slot, User};
@@ -51,8 +52,12 @@ impl<P: Platform> Iommu<P> {
         self.core.quarantine.list(&self.core.platform, visit);
         self.core.configuration.with(|configuration| {
             let mut asid = |place: usize| {
-                if let Some(place) = configuration.places.get(place) {
-                    visit(Quarantined::Asid { instance: place.instance, asid: place.tag.asid });
+                if let Some(Place { instance, tag, .. }) = configuration.places.get(place) {
+                    let (instance, Tag { regime, vmid, asid }) = (*instance, *tag);
+                    visit(match regime {
+                        Regime::Stage2 => Quarantined::Vmid { instance, vmid },
+                        Regime::El1 | Regime::El2 => Quarantined::Asid { instance, asid },
+                    });
                 }
             };
             configuration.held.iter().for_each(|held| asid(*held));

@@ -123,7 +123,8 @@ pub(crate) fn change_bank<P: Platform>(
     let prepared = Prepared::new(core, configuration, &froms, users)?;
     for asid in numbers {
         // They were free just now.
-        configuration.asids.take(id, Tag { vmid, asid });
+        let tag = configuration.asids.tag(id, vmid, asid);
+        configuration.asids.take(id, tag);
     }
     prepared.run(core, configuration, |tag| Tag { vmid, ..tag }, What::Bank { index, vmid })?;
     Ok(Some(vmid))

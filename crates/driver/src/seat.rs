@@ -4,6 +4,7 @@
 
 use crate::asid::AsidPolicy;
 use crate::attach::AttachError;
+use crate::compatibility::Stage;
 use crate::configuration::Configuration;
 use crate::error::InstanceId;
 use crate::invalidate::Tag;
@@ -20,6 +21,8 @@ pub(crate) enum Seat {
     At(usize),
     /// At a new one.
     New { vmid: u16, number: Number },
+    /// At a new one of stage 2, with this VMID of the hypervisor's, or a free one.
+    Stage2(Option<u16>),
 }
 
 /// The ASID of a new place.
@@ -42,7 +45,12 @@ pub(crate) fn find<P: Platform>(
     space: &Space<P>,
 ) -> Result<Seat, AttachError> {
     let Some(state) = configuration.masters.get(master) else { return Err(AttachError::Foreign) };
-    let (id, occupied, mut vmid) = (state.instance, state.is_occupied(), state.vmid);
+    // A VMID of stage 2 is no bank.
+    let occupied = state.is_occupied() && !state.uses_stage_2();
+    let (id, mut vmid) = (state.instance, state.vmid);
+    if space.stage() == Stage::Two {
+        return stage_2(configuration, id, space);
+    }
     let home = configuration.asids.home(id);
     if space.process().is_some()
         && configuration.asids.shares(id)
@@ -83,6 +91,27 @@ pub(crate) fn find<P: Platform>(
         }
     }
     Ok(Seat::New { vmid, number: Number::Free })
+}
+
+/// A seat at a space of stage 2.
+fn stage_2<P: Platform>(
+    configuration: &Configuration<P>,
+    id: InstanceId,
+    space: &Space<P>,
+) -> Result<Seat, AttachError> {
+    if let Some(place) = configuration.place_of(space, id, |_| true) {
+        return Ok(Seat::At(place));
+    }
+    let Some(vmid) = space.own().and_then(|own| own.vmid) else { return Ok(Seat::Stage2(None)) };
+    let bits = configuration.asids.vmid_bits(id);
+    if u64::from(vmid) >> bits != 0 {
+        return Err(AttachError::VmidWidth { instance: id, bits, vmid });
+    }
+    let tag = Tag::stage_2(vmid);
+    if configuration.places.iter().any(|(_, place)| place.instance == id && place.tag == tag) {
+        return Err(AttachError::VmidTaken { instance: id, vmid });
+    }
+    Ok(Seat::Stage2(Some(vmid)))
 }
 
 /// Where a space is used by the number that it has on all instances. Those that only wait for a reset do not count.
@@ -140,7 +169,8 @@ fn with_the_cpu<P: Platform>(
         unpin();
         return Ok(None);
     }
-    match make_way(core, configuration, id, Tag { vmid, asid }, space) {
+    let tag = configuration.asids.tag(id, vmid, asid);
+    match make_way(core, configuration, id, tag, space) {
         Ok(true) => Ok(Some(Seat::New { vmid, number: Number::Pinned(asid) })),
         // With a number of its own it may find room elsewhere.
         Ok(false) | Err(AttachError::NoAsid { .. }) => {
@@ -174,6 +204,7 @@ fn make_way<P: Platform>(
     let (mut owner, mut waits, mut anybody) = (None, false, false);
     for (index, place) in configuration.places.iter() {
         let here = place.instance == id;
+        // Those of stage 2 have none.
         let has_it = if common { place.tag.asid == tag.asid } else { here && place.tag == tag };
         if !has_it {
             continue;

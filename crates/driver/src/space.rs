@@ -6,12 +6,11 @@ use alloc::vec::Vec;
 use core::mem::{ManuallyDrop, MaybeUninit};
 
 use smmuv3_formats::Cd;
-use smmuv3_pagetable::Stage1Table4K;
 
 use crate::command_queue::Ticket;
-use crate::compatibility::{Mismatch, Shape};
+use crate::compatibility::{Mismatch, Stage};
 use crate::configuration::Configuration;
-use crate::entry::Context;
+use crate::entry::Stage2;
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::features::Features;
 use crate::instances::MOST_INSTANCES;
@@ -20,6 +19,7 @@ use crate::iommu::Core;
 use crate::platform::Platform;
 use crate::process::{Life, Registers};
 use crate::shared::Shared;
+use crate::tables::{Own, dispatch};
 use crate::targets::Snapshot;
 
 /// A tag by which an instance knows an address space.
@@ -50,7 +50,7 @@ pub(crate) type Targets = Vec<Installed>;
 
 /// Whose page tables they are.
 pub(crate) enum Tables {
-    Stage1Granule4K(Stage1Table4K),
+    Own(Own),
     /// A process's: the operating system's.
     Process(Box<Registers>),
 }
@@ -73,16 +73,26 @@ impl<P: Platform> Space<P> {
         Self { core, id, tables: ManuallyDrop::new(tables), targets }
     }
 
-    pub(crate) fn table(&self) -> Option<&Stage1Table4K> {
+    pub(crate) fn own(&self) -> Option<&Own> {
         match &*self.tables {
-            Tables::Stage1Granule4K(table) => Some(table),
+            Tables::Own(own) => Some(own),
             Tables::Process(_) => None,
         }
     }
 
+    /// Which stage its tables are for.
+    pub(crate) fn stage(&self) -> Stage {
+        self.own().map_or(Stage::One, Own::stage)
+    }
+
+    /// What entries say of its tables under `tag`, if they are for stage 2.
+    pub(crate) fn stage_2(&self, tag: Tag) -> Option<Stage2> {
+        self.own()?.stage_2(tag.vmid)
+    }
+
     pub(crate) fn process(&self) -> Option<&Registers> {
         match &*self.tables {
-            Tables::Stage1Granule4K(_) => None,
+            Tables::Own(_) => None,
             Tables::Process(registers) => Some(registers),
         }
     }
@@ -95,14 +105,7 @@ impl<P: Platform> Space<P> {
     /// The context descriptor for an instance with `features`.
     pub(crate) fn context(&self, features: &Features, tag: Tag, shared: bool) -> Cd {
         match &*self.tables {
-            Tables::Stage1Granule4K(table) => Context {
-                root: table.root(),
-                granule_shift: 12,
-                input_bits: table.input_bits(),
-                output_bits: table.output_bits(),
-                asid: tag.asid,
-            }
-            .encode(features),
+            Tables::Own(own) => own.context(features, tag.asid),
             Tables::Process(registers) => {
                 registers.context().with_aset(!shared).with_asid(u64::from(tag.asid))
             }
@@ -112,17 +115,7 @@ impl<P: Platform> Space<P> {
     /// Whether an SMMU with `features` can walk the tables.
     pub(crate) fn fits(&self, features: &Features) -> Result<(), Mismatch> {
         match &*self.tables {
-            Tables::Stage1Granule4K(table) => Shape {
-                granule_shift: 12,
-                input_bits: table.input_bits(),
-                output_bits: table.output_bits(),
-                coherent: false,
-                big_endian: false,
-                access_flag: false,
-                dirty_state: false,
-                bbml: 0,
-            }
-            .fits(features),
+            Tables::Own(own) => own.fits(features),
             Tables::Process(registers) => registers.fits(features),
         }
     }
@@ -249,8 +242,10 @@ impl<P: Platform> Drop for Space<P> {
         // instance did not let go of, the space is held until that instance is reset.)
         // SAFETY: taken once, here, and not used afterwards.
         match unsafe { ManuallyDrop::take(&mut self.tables) } {
-            // SAFETY: see above; tags of the space were flushed when its last master left.
-            Tables::Stage1Granule4K(table) => unsafe { table.destroy(&self.core.platform) },
+            Tables::Own(own) => dispatch!(own.tables, table => {
+                // SAFETY: see above; tags of the space were flushed when its last master left.
+                unsafe { table.destroy(&self.core.platform) }
+            }),
             Tables::Process(registers) => self.core.give_back_pasid(registers.pasid),
         }
     }

@@ -229,7 +229,7 @@ impl Goal<'_> {
     /// The driver's commands for the tag.
     fn say(&self, ril: bool, scope: Scope) -> Result<Vec<Command>, String> {
         let features = features(ril)?;
-        let tag = Tag { vmid: self.tlbi.vmid.unwrap_or(0), asid: self.tlbi.asid.unwrap_or(0) };
+        let tag = Tag::el1(self.tlbi.vmid.unwrap_or(0), self.tlbi.asid.unwrap_or(0));
         Ok(invalidate::commands(&features, std::iter::once(tag), scope, usize::MAX).collect())
     }
 

@@ -101,7 +101,8 @@ impl<P: Platform> Instance<P> {
         mmio.write32(Cr1::OFFSET, self.cr1().0);
         // With private TLB maintenance, broadcasts of CPUs are for their own ASIDs only.
         let private = !(self.config.broadcast && self.features.broadcast);
-        mmio.write32(Cr2::OFFSET, Cr2::default().with_ptm(private).with_recinvsid(true).0);
+        let cr2 = Cr2::default().with_ptm(private).with_recinvsid(true);
+        mmio.write32(Cr2::OFFSET, cr2.with_e2h(self.features.el2_host).0);
         mmio.write64(StrtabBase::OFFSET, self.streams.base_register().0);
         mmio.write32(StrtabBaseCfg::OFFSET, self.streams.config_register().0);
 

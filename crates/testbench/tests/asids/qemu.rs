@@ -89,8 +89,8 @@ fn two_domains_with_one_asid_in_two_banks_have_nothing_to_do_with_each_other() {
     }
     iommu.attach(&second, &domains[1]).unwrap();
     let tag = |domain: usize| -> Tag { domains[domain].targets()[0].tag };
-    assert_eq!(tag(0), Tag { vmid: 0, asid: 1 });
-    assert_eq!(tag(1), Tag { vmid: 1, asid: 1 });
+    assert_eq!(tag(0), Tag::el1(0, 1));
+    assert_eq!(tag(1), Tag::el1(1, 1));
 
     let setup = Setup { machine: machine.clone(), memory };
     // Each has its own memory at the same address, and its own entry: both are hit afterwards.
@@ -121,11 +121,11 @@ fn two_domains_with_one_asid_in_two_banks_have_nothing_to_do_with_each_other() {
     assert_eq!(setup.write(0, 2, b"10th"), (0, [false, false]), "it is blocked");
     // The tag is used again: nothing is left of the old one.
     iommu.attach(&first, &domains[1]).unwrap();
-    assert_eq!(tag(1), Tag { vmid: 1, asid: 1 }, "where the domain is already");
+    assert_eq!(tag(1), Tag::el1(1, 1), "where the domain is already");
     assert_eq!(setup.write(0, 3, b"11th"), (0, [false, true]), "by the other's entry");
     iommu.detach(&second).unwrap();
     iommu.attach(&second, &domains[0]).unwrap();
-    assert_eq!(tag(0), Tag { vmid: 0, asid: 1 });
+    assert_eq!(tag(0), Tag::el1(0, 1));
     let (misses, there) = setup.write(1, 2, b"12th");
     assert!(misses > 0 && there == [true, false], "{misses} {there:?}");
     assert_eq!(setup.write(0, 3, b"13th"), (0, [false, true]));

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A domain's page tables: of either stage, each granule, narrow or wide, and what an SMMU must be to walk them.
+
+use smmuv3_formats::granule::Granule;
+use smmuv3_formats::{Cd, PhysAddr, legality};
+use smmuv3_pagetable::{
+    Bbml, Frames, MAIR, Stage1Table4K, Stage1Table4KLpa2, Stage1Table16K, Stage1Table16KLpa2,
+    Stage1Table64K, Stage1Table64KLpa, Stage2Table4K, Stage2Table4KLpa2, Stage2Table16K,
+    Stage2Table16KLpa2, Stage2Table64K, Stage2Table64KLpa, Table, TableConfig, TableError,
+};
+
+use crate::compatibility::{Mismatch, Shape, Stage};
+use crate::context_table::ContextFormat;
+use crate::domain::DomainConfig;
+use crate::entry::{Context, Stage2, Stream, WithoutSubstream};
+use crate::features::Features;
+
+/// Tables of any kind that there is.
+pub(crate) enum PageTable {
+    One4K(Stage1Table4K),
+    One16K(Stage1Table16K),
+    One64K(Stage1Table64K),
+    One4KWide(Stage1Table4KLpa2),
+    One16KWide(Stage1Table16KLpa2),
+    One64KWide(Stage1Table64KLpa),
+    Two4K(Stage2Table4K),
+    Two16K(Stage2Table16K),
+    Two64K(Stage2Table64K),
+    Two4KWide(Stage2Table4KLpa2),
+    Two16KWide(Stage2Table16KLpa2),
+    Two64KWide(Stage2Table64KLpa),
+}
+
+/// Does the same with tables of whatever kind: one copy of it for each.
+macro_rules! dispatch {
+    ($tables:expr, $table:ident => $body:expr) => {
+        match $tables {
+            $crate::tables::PageTable::One4K($table) => $body,
+            $crate::tables::PageTable::One16K($table) => $body,
+            $crate::tables::PageTable::One64K($table) => $body,
+            $crate::tables::PageTable::One4KWide($table) => $body,
+            $crate::tables::PageTable::One16KWide($table) => $body,
+            $crate::tables::PageTable::One64KWide($table) => $body,
+            $crate::tables::PageTable::Two4K($table) => $body,
+            $crate::tables::PageTable::Two16K($table) => $body,
+            $crate::tables::PageTable::Two64K($table) => $body,
+            $crate::tables::PageTable::Two4KWide($table) => $body,
+            $crate::tables::PageTable::Two16KWide($table) => $body,
+            $crate::tables::PageTable::Two64KWide($table) => $body,
+        }
+    };
+}
+pub(crate) use dispatch;
+
+impl PageTable {
+    fn new<F: Frames>(
+        frames: &F,
+        stage: Stage,
+        granule: Granule,
+        wide: bool,
+        config: &TableConfig,
+    ) -> Result<Self, TableError> {
+        use Granule::{K4, K16, K64};
+        use Stage::{One, Two};
+        Ok(match (stage, granule, wide) {
+            (One, K4, false) => Self::One4K(Table::with(frames, config)?),
+            (One, K16, false) => Self::One16K(Table::with(frames, config)?),
+            (One, K64, false) => Self::One64K(Table::with(frames, config)?),
+            (One, K4, true) => Self::One4KWide(Table::with(frames, config)?),
+            (One, K16, true) => Self::One16KWide(Table::with(frames, config)?),
+            (One, K64, true) => Self::One64KWide(Table::with(frames, config)?),
+            (Two, K4, false) => Self::Two4K(Table::with(frames, config)?),
+            (Two, K16, false) => Self::Two16K(Table::with(frames, config)?),
+            (Two, K64, false) => Self::Two64K(Table::with(frames, config)?),
+            (Two, K4, true) => Self::Two4KWide(Table::with(frames, config)?),
+            (Two, K16, true) => Self::Two16KWide(Table::with(frames, config)?),
+            (Two, K64, true) => Self::Two64KWide(Table::with(frames, config)?),
+        })
+    }
+}
+
+/// The memory types of a domain with all attributes: as [`MAIR`], then Device-nGnRnE, Normal write-through, Device-nGRE
+/// and Device-GRE (§6).
+const ALL_TYPES: u64 = 0x000c_08bb_0004_44ff;
+
+/// A domain's own tables.
+pub(crate) struct Own {
+    pub(crate) tables: PageTable,
+    shape: Shape,
+    upper: bool,
+    /// The code of the first level, if it is stage 2.
+    start: u8,
+    mair: u64,
+    /// The hypervisor's, for stage 2.
+    pub(crate) vmid: Option<u16>,
+    /// An unmap may cut blocks.
+    pub(crate) splits: bool,
+}
+
+impl Own {
+    /// Tables as `config` says, for all `instances`; what it leaves open follows from those.
+    pub(crate) fn new<'a, F: Frames>(
+        frames: &F,
+        config: &DomainConfig,
+        instances: impl Iterator<Item = &'a Features> + Clone,
+    ) -> Result<Self, TableError> {
+        let least = |of: fn(&Features) -> u32| instances.clone().map(of).min();
+        let stage = config.stage;
+        let granule = config.granule.unwrap_or_else(|| {
+            let of_it = instances.clone().filter(|features| features.has_stage(stage));
+            common(of_it.map(|features| features.granules))
+        });
+        let wide = config.input_bits > 48 || config.output_bits > 48;
+        let most = if wide { 52 } else { 48 };
+        let or = |chosen: u32, limit: Option<u32>| match chosen {
+            0 => limit.unwrap_or(48).min(most),
+            chosen => chosen,
+        };
+        let output_bits = or(config.output_bits, least(|features| features.output_bits));
+        let input = match stage {
+            Stage::One => least(|features| features.input_bits),
+            // What devices may issue, and the output of stage 1 (§9).
+            Stage::Two => Some(output_bits),
+        };
+        let input_bits = or(config.input_bits, input);
+        let sizes_change = config.contiguous || config.splitting;
+        let bbml = match config.bbml {
+            _ if !sizes_change => 0,
+            Some(bbml) => bbml,
+            None => least(|features| features.bbml).unwrap_or(0),
+        };
+        let level = match bbml {
+            0 => Bbml::Zero,
+            1 => Bbml::One,
+            _ => Bbml::Two,
+        };
+        let execute_by_privilege = stage == Stage::Two
+            && config.all_attributes
+            && instances.clone().all(|features| features.execute_by_privilege);
+        let forced_types = stage == Stage::Two && config.forced_types;
+        let mair = if config.all_attributes { ALL_TYPES } else { MAIR };
+        let mut table = TableConfig::new(input_bits, output_bits).with_mair(mair);
+        table.upper = config.upper;
+        table.start_level = config.start_level;
+        table.contiguous = config.contiguous;
+        table.splits = config.splitting;
+        table.bbml = level;
+        table.all_attributes = config.all_attributes;
+        table.fwb = forced_types;
+        table.xnx = execute_by_privilege;
+        let tables = PageTable::new(frames, stage, granule, wide, &table)?;
+        let shape = Shape {
+            stage,
+            granule_shift: granule.shift(),
+            input_bits,
+            output_bits,
+            wide,
+            coherent: false,
+            big_endian: false,
+            access_flag: false,
+            dirty_state: false,
+            bbml,
+            forced_types,
+            execute_by_privilege,
+        };
+        let start = dispatch!(&tables, table => table.sl0());
+        let splits = config.splitting && bbml != 0;
+        Ok(Self { tables, shape, upper: config.upper, start, mair, vmid: config.vmid, splits })
+    }
+
+    /// Which stage they are for.
+    pub(crate) fn stage(&self) -> Stage {
+        self.shape.stage
+    }
+
+    /// log2 of the granule.
+    pub(crate) fn granule_shift(&self) -> u32 {
+        self.shape.granule_shift
+    }
+
+    fn root(&self) -> PhysAddr {
+        dispatch!(&self.tables, table => table.root())
+    }
+
+    /// The context for an instance with `features`, if they are for stage 1.
+    pub(crate) fn context(&self, features: &Features, asid: u16) -> Cd {
+        let Shape { granule_shift, input_bits, output_bits, wide, .. } = self.shape;
+        Context {
+            upper: self.upper,
+            wide,
+            access_flag: self.shape.access_flag,
+            dirty_state: self.shape.dirty_state,
+            mair: self.mair,
+            ..Context::new(self.root(), granule_shift, [input_bits, output_bits], asid)
+        }
+        .encode(features)
+    }
+
+    /// What entries say of them, if they are for stage 2.
+    pub(crate) fn stage_2(&self, vmid: u16) -> Option<Stage2> {
+        let Shape { stage, granule_shift, input_bits, output_bits, wide, .. } = self.shape;
+        (stage == Stage::Two).then(|| Stage2 {
+            root: self.root(),
+            granule_shift,
+            input_bits,
+            output_bits,
+            start: self.start,
+            wide,
+            forced_types: self.shape.forced_types,
+            access_flag: self.shape.access_flag,
+            dirty_state: self.shape.dirty_state,
+            vmid,
+        })
+    }
+
+    /// Whether an SMMU with `features` can walk them, and takes the entries for legal (§7).
+    pub(crate) fn fits(&self, features: &Features) -> Result<(), Mismatch> {
+        self.shape.fits(features)?;
+        let implementation = features.implementation();
+        let legal = match self.stage_2(0) {
+            Some(tables) => {
+                legality::ste(&Stream::Stage2(tables).encode(features), &implementation)
+            }
+            None => {
+                let stream = Stream::Stage1 {
+                    contexts: PhysAddr(0),
+                    format: ContextFormat::Linear,
+                    bits: 0,
+                    without: WithoutSubstream::First,
+                    vmid: 0,
+                };
+                let context = self.context(features, 0);
+                legality::cd(&context, &stream.encode(features), &implementation)
+            }
+        };
+        legal.map_err(Mismatch::Illegal)
+    }
+}
+
+/// The smallest granule of all sets, or if they have none in common, of any; 4 KiB if there are no sets.
+fn common(sets: impl Iterator<Item = u32> + Clone) -> Granule {
+    let smallest = |set: u32| Granule::ALL.into_iter().find(|it| set >> it.shift() & 1 == 1);
+    let of_all = sets.clone().fold(u32::MAX, |all, set| all & set);
+    let of_any = sets.fold(0, |any, set| any | set);
+    smallest(of_all).or(smallest(of_any)).unwrap_or(Granule::K4)
+}
