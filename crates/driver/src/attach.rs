@@ -12,7 +12,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use smmuv3_formats::SubstreamId;
+use smmuv3_formats::{Ste, StreamId, SubstreamId};
 
 use crate::compatibility::Mismatch;
 use crate::configuration::{Configuration, spare};
@@ -25,6 +25,8 @@ use crate::iommu::{Core, Iommu};
 use crate::master::Master;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
+use crate::nest::Illegal;
+use crate::nest::state::{Given, Moves, Nesting};
 use crate::place::{Bound, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
 use crate::seat::{self, Number, Seat};
@@ -95,6 +97,29 @@ pub enum AttachError {
         /// The PASID.
         pasid: SubstreamId,
     },
+    /// What a guest asks for is illegal (C_BAD_STE). Nothing was changed.
+    Illegal(Illegal),
+    /// The guest's SMMU is on another instance than the master. Nothing was changed.
+    NestInstance {
+        /// The master's instance.
+        instance: InstanceId,
+        /// That of the guest's SMMU.
+        nest: InstanceId,
+    },
+    /// A guest has another number of streams for the master than it has. Nothing was changed.
+    GuestStreams {
+        /// The instance.
+        instance: InstanceId,
+        /// How many streams the master has.
+        streams: usize,
+    },
+    /// A guest has two masters with that number of a stream. Nothing was changed.
+    GuestStream {
+        /// The instance.
+        instance: InstanceId,
+        /// The guest's stream.
+        stream: StreamId,
+    },
     /// The PASID is beyond those of the master. Nothing was changed.
     SubstreamRange {
         /// The instance.
@@ -159,6 +184,19 @@ impl fmt::Display for AttachError {
             }
             Self::SubstreamStage { instance, pasid } => {
                 write!(f, "{instance}: PASID {pasid} does not go with stage 2")
+            }
+            Self::Illegal(illegal) => illegal.fmt(f),
+            Self::NestInstance { instance, nest } => {
+                write!(f, "{instance}: the guest's SMMU is on {nest}")
+            }
+            Self::GuestStreams { instance, streams } => {
+                write!(
+                    f,
+                    "{instance}: the master has {streams} streams, the guest gives other numbers"
+                )
+            }
+            Self::GuestStream { instance, stream } => {
+                write!(f, "{instance}: the guest has stream {stream} already")
             }
             Self::SubstreamRange { instance, pasid, bits: 0 } => {
                 write!(f, "{instance}: PASID {pasid}, but the master has no substreams")
@@ -268,6 +306,8 @@ pub(crate) enum Goal<P: Platform> {
     Bind(Shared<Space<P>>),
     /// As `Blocked`, if it still has the seat of that number, and was bound no more than once.
     Unbind(u64),
+    /// As `Space`, by what a guest asks for.
+    Nest(Nesting<P>),
 }
 
 /// A seat that a master is to have, made ready beforehand.
@@ -311,11 +351,13 @@ pub(crate) fn change<P: Platform>(
         }
         let stuck = state.is_stuck() || instance.commands().has_failed();
         let slot = state.slot(substream);
+        let nested = substream == WITHOUT && state.nested.is_some();
         let space = match &goal {
             Goal::Space(space) | Goal::Bind(space) if space.is_released(configuration) => {
                 return Err(AttachError::Released);
             }
             Goal::Space(space) | Goal::Bind(space) => Some(space.clone()),
+            Goal::Nest(nesting) => Some(nesting.space.clone()),
             Goal::Blocked | Goal::Identity | Goal::Unbind(_) => None,
         };
         // What takes no hardware.
@@ -328,7 +370,7 @@ pub(crate) fn change<P: Platform>(
             }
             (Slot::At(bound), Goal::Space(space) | Goal::Bind(space)) => {
                 let place = configuration.places.get(bound.place);
-                if place.is_some_and(|place| place.space.is(space)) {
+                if place.is_some_and(|place| place.space.is(space)) && !nested {
                     if let Goal::Bind(_) = goal {
                         count(configuration, master, substream, bound, bound.bonds + 1);
                     }
@@ -346,6 +388,16 @@ pub(crate) fn change<P: Platform>(
                 let pasid = SubstreamId(clash);
                 return Err(AttachError::SubstreamStage { instance: id, pasid });
             }
+        }
+        let mut moves = Moves::prepare(configuration, master, substream, &goal)?;
+        if let (Slot::At(bound), Some(space)) = (slot, &space)
+            && configuration.places.get(bound.place).is_some_and(|place| place.space.is(space))
+        {
+            // The seat stays, and what the entries say becomes another.
+            return match restate(core, configuration, instance, master, bound, &goal, &mut moves) {
+                Ok(()) => Ok(Some(bound.seat)),
+                Err(what) => Err(unconfirmed(what)),
+            };
         }
         core.quarantine.reserve(&core.platform)?;
         configuration.held.try_reserve(1).map_err(|_| NoMemory)?;
@@ -377,7 +429,17 @@ pub(crate) fn change<P: Platform>(
         });
         let published =
             entering.and_then(|Entering { place, targets }| configuration.publish(place, targets?));
-        if let Err(what) = install(core, configuration, instance, master, substream, &goal, new) {
+        let tables = new.and_then(|new| {
+            let place = configuration.places.get(new.place)?;
+            place.space.stage_2(place.tag)
+        });
+        let (nested, entered) =
+            moves.enter(configuration, master, instance.features(), tables, &goal);
+        let installed =
+            install(core, configuration, instance, master, substream, &goal, (new, nested));
+        let left = moves.leave(configuration, master, installed.is_ok());
+        settle(core, instance, entered, left);
+        if let Err(what) = installed {
             if let Some(state) = configuration.masters.get_mut(master) {
                 state.block_streams(&core.platform, instance);
                 state.set_slot(substream, Slot::Stuck([old, new]));
@@ -495,8 +557,58 @@ fn enter<P: Platform>(
     Ok(Entering { place: configuration.places.insert(place), targets: Some(room.targets) })
 }
 
+/// Waits until no command of a guest is under way that may name what it had been given before.
+fn settle<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    entered: Option<Retired<Given>>,
+    left: [Option<Retired<Given>>; 2],
+) {
+    let drains = left.iter().any(Option::is_some);
+    if drains || entered.is_some() {
+        let replaced = left.into_iter().chain([entered]);
+        Retired::free(replaced, &core.readers, || core.platform.relax());
+    }
+    if drains {
+        // They are in the queue now. If the instance does not answer, it has failed, and does nothing at all until its
+        // reset.
+        let _ = instance.carry_out(&core.platform, None);
+    }
+}
+
+/// Makes the entries of a master that is at `bound` say what `goal` asks for over the same tables.
+fn restate<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    instance: &Instance<P>,
+    master: usize,
+    bound: Bound,
+    goal: &Goal<P>,
+    moves: &mut Moves,
+) -> Result<(), Failure> {
+    let place = configuration.places.get(bound.place);
+    let tables = place.and_then(|place| place.space.stage_2(place.tag));
+    let (nested, entered) = moves.enter(configuration, master, instance.features(), tables, goal);
+    let mut written = Ok(());
+    if let Some(state) = configuration.masters.get_mut(master) {
+        let before = state.stream();
+        state.nested = nested;
+        let after = state.stream();
+        if after != before {
+            written = state.write_streams(core, instance, after);
+        }
+        if written.is_err() {
+            state.block_streams(&core.platform, instance);
+            state.set_slot(WITHOUT, Slot::Stuck([Some(bound), None]));
+        }
+    }
+    let left = moves.leave(configuration, master, written.is_ok());
+    settle(core, instance, entered, left);
+    written
+}
+
 /// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat
-/// at the space that is entered.
+/// at the space that is entered, and what its entries say if a guest has a say in it.
 fn install<P: Platform>(
     core: &Core<P>,
     configuration: &mut Configuration<P>,
@@ -504,7 +616,7 @@ fn install<P: Platform>(
     master: usize,
     substream: u32,
     goal: &Goal<P>,
-    new: Option<Bound>,
+    (new, nested): (Option<Bound>, Option<Ste>),
 ) -> Result<(), Failure> {
     let place = new.and_then(|new| configuration.places.get(new.place));
     let tables = place.and_then(|place| place.space.stage_2(place.tag));
@@ -545,7 +657,7 @@ fn install<P: Platform>(
     };
     state.set_slot(substream, slot);
     if substream == WITHOUT {
-        state.stage_2 = tables;
+        (state.stage_2, state.nested) = (tables, nested);
     }
     let after = state.stream();
     if after != before

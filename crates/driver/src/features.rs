@@ -321,7 +321,7 @@ impl Features {
                 0 => Stalls::Chosen,
                 _ => Stalls::Never,
             },
-            nesting: idr0.s2p() && !early_700 && !(is(MMU_600) && iidr.variant() < 2),
+            nesting: idr0.s1p() && idr0.s2p() && !early_700 && !(is(MMU_600) && iidr.variant() < 2),
             el2: idr0.hyp(),
             el2_host: false,
             // Erratum 1076982 (§19).

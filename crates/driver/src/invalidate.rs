@@ -16,6 +16,8 @@ pub enum Regime {
     El2,
     /// Stage 2: the VMID alone.
     Stage2,
+    /// Guests' stage 1 over a stage 2, whatever their ASIDs: the VMID alone.
+    Guests,
 }
 
 impl Regime {
@@ -25,13 +27,15 @@ impl Regime {
             Self::El1 => [Opcode::TlbiNhVa as u64, Opcode::TlbiNhAsid as u64],
             Self::El2 => [Opcode::TlbiEl2Va as u64, Opcode::TlbiEl2Asid as u64],
             Self::Stage2 => [Opcode::TlbiS2Ipa as u64, Opcode::TlbiS12Vmall as u64],
+            // Addresses of stage 2 say nothing about theirs.
+            Self::Guests => [Opcode::TlbiNhAll as u64, Opcode::TlbiNhAll as u64],
         }
     }
 
     /// The command for everything of the world that the regime belongs to.
     const fn all(self) -> Command {
         match self {
-            Self::El1 | Self::Stage2 => Command(TlbiNsnhAll::new().0),
+            Self::El1 | Self::Stage2 | Self::Guests => Command(TlbiNsnhAll::new().0),
             Self::El2 => Command(TlbiEl2All::new().0),
         }
     }
@@ -62,6 +66,11 @@ impl Tag {
     /// That of tables of stage 2.
     pub const fn stage_2(vmid: u16) -> Self {
         Self { regime: Regime::Stage2, vmid, asid: 0 }
+    }
+
+    /// That of all stage 1 over the tables of stage 2 that this is the tag of.
+    pub(crate) const fn guests(self) -> Self {
+        Self { regime: Regime::Guests, asid: 0, ..self }
     }
 }
 

@@ -269,6 +269,8 @@ fn ready<P: Platform>(
         vmid: tag.vmid,
         adrift: false,
         stage_2: tables,
+        nested: None,
+        nest: None,
         own: Slot::At(seat),
         others: Vec::new(),
         kept: true,

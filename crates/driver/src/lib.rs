@@ -171,6 +171,8 @@ pub use master::{AddMasterError, CloseMasterError, Master, MasterConfig};
 pub use mutation::Mutation;
 pub use name::Name;
 #[cfg(feature = "alloc")]
+pub use nest::{Nest, NestConfig, NestError};
+#[cfg(feature = "alloc")]
 pub use pasid::PasidError;
 pub use platform::{Frames, Mmio, Platform, RawMutex};
 #[cfg(feature = "alloc")]

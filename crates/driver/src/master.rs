@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use smmuv3_formats::{StreamId, SubstreamId};
+use smmuv3_formats::{Ste, StreamId, SubstreamId};
 
 use crate::attach::{fill, write};
 use crate::compatibility::Stage;
@@ -16,6 +16,7 @@ use crate::instance::Instance;
 use crate::iommu::{Core, Smmu};
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
+use crate::nest::state::NestState;
 use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
 use crate::refused::Refused;
@@ -62,6 +63,10 @@ pub(crate) struct MasterState {
     pub(crate) vmid: u16,
     /// What its entries say if its own accesses are translated by stage 2.
     pub(crate) stage_2: Option<Stage2>,
+    /// And what they say instead, if a guest has a say in it.
+    pub(crate) nested: Option<Ste>,
+    /// That guest's, as long as it may be reached by its commands.
+    pub(crate) nest: Option<Shared<NestState>>,
     /// The instance did not confirm that bank: whatever the master does may still be tagged as in the one before.
     pub(crate) adrift: bool,
     /// Its accesses without a substream.
@@ -210,6 +215,8 @@ impl<P: Platform> Master<P> {
                 table,
                 vmid: 0,
                 stage_2: None,
+                nested: None,
+                nest: None,
                 adrift: false,
                 own: Slot::Blocked,
                 others: Vec::new(),
@@ -383,7 +390,7 @@ impl MasterState {
     /// What the entries of its streams are to say.
     pub(crate) fn stream(&self) -> Stream {
         if let (Slot::At(_), Some(tables)) = (self.own, self.stage_2) {
-            return Stream::Stage2(tables);
+            return self.nested.map_or(Stream::Stage2(tables), Stream::Nested);
         }
         let without = match self.own {
             Slot::At(_) => WithoutSubstream::First,

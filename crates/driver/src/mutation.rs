@@ -37,11 +37,15 @@ pub enum Mutation {
     Stage2ByAsid,
     /// A VMID of stage 2 is given back without an invalidation.
     NoVmidFlush,
+    /// What is cached of both stages together is not invalidated when a stage 2 under a guest changes.
+    NoGuestFlush,
+    /// A guest's invalidations are those of the VMID that it names itself.
+    GuestsVmid,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -58,5 +62,7 @@ impl Mutation {
         Self::WrongVmid,
         Self::Stage2ByAsid,
         Self::NoVmidFlush,
+        Self::NoGuestFlush,
+        Self::GuestsVmid,
     ];
 }

@@ -26,7 +26,11 @@ pub mod context;
 pub mod entry;
 pub mod event;
 mod guest;
+#[cfg(feature = "alloc")]
+mod handle;
 mod parent;
+#[cfg(feature = "alloc")]
+pub(crate) mod state;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -35,6 +39,8 @@ pub use command::{Forwarded, Forwarder, Stop};
 pub use entry::{Contexts, Limits, Request};
 pub use event::{Cause, Owner};
 pub use guest::Guest;
+#[cfg(feature = "alloc")]
+pub use handle::{LARGEST_FORWARD, Nest, NestConfig, NestError};
 pub use parent::Parent;
 pub use streams::{Assignment, Streams};
 
