@@ -77,7 +77,7 @@ impl Stage2 {
             // Domains are not made for less than 32 bits of output.
             .with_s2_ps(address_size_code(self.output_bits).unwrap_or(0))
             .with_s2_aa64(true)
-            // No stage-1 tables in device memory.
+            // No stage-1 tables in device memory: for when stage 1 comes before it.
             .with_s2_ptw(true)
             .with_s2_r(true)
             .with_s2_ha(self.access_flag)
@@ -297,6 +297,78 @@ mod tests {
         assert_eq!(Stream::Identity.encode(&features).0, [9, 1 << 44, 0, 0, 0, 0, 0, 0]);
     }
 
+    /// The second vector of appendix A.
+    const STAGE_2: Stage2 = Stage2 {
+        root: PhysAddr(0x8004_0000),
+        granule_shift: 12,
+        input_bits: 40,
+        output_bits: 44,
+        start: 1,
+        wide: false,
+        forced_types: false,
+        access_flag: false,
+        dirty_state: false,
+        vmid: 7,
+    };
+
+    #[test]
+    fn stage_2_is_that_of_appendix_a2_with_s2ptw() {
+        let words = |tables, features: &Features| Stream::Stage2(tables).encode(features).0;
+        let features = features(|idr0| idr0);
+        let second = 0x040c_3558_0000_0007 | 1 << 54;
+        let expected = [0xd, 1 << 44, second, 0x8004_0000, 0, 0, 0, 0];
+        assert_eq!(words(STAGE_2, &features), expected);
+        // §5.2: S2TG [47:46], S2SL0 [39:38], S2T0SZ [37:32]; S2HA 56, S2HD 55; S2FWB 25; S2DS 3, S2SL0_2 2.
+        let chosen = Stage2 {
+            granule_shift: 16,
+            start: 2,
+            access_flag: true,
+            dirty_state: true,
+            forced_types: true,
+            ..STAGE_2
+        };
+        let expected = second ^ (1 ^ 2) << 38 | 1 << 46 | 1 << 56 | 1 << 55;
+        assert_eq!(words(chosen, &features)[1..3], [1 << 44 | 1 << 25, expected]);
+        let wide = Stage2 { wide: true, input_bits: 52, start: 4, output_bits: 52, ..STAGE_2 };
+        let [_, _, w2, w3, ..] = words(wide, &features);
+        assert_eq!((w2 >> 32 & 0xff, w2 >> 48 & 7, w3), (12, 6, 0x8004_000c));
+        let sixteen = Stage2 { granule_shift: 14, dirty_state: true, ..STAGE_2 };
+        let [_, _, w2, ..] = words(sixteen, &features);
+        assert_eq!((w2 >> 46 & 3, w2 >> 55 & 3), (2, 0), "S2HD without S2HA");
+    }
+
+    #[test]
+    fn the_upper_half_has_its_own_fields_and_codes() {
+        let features = features(|idr0| idr0);
+        let words = |context: Context| context.encode(&features).0;
+        let upper = Context { upper: true, ..CONTEXT };
+        // T1SZ 16, TG1 4K = 2, IR1, OR1, SH1 as in the lower half; EPD0 14 instead of EPD1 30; TTB1.
+        let half = 16 << 16 | 2 << 22 | 1 << 24 | 1 << 26 | 3 << 28 | 1 << 14;
+        let [w0, w1, w2, ..] = words(upper);
+        assert_eq!((w0 & 0x7fff_ffff, w1, w2), (half, 0, 0x8001_0000));
+        assert_eq!(w0 >> 31, words(CONTEXT)[0] >> 31);
+        for (shift, code) in [(14, 1), (16, 3)] {
+            let [w0, ..] = words(Context { granule_shift: shift, ..upper });
+            assert_eq!(w0 >> 22 & 3, code);
+        }
+        // DS is bit 58 of word 2; HA 43, HD 42.
+        let wide = Context { wide: true, access_flag: true, dirty_state: true, ..upper };
+        let [w0, _, w2, ..] = words(Context { input_bits: 52, output_bits: 52, ..wide });
+        assert_eq!((w0 >> 16 & 0x3f, w0 >> 42 & 3, w0 >> 32 & 7), (12, 3, 6));
+        assert_eq!(w2, 0x8001_0000 | 1 << 58);
+    }
+
+    #[test]
+    fn streams_of_a_host_in_el2_have_no_vmid() {
+        let features = Features { el2_host: true, ..features(|idr0| idr0.with_hyp(true)) };
+        let Ste([_, w1, w2, ..]) = stage_1(0, WithoutSubstream::First, 7).encode(&features);
+        assert_eq!((w1, w2), (0xd4 | 2 << 30, 0));
+        let ste = STAGE_1.encode(&features);
+        assert_eq!(legality::ste(&ste, &features.implementation()), Ok(()));
+        let cd = CONTEXT.encode(&features);
+        assert_eq!(legality::cd(&cd, &ste, &features.implementation()), Ok(()));
+    }
+
     #[test]
     fn a_table_of_contexts_says_its_size_its_format_and_what_lacks_a_substream() {
         // §5.2: S1Fmt [5:4], S1CDMax [63:59]; S1DSS w1[1:0], SHCFG w1[45:44].
@@ -331,7 +403,7 @@ mod tests {
     fn entries_are_legal_for_their_instance() {
         for features in [features(|idr0| idr0), features(|idr0| idr0.with_stall_model(0))] {
             let implementation = features.implementation();
-            for stream in [Stream::Blocked, Stream::Identity, STAGE_1] {
+            for stream in [Stream::Blocked, Stream::Identity, STAGE_1, Stream::Stage2(STAGE_2)] {
                 let ste = stream.encode(&features);
                 assert_eq!(legality::ste(&ste, &implementation), Ok(()), "{stream:?}");
             }

@@ -442,6 +442,62 @@ mod tests {
     }
 
     #[test]
+    fn each_regime_has_its_commands() {
+        let words = |tag, scope, most: usize| {
+            let tags = [tag; 2];
+            let commands = commands(&features(true), tags.iter().copied(), scope, most);
+            commands.map(|command| command.0).collect::<Vec<_>>()
+        };
+        let one = Scope::Range(range(0x12_3456_7000, 1, 12, Some(12)));
+        for (tag, address, whole, all) in [
+            (Tag::el1(7, 5), 0x0005_0007_0000_0012, 0x0005_0007_0000_0011, 0x30),
+            (Tag::el2(5), 0x0005_0000_0000_0022, 0x0005_0000_0000_0021, 0x20),
+            (Tag::stage_2(7), 0x0000_0007_0000_002a, 0x0000_0007_0000_0028, 0x30),
+        ] {
+            assert_eq!(words(tag, one, 2), [[address, 0x12_3456_7701]; 2], "{tag:?}");
+            assert_eq!(words(tag, Scope::All, 2), [[whole, 0]; 2], "{tag:?}");
+            // More tags than there is room for.
+            assert_eq!(words(tag, one, 1), [[all, 0]], "{tag:?}");
+        }
+    }
+
+    #[test]
+    fn scale_goes_to_39_where_addresses_have_52_bits() {
+        let wide = Features { lpa2: true, ..features(true) };
+        let shapes = |features: &Features, range| {
+            let commands = commands(features, iter::once(TAG), Scope::Range(range), 64);
+            let shape = |it: Command| {
+                let it = TlbiNhVa(it.0);
+                (it.addr(), it.num(), it.scale())
+            };
+            commands.map(shape).collect::<Vec<_>>()
+        };
+        // Half of 52 bits: 2^39 pages of 4 KiB.
+        let half = range(0, 1 << 39, 12, None);
+        assert_eq!(shapes(&wide, half), [(0, 0, 39)]);
+        let pieces: Vec<_> = (0..8).map(|nth| (nth * 31 << 43, 30, 31)).collect();
+        let narrow = shapes(&features(true), half);
+        assert_eq!((narrow.len(), &narrow[..8]), (9, &pieces[..]));
+        assert_eq!(narrow[8], (8 * 31 << 43, 7, 31));
+        // All of them but a page, in the upper half: no command reaches over the end.
+        let upper = range(0xfff0_0000_0000_0000, (1 << 40) - 1, 12, None);
+        let last = shapes(&wide, upper);
+        let end = last.iter().map(|(at, num, scale)| at + (((num + 1) << scale) << 12));
+        assert_eq!(end.last(), Some(0xffff_ffff_ffff_f000));
+        // 512 GiB by one block of level 0 have no TTL, 64 GiB of 16 KiB pages have 1.
+        for (range, ttl) in [
+            (range(0, 1 << 27, 12, Some(39)), 0),
+            (range(0, 1 << 22, 14, Some(36)), 1),
+            (range(0, 1 << 26, 16, Some(42)), 1),
+        ] {
+            let command = commands(&wide, iter::once(TAG), Scope::Range(range), 64).next();
+            let command = TlbiNhVa(command.unwrap().0);
+            assert_eq!(command.ttl(), ttl);
+            assert!(command.num() + command.scale() > 0);
+        }
+    }
+
+    #[test]
     fn single_addresses_are_counted_by_leaf_and_by_table() {
         assert_eq!(range(0x4000, 65, 12, Some(12)).singles(), 65);
         assert_eq!(range(0x4000_0000, 1024, 12, Some(21)).singles(), 2);

@@ -44,6 +44,28 @@ pub struct TableConfig {
     pub xnx: bool,
     /// Stage 1: the table is for StreamWorld EL2, which knows one privilege (§16.1).
     pub one_privilege: bool,
+    /// Whether hardware marks what devices write: see [`Dirty`].
+    pub dirty: Dirty,
+    /// Mappings begin as never accessed (AF = 0), and hardware marks those that devices access (§14). Then CD.HA or STE.S2HA
+    /// must be 1 wherever the table is used, or every access faults; walks must be coherent.
+    pub access_flags: bool,
+}
+
+/// Whether hardware marks what devices write (§14), so that [`read_and_clear_dirty`](Table::read_and_clear_dirty) can tell.
+///
+/// If so, CD.HA and CD.HD, or STE.S2HA and STE.S2HD, must be 1 wherever the table is used: otherwise writes to what is clean
+/// fault. The hardware's updates are atomic only where its walks are coherent and cacheable: a table for others must not
+/// be marked. A table of this kind takes every attribute, as with [`all_attributes`](TableConfig::all_attributes).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dirty {
+    /// It does not.
+    #[default]
+    Untracked,
+    /// What may be written is clean when it is mapped. The first write through each leaf marks it.
+    Clean,
+    /// What may be written is dirty when it is mapped: it costs hardware nothing before somebody wants to know, which the
+    /// first [`read_and_clear_dirty`](Table::read_and_clear_dirty) says.
+    Born,
 }
 
 /// What the hardware bears when a translation changes its size and nothing else, without break-before-make (§8.2).
@@ -75,6 +97,8 @@ impl TableConfig {
             fwb: false,
             xnx: false,
             one_privilege: false,
+            dirty: Dirty::Untracked,
+            access_flags: false,
         }
     }
 
@@ -149,6 +173,20 @@ impl TableConfig {
         self.one_privilege = true;
         self
     }
+
+    /// With leaves that hardware marks when devices write.
+    #[must_use]
+    pub const fn with_dirty(mut self, dirty: Dirty) -> Self {
+        self.dirty = dirty;
+        self
+    }
+
+    /// With leaves that hardware marks when devices access them.
+    #[must_use]
+    pub const fn with_access_flags(mut self) -> Self {
+        self.access_flags = true;
+        self
+    }
 }
 
 impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
@@ -209,29 +247,28 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
 
     /// Without its first table.
     fn shaped(config: &TableConfig, root_shift: u32) -> Self {
-        let input_end = 1_u64 << config.input_bits;
-        let span = 1 << (SHIFT + Geometry::<SHIFT, WIDE>::BITS);
-        let fast = !config.upper;
-        // Maps of fewer bytes set no hint.
+        let direct_end = if config.upper { 0 } else { 1 << config.input_bits };
+        let span = Geometry::<SHIFT, WIDE>::ENTRIES as u16;
+        // Maps of fewer pages set no hint.
         let group = match Self::group_shift(SHIFT) {
-            Some(group) if config.contiguous => 1 << group,
-            _ => u64::MAX,
+            Some(group) if config.contiguous => 1 << (group - SHIFT),
+            _ => u16::MAX,
         };
         let encoding = Encoding::new(config, Geometry::<SHIFT, WIDE>::LPA2);
         Self {
             root: PhysAddr(0),
-            direct_end: if fast { input_end } else { 0 },
-            input_end: if fast { input_end } else { input_end - Self::granule() },
-            base: if fast { 0 } else { input_end.wrapping_neg() },
+            direct_end,
+            plain_end: if encoding.has_all() { 0 } else { direct_end },
             output_end: 1 << config.output_bits,
-            map_below: if fast { span.min(group) } else { 0 },
-            unmap_below: if fast && !config.contiguous && !config.splits { span } else { 0 },
+            // At most 52, and a shift.
+            input_bits: config.input_bits as u8,
+            root_shift: root_shift as u8,
+            map_below: if config.upper { 0 } else { span.min(group) },
+            unmap_below: if config.upper || config.contiguous || config.splits { 0 } else { span },
             contiguous: config.contiguous,
             splits: config.splits && config.bbml != Bbml::Zero,
             marks_blocks: config.bbml == Bbml::One,
             refuses_cuts: config.contiguous && config.bbml == Bbml::Zero,
-            root_shift,
-            plain_end: if fast && !encoding.has_all() { input_end } else { 0 },
             encoding,
         }
     }

@@ -15,6 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::PhysAddr;
 
+use crate::flags::written;
 use crate::geometry::Geometry;
 use crate::table::entry;
 use crate::{Frames, Table};
@@ -23,7 +24,7 @@ use crate::{Frames, Table};
 pub(crate) const HINT: u64 = 1 << 52;
 
 /// Software bit of our leaves: it had the hint. Bits 58:55 are ignored by the hardware (§15.3).
-const HAD_HINT: u64 = 1 << 57;
+pub(crate) const HAD_HINT: u64 = 1 << 57;
 
 /// A leaf in memory that others may cut out of its group at the same time. A trait only so that the protocol can be
 /// run on a checker's atomics.
@@ -46,11 +47,12 @@ impl Member for AtomicU64 {
 
 /// Takes the hint from a leaf; gives whether a TLB may still keep its group because of it.
 ///
-/// Its owner may clear it meanwhile, and hardware may set its flags: those stores stay.
-pub(crate) fn take_hint<M: Member>(member: &M) -> bool {
+/// Its owner may clear it meanwhile, and hardware may set its flags: those stores stay. It becomes dirty, if hardware marks
+/// that, and accessed: a mark of another member may be meant for it, also one that is made before the group is invalidated.
+pub(crate) fn take_hint<M: Member, const STAGE: u8>(member: &M) -> bool {
     let mut value = member.read();
     while value & HINT != 0 {
-        match member.exchange(value, value & !HINT | HAD_HINT) {
+        match member.exchange(value, written::<STAGE>(value & !HINT | HAD_HINT)) {
             Ok(_) => return true,
             Err(found) => value = found,
         }
@@ -106,7 +108,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // SAFETY: a group lies in one table, which is live while a part of it is ours.
             let cell = unsafe { entry(frames, table, index + nth).as_ref() };
             // A table's descriptor has no hint, and its mark is another.
-            let had = cell.load(Ordering::Relaxed) & (HINT | HAD_HINT) != 0 && take_hint(cell);
+            let had = cell.load(Ordering::Relaxed) & (HINT | HAD_HINT) != 0
+                && take_hint::<_, STAGE>(cell);
             whole |= had && member < end && member + (1 << shift) > start;
         }
         if !whole {
@@ -160,7 +163,7 @@ mod tests {
     fn unmap(machine: &Machine, mine: usize, marks: bool) {
         let mut whole = false;
         for (leaf, cell) in machine.leaves.iter().enumerate() {
-            let had = if marks { take_hint(cell) } else { unmarked(cell) };
+            let had = if marks { take_hint::<_, 1>(cell) } else { unmarked(cell) };
             whole |= had && leaf == mine;
         }
         machine.leaves[mine].store(0, Ordering::Relaxed);

@@ -223,6 +223,35 @@ impl From<RangeError> for UnmapError {
     }
 }
 
+/// Why the marks of hardware could not be read. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HarvestError {
+    /// The range is wrong.
+    Range(RangeError),
+    /// Hardware does not mark the leaves of this table, or not for that: see [`TableConfig`](crate::TableConfig).
+    Untracked,
+    /// A block or a group of contiguous leaves reaches over an end of the range. It has one mark, which can't be taken for
+    /// a part of it.
+    Straddle {
+        /// Where the block or the group starts.
+        block: Iova,
+        /// Its bytes.
+        size: u64,
+    },
+}
+
+impl fmt::Display for HarvestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Range(error) => error.fmt(f),
+            Self::Untracked => f.write_str("hardware does not mark the leaves of this table"),
+            Self::Straddle { block, size } => UnmapError::Straddle { block, size }.fmt(f),
+        }
+    }
+}
+
+impl Error for HarvestError {}
+
 /// Why blocks were not split, or not all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SplitError {

@@ -3,14 +3,14 @@
 //! address and type: those are added per run.
 //!
 //! [`Encoding::encode`] and [`Encoding::decode`] know everything. Most mappings are of a few kinds, for which there is
-//! a short way: for maps two small arrays of the table, for look-ups one array of the program ([`short`]). Leaves that
+//! a short way: for maps two small arrays, for look-ups one ([`short`]), all of the program. Leaves that
 //! the latter reads rightly are *plain*. A table that may hold others always takes the long way to read them.
 
 use smmuv3_formats::descriptor::{BLOCK, Stage1Page, Stage2Page, TABLE_OR_PAGE};
-use smmuv3_formats::memory_type::Attribute;
 
 use crate::error::MapErrorKind;
-use crate::{Attributes, Memory, Prot, Shareability, TableConfig};
+use crate::flags::written;
+use crate::{Attributes, Dirty, MAIR, Memory, Prot, Shareability, TableConfig};
 
 /// AttrIndx or MemAttr, and SH.
 const MEMORY: u64 = 0b1111 << 2 | 0b11 << 8;
@@ -18,13 +18,13 @@ const MEMORY: u64 = 0b1111 << 2 | 0b11 << 8;
 /// How a table's leaves say attributes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Encoding<const STAGE: u8> {
-    /// For each set of the four basic permissions, a leaf with all bits of [`MEMORY`] set; 0 for the long way.
-    permissions: [u64; 16],
-    /// For each type, a leaf with all other bits set; 0 for the long way.
-    types: [u64; 16],
+    /// The short way, as far as there is one.
+    short: &'static Short,
     mair: u64,
     /// What shareability is, where leaves do not hold it.
     sh: Option<Shareability>,
+    dirty: Dirty,
+    access_flags: bool,
     fwb: bool,
     xnx: bool,
     one_privilege: bool,
@@ -32,35 +32,109 @@ pub(crate) struct Encoding<const STAGE: u8> {
     all: bool,
 }
 
+/// Leaves for what is asked for most, joined from two parts. The arrays have an element for each index, so that none is
+/// checked.
+#[derive(Debug)]
+struct Short {
+    /// For each set of the four basic permissions, a leaf with all bits of [`MEMORY`] set; 0 for the long way.
+    permissions: [u64; 16],
+    /// For each type, a leaf with all other bits set; 0 for the long way.
+    types: [u64; 16],
+}
+
+/// The types that have a short way.
+const COMMON: [Memory; 3] = [Memory::NormalCacheable, Memory::NormalNonCacheable, Memory::Device];
+
+impl Short {
+    /// For tables that need all their leaves said the long way.
+    const NONE: &Self = &Self { permissions: [0; 16], types: [0; 16] };
+}
+
 impl<const STAGE: u8> Encoding<STAGE> {
+    /// One of each kind of table that has a short way: by dirty state, without shareability or with, FWB or not.
+    const SHORTS: [[[Short; 2]; 2]; 3] =
+        [Self::shorts(Dirty::Untracked), Self::shorts(Dirty::Clean), Self::shorts(Dirty::Born)];
+
+    const fn shorts(dirty: Dirty) -> [[Short; 2]; 2] {
+        let inner = Some(Shareability::Inner);
+        [
+            [Self::usual(dirty, None, false), Self::usual(dirty, None, true)],
+            [Self::usual(dirty, inner, false), Self::usual(dirty, inner, true)],
+        ]
+    }
+
+    /// The encoding of ordinary tables of a kind, all the long way.
+    const fn plain(dirty: Dirty, sh: Option<Shareability>, fwb: bool) -> Self {
+        Self {
+            short: Short::NONE,
+            mair: MAIR,
+            sh,
+            dirty,
+            access_flags: false,
+            fwb,
+            xnx: false,
+            one_privilege: false,
+            all: true,
+        }
+    }
+
+    /// The short way of ordinary tables of a kind.
+    const fn usual(dirty: Dirty, sh: Option<Shareability>, fwb: bool) -> Short {
+        let this = Self::plain(dirty, sh, fwb);
+        let (mut permissions, mut types) = ([0; 16], [0; 16]);
+        let mut bits = 0;
+        while bits < 16 {
+            if let Some(leaf) = this.permissions(Prot::from_bits(bits)) {
+                permissions[bits as usize] = leaf | MEMORY | BLOCK;
+            }
+            bits += 1;
+        }
+        let mut nth = 0;
+        while nth < COMMON.len() {
+            if let Some(bits) = this.memory(COMMON[nth]) {
+                types[COMMON[nth] as usize] = bits | !MEMORY;
+            }
+            nth += 1;
+        }
+        Short { permissions, types }
+    }
+
     /// Of a table whose leaves are those of LPA2, or not.
     pub(crate) fn new(config: &TableConfig, lpa2: bool) -> Self {
         const { assert!(STAGE == 1 || STAGE == 2, "there are two stages") };
+        let sh = lpa2.then_some(config.shareability);
         let mut this = Self {
-            permissions: [0; 16],
-            types: [0; 16],
             mair: config.mair,
-            sh: lpa2.then_some(config.shareability),
-            fwb: config.fwb,
+            access_flags: config.access_flags,
             xnx: config.xnx,
             one_privilege: config.one_privilege,
-            all: true,
+            // With one privilege, the bit that tells plain leaves whether they may be executed is another; and they are
+            // never read-only when they are written.
+            all: config.all_attributes || config.one_privilege || config.dirty != Dirty::Untracked,
+            ..Self::plain(config.dirty, sh, config.fwb)
         };
-        // What permissions say does not depend on the type, nor the other way round.
-        let leaf = |prot, memory| this.encode(Attributes { prot, memory }).unwrap_or(0);
-        let type_of_all = Memory::ALL.into_iter().find(|&memory| this.memory(memory).is_some());
-        let (mut permissions, mut types) = ([0; 16], [0; 16]);
-        for (bits, slot) in (0..).zip(&mut permissions) {
-            let leaf = leaf(Prot::from_bits(bits), type_of_all.unwrap_or_default());
-            *slot = if leaf == 0 { 0 } else { leaf | MEMORY | BLOCK };
+        let usual = Self::plain(config.dirty, sh, config.fwb);
+        // Types in other places, or who shares what is cached: then there is no short way.
+        let same = COMMON.into_iter().all(|memory| this.memory(memory) == usual.memory(memory));
+        if same
+            && !config.access_flags
+            && !config.one_privilege
+            && sh.is_none_or(|sh| sh == Shareability::Inner)
+        {
+            this.short =
+                &Self::SHORTS[config.dirty as usize][usize::from(lpa2)][usize::from(config.fwb)];
         }
-        for memory in Memory::ALL {
-            let leaf = leaf(Prot::READ, memory);
-            types[memory as usize] = if this.is_plain(leaf) { leaf | !MEMORY } else { 0 };
-        }
-        (this.permissions, this.types) = (permissions, types);
-        this.all = config.all_attributes || !this.are_plain();
         this
+    }
+
+    /// Whether hardware marks what is written.
+    pub(crate) const fn dirty(&self) -> Dirty {
+        self.dirty
+    }
+
+    /// Whether hardware marks what is accessed.
+    pub(crate) const fn has_access_flags(&self) -> bool {
+        self.access_flags
     }
 
     /// Whether leaves need not be plain.
@@ -68,22 +142,14 @@ impl<const STAGE: u8> Encoding<STAGE> {
         self.all
     }
 
-    /// Whether all that [`short`](Self::short) gives is plain.
-    fn are_plain(&self) -> bool {
-        self.permissions.iter().all(|permissions| {
-            let leaves = self.types.map(|bits| permissions & bits);
-            leaves.iter().all(|&leaf| leaf == 0 || self.is_plain(leaf))
-        })
-    }
-
     /// The descriptor bits for ordinary attributes; `None` if that takes [`encode`](Self::encode).
     ///
     /// Pages and blocks have these fields in the same places, so one encoding serves both.
     #[inline(always)]
     pub(crate) fn short(&self, attributes: Attributes) -> Option<u64> {
-        let permissions = self.permissions.get(usize::from(attributes.prot.bits()))?;
+        let permissions = self.short.permissions.get(usize::from(attributes.prot.bits()))?;
         // Both have the lowest bit, or are 0.
-        match permissions & self.types[attributes.memory as usize & 15] {
+        match permissions & self.short.types[attributes.memory as usize & 15] {
             0 => None,
             leaf => Some(leaf),
         }
@@ -98,7 +164,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
         match permissions | bits {
             leaf if self.all || self.is_plain(leaf) => Ok(leaf),
             // The type is the reason if it is not plain by itself.
-            _ if self.types[memory as usize & 15] == 0 => {
+            _ if self.permissions(Prot::READ).is_none_or(|read| !self.is_plain(read | bits)) => {
                 Err(MapErrorKind::NoMemoryType { memory })
             }
             _ => Err(MapErrorKind::NoPermission { prot }),
@@ -112,15 +178,18 @@ impl<const STAGE: u8> Encoding<STAGE> {
     }
 
     /// The bits for permissions, with those that all leaves have.
-    fn permissions(&self, prot: Prot) -> Option<u64> {
-        let has = |flag| prot.contains(flag);
-        let (write, execute, privileged) =
-            (has(Prot::WRITE), has(Prot::EXECUTE), has(Prot::PRIVILEGED));
-        let (pxn, uxn, guarded) = (has(Prot::PXN), has(Prot::UXN), has(Prot::GUARDED));
+    const fn permissions(&self, prot: Prot) -> Option<u64> {
+        let (read, write) = (prot.contains(Prot::READ), prot.contains(Prot::WRITE));
+        let (execute, guarded) = (prot.contains(Prot::EXECUTE), prot.contains(Prot::GUARDED));
+        let (pxn, uxn) = (prot.contains(Prot::PXN), prot.contains(Prot::UXN));
+        let privileged = prot.contains(Prot::PRIVILEGED);
         let both = STAGE == 1 && !self.one_privilege;
+        let (af, tracked) = (!self.access_flags, write && !matches!(self.dirty, Dirty::Untracked));
+        // What is clean is as what may not be written (§14).
+        let open = write && !matches!(self.dirty, Dirty::Clean);
         // PXN and UXN each take something, and not all.
         let takes = !(pxn || uxn) || execute && pxn != uxn && !privileged;
-        if !has(Prot::READ) && !write
+        if !read && !write
             || !takes
             || privileged && !both
             || (pxn || uxn) && !both && !self.xnx
@@ -135,14 +204,16 @@ impl<const STAGE: u8> Encoding<STAGE> {
                 (true, _, true) => 0b11,
                 _ => 0b00,
             };
-            let s2ap = u64::from(write) << 1 | u64::from(has(Prot::READ));
-            return Some(Stage2Page([0]).with_s2ap(s2ap).with_af(true).with_xn(xn).0[0]);
+            let s2ap = (open as u64) << 1 | read as u64;
+            let page = Stage2Page([0]).with_s2ap(s2ap).with_af(af).with_xn(xn).with_dbm(tracked);
+            return Some(page.0[0]);
         }
         // UXN = 0 alone would let unprivileged instruction reads into a privileged page: execution is
         // checked without AP (§16.1).
         let page = Stage1Page([0])
-            .with_ap(u64::from(!write) << 1 | u64::from(!privileged))
-            .with_af(true)
+            .with_ap((!open as u64) << 1 | !privileged as u64)
+            .with_af(af)
+            .with_dbm(tracked)
             .with_ng(both)
             .with_pxn(both && (!execute || pxn))
             .with_uxn(!execute || privileged || uxn)
@@ -151,22 +222,30 @@ impl<const STAGE: u8> Encoding<STAGE> {
     }
 
     /// The bits for a type: [`MEMORY`].
-    fn memory(&self, memory: Memory) -> Option<u64> {
-        let sh = memory.shareability();
+    const fn memory(&self, memory: Memory) -> Option<u64> {
+        let sh = memory.shareability() as u64;
         let sh = match self.sh {
-            None => sh as u64,
+            None => sh,
             // What is not cached is Outer Shareable whatever the table says (§16.3).
             Some(_) if !memory.is_cacheable() => 0,
-            Some(all) if all == sh => 0,
+            Some(all) if all as u64 == sh => 0,
             Some(_) => return None,
         };
-        if STAGE == 1 {
-            let attribute = memory.attribute()?;
-            let index = (0..8).find(|&i| Attribute::of_mair(self.mair, i) == Some(attribute))?;
-            return Some(Stage1Page([0]).with_attr_index(index).with_sh(sh).0[0]);
+        if STAGE == 2 {
+            return match memory.mem_attr(self.fwb) {
+                Some(mem_attr) => Some(Stage2Page([0]).with_mem_attr(mem_attr).with_sh(sh).0[0]),
+                None => None,
+            };
         }
-        let mem_attr = memory.mem_attr(self.fwb)?;
-        Some(Stage2Page([0]).with_mem_attr(mem_attr).with_sh(sh).0[0])
+        let Some(attribute) = memory.attribute() else { return None };
+        let mut index = 0;
+        while index < 8 {
+            if (self.mair >> (8 * index)) as u8 == attribute.0 {
+                return Some(Stage1Page([0]).with_attr_index(index).with_sh(sh).0[0]);
+            }
+            index += 1;
+        }
+        None
     }
 
     /// What a leaf of this encoding says.
@@ -180,6 +259,8 @@ impl<const STAGE: u8> Encoding<STAGE> {
     }
 
     fn decode_permissions(&self, leaf: u64) -> Prot {
+        // What hardware may mark as written may be written.
+        let leaf = written::<STAGE>(leaf);
         let flag = |set: bool, flag: Prot| if set { flag } else { Prot::NONE };
         let (read, write, privileged, guarded, pxn, uxn) = if STAGE == 1 {
             let page = Stage1Page([leaf]);

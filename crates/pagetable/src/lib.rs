@@ -36,10 +36,13 @@
 #[cfg(all(test, loom))]
 extern crate std;
 
+mod bitmap;
 mod clear;
 mod config;
 mod contiguous;
+mod dirty;
 mod error;
+mod flags;
 mod frames;
 mod gather;
 mod geometry;
@@ -52,8 +55,12 @@ mod sync;
 mod table;
 mod unmap;
 
-pub use config::{Bbml, TableConfig};
-pub use error::{MapError, MapErrorKind, RangeError, SplitError, TableError, UnmapError};
+pub use bitmap::Bitmap;
+pub use config::{Bbml, Dirty, TableConfig};
+pub use dirty::Harvest;
+pub use error::{
+    HarvestError, MapError, MapErrorKind, RangeError, SplitError, TableError, UnmapError,
+};
 pub use frames::Frames;
 pub use gather::{Detached, Gather};
 pub use prot::{Attributes, MAIR, Memory, Prot, Shareability};

@@ -140,9 +140,12 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         len: u64,
         attributes: Attributes,
     ) -> Result<(), MapError> {
-        let (start, request) = match self.request(iova, pa, len, attributes) {
-            Ok(request) => request,
-            Err(kind) => return Err(MapError { mapped: 0, kind }),
+        let (start, request) = match self.ordinary(iova, pa, len, attributes) {
+            Some(request) => (iova.0, request),
+            None => match self.request(iova, pa, len, attributes) {
+                Ok(request) => request,
+                Err(kind) => return Err(MapError { mapped: 0, kind }),
+            },
         };
         let mut at = start;
         while at != request.end {
@@ -155,8 +158,33 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         Ok(())
     }
 
+    /// What [`request`](Self::request) makes of most arguments, in a few instructions: of those that are right, in a lower
+    /// half, with ordinary attributes.
+    #[inline(always)]
+    fn ordinary(
+        &self,
+        iova: Iova,
+        pa: PhysAddr,
+        len: u64,
+        attributes: Attributes,
+    ) -> Option<Request> {
+        // In an upper half both are 0.
+        let (most, end) = (self.output_end.min(self.direct_end), self.direct_end);
+        if (iova.0 | pa.0 | len) & (Self::granule() - 1) != 0
+            // Refuses 0 too.
+            || len.wrapping_sub(1) >= most
+            || iova.0 > end - len
+            || pa.0 > self.output_end - len
+        {
+            return None;
+        }
+        let leaf = self.encoding.short(attributes)?;
+        Some(Request { delta: pa.0.wrapping_sub(iova.0), end: iova.0 + len, leaf })
+    }
+
     /// Everything that can be refused without looking at the tables. Gives the offset of the start, too.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     fn request(
         &self,
         iova: Iova,

@@ -87,7 +87,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         end: u64,
     ) -> Option<Block> {
         let mut table = self.root;
-        upper_levels!(SHIFT, WIDE, self.root_shift, shift => {
+        upper_levels!(SHIFT, WIDE, self.root_shift(), shift => {
             // SAFETY: `table` is the root or was read from its parent's descriptor for `at`, and can't be
             // unlinked by others meanwhile.
             let value = unsafe { self.load(frames, table, at, shift) };

@@ -57,18 +57,18 @@ pub struct Table<const SHIFT: u32, const STAGE: u8, const WIDE: bool = false> {
     /// The first address that is too wide to be an offset: 2 to the power of the input bits. In an upper half no
     /// address is an offset: 0.
     pub(crate) direct_end: u64,
-    /// No range ends beyond this offset: the size of the half, a page less if that is the upper one.
-    pub(crate) input_end: u64,
-    /// The address that is offset 0.
-    pub(crate) base: u64,
+    /// As `direct_end`, or 0 if the table may hold leaves that are not plain.
+    pub(crate) plain_end: u64,
     /// The first output address that is too wide.
     pub(crate) output_end: u64,
-    /// Ranges of fewer bytes, within a level-3 table, may be mapped the short way,
-    pub(crate) map_below: u64,
-    /// or unmapped.
-    pub(crate) unmap_below: u64,
+    /// Width of the input addresses.
+    pub(crate) input_bits: u8,
     /// log2 of the span of an entry of the first table.
-    pub(crate) root_shift: u32,
+    pub(crate) root_shift: u8,
+    /// Ranges of fewer pages, within a level-3 table, may be mapped the short way,
+    pub(crate) map_below: u16,
+    /// or unmapped.
+    pub(crate) unmap_below: u16,
     pub(crate) contiguous: bool,
     /// Blocks may be split,
     pub(crate) splits: bool,
@@ -76,8 +76,6 @@ pub struct Table<const SHIFT: u32, const STAGE: u8, const WIDE: bool = false> {
     pub(crate) marks_blocks: bool,
     /// A range must not cut a group of contiguous leaves.
     pub(crate) refuses_cuts: bool,
-    /// As `direct_end`, or 0 if the table may hold leaves that are not plain.
-    pub(crate) plain_end: u64,
     pub(crate) encoding: Encoding<STAGE>,
 }
 
@@ -103,14 +101,14 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
 
     /// Bytes, and alignment, of the first table: concatenated tables count as one.
     pub const fn root_bytes(&self) -> usize {
-        let bits = self.input_bits() - self.root_shift;
+        let bits = self.input_bits() - self.root_shift();
         // A base address has no bits below 64 bytes (§15.4).
         if bits < 3 { 64 } else { 8 << bits }
     }
 
     /// Level of the first table: -1 to 3 (§15.4).
     pub const fn start_level(&self) -> i8 {
-        Geometry::<SHIFT, WIDE>::level(self.root_shift)
+        Geometry::<SHIFT, WIDE>::level(self.root_shift())
     }
 
     /// What an STE calls the start level of stage 2: S2SL0, and as bit 2 S2SL0_2 (§15.4).
@@ -120,12 +118,29 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
 
     /// Width of the addresses that devices issue: 64 - `T0SZ`.
     pub const fn input_bits(&self) -> u32 {
-        u64::BITS - (self.input_end - 1).leading_zeros()
+        self.input_bits as u32
     }
 
     /// The first input address: 0, or that of the upper half.
     pub const fn base(&self) -> Iova {
-        Iova(self.base)
+        Iova(self.base_offset())
+    }
+
+    /// The address that is offset 0.
+    #[inline(always)]
+    pub(crate) const fn base_offset(&self) -> u64 {
+        if self.direct_end == 0 { self.half().wrapping_neg() } else { 0 }
+    }
+
+    /// No range ends beyond this offset: the size of the half, a page less if that is the upper one.
+    #[inline(always)]
+    pub(crate) const fn input_end(&self) -> u64 {
+        if self.direct_end == 0 { self.half() - Self::granule() } else { self.direct_end }
+    }
+
+    /// The size of the half.
+    const fn half(&self) -> u64 {
+        1 << self.input_bits
     }
 
     /// Width of the addresses that come out: `IPS`, `S2PS`.
@@ -150,7 +165,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         }
         // As `leaf`, but with an end of its own for each level.
         let mut table = self.root;
-        upper_levels!(SHIFT, WIDE, self.root_shift, shift => {
+        upper_levels!(SHIFT, WIDE, self.root_shift(), shift => {
             // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`. A table is
             // unlinked only by a call whose range covers all it spans, hence `iova`: not meanwhile.
             let value = unsafe { self.load(frames, table, iova.0, shift) };
@@ -182,7 +197,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         table: &Self,
     ) -> Option<Mapping> {
         let offset = Iova(table.offset(iova));
-        if offset.0 >= table.input_end {
+        if offset.0 >= table.input_end() {
             return None;
         }
         // SAFETY: the caller's contract; the address is within the input.
@@ -197,7 +212,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     #[inline]
     unsafe fn leaf<F: Frames + ?Sized>(&self, frames: &F, offset: u64) -> (u64, u32) {
         let mut table = self.root;
-        upper_levels!(SHIFT, WIDE, self.root_shift, shift => {
+        upper_levels!(SHIFT, WIDE, self.root_shift(), shift => {
             // SAFETY: `table` is the root or was read from its parent's descriptor for `offset`. A table is
             // unlinked only by a call whose range covers all it spans, hence `offset`: not meanwhile.
             let value = unsafe { self.load(frames, table, offset, shift) };
@@ -225,11 +240,11 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     /// points to [`root`](Self::root), and the invalidation of its tag has completed.
     pub unsafe fn destroy<F: Frames + ?Sized>(self, frames: &F) {
         let size = self.root_bytes();
-        let entries = 1 << (self.input_bits() - self.root_shift);
+        let entries = 1 << (self.input_bits() - self.root_shift());
         // SAFETY: the caller says that nobody can reach the tables; `root` was allocated in `new` with
         // this size and alignment and has that many entries; `self` is consumed, so it is freed once.
         unsafe {
-            free_subtree(frames, self.root, self.root_shift, (SHIFT, WIDE), entries, size);
+            free_subtree(frames, self.root, self.root_shift(), (SHIFT, WIDE), entries, size);
         }
     }
 
@@ -245,7 +260,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         }
         let start = self.offset(iova);
         // No overflow: the start is not beyond the end.
-        if start <= self.input_end && len <= self.input_end - start {
+        let end = self.input_end();
+        if start <= end && len <= end - start {
             return Ok(start + len);
         }
         Err(RangeError::BeyondInput { iova, len, input_bits: self.input_bits() })
@@ -254,13 +270,13 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     /// The offset of an input address; too large if that is not in the half.
     #[inline(always)]
     pub(crate) const fn offset(&self, iova: Iova) -> u64 {
-        iova.0.wrapping_sub(self.base)
+        iova.0.wrapping_sub(self.base_offset())
     }
 
     /// The input address of an offset.
     #[inline(always)]
     pub(crate) const fn at(&self, offset: u64) -> Iova {
-        Iova(self.base.wrapping_add(offset))
+        Iova(self.base_offset().wrapping_add(offset))
     }
 
     /// Whether all of an output range can be addressed.
@@ -269,7 +285,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         pa.0.checked_add(len).is_some_and(|end| end <= self.output_end)
     }
 
-    /// The index of `iova` in its level-3 table and the count of pages, for a range of fewer bytes than `below`
+    /// The index of `iova` in its level-3 table and the count of pages, for a range of fewer pages than `below`
     /// that is a part of what one such table spans; `None` for all of it or more, for wrong ranges, and if
     /// `aligned` is not. Where it gives something, `iova` is an offset too.
     #[inline(always)]
@@ -278,16 +294,16 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         iova: Iova,
         len: u64,
         aligned: u64,
-        below: u64,
+        below: u16,
     ) -> Option<(usize, usize)> {
         let index = self.index(iova.0, SHIFT);
         let count = len >> SHIFT;
         let entries = Geometry::<SHIFT, WIDE>::ENTRIES as u64;
         // Only with 64 KiB can a first table, of several, be of level 3.
         let first = if SHIFT == 16 { index & Geometry::<SHIFT, WIDE>::MASK } else { index };
-        // The first refuses 0 too. A start within the input is enough: that ends with a table.
+        // The first refuses 0 too, and makes what follows fit. A start within the input is enough: that ends with a table.
         if count.wrapping_sub(1) >= entries - first as u64
-            || len >= below
+            || count as u16 >= below
             || (iova.0 | len | aligned) & (Self::granule() - 1) != 0
             || iova.0 >= self.direct_end
         {
@@ -306,7 +322,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     /// log2 of the span of an entry of the first table.
     #[inline(always)]
     pub(crate) const fn root_shift(&self) -> u32 {
-        self.root_shift
+        self.root_shift as u32
     }
 
     /// Index of `address`, within the input size, in its table whose entries span `1 << shift` bytes.
@@ -316,7 +332,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         // At the first level no offset has bits above the index. Concatenated first tables, of stage 2, are indexed
         // as one (§15.5).
         let first = shift == Geometry::<SHIFT, WIDE>::shift(Geometry::<SHIFT, WIDE>::FIRST)
-            || STAGE == 2 && shift == self.root_shift;
+            || STAGE == 2 && shift == self.root_shift();
         if first { index } else { index & Geometry::<SHIFT, WIDE>::MASK }
     }
 

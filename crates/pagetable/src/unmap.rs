@@ -20,13 +20,15 @@ use crate::{Frames, Table};
 pub struct Unmap<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool> {
     table: &'t Table<SHIFT, STAGE, WIDE>,
     frames: &'t F,
-    /// The level-3 table that holds all of the range, until its pages are cleared.
-    pages: Option<PhysAddr>,
+    /// The level-3 table that holds all of the range, or the table that has one block for it, until that is cleared.
+    only: Option<PhysAddr>,
     at: u64,
     end: u64,
     /// Where the walk for `at` ended, when that is known.
     found: Option<Place>,
     unmapped: u64,
+    /// Whether the leaves were unmapped before the tables.
+    taken: bool,
 }
 
 /// The table in which a walk for a range ends: at a leaf, an empty entry, or a table wholly in the range.
@@ -71,17 +73,22 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         // No overflow where it is used: then the range was found to be within the input size.
         let end = iova.0.wrapping_add(len);
         // SAFETY: the caller's contract.
-        let (at, end, pages, found) = match unsafe { self.find(frames, iova, len) } {
+        let (at, end, only, found) = match unsafe { self.find(frames, iova, len) } {
             Found::Pages(table) => (iova.0, end, Some(table), None),
             Found::Nothing => (end, end, None, None),
             Found::Block(shift) => return Err(self.straddle(iova.0, shift)),
             Found::More => {
-                // SAFETY: the caller's contract.
-                let first = unsafe { self.check_ends(frames, iova, len) }?;
-                (self.offset(iova), self.offset(Iova(end)), None, Some(first))
+                // SAFETY: as above.
+                if let Some(table) = unsafe { self.whole_block(frames, iova, len) } {
+                    (iova.0, end, Some(table), None)
+                } else {
+                    // SAFETY: as above.
+                    let first = unsafe { self.check_ends(frames, iova, len) }?;
+                    (self.offset(iova), self.offset(Iova(end)), None, Some(first))
+                }
             }
         };
-        Ok(Unmap { table: self, frames, pages, at, end, found, unmapped: 0 })
+        Ok(Unmap { table: self, frames, only, at, end, found, unmapped: 0, taken: false })
     }
 
     /// Unmaps at once, without a cursor, what is only a part of one level-3 table: most unmaps. Gives the
@@ -107,6 +114,64 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             Found::Nothing => Some(0),
             Found::Block(_) | Found::More => None,
         }
+    }
+
+    /// The table with the block that is all of the range, in a lower half; `None` for other ranges, and where blocks need more
+    /// care.
+    ///
+    /// # Safety
+    /// The contract of [`Table`] for the range.
+    #[inline(always)]
+    unsafe fn whole_block<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        iova: Iova,
+        len: u64,
+    ) -> Option<PhysAddr> {
+        if !len.is_power_of_two()
+            || iova.0 & (len - 1) != 0
+            || iova.0 >= self.direct_end
+            || self.unmap_below == 0
+        {
+            return None;
+        }
+        let mut table = self.root();
+        upper_levels!(SHIFT, WIDE, self.root_shift(), shift => {
+            // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`, and can't
+            // be unlinked by others meanwhile.
+            let value = unsafe { self.load(frames, table, iova.0, shift) };
+            if len == 1 << shift {
+                return (value != 0 && !is_table(value)).then_some(table);
+            }
+            if !is_table(value) {
+                return None;
+            }
+            table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
+        });
+        // Nothing more is below: no block is of that size.
+        let _ = table;
+        None
+    }
+
+    /// Unmaps the block in `table` that is all of the range; gives its bytes.
+    ///
+    /// # Safety
+    /// As for [`unmap`](Self::unmap), and [`whole_block`](Self::whole_block) gave the table.
+    #[inline]
+    unsafe fn clear_block<F: Frames + ?Sized, const TABLES: usize>(
+        &self,
+        frames: &F,
+        table: PhysAddr,
+        (at, end): (u64, u64),
+        gather: &mut Gather<TABLES>,
+    ) -> u64 {
+        let index = self.index(at, (end - at).trailing_zeros());
+        // SAFETY: the table has the index of all addresses that are walked through it, and is live while the range
+        // is ours.
+        unsafe { entry(frames, table, index).as_ref() }.store(0, Ordering::Relaxed);
+        gather.add(at, end, end - at);
+        frames.publish(PhysAddr(table.0 + index as u64 * 8), 8);
+        end - at
     }
 
     /// Looks for the level-3 table of which the range is a part.
@@ -225,7 +290,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     /// The contract of [`Table`] for the range, which is not empty.
     #[cold]
     #[inline(never)]
-    unsafe fn check_cuts<F: Frames + ?Sized>(
+    pub(crate) unsafe fn check_cuts<F: Frames + ?Sized>(
         &self,
         frames: &F,
         start: u64,
@@ -320,13 +385,18 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
     /// A gather that is not cleared between calls is added to; once it is full nothing more is unlinked.
     #[inline]
     pub fn next<const TABLES: usize>(&mut self, gather: &mut Gather<TABLES>) -> bool {
-        if let Some(table) = self.pages.take() {
-            let count = ((self.end - self.at) >> SHIFT) as usize;
-            // SAFETY: `unmap` found this table on the walk for the range, all of which it spans, and the
-            // range is ours as long as the cursor lives.
-            self.unmapped +=
-                unsafe { self.table.clear_pages(self.frames, table, self.at, count, 0, gather) };
-            self.at = self.end;
+        if let Some(table) = self.only.take() {
+            let Self { at, end, .. } = *self;
+            let count = ((end - at) >> SHIFT) as usize;
+            self.unmapped += if count < Geometry::<SHIFT, WIDE>::ENTRIES {
+                // SAFETY: `unmap` found this table on the walk for the range, all of which it spans, and the
+                // range is ours as long as the cursor lives.
+                unsafe { self.table.clear_pages(self.frames, table, at, count, 0, gather) }
+            } else {
+                // SAFETY: as above; that is the size of a block or more, and never of what is a part of a table.
+                unsafe { self.table.clear_block(self.frames, table, (at, end), gather) }
+            };
+            self.at = end;
         } else if self.at != self.end {
             let Self { table, frames, at, end, .. } = *self;
             if table.splits {
@@ -342,6 +412,30 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
             self.unmapped += bytes;
         }
         !gather.is_empty()
+    }
+
+    /// Unmaps all leaves that are left, once, and reports those that are dirty.
+    pub(crate) fn take_leaves<const TABLES: usize>(
+        &mut self,
+        gather: &mut Gather<TABLES>,
+        report: impl FnMut(Iova, u64),
+    ) {
+        let Self { table, frames, at, end, .. } = *self;
+        if self.taken || at == end {
+            return;
+        }
+        self.taken = true;
+        // What is left for `next` is to unlink tables.
+        self.only = None;
+        if table.splits {
+            gather.name_no_size();
+        }
+        if table.contiguous {
+            // SAFETY: the contract of `Table::unmap` holds as long as `self` lives.
+            unsafe { table.gather_cuts(frames, at, end, gather) };
+        }
+        // SAFETY: as above; neither a block nor, now, a group is cut.
+        self.unmapped += unsafe { table.take(frames, at, end, gather, report) };
     }
 
     /// Bytes that were mapped and are not any more.
@@ -387,7 +481,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 let count = (((end - at) >> SHIFT) as usize).min(room);
                 // SAFETY: the table is on the walk for `at`, and has `room` entries from there on, or ends
                 // with the input size, which the range is within.
-                let base = self.base;
+                let base = self.base_offset();
                 // SAFETY: as above.
                 unmapped +=
                     unsafe { self.clear_pages(frames, place.table, at, count, base, gather) };
@@ -565,17 +659,16 @@ unsafe fn survey<F: Frames + ?Sized, const SHIFT: u32, const WIDE: bool>(
 ) -> (u64, u64) {
     let entries = Geometry::<SHIFT, WIDE>::ENTRIES;
     // SAFETY: the caller says that the table is live.
-    let cells = unsafe { entry(frames, table, 0) }.cast::<u64>();
-    // SAFETY: a full table has that many entries; no CPU stores to them meanwhile, and the SMMU never
-    // does: these tables are not used with hardware updates (§14). So these need not be atomic loads, which
-    // lets the count be vectorised.
-    let values = unsafe { core::slice::from_raw_parts(cells.as_ptr(), entries) };
+    let cells = unsafe { entry(frames, table, 0) };
+    // SAFETY: a full table has that many entries. Hardware may still mark them (§14).
+    let cells = unsafe { core::slice::from_raw_parts(cells.as_ptr(), entries) };
+    let values = cells.iter().map(|cell| cell.load(Ordering::Relaxed));
     if shift == SHIFT {
-        let bytes = values.iter().map(|&value| u64::from(value != 0)).sum::<u64>() << SHIFT;
+        let bytes = values.map(|value| u64::from(value != 0)).sum::<u64>() << SHIFT;
         return (bytes, if bytes == 0 { 0 } else { 1 << SHIFT });
     }
     let (mut bytes, mut sizes) = (0, 0);
-    for &value in values {
+    for value in values {
         if is_table(value) {
             let below = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
             // SAFETY: live, as the table that points to it is; all it spans is the caller's.

@@ -174,8 +174,7 @@ fn permitted(stage: u8, prot: Prot) -> Permissions {
     let has = |flag| prot.contains(flag);
     let (read, write) = (has(Prot::READ) || stage == 1, has(Prot::WRITE));
     let unprivileged = !has(Prot::PRIVILEGED);
-    // At stage 2, what can't be read can't be executed.
-    let execute = has(Prot::EXECUTE) && read;
+    let execute = has(Prot::EXECUTE);
     // Stage 1 takes privileged execution of what unprivileged software can write.
     let taken = stage == 1 && unprivileged && write;
     Permissions {

@@ -75,7 +75,7 @@ impl ModelMachine {
 
 /// The model's profile for an instance of a scenario.
 pub fn profile(instance: &Instance) -> Profile {
-    let mut profile = Profile::default()
+    let profile = Profile::default()
         .asid16(instance.asid_bits == 16)
         .s2p(instance.stage_2)
         .vmid16(instance.stage_2 && instance.vmid_bits == 16)
@@ -92,8 +92,11 @@ pub fn profile(instance: &Instance) -> Profile {
         .queues(instance.command_queue_log2, instance.event_queue_log2)
         .eager(false)
         .adversary(Adversary::ALL);
-    profile.idr0 = profile.idr0.with_s1p(instance.stage_1);
     profile
+        .s1p(instance.stage_1)
+        .lpa2(instance.walks.lpa2)
+        .wide_addresses(instance.walks.wide_input)
+        .bbml(instance.walks.bbml)
 }
 
 impl Machine for ModelMachine {

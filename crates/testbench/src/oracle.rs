@@ -18,7 +18,7 @@ use smmuv3_formats::EventRecord;
 pub use crate::rule::{Rule, Violation};
 pub use expected::{Expected, Refused};
 use space::SpaceState;
-pub use space::{Life, Page};
+pub use space::{Life, Page, Shape};
 use user::MasterState;
 pub use user::{Contexts, Use, User};
 

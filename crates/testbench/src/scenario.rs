@@ -34,6 +34,7 @@
 mod answer;
 mod check;
 mod data;
+mod domain;
 mod error;
 mod machine;
 mod process;
@@ -47,6 +48,7 @@ mod write;
 use smmuv3_formats::EventId;
 
 pub use answer::{Answer, Refusal};
+pub use domain::{Tables, Walks};
 pub use error::{Position, ScenarioError, ScenarioErrors};
 pub use machine::{Capabilities, StreamSet, Streams, Support};
 pub use process::Process;
@@ -107,7 +109,7 @@ pub struct Instance {
     pub stage_2: bool,
     /// Granules of its walks (IDR5.GRAN*).
     pub granules: Granules,
-    /// Output address bits: 32, 36, 40, 42, 44 or 48 (IDR5.OAS).
+    /// Output address bits: 32, 36, 40, 42, 44, 48 or 52 (IDR5.OAS).
     pub oas: u32,
     /// Bits of a StreamID (IDR1.SIDSIZE).
     pub sid_bits: u32,
@@ -131,6 +133,8 @@ pub struct Instance {
     pub range_invalidation: bool,
     /// Whether its accesses to tables and queues are coherent with CPUs (IDR0.COHACC).
     pub coherent: bool,
+    /// What it can walk.
+    pub walks: Walks,
     /// Where it stands in the file.
     pub places: Places,
 }
@@ -208,13 +212,15 @@ impl Device {
     }
 }
 
-/// An address space, stage 1 with the 4 KiB granule.
+/// An address space.
 #[derive(Clone, Debug)]
 pub struct Domain {
     /// Its name, unique among domains.
     pub name: String,
-    /// Bits of its input addresses (IOVAs): 32 to 48.
+    /// Bits of its input addresses (IOVAs): 32 to 52.
     pub input_bits: u32,
+    /// Its tables.
+    pub tables: Tables,
     /// Where it stands in the file.
     pub places: Places,
 }
@@ -538,9 +544,16 @@ impl Scenario {
         matches!(self.asid_policy, AsidPolicy::Shared8OnMove | AsidPolicy::SharedMinRefuse)
     }
 
-    /// Whether an attach is never refused for a good reason: there are neither ASIDs to be shared nor PASIDs.
+    /// Whether an attach is never refused for a good reason: there are neither ASIDs to be shared nor PASIDs, and each
+    /// instance can walk the tables of each domain.
     pub fn never_refuses(&self) -> bool {
-        !self.refuses_width() && self.pasids == 0 && self.processes.is_empty()
+        let fits = |domain: usize| {
+            (0..self.instances.len()).all(|instance| !self.is_misfit(domain, instance))
+        };
+        !self.refuses_width()
+            && self.pasids == 0
+            && self.processes.is_empty()
+            && (0..self.domains.len()).all(fits)
     }
 
     /// Reads and checks a scenario. `file` is what messages call it.

@@ -99,10 +99,10 @@ impl<'a> Workload<'a> {
     /// Operations that bring everything back to where it was before: mappings of the window gone, masters
     /// where `before` says.
     pub fn undo(&self, oracle: &Oracle, before: &State) -> Vec<Operation> {
-        let window = self.window();
         let mut operations: Vec<Operation> = (0..oracle.spaces())
-            .filter(|space| oracle.pages(*space, window.clone()).next().is_some())
+            .filter(|space| oracle.pages(*space, self.window()).next().is_some())
             .map(|space| {
+                let (window, _) = self.pages_of(oracle, space);
                 let (iova, bytes) = (window.start, window.end - window.start);
                 Operation::Unmap { space, iova, bytes }
             })
@@ -150,8 +150,20 @@ impl<'a> Workload<'a> {
         self.rng.choice(attached)
     }
 
+    /// What whole pages of `space` there are in the window, and bytes of one.
+    fn pages_of(&self, oracle: &Oracle, space: usize) -> (std::ops::Range<u64>, u64) {
+        let unit = oracle.shape(space).unit;
+        let window = self.window();
+        (window.start.next_multiple_of(unit)..window.end & !(unit - 1), unit)
+    }
+
     fn map(&mut self, oracle: &Oracle) -> Option<Operation> {
         let space = self.space()?;
+        let (window, unit) = self.pages_of(oracle, space);
+        let there = window.end.saturating_sub(window.start) / unit;
+        if there == 0 {
+            return None;
+        }
         if oracle.life(space) != Life::Live {
             return None;
         }
@@ -173,11 +185,13 @@ impl<'a> Workload<'a> {
             }
         }
         for _ in 0..8 {
-            let longest = self.longest();
-            let pages = 1 + self.rng.u64(0..longest).min(self.random.pages - 1);
-            let iova = self.random.iova + PAGE * self.rng.u64(0..=self.random.pages - pages);
+            // Counted in pages of the space, then in those of 4 KiB.
+            let longest = (self.longest() * PAGE).div_ceil(unit);
+            let units = 1 + self.rng.u64(0..longest).min(there - 1);
+            let iova = window.start + unit * self.rng.u64(0..=there - units);
+            let pages = units * (unit / PAGE);
             if free(iova, pages) {
-                let mut offset = PAGE * self.rng.u64(0..=POOL_BYTES / PAGE - pages);
+                let mut offset = unit * self.rng.u64(0..=POOL_BYTES / unit - units);
                 if pages > TABLE_PAGES && self.rng.bool() {
                     // Blocks with pages before and after them, where there is memory for that.
                     let fitting = offset & !(block - 1) | iova & (block - 1);
@@ -205,12 +219,15 @@ impl<'a> Workload<'a> {
 
     fn unmap(&mut self, oracle: &Oracle) -> Option<Operation> {
         let space = self.space()?;
-        let table = TABLE_PAGES * PAGE;
+        let (window, unit) = self.pages_of(oracle, space);
+        // What a last-level table spans.
+        let table = unit * (unit / 8);
         let roll = self.rng.u8(..);
         if roll < 40 {
             // Whole tables, where nothing but the window lies in them: they are unlinked, or, if empty, freed.
             let start = self.random.iova & !(table - 1);
-            let bytes = self.window().end.next_multiple_of(table) - start;
+            let end = 1 << self.scenario.input_bits(space);
+            let bytes = self.window().end.next_multiple_of(table).min(end) - start;
             let foreign = |(iova, _): (u64, _)| !self.window().contains(&iova);
             if oracle.pages(space, start..start + bytes).any(foreign) {
                 return None;
@@ -223,17 +240,18 @@ impl<'a> Workload<'a> {
                 Operation::Reclaim { domain: space, iova: start, bytes }
             });
         }
-        let mapped: Vec<u64> = oracle.pages(space, self.window()).map(|(iova, _)| iova).collect();
-        let first = self.rng.choice(&mapped).copied()?;
+        let mapped: Vec<u64> = oracle.pages(space, window.clone()).map(|(iova, _)| iova).collect();
+        let first = self.rng.choice(&mapped).copied()? & !(unit - 1);
         // Holes are allowed, but blocks must not be cut.
         let longest = self.longest();
-        let mut range = first..first + PAGE * self.rng.u64(1..=longest);
+        let longest = (longest * PAGE).div_ceil(unit);
+        let mut range = first..first + unit * self.rng.u64(1..=longest);
         for iova in [range.start, range.end - PAGE] {
             if let Some(block) = oracle.block(space, iova) {
                 range = range.start.min(block.start)..range.end.max(block.end);
             }
         }
-        let end = range.end.min(self.window().end);
+        let end = range.end.min(window.end);
         Some(Operation::Unmap { space, iova: range.start, bytes: end - range.start })
     }
 

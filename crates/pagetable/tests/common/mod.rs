@@ -136,6 +136,16 @@ impl Arena {
         self.cell(self.cpu, pa).load(Ordering::Relaxed)
     }
 
+    /// Exchanges the descriptor at `pa`, if it is `old`, as hardware whose walks are coherent does.
+    pub fn exchange(&self, pa: u64, old: u64, new: u64) -> bool {
+        let cell = self.cell(self.cpu, pa);
+        let done = cell.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if done {
+            self.cell(self.walker, pa).store(new, Ordering::Relaxed);
+        }
+        done
+    }
+
     /// The descriptor at `pa` as the walker sees it; `None` where no frame is.
     pub fn walker_sees(&self, pa: u64) -> Option<u64> {
         let state = self.state.lock().expect("no test panicked");

@@ -5,7 +5,7 @@ use smmuv3::AttachError;
 
 use super::{Bench, Done, calls};
 use crate::oracle::{Life, Use, User};
-use crate::scenario::{Answer, Refusal, Substream};
+use crate::scenario::{Answer, AsidPolicy, Instance, Refusal, Substream};
 use crate::trace::{self, Args};
 use crate::watch::Widths;
 
@@ -180,8 +180,28 @@ impl Bench {
         if user.substream.is_some_and(|substream| u64::from(substream) >> bits != 0 || bits == 0) {
             foreseen.push(Refusal::SubstreamRange);
         }
+        let stage_2 = |use_: Use| {
+            self.oracle(|oracle| {
+                oracle.space(use_).is_some_and(|space| oracle.shape(space).stage_2)
+            })
+        };
+        let own = User { substream: None, ..user };
+        let others = || self.oracle(|oracle| oracle.substreams(user.master).next().is_some());
+        let clash = match user.substream {
+            Some(_) => stage_2(to) || stage_2(self.oracle(|oracle| oracle.using(own))),
+            None => stage_2(to) && others(),
+        };
+        if clash {
+            foreseen.push(Refusal::SubstreamStage);
+        }
+        if let Use::Domain(domain) = to
+            && self.scenario.is_misfit(domain, instance)
+        {
+            foreseen.push(Refusal::Mismatch);
+        }
         let Use::Process(_) = to else { return foreseen };
-        if self.scenario.instances.get(instance).is_some_and(|instance| !instance.coherent) {
+        let unfit = |instance: &Instance| !instance.coherent || !instance.stage_1;
+        if self.scenario.instances.get(instance).is_some_and(unfit) {
             foreseen.push(Refusal::Mismatch);
         }
         if life == Life::Released {
@@ -209,7 +229,14 @@ impl Bench {
                 pinned.sort_unstable();
                 pinned.windows(2).any(|pair| pair[0] == pair[1])
             }
-            Refusal::Mismatch | Refusal::SubstreamRange | Refusal::Released => false,
+            // With 8 bits there are 255, but for banks and those that a hypervisor chose.
+            Refusal::Vmid => {
+                self.scenario.asid_policy == AsidPolicy::Banked || self.scenario.spaces() >= 255
+            }
+            Refusal::Mismatch
+            | Refusal::SubstreamRange
+            | Refusal::SubstreamStage
+            | Refusal::Released => false,
         }
     }
 

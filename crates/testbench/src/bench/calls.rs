@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use smmuv3::{
-    AddMasterError, AttachError, Config, InstanceConfig, Iommu, Master, MasterConfig, PhysAddr,
-    ProcessConfig, Smmu, StreamId, SubstreamId, Target, Vmids,
+    AddMasterError, AttachError, Config, DomainConfig, InstanceConfig, Iommu, Master, MasterConfig,
+    PhysAddr, ProcessConfig, Smmu, Stage, StreamId, SubstreamId, Target, Vmids,
 };
 use smmuv3_formats::register::address_size_code;
 use smmuv3_model::{Broadcast, Granule, Pages, Tlbi};
@@ -31,6 +31,25 @@ pub(super) fn config(scenario: &Scenario) -> Config {
         config.banks = Vmids { first, last };
     }
     config.cpu.asid_bits = scenario.cpu_asid_bits;
+    // Whatever a domain says was the hypervisor's to choose; the rest is the driver's.
+    let chosen = || scenario.domains.iter().filter_map(|domain| domain.tables.vmid);
+    if let (Some(first), Some(last)) = (chosen().min(), chosen().max()) {
+        config.hypervisor_vmids = Vmids { first, last };
+    }
+    config
+}
+
+/// A domain's shape.
+pub(super) fn domain(domain: &scenario::Domain) -> DomainConfig {
+    let scenario::Tables { stage_2, granule, output_bits, .. } = domain.tables;
+    let mut config = DomainConfig::default().with_input_bits(domain.input_bits);
+    config.stage = if stage_2 { Stage::Two } else { Stage::One };
+    config.granule = granule;
+    config.output_bits = output_bits;
+    config.start_level = domain.tables.start_level;
+    config.contiguous = domain.tables.contiguous;
+    config.splitting = domain.tables.splitting;
+    config.vmid = domain.tables.vmid;
     config
 }
 
@@ -66,6 +85,10 @@ pub(super) fn refusal(error: &AttachError) -> Option<Refusal> {
         AttachError::NoAsid { .. } => Some(Refusal::IdsExhausted),
         AttachError::Mismatch { .. } => Some(Refusal::Mismatch),
         AttachError::SubstreamRange { .. } => Some(Refusal::SubstreamRange),
+        AttachError::SubstreamStage { .. } => Some(Refusal::SubstreamStage),
+        AttachError::NoVmid { .. }
+        | AttachError::VmidWidth { .. }
+        | AttachError::VmidTaken { .. } => Some(Refusal::Vmid),
         AttachError::Released => Some(Refusal::Released),
         AttachError::PinnedTwice { .. } => Some(Refusal::PinnedTwice),
         _ => None,

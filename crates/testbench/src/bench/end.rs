@@ -110,20 +110,49 @@ impl Bench {
     fn check_tags_left(&self) -> Result<(), String> {
         for (index, smmu) in self.smmus.iter().enumerate() {
             let master = self.masters.iter().position(|master| master.instance() == smmu.id());
-            let (Some(master), Some(domain)) = (master, self.domains.first()) else { continue };
-            let instance = smmu.instance();
-            let last = (1u32 << instance.features().asid_bits) - 1;
-            self.attach(master, None, Use::Domain(0), Answer::Done);
-            let tag = domain.targets().iter().map(|target| u32::from(target.tag.asid)).next();
-            self.attach(master, None, Use::Blocked, Answer::Done);
+            let Some(master) = master else { continue };
+            let last = (1u32 << smmu.instance().features().asid_bits) - 1;
             // Those that serve all instances may be as wide as another instance's.
             let shared = self.scenario.asid_policy != AsidPolicy::PerInstance;
             let ends = [1, last, if shared { 0xff } else { last }];
-            if tag.is_none_or(|tag| !ends.contains(&tag)) {
-                return Err(format!("instance {index} gave out {tag:?}: a tag was not given back"));
+            for (stage_2, ends) in [(false, &ends[..]), (true, &[self.first_vmid()][..])] {
+                let of_it = |domain: &usize| {
+                    let tables = self.scenario.domains.get(*domain).map(|it| it.tables);
+                    tables.is_some_and(|it| it.stage_2 == stage_2 && it.vmid.is_none())
+                        && !self.scenario.is_misfit(*domain, index)
+                };
+                let Some(number) = (0..self.domains.len()).find(of_it) else { continue };
+                let answer = if stage_2 { Answer::Judged } else { Answer::Done };
+                self.attach(master, None, Use::Domain(number), answer);
+                let tags = self.tags_of(number);
+                self.attach(master, None, Use::Blocked, Answer::Done);
+                let tag = tags.first();
+                let tag = tag.map(|tag| u32::from(if stage_2 { tag.vmid } else { tag.asid }));
+                // There may be no VMIDs for stage 2.
+                let is_first = match tag {
+                    Some(tag) => ends.contains(&tag),
+                    None => stage_2 && shared,
+                };
+                if !is_first {
+                    let what = format!("instance {index} gave out {tag:?}");
+                    return Err(format!("{what}: a tag was not given back"));
+                }
             }
         }
         Ok(())
+    }
+
+    /// The first VMID that is left for domains of stage 2.
+    fn first_vmid(&self) -> u32 {
+        let chosen = || self.scenario.domains.iter().filter_map(|domain| domain.tables.vmid);
+        let chosen = chosen().min().zip(chosen().max());
+        let banks = self.scenario.banks.unwrap_or((1, 255));
+        let banks = Some(banks).filter(|_| self.scenario.asid_policy == AsidPolicy::Banked);
+        let is_taken = |vmid: u16| {
+            let within = |range: &(u16, u16)| (range.0..=range.1).contains(&vmid);
+            [chosen, banks].iter().flatten().any(within)
+        };
+        (1..=u16::MAX).find(|vmid| !is_taken(*vmid)).map_or(0, u32::from)
     }
 }
 

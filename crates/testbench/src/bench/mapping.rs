@@ -125,7 +125,8 @@ impl Bench {
     pub(super) fn reclaim(&self, domain: usize, iova: u64, bytes: u64) -> Done {
         let Some(handle) = self.domains.get(domain) else { return Done::default() };
         // Whole tables must be out of others' hands.
-        let span = 2u64 << 20;
+        let unit = self.scenario.unit(domain);
+        let span = unit * (unit / 8);
         let busy = (iova & !(span - 1))..(iova + bytes).next_multiple_of(span);
         self.look(|watch| watch.busy = Some((domain, busy)));
         // SAFETY: as in `unmap`.

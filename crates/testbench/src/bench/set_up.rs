@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bringing the driver up: instances, masters, domains, processes and memories of a scenario.
 
-use smmuv3::{DomainConfig, InstanceConfig, Split, StreamId, StreamTableShape};
+use smmuv3::{InstanceConfig, Split, StreamId, StreamTableShape};
 
 use super::{Bench, BenchError, POOL_BYTES, calls};
 use crate::machine::MachineError;
-use crate::oracle::{Contexts, PAGE};
+use crate::oracle::{Contexts, PAGE, Shape};
 use crate::platform::TestMmio;
 use crate::scenario::{Scenario, StreamTableKind};
 use crate::stream_table::StreamTable;
@@ -51,15 +51,16 @@ impl Bench {
         self.add_masters(&scenario)?;
         for domain in &scenario.domains {
             let before: Vec<u64> = self.world.frames().live().map(|(start, _)| start).collect();
-            let config = DomainConfig::default().with_input_bits(domain.input_bits);
-            let created = self.iommu.create_domain(config);
+            let created = self.iommu.create_domain(calls::domain(domain));
             self.domains.push(created.map_err(|error| BenchError::Driver {
                 doing: format!("create {}", domain.name),
                 error: error.to_string(),
             })?);
             // All that a new domain takes is the root of its tables.
             let root = self.world.frames().live().find(|(start, _)| !before.contains(start));
-            self.watch().oracle.add_domain(root.map_or(0, |(start, _)| start));
+            let shape = Shape::of(&scenario, self.domains.len() - 1);
+            let root = root.map_or(0, |(start, _)| start);
+            self.watch().oracle.add_domain_with(root, shape);
         }
         self.world.cpu().set_bits(scenario.cpu_asid_bits);
         for number in 1..=scenario.pasids {
@@ -71,7 +72,8 @@ impl Bench {
         }
         self.add_processes(&scenario)?;
         for memory in &scenario.memories {
-            let pa = self.world.frames().allocate(memory.size, memory.align.max(PAGE));
+            let align = memory.align.max(PAGE).max(scenario.largest_unit());
+            let pa = self.world.frames().allocate(memory.size, align);
             let pa = pa.ok_or_else(|| BenchError::NoMemory(memory.name.clone()))?;
             if let Some(fill) = memory.fill {
                 let bytes = vec![fill; memory.size as usize];

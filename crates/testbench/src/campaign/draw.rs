@@ -2,6 +2,7 @@
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
 mod sharing;
+mod tables;
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use fastrand::Rng;
 use crate::bench::Bench;
 use crate::scenario::{
     Action, AsidPolicy, Device, Domain, Granules, Instance, Master, PAGE, Places, Random, Scenario,
-    Step, StreamTableKind, Weights,
+    Step, StreamTableKind, Tables, Walks, Weights,
 };
 
 /// The scenario of `seed`, with so many random operations. Always the same one.
@@ -23,6 +24,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
         .map(|index| Domain {
             name: format!("domain{index}"),
             input_bits: rng.u32(32..=48),
+            tables: Tables::default(),
             places: Places::default(),
         })
         .collect();
@@ -50,7 +52,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             action: Action::Random(random),
         }],
     };
-    sharing::shared(scenario, narrowest)
+    tables::drawn(sharing::shared(scenario, narrowest), narrowest)
 }
 
 /// An SMMU that the driver must be able to use. What a scenario can say of an instance is drawn here, and
@@ -71,7 +73,7 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
     if two_level_streams {
         shapes.push(StreamTableKind::TwoLevel);
     }
-    Instance {
+    let instance = Instance {
         name: format!("smmu{index}"),
         asid_bits: if rng.bool() { 8 } else { 16 },
         vmid_bits: if stage_2 && rng.bool() { 16 } else { 8 },
@@ -91,8 +93,10 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         event_queue_log2: rng.u32(1..=8),
         range_invalidation: rng.bool(),
         coherent: rng.u8(..) < 192,
+        walks: Walks::usual(true),
         places: Places::default(),
-    }
+    };
+    Instance { walks: Walks::usual(instance.range_invalidation), ..instance }
 }
 
 /// Devices with streams of their own.

@@ -77,6 +77,11 @@ impl Oracle {
         if own == Use::Identity {
             return Expected { reach: vec![iova], refused: None };
         }
+        // By stage 2 alone, without a word about substreams (§5.2).
+        let by_stage_2 = self.space(plain).is_some_and(|space| self.shape(space).stage_2);
+        if by_stage_2 && substream.is_some() {
+            return event(EventId::CBadSubstreamId);
+        }
         if !master.is_translated(after) {
             return match plain {
                 Use::Identity => event(EventId::CBadSubstreamId),

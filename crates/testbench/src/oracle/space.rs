@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::{Oracle, PAGE};
+use crate::scenario::Scenario;
 
 /// A page that is meant to be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,40 @@ pub struct Page {
     pub write: bool,
     /// It is being mapped or unmapped right now: it may be reached or not.
     pub changing: bool,
+}
+
+/// What the tables of an address space are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// They are for stage 2.
+    pub stage_2: bool,
+    /// Bytes of the smallest thing that can be mapped.
+    pub unit: u64,
+    /// Bytes of what must not be cut: a block, and a group of contiguous pages. 0 if it may be.
+    pub uncut: [u64; 2],
+}
+
+/// Stage 1, 4 KiB.
+impl Default for Shape {
+    fn default() -> Self {
+        Self { stage_2: false, unit: PAGE, uncut: [2 << 20, 0] }
+    }
+}
+
+impl Shape {
+    /// Of the domain with this index.
+    pub fn of(scenario: &Scenario, domain: usize) -> Self {
+        let Some(tables) = scenario.domains.get(domain).map(|domain| domain.tables) else {
+            return Self::default();
+        };
+        let granule = scenario.granule(domain);
+        let bbml = scenario.instances.iter().map(|instance| instance.walks.bbml).min();
+        let bbml = bbml.unwrap_or(0);
+        let block = if tables.splitting && bbml > 0 { 0 } else { 1 << granule.span(2) };
+        let group = granule.contiguous(3).filter(|_| tables.contiguous && bbml == 0);
+        let uncut = [block, group.map_or(0, |log2| 1 << (granule.shift() + log2))];
+        Self { stage_2: tables.stage_2, unit: scenario.unit(domain), uncut }
+    }
 }
 
 /// Whether an address space is still there. A domain always is.
@@ -36,6 +71,7 @@ pub(super) struct SpaceState {
     gone: BTreeMap<u64, u64>,
     /// Root of its tables: by it the oracle knows its cached translations.
     root: u64,
+    pub(super) shape: Shape,
     pub(super) life: Life,
     /// The PASID of a process.
     pub(super) pasid: Option<u32>,
@@ -45,8 +81,18 @@ pub(super) struct SpaceState {
 impl Oracle {
     /// Another domain, whose tables start at `root`. All domains come before the first process.
     pub fn add_domain(&mut self, root: u64) {
+        self.add_domain_with(root, Shape::default());
+    }
+
+    /// Another domain, with tables of that shape.
+    pub fn add_domain_with(&mut self, root: u64, shape: Shape) {
         self.domains += 1;
-        self.spaces.push(SpaceState { root, ..SpaceState::default() });
+        self.spaces.push(SpaceState { root, shape, ..SpaceState::default() });
+    }
+
+    /// What the tables of `space` are like.
+    pub fn shape(&self, space: usize) -> Shape {
+        self.spaces.get(space).map(|space| space.shape).unwrap_or_default()
     }
 
     /// Another process, whose tables start at `root` and whose accesses have `pasid`.
@@ -120,13 +166,15 @@ impl Oracle {
             .map(|(iova, page)| (*iova, *page))
     }
 
-    /// The 2 MiB around `iova` if they may be mapped as one block, which must not be cut.
+    /// What lies around `iova` if it may be mapped as one block, which must not be cut; with 4 KiB, 2 MiB.
     pub fn block(&self, space: usize, iova: u64) -> Option<Range<u64>> {
-        const BLOCK: u64 = 2 << 20;
-        let range = iova & !(BLOCK - 1)..(iova & !(BLOCK - 1)) + BLOCK;
-        let first = self.page(space, range.start)?;
-        let whole = self.pages(space, range.clone()).count() as u64 == BLOCK / PAGE;
-        (whole && first.pa % BLOCK == 0).then_some(range)
+        self.shape(space).uncut.into_iter().filter(|uncut| *uncut != 0).find_map(|uncut| {
+            let start = iova & !(uncut - 1);
+            let range = start..start + uncut;
+            let first = self.page(space, start)?;
+            let whole = self.pages(space, range.clone()).count() as u64 == uncut / PAGE;
+            (whole && first.pa % uncut == 0).then_some(range)
+        })
     }
 
     /// Pages of `space` in `range` that were mapped once and are not now: input address and where it led.

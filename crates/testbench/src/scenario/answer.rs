@@ -12,6 +12,10 @@ pub enum Refusal {
     Mismatch,
     /// The PASID is beyond the master's substreams.
     SubstreamRange,
+    /// A PASID does not go with stage 2.
+    SubstreamStage,
+    /// No VMID is left, or the domain's is too wide or somebody else's.
+    Vmid,
     /// The process is gone.
     Released,
     /// The ASID that the CPU pinned belongs to another process already.
@@ -20,11 +24,13 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, each with the word that scenarios have for it.
-    pub const NAMES: [(&str, Self); 6] = [
+    pub const NAMES: [(&str, Self); 8] = [
         ("asid-width", Self::AsidWidth),
         ("ids-exhausted", Self::IdsExhausted),
         ("mismatch", Self::Mismatch),
         ("substream-range", Self::SubstreamRange),
+        ("substream-stage", Self::SubstreamStage),
+        ("vmid", Self::Vmid),
         ("released", Self::Released),
         ("pinned-twice", Self::PinnedTwice),
     ];

@@ -140,6 +140,14 @@ fn map(
     length: u64,
     line: usize,
 ) -> Option<String> {
+    let unit = scenario.unit(space);
+    if (iova | length) % unit != 0 {
+        return Some(format!(
+            "{length:#x} bytes at {iova:#x} are not whole pages of {}, which have {} KiB",
+            named(scenario, space),
+            unit >> 10
+        ));
+    }
     let new = Mapping { start: iova, end: iova + length, line };
     let wrong = mapped[space].iter().find(|old| old.overlaps(new)).map(|old| {
         format!(

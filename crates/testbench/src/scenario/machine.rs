@@ -115,7 +115,7 @@ impl Capabilities {
             vmid_bits: vec![8, 16],
             stages: vec![(true, false), (false, true), (true, true)],
             granules: Granules::ALL,
-            oas: vec![32, 36, 40, 42, 44, 48],
+            oas: vec![32, 36, 40, 42, 44, 48, 52],
             sid_bits: 0..=32,
             ssid_bits: 0..=20,
             two_level_contexts: Support::Either,

@@ -11,7 +11,7 @@ use super::error::did_you_mean;
 use super::source::{Fields, Source, Value, describe, integer_value};
 use super::{
     AsidPolicy, Device, Domain, Granules, Instance, Master, Memory, PAGE, Process, Scenario,
-    ScenarioErrors, StreamTableKind, Substream, check, step,
+    ScenarioErrors, StreamTableKind, Substream, Walks, check, domain, step,
 };
 
 /// Domain names that mean something else.
@@ -76,7 +76,7 @@ fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenar
         master(fields, name, &names.instances, &instances)
     });
     streams_are_disjoint(source, &instances, &masters);
-    let domains = domains(&fields, &mut names.domains);
+    let domains = domains(&fields, &mut names.domains, &instances);
     let processes = things(&fields, "process", &mut names.processes, |fields, name| {
         process(fields, name, &names.domains, cpu_asid_bits)
     });
@@ -271,8 +271,11 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         event_queue_log2: small("event-queue", 1..=19).unwrap_or(8),
         range_invalidation: fields.flag("range-invalidation").unwrap_or(true),
         coherent: fields.flag("coherent").unwrap_or(true),
+        walks: Walks::usual(true),
         places: fields.places(),
     };
+    let walks = Walks::read(fields, instance.range_invalidation);
+    let instance = Instance { walks, ..instance };
     if instance.sid_bits > 6 && !instance.two_level_streams {
         fields.source.wrong_at(
             instance.places.of("two-level-streams"),
@@ -346,12 +349,12 @@ fn granules(fields: &Fields<'_>) -> Option<Granules> {
 
 fn oas(fields: &Fields<'_>) -> Option<u32> {
     let oas = fields.number("oas", 0..=u64::MAX)?;
-    if [32, 36, 40, 42, 44, 48].contains(&oas) {
+    if [32, 36, 40, 42, 44, 48, 52].contains(&oas) {
         return Some(oas as u32);
     }
     fields.source.wrong_at(
         fields.places().of("oas"),
-        format!("oas = {oas} in {}; it is 32, 36, 40, 42, 44 or 48", fields.what),
+        format!("oas = {oas} in {}; it is 32, 36, 40, 42, 44, 48 or 52", fields.what),
     );
     None
 }
@@ -424,12 +427,15 @@ fn streams_are_disjoint(source: &Source<'_>, instances: &[Instance], masters: &[
 }
 
 /// Where one has `count`, there are that many, with a number behind their name each, from 1 on.
-fn domains<'a>(fields: &Fields<'a>, names: &mut Vec<String>) -> Vec<Domain> {
+fn domains<'a>(
+    fields: &Fields<'a>,
+    names: &mut Vec<String>,
+    instances: &[Instance],
+) -> Vec<Domain> {
     let mut plain = Vec::new();
     let counted = things(fields, "domain", &mut plain, |fields, name| {
-        let input_bits = fields.number("input-bits", 32..=48).unwrap_or(48) as u32;
         let count = fields.number("count", 1..=Domain::MOST);
-        (Domain { name, input_bits, places: fields.places() }, count)
+        (domain::read(fields, name, instances), count)
     });
     let mut domains: Vec<Domain> = Vec::new();
     for (domain, count) in counted {

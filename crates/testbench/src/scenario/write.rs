@@ -33,7 +33,7 @@ fn write(out: &mut String, scenario: &Scenario) -> fmt::Result {
     key(out, "pasids", scenario.pasids, named.unwrap_or(0))?;
     scenario.instances.iter().try_for_each(|it| instance(out, it))?;
     scenario.masters.iter().try_for_each(|it| master(out, it, scenario))?;
-    scenario.domains.iter().try_for_each(|it| domain(out, it))?;
+    scenario.domains.iter().try_for_each(|it| domain(out, it, &scenario.instances))?;
     scenario.processes.iter().try_for_each(|it| process(out, it))?;
     scenario.memories.iter().try_for_each(|it| memory(out, it))?;
     scenario.steps.iter().try_for_each(|it| step(out, it, scenario))
@@ -79,7 +79,8 @@ fn instance(out: &mut String, it: &Instance) -> fmt::Result {
     key(out, "command-queue", it.command_queue_log2, 8)?;
     key(out, "event-queue", it.event_queue_log2, 8)?;
     key(out, "range-invalidation", it.range_invalidation, true)?;
-    key(out, "coherent", it.coherent, true)
+    key(out, "coherent", it.coherent, true)?;
+    it.walks.write(out, it.range_invalidation)
 }
 
 fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
@@ -94,9 +95,9 @@ fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
     Ok(())
 }
 
-fn domain(out: &mut String, it: &Domain) -> fmt::Result {
+fn domain(out: &mut String, it: &Domain, instances: &[Instance]) -> fmt::Result {
     writeln!(out, "\n[[domain]]\nname = {}", quoted(&it.name))?;
-    key(out, "input-bits", it.input_bits, 48)
+    super::domain::write(out, it, instances)
 }
 
 fn process(out: &mut String, it: &Process) -> fmt::Result {

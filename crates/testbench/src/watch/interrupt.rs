@@ -146,7 +146,9 @@ impl Watch {
             .filter(|(iova, page)| !page.changing && free(*iova))
             .map(|(iova, _)| iova)
             .collect();
-        let first = self.rng.choice(&pages)?;
+        let unit = self.oracle.shape(space).unit;
+        // All that one page of the space spans is mapped together.
+        let first = &(*self.rng.choice(&pages)? & !(unit - 1));
         if let Some(block) = self.oracle.block(space, *first) {
             let whole = block.clone().step_by(PAGE as usize).all(|iova| pages.contains(&iova));
             return whole.then_some((space, block.start, block.end - block.start));
@@ -154,12 +156,13 @@ impl Watch {
         let run = pages
             .iter()
             .skip_while(|iova| *iova < first)
-            .zip(0u64..self.rng.u64(1..5))
+            .zip(0u64..self.rng.u64(1..5) * (unit / PAGE))
             .take_while(|(iova, index)| {
                 **iova == first + index * PAGE && self.oracle.block(space, **iova).is_none()
             })
             .count();
-        Some((space, *first, run as u64 * PAGE))
+        let bytes = run as u64 * PAGE & !(unit - 1);
+        (bytes != 0).then_some((space, *first, bytes))
     }
 }
 

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a random scenario has of stages, granules, and tables that change.
+
+use fastrand::Rng;
+use smmuv3_formats::granule::Granule;
+
+use super::one_of;
+use crate::scenario::{AsidPolicy, Scenario};
+
+/// Where this randomness starts, beside that of the rest, which is the same with and without it.
+const APART: u64 = 0x2545_f491_4f6c_dd1d;
+
+/// `scenario` with them. Every domain keeps `window` bits of addresses at least.
+pub(super) fn drawn(scenario: Scenario, window: u32) -> Scenario {
+    let mut scenario = scenario;
+    let rng = &mut Rng::with_seed(scenario.seed ^ APART);
+    for instance in &mut scenario.instances {
+        let walks = &mut instance.walks;
+        // Version 3.2 has range invalidation, and one of them.
+        walks.bbml = rng.u32(u32::from(instance.range_invalidation)..=2);
+        (walks.lpa2, walks.wide_input) = (rng.bool(), rng.bool());
+        if instance.stage_2 && rng.u8(..) < 16 {
+            instance.stage_1 = false;
+        }
+    }
+    let any_stage_2 = scenario.instances.iter().any(|instance| instance.stage_2);
+    let output = scenario.instances.iter().map(|instance| instance.oas).min().unwrap_or(32);
+    let granules: Vec<Granule> = {
+        let instances = scenario.instances.iter();
+        let of_any = |it: &Granule| instances.clone().any(|instance| instance.has_granule(*it));
+        Granule::ALL.into_iter().filter(of_any).collect()
+    };
+    for (domain, index) in scenario.domains.iter_mut().zip(0u16..) {
+        let tables = &mut domain.tables;
+        if any_stage_2 && output >= window && rng.u8(..) < 96 {
+            tables.stage_2 = true;
+            domain.input_bits = domain.input_bits.min(output);
+            if scenario.asid_policy != AsidPolicy::Banked && rng.u8(..) < 64 {
+                tables.vmid = Some(100 + index);
+            }
+        }
+        if rng.bool() {
+            tables.granule = Some(one_of(rng, &granules));
+        }
+        tables.contiguous = rng.u8(..) < 96;
+        tables.splitting = rng.u8(..) < 96;
+    }
+    scenario
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What domains of a scenario are like beyond their input addresses, and what instances can walk.
+
+use std::fmt::{self, Write};
+
+use smmuv3_formats::granule::Granule;
+
+use super::source::Fields;
+use super::{Domain, Instance, PAGE, Scenario};
+
+/// Words for granules.
+const GRANULES: [(&str, Granule); 3] =
+    [("4K", Granule::K4), ("16K", Granule::K16), ("64K", Granule::K64)];
+
+/// The tables of a domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// They are for stage 2.
+    pub stage_2: bool,
+    /// Their granule; `None` for the smallest that all instances have.
+    pub granule: Option<Granule>,
+    /// Bits of output addresses; 0 for as many as all instances have, 48 at most.
+    pub output_bits: u32,
+    /// Level of the first table, where there is a choice.
+    pub start_level: Option<i8>,
+    /// Maps set the contiguous hint.
+    pub contiguous: bool,
+    /// Unmaps may cut blocks.
+    pub splitting: bool,
+    /// The VMID that a hypervisor chose.
+    pub vmid: Option<u16>,
+}
+
+/// What an instance can walk beyond what its granules say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walks {
+    /// 52-bit addresses with 4 and 16 KiB (IDR5.DS).
+    pub lpa2: bool,
+    /// 52-bit input addresses (IDR5.VAX).
+    pub wide_input: bool,
+    /// What it bears of changes of size (IDR3.BBML).
+    pub bbml: u32,
+}
+
+impl Walks {
+    /// Neither is wide; `bbml` as a version with range invalidation has it, or not.
+    pub const fn usual(range_invalidation: bool) -> Self {
+        Self { lpa2: false, wide_input: false, bbml: if range_invalidation { 2 } else { 0 } }
+    }
+
+    pub(super) fn read(fields: &Fields<'_>, range_invalidation: bool) -> Self {
+        let usual = Self::usual(range_invalidation);
+        // The architecture's version that has range invalidation has some of it.
+        let bbml = fields.number("bbml", u64::from(range_invalidation)..=2);
+        Self {
+            lpa2: fields.flag("lpa2").unwrap_or(false),
+            wide_input: fields.flag("wide-input").unwrap_or(false),
+            bbml: bbml.map_or(usual.bbml, |bbml| bbml as u32),
+        }
+    }
+
+    pub(super) fn write(&self, out: &mut String, range_invalidation: bool) -> fmt::Result {
+        let usual = Self::usual(range_invalidation);
+        if self.lpa2 {
+            writeln!(out, "lpa2 = true")?;
+        }
+        if self.wide_input {
+            writeln!(out, "wide-input = true")?;
+        }
+        if self.bbml != usual.bbml { writeln!(out, "bbml = {}", self.bbml) } else { Ok(()) }
+    }
+}
+
+/// Bits of input addresses of a domain that does not say.
+fn usual_bits(tables: &Tables, instances: &[Instance]) -> u32 {
+    if !tables.stage_2 {
+        return 48;
+    }
+    let second = instances.iter().filter(|instance| instance.stage_2);
+    second.map(|instance| instance.oas).min().unwrap_or(48).min(48)
+}
+
+/// Reads a domain, but for its name.
+pub(super) fn read(fields: &Fields<'_>, name: String, instances: &[Instance]) -> Domain {
+    let stages = 1..=2;
+    let tables = Tables {
+        stage_2: fields.number("stage", stages) == Some(2),
+        granule: fields.word("granule", &GRANULES),
+        output_bits: fields.number("output-bits", 32..=52).unwrap_or(0) as u32,
+        start_level: fields.number("start-level", 0..=3).map(|level| level as i8),
+        contiguous: fields.flag("contiguous").unwrap_or(false),
+        splitting: fields.flag("splitting").unwrap_or(false),
+        vmid: fields.number("vmid", 1..=0xffff).map(|vmid| vmid as u16),
+    };
+    let usual = usual_bits(&tables, instances);
+    let input_bits = fields.number("input-bits", 32..=52).map_or(usual, |bits| bits as u32);
+    Domain { name, input_bits, tables, places: fields.places() }
+}
+
+/// Writes a domain, but for its name.
+pub(super) fn write(out: &mut String, it: &Domain, instances: &[Instance]) -> fmt::Result {
+    let Tables { stage_2, granule, output_bits, start_level, contiguous, splitting, vmid } =
+        it.tables;
+    if stage_2 {
+        writeln!(out, "stage = 2")?;
+    }
+    if let Some((word, _)) = GRANULES.iter().find(|(_, it)| Some(*it) == granule) {
+        writeln!(out, "granule = \"{word}\"")?;
+    }
+    if it.input_bits != usual_bits(&it.tables, instances) {
+        writeln!(out, "input-bits = {}", it.input_bits)?;
+    }
+    if output_bits != 0 {
+        writeln!(out, "output-bits = {output_bits}")?;
+    }
+    if let Some(level) = start_level {
+        writeln!(out, "start-level = {level}")?;
+    }
+    if contiguous {
+        writeln!(out, "contiguous = true")?;
+    }
+    if splitting {
+        writeln!(out, "splitting = true")?;
+    }
+    vmid.map_or(Ok(()), |vmid| writeln!(out, "vmid = {vmid}"))
+}
+
+impl Instance {
+    /// Whether it has a granule.
+    pub fn has_granule(&self, granule: Granule) -> bool {
+        match granule {
+            Granule::K4 => self.granules.kib_4,
+            Granule::K16 => self.granules.kib_16,
+            Granule::K64 => self.granules.kib_64,
+        }
+    }
+}
+
+impl Scenario {
+    /// The granule of an address space: of a domain that does not say, the smallest that all instances with its stage
+    /// have, or if there is none, that any has.
+    pub fn granule(&self, space: usize) -> Granule {
+        let Some(domain) = self.domains.get(space) else { return Granule::K4 };
+        let has_stage =
+            |it: &&Instance| if domain.tables.stage_2 { it.stage_2 } else { it.stage_1 };
+        let with = || self.instances.iter().filter(has_stage);
+        let common = || Granule::ALL.into_iter().find(|it| with().all(|of| of.has_granule(*it)));
+        let any = || Granule::ALL.into_iter().find(|it| with().any(|of| of.has_granule(*it)));
+        domain
+            .tables
+            .granule
+            .or_else(|| if with().next().is_some() { common().or(any()) } else { None })
+            .unwrap_or(Granule::K4)
+    }
+
+    /// Bytes of the smallest thing that can be mapped in an address space.
+    pub fn unit(&self, space: usize) -> u64 {
+        PAGE << (self.granule(space).shift() - 12)
+    }
+
+    /// Whether an instance cannot walk the tables of a domain.
+    pub fn is_misfit(&self, domain: usize, instance: usize) -> bool {
+        let (Some(it), Some(of)) = (self.domains.get(domain), self.instances.get(instance)) else {
+            return false;
+        };
+        let granule = self.granule(domain);
+        let outputs = self.instances.iter().map(|instance| instance.oas);
+        let wide = it.input_bits > 48 || it.tables.output_bits > 48;
+        let output = match it.tables.output_bits {
+            0 => outputs.min().unwrap_or(48).min(if wide { 52 } else { 48 }),
+            bits => bits,
+        };
+        let has_wide = if granule == Granule::K64 { of.oas > 48 } else { of.walks.lpa2 };
+        let (has_stage, input) = if it.tables.stage_2 {
+            (of.stage_2, of.oas)
+        } else {
+            (of.stage_1, if of.walks.wide_input { 52 } else { 48 })
+        };
+        !has_stage
+            || !of.has_granule(granule)
+            || it.input_bits > input
+            || output > of.oas
+            || wide && !has_wide
+    }
+
+    /// The largest alignment that mappings of domains need.
+    pub(crate) fn largest_unit(&self) -> u64 {
+        (0..self.domains.len()).map(|space| self.unit(space)).max().unwrap_or(PAGE)
+    }
+}
