@@ -26,7 +26,7 @@ use crate::master::Master;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::nest::Illegal;
-use crate::nest::state::{Given, Moves, Nesting};
+use crate::nest::state::{Former, Moves, Nesting};
 use crate::place::{Bound, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
 use crate::seat::{self, Number, Seat};
@@ -437,8 +437,9 @@ pub(crate) fn change<P: Platform>(
             moves.enter(configuration, master, instance.features(), tables, &goal);
         let installed =
             install(core, configuration, instance, master, substream, &goal, (new, nested));
-        let left = moves.leave(configuration, master, installed.is_ok());
-        settle(core, instance, entered, left);
+        let mut former = moves.leave(configuration, master, installed.is_ok());
+        former.retired[0] = entered;
+        let settled = settle(core, instance, former);
         if let Err(what) = installed {
             if let Some(state) = configuration.masters.get_mut(master) {
                 state.block_streams(&core.platform, instance);
@@ -453,7 +454,7 @@ pub(crate) fn change<P: Platform>(
         let seat = new.map(|new| new.seat);
         let (Some(place), Some(targets)) = (emptied, leaving) else {
             Retired::free([published], &core.readers, || core.platform.relax());
-            return Ok(seat);
+            return settled.map(|()| seat).map_err(unconfirmed);
         };
         // Flushed before it leaves the targets: a tag that no target names is in no cache.
         let tag = configuration.places.get(place).map(|place| place.tag);
@@ -557,23 +558,24 @@ fn enter<P: Platform>(
     Ok(Entering { place: configuration.places.insert(place), targets: Some(room.targets) })
 }
 
-/// Waits until no command of a guest is under way that may name what it had been given before.
+/// Waits until no command of a guest is under way that may name what it had been given before, and nothing is cached
+/// of what is no guest's any more.
 fn settle<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,
-    entered: Option<Retired<Given>>,
-    left: [Option<Retired<Given>>; 2],
-) {
-    let drains = left.iter().any(Option::is_some);
-    if drains || entered.is_some() {
-        let replaced = left.into_iter().chain([entered]);
-        Retired::free(replaced, &core.readers, || core.platform.relax());
+    former: Former,
+) -> Result<(), Failure> {
+    let Former { retired, drains, emptied } = former;
+    if retired.iter().any(Option::is_some) {
+        Retired::free(retired, &core.readers, || core.platform.relax());
     }
-    if drains {
-        // They are in the queue now. If the instance does not answer, it has failed, and does nothing at all until its
-        // reset.
-        let _ = instance.carry_out(&core.platform, None);
+    if !drains {
+        return Ok(());
     }
+    // Those commands are in the queue now. A guest without streams is not listened to, and other masters may
+    // keep the tag.
+    let tag = emptied.map(|vmid| Tag::stage_2(vmid).guests());
+    instance.carry_out(&core.platform, instance.invalidation(tag.into_iter(), Scope::All))
 }
 
 /// Makes the entries of a master that is at `bound` say what `goal` asks for over the same tables.
@@ -602,9 +604,9 @@ fn restate<P: Platform>(
             state.set_slot(WITHOUT, Slot::Stuck([Some(bound), None]));
         }
     }
-    let left = moves.leave(configuration, master, written.is_ok());
-    settle(core, instance, entered, left);
-    written
+    let mut former = moves.leave(configuration, master, written.is_ok());
+    former.retired[0] = entered;
+    written.and(settle(core, instance, former))
 }
 
 /// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat

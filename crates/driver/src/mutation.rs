@@ -39,13 +39,15 @@ pub enum Mutation {
     NoVmidFlush,
     /// What is cached of both stages together is not invalidated when a stage 2 under a guest changes.
     NoGuestFlush,
+    /// It is invalidated before, not after, what is cached of the stage 2.
+    GuestFlushFirst,
     /// A guest's invalidations are those of the VMID that it names itself.
     GuestsVmid,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -63,6 +65,7 @@ impl Mutation {
         Self::Stage2ByAsid,
         Self::NoVmidFlush,
         Self::NoGuestFlush,
+        Self::GuestFlushFirst,
         Self::GuestsVmid,
     ];
 }

@@ -151,6 +151,11 @@ impl<P: Platform> Space<P> {
         scope: Scope,
         wanted: impl Fn(&Installed) -> bool + Copy,
     ) -> Result<(), (Unconfirmed, u64)> {
+        #[cfg(feature = "mutation")]
+        if self.core.leaves_out(crate::Mutation::GuestFlushFirst) {
+            let first = self.tell(Scope::All, wanted, Tag::guests);
+            return first.and(self.tell(scope, wanted, |tag| tag));
+        }
         let told = self.tell(scope, wanted, |tag| tag);
         // The whole of a tag of stage 2 includes what is cached of both stages together (S12_VMALL).
         if !matches!(scope, Scope::Range(_)) || !self.own().is_some_and(|own| own.guests) {

@@ -105,6 +105,16 @@ pub(crate) struct Nesting<P: Platform> {
     pub(crate) streams: Vec<StreamId>,
 }
 
+/// What guests had been given before a change, until nobody sees that any more.
+#[derive(Default)]
+pub(crate) struct Former {
+    pub(crate) retired: [Option<Retired<Given>>; 3],
+    /// Commands of a guest may be under way that name a stream it has no more.
+    pub(crate) drains: bool,
+    /// The VMID of a guest that had streams and has none: what it then tells of changes of its tables reaches nobody.
+    pub(crate) emptied: Option<u16>,
+}
+
 /// What changes in what guests are given when a master changes, made ready beforehand.
 pub(crate) struct Moves {
     enter: Option<(Shared<NestState>, Box<Given>)>,
@@ -186,17 +196,23 @@ impl Moves {
         configuration: &mut Configuration<P>,
         master: usize,
         confirmed: bool,
-    ) -> [Option<Retired<Given>>; 2] {
+    ) -> Former {
+        let mut former = Former::default();
         let undo = self.undo.take().filter(|_| !confirmed);
-        [self.leave.take(), undo].map(|change| {
-            let (state, given) = change?;
+        let [_, slots @ ..] = &mut former.retired;
+        for (slot, change) in slots.iter_mut().zip([self.leave.take(), undo]) {
+            let Some((state, given)) = change else { continue };
+            former.drains = true;
+            let tag = state.given.for_writer().guest.map(|guest| guest.parent().vmid());
+            former.emptied = former.emptied.or(tag.filter(|_| given.guest.is_none()));
             let retired = state.given.replace(given);
             if let Some(master) = configuration.masters.get_mut(master)
                 && master.nest.as_ref().is_some_and(|nest| nest.is(&state))
             {
                 master.nest = None;
             }
-            Some(retired)
-        })
+            *slot = Some(retired);
+        }
+        former
     }
 }
