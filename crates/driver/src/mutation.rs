@@ -46,8 +46,8 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    /// Every mutation.
-    pub const ALL: [Self; 19] = [
+    /// Every mutation that takes no guest to be noticed.
+    pub const ALL: [Self; 16] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -64,8 +64,8 @@ impl Mutation {
         Self::WrongVmid,
         Self::Stage2ByAsid,
         Self::NoVmidFlush,
-        Self::NoGuestFlush,
-        Self::GuestFlushFirst,
-        Self::GuestsVmid,
     ];
+
+    /// Every one that takes a guest to be noticed.
+    pub const OF_GUESTS: [Self; 3] = [Self::NoGuestFlush, Self::GuestFlushFirst, Self::GuestsVmid];
 }

@@ -33,7 +33,7 @@ pub enum Use {
 }
 
 /// The host's numbers of the devices' streams, and the guest's.
-pub const STREAMS: [(u32, u32); 2] = [(5, 0x20), (9, 0x10)];
+pub const STREAMS: [(u32, u32); 2] = [(0x900, 0x20), (0xa00, 0x10)];
 
 pub struct Host {
     pub world: Arc<World>,
@@ -50,18 +50,19 @@ pub struct Host {
     pub events: Vec<EventRecord>,
 }
 
-const MACHINE: &str = r#"
+pub const MACHINE: &str = r#"
 name = "nested"
 [[instance]]
 name = "smmu"
+stages = [1, 2]
 [[master]]
 name = "nic"
 instance = "smmu"
-streams = [5]
+streams = [0x900]
 [[master]]
 name = "gpu"
 instance = "smmu"
-streams = [9]
+streams = [0xa00]
 "#;
 
 /// Devices that never rest.
@@ -104,9 +105,13 @@ impl Observer for Watching {
 }
 
 impl Host {
+    /// On the model.
     pub fn new(seed: u64, config: Config) -> Self {
         let scenario = Scenario::parse(MACHINE, "nested").unwrap();
-        let machine = Arc::new(ModelMachine::new(&scenario, seed).unwrap());
+        Self::on(Arc::new(ModelMachine::new(&scenario, seed).unwrap()), config)
+    }
+
+    pub fn on(machine: Arc<dyn Machine>, config: Config) -> Self {
         let world = World::new(machine, 1);
         let iommu = Iommu::new(TestPlatform(world.clone()), config).unwrap();
         let mmio = TestMmio { world: world.clone(), instance: 0 };

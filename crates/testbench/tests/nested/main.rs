@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A guest's stage 1 over the host's stage 2: the driver on the model, and a guest that owns its contexts and tables.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod guest;
 mod host;
+mod qemu;
 mod random;
 
 use smmuv3::nest::{Cause, Forwarder, Owner, Stop};
