@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod failures;
 mod guest;
 mod host;
 mod qemu;
