@@ -508,6 +508,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_cached_over_a_stage_2_goes_with_its_vmid() {
+        // TLBI_NH_ALL, whatever the address; TLBI_NSNH_ALL where there is no room for more.
+        let tags = [Tag::stage_2(7), Tag::stage_2(9)].map(Tag::guests);
+        let all = |most| -> Vec<Command> {
+            commands(&features(true), tags.into_iter(), Scope::All, most).collect()
+        };
+        assert_eq!(all(2), [Command([7 << 32 | 0x10, 0]), Command([9 << 32 | 0x10, 0])]);
+        assert_eq!(all(1), [Command([0x30, 0])]);
+    }
+
+    #[test]
     fn without_ranges_each_leaf_is_named_or_the_whole_tag() {
         let two = range(0x4000, 2, 12, Some(12));
         assert_eq!(
