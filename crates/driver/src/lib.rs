@@ -16,6 +16,8 @@
 //! A master with PASIDs ([`MasterConfig::substream_bits`]) can use a domain by each of them ([`Iommu::attach_pasid`]),
 //! and the address spaces of processes ([`Iommu::add_process`], [`Process::bind`]).
 //!
+//! A hypervisor gives a guest an SMMU of its own, over a domain that is the guest's memory ([`Iommu::nest`], [`nest`]).
+//!
 //! # What holds
 //! * Every stream aborts until its master is attached, but those of [`Probe::keep`]. Identity must be asked for, and is
 //!   `unsafe`.

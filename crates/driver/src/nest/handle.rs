@@ -28,7 +28,8 @@ pub const LARGEST_FORWARD: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NestConfig {
-    /// What the guest reads of it; `None` for as much as there is ([`Guest::offer`]).
+    /// What the guest reads of it; `None` for as much as there is ([`Guest::offer`]). Neither ATS nor page requests nor
+    /// stalls may be among it: the driver turns none of them on for a guest.
     pub shown: Option<IdRegisters>,
     /// All devices that are given to the guest snoop CPUs' caches, whatever memory types the guest chooses. Where this is
     /// not known, the domain must have [`forced_types`](crate::DomainConfig::forced_types): else the guest
@@ -137,9 +138,21 @@ impl<P: Platform> Iommu<P> {
             None => {
                 let ste = crate::entry::Stream::Stage2(tables).encode(features);
                 let parent = crate::nest::Parent::new(ste, features).map_err(NestError::Illegal)?;
-                Guest::offer(features, &parent)
+                let shown = Guest::offer(features, &parent);
+                IdRegisters { idr0: shown.idr0.with_ats(false), ..shown }
             }
         };
+        // What a guest is shown it relies on; and a device that does not use ATS need not answer an invalidation.
+        for (field, wrong, value) in [
+            ("IDR0.ATS", shown.idr0.ats(), 1),
+            ("IDR0.PRI", shown.idr0.pri(), 1),
+            ("IDR0.STALL_MODEL", shown.idr0.stall_model() != 1, shown.idr0.stall_model()),
+        ] {
+            if wrong {
+                let text = "guests have neither ATS nor page requests nor stalls";
+                return Err(NestError::Illegal(Illegal::new("2.3", field, text, value)));
+            }
+        }
         let state = NestState::new(space.id, id, features, tables, shown)?;
         let state = Shared::new(state.map_err(NestError::Illegal)?)?;
         core.configuration.with(|configuration| {

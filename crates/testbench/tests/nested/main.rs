@@ -177,6 +177,13 @@ fn there_is_one_guest_over_a_domain_on_an_instance() {
     let second = host.iommu.create_domain(second).unwrap();
     let result = host.iommu.nest(&host.smmu, &second, NestConfig::new());
     assert_eq!(result.err(), Some(NestError::Types));
+    // ATS, stalls and page requests are not to be had.
+    let mut shown = *host.nest.guest().shown();
+    shown.idr0 = shown.idr0.with_stall_model(0);
+    let config = NestConfig::new().with_snooped().with_shown(shown);
+    let result = host.iommu.nest(&host.smmu, &second, config);
+    let Some(NestError::Illegal(illegal)) = result.err() else { panic!("shown") };
+    assert_eq!((illegal.rule.field, illegal.value), ("IDR0.STALL_MODEL", 0));
     let again = host.iommu.nest(&host.smmu, &second, NestConfig::new().with_snooped()).unwrap();
     drop(again);
     assert_eq!(nest(&second), None);
