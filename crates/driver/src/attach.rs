@@ -26,7 +26,7 @@ use crate::master::Master;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::nest::Illegal;
-use crate::nest::state::{Former, Moves, Nesting};
+use crate::nest::state::{Moves, Nesting};
 use crate::place::{Bound, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
 use crate::seat::{self, Number, Seat};
@@ -352,6 +352,9 @@ pub(crate) fn change<P: Platform>(
         let stuck = state.is_stuck() || instance.commands().has_failed();
         let slot = state.slot(substream);
         let nested = substream == WITHOUT && state.nested.is_some();
+        // After a reset a guest may have it still.
+        let given = state.nest.is_some() || state.former.is_some();
+        let given = substream == WITHOUT && given;
         let space = match &goal {
             Goal::Space(space) | Goal::Bind(space) if space.is_released(configuration) => {
                 return Err(AttachError::Released);
@@ -363,7 +366,9 @@ pub(crate) fn change<P: Platform>(
         // What takes no hardware.
         match (slot, &goal) {
             _ if stuck => return Err(unconfirmed(Failure::Failed)),
-            (Slot::Blocked, Goal::Blocked) | (Slot::Identity, Goal::Identity) => return Ok(None),
+            (Slot::Blocked, Goal::Blocked) | (Slot::Identity, Goal::Identity) if !given => {
+                return Ok(None);
+            }
             (Slot::At(bound), Goal::Unbind(_)) if bound.bonds > 1 => {
                 count(configuration, master, substream, bound, bound.bonds - 1);
                 return Ok(Some(bound.seat));
@@ -398,6 +403,10 @@ pub(crate) fn change<P: Platform>(
                 Ok(()) => Ok(Some(bound.seat)),
                 Err(what) => Err(unconfirmed(what)),
             };
+        }
+        if !matches!(slot, Slot::At(_)) {
+            // Hardware does not go by a guest's entry.
+            part(core, configuration, instance, master, &mut moves).map_err(unconfirmed)?;
         }
         core.quarantine.reserve(&core.platform)?;
         configuration.held.try_reserve(1).map_err(|_| NoMemory)?;
@@ -437,9 +446,14 @@ pub(crate) fn change<P: Platform>(
             moves.enter(configuration, master, instance.features(), tables, &goal);
         let installed =
             install(core, configuration, instance, master, substream, &goal, (new, nested));
-        let mut former = moves.leave(configuration, master, installed.is_ok());
-        former.retired[0] = entered;
-        let settled = settle(core, instance, former);
+        if entered.is_some() {
+            Retired::free([entered], &core.readers, || core.platform.relax());
+        }
+        // Where that is not confirmed, the guests that had it keep it until a reset: hardware may go by their entries.
+        let settled = match installed {
+            Ok(()) => part(core, configuration, instance, master, &mut moves),
+            Err(_) => Ok(()),
+        };
         if let Err(what) = installed {
             if let Some(state) = configuration.masters.get_mut(master) {
                 state.block_streams(&core.platform, instance);
@@ -558,24 +572,29 @@ fn enter<P: Platform>(
     Ok(Entering { place: configuration.places.insert(place), targets: Some(room.targets) })
 }
 
-/// Waits until no command of a guest is under way that may name what it had been given before, and nothing is cached
-/// of what is no guest's any more.
-fn settle<P: Platform>(
+/// Takes a master, whose entries say something else now, from guests that had it. Nothing of theirs stays cached that
+/// they would not be listened to about, and none of their commands is under way that names its streams.
+fn part<P: Platform>(
     core: &Core<P>,
+    configuration: &mut Configuration<P>,
     instance: &Instance<P>,
-    former: Former,
+    master: usize,
+    moves: &mut Moves,
 ) -> Result<(), Failure> {
-    let Former { retired, drains, emptied } = former;
-    if retired.iter().any(Option::is_some) {
-        Retired::free(retired, &core.readers, || core.platform.relax());
+    // Before they are not listened to any more. Other masters may keep the tag.
+    let tags = moves.emptied().into_iter().flatten();
+    let tags = tags.map(|vmid| Tag::stage_2(vmid).guests());
+    let mut result = Ok(());
+    if tags.clone().next().is_some() {
+        result = instance.carry_out(&core.platform, instance.invalidation(tags, Scope::All));
     }
-    if !drains {
-        return Ok(());
+    let left = moves.leave(configuration, master);
+    if left.iter().any(Option::is_some) {
+        Retired::free(left, &core.readers, || core.platform.relax());
+        // What they had given before is in the queue.
+        result = result.and(instance.carry_out(&core.platform, None));
     }
-    // Those commands are in the queue now. A guest without streams is not listened to, and other masters may
-    // keep the tag.
-    let tag = emptied.map(|vmid| Tag::stage_2(vmid).guests());
-    instance.carry_out(&core.platform, instance.invalidation(tag.into_iter(), Scope::All))
+    result
 }
 
 /// Makes the entries of a master that is at `bound` say what `goal` asks for over the same tables.
@@ -604,9 +623,11 @@ fn restate<P: Platform>(
             state.set_slot(WITHOUT, Slot::Stuck([Some(bound), None]));
         }
     }
-    let mut former = moves.leave(configuration, master, written.is_ok());
-    former.retired[0] = entered;
-    written.and(settle(core, instance, former))
+    if entered.is_some() {
+        Retired::free([entered], &core.readers, || core.platform.relax());
+    }
+    written?;
+    part(core, configuration, instance, master, moves)
 }
 
 /// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat

@@ -271,6 +271,7 @@ fn ready<P: Platform>(
         stage_2: tables,
         nested: None,
         nest: None,
+        former: None,
         own: Slot::At(seat),
         others: Vec::new(),
         kept: true,

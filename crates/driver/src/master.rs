@@ -67,6 +67,8 @@ pub(crate) struct MasterState {
     pub(crate) nested: Option<Ste>,
     /// That guest's, as long as it may be reached by its commands.
     pub(crate) nest: Option<Shared<NestState>>,
+    /// Another's, which it was being taken from when the instance did not confirm that.
+    pub(crate) former: Option<Shared<NestState>>,
     /// The instance did not confirm that bank: whatever the master does may still be tagged as in the one before.
     pub(crate) adrift: bool,
     /// Its accesses without a substream.
@@ -217,6 +219,7 @@ impl<P: Platform> Master<P> {
                 stage_2: None,
                 nested: None,
                 nest: None,
+                former: None,
                 adrift: false,
                 own: Slot::Blocked,
                 others: Vec::new(),
@@ -250,7 +253,8 @@ impl<P: Platform> Master<P> {
         let closed = self.core.configuration.with(|configuration| {
             // A handle's master is there.
             let Some(state) = configuration.masters.get(self.index) else { return Ok(None) };
-            if !matches!(state.own, Slot::Blocked) || !state.others.is_empty() {
+            let given = state.nest.is_some() || state.former.is_some();
+            if !matches!(state.own, Slot::Blocked) || !state.others.is_empty() || given {
                 return Err(match state.is_stuck() {
                     true => CloseMasterError::Unconfirmed,
                     false => CloseMasterError::Attached,

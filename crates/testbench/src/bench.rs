@@ -6,6 +6,7 @@ mod attach;
 mod calls;
 mod end;
 mod events;
+mod guest;
 mod mapping;
 mod process;
 mod set_up;
@@ -25,6 +26,7 @@ use crate::platform::{Observer, TestPlatform, World};
 use crate::scenario::{Scenario, Substream};
 use crate::trace::{Args, Trace, Tracer};
 use crate::watch::{OwnedTag, Watch};
+use guest::Guest;
 use process::Slot;
 
 /// Bytes of memory that random steps map.
@@ -121,6 +123,8 @@ pub struct Bench {
     pub(crate) smmus: Vec<Smmu<TestPlatform>>,
     pub(crate) masters: Vec<Master<TestPlatform>>,
     pub(crate) domains: Vec<Domain<TestPlatform>>,
+    /// Of each domain that is a guest's, what the guest has.
+    guests: Vec<Option<Guest>>,
     processes: Vec<Slot>,
     /// Physical addresses of the scenario's memories.
     pub(crate) memories: Vec<u64>,
@@ -158,6 +162,7 @@ impl Bench {
             smmus: Vec::new(),
             masters: Vec::new(),
             domains: Vec::new(),
+            guests: Vec::new(),
             processes: Vec::new(),
             memories: Vec::new(),
             pool: 0,
@@ -210,6 +215,11 @@ impl Bench {
             }
             (None, None) => Vec::new(),
         }
+    }
+
+    /// The guest whose address space this is.
+    fn guest(&self, space: usize) -> Option<&Guest> {
+        self.guests.get(space)?.as_ref()
     }
 
     /// The process whose address space this is.

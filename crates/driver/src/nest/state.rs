@@ -105,22 +105,11 @@ pub(crate) struct Nesting<P: Platform> {
     pub(crate) streams: Vec<StreamId>,
 }
 
-/// What guests had been given before a change, until nobody sees that any more.
-#[derive(Default)]
-pub(crate) struct Former {
-    pub(crate) retired: [Option<Retired<Given>>; 3],
-    /// Commands of a guest may be under way that name a stream it has no more.
-    pub(crate) drains: bool,
-    /// The VMID of a guest that had streams and has none: what it then tells of changes of its tables reaches nobody.
-    pub(crate) emptied: Option<u16>,
-}
-
 /// What changes in what guests are given when a master changes, made ready beforehand.
 pub(crate) struct Moves {
     enter: Option<(Shared<NestState>, Box<Given>)>,
-    leave: Option<(Shared<NestState>, Box<Given>)>,
-    /// Of the guest that it enters, should hardware fail it.
-    undo: Option<(Shared<NestState>, Box<Given>)>,
+    /// Of whoever else has its streams: more than one, where an instance did not confirm an earlier change.
+    leave: [Option<(Shared<NestState>, Box<Given>)>; 2],
 }
 
 impl Moves {
@@ -132,9 +121,9 @@ impl Moves {
     ) -> Result<Self, AttachError> {
         let state = configuration.masters.get(master).filter(|_| substream == WITHOUT);
         let Some(state) = state else {
-            return Ok(Self { enter: None, leave: None, undo: None });
+            return Ok(Self { enter: None, leave: [None, None] });
         };
-        let (mut enter, mut undo) = (None, None);
+        let mut enter = None;
         if let Goal::Nest(nesting) = goal {
             let instance = state.instance;
             if nesting.state.instance != instance {
@@ -155,16 +144,16 @@ impl Moves {
                 }
             }
             enter = Some((nesting.state.clone(), given));
-            let without = nesting.state.changed(&state.streams, [].into_iter())?;
-            undo = Some((nesting.state.clone(), without));
         }
-        let leave = match &state.nest {
-            Some(nest) if !enter.as_ref().is_some_and(|(entered, _)| entered.is(nest)) => {
-                Some((nest.clone(), nest.changed(&state.streams, [].into_iter())?))
+        let mut leave = [None, None];
+        for (slot, nest) in leave.iter_mut().zip([&state.nest, &state.former]) {
+            let Some(nest) = nest else { continue };
+            let entered = enter.as_ref().is_some_and(|(entered, _)| entered.is(nest));
+            if !entered {
+                *slot = Some((nest.clone(), nest.changed(&state.streams, [].into_iter())?));
             }
-            _ => None,
-        };
-        Ok(Self { enter, leave, undo })
+        }
+        Ok(Self { enter, leave })
     }
 
     /// Gives the guest of `goal` the master's streams, before its entries lead anywhere: a command of the guest that
@@ -184,35 +173,43 @@ impl Moves {
         given.guest = guest;
         let retired = state.given.replace(given);
         if let Some(master) = configuration.masters.get_mut(master) {
-            master.nest = Some(state);
+            let before = master.nest.replace(state.clone());
+            if let Some(before) = before.filter(|before| !before.is(&state)) {
+                // Until that is confirmed.
+                master.former = Some(before);
+            }
         }
         (Some(ste), Some(retired))
     }
 
-    /// Takes the master's streams from the guest that had them, after its entries say something else; and if they do not,
-    /// since the instance did not confirm that, from the guest that was to have them, too.
+    /// The VMIDs of guests that have no stream once the master has left them. Nobody listens to them then: nothing of
+    /// theirs may be cached.
+    pub(crate) fn emptied(&self) -> [Option<u16>; 2] {
+        self.leave.each_ref().map(|change| {
+            let (state, given) = change.as_ref()?;
+            let guest = state.given.for_writer().guest.filter(|_| given.guest.is_none());
+            Some(guest?.parent().vmid())
+        })
+    }
+
+    /// Takes the master's streams from the guests that had them, after its entries say something else.
     pub(crate) fn leave<P: Platform>(
         &mut self,
         configuration: &mut Configuration<P>,
         master: usize,
-        confirmed: bool,
-    ) -> Former {
-        let mut former = Former::default();
-        let undo = self.undo.take().filter(|_| !confirmed);
-        let [_, slots @ ..] = &mut former.retired;
-        for (slot, change) in slots.iter_mut().zip([self.leave.take(), undo]) {
-            let Some((state, given)) = change else { continue };
-            former.drains = true;
-            let tag = state.given.for_writer().guest.map(|guest| guest.parent().vmid());
-            former.emptied = former.emptied.or(tag.filter(|_| given.guest.is_none()));
-            let retired = state.given.replace(given);
-            if let Some(master) = configuration.masters.get_mut(master)
-                && master.nest.as_ref().is_some_and(|nest| nest.is(&state))
-            {
-                master.nest = None;
+    ) -> [Option<Retired<Given>>; 2] {
+        let leave = core::mem::take(&mut self.leave);
+        leave.map(|change| {
+            let (left, given) = change?;
+            let retired = left.given.replace(given);
+            if let Some(master) = configuration.masters.get_mut(master) {
+                for nest in [&mut master.nest, &mut master.former] {
+                    if nest.as_ref().is_some_and(|nest| nest.is(&left)) {
+                        *nest = None;
+                    }
+                }
             }
-            *slot = Some(retired);
-        }
-        former
+            Some(retired)
+        })
     }
 }

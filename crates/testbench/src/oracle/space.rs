@@ -48,7 +48,9 @@ impl Shape {
         let block = if tables.splitting && bbml > 0 { 0 } else { 1 << granule.span(2) };
         let group = granule.contiguous(3).filter(|_| tables.contiguous && bbml == 0);
         let uncut = [block, group.map_or(0, |log2| 1 << (granule.shift() + log2))];
-        Self { stage_2: tables.stage_2, unit: scenario.unit(domain), uncut }
+        // A guest's entry says nothing of substreams here.
+        let stage_2 = tables.stage_2 || tables.over.is_some();
+        Self { stage_2, unit: scenario.unit(domain), uncut }
     }
 }
 
@@ -72,6 +74,8 @@ pub(super) struct SpaceState {
     /// Root of its tables: by it the oracle knows its cached translations.
     root: u64,
     pub(super) shape: Shape,
+    /// A guest's: the space that its addresses are those of.
+    pub(super) over: Option<usize>,
     pub(super) life: Life,
     /// The PASID of a process.
     pub(super) pasid: Option<u32>,
@@ -88,6 +92,23 @@ impl Oracle {
     pub fn add_domain_with(&mut self, root: u64, shape: Shape) {
         self.domains += 1;
         self.spaces.push(SpaceState { root, shape, ..SpaceState::default() });
+    }
+
+    /// The last domain is a guest's, over `under`.
+    pub fn put_over(&mut self, under: usize) {
+        if let Some(last) = self.spaces.last_mut() {
+            last.over = Some(under);
+        }
+    }
+
+    /// The space that a guest's is over.
+    pub fn over(&self, space: usize) -> Option<usize> {
+        self.spaces.get(space)?.over
+    }
+
+    /// Whose tags a space has: its own, or those of what it is over.
+    pub fn owner(&self, space: usize) -> usize {
+        self.over(space).unwrap_or(space)
     }
 
     /// What the tables of `space` are like.

@@ -8,6 +8,7 @@ mod guest;
 mod host;
 mod qemu;
 mod random;
+mod scenario;
 
 use smmuv3::nest::{Cause, Forwarder, Owner, Stop};
 use smmuv3::{AttachError, Config, DomainConfig, NestConfig, NestError, StreamId};
