@@ -69,6 +69,7 @@ impl Tag {
     }
 
     /// That of all stage 1 over the tables of stage 2 that this is the tag of.
+    #[cfg(feature = "alloc")]
     pub(crate) const fn guests(self) -> Self {
         Self { regime: Regime::Guests, asid: 0, ..self }
     }
