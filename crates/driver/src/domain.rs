@@ -66,6 +66,9 @@ pub struct DomainConfig {
     ///
     /// [`Config::hypervisor_vmids`]: crate::Config::hypervisor_vmids
     pub vmid: Option<u16>,
+    /// Stage 2: guests may have a stage 1 over it ([`Iommu::nest`](crate::Iommu::nest)). An unmap then takes two rounds of
+    /// invalidations, since what is cached of both stages together is not found by an address of the second (§4.2).
+    pub guests: bool,
 }
 
 impl DomainConfig {
@@ -157,6 +160,13 @@ impl DomainConfig {
     #[must_use]
     pub const fn with_forced_types(mut self) -> Self {
         self.forced_types = true;
+        self
+    }
+
+    /// For guests, too.
+    #[must_use]
+    pub const fn with_guests(mut self) -> Self {
+        self.guests = true;
         self
     }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A domain's page tables: of either stage, each granule, narrow or wide, and what an SMMU must be to walk them.
 
+use core::sync::atomic::AtomicU64;
+
 use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Cd, PhysAddr, legality};
 use smmuv3_pagetable::{
@@ -96,6 +98,10 @@ pub(crate) struct Own {
     pub(crate) vmid: Option<u16>,
     /// An unmap may cut blocks.
     pub(crate) splits: bool,
+    /// There may be stage 1 of guests over them.
+    pub(crate) guests: bool,
+    /// The instances on which a guest has a [`Nest`](crate::nest::Nest).
+    pub(crate) nests: AtomicU64,
 }
 
 impl Own {
@@ -171,12 +177,20 @@ impl Own {
         };
         let start = dispatch!(&tables, table => table.sl0());
         let splits = config.splitting && bbml != 0;
-        Ok(Self { tables, shape, upper: config.upper, start, mair, vmid: config.vmid, splits })
+        let (upper, vmid) = (config.upper, config.vmid);
+        let guests = config.guests && stage == Stage::Two;
+        let nests = AtomicU64::new(0);
+        Ok(Self { tables, shape, upper, start, mair, vmid, splits, guests, nests })
     }
 
     /// Which stage they are for.
     pub(crate) fn stage(&self) -> Stage {
         self.shape.stage
+    }
+
+    /// Types are those of the mappings, whatever guests and devices say.
+    pub(crate) fn forces_types(&self) -> bool {
+        self.shape.forced_types
     }
 
     /// log2 of the granule.

@@ -329,8 +329,8 @@ impl Watch {
             .filter(|held| held.access.substream == user.substream)
             .map(|held| (held.access, held.pa))
             .collect::<Vec<_>>();
-        let left =
-            self.oracle.space(before).filter(|left| !self.oracle.is_used_on(*left, instance));
+        let left = self.oracle.space(before).map(|left| self.oracle.owner(left));
+        let left = left.filter(|left| !self.oracle.is_used_on(*left, instance));
         let left = left.map(|left| self.oracle.root(left)).and_then(|root| {
             let translation = model.tlb_entries().find(|entry| entry.is_of(root));
             let walk = model.walk_entries().find(|entry| entry.ttb == root);
