@@ -167,11 +167,15 @@ impl Watch {
             }
             Observation::EventRecorded(event) => self.oracle.recorded(instance, event),
             Observation::EventDropped { because: Dropped::Full, .. } => self.oracle.lost(instance),
-            Observation::Performed { access, pa, .. } => {
+            Observation::Performed { access, pa, aborted, .. } => {
                 if let Some(master) = self.oracle.master_of(instance, access.stream) {
-                    let Access { substream, address, write, .. } = access;
+                    let Access { stream, substream, address, write, .. } = access;
                     let user = User { master, substream };
                     self.oracle.reached(user, address, write, pa, "a delayed");
+                    if aborted {
+                        // What it was to write could not be marked any more, which is reported.
+                        self.caused(stream, user, address, write);
+                    }
                 }
             }
             Observation::TagConflict { tag, ttb_old, ttb_new, stream } => {
