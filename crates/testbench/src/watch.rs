@@ -18,7 +18,7 @@ use smmuv3_model::{Access, Dropped, Misuse, Observation, TlbEntry};
 
 use crate::bench::Busy;
 use crate::mixture::{self, Kind};
-use crate::oracle::{Oracle, Rule, Use, User};
+use crate::oracle::{INTERRUPTING, Oracle, Rule, Use, User};
 use crate::platform::{Point, World};
 use crate::stream_table::StreamTable;
 use faults::Faults;
@@ -171,9 +171,10 @@ impl Watch {
                 if let Some(master) = self.oracle.master_of(instance, access.stream) {
                     let Access { stream, substream, address, write, .. } = access;
                     let user = User { master, substream };
-                    self.oracle.reached(user, address, write, pa, "a delayed");
+                    // What could not be marked any more was not written, which is reported.
+                    let how = if aborted { INTERRUPTING } else { "a delayed" };
+                    self.oracle.reached(user, address, write, pa, how);
                     if aborted {
-                        // What it was to write could not be marked any more, which is reported.
                         self.caused(stream, user, address, write);
                     }
                 }

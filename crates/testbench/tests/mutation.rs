@@ -85,7 +85,6 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Some(Mutation::NoLeafCfgi),
         Some(Mutation::TagBeforeTarget),
         Some(Mutation::WrongVmid),
-        Some(Mutation::NoDirtyTlbi),
     ] {
         let verdicts = verdicts(&scenario(mutation), None);
         assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
