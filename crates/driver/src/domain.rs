@@ -552,6 +552,7 @@ impl<P: Platform> Domain<P> {
 
     /// Invalidates what `gather` holds, frees the unlinked tables, and empties it. What cannot be freed goes
     /// into quarantine.
+    #[inline(always)]
     fn settle(&self, gather: &mut Gather, granule_shift: u32) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
         #[cfg(feature = "mutation")]

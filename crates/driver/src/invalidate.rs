@@ -21,19 +21,16 @@ pub enum Regime {
 }
 
 impl Regime {
-    /// The commands for addresses, or for the whole tag. Their operands are at the same places in every regime.
+    /// The commands for addresses, and for the whole tag. Both have their operands at the same places in every regime.
     #[inline]
-    const fn opcode(self, whole: bool) -> u64 {
-        // A byte each, in the order of the regimes. Of guests' translations, addresses of stage 2 say nothing.
-        const OPCODES: u64 = Opcode::TlbiNhVa as u64
-            | (Opcode::TlbiNhAsid as u64) << 8
-            | (Opcode::TlbiEl2Va as u64) << 16
-            | (Opcode::TlbiEl2Asid as u64) << 24
-            | (Opcode::TlbiS2Ipa as u64) << 32
-            | (Opcode::TlbiS12Vmall as u64) << 40
-            | (Opcode::TlbiNhAll as u64) << 48
-            | (Opcode::TlbiNhAll as u64) << 56;
-        OPCODES >> (16 * self as u32 + 8 * whole as u32) & 0xff
+    const fn opcodes(self) -> [u64; 2] {
+        match self {
+            Self::El1 => [Opcode::TlbiNhVa as u64, Opcode::TlbiNhAsid as u64],
+            Self::El2 => [Opcode::TlbiEl2Va as u64, Opcode::TlbiEl2Asid as u64],
+            Self::Stage2 => [Opcode::TlbiS2Ipa as u64, Opcode::TlbiS12Vmall as u64],
+            // Addresses of stage 2 say nothing about theirs.
+            Self::Guests => [Opcode::TlbiNhAll as u64, Opcode::TlbiNhAll as u64],
+        }
     }
 
     /// The command for everything of the world that the regime belongs to.
@@ -186,7 +183,9 @@ impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
             let Tag { regime, vmid, asid } = self.tags.next()?;
             // In the same places in all commands that name a tag.
             let tag = TlbiNhAsid::default().with_vmid(vmid.into()).with_asid(asid.into());
-            (self.tag, self.next) = (tag.0[0] | regime.opcode(self.said.whole), self.said);
+            let [addresses, whole] = regime.opcodes();
+            let opcode = if self.said.whole { whole } else { addresses };
+            (self.tag, self.next) = (tag.0[0] | opcode, self.said);
         }
         let Command([first, second]) = self.next.command();
         Some(Command([first | self.tag, second]))

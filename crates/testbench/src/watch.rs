@@ -20,7 +20,7 @@ use smmuv3_model::{Access, Dropped, Misuse, Observation, TlbEntry};
 
 use crate::bench::Busy;
 use crate::mixture::{self, Kind};
-use crate::oracle::{Oracle, Rule, Use, User};
+use crate::oracle::{INTERRUPTING, Oracle, Rule, Use, User};
 use crate::platform::{Point, TestPlatform, World};
 use crate::stream_table::StreamTable;
 use faults::Faults;
@@ -175,11 +175,16 @@ impl Watch {
             }
             Observation::EventRecorded(event) => self.oracle.recorded(instance, event),
             Observation::EventDropped { because: Dropped::Full, .. } => self.oracle.lost(instance),
-            Observation::Performed { access, pa, .. } => {
+            Observation::Performed { access, pa, aborted, .. } => {
                 if let Some(master) = self.oracle.master_of(instance, access.stream) {
-                    let Access { substream, address, write, .. } = access;
+                    let Access { stream, substream, address, write, .. } = access;
                     let user = User { master, substream };
-                    self.oracle.reached(user, address, write, pa, "a delayed");
+                    // What could not be marked any more was not written, which is reported.
+                    let how = if aborted { INTERRUPTING } else { "a delayed" };
+                    self.oracle.reached(user, address, write, pa, how);
+                    if aborted {
+                        self.caused(stream, user, address, write);
+                    }
                 }
             }
             Observation::Stalled { .. }
