@@ -109,11 +109,13 @@ mod mutation;
 #[cfg(feature = "alloc")]
 mod mutex;
 mod name;
+pub mod page_request;
 #[cfg(feature = "alloc")]
 mod pasid;
 #[cfg(feature = "alloc")]
 mod place;
 pub mod platform;
+pub mod pri_queue;
 #[cfg(feature = "alloc")]
 mod process;
 #[cfg(feature = "alloc")]
