@@ -45,6 +45,10 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("banks", "policy banked: 300 domains on an SMMU with 8-bit ASIDs"),
     built_in!("process", "a process that devices behind three SMMUs share (SVA)"),
     built_in!("random-processes", "random operations with PASIDs and processes, too"),
+    built_in!("stage-2", "guests' address spaces, with a VMID on each SMMU"),
+    built_in!("granules", "pages of 4, 16 and 64 KiB, of both stages"),
+    built_in!("contiguous", "groups that are cached as one, and blocks that are cut"),
+    built_in!("dirty", "what devices wrote, as hardware marks it"),
 ];
 
 /// More than any scenario, and little enough to stop soon when given an endless file.

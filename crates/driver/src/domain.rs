@@ -373,8 +373,22 @@ impl<P: Platform> Domain<P> {
             let result = if unmapped == 0 { Ok(()) } else { self.settle(&mut gather, SHIFT) };
             return result.map(|()| unmapped).map_err(UnmapError::Unconfirmed);
         }
-        let mut result = Ok(());
         // SAFETY: as above.
+        unsafe { self.unmap_any(table, iova, len, &mut gather) }
+    }
+
+    /// As [`Domain::unmap`], where it is not a matter of a few pages. `gather` is empty.
+    #[inline(never)]
+    unsafe fn unmap_any<const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
+        &self,
+        table: &Table<SHIFT, STAGE, WIDE>,
+        iova: Iova,
+        len: u64,
+        gather: &mut Gather,
+    ) -> Result<u64, UnmapError> {
+        let platform = &self.space.core.platform;
+        let mut result = Ok(());
+        // SAFETY: the caller's promise; the frames are those that the table was made with.
         let mut cursor = match unsafe { table.unmap(platform, iova, len) } {
             Err(cut @ TableUnmapError::Straddle { .. }) if self.own().splits => {
                 // SAFETY: as above.
@@ -385,14 +399,8 @@ impl<P: Platform> Domain<P> {
             cursor => cursor,
         }
         .map_err(UnmapError::Table)?;
-        while cursor.next(&mut gather) {
-            #[cfg(feature = "mutation")]
-            if self.space.core.leaves_out(Mutation::MemberOnly) {
-                let scope = Self::scope(&gather, SHIFT).within(iova.0..iova.0 + len);
-                result = result.and(self.settle_as(&mut gather, scope));
-                continue;
-            }
-            result = result.and(self.settle(&mut gather, SHIFT));
+        while cursor.next(gather) {
+            result = result.and(self.settle(gather, SHIFT));
         }
         result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
     }
@@ -549,13 +557,6 @@ impl<P: Platform> Domain<P> {
     /// Invalidates what `gather` holds, frees the unlinked tables, and empties it. What cannot be freed goes
     /// into quarantine.
     fn settle(&self, gather: &mut Gather, granule_shift: u32) -> Result<(), Unconfirmed> {
-        let scope = Self::scope(gather, granule_shift);
-        self.settle_as(gather, scope)
-    }
-
-    /// As [`Domain::settle`], by invalidating `scope`.
-    #[inline(always)]
-    fn settle_as(&self, gather: &mut Gather, scope: Scope) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
         #[cfg(feature = "mutation")]
         if core.leaves_out(Mutation::FreeBeforeSync) {
@@ -563,6 +564,7 @@ impl<P: Platform> Domain<P> {
             unsafe { gather.free_tables(&core.platform) };
         }
         let range = gather.range();
+        let scope = Self::scope(gather, granule_shift);
         #[cfg(feature = "mutation")]
         let scope = core.wrong_scope(scope);
         let result = match self.space.invalidate(scope, |_| true) {

@@ -19,13 +19,17 @@ pub enum Regime {
 }
 
 impl Regime {
-    /// The commands for addresses, and for the whole tag. Both have their operands at the same places in every regime.
-    const fn opcodes(self) -> [u64; 2] {
-        match self {
-            Self::El1 => [Opcode::TlbiNhVa as u64, Opcode::TlbiNhAsid as u64],
-            Self::El2 => [Opcode::TlbiEl2Va as u64, Opcode::TlbiEl2Asid as u64],
-            Self::Stage2 => [Opcode::TlbiS2Ipa as u64, Opcode::TlbiS12Vmall as u64],
-        }
+    /// The commands for addresses, or for the whole tag. Their operands are at the same places in every regime.
+    #[inline]
+    const fn opcode(self, whole: bool) -> u64 {
+        // A byte each, in the order of the regimes.
+        const OPCODES: u64 = Opcode::TlbiNhVa as u64
+            | (Opcode::TlbiNhAsid as u64) << 8
+            | (Opcode::TlbiEl2Va as u64) << 16
+            | (Opcode::TlbiEl2Asid as u64) << 24
+            | (Opcode::TlbiS2Ipa as u64) << 32
+            | (Opcode::TlbiS12Vmall as u64) << 40;
+        OPCODES >> (16 * self as u32 + 8 * whole as u32) & 0xff
     }
 
     /// The command for everything of the world that the regime belongs to.
@@ -72,17 +76,6 @@ pub enum Scope {
     All,
     /// Those of a range of input addresses.
     Range(Range),
-}
-
-#[cfg(all(feature = "alloc", feature = "mutation"))]
-impl Scope {
-    /// What of it lies in `range`, which it overlaps.
-    pub(crate) fn within(self, range: core::ops::Range<u64>) -> Self {
-        let Self::Range(scope) = self else { return self };
-        let start = scope.start.max(range.start);
-        let bytes = (scope.start + scope.bytes).min(range.end) - start;
-        Self::Range(Range { start, bytes, ..scope })
-    }
 }
 
 /// A range of input addresses.
@@ -183,9 +176,7 @@ impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
             let Tag { regime, vmid, asid } = self.tags.next()?;
             // In the same places in all commands that name a tag.
             let tag = TlbiNhAsid::default().with_vmid(vmid.into()).with_asid(asid.into());
-            let [addresses, whole] = regime.opcodes();
-            let opcode = if self.said.whole { whole } else { addresses };
-            (self.tag, self.next) = (tag.0[0] | opcode, self.said);
+            (self.tag, self.next) = (tag.0[0] | regime.opcode(self.said.whole), self.said);
         }
         let Command([first, second]) = self.next.command();
         Some(Command([first | self.tag, second]))

@@ -4,8 +4,8 @@
 //! **One domain, many SMMUs**: an address space can be used by devices behind several SMMUs that differ, above
 //! all in the width of their ASIDs. It has a tag of its own on each, unless another [`AsidPolicy`] is chosen.
 //!
-//! It drives the Non-secure EL1 interface and translates by stage 1 with 4 KiB pages. The README's table says
-//! what is missing; above all, it has never run on real hardware.
+//! It drives the Non-secure interface, and translates by stage 1 or by stage 2, with 4, 16 or 64 KiB pages and addresses of
+//! up to 52 bits ([`DomainConfig`]). The README's table says what is missing; above all, it has never run on real hardware.
 //!
 //! # Where to start
 //! Implement [`Platform`] (memory, an interrupt mask, a clock), [`Mmio`] and [`RawMutex`]. Then make one

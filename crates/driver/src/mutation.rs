@@ -43,15 +43,13 @@ pub enum Mutation {
     AtcBeforeSync,
     /// ATS is switched on in a device before its stream allows it, and off after it does not any more.
     DeviceFirst,
-    /// Of a group of contiguous leaves that is cut, only what is unmapped is invalidated.
-    MemberOnly,
     /// What was read as written, and made clean, is not invalidated.
     NoDirtyTlbi,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 20] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -71,7 +69,6 @@ impl Mutation {
         Self::NoAtcInv,
         Self::AtcBeforeSync,
         Self::DeviceFirst,
-        Self::MemberOnly,
         Self::NoDirtyTlbi,
     ];
 }

@@ -32,11 +32,22 @@ pub(crate) enum PageTable {
     Two64KWide(Stage2Table64KLpa),
 }
 
-/// Does the same with tables of whatever kind: one copy of it for each.
+/// Does the same with tables of whatever kind: one copy of it for each. Most are of the first kind, which is found
+/// without a jump through a table.
 macro_rules! dispatch {
     ($tables:expr, $table:ident => $body:expr) => {
         match $tables {
             $crate::tables::PageTable::One4K($table) => $body,
+            others => {
+                core::hint::cold_path();
+                $crate::tables::dispatch!(others of others, $table => $body)
+            }
+        }
+    };
+    (others of $tables:expr, $table:ident => $body:expr) => {
+        match $tables {
+            // Taken before.
+            $crate::tables::PageTable::One4K(_) => unreachable!(),
             $crate::tables::PageTable::One16K($table) => $body,
             $crate::tables::PageTable::One64K($table) => $body,
             $crate::tables::PageTable::One4KWide($table) => $body,
@@ -219,9 +230,18 @@ impl Own {
         })
     }
 
+    /// Nothing was chosen of which it would have to be asked whether it goes together.
+    fn is_plain(&self) -> bool {
+        let Shape { stage, wide, access_flag, dirty_state, .. } = self.shape;
+        stage == Stage::One && !(wide || access_flag || dirty_state || self.upper)
+    }
+
     /// Whether an SMMU with `features` can walk them, and takes the entries for legal (§7).
     pub(crate) fn fits(&self, features: &Features) -> Result<(), Mismatch> {
         self.shape.fits(features)?;
+        if self.is_plain() {
+            return Ok(());
+        }
         let implementation = features.implementation();
         let legal = match self.stage_2(0) {
             Some(tables) => {

@@ -321,6 +321,15 @@ mod tests {
         // EATS on is nobody's business while ATS is off.
         let ats = [0x8002_000b, 0xd4 | 1 << 28, 0, 0, 0, 0, 0, 0];
         assert_eq!(critical::<SteKind>(&stage_1, &ats), nothing);
+        // Stage 2 is prepared behind the first word; but two VMIDs are looked at on both sides.
+        let stage_2 = [0xd, 1 << 44, 0x040c_3558_0000_0007, 0x8004_0000, 0, 0, 0, 0];
+        let blocked = in_word_0(1);
+        assert_eq!(critical::<SteKind>(&bypass, &stage_2), in_word_0(0b0100));
+        assert_eq!(critical::<SteKind>(&blocked, &stage_2), in_word_0(0b1100));
+        assert_eq!(critical::<SteKind>(&stage_2, &bypass), in_word_0(0b0100));
+        assert_eq!(critical::<SteKind>(&stage_1, &stage_2), [0b0110, 0, 7, 0, 0, 0, 0, 0]);
+        let same_vmid = [stage_1[0], stage_1[1], 7, 0, 0, 0, 0, 0];
+        assert_eq!(critical::<SteKind>(&same_vmid, &stage_2), in_word_0(0b0110));
         // ASID and TTB0 of a context.
         let context = |asid: u64, ttb| [asid << 48 | 1 << 31, ttb, 0, 0, 0, 0, 0, 0];
         assert_eq!(

@@ -202,7 +202,10 @@ impl<M: Memory> Model<M> {
             self.tlb.remove(|old| old.id == entry.id);
             return Ok(None);
         }
-        self.tlb.insert(marked);
+        // Of one that was invalidated meanwhile nothing comes back.
+        if !self.tlb.remove(|old| old.id == entry.id).is_empty() {
+            self.tlb.insert(marked);
+        }
         Ok(Some(marked))
     }
 

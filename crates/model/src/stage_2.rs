@@ -207,7 +207,10 @@ impl<M: Memory> Model<M> {
             return Ok(None);
         };
         let entry = TlbEntry { slot, clean: false, ..*entry };
-        self.ipa_tlb.insert(entry);
+        // Of one that was invalidated meanwhile nothing comes back.
+        if !self.ipa_tlb.remove(|old| old.id == entry.id).is_empty() {
+            self.ipa_tlb.insert(entry);
+        }
         Ok(Some(entry))
     }
 

@@ -4,6 +4,7 @@
 mod access;
 mod attach;
 mod calls;
+mod dirty;
 mod end;
 mod events;
 mod mapping;
@@ -76,6 +77,8 @@ pub struct Done {
     pub bytes: u64,
     /// What a device read.
     pub data: Vec<u8>,
+    /// Where devices had written: starts and bytes.
+    pub reported: Vec<(u64, u64)>,
 }
 
 /// What makes two faults the same.
@@ -235,6 +238,7 @@ impl Bench {
             }
             Operation::Unmap { space, iova, bytes } => self.unmap(*space, *iova, *bytes),
             Operation::Reclaim { domain, iova, bytes } => self.reclaim(*domain, *iova, *bytes),
+            Operation::Dirty { domain, iova, bytes } => self.dirty(*domain, *iova, *bytes),
             Operation::Write { master, substream, iova, data } => {
                 self.dma(*master, *substream, *iova, Dma::Write(data))?
             }

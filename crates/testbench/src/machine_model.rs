@@ -112,6 +112,7 @@ pub fn profile(instance: &Instance) -> Profile {
         .lpa2(instance.walks.lpa2)
         .wide_addresses(instance.walks.wide_input)
         .bbml(instance.walks.bbml)
+        .httu(instance.walks.httu)
 }
 
 impl Machine for ModelMachine {

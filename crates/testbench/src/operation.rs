@@ -93,6 +93,15 @@ pub enum Operation {
         /// Bytes.
         bytes: u64,
     },
+    /// Read what devices have written in a range of a domain, and make it clean.
+    Dirty {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        bytes: u64,
+    },
     /// A device writes.
     Write {
         /// Index of the master.
@@ -182,6 +191,9 @@ impl Operation {
             Action::Reclaim { domain, iova, length } => {
                 Self::Reclaim { domain: *domain, iova: *iova, bytes: *length }
             }
+            Action::Dirty { domain, iova, length, .. } => {
+                Self::Dirty { domain: *domain, iova: *iova, bytes: *length }
+            }
             Action::Write { master, substream, iova, data } => Self::Write {
                 master: *master,
                 substream: *substream,
@@ -251,6 +263,10 @@ impl Operation {
             }
             Self::Reclaim { domain, iova, bytes } => {
                 Action::Reclaim { domain: *domain, iova: *iova, length: *bytes }
+            }
+            Self::Dirty { domain, iova, bytes } => {
+                let (domain, iova, length) = (*domain, *iova, *bytes);
+                Action::Dirty { domain, iova, length, expect: None }
             }
             Self::Write { master, substream, iova, data } => Action::Write {
                 master: *master,
@@ -328,6 +344,10 @@ impl fmt::Display for Described<'_> {
             Operation::Reclaim { domain, iova, bytes } => {
                 let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));
                 write!(f, "free empty tables of {bytes} at {iova:#x} in {of}")
+            }
+            Operation::Dirty { domain, iova, bytes } => {
+                let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));
+                write!(f, "read what was written in {bytes} at {iova:#x} of {of}")
             }
             Operation::Write { master, substream, iova, data } => {
                 let (user, bytes) = (user(*master, *substream), Bytes(data.len() as u64));

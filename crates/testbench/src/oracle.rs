@@ -4,6 +4,7 @@
 //! It learns what is intended from whoever calls the driver (a range is being mapped, an attach has
 //! returned), never from the driver's own tables.
 
+mod dirty;
 mod expected;
 mod space;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::fmt;
 use smmuv3_formats::EventRecord;
 
 pub use crate::rule::{Rule, Violation};
+pub(crate) use expected::INTERRUPTING;
 pub use expected::{Expected, Refused};
 use space::SpaceState;
 pub use space::{Life, Page, Shape};

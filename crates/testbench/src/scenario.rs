@@ -378,6 +378,17 @@ pub enum Action {
         /// Bytes.
         length: u64,
     },
+    /// Read what devices have written in a range, and make it clean.
+    Dirty {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        length: u64,
+        /// The 4 KiB pages that must be reported, and no others; their first addresses.
+        expect: Option<Vec<u64>>,
+    },
     /// The device writes to memory.
     Write {
         /// Index of the master.

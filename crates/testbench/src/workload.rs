@@ -192,6 +192,12 @@ impl<'a> Workload<'a> {
             let pages = units * (unit / PAGE);
             if free(iova, pages) {
                 let mut offset = unit * self.rng.u64(0..=POOL_BYTES / unit - units);
+                let group = oracle.shape(space).group;
+                if group != 0 && self.rng.bool() {
+                    // Groups of contiguous pages.
+                    let fitting = offset & !(group - 1) | iova & (group - 1);
+                    offset = if fitting + pages * PAGE <= POOL_BYTES { fitting } else { offset };
+                }
                 if pages > TABLE_PAGES && self.rng.bool() {
                     // Blocks with pages before and after them, where there is memory for that.
                     let fitting = offset & !(block - 1) | iova & (block - 1);
@@ -223,6 +229,9 @@ impl<'a> Workload<'a> {
         // What a last-level table spans.
         let table = unit * (unit / 8);
         let roll = self.rng.u8(..);
+        if roll >= 208 && oracle.shape(space).dirty {
+            return self.harvest(oracle, space);
+        }
         if roll < 40 {
             // Whole tables, where nothing but the window lies in them: they are unlinked, or, if empty, freed.
             let start = self.random.iova & !(table - 1);
@@ -253,6 +262,24 @@ impl<'a> Workload<'a> {
         }
         let end = range.end.min(window.end);
         Some(Operation::Unmap { space, iova: range.start, bytes: end - range.start })
+    }
+
+    /// Reads what was written in all of the window, or in a part that cuts no block.
+    fn harvest(&mut self, oracle: &Oracle, space: usize) -> Option<Operation> {
+        let (window, unit) = self.pages_of(oracle, space);
+        let block = unit * (unit / 8);
+        let mut range = window.clone();
+        if self.rng.bool() {
+            let start = window.start.next_multiple_of(block);
+            let blocks = window.end.saturating_sub(start) / block;
+            if blocks > 0 {
+                let first = self.rng.u64(0..blocks);
+                range = start + block * first..start + block * (first + 1);
+            }
+        }
+        let (domain, iova) = (space, range.start);
+        let bytes = range.end.checked_sub(iova).filter(|bytes| *bytes > 0)?;
+        Some(Operation::Dirty { domain, iova, bytes })
     }
 
     fn attach(&mut self) -> Option<Operation> {

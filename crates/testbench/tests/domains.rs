@@ -3,7 +3,18 @@
 
 mod common;
 
+use std::sync::Arc;
+
+use smmuv3::pagetable::TableError;
+use smmuv3::{
+    AttachError, Attributes, Config, CreateError, Dirty, Domain, DomainConfig, Granule,
+    InstanceConfig, Iommu, Iova, Master, MasterConfig, Mismatch, PhysAddr, Prot, StreamId, Tag,
+    Vmids,
+};
 use smmuv3_testbench::campaign::Campaign;
+use smmuv3_testbench::machine::{Dma, Machine, Outcome};
+use smmuv3_testbench::machine_model::ModelMachine;
+use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
 use smmuv3_testbench::report::Report;
 use smmuv3_testbench::run::{Choice, Options, run};
 use smmuv3_testbench::scenario::Scenario;
@@ -67,4 +78,162 @@ fn random_scenarios_hold_all_rules() {
         println!("seed {}: {}\n{}", finding.seed, finding.rule, finding.toml);
     }
     assert!(summary.findings.is_empty());
+}
+
+#[test]
+fn dirty_on_the_model() {
+    holds_on_the_model("dirty");
+}
+
+#[test]
+fn granules_on_qemu() {
+    holds_on_qemu("granules");
+}
+
+/// An SMMU that has everything, a device, and a page of memory.
+struct Setup {
+    machine: Arc<ModelMachine>,
+    iommu: Iommu<TestPlatform>,
+    master: Master<TestPlatform>,
+    memory: u64,
+}
+
+const ATTRIBUTES: Attributes = Attributes::normal(Prot::READ.union(Prot::WRITE));
+/// A page of the largest granule.
+const PAGE: u64 = 0x1_0000;
+
+impl Setup {
+    fn new(instance: &str, config: Config) -> Self {
+        let text = format!(
+            "name = \"one\"\ninstance = [{{ name = \"smmu\", sid-bits = 4, {instance} }}]\n\
+             master = [{{ name = \"nic\", instance = \"smmu\", streams = [1] }}]\n"
+        );
+        let scenario = Scenario::parse(&text, "one").unwrap_or_else(|errors| panic!("{errors}"));
+        let machine = Arc::new(ModelMachine::new(&scenario, 1).unwrap());
+        let world = World::new(machine.clone(), 1);
+        let iommu = Iommu::new(TestPlatform(world.clone()), config).unwrap();
+        let mmio = TestMmio { world: world.clone(), instance: 0 };
+        let smmu = iommu.probe(mmio, InstanceConfig::named("smmu")).unwrap().enable().unwrap();
+        let master = iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).unwrap();
+        let memory = world.frames().allocate(PAGE, PAGE).unwrap();
+        Self { machine, iommu, master, memory }
+    }
+
+    /// Where a write of the device at `iova` arrives.
+    fn write(&self, iova: u64) -> Outcome {
+        self.machine.dma(0, None, iova, Dma::Write(&[1; 8])).unwrap()[0].outcome
+    }
+
+    /// A domain like that, in which the page at `iova` reaches the memory, until it is unmapped.
+    fn page_works(&self, config: DomainConfig, iova: u64) -> Domain<TestPlatform> {
+        let domain = self.iommu.create_domain(config).unwrap();
+        self.iommu.attach(&self.master, &domain).unwrap();
+        assert_eq!(self.write(iova), Outcome::Refused, "{config:?}");
+        let (at, pa) = (Iova(iova), PhysAddr(self.memory));
+        // SAFETY: this test alone uses the domain; the device only touches the page.
+        unsafe { domain.map(at, pa, PAGE, ATTRIBUTES).unwrap() };
+        assert_eq!(self.write(iova + 8), Outcome::Reached(self.memory + 8), "{config:?}");
+        // SAFETY: as above.
+        unsafe {
+            assert_eq!(domain.lookup(at).map(|mapping| mapping.pa), Some(pa));
+            assert_eq!(domain.unmap(at, PAGE), Ok(PAGE));
+        }
+        assert_eq!(self.write(iova + 8), Outcome::Refused, "{config:?}");
+        domain
+    }
+}
+
+const WIDE: &str = "oas = 52, lpa2 = true, wide-input = true";
+
+#[test]
+fn every_shape_of_tables_leads_to_memory_until_it_is_unmapped() {
+    let setup = Setup::new(WIDE, Config::default());
+    for granule in Granule::ALL {
+        let plain = DomainConfig::default().with_granule(granule);
+        let wide = plain.with_input_bits(52).with_output_bits(52);
+        setup.page_works(plain, 0xffff_ffff_0000);
+        setup.page_works(wide, 0xf_ffff_ffff_0000);
+        setup.page_works(plain.with_stage_2(), 0xffff_ffff_0000);
+        setup.page_works(wide.with_stage_2(), 0xf_ffff_ffff_0000);
+        setup.page_works(plain.with_all_attributes(), 0x10_0000);
+        // TTB1: the last page cannot be mapped.
+        for (config, base) in [(plain, 0xffff_u64 << 48), (wide, 0xfff << 52)] {
+            let upper = config.with_upper_half();
+            setup.page_works(upper, base);
+            let domain = setup.page_works(upper, u64::MAX - 2 * PAGE + 1);
+            // SAFETY: as above.
+            let lower = unsafe { domain.map(Iova(0), PhysAddr(setup.memory), PAGE, ATTRIBUTES) };
+            assert!(lower.is_err());
+            assert_eq!(setup.write(0), Outcome::Refused);
+        }
+    }
+    // §15.4: 40 bits begin at level 0, or with two tables side by side at level 1.
+    let guest = DomainConfig::default().with_granule(Granule::K4).with_stage_2();
+    for level in [0, 1] {
+        setup.page_works(guest.with_input_bits(40).with_start_level(level), 0xff_ffff_0000);
+    }
+    let refused = setup.iommu.create_domain(guest.with_input_bits(40).with_start_level(2)).err();
+    assert_eq!(refused, Some(CreateError::Table(TableError::StartLevel(2))));
+}
+
+#[test]
+fn what_an_instance_cannot_walk_is_refused_and_changes_nothing() {
+    let setup = Setup::new("oas = 44, granules = [\"4K\", \"64K\"], bbml = 1", Config::default());
+    let mapped = setup.iommu.create_domain(DomainConfig::default()).unwrap();
+    setup.iommu.attach(&setup.master, &mapped).unwrap();
+    let (at, pa) = (Iova(0x10_0000), PhysAddr(setup.memory));
+    // SAFETY: this test alone uses the domain; the device only touches the page.
+    unsafe { mapped.map(at, pa, PAGE, ATTRIBUTES).unwrap() };
+    let plain = DomainConfig::default().with_input_bits(44).with_output_bits(44);
+    let (small, large) = (plain.with_granule(Granule::K4), plain.with_granule(Granule::K64));
+    for (config, what) in [
+        (plain.with_granule(Granule::K16), Mismatch::Granule { shift: 14 }),
+        (small.with_output_bits(48), Mismatch::Output { domain: 48, instance: 44 }),
+        (small.with_input_bits(52), Mismatch::Input { domain: 52, instance: 48 }),
+        (small.with_output_bits(52), Mismatch::Output { domain: 52, instance: 44 }),
+        (
+            small.with_stage_2().with_input_bits(48).with_output_bits(48),
+            Mismatch::Input { domain: 48, instance: 44 },
+        ),
+        (large.with_splitting().with_bbml(2), Mismatch::BreakBeforeMake { domain: 2, instance: 1 }),
+        (small.with_dirty(Dirty::Clean), Mismatch::AccessFlag),
+    ] {
+        let domain = setup.iommu.create_domain(config).unwrap();
+        let instance = setup.master.instance();
+        let refused = setup.iommu.attach(&setup.master, &domain);
+        assert_eq!(refused, Err(AttachError::Mismatch { instance, what }), "{config:?}");
+        assert_eq!(setup.write(at.0), Outcome::Reached(setup.memory));
+        assert_eq!(domain.targets(), []);
+    }
+}
+
+#[test]
+fn a_hypervisors_vmid_is_had_by_one_domain_an_instance_and_by_none_that_is_given_one() {
+    let mut config = Config::default();
+    config.hypervisor_vmids = Vmids { first: 1, last: 9 };
+    config.stage_2_vmids = Vmids { first: 1, last: 11 };
+    let setup = Setup::new("vmid-bits = 8", config);
+    let guest = DomainConfig::default().with_stage_2();
+    let create = |config| setup.iommu.create_domain(config);
+    for (config, vmid) in [
+        (guest.with_vmid(10), 10),
+        (guest.with_vmid(0), 0),
+        (DomainConfig::default().with_vmid(3), 3),
+    ] {
+        assert_eq!(create(config).err(), Some(CreateError::Vmid { vmid }));
+    }
+    let tag = |domain: &Domain<TestPlatform>| domain.targets()[0].tag;
+    let attach = |domain| setup.iommu.attach(&setup.master, domain);
+    let pinned = create(guest.with_vmid(3)).unwrap();
+    attach(&pinned).unwrap();
+    assert_eq!(tag(&pinned), Tag::stage_2(3));
+    let (instance, vmid) = (setup.master.instance(), 3);
+    let again = create(guest.with_vmid(3)).unwrap();
+    assert_eq!(attach(&again), Err(AttachError::VmidTaken { instance, vmid }));
+    let free = create(guest).unwrap();
+    attach(&free).unwrap();
+    assert_eq!(tag(&free), Tag::stage_2(10), "those before are the hypervisor's");
+    // It is free since the other left.
+    attach(&again).unwrap();
+    assert_eq!(tag(&again), Tag::stage_2(3));
 }

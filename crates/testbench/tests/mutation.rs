@@ -23,6 +23,10 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
         Some(Mutation::NoAtcInv | Mutation::AtcBeforeSync | Mutation::DeviceFirst) => {
             DEVICES.to_owned()
         }
+        Some(Mutation::WrongVmid | Mutation::Stage2ByAsid | Mutation::NoVmidFlush) => {
+            GUESTS.to_owned()
+        }
+        Some(Mutation::NoDirtyTlbi) => WRITTEN.to_owned(),
         _ => include_str!("../../../scenarios/random.toml").replace("10000", "1500"),
     };
     Scenario::parse(&text, "random").unwrap_or_else(|errors| panic!("{errors}"))
@@ -56,6 +60,29 @@ domain = [{ name = "first" }, { name = "second" }]
 random = { steps = 1500 }
 "#;
 
+/// Domains of stage 2, which give their VMIDs back and get others.
+const GUESTS: &str = r#"
+name = "guests"
+instance = [{ name = "smmu0", asid-bits = 8 }, { name = "smmu1" }]
+master = [
+    { name = "nic", instance = "smmu0", streams = [0x900] },
+    { name = "gpu", instance = "smmu1", streams = [0x1100] },
+]
+domain = [{ name = "first", stage = 2 }, { name = "second", stage = 2 }, { name = "host" }]
+[[step]]
+random = { steps = 1500, pages = 16 }
+"#;
+
+/// Domains of which devices' writes are asked for.
+const WRITTEN: &str = r#"
+name = "written"
+instance = [{ name = "smmu0", httu = 2 }]
+master = [{ name = "nic", instance = "smmu0", streams = [0x900] }]
+domain = [{ name = "first", dirty = true }, { name = "second", stage = 2, dirty = true }]
+[[step]]
+random = { steps = 2500, pages = 16, weights = { unmap = 24 } }
+"#;
+
 const PROCESSES: &str = include_str!("../../../scenarios/random-processes.toml");
 
 fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
@@ -70,7 +97,13 @@ fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
 
 #[test]
 fn the_driver_itself_holds_all_rules_on_every_seed() {
-    for mutation in [None, Some(Mutation::NoLeafCfgi), Some(Mutation::TagBeforeTarget)] {
+    for mutation in [
+        None,
+        Some(Mutation::NoLeafCfgi),
+        Some(Mutation::TagBeforeTarget),
+        Some(Mutation::WrongVmid),
+        Some(Mutation::NoDirtyTlbi),
+    ] {
         let verdicts = verdicts(&scenario(mutation), None);
         assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
     }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use smmuv3::{
-    AddMasterError, AttachError, Config, DomainConfig, InstanceConfig, Iommu, Master, MasterConfig,
-    PhysAddr, ProcessConfig, Smmu, Stage, StreamId, SubstreamId, Target, Vmids,
+    AddMasterError, AttachError, Config, Dirty, DomainConfig, InstanceConfig, Iommu, Master,
+    MasterConfig, PhysAddr, ProcessConfig, Smmu, Stage, StreamId, SubstreamId, Target, Vmids,
 };
 use smmuv3_formats::register::address_size_code;
 use smmuv3_model::{Broadcast, Granule, Pages, Tlbi};
@@ -50,6 +50,9 @@ pub(super) fn domain(domain: &scenario::Domain) -> DomainConfig {
     config.contiguous = domain.tables.contiguous;
     config.splitting = domain.tables.splitting;
     config.vmid = domain.tables.vmid;
+    if domain.tables.dirty {
+        config.dirty = if domain.tables.splitting { Dirty::Born } else { Dirty::Clean };
+    }
     config
 }
 

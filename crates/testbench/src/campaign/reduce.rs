@@ -256,7 +256,8 @@ fn without_domain((scenario, operations): &Candidate, gone: usize) -> Option<Can
         if let Operation::Attach { to: Use::Domain(domain), .. }
         | Operation::Map { space: domain, .. }
         | Operation::Unmap { space: domain, .. }
-        | Operation::Reclaim { domain, .. } = operation
+        | Operation::Reclaim { domain, .. }
+        | Operation::Dirty { domain, .. } = operation
         {
             close_gap(domain, gone)?;
         }

@@ -139,6 +139,10 @@ impl Oracle {
         let user = user.into();
         let expected = self.expected(user, iova, write);
         if expected.reach.contains(&pa) {
+            // Not before it has arrived.
+            if write && how != INTERRUPTING {
+                self.wrote(user, iova);
+            }
             return;
         }
         let access = if write { "write" } else { "read" };
@@ -164,6 +168,9 @@ impl Oracle {
         }
     }
 }
+
+/// An access that interrupts the driver, and may arrive later.
+pub(crate) const INTERRUPTING: &str = "an interrupting";
 
 /// How an access is refused whose substream has no context: where there is a leaf for it, the context in there
 /// is invalid, and else there is no leaf (§5.3).

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Address spaces as they are meant to be: what is mapped, what was, and whether they are still there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::{Oracle, PAGE};
@@ -27,12 +27,16 @@ pub struct Shape {
     pub unit: u64,
     /// Bytes of what must not be cut: a block, and a group of contiguous pages. 0 if it may be.
     pub uncut: [u64; 2],
+    /// Bytes of a group of contiguous pages; 0 if they have no hint.
+    pub group: u64,
+    /// Hardware marks what is written.
+    pub dirty: bool,
 }
 
 /// Stage 1, 4 KiB.
 impl Default for Shape {
     fn default() -> Self {
-        Self { stage_2: false, unit: PAGE, uncut: [2 << 20, 0] }
+        Self { stage_2: false, unit: PAGE, uncut: [2 << 20, 0], group: 0, dirty: false }
     }
 }
 
@@ -46,9 +50,11 @@ impl Shape {
         let bbml = scenario.instances.iter().map(|instance| instance.walks.bbml).min();
         let bbml = bbml.unwrap_or(0);
         let block = if tables.splitting && bbml > 0 { 0 } else { 1 << granule.span(2) };
-        let group = granule.contiguous(3).filter(|_| tables.contiguous && bbml == 0);
-        let uncut = [block, group.map_or(0, |log2| 1 << (granule.shift() + log2))];
-        Self { stage_2: tables.stage_2, unit: scenario.unit(domain), uncut }
+        let group = granule.contiguous(3).filter(|_| tables.contiguous);
+        let group = group.map_or(0, |log2| 1 << (granule.shift() + log2));
+        let uncut = [block, if bbml == 0 { group } else { 0 }];
+        let (stage_2, unit) = (tables.stage_2, scenario.unit(domain));
+        Self { stage_2, unit, uncut, group, dirty: tables.dirty }
     }
 }
 
@@ -67,6 +73,9 @@ pub enum Life {
 #[derive(Clone, Debug, Default)]
 pub(super) struct SpaceState {
     pub(super) pages: BTreeMap<u64, Page>,
+    /// Pages that were written since they were clean; and those that who reads that now must be told.
+    pub(super) written: BTreeSet<u64>,
+    pub(super) owed: Vec<u64>,
     /// Where pages led that are mapped no more.
     gone: BTreeMap<u64, u64>,
     /// Root of its tables: by it the oracle knows its cached translations.
@@ -228,6 +237,7 @@ impl Oracle {
                     page.changing = false;
                 }
             } else if let Some(page) = space.pages.remove(&iova) {
+                space.written.remove(&iova);
                 space.gone.insert(iova, page.pa);
             }
         }

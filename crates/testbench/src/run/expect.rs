@@ -85,8 +85,16 @@ impl Run<'_> {
     }
 }
 
-/// What a read must have brought.
+/// What a read must have brought, of a device or of what devices wrote.
 pub(super) fn read(action: &Action, done: &Done) -> Option<Wrong> {
+    if let Action::Dirty { expect: Some(expect), .. } = action {
+        let pages = |(start, bytes): &(u64, u64)| (*start..*start + *bytes).step_by(0x1000);
+        let found: Vec<u64> = done.reported.iter().flat_map(pages).collect();
+        return (found != *expect).then(|| {
+            let text = format!("expected {expect:#x?} to have been written, got {found:#x?}");
+            Wrong::new(EXPECTATION, "what the scenario expects happens", text)
+        });
+    }
     let Action::Read { expect: Some(expect), .. } = action else { return None };
     (done.data != *expect).then(|| {
         let text =

@@ -29,6 +29,8 @@ pub struct Tables {
     pub splitting: bool,
     /// The VMID that a hypervisor chose.
     pub vmid: Option<u16>,
+    /// Hardware marks what devices write.
+    pub dirty: bool,
 }
 
 /// What an instance can walk beyond what its granules say.
@@ -40,12 +42,15 @@ pub struct Walks {
     pub wide_input: bool,
     /// What it bears of changes of size (IDR3.BBML).
     pub bbml: u32,
+    /// What it marks of mappings (IDR0.HTTU): nothing, accesses, writes too.
+    pub httu: u32,
 }
 
 impl Walks {
     /// Neither is wide; `bbml` as a version with range invalidation has it, or not.
     pub const fn usual(range_invalidation: bool) -> Self {
-        Self { lpa2: false, wide_input: false, bbml: if range_invalidation { 2 } else { 0 } }
+        let bbml = if range_invalidation { 2 } else { 0 };
+        Self { lpa2: false, wide_input: false, bbml, httu: 0 }
     }
 
     pub(super) fn read(fields: &Fields<'_>, range_invalidation: bool) -> Self {
@@ -56,6 +61,7 @@ impl Walks {
             lpa2: fields.flag("lpa2").unwrap_or(false),
             wide_input: fields.flag("wide-input").unwrap_or(false),
             bbml: bbml.map_or(usual.bbml, |bbml| bbml as u32),
+            httu: fields.number("httu", 0..=2).unwrap_or(0) as u32,
         }
     }
 
@@ -67,7 +73,10 @@ impl Walks {
         if self.wide_input {
             writeln!(out, "wide-input = true")?;
         }
-        if self.bbml != usual.bbml { writeln!(out, "bbml = {}", self.bbml) } else { Ok(()) }
+        if self.bbml != usual.bbml {
+            writeln!(out, "bbml = {}", self.bbml)?;
+        }
+        if self.httu != 0 { writeln!(out, "httu = {}", self.httu) } else { Ok(()) }
     }
 }
 
@@ -91,6 +100,7 @@ pub(super) fn read(fields: &Fields<'_>, name: String, instances: &[Instance]) ->
         contiguous: fields.flag("contiguous").unwrap_or(false),
         splitting: fields.flag("splitting").unwrap_or(false),
         vmid: fields.number("vmid", 1..=0xffff).map(|vmid| vmid as u16),
+        dirty: fields.flag("dirty").unwrap_or(false),
     };
     let usual = usual_bits(&tables, instances);
     let input_bits = fields.number("input-bits", 32..=52).map_or(usual, |bits| bits as u32);
@@ -99,7 +109,7 @@ pub(super) fn read(fields: &Fields<'_>, name: String, instances: &[Instance]) ->
 
 /// Writes a domain, but for its name.
 pub(super) fn write(out: &mut String, it: &Domain, instances: &[Instance]) -> fmt::Result {
-    let Tables { stage_2, granule, output_bits, start_level, contiguous, splitting, vmid } =
+    let Tables { stage_2, granule, output_bits, start_level, contiguous, splitting, vmid, dirty } =
         it.tables;
     if stage_2 {
         writeln!(out, "stage = 2")?;
@@ -121,6 +131,9 @@ pub(super) fn write(out: &mut String, it: &Domain, instances: &[Instance]) -> fm
     }
     if splitting {
         writeln!(out, "splitting = true")?;
+    }
+    if dirty {
+        writeln!(out, "dirty = true")?;
     }
     vmid.map_or(Ok(()), |vmid| writeln!(out, "vmid = {vmid}"))
 }
@@ -181,6 +194,7 @@ impl Scenario {
             || it.input_bits > input
             || output > of.oas
             || wide && !has_wide
+            || it.tables.dirty && (of.walks.httu < 2 || !of.coherent)
     }
 
     /// The largest alignment that mappings of domains need.

@@ -4,7 +4,7 @@
 use core::ops::RangeInclusive;
 
 use super::error::{Mistakes, Position};
-use super::{Action, Device, Granules, Instance, Scenario, ScenarioErrors};
+use super::{Action, Device, Granules, Instance, Scenario, ScenarioErrors, Walks};
 
 /// What a machine can run. A value of an ID register that the machine can't change is accepted if
 /// it is the machine's own, or if the driver can be told to stay within it.
@@ -46,6 +46,8 @@ pub struct Capabilities {
     pub range_invalidation: Support,
     /// Coherent table walks and queues.
     pub coherent: Support,
+    /// What its instances walk, where a scenario cannot choose that.
+    pub walks: Option<Walks>,
     /// Devices it has.
     pub devices: Vec<Device>,
     /// Which StreamIDs devices can have.
@@ -129,6 +131,7 @@ impl Capabilities {
             ats: Support::Either,
             range_invalidation: Support::Either,
             coherent: Support::Either,
+            walks: None,
             devices: vec![Device::Edu, Device::TestDevice],
             streams: Streams::Any,
             streams_per_master: 16,
@@ -162,6 +165,7 @@ impl Capabilities {
             ats: Support::Never,
             range_invalidation: Support::Always,
             coherent: Support::Always,
+            walks: Some(Walks::usual(true)),
             devices: if several {
                 vec![Device::Edu, Device::TestDevice]
             } else {
@@ -239,6 +243,13 @@ impl Check<'_> {
             can.range_invalidation,
         );
         self.flag(instance, "coherent", instance.coherent, can.coherent);
+        if can.walks.is_some_and(|walks| walks != instance.walks) {
+            self.lacks(
+                instance.places.of(""),
+                format_args!("instance \"{}\" walks more, or bears less", instance.name),
+                "leave lpa2, wide-input, bbml and httu out",
+            );
+        }
         if !can.stages.contains(&(instance.stage_1, instance.stage_2)) {
             let names: Vec<String> = can.stages.iter().map(|stages| stages_text(*stages)).collect();
             self.lacks(

@@ -18,11 +18,7 @@ use super::{
 const RESERVED: [&str; 2] = ["identity", "blocked"];
 
 /// Features of the architecture that no machine here has yet, by key.
-const LATER: [(&str, &str); 3] = [
-    ("httu", "hardware update of access flag and dirty state"),
-    ("hyp", "EL2 StreamWorlds"),
-    ("stall", "stalled transactions"),
-];
+const LATER: [(&str, &str); 2] = [("hyp", "EL2 StreamWorlds"), ("stall", "stalled transactions")];
 
 /// Words for the shapes of stream tables.
 const STREAM_TABLES: [(&str, StreamTableKind); 2] =

@@ -21,7 +21,7 @@ const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
 
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 17] = [
+const ACTIONS: [(&str, Read); 18] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
     ("bind", |reader, fields| reader.bind(fields)),
@@ -31,6 +31,7 @@ const ACTIONS: [(&str, Read); 17] = [
     ("map", |reader, fields| reader.map(fields)),
     ("unmap", |reader, fields| reader.unmap(fields)),
     ("reclaim", |reader, fields| reader.reclaim(fields)),
+    ("dirty", |reader, fields| reader.dirty(fields)),
     ("process-map", |reader, fields| reader.process_map(fields)),
     ("process-unmap", |reader, fields| reader.process_unmap(fields)),
     ("write", |reader, fields| reader.write(fields)),

@@ -199,6 +199,15 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
             let (of, range) = (domain(*of), range(*iova, *length));
             writeln!(out, "reclaim = {{ domain = {of}, {range} }}")
         }
+        Action::Dirty { domain: of, iova, length, expect } => {
+            let (of, range) = (domain(*of), range(*iova, *length));
+            write!(out, "dirty = {{ domain = {of}, {range}")?;
+            if let Some(pages) = expect {
+                let pages: Vec<String> = pages.iter().map(|page| format!("{page:#x}")).collect();
+                write!(out, ", expect = [{}]", pages.join(", "))?;
+            }
+            writeln!(out, " }}")
+        }
         Action::ProcessUnmap { process: of, iova, length } => {
             let (of, range) = (process(*of), range(*iova, *length));
             writeln!(out, "process-unmap = {{ process = {of}, {range} }}")

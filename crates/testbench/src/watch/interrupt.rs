@@ -125,10 +125,10 @@ impl Watch {
         drop(model);
         match outcome {
             Ok(translation) => {
-                self.oracle.reached(user, iova, write, translation.pa, "an interrupting");
+                self.oracle.reached(user, iova, write, translation.pa, crate::oracle::INTERRUPTING);
             }
             Err(refusal) => {
-                self.oracle.refused(user, iova, write, "an interrupting");
+                self.oracle.refused(user, iova, write, crate::oracle::INTERRUPTING);
                 if refusal.reason != Reason::NotGranted {
                     self.caused(stream, user, iova, write);
                 }

@@ -393,7 +393,7 @@ impl Setup {
             let leaves = model.tlb_entries().map(|entry| (entry.ttb, entry.tag));
             for (ttb, tag) in leaves.chain(model.walk_entries().map(|entry| (entry.ttb, entry.tag)))
             {
-                let tag = Tag { vmid: tag.vmid.unwrap_or(0), asid: tag.asid };
+                let tag = Tag::el1(tag.vmid.unwrap_or(0), tag.asid);
                 let Some((_, targets)) = owners.iter().find(|(root, _)| *root == ttb) else {
                     panic!("{why}: instance {instance}: {tag:?} of tables that are gone");
                 };

@@ -20,17 +20,17 @@ fn each_mistake_in_a_step_is_named() {
         ),
         (
             r#"attach = { master = "other", domain = "d" }"#,
-            r#"instance "second" of master "other" can't walk the tables of a domain; it needs stages with 1 and granules with "4K""#,
+            r#"instance "second" of master "other" can't walk the tables of domain "d"; write refused = "mismatch", or give it the stage, the granule and the sizes"#,
         ),
         (r#"detach = { master = "nic" }"#, r#"master "nic" was never attached; attach it first"#),
         (r#"detach = {}"#, r#"detach has no master; write for example master = "nic""#),
         (
             r#"atach = {}"#,
-            r#"unknown action atach; actions are attach, detach, bind, unbind, release, replace, map, unmap, reclaim, process-map, process-unmap, write, read, expect-fault, expect-blocked, expect-data, random (did you mean "attach"?)"#,
+            r#"unknown action atach; actions are attach, detach, bind, unbind, release, replace, map, unmap, reclaim, dirty, process-map, process-unmap, write, read, expect-fault, expect-blocked, expect-data, random (did you mean "attach"?)"#,
         ),
         (
             r#"note = "nothing""#,
-            "this step does nothing; write one of attach, detach, bind, unbind, release, replace, map, unmap, reclaim, process-map, process-unmap, write, read, expect-fault, expect-blocked, expect-data, random",
+            "this step does nothing; write one of attach, detach, bind, unbind, release, replace, map, unmap, reclaim, dirty, process-map, process-unmap, write, read, expect-fault, expect-blocked, expect-data, random",
         ),
         (
             r#"map = { domain = "d", iova = 0x800, memory = "rx" }"#,

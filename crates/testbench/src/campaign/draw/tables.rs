@@ -19,6 +19,7 @@ pub(super) fn drawn(scenario: Scenario, window: u32) -> Scenario {
         // Version 3.2 has range invalidation, and one of them.
         walks.bbml = rng.u32(u32::from(instance.range_invalidation)..=2);
         (walks.lpa2, walks.wide_input) = (rng.bool(), rng.bool());
+        walks.httu = if rng.bool() { 2 } else { rng.u32(0..=2) };
         if instance.stage_2 && rng.u8(..) < 16 {
             instance.stage_1 = false;
         }
@@ -44,6 +45,7 @@ pub(super) fn drawn(scenario: Scenario, window: u32) -> Scenario {
         }
         tables.contiguous = rng.u8(..) < 96;
         tables.splitting = rng.u8(..) < 96;
+        tables.dirty = rng.u8(..) < 96;
     }
     scenario
 }

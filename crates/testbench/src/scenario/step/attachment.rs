@@ -33,7 +33,17 @@ impl Reader<'_> {
             self.has_substreams(fields, master, answer);
         }
         if let Target::Domain(first) = domain {
-            self.walks(fields, value, master, "a domain", answer)?;
+            let instance = self.scenario.masters.get(master)?.instance;
+            if answer == Answer::Done && self.scenario.is_misfit(first, instance) {
+                let wrong = format!(
+                    "instance \"{}\" of master \"{}\" can't walk the tables of domain \"{}\"; write \
+                     refused = \"mismatch\", or give it the stage, the granule and the sizes",
+                    self.scenario.instances.get(instance)?.name,
+                    self.names.masters[master],
+                    self.scenario.space(first)
+                );
+                fields.wrong(value, wrong);
+            }
             self.count(fields, first, pasid);
         }
         Some(Action::Attach { master, pasid, domain, answer })
@@ -73,7 +83,7 @@ impl Reader<'_> {
         let (process, master) = (process?, master?);
         let value = fields.get("process")?;
         self.has_substreams(fields, master, answer);
-        self.walks(fields, value, master, "a process", answer)?;
+        self.walks(fields, value, master, answer)?;
         let instance = self.scenario.instances.get(self.scenario.masters.get(master)?.instance)?;
         if !instance.coherent && matches!(answer, Answer::Done) {
             fields.wrong(
@@ -121,13 +131,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Notes an instance that cannot walk the tables of `what`.
+    /// Notes an instance that cannot walk the tables of a process.
     fn walks(
         &self,
         fields: &Fields<'_>,
         value: &Value<'_>,
         master: usize,
-        what: &str,
         answer: Answer,
     ) -> Option<()> {
         let instance = self.scenario.instances.get(self.scenario.masters.get(master)?.instance)?;
@@ -135,7 +144,7 @@ impl Reader<'_> {
             fields.wrong(
                 value,
                 format!(
-                    "instance \"{}\" of master \"{}\" can't walk the tables of {what}; it needs stages \
+                    "instance \"{}\" of master \"{}\" can't walk the tables of a process; it needs stages \
                      with 1 and granules with \"4K\"",
                     instance.name, self.names.masters[master]
                 ),

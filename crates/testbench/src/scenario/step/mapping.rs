@@ -94,6 +94,26 @@ impl Reader<'_> {
         Some(Action::Reclaim { domain, iova, length })
     }
 
+    pub(super) fn dirty(&self, fields: &Fields<'_>) -> Option<Action> {
+        let range = self.range(fields);
+        let expect = match fields.get("expect") {
+            Some(value) => {
+                let numbers = fields.numbers("expect", 0..=u64::MAX, value)?;
+                Some(numbers.into_iter().map(|(page, _)| page & !(PAGE - 1)).collect())
+            }
+            None => None,
+        };
+        let (domain, iova, length) = range?;
+        if self.scenario.domains.get(domain).is_some_and(|domain| !domain.tables.dirty) {
+            let name = self.scenario.space(domain);
+            let message = format!(
+                "nobody marks what is written in domain \"{name}\"; write dirty = true in it"
+            );
+            fields.source.wrong_at(fields.places().of("domain"), message);
+        }
+        Some(Action::Dirty { domain, iova, length, expect })
+    }
+
     /// A domain, and a range of pages in it.
     fn range(&self, fields: &Fields<'_>) -> Option<(usize, u64, u64)> {
         let domain = self.domain(fields);

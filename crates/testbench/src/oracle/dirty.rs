@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What devices wrote, which whoever asks for it must be told (§14).
+
+use std::ops::Range;
+
+use super::{Oracle, PAGE, Rule, User};
+
+impl Oracle {
+    /// Memory was written through a page, by an access that is over. While things are changing it is not known by
+    /// which page.
+    pub(super) fn wrote(&mut self, user: User, iova: u64) {
+        let Some(state) = self.masters.get(user.master) else { return };
+        if state.is_changing() {
+            return;
+        }
+        let Some(space) = self.space(self.using(user)) else { return };
+        let page = iova & !(PAGE - 1);
+        if self.page(space, page).is_none_or(|page| page.changing) {
+            return;
+        }
+        if let Some(space) = self.spaces.get_mut(space).filter(|space| space.shape.dirty) {
+            space.written.insert(page);
+        }
+    }
+
+    /// Somebody begins to read what was written in `range`: all that was written until now must be reported.
+    pub fn harvest_begins(&mut self, space: usize, range: &Range<u64>) {
+        let Some(space) = self.spaces.get_mut(space) else { return };
+        space.owed = space.written.range(range.clone()).copied().collect();
+        space.written.retain(|page| !range.contains(page));
+    }
+
+    /// What was written was read, and is clean: `reported` are starts and bytes. What was written meanwhile may have
+    /// been reported now, or will be next time.
+    pub fn harvest_ends(&mut self, space: usize, range: &Range<u64>, reported: &[(u64, u64)]) {
+        let Some(state) = self.spaces.get_mut(space) else { return };
+        let is_reported = |page: &u64| {
+            reported.iter().any(|(start, bytes)| (*start..*start + *bytes).contains(page))
+        };
+        let owed = std::mem::take(&mut state.owed);
+        state.written.retain(|page| !range.contains(page) || !is_reported(page));
+        if let Some(page) = owed.iter().find(|page| !is_reported(page)) {
+            let text = format!("what was written to {page:#x} of space {space} was not reported");
+            self.accuse(Rule::R9, text);
+        }
+    }
+}
