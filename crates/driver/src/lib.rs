@@ -115,6 +115,7 @@ mod mutation;
 mod mutex;
 mod name;
 pub mod nest;
+pub mod page_request;
 #[cfg(feature = "alloc")]
 mod pasid;
 #[cfg(feature = "alloc")]
@@ -123,6 +124,7 @@ mod pending;
 mod place;
 pub mod platform;
 pub mod pmcg;
+pub mod pri_queue;
 #[cfg(feature = "alloc")]
 mod process;
 #[cfg(feature = "alloc")]
