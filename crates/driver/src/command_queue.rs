@@ -6,7 +6,7 @@
 //! `tickets`, what becomes of refused commands in `refusals`.
 
 use core::slice;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::command::{Sync, completion};
 use smmuv3_formats::register::{CmdqBase, CmdqCons, CmdqProd, Gerror, Gerrorn, cerror};
@@ -17,6 +17,7 @@ use crate::platform::{Mmio, Platform};
 use crate::queue::{Size, at};
 use crate::refusals::{Finding, Refusals, is_retried};
 use crate::spin::SpinLock;
+use crate::state::{Moment, State};
 use crate::sync;
 use crate::tickets::{NoTicket, Poller, Tickets};
 
@@ -51,15 +52,17 @@ pub struct CommandQueue {
     deadline: u64,
     /// What ends a batch.
     sync: Command,
+    /// What invalidates has to be carried out twice.
+    repeating: bool,
     tickets: Tickets,
     refusals: Refusals,
     /// Position at which the queue was last made empty: nobody carries out what was given before.
     began: AtomicU64,
     /// Taken by the caller that acknowledges errors.
     recovery: SpinLock<Aborts>,
-    /// Even while the SMMU works; odd while it does not answer, or is being reset. Each reset adds two, so that
-    /// what was found out about the SMMU before it is not held against it afterwards.
-    epoch: AtomicU32,
+    /// Each reset begins another one, so that what was found out about the SMMU before it is not held against it
+    /// afterwards.
+    state: State,
     #[cfg(feature = "mutation")]
     omit_sync: bool,
 }
@@ -73,6 +76,11 @@ pub struct Ticket {
     end: u64,
     /// How many commands had been refused before.
     refusals: u64,
+}
+
+impl Ticket {
+    /// There is nothing to wait for.
+    const ELIDED: Self = Self { start: u64::MAX, end: 0, refusals: u64::MAX - (1 << 16) };
 }
 
 /// How often in a row the SMMU could not fetch the command at one position.
@@ -111,11 +119,12 @@ impl CommandQueue {
             largest_batch: u64::from(largest_batch).min(size.entries() / 4).max(1),
             deadline,
             sync: Sync::new().into(),
+            repeating: false,
             tickets: Tickets::new(size),
             refusals: Refusals::new(),
             began: AtomicU64::new(0),
             recovery: SpinLock::new(Aborts { position: 0, count: 0 }),
-            epoch: AtomicU32::new(0),
+            state: State::new(),
             #[cfg(feature = "mutation")]
             omit_sync: false,
         })
@@ -133,6 +142,21 @@ impl CommandQueue {
         self.sync = Sync::new().with_cs(how).into();
         self.tickets.told = completion != Completion::Poll;
         self
+    }
+
+    /// The same queue, of an SMMU that has to be told twice of what it is to forget
+    /// ([`Firmware::repeated_invalidation`](crate::Firmware::repeated_invalidation)): [`CommandQueue::carry_out`] gives each
+    /// batch again once it was complete. Who submits and waits by itself does the same, where [`CommandQueue::repeats`].
+    #[must_use]
+    pub fn repeating(mut self) -> Self {
+        self.repeating = true;
+        self
+    }
+
+    /// Invalidations count only once they were complete, given again, and complete again.
+    #[inline]
+    pub fn repeats(&self) -> bool {
+        self.repeating
     }
 
     /// Leaves every CMD_SYNC out: for a driver that is wrong on purpose.
@@ -174,9 +198,17 @@ impl CommandQueue {
     /// as failed until [`CommandQueue::resume`], so that nobody uses it meanwhile; whoever still waits for an
     /// earlier ticket is told that it failed. One caller at a time.
     pub(crate) fn restart<P: Platform>(&self, platform: &P) {
-        self.give_up();
+        // Who waits for one that sleeps waits for nothing.
+        let asleep = self.state.now().is_asleep();
+        if !asleep {
+            self.give_up();
+        }
         // A waiter learns by what is consumed that its ticket is done, and by this that it is not.
-        let begins = |beginning| self.began.store(beginning, Ordering::Release);
+        let begins = |beginning| {
+            if !asleep {
+                self.began.store(beginning, Ordering::Release);
+            }
+        };
         self.tickets.close(self.marks(platform), || platform.relax(), begins);
     }
 
@@ -195,26 +227,45 @@ impl CommandQueue {
 
     /// Lets the queue be used again: the SMMU reads it.
     pub(crate) fn resume(&self) {
-        debug_assert!(self.has_failed());
+        debug_assert!(!self.state.now().works());
         self.tickets.open();
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.state.work();
+    }
+
+    /// Lets nobody use the queue or its registers any more, for an SMMU whose SMMUEN is 0, and that has completed what it
+    /// was given before that: what it is given now, and what is still on the way, counts as complete, since its
+    /// caches are emptied before SMMUEN is 1 again. Until [`CommandQueue::resume`]; one caller at a time.
+    pub(crate) fn sleep<P: Platform>(&self, platform: &P) {
+        self.state.sleep();
+        self.tickets.close(self.marks(platform), || platform.relax(), |_| ());
+        self.state.wait_outside(|| platform.relax());
+    }
+
+    /// Whether the SMMU is suspended: whatever it is told counts as done.
+    pub fn is_asleep(&self) -> bool {
+        self.state.now().is_asleep()
+    }
+
+    /// Runs `look`, which accesses registers, unless the SMMU is suspended.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn awake<P: Platform, R>(
+        &self,
+        platform: &P,
+        look: impl FnOnce() -> R,
+    ) -> Option<R> {
+        let _inside = self.state.enter(platform.cpu())?;
+        Some(look())
     }
 
     /// Whether the SMMU stopped answering: every submission fails until it is reset.
     #[inline]
     pub fn has_failed(&self) -> bool {
-        is_failed(self.epoch.load(Ordering::Acquire))
+        self.state.now().has_failed()
     }
 
     /// Counts the SMMU as one that does not answer.
     pub(crate) fn give_up(&self) {
-        self.epoch.fetch_or(1, Ordering::AcqRel);
-    }
-
-    /// As [`CommandQueue::give_up`], unless the SMMU was reset since `epoch`.
-    fn give_up_since(&self, epoch: u32) {
-        // Failing means that it is given up already, or was reset: both are as well.
-        let _ = self.epoch.compare_exchange(epoch, epoch | 1, Ordering::AcqRel, Ordering::Acquire);
+        self.state.fail();
     }
 
     /// Number of entries.
@@ -242,14 +293,14 @@ impl CommandQueue {
         mmio: &P::Mmio,
         commands: &mut impl ExactSizeIterator<Item = Command>,
     ) -> Result<Option<Ticket>, Failure> {
-        if self.has_failed() {
-            return Err(Failure::Failed);
+        if !self.state.now().works() {
+            return self.elide(commands);
         }
         let refusals = self.refusals.count();
         let count = (commands.len() as u64).min(self.largest_batch);
         let slots = self.slots_for(count);
         // Between ticket and publication nothing may come, or those behind it would wait.
-        platform.mask_irqs(|| {
+        let ticket = platform.mask_irqs(|| {
             let start = match self.tickets.draw(slots) {
                 Ok(start) => start,
                 Err(NoTicket::Full) => return Ok(None),
@@ -264,7 +315,26 @@ impl CommandQueue {
                 run.push(command);
             }
             Ok(Some(Ticket { start, end, refusals }))
-        })
+        });
+        match ticket {
+            // It may have been put to sleep just now.
+            Err(_) => self.elide(commands),
+            placed => placed,
+        }
+    }
+
+    /// What becomes of commands for an SMMU that does not work.
+    #[cold]
+    fn elide(
+        &self,
+        commands: &mut impl ExactSizeIterator<Item = Command>,
+    ) -> Result<Option<Ticket>, Failure> {
+        if self.state.elides() {
+            commands.for_each(drop);
+            return Ok(Some(Ticket::ELIDED));
+        }
+        // It was woken just now: there is room in a moment.
+        if self.state.now().works() { Ok(None) } else { Err(Failure::Failed) }
     }
 
     /// As [`CommandQueue::try_submit`], but waits while there is no room.
@@ -302,7 +372,8 @@ impl CommandQueue {
         self.until(platform, mmio, || self.tickets.has_room(slots))
     }
 
-    /// Gives the SMMU `commands`, however many, batch by batch, and waits until they are complete.
+    /// Gives the SMMU `commands`, however many, batch by batch, and waits until they are complete; twice each, where
+    /// [`CommandQueue::repeats`].
     ///
     /// # Errors
     /// As [`CommandQueue::submit`] and [`CommandQueue::wait`]. Commands after the batch that failed were not given.
@@ -314,13 +385,23 @@ impl CommandQueue {
     ) -> Result<(), Failure>
     where
         C: IntoIterator<Item = Command>,
-        C::IntoIter: ExactSizeIterator,
+        C::IntoIter: ExactSizeIterator + Clone,
     {
         let mut commands = commands.into_iter();
         loop {
+            // ATC_INV is complete at once.
+            let forgets = |commands: &C::IntoIter| {
+                let first = commands.clone().next().and_then(|first| first.opcode());
+                self.repeating && first != Some(Opcode::AtcInv)
+            };
+            let mut again = forgets(&commands).then(|| commands.clone());
             let before = commands.len();
             let ticket = self.submit(platform, mmio, &mut commands)?;
             self.wait(platform, mmio, ticket)?;
+            if let Some(again) = &mut again {
+                let ticket = self.submit(platform, mmio, again)?;
+                self.wait(platform, mmio, ticket)?;
+            }
             // The second, should it promise what never comes.
             if commands.len() == 0 || commands.len() == before {
                 return Ok(());
@@ -369,9 +450,11 @@ impl CommandQueue {
         if done() {
             return Ok(());
         }
-        let epoch = self.epoch.load(Ordering::Acquire);
+        // Whoever sleeps has nothing left to do.
+        let Some(_inside) = self.state.enter(platform.cpu()) else { return Ok(()) };
+        let epoch = self.state.now();
         let read = || CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32;
-        if !is_failed(epoch) && self.tickets.observe(read).is_ok() && done() {
+        if epoch.works() && self.tickets.observe(read).is_ok() && done() {
             return Ok(());
         }
         self.until_later(platform, mmio, done)
@@ -393,8 +476,11 @@ impl CommandQueue {
             if done() {
                 return Ok(());
             }
-            let epoch = self.epoch.load(Ordering::Acquire);
-            if is_failed(epoch) {
+            let epoch = self.state.now();
+            if epoch.is_asleep() {
+                return Ok(());
+            }
+            if epoch.has_failed() {
                 return Err(Failure::Failed);
             }
             let read = || CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32;
@@ -416,7 +502,7 @@ impl CommandQueue {
                         let looked = self.tickets.observe(read);
                         looked.or_else(|register| self.ahead(epoch, register).map(|_| ()))?;
                         if self.tickets.consumed() == consumed {
-                            self.give_up_since(epoch);
+                            self.state.fail_since(epoch);
                             return Err(Failure::Timeout { waited });
                         }
                     }
@@ -429,12 +515,12 @@ impl CommandQueue {
     }
 
     /// The consumer index showed `register`, which is ahead of what was published.
-    fn ahead(&self, epoch: u32, register: u32) -> Result<bool, Failure> {
-        if self.epoch.load(Ordering::Acquire) != epoch {
+    fn ahead(&self, epoch: Moment, register: u32) -> Result<bool, Failure> {
+        if self.state.now() != epoch {
             // It was read while a reset set both to a new beginning.
             return Ok(false);
         }
-        self.give_up_since(epoch);
+        self.state.fail_since(epoch);
         Err(Failure::Index { register })
     }
 
@@ -452,8 +538,8 @@ impl CommandQueue {
         self.recovery.with(platform, |aborts| {
             // Somebody else may have dealt with it before we had the lock. What is left of a failed SMMU is
             // acknowledged by its reset.
-            let epoch = self.epoch.load(Ordering::Acquire);
-            if is_failed(epoch) || !command_error(mmio) {
+            let epoch = self.state.now();
+            if !epoch.works() || !command_error(mmio) {
                 return Ok(());
             }
             let cons = CmdqCons(mmio.read32(CmdqCons::OFFSET));
@@ -463,7 +549,7 @@ impl CommandQueue {
             let slot = at(self.slots(platform), position);
             // Slots that are not published belong to whoever fills them.
             let (true, Some(slot)) = (position < self.tickets.published(), slot) else {
-                self.give_up_since(epoch);
+                self.state.fail_since(epoch);
                 return Err(Failure::Index { register });
             };
             let words = slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)));
@@ -472,7 +558,7 @@ impl CommandQueue {
                 let count = if aborts.position == position { aborts.count } else { 0 };
                 *aborts = Aborts { position, count: count + 1 };
                 if aborts.count > FETCH_RETRIES {
-                    self.give_up_since(epoch);
+                    self.state.fail_since(epoch);
                     return Err(Failure::Unreadable);
                 }
             } else if u64::from(code) != cerror::ATC_INV_SYNC {
@@ -564,10 +650,6 @@ impl<P: Platform> Drop for Run<'_, P> {
         let tell = |position| mmio.write32(CmdqProd::OFFSET, queue.size().register(position));
         queue.tickets.publish(queue.marks(platform), start, end, tell);
     }
-}
-
-const fn is_failed(epoch: u32) -> bool {
-    epoch & 1 == 1
 }
 
 fn command_error(mmio: &impl Mmio) -> bool {

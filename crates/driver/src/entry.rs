@@ -54,7 +54,7 @@ const fn walk_attributes(coherent: bool) -> (u64, u64) {
 impl Stream {
     /// The entry for an SMMU with `features` (§5.2).
     pub fn encode(self, features: &Features) -> Ste {
-        const SHARE_AS_INCOMING: u64 = 1;
+        const SHARE_AS_INCOMING: u64 = crate::overrides::AS_INCOMING;
         let valid = Ste::default().with_v(true);
         match self {
             Self::Blocked => valid.with_config(config::ABORT),

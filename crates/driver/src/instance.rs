@@ -7,16 +7,19 @@ use smmuv3_formats::command::{CfgiCd, CfgiSte};
 use smmuv3_formats::{Command, StreamId, SubstreamId};
 
 use crate::command_queue::{CommandQueue, Completion, Ticket};
+use crate::errata::Firmware;
 use crate::error::Failure;
 use crate::event_queue::EventQueue;
 use crate::features::{Features, IdRegisters, Unsupported};
 use crate::invalidate::{self, Scope, Tag};
 use crate::name::Name;
+use crate::overrides::WhileOff;
 use crate::platform::Platform;
 use crate::queue::Size;
 use crate::refused::Refused;
 use crate::stream_table::{StreamTable, StreamTableShape};
 
+mod power;
 mod start;
 
 pub(crate) use start::NotStarted;
@@ -82,6 +85,10 @@ pub struct InstanceConfig {
     pub broadcast: bool,
     /// Whether its accesses to tables and queues are coherent with the CPUs' caches, where firmware knows better.
     pub coherent: Coherence,
+    /// What firmware knows of it that its ID registers do not say.
+    pub firmware: Firmware,
+    /// What transactions do while it is off: stopped, removed or suspended, with its power on.
+    pub while_off: WhileOff,
 }
 
 impl InstanceConfig {
@@ -103,6 +110,8 @@ impl InstanceConfig {
             completion: Completion::Poll,
             broadcast: false,
             coherent: Coherence::Detected,
+            firmware: Firmware::NONE,
+            while_off: WhileOff::ABORT,
         }
     }
 }
@@ -168,13 +177,8 @@ impl<P: Platform> Probed<P> {
     /// # Errors
     /// What makes the SMMU unusable for this driver.
     pub fn new(mmio: P::Mmio, config: InstanceConfig) -> Result<Self, Unsupported> {
-        let mut features = Features::decode(IdRegisters::read(&mmio))?;
-        features.asid_bits = features.asid_bits.min(config.asid_bits.clamp(6, 16));
-        features.coherent = match config.coherent {
-            Coherence::Detected => features.coherent,
-            Coherence::Yes => true,
-            Coherence::No => false,
-        };
+        let features = Features::decode(IdRegisters::read(&mmio))?.limited(&config);
+        config.while_off.fits(&features).map_err(Unsupported::WhileOff)?;
         Ok(Self { mmio, features, config })
     }
 
@@ -245,12 +249,14 @@ impl<P: Platform> Probed<P> {
             Completion::Event if !features.events => Completion::Poll,
             completion => completion,
         });
+        let commands = if features.repeated_invalidation { commands.repeating() } else { commands };
         // SAFETY: as above.
         let Some(events) = (unsafe { EventQueue::new(platform, events) }) else {
             // SAFETY: the SMMU was never told of it.
             unsafe { commands.free(platform) };
             return again(mmio, EnableError::NoMemory);
         };
+        let events = if features.page_0_only { events.in_page_0() } else { events };
         let shape = config.stream_table;
         // SAFETY: as above.
         let streams = unsafe { StreamTable::new(platform, &features, shape, sid_bits) };
@@ -335,7 +341,7 @@ impl<P: Platform> Instance<P> {
     pub fn carry_out<C>(&self, platform: &P, commands: C) -> Result<(), Failure>
     where
         C: IntoIterator<Item = Command>,
-        C::IntoIter: ExactSizeIterator,
+        C::IntoIter: ExactSizeIterator + Clone,
     {
         self.commands.carry_out(platform, &self.mmio, commands)
     }
@@ -356,7 +362,8 @@ impl<P: Platform> Instance<P> {
         invalidate::commands(&self.features, tags, scope, self.commands.largest_batch())
     }
 
-    /// Gives the SMMU [`Instance::invalidation`], and waits for room if need be.
+    /// Gives the SMMU [`Instance::invalidation`], and waits for room if need be. Where the queue
+    /// [repeats](CommandQueue::repeats), it is to be called again once its ticket was waited for.
     ///
     /// # Errors
     /// As [`CommandQueue::submit`].

@@ -216,7 +216,10 @@ impl<P: Platform> Iommu<P> {
             return false;
         }
         // The SMMU's own, whichever `Iommu` was asked.
-        crate::fault::handle(&smmu.core.platform, smmu.instance(), which, budget, sink)
+        let (platform, instance) = (&smmu.core.platform, smmu.instance());
+        let look = || crate::fault::handle(platform, instance, which, budget, sink);
+        // One that is suspended has said everything.
+        instance.commands().awake(platform, look).unwrap_or(false)
     }
 }
 

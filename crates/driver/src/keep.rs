@@ -118,6 +118,8 @@ impl<P: Platform> Probe<P> {
         regions: &[Region],
     ) -> Result<(), KeepError> {
         let own = self.check(streams).map_err(KeepError::Master)?;
+        let overrides = config.overrides.fits(self.probed.features());
+        overrides.map_err(|error| KeepError::Master(AddMasterError::Overrides(error)))?;
         let no_memory = KeepError::Master(AddMasterError::NoMemory);
         self.kept.try_reserve(1).map_err(|_| no_memory)?;
         let features = self.probed.features();
@@ -258,6 +260,7 @@ fn ready<P: Platform>(
         streams,
         bits: keep.config.substream_bits.min(ContextTable::most_bits(features)),
         table: None,
+        overrides: keep.config.overrides,
         vmid: tag.vmid,
         adrift: false,
         own: Slot::At(seat),

@@ -81,6 +81,7 @@ pub mod context_table;
 #[cfg(feature = "alloc")]
 mod domain;
 pub mod entry;
+mod errata;
 mod error;
 pub mod event_queue;
 #[cfg(feature = "alloc")]
@@ -104,11 +105,14 @@ mod mutation;
 #[cfg(feature = "alloc")]
 mod mutex;
 mod name;
+mod overrides;
 #[cfg(feature = "alloc")]
 mod pasid;
 #[cfg(feature = "alloc")]
 mod place;
 pub mod platform;
+#[cfg(feature = "alloc")]
+mod power;
 #[cfg(feature = "alloc")]
 mod process;
 #[cfg(feature = "alloc")]
@@ -132,6 +136,7 @@ mod slab;
 mod space;
 mod spin;
 mod spin_mutex;
+mod state;
 pub mod stream_table;
 mod sync;
 #[cfg(feature = "alloc")]
@@ -147,6 +152,7 @@ pub use command_queue::Completion;
 pub use compatibility::Mismatch;
 #[cfg(feature = "alloc")]
 pub use domain::{CreateError, Domain, DomainConfig, MapError, ReclaimError, UnmapError};
+pub use errata::Firmware;
 #[cfg(feature = "alloc")]
 pub use error::StillAttached;
 pub use error::{Failure, InstanceId, Unconfirmed};
@@ -166,9 +172,12 @@ pub use master::{AddMasterError, CloseMasterError, Master, MasterConfig};
 #[cfg(feature = "mutation")]
 pub use mutation::Mutation;
 pub use name::Name;
+pub use overrides::{Access, Caching, OverrideError, Overrides, Privilege, Sharing, WhileOff};
 #[cfg(feature = "alloc")]
 pub use pasid::PasidError;
 pub use platform::{Frames, Mmio, Platform, RawMutex};
+#[cfg(feature = "alloc")]
+pub use power::SuspendError;
 #[cfg(feature = "alloc")]
 pub use process::{AddProcessError, Bond, Process, ProcessConfig};
 #[cfg(feature = "alloc")]

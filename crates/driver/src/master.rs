@@ -15,6 +15,7 @@ use crate::instance::Instance;
 use crate::iommu::{Core, Smmu};
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
+use crate::overrides::{OverrideError, Overrides};
 use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
 use crate::refused::Refused;
@@ -28,6 +29,8 @@ pub struct MasterConfig {
     /// Bits of the PASIDs that it may use; 0 for none. Fewer where the instance has fewer (IDR1.SSIDSIZE), and 10 at
     /// most where it has linear context tables only.
     pub substream_bits: u32,
+    /// Attributes of its accesses that the SMMU overrides.
+    pub overrides: Overrides,
 }
 
 impl MasterConfig {
@@ -35,6 +38,13 @@ impl MasterConfig {
     #[must_use]
     pub const fn with_substream_bits(mut self, bits: u32) -> Self {
         self.substream_bits = bits;
+        self
+    }
+
+    /// With attributes overridden.
+    #[must_use]
+    pub const fn with_overrides(mut self, overrides: Overrides) -> Self {
+        self.overrides = overrides;
         self
     }
 }
@@ -57,6 +67,8 @@ pub(crate) struct MasterState {
     pub(crate) bits: u32,
     /// Its contexts, once one was needed. Hardware reads them while its entries say that stage 1 translates.
     pub(crate) table: Option<ContextTable>,
+    /// Attributes that its entries override.
+    pub(crate) overrides: Overrides,
     /// The bank that it is in, while it uses any address space.
     pub(crate) vmid: u16,
     /// The instance did not confirm that bank: whatever the master does may still be tagged as in the one before.
@@ -87,6 +99,8 @@ pub enum AddMasterError {
         /// The stream.
         stream: StreamId,
     },
+    /// The instance cannot override what [`MasterConfig::overrides`] says.
+    Overrides(OverrideError),
     /// The instance was removed, or belongs to another `Iommu`.
     NoInstance,
     /// No memory.
@@ -106,6 +120,7 @@ impl fmt::Display for AddMasterError {
                 write!(f, "stream {stream} is beyond the table of {bits}-bit streams")
             }
             Self::Taken { stream } => write!(f, "stream {stream} belongs to a master already"),
+            Self::Overrides(error) => error.fmt(f),
             Self::NoInstance => f.write_str("the instance is not one of this Iommu"),
             Self::NoMemory => f.write_str("no memory"),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
@@ -149,6 +164,7 @@ impl<P: Platform> Master<P> {
         }
         let instance = core.instances.get(smmu.id).filter(|_| smmu.core.is(core));
         let Some(instance) = instance else { return Err(AddMasterError::NoInstance) };
+        config.overrides.fits(instance.features()).map_err(AddMasterError::Overrides)?;
         core.configuration.with(|configuration| {
             if configuration.asids.removed() & smmu.id.bit() != 0 {
                 return Err(AddMasterError::NoInstance);
@@ -205,6 +221,7 @@ impl<P: Platform> Master<P> {
                 streams: own,
                 bits,
                 table,
+                overrides: config.overrides,
                 vmid: 0,
                 adrift: false,
                 own: Slot::Blocked,
@@ -384,6 +401,18 @@ impl MasterState {
         }
     }
 
+    /// Its entries, with the attributes that they override.
+    fn words(&self, features: &Features, stream: Stream) -> Words {
+        let bypass = match stream {
+            Stream::Identity => true,
+            Stream::Stage1 { bits, without, .. } => {
+                bits != 0 && without == WithoutSubstream::Bypass
+            }
+            Stream::Blocked => false,
+        };
+        self.overrides.on(stream.encode(features), bypass).0
+    }
+
     /// The context of `substream`, where there is memory for it.
     pub(crate) fn entry<P: Platform>(&self, platform: &P, substream: SubstreamId) -> Option<Entry> {
         self.table.as_ref()?.entry(platform, substream)
@@ -412,7 +441,7 @@ impl MasterState {
         instance: &Instance<P>,
         stream: Stream,
     ) -> Result<(), Failure> {
-        let target = stream.encode(instance.features()).0;
+        let target = self.words(instance.features(), stream);
         for stream in &self.streams {
             let forget = || instance.forget_streams(&core.platform, &[*stream]);
             // Made when the master was added, and never taken away.
@@ -429,7 +458,7 @@ impl MasterState {
         instance: &Instance<P>,
         stream: Stream,
     ) {
-        let target = stream.encode(instance.features()).0;
+        let target = self.words(instance.features(), stream);
         for stream in &self.streams {
             if let Some(entry) = instance.streams().entry(platform, *stream) {
                 fill(platform, entry, &target);

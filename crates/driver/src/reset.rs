@@ -9,7 +9,7 @@ use smmuv3_formats::SubstreamId;
 use crate::attach::fill;
 use crate::configuration::{Configuration, spare};
 use crate::error::InstanceId;
-use crate::instance::EnableError;
+use crate::instance::{EnableError, Instance};
 use crate::iommu::{Core, Iommu, Smmu};
 use crate::master::MasterState;
 use crate::place::{GHOST, Place, Slot, User};
@@ -74,13 +74,22 @@ impl<P: Platform> Iommu<P> {
 
     /// Resets `smmu`, which did not answer: empties its queues and caches, and lets go of what it could
     /// reach. Attached masters stay attached; those that a failed call was changing are blocked. One that was removed
-    /// stays off.
+    /// stays off. One that is suspended works again, and has to have power.
     ///
     /// # Errors
     /// See [`EnableError`]. If it did not come up, the quarantine stays as it is. With [`EnableError::NoMemory`], or
     /// when it refused a command afterwards, it works, but some of what it had not confirmed is kept: to be called
     /// again.
     pub fn reset(&self, smmu: &Smmu<P>) -> Result<(), EnableError> {
+        self.revive(smmu, Instance::start)
+    }
+
+    /// Starts `smmu` by `start`, which empties its caches, and lets go of what it could reach.
+    pub(crate) fn revive(
+        &self,
+        smmu: &Smmu<P>,
+        start: impl FnOnce(&Instance<P>, &P) -> Result<(), EnableError>,
+    ) -> Result<(), EnableError> {
         let core = &smmu.core;
         core.configuration.with(|configuration| {
             if configuration.asids.removed() & smmu.id.bit() != 0 {
@@ -88,13 +97,15 @@ impl<P: Platform> Iommu<P> {
             }
             // What is put there from here on may come after the caches were emptied.
             let before = core.quarantine.mark(&core.platform, smmu.id);
-            smmu.instance().start(&core.platform)?;
+            start(smmu.instance(), &core.platform)?;
             core.quarantine.release(&core.platform, smmu.id, before);
             configuration.let_go(core, smmu.id)
         })
     }
 
-    /// Turns `smmu` off and forgets it; transactions abort from then on. Its memory is kept until the `Iommu`
+    /// Turns `smmu` off and forgets it; transactions abort from then on, unless
+    /// [`InstanceConfig::while_off`](crate::InstanceConfig::while_off) says otherwise. One that is suspended is not
+    /// accessed: it needs no power. Its memory is kept until the `Iommu`
     /// ends, because other CPUs may be looking at its queues. Clones of `smmu` then say what
     /// it was, and nothing is done through them: it takes no masters, is not reset, and reports nothing. A handler that
     /// has one may be at work until this returns; it is to have ended before the hardware is probed again.

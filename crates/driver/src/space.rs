@@ -169,62 +169,78 @@ impl<P: Platform> Space<P> {
         };
         // Instances that have still to be told; at first, whichever the targets name.
         let mut untold = u64::MAX;
-        while untold != 0 {
-            // Instances that have no room for it now, and the commands of the largest batch among theirs.
-            let (mut full, mut largest) = (0u64, 0);
-            core.readers.read(platform.cpu(), &self.targets, |targets| {
-                for tags in targets.chunk_by(|one, next| one.instance == next.instance) {
-                    let Some(id) = tags.first().map(|target| target.instance) else { continue };
-                    let Some(instance) = core.instances.get(id) else { continue };
-                    if untold & id.bit() == 0 {
-                        continue;
-                    }
-                    let tags = tags.iter().filter(move |target| wanted(target));
-                    #[cfg(feature = "mutation")]
-                    let tags = tags.filter(|target| core.reaches(targets, target));
-                    let tags = tags.map(|target| core.tag_of(target));
-                    let mut commands = instance.invalidation(tags, scope);
-                    let count = commands.len();
-                    if count == 0 {
-                        continue;
-                    }
-                    match instance.commands().try_submit(platform, instance.mmio(), &mut commands) {
-                        Ok(Some(ticket)) => {
-                            if let Some(slot) = tickets.get_mut(id.index()) {
-                                slot.write(ticket);
-                                told |= id.bit();
-                            }
+        // Whether those that have to be told twice are being told for the second time.
+        let mut second = false;
+        loop {
+            while untold != 0 {
+                // Instances that have no room for it now, and the commands of the largest batch among theirs.
+                let (mut full, mut largest) = (0u64, 0);
+                core.readers.read(platform.cpu(), &self.targets, |targets| {
+                    for tags in targets.chunk_by(|one, next| one.instance == next.instance) {
+                        let Some(id) = tags.first().map(|target| target.instance) else { continue };
+                        let Some(instance) = core.instances.get(id) else { continue };
+                        if untold & id.bit() == 0 {
+                            continue;
                         }
-                        Ok(None) => (full, largest) = (full | id.bit(), count.max(largest)),
-                        Err(what) => note(id, what),
+                        let tags = tags.iter().filter(move |target| wanted(target));
+                        #[cfg(feature = "mutation")]
+                        let tags = tags.filter(|target| core.reaches(targets, target));
+                        let tags = tags.map(|target| core.tag_of(target));
+                        let mut commands = instance.invalidation(tags, scope);
+                        let count = commands.len();
+                        if count == 0 {
+                            continue;
+                        }
+                        match instance.commands().try_submit(
+                            platform,
+                            instance.mmio(),
+                            &mut commands,
+                        ) {
+                            Ok(Some(ticket)) => {
+                                if let Some(slot) = tickets.get_mut(id.index()) {
+                                    slot.write(ticket);
+                                    told |= id.bit();
+                                }
+                            }
+                            Ok(None) => (full, largest) = (full | id.bit(), count.max(largest)),
+                            Err(what) => note(id, what),
+                        }
                     }
-                }
-            });
-            // Whoever waits here holds up nobody, not even those who replace the targets. What has left them
-            // meanwhile was flushed before, and what has come walks the tables as they are now.
-            untold = full;
-            for id in bits(full) {
-                let instance = core.instances.get(id);
-                let room = instance.map(|instance| {
-                    instance.commands().wait_for_room(platform, instance.mmio(), largest)
                 });
-                if let Some(Err(what)) = room {
-                    note(id, what);
-                    untold &= !id.bit();
+                // Whoever waits here holds up nobody, not even those who replace the targets. What has left them
+                // meanwhile was flushed before, and what has come walks the tables as they are now.
+                untold = full;
+                for id in bits(full) {
+                    let instance = core.instances.get(id);
+                    let room = instance.map(|instance| {
+                        instance.commands().wait_for_room(platform, instance.mmio(), largest)
+                    });
+                    if let Some(Err(what)) = room {
+                        note(id, what);
+                        untold &= !id.bit();
+                    }
+                    platform.relax();
                 }
-                platform.relax();
             }
-        }
-        for id in bits(told) {
-            let (Some(instance), Some(ticket)) = (core.instances.get(id), tickets.get(id.index()))
-            else {
-                continue;
-            };
-            // SAFETY: its instance is in `told` only after it was written.
-            let ticket = unsafe { ticket.assume_init() };
-            if let Err(what) = instance.wait(platform, ticket) {
-                note(id, what);
+            let mut again = 0u64;
+            for id in bits(told) {
+                let (Some(instance), Some(ticket)) =
+                    (core.instances.get(id), tickets.get(id.index()))
+                else {
+                    continue;
+                };
+                // SAFETY: its instance is in `told` only after it was written.
+                let ticket = unsafe { ticket.assume_init() };
+                if let Err(what) = instance.wait(platform, ticket) {
+                    note(id, what);
+                } else if instance.commands().repeats() {
+                    again |= id.bit();
+                }
             }
+            if again == 0 || core::mem::replace(&mut second, true) {
+                break;
+            }
+            (untold, told) = (again, 0);
         }
         match first {
             None => Ok(()),

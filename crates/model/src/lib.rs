@@ -39,6 +39,7 @@ mod invalidation;
 mod memory;
 mod model;
 mod observation;
+mod power;
 mod profile;
 mod queue;
 mod random;

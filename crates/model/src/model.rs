@@ -60,6 +60,8 @@ pub struct Model<M> {
     pub(crate) recent_next: usize,
     pub(crate) interrupts: Interrupts,
     pub(crate) statistics: Statistics,
+    /// It has power.
+    pub(crate) powered: bool,
     observations: Vec<Observation>,
     clock: u64,
 }
@@ -88,6 +90,7 @@ impl<M: Memory> Model<M> {
             recent_next: 0,
             interrupts: Interrupts::default(),
             statistics: Statistics::default(),
+            powered: true,
             observations: Vec::new(),
             clock: 0,
         }

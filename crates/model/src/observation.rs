@@ -229,6 +229,16 @@ pub enum Misuse {
         /// Bytes.
         bytes: u32,
     },
+    /// A register was accessed while the SMMU had no power.
+    Unpowered {
+        /// Offset.
+        offset: u32,
+    },
+    /// The power went while it was translating, or took commands or wrote events (§17.4).
+    PowerLost {
+        /// CR0ACK.
+        cr0: u32,
+    },
     /// A field whose update is pending was given another value; ignored (§2.4).
     PendingUpdate {
         /// Offset of the register.

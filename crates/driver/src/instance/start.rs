@@ -86,7 +86,7 @@ impl<P: Platform> Instance<P> {
         result
     }
 
-    fn bring_up(&self, platform: &P, keeping: bool) -> Result<(), EnableError> {
+    pub(super) fn bring_up(&self, platform: &P, keeping: bool) -> Result<(), EnableError> {
         let mmio = &self.mmio;
         if !keeping {
             self.abort_while_off(platform)?;
@@ -113,11 +113,7 @@ impl<P: Platform> Instance<P> {
         self.write_cr0(platform, cr0)?;
         self.commands.resume();
 
-        // Configuration before translations: what is still cached of the former could refill the latter.
-        self.carry_out(platform, [Command::cfgi_all()]).map_err(EnableError::Commands)?;
-        let all = [TlbiNsnhAll::new().into(), TlbiEl2All::new().into()];
-        let worlds = if self.features.el2 { 2 } else { 1 };
-        self.carry_out(platform, all.into_iter().take(worlds)).map_err(EnableError::Commands)?;
+        self.forget_all(platform)?;
 
         self.events.restart(platform, mmio);
         cr0 = cr0.with_eventqen(true);
@@ -134,22 +130,38 @@ impl<P: Platform> Instance<P> {
             IrqCtrl::default().with_gerror(enabled).with_eventq(enabled),
         )?;
         self.write_cr0(platform, cr0.with_smmuen(true))?;
-        if keeping {
-            // For when it is turned off or reset.
-            self.abort_while_off(platform)?;
+        // For when it is turned off. While it is set up, what is not translated aborts whatever is to be then.
+        if keeping || !self.config.while_off.aborts() {
+            self.set_while_off(platform)?;
         }
         Ok(())
     }
 
-    /// Turns the SMMU off; transactions abort from then on.
+    /// Empties all caches, and waits until that is complete.
+    pub(super) fn forget_all(&self, platform: &P) -> Result<(), EnableError> {
+        // Configuration before translations: what is still cached of the former could refill the latter.
+        self.carry_out(platform, [Command::cfgi_all()]).map_err(EnableError::Commands)?;
+        let all = [TlbiNsnhAll::new().into(), TlbiEl2All::new().into()];
+        let worlds = if self.features.el2 { 2 } else { 1 };
+        self.carry_out(platform, all.into_iter().take(worlds)).map_err(EnableError::Commands)
+    }
+
+    /// Turns the SMMU off; transactions abort from then on, or do what [`InstanceConfig::while_off`] says. One that is
+    /// suspended is off already, and is not accessed.
+    ///
+    /// [`InstanceConfig::while_off`]: super::InstanceConfig::while_off
     ///
     /// # Errors
     /// [`EnableError::Handshake`] when it does not confirm: it may still be using its tables and queues. It
     /// counts as failed in any case.
     pub fn stop(&self, platform: &P) -> Result<(), EnableError> {
+        let asleep = self.commands.is_asleep();
         self.commands.give_up();
+        if asleep {
+            return Ok(());
+        }
         // Tried, not required: being off matters more.
-        let _ = self.abort_while_off(platform);
+        let _ = self.set_while_off(platform);
         self.write_cr0(platform, Cr0::default())?;
         self.write_irq_ctrl(platform, IrqCtrl::default())
     }
@@ -172,18 +184,33 @@ impl<P: Platform> Instance<P> {
 
     /// Makes transactions abort while SMMUEN is 0 (§2.4).
     fn abort_while_off(&self, platform: &P) -> Result<(), EnableError> {
-        let read = || Gbpa(self.mmio.read32(Gbpa::OFFSET));
+        self.write_gbpa(platform, |gbpa| gbpa.with_abort(true))
+    }
+
+    /// Makes transactions do while SMMUEN is 0 what the configuration says.
+    pub(super) fn set_while_off(&self, platform: &P) -> Result<(), EnableError> {
+        let while_off = self.config.while_off;
+        self.write_gbpa(platform, |gbpa| while_off.on(gbpa))
+    }
+
+    /// Changes GBPA: once no update is on its way, with Update, until that is 0 again.
+    fn write_gbpa(
+        &self,
+        platform: &P,
+        change: impl FnOnce(Gbpa) -> Gbpa,
+    ) -> Result<(), EnableError> {
         let settled = |gbpa: u32| !Gbpa(gbpa).update();
         self.poll(platform, "GBPA", 0, Gbpa::OFFSET, settled)?;
-        self.mmio.write32(Gbpa::OFFSET, read().with_abort(true).with_update(true).0);
+        let gbpa = change(Gbpa(self.mmio.read32(Gbpa::OFFSET)));
+        self.mmio.write32(Gbpa::OFFSET, gbpa.with_update(true).0);
         self.poll(platform, "GBPA", 0, Gbpa::OFFSET, settled)
     }
 
-    fn write_cr0(&self, platform: &P, cr0: Cr0) -> Result<(), EnableError> {
+    pub(super) fn write_cr0(&self, platform: &P, cr0: Cr0) -> Result<(), EnableError> {
         self.acknowledged(platform, "CR0", [Cr0::OFFSET, Cr0Ack::OFFSET], cr0.0)
     }
 
-    fn write_irq_ctrl(&self, platform: &P, ctrl: IrqCtrl) -> Result<(), EnableError> {
+    pub(super) fn write_irq_ctrl(&self, platform: &P, ctrl: IrqCtrl) -> Result<(), EnableError> {
         self.acknowledged(platform, "IRQ_CTRL", [IrqCtrl::OFFSET, IrqCtrlAck::OFFSET], ctrl.0)
     }
 

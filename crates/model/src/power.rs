@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The power goes, and comes back: registers as after a reset, and caches that may still hold anything (§2.1, §17.4).
+
+use crate::command_queue::Faults;
+use crate::memory::Memory;
+use crate::model::Model;
+use crate::observation::Misuse;
+use crate::random::Random;
+use crate::registers::Registers;
+
+impl<M: Memory> Model<M> {
+    /// The power goes: nobody answers, and every access is refused, until [`Model::power_on`].
+    pub fn power_off(&mut self) {
+        let cr0 = self.registers.cr0.ack | self.registers.cr0.written;
+        if cr0 != 0 || !self.held.is_empty() {
+            self.misuse(Misuse::PowerLost { cr0 });
+        }
+        self.powered = false;
+        self.held.clear();
+        self.pending.clear();
+        self.prefetched.clear();
+        self.faults = Faults::default();
+    }
+
+    /// The power comes back, with GBPA.ABORT as `abort` says, and other registers as after a reset. What becomes of caches
+    /// then is implementation defined (§8.1): of what they held, each part is still there, or not.
+    pub fn power_on(&mut self, abort: bool) {
+        self.powered = true;
+        let stuck = self.registers.stuck;
+        self.registers = Registers::new(&self.profile, &mut self.random);
+        self.registers.gbpa = self.registers.gbpa.with_abort(abort);
+        self.registers.stuck = stuck;
+        self.forget_some();
+    }
+
+    /// Whether it has power.
+    pub const fn is_powered(&self) -> bool {
+        self.powered
+    }
+
+    /// Whether it translates: SMMUEN is 1.
+    pub fn translates(&self) -> bool {
+        self.powered && self.registers.enabled()
+    }
+
+    fn forget_some(&mut self) {
+        let mut seed = Random::new(self.random.next());
+        // By what they are, since the order of a map depends on its history.
+        let salt = seed.next();
+        let stays = |key: u64| (key ^ salt).wrapping_mul(0x9fb2_1c65_1e98_df25) >> 63 == 0;
+        let config = &mut self.config;
+        config.fetches.clear();
+        config.stes.retain(|stream, _| stays(u64::from(*stream)));
+        config.cds.retain(|(stream, substream), _| {
+            stays(u64::from(*stream) << 20 | u64::from(*substream))
+        });
+        config.l1.retain(|index, _| stays(u64::from(*index)));
+        config.l1_cds.retain(|(stream, index), _| stays(u64::from(*stream) << 20 | u64::from(*index)));
+        for tlb in [&mut self.tlb, &mut self.ipa_tlb] {
+            tlb.remove(|entry| !stays(entry.id));
+        }
+        for cache in [&mut self.walk_cache, &mut self.ipa_walk_cache] {
+            cache.remove(|entry| !stays(entry.id));
+        }
+    }
+}
