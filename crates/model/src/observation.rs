@@ -392,6 +392,10 @@ impl fmt::Display for Misuse {
             Self::BadAccess { offset, bytes } => {
                 write!(f, "an access of {bytes} bytes at {offset:#x} fits no register")
             }
+            Self::Unpowered { offset } => {
+                write!(f, "the register at {offset:#x} was accessed without power")
+            }
+            Self::PowerLost { cr0 } => write!(f, "the power went while CR0ACK was {cr0:#x}"),
             Self::PendingUpdate { offset } => {
                 write!(
                     f,

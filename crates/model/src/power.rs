@@ -55,7 +55,9 @@ impl<M: Memory> Model<M> {
             stays(u64::from(*stream) << 20 | u64::from(*substream))
         });
         config.l1.retain(|index, _| stays(u64::from(*index)));
-        config.l1_cds.retain(|(stream, index), _| stays(u64::from(*stream) << 20 | u64::from(*index)));
+        config
+            .l1_cds
+            .retain(|(stream, index), _| stays(u64::from(*stream) << 20 | u64::from(*index)));
         for tlb in [&mut self.tlb, &mut self.ipa_tlb] {
             tlb.remove(|entry| !stays(entry.id));
         }

@@ -7,6 +7,7 @@ mod calls;
 mod end;
 mod events;
 mod mapping;
+mod power;
 mod process;
 mod set_up;
 mod stray;
@@ -229,6 +230,7 @@ impl Bench {
             Operation::Bind { process, master, answer } => self.bind(*process, *master, *answer),
             Operation::Unbind { process, master } => self.unbind(*process, *master),
             Operation::Release { process } => self.release(*process),
+            Operation::Change { instance, change } => self.change(*instance, *change),
             Operation::Replace { process } => self.replace(*process)?,
             Operation::Map { space, iova, bytes, source, write, kind } => {
                 self.map(*space, *iova, *bytes, *source, *write, *kind)

@@ -5,6 +5,7 @@
 //! returned), never from the driver's own tables.
 
 mod expected;
+mod power;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use smmuv3_formats::EventRecord;
 
 pub use crate::rule::{Rule, Violation};
 pub use expected::{Expected, Refused};
+pub use power::Power;
 use space::SpaceState;
 pub use space::{Life, Page};
 use user::MasterState;
@@ -38,6 +40,8 @@ pub struct Oracle {
     recorded: Vec<VecDeque<EventRecord>>,
     /// Of each instance: events that it lost, not reported yet.
     lost: Vec<u64>,
+    /// Of each instance.
+    power: Vec<Power>,
     violation: Option<Violation>,
 }
 
@@ -47,6 +51,7 @@ impl Oracle {
         Self {
             recorded: vec![VecDeque::new(); instances],
             lost: vec![0; instances],
+            power: vec![Power::On; instances],
             ..Self::default()
         }
     }

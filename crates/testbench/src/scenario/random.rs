@@ -52,6 +52,12 @@ pub struct Weights {
     pub unbind: u32,
     /// Release a process; one that was released already is replaced by another.
     pub release: u32,
+    /// Suspend an instance, or resume one that is suspended.
+    pub power: u32,
+    /// Reset an instance.
+    pub reset: u32,
+    /// Remove an instance, and take it into use again.
+    pub replug: u32,
 }
 
 impl Random {
@@ -81,6 +87,9 @@ impl Weights {
             + self.bind
             + self.unbind
             + self.release
+            + self.power
+            + self.reset
+            + self.replug
     }
 }
 
@@ -102,6 +111,9 @@ impl Default for Weights {
             bind: 6,
             unbind: 3,
             release: 1,
+            power: 0,
+            reset: 0,
+            replug: 0,
         }
     }
 }

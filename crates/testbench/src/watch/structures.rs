@@ -93,6 +93,16 @@ impl Structures {
         self.histories.insert((instance, stream, Structure::Ste), history);
     }
 
+    /// What the structures of `instance` hold now is all that they have held.
+    pub(super) fn settle(&mut self, ram: &Ram, instance: usize) {
+        for ((of, _, structure), history) in &mut self.histories {
+            if *of == instance {
+                *history = History::new(structure.kind(), history.pa, words(ram, history.pa));
+            }
+        }
+        self.forget_unreachable(instance);
+    }
+
     /// The instances whose structures were stored to since the last call.
     pub(super) fn take_stored(&mut self) -> BTreeSet<usize> {
         std::mem::take(&mut self.stored)
