@@ -212,6 +212,13 @@ impl Asids {
         numbers.and_then(|numbers| numbers.banks.first()).map_or(0, |bank| bank.vmid)
     }
 
+    /// Whether masters of `instance` may come to be in the bank of `vmid`.
+    pub(crate) fn may_be_bank(&self, instance: InstanceId, vmid: u16) -> bool {
+        let banked = self.policy == AsidPolicy::Banked;
+        vmid == self.home(instance)
+            || banked && self.vmids(self.home(instance), 16).any(|bank| bank == vmid)
+    }
+
     /// Processes can have the CPU's ASID there.
     pub(crate) fn shares(&self, instance: InstanceId) -> bool {
         self.instances.get(instance.index()).is_some_and(|numbers| numbers.shares)

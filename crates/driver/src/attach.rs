@@ -262,6 +262,7 @@ pub(crate) fn change<P: Platform>(
         if u64::from(substream) >> bits != 0 && substream != WITHOUT {
             return Err(AttachError::SubstreamRange { instance: id, pasid, bits });
         }
+        let adopted = state.adopted;
         let stuck = state.is_stuck() || instance.commands().has_failed();
         let slot = state.slot(substream);
         let space = match &goal {
@@ -274,6 +275,7 @@ pub(crate) fn change<P: Platform>(
         // What takes no hardware.
         match (slot, &goal) {
             _ if stuck => return Err(unconfirmed(Failure::Failed)),
+            (Slot::Blocked, Goal::Blocked) if adopted && substream == WITHOUT => {}
             (Slot::Blocked, Goal::Blocked) | (Slot::Identity, Goal::Identity) => return Ok(None),
             (Slot::At(bound), Goal::Unbind(_)) if bound.bonds > 1 => {
                 count(configuration, master, substream, bound, bound.bonds - 1);
@@ -486,11 +488,12 @@ fn install<P: Platform>(
     };
     state.set_slot(substream, slot);
     let after = state.stream();
-    if after != before
-        && let Err(what) = state.write_streams(core, instance, after)
-    {
-        state.set_slot(substream, old);
-        return Err(what);
+    if after != before || state.adopted {
+        if let Err(what) = state.write_streams(core, instance, after) {
+            state.set_slot(substream, old);
+            return Err(what);
+        }
+        state.adopted = false;
     }
     if let (Some(_), None, Some(entry)) = (old.bound(), new, state.entry(platform, pasid)) {
         if matches!(after, Stream::Stage1 { .. }) {

@@ -106,6 +106,8 @@ pub struct Features {
     pub permission_overrides: bool,
     /// Both stages can be on for one stream.
     pub nesting: bool,
+    /// Streams of the EL2 StreamWorld are those of EL2-E2H (CR2.E2H).
+    pub e2h: bool,
     /// CMD_PREFETCH_* may be used.
     pub prefetch: bool,
     /// The registers of page 1 are in page 0 ([`Firmware::page_0_only`](crate::Firmware::page_0_only)).
@@ -319,6 +321,7 @@ impl Features {
             type_overrides: idr1.attr_types_ovr(),
             permission_overrides: idr1.attr_perms_ovr(),
             nesting: idr0.s1p() && idr0.s2p(),
+            e2h: false,
             prefetch: true,
             page_0_only: false,
             repeated_invalidation: false,
@@ -346,7 +349,7 @@ impl Features {
     /// What [`smmuv3_formats::legality`] checks entries against.
     pub const fn implementation(&self) -> Implementation {
         let IdRegisters { idr0, idr1, idr3, idr5, aidr, .. } = self.registers;
-        Implementation { idr0, idr1, idr3, idr5, aidr, e2h: false }
+        Implementation { idr0, idr1, idr3, idr5, aidr, e2h: self.e2h }
     }
 }
 

@@ -19,10 +19,12 @@ use crate::queue::Size;
 use crate::refused::Refused;
 use crate::stream_table::{StreamTable, StreamTableShape};
 
+#[cfg(feature = "alloc")]
+mod adopt;
 mod power;
 mod start;
 
-pub(crate) use start::NotStarted;
+pub(crate) use start::{NotStarted, cr1};
 
 /// Whether what an SMMU itself accesses, tables and queues, is coherent with the CPUs' caches.
 ///
@@ -146,6 +148,15 @@ pub enum EnableError {
         /// Bits of the ASID that it would have to be.
         bits: u32,
     },
+    /// Adopted contexts have a tag that others have, or may come to have (§8.4). Nothing was changed.
+    Tag {
+        /// Its VMID.
+        vmid: u16,
+        /// Its ASID; `None` for any.
+        asid: Option<u16>,
+    },
+    /// Masters use what was adopted: attach or detach them first.
+    Claimed,
     /// There are as many instances as an `Iommu` can hold.
     TooManyInstances {
         /// How many that is.
@@ -162,6 +173,13 @@ impl fmt::Display for EnableError {
             }
             Self::Commands(failure) => write!(f, "the first commands failed: {failure}"),
             Self::NoAsid { bits } => write!(f, "all ASIDs of {bits} bits are in use"),
+            Self::Tag { vmid, asid: Some(asid) } => {
+                write!(f, "adopted contexts have ASID {asid} of VMID {vmid}, which is in use")
+            }
+            Self::Tag { vmid, asid: None } => {
+                write!(f, "adopted streams have VMID {vmid}, which is this driver's")
+            }
+            Self::Claimed => f.write_str("masters use what was adopted"),
             Self::TooManyInstances { largest } => {
                 write!(f, "there are {largest} instances already")
             }
@@ -226,6 +244,20 @@ impl<P: Platform> Probed<P> {
         self,
         platform: &P,
     ) -> Result<Instance<P>, Refused<Self, EnableError>> {
+        // SAFETY: the caller's promise.
+        unsafe { self.build_on(platform, None) }
+    }
+
+    /// The same, with a stream table that exists, or a new one.
+    ///
+    /// # Safety
+    /// As for [`Probed::enable`].
+    #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
+    pub(crate) unsafe fn build_on(
+        self,
+        platform: &P,
+        table: Option<StreamTable>,
+    ) -> Result<Instance<P>, Refused<Self, EnableError>> {
         let Self { mmio, features, config } = self;
         let again = |mmio, error| Err(Refused { value: Self { mmio, features, config }, error });
         let size = |wanted: u32, most: u32| Size::new(wanted.min(most));
@@ -259,7 +291,8 @@ impl<P: Platform> Probed<P> {
         let events = if features.page_0_only { events.in_page_0() } else { events };
         let shape = config.stream_table;
         // SAFETY: as above.
-        let streams = unsafe { StreamTable::new(platform, &features, shape, sid_bits) };
+        let new = || unsafe { StreamTable::new(platform, &features, shape, sid_bits) };
+        let streams = table.or_else(new);
         let Some(streams) = streams else {
             // SAFETY: as above.
             unsafe {
@@ -268,7 +301,16 @@ impl<P: Platform> Probed<P> {
             }
             return again(mmio, EnableError::NoMemory);
         };
-        Ok(Instance { mmio, features, config, commands, events, streams })
+        Ok(Instance {
+            mmio,
+            features,
+            config,
+            commands,
+            events,
+            streams,
+            #[cfg(feature = "mutation")]
+            mutation: None,
+        })
     }
 }
 
@@ -280,6 +322,8 @@ pub struct Instance<P: Platform> {
     commands: CommandQueue,
     events: EventQueue,
     streams: StreamTable,
+    #[cfg(feature = "mutation")]
+    mutation: Option<crate::Mutation>,
 }
 
 impl<P: Platform> Instance<P> {
@@ -306,6 +350,12 @@ impl<P: Platform> Instance<P> {
     #[cfg(feature = "mutation")]
     pub(crate) fn omit_sync(&mut self) {
         self.commands.omit_sync();
+    }
+
+    /// Leaves a step of its own out, if that is one.
+    #[cfg(feature = "mutation")]
+    pub(crate) fn leave_out(&mut self, mutation: Option<crate::Mutation>) {
+        self.mutation = mutation;
     }
 
     /// Its event queue.

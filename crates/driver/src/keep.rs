@@ -57,6 +57,8 @@ pub enum KeepError {
     Domain(CreateError),
     /// The SMMU cannot walk the tables of a domain.
     Mismatch(Mismatch),
+    /// The SMMU is to be adopted as it runs, with what works there.
+    Adopted,
     /// A region cannot be mapped. Regions must not overlap.
     Region {
         /// The region.
@@ -72,6 +74,7 @@ impl fmt::Display for KeepError {
             Self::Master(error) => error.fmt(f),
             Self::Domain(error) => error.fmt(f),
             Self::Mismatch(mismatch) => mismatch.fmt(f),
+            Self::Adopted => f.write_str("the SMMU is to be adopted as it runs"),
             Self::Region { region: Region { pa, bytes, .. }, error } => {
                 write!(f, "{bytes:#x} bytes at {pa}: {error}")
             }
@@ -117,6 +120,9 @@ impl<P: Platform> Probe<P> {
         config: MasterConfig,
         regions: &[Region],
     ) -> Result<(), KeepError> {
+        if self.adopted.is_some() {
+            return Err(KeepError::Adopted);
+        }
         let own = self.check(streams).map_err(KeepError::Master)?;
         let overrides = config.overrides.fits(self.probed.features());
         overrides.map_err(|error| KeepError::Master(AddMasterError::Overrides(error)))?;
@@ -265,6 +271,7 @@ fn ready<P: Platform>(
         adrift: false,
         own: Slot::At(seat),
         others: Vec::new(),
+        adopted: false,
         kept: true,
     };
     if state.make_room(platform, features, without).is_err() {

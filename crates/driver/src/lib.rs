@@ -70,6 +70,8 @@ extern crate alloc;
 extern crate std;
 
 #[cfg(feature = "alloc")]
+mod adopt;
+#[cfg(feature = "alloc")]
 mod asid;
 #[cfg(feature = "alloc")]
 mod attach;
@@ -144,6 +146,8 @@ mod targets;
 mod tickets;
 pub mod update;
 
+#[cfg(feature = "alloc")]
+pub use adopt::{AdoptError, Remains, Structure};
 #[cfg(feature = "alloc")]
 pub use asid::{AsidPolicy, Cpu, Vmids};
 #[cfg(feature = "alloc")]

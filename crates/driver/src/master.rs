@@ -77,6 +77,8 @@ pub(crate) struct MasterState {
     pub(crate) own: Slot,
     /// Those with substreams that are not blocked, in order.
     pub(crate) others: Vec<(u32, Slot)>,
+    /// Its entries are as they were adopted.
+    pub(crate) adopted: bool,
     /// Its streams were kept when its instance was enabled, and nobody has a handle of it yet.
     pub(crate) kept: bool,
 }
@@ -216,6 +218,7 @@ impl<P: Platform> Master<P> {
                 // There is room.
                 configuration.streams.insert(at, key);
             }
+            let adopted = configuration.claim_adopted(smmu.id, streams);
             let index = configuration.masters.insert(MasterState {
                 instance: smmu.id,
                 streams: own,
@@ -226,6 +229,7 @@ impl<P: Platform> Master<P> {
                 adrift: false,
                 own: Slot::Blocked,
                 others: Vec::new(),
+                adopted,
                 kept: false,
             });
             Ok(Self { core: core.clone(), index, instance: smmu.id, substream_bits: bits })
@@ -256,7 +260,7 @@ impl<P: Platform> Master<P> {
         let closed = self.core.configuration.with(|configuration| {
             // A handle's master is there.
             let Some(state) = configuration.masters.get(self.index) else { return Ok(None) };
-            if !matches!(state.own, Slot::Blocked) || !state.others.is_empty() {
+            if !matches!(state.own, Slot::Blocked) || !state.others.is_empty() || state.adopted {
                 return Err(match state.is_stuck() {
                     true => CloseMasterError::Unconfirmed,
                     false => CloseMasterError::Attached,

@@ -31,11 +31,15 @@ pub enum Mutation {
     NoLeafCfgi,
     /// Contexts get a new tag before the targets name it.
     TagBeforeTarget,
+    /// An SMMU wakes without its caches being emptied.
+    NoWakeFlush,
+    /// Invalidations are left out while the SMMU is being suspended, and still translates.
+    SleepWhileOn,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -49,5 +53,7 @@ impl Mutation {
         Self::NoL1Cfgi,
         Self::NoLeafCfgi,
         Self::TagBeforeTarget,
+        Self::NoWakeFlush,
+        Self::SleepWhileOn,
     ];
 }

@@ -20,6 +20,9 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
             PROCESSES.replace("pasids = 200", "pasids = 700").replace("5000", "1500")
         }
         Some(Mutation::TagBeforeTarget) => MOVES.to_owned(),
+        Some(Mutation::NoWakeFlush | Mutation::SleepWhileOn) => {
+            include_str!("../../../scenarios/random.toml").replace(NO_WEIGHTS, NAPS)
+        }
         _ => include_str!("../../../scenarios/random.toml").replace("10000", "1500"),
     };
     Scenario::parse(&text, "random").unwrap_or_else(|errors| panic!("{errors}"))
@@ -39,6 +42,11 @@ domain = [{ name = "first" }, { name = "second" }]
 random = { steps = 8000, pages = 16, weights = { attach = 32, detach = 24, read = 10, write = 10 } }
 "#;
 
+/// Ten thousand operations, and fewer, of which many suspend an instance or wake it.
+const NO_WEIGHTS: &str = "steps = 10000, iova = 0xc0000000, pages = 1024 }";
+const NAPS: &str =
+    "steps = 1500, iova = 0xc0000000, pages = 64, weights = { power = 12, stale = 24 } }";
+
 const PROCESSES: &str = include_str!("../../../scenarios/random-processes.toml");
 
 fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
@@ -53,7 +61,12 @@ fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
 
 #[test]
 fn the_driver_itself_holds_all_rules_on_every_seed() {
-    for mutation in [None, Some(Mutation::NoLeafCfgi), Some(Mutation::TagBeforeTarget)] {
+    for mutation in [
+        None,
+        Some(Mutation::NoLeafCfgi),
+        Some(Mutation::TagBeforeTarget),
+        Some(Mutation::NoWakeFlush),
+    ] {
         let verdicts = verdicts(&scenario(mutation), None);
         assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
     }

@@ -27,6 +27,10 @@ impl<P: Platform> Instance<P> {
     }
 
     fn stop_walking(&self, platform: &P) -> Result<(), EnableError> {
+        #[cfg(feature = "mutation")]
+        if self.mutation == Some(crate::Mutation::SleepWhileOn) {
+            self.commands.sleep(platform);
+        }
         // Commands and events go on for now.
         let cr0 = Cr0(self.mmio.read32(Cr0::OFFSET)).with_smmuen(false);
         self.write_cr0(platform, cr0)?;

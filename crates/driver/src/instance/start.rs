@@ -9,6 +9,7 @@ use smmuv3_formats::register::{
 };
 
 use super::{EnableError, Instance, Probed};
+use crate::features::Features;
 use crate::platform::{Mmio, Platform};
 
 /// What is left of an instance that could not be started.
@@ -47,8 +48,22 @@ impl<P: Platform> Instance<P> {
     ) -> Result<Self, NotStarted<P>> {
         let was_on = Cr0(self.mmio.read32(Cr0::OFFSET)).smmuen();
         let Err(error) = self.start_as(platform, keeping) else { return Ok(self) };
+        // SAFETY: the caller's promise.
+        Err(unsafe { self.give_up_start(platform, error, !keeping || was_on) })
+    }
+
+    /// Turns it off after `error`, and takes it apart; it `aborts` from then on, or GBPA is left alone.
+    ///
+    /// # Safety
+    /// As for [`Instance::start_first`].
+    pub(super) unsafe fn give_up_start(
+        self,
+        platform: &P,
+        error: EnableError,
+        aborts: bool,
+    ) -> NotStarted<P> {
         let (features, config) = (self.features, self.config);
-        if !keeping || was_on {
+        if aborts {
             // The error is known already, and being off is all that the memory depends on.
             let _ = self.abort_while_off(platform);
         }
@@ -62,7 +77,7 @@ impl<P: Platform> Instance<P> {
             // Tables and queues are never freed: hardware may be using them.
             self.mmio
         };
-        Err(NotStarted { probed: Probed { mmio, features, config }, error, off })
+        NotStarted { probed: Probed { mmio, features, config }, error, off }
     }
 
     /// Gives the memory back of an instance that was never started.
@@ -98,10 +113,13 @@ impl<P: Platform> Instance<P> {
             self.events.aborted(platform);
         }
 
-        mmio.write32(Cr1::OFFSET, self.cr1().0);
+        mmio.write32(Cr1::OFFSET, super::cr1(&self.features).0);
         // With private TLB maintenance, broadcasts of CPUs are for their own ASIDs only.
         let private = !(self.config.broadcast && self.features.broadcast);
-        mmio.write32(Cr2::OFFSET, Cr2::default().with_ptm(private).with_recinvsid(true).0);
+        mmio.write32(
+            Cr2::OFFSET,
+            Cr2::default().with_e2h(self.features.e2h).with_ptm(private).with_recinvsid(true).0,
+        );
         mmio.write64(StrtabBase::OFFSET, self.streams.base_register().0);
         mmio.write32(StrtabBaseCfg::OFFSET, self.streams.config_register().0);
 
@@ -113,22 +131,19 @@ impl<P: Platform> Instance<P> {
         self.write_cr0(platform, cr0)?;
         self.commands.resume();
 
-        self.forget_all(platform)?;
+        #[cfg(feature = "mutation")]
+        let flush = self.mutation != Some(crate::Mutation::NoWakeFlush);
+        #[cfg(not(feature = "mutation"))]
+        let flush = true;
+        if flush {
+            self.forget_all(platform)?;
+        }
 
         self.events.restart(platform, mmio);
         cr0 = cr0.with_eventqen(true);
         self.write_cr0(platform, cr0)?;
 
-        if self.features.registers.idr0.msi() {
-            // Wired interrupts: no address, no message. The registers are unknown after reset.
-            mmio.write64(GerrorIrqCfg0::OFFSET, 0);
-            mmio.write64(EventqIrqCfg0::OFFSET, 0);
-        }
-        let enabled = self.config.interrupts;
-        self.write_irq_ctrl(
-            platform,
-            IrqCtrl::default().with_gerror(enabled).with_eventq(enabled),
-        )?;
+        self.wire(platform)?;
         self.write_cr0(platform, cr0.with_smmuen(true))?;
         // For when it is turned off. While it is set up, what is not translated aborts whatever is to be then.
         if keeping || !self.config.while_off.aborts() {
@@ -137,8 +152,20 @@ impl<P: Platform> Instance<P> {
         Ok(())
     }
 
+    /// Interrupts, which are off.
+    pub(super) fn wire(&self, platform: &P) -> Result<(), EnableError> {
+        let mmio = &self.mmio;
+        if self.features.registers.idr0.msi() {
+            // Wired interrupts: no address, no message. The registers are unknown after reset.
+            mmio.write64(GerrorIrqCfg0::OFFSET, 0);
+            mmio.write64(EventqIrqCfg0::OFFSET, 0);
+        }
+        let enabled = self.config.interrupts;
+        self.write_irq_ctrl(platform, IrqCtrl::default().with_gerror(enabled).with_eventq(enabled))
+    }
+
     /// Empties all caches, and waits until that is complete.
-    pub(super) fn forget_all(&self, platform: &P) -> Result<(), EnableError> {
+    pub(crate) fn forget_all(&self, platform: &P) -> Result<(), EnableError> {
         // Configuration before translations: what is still cached of the former could refill the latter.
         self.carry_out(platform, [Command::cfgi_all()]).map_err(EnableError::Commands)?;
         let all = [TlbiNsnhAll::new().into(), TlbiEl2All::new().into()];
@@ -164,22 +191,6 @@ impl<P: Platform> Instance<P> {
         let _ = self.set_while_off(platform);
         self.write_cr0(platform, Cr0::default())?;
         self.write_irq_ctrl(platform, IrqCtrl::default())
-    }
-
-    /// Attributes with which the SMMU accesses queues and the stream table.
-    fn cr1(&self) -> Cr1 {
-        const WRITE_BACK: u64 = 1;
-        const INNER_SHAREABLE: u64 = 3;
-        if !self.features.coherent {
-            return Cr1::default();
-        }
-        Cr1::default()
-            .with_queue_ic(WRITE_BACK)
-            .with_queue_oc(WRITE_BACK)
-            .with_queue_sh(INNER_SHAREABLE)
-            .with_table_ic(WRITE_BACK)
-            .with_table_oc(WRITE_BACK)
-            .with_table_sh(INNER_SHAREABLE)
     }
 
     /// Makes transactions abort while SMMUEN is 0 (§2.4).
@@ -251,4 +262,20 @@ impl<P: Platform> Instance<P> {
             platform.relax();
         }
     }
+}
+
+/// Attributes with which an SMMU accesses queues and the stream table.
+pub(crate) fn cr1(features: &Features) -> Cr1 {
+    const WRITE_BACK: u64 = 1;
+    const INNER_SHAREABLE: u64 = 3;
+    if !features.coherent {
+        return Cr1::default();
+    }
+    Cr1::default()
+        .with_queue_ic(WRITE_BACK)
+        .with_queue_oc(WRITE_BACK)
+        .with_queue_sh(INNER_SHAREABLE)
+        .with_table_ic(WRITE_BACK)
+        .with_table_oc(WRITE_BACK)
+        .with_table_sh(INNER_SHAREABLE)
 }
