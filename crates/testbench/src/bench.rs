@@ -6,6 +6,7 @@ mod attach;
 mod calls;
 mod end;
 mod events;
+mod handle;
 mod mapping;
 mod power;
 mod process;
@@ -26,6 +27,7 @@ use crate::platform::{Observer, TestPlatform, World};
 use crate::scenario::{Scenario, Substream};
 use crate::trace::{Args, Trace, Tracer};
 use crate::watch::{OwnedTag, Watch};
+pub(crate) use handle::Handle;
 use process::Slot;
 
 /// Bytes of memory that random steps map.
@@ -119,8 +121,10 @@ pub struct Bench {
     pub(crate) world: Arc<World>,
     pub(crate) scenario: Scenario,
     pub(crate) iommu: Iommu<TestPlatform>,
-    pub(crate) smmus: Vec<Smmu<TestPlatform>>,
-    pub(crate) masters: Vec<Master<TestPlatform>>,
+    pub(crate) smmus: Vec<Handle<Smmu<TestPlatform>>>,
+    /// Which instance of the scenario each of the driver's numbers stands for.
+    ids: Mutex<Vec<usize>>,
+    pub(crate) masters: Vec<Handle<Master<TestPlatform>>>,
     pub(crate) domains: Vec<Domain<TestPlatform>>,
     processes: Vec<Slot>,
     /// Physical addresses of the scenario's memories.
@@ -157,6 +161,7 @@ impl Bench {
         let mut bench = Self {
             iommu,
             smmus: Vec::new(),
+            ids: Mutex::default(),
             masters: Vec::new(),
             domains: Vec::new(),
             processes: Vec::new(),
@@ -191,11 +196,11 @@ impl Bench {
     pub fn tags(&self) -> Vec<OwnedTag> {
         let mut tags = Vec::new();
         for (space, domain) in self.domains.iter().enumerate() {
-            tags.extend(domain.targets().iter().map(|target| calls::tag(space, target)));
+            tags.extend(domain.targets().iter().map(|target| self.tag(space, target)));
         }
         for (process, slot) in self.processes.iter().enumerate() {
             let space = self.domains.len() + process;
-            tags.extend(slot.targets().iter().map(|target| calls::tag(space, target)));
+            tags.extend(slot.targets().iter().map(|target| self.tag(space, target)));
         }
         tags
     }
@@ -204,10 +209,10 @@ impl Bench {
     fn tags_of(&self, space: usize) -> Vec<OwnedTag> {
         match (self.domains.get(space), self.slot(space)) {
             (Some(domain), _) => {
-                domain.targets().iter().map(|target| calls::tag(space, target)).collect()
+                domain.targets().iter().map(|target| self.tag(space, target)).collect()
             }
             (None, Some(slot)) => {
-                slot.targets().iter().map(|target| calls::tag(space, target)).collect()
+                slot.targets().iter().map(|target| self.tag(space, target)).collect()
             }
             (None, None) => Vec::new(),
         }

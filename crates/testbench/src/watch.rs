@@ -110,6 +110,12 @@ impl Watch {
         self.structures.add_instance(table);
     }
 
+    /// An instance was removed, and is in use again with this table: nothing is known of what its caches hold.
+    pub(crate) fn replace_instance(&mut self, instance: usize, table: StreamTable) {
+        self.unfinished.remove(&instance);
+        self.structures.replace_instance(instance, table);
+    }
+
     /// Follows the entry of `stream` from its present content on.
     pub fn watch_stream(&mut self, world: &World, instance: usize, stream: u32) {
         self.structures.watch_stream(world.machine().ram(), instance, stream);

@@ -18,6 +18,7 @@ use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::operation::{Operation, Source};
 use smmuv3_testbench::oracle::Use;
 use smmuv3_testbench::platform::{TestPlatform, World};
+use smmuv3_testbench::run::{Options, run};
 use smmuv3_testbench::scenario::{Change, MemoryKind, Scenario, Substream};
 
 use common::every_step::EveryStep;
@@ -163,7 +164,7 @@ fn an_unmap_at_any_moment_of_a_suspend_or_resume_misses_nothing() {
 #[test]
 fn an_smmu_sleeps_while_others_unmap() {
     const WORKERS: u64 = 3;
-    const NAPS: u64 = 1_500;
+    const NAPS: u64 = 400;
     let text = r#"
 name = "naps"
 instance = [{ name = "smmu" }]
@@ -269,4 +270,22 @@ domain = [{ name = "domain" }]
     let seen = machine.model(0).unwrap().observations();
     let misuse = seen.iter().find(|seen| matches!(seen, Observation::Misuse(_)));
     assert_eq!(misuse, None);
+}
+
+/// The scenarios of the program that show it, on some seeds.
+#[test]
+fn scenarios_of_power_and_removal_hold_all_rules() {
+    for text in [
+        include_str!("../../../scenarios/power.toml"),
+        include_str!("../../../scenarios/removal.toml"),
+    ] {
+        let scenario = parse(text);
+        for seed in 0..8 {
+            let options = Options { seed: Some(seed), no_shrink: true, ..Options::default() };
+            let report = run(&scenario, &options, &mut |_| ()).unwrap();
+            assert_eq!(report.verdict, "ok", "{} {seed}: {:#?}", scenario.name, report.failure);
+            let again = Scenario::parse(&scenario.to_toml(), "written").unwrap();
+            assert_eq!(again.steps.len(), scenario.steps.len());
+        }
+    }
 }

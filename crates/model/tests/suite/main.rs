@@ -13,6 +13,7 @@ mod held;
 mod invalidation;
 mod machine;
 mod nested;
+mod power;
 mod references;
 mod registers;
 mod stage_2;

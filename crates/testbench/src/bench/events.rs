@@ -15,13 +15,14 @@ impl Bench {
         // Whatever devices cause from here on would be reported with the next operation.
         let (interfering, script) = self.look(|watch| watch.quiet());
         for (instance, smmu) in self.smmus.iter().enumerate() {
+            let Some(smmu) = smmu.get() else { continue };
             loop {
                 let mut reports = Vec::new();
                 let mut sink = |report| reports.push(report);
                 let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
                 let operands = || trace::args([("instance", name.into())]);
                 let more = self.traced("call", "handle_interrupt", operands, || {
-                    self.iommu.handle_interrupt(smmu, Interrupt::Any, EVENT_BUDGET, &mut sink)
+                    self.iommu.handle_interrupt(&smmu, Interrupt::Any, EVENT_BUDGET, &mut sink)
                 });
                 self.look(|watch| {
                     watch.collect(&self.world);

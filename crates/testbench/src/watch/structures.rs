@@ -81,6 +81,17 @@ impl Structures {
         self.tables.push(table);
     }
 
+    /// Another table in place of that of `instance`, whose structures are no more.
+    pub(super) fn replace_instance(&mut self, instance: usize, table: StreamTable) {
+        self.histories.retain(|(of, _, _), _| *of != instance);
+        self.firsts.retain(|first| first.instance != instance);
+        self.leaves.retain(|leaf| leaf.instance != instance);
+        self.stored.remove(&instance);
+        if let Some(place) = self.tables.get_mut(instance) {
+            *place = table;
+        }
+    }
+
     pub(super) fn instances(&self) -> usize {
         self.tables.len()
     }
