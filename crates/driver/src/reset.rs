@@ -81,7 +81,11 @@ impl<P: Platform> Iommu<P> {
     /// when it refused a command afterwards, it works, but some of what it had not confirmed is kept: to be called
     /// again.
     pub fn reset(&self, smmu: &Smmu<P>) -> Result<(), EnableError> {
-        self.revive(smmu, Instance::start)
+        // Whoever unmaps while one wakes has nothing to wait for.
+        self.revive(smmu, |instance, platform| match instance.commands().is_asleep() {
+            true => instance.resume(platform),
+            false => instance.start(platform),
+        })
     }
 
     /// Starts `smmu` by `start`, which empties its caches, and lets go of what it could reach.

@@ -13,6 +13,7 @@ use crate::held::{Held, Performed};
 use crate::invalidation::Pending;
 use crate::memory::Memory;
 use crate::observation::{Misuse, Observation, Statistics};
+use crate::power::Residue;
 use crate::profile::Profile;
 use crate::random::Random;
 use crate::registers::Registers;
@@ -62,6 +63,8 @@ pub struct Model<M> {
     pub(crate) statistics: Statistics,
     /// It has power.
     pub(crate) powered: bool,
+    /// What was in the caches when SMMUEN last became 0.
+    pub(crate) residue: Residue,
     observations: Vec<Observation>,
     clock: u64,
 }
@@ -91,6 +94,7 @@ impl<M: Memory> Model<M> {
             interrupts: Interrupts::default(),
             statistics: Statistics::default(),
             powered: true,
+            residue: Residue::default(),
             observations: Vec::new(),
             clock: 0,
         }

@@ -2,13 +2,32 @@
 //! The power goes, and comes back: registers as after a reset, and caches that may still hold anything (§2.1, §17.4).
 
 use crate::command_queue::Faults;
+use crate::config_cache::ConfigCache;
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::observation::Misuse;
 use crate::random::Random;
 use crate::registers::Registers;
+use crate::tlb::{Tlb, WalkCache};
+
+/// Caches as they were.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Residue {
+    config: ConfigCache,
+    tlb: Option<[Tlb; 2]>,
+    walks: [WalkCache; 2],
+}
 
 impl<M: Memory> Model<M> {
+    /// SMMUEN became 0: memory of caches keeps what was there, whatever is invalidated from here on.
+    pub(crate) fn leave_residue(&mut self) {
+        self.residue = Residue {
+            config: self.config.clone(),
+            tlb: Some([self.tlb.clone(), self.ipa_tlb.clone()]),
+            walks: [self.walk_cache.clone(), self.ipa_walk_cache.clone()],
+        };
+    }
+
     /// The power goes: nobody answers, and every access is refused, until [`Model::power_on`].
     pub fn power_off(&mut self) {
         let cr0 = self.registers.cr0.ack | self.registers.cr0.written;
@@ -23,13 +42,20 @@ impl<M: Memory> Model<M> {
     }
 
     /// The power comes back, with GBPA.ABORT as `abort` says, and other registers as after a reset. What becomes of caches
-    /// then is implementation defined (§8.1): of what they held, each part is still there, or not.
+    /// then is implementation defined (§8.1): of what they held when SMMUEN became 0, each part is there again, or not,
+    /// even if it was invalidated since.
     pub fn power_on(&mut self, abort: bool) {
         self.powered = true;
         let stuck = self.registers.stuck;
         self.registers = Registers::new(&self.profile, &mut self.random);
         self.registers.gbpa = self.registers.gbpa.with_abort(abort);
         self.registers.stuck = stuck;
+        let Residue { config, tlb, walks } = std::mem::take(&mut self.residue);
+        self.config = config;
+        if let Some(tlb) = tlb {
+            [self.tlb, self.ipa_tlb] = tlb;
+        }
+        [self.walk_cache, self.ipa_walk_cache] = walks;
         self.forget_some();
     }
 

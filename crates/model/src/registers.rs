@@ -494,6 +494,7 @@ impl<M: Memory> Model<M> {
             // The stream table is not accessed any more, and nothing is cached (§2.4): what was read of a
             // structure so far is never completed.
             self.config.fetches.clear();
+            self.leave_residue();
         }
         if fell & CMDQEN != 0 {
             self.drop_prefetched_commands();

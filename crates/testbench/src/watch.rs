@@ -18,7 +18,7 @@ use smmuv3_model::{Access, Dropped, Misuse, Observation, Reference, TlbEntry};
 
 use crate::bench::Busy;
 use crate::mixture::{self, Kind};
-use crate::oracle::{Oracle, Rule, Use, User};
+use crate::oracle::{Oracle, Power, Rule, Use, User};
 use crate::platform::{Point, World};
 use crate::stream_table::StreamTable;
 use faults::Faults;
@@ -235,6 +235,8 @@ impl Watch {
             && let Some(master) = self.oracle.master_of(instance, stream)
             && !self.oracle.is_in_use(master)
             && !self.oracle.is_changing(master)
+            // Masters may be being added.
+            && self.oracle.power(instance) != Power::Changing
         {
             let text = format!("instance {instance} got {command}, but the stream was detached");
             self.oracle.accuse(Rule::R7, text);

@@ -97,7 +97,7 @@ fn who_is_off_aborts_unless_asked_otherwise_and_never_while_it_is_being_set_up()
         setup.world.set_observer(None);
         let aborts = std::mem::take(&mut *eyes.aborts.lock().unwrap());
         let first = aborts.iter().position(|abort| *abort).unwrap();
-        assert!(first < 6 && aborts[first..].iter().all(|abort| *abort), "{aborts:?}");
+        assert!(first < 16 && aborts[first..].iter().all(|abort| *abort), "{aborts:?}");
         assert_eq!(setup.gbpa().abort(), !passes);
         if passes {
             // MemAttr 0b1111, MTCFG, SHCFG 3.
