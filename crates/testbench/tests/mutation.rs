@@ -45,7 +45,7 @@ random = { steps = 8000, pages = 16, weights = { attach = 32, detach = 24, read 
 /// Ten thousand operations, and fewer, of which many suspend an instance or wake it.
 const NO_WEIGHTS: &str = "steps = 10000, iova = 0xc0000000, pages = 1024 }";
 const NAPS: &str =
-    "steps = 1500, iova = 0xc0000000, pages = 64, weights = { power = 12, stale = 24 } }";
+    "steps = 3000, iova = 0xc0000000, pages = 64, weights = { power = 60, stale = 24 } }";
 
 const PROCESSES: &str = include_str!("../../../scenarios/random-processes.toml");
 
