@@ -4,6 +4,7 @@
 
 use core::fmt;
 
+#[cfg(any(feature = "alloc", test))]
 use smmuv3_formats::Ste;
 use smmuv3_formats::register::Gbpa;
 
@@ -160,10 +161,12 @@ impl Overrides {
         self.allocation.map_or(0, bits)
     }
 
+    #[cfg(any(feature = "alloc", test))]
     fn sh_cfg(&self) -> u64 {
         self.sharing.map_or(AS_INCOMING, |sharing| sharing as u64)
     }
 
+    #[cfg(any(feature = "alloc", test))]
     /// An entry that has them. `bypass`: what has no substream is not translated. An entry that aborts stays as it is.
     #[must_use]
     pub(crate) fn on(&self, ste: Ste, bypass: bool) -> Ste {
