@@ -364,6 +364,7 @@ pub(crate) fn change<P: Platform>(
         if u64::from(substream) >> bits != 0 && substream != WITHOUT {
             return Err(AttachError::SubstreamRange { instance: id, pasid, bits });
         }
+        let adopted = state.adopted;
         let stuck = state.is_stuck() || instance.commands().has_failed();
         // Devices that keep translations are among the targets.
         let devices = if state.ats { state.streams.len() } else { 0 };
@@ -388,6 +389,7 @@ pub(crate) fn change<P: Platform>(
         // What takes no hardware.
         match (slot, &goal) {
             _ if stuck => return Err(unconfirmed(Failure::Failed)),
+            (Slot::Blocked, Goal::Blocked) if adopted && substream == WITHOUT => {}
             (Slot::Blocked, Goal::Blocked) | (Slot::Identity, Goal::Identity) if !given => {
                 return Ok(None);
             }
@@ -763,7 +765,7 @@ fn install<P: Platform>(
     if core.leaves_out(Mutation::DeviceFirst) && state.ats && !state.on && after.is_translated() {
         state.switch_on(core, instance)?;
     }
-    if after != before {
+    if after != before || state.adopted {
         let mut written = state.write_streams(core, instance, after);
         if stalls && was_read && !contexts(after) {
             let blocked = after == Stream::Blocked;
@@ -774,6 +776,7 @@ fn install<P: Platform>(
             state.set_slot(substream, old);
             return Err(what);
         }
+        state.adopted = false;
     }
     if !after.is_translated() {
         state.switch_off(core);

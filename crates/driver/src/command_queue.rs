@@ -26,17 +26,18 @@ mod lane;
 mod port;
 
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::{iter, ptr, slice};
 
 use smmuv3_formats::command::{Sync, completion};
 use smmuv3_formats::register::{CmdqBase, Gerror, Gerrorn};
-use smmuv3_formats::{Command, PhysAddr};
+use smmuv3_formats::{Command, Opcode, PhysAddr};
 
 use crate::error::Failure;
 use crate::message::Message;
 use crate::platform::{Mmio, Platform};
 use crate::queue::Size;
+use crate::state::{Inside, Moment, State};
 use lane::Lane;
 use port::Port;
 
@@ -82,9 +83,11 @@ struct Common {
     largest_batch: u64,
     /// Nanoseconds that the SMMU may stand still.
     deadline: u64,
-    /// Even while the SMMU works; odd while it does not answer, or is being reset. Each reset adds two, so that
-    /// what was found out about the SMMU before it is not held against it afterwards.
-    epoch: AtomicU32,
+    /// What invalidates has to be carried out twice.
+    repeating: bool,
+    /// Each reset begins another one, so that what was found out about the SMMU before it is not held against it
+    /// afterwards.
+    state: State,
     #[cfg(feature = "mutation")]
     wrong: Wrong,
 }
@@ -116,20 +119,19 @@ pub struct Ticket {
     lane: u32,
 }
 
-impl Common {
-    /// As [`CommandQueue::give_up`], unless the SMMU was reset since `epoch`.
-    fn give_up_since(&self, epoch: u32) {
-        // Failing means that it is given up already, or was reset: both are as well.
-        let _ = self.epoch.compare_exchange(epoch, epoch | 1, Ordering::AcqRel, Ordering::Acquire);
-    }
+impl Ticket {
+    /// There is nothing to wait for.
+    const ELIDED: Self = Self { start: u64::MAX, end: 0, refusals: u64::MAX - (1 << 16), lane: 0 };
+}
 
+impl Common {
     /// The consumer index showed `register`, which is ahead of what was published.
-    fn ahead(&self, epoch: u32, register: u32) -> Result<bool, Failure> {
-        if self.epoch.load(Ordering::Acquire) != epoch {
+    fn ahead(&self, epoch: Moment, register: u32) -> Result<bool, Failure> {
+        if self.state.now() != epoch {
             // It was read while a reset set both to a new beginning.
             return Ok(false);
         }
-        self.give_up_since(epoch);
+        self.state.fail_since(epoch);
         Err(Failure::Index { register })
     }
 }
@@ -160,7 +162,8 @@ impl CommandQueue {
                 // At most a quarter of the queue, so that it finds room beside others; at least one command.
                 largest_batch: u64::from(largest_batch).min(size.entries() / 4).max(1),
                 deadline,
-                epoch: AtomicU32::new(0),
+                repeating: false,
+                state: State::new(),
                 #[cfg(feature = "mutation")]
                 wrong: Wrong::No,
             },
@@ -250,6 +253,21 @@ impl CommandQueue {
             lane.end_with(sync, completion != Completion::Poll);
         }
         self
+    }
+
+    /// The same queue, of an SMMU that has to be told twice of what it is to forget
+    /// ([`Firmware::repeated_invalidation`](crate::Firmware::repeated_invalidation)): [`CommandQueue::carry_out`] gives each
+    /// batch again once it was complete. Who submits and waits by itself does the same, where [`CommandQueue::repeats`].
+    #[must_use]
+    pub fn repeating(mut self) -> Self {
+        self.common.repeating = true;
+        self
+    }
+
+    /// Invalidations count only once they were complete, given again, and complete again.
+    #[inline]
+    pub fn repeats(&self) -> bool {
+        self.common.repeating
     }
 
     /// Does to every CMD_SYNC what is wrong: for a driver that is so on purpose.
@@ -363,8 +381,12 @@ impl CommandQueue {
     /// as failed until [`CommandQueue::resume`], so that nobody uses them meanwhile; whoever still waits for an
     /// earlier ticket is told that it failed. One caller at a time.
     pub(crate) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
-        self.give_up();
-        self.all(platform).for_each(|lane| lane.restart(platform, mmio));
+        // Who waits for one that sleeps waits for nothing.
+        let asleep = self.common.state.now().is_asleep();
+        if !asleep {
+            self.give_up();
+        }
+        self.all(platform).for_each(|lane| lane.restart(platform, mmio, !asleep));
     }
 
     /// Asks the SMMU to use each enhanced queue; `enabled` is given the offset of its ECMDQ_CONS, which shows ENACK when it
@@ -391,8 +413,8 @@ impl CommandQueue {
         })
     }
 
-    /// Waits until no message of a CMD_SYNC is on its way any more, before the queues are disabled for good. Nobody
-    /// else uses them. Where that fails, the memory that messages are written to is never given back.
+    /// Waits until no message of a CMD_SYNC is on its way any more, before the queues are disabled: for good, when nobody
+    /// else uses them, or until the SMMU wakes. Where that fails, the memory that messages are written to is never given back.
     pub(crate) fn silence<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
         if self.words.is_none() || self.has_failed() {
             return;
@@ -400,32 +422,74 @@ impl CommandQueue {
         // It completes when the messages of those before have arrived (§4.2), and sends none.
         let last = Sync::new().into();
         let silent = self.all(platform).zip(0..).try_for_each(|(lane, number)| {
-            let run = (1, 1);
-            match lane.try_submit(platform, mmio, &mut iter::once(last), run, number)? {
-                Some(ticket) => lane.wait(&self.common, platform, mmio, ticket),
-                None => Err(Failure::Failed),
-            }
+            let ticket = loop {
+                let run = (1, 1);
+                let placed = lane.try_submit(platform, mmio, &mut iter::once(last), run, number)?;
+                if let Some(ticket) = placed {
+                    break ticket;
+                }
+                lane.wait_for_room(&self.common, platform, mmio, 1)?;
+                platform.relax();
+            };
+            lane.wait(&self.common, platform, mmio, ticket)?;
+            lane.silenced(ticket);
+            Ok::<_, Failure>(())
         });
         self.silent.store(silent.is_ok(), Ordering::Release);
     }
 
     /// Lets the queues be used again: the SMMU reads them.
     pub(crate) fn resume<P: Platform>(&self, platform: &P) {
-        debug_assert!(self.has_failed());
+        debug_assert!(!self.common.state.now().works());
         self.silent.store(false, Ordering::Release);
         self.all(platform).for_each(Lane::open);
-        self.common.epoch.fetch_add(1, Ordering::AcqRel);
+        self.common.state.work();
+    }
+
+    /// Lets nobody use the queues or their registers any more, for an SMMU whose SMMUEN is 0, and that has completed what it
+    /// was given before that: what it is given now, and what is still on the way, counts as complete, since its
+    /// caches are emptied before SMMUEN is 1 again. Until [`CommandQueue::resume`]; one caller at a time.
+    pub(crate) fn sleep<P: Platform>(&self, platform: &P) {
+        self.common.state.sleep();
+        for lane in self.all(platform) {
+            if !lane.sleep(platform) {
+                // Somebody was faster than this after `silence`.
+                self.silent.store(false, Ordering::Release);
+            }
+        }
+        self.common.state.wait_outside(|| platform.relax());
+    }
+
+    /// Whether the SMMU is suspended: whatever it is told counts as done.
+    pub fn is_asleep(&self) -> bool {
+        self.common.state.now().is_asleep()
+    }
+
+    /// Lets the caller access registers for as long as it has what is returned; `None` where the SMMU is suspended.
+    pub(crate) fn enter<P: Platform>(&self, platform: &P) -> Option<Inside<'_>> {
+        self.common.state.enter(platform.cpu())
+    }
+
+    /// Runs `look`, which accesses registers, unless the SMMU is suspended.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn awake<P: Platform, R>(
+        &self,
+        platform: &P,
+        look: impl FnOnce() -> R,
+    ) -> Option<R> {
+        let _inside = self.enter(platform)?;
+        Some(look())
     }
 
     /// Whether the SMMU stopped answering: every submission fails until it is reset.
     #[inline]
     pub fn has_failed(&self) -> bool {
-        is_failed(self.common.epoch.load(Ordering::Acquire))
+        self.common.state.now().has_failed()
     }
 
     /// Counts the SMMU as one that does not answer.
     pub(crate) fn give_up(&self) {
-        self.common.epoch.fetch_or(1, Ordering::AcqRel);
+        self.common.state.fail();
     }
 
     /// Number of entries; of each, if there are several.
@@ -467,8 +531,8 @@ impl CommandQueue {
         mmio: &P::Mmio,
         commands: &mut impl ExactSizeIterator<Item = Command>,
     ) -> Result<Option<Ticket>, Failure> {
-        if self.has_failed() {
-            return Err(Failure::Failed);
+        if !self.common.state.now().works() {
+            return self.elide(commands);
         }
         let count = (commands.len() as u64).min(self.common.largest_batch);
         let run = (count, self.slots_for(count));
@@ -480,7 +544,25 @@ impl CommandQueue {
             let lane = self.lane(platform, number);
             return lane.try_submit(platform, mmio, &mut iter::empty(), (0, 1), number);
         }
-        placed
+        match placed {
+            // It may have been put to sleep just now.
+            Err(_) => self.elide(commands),
+            placed => placed,
+        }
+    }
+
+    /// What becomes of commands for an SMMU that does not work.
+    #[cold]
+    fn elide(
+        &self,
+        commands: &mut impl ExactSizeIterator<Item = Command>,
+    ) -> Result<Option<Ticket>, Failure> {
+        if self.common.state.elides() {
+            commands.for_each(drop);
+            return Ok(Some(Ticket::ELIDED));
+        }
+        // It was woken just now: there is room in a moment.
+        if self.common.state.now().works() { Ok(None) } else { Err(Failure::Failed) }
     }
 
     /// As [`CommandQueue::try_submit`], but waits while there is no room.
@@ -507,7 +589,8 @@ impl CommandQueue {
     /// Looks once for room, for those who do not wait for it.
     #[cfg(feature = "alloc")]
     pub(crate) fn look_for_room<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
-        if !self.has_failed() {
+        let inside = self.common.state.enter(platform.cpu());
+        if inside.is_some() && !self.has_failed() {
             // What makes no sense is for whoever waits.
             let _ = self.lane(platform, self.own_lane(platform)).observe(platform, mmio);
         }
@@ -528,7 +611,8 @@ impl CommandQueue {
         lane.wait_for_room(&self.common, platform, mmio, slots)
     }
 
-    /// Gives the SMMU `commands`, however many, batch by batch, and waits until they are complete.
+    /// Gives the SMMU `commands`, however many, batch by batch, and waits until they are complete; twice each, where
+    /// [`CommandQueue::repeats`].
     ///
     /// # Errors
     /// As [`CommandQueue::submit`] and [`CommandQueue::wait`]. Commands after the batch that failed were not given.
@@ -540,13 +624,23 @@ impl CommandQueue {
     ) -> Result<(), Failure>
     where
         C: IntoIterator<Item = Command>,
-        C::IntoIter: ExactSizeIterator,
+        C::IntoIter: ExactSizeIterator + Clone,
     {
         let mut commands = commands.into_iter();
         loop {
+            // ATC_INV is complete at once.
+            let forgets = |commands: &C::IntoIter| {
+                let first = commands.clone().next().and_then(|first| first.opcode());
+                self.repeats() && first != Some(Opcode::AtcInv)
+            };
+            let mut again = forgets(&commands).then(|| commands.clone());
             let before = commands.len();
             let ticket = self.submit(platform, mmio, &mut commands)?;
             self.wait(platform, mmio, ticket)?;
+            if let Some(again) = &mut again {
+                let ticket = self.submit(platform, mmio, again)?;
+                self.wait(platform, mmio, ticket)?;
+            }
             // The second, should it promise what never comes.
             if commands.len() == 0 || commands.len() == before {
                 return Ok(());
@@ -649,10 +743,6 @@ impl CommandQueue {
             active
         })
     }
-}
-
-const fn is_failed(epoch: u32) -> bool {
-    epoch & 1 == 1
 }
 
 /// Power of two, at least the alignment of a lane.

@@ -220,6 +220,40 @@ impl<P: Platform> Space<P> {
         wanted: impl Fn(&Installed) -> bool + Copy,
         named: impl Fn(Tag) -> Tag + Copy,
     ) -> Result<(), (Unconfirmed, u64)> {
+        let mut again = 0;
+        let told = self.tell_once(scope, wanted, named, u64::MAX, &mut again);
+        if again == 0 { told } else { self.tell_again(told, scope, wanted, named, again) }
+    }
+
+    /// The second half of a round, for instances that have to be told twice. Devices keep what they were given in between,
+    /// so they are told anew as well.
+    #[cold]
+    #[inline(never)]
+    fn tell_again(
+        &self,
+        told: Result<(), (Unconfirmed, u64)>,
+        scope: Scope,
+        wanted: impl Fn(&Installed) -> bool + Copy,
+        named: impl Fn(Tag) -> Tag + Copy,
+        instances: u64,
+    ) -> Result<(), (Unconfirmed, u64)> {
+        match (told, self.tell_once(scope, wanted, named, instances, &mut 0)) {
+            (Err((first, some)), Err((_, others))) => Err((first, some | others)),
+            (told, again) => told.and(again),
+        }
+    }
+
+    /// Tells `instances`, a bit each, and waits until they have done so. Those that have to be told twice, and did not
+    /// fail, are noted in `again`.
+    #[inline]
+    fn tell_once(
+        &self,
+        scope: Scope,
+        wanted: impl Fn(&Installed) -> bool + Copy,
+        named: impl Fn(Tag) -> Tag + Copy,
+        instances: u64,
+        again: &mut u64,
+    ) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
         let platform = &core.platform;
         // Of the instances of `told`.
@@ -231,7 +265,7 @@ impl<P: Platform> Space<P> {
             failed |= instance.bit();
         };
         // Instances that have still to be told; at first, whichever the targets name.
-        let mut untold = u64::MAX;
+        let mut untold = instances;
         // Instances whose devices have still to be told, one by one.
         let mut kept = 0u64;
         while untold != 0 {
@@ -324,8 +358,12 @@ impl<P: Platform> Space<P> {
                 Err(what) => {
                     note(id, what);
                     kept &= !id.bit();
+                    continue;
                 }
                 Ok(()) => {}
+            }
+            if instance.commands().repeats() {
+                *again |= id.bit();
             }
         }
         for id in bits(kept) {
