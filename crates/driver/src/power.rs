@@ -72,8 +72,8 @@ impl<P: Platform> Iommu<P> {
                 return Ok(());
             }
             // None of them may have it on when SMMUEN is 0 (§12).
-            configuration.switch_off(core, smmu.id);
-            if let Err(error) = instance.suspend(&core.platform) {
+            let quiet = configuration.quiet(core, smmu.id).map_err(EnableError::Commands);
+            if let Err(error) = quiet.and_then(|()| instance.suspend(&core.platform)) {
                 if !instance.commands().has_failed() {
                     // If that fails, they are off, which does no harm.
                     let _ = configuration.switch_on(core, smmu.id);

@@ -8,12 +8,12 @@ use smmuv3_formats::SubstreamId;
 
 use crate::attach::fill;
 use crate::configuration::{Configuration, spare};
-use crate::error::InstanceId;
+use crate::error::{Failure, InstanceId};
 use crate::instance::{EnableError, Instance};
 use crate::invalidate::{Regime, Tag};
 use crate::iommu::{Core, Iommu, Smmu};
 use crate::master::MasterState;
-use crate::place::{GHOST, Place, Slot, User};
+use crate::place::{GHOST, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
 use crate::quarantine::Quarantined;
 use crate::refused::Refused;
@@ -260,13 +260,27 @@ impl<P: Platform> Configuration<P> {
     }
 
     /// Switches ATS off in the devices behind `instance`, which is about to be off for a moment.
-    pub(crate) fn switch_off(&mut self, core: &Core<P>, instance: InstanceId) {
+    fn switch_off(&mut self, core: &Core<P>, instance: InstanceId) {
         for master in 0..self.masters.end() {
             let state = self.masters.get_mut(master);
             if let Some(state) = state.filter(|state| state.instance == instance) {
                 state.switch_off(core);
             }
         }
+    }
+
+    /// The same, and makes them forget all that they keep: `instance`, which still works, is about to be off for long.
+    pub(crate) fn quiet(&mut self, core: &Core<P>, instance: InstanceId) -> Result<(), Failure> {
+        let Some(smmu) = core.instances.get(instance) else { return Ok(()) };
+        for master in 0..self.masters.end() {
+            let state = self.masters.get_mut(master);
+            let Some(state) = state.filter(|state| state.instance == instance && state.on) else {
+                continue;
+            };
+            state.switch_off(core);
+            state.forget_kept(core, smmu, WITHOUT)?;
+        }
+        Ok(())
     }
 
     /// Switches it on again where they are attached.
