@@ -299,7 +299,7 @@ fn structures_that_lie_are_refused_by_name() {
     assert!(matches!(twice, AdoptError::Overlap { what: Structure::StreamLeaf, .. }), "{twice}");
     let crooked = lie(|crashed| {
         let base = crashed.table.0.addr();
-        crashed.put(base + 8, (crashed.get(base) & !0x3f) + 0x40 | 9);
+        crashed.put(base + 8, ((crashed.get(base) & !0x3f) + 0x40) | 9);
     });
     assert!(matches!(crooked, AdoptError::Misaligned { .. }), "{crooked}");
     // An entry whose contexts are nowhere, and one with a reserved world.
