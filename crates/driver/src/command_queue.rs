@@ -373,10 +373,10 @@ impl CommandQueue {
         &self,
         platform: &P,
         mmio: &P::Mmio,
-        mut enabled: impl FnMut(u32) -> Result<(), E>,
+        enabled: impl FnMut(u32) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut offsets = self.others(platform).iter().filter_map(|lane| lane.port().enable(mmio));
-        offsets.try_for_each(|cons| enabled(cons))
+        offsets.try_for_each(enabled)
     }
 
     /// Acknowledges every error, for an SMMU whose queue is off and given up: an active one would stop it. Returns

@@ -171,7 +171,8 @@ fn an_error_stops_its_queue_until_it_is_acknowledged_there() {
 /// By hand: what must not be done to them.
 #[test]
 fn wrong_sequences_are_told() {
-    let cases: [(fn(&mut Machine), Misuse); 5] = [
+    type Case = (fn(&mut Machine), Misuse);
+    let cases: [Case; 5] = [
         (
             |machine| machine.smmu.write64(PAGE, ring(1) | BITS),
             Misuse::GuardedWrite { offset: PAGE, value: ring(1) | BITS },
