@@ -76,8 +76,13 @@ impl Watch {
     pub(super) fn devices_after_attach(&mut self, world: &World, user: User, before: Use) {
         let (instance, _) = self.oracle.streams(user.master);
         let kept = self.kept(world, instance).into_iter().filter(|(of, _)| *of == user);
-        let space = self.oracle.space(self.oracle.using(user));
+        let now = self.oracle.using(user);
+        let space = self.oracle.space(now);
         let stale = kept.map(|(_, entry)| entry).find(|entry| {
+            // Beside substreams, what skips stage 1 is granted as well (S1DSS, §12.1).
+            if now == Use::Identity && entry.granted.address == entry.first {
+                return false;
+            }
             let pages = entry.granted.size / PAGE;
             let led = |page: &u64| {
                 let iova = entry.first + page * PAGE;
