@@ -763,9 +763,21 @@ fn install<P: Platform>(
     if core.leaves_out(Mutation::DeviceFirst) && state.ats && !state.on && after.is_translated() {
         state.switch_on(core, instance)?;
     }
+    let of_stage_2 = |stream| matches!(stream, Stream::Stage2(_));
+    let over = after != before && before.is_translated();
+    if stalls && over && (of_stage_2(before) || of_stage_2(after)) {
+        // Blocked in between, so that what stalled before is told from what stalls then.
+        let written = state
+            .write_streams(core, instance, Stream::Blocked)
+            .and_then(|()| stall::end(core, instance, &state.streams, Ending::Everything));
+        if let Err(what) = written {
+            state.set_slot(substream, old);
+            return Err(what);
+        }
+    }
     if after != before {
         let mut written = state.write_streams(core, instance, after);
-        if stalls && was_read && !contexts(after) {
+        if stalls && was_read && !after.is_translated() {
             let blocked = after == Stream::Blocked;
             let ending = if blocked { Ending::Everything } else { Ending::Translated };
             written = written.and_then(|()| stall::end(core, instance, &state.streams, ending));
@@ -811,10 +823,10 @@ fn install<P: Platform>(
     told.inspect_err(|_| state.set_slot(substream, old))
 }
 
-/// Waits until `instance` has done all that it was told: no command for a device is on the way that left the targets before
-/// (rule R7).
+/// Waits until `instance` has done all that it was told, in whichever queue: no command for a device is on the way that
+/// left the targets before (rule R7).
 fn settle<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Failure> {
-    instance.carry_out(&core.platform, None)
+    instance.commands().settle(&core.platform, instance.mmio())
 }
 
 /// Makes `instance` forget `tag`, which no context carries any more.

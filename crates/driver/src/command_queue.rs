@@ -20,8 +20,11 @@
 //! It is *not* enough to conclude from one's own CMD_SYNC that what *others* had placed before is complete, as one may
 //! with a single queue. Invalidations that others placed for targets that are no more may still be on the way
 //! when a detach has returned. TLBIs do no harm then: of a tag that somebody else has got they invalidate too much. Where it
-//! matters, [`CommandQueue::settle`] waits for all lanes.
+//! matters, [`CommandQueue::settle`] waits for all lanes. Answers to stalled transactions, which nobody waits for, are in
+//! the first lane, whoever gives them.
 
+#[cfg(feature = "alloc")]
+mod first;
 mod lane;
 mod port;
 
@@ -501,15 +504,6 @@ impl CommandQueue {
             self.wait_for_room(platform, mmio, commands.len())?;
             // Others may be about to take it.
             platform.relax();
-        }
-    }
-
-    /// Looks once for room, for those who do not wait for it.
-    #[cfg(feature = "alloc")]
-    pub(crate) fn look_for_room<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
-        if !self.has_failed() {
-            // What makes no sense is for whoever waits.
-            let _ = self.lane(platform, self.own_lane(platform)).observe(platform, mmio);
         }
     }
 
