@@ -12,6 +12,7 @@ use smmuv3_pagetable::{
 };
 
 use crate::compatibility::Stage;
+use crate::counters::Counters;
 use crate::error::{StillAttached, Unconfirmed};
 use crate::invalidate::{Range, Scope};
 use crate::iommu::Core;
@@ -21,6 +22,7 @@ use crate::platform::Platform;
 use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::{Space, Tables, Target, Targets};
+use crate::statistics::{DomainCounts, DomainStatistics, count};
 use crate::tables::{Own, PageTable, dispatch};
 use crate::targets::Snapshot;
 
@@ -66,6 +68,8 @@ pub struct DomainConfig {
     ///
     /// [`Config::hypervisor_vmids`]: crate::Config::hypervisor_vmids
     pub vmid: Option<u16>,
+    /// Counts what is mapped and unmapped, for [`Domain::statistics`], on each CPU's own cache lines.
+    pub statistics: bool,
 }
 
 impl DomainConfig {
@@ -157,6 +161,13 @@ impl DomainConfig {
     #[must_use]
     pub const fn with_forced_types(mut self) -> Self {
         self.forced_types = true;
+        self
+    }
+
+    /// With counts of what is mapped and unmapped.
+    #[must_use]
+    pub const fn with_statistics(mut self) -> Self {
+        self.statistics = true;
         self
     }
 
@@ -271,10 +282,55 @@ impl<P: Platform> Domain<P> {
         let present = core.instances.iter().filter(|(id, _)| removed & id.bit() == 0);
         let features = present.map(|(_, instance)| instance.features());
         let targets = try_box(Targets::new())?;
-        let own = Own::new(&core.platform, &config, features).map_err(CreateError::Table)?;
+        let mut own = Own::new(&core.platform, &config, features).map_err(CreateError::Table)?;
+        // SAFETY: there is one platform only.
+        own.counters =
+            config.statistics.then(|| unsafe { Counters::new(&core.platform) }).flatten();
+        let lacks = config.statistics && own.counters.is_none();
         // If there is no memory, dropping the space frees the table.
         let space = Space::new(core, id, Tables::Own(own), Snapshot::new(targets));
+        if lacks {
+            return Err(CreateError::NoMemory);
+        }
         Ok(Self { space: Shared::new(space)? })
+    }
+
+    /// What happened so far, as far as it was counted ([`DomainConfig::statistics`]), and who uses it.
+    pub fn statistics(&self) -> DomainStatistics {
+        let core = &self.space.core;
+        let (masters, tags) = core.configuration.with(|configuration| {
+            (self.space.users(configuration), self.space.targets.for_writer().len())
+        });
+        let counted = self.own().counters.as_ref().map(|counters| {
+            let sum = |which| counters.sum(&core.platform, which);
+            DomainCounts {
+                maps: sum(count::MAPS),
+                mapped: sum(count::MAPPED),
+                unmaps: sum(count::UNMAPS),
+                unmapped: sum(count::UNMAPPED),
+                invalidations: sum(count::INVALIDATIONS),
+                unconfirmed: sum(count::UNCONFIRMED),
+            }
+        });
+        DomainStatistics { masters, tags, counted }
+    }
+
+    /// Counts one of what `which` says, and `bytes` of it if that is more, where it was asked for.
+    #[inline(always)]
+    fn count(&self, which: usize, bytes: Option<u64>) {
+        if let Some(counters) = &self.own().counters {
+            Self::count_in(&self.space.core.platform, counters, which, bytes);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn count_in(platform: &P, counters: &Counters, which: usize, bytes: Option<u64>) {
+        counters.add(platform, which, 1);
+        if let Some(bytes) = bytes {
+            // The bytes of what is counted come next.
+            counters.add(platform, which + 1, bytes);
+        }
     }
 
     /// A number that no other domain of the `Iommu` has had.
@@ -325,7 +381,10 @@ impl<P: Platform> Domain<P> {
             // SAFETY: the caller's promise; the frames are those that the table was made with.
             unsafe { table.map(platform, iova, pa, len, attributes) }
         });
-        let Err(error) = result else { return Ok(()) };
+        let Err(error) = result else {
+            self.count(count::MAPS, Some(len));
+            return Ok(());
+        };
         let mut unconfirmed = None;
         if error.mapped > 0 {
             // SAFETY: a part of the range that the caller has to itself.
@@ -354,7 +413,11 @@ impl<P: Platform> Domain<P> {
     /// No other operation of the domain touches an overlapping range meanwhile.
     pub unsafe fn unmap(&self, iova: Iova, len: u64) -> Result<u64, UnmapError> {
         // SAFETY: the caller's promise.
-        dispatch!(self.table(), table => unsafe { self.unmap_of(table, iova, len) })
+        let result = dispatch!(self.table(), table => unsafe { self.unmap_of(table, iova, len) });
+        if let Ok(unmapped) = result {
+            self.count(count::UNMAPS, Some(unmapped));
+        }
+        result
     }
 
     /// As [`Domain::unmap`], of the domain's tables.
@@ -446,6 +509,9 @@ impl<P: Platform> Domain<P> {
             // SAFETY: the caller's promise; the frames are those that the table was made with.
             unsafe { table.clear(platform, iova, len) }
         });
+        if let Ok(unmapped) = cleared {
+            self.count(count::UNMAPS, Some(unmapped));
+        }
         cleared.map_err(UnmapError::Table)
     }
 
@@ -471,7 +537,9 @@ impl<P: Platform> Domain<P> {
     /// that.
     pub fn invalidate_all(&self) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
+        self.count(count::INVALIDATIONS, None);
         self.space.invalidate(Scope::All, |_| true).map_err(|(unconfirmed, instances)| {
+            self.count(count::UNCONFIRMED, None);
             let all = 0..u64::MAX;
             core.quarantine.keep(&core.platform, instances, self.space.id, all, &[]);
             unconfirmed
@@ -553,6 +621,7 @@ impl<P: Platform> Domain<P> {
         let scope = Self::scope(gather, granule_shift);
         #[cfg(feature = "mutation")]
         let scope = core.wrong_scope(scope);
+        self.count(count::INVALIDATIONS, None);
         let result = match self.space.invalidate(scope, |_| true) {
             Ok(()) => {
                 // SAFETY: the invalidation is complete on every instance that the domain is attached on, and
@@ -561,6 +630,7 @@ impl<P: Platform> Domain<P> {
                 Ok(())
             }
             Err((unconfirmed, instances)) => {
+                self.count(count::UNCONFIRMED, None);
                 let tables = gather.tables();
                 core.quarantine.keep(&core.platform, instances, self.space.id, range, tables);
                 Err(unconfirmed)

@@ -24,6 +24,7 @@ use crate::process::{Life, Registers};
 use crate::shared::Shared;
 use crate::tables::{Own, dispatch};
 use crate::targets::Snapshot;
+use crate::trace::{InstanceSet, Trace};
 
 /// A tag by which an instance knows an address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,6 +281,7 @@ impl<P: Platform> Space<P> {
                 platform.relax();
             }
         }
+        platform.trace(&Trace::Invalidation { space: self.id, scope, told: InstanceSet(told) });
         for id in bits(told) {
             let (Some(instance), Some(ticket)) = (core.instances.get(id), tickets.get(id.index()))
             else {
@@ -380,10 +382,16 @@ impl<P: Platform> Drop for Space<P> {
         // instance did not let go of, the space is held until that instance is reset.)
         // SAFETY: taken once, here, and not used afterwards.
         match unsafe { ManuallyDrop::take(&mut self.tables) } {
-            Tables::Own(own) => dispatch!(own.tables, table => {
-                // SAFETY: see above; tags of the space were flushed when its last master left.
-                unsafe { table.destroy(&self.core.platform) }
-            }),
+            Tables::Own(own) => {
+                dispatch!(own.tables, table => {
+                    // SAFETY: see above; tags of the space were flushed when its last master left.
+                    unsafe { table.destroy(&self.core.platform) }
+                });
+                if let Some(counters) = own.counters {
+                    // SAFETY: the last who has them is this.
+                    unsafe { counters.free(&self.core.platform) };
+                }
+            }
             Tables::Process(registers) => self.core.give_back_pasid(registers.pasid),
         }
     }

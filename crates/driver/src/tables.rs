@@ -12,6 +12,7 @@ use smmuv3_pagetable::{
 
 use crate::compatibility::{Mismatch, Shape, Stage};
 use crate::context_table::ContextFormat;
+use crate::counters::Counters;
 use crate::domain::DomainConfig;
 use crate::entry::{Context, Stage2, Stream, WithoutSubstream};
 use crate::features::Features;
@@ -96,6 +97,8 @@ pub(crate) struct Own {
     pub(crate) vmid: Option<u16>,
     /// An unmap may cut blocks.
     pub(crate) splits: bool,
+    /// What is counted, if that was asked for.
+    pub(crate) counters: Option<Counters>,
 }
 
 impl Own {
@@ -171,7 +174,8 @@ impl Own {
         };
         let start = dispatch!(&tables, table => table.sl0());
         let splits = config.splitting && bbml != 0;
-        Ok(Self { tables, shape, upper: config.upper, start, mair, vmid: config.vmid, splits })
+        let (upper, vmid) = (config.upper, config.vmid);
+        Ok(Self { tables, shape, upper, start, mair, vmid, splits, counters: None })
     }
 
     /// Which stage they are for.
