@@ -12,7 +12,6 @@ use smmuv3_pagetable::{
 };
 
 use crate::compatibility::Stage;
-use crate::counters::Counters;
 use crate::error::{StillAttached, Unconfirmed};
 use crate::invalidate::{Range, Scope};
 use crate::iommu::Core;
@@ -22,7 +21,7 @@ use crate::platform::Platform;
 use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::{Space, Tables, Target, Targets};
-use crate::statistics::{DomainCounts, DomainStatistics, count};
+use crate::statistics::{Counted, Counters, DomainStatistics};
 use crate::tables::{Own, PageTable, dispatch};
 use crate::targets::Snapshot;
 
@@ -282,16 +281,12 @@ impl<P: Platform> Domain<P> {
         let present = core.instances.iter().filter(|(id, _)| removed & id.bit() == 0);
         let features = present.map(|(_, instance)| instance.features());
         let targets = try_box(Targets::new())?;
+        let cpus = core.platform.max_cpus();
+        let counters = config.statistics.then(|| Counters::new(cpus)).transpose()?;
         let mut own = Own::new(&core.platform, &config, features).map_err(CreateError::Table)?;
-        // SAFETY: there is one platform only.
-        own.counters =
-            config.statistics.then(|| unsafe { Counters::new(&core.platform) }).flatten();
-        let lacks = config.statistics && own.counters.is_none();
+        own.counters = counters;
         // If there is no memory, dropping the space frees the table.
         let space = Space::new(core, id, Tables::Own(own), Snapshot::new(targets));
-        if lacks {
-            return Err(CreateError::NoMemory);
-        }
         Ok(Self { space: Shared::new(space)? })
     }
 
@@ -301,23 +296,21 @@ impl<P: Platform> Domain<P> {
         let (masters, tags) = core.configuration.with(|configuration| {
             (self.space.users(configuration), self.space.targets.for_writer().len())
         });
-        let counted = self.own().counters.as_ref().map(|counters| {
-            let sum = |which| counters.sum(&core.platform, which);
-            DomainCounts {
-                maps: sum(count::MAPS),
-                mapped: sum(count::MAPPED),
-                unmaps: sum(count::UNMAPS),
-                unmapped: sum(count::UNMAPPED),
-                invalidations: sum(count::INVALIDATIONS),
-                unconfirmed: sum(count::UNCONFIRMED),
-            }
-        });
+        let counted = self.own().counters.as_ref().map(Counters::sums);
         DomainStatistics { masters, tags, counted }
     }
 
-    /// Counts one of what `which` says, and `bytes` of it if that is more, where it was asked for.
+    /// Counts one of what `which` says, if that was asked for.
     #[inline(always)]
-    fn count(&self, which: usize, bytes: Option<u64>) {
+    fn count(&self, which: Counted) {
+        if let Some(counters) = &self.own().counters {
+            counters.add(self.space.core.platform.cpu(), which, 1);
+        }
+    }
+
+    /// Counts one of what `which` says, and `bytes` of it, if that was asked for.
+    #[inline(always)]
+    fn count_bytes(&self, which: [Counted; 2], bytes: u64) {
         if let Some(counters) = &self.own().counters {
             Self::count_in(&self.space.core.platform, counters, which, bytes);
         }
@@ -325,12 +318,10 @@ impl<P: Platform> Domain<P> {
 
     #[cold]
     #[inline(never)]
-    fn count_in(platform: &P, counters: &Counters, which: usize, bytes: Option<u64>) {
-        counters.add(platform, which, 1);
-        if let Some(bytes) = bytes {
-            // The bytes of what is counted come next.
-            counters.add(platform, which + 1, bytes);
-        }
+    fn count_in(platform: &P, counters: &Counters, [which, of]: [Counted; 2], bytes: u64) {
+        let cpu = platform.cpu();
+        counters.add(cpu, which, 1);
+        counters.add(cpu, of, bytes);
     }
 
     /// A number that no other domain of the `Iommu` has had.
@@ -382,11 +373,12 @@ impl<P: Platform> Domain<P> {
             unsafe { table.map(platform, iova, pa, len, attributes) }
         });
         let Err(error) = result else {
-            self.count(count::MAPS, Some(len));
+            self.count_bytes([Counted::Maps, Counted::Mapped], len);
             return Ok(());
         };
         let mut unconfirmed = None;
         if error.mapped > 0 {
+            self.count_bytes([Counted::Maps, Counted::Mapped], error.mapped);
             // SAFETY: a part of the range that the caller has to itself.
             match unsafe { self.unmap(iova, error.mapped) } {
                 Err(UnmapError::Unconfirmed(failure)) => unconfirmed = Some(failure),
@@ -415,7 +407,7 @@ impl<P: Platform> Domain<P> {
         // SAFETY: the caller's promise.
         let result = dispatch!(self.table(), table => unsafe { self.unmap_of(table, iova, len) });
         if let Ok(unmapped) = result {
-            self.count(count::UNMAPS, Some(unmapped));
+            self.count_bytes([Counted::Unmaps, Counted::Unmapped], unmapped);
         }
         result
     }
@@ -510,7 +502,7 @@ impl<P: Platform> Domain<P> {
             unsafe { table.clear(platform, iova, len) }
         });
         if let Ok(unmapped) = cleared {
-            self.count(count::UNMAPS, Some(unmapped));
+            self.count_bytes([Counted::Unmaps, Counted::Unmapped], unmapped);
         }
         cleared.map_err(UnmapError::Table)
     }
@@ -537,9 +529,9 @@ impl<P: Platform> Domain<P> {
     /// that.
     pub fn invalidate_all(&self) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
-        self.count(count::INVALIDATIONS, None);
+        self.count(Counted::Invalidations);
         self.space.invalidate(Scope::All, |_| true).map_err(|(unconfirmed, instances)| {
-            self.count(count::UNCONFIRMED, None);
+            self.count(Counted::Unconfirmed);
             let all = 0..u64::MAX;
             core.quarantine.keep(&core.platform, instances, self.space.id, all, &[]);
             unconfirmed
@@ -621,7 +613,7 @@ impl<P: Platform> Domain<P> {
         let scope = Self::scope(gather, granule_shift);
         #[cfg(feature = "mutation")]
         let scope = core.wrong_scope(scope);
-        self.count(count::INVALIDATIONS, None);
+        self.count(Counted::Invalidations);
         let result = match self.space.invalidate(scope, |_| true) {
             Ok(()) => {
                 // SAFETY: the invalidation is complete on every instance that the domain is attached on, and
@@ -630,7 +622,7 @@ impl<P: Platform> Domain<P> {
                 Ok(())
             }
             Err((unconfirmed, instances)) => {
-                self.count(count::UNCONFIRMED, None);
+                self.count(Counted::Unconfirmed);
                 let tables = gather.tables();
                 core.quarantine.keep(&core.platform, instances, self.space.id, range, tables);
                 Err(unconfirmed)

@@ -382,16 +382,10 @@ impl<P: Platform> Drop for Space<P> {
         // instance did not let go of, the space is held until that instance is reset.)
         // SAFETY: taken once, here, and not used afterwards.
         match unsafe { ManuallyDrop::take(&mut self.tables) } {
-            Tables::Own(own) => {
-                dispatch!(own.tables, table => {
-                    // SAFETY: see above; tags of the space were flushed when its last master left.
-                    unsafe { table.destroy(&self.core.platform) }
-                });
-                if let Some(counters) = own.counters {
-                    // SAFETY: the last who has them is this.
-                    unsafe { counters.free(&self.core.platform) };
-                }
-            }
+            Tables::Own(own) => dispatch!(own.tables, table => {
+                // SAFETY: see above; tags of the space were flushed when its last master left.
+                unsafe { table.destroy(&self.core.platform) }
+            }),
             Tables::Process(registers) => self.core.give_back_pasid(registers.pasid),
         }
     }

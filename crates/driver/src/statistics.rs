@@ -85,7 +85,7 @@ pub struct DomainStatistics {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DomainCounts {
-    /// Ranges that were mapped.
+    /// Ranges that were mapped; of one that failed, what had been, and was unmapped again.
     pub maps: u64,
     /// Bytes of these.
     pub mapped: u64,
@@ -99,13 +99,80 @@ pub struct DomainCounts {
     pub unconfirmed: u64,
 }
 
-/// Numbers of the counts of a domain.
 #[cfg(feature = "alloc")]
-pub(crate) mod count {
-    pub(crate) const MAPS: usize = 0;
-    pub(crate) const MAPPED: usize = 1;
-    pub(crate) const UNMAPS: usize = 2;
-    pub(crate) const UNMAPPED: usize = 3;
-    pub(crate) const INVALIDATIONS: usize = 4;
-    pub(crate) const UNCONFIRMED: usize = 5;
+pub(crate) use domain::{Counted, Counters};
+
+#[cfg(feature = "alloc")]
+mod domain {
+    use alloc::vec::Vec;
+    use core::sync::atomic::{AtomicU64, Ordering};
+
+    use super::DomainCounts;
+    use crate::shared::NoMemory;
+    use crate::sync::Line;
+
+    /// What is counted of a domain.
+    #[derive(Clone, Copy)]
+    pub(crate) enum Counted {
+        Maps,
+        Mapped,
+        Unmaps,
+        Unmapped,
+        Invalidations,
+        Unconfirmed,
+    }
+
+    /// The counts of a domain, on each CPU's own cache lines.
+    pub(crate) struct Counters(Vec<Line<[AtomicU64; 6]>>);
+
+    impl Counters {
+        /// All zero, for so many CPUs.
+        pub(crate) fn new(cpus: usize) -> Result<Self, NoMemory> {
+            let count = cpus.checked_next_power_of_two().ok_or(NoMemory)?;
+            let mut lines = Vec::new();
+            lines.try_reserve_exact(count).map_err(|_| NoMemory)?;
+            lines.resize_with(count, || Line([const { AtomicU64::new(0) }; 6]));
+            Ok(Self(lines))
+        }
+
+        pub(crate) fn add(&self, cpu: usize, which: Counted, by: u64) {
+            let line = self.0.get(cpu & self.0.len().wrapping_sub(1));
+            if let Some(count) = line.and_then(|line| line.get(which as usize)) {
+                // Interrupts, and CPUs that answer for another's number, may come in between.
+                count.fetch_add(by, Ordering::Relaxed);
+            }
+        }
+
+        pub(crate) fn sums(&self) -> DomainCounts {
+            let counts = |which| self.0.iter().filter_map(move |line| line.get(which as usize));
+            let sum = |which: Counted| {
+                let all = counts(which).map(|count| count.load(Ordering::Relaxed));
+                all.fold(0, u64::wrapping_add)
+            };
+            DomainCounts {
+                maps: sum(Counted::Maps),
+                mapped: sum(Counted::Mapped),
+                unmaps: sum(Counted::Unmaps),
+                unmapped: sum(Counted::Unmapped),
+                invalidations: sum(Counted::Invalidations),
+                unconfirmed: sum(Counted::Unconfirmed),
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn counts_of_all_cpus_are_added_up_whatever_their_numbers() {
+            let counters = Counters::new(3).unwrap_or_else(|_| panic!("memory"));
+            for cpu in [0, 1, 2, 3, 4, usize::MAX] {
+                counters.add(cpu, Counted::Unmapped, 1 << cpu.min(10));
+            }
+            counters.add(7, Counted::Maps, 5);
+            let sums = DomainCounts { maps: 5, unmapped: 0x41f, ..DomainCounts::default() };
+            assert_eq!(counters.sums(), sums);
+        }
+    }
 }

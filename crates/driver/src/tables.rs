@@ -12,10 +12,10 @@ use smmuv3_pagetable::{
 
 use crate::compatibility::{Mismatch, Shape, Stage};
 use crate::context_table::ContextFormat;
-use crate::counters::Counters;
 use crate::domain::DomainConfig;
 use crate::entry::{Context, Stage2, Stream, WithoutSubstream};
 use crate::features::Features;
+use crate::statistics;
 
 /// Tables of any kind that there is.
 pub(crate) enum PageTable {
@@ -98,7 +98,7 @@ pub(crate) struct Own {
     /// An unmap may cut blocks.
     pub(crate) splits: bool,
     /// What is counted, if that was asked for.
-    pub(crate) counters: Option<Counters>,
+    pub(crate) counters: Option<statistics::Counters>,
 }
 
 impl Own {
