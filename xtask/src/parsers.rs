@@ -18,7 +18,7 @@ use crate::tally::Tally;
 pub const WHAT: &str = "fuzz targets, a fixed slice of inputs each";
 
 /// Targets of which tens of thousands of inputs take a second or few.
-const QUICK: [&str; 5] = ["device_tree", "image", "iort", "legality", "structure"];
+const QUICK: [&str; 6] = ["device_tree", "image", "iort", "legality", "nest", "structure"];
 
 /// Inputs of `target` in `cargo xtask test`, so that all together take less time than their build.
 fn slice(target: &str) -> u64 {

@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(spans(3, 2), [(3, 0), (4, 0)]);
         assert_eq!(spans(1, 6), [(0, 3)]);
         assert_eq!(spans(0, 3), [(0, 2)]);
-        assert_eq!(spans(3, 0x8000), [(0, 15), (0x8000, 2)]);
+        assert_eq!(spans(3, 0x7fff), [(0, 15), (0x8000, 1)]);
         let all = [Span { first: 0, log2: 52 }];
         assert_eq!(Spans::of(Scope::All, 12).iter().collect::<Vec<_>>(), all);
         assert_eq!(Spans::of(range(0, 0), 12).iter().collect::<Vec<_>>(), all);

@@ -12,7 +12,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use smmuv3_formats::{StreamId, SubstreamId};
+use smmuv3_formats::{Ste, StreamId, SubstreamId};
 
 use crate::compatibility::Mismatch;
 use crate::configuration::{Configuration, spare, spare_for};
@@ -25,6 +25,8 @@ use crate::iommu::{Core, Iommu};
 use crate::master::Master;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
+use crate::nest::Illegal;
+use crate::nest::state::{Moves, Nesting};
 use crate::place::{Bound, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
 use crate::seat::{self, Number, Seat};
@@ -96,6 +98,29 @@ pub enum AttachError {
         instance: InstanceId,
         /// The PASID.
         pasid: SubstreamId,
+    },
+    /// What a guest asks for is illegal (C_BAD_STE). Nothing was changed.
+    Illegal(Illegal),
+    /// The guest's SMMU is on another instance than the master. Nothing was changed.
+    NestInstance {
+        /// The master's instance.
+        instance: InstanceId,
+        /// That of the guest's SMMU.
+        nest: InstanceId,
+    },
+    /// A guest has another number of streams for the master than it has. Nothing was changed.
+    GuestStreams {
+        /// The instance.
+        instance: InstanceId,
+        /// How many streams the master has.
+        streams: usize,
+    },
+    /// A guest has two masters with that number of a stream. Nothing was changed.
+    GuestStream {
+        /// The instance.
+        instance: InstanceId,
+        /// The guest's stream.
+        stream: StreamId,
     },
     /// The PASID is beyond those of the master. Nothing was changed.
     SubstreamRange {
@@ -170,6 +195,19 @@ impl fmt::Display for AttachError {
             }
             Self::SubstreamStage { instance, pasid } => {
                 write!(f, "{instance}: PASID {pasid} does not go with stage 2")
+            }
+            Self::Illegal(illegal) => illegal.fmt(f),
+            Self::NestInstance { instance, nest } => {
+                write!(f, "{instance}: the guest's SMMU is on {nest}")
+            }
+            Self::GuestStreams { instance, streams } => {
+                write!(
+                    f,
+                    "{instance}: the master has {streams} streams, the guest gives other numbers"
+                )
+            }
+            Self::GuestStream { instance, stream } => {
+                write!(f, "{instance}: the guest has stream {stream} already")
             }
             Self::SubstreamRange { instance, pasid, bits: 0 } => {
                 write!(f, "{instance}: PASID {pasid}, but the master has no substreams")
@@ -282,6 +320,8 @@ pub(crate) enum Goal<P: Platform> {
     Bind(Shared<Space<P>>),
     /// As `Blocked`, if it still has the seat of that number, and was bound no more than once.
     Unbind(u64),
+    /// As `Space`, by what a guest asks for.
+    Nest(Nesting<P>),
 }
 
 /// A seat that a master is to have, made ready beforehand.
@@ -334,24 +374,31 @@ pub(crate) fn change<P: Platform>(
             Some(AttachError::Quarantined { instance: id, stream })
         };
         let slot = state.slot(substream);
+        let nested = substream == WITHOUT && state.nested.is_some();
+        // After a reset a guest may have it still.
+        let given = state.nest.is_some() || state.former.is_some();
+        let given = substream == WITHOUT && given;
         let space = match &goal {
             Goal::Space(space) | Goal::Bind(space) if space.is_released(configuration) => {
                 return Err(AttachError::Released);
             }
             Goal::Space(space) | Goal::Bind(space) => Some(space.clone()),
+            Goal::Nest(nesting) => Some(nesting.space.clone()),
             Goal::Blocked | Goal::Identity | Goal::Unbind(_) => None,
         };
         // What takes no hardware.
         match (slot, &goal) {
             _ if stuck => return Err(unconfirmed(Failure::Failed)),
-            (Slot::Blocked, Goal::Blocked) | (Slot::Identity, Goal::Identity) => return Ok(None),
+            (Slot::Blocked, Goal::Blocked) | (Slot::Identity, Goal::Identity) if !given => {
+                return Ok(None);
+            }
             (Slot::At(bound), Goal::Unbind(_)) if bound.bonds > 1 => {
                 count(configuration, master, substream, bound, bound.bonds - 1);
                 return Ok(Some(bound.seat));
             }
             (Slot::At(bound), Goal::Space(space) | Goal::Bind(space)) => {
                 let place = configuration.places.get(bound.place);
-                if place.is_some_and(|place| place.space.is(space)) {
+                if place.is_some_and(|place| place.space.is(space)) && !nested {
                     if let Goal::Bind(_) = goal {
                         count(configuration, master, substream, bound, bound.bonds + 1);
                     }
@@ -374,6 +421,20 @@ pub(crate) fn change<P: Platform>(
                 let pasid = SubstreamId(clash);
                 return Err(AttachError::SubstreamStage { instance: id, pasid });
             }
+        }
+        let mut moves = Moves::prepare(configuration, master, substream, &goal)?;
+        if let (Slot::At(bound), Some(space)) = (slot, &space)
+            && configuration.places.get(bound.place).is_some_and(|place| place.space.is(space))
+        {
+            // The seat stays, and what the entries say becomes another.
+            return match restate(core, configuration, instance, master, bound, &goal, &mut moves) {
+                Ok(()) => Ok(Some(bound.seat)),
+                Err(what) => Err(unconfirmed(what)),
+            };
+        }
+        if !matches!(slot, Slot::At(_)) {
+            // Hardware does not go by a guest's entry.
+            part(core, configuration, instance, master, &mut moves).map_err(unconfirmed)?;
         }
         core.quarantine.reserve(&core.platform)?;
         configuration.held.try_reserve(1).map_err(|_| NoMemory)?;
@@ -410,7 +471,23 @@ pub(crate) fn change<P: Platform>(
         let published = entering.and_then(|Entering { place, targets, .. }| {
             configuration.publish_for(place, targets?, user)
         });
-        if let Err(what) = install(core, configuration, instance, master, substream, &goal, new) {
+        let tables = new.and_then(|new| {
+            let place = configuration.places.get(new.place)?;
+            place.space.stage_2(place.tag)
+        });
+        let (nested, entered) =
+            moves.enter(configuration, master, instance.features(), tables, &goal);
+        let installed =
+            install(core, configuration, instance, master, substream, &goal, (new, nested));
+        if entered.is_some() {
+            Retired::free([entered], &core.readers, || core.platform.relax());
+        }
+        // Where that is not confirmed, the guests that had it keep it until a reset: hardware may go by their entries.
+        let settled = match installed {
+            Ok(()) => part(core, configuration, instance, master, &mut moves),
+            Err(_) => Ok(()),
+        };
+        if let Err(what) = installed {
             if let Some(state) = configuration.masters.get_mut(master) {
                 state.block_streams(&core.platform, instance);
                 state.switch_off(core);
@@ -425,7 +502,7 @@ pub(crate) fn change<P: Platform>(
         let seat = new.map(|new| new.seat);
         let answer = |configuration: &Configuration<P>| match quarantined(configuration) {
             Some(error) if seat.is_some() => Err(error),
-            _ => Ok(seat),
+            _ => settled.map(|()| seat).map_err(unconfirmed),
         };
         let place = old.map(|old| old.place).filter(|_| emptied.is_some() || devices != 0);
         let (Some(place), Some(targets)) = (place, leaving) else {
@@ -485,6 +562,9 @@ fn described<P: Platform>(
         Goal::Identity => Change::Attach { instance, stream, substream, space: None },
         Goal::Space(space) | Goal::Bind(space) => {
             Change::Attach { instance, stream, substream, space: Some(space.id) }
+        }
+        Goal::Nest(nesting) => {
+            Change::Attach { instance, stream, substream, space: Some(nesting.space.id) }
         }
     })
 }
@@ -576,8 +656,66 @@ fn enter<P: Platform>(
     Ok(Entering { place, is_new: true, targets: Some(room.targets) })
 }
 
+/// Takes a master, whose entries say something else now, from guests that had it. Nothing of theirs stays cached that
+/// they would not be listened to about, and none of their commands is under way that names its streams.
+fn part<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    instance: &Instance<P>,
+    master: usize,
+    moves: &mut Moves,
+) -> Result<(), Failure> {
+    // Before they are not listened to any more. Other masters may keep the tag.
+    let tags = moves.emptied().into_iter().flatten();
+    let tags = tags.map(|vmid| Tag::stage_2(vmid).guests());
+    let mut result = Ok(());
+    if tags.clone().next().is_some() {
+        result = instance.carry_out(&core.platform, instance.invalidation(tags, Scope::All));
+    }
+    let left = moves.leave(configuration, master);
+    if left.iter().any(Option::is_some) {
+        Retired::free(left, &core.readers, || core.platform.relax());
+        // What they had given before is in the queue.
+        result = result.and(instance.carry_out(&core.platform, None));
+    }
+    result
+}
+
+/// Makes the entries of a master that is at `bound` say what `goal` asks for over the same tables.
+fn restate<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    instance: &Instance<P>,
+    master: usize,
+    bound: Bound,
+    goal: &Goal<P>,
+    moves: &mut Moves,
+) -> Result<(), Failure> {
+    let place = configuration.places.get(bound.place);
+    let tables = place.and_then(|place| place.space.stage_2(place.tag));
+    let (nested, entered) = moves.enter(configuration, master, instance.features(), tables, goal);
+    let mut written = Ok(());
+    if let Some(state) = configuration.masters.get_mut(master) {
+        let before = state.stream();
+        state.nested = nested;
+        let after = state.stream();
+        if after != before {
+            written = state.write_streams(core, instance, after);
+        }
+        if written.is_err() {
+            state.block_streams(&core.platform, instance);
+            state.set_slot(WITHOUT, Slot::Stuck([Some(bound), None]));
+        }
+    }
+    if entered.is_some() {
+        Retired::free([entered], &core.readers, || core.platform.relax());
+    }
+    written?;
+    part(core, configuration, instance, master, moves)
+}
+
 /// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat
-/// at the space that is entered.
+/// at the space that is entered, and what its entries say if a guest has a say in it.
 fn install<P: Platform>(
     core: &Core<P>,
     configuration: &mut Configuration<P>,
@@ -585,7 +723,7 @@ fn install<P: Platform>(
     master: usize,
     substream: u32,
     goal: &Goal<P>,
-    new: Option<Bound>,
+    (new, nested): (Option<Bound>, Option<Ste>),
 ) -> Result<(), Failure> {
     let place = new.and_then(|new| configuration.places.get(new.place));
     let tables = place.and_then(|place| place.space.stage_2(place.tag));
@@ -635,7 +773,7 @@ fn install<P: Platform>(
     };
     state.set_slot(substream, slot);
     if substream == WITHOUT {
-        state.stage_2 = tables;
+        (state.stage_2, state.nested) = (tables, nested);
     }
     let after = state.stream();
     let kept_before = state.on;

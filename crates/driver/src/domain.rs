@@ -69,6 +69,9 @@ pub struct DomainConfig {
     pub vmid: Option<u16>,
     /// Counts what is mapped and unmapped, for [`Domain::statistics`], on each CPU's own cache lines.
     pub statistics: bool,
+    /// Stage 2: guests may have a stage 1 over it ([`Iommu::nest`](crate::Iommu::nest)). An unmap then takes two rounds of
+    /// invalidations, since what is cached of both stages together is not found by an address of the second (§4.2).
+    pub guests: bool,
 }
 
 impl DomainConfig {
@@ -167,6 +170,13 @@ impl DomainConfig {
     #[must_use]
     pub const fn with_statistics(mut self) -> Self {
         self.statistics = true;
+        self
+    }
+
+    /// For guests, too.
+    #[must_use]
+    pub const fn with_guests(mut self) -> Self {
+        self.guests = true;
         self
     }
 
@@ -602,6 +612,7 @@ impl<P: Platform> Domain<P> {
 
     /// Invalidates what `gather` holds, frees the unlinked tables, and empties it. What cannot be freed goes
     /// into quarantine.
+    #[inline(always)]
     fn settle(&self, gather: &mut Gather, granule_shift: u32) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
         #[cfg(feature = "mutation")]

@@ -32,6 +32,8 @@ pub enum Stream {
     },
     /// Stage 2 alone translates.
     Stage2(Stage2),
+    /// What a guest asks for over its host's stage 2, made by [`Request::encode`](crate::nest::Request::encode).
+    Nested(Ste),
 }
 
 /// Tables of stage 2 as an SMMU sees them.
@@ -161,6 +163,7 @@ impl Stream {
                 let ste = valid.with_config(config::STAGE_2).with_sh_cfg(SHARE_AS_INCOMING);
                 tables.encode(ste, features)
             }
+            Self::Nested(ste) => ste,
         }
     }
 }

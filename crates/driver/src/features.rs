@@ -110,6 +110,9 @@ pub struct Features {
     pub stalls: Stalls,
     /// Most transactions that are stalled at the same time: IDR5.STALL_MAX; 0 where none are.
     pub most_stalls: u32,
+    /// A guest's stage 1 can be put over the host's stage 2: both are there, and errata 1209401, 2268618 and
+    /// 2812531 are not (§19).
+    pub nesting: bool,
     /// EL2 translations exist, and must be invalidated at start.
     pub el2: bool,
     /// Streams of stage 1 are in EL2 with E2H, as [`InstanceConfig::el2_host`](crate::InstanceConfig::el2_host) asks for
@@ -311,6 +314,7 @@ impl Features {
         }
         let is = |product| iidr.implementer() == ARM && iidr.product_id() == product;
         let mmu_700 = is(MMU_700);
+        let early_700 = mmu_700 && (iidr.variant() < 1 || iidr.revision() < 1);
         // Errata 3878312 and 3995052, and of all MMU-700 (§19).
         let deaf = mmu_700 || is(MMU_L1) || is(MMU_S3);
         Ok(Self {
@@ -349,6 +353,7 @@ impl Features {
                 _ => Stalls::Never,
             },
             most_stalls: if idr0.stall_model() == 1 { 0 } else { idr5.stall_max() as u32 },
+            nesting: idr0.s1p() && idr0.s2p() && !early_700 && !(is(MMU_600) && iidr.variant() < 2),
             el2: idr0.hyp(),
             el2_host: false,
             // Erratum 1076982 (§19).
@@ -356,11 +361,7 @@ impl Features {
             translation_operations: idr0.atos(),
             messages: idr0.msi(),
             enhanced_queues: idr1.ecmdq(),
-            largest_batch: if mmu_700 && (iidr.variant() < 1 || iidr.revision() < 1) {
-                62
-            } else {
-                u32::MAX
-            },
+            largest_batch: if early_700 { 62 } else { u32::MAX },
         })
     }
 
@@ -453,6 +454,26 @@ mod tests {
             assert_eq!(events(sev, iidr), good, "r{variant}p{revision}");
         }
         assert!(events(sev, arm.with_product_id(0x487)) && events(sev, Iidr::default()));
+    }
+
+    #[test]
+    fn nesting_needs_both_stages_and_no_early_implementation() {
+        let nesting = |iidr: Iidr, idr0| {
+            Features::decode(IdRegisters { idr0, iidr, ..qemu() }).unwrap().nesting
+        };
+        assert!(nesting(Iidr::default(), qemu().idr0));
+        assert!(!nesting(Iidr::default(), qemu().idr0.with_s2p(false)));
+        let arm = Iidr::default().with_implementer(0x43b);
+        for (product, variant, revision, good) in [
+            (0x483, 1, 9, false),
+            (0x483, 2, 0, true),
+            (0x487, 0, 1, false),
+            (0x487, 1, 0, false),
+            (0x487, 1, 1, true),
+        ] {
+            let iidr = arm.with_product_id(product).with_variant(variant).with_revision(revision);
+            assert_eq!(nesting(iidr, qemu().idr0), good, "{product:#x} r{variant}p{revision}");
+        }
     }
 
     #[test]

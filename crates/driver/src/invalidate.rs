@@ -16,26 +16,27 @@ pub enum Regime {
     El2,
     /// Stage 2: the VMID alone.
     Stage2,
+    /// Guests' stage 1 over a stage 2, whatever their ASIDs: the VMID alone.
+    Guests,
 }
 
 impl Regime {
-    /// The commands for addresses, or for the whole tag. Their operands are at the same places in every regime.
+    /// The commands for addresses, and for the whole tag. Both have their operands at the same places in every regime.
     #[inline]
-    const fn opcode(self, whole: bool) -> u64 {
-        // A byte each, in the order of the regimes.
-        const OPCODES: u64 = Opcode::TlbiNhVa as u64
-            | (Opcode::TlbiNhAsid as u64) << 8
-            | (Opcode::TlbiEl2Va as u64) << 16
-            | (Opcode::TlbiEl2Asid as u64) << 24
-            | (Opcode::TlbiS2Ipa as u64) << 32
-            | (Opcode::TlbiS12Vmall as u64) << 40;
-        OPCODES >> (16 * self as u32 + 8 * whole as u32) & 0xff
+    const fn opcodes(self) -> [u64; 2] {
+        match self {
+            Self::El1 => [Opcode::TlbiNhVa as u64, Opcode::TlbiNhAsid as u64],
+            Self::El2 => [Opcode::TlbiEl2Va as u64, Opcode::TlbiEl2Asid as u64],
+            Self::Stage2 => [Opcode::TlbiS2Ipa as u64, Opcode::TlbiS12Vmall as u64],
+            // Addresses of stage 2 say nothing about theirs.
+            Self::Guests => [Opcode::TlbiNhAll as u64, Opcode::TlbiNhAll as u64],
+        }
     }
 
     /// The command for everything of the world that the regime belongs to.
     const fn all(self) -> Command {
         match self {
-            Self::El1 | Self::Stage2 => Command(TlbiNsnhAll::new().0),
+            Self::El1 | Self::Stage2 | Self::Guests => Command(TlbiNsnhAll::new().0),
             Self::El2 => Command(TlbiEl2All::new().0),
         }
     }
@@ -66,6 +67,12 @@ impl Tag {
     /// That of tables of stage 2.
     pub const fn stage_2(vmid: u16) -> Self {
         Self { regime: Regime::Stage2, vmid, asid: 0 }
+    }
+
+    /// That of all stage 1 over the tables of stage 2 that this is the tag of.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn guests(self) -> Self {
+        Self { regime: Regime::Guests, asid: 0, ..self }
     }
 }
 
@@ -176,7 +183,9 @@ impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
             let Tag { regime, vmid, asid } = self.tags.next()?;
             // In the same places in all commands that name a tag.
             let tag = TlbiNhAsid::default().with_vmid(vmid.into()).with_asid(asid.into());
-            (self.tag, self.next) = (tag.0[0] | regime.opcode(self.said.whole), self.said);
+            let [addresses, whole] = regime.opcodes();
+            let opcode = if self.said.whole { whole } else { addresses };
+            (self.tag, self.next) = (tag.0[0] | opcode, self.said);
         }
         let Command([first, second]) = self.next.command();
         Some(Command([first | self.tag, second]))
@@ -498,6 +507,17 @@ mod tests {
         let mixed = Range { leaf_only: false, ..range(0, 1 << 13, 12, Some(30)) };
         assert_eq!(mixed.singles(), 16);
         assert_eq!(range(0, 1000, 14, None).singles(), 1000);
+    }
+
+    #[test]
+    fn what_is_cached_over_a_stage_2_goes_with_its_vmid() {
+        // TLBI_NH_ALL, whatever the address; TLBI_NSNH_ALL where there is no room for more.
+        let tags = [Tag::stage_2(7), Tag::stage_2(9)].map(Tag::guests);
+        let all = |most| -> Vec<Command> {
+            commands(&features(true), tags.into_iter(), Scope::All, most).collect()
+        };
+        assert_eq!(all(2), [Command([7 << 32 | 0x10, 0]), Command([9 << 32 | 0x10, 0])]);
+        assert_eq!(all(1), [Command([0x30, 0])]);
     }
 
     #[test]

@@ -432,6 +432,15 @@ impl<P: Platform> Core<P> {
         }
     }
 
+    /// What a wrong driver would make of a guest's command that names a VMID.
+    pub(crate) fn forwarded(&self, command: smmuv3_formats::Command) -> smmuv3_formats::Command {
+        let named = command.field("VMID").is_some() && self.leaves_out(crate::Mutation::GuestsVmid);
+        // Guests name none.
+        let [first, second] = command.0;
+        let first = if named { first & !(0xffff << 32) } else { first };
+        smmuv3_formats::Command([first, second])
+    }
+
     /// Whether a wrong driver would give `tag` back without an invalidation.
     pub(crate) fn leaves_out_flush(&self, tag: Tag) -> bool {
         let of_stage_2 = tag.regime == Regime::Stage2;

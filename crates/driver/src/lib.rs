@@ -16,6 +16,8 @@
 //! A master with PASIDs ([`MasterConfig::substream_bits`]) can use a domain by each of them ([`Iommu::attach_pasid`]),
 //! and the address spaces of processes ([`Iommu::add_process`], [`Process::bind`]).
 //!
+//! A hypervisor gives a guest an SMMU of its own, over a domain that is the guest's memory ([`Iommu::nest`], [`nest`]).
+//!
 //! # What holds
 //! * Every stream aborts until its master is attached, but those of [`Probe::keep`]. Identity must be asked for, and is
 //!   `unsafe`.
@@ -113,6 +115,8 @@ mod mutation;
 #[cfg(feature = "alloc")]
 mod mutex;
 mod name;
+pub mod nest;
+pub mod page_request;
 #[cfg(feature = "alloc")]
 mod pasid;
 #[cfg(feature = "alloc")]
@@ -121,6 +125,7 @@ mod pending;
 mod place;
 pub mod platform;
 pub mod pmcg;
+pub mod pri_queue;
 #[cfg(feature = "alloc")]
 mod process;
 #[cfg(feature = "alloc")]
@@ -188,6 +193,8 @@ pub use message::{Destination, Message, Messages};
 #[cfg(feature = "mutation")]
 pub use mutation::Mutation;
 pub use name::Name;
+#[cfg(feature = "alloc")]
+pub use nest::{Nest, NestConfig, NestError};
 #[cfg(feature = "alloc")]
 pub use pasid::PasidError;
 pub use platform::{Frames, Mmio, Platform, RawMutex};

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use smmuv3_formats::{StreamId, SubstreamId};
+use smmuv3_formats::{Ste, StreamId, SubstreamId};
 
 use crate::attach::{fill, write};
 use crate::compatibility::Stage;
@@ -16,6 +16,7 @@ use crate::instance::Instance;
 use crate::iommu::{Core, Smmu};
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
+use crate::nest::state::NestState;
 use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
 use crate::refused::Refused;
@@ -86,6 +87,12 @@ pub(crate) struct MasterState {
     pub(crate) vmid: u16,
     /// What its entries say if its own accesses are translated by stage 2.
     pub(crate) stage_2: Option<Stage2>,
+    /// And what they say instead, if a guest has a say in it.
+    pub(crate) nested: Option<Ste>,
+    /// That guest's, as long as it may be reached by its commands.
+    pub(crate) nest: Option<Shared<NestState>>,
+    /// Another's, which it was being taken from when the instance did not confirm that.
+    pub(crate) former: Option<Shared<NestState>>,
     /// The instance did not confirm that bank: whatever the master does may still be tagged as in the one before.
     pub(crate) adrift: bool,
     /// Its streams may keep translations,
@@ -247,6 +254,9 @@ impl<P: Platform> Master<P> {
                 table,
                 vmid: 0,
                 stage_2: None,
+                nested: None,
+                nest: None,
+                former: None,
                 adrift: false,
                 ats: config.ats && features.ats,
                 on: false,
@@ -283,7 +293,8 @@ impl<P: Platform> Master<P> {
         let closed = self.core.configuration.with(|configuration| {
             // A handle's master is there.
             let Some(state) = configuration.masters.get(self.index) else { return Ok(None) };
-            if !matches!(state.own, Slot::Blocked) || !state.others.is_empty() {
+            let given = state.nest.is_some() || state.former.is_some();
+            if !matches!(state.own, Slot::Blocked) || !state.others.is_empty() || given {
                 return Err(match state.is_stuck() {
                     true => CloseMasterError::Unconfirmed,
                     false => CloseMasterError::Attached,
@@ -423,7 +434,7 @@ impl MasterState {
     /// What the entries of its streams are to say.
     pub(crate) fn stream(&self) -> Stream {
         if let (Slot::At(_), Some(tables)) = (self.own, self.stage_2) {
-            return Stream::Stage2(tables);
+            return self.nested.map_or(Stream::Stage2(tables), Stream::Nested);
         }
         let without = match self.own {
             Slot::At(_) => WithoutSubstream::First,

@@ -53,10 +53,16 @@ pub enum Mutation {
     SyncElsewhere,
     /// Where interrupts are written to is said only after they are on.
     LateMessages,
+    /// What is cached of both stages together is not invalidated when a stage 2 under a guest changes.
+    NoGuestFlush,
+    /// It is invalidated before, not after, what is cached of the stage 2.
+    GuestFlushFirst,
+    /// A guest's invalidations are those of the VMID that it names itself.
+    GuestsVmid,
 }
 
 impl Mutation {
-    /// Every mutation.
+    /// Every mutation that takes no guest to be noticed.
     pub const ALL: [Self; 24] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
@@ -83,4 +89,7 @@ impl Mutation {
         Self::SyncElsewhere,
         Self::LateMessages,
     ];
+
+    /// Every one that takes a guest to be noticed.
+    pub const OF_GUESTS: [Self; 3] = [Self::NoGuestFlush, Self::GuestFlushFirst, Self::GuestsVmid];
 }

@@ -56,7 +56,7 @@ impl<P: Platform> Iommu<P> {
                 if let Some(Place { instance, tag, .. }) = configuration.places.get(place) {
                     let (instance, Tag { regime, vmid, asid }) = (*instance, *tag);
                     visit(match regime {
-                        Regime::Stage2 => Quarantined::Vmid { instance, vmid },
+                        Regime::Stage2 | Regime::Guests => Quarantined::Vmid { instance, vmid },
                         Regime::El1 | Regime::El2 => Quarantined::Asid { instance, asid },
                     });
                 }

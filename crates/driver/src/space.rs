@@ -185,10 +185,41 @@ impl<P: Platform> Space<P> {
 
     /// Makes every instance forget what `scope` says, all tags that `wanted` names: all instances are told before the
     /// first is waited for. On error, also the set of instances that did not confirm.
+    #[inline]
     pub(crate) fn invalidate(
         &self,
         scope: Scope,
         wanted: impl Fn(&Installed) -> bool + Copy,
+    ) -> Result<(), (Unconfirmed, u64)> {
+        #[cfg(feature = "mutation")]
+        if self.core.leaves_out(crate::Mutation::GuestFlushFirst) {
+            let first = self.tell(Scope::All, wanted, Tag::guests);
+            return first.and(self.tell(scope, wanted, |tag| tag));
+        }
+        let told = self.tell(scope, wanted, |tag| tag);
+        // The whole of a tag of stage 2 includes what is cached of both stages together (S12_VMALL).
+        if !matches!(scope, Scope::Range(_)) || !self.own().is_some_and(|own| own.guests) {
+            return told;
+        }
+        #[cfg(feature = "mutation")]
+        if self.core.leaves_out(crate::Mutation::NoGuestFlush) {
+            return told;
+        }
+        // A range of it does not, and those are only told now that the first round is complete: what is filled
+        // from an entry of stage 2 in between would outlive both (§4.2).
+        match (told, self.tell(Scope::All, wanted, Tag::guests)) {
+            (Err((first, some)), Err((_, others))) => Err((first, some | others)),
+            (told, again) => told.and(again),
+        }
+    }
+
+    /// One round of [`Space::invalidate`], of what `named` makes of the tags.
+    #[inline]
+    fn tell(
+        &self,
+        scope: Scope,
+        wanted: impl Fn(&Installed) -> bool + Copy,
+        named: impl Fn(Tag) -> Tag + Copy,
     ) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
         let platform = &core.platform;
@@ -217,7 +248,7 @@ impl<P: Platform> Space<P> {
                     let tags = tags.iter().filter(move |target| wanted(target));
                     #[cfg(feature = "mutation")]
                     let tags = tags.filter(|target| core.reaches(targets, target));
-                    let tags = tags.map(|target| core.tag_of(target));
+                    let tags = tags.map(move |target| named(core.tag_of(target)));
                     let mut commands = instance.invalidation(tags, scope);
                     let mut count = commands.len();
                     let devices = targets.behind(id);

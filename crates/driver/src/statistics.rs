@@ -131,7 +131,7 @@ mod domain {
             let count = cpus.checked_next_power_of_two().ok_or(NoMemory)?;
             let mut lines = Vec::new();
             lines.try_reserve_exact(count).map_err(|_| NoMemory)?;
-            lines.resize_with(count, || Line([const { AtomicU64::new(0) }; 6]));
+            lines.extend((0..count).map(|_| Line([const { AtomicU64::new(0) }; 6])));
             Ok(Self(lines))
         }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A domain's page tables: of either stage, each granule, narrow or wide, and what an SMMU must be to walk them.
 
+use core::sync::atomic::AtomicU64;
+
 use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Cd, PhysAddr, legality};
 use smmuv3_pagetable::{
@@ -99,6 +101,10 @@ pub(crate) struct Own {
     pub(crate) splits: bool,
     /// What is counted, if that was asked for.
     pub(crate) counters: Option<statistics::Counters>,
+    /// There may be stage 1 of guests over them.
+    pub(crate) guests: bool,
+    /// The instances on which a guest has a [`Nest`](crate::nest::Nest).
+    pub(crate) nests: AtomicU64,
 }
 
 impl Own {
@@ -175,12 +181,19 @@ impl Own {
         let start = dispatch!(&tables, table => table.sl0());
         let splits = config.splitting && bbml != 0;
         let (upper, vmid) = (config.upper, config.vmid);
-        Ok(Self { tables, shape, upper, start, mair, vmid, splits, counters: None })
+        let guests = config.guests && stage == Stage::Two;
+        let nests = AtomicU64::new(0);
+        Ok(Self { tables, shape, upper, start, mair, vmid, splits, guests, nests, counters: None })
     }
 
     /// Which stage they are for.
     pub(crate) fn stage(&self) -> Stage {
         self.shape.stage
+    }
+
+    /// Types are those of the mappings, whatever guests and devices say.
+    pub(crate) fn forces_types(&self) -> bool {
+        self.shape.forced_types
     }
 
     /// log2 of the granule.

@@ -90,7 +90,7 @@ impl<M: Memory> Model<M> {
     /// [`Refusal`] as for [`Self::translate`] and [`Self::translated`], or when the device was granted nothing
     /// ([`Reason::NotGranted`]).
     pub fn access(&mut self, access: Access) -> Result<Translation, Refusal> {
-        match self.send(&access)? {
+        match self.send(&access, false)? {
             Sent::Untranslated => self.translate(access),
             Sent::By(entry) => {
                 self.translated(Access { address: entry.output(access.address), ..access })
@@ -98,7 +98,8 @@ impl<M: Memory> Model<M> {
         }
     }
 
-    /// As [`Self::hold`], for an access that the device makes as with [`Self::access`].
+    /// As [`Self::hold`], for an access that the device makes as with [`Self::access`]; an adversarial one may send it
+    /// untranslated all the same, when it has no entry for it.
     ///
     /// # Errors
     /// As both.
@@ -108,7 +109,9 @@ impl<M: Memory> Model<M> {
         payload: Transfer,
     ) -> Result<Translation, Refusal> {
         let access = Access { write: matches!(payload, Transfer::Write(_)), ..access };
-        match self.send(&access)? {
+        // Whoever may ask for translations may do without.
+        let without = self.profile.adversary.device_requests && self.random.one_in(8);
+        match self.send(&access, without)? {
             Sent::Untranslated => self.hold(access, payload),
             Sent::By(entry) => {
                 let sent = Access { address: entry.output(access.address), ..access };
@@ -121,7 +124,7 @@ impl<M: Memory> Model<M> {
         }
     }
 
-    fn send(&mut self, access: &Access) -> Result<Sent, Refusal> {
+    fn send(&mut self, access: &Access, without: bool) -> Result<Sent, Refusal> {
         let Some(endpoint) = self.endpoints.get(&access.stream).filter(|it| it.ats) else {
             return Ok(Sent::Untranslated);
         };
@@ -130,8 +133,7 @@ impl<M: Memory> Model<M> {
         if let Some(entry) = entry {
             return Ok(Sent::By(entry));
         }
-        // Whoever may ask for translations may do without.
-        if self.profile.adversary.device_requests && self.random.one_in(8) {
+        if without {
             return Ok(Sent::Untranslated);
         }
         match self.obtain(access) {

@@ -7,6 +7,7 @@ mod calls;
 mod dirty;
 mod end;
 mod events;
+mod guest;
 mod interrupts;
 mod mapping;
 mod process;
@@ -29,6 +30,7 @@ use crate::platform::{Observer, TestPlatform, World};
 use crate::scenario::{Scenario, Substream};
 use crate::trace::{Args, Trace, Tracer};
 use crate::watch::{OwnedTag, Watch};
+use guest::Guest;
 use process::Slot;
 use stall::Stalls;
 
@@ -132,6 +134,8 @@ pub struct Bench {
     messages: Vec<Option<u64>>,
     pub(crate) masters: Vec<Master<TestPlatform>>,
     pub(crate) domains: Vec<Domain<TestPlatform>>,
+    /// Of each domain that is a guest's, what the guest has.
+    guests: Vec<Option<Guest>>,
     processes: Vec<Slot>,
     /// Physical addresses of the scenario's memories.
     pub(crate) memories: Vec<u64>,
@@ -172,6 +176,7 @@ impl Bench {
             messages: Vec::new(),
             masters: Vec::new(),
             domains: Vec::new(),
+            guests: Vec::new(),
             processes: Vec::new(),
             memories: Vec::new(),
             pool: 0,
@@ -225,6 +230,11 @@ impl Bench {
             }
             (None, None) => Vec::new(),
         }
+    }
+
+    /// The guest whose address space this is.
+    fn guest(&self, space: usize) -> Option<&Guest> {
+        self.guests.get(space)?.as_ref()
     }
 
     /// The process whose address space this is.

@@ -20,7 +20,7 @@ use smmuv3_model::{Access, Dropped, Misuse, Observation, TlbEntry};
 
 use crate::bench::Busy;
 use crate::mixture::{self, Kind};
-use crate::oracle::{Oracle, Rule, Use, User};
+use crate::oracle::{INTERRUPTING, Oracle, Rule, Use, User};
 use crate::platform::{Point, TestPlatform, World};
 use crate::stream_table::StreamTable;
 use faults::Faults;
@@ -219,11 +219,16 @@ impl Watch {
             }
             Observation::EventRecorded(event) => self.oracle.recorded(instance, event),
             Observation::EventDropped { because: Dropped::Full, .. } => self.oracle.lost(instance),
-            Observation::Performed { access, pa, .. } => {
+            Observation::Performed { access, pa, aborted, .. } => {
                 if let Some(master) = self.oracle.master_of(instance, access.stream) {
-                    let Access { substream, address, write, .. } = access;
+                    let Access { stream, substream, address, write, .. } = access;
                     let user = User { master, substream };
-                    self.oracle.reached(user, address, write, pa, "a delayed");
+                    // What could not be marked any more was not written, which is reported.
+                    let how = if aborted { INTERRUPTING } else { "a delayed" };
+                    self.oracle.reached(user, address, write, pa, how);
+                    if aborted {
+                        self.caused(stream, user, address, write);
+                    }
                 }
             }
             Observation::Stalled { .. }
@@ -373,8 +378,8 @@ impl Watch {
             .filter(|held| held.access.substream == user.substream)
             .map(|held| (held.access, held.pa))
             .collect::<Vec<_>>();
-        let left =
-            self.oracle.space(before).filter(|left| !self.oracle.is_used_on(*left, instance));
+        let left = self.oracle.space(before).map(|left| self.oracle.owner(left));
+        let left = left.filter(|left| !self.oracle.is_used_on(*left, instance));
         let left = left.map(|left| self.oracle.root(left)).and_then(|root| {
             let translation = model.tlb_entries().find(|entry| entry.is_of(root));
             let walk = model.walk_entries().find(|entry| entry.ttb == root);

@@ -54,3 +54,120 @@ fn random_operations_hold_all_rules_with_devices_that_keep_translations() {
         assert_eq!(verdict, "ok", "seed {seed}: {failure}");
     }
 }
+
+mod silent {
+    //! A device that never answers: its stream is put in quarantine, and all else goes on.
+
+    use std::sync::Arc;
+
+    use smmuv3::{
+        AttachError, Attributes, Config, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova,
+        Master, MasterConfig, PhysAddr, Prot, Report, StreamId,
+    };
+    use smmuv3_model::Answers;
+    use smmuv3_testbench::machine::{Dma, Outcome};
+    use smmuv3_testbench::machine_model::ModelMachine;
+    use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
+
+    use super::parse;
+
+    const MACHINE: &str = r#"
+name = "silent"
+instance = [{ name = "smmu", ats = true }]
+master = [
+    { name = "nic", instance = "smmu", streams = [5], ats = true },
+    { name = "disk", instance = "smmu", streams = [6], ats = true },
+]
+"#;
+    const NIC: usize = 0;
+    const DISK: usize = 1;
+    const IOVA: u64 = 0x10_0000;
+    const PAGE: u64 = 0x1000;
+
+    /// Whether a device can read there.
+    fn reads(world: &World, master: usize, iova: u64) -> bool {
+        let mut buffer = [0; 8];
+        let parts = world.machine().dma(master, None, iova, Dma::Read(&mut buffer)).unwrap();
+        matches!(parts[0].outcome, Outcome::Reached(_))
+    }
+
+    fn answer(world: &World, stream: u32, answers: Answers) {
+        let mut model = world.machine().model(0).unwrap();
+        model.endpoint_mut(stream).unwrap().answers = answers;
+    }
+
+    #[test]
+    fn it_reaches_nothing_any_more_and_the_others_go_on() {
+        for seed in 0..4 {
+            for queue in [1, 2, 6] {
+                run(seed, queue);
+            }
+        }
+    }
+
+    fn run(seed: u64, command_queue_log2: u32) {
+        let machine = ModelMachine::new(&parse(MACHINE), seed).unwrap();
+        let world = World::new(Arc::new(machine), 1);
+        let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+        let mut config = InstanceConfig::named("smmu");
+        config.command_queue_log2 = command_queue_log2;
+        let mmio = TestMmio { world: world.clone(), instance: 0 };
+        let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
+        let add = |stream| {
+            let config = MasterConfig::default().with_ats(true);
+            iommu.add_master(&smmu, &[StreamId(stream)], config).unwrap()
+        };
+        let (nic, disk): (Master<_>, Master<_>) = (add(5), add(6));
+        let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+        let memory = world.frames().allocate(16 * PAGE, 16 * PAGE).unwrap();
+        let prot = Attributes::normal(Prot::READ | Prot::WRITE);
+        // SAFETY: the memory is the test's; nothing else works on the range.
+        unsafe { domain.map(Iova(IOVA), PhysAddr(memory), 16 * PAGE, prot).unwrap() };
+        for master in [&nic, &disk] {
+            iommu.attach(master, &domain).unwrap();
+        }
+        for page in 0..4 {
+            assert!(reads(&world, NIC, IOVA + page * PAGE));
+            assert!(reads(&world, DISK, IOVA + page * PAGE));
+        }
+        answer(&world, 5, Answers::Never);
+        // SAFETY: as above.
+        unsafe { domain.unmap(Iova(IOVA), PAGE).unwrap() };
+        assert!(nic.is_quarantined() && !disk.is_quarantined());
+        // What it still keeps is of no use, neither what is gone nor what is not.
+        for page in 0..4 {
+            assert!(!reads(&world, NIC, IOVA + page * PAGE), "{page}");
+            assert_eq!(reads(&world, DISK, IOVA + page * PAGE), page != 0, "{page}");
+        }
+        let mut codes = Vec::new();
+        let mut sink = |report| {
+            if let Report::CommandError { code, .. } = report {
+                codes.push(code);
+            }
+        };
+        iommu.handle_interrupt(&smmu, Interrupt::Error, 8, &mut sink);
+        assert!(!codes.is_empty() && codes.iter().all(|code| *code == 3), "{codes:?}");
+        // Later unmaps do not wait for it.
+        // SAFETY: as above.
+        unsafe { domain.unmap(Iova(IOVA + PAGE), PAGE).unwrap() };
+        let mut more = 0;
+        iommu.handle_interrupt(&smmu, Interrupt::Error, 8, &mut |_| more += 1);
+        assert_eq!(more, 0);
+        let other = iommu.create_domain(DomainConfig::default()).unwrap();
+        let refused = iommu.attach(&nic, &other).unwrap_err();
+        assert!(matches!(refused, AttachError::Quarantined { stream: StreamId(5), .. }));
+        // It was reset, and is what it was.
+        answer(&world, 5, Answers::InTime);
+        iommu.readmit(&nic).unwrap();
+        assert!(!nic.is_quarantined());
+        for page in 0..4 {
+            assert_eq!(reads(&world, NIC, IOVA + page * PAGE), page > 1, "{page}");
+        }
+        // One that does not answer can be detached.
+        answer(&world, 6, Answers::Never);
+        iommu.detach(&disk).unwrap();
+        assert!(!reads(&world, DISK, IOVA + 3 * PAGE));
+        iommu.detach(&nic).unwrap();
+        assert!(!reads(&world, NIC, IOVA + 3 * PAGE));
+    }
+}

@@ -124,7 +124,6 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::NoLeafCfgi,
         Mutation::TagBeforeTarget,
         Mutation::WrongVmid,
-        Mutation::NoDirtyTlbi,
         Mutation::NoStallEnd,
         Mutation::SyncElsewhere,
         Mutation::LateMessages,

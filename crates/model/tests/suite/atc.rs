@@ -278,7 +278,7 @@ fn a_split_stage_entry_still_obeys_stage_2() {
 fn devices_ask_for_what_may_be_needed_and_refill_from_a_stale_tlb() {
     // ATC_INV before the CMD_SYNC that completes the TLBI is too early.
     let habits = Adversary { late_invalidation: true, device_requests: true, ..Adversary::NONE };
-    let stale = (0..64).filter(|seed| {
+    let stale = (0..256).filter(|seed| {
         let mut machine = with_device(quiet().adversary(habits));
         for _ in 0..*seed {
             machine.smmu.act();

@@ -54,6 +54,7 @@ pub(super) fn domain(domain: &scenario::Domain) -> DomainConfig {
     if domain.tables.dirty {
         config.dirty = if domain.tables.splitting { Dirty::Born } else { Dirty::Clean };
     }
+    config.guests = domain.tables.guests;
     config
 }
 
@@ -122,6 +123,9 @@ impl Bench {
             (None, Use::Blocked) => Some(self.iommu.detach(master)),
             // SAFETY: devices of a test only touch what the scenario tells them to.
             (None, Use::Identity) => Some(unsafe { self.iommu.attach_identity(master) }),
+            (None, Use::Domain(domain)) if let Some(guest) = self.guest(domain) => {
+                Some(guest.attach(self, master))
+            }
             (None, Use::Domain(domain)) => {
                 Some(self.iommu.attach(master, self.domains.get(domain)?))
             }

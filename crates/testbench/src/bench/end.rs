@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::guest::{self, Guest};
 use super::{Bench, BenchError, POOL_BYTES};
 use smmuv3::SubstreamId;
 
@@ -35,6 +36,7 @@ impl Bench {
             messages,
             masters,
             domains,
+            guests,
             processes,
             memories,
             pool,
@@ -59,6 +61,8 @@ impl Bench {
         for master in masters {
             master.close().map_err(|refused| failed("close a master", refused.to_string()))?;
         }
+        let arenas: Vec<u64> = guests.iter().flatten().map(Guest::memory).collect();
+        drop(guests);
         for domain in domains {
             domain.close().map_err(|refused| failed("close a domain", refused.to_string()))?;
         }
@@ -80,6 +84,7 @@ impl Bench {
         }
         frames.free(pool, POOL_BYTES);
         messages.into_iter().flatten().for_each(|page| frames.free(page, PAGE));
+        arenas.into_iter().for_each(|pa| frames.free(pa, guest::BYTES));
         let (left, bad) = (frames.live_bytes(), frames.bad_frees());
         if left != 0 || bad != 0 {
             let error = format!("{left} bytes were never freed, {bad} frees were wrong");
@@ -124,6 +129,7 @@ impl Bench {
                 let of_it = |domain: &usize| {
                     let tables = self.scenario.domains.get(*domain).map(|it| it.tables);
                     tables.is_some_and(|it| it.stage_2 == stage_2 && it.vmid.is_none())
+                        && self.guest(*domain).is_none()
                         && !self.scenario.is_misfit(*domain, index)
                 };
                 let Some(number) = (0..self.domains.len()).find(of_it) else { continue };

@@ -25,6 +25,8 @@ impl Bench {
         kind: MemoryKind,
     ) -> Done {
         let pa = match source {
+            // A guest's leads to the same address of what it is over.
+            _ if self.guest(space).is_some() => iova,
             Source::Memory { memory, offset } => {
                 self.memories.get(memory).map_or(0, |base| base + offset)
             }
@@ -45,7 +47,10 @@ impl Bench {
             }
             overlaps
         });
-        let result = if let Some(domain) = self.domains.get(space) {
+        let result = if let Some(guest) = self.guest(space) {
+            let map = || guest.map(self, iova, bytes, attributes);
+            self.traced("call", "map", || self.range(space, iova, bytes), map)
+        } else if let Some(domain) = self.domains.get(space) {
             // SAFETY: nobody else uses the range: interruptions avoid the busy one, and the memory lives as long
             // as the run.
             let map = || unsafe { domain.map(Iova(iova), PhysAddr(pa), bytes, attributes) };
@@ -87,7 +92,10 @@ impl Bench {
             watch.oracle.unmap_begins(space, range.clone());
             (watch.busy.replace((space, range.clone())), mapped)
         });
-        let result = if let Some(domain) = self.domains.get(space) {
+        let result = if let Some(guest) = self.guest(space) {
+            let unmap = || guest.unmap(self, iova, bytes);
+            self.traced("call", "unmap", || self.range(space, iova, bytes), unmap)
+        } else if let Some(domain) = self.domains.get(space) {
             // SAFETY: nobody else uses the range: interruptions avoid the busy one.
             let unmap = || unsafe { domain.unmap(Iova(iova), bytes) };
             let result = self.traced("call", "unmap", || self.range(space, iova, bytes), unmap);
@@ -123,7 +131,8 @@ impl Bench {
     }
 
     pub(super) fn reclaim(&self, domain: usize, iova: u64, bytes: u64) -> Done {
-        let Some(handle) = self.domains.get(domain) else { return Done::default() };
+        let handle = self.domains.get(domain).filter(|_| self.guest(domain).is_none());
+        let Some(handle) = handle else { return Done::default() };
         // Whole tables must be out of others' hands.
         let unit = self.scenario.unit(domain);
         let span = unit * (unit / 8);

@@ -3,6 +3,7 @@
 
 use smmuv3::{InstanceConfig, Split, StreamId, StreamTableShape};
 
+use super::guest::Guest;
 use super::{Bench, BenchError, POOL_BYTES, calls, interrupts};
 use crate::machine::MachineError;
 use crate::oracle::{Contexts, PAGE, Shape};
@@ -61,7 +62,15 @@ impl Bench {
             let root = self.world.frames().live().find(|(start, _)| !before.contains(start));
             let shape = Shape::of(&scenario, self.domains.len() - 1);
             let root = root.map_or(0, |(start, _)| start);
+            let number = self.domains.len() - 1;
+            let guest = domain.tables.over.map(|under| Guest::new(self, number, under));
+            let guest = guest.transpose()?;
+            let root = guest.as_ref().map_or(root, Guest::root);
             self.watch().oracle.add_domain_with(root, shape);
+            if let Some(under) = domain.tables.over {
+                self.watch().oracle.put_over(under);
+            }
+            self.guests.push(guest);
         }
         self.world.cpu().set_bits(scenario.cpu_asid_bits);
         for number in 1..=scenario.pasids {

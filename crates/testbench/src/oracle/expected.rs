@@ -112,8 +112,21 @@ impl Oracle {
         }
     }
 
-    /// What `space` makes of an access.
+    /// What `space`, and what it is over, make of an access.
     fn translated(&self, space: usize, iova: u64, write: bool) -> Expected {
+        let first = self.by_itself(space, iova, write);
+        let Some(under) = self.over(space) else { return first };
+        let mut both = Expected { reach: Vec::new(), refused: first.refused };
+        for address in first.reach {
+            let second = self.by_itself(under, address, write);
+            both.reach.extend(second.reach);
+            both.refused = both.refused.and(Some(Refused::Somehow)).or(second.refused);
+        }
+        both
+    }
+
+    /// What `space` alone makes of an access.
+    fn by_itself(&self, space: usize, iova: u64, write: bool) -> Expected {
         let life = self.life(space);
         if life == Life::Released {
             return Expected { reach: Vec::new(), refused: Some(Refused::Silently) };

@@ -53,7 +53,9 @@ impl Shape {
         let group = granule.contiguous(3).filter(|_| tables.contiguous);
         let group = group.map_or(0, |log2| 1 << (granule.shift() + log2));
         let uncut = [block, if bbml == 0 { group } else { 0 }];
-        let (stage_2, unit) = (tables.stage_2, scenario.unit(domain));
+        // A guest's entry says nothing of substreams here.
+        let stage_2 = tables.stage_2 || tables.over.is_some();
+        let unit = scenario.unit(domain);
         Self { stage_2, unit, uncut, group, dirty: tables.dirty }
     }
 }
@@ -81,6 +83,8 @@ pub(super) struct SpaceState {
     /// Root of its tables: by it the oracle knows its cached translations.
     root: u64,
     pub(super) shape: Shape,
+    /// A guest's: the space that its addresses are those of.
+    pub(super) over: Option<usize>,
     pub(super) life: Life,
     /// The PASID of a process.
     pub(super) pasid: Option<u32>,
@@ -97,6 +101,23 @@ impl Oracle {
     pub fn add_domain_with(&mut self, root: u64, shape: Shape) {
         self.domains += 1;
         self.spaces.push(SpaceState { root, shape, ..SpaceState::default() });
+    }
+
+    /// The last domain is a guest's, over `under`.
+    pub fn put_over(&mut self, under: usize) {
+        if let Some(last) = self.spaces.last_mut() {
+            last.over = Some(under);
+        }
+    }
+
+    /// The space that a guest's is over.
+    pub fn over(&self, space: usize) -> Option<usize> {
+        self.spaces.get(space)?.over
+    }
+
+    /// Whose tags a space has: its own, or those of what it is over.
+    pub fn owner(&self, space: usize) -> usize {
+        self.over(space).unwrap_or(space)
     }
 
     /// What the tables of `space` are like.

@@ -205,7 +205,7 @@ impl Oracle {
         let users = self.masters.iter().enumerate().flat_map(|(master, state)| {
             let uses = |of: &Option<u32>| {
                 let now_or_next = [state.uses(*of, false), state.uses(*of, true)];
-                now_or_next.iter().any(|use_| self.space(*use_) == Some(space))
+                now_or_next.iter().any(|use_| self.is_space(*use_, space))
             };
             let substreams = state.uses.keys().copied().filter(uses).collect::<Vec<_>>();
             substreams.into_iter().map(move |substream| User { master, substream })
@@ -220,6 +220,11 @@ impl Oracle {
             Use::Domain(domain) => Some(domain),
             Use::Process(process) => Some(self.domains + process),
         }
+    }
+
+    /// Whether a use means `space`, or a guest's over it.
+    fn is_space(&self, use_: Use, space: usize) -> bool {
+        self.space(use_).is_some_and(|used| used == space || self.owner(used) == space)
     }
 
     /// How often `process` is bound to `master`.
@@ -252,7 +257,7 @@ impl Oracle {
             master.uses.keys().any(|substream| {
                 [false, true]
                     .iter()
-                    .any(|after| self.space(master.uses(*substream, *after)) == Some(space))
+                    .any(|after| self.is_space(master.uses(*substream, *after), space))
             })
         })
     }
@@ -282,7 +287,7 @@ impl Oracle {
         let uses = |after: bool| {
             self.masters.iter().filter(here).any(|master| {
                 let mut substreams = master.uses.keys();
-                substreams.any(|of| self.space(master.uses(*of, after)) == Some(space))
+                substreams.any(|of| self.is_space(master.uses(*of, after), space))
             })
         };
         uses(true) && !uses(false)

@@ -31,6 +31,10 @@ pub struct Tables {
     pub vmid: Option<u16>,
     /// Hardware marks what devices write.
     pub dirty: bool,
+    /// They are a guest's, whose memory is this domain of stage 2. Whatever is mapped leads to the same address there.
+    pub over: Option<usize>,
+    /// Such domains are over it.
+    pub guests: bool,
 }
 
 /// What an instance can walk beyond what its granules say.
@@ -101,6 +105,8 @@ pub(super) fn read(fields: &Fields<'_>, name: String, instances: &[Instance]) ->
         splitting: fields.flag("splitting").unwrap_or(false),
         vmid: fields.number("vmid", 1..=0xffff).map(|vmid| vmid as u16),
         dirty: fields.flag("dirty").unwrap_or(false),
+        over: None,
+        guests: false,
     };
     let usual = usual_bits(&tables, instances);
     let input_bits = fields.number("input-bits", 32..=52).map_or(usual, |bits| bits as u32);
@@ -108,9 +114,26 @@ pub(super) fn read(fields: &Fields<'_>, name: String, instances: &[Instance]) ->
 }
 
 /// Writes a domain, but for its name.
-pub(super) fn write(out: &mut String, it: &Domain, instances: &[Instance]) -> fmt::Result {
-    let Tables { stage_2, granule, output_bits, start_level, contiguous, splitting, vmid, dirty } =
-        it.tables;
+pub(super) fn write(
+    out: &mut String,
+    it: &Domain,
+    over: Option<&str>,
+    instances: &[Instance],
+) -> fmt::Result {
+    let Tables {
+        stage_2,
+        granule,
+        output_bits,
+        start_level,
+        contiguous,
+        splitting,
+        vmid,
+        dirty,
+        ..
+    } = it.tables;
+    if let Some(over) = over {
+        writeln!(out, "over = \"{over}\"")?;
+    }
     if stage_2 {
         writeln!(out, "stage = 2")?;
     }
@@ -176,6 +199,9 @@ impl Scenario {
         let (Some(it), Some(of)) = (self.domains.get(domain), self.instances.get(instance)) else {
             return false;
         };
+        if let Some(over) = it.tables.over {
+            return self.is_misfit(over, instance);
+        }
         let granule = self.granule(domain);
         let outputs = self.instances.iter().map(|instance| instance.oas);
         let wide = it.input_bits > 48 || it.tables.output_bits > 48;

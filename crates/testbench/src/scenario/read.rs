@@ -477,10 +477,28 @@ fn domains<'a>(
     let mut plain = Vec::new();
     let counted = things(fields, "domain", &mut plain, |fields, name| {
         let count = fields.number("count", 1..=Domain::MOST);
-        (domain::read(fields, name, instances), count)
+        let over = fields.get("over").and_then(|value| fields.text("over", value));
+        ((domain::read(fields, name, instances), over), count)
     });
     let mut domains: Vec<Domain> = Vec::new();
-    for (domain, count) in counted {
+    for ((mut domain, over), count) in counted {
+        if let Some(over) = over {
+            let at = names.iter().position(|name| name == over);
+            let at = at.filter(|at| domains.get(*at).is_some_and(|it| it.tables.stage_2));
+            let plain = domain.tables == super::Tables::default();
+            match at.filter(|_| plain) {
+                Some(at) => {
+                    domain.tables.over = at.into();
+                    if let Some(under) = domains.get_mut(at) {
+                        under.tables.guests = true;
+                    }
+                }
+                None => fields.source.wrong_at(
+                    domain.places.of("over"),
+                    "over must name a domain of stage 2 above, and nothing else can be said",
+                ),
+            }
+        }
         for number in 1..=count.unwrap_or(1) {
             let name = match count {
                 Some(_) => format!("{}{number}", domain.name),

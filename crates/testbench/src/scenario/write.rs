@@ -35,7 +35,10 @@ fn write(out: &mut String, scenario: &Scenario) -> fmt::Result {
     key(out, "pasids", scenario.pasids, named.unwrap_or(0))?;
     scenario.instances.iter().try_for_each(|it| instance(out, it))?;
     scenario.masters.iter().try_for_each(|it| master(out, it, scenario))?;
-    scenario.domains.iter().try_for_each(|it| domain(out, it, &scenario.instances))?;
+    scenario.domains.iter().try_for_each(|it| {
+        let over = it.tables.over.and_then(|over| scenario.domains.get(over));
+        domain(out, it, over.map(|over| over.name.as_str()), &scenario.instances)
+    })?;
     scenario.processes.iter().try_for_each(|it| process(out, it))?;
     scenario.memories.iter().try_for_each(|it| memory(out, it))?;
     scenario.steps.iter().try_for_each(|it| step(out, it, scenario))
@@ -114,9 +117,14 @@ fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
     Ok(())
 }
 
-fn domain(out: &mut String, it: &Domain, instances: &[Instance]) -> fmt::Result {
+fn domain(
+    out: &mut String,
+    it: &Domain,
+    over: Option<&str>,
+    instances: &[Instance],
+) -> fmt::Result {
     writeln!(out, "\n[[domain]]\nname = {}", quoted(&it.name))?;
-    super::domain::write(out, it, instances)
+    super::domain::write(out, it, over, instances)
 }
 
 fn process(out: &mut String, it: &Process) -> fmt::Result {

@@ -76,11 +76,16 @@ impl Watch {
     pub(super) fn devices_after_attach(&mut self, world: &World, user: User, before: Use) {
         let (instance, _) = self.oracle.streams(user.master);
         let kept = self.kept(world, instance).into_iter().filter(|(of, _)| *of == user);
-        let space = self.oracle.space(self.oracle.using(user));
+        let using = self.oracle.using(user);
+        let space = self.oracle.space(using);
         let stale = kept.map(|(_, entry)| entry).find(|entry| {
             let pages = entry.granted.size / PAGE;
             let led = |page: &u64| {
                 let iova = entry.first + page * PAGE;
+                // Granted as it is, where stage 1 is skipped (S1DSS, §12.1).
+                if using == Use::Identity {
+                    return entry.output(iova) == iova;
+                }
                 let now = space.and_then(|space| self.oracle.page(space, iova));
                 now.is_some_and(|now| now.pa == entry.output(iova) || now.changing)
             };

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The SMMU of a guest, as its hypervisor holds it.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::Ordering;
+
+use smmuv3_formats::{Command, EventRecord, Ste, StreamId};
+
+use crate::attach::{AttachError, Goal, change};
+use crate::compatibility::Mismatch;
+use crate::domain::Domain;
+use crate::error::{Failure, InstanceId, Unconfirmed};
+use crate::features::IdRegisters;
+use crate::iommu::{Core, Iommu, Smmu};
+use crate::master::Master;
+use crate::nest::state::{NestState, Nesting};
+use crate::nest::{Forwarded, Forwarder, Guest, Illegal, Owner, Request, event};
+use crate::place::WITHOUT;
+use crate::platform::Platform;
+use crate::shared::{NoMemory, Shared};
+use crate::space::Space;
+
+/// Commands for the host's queue that one call makes of a guest's at most.
+pub const LARGEST_FORWARD: usize = 32;
+
+/// How a guest's SMMU is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NestConfig {
+    /// What the guest reads of it; `None` for as much as there is ([`Guest::offer`]). Neither ATS nor page requests nor
+    /// stalls may be among it: the driver turns none of them on for a guest.
+    pub shown: Option<IdRegisters>,
+    /// All devices that are given to the guest snoop CPUs' caches, whatever memory types the guest chooses. Where this is
+    /// not known, the domain must have [`forced_types`](crate::DomainConfig::forced_types): else the guest
+    /// could read what memory held before it was cleared.
+    pub snooped: bool,
+}
+
+impl NestConfig {
+    /// As much as there is, over a domain with forced types.
+    pub const fn new() -> Self {
+        Self { shown: None, snooped: false }
+    }
+
+    /// With what the guest is shown.
+    #[must_use]
+    pub const fn with_shown(mut self, shown: IdRegisters) -> Self {
+        self.shown = Some(shown);
+        self
+    }
+
+    /// With devices that snoop.
+    #[must_use]
+    pub const fn with_snooped(mut self) -> Self {
+        self.snooped = true;
+        self
+    }
+}
+
+impl Default for NestConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why there is no SMMU for a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NestError {
+    /// The domain is not one of stage 2 for guests ([`DomainConfig::guests`](crate::DomainConfig::guests)).
+    NotForGuests,
+    /// The instance was removed, or instance and domain are not of one `Iommu`.
+    Foreign,
+    /// The instance cannot walk the domain's tables.
+    Mismatch(Mismatch),
+    /// Neither are types forced nor do devices snoop ([`NestConfig::snooped`]).
+    Types,
+    /// The instance cannot nest, or what the guest is to be shown is more than it can be.
+    Illegal(Illegal),
+    /// A guest has one over this domain on this instance, or its masters still do: all that is over one domain has one
+    /// VMID, in which ASIDs are one guest's.
+    Taken,
+    /// No memory.
+    NoMemory,
+}
+
+impl From<NoMemory> for NestError {
+    fn from(_: NoMemory) -> Self {
+        Self::NoMemory
+    }
+}
+
+impl fmt::Display for NestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotForGuests => f.write_str("the domain is not one of stage 2 for guests"),
+            Self::Foreign => f.write_str("instance and domain belong to different Iommus"),
+            Self::Mismatch(what) => what.fmt(f),
+            Self::Types => f.write_str("the guest could choose types that do not snoop"),
+            Self::Illegal(illegal) => illegal.fmt(f),
+            Self::Taken => f.write_str("there is a guest over this domain on this instance"),
+            Self::NoMemory => f.write_str("no memory"),
+        }
+    }
+}
+
+impl core::error::Error for NestError {}
+
+impl<P: Platform> Iommu<P> {
+    /// The SMMU of a guest whose memory `domain` is, a domain of stage 2 for guests, on the instance `smmu`. A guest with
+    /// devices behind several instances has one for each, over the same domain.
+    ///
+    /// # Errors
+    /// See [`NestError`].
+    pub fn nest(
+        &self,
+        smmu: &Smmu<P>,
+        domain: &Domain<P>,
+        config: NestConfig,
+    ) -> Result<Nest<P>, NestError> {
+        let (core, space, id) = (&self.core, &domain.space, smmu.id);
+        let instance = core.instances.get(id).filter(|_| !core.instances.is_removed(id));
+        let one = smmu.core.is(core) && space.core.is(core);
+        let Some(instance) = instance.filter(|_| one) else { return Err(NestError::Foreign) };
+        // The first VMID there can be, for now.
+        let own = space.own().filter(|own| own.guests);
+        let Some((own, tables)) = own.and_then(|own| Some((own, own.stage_2(1)?))) else {
+            return Err(NestError::NotForGuests);
+        };
+        let features = instance.features();
+        space.fits(features).map_err(NestError::Mismatch)?;
+        if !own.forces_types() && !config.snooped {
+            return Err(NestError::Types);
+        }
+        let shown = match config.shown {
+            Some(shown) => shown,
+            None => {
+                let ste = crate::entry::Stream::Stage2(tables).encode(features);
+                let parent = crate::nest::Parent::new(ste, features).map_err(NestError::Illegal)?;
+                let shown = Guest::offer(features, &parent);
+                IdRegisters { idr0: shown.idr0.with_ats(false), ..shown }
+            }
+        };
+        // What a guest is shown it relies on; and a device that does not use ATS need not answer an invalidation.
+        for (field, wrong, value) in [
+            ("IDR0.ATS", shown.idr0.ats(), 1),
+            ("IDR0.PRI", shown.idr0.pri(), 1),
+            ("IDR0.STALL_MODEL", shown.idr0.stall_model() != 1, shown.idr0.stall_model()),
+        ] {
+            if wrong {
+                let text = "guests have neither ATS nor page requests nor stalls";
+                return Err(NestError::Illegal(Illegal::new("2.3", field, text, value)));
+            }
+        }
+        let state = NestState::new(space.id, id, features, tables, shown)?;
+        let state = Shared::new(state.map_err(NestError::Illegal)?)?;
+        core.configuration.with(|configuration| {
+            let here = |nest: &NestState| nest.space == space.id && nest.instance == id;
+            let masters = configuration.masters.iter();
+            let mut nests = masters.filter_map(|(_, master)| master.nest.as_ref());
+            let live = own.nests.load(Ordering::Relaxed) & id.bit() != 0;
+            if live || nests.any(|nest| here(nest)) {
+                return Err(NestError::Taken);
+            }
+            own.nests.fetch_or(id.bit(), Ordering::Relaxed);
+            Ok(Nest { core: core.clone(), space: space.clone(), state })
+        })
+    }
+}
+
+/// An SMMU that a guest has for itself, over the stage 2 of its memory.
+///
+/// The hypervisor shows the guest [`Nest::guest`]'s registers, and keeps its queues and its table of streams for it:
+/// * when the guest's entry of a stream becomes known, or changes ([`Stop::Entries`](crate::nest::Stop::Entries)),
+///   [`Nest::attach`];
+/// * when the guest moves CMDQ_PROD, [`Nest::forward`], until it says that there are no more;
+/// * of each event that [`Iommu::handle_interrupt`] reports, [`Nest::owner`].
+///
+/// Dropping it leaves its masters as they are; each is taken from the guest by any other attach, or a detach.
+pub struct Nest<P: Platform> {
+    core: Shared<Core<P>>,
+    space: Shared<Space<P>>,
+    state: Shared<NestState>,
+}
+
+impl<P: Platform> Nest<P> {
+    /// The instance that it is on.
+    pub fn instance(&self) -> InstanceId {
+        self.state.instance
+    }
+
+    /// What the guest is shown, and what its entries are judged by. The VMID in it may be another than that of the
+    /// guest's translations.
+    pub fn guest(&self) -> &Guest {
+        &self.state.blank
+    }
+
+    /// Lets `master` do what the guest's entry `ste` asks for, over the domain: its stage 1 with contexts and tables in the
+    /// guest's memory, nothing but the domain, or nothing at all. `streams` are the guest's numbers of the master's, in
+    /// the same order. It may have been attached otherwise before, or by another entry.
+    ///
+    /// When it has returned, no access is subject to the former entry. From what aborts, and wherever one word of the
+    /// entry decides, no access is refused that both allow; elsewhere the entry is invalid for a moment (§8.2).
+    ///
+    /// An illegal entry is refused, and changes nothing: the guest's SMMU would refuse all accesses by C_BAD_STE. An
+    /// entry that is all zero does that.
+    ///
+    /// # Errors
+    /// [`AttachError::Illegal`], with the field; else as [`Iommu::attach`].
+    pub fn attach(
+        &self,
+        master: &Master<P>,
+        streams: &[StreamId],
+        ste: &Ste,
+    ) -> Result<(), AttachError> {
+        if !master.core.is(&self.core) {
+            return Err(AttachError::Foreign);
+        }
+        let request = Request::decode(ste, &self.state.blank).map_err(AttachError::Illegal)?;
+        let mut own = Vec::new();
+        own.try_reserve_exact(streams.len()).map_err(|_| NoMemory)?;
+        own.extend(streams.iter().copied());
+        let (space, state) = (self.space.clone(), self.state.clone());
+        let goal = Goal::Nest(Nesting { space, state, request, streams: own });
+        change(&self.core, master.index, WITHOUT, goal).map(drop)
+    }
+
+    /// Carries a piece of the guest's commands out: those of `commands`, which are in its queue from its CONS on, up to
+    /// where [`Forwarder::forward`] stops, and until [`LARGEST_FORWARD`] commands for the host's queue are made of them.
+    /// When it has returned, they are complete: so a CMD_SYNC that it stops behind is. The guest's CONS goes on by
+    /// `consumed`.
+    ///
+    /// Several CPUs may carry out commands of several queues at once, each with a `Forwarder` of its own. Never waits for an
+    /// attach. However many commands a guest gives, this waits for one batch of them.
+    ///
+    /// # Errors
+    /// [`Unconfirmed`] when the instance did not carry them out; the forwarder has not moved.
+    pub fn forward(
+        &self,
+        forwarder: &mut Forwarder,
+        commands: &[Command],
+    ) -> Result<Forwarded, Unconfirmed> {
+        let (core, state) = (&self.core, &self.state);
+        let (platform, id) = (&core.platform, state.instance);
+        let unconfirmed = |what| Unconfirmed { instance: id, what };
+        let Some(instance) = core.instances.get(id) else {
+            return Err(unconfirmed(Failure::Failed));
+        };
+        let queue = instance.commands();
+        let most = queue.largest_batch().min(LARGEST_FORWARD);
+        let mut out = [Command([0; 2]); LARGEST_FORWARD];
+        let room = out.get_mut(..most).unwrap_or_default();
+        loop {
+            let mut next = *forwarder;
+            // What they name is the guest's until the last of them is in the queue.
+            let (done, ticket) = core.readers.read(platform.cpu(), &state.given, |given| {
+                let guest = given.guest.as_ref().unwrap_or(&state.blank);
+                let mut done = next.forward(guest, given, commands, room);
+                if given.guest.is_none() {
+                    // It has no stream: nothing is cached that is its own.
+                    done.produced = 0;
+                }
+                let made = room.iter().take(done.produced).copied();
+                #[cfg(feature = "mutation")]
+                let made = made.map(|command| core.forwarded(command));
+                let ticket = match done.produced {
+                    0 => Ok(None),
+                    _ => match queue.try_submit(platform, instance.mmio(), &mut { made }) {
+                        Ok(Some(ticket)) => Ok(Some(ticket)),
+                        Ok(None) => Err(None),
+                        Err(failure) => Err(Some(failure)),
+                    },
+                };
+                (done, ticket)
+            });
+            match ticket {
+                Ok(None) => {}
+                Ok(Some(ticket)) => instance.wait(platform, ticket).map_err(unconfirmed)?,
+                Err(Some(failure)) => return Err(unconfirmed(failure)),
+                Err(None) => {
+                    let room = queue.wait_for_room(platform, instance.mmio(), done.produced);
+                    room.map_err(unconfirmed)?;
+                    platform.relax();
+                    continue;
+                }
+            }
+            *forwarder = next;
+            return Ok(done);
+        }
+    }
+
+    /// Whose `record`, an event of the instance, is: the guest's own record of it, or why not.
+    pub fn owner(&self, record: &EventRecord) -> Owner {
+        let cpu = self.core.platform.cpu();
+        self.core
+            .readers
+            .read(cpu, &self.state.given, |given| event::owner(record, &self.state.blank, given))
+    }
+
+    /// What the guest is to be told of a fault of stage 2 that nothing can be done about: [`event::blamed`].
+    pub fn blamed(&self, record: &EventRecord) -> Option<EventRecord> {
+        let cpu = self.core.platform.cpu();
+        self.core
+            .readers
+            .read(cpu, &self.state.given, |given| event::blamed(record, &self.state.blank, given))
+    }
+}
+
+impl<P: Platform> Drop for Nest<P> {
+    fn drop(&mut self) {
+        if let Some(own) = self.space.own() {
+            own.nests.fetch_and(!self.state.instance.bit(), Ordering::Relaxed);
+        }
+    }
+}

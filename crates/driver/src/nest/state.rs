@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a guest has been given of one instance: changed under the configuration mutex, with its masters, and read
+//! without it, by its commands.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use smmuv3_formats::{Ste, StreamId, legality};
+
+use crate::attach::{AttachError, Goal};
+use crate::configuration::Configuration;
+use crate::entry::{Stage2, Stream};
+use crate::error::InstanceId;
+use crate::features::{Features, IdRegisters};
+use crate::nest::{Assignment, Guest, Illegal, Limits, Parent, Request, Streams};
+use crate::place::WITHOUT;
+use crate::platform::Platform;
+use crate::shared::{NoMemory, Shared, try_box};
+use crate::space::Space;
+use crate::targets::{Retired, Snapshot};
+
+/// The SMMU of one guest, on one instance.
+pub(crate) struct NestState {
+    /// Whose stage 2 it is over.
+    pub(crate) space: usize,
+    pub(crate) instance: InstanceId,
+    shown: IdRegisters,
+    /// As long as it has no stream: of no tag.
+    pub(crate) blank: Guest,
+    pub(crate) given: Snapshot<Given>,
+}
+
+/// Its streams, and what their tag is.
+#[derive(Default)]
+pub(crate) struct Given {
+    /// While it has any.
+    pub(crate) guest: Option<Guest>,
+    /// In order of the guest's numbers.
+    rows: Vec<Assignment>,
+}
+
+impl Streams for Given {
+    fn next(&self, guest: StreamId) -> Option<Assignment> {
+        self.rows.as_slice().next(guest)
+    }
+
+    fn guest(&self, host: StreamId) -> Option<StreamId> {
+        self.rows.as_slice().guest(host)
+    }
+}
+
+impl NestState {
+    /// Of a guest that is shown `shown` of an instance with `features`, over `tables`.
+    pub(crate) fn new(
+        space: usize,
+        instance: InstanceId,
+        features: &Features,
+        tables: Stage2,
+        shown: IdRegisters,
+    ) -> Result<Result<Self, Illegal>, NoMemory> {
+        let given = Snapshot::new(try_box(Given::default())?);
+        let guest = guest(features, tables, shown);
+        Ok(guest.map(|blank| Self { space, instance, shown, blank, given }))
+    }
+
+    /// What is given without the streams `host`, and with `more`.
+    fn changed(
+        &self,
+        host: &[StreamId],
+        more: impl ExactSizeIterator<Item = Assignment>,
+    ) -> Result<Box<Given>, NoMemory> {
+        let mut given = try_box(Given::default())?;
+        let current = self.given.for_writer();
+        let count = current.rows.len() + more.len();
+        given.rows.try_reserve_exact(count).map_err(|_| NoMemory)?;
+        given.rows.extend(current.rows.iter().filter(|row| !host.contains(&row.host)).copied());
+        given.rows.extend(more);
+        given.rows.sort_unstable();
+        given.guest = current.guest.filter(|_| !given.rows.is_empty());
+        Ok(given)
+    }
+
+    /// The guest over `tables`, and the entry for what it asks.
+    fn entry(&self, features: &Features, tables: Stage2, request: Request) -> (Option<Guest>, Ste) {
+        let guest = guest(features, tables, self.shown).ok();
+        // Only the VMID is another than when the guest was judged, and legal: as a rule it aborts on its own account.
+        let request = if guest.is_some() { request } else { Request::Abort };
+        let ste = request.encode(guest.as_ref().unwrap_or(&self.blank), Limits::default());
+        debug_assert_eq!(legality::ste(&ste, &features.implementation()), Ok(()));
+        (guest, ste)
+    }
+}
+
+fn guest(features: &Features, tables: Stage2, shown: IdRegisters) -> Result<Guest, Illegal> {
+    let parent = Parent::new(Stream::Stage2(tables).encode(features), features)?;
+    Guest::new(features, parent, shown)
+}
+
+/// What a guest asks of a master.
+pub(crate) struct Nesting<P: Platform> {
+    pub(crate) space: Shared<Space<P>>,
+    pub(crate) state: Shared<NestState>,
+    pub(crate) request: Request,
+    /// The guest's number of each of the master's streams.
+    pub(crate) streams: Vec<StreamId>,
+}
+
+/// What changes in what guests are given when a master changes, made ready beforehand.
+pub(crate) struct Moves {
+    enter: Option<(Shared<NestState>, Box<Given>)>,
+    /// Of whoever else has its streams: more than one, where an instance did not confirm an earlier change.
+    leave: [Option<(Shared<NestState>, Box<Given>)>; 2],
+}
+
+impl Moves {
+    pub(crate) fn prepare<P: Platform>(
+        configuration: &Configuration<P>,
+        master: usize,
+        substream: u32,
+        goal: &Goal<P>,
+    ) -> Result<Self, AttachError> {
+        let state = configuration.masters.get(master).filter(|_| substream == WITHOUT);
+        let Some(state) = state else {
+            return Ok(Self { enter: None, leave: [None, None] });
+        };
+        let mut enter = None;
+        if let Goal::Nest(nesting) = goal {
+            let instance = state.instance;
+            if nesting.state.instance != instance {
+                return Err(AttachError::NestInstance { instance, nest: nesting.state.instance });
+            }
+            if nesting.streams.len() != state.streams.len() {
+                let streams = state.streams.len();
+                return Err(AttachError::GuestStreams { instance, streams });
+            }
+            let pairs = nesting.streams.iter().zip(&state.streams);
+            let rows = pairs.map(|(guest, host)| Assignment { guest: *guest, host: *host });
+            let given = nesting.state.changed(&state.streams, rows)?;
+            for pair in given.rows.windows(2) {
+                if let [one, next] = pair
+                    && one.guest == next.guest
+                {
+                    return Err(AttachError::GuestStream { instance, stream: one.guest });
+                }
+            }
+            enter = Some((nesting.state.clone(), given));
+        }
+        let mut leave = [None, None];
+        for (slot, nest) in leave.iter_mut().zip([&state.nest, &state.former]) {
+            let Some(nest) = nest else { continue };
+            let entered = enter.as_ref().is_some_and(|(entered, _)| entered.is(nest));
+            if !entered {
+                *slot = Some((nest.clone(), nest.changed(&state.streams, [].into_iter())?));
+            }
+        }
+        Ok(Self { enter, leave })
+    }
+
+    /// Gives the guest of `goal` the master's streams, before its entries lead anywhere: a command of the guest that
+    /// comes after a change of its tables finds them, or the SMMU finds the change (rule R5). Returns what the
+    /// entries are to say.
+    pub(crate) fn enter<P: Platform>(
+        &mut self,
+        configuration: &mut Configuration<P>,
+        master: usize,
+        features: &Features,
+        tables: Option<Stage2>,
+        goal: &Goal<P>,
+    ) -> (Option<Ste>, Option<Retired<Given>>) {
+        let (Goal::Nest(nesting), Some(tables)) = (goal, tables) else { return (None, None) };
+        let Some((state, mut given)) = self.enter.take() else { return (None, None) };
+        let (guest, ste) = state.entry(features, tables, nesting.request);
+        given.guest = guest;
+        let retired = state.given.replace(given);
+        if let Some(master) = configuration.masters.get_mut(master) {
+            let before = master.nest.replace(state.clone());
+            if let Some(before) = before.filter(|before| !before.is(&state)) {
+                // Until that is confirmed.
+                master.former = Some(before);
+            }
+        }
+        (Some(ste), Some(retired))
+    }
+
+    /// The VMIDs of guests that have no stream once the master has left them. Nobody listens to them then: nothing of
+    /// theirs may be cached.
+    pub(crate) fn emptied(&self) -> [Option<u16>; 2] {
+        self.leave.each_ref().map(|change| {
+            let (state, given) = change.as_ref()?;
+            let guest = state.given.for_writer().guest.filter(|_| given.guest.is_none());
+            Some(guest?.parent().vmid())
+        })
+    }
+
+    /// Takes the master's streams from the guests that had them, after its entries say something else.
+    pub(crate) fn leave<P: Platform>(
+        &mut self,
+        configuration: &mut Configuration<P>,
+        master: usize,
+    ) -> [Option<Retired<Given>>; 2] {
+        let leave = core::mem::take(&mut self.leave);
+        leave.map(|change| {
+            let (left, given) = change?;
+            let retired = left.given.replace(given);
+            if let Some(master) = configuration.masters.get_mut(master) {
+                for nest in [&mut master.nest, &mut master.former] {
+                    if nest.as_ref().is_some_and(|nest| nest.is(&left)) {
+                        *nest = None;
+                    }
+                }
+            }
+            Some(retired)
+        })
+    }
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a record of the queue of page requests asks for, and the answer to a group of them (§13).
+//!
+//! A device asks for pages in groups, and waits for one answer to each, which is due when its last request is there;
+//! members never come after that. Nothing is kept of a group that is not complete, so one that never becomes so costs
+//! nothing.
+
+use smmuv3_formats::command::PriResp;
+use smmuv3_formats::{Command, Iova, PageRequest, Ste, StreamId, SubstreamId};
+
+use crate::stream_table::StreamTable;
+
+/// A page that a device asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Whose group it belongs to.
+    pub group: Group,
+    /// First address, a multiple of 4 KiB.
+    pub iova: Iova,
+    /// It is to be read.
+    pub read: bool,
+    /// It is to be written. Where hardware does not mark what is written, whoever makes it writable counts it as written.
+    pub write: bool,
+    /// Instructions are to be fetched from it; only with a PASID.
+    pub execute: bool,
+    /// The access is privileged; only with a PASID.
+    pub privileged: bool,
+    /// The group is complete with it: an answer is due.
+    pub last: bool,
+}
+
+/// What names a group while it waits for its answer. The device may use the number again after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group {
+    /// The stream.
+    pub stream: StreamId,
+    /// The PASID, if it has one.
+    pub pasid: Option<SubstreamId>,
+    /// Its number, below 512.
+    pub index: u16,
+}
+
+/// What a record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A page is asked for.
+    Page(Page),
+    /// A device has stopped to use a PASID: all that it asked for with it was before this. There is no answer.
+    Stop {
+        /// The stream.
+        stream: StreamId,
+        /// The PASID.
+        pasid: SubstreamId,
+    },
+}
+
+/// What a device is told of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Its pages are there, or may be: it tries again.
+    Success,
+    /// One of them is not, and never will be.
+    Invalid,
+    /// Something is wrong: it makes no requests any more until it is set up anew.
+    Failure,
+}
+
+impl Request {
+    /// Reads a record.
+    pub const fn read(record: &PageRequest) -> Self {
+        // SID has 32, SSID 20, and PRGIndex 9 bits.
+        let stream = StreamId(record.sid() as u32);
+        let pasid = SubstreamId(record.ssid() as u32);
+        if record.is_stop_marker() {
+            return Self::Stop { stream, pasid };
+        }
+        let with = record.ssv();
+        let group = Group {
+            stream,
+            pasid: if with { Some(pasid) } else { None },
+            index: record.prg_index() as u16,
+        };
+        Self::Page(Page {
+            group,
+            iova: Iova(record.addr()),
+            read: record.read(),
+            write: record.write(),
+            // Unknown without.
+            execute: with && record.execute(),
+            privileged: with && record.privileged(),
+            last: record.last(),
+        })
+    }
+}
+
+impl Group {
+    /// The command that gives it `answer`; with its PASID, if it has one and devices of the stream need that
+    /// ("PRG Response PASID Required").
+    pub fn command(self, answer: Answer, with_pasid: bool) -> Command {
+        let response = match answer {
+            Answer::Failure => 0,
+            Answer::Invalid => 1,
+            Answer::Success => 2,
+        };
+        let command = PriResp::new()
+            .with_sid(u64::from(self.stream.0))
+            .with_prg_index(u64::from(self.index & 0x1ff))
+            .with_resp(response);
+        match self.pasid {
+            // It has 20 bits.
+            Some(pasid) if with_pasid => {
+                command.with_ssv(true).with_ssid(u64::from(pasid.0 & 0xf_ffff)).into()
+            }
+            _ => command.into(),
+        }
+    }
+}
+
+/// What is to become of requests of a stream, by its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may ask; whether answers carry its PASID (STE.PPAR).
+    Known {
+        /// They do.
+        with_pasid: bool,
+    },
+    /// It has no ATS, is blocked, or does not exist: its groups are invalid.
+    Unknown,
+}
+
+impl Standing {
+    /// Of a stream with the entry `ste`; without, of one beyond the table. The SMMU takes requests of any stream.
+    pub const fn of(ste: Option<&Ste>) -> Self {
+        const TRANSLATES: u64 = 0b101;
+        match ste {
+            Some(ste) if ste.v() && ste.config() >= TRANSLATES && ste.eats() != 0 => {
+                Self::Known { with_pasid: ste.ppar() }
+            }
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Of `stream`, which may be any, by the entry that `streams` has for it.
+    pub fn find<P: crate::Platform>(platform: &P, streams: &StreamTable, stream: StreamId) -> Self {
+        let entry = streams.reaches(stream).then(|| streams.entry(platform, stream)).flatten();
+        Self::of(entry.map(|entry| Ste(entry.load(platform))).as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_read_as_the_architecture_prints_them() {
+        // SID [31:0], SSID [51:32], Priv 58, X 59, R 60, W 61, Last 62, SSV 63; PRGIndex [8:0], Addr [63:12].
+        let record = PageRequest([0xf000_0003_0000_0105, 0x12_3456_7000 | 0x1ff]);
+        let group = Group { stream: StreamId(0x105), pasid: Some(SubstreamId(3)), index: 0x1ff };
+        let page = Page {
+            group,
+            iova: Iova(0x12_3456_7000),
+            read: true,
+            write: true,
+            execute: false,
+            privileged: false,
+            last: true,
+        };
+        assert_eq!(Request::read(&record), Request::Page(page));
+        let record = PageRequest([0x1c00_0003_0000_0105, 7]);
+        let Request::Page(plain) = Request::read(&record) else { panic!("{record:?}") };
+        assert_eq!(plain.group, Group { pasid: None, index: 7, ..group });
+        assert_eq!((plain.read, plain.write, plain.last), (true, false, false));
+        // Means nothing without a PASID.
+        assert_eq!((plain.execute, plain.privileged), (false, false));
+        let record = PageRequest([0x9c00_0003_0000_0105, 7]);
+        let Request::Page(full) = Request::read(&record) else { panic!("{record:?}") };
+        assert_eq!((full.execute, full.privileged), (true, true));
+    }
+
+    #[test]
+    fn a_stop_marker_has_a_pasid_and_asks_for_nothing() {
+        let stop = Request::Stop { stream: StreamId(5), pasid: SubstreamId(3) };
+        assert_eq!(Request::read(&PageRequest([0xc000_0003_0000_0005, 0])), stop);
+        // Without a PASID it is the last request of a group.
+        let Request::Page(page) = Request::read(&PageRequest([0x4000_0000_0000_0005, 0])) else {
+            panic!("no page")
+        };
+        assert!(page.last && !page.read && !page.write);
+    }
+
+    #[test]
+    fn answers_are_these_words() {
+        let group = Group { stream: StreamId(0x100), pasid: Some(SubstreamId(1)), index: 5 };
+        // The reference's example, and its neighbours: Resp [13:12].
+        assert_eq!(group.command(Answer::Success, true), Command([0x0000_0100_0000_1841, 0x2005]));
+        assert_eq!(group.command(Answer::Success, false), Command([0x0000_0100_0000_0041, 0x2005]));
+        assert_eq!(group.command(Answer::Invalid, false), Command([0x0000_0100_0000_0041, 0x1005]));
+        let plain = Group { pasid: None, ..group };
+        assert_eq!(plain.command(Answer::Failure, true), Command([0x0000_0100_0000_0041, 5]));
+    }
+
+    #[test]
+    fn only_streams_that_translate_with_ats_may_ask() {
+        let of = |words: [u64; 2]| Standing::of(Some(&Ste([words[0], words[1], 0, 0, 0, 0, 0, 0])));
+        let (eats, ppar) = (1 << 28, 1 << 18);
+        assert_eq!(of([0x8002_000b, eats]), Standing::Known { with_pasid: false });
+        assert_eq!(of([0xd, eats | ppar]), Standing::Known { with_pasid: true });
+        for words in [[0x8002_000b, 0], [0x8002_000a, eats], [1, eats], [3, eats], [9, eats]] {
+            assert_eq!(of(words), Standing::Unknown, "{words:x?}");
+        }
+        assert_eq!(Standing::of(None), Standing::Unknown);
+    }
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guests: the testbench is their software. It owns a context and tables in memory that a domain of stage 2 gives it, and
+//! commands for the SMMUs that it is shown, one for each instance.
+
+use std::collections::BTreeMap;
+use std::iter;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use smmuv3::invalidate::{Range, Scope, Tag, commands};
+use smmuv3::nest::{Forwarder, Nest, NestConfig, Stop};
+use smmuv3::{AttachError, Attributes, Frames, InstanceId, Iova, Master, PhysAddr, Prot, StreamId};
+use smmuv3_formats::command::Sync;
+use smmuv3_formats::{Cd, Command, Ste};
+use smmuv3_pagetable::{Gather, MAIR, Stage1Table4K};
+
+use super::{Bench, BenchError};
+use crate::oracle::PAGE;
+use crate::platform::{Point, TestPlatform, World};
+
+/// Bytes of its memory for tables.
+pub(super) const BYTES: u64 = 2 << 20;
+/// Where that is, as the first guest knows it; the others' follows. Beyond what is mapped elsewhere, and no address of
+/// the machine's memory.
+const MEMORY: u64 = 0x20_0000_0000;
+/// Bits of its devices' addresses.
+const INPUT_BITS: u32 = 48;
+/// Commands that it gives at once.
+const MOST: usize = 64;
+
+/// What a guest has for one address space.
+pub(super) struct Guest {
+    memory: Memory,
+    table: Stage1Table4K,
+    ste: Ste,
+    asid: u16,
+    /// The first guest over a domain has the SMMUs for all of them.
+    under: usize,
+    nests: BTreeMap<InstanceId, Nest<TestPlatform>>,
+}
+
+/// Its memory for tables.
+struct Memory {
+    world: Arc<World>,
+    pa: u64,
+    ipa: u64,
+    /// Pages that were never used, and those that are free again.
+    free: Mutex<(u64, Vec<u64>)>,
+}
+
+impl Guest {
+    pub(super) fn new(bench: &Bench, number: usize, under: usize) -> Result<Self, BenchError> {
+        let failed = |error: String| BenchError::Driver {
+            doing: format!("give {} memory", bench.scenario.space(number)),
+            error,
+        };
+        let pa = bench.world.frames().allocate(BYTES, BYTES);
+        let pa = pa.ok_or_else(|| BenchError::NoMemory("a guest".to_owned()))?;
+        let ipa = MEMORY + number as u64 * BYTES;
+        let memory = Memory { world: bench.world.clone(), pa, ipa, free: Mutex::default() };
+        let domain = bench.domains.get(under).ok_or_else(|| failed("no domain".to_owned()))?;
+        let attributes = Attributes::normal(Prot::READ | Prot::WRITE);
+        // SAFETY: the memory is the guest's as long as the domain lives.
+        unsafe { domain.map(Iova(ipa), PhysAddr(pa), BYTES, attributes) }
+            .map_err(|error| failed(error.to_string()))?;
+        let output = bench.scenario.instances.iter().map(|instance| instance.oas).min();
+        let table = Stage1Table4K::new(&memory, INPUT_BITS, output.unwrap_or(INPUT_BITS))
+            .map_err(|error| failed(error.to_string()))?;
+        // Spaces over one domain have ASIDs of one guest; there are fewer than 255.
+        let asid = (number % 254) as u16 + 1;
+        let context = memory.allocate(PAGE as usize, PAGE as usize);
+        let context = context.ok_or_else(|| BenchError::NoMemory("a context".to_owned()))?;
+        let cd = Cd::default().with_v(true).with_t0sz(u64::from(64 - INPUT_BITS));
+        let cd = cd.with_ir0(1).with_or0(1).with_sh0(3).with_epd1(true).with_ips(5);
+        let cd = cd.with_aa64(true).with_r(true).with_a(true).with_aset(true);
+        let cd = cd.with_asid(asid.into()).with_mair(MAIR).with_ttb0(table.root().0);
+        for (word, at) in cd.0.into_iter().zip((memory.real(context.0)..).step_by(8)) {
+            let _ = bench.world.machine().ram().write64(at, word);
+        }
+        let ste = Ste::default().with_v(true).with_config(0b101).with_s1_context_ptr(context.0);
+        let ste = ste.with_s1_cir(1).with_s1_cor(1).with_s1_csh(3);
+        let mut nests = BTreeMap::new();
+        if !bench.guests.iter().flatten().any(|other| other.under == under) {
+            for smmu in &bench.smmus {
+                // One that cannot walk the domain refuses it.
+                let config = NestConfig::new().with_snooped();
+                if let Ok(nest) = bench.iommu.nest(smmu, domain, config) {
+                    nests.insert(smmu.id(), nest);
+                }
+            }
+        }
+        Ok(Self { memory, table, ste, asid, under, nests })
+    }
+
+    /// Root of its tables, as it knows it.
+    pub(super) fn root(&self) -> u64 {
+        self.table.root().0
+    }
+
+    /// Where its memory for tables is.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory.pa
+    }
+
+    /// The SMMUs of the guest.
+    fn nests<'a>(&'a self, bench: &'a Bench) -> &'a BTreeMap<InstanceId, Nest<TestPlatform>> {
+        let first = bench.guests.iter().flatten().find(|other| other.under == self.under);
+        &first.unwrap_or(self).nests
+    }
+
+    pub(super) fn attach(
+        &self,
+        bench: &Bench,
+        master: &Master<TestPlatform>,
+    ) -> Result<(), AttachError> {
+        let Some(nest) = self.nests(bench).get(&master.instance()) else {
+            // For the same reason.
+            let domain = bench.domains.get(self.under).ok_or(AttachError::Foreign)?;
+            return bench.iommu.attach(master, domain);
+        };
+        let at = bench.masters.iter().position(|other| std::ptr::eq(other, master));
+        let described = at.and_then(|at| bench.scenario.masters.get(at));
+        // It knows them by other numbers.
+        let streams = described.map(|it| it.streams.iter().map(|stream| StreamId(stream ^ 1)));
+        let streams: Vec<StreamId> = streams.into_iter().flatten().collect();
+        nest.attach(master, &streams, &self.ste)
+    }
+
+    pub(super) fn map(
+        &self,
+        bench: &Bench,
+        iova: u64,
+        bytes: u64,
+        attributes: Attributes,
+    ) -> Result<(), String> {
+        // SAFETY: nobody else uses the range: interruptions avoid the busy one. The frames are those that the
+        // table was made with.
+        let map =
+            unsafe { self.table.map(&self.memory, Iova(iova), PhysAddr(iova), bytes, attributes) };
+        map.or_else(|error| {
+            if error.mapped > 0 {
+                self.unmap(bench, iova, error.mapped)?;
+            }
+            Err(format!("{:?}", error.kind))
+        })
+    }
+
+    /// Clears descriptors, tells its SMMUs, and only then frees the tables that are not linked any more.
+    pub(super) fn unmap(&self, bench: &Bench, iova: u64, bytes: u64) -> Result<u64, String> {
+        let mut gather: Gather = Gather::new();
+        // SAFETY: as in `map`.
+        let mut cursor = unsafe { self.table.unmap(&self.memory, Iova(iova), bytes) }
+            .map_err(|error| error.to_string())?;
+        while cursor.next(&mut gather) {
+            let range = gather.range();
+            let scope = Scope::Range(Range {
+                start: range.start,
+                bytes: range.end - range.start,
+                granule_shift: 12,
+                leaf_shift: gather.leaf_size().map(u64::trailing_zeros),
+                leaf_only: gather.leaf_only(),
+            });
+            for nest in self.nests(bench).values() {
+                // The VMID is its host's to say.
+                let tag = iter::once(Tag::el1(0, self.asid));
+                let told = commands(nest.guest().host(), tag, scope, MOST);
+                let sync = Command::from(Sync::new());
+                let told: Vec<Command> = told.chain(iter::once(sync)).collect();
+                carry_out(nest, &told)?;
+            }
+            // SAFETY: the guest's SMMUs have forgotten the range, with what led to the tables.
+            unsafe { gather.free_tables(&self.memory) };
+            gather.clear();
+        }
+        Ok(cursor.unmapped())
+    }
+}
+
+/// Gives the guest's SMMU all of `commands`.
+fn carry_out(nest: &Nest<TestPlatform>, mut commands: &[Command]) -> Result<(), String> {
+    let mut forwarder = Forwarder::new();
+    while !commands.is_empty() {
+        let done = nest.forward(&mut forwarder, commands).map_err(|error| error.to_string())?;
+        if let Stop::Refused { illegal, .. } = done.stop {
+            return Err(illegal.to_string());
+        }
+        commands = commands.get(done.consumed..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+impl Memory {
+    /// Where what it knows as `ipa` is.
+    const fn real(&self, ipa: u64) -> u64 {
+        self.pa + (ipa - self.ipa)
+    }
+}
+
+// SAFETY: pages are handed out once until they are given back, zeroed, and stay mapped as long as the world lives.
+unsafe impl Frames for Memory {
+    fn allocate(&self, size: usize, _align: usize) -> Option<PhysAddr> {
+        if size as u64 > PAGE {
+            return None;
+        }
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let ipa = match free.1.pop() {
+            Some(ipa) => ipa,
+            None if free.0 < BYTES => {
+                free.0 += PAGE;
+                self.ipa + free.0 - PAGE
+            }
+            None => return None,
+        };
+        for offset in (0..PAGE).step_by(8) {
+            self.world.machine().ram().write64(self.real(ipa) + offset, 0)?;
+        }
+        Some(PhysAddr(ipa))
+    }
+
+    unsafe fn free(&self, frame: PhysAddr, _size: usize, _align: usize) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).1.push(frame.0);
+    }
+
+    fn pointer(&self, pa: PhysAddr) -> std::ptr::NonNull<u8> {
+        TestPlatform(self.world.clone()).pointer(PhysAddr(self.real(pa.0)))
+    }
+
+    fn publish(&self, _pa: PhysAddr, _bytes: usize) {
+        // Hardware may walk at any moment, and interrupts come.
+        self.world.at(Point::Idle);
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An SMMU that refuses a command while a guest's entry changes: the device is blocked or as before, nothing of it stays
+//! the guest's that is not, and after a reset all goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use smmuv3::{AttachError, Config, StreamId};
+use smmuv3_formats::{Command, Ste};
+use smmuv3_testbench::platform::{Observer, Point, World};
+
+use crate::guest::{DATA, Guest, VA};
+use crate::host::{Host, STREAMS, Use};
+
+const ILL: u8 = 1;
+
+/// Makes the SMMU refuse the command that comes after the `left`th thing that the driver does.
+struct Refusing {
+    world: Arc<World>,
+    left: AtomicUsize,
+}
+
+impl Observer for Refusing {
+    fn at(&self, _: Point, _: bool) {
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
+            self.world.machine().model(0).unwrap().fail_next_command(ILL);
+        }
+    }
+}
+
+fn change(host: &Host, to: Use) -> Result<(), AttachError> {
+    let nest = |ste: Ste| host.nest.attach(&host.masters[0], &[StreamId(STREAMS[0].1)], &ste);
+    match to {
+        Use::Space(space) => nest(Guest::entry(space)),
+        Use::Bypass => nest(Guest::bypass()),
+        Use::Invalid => nest(Ste::default()),
+        Use::Plain => host.iommu.attach(&host.masters[0], &host.domain),
+        Use::Detached => host.iommu.detach(&host.masters[0]),
+    }
+}
+
+/// Whether anything was refused.
+fn refused(from: Use, to: Use, nth: usize) -> bool {
+    let context = format!("from {from:?} to {to:?}, after {nth}");
+    let mut host = Host::new(nth as u64, Config::default());
+    host.guest.map(0, 0, DATA);
+    host.guest.map(1, 0, DATA + 1);
+    change(&host, from).unwrap();
+    host.uses[0] = from;
+    assert_eq!(host.verdict(), Ok(()), "{context}");
+    let (world, left) = (host.world.clone(), AtomicUsize::new(nth));
+    host.world.set_observer(Some(Arc::new(Refusing { world, left })));
+    let result = change(&host, to);
+    host.world.set_observer(None);
+    let Err(error) = result else {
+        host.uses[0] = to;
+        // It may have been a CMD_SYNC, or nothing at all: what was refused then was tried again.
+        assert_eq!(host.verdict(), Ok(()), "{context}");
+        return false;
+    };
+    assert!(matches!(error, AttachError::Unconfirmed(_)), "{context}: {error:?}");
+    // In either entry, or blocked.
+    let mut allowed = vec![None];
+    for state in [from, to] {
+        host.uses[0] = state;
+        allowed.extend([VA, Guest::ipa(DATA)].map(|address| host.expected(0, address)));
+    }
+    for address in [VA, Guest::ipa(DATA)] {
+        assert!(allowed.contains(&host.reached(0, address)), "{context}");
+    }
+    // The guest's commands do no harm, whether it has the stream or not.
+    host.world.take_commands();
+    host.commands(&[Command([0x20 << 32 | 5, 1]), Command([0x46, 0])]);
+    host.iommu.reset(&host.smmu).unwrap();
+    host.detach(0);
+    assert_eq!(host.verdict(), Ok(()), "{context}");
+    host.world.take_commands();
+    host.commands(&[Command([0x20 << 32 | 5, 1]), Command([0x46, 0])]);
+    assert_eq!(host.world.take_commands(), [], "{context}: the stream is not the guest's");
+    host.nest(0, Guest::entry(0), Use::Space(0));
+    assert_eq!(host.verdict(), Ok(()), "{context}");
+    true
+}
+
+#[test]
+fn a_change_that_is_refused_is_undone_by_a_reset() {
+    let states =
+        [Use::Space(0), Use::Space(1), Use::Bypass, Use::Invalid, Use::Plain, Use::Detached];
+    let mut count = 0;
+    for from in states {
+        for to in states.into_iter().filter(|to| *to != from) {
+            count += (0..40).filter(|nth| refused(from, to, *nth)).count();
+        }
+    }
+    assert!(count > 100, "{count}");
+}
+
+#[test]
+fn commands_of_a_guest_that_are_refused_are_unconfirmed_and_can_be_given_again() {
+    let mut host = Host::new(1, Config::default());
+    host.guest.map(0, 0, DATA);
+    host.nest(0, Guest::entry(0), Use::Space(0));
+    assert_eq!(host.verdict(), Ok(()));
+    let commands = host.guest.unmap(0, 0, false);
+    host.world.machine().model(0).unwrap().fail_next_command(ILL);
+    let mut forwarder = smmuv3::nest::Forwarder::new();
+    let result = host.nest.forward(&mut forwarder, &commands);
+    assert_eq!(result.map_err(|unconfirmed| unconfirmed.instance), Err(host.nest.instance()));
+    assert_eq!(forwarder, smmuv3::nest::Forwarder::new());
+    host.commands(&commands);
+    assert_eq!(host.verdict(), Ok(()));
+}

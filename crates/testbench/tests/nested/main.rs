@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A guest's stage 1 over the host's stage 2: the driver on the model, and a guest that owns its contexts and tables.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod failures;
+mod guest;
+mod host;
+mod qemu;
+mod random;
+mod scenario;
+
+use smmuv3::nest::{Cause, Forwarder, Owner, Stop};
+use smmuv3::{AttachError, Config, DomainConfig, NestConfig, NestError, StreamId};
+use smmuv3_formats::{Command, EventId};
+
+use guest::{DATA, Guest, PAGE, VA};
+use host::{Host, Use};
+
+/// Device 0 uses the guest's space 0, with two pages mapped.
+fn host() -> Host {
+    let mut host = Host::new(1, Config::default());
+    host.guest.map(0, 0, DATA);
+    host.guest.map(0, 1, DATA + 1);
+    host.nest(0, Guest::entry(0), Use::Space(0));
+    host
+}
+
+#[test]
+fn both_stages_translate() {
+    let host = host();
+    assert_eq!(host.verdict(), Ok(()));
+    assert_eq!(host.reached(0, VA + 0x10), Some(host.guest.frames[DATA] + 0x10));
+    assert_eq!(host.reached(1, VA), None, "the other device is detached");
+}
+
+#[test]
+fn the_guests_invalidations_take_effect_before_its_sync() {
+    for ranges in [false, true] {
+        let mut host = host();
+        assert_eq!(host.verdict(), Ok(()));
+        let commands = host.guest.unmap(0, 0, ranges);
+        let stale = host.reached(0, VA);
+        assert!(stale.is_some(), "cached until told otherwise");
+        host.commands(&commands);
+        assert_eq!(host.verdict(), Ok(()));
+    }
+}
+
+#[test]
+fn what_the_host_takes_is_out_of_reach_although_the_guest_maps_it() {
+    let mut host = host();
+    assert_eq!(host.verdict(), Ok(()));
+    host.take(DATA);
+    assert_eq!(host.verdict(), Ok(()));
+    // A page of its tables, then that of its context.
+    host.give(DATA);
+    for page in [3, 1] {
+        assert_eq!(host.verdict(), Ok(()));
+        host.take(page);
+        assert_eq!(host.verdict(), Ok(()));
+        host.give(page);
+    }
+    assert_eq!(host.verdict(), Ok(()));
+}
+
+#[test]
+fn events_are_the_guests_or_the_hosts() {
+    let mut host = host();
+    host.reached(0, VA + 5 * PAGE);
+    host.read_events();
+    let [event] = host.events[..] else { panic!("{:?}", host.events) };
+    // F_TRANSLATION of stage 1, by the guest's number of the stream.
+    assert_eq!((event.event(), event.sid()), (Some(EventId::FTranslation), 0x20));
+    assert_eq!((event.input_addr(), event.s2()), (VA + 5 * PAGE, false));
+    host.take(DATA);
+    host.reached(0, VA);
+    host.read_events();
+    assert_eq!(host.events.len(), 1, "a fault of stage 2 is the host's");
+    let record = smmuv3_formats::EventRecord([99 << 32 | 0x10, 0, 0, 0]);
+    assert_eq!(host.nest.owner(&record), Owner::Host(Cause::Stream));
+}
+
+#[test]
+fn a_guest_may_bypass_abort_and_come_back_and_so_may_the_host_decide() {
+    let mut host = host();
+    for step in 0..12 {
+        match step % 6 {
+            0 => host.nest(0, Guest::bypass(), Use::Bypass),
+            1 => host.nest(0, Default::default(), Use::Invalid),
+            2 => host.nest(0, Guest::entry(1), Use::Space(1)),
+            3 => host.plain(0),
+            4 => host.nest(0, Guest::entry(0), Use::Space(0)),
+            _ => host.detach(0),
+        }
+        assert_eq!(host.verdict(), Ok(()), "step {step}");
+    }
+}
+
+/// The guest maps a page of its memory at its own address, in both spaces: whatever stages there are, a device finds it.
+#[test]
+fn between_entries_that_mean_the_same_no_access_is_refused() {
+    let mut host = Host::new(1, Config::default());
+    let page = DATA + 5;
+    let address = Guest::ipa(page);
+    for space in 0..2 {
+        host.guest.map_as_it_is(space, page);
+    }
+    host.plain(0);
+    let refused = host.watch(0, address);
+    let count = || refused.load(std::sync::atomic::Ordering::Relaxed);
+    for step in 0..9 {
+        match step % 3 {
+            0 => host.nest(0, Guest::entry(0), Use::Space(0)),
+            1 => host.nest(0, Guest::entry(1), Use::Space(1)),
+            _ if step == 5 => host.plain(0),
+            _ => host.nest(0, Guest::bypass(), Use::Bypass),
+        }
+        assert_eq!(host.reached(0, address), Some(host.guest.frames[page]), "step {step}");
+        assert_eq!(count(), 0, "step {step}");
+    }
+    host.detach(0);
+    assert!(count() > 0, "it is being looked at");
+}
+
+#[test]
+fn what_is_illegal_changes_nothing() {
+    let mut host = host();
+    let illegal = Guest::entry(1).with_config(0b111);
+    let result = host.nest.attach(&host.masters[0], &[StreamId(0x20)], &illegal);
+    let Err(AttachError::Illegal(why)) = result else { panic!("{result:?}") };
+    assert_eq!((why.rule.field, why.value), ("Config", 0b111));
+    assert_eq!(host.verdict(), Ok(()));
+    // Two numbers for one stream; one number for two.
+    let two = [StreamId(0x20), StreamId(0x21)];
+    let result = host.nest.attach(&host.masters[0], &two, &Guest::entry(1));
+    assert!(matches!(result, Err(AttachError::GuestStreams { streams: 1, .. })), "{result:?}");
+    let result = host.nest.attach(&host.masters[1], &[StreamId(0x20)], &Guest::entry(1));
+    let Err(AttachError::GuestStream { stream, .. }) = result else { panic!("{result:?}") };
+    assert_eq!(stream, StreamId(0x20));
+    assert_eq!(host.verdict(), Ok(()));
+    // A command of stage 2, which the guest has not.
+    let s12 = [Command([0x28, 0])];
+    let done = host.nest.forward(&mut Forwarder::new(), &s12).unwrap();
+    assert!(matches!(done.stop, Stop::Refused { index: 0, .. }), "{:?}", done.stop);
+    host.read_events();
+}
+
+#[test]
+fn a_flood_of_commands_is_taken_in_bounded_pieces() {
+    let mut host = host();
+    let flood = vec![Command([0x10, 0]); 1000];
+    let done = host.nest.forward(&mut Forwarder::new(), &flood).unwrap();
+    assert_eq!((done.consumed, done.stop), (smmuv3::nest::LARGEST_FORWARD, Stop::Full));
+    host.commands(&flood);
+    assert_eq!(host.verdict(), Ok(()));
+}
+
+#[test]
+fn commands_of_streams_that_were_taken_away_do_nothing() {
+    let mut host = host();
+    host.detach(0);
+    host.world.take_commands();
+    host.commands(&[Command([0x20 << 32 | 5, 1]), Command([0x10, 0]), Command([0x46, 0])]);
+    assert_eq!(host.world.take_commands(), [], "the guest has no stream, and nothing is cached");
+}
+
+#[test]
+fn there_is_one_guest_over_a_domain_on_an_instance() {
+    let host = host();
+    let nest = |domain| host.iommu.nest(&host.smmu, domain, NestConfig::new().with_snooped()).err();
+    assert_eq!(nest(&host.domain), Some(NestError::Taken));
+    let plain = host.iommu.create_domain(DomainConfig::default().with_stage_2()).unwrap();
+    assert_eq!(nest(&plain), Some(NestError::NotForGuests));
+    let first = host.iommu.create_domain(DomainConfig::default().with_guests()).unwrap();
+    assert_eq!(nest(&first), Some(NestError::NotForGuests), "of stage 1");
+    let second = DomainConfig::default().with_stage_2().with_guests();
+    let second = host.iommu.create_domain(second).unwrap();
+    let result = host.iommu.nest(&host.smmu, &second, NestConfig::new());
+    assert_eq!(result.err(), Some(NestError::Types));
+    // ATS, stalls and page requests are not to be had.
+    let mut shown = *host.nest.guest().shown();
+    shown.idr0 = shown.idr0.with_stall_model(0);
+    let config = NestConfig::new().with_snooped().with_shown(shown);
+    let result = host.iommu.nest(&host.smmu, &second, config);
+    let Some(NestError::Illegal(illegal)) = result.err() else { panic!("shown") };
+    assert_eq!((illegal.rule.field, illegal.value), ("IDR0.STALL_MODEL", 0));
+    let again = host.iommu.nest(&host.smmu, &second, NestConfig::new().with_snooped()).unwrap();
+    drop(again);
+    assert_eq!(nest(&second), None);
+}
+
+#[test]
+fn the_hosts_pasids_do_not_go_with_a_guest() {
+    let host = Host::new(1, Config::default());
+    let stage_1 = host.iommu.create_domain(DomainConfig::default()).unwrap();
+    let pasid = host.iommu.allocate_pasid().unwrap();
+    let result = host.iommu.attach_pasid(&host.masters[0], pasid, &stage_1);
+    assert!(matches!(result, Err(AttachError::SubstreamRange { .. })), "{result:?}");
+}

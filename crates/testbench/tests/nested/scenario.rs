@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The scenario `nested`, with all rules watched, and with a step left out.
+
+use smmuv3_testbench::run::{Options, run};
+use smmuv3_testbench::scenario::Scenario;
+
+fn scenario() -> Scenario {
+    let text = include_str!("../../../../scenarios/nested.toml");
+    Scenario::parse(text, "nested.toml").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn verdicts(seeds: std::ops::Range<u64>, options: &Options) -> Vec<String> {
+    let scenario = scenario();
+    seeds
+        .map(|seed| {
+            let options = Options { seed: Some(seed), no_shrink: true, ..options.clone() };
+            let report = run(&scenario, &options, &mut |_| ()).unwrap();
+            if let Some(failure) = &report.failure {
+                println!("seed {seed}: line {}: {}", failure.line, failure.text);
+            }
+            report.verdict
+        })
+        .collect()
+}
+
+#[test]
+fn it_holds_all_rules_on_every_seed() {
+    let verdicts = verdicts(0..20, &Options::default());
+    assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn a_step_left_out_is_caught_on_nearly_every_seed() {
+    for mutation in smmuv3::Mutation::OF_GUESTS {
+        let options = Options { mutation: Some(mutation), ..Options::default() };
+        let verdicts = verdicts(0..20, &options);
+        let caught = verdicts.iter().filter(|verdict| *verdict != "ok" && *verdict != "driver");
+        let caught = caught.count();
+        assert!(caught >= 19, "{mutation:?} is caught on {caught} seeds only: {verdicts:?}");
+    }
+}
+
+#[test]
+fn it_is_written_as_it_is_read() {
+    let scenario = scenario();
+    let again = Scenario::parse(&scenario.to_toml(), "again.toml").unwrap();
+    let over = |it: &Scenario| -> Vec<_> {
+        it.domains.iter().map(|domain| (domain.tables.over, domain.tables.guests)).collect()
+    };
+    assert_eq!(over(&again), [(None, true), (Some(0), false), (Some(0), false), (None, false)]);
+    assert_eq!(over(&scenario), over(&again));
+}
