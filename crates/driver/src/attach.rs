@@ -34,6 +34,7 @@ use crate::shared::{NoMemory, Shared};
 use crate::space::{Installed, Space, Targets};
 use crate::stall::{self, Ending};
 use crate::targets::Retired;
+use crate::trace::{Change, Trace};
 use crate::update::{Entry, Kind, Words, update};
 
 /// Why a master was not attached.
@@ -340,7 +341,7 @@ pub(crate) fn change<P: Platform>(
     substream: u32,
     goal: Goal<P>,
 ) -> Result<Option<u64>, AttachError> {
-    core.configuration.with(|configuration| {
+    let carry_out = |configuration: &mut Configuration<P>| -> Result<Option<u64>, AttachError> {
         // Here, or whoever gets the PASID meanwhile would share it. That of a process is only bound and unbound.
         if substream != WITHOUT
             && matches!(goal, Goal::Space(_) | Goal::Blocked)
@@ -534,6 +535,37 @@ pub(crate) fn change<P: Platform>(
             flushed.and_then(|()| if devices == 0 { Ok(()) } else { settle(core, instance) });
         settled.map_err(unconfirmed)?;
         answer(configuration)
+    };
+    core.configuration.with(|configuration| {
+        let change = described(configuration, master, substream, &goal);
+        let Some(change) = change else { return carry_out(configuration) };
+        core.platform.trace(&Trace::Begun(change));
+        let result = carry_out(configuration);
+        core.platform.trace(&Trace::Ended { change, done: result.is_ok() });
+        result
+    })
+}
+
+/// What those who trace are told of a change.
+#[inline]
+fn described<P: Platform>(
+    configuration: &Configuration<P>,
+    master: usize,
+    substream: u32,
+    goal: &Goal<P>,
+) -> Option<Change> {
+    let state = configuration.masters.get(master)?;
+    let (instance, stream) = (state.instance, *state.streams.first()?);
+    let substream = (substream != WITHOUT).then_some(SubstreamId(substream));
+    Some(match goal {
+        Goal::Blocked | Goal::Unbind(_) => Change::Detach { instance, stream, substream },
+        Goal::Identity => Change::Attach { instance, stream, substream, space: None },
+        Goal::Space(space) | Goal::Bind(space) => {
+            Change::Attach { instance, stream, substream, space: Some(space.id) }
+        }
+        Goal::Nest(nesting) => {
+            Change::Attach { instance, stream, substream, space: Some(nesting.space.id) }
+        }
     })
 }
 

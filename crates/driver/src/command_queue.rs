@@ -36,10 +36,14 @@ use smmuv3_formats::command::{Sync, completion};
 use smmuv3_formats::register::{CmdqBase, Gerror, Gerrorn};
 use smmuv3_formats::{Command, PhysAddr};
 
+use crate::counters::Counters;
 use crate::error::Failure;
 use crate::message::Message;
+use crate::name::Name;
 use crate::platform::{Mmio, Platform};
 use crate::queue::Size;
+use crate::statistics::CommandStatistics;
+use crate::trace::Trace;
 use lane::Lane;
 use port::Port;
 
@@ -88,9 +92,18 @@ struct Common {
     /// Even while the SMMU works; odd while it does not answer, or is being reset. Each reset adds two, so that
     /// what was found out about the SMMU before it is not held against it afterwards.
     epoch: AtomicU32,
+    /// What it is called, for those who trace.
+    name: Name,
+    counters: Counters,
     #[cfg(feature = "mutation")]
     wrong: Wrong,
 }
+
+/// Numbers of the counts of [`Common`].
+const WAITS: usize = 0;
+const TURNS: usize = 1;
+const FULL: usize = 2;
+const REFUSED: usize = 3;
 
 /// What a driver does to CMD_SYNCs that is wrong on purpose.
 #[cfg(feature = "mutation")]
@@ -120,6 +133,12 @@ pub struct Ticket {
 }
 
 impl Common {
+    /// Notes a command that a queue stopped at.
+    fn refused<P: Platform>(&self, platform: &P, position: u64, command: Command, code: u8) {
+        self.counters.add(platform, REFUSED, 1);
+        platform.trace(&Trace::Refused { instance: &self.name, position, command, code });
+    }
+
     /// As [`CommandQueue::give_up`], unless the SMMU was reset since `epoch`.
     fn give_up_since(&self, epoch: u32) {
         // Failing means that it is given up already, or was reset: both are as well.
@@ -134,6 +153,28 @@ impl Common {
         }
         self.give_up_since(epoch);
         Err(Failure::Index { register })
+    }
+}
+
+/// Somebody who waits; counted when that is over.
+struct Waiting<'a, P: Platform> {
+    common: &'a Common,
+    platform: &'a P,
+    turns: u64,
+}
+
+impl<'a, P: Platform> Waiting<'a, P> {
+    fn new(common: &'a Common, platform: &'a P) -> Self {
+        Self { common, platform, turns: 0 }
+    }
+}
+
+impl<P: Platform> Drop for Waiting<'_, P> {
+    fn drop(&mut self) {
+        let Self { common, platform, turns } = *self;
+        common.counters.add(platform, WAITS, 1);
+        common.counters.add(platform, TURNS, turns);
+        platform.trace(&Trace::Waited { instance: &common.name, turns });
     }
 }
 
@@ -158,12 +199,20 @@ impl CommandQueue {
         }
         // SAFETY: the caller's promise.
         let main = unsafe { Lane::new(platform, size, Port::main()) }?;
+        // SAFETY: as above.
+        let Some(counters) = (unsafe { Counters::new(platform) }) else {
+            // SAFETY: never shown to the SMMU.
+            unsafe { main.free(platform) };
+            return None;
+        };
         Some(Self {
             common: Common {
                 // At most a quarter of the queue, so that it finds room beside others; at least one command.
                 largest_batch: u64::from(largest_batch).min(size.entries() / 4).max(1),
                 deadline,
                 epoch: AtomicU32::new(0),
+                name: Name::new(""),
+                counters,
                 #[cfg(feature = "mutation")]
                 wrong: Wrong::No,
             },
@@ -173,6 +222,32 @@ impl CommandQueue {
             words: None,
             silent: AtomicBool::new(true),
         })
+    }
+
+    /// The same queue, which is that of `name` to those who trace.
+    #[must_use]
+    pub fn named(mut self, name: Name) -> Self {
+        self.common.name = name;
+        self
+    }
+
+    /// What happened so far. Not while the SMMU is being reset: positions are passed over then.
+    pub fn statistics<P: Platform>(&self, platform: &P) -> CommandStatistics {
+        let count = |which| self.common.counters.sum(platform, which);
+        let (commands, syncs) = self.all(platform).map(Lane::counts).fold(
+            (0u64, 0u64),
+            |(sum, batches), (commands, syncs)| {
+                (sum.wrapping_add(commands), batches.wrapping_add(syncs))
+            },
+        );
+        CommandStatistics {
+            commands,
+            syncs,
+            waits: count(WAITS),
+            turns: count(TURNS),
+            full: count(FULL),
+            refused: count(REFUSED),
+        }
     }
 
     /// The same queue, with `most` enhanced ones, whose registers are in the slots of these offsets; none if there is no
@@ -295,6 +370,7 @@ impl CommandQueue {
                 platform.free_coherent(words, bytes, WORD_BYTES);
             }
             self.main.free(platform);
+            self.common.counters.free(platform);
         }
     }
 
@@ -477,6 +553,10 @@ impl CommandQueue {
         let run = (count, self.slots_for(count));
         let lane = self.lane(platform, number);
         let placed = lane.try_submit(platform, mmio, commands, run, number);
+        if let Ok(Some(Ticket { start: first, end, .. })) = placed {
+            let (instance, queue, count) = (&self.common.name, number, end - first);
+            platform.trace(&Trace::Submitted { instance, queue, first, count });
+        }
         #[cfg(feature = "mutation")]
         if let (Ok(Some(_)), Wrong::Elsewhere) = (&placed, self.common.wrong) {
             let number = (number + 1) % self.lanes() as u32;
@@ -518,6 +598,7 @@ impl CommandQueue {
         commands: usize,
     ) -> Result<(), Failure> {
         let slots = self.slots_for((commands as u64).min(self.common.largest_batch));
+        self.common.counters.add(platform, FULL, 1);
         let lane = self.lane(platform, self.own_lane(platform));
         lane.wait_for_room(&self.common, platform, mmio, slots)
     }
@@ -586,7 +667,21 @@ impl CommandQueue {
         mmio: &P::Mmio,
         ticket: Ticket,
     ) -> Result<(), Failure> {
-        self.lane(platform, ticket.lane).wait(&self.common, platform, mmio, ticket)
+        let Ticket { start: first, end, lane: queue, .. } = ticket;
+        let told = |result| {
+            let (instance, count) = (&self.common.name, end - first);
+            platform.trace(&Trace::Completed { instance, queue, first, count, result });
+        };
+        match self.lane(platform, queue).wait(&self.common, platform, mmio, ticket) {
+            Ok(()) => {
+                told(Ok(()));
+                Ok(())
+            }
+            Err(failure) => {
+                told(Err(failure));
+                Err(failure)
+            }
+        }
     }
 
     /// If a queue stopped at an error: notes which command failed, makes it harmless, and lets the SMMU

@@ -277,6 +277,7 @@ impl<P: Platform> Probed<P> {
         let Some(commands) = commands else {
             return again(mmio, EnableError::NoMemory);
         };
+        let commands = commands.named(config.name);
         let completion = match config.completion {
             Completion::Event if !features.events => Completion::Poll,
             Completion::Message if !(features.messages && features.coherent) => Completion::Poll,

@@ -24,6 +24,7 @@ use crate::process::{Life, Registers};
 use crate::shared::Shared;
 use crate::tables::{Own, dispatch};
 use crate::targets::Snapshot;
+use crate::trace::{InstanceSet, Trace};
 
 /// A tag by which an instance knows an address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -311,6 +312,7 @@ impl<P: Platform> Space<P> {
                 platform.relax();
             }
         }
+        platform.trace(&Trace::Invalidation { space: self.id, scope, told: InstanceSet(told) });
         for id in bits(told) {
             let (Some(instance), Some(ticket)) = (core.instances.get(id), tickets.get(id.index()))
             else {

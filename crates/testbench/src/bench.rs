@@ -13,6 +13,7 @@ mod mapping;
 mod process;
 mod set_up;
 mod stall;
+mod statistics;
 mod stray;
 
 use std::ops::Range;

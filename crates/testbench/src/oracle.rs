@@ -122,6 +122,11 @@ impl Oracle {
         }
     }
 
+    /// How many events of `instance` were not reported yet.
+    pub fn unread(&self, instance: usize) -> usize {
+        self.recorded.get(instance).map_or(0, VecDeque::len)
+    }
+
     /// The driver says that it reported everything of `instance`.
     pub fn all_reported(&mut self, instance: usize) {
         if let Some(event) = self.recorded.get(instance).and_then(|queue| queue.front()) {

@@ -10,7 +10,7 @@ use smmuv3_formats::register::{CmdqBase, cerror};
 use smmuv3_formats::{COMMAND_BYTES, Command, Opcode, PhysAddr};
 
 use super::port::{Port, Stop};
-use super::{Common, Ticket, is_failed};
+use super::{Common, Ticket, Waiting, is_failed};
 use crate::error::Failure;
 use crate::platform::Platform;
 use crate::queue::{Size, at};
@@ -38,6 +38,8 @@ pub(super) struct Lane {
     refusals: Refusals,
     /// Position at which the queue was last made empty: nobody carries out what was given before.
     began: AtomicU64,
+    /// Positions that resets have passed over.
+    skipped: AtomicU64,
     /// Taken by the caller that acknowledges errors.
     pub(super) recovery: SpinLock<Aborts>,
 }
@@ -71,6 +73,7 @@ impl Lane {
             tickets: Tickets::new(size),
             refusals: Refusals::new(),
             began: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
             recovery: SpinLock::new(Aborts::default()),
         })
     }
@@ -114,6 +117,12 @@ impl Lane {
         self.port.base_register(self.size(), self.base)
     }
 
+    /// How many commands the SMMU was told of, and in how many batches. Not while it is being reset.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let skipped = self.skipped.load(Ordering::Relaxed);
+        (self.tickets.published().saturating_sub(skipped), self.tickets.runs())
+    }
+
     pub(super) fn port(&self) -> &Port {
         &self.port
     }
@@ -121,7 +130,11 @@ impl Lane {
     /// Makes the queue empty, for an SMMU that does not use it, and shows it to that.
     pub(super) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
         // A waiter learns by what is consumed that its ticket is done, and by this that it is not.
-        let begins = |beginning| self.began.store(beginning, Ordering::Release);
+        let begins = |beginning| {
+            let skipped = beginning - self.tickets.published();
+            self.skipped.fetch_add(skipped, Ordering::Relaxed);
+            self.began.store(beginning, Ordering::Release);
+        };
         self.tickets.close(self.marks(platform), || platform.relax(), begins);
         self.recovery.with(platform, |aborts| {
             *aborts = Aborts::default();
@@ -261,6 +274,7 @@ impl Lane {
         mmio: &P::Mmio,
         done: impl Fn() -> bool,
     ) -> Result<(), Failure> {
+        let mut waiting = Waiting::new(common, platform);
         let mut poller = Poller::new(&self.tickets);
         // What was consumed while the SMMU had something to do, and since when it is no more.
         let mut still: Option<(u64, u64)> = None;
@@ -307,6 +321,7 @@ impl Lane {
                 }
                 _ => Some((consumed, platform.now())),
             };
+            waiting.turns += 1;
             platform.relax();
         }
     }
@@ -357,6 +372,7 @@ impl Lane {
                 write(slot, if ends { self.sync(position + 1) } else { Sync::new().into() });
             }
             self.refusals.note(position, command, code);
+            common.refused(platform, position, command, code);
             self.port.acknowledge(mmio, |toggle| {
                 let tell = |position| self.port.tell(mmio, self.size().register(position));
                 self.tickets.tell_again(self.marks(platform), toggle, tell);
