@@ -163,7 +163,7 @@ impl Watch {
                 **iova == first + index * PAGE && self.oracle.block(space, **iova).is_none()
             })
             .count();
-        let bytes = run as u64 * PAGE & !(unit - 1);
+        let bytes = (run as u64 * PAGE) & !(unit - 1);
         (bytes != 0).then_some((space, *first, bytes))
     }
 }
