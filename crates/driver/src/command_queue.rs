@@ -234,15 +234,15 @@ impl CommandQueue {
     /// What happened so far. Not while the SMMU is being reset: positions are passed over then.
     pub fn statistics<P: Platform>(&self, platform: &P) -> CommandStatistics {
         let count = |which| self.common.counters.sum(platform, which);
-        let (commands, syncs) = self.all(platform).map(Lane::counts).fold(
+        let (commands, batches) = self.all(platform).map(Lane::counts).fold(
             (0u64, 0u64),
-            |(sum, batches), (commands, syncs)| {
-                (sum.wrapping_add(commands), batches.wrapping_add(syncs))
+            |(sum, all), (commands, batches)| {
+                (sum.wrapping_add(commands), all.wrapping_add(batches))
             },
         );
         CommandStatistics {
             commands,
-            syncs,
+            batches,
             waits: count(WAITS),
             turns: count(TURNS),
             full: count(FULL),

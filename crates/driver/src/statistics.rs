@@ -17,8 +17,9 @@
 pub struct CommandStatistics {
     /// Commands that the SMMU was told of, CMD_SYNCs among them.
     pub commands: u64,
-    /// Batches of them: each ends in a CMD_SYNC.
-    pub syncs: u64,
+    /// Batches of them: each ends in a CMD_SYNC. One that is for devices, too, has another within, and SYNCs take the place
+    /// of commands that were refused.
+    pub batches: u64,
     /// Waits for a batch, or for room, that were not over at the first look.
     pub waits: u64,
     /// Turns of these: calls of [`Platform::relax`](crate::Platform::relax).

@@ -109,7 +109,7 @@ pub struct Counted {
     /// Commands that it was given, CMD_SYNCs among them.
     pub commands: u64,
     /// Batches of them.
-    pub syncs: u64,
+    pub batches: u64,
     /// Waits for completion or for room that were not over at the first look.
     pub waits: u64,
     /// Turns of these.

@@ -20,7 +20,7 @@ impl Bench {
             Counted {
                 instance: smmu.name().to_owned(),
                 commands: commands.commands,
-                syncs: commands.syncs,
+                batches: commands.batches,
                 waits: commands.waits,
                 turns: commands.turns,
                 full: commands.full,
@@ -44,10 +44,14 @@ impl Bench {
             check("masters", said.masters, 0)?;
             check("tags", said.tags, self.tags_of(index).len())?;
             let Some(counted) = said.counted else { continue };
+            check("unconfirmed", counted.unconfirmed as usize, 0)?;
+            // The oracle does not know what a guest's memory is mapped to.
+            if self.scenario.domains.iter().any(|domain| domain.tables.guests) {
+                continue;
+            }
             let pages = self.oracle(|oracle| oracle.pages(index, 0..u64::MAX).count());
             let left = counted.mapped.wrapping_sub(counted.unmapped);
             check("bytes mapped and not unmapped", left as usize, pages * PAGE as usize)?;
-            check("unconfirmed", counted.unconfirmed as usize, 0)?;
         }
         Ok(())
     }
@@ -81,7 +85,13 @@ impl Bench {
         // A command at which the queue stopped was consumed once it was accepted. One that is put in the place of another
         // is a CMD_SYNC.
         check("commands consumed", commands.commands, tally.commands)?;
-        check("CMD_SYNCs", commands.syncs + commands.refused, tally.syncs)?;
+        let least = commands.batches + commands.refused;
+        // Batches for devices have more, and those before which one did not answer are tried again.
+        if !self.scenario.masters.iter().any(|master| master.ats) {
+            check("CMD_SYNCs", least, tally.syncs)?;
+        } else if commands.batches > tally.syncs {
+            return Err(format!("instance {index} says {least} batches, but did {}", tally.syncs));
+        }
         check("events", said.events.events, tally.reported)?;
         let unread = self.oracle(|oracle| oracle.unread(index)) as u64;
         check("events recorded", said.events.events + unread, tally.recorded)?;
