@@ -18,7 +18,6 @@ use std::fmt;
 use smmuv3_formats::EventRecord;
 
 pub use crate::rule::{Rule, Violation};
-pub(crate) use expected::INTERRUPTING;
 pub use expected::{Expected, Refused};
 use space::SpaceState;
 pub use space::{Life, Page, Shape};

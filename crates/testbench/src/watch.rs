@@ -20,7 +20,7 @@ use smmuv3_model::{Access, Dropped, Misuse, Observation, TlbEntry};
 
 use crate::bench::Busy;
 use crate::mixture::{self, Kind};
-use crate::oracle::{INTERRUPTING, Oracle, Rule, Use, User};
+use crate::oracle::{Oracle, Rule, Use, User};
 use crate::platform::{Point, TestPlatform, World};
 use crate::stream_table::StreamTable;
 use faults::Faults;
@@ -223,11 +223,12 @@ impl Watch {
                 if let Some(master) = self.oracle.master_of(instance, access.stream) {
                     let Access { stream, substream, address, write, .. } = access;
                     let user = User { master, substream };
-                    // What could not be marked any more was not written, which is reported.
-                    let how = if aborted { INTERRUPTING } else { "a delayed" };
-                    self.oracle.reached(user, address, write, pa, how);
                     if aborted {
+                        // What could not be marked any more was not written, which is reported.
+                        self.oracle.goes_to(user, address, write, pa, "a delayed");
                         self.caused(stream, user, address, write);
+                    } else {
+                        self.oracle.reached(user, address, write, pa, "a delayed");
                     }
                 }
             }
@@ -387,7 +388,7 @@ impl Watch {
         });
         drop(model);
         for (access, pa) in held {
-            self.oracle.reached(user, access.address, access.write, pa, "a delayed");
+            self.oracle.goes_to(user, access.address, access.write, pa, "a delayed");
         }
         if let Some(tag) = left {
             let text =
