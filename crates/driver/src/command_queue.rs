@@ -37,7 +37,7 @@ use crate::error::Failure;
 use crate::message::Message;
 use crate::platform::{Mmio, Platform};
 use crate::queue::Size;
-use lane::Lane;
+use lane::{Lane, Run};
 use port::Port;
 
 /// How an SMMU tells those who wait that their commands are complete (CMD_SYNC.CS, §4.1): each batch ends in a CMD_SYNC
@@ -400,8 +400,7 @@ impl CommandQueue {
         // It completes when the messages of those before have arrived (§4.2), and sends none.
         let last = Sync::new().into();
         let silent = self.all(platform).zip(0..).try_for_each(|(lane, number)| {
-            let run = (1, 1);
-            match lane.try_submit(platform, mmio, &mut iter::once(last), run, number)? {
+            match lane.place(platform, mmio, 1, number, move |run| run.push(last))? {
                 Some(ticket) => lane.wait(&self.common, platform, mmio, ticket),
                 None => Err(Failure::Failed),
             }
@@ -447,38 +446,75 @@ impl CommandQueue {
     ///
     /// # Errors
     /// [`Failure::Failed`] when the SMMU had failed before. Nothing was placed.
+    #[inline]
     pub fn try_submit<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         commands: &mut impl ExactSizeIterator<Item = Command>,
     ) -> Result<Option<Ticket>, Failure> {
-        if self.count == 0 {
-            return self.try_submit_in(0, platform, mmio, commands);
-        }
-        self.try_submit_in(self.own_lane(platform), platform, mmio, commands)
+        let count = (commands.len() as u64).min(self.common.largest_batch);
+        self.place(platform, mmio, self.slots_for(count), |run| run.fill(commands, count))
     }
 
+    /// As [`CommandQueue::try_submit`], of one command.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::try_submit`].
     #[inline]
-    fn try_submit_in<P: Platform>(
+    pub fn try_submit_one<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        command: Command,
+    ) -> Result<Option<Ticket>, Failure> {
+        self.place(platform, mmio, self.slots_for(1), move |run| run.push(command))
+    }
+
+    /// Gives the SMMU what `fill` pushes into a run of so many slots, as [`Lane::place`] does.
+    #[inline(always)]
+    fn place<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        slots: u64,
+        fill: impl FnOnce(&mut Run<'_, P>),
+    ) -> Result<Option<Ticket>, Failure> {
+        if self.count == 0 {
+            return self.place_in(0, platform, mmio, slots, fill);
+        }
+        self.place_beside(platform, mmio, slots, fill)
+    }
+
+    /// As [`CommandQueue::place`], where there are several lanes: by itself, so that it costs those nothing that have one.
+    #[inline(never)]
+    fn place_beside<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        slots: u64,
+        fill: impl FnOnce(&mut Run<'_, P>),
+    ) -> Result<Option<Ticket>, Failure> {
+        self.place_in(self.own_lane(platform), platform, mmio, slots, fill)
+    }
+
+    #[inline(always)]
+    fn place_in<P: Platform>(
         &self,
         number: u32,
         platform: &P,
         mmio: &P::Mmio,
-        commands: &mut impl ExactSizeIterator<Item = Command>,
+        slots: u64,
+        fill: impl FnOnce(&mut Run<'_, P>),
     ) -> Result<Option<Ticket>, Failure> {
         if self.has_failed() {
             return Err(Failure::Failed);
         }
-        let count = (commands.len() as u64).min(self.common.largest_batch);
-        let run = (count, self.slots_for(count));
-        let lane = self.lane(platform, number);
-        let placed = lane.try_submit(platform, mmio, commands, run, number);
+        let placed = self.lane(platform, number).place(platform, mmio, slots, number, fill);
         #[cfg(feature = "mutation")]
         if let (Ok(Some(_)), Wrong::Elsewhere) = (&placed, self.common.wrong) {
             let number = (number + 1) % self.lanes() as u32;
-            let lane = self.lane(platform, number);
-            return lane.try_submit(platform, mmio, &mut iter::empty(), (0, 1), number);
+            return self.lane(platform, number).place(platform, mmio, 1, number, |_| {});
         }
         placed
     }
@@ -488,6 +524,7 @@ impl CommandQueue {
     /// # Errors
     /// [`Failure::Failed`] when the SMMU had failed before; as [`CommandQueue::wait`] when it takes nothing out of
     /// the full queue. Nothing was placed.
+    #[inline]
     pub fn submit<P: Platform>(
         &self,
         platform: &P,
@@ -532,6 +569,7 @@ impl CommandQueue {
     ///
     /// # Errors
     /// As [`CommandQueue::submit`] and [`CommandQueue::wait`]. Commands after the batch that failed were not given.
+    #[inline]
     pub fn carry_out<P: Platform, C>(
         &self,
         platform: &P,
@@ -562,7 +600,8 @@ impl CommandQueue {
         // One after the other: it is seldom done, and each waits for commands that were under way all the same.
         for number in 0..self.lanes() as u32 {
             let ticket = loop {
-                let placed = self.try_submit_in(number, platform, mmio, &mut iter::empty())?;
+                let slots = self.slots_for(0);
+                let placed = self.place_in(number, platform, mmio, slots, |_| {})?;
                 if let Some(ticket) = placed {
                     break ticket;
                 }
@@ -577,7 +616,7 @@ impl CommandQueue {
     /// Slots of a batch of `commands` commands; at least one, as a run has.
     #[inline]
     fn slots_for(&self, commands: u64) -> u64 {
-        (commands + u64::from(self.syncs())).max(1)
+        if self.syncs() { commands + 1 } else { commands.max(1) }
     }
 
     /// Waits until the commands of `ticket`, which this queue gave, are complete. May be called in interrupt context.
@@ -586,6 +625,7 @@ impl CommandQueue {
     /// [`Failure::Refused`] when the SMMU refused one of them, [`Failure::Forgotten`] when that is not known any more,
     /// [`Failure::Unreadable`] when it cannot fetch commands,
     /// [`Failure::Timeout`] or [`Failure::Failed`] when it does not answer.
+    #[inline]
     pub fn wait<P: Platform>(
         &self,
         platform: &P,

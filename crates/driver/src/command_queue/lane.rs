@@ -2,6 +2,7 @@
 //! One of the queues that an SMMU takes commands from, in memory and by its registers. The SMMU carries out the
 //! commands of each by themselves: a CMD_SYNC completes those of its own queue (§2.6).
 
+use core::mem::ManuallyDrop;
 use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -141,35 +142,33 @@ impl Lane {
         Command([low | end << 32 & self.stamp, high])
     }
 
-    /// Gives the SMMU as many `commands` as fit in a batch of `count`, and a CMD_SYNC if `sync`; `None` when there is no
-    /// room.
-    #[inline]
-    pub(super) fn try_submit<P: Platform>(
+    /// Gives the SMMU a batch of `slots` commands, at least one: what `fill` pushes, and a CMD_SYNC in each slot that is
+    /// left. `None` when there is no room.
+    #[inline(always)]
+    pub(super) fn place<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
-        commands: &mut impl ExactSizeIterator<Item = Command>,
-        (count, slots): (u64, u64),
+        slots: u64,
         number: u32,
+        fill: impl FnOnce(&mut Run<'_, P>),
     ) -> Result<Option<Ticket>, Failure> {
         let refusals = self.refusals.count();
         // Between ticket and publication nothing may come, or those behind it would wait.
-        platform.mask_irqs(|| {
-            let start = match self.tickets.draw(slots) {
-                Ok(start) => start,
-                Err(NoTicket::Full) => return Ok(None),
-                Err(NoTicket::Closed) => return Err(Failure::Failed),
-            };
+        let drawn = platform.mask_irqs(move || {
+            let start = self.tickets.draw(slots)?;
             let end = start + slots;
             let slots = self.slots(platform);
             let mut run = Run { lane: self, platform, mmio, slots, start, next: start, end };
-            while run.next != start + count
-                && let Some(command) = commands.next()
-            {
-                run.push(command);
-            }
-            Ok(Some(Ticket { start, end, refusals, lane: number }))
-        })
+            fill(&mut run);
+            ManuallyDrop::new(run).close();
+            Ok(start)
+        });
+        match drawn {
+            Ok(start) => Ok(Some(Ticket { start, end: start + slots, refusals, lane: number })),
+            Err(NoTicket::Full) => Ok(None),
+            Err(NoTicket::Closed) => Err(Failure::Failed),
+        }
     }
 
     /// Waits until a run of so many slots may find room.
@@ -402,7 +401,7 @@ fn write(slot: &[AtomicU64; 2], command: Command) {
 }
 
 /// The slots of a ticket. However it ends, they are filled and published.
-struct Run<'a, P: Platform> {
+pub(super) struct Run<'a, P: Platform> {
     lane: &'a Lane,
     platform: &'a P,
     mmio: &'a P::Mmio,
@@ -413,18 +412,29 @@ struct Run<'a, P: Platform> {
 }
 
 impl<P: Platform> Run<'_, P> {
+    /// The next of `commands`, `count` of them at most: no more than there are slots.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, commands: &mut impl Iterator<Item = Command>, count: u64) {
+        let end = self.start + count;
+        while self.next != end
+            && let Some(command) = commands.next()
+        {
+            self.push(command);
+        }
+    }
+
     /// The next command, for a slot before the end.
-    fn push(&mut self, command: Command) {
+    #[inline(always)]
+    pub(super) fn push(&mut self, command: Command) {
         if let Some(slot) = at(self.slots, self.next) {
             write(slot, command);
         }
         self.next += 1;
     }
-}
 
-impl<P: Platform> Drop for Run<'_, P> {
-    /// A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
-    fn drop(&mut self) {
+    /// Publishes the run. A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
+    #[inline(always)]
+    fn close(&mut self) {
         while self.next != self.end {
             self.push(self.lane.sync(self.next + 1));
         }
@@ -432,6 +442,15 @@ impl<P: Platform> Drop for Run<'_, P> {
         // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
         let tell = |position| lane.port.tell(mmio, lane.size().register(position));
         lane.tickets.publish(lane.marks(platform), start, end, tell);
+    }
+}
+
+impl<P: Platform> Drop for Run<'_, P> {
+    /// Whoever was to give the commands has panicked.
+    #[cold]
+    #[inline(never)]
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
