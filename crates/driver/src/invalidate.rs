@@ -150,6 +150,7 @@ where
 }
 
 /// The command for `scope` of `tag` on an SMMU with `features`, if one is enough: for most there is.
+#[cfg(feature = "alloc")]
 #[inline(always)]
 pub(crate) fn command(features: &Features, tag: Tag, scope: Scope) -> Option<Command> {
     let said = Said::exact(features, scope);

@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::iter;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ops::{Deref, DerefMut};
 
@@ -18,7 +19,7 @@ use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::features::Features;
 use crate::instance::Instance;
 use crate::instances::MOST_INSTANCES;
-use crate::invalidate::{self, Scope, Tag};
+use crate::invalidate::{self, Commands, Scope, Tag};
 use crate::iommu::Core;
 use crate::platform::Platform;
 use crate::process::{Life, Registers};
@@ -183,22 +184,20 @@ impl<P: Platform> Space<P> {
         targets.map(|target| configuration.users(target.place)).sum()
     }
 
-    /// Makes every instance forget what `scope` says, all tags that `wanted` names: all instances are told before the
-    /// first is waited for. On error, also the set of instances that did not confirm.
-    pub(crate) fn invalidate(
-        &self,
-        scope: Scope,
-        wanted: impl Fn(&Installed) -> bool + Copy,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    /// As [`Space::invalidate`], of all tags: quickly where one command to one instance is enough, as for most unmaps.
+    #[inline]
+    pub(crate) fn forget(&self, scope: Scope) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
         let platform = &core.platform;
-        let only = core
+        let told = core
             .readers
-            .read(platform.cpu(), &self.targets, |targets| self.tell_only(targets, scope, wanted));
-        let Some((id, instance, ticket)) = only else { return self.invalidate_all(scope, wanted) };
+            .read(platform.cpu(), &self.targets, |targets| self.tell_only(targets, scope));
+        let Some(Told { instance, id, ticket }) = told else {
+            return self.invalidate(scope, Which::All);
+        };
         match instance.wait(platform, ticket) {
             Ok(()) => Ok(()),
-            Err(what) => self.is_unconfirmed(scope, id, what),
+            Err(what) => self.is_unconfirmed(scope, InstanceId(id as u8), what),
         }
     }
 
@@ -216,36 +215,31 @@ impl<P: Platform> Space<P> {
         self.finish(scope, &mut progress)
     }
 
-    /// Tells the only instance that there is to tell, if one command is enough: so it is nearly always. `None` if anything
-    /// is otherwise; nobody was told then.
+    /// Tells the only instance that there is to tell, if one command is enough. `None` if anything is otherwise; nobody
+    /// was told then.
     #[inline(always)]
-    fn tell_only(
-        &self,
-        targets: &Targets,
-        scope: Scope,
-        wanted: impl Fn(&Installed) -> bool,
-    ) -> Option<(InstanceId, &Instance<P>, Ticket)> {
+    fn tell_only(&self, targets: &Targets, scope: Scope) -> Option<Told<'_, P>> {
         let core = &*self.core;
         let [target] = targets.as_slice() else { return None };
-        #[cfg(feature = "mutation")]
-        let wanted = |target: &Installed| wanted(target) && core.reaches(targets, target);
-        if !targets.devices.is_empty() || !wanted(target) {
+        if !targets.devices.is_empty() {
             return None;
         }
-        let instance = core.instances.get(target.instance)?;
+        #[cfg(feature = "mutation")]
+        if !core.reaches(targets, target) {
+            return None;
+        }
+        let id = target.instance;
+        let instance = core.instances.get(id)?;
         let command = invalidate::command(instance.features(), core.tag_of(target), scope)?;
         let queue = instance.commands();
         let placed = queue.try_submit_one(&core.platform, instance.mmio(), command);
-        Some((target.instance, instance, placed.ok().flatten()?))
+        Some(Told { instance, id: id.index(), ticket: placed.ok().flatten()? })
     }
 
-    /// As [`Space::invalidate`], whatever there is to tell.
+    /// Makes every instance forget what `scope` says, of the tags that are `wanted`: all instances are told before the
+    /// first is waited for. On error, also the set of instances that did not confirm.
     #[inline(never)]
-    fn invalidate_all(
-        &self,
-        scope: Scope,
-        wanted: impl Fn(&Installed) -> bool + Copy,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    pub(crate) fn invalidate(&self, scope: Scope, wanted: Which) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
         let platform = &core.platform;
         let mut progress = Progress::new();
@@ -296,13 +290,12 @@ impl<P: Platform> Space<P> {
         targets: &Targets,
         untold: u64,
         scope: Scope,
-        wanted: impl Fn(&Installed) -> bool + Copy,
+        wanted: Which,
         progress: &mut Progress,
     ) {
         let core = &*self.core;
         let platform = &core.platform;
-        #[cfg(feature = "mutation")]
-        let wanted = move |target: &Installed| wanted(target) && core.reaches(targets, target);
+        let wanted = |target: &Installed| core.is_reached(targets, target, wanted);
         let mut rest = targets.as_slice();
         while let Some((first, mut others)) = rest.split_first() {
             let id = first.instance;
@@ -323,14 +316,17 @@ impl<P: Platform> Space<P> {
                 }
                 let tag = core.tag_of(first);
                 if let Some(command) = invalidate::command(instance.features(), tag, scope) {
-                    let queue = instance.commands();
-                    let placed = queue.try_submit_one(platform, instance.mmio(), command);
+                    let command = &mut iter::once(command);
+                    let placed = instance.commands().try_submit(platform, instance.mmio(), command);
                     progress.placed(id, 1, placed);
                     continue;
                 }
             }
             let tags = tags.get(..tags.len() - others.len()).unwrap_or(&[]);
-            self.tell_all(targets, (id, instance), tags, scope, wanted, progress);
+            let tags =
+                tags.iter().filter(|target| wanted(target)).map(|target| core.tag_of(target));
+            let commands = instance.invalidation(tags, scope);
+            self.tell_all(targets, (id, instance), commands, scope, progress);
         }
     }
 
@@ -340,15 +336,12 @@ impl<P: Platform> Space<P> {
         &self,
         targets: &Targets,
         (id, instance): (InstanceId, &Instance<P>),
-        tags: &[Installed],
+        mut commands: Commands<impl Iterator<Item = Tag> + Clone>,
         scope: Scope,
-        wanted: impl Fn(&Installed) -> bool + Copy,
         progress: &mut Progress,
     ) {
         let core = &*self.core;
         let platform = &core.platform;
-        let tags = tags.iter().filter(move |target| wanted(target));
-        let mut commands = instance.invalidation(tags.map(|target| core.tag_of(target)), scope);
         let devices = targets.behind(id);
         #[cfg(feature = "mutation")]
         let devices = if core.leaves_out(crate::Mutation::NoAtcInv) { &[] } else { devices };
@@ -382,12 +375,7 @@ impl<P: Platform> Space<P> {
     /// Tells the instances that had no room.
     #[cold]
     #[inline(never)]
-    fn tell_later(
-        &self,
-        scope: Scope,
-        wanted: impl Fn(&Installed) -> bool + Copy,
-        progress: &mut Progress,
-    ) {
+    fn tell_later(&self, scope: Scope, wanted: Which, progress: &mut Progress) {
         let core = &*self.core;
         let platform = &core.platform;
         while progress.full != 0 {
@@ -411,6 +399,35 @@ impl<P: Platform> Space<P> {
             });
         }
     }
+}
+
+/// Which tags of an address space.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    All,
+    /// Not those that broadcasts of CPUs invalidate.
+    Private,
+}
+
+impl<P: Platform> Core<P> {
+    /// Whether an invalidation of the tags that are `wanted` is of `target`.
+    #[inline]
+    fn is_reached(&self, targets: &Targets, target: &Installed, wanted: Which) -> bool {
+        #[cfg(feature = "mutation")]
+        if !self.reaches(targets, target) {
+            return false;
+        }
+        let _ = (self, targets);
+        wanted == Which::All || !target.shared
+    }
+}
+
+/// The only instance that there was to tell.
+struct Told<'a, P: Platform> {
+    instance: &'a Instance<P>,
+    /// A whole word, so that what is behind it is copied by words.
+    id: usize,
+    ticket: Ticket,
 }
 
 /// How far an invalidation is. All sets are of instances.

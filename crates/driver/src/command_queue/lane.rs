@@ -165,7 +165,9 @@ impl Lane {
             Ok(start)
         });
         match drawn {
-            Ok(start) => Ok(Some(Ticket { start, end: start + slots, refusals, lane: number })),
+            Ok(start) => {
+                Ok(Some(Ticket { start, end: start + slots, refusals, lane: number.into() }))
+            }
             Err(NoTicket::Full) => Ok(None),
             Err(NoTicket::Closed) => Err(Failure::Failed),
         }
@@ -191,7 +193,34 @@ impl Lane {
         mmio: &P::Mmio,
         ticket: Ticket,
     ) -> Result<(), Failure> {
-        self.until(common, platform, mmio, || self.tickets.consumed() >= ticket.end)?;
+        if !self.is_soon(common, platform, mmio, || self.tickets.consumed() >= ticket.end) {
+            return self.wait_later(common, platform, mmio, &ticket);
+        }
+        let began = self.began.load(Ordering::Acquire);
+        if ticket.start >= began && self.refusals.count() == ticket.refusals {
+            return Ok(());
+        }
+        self.outcome(&ticket)
+    }
+
+    /// As [`Lane::wait`], for those that are not complete at once.
+    #[cold]
+    #[inline(never)]
+    fn wait_later<P: Platform>(
+        &self,
+        common: &Common,
+        platform: &P,
+        mmio: &P::Mmio,
+        ticket: &Ticket,
+    ) -> Result<(), Failure> {
+        self.until_later(common, platform, mmio, || self.tickets.consumed() >= ticket.end)?;
+        self.outcome(ticket)
+    }
+
+    /// What became of the commands of `ticket`, which are complete.
+    #[cold]
+    #[inline(never)]
+    fn outcome(&self, ticket: &Ticket) -> Result<(), Failure> {
         if ticket.start < self.began.load(Ordering::Acquire) {
             return Err(Failure::Failed);
         }
@@ -239,15 +268,25 @@ impl Lane {
         mmio: &P::Mmio,
         done: impl Fn() -> bool,
     ) -> Result<(), Failure> {
-        // Most find it done at the first look.
-        if done() {
-            return Ok(());
-        }
-        let epoch = common.epoch.load(Ordering::Acquire);
-        if !is_failed(epoch) && self.observe(platform, mmio).is_ok() && done() {
+        if self.is_soon(common, platform, mmio, &done) {
             return Ok(());
         }
         self.until_later(common, platform, mmio, done)
+    }
+
+    /// Whether it is `done` at the first look, or the second: most find it so.
+    #[inline]
+    fn is_soon<P: Platform>(
+        &self,
+        common: &Common,
+        platform: &P,
+        mmio: &P::Mmio,
+        done: impl Fn() -> bool,
+    ) -> bool {
+        done()
+            || !is_failed(common.epoch.load(Ordering::Acquire))
+                && self.observe(platform, mmio).is_ok()
+                && done()
     }
 
     /// As [`Lane::until`], for whoever was not done at once.
