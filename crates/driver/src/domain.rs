@@ -20,7 +20,7 @@ use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared, try_box};
-use crate::space::{Space, Tables, Target, Targets};
+use crate::space::{Space, Tables, Target, Targets, Which};
 use crate::statistics::{Counted, Counters, DomainStatistics};
 use crate::tables::{Own, PageTable, dispatch};
 use crate::targets::Snapshot;
@@ -540,7 +540,7 @@ impl<P: Platform> Domain<P> {
     pub fn invalidate_all(&self) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
         self.count(Counted::Invalidations);
-        self.space.invalidate(Scope::All, |_| true).map_err(|(unconfirmed, instances)| {
+        self.space.invalidate(Scope::All, Which::All).map_err(|(unconfirmed, instances)| {
             self.count(Counted::Unconfirmed);
             let all = 0..u64::MAX;
             core.quarantine.keep(&core.platform, instances, self.space.id, all, &[]);
@@ -625,7 +625,7 @@ impl<P: Platform> Domain<P> {
         #[cfg(feature = "mutation")]
         let scope = core.wrong_scope(scope);
         self.count(Counted::Invalidations);
-        let result = match self.space.invalidate(scope, |_| true) {
+        let result = match self.space.forget(scope) {
             Ok(()) => {
                 // SAFETY: the invalidation is complete on every instance that the domain is attached on, and
                 // whoever attaches it later walks tables in which these are not linked (rule R5).

@@ -408,6 +408,7 @@ impl<P: Platform> Instance<P> {
     ///
     /// # Errors
     /// As [`CommandQueue::carry_out`].
+    #[inline]
     pub fn carry_out<C>(&self, platform: &P, commands: C) -> Result<(), Failure>
     where
         C: IntoIterator<Item = Command>,
@@ -420,11 +421,13 @@ impl<P: Platform> Instance<P> {
     ///
     /// # Errors
     /// As [`CommandQueue::wait`].
+    #[inline]
     pub fn wait(&self, platform: &P, ticket: Ticket) -> Result<(), Failure> {
         self.commands.wait(platform, &self.mmio, ticket)
     }
 
     /// The commands that make the SMMU forget translations of `tags`: always one batch.
+    #[inline]
     pub fn invalidation<T>(&self, tags: T, scope: Scope) -> invalidate::Commands<T>
     where
         T: Iterator<Item = Tag> + Clone,

@@ -122,19 +122,22 @@ impl Tickets {
         }
         // Each claim that stays is within the room, and counts all that stayed before it: so all tickets
         // together are, in whichever order they are drawn. (A position as such could not be given back.)
-        let taken_back = |reason| {
-            claimed.fetch_sub(count, Ordering::Relaxed);
-            Err(reason)
-        };
         if claimed.fetch_add(count, Ordering::Relaxed) + count > room {
-            return taken_back(NoTicket::Full);
+            return self.take_back(count, NoTicket::Full);
         }
         // What another producer knew to be consumed when it claimed is known to us if it drew before us.
         let start = tail.fetch_add(count, Ordering::AcqRel);
         if start & CLOSED != 0 {
-            return taken_back(NoTicket::Closed);
+            return self.take_back(count, NoTicket::Closed);
         }
         Ok(start)
+    }
+
+    /// There is no ticket for a claim of `count` slots.
+    #[cold]
+    fn take_back(&self, count: u64, reason: NoTicket) -> Result<u64, NoTicket> {
+        self.producers.claimed.fetch_sub(count, Ordering::Relaxed);
+        Err(reason)
     }
 
     /// Publishes the run from `start` to `end`, whose slots are filled; `tell` writes CMDQ_PROD for a position.
@@ -156,24 +159,24 @@ impl Tickets {
 
     #[inline]
     fn ring(&self, marks: &[AtomicU64], mut tell: impl FnMut(u64)) {
-        while self.announce(marks, &mut tell) {
+        while let Some(published) = self.announce(marks, &mut tell) {
             fence(Ordering::SeqCst);
-            let published = self.bell.published.load(Ordering::Relaxed);
+            // Should somebody have published more since, another turn finds out.
             if self.follow(marks, published) == published {
                 return;
             }
         }
     }
 
-    /// Publishes what is complete, and gives the bell back; false if somebody else has it.
+    /// Publishes what is complete, and gives the bell back: what is published then. `None` if somebody else has it.
     #[inline]
-    fn announce(&self, marks: &[AtomicU64], mut tell: impl FnMut(u64)) -> bool {
+    fn announce(&self, marks: &[AtomicU64], mut tell: impl FnMut(u64)) -> Option<u64> {
         let Bell { taken, published, runs } = &self.bell.0;
         // Looked at before it is changed: most who find it taken leave it alone.
         if taken.load(Ordering::Relaxed)
             || taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err()
         {
-            return false;
+            return None;
         }
         let from = published.load(Ordering::Relaxed);
         // Nobody else counts meanwhile.
@@ -185,7 +188,7 @@ impl Tickets {
             tell(to);
         }
         taken.store(false, Ordering::Release);
-        true
+        Some(to)
     }
 
     /// The end of the complete runs that begin at `position`.

@@ -18,7 +18,9 @@ impl CommandQueue {
         mmio: &P::Mmio,
         commands: &mut impl ExactSizeIterator<Item = Command>,
     ) -> Result<Option<Ticket>, Failure> {
-        self.try_submit_in(FIRST, platform, mmio, commands)
+        let count = (commands.len() as u64).min(self.common.largest_batch);
+        let slots = self.slots_for(count);
+        self.place_in(FIRST, platform, mmio, slots, |run| run.fill(commands, count))
     }
 
     /// Looks once for room, for those who do not wait for it.
