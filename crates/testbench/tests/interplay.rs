@@ -190,19 +190,19 @@ fn no_invalidation_of_a_device_is_on_its_way_when_a_detach_has_returned() {
 fn holds(text: &str) {
     let scenario = Scenario::parse(text, "interplay").unwrap_or_else(|errors| panic!("{errors}"));
     for seed in 0..16 {
-        let options = Options { seed: Some(seed), no_shrink: true, ..Options::default() };
+        let options = Options { seed: Some(seed), ..Options::default() };
         let report = run(&scenario, &options, &mut |_| ()).unwrap();
         assert!(report.is_ok(), "seed {seed}: {:#?}", report.failure);
     }
 }
 
-/// Devices that stall, or keep translations, behind several queues, with tables of both stages and marks.
+/// Devices that stall, or keep translations, behind several queues, with tables of both stages.
 const RANDOM: &str = r#"
 name = "interplay"
 pasids = 3
 instance = [
-    { name = "smmu0", stalls = 8, ecmdq = 4, ats = true, httu = 2, ssid-bits = 4, command-queue = 3 },
-    { name = "smmu1", stalls = 4, forced-stalls = true, ecmdq = 2, httu = 2, completion = "msi", msi = true },
+    { name = "smmu0", stalls = 8, ecmdq = 4, ats = true, ssid-bits = 4, command-queue = 3 },
+    { name = "smmu1", stalls = 4, forced-stalls = true, ecmdq = 2, completion = "msi", msi = true },
 ]
 master = [
     { name = "accelerator", instance = "smmu0", streams = [0x40], stalls = true, substream-bits = 4 },
@@ -210,8 +210,8 @@ master = [
     { name = "other", instance = "smmu1", streams = [0x40, 0x41] },
 ]
 domain = [
-    { name = "first", dirty = true },
-    { name = "second", stage = 2, dirty = true },
+    { name = "first" },
+    { name = "second", stage = 2 },
     { name = "third", stage = 2 },
 ]
 [[step]]
