@@ -200,15 +200,13 @@ impl<P: Platform> Space<P> {
         let Some(Told { instance, id, ticket }) = told else {
             return self.invalidate(scope, Which::All);
         };
-        let id_of = InstanceId(id as u8);
-        platform.trace(&Trace::Invalidation {
-            space: self.id,
-            scope,
-            told: InstanceSet(id_of.bit()),
-        });
+        // Below 64.
+        let id = InstanceId(id as u8);
+        let told = InstanceSet(id.bit());
+        platform.trace(&Trace::Invalidation { space: self.id, scope, told });
         match instance.wait(platform, ticket) {
             Ok(()) => Ok(()),
-            Err(what) => self.is_unconfirmed(scope, InstanceId(id as u8), what),
+            Err(what) => self.is_unconfirmed(scope, id, what),
         }
     }
 
