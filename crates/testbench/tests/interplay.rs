@@ -201,8 +201,8 @@ const RANDOM: &str = r#"
 name = "interplay"
 pasids = 3
 instance = [
-    { name = "smmu0", stalls = 8, ecmdq = 4, ats = true, ssid-bits = 4, command-queue = 3 },
-    { name = "smmu1", stalls = 4, forced-stalls = true, ecmdq = 2, completion = "msi", msi = true },
+    { name = "smmu0", stalls = 8, httu = 2, ecmdq = 4, ats = true, ssid-bits = 4, command-queue = 3 },
+    { name = "smmu1", stalls = 4, forced-stalls = true, httu = 2, ecmdq = 2, completion = "msi", msi = true },
 ]
 master = [
     { name = "accelerator", instance = "smmu0", streams = [0x40], stalls = true, substream-bits = 4 },
@@ -210,8 +210,8 @@ master = [
     { name = "other", instance = "smmu1", streams = [0x40, 0x41] },
 ]
 domain = [
-    { name = "first" },
-    { name = "second", stage = 2 },
+    { name = "first", dirty = true },
+    { name = "second", stage = 2, dirty = true },
     { name = "third", stage = 2 },
 ]
 [[step]]

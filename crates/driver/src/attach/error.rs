@@ -136,7 +136,7 @@ pub enum AttachError {
     /// it was being moved to another bank, it cannot be changed before the reset.
     MakingRoom(Unconfirmed),
     /// The change was made, but the master's instance did not confirm it. If it was switching streams, the master
-    /// is blocked and stays so until the instance is reset. With [`Failure::Failed`] the instance, or the
+    /// is blocked and stays so until the instance is reset. With [`Failed`](crate::Failure::Failed) the instance, or the
     /// master, was waiting for a reset already: then nothing was changed, as a rule.
     Unconfirmed(Unconfirmed),
 }
