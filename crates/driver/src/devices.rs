@@ -21,6 +21,7 @@ use crate::iommu::{Core, Iommu};
 use crate::master::{Master, MasterState};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
+use crate::trace::Trace;
 
 /// A device that an invalidation must reach.
 #[derive(Clone, Copy)]
@@ -61,6 +62,7 @@ impl<P: Platform> Instance<P> {
     /// # Errors
     /// As [`Instance::carry_out`].
     pub(crate) fn quarantine(&self, platform: &P, stream: StreamId) -> Result<(), Failure> {
+        platform.trace(&Trace::Quarantined { instance: &self.config().name, stream });
         if let Some(entry) = self.streams().entry(platform, stream) {
             entry.quarantine(platform);
         }

@@ -37,6 +37,8 @@ pub struct MasterConfig {
     /// Its streams may keep translations (PCIe ATS) while the master is attached, where the instance has that: the driver
     /// switches them on and off by [`Platform::enable_ats`] and [`Platform::disable_ats`]. At first they are off.
     ///
+    /// Not together with [`MasterConfig::stalls`], nor where the SMMU stalls always.
+    ///
     /// Such a device is trusted: with an address that it says was translated, it reaches any memory.
     pub ats: bool,
     /// Attributes of its accesses that the SMMU overrides.
@@ -147,6 +149,9 @@ pub enum AddMasterError {
     NoInstance,
     /// Faults are to stall, and the instance only terminates (IDR0.STALL_MODEL = 1).
     NoStalls,
+    /// It is to keep translations (ATS), and its faults stall: by its configuration, or since the instance always stalls
+    /// (IDR0.STALL_MODEL = 2). Stage 2 excludes that (§7.1), and what waits for a fault would hold up what it asks for.
+    AtsStalls,
     /// No memory.
     NoMemory,
     /// Its entries in the stream table were made, and abort, but the instance did not confirm that it has
@@ -167,6 +172,7 @@ impl fmt::Display for AddMasterError {
             Self::Overrides(error) => error.fmt(f),
             Self::NoInstance => f.write_str("the instance is not one of this Iommu"),
             Self::NoStalls => f.write_str("the instance cannot stall faults"),
+            Self::AtsStalls => f.write_str("a device that keeps translations cannot stall"),
             Self::NoMemory => f.write_str("no memory"),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
         }
@@ -217,6 +223,9 @@ impl<P: Platform> Master<P> {
             let stalls = stall::stalls(config.stalls, instance.features());
             if config.stalls && !stalls {
                 return Err(AddMasterError::NoStalls);
+            }
+            if stalls && config.ats && instance.features().ats {
+                return Err(AddMasterError::AtsStalls);
             }
             for (index, stream) in streams.iter().enumerate() {
                 if !instance.streams().reaches(*stream) {

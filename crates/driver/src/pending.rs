@@ -93,6 +93,12 @@ impl Pending {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// How many wait.
+    pub(crate) fn count(&self) -> usize {
+        let of = |slot: &&Slot| slot.state.load(Ordering::Relaxed) & CODES >= WAITING;
+        self.slots.iter().filter(of).count()
+    }
+
     /// One that has stalled; `None` when there is no room. One caller at a time.
     pub(crate) fn insert(&self, key: Key) -> Option<Handle> {
         let free = |(_, slot): &(usize, &Slot)| {

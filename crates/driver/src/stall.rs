@@ -143,7 +143,7 @@ impl<P: Platform> Fault<P> {
             }
             // It is another's to give, should this wait come to nothing.
             pending.set_owed();
-            instance.commands().wait_for_room(platform, instance.mmio(), 1)?;
+            instance.commands().wait_for_first_room(platform, instance.mmio(), 1)?;
             platform.relax();
         }
     }
@@ -217,10 +217,11 @@ fn place<P: Platform>(
     let response = Response::ALL.get(usize::from(answer)).copied().unwrap_or(Response::Abort);
     let command = answer_of(core, key, response);
     let (commands, mmio) = (instance.commands(), instance.mmio());
-    let attempt = || commands.try_submit(&core.platform, mmio, &mut core::iter::once(command));
+    let attempt =
+        || commands.try_submit_first(&core.platform, mmio, &mut core::iter::once(command));
     let placed = attempt().and_then(|placed| match placed {
         None => {
-            commands.look_for_room(&core.platform, mmio);
+            commands.look_for_first_room(&core.platform, mmio);
             attempt()
         }
         placed => Ok(placed),
@@ -359,11 +360,20 @@ pub(crate) fn end<P: Platform>(
     result?;
     if one_by_one {
         // Also where there are none: what others have answered just now is consumed before the CMD_SYNC of this.
-        return instance.carry_out(platform, batch.commands.iter().take(batch.len).copied());
+        return tell(core, instance, batch.commands.iter().take(batch.len).copied());
     }
     // Also those whose events an SMMU could not write.
     let term = |stream: &StreamId| StallTerm::new().with_sid(u64::from(stream.0)).into();
-    instance.carry_out(platform, streams.iter().map(term))
+    tell(core, instance, streams.iter().map(term))
+}
+
+/// Gives `commands`, and waits for them and for all answers that were placed before, on whichever CPU.
+fn tell<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    commands: impl ExactSizeIterator<Item = Command>,
+) -> Result<(), Failure> {
+    instance.commands().carry_out_first(&core.platform, instance.mmio(), commands)
 }
 
 /// Commands that are given together.
@@ -396,7 +406,7 @@ impl Batch {
         if count == 0 || !wanted {
             return Ok(());
         }
-        instance.carry_out(&core.platform, self.commands.iter().take(count).copied())
+        tell(core, instance, self.commands.iter().take(count).copied())
     }
 }
 

@@ -15,6 +15,7 @@ mod power;
 mod process;
 mod set_up;
 mod stall;
+mod statistics;
 mod stray;
 
 use std::ops::Range;

@@ -130,6 +130,7 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::NoLeafCfgi,
         Mutation::TagBeforeTarget,
         Mutation::WrongVmid,
+        Mutation::NoDirtyTlbi,
         Mutation::NoStallEnd,
         Mutation::SyncElsewhere,
         Mutation::LateMessages,
@@ -162,7 +163,7 @@ fn what_breaks_a_rule_is_written_as_a_short_scenario_that_breaks_it_again() {
     for mutation in mutations {
         let broken = Options { mutation: Some(mutation), ..Options::default() };
         let campaign = Campaign {
-            seeds: 0..20,
+            seeds: 0..600,
             steps: 500,
             jobs: 1,
             limit: None,

@@ -11,6 +11,7 @@ use crate::platform::TestPlatform;
 use crate::scenario::{Answer, Change, Instance, Substream};
 use crate::stream_table::StreamTable;
 use crate::trace;
+use crate::watch::Tally;
 
 /// Instances that a run uses at most, one after the other included.
 const MOST_KNOWN: usize = 24;
@@ -175,7 +176,15 @@ impl Bench {
             master.close().map_err(|refused| format!("close a master: {refused}"))?;
         }
         let smmu = self.smmus.get(instance).and_then(Handle::take).ok_or("it is in use")?;
-        self.iommu.remove(smmu).map_err(|refused| refused.to_string())
+        self.iommu.remove(smmu).map_err(|refused| refused.to_string())?;
+        self.world.forget_given(instance);
+        self.look(|watch| {
+            watch.collect(&self.world);
+            if let Some(tally) = watch.tallies.get_mut(instance) {
+                *tally = Tally::default();
+            }
+        });
+        Ok(())
     }
 
     fn plug(&self, instance: usize, masters: &[usize]) -> Result<(), String> {

@@ -256,6 +256,7 @@ fn without_master((scenario, operations): &Candidate, gone: usize) -> Option<Can
         if let Operation::Attach { master, .. }
         | Operation::Bind { master, .. }
         | Operation::Unbind { master, .. }
+        | Operation::Answer { master, .. }
         | Operation::Write { master, .. }
         | Operation::Read { master, .. } = operation
         {
