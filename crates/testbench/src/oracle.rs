@@ -22,6 +22,7 @@ pub use expected::{Expected, Refused};
 use space::SpaceState;
 pub use space::{Life, Page, Shape};
 use stalls::Stalls;
+pub use stalls::Waiting;
 use user::MasterState;
 pub use user::{Contexts, Use, User};
 
@@ -43,6 +44,8 @@ pub struct Oracle {
     lost: Vec<u64>,
     /// Of each instance: transactions that have stalled.
     stalls: Vec<Stalls>,
+    /// How many ever have.
+    stalled: u64,
     violation: Option<Violation>,
 }
 
