@@ -24,6 +24,7 @@ pub use power::Power;
 use space::SpaceState;
 pub use space::{Life, Page, Shape};
 use stalls::Stalls;
+pub use stalls::Waiting;
 use user::MasterState;
 pub use user::{Contexts, Use, User};
 
@@ -47,6 +48,8 @@ pub struct Oracle {
     stalls: Vec<Stalls>,
     /// Of each instance.
     power: Vec<Power>,
+    /// How many ever have.
+    stalled: u64,
     violation: Option<Violation>,
 }
 

@@ -191,3 +191,26 @@ fn a_released_process_is_refused_silently_and_a_new_one_has_nothing() {
     assert_eq!(oracle.gone(2, 0..u64::MAX).next(), Some((0x10000, 0xa000_0000)));
     assert_eq!(oracle.substream(Substream::Process(0)), Some(Some(71)));
 }
+
+/// What is tried again may stall anew, and its event says the same.
+#[test]
+fn a_transaction_that_stalls_anew_is_another() {
+    let event = EventRecord::default().with_id(EventId::FTranslation as u64);
+    let event = event.with_sid(7).with_stall(true).with_input_addr(0x12000);
+    let user = User::from(0);
+    for answered in [true, false] {
+        let mut oracle = oracle();
+        oracle.recorded(0, event);
+        let before = oracle.pending(user);
+        assert_eq!(before.len(), 1);
+        if answered {
+            oracle.answered(0, 7, 0);
+            oracle.recorded(0, event);
+        }
+        oracle.stalls_are_over(user, &before, false);
+        assert_eq!(broken(&oracle), (!answered).then_some(Rule::R9));
+        // Blocked, nothing may wait at all.
+        oracle.stalls_are_over(user, &before, true);
+        assert_eq!(broken(&oracle), Some(Rule::R9));
+    }
+}

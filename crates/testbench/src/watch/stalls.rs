@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is seen of transactions that stall.
 
-use smmuv3_formats::EventRecord;
 use smmuv3_model::{Access, Observation, StallEnd};
 
 use super::Watch;
-use crate::oracle::{Rule, User};
+use crate::oracle::{Rule, User, Waiting};
 use crate::platform::World;
 
 /// The transactions of a user that wait when a change begins.
 #[derive(Clone, Debug, Default)]
 pub struct Before {
-    events: Vec<EventRecord>,
+    events: Vec<Waiting>,
     /// Their numbers, and those of others whose events are not in the queue.
     ids: Vec<u64>,
 }
