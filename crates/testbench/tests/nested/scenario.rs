@@ -12,10 +12,7 @@ fn scenario() -> Scenario {
 /// The same, where stage 2 marks what is written, also by what goes through the guest's stage 1.
 fn marked() -> Scenario {
     let mut text = include_str!("../../../../scenarios/nested.toml").to_owned();
-    for (old, more) in [
-        ("[[instance]]\n", "httu = 2\n"),
-        ("stage = 2\n", "dirty = true\n"),
-    ] {
+    for (old, more) in [("[[instance]]\n", "httu = 2\n"), ("stage = 2\n", "dirty = true\n")] {
         assert!(text.contains(old), "{old}");
         text = text.replace(old, &format!("{old}{more}"));
     }
@@ -26,11 +23,7 @@ fn verdicts(seeds: std::ops::Range<u64>, options: &Options) -> Vec<String> {
     verdicts_of(&scenario(), seeds, options)
 }
 
-fn verdicts_of(
-    scenario: &Scenario,
-    seeds: std::ops::Range<u64>,
-    options: &Options,
-) -> Vec<String> {
+fn verdicts_of(scenario: &Scenario, seeds: std::ops::Range<u64>, options: &Options) -> Vec<String> {
     seeds
         .map(|seed| {
             let options = Options { seed: Some(seed), no_shrink: true, ..options.clone() };
