@@ -214,3 +214,27 @@ fn a_transaction_that_stalls_anew_is_another() {
         assert_eq!(broken(&oracle), Some(Rule::R9));
     }
 }
+
+/// A guest's addresses are those of what it is over: there its writes are marked.
+#[test]
+fn what_is_written_through_a_guest_is_owed_by_what_it_is_over() {
+    for reported in [true, false] {
+        let mut oracle = Oracle::new(1);
+        oracle.add_domain_with(0x1000, Shape { stage_2: true, dirty: true, ..Shape::default() });
+        oracle.add_domain(0x2000);
+        oracle.put_over(0);
+        oracle.add_master(0, vec![7]);
+        oracle.attach_begins(0, Use::Domain(1));
+        oracle.attach_ends(0, true);
+        for (space, iova, pa) in [(0, 0x4000, 0x8000_0000), (1, 0x10000, 0x4000)] {
+            oracle.map_begins(space, iova..iova + PAGE, pa, true);
+            oracle.map_ends(space, iova..iova + PAGE, true);
+        }
+        oracle.reached(0, 0x10010, true, 0x8000_0010, "a");
+        let range = 0x4000..0x5000;
+        oracle.harvest_begins(0, &range);
+        let bytes = if reported { PAGE } else { 0 };
+        oracle.harvest_ends(0, &range, &[(0x4000, bytes)]);
+        assert_eq!(broken(&oracle), (!reported).then_some(Rule::R9));
+    }
+}
