@@ -72,6 +72,8 @@ extern crate alloc;
 extern crate std;
 
 #[cfg(feature = "alloc")]
+mod answer;
+#[cfg(feature = "alloc")]
 mod asid;
 pub mod atc;
 pub mod atos;
