@@ -62,14 +62,15 @@ pub(crate) fn decide<P: Platform>(
     }
 }
 
-/// Gives the answers that found no room before; whether there is none left.
+/// Gives the answers that found no room before; whether there is none left, or none that can be given: what an SMMU does
+/// not take any more ends with its reset.
 pub(crate) fn give_owed<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,
     pending: &Pending,
     command: impl Fn(Key, u8) -> Command,
 ) -> bool {
-    if !pending.is_owed() {
+    if !pending.is_owed() || instance.commands().has_failed() {
         return true;
     }
     core.platform.mask_irqs(|| {

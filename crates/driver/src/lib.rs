@@ -25,8 +25,8 @@
 //!   nor that of a process when [`Process::invalidate`], [`Process::release`] or [`Bond::unbind`] has.
 //!   [`Domain::unmap_deferred`] promises that only together with a later [`Domain::invalidate_all`].
 //! * `map`, `unmap`, `unmap_deferred`, `invalidate_all`, `lookup`, [`Process::invalidate`],
-//!   [`Iommu::handle_interrupt`] and [`Fault::respond`] may be called in interrupt context. The
-//!   others take the operating system's lock and may sleep.
+//!   [`Iommu::handle_interrupt`], [`Fault::respond`] and [`PageGroup::respond`] may be called in interrupt context.
+//!   The others take the operating system's lock and may sleep.
 //! * Nothing panics on what hardware, firmware or a device does. Heap memory that runs out is an error.
 //! * Dropping a handle never waits and frees nothing that hardware may use.
 //!
@@ -97,6 +97,8 @@ pub mod event_queue;
 #[cfg(feature = "alloc")]
 mod fault;
 pub mod features;
+#[cfg(feature = "alloc")]
+mod gather;
 pub mod hardware;
 #[cfg(feature = "alloc")]
 mod ids;
@@ -117,6 +119,8 @@ mod mutation;
 mod mutex;
 mod name;
 pub mod nest;
+#[cfg(feature = "alloc")]
+mod page_group;
 pub mod page_request;
 #[cfg(feature = "alloc")]
 mod pasid;
@@ -194,6 +198,8 @@ pub use mutation::Mutation;
 pub use name::Name;
 #[cfg(feature = "alloc")]
 pub use nest::{Nest, NestConfig, NestError};
+#[cfg(feature = "alloc")]
+pub use page_group::{Denied, PageGroup, PagesLost};
 #[cfg(feature = "alloc")]
 pub use pasid::PasidError;
 pub use platform::{Frames, Mmio, Platform, RawMutex};

@@ -64,6 +64,11 @@ pub enum Answer {
     Failure,
 }
 
+impl Answer {
+    #[cfg(feature = "alloc")]
+    pub(crate) const ALL: [Self; 3] = [Self::Success, Self::Invalid, Self::Failure];
+}
+
 impl Request {
     /// Reads a record.
     pub const fn read(record: &PageRequest) -> Self {

@@ -29,8 +29,8 @@ struct Head {
     position: u64,
     /// The SMMU was given the queue before.
     used: bool,
-    /// Records that a reset threw away, and nobody was told of yet.
-    thrown: Option<usize>,
+    /// What a reset threw away, and nobody was told of yet: records, and whether others had not fitted.
+    thrown: Option<(usize, bool)>,
 }
 
 /// What the queue hands over, in order.
@@ -52,6 +52,8 @@ pub enum Gap {
     Reset {
         /// Records that were thrown away; at most so many, if the SMMU's index made no sense.
         unread: usize,
+        /// Others had not fitted before, or could not be written.
+        overflow: bool,
     },
 }
 
@@ -138,22 +140,37 @@ impl PriQueue {
         self.head.with(platform, |head| {
             if head.used {
                 let prod = PriqProd(mmio.read32(PriqProd::OFFSET));
-                let mut thrown = head.thrown.unwrap_or(0);
+                let cons = PriqCons(mmio.read32(PriqCons::OFFSET));
+                let (mut count, mut overflow) = head.thrown.unwrap_or((0, false));
                 match self.tail(head.position, prod) {
                     Ok(tail) => {
                         // At most the size of the queue.
-                        thrown += (tail - head.position) as usize;
+                        count += (tail - head.position) as usize;
+                        overflow |= prod.ovflg() != cons.ovackflg();
                         (head.position..tail).for_each(|at| unread(self.read(platform, at)));
                     }
-                    Err(_) => thrown += self.size.entries() as usize,
+                    Err(_) => {
+                        count += self.size.entries() as usize;
+                        overflow = true;
+                    }
                 }
-                head.thrown = (thrown != 0).then_some(thrown);
+                head.thrown = (count != 0 || overflow).then_some((count, overflow));
             }
             head.used = true;
             head.position = 0;
             mmio.write64(PriqBase::OFFSET, self.base_register().0);
             mmio.write32(PriqProd::OFFSET, 0);
             mmio.write32(PriqCons::OFFSET, 0);
+        });
+    }
+
+    /// Notes that a reset acknowledged, in the name of this queue, that the SMMU could not write to it: the next
+    /// [`PriQueue::drain`] reports it. What was before the queue was given to the SMMU is not its concern.
+    pub(crate) fn aborted<P: Platform>(&self, platform: &P) {
+        self.head.with(platform, |head| {
+            if head.used {
+                head.thrown = Some((head.thrown.map_or(0, |(count, _)| count), true));
+            }
         });
     }
 
@@ -185,8 +202,8 @@ impl PriQueue {
             let prod = PriqProd(mmio.read32(PriqProd::OFFSET));
             let acknowledged = PriqCons(mmio.read32(PriqCons::OFFSET)).ovackflg();
             let tail = self.tail(head.position, prod)?;
-            if let Some(unread) = head.thrown.take() {
-                reader.lost(Gap::Reset { unread });
+            if let Some((unread, overflow)) = head.thrown.take() {
+                reader.lost(Gap::Reset { unread, overflow });
             }
             let told = |position, flag| {
                 let cons = PriqCons(self.size.register(position)).with_ovackflg(flag);

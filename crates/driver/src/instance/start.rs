@@ -96,8 +96,12 @@ impl<P: Platform> Instance<P> {
         self.write_irq_ctrl(platform, IrqCtrl::default())?;
         self.disable_others(platform)?;
         // Errors of whoever had the SMMU before us are not ours.
-        if self.commands.forget_errors(platform, mmio).eventq_abt_err() {
+        let errors = self.commands.forget_errors(platform, mmio);
+        if errors.eventq_abt_err() {
             self.events.aborted(platform);
+        }
+        if let Some(queue) = self.page_requests.as_ref().filter(|_| errors.priq_abt_err()) {
+            queue.aborted(platform);
         }
 
         mmio.write32(Cr1::OFFSET, self.cr1().0);
@@ -112,6 +116,12 @@ impl<P: Platform> Instance<P> {
         self.events.restart(platform, mmio);
         #[cfg(feature = "alloc")]
         crate::stall::forget(platform, &self.pending);
+        #[cfg(feature = "alloc")]
+        crate::page_group::restart(platform, self);
+        #[cfg(not(feature = "alloc"))]
+        if let Some(queue) = &self.page_requests {
+            queue.restart(platform, mmio, &mut |_| ());
+        }
         self.commands.restart(platform, mmio);
         let mut cr0 = Cr0::default().with_cmdqen(true);
         self.write_cr0(platform, cr0)?;
@@ -126,6 +136,11 @@ impl<P: Platform> Instance<P> {
 
         cr0 = cr0.with_eventqen(true);
         self.write_cr0(platform, cr0)?;
+        let requests = self.page_requests.is_some();
+        if requests {
+            cr0 = cr0.with_priqen(true);
+            self.write_cr0(platform, cr0)?;
+        }
 
         // While the interrupts are off: these registers cannot be changed otherwise.
         if self.features.messages && !self.is_late() {
@@ -134,7 +149,10 @@ impl<P: Platform> Instance<P> {
         let enabled = self.config.interrupts;
         self.write_irq_ctrl(
             platform,
-            IrqCtrl::default().with_gerror(enabled).with_eventq(enabled),
+            IrqCtrl::default()
+                .with_gerror(enabled)
+                .with_eventq(enabled)
+                .with_priq(enabled && requests),
         )?;
         if self.features.messages && self.is_late() {
             self.config.messages.write(&self.features, mmio);
@@ -149,6 +167,8 @@ impl<P: Platform> Instance<P> {
             // For when it is turned off or reset.
             self.abort_while_off(platform)?;
         }
+        #[cfg(feature = "alloc")]
+        crate::page_group::deny_all(platform, self).map_err(EnableError::Commands)?;
         Ok(())
     }
 
@@ -165,6 +185,8 @@ impl<P: Platform> Instance<P> {
         self.write_cr0(platform, Cr0::default())?;
         #[cfg(feature = "alloc")]
         crate::stall::forget(platform, &self.pending);
+        #[cfg(feature = "alloc")]
+        crate::page_group::forget(platform, self);
         self.disable_others(platform)?;
         self.write_irq_ctrl(platform, IrqCtrl::default())
     }
