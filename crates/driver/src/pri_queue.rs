@@ -322,3 +322,6 @@ const LEAST: usize = 32;
 const fn queue_bytes(size: Size) -> usize {
     size.entries() as usize * PAGE_REQUEST_BYTES
 }
+
+#[cfg(all(test, feature = "alloc", not(any(loom, shuttle))))]
+mod tests;
