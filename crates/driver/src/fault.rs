@@ -60,7 +60,8 @@ pub enum Report<P: Platform> {
     /// A device asks for pages, and waits for an answer.
     Pages(PageGroup<P>),
     /// A device asked for a page in vain. If it is the last of its group, that was answered
-    /// ([`Answer::Invalid`](crate::page_request::Answer)); else nothing is due.
+    /// ([`Answer::Invalid`](crate::page_request::Answer)), but where its stream or PASID is beyond those that the SMMU has,
+    /// which no answer can name; else nothing is due.
     PageDenied {
         /// The page.
         page: Page,

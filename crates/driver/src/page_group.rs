@@ -16,6 +16,7 @@ use smmuv3_formats::{Command, PageRequest, StreamId, SubstreamId};
 use crate::answer::{self, BATCH, Batch};
 use crate::error::{Failure, InstanceId};
 use crate::fault::Report;
+use crate::features::Features;
 use crate::gather::{self, Added, Chain, Fate};
 use crate::instance::Instance;
 use crate::iommu::Core;
@@ -143,8 +144,8 @@ impl<P: Platform> Eq for PageGroup<P> {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Denied {
-    /// The stream is blocked, has no translations of its own, or does not exist; or it asked with PASID 0, which is
-    /// nobody's.
+    /// The stream is blocked, has no translations of its own, or does not exist; or it asked with a PASID that the SMMU
+    /// does not have, or PASID 0, which is nobody's.
     Unknown,
     /// Devices that ask for more than they may have taken all the room that there is
     /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)).
@@ -216,6 +217,19 @@ fn command<P: Platform>(core: &Core<P>, group: Group, answer: Answer, with_pasid
     #[cfg(feature = "mutation")]
     let with_pasid = with_pasid && !core.leaves_out(Mutation::NoResponsePasid);
     group.command(answer, with_pasid)
+}
+
+/// Whether an instance has the PASID of a group; 0 is nobody's.
+fn has_pasid(features: &Features, group: Group) -> bool {
+    let within = |pasid: SubstreamId| pasid.0 != WITHOUT && pasid.0 >> features.ssid_bits == 0;
+    group.pasid.is_none_or(within)
+}
+
+/// Whether a group can be answered: commands must not name streams and PASIDs that an instance does not have, which it
+/// may take for others (§4).
+fn can_answer(features: &Features, group: Group, with_pasid: bool) -> bool {
+    let pasid = group.pasid.filter(|_| with_pasid).map_or(0, |pasid| pasid.0);
+    u64::from(group.stream.0) >> features.sid_bits == 0 && pasid >> features.ssid_bits == 0
 }
 
 /// Reports at most `budget` requests of an instance; whether more are waiting.
@@ -298,18 +312,13 @@ impl<P: Platform> Handler<'_, P> {
     fn page(&mut self, page: Page) -> Next {
         let (core, instance, group) = (self.core, self.instance, page.group);
         let (platform, gather) = (&core.platform, instance.gather());
-        let standing = match Standing::find(platform, instance.streams(), group.stream) {
-            Standing::Known { with_pasid } if group.pasid == Some(SubstreamId(WITHOUT)) => {
-                Standing::Unknown { with_pasid }
-            }
-            standing => standing,
-        };
-        let (with_pasid, known) = match standing {
-            Standing::Known { with_pasid } => (with_pasid, true),
+        let features = instance.features();
+        let (with_pasid, known) = match Standing::find(platform, instance.streams(), group.stream) {
+            Standing::Known { with_pasid } => (with_pasid, has_pasid(features, group)),
             Standing::Unknown { with_pasid } => (with_pasid, false),
         };
         // Before anything of the record is kept, since it may have to come again.
-        let handle = match page.last {
+        let handle = match page.last && can_answer(features, group, with_pasid) {
             true => match gather.pending.insert(gather::key(group, with_pasid)) {
                 Some(handle) => Some(handle),
                 None => return self.without_room(page, known, with_pasid),
@@ -329,8 +338,12 @@ impl<P: Platform> Handler<'_, P> {
                 let (core, instance) = (core.clone(), self.id);
                 Some(Report::Pages(PageGroup { core, instance, handle, group, chain }))
             }
-            // Without a handle it is not complete.
-            (Fate::Begun | Fate::Complete(_), _) => None,
+            (Fate::Complete(chain), None) => {
+                // Not so: whoever may ask can be answered.
+                gather.release(platform, chain);
+                None
+            }
+            (Fate::Begun, _) => None,
             (Fate::Full, handle) => {
                 self.deny(handle);
                 Some(Report::PageDenied { page, why: Denied::Full })
@@ -411,7 +424,11 @@ pub(crate) fn end<P: Platform>(
         };
         named && master.streams.contains(&group.stream)
     };
-    let said = |group| answer.map(|it| command(core, group, it, master.response_pasid));
+    let with_pasid = master.response_pasid;
+    let said = |group| {
+        let answer = answer.filter(|_| can_answer(instance.features(), group, with_pasid));
+        answer.map(|answer| command(core, group, answer, with_pasid))
+    };
     let mut batch = Batch::new();
 
     // What nobody has read asks for nothing any more. Whatever is read before that is handed out by then.
@@ -468,8 +485,10 @@ pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
         {
             let standing = Standing::find(platform, instance.streams(), page.group.stream);
             let (Standing::Known { with_pasid } | Standing::Unknown { with_pasid }) = standing;
-            // Without room it is of a device that asks for more than it may.
-            let _ = gather.pending.insert(gather::key(page.group, with_pasid));
+            if can_answer(instance.features(), page.group, with_pasid) {
+                // Without room it is of a device that asks for more than it may.
+                let _ = gather.pending.insert(gather::key(page.group, with_pasid));
+            }
         }
     });
     gather.forget(platform, |_| true);
