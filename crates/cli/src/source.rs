@@ -51,6 +51,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("contiguous", "groups that are cached as one, and blocks that are cut"),
     built_in!("dirty", "what devices wrote, as hardware marks it"),
     built_in!("stall", "devices that wait at a fault until it is answered"),
+    built_in!("pri", "devices that ask for pages, and wait until they are answered"),
 ];
 
 /// More than any scenario, and little enough to stop soon when given an endless file.

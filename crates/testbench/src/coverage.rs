@@ -86,7 +86,7 @@ fn tables(scenario: &Scenario, space: usize, have: impl Fn(&Tables) -> bool) -> 
 /// All operations.
 pub const VERBS: &[&str] = &[
     "attach", "detach", "identity", "PASID", "bind", "unbind", "release", "replace", "map",
-    "unmap", "dirty", "answer", "read", "write",
+    "unmap", "dirty", "answer", "ask", "grant", "read", "write",
 ];
 
 /// What operations of [`VERBS`] can never be done with, and why.
@@ -123,7 +123,9 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Write { .. } => "write",
         Operation::Dirty { .. } => "dirty",
         Operation::Answer { .. } => "answer",
-        Operation::Reclaim { .. } => return None,
+        Operation::Ask { .. } => "ask",
+        Operation::Grant { .. } => "grant",
+        Operation::Reclaim { .. } | Operation::Stop { .. } => return None,
     })
 }
 
@@ -180,8 +182,12 @@ impl<'a> Counter<'a> {
             Operation::Reclaim { domain, .. } | Operation::Dirty { domain, .. } => {
                 self.space(*domain, oracle)
             }
-            Operation::Answer { master, .. } => self.master(*master),
+            Operation::Answer { master, .. } | Operation::Grant { master, .. } => {
+                self.master(*master)
+            }
             Operation::Read { master, substream, .. }
+            | Operation::Ask { master, substream, .. }
+            | Operation::Stop { master, substream }
             | Operation::Write { master, substream, .. } => {
                 self.master(*master) | self.used(*master, *substream, oracle)
             }

@@ -6,6 +6,7 @@
 
 mod dirty;
 mod expected;
+mod pages;
 mod space;
 mod stalls;
 #[cfg(test)]
@@ -20,6 +21,8 @@ use smmuv3_formats::EventRecord;
 pub use crate::rule::{Rule, Violation};
 pub(crate) use expected::INTERRUPTING;
 pub use expected::{Expected, Refused};
+pub use pages::Group;
+use pages::Requests;
 use space::SpaceState;
 pub use space::{Life, Page, Shape};
 use stalls::Stalls;
@@ -44,6 +47,8 @@ pub struct Oracle {
     lost: Vec<u64>,
     /// Of each instance: transactions that have stalled.
     stalls: Vec<Stalls>,
+    /// Of each instance: pages that were asked for.
+    requests: Vec<Requests>,
     violation: Option<Violation>,
 }
 
@@ -54,6 +59,7 @@ impl Oracle {
             recorded: vec![VecDeque::new(); instances],
             lost: vec![0; instances],
             stalls: vec![Stalls::default(); instances],
+            requests: vec![Requests::default(); instances],
             ..Self::default()
         }
     }

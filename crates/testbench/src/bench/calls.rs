@@ -64,15 +64,33 @@ pub(super) fn instance(config: &mut InstanceConfig, instance: &scenario::Instanc
     config.stalls = instance.stalls - instance.stalls / 4;
 }
 
+/// How many requests a stream of `instance` may have under way, so that the queue has room for all: as many as the driver
+/// grants.
+fn credits(scenario: &Scenario, instance: usize) -> u32 {
+    let of_it = scenario.masters.iter().filter(|it| it.pri && it.instance == instance);
+    let streams: usize = of_it.map(|it| it.streams.len()).sum();
+    let log2 = scenario.instances.get(instance).map_or(0, |it| it.page_request_queue_log2);
+    let entries = 1u32 << log2.min(7);
+    // One more is for its word that it uses a PASID no more.
+    (entries / streams.max(1) as u32).saturating_sub(1).max(1)
+}
+
 pub(super) fn add_master(
     iommu: &Iommu<TestPlatform>,
     smmu: &Smmu<TestPlatform>,
     streams: &[StreamId],
     master: &scenario::Master,
+    scenario: &Scenario,
 ) -> Result<Master<TestPlatform>, AddMasterError> {
     let config = MasterConfig::default().with_substream_bits(master.substream_bits);
     let config = if master.stalls { config.with_stalls() } else { config };
     let config = config.with_ats(master.ats);
+    let config = match master.pri {
+        true => {
+            config.with_page_requests(credits(scenario, master.instance), master.response_pasid)
+        }
+        false => config,
+    };
     iommu.add_master(smmu, streams, config)
 }
 

@@ -46,7 +46,10 @@ impl Bench {
                     unreported = left;
                     continue;
                 }
-                self.look(|watch| watch.oracle.all_reported(instance));
+                self.look(|watch| {
+                    watch.oracle.all_reported(instance);
+                    watch.oracle.all_groups_reported(instance);
+                });
                 break;
             }
         }

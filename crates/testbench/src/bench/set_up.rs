@@ -105,7 +105,7 @@ impl Bench {
                 .smmus
                 .get(master.instance)
                 .ok_or_else(|| failed("its instance is missing".to_owned()))?;
-            let added = calls::add_master(&self.iommu, smmu, &streams, master);
+            let added = calls::add_master(&self.iommu, smmu, &streams, master, scenario);
             let added = added.map_err(|error| failed(error.to_string()))?;
             let bits = scenario.substream_bits(index);
             let got = added.substream_bits();

@@ -44,6 +44,10 @@ impl Bench {
                 self.stalls().faults.push(fault);
                 record
             }
+            Report::Pages(group) => {
+                self.groups().push(group);
+                return None;
+            }
             _ => return None,
         };
         Some((FaultKey::of(instance, &record)?, stalled))

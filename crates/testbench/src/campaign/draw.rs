@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
+mod pages;
 mod queues;
 mod sharing;
 mod stalls;
@@ -55,7 +56,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
         }],
     };
     let scenario = tables::drawn(sharing::shared(scenario, narrowest), narrowest);
-    queues::queued(stalls::stalling(scenario))
+    pages::asked(queues::queued(stalls::stalling(scenario)))
 }
 
 /// An SMMU that the driver must be able to use. What a scenario can say of an instance is drawn here, and
@@ -141,6 +142,7 @@ fn masters(rng: &mut Rng, instances: &[Instance]) -> Vec<Master> {
                 stalls,
                 ats: false,
                 pri: false,
+                response_pasid: false,
                 device,
                 places,
             });

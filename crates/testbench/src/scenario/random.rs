@@ -54,6 +54,10 @@ pub struct Weights {
     pub release: u32,
     /// Answer a transaction that has stalled.
     pub answer: u32,
+    /// Ask for pages.
+    pub ask: u32,
+    /// Answer a group of page requests.
+    pub grant: u32,
 }
 
 impl Random {
@@ -84,6 +88,8 @@ impl Weights {
             + self.unbind
             + self.release
             + self.answer
+            + self.ask
+            + self.grant
     }
 }
 
@@ -106,6 +112,8 @@ impl Default for Weights {
             unbind: 3,
             release: 1,
             answer: 8,
+            ask: 10,
+            grant: 8,
         }
     }
 }

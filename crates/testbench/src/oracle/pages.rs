@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Rule R9 for pages that devices ask for: each request is reported, and each group answered exactly once, also by a
+//! detach.
+
+use std::collections::BTreeSet;
+
+use smmuv3_formats::PageRequest;
+
+use super::{Oracle, Rule, Use, User};
+
+/// What names a group: stream, substream, and PRGIndex.
+pub type Group = (u32, Option<u32>, u16);
+
+/// The requests of an instance.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Requests {
+    /// Those in its queue that were not reported yet, in order.
+    queue: Vec<Request>,
+    /// Groups of which some may be forgotten, which was reported.
+    incomplete: BTreeSet<Group>,
+    /// Complete groups that nobody has answered, in order.
+    waiting: Vec<Group>,
+    /// Those that did not fit, not reported yet.
+    lost: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    record: PageRequest,
+    /// What it was asked of has gone since: it need not be reported.
+    over: bool,
+}
+
+/// The group that a request belongs to.
+fn group(request: &PageRequest) -> Group {
+    // The fields have 32, 20 and 9 bits.
+    let substream = request.ssv().then_some(request.ssid() as u32);
+    (request.sid() as u32, substream, request.prg_index() as u16)
+}
+
+/// What a request asks for.
+const fn asked(request: &PageRequest) -> (u64, bool, bool) {
+    (request.addr(), request.read(), request.write())
+}
+
+impl Oracle {
+    /// A device asked for a page, or said that it uses a PASID no more.
+    pub fn asked(&mut self, instance: usize, request: PageRequest, queued: bool) {
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        if !queued {
+            requests.lost += 1;
+            return;
+        }
+        requests.queue.push(Request { record: request, over: false });
+        if request.last() && !request.is_stop_marker() {
+            requests.waiting.push(group(&request));
+        }
+    }
+
+    /// A device got a response from the driver; whether some group waited for that.
+    pub fn granted(&mut self, instance: usize, stream: u32, index: u16) -> bool {
+        let Some(requests) = self.requests.get_mut(instance) else { return false };
+        let named = |(of, _, number): &Group| (*of, *number) == (stream, index);
+        let at = requests.waiting.iter().position(named);
+        at.map(|at| requests.waiting.remove(at)).is_some()
+    }
+
+    /// The driver reported a group with these pages, each with whether it is to be read, and written.
+    pub fn reported_group(&mut self, instance: usize, of: Group, pages: &[(u64, bool, bool)]) {
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        let whole = !requests.incomplete.remove(&of);
+        loop {
+            let (mut known, mut end) = (Vec::new(), None);
+            requests.queue.retain(|Request { record, over }| {
+                let is_next = end.is_none() && group(record) == of && !record.is_stop_marker();
+                if is_next {
+                    known.push(asked(record));
+                    end = record.last().then_some(*over);
+                }
+                !is_next
+            });
+            if end.is_some() && (known == pages || !whole && known.ends_with(pages)) {
+                return;
+            }
+            if end != Some(true) {
+                let text =
+                    format!("{of:x?} was reported with {pages:x?}, but asked for {known:x?}");
+                return self.accuse(Rule::R9, text);
+            }
+        }
+    }
+
+    /// The driver denied a page, the last of its group or not.
+    pub fn reported_denial(&mut self, instance: usize, of: Group, iova: u64, last: bool) {
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        let is_it = |request: &&Request, over: bool| {
+            let Request { record, .. } = request;
+            group(record) == of
+                && (record.addr(), record.last(), request.over) == (iova, last, over)
+        };
+        let find = |over| requests.queue.iter().position(|request| is_it(&request, over));
+        match find(false).or_else(|| find(true)) {
+            Some(at) => {
+                requests.queue.remove(at);
+                // Pages of it may have been gathered before.
+                if last {
+                    requests.incomplete.remove(&of);
+                } else {
+                    requests.incomplete.insert(of);
+                }
+            }
+            None => {
+                self.accuse(
+                    Rule::R9,
+                    format!("{of:x?} did not ask for {iova:#x}, which was denied"),
+                );
+            }
+        }
+    }
+
+    /// The driver reported that a device uses a PASID no more.
+    pub fn reported_stop(&mut self, instance: usize, stream: u32, substream: u32) {
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        let of_it = |request: &Request| {
+            let (of, with, _) = group(&request.record);
+            (of, with) == (stream, Some(substream))
+        };
+        let marker = |request: &Request| of_it(request) && request.record.is_stop_marker();
+        let Some(at) = requests.queue.iter().position(marker) else {
+            let text =
+                format!("stream {stream:#x} stopped substream {substream:#x}, but said nothing");
+            return self.accuse(Rule::R9, text);
+        };
+        // What was before it of that substream has no end.
+        let mut index = 0;
+        requests.queue.retain(|request| {
+            index += 1;
+            index > at + 1 || !of_it(request)
+        });
+    }
+
+    /// The driver reported that it forgot what it had of a group, or of all that had begun.
+    pub fn reported_forgetting(&mut self, instance: usize, of: Option<Group>) {
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        match of {
+            Some(of) => drop(requests.incomplete.insert(of)),
+            None => {
+                requests.lost = 0;
+                requests.incomplete.extend(requests.queue.iter().map(|it| group(&it.record)));
+            }
+        }
+    }
+
+    /// The groups of a user that wait for an answer.
+    pub fn asking(&self, user: User) -> Vec<Group> {
+        let (instance, streams) = self.streams(user.master);
+        let Some(requests) = self.requests.get(instance) else { return Vec::new() };
+        let of_user = |(stream, substream, _): &&Group| {
+            streams.contains(stream) && *substream == user.substream
+        };
+        requests.waiting.iter().filter(of_user).copied().collect()
+    }
+
+    /// After what `user` used was taken from it: none of the groups that waited `before` waits any more, and what
+    /// nobody has read of them need not be reported.
+    pub fn groups_are_over(&mut self, user: User, before: &[Group]) {
+        let left = self.asking(user);
+        if let Some(of) = left.iter().find(|of| before.contains(of)) {
+            let text = format!("{user}: what it used is gone, but {of:x?} was never answered");
+            self.accuse(Rule::R9, text);
+        }
+        let (instance, streams) = self.streams(user.master);
+        let streams = streams.to_vec();
+        let translates = |(of, now): (User, Use)| {
+            of.master == user.master && matches!(now, Use::Domain(_) | Use::Process(_))
+        };
+        // Its devices ask for nothing any more, whatever the substream.
+        let silent = !self.users().any(translates);
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        for request in &mut requests.queue {
+            let of = group(&request.record);
+            if streams.contains(&of.0)
+                && (silent || of.1 == user.substream)
+                && !request.record.is_stop_marker()
+            {
+                request.over = true;
+                requests.incomplete.insert(of);
+            }
+        }
+    }
+
+    /// The driver says that it reported everything of `instance`.
+    pub fn all_groups_reported(&mut self, instance: usize) {
+        let Some(requests) = self.requests.get(instance) else { return };
+        let left = requests.queue.iter().find(|request| request.record.last() && !request.over);
+        if let Some(request) = left {
+            let text = format!("{:x?} was never reported", group(&request.record));
+            self.accuse(Rule::R9, text);
+        } else if requests.lost > 0 {
+            self.accuse(Rule::R9, "page requests were lost, and nobody was told");
+        }
+    }
+
+    /// At the end nothing waits.
+    pub fn no_group_is_left(&mut self) {
+        let left = self.requests.iter().flat_map(|requests| &requests.waiting).next().copied();
+        if let Some(of) = left {
+            self.accuse(Rule::R9, format_args!("{of:x?} was never answered"));
+        }
+    }
+}
