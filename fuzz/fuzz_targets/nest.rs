@@ -31,6 +31,7 @@ fn changed(registers: IdRegisters, by: [u32; 6]) -> IdRegisters {
         idr2: Idr2(registers.idr2.0 ^ idr2),
         idr3: Idr3(registers.idr3.0 ^ idr3),
         idr5: Idr5(registers.idr5.0 ^ idr5),
+        idr6: registers.idr6,
         iidr: Iidr(registers.iidr.0),
         aidr: Aidr(registers.aidr.0 ^ aidr),
     }

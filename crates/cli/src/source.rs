@@ -50,6 +50,8 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("granules", "pages of 4, 16 and 64 KiB, of both stages"),
     built_in!("contiguous", "groups that are cached as one, and blocks that are cut"),
     built_in!("dirty", "what devices wrote, as hardware marks it"),
+    built_in!("nested", "a guest's stage 1 over the host's stage 2, behind two SMMUs"),
+    built_in!("ats", "devices that keep translations until they are told to forget"),
     built_in!("stall", "devices that wait at a fault until it is answered"),
     built_in!("pri", "devices that ask for pages, and wait until they are answered"),
 ];

@@ -55,7 +55,7 @@ fn settings_that_make_no_sense_are_refused() {
         NewError::BeyondInput { input_bits: 39 }
     );
     assert!(matches!(
-        new(DmaConfig::strict().with_domain(DomainConfig::default().with_input_bits(50))),
+        new(DmaConfig::strict().with_domain(DomainConfig::default().with_input_bits(53))),
         NewError::Domain(_)
     ));
     rig.close();

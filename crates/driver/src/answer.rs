@@ -38,7 +38,7 @@ pub(crate) fn respond<P: Platform>(
         }
         // It is another's to give, should this wait come to nothing.
         pending.set_owed();
-        instance.commands().wait_for_room(platform, instance.mmio(), 1)?;
+        instance.commands().wait_for_first_room(platform, instance.mmio(), 1)?;
         platform.relax();
     }
 }
@@ -86,10 +86,11 @@ pub(crate) fn place<P: Platform>(
     failed: &mut Option<Failure>,
 ) -> bool {
     let (commands, mmio) = (instance.commands(), instance.mmio());
-    let attempt = || commands.try_submit(&core.platform, mmio, &mut core::iter::once(command));
+    let attempt =
+        || commands.try_submit_first(&core.platform, mmio, &mut core::iter::once(command));
     let placed = attempt().and_then(|placed| match placed {
         None => {
-            commands.look_for_room(&core.platform, mmio);
+            commands.look_for_first_room(&core.platform, mmio);
             attempt()
         }
         placed => Ok(placed),
@@ -136,7 +137,7 @@ impl Batch {
         self.commands.iter().take(count).copied()
     }
 
-    /// Gives them, and waits until they are complete.
+    /// Gives them, and waits until they are complete, and all answers that were placed before, on whichever CPU.
     pub(crate) fn carry_out<P: Platform>(
         &mut self,
         platform: &P,
@@ -145,6 +146,6 @@ impl Batch {
         if self.len == 0 {
             return Ok(());
         }
-        instance.carry_out(platform, self.take())
+        instance.commands().carry_out_first(platform, instance.mmio(), self.take())
     }
 }

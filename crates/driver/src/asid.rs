@@ -9,6 +9,7 @@ use crate::features::Features;
 use crate::ids::{Ids, Order};
 use crate::invalidate::{Regime, Tag};
 use crate::shared::NoMemory;
+use crate::statistics;
 
 /// How ASIDs are chosen for domains that are used behind several instances, whose ASIDs may have different widths.
 ///
@@ -159,6 +160,8 @@ struct Numbers {
     vmid_bits: u32,
     /// The VMIDs of domains of stage 2, once one was asked for: all others are taken.
     vmids: Option<Ids>,
+    /// How many of them there are, free or not.
+    most_vmids: usize,
     removed: bool,
 }
 
@@ -214,6 +217,7 @@ impl Asids {
             regime,
             vmid_bits,
             vmids: None,
+            most_vmids: 0,
             removed: false,
         }))
     }
@@ -280,6 +284,7 @@ impl Asids {
                     ids.take(u32::from(vmid));
                 }
             }
+            numbers.most_vmids = ids.free();
             numbers.vmids = Some(ids);
         }
         let Some(ids) = &mut numbers.vmids else { return Ok(None) };
@@ -304,6 +309,26 @@ impl Asids {
                 open + (numbers.most - numbers.banks.len()) * each
             }
         }
+    }
+
+    /// How many ASIDs are taken on `instance`, of those that [`Asids::free`] counts, and how many VMIDs.
+    pub(crate) fn counts(
+        &self,
+        instance: InstanceId,
+    ) -> (statistics::Numbers, statistics::Numbers) {
+        let none = statistics::Numbers::default();
+        let Some(numbers) = self.instances.get(instance.index()) else { return (none, none) };
+        let free = self.free(instance);
+        let all = match &self.common {
+            Some(_) => (1 << self.bits_of_new(instance)) - 1,
+            None => numbers.most * ((1 << numbers.bits) - 1),
+        };
+        let asids = statistics::Numbers { used: all - free, free };
+        let vmids = numbers.vmids.as_ref().map_or(none, |ids| {
+            let free = ids.free();
+            statistics::Numbers { used: numbers.most_vmids - free, free }
+        });
+        (asids, vmids)
     }
 
     /// A number for a domain that has none yet on `instance`, in the bank of `vmid`.

@@ -8,231 +8,33 @@
 //! them (rule R5). *Commit* flushes the old space's tag if nobody uses it any more, takes it off the targets, and
 //! waits until no unmap uses them.
 
+mod error;
+mod install;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt;
 
-use smmuv3_formats::{Ste, StreamId, SubstreamId};
+use smmuv3_formats::SubstreamId;
 
-use crate::compatibility::Mismatch;
 use crate::configuration::{Configuration, spare, spare_for};
 use crate::domain::Domain;
-use crate::entry::Stream;
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::instance::Instance;
 use crate::invalidate::{Scope, Tag};
 use crate::iommu::{Core, Iommu};
 use crate::master::Master;
-#[cfg(feature = "mutation")]
-use crate::mutation::Mutation;
-use crate::nest::Illegal;
 use crate::nest::state::{Moves, Nesting};
-use crate::page_group::{self, Which};
-use crate::page_request::Answer;
 use crate::place::{Bound, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
 use crate::seat::{self, Number, Seat};
 use crate::shared::{NoMemory, Shared};
 use crate::space::{Installed, Space, Targets};
-use crate::stall::{self, Ending};
 use crate::targets::Retired;
-use crate::update::{Entry, Kind, Words, update};
+use crate::trace::{Change, Trace};
 
-/// Why a master was not attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AttachError {
-    /// The instance cannot walk the tables. Nothing was changed.
-    Mismatch {
-        /// The instance.
-        instance: InstanceId,
-        /// What does not fit.
-        what: Mismatch,
-    },
-    /// No ASID is left that the policy allows on the instance: in no bank, where there are banks. Nothing was
-    /// changed.
-    NoAsid {
-        /// The instance.
-        instance: InstanceId,
-        /// Bits of the ASID that it would have to be.
-        bits: u32,
-    },
-    /// The policy wants the domain to have the same ASID on all instances, and this instance has narrower ones.
-    /// Nothing was changed.
-    AsidWidth {
-        /// The instance.
-        instance: InstanceId,
-        /// Bits of its ASIDs.
-        bits: u32,
-        /// The domain's ASID.
-        asid: u16,
-    },
-    /// No VMID is left for a domain of stage 2 on the instance
-    /// ([`Config::stage_2_vmids`](crate::Config::stage_2_vmids)). Nothing was changed.
-    NoVmid {
-        /// The instance.
-        instance: InstanceId,
-        /// Bits of its VMIDs.
-        bits: u32,
-    },
-    /// The domain's VMID is too wide for the instance. Nothing was changed.
-    VmidWidth {
-        /// The instance.
-        instance: InstanceId,
-        /// Bits of its VMIDs.
-        bits: u32,
-        /// The VMID.
-        vmid: u16,
-    },
-    /// Another domain has the same VMID of the hypervisor's, and is used on the instance, or waits for its reset. Nothing
-    /// was changed.
-    VmidTaken {
-        /// The instance.
-        instance: InstanceId,
-        /// The VMID.
-        vmid: u16,
-    },
-    /// A master whose accesses without a PASID are translated by stage 2 has none, and accesses with a PASID are not
-    /// translated by stage 2 alone (§5.2). Nothing was changed.
-    SubstreamStage {
-        /// The instance.
-        instance: InstanceId,
-        /// The PASID.
-        pasid: SubstreamId,
-    },
-    /// What a guest asks for is illegal (C_BAD_STE). Nothing was changed.
-    Illegal(Illegal),
-    /// The guest's SMMU is on another instance than the master. Nothing was changed.
-    NestInstance {
-        /// The master's instance.
-        instance: InstanceId,
-        /// That of the guest's SMMU.
-        nest: InstanceId,
-    },
-    /// A guest has another number of streams for the master than it has. Nothing was changed.
-    GuestStreams {
-        /// The instance.
-        instance: InstanceId,
-        /// How many streams the master has.
-        streams: usize,
-    },
-    /// A guest has two masters with that number of a stream. Nothing was changed.
-    GuestStream {
-        /// The instance.
-        instance: InstanceId,
-        /// The guest's stream.
-        stream: StreamId,
-    },
-    /// The PASID is beyond those of the master. Nothing was changed.
-    SubstreamRange {
-        /// The instance.
-        instance: InstanceId,
-        /// The PASID.
-        pasid: SubstreamId,
-        /// Bits of the master's PASIDs; 0 if it has none.
-        bits: u32,
-    },
-    /// The PASID was not allocated, or is that of a process. Nothing was changed.
-    PasidUnknown {
-        /// The PASID.
-        pasid: SubstreamId,
-    },
-    /// The master is in quarantine, since a device of its did not answer: see
-    /// [`Master::is_quarantined`](crate::Master::is_quarantined). If it was found to be so only now, the change was made,
-    /// which counts once it is readmitted; else nothing was changed.
-    Quarantined {
-        /// The instance.
-        instance: InstanceId,
-        /// The stream.
-        stream: StreamId,
-    },
-    /// The process is gone. Nothing was changed.
-    Released,
-    /// The platform pinned an ASID that belongs to another process already. Nothing was changed.
-    PinnedTwice {
-        /// The instance.
-        instance: InstanceId,
-        /// The ASID.
-        asid: u16,
-    },
-    /// No heap memory. Nothing was changed.
-    NoMemory,
-    /// Master and domain are not of the same `Iommu`. Nothing was changed.
-    Foreign,
-    /// Tags of others, or the master's bank, had to be changed first to make room, and an instance did not confirm
-    /// that, or what is in the way waits for its reset. The master was not attached: it goes on with what it uses. If
-    /// it was being moved to another bank, it cannot be changed before the reset.
-    MakingRoom(Unconfirmed),
-    /// The change was made, but the master's instance did not confirm it. If it was switching streams, the master
-    /// is blocked and stays so until the instance is reset. With [`Failure::Failed`] the instance, or the
-    /// master, was waiting for a reset already: then nothing was changed, as a rule.
-    Unconfirmed(Unconfirmed),
-}
-
-impl From<NoMemory> for AttachError {
-    fn from(_: NoMemory) -> Self {
-        Self::NoMemory
-    }
-}
-
-impl fmt::Display for AttachError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Mismatch { instance, what } => write!(f, "{instance}: {what}"),
-            Self::NoAsid { instance, bits } => {
-                write!(f, "{instance}: all ASIDs of {bits} bits are in use")
-            }
-            Self::AsidWidth { instance, bits, asid } => {
-                write!(f, "{instance}: ASID {asid} of the domain has more than {bits} bits")
-            }
-            Self::NoVmid { instance, bits } => {
-                write!(f, "{instance}: all VMIDs of {bits} bits for stage 2 are in use")
-            }
-            Self::VmidWidth { instance, bits, vmid } => {
-                write!(f, "{instance}: VMID {vmid} of the domain has more than {bits} bits")
-            }
-            Self::VmidTaken { instance, vmid } => {
-                write!(f, "{instance}: another domain has VMID {vmid}")
-            }
-            Self::SubstreamStage { instance, pasid } => {
-                write!(f, "{instance}: PASID {pasid} does not go with stage 2")
-            }
-            Self::Illegal(illegal) => illegal.fmt(f),
-            Self::NestInstance { instance, nest } => {
-                write!(f, "{instance}: the guest's SMMU is on {nest}")
-            }
-            Self::GuestStreams { instance, streams } => {
-                write!(
-                    f,
-                    "{instance}: the master has {streams} streams, the guest gives other numbers"
-                )
-            }
-            Self::GuestStream { instance, stream } => {
-                write!(f, "{instance}: the guest has stream {stream} already")
-            }
-            Self::SubstreamRange { instance, pasid, bits: 0 } => {
-                write!(f, "{instance}: PASID {pasid}, but the master has no substreams")
-            }
-            Self::SubstreamRange { instance, pasid, bits } => {
-                write!(f, "{instance}: PASID {pasid} has more than the master's {bits} bits")
-            }
-            Self::PasidUnknown { pasid } => write!(f, "PASID {pasid} was not allocated"),
-            Self::Quarantined { instance, stream } => {
-                write!(f, "{instance}: stream {stream} is in quarantine: its device did not answer")
-            }
-            Self::Released => f.write_str("the process is gone"),
-            Self::PinnedTwice { instance, asid } => {
-                write!(f, "{instance}: ASID {asid} was pinned for two processes")
-            }
-            Self::NoMemory => f.write_str("no memory"),
-            Self::Foreign => f.write_str("master and domain belong to different Iommus"),
-            Self::MakingRoom(unconfirmed) => write!(f, "while room was made: {unconfirmed}"),
-            Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for AttachError {}
+pub use error::AttachError;
+use install::install;
+pub(crate) use install::{fill, write};
 
 impl<P: Platform> Iommu<P> {
     /// Lets `master` use `domain`, instead of whatever it used before. When it has returned, DMA is
@@ -342,7 +144,7 @@ pub(crate) fn change<P: Platform>(
     substream: u32,
     goal: Goal<P>,
 ) -> Result<Option<u64>, AttachError> {
-    core.configuration.with(|configuration| {
+    let carry_out = |configuration: &mut Configuration<P>| -> Result<Option<u64>, AttachError> {
         // Here, or whoever gets the PASID meanwhile would share it. That of a process is only bound and unbound.
         if substream != WITHOUT
             && matches!(goal, Goal::Space(_) | Goal::Blocked)
@@ -536,6 +338,37 @@ pub(crate) fn change<P: Platform>(
             flushed.and_then(|()| if devices == 0 { Ok(()) } else { settle(core, instance) });
         settled.map_err(unconfirmed)?;
         answer(configuration)
+    };
+    core.configuration.with(|configuration| {
+        let change = described(configuration, master, substream, &goal);
+        let Some(change) = change else { return carry_out(configuration) };
+        core.platform.trace(&Trace::Begun(change));
+        let result = carry_out(configuration);
+        core.platform.trace(&Trace::Ended { change, done: result.is_ok() });
+        result
+    })
+}
+
+/// What those who trace are told of a change.
+#[inline]
+fn described<P: Platform>(
+    configuration: &Configuration<P>,
+    master: usize,
+    substream: u32,
+    goal: &Goal<P>,
+) -> Option<Change> {
+    let state = configuration.masters.get(master)?;
+    let (instance, stream) = (state.instance, *state.streams.first()?);
+    let substream = (substream != WITHOUT).then_some(SubstreamId(substream));
+    Some(match goal {
+        Goal::Blocked | Goal::Unbind(_) => Change::Detach { instance, stream, substream },
+        Goal::Identity => Change::Attach { instance, stream, substream, space: None },
+        Goal::Space(space) | Goal::Bind(space) => {
+            Change::Attach { instance, stream, substream, space: Some(space.id) }
+        }
+        Goal::Nest(nesting) => {
+            Change::Attach { instance, stream, substream, space: Some(nesting.space.id) }
+        }
     })
 }
 
@@ -684,150 +517,10 @@ fn restate<P: Platform>(
     part(core, configuration, instance, master, moves)
 }
 
-/// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat
-/// at the space that is entered, and what its entries say if a guest has a say in it.
-fn install<P: Platform>(
-    core: &Core<P>,
-    configuration: &mut Configuration<P>,
-    instance: &Instance<P>,
-    master: usize,
-    substream: u32,
-    goal: &Goal<P>,
-    (new, nested): (Option<Bound>, Option<Ste>),
-) -> Result<(), Failure> {
-    let place = new.and_then(|new| configuration.places.get(new.place));
-    let tables = place.and_then(|place| place.space.stage_2(place.tag));
-    let target = place.filter(|_| tables.is_none()).map(|place| {
-        let context = place.space.context(instance.features(), place.tag, place.shared);
-        (context, place.tag.vmid)
-    });
-    let Some(state) = configuration.masters.get_mut(master) else { return Ok(()) };
-    let (platform, pasid) = (&core.platform, SubstreamId(substream));
-    let before = state.stream();
-    let contexts = |stream| matches!(stream, Stream::Stage1 { .. });
-    let was_read = contexts(before);
-    let (old, stalls) = (state.slot(substream), state.stalls);
-
-    // The context comes before whatever leads there.
-    if let Some((context, vmid)) = target {
-        let context = stall::context(context, stalls).0;
-        if !was_read {
-            state.vmid = vmid;
-        }
-        let linked = state.table.as_ref().is_some_and(|table| table.link(platform, pasid));
-        #[cfg(feature = "mutation")]
-        let linked = linked && !core.leaves_out(Mutation::NoLeafCfgi);
-        if linked && was_read {
-            instance.forget_leaf(platform, &state.streams, pasid)?;
-        }
-        if let Some(entry) = state.entry(platform, pasid) {
-            if was_read {
-                if stalls && old.bound().is_some() {
-                    // Invalid in between, so that what stalled before is told from what stalls then.
-                    let mut invalid = entry.load(platform);
-                    invalid[0] = 0;
-                    state.write_context(core, instance, entry, pasid, &invalid)?;
-                    stall::end(core, instance, &state.streams, Ending::Substream(substream))?;
-                }
-                state.write_context(core, instance, entry, pasid, &context)?;
-            } else {
-                // No entry leads to it yet: hardware cannot have read it.
-                fill(platform, entry, &context);
-            }
-        }
-    }
-    let slot = match (new, goal) {
-        (Some(bound), _) => Slot::At(bound),
-        (None, Goal::Identity) => Slot::Identity,
-        (None, _) => Slot::Blocked,
-    };
-    state.set_slot(substream, slot);
-    if substream == WITHOUT {
-        (state.stage_2, state.nested) = (tables, nested);
-    }
-    let after = state.stream();
-    let kept_before = state.on;
-    if kept_before && !after.is_translated() {
-        // What the device keeps, and asks for, must not outlive the entry that allows it.
-        #[cfg(feature = "mutation")]
-        let late = core.leaves_out(Mutation::DeviceFirst);
-        #[cfg(not(feature = "mutation"))]
-        let late = false;
-        if !late {
-            state.switch_off(core);
-        }
-        if let Err(what) = state.forget_kept(core, instance, WITHOUT) {
-            state.set_slot(substream, old);
-            return Err(what);
-        }
-    }
-    #[cfg(feature = "mutation")]
-    if core.leaves_out(Mutation::DeviceFirst) && state.ats && !state.on && after.is_translated() {
-        state.switch_on(core, instance)?;
-    }
-    if after != before {
-        let mut written = state.write_streams(core, instance, after);
-        if stalls && was_read && !contexts(after) {
-            let blocked = after == Stream::Blocked;
-            let ending = if blocked { Ending::Everything } else { Ending::Translated };
-            written = written.and_then(|()| stall::end(core, instance, &state.streams, ending));
-        }
-        if let Err(what) = written {
-            state.set_slot(substream, old);
-            return Err(what);
-        }
-    }
-    if !after.is_translated() {
-        state.switch_off(core);
-        if kept_before {
-            let which = Which::All;
-            let ended = page_group::end(core, instance, state, which, Some(Answer::Invalid));
-            if let Err(what) = ended {
-                state.set_slot(substream, old);
-                return Err(what);
-            }
-        }
-    }
-    // It had a context, and has none.
-    let leaves = old.bound().is_some() && target.is_none();
-    if let Some(entry) = state.entry(platform, pasid).filter(|_| leaves) {
-        if contexts(after) {
-            // The rest means nothing without the first word.
-            let mut invalid = entry.load(platform);
-            invalid[0] = 0;
-            let mut written = state.write_context(core, instance, entry, pasid, &invalid);
-            if stalls {
-                let ending = Ending::Substream(substream);
-                written = written.and_then(|()| stall::end(core, instance, &state.streams, ending));
-            }
-            if let Err(what) = written {
-                state.set_slot(substream, old);
-                return Err(what);
-            }
-        } else {
-            // Unreachable since the entries changed: hardware does not see this.
-            fill(platform, entry, &[0; 8]);
-        }
-    }
-    if !state.ats || !after.is_translated() {
-        return Ok(());
-    }
-    let told = if state.on {
-        // It asks by the new context, and keeps what it was granted by the old one. What it lacked there may be here.
-        let answer = if new.is_some() { Answer::Success } else { Answer::Invalid };
-        let told = state.forget_kept(core, instance, substream);
-        let which = Which::Substream(substream);
-        told.and_then(|()| page_group::end(core, instance, state, which, Some(answer)))
-    } else {
-        state.switch_on(core, instance)
-    };
-    told.inspect_err(|_| state.set_slot(substream, old))
-}
-
-/// Waits until `instance` has done all that it was told: no command for a device is on the way that left the targets before
-/// (rule R7).
+/// Waits until `instance` has done all that it was told, in whichever queue: no command for a device is on the way that
+/// left the targets before (rule R7).
 fn settle<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Failure> {
-    instance.carry_out(&core.platform, None)
+    instance.commands().settle(&core.platform, instance.mmio())
 }
 
 /// Makes `instance` forget `tag`, which no context carries any more.
@@ -840,45 +533,4 @@ pub(crate) fn flush<P: Platform>(
     #[cfg(feature = "mutation")]
     let command = command.filter(|_| !core.leaves_out_flush(tag));
     instance.carry_out(&core.platform, command)
-}
-
-/// Fills an entry that hardware cannot reach. Words that it holds already were made visible when they were stored.
-pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry, words: &Words) {
-    let current = entry.load(platform);
-    for (index, (old, new)) in current.iter().zip(words).enumerate() {
-        if old != new {
-            entry.store(platform, index, *new);
-        }
-    }
-}
-
-#[cfg(not(feature = "mutation"))]
-pub(crate) fn write<P: Platform, K: Kind>(
-    core: &Core<P>,
-    entry: Entry,
-    target: &Words,
-    forget: impl FnMut() -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    update::<P, K, _>(&core.platform, entry, target, forget).map(|_| ())
-}
-
-#[cfg(feature = "mutation")]
-pub(crate) fn write<P: Platform, K: Kind>(
-    core: &Core<P>,
-    entry: Entry,
-    target: &Words,
-    mut forget: impl FnMut() -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let platform = &core.platform;
-    if core.leaves_out(Mutation::CfgiBeforeSte) {
-        forget()?;
-        update::<P, K, Failure>(platform, entry, target, || Ok(())).map(|_| ())
-    } else if core.leaves_out(Mutation::NoCfgi) {
-        update::<P, K, Failure>(platform, entry, target, || Ok(())).map(|_| ())
-    } else if core.leaves_out(Mutation::WordByWord) {
-        fill(platform, entry, target);
-        forget()
-    } else {
-        update::<P, K, _>(platform, entry, target, forget).map(|_| ())
-    }
 }

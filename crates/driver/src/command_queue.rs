@@ -20,25 +20,30 @@
 //! It is *not* enough to conclude from one's own CMD_SYNC that what *others* had placed before is complete, as one may
 //! with a single queue. Invalidations that others placed for targets that are no more may still be on the way
 //! when a detach has returned. TLBIs do no harm then: of a tag that somebody else has got they invalidate too much. Where it
-//! matters, [`CommandQueue::settle`] waits for all lanes.
+//! matters, [`CommandQueue::settle`] waits for all lanes. Answers to stalled transactions, which nobody waits for, are in
+//! the first lane, whoever gives them.
 
+#[cfg(feature = "alloc")]
+mod first;
 mod lane;
+mod memory;
 mod port;
+mod reset;
 
-use core::mem::MaybeUninit;
+use core::iter;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use core::{iter, ptr, slice};
 
-use smmuv3_formats::command::{Sync, completion};
 use smmuv3_formats::register::{CmdqBase, Gerror, Gerrorn};
 use smmuv3_formats::{Command, PhysAddr};
 
+use crate::counters::Counters;
 use crate::error::Failure;
-use crate::message::Message;
+use crate::name::Name;
 use crate::platform::{Mmio, Platform};
 use crate::queue::Size;
-use lane::Lane;
-use port::Port;
+use crate::statistics::CommandStatistics;
+use crate::trace::Trace;
+use lane::{Lane, Run};
 
 /// How an SMMU tells those who wait that their commands are complete (CMD_SYNC.CS, §4.1): each batch ends in a CMD_SYNC
 /// that asks for it.
@@ -85,9 +90,18 @@ struct Common {
     /// Even while the SMMU works; odd while it does not answer, or is being reset. Each reset adds two, so that
     /// what was found out about the SMMU before it is not held against it afterwards.
     epoch: AtomicU32,
+    /// What it is called, for those who trace.
+    name: Name,
+    counters: Counters,
     #[cfg(feature = "mutation")]
     wrong: Wrong,
 }
+
+/// Numbers of the counts of [`Common`].
+const WAITS: usize = 0;
+const TURNS: usize = 1;
+const FULL: usize = 2;
+const REFUSED: usize = 3;
 
 /// What a driver does to CMD_SYNCs that is wrong on purpose.
 #[cfg(feature = "mutation")]
@@ -112,11 +126,17 @@ pub struct Ticket {
     end: u64,
     /// How many commands had been refused before.
     refusals: u64,
-    /// Where it is.
-    lane: u32,
+    /// Where it is: a whole word, as the others are.
+    lane: u64,
 }
 
 impl Common {
+    /// Notes a command that a queue stopped at.
+    fn refused<P: Platform>(&self, platform: &P, position: u64, command: Command, code: u8) {
+        self.counters.add(platform, REFUSED, 1);
+        platform.trace(&Trace::Refused { instance: &self.name, position, command, code });
+    }
+
     /// As [`CommandQueue::give_up`], unless the SMMU was reset since `epoch`.
     fn give_up_since(&self, epoch: u32) {
         // Failing means that it is given up already, or was reset: both are as well.
@@ -134,122 +154,53 @@ impl Common {
     }
 }
 
-/// Bytes of a word that CMD_SYNCs write to: a cache line of its own.
-const WORD_BYTES: usize = 128;
+/// Somebody who waits; counted when that is over.
+struct Waiting<'a, P: Platform> {
+    common: &'a Common,
+    platform: &'a P,
+    turns: u64,
+}
+
+impl<'a, P: Platform> Waiting<'a, P> {
+    fn new(common: &'a Common, platform: &'a P) -> Self {
+        Self { common, platform, turns: 0 }
+    }
+}
+
+impl<P: Platform> Drop for Waiting<'_, P> {
+    fn drop(&mut self) {
+        let Self { common, platform, turns } = *self;
+        common.counters.add(platform, WAITS, 1);
+        common.counters.add(platform, TURNS, turns);
+        platform.trace(&Trace::Waited { instance: &common.name, turns });
+    }
+}
 
 impl CommandQueue {
-    /// Takes memory for a queue of `size` from the platform. `largest_batch` commands may precede a CMD_SYNC;
-    /// the SMMU may stand still for `deadline` nanoseconds. `None` when there is no memory, or for a queue of one
-    /// entry, which has no room for a command and its CMD_SYNC.
-    ///
-    /// # Safety
-    /// All other methods are given the same platform.
-    pub unsafe fn new<P: Platform>(
-        platform: &P,
-        size: Size,
-        largest_batch: u32,
-        deadline: u64,
-    ) -> Option<Self> {
-        if size.entries() < 2 {
-            return None;
-        }
-        // SAFETY: the caller's promise.
-        let main = unsafe { Lane::new(platform, size, Port::main()) }?;
-        Some(Self {
-            common: Common {
-                // At most a quarter of the queue, so that it finds room beside others; at least one command.
-                largest_batch: u64::from(largest_batch).min(size.entries() / 4).max(1),
-                deadline,
-                epoch: AtomicU32::new(0),
-                #[cfg(feature = "mutation")]
-                wrong: Wrong::No,
+    /// The same queue, which is that of `name` to those who trace.
+    #[must_use]
+    pub fn named(mut self, name: Name) -> Self {
+        self.common.name = name;
+        self
+    }
+
+    /// What happened so far. Not while the SMMU is being reset: positions are passed over then.
+    pub fn statistics<P: Platform>(&self, platform: &P) -> CommandStatistics {
+        let count = |which| self.common.counters.sum(platform, which);
+        let (commands, batches) = self.all(platform).map(Lane::counts).fold(
+            (0u64, 0u64),
+            |(sum, all), (commands, batches)| {
+                (sum.wrapping_add(commands), all.wrapping_add(batches))
             },
-            main,
-            others: PhysAddr(0),
-            count: 0,
-            words: None,
-            silent: AtomicBool::new(true),
-        })
-    }
-
-    /// The same queue, with `most` enhanced ones, whose registers are in the slots of these offsets; none if there is no
-    /// memory for all, or fewer slots.
-    ///
-    /// # Safety
-    /// The queue was not used before. Each slot is that of a queue of its own, within what the registers cover.
-    #[must_use]
-    pub unsafe fn beside<P: Platform>(
-        mut self,
-        platform: &P,
-        most: usize,
-        slots: impl Iterator<Item = u32>,
-    ) -> Self {
-        debug_assert_eq!(self.count, 0);
-        if most == 0 {
-            return self;
+        );
+        CommandStatistics {
+            commands,
+            batches,
+            waits: count(WAITS),
+            turns: count(TURNS),
+            full: count(FULL),
+            refused: count(REFUSED),
         }
-        let memory = platform.allocate(lanes_bytes(most), LANE_ALIGN);
-        let Some(memory) = memory else { return self };
-        let lanes = platform.pointer(memory).cast::<MaybeUninit<Lane>>();
-        // SAFETY: just allocated for so many, aligned; uninitialised is what they may be.
-        let lanes = unsafe { slice::from_raw_parts_mut(lanes.as_ptr(), most) };
-        let mut count = 0;
-        for (lane, slot) in lanes.iter_mut().zip(slots) {
-            // SAFETY: the platform is the one of `new`.
-            let made = unsafe { Lane::new(platform, self.main.size(), Port::enhanced(slot)) };
-            let Some(made) = made else { break };
-            lane.write(made);
-            count += 1;
-        }
-        if count != most {
-            // Fewer are not worth another allocation, and a size that is not known when they are freed.
-            for lane in lanes.iter_mut().take(count) {
-                // SAFETY: written above, and never shown to anybody; read once.
-                unsafe { lane.assume_init_read().free(platform) };
-            }
-            // SAFETY: just allocated, with this size; nobody uses it.
-            unsafe { platform.free(memory, lanes_bytes(most), LANE_ALIGN) };
-            return self;
-        }
-        // As many as there was memory for: they fit.
-        (self.others, self.count) = (memory, most as u32);
-        self
-    }
-
-    /// The same queue, whose batches are to tell of their completion so; with [`Completion::Interrupt`] by `message`, if
-    /// there is one. [`Completion::Event`] and [`Completion::Message`] are for SMMUs that have them; without memory for the
-    /// latter it does not tell.
-    ///
-    /// # Safety
-    /// The queue was not used before.
-    #[must_use]
-    pub unsafe fn telling<P: Platform>(
-        mut self,
-        platform: &P,
-        completion: Completion,
-        message: Option<Message>,
-    ) -> Self {
-        if completion == Completion::Message {
-            let lanes = 1 + self.count as usize;
-            self.words = platform.allocate_coherent(lanes * WORD_BYTES, WORD_BYTES);
-            let Some(words) = self.words else { return self };
-            for (lane, word) in self.lanes_mut(platform).zip((words.0..).step_by(WORD_BYTES)) {
-                lane.end_with_message(PhysAddr(word));
-            }
-            return self;
-        }
-        let how = match completion {
-            Completion::Poll | Completion::Message => completion::NONE,
-            Completion::Interrupt => completion::IRQ,
-            Completion::Event => completion::SEV,
-        };
-        // No address: no message.
-        let message = message.filter(|_| completion == Completion::Interrupt);
-        let sync = message.map_or(Sync::new(), |message| message.on(Sync::new())).with_cs(how);
-        for lane in self.lanes_mut(platform) {
-            lane.end_with(sync, completion != Completion::Poll);
-        }
-        self
     }
 
     /// Does to every CMD_SYNC what is wrong: for a driver that is so on purpose.
@@ -270,31 +221,6 @@ impl CommandQueue {
         true
     }
 
-    /// Gives the memory back, but what messages may still be written to.
-    ///
-    /// # Safety
-    /// The SMMU cannot access the queues: CMDQEN, and each EN of an enhanced one, was seen 0, or they were never enabled.
-    pub unsafe fn free<P: Platform>(self, platform: &P) {
-        for lane in self.others(platform) {
-            // SAFETY: each is read once, and nobody uses it afterwards. The caller says that the SMMU is done with it.
-            unsafe { ptr::read(lane).free(platform) };
-        }
-        // SAFETY: allocated with these sizes; nobody uses them any more, as the caller says.
-        unsafe {
-            if self.count != 0 {
-                let lanes = self.count as usize;
-                platform.free(self.others, lanes_bytes(lanes), LANE_ALIGN);
-            }
-            // One that is on its way when a queue is disabled arrives all the same (§2.4).
-            let silent = self.silent.load(Ordering::Acquire);
-            if let Some(words) = self.words.filter(|_| silent) {
-                let bytes = (1 + self.count as usize) * WORD_BYTES;
-                platform.free_coherent(words, bytes, WORD_BYTES);
-            }
-            self.main.free(platform);
-        }
-    }
-
     /// What CMDQ_BASE is to hold.
     pub fn base_register(&self) -> CmdqBase {
         self.main.base_register()
@@ -305,34 +231,8 @@ impl CommandQueue {
         1 + self.count as usize
     }
 
-    /// The lanes beside the first.
-    #[inline]
-    fn others<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [Lane] {
-        if self.count == 0 {
-            return &[];
-        }
-        let lanes = platform.pointer(self.others).cast::<Lane>();
-        // SAFETY: `beside` wrote so many there, which live until `free` consumes the queue.
-        unsafe { slice::from_raw_parts(lanes.as_ptr(), self.count as usize) }
-    }
-
     fn all<'a, P: Platform>(&'a self, platform: &'a P) -> impl Iterator<Item = &'a Lane> {
         iter::once(&self.main).chain(self.others(platform))
-    }
-
-    /// All lanes, of a queue that was not used before.
-    fn lanes_mut<'a, P: Platform>(
-        &'a mut self,
-        platform: &'a P,
-    ) -> impl Iterator<Item = &'a mut Lane> {
-        let others: &mut [Lane] = if self.count == 0 {
-            &mut []
-        } else {
-            let lanes = platform.pointer(self.others).cast::<Lane>();
-            // SAFETY: as in `others`; `self` is borrowed for as long.
-            unsafe { slice::from_raw_parts_mut(lanes.as_ptr(), self.count as usize) }
-        };
-        iter::once(&mut self.main).chain(others)
     }
 
     /// The lane of a number; the first for one that does not exist.
@@ -357,64 +257,6 @@ impl CommandQueue {
     fn choose(&self, cpu: usize) -> u32 {
         // Below the number of lanes.
         (cpu % self.lanes()) as u32
-    }
-
-    /// Makes the queues empty, for an SMMU that uses none of them and whose PROD and CONS are about to be 0. They count
-    /// as failed until [`CommandQueue::resume`], so that nobody uses them meanwhile; whoever still waits for an
-    /// earlier ticket is told that it failed. One caller at a time.
-    pub(crate) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
-        self.give_up();
-        self.all(platform).for_each(|lane| lane.restart(platform, mmio));
-    }
-
-    /// Asks the SMMU to use each enhanced queue; `enabled` is given the offset of its ECMDQ_CONS, which shows ENACK when it
-    /// does.
-    pub(crate) fn enable_others<P: Platform, E>(
-        &self,
-        platform: &P,
-        mmio: &P::Mmio,
-        mut enabled: impl FnMut(u32) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut offsets = self.others(platform).iter().filter_map(|lane| lane.port().enable(mmio));
-        offsets.try_for_each(|cons| enabled(cons))
-    }
-
-    /// Acknowledges every error, for an SMMU whose queue is off and given up: an active one would stop it. Returns
-    /// those that were active.
-    pub(crate) fn forget_errors<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Gerror {
-        // Under the lock: whoever is recovering finishes before, and nobody begins while the queue is given up.
-        self.main.recovery.with(platform, |_| {
-            let errors = mmio.read32(Gerror::OFFSET);
-            let active = Gerror(errors ^ mmio.read32(Gerrorn::OFFSET));
-            mmio.write32(Gerrorn::OFFSET, errors);
-            active
-        })
-    }
-
-    /// Waits until no message of a CMD_SYNC is on its way any more, before the queues are disabled for good. Nobody
-    /// else uses them. Where that fails, the memory that messages are written to is never given back.
-    pub(crate) fn silence<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
-        if self.words.is_none() || self.has_failed() {
-            return;
-        }
-        // It completes when the messages of those before have arrived (§4.2), and sends none.
-        let last = Sync::new().into();
-        let silent = self.all(platform).zip(0..).try_for_each(|(lane, number)| {
-            let run = (1, 1);
-            match lane.try_submit(platform, mmio, &mut iter::once(last), run, number)? {
-                Some(ticket) => lane.wait(&self.common, platform, mmio, ticket),
-                None => Err(Failure::Failed),
-            }
-        });
-        self.silent.store(silent.is_ok(), Ordering::Release);
-    }
-
-    /// Lets the queues be used again: the SMMU reads them.
-    pub(crate) fn resume<P: Platform>(&self, platform: &P) {
-        debug_assert!(self.has_failed());
-        self.silent.store(false, Ordering::Release);
-        self.all(platform).for_each(Lane::open);
-        self.common.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether the SMMU stopped answering: every submission fails until it is reset.
@@ -447,38 +289,84 @@ impl CommandQueue {
     ///
     /// # Errors
     /// [`Failure::Failed`] when the SMMU had failed before. Nothing was placed.
+    #[inline]
     pub fn try_submit<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         commands: &mut impl ExactSizeIterator<Item = Command>,
     ) -> Result<Option<Ticket>, Failure> {
-        if self.count == 0 {
-            return self.try_submit_in(0, platform, mmio, commands);
-        }
-        self.try_submit_in(self.own_lane(platform), platform, mmio, commands)
+        let count = (commands.len() as u64).min(self.common.largest_batch);
+        self.place(platform, mmio, self.slots_for(count), |run| run.fill(commands, count))
     }
 
+    /// As [`CommandQueue::try_submit`], of one command.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::try_submit`].
     #[inline]
-    fn try_submit_in<P: Platform>(
+    pub fn try_submit_one<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        command: Command,
+    ) -> Result<Option<Ticket>, Failure> {
+        self.place(platform, mmio, self.slots_for(1), move |run| run.push(command))
+    }
+
+    /// Gives the SMMU what `fill` pushes into a run of so many slots, as [`Lane::place`] does.
+    #[inline(always)]
+    fn place<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        slots: u64,
+        fill: impl FnOnce(&mut Run<'_, P>),
+    ) -> Result<Option<Ticket>, Failure> {
+        if self.count == 0 {
+            return self.place_in(0, platform, mmio, slots, fill);
+        }
+        let mut fill = Some(fill);
+        self.place_beside(platform, mmio, slots, &mut |run| {
+            if let Some(fill) = fill.take() {
+                fill(run);
+            }
+        })
+    }
+
+    /// As [`CommandQueue::place`], where there are several lanes: by itself, so that it costs those nothing that have one.
+    #[inline(never)]
+    fn place_beside<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        slots: u64,
+        fill: &mut dyn FnMut(&mut Run<'_, P>),
+    ) -> Result<Option<Ticket>, Failure> {
+        self.place_in(self.own_lane(platform), platform, mmio, slots, fill)
+    }
+
+    #[inline(always)]
+    fn place_in<P: Platform>(
         &self,
         number: u32,
         platform: &P,
         mmio: &P::Mmio,
-        commands: &mut impl ExactSizeIterator<Item = Command>,
+        slots: u64,
+        fill: impl FnOnce(&mut Run<'_, P>),
     ) -> Result<Option<Ticket>, Failure> {
         if self.has_failed() {
             return Err(Failure::Failed);
         }
-        let count = (commands.len() as u64).min(self.common.largest_batch);
-        let run = (count, self.slots_for(count));
-        let lane = self.lane(platform, number);
-        let placed = lane.try_submit(platform, mmio, commands, run, number);
+        let placed = self.lane(platform, number).place(platform, mmio, slots, number, fill);
+        if let Ok(Some(Ticket { start: first, end, .. })) = placed {
+            let (instance, queue, count) = (&self.common.name, number, end - first);
+            platform.trace(&Trace::Submitted { instance, queue, first, count });
+        }
         #[cfg(feature = "mutation")]
         if let (Ok(Some(_)), Wrong::Elsewhere) = (&placed, self.common.wrong) {
             let number = (number + 1) % self.lanes() as u32;
-            let lane = self.lane(platform, number);
-            return lane.try_submit(platform, mmio, &mut iter::empty(), (0, 1), number);
+            return self.lane(platform, number).place(platform, mmio, 1, number, |_| {});
         }
         placed
     }
@@ -488,6 +376,7 @@ impl CommandQueue {
     /// # Errors
     /// [`Failure::Failed`] when the SMMU had failed before; as [`CommandQueue::wait`] when it takes nothing out of
     /// the full queue. Nothing was placed.
+    #[inline]
     pub fn submit<P: Platform>(
         &self,
         platform: &P,
@@ -504,15 +393,6 @@ impl CommandQueue {
         }
     }
 
-    /// Looks once for room, for those who do not wait for it.
-    #[cfg(feature = "alloc")]
-    pub(crate) fn look_for_room<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
-        if !self.has_failed() {
-            // What makes no sense is for whoever waits.
-            let _ = self.lane(platform, self.own_lane(platform)).observe(platform, mmio);
-        }
-    }
-
     /// Waits until a batch of `commands` commands may find room. Others may be faster.
     ///
     /// # Errors
@@ -524,6 +404,7 @@ impl CommandQueue {
         commands: usize,
     ) -> Result<(), Failure> {
         let slots = self.slots_for((commands as u64).min(self.common.largest_batch));
+        self.common.counters.add(platform, FULL, 1);
         let lane = self.lane(platform, self.own_lane(platform));
         lane.wait_for_room(&self.common, platform, mmio, slots)
     }
@@ -532,6 +413,7 @@ impl CommandQueue {
     ///
     /// # Errors
     /// As [`CommandQueue::submit`] and [`CommandQueue::wait`]. Commands after the batch that failed were not given.
+    #[inline]
     pub fn carry_out<P: Platform, C>(
         &self,
         platform: &P,
@@ -562,7 +444,8 @@ impl CommandQueue {
         // One after the other: it is seldom done, and each waits for commands that were under way all the same.
         for number in 0..self.lanes() as u32 {
             let ticket = loop {
-                let placed = self.try_submit_in(number, platform, mmio, &mut iter::empty())?;
+                let slots = self.slots_for(0);
+                let placed = self.place_in(number, platform, mmio, slots, |_| {})?;
                 if let Some(ticket) = placed {
                     break ticket;
                 }
@@ -577,7 +460,7 @@ impl CommandQueue {
     /// Slots of a batch of `commands` commands; at least one, as a run has.
     #[inline]
     fn slots_for(&self, commands: u64) -> u64 {
-        (commands + u64::from(self.syncs())).max(1)
+        if self.syncs() { commands + 1 } else { commands.max(1) }
     }
 
     /// Waits until the commands of `ticket`, which this queue gave, are complete. May be called in interrupt context.
@@ -586,13 +469,30 @@ impl CommandQueue {
     /// [`Failure::Refused`] when the SMMU refused one of them, [`Failure::Forgotten`] when that is not known any more,
     /// [`Failure::Unreadable`] when it cannot fetch commands,
     /// [`Failure::Timeout`] or [`Failure::Failed`] when it does not answer.
+    #[inline]
     pub fn wait<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         ticket: Ticket,
     ) -> Result<(), Failure> {
-        self.lane(platform, ticket.lane).wait(&self.common, platform, mmio, ticket)
+        let Ticket { start: first, end, lane: queue, .. } = ticket;
+        // Few, and so numbered.
+        let queue = queue as u32;
+        let told = |result| {
+            let (instance, count) = (&self.common.name, end - first);
+            platform.trace(&Trace::Completed { instance, queue, first, count, result });
+        };
+        match self.lane(platform, queue).wait(&self.common, platform, mmio, ticket) {
+            Ok(()) => {
+                told(Ok(()));
+                Ok(())
+            }
+            Err(failure) => {
+                told(Err(failure));
+                Err(failure)
+            }
+        }
     }
 
     /// If a queue stopped at an error: notes which command failed, makes it harmless, and lets the SMMU
@@ -653,11 +553,4 @@ impl CommandQueue {
 
 const fn is_failed(epoch: u32) -> bool {
     epoch & 1 == 1
-}
-
-/// Power of two, at least the alignment of a lane.
-const LANE_ALIGN: usize = align_of::<Lane>();
-
-const fn lanes_bytes(lanes: usize) -> usize {
-    lanes * size_of::<Lane>()
 }

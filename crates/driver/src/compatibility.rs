@@ -114,39 +114,25 @@ impl Shape {
             Stage::Two => features.implementation().intermediate_bits(),
         };
         let is_wide = if self.granule_shift == 16 { output > 48 } else { features.lpa2 };
-        let needs = [
-            (!features.has_stage(self.stage), Mismatch::Stage(self.stage)),
-            (
-                !features.has_granule(self.granule_shift),
-                Mismatch::Granule { shift: self.granule_shift },
-            ),
-            (self.input_bits > input, Mismatch::Input { domain: self.input_bits, instance: input }),
-            (
-                self.output_bits > output,
-                Mismatch::Output { domain: self.output_bits, instance: output },
-            ),
-            (self.wide && !is_wide, Mismatch::Wide { shift: self.granule_shift }),
-            (self.coherent && !features.coherent, Mismatch::Coherency),
-            (
-                self.big_endian && features.endianness == Endianness::Little,
-                Mismatch::Endianness { big: true },
-            ),
-            (self.access_flag && !features.access_flag, Mismatch::AccessFlag),
-            (self.dirty_state && !features.dirty_state, Mismatch::DirtyState),
-            (
-                self.bbml > features.bbml,
-                Mismatch::BreakBeforeMake { domain: self.bbml, instance: features.bbml },
-            ),
-            (self.forced_types && !features.forced_types, Mismatch::ForcedTypes),
-            (
-                self.execute_by_privilege && !features.execute_by_privilege,
-                Mismatch::ExecuteByPrivilege,
-            ),
-        ];
-        match needs.into_iter().find(|(missing, _)| *missing) {
-            Some((_, mismatch)) => Err(mismatch),
-            None => Ok(()),
-        }
+        let check = |missing: bool, what: Mismatch| if missing { Err(what) } else { Ok(()) };
+        check(!features.has_stage(self.stage), Mismatch::Stage(self.stage))?;
+        let shift = self.granule_shift;
+        check(!features.has_granule(shift), Mismatch::Granule { shift })?;
+        let bits = self.input_bits;
+        check(bits > input, Mismatch::Input { domain: bits, instance: input })?;
+        let bits = self.output_bits;
+        check(bits > output, Mismatch::Output { domain: bits, instance: output })?;
+        check(self.wide && !is_wide, Mismatch::Wide { shift })?;
+        check(self.coherent && !features.coherent, Mismatch::Coherency)?;
+        let little = features.endianness == Endianness::Little;
+        check(self.big_endian && little, Mismatch::Endianness { big: true })?;
+        check(self.access_flag && !features.access_flag, Mismatch::AccessFlag)?;
+        check(self.dirty_state && !features.dirty_state, Mismatch::DirtyState)?;
+        let (domain, instance) = (self.bbml, features.bbml);
+        check(domain > instance, Mismatch::BreakBeforeMake { domain, instance })?;
+        check(self.forced_types && !features.forced_types, Mismatch::ForcedTypes)?;
+        let unknown = self.execute_by_privilege && !features.execute_by_privilege;
+        check(unknown, Mismatch::ExecuteByPrivilege)
     }
 }
 

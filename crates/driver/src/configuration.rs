@@ -164,7 +164,9 @@ impl<P: Platform> Configuration<P> {
             spare.push(new);
         }
         spare.extend(current.iter().skip(at).copied());
-        spare.devices.extend(current.devices.iter().copied());
+        if !current.devices.is_empty() {
+            spare.devices.extend(current.devices.iter().copied());
+        }
         let joining = user.and_then(|user| Some((user, self.masters.get(user.master)?)));
         if let Some((User { master, substream }, state)) = joining {
             let device = |stream| Device { instance, kept: kept(stream, substream), master };
@@ -197,7 +199,9 @@ impl<P: Platform> Configuration<P> {
             };
             !user.is_some_and(leaves)
         };
-        spare.devices.extend(current.devices.iter().filter(stays).copied());
+        if !current.devices.is_empty() {
+            spare.devices.extend(current.devices.iter().filter(stays).copied());
+        }
         Some(place.space.targets.replace(spare))
     }
 
@@ -251,6 +255,8 @@ pub(crate) fn spare_for<P: Platform>(
     let current = space.targets.for_writer();
     spare.try_reserve_exact(current.len() + more).map_err(|_| NoMemory)?;
     let devices = current.devices.len() + devices;
-    spare.devices.try_reserve_exact(devices).map_err(|_| NoMemory)?;
+    if devices != 0 {
+        spare.devices.try_reserve_exact(devices).map_err(|_| NoMemory)?;
+    }
     Ok(spare)
 }

@@ -22,6 +22,7 @@ use crate::master::{Master, MasterState};
 use crate::page_group::{self, Which};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
+use crate::trace::Trace;
 
 /// A device that an invalidation must reach.
 #[derive(Clone, Copy)]
@@ -62,6 +63,7 @@ impl<P: Platform> Instance<P> {
     /// # Errors
     /// As [`Instance::carry_out`].
     pub(crate) fn quarantine(&self, platform: &P, stream: StreamId) -> Result<(), Failure> {
+        platform.trace(&Trace::Quarantined { instance: &self.config().name, stream });
         if let Some(entry) = self.streams().entry(platform, stream) {
             entry.quarantine(platform);
         }

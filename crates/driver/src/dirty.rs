@@ -9,6 +9,7 @@ use smmuv3_pagetable::{Gather, HarvestError};
 use crate::domain::Domain;
 use crate::error::Unconfirmed;
 use crate::platform::Platform;
+use crate::space::Which;
 use crate::tables::dispatch;
 
 /// Why it is not known what devices wrote.
@@ -71,7 +72,7 @@ impl<P: Platform> Domain<P> {
             return Ok(());
         }
         // A TLB that holds a leaf as written lets writes pass without a mark.
-        let told = self.space.invalidate(Self::scope(&gather, granule), |_| true);
+        let told = self.space.invalidate(Self::scope(&gather, granule), Which::All);
         told.map_err(|(unconfirmed, _)| DirtyError::Unconfirmed(unconfirmed))
     }
 

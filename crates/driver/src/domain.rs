@@ -20,7 +20,8 @@ use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared, try_box};
-use crate::space::{Space, Tables, Target, Targets};
+use crate::space::{Space, Tables, Target, Targets, Which};
+use crate::statistics::{Counted, Counters, DomainStatistics};
 use crate::tables::{Own, PageTable, dispatch};
 use crate::targets::Snapshot;
 
@@ -66,6 +67,8 @@ pub struct DomainConfig {
     ///
     /// [`Config::hypervisor_vmids`]: crate::Config::hypervisor_vmids
     pub vmid: Option<u16>,
+    /// Counts what is mapped and unmapped, for [`Domain::statistics`], on each CPU's own cache lines.
+    pub statistics: bool,
     /// Stage 2: guests may have a stage 1 over it ([`Iommu::nest`](crate::Iommu::nest)). An unmap then takes two rounds of
     /// invalidations, since what is cached of both stages together is not found by an address of the second (§4.2).
     pub guests: bool,
@@ -160,6 +163,13 @@ impl DomainConfig {
     #[must_use]
     pub const fn with_forced_types(mut self) -> Self {
         self.forced_types = true;
+        self
+    }
+
+    /// With counts of what is mapped and unmapped.
+    #[must_use]
+    pub const fn with_statistics(mut self) -> Self {
+        self.statistics = true;
         self
     }
 
@@ -281,10 +291,47 @@ impl<P: Platform> Domain<P> {
         let present = core.instances.iter().filter(|(id, _)| removed & id.bit() == 0);
         let features = present.map(|(_, instance)| instance.features());
         let targets = try_box(Targets::new())?;
-        let own = Own::new(&core.platform, &config, features).map_err(CreateError::Table)?;
+        let cpus = core.platform.max_cpus();
+        let counters = config.statistics.then(|| Counters::new(cpus)).transpose()?;
+        let mut own = Own::new(&core.platform, &config, features).map_err(CreateError::Table)?;
+        own.counters = counters;
         // If there is no memory, dropping the space frees the table.
         let space = Space::new(core, id, Tables::Own(own), Snapshot::new(targets));
         Ok(Self { space: Shared::new(space)? })
+    }
+
+    /// What happened so far, as far as it was counted ([`DomainConfig::statistics`]), and who uses it.
+    pub fn statistics(&self) -> DomainStatistics {
+        let core = &self.space.core;
+        let (masters, tags) = core.configuration.with(|configuration| {
+            (self.space.users(configuration), self.space.targets.for_writer().len())
+        });
+        let counted = self.own().counters.as_ref().map(Counters::sums);
+        DomainStatistics { masters, tags, counted }
+    }
+
+    /// Counts one of what `which` says, if that was asked for.
+    #[inline(always)]
+    fn count(&self, which: Counted) {
+        if let Some(counters) = &self.own().counters {
+            counters.add(self.space.core.platform.cpu(), which, 1);
+        }
+    }
+
+    /// Counts one of what `which` says, and `bytes` of it, if that was asked for.
+    #[inline(always)]
+    fn count_bytes(&self, which: [Counted; 2], bytes: u64) {
+        if let Some(counters) = &self.own().counters {
+            Self::count_in(&self.space.core.platform, counters, which, bytes);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn count_in(platform: &P, counters: &Counters, [which, of]: [Counted; 2], bytes: u64) {
+        let cpu = platform.cpu();
+        counters.add(cpu, which, 1);
+        counters.add(cpu, of, bytes);
     }
 
     /// A number that no other domain of the `Iommu` has had.
@@ -335,9 +382,13 @@ impl<P: Platform> Domain<P> {
             // SAFETY: the caller's promise; the frames are those that the table was made with.
             unsafe { table.map(platform, iova, pa, len, attributes) }
         });
-        let Err(error) = result else { return Ok(()) };
+        let Err(error) = result else {
+            self.count_bytes([Counted::Maps, Counted::Mapped], len);
+            return Ok(());
+        };
         let mut unconfirmed = None;
         if error.mapped > 0 {
+            self.count_bytes([Counted::Maps, Counted::Mapped], error.mapped);
             // SAFETY: a part of the range that the caller has to itself.
             match unsafe { self.unmap(iova, error.mapped) } {
                 Err(UnmapError::Unconfirmed(failure)) => unconfirmed = Some(failure),
@@ -364,7 +415,11 @@ impl<P: Platform> Domain<P> {
     /// No other operation of the domain touches an overlapping range meanwhile.
     pub unsafe fn unmap(&self, iova: Iova, len: u64) -> Result<u64, UnmapError> {
         // SAFETY: the caller's promise.
-        dispatch!(self.table(), table => unsafe { self.unmap_of(table, iova, len) })
+        let result = dispatch!(self.table(), table => unsafe { self.unmap_of(table, iova, len) });
+        if let Ok(unmapped) = result {
+            self.count_bytes([Counted::Unmaps, Counted::Unmapped], unmapped);
+        }
+        result
     }
 
     /// As [`Domain::unmap`], of the domain's tables.
@@ -456,6 +511,9 @@ impl<P: Platform> Domain<P> {
             // SAFETY: the caller's promise; the frames are those that the table was made with.
             unsafe { table.clear(platform, iova, len) }
         });
+        if let Ok(unmapped) = cleared {
+            self.count_bytes([Counted::Unmaps, Counted::Unmapped], unmapped);
+        }
         cleared.map_err(UnmapError::Table)
     }
 
@@ -481,7 +539,9 @@ impl<P: Platform> Domain<P> {
     /// that.
     pub fn invalidate_all(&self) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
-        self.space.invalidate(Scope::All, |_| true).map_err(|(unconfirmed, instances)| {
+        self.count(Counted::Invalidations);
+        self.space.invalidate(Scope::All, Which::All).map_err(|(unconfirmed, instances)| {
+            self.count(Counted::Unconfirmed);
             let all = 0..u64::MAX;
             core.quarantine.keep(&core.platform, instances, self.space.id, all, &[]);
             unconfirmed
@@ -564,7 +624,8 @@ impl<P: Platform> Domain<P> {
         let scope = Self::scope(gather, granule_shift);
         #[cfg(feature = "mutation")]
         let scope = core.wrong_scope(scope);
-        let result = match self.space.invalidate(scope, |_| true) {
+        self.count(Counted::Invalidations);
+        let result = match self.space.forget(scope) {
             Ok(()) => {
                 // SAFETY: the invalidation is complete on every instance that the domain is attached on, and
                 // whoever attaches it later walks tables in which these are not linked (rule R5).
@@ -572,6 +633,7 @@ impl<P: Platform> Domain<P> {
                 Ok(())
             }
             Err((unconfirmed, instances)) => {
+                self.count(Counted::Unconfirmed);
                 let tables = gather.tables();
                 core.quarantine.keep(&core.platform, instances, self.space.id, range, tables);
                 Err(unconfirmed)

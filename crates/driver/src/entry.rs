@@ -80,6 +80,7 @@ impl Stage2 {
             // No stage-1 tables in device memory: for when stage 1 comes before it.
             .with_s2_ptw(true)
             .with_s2_r(true)
+            .with_s2_s(features.stalls == Stalls::Forced)
             .with_s2_ha(self.access_flag)
             .with_s2_hd(self.access_flag && self.dirty_state)
             .with_s2_fwb(self.forced_types)

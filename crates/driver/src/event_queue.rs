@@ -12,6 +12,7 @@ use smmuv3_formats::{EVENT_BYTES, EventRecord, PhysAddr};
 use crate::platform::{Mmio, Platform};
 use crate::queue::{Inconsistent, Size};
 use crate::spin::SpinLock;
+use crate::statistics::EventStatistics;
 
 /// The event queue of one SMMU.
 pub struct EventQueue {
@@ -28,6 +29,7 @@ struct Head {
     used: bool,
     /// What a reset threw away, and nobody was told of yet.
     lost: Option<Lost>,
+    handed: EventStatistics,
 }
 
 /// What the queue hands over, in order.
@@ -96,7 +98,12 @@ impl EventQueue {
         Some(Self {
             base,
             size,
-            head: SpinLock::new(Head { position: 0, used: false, lost: None }),
+            head: SpinLock::new(Head {
+                position: 0,
+                used: false,
+                lost: None,
+                handed: EventStatistics { events: 0, gaps: 0 },
+            }),
         })
     }
 
@@ -116,6 +123,17 @@ impl EventQueue {
             .with_log2size(u64::from(self.size.log2()))
             .with_addr(self.base.0)
             .with_wa(true)
+    }
+
+    /// What was handed over so far, and that the SMMU could not write, which a caller says.
+    pub fn statistics<P: Platform>(&self, platform: &P) -> EventStatistics {
+        self.head.with(platform, |head| head.handed)
+    }
+
+    /// Counts a gap that is not among the records: the SMMU could not write them.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn note_gap<P: Platform>(&self, platform: &P) {
+        self.head.with(platform, |head| head.handed.gaps += 1);
     }
 
     /// Gives the queue, empty, to an SMMU whose EVENTQEN is 0. Records that nobody has read are reported as
@@ -187,12 +205,14 @@ impl EventQueue {
         self.head.with(platform, |head| {
             let Ends { tail, overflow, lost } = self.ends(head.position, mmio)?;
             if let Some(lost) = head.lost.take() {
+                head.handed.gaps += 1;
                 sink(Delivery::Lost(lost));
             }
             if lost {
                 // The queue may have become full after the last look at it, and before that made room. At most
                 // its size.
                 let among = (tail - head.position) as usize;
+                head.handed.gaps += 1;
                 sink(Delivery::Lost(Lost::Overflow { among }));
             }
             // The records are read after the index that says they are there, and the slots are given back after
@@ -203,6 +223,7 @@ impl EventQueue {
                 end += 1;
             }
             let read = end != head.position;
+            head.handed.events += end - head.position;
             head.position = end;
             if read || lost {
                 // Acknowledged at first sight: until then another overflow would not show (§3.3).

@@ -15,6 +15,7 @@ use crate::page_request::Page;
 use crate::platform::Platform;
 use crate::shared::Shared;
 use crate::stall::{self, Fault, Taken};
+use crate::trace::Trace;
 
 /// Which interrupt was raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,17 +215,33 @@ fn events<P: Platform>(
 ) -> bool {
     let platform = &core.platform;
     let features = instance.features();
+    let name = &instance.config().name;
+    let told = |record: &EventRecord, stalled| {
+        platform.trace(&Trace::Event { instance: name, record, stalled });
+    };
     let mut deliver = |delivery| {
         sink(match delivery {
             Delivery::Record(record) if stall::is_stall(&record, features) => {
                 match stall::take(core, id, instance, record) {
-                    Taken::Handed(fault) => Report::Stalled(fault),
-                    Taken::Ended => Report::Aborted(record),
+                    Taken::Handed(fault) => {
+                        told(&record, true);
+                        Report::Stalled(fault)
+                    }
+                    Taken::Ended => {
+                        told(&record, false);
+                        Report::Aborted(record)
+                    }
                     Taken::Later => return false,
                 }
             }
-            Delivery::Record(record) => Report::Event(record),
-            Delivery::Lost(lost) => Report::EventsLost(lost),
+            Delivery::Record(record) => {
+                told(&record, false);
+                Report::Event(record)
+            }
+            Delivery::Lost(lost) => {
+                platform.trace(&Trace::Lost { instance: name, lost });
+                Report::EventsLost(lost)
+            }
         });
         true
     };
@@ -255,10 +272,14 @@ fn errors<P: Platform>(
         sink(Report::Failed(failure));
     }
     let active = instance.commands().acknowledge(platform, mmio);
+    let name = &instance.config().name;
     if active.0 != 0 {
+        platform.trace(&Trace::Errors { instance: name, active });
         sink(Report::GlobalError(active));
     }
     if active.eventq_abt_err() {
+        instance.events().note_gap(platform);
+        platform.trace(&Trace::Lost { instance: name, lost: Lost::Aborted });
         sink(Report::EventsLost(Lost::Aborted));
     }
     if active.priq_abt_err() && instance.page_requests().is_some() {

@@ -60,19 +60,31 @@ impl Ids {
         // Of a group of words, those that count: fewer than 64 only in the first.
         let counting = if words < 64 { (1u64 << words) - 1 } else { u64::MAX };
         let groups = self.full.get(..words.div_ceil(64))?;
-        let available = |full: &u64| !full & counting != 0;
-        let (group, first): (usize, fn(u64) -> u32) = match order {
-            Order::Ascending => (groups.iter().position(available)?, u64::trailing_zeros),
-            Order::Descending => {
-                (groups.iter().rposition(available)?, |free| 63 - free.leading_zeros())
-            }
+        let available = |(group, full): (usize, &u64)| {
+            let free = !full & counting;
+            (free != 0).then_some((group, free))
         };
-        let word = group * 64 + first(!groups.get(group)? & counting) as usize;
+        let mut groups = groups.iter().enumerate();
+        let (group, free) = match order {
+            Order::Ascending => groups.find_map(available),
+            Order::Descending => groups.rev().find_map(available),
+        }?;
+        // Of some bits, the first in that order.
+        let first = |bits: u64| match order {
+            Order::Ascending => bits.trailing_zeros(),
+            Order::Descending => 63 ^ bits.leading_zeros(),
+        };
+        let word = group * 64 + first(free) as usize;
+        let entry = self.taken.get_mut(word)?;
         // Not full, or its bit above would be set.
-        let bit = first(!*self.taken.get(word)?);
+        let bit = first(!*entry);
+        *entry |= 1 << bit;
+        self.free -= 1;
+        if *entry == u64::MAX {
+            *self.full.get_mut(group)? |= 1 << (word % 64);
+        }
         // At most 20 bits.
-        let id = word as u32 * 64 + bit;
-        self.take(id).then_some(id)
+        Some(word as u32 * 64 + bit)
     }
 
     /// Takes `id`; false when somebody has it already, or it is too large.

@@ -298,6 +298,7 @@ impl<P: Platform> Probed<P> {
         let Some(commands) = commands else {
             return again(mmio, EnableError::NoMemory);
         };
+        let commands = commands.named(config.name);
         let completion = match config.completion {
             Completion::Event if !features.events => Completion::Poll,
             Completion::Message if !(features.messages && features.coherent) => Completion::Poll,
@@ -464,6 +465,7 @@ impl<P: Platform> Instance<P> {
     ///
     /// # Errors
     /// As [`CommandQueue::carry_out`].
+    #[inline]
     pub fn carry_out<C>(&self, platform: &P, commands: C) -> Result<(), Failure>
     where
         C: IntoIterator<Item = Command>,
@@ -476,11 +478,13 @@ impl<P: Platform> Instance<P> {
     ///
     /// # Errors
     /// As [`CommandQueue::wait`].
+    #[inline]
     pub fn wait(&self, platform: &P, ticket: Ticket) -> Result<(), Failure> {
         self.commands.wait(platform, &self.mmio, ticket)
     }
 
     /// The commands that make the SMMU forget translations of `tags`: always one batch.
+    #[inline]
     pub fn invalidation<T>(&self, tags: T, scope: Scope) -> invalidate::Commands<T>
     where
         T: Iterator<Item = Tag> + Clone,

@@ -21,16 +21,19 @@ pub enum Regime {
 }
 
 impl Regime {
-    /// The commands for addresses, and for the whole tag. Both have their operands at the same places in every regime.
+    /// The commands for addresses, or for the whole tag. Their operands are at the same places in every regime.
     #[inline]
-    const fn opcodes(self) -> [u64; 2] {
-        match self {
-            Self::El1 => [Opcode::TlbiNhVa as u64, Opcode::TlbiNhAsid as u64],
-            Self::El2 => [Opcode::TlbiEl2Va as u64, Opcode::TlbiEl2Asid as u64],
-            Self::Stage2 => [Opcode::TlbiS2Ipa as u64, Opcode::TlbiS12Vmall as u64],
-            // Addresses of stage 2 say nothing about theirs.
-            Self::Guests => [Opcode::TlbiNhAll as u64, Opcode::TlbiNhAll as u64],
-        }
+    const fn opcode(self, whole: bool) -> u64 {
+        // A byte each, in the order of the regimes. Of guests' translations, addresses of stage 2 say nothing.
+        const OPCODES: u64 = Opcode::TlbiNhVa as u64
+            | (Opcode::TlbiNhAsid as u64) << 8
+            | (Opcode::TlbiEl2Va as u64) << 16
+            | (Opcode::TlbiEl2Asid as u64) << 24
+            | (Opcode::TlbiS2Ipa as u64) << 32
+            | (Opcode::TlbiS12Vmall as u64) << 40
+            | (Opcode::TlbiNhAll as u64) << 48
+            | (Opcode::TlbiNhAll as u64) << 56;
+        OPCODES >> (16 * self as u32 + 8 * whole as u32) & 0xff
     }
 
     /// The command for everything of the world that the regime belongs to.
@@ -107,8 +110,7 @@ impl Range {
 
     /// The level of leaves of 2^`leaf_shift` bytes.
     const fn level(&self, leaf_shift: u32) -> u64 {
-        let (granule, leaf) = (self.granule_shift as u64, leaf_shift as u64);
-        4 - (leaf - 3) / (granule - 3)
+        (4 - (leaf_shift - 3) / (self.granule_shift - 3)) as u64
     }
 
     /// log2 of the bytes from one single-address command to the next, where ranges are not supported: one
@@ -146,16 +148,25 @@ where
 {
     let count = tags.clone().count();
     let exact = Said::exact(features, scope);
-    let nothing = Said { units: 0, ..exact };
-    let (said, next, left) = match exact.commands().saturating_mul(count) {
-        left if left <= most => (exact, nothing, left),
-        _ if count <= most => (Said::WHOLE, nothing, count),
-        _ => {
-            let regime = tags.clone().next().map_or(Regime::El1, |tag| tag.regime);
-            (nothing, Said::once(regime.all()), 1)
-        }
-    };
-    Commands { tags, said, next, tag: 0, left }
+    let left = exact.commands().saturating_mul(count);
+    if left <= most {
+        return Commands { tags, said: exact, units: 0, address: 0, tag: 0, left };
+    }
+    if count <= most {
+        return Commands { tags, said: Said::WHOLE, units: 0, address: 0, tag: 0, left: count };
+    }
+    let regime = tags.clone().next().map_or(Regime::El1, |tag| tag.regime);
+    Commands { tags, said: Said::once(regime.all()), units: 1, address: 0, tag: 0, left: 1 }
+}
+
+/// The command for `scope` of `tag` on an SMMU with `features`, if one is enough: for most there is.
+#[cfg(feature = "alloc")]
+#[inline(always)]
+pub(crate) fn command(features: &Features, tag: Tag, scope: Scope) -> Option<Command> {
+    let said = Said::exact(features, scope);
+    let (num, scale) = said.next(said.units);
+    (num != 0 && num << scale == said.units)
+        .then(|| said.command(num, scale, said.named(tag), said.address()))
 }
 
 /// See [`commands`].
@@ -165,8 +176,9 @@ pub struct Commands<T> {
     tags: T,
     /// What is said of each.
     said: Said,
-    /// What is still to be said of `tag`.
-    next: Said,
+    /// Of `tag`, how many units are still to be named, and the second word of a command from which on.
+    units: u64,
+    address: u64,
     /// VMID, ASID and opcode, in the first word of a command.
     tag: u64,
     /// Commands to come.
@@ -179,16 +191,16 @@ impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
     #[inline]
     fn next(&mut self) -> Option<Command> {
         self.left = self.left.checked_sub(1)?;
-        if self.next.units == 0 {
-            let Tag { regime, vmid, asid } = self.tags.next()?;
-            // In the same places in all commands that name a tag.
-            let tag = TlbiNhAsid::default().with_vmid(vmid.into()).with_asid(asid.into());
-            let [addresses, whole] = regime.opcodes();
-            let opcode = if self.said.whole { whole } else { addresses };
-            (self.tag, self.next) = (tag.0[0] | opcode, self.said);
+        if self.units == 0 {
+            self.tag = self.said.named(self.tags.next()?);
+            (self.units, self.address) = (self.said.units, self.said.address());
         }
-        let Command([first, second]) = self.next.command();
-        Some(Command([first | self.tag, second]))
+        let (num, scale) = self.said.next(self.units);
+        let command = self.said.command(num, scale, self.tag, self.address);
+        self.units -= num << scale;
+        // Beyond the last address nothing is left to be named.
+        self.address = self.address.wrapping_add(num << scale << self.said.shift);
+        Some(command)
     }
 
     #[inline]
@@ -202,14 +214,15 @@ impl<T: Iterator<Item = Tag>> ExactSizeIterator for Commands<T> {}
 /// What is said of a tag: a command, for one address after the other.
 #[derive(Clone, Copy, Debug)]
 struct Said {
-    /// The next one, without opcode and tag if it has a tag.
+    /// The first one, without opcode and tag if it has a tag, and without its number of units.
     command: TlbiNhVa,
-    /// How many units, from its address on, are still to be named.
+    /// How many units, from its address on, are to be named.
     units: u64,
     /// log2 of the bytes of a unit.
     shift: u32,
-    /// A command names as many units as it can, not one; the largest SCALE.
-    ranges: Option<u32>,
+    /// How many units a command names at the largest SCALE: with ranges 31; else one, and there is no other SCALE.
+    most: u64,
+    largest: u32,
     /// It names no address.
     whole: bool,
 }
@@ -220,11 +233,12 @@ impl Said {
 
     /// A command that names no address.
     const fn once(command: Command) -> Self {
-        Self { command: TlbiNhVa(command.0), units: 1, shift: 0, ranges: None, whole: true }
+        let command = TlbiNhVa(command.0);
+        Self { command, units: 1, shift: 0, most: 1, largest: 0, whole: true }
     }
 
     /// What `scope` needs on an SMMU with `features`.
-    #[inline]
+    #[inline(always)]
     fn exact(features: &Features, scope: Scope) -> Self {
         let Scope::Range(range) = scope else { return Self::WHOLE };
         // Without opcode.
@@ -235,7 +249,8 @@ impl Said {
             if range.bytes > MOST_SINGLE << shift {
                 return Self::WHOLE;
             }
-            return Self { command, units: range.singles(), shift, ranges: None, whole: false };
+            let units = range.singles();
+            return Self { command, units, shift, most: 1, largest: 0, whole: false };
         }
         // With TTL = 0, a command for a single page is reserved: cover one more (§4.2).
         let (ttl, extra) = match range.leaf_shift {
@@ -244,52 +259,58 @@ impl Said {
         };
         let command = command.with_tg(u64::from(range.granule_shift / 2 - 5)).with_ttl(ttl);
         let (units, shift) = (range.pages() + extra, range.granule_shift);
-        let ranges = Some(LARGEST_SCALE[usize::from(features.lpa2)]);
-        Self { command, units, shift, ranges, whole: false }
+        let largest = LARGEST_SCALE[usize::from(features.lpa2)];
+        Self { command, units, shift, most: 31, largest, whole: false }
     }
 
-    /// The next command. There are units left.
+    /// VMID, ASID and opcode of what is said of `tag`.
     #[inline]
-    fn command(&mut self) -> Command {
-        let (mut command, mut units) = (self.command, 1);
-        if let Some(largest) = self.ranges {
-            let (num, scale) = self::units(self.units, largest);
-            command = command.with_num(num - 1).with_scale(scale.into());
-            units = num << scale;
-        }
-        self.units -= units;
-        // Beyond the last address nothing is left to be named.
-        self.command.0[1] = self.command.0[1].wrapping_add(units << self.shift);
-        command.into()
+    const fn named(&self, Tag { regime, vmid, asid }: Tag) -> u64 {
+        // In the same places in all commands that name a tag.
+        let tag = TlbiNhAsid([0; 2]).with_vmid(vmid as u64).with_asid(asid as u64);
+        tag.0[0] | regime.opcode(self.whole)
+    }
+
+    /// The second word of the first command.
+    #[inline]
+    const fn address(&self) -> u64 {
+        self.command.0[1]
+    }
+
+    /// The command for `num` times 2^`scale` units, of what [`Said::named`] gave.
+    #[inline]
+    const fn command(&self, num: u64, scale: u32, named: u64, address: u64) -> Command {
+        let TlbiNhVa([first, _]) = self.command.with_num(num - 1).with_scale(scale as u64);
+        Command([first | named, address])
     }
 
     /// How many commands it stands for.
     #[inline]
     fn commands(&self) -> usize {
-        let Some(largest) = self.ranges else {
+        if self.largest == 0 {
             // `MOST_SINGLE` at most.
             return self.units as usize;
-        };
+        }
         let (mut left, mut commands) = (self.units, 0);
         while left != 0 {
-            let (num, scale) = units(left, largest);
+            let (num, scale) = self.next(left);
             left -= num << scale;
             commands += 1;
         }
         commands
     }
-}
 
-/// How many units of how many pages (as a power of two, at most `largest`) the next command for `pages` pages covers.
-/// `pages` is not 0.
-const fn units(pages: u64, largest: u32) -> (u64, u32) {
-    let ones = pages.trailing_zeros();
-    let scale = if ones < largest { ones } else { largest };
-    // Below the limit, bit 0 of the shifted count is set, so that this is at least 1; at the limit up to 31 units
-    // are taken at once.
-    let units = pages >> scale;
-    let num = if scale == largest && units > 31 { 31 } else { units & 31 };
-    (num, scale)
+    /// How many times how many units (as a power of two) the next command names, of so many that are `left`: not 0.
+    #[inline]
+    const fn next(&self, left: u64) -> (u64, u32) {
+        let zeros = left.trailing_zeros();
+        if zeros < self.largest {
+            // Bit 0 of the shifted count is set.
+            return (left >> zeros & 31, zeros);
+        }
+        let units = left >> self.largest;
+        (if units < self.most { units } else { self.most }, self.largest)
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::Installed;
 use crate::spin::SpinLock;
+use crate::statistics::InstanceStatistics;
 use crate::targets::Readers;
 
 /// Settings of an [`Iommu`].
@@ -358,6 +359,26 @@ impl<P: Platform> Smmu<P> {
     /// How it is used.
     pub fn config(&self) -> &InstanceConfig {
         self.instance().config()
+    }
+
+    /// What happened so far, and what is in use. Takes the operating system's lock.
+    pub fn statistics(&self) -> InstanceStatistics {
+        let core = &self.core;
+        let instance = self.instance();
+        core.configuration.with(|configuration| {
+            let (asids, vmids) = configuration.asids.counts(self.id);
+            let masters = configuration.masters.iter();
+            let places = configuration.places.iter();
+            InstanceStatistics {
+                commands: instance.commands().statistics(&core.platform),
+                events: instance.events().statistics(&core.platform),
+                stalls: instance.pending().count(),
+                masters: masters.filter(|(_, state)| state.instance == self.id).count(),
+                tags: places.filter(|(_, place)| place.instance == self.id).count(),
+                asids,
+                vmids,
+            }
+        })
     }
 
     /// Its hardware: registers, queues, stream table. Where methods take a platform, that is [`Iommu::platform`] and no

@@ -126,6 +126,9 @@ impl<P: Platform> Probe<P> {
         if config.stalls && !stall::stalls(true, features) {
             return Err(KeepError::Master(AddMasterError::NoStalls));
         }
+        if config.ats && features.ats && stall::stalls(config.stalls, features) {
+            return Err(KeepError::Master(AddMasterError::AtsStalls));
+        }
         let (id, removed) = self.core.configuration.with(|configuration| {
             configuration.domains += 1;
             (configuration.domains - 1, configuration.asids.removed())

@@ -84,6 +84,7 @@ pub mod compatibility;
 #[cfg(feature = "alloc")]
 mod configuration;
 pub mod context_table;
+mod counters;
 #[cfg(feature = "alloc")]
 mod devices;
 #[cfg(feature = "alloc")]
@@ -156,6 +157,7 @@ mod spin;
 mod spin_mutex;
 #[cfg(feature = "alloc")]
 mod stall;
+pub mod statistics;
 pub mod stream_table;
 mod sync;
 #[cfg(feature = "alloc")]
@@ -163,6 +165,7 @@ mod tables;
 #[cfg(feature = "alloc")]
 mod targets;
 mod tickets;
+pub mod trace;
 pub mod update;
 
 #[cfg(feature = "alloc")]
@@ -223,7 +226,11 @@ pub use space::Target;
 pub use spin_mutex::SpinMutex;
 #[cfg(feature = "alloc")]
 pub use stall::{Fault, Response};
+pub use statistics::{
+    CommandStatistics, DomainCounts, DomainStatistics, EventStatistics, InstanceStatistics, Numbers,
+};
 pub use stream_table::{Split, StreamTableShape};
+pub use trace::{Change, InstanceSet, Trace};
 
 /// The README's example compiles.
 #[cfg(all(doctest, feature = "alloc"))]

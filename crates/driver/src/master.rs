@@ -37,6 +37,8 @@ pub struct MasterConfig {
     /// Its streams may keep translations (PCIe ATS) while the master is attached, where the instance has that: the driver
     /// switches them on and off by [`Platform::enable_ats`] and [`Platform::disable_ats`]. At first they are off.
     ///
+    /// Not together with [`MasterConfig::stalls`], nor where the SMMU stalls always.
+    ///
     /// Such a device is trusted: with an address that it says was translated, it reaches any memory.
     pub ats: bool,
     /// Each of its streams may ask for pages (PCIe PRI), and have so many requests under way; 0 for none. Each request
@@ -162,6 +164,9 @@ pub enum AddMasterError {
         /// How many it has room for. Each stream takes its credits, and one more.
         free: u64,
     },
+    /// It is to keep translations (ATS), and its faults stall: by its configuration, or since the instance always stalls
+    /// (IDR0.STALL_MODEL = 2). Stage 2 excludes that (§7.1), and what waits for a fault would hold up what it asks for.
+    AtsStalls,
     /// No memory.
     NoMemory,
     /// Its entries in the stream table were made, and abort, but the instance did not confirm that it has
@@ -185,6 +190,7 @@ impl fmt::Display for AddMasterError {
             Self::NoCredits { free } => {
                 write!(f, "the instance has room for {free} more requests for pages")
             }
+            Self::AtsStalls => f.write_str("a device that keeps translations cannot stall"),
             Self::NoMemory => f.write_str("no memory"),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
         }
@@ -234,6 +240,9 @@ impl<P: Platform> Master<P> {
             let stalls = stall::stalls(config.stalls, instance.features());
             if config.stalls && !stalls {
                 return Err(AddMasterError::NoStalls);
+            }
+            if stalls && config.ats && instance.features().ats {
+                return Err(AddMasterError::AtsStalls);
             }
             if config.page_requests != 0 {
                 let queue = instance.page_requests().filter(|_| config.ats);

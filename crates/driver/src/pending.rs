@@ -78,6 +78,12 @@ impl Pending {
         Ok(Self { slots, owed: AtomicBool::new(false) })
     }
 
+    /// How many wait.
+    pub(crate) fn count(&self) -> usize {
+        let of = |slot: &&Slot| slot.state.load(Ordering::Relaxed) & CODES >= WAITING;
+        self.slots.iter().filter(of).count()
+    }
+
     /// One that has stalled; `None` when there is no room. One caller at a time.
     pub(crate) fn insert(&self, key: Key) -> Option<Handle> {
         let free = |(_, slot): &(usize, &Slot)| {

@@ -5,6 +5,7 @@ use smmuv3_formats::{PhysAddr, StreamId};
 pub use smmuv3_pagetable::Frames;
 
 use crate::error::InstanceId;
+use crate::trace::Trace;
 
 /// The registers of one SMMU: two 64 KiB pages, and more if [`Mmio::bytes`] says so, accessed at byte offsets from the
 /// first (§2.1).
@@ -172,6 +173,16 @@ pub unsafe trait Platform: Frames + Send + Sync {
     /// [`Completion::Event`]: crate::Completion::Event
     /// [`Completion::Interrupt`]: crate::Completion::Interrupt
     fn relax(&self);
+
+    /// Follows what the driver does: a hook for tracepoints. Nothing unless overridden, and then nothing of it is left in
+    /// what is compiled.
+    ///
+    /// It is called in the middle of things: see [`trace`](crate::trace) for where. It writes down what it is given, and
+    /// returns.
+    #[inline(always)]
+    fn trace(&self, event: &Trace<'_>) {
+        let _ = event;
+    }
 
     /// Nanoseconds since some fixed moment; never goes back. Deadlines are measured with it.
     fn now(&self) -> u64;

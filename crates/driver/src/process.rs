@@ -21,7 +21,7 @@ use crate::platform::Platform;
 use crate::refused::Refused;
 use crate::release;
 use crate::shared::{NoMemory, Shared, try_box};
-use crate::space::{Space, Tables, Target, Targets};
+use crate::space::{Space, Tables, Target, Targets, Which};
 use crate::stall;
 use crate::targets::Snapshot;
 
@@ -334,7 +334,7 @@ impl<P: Platform> Process<P> {
         // One command, and little is lost.
         let whole = bytes >= limit / 2;
         let scope = if whole { Scope::All } else { Scope::Range(range) };
-        self.space.invalidate(scope, |target| !target.shared).map_err(|(unconfirmed, instances)| {
+        self.space.invalidate(scope, Which::Private).map_err(|(unconfirmed, instances)| {
             let core = &self.space.core;
             core.quarantine.keep(
                 &core.platform,

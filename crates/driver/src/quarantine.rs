@@ -10,6 +10,7 @@ use crate::error::InstanceId;
 use crate::platform::Platform;
 use crate::shared::NoMemory;
 use crate::spin::SpinLock;
+use crate::trace::{InstanceSet, Trace};
 
 /// Something that must not be used again before a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +144,9 @@ impl Quarantine {
         range: core::ops::Range<u64>,
         tables: &[Detached],
     ) {
+        let (start, bytes) = (range.start, range.end - range.start);
+        let waits = InstanceSet(waiting);
+        platform.trace(&Trace::Held { space: domain, start, bytes, waiting: waits });
         let removed = self.records.with(platform, |records| {
             // Tables first: a range that is not listed is told of by the error, too.
             let since = records.marks;

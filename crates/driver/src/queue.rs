@@ -4,28 +4,37 @@
 //! A *position* counts entries since the queue began and never wraps. The hardware's PROD and CONS are
 //! positions modulo twice the size: index bits and, above them, the wrap bit.
 
+use core::num::NonZeroU32;
+
 /// The size of a queue: 2^log2 entries, 1 to 2^19.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    log2: u32,
+    /// A power of two.
+    entries: NonZeroU32,
 }
 
 impl Size {
     /// A queue of 2^`log2` entries; `None` above 2^19 (§2.3).
     pub const fn new(log2: u32) -> Option<Self> {
-        if log2 <= 19 { Some(Self { log2 }) } else { None }
+        if log2 > 19 {
+            return None;
+        }
+        match NonZeroU32::new(1 << log2) {
+            Some(entries) => Some(Self { entries }),
+            None => None,
+        }
     }
 
     /// log2 of the number of entries, as the base registers take it.
     #[inline]
     pub const fn log2(self) -> u32 {
-        self.log2
+        self.entries.trailing_zeros()
     }
 
     /// Number of entries.
     #[inline]
     pub const fn entries(self) -> u64 {
-        1 << self.log2
+        self.entries.get() as u64
     }
 
     /// What a register shows for `position`: index and wrap bit.
@@ -66,8 +75,10 @@ impl Size {
 /// The element of `position` in a ring of 2^n elements; `None` in an empty one.
 #[inline]
 pub(crate) fn at<T>(ring: &[T], position: u64) -> Option<&T> {
+    let last = ring.len().checked_sub(1)?;
     // What is cut off by a narrow `usize` is masked out anyway.
-    ring.get(position as usize & ring.len().wrapping_sub(1))
+    // SAFETY: at most `last`, which is an index.
+    Some(unsafe { ring.get_unchecked(position as usize & last) })
 }
 
 /// An index register shows what no consistent queue can show (§3.1).

@@ -59,6 +59,13 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
     #[inline]
     pub(crate) fn find(&self, start: u64, end: u64, before: u64) -> Finding {
         let count = self.count();
+        if count == before { Finding::None } else { self.find_later(start, end, before, count) }
+    }
+
+    /// As [`Refusals::find`], for a run since which some were refused, of `count` at all.
+    #[cold]
+    #[inline(never)]
+    fn find_later(&self, start: u64, end: u64, before: u64, count: u64) -> Finding {
         for number in before.max(count.saturating_sub(LENGTH as u64))..count {
             match self.get(number) {
                 Some((position, command, code))

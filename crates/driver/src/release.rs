@@ -16,46 +16,53 @@ use crate::process::{Life, Registers};
 use crate::shared::NoMemory;
 use crate::space::Space;
 use crate::stall::{self, Ending};
+use crate::trace::{Change, Trace};
 
 /// Makes all contexts of `space` quiet, then flushes its tags. Contexts stay valid, or devices that go on would fill
 /// the event queue with C_BAD_CD.
 pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> {
     let core = &*space.core;
-    core.configuration.with(|configuration| {
-        let Some(registers) = space.process() else { return Ok(()) };
-        let life = registers.life(configuration);
-        if life == Life::Gone {
-            return Ok(());
-        }
-        core.quarantine.reserve(&core.platform).map_err(|NoMemory| AttachError::NoMemory)?;
-        // Nobody joins from here on.
-        registers.set_life(configuration, Life::Leaving);
-        let (mut failed, mut first) = (0u64, None);
-        for target in space.targets.for_writer().iter() {
-            let done =
-                quieten(core, configuration, target.place, life == Life::Leaving).and_then(|()| {
-                    match core.instances.get(target.instance) {
+    let carry_out =
+        |configuration: &mut Configuration<P>| {
+            let Some(registers) = space.process() else { return Ok(()) };
+            let life = registers.life(configuration);
+            if life == Life::Gone {
+                return Ok(());
+            }
+            core.quarantine.reserve(&core.platform).map_err(|NoMemory| AttachError::NoMemory)?;
+            // Nobody joins from here on.
+            registers.set_life(configuration, Life::Leaving);
+            let (mut failed, mut first) = (0u64, None);
+            for target in space.targets.for_writer().iter() {
+                let done = quieten(core, configuration, target.place, life == Life::Leaving)
+                    .and_then(|()| match core.instances.get(target.instance) {
                         Some(instance) => flush(core, instance, target.tag),
                         None => Ok(()),
-                    }
-                });
-            // Devices that ask again are granted nothing.
-            let done = done.and_then(|()| forget_kept(core, configuration, target.place));
-            if let Err(what) = done {
-                let instance = target.instance;
-                first.get_or_insert(Unconfirmed { instance, what });
-                failed |= instance.bit();
+                    });
+                // Devices that ask again are granted nothing.
+                let done = done.and_then(|()| forget_kept(core, configuration, target.place));
+                if let Err(what) = done {
+                    let instance = target.instance;
+                    first.get_or_insert(Unconfirmed { instance, what });
+                    failed |= instance.bit();
+                }
             }
-        }
-        let Some(unconfirmed) = first else {
-            registers.set_life(configuration, Life::Gone);
-            // What an earlier call could not confirm.
-            core.quarantine.forget(&core.platform, space.id);
-            return Ok(());
+            let Some(unconfirmed) = first else {
+                registers.set_life(configuration, Life::Gone);
+                // What an earlier call could not confirm.
+                core.quarantine.forget(&core.platform, space.id);
+                return Ok(());
+            };
+            // All of it may still be reached.
+            core.quarantine.keep(&core.platform, failed, space.id, 0..u64::MAX, &[]);
+            Err(AttachError::Unconfirmed(unconfirmed))
         };
-        // All of it may still be reached.
-        core.quarantine.keep(&core.platform, failed, space.id, 0..u64::MAX, &[]);
-        Err(AttachError::Unconfirmed(unconfirmed))
+    core.configuration.with(|configuration| {
+        let change = Change::Release { space: space.id };
+        core.platform.trace(&Trace::Begun(change));
+        let result = carry_out(configuration);
+        core.platform.trace(&Trace::Ended { change, done: result.is_ok() });
+        result
     })
 }
 

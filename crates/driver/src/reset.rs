@@ -20,6 +20,7 @@ use crate::refused::Refused;
 use crate::shared::NoMemory;
 use crate::space::Targets;
 use crate::targets::Retired;
+use crate::trace::{Change, Trace};
 
 /// Why an instance was not removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,9 @@ impl<P: Platform> Iommu<P> {
     /// again.
     pub fn reset(&self, smmu: &Smmu<P>) -> Result<(), EnableError> {
         let core = &smmu.core;
-        core.configuration.with(|configuration| {
+        let change = Change::Reset { instance: smmu.id };
+        core.platform.trace(&Trace::Begun(change));
+        let result = core.configuration.with(|configuration| {
             if configuration.asids.removed() & smmu.id.bit() != 0 {
                 return Ok(());
             }
@@ -98,7 +101,9 @@ impl<P: Platform> Iommu<P> {
             core.quarantine.release(&core.platform, smmu.id, before);
             let result = configuration.let_go(core, smmu.id);
             result.and(configuration.switch_on(core, smmu.id))
-        })
+        });
+        core.platform.trace(&Trace::Ended { change, done: result.is_ok() });
+        result
     }
 
     /// Turns `smmu` off and forgets it; transactions abort from then on. Its memory is kept until the `Iommu`
@@ -111,6 +116,8 @@ impl<P: Platform> Iommu<P> {
     /// memory to forget what it had not confirmed before: to be called again.
     pub fn remove(&self, smmu: Smmu<P>) -> Result<(), Refused<Smmu<P>, RemoveError>> {
         let core = &smmu.core;
+        let change = Change::Remove { instance: smmu.id };
+        core.platform.trace(&Trace::Begun(change));
         let result = core.configuration.with(|configuration| {
             if configuration.asids.removed() & smmu.id.bit() != 0 {
                 return Ok(());
@@ -128,6 +135,7 @@ impl<P: Platform> Iommu<P> {
             core.instances.remove(smmu.id);
             Ok(())
         });
+        core.platform.trace(&Trace::Ended { change, done: result.is_ok() });
         result.map_err(|error| Refused { value: smmu, error })
     }
 }

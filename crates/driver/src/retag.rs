@@ -19,6 +19,7 @@ use crate::platform::Platform;
 use crate::shared::NoMemory;
 use crate::space::{Installed, Targets};
 use crate::targets::Retired;
+use crate::trace::{self, Trace};
 
 /// The steps of a change of tags.
 pub(crate) trait Steps {
@@ -205,6 +206,15 @@ impl Prepared {
             step.to = configuration.places.insert(place);
         }
         let (moves, retired) = (self.moves, self.retired);
+        let told = |configuration: &Configuration<P>, step: &Move| {
+            let places = &configuration.places;
+            let (from, to) = (places.get(step.from)?, places.get(step.to)?);
+            let (instance, space) = (from.instance, from.space.id);
+            Some(trace::Change::Retag { instance, space, from: from.tag, to: to.tag })
+        };
+        for change in moves.iter().filter_map(|step| told(configuration, step)) {
+            core.platform.trace(&Trace::Begun(change));
+        }
         let mut change =
             Change { core, configuration, moves, retired, what, failed: 0, first: None };
         #[cfg(feature = "mutation")]
@@ -214,6 +224,9 @@ impl Prepared {
         in_order(&mut change);
         let first = change.first;
         for step in change.moves {
+            if let Some(change) = told(configuration, &step) {
+                core.platform.trace(&Trace::Ended { change, done: first.is_none() });
+            }
             if step.left && step.flushed {
                 // Its space lives on at the new place.
                 drop(configuration.forget(core, step.from));

@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::iter;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ops::{Deref, DerefMut};
 
@@ -16,14 +17,16 @@ use crate::devices::{Device, is_of_device};
 use crate::entry::Stage2;
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::features::Features;
+use crate::instance::Instance;
 use crate::instances::MOST_INSTANCES;
-use crate::invalidate::{Scope, Tag};
+use crate::invalidate::{self, Commands, Scope, Tag};
 use crate::iommu::Core;
 use crate::platform::Platform;
 use crate::process::{Life, Registers};
 use crate::shared::Shared;
 use crate::tables::{Own, dispatch};
 use crate::targets::Snapshot;
+use crate::trace::{InstanceSet, Trace};
 
 /// A tag by which an instance knows an address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,160 +185,364 @@ impl<P: Platform> Space<P> {
         targets.map(|target| configuration.users(target.place)).sum()
     }
 
-    /// Makes every instance forget what `scope` says, all tags that `wanted` names: all instances are told before the
-    /// first is waited for. On error, also the set of instances that did not confirm.
+    /// As [`Space::invalidate`], of all tags: quickly where one command to one instance is enough, as for most unmaps.
     #[inline]
-    pub(crate) fn invalidate(
+    pub(crate) fn forget(&self, scope: Scope) -> Result<(), (Unconfirmed, u64)> {
+        let core = &*self.core;
+        let platform = &core.platform;
+        // What is cached of both stages together takes a second round.
+        if self.is_under_guests(scope) {
+            return self.invalidate(scope, Which::All);
+        }
+        let told = core
+            .readers
+            .read(platform.cpu(), &self.targets, |targets| self.tell_only(targets, scope));
+        let Some(Told { instance, id, ticket }) = told else {
+            return self.invalidate(scope, Which::All);
+        };
+        // Below 64.
+        let id = InstanceId(id as u8);
+        let told = InstanceSet(id.bit());
+        platform.trace(&Trace::Invalidation { space: self.id, scope, told });
+        match instance.wait(platform, ticket) {
+            Ok(()) => Ok(()),
+            Err(what) => self.is_unconfirmed(scope, id, what),
+        }
+    }
+
+    /// The only instance that was told did not do as it was.
+    #[cold]
+    #[inline(never)]
+    fn is_unconfirmed(
         &self,
         scope: Scope,
-        wanted: impl Fn(&Installed) -> bool + Copy,
+        id: InstanceId,
+        what: Failure,
     ) -> Result<(), (Unconfirmed, u64)> {
-        #[cfg(feature = "mutation")]
-        if self.core.leaves_out(crate::Mutation::GuestFlushFirst) {
-            let first = self.tell(Scope::All, wanted, Tag::guests);
-            return first.and(self.tell(scope, wanted, |tag| tag));
+        let mut progress = Progress::new();
+        progress.is_unconfirmed(id, what);
+        self.finish(scope, &mut progress)
+    }
+
+    /// Tells the only instance that there is to tell, if one command is enough. `None` if anything is otherwise; nobody
+    /// was told then.
+    #[inline(always)]
+    fn tell_only(&self, targets: &Targets, scope: Scope) -> Option<Told<'_, P>> {
+        let core = &*self.core;
+        let [target] = targets.as_slice() else { return None };
+        if !targets.devices.is_empty() {
+            return None;
         }
-        let told = self.tell(scope, wanted, |tag| tag);
+        #[cfg(feature = "mutation")]
+        if !core.reaches(targets, target) {
+            return None;
+        }
+        let id = target.instance;
+        let instance = core.instances.get(id)?;
+        let command = invalidate::command(instance.features(), core.tag_of(target), scope)?;
+        let queue = instance.commands();
+        let placed = queue.try_submit_one(&core.platform, instance.mmio(), command);
+        Some(Told { instance, id: id.index(), ticket: placed.ok().flatten()? })
+    }
+
+    /// Makes every instance forget what `scope` says, of the tags that are `wanted`: all instances are told before the
+    /// first is waited for. On error, also the set of instances that did not confirm.
+    #[inline(never)]
+    pub(crate) fn invalidate(&self, scope: Scope, wanted: Which) -> Result<(), (Unconfirmed, u64)> {
         // The whole of a tag of stage 2 includes what is cached of both stages together (S12_VMALL).
-        if !matches!(scope, Scope::Range(_)) || !self.own().is_some_and(|own| own.guests) {
-            return told;
+        if !self.is_under_guests(scope) {
+            return self.round(scope, wanted);
         }
         #[cfg(feature = "mutation")]
         if self.core.leaves_out(crate::Mutation::NoGuestFlush) {
-            return told;
+            return self.round(scope, wanted);
         }
-        // A range of it does not, and those are only told now that the first round is complete: what is filled
+        let (tags, guests) = ((scope, wanted), (Scope::All, Which::Guests));
+        let ((one, which), (other, then)) =
+            if self.flushes_guests_first() { (guests, tags) } else { (tags, guests) };
+        // A range of it does not, and those are only told once the first round is complete: what is filled
         // from an entry of stage 2 in between would outlive both (§4.2).
-        match (told, self.tell(Scope::All, wanted, Tag::guests)) {
+        match (self.round(one, which), self.round(other, then)) {
             (Err((first, some)), Err((_, others))) => Err((first, some | others)),
             (told, again) => told.and(again),
         }
     }
 
-    /// One round of [`Space::invalidate`], of what `named` makes of the tags.
+    /// Whether what is cached of guests' stage 1 and this stage 2 together has to be invalidated apart from `scope`.
     #[inline]
-    fn tell(
-        &self,
-        scope: Scope,
-        wanted: impl Fn(&Installed) -> bool + Copy,
-        named: impl Fn(Tag) -> Tag + Copy,
-    ) -> Result<(), (Unconfirmed, u64)> {
+    fn is_under_guests(&self, scope: Scope) -> bool {
+        matches!(scope, Scope::Range(_)) && self.own().is_some_and(|own| own.guests)
+    }
+
+    /// Whether a wrong driver has the order wrong.
+    #[cfg_attr(
+        not(feature = "mutation"),
+        expect(clippy::unused_self, reason = "only a wrong driver asks")
+    )]
+    fn flushes_guests_first(&self) -> bool {
+        #[cfg(feature = "mutation")]
+        return self.core.leaves_out(crate::Mutation::GuestFlushFirst);
+        #[cfg(not(feature = "mutation"))]
+        false
+    }
+
+    /// One round of [`Space::invalidate`].
+    fn round(&self, scope: Scope, wanted: Which) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
         let platform = &core.platform;
-        // Of the instances of `told`.
-        let mut tickets = [const { MaybeUninit::<Ticket>::uninit() }; MOST_INSTANCES];
-        let mut first = None;
-        let (mut told, mut failed) = (0u64, 0u64);
-        let mut note = |instance: InstanceId, what: Failure| {
-            first.get_or_insert(Unconfirmed { instance, what });
-            failed |= instance.bit();
-        };
-        // Instances that have still to be told; at first, whichever the targets name.
-        let mut untold = u64::MAX;
-        // Instances whose devices have still to be told, one by one.
-        let mut kept = 0u64;
-        while untold != 0 {
-            // Instances that have no room for it now, and the commands of the largest batch among theirs.
-            let (mut full, mut largest) = (0u64, 0);
-            core.readers.read(platform.cpu(), &self.targets, |targets| {
-                for tags in targets.chunk_by(|one, next| one.instance == next.instance) {
-                    let Some(id) = tags.first().map(|target| target.instance) else { continue };
-                    let Some(instance) = core.instances.get(id) else { continue };
-                    if untold & id.bit() == 0 {
-                        continue;
-                    }
-                    let tags = tags.iter().filter(move |target| wanted(target));
-                    #[cfg(feature = "mutation")]
-                    let tags = tags.filter(|target| core.reaches(targets, target));
-                    let tags = tags.map(move |target| named(core.tag_of(target)));
-                    let mut commands = instance.invalidation(tags, scope);
-                    let mut count = commands.len();
-                    let devices = targets.behind(id);
-                    #[cfg(feature = "mutation")]
-                    let devices =
-                        if core.leaves_out(crate::Mutation::NoAtcInv) { &[] } else { devices };
-                    let submitted = if devices.is_empty() {
-                        if count == 0 {
-                            continue;
-                        }
-                        instance.commands().try_submit(platform, instance.mmio(), &mut commands)
-                    } else {
-                        let spans = Spans::of(scope, instance.features().unit_shift());
-                        let answers = |device: &&Device| {
-                            !instance.is_quarantined(platform, device.kept.stream)
-                        };
-                        let told = devices.iter().filter(answers).map(|device| device.kept);
-                        let mut all = Batch::new(commands.clone(), told, spans);
-                        #[cfg(feature = "mutation")]
-                        if core.leaves_out(crate::Mutation::AtcBeforeSync) {
-                            all.out_of_order();
-                        }
-                        if all.len() <= instance.commands().largest_batch() {
-                            count = all.len();
-                            if count == 0 {
-                                continue;
-                            }
-                            instance.commands().try_submit(platform, instance.mmio(), &mut all)
-                        } else {
-                            kept |= id.bit();
-                            if count == 0 {
-                                continue;
-                            }
-                            instance.commands().try_submit(platform, instance.mmio(), &mut commands)
-                        }
-                    };
-                    match submitted {
-                        Ok(Some(ticket)) => {
-                            if let Some(slot) = tickets.get_mut(id.index()) {
-                                slot.write(ticket);
-                                told |= id.bit();
-                            }
-                        }
-                        Ok(None) => (full, largest) = (full | id.bit(), count.max(largest)),
-                        Err(what) => note(id, what),
-                    }
-                }
-            });
-            // Whoever waits here holds up nobody, not even those who replace the targets. What has left them
-            // meanwhile was flushed before, and what has come walks the tables as they are now.
-            untold = full;
-            for id in bits(full) {
-                let instance = core.instances.get(id);
-                let room = instance.map(|instance| {
-                    instance.commands().wait_for_room(platform, instance.mmio(), largest)
-                });
-                if let Some(Err(what)) = room {
-                    note(id, what);
-                    untold &= !id.bit();
-                }
-                platform.relax();
-            }
+        let mut progress = Progress::new();
+        core.readers.read(platform.cpu(), &self.targets, |targets| {
+            self.tell(targets, u64::MAX, scope, wanted, &mut progress);
+        });
+        if progress.full != 0 {
+            self.tell_later(scope, wanted, &mut progress);
         }
-        for id in bits(told) {
-            let (Some(instance), Some(ticket)) = (core.instances.get(id), tickets.get(id.index()))
+        let told = InstanceSet(progress.told);
+        platform.trace(&Trace::Invalidation { space: self.id, scope, told });
+        for id in bits(progress.told) {
+            let (Some(instance), Some(ticket)) =
+                (core.instances.get(id), progress.tickets.get(id.index()))
             else {
                 continue;
             };
             // SAFETY: its instance is in `told` only after it was written.
             let ticket = unsafe { ticket.assume_init() };
-            match instance.wait(platform, ticket) {
-                // Which of them is not known.
-                Err(what) if is_of_device(&what) => kept |= id.bit(),
-                Err(what) => {
-                    note(id, what);
-                    kept &= !id.bit();
-                }
-                Ok(()) => {}
+            if let Err(what) = instance.wait(platform, ticket) {
+                progress.is_unconfirmed(id, what);
             }
         }
-        for id in bits(kept) {
+        if progress.kept | progress.failed == 0 {
+            Ok(())
+        } else {
+            self.finish(scope, &mut progress)
+        }
+    }
+
+    /// Tells devices that have still to be told, and what did not do as it was told.
+    #[cold]
+    #[inline(never)]
+    fn finish(&self, scope: Scope, progress: &mut Progress) -> Result<(), (Unconfirmed, u64)> {
+        for id in bits(progress.kept) {
             if let Err(what) = self.forget_kept(id, scope) {
-                note(id, what);
+                progress.note(id, what);
             }
         }
-        match first {
+        match progress.first {
             None => Ok(()),
-            Some(unconfirmed) => Err((unconfirmed, failed)),
+            Some(unconfirmed) => Err((unconfirmed, progress.failed)),
+        }
+    }
+
+    /// Tells the instances of `untold` that `targets` names.
+    #[inline(always)]
+    fn tell(
+        &self,
+        targets: &Targets,
+        untold: u64,
+        scope: Scope,
+        wanted: Which,
+        progress: &mut Progress,
+    ) {
+        let core = &*self.core;
+        let platform = &core.platform;
+        let named = |target: &Installed| {
+            let tag = core.tag_of(target);
+            if wanted == Which::Guests { tag.guests() } else { tag }
+        };
+        let wanted = |target: &Installed| core.is_reached(targets, target, wanted);
+        let mut rest = targets.as_slice();
+        while let Some((first, mut others)) = rest.split_first() {
+            let id = first.instance;
+            let alone = others.first().is_none_or(|next| next.instance != id);
+            if !alone {
+                let end = rest.iter().position(|target| target.instance != id);
+                others = end.and_then(|end| rest.get(end..)).unwrap_or(&[]);
+            }
+            let tags = rest;
+            rest = others;
+            let Some(instance) = core.instances.get(id) else { continue };
+            if untold & id.bit() == 0 {
+                continue;
+            }
+            if alone && targets.devices.is_empty() {
+                if !wanted(first) {
+                    continue;
+                }
+                let tag = named(first);
+                if let Some(command) = invalidate::command(instance.features(), tag, scope) {
+                    let command = &mut iter::once(command);
+                    let placed = instance.commands().try_submit(platform, instance.mmio(), command);
+                    progress.placed(id, 1, placed);
+                    continue;
+                }
+            }
+            let tags = tags.get(..tags.len() - others.len()).unwrap_or(&[]);
+            let tags = tags.iter().filter(|target| wanted(target)).map(named);
+            let commands = instance.invalidation(tags, scope);
+            self.tell_all(targets, (id, instance), commands, scope, progress);
+        }
+    }
+
+    /// Tells an instance by `commands`, and the devices behind it, if there are any.
+    #[inline(never)]
+    fn tell_all(
+        &self,
+        targets: &Targets,
+        (id, instance): (InstanceId, &Instance<P>),
+        mut commands: Commands<impl Iterator<Item = Tag> + Clone>,
+        scope: Scope,
+        progress: &mut Progress,
+    ) {
+        let core = &*self.core;
+        let platform = &core.platform;
+        let devices = targets.behind(id);
+        #[cfg(feature = "mutation")]
+        let devices = if core.leaves_out(crate::Mutation::NoAtcInv) { &[] } else { devices };
+        if !devices.is_empty() {
+            let spans = Spans::of(scope, instance.features().unit_shift());
+            let answers = |device: &&Device| !instance.is_quarantined(platform, device.kept.stream);
+            let told = devices.iter().filter(answers).map(|device| device.kept);
+            let mut all = Batch::new(commands.clone(), told, spans);
+            #[cfg(feature = "mutation")]
+            if core.leaves_out(crate::Mutation::AtcBeforeSync) {
+                all.out_of_order();
+            }
+            let count = all.len();
+            if count <= instance.commands().largest_batch() {
+                if count != 0 {
+                    let placed =
+                        instance.commands().try_submit(platform, instance.mmio(), &mut all);
+                    progress.placed(id, count, placed);
+                }
+                return;
+            }
+            progress.kept |= id.bit();
+        }
+        let count = commands.len();
+        if count != 0 {
+            let placed = instance.commands().try_submit(platform, instance.mmio(), &mut commands);
+            progress.placed(id, count, placed);
+        }
+    }
+
+    /// Tells the instances that had no room.
+    #[cold]
+    #[inline(never)]
+    fn tell_later(&self, scope: Scope, wanted: Which, progress: &mut Progress) {
+        let core = &*self.core;
+        let platform = &core.platform;
+        while progress.full != 0 {
+            let (mut untold, largest) = (progress.full, progress.largest);
+            (progress.full, progress.largest) = (0, 0);
+            // Whoever waits here holds up nobody, not even those who replace the targets. What has left them
+            // meanwhile was flushed before, and what has come walks the tables as they are now.
+            for id in bits(untold) {
+                let instance = core.instances.get(id);
+                let room = instance.map(|instance| {
+                    instance.commands().wait_for_room(platform, instance.mmio(), largest)
+                });
+                if let Some(Err(what)) = room {
+                    progress.note(id, what);
+                    untold &= !id.bit();
+                }
+                platform.relax();
+            }
+            core.readers.read(platform.cpu(), &self.targets, |targets| {
+                self.tell(targets, untold, scope, wanted, progress);
+            });
+        }
+    }
+}
+
+/// Which tags of an address space.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    All,
+    /// Not those that broadcasts of CPUs invalidate.
+    Private,
+    /// What guests have over them.
+    Guests,
+}
+
+impl<P: Platform> Core<P> {
+    /// Whether an invalidation of the tags that are `wanted` is of `target`.
+    #[inline]
+    fn is_reached(&self, targets: &Targets, target: &Installed, wanted: Which) -> bool {
+        #[cfg(feature = "mutation")]
+        if !self.reaches(targets, target) {
+            return false;
+        }
+        let _ = (self, targets);
+        wanted != Which::Private || !target.shared
+    }
+}
+
+/// The only instance that there was to tell.
+struct Told<'a, P: Platform> {
+    instance: &'a Instance<P>,
+    /// A whole word, so that what is behind it is copied by words.
+    id: usize,
+    ticket: Ticket,
+}
+
+/// How far an invalidation is. All sets are of instances.
+struct Progress {
+    /// Of those of `told`.
+    tickets: [MaybeUninit<Ticket>; MOST_INSTANCES],
+    /// Those that were told.
+    told: u64,
+    /// Those that have no room for it now.
+    full: u64,
+    /// The commands of the largest batch among theirs.
+    largest: usize,
+    /// Those whose devices have still to be told, one by one.
+    kept: u64,
+    /// Those that did not confirm, and what was wrong with the first of them.
+    failed: u64,
+    first: Option<Unconfirmed>,
+}
+
+impl Progress {
+    #[inline(always)]
+    const fn new() -> Self {
+        let tickets = [const { MaybeUninit::uninit() }; MOST_INSTANCES];
+        Self { tickets, told: 0, full: 0, largest: 0, kept: 0, failed: 0, first: None }
+    }
+
+    /// What became of a batch of `count` commands for `id`.
+    #[inline(always)]
+    fn placed(&mut self, id: InstanceId, count: usize, placed: Result<Option<Ticket>, Failure>) {
+        match placed {
+            Ok(Some(ticket)) => {
+                if let Some(slot) = self.tickets.get_mut(id.index()) {
+                    slot.write(ticket);
+                    self.told |= id.bit();
+                }
+            }
+            Ok(None) => {
+                self.full |= id.bit();
+                self.largest = self.largest.max(count);
+            }
+            Err(what) => self.note(id, what),
+        }
+    }
+
+    /// An instance did not do what it was told.
+    #[cold]
+    fn note(&mut self, id: InstanceId, what: Failure) {
+        self.first.get_or_insert(Unconfirmed { instance: id, what });
+        self.failed |= id.bit();
+    }
+
+    /// The commands of an instance that was told were not all carried out.
+    #[cold]
+    fn is_unconfirmed(&mut self, id: InstanceId, what: Failure) {
+        if is_of_device(&what) {
+            // Which of them is not known.
+            self.kept |= id.bit();
+        } else {
+            self.note(id, what);
+            self.kept &= !id.bit();
         }
     }
 }

@@ -300,11 +300,20 @@ pub(crate) fn end<P: Platform>(
     result?;
     if one_by_one {
         // Also where there are none: what others have answered just now is consumed before the CMD_SYNC of this.
-        return instance.carry_out(platform, batch.take());
+        return tell(core, instance, batch.take());
     }
     // Also those whose events an SMMU could not write.
     let term = |stream: &StreamId| StallTerm::new().with_sid(u64::from(stream.0)).into();
-    instance.carry_out(platform, streams.iter().map(term))
+    tell(core, instance, streams.iter().map(term))
+}
+
+/// Gives `commands`, and waits for them and for all answers that were placed before, on whichever CPU.
+fn tell<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    commands: impl ExactSizeIterator<Item = Command>,
+) -> Result<(), Failure> {
+    instance.commands().carry_out_first(&core.platform, instance.mmio(), commands)
 }
 
 /// Forgets all that is pending: the SMMU is off, and has ended them (§2.4).

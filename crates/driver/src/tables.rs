@@ -17,6 +17,7 @@ use crate::context_table::ContextFormat;
 use crate::domain::DomainConfig;
 use crate::entry::{Context, Stage2, Stream, WithoutSubstream};
 use crate::features::Features;
+use crate::statistics;
 
 /// Tables of any kind that there is.
 pub(crate) enum PageTable {
@@ -98,6 +99,8 @@ pub(crate) struct Own {
     pub(crate) vmid: Option<u16>,
     /// An unmap may cut blocks.
     pub(crate) splits: bool,
+    /// What is counted, if that was asked for.
+    pub(crate) counters: Option<statistics::Counters>,
     /// There may be stage 1 of guests over them.
     pub(crate) guests: bool,
     /// The instances on which a guest has a [`Nest`](crate::nest::Nest).
@@ -180,7 +183,7 @@ impl Own {
         let (upper, vmid) = (config.upper, config.vmid);
         let guests = config.guests && stage == Stage::Two;
         let nests = AtomicU64::new(0);
-        Ok(Self { tables, shape, upper, start, mair, vmid, splits, guests, nests })
+        Ok(Self { tables, shape, upper, start, mair, vmid, splits, guests, nests, counters: None })
     }
 
     /// Which stage they are for.

@@ -39,6 +39,7 @@ impl Readers {
     ///
     /// What the caller stored before this call is visible to whoever replaces the snapshot after `read` saw
     /// the old one, and the reverse (rule R5): one of the two sees the other.
+    #[inline]
     pub(crate) fn read<T, R>(
         &self,
         cpu: usize,

@@ -16,6 +16,8 @@
 
 mod poller;
 
+use core::sync::atomic::AtomicU64 as Plain;
+
 use crate::queue::{Size, at};
 use crate::sync::{AtomicBool, AtomicU64, Line, Ordering, fence};
 
@@ -59,6 +61,8 @@ struct Bell {
     taken: AtomicBool,
     /// What the SMMU has been told of, or is just being told of: an upper bound of what it has consumed.
     published: AtomicU64,
+    /// How many runs that were. Not what the algorithm needs, so not among what loom explores.
+    runs: Plain,
 }
 
 impl Tickets {
@@ -66,7 +70,11 @@ impl Tickets {
         Self {
             size,
             producers: Line(Producers { claimed: AtomicU64::new(0), tail: AtomicU64::new(0) }),
-            bell: Line(Bell { taken: AtomicBool::new(false), published: AtomicU64::new(0) }),
+            bell: Line(Bell {
+                taken: AtomicBool::new(false),
+                published: AtomicU64::new(0),
+                runs: Plain::new(0),
+            }),
             consumed: Line(AtomicU64::new(0)),
             polled: AtomicBool::new(false),
             told: false,
@@ -90,6 +98,11 @@ impl Tickets {
         self.bell.published.load(Ordering::Acquire)
     }
 
+    /// How many runs the SMMU has been told of.
+    pub(crate) fn runs(&self) -> u64 {
+        self.bell.runs.load(Ordering::Relaxed)
+    }
+
     /// Whether a ticket for `count` slots could be drawn just now.
     #[inline]
     pub(crate) fn has_room(&self, count: u64) -> bool {
@@ -109,19 +122,22 @@ impl Tickets {
         }
         // Each claim that stays is within the room, and counts all that stayed before it: so all tickets
         // together are, in whichever order they are drawn. (A position as such could not be given back.)
-        let taken_back = |reason| {
-            claimed.fetch_sub(count, Ordering::Relaxed);
-            Err(reason)
-        };
         if claimed.fetch_add(count, Ordering::Relaxed) + count > room {
-            return taken_back(NoTicket::Full);
+            return self.take_back(count, NoTicket::Full);
         }
         // What another producer knew to be consumed when it claimed is known to us if it drew before us.
         let start = tail.fetch_add(count, Ordering::AcqRel);
         if start & CLOSED != 0 {
-            return taken_back(NoTicket::Closed);
+            return self.take_back(count, NoTicket::Closed);
         }
         Ok(start)
+    }
+
+    /// There is no ticket for a claim of `count` slots.
+    #[cold]
+    fn take_back(&self, count: u64, reason: NoTicket) -> Result<u64, NoTicket> {
+        self.producers.claimed.fetch_sub(count, Ordering::Relaxed);
+        Err(reason)
     }
 
     /// Publishes the run from `start` to `end`, whose slots are filled; `tell` writes CMDQ_PROD for a position.
@@ -143,45 +159,59 @@ impl Tickets {
 
     #[inline]
     fn ring(&self, marks: &[AtomicU64], mut tell: impl FnMut(u64)) {
-        while self.announce(marks, &mut tell) {
+        while let Some(published) = self.announce(marks, &mut tell) {
             fence(Ordering::SeqCst);
-            let published = self.bell.published.load(Ordering::Relaxed);
+            // Should somebody have published more since, another turn finds out.
             if self.follow(marks, published) == published {
                 return;
             }
         }
     }
 
-    /// Publishes what is complete, and gives the bell back; false if somebody else has it.
+    /// Publishes what is complete, and gives the bell back: what is published then. `None` if somebody else has it.
     #[inline]
-    fn announce(&self, marks: &[AtomicU64], mut tell: impl FnMut(u64)) -> bool {
-        let Bell { taken, published } = &self.bell.0;
+    fn announce(&self, marks: &[AtomicU64], mut tell: impl FnMut(u64)) -> Option<u64> {
+        let Bell { taken, published, runs } = &self.bell.0;
         // Looked at before it is changed: most who find it taken leave it alone.
         if taken.load(Ordering::Relaxed)
             || taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err()
         {
-            return false;
+            return None;
         }
         let from = published.load(Ordering::Relaxed);
-        let to = self.follow(marks, from);
+        // Nobody else counts meanwhile.
+        let count = || runs.store(runs.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        let to = self.follow_each(marks, from, count);
         if to != from {
             // First: what the SMMU shows as consumed is never beyond it.
             published.store(to, Ordering::Release);
             tell(to);
         }
         taken.store(false, Ordering::Release);
-        true
+        Some(to)
     }
 
     /// The end of the complete runs that begin at `position`.
     #[inline]
-    fn follow(&self, marks: &[AtomicU64], mut position: u64) -> u64 {
+    fn follow(&self, marks: &[AtomicU64], position: u64) -> u64 {
+        self.follow_each(marks, position, || ())
+    }
+
+    /// As [`Tickets::follow`], and tells of each of the runs.
+    #[inline]
+    fn follow_each(
+        &self,
+        marks: &[AtomicU64],
+        mut position: u64,
+        mut complete: impl FnMut(),
+    ) -> u64 {
         while let Some(mark) = at(marks, position) {
             let end = mark.load(Ordering::Acquire);
             if end <= position {
                 break;
             }
             position = end;
+            complete();
         }
         position
     }
@@ -231,7 +261,7 @@ impl Tickets {
         change: impl FnOnce(),
         mut tell: impl FnMut(u64),
     ) {
-        let Bell { taken, published } = &self.bell.0;
+        let Bell { taken, published, .. } = &self.bell.0;
         // Whoever has it waits for nothing, with interrupts masked.
         while taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             pause();
@@ -249,7 +279,7 @@ impl Tickets {
     /// can count as consumed. One caller at a time.
     pub(crate) fn close(&self, marks: &[AtomicU64], relax: impl Fn(), begins: impl FnOnce(u64)) {
         let Producers { claimed, tail } = &self.producers.0;
-        let Bell { taken, published } = &self.bell.0;
+        let Bell { taken, published, .. } = &self.bell.0;
         let drawn = tail.fetch_or(CLOSED, Ordering::AcqRel);
         let mut end = self.published();
         // Closed already: everything is published, and tickets that were refused have moved the tail.

@@ -126,6 +126,8 @@ impl AtcSpan {
 pub(crate) struct AtcPending {
     pub(crate) span: AtcSpan,
     pub(crate) position: u64,
+    /// The queue whose CMD_SYNC completes it.
+    pub(crate) queue: usize,
     pub(crate) applied: bool,
 }
 
@@ -141,7 +143,7 @@ pub enum Answers {
 
 impl<M: Memory> Model<M> {
     /// Sends a CMD_ATC_INV to its device, which obeys now, or later.
-    pub(crate) fn invalidate_device(&mut self, command: &Command, position: u64) {
+    pub(crate) fn invalidate_device(&mut self, command: &Command, position: u64, queue: usize) {
         if !self.registers.enabled() {
             return;
         }
@@ -153,7 +155,7 @@ impl<M: Memory> Model<M> {
         let Some(endpoint) = self.endpoints.get(&span.stream) else { return };
         let prompt = endpoint.answers == Answers::InTime;
         let late = self.profile.adversary.late_invalidation && self.random.one_in(2);
-        self.atc_pending.push(AtcPending { span, position, applied: false });
+        self.atc_pending.push(AtcPending { span, position, queue, applied: false });
         if prompt && !late {
             self.apply_to_device(self.atc_pending.len() - 1);
         }
@@ -187,7 +189,7 @@ impl<M: Memory> Model<M> {
 
     /// Lets a device obey one of the pending invalidations. The index is one of them.
     pub(crate) fn apply_to_device(&mut self, at: usize) {
-        let AtcPending { span, position, applied } = self.atc_pending[at];
+        let AtcPending { span, position, applied, .. } = self.atc_pending[at];
         let Some(endpoint) = self.endpoints.get_mut(&span.stream).filter(|_| !applied) else {
             return;
         };
@@ -212,22 +214,29 @@ impl<M: Memory> Model<M> {
         pending.applied || endpoint.is_none_or(|it| it.answers == Answers::InTime)
     }
 
-    /// At a CMD_SYNC: whether devices left invalidations before it unanswered. These have failed, and nothing is
-    /// known of them any more (§3.2).
-    pub(crate) fn devices_time_out(&mut self) -> bool {
-        let answered: Vec<_> =
-            self.atc_pending.iter().filter(|it| self.is_answered(it)).copied().collect();
-        let failed = answered.len() != self.atc_pending.len();
-        self.atc_pending = answered;
+    /// At a CMD_SYNC: whether devices left invalidations of its queue before it unanswered. These have failed, and nothing
+    /// is known of them any more (§3.2).
+    pub(crate) fn devices_time_out(&mut self, queue: usize) -> bool {
+        let left: Vec<_> = self
+            .atc_pending
+            .iter()
+            .filter(|it| it.queue != queue || self.is_answered(it))
+            .copied()
+            .collect();
+        let failed = left.len() != self.atc_pending.len();
+        self.atc_pending = left;
         failed
     }
 
-    /// At a CMD_SYNC that completes: devices have obeyed, and what used what they forgot is in memory.
-    pub(crate) fn complete_devices(&mut self) {
+    /// At a CMD_SYNC that completes: devices have obeyed what its queue told them, and what used what they forgot is in
+    /// memory.
+    pub(crate) fn complete_devices(&mut self, queue: usize) {
         for at in 0..self.atc_pending.len() {
-            self.apply_to_device(at);
+            if self.atc_pending[at].queue == queue {
+                self.apply_to_device(at);
+            }
         }
-        let pending = std::mem::take(&mut self.atc_pending);
+        let pending: Vec<_> = self.atc_pending.extract_if(.., |it| it.queue == queue).collect();
         let reached: Vec<u64> = self
             .held
             .iter()

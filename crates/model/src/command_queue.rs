@@ -243,7 +243,7 @@ impl<M: Memory> Model<M> {
         // A CMD_SYNC that is about to be dropped looks at nothing.
         if command.opcode() == Some(Opcode::Sync)
             && self.faults.drop_sync != 1
-            && self.devices_time_out()
+            && self.devices_time_out(queue)
         {
             self.command_error(queue, cerror::ATC_INV_SYNC);
             return false;
@@ -324,7 +324,7 @@ impl<M: Memory> Model<M> {
                 false
             }
             Some(Op::AtcInv) => {
-                self.invalidate_device(command, position);
+                self.invalidate_device(command, position, queue);
                 false
             }
             Some(Op::PriResp) => {
@@ -375,7 +375,7 @@ impl<M: Memory> Model<M> {
         self.pending.retain(|pending| !own(pending));
         // Those of the CMD_SYNCs before are there (§4.2).
         self.deliver_messages(Some(queue));
-        self.complete_devices();
+        self.complete_devices(queue);
     }
 
     fn signal_completion(&mut self, queue: usize, sync: &Sync) {

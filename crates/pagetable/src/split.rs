@@ -10,12 +10,17 @@
 //! table; who comes second finds the other's, and goes on with that. At BBML 1 each has marked the block, and
 //! invalidated it, before. Until the first one's invalidation is complete a TLB may still keep the block, for which
 //! an invalidation that names the size of a page is of no use: so unmaps of a table that allows splits name none.
+//!
+//! A TLB may also keep the whole group of contiguous blocks that the block is a member of, and then it takes an
+//! invalidation of the group (§8.2). Pages in the block's place know nothing of that group: so it is cut, and
+//! invalidated, before the block gives way.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::descriptor::TABLE_OR_PAGE;
 use smmuv3_formats::{Iova, PhysAddr};
 
+use crate::contiguous::HAD_HINT;
 use crate::error::{RangeError, SplitError};
 use crate::gather::{Gather, NON_LEAF};
 use crate::geometry::{Geometry, upper_levels};
@@ -40,8 +45,9 @@ pub struct Split<
     frames: &'t F,
     start: u64,
     end: u64,
-    /// The block that was marked, and invalidated since.
-    marked: Option<u64>,
+    /// The first offset and the log2 of the bytes of the block that was marked, and cut out of its group, and that was
+    /// invalidated since. The first block of a table begins where the block did in whose place the table came.
+    ready: Option<(u64, u32)>,
 }
 
 /// A block that an end of the range cuts.
@@ -71,7 +77,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         len: u64,
     ) -> Result<Split<'t, F, SHIFT, STAGE, WIDE>, RangeError> {
         let end = self.check_range(iova, len)?;
-        Ok(Split { table: self, frames, start: self.offset(iova), end, marked: None })
+        Ok(Split { table: self, frames, start: self.offset(iova), end, ready: None })
     }
 
     /// The block that covers `at` and reaches over an end of `start..end`.
@@ -137,7 +143,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
         at: u64,
         gather: &mut Gather<TABLES>,
     ) -> Result<bool, SplitError> {
-        let Self { table, frames, start, end, marked } = *self;
+        let Self { table, frames, start, end, ready } = *self;
         let here = PhysAddr(block.table.0 + block.index as u64 * 8);
         // SAFETY: the table is live while a part of what it spans is ours, and it has that index.
         let cell = unsafe { entry(frames, block.table, block.index).as_ref() };
@@ -145,11 +151,14 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
             let (first, last) = (block.first, block.first + (1 << block.shift));
             gather.add(table.at(first).0, table.at(last).0, NON_LEAF);
         };
-        if table.contiguous {
+        let this = Some((block.first, block.shift));
+        let mut waits = false;
+        if table.contiguous && ready != this {
             // SAFETY: the block is on the walk for `at`, which is in the range.
             let cut = unsafe { table.cut(frames, (block.table, block.shift), at, (start, end)) };
             if let Some(cut) = cut {
                 gather.add(table.at(cut.start).0, table.at(cut.end).0, NON_LEAF);
+                waits = true;
             }
         }
         let value = cell.load(Ordering::Acquire);
@@ -157,19 +166,21 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
             settle(value, || frames.publish(here, 8));
             return Ok(false);
         }
-        if table.marks_blocks && marked != Some(block.first) {
+        if table.marks_blocks && ready != this {
             // Hardware or a neighbour may have changed it meanwhile: then once more.
             let new = value | NT;
             if cell.compare_exchange(value, new, Ordering::Relaxed, Ordering::Relaxed).is_err() {
                 return Ok(false);
             }
             frames.publish(here, 8);
-            self.marked = Some(block.first);
             gathered(gather);
+            waits = true;
+        }
+        if waits {
+            self.ready = this;
             return Ok(true);
         }
         if self.replace(cell, here, block, value)? {
-            self.marked = None;
             gathered(gather);
             return Ok(true);
         }
@@ -196,7 +207,9 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
         }
         let below = block.shift - Geometry::<SHIFT, WIDE>::BITS;
         let output = Geometry::<SHIFT, WIDE>::address(value) >> block.shift << block.shift;
-        let rest = value & !Geometry::<SHIFT, WIDE>::ADDRESS_BITS & !0b11 | kind(below == SHIFT);
+        // It has no hint any more, and no TLB keeps a group because of one.
+        let rest = value & !Geometry::<SHIFT, WIDE>::ADDRESS_BITS & !HAD_HINT & !0b11;
+        let rest = rest | kind(below == SHIFT);
         for nth in 0..Geometry::<SHIFT, WIDE>::ENTRIES {
             let bits = Geometry::<SHIFT, WIDE>::bits(output + ((nth as u64) << below));
             // SAFETY: a table of that many entries, which nobody else knows.

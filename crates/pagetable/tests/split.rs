@@ -98,6 +98,65 @@ fn who_comes_second_marks_for_itself_and_uses_the_table() {
     assert_eq!(arena.live(), before + 1);
 }
 
+/// The first block of what took the place of a block begins where that did, and is not the one that was marked.
+#[test]
+fn what_another_split_is_marked_once_more_at_each_size() {
+    let (arena, table) = setup(Bbml::One);
+    map(&table, &arena, 0, G1, G1);
+    // SAFETY: the ranges are disjoint.
+    let mut first = unsafe { table.split(&arena, Iova(0), K4) }.unwrap();
+    // SAFETY: as above.
+    let mut second = unsafe { table.split(&arena, Iova(K4), K4) }.unwrap();
+    // Each its mark; the second's table.
+    assert_eq!(round(&mut first), Some(0..G1));
+    assert_eq!(round(&mut second), Some(0..G1));
+    assert_eq!(round(&mut second), Some(0..G1));
+    let leaf = || arena.walk(&table, K4).map(|(_, size, leaf)| (size, leaf & NT != 0)).unwrap();
+    assert_eq!(leaf(), (M2, false));
+    for found in [(M2, true), (K4, false)] {
+        assert_eq!(round(&mut first), Some(0..M2));
+        assert_eq!(leaf(), found);
+    }
+    assert_eq!(round(&mut first), None);
+}
+
+/// §8.2: for any page of it a TLB may keep the group of blocks, of which only what is invalidated as a whole is sure to
+/// go. So nothing smaller is there before it has gone.
+#[test]
+fn a_group_of_blocks_is_invalidated_before_one_of_them_is_split() {
+    const M32: u64 = 16 * M2;
+    for bbml in [Bbml::One, Bbml::Two] {
+        let arena = Arena::new(0x8000_0000);
+        let config = TableConfig::new(48, 48).with_splits(bbml).with_contiguous(bbml);
+        let table = Stage1Table4K::with(&arena, &config).unwrap();
+        map(&table, &arena, 0, G1, M32);
+        let at = 3 * M2;
+        let leaf = |iova| arena.walk(&table, iova).map(|(_, size, leaf)| (size, leaf >> 52 & 1));
+        assert_eq!(leaf(at), Some((M2, 1)));
+        // SAFETY: the ranges are disjoint.
+        let mut first = unsafe { table.split(&arena, Iova(at), K4) }.unwrap();
+        // SAFETY: as above.
+        let mut second = unsafe { table.split(&arena, Iova(at + K4), K4) }.unwrap();
+        // The other's invalidation may not be complete: the second needs its own.
+        for split in [&mut first, &mut second] {
+            assert_eq!(round(split), Some(0..M32));
+            assert_eq!([leaf(at), leaf(0)], [Some((M2, 0)); 2]);
+        }
+        assert_eq!(round(&mut second), Some(at..at + M2));
+        assert_eq!([leaf(at), leaf(0)], [Some((K4, 0)), Some((M2, 0))]);
+        assert_eq!((round(&mut first), round(&mut second)), (None, None));
+        // Pages were never in a group; the rest of the blocks were.
+        for (start, bytes, range) in
+            [(at + M2 - K4, K4, at + M2 - K4..at + M2), (5 * M2, M2, 0..M32)]
+        {
+            let (unmapped, rounds) = unmap::<4, _, _, _>(&table, &arena, start, bytes).unwrap();
+            assert_eq!((unmapped, rounds.len()), (bytes, 1));
+            assert_eq!((rounds[0].range.clone(), rounds[0].leaf_size), (range, None));
+        }
+        assert_eq!(arena.unpublished(), []);
+    }
+}
+
 #[test]
 fn a_split_that_is_not_allowed_or_has_no_frames_changes_nothing() {
     let denied = |config: TableConfig| {

@@ -14,6 +14,7 @@ mod pages;
 mod process;
 mod set_up;
 mod stall;
+mod statistics;
 mod stray;
 
 use std::ops::Range;

@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use smmuv3::Completion;
 use smmuv3_formats::granule::Granule;
 
 use crate::operation::Operation;
 use crate::oracle::{Oracle, Use};
-use crate::scenario::{Instance, Scenario, StreamTableKind, Substream, Tables};
+use crate::scenario::{Instance, Interrupts, Scenario, StreamTableKind, Substream, Tables};
 
 /// Something that a scenario can have.
 #[derive(Clone, Copy)]
@@ -60,10 +61,25 @@ pub const FEATURES: &[Feature] = &[
     instance("not coherent", |it| !it.coherent),
     instance("broadcasts", |it| it.btm),
     instance("queue of 2", |it| it.command_queue_log2 == 1),
+    instance("events of 2", |it| it.event_queue_log2 == 1),
+    instance("enhanced queues", |it| it.queues.enhanced_log2.is_some()),
+    instance("polled", |it| it.queues.completion == Completion::Poll),
+    instance("told by interrupt", |it| it.queues.completion == Completion::Interrupt),
+    instance("told by event", |it| it.queues.completion == Completion::Event),
+    instance("told by message", |it| {
+        // What is not coherent is polled.
+        it.queues.completion == Completion::Message && it.msi && it.coherent
+    }),
+    instance("combined interrupts", |it| it.queues.interrupts == Interrupts::Combined),
+    instance("wired interrupts", |it| it.queues.interrupts == Interrupts::Wired),
+    instance("messages", |it| it.queues.interrupts == Interrupts::Messages),
+    instance("forced stalls", |it| it.stalls > 0 && it.forced_stalls),
     master("several streams", |scenario, index| {
         scenario.masters.get(index).is_some_and(|master| master.streams.len() > 1)
     }),
     master("PASIDs", |scenario, index| scenario.substream_bits(index) > 0),
+    master("stalls", Scenario::stalls),
+    master("ATS", |scenario, index| scenario.masters.get(index).is_some_and(|master| master.ats)),
     space("domain", |scenario, index| index < scenario.domains.len()),
     space("stage 2", |scenario, index| tables(scenario, index, |it| it.stage_2)),
     space("16 KiB", |scenario, index| {
@@ -89,22 +105,34 @@ pub const VERBS: &[&str] = &[
     "unmap", "dirty", "answer", "ask", "grant", "read", "write",
 ];
 
-/// What operations of [`VERBS`] can never be done with, and why.
-pub const IMPOSSIBLE: &[(&str, &str, &str)] = &[
-    ("process", "attach", "a process is bound"),
-    ("process", "PASID", "a process brings its own"),
-    ("process", "dirty", "its tables are the operating system's"),
-    ("not coherent", "dirty", "hardware marks nothing where it does not snoop"),
-    ("domain", "bind", "a domain is attached"),
-    ("domain", "unbind", "a domain is attached"),
-    ("domain", "release", "a domain does not end under its masters"),
-    ("domain", "replace", "a domain does not end under its masters"),
-    ("process", "detach", "it is unbound"),
-    ("process", "identity", "it has a PASID, which identity has not"),
-    ("not coherent", "bind", "nobody publishes the tables of a process"),
-    ("not coherent", "unbind", "nobody publishes the tables of a process"),
-    ("not coherent", "release", "nobody publishes the tables of a process"),
-    ("not coherent", "replace", "nobody publishes the tables of a process"),
+/// Features, operations that can never be done with them, and why.
+pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
+    (&["process"], &["attach"], "a process is bound"),
+    (&["process"], &["PASID"], "a process brings its own"),
+    (&["process"], &["dirty"], "its tables are the operating system's"),
+    (&["process"], &["detach"], "it is unbound"),
+    (&["process"], &["identity"], "it has a PASID, which identity has not"),
+    (OF_DOMAINS, &["bind", "unbind"], "a domain is attached"),
+    (OF_DOMAINS, &["release", "replace"], "a domain does not end under its masters"),
+    (
+        &["not coherent"],
+        &["bind", "unbind", "release", "replace"],
+        "nobody publishes the tables of a process",
+    ),
+    (&["not coherent"], &["dirty"], "hardware marks nothing where it does not snoop"),
+    (&["ATS"], &["answer"], "what keeps translations does not stall"),
+];
+
+/// What only a domain can be, not a process.
+const OF_DOMAINS: &[&str] = &[
+    "domain",
+    "stage 2",
+    "16 KiB",
+    "64 KiB",
+    "contiguous",
+    "splitting",
+    "dirty state",
+    "52-bit inputs",
 ];
 
 fn verb(operation: &Operation) -> Option<&'static str> {
@@ -183,7 +211,7 @@ impl<'a> Counter<'a> {
                 self.space(*domain, oracle)
             }
             Operation::Answer { master, .. } | Operation::Grant { master, .. } => {
-                self.master(*master)
+                self.master(*master) | self.all_of(*master, oracle)
             }
             Operation::Read { master, substream, .. }
             | Operation::Ask { master, substream, .. }
@@ -209,6 +237,13 @@ impl<'a> Counter<'a> {
     fn space(&self, index: usize, oracle: &Oracle) -> u64 {
         let users = oracle.users_of(index).into_iter();
         users.fold(self.bits(&self.spaces, index), |set, user| set | self.master(user.master))
+    }
+
+    /// Of all spaces that a master uses.
+    fn all_of(&self, master: usize, oracle: &Oracle) -> u64 {
+        let own = oracle.users().filter(|(user, _)| user.master == master);
+        let spaces = own.filter_map(|(_, used)| oracle.space(used));
+        spaces.fold(0, |set, space| set | self.bits(&self.spaces, space))
     }
 
     /// Of the space that accesses of a master are subject to.
@@ -249,7 +284,8 @@ impl Pairs {
     /// never can be.
     pub fn get(&self, row: usize, column: usize) -> Option<u64> {
         let (feature, verb) = (FEATURES.get(row)?.name, VERBS.get(column)?);
-        let never = IMPOSSIBLE.iter().any(|(one, other, _)| *one == feature && other == verb);
+        let mut impossible = IMPOSSIBLE.iter();
+        let never = impossible.any(|(of, with, _)| of.contains(&feature) && with.contains(verb));
         (!never).then(|| self.0.get(&(row, column)).copied().unwrap_or(0))
     }
 
@@ -291,9 +327,9 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), FEATURES.len());
         assert!(FEATURES.len() <= 64, "they are bits of a word");
-        for (feature, verb, _) in IMPOSSIBLE {
-            assert!(names.contains(feature), "{feature}");
-            assert!(VERBS.contains(verb), "{verb}");
+        for (features, verbs, _) in IMPOSSIBLE {
+            assert!(features.iter().all(|feature| names.contains(feature)), "{features:?}");
+            assert!(verbs.iter().all(|verb| VERBS.contains(verb)), "{verbs:?}");
         }
     }
 

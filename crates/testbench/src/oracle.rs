@@ -19,7 +19,6 @@ use std::fmt;
 use smmuv3_formats::EventRecord;
 
 pub use crate::rule::{Rule, Violation};
-pub(crate) use expected::INTERRUPTING;
 pub use expected::{Expected, Refused};
 pub use pages::Group;
 use pages::Requests;
@@ -126,6 +125,11 @@ impl Oracle {
         if let Some(lost) = self.lost.get_mut(instance) {
             *lost = 0;
         }
+    }
+
+    /// How many events of `instance` were not reported yet.
+    pub fn unread(&self, instance: usize) -> usize {
+        self.recorded.get(instance).map_or(0, VecDeque::len)
     }
 
     /// The driver says that it reported everything of `instance`.

@@ -48,6 +48,9 @@ pub trait Observer: Send + Sync {
     fn at(&self, point: Point, interruptible: bool);
 }
 
+/// Called with what the driver does, where it does it.
+pub type Hook = Arc<dyn Fn(&smmuv3::Trace<'_>) + Send + Sync>;
+
 /// The driver's surroundings.
 pub struct World {
     machine: Arc<dyn Machine>,
@@ -57,6 +60,8 @@ pub struct World {
     observer: Mutex<Option<Arc<dyn Observer>>>,
     commands: Mutex<Snoop>,
     tracer: Option<Tracer>,
+    /// Who is told what the driver does.
+    hook: Mutex<Option<Hook>>,
     /// What was traced of each instance while nobody looked on.
     unseen: Mutex<Vec<Vec<Observation>>>,
 }
@@ -67,6 +72,8 @@ struct Snoop {
     /// Of each instance, of each of its queues: base register and next producer value.
     queues: Vec<BTreeMap<usize, (CmdqBase, u32)>>,
     log: Vec<(usize, Command)>,
+    /// How many went through those of each instance.
+    given: Vec<u64>,
 }
 
 thread_local! {
@@ -99,8 +106,10 @@ impl World {
             commands: Mutex::new(Snoop {
                 queues: vec![BTreeMap::new(); instances],
                 log: Vec::new(),
+                given: vec![0; instances],
             }),
             tracer,
+            hook: Mutex::new(None),
             unseen: Mutex::new(vec![Vec::new(); instances]),
         })
     }
@@ -123,6 +132,16 @@ impl World {
     /// Lets `observer` look on, instead of whoever did before.
     pub fn set_observer(&self, observer: Option<Arc<dyn Observer>>) {
         *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = observer;
+    }
+
+    /// Lets `hook` be told what the driver does, instead of whoever was before.
+    pub fn set_hook(&self, hook: Option<Hook>) {
+        *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = hook;
+    }
+
+    /// How many commands the driver gave `instance` so far.
+    pub fn given(&self, instance: usize) -> u64 {
+        self.snoop().given.get(instance).copied().unwrap_or(0)
     }
 
     /// The commands that the driver gave since the last call, with their instance.
@@ -220,6 +239,9 @@ impl World {
             self.trace(|trace| trace.given((instance, queue), log2, index, command));
             commands.push((instance, command));
             *next = (*next + 1) & mask;
+        }
+        if let Some(given) = snoop.given.get_mut(instance) {
+            *given += commands.len() as u64;
         }
         snoop.log.extend(commands);
     }
@@ -324,6 +346,14 @@ unsafe impl Platform for TestPlatform {
         self.0.machine.wait();
         self.0.at(Point::Idle);
         std::thread::yield_now();
+    }
+
+    fn trace(&self, event: &smmuv3::Trace<'_>) {
+        self.0.trace(|trace| trace.driver(event));
+        let hook = self.0.hook.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(hook) = hook {
+            hook(event);
+        }
     }
 
     fn now(&self) -> u64 {

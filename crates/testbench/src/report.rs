@@ -30,6 +30,8 @@ pub struct Report {
     pub steps: Vec<Step>,
     /// Commands by name, over all instances.
     pub commands: BTreeMap<String, u64>,
+    /// What the driver counted on each instance, without taking it down; nothing when the run failed.
+    pub statistics: Vec<Counted>,
     /// Faults that steps of the scenario caused (those of random steps are only counted).
     pub faults: Vec<Fault>,
     /// Faults that random steps caused; `step` is the number of the operation.
@@ -97,6 +99,29 @@ pub struct Instance {
     pub id_registers: BTreeMap<String, u32>,
     /// The masters behind it: name and streams.
     pub masters: BTreeMap<String, Vec<u32>>,
+}
+
+/// What the driver counted on one instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Name of the instance.
+    pub instance: String,
+    /// Commands that it was given, CMD_SYNCs among them.
+    pub commands: u64,
+    /// Batches of them.
+    pub batches: u64,
+    /// Waits for completion or for room that were not over at the first look.
+    pub waits: u64,
+    /// Turns of these.
+    pub turns: u64,
+    /// Those that found the queue full.
+    pub full: u64,
+    /// Commands at which a queue stopped.
+    pub refused: u64,
+    /// Events that were reported.
+    pub events: u64,
+    /// Gaps in these.
+    pub gaps: u64,
 }
 
 /// One step.

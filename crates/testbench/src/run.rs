@@ -305,6 +305,7 @@ impl<'a> Run<'a> {
             instances,
             steps: Vec::new(),
             commands: BTreeMap::new(),
+            statistics: Vec::new(),
             faults: Vec::new(),
             random_faults: Vec::new(),
             data: 0,

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use smmuv3::{Completion, Report};
+use smmuv3::{Change, Completion, Report};
 use smmuv3_formats::{Command, EventRecord, Opcode};
 use smmuv3_model::{Dropped, Interrupts, Observation};
 
@@ -45,6 +45,7 @@ impl Tracer {
             calls: Vec::new(),
             instances: Vec::new(),
             observed: false,
+            retags: None,
         })))
     }
 
@@ -94,6 +95,8 @@ pub(crate) struct Trace {
     instances: Vec<Instance>,
     /// The machine tells what its SMMUs do.
     observed: bool,
+    /// When each change of a tag under way began; what has a track is shown on it.
+    retags: Option<Vec<(Change, u64)>>,
 }
 
 /// What is under way on one SMMU.
@@ -135,6 +138,8 @@ enum Track {
     Calls,
     /// What the driver reported.
     Reports,
+    /// What the driver does within a call, and cannot be seen from without.
+    Inside,
     Waits(usize, usize),
     Commands(usize),
     Walks(usize),
@@ -147,6 +152,7 @@ impl Track {
         let (pid, thread) = match self {
             Self::Calls => (1, 1),
             Self::Reports => (1, 2),
+            Self::Inside => (1, 3),
             Self::Commands(instance) => (instance + 2, 1),
             Self::Walks(instance) => (instance + 2, 2),
             Self::Events(instance) => (instance + 2, 3),
@@ -159,6 +165,7 @@ impl Track {
         match self {
             Self::Calls => "steps and calls".to_owned(),
             Self::Reports => "reports".to_owned(),
+            Self::Inside => "changes within calls".to_owned(),
             Self::Waits(_, 0) => "SYNC waits".to_owned(),
             Self::Waits(_, lane) => format!("SYNC waits {}", lane + 1),
             Self::Commands(_) => "commands".to_owned(),
@@ -172,6 +179,7 @@ impl Track {
         match self {
             Self::Calls => 0,
             Self::Reports => 1,
+            Self::Inside => 2,
             Self::Waits(_, lane) => 10 + lane,
             Self::Commands(_) => 1000,
             Self::Walks(_) => 1001,
@@ -261,6 +269,61 @@ impl Trace {
         args.insert("instance".to_owned(), smmu);
         let now = self.take(1);
         self.file.instant(Track::Reports.ids(), name, "report", now, &args);
+    }
+
+    /// The driver did something within a call. Commands, waits and reports are noted where they show themselves.
+    pub(crate) fn driver(&mut self, event: &smmuv3::Trace<'_>) {
+        let tag = |tag: smmuv3::Tag| Value::from(format!("{tag:?}"));
+        match *event {
+            smmuv3::Trace::Begun(change @ Change::Retag { .. }) => {
+                let now = self.take(1);
+                self.inside().push((change, now));
+            }
+            smmuv3::Trace::Ended { change, done } => {
+                let Change::Retag { instance, space, from, to } = change else { return };
+                let begun = self.inside().iter().rposition(|(known, _)| *known == change);
+                let Some(begun) = begun.map(|at| self.inside().swap_remove(at).1) else { return };
+                let now = self.take(1);
+                let args = args([
+                    ("instance", self.name(instance.index()).into()),
+                    ("space", space.into()),
+                    ("from", tag(from)),
+                    ("to", tag(to)),
+                    ("done", done.into()),
+                ]);
+                self.file.span(Track::Inside.ids(), "change a tag", "change", [begun, now], &args);
+            }
+            smmuv3::Trace::Quarantined { instance, stream } => {
+                self.inside();
+                let args = args([("instance", instance.as_str().into()), ("sid", hex(stream.0))]);
+                self.instant(Track::Inside, "cut a device off", "change", &args);
+            }
+            smmuv3::Trace::Held { space, start, bytes, waiting } => {
+                self.inside();
+                let names: Vec<Value> =
+                    waiting.iter().map(|id| self.name(id.index()).into()).collect();
+                let args = args([
+                    ("space", space.into()),
+                    ("address", hex(start)),
+                    ("bytes", hex(bytes)),
+                    ("until these are reset", names.into()),
+                ]);
+                self.instant(Track::Inside, "keep a range from use", "change", &args);
+            }
+            _ => {}
+        }
+    }
+
+    fn name(&self, instance: usize) -> String {
+        self.instances.get(instance).map(|instance| instance.name.clone()).unwrap_or_default()
+    }
+
+    /// The changes of tags under way; from the first on they have a track.
+    fn inside(&mut self) -> &mut Vec<(Change, u64)> {
+        if self.retags.is_none() {
+            self.thread(Track::Inside);
+        }
+        self.retags.get_or_insert_default()
     }
 
     /// The driver gave `instance` a command in slot `index` (with the wrap bit) of a queue of 2^`log2`.

@@ -21,7 +21,7 @@ use smmuv3_model::{Access, Dropped, Misuse, Observation, TlbEntry};
 
 use crate::bench::Busy;
 use crate::mixture::{self, Kind};
-use crate::oracle::{INTERRUPTING, Oracle, Rule, Use, User};
+use crate::oracle::{Oracle, Rule, Use, User};
 use crate::platform::{Point, TestPlatform, World};
 use crate::stream_table::StreamTable;
 use faults::Faults;
@@ -54,8 +54,39 @@ pub struct Watch {
     unfinished: BTreeSet<(usize, usize)>,
     /// The machine has models, which observe.
     models: bool,
+    /// What the hardware of each instance did, and what was reported of it, in numbers.
+    pub(crate) tallies: Vec<Tally>,
     /// Calls that the driver refused although nothing was wrong with them.
     pub refusal: Option<String>,
+}
+
+/// Numbers of one instance.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// Commands that it consumed.
+    pub(crate) commands: u64,
+    /// CMD_SYNCs that it completed.
+    pub(crate) syncs: u64,
+    /// Events that it recorded.
+    pub(crate) recorded: u64,
+    /// Events that found the queue full.
+    pub(crate) lost: u64,
+    /// Events that were reported.
+    pub(crate) reported: u64,
+    /// Gaps that were reported.
+    pub(crate) gaps: u64,
+}
+
+impl Tally {
+    fn observe(&mut self, observation: &Observation) {
+        match observation {
+            Observation::Command { .. } => self.commands += 1,
+            Observation::SyncCompleted { .. } => self.syncs += 1,
+            Observation::EventRecorded(_) => self.recorded += 1,
+            Observation::EventDropped { because: Dropped::Full, .. } => self.lost += 1,
+            _ => {}
+        }
+    }
 }
 
 /// Observations kept of one operation.
@@ -78,6 +109,7 @@ impl Watch {
             log: VecDeque::new(),
             unfinished: BTreeSet::new(),
             models: false,
+            tallies: vec![Tally::default(); instances],
             refusal: None,
         }
     }
@@ -123,10 +155,13 @@ impl Watch {
     /// The driver reported something of `instance`.
     /// Whether it was a transaction that has stalled, or had.
     pub(crate) fn report(&mut self, instance: usize, report: &Report<TestPlatform>) -> bool {
+        let mut unknown = Tally::default();
+        let tally = self.tallies.get_mut(instance).unwrap_or(&mut unknown);
         let record = match report {
             Report::Event(record) | Report::Aborted(record) => *record,
             Report::Stalled(fault) => fault.record(),
             Report::EventsLost(_) => {
+                tally.gaps += 1;
                 self.oracle.reported_loss(instance);
                 return false;
             }
@@ -151,7 +186,13 @@ impl Watch {
                 return false;
             }
         };
+        tally.reported += 1;
         self.models && self.oracle.reported(instance, record)
+    }
+
+    /// The machine has models, which tell what they do.
+    pub(crate) fn models(&self) -> bool {
+        self.models
     }
 
     /// Takes what the models observed.
@@ -182,6 +223,9 @@ impl Watch {
         }
         self.observe_device(instance, &observation);
         self.observe_pages(instance, &observation);
+        if let Some(tally) = self.tallies.get_mut(instance) {
+            tally.observe(&observation);
+        }
         match observation {
             Observation::Command { command, queue, .. } => {
                 self.order((instance, queue), command);
@@ -197,11 +241,12 @@ impl Watch {
                 if let Some(master) = self.oracle.master_of(instance, access.stream) {
                     let Access { stream, substream, address, write, .. } = access;
                     let user = User { master, substream };
-                    // What could not be marked any more was not written, which is reported.
-                    let how = if aborted { INTERRUPTING } else { "a delayed" };
-                    self.oracle.reached(user, address, write, pa, how);
                     if aborted {
+                        // What could not be marked any more was not written, which is reported.
+                        self.oracle.goes_to(user, address, write, pa, "a delayed");
                         self.caused(stream, user, address, write);
+                    } else {
+                        self.oracle.reached(user, address, write, pa, "a delayed");
                     }
                 }
             }
@@ -361,7 +406,7 @@ impl Watch {
         });
         drop(model);
         for (access, pa) in held {
-            self.oracle.reached(user, access.address, access.write, pa, "a delayed");
+            self.oracle.goes_to(user, access.address, access.write, pa, "a delayed");
         }
         if let Some(tag) = left {
             let text =

@@ -112,7 +112,7 @@ fn scenarios_of_different_seeds_differ_in_everything_that_can_be_said() {
         of_instances(|it| it.btm.into()),
         of_instances(|it| it.ssid_bits.into()),
     ];
-    assert_eq!(widths, [2, 2, 6, 2, 2, 8, 8, 27, 3, 2, 2, 21]);
+    assert_eq!(widths, [2, 2, 7, 2, 2, 8, 8, 27, 3, 2, 2, 21]);
     let counts = |value: fn(&Scenario) -> usize| {
         count(scenarios.iter().map(|it| value(it) as u64).collect())
     };
@@ -155,6 +155,14 @@ fn a_campaign_holds_all_rules_and_is_the_same_with_any_number_of_jobs() {
     let one = outcome(1);
     assert!(one.0 == 12 && one.1 >= 12 * 300 && one.2 > 100, "{one:?}");
     assert_eq!(one, outcome(3));
+}
+
+/// Whoever adds a feature or an operation has it drawn, or says why not.
+#[test]
+fn no_pair_of_a_feature_and_an_operation_is_left_out() {
+    let summary = campaign(0..50, 400).run(&|_| ()).unwrap();
+    assert!(summary.findings.is_empty(), "{:#?}", summary.findings);
+    assert_eq!(summary.pairs.missing(), []);
 }
 
 #[test]

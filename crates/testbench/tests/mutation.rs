@@ -139,6 +139,7 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::NoLeafCfgi,
         Mutation::TagBeforeTarget,
         Mutation::WrongVmid,
+        Mutation::NoDirtyTlbi,
         Mutation::NoStallEnd,
         Mutation::NoPageEnd,
         Mutation::SyncElsewhere,

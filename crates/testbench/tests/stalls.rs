@@ -39,6 +39,19 @@ process = [{ name = "shell" }, { name = "editor" }]
 random = { steps = 1500, pages = 16, weights = { answer = 16, fault = 24, bind = 8, unbind = 6, release = 4 } }
 "#;
 
+/// What has stalled, and goes on, is marked when it arrives (§14), which may be late.
+const WRITTEN: &str = r#"
+name = "stalls of what is written"
+instance = [{ name = "smmu0", stalls = 8, httu = 2 }]
+master = [
+    { name = "accelerator", instance = "smmu0", streams = [0x40], stalls = true },
+    { name = "other", instance = "smmu0", streams = [0x41], stalls = true },
+]
+domain = [{ name = "first", dirty = true }, { name = "second", dirty = true }]
+[[step]]
+random = { steps = 800, pages = 16, weights = { answer = 16, fault = 12, unmap = 24 } }
+"#;
+
 fn holds(text: &str) {
     let scenario = Scenario::parse(text, "stalls").unwrap_or_else(|errors| panic!("{errors}"));
     for seed in SEEDS {
@@ -51,6 +64,11 @@ fn holds(text: &str) {
 #[test]
 fn short_queues_lose_no_stall() {
     holds(SHORT);
+}
+
+#[test]
+fn what_stalled_and_was_written_is_reported_once_it_has_arrived() {
+    holds(WRITTEN);
 }
 
 #[test]

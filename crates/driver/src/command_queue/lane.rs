@@ -2,6 +2,7 @@
 //! One of the queues that an SMMU takes commands from, in memory and by its registers. The SMMU carries out the
 //! commands of each by themselves: a CMD_SYNC completes those of its own queue (§2.6).
 
+use core::mem::ManuallyDrop;
 use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -10,7 +11,7 @@ use smmuv3_formats::register::{CmdqBase, cerror};
 use smmuv3_formats::{COMMAND_BYTES, Command, Opcode, PhysAddr};
 
 use super::port::{Port, Stop};
-use super::{Common, Ticket, is_failed};
+use super::{Common, Ticket, Waiting, is_failed};
 use crate::error::Failure;
 use crate::platform::Platform;
 use crate::queue::{Size, at};
@@ -38,6 +39,8 @@ pub(super) struct Lane {
     refusals: Refusals,
     /// Position at which the queue was last made empty: nobody carries out what was given before.
     began: AtomicU64,
+    /// Positions that resets have passed over.
+    skipped: AtomicU64,
     /// Taken by the caller that acknowledges errors.
     pub(super) recovery: SpinLock<Aborts>,
 }
@@ -71,6 +74,7 @@ impl Lane {
             tickets: Tickets::new(size),
             refusals: Refusals::new(),
             began: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
             recovery: SpinLock::new(Aborts::default()),
         })
     }
@@ -114,6 +118,12 @@ impl Lane {
         self.port.base_register(self.size(), self.base)
     }
 
+    /// How many commands the SMMU was told of, and in how many batches. Not while it is being reset.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let skipped = self.skipped.load(Ordering::Relaxed);
+        (self.tickets.published().saturating_sub(skipped), self.tickets.runs())
+    }
+
     pub(super) fn port(&self) -> &Port {
         &self.port
     }
@@ -121,7 +131,11 @@ impl Lane {
     /// Makes the queue empty, for an SMMU that does not use it, and shows it to that.
     pub(super) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
         // A waiter learns by what is consumed that its ticket is done, and by this that it is not.
-        let begins = |beginning| self.began.store(beginning, Ordering::Release);
+        let begins = |beginning| {
+            let skipped = beginning - self.tickets.published();
+            self.skipped.fetch_add(skipped, Ordering::Relaxed);
+            self.began.store(beginning, Ordering::Release);
+        };
         self.tickets.close(self.marks(platform), || platform.relax(), begins);
         self.recovery.with(platform, |aborts| {
             *aborts = Aborts::default();
@@ -141,35 +155,35 @@ impl Lane {
         Command([low | end << 32 & self.stamp, high])
     }
 
-    /// Gives the SMMU as many `commands` as fit in a batch of `count`, and a CMD_SYNC if `sync`; `None` when there is no
-    /// room.
-    #[inline]
-    pub(super) fn try_submit<P: Platform>(
+    /// Gives the SMMU a batch of `slots` commands, at least one: what `fill` pushes, and a CMD_SYNC in each slot that is
+    /// left. `None` when there is no room.
+    #[inline(always)]
+    pub(super) fn place<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
-        commands: &mut impl ExactSizeIterator<Item = Command>,
-        (count, slots): (u64, u64),
+        slots: u64,
         number: u32,
+        fill: impl FnOnce(&mut Run<'_, P>),
     ) -> Result<Option<Ticket>, Failure> {
         let refusals = self.refusals.count();
         // Between ticket and publication nothing may come, or those behind it would wait.
-        platform.mask_irqs(|| {
-            let start = match self.tickets.draw(slots) {
-                Ok(start) => start,
-                Err(NoTicket::Full) => return Ok(None),
-                Err(NoTicket::Closed) => return Err(Failure::Failed),
-            };
+        let drawn = platform.mask_irqs(move || {
+            let start = self.tickets.draw(slots)?;
             let end = start + slots;
             let slots = self.slots(platform);
             let mut run = Run { lane: self, platform, mmio, slots, start, next: start, end };
-            while run.next != start + count
-                && let Some(command) = commands.next()
-            {
-                run.push(command);
+            fill(&mut run);
+            ManuallyDrop::new(run).close();
+            Ok(start)
+        });
+        match drawn {
+            Ok(start) => {
+                Ok(Some(Ticket { start, end: start + slots, refusals, lane: number.into() }))
             }
-            Ok(Some(Ticket { start, end, refusals, lane: number }))
-        })
+            Err(NoTicket::Full) => Ok(None),
+            Err(NoTicket::Closed) => Err(Failure::Failed),
+        }
     }
 
     /// Waits until a run of so many slots may find room.
@@ -192,7 +206,34 @@ impl Lane {
         mmio: &P::Mmio,
         ticket: Ticket,
     ) -> Result<(), Failure> {
-        self.until(common, platform, mmio, || self.tickets.consumed() >= ticket.end)?;
+        if !self.is_soon(common, platform, mmio, || self.tickets.consumed() >= ticket.end) {
+            return self.wait_later(common, platform, mmio, &ticket);
+        }
+        let began = self.began.load(Ordering::Acquire);
+        if ticket.start >= began && self.refusals.count() == ticket.refusals {
+            return Ok(());
+        }
+        self.outcome(&ticket)
+    }
+
+    /// As [`Lane::wait`], for those that are not complete at once.
+    #[cold]
+    #[inline(never)]
+    fn wait_later<P: Platform>(
+        &self,
+        common: &Common,
+        platform: &P,
+        mmio: &P::Mmio,
+        ticket: &Ticket,
+    ) -> Result<(), Failure> {
+        self.until_later(common, platform, mmio, || self.tickets.consumed() >= ticket.end)?;
+        self.outcome(ticket)
+    }
+
+    /// What became of the commands of `ticket`, which are complete.
+    #[cold]
+    #[inline(never)]
+    fn outcome(&self, ticket: &Ticket) -> Result<(), Failure> {
         if ticket.start < self.began.load(Ordering::Acquire) {
             return Err(Failure::Failed);
         }
@@ -240,15 +281,25 @@ impl Lane {
         mmio: &P::Mmio,
         done: impl Fn() -> bool,
     ) -> Result<(), Failure> {
-        // Most find it done at the first look.
-        if done() {
-            return Ok(());
-        }
-        let epoch = common.epoch.load(Ordering::Acquire);
-        if !is_failed(epoch) && self.observe(platform, mmio).is_ok() && done() {
+        if self.is_soon(common, platform, mmio, &done) {
             return Ok(());
         }
         self.until_later(common, platform, mmio, done)
+    }
+
+    /// Whether it is `done` at the first look, or the second: most find it so.
+    #[inline]
+    fn is_soon<P: Platform>(
+        &self,
+        common: &Common,
+        platform: &P,
+        mmio: &P::Mmio,
+        done: impl Fn() -> bool,
+    ) -> bool {
+        done()
+            || !is_failed(common.epoch.load(Ordering::Acquire))
+                && self.observe(platform, mmio).is_ok()
+                && done()
     }
 
     /// As [`Lane::until`], for whoever was not done at once.
@@ -261,6 +312,7 @@ impl Lane {
         mmio: &P::Mmio,
         done: impl Fn() -> bool,
     ) -> Result<(), Failure> {
+        let mut waiting = Waiting::new(common, platform);
         let mut poller = Poller::new(&self.tickets);
         // What was consumed while the SMMU had something to do, and since when it is no more.
         let mut still: Option<(u64, u64)> = None;
@@ -307,6 +359,7 @@ impl Lane {
                 }
                 _ => Some((consumed, platform.now())),
             };
+            waiting.turns += 1;
             platform.relax();
         }
     }
@@ -357,6 +410,7 @@ impl Lane {
                 write(slot, if ends { self.sync(position + 1) } else { Sync::new().into() });
             }
             self.refusals.note(position, command, code);
+            common.refused(platform, position, command, code);
             self.port.acknowledge(mmio, |toggle| {
                 let tell = |position| self.port.tell(mmio, self.size().register(position));
                 self.tickets.tell_again(self.marks(platform), toggle, tell);
@@ -402,7 +456,7 @@ fn write(slot: &[AtomicU64; 2], command: Command) {
 }
 
 /// The slots of a ticket. However it ends, they are filled and published.
-struct Run<'a, P: Platform> {
+pub(super) struct Run<'a, P: Platform> {
     lane: &'a Lane,
     platform: &'a P,
     mmio: &'a P::Mmio,
@@ -413,18 +467,29 @@ struct Run<'a, P: Platform> {
 }
 
 impl<P: Platform> Run<'_, P> {
+    /// The next of `commands`, `count` of them at most: no more than there are slots.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, commands: &mut impl Iterator<Item = Command>, count: u64) {
+        let end = self.start + count;
+        while self.next != end
+            && let Some(command) = commands.next()
+        {
+            self.push(command);
+        }
+    }
+
     /// The next command, for a slot before the end.
-    fn push(&mut self, command: Command) {
+    #[inline(always)]
+    pub(super) fn push(&mut self, command: Command) {
         if let Some(slot) = at(self.slots, self.next) {
             write(slot, command);
         }
         self.next += 1;
     }
-}
 
-impl<P: Platform> Drop for Run<'_, P> {
-    /// A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
-    fn drop(&mut self) {
+    /// Publishes the run. A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
+    #[inline(always)]
+    fn close(&mut self) {
         while self.next != self.end {
             self.push(self.lane.sync(self.next + 1));
         }
@@ -432,6 +497,15 @@ impl<P: Platform> Drop for Run<'_, P> {
         // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
         let tell = |position| lane.port.tell(mmio, lane.size().register(position));
         lane.tickets.publish(lane.marks(platform), start, end, tell);
+    }
+}
+
+impl<P: Platform> Drop for Run<'_, P> {
+    /// Whoever was to give the commands has panicked.
+    #[cold]
+    #[inline(never)]
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -76,11 +76,14 @@ impl Port {
     pub(super) fn tell(&self, mmio: &impl Mmio, register: u32) {
         match self.slot {
             None => mmio.write32(CmdqProd::OFFSET, register),
-            Some(slot) => {
-                let control = self.control.load(Ordering::Relaxed);
-                mmio.write32(slot + EcmdqProd::OFFSET, register | control);
-            }
+            Some(slot) => self.tell_enhanced(mmio, slot, register),
         }
+    }
+
+    #[inline(never)]
+    fn tell_enhanced(&self, mmio: &impl Mmio, slot: u32, register: u32) {
+        let control = self.control.load(Ordering::Relaxed);
+        mmio.write32(slot + EcmdqProd::OFFSET, register | control);
     }
 
     /// CONS.RD.
@@ -89,8 +92,13 @@ impl Port {
         // The fields have 20 bits.
         match self.slot {
             None => CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32,
-            Some(slot) => EcmdqCons(mmio.read32(slot + EcmdqCons::OFFSET)).rd() as u32,
+            Some(slot) => Self::consumed_enhanced(mmio, slot),
         }
+    }
+
+    #[inline(never)]
+    fn consumed_enhanced(mmio: &impl Mmio, slot: u32) -> u32 {
+        EcmdqCons(mmio.read32(slot + EcmdqCons::OFFSET)).rd() as u32
     }
 
     /// Why the queue stands still, if it does.

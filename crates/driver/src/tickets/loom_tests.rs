@@ -143,7 +143,7 @@ fn loom_twin_without_the_fence_after_the_bell_loses_a_doorbell() {
         let Queue { tickets, marks, .. } = queue;
         tickets.mark(marks, start, end);
         fence(Ordering::SeqCst);
-        while tickets.announce(marks, |position| queue.tell(position)) {
+        while tickets.announce(marks, |position| queue.tell(position)).is_some() {
             let published = tickets.bell.published.load(Ordering::Relaxed);
             if tickets.follow(marks, published) == published {
                 return;

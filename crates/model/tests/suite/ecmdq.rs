@@ -2,8 +2,8 @@
 //! Enhanced command queues (§2.6), and messages of CMD_SYNCs (§4.2).
 
 use smmuv3_formats::Command;
-use smmuv3_formats::command::Sync;
-use smmuv3_model::{Adversary, Misuse, Observation, Profile, Reference};
+use smmuv3_formats::command::{AtcInv, Sync};
+use smmuv3_model::{Access, Adversary, Answers, Endpoint, Misuse, Observation, Profile, Reference};
 
 use crate::machine::*;
 
@@ -135,6 +135,43 @@ fn a_sync_completes_commands_of_its_own_queue_alone() {
     assert!((5..20).contains(&wrong), "{wrong}");
 }
 
+/// The same of what a device was told: of another queue, a CMD_SYNC neither completes it nor finds that it timed out.
+#[test]
+fn a_sync_waits_for_devices_that_its_own_queue_told() {
+    let habits = Adversary { late_invalidation: true, ..Adversary::NONE };
+    let kept = |machine: &Machine| machine.smmu.endpoint(SID).unwrap().atc().iter().count();
+    let everything = || AtcInv::new().with_sid(SID.into()).with_size(52);
+    let mut wrong = 0;
+    for seed in 0..20 {
+        let mut machine = seeded(crate::ats::ats(enhanced()).adversary(habits), seed);
+        machine.a1();
+        let mut ste = ste_words(CD);
+        ste[1] |= crate::ats::EATS_FULL;
+        machine.ste(SID, ste);
+        machine.smmu.plug(SID, Endpoint::default().ats(true));
+        assert!(machine.smmu.access(Access::read(SID, VA)).is_ok());
+        assert_eq!(kept(&machine), 1);
+        give(&mut machine, 0, everything());
+        give(&mut machine, 1, Sync::new());
+        assert_eq!(machine.smmu.run(usize::MAX), 2);
+        wrong += kept(&machine);
+        give(&mut machine, 0, Sync::new());
+        machine.smmu.run(usize::MAX);
+        assert_eq!(kept(&machine), 0, "its own");
+
+        machine.smmu.endpoint_mut(SID).unwrap().answers = Answers::Never;
+        give(&mut machine, 0, everything());
+        machine.smmu.run(usize::MAX);
+        give(&mut machine, 1, Sync::new());
+        give(&mut machine, 0, Sync::new());
+        machine.smmu.run(usize::MAX);
+        let stopped = |queue| machine.smmu.waiting_in(queue) != 0;
+        assert_eq!([1, 2].map(stopped), [true, false]);
+    }
+    // It may take effect at once.
+    assert!((5..20).contains(&wrong), "{wrong}");
+}
+
 fn asid_5() -> Command {
     Command([0x0005_0000_0000_0011, 0])
 }
@@ -171,7 +208,8 @@ fn an_error_stops_its_queue_until_it_is_acknowledged_there() {
 /// By hand: what must not be done to them.
 #[test]
 fn wrong_sequences_are_told() {
-    let cases: [(fn(&mut Machine), Misuse); 5] = [
+    type Case = (fn(&mut Machine), Misuse);
+    let cases: [Case; 5] = [
         (
             |machine| machine.smmu.write64(PAGE, ring(1) | BITS),
             Misuse::GuardedWrite { offset: PAGE, value: ring(1) | BITS },

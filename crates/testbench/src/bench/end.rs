@@ -26,6 +26,7 @@ impl Bench {
         self.check_tags_left().map_err(|error| failed("end the run", error))?;
         // Devices that are attached may ask.
         self.grant_late();
+        self.check_statistics().map_err(|error| failed("end the run", error))?;
         self.look(|watch| watch.collect(&self.world));
         self.world.set_observer(None);
         let bench = Arc::try_unwrap(self)

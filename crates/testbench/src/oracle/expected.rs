@@ -153,16 +153,27 @@ impl Oracle {
         expected
     }
 
-    /// Judges an access of `user` that reached `pa`.
+    /// Judges an access of `user` that reached `pa`, and is over.
     pub fn reached(&mut self, user: impl Into<User>, iova: u64, write: bool, pa: u64, how: &str) {
+        let user = user.into();
+        if self.goes_to(user, iova, write, pa, how) && write {
+            self.wrote(user, iova);
+        }
+    }
+
+    /// Judges an access of `user` that is on its way to `pa`, and need never arrive; whether it may go there.
+    pub fn goes_to(
+        &mut self,
+        user: impl Into<User>,
+        iova: u64,
+        write: bool,
+        pa: u64,
+        how: &str,
+    ) -> bool {
         let user = user.into();
         let expected = self.expected(user, iova, write);
         if expected.reach.contains(&pa) {
-            // Not before it has arrived.
-            if write && how != INTERRUPTING {
-                self.wrote(user, iova);
-            }
-            return;
+            return true;
         }
         let access = if write { "write" } else { "read" };
         let should = match expected.reach.first() {
@@ -173,6 +184,7 @@ impl Oracle {
             Rule::R1,
             format_args!("{user}: {how} {access} at {iova:#x} reached {pa:#x}; {should}"),
         );
+        false
     }
 
     /// Judges an access of `user` that was refused.
@@ -187,9 +199,6 @@ impl Oracle {
         }
     }
 }
-
-/// An access that interrupts the driver, and may arrive later.
-pub(crate) const INTERRUPTING: &str = "an interrupting";
 
 /// How an access is refused whose substream has no context: where there is a leaf for it, the context in there
 /// is invalid, and else there is no leaf (§5.3).

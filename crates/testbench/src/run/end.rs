@@ -22,6 +22,9 @@ impl Run<'_> {
             failed = self.guarded(Self::clear)?;
         }
         let Self { bench, mut report, operations, .. } = self;
+        if failed.is_none() {
+            report.statistics = bench.statistics();
+        }
         let hardware = bench.watch().log();
         let world = bench.world().clone();
         if failed.is_none() {

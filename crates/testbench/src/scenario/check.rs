@@ -141,7 +141,7 @@ fn map(
     line: usize,
 ) -> Option<String> {
     let unit = scenario.unit(space);
-    if (iova | length) % unit != 0 {
+    if !(iova | length).is_multiple_of(unit) {
         return Some(format!(
             "{length:#x} bytes at {iova:#x} are not whole pages of {}, which have {} KiB",
             named(scenario, space),

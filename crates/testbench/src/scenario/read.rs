@@ -422,7 +422,9 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
         );
     }
     let (ats, pri) = (fields.flag("ats").unwrap_or(false), fields.flag("pri").unwrap_or(false));
+    let stalling = stalls || owner.is_some_and(|owner| owner.forced_stalls);
     for (key, wanted, there, needed) in [
+        ("ats", ats, !stalling, "a master that does not stall"),
         ("ats", ats, owner.is_none_or(|owner| owner.ats), "an instance that has it"),
         ("pri", pri, owner.is_none_or(|owner| owner.pri), "an instance that has it"),
         ("pri", pri, ats, "ats = true"),

@@ -118,17 +118,20 @@ impl Watch {
         let Some(mut model) = world.machine().model(instance) else { return };
         let access = if write { Access::write(stream, iova) } else { Access::read(stream, iova) };
         let access = Access { substream: user.substream, ..access };
+        let how = "an interrupting";
+        let waits = delayed.is_some();
         let outcome = match delayed {
             Some(transfer) => model.hold_access(access, transfer),
             None => model.access(access),
         };
         drop(model);
         match outcome {
-            Ok(translation) => {
-                self.oracle.reached(user, iova, write, translation.pa, crate::oracle::INTERRUPTING);
+            Ok(translation) if waits => {
+                self.oracle.goes_to(user, iova, write, translation.pa, how);
             }
+            Ok(translation) => self.oracle.reached(user, iova, write, translation.pa, how),
             Err(refusal) => {
-                self.oracle.refused(user, iova, write, crate::oracle::INTERRUPTING);
+                self.oracle.refused(user, iova, write, how);
                 if refusal.reason != Reason::NotGranted {
                     self.caused(stream, user, iova, write);
                 }
@@ -163,7 +166,7 @@ impl Watch {
                 **iova == first + index * PAGE && self.oracle.block(space, **iova).is_none()
             })
             .count();
-        let bytes = run as u64 * PAGE & !(unit - 1);
+        let bytes = (run as u64 * PAGE) & !(unit - 1);
         (bytes != 0).then_some((space, *first, bytes))
     }
 }

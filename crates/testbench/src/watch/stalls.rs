@@ -38,7 +38,8 @@ impl Watch {
                 let Access { stream, address, write, .. } = *access;
                 match end {
                     StallEnd::Translated(to) => {
-                        self.oracle.reached(user, address, write, to.pa, "a stalled");
+                        // What it moves is still on its way.
+                        self.oracle.goes_to(user, address, write, to.pa, "a stalled");
                     }
                     // Whether it had to be, and how it is reported, depends on the moment.
                     StallEnd::Refused(_) => self.caused(stream, user, address, write),

@@ -33,7 +33,7 @@ fn an_smmu_that_gets_no_memory_is_not_touched_and_can_be_enabled_later() {
         }
     };
     world.frames().fail(None);
-    assert_eq!(failures, 4, "command queue, its records, event queue, stream table");
+    assert_eq!(failures, 5, "command queue, its records and counts, event queue, stream table");
     assert!(iommu.remove(smmu).is_ok());
     drop(iommu);
     let frames = world.frames();

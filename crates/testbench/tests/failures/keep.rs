@@ -52,7 +52,7 @@ fn without_frames_the_smmu_is_not_touched_and_the_stream_goes_on() {
         }
     };
     world.frames().fail(None);
-    assert_eq!(failures, 5, "two queues, records, the stream table, and a context");
+    assert_eq!(failures, 6, "two queues, records, counts, the stream table, and a context");
     assert!(reaches(&machine, memory) && !reaches(&machine, memory + REGION));
     let (master, domain) = iommu.take_kept(&smmu, STREAM).unwrap();
     iommu.detach(&master).unwrap();

@@ -6,6 +6,7 @@ use smmuv3::{
     AttachError, Attributes, CreateError, DomainConfig, Iova, MapError, Mismatch, PhysAddr, Prot,
     Quarantined, ReclaimError, UnmapError, pagetable::TableError,
 };
+use smmuv3_formats::granule::Granule;
 use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::oracle::Use;
 
@@ -171,10 +172,10 @@ fn a_domain_of_impossible_size_is_not_made_and_one_that_does_not_fit_is_not_atta
     };
     for (input, output, error) in [
         (31, 0, TableError::InputBits(31)),
-        (49, 0, TableError::InputBits(49)),
+        (53, 0, TableError::InputBits(53)),
         (u32::MAX, 0, TableError::InputBits(u32::MAX)),
         (0, 31, TableError::OutputBits(31)),
-        (0, 52, TableError::OutputBits(52)),
+        (0, 53, TableError::OutputBits(53)),
     ] {
         assert_eq!(create(input, output).err(), Some(CreateError::Table(error)));
     }
@@ -193,9 +194,12 @@ fn an_instance_without_the_granule_refuses_the_domain() {
     let setup =
         Setup::with(1, crate::setup::config(), |profile| profile.granules(false, true, true));
     let instance = setup.smmus[NARROW].id();
-    let refused = setup.attach(NIC, Use::Domain(0));
+    let config = DomainConfig::default().with_granule(Granule::K4);
+    let small = setup.iommu.create_domain(config).unwrap();
+    let refused = setup.iommu.attach(&setup.masters[NIC], &small);
     let what = Mismatch::Granule { shift: 12 };
     assert_eq!(refused, Err(AttachError::Mismatch { instance, what }));
     assert_eq!(what.to_string(), "the instance has no granule of 4 KiB");
+    assert!(small.close().is_ok());
     setup.tear_down("without the granule");
 }

@@ -55,7 +55,7 @@ fn idr5(change: impl Fn(Idr5) -> Idr5) -> Result<(), Unsupported> {
 #[test]
 fn an_smmu_that_the_driver_cannot_drive_is_refused_with_the_reason() {
     assert_eq!(idr0(|idr0| idr0), Ok(()));
-    let refused = idr0(|idr0| idr0.with_s1p(false));
+    let refused = idr0(|idr0| idr0.with_s1p(false).with_s2p(false));
     assert!(matches!(refused, Err(Unsupported::NoStage { idr0 }) if !Idr0(idr0).s1p()));
     assert_eq!(idr0(|idr0| idr0.with_s1p(false).with_s2p(true)), Ok(()), "stage 2 alone");
     for ttf in [0, 1] {

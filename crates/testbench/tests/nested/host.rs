@@ -270,7 +270,12 @@ impl Host {
             Report::EventsLost(_) => {}
             other => panic!("{other:?}"),
         };
-        while self.iommu.handle_interrupt(&self.smmu, Interrupt::Any, 64, &mut keep) {}
+        // Devices that never rest are refused while this reads, and there is always more.
+        for _ in 0..8 {
+            if !self.iommu.handle_interrupt(&self.smmu, Interrupt::Any, 64, &mut keep) {
+                break;
+            }
+        }
         for record in records {
             if let Owner::Guest(record) = self.nest.owner(&record) {
                 self.events.push(record);

@@ -90,6 +90,9 @@ read = { master = "n", iova = 2, length = 4 }
     let errors = scenario.check_for(&qemu_10()).unwrap_err().to_string();
     let lack = "which QEMU 10.0.2 can't do;";
     let expected = [
+        format!(
+            "much.toml:3:1: instance \"a\" walks more, or bears less, {lack} leave lpa2, wide-input, bbml and httu out"
+        ),
         format!("much.toml:5:1: instance \"a\" has stages = [1], {lack} there it is [1, 2]"),
         format!("much.toml:6:1: instance \"a\" has oas = 48, {lack} there it is 44"),
         format!("much.toml:7:1: instance \"a\" has sid-bits = 8, {lack} there it is 16"),

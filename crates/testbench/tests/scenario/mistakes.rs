@@ -126,7 +126,7 @@ fn each_mistake_in_a_step_is_named() {
         ),
         (
             r#"attach = { master = "sub", domain = "d", refused = "asid" }"#,
-            r#"unknown refused "asid" in attach; it is one of "asid-width", "ids-exhausted", "mismatch", "substream-range", "released", "pinned-twice", "maybe""#,
+            r#"unknown refused "asid" in attach; it is one of "asid-width", "ids-exhausted", "mismatch", "substream-range", "substream-stage", "vmid", "released", "pinned-twice", "maybe" (did you mean "vmid"?)"#,
         ),
         (
             r#"detach = { master = "sub", pasid = 2 }"#,

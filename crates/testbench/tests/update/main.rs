@@ -289,7 +289,9 @@ fn changed(kind: mixture::Kind, mut entry: Words, changes: &[(usize, u64)]) -> W
         let value = if field.address { *value } else { value << field.lo };
         let word = &mut changed[field.word];
         *word = *word & !field.mask() | value & field.mask();
-        if is_legal(kind, changed) {
+        // Config = 001 is nobody's but a quarantine's: what is written there stays.
+        let quarantined = kind == mixture::Kind::Ste && changed[0] & 0b1111 == 0b0011;
+        if is_legal(kind, changed) && !quarantined {
             entry = changed;
         }
     }

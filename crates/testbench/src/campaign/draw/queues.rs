@@ -27,5 +27,15 @@ pub(super) fn queued(scenario: Scenario) -> Scenario {
         };
         instance.msi |= interrupts == Interrupts::Messages;
     }
+    // The shortest ones, which are full at once, more often than others.
+    let rng = &mut Rng::with_seed(scenario.seed ^ APART.rotate_left(32));
+    for instance in &mut scenario.instances {
+        if rng.u8(..) < 48 {
+            instance.command_queue_log2 = 1;
+        }
+        if rng.u8(..) < 48 {
+            instance.event_queue_log2 = 1;
+        }
+    }
     scenario
 }

@@ -23,7 +23,10 @@ pub(super) fn stalling(scenario: Scenario) -> Scenario {
     }
     for master in &mut scenario.masters {
         let stalls = rng.u8(..) < 176;
-        master.stalls = stalls && scenario.instances[master.instance].stalls > 0;
+        let instance = &scenario.instances[master.instance];
+        // What keeps translations does not stall.
+        master.ats &= !instance.forced_stalls;
+        master.stalls = stalls && instance.stalls > 0 && !master.ats;
     }
     for step in &mut scenario.steps {
         if let Action::Random(random) = &mut step.action {

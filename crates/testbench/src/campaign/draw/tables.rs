@@ -47,5 +47,32 @@ pub(super) fn drawn(scenario: Scenario, window: u32) -> Scenario {
         tables.splitting = rng.u8(..) < 96;
         tables.dirty = rng.u8(..) < 96;
     }
+    wide(&mut scenario);
     scenario
+}
+
+/// Lets some domains of stage 1 have more than 48 bits of addresses, where an SMMU walks them. Its randomness stands apart,
+/// too.
+fn wide(scenario: &mut Scenario) {
+    let rng = &mut Rng::with_seed(scenario.seed ^ APART.rotate_left(32));
+    for instance in &mut scenario.instances {
+        // Of 64 KiB, it takes outputs of 52 bits.
+        if instance.granules.kib_64 && instance.walks.wide_input && rng.u8(..) < 64 {
+            instance.oas = 52;
+        }
+    }
+    let of_any = |granule: Granule| {
+        scenario.instances.iter().any(|it| {
+            let wide = if granule == Granule::K64 { it.oas == 52 } else { it.walks.lpa2 };
+            it.walks.wide_input && it.has_granule(granule) && wide
+        })
+    };
+    let granules: Vec<Granule> = Granule::ALL.into_iter().filter(|it| of_any(*it)).collect();
+    for domain in &mut scenario.domains {
+        if domain.tables.stage_2 || granules.is_empty() || rng.u8(..) >= 80 {
+            continue;
+        }
+        domain.input_bits = rng.u32(49..=52);
+        domain.tables.granule = Some(one_of(rng, &granules));
+    }
 }

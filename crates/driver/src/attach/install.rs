@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The step of an attach that hardware sees: the context, the stream table entries, the device's own switch, in the order
+//! in which they may be read.
+
+use smmuv3_formats::{Ste, SubstreamId};
+
+use super::Goal;
+use crate::configuration::Configuration;
+use crate::entry::Stream;
+use crate::error::Failure;
+use crate::instance::Instance;
+use crate::iommu::Core;
+#[cfg(feature = "mutation")]
+use crate::mutation::Mutation;
+use crate::page_group::{self, Which};
+use crate::page_request::Answer;
+use crate::place::{Bound, Slot, WITHOUT};
+use crate::platform::Platform;
+use crate::stall::{self, Ending};
+use crate::update::{Entry, Kind, Words, update};
+
+/// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat
+/// at the space that is entered, and what its entries say if a guest has a say in it.
+pub(super) fn install<P: Platform>(
+    core: &Core<P>,
+    configuration: &mut Configuration<P>,
+    instance: &Instance<P>,
+    master: usize,
+    substream: u32,
+    goal: &Goal<P>,
+    (new, nested): (Option<Bound>, Option<Ste>),
+) -> Result<(), Failure> {
+    let place = new.and_then(|new| configuration.places.get(new.place));
+    let tables = place.and_then(|place| place.space.stage_2(place.tag));
+    let target = place.filter(|_| tables.is_none()).map(|place| {
+        let context = place.space.context(instance.features(), place.tag, place.shared);
+        (context, place.tag.vmid)
+    });
+    let Some(state) = configuration.masters.get_mut(master) else { return Ok(()) };
+    let (platform, pasid) = (&core.platform, SubstreamId(substream));
+    let before = state.stream();
+    let contexts = |stream| matches!(stream, Stream::Stage1 { .. });
+    let was_read = contexts(before);
+    let (old, stalls) = (state.slot(substream), state.stalls);
+
+    // The context comes before whatever leads there.
+    if let Some((context, vmid)) = target {
+        let context = stall::context(context, stalls).0;
+        if !was_read {
+            state.vmid = vmid;
+        }
+        let linked = state.table.as_ref().is_some_and(|table| table.link(platform, pasid));
+        #[cfg(feature = "mutation")]
+        let linked = linked && !core.leaves_out(Mutation::NoLeafCfgi);
+        if linked && was_read {
+            instance.forget_leaf(platform, &state.streams, pasid)?;
+        }
+        if let Some(entry) = state.entry(platform, pasid) {
+            if was_read {
+                if stalls && old.bound().is_some() {
+                    // Invalid in between, so that what stalled before is told from what stalls then.
+                    let mut invalid = entry.load(platform);
+                    invalid[0] = 0;
+                    state.write_context(core, instance, entry, pasid, &invalid)?;
+                    stall::end(core, instance, &state.streams, Ending::Substream(substream))?;
+                }
+                state.write_context(core, instance, entry, pasid, &context)?;
+            } else {
+                // No entry leads to it yet: hardware cannot have read it.
+                fill(platform, entry, &context);
+            }
+        }
+    }
+    let slot = match (new, goal) {
+        (Some(bound), _) => Slot::At(bound),
+        (None, Goal::Identity) => Slot::Identity,
+        (None, _) => Slot::Blocked,
+    };
+    state.set_slot(substream, slot);
+    if substream == WITHOUT {
+        (state.stage_2, state.nested) = (tables, nested);
+    }
+    let after = state.stream();
+    let kept_before = state.on;
+    if kept_before && !after.is_translated() {
+        // What the device keeps, and asks for, must not outlive the entry that allows it.
+        #[cfg(feature = "mutation")]
+        let late = core.leaves_out(Mutation::DeviceFirst);
+        #[cfg(not(feature = "mutation"))]
+        let late = false;
+        if !late {
+            state.switch_off(core);
+        }
+        if let Err(what) = state.forget_kept(core, instance, WITHOUT) {
+            state.set_slot(substream, old);
+            return Err(what);
+        }
+    }
+    #[cfg(feature = "mutation")]
+    if core.leaves_out(Mutation::DeviceFirst) && state.ats && !state.on && after.is_translated() {
+        state.switch_on(core, instance)?;
+    }
+    let of_stage_2 = |stream| matches!(stream, Stream::Stage2(_));
+    let over = after != before && before.is_translated();
+    if stalls && over && (of_stage_2(before) || of_stage_2(after)) {
+        // Blocked in between, so that what stalled before is told from what stalls then.
+        let written = state
+            .write_streams(core, instance, Stream::Blocked)
+            .and_then(|()| stall::end(core, instance, &state.streams, Ending::Everything));
+        if let Err(what) = written {
+            state.set_slot(substream, old);
+            return Err(what);
+        }
+    }
+    if after != before {
+        let mut written = state.write_streams(core, instance, after);
+        if stalls && was_read && !after.is_translated() {
+            let blocked = after == Stream::Blocked;
+            let ending = if blocked { Ending::Everything } else { Ending::Translated };
+            written = written.and_then(|()| stall::end(core, instance, &state.streams, ending));
+        }
+        if let Err(what) = written {
+            state.set_slot(substream, old);
+            return Err(what);
+        }
+    }
+    if !after.is_translated() {
+        state.switch_off(core);
+        if kept_before {
+            let which = Which::All;
+            let ended = page_group::end(core, instance, state, which, Some(Answer::Invalid));
+            if let Err(what) = ended {
+                state.set_slot(substream, old);
+                return Err(what);
+            }
+        }
+    }
+    // It had a context, and has none.
+    let leaves = old.bound().is_some() && target.is_none();
+    if let Some(entry) = state.entry(platform, pasid).filter(|_| leaves) {
+        if contexts(after) {
+            // The rest means nothing without the first word.
+            let mut invalid = entry.load(platform);
+            invalid[0] = 0;
+            let mut written = state.write_context(core, instance, entry, pasid, &invalid);
+            if stalls {
+                let ending = Ending::Substream(substream);
+                written = written.and_then(|()| stall::end(core, instance, &state.streams, ending));
+            }
+            if let Err(what) = written {
+                state.set_slot(substream, old);
+                return Err(what);
+            }
+        } else {
+            // Unreachable since the entries changed: hardware does not see this.
+            fill(platform, entry, &[0; 8]);
+        }
+    }
+    if !state.ats || !after.is_translated() {
+        return Ok(());
+    }
+    let told = if state.on {
+        // It asks by the new context, and keeps what it was granted by the old one. What it lacked there may be here.
+        let answer = if new.is_some() { Answer::Success } else { Answer::Invalid };
+        let told = state.forget_kept(core, instance, substream);
+        let which = Which::Substream(substream);
+        told.and_then(|()| page_group::end(core, instance, state, which, Some(answer)))
+    } else {
+        state.switch_on(core, instance)
+    };
+    told.inspect_err(|_| state.set_slot(substream, old))
+}
+
+/// Fills an entry that hardware cannot reach. Words that it holds already were made visible when they were stored.
+pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry, words: &Words) {
+    let current = entry.load(platform);
+    for (index, (old, new)) in current.iter().zip(words).enumerate() {
+        if old != new {
+            entry.store(platform, index, *new);
+        }
+    }
+}
+
+#[cfg(not(feature = "mutation"))]
+pub(crate) fn write<P: Platform, K: Kind>(
+    core: &Core<P>,
+    entry: Entry,
+    target: &Words,
+    forget: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    update::<P, K, _>(&core.platform, entry, target, forget).map(|_| ())
+}
+
+#[cfg(feature = "mutation")]
+pub(crate) fn write<P: Platform, K: Kind>(
+    core: &Core<P>,
+    entry: Entry,
+    target: &Words,
+    mut forget: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let platform = &core.platform;
+    if core.leaves_out(Mutation::CfgiBeforeSte) {
+        forget()?;
+        update::<P, K, Failure>(platform, entry, target, || Ok(())).map(|_| ())
+    } else if core.leaves_out(Mutation::NoCfgi) {
+        update::<P, K, Failure>(platform, entry, target, || Ok(())).map(|_| ())
+    } else if core.leaves_out(Mutation::WordByWord) {
+        fill(platform, entry, target);
+        forget()
+    } else {
+        update::<P, K, _>(platform, entry, target, forget).map(|_| ())
+    }
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The memory of a command queue: its lanes, one behind the other, and the words that messages go to.
+
+use core::iter;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::{ptr, slice};
+
+use smmuv3_formats::PhysAddr;
+use smmuv3_formats::command::{Sync, completion};
+
+#[cfg(feature = "mutation")]
+use super::Wrong;
+use super::lane::Lane;
+use super::port::Port;
+use super::{CommandQueue, Common, Completion};
+use crate::counters::Counters;
+use crate::message::Message;
+use crate::name::Name;
+use crate::platform::Platform;
+use crate::queue::Size;
+
+/// Bytes of a word that CMD_SYNCs write to: a cache line of its own.
+const WORD_BYTES: usize = 128;
+
+impl CommandQueue {
+    /// Takes memory for a queue of `size` from the platform. `largest_batch` commands may precede a CMD_SYNC;
+    /// the SMMU may stand still for `deadline` nanoseconds. `None` when there is no memory, or for a queue of one
+    /// entry, which has no room for a command and its CMD_SYNC.
+    ///
+    /// # Safety
+    /// All other methods are given the same platform.
+    pub unsafe fn new<P: Platform>(
+        platform: &P,
+        size: Size,
+        largest_batch: u32,
+        deadline: u64,
+    ) -> Option<Self> {
+        if size.entries() < 2 {
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        let main = unsafe { Lane::new(platform, size, Port::main()) }?;
+        // SAFETY: as above.
+        let Some(counters) = (unsafe { Counters::new(platform) }) else {
+            // SAFETY: never shown to the SMMU.
+            unsafe { main.free(platform) };
+            return None;
+        };
+        Some(Self {
+            common: Common {
+                // At most a quarter of the queue, so that it finds room beside others; at least one command.
+                largest_batch: u64::from(largest_batch).min(size.entries() / 4).max(1),
+                deadline,
+                epoch: AtomicU32::new(0),
+                name: Name::new(""),
+                counters,
+                #[cfg(feature = "mutation")]
+                wrong: Wrong::No,
+            },
+            main,
+            others: PhysAddr(0),
+            count: 0,
+            words: None,
+            silent: AtomicBool::new(true),
+        })
+    }
+
+    /// The same queue, with `most` enhanced ones, whose registers are in the slots of these offsets; none if there is no
+    /// memory for all, or fewer slots.
+    ///
+    /// # Safety
+    /// The queue was not used before. Each slot is that of a queue of its own, within what the registers cover.
+    #[must_use]
+    pub unsafe fn beside<P: Platform>(
+        mut self,
+        platform: &P,
+        most: usize,
+        slots: impl Iterator<Item = u32>,
+    ) -> Self {
+        debug_assert_eq!(self.count, 0);
+        if most == 0 {
+            return self;
+        }
+        let memory = platform.allocate(lanes_bytes(most), LANE_ALIGN);
+        let Some(memory) = memory else { return self };
+        let lanes = platform.pointer(memory).cast::<MaybeUninit<Lane>>();
+        // SAFETY: just allocated for so many, aligned; uninitialised is what they may be.
+        let lanes = unsafe { slice::from_raw_parts_mut(lanes.as_ptr(), most) };
+        let mut count = 0;
+        for (lane, slot) in lanes.iter_mut().zip(slots) {
+            // SAFETY: the platform is the one of `new`.
+            let made = unsafe { Lane::new(platform, self.main.size(), Port::enhanced(slot)) };
+            let Some(made) = made else { break };
+            lane.write(made);
+            count += 1;
+        }
+        if count != most {
+            // Fewer are not worth another allocation, and a size that is not known when they are freed.
+            for lane in lanes.iter_mut().take(count) {
+                // SAFETY: written above, and never shown to anybody; read once.
+                unsafe { lane.assume_init_read().free(platform) };
+            }
+            // SAFETY: just allocated, with this size; nobody uses it.
+            unsafe { platform.free(memory, lanes_bytes(most), LANE_ALIGN) };
+            return self;
+        }
+        // As many as there was memory for: they fit.
+        (self.others, self.count) = (memory, most as u32);
+        self
+    }
+
+    /// The same queue, whose batches are to tell of their completion so; with [`Completion::Interrupt`] by `message`, if
+    /// there is one. [`Completion::Event`] and [`Completion::Message`] are for SMMUs that have them; without memory for the
+    /// latter it does not tell.
+    ///
+    /// # Safety
+    /// The queue was not used before.
+    #[must_use]
+    pub unsafe fn telling<P: Platform>(
+        mut self,
+        platform: &P,
+        completion: Completion,
+        message: Option<Message>,
+    ) -> Self {
+        if completion == Completion::Message {
+            let lanes = 1 + self.count as usize;
+            self.words = platform.allocate_coherent(lanes * WORD_BYTES, WORD_BYTES);
+            let Some(words) = self.words else { return self };
+            for (lane, word) in self.lanes_mut(platform).zip((words.0..).step_by(WORD_BYTES)) {
+                lane.end_with_message(PhysAddr(word));
+            }
+            return self;
+        }
+        let how = match completion {
+            Completion::Poll | Completion::Message => completion::NONE,
+            Completion::Interrupt => completion::IRQ,
+            Completion::Event => completion::SEV,
+        };
+        // No address: no message.
+        let message = message.filter(|_| completion == Completion::Interrupt);
+        let sync = message.map_or(Sync::new(), |message| message.on(Sync::new())).with_cs(how);
+        for lane in self.lanes_mut(platform) {
+            lane.end_with(sync, completion != Completion::Poll);
+        }
+        self
+    }
+
+    /// Gives the memory back, but what messages may still be written to.
+    ///
+    /// # Safety
+    /// The SMMU cannot access the queues: CMDQEN, and each EN of an enhanced one, was seen 0, or they were never enabled.
+    pub unsafe fn free<P: Platform>(self, platform: &P) {
+        for lane in self.others(platform) {
+            // SAFETY: each is read once, and nobody uses it afterwards. The caller says that the SMMU is done with it.
+            unsafe { ptr::read(lane).free(platform) };
+        }
+        // SAFETY: allocated with these sizes; nobody uses them any more, as the caller says.
+        unsafe {
+            if self.count != 0 {
+                let lanes = self.count as usize;
+                platform.free(self.others, lanes_bytes(lanes), LANE_ALIGN);
+            }
+            // One that is on its way when a queue is disabled arrives all the same (§2.4).
+            let silent = self.silent.load(Ordering::Acquire);
+            if let Some(words) = self.words.filter(|_| silent) {
+                let bytes = (1 + self.count as usize) * WORD_BYTES;
+                platform.free_coherent(words, bytes, WORD_BYTES);
+            }
+            self.main.free(platform);
+            self.common.counters.free(platform);
+        }
+    }
+
+    /// The lanes beside the first.
+    #[inline]
+    pub(super) fn others<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [Lane] {
+        if self.count == 0 {
+            return &[];
+        }
+        let lanes = platform.pointer(self.others).cast::<Lane>();
+        // SAFETY: `beside` wrote so many there, which live until `free` consumes the queue.
+        unsafe { slice::from_raw_parts(lanes.as_ptr(), self.count as usize) }
+    }
+
+    /// All lanes, of a queue that was not used before.
+    fn lanes_mut<'a, P: Platform>(
+        &'a mut self,
+        platform: &'a P,
+    ) -> impl Iterator<Item = &'a mut Lane> {
+        let others: &mut [Lane] = if self.count == 0 {
+            &mut []
+        } else {
+            let lanes = platform.pointer(self.others).cast::<Lane>();
+            // SAFETY: as in `others`; `self` is borrowed for as long.
+            unsafe { slice::from_raw_parts_mut(lanes.as_ptr(), self.count as usize) }
+        };
+        iter::once(&mut self.main).chain(others)
+    }
+}
+
+/// Power of two, at least the alignment of a lane.
+const LANE_ALIGN: usize = align_of::<Lane>();
+
+const fn lanes_bytes(lanes: usize) -> usize {
+    lanes * size_of::<Lane>()
+}

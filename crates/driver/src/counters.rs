@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Counts that any CPU may raise at any time without disturbing the others: each CPU has its own cache lines, and who
+//! reads adds them up.
+
+use core::slice;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use smmuv3_formats::PhysAddr;
+use smmuv3_pagetable::Frames;
+
+use crate::platform::Platform;
+use crate::queue::at;
+
+/// Bytes of cache lines: some CPUs fetch pairs of 64.
+const LINE: usize = 128;
+const WORDS: usize = LINE / size_of::<u64>();
+/// CPUs beyond share the lines of others.
+const MOST: usize = 4096;
+
+/// Up to 16 counts.
+pub(crate) struct Counters {
+    memory: PhysAddr,
+    /// A power of two, of lines.
+    shards: usize,
+}
+
+impl Counters {
+    /// All zero; `None` when there is no memory.
+    ///
+    /// # Safety
+    /// All other methods are given the same platform.
+    pub(crate) unsafe fn new<P: Platform>(platform: &P) -> Option<Self> {
+        // Of what is clamped there is a next power of two.
+        let shards = platform.max_cpus().clamp(1, MOST).next_power_of_two();
+        let memory = platform.allocate(shards * LINE, LINE)?;
+        Some(Self { memory, shards })
+    }
+
+    /// Gives the memory back.
+    ///
+    /// # Safety
+    /// Nobody uses them any more.
+    pub(crate) unsafe fn free<P: Platform>(self, platform: &P) {
+        // SAFETY: allocated in `new` with this size; `self` is consumed.
+        unsafe { platform.free(self.memory, self.shards * LINE, LINE) };
+    }
+
+    /// Raises the count number `which` by `by`, on the lines of this CPU.
+    pub(crate) fn add<P: Platform>(&self, platform: &P, which: usize, by: u64) {
+        let shard = platform.cpu() & (self.shards - 1);
+        if let Some(word) = self.words(platform).get(shard * WORDS + which) {
+            // Interrupts, and CPUs that answer for another's number, may come in between.
+            word.fetch_add(by, Ordering::Relaxed);
+        }
+    }
+
+    /// The count number `which`: at least what was counted before this was called.
+    pub(crate) fn sum<P: Platform>(&self, platform: &P, which: usize) -> u64 {
+        let lines = self.words(platform).chunks_exact(WORDS);
+        let of =
+            |line: &[AtomicU64]| at(line, which as u64).map(|word| word.load(Ordering::Relaxed));
+        lines.filter_map(of).fold(0, u64::wrapping_add)
+    }
+
+    fn words<'a>(&'a self, platform: &'a impl Frames) -> &'a [AtomicU64] {
+        let words = platform.pointer(self.memory).cast::<AtomicU64>();
+        // SAFETY: `new` allocated so many words, zeroed and aligned, which live until `free` consumes this, and are
+        // accessed as atomic words only.
+        unsafe { slice::from_raw_parts(words.as_ptr(), self.shards * WORDS) }
+    }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What happened so far, in numbers: of an instance ([`Smmu::statistics`](crate::Smmu::statistics)), and of a domain
+//! ([`Domain::statistics`](crate::Domain::statistics)).
+//!
+//! Nothing is counted on the way of an unmap that is not written there anyway: how many commands there were follows from
+//! positions in the queues, and how many batches is noted by the one that tells the SMMU of them, where it notes how far
+//! it came. What happens seldom is counted on each CPU's own cache lines (`counters`). What a domain would count on
+//! each unmap it counts only if asked to ([`DomainConfig::with_statistics`](crate::DomainConfig::with_statistics)), in the
+//! same way.
+//!
+//! All counts begin at 0 when the instance is taken into use, go on over resets, and wrap after 2^64. Those that are read
+//! together need not be of the same moment.
+
+/// What a command queue, with its enhanced ones, was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CommandStatistics {
+    /// Commands that the SMMU was told of, CMD_SYNCs among them.
+    pub commands: u64,
+    /// Batches of them: each ends in a CMD_SYNC. One that is for devices, too, has another within, and SYNCs take the place
+    /// of commands that were refused.
+    pub batches: u64,
+    /// Waits for a batch, or for room, that were not over at the first look.
+    pub waits: u64,
+    /// Turns of these: calls of [`Platform::relax`](crate::Platform::relax).
+    pub turns: u64,
+    /// Those of the waits that found the queue full.
+    pub full: u64,
+    /// Commands that a queue stopped at (§3.2), each time that it did.
+    pub refused: u64,
+}
+
+/// What an event queue handed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventStatistics {
+    /// Events.
+    pub events: u64,
+    /// Gaps between them: of each at least one is missing ([`Lost`](crate::Lost)).
+    pub gaps: u64,
+}
+
+/// How many of a kind of numbers are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Numbers {
+    /// By somebody.
+    pub used: usize,
+    /// By nobody.
+    pub free: usize,
+}
+
+/// What an instance did, and has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InstanceStatistics {
+    /// Of its command queue.
+    pub commands: CommandStatistics,
+    /// Of its event queue.
+    pub events: EventStatistics,
+    /// Stalled transactions that were handed out, and whose answer the SMMU was not given.
+    pub stalls: usize,
+    /// Masters.
+    pub masters: usize,
+    /// Tags in use, one for each address space in each bank.
+    pub tags: usize,
+    /// ASIDs, as far as the policy may use them there; of policies with one number for all instances, those of all.
+    pub asids: Numbers,
+    /// VMIDs of domains of stage 2, as far as they are nobody else's; none of either until the first is asked for.
+    pub vmids: Numbers,
+}
+
+/// What a domain did, and has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DomainStatistics {
+    /// Masters that use it; one counts again for each substream that it uses it with.
+    pub masters: usize,
+    /// Tags by which instances know it.
+    pub tags: usize,
+    /// What was counted since it was made, if that was asked for.
+    pub counted: Option<DomainCounts>,
+}
+
+/// What a domain counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DomainCounts {
+    /// Ranges that were mapped; of one that failed, what had been, and was unmapped again.
+    pub maps: u64,
+    /// Bytes of these.
+    pub mapped: u64,
+    /// Ranges that were unmapped, and confirmed; those that are deferred, too.
+    pub unmaps: u64,
+    /// Bytes that had been mapped of these.
+    pub unmapped: u64,
+    /// Invalidations: of a range, or of the whole, on however many instances.
+    pub invalidations: u64,
+    /// Those that an instance did not confirm.
+    pub unconfirmed: u64,
+}
+
+#[cfg(feature = "alloc")]
+pub(crate) use domain::{Counted, Counters};
+
+#[cfg(feature = "alloc")]
+mod domain {
+    use alloc::vec::Vec;
+    use core::sync::atomic::{AtomicU64, Ordering};
+
+    use super::DomainCounts;
+    use crate::shared::NoMemory;
+    use crate::sync::Line;
+
+    /// What is counted of a domain.
+    #[derive(Clone, Copy)]
+    pub(crate) enum Counted {
+        Maps,
+        Mapped,
+        Unmaps,
+        Unmapped,
+        Invalidations,
+        Unconfirmed,
+    }
+
+    /// The counts of a domain, on each CPU's own cache lines.
+    pub(crate) struct Counters(Vec<Line<[AtomicU64; 6]>>);
+
+    impl Counters {
+        /// All zero, for so many CPUs.
+        pub(crate) fn new(cpus: usize) -> Result<Self, NoMemory> {
+            let count = cpus.checked_next_power_of_two().ok_or(NoMemory)?;
+            let mut lines = Vec::new();
+            lines.try_reserve_exact(count).map_err(|_| NoMemory)?;
+            lines.extend((0..count).map(|_| Line([const { AtomicU64::new(0) }; 6])));
+            Ok(Self(lines))
+        }
+
+        pub(crate) fn add(&self, cpu: usize, which: Counted, by: u64) {
+            let line = self.0.get(cpu & self.0.len().wrapping_sub(1));
+            if let Some(count) = line.and_then(|line| line.get(which as usize)) {
+                // Interrupts, and CPUs that answer for another's number, may come in between.
+                count.fetch_add(by, Ordering::Relaxed);
+            }
+        }
+
+        pub(crate) fn sums(&self) -> DomainCounts {
+            let counts = |which| self.0.iter().filter_map(move |line| line.get(which as usize));
+            let sum = |which: Counted| {
+                let all = counts(which).map(|count| count.load(Ordering::Relaxed));
+                all.fold(0, u64::wrapping_add)
+            };
+            DomainCounts {
+                maps: sum(Counted::Maps),
+                mapped: sum(Counted::Mapped),
+                unmaps: sum(Counted::Unmaps),
+                unmapped: sum(Counted::Unmapped),
+                invalidations: sum(Counted::Invalidations),
+                unconfirmed: sum(Counted::Unconfirmed),
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn counts_of_all_cpus_are_added_up_whatever_their_numbers() {
+            let counters = Counters::new(3).unwrap_or_else(|_| panic!("memory"));
+            for cpu in [0, 1, 2, 3, 4, usize::MAX] {
+                counters.add(cpu, Counted::Unmapped, 1 << cpu.min(10));
+            }
+            counters.add(7, Counted::Maps, 5);
+            let sums = DomainCounts { maps: 5, unmapped: 0x41f, ..DomainCounts::default() };
+            assert_eq!(counters.sums(), sums);
+        }
+    }
+}

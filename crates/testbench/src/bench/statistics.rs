@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the driver says that happened, in numbers, against what its surroundings saw.
+
+use std::fmt::Display;
+
+use smmuv3::{InstanceStatistics, Smmu};
+
+use super::Bench;
+use crate::oracle::PAGE;
+use crate::report::Counted;
+
+/// Turns in which an SMMU has done all that it was told.
+const TURNS: u32 = 1000;
+
+impl Bench {
+    /// What the driver counted on each instance.
+    pub fn statistics(&self) -> Vec<Counted> {
+        let counted = |smmu: &Smmu<_>| {
+            let InstanceStatistics { commands, events, .. } = smmu.statistics();
+            Counted {
+                instance: smmu.name().to_owned(),
+                commands: commands.commands,
+                batches: commands.batches,
+                waits: commands.waits,
+                turns: commands.turns,
+                full: commands.full,
+                refused: commands.refused,
+                events: events.events,
+                gaps: events.gaps,
+            }
+        };
+        self.smmus.iter().map(counted).collect()
+    }
+
+    /// The numbers of instances and domains, at the end of a run: nothing is attached any more.
+    pub(super) fn check_statistics(&self) -> Result<(), String> {
+        for (index, smmu) in self.smmus.iter().enumerate() {
+            self.check_instance(index, &smmu.statistics())?;
+        }
+        for (index, domain) in self.domains.iter().enumerate() {
+            let said = domain.statistics();
+            let name = self.scenario.domains.get(index).map_or("?", |domain| &*domain.name);
+            let check = |what, said, is| same(&format!("domain {name}"), what, said, is);
+            check("masters", said.masters, 0)?;
+            check("tags", said.tags, self.tags_of(index).len())?;
+            let Some(counted) = said.counted else { continue };
+            check("unconfirmed", counted.unconfirmed as usize, 0)?;
+            // The oracle does not know what a guest's memory is mapped to.
+            if self.scenario.domains.iter().any(|domain| domain.tables.guests) {
+                continue;
+            }
+            let pages = self.oracle(|oracle| oracle.pages(index, 0..u64::MAX).count());
+            let left = counted.mapped.wrapping_sub(counted.unmapped);
+            check("bytes mapped and not unmapped", left as usize, pages * PAGE as usize)?;
+        }
+        Ok(())
+    }
+
+    fn check_instance(&self, index: usize, said: &InstanceStatistics) -> Result<(), String> {
+        let check = |what, said, is| same(&format!("instance {index}"), what, said, is);
+        let commands = said.commands;
+        check("commands given", commands.commands, self.world.given(index))?;
+        check("masters", said.masters as u64, {
+            let of_it = |master: &&smmuv3::Master<_>| master.instance().index() == index;
+            self.masters.iter().filter(of_it).count() as u64
+        })?;
+        check("tags", said.tags as u64, 0)?;
+        check("ASIDs in use", said.asids.used as u64, 0)?;
+        check("VMIDs in use", said.vmids.used as u64, 0)?;
+        check("stalls that wait", said.stalls as u64, 0)?;
+        // The answers to stalls are not waited for.
+        let mut turns = 0;
+        let tally = loop {
+            self.look(|watch| watch.collect(&self.world));
+            if !self.look(|watch| watch.models()) {
+                return Ok(());
+            }
+            let tally = self.look(|watch| watch.tallies.get(index).copied()).unwrap_or_default();
+            if turns == TURNS || tally.commands >= commands.commands {
+                break tally;
+            }
+            self.world.machine().wait();
+            turns += 1;
+        };
+        // A command at which the queue stopped was consumed once it was accepted. One that is put in the place of another
+        // is a CMD_SYNC.
+        check("commands consumed", commands.commands, tally.commands)?;
+        let least = commands.batches + commands.refused;
+        // Batches for devices have more, and those before which one did not answer are tried again.
+        if !self.scenario.masters.iter().any(|master| master.ats) {
+            check("CMD_SYNCs", least, tally.syncs)?;
+        } else if commands.batches > tally.syncs {
+            return Err(format!("instance {index} says {least} batches, but did {}", tally.syncs));
+        }
+        check("events", said.events.events, tally.reported)?;
+        let unread = self.oracle(|oracle| oracle.unread(index)) as u64;
+        check("events recorded", said.events.events + unread, tally.recorded)?;
+        check("gaps", said.events.gaps, tally.gaps)?;
+        if (said.events.gaps == 0) != (tally.lost == 0) {
+            return Err(format!(
+                "instance {index} says {} gaps, but lost {}",
+                tally.gaps, tally.lost
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn same<T: PartialEq + Display>(whose: &str, what: &str, said: T, is: T) -> Result<(), String> {
+    if said == is {
+        return Ok(());
+    }
+    Err(format!("{whose}: {what}: the driver says {said}, but there are {is}"))
+}

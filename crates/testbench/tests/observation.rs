@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the driver counts and what it tells while it works: each thing once, in the order in which it is done, and where
+//! the documentation says.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use smmuv3::{
+    Attributes, Change, Config, DomainConfig, InstanceConfig, Iommu, Iova, MasterConfig, PhysAddr,
+    Prot, Smmu, StreamId, Trace,
+};
+use smmuv3_testbench::machine_model::ModelMachine;
+use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
+
+const PAGE: u64 = 0x1000;
+const IOVA: Iova = Iova(0x1000_0000);
+
+fn machine() -> (Arc<World>, Iommu<TestPlatform>, Smmu<TestPlatform>) {
+    let text = "name = \"observation\"\ninstance = [{ name = \"smmu0\" }]\n\
+                master = [{ name = \"nic\", instance = \"smmu0\", streams = [1] }]";
+    let machine = ModelMachine::new(&common::parse(text), 1).unwrap();
+    let world = World::new(Arc::new(machine), 1);
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let mmio = TestMmio { world: world.clone(), instance: 0 };
+    let mut config = InstanceConfig::named("smmu0");
+    config.sid_bits = 4;
+    let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
+    (world, iommu, smmu)
+}
+
+/// A word for each event, with what it is about.
+fn word(event: &Trace<'_>) -> Option<String> {
+    Some(match event {
+        Trace::Submitted { instance, count, .. } => format!("{instance} given {count}"),
+        Trace::Completed { instance, count, result, .. } => {
+            format!("{instance} {} {count}", if result.is_ok() { "did" } else { "failed" })
+        }
+        Trace::Invalidation { space, told, .. } => format!("space {space} told {}", told.len()),
+        Trace::Begun(Change::Attach { stream, space, .. }) => {
+            format!("attach {} to {}", stream.0, space.unwrap())
+        }
+        Trace::Begun(Change::Detach { stream, .. }) => format!("detach {}", stream.0),
+        Trace::Ended { done, .. } => format!("over: {done}"),
+        // How often it waits is the machine's.
+        Trace::Waited { .. } => return None,
+        other => format!("{other:?}"),
+    })
+}
+
+#[test]
+fn calls_are_traced_in_the_order_of_what_they_do() {
+    let (world, iommu, smmu) = machine();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = seen.clone();
+    world.set_hook(Some(Arc::new(move |event: &Trace<'_>| {
+        sink.lock().unwrap().extend(word(event));
+    })));
+    let take = || std::mem::take(&mut *seen.lock().unwrap());
+
+    let master = iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).unwrap();
+    let domain = iommu.create_domain(DomainConfig::default().with_statistics()).unwrap();
+    take();
+    iommu.attach(&master, &domain).unwrap();
+    let attached = take();
+    assert_eq!(attached.first().unwrap(), "attach 1 to 0");
+    assert_eq!(attached.last().unwrap(), "over: true");
+    let inner = &attached[1..attached.len() - 1];
+    // Each step is waited for before the next.
+    assert!(!inner.is_empty() && inner.len() % 2 == 0, "{inner:?}");
+    for pair in inner.chunks(2) {
+        assert!(
+            pair[0].starts_with("smmu0 given") && pair[1].starts_with("smmu0 did"),
+            "{inner:?}"
+        );
+    }
+
+    let pa = PhysAddr(world.frames().allocate(PAGE, PAGE).unwrap());
+    // SAFETY: the memory is used by nobody.
+    unsafe { domain.map(IOVA, pa, PAGE, Attributes::normal(Prot::READ | Prot::WRITE)) }.unwrap();
+    assert_eq!(take(), [""; 0], "a map tells nobody");
+    // SAFETY: no other call.
+    assert_eq!(unsafe { domain.unmap(IOVA, PAGE) }, Ok(PAGE));
+    assert_eq!(take(), ["smmu0 given 2", "space 0 told 1", "smmu0 did 2"]);
+
+    iommu.detach(&master).unwrap();
+    let detached = take();
+    assert_eq!(detached.first().unwrap(), "detach 1");
+    assert_eq!(detached.last().unwrap(), "over: true");
+    world.set_hook(None);
+    iommu.attach(&master, &domain).unwrap();
+    assert_eq!(take(), [""; 0], "nobody is told any more");
+}
+
+#[test]
+fn counts_are_those_of_what_was_done() {
+    let (world, iommu, smmu) = machine();
+    let master = iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).unwrap();
+    let counted = iommu.create_domain(DomainConfig::default().with_statistics()).unwrap();
+    let plain = iommu.create_domain(DomainConfig::default()).unwrap();
+    assert_eq!(plain.statistics().counted, None);
+    iommu.attach(&master, &counted).unwrap();
+    let before = smmu.statistics();
+    assert_eq!((before.masters, before.tags, before.asids.used), (1, 1, 1));
+    assert_eq!(before.asids.used + before.asids.free, 0xffff);
+
+    let pa = PhysAddr(world.frames().allocate(4 * PAGE, PAGE).unwrap());
+    for page in 0..3 {
+        let iova = Iova(IOVA.0 + page * PAGE);
+        // SAFETY: the memory is used by nobody, and there is no other call.
+        unsafe { counted.map(iova, pa, PAGE, Attributes::normal(Prot::READ | Prot::WRITE)) }
+            .unwrap();
+    }
+    // SAFETY: no other call.
+    assert_eq!(unsafe { counted.unmap(IOVA, 2 * PAGE) }, Ok(2 * PAGE));
+    // SAFETY: as above; the memory is not used again.
+    let deferred = unsafe { counted.unmap_deferred(Iova(IOVA.0 + 2 * PAGE), PAGE) };
+    assert_eq!(deferred, Ok(PAGE));
+    counted.invalidate_all().unwrap();
+
+    let after = smmu.statistics();
+    assert_eq!(after.commands.batches - before.commands.batches, 2);
+    assert_eq!(after.commands.commands, world.given(0));
+    assert_eq!(after.commands.refused, 0);
+    let said = counted.statistics();
+    assert_eq!((said.masters, said.tags), (1, 1));
+    let said = said.counted.unwrap();
+    assert_eq!((said.maps, said.mapped), (3, 3 * PAGE));
+    assert_eq!((said.unmaps, said.unmapped), (2, 3 * PAGE));
+    assert_eq!((said.invalidations, said.unconfirmed), (2, 0));
+
+    // What a reset passes over in the queue is no command.
+    iommu.reset(&smmu).unwrap();
+    assert_eq!(smmu.statistics().commands.commands, world.given(0));
+    iommu.detach(&master).unwrap();
+    let left = smmu.statistics();
+    assert_eq!((left.tags, left.asids.used, left.masters), (0, 0, 1));
+}
