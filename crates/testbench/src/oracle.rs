@@ -20,8 +20,8 @@ use smmuv3_formats::EventRecord;
 
 pub use crate::rule::{Rule, Violation};
 pub use expected::{Expected, Refused};
-pub use pages::Group;
 use pages::Requests;
+pub use pages::{Group, Waiting};
 use space::SpaceState;
 pub use space::{Life, Page, Shape};
 use stalls::Stalls;

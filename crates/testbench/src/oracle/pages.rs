@@ -11,6 +11,15 @@ use super::{Oracle, Rule, Use, User};
 /// What names a group: stream, substream, and PRGIndex.
 pub type Group = (u32, Option<u32>, u16);
 
+/// A complete group that waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its name, which may come back once it was answered,
+    pub group: Group,
+    /// and which one of its instance's it is.
+    pub serial: u64,
+}
+
 /// The requests of an instance.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Requests {
@@ -19,7 +28,9 @@ pub(super) struct Requests {
     /// Groups of which some may be forgotten, which was reported.
     incomplete: BTreeSet<Group>,
     /// Complete groups that nobody has answered, in order.
-    waiting: Vec<Group>,
+    waiting: Vec<Waiting>,
+    /// How many groups were complete by now.
+    completed: u64,
     /// Those that did not fit, not reported yet.
     lost: u64,
 }
@@ -43,6 +54,29 @@ const fn asked(request: &PageRequest) -> (u64, bool, bool) {
     (request.addr(), request.read(), request.write())
 }
 
+impl Requests {
+    /// Where in the queue the requests of a group are: of each that is complete, as the number may have come back.
+    fn complete(&self, of: Group) -> Vec<Vec<usize>> {
+        let (mut complete, mut begun) = (Vec::new(), Vec::new());
+        for (at, Request { record, .. }) in self.queue.iter().enumerate() {
+            if group(record) == of && !record.is_stop_marker() {
+                begun.push(at);
+                if record.last() {
+                    complete.push(std::mem::take(&mut begun));
+                }
+            }
+        }
+        complete
+    }
+
+    /// Removes requests from the queue, whose positions are in order.
+    fn remove(&mut self, positions: &[usize]) {
+        for at in positions.iter().rev() {
+            self.queue.remove(*at);
+        }
+    }
+}
+
 impl Oracle {
     /// A device asked for a page, or said that it uses a PASID no more.
     pub fn asked(&mut self, instance: usize, request: PageRequest, queued: bool) {
@@ -53,14 +87,16 @@ impl Oracle {
         }
         requests.queue.push(Request { record: request, over: false });
         if request.last() && !request.is_stop_marker() {
-            requests.waiting.push(group(&request));
+            requests.completed += 1;
+            let (group, serial) = (group(&request), requests.completed);
+            requests.waiting.push(Waiting { group, serial });
         }
     }
 
     /// A device got a response from the driver; whether some group waited for that.
     pub fn granted(&mut self, instance: usize, stream: u32, index: u16) -> bool {
         let Some(requests) = self.requests.get_mut(instance) else { return false };
-        let named = |(of, _, number): &Group| (*of, *number) == (stream, index);
+        let named = |it: &Waiting| (it.group.0, it.group.2) == (stream, index);
         let at = requests.waiting.iter().position(named);
         at.map(|at| requests.waiting.remove(at)).is_some()
     }
@@ -69,25 +105,26 @@ impl Oracle {
     pub fn reported_group(&mut self, instance: usize, of: Group, pages: &[(u64, bool, bool)]) {
         let Some(requests) = self.requests.get_mut(instance) else { return };
         let whole = !requests.incomplete.remove(&of);
-        loop {
-            let (mut known, mut end) = (Vec::new(), None);
-            requests.queue.retain(|Request { record, over }| {
-                let is_next = end.is_none() && group(record) == of && !record.is_stop_marker();
-                if is_next {
-                    known.push(asked(record));
-                    end = record.last().then_some(*over);
-                }
-                !is_next
-            });
-            if end.is_some() && (known == pages || !whole && known.ends_with(pages)) {
-                return;
-            }
-            if end != Some(true) {
-                let text =
-                    format!("{of:x?} was reported with {pages:x?}, but asked for {known:x?}");
-                return self.accuse(Rule::R9, text);
-            }
+        let complete = requests.complete(of);
+        let asked_for = |positions: &Vec<usize>| -> Vec<(u64, bool, bool)> {
+            let records = positions.iter().filter_map(|at| requests.queue.get(*at));
+            records.map(|request| asked(&request.record)).collect()
+        };
+        let fits = |over: bool| {
+            complete.iter().find(|positions| {
+                let known = asked_for(positions);
+                let last = positions.last().and_then(|at| requests.queue.get(*at));
+                last.is_some_and(|last| last.over == over)
+                    && (known == pages || !whole && known.ends_with(pages))
+            })
+        };
+        // What need not be reported may look the same.
+        if let Some(positions) = fits(false).or_else(|| fits(true)) {
+            return requests.remove(positions);
         }
+        let known: Vec<_> = complete.iter().map(asked_for).collect();
+        let text = format!("{of:x?} was reported with {pages:x?}, but asked for {known:x?}");
+        self.accuse(Rule::R9, text);
     }
 
     /// The driver denied a page, the last of its group or not.
@@ -100,14 +137,15 @@ impl Oracle {
         };
         let find = |over| requests.queue.iter().position(|request| is_it(&request, over));
         match find(false).or_else(|| find(true)) {
+            Some(at) if last => {
+                // What it had of the group goes, too.
+                let positions = requests.complete(of).into_iter().find(|them| them.contains(&at));
+                requests.remove(&positions.unwrap_or_default());
+                requests.incomplete.remove(&of);
+            }
             Some(at) => {
                 requests.queue.remove(at);
-                // Pages of it may have been gathered before.
-                if last {
-                    requests.incomplete.remove(&of);
-                } else {
-                    requests.incomplete.insert(of);
-                }
+                requests.incomplete.insert(of);
             }
             None => {
                 self.accuse(
@@ -151,21 +189,33 @@ impl Oracle {
         }
     }
 
+    /// The driver reported that the queue was full. It has read all that was in it: no group that has begun will have an
+    /// end, since the number of one whose end was lost is another's from here on.
+    pub fn reported_overflow(&mut self, instance: usize) {
+        self.all_groups_handed_out(instance);
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        requests.lost = 0;
+        requests.queue.clear();
+        requests.incomplete.clear();
+    }
+
     /// The groups of a user that wait for an answer.
-    pub fn asking(&self, user: User) -> Vec<Group> {
+    pub fn asking(&self, user: User) -> Vec<Waiting> {
         let (instance, streams) = self.streams(user.master);
         let Some(requests) = self.requests.get(instance) else { return Vec::new() };
-        let of_user = |(stream, substream, _): &&Group| {
-            streams.contains(stream) && *substream == user.substream
+        let of_user = |it: &&Waiting| {
+            let (stream, substream, _) = it.group;
+            streams.contains(&stream) && substream == user.substream
         };
         requests.waiting.iter().filter(of_user).copied().collect()
     }
 
     /// After what `user` used was taken from it: none of the groups that waited `before` waits any more, and what
     /// nobody has read of them need not be reported.
-    pub fn groups_are_over(&mut self, user: User, before: &[Group]) {
+    pub fn groups_are_over(&mut self, user: User, before: &[Waiting]) {
         let left = self.asking(user);
-        if let Some(of) = left.iter().find(|of| before.contains(of)) {
+        if let Some(it) = left.iter().find(|it| before.contains(it)) {
+            let of = it.group;
             let text = format!("{user}: what it used is gone, but {of:x?} was never answered");
             self.accuse(Rule::R9, text);
         }
@@ -191,20 +241,27 @@ impl Oracle {
 
     /// The driver says that it reported everything of `instance`.
     pub fn all_groups_reported(&mut self, instance: usize) {
+        self.all_groups_handed_out(instance);
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        requests.queue.retain(|request| !request.over);
+        if requests.lost > 0 {
+            self.accuse(Rule::R9, "page requests were lost, and nobody was told");
+        }
+    }
+
+    fn all_groups_handed_out(&mut self, instance: usize) {
         let Some(requests) = self.requests.get(instance) else { return };
         let left = requests.queue.iter().find(|request| request.record.last() && !request.over);
         if let Some(request) = left {
             let text = format!("{:x?} was never reported", group(&request.record));
             self.accuse(Rule::R9, text);
-        } else if requests.lost > 0 {
-            self.accuse(Rule::R9, "page requests were lost, and nobody was told");
         }
     }
 
     /// At the end nothing waits.
     pub fn no_group_is_left(&mut self) {
         let left = self.requests.iter().flat_map(|requests| &requests.waiting).next().copied();
-        if let Some(of) = left {
+        if let Some(Waiting { group: of, .. }) = left {
             self.accuse(Rule::R9, format_args!("{of:x?} was never answered"));
         }
     }

@@ -47,10 +47,12 @@ impl Watch {
     }
 
     pub(super) fn report_forgetting(&mut self, instance: usize, lost: PagesLost) {
-        let of = match lost {
-            PagesLost::Begun(group) => Some(name(group)),
-            _ => None,
-        };
-        self.oracle.reported_forgetting(instance, of);
+        match lost {
+            PagesLost::Begun(group) => {
+                self.oracle.reported_forgetting(instance, Some(name(group)));
+            }
+            PagesLost::Overflow { .. } => self.oracle.reported_overflow(instance),
+            _ => self.oracle.reported_forgetting(instance, None),
+        }
     }
 }

@@ -5,7 +5,7 @@ use smmuv3_formats::EventRecord;
 use smmuv3_model::{Access, Observation, StallEnd};
 
 use super::Watch;
-use crate::oracle::{Group, Rule, User};
+use crate::oracle::{Rule, User, Waiting};
 use crate::platform::World;
 
 /// The transactions of a user that wait when a change begins, and groups of page requests.
@@ -15,7 +15,7 @@ pub struct Before {
     /// Their numbers, and those of others whose events are not in the queue.
     ids: Vec<u64>,
     /// The groups of page requests that wait.
-    groups: Vec<Group>,
+    groups: Vec<Waiting>,
 }
 
 impl Watch {

@@ -31,7 +31,9 @@ fn is_over(setup: &Setup, late: PageGroup<TestPlatform>, others: PageGroup<TestP
     let (reports, more) = setup.reports(8);
     assert!(reports.is_empty() && !more, "{reports:?}");
     assert!(setup.waits(GPU));
+    let index = others.group().index;
     assert_eq!(others.respond(Answer::Success), Ok(true));
+    assert_eq!(setup.answers(GPU), [(index, Answered::Success)]);
     assert!(!setup.waits(GPU));
 }
 
