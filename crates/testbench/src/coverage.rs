@@ -80,6 +80,12 @@ pub const FEATURES: &[Feature] = &[
     master("PASIDs", |scenario, index| scenario.substream_bits(index) > 0),
     master("stalls", Scenario::stalls),
     master("ATS", |scenario, index| scenario.masters.get(index).is_some_and(|master| master.ats)),
+    master("page requests", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|master| master.pri)
+    }),
+    master("PASIDs in responses", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|master| master.response_pasid)
+    }),
     space("domain", |scenario, index| index < scenario.domains.len()),
     space("stage 2", |scenario, index| tables(scenario, index, |it| it.stage_2)),
     space("16 KiB", |scenario, index| {
@@ -120,7 +126,16 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         "nobody publishes the tables of a process",
     ),
     (&["not coherent"], &["dirty"], "hardware marks nothing where it does not snoop"),
-    (&["ATS"], &["answer"], "what keeps translations does not stall"),
+    (
+        &["ATS", "page requests", "PASIDs in responses"],
+        &["answer"],
+        "what keeps translations does not stall",
+    ),
+    (
+        &["stalls", "forced stalls"],
+        &["ask", "grant"],
+        "what stalls has no ATS, and asks for nothing",
+    ),
 ];
 
 /// What only a domain can be, not a process.

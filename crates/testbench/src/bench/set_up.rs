@@ -122,7 +122,11 @@ impl Bench {
                 master.streams.clone(),
                 Contexts::new(bits, two_levels),
             );
-            if scenario.instances.get(master.instance).is_some_and(|it| it.forced_stalls) {
+            let instance = scenario.instances.get(master.instance);
+            if let Some(instance) = instance.filter(|_| master.response_pasid) {
+                self.watch().oracle.responses_carry(index, instance.ssid_bits);
+            }
+            if instance.is_some_and(|it| it.forced_stalls) {
                 self.watch().oracle.stalls_always(index);
             }
             for stream in &master.streams {

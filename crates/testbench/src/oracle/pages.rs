@@ -80,16 +80,18 @@ impl Requests {
 impl Oracle {
     /// A device asked for a page, or said that it uses a PASID no more.
     pub fn asked(&mut self, instance: usize, request: PageRequest, queued: bool) {
+        let of = group(&request);
+        let due =
+            request.last() && !request.is_stop_marker() && self.can_answer(instance, of.0, of.1);
         let Some(requests) = self.requests.get_mut(instance) else { return };
         if !queued {
             requests.lost += 1;
             return;
         }
         requests.queue.push(Request { record: request, over: false });
-        if request.last() && !request.is_stop_marker() {
+        if due {
             requests.completed += 1;
-            let (group, serial) = (group(&request), requests.completed);
-            requests.waiting.push(Waiting { group, serial });
+            requests.waiting.push(Waiting { group: of, serial: requests.completed });
         }
     }
 
@@ -192,7 +194,10 @@ impl Oracle {
     /// The driver reported that the queue was full. It has read all that was in it: no group that has begun will have an
     /// end, since the number of one whose end was lost is another's from here on.
     pub fn reported_overflow(&mut self, instance: usize) {
-        self.all_groups_handed_out(instance);
+        // While something is taken away, what was asked of it may be over already.
+        if !self.is_any_changing() {
+            self.all_groups_handed_out(instance);
+        }
         let Some(requests) = self.requests.get_mut(instance) else { return };
         requests.lost = 0;
         requests.queue.clear();

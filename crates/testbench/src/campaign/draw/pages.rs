@@ -13,11 +13,11 @@ pub(super) fn asked(scenario: Scenario) -> Scenario {
     let mut scenario = scenario;
     let rng = &mut Rng::with_seed(scenario.seed ^ APART);
     for instance in &mut scenario.instances {
-        instance.pri = instance.ats && rng.bool();
+        instance.pri = instance.ats && rng.u8(..) < 224;
     }
     for master in &mut scenario.masters {
         let there = scenario.instances.get(master.instance).is_some_and(|it| it.pri);
-        master.pri = master.ats && there && rng.u8(..) < 192;
+        master.pri = master.ats && there && rng.u8(..) < 224;
         master.response_pasid = master.pri && rng.bool();
     }
     for (index, instance) in scenario.instances.iter_mut().enumerate() {
@@ -32,7 +32,7 @@ pub(super) fn asked(scenario: Scenario) -> Scenario {
     }
     for step in &mut scenario.steps {
         if let Action::Random(random) = &mut step.action {
-            (random.weights.ask, random.weights.grant) = (rng.u32(1..=16), rng.u32(1..=16));
+            (random.weights.ask, random.weights.grant) = (rng.u32(4..=20), rng.u32(2..=12));
         }
     }
     scenario
