@@ -38,6 +38,9 @@ pub(crate) fn respond<P: Platform>(
         }
         // It is another's to give, should this wait come to nothing.
         pending.set_owed();
+        if instance.commands().is_asleep() {
+            return Ok(true);
+        }
         instance.commands().wait_for_first_room(platform, instance.mmio(), 1)?;
         platform.relax();
     }
@@ -63,14 +66,14 @@ pub(crate) fn decide<P: Platform>(
 }
 
 /// Gives the answers that found no room before; whether there is none left, or none that can be given: what an SMMU does
-/// not take any more ends with its reset.
+/// not take any more ends with its reset, and what one that is suspended does not take, when it wakes.
 pub(crate) fn give_owed<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,
     pending: &Pending,
     command: impl Fn(Key, u8) -> Command,
 ) -> bool {
-    if !pending.is_owed() || instance.commands().has_failed() {
+    if !pending.is_owed() || instance.commands().has_failed() || instance.commands().is_asleep() {
         return true;
     }
     core.platform.mask_irqs(|| {
@@ -78,7 +81,8 @@ pub(crate) fn give_owed<P: Platform>(
     })
 }
 
-/// Places a command; false when there is no room. An SMMU that does not answer has no room.
+/// Places a command; false when there is no room. An SMMU that does not answer has no room, nor has one that is suspended:
+/// it would ignore it (§4.2).
 pub(crate) fn place<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,
@@ -86,6 +90,9 @@ pub(crate) fn place<P: Platform>(
     failed: &mut Option<Failure>,
 ) -> bool {
     let (commands, mmio) = (instance.commands(), instance.mmio());
+    if commands.is_asleep() {
+        return false;
+    }
     let attempt =
         || commands.try_submit_first(&core.platform, mmio, &mut core::iter::once(command));
     let placed = attempt().and_then(|placed| match placed {

@@ -72,6 +72,8 @@ extern crate alloc;
 extern crate std;
 
 #[cfg(feature = "alloc")]
+mod adopt;
+#[cfg(feature = "alloc")]
 mod answer;
 #[cfg(feature = "alloc")]
 mod asid;
@@ -93,6 +95,7 @@ mod dirty;
 mod domain;
 mod ecmdq;
 pub mod entry;
+mod errata;
 mod error;
 pub mod event_queue;
 #[cfg(feature = "alloc")]
@@ -120,6 +123,7 @@ mod mutation;
 mod mutex;
 mod name;
 pub mod nest;
+mod overrides;
 #[cfg(feature = "alloc")]
 mod page_group;
 pub mod page_request;
@@ -131,6 +135,8 @@ mod pending;
 mod place;
 pub mod platform;
 pub mod pmcg;
+#[cfg(feature = "alloc")]
+mod power;
 pub mod pri_queue;
 #[cfg(feature = "alloc")]
 mod process;
@@ -157,6 +163,7 @@ mod spin;
 mod spin_mutex;
 #[cfg(feature = "alloc")]
 mod stall;
+mod state;
 pub mod statistics;
 pub mod stream_table;
 mod sync;
@@ -169,6 +176,8 @@ pub mod trace;
 pub mod update;
 
 #[cfg(feature = "alloc")]
+pub use adopt::{AdoptError, Remains, Structure};
+#[cfg(feature = "alloc")]
 pub use asid::{AsidPolicy, Cpu, Vmids};
 #[cfg(feature = "alloc")]
 pub use attach::AttachError;
@@ -178,6 +187,7 @@ pub use compatibility::{Mismatch, Stage};
 pub use dirty::DirtyError;
 #[cfg(feature = "alloc")]
 pub use domain::{CreateError, Domain, DomainConfig, MapError, ReclaimError, UnmapError};
+pub use errata::Firmware;
 #[cfg(feature = "alloc")]
 pub use error::StillAttached;
 pub use error::{Failure, InstanceId, Unconfirmed};
@@ -201,11 +211,14 @@ pub use mutation::Mutation;
 pub use name::Name;
 #[cfg(feature = "alloc")]
 pub use nest::{Nest, NestConfig, NestError};
+pub use overrides::{Access, Caching, OverrideError, Overrides, Privilege, Sharing, WhileOff};
 #[cfg(feature = "alloc")]
 pub use page_group::{Denied, PageGroup, PagesLost};
 #[cfg(feature = "alloc")]
 pub use pasid::PasidError;
 pub use platform::{Frames, Mmio, Platform, RawMutex};
+#[cfg(feature = "alloc")]
+pub use power::SuspendError;
 #[cfg(feature = "alloc")]
 pub use process::{AddProcessError, Bond, Process, ProcessConfig};
 #[cfg(feature = "alloc")]

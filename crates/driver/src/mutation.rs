@@ -63,6 +63,10 @@ pub enum Mutation {
     GuestFlushFirst,
     /// A guest's invalidations are those of the VMID that it names itself.
     GuestsVmid,
+    /// An SMMU wakes without its caches being emptied.
+    NoWakeFlush,
+    /// Invalidations are left out while the SMMU is being suspended, and still translates.
+    SleepWhileOn,
 }
 
 impl Mutation {
@@ -94,6 +98,8 @@ impl Mutation {
         Self::NoResponsePasid,
         Self::SyncElsewhere,
         Self::LateMessages,
+        Self::NoWakeFlush,
+        Self::SleepWhileOn,
     ];
 
     /// Every one that takes a guest to be noticed.

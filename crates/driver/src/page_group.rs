@@ -367,7 +367,8 @@ impl<P: Platform> Handler<'_, P> {
     fn without_room(&mut self, page: Page, known: bool, with_pasid: bool) -> Next {
         let command = command(self.core, page.group, Answer::Invalid, with_pasid);
         let mut failed = None;
-        if !answer::place(self.core, self.instance, command, &mut failed) && failed.is_none() {
+        let placed = answer::place(self.core, self.instance, command, &mut failed);
+        if !placed && failed.is_none() && !self.instance.commands().is_asleep() {
             return Next::Later;
         }
         // What an SMMU does not take any more is over.
@@ -411,6 +412,10 @@ pub(crate) fn end<P: Platform>(
     let Some(queue) = instance.page_requests().filter(|_| master.page_requests != 0) else {
         return Ok(());
     };
+    // One that is suspended has none: that ended them.
+    if instance.commands().is_asleep() {
+        return Ok(());
+    }
     #[cfg(feature = "mutation")]
     if core.leaves_out(Mutation::NoPageEnd) {
         return Ok(());

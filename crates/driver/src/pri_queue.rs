@@ -174,6 +174,12 @@ impl PriQueue {
         });
     }
 
+    /// The index registers mean nothing any more, because the SMMU lost its power: [`PriQueue::restart`] throws
+    /// nothing away.
+    pub(crate) fn forget_indices<P: Platform>(&self, platform: &P) {
+        self.head.with(platform, |head| head.used = false);
+    }
+
     /// Hands at most `budget` records to `sink`, oldest first, and makes room for new ones: before anybody can answer
     /// them, since an answer lets a device ask again. Returns whether more records are waiting. `sink` runs with
     /// interrupts masked, and does not come back to this queue. May be called in interrupt context.

@@ -7,6 +7,7 @@
 mod dirty;
 mod expected;
 mod pages;
+mod power;
 mod space;
 mod stalls;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use crate::rule::{Rule, Violation};
 pub use expected::{Expected, Refused};
 use pages::Requests;
 pub use pages::{Group, Waiting};
+pub use power::Power;
 use space::SpaceState;
 pub use space::{Life, Page, Shape};
 use stalls::Stalls;
@@ -48,6 +50,8 @@ pub struct Oracle {
     stalls: Vec<Stalls>,
     /// Of each instance: pages that were asked for.
     requests: Vec<Requests>,
+    /// Of each instance.
+    power: Vec<Power>,
     violation: Option<Violation>,
 }
 
@@ -59,6 +63,7 @@ impl Oracle {
             lost: vec![0; instances],
             stalls: vec![Stalls::default(); instances],
             requests: vec![Requests::default(); instances],
+            power: vec![Power::On; instances],
             ..Self::default()
         }
     }

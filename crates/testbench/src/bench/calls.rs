@@ -2,11 +2,12 @@
 //! The driver's calls for substreams and processes.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use smmuv3::{
-    AddMasterError, AttachError, Config, Dirty, DomainConfig, InstanceConfig, Iommu, Master,
-    MasterConfig, PhysAddr, ProcessConfig, Smmu, Stage, StreamId, SubstreamId, Target, Vmids,
+    AddMasterError, AttachError, Config, Dirty, DomainConfig, InstanceConfig, InstanceId, Iommu,
+    Master, MasterConfig, PhysAddr, ProcessConfig, Smmu, Stage, StreamId, SubstreamId, Target,
+    Vmids,
 };
 use smmuv3_formats::register::address_size_code;
 use smmuv3_model::{Broadcast, Granule, Pages, Tlbi};
@@ -95,16 +96,6 @@ pub(super) fn add_master(
     iommu.add_master(smmu, streams, config)
 }
 
-pub(super) fn tag(space: usize, target: &Target) -> OwnedTag {
-    OwnedTag {
-        space,
-        instance: target.instance.index(),
-        vmid: target.tag.vmid,
-        asid: target.tag.asid,
-        shared: target.shared,
-    }
-}
-
 /// Why the driver refused something, in the scenario's words.
 pub(super) fn refusal(error: &AttachError) -> Option<Refusal> {
     match error {
@@ -131,6 +122,22 @@ pub(super) fn too_wide(error: &AttachError) -> Option<(u32, u16)> {
 }
 
 impl Bench {
+    /// Which of the scenario's instances the driver calls so, or did before that was taken into use again.
+    pub(super) fn index_of(&self, instance: InstanceId) -> usize {
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.get(instance.index()).copied().unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn tag(&self, space: usize, target: &Target) -> OwnedTag {
+        OwnedTag {
+            space,
+            instance: self.index_of(target.instance),
+            vmid: target.tag.vmid,
+            asid: target.tag.asid,
+            shared: target.shared,
+        }
+    }
+
     pub(super) fn call_attach(
         &self,
         master: &Master<TestPlatform>,

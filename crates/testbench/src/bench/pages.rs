@@ -6,7 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 use smmuv3::{Interrupt, PageGroup};
 use smmuv3_model::Page;
 
-use super::{Bench, Done};
+use super::{Bench, Done, Handle};
 use crate::oracle::{PAGE, User};
 use crate::platform::TestPlatform;
 use crate::scenario::{Grant, Substream};
@@ -81,7 +81,8 @@ impl Bench {
         let group = {
             let mut groups = self.groups();
             let of_master = |group: &PageGroup<TestPlatform>| {
-                group.instance().index() == instance && streams.contains(&group.group().stream.0)
+                self.index_of(group.instance()) == instance
+                    && streams.contains(&group.group().stream.0)
             };
             groups.iter().position(of_master).map(|at| groups.remove(at))
         };
@@ -134,10 +135,10 @@ impl Bench {
             return;
         }
         let instance = chosen / 2 % self.smmus.len().max(1);
-        let Some(smmu) = self.smmus.get(instance) else { return };
+        let Some(smmu) = self.smmus.get(instance).and_then(Handle::get) else { return };
         let mut reports = Vec::new();
         let mut sink = |report| reports.push(report);
-        self.iommu.handle_interrupt(smmu, Interrupt::PageRequests, FEW, &mut sink);
+        self.iommu.handle_interrupt(&smmu, Interrupt::PageRequests, FEW, &mut sink);
         self.look(|watch| watch.collect(&self.world));
         for report in reports {
             self.take_report(instance, report);

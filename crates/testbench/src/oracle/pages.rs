@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use smmuv3_formats::PageRequest;
 
-use super::{Oracle, Rule, Use, User};
+use super::{Oracle, Power, Rule, Use, User};
 
 /// What names a group: stream, substream, and PRGIndex.
 pub type Group = (u32, Option<u32>, u16);
@@ -67,6 +67,14 @@ impl Requests {
             }
         }
         complete
+    }
+
+    /// Nothing of what is in the queue need be reported.
+    fn throw_away(&mut self) {
+        for request in &mut self.queue {
+            request.over = true;
+            self.incomplete.insert(group(&request.record));
+        }
     }
 
     /// Removes requests from the queue, whose positions are in order.
@@ -195,7 +203,7 @@ impl Oracle {
     /// end, since the number of one whose end was lost is another's from here on.
     pub fn reported_overflow(&mut self, instance: usize) {
         // While something is taken away, what was asked of it may be over already.
-        if !self.is_any_changing() {
+        if !self.is_any_changing() && self.power(instance) == Power::On {
             self.all_groups_handed_out(instance);
         }
         let Some(requests) = self.requests.get_mut(instance) else { return };
@@ -260,6 +268,23 @@ impl Oracle {
         if let Some(request) = left {
             let text = format!("{:x?} was never reported", group(&request.record));
             self.accuse(Rule::R9, text);
+        }
+    }
+
+    /// `instance` was suspended: what was asked of it was answered while it could be.
+    pub fn no_group_outlives(&mut self, instance: usize) {
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        requests.throw_away();
+        if let Some(Waiting { group: of, .. }) = requests.waiting.first().copied() {
+            self.accuse(Rule::R9, format_args!("{of:x?} was not answered before a suspend"));
+        }
+    }
+
+    /// `instance` was reset: what was in its queue is gone, and so are answers that were on their way.
+    pub fn groups_were_reset(&mut self, instance: usize) {
+        if let Some(requests) = self.requests.get_mut(instance) {
+            requests.throw_away();
+            requests.waiting.clear();
         }
     }
 

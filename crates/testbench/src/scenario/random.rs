@@ -58,6 +58,12 @@ pub struct Weights {
     pub ask: u32,
     /// Answer a group of page requests.
     pub grant: u32,
+    /// Suspend an instance, or resume one that is suspended.
+    pub power: u32,
+    /// Reset an instance.
+    pub reset: u32,
+    /// Remove an instance, and take it into use again.
+    pub replug: u32,
 }
 
 impl Random {
@@ -90,6 +96,9 @@ impl Weights {
             + self.answer
             + self.ask
             + self.grant
+            + self.power
+            + self.reset
+            + self.replug
     }
 }
 
@@ -114,6 +123,9 @@ impl Default for Weights {
             answer: 8,
             ask: 10,
             grant: 8,
+            power: 0,
+            reset: 0,
+            replug: 0,
         }
     }
 }
