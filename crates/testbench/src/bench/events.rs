@@ -23,7 +23,10 @@ impl Bench {
             }
         }
         for instance in 0..self.smmus.len() {
-            self.look(|watch| watch.oracle.all_reported(instance));
+            self.look(|watch| {
+                watch.oracle.all_reported(instance);
+                watch.oracle.all_groups_reported(instance);
+            });
         }
         done.faults.sort_unstable();
         done.faults.dedup();

@@ -7,12 +7,14 @@ use super::Watch;
 use crate::oracle::{Rule, User, Waiting};
 use crate::platform::World;
 
-/// The transactions of a user that wait when a change begins.
+/// The transactions of a user that wait when a change begins, and groups of page requests.
 #[derive(Clone, Debug, Default)]
 pub struct Before {
     events: Vec<Waiting>,
     /// Their numbers, and those of others whose events are not in the queue.
     ids: Vec<u64>,
+    /// The groups of page requests that wait.
+    groups: Vec<Waiting>,
 }
 
 impl Watch {
@@ -49,12 +51,17 @@ impl Watch {
 
     /// What waits of `user` now.
     pub fn before_change(&self, world: &World, user: User) -> Before {
-        Before { events: self.oracle.pending(user), ids: ids(world, &self.streams(user), user) }
+        Before {
+            events: self.oracle.pending(user),
+            ids: ids(world, &self.streams(user), user),
+            groups: self.oracle.asking(user),
+        }
     }
 
     /// What `user` used was taken from it, all of it if it is `blocked`: nothing is left of what waited.
     pub fn after_change(&mut self, world: &World, user: User, before: &Before, blocked: bool) {
         self.oracle.stalls_are_over(user, &before.events, blocked);
+        self.oracle.groups_are_over(user, &before.groups);
         let left = ids(world, &self.streams(user), user);
         if let Some(id) = left.iter().find(|id| blocked || before.ids.contains(id)) {
             let text =
