@@ -26,8 +26,8 @@ pub use pages::{Group, Waiting};
 pub use power::Power;
 use space::SpaceState;
 pub use space::{Life, Page, Shape};
+pub use stalls::Stalled;
 use stalls::Stalls;
-pub use stalls::Waiting;
 use user::MasterState;
 pub use user::{Contexts, Use, User};
 

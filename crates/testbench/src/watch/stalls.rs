@@ -4,13 +4,13 @@
 use smmuv3_model::{Access, Observation, StallEnd};
 
 use super::Watch;
-use crate::oracle::{Rule, User, Waiting};
+use crate::oracle::{Rule, Stalled, User, Waiting};
 use crate::platform::World;
 
 /// The transactions of a user that wait when a change begins, and groups of page requests.
 #[derive(Clone, Debug, Default)]
 pub struct Before {
-    events: Vec<Waiting>,
+    events: Vec<Stalled>,
     /// Their numbers, and those of others whose events are not in the queue.
     ids: Vec<u64>,
     /// The groups of page requests that wait.
