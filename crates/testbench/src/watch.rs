@@ -65,6 +65,8 @@ pub struct Watch {
 pub(crate) struct Tally {
     /// Commands that it consumed.
     pub(crate) commands: u64,
+    /// Those that it was given, and that resets threw away: answers that nobody waited for.
+    pub(crate) thrown: u64,
     /// CMD_SYNCs that it completed.
     pub(crate) syncs: u64,
     /// Events that it recorded.

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use smmuv3::{Report, Smmu};
+use smmuv3::{Interrupt, Report, Smmu};
 
 use super::{Bench, Done, Handle};
 use crate::oracle::{Power, Use, User};
@@ -111,8 +111,22 @@ impl Bench {
         self.set_power(instance, Power::On);
         self.look(|watch| {
             watch.oracle.groups_were_reset(instance);
-            (watch.interfering, watch.script) = (interfering, script);
+            // All that came after it was waited for.
+            if let Some(tally) = watch.tallies.get_mut(instance).filter(|_| result.is_ok()) {
+                tally.thrown = self.world.given(instance).saturating_sub(tally.commands);
+            }
         });
+        // No interrupt tells of what is gone.
+        let mut reports = Vec::new();
+        let mut sink = |report| reports.push(report);
+        self.iommu.handle_interrupt(&smmu, Interrupt::Any, usize::MAX, &mut sink);
+        self.look(|watch| watch.collect(&self.world));
+        for report in reports {
+            if let Some((fault, false)) = self.take_report(instance, report) {
+                self.stalls().others.push(fault);
+            }
+        }
+        self.look(|watch| (watch.interfering, watch.script) = (interfering, script));
         result.map(|()| "done").map_err(|error| error.to_string())
     }
 

@@ -77,7 +77,7 @@ impl Bench {
                 return Ok(());
             }
             let tally = self.look(|watch| watch.tallies.get(index).copied()).unwrap_or_default();
-            if turns == TURNS || tally.commands >= commands.commands {
+            if turns == TURNS || tally.commands + tally.thrown >= commands.commands {
                 break tally;
             }
             self.world.machine().wait();
@@ -85,7 +85,7 @@ impl Bench {
         };
         // A command at which the queue stopped was consumed once it was accepted. One that is put in the place of another
         // is a CMD_SYNC.
-        check("commands consumed", commands.commands, tally.commands)?;
+        check("commands consumed", commands.commands, tally.commands + tally.thrown)?;
         let least = commands.batches + commands.refused;
         // Batches for devices have more, and those before which one did not answer are tried again.
         if !self.scenario.masters.iter().any(|master| master.ats) {
