@@ -71,7 +71,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,

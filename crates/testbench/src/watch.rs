@@ -67,6 +67,8 @@ pub(crate) struct Tally {
     pub(crate) commands: u64,
     /// Those that it was given, and that resets threw away: answers that nobody waited for.
     pub(crate) thrown: u64,
+    /// CMD_SYNCs among them.
+    pub(crate) thrown_syncs: u64,
     /// CMD_SYNCs that it completed.
     pub(crate) syncs: u64,
     /// Events that it recorded.

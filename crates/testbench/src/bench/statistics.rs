@@ -89,8 +89,8 @@ impl Bench {
         let least = commands.batches + commands.refused;
         // Batches for devices have more, and those before which one did not answer are tried again.
         if !self.scenario.masters.iter().any(|master| master.ats) {
-            check("CMD_SYNCs", least, tally.syncs)?;
-        } else if commands.batches > tally.syncs {
+            check("CMD_SYNCs", least, tally.syncs + tally.thrown_syncs)?;
+        } else if commands.batches > tally.syncs + tally.thrown_syncs {
             return Err(format!("instance {index} says {least} batches, but did {}", tally.syncs));
         }
         check("events", said.events.events, tally.reported)?;
