@@ -2,8 +2,10 @@
 //! The driver set up on a machine, under the eyes of the oracle.
 
 mod access;
+mod ask;
 mod attach;
 mod calls;
+pub(crate) mod counters;
 mod dirty;
 mod end;
 mod events;
@@ -30,6 +32,7 @@ use crate::platform::{Observer, TestPlatform, World};
 use crate::scenario::{Scenario, Substream};
 use crate::trace::{Args, Trace, Tracer};
 use crate::watch::{OwnedTag, Watch};
+use counters::Counters;
 use guest::Guest;
 use process::Slot;
 use stall::Stalls;
@@ -87,6 +90,8 @@ pub struct Done {
     pub data: Vec<u8>,
     /// Where devices had written: starts and bytes.
     pub reported: Vec<(u64, u64)>,
+    /// The event that an instance would refuse with what it was asked about.
+    pub asked: Option<EventId>,
 }
 
 /// What makes two faults the same.
@@ -130,6 +135,8 @@ pub struct Bench {
     pub(crate) scenario: Scenario,
     pub(crate) iommu: Iommu<TestPlatform>,
     pub(crate) smmus: Vec<Smmu<TestPlatform>>,
+    /// Their performance monitors, of those that have some.
+    counters: Vec<Counters>,
     /// Where the messages of each instance's interrupts go, if they are messages.
     messages: Vec<Option<u64>>,
     pub(crate) masters: Vec<Master<TestPlatform>>,
@@ -173,6 +180,7 @@ impl Bench {
         let mut bench = Self {
             iommu,
             smmus: Vec::new(),
+            counters: Vec::new(),
             messages: Vec::new(),
             masters: Vec::new(),
             domains: Vec::new(),
@@ -262,6 +270,9 @@ impl Bench {
             Operation::Reclaim { domain, iova, bytes } => self.reclaim(*domain, *iova, *bytes),
             Operation::Dirty { domain, iova, bytes } => self.dirty(*domain, *iova, *bytes),
             Operation::Answer { master, reply } => self.answer(*master, *reply),
+            Operation::Ask { master, substream, iova, write } => {
+                self.ask(*master, *substream, *iova, *write)
+            }
             Operation::Write { master, substream, iova, data } => {
                 self.dma(*master, *substream, *iova, Dma::Write(data))?
             }
@@ -274,6 +285,7 @@ impl Bench {
         };
         self.look(|watch| watch.collect(&self.world));
         self.take_events(&mut done);
+        self.overflows();
         self.world.machine().health()?;
         Ok(done)
     }

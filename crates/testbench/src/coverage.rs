@@ -73,6 +73,8 @@ pub const FEATURES: &[Feature] = &[
     instance("combined interrupts", |it| it.queues.interrupts == Interrupts::Combined),
     instance("wired interrupts", |it| it.queues.interrupts == Interrupts::Wired),
     instance("messages", |it| it.queues.interrupts == Interrupts::Messages),
+    instance("translation operations", |it| it.atos),
+    instance("counters", |it| it.counters > 0),
     instance("forced stalls", |it| it.stalls > 0 && it.forced_stalls),
     master("several streams", |scenario, index| {
         scenario.masters.get(index).is_some_and(|master| master.streams.len() > 1)
@@ -102,7 +104,7 @@ fn tables(scenario: &Scenario, space: usize, have: impl Fn(&Tables) -> bool) -> 
 /// All operations.
 pub const VERBS: &[&str] = &[
     "attach", "detach", "identity", "PASID", "bind", "unbind", "release", "replace", "map",
-    "unmap", "dirty", "answer", "read", "write",
+    "unmap", "dirty", "answer", "ask", "read", "write",
 ];
 
 /// Features, operations that can never be done with them, and why.
@@ -151,6 +153,7 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Write { .. } => "write",
         Operation::Dirty { .. } => "dirty",
         Operation::Answer { .. } => "answer",
+        Operation::Ask { .. } => "ask",
         Operation::Reclaim { .. } => return None,
     })
 }
@@ -210,7 +213,8 @@ impl<'a> Counter<'a> {
             }
             Operation::Answer { master, .. } => self.master(*master) | self.all_of(*master, oracle),
             Operation::Read { master, substream, .. }
-            | Operation::Write { master, substream, .. } => {
+            | Operation::Write { master, substream, .. }
+            | Operation::Ask { master, substream, .. } => {
                 self.master(*master) | self.used(*master, *substream, oracle)
             }
         };

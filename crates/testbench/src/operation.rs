@@ -109,6 +109,17 @@ pub enum Operation {
         /// By what.
         reply: Reply,
     },
+    /// Ask an instance where an access of a master would go.
+    Ask {
+        /// Index of the master.
+        master: usize,
+        /// With which substream.
+        substream: Substream,
+        /// The input address.
+        iova: u64,
+        /// Whether it is a write.
+        write: bool,
+    },
     /// A device writes.
     Write {
         /// Index of the master.
@@ -144,7 +155,8 @@ impl Operation {
         match self {
             Self::Attach { pasid, .. } => *pasid,
             Self::Write { substream: Substream::Pasid(pasid), .. }
-            | Self::Read { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
+            | Self::Read { substream: Substream::Pasid(pasid), .. }
+            | Self::Ask { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
             _ => None,
         }
     }
@@ -202,6 +214,10 @@ impl Operation {
                 Self::Dirty { domain: *domain, iova: *iova, bytes: *length }
             }
             Action::Answer { master, reply } => Self::Answer { master: *master, reply: *reply },
+            Action::Ask { master, substream, iova, write, .. } => {
+                let (master, substream, iova, write) = (*master, *substream, *iova, *write);
+                Self::Ask { master, substream, iova, write }
+            }
             Action::Write { master, substream, iova, data } => Self::Write {
                 master: *master,
                 substream: *substream,
@@ -277,6 +293,10 @@ impl Operation {
                 Action::Dirty { domain, iova, length, expect: None }
             }
             Self::Answer { master, reply } => Action::Answer { master: *master, reply: *reply },
+            Self::Ask { master, substream, iova, write } => {
+                let (master, substream, iova, write) = (*master, *substream, *iova, *write);
+                Action::Ask { master, substream, iova, write, refused: None }
+            }
             Self::Write { master, substream, iova, data } => Action::Write {
                 master: *master,
                 substream: *substream,
@@ -360,6 +380,11 @@ impl fmt::Display for Described<'_> {
             }
             Operation::Answer { master: of, reply } => {
                 write!(f, "answer what has stalled of {}: {}", master(*of), reply.name())
+            }
+            Operation::Ask { master, substream, iova, write } => {
+                let (user, access) =
+                    (user(*master, *substream), if *write { "write" } else { "read" });
+                write!(f, "ask where {user} would {access} at {iova:#x}")
             }
             Operation::Write { master, substream, iova, data } => {
                 let (user, bytes) = (user(*master, *substream), Bytes(data.len() as u64));

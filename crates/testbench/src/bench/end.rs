@@ -25,6 +25,7 @@ impl Bench {
         self.answer_late();
         self.check_tags_left().map_err(|error| failed("end the run", error))?;
         self.check_statistics().map_err(|error| failed("end the run", error))?;
+        self.check_counters().map_err(|error| failed("end the run", error))?;
         self.look(|watch| watch.collect(&self.world));
         self.world.set_observer(None);
         let bench = Arc::try_unwrap(self)
@@ -33,6 +34,7 @@ impl Bench {
             world,
             iommu,
             smmus,
+            counters,
             messages,
             masters,
             domains,
@@ -44,6 +46,7 @@ impl Bench {
             watch,
             stalls: _,
         } = bench;
+        drop(counters);
         let rest = Arc::new(Rest { world: world.clone(), watch });
         world.set_observer(Some(rest.clone() as Arc<dyn Observer>));
         for slot in processes {

@@ -3,6 +3,7 @@
 
 use smmuv3::{InstanceConfig, Split, StreamId, StreamTableShape};
 
+use super::counters::Counters;
 use super::guest::Guest;
 use super::{Bench, BenchError, POOL_BYTES, calls, interrupts};
 use crate::machine::MachineError;
@@ -47,6 +48,11 @@ impl Bench {
             let (base, shape) = (streams.base_register(), streams.config_register());
             self.watch().add_instance(StreamTable { base, shape });
             self.smmus.push(smmu);
+            let counters = Counters::start(&self.world, &scenario, index);
+            self.counters.extend(counters.map_err(|error| BenchError::Driver {
+                doing: format!("start the counters of {}", instance.name),
+                error: error.to_string(),
+            })?);
             self.world.machine().health()?;
         }
         self.stray()?;

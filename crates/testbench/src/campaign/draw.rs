@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
+mod observation;
 mod queues;
 mod sharing;
 mod stalls;
@@ -55,7 +56,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
         }],
     };
     let scenario = tables::drawn(sharing::shared(scenario, narrowest), narrowest);
-    queues::queued(stalls::stalling(scenario))
+    observation::observed(queues::queued(stalls::stalling(scenario)))
 }
 
 /// An SMMU that the driver must be able to use. What a scenario can say of an instance is drawn here, and
@@ -91,6 +92,7 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         btm: false,
         msi: rng.bool(),
         atos: false,
+        counters: 0,
         stalls: 0,
         forced_stalls: false,
         queues: Queues::default(),

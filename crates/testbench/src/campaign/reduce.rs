@@ -187,13 +187,18 @@ fn uninterrupted((scenario, operations): &Candidate, index: usize) -> Option<Can
 }
 
 /// Each makes something of a scenario what it is when the scenario does not mention it.
-const PLAIN: [fn(&mut Scenario, &[Numbered]); 4] = [
+const PLAIN: [fn(&mut Scenario, &[Numbered]); 5] = [
     |it, _| (it.asid_policy, it.banks) = (AsidPolicy::default(), None),
     |it, _| it.cpu_asid_bits = 16,
     |it, operations| {
         if !operations.iter().any(|(_, operation)| matches!(operation, Operation::Answer { .. })) {
             it.masters.iter_mut().for_each(|it| it.stalls = false);
             it.instances.iter_mut().for_each(|it| (it.stalls, it.forced_stalls) = (0, false));
+        }
+    },
+    |it, operations| {
+        if !operations.iter().any(|(_, operation)| matches!(operation, Operation::Ask { .. })) {
+            it.instances.iter_mut().for_each(|it| it.atos = false);
         }
     },
     |it, operations| {
@@ -208,7 +213,9 @@ fn names_substreams((_, operations): &Candidate, index: usize) -> bool {
         Operation::Attach { master, pasid: Some(_), .. }
         | Operation::Bind { master, .. }
         | Operation::Unbind { master, .. } => *master == index,
-        Operation::Write { master, substream, .. } | Operation::Read { master, substream, .. } => {
+        Operation::Write { master, substream, .. }
+        | Operation::Read { master, substream, .. }
+        | Operation::Ask { master, substream, .. } => {
             *master == index && *substream != Substream::None
         }
         _ => false,
@@ -223,7 +230,7 @@ const USUAL: [fn(&mut Instance); 17] = [
     |it| it.oas = 44,
     |it| it.stream_table = StreamTableKind::Automatic,
     |it| (it.sid_bits, it.two_level_streams) = (16, true),
-    |it| it.atos = false,
+    |it| it.counters = 0,
     |it| it.queues.interrupts = Interrupts::Combined,
     |it| it.queues.completion = Completion::Poll,
     |it| it.queues.enhanced_log2 = None,
@@ -257,6 +264,7 @@ fn without_master((scenario, operations): &Candidate, gone: usize) -> Option<Can
         | Operation::Bind { master, .. }
         | Operation::Unbind { master, .. }
         | Operation::Answer { master, .. }
+        | Operation::Ask { master, .. }
         | Operation::Write { master, .. }
         | Operation::Read { master, .. } = operation
         {
@@ -294,6 +302,7 @@ fn without_process((scenario, operations): &Candidate, gone: usize) -> Option<Ca
             | Operation::Release { process }
             | Operation::Replace { process }
             | Operation::Write { substream: Substream::Process(process), .. }
+            | Operation::Ask { substream: Substream::Process(process), .. }
             | Operation::Read { substream: Substream::Process(process), .. } => {
                 close_gap(process, gone)?;
             }

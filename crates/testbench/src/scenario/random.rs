@@ -54,6 +54,8 @@ pub struct Weights {
     pub release: u32,
     /// Answer a transaction that has stalled.
     pub answer: u32,
+    /// Ask an instance where an address leads.
+    pub ask: u32,
 }
 
 impl Random {
@@ -84,6 +86,7 @@ impl Weights {
             + self.unbind
             + self.release
             + self.answer
+            + self.ask
     }
 }
 
@@ -106,6 +109,7 @@ impl Default for Weights {
             unbind: 3,
             release: 1,
             answer: 8,
+            ask: 8,
         }
     }
 }

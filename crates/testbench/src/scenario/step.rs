@@ -2,6 +2,7 @@
 //! Reading the steps of a scenario.
 
 mod answer;
+mod ask;
 mod attachment;
 mod dma;
 mod mapping;
@@ -22,7 +23,7 @@ const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
 
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 19] = [
+const ACTIONS: [(&str, Read); 20] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
     ("bind", |reader, fields| reader.bind(fields)),
@@ -38,6 +39,7 @@ const ACTIONS: [(&str, Read); 19] = [
     ("write", |reader, fields| reader.write(fields)),
     ("read", |reader, fields| reader.read(fields)),
     ("answer", |reader, fields| reader.answer_stall(fields)),
+    ("ask", |reader, fields| reader.ask(fields)),
     ("expect-fault", |reader, fields| reader.expect_fault(fields)),
     ("expect-blocked", |reader, fields| reader.expect_blocked(fields)),
     ("expect-data", |reader, fields| reader.expect_data(fields)),
@@ -243,6 +245,7 @@ fn weights(fields: Fields<'_>) -> Option<Weights> {
         unbind: weight("unbind", default.unbind),
         release: weight("release", default.release),
         answer: weight("answer", default.answer),
+        ask: weight("ask", default.ask),
     };
     if weights.always() == 0 {
         fields.source.wrong(fields.span.clone(), "all weights are 0; leave one of them out");

@@ -76,6 +76,7 @@ fn instance(out: &mut String, it: &Instance) -> fmt::Result {
     key(out, "btm", it.btm, false)?;
     key(out, "msi", it.msi, false)?;
     key(out, "atos", it.atos, false)?;
+    key(out, "counters", it.counters, 0)?;
     key(out, "stalls", it.stalls, 0)?;
     key(out, "forced-stalls", it.forced_stalls, false)?;
     let Queues { enhanced_log2, completion, interrupts } = it.queues;
@@ -257,6 +258,16 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
             let (of, reply) = (master(*of), quoted(reply.name()));
             writeln!(out, "answer = {{ master = {of}, reply = {reply} }}")
         }
+        Action::Ask { master, substream, iova, write, refused } => {
+            write!(out, "ask = {{ master = {}, iova = {iova:#x}", user(*master, *substream))?;
+            if *write {
+                write!(out, ", access = \"write\"")?;
+            }
+            if let Some(event) = refused {
+                write!(out, ", refused = {}", quoted(event.name()))?;
+            }
+            writeln!(out, " }}")
+        }
         Action::ExpectBlocked { master, substream } => {
             writeln!(out, "expect-blocked = {{ master = {} }}", user(*master, *substream))
         }
@@ -295,6 +306,7 @@ fn random(out: &mut String, it: &Random) -> fmt::Result {
             ("unbind", all.unbind, Some(usual.unbind)),
             ("release", all.release, Some(usual.release)),
             ("answer", all.answer, Some(usual.answer)),
+            ("ask", all.ask, Some(usual.ask)),
         ];
         let written = weights.iter().filter(|(_, weight, usual)| Some(*weight) != *usual);
         let written: Vec<String> =
