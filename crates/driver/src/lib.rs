@@ -228,3 +228,8 @@ pub use trace::{Change, InstanceSet, Trace};
 #[cfg(all(doctest, feature = "alloc"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So do those of the page on observation.
+#[cfg(all(doctest, feature = "alloc"))]
+#[doc = include_str!("../../../docs/observation.md")]
+struct Observation;
