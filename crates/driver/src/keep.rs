@@ -298,6 +298,7 @@ fn ready<P: Platform>(
     }
     if let Some(entry) = state.entry(platform, without).filter(|_| tables.is_none()) {
         let context = stall::context(space.context(features, tag, false), state.stalls);
+        state.judge(&context.0, features);
         fill(platform, entry, &context.0);
     }
     state.store_streams(platform, instance, state.stream());

@@ -107,6 +107,7 @@ pub mod invalidate;
 mod iommu;
 #[cfg(feature = "alloc")]
 mod keep;
+mod legal;
 #[cfg(feature = "alloc")]
 mod master;
 mod message;

@@ -96,6 +96,7 @@ fn quieten<P: Platform>(
         let Some(entry) = state.entry(&core.platform, substream) else { continue };
         let forced = instance.features().stalls == Stalls::Forced;
         let quiet = Registers::quiet(Cd(entry.load(&core.platform)), forced);
+        state.judge(&quiet.0, instance.features());
         let failed = instance.commands().has_failed();
         let written = if failed {
             Err(Failure::Failed)
