@@ -123,10 +123,10 @@ impl<P: Platform> Probe<P> {
         let no_memory = KeepError::Master(AddMasterError::NoMemory);
         self.kept.try_reserve(1).map_err(|_| no_memory)?;
         let features = self.probed.features();
-        if config.stalls && !stall::stalls(true, features) {
+        if config.stalls && !features.can_stall() {
             return Err(KeepError::Master(AddMasterError::NoStalls));
         }
-        if config.ats && features.ats && stall::stalls(config.stalls, features) {
+        if config.ats && features.ats && features.stalls_if(config.stalls) {
             return Err(KeepError::Master(AddMasterError::AtsStalls));
         }
         let (id, removed) = self.core.configuration.with(|configuration| {
@@ -284,7 +284,7 @@ fn ready<P: Platform>(
         former: None,
         own: Slot::At(seat),
         others: Vec::new(),
-        stalls: stall::stalls(keep.config.stalls, features),
+        stalls: features.stalls_if(keep.config.stalls),
         kept: true,
     };
     if state.make_room(platform, features, without).is_err() {

@@ -203,7 +203,7 @@ impl<P: Platform> Master<P> {
             if configuration.asids.removed() & smmu.id.bit() != 0 {
                 return Err(AddMasterError::NoInstance);
             }
-            let stalls = stall::stalls(config.stalls, instance.features());
+            let stalls = instance.features().stalls_if(config.stalls);
             if config.stalls && !stalls {
                 return Err(AddMasterError::NoStalls);
             }

@@ -13,7 +13,7 @@ use smmuv3_formats::command::{Resume, StallTerm};
 use smmuv3_formats::{Cd, Command, EventRecord, Iova, Ste, StreamId, SubstreamId};
 
 use crate::error::{Failure, InstanceId};
-use crate::features::{Features, Stalls};
+use crate::features::Features;
 use crate::instance::Instance;
 use crate::iommu::Core;
 #[cfg(feature = "mutation")]
@@ -201,7 +201,7 @@ fn key(record: &EventRecord) -> Key {
 
 /// Whether a record is of a transaction that waits for an answer.
 pub(crate) fn is_stall(record: &EventRecord, features: &Features) -> bool {
-    features.stalls != Stalls::Never
+    features.can_stall()
         && record.stall()
         && record.event().is_some_and(|event| event.is_translation_fault())
 }
@@ -305,7 +305,7 @@ pub(crate) fn end<P: Platform>(
     streams: &[StreamId],
     ending: Ending,
 ) -> Result<(), Failure> {
-    if instance.features().stalls == Stalls::Never {
+    if !instance.features().can_stall() {
         return Ok(());
     }
     #[cfg(feature = "mutation")]
@@ -409,15 +409,6 @@ impl Batch {
 /// Forgets all that is pending: the SMMU is off, and has ended them (§2.4).
 pub(crate) fn forget<P: Platform>(platform: &P, pending: &Pending) {
     pending.sweep(|| platform.relax(), |_| true, |_| ());
-}
-
-/// Whether faults of a master stall.
-pub(crate) const fn stalls(asked: bool, features: &Features) -> bool {
-    match features.stalls {
-        Stalls::Never => false,
-        Stalls::Chosen => asked,
-        Stalls::Forced => true,
-    }
 }
 
 /// The entry of a stream whose faults are to stall, or not (§7.1).
