@@ -59,11 +59,15 @@ pub enum Mutation {
     GuestFlushFirst,
     /// A guest's invalidations are those of the VMID that it names itself.
     GuestsVmid,
+    /// An SMMU wakes without its caches being emptied.
+    NoWakeFlush,
+    /// Invalidations are left out while the SMMU is being suspended, and still translates.
+    SleepWhileOn,
 }
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -88,6 +92,8 @@ impl Mutation {
         Self::WrongStag,
         Self::SyncElsewhere,
         Self::LateMessages,
+        Self::NoWakeFlush,
+        Self::SleepWhileOn,
     ];
 
     /// Every one that takes a guest to be noticed.

@@ -111,7 +111,7 @@ pub(super) fn install<P: Platform>(
             return Err(what);
         }
     }
-    if after != before {
+    if after != before || state.adopted {
         let mut written = state.write_streams(core, instance, after);
         if stalls && was_read && !after.is_translated() {
             let blocked = after == Stream::Blocked;
@@ -122,6 +122,7 @@ pub(super) fn install<P: Platform>(
             state.set_slot(substream, old);
             return Err(what);
         }
+        state.adopted = false;
     }
     if !after.is_translated() {
         state.switch_off(core);

@@ -251,6 +251,7 @@ impl<P: Platform> Nest<P> {
         let most = queue.largest_batch().min(LARGEST_FORWARD);
         let mut out = [Command([0; 2]); LARGEST_FORWARD];
         let room = out.get_mut(..most).unwrap_or_default();
+        let mut second = false;
         loop {
             let mut next = *forwarder;
             // What they name is the guest's until the last of them is in the queue.
@@ -276,7 +277,12 @@ impl<P: Platform> Nest<P> {
             });
             match ticket {
                 Ok(None) => {}
-                Ok(Some(ticket)) => instance.wait(platform, ticket).map_err(unconfirmed)?,
+                Ok(Some(ticket)) => {
+                    instance.wait(platform, ticket).map_err(unconfirmed)?;
+                    if queue.repeats() && !core::mem::replace(&mut second, true) {
+                        continue;
+                    }
+                }
                 Err(Some(failure)) => return Err(unconfirmed(failure)),
                 Err(None) => {
                     let room = queue.wait_for_room(platform, instance.mmio(), done.produced);

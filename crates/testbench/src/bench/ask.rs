@@ -5,8 +5,8 @@ use smmuv3::atos::{AtosError, Question, Stages};
 use smmuv3::{Iova, StreamId, SubstreamId};
 use smmuv3_formats::EventId;
 
-use super::{Bench, Done};
-use crate::oracle::{Expected, Oracle, Use, User};
+use super::{Bench, Done, Handle};
+use crate::oracle::{Expected, Oracle, Power, Use, User};
 use crate::scenario::Substream;
 use crate::trace;
 
@@ -21,7 +21,8 @@ impl Bench {
             let (instance, streams) = oracle.streams(master);
             (instance, streams.first().copied(), self.stages(oracle, user))
         });
-        let Some((smmu, stream)) = self.smmus.get(instance).zip(stream) else {
+        let smmu = self.smmus.get(instance).and_then(Handle::get);
+        let Some((smmu, stream)) = smmu.zip(stream) else {
             return Done::default();
         };
         let substream_id = number.map(SubstreamId);
@@ -60,6 +61,8 @@ impl Bench {
                     watch.oracle.refused(user, iova, write, how);
                 }
             }
+            // It is suspended.
+            Err(AtosError::Off) if watch.oracle.power(instance) == Power::Off => {}
             // An intermediate address has no substream.
             Err(AtosError::InvalidRequest) if stages == Stages::Second && number.is_some() => {}
             Err(error) => watch.refuse(format_args!("a question was not answered: {error}")),

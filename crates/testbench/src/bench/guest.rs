@@ -13,7 +13,7 @@ use smmuv3_formats::command::Sync;
 use smmuv3_formats::{Cd, Command, Ste};
 use smmuv3_pagetable::{Gather, MAIR, Stage1Table4K};
 
-use super::{Bench, BenchError};
+use super::{Bench, BenchError, Handle};
 use crate::oracle::PAGE;
 use crate::platform::{Point, TestPlatform, World};
 
@@ -80,10 +80,10 @@ impl Guest {
         let ste = ste.with_s1_cir(1).with_s1_cor(1).with_s1_csh(3);
         let mut nests = BTreeMap::new();
         if !bench.guests.iter().flatten().any(|other| other.under == under) {
-            for smmu in &bench.smmus {
+            for smmu in bench.smmus.iter().filter_map(Handle::get) {
                 // One that cannot walk the domain refuses it.
                 let config = NestConfig::new().with_snooped();
-                if let Ok(nest) = bench.iommu.nest(smmu, domain, config) {
+                if let Ok(nest) = bench.iommu.nest(&smmu, domain, config) {
                     nests.insert(smmu.id(), nest);
                 }
             }
@@ -117,7 +117,8 @@ impl Guest {
             let domain = bench.domains.get(self.under).ok_or(AttachError::Foreign)?;
             return bench.iommu.attach(master, domain);
         };
-        let at = bench.masters.iter().position(|other| std::ptr::eq(other, master));
+        let same = |other: Arc<Master<TestPlatform>>| std::ptr::eq(&raw const *other, master);
+        let at = bench.masters.iter().position(|other| other.get().is_some_and(same));
         let described = at.and_then(|at| bench.scenario.masters.get(at));
         // It knows them by other numbers.
         let streams = described.map(|it| it.streams.iter().map(|stream| StreamId(stream ^ 1)));

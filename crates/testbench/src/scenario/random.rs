@@ -56,6 +56,12 @@ pub struct Weights {
     pub answer: u32,
     /// Ask an instance where an address leads.
     pub ask: u32,
+    /// Suspend an instance, or resume one that is suspended.
+    pub power: u32,
+    /// Reset an instance.
+    pub reset: u32,
+    /// Remove an instance, and take it into use again.
+    pub replug: u32,
 }
 
 impl Random {
@@ -87,6 +93,9 @@ impl Weights {
             + self.release
             + self.answer
             + self.ask
+            + self.power
+            + self.reset
+            + self.replug
     }
 }
 
@@ -110,6 +119,9 @@ impl Default for Weights {
             release: 1,
             answer: 8,
             ask: 8,
+            power: 0,
+            reset: 0,
+            replug: 0,
         }
     }
 }
