@@ -2,7 +2,6 @@
 //! The driver set up on a machine, under the eyes of the oracle.
 
 mod access;
-mod ask;
 mod attach;
 mod calls;
 pub(crate) mod counters;
@@ -19,6 +18,7 @@ mod set_up;
 mod stall;
 mod statistics;
 mod stray;
+mod translate;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -277,8 +277,8 @@ impl Bench {
             Operation::Reclaim { domain, iova, bytes } => self.reclaim(*domain, *iova, *bytes),
             Operation::Dirty { domain, iova, bytes } => self.dirty(*domain, *iova, *bytes),
             Operation::Answer { master, reply } => self.answer(*master, *reply),
-            Operation::Ask { master, substream, iova, write } => {
-                self.ask(*master, *substream, *iova, *write)
+            Operation::Translate { master, substream, iova, write } => {
+                self.translate(*master, *substream, *iova, *write)
             }
             Operation::Write { master, substream, iova, data } => {
                 self.dma(*master, *substream, *iova, Dma::Write(data))?

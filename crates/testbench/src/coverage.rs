@@ -103,8 +103,24 @@ fn tables(scenario: &Scenario, space: usize, have: impl Fn(&Tables) -> bool) -> 
 
 /// All operations.
 pub const VERBS: &[&str] = &[
-    "attach", "detach", "identity", "PASID", "bind", "unbind", "release", "replace", "map",
-    "unmap", "dirty", "answer", "ask", "read", "write", "power", "reset", "replug",
+    "attach",
+    "detach",
+    "identity",
+    "PASID",
+    "bind",
+    "unbind",
+    "release",
+    "replace",
+    "map",
+    "unmap",
+    "dirty",
+    "answer",
+    "translate",
+    "read",
+    "write",
+    "power",
+    "reset",
+    "replug",
 ];
 
 /// Features, operations that can never be done with them, and why.
@@ -156,7 +172,7 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Write { .. } => "write",
         Operation::Dirty { .. } => "dirty",
         Operation::Answer { .. } => "answer",
-        Operation::Ask { .. } => "ask",
+        Operation::Translate { .. } => "translate",
         Operation::Reclaim { .. } => return None,
     })
 }
@@ -218,7 +234,7 @@ impl<'a> Counter<'a> {
             Operation::Answer { master, .. } => self.master(*master) | self.all_of(*master, oracle),
             Operation::Read { master, substream, .. }
             | Operation::Write { master, substream, .. }
-            | Operation::Ask { master, substream, .. } => {
+            | Operation::Translate { master, substream, .. } => {
                 self.master(*master) | self.used(*master, *substream, oracle)
             }
         };

@@ -119,7 +119,7 @@ pub enum Operation {
         reply: Reply,
     },
     /// Ask an instance where an access of a master would go.
-    Ask {
+    Translate {
         /// Index of the master.
         master: usize,
         /// With which substream.
@@ -165,7 +165,7 @@ impl Operation {
             Self::Attach { pasid, .. } => *pasid,
             Self::Write { substream: Substream::Pasid(pasid), .. }
             | Self::Read { substream: Substream::Pasid(pasid), .. }
-            | Self::Ask { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
+            | Self::Translate { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
             _ => None,
         }
     }
@@ -226,9 +226,9 @@ impl Operation {
                 Self::Dirty { domain: *domain, iova: *iova, bytes: *length }
             }
             Action::Answer { master, reply } => Self::Answer { master: *master, reply: *reply },
-            Action::Ask { master, substream, iova, write, .. } => {
+            Action::Translate { master, substream, iova, write, .. } => {
                 let (master, substream, iova, write) = (*master, *substream, *iova, *write);
-                Self::Ask { master, substream, iova, write }
+                Self::Translate { master, substream, iova, write }
             }
             Action::Write { master, substream, iova, data } => Self::Write {
                 master: *master,
@@ -308,9 +308,9 @@ impl Operation {
                 Action::Dirty { domain, iova, length, expect: None }
             }
             Self::Answer { master, reply } => Action::Answer { master: *master, reply: *reply },
-            Self::Ask { master, substream, iova, write } => {
+            Self::Translate { master, substream, iova, write } => {
                 let (master, substream, iova, write) = (*master, *substream, *iova, *write);
-                Action::Ask { master, substream, iova, write, refused: None }
+                Action::Translate { master, substream, iova, write, refused: None }
             }
             Self::Write { master, substream, iova, data } => Action::Write {
                 master: *master,
@@ -400,7 +400,7 @@ impl fmt::Display for Described<'_> {
             Operation::Answer { master: of, reply } => {
                 write!(f, "answer what has stalled of {}: {}", master(*of), reply.name())
             }
-            Operation::Ask { master, substream, iova, write } => {
+            Operation::Translate { master, substream, iova, write } => {
                 let (user, access) =
                     (user(*master, *substream), if *write { "write" } else { "read" });
                 write!(f, "ask where {user} would {access} at {iova:#x}")

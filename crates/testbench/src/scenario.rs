@@ -470,7 +470,7 @@ pub enum Action {
         reply: Reply,
     },
     /// Ask the instance where an access of a master would go.
-    Ask {
+    Translate {
         /// Index of the master.
         master: usize,
         /// With which substream.
@@ -502,7 +502,7 @@ impl Action {
             Self::Attach { pasid, .. } | Self::Detach { pasid, .. } => *pasid,
             Self::Write { substream: Substream::Pasid(pasid), .. }
             | Self::Read { substream: Substream::Pasid(pasid), .. }
-            | Self::Ask { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
+            | Self::Translate { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
             _ => None,
         }
     }
@@ -518,7 +518,7 @@ impl Action {
             }
             Self::Write { substream, .. }
             | Self::Read { substream, .. }
-            | Self::Ask { substream, .. }
+            | Self::Translate { substream, .. }
                 if *substream != Substream::None =>
             {
                 Some("a DMA with a PASID")

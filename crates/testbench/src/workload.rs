@@ -47,7 +47,7 @@ impl<'a> Workload<'a> {
             weights.answer = 0;
         }
         if !(0..scenario.masters.len()).any(|master| scenario.answers(master)) {
-            weights.ask = 0;
+            weights.translate = 0;
         }
         let rng = fastrand::Rng::with_seed(seed);
         Self { scenario, random, weights, rng, serial: 0, hot: Vec::new() }
@@ -91,8 +91,8 @@ impl<'a> Workload<'a> {
                 (self.unbind(oracle), false)
             } else if choose(weights.answer) {
                 (self.answer(), false)
-            } else if choose(weights.ask) {
-                (self.ask(oracle), false)
+            } else if choose(weights.translate) {
+                (self.translate(oracle), false)
             } else if choose(weights.release) {
                 (self.release(oracle), false)
             } else if choose(weights.power) {
@@ -381,7 +381,7 @@ impl<'a> Workload<'a> {
     }
 
     /// About what is mapped, was mapped lately, or is not; also of what is blocked.
-    fn ask(&mut self, oracle: &Oracle) -> Option<Operation> {
+    fn translate(&mut self, oracle: &Oracle) -> Option<Operation> {
         let (master, substream, space) = if self.rng.u8(..) < 224 {
             let (master, substream, space) = self.attached(oracle)?;
             (master, substream, Some(space))
@@ -403,7 +403,7 @@ impl<'a> Workload<'a> {
         let page = self.rng.choice(&known).copied().filter(|_| self.rng.u8(..) < 240);
         let iova = page.unwrap_or(any) + 4 * self.rng.u64(0..PAGE / 4);
         let write = self.rng.bool();
-        Some(Operation::Ask { master, substream, iova, write })
+        Some(Operation::Translate { master, substream, iova, write })
     }
 
     fn release(&mut self, oracle: &Oracle) -> Option<Operation> {

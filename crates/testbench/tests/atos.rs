@@ -142,9 +142,9 @@ fn answers_are_judged_as_accesses_would_be() {
         [[step]]
         map = { domain = "d", iova = 0x10000, memory = "m" }
         [[step]]
-        ask = { master = "nic", iova = 0x10008 }
+        translate = { master = "nic", iova = 0x10008 }
         [[step]]
-        ask = { master = "nic", iova = 0x20000, EXPECTED }
+        translate = { master = "nic", iova = 0x20000, EXPECTED }
     "#;
     let right = "refused = \"F_TRANSLATION\"";
     let verdict = |expected: &str, answer: fn(u32) -> u32| {

@@ -76,13 +76,13 @@ step = [
     { expect-fault = { master = "n", pasid = 2, event = "F_TRANSLATION" } },
     { read = { master = "n", process = "p", iova = 0, length = 8 } },
     { expect-blocked = { master = "n", process = "p" } },
-    { ask = { master = "n", process = "p", iova = 4097 } },
-    { ask = { master = "n", pasid = 2, iova = 8, access = "write", refused = "F_ACCESS" } },
+    { translate = { master = "n", process = "p", iova = 4097 } },
+    { translate = { master = "n", pasid = 2, iova = 8, access = "write", refused = "F_ACCESS" } },
     { unbind = { process = "p", master = "n" } },
     { release = { process = "p" } },
     { replace = { process = "p" } },
     { detach = { master = "n", pasid = 2 } },
-    { random = { steps = 5, weights = { attach-pasid = 0, detach-pasid = 9, bind = 8, unbind = 7, release = 6, ask = 3 } } },
+    { random = { steps = 5, weights = { attach-pasid = 0, detach-pasid = 9, bind = 8, unbind = 7, release = 6, translate = 3 } } },
 ]
 "#;
     let every_key = Scenario::parse(every_key, "every-key").unwrap_or_else(|it| panic!("{it}"));

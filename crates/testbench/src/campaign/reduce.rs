@@ -197,7 +197,8 @@ const PLAIN: [fn(&mut Scenario, &[Numbered]); 5] = [
         }
     },
     |it, operations| {
-        if !operations.iter().any(|(_, operation)| matches!(operation, Operation::Ask { .. })) {
+        if !operations.iter().any(|(_, operation)| matches!(operation, Operation::Translate { .. }))
+        {
             it.instances.iter_mut().for_each(|it| it.atos = false);
         }
     },
@@ -215,7 +216,7 @@ fn names_substreams((_, operations): &Candidate, index: usize) -> bool {
         | Operation::Unbind { master, .. } => *master == index,
         Operation::Write { master, substream, .. }
         | Operation::Read { master, substream, .. }
-        | Operation::Ask { master, substream, .. } => {
+        | Operation::Translate { master, substream, .. } => {
             *master == index && *substream != Substream::None
         }
         _ => false,
@@ -264,7 +265,7 @@ fn without_master((scenario, operations): &Candidate, gone: usize) -> Option<Can
         | Operation::Bind { master, .. }
         | Operation::Unbind { master, .. }
         | Operation::Answer { master, .. }
-        | Operation::Ask { master, .. }
+        | Operation::Translate { master, .. }
         | Operation::Write { master, .. }
         | Operation::Read { master, .. } = operation
         {
@@ -302,7 +303,7 @@ fn without_process((scenario, operations): &Candidate, gone: usize) -> Option<Ca
             | Operation::Release { process }
             | Operation::Replace { process }
             | Operation::Write { substream: Substream::Process(process), .. }
-            | Operation::Ask { substream: Substream::Process(process), .. }
+            | Operation::Translate { substream: Substream::Process(process), .. }
             | Operation::Read { substream: Substream::Process(process), .. } => {
                 close_gap(process, gone)?;
             }

@@ -99,7 +99,7 @@ pub(super) fn read(action: &Action, done: &Done) -> Option<Wrong> {
             Wrong::new(EXPECTATION, "what the scenario expects happens", text)
         });
     }
-    if let Action::Ask { refused: Some(expected), .. } = action {
+    if let Action::Translate { refused: Some(expected), .. } = action {
         return (done.asked != Some(*expected)).then(|| {
             let text =
                 format!("expected that {} is the answer, got {}", expected.name(), done.outcome);

@@ -55,7 +55,7 @@ pub struct Weights {
     /// Answer a transaction that has stalled.
     pub answer: u32,
     /// Ask an instance where an address leads.
-    pub ask: u32,
+    pub translate: u32,
     /// Suspend an instance, or resume one that is suspended.
     pub power: u32,
     /// Reset an instance.
@@ -92,7 +92,7 @@ impl Weights {
             + self.unbind
             + self.release
             + self.answer
-            + self.ask
+            + self.translate
             + self.power
             + self.reset
             + self.replug
@@ -118,7 +118,7 @@ impl Default for Weights {
             unbind: 3,
             release: 1,
             answer: 8,
-            ask: 8,
+            translate: 8,
             power: 0,
             reset: 0,
             replug: 0,

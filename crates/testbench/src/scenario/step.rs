@@ -2,10 +2,10 @@
 //! Reading the steps of a scenario.
 
 mod answer;
-mod ask;
 mod attachment;
 mod dma;
 mod mapping;
+mod translate;
 
 use std::cell::Cell;
 
@@ -43,7 +43,7 @@ const ACTIONS: [(&str, Read); 24] = [
     ("write", |reader, fields| reader.write(fields)),
     ("read", |reader, fields| reader.read(fields)),
     ("answer", |reader, fields| reader.answer_stall(fields)),
-    ("ask", |reader, fields| reader.ask(fields)),
+    ("translate", |reader, fields| reader.translate(fields)),
     ("expect-fault", |reader, fields| reader.expect_fault(fields)),
     ("expect-blocked", |reader, fields| reader.expect_blocked(fields)),
     ("expect-data", |reader, fields| reader.expect_data(fields)),
@@ -255,7 +255,7 @@ fn weights(fields: Fields<'_>) -> Option<Weights> {
         unbind: weight("unbind", default.unbind),
         release: weight("release", default.release),
         answer: weight("answer", default.answer),
-        ask: weight("ask", default.ask),
+        translate: weight("translate", default.translate),
         power: weight("power", default.power),
         reset: weight("reset", default.reset),
         replug: weight("replug", default.replug),

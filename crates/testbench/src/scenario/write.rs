@@ -262,8 +262,8 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
             let (of, reply) = (master(*of), quoted(reply.name()));
             writeln!(out, "answer = {{ master = {of}, reply = {reply} }}")
         }
-        Action::Ask { master, substream, iova, write, refused } => {
-            write!(out, "ask = {{ master = {}, iova = {iova:#x}", user(*master, *substream))?;
+        Action::Translate { master, substream, iova, write, refused } => {
+            write!(out, "translate = {{ master = {}, iova = {iova:#x}", user(*master, *substream))?;
             if *write {
                 write!(out, ", access = \"write\"")?;
             }
@@ -310,7 +310,7 @@ fn random(out: &mut String, it: &Random) -> fmt::Result {
             ("unbind", all.unbind, Some(usual.unbind)),
             ("release", all.release, Some(usual.release)),
             ("answer", all.answer, Some(usual.answer)),
-            ("ask", all.ask, Some(usual.ask)),
+            ("translate", all.translate, Some(usual.translate)),
             ("power", all.power, Some(usual.power)),
             ("reset", all.reset, Some(usual.reset)),
             ("replug", all.replug, Some(usual.replug)),

@@ -20,7 +20,7 @@ pub(super) fn observed(scenario: Scenario) -> Scenario {
     }
     for step in &mut scenario.steps {
         if let Action::Random(random) = &mut step.action {
-            random.weights.ask = rng.u32(1..=12);
+            random.weights.translate = rng.u32(1..=12);
         }
     }
     scenario

@@ -12,7 +12,13 @@ use crate::trace;
 
 impl Bench {
     /// Asks where an access of a device would go.
-    pub(super) fn ask(&self, master: usize, substream: Substream, iova: u64, write: bool) -> Done {
+    pub(super) fn translate(
+        &self,
+        master: usize,
+        substream: Substream,
+        iova: u64,
+        write: bool,
+    ) -> Done {
         let Some(number) = self.oracle(|oracle| oracle.substream(substream)) else {
             return Done::default();
         };

@@ -8,7 +8,7 @@ use crate::scenario::Action;
 use crate::scenario::source::Fields;
 
 impl Reader<'_> {
-    pub(super) fn ask(&self, fields: &Fields<'_>) -> Option<Action> {
+    pub(super) fn translate(&self, fields: &Fields<'_>) -> Option<Action> {
         let master = self.master(fields);
         let substream = self.substream(fields);
         let iova = self.address(fields);
@@ -31,6 +31,6 @@ impl Reader<'_> {
                 ),
             );
         }
-        Some(Action::Ask { master, substream, iova, write, refused })
+        Some(Action::Translate { master, substream, iova, write, refused })
     }
 }
