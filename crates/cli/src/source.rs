@@ -55,6 +55,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("nested", "a guest's stage 1 over the host's stage 2, behind two SMMUs"),
     built_in!("ats", "devices that keep translations until they are told to forget"),
     built_in!("stall", "devices that wait at a fault until it is answered"),
+    built_in!("pri", "devices that ask for pages, and wait until they are answered"),
     built_in!("observation", "questions to SMMUs, counters, and what the driver counts"),
 ];
 

@@ -12,6 +12,7 @@ mod guest;
 mod handle;
 mod interrupts;
 mod mapping;
+mod pages;
 mod power;
 mod process;
 mod set_up;
@@ -23,7 +24,7 @@ mod translate;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use smmuv3::{Domain, Iommu, Master, Smmu};
+use smmuv3::{Domain, Iommu, Master, PageGroup, Smmu};
 use smmuv3_formats::{EventId, EventRecord};
 use thiserror::Error;
 
@@ -155,6 +156,8 @@ pub struct Bench {
     pub(crate) watch: Mutex<Watch>,
     /// What waits for an answer, and what was reported where the driver was interrupted.
     stalls: Mutex<Stalls>,
+    /// Groups of page requests that wait for an answer.
+    groups: Mutex<Vec<PageGroup<TestPlatform>>>,
 }
 
 impl Bench {
@@ -196,6 +199,7 @@ impl Bench {
             pool: 0,
             watch: Mutex::new(watch),
             stalls: Mutex::default(),
+            groups: Mutex::default(),
             world,
             scenario: scenario.clone(),
         };
@@ -280,6 +284,11 @@ impl Bench {
             Operation::Translate { master, substream, iova, write } => {
                 self.translate(*master, *substream, *iova, *write)
             }
+            Operation::Ask { master, substream, iova, pages, write, unfinished } => {
+                self.ask(*master, *substream, (*iova, *pages), *write, *unfinished)
+            }
+            Operation::Grant { master, grant } => self.grant(*master, *grant),
+            Operation::Stop { master, substream } => self.stop(*master, *substream),
             Operation::Write { master, substream, iova, data } => {
                 self.dma(*master, *substream, *iova, Dma::Write(data))?
             }

@@ -82,6 +82,12 @@ pub const FEATURES: &[Feature] = &[
     master("PASIDs", |scenario, index| scenario.substream_bits(index) > 0),
     master("stalls", Scenario::stalls),
     master("ATS", |scenario, index| scenario.masters.get(index).is_some_and(|master| master.ats)),
+    master("page requests", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|master| master.pri)
+    }),
+    master("PASIDs in responses", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|master| master.response_pasid)
+    }),
     space("domain", |scenario, index| index < scenario.domains.len()),
     space("stage 2", |scenario, index| tables(scenario, index, |it| it.stage_2)),
     space("16 KiB", |scenario, index| {
@@ -116,6 +122,8 @@ pub const VERBS: &[&str] = &[
     "dirty",
     "answer",
     "translate",
+    "ask",
+    "grant",
     "read",
     "write",
     "power",
@@ -138,7 +146,16 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         "nobody publishes the tables of a process",
     ),
     (&["not coherent"], &["dirty"], "hardware marks nothing where it does not snoop"),
-    (&["ATS"], &["answer"], "what keeps translations does not stall"),
+    (
+        &["ATS", "page requests", "PASIDs in responses"],
+        &["answer"],
+        "what keeps translations does not stall",
+    ),
+    (
+        &["stalls", "forced stalls"],
+        &["ask", "grant"],
+        "what stalls has no ATS, and asks for nothing",
+    ),
 ];
 
 /// What only a domain can be, not a process.
@@ -173,7 +190,9 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Dirty { .. } => "dirty",
         Operation::Answer { .. } => "answer",
         Operation::Translate { .. } => "translate",
-        Operation::Reclaim { .. } => return None,
+        Operation::Ask { .. } => "ask",
+        Operation::Grant { .. } => "grant",
+        Operation::Reclaim { .. } | Operation::Stop { .. } => return None,
     })
 }
 
@@ -231,10 +250,14 @@ impl<'a> Counter<'a> {
             Operation::Reclaim { domain, .. } | Operation::Dirty { domain, .. } => {
                 self.space(*domain, oracle)
             }
-            Operation::Answer { master, .. } => self.master(*master) | self.all_of(*master, oracle),
+            Operation::Answer { master, .. } | Operation::Grant { master, .. } => {
+                self.master(*master) | self.all_of(*master, oracle)
+            }
             Operation::Read { master, substream, .. }
-            | Operation::Write { master, substream, .. }
-            | Operation::Translate { master, substream, .. } => {
+            | Operation::Ask { master, substream, .. }
+            | Operation::Translate { master, substream, .. }
+            | Operation::Stop { master, substream }
+            | Operation::Write { master, substream, .. } => {
                 self.master(*master) | self.used(*master, *substream, oracle)
             }
         };

@@ -12,6 +12,8 @@ use crate::instance::Instance;
 use crate::iommu::Core;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
+use crate::page_group::{self, Which};
+use crate::page_request::Answer;
 use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
 use crate::stall::{self, Ending};
@@ -126,6 +128,14 @@ pub(super) fn install<P: Platform>(
     }
     if !after.is_translated() {
         state.switch_off(core);
+        if kept_before {
+            let which = Which::All;
+            let ended = page_group::end(core, instance, state, which, Some(Answer::Invalid));
+            if let Err(what) = ended {
+                state.set_slot(substream, old);
+                return Err(what);
+            }
+        }
     }
     // It had a context, and has none.
     let leaves = old.bound().is_some() && target.is_none();
@@ -152,8 +162,11 @@ pub(super) fn install<P: Platform>(
         return Ok(());
     }
     let told = if state.on {
-        // It asks by the new context, and keeps what it was granted by the old one.
-        state.forget_kept(core, instance, substream)
+        // It asks by the new context, and keeps what it was granted by the old one. What it lacked there may be here.
+        let answer = if new.is_some() { Answer::Success } else { Answer::Invalid };
+        let told = state.forget_kept(core, instance, substream);
+        let which = Which::Substream(substream);
+        told.and_then(|()| page_group::end(core, instance, state, which, Some(answer)))
     } else {
         state.switch_on(core, instance)
     };

@@ -56,6 +56,10 @@ pub struct Weights {
     pub answer: u32,
     /// Ask an instance where an address leads.
     pub translate: u32,
+    /// Ask for pages.
+    pub ask: u32,
+    /// Answer a group of page requests.
+    pub grant: u32,
     /// Suspend an instance, or resume one that is suspended.
     pub power: u32,
     /// Reset an instance.
@@ -93,6 +97,8 @@ impl Weights {
             + self.release
             + self.answer
             + self.translate
+            + self.ask
+            + self.grant
             + self.power
             + self.reset
             + self.replug
@@ -119,6 +125,8 @@ impl Default for Weights {
             release: 1,
             answer: 8,
             translate: 8,
+            ask: 10,
+            grant: 8,
             power: 0,
             reset: 0,
             replug: 0,

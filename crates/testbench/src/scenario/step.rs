@@ -5,6 +5,7 @@ mod answer;
 mod attachment;
 mod dma;
 mod mapping;
+mod pages;
 mod translate;
 
 use std::cell::Cell;
@@ -23,7 +24,7 @@ const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
 
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 24] = [
+const ACTIONS: [(&str, Read); 27] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
     ("bind", |reader, fields| reader.bind(fields)),
@@ -44,6 +45,9 @@ const ACTIONS: [(&str, Read); 24] = [
     ("read", |reader, fields| reader.read(fields)),
     ("answer", |reader, fields| reader.answer_stall(fields)),
     ("translate", |reader, fields| reader.translate(fields)),
+    ("ask", |reader, fields| reader.ask(fields)),
+    ("grant", |reader, fields| reader.grant(fields)),
+    ("stop", |reader, fields| reader.stop(fields)),
     ("expect-fault", |reader, fields| reader.expect_fault(fields)),
     ("expect-blocked", |reader, fields| reader.expect_blocked(fields)),
     ("expect-data", |reader, fields| reader.expect_data(fields)),
@@ -256,6 +260,8 @@ fn weights(fields: Fields<'_>) -> Option<Weights> {
         release: weight("release", default.release),
         answer: weight("answer", default.answer),
         translate: weight("translate", default.translate),
+        ask: weight("ask", default.ask),
+        grant: weight("grant", default.grant),
         power: weight("power", default.power),
         reset: weight("reset", default.reset),
         replug: weight("replug", default.replug),
