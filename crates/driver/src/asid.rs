@@ -182,30 +182,25 @@ impl Asids {
     }
 
     /// Makes room for one more instance.
-    pub(crate) fn prepare(
-        &mut self,
-        features: &Features,
-        broadcast: bool,
-    ) -> Result<Prepared, NoMemory> {
+    pub(crate) fn prepare(&mut self, features: &Features) -> Result<Prepared, NoMemory> {
         self.instances.try_reserve(1).map_err(|_| NoMemory)?;
         let bits = features.asid_bits;
         let cpu = self.cpu;
-        let in_el1 = !features.el2_host;
-        let known = features.stage_2 && in_el1 && u64::from(cpu.vmid) >> features.vmid_bits == 0;
+        let in_el1 = features.in_el1();
+        let known = features.has_vmids() && u64::from(cpu.vmid) >> features.vmid_bits == 0;
         let vmid = if known { cpu.vmid } else { 0 };
         let mut banks = Vec::new();
         banks.try_reserve_exact(1).map_err(|_| NoMemory)?;
         banks.push(self.bank(vmid, bits)?);
-        let most = if self.policy == AsidPolicy::Banked && features.stage_2 && in_el1 {
+        let most = if self.policy == AsidPolicy::Banked && features.has_vmids() {
             1 + self.vmids(vmid, features.vmid_bits).count()
         } else {
             1
         };
-        let shares = broadcast
-            && features.broadcast
+        let shares = features.broadcast
             && cpu.el2_host == features.el2_host
             && bits >= cpu.asid_bits
-            && (features.el2_host || vmid == cpu.vmid);
+            && (!in_el1 || vmid == cpu.vmid);
         let regime = if in_el1 { Regime::El1 } else { Regime::El2 };
         let vmid_bits = if features.stage_2 { features.vmid_bits } else { 0 };
         Ok(Prepared(Numbers {

@@ -113,7 +113,6 @@ impl Shape {
             Stage::One => features.input_bits,
             Stage::Two => features.implementation().intermediate_bits(),
         };
-        let is_wide = if self.granule_shift == 16 { output > 48 } else { features.lpa2 };
         let check = |missing: bool, what: Mismatch| if missing { Err(what) } else { Ok(()) };
         check(!features.has_stage(self.stage), Mismatch::Stage(self.stage))?;
         let shift = self.granule_shift;
@@ -122,7 +121,7 @@ impl Shape {
         check(bits > input, Mismatch::Input { domain: bits, instance: input })?;
         let bits = self.output_bits;
         check(bits > output, Mismatch::Output { domain: bits, instance: output })?;
-        check(self.wide && !is_wide, Mismatch::Wide { shift })?;
+        check(self.wide && !features.has_wide_addresses(shift), Mismatch::Wide { shift })?;
         check(self.coherent && !features.coherent, Mismatch::Coherency)?;
         let little = features.endianness == Endianness::Little;
         check(self.big_endian && little, Mismatch::Endianness { big: true })?;

@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use smmuv3_formats::{CD_BYTES, L1Cd, PhysAddr, SubstreamId};
 
 use crate::features::Features;
+use crate::legal;
 use crate::platform::Platform;
 use crate::update::Entry;
 
@@ -155,8 +156,10 @@ impl ContextTable {
         if current.v() || current.l2_ptr() == 0 {
             return false;
         }
+        let linked = current.with_v(true);
+        legal::l1_cd(linked, self.format.code());
         // Release: hardware must see the leaf's descriptors, which are all invalid, before this one.
-        descriptor.store(current.with_v(true).0[0].to_le(), Ordering::Release);
+        descriptor.store(linked.0[0].to_le(), Ordering::Release);
         // Within the first level.
         platform.publish(PhysAddr(self.base.0 + (index * L1_BYTES) as u64), L1_BYTES);
         true

@@ -80,7 +80,7 @@ impl Stage2 {
             // No stage-1 tables in device memory: for when stage 1 comes before it.
             .with_s2_ptw(true)
             .with_s2_r(true)
-            .with_s2_s(features.stalls == Stalls::Forced)
+            .with_s2_s(features.always_stalls())
             .with_s2_ha(self.access_flag)
             .with_s2_hd(self.access_flag && self.dirty_state)
             .with_s2_fwb(self.forced_types)
@@ -153,11 +153,11 @@ impl Stream {
                         .with_s1_dss(without as u64)
                         .with_sh_cfg(shared)
                 };
-                match (features.el2_host, features.stage_2) {
+                match (features.in_el1(), features.has_vmids()) {
                     // There the ASID alone is the tag.
-                    (true, _) => ste.with_strw(EL2),
-                    (false, true) => ste.with_s2_vmid(u64::from(vmid)),
-                    (false, false) => ste,
+                    (false, _) => ste.with_strw(EL2),
+                    (true, true) => ste.with_s2_vmid(u64::from(vmid)),
+                    (true, false) => ste,
                 }
             }
             Self::Stage2(tables) => {
@@ -252,7 +252,7 @@ impl Context {
             // Domains are not made for less than 32 bits of output.
             .with_ips(address_size_code(self.output_bits).unwrap_or(0))
             .with_aa64(true)
-            .with_s(features.stalls == Stalls::Forced)
+            .with_s(features.always_stalls())
             .with_r(true)
             .with_a(true)
             .with_aset(true)

@@ -7,6 +7,7 @@ use smmuv3_formats::PhysAddr;
 use smmuv3_formats::legality::Implementation;
 use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr2, Idr3, Idr5, Idr6, Iidr, address_bits};
 
+use crate::command_queue::Completion;
 use crate::compatibility::Stage;
 use crate::instance::{Coherence, InstanceConfig};
 use crate::overrides::OverrideError;
@@ -383,6 +384,12 @@ impl Features {
     #[must_use]
     pub fn limited(mut self, config: &InstanceConfig) -> Self {
         self.asid_bits = self.asid_bits.min(config.asid_bits.clamp(6, 16));
+        self.sid_bits = self.sid_bits.min(config.sid_bits);
+        // Room for one command and its CMD_SYNC at least.
+        self.command_queue_log2 = self.command_queue_log2.min(config.command_queue_log2.max(1));
+        self.event_queue_log2 = self.event_queue_log2.min(config.event_queue_log2);
+        self.most_stalls = self.most_stalls.min(config.stalls);
+        self.broadcast &= config.broadcast;
         self.el2_host = self.el2 && self.stage_1 && config.el2_host;
         self.e2h = self.el2_host;
         self.coherent = match config.coherent {
@@ -391,6 +398,54 @@ impl Features {
             Coherence::No => false,
         };
         self.told(&config.firmware)
+    }
+
+    /// Streams of stage 1 are in EL1, and not in a host's EL2 (§1).
+    pub const fn in_el1(&self) -> bool {
+        !self.el2_host
+    }
+
+    /// Translations of stage 1 are tagged with a VMID, too (§8.1): where there is a stage 2, and they are of EL1.
+    pub const fn has_vmids(&self) -> bool {
+        self.stage_2 && self.in_el1()
+    }
+
+    /// Something may stall, whether it was asked for or not.
+    pub const fn can_stall(&self) -> bool {
+        !matches!(self.stalls, Stalls::Never)
+    }
+
+    /// Faults stall, whatever was asked for.
+    pub const fn always_stalls(&self) -> bool {
+        matches!(self.stalls, Stalls::Forced)
+    }
+
+    /// Whether faults stall where that is asked for, or is not.
+    pub const fn stalls_if(&self, asked: bool) -> bool {
+        match self.stalls {
+            Stalls::Never => false,
+            Stalls::Chosen => asked,
+            Stalls::Forced => true,
+        }
+    }
+
+    /// Tables of the granule of 2^`shift` bytes can have 52-bit addresses (§15.2).
+    pub const fn has_wide_addresses(&self, shift: u32) -> bool {
+        if shift == 16 { self.output_bits > 48 } else { self.lpa2 }
+    }
+
+    /// It can write messages to memory that the CPUs see.
+    pub const fn has_memory_messages(&self) -> bool {
+        self.messages && self.coherent
+    }
+
+    /// How it tells of completed commands where `asked` is asked for: what it cannot is polled.
+    pub const fn completion(&self, asked: Completion) -> Completion {
+        match asked {
+            Completion::Event if !self.events => Completion::Poll,
+            Completion::Message if !self.has_memory_messages() => Completion::Poll,
+            asked => asked,
+        }
     }
 
     /// log2 of the smallest unit of translations that devices keep (STU, §12.1): the smallest granule.
@@ -502,6 +557,67 @@ mod tests {
             let iidr = arm.with_product_id(product).with_variant(variant).with_revision(revision);
             assert_eq!(nesting(iidr, qemu().idr0), good, "{product:#x} r{variant}p{revision}");
         }
+    }
+
+    #[test]
+    fn an_instance_is_used_as_it_is_told_and_never_beyond_what_it_has() {
+        let mut registers = qemu();
+        registers.idr0 = registers.idr0.with_btm(true).with_hyp(true).with_stall_model(0);
+        registers.idr5 = registers.idr5.with_stall_max(40);
+        let has = Features::decode(registers).unwrap();
+        let limited = |change: fn(&mut InstanceConfig)| {
+            let mut config = InstanceConfig::named("smmu");
+            (config.sid_bits, config.stalls) = (32, 1000);
+            (config.command_queue_log2, config.event_queue_log2) = (30, 30);
+            change(&mut config);
+            has.limited(&config)
+        };
+        // Nobody who asks for more gets it; what is chosen is off unless it is asked for.
+        assert_eq!(limited(|_| {}), Features { broadcast: false, ..has });
+        let all = limited(|it| (it.broadcast, it.el2_host) = (true, true));
+        assert!(all.broadcast && all.el2_host && !all.in_el1() && !all.has_vmids());
+        let less = limited(|it| {
+            (it.asid_bits, it.sid_bits, it.stalls) = (8, 5, 3);
+            (it.command_queue_log2, it.event_queue_log2) = (0, 0);
+            it.coherent = Coherence::No;
+        });
+        assert_eq!((less.asid_bits, less.sid_bits, less.most_stalls), (8, 5, 3));
+        assert_eq!((less.command_queue_log2, less.event_queue_log2), (1, 0));
+        assert!(has.coherent && !less.coherent);
+        // Errata are those of the implementation, whatever it is told.
+        let iidr = Iidr::default().with_implementer(0x43b).with_product_id(0x487);
+        let deaf = Features::decode(IdRegisters { iidr, ..registers }).unwrap();
+        let mut config = InstanceConfig::named("smmu");
+        config.broadcast = true;
+        assert!(!deaf.limited(&config).broadcast);
+    }
+
+    #[test]
+    fn what_is_asked_for_and_what_comes_of_it() {
+        let of = |idr0: Idr0| Features::decode(IdRegisters { idr0, ..qemu() }).unwrap();
+        for (model, can, unasked, asked) in
+            [(0, true, false, true), (1, false, false, false), (2, true, true, true)]
+        {
+            let features = of(qemu().idr0.with_stall_model(model));
+            let found = [features.can_stall(), features.stalls_if(false), features.stalls_if(true)];
+            assert_eq!(found, [can, unasked, asked], "STALL_MODEL {model}");
+            assert_eq!(features.always_stalls(), unasked);
+        }
+        let bare = of(qemu().idr0);
+        let able = of(qemu().idr0.with_msi(true).with_sev(true));
+        let incoherent = Features { coherent: false, ..able };
+        for asked in [Completion::Poll, Completion::Interrupt] {
+            assert_eq!(bare.completion(asked), asked);
+        }
+        for asked in [Completion::Event, Completion::Message] {
+            assert_eq!(bare.completion(asked), Completion::Poll);
+            assert_eq!(able.completion(asked), asked);
+        }
+        assert_eq!(incoherent.completion(Completion::Message), Completion::Poll);
+        let lpa2 = Features { lpa2: true, ..bare };
+        assert_eq!([12, 14, 16].map(|shift| lpa2.has_wide_addresses(shift)), [true, true, false]);
+        let lpa = Features { output_bits: 52, ..bare };
+        assert_eq!([12, 14, 16].map(|shift| lpa.has_wide_addresses(shift)), [false, false, true]);
     }
 
     #[test]

@@ -275,8 +275,7 @@ impl<P: Platform> Probed<P> {
     /// Bits of a StreamID in the table that it will have.
     #[cfg(feature = "alloc")]
     pub(crate) fn stream_bits(&self) -> u32 {
-        let log2 = self.config.sid_bits.min(self.features.sid_bits);
-        self.config.stream_table.bits(&self.features, log2)
+        self.config.stream_table.bits(&self.features, self.features.sid_bits)
     }
 
     /// The instance, with memory for its tables and queues, of which the SMMU is not told yet.
@@ -305,7 +304,7 @@ impl<P: Platform> Probed<P> {
         let Self { mmio, features, config } = self;
         let again = |mmio, error| Err(Refused { value: Self { mmio, features, config }, error });
         #[cfg(feature = "alloc")]
-        let Ok(pending) = Pending::new(config.stalls.min(features.most_stalls) as usize) else {
+        let Ok(pending) = Pending::new(features.most_stalls as usize) else {
             return again(mmio, EnableError::NoMemory);
         };
         let requests = config.page_request_queue_log2.filter(|_| features.pri);
@@ -316,16 +315,10 @@ impl<P: Platform> Probed<P> {
         let Ok(gather) = Gather::new(requests.map_or(0, |size| size.entries() as u32)) else {
             return again(mmio, EnableError::NoMemory);
         };
-        let size = |wanted: u32, most: u32| Size::new(wanted.min(most));
-        let sizes = (
-            // Room for one command and its CMD_SYNC at least.
-            size(config.command_queue_log2.max(1), features.command_queue_log2),
-            size(config.event_queue_log2, features.event_queue_log2),
-        );
+        let sizes = (Size::new(features.command_queue_log2), Size::new(features.event_queue_log2));
         let (Some(commands), Some(events)) = sizes else {
             return again(mmio, EnableError::NoMemory);
         };
-        let sid_bits = config.sid_bits.min(features.sid_bits);
         // SAFETY: the caller's promise, for this and for those below.
         let commands = unsafe {
             CommandQueue::new(platform, commands, features.largest_batch, config.deadline)
@@ -334,11 +327,7 @@ impl<P: Platform> Probed<P> {
             return again(mmio, EnableError::NoMemory);
         };
         let commands = commands.named(config.name);
-        let completion = match config.completion {
-            Completion::Event if !features.events => Completion::Poll,
-            Completion::Message if !(features.messages && features.coherent) => Completion::Poll,
-            completion => completion,
-        };
+        let completion = features.completion(config.completion);
         let commands = match Slots::of(&features) {
             None => commands,
             Some(slots) => {
@@ -363,7 +352,7 @@ impl<P: Platform> Probed<P> {
         let events = if features.page_0_only { events.in_page_0() } else { events };
         let shape = config.stream_table;
         // SAFETY: as above.
-        let new = || unsafe { StreamTable::new(platform, &features, shape, sid_bits) };
+        let new = || unsafe { StreamTable::new(platform, &features, shape, features.sid_bits) };
         let streams = table.or_else(new);
         let Some(streams) = streams else {
             // SAFETY: as above.

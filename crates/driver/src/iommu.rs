@@ -287,8 +287,7 @@ impl<P: Platform> Probe<P> {
                 let error = EnableError::TooManyInstances { largest: MOST_INSTANCES };
                 return Err(Refused { value: probed, error });
             };
-            let broadcast = probed.config().broadcast;
-            let Ok(asids) = configuration.asids.prepare(probed.features(), broadcast) else {
+            let Ok(asids) = configuration.asids.prepare(probed.features()) else {
                 return Err(Refused { value: probed, error: EnableError::NoMemory });
             };
             let mut place = match try_box(None) {

@@ -131,10 +131,10 @@ impl<P: Platform> Probe<P> {
         let no_memory = KeepError::Master(AddMasterError::NoMemory);
         self.kept.try_reserve(1).map_err(|_| no_memory)?;
         let features = self.probed.features();
-        if config.stalls && !stall::stalls(true, features) {
+        if config.stalls && !features.can_stall() {
             return Err(KeepError::Master(AddMasterError::NoStalls));
         }
-        if config.ats && features.ats && stall::stalls(config.stalls, features) {
+        if config.ats && features.ats && features.stalls_if(config.stalls) {
             return Err(KeepError::Master(AddMasterError::AtsStalls));
         }
         let (id, removed) = self.core.configuration.with(|configuration| {
@@ -295,7 +295,7 @@ fn ready<P: Platform>(
         former: None,
         own: Slot::At(seat),
         others: Vec::new(),
-        stalls: stall::stalls(keep.config.stalls, features),
+        stalls: features.stalls_if(keep.config.stalls),
         adopted: false,
         kept: true,
     };
@@ -310,6 +310,7 @@ fn ready<P: Platform>(
     }
     if let Some(entry) = state.entry(platform, without).filter(|_| tables.is_none()) {
         let context = stall::context(space.context(features, tag, false), state.stalls);
+        state.judge(&context.0, features);
         fill(platform, entry, &context.0);
     }
     state.store_streams(platform, instance, state.stream());

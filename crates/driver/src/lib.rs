@@ -114,6 +114,7 @@ pub mod invalidate;
 mod iommu;
 #[cfg(feature = "alloc")]
 mod keep;
+mod legal;
 #[cfg(feature = "alloc")]
 mod master;
 mod message;
@@ -249,3 +250,8 @@ pub use trace::{Change, InstanceSet, Trace};
 #[cfg(all(doctest, feature = "alloc"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So do those of the page on observation.
+#[cfg(all(doctest, feature = "alloc"))]
+#[doc = include_str!("../../../docs/observation.md")]
+struct Observation;

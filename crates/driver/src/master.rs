@@ -4,16 +4,17 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use smmuv3_formats::{Ste, StreamId, SubstreamId};
+use smmuv3_formats::{PhysAddr, Ste, StreamId, SubstreamId};
 
 use crate::attach::{fill, write};
 use crate::compatibility::Stage;
-use crate::context_table::ContextTable;
+use crate::context_table::{ContextFormat, ContextTable};
 use crate::entry::{Stage2, Stream, WithoutSubstream};
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::features::Features;
 use crate::instance::Instance;
 use crate::iommu::{Core, Smmu};
+use crate::legal;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::nest::state::NestState;
@@ -255,7 +256,7 @@ impl<P: Platform> Master<P> {
             if configuration.asids.removed() & smmu.id.bit() != 0 {
                 return Err(AddMasterError::NoInstance);
             }
-            let stalls = stall::stalls(config.stalls, instance.features());
+            let stalls = instance.features().stalls_if(config.stalls);
             if config.stalls && !stalls {
                 return Err(AddMasterError::NoStalls);
             }
@@ -585,6 +586,7 @@ impl MasterState {
         stream: Stream,
     ) -> Result<(), Failure> {
         let target = self.encode(stream, instance.features());
+        legal::ste(&target, instance.features());
         for stream in &self.streams {
             let forget = || instance.forget_streams(&core.platform, &[*stream]);
             // Made when the master was added, and never taken away.
@@ -602,6 +604,7 @@ impl MasterState {
         stream: Stream,
     ) {
         let target = self.encode(stream, instance.features());
+        legal::ste(&target, instance.features());
         for stream in &self.streams {
             if let Some(entry) = instance.streams().entry(platform, *stream) {
                 fill(platform, entry, &target);
@@ -620,6 +623,15 @@ impl MasterState {
         }
     }
 
+    /// Judges a context of its before it is stored.
+    pub(crate) fn judge(&self, context: &Words, features: &Features) {
+        // What the entry says that leads there, or will, and that counts for the context's legality.
+        let (contexts, format) = (PhysAddr(0), ContextFormat::Linear);
+        let (bits, without, vmid) = (0, WithoutSubstream::First, 0);
+        let entry = Stream::Stage1 { contexts, format, bits, without, vmid };
+        legal::cd(context, &self.encode(entry, features), features);
+    }
+
     /// Changes a context that hardware may read.
     pub(crate) fn write_context<P: Platform>(
         &self,
@@ -629,6 +641,7 @@ impl MasterState {
         substream: SubstreamId,
         target: &Words,
     ) -> Result<(), Failure> {
+        self.judge(target, instance.features());
         let forget = || instance.forget_contexts(&core.platform, &self.streams, substream);
         write::<P, CdKind>(core, entry, target, forget)
     }

@@ -80,7 +80,7 @@ impl Messages {
             }
             let address = message.address.0;
             let outside = address >> features.output_bits != 0;
-            let incoherent = message.to == Destination::Memory && !features.coherent;
+            let incoherent = message.to == Destination::Memory && !features.has_memory_messages();
             if address == 0 || address & 3 != 0 || outside || incoherent {
                 return Err(Unsupported::Message { address: message.address });
             }
@@ -96,7 +96,7 @@ impl Messages {
             (&self.events, [EventqIrqCfg0::OFFSET, EventqIrqCfg1::OFFSET, EventqIrqCfg2::OFFSET]),
             (&self.page_requests, [PriqIrqCfg0::OFFSET, PriqIrqCfg1::OFFSET, PriqIrqCfg2::OFFSET]),
         ];
-        let count = if features.registers.idr0.pri() { 3 } else { 2 };
+        let count = if features.pri { 3 } else { 2 };
         for (message, [address, data, attributes]) in registers.into_iter().take(count) {
             // The registers are unknown after reset.
             let Some(message) = message else {

@@ -201,7 +201,7 @@ impl Registers {
     pub(crate) fn fits(&self, features: &Features) -> Result<(), Mismatch> {
         self.shape.fits(features)?;
         // Where DS means nothing, bits of its descriptors that are an address there are attributes (§15.3).
-        if self.context.ds() && self.shape.granule_shift != 16 && !features.registers.idr5.ds() {
+        if self.context.ds() && self.shape.granule_shift != 16 && !features.lpa2 {
             let instance = features.output_bits.min(48);
             return Err(Mismatch::Output { domain: 52, instance });
         }
@@ -213,7 +213,7 @@ impl Registers {
             without: WithoutSubstream::Terminate,
             vmid: 0,
         };
-        let context = stall::context(self.context, stall::stalls(false, features));
+        let context = stall::context(self.context, features.stalls_if(false));
         legality::cd(&context, &stream.encode(features), &features.implementation())
             .map_err(Mismatch::Illegal)
     }

@@ -6,7 +6,6 @@ use smmuv3_formats::{Cd, SubstreamId};
 use crate::attach::{AttachError, flush};
 use crate::configuration::Configuration;
 use crate::error::{Failure, Unconfirmed};
-use crate::features::Stalls;
 use crate::iommu::Core;
 use crate::page_group::{self, Which};
 use crate::page_request::Answer;
@@ -98,8 +97,9 @@ fn quieten<P: Platform>(
         let Some(instance) = core.instances.get(state.instance) else { continue };
         let substream = SubstreamId(user.substream);
         let Some(entry) = state.entry(&core.platform, substream) else { continue };
-        let forced = instance.features().stalls == Stalls::Forced;
+        let forced = instance.features().always_stalls();
         let quiet = Registers::quiet(Cd(entry.load(&core.platform)), forced);
+        state.judge(&quiet.0, instance.features());
         let failed = instance.commands().has_failed();
         let written = if failed {
             Err(Failure::Failed)

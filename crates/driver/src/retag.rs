@@ -273,6 +273,7 @@ impl<P: Platform> Change<'_, P> {
             let Some(entry) = state.entry(platform, substream) else { continue };
             // The space's own: nobody whose change was not confirmed uses the place.
             let target = Cd(entry.load(platform)).with_asid(u64::from(asid));
+            state.judge(&target.0, smmu.features());
             let written = if self.failed & instance.bit() != 0 {
                 Err(Failure::Failed)
             } else {

@@ -14,7 +14,7 @@ use smmuv3_formats::{Cd, Command, EventRecord, Iova, Ste, StreamId, SubstreamId}
 
 use crate::answer::{self, BATCH, Batch};
 use crate::error::{Failure, InstanceId};
-use crate::features::{Features, Stalls};
+use crate::features::Features;
 use crate::instance::Instance;
 use crate::iommu::Core;
 #[cfg(feature = "mutation")]
@@ -167,7 +167,7 @@ fn key(record: &EventRecord) -> Key {
 
 /// Whether a record is of a transaction that waits for an answer.
 pub(crate) fn is_stall(record: &EventRecord, features: &Features) -> bool {
-    features.stalls != Stalls::Never
+    features.can_stall()
         && record.stall()
         && record.event().is_some_and(|event| event.is_translation_fault())
 }
@@ -245,7 +245,7 @@ pub(crate) fn end<P: Platform>(
     ending: Ending,
 ) -> Result<(), Failure> {
     // One that is suspended has none: `close`.
-    if instance.features().stalls == Stalls::Never || instance.commands().is_asleep() {
+    if !instance.features().can_stall() || instance.commands().is_asleep() {
         return Ok(());
     }
     #[cfg(feature = "mutation")]
@@ -329,7 +329,7 @@ pub(crate) fn forget<P: Platform>(platform: &P, pending: &Pending) {
 /// Takes back all that is pending, for an SMMU that is about to be suspended: it ends them itself when SMMUEN is 0 (§2.4),
 /// and nobody may answer those any more then. What stalls from here on is reported as aborted, until [`forget`].
 pub(crate) fn close<P: Platform>(platform: &P, instance: &Instance<P>) -> Result<(), Failure> {
-    if instance.features().stalls == Stalls::Never {
+    if !instance.features().can_stall() {
         return Ok(());
     }
     let pending = instance.pending();
@@ -342,15 +342,6 @@ pub(crate) fn close<P: Platform>(platform: &P, instance: &Instance<P>) -> Result
     pending.sweep(|| platform.relax(), |_| true, |_| ());
     // Answers that were placed before are consumed by then.
     instance.commands().settle(platform, instance.mmio())
-}
-
-/// Whether faults of a master stall.
-pub(crate) const fn stalls(asked: bool, features: &Features) -> bool {
-    match features.stalls {
-        Stalls::Never => false,
-        Stalls::Chosen => asked,
-        Stalls::Forced => true,
-    }
 }
 
 /// The entry of a stream whose faults are to stall, or not (§7.1).

@@ -12,6 +12,7 @@ use smmuv3_formats::{L1Std, PhysAddr, STE_BYTES, StreamId};
 
 use crate::entry::Stream;
 use crate::features::Features;
+use crate::legal;
 use crate::platform::Platform;
 use crate::update::Entry;
 
@@ -195,6 +196,7 @@ impl StreamTable {
             // The SMMU must see the entries before the descriptor that leads to them: they were published
             // above, and this is a release store.
             let linked = descriptor.load(platform).with_span(u64::from(log2) + 1);
+            legal::l1_std(linked, split.bits(), features);
             descriptor.store(platform, linked);
             platform.publish(descriptor.address, DESCRIPTOR_BYTES);
         }
@@ -321,6 +323,7 @@ const DESCRIPTOR_BYTES: usize = 8;
 /// Makes the 2^`log2` entries at `table`, zeroed memory that hardware does not know of yet, abort.
 fn block<P: Platform>(platform: &P, features: &Features, table: PhysAddr, log2: u32) {
     let blocked = Stream::Blocked.encode(features).0;
+    legal::ste(&blocked, features);
     for index in 0..1u64 << log2 {
         // SAFETY: inside the table, which is coherent memory and aligned; nobody else knows it yet.
         let entry = unsafe { Entry::new(PhysAddr(table.0 + index * STE_BYTES as u64)) };

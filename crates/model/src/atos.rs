@@ -103,7 +103,7 @@ impl<M: Memory> Model<M> {
         // Without marking anything as written. Access flags may be set at any time, also without need (§14).
         let way = if addr.httui() { Way::Late } else { Way::Now };
         let found = match addr.kind() {
-            STAGE_2 => self.second_alone(access, way),
+            STAGE_2 if self.stage_2_of(access.stream).is_some() => self.second_alone(access, way),
             _ => self.resolve(access, way).map(|it| it.translation),
         };
         match found {

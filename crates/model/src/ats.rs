@@ -240,11 +240,14 @@ impl<M: Memory> Model<M> {
         access: Access,
         way: Way,
     ) -> Result<Resolved, Refusal> {
+        let before = self.before();
         self.statistics.transactions += 1;
         // Data, unprivileged and without substream, whatever was asked for.
         let access = Access { substream: None, privileged: false, instruction: false, ..access };
         // Translated traffic and requests never stall (§11).
-        let Stop { reason, event, .. } = match self.pass(&access, way) {
+        let passed = self.pass(&access, way);
+        self.monitored(access.stream, &before);
+        let Stop { reason, event, .. } = match passed {
             Ok(resolved) => return Ok(resolved),
             Err(stop) => stop,
         };

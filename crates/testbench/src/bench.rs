@@ -4,6 +4,7 @@
 mod access;
 mod attach;
 mod calls;
+pub(crate) mod counters;
 mod dirty;
 mod end;
 mod events;
@@ -18,6 +19,7 @@ mod set_up;
 mod stall;
 mod statistics;
 mod stray;
+mod translate;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +35,7 @@ use crate::platform::{Observer, TestPlatform, World};
 use crate::scenario::{Scenario, Substream};
 use crate::trace::{Args, Trace, Tracer};
 use crate::watch::{OwnedTag, Watch};
+use counters::Counters;
 use guest::Guest;
 pub(crate) use handle::Handle;
 use process::Slot;
@@ -91,6 +94,8 @@ pub struct Done {
     pub data: Vec<u8>,
     /// Where devices had written: starts and bytes.
     pub reported: Vec<(u64, u64)>,
+    /// The event that an instance would refuse with what it was asked about.
+    pub asked: Option<EventId>,
 }
 
 /// What makes two faults the same.
@@ -134,6 +139,8 @@ pub struct Bench {
     pub(crate) scenario: Scenario,
     pub(crate) iommu: Iommu<TestPlatform>,
     pub(crate) smmus: Vec<Handle<Smmu<TestPlatform>>>,
+    /// Their performance monitors, of those that have some.
+    counters: Vec<Counters>,
     /// Which instance of the scenario each of the driver's numbers stands for.
     ids: Mutex<Vec<usize>>,
     /// Where the messages of each instance's interrupts go, if they are messages.
@@ -181,6 +188,7 @@ impl Bench {
         let mut bench = Self {
             iommu,
             smmus: Vec::new(),
+            counters: Vec::new(),
             ids: Mutex::default(),
             messages: Vec::new(),
             masters: Vec::new(),
@@ -273,6 +281,9 @@ impl Bench {
             Operation::Reclaim { domain, iova, bytes } => self.reclaim(*domain, *iova, *bytes),
             Operation::Dirty { domain, iova, bytes } => self.dirty(*domain, *iova, *bytes),
             Operation::Answer { master, reply } => self.answer(*master, *reply),
+            Operation::Translate { master, substream, iova, write } => {
+                self.translate(*master, *substream, *iova, *write)
+            }
             Operation::Ask { master, substream, iova, pages, write, unfinished } => {
                 self.ask(*master, *substream, (*iova, *pages), *write, *unfinished)
             }
@@ -290,6 +301,7 @@ impl Bench {
         };
         self.look(|watch| watch.collect(&self.world));
         self.take_events(&mut done);
+        self.overflows();
         self.world.machine().health()?;
         Ok(done)
     }

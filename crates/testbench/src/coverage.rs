@@ -73,6 +73,8 @@ pub const FEATURES: &[Feature] = &[
     instance("combined interrupts", |it| it.queues.interrupts == Interrupts::Combined),
     instance("wired interrupts", |it| it.queues.interrupts == Interrupts::Wired),
     instance("messages", |it| it.queues.interrupts == Interrupts::Messages),
+    instance("translation operations", |it| it.atos),
+    instance("counters", |it| it.counters > 0),
     instance("forced stalls", |it| it.stalls > 0 && it.forced_stalls),
     master("several streams", |scenario, index| {
         scenario.masters.get(index).is_some_and(|master| master.streams.len() > 1)
@@ -107,8 +109,26 @@ fn tables(scenario: &Scenario, space: usize, have: impl Fn(&Tables) -> bool) -> 
 
 /// All operations.
 pub const VERBS: &[&str] = &[
-    "attach", "detach", "identity", "PASID", "bind", "unbind", "release", "replace", "map",
-    "unmap", "dirty", "answer", "ask", "grant", "read", "write", "power", "reset", "replug",
+    "attach",
+    "detach",
+    "identity",
+    "PASID",
+    "bind",
+    "unbind",
+    "release",
+    "replace",
+    "map",
+    "unmap",
+    "dirty",
+    "answer",
+    "translate",
+    "ask",
+    "grant",
+    "read",
+    "write",
+    "power",
+    "reset",
+    "replug",
 ];
 
 /// Features, operations that can never be done with them, and why.
@@ -169,6 +189,7 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Write { .. } => "write",
         Operation::Dirty { .. } => "dirty",
         Operation::Answer { .. } => "answer",
+        Operation::Translate { .. } => "translate",
         Operation::Ask { .. } => "ask",
         Operation::Grant { .. } => "grant",
         Operation::Reclaim { .. } | Operation::Stop { .. } => return None,
@@ -234,6 +255,7 @@ impl<'a> Counter<'a> {
             }
             Operation::Read { master, substream, .. }
             | Operation::Ask { master, substream, .. }
+            | Operation::Translate { master, substream, .. }
             | Operation::Stop { master, substream }
             | Operation::Write { master, substream, .. } => {
                 self.master(*master) | self.used(*master, *substream, oracle)

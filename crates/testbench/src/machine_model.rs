@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use smmuv3::Completion;
 use smmuv3_model::{Access, Adversary, Endpoint, Model, Profile, Reason, Refusal, Transfer};
 
+use crate::bench::counters;
 use crate::caches::{Caches, SmmuMemory};
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
 use crate::ram::Ram;
@@ -56,10 +57,15 @@ impl ModelMachine {
             .iter()
             .zip(0u64..)
             .map(|(instance, index)| {
+                let counters = instance.counters;
                 let seed = seed ^ (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 let caches = caches.clone().filter(|_| !instance.coherent);
                 let memory = SmmuMemory::new(ram.clone(), caches);
-                Mutex::new(Model::new(profile(instance), memory, seed))
+                let mut smmu = Model::new(profile(instance), memory, seed);
+                if counters > 0 {
+                    smmu.set_monitor(counters::monitor(counters));
+                }
+                Mutex::new(smmu)
             })
             .collect();
         let stream = |master: &crate::scenario::Master| {

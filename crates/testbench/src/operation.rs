@@ -147,6 +147,17 @@ pub enum Operation {
         /// Which.
         substream: Substream,
     },
+    /// Ask an instance where an access of a master would go.
+    Translate {
+        /// Index of the master.
+        master: usize,
+        /// With which substream.
+        substream: Substream,
+        /// The input address.
+        iova: u64,
+        /// Whether it is a write.
+        write: bool,
+    },
     /// A device writes.
     Write {
         /// Index of the master.
@@ -184,6 +195,7 @@ impl Operation {
             Self::Write { substream: Substream::Pasid(pasid), .. }
             | Self::Read { substream: Substream::Pasid(pasid), .. }
             | Self::Ask { substream: Substream::Pasid(pasid), .. }
+            | Self::Translate { substream: Substream::Pasid(pasid), .. }
             | Self::Stop { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
             _ => None,
         }
@@ -245,6 +257,10 @@ impl Operation {
                 Self::Dirty { domain: *domain, iova: *iova, bytes: *length }
             }
             Action::Answer { master, reply } => Self::Answer { master: *master, reply: *reply },
+            Action::Translate { master, substream, iova, write, .. } => {
+                let (master, substream, iova, write) = (*master, *substream, *iova, *write);
+                Self::Translate { master, substream, iova, write }
+            }
             Action::Ask { master, substream, iova, pages, write, unfinished } => Self::Ask {
                 master: *master,
                 substream: *substream,
@@ -335,6 +351,10 @@ impl Operation {
                 Action::Dirty { domain, iova, length, expect: None }
             }
             Self::Answer { master, reply } => Action::Answer { master: *master, reply: *reply },
+            Self::Translate { master, substream, iova, write } => {
+                let (master, substream, iova, write) = (*master, *substream, *iova, *write);
+                Action::Translate { master, substream, iova, write, refused: None }
+            }
             Self::Ask { master, substream, iova, pages, write, unfinished } => Action::Ask {
                 master: *master,
                 substream: *substream,
@@ -446,6 +466,11 @@ impl fmt::Display for Described<'_> {
             }
             Operation::Stop { master, substream } => {
                 write!(f, "{} is used no more by its device", user(*master, *substream))
+            }
+            Operation::Translate { master, substream, iova, write } => {
+                let user = user(*master, *substream);
+                let access = if *write { "write" } else { "read" };
+                write!(f, "ask where {user} would {access} at {iova:#x}")
             }
             Operation::Write { master, substream, iova, data } => {
                 let (user, bytes) = (user(*master, *substream), Bytes(data.len() as u64));

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 mod binary;
+pub mod deviation;
 mod device;
 mod edu;
 mod error;

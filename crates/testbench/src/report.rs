@@ -32,6 +32,8 @@ pub struct Report {
     pub commands: BTreeMap<String, u64>,
     /// What the driver counted on each instance, without taking it down; nothing when the run failed.
     pub statistics: Vec<Counted>,
+    /// What the driver counted of each domain, likewise.
+    pub domains: Vec<CountedOf>,
     /// Faults that steps of the scenario caused (those of random steps are only counted).
     pub faults: Vec<Fault>,
     /// Faults that random steps caused; `step` is the number of the operation.
@@ -122,6 +124,27 @@ pub struct Counted {
     pub events: u64,
     /// Gaps in these.
     pub gaps: u64,
+    /// What its performance monitors counted, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// What the driver counted of one domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CountedOf {
+    /// Name of the domain.
+    pub domain: String,
+    /// Ranges that were mapped.
+    pub maps: u64,
+    /// Bytes of these.
+    pub mapped: u64,
+    /// Ranges that were unmapped.
+    pub unmaps: u64,
+    /// Bytes of these that had been mapped.
+    pub unmapped: u64,
+    /// Invalidations.
+    pub invalidations: u64,
+    /// Those that an instance did not confirm.
+    pub unconfirmed: u64,
 }
 
 /// One step.

@@ -306,6 +306,7 @@ impl<'a> Run<'a> {
             steps: Vec::new(),
             commands: BTreeMap::new(),
             statistics: Vec::new(),
+            domains: Vec::new(),
             faults: Vec::new(),
             random_faults: Vec::new(),
             data: 0,

@@ -131,6 +131,8 @@ pub struct Instance {
     pub msi: bool,
     /// It can be asked what an address translates to (IDR0.ATOS).
     pub atos: bool,
+    /// Counters in the group of performance monitors beside it, 64 at most; 0 where there is none.
+    pub counters: u32,
     /// Transactions that can be stalled at the same time; 0 where faults terminate.
     pub stalls: u32,
     /// All faults of translation stall, whatever is configured.
@@ -500,6 +502,19 @@ pub enum Action {
         /// Which.
         substream: Substream,
     },
+    /// Ask the instance where an access of a master would go.
+    Translate {
+        /// Index of the master.
+        master: usize,
+        /// With which substream.
+        substream: Substream,
+        /// The input address.
+        iova: u64,
+        /// Whether it is a write.
+        write: bool,
+        /// The event that it must be refused with; `None`: whatever is right.
+        refused: Option<EventId>,
+    },
     /// A memory must hold these bytes.
     ExpectData {
         /// Index of the memory.
@@ -521,6 +536,7 @@ impl Action {
             Self::Write { substream: Substream::Pasid(pasid), .. }
             | Self::Read { substream: Substream::Pasid(pasid), .. }
             | Self::Ask { substream: Substream::Pasid(pasid), .. }
+            | Self::Translate { substream: Substream::Pasid(pasid), .. }
             | Self::Stop { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
             _ => None,
         }
@@ -535,7 +551,9 @@ impl Action {
             Self::Attach { pasid: Some(_), .. } | Self::Detach { pasid: Some(_), .. } => {
                 Some("an attach with a PASID")
             }
-            Self::Write { substream, .. } | Self::Read { substream, .. }
+            Self::Write { substream, .. }
+            | Self::Read { substream, .. }
+            | Self::Translate { substream, .. }
                 if *substream != Substream::None =>
             {
                 Some("a DMA with a PASID")
@@ -637,6 +655,12 @@ impl Scenario {
         let Some(master) = self.masters.get(master) else { return false };
         let Some(instance) = self.instances.get(master.instance) else { return false };
         instance.stalls > 0 && (master.stalls || instance.forced_stalls)
+    }
+
+    /// Whether the instance of a master can be asked where its accesses would go.
+    pub fn answers(&self, master: usize) -> bool {
+        let instance = self.masters.get(master).and_then(|it| self.instances.get(it.instance));
+        instance.is_some_and(|it| it.atos)
     }
 
     /// Whether an attach may be refused because a live ASID is too wide for the instance.

@@ -46,6 +46,9 @@ impl<'a> Workload<'a> {
         if !(0..scenario.masters.len()).any(|master| scenario.stalls(master)) {
             weights.answer = 0;
         }
+        if !(0..scenario.masters.len()).any(|master| scenario.answers(master)) {
+            weights.translate = 0;
+        }
         if !scenario.masters.iter().any(|master| master.pri) {
             (weights.ask, weights.grant) = (0, 0);
         }
@@ -91,6 +94,8 @@ impl<'a> Workload<'a> {
                 (self.unbind(oracle), false)
             } else if choose(weights.answer) {
                 (self.answer(), false)
+            } else if choose(weights.translate) {
+                (self.translate(oracle), false)
             } else if choose(weights.ask) {
                 (self.ask(oracle), false)
             } else if choose(weights.grant) {
@@ -380,6 +385,32 @@ impl<'a> Workload<'a> {
         let master = self.rng.choice(stalling.collect::<Vec<usize>>())?;
         let reply = if self.rng.bool() { Some(Reply::Retry) } else { self.rng.choice(Reply::ALL) };
         Some(Operation::Answer { master, reply: reply? })
+    }
+
+    /// About what is mapped, was mapped lately, or is not; also of what is blocked.
+    fn translate(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let (master, substream, space) = if self.rng.u8(..) < 224 {
+            let (master, substream, space) = self.attached(oracle)?;
+            (master, substream, Some(space))
+        } else {
+            (self.master()?, Substream::None, None)
+        };
+        if !self.scenario.answers(master) {
+            return None;
+        }
+        let gone = self.rng.u8(..) < 64;
+        let known: Vec<u64> = match space {
+            Some(space) if gone => {
+                oracle.gone(space, self.window()).map(|(iova, _)| iova).collect()
+            }
+            Some(space) => oracle.pages(space, self.window()).map(|(iova, _)| iova).collect(),
+            None => Vec::new(),
+        };
+        let any = self.random.iova + PAGE * self.rng.u64(0..self.random.pages);
+        let page = self.rng.choice(&known).copied().filter(|_| self.rng.u8(..) < 240);
+        let iova = page.unwrap_or(any) + 4 * self.rng.u64(0..PAGE / 4);
+        let write = self.rng.bool();
+        Some(Operation::Translate { master, substream, iova, write })
     }
 
     /// Pages anywhere in the window, of a substream that uses something, or, less often, of any.

@@ -3,16 +3,22 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use smmuv3::atos::{AtosError, Question, Reason, Stages};
 use smmuv3::formats::EventId;
+use smmuv3::formats::register::GatosPar;
 use smmuv3::{
     Attributes, Config, DomainConfig, InstanceConfig, Iommu, Iova, MasterConfig, PhysAddr, Prot,
     StreamId,
 };
+use smmuv3_model::Model;
+use smmuv3_testbench::caches::SmmuMemory;
+use smmuv3_testbench::machine::{Dma, Machine, MachineError, Part, Translations};
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::platform::{TestPlatform, World};
+use smmuv3_testbench::ram::Ram;
+use smmuv3_testbench::run::run_on_machine;
 
 const SCENARIO: &str = r#"
 name = "atos"
@@ -72,4 +78,85 @@ fn an_smmu_without_them_says_so() {
     let smmu = common::enable(&iommu, &world, 0, InstanceConfig::named("smmu"));
     let asked = smmu.ask(&Question::read(NIC, Iova(IOVA)));
     assert_eq!(asked, Err(AtosError::NotImplemented));
+}
+
+/// The model, but for what it answers.
+struct Lying {
+    model: ModelMachine,
+    answer: fn(u32) -> u32,
+}
+
+impl Machine for Lying {
+    fn name(&self) -> String {
+        self.model.name()
+    }
+    fn ram(&self) -> &Ram {
+        self.model.ram()
+    }
+    fn read32(&self, instance: usize, offset: u32) -> u32 {
+        let value = self.model.read32(instance, offset);
+        if offset == GatosPar::OFFSET { (self.answer)(value) } else { value }
+    }
+    fn write32(&self, instance: usize, offset: u32, value: u32) {
+        self.model.write32(instance, offset, value);
+    }
+    fn write64(&self, instance: usize, offset: u32, value: u64) {
+        self.model.write64(instance, offset, value);
+    }
+    fn act(&self) {
+        self.model.act();
+    }
+    fn wait(&self) {
+        self.model.wait();
+    }
+    fn dma(
+        &self,
+        master: usize,
+        substream: Option<u32>,
+        iova: u64,
+        transfer: Dma<'_>,
+    ) -> Result<Vec<Part>, MachineError> {
+        self.model.dma(master, substream, iova, transfer)
+    }
+    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
+        self.model.model(instance)
+    }
+    fn translations(&self) -> Option<Translations> {
+        self.model.translations()
+    }
+    fn health(&self) -> Result<(), MachineError> {
+        self.model.health()
+    }
+}
+
+#[test]
+fn answers_are_judged_as_accesses_would_be() {
+    let steps = r#"
+        [[domain]]
+        name = "d"
+        [[memory]]
+        name = "m"
+        size = "4K"
+        [[step]]
+        attach = { master = "nic", domain = "d" }
+        [[step]]
+        map = { domain = "d", iova = 0x10000, memory = "m" }
+        [[step]]
+        translate = { master = "nic", iova = 0x10008 }
+        [[step]]
+        translate = { master = "nic", iova = 0x20000, EXPECTED }
+    "#;
+    let right = "refused = \"F_TRANSLATION\"";
+    let verdict = |expected: &str, answer: fn(u32) -> u32| {
+        let text = SCENARIO.replace("ATOS", "true") + &steps.replace("EXPECTED", expected);
+        let scenario = common::parse(&text);
+        let model = ModelMachine::new(&scenario, 1).unwrap();
+        run_on_machine(&scenario, Arc::new(Lying { model, answer }), 1).unwrap().verdict
+    };
+    assert_eq!(verdict(right, |par| par), "ok");
+    assert_eq!(verdict("refused = \"F_PERMISSION\"", |par| par), "expectation");
+    // Another page of memory; a refusal; what nobody can make sense of (INTERNAL_ERR).
+    assert_eq!(verdict(right, |par| par ^ 0x1000), "R1");
+    assert_eq!(verdict(right, |_| 0x101), "R0");
+    assert_eq!(verdict(right, |_| 0xfd1), "driver");
 }

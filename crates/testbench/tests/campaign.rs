@@ -47,7 +47,8 @@ instance = [
       ssid-bits = 3, msi = true, two-level-streams = false, stream-table = "linear",
       command-queue = 4, event-queue = 5, range-invalidation = false, coherent = false },
     { name = "b", stages = [2], vmid-bits = 8, sid-bits = 32, stream-table = "two-level" },
-    { name = "c", ssid-bits = 20, two-level-contexts = true, btm = true },
+    { name = "c", ssid-bits = 20, two-level-contexts = true, btm = true, atos = true,
+      counters = 64 },
 ]
 master = [
     { name = "m", instance = "a", streams = [3, 4], device = "testdev" },
@@ -75,11 +76,13 @@ step = [
     { expect-fault = { master = "n", pasid = 2, event = "F_TRANSLATION" } },
     { read = { master = "n", process = "p", iova = 0, length = 8 } },
     { expect-blocked = { master = "n", process = "p" } },
+    { translate = { master = "n", process = "p", iova = 4097 } },
+    { translate = { master = "n", pasid = 2, iova = 8, access = "write", refused = "F_ACCESS" } },
     { unbind = { process = "p", master = "n" } },
     { release = { process = "p" } },
     { replace = { process = "p" } },
     { detach = { master = "n", pasid = 2 } },
-    { random = { steps = 5, weights = { attach-pasid = 0, detach-pasid = 9, bind = 8, unbind = 7, release = 6 } } },
+    { random = { steps = 5, weights = { attach-pasid = 0, detach-pasid = 9, bind = 8, unbind = 7, release = 6, translate = 3 } } },
 ]
 "#;
     let every_key = Scenario::parse(every_key, "every-key").unwrap_or_else(|it| panic!("{it}"));

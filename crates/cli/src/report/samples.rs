@@ -34,6 +34,7 @@ pub fn ok() -> Report {
         .map(|(name, times)| (name.to_owned(), times))
         .into(),
         statistics: Vec::new(),
+        domains: Vec::new(),
         faults: vec![fault(5, 0x21000)],
         random_faults: Vec::new(),
         data: 0,

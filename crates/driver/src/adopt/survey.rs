@@ -208,7 +208,7 @@ pub(crate) fn survey(
         _ => return Err(nonsense),
     };
     // Alignment goes by the number as it is, the range by what there are.
-    if log2 > 32 || log2 > features.sid_bits {
+    if log2 > 32 || u64::from(log2) > features.registers.idr1.sidsize() {
         return Err(nonsense);
     }
     let implementation = Implementation { e2h: running.cr2.e2h(), ..features.implementation() };

@@ -67,6 +67,7 @@ pub(super) fn install<P: Platform>(
                 state.write_context(core, instance, entry, pasid, &context)?;
             } else {
                 // No entry leads to it yet: hardware cannot have read it.
+                state.judge(&context, instance.features());
                 fill(platform, entry, &context);
             }
         }

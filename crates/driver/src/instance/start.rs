@@ -121,7 +121,7 @@ impl<P: Platform> Instance<P> {
 
         mmio.write32(Cr1::OFFSET, super::cr1(&self.features).0);
         // With private TLB maintenance, broadcasts of CPUs are for their own ASIDs only.
-        let private = !(self.config.broadcast && self.features.broadcast);
+        let private = !self.features.broadcast;
         let cr2 = Cr2::default().with_ptm(private).with_recinvsid(true);
         mmio.write32(Cr2::OFFSET, cr2.with_e2h(self.features.e2h).0);
         mmio.write64(StrtabBase::OFFSET, self.streams.base_register().0);

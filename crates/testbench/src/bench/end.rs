@@ -27,6 +27,7 @@ impl Bench {
         // Devices that are attached may ask.
         self.grant_late();
         self.check_statistics().map_err(|error| failed("end the run", error))?;
+        self.check_counters().map_err(|error| failed("end the run", error))?;
         self.look(|watch| watch.collect(&self.world));
         self.world.set_observer(None);
         let bench = Arc::try_unwrap(self)
@@ -35,6 +36,7 @@ impl Bench {
             world,
             iommu,
             smmus,
+            counters,
             ids: _,
             messages,
             masters,
@@ -48,6 +50,7 @@ impl Bench {
             stalls: _,
             groups: _,
         } = bench;
+        drop(counters);
         let rest = Arc::new(Rest { world: world.clone(), watch });
         world.set_observer(Some(rest.clone() as Arc<dyn Observer>));
         for slot in processes {

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use smmuv3::{InstanceConfig, Master, Smmu, Split, StreamId, StreamTableShape};
 
+use super::counters::Counters;
 use super::guest::Guest;
 use super::{Bench, BenchError, Handle, POOL_BYTES, calls, interrupts};
 use crate::machine::MachineError;
@@ -23,6 +24,11 @@ impl Bench {
             let (base, shape) = (streams.base_register(), streams.config_register());
             self.watch().add_instance(StreamTable { base, shape });
             self.smmus.push(Handle::new(smmu));
+            let counters = Counters::start(&self.world, &scenario, index);
+            self.counters.extend(counters.map_err(|error| BenchError::Driver {
+                doing: format!("start the counters of {}", instance.name),
+                error: error.to_string(),
+            })?);
             self.world.machine().health()?;
         }
         self.stray()?;

@@ -3,11 +3,11 @@
 
 use std::fmt::Display;
 
-use smmuv3::{InstanceStatistics, Smmu};
+use smmuv3::{Domain, InstanceStatistics, Smmu};
 
 use super::{Bench, Handle};
 use crate::oracle::PAGE;
-use crate::report::Counted;
+use crate::report::{Counted, CountedOf};
 
 /// Turns in which an SMMU has done all that it was told.
 const TURNS: u32 = 1000;
@@ -15,7 +15,7 @@ const TURNS: u32 = 1000;
 impl Bench {
     /// What the driver counted on each instance.
     pub fn statistics(&self) -> Vec<Counted> {
-        let counted = |smmu: &Smmu<_>| {
+        let counted = |(index, smmu): (usize, &Smmu<_>)| {
             let InstanceStatistics { commands, events, .. } = smmu.statistics();
             Counted {
                 instance: smmu.name().to_owned(),
@@ -27,9 +27,28 @@ impl Bench {
                 refused: commands.refused,
                 events: events.events,
                 gaps: events.gaps,
+                counters: self.counts(index).into_iter().collect(),
             }
         };
-        self.smmus.iter().filter_map(Handle::get).map(|smmu| counted(&smmu)).collect()
+        let smmus = self.smmus.iter().map(Handle::get).enumerate();
+        smmus.filter_map(|(index, smmu)| Some(counted((index, &*smmu?)))).collect()
+    }
+
+    /// What the driver counted of each domain.
+    pub fn domain_statistics(&self) -> Vec<CountedOf> {
+        let counted = |(index, domain): (usize, &Domain<_>)| {
+            let counts = domain.statistics().counted?;
+            Some(CountedOf {
+                domain: self.scenario.space(index).to_owned(),
+                maps: counts.maps,
+                mapped: counts.mapped,
+                unmaps: counts.unmaps,
+                unmapped: counts.unmapped,
+                invalidations: counts.invalidations,
+                unconfirmed: counts.unconfirmed,
+            })
+        };
+        self.domains.iter().enumerate().filter_map(counted).collect()
     }
 
     /// The numbers of instances and domains, at the end of a run: nothing is attached any more.

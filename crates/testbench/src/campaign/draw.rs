@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
+mod observation;
 mod pages;
 mod queues;
 mod sharing;
@@ -56,7 +57,8 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
         }],
     };
     let scenario = tables::drawn(sharing::shared(scenario, narrowest), narrowest);
-    let mut scenario = pages::asked(queues::queued(stalls::stalling(scenario)));
+    let mut scenario =
+        observation::observed(pages::asked(queues::queued(stalls::stalling(scenario))));
     // From randomness of its own: what was drawn before stays what it was.
     let mut rng = Rng::with_seed(seed ^ 0x7077_7200);
     for step in &mut scenario.steps {
@@ -103,6 +105,7 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         btm: false,
         msi: rng.bool(),
         atos: false,
+        counters: 0,
         stalls: 0,
         forced_stalls: false,
         queues: Queues::default(),

@@ -187,13 +187,19 @@ fn uninterrupted((scenario, operations): &Candidate, index: usize) -> Option<Can
 }
 
 /// Each makes something of a scenario what it is when the scenario does not mention it.
-const PLAIN: [fn(&mut Scenario, &[Numbered]); 5] = [
+const PLAIN: [fn(&mut Scenario, &[Numbered]); 6] = [
     |it, _| (it.asid_policy, it.banks) = (AsidPolicy::default(), None),
     |it, _| it.cpu_asid_bits = 16,
     |it, operations| {
         if !operations.iter().any(|(_, operation)| matches!(operation, Operation::Answer { .. })) {
             it.masters.iter_mut().for_each(|it| it.stalls = false);
             it.instances.iter_mut().for_each(|it| (it.stalls, it.forced_stalls) = (0, false));
+        }
+    },
+    |it, operations| {
+        let asks = |(_, operation): &Numbered| matches!(operation, Operation::Translate { .. });
+        if !operations.iter().any(asks) {
+            it.instances.iter_mut().for_each(|it| it.atos = false);
         }
     },
     |it, operations| {
@@ -225,6 +231,7 @@ fn names_substreams((_, operations): &Candidate, index: usize) -> bool {
         Operation::Write { master, substream, .. }
         | Operation::Read { master, substream, .. }
         | Operation::Ask { master, substream, .. }
+        | Operation::Translate { master, substream, .. }
         | Operation::Stop { master, substream } => {
             *master == index && *substream != Substream::None
         }
@@ -240,7 +247,7 @@ const USUAL: [fn(&mut Instance); 17] = [
     |it| it.oas = 44,
     |it| it.stream_table = StreamTableKind::Automatic,
     |it| (it.sid_bits, it.two_level_streams) = (16, true),
-    |it| it.atos = false,
+    |it| it.counters = 0,
     |it| it.queues.interrupts = Interrupts::Combined,
     |it| it.queues.completion = Completion::Poll,
     |it| it.queues.enhanced_log2 = None,
@@ -275,6 +282,7 @@ fn without_master((scenario, operations): &Candidate, gone: usize) -> Option<Can
         | Operation::Unbind { master, .. }
         | Operation::Answer { master, .. }
         | Operation::Ask { master, .. }
+        | Operation::Translate { master, .. }
         | Operation::Grant { master, .. }
         | Operation::Stop { master, .. }
         | Operation::Write { master, .. }
@@ -315,6 +323,7 @@ fn without_process((scenario, operations): &Candidate, gone: usize) -> Option<Ca
             | Operation::Replace { process }
             | Operation::Write { substream: Substream::Process(process), .. }
             | Operation::Ask { substream: Substream::Process(process), .. }
+            | Operation::Translate { substream: Substream::Process(process), .. }
             | Operation::Stop { substream: Substream::Process(process), .. }
             | Operation::Read { substream: Substream::Process(process), .. } => {
                 close_gap(process, gone)?;

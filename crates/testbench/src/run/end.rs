@@ -24,6 +24,7 @@ impl Run<'_> {
         let Self { bench, mut report, operations, .. } = self;
         if failed.is_none() {
             report.statistics = bench.statistics();
+            report.domains = bench.domain_statistics();
         }
         let hardware = bench.watch().log();
         let world = bench.world().clone();

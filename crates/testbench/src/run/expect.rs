@@ -89,13 +89,20 @@ impl Run<'_> {
     }
 }
 
-/// What a read must have brought, of a device or of what devices wrote.
+/// What a read must have brought, of a device or of what devices wrote, and a question as its answer.
 pub(super) fn read(action: &Action, done: &Done) -> Option<Wrong> {
     if let Action::Dirty { expect: Some(expect), .. } = action {
         let pages = |(start, bytes): &(u64, u64)| (*start..*start + *bytes).step_by(0x1000);
         let found: Vec<u64> = done.reported.iter().flat_map(pages).collect();
         return (found != *expect).then(|| {
             let text = format!("expected {expect:#x?} to have been written, got {found:#x?}");
+            Wrong::new(EXPECTATION, "what the scenario expects happens", text)
+        });
+    }
+    if let Action::Translate { refused: Some(expected), .. } = action {
+        return (done.asked != Some(*expected)).then(|| {
+            let text =
+                format!("expected that {} is the answer, got {}", expected.name(), done.outcome);
             Wrong::new(EXPECTATION, "what the scenario expects happens", text)
         });
     }

@@ -54,6 +54,8 @@ pub struct Weights {
     pub release: u32,
     /// Answer a transaction that has stalled.
     pub answer: u32,
+    /// Ask an instance where an address leads.
+    pub translate: u32,
     /// Ask for pages.
     pub ask: u32,
     /// Answer a group of page requests.
@@ -94,6 +96,7 @@ impl Weights {
             + self.unbind
             + self.release
             + self.answer
+            + self.translate
             + self.ask
             + self.grant
             + self.power
@@ -121,6 +124,7 @@ impl Default for Weights {
             unbind: 3,
             release: 1,
             answer: 8,
+            translate: 8,
             ask: 10,
             grant: 8,
             power: 0,

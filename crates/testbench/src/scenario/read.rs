@@ -260,6 +260,7 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         btm: fields.flag("btm").unwrap_or(false),
         msi: fields.flag("msi").unwrap_or(false),
         atos: fields.flag("atos").unwrap_or(false),
+        counters: small("counters", 0..=64).unwrap_or(0),
         stalls: small("stalls", 0..=0xffff).unwrap_or(0),
         forced_stalls: fields.flag("forced-stalls").unwrap_or(false),
         queues: queues::read(fields),

@@ -6,6 +6,7 @@ mod attachment;
 mod dma;
 mod mapping;
 mod pages;
+mod translate;
 
 use std::cell::Cell;
 
@@ -23,7 +24,7 @@ const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
 
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 26] = [
+const ACTIONS: [(&str, Read); 27] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
     ("bind", |reader, fields| reader.bind(fields)),
@@ -43,6 +44,7 @@ const ACTIONS: [(&str, Read); 26] = [
     ("write", |reader, fields| reader.write(fields)),
     ("read", |reader, fields| reader.read(fields)),
     ("answer", |reader, fields| reader.answer_stall(fields)),
+    ("translate", |reader, fields| reader.translate(fields)),
     ("ask", |reader, fields| reader.ask(fields)),
     ("grant", |reader, fields| reader.grant(fields)),
     ("stop", |reader, fields| reader.stop(fields)),
@@ -257,6 +259,7 @@ fn weights(fields: Fields<'_>) -> Option<Weights> {
         unbind: weight("unbind", default.unbind),
         release: weight("release", default.release),
         answer: weight("answer", default.answer),
+        translate: weight("translate", default.translate),
         ask: weight("ask", default.ask),
         grant: weight("grant", default.grant),
         power: weight("power", default.power),

@@ -76,6 +76,7 @@ fn instance(out: &mut String, it: &Instance) -> fmt::Result {
     key(out, "btm", it.btm, false)?;
     key(out, "msi", it.msi, false)?;
     key(out, "atos", it.atos, false)?;
+    key(out, "counters", it.counters, 0)?;
     key(out, "stalls", it.stalls, 0)?;
     key(out, "forced-stalls", it.forced_stalls, false)?;
     let Queues { enhanced_log2, completion, interrupts } = it.queues;
@@ -262,6 +263,16 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
             let (of, reply) = (master(*of), quoted(reply.name()));
             writeln!(out, "answer = {{ master = {of}, reply = {reply} }}")
         }
+        Action::Translate { master, substream, iova, write, refused } => {
+            write!(out, "translate = {{ master = {}, iova = {iova:#x}", user(*master, *substream))?;
+            if *write {
+                write!(out, ", access = \"write\"")?;
+            }
+            if let Some(event) = refused {
+                write!(out, ", refused = {}", quoted(event.name()))?;
+            }
+            writeln!(out, " }}")
+        }
         Action::Ask { master, substream, iova, pages, write, unfinished } => {
             let who = user(*master, *substream);
             write!(out, "ask = {{ master = {who}, iova = {iova:#x}, pages = {pages}")?;
@@ -314,6 +325,7 @@ fn random(out: &mut String, it: &Random) -> fmt::Result {
             ("unbind", all.unbind, Some(usual.unbind)),
             ("release", all.release, Some(usual.release)),
             ("answer", all.answer, Some(usual.answer)),
+            ("translate", all.translate, Some(usual.translate)),
             ("ask", all.ask, Some(usual.ask)),
             ("grant", all.grant, Some(usual.grant)),
             ("power", all.power, Some(usual.power)),

@@ -227,7 +227,7 @@ impl Reader<'_> {
     }
 
     /// IOVA of a DMA: any address.
-    fn address(&self, fields: &Fields<'_>) -> Option<u64> {
+    pub(super) fn address(&self, fields: &Fields<'_>) -> Option<u64> {
         fields.bytes("iova", fields.need("iova", "0x10000")?)
     }
 

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Asking an SMMU what an address of a device translates to. The answer is judged as an access would be.
+
+use smmuv3::atos::{AtosError, Question, Stages};
+use smmuv3::{Iova, StreamId, SubstreamId};
+use smmuv3_formats::EventId;
+
+use super::{Bench, Done, Handle};
+use crate::oracle::{Expected, Oracle, Power, Use, User};
+use crate::scenario::Substream;
+use crate::trace;
+
+impl Bench {
+    /// Asks where an access of a device would go.
+    pub(super) fn translate(
+        &self,
+        master: usize,
+        substream: Substream,
+        iova: u64,
+        write: bool,
+    ) -> Done {
+        let Some(number) = self.oracle(|oracle| oracle.substream(substream)) else {
+            return Done::default();
+        };
+        let user = User { master, substream: number };
+        let (instance, stream, stages) = self.oracle(|oracle| {
+            let (instance, streams) = oracle.streams(master);
+            (instance, streams.first().copied(), self.stages(oracle, user))
+        });
+        let smmu = self.smmus.get(instance).and_then(Handle::get);
+        let Some((smmu, stream)) = smmu.zip(stream) else {
+            return Done::default();
+        };
+        let substream_id = number.map(SubstreamId);
+        let question = Question {
+            substream: substream_id,
+            stages,
+            write,
+            ..Question::read(StreamId(stream), Iova(iova))
+        };
+        // Whatever interrupts the driver may unmap what is asked for: either answer is right then.
+        let expected = || self.oracle(|oracle| oracle.expected(user, iova, write));
+        let before = expected();
+        let name = self.user_name(master, substream);
+        let result = self.traced(
+            "call",
+            "ask",
+            || trace::range(("master", &name), iova, 1),
+            || smmu.ask(&question),
+        );
+        self.look(|watch| watch.collect(&self.world));
+        let either = [before, expected()];
+        let output_bits = smmu.instance().features().output_bits;
+        let how = "an answer for a";
+        let refused = |either: &[Expected]| either.iter().any(|it| it.refused.is_some());
+        self.look(|watch| match &result {
+            Ok(answer) if either.iter().any(|it| it.reach.contains(&answer.pa.0)) => {}
+            Ok(answer) => {
+                watch.oracle.goes_to(user, iova, write, answer.pa.0, how);
+            }
+            // What passes untranslated has no stage either; or, by the side of substreams, no limit but the output's.
+            Err(AtosError::InvalidStage) if watch.oracle.using(user) == Use::Identity => {}
+            Err(AtosError::Refused { event: EventId::FAddrSize, .. })
+                if watch.oracle.using(user) == Use::Identity && iova >> output_bits != 0 => {}
+            Err(AtosError::Refused { .. } | AtosError::InvalidStage) => {
+                if !refused(&either) {
+                    watch.oracle.refused(user, iova, write, how);
+                }
+            }
+            // It is suspended.
+            Err(AtosError::Off) if watch.oracle.power(instance) == Power::Off => {}
+            // An intermediate address has no substream.
+            Err(AtosError::InvalidRequest) if stages == Stages::Second && number.is_some() => {}
+            Err(error) => watch.refuse(format_args!("a question was not answered: {error}")),
+        });
+        let asked = match &result {
+            Err(AtosError::Refused { event, .. }) => Some(*event),
+            _ => None,
+        };
+        let outcome = match &result {
+            Ok(answer) => format!("{:#x}, of {} KiB", answer.pa.0, answer.size >> 10),
+            Err(error) => error.to_string(),
+        };
+        Done { outcome, asked, ..Done::default() }
+    }
+
+    /// What accesses of a master are put through.
+    fn stages(&self, oracle: &Oracle, user: User) -> Stages {
+        let tables = |user| {
+            let space = oracle.space(oracle.using(user))?;
+            self.scenario.domains.get(space).map(|domain| domain.tables)
+        };
+        let instance = self.scenario.masters.get(user.master).map(|it| it.instance);
+        let instance = instance.and_then(|it| self.scenario.instances.get(it));
+        let has_stage_1 = instance.is_some_and(|it| it.stage_1);
+        // Where the stream is one of stage 2, so are its substreams, which it refuses.
+        match tables(user).or(tables(User::from(user.master))) {
+            Some(tables) if tables.over.is_some() => Stages::Both,
+            Some(tables) if tables.stage_2 => Stages::Second,
+            None if !has_stage_1 => Stages::Second,
+            _ => Stages::First,
+        }
+    }
+}
