@@ -9,10 +9,12 @@
 //! A device that does not answer an invalidation in time may use what it keeps for ever. Its stream is *quarantined*: the
 //! entry is made one that aborts, translated traffic too, by a single word that no change of the entry replaces, since
 //! that may come from a call that was made before. With that complete the device reaches nothing, and the call that
-//! found out goes on as if it had answered.
+//! found out goes on as if it had answered. Every call that finds a stream in quarantine waits for that by itself, since
+//! whoever put it there may still be on the way.
 
-use smmuv3_formats::StreamId;
+use smmuv3_formats::command::CfgiSte;
 use smmuv3_formats::register::cerror;
+use smmuv3_formats::{Command, StreamId};
 
 use crate::atc::{Kept, Spans};
 use crate::error::{Failure, InstanceId};
@@ -45,6 +47,11 @@ pub(crate) fn kept(stream: StreamId, substream: u32) -> Kept {
     Kept { stream, substream: (substream != WITHOUT).then_some(substream) }
 }
 
+/// What makes hardware notice that the entry of `stream` is in quarantine.
+pub(crate) fn entry_changed(stream: StreamId) -> Command {
+    CfgiSte::new().with_sid(u64::from(stream.0)).with_leaf(true).into()
+}
+
 /// Whether devices did not answer, rather than the instance (CERROR_ATC_INV_SYNC, §3.2).
 pub(crate) fn is_of_device(failure: &Failure) -> bool {
     matches!(failure, Failure::Refused { code, .. } if u64::from(*code) == cerror::ATC_INV_SYNC)
@@ -57,17 +64,13 @@ impl<P: Platform> Instance<P> {
         entry.is_some_and(|entry| entry.is_quarantined(platform))
     }
 
-    /// Puts `stream` in quarantine: when this has returned, its device reaches nothing. May be called in interrupt
-    /// context, whatever others are doing to the entry.
-    ///
-    /// # Errors
-    /// As [`Instance::carry_out`].
-    pub(crate) fn quarantine(&self, platform: &P, stream: StreamId) -> Result<(), Failure> {
+    /// Puts `stream` in quarantine: once hardware has carried out [`entry_changed`], its device reaches nothing. May be
+    /// called in interrupt context, whatever others are doing to the entry.
+    pub(crate) fn quarantine(&self, platform: &P, stream: StreamId) {
         platform.trace(&Trace::Quarantined { instance: &self.config().name, stream });
         if let Some(entry) = self.streams().entry(platform, stream) {
             entry.quarantine(platform);
         }
-        self.forget_streams(platform, &[stream])
     }
 
     /// Makes the device behind `stream` forget `spans`; if it does not answer, its stream is put in quarantine.
@@ -75,11 +78,16 @@ impl<P: Platform> Instance<P> {
     /// # Errors
     /// As [`Instance::carry_out`], but for devices that do not answer.
     fn forget_device(&self, platform: &P, kept: Kept, spans: &Spans) -> Result<(), Failure> {
-        if self.is_quarantined(platform, kept.stream) {
-            return Ok(());
+        if !self.is_quarantined(platform, kept.stream) {
+            match self.carry_out(platform, spans.iter().map(|span| kept.command(span))) {
+                Err(failure) if is_of_device(&failure) => self.quarantine(platform, kept.stream),
+                other => return other,
+            }
         }
-        match self.carry_out(platform, spans.iter().map(|span| kept.command(span))) {
-            Err(failure) if is_of_device(&failure) => self.quarantine(platform, kept.stream),
+        // Also if it was another call that found out: that may be no further yet.
+        match self.carry_out(platform, [entry_changed(kept.stream)]) {
+            // Another device; the command is complete all the same.
+            Err(failure) if is_of_device(&failure) => Ok(()),
             other => other,
         }
     }

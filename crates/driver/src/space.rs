@@ -13,7 +13,7 @@ use crate::atc::{Batch, Kept, Spans};
 use crate::command_queue::Ticket;
 use crate::compatibility::{Mismatch, Stage};
 use crate::configuration::Configuration;
-use crate::devices::{Device, is_of_device};
+use crate::devices::{Device, entry_changed, is_of_device};
 use crate::entry::Stage2;
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::features::Features;
@@ -349,7 +349,7 @@ impl<P: Platform> Space<P> {
                 *again |= id.bit();
             }
         }
-        if progress.kept | progress.failed == 0 {
+        if progress.kept | progress.silent | progress.failed == 0 {
             Ok(())
         } else {
             self.finish(scope, &mut progress)
@@ -360,8 +360,8 @@ impl<P: Platform> Space<P> {
     #[cold]
     #[inline(never)]
     fn finish(&self, scope: Scope, progress: &mut Progress) -> Result<(), (Unconfirmed, u64)> {
-        for id in bits(progress.kept) {
-            if let Err(what) = self.forget_kept(id, scope) {
+        for id in bits(progress.kept | progress.silent) {
+            if let Err(what) = self.forget_kept(id, scope, progress.kept & id.bit() != 0) {
                 progress.note(id, what);
             }
         }
@@ -452,6 +452,10 @@ impl<P: Platform> Space<P> {
                         instance.commands().try_submit(platform, instance.mmio(), &mut all);
                     progress.placed(id, count, placed);
                 }
+                // Looked for afterwards: whoever was left out is in quarantine by now.
+                if !devices.iter().all(|device| answers(&device)) {
+                    progress.silent |= id.bit();
+                }
                 return;
             }
             progress.kept |= id.bit();
@@ -535,6 +539,8 @@ struct Progress {
     largest: usize,
     /// Those whose devices have still to be told, one by one.
     kept: u64,
+    /// Those with devices in quarantine, which their hardware may not have noticed yet.
+    silent: u64,
     /// Those that did not confirm, and what was wrong with the first of them.
     failed: u64,
     first: Option<Unconfirmed>,
@@ -544,7 +550,7 @@ impl Progress {
     #[inline(always)]
     const fn new() -> Self {
         let tickets = [const { MaybeUninit::uninit() }; MOST_INSTANCES];
-        Self { tickets, told: 0, full: 0, largest: 0, kept: 0, failed: 0, first: None }
+        Self { tickets, told: 0, full: 0, largest: 0, kept: 0, silent: 0, failed: 0, first: None }
     }
 
     /// What became of a batch of `count` commands for `id`.
@@ -581,18 +587,24 @@ impl Progress {
         } else {
             self.note(id, what);
             self.kept &= !id.bit();
+            self.silent &= !id.bit();
         }
     }
 }
 
 impl<P: Platform> Space<P> {
     /// Makes the devices behind an instance forget what `scope` says, one after the other; those that do not answer are in
-    /// quarantine then. Translations of the instance are gone already.
+    /// quarantine then. Translations of the instance are gone already. Unless `all` are to be told, only those in
+    /// quarantine are looked after.
+    ///
+    /// A device that is not among the targets any more is another call's matter: that has made it forget, or put it in
+    /// quarantine, before it took it off.
     #[cold]
     #[inline(never)]
-    fn forget_kept(&self, id: InstanceId, scope: Scope) -> Result<(), Failure> {
+    fn forget_kept(&self, id: InstanceId, scope: Scope, all: bool) -> Result<(), Failure> {
         enum Step {
-            Told(Kept, Ticket, usize),
+            /// So many spans are left; `None`: in quarantine.
+            Told(Kept, Ticket, Option<usize>),
             Full,
             Done,
         }
@@ -600,20 +612,28 @@ impl<P: Platform> Space<P> {
         let platform = &core.platform;
         let Some(instance) = core.instances.get(id) else { return Ok(()) };
         let spans = Spans::of(scope, instance.features().unit_shift());
-        // The last that was told, and how many spans of the next one were.
-        let (mut last, mut begun) = (None, 0);
+        // The last that was told, how many spans of the next one were, and one that did not answer.
+        let (mut last, mut begun, mut silent) = (None, 0, None);
         loop {
             // Submitted where nobody can take the device off the targets: whoever has, waits for this.
             let step = core.readers.read(platform.cpu(), &self.targets, |targets| {
+                let quarantined = |kept: Kept| instance.is_quarantined(platform, kept.stream);
                 let next = targets.behind(id).iter().map(|device| device.kept).find(|kept| {
-                    last.is_none_or(|last| *kept > last)
-                        && !instance.is_quarantined(platform, kept.stream)
+                    last.is_none_or(|last| *kept > last) && (all || quarantined(*kept))
                 });
                 let Some(kept) = next else { return Ok(Step::Done) };
-                let mut commands = spans.iter().skip(begun).map(|span| kept.command(span));
-                let commands = &mut commands;
-                let ticket = instance.commands().try_submit(platform, instance.mmio(), commands)?;
-                let left = commands.len();
+                let (commands, mmio) = (instance.commands(), instance.mmio());
+                if silent == Some(kept) && !quarantined(kept) {
+                    instance.quarantine(platform, kept.stream);
+                }
+                if quarantined(kept) {
+                    let command = &mut iter::once(entry_changed(kept.stream));
+                    let ticket = commands.try_submit(platform, mmio, command)?;
+                    return Ok(ticket.map_or(Step::Full, |ticket| Step::Told(kept, ticket, None)));
+                }
+                let told = &mut spans.iter().skip(begun).map(|span| kept.command(span));
+                let ticket = commands.try_submit(platform, mmio, &mut *told)?;
+                let left = Some(told.len());
                 Ok(ticket.map_or(Step::Full, |ticket| Step::Told(kept, ticket, left)))
             })?;
             match step {
@@ -622,19 +642,14 @@ impl<P: Platform> Space<P> {
                     instance.commands().wait_for_room(platform, instance.mmio(), 1)?;
                     platform.relax();
                 }
-                Step::Told(kept, ticket, left) => {
-                    begun = if left == 0 { 0 } else { spans.count() - left };
-                    if left == 0 {
-                        last = Some(kept);
-                    }
-                    match instance.wait(platform, ticket) {
-                        Err(what) if is_of_device(&what) => {
-                            instance.quarantine(platform, kept.stream)?;
-                            (last, begun) = (Some(kept), 0);
-                        }
-                        other => other?,
-                    }
-                }
+                Step::Told(kept, ticket, left) => match (instance.wait(platform, ticket), left) {
+                    (Err(what), _) if !is_of_device(&what) => return Err(what),
+                    // It is the next again.
+                    (Err(_), Some(_)) => (silent, begun) = (Some(kept), 0),
+                    (Ok(()), Some(left)) if left != 0 => begun = spans.count() - left,
+                    // One in quarantine is done, whichever other device did not answer.
+                    _ => (last, begun) = (Some(kept), 0),
+                },
             }
         }
     }

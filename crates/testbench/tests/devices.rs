@@ -58,16 +58,18 @@ fn random_operations_hold_all_rules_with_devices_that_keep_translations() {
 mod silent {
     //! A device that never answers: its stream is put in quarantine, and all else goes on.
 
-    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
 
     use smmuv3::{
-        AttachError, Attributes, Config, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova,
-        Master, MasterConfig, PhysAddr, Prot, Report, StreamId,
+        AttachError, Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu,
+        Iova, Master, MasterConfig, PhysAddr, Prot, Report, Smmu, StreamId, Trace,
     };
-    use smmuv3_model::Answers;
+    use smmuv3_formats::{Command, Opcode};
+    use smmuv3_model::{Answers, Observation};
     use smmuv3_testbench::machine::{Dma, Outcome};
     use smmuv3_testbench::machine_model::ModelMachine;
-    use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
+    use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
 
     use super::parse;
 
@@ -169,5 +171,130 @@ master = [
         assert!(!reads(&world, DISK, IOVA + 3 * PAGE));
         iommu.detach(&nic).unwrap();
         assert!(!reads(&world, NIC, IOVA + 3 * PAGE));
+    }
+    /// Two devices of one domain, both of which keep where its first pages lead; the first never answers.
+    struct Pair {
+        world: Arc<World>,
+        iommu: Iommu<TestPlatform>,
+        domain: Domain<TestPlatform>,
+        masters: [Master<TestPlatform>; 2],
+        _smmu: Smmu<TestPlatform>,
+    }
+
+    impl Pair {
+        fn new(seed: u64) -> Arc<Self> {
+            let machine = ModelMachine::new(&parse(MACHINE), seed).unwrap();
+            let world = World::new(Arc::new(machine), 1);
+            let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+            let mmio = TestMmio { world: world.clone(), instance: 0 };
+            let smmu = iommu.probe(mmio, InstanceConfig::named("smmu")).unwrap().enable().unwrap();
+            let masters = [5, 6].map(|stream| {
+                let config = MasterConfig::default().with_ats(true);
+                iommu.add_master(&smmu, &[StreamId(stream)], config).unwrap()
+            });
+            let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+            let memory = world.frames().allocate(16 * PAGE, 16 * PAGE).unwrap();
+            let prot = Attributes::normal(Prot::READ | Prot::WRITE);
+            // SAFETY: the memory is the test's; nothing else works on the range.
+            unsafe { domain.map(Iova(IOVA), PhysAddr(memory), 16 * PAGE, prot).unwrap() };
+            for master in &masters {
+                iommu.attach(master, &domain).unwrap();
+            }
+            for page in 0..4 {
+                assert!(reads(&world, NIC, IOVA + page * PAGE));
+                assert!(reads(&world, DISK, IOVA + page * PAGE));
+            }
+            answer(&world, 5, Answers::Never);
+            Arc::new(Self { world, iommu, domain, masters, _smmu: smmu })
+        }
+
+        fn unmap(&self, page: u64) {
+            // SAFETY: nothing else works on the page.
+            let unmapped = unsafe { self.domain.unmap(Iova(IOVA + page * PAGE), PAGE) };
+            assert_eq!(unmapped, Ok(PAGE));
+        }
+
+        /// Lets `call` come once, when the driver tells that it does `what`.
+        fn once_when(self: &Arc<Self>, what: fn(&Trace<'_>) -> bool, call: fn(&Arc<Self>)) {
+            let (pair, over) = (self.clone(), AtomicBool::new(false));
+            let hook = move |trace: &Trace<'_>| {
+                if what(trace) && !over.swap(true, Ordering::Relaxed) {
+                    call(&pair);
+                }
+            };
+            self.world.set_hook(Some(Arc::new(hook)));
+        }
+    }
+
+    /// Rule R7: the unmap that finds out that a device does not answer may be slow to say so.
+    #[test]
+    fn nothing_is_said_about_its_stream_when_a_detach_has_returned() {
+        for seed in 0..8 {
+            let pair = Pair::new(seed);
+            let found_out = |trace: &Trace<'_>| matches!(trace, Trace::Completed { result: Err(_), count, .. } if *count < 3);
+            pair.once_when(found_out, |pair| {
+                pair.iommu.detach(&pair.masters[NIC]).unwrap();
+                assert!(!reads(&pair.world, NIC, IOVA + PAGE));
+                // What was said until now.
+                pair.world.observations(0);
+            });
+            pair.unmap(0);
+            let said: Vec<_> = pair.world.observations(0).unwrap();
+            let commands = said.iter().filter_map(|seen| match seen {
+                Observation::Command { command, .. } => Some(*command),
+                _ => None,
+            });
+            let commands: Vec<_> = commands.collect();
+            // The other device is told on.
+            let about = |stream: u64| {
+                let named =
+                    |it: &&Command| it.opcode() != Some(Opcode::Sync) && it.0[0] >> 32 == stream;
+                commands.iter().find(named)
+            };
+            assert_eq!((about(5), about(6).is_some()), (None, true), "seed {seed}: {commands:?}");
+            assert!(!reads(&pair.world, DISK, IOVA));
+            assert!(reads(&pair.world, DISK, IOVA + PAGE));
+            pair.world.set_hook(None);
+        }
+    }
+
+    /// The entry says it, and hardware has not noticed yet: another CPU's unmap comes.
+    struct Between(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+    impl Observer for Between {
+        fn at(&self, point: Point, _interruptible: bool) {
+            if matches!(point, Point::Published { bytes: 8, .. }) {
+                let call = self.0.lock().unwrap().take();
+                call.into_iter().for_each(|call| call());
+            }
+        }
+    }
+
+    /// Rule R1.
+    #[test]
+    fn another_unmap_that_finds_it_in_quarantine_waits_until_hardware_has_noticed() {
+        for seed in 0..8 {
+            let pair = Pair::new(seed);
+            pair.once_when(
+                |trace| matches!(trace, Trace::Quarantined { .. }),
+                |pair| {
+                    let other = pair.clone();
+                    let call = move || {
+                        other.unmap(1);
+                        assert!(!reads(&other.world, NIC, IOVA + PAGE), "it has returned");
+                        assert!(!reads(&other.world, DISK, IOVA + PAGE));
+                    };
+                    let between = Between(Mutex::new(Some(Box::new(call))));
+                    pair.world.set_observer(Some(Arc::new(between)));
+                },
+            );
+            pair.unmap(0);
+            pair.world.set_observer(None);
+            pair.world.set_hook(None);
+            for page in 0..4 {
+                assert!(!reads(&pair.world, NIC, IOVA + page * PAGE));
+                assert_eq!(reads(&pair.world, DISK, IOVA + page * PAGE), page > 1);
+            }
+        }
     }
 }
