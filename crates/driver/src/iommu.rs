@@ -416,6 +416,7 @@ impl<P: Platform> Core<P> {
         let is_stage_2 = tag.regime == Regime::Stage2;
         Some(match self.config.mutation? {
             crate::Mutation::WrongAsid if !is_stage_2 => Tag { asid: tag.asid ^ 0x40, ..tag },
+            crate::Mutation::El2AsEl1 if tag.regime == Regime::El2 => Tag::el1(0, tag.asid),
             crate::Mutation::WrongVmid if is_stage_2 => Tag { vmid: tag.vmid ^ 0x40, ..tag },
             crate::Mutation::Stage2ByAsid if is_stage_2 => Tag::el1(tag.vmid, 0),
             _ => return None,

@@ -13,6 +13,8 @@ pub enum Mutation {
     NoTlbi,
     /// Translations of another ASID are invalidated.
     WrongAsid,
+    /// Translations of EL2 are invalidated as if they were of EL1.
+    El2AsEl1,
     /// Only the first instance of a domain is invalidated.
     OneInstanceOnly,
     /// Unlinked tables are freed before the invalidation.
@@ -63,11 +65,12 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
         Self::WrongAsid,
+        Self::El2AsEl1,
         Self::OneInstanceOnly,
         Self::FreeBeforeSync,
         Self::WordByWord,

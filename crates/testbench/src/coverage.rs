@@ -74,6 +74,9 @@ pub const FEATURES: &[Feature] = &[
     instance("wired interrupts", |it| it.queues.interrupts == Interrupts::Wired),
     instance("messages", |it| it.queues.interrupts == Interrupts::Messages),
     instance("forced stalls", |it| it.stalls > 0 && it.forced_stalls),
+    master("EL2-E2H", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|master| scenario.in_el2(master.instance))
+    }),
     master("several streams", |scenario, index| {
         scenario.masters.get(index).is_some_and(|master| master.streams.len() > 1)
     }),

@@ -82,6 +82,8 @@ pub struct Scenario {
     pub banks: Option<(u16, u16)>,
     /// Bits of an ASID of the CPUs, 8 or 16.
     pub cpu_asid_bits: u32,
+    /// The host's kernel runs in EL2 with E2H, and streams of stage 1 with it, where an instance has [`Instance::hyp`].
+    pub el2_host: bool,
     /// PASIDs that it has to itself; steps call them 1, 2, ... up to this number.
     pub pasids: u32,
     /// The SMMUs, at least one.
@@ -127,6 +129,8 @@ pub struct Instance {
     pub msi: bool,
     /// It can be asked what an address translates to (IDR0.ATOS).
     pub atos: bool,
+    /// It has streams of EL2 (IDR0.Hyp).
+    pub hyp: bool,
     /// Transactions that can be stalled at the same time; 0 where faults terminate.
     pub stalls: u32,
     /// All faults of translation stall, whatever is configured.
@@ -588,6 +592,11 @@ impl Scenario {
         let Some(master) = self.masters.get(master) else { return false };
         let Some(instance) = self.instances.get(master.instance) else { return false };
         instance.stalls > 0 && (master.stalls || instance.forced_stalls)
+    }
+
+    /// Whether streams of stage 1 behind an instance are in EL2 with E2H.
+    pub fn in_el2(&self, instance: usize) -> bool {
+        self.el2_host && self.instances.get(instance).is_some_and(|it| it.hyp)
     }
 
     /// Whether an attach may be refused because a live ASID is too wide for the instance.

@@ -222,3 +222,13 @@ random = { steps = 1500, pages = 16, weights = { answer = 16, fault = 20, attach
 fn random_operations_hold_all_rules() {
     holds(RANDOM);
 }
+
+/// The same for a host in EL2, which one of the SMMUs follows there.
+#[test]
+fn random_operations_of_a_host_in_el2_hold_all_rules() {
+    let text = RANDOM.replace("name = \"smmu0\",", "name = \"smmu0\", hyp = true, btm = true,");
+    holds(&text.replace(
+        "pasids = 3",
+        "pasids = 3\nworld = \"el2-e2h\"\nprocess = [{ name = \"shell\" }]",
+    ));
+}

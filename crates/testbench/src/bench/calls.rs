@@ -31,6 +31,7 @@ pub(super) fn config(scenario: &Scenario) -> Config {
         config.banks = Vmids { first, last };
     }
     config.cpu.asid_bits = scenario.cpu_asid_bits;
+    config.cpu.el2_host = scenario.el2_host;
     // Whatever a domain says was the hypervisor's to choose; the rest is the driver's.
     let chosen = || scenario.domains.iter().filter_map(|domain| domain.tables.vmid);
     if let (Some(first), Some(last)) = (chosen().min(), chosen().max()) {
@@ -158,7 +159,8 @@ pub(super) fn add_process(
 }
 
 /// The CPUs' TLBI of a range of a process, by virtual address, to every SMMU that takes part.
-pub(super) fn broadcast(world: &Arc<World>, asid: u16, range: &Range<u64>) {
+pub(super) fn broadcast(world: &Arc<World>, el2_host: bool, asid: u16, range: &Range<u64>) {
+    let regime = if el2_host { smmuv3_model::World::El2E2h } else { smmuv3_model::World::El1 };
     let pages = Pages {
         va: range.start,
         count: (range.end - range.start) / PAGE,
@@ -167,6 +169,7 @@ pub(super) fn broadcast(world: &Arc<World>, asid: u16, range: &Range<u64>) {
     };
     for instance in 0.. {
         let Some(mut model) = world.machine().model(instance) else { break };
-        model.broadcast(Broadcast { vmid: 0, tlbi: Tlbi::Va { asid, pages } });
+        let tlbi = Tlbi::Va { asid, pages };
+        model.broadcast(Broadcast { world: regime, vmid: 0, tlbi });
     }
 }

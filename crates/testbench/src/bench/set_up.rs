@@ -32,6 +32,7 @@ impl Bench {
             };
             config.command_queue_log2 = instance.command_queue_log2;
             config.event_queue_log2 = instance.event_queue_log2;
+            config.el2_host = scenario.el2_host;
             calls::instance(&mut config, instance);
             self.messages.push(interrupts::configure(&self.world, &mut config, instance));
             let mmio = TestMmio { world: self.world.clone(), instance: index };

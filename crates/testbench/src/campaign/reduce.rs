@@ -187,9 +187,10 @@ fn uninterrupted((scenario, operations): &Candidate, index: usize) -> Option<Can
 }
 
 /// Each makes something of a scenario what it is when the scenario does not mention it.
-const PLAIN: [fn(&mut Scenario, &[Numbered]); 4] = [
+const PLAIN: [fn(&mut Scenario, &[Numbered]); 5] = [
     |it, _| (it.asid_policy, it.banks) = (AsidPolicy::default(), None),
     |it, _| it.cpu_asid_bits = 16,
+    |it, _| it.el2_host = false,
     |it, operations| {
         if !operations.iter().any(|(_, operation)| matches!(operation, Operation::Answer { .. })) {
             it.masters.iter_mut().for_each(|it| it.stalls = false);
@@ -216,7 +217,7 @@ fn names_substreams((_, operations): &Candidate, index: usize) -> bool {
 }
 
 /// Each makes something of an instance what it is when a scenario does not mention it.
-const USUAL: [fn(&mut Instance); 17] = [
+const USUAL: [fn(&mut Instance); 18] = [
     |it| it.asid_bits = 16,
     |it| (it.stage_2, it.vmid_bits) = (true, 16),
     |it| it.granules = Granules::ALL,
@@ -224,6 +225,7 @@ const USUAL: [fn(&mut Instance); 17] = [
     |it| it.stream_table = StreamTableKind::Automatic,
     |it| (it.sid_bits, it.two_level_streams) = (16, true),
     |it| it.atos = false,
+    |it| it.hyp = false,
     |it| it.queues.interrupts = Interrupts::Combined,
     |it| it.queues.completion = Completion::Poll,
     |it| it.queues.enhanced_log2 = None,

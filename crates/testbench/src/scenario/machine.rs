@@ -36,6 +36,8 @@ pub struct Capabilities {
     pub msi: Support,
     /// Address translation operations.
     pub atos: Support,
+    /// Streams of EL2.
+    pub hyp: Support,
     /// Stalled transactions.
     pub stalls: Support,
     /// Enhanced command queues.
@@ -132,6 +134,7 @@ impl Capabilities {
             btm: Support::Either,
             msi: Support::Either,
             atos: Support::Either,
+            hyp: Support::Either,
             stalls: Support::Either,
             enhanced_queues: Support::Either,
             two_level_streams: Support::Either,
@@ -171,6 +174,7 @@ impl Capabilities {
             btm: Support::Never,
             msi: Support::Never,
             atos: Support::Never,
+            hyp: Support::Never,
             stalls: Support::Never,
             enhanced_queues: Support::Never,
             two_level_streams: Support::Always,
@@ -244,6 +248,7 @@ impl Check<'_> {
         self.flag(instance, "btm", instance.btm, can.btm);
         self.flag(instance, "msi", instance.msi, can.msi);
         self.flag(instance, "atos", instance.atos, can.atos);
+        self.flag(instance, "hyp", instance.hyp, can.hyp);
         self.flag(instance, "stalls", instance.stalls > 0, can.stalls);
         if can.enhanced_queues == Support::Never && instance.queues.enhanced_log2.is_some() {
             let what = format!("instance \"{}\" has enhanced command queues", instance.name);

@@ -21,7 +21,7 @@ pub(super) fn drawn(scenario: Scenario, window: u32) -> Scenario {
         (walks.lpa2, walks.wide_input) = (rng.bool(), rng.bool());
         walks.httu = if rng.bool() { 2 } else { rng.u32(0..=2) };
         if instance.stage_2 && rng.u8(..) < 16 {
-            instance.stage_1 = false;
+            (instance.stage_1, instance.hyp) = (false, false);
         }
     }
     let any_stage_2 = scenario.instances.iter().any(|instance| instance.stage_2);
