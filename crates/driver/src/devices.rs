@@ -169,7 +169,7 @@ impl<P: Platform> Iommu<P> {
             }
             instance.forget_streams(platform, &state.streams)?;
             let stream = state.stream();
-            if state.write_streams(core, instance, stream).is_err() || !stream.is_translated() {
+            if state.write_streams(core, instance, stream).is_err() || !stream.may_be_kept() {
                 return Ok(());
             }
             state.switch_on(core, instance)

@@ -492,7 +492,7 @@ impl MasterState {
         const FULL: u64 = 1;
         let ste = stall::entry(stream.encode(features), self.stalls);
         // What does not translate does not look at it.
-        if self.ats && stream.is_translated() { ste.with_eats(FULL).0 } else { ste.0 }
+        if self.ats && stream.may_be_kept() { ste.with_eats(FULL).0 } else { ste.0 }
     }
 
     /// Makes all its streams do as `stream` says.

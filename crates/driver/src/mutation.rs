@@ -61,6 +61,8 @@ pub enum Mutation {
     GuestFlushFirst,
     /// A guest's invalidations are those of the VMID that it names itself.
     GuestsVmid,
+    /// What a guest says of a stream, contexts and what its device keeps, is said of another.
+    GuestsStream,
 }
 
 impl Mutation {
@@ -94,5 +96,6 @@ impl Mutation {
     ];
 
     /// Every one that takes a guest to be noticed.
-    pub const OF_GUESTS: [Self; 3] = [Self::NoGuestFlush, Self::GuestFlushFirst, Self::GuestsVmid];
+    pub const OF_GUESTS: [Self; 4] =
+        [Self::NoGuestFlush, Self::GuestFlushFirst, Self::GuestsVmid, Self::GuestsStream];
 }
