@@ -94,6 +94,8 @@ pub const FEATURES: &[Feature] = &[
     space("contiguous", |scenario, index| tables(scenario, index, |it| it.contiguous)),
     space("splitting", |scenario, index| tables(scenario, index, |it| it.splitting)),
     space("dirty state", |scenario, index| tables(scenario, index, |it| it.dirty)),
+    space("under guests", |scenario, index| tables(scenario, index, |it| it.guests)),
+    space("guest's stage 1", |scenario, index| tables(scenario, index, |it| it.over.is_some())),
     space("52-bit inputs", |scenario, index| scenario.input_bits(index) > 48),
     space("process", |scenario, index| index >= scenario.domains.len()),
 ];
@@ -123,6 +125,7 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         "nobody publishes the tables of a process",
     ),
     (&["not coherent"], &["dirty"], "hardware marks nothing where it does not snoop"),
+    (&["guest's stage 1"], &["dirty"], "its tables are the guest's"),
     (&["ATS"], &["answer"], "what keeps translations does not stall"),
 ];
 
@@ -135,6 +138,8 @@ const OF_DOMAINS: &[&str] = &[
     "contiguous",
     "splitting",
     "dirty state",
+    "under guests",
+    "guest's stage 1",
     "52-bit inputs",
 ];
 

@@ -13,6 +13,7 @@ use smmuv3_model::{Broadcast, Granule, Pages, Tlbi};
 use smmuv3_pagetable::{MAIR, Stage1Table4K};
 
 use super::Bench;
+use super::guest::Guest;
 use crate::oracle::{PAGE, Use};
 use crate::platform::{TestPlatform, World};
 use crate::scenario::{self, Refusal, Scenario};
@@ -93,7 +94,8 @@ pub(super) fn refusal(error: &AttachError) -> Option<Refusal> {
     match error {
         AttachError::AsidWidth { .. } => Some(Refusal::AsidWidth),
         AttachError::NoAsid { .. } => Some(Refusal::IdsExhausted),
-        AttachError::Mismatch { .. } => Some(Refusal::Mismatch),
+        // Of a guest's space: the instance cannot nest, or stalls always.
+        AttachError::Mismatch { .. } | AttachError::Illegal(_) => Some(Refusal::Mismatch),
         AttachError::SubstreamRange { .. } => Some(Refusal::SubstreamRange),
         AttachError::SubstreamStage { .. } => Some(Refusal::SubstreamStage),
         AttachError::NoVmid { .. }
@@ -134,6 +136,8 @@ impl Bench {
                 Some(self.iommu.detach_pasid(master, SubstreamId(pasid)))
             }
             (Some(pasid), Use::Domain(domain)) => {
+                // A guest's is over one of stage 2, which has no PASIDs.
+                let domain = self.guest(domain).map_or(domain, Guest::under);
                 let domain = self.domains.get(domain)?;
                 Some(self.iommu.attach_pasid(master, SubstreamId(pasid), domain))
             }

@@ -272,6 +272,16 @@ fn without_master((scenario, operations): &Candidate, gone: usize) -> Option<Can
 fn without_domain((scenario, operations): &Candidate, gone: usize) -> Option<Candidate> {
     let (mut scenario, mut operations) = (scenario.clone(), operations.clone());
     scenario.domains.remove(gone);
+    // Nor one that others are over.
+    for domain in &mut scenario.domains {
+        if let Some(over) = &mut domain.tables.over {
+            close_gap(over, gone)?;
+        }
+    }
+    let overs: Vec<usize> = scenario.domains.iter().filter_map(|it| it.tables.over).collect();
+    for (index, domain) in scenario.domains.iter_mut().enumerate() {
+        domain.tables.guests = overs.contains(&index);
+    }
     for (_, operation) in &mut operations {
         if let Operation::Attach { to: Use::Domain(domain), .. }
         | Operation::Map { space: domain, .. }
