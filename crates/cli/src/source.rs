@@ -42,6 +42,8 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("option-2", "policy shared-8: any SMMU can be joined, but 255 ASIDs are all"),
     built_in!("the-patch", "policy shared-min-refuse: a narrower SMMU that comes later refuses"),
     built_in!("the-fix", "policy shared-min-move: the live ASID is changed instead"),
+    built_in!("power", "an SMMU sleeps, without power, while others go on"),
+    built_in!("removal", "an SMMU is removed and comes back while a domain lives on another"),
     built_in!("banks", "policy banked: 300 domains on an SMMU with 8-bit ASIDs"),
     built_in!("process", "a process that devices behind three SMMUs share (SVA)"),
     built_in!("queues", "enhanced command queues, and messages instead of wires"),

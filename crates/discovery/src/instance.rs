@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use core::ops::Range;
 
-use smmuv3::{Completion, Interrupt};
+use smmuv3::{Completion, Firmware, Interrupt};
 
 /// A range of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,17 @@ impl Instance {
         base.is_multiple_of(0x1_0000) && len >= pages * 0x1_0000
     }
 
+    /// What the driver is to know beside the ID registers ([`smmuv3::InstanceConfig::firmware`]).
+    #[must_use]
+    pub fn firmware(&self) -> Firmware {
+        let mut firmware = Firmware::NONE;
+        firmware.no_prefetch = self.model == Model::Hi161x;
+        firmware.page_0_only = self.model == Model::Cn99xx;
+        firmware.repeated_invalidation = self.model == Model::Tegra264;
+        firmware.httu = self.httu;
+        firmware
+    }
+
     /// What there is room for in [`smmuv3::Name`]: its node without the path that leads to it (`iommu@9050000`), as
     /// [`Smmu::name`](smmuv3::Smmu::name) calls it.
     #[must_use]
@@ -91,6 +102,8 @@ pub enum Model {
     Hi161x,
     /// Cavium CN99xx (`cavium,cn9900-broken-page1-regspace`): the registers of page 1 are in page 0.
     Cn99xx,
+    /// NVIDIA Tegra264 (`nvidia,tegra264-smmu`): has to be told twice of what it is to forget.
+    Tegra264,
     /// Another number of the IORT.
     Other(u32),
 }

@@ -11,7 +11,7 @@ use smmuv3::{
 };
 
 use crate::device::{Device, InstanceIndex, LookupError};
-use crate::instance::{Instance, Line, Model, Region};
+use crate::instance::{Instance, Line, Region};
 use crate::keep::{self, NotKept};
 use crate::kept::Kept;
 use crate::memory::push;
@@ -37,8 +37,6 @@ pub enum BringUpError {
         /// The other.
         other: InstanceIndex,
     },
-    /// It is a Cavium CN99xx, whose page 1 is not where the architecture has it.
-    Page1,
     /// It lacks what the driver needs.
     Unsupported(Unsupported),
     /// It did not come up. After [`EnableError::Handshake`] and [`EnableError::Commands`], it was told to be off and to
@@ -55,7 +53,6 @@ impl fmt::Display for BringUpError {
                 write!(f, "{len:#x} bytes at {base:#x} are no registers of an SMMUv3")
             }
             Self::RegistersTwice { other } => write!(f, "its registers are also those of {other}"),
-            Self::Page1 => f.write_str("its registers of page 1 are in page 0 (CN99xx)"),
             Self::Unsupported(unsupported) => unsupported.fmt(f),
             Self::Enable(error) => error.fmt(f),
         }
@@ -172,9 +169,6 @@ fn check<'a>(
     instance: &Instance,
     earlier: impl Iterator<Item = &'a Instance>,
 ) -> Result<(), BringUpError> {
-    if instance.model == Model::Cn99xx {
-        return Err(BringUpError::Page1);
-    }
     if !instance.has_registers() {
         let Region { base, len } = instance.registers;
         return Err(BringUpError::Registers { base, len });
@@ -197,6 +191,7 @@ fn probe<P: Platform>(
     let mut config = InstanceConfig::named(instance.short_name());
     config.interrupts = instance.interrupts.lines(Completion::Poll).next().is_some();
     config.coherent = coherence;
+    config.firmware = instance.firmware();
     configure(instance, &mut config);
     // Nobody would be told.
     if config.completion == Completion::Interrupt && instance.interrupts.sync.is_none() {

@@ -269,6 +269,25 @@ impl Asids {
 
     /// A VMID for a domain of stage 2 that has none yet on `instance`.
     pub(crate) fn allocate_vmid(&mut self, instance: InstanceId) -> Result<Option<u16>, NoMemory> {
+        let Some(ids) = self.stage_2_vmids(instance)? else { return Ok(None) };
+        // At most 16 bits.
+        Ok(ids.allocate(16, Order::Ascending).map(|vmid| vmid as u16))
+    }
+
+    /// Keeps `vmid` from domains of stage 2 on `instance`; false when it is none of those that they are given anyway.
+    /// Otherwise it is given back as a tag of stage 2 is.
+    pub(crate) fn keep_vmid(&mut self, instance: InstanceId, vmid: u16) -> Result<bool, NoMemory> {
+        let ids = self.stage_2_vmids(instance)?;
+        Ok(ids.is_some_and(|ids| ids.take(u32::from(vmid))))
+    }
+
+    /// Whether domains of stage 2 can have `vmid` of a hypervisor, which nothing here gives out.
+    pub(crate) fn is_hypervisors(&self, vmid: u16) -> bool {
+        self.vmids.hypervisor.contains(vmid)
+    }
+
+    /// The VMIDs of domains of stage 2 on `instance`.
+    fn stage_2_vmids(&mut self, instance: InstanceId) -> Result<Option<&mut Ids>, NoMemory> {
         let home = self.home(instance);
         let (policy, partition) = (self.policy, self.vmids);
         let Some(numbers) = self.instances.get_mut(instance.index()) else { return Ok(None) };
@@ -287,9 +306,14 @@ impl Asids {
             numbers.most_vmids = ids.free();
             numbers.vmids = Some(ids);
         }
-        let Some(ids) = &mut numbers.vmids else { return Ok(None) };
-        // At most 16 bits.
-        Ok(ids.allocate(16, Order::Ascending).map(|vmid| vmid as u16))
+        Ok(numbers.vmids.as_mut())
+    }
+
+    /// Whether masters of `instance` may come to be in the bank of `vmid`.
+    pub(crate) fn may_be_bank(&self, instance: InstanceId, vmid: u16) -> bool {
+        let banked = self.policy == AsidPolicy::Banked;
+        vmid == self.home(instance)
+            || banked && self.vmids(self.home(instance), 16).any(|bank| bank == vmid)
     }
 
     /// Processes can have the CPU's ASID there.

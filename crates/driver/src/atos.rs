@@ -168,7 +168,9 @@ impl<P: Platform> Instance<P> {
         if !self.features().translation_operations {
             return Err(AtosError::NotImplemented);
         }
-        if self.commands().has_failed() {
+        // Until it is answered it is not put to sleep.
+        let inside = self.commands().enter(platform);
+        if inside.is_none() || self.commands().has_failed() {
             return Err(AtosError::Off);
         }
         let asking = &self.asking().0;

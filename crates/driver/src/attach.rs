@@ -168,6 +168,7 @@ pub(crate) fn change<P: Platform>(
         if u64::from(substream) >> bits != 0 && substream != WITHOUT {
             return Err(AttachError::SubstreamRange { instance: id, pasid, bits });
         }
+        let adopted = state.adopted;
         let stuck = state.is_stuck() || instance.commands().has_failed();
         // Devices that keep translations are among the targets.
         let devices = if state.ats { state.streams.len() } else { 0 };
@@ -192,6 +193,7 @@ pub(crate) fn change<P: Platform>(
         // What takes no hardware.
         match (slot, &goal) {
             _ if stuck => return Err(unconfirmed(Failure::Failed)),
+            (Slot::Blocked, Goal::Blocked) if adopted && substream == WITHOUT => {}
             (Slot::Blocked, Goal::Blocked) | (Slot::Identity, Goal::Identity) if !given => {
                 return Ok(None);
             }

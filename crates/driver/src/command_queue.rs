@@ -31,16 +31,17 @@ mod port;
 mod reset;
 
 use core::iter;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::AtomicBool;
 
 use smmuv3_formats::register::{CmdqBase, Gerror, Gerrorn};
-use smmuv3_formats::{Command, PhysAddr};
+use smmuv3_formats::{Command, Opcode, PhysAddr};
 
 use crate::counters::Counters;
 use crate::error::Failure;
 use crate::name::Name;
 use crate::platform::{Mmio, Platform};
 use crate::queue::Size;
+use crate::state::{Inside, Moment, State};
 use crate::statistics::CommandStatistics;
 use crate::trace::Trace;
 use lane::{Lane, Run};
@@ -87,9 +88,11 @@ struct Common {
     largest_batch: u64,
     /// Nanoseconds that the SMMU may stand still.
     deadline: u64,
-    /// Even while the SMMU works; odd while it does not answer, or is being reset. Each reset adds two, so that
-    /// what was found out about the SMMU before it is not held against it afterwards.
-    epoch: AtomicU32,
+    /// What invalidates has to be carried out twice.
+    repeating: bool,
+    /// Each reset begins another one, so that what was found out about the SMMU before it is not held against it
+    /// afterwards.
+    state: State,
     /// What it is called, for those who trace.
     name: Name,
     counters: Counters,
@@ -130,6 +133,11 @@ pub struct Ticket {
     lane: u64,
 }
 
+impl Ticket {
+    /// There is nothing to wait for.
+    const ELIDED: Self = Self { start: u64::MAX, end: 0, refusals: u64::MAX - (1 << 16), lane: 0 };
+}
+
 impl Common {
     /// Notes a command that a queue stopped at.
     fn refused<P: Platform>(&self, platform: &P, position: u64, command: Command, code: u8) {
@@ -137,19 +145,13 @@ impl Common {
         platform.trace(&Trace::Refused { instance: &self.name, position, command, code });
     }
 
-    /// As [`CommandQueue::give_up`], unless the SMMU was reset since `epoch`.
-    fn give_up_since(&self, epoch: u32) {
-        // Failing means that it is given up already, or was reset: both are as well.
-        let _ = self.epoch.compare_exchange(epoch, epoch | 1, Ordering::AcqRel, Ordering::Acquire);
-    }
-
     /// The consumer index showed `register`, which is ahead of what was published.
-    fn ahead(&self, epoch: u32, register: u32) -> Result<bool, Failure> {
-        if self.epoch.load(Ordering::Acquire) != epoch {
+    fn ahead(&self, epoch: Moment, register: u32) -> Result<bool, Failure> {
+        if self.state.now() != epoch {
             // It was read while a reset set both to a new beginning.
             return Ok(false);
         }
-        self.give_up_since(epoch);
+        self.state.fail_since(epoch);
         Err(Failure::Index { register })
     }
 }
@@ -201,6 +203,12 @@ impl CommandQueue {
             full: count(FULL),
             refused: count(REFUSED),
         }
+    }
+
+    /// Invalidations count only once they were complete, given again, and complete again.
+    #[inline]
+    pub fn repeats(&self) -> bool {
+        self.common.repeating
     }
 
     /// Does to every CMD_SYNC what is wrong: for a driver that is so on purpose.
@@ -259,15 +267,36 @@ impl CommandQueue {
         (cpu % self.lanes()) as u32
     }
 
+    /// Whether the SMMU is suspended: whatever it is told counts as done.
+    pub fn is_asleep(&self) -> bool {
+        self.common.state.now().is_asleep()
+    }
+
+    /// Lets the caller access registers for as long as it has what is returned; `None` where the SMMU is suspended.
+    pub(crate) fn enter<P: Platform>(&self, platform: &P) -> Option<Inside<'_>> {
+        self.common.state.enter(platform.cpu())
+    }
+
+    /// Runs `look`, which accesses registers, unless the SMMU is suspended.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn awake<P: Platform, R>(
+        &self,
+        platform: &P,
+        look: impl FnOnce() -> R,
+    ) -> Option<R> {
+        let _inside = self.enter(platform)?;
+        Some(look())
+    }
+
     /// Whether the SMMU stopped answering: every submission fails until it is reset.
     #[inline]
     pub fn has_failed(&self) -> bool {
-        is_failed(self.common.epoch.load(Ordering::Acquire))
+        self.common.state.now().has_failed()
     }
 
     /// Counts the SMMU as one that does not answer.
     pub(crate) fn give_up(&self) {
-        self.common.epoch.fetch_or(1, Ordering::AcqRel);
+        self.common.state.fail();
     }
 
     /// Number of entries; of each, if there are several.
@@ -297,7 +326,10 @@ impl CommandQueue {
         commands: &mut impl ExactSizeIterator<Item = Command>,
     ) -> Result<Option<Ticket>, Failure> {
         let count = (commands.len() as u64).min(self.common.largest_batch);
-        self.place(platform, mmio, self.slots_for(count), |run| run.fill(commands, count))
+        match self.place(platform, mmio, self.slots_for(count), |run| run.fill(commands, count)) {
+            Err(_) => self.elide(commands),
+            placed => placed,
+        }
     }
 
     /// As [`CommandQueue::try_submit`], of one command.
@@ -311,10 +343,14 @@ impl CommandQueue {
         mmio: &P::Mmio,
         command: Command,
     ) -> Result<Option<Ticket>, Failure> {
-        self.place(platform, mmio, self.slots_for(1), move |run| run.push(command))
+        match self.place(platform, mmio, self.slots_for(1), move |run| run.push(command)) {
+            Err(_) => self.elide(&mut iter::empty()),
+            placed => placed,
+        }
     }
 
-    /// Gives the SMMU what `fill` pushes into a run of so many slots, as [`Lane::place`] does.
+    /// Gives the SMMU what `fill` pushes into a run of so many slots, as [`Lane::place`] does. An error says only that it
+    /// does not work: [`CommandQueue::elide`] says what is to become of the commands.
     #[inline(always)]
     fn place<P: Platform>(
         &self,
@@ -355,7 +391,7 @@ impl CommandQueue {
         slots: u64,
         fill: impl FnOnce(&mut Run<'_, P>),
     ) -> Result<Option<Ticket>, Failure> {
-        if self.has_failed() {
+        if !self.common.state.now().works() {
             return Err(Failure::Failed);
         }
         let placed = self.lane(platform, number).place(platform, mmio, slots, number, fill);
@@ -369,6 +405,20 @@ impl CommandQueue {
             return self.lane(platform, number).place(platform, mmio, 1, number, |_| {});
         }
         placed
+    }
+
+    /// What becomes of commands for an SMMU that does not work.
+    #[cold]
+    fn elide(
+        &self,
+        commands: &mut impl Iterator<Item = Command>,
+    ) -> Result<Option<Ticket>, Failure> {
+        if self.common.state.elides() {
+            commands.for_each(drop);
+            return Ok(Some(Ticket::ELIDED));
+        }
+        // It was woken just now: there is room in a moment.
+        if self.common.state.now().works() { Ok(None) } else { Err(Failure::Failed) }
     }
 
     /// As [`CommandQueue::try_submit`], but waits while there is no room.
@@ -409,7 +459,8 @@ impl CommandQueue {
         lane.wait_for_room(&self.common, platform, mmio, slots)
     }
 
-    /// Gives the SMMU `commands`, however many, batch by batch, and waits until they are complete.
+    /// Gives the SMMU `commands`, however many, batch by batch, and waits until they are complete; twice each, where
+    /// [`CommandQueue::repeats`].
     ///
     /// # Errors
     /// As [`CommandQueue::submit`] and [`CommandQueue::wait`]. Commands after the batch that failed were not given.
@@ -422,13 +473,23 @@ impl CommandQueue {
     ) -> Result<(), Failure>
     where
         C: IntoIterator<Item = Command>,
-        C::IntoIter: ExactSizeIterator,
+        C::IntoIter: ExactSizeIterator + Clone,
     {
         let mut commands = commands.into_iter();
         loop {
+            // ATC_INV is complete at once.
+            let forgets = |commands: &C::IntoIter| {
+                let first = || commands.clone().next().and_then(|first| first.opcode());
+                self.repeats() && first() != Some(Opcode::AtcInv)
+            };
+            let mut again = forgets(&commands).then(|| commands.clone());
             let before = commands.len();
             let ticket = self.submit(platform, mmio, &mut commands)?;
             self.wait(platform, mmio, ticket)?;
+            if let Some(again) = &mut again {
+                let ticket = self.submit(platform, mmio, again)?;
+                self.wait(platform, mmio, ticket)?;
+            }
             // The second, should it promise what never comes.
             if commands.len() == 0 || commands.len() == before {
                 return Ok(());
@@ -445,7 +506,10 @@ impl CommandQueue {
         for number in 0..self.lanes() as u32 {
             let ticket = loop {
                 let slots = self.slots_for(0);
-                let placed = self.place_in(number, platform, mmio, slots, |_| {})?;
+                let placed = match self.place_in(number, platform, mmio, slots, |_| {}) {
+                    Err(_) => self.elide(&mut iter::empty())?,
+                    Ok(placed) => placed,
+                };
                 if let Some(ticket) = placed {
                     break ticket;
                 }
@@ -480,8 +544,11 @@ impl CommandQueue {
         // Few, and so numbered.
         let queue = queue as u32;
         let told = |result| {
-            let (instance, count) = (&self.common.name, end - first);
-            platform.trace(&Trace::Completed { instance, queue, first, count, result });
+            // What was elided was never submitted.
+            if let Some(count) = end.checked_sub(first) {
+                let instance = &self.common.name;
+                platform.trace(&Trace::Completed { instance, queue, first, count, result });
+            }
         };
         match self.lane(platform, queue).wait(&self.common, platform, mmio, ticket) {
             Ok(()) => {
@@ -549,8 +616,4 @@ impl CommandQueue {
             active
         })
     }
-}
-
-const fn is_failed(epoch: u32) -> bool {
-    epoch & 1 == 1
 }

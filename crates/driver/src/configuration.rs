@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use smmuv3_formats::StreamId;
 
+use crate::adopt::Adopted;
 use crate::asid::Asids;
 use crate::devices::{Device, kept};
 use crate::error::InstanceId;
@@ -30,6 +31,8 @@ pub(crate) struct Configuration<P: Platform> {
     /// translations may lead there.
     pub(crate) held: Vec<usize>,
     pub(crate) asids: Asids,
+    /// What goes on of instances that were adopted.
+    pub(crate) adopted: Vec<Adopted>,
     /// PASIDs that callers asked for, in order.
     pub(crate) lent: Vec<u32>,
     pub(crate) domains: usize,
@@ -45,6 +48,7 @@ impl<P: Platform> Configuration<P> {
             places: Slab::new(),
             held: Vec::new(),
             asids,
+            adopted: Vec::new(),
             lent: Vec::new(),
             domains: 0,
             seats: 0,

@@ -124,7 +124,8 @@ impl MasterState {
         }
     }
 
-    /// Makes its devices forget everything, and switches ATS on in them. The entries allow it already.
+    /// Makes its devices forget everything, and switches ATS on in them. The entries allow it already. Behind an instance
+    /// that is suspended that is left for when it wakes: it would answer none of them.
     ///
     /// # Errors
     /// As [`MasterState::forget_kept`]; they stay off then, as do devices in quarantine, with all others of the master.
@@ -133,6 +134,9 @@ impl MasterState {
         core: &Core<P>,
         instance: &Instance<P>,
     ) -> Result<(), Failure> {
+        if instance.commands().is_asleep() {
+            return Ok(());
+        }
         self.forget_kept(core, instance, WITHOUT)?;
         if self.quarantined(&core.platform, instance).is_none() {
             self.on = true;

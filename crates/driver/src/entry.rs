@@ -146,7 +146,7 @@ impl Stream {
 
     /// The entry for an SMMU with `features` (§5.2).
     pub fn encode(self, features: &Features) -> Ste {
-        const SHARE_AS_INCOMING: u64 = 1;
+        const SHARE_AS_INCOMING: u64 = crate::overrides::AS_INCOMING;
         const EL2: u64 = 2;
         let valid = Ste::default().with_v(true);
         match self {

@@ -18,6 +18,8 @@ use crate::statistics::EventStatistics;
 pub struct EventQueue {
     base: PhysAddr,
     size: Size,
+    /// Where EVENTQ_PROD and EVENTQ_CONS are.
+    offsets: [u32; 2],
     head: SpinLock<Head>,
 }
 
@@ -98,6 +100,7 @@ impl EventQueue {
         Some(Self {
             base,
             size,
+            offsets: [EventqProd::OFFSET, EventqCons::OFFSET],
             head: SpinLock::new(Head {
                 position: 0,
                 used: false,
@@ -105,6 +108,15 @@ impl EventQueue {
                 handed: EventStatistics { events: 0, gaps: 0 },
             }),
         })
+    }
+
+    /// The same queue, of an SMMU whose registers of page 1 are in page 0 ([`Features::page_0_only`]).
+    ///
+    /// [`Features::page_0_only`]: crate::Features::page_0_only
+    #[must_use]
+    pub fn in_page_0(mut self) -> Self {
+        self.offsets = self.offsets.map(|offset| offset & 0xffff);
+        self
     }
 
     /// Gives the memory back.
@@ -156,8 +168,9 @@ impl EventQueue {
             head.used = true;
             head.position = 0;
             mmio.write64(EventqBase::OFFSET, self.base_register().0);
-            mmio.write32(EventqProd::OFFSET, 0);
-            mmio.write32(EventqCons::OFFSET, 0);
+            let [prod, cons] = self.offsets;
+            mmio.write32(prod, 0);
+            mmio.write32(cons, 0);
         });
     }
 
@@ -173,6 +186,12 @@ impl EventQueue {
                 head.lost = Some(Lost::Reset { unread, overflow: true });
             }
         });
+    }
+
+    /// The index registers mean nothing any more, because the SMMU lost its power: [`EventQueue::restart`] throws
+    /// nothing away.
+    pub(crate) fn forget_indices<P: Platform>(&self, platform: &P) {
+        self.head.with(platform, |head| head.used = false);
     }
 
     /// Hands at most `budget` records to `sink`, oldest first, with the gaps where some were lost, and makes room
@@ -228,14 +247,14 @@ impl EventQueue {
             if read || lost {
                 // Acknowledged at first sight: until then another overflow would not show (§3.3).
                 let cons = EventqCons(self.size.register(end)).with_ovackflg(overflow);
-                mmio.write32(EventqCons::OFFSET, cons.0);
+                mmio.write32(self.offsets[1], cons.0);
             }
             if !read || end < tail {
                 return Ok(end < tail);
             }
             // The interrupt comes when the queue is not empty any more (§2.4). A record that came while it was not yet
             // empty to the SMMU, which CONS has told of that only now, raised none.
-            let prod = EventqProd(mmio.read32(EventqProd::OFFSET)).wr() as u32;
+            let prod = EventqProd(mmio.read32(self.offsets[0])).wr() as u32;
             Ok((prod ^ self.size.register(end)) & (2 * self.size.entries() as u32 - 1) != 0)
         })
     }
@@ -278,8 +297,8 @@ impl EventQueue {
 
     /// What the SMMU has written, given the position of the next record to read.
     fn ends(&self, head: u64, mmio: &impl Mmio) -> Result<Ends, Inconsistent> {
-        let prod = EventqProd(mmio.read32(EventqProd::OFFSET));
-        let cons = EventqCons(mmio.read32(EventqCons::OFFSET));
+        let [prod, cons] = self.offsets.map(|offset| mmio.read32(offset));
+        let (prod, cons) = (EventqProd(prod), EventqCons(cons));
         let register = prod.wr() as u32 & (2 * self.size.entries() as u32 - 1);
         Ok(Ends {
             tail: self.size.position(head, register)?,

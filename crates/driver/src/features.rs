@@ -8,6 +8,8 @@ use smmuv3_formats::legality::Implementation;
 use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr2, Idr3, Idr5, Idr6, Iidr, address_bits};
 
 use crate::compatibility::Stage;
+use crate::instance::{Coherence, InstanceConfig};
+use crate::overrides::OverrideError;
 use crate::platform::Mmio;
 
 /// The ID registers as read.
@@ -128,6 +130,20 @@ pub struct Features {
     pub enhanced_queues: bool,
     /// Most commands that may precede a CMD_SYNC (MMU-700 erratum 2812531); `u32::MAX` without limit.
     pub largest_batch: u32,
+    /// Memory type, shareability and allocation hints of what is not translated can be overridden
+    /// (IDR1.ATTR_TYPES_OVR).
+    pub type_overrides: bool,
+    /// Privilege, and whether it is an instruction, can be overridden (IDR1.ATTR_PERMS_OVR).
+    pub permission_overrides: bool,
+    /// Streams of the EL2 StreamWorld are those of EL2-E2H (CR2.E2H): `el2_host`, or so since before it was adopted.
+    pub e2h: bool,
+    /// CMD_PREFETCH_* may be used.
+    pub prefetch: bool,
+    /// The registers of page 1 are in page 0 ([`Firmware::page_0_only`](crate::Firmware::page_0_only)).
+    pub page_0_only: bool,
+    /// Invalidations have to be made twice
+    /// ([`Firmware::repeated_invalidation`](crate::Firmware::repeated_invalidation)).
+    pub repeated_invalidation: bool,
 }
 
 /// `IDR0.STALL_MODEL` (§2.3).
@@ -214,6 +230,8 @@ pub enum Unsupported {
         /// Where to.
         address: PhysAddr,
     },
+    /// What [`InstanceConfig::while_off`](crate::InstanceConfig::while_off) asks for cannot be had.
+    WhileOff(OverrideError),
     /// An architecture version with another major number.
     Version {
         /// AIDR.
@@ -243,6 +261,7 @@ impl fmt::Display for Unsupported {
                 write!(f, "interrupts cannot be messages (IDR0 {idr0:#x})")
             }
             Self::Message { address } => write!(f, "an interrupt's message cannot go to {address}"),
+            Self::WhileOff(error) => write!(f, "while it is off: {error}"),
             Self::Version { aidr } => write!(f, "unknown architecture version (AIDR {aidr:#x})"),
         }
     }
@@ -250,19 +269,13 @@ impl fmt::Display for Unsupported {
 
 impl core::error::Error for Unsupported {}
 
-const ARM: u64 = 0x43b;
-const MMU_600: u64 = 0x483;
-const MMU_700: u64 = 0x487;
-const MMU_L1: u64 = 0x48a;
-const MMU_S3: u64 = 0x498;
-
 impl Features {
     /// Decodes and checks the ID registers.
     ///
     /// # Errors
     /// What makes the SMMU unusable for this driver, or contradicts the architecture.
     pub fn decode(registers: IdRegisters) -> Result<Self, Unsupported> {
-        let IdRegisters { idr0, idr1, idr3, idr5, iidr, aidr, .. } = registers;
+        let IdRegisters { idr0, idr1, idr3, idr5, aidr, .. } = registers;
         if aidr.major() != 0 {
             return Err(Unsupported::Version { aidr: aidr.0 });
         }
@@ -312,12 +325,7 @@ impl Features {
                 return Err(Unsupported::Contradiction { rule });
             }
         }
-        let is = |product| iidr.implementer() == ARM && iidr.product_id() == product;
-        let mmu_700 = is(MMU_700);
-        let early_700 = mmu_700 && (iidr.variant() < 1 || iidr.revision() < 1);
-        // Errata 3878312 and 3995052, and of all MMU-700 (§19).
-        let deaf = mmu_700 || is(MMU_L1) || is(MMU_S3);
-        Ok(Self {
+        let plain = Self {
             registers,
             stage_1: idr0.s1p(),
             stage_2: idr0.s2p(),
@@ -340,7 +348,7 @@ impl Features {
             pri: idr0.ats() && idr0.pri(),
             page_request_queue_log2: idr1.priqs() as u32,
             range_invalidation: idr3.ril(),
-            broadcast: idr0.btm() && !deaf,
+            broadcast: idr0.btm(),
             bbml: idr3.bbml() as u32,
             access_flag: idr0.httu() >= 1,
             dirty_state: idr0.httu() >= 2,
@@ -353,16 +361,36 @@ impl Features {
                 _ => Stalls::Never,
             },
             most_stalls: if idr0.stall_model() == 1 { 0 } else { idr5.stall_max() as u32 },
-            nesting: idr0.s1p() && idr0.s2p() && !early_700 && !(is(MMU_600) && iidr.variant() < 2),
+            nesting: idr0.s1p() && idr0.s2p(),
             el2: idr0.hyp(),
             el2_host: false,
-            // Erratum 1076982 (§19).
-            events: idr0.sev() && !(is(MMU_600) && iidr.variant() == 0 && iidr.revision() <= 2),
+            events: idr0.sev(),
             translation_operations: idr0.atos(),
             messages: idr0.msi(),
             enhanced_queues: idr1.ecmdq(),
-            largest_batch: if early_700 { 62 } else { u32::MAX },
-        })
+            largest_batch: u32::MAX,
+            type_overrides: idr1.attr_types_ovr(),
+            permission_overrides: idr1.attr_perms_ovr(),
+            e2h: false,
+            prefetch: true,
+            page_0_only: false,
+            repeated_invalidation: false,
+        };
+        Ok(plain.corrected())
+    }
+
+    /// Limited to what `config` lets it be used for, and as firmware says that it is. Nothing else is subject to either.
+    #[must_use]
+    pub fn limited(mut self, config: &InstanceConfig) -> Self {
+        self.asid_bits = self.asid_bits.min(config.asid_bits.clamp(6, 16));
+        self.el2_host = self.el2 && self.stage_1 && config.el2_host;
+        self.e2h = self.el2_host;
+        self.coherent = match config.coherent {
+            Coherence::Detected => self.coherent,
+            Coherence::Yes => true,
+            Coherence::No => false,
+        };
+        self.told(&config.firmware)
     }
 
     /// log2 of the smallest unit of translations that devices keep (STU, §12.1): the smallest granule.
@@ -386,7 +414,7 @@ impl Features {
     /// What [`smmuv3_formats::legality`] checks entries against.
     pub const fn implementation(&self) -> Implementation {
         let IdRegisters { idr0, idr1, idr3, idr5, aidr, .. } = self.registers;
-        Implementation { idr0, idr1, idr3, idr5, aidr, e2h: self.el2_host }
+        Implementation { idr0, idr1, idr3, idr5, aidr, e2h: self.e2h || self.el2_host }
     }
 }
 

@@ -11,12 +11,14 @@ use crate::atos::Asking;
 use crate::command_queue::Wrong;
 use crate::command_queue::{CommandQueue, Completion, Ticket};
 use crate::ecmdq::Slots;
+use crate::errata::Firmware;
 use crate::error::Failure;
 use crate::event_queue::EventQueue;
 use crate::features::{Features, IdRegisters, Unsupported};
 use crate::invalidate::{self, Scope, Tag};
 use crate::message::Messages;
 use crate::name::Name;
+use crate::overrides::WhileOff;
 #[cfg(feature = "alloc")]
 use crate::pending::Pending;
 use crate::platform::Platform;
@@ -24,9 +26,12 @@ use crate::queue::Size;
 use crate::refused::Refused;
 use crate::stream_table::{StreamTable, StreamTableShape};
 
+#[cfg(feature = "alloc")]
+mod adopt;
+mod power;
 mod start;
 
-pub(crate) use start::NotStarted;
+pub(crate) use start::{NotStarted, cr1};
 
 /// Whether what an SMMU itself accesses, tables and queues, is coherent with the CPUs' caches.
 ///
@@ -103,6 +108,10 @@ pub struct InstanceConfig {
     /// Most stalled transactions that wait for the caller's answer at the same time; less when the SMMU stalls less.
     /// Others are aborted.
     pub stalls: u32,
+    /// What firmware knows of it that its ID registers do not say.
+    pub firmware: Firmware,
+    /// What transactions do while it is off: stopped, removed or suspended, with its power on.
+    pub while_off: WhileOff,
 }
 
 impl InstanceConfig {
@@ -130,6 +139,8 @@ impl InstanceConfig {
             el2_host: false,
             coherent: Coherence::Detected,
             stalls: 64,
+            firmware: Firmware::NONE,
+            while_off: WhileOff::ABORT,
         }
     }
 }
@@ -166,6 +177,15 @@ pub enum EnableError {
     },
     /// No VMID is left for the streams that are to be kept, on an instance without stage 1.
     NoVmid,
+    /// Adopted contexts have a tag that others have, or may come to have (§8.4). Nothing was changed.
+    Tag {
+        /// Its VMID.
+        vmid: u16,
+        /// Its ASID; `None` for any.
+        asid: Option<u16>,
+    },
+    /// Masters use what was adopted: attach or detach them first.
+    Claimed,
     /// There are as many instances as an `Iommu` can hold.
     TooManyInstances {
         /// How many that is.
@@ -183,6 +203,13 @@ impl fmt::Display for EnableError {
             Self::Commands(failure) => write!(f, "the first commands failed: {failure}"),
             Self::NoAsid { bits } => write!(f, "all ASIDs of {bits} bits are in use"),
             Self::NoVmid => f.write_str("all VMIDs for stage 2 are in use"),
+            Self::Tag { vmid, asid: Some(asid) } => {
+                write!(f, "adopted contexts have ASID {asid} of VMID {vmid}, which is in use")
+            }
+            Self::Tag { vmid, asid: None } => {
+                write!(f, "adopted streams have VMID {vmid}, which is this driver's")
+            }
+            Self::Claimed => f.write_str("masters use what was adopted"),
             Self::TooManyInstances { largest } => {
                 write!(f, "there are {largest} instances already")
             }
@@ -198,15 +225,9 @@ impl<P: Platform> Probed<P> {
     /// # Errors
     /// What makes the SMMU unusable for this driver.
     pub fn new(mmio: P::Mmio, config: InstanceConfig) -> Result<Self, Unsupported> {
-        let mut features = Features::decode(IdRegisters::read(&mmio))?;
-        features.asid_bits = features.asid_bits.min(config.asid_bits.clamp(6, 16));
-        features.el2_host = features.el2 && features.stage_1 && config.el2_host;
-        features.coherent = match config.coherent {
-            Coherence::Detected => features.coherent,
-            Coherence::Yes => true,
-            Coherence::No => false,
-        };
+        let features = Features::decode(IdRegisters::read(&mmio))?.limited(&config);
         config.messages.check(&features)?;
+        config.while_off.fits(&features).map_err(Unsupported::WhileOff)?;
         Ok(Self { mmio, features, config })
     }
 
@@ -254,6 +275,20 @@ impl<P: Platform> Probed<P> {
         self,
         platform: &P,
     ) -> Result<Instance<P>, Refused<Self, EnableError>> {
+        // SAFETY: the caller's promise.
+        unsafe { self.build_on(platform, None) }
+    }
+
+    /// The same, with a stream table that exists, or a new one.
+    ///
+    /// # Safety
+    /// As for [`Probed::enable`].
+    #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
+    pub(crate) unsafe fn build_on(
+        self,
+        platform: &P,
+        table: Option<StreamTable>,
+    ) -> Result<Instance<P>, Refused<Self, EnableError>> {
         let Self { mmio, features, config } = self;
         let again = |mmio, error| Err(Refused { value: Self { mmio, features, config }, error });
         #[cfg(feature = "alloc")]
@@ -297,15 +332,18 @@ impl<P: Platform> Probed<P> {
         };
         // SAFETY: just made.
         let commands = unsafe { commands.telling(platform, completion, config.messages.sync) };
+        let commands = if features.repeated_invalidation { commands.repeating() } else { commands };
         // SAFETY: as above.
         let Some(events) = (unsafe { EventQueue::new(platform, events) }) else {
             // SAFETY: the SMMU was never told of it.
             unsafe { commands.free(platform) };
             return again(mmio, EnableError::NoMemory);
         };
+        let events = if features.page_0_only { events.in_page_0() } else { events };
         let shape = config.stream_table;
         // SAFETY: as above.
-        let streams = unsafe { StreamTable::new(platform, &features, shape, sid_bits) };
+        let new = || unsafe { StreamTable::new(platform, &features, shape, sid_bits) };
+        let streams = table.or_else(new);
         let Some(streams) = streams else {
             // SAFETY: as above.
             unsafe {
@@ -325,6 +363,8 @@ impl<P: Platform> Probed<P> {
             asking,
             #[cfg(feature = "alloc")]
             pending,
+            #[cfg(feature = "mutation")]
+            mutation: None,
         })
     }
 }
@@ -341,6 +381,8 @@ pub struct Instance<P: Platform> {
     /// Stalled transactions that were handed out.
     #[cfg(feature = "alloc")]
     pending: Pending,
+    #[cfg(feature = "mutation")]
+    mutation: Option<crate::Mutation>,
 }
 
 impl<P: Platform> Instance<P> {
@@ -371,6 +413,12 @@ impl<P: Platform> Instance<P> {
     #[cfg(feature = "mutation")]
     pub(crate) fn spoil(&mut self, wrong: Wrong) {
         self.commands.spoil(wrong);
+    }
+
+    /// Leaves a step of its own out, if that is one.
+    #[cfg(feature = "mutation")]
+    pub(crate) fn leave_out(&mut self, mutation: Option<crate::Mutation>) {
+        self.mutation = mutation;
     }
 
     /// Its event queue.
@@ -412,7 +460,7 @@ impl<P: Platform> Instance<P> {
     pub fn carry_out<C>(&self, platform: &P, commands: C) -> Result<(), Failure>
     where
         C: IntoIterator<Item = Command>,
-        C::IntoIter: ExactSizeIterator,
+        C::IntoIter: ExactSizeIterator + Clone,
     {
         self.commands.carry_out(platform, &self.mmio, commands)
     }
@@ -435,7 +483,8 @@ impl<P: Platform> Instance<P> {
         invalidate::commands(&self.features, tags, scope, self.commands.largest_batch())
     }
 
-    /// Gives the SMMU [`Instance::invalidation`], and waits for room if need be.
+    /// Gives the SMMU [`Instance::invalidation`], and waits for room if need be. Where the queue
+    /// [repeats](CommandQueue::repeats), it is to be called again once its ticket was waited for.
     ///
     /// # Errors
     /// As [`CommandQueue::submit`].

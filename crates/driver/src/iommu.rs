@@ -3,8 +3,9 @@
 
 use alloc::vec::Vec;
 
-use smmuv3_formats::StreamId;
+use smmuv3_formats::{PhysAddr, StreamId};
 
+use crate::adopt::{self, Found};
 use crate::asid::{AsidPolicy, Asids, Cpu, Partition, Vmids};
 use crate::configuration::Configuration;
 use crate::domain::{CreateError, Domain, DomainConfig};
@@ -28,6 +29,7 @@ use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::Installed;
 use crate::spin::SpinLock;
 use crate::statistics::InstanceStatistics;
+use crate::stream_table::StreamTable;
 use crate::targets::Readers;
 
 /// Settings of an [`Iommu`].
@@ -156,7 +158,7 @@ impl<P: Platform> Iommu<P> {
     /// What makes the SMMU unusable.
     pub fn probe(&self, mmio: P::Mmio, config: InstanceConfig) -> Result<Probe<P>, Unsupported> {
         let probed = Probed::new(mmio, config)?;
-        Ok(Probe { core: self.core.clone(), probed, kept: Vec::new() })
+        Ok(Probe { core: self.core.clone(), probed, kept: Vec::new(), adopted: None })
     }
 
     /// An empty address space, for any of the instances enabled so far.
@@ -242,7 +244,10 @@ impl<P: Platform> Iommu<P> {
             return false;
         }
         // The SMMU's own, whichever `Iommu` was asked.
-        crate::fault::handle(&smmu.core, smmu.id, smmu.instance(), which, budget, sink)
+        let instance = smmu.instance();
+        let look = || crate::fault::handle(&smmu.core, smmu.id, instance, which, budget, sink);
+        // One that is suspended has said everything.
+        instance.commands().awake(&smmu.core.platform, look).unwrap_or(false)
     }
 }
 
@@ -253,6 +258,8 @@ pub struct Probe<P: Platform> {
     pub(crate) probed: Probed<P>,
     /// Streams that it keeps, in the order in which that was asked for.
     pub(crate) kept: Vec<Keep<P>>,
+    /// What it goes on with.
+    pub(crate) adopted: Option<Found>,
 }
 
 impl<P: Platform> Probe<P> {
@@ -273,7 +280,7 @@ impl<P: Platform> Probe<P> {
     /// other it was not touched: firmware still decides what devices reach, so they must not be allowed DMA.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
     pub fn enable(self) -> Result<Smmu<P>, Refused<Self, EnableError>> {
-        let Self { core, probed, kept } = self;
+        let Self { core, probed, kept, adopted } = self;
         let enabled = core.configuration.with(|configuration| {
             let Some(id) = core.instances.vacant() else {
                 let error = EnableError::TooManyInstances { largest: MOST_INSTANCES };
@@ -290,7 +297,13 @@ impl<P: Platform> Probe<P> {
                 }
             };
             // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
-            let instance = unsafe { probed.build(&core.platform) }?;
+            let table = adopted.as_ref().map(|found| {
+                let base = PhysAddr(found.base);
+                // SAFETY: looked through by `adopt`, whose caller says that it stays and can be reached.
+                unsafe { StreamTable::adopt(base, found.log2, found.split) }
+            });
+            // SAFETY: as above.
+            let instance = unsafe { probed.build_on(&core.platform, table) }?;
             #[cfg(feature = "mutation")]
             let instance = {
                 use crate::command_queue::Wrong;
@@ -304,6 +317,7 @@ impl<P: Platform> Probe<P> {
                 if core.leaves_out(crate::Mutation::LateMessages) {
                     instance.spoil(Wrong::LateMessages);
                 }
+                instance.leave_out(core.config.mutation);
                 instance
             };
             // Taken back if it does not start: nobody else sees them before that.
@@ -317,8 +331,31 @@ impl<P: Platform> Probe<P> {
                     return Err(Refused { value, error });
                 }
             };
-            // SAFETY: as above.
-            match unsafe { instance.start_first(&core.platform, !kept.is_empty()) } {
+            let adopting = adopted.is_some();
+            let others = match adopted {
+                None => Vec::new(),
+                Some(found) => match configuration.reserve_adopted(id, found) {
+                    Ok(others) => others,
+                    Err(error) => {
+                        configuration.asids.take_back();
+                        // SAFETY: as above.
+                        let value = unsafe { instance.unbuild(&core.platform) };
+                        return Err(Refused { value, error });
+                    }
+                },
+            };
+            let platform = &core.platform;
+            let block = |instance: &Instance<P>| {
+                adopt::block(platform, instance, &others).map_err(EnableError::Commands)
+            };
+            let started = if adopting {
+                // SAFETY: as above; entries of the table are used only until the call returns.
+                unsafe { instance.start_adopting(platform, block) }
+            } else {
+                // SAFETY: as above.
+                unsafe { instance.start_first(platform, !kept.is_empty()) }
+            };
+            match started {
                 Ok(instance) => {
                     *place = Some(instance);
                     core.instances.add(id, place);
@@ -327,6 +364,7 @@ impl<P: Platform> Probe<P> {
                 }
                 Err(NotStarted { probed, error, off }) => {
                     keep::undo(&core, configuration, id, ready, off);
+                    configuration.disown(id);
                     configuration.asids.take_back();
                     Err(Refused { value: probed, error })
                 }
@@ -334,7 +372,8 @@ impl<P: Platform> Probe<P> {
         });
         match enabled {
             Ok(id) => Ok(Smmu { core, id }),
-            Err(refused) => Err(refused.map(|probed| Self { core, probed, kept })),
+            // What was found of a predecessor is not believed twice.
+            Err(refused) => Err(refused.map(|probed| Self { core, probed, kept, adopted: None })),
         }
     }
 }

@@ -59,6 +59,8 @@ pub enum KeepError {
     Domain(CreateError),
     /// The SMMU cannot walk the tables of a domain.
     Mismatch(Mismatch),
+    /// The SMMU is to be adopted as it runs, with what works there.
+    Adopted,
     /// A region cannot be mapped. Regions must not overlap.
     Region {
         /// The region.
@@ -74,6 +76,7 @@ impl fmt::Display for KeepError {
             Self::Master(error) => error.fmt(f),
             Self::Domain(error) => error.fmt(f),
             Self::Mismatch(mismatch) => mismatch.fmt(f),
+            Self::Adopted => f.write_str("the SMMU is to be adopted as it runs"),
             Self::Region { region: Region { pa, bytes, .. }, error } => {
                 write!(f, "{bytes:#x} bytes at {pa}: {error}")
             }
@@ -119,7 +122,12 @@ impl<P: Platform> Probe<P> {
         config: MasterConfig,
         regions: &[Region],
     ) -> Result<(), KeepError> {
+        if self.adopted.is_some() {
+            return Err(KeepError::Adopted);
+        }
         let own = self.check(streams).map_err(KeepError::Master)?;
+        let overrides = config.overrides.fits(self.probed.features());
+        overrides.map_err(|error| KeepError::Master(AddMasterError::Overrides(error)))?;
         let no_memory = KeepError::Master(AddMasterError::NoMemory);
         self.kept.try_reserve(1).map_err(|_| no_memory)?;
         let features = self.probed.features();
@@ -273,6 +281,7 @@ fn ready<P: Platform>(
         streams,
         bits: keep.config.substream_bits.min(ContextTable::most_bits(features)),
         table: None,
+        overrides: keep.config.overrides,
         vmid: tag.vmid,
         adrift: false,
         // Nobody can be told to switch it on, and what the device keeps of before is not known.
@@ -285,6 +294,7 @@ fn ready<P: Platform>(
         own: Slot::At(seat),
         others: Vec::new(),
         stalls: stall::stalls(keep.config.stalls, features),
+        adopted: false,
         kept: true,
     };
     if state.make_room(platform, features, without).is_err() {

@@ -72,6 +72,8 @@ extern crate alloc;
 extern crate std;
 
 #[cfg(feature = "alloc")]
+mod adopt;
+#[cfg(feature = "alloc")]
 mod asid;
 pub mod atc;
 pub mod atos;
@@ -91,6 +93,7 @@ mod dirty;
 mod domain;
 mod ecmdq;
 pub mod entry;
+mod errata;
 mod error;
 pub mod event_queue;
 #[cfg(feature = "alloc")]
@@ -116,6 +119,7 @@ mod mutation;
 mod mutex;
 mod name;
 pub mod nest;
+mod overrides;
 pub mod page_request;
 #[cfg(feature = "alloc")]
 mod pasid;
@@ -125,6 +129,8 @@ mod pending;
 mod place;
 pub mod platform;
 pub mod pmcg;
+#[cfg(feature = "alloc")]
+mod power;
 pub mod pri_queue;
 #[cfg(feature = "alloc")]
 mod process;
@@ -151,6 +157,7 @@ mod spin;
 mod spin_mutex;
 #[cfg(feature = "alloc")]
 mod stall;
+mod state;
 pub mod statistics;
 pub mod stream_table;
 mod sync;
@@ -163,6 +170,8 @@ pub mod trace;
 pub mod update;
 
 #[cfg(feature = "alloc")]
+pub use adopt::{AdoptError, Remains, Structure};
+#[cfg(feature = "alloc")]
 pub use asid::{AsidPolicy, Cpu, Vmids};
 #[cfg(feature = "alloc")]
 pub use attach::AttachError;
@@ -172,6 +181,7 @@ pub use compatibility::{Mismatch, Stage};
 pub use dirty::DirtyError;
 #[cfg(feature = "alloc")]
 pub use domain::{CreateError, Domain, DomainConfig, MapError, ReclaimError, UnmapError};
+pub use errata::Firmware;
 #[cfg(feature = "alloc")]
 pub use error::StillAttached;
 pub use error::{Failure, InstanceId, Unconfirmed};
@@ -195,9 +205,12 @@ pub use mutation::Mutation;
 pub use name::Name;
 #[cfg(feature = "alloc")]
 pub use nest::{Nest, NestConfig, NestError};
+pub use overrides::{Access, Caching, OverrideError, Overrides, Privilege, Sharing, WhileOff};
 #[cfg(feature = "alloc")]
 pub use pasid::PasidError;
 pub use platform::{Frames, Mmio, Platform, RawMutex};
+#[cfg(feature = "alloc")]
+pub use power::SuspendError;
 #[cfg(feature = "alloc")]
 pub use process::{AddProcessError, Bond, Process, ProcessConfig};
 #[cfg(feature = "alloc")]

@@ -17,6 +17,7 @@ use crate::iommu::{Core, Smmu};
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::nest::state::NestState;
+use crate::overrides::{OverrideError, Overrides};
 use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
 use crate::refused::Refused;
@@ -40,6 +41,8 @@ pub struct MasterConfig {
     ///
     /// Such a device is trusted: with an address that it says was translated, it reaches any memory.
     pub ats: bool,
+    /// Attributes of its accesses that the SMMU overrides.
+    pub overrides: Overrides,
 }
 
 impl MasterConfig {
@@ -65,6 +68,13 @@ impl MasterConfig {
         self.stalls = true;
         self
     }
+
+    /// With attributes overridden.
+    #[must_use]
+    pub const fn with_overrides(mut self, overrides: Overrides) -> Self {
+        self.overrides = overrides;
+        self
+    }
 }
 
 /// A device that can be attached to a domain.
@@ -85,6 +95,8 @@ pub(crate) struct MasterState {
     pub(crate) bits: u32,
     /// Its contexts, once one was needed. Hardware reads them while its entries say that stage 1 translates.
     pub(crate) table: Option<ContextTable>,
+    /// Attributes that its entries override.
+    pub(crate) overrides: Overrides,
     /// The bank that it is in, while it uses any address space.
     pub(crate) vmid: u16,
     /// What its entries say if its own accesses are translated by stage 2.
@@ -107,6 +119,8 @@ pub(crate) struct MasterState {
     pub(crate) others: Vec<(u32, Slot)>,
     /// Its translation faults stall.
     pub(crate) stalls: bool,
+    /// Its entries are as they were adopted.
+    pub(crate) adopted: bool,
     /// Its streams were kept when its instance was enabled, and nobody has a handle of it yet.
     pub(crate) kept: bool,
 }
@@ -129,6 +143,8 @@ pub enum AddMasterError {
         /// The stream.
         stream: StreamId,
     },
+    /// The instance cannot override what [`MasterConfig::overrides`] says.
+    Overrides(OverrideError),
     /// The instance was removed, or belongs to another `Iommu`.
     NoInstance,
     /// Faults are to stall, and the instance only terminates (IDR0.STALL_MODEL = 1).
@@ -153,6 +169,7 @@ impl fmt::Display for AddMasterError {
                 write!(f, "stream {stream} is beyond the table of {bits}-bit streams")
             }
             Self::Taken { stream } => write!(f, "stream {stream} belongs to a master already"),
+            Self::Overrides(error) => error.fmt(f),
             Self::NoInstance => f.write_str("the instance is not one of this Iommu"),
             Self::NoStalls => f.write_str("the instance cannot stall faults"),
             Self::AtsStalls => f.write_str("a device that keeps translations cannot stall"),
@@ -198,6 +215,7 @@ impl<P: Platform> Master<P> {
         }
         let instance = core.instances.get(smmu.id).filter(|_| smmu.core.is(core));
         let Some(instance) = instance else { return Err(AddMasterError::NoInstance) };
+        config.overrides.fits(instance.features()).map_err(AddMasterError::Overrides)?;
         core.configuration.with(|configuration| {
             if configuration.asids.removed() & smmu.id.bit() != 0 {
                 return Err(AddMasterError::NoInstance);
@@ -256,11 +274,13 @@ impl<P: Platform> Master<P> {
                 // There is room.
                 configuration.streams.insert(at, key);
             }
+            let adopted = configuration.claim_adopted(smmu.id, streams);
             let index = configuration.masters.insert(MasterState {
                 instance: smmu.id,
                 streams: own,
                 bits,
                 table,
+                overrides: config.overrides,
                 vmid: 0,
                 stage_2: None,
                 nested: None,
@@ -272,6 +292,7 @@ impl<P: Platform> Master<P> {
                 own: Slot::Blocked,
                 others: Vec::new(),
                 stalls,
+                adopted,
                 kept: false,
             });
             Ok(Self { core: core.clone(), index, instance: smmu.id, substream_bits: bits })
@@ -302,7 +323,7 @@ impl<P: Platform> Master<P> {
         let closed = self.core.configuration.with(|configuration| {
             // A handle's master is there.
             let Some(state) = configuration.masters.get(self.index) else { return Ok(None) };
-            let given = state.nest.is_some() || state.former.is_some();
+            let given = state.nest.is_some() || state.former.is_some() || state.adopted;
             if !matches!(state.own, Slot::Blocked) || !state.others.is_empty() || given {
                 return Err(match state.is_stuck() {
                     true => CloseMasterError::Unconfirmed,
@@ -487,10 +508,22 @@ impl MasterState {
         table.make_room(platform, substream).ok_or(NoMemory)
     }
 
-    /// The entry that makes a stream of its do so.
+    /// The entry that makes a stream of its do so, with the attributes that are overridden.
     fn encode(&self, stream: Stream, features: &Features) -> Words {
         const FULL: u64 = 1;
-        let ste = stall::entry(stream.encode(features), self.stalls);
+        let bypass = match stream {
+            Stream::Identity => true,
+            Stream::Stage1 { bits, without, .. } => {
+                bits != 0 && without == WithoutSubstream::Bypass
+            }
+            Stream::Blocked | Stream::Stage2(_) | Stream::Nested(_) => false,
+        };
+        let ste = match stream {
+            // It says itself what it overrides.
+            Stream::Nested(ste) => ste,
+            _ => self.overrides.on(stream.encode(features), bypass),
+        };
+        let ste = stall::entry(ste, self.stalls);
         // What does not translate does not look at it.
         if self.ats && stream.may_be_kept() { ste.with_eats(FULL).0 } else { ste.0 }
     }

@@ -63,11 +63,15 @@ pub enum Mutation {
     GuestsVmid,
     /// What a guest says of a stream, contexts and what its device keeps, is said of another.
     GuestsStream,
+    /// An SMMU wakes without its caches being emptied.
+    NoWakeFlush,
+    /// Invalidations are left out while the SMMU is being suspended, and still translates.
+    SleepWhileOn,
 }
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -93,6 +97,8 @@ impl Mutation {
         Self::WrongStag,
         Self::SyncElsewhere,
         Self::LateMessages,
+        Self::NoWakeFlush,
+        Self::SleepWhileOn,
     ];
 
     /// Every one that takes a guest to be noticed.

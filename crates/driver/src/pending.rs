@@ -17,6 +17,8 @@ pub(crate) struct Pending {
     slots: Vec<Slot>,
     /// Some answers may be there that found no room in the command queue.
     owed: AtomicBool,
+    /// No more are to come: the SMMU is about to end those that stall.
+    closed: AtomicBool,
 }
 
 struct Slot {
@@ -75,7 +77,20 @@ impl Pending {
             let [state, key, substream] = [0, 0, 0].map(AtomicU64::new);
             slots.push(Slot { state, key, substream });
         }
-        Ok(Self { slots, owed: AtomicBool::new(false) })
+        Ok(Self { slots, owed: AtomicBool::new(false), closed: AtomicBool::new(false) })
+    }
+
+    /// No more are to be inserted by whoever begins to from here on, until [`Pending::open`].
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn open(&self) {
+        self.closed.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// How many wait.

@@ -8,12 +8,12 @@ use smmuv3_formats::SubstreamId;
 
 use crate::attach::fill;
 use crate::configuration::{Configuration, spare};
-use crate::error::InstanceId;
-use crate::instance::EnableError;
+use crate::error::{Failure, InstanceId};
+use crate::instance::{EnableError, Instance};
 use crate::invalidate::{Regime, Tag};
 use crate::iommu::{Core, Iommu, Smmu};
 use crate::master::MasterState;
-use crate::place::{GHOST, Place, Slot, User};
+use crate::place::{GHOST, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
 use crate::quarantine::Quarantined;
 use crate::refused::Refused;
@@ -80,13 +80,26 @@ impl<P: Platform> Iommu<P> {
 
     /// Resets `smmu`, which did not answer: empties its queues and caches, and lets go of what it could
     /// reach. Attached masters stay attached; those that a failed call was changing are blocked. One that was removed
-    /// stays off.
+    /// stays off. One that is suspended works again, and has to have power.
     ///
     /// # Errors
     /// See [`EnableError`]. If it did not come up, the quarantine stays as it is. With [`EnableError::NoMemory`], or
     /// when it refused a command afterwards, it works, but some of what it had not confirmed is kept: to be called
     /// again.
     pub fn reset(&self, smmu: &Smmu<P>) -> Result<(), EnableError> {
+        // Whoever unmaps while one wakes has nothing to wait for.
+        self.revive(smmu, |instance, platform| match instance.commands().is_asleep() {
+            true => instance.resume(platform),
+            false => instance.start(platform),
+        })
+    }
+
+    /// Starts `smmu` by `start`, which empties its caches, and lets go of what it could reach.
+    pub(crate) fn revive(
+        &self,
+        smmu: &Smmu<P>,
+        start: impl FnOnce(&Instance<P>, &P) -> Result<(), EnableError>,
+    ) -> Result<(), EnableError> {
         let core = &smmu.core;
         let change = Change::Reset { instance: smmu.id };
         core.platform.trace(&Trace::Begun(change));
@@ -97,7 +110,7 @@ impl<P: Platform> Iommu<P> {
             // What is put there from here on may come after the caches were emptied.
             let before = core.quarantine.mark(&core.platform, smmu.id);
             configuration.switch_off(core, smmu.id);
-            smmu.instance().start(&core.platform)?;
+            start(smmu.instance(), &core.platform)?;
             core.quarantine.release(&core.platform, smmu.id, before);
             let result = configuration.let_go(core, smmu.id);
             result.and(configuration.switch_on(core, smmu.id))
@@ -106,7 +119,9 @@ impl<P: Platform> Iommu<P> {
         result
     }
 
-    /// Turns `smmu` off and forgets it; transactions abort from then on. Its memory is kept until the `Iommu`
+    /// Turns `smmu` off and forgets it; transactions abort from then on, unless
+    /// [`InstanceConfig::while_off`](crate::InstanceConfig::while_off) says otherwise. One that is suspended is not
+    /// accessed: it needs no power. Its memory is kept until the `Iommu`
     /// ends, because other CPUs may be looking at its queues. Clones of `smmu` then say what
     /// it was, and nothing is done through them: it takes no masters, is not reset, and reports nothing. A handler that
     /// has one may be at work until this returns; it is to have ended before the hardware is probed again.
@@ -262,8 +277,26 @@ impl<P: Platform> Configuration<P> {
         }
     }
 
+    /// The same, and makes them forget all that they keep: `instance`, which still works, is about to be off for long.
+    pub(crate) fn quiet(&mut self, core: &Core<P>, instance: InstanceId) -> Result<(), Failure> {
+        let Some(smmu) = core.instances.get(instance) else { return Ok(()) };
+        for master in 0..self.masters.end() {
+            let state = self.masters.get_mut(master);
+            let Some(state) = state.filter(|state| state.instance == instance && state.on) else {
+                continue;
+            };
+            state.switch_off(core);
+            state.forget_kept(core, smmu, WITHOUT)?;
+        }
+        Ok(())
+    }
+
     /// Switches it on again where they are attached.
-    fn switch_on(&mut self, core: &Core<P>, instance: InstanceId) -> Result<(), EnableError> {
+    pub(crate) fn switch_on(
+        &mut self,
+        core: &Core<P>,
+        instance: InstanceId,
+    ) -> Result<(), EnableError> {
         let Some(smmu) = core.instances.get(instance) else { return Ok(()) };
         for master in 0..self.masters.end() {
             let state = self.masters.get_mut(master);

@@ -241,6 +241,9 @@ impl<P: Platform> Space<P> {
         let instance = core.instances.get(id)?;
         let command = invalidate::command(instance.features(), core.tag_of(target), scope)?;
         let queue = instance.commands();
+        if queue.repeats() {
+            return None;
+        }
         let placed = queue.try_submit_one(&core.platform, instance.mmio(), command);
         Some(Told { instance, id: id.index(), ticket: placed.ok().flatten()? })
     }
@@ -288,11 +291,43 @@ impl<P: Platform> Space<P> {
 
     /// One round of [`Space::invalidate`].
     fn round(&self, scope: Scope, wanted: Which) -> Result<(), (Unconfirmed, u64)> {
+        let mut again = 0;
+        let told = self.round_of(u64::MAX, scope, wanted, &mut again);
+        if again == 0 { told } else { self.round_again(told, again, scope, wanted) }
+    }
+
+    /// The second half of a round, for instances that have to be told twice. Devices keep what they were given in between,
+    /// so they are told anew as well.
+    #[cold]
+    #[inline(never)]
+    fn round_again(
+        &self,
+        told: Result<(), (Unconfirmed, u64)>,
+        instances: u64,
+        scope: Scope,
+        wanted: Which,
+    ) -> Result<(), (Unconfirmed, u64)> {
+        match (told, self.round_of(instances, scope, wanted, &mut 0)) {
+            (Err((first, some)), Err((_, others))) => Err((first, some | others)),
+            (told, again) => told.and(again),
+        }
+    }
+
+    /// Tells `instances`, a bit each, and waits until they have done so. Those that have to be told twice, and did not
+    /// fail, are noted in `again`.
+    #[inline]
+    fn round_of(
+        &self,
+        instances: u64,
+        scope: Scope,
+        wanted: Which,
+        again: &mut u64,
+    ) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
         let platform = &core.platform;
         let mut progress = Progress::new();
         core.readers.read(platform.cpu(), &self.targets, |targets| {
-            self.tell(targets, u64::MAX, scope, wanted, &mut progress);
+            self.tell(targets, instances, scope, wanted, &mut progress);
         });
         if progress.full != 0 {
             self.tell_later(scope, wanted, &mut progress);
@@ -309,6 +344,9 @@ impl<P: Platform> Space<P> {
             let ticket = unsafe { ticket.assume_init() };
             if let Err(what) = instance.wait(platform, ticket) {
                 progress.is_unconfirmed(id, what);
+            }
+            if instance.commands().repeats() && progress.failed & id.bit() == 0 {
+                *again |= id.bit();
             }
         }
         if progress.kept | progress.failed == 0 {

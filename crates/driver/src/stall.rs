@@ -263,6 +263,9 @@ pub(crate) fn take<P: Platform>(
     record: EventRecord,
 ) -> Taken<P> {
     let key = key(&record);
+    if instance.pending().is_closed() {
+        return Taken::Ended;
+    }
     if let Some(handle) = instance.pending().insert(key) {
         return Taken::Handed(Fault { core: core.clone(), instance: id, handle, record });
     }
@@ -305,7 +308,8 @@ pub(crate) fn end<P: Platform>(
     streams: &[StreamId],
     ending: Ending,
 ) -> Result<(), Failure> {
-    if instance.features().stalls == Stalls::Never {
+    // One that is suspended has none: `close`.
+    if instance.features().stalls == Stalls::Never || instance.commands().is_asleep() {
         return Ok(());
     }
     #[cfg(feature = "mutation")]
@@ -409,6 +413,25 @@ impl Batch {
 /// Forgets all that is pending: the SMMU is off, and has ended them (§2.4).
 pub(crate) fn forget<P: Platform>(platform: &P, pending: &Pending) {
     pending.sweep(|| platform.relax(), |_| true, |_| ());
+    pending.open();
+}
+
+/// Takes back all that is pending, for an SMMU that is about to be suspended: it ends them itself when SMMUEN is 0 (§2.4),
+/// and nobody may answer those any more then. What stalls from here on is reported as aborted, until [`forget`].
+pub(crate) fn close<P: Platform>(platform: &P, instance: &Instance<P>) -> Result<(), Failure> {
+    if instance.features().stalls == Stalls::Never {
+        return Ok(());
+    }
+    let pending = instance.pending();
+    pending.close();
+    // Whoever is reading events has handed out its own by then.
+    let index = |inconsistent: crate::queue::Inconsistent| Failure::Index {
+        register: inconsistent.register,
+    };
+    instance.events().unread(platform, instance.mmio()).map_err(index)?;
+    pending.sweep(|| platform.relax(), |_| true, |_| ());
+    // Answers that were placed before are consumed by then.
+    instance.commands().settle(platform, instance.mmio())
 }
 
 /// Whether faults of a master stall.

@@ -95,9 +95,21 @@ pub struct StreamTable {
     /// log2 of the number of streams.
     log2: u32,
     split: Option<Split>,
+    /// It was there before, and is never freed.
+    adopted: bool,
 }
 
 impl StreamTable {
+    /// One that is there already.
+    ///
+    /// # Safety
+    /// As for [`StreamTable::new`]; the table was looked through, its parts are disjoint and stay, and the platform's
+    /// pointers lead to them.
+    #[cfg(feature = "alloc")]
+    pub(crate) const unsafe fn adopt(base: PhysAddr, log2: u32, split: Option<Split>) -> Self {
+        Self { base, log2, split, adopted: true }
+    }
+
     /// Takes memory from the platform for 2^`log2` streams (`log2` is at most 32), all of which abort; for fewer where
     /// [`StreamTableShape`] says so. `None` when there is no memory.
     ///
@@ -118,7 +130,7 @@ impl StreamTable {
             // Zeroed: every descriptor is invalid.
             Some(_) => platform.publish(base, bytes),
         }
-        Some(Self { base, log2, split })
+        Some(Self { base, log2, split, adopted: false })
     }
 
     /// Gives the memory back, with all leaves.
@@ -127,7 +139,9 @@ impl StreamTable {
     /// The SMMU cannot access the table: SMMUEN was seen 0, or the table was never enabled. No [`Entry`] of it is used
     /// afterwards.
     pub unsafe fn free<P: Platform>(self, platform: &P) {
-        let Some(bytes) = table_bytes(self.log2, self.split) else { return };
+        let Some(bytes) = table_bytes(self.log2, self.split).filter(|_| !self.adopted) else {
+            return;
+        };
         if let Some(split) = self.split {
             let leaf = leaf_bytes(self.leaf_log2(split));
             for index in 0..1u32 << self.log2.saturating_sub(split.bits()) {
@@ -198,10 +212,14 @@ impl StreamTable {
             None => (self.base.0, stream.0),
             Some(split) => {
                 let descriptor = self.descriptor(stream.0 >> split.bits()).load(platform);
-                if descriptor.span() == 0 {
+                let within = stream.0 & ((1 << split.bits()) - 1);
+                // Those that were adopted may have less than a whole leaf, or a code that means none (§5.1).
+                let span = descriptor.span();
+                let none = span == 0 || span > u64::from(split.bits()) + 1;
+                if none || u64::from(within) >> (span - 1) != 0 {
                     return None;
                 }
-                (descriptor.l2_ptr(), stream.0 & ((1 << split.bits()) - 1))
+                (descriptor.l2_ptr(), within)
             }
         };
         let offset = u64::from(index) * STE_BYTES as u64;

@@ -276,8 +276,13 @@ impl Tickets {
 
     /// Closes the queue once every ticket is published, for an SMMU that is off: what comes after [`Tickets::open`]
     /// begins at a position at which PROD and CONS both show 0. `begins` is told of it before anything up to it
-    /// can count as consumed. One caller at a time.
-    pub(crate) fn close(&self, marks: &[AtomicU64], relax: impl Fn(), begins: impl FnOnce(u64)) {
+    /// can count as consumed. One caller at a time. The position after the last ticket is returned.
+    pub(crate) fn close(
+        &self,
+        marks: &[AtomicU64],
+        relax: impl Fn(),
+        begins: impl FnOnce(u64),
+    ) -> u64 {
         let Producers { claimed, tail } = &self.producers.0;
         let Bell { taken, published, .. } = &self.bell.0;
         let drawn = tail.fetch_or(CLOSED, Ordering::AcqRel);
@@ -299,6 +304,7 @@ impl Tickets {
         // Before it counts as consumed: claims under way stay counted, and may come to be tickets.
         claimed.fetch_add(beginning - end, Ordering::Relaxed);
         taken.store(false, Ordering::Release);
+        end
     }
 
     /// Lets tickets be drawn again after [`Tickets::close`]. CMDQ_PROD and CMDQ_CONS are 0.

@@ -46,6 +46,7 @@ mod memory;
 mod model;
 mod monitor;
 mod observation;
+mod power;
 mod pri;
 mod profile;
 mod queue;

@@ -16,6 +16,7 @@ use crate::invalidation::Pending;
 use crate::memory::Memory;
 use crate::monitor::Monitor;
 use crate::observation::{Misuse, Observation, Statistics};
+use crate::power::Residue;
 use crate::profile::Profile;
 use crate::random::Random;
 use crate::registers::{Msi, Registers};
@@ -71,6 +72,10 @@ pub struct Model<M> {
     pub(crate) interrupts: Interrupts,
     pub(crate) statistics: Statistics,
     pub(crate) monitor: Option<Box<Monitor>>,
+    /// It has power.
+    pub(crate) powered: bool,
+    /// What was in the caches when SMMUEN last became 0.
+    pub(crate) residue: Residue,
     observations: Vec<Observation>,
     clock: u64,
 }
@@ -105,6 +110,8 @@ impl<M: Memory> Model<M> {
             interrupts: Interrupts::default(),
             statistics: Statistics::default(),
             monitor: None,
+            powered: true,
+            residue: Residue::default(),
             observations: Vec::new(),
             clock: 0,
         }

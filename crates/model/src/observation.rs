@@ -301,6 +301,16 @@ pub enum Misuse {
         /// Bytes.
         bytes: u32,
     },
+    /// A register was accessed while the SMMU had no power.
+    Unpowered {
+        /// Offset.
+        offset: u32,
+    },
+    /// The power went while it was translating, or took commands or wrote events (§17.4).
+    PowerLost {
+        /// CR0ACK.
+        cr0: u32,
+    },
     /// A field whose update is pending was given another value; ignored (§2.4).
     PendingUpdate {
         /// Offset of the register.
@@ -467,6 +477,10 @@ impl fmt::Display for Misuse {
             Self::BadAccess { offset, bytes } => {
                 write!(f, "an access of {bytes} bytes at {offset:#x} fits no register")
             }
+            Self::Unpowered { offset } => {
+                write!(f, "the register at {offset:#x} was accessed without power")
+            }
+            Self::PowerLost { cr0 } => write!(f, "the power went while CR0ACK was {cr0:#x}"),
             Self::PendingUpdate { offset } => {
                 write!(
                     f,

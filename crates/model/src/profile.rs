@@ -35,6 +35,8 @@ pub struct Profile {
     pub ack_delay: u32,
     /// Changes of CR0, IRQ_CTRL and GBPA are never acknowledged.
     pub stuck: bool,
+    /// The registers of page 1 are in page 0, and there is no page 1 (§19).
+    pub page_0_only: bool,
     /// What it does of all that the architecture allows.
     pub adversary: Adversary,
 }
@@ -133,6 +135,7 @@ impl Default for Profile {
             eager: false,
             ack_delay: 0,
             stuck: false,
+            page_0_only: false,
             adversary: Adversary::ALL,
         }
     }

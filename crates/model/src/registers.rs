@@ -185,6 +185,9 @@ impl Registers {
     }
 }
 
+/// What comes back where nobody answers.
+const UNANSWERED: u32 = u32::MAX;
+
 const INDEX: u32 = 0xf_ffff;
 const CR1_BITS: u32 = 0xfff;
 const CR1_QUEUE: u32 = 0x3f;
@@ -213,6 +216,7 @@ impl<M: Memory> Model<M> {
     /// Reads the 32-bit register, or half of a 64-bit one, at byte `offset` from page 0 (§2.1). Reads of
     /// nothing give zero.
     pub fn read32(&mut self, offset: u32) -> u32 {
+        let Some(offset) = self.answering(offset, 4) else { return UNANSWERED };
         if offset & 3 != 0 {
             self.misuse(Misuse::BadAccess { offset, bytes: 4 });
             return 0;
@@ -226,6 +230,7 @@ impl<M: Memory> Model<M> {
 
     /// Reads the 64-bit register at byte `offset` from page 0 (§2.1).
     pub fn read64(&mut self, offset: u32) -> u64 {
+        let Some(offset) = self.answering(offset, 8) else { return UNANSWERED.into() };
         if !WIDE.contains(&offset) && !self.is_wide_enhanced(offset) {
             self.misuse(Misuse::BadAccess { offset, bytes: 8 });
             return 0;
@@ -236,6 +241,7 @@ impl<M: Memory> Model<M> {
 
     /// Writes the 32-bit register, or half of a 64-bit one, at byte `offset` from page 0 (§2.1).
     pub fn write32(&mut self, offset: u32, value: u32) {
+        let Some(offset) = self.answering(offset, 4) else { return };
         if offset & 3 != 0 {
             return self.misuse(Misuse::BadAccess { offset, bytes: 4 });
         }
@@ -249,10 +255,29 @@ impl<M: Memory> Model<M> {
 
     /// Writes the 64-bit register at byte `offset` from page 0 (§2.1).
     pub fn write64(&mut self, offset: u32, value: u64) {
+        let Some(offset) = self.answering(offset, 8) else { return };
         if !WIDE.contains(&offset) && !self.is_wide_enhanced(offset) {
             return self.misuse(Misuse::BadAccess { offset, bytes: 8 });
         }
         self.set64(offset, value);
+    }
+
+    /// Where the register at `offset` is that software meant; `None` where nobody answers.
+    fn answering(&mut self, offset: u32, bytes: u32) -> Option<u32> {
+        if !self.powered {
+            self.misuse(Misuse::Unpowered { offset });
+            return None;
+        }
+        match offset {
+            _ if !self.profile.page_0_only => Some(offset),
+            // EVENTQ_PROD and EVENTQ_CONS, PRIQ_PROD and PRIQ_CONS (§2.2).
+            0x0a8 | 0x0ac | 0x0c8 | 0x0cc => Some(offset | 0x1_0000),
+            0..0x1_0000 => Some(offset),
+            _ => {
+                self.misuse(Misuse::BadAccess { offset, bytes });
+                None
+            }
+        }
     }
 
     /// From now on, changes of CR0, IRQ_CTRL and GBPA are (not) acknowledged.
@@ -563,6 +588,7 @@ impl<M: Memory> Model<M> {
             // The stream table is not accessed any more, and nothing is cached (§2.4): what was read of a
             // structure so far is never completed.
             self.config.fetches.clear();
+            self.leave_residue();
             self.abandon_operation();
             self.disable_stalls();
         }

@@ -87,12 +87,9 @@ pub(crate) fn stage_2(ste: &Ste, implementation: &Implementation) -> Result<Stag
 }
 
 impl Stage2 {
-    /// What a leaf permits (§16.2): execution needs reading, too.
-    fn permissions(&self, leaf: u64) -> Permissions {
-        let mut found = permission::stage_2(leaf, self.xnx, self.tables.dirty);
-        found.privileged.execute &= found.privileged.read;
-        found.unprivileged.execute &= found.unprivileged.read;
-        found
+    /// What a leaf permits (§16.2).
+    const fn permissions(&self, leaf: u64) -> Permissions {
+        permission::stage_2(leaf, self.xnx, self.tables.dirty)
     }
 
     /// Whether a MemAttr is one of Device memory; where stage 1 decides, it is not (§16.3).

@@ -123,6 +123,9 @@ impl<M: Memory> Model<M> {
     }
 
     pub(crate) fn resolve(&mut self, access: Access, way: Way) -> Result<Resolved, Stop> {
+        if !self.powered {
+            return Err(Stop::silent(Reason::Disabled));
+        }
         if !self.sees_enabled() {
             let beyond = access.address & !self.output_mask() != 0;
             if self.registers.gbpa.abort() || beyond {

@@ -51,7 +51,11 @@ fn instance() -> (Host, Instance<Host>) {
 
 /// Gives the SMMU `commands` and a CMD_SYNC, and waits for them.
 #[inline(always)]
-fn round(instance: &Instance<Host>, host: &Host, commands: impl ExactSizeIterator<Item = Command>) {
+fn round(
+    instance: &Instance<Host>,
+    host: &Host,
+    commands: impl ExactSizeIterator<Item = Command> + Clone,
+) {
     instance.carry_out(host, commands).expect("an SMMU that answers");
 }
 

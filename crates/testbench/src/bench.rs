@@ -8,8 +8,10 @@ mod dirty;
 mod end;
 mod events;
 mod guest;
+mod handle;
 mod interrupts;
 mod mapping;
+mod power;
 mod process;
 mod set_up;
 mod stall;
@@ -31,6 +33,7 @@ use crate::scenario::{Scenario, Substream};
 use crate::trace::{Args, Trace, Tracer};
 use crate::watch::{OwnedTag, Watch};
 use guest::Guest;
+pub(crate) use handle::Handle;
 use process::Slot;
 use stall::Stalls;
 
@@ -130,10 +133,12 @@ pub struct Bench {
     pub(crate) world: Arc<World>,
     pub(crate) scenario: Scenario,
     pub(crate) iommu: Iommu<TestPlatform>,
-    pub(crate) smmus: Vec<Smmu<TestPlatform>>,
+    pub(crate) smmus: Vec<Handle<Smmu<TestPlatform>>>,
+    /// Which instance of the scenario each of the driver's numbers stands for.
+    ids: Mutex<Vec<usize>>,
     /// Where the messages of each instance's interrupts go, if they are messages.
     messages: Vec<Option<u64>>,
-    pub(crate) masters: Vec<Master<TestPlatform>>,
+    pub(crate) masters: Vec<Handle<Master<TestPlatform>>>,
     pub(crate) domains: Vec<Domain<TestPlatform>>,
     /// Of each domain that is a guest's, what the guest has.
     guests: Vec<Option<Guest>>,
@@ -174,6 +179,7 @@ impl Bench {
         let mut bench = Self {
             iommu,
             smmus: Vec::new(),
+            ids: Mutex::default(),
             messages: Vec::new(),
             masters: Vec::new(),
             domains: Vec::new(),
@@ -211,11 +217,11 @@ impl Bench {
     pub fn tags(&self) -> Vec<OwnedTag> {
         let mut tags = Vec::new();
         for (space, domain) in self.domains.iter().enumerate() {
-            tags.extend(domain.targets().iter().map(|target| calls::tag(space, target)));
+            tags.extend(domain.targets().iter().map(|target| self.tag(space, target)));
         }
         for (process, slot) in self.processes.iter().enumerate() {
             let space = self.domains.len() + process;
-            tags.extend(slot.targets().iter().map(|target| calls::tag(space, target)));
+            tags.extend(slot.targets().iter().map(|target| self.tag(space, target)));
         }
         tags
     }
@@ -224,10 +230,10 @@ impl Bench {
     fn tags_of(&self, space: usize) -> Vec<OwnedTag> {
         match (self.domains.get(space), self.slot(space)) {
             (Some(domain), _) => {
-                domain.targets().iter().map(|target| calls::tag(space, target)).collect()
+                domain.targets().iter().map(|target| self.tag(space, target)).collect()
             }
             (None, Some(slot)) => {
-                slot.targets().iter().map(|target| calls::tag(space, target)).collect()
+                slot.targets().iter().map(|target| self.tag(space, target)).collect()
             }
             (None, None) => Vec::new(),
         }
@@ -255,6 +261,7 @@ impl Bench {
             Operation::Bind { process, master, answer } => self.bind(*process, *master, *answer),
             Operation::Unbind { process, master } => self.unbind(*process, *master),
             Operation::Release { process } => self.release(*process),
+            Operation::Change { instance, change } => self.change(*instance, *change),
             Operation::Replace { process } => self.replace(*process)?,
             Operation::Map { space, iova, bytes, source, write, kind } => {
                 self.map(*space, *iova, *bytes, *source, *write, *kind)

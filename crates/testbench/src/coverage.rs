@@ -14,7 +14,7 @@ use smmuv3_formats::granule::Granule;
 
 use crate::operation::Operation;
 use crate::oracle::{Oracle, Use};
-use crate::scenario::{Instance, Interrupts, Scenario, StreamTableKind, Substream, Tables};
+use crate::scenario::{Change, Instance, Interrupts, Scenario, StreamTableKind, Substream, Tables};
 
 /// Something that a scenario can have.
 #[derive(Clone, Copy)]
@@ -107,7 +107,7 @@ fn tables(scenario: &Scenario, space: usize, have: impl Fn(&Tables) -> bool) -> 
 /// All operations.
 pub const VERBS: &[&str] = &[
     "attach", "detach", "identity", "PASID", "bind", "unbind", "release", "replace", "map",
-    "unmap", "dirty", "answer", "read", "write",
+    "unmap", "dirty", "answer", "read", "write", "power", "reset", "replug",
 ];
 
 /// Features, operations that can never be done with them, and why.
@@ -153,6 +153,9 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Unbind { .. } => "unbind",
         Operation::Release { .. } => "release",
         Operation::Replace { .. } => "replace",
+        Operation::Change { change: Change::Suspend | Change::Resume, .. } => "power",
+        Operation::Change { change: Change::Reset, .. } => "reset",
+        Operation::Change { change: Change::Replug, .. } => "replug",
         Operation::Map { .. } => "map",
         Operation::Unmap { .. } => "unmap",
         Operation::Read { .. } => "read",
@@ -209,6 +212,7 @@ impl<'a> Counter<'a> {
                 let of = oracle.process_space(*of);
                 self.master(*master) | self.bits(&self.spaces, of)
             }
+            Operation::Change { instance, .. } => self.instance(*instance, oracle),
             Operation::Release { process: of } | Operation::Replace { process: of } => process(of),
             Operation::Map { space, .. } | Operation::Unmap { space, .. } => {
                 self.space(*space, oracle)
@@ -233,6 +237,15 @@ impl<'a> Counter<'a> {
     fn master(&self, index: usize) -> u64 {
         let instance = self.scenario.masters.get(index).map_or(usize::MAX, |it| it.instance);
         self.bits(&self.masters, index) | self.bits(&self.instances, instance)
+    }
+
+    /// Of an instance, and of the masters behind it and what they use.
+    fn instance(&self, index: usize, oracle: &Oracle) -> u64 {
+        let users = oracle.users().filter(|(user, _)| oracle.streams(user.master).0 == index);
+        let used = |use_| oracle.space(use_).map_or(0, |space| self.bits(&self.spaces, space));
+        users.fold(self.bits(&self.instances, index), |set, (user, use_)| {
+            set | self.bits(&self.masters, user.master) | used(use_)
+        })
     }
 
     /// Of a space, and of those that use it.

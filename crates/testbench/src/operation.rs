@@ -4,7 +4,9 @@
 use std::fmt;
 
 use crate::oracle::Use;
-use crate::scenario::{Access, Action, Answer, MemoryKind, Reply, Scenario, Substream, Target};
+use crate::scenario::{
+    Access, Action, Answer, Change, MemoryKind, Reply, Scenario, Substream, Target,
+};
 
 /// Memory to map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,13 @@ pub enum Operation {
     Replace {
         /// Index of the process.
         process: usize,
+    },
+    /// Change an instance as a whole.
+    Change {
+        /// Index of the instance.
+        instance: usize,
+        /// What becomes of it.
+        change: Change,
     },
     /// Map memory.
     Map {
@@ -172,6 +181,9 @@ impl Operation {
                 Self::Unbind { process: *process, master: *master }
             }
             Action::Release { process } => Self::Release { process: *process },
+            Action::Change { instance, change } => {
+                Self::Change { instance: *instance, change: *change }
+            }
             Action::Replace { process } => Self::Replace { process: *process },
             Action::Map { domain, iova, memory, offset, length, access, kind } => Self::Map {
                 space: *domain,
@@ -239,6 +251,9 @@ impl Operation {
                 Action::Unbind { process: *process, master: *master }
             }
             Self::Release { process } => Action::Release { process: *process },
+            Self::Change { instance, change } => {
+                Action::Change { instance: *instance, change: *change }
+            }
             Self::Replace { process } => Action::Replace { process: *process },
             Self::Map { space, iova, bytes, source, write, kind } => {
                 let (memory, offset) = match source {
@@ -331,6 +346,10 @@ impl fmt::Display for Described<'_> {
                 write!(f, "unbind {} from {}", process(*of), master(*from))
             }
             Operation::Release { process: of } => write!(f, "release {}", process(*of)),
+            Operation::Change { instance, change } => {
+                let of = scenario.instances.get(*instance).map_or("?", |it| &*it.name);
+                write!(f, "{} {of}", change.name())
+            }
             Operation::Replace { process: of } => write!(f, "replace {}", process(*of)),
             Operation::Map { space, iova, bytes, source, write, .. } => {
                 write!(f, "map {} of ", Bytes(*bytes))?;

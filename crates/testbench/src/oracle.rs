@@ -6,6 +6,7 @@
 
 mod dirty;
 mod expected;
+mod power;
 mod space;
 mod stalls;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use smmuv3_formats::EventRecord;
 
 pub use crate::rule::{Rule, Violation};
 pub use expected::{Expected, Refused};
+pub use power::Power;
 use space::SpaceState;
 pub use space::{Life, Page, Shape};
 use stalls::Stalls;
@@ -43,6 +45,8 @@ pub struct Oracle {
     lost: Vec<u64>,
     /// Of each instance: transactions that have stalled.
     stalls: Vec<Stalls>,
+    /// Of each instance.
+    power: Vec<Power>,
     violation: Option<Violation>,
 }
 
@@ -53,6 +57,7 @@ impl Oracle {
             recorded: vec![VecDeque::new(); instances],
             lost: vec![0; instances],
             stalls: vec![Stalls::default(); instances],
+            power: vec![Power::On; instances],
             ..Self::default()
         }
     }

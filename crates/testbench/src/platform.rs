@@ -144,6 +144,13 @@ impl World {
         self.snoop().given.get(instance).copied().unwrap_or(0)
     }
 
+    /// Counts from 0 again: what is there now is another instance.
+    pub(crate) fn forget_given(&self, instance: usize) {
+        if let Some(given) = self.snoop().given.get_mut(instance) {
+            *given = 0;
+        }
+    }
+
     /// The commands that the driver gave since the last call, with their instance.
     pub fn take_commands(&self) -> Vec<(usize, Command)> {
         std::mem::take(&mut self.snoop().log)

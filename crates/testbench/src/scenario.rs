@@ -32,6 +32,7 @@
 //! ```
 
 mod answer;
+mod change;
 mod check;
 mod data;
 mod domain;
@@ -50,6 +51,7 @@ mod write;
 use smmuv3_formats::EventId;
 
 pub use answer::{Answer, Refusal};
+pub use change::Change;
 pub use domain::{Tables, Walks};
 pub use error::{Position, ScenarioError, ScenarioErrors};
 pub use machine::{Capabilities, StreamSet, Streams, Support};
@@ -336,6 +338,13 @@ pub enum Action {
     Replace {
         /// Index of the process.
         process: usize,
+    },
+    /// Change an instance as a whole.
+    Change {
+        /// Index of the instance.
+        instance: usize,
+        /// What becomes of it.
+        change: Change,
     },
     /// Map a part of a memory in a process.
     ProcessMap {

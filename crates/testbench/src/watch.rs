@@ -16,11 +16,11 @@ use std::ops::Range;
 use smmuv3::Report;
 use smmuv3_formats::command::CfgiSte;
 use smmuv3_formats::{Command, L1Cd, Opcode};
-use smmuv3_model::{Access, Dropped, Misuse, Observation, TlbEntry};
+use smmuv3_model::{Access, Dropped, Misuse, Observation, Reference, TlbEntry};
 
 use crate::bench::Busy;
 use crate::mixture::{self, Kind};
-use crate::oracle::{Oracle, Rule, Use, User};
+use crate::oracle::{Oracle, Power, Rule, Use, User};
 use crate::platform::{Point, TestPlatform, World};
 use crate::stream_table::StreamTable;
 use faults::Faults;
@@ -116,7 +116,10 @@ impl Watch {
     /// The driver is at `point`: notes it, lets hardware act, and takes what hardware did.
     pub fn at(&mut self, world: &World, point: Point) {
         match point {
-            Point::Published { pa, bytes: 8 } => self.structures.stored(world.machine().ram(), pa),
+            Point::Published { pa, bytes: 8 } => {
+                self.structures.stored(world.machine().ram(), pa);
+                self.settle_idle(world);
+            }
             Point::Freeing { pa, bytes } => self.freeing(world, pa, bytes),
             Point::Published { .. } | Point::Idle => {}
         }
@@ -139,6 +142,12 @@ impl Watch {
     /// Another instance, with its stream table.
     pub fn add_instance(&mut self, table: StreamTable) {
         self.structures.add_instance(table);
+    }
+
+    /// An instance was removed, and is in use again with this table: nothing is known of what its caches hold.
+    pub(crate) fn replace_instance(&mut self, instance: usize, table: StreamTable) {
+        self.unfinished.retain(|(of, _)| *of != instance);
+        self.structures.replace_instance(instance, table);
     }
 
     /// Follows the entry of `stream` from its present content on.
@@ -275,8 +284,9 @@ impl Watch {
         if name.starts_with("CMD_TLBI") {
             self.unfinished.insert((instance, queue));
         }
-        let mut unfinished = self.unfinished.range((instance, 0)..=(instance, usize::MAX));
-        if command.opcode() == Some(Opcode::AtcInv) && unfinished.next().is_some() {
+        // In other queues there may be those of another call, which this one interrupts or is interrupted by.
+        let unfinished = self.unfinished.contains(&(instance, queue));
+        if command.opcode() == Some(Opcode::AtcInv) && unfinished {
             let text = format!("instance {instance} got {command} before the TLBI was complete");
             self.oracle.accuse(Rule::R7, text);
         }
@@ -289,6 +299,8 @@ impl Watch {
             && let Some(master) = self.oracle.master_of(instance, stream)
             && !self.oracle.is_in_use(master)
             && !self.oracle.is_changing(master)
+            // Masters may be being added.
+            && self.oracle.power(instance) != Power::Changing
         {
             let text = format!("instance {instance} got {command}, but the stream was detached");
             self.oracle.accuse(Rule::R7, text);
@@ -315,7 +327,13 @@ impl Watch {
     fn freeing(&mut self, world: &World, pa: u64, bytes: u64) {
         for instance in 0..self.structures.instances() {
             let Some(model) = world.machine().model(instance) else { return };
-            if let Some(reference) = model.references(pa, bytes) {
+            // What caches hold of what was read before it was turned off is gone before it is on again.
+            let counts = |reference: &Reference| {
+                let queue = matches!(reference, Reference::CommandQueue | Reference::EventQueue);
+                model.translates() || queue
+            };
+            let reference = model.references(pa, bytes).filter(counts);
+            if let Some(reference) = reference {
                 drop(model);
                 let text = format!(
                     "{bytes} bytes at {pa:#x} are freed while instance {instance} can still read \
@@ -333,6 +351,7 @@ impl Watch {
             let Some(model) = world.machine().model(instance) else { return };
             let stale = model
                 .tlb_entries()
+                .filter(|_| model.translates())
                 .find(|entry| entry.uses(root, range.start, range.end.wrapping_sub(1)));
             let stale = stale.map(|entry| {
                 format!("{} still leads {:#x} to {:#x}", entry.tag, entry.va, entry.pa)
@@ -384,7 +403,8 @@ impl Watch {
         let left = left.map(|left| self.oracle.root(left)).and_then(|root| {
             let translation = model.tlb_entries().find(|entry| entry.is_of(root));
             let walk = model.walk_entries().find(|entry| entry.ttb == root);
-            translation.map(|entry| entry.tag).or(walk.map(|entry| entry.tag))
+            let tag = translation.map(|entry| entry.tag).or(walk.map(|entry| entry.tag));
+            tag.filter(|_| model.translates())
         });
         drop(model);
         for (access, pa) in held {
@@ -411,6 +431,7 @@ impl Watch {
             let walk = model.walk_entries().find(|entry| entry.ttb == root);
             let left = translation.map(|entry| entry.tag).or(walk.map(|entry| entry.tag));
             let held = model.held().filter_map(|held| held.entry.as_ref());
+            let left = left.filter(|_| model.translates());
             let left =
                 left.or(held.filter(|entry| entry.is_of(root)).map(|entry| entry.tag).next());
             drop(model);
@@ -442,9 +463,25 @@ impl Watch {
         master.is_some_and(|master| !self.oracle.is_changing(master))
     }
 
+    /// Nothing reads what belongs to an instance that does not translate: what its structures held meanwhile is
+    /// nothing that hardware has seen, and what it saw before is forgotten before it reads again.
+    fn settle_idle(&mut self, world: &World) {
+        for instance in 0..self.structures.instances() {
+            let Some(model) = world.machine().model(instance) else { return };
+            let idle = !model.translates();
+            drop(model);
+            if idle {
+                self.structures.settle(world.machine().ram(), instance);
+            }
+        }
+    }
+
     /// Accuses when `instance` still has a structure cached that means something else by now.
     fn stale_structure(&mut self, world: &World, instance: usize, before: Use) {
         let Some(model) = world.machine().model(instance) else { return };
+        if !model.translates() {
+            return;
+        }
         let ram = world.machine().ram();
         let cached = model.cached_stes().into_iter().chain(model.cached_cds());
         let stale = cached

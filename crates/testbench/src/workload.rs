@@ -5,8 +5,10 @@ mod state;
 
 use crate::bench::POOL_BYTES;
 use crate::operation::{Operation, Source};
-use crate::oracle::{Life, Oracle, PAGE, Use, User};
-use crate::scenario::{Answer, Device, MemoryKind, Random, Reply, Scenario, Substream, Weights};
+use crate::oracle::{Life, Oracle, PAGE, Power, Use, User};
+use crate::scenario::{
+    Answer, Change, Device, MemoryKind, Random, Reply, Scenario, Substream, Weights,
+};
 pub use state::State;
 
 /// Chooses operations for one random step.
@@ -86,8 +88,14 @@ impl<'a> Workload<'a> {
                 (self.unbind(oracle), false)
             } else if choose(weights.answer) {
                 (self.answer(), false)
-            } else {
+            } else if choose(weights.release) {
                 (self.release(oracle), false)
+            } else if choose(weights.power) {
+                (self.power(oracle), false)
+            } else if choose(weights.reset) {
+                (self.change(Change::Reset), false)
+            } else {
+                (self.change(Change::Replug), false)
             };
             if let Some(operation) = operation {
                 return (operation, stale);
@@ -113,6 +121,10 @@ impl<'a> Workload<'a> {
             })
             .collect();
         operations.extend(before.restore(&State::of(oracle, self.scenario)));
+        let asleep = (0..self.scenario.instances.len())
+            .filter(|instance| oracle.power(*instance) == Power::Off)
+            .map(|instance| Operation::Change { instance, change: Change::Resume });
+        operations.extend(asleep);
         operations
     }
 
@@ -371,6 +383,19 @@ impl<'a> Workload<'a> {
         } else {
             Operation::Replace { process }
         })
+    }
+
+    /// Suspends an instance, or wakes it: those that sleep are found soon.
+    fn power(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let instance = self.rng.usize(0..self.scenario.instances.len().max(1));
+        let asleep = oracle.power(instance) == Power::Off;
+        let change = if asleep { Change::Resume } else { Change::Suspend };
+        Some(Operation::Change { instance, change })
+    }
+
+    fn change(&mut self, change: Change) -> Option<Operation> {
+        let instance = self.rng.usize(0..self.scenario.instances.len().max(1));
+        Some(Operation::Change { instance, change })
     }
 
     fn access(&mut self, oracle: &Oracle, write: bool) -> Option<Operation> {

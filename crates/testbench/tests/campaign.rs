@@ -164,7 +164,7 @@ fn a_campaign_holds_all_rules_and_is_the_same_with_any_number_of_jobs() {
 /// Whoever adds a feature or an operation has it drawn, or says why not.
 #[test]
 fn no_pair_of_a_feature_and_an_operation_is_left_out() {
-    let summary = campaign(0..50, 400).run(&|_| ()).unwrap();
+    let summary = campaign(0..120, 400).run(&|_| ()).unwrap();
     assert!(summary.findings.is_empty(), "{:#?}", summary.findings);
     assert_eq!(summary.pairs.missing(), []);
 }

@@ -40,6 +40,7 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
         Some(Mutation::NoAtcInv | Mutation::AtcBeforeSync | Mutation::DeviceFirst) => {
             DEVICES.to_owned()
         }
+        Some(Mutation::NoWakeFlush | Mutation::SleepWhileOn) => RANDOM.replace(NO_WEIGHTS, NAPS),
         _ => RANDOM.replace("10000", "1500"),
     };
     Scenario::parse(&text, "random").unwrap_or_else(|errors| panic!("{errors}"))
@@ -111,6 +112,11 @@ domain = [{ name = "first" }, { name = "second" }]
 random = { steps = 1500 }
 "#;
 
+/// Ten thousand operations, and fewer, of which many suspend an instance or wake it.
+const NO_WEIGHTS: &str = "steps = 10000, iova = 0xc0000000, pages = 1024 }";
+const NAPS: &str =
+    "steps = 3000, iova = 0xc0000000, pages = 64, weights = { power = 60, stale = 24 } }";
+
 const PROCESSES: &str = include_str!("../../../scenarios/random-processes.toml");
 
 fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
@@ -134,6 +140,7 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::NoStallEnd,
         Mutation::SyncElsewhere,
         Mutation::LateMessages,
+        Mutation::NoWakeFlush,
     ];
     for mutation in [None].into_iter().chain(others.map(Some)) {
         let verdicts = verdicts(&scenario(mutation), None);
@@ -162,7 +169,7 @@ fn what_breaks_a_rule_is_written_as_a_short_scenario_that_breaks_it_again() {
     for mutation in mutations {
         let broken = Options { mutation: Some(mutation), ..Options::default() };
         let campaign = Campaign {
-            seeds: 0..20,
+            seeds: 0..600,
             steps: 500,
             jobs: 1,
             limit: None,

@@ -249,6 +249,7 @@ fn smmu(topology: &Topology, (index, instance): (usize, &Instance)) -> Smmu {
         model: match instance.model {
             Model::Generic => "generic".to_owned(),
             Model::Hi161x => "HiSilicon Hi161x: no CMD_PREFETCH_*".to_owned(),
+            Model::Tegra264 => "NVIDIA Tegra264: invalidations are repeated".to_owned(),
             Model::Cn99xx => "Cavium CN99xx: page 1 in page 0".to_owned(),
             other => format!("{other:?}"),
         },

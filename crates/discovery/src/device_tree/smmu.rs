@@ -23,6 +23,8 @@ impl<'t, 'a> Reader<'t, 'a> {
             Model::Cn99xx
         } else if node.has("hisilicon,broken-prefetch-cmd") {
             Model::Hi161x
+        } else if node.is_compatible("nvidia,tegra264-smmu") {
+            Model::Tegra264
         } else {
             Model::Generic
         };

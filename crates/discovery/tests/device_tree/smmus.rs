@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `arm,smmu-v3` nodes.
 
+use smmuv3::Firmware;
 use smmuv3_discovery::{Interrupts, Line, Model, Region, Topology, Trigger};
 
 use super::common::tree::Tree;
@@ -111,6 +112,27 @@ fn options() {
     assert_eq!(option("hisilicon,broken-prefetch-cmd"), (Model::Hi161x, false));
     assert_eq!(option("cavium,cn9900-broken-page1-regspace"), (Model::Cn99xx, false));
     assert_eq!(option("dma-coherent"), (Model::Generic, true));
+}
+
+#[test]
+fn what_firmware_knows_is_what_the_driver_is_told() {
+    let told = |name: &'static str| {
+        let topology = one(|tree| {
+            tree.bytes(name, &[]);
+        });
+        topology.instances()[0].firmware()
+    };
+    assert_eq!(told("dma-coherent"), Firmware::NONE);
+    assert!(told("hisilicon,broken-prefetch-cmd").no_prefetch);
+    let cavium = told("cavium,cn9900-broken-page1-regspace");
+    assert!(cavium.page_0_only && !cavium.no_prefetch && !cavium.repeated_invalidation);
+    let mut tree = Tree::new();
+    tree.open("").cells("#address-cells", &[2]).cells("#size-cells", &[2]);
+    tree.open("iommu").text("compatible", "nvidia,tegra264-smmu\0arm,smmu-v3");
+    tree.cells("reg", &[0, 0, 0, 0x2_0000]);
+    let topology = read(&tree.close().close().blob());
+    assert_eq!(topology.instances()[0].model, Model::Tegra264);
+    assert!(topology.instances()[0].firmware().repeated_invalidation);
 }
 
 #[test]

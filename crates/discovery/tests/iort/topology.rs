@@ -44,6 +44,7 @@ fn both_smmus() {
     assert_eq!(first.registers, Region { base: 0x2b40_0000, len: 0x2_0000 });
     assert_eq!((first.coherent, first.httu, first.model), (true, Some(2), Model::Generic));
     assert_eq!((first.vatos, first.proximity), (Some(0x2b42_0000), Some(7)));
+    assert_eq!((first.firmware().httu, second.firmware().page_0_only), (Some(2), true));
     let interrupts = Interrupts { event: line(106), pri: None, sync: line(108), gerror: line(109) };
     assert_eq!(first.interrupts, interrupts);
     let own = first.msi.unwrap();

@@ -103,7 +103,7 @@ pub(super) fn install<P: Platform>(
         state.set_slot(substream, old);
         return Err(what);
     }
-    if after != before {
+    if after != before || state.adopted {
         let mut written = state.write_streams(core, instance, after);
         if stalls && was_read && !after.is_translated() {
             let blocked = after == Stream::Blocked;
@@ -114,6 +114,7 @@ pub(super) fn install<P: Platform>(
             state.set_slot(substream, old);
             return Err(what);
         }
+        state.adopted = false;
     }
     if !after.may_be_kept() {
         state.switch_off(core);

@@ -20,12 +20,16 @@ impl CommandQueue {
     ) -> Result<Option<Ticket>, Failure> {
         let count = (commands.len() as u64).min(self.common.largest_batch);
         let slots = self.slots_for(count);
-        self.place_in(FIRST, platform, mmio, slots, |run| run.fill(commands, count))
+        match self.place_in(FIRST, platform, mmio, slots, |run| run.fill(commands, count)) {
+            Err(_) => self.elide(commands),
+            placed => placed,
+        }
     }
 
     /// Looks once for room, for those who do not wait for it.
     pub(crate) fn look_for_first_room<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
-        if !self.has_failed() {
+        let inside = self.enter(platform);
+        if inside.is_some() && !self.has_failed() {
             // What makes no sense is for whoever waits.
             let _ = self.main.observe(platform, mmio);
         }

@@ -11,7 +11,7 @@ use smmuv3_formats::register::{CmdqBase, cerror};
 use smmuv3_formats::{COMMAND_BYTES, Command, Opcode, PhysAddr};
 
 use super::port::{Port, Stop};
-use super::{Common, Ticket, Waiting, is_failed};
+use super::{Common, Ticket, Waiting};
 use crate::error::Failure;
 use crate::platform::Platform;
 use crate::queue::{Size, at};
@@ -39,6 +39,8 @@ pub(super) struct Lane {
     refusals: Refusals,
     /// Position at which the queue was last made empty: nobody carries out what was given before.
     began: AtomicU64,
+    /// Position after which no message is on its way, unless something was placed since.
+    silenced: AtomicU64,
     /// Positions that resets have passed over.
     skipped: AtomicU64,
     /// Taken by the caller that acknowledges errors.
@@ -74,6 +76,7 @@ impl Lane {
             tickets: Tickets::new(size),
             refusals: Refusals::new(),
             began: AtomicU64::new(0),
+            silenced: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             recovery: SpinLock::new(Aborts::default()),
         })
@@ -128,19 +131,38 @@ impl Lane {
         &self.port
     }
 
-    /// Makes the queue empty, for an SMMU that does not use it, and shows it to that.
-    pub(super) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
-        // A waiter learns by what is consumed that its ticket is done, and by this that it is not.
-        let begins = |beginning| {
-            let skipped = beginning - self.tickets.published();
-            self.skipped.fetch_add(skipped, Ordering::Relaxed);
-            self.began.store(beginning, Ordering::Release);
-        };
-        self.tickets.close(self.marks(platform), || platform.relax(), begins);
+    /// Makes the queue empty, for an SMMU that does not use it, and shows it to that. What was given before and is not
+    /// complete has `failed`, or need not be.
+    pub(super) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio, failed: bool) {
+        self.close(platform, failed);
         self.recovery.with(platform, |aborts| {
             *aborts = Aborts::default();
             self.port.reset(mmio, self.size(), self.base);
         });
+    }
+
+    /// Lets no tickets be drawn, and returns the position after the last.
+    fn close<P: Platform>(&self, platform: &P, failed: bool) -> u64 {
+        // A waiter learns by what is consumed that its ticket is done, and by this that it is not.
+        let begins = |beginning| {
+            let skipped = beginning - self.tickets.published();
+            self.skipped.fetch_add(skipped, Ordering::Relaxed);
+            if failed {
+                self.began.store(beginning, Ordering::Release);
+            }
+        };
+        self.tickets.close(self.marks(platform), || platform.relax(), begins)
+    }
+
+    /// Lets no tickets be drawn, and waits until all that were are published. Whether no message is on its way then.
+    pub(super) fn sleep<P: Platform>(&self, platform: &P) -> bool {
+        let end = self.close(platform, false);
+        self.word.is_none() || end == self.silenced.load(Ordering::Relaxed)
+    }
+
+    /// The messages of all before `ticket` have arrived.
+    pub(super) fn silenced(&self, ticket: Ticket) {
+        self.silenced.store(ticket.end, Ordering::Relaxed);
     }
 
     /// Lets tickets be drawn again.
@@ -296,10 +318,11 @@ impl Lane {
         mmio: &P::Mmio,
         done: impl Fn() -> bool,
     ) -> bool {
-        done()
-            || !is_failed(common.epoch.load(Ordering::Acquire))
-                && self.observe(platform, mmio).is_ok()
-                && done()
+        done() || {
+            // Whoever sleeps has nothing left to do.
+            let Some(_inside) = common.state.enter(platform.cpu()) else { return true };
+            common.state.now().works() && self.observe(platform, mmio).is_ok() && done()
+        }
     }
 
     /// As [`Lane::until`], for whoever was not done at once.
@@ -312,6 +335,7 @@ impl Lane {
         mmio: &P::Mmio,
         done: impl Fn() -> bool,
     ) -> Result<(), Failure> {
+        let Some(_inside) = common.state.enter(platform.cpu()) else { return Ok(()) };
         let mut waiting = Waiting::new(common, platform);
         let mut poller = Poller::new(&self.tickets);
         // What was consumed while the SMMU had something to do, and since when it is no more.
@@ -320,8 +344,11 @@ impl Lane {
             if done() {
                 return Ok(());
             }
-            let epoch = common.epoch.load(Ordering::Acquire);
-            if is_failed(epoch) {
+            let epoch = common.state.now();
+            if epoch.is_asleep() {
+                return Ok(());
+            }
+            if epoch.has_failed() {
                 return Err(Failure::Failed);
             }
             let check_errors = match self.word {
@@ -351,7 +378,7 @@ impl Lane {
                         let looked = self.observe_register(platform, mmio);
                         looked.or_else(|register| common.ahead(epoch, register).map(|_| ()))?;
                         if self.tickets.consumed() == consumed {
-                            common.give_up_since(epoch);
+                            common.state.fail_since(epoch);
                             return Err(Failure::Timeout { waited });
                         }
                     }
@@ -382,8 +409,8 @@ impl Lane {
         self.recovery.with(platform, |aborts| {
             // Somebody else may have dealt with it before we had the lock. What is left of a failed SMMU is
             // acknowledged by its reset.
-            let epoch = common.epoch.load(Ordering::Acquire);
-            if is_failed(epoch) {
+            let epoch = common.state.now();
+            if !epoch.works() {
                 return Ok(());
             }
             let Some(Stop { register, code }) = self.port.stopped(mmio) else { return Ok(()) };
@@ -392,7 +419,7 @@ impl Lane {
             let slot = at(self.slots(platform), position);
             // Slots that are not published belong to whoever fills them.
             let (true, Some(slot)) = (position < self.tickets.published(), slot) else {
-                common.give_up_since(epoch);
+                common.state.fail_since(epoch);
                 return Err(Failure::Index { register });
             };
             let words = slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)));
@@ -401,7 +428,7 @@ impl Lane {
                 let count = if aborts.position == position { aborts.count } else { 0 };
                 *aborts = Aborts { position, count: count + 1 };
                 if aborts.count > FETCH_RETRIES {
-                    common.give_up_since(epoch);
+                    common.state.fail_since(epoch);
                     return Err(Failure::Unreadable);
                 }
             } else if u64::from(code) != cerror::ATC_INV_SYNC {

@@ -3,7 +3,7 @@
 
 use core::iter;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::{ptr, slice};
 
 use smmuv3_formats::PhysAddr;
@@ -19,6 +19,7 @@ use crate::message::Message;
 use crate::name::Name;
 use crate::platform::Platform;
 use crate::queue::Size;
+use crate::state::State;
 
 /// Bytes of a word that CMD_SYNCs write to: a cache line of its own.
 const WORD_BYTES: usize = 128;
@@ -52,7 +53,8 @@ impl CommandQueue {
                 // At most a quarter of the queue, so that it finds room beside others; at least one command.
                 largest_batch: u64::from(largest_batch).min(size.entries() / 4).max(1),
                 deadline,
-                epoch: AtomicU32::new(0),
+                repeating: false,
+                state: State::new(),
                 name: Name::new(""),
                 counters,
                 #[cfg(feature = "mutation")]
@@ -143,6 +145,15 @@ impl CommandQueue {
         for lane in self.lanes_mut(platform) {
             lane.end_with(sync, completion != Completion::Poll);
         }
+        self
+    }
+
+    /// The same queue, of an SMMU that has to be told twice of what it is to forget
+    /// ([`Firmware::repeated_invalidation`](crate::Firmware::repeated_invalidation)): [`CommandQueue::carry_out`] gives each
+    /// batch again once it was complete. Who submits and waits by itself does the same, where [`CommandQueue::repeats`].
+    #[must_use]
+    pub fn repeating(mut self) -> Self {
+        self.common.repeating = true;
         self
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A command queue that the SMMU does not use, or not any more: made empty, enabled, silenced.
+//! A command queue that the SMMU does not use, or not any more: made empty, enabled, silenced, put to sleep.
 
 use core::sync::atomic::Ordering;
 
@@ -16,8 +16,12 @@ impl CommandQueue {
     /// as failed until [`CommandQueue::resume`], so that nobody uses them meanwhile; whoever still waits for an
     /// earlier ticket is told that it failed. One caller at a time.
     pub(crate) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
-        self.give_up();
-        self.all(platform).for_each(|lane| lane.restart(platform, mmio));
+        // Who waits for one that sleeps waits for nothing.
+        let asleep = self.common.state.now().is_asleep();
+        if !asleep {
+            self.give_up();
+        }
+        self.all(platform).for_each(|lane| lane.restart(platform, mmio, !asleep));
     }
 
     /// Asks the SMMU to use each enhanced queue; `enabled` is given the offset of its ECMDQ_CONS, which shows ENACK when it
@@ -44,8 +48,8 @@ impl CommandQueue {
         })
     }
 
-    /// Waits until no message of a CMD_SYNC is on its way any more, before the queues are disabled for good. Nobody
-    /// else uses them. Where that fails, the memory that messages are written to is never given back.
+    /// Waits until no message of a CMD_SYNC is on its way any more, before the queues are disabled: for good, when nobody
+    /// else uses them, or until the SMMU wakes. Where that fails, the memory that messages are written to is never given back.
     pub(crate) fn silence<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
         if self.words.is_none() || self.has_failed() {
             return;
@@ -53,19 +57,40 @@ impl CommandQueue {
         // It completes when the messages of those before have arrived (§4.2), and sends none.
         let last = Sync::new().into();
         let silent = self.all(platform).zip(0..).try_for_each(|(lane, number)| {
-            match lane.place(platform, mmio, 1, number, move |run| run.push(last))? {
-                Some(ticket) => lane.wait(&self.common, platform, mmio, ticket),
-                None => Err(Failure::Failed),
-            }
+            let ticket = loop {
+                let placed = lane.place(platform, mmio, 1, number, move |run| run.push(last))?;
+                if let Some(ticket) = placed {
+                    break ticket;
+                }
+                lane.wait_for_room(&self.common, platform, mmio, 1)?;
+                platform.relax();
+            };
+            lane.wait(&self.common, platform, mmio, ticket)?;
+            lane.silenced(ticket);
+            Ok::<_, Failure>(())
         });
         self.silent.store(silent.is_ok(), Ordering::Release);
     }
 
     /// Lets the queues be used again: the SMMU reads them.
     pub(crate) fn resume<P: Platform>(&self, platform: &P) {
-        debug_assert!(self.has_failed());
+        debug_assert!(!self.common.state.now().works());
         self.silent.store(false, Ordering::Release);
         self.all(platform).for_each(Lane::open);
-        self.common.epoch.fetch_add(1, Ordering::AcqRel);
+        self.common.state.work();
+    }
+
+    /// Lets nobody use the queues or their registers any more, for an SMMU whose SMMUEN is 0, and that has completed what it
+    /// was given before that: what it is given now, and what is still on the way, counts as complete, since its
+    /// caches are emptied before SMMUEN is 1 again. Until [`CommandQueue::resume`]; one caller at a time.
+    pub(crate) fn sleep<P: Platform>(&self, platform: &P) {
+        self.common.state.sleep();
+        for lane in self.all(platform) {
+            if !lane.sleep(platform) {
+                // Somebody was faster than this after `silence`.
+                self.silent.store(false, Ordering::Release);
+            }
+        }
+        self.common.state.wait_outside(|| platform.relax());
     }
 }

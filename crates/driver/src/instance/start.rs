@@ -9,6 +9,7 @@ use smmuv3_formats::register::{
 
 use super::{EnableError, Instance, Probed};
 use crate::ecmdq::{self, Slots};
+use crate::features::Features;
 use crate::platform::{Mmio, Platform};
 
 /// What is left of an instance that could not be started.
@@ -47,8 +48,22 @@ impl<P: Platform> Instance<P> {
     ) -> Result<Self, NotStarted<P>> {
         let was_on = Cr0(self.mmio.read32(Cr0::OFFSET)).smmuen();
         let Err(error) = self.start_as(platform, keeping) else { return Ok(self) };
+        // SAFETY: the caller's promise.
+        Err(unsafe { self.give_up_start(platform, error, !keeping || was_on) })
+    }
+
+    /// Turns it off after `error`, and takes it apart; it `aborts` from then on, or GBPA is left alone.
+    ///
+    /// # Safety
+    /// As for [`Instance::start_first`].
+    pub(super) unsafe fn give_up_start(
+        self,
+        platform: &P,
+        error: EnableError,
+        aborts: bool,
+    ) -> NotStarted<P> {
         let (features, config) = (self.features, self.config);
-        if !keeping || was_on {
+        if aborts {
             // The error is known already, and being off is all that the memory depends on.
             let _ = self.abort_while_off(platform);
         }
@@ -63,7 +78,7 @@ impl<P: Platform> Instance<P> {
             // Tables and queues are never freed: hardware may be using them.
             self.mmio
         };
-        Err(NotStarted { probed: Probed { mmio, features, config }, error, off })
+        NotStarted { probed: Probed { mmio, features, config }, error, off }
     }
 
     /// Gives the memory back of an instance that was never started.
@@ -87,7 +102,7 @@ impl<P: Platform> Instance<P> {
         result
     }
 
-    fn bring_up(&self, platform: &P, keeping: bool) -> Result<(), EnableError> {
+    pub(super) fn bring_up(&self, platform: &P, keeping: bool) -> Result<(), EnableError> {
         let mmio = &self.mmio;
         if !keeping {
             self.abort_while_off(platform)?;
@@ -100,11 +115,11 @@ impl<P: Platform> Instance<P> {
             self.events.aborted(platform);
         }
 
-        mmio.write32(Cr1::OFFSET, self.cr1().0);
+        mmio.write32(Cr1::OFFSET, super::cr1(&self.features).0);
         // With private TLB maintenance, broadcasts of CPUs are for their own ASIDs only.
         let private = !(self.config.broadcast && self.features.broadcast);
         let cr2 = Cr2::default().with_ptm(private).with_recinvsid(true);
-        mmio.write32(Cr2::OFFSET, cr2.with_e2h(self.features.el2_host).0);
+        mmio.write32(Cr2::OFFSET, cr2.with_e2h(self.features.e2h).0);
         mmio.write64(StrtabBase::OFFSET, self.streams.base_register().0);
         mmio.write32(StrtabBaseCfg::OFFSET, self.streams.config_register().0);
 
@@ -118,15 +133,34 @@ impl<P: Platform> Instance<P> {
         self.enable_others(platform)?;
         self.commands.resume(platform);
 
-        // Configuration before translations: what is still cached of the former could refill the latter.
-        self.carry_out(platform, [Command::cfgi_all()]).map_err(EnableError::Commands)?;
-        let all = [TlbiNsnhAll::new().into(), TlbiEl2All::new().into()];
-        let worlds = if self.features.el2 { 2 } else { 1 };
-        self.carry_out(platform, all.into_iter().take(worlds)).map_err(EnableError::Commands)?;
+        #[cfg(feature = "mutation")]
+        let flush = self.mutation != Some(crate::Mutation::NoWakeFlush);
+        #[cfg(not(feature = "mutation"))]
+        let flush = true;
+        if flush {
+            self.forget_all(platform)?;
+        }
 
         cr0 = cr0.with_eventqen(true);
         self.write_cr0(platform, cr0)?;
 
+        self.wire(platform)?;
+        if self.features.ats {
+            // Before anything translated may come, and never off again: it is no switch (§8.2).
+            cr0 = cr0.with_atschk(true);
+            self.write_cr0(platform, cr0)?;
+        }
+        self.write_cr0(platform, cr0.with_smmuen(true))?;
+        // For when it is turned off. While it is set up, what is not translated aborts whatever is to be then.
+        if keeping || !self.config.while_off.aborts() {
+            self.set_while_off(platform)?;
+        }
+        Ok(())
+    }
+
+    /// Interrupts, which are off.
+    pub(super) fn wire(&self, platform: &P) -> Result<(), EnableError> {
+        let mmio = &self.mmio;
         // While the interrupts are off: these registers cannot be changed otherwise.
         if self.features.messages && !self.is_late() {
             self.config.messages.write(&self.features, mmio);
@@ -139,29 +173,37 @@ impl<P: Platform> Instance<P> {
         if self.features.messages && self.is_late() {
             self.config.messages.write(&self.features, mmio);
         }
-        if self.features.ats {
-            // Before anything translated may come, and never off again: it is no switch (§8.2).
-            cr0 = cr0.with_atschk(true);
-            self.write_cr0(platform, cr0)?;
-        }
-        self.write_cr0(platform, cr0.with_smmuen(true))?;
-        if keeping {
-            // For when it is turned off or reset.
-            self.abort_while_off(platform)?;
-        }
         Ok(())
     }
 
-    /// Turns the SMMU off; transactions abort from then on.
+    /// Empties all caches, and waits until that is complete.
+    pub(crate) fn forget_all(&self, platform: &P) -> Result<(), EnableError> {
+        // Configuration before translations: what is still cached of the former could refill the latter.
+        self.carry_out(platform, [Command::cfgi_all()]).map_err(EnableError::Commands)?;
+        let all = [TlbiNsnhAll::new().into(), TlbiEl2All::new().into()];
+        let worlds = if self.features.el2 { 2 } else { 1 };
+        self.carry_out(platform, all.into_iter().take(worlds)).map_err(EnableError::Commands)
+    }
+
+    /// Turns the SMMU off; transactions abort from then on, or do what [`InstanceConfig::while_off`] says. One that is
+    /// suspended is off already, and is not accessed.
+    ///
+    /// [`InstanceConfig::while_off`]: super::InstanceConfig::while_off
     ///
     /// # Errors
     /// [`EnableError::Handshake`] when it does not confirm: it may still be using its tables and queues. It
     /// counts as failed in any case.
     pub fn stop(&self, platform: &P) -> Result<(), EnableError> {
-        self.commands.silence(platform, &self.mmio);
+        let asleep = self.commands.is_asleep();
+        if !asleep {
+            self.commands.silence(platform, &self.mmio);
+        }
         self.commands.give_up();
+        if asleep {
+            return Ok(());
+        }
         // Tried, not required: being off matters more.
-        let _ = self.abort_while_off(platform);
+        let _ = self.set_while_off(platform);
         self.write_cr0(platform, Cr0::default())?;
         #[cfg(feature = "alloc")]
         crate::stall::forget(platform, &self.pending);
@@ -179,7 +221,7 @@ impl<P: Platform> Instance<P> {
 
     /// Turns every enhanced command queue off, whoever turned it on: an SMMU that uses one keeps its attributes (CR1), and
     /// may read its memory. CR0.CMDQEN has nothing to do with them.
-    fn disable_others(&self, platform: &P) -> Result<(), EnableError> {
+    pub(super) fn disable_others(&self, platform: &P) -> Result<(), EnableError> {
         let Some(slots) = Slots::of(&self.features) else { return Ok(()) };
         slots.offsets(&self.mmio).try_for_each(|(_, slot)| {
             let cons = ecmdq::disable(&self.mmio, slot);
@@ -188,7 +230,7 @@ impl<P: Platform> Instance<P> {
     }
 
     /// Turns those on that the command queue has beside it, and the pages that they are in.
-    fn enable_others(&self, platform: &P) -> Result<(), EnableError> {
+    pub(super) fn enable_others(&self, platform: &P) -> Result<(), EnableError> {
         let Some(slots) = Slots::of(&self.features) else { return Ok(()) };
         let used = slots.offsets(&self.mmio).take(self.commands.lanes() - 1);
         let mut before = None;
@@ -207,36 +249,35 @@ impl<P: Platform> Instance<P> {
         })
     }
 
-    /// Attributes with which the SMMU accesses queues and the stream table.
-    fn cr1(&self) -> Cr1 {
-        const WRITE_BACK: u64 = 1;
-        const INNER_SHAREABLE: u64 = 3;
-        if !self.features.coherent {
-            return Cr1::default();
-        }
-        Cr1::default()
-            .with_queue_ic(WRITE_BACK)
-            .with_queue_oc(WRITE_BACK)
-            .with_queue_sh(INNER_SHAREABLE)
-            .with_table_ic(WRITE_BACK)
-            .with_table_oc(WRITE_BACK)
-            .with_table_sh(INNER_SHAREABLE)
-    }
-
     /// Makes transactions abort while SMMUEN is 0 (§2.4).
     fn abort_while_off(&self, platform: &P) -> Result<(), EnableError> {
-        let read = || Gbpa(self.mmio.read32(Gbpa::OFFSET));
+        self.write_gbpa(platform, |gbpa| gbpa.with_abort(true))
+    }
+
+    /// Makes transactions do while SMMUEN is 0 what the configuration says.
+    pub(super) fn set_while_off(&self, platform: &P) -> Result<(), EnableError> {
+        let while_off = self.config.while_off;
+        self.write_gbpa(platform, |gbpa| while_off.on(gbpa))
+    }
+
+    /// Changes GBPA: once no update is on its way, with Update, until that is 0 again.
+    fn write_gbpa(
+        &self,
+        platform: &P,
+        change: impl FnOnce(Gbpa) -> Gbpa,
+    ) -> Result<(), EnableError> {
         let settled = |gbpa: u32| !Gbpa(gbpa).update();
         self.poll(platform, "GBPA", 0, Gbpa::OFFSET, settled)?;
-        self.mmio.write32(Gbpa::OFFSET, read().with_abort(true).with_update(true).0);
+        let gbpa = change(Gbpa(self.mmio.read32(Gbpa::OFFSET)));
+        self.mmio.write32(Gbpa::OFFSET, gbpa.with_update(true).0);
         self.poll(platform, "GBPA", 0, Gbpa::OFFSET, settled)
     }
 
-    fn write_cr0(&self, platform: &P, cr0: Cr0) -> Result<(), EnableError> {
+    pub(super) fn write_cr0(&self, platform: &P, cr0: Cr0) -> Result<(), EnableError> {
         self.acknowledged(platform, "CR0", [Cr0::OFFSET, Cr0Ack::OFFSET], cr0.0)
     }
 
-    fn write_irq_ctrl(&self, platform: &P, ctrl: IrqCtrl) -> Result<(), EnableError> {
+    pub(super) fn write_irq_ctrl(&self, platform: &P, ctrl: IrqCtrl) -> Result<(), EnableError> {
         self.acknowledged(platform, "IRQ_CTRL", [IrqCtrl::OFFSET, IrqCtrlAck::OFFSET], ctrl.0)
     }
 
@@ -277,4 +318,20 @@ impl<P: Platform> Instance<P> {
             platform.relax();
         }
     }
+}
+
+/// Attributes with which an SMMU accesses queues and the stream table.
+pub(crate) fn cr1(features: &Features) -> Cr1 {
+    const WRITE_BACK: u64 = 1;
+    const INNER_SHAREABLE: u64 = 3;
+    if !features.coherent {
+        return Cr1::default();
+    }
+    Cr1::default()
+        .with_queue_ic(WRITE_BACK)
+        .with_queue_oc(WRITE_BACK)
+        .with_queue_sh(INNER_SHAREABLE)
+        .with_table_ic(WRITE_BACK)
+        .with_table_oc(WRITE_BACK)
+        .with_table_sh(INNER_SHAREABLE)
 }

@@ -256,6 +256,7 @@ impl<P: Platform> Nest<P> {
         let most = queue.largest_batch().min(LARGEST_FORWARD);
         let mut out = [Command([0; 2]); LARGEST_FORWARD];
         let room = out.get_mut(..most).unwrap_or_default();
+        let mut second = false;
         loop {
             let mut next = *forwarder;
             // What they name is the guest's until the last of them is in the queue.
@@ -289,7 +290,12 @@ impl<P: Platform> Nest<P> {
                             self.forward_one(instance, command).map_err(unconfirmed)?;
                         }
                     }
-                    other => other.map_err(unconfirmed)?,
+                    other => {
+                        other.map_err(unconfirmed)?;
+                        if queue.repeats() && !core::mem::replace(&mut second, true) {
+                            continue;
+                        }
+                    }
                 },
                 Err(Some(failure)) => return Err(unconfirmed(failure)),
                 Err(None) => {
@@ -311,6 +317,7 @@ impl<P: Platform> Nest<P> {
         let core = &self.core;
         let (platform, queue) = (&core.platform, instance.commands());
         let stream = named(&command);
+        let mut again = queue.repeats() && command.opcode() != Some(Opcode::AtcInv);
         loop {
             let placed = core.readers.read(platform.cpu(), &self.state.given, |given| {
                 // It may have been taken from the guest meanwhile, or found not to answer.
@@ -328,14 +335,13 @@ impl<P: Platform> Nest<P> {
                     queue.wait_for_room(platform, instance.mmio(), 1)?;
                     platform.relax();
                 }
-                Some(Some(ticket)) => {
-                    return match (instance.wait(platform, ticket), stream) {
-                        (Err(failure), Some(stream)) if is_of_device(&failure) => {
-                            instance.quarantine(platform, stream)
-                        }
-                        (other, _) => other,
-                    };
-                }
+                Some(Some(ticket)) => match (instance.wait(platform, ticket), stream) {
+                    (Err(failure), Some(stream)) if is_of_device(&failure) => {
+                        return instance.quarantine(platform, stream);
+                    }
+                    (Ok(()), _) if core::mem::take(&mut again) => {}
+                    (other, _) => return other,
+                },
             }
         }
     }

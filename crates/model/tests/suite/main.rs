@@ -23,6 +23,7 @@ mod machine;
 mod monitor;
 mod nested;
 mod nested_references;
+mod power;
 mod pri;
 mod ranges;
 mod references;

@@ -150,11 +150,11 @@ fn outputs_flags_and_records_follow_the_entry() {
 
 #[test]
 fn permissions_follow_s2ap_and_xn() {
-    // S2AP and XN -> unprivileged r, w, x; privileged r, w, x. Execution needs reading.
+    // S2AP and XN -> unprivileged r, w, x; privileged r, w, x. Execution needs no other right.
     for (s2ap, xn, with_xnx, without) in [
-        (0b00, 0b00, "------", "------"),
+        (0b00, 0b00, "--x--x", "--x--x"),
         (0b01, 0b00, "r-xr-x", "r-xr-x"),
-        (0b10, 0b00, "-w--w-", "-w--w-"),
+        (0b10, 0b00, "-wx-wx", "-wx-wx"),
         (0b11, 0b00, "rwxrwx", "rwxrwx"),
         (0b11, 0b01, "rwxrw-", "rwxrwx"),
         (0b11, 0b10, "rw-rw-", "rw-rw-"),

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Attaching masters and binding processes.
 
+use std::sync::Arc;
+
 use smmuv3::AttachError;
 
-use super::{Bench, Done, calls};
+use super::{Bench, Done, Handle, calls};
 use crate::oracle::{Life, Use, User};
 use crate::scenario::{Answer, AsidPolicy, Instance, Refusal, Substream};
 use crate::trace::{self, Args};
@@ -30,7 +32,8 @@ impl Bench {
         to: Use,
         answer: Answer,
     ) -> Done {
-        let Some(handle) = self.masters.get(master) else { return Done::default() };
+        let handle = self.masters.get(master).and_then(Handle::get);
+        let Some(handle) = handle else { return Done::default() };
         let name = pasid.map_or(Substream::None, Substream::Pasid);
         let substream = self.oracle(|oracle| oracle.substream(name));
         let Some(substream) = substream else { return Done::default() };
@@ -38,7 +41,7 @@ impl Bench {
         let operands = || self.attachment(master, name, to);
         let user = User { master, substream };
         self.changing(user, to, (answer, self.foreseen(user, to)), || {
-            self.traced("call", call, operands, || self.call_attach(handle, substream, to))
+            self.traced("call", call, operands, || self.call_attach(&handle, substream, to))
         })
     }
 
@@ -51,7 +54,7 @@ impl Bench {
         let operands = || self.attachment(master, Substream::Process(process), to);
         let mut is_bound = false;
         let done = self.changing(user, to, (answer, self.foreseen(user, to)), || {
-            let result = self.traced("call", "bind", operands, || slot.bind(master, handle));
+            let result = self.traced("call", "bind", operands, || slot.bind(master, &handle));
             is_bound = result.is_ok();
             Some(result)
         });
@@ -78,10 +81,10 @@ impl Bench {
         &self,
         process: usize,
         master: usize,
-    ) -> Option<(User, &super::Slot, &smmuv3::Master<crate::platform::TestPlatform>)> {
+    ) -> Option<(User, &super::Slot, Arc<smmuv3::Master<crate::platform::TestPlatform>>)> {
         let substream = self.oracle(|oracle| oracle.substream(Substream::Process(process)))?;
         let user = User { master, substream };
-        Some((user, self.processes.get(process)?, self.masters.get(master)?))
+        Some((user, self.processes.get(process)?, self.masters.get(master)?.get()?))
     }
 
     /// Releases a process: its address space dies, and masters stay bound to it.

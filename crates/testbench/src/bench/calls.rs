@@ -2,7 +2,7 @@
 //! The driver's calls for substreams and processes.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use smmuv3::{
     AddMasterError, AttachError, Config, Dirty, DomainConfig, InstanceConfig, Iommu, Master,
@@ -79,16 +79,6 @@ pub(super) fn add_master(
     iommu.add_master(smmu, streams, config)
 }
 
-pub(super) fn tag(space: usize, target: &Target) -> OwnedTag {
-    OwnedTag {
-        space,
-        instance: target.instance.index(),
-        vmid: target.tag.vmid,
-        asid: target.tag.asid,
-        shared: target.shared,
-    }
-}
-
 /// Why the driver refused something, in the scenario's words.
 pub(super) fn refusal(error: &AttachError) -> Option<Refusal> {
     match error {
@@ -116,6 +106,17 @@ pub(super) fn too_wide(error: &AttachError) -> Option<(u32, u16)> {
 }
 
 impl Bench {
+    pub(super) fn tag(&self, space: usize, target: &Target) -> OwnedTag {
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        OwnedTag {
+            space,
+            instance: ids.get(target.instance.index()).copied().unwrap_or(usize::MAX),
+            vmid: target.tag.vmid,
+            asid: target.tag.asid,
+            shared: target.shared,
+        }
+    }
+
     pub(super) fn call_attach(
         &self,
         master: &Master<TestPlatform>,

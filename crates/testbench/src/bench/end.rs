@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::guest::{self, Guest};
-use super::{Bench, BenchError, POOL_BYTES};
+use super::{Bench, BenchError, Handle, POOL_BYTES};
 use smmuv3::SubstreamId;
 
 use crate::oracle::{PAGE, Use, User, Violation};
@@ -33,6 +33,7 @@ impl Bench {
             world,
             iommu,
             smmus,
+            ids: _,
             messages,
             masters,
             domains,
@@ -58,7 +59,7 @@ impl Bench {
                 .free_pasid(SubstreamId(pasid))
                 .map_err(|error| failed("free a PASID", error.to_string()))?;
         }
-        for master in masters {
+        for master in masters.iter().filter_map(Handle::take) {
             master.close().map_err(|refused| failed("close a master", refused.to_string()))?;
         }
         let arenas: Vec<u64> = guests.iter().flatten().map(Guest::memory).collect();
@@ -66,7 +67,7 @@ impl Bench {
         for domain in domains {
             domain.close().map_err(|refused| failed("close a domain", refused.to_string()))?;
         }
-        for smmu in smmus {
+        for smmu in smmus.iter().filter_map(Handle::take) {
             iommu
                 .remove(smmu)
                 .map_err(|refused| failed("remove an instance", refused.to_string()))?;
@@ -119,7 +120,11 @@ impl Bench {
     /// With every master blocked all tags are free: the next one is the first that an instance gives out.
     fn check_tags_left(&self) -> Result<(), String> {
         for (index, smmu) in self.smmus.iter().enumerate() {
-            let master = self.masters.iter().position(|master| master.instance() == smmu.id());
+            let Some(smmu) = smmu.get() else { continue };
+            let of_it = |master: &Handle<smmuv3::Master<_>>| {
+                master.get().is_some_and(|master| master.instance() == smmu.id())
+            };
+            let master = self.masters.iter().position(of_it);
             let Some(master) = master else { continue };
             let last = (1u32 << smmu.instance().features().asid_bits) - 1;
             // Those that serve all instances may be as wide as another instance's.

@@ -15,6 +15,7 @@ impl Bench {
         let mut stalls = Vec::new();
         done.faults.append(&mut self.stalls().others);
         for (instance, smmu) in self.smmus.iter().enumerate() {
+            let Some(smmu) = smmu.get() else { continue };
             let mut unreported = None;
             loop {
                 let mut pending = self.pending(instance);
@@ -25,7 +26,7 @@ impl Bench {
                     let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
                     let operands = || trace::args([("instance", name.into())]);
                     let more = self.traced("call", "handle_interrupt", operands, || {
-                        self.iommu.handle_interrupt(smmu, which, EVENT_BUDGET, &mut sink)
+                        self.iommu.handle_interrupt(&smmu, which, EVENT_BUDGET, &mut sink)
                     });
                     self.look(|watch| watch.collect(&self.world));
                     for report in reports {

@@ -15,7 +15,7 @@ use smmuv3_formats::command::Sync;
 use smmuv3_formats::{Cd, Command, Ste};
 use smmuv3_pagetable::{Gather, MAIR, Stage1Table4K};
 
-use super::{Bench, BenchError};
+use super::{Bench, BenchError, Handle};
 use crate::oracle::PAGE;
 use crate::platform::{Point, TestPlatform, World};
 
@@ -86,10 +86,10 @@ impl Guest {
         let ste = ste.with_s1_cir(1).with_s1_cor(1).with_s1_csh(3);
         let mut nests = BTreeMap::new();
         if !bench.guests.iter().flatten().any(|other| other.under == under) {
-            for smmu in &bench.smmus {
+            for smmu in bench.smmus.iter().filter_map(Handle::get) {
                 // One that cannot walk the domain refuses it.
                 let config = NestConfig::new().with_snooped();
-                if let Ok(nest) = bench.iommu.nest(smmu, domain, config) {
+                if let Ok(nest) = bench.iommu.nest(&smmu, domain, config) {
                     nests.insert(smmu.id(), nest);
                 }
             }
@@ -122,7 +122,8 @@ impl Guest {
             // For the same reason.
             return Err(self.refusal(bench, master.instance()));
         };
-        let at = bench.masters.iter().position(|other| std::ptr::eq(other, master));
+        let same = |other: Arc<Master<TestPlatform>>| std::ptr::eq(&raw const *other, master);
+        let at = bench.masters.iter().position(|other| other.get().is_some_and(same));
         let described = at.and_then(|at| bench.scenario.masters.get(at));
         // It knows them by other numbers.
         let streams = described.map(|it| it.streams.iter().map(|stream| StreamId(stream ^ 1)));
@@ -133,11 +134,12 @@ impl Guest {
 
     /// Why it has no SMMU on an instance.
     fn refusal(&self, bench: &Bench, instance: InstanceId) -> AttachError {
-        let smmu = bench.smmus.iter().find(|smmu| smmu.id() == instance);
+        let mut smmus = bench.smmus.iter().filter_map(Handle::get);
+        let smmu = smmus.find(|smmu| smmu.id() == instance);
         let Some((smmu, domain)) = smmu.zip(bench.domains.get(self.under)) else {
             return AttachError::Foreign;
         };
-        match bench.iommu.nest(smmu, domain, NestConfig::new().with_snooped()).err() {
+        match bench.iommu.nest(&smmu, domain, NestConfig::new().with_snooped()).err() {
             Some(NestError::Mismatch(what)) => AttachError::Mismatch { instance, what },
             Some(NestError::Illegal(illegal)) => AttachError::Illegal(illegal),
             _ => AttachError::Foreign,

@@ -13,17 +13,16 @@ const EVENTS: u32 = 1;
 const ERRORS: u32 = 2;
 const SYNC: u32 = 3;
 
-/// Tells the driver how the interrupts of an instance reach it. Where messages go, if they do.
-pub(super) fn configure(
-    world: &World,
-    config: &mut InstanceConfig,
-    instance: &Instance,
-) -> Option<u64> {
+/// Memory for the messages of an instance's interrupts, if they are messages.
+pub(super) fn place(world: &World, instance: &Instance) -> Option<u64> {
+    let messages = instance.queues.interrupts == Interrupts::Messages;
+    messages.then(|| world.frames().allocate(PAGE, PAGE)).flatten()
+}
+
+/// Tells the driver how the interrupts of an instance reach it, and where messages go, if they do.
+pub(super) fn configure(config: &mut InstanceConfig, instance: &Instance, page: Option<u64>) {
     config.completion = instance.queues.completion;
-    if instance.queues.interrupts != Interrupts::Messages {
-        return None;
-    }
-    let page = world.frames().allocate(PAGE, PAGE)?;
+    let Some(page) = page else { return };
     let message = |data: u32| Some(Message::new(PhysAddr(page + 8 * u64::from(data)), data));
     config.messages = Messages {
         events: message(EVENTS),
@@ -31,7 +30,6 @@ pub(super) fn configure(
         sync: message(SYNC),
         ..Messages::default()
     };
-    Some(page)
 }
 
 impl Bench {

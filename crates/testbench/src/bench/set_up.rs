@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bringing the driver up: instances, masters, domains, processes and memories of a scenario.
 
-use smmuv3::{InstanceConfig, Split, StreamId, StreamTableShape};
+use std::sync::PoisonError;
+
+use smmuv3::{InstanceConfig, Master, Smmu, Split, StreamId, StreamTableShape};
 
 use super::guest::Guest;
-use super::{Bench, BenchError, POOL_BYTES, calls, interrupts};
+use super::{Bench, BenchError, Handle, POOL_BYTES, calls, interrupts};
 use crate::machine::MachineError;
 use crate::oracle::{Contexts, PAGE, Shape};
-use crate::platform::TestMmio;
+use crate::platform::{TestMmio, TestPlatform};
 use crate::scenario::{Scenario, StreamTableKind};
 use crate::stream_table::StreamTable;
 
@@ -15,39 +17,12 @@ impl Bench {
     pub(super) fn set_up(&mut self) -> Result<(), BenchError> {
         let scenario = self.scenario.clone();
         for (index, instance) in scenario.instances.iter().enumerate() {
-            let doing = || format!("enable {}", instance.name);
-            let mut config = InstanceConfig::named(&instance.name);
-            config.asid_bits = instance.asid_bits;
-            config.sid_bits = instance.sid_bits;
-            config.stream_table = match instance.stream_table {
-                StreamTableKind::Automatic => StreamTableShape::Automatic,
-                StreamTableKind::Linear => StreamTableShape::Linear,
-                StreamTableKind::TwoLevel => StreamTableShape::TwoLevel {
-                    split: match instance.sid_bits {
-                        0..=16 => Split::Six,
-                        17..=25 => Split::Eight,
-                        _ => Split::Ten,
-                    },
-                },
-            };
-            config.command_queue_log2 = instance.command_queue_log2;
-            config.event_queue_log2 = instance.event_queue_log2;
-            config.el2_host = scenario.el2_host;
-            calls::instance(&mut config, instance);
-            self.messages.push(interrupts::configure(&self.world, &mut config, instance));
-            let mmio = TestMmio { world: self.world.clone(), instance: index };
-            let probe = self
-                .iommu
-                .probe(mmio, config)
-                .map_err(|error| BenchError::Driver { doing: doing(), error: error.to_string() })?;
-            let smmu = probe.enable().map_err(|refused| BenchError::Driver {
-                doing: doing(),
-                error: refused.to_string(),
-            })?;
+            self.messages.push(interrupts::place(&self.world, instance));
+            let smmu = self.bring_up(index)?;
             let streams = smmu.instance().streams();
             let (base, shape) = (streams.base_register(), streams.config_register());
             self.watch().add_instance(StreamTable { base, shape });
-            self.smmus.push(smmu);
+            self.smmus.push(Handle::new(smmu));
             self.world.machine().health()?;
         }
         self.stray()?;
@@ -97,23 +72,77 @@ impl Bench {
         Ok(())
     }
 
+    /// Takes an instance of the scenario into use.
+    pub(super) fn bring_up(&self, index: usize) -> Result<Smmu<TestPlatform>, BenchError> {
+        let Some(instance) = self.scenario.instances.get(index) else {
+            return Err(BenchError::NoMemory("no instance".to_owned()));
+        };
+        let doing = || format!("enable {}", instance.name);
+        let mut config = InstanceConfig::named(&instance.name);
+        config.asid_bits = instance.asid_bits;
+        config.sid_bits = instance.sid_bits;
+        config.stream_table = match instance.stream_table {
+            StreamTableKind::Automatic => StreamTableShape::Automatic,
+            StreamTableKind::Linear => StreamTableShape::Linear,
+            StreamTableKind::TwoLevel => StreamTableShape::TwoLevel {
+                split: match instance.sid_bits {
+                    0..=16 => Split::Six,
+                    17..=25 => Split::Eight,
+                    _ => Split::Ten,
+                },
+            },
+        };
+        config.command_queue_log2 = instance.command_queue_log2;
+        config.event_queue_log2 = instance.event_queue_log2;
+        config.el2_host = self.scenario.el2_host;
+        calls::instance(&mut config, instance);
+        let page = self.messages.get(index).copied().flatten();
+        interrupts::configure(&mut config, instance, page);
+        let mmio = TestMmio { world: self.world.clone(), instance: index };
+        let probe = self
+            .iommu
+            .probe(mmio, config)
+            .map_err(|error| BenchError::Driver { doing: doing(), error: error.to_string() })?;
+        let smmu = probe
+            .enable()
+            .map_err(|refused| BenchError::Driver { doing: doing(), error: refused.to_string() })?;
+        // The driver counts them in the order in which they come.
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).push(index);
+        Ok(smmu)
+    }
+
+    /// Makes a master of the scenario known to the driver.
+    pub(super) fn new_master(
+        &self,
+        index: usize,
+        smmu: &Smmu<TestPlatform>,
+    ) -> Result<Master<TestPlatform>, BenchError> {
+        let Some(master) = self.scenario.masters.get(index) else {
+            return Err(BenchError::NoMemory("no master".to_owned()));
+        };
+        let streams: Vec<StreamId> = master.streams.iter().copied().map(StreamId).collect();
+        let failed = |error| BenchError::Driver { doing: format!("add {}", master.name), error };
+        let added = calls::add_master(&self.iommu, smmu, &streams, master);
+        let added = added.map_err(|error| failed(error.to_string()))?;
+        let bits = self.scenario.substream_bits(index);
+        let got = added.substream_bits();
+        if got != bits {
+            return Err(failed(format!("it has {got} bits of substreams, not {bits}")));
+        }
+        Ok(added)
+    }
+
     fn add_masters(&mut self, scenario: &Scenario) -> Result<(), BenchError> {
         for (index, master) in scenario.masters.iter().enumerate() {
-            let streams: Vec<StreamId> = master.streams.iter().copied().map(StreamId).collect();
-            let failed =
-                |error| BenchError::Driver { doing: format!("add {}", master.name), error };
-            let smmu = self
-                .smmus
-                .get(master.instance)
-                .ok_or_else(|| failed("its instance is missing".to_owned()))?;
-            let added = calls::add_master(&self.iommu, smmu, &streams, master);
-            let added = added.map_err(|error| failed(error.to_string()))?;
+            let missing = || BenchError::Driver {
+                doing: format!("add {}", master.name),
+                error: "its instance is missing".to_owned(),
+            };
+            let smmu = self.smmus.get(master.instance).and_then(Handle::get);
+            let smmu = smmu.ok_or_else(missing)?;
+            let added = self.new_master(index, &smmu)?;
+            self.masters.push(Handle::new(added));
             let bits = scenario.substream_bits(index);
-            let got = added.substream_bits();
-            if got != bits {
-                return Err(failed(format!("it has {got} bits of substreams, not {bits}")));
-            }
-            self.masters.push(added);
             let two_levels =
                 scenario.instances.get(master.instance).is_some_and(|it| it.two_level_contexts);
             // What was said of its streams so far is no word about a master.

@@ -5,7 +5,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use smmuv3::{Fault, Interrupt, Report};
 
-use super::{Bench, Done, FaultKey};
+use super::{Bench, Done, FaultKey, Handle};
 use crate::platform::TestPlatform;
 use crate::scenario::Reply;
 use crate::trace;
@@ -117,10 +117,10 @@ impl Bench {
             return;
         }
         let instance = chosen / 2 % self.smmus.len().max(1);
-        let Some(smmu) = self.smmus.get(instance) else { return };
+        let Some(smmu) = self.smmus.get(instance).and_then(Handle::get) else { return };
         let mut reports = Vec::new();
         let mut sink = |report| reports.push(report);
-        self.iommu.handle_interrupt(smmu, Interrupt::Events, FEW, &mut sink);
+        self.iommu.handle_interrupt(&smmu, Interrupt::Events, FEW, &mut sink);
         self.look(|watch| watch.collect(&self.world));
         for report in reports {
             if let Some((fault, false)) = self.take_report(instance, report) {

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use smmuv3::{InstanceStatistics, Smmu};
 
-use super::Bench;
+use super::{Bench, Handle};
 use crate::oracle::PAGE;
 use crate::report::Counted;
 
@@ -29,12 +29,13 @@ impl Bench {
                 gaps: events.gaps,
             }
         };
-        self.smmus.iter().map(counted).collect()
+        self.smmus.iter().filter_map(Handle::get).map(|smmu| counted(&smmu)).collect()
     }
 
     /// The numbers of instances and domains, at the end of a run: nothing is attached any more.
     pub(super) fn check_statistics(&self) -> Result<(), String> {
         for (index, smmu) in self.smmus.iter().enumerate() {
+            let Some(smmu) = smmu.get() else { continue };
             self.check_instance(index, &smmu.statistics())?;
         }
         for (index, domain) in self.domains.iter().enumerate() {
@@ -61,8 +62,8 @@ impl Bench {
         let commands = said.commands;
         check("commands given", commands.commands, self.world.given(index))?;
         check("masters", said.masters as u64, {
-            let of_it = |master: &&smmuv3::Master<_>| master.instance().index() == index;
-            self.masters.iter().filter(of_it).count() as u64
+            let of_it = |master: &usize| self.oracle(|oracle| oracle.streams(*master).0) == index;
+            (0..self.masters.len()).filter(of_it).count() as u64
         })?;
         check("tags", said.tags as u64, 0)?;
         check("ASIDs in use", said.asids.used as u64, 0)?;

@@ -4,7 +4,7 @@
 use smmuv3_formats::EventId;
 use smmuv3_model::Access;
 
-use super::{Bench, BenchError, Done, FaultKey};
+use super::{Bench, BenchError, Done, FaultKey, Handle};
 use crate::machine::{Dma, Outcome};
 use crate::oracle::{PAGE, Rule};
 use crate::scenario::{Device, Master};
@@ -50,9 +50,9 @@ impl Bench {
             self.look(|watch| watch.oracle.accuse(Rule::R1, text));
         }
         let instance = master.instance;
-        let smmu = self.smmus.get(instance).map(|smmu| smmu.instance());
+        let smmu = self.smmus.get(instance).and_then(Handle::get);
         if let (Some(smmu), Some(stream)) = (smmu, stream)
-            && smmu.streams().split().is_some()
+            && smmu.instance().streams().split().is_some()
         {
             // The event says nothing but the stream.
             let event = EventId::CBadStreamId;

@@ -56,7 +56,18 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
         }],
     };
     let scenario = tables::drawn(sharing::shared(scenario, narrowest), narrowest);
-    queues::queued(stalls::stalling(scenario))
+    let mut scenario = queues::queued(stalls::stalling(scenario));
+    // From randomness of its own: what was drawn before stays what it was.
+    let mut rng = Rng::with_seed(seed ^ 0x7077_7200);
+    for step in &mut scenario.steps {
+        if let Action::Random(random) = &mut step.action {
+            let weights = &mut random.weights;
+            weights.power = rng.u32(1..=6);
+            weights.reset = rng.u32(0..=2);
+            weights.replug = rng.u32(0..=1);
+        }
+    }
+    scenario
 }
 
 /// An SMMU that the driver must be able to use. What a scenario can say of an instance is drawn here, and

@@ -323,12 +323,17 @@ fn without_instance((scenario, operations): &Candidate, gone: usize) -> Option<C
     if scenario.instances.len() == 1 {
         return None;
     }
-    let mut scenario = scenario.clone();
+    let (mut scenario, mut operations) = (scenario.clone(), operations.clone());
     scenario.instances.remove(gone);
+    for (_, operation) in &mut operations {
+        if let Operation::Change { instance, .. } = operation {
+            close_gap(instance, gone)?;
+        }
+    }
     for master in &mut scenario.masters {
         close_gap(&mut master.instance, gone)?;
     }
-    Some((scenario, operations.clone()))
+    Some((scenario, operations))
 }
 
 /// What an index is when the thing at `gone` is gone; `None` for that one's own.

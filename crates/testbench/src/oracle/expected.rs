@@ -4,7 +4,7 @@
 use smmuv3_formats::EventId;
 
 use super::user::MasterState;
-use super::{Life, Oracle, PAGE, Rule, Use, User};
+use super::{Life, Oracle, PAGE, Power, Rule, Use, User};
 
 /// What an access may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,14 @@ impl Oracle {
         let Some(state) = self.masters.get(master) else {
             return Expected { reach: Vec::new(), refused: None };
         };
+        let power = self.power(state.instance);
+        if power == Power::Off {
+            return Expected { reach: Vec::new(), refused: Some(Refused::Silently) };
+        }
         let mut expected = self.answer(state, substream, false, iova, write);
+        if power == Power::Changing {
+            expected.refused = Some(Refused::Somehow);
+        }
         if state.is_changing() {
             let after = self.answer(state, substream, true, iova, write);
             if state.useful(substream).next.is_some() || after.refused != expected.refused {

@@ -140,6 +140,14 @@ impl Oracle {
         });
     }
 
+    /// The master was made anew, with contexts of its own.
+    pub(crate) fn renew_master(&mut self, master: usize) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.leaves.clear();
+            state.perhaps.clear();
+        }
+    }
+
     /// The driver gave the scenario another PASID.
     pub fn add_pasid(&mut self, pasid: u32) {
         self.pasids.push(pasid);

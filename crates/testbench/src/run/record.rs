@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Run;
-use crate::bench::{Bench, Done, FaultKey};
+use crate::bench::{Bench, Done, FaultKey, Handle};
 use crate::report;
 use crate::scenario::Scenario;
 use crate::trace;
@@ -118,7 +118,8 @@ pub(super) fn instance(
         id_registers: BTreeMap::new(),
         masters,
     };
-    if let Some(instance) = bench.smmus.get(index).map(|smmu| smmu.instance()) {
+    if let Some(smmu) = bench.smmus.get(index).and_then(Handle::get) {
+        let instance = smmu.instance();
         let features = instance.features();
         let registers = &features.registers;
         described.asid_bits = features.asid_bits;

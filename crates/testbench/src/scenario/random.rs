@@ -54,6 +54,12 @@ pub struct Weights {
     pub release: u32,
     /// Answer a transaction that has stalled.
     pub answer: u32,
+    /// Suspend an instance, or resume one that is suspended.
+    pub power: u32,
+    /// Reset an instance.
+    pub reset: u32,
+    /// Remove an instance, and take it into use again.
+    pub replug: u32,
 }
 
 impl Random {
@@ -84,6 +90,9 @@ impl Weights {
             + self.unbind
             + self.release
             + self.answer
+            + self.power
+            + self.reset
+            + self.replug
     }
 }
 
@@ -106,6 +115,9 @@ impl Default for Weights {
             unbind: 3,
             release: 1,
             answer: 8,
+            power: 0,
+            reset: 0,
+            replug: 0,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::cell::Cell;
 use super::error::did_you_mean;
 use super::read::{Names, lookup};
 use super::source::Fields;
-use super::{Action, PAGE, Random, Scenario, Step, Substream, Target, Weights};
+use super::{Action, Change, PAGE, Random, Scenario, Step, Substream, Target, Weights};
 use dma::Before;
 
 /// IOVA of a random workload's window, if it is not given: it fits into every domain.
@@ -22,13 +22,17 @@ const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
 
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 19] = [
+const ACTIONS: [(&str, Read); 23] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
     ("bind", |reader, fields| reader.bind(fields)),
     ("unbind", |reader, fields| reader.unbind(fields)),
     ("release", |reader, fields| reader.release(fields)),
     ("replace", |reader, fields| reader.replace(fields)),
+    ("suspend", |reader, fields| reader.change(fields, Change::Suspend)),
+    ("resume", |reader, fields| reader.change(fields, Change::Resume)),
+    ("reset", |reader, fields| reader.change(fields, Change::Reset)),
+    ("replug", |reader, fields| reader.change(fields, Change::Replug)),
     ("map", |reader, fields| reader.map(fields)),
     ("unmap", |reader, fields| reader.unmap(fields)),
     ("reclaim", |reader, fields| reader.reclaim(fields)),
@@ -188,6 +192,12 @@ impl Reader<'_> {
         Some(Action::Random(Random { steps: steps?, seed, iova, pages, longest, weights }))
     }
 
+    fn change(&self, fields: &Fields<'_>, change: Change) -> Option<Action> {
+        let value = fields.need("instance", "\"smmu0\"")?;
+        let instance = lookup(fields, "instance", &self.names.instances, value)?;
+        Some(Action::Change { instance, change })
+    }
+
     fn master(&self, fields: &Fields<'_>) -> Option<usize> {
         let value = fields.need("master", "\"nic\"")?;
         lookup(fields, "master", &self.names.masters, value)
@@ -243,6 +253,9 @@ fn weights(fields: Fields<'_>) -> Option<Weights> {
         unbind: weight("unbind", default.unbind),
         release: weight("release", default.release),
         answer: weight("answer", default.answer),
+        power: weight("power", default.power),
+        reset: weight("reset", default.reset),
+        replug: weight("replug", default.replug),
     };
     if weights.always() == 0 {
         fields.source.wrong(fields.span.clone(), "all weights are 0; leave one of them out");

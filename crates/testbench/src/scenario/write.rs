@@ -200,6 +200,10 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
         Action::Release { process: of } => {
             writeln!(out, "release = {{ process = {} }}", process(*of))
         }
+        Action::Change { instance, change } => {
+            let of = name(&scenario.instances, *instance, |it: &Instance| &it.name);
+            writeln!(out, "{} = {{ instance = {of} }}", change.name())
+        }
         Action::Replace { process: of } => {
             writeln!(out, "replace = {{ process = {} }}", process(*of))
         }
@@ -299,6 +303,9 @@ fn random(out: &mut String, it: &Random) -> fmt::Result {
             ("unbind", all.unbind, Some(usual.unbind)),
             ("release", all.release, Some(usual.release)),
             ("answer", all.answer, Some(usual.answer)),
+            ("power", all.power, Some(usual.power)),
+            ("reset", all.reset, Some(usual.reset)),
+            ("replug", all.replug, Some(usual.replug)),
         ];
         let written = weights.iter().filter(|(_, weight, usual)| Some(*weight) != *usual);
         let written: Vec<String> =

@@ -81,6 +81,17 @@ impl Structures {
         self.tables.push(table);
     }
 
+    /// Another table in place of that of `instance`, whose structures are no more.
+    pub(super) fn replace_instance(&mut self, instance: usize, table: StreamTable) {
+        self.histories.retain(|(of, _, _), _| *of != instance);
+        self.firsts.retain(|first| first.instance != instance);
+        self.leaves.retain(|leaf| leaf.instance != instance);
+        self.stored.remove(&instance);
+        if let Some(place) = self.tables.get_mut(instance) {
+            *place = table;
+        }
+    }
+
     pub(super) fn instances(&self) -> usize {
         self.tables.len()
     }
@@ -91,6 +102,16 @@ impl Structures {
         let Some(pa) = self.tables.get(instance).and_then(entry) else { return };
         let history = History::new(Kind::Ste, pa, words(ram, pa));
         self.histories.insert((instance, stream, Structure::Ste), history);
+    }
+
+    /// What the structures of `instance` hold now is all that they have held.
+    pub(super) fn settle(&mut self, ram: &Ram, instance: usize) {
+        for ((of, _, structure), history) in &mut self.histories {
+            if *of == instance {
+                *history = History::new(structure.kind(), history.pa, words(ram, history.pa));
+            }
+        }
+        self.forget_unreachable(instance);
     }
 
     /// The instances whose structures were stored to since the last call.

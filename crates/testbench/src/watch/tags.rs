@@ -67,6 +67,7 @@ impl Watch {
                 .map(|entry| (entry.tag, entry.ttb, "walk"));
             let stray = entries
                 .chain(walks)
+                .filter(|_| model.translates())
                 .find(|(tag, ttb, _)| !belongs(instance, tag.vmid, tag.asid, *ttb));
             let text = stray.map(|(tag, ttb, what)| {
                 format!(

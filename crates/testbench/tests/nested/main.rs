@@ -16,10 +16,10 @@ use std::sync::Arc;
 use smmuv3::features::IdRegisters;
 use smmuv3::nest::{Cause, Forwarder, Owner, Stop};
 use smmuv3::{
-    AttachError, Attributes, Config, DomainConfig, InstanceConfig, Iommu, Iova, MasterConfig,
-    NestConfig, NestError, PhysAddr, Prot, StreamId,
+    AttachError, Attributes, Config, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova,
+    MasterConfig, NestConfig, NestError, PhysAddr, Prot, Report, StreamId,
 };
-use smmuv3_formats::{Command, EventId};
+use smmuv3_formats::{Command, EventId, Ste};
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::platform::{TestPlatform, World};
 
@@ -162,6 +162,39 @@ fn a_flood_of_commands_is_taken_in_bounded_pieces() {
     let done = host.nest.forward(&mut Forwarder::new(), &flood).unwrap();
     assert_eq!((done.consumed, done.stop), (smmuv3::nest::LARGEST_FORWARD, Stop::Full));
     host.commands(&flood);
+    assert_eq!(host.verdict(), Ok(()));
+}
+
+/// The SMMU may merge what the guest's device is refused (MEV), and the host reads as much at once as it likes.
+#[test]
+fn a_flood_of_faults_is_read_in_bounded_pieces() {
+    const BUDGET: usize = 16;
+    let mut host = host();
+    let merges = |host: &Host| {
+        let streams = host.smmu.instance().streams();
+        let entry = streams.entry(host.iommu.platform(), StreamId(0x900)).unwrap();
+        Ste(entry.load(host.iommu.platform())).mev()
+    };
+    assert!(merges(&host));
+    // Whatever the guest says of it.
+    host.nest(0, Guest::entry(0).with_mev(false), Use::Space(0));
+    assert!(merges(&host));
+    for access in 0..1000 {
+        // Of its own stage 1, and of what it was not given.
+        host.reached(0, if access % 2 == 0 { VA + 5 * PAGE } else { 0x7f00_0000_0000 });
+    }
+    let (mut pieces, mut more) = (0, true);
+    while more {
+        let mut events = 0;
+        let mut sink = |report| events += usize::from(matches!(report, Report::Event(_)));
+        more = host.iommu.handle_interrupt(&host.smmu, Interrupt::Any, BUDGET, &mut sink);
+        assert!(events <= BUDGET && (events > 0 || !more), "{events}");
+        pieces += 1;
+    }
+    // Of the 1000, as many as the queue has room for.
+    assert!((2..=1 + 128 / BUDGET).contains(&pieces), "{pieces}");
+    host.nest(0, Guest::bypass(), Use::Bypass);
+    assert!(merges(&host));
     assert_eq!(host.verdict(), Ok(()));
 }
 

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What an implementation does differently from what its ID registers say: by IIDR, and as firmware tells (§19).
+
+use smmuv3_formats::register::Iidr;
+
+use crate::features::Features;
+
+/// What firmware says of an SMMU that its ID registers do not, or say otherwise (§19, Appendix C).
+///
+/// A device tree says it by properties and `compatible`, the IORT by its model number and flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Firmware {
+    /// CMD_PREFETCH_* must not be used (`hisilicon,broken-prefetch-cmd`; model 1). This driver never does.
+    pub no_prefetch: bool,
+    /// The registers of page 1 are in page 0, and there is one page only (`cavium,cn9900-broken-page1-regspace`; model
+    /// 2): [`Mmio`](crate::Mmio) is never given an offset beyond 64 KiB.
+    pub page_0_only: bool,
+    /// Whatever was invalidated has to be invalidated once more after the first time was complete
+    /// (`nvidia,tegra264-smmu`).
+    pub repeated_invalidation: bool,
+    /// In place of IDR0.HTTU, which then does not count: 0 none, 1 access flags, 2 dirty state as well. More than 3 is
+    /// taken for 3.
+    pub httu: Option<u8>,
+}
+
+impl Firmware {
+    /// It says nothing.
+    pub const NONE: Self =
+        Self { no_prefetch: false, page_0_only: false, repeated_invalidation: false, httu: None };
+}
+
+/// What is wrong with some implementations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Erratum {
+    /// Events for WFE do not come.
+    Events,
+    /// Stage 1 and stage 2 must not both be on for a stream.
+    Nesting,
+    /// Broadcast TLB maintenance does not reach it reliably.
+    Broadcast,
+    /// So many commands may precede a CMD_SYNC.
+    Batch(u32),
+}
+
+/// Which parts have it: IIDR.ProductID of one of Arm's, and IIDR.Variant and Revision.
+type Row = (u64, fn(u64, u64) -> bool, Erratum);
+
+const ARM: u64 = 0x43b;
+const MMU_600: u64 = 0x483;
+const MMU_700: u64 = 0x487;
+const MMU_L1: u64 = 0x48a;
+const MMU_S3: u64 = 0x498;
+
+const fn all(_: u64, _: u64) -> bool {
+    true
+}
+
+const fn early_mmu_700(variant: u64, revision: u64) -> bool {
+    variant < 1 || revision < 1
+}
+
+/// Room for CMD_SYNC in 64 commands, and one less (2812531).
+const SMALL_BATCH: u32 = 62;
+
+/// The table of §19.
+const TABLE: [Row; 7] = [
+    // 1076982.
+    (MMU_600, |variant, revision| variant == 0 && revision <= 2, Erratum::Events),
+    // 1209401.
+    (MMU_600, |variant, _| variant < 2, Erratum::Nesting),
+    (MMU_700, all, Erratum::Broadcast),
+    // 2812531.
+    (MMU_700, early_mmu_700, Erratum::Batch(SMALL_BATCH)),
+    // 2268618, 2812531.
+    (MMU_700, early_mmu_700, Erratum::Nesting),
+    // 3878312, 3995052.
+    (MMU_L1, all, Erratum::Broadcast),
+    (MMU_S3, all, Erratum::Broadcast),
+];
+
+impl Features {
+    /// Without what the implementation that IIDR names does wrong.
+    #[must_use]
+    pub(crate) fn corrected(mut self) -> Self {
+        let iidr: Iidr = self.registers.iidr;
+        let here = |product, affected: fn(u64, u64) -> bool| {
+            iidr.implementer() == ARM
+                && iidr.product_id() == product
+                && affected(iidr.variant(), iidr.revision())
+        };
+        for (product, affected, erratum) in TABLE {
+            match erratum {
+                _ if !here(product, affected) => {}
+                Erratum::Events => self.events = false,
+                Erratum::Nesting => self.nesting = false,
+                Erratum::Broadcast => self.broadcast = false,
+                Erratum::Batch(most) => self.largest_batch = self.largest_batch.min(most),
+            }
+        }
+        self
+    }
+
+    /// As firmware says.
+    #[must_use]
+    pub(crate) fn told(mut self, firmware: &Firmware) -> Self {
+        self.page_0_only = firmware.page_0_only;
+        self.repeated_invalidation = firmware.repeated_invalidation;
+        self.prefetch = !firmware.no_prefetch;
+        if let Some(httu) = firmware.httu {
+            (self.access_flag, self.dirty_state) = (httu >= 1, httu >= 2);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::IdRegisters;
+    use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
+
+    /// Both stages, BTM, SEV, HTTU 2.
+    fn features(iidr: Iidr) -> Features {
+        Features::decode(IdRegisters {
+            idr0: Idr0(0x0d44_101b).with_btm(true).with_sev(true).with_httu(2),
+            idr1: Idr1(0x0273_0010),
+            idr3: Idr3(0x1414),
+            idr5: Idr5(0x74),
+            iidr,
+            aidr: Aidr(1),
+            ..IdRegisters::default()
+        })
+        .unwrap()
+    }
+
+    /// {events, nesting, broadcast, largest batch} of a part of Arm's.
+    fn seen(product: u64, variant: u64, revision: u64) -> (bool, bool, bool, u32) {
+        let iidr = Iidr::default().with_implementer(0x43b).with_product_id(product);
+        let features = features(iidr.with_variant(variant).with_revision(revision));
+        (features.events, features.nesting, features.broadcast, features.largest_batch)
+    }
+
+    #[test]
+    fn each_row_of_the_table_is_heeded_from_its_first_to_its_last_revision() {
+        let no_limit = u32::MAX;
+        for (product, variant, revision, expected) in [
+            // MMU-600: 1076982 for r0p0 to r0p2, 1209401 for r0 and r1.
+            (0x483, 0, 0, (false, false, true, no_limit)),
+            (0x483, 0, 2, (false, false, true, no_limit)),
+            (0x483, 0, 3, (true, false, true, no_limit)),
+            (0x483, 1, 0, (true, false, true, no_limit)),
+            (0x483, 2, 0, (true, true, true, no_limit)),
+            // MMU-700: no BTM ever; 2812531 and 2268618 before r1p1.
+            (0x487, 0, 0, (true, false, false, 62)),
+            (0x487, 0, 1, (true, false, false, 62)),
+            (0x487, 1, 0, (true, false, false, 62)),
+            (0x487, 1, 1, (true, true, false, no_limit)),
+            // MMU-L1, MMU-S3: no BTM.
+            (0x48a, 3, 3, (true, true, false, no_limit)),
+            (0x498, 0, 0, (true, true, false, no_limit)),
+            // Another product.
+            (0x484, 0, 0, (true, true, true, no_limit)),
+        ] {
+            let got = seen(product, variant, revision);
+            assert_eq!(got, expected, "{product:#x} r{variant}p{revision}");
+        }
+    }
+
+    #[test]
+    fn products_of_others_are_not_arms() {
+        let other = features(Iidr::default().with_implementer(0x36b).with_product_id(0x487));
+        assert!(other.broadcast && other.nesting && other.events);
+        assert_eq!(other.largest_batch, u32::MAX);
+    }
+
+    #[test]
+    fn nesting_takes_both_stages() {
+        let mut registers = features(Iidr::default()).registers;
+        registers.idr0 = registers.idr0.with_s2p(false);
+        assert!(!Features::decode(registers).unwrap().nesting);
+    }
+
+    #[test]
+    fn firmware_has_the_last_word_on_httu_and_alone_knows_the_rest() {
+        let plain = features(Iidr::default());
+        assert!(plain.access_flag && plain.dirty_state && plain.prefetch);
+        assert!(!plain.page_0_only && !plain.repeated_invalidation);
+        assert_eq!(plain.told(&Firmware::default()), plain);
+        for (httu, expected) in [(0, (false, false)), (1, (true, false)), (3, (true, true))] {
+            let told = plain.told(&Firmware { httu: Some(httu), ..Firmware::default() });
+            assert_eq!((told.access_flag, told.dirty_state), expected, "{httu}");
+        }
+        let all = Firmware {
+            no_prefetch: true,
+            page_0_only: true,
+            repeated_invalidation: true,
+            httu: None,
+        };
+        let told = plain.told(&all);
+        assert!(!told.prefetch && told.page_0_only && told.repeated_invalidation);
+        assert!(told.access_flag && told.dirty_state);
+    }
+}

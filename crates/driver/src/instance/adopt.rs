@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Taking over an SMMU that goes on translating meanwhile: all but its stream table, which stays (§2.1).
+
+use smmuv3_formats::register::{Cr0, Cr1, Cr2, IrqCtrl};
+
+use super::{EnableError, Instance, NotStarted, Probed};
+use crate::platform::{Mmio, Platform};
+
+impl<P: Platform> Probed<P> {
+    pub(crate) fn mmio(&self) -> &P::Mmio {
+        &self.mmio
+    }
+
+    /// What cannot be changed while it translates stays as `cr2` says.
+    pub(crate) fn adopted(&mut self, cr2: Cr2) {
+        self.features.e2h = cr2.e2h();
+        self.features.el2_host &= cr2.e2h();
+        self.features.broadcast &= !cr2.ptm();
+    }
+}
+
+impl<P: Platform> Instance<P> {
+    /// Starts the SMMU for the first time, without turning it off. `block` makes entries abort that are not to go on. If that
+    /// fails, it is turned off and aborts, as far as it can be told.
+    ///
+    /// # Safety
+    /// As for [`Instance::start_first`].
+    #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
+    pub(crate) unsafe fn start_adopting(
+        self,
+        platform: &P,
+        block: impl FnOnce(&Self) -> Result<(), EnableError>,
+    ) -> Result<Self, NotStarted<P>> {
+        self.commands.give_up();
+        let taken_over = self.take_over(platform).and_then(|()| block(&self));
+        let Err(error) = taken_over else { return Ok(self) };
+        self.commands.give_up();
+        // SAFETY: the caller's promise.
+        Err(unsafe { self.give_up_start(platform, error, true) })
+    }
+
+    fn take_over(&self, platform: &P) -> Result<(), EnableError> {
+        let mmio = &self.mmio;
+        self.write_irq_ctrl(platform, IrqCtrl::default())?;
+        // Queues off, and whoever translates goes on.
+        let mut cr0 = Cr0(mmio.read32(Cr0::OFFSET));
+        cr0 = cr0.with_cmdqen(false).with_eventqen(false).with_priqen(false);
+        self.write_cr0(platform, cr0)?;
+        self.disable_others(platform)?;
+        if self.commands.forget_errors(platform, mmio).eventq_abt_err() {
+            self.events.aborted(platform);
+        }
+        // Attributes of queues; those of tables are what they were.
+        let (old, new) = (Cr1(mmio.read32(Cr1::OFFSET)), super::cr1(&self.features));
+        let cr1 = old.with_queue_ic(new.queue_ic()).with_queue_oc(new.queue_oc());
+        mmio.write32(Cr1::OFFSET, cr1.with_queue_sh(new.queue_sh()).0);
+
+        self.commands.restart(platform, mmio);
+        cr0 = cr0.with_cmdqen(true);
+        self.write_cr0(platform, cr0)?;
+        self.enable_others(platform)?;
+        self.commands.resume(platform);
+        // Nothing of before is older than what is in memory now.
+        self.forget_all(platform)?;
+
+        self.events.restart(platform, mmio);
+        cr0 = cr0.with_eventqen(true);
+        self.write_cr0(platform, cr0)?;
+        self.wire(platform)?;
+        if self.features.ats {
+            // As when it is started: no stream that goes on has devices that say what is translated.
+            self.write_cr0(platform, cr0.with_atschk(true))?;
+        }
+        // For when it is off.
+        self.set_while_off(platform)
+    }
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Stopping an SMMU whose power is about to go, and starting it with all registers lost (§17.4, §17.1).
+
+use smmuv3_formats::register::{Cr0, IrqCtrl};
+
+use super::{EnableError, Instance};
+use crate::platform::{Mmio, Platform};
+
+impl<P: Platform> Instance<P> {
+    /// Stops the SMMU, with what it was given complete and all translated transactions done: its power may go. From then on
+    /// invalidations count as done ([`CommandQueue::is_asleep`]), and no register is accessed through the command queue,
+    /// until [`Instance::resume`]. Events that it recorded can still be [drained], as long as it has power.
+    ///
+    /// # Errors
+    /// [`EnableError::Handshake`] with GBPA: it works as before. Any other: it counts as failed.
+    ///
+    /// [`CommandQueue::is_asleep`]: crate::command_queue::CommandQueue::is_asleep
+    /// [drained]: crate::event_queue::EventQueue::drain
+    pub fn suspend(&self, platform: &P) -> Result<(), EnableError> {
+        // What is decided while it is off comes before it is.
+        self.set_while_off(platform)?;
+        let stopped = self.stop_walking(platform);
+        if stopped.is_err() {
+            self.commands.give_up();
+        }
+        stopped
+    }
+
+    fn stop_walking(&self, platform: &P) -> Result<(), EnableError> {
+        #[cfg(feature = "mutation")]
+        if self.mutation == Some(crate::Mutation::SleepWhileOn) {
+            self.commands.sleep(platform);
+        }
+        // Nobody answers what the SMMU is about to end.
+        #[cfg(feature = "alloc")]
+        crate::stall::close(platform, self).map_err(EnableError::Commands)?;
+        // Commands and events go on for now.
+        let cr0 = Cr0(self.mmio.read32(Cr0::OFFSET)).with_smmuen(false);
+        self.write_cr0(platform, cr0)?;
+        // Transactions that were translated before are done when this is complete, and so is all that others gave.
+        self.forget_all(platform)?;
+        self.commands.silence(platform, &self.mmio);
+        self.commands.sleep(platform);
+        // What is recorded by now can be read afterwards (§3.3).
+        self.write_cr0(platform, Cr0::default())?;
+        self.disable_others(platform)?;
+        self.write_irq_ctrl(platform, IrqCtrl::default())
+    }
+
+    /// Starts the SMMU again after [`Instance::suspend`], whatever became of its registers and caches. What changed in
+    /// memory meanwhile counts. Invalidations are left out until its caches are about to be emptied.
+    ///
+    /// # Errors
+    /// See [`EnableError`]; it counts as failed then.
+    pub fn resume(&self, platform: &P) -> Result<(), EnableError> {
+        self.events.forget_indices(platform);
+        let result = self.bring_up(platform, false);
+        if result.is_err() {
+            self.commands.give_up();
+        }
+        result
+    }
+}

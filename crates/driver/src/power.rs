@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An SMMU whose power goes for a while: suspend and resume.
+//!
+//! While it is asleep everything works as before, in memory: masters are attached and detached, domains mapped and
+//! unmapped. Only what would tell the SMMU to forget is left out, because it wakes with empty caches; how that is safe
+//! against CPUs that unmap meanwhile is told in `state`. Devices behind it are refused, or reach what
+//! [`InstanceConfig::while_off`](crate::InstanceConfig::while_off) says, for as long as its power is there.
+
+use core::fmt;
+
+use crate::fault::{self, Interrupt, Report};
+use crate::instance::EnableError;
+use crate::iommu::{Iommu, Smmu};
+use crate::platform::Platform;
+
+/// Events that are handed over between two looks at the index.
+const BATCH: usize = 64;
+
+/// Why an SMMU was not suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SuspendError {
+    /// It was removed.
+    Removed,
+    /// It does not answer: see [`Iommu::reset`] and [`Iommu::remove`].
+    Failed,
+    /// It did not stop, or did not complete what it had been given. If GBPA was not confirmed it works as before;
+    /// otherwise it counts as failed.
+    Hardware(EnableError),
+}
+
+impl fmt::Display for SuspendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Removed => f.write_str("the SMMU was removed"),
+            Self::Failed => f.write_str("the SMMU does not answer, and has to be reset"),
+            Self::Hardware(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SuspendError {}
+
+impl<P: Platform> Iommu<P> {
+    /// Stops `smmu`, so that its power may go (§17.4): no transaction is translated any more, all that were are complete,
+    /// and all it had to report was handed to `sink`, which runs as that of [`Iommu::handle_interrupt`] does. When this
+    /// has returned no register of it is accessed before [`Iommu::resume`], whatever is called on whichever CPU.
+    ///
+    /// Devices behind it should be quiet: what they do from here on is refused without a report. Those with ATS have it
+    /// switched off, until it works again ([`Platform::disable_ats`]). Transactions that have stalled end: answers that
+    /// come later do nothing, and what stalled just now is a [`Report::Aborted`]. Everything of the
+    /// driver can be called meanwhile; see the module's page in ARCHITECTURE.md for why none of it is lost. One that is
+    /// suspended already stays so.
+    ///
+    /// # Errors
+    /// See [`SuspendError`]; its power is to stay on then.
+    pub fn suspend(
+        &self,
+        smmu: &Smmu<P>,
+        sink: &mut dyn FnMut(Report<P>),
+    ) -> Result<(), SuspendError> {
+        let core = &smmu.core;
+        core.configuration.with(|configuration| {
+            if configuration.asids.removed() & smmu.id.bit() != 0 {
+                return Err(SuspendError::Removed);
+            }
+            let instance = smmu.instance();
+            if instance.commands().has_failed() {
+                return Err(SuspendError::Failed);
+            }
+            if instance.commands().is_asleep() {
+                return Ok(());
+            }
+            // None of them may have it on when SMMUEN is 0 (§12).
+            let quiet = configuration.quiet(core, smmu.id).map_err(EnableError::Commands);
+            if let Err(error) = quiet.and_then(|()| instance.suspend(&core.platform)) {
+                if !instance.commands().has_failed() {
+                    // If that fails, they are off, which does no harm.
+                    let _ = configuration.switch_on(core, smmu.id);
+                }
+                return Err(SuspendError::Hardware(error));
+            }
+            // Nothing is recorded any more, so this ends.
+            while fault::handle(core, smmu.id, instance, Interrupt::Any, BATCH, sink) {}
+            Ok(())
+        })
+    }
+
+    /// Lets `smmu` work again, which has power and was suspended: all its registers are written, and its caches emptied
+    /// before it translates anything. Its tables are those in memory, as they are by now. One that is not suspended is
+    /// left alone.
+    ///
+    /// Where something had not been confirmed before it was suspended, that is let go of, as by [`Iommu::reset`].
+    ///
+    /// # Errors
+    /// As for [`Iommu::reset`], which may be tried then: it counts as failed.
+    pub fn resume(&self, smmu: &Smmu<P>) -> Result<(), EnableError> {
+        if !smmu.instance().commands().is_asleep() {
+            return Ok(());
+        }
+        self.revive(smmu, |instance, platform| match instance.commands().is_asleep() {
+            true => instance.resume(platform),
+            // Somebody else was faster.
+            false => Ok(()),
+        })
+    }
+
+    /// Whether `smmu` is suspended.
+    pub fn is_suspended(&self, smmu: &Smmu<P>) -> bool {
+        smmu.instance().commands().is_asleep()
+    }
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether an SMMU works, does not answer, or is asleep: suspended, with its power gone or about to go.
+//!
+//! *Asleep*: SMMUEN is 0, so no access is translated and nothing is cached, and before it is 1 again its caches are
+//! emptied. So whatever it should be told to forget, it need not be told: that is *elided*. Who finds it asleep has made
+//! its change to memory before, and who wakes it says so before the SMMU can walk (rule R5):
+//!
+//! | who unmaps | who wakes it |
+//! |---|---|
+//! | clears descriptors | says that it works |
+//! | `fence(SeqCst)` | `fence(SeqCst)` |
+//! | finds that it works, and tells it; or that it sleeps | lets it walk |
+//!
+//! One of the two sees the other: either it is told, or it walks tables as they are now.
+//!
+//! While it sleeps its registers may be gone: whoever accesses them, and is not the one that changes the state, is
+//! *inside* meanwhile, counted by CPU; putting it to sleep waits until nobody is.
+
+use crate::sync::{AtomicU64, Line, Ordering, fence};
+
+const FAILED: u64 = 1 << 0;
+const ASLEEP: u64 = 1 << 1;
+/// Each time that it begins to work is another one.
+const NEXT: u64 = 1 << 2;
+
+/// CPUs share a count where there are more.
+const SHARDS: usize = 8;
+
+pub(crate) struct State {
+    word: AtomicU64,
+    inside: [Line<AtomicU64>; SHARDS],
+}
+
+/// The state at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    /// It is neither failed nor asleep.
+    #[inline]
+    pub(crate) const fn works(self) -> bool {
+        self.0 & (FAILED | ASLEEP) == 0
+    }
+
+    #[inline]
+    pub(crate) const fn has_failed(self) -> bool {
+        self.0 & FAILED != 0
+    }
+
+    /// It sleeps, and there is nothing else that is wrong with it.
+    #[inline]
+    pub(crate) const fn is_asleep(self) -> bool {
+        self.0 & (FAILED | ASLEEP) == ASLEEP
+    }
+
+    /// Its registers may be gone.
+    #[inline]
+    const fn is_off(self) -> bool {
+        self.0 & ASLEEP != 0
+    }
+}
+
+/// See the module: registers may be accessed for as long as this lives.
+#[must_use]
+pub(crate) struct Inside<'a>(&'a AtomicU64);
+
+impl Drop for Inside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl State {
+    /// It works.
+    pub(crate) fn new() -> Self {
+        Self { word: AtomicU64::new(0), inside: core::array::from_fn(|_| Line(AtomicU64::new(0))) }
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Moment {
+        Moment(self.word.load(Ordering::Acquire))
+    }
+
+    /// It does not answer.
+    pub(crate) fn fail(&self) {
+        self.word.fetch_or(FAILED, Ordering::AcqRel);
+    }
+
+    /// The same, unless its state has changed since.
+    pub(crate) fn fail_since(&self, moment: Moment) {
+        // Failing means that it is given up already, was reset, or sleeps: what was seen of it does not count then.
+        let _ = self.word.compare_exchange(
+            moment.0,
+            moment.0 | FAILED,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+    }
+
+    /// It is about to walk tables and to take commands, with empty caches. One caller at a time.
+    pub(crate) fn work(&self) {
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            let next = (word & !(FAILED | ASLEEP)).wrapping_add(NEXT);
+            let changed =
+                self.word.compare_exchange(word, next, Ordering::AcqRel, Ordering::Acquire);
+            match changed {
+                Ok(_) => break,
+                Err(other) => word = other,
+            }
+        }
+        // Before it walks: see the module.
+        fence(Ordering::SeqCst);
+    }
+
+    /// It walks no tables any more: nobody comes in from here on. One caller at a time.
+    pub(crate) fn sleep(&self) {
+        self.word.fetch_or(ASLEEP, Ordering::AcqRel);
+        // Pairs with the fence of `enter`: that one finds it asleep, or `wait_outside` the count.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether an invalidation can be left out, by someone who has made the change before. The cold half of a look that
+    /// found that it does not work.
+    #[cold]
+    pub(crate) fn elides(&self) -> bool {
+        // Between the change and the look that counts.
+        fence(Ordering::SeqCst);
+        self.now().is_asleep()
+    }
+
+    /// Lets the caller access registers; `None` where it sleeps.
+    #[inline]
+    pub(crate) fn enter(&self, cpu: usize) -> Option<Inside<'_>> {
+        let count = &self.inside[cpu % SHARDS].0;
+        count.fetch_add(1, Ordering::Relaxed);
+        let inside = Inside(count);
+        fence(Ordering::SeqCst);
+        (!self.now().is_off()).then_some(inside)
+    }
+
+    /// Waits until nobody is inside, after [`State::sleep`]. Whoever is has to leave: what it waits for is over.
+    pub(crate) fn wait_outside(&self, relax: impl Fn()) {
+        for count in &self.inside {
+            while count.load(Ordering::Acquire) != 0 {
+                relax();
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_before_a_change_does_not_count_after_it() {
+        let state = State::new();
+        let before = state.now();
+        assert!(before.works() && !before.has_failed() && !before.is_asleep());
+        state.sleep();
+        state.fail_since(before);
+        assert!(state.now().is_asleep() && state.elides());
+        state.work();
+        assert!(state.now().works() && !state.elides());
+        assert_ne!(state.now(), before);
+        state.fail_since(before);
+        assert!(state.now().works());
+        state.fail_since(state.now());
+        assert!(state.now().has_failed());
+        state.work();
+        assert!(state.now().works());
+    }
+
+    #[test]
+    fn who_failed_in_its_sleep_elides_nothing() {
+        let state = State::new();
+        state.sleep();
+        state.fail();
+        assert!(state.now().has_failed() && !state.elides() && !state.now().is_asleep());
+        assert!(state.enter(0).is_none());
+    }
+
+    #[test]
+    fn nobody_comes_in_while_it_sleeps_and_it_waits_for_those_inside() {
+        let state = State::new();
+        let inside = state.enter(3).unwrap();
+        state.sleep();
+        assert!((0..9).all(|cpu| state.enter(cpu).is_none()));
+        let left = core::cell::Cell::new(Some(inside));
+        let looked = core::cell::Cell::new(0);
+        state.wait_outside(|| {
+            looked.set(looked.get() + 1);
+            drop((looked.get() == 3).then(|| left.take()));
+        });
+        assert_eq!(looked.get(), 3);
+        assert!(left.take().is_none());
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests;

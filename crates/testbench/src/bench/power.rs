@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Instances that are suspended, resumed, reset, or removed and taken into use again.
+
+use std::sync::{Arc, PoisonError};
+
+use smmuv3::{Report, Smmu};
+
+use super::{Bench, Done, Handle};
+use crate::oracle::{Power, Use, User};
+use crate::platform::TestPlatform;
+use crate::scenario::{Answer, Change, Instance, Substream};
+use crate::stream_table::StreamTable;
+use crate::trace;
+use crate::watch::Tally;
+
+/// Instances that a run uses at most, one after the other included.
+const MOST_KNOWN: usize = 24;
+/// Larger stream tables are not made again and again.
+const MOST_BITS: u32 = 18;
+
+impl Bench {
+    /// Changes an instance as a whole. One that is so already stays so.
+    pub(super) fn change(&self, instance: usize, change: Change) -> Done {
+        let power = self.oracle(|oracle| oracle.power(instance));
+        let done = match (change, power) {
+            (Change::Suspend, Power::On) => self.suspend(instance),
+            (Change::Resume | Change::Reset, Power::Off) => self.wake(instance, change),
+            (Change::Reset, _) => self.reset(instance),
+            (Change::Replug, Power::On) => self.replug(instance),
+            (Change::Suspend | Change::Resume | Change::Replug, _) => Ok("nothing to do"),
+        };
+        let outcome = match done {
+            Ok(done) => done.to_owned(),
+            Err(error) => {
+                let what = change.name();
+                self.look(|watch| watch.refuse(format_args!("{what} was refused: {error}")));
+                error
+            }
+        };
+        Done { outcome, ..Done::default() }
+    }
+
+    fn set_power(&self, instance: usize, power: Power) {
+        self.look(|watch| {
+            watch.collect(&self.world);
+            watch.oracle.set_power(instance, power);
+        });
+    }
+
+    fn suspend(&self, instance: usize) -> Result<&'static str, String> {
+        let Some(smmu) = self.smmu(instance) else { return Ok("nothing to do") };
+        self.set_power(instance, Power::Changing);
+        let mut reports = Vec::new();
+        let mut sink = |report: Report<TestPlatform>| reports.push(report);
+        let result = self.traced(
+            "call",
+            "suspend",
+            || self.named(instance),
+            || self.iommu.suspend(&smmu, &mut sink),
+        );
+        self.look(|watch| {
+            watch.collect(&self.world);
+            for report in &reports {
+                watch.report(instance, report);
+            }
+        });
+        if let Err(error) = result {
+            self.set_power(instance, Power::On);
+            return Err(error.to_string());
+        }
+        if let Some(mut model) = self.world.machine().model(instance) {
+            model.power_off();
+        }
+        self.set_power(instance, Power::Off);
+        self.look(|watch| {
+            // It said all that it had to say.
+            watch.oracle.all_reported(instance);
+        });
+        Ok("done")
+    }
+
+    /// Power, and either call that makes use of it.
+    fn wake(&self, instance: usize, change: Change) -> Result<&'static str, String> {
+        let Some(smmu) = self.smmu(instance) else { return Ok("nothing to do") };
+        self.set_power(instance, Power::Changing);
+        if let Some(mut model) = self.world.machine().model(instance) {
+            model.power_on(true);
+        }
+        let result = self.traced(
+            "call",
+            change.name(),
+            || self.named(instance),
+            || match change {
+                Change::Reset => self.iommu.reset(&smmu),
+                _ => self.iommu.resume(&smmu),
+            },
+        );
+        self.set_power(instance, Power::On);
+        result.map(|()| "done").map_err(|error| error.to_string())
+    }
+
+    fn reset(&self, instance: usize) -> Result<&'static str, String> {
+        let Some(smmu) = self.smmu(instance) else { return Ok("nothing to do") };
+        // Whatever unmaps meanwhile is told that it is not confirmed.
+        let (interfering, script) = self.look(|watch| watch.quiet());
+        self.set_power(instance, Power::Changing);
+        let result =
+            self.traced("call", "reset", || self.named(instance), || self.iommu.reset(&smmu));
+        self.set_power(instance, Power::On);
+        self.look(|watch| (watch.interfering, watch.script) = (interfering, script));
+        result.map(|()| "done").map_err(|error| error.to_string())
+    }
+
+    /// Its masters are closed, and it is removed while domains live on others; then all that comes back.
+    fn replug(&self, instance: usize) -> Result<&'static str, String> {
+        // The driver keeps what it knew of one that was removed, with its tables, for as long as it exists.
+        let known = self.ids.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let large = |it: &Instance| it.sid_bits > MOST_BITS;
+        // A guest would have to be given its part of another one.
+        let guests = self.guests.iter().any(Option::is_some);
+        if known >= MOST_KNOWN || guests || self.scenario.instances.get(instance).is_none_or(large)
+        {
+            return Ok("nothing to do");
+        }
+        let behind = |master: &usize| self.oracle(|oracle| oracle.streams(*master).0) == instance;
+        let masters: Vec<usize> = (0..self.masters.len()).filter(behind).collect();
+        for master in &masters {
+            self.leave(*master);
+        }
+        // Nothing that it says is lost with it.
+        self.take_events(&mut Done::default());
+        let (interfering, script) = self.look(|watch| watch.quiet());
+        self.set_power(instance, Power::Changing);
+        let done = self.traced(
+            "call",
+            "replug",
+            || self.named(instance),
+            || {
+                self.pull(instance, &masters)?;
+                if let Some(mut model) = self.world.machine().model(instance) {
+                    model.power_off();
+                    model.power_on(true);
+                }
+                self.plug(instance, &masters)
+            },
+        );
+        self.set_power(instance, Power::On);
+        self.look(|watch| (watch.interfering, watch.script) = (interfering, script));
+        done.map(|()| "done")
+    }
+
+    /// Takes everything from a master.
+    fn leave(&self, master: usize) {
+        let users: Vec<(User, Use)> = self.oracle(|oracle| oracle.users().collect());
+        for (user, use_) in users.into_iter().filter(|(user, _)| user.master == master) {
+            let name = self.oracle(|oracle| oracle.substream_name(user.substream));
+            match (use_, name) {
+                (Use::Process(process), _) => {
+                    while self.oracle(|oracle| oracle.bonds(master, process)) > 0 {
+                        self.unbind(process, master);
+                    }
+                }
+                (_, Some(Substream::Pasid(pasid))) => {
+                    self.attach(master, Some(pasid), Use::Blocked, Answer::Done);
+                }
+                _ => {}
+            }
+        }
+        self.attach(master, None, Use::Blocked, Answer::Done);
+    }
+
+    fn pull(&self, instance: usize, masters: &[usize]) -> Result<(), String> {
+        for master in masters {
+            let master = self.masters.get(*master).and_then(Handle::take);
+            let master = master.ok_or("a master is in use")?;
+            master.close().map_err(|refused| format!("close a master: {refused}"))?;
+        }
+        let smmu = self.smmus.get(instance).and_then(Handle::take).ok_or("it is in use")?;
+        self.iommu.remove(smmu).map_err(|refused| refused.to_string())?;
+        self.world.forget_given(instance);
+        self.look(|watch| {
+            watch.collect(&self.world);
+            if let Some(tally) = watch.tallies.get_mut(instance) {
+                *tally = Tally::default();
+            }
+        });
+        Ok(())
+    }
+
+    fn plug(&self, instance: usize, masters: &[usize]) -> Result<(), String> {
+        let smmu = self.bring_up(instance).map_err(|error| error.to_string())?;
+        let streams = smmu.instance().streams();
+        let (base, shape) = (streams.base_register(), streams.config_register());
+        self.look(|watch| watch.replace_instance(instance, StreamTable { base, shape }));
+        for index in masters {
+            let added = self.new_master(*index, &smmu).map_err(|error| error.to_string())?;
+            self.look(|watch| {
+                watch.collect(&self.world);
+                watch.oracle.renew_master(*index);
+                for stream in
+                    self.scenario.masters.get(*index).into_iter().flat_map(|it| &it.streams)
+                {
+                    watch.watch_stream(&self.world, instance, *stream);
+                }
+            });
+            if let Some(handle) = self.masters.get(*index) {
+                handle.put(added);
+            }
+        }
+        if let Some(handle) = self.smmus.get(instance) {
+            handle.put(smmu);
+        }
+        Ok(())
+    }
+
+    fn smmu(&self, instance: usize) -> Option<Arc<Smmu<TestPlatform>>> {
+        self.smmus.get(instance)?.get()
+    }
+
+    fn named(&self, instance: usize) -> trace::Args {
+        let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
+        trace::args([("instance", name.into())])
+    }
+}
