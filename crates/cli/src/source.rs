@@ -56,6 +56,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("hypervisor", "a host in EL2: its own devices there, a guest's in EL1"),
     built_in!("ats", "devices that keep translations until they are told to forget"),
     built_in!("stall", "devices that wait at a fault until it is answered"),
+    built_in!("pri", "devices that ask for pages, and wait until they are answered"),
 ];
 
 /// More than any scenario, and little enough to stop soon when given an endless file.

@@ -150,13 +150,23 @@ impl Interrupts {
     /// [`Completion::Interrupt`], that of CMD_SYNC, too. How an SMMU in use tells of completed commands,
     /// [`Smmu::config`](smmuv3::Smmu::config) says.
     pub fn lines(&self, completion: Completion) -> impl Iterator<Item = (Line, Interrupt)> {
-        let shared = self.event.is_some() && self.event == self.gerror;
-        let event = if shared { Interrupt::Any } else { Interrupt::Events };
-        let gerror = self.gerror.filter(|_| !shared);
+        // A line of two is one to look at everything for.
+        let shared = |line: Option<Line>| {
+            let all = [self.event, self.pri, self.gerror];
+            line.is_some() && all.iter().filter(|other| **other == line).count() > 1
+        };
+        let of = |line, which| if shared(line) { Interrupt::Any } else { which };
+        let pri = self.pri.filter(|_| self.pri != self.event);
+        let gerror = self.gerror.filter(|_| self.gerror != self.event && self.gerror != self.pri);
         // Nothing is to be done for it that a handler of the others would have to know.
         let sync = self.sync.filter(|_| completion == Completion::Interrupt);
-        let sync = sync.filter(|_| self.sync != self.event && self.sync != self.gerror);
-        let all = [(self.event, event), (gerror, Interrupt::Error), (sync, Interrupt::Sync)];
+        let sync = sync.filter(|_| ![self.event, self.pri, self.gerror].contains(&self.sync));
+        let all = [
+            (self.event, of(self.event, Interrupt::Events)),
+            (pri, of(pri, Interrupt::PageRequests)),
+            (gerror, Interrupt::Error),
+            (sync, Interrupt::Sync),
+        ];
         all.into_iter().filter_map(|(line, which)| Some((line?, which)))
     }
 }

@@ -2,9 +2,9 @@
 //! Devices that keep translations of their own (ATS, §12): their switches, what makes them forget, and what becomes of
 //! one that does not answer.
 //!
-//! The order, each step complete before the next: STE.EATS on, the device forgets all, ATS on in the device; ATS off in
-//! the device, the device forgets all, STE.EATS off (§8.2). While a device has ATS on, it is among the targets of what
-//! its stream uses.
+//! The order, each step complete before the next: STE.EATS on, the device forgets all, ATS on in the device, PRI on in
+//! it; PRI off in the device, ATS off in it, the device forgets all, STE.EATS off (§8.2), what it asked for is ended
+//! ([`crate::page_group`]). While a device has ATS on, it is among the targets of what its stream uses.
 //!
 //! A device that does not answer an invalidation in time may use what it keeps for ever. Its stream is *quarantined*: the
 //! entry is made one that aborts, translated traffic too, by a single word that no change of the entry replaces, since
@@ -19,6 +19,7 @@ use crate::error::{Failure, InstanceId};
 use crate::instance::Instance;
 use crate::iommu::{Core, Iommu};
 use crate::master::{Master, MasterState};
+use crate::page_group::{self, Which};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
 use crate::trace::Trace;
@@ -115,10 +116,14 @@ impl MasterState {
         })
     }
 
-    /// Switches ATS off in its devices, if it is on; they still keep what they keep.
+    /// Switches ATS off in its devices, if it is on; they still keep what they keep. Before that they ask for no more
+    /// pages, and what they asked for is to be ended.
     pub(crate) fn switch_off<P: Platform>(&mut self, core: &Core<P>) {
         if core::mem::take(&mut self.on) {
             for stream in &self.streams {
+                if self.page_requests != 0 {
+                    core.platform.disable_page_requests(self.instance, *stream);
+                }
                 core.platform.disable_ats(self.instance, *stream);
             }
         }
@@ -142,6 +147,10 @@ impl MasterState {
             self.on = true;
             for stream in &self.streams {
                 core.platform.enable_ats(self.instance, *stream);
+                if self.page_requests != 0 {
+                    let credits = self.page_requests;
+                    core.platform.enable_page_requests(self.instance, *stream, credits);
+                }
             }
         }
         Ok(())
@@ -172,6 +181,8 @@ impl<P: Platform> Iommu<P> {
                 }
             }
             instance.forget_streams(platform, &state.streams)?;
+            // It was reset, and waits for nothing.
+            page_group::end(core, instance, state, Which::All, None)?;
             let stream = state.stream();
             if state.write_streams(core, instance, stream).is_err() || !stream.may_be_kept() {
                 return Ok(());

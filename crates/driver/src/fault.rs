@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an SMMU reports: events of devices, and errors of its own (rule R9).
+//! What an SMMU reports: events and page requests of devices, and errors of its own (rule R9).
 
 use smmuv3_formats::register::Gerror;
-use smmuv3_formats::{Command, EventRecord};
+use smmuv3_formats::{Command, EventRecord, StreamId, SubstreamId};
 
 use core::fmt;
 
@@ -10,6 +10,8 @@ use crate::error::{Failure, InstanceId};
 use crate::event_queue::{Delivery, Lost};
 use crate::instance::Instance;
 use crate::iommu::Core;
+use crate::page_group::{self, Denied, PageGroup, PagesLost};
+use crate::page_request::Page;
 use crate::platform::Platform;
 use crate::shared::Shared;
 use crate::stall::{self, Fault, Taken};
@@ -20,6 +22,8 @@ use crate::trace::Trace;
 pub enum Interrupt {
     /// The event queue's.
     Events,
+    /// That of the queue of page requests.
+    PageRequests,
     /// The global error interrupt.
     Error,
     /// The one that tells of completed commands ([`Completion::Interrupt`](crate::Completion::Interrupt)): there is
@@ -54,6 +58,27 @@ pub enum Report<P: Platform> {
     Aborted(EventRecord),
     /// Events were lost.
     EventsLost(Lost),
+    /// A device asks for pages, and waits for an answer.
+    Pages(PageGroup<P>),
+    /// A device asked for a page in vain. If it is the last of its group, that was answered
+    /// ([`Answer::Invalid`](crate::page_request::Answer)), but where its stream or PASID is beyond those that the SMMU has,
+    /// which no answer can name; else nothing is due.
+    PageDenied {
+        /// The page.
+        page: Page,
+        /// Why.
+        why: Denied,
+    },
+    /// A device has stopped to use a PASID, and asks for nothing with it any more. What it had asked for was answered:
+    /// it does not wait for that.
+    PasidStopped {
+        /// The stream.
+        stream: StreamId,
+        /// The PASID.
+        pasid: SubstreamId,
+    },
+    /// Page requests were lost.
+    PagesLost(PagesLost),
     /// The queue stopped at a command, and goes on. What became of it, the code says (§3.2): an illegal one is left out,
     /// one that could not be fetched (2) is tried again, and so is a CMD_SYNC before which devices did not answer
     /// (3). Whoever waits for the batch is told as well, unless it was carried out after all.
@@ -66,11 +91,11 @@ pub enum Report<P: Platform> {
     /// The queue stopped at so many more commands, before those just reported, which are not remembered.
     CommandErrors(u64),
     /// Global errors other than a refused command, acknowledged. What follows from them is reported as well: events
-    /// that could not be written ([`Lost::Aborted`]), an SMMU that is out of service ([`Failure::Service`]). After
-    /// an interrupt message that was lost the event queue is looked at all the same; the others
-    /// concern what this driver does not use.
+    /// that could not be written ([`Lost::Aborted`]), or page requests ([`PagesLost::Aborted`]), an SMMU that is out of
+    /// service ([`Failure::Service`]). After an interrupt message that was lost its queue is looked at all the same;
+    /// the others concern what this driver does not use.
     GlobalError(Gerror),
-    /// The SMMU does not work any more, until it is reset; or the index of its event queue makes no sense at present
+    /// The SMMU does not work any more, until it is reset; or the index of one of its queues makes no sense at present
     /// ([`Failure::Index`]).
     Failed(Failure),
 }
@@ -82,6 +107,16 @@ impl<P: Platform> fmt::Debug for Report<P> {
             Self::Stalled(_) => "Stalled",
             Self::Aborted(_) => "Aborted",
             Self::EventsLost(_) => "EventsLost",
+            Self::Pages(_) => "Pages",
+            Self::PageDenied { page, why } => {
+                let mut fields = f.debug_struct("PageDenied");
+                return fields.field("page", page).field("why", why).finish();
+            }
+            Self::PasidStopped { stream, pasid } => {
+                let mut fields = f.debug_struct("PasidStopped");
+                return fields.field("stream", stream).field("pasid", pasid).finish();
+            }
+            Self::PagesLost(_) => "PagesLost",
             Self::CommandError { command, code } => {
                 let mut fields = f.debug_struct("CommandError");
                 return fields.field("command", command).field("code", code).finish();
@@ -94,10 +129,14 @@ impl<P: Platform> fmt::Debug for Report<P> {
             Self::Event(record) | Self::Aborted(record) => tuple.field(record),
             Self::Stalled(fault) => tuple.field(fault),
             Self::EventsLost(lost) => tuple.field(lost),
+            Self::Pages(pages) => tuple.field(pages),
+            Self::PagesLost(lost) => tuple.field(lost),
             Self::CommandErrors(count) => tuple.field(count),
             Self::GlobalError(error) => tuple.field(error),
             Self::Failed(failure) => tuple.field(failure),
-            Self::CommandError { .. } => &mut tuple,
+            Self::CommandError { .. } | Self::PageDenied { .. } | Self::PasidStopped { .. } => {
+                &mut tuple
+            }
         }
         .finish()
     }
@@ -110,6 +149,16 @@ impl<P: Platform> PartialEq for Report<P> {
             (Self::Stalled(one), Self::Stalled(other)) => one == other,
             (Self::Aborted(one), Self::Aborted(other)) => one == other,
             (Self::EventsLost(one), Self::EventsLost(other)) => one == other,
+            (Self::Pages(one), Self::Pages(other)) => one == other,
+            (
+                Self::PageDenied { page: one, why },
+                Self::PageDenied { page: other, why: because },
+            ) => (one, why) == (other, because),
+            (
+                Self::PasidStopped { stream: one, pasid },
+                Self::PasidStopped { stream: other, pasid: with },
+            ) => (one, pasid) == (other, with),
+            (Self::PagesLost(one), Self::PagesLost(other)) => one == other,
             (
                 Self::CommandError { command: one, code },
                 Self::CommandError { command: other, code: with },
@@ -124,8 +173,8 @@ impl<P: Platform> PartialEq for Report<P> {
 
 impl<P: Platform> Eq for Report<P> {}
 
-/// Reports at most `budget` events and all errors of an instance. Returns whether there is more to do: events that wait,
-/// or answers to stalled transactions that found no room.
+/// Reports at most `budget` records of each queue and all errors of an instance. Returns whether there is more to do:
+/// records that wait, or answers that found no room.
 pub(crate) fn handle<P: Platform>(
     core: &Shared<Core<P>>,
     id: InstanceId,
@@ -138,15 +187,33 @@ pub(crate) fn handle<P: Platform>(
     if which == Interrupt::Sync {
         return false;
     }
-    let mut look_at_events = which != Interrupt::Error;
-    if which != Interrupt::Events {
+    let mut look_at_events = matches!(which, Interrupt::Events | Interrupt::Any);
+    let mut look_at_requests = matches!(which, Interrupt::PageRequests | Interrupt::Any);
+    if matches!(which, Interrupt::Error | Interrupt::Any) {
         // Its message may have been lost.
         let active = errors(platform, instance, sink);
         look_at_events |= active.msi_eventq_abt_err() || active.eventq_abt_err();
+        look_at_requests |= active.msi_priq_abt_err() || active.priq_abt_err();
     }
-    if !look_at_events {
-        return !stall::give_owed(core, instance);
+    let mut more = look_at_events && events(core, id, instance, budget, sink);
+    if look_at_requests {
+        more |= page_group::drain(core, id, instance, budget, sink);
     }
+    // What `sink` dropped may have found no room.
+    let stalls_owed = !stall::give_owed(core, instance);
+    let pages_owed = !page_group::give_owed(core, instance);
+    more || stalls_owed || pages_owed
+}
+
+/// Reports at most `budget` events; whether more are waiting.
+fn events<P: Platform>(
+    core: &Shared<Core<P>>,
+    id: InstanceId,
+    instance: &Instance<P>,
+    budget: usize,
+    sink: &mut dyn FnMut(Report<P>),
+) -> bool {
+    let platform = &core.platform;
     let features = instance.features();
     let name = &instance.config().name;
     let told = |record: &EventRecord, stalled| {
@@ -178,16 +245,13 @@ pub(crate) fn handle<P: Platform>(
         });
         true
     };
-    let more = match instance.events().drain_while(platform, instance.mmio(), budget, &mut deliver)
-    {
+    match instance.events().drain_while(platform, instance.mmio(), budget, &mut deliver) {
         Ok(more) => more,
         Err(inconsistent) => {
             sink(Report::Failed(Failure::Index { register: inconsistent.register }));
             false
         }
-    };
-    // What `sink` dropped may have found no room.
-    !stall::give_owed(core, instance) || more
+    }
 }
 
 /// Reports errors, each of which was acknowledged, and returns those other than a refused command.
@@ -217,6 +281,9 @@ fn errors<P: Platform>(
         instance.events().note_gap(platform);
         platform.trace(&Trace::Lost { instance: name, lost: Lost::Aborted });
         sink(Report::EventsLost(Lost::Aborted));
+    }
+    if active.priq_abt_err() && instance.page_requests().is_some() {
+        sink(Report::PagesLost(page_group::aborted(platform, instance)));
     }
     if active.sfm_err() {
         // It carries out nothing from here on.

@@ -15,6 +15,8 @@ use crate::errata::Firmware;
 use crate::error::Failure;
 use crate::event_queue::EventQueue;
 use crate::features::{Features, IdRegisters, Unsupported};
+#[cfg(feature = "alloc")]
+use crate::gather::Gather;
 use crate::invalidate::{self, Scope, Tag};
 use crate::message::Messages;
 use crate::name::Name;
@@ -22,6 +24,7 @@ use crate::overrides::WhileOff;
 #[cfg(feature = "alloc")]
 use crate::pending::Pending;
 use crate::platform::Platform;
+use crate::pri_queue::PriQueue;
 use crate::queue::Size;
 use crate::refused::Refused;
 use crate::stream_table::{StreamTable, StreamTableShape};
@@ -32,6 +35,9 @@ mod power;
 mod start;
 
 pub(crate) use start::{NotStarted, cr1};
+
+/// log2 of the largest queue of page requests: an answer is found among as many.
+const MOST_REQUESTS: u32 = 12;
 
 /// Whether what an SMMU itself accesses, tables and queues, is coherent with the CPUs' caches.
 ///
@@ -75,6 +81,12 @@ pub struct InstanceConfig {
     pub command_queue_log2: u32,
     /// log2 of the events that the queue is to hold; less when the SMMU supports less.
     pub event_queue_log2: u32,
+    /// log2 of the page requests that the queue is to hold, where the SMMU has one (IDR0.PRI): 12 at most, and less when
+    /// the SMMU supports less. That many can devices be granted together ([`MasterConfig::page_requests`]), and wait for
+    /// the caller's answers. `None`: without a queue the SMMU tells whoever asks that it has failed.
+    ///
+    /// [`MasterConfig::page_requests`]: crate::MasterConfig::page_requests
+    pub page_request_queue_log2: Option<u32>,
     /// Streams beyond this many bits always abort, which is reported (C_BAD_STREAMID), and take no memory. All 32 can be
     /// had. See [`StreamTableShape`] for streams within that no master has.
     pub sid_bits: u32,
@@ -115,7 +127,7 @@ pub struct InstanceConfig {
 }
 
 impl InstanceConfig {
-    /// Queues of 256 commands and 128 events, StreamIDs of up to 25 bits (for which a 2-level stream table takes at most
+    /// Queues of 256 commands, 128 events and 128 page requests, StreamIDs of up to 25 bits (for which a 2-level stream table takes at most
     /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use; where the SMMU has linear ones only, 16 bits and
     /// 4 MiB at most), one second to answer, interrupts on, by wires,
     /// completion polled, a queue for each CPU where there are enhanced ones, broadcasts of CPUs ignored, coherent if it says so,
@@ -127,6 +139,7 @@ impl InstanceConfig {
             name: Name::new(name),
             command_queue_log2: 8,
             event_queue_log2: 7,
+            page_request_queue_log2: Some(7),
             sid_bits: 25,
             stream_table: StreamTableShape::Automatic,
             asid_bits: 16,
@@ -295,6 +308,14 @@ impl<P: Platform> Probed<P> {
         let Ok(pending) = Pending::new(config.stalls.min(features.most_stalls) as usize) else {
             return again(mmio, EnableError::NoMemory);
         };
+        let requests = config.page_request_queue_log2.filter(|_| features.pri);
+        let requests = requests.map(|log2| log2.min(features.page_request_queue_log2));
+        let requests = requests.and_then(|log2| Size::new(log2.min(MOST_REQUESTS)));
+        #[cfg(feature = "alloc")]
+        // At most 2^12.
+        let Ok(gather) = Gather::new(requests.map_or(0, |size| size.entries() as u32)) else {
+            return again(mmio, EnableError::NoMemory);
+        };
         let size = |wanted: u32, most: u32| Size::new(wanted.min(most));
         let sizes = (
             // Room for one command and its CMD_SYNC at least.
@@ -352,6 +373,22 @@ impl<P: Platform> Probed<P> {
             }
             return again(mmio, EnableError::NoMemory);
         };
+        let page_requests = match requests {
+            // SAFETY: as above.
+            Some(size) => match unsafe { PriQueue::new(platform, size) } {
+                Some(queue) => Some(queue),
+                None => {
+                    // SAFETY: as above.
+                    unsafe {
+                        streams.free(platform);
+                        events.free(platform);
+                        commands.free(platform);
+                    }
+                    return again(mmio, EnableError::NoMemory);
+                }
+            },
+            None => None,
+        };
         let asking = Asking::new();
         Ok(Instance {
             mmio,
@@ -359,10 +396,13 @@ impl<P: Platform> Probed<P> {
             config,
             commands,
             events,
+            page_requests,
             streams,
             asking,
             #[cfg(feature = "alloc")]
             pending,
+            #[cfg(feature = "alloc")]
+            gather,
             #[cfg(feature = "mutation")]
             mutation: None,
         })
@@ -376,11 +416,15 @@ pub struct Instance<P: Platform> {
     config: InstanceConfig,
     commands: CommandQueue,
     events: EventQueue,
+    page_requests: Option<PriQueue>,
     streams: StreamTable,
     asking: Asking,
     /// Stalled transactions that were handed out.
     #[cfg(feature = "alloc")]
     pending: Pending,
+    /// Page requests that were read.
+    #[cfg(feature = "alloc")]
+    gather: Gather,
     #[cfg(feature = "mutation")]
     mutation: Option<crate::Mutation>,
 }
@@ -426,6 +470,16 @@ impl<P: Platform> Instance<P> {
         &self.events
     }
 
+    /// Its queue of page requests, if it is to have one.
+    pub fn page_requests(&self) -> Option<&PriQueue> {
+        self.page_requests.as_ref()
+    }
+
+    #[cfg(feature = "alloc")]
+    pub(crate) fn gather(&self) -> &Gather {
+        &self.gather
+    }
+
     #[cfg(feature = "alloc")]
     pub(crate) fn pending(&self) -> &Pending {
         &self.pending
@@ -442,11 +496,14 @@ impl<P: Platform> Instance<P> {
     /// The SMMU is off: [`Instance::stop`] confirmed it. No [`Entry`](crate::update::Entry) of its stream table is used
     /// afterwards.
     pub unsafe fn dismantle(self, platform: &P) -> P::Mmio {
-        let Self { mmio, commands, events, streams, .. } = self;
+        let Self { mmio, commands, events, page_requests, streams, .. } = self;
         // SAFETY: the caller says that the SMMU is off, and that no entry is in use.
         unsafe {
             commands.free(platform);
             events.free(platform);
+            if let Some(queue) = page_requests {
+                queue.free(platform);
+            }
             streams.free(platform);
         }
         mmio

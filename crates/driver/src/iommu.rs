@@ -214,11 +214,12 @@ impl<P: Platform> Iommu<P> {
         Master::add(&self.core, smmu, streams, config)
     }
 
-    /// Reads what `smmu` has to say: events, and errors of its own. To be called when it raises an interrupt,
-    /// or from time to time. At most `budget` events are handed to `sink`; returns whether more are waiting.
+    /// Reads what `smmu` has to say: events, page requests, and errors of its own. To be called when it raises an
+    /// interrupt, or from time to time. At most `budget` records of each queue are looked at; returns whether more are
+    /// waiting.
     ///
-    /// May be called in interrupt context. `sink` runs with interrupts masked and the event queue locked: it calls
-    /// nothing of the driver, but may drop a [`Fault`](crate::Fault). What that leaves to do, because the command queue is
+    /// May be called in interrupt context. `sink` runs with interrupts masked and the queue locked: it calls nothing of
+    /// the driver, but may drop a [`Fault`](crate::Fault) or a [`PageGroup`](crate::PageGroup). What that leaves to do, because the command queue is
     /// full, is done by later calls: it counts as waiting.
     ///
     /// A device that goes wild can report faster than they are read, for ever. So a handler looks a bounded number of

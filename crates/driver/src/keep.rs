@@ -286,6 +286,8 @@ fn ready<P: Platform>(
         adrift: false,
         // Nobody can be told to switch it on, and what the device keeps of before is not known.
         ats: false,
+        page_requests: 0,
+        response_pasid: false,
         on: false,
         stage_2: tables,
         nested: None,

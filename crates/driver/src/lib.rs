@@ -25,8 +25,8 @@
 //!   nor that of a process when [`Process::invalidate`], [`Process::release`] or [`Bond::unbind`] has.
 //!   [`Domain::unmap_deferred`] promises that only together with a later [`Domain::invalidate_all`].
 //! * `map`, `unmap`, `unmap_deferred`, `invalidate_all`, `lookup`, [`Process::invalidate`],
-//!   [`Iommu::handle_interrupt`] and [`Fault::respond`] may be called in interrupt context. The
-//!   others take the operating system's lock and may sleep.
+//!   [`Iommu::handle_interrupt`], [`Fault::respond`] and [`PageGroup::respond`] may be called in interrupt context.
+//!   The others take the operating system's lock and may sleep.
 //! * Nothing panics on what hardware, firmware or a device does. Heap memory that runs out is an error.
 //! * Dropping a handle never waits and frees nothing that hardware may use.
 //!
@@ -74,6 +74,8 @@ extern crate std;
 #[cfg(feature = "alloc")]
 mod adopt;
 #[cfg(feature = "alloc")]
+mod answer;
+#[cfg(feature = "alloc")]
 mod asid;
 pub mod atc;
 pub mod atos;
@@ -99,6 +101,8 @@ pub mod event_queue;
 #[cfg(feature = "alloc")]
 mod fault;
 pub mod features;
+#[cfg(feature = "alloc")]
+mod gather;
 pub mod hardware;
 #[cfg(feature = "alloc")]
 mod ids;
@@ -120,6 +124,8 @@ mod mutex;
 mod name;
 pub mod nest;
 mod overrides;
+#[cfg(feature = "alloc")]
+mod page_group;
 pub mod page_request;
 #[cfg(feature = "alloc")]
 mod pasid;
@@ -206,6 +212,8 @@ pub use name::Name;
 #[cfg(feature = "alloc")]
 pub use nest::{Nest, NestConfig, NestError};
 pub use overrides::{Access, Caching, OverrideError, Overrides, Privilege, Sharing, WhileOff};
+#[cfg(feature = "alloc")]
+pub use page_group::{Denied, PageGroup, PagesLost};
 #[cfg(feature = "alloc")]
 pub use pasid::PasidError;
 pub use platform::{Frames, Mmio, Platform, RawMutex};

@@ -18,6 +18,7 @@ use crate::iommu::{Core, Smmu};
 use crate::mutation::Mutation;
 use crate::nest::state::NestState;
 use crate::overrides::{OverrideError, Overrides};
+use crate::page_group;
 use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
 use crate::refused::Refused;
@@ -41,6 +42,13 @@ pub struct MasterConfig {
     ///
     /// Such a device is trusted: with an address that it says was translated, it reaches any memory.
     pub ats: bool,
+    /// Each of its streams may ask for pages (PCIe PRI), and have so many requests under way; 0 for none. Each request
+    /// is reported ([`Report::Pages`](crate::Report::Pages)) for the caller to answer. The driver switches that on and
+    /// off with ATS, by [`Platform::enable_page_requests`] and [`Platform::disable_page_requests`].
+    pub page_requests: u32,
+    /// Its devices need the PASID in answers to requests with one ("PRG Response PASID Required"); else they need answers
+    /// without.
+    pub response_pasid: bool,
     /// Attributes of its accesses that the SMMU overrides.
     pub overrides: Overrides,
 }
@@ -50,6 +58,15 @@ impl MasterConfig {
     #[must_use]
     pub const fn with_ats(mut self, ats: bool) -> Self {
         self.ats = ats;
+        self
+    }
+
+    /// With requests for pages, `credits` for each of its streams, which also need translations that they keep
+    /// ([`MasterConfig::with_ats`]); and whether devices need the PASID in answers.
+    #[must_use]
+    pub const fn with_page_requests(mut self, credits: u32, response_pasid: bool) -> Self {
+        self.page_requests = credits;
+        self.response_pasid = response_pasid;
         self
     }
 
@@ -113,6 +130,10 @@ pub(crate) struct MasterState {
     pub(crate) ats: bool,
     /// and their devices have that on.
     pub(crate) on: bool,
+    /// Requests for pages that each of them may have under way; 0 for none.
+    pub(crate) page_requests: u32,
+    /// Answers to those carry their PASID.
+    pub(crate) response_pasid: bool,
     /// Its accesses without a substream.
     pub(crate) own: Slot,
     /// Those with substreams that are not blocked, in order.
@@ -149,6 +170,16 @@ pub enum AddMasterError {
     NoInstance,
     /// Faults are to stall, and the instance only terminates (IDR0.STALL_MODEL = 1).
     NoStalls,
+    /// Devices are to ask for pages, and the instance takes no requests (IDR0.PRI,
+    /// [`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)), or the master is to
+    /// have no ATS.
+    NoPageRequests,
+    /// Its devices are to have more requests for pages under way than the instance's queue has room for, beside those of
+    /// other masters.
+    NoCredits {
+        /// How many it has room for. Each stream takes its credits, and one more.
+        free: u64,
+    },
     /// It is to keep translations (ATS), and its faults stall: by its configuration, or since the instance always stalls
     /// (IDR0.STALL_MODEL = 2). Stage 2 excludes that (§7.1), and what waits for a fault would hold up what it asks for.
     AtsStalls,
@@ -172,6 +203,10 @@ impl fmt::Display for AddMasterError {
             Self::Overrides(error) => error.fmt(f),
             Self::NoInstance => f.write_str("the instance is not one of this Iommu"),
             Self::NoStalls => f.write_str("the instance cannot stall faults"),
+            Self::NoPageRequests => f.write_str("the instance takes no requests for pages"),
+            Self::NoCredits { free } => {
+                write!(f, "the instance has room for {free} more requests for pages")
+            }
             Self::AtsStalls => f.write_str("a device that keeps translations cannot stall"),
             Self::NoMemory => f.write_str("no memory"),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
@@ -226,6 +261,16 @@ impl<P: Platform> Master<P> {
             }
             if stalls && config.ats && instance.features().ats {
                 return Err(AddMasterError::AtsStalls);
+            }
+            if config.page_requests != 0 {
+                let queue = instance.page_requests().filter(|_| config.ats);
+                let Some(queue) = queue else { return Err(AddMasterError::NoPageRequests) };
+                let masters = configuration.masters.iter().map(|(_, state)| state);
+                let taken = page_group::taken(masters.filter(|state| state.instance == smmu.id));
+                let free = queue.size().entries().saturating_sub(taken);
+                if page_group::share(streams.len(), config.page_requests) > free {
+                    return Err(AddMasterError::NoCredits { free });
+                }
             }
             for (index, stream) in streams.iter().enumerate() {
                 if !instance.streams().reaches(*stream) {
@@ -288,6 +333,8 @@ impl<P: Platform> Master<P> {
                 former: None,
                 adrift: false,
                 ats: config.ats && features.ats,
+                page_requests: config.page_requests,
+                response_pasid: config.page_requests != 0 && config.response_pasid,
                 on: false,
                 own: Slot::Blocked,
                 others: Vec::new(),
@@ -524,6 +571,8 @@ impl MasterState {
             _ => self.overrides.on(stream.encode(features), bypass),
         };
         let ste = stall::entry(ste, self.stalls);
+        // Also of one that is blocked: what it asked for before is still to be answered.
+        let ste = if self.response_pasid { ste.with_ppar(true) } else { ste };
         // What does not translate does not look at it.
         if self.ats && stream.may_be_kept() { ste.with_eats(FULL).0 } else { ste.0 }
     }

@@ -51,6 +51,10 @@ pub enum Mutation {
     NoStallEnd,
     /// A stalled transaction is answered by the number of another.
     WrongStag,
+    /// Groups of page requests stay pending when what they ask of goes.
+    NoPageEnd,
+    /// Answers to page requests lack the PASID that devices need.
+    NoResponsePasid,
     /// A CMD_SYNC is placed in another queue than the commands that it is to complete.
     SyncElsewhere,
     /// Where interrupts are written to is said only after they are on.
@@ -71,7 +75,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -95,6 +99,8 @@ impl Mutation {
         Self::NoDirtyTlbi,
         Self::NoStallEnd,
         Self::WrongStag,
+        Self::NoPageEnd,
+        Self::NoResponsePasid,
         Self::SyncElsewhere,
         Self::LateMessages,
         Self::NoWakeFlush,

@@ -2,8 +2,7 @@
 //! What a record of the queue of page requests asks for, and the answer to a group of them (§13).
 //!
 //! A device asks for pages in groups, and waits for one answer to each, which is due when its last request is there;
-//! members never come after that. Nothing is kept of a group that is not complete, so one that never becomes so costs
-//! nothing.
+//! members never come after that.
 
 use smmuv3_formats::command::PriResp;
 use smmuv3_formats::{Command, Iova, PageRequest, Ste, StreamId, SubstreamId};
@@ -63,6 +62,11 @@ pub enum Answer {
     Invalid,
     /// Something is wrong: it makes no requests any more until it is set up anew.
     Failure,
+}
+
+impl Answer {
+    #[cfg(feature = "alloc")]
+    pub(crate) const ALL: [Self; 3] = [Self::Success, Self::Invalid, Self::Failure];
 }
 
 impl Request {
@@ -125,7 +129,10 @@ pub enum Standing {
         with_pasid: bool,
     },
     /// It has no ATS, is blocked, or does not exist: its groups are invalid.
-    Unknown,
+    Unknown {
+        /// As above: a stream that is blocked had a device that needs it.
+        with_pasid: bool,
+    },
 }
 
 impl Standing {
@@ -136,7 +143,8 @@ impl Standing {
             Some(ste) if ste.v() && ste.config() >= TRANSLATES && ste.eats() != 0 => {
                 Self::Known { with_pasid: ste.ppar() }
             }
-            _ => Self::Unknown,
+            Some(ste) => Self::Unknown { with_pasid: ste.ppar() },
+            None => Self::Unknown { with_pasid: false },
         }
     }
 
@@ -206,8 +214,10 @@ mod tests {
         assert_eq!(of([0x8002_000b, eats]), Standing::Known { with_pasid: false });
         assert_eq!(of([0xd, eats | ppar]), Standing::Known { with_pasid: true });
         for words in [[0x8002_000b, 0], [0x8002_000a, eats], [1, eats], [3, eats], [9, eats]] {
-            assert_eq!(of(words), Standing::Unknown, "{words:x?}");
+            assert_eq!(of(words), Standing::Unknown { with_pasid: false }, "{words:x?}");
         }
-        assert_eq!(Standing::of(None), Standing::Unknown);
+        // Blocked, and so answered as before.
+        assert_eq!(of([1, ppar]), Standing::Unknown { with_pasid: true });
+        assert_eq!(Standing::of(None), Standing::Unknown { with_pasid: false });
     }
 }

@@ -122,6 +122,22 @@ impl Pending {
         self.slots.get(slot).is_some_and(|slot| slot.swap(generation | WAITING, owed))
     }
 
+    /// Decides the same answer to all that wait and that `which` says; whether there were any. They are to be given by
+    /// [`Pending::give_owed`].
+    pub(crate) fn decide_all(&self, which: impl Fn(Key) -> bool, answer: u8) -> bool {
+        let mut any = false;
+        for slot in &self.slots {
+            let state = slot.state.load(Ordering::Acquire);
+            // The generation is still the same when it is swapped, so the key is its. Where it is not, somebody else
+            // has just answered.
+            if state & CODES == WAITING && which(slot.key()) {
+                let owed = state & !CODES | (OWED + u64::from(answer));
+                any |= slot.swap(state, owed);
+            }
+        }
+        any
+    }
+
     /// Gives the answer that was decided, by `place`, which says whether there was room for the command. Called with
     /// interrupts masked, so that nobody waits long for it.
     pub(crate) fn give(&self, handle: Handle, place: impl FnOnce(Key, u8) -> bool) -> Given {

@@ -118,6 +118,23 @@ pub unsafe trait Platform: Frames + Send + Sync {
         let _ = (instance, stream);
     }
 
+    /// Lets the device behind `stream` ask for pages, with at most `credits` requests under way (the Enable bit of its Page
+    /// Request capability, and Outstanding Page Request Allocation), after ATS was switched on in it. Only for streams of
+    /// masters with [`MasterConfig::page_requests`](crate::MasterConfig::page_requests).
+    ///
+    /// Called with the configuration mutex held, as is [`Platform::disable_page_requests`]: neither comes back to the
+    /// driver.
+    fn enable_page_requests(&self, instance: InstanceId, stream: StreamId, credits: u32) {
+        let _ = (instance, stream, credits);
+    }
+
+    /// Lets the device behind `stream` ask for no more pages, before ATS is switched off in it. When it has returned, what
+    /// it asked for before has arrived at the SMMU: as after a read from the device. Groups that are complete are
+    /// answered after that, which it may wait for only then. (One that is gone does not.)
+    fn disable_page_requests(&self, instance: InstanceId, stream: StreamId) {
+        let _ = (instance, stream);
+    }
+
     /// A hint: the number of the CPU that runs this. Any value is correct; a true one is fastest.
     fn cpu(&self) -> usize {
         0

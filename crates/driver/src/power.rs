@@ -48,7 +48,8 @@ impl<P: Platform> Iommu<P> {
     ///
     /// Devices behind it should be quiet: what they do from here on is refused without a report. Those with ATS have it
     /// switched off, until it works again ([`Platform::disable_ats`]). Transactions that have stalled end: answers that
-    /// come later do nothing, and what stalled just now is a [`Report::Aborted`]. Everything of the
+    /// come later do nothing, and what stalled just now is a [`Report::Aborted`]. So do groups of page requests: their devices
+    /// are told to try again. Everything of the
     /// driver can be called meanwhile; see the module's page in ARCHITECTURE.md for why none of it is lost. One that is
     /// suspended already stays so.
     ///

@@ -5,6 +5,8 @@
 //! waits for what is lost, and devices ask again. So it is acknowledged only when all that is in the queue was handed
 //! over; what came of groups that are not complete by then, the SMMU has dropped.
 
+#[cfg(feature = "alloc")]
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::register::{PriqBase, PriqCons, PriqProd};
@@ -18,8 +20,17 @@ use crate::spin::SpinLock;
 pub struct PriQueue {
     base: PhysAddr,
     size: Size,
-    /// Position of the next record to read.
-    head: SpinLock<u64>,
+    head: SpinLock<Head>,
+}
+
+#[derive(Clone, Copy)]
+struct Head {
+    /// Of the next record to read.
+    position: u64,
+    /// The SMMU was given the queue before.
+    used: bool,
+    /// What a reset threw away, and nobody was told of yet: records, and whether others had not fitted.
+    thrown: Option<(usize, bool)>,
 }
 
 /// What the queue hands over, in order.
@@ -27,9 +38,59 @@ pub struct PriQueue {
 pub enum Delivery {
     /// A record, as it is.
     Record(PageRequest),
+    /// There is a gap.
+    Lost(Gap),
+}
+
+/// Requests that nobody will see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
     /// The queue was full: requests were lost here. The SMMU has answered the groups that they completed; those that are
     /// not complete by now may lack some, which devices ask for again.
     Overflow,
+    /// A reset emptied the queue.
+    Reset {
+        /// Records that were thrown away; at most so many, if the SMMU's index made no sense.
+        unread: usize,
+        /// Others had not fitted before, or could not be written.
+        overflow: bool,
+    },
+}
+
+/// Whoever reads the queue, in its lock and with interrupts masked.
+pub(crate) trait Reader {
+    /// The next record.
+    fn take(&mut self, record: PageRequest) -> Next;
+
+    /// There is room for others in place of all that was taken: what they asked for may be answered.
+    fn consumed(&mut self);
+
+    /// There is a gap, behind what was taken.
+    fn lost(&mut self, gap: Gap);
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It was not taken: it stays, with those behind it, for the next time.
+    Later,
+    /// It was taken.
+    Taken,
+    /// It was taken, and an answer may follow: [`Reader::consumed`] comes first.
+    Answerable,
+}
+
+impl Reader for &mut dyn FnMut(Delivery) {
+    fn take(&mut self, record: PageRequest) -> Next {
+        self(Delivery::Record(record));
+        Next::Taken
+    }
+
+    fn consumed(&mut self) {}
+
+    fn lost(&mut self, gap: Gap) {
+        self(Delivery::Lost(gap));
+    }
 }
 
 impl PriQueue {
@@ -39,7 +100,8 @@ impl PriQueue {
     /// All other methods are given the same platform.
     pub unsafe fn new<P: Platform>(platform: &P, size: Size) -> Option<Self> {
         let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size).max(LEAST))?;
-        Some(Self { base, size, head: SpinLock::new(0) })
+        let head = Head { position: 0, used: false, thrown: None };
+        Some(Self { base, size, head: SpinLock::new(head) })
     }
 
     /// Gives the memory back.
@@ -52,6 +114,11 @@ impl PriQueue {
         unsafe { platform.free_coherent(self.base, bytes, bytes.max(LEAST)) };
     }
 
+    /// Number of entries.
+    pub const fn size(&self) -> Size {
+        self.size
+    }
+
     /// What PRIQ_BASE is to hold.
     pub fn base_register(&self) -> PriqBase {
         PriqBase::default()
@@ -60,16 +127,57 @@ impl PriQueue {
             .with_wa(true)
     }
 
-    /// Gives the queue, empty, to an SMMU whose PRIQEN is 0. Requests that nobody has read are gone: while PRIQEN is 0
-    /// the SMMU tells devices that all has failed.
-    pub fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
+    /// Gives the queue, empty, to an SMMU whose PRIQEN is 0: until it is 1, the SMMU tells devices that all has failed.
+    /// Records that nobody has read are shown to `unread`, and reported as lost by the next [`PriQueue::drain`]; their
+    /// groups wait for an answer all the same, but those whose end is not among them.
+    pub fn restart<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        unread: &mut dyn FnMut(PageRequest),
+    ) {
         // The registers under the lock too: a reader meanwhile must not compare old with new ones.
         self.head.with(platform, |head| {
-            *head = 0;
+            if head.used {
+                let prod = PriqProd(mmio.read32(PriqProd::OFFSET));
+                let cons = PriqCons(mmio.read32(PriqCons::OFFSET));
+                let (mut count, mut overflow) = head.thrown.unwrap_or((0, false));
+                match self.tail(head.position, prod) {
+                    Ok(tail) => {
+                        // At most the size of the queue.
+                        count += (tail - head.position) as usize;
+                        overflow |= prod.ovflg() != cons.ovackflg();
+                        (head.position..tail).for_each(|at| unread(self.read(platform, at)));
+                    }
+                    Err(_) => {
+                        count += self.size.entries() as usize;
+                        overflow = true;
+                    }
+                }
+                head.thrown = (count != 0 || overflow).then_some((count, overflow));
+            }
+            head.used = true;
+            head.position = 0;
             mmio.write64(PriqBase::OFFSET, self.base_register().0);
             mmio.write32(PriqProd::OFFSET, 0);
             mmio.write32(PriqCons::OFFSET, 0);
         });
+    }
+
+    /// Notes that a reset acknowledged, in the name of this queue, that the SMMU could not write to it: the next
+    /// [`PriQueue::drain`] reports it. What was before the queue was given to the SMMU is not its concern.
+    pub(crate) fn aborted<P: Platform>(&self, platform: &P) {
+        self.head.with(platform, |head| {
+            if head.used {
+                head.thrown = Some((head.thrown.map_or(0, |(count, _)| count), true));
+            }
+        });
+    }
+
+    /// The index registers mean nothing any more, because the SMMU lost its power: [`PriQueue::restart`] throws
+    /// nothing away.
+    pub(crate) fn forget_indices<P: Platform>(&self, platform: &P) {
+        self.head.with(platform, |head| head.used = false);
     }
 
     /// Hands at most `budget` records to `sink`, oldest first, and makes room for new ones: before anybody can answer
@@ -83,45 +191,136 @@ impl PriQueue {
         platform: &P,
         mmio: &P::Mmio,
         budget: usize,
-        sink: &mut dyn FnMut(Delivery),
+        mut sink: &mut dyn FnMut(Delivery),
+    ) -> Result<bool, Inconsistent> {
+        self.drain_to(platform, mmio, budget, &mut sink)
+    }
+
+    /// As [`PriQueue::drain`], for whoever answers as soon as there is room, or leaves records for the next time.
+    pub(crate) fn drain_to<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        budget: usize,
+        reader: &mut dyn Reader,
     ) -> Result<bool, Inconsistent> {
         self.head.with(platform, |head| {
             let prod = PriqProd(mmio.read32(PriqProd::OFFSET));
-            let cons = PriqCons(mmio.read32(PriqCons::OFFSET));
-            let register = prod.wr() as u32 & (2 * self.size.entries() as u32 - 1);
-            let tail = self.size.position(*head, register)?;
+            let acknowledged = PriqCons(mmio.read32(PriqCons::OFFSET)).ovackflg();
+            let tail = self.tail(head.position, prod)?;
+            if let Some((unread, overflow)) = head.thrown.take() {
+                reader.lost(Gap::Reset { unread, overflow });
+            }
+            let told = |position, flag| {
+                let cons = PriqCons(self.size.register(position)).with_ovackflg(flag);
+                mmio.write32(PriqCons::OFFSET, cons.0);
+            };
             // The records are read after the index that says they are there, and the slots are given back after they
             // were read: `Mmio`'s contract.
-            let end = tail.min(head.saturating_add(budget as u64));
-            let read = end != *head;
-            for position in *head..end {
-                sink(Delivery::Record(self.read(platform, position)));
+            let limit = tail.min(head.position.saturating_add(budget as u64));
+            let (begin, mut given_back) = (head.position, head.position);
+            while head.position != limit {
+                let next = reader.take(self.read(platform, head.position));
+                if next == Next::Later {
+                    break;
+                }
+                head.position += 1;
+                if next == Next::Answerable {
+                    given_back = head.position;
+                    told(given_back, acknowledged);
+                    reader.consumed();
+                }
             }
-            *head = end;
             // Nothing comes while it is not acknowledged, so what was there is all of it.
-            let lost = end == tail && prod.ovflg() != cons.ovackflg();
+            let lost = head.position == tail && prod.ovflg() != acknowledged;
             if lost {
-                sink(Delivery::Overflow);
+                reader.lost(Gap::Overflow);
             }
-            if read || lost {
-                let acknowledged = if lost { prod.ovflg() } else { cons.ovackflg() };
-                let cons = PriqCons(self.size.register(end)).with_ovackflg(acknowledged);
-                mmio.write32(PriqCons::OFFSET, cons.0);
+            if lost || given_back != head.position {
+                told(head.position, if lost { prod.ovflg() } else { acknowledged });
             }
-            Ok(end < tail)
+            if head.position < tail || head.position == begin && !lost {
+                return Ok(head.position < tail);
+            }
+            // The interrupt comes when the queue is not empty any more (§2.4). A record that came while it was not yet
+            // empty to the SMMU, which CONS has told of that only now, raised none.
+            Ok(self.tail(head.position, PriqProd(mmio.read32(PriqProd::OFFSET)))? != head.position)
         })
     }
 
+    /// The records that nobody has read yet.
+    ///
+    /// # Errors
+    /// [`Inconsistent`] when the SMMU's index makes no sense.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn unread<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+    ) -> Result<Range<u64>, Inconsistent> {
+        self.head.with(platform, |head| {
+            let prod = PriqProd(mmio.read32(PriqProd::OFFSET));
+            Ok(head.position..self.tail(head.position, prod)?)
+        })
+    }
+
+    /// Shows at most `most` of the `range` of records that [`PriQueue::unread`] returned, without those that were read
+    /// meanwhile, and takes them off it. Those that are `over` become [`OVER`]. The queue was not given to the SMMU
+    /// anew since.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn revise<P: Platform>(
+        &self,
+        platform: &P,
+        range: &mut Range<u64>,
+        most: usize,
+        over: &mut dyn FnMut(PageRequest) -> bool,
+    ) {
+        self.head.with(platform, |head| {
+            range.start = range.start.max(head.position).min(range.end);
+            for position in range.by_ref().take(most) {
+                if over(self.read(platform, position)) {
+                    for (word, value) in self.words(platform, position).zip(OVER.0) {
+                        word.store(value.to_le(), Ordering::Relaxed);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Position after the last record, given that of the next one to read.
+    fn tail(&self, head: u64, prod: PriqProd) -> Result<u64, Inconsistent> {
+        // At most 20 bits.
+        self.size.position(head, prod.wr() as u32 & (2 * self.size.entries() as u32 - 1))
+    }
+
     fn read<P: Platform>(&self, platform: &P, position: u64) -> PageRequest {
-        let offset = (self.size.slot(position) * PAGE_REQUEST_BYTES) as u64;
-        PageRequest([0, 8].map(|byte| {
-            let word = platform.pointer(PhysAddr(self.base.0 + offset + byte)).cast::<AtomicU64>();
+        let mut record = PageRequest([0; 2]);
+        for (word, value) in self.words(platform, position).zip(&mut record.0) {
+            *value = u64::from_le(word.load(Ordering::Relaxed));
+        }
+        record
+    }
+
+    /// The words of a record.
+    fn words<'a, P: Platform>(
+        &'a self,
+        platform: &'a P,
+        position: u64,
+    ) -> impl Iterator<Item = &'a AtomicU64> + use<'a, P> {
+        let record = self.base.0 + (self.size.slot(position) * PAGE_REQUEST_BYTES) as u64;
+        [0, 8].into_iter().map(move |byte| {
+            let word = platform.pointer(PhysAddr(record + byte)).cast::<AtomicU64>();
             // SAFETY: the slot is below the number of entries, so this lies in the memory allocated in `new`,
-            // 8-byte aligned; hardware writes it, so it is only ever read as atomic words.
-            u64::from_le(unsafe { &*word.as_ptr() }.load(Ordering::Relaxed))
-        }))
+            // 8-byte aligned, which lives until `free` consumes the queue; hardware writes it, so it is only ever
+            // accessed as atomic words.
+            unsafe { &*word.as_ptr() }
+        })
     }
 }
+
+/// A record that says nothing: neither is a page asked for, nor an answer. What was in its place is over.
+#[cfg(feature = "alloc")]
+pub(crate) const OVER: PageRequest = PageRequest([0; 2]);
 
 /// What a queue is aligned to at least (§2.5).
 const LEAST: usize = 32;
@@ -129,3 +328,6 @@ const LEAST: usize = 32;
 const fn queue_bytes(size: Size) -> usize {
     size.entries() as usize * PAGE_REQUEST_BYTES
 }
+
+#[cfg(all(test, feature = "alloc", not(any(loom, shuttle))))]
+mod tests;

@@ -8,6 +8,8 @@ use crate::configuration::Configuration;
 use crate::error::{Failure, Unconfirmed};
 use crate::features::Stalls;
 use crate::iommu::Core;
+use crate::page_group::{self, Which};
+use crate::page_request::Answer;
 use crate::place::Slot;
 use crate::platform::Platform;
 use crate::process::{Life, Registers};
@@ -64,7 +66,7 @@ pub(crate) fn release<P: Platform>(space: &Space<P>) -> Result<(), AttachError> 
     })
 }
 
-/// Makes the devices that use a place forget what they keep of it.
+/// Makes the devices that use a place forget what they keep of it, and ends what they have asked for.
 fn forget_kept<P: Platform>(
     core: &Core<P>,
     configuration: &Configuration<P>,
@@ -75,7 +77,9 @@ fn forget_kept<P: Platform>(
         let state = configuration.masters.get(user.master).filter(|state| state.on);
         let instance = state.and_then(|state| core.instances.get(state.instance));
         let (Some(state), Some(instance)) = (state, instance) else { return Ok(()) };
-        state.forget_kept(core, instance, user.substream)
+        state.forget_kept(core, instance, user.substream)?;
+        let which = Which::Substream(user.substream);
+        page_group::end(core, instance, state, which, Some(Answer::Invalid))
     })
 }
 

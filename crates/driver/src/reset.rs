@@ -13,6 +13,8 @@ use crate::instance::{EnableError, Instance};
 use crate::invalidate::{Regime, Tag};
 use crate::iommu::{Core, Iommu, Smmu};
 use crate::master::MasterState;
+use crate::page_group::{self, Which};
+use crate::page_request::Answer;
 use crate::place::{GHOST, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
 use crate::quarantine::Quarantined;
@@ -277,7 +279,8 @@ impl<P: Platform> Configuration<P> {
         }
     }
 
-    /// The same, and makes them forget all that they keep: `instance`, which still works, is about to be off for long.
+    /// The same, and makes them forget all that they keep, and ends what they have asked for: `instance`, which still works,
+    /// is about to be off for long.
     pub(crate) fn quiet(&mut self, core: &Core<P>, instance: InstanceId) -> Result<(), Failure> {
         let Some(smmu) = core.instances.get(instance) else { return Ok(()) };
         for master in 0..self.masters.end() {
@@ -287,6 +290,8 @@ impl<P: Platform> Configuration<P> {
             };
             state.switch_off(core);
             state.forget_kept(core, smmu, WITHOUT)?;
+            // They try again once it works.
+            page_group::end(core, smmu, state, Which::All, Some(Answer::Success))?;
         }
         Ok(())
     }

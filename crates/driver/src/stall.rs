@@ -12,13 +12,14 @@ use core::fmt;
 use smmuv3_formats::command::{Resume, StallTerm};
 use smmuv3_formats::{Cd, Command, EventRecord, Iova, Ste, StreamId, SubstreamId};
 
+use crate::answer::{self, BATCH, Batch};
 use crate::error::{Failure, InstanceId};
 use crate::features::{Features, Stalls};
 use crate::instance::Instance;
 use crate::iommu::Core;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
-use crate::pending::{Given, Handle, Key, Pending};
+use crate::pending::{Handle, Key, Pending};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
 use crate::shared::Shared;
@@ -121,54 +122,19 @@ impl<P: Platform> Fault<P> {
     }
 
     fn answer(&self, response: Response) -> Result<bool, Failure> {
-        let (platform, pending) = (&self.core.platform, self.pending());
-        let (Some(instance), Some(pending)) = (self.core.instances.get(self.instance), pending)
-        else {
-            return Ok(false);
-        };
-        if !pending.decide(self.handle, response as u8) {
-            return Ok(false);
-        }
-        loop {
-            let mut failed = None;
-            let given = platform.mask_irqs(|| {
-                pending.give(self.handle, |key, answer| {
-                    place(&self.core, instance, key, answer, &mut failed)
-                })
-            });
-            match (given, failed) {
-                (_, Some(what)) => return Err(what),
-                (Given::Placed | Given::Late, None) => return Ok(true),
-                (Given::Full, None) => {}
-            }
-            // It is another's to give, should this wait come to nothing.
-            pending.set_owed();
-            instance.commands().wait_for_first_room(platform, instance.mmio(), 1)?;
-            platform.relax();
-        }
-    }
-
-    fn pending(&self) -> Option<&Pending> {
-        Some(self.core.instances.get(self.instance)?.pending())
+        let core = &*self.core;
+        let Some(instance) = core.instances.get(self.instance) else { return Ok(false) };
+        let answer = (self.handle, response as u8);
+        answer::respond(core, instance, instance.pending(), answer, answers(core))
     }
 }
 
 impl<P: Platform> Drop for Fault<P> {
     fn drop(&mut self) {
-        let Some(instance) = self.core.instances.get(self.instance) else { return };
-        let pending = instance.pending();
-        if !pending.decide(self.handle, Response::Abort as u8) {
-            return;
-        }
-        let given = self.core.platform.mask_irqs(|| {
-            pending.give(self.handle, |key, answer| {
-                place(&self.core, instance, key, answer, &mut None)
-            })
-        });
-        if given == Given::Full {
-            // Nothing is waited for here: whoever comes by does it.
-            pending.set_owed();
-        }
+        let core = &*self.core;
+        let Some(instance) = core.instances.get(self.instance) else { return };
+        let answer = (self.handle, Response::Abort as u8);
+        answer::decide(core, instance, instance.pending(), answer, answers(core));
     }
 }
 
@@ -206,33 +172,11 @@ pub(crate) fn is_stall(record: &EventRecord, features: &Features) -> bool {
         && record.event().is_some_and(|event| event.is_translation_fault())
 }
 
-/// Places the command of an answer; false when there is no room. An SMMU that does not answer has no room.
-fn place<P: Platform>(
-    core: &Core<P>,
-    instance: &Instance<P>,
-    key: Key,
-    answer: u8,
-    failed: &mut Option<Failure>,
-) -> bool {
-    let response = Response::ALL.get(usize::from(answer)).copied().unwrap_or(Response::Abort);
-    let command = answer_of(core, key, response);
-    let (commands, mmio) = (instance.commands(), instance.mmio());
-    let attempt =
-        || commands.try_submit_first(&core.platform, mmio, &mut core::iter::once(command));
-    let placed = attempt().and_then(|placed| match placed {
-        None => {
-            commands.look_for_first_room(&core.platform, mmio);
-            attempt()
-        }
-        placed => Ok(placed),
-    });
-    match placed {
-        // Consumption is all that counts (§4.2), and nobody waits for that.
-        Ok(placed) => placed.is_some(),
-        Err(what) => {
-            *failed = Some(what);
-            false
-        }
+/// What makes commands of answers' codes.
+fn answers<P: Platform>(core: &Core<P>) -> impl Fn(Key, u8) -> Command {
+    |key, code| {
+        let response = Response::ALL.get(usize::from(code)).copied().unwrap_or(Response::Abort);
+        answer_of(core, key, response)
     }
 }
 
@@ -270,20 +214,15 @@ pub(crate) fn take<P: Platform>(
         return Taken::Handed(Fault { core: core.clone(), instance: id, handle, record });
     }
     let mut failed = None;
-    let placed = place(core, instance, key, Response::Abort as u8, &mut failed);
+    let command = answer_of(core, key, Response::Abort);
+    let placed = answer::place(core, instance, command, &mut failed);
     // What an SMMU does not take any more ends with its reset.
     if placed || failed.is_some() { Taken::Ended } else { Taken::Later }
 }
 
 /// Gives the answers that found no room before; whether there is none left.
 pub(crate) fn give_owed<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> bool {
-    let pending = instance.pending();
-    if !pending.is_owed() {
-        return true;
-    }
-    core.platform.mask_irqs(|| {
-        pending.give_owed(|key, answer| place(core, instance, key, answer, &mut None))
-    })
+    answer::give_owed(core, instance, instance.pending(), answers(core))
 }
 
 /// Which transactions are over.
@@ -296,9 +235,6 @@ pub(crate) enum Ending {
     /// Those with this substream, or without for [`WITHOUT`].
     Substream(u32),
 }
-
-/// Commands at once.
-const BATCH: usize = 16;
 
 /// Ends stalled transactions of `streams`, which cannot stall any more as they did: hardware has confirmed that. When it
 /// has returned, none of them is pending.
@@ -325,7 +261,15 @@ pub(crate) fn end<P: Platform>(
             }
     };
     let one_by_one = ending != Ending::Everything;
-    let mut batch = Batch { commands: [Command::default(); BATCH], len: 0 };
+    let mut batch = Batch::new();
+    // Else one command says it of all.
+    let give = |batch: &mut Batch| match one_by_one {
+        true => batch.carry_out(platform, instance),
+        false => {
+            drop(batch.take());
+            Ok(())
+        }
+    };
 
     // What nobody has read is no stall any more. Whatever is read before that is handed out by then.
     let index = |inconsistent: crate::queue::Inconsistent| Failure::Index {
@@ -341,7 +285,7 @@ pub(crate) fn end<P: Platform>(
             batch.push(answer_of(core, key, Response::Abort));
             Some(record.with_stall(false))
         });
-        batch.carry_out(core, instance, one_by_one)?;
+        give(&mut batch)?;
         if unread.is_empty() {
             break;
         }
@@ -353,14 +297,14 @@ pub(crate) fn end<P: Platform>(
         |key| {
             batch.push(answer_of(core, key, Response::Abort));
             if batch.is_full() {
-                result = result.and(batch.carry_out(core, instance, one_by_one));
+                result = result.and(give(&mut batch));
             }
         },
     );
     result?;
     if one_by_one {
         // Also where there are none: what others have answered just now is consumed before the CMD_SYNC of this.
-        return tell(core, instance, batch.commands.iter().take(batch.len).copied());
+        return tell(core, instance, batch.take());
     }
     // Also those whose events an SMMU could not write.
     let term = |stream: &StreamId| StallTerm::new().with_sid(u64::from(stream.0)).into();
@@ -374,40 +318,6 @@ fn tell<P: Platform>(
     commands: impl ExactSizeIterator<Item = Command>,
 ) -> Result<(), Failure> {
     instance.commands().carry_out_first(&core.platform, instance.mmio(), commands)
-}
-
-/// Commands that are given together.
-struct Batch {
-    commands: [Command; BATCH],
-    len: usize,
-}
-
-impl Batch {
-    /// There is room.
-    fn push(&mut self, command: Command) {
-        if let Some(slot) = self.commands.get_mut(self.len) {
-            *slot = command;
-            self.len += 1;
-        }
-    }
-
-    const fn is_full(&self) -> bool {
-        self.len == BATCH
-    }
-
-    /// Gives them, if they are `wanted`, and begins anew.
-    fn carry_out<P: Platform>(
-        &mut self,
-        core: &Core<P>,
-        instance: &Instance<P>,
-        wanted: bool,
-    ) -> Result<(), Failure> {
-        let count = core::mem::take(&mut self.len);
-        if count == 0 || !wanted {
-            return Ok(());
-        }
-        tell(core, instance, self.commands.iter().take(count).copied())
-    }
 }
 
 /// Forgets all that is pending: the SMMU is off, and has ended them (§2.4).

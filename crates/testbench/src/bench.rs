@@ -11,6 +11,7 @@ mod guest;
 mod handle;
 mod interrupts;
 mod mapping;
+mod pages;
 mod power;
 mod process;
 mod set_up;
@@ -21,7 +22,7 @@ mod stray;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use smmuv3::{Domain, Iommu, Master, Smmu};
+use smmuv3::{Domain, Iommu, Master, PageGroup, Smmu};
 use smmuv3_formats::{EventId, EventRecord};
 use thiserror::Error;
 
@@ -149,6 +150,8 @@ pub struct Bench {
     pub(crate) watch: Mutex<Watch>,
     /// What waits for an answer, and what was reported where the driver was interrupted.
     stalls: Mutex<Stalls>,
+    /// Groups of page requests that wait for an answer.
+    groups: Mutex<Vec<PageGroup<TestPlatform>>>,
 }
 
 impl Bench {
@@ -189,6 +192,7 @@ impl Bench {
             pool: 0,
             watch: Mutex::new(watch),
             stalls: Mutex::default(),
+            groups: Mutex::default(),
             world,
             scenario: scenario.clone(),
         };
@@ -270,6 +274,11 @@ impl Bench {
             Operation::Reclaim { domain, iova, bytes } => self.reclaim(*domain, *iova, *bytes),
             Operation::Dirty { domain, iova, bytes } => self.dirty(*domain, *iova, *bytes),
             Operation::Answer { master, reply } => self.answer(*master, *reply),
+            Operation::Ask { master, substream, iova, pages, write, unfinished } => {
+                self.ask(*master, *substream, (*iova, *pages), *write, *unfinished)
+            }
+            Operation::Grant { master, grant } => self.grant(*master, *grant),
+            Operation::Stop { master, substream } => self.stop(*master, *substream),
             Operation::Write { master, substream, iova, data } => {
                 self.dma(*master, *substream, *iova, Dma::Write(data))?
             }

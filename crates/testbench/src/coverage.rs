@@ -83,6 +83,12 @@ pub const FEATURES: &[Feature] = &[
     master("PASIDs", |scenario, index| scenario.substream_bits(index) > 0),
     master("stalls", Scenario::stalls),
     master("ATS", |scenario, index| scenario.masters.get(index).is_some_and(|master| master.ats)),
+    master("page requests", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|master| master.pri)
+    }),
+    master("PASIDs in responses", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|master| master.response_pasid)
+    }),
     space("domain", |scenario, index| index < scenario.domains.len()),
     space("stage 2", |scenario, index| tables(scenario, index, |it| it.stage_2)),
     space("16 KiB", |scenario, index| {
@@ -107,7 +113,7 @@ fn tables(scenario: &Scenario, space: usize, have: impl Fn(&Tables) -> bool) -> 
 /// All operations.
 pub const VERBS: &[&str] = &[
     "attach", "detach", "identity", "PASID", "bind", "unbind", "release", "replace", "map",
-    "unmap", "dirty", "answer", "read", "write", "power", "reset", "replug",
+    "unmap", "dirty", "answer", "ask", "grant", "read", "write", "power", "reset", "replug",
 ];
 
 /// Features, operations that can never be done with them, and why.
@@ -126,7 +132,16 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
     ),
     (&["not coherent"], &["dirty"], "hardware marks nothing where it does not snoop"),
     (&["guest's stage 1"], &["dirty"], "its tables are the guest's"),
-    (&["ATS"], &["answer"], "what keeps translations does not stall"),
+    (
+        &["ATS", "page requests", "PASIDs in responses"],
+        &["answer"],
+        "what keeps translations does not stall",
+    ),
+    (
+        &["stalls", "forced stalls"],
+        &["ask", "grant"],
+        "what stalls has no ATS, and asks for nothing",
+    ),
 ];
 
 /// What only a domain can be, not a process.
@@ -162,7 +177,9 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Write { .. } => "write",
         Operation::Dirty { .. } => "dirty",
         Operation::Answer { .. } => "answer",
-        Operation::Reclaim { .. } => return None,
+        Operation::Ask { .. } => "ask",
+        Operation::Grant { .. } => "grant",
+        Operation::Reclaim { .. } | Operation::Stop { .. } => return None,
     })
 }
 
@@ -220,8 +237,12 @@ impl<'a> Counter<'a> {
             Operation::Reclaim { domain, .. } | Operation::Dirty { domain, .. } => {
                 self.space(*domain, oracle)
             }
-            Operation::Answer { master, .. } => self.master(*master) | self.all_of(*master, oracle),
+            Operation::Answer { master, .. } | Operation::Grant { master, .. } => {
+                self.master(*master) | self.all_of(*master, oracle)
+            }
             Operation::Read { master, substream, .. }
+            | Operation::Ask { master, substream, .. }
+            | Operation::Stop { master, substream }
             | Operation::Write { master, substream, .. } => {
                 self.master(*master) | self.used(*master, *substream, oracle)
             }

@@ -70,7 +70,7 @@ impl ModelMachine {
         for master in scenario.masters.iter().filter(|master| master.ats) {
             if let Some(mut smmu) = machine.smmu(master.instance) {
                 for stream in &master.streams {
-                    smmu.plug(*stream, Endpoint::default());
+                    smmu.plug(*stream, Endpoint::default().response_pasid(master.response_pasid));
                 }
             }
         }

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use crate::oracle::Use;
+use crate::oracle::{PAGE, Use};
 use crate::scenario::{
-    Access, Action, Answer, Change, MemoryKind, Reply, Scenario, Substream, Target,
+    Access, Action, Answer, Change, Grant, MemoryKind, Reply, Scenario, Substream, Target,
 };
 
 /// Memory to map.
@@ -118,6 +118,35 @@ pub enum Operation {
         /// By what.
         reply: Reply,
     },
+    /// A device asks for pages, as one group.
+    Ask {
+        /// Index of the master.
+        master: usize,
+        /// With which substream.
+        substream: Substream,
+        /// First input address.
+        iova: u64,
+        /// How many.
+        pages: u64,
+        /// It means to write.
+        write: bool,
+        /// It never says which is the last.
+        unfinished: bool,
+    },
+    /// Answer the oldest group of page requests of a master that waits, if there is one.
+    Grant {
+        /// Index of the master.
+        master: usize,
+        /// By what.
+        grant: Grant,
+    },
+    /// A device says that it uses a substream no more.
+    Stop {
+        /// Index of the master.
+        master: usize,
+        /// Which.
+        substream: Substream,
+    },
     /// A device writes.
     Write {
         /// Index of the master.
@@ -153,7 +182,9 @@ impl Operation {
         match self {
             Self::Attach { pasid, .. } => *pasid,
             Self::Write { substream: Substream::Pasid(pasid), .. }
-            | Self::Read { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
+            | Self::Read { substream: Substream::Pasid(pasid), .. }
+            | Self::Ask { substream: Substream::Pasid(pasid), .. }
+            | Self::Stop { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
             _ => None,
         }
     }
@@ -214,6 +245,18 @@ impl Operation {
                 Self::Dirty { domain: *domain, iova: *iova, bytes: *length }
             }
             Action::Answer { master, reply } => Self::Answer { master: *master, reply: *reply },
+            Action::Ask { master, substream, iova, pages, write, unfinished } => Self::Ask {
+                master: *master,
+                substream: *substream,
+                iova: *iova,
+                pages: *pages,
+                write: *write,
+                unfinished: *unfinished,
+            },
+            Action::Grant { master, grant } => Self::Grant { master: *master, grant: *grant },
+            Action::Stop { master, substream } => {
+                Self::Stop { master: *master, substream: *substream }
+            }
             Action::Write { master, substream, iova, data } => Self::Write {
                 master: *master,
                 substream: *substream,
@@ -292,6 +335,18 @@ impl Operation {
                 Action::Dirty { domain, iova, length, expect: None }
             }
             Self::Answer { master, reply } => Action::Answer { master: *master, reply: *reply },
+            Self::Ask { master, substream, iova, pages, write, unfinished } => Action::Ask {
+                master: *master,
+                substream: *substream,
+                iova: *iova,
+                pages: *pages,
+                write: *write,
+                unfinished: *unfinished,
+            },
+            Self::Grant { master, grant } => Action::Grant { master: *master, grant: *grant },
+            Self::Stop { master, substream } => {
+                Action::Stop { master: *master, substream: *substream }
+            }
             Self::Write { master, substream, iova, data } => Action::Write {
                 master: *master,
                 substream: *substream,
@@ -379,6 +434,18 @@ impl fmt::Display for Described<'_> {
             }
             Operation::Answer { master: of, reply } => {
                 write!(f, "answer what has stalled of {}: {}", master(*of), reply.name())
+            }
+            Operation::Ask { master, substream, iova, pages, write, unfinished } => {
+                let user = user(*master, *substream);
+                let (bytes, to) = (Bytes(pages * PAGE), if *write { " to write" } else { "" });
+                let end = if *unfinished { ", without an end" } else { "" };
+                write!(f, "{user} asks for {bytes} at {iova:#x}{to}{end}")
+            }
+            Operation::Grant { master: of, grant } => {
+                write!(f, "answer what {} asked for: {}", master(*of), grant.name())
+            }
+            Operation::Stop { master, substream } => {
+                write!(f, "{} is used no more by its device", user(*master, *substream))
             }
             Operation::Write { master, substream, iova, data } => {
                 let (user, bytes) = (user(*master, *substream), Bytes(data.len() as u64));

@@ -6,6 +6,7 @@
 
 mod dirty;
 mod expected;
+mod pages;
 mod power;
 mod space;
 mod stalls;
@@ -20,9 +21,12 @@ use smmuv3_formats::EventRecord;
 
 pub use crate::rule::{Rule, Violation};
 pub use expected::{Expected, Refused};
+use pages::Requests;
+pub use pages::{Group, Waiting};
 pub use power::Power;
 use space::SpaceState;
 pub use space::{Life, Page, Shape};
+pub use stalls::Stalled;
 use stalls::Stalls;
 use user::MasterState;
 pub use user::{Contexts, Use, User};
@@ -45,8 +49,12 @@ pub struct Oracle {
     lost: Vec<u64>,
     /// Of each instance: transactions that have stalled.
     stalls: Vec<Stalls>,
+    /// Of each instance: pages that were asked for.
+    requests: Vec<Requests>,
     /// Of each instance.
     power: Vec<Power>,
+    /// How many ever have.
+    stalled: u64,
     violation: Option<Violation>,
 }
 
@@ -57,6 +65,7 @@ impl Oracle {
             recorded: vec![VecDeque::new(); instances],
             lost: vec![0; instances],
             stalls: vec![Stalls::default(); instances],
+            requests: vec![Requests::default(); instances],
             power: vec![Power::On; instances],
             ..Self::default()
         }

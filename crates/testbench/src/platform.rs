@@ -336,6 +336,14 @@ unsafe impl Platform for TestPlatform {
         self.switch_ats(instance, stream, false);
     }
 
+    fn enable_page_requests(&self, instance: InstanceId, stream: StreamId, _: u32) {
+        self.switch_pri(instance, stream, true);
+    }
+
+    fn disable_page_requests(&self, instance: InstanceId, stream: StreamId) {
+        self.switch_pri(instance, stream, false);
+    }
+
     fn max_cpus(&self) -> usize {
         4
     }
@@ -453,6 +461,14 @@ impl TestPlatform {
             && let Some(endpoint) = model.endpoint_mut(stream.0)
         {
             endpoint.ats = on;
+        }
+    }
+
+    fn switch_pri(&self, instance: InstanceId, stream: StreamId, on: bool) {
+        if let Some(mut model) = self.0.machine().model(instance.index())
+            && let Some(endpoint) = model.endpoint_mut(stream.0)
+        {
+            endpoint.pri = on;
         }
     }
 }

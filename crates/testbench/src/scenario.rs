@@ -37,6 +37,7 @@ mod check;
 mod data;
 mod domain;
 mod error;
+mod grant;
 mod machine;
 mod process;
 mod queues;
@@ -54,6 +55,7 @@ pub use answer::{Answer, Refusal};
 pub use change::Change;
 pub use domain::{Tables, Walks};
 pub use error::{Position, ScenarioError, ScenarioErrors};
+pub use grant::Grant;
 pub use machine::{Capabilities, StreamSet, Streams, Support};
 pub use process::Process;
 pub use queues::{Interrupts, Queues};
@@ -213,6 +215,8 @@ pub struct Master {
     pub ats: bool,
     /// It asks for pages, if it may (PCIe PRI).
     pub pri: bool,
+    /// It needs the PASID in answers to that ("PRG Response PASID Required").
+    pub response_pasid: bool,
     /// What it is where devices are real.
     pub device: Device,
     /// Where it stands in the file.
@@ -471,6 +475,35 @@ pub enum Action {
         /// By what.
         reply: Reply,
     },
+    /// A device asks for pages, as one group.
+    Ask {
+        /// Index of the master.
+        master: usize,
+        /// With which substream.
+        substream: Substream,
+        /// First input address.
+        iova: u64,
+        /// How many.
+        pages: u64,
+        /// It means to write.
+        write: bool,
+        /// It never says which is the last.
+        unfinished: bool,
+    },
+    /// Answer the oldest group of page requests of a master that waits, if there is one.
+    Grant {
+        /// Index of the master.
+        master: usize,
+        /// By what.
+        grant: Grant,
+    },
+    /// A device says that it uses a substream no more.
+    Stop {
+        /// Index of the master.
+        master: usize,
+        /// Which.
+        substream: Substream,
+    },
     /// A memory must hold these bytes.
     ExpectData {
         /// Index of the memory.
@@ -490,7 +523,9 @@ impl Action {
         match self {
             Self::Attach { pasid, .. } | Self::Detach { pasid, .. } => *pasid,
             Self::Write { substream: Substream::Pasid(pasid), .. }
-            | Self::Read { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
+            | Self::Read { substream: Substream::Pasid(pasid), .. }
+            | Self::Ask { substream: Substream::Pasid(pasid), .. }
+            | Self::Stop { substream: Substream::Pasid(pasid), .. } => Some(*pasid),
             _ => None,
         }
     }
@@ -508,6 +543,11 @@ impl Action {
                 if *substream != Substream::None =>
             {
                 Some("a DMA with a PASID")
+            }
+            Self::Ask { substream, .. } | Self::Stop { substream, .. }
+                if *substream != Substream::None =>
+            {
+                Some("a page request with a PASID")
             }
             _ => None,
         }

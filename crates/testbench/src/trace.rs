@@ -242,6 +242,23 @@ impl Trace {
             Report::Event(record) | Report::Aborted(record) => event(record),
             Report::Stalled(fault) => event(&fault.record()),
             Report::EventsLost(lost) => ("events lost", args([("what", lost.to_string().into())])),
+            Report::Pages(group) => (
+                "pages asked for",
+                args([
+                    ("stream", hex(group.group().stream.0)),
+                    ("pages", (group.len() as u64).into()),
+                ]),
+            ),
+            Report::PageDenied { page, why } => (
+                "page denied",
+                args([("stream", hex(page.group.stream.0)), ("why", format!("{why:?}").into())]),
+            ),
+            Report::PasidStopped { stream, pasid } => {
+                ("PASID stopped", args([("stream", hex(stream.0)), ("PASID", pasid.0.into())]))
+            }
+            Report::PagesLost(lost) => {
+                ("page requests lost", args([("what", lost.to_string().into())]))
+            }
             Report::CommandError { command, code } => (
                 "command error",
                 args([("command", command.to_string().into()), ("code", (*code).into())]),

@@ -5,6 +5,7 @@
 mod devices;
 mod faults;
 mod interrupt;
+mod pages;
 mod stalls;
 mod structures;
 mod tags;
@@ -173,6 +174,22 @@ impl Watch {
                 self.oracle.reported_loss(instance);
                 return false;
             }
+            Report::Pages(group) => {
+                self.report_group(instance, group);
+                return false;
+            }
+            Report::PageDenied { page, .. } => {
+                self.report_denial(instance, page);
+                return false;
+            }
+            Report::PasidStopped { stream, pasid } => {
+                self.oracle.reported_stop(instance, stream.0, pasid.0);
+                return false;
+            }
+            Report::PagesLost(lost) => {
+                self.report_forgetting(instance, *lost);
+                return false;
+            }
             other => {
                 self.refuse(format_args!("instance {instance} reported {other:?}"));
                 return false;
@@ -214,6 +231,7 @@ impl Watch {
             self.log.push_back((instance, observation.clone()));
         }
         self.observe_device(instance, &observation);
+        self.observe_pages(instance, &observation);
         if let Some(tally) = self.tallies.get_mut(instance) {
             tally.observe(&observation);
         }

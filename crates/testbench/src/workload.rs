@@ -7,7 +7,7 @@ use crate::bench::POOL_BYTES;
 use crate::operation::{Operation, Source};
 use crate::oracle::{Life, Oracle, PAGE, Power, Use, User};
 use crate::scenario::{
-    Answer, Change, Device, MemoryKind, Random, Reply, Scenario, Substream, Weights,
+    Answer, Change, Device, Grant, MemoryKind, Random, Reply, Scenario, Substream, Weights,
 };
 pub use state::State;
 
@@ -45,6 +45,9 @@ impl<'a> Workload<'a> {
         }
         if !(0..scenario.masters.len()).any(|master| scenario.stalls(master)) {
             weights.answer = 0;
+        }
+        if !scenario.masters.iter().any(|master| master.pri) {
+            (weights.ask, weights.grant) = (0, 0);
         }
         let rng = fastrand::Rng::with_seed(seed);
         Self { scenario, random, weights, rng, serial: 0, hot: Vec::new() }
@@ -88,6 +91,10 @@ impl<'a> Workload<'a> {
                 (self.unbind(oracle), false)
             } else if choose(weights.answer) {
                 (self.answer(), false)
+            } else if choose(weights.ask) {
+                (self.ask(oracle), false)
+            } else if choose(weights.grant) {
+                (self.grant(), false)
             } else if choose(weights.release) {
                 (self.release(oracle), false)
             } else if choose(weights.power) {
@@ -373,6 +380,47 @@ impl<'a> Workload<'a> {
         let master = self.rng.choice(stalling.collect::<Vec<usize>>())?;
         let reply = if self.rng.bool() { Some(Reply::Retry) } else { self.rng.choice(Reply::ALL) };
         Some(Operation::Answer { master, reply: reply? })
+    }
+
+    /// Pages anywhere in the window, of a substream that uses something, or, less often, of any.
+    fn ask(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let asks = |master: usize| self.scenario.masters.get(master).is_some_and(|it| it.pri);
+        let attached: Vec<(usize, Substream)> = oracle
+            .users()
+            .filter_map(|(user, _)| Some((user.master, oracle.substream_name(user.substream)?)))
+            .filter(|(master, _)| asks(*master))
+            .collect();
+        let masters: Vec<usize> = (0..self.scenario.masters.len()).filter(|it| asks(*it)).collect();
+        let (master, substream) = if self.rng.u8(..) < 224 {
+            self.rng.choice(attached)?
+        } else {
+            let mut substreams = vec![Substream::None];
+            substreams.extend((1..=self.scenario.pasids.min(4)).map(Substream::Pasid));
+            substreams.extend((0..self.scenario.processes.len()).map(Substream::Process));
+            (self.rng.choice(masters)?, self.rng.choice(substreams)?)
+        };
+        if substream != Substream::None && self.rng.u8(..) < 24 {
+            return Some(Operation::Stop { master, substream });
+        }
+        let iova = self.random.iova + PAGE * self.rng.u64(0..self.random.pages);
+        let most = if self.rng.u8(..) < 16 { 24 } else { 4 };
+        let pages = self.rng.u64(1..=most);
+        let (write, unfinished) = (self.rng.bool(), self.rng.u8(..) < 16);
+        Some(Operation::Ask { master, substream, iova, pages, write, unfinished })
+    }
+
+    /// Mostly a success: what it needs may be there by now.
+    fn grant(&mut self) -> Option<Operation> {
+        let asking = (0..self.scenario.masters.len())
+            .filter(|master| self.scenario.masters.get(*master).is_some_and(|it| it.pri));
+        let master = self.rng.choice(asking.collect::<Vec<usize>>())?;
+        let grant = match self.rng.u8(..) {
+            0..160 => Grant::Success,
+            160..208 => Grant::Invalid,
+            208..248 => Grant::Drop,
+            _ => Grant::Failure,
+        };
+        Some(Operation::Grant { master, grant })
     }
 
     fn release(&mut self, oracle: &Oracle) -> Option<Operation> {

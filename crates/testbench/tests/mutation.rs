@@ -30,6 +30,7 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
         }
         Some(Mutation::NoDirtyTlbi) => WRITTEN.to_owned(),
         Some(Mutation::NoStallEnd | Mutation::WrongStag) => STALLS.to_owned(),
+        Some(Mutation::NoPageEnd | Mutation::NoResponsePasid) => PAGES.to_owned(),
         Some(Mutation::SyncElsewhere) => {
             RANDOM.replace("10000", "1500").replace("asid-bits", "ecmdq = 4\nasid-bits")
         }
@@ -98,6 +99,20 @@ domain = [{ name = "first" }, { name = "second" }]
 random = { steps = 1500, pages = 16, weights = { answer = 16, fault = 20, attach = 8, detach = 6 } }
 "#;
 
+/// Devices that ask for pages, with PASIDs, and are detached while they wait.
+const PAGES: &str = r#"
+name = "pages"
+pasids = 4
+instance = [{ name = "smmu0", ssid-bits = 6, ats = true, pri = true }]
+master = [
+    { name = "nic", instance = "smmu0", streams = [0x40], substream-bits = 6, ats = true, pri = true, response-pasid = true },
+    { name = "gpu", instance = "smmu0", streams = [0x41, 0x42], substream-bits = 6, ats = true, pri = true },
+]
+domain = [{ name = "first" }, { name = "second" }]
+[[step]]
+random = { steps = 1500, pages = 16, weights = { ask = 24, grant = 12, attach = 8, detach = 6, attach-pasid = 10, detach-pasid = 6 } }
+"#;
+
 /// Devices that keep translations.
 const DEVICES: &str = r#"
 name = "devices"
@@ -138,6 +153,7 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::WrongVmid,
         Mutation::NoDirtyTlbi,
         Mutation::NoStallEnd,
+        Mutation::NoPageEnd,
         Mutation::SyncElsewhere,
         Mutation::LateMessages,
         Mutation::NoWakeFlush,

@@ -72,6 +72,13 @@ fn what_stalled_and_was_written_is_reported_once_it_has_arrived() {
 }
 
 #[test]
+fn what_stalled_at_stage_2_and_was_written_is_reported_too() {
+    let second = r#"{ name = "second", dirty = true }"#;
+    assert!(WRITTEN.contains(second));
+    holds(&WRITTEN.replace(second, r#"{ name = "second", stage = 2, dirty = true }"#));
+}
+
+#[test]
 fn stalls_of_pasids_end_with_what_they_are_subject_to() {
     holds(&PROCESSES.replace("FORCED", ""));
 }

@@ -41,6 +41,19 @@ fn interrupts_are_found_by_name() {
     };
     assert_eq!(topology.instances()[0].interrupts, expected);
     assert!(topology.check().is_empty());
+    let of = |interrupts: Interrupts| -> Vec<_> {
+        let lines = interrupts.lines(smmuv3::Completion::Interrupt);
+        lines.map(|(line, which)| (line.intid, which)).collect()
+    };
+    use smmuv3::Interrupt as I;
+    assert_eq!(
+        of(expected),
+        [(38, I::Events), (4103, I::PageRequests), (37, I::Error), (19, I::Sync)]
+    );
+    let two = Interrupts { gerror: expected.pri, sync: expected.event, ..expected };
+    assert_eq!(of(two), [(38, I::Events), (4103, I::Any)]);
+    let two = Interrupts { pri: expected.event, sync: None, ..expected };
+    assert_eq!(of(two), [(38, I::Any), (37, I::Error)]);
 }
 
 #[test]

@@ -13,6 +13,8 @@ use crate::iommu::Core;
 use crate::master::MasterState;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
+use crate::page_group::{self, Which};
+use crate::page_request::Answer;
 use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
 use crate::stall::{self, Ending};
@@ -118,6 +120,14 @@ pub(super) fn install<P: Platform>(
     }
     if !after.may_be_kept() {
         state.switch_off(core);
+        if kept_before {
+            let which = Which::All;
+            let ended = page_group::end(core, instance, state, which, Some(Answer::Invalid));
+            if let Err(what) = ended {
+                state.set_slot(substream, old);
+                return Err(what);
+            }
+        }
     }
     // It had a context, and has none.
     let leaves = old.bound().is_some() && target.is_none();
@@ -144,8 +154,11 @@ pub(super) fn install<P: Platform>(
         return Ok(());
     }
     let told = if state.on {
-        // It asks by the new context, and keeps what it was granted by the old one.
-        state.forget_kept(core, instance, substream)
+        // It asks by the new context, and keeps what it was granted by the old one. What it lacked there may be here.
+        let answer = if new.is_some() { Answer::Success } else { Answer::Invalid };
+        let told = state.forget_kept(core, instance, substream);
+        let which = Which::Substream(substream);
+        told.and_then(|()| page_group::end(core, instance, state, which, Some(answer)))
     } else {
         state.switch_on(core, instance)
     };
@@ -181,16 +194,24 @@ pub(super) fn restate<P: Platform>(
     if after == before {
         return Ok(());
     }
-    if state.on && !after.may_be_kept() {
+    let kept_before = state.on;
+    if kept_before && !after.may_be_kept() {
         state.switch_off(core);
         state.forget_kept(core, instance, WITHOUT)?;
     }
     end_between(core, instance, state, before, after)?;
     state.write_streams(core, instance, after)?;
+    let end = |state: &MasterState, answer| {
+        page_group::end(core, instance, state, Which::All, Some(answer))
+    };
     match state.ats && after.may_be_kept() {
-        // It keeps what it was granted by the former entry.
-        true if state.on => state.forget_kept(core, instance, WITHOUT),
+        true if kept_before => {
+            // It keeps what it was granted by the former entry, and what it lacked there may be here.
+            state.forget_kept(core, instance, WITHOUT)?;
+            end(state, Answer::Success)
+        }
         true => state.switch_on(core, instance),
+        false if kept_before => end(state, Answer::Invalid),
         false => Ok(()),
     }
 }

@@ -47,8 +47,12 @@ impl<P: Platform> Instance<P> {
         cr0 = cr0.with_cmdqen(false).with_eventqen(false).with_priqen(false);
         self.write_cr0(platform, cr0)?;
         self.disable_others(platform)?;
-        if self.commands.forget_errors(platform, mmio).eventq_abt_err() {
+        let errors = self.commands.forget_errors(platform, mmio);
+        if errors.eventq_abt_err() {
             self.events.aborted(platform);
+        }
+        if let Some(queue) = self.page_requests.as_ref().filter(|_| errors.priq_abt_err()) {
+            queue.aborted(platform);
         }
         // Attributes of queues; those of tables are what they were.
         let (old, new) = (Cr1(mmio.read32(Cr1::OFFSET)), super::cr1(&self.features));
@@ -66,6 +70,12 @@ impl<P: Platform> Instance<P> {
         self.events.restart(platform, mmio);
         cr0 = cr0.with_eventqen(true);
         self.write_cr0(platform, cr0)?;
+        if let Some(queue) = &self.page_requests {
+            // Nobody asks by now; it is empty.
+            queue.restart(platform, mmio, &mut |_| ());
+            cr0 = cr0.with_priqen(true);
+            self.write_cr0(platform, cr0)?;
+        }
         self.wire(platform)?;
         if self.features.ats {
             // As when it is started: no stream that goes on has devices that say what is translated.

@@ -54,6 +54,9 @@ impl<P: Platform> Instance<P> {
     /// See [`EnableError`]; it counts as failed then.
     pub fn resume(&self, platform: &P) -> Result<(), EnableError> {
         self.events.forget_indices(platform);
+        if let Some(queue) = &self.page_requests {
+            queue.forget_indices(platform);
+        }
         let result = self.bring_up(platform, false);
         if result.is_err() {
             self.commands.give_up();

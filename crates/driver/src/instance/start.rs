@@ -111,8 +111,12 @@ impl<P: Platform> Instance<P> {
         self.write_irq_ctrl(platform, IrqCtrl::default())?;
         self.disable_others(platform)?;
         // Errors of whoever had the SMMU before us are not ours.
-        if self.commands.forget_errors(platform, mmio).eventq_abt_err() {
+        let errors = self.commands.forget_errors(platform, mmio);
+        if errors.eventq_abt_err() {
             self.events.aborted(platform);
+        }
+        if let Some(queue) = self.page_requests.as_ref().filter(|_| errors.priq_abt_err()) {
+            queue.aborted(platform);
         }
 
         mmio.write32(Cr1::OFFSET, super::cr1(&self.features).0);
@@ -127,6 +131,12 @@ impl<P: Platform> Instance<P> {
         self.events.restart(platform, mmio);
         #[cfg(feature = "alloc")]
         crate::stall::forget(platform, &self.pending);
+        #[cfg(feature = "alloc")]
+        crate::page_group::restart(platform, self);
+        #[cfg(not(feature = "alloc"))]
+        if let Some(queue) = &self.page_requests {
+            queue.restart(platform, mmio, &mut |_| ());
+        }
         self.commands.restart(platform, mmio);
         let mut cr0 = Cr0::default().with_cmdqen(true);
         self.write_cr0(platform, cr0)?;
@@ -143,6 +153,10 @@ impl<P: Platform> Instance<P> {
 
         cr0 = cr0.with_eventqen(true);
         self.write_cr0(platform, cr0)?;
+        if self.page_requests.is_some() {
+            cr0 = cr0.with_priqen(true);
+            self.write_cr0(platform, cr0)?;
+        }
 
         self.wire(platform)?;
         if self.features.ats {
@@ -155,6 +169,8 @@ impl<P: Platform> Instance<P> {
         if keeping || !self.config.while_off.aborts() {
             self.set_while_off(platform)?;
         }
+        #[cfg(feature = "alloc")]
+        crate::page_group::deny_all(platform, self).map_err(EnableError::Commands)?;
         Ok(())
     }
 
@@ -165,10 +181,13 @@ impl<P: Platform> Instance<P> {
         if self.features.messages && !self.is_late() {
             self.config.messages.write(&self.features, mmio);
         }
-        let enabled = self.config.interrupts;
+        let (enabled, requests) = (self.config.interrupts, self.page_requests.is_some());
         self.write_irq_ctrl(
             platform,
-            IrqCtrl::default().with_gerror(enabled).with_eventq(enabled),
+            IrqCtrl::default()
+                .with_gerror(enabled)
+                .with_eventq(enabled)
+                .with_priq(enabled && requests),
         )?;
         if self.features.messages && self.is_late() {
             self.config.messages.write(&self.features, mmio);
@@ -200,6 +219,8 @@ impl<P: Platform> Instance<P> {
         }
         self.commands.give_up();
         if asleep {
+            #[cfg(feature = "alloc")]
+            crate::page_group::forget(platform, self);
             return Ok(());
         }
         // Tried, not required: being off matters more.
@@ -207,6 +228,8 @@ impl<P: Platform> Instance<P> {
         self.write_cr0(platform, Cr0::default())?;
         #[cfg(feature = "alloc")]
         crate::stall::forget(platform, &self.pending);
+        #[cfg(feature = "alloc")]
+        crate::page_group::forget(platform, self);
         self.disable_others(platform)?;
         self.write_irq_ctrl(platform, IrqCtrl::default())
     }

@@ -131,3 +131,28 @@ fn a_late_answer_does_not_reach_the_next_one_in_the_slot() {
         responder.join().unwrap();
     });
 }
+
+#[test]
+fn a_device_that_stops_and_an_answer_are_one_command() {
+    explore(|| {
+        let machine = Arc::new(Machine {
+            pending: Pending::new(1).unwrap(),
+            answers: AtomicUsize::new(0),
+            detached: AtomicBool::new(false),
+        });
+        let handle = machine.pending.insert(KEY).unwrap();
+        let responder = {
+            let machine = machine.clone();
+            thread::spawn(move || machine.respond(handle))
+        };
+        if machine.pending.decide_all(|key| key == KEY, 1) {
+            machine.pending.set_owed();
+            machine.pending.give_owed(|key, answer| {
+                assert_eq!((key, answer), (KEY, 1));
+                machine.place()
+            });
+        }
+        responder.join().unwrap();
+        assert_eq!(machine.answers.load(Ordering::Relaxed), 1);
+    });
+}

@@ -77,3 +77,23 @@ fn what_is_owed_is_given_once_there_is_room() {
     }));
     assert_eq!((rest, pending.is_owed()), ([(2, 1)].to_vec(), false));
 }
+
+#[test]
+fn the_same_answer_is_decided_for_all_that_wait_and_given_later() {
+    let pending = Pending::new(4).unwrap();
+    let keys = [key(8, 0, 1), key(8, 1, 1), key(9, 2, 1), key(8, 3, 1)];
+    let handles = keys.map(|key| pending.insert(key).unwrap());
+    // Answered otherwise before.
+    assert!(pending.decide(handles[1], 2));
+    let of_8 = |key: Key| key.stream == StreamId(8);
+    assert!(pending.decide_all(of_8, 1));
+    assert!(!pending.decide_all(of_8, 0), "none waits any more");
+    assert!(!pending.decide(handles[0], 0) && pending.decide(handles[2], 0));
+    pending.set_owed();
+    let mut given = Vec::new();
+    assert!(pending.give_owed(|key, answer| {
+        given.push((key.stag, answer));
+        true
+    }));
+    assert_eq!(given, [(0, 1), (1, 2), (2, 0), (3, 1)]);
+}

@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 use smmuv3::{
-    AddMasterError, AttachError, Config, Dirty, DomainConfig, InstanceConfig, Iommu, Master,
-    MasterConfig, PhysAddr, ProcessConfig, Smmu, Stage, StreamId, SubstreamId, Target, Vmids,
+    AddMasterError, AttachError, Config, Dirty, DomainConfig, InstanceConfig, InstanceId, Iommu,
+    Master, MasterConfig, PhysAddr, ProcessConfig, Smmu, Stage, StreamId, SubstreamId, Target,
+    Vmids,
 };
 use smmuv3_formats::register::address_size_code;
 use smmuv3_model::{Broadcast, Granule, Pages, Tlbi};
@@ -67,15 +68,33 @@ pub(super) fn instance(config: &mut InstanceConfig, instance: &scenario::Instanc
     config.stalls = instance.stalls - instance.stalls / 4;
 }
 
+/// How many requests a stream of `instance` may have under way, so that the queue has room for all: as many as the driver
+/// grants.
+fn credits(scenario: &Scenario, instance: usize) -> u32 {
+    let of_it = scenario.masters.iter().filter(|it| it.pri && it.instance == instance);
+    let streams: usize = of_it.map(|it| it.streams.len()).sum();
+    let log2 = scenario.instances.get(instance).map_or(0, |it| it.page_request_queue_log2);
+    let entries = 1u32 << log2.min(7);
+    // One more is for its word that it uses a PASID no more.
+    (entries / streams.max(1) as u32).saturating_sub(1).max(1)
+}
+
 pub(super) fn add_master(
     iommu: &Iommu<TestPlatform>,
     smmu: &Smmu<TestPlatform>,
     streams: &[StreamId],
     master: &scenario::Master,
+    scenario: &Scenario,
 ) -> Result<Master<TestPlatform>, AddMasterError> {
     let config = MasterConfig::default().with_substream_bits(master.substream_bits);
     let config = if master.stalls { config.with_stalls() } else { config };
     let config = config.with_ats(master.ats);
+    let config = match master.pri {
+        true => {
+            config.with_page_requests(credits(scenario, master.instance), master.response_pasid)
+        }
+        false => config,
+    };
     iommu.add_master(smmu, streams, config)
 }
 
@@ -106,11 +125,16 @@ pub(super) fn too_wide(error: &AttachError) -> Option<(u32, u16)> {
 }
 
 impl Bench {
-    pub(super) fn tag(&self, space: usize, target: &Target) -> OwnedTag {
+    /// Which of the scenario's instances the driver calls so, or did before that was taken into use again.
+    pub(super) fn index_of(&self, instance: InstanceId) -> usize {
         let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.get(instance.index()).copied().unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn tag(&self, space: usize, target: &Target) -> OwnedTag {
         OwnedTag {
             space,
-            instance: ids.get(target.instance.index()).copied().unwrap_or(usize::MAX),
+            instance: self.index_of(target.instance),
             vmid: target.tag.vmid,
             asid: target.tag.asid,
             shared: target.shared,

@@ -24,6 +24,8 @@ impl Bench {
         self.clear();
         self.answer_late();
         self.check_tags_left().map_err(|error| failed("end the run", error))?;
+        // Devices that are attached may ask.
+        self.grant_late();
         self.check_statistics().map_err(|error| failed("end the run", error))?;
         self.look(|watch| watch.collect(&self.world));
         self.world.set_observer(None);
@@ -44,6 +46,7 @@ impl Bench {
             scenario,
             watch,
             stalls: _,
+            groups: _,
         } = bench;
         let rest = Arc::new(Rest { world: world.clone(), watch });
         world.set_observer(Some(rest.clone() as Arc<dyn Observer>));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the driver reports, and whether it had to.
 
-use super::{Bench, Done};
+use super::{Bench, Done, FaultKey};
 use crate::trace;
 
 /// Events taken from an instance at once.
@@ -14,42 +14,19 @@ impl Bench {
         let (interfering, script) = self.look(|watch| watch.quiet());
         let mut stalls = Vec::new();
         done.faults.append(&mut self.stalls().others);
-        for (instance, smmu) in self.smmus.iter().enumerate() {
-            let Some(smmu) = smmu.get() else { continue };
-            let mut unreported = None;
-            loop {
-                let mut pending = self.pending(instance);
-                pending.reverse();
-                while let Some(which) = pending.last().copied() {
-                    let mut reports = Vec::new();
-                    let mut sink = |report| reports.push(report);
-                    let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
-                    let operands = || trace::args([("instance", name.into())]);
-                    let more = self.traced("call", "handle_interrupt", operands, || {
-                        self.iommu.handle_interrupt(&smmu, which, EVENT_BUDGET, &mut sink)
-                    });
-                    self.look(|watch| watch.collect(&self.world));
-                    for report in reports {
-                        match self.take_report(instance, report) {
-                            Some((fault, true)) => stalls.push(fault),
-                            Some((fault, false)) => done.faults.push(fault),
-                            None => {}
-                        }
-                    }
-                    if !more {
-                        pending.pop();
-                    }
-                }
-                self.look(|watch| watch.collect(&self.world));
-                // What has stalled can be tried again, and recorded, at any time: that raises another interrupt.
-                let left = self.oracle(|oracle| oracle.unreported(instance));
-                if self.may_stall() && left.is_some() && left != unreported {
-                    unreported = left;
-                    continue;
-                }
-                self.look(|watch| watch.oracle.all_reported(instance));
+        // While one instance is read, what has stalled behind another can be tried again, and recorded.
+        loop {
+            let waited = self.is_unreported();
+            let any = self.take_all(done, &mut stalls);
+            if !self.is_unreported() || waited && !any {
                 break;
             }
+        }
+        for instance in 0..self.smmus.len() {
+            self.look(|watch| {
+                watch.oracle.all_reported(instance);
+                watch.oracle.all_groups_reported(instance);
+            });
         }
         done.faults.sort_unstable();
         done.faults.dedup();
@@ -60,5 +37,44 @@ impl Bench {
         done.faults.append(&mut stalls);
         done.faults.sort_unstable();
         done.faults.dedup();
+    }
+
+    /// Whether an event waits that may have been recorded only after its queue was read.
+    fn is_unreported(&self) -> bool {
+        let mut instances = 0..self.smmus.len();
+        self.may_stall() && self.oracle(|oracle| instances.any(|it| oracle.unread(it) > 0))
+    }
+
+    /// Lets the driver report what is pending behind each instance; whether there was anything.
+    fn take_all(&self, done: &mut Done, stalls: &mut Vec<FaultKey>) -> bool {
+        let mut any = false;
+        for (instance, smmu) in self.smmus.iter().enumerate() {
+            let Some(smmu) = smmu.get() else { continue };
+            let mut pending = self.pending(instance);
+            pending.reverse();
+            while let Some(which) = pending.last().copied() {
+                let mut reports = Vec::new();
+                let mut sink = |report| reports.push(report);
+                let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
+                let operands = || trace::args([("instance", name.into())]);
+                let more = self.traced("call", "handle_interrupt", operands, || {
+                    self.iommu.handle_interrupt(&smmu, which, EVENT_BUDGET, &mut sink)
+                });
+                self.look(|watch| watch.collect(&self.world));
+                any |= !reports.is_empty();
+                for report in reports {
+                    match self.take_report(instance, report) {
+                        Some((fault, true)) => stalls.push(fault),
+                        Some((fault, false)) => done.faults.push(fault),
+                        None => {}
+                    }
+                }
+                if !more {
+                    pending.pop();
+                }
+            }
+            self.look(|watch| watch.collect(&self.world));
+        }
+        any
     }
 }

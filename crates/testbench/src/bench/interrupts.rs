@@ -12,6 +12,7 @@ use crate::scenario::{Instance, Interrupts};
 const EVENTS: u32 = 1;
 const ERRORS: u32 = 2;
 const SYNC: u32 = 3;
+const PAGE_REQUESTS: u32 = 4;
 
 /// Memory for the messages of an instance's interrupts, if they are messages.
 pub(super) fn place(world: &World, instance: &Instance) -> Option<u64> {
@@ -28,7 +29,7 @@ pub(super) fn configure(config: &mut InstanceConfig, instance: &Instance, page: 
         events: message(EVENTS),
         errors: message(ERRORS),
         sync: message(SYNC),
-        ..Messages::default()
+        page_requests: message(PAGE_REQUESTS),
     };
 }
 
@@ -38,7 +39,9 @@ impl Bench {
         let Some(known) = self.scenario.instances.get(instance) else { return Vec::new() };
         match known.queues.interrupts {
             Interrupts::Combined => vec![Interrupt::Any],
-            Interrupts::Wired => vec![Interrupt::Sync, Interrupt::Error, Interrupt::Events],
+            Interrupts::Wired => {
+                vec![Interrupt::Sync, Interrupt::Error, Interrupt::Events, Interrupt::PageRequests]
+            }
             Interrupts::Messages => {
                 let Some(page) = self.messages.get(instance).copied().flatten() else {
                     return Vec::new();
@@ -47,6 +50,7 @@ impl Bench {
                     (SYNC, Interrupt::Sync),
                     (ERRORS, Interrupt::Error),
                     (EVENTS, Interrupt::Events),
+                    (PAGE_REQUESTS, Interrupt::PageRequests),
                 ];
                 let ram = self.world.machine().ram();
                 let arrived = |number: u32| {

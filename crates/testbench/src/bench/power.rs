@@ -50,20 +50,20 @@ impl Bench {
     fn suspend(&self, instance: usize) -> Result<&'static str, String> {
         let Some(smmu) = self.smmu(instance) else { return Ok("nothing to do") };
         self.set_power(instance, Power::Changing);
-        let mut reports = Vec::new();
-        let mut sink = |report: Report<TestPlatform>| reports.push(report);
+        // In their order among those that are reported where this is interrupted.
+        let mut sink = |report: Report<TestPlatform>| {
+            self.look(|watch| {
+                watch.collect(&self.world);
+                watch.report(instance, &report);
+            });
+        };
         let result = self.traced(
             "call",
             "suspend",
             || self.named(instance),
             || self.iommu.suspend(&smmu, &mut sink),
         );
-        self.look(|watch| {
-            watch.collect(&self.world);
-            for report in &reports {
-                watch.report(instance, report);
-            }
-        });
+        self.look(|watch| watch.collect(&self.world));
         if let Err(error) = result {
             self.set_power(instance, Power::On);
             return Err(error.to_string());
@@ -73,8 +73,10 @@ impl Bench {
         }
         self.set_power(instance, Power::Off);
         self.look(|watch| {
+            watch.collect(&self.world);
             // It said all that it had to say.
             watch.oracle.all_reported(instance);
+            watch.oracle.no_group_outlives(instance);
         });
         Ok("done")
     }
@@ -107,7 +109,10 @@ impl Bench {
         let result =
             self.traced("call", "reset", || self.named(instance), || self.iommu.reset(&smmu));
         self.set_power(instance, Power::On);
-        self.look(|watch| (watch.interfering, watch.script) = (interfering, script));
+        self.look(|watch| {
+            watch.oracle.groups_were_reset(instance);
+            (watch.interfering, watch.script) = (interfering, script);
+        });
         result.map(|()| "done").map_err(|error| error.to_string())
     }
 

@@ -122,7 +122,7 @@ impl Bench {
         };
         let streams: Vec<StreamId> = master.streams.iter().copied().map(StreamId).collect();
         let failed = |error| BenchError::Driver { doing: format!("add {}", master.name), error };
-        let added = calls::add_master(&self.iommu, smmu, &streams, master);
+        let added = calls::add_master(&self.iommu, smmu, &streams, master, &self.scenario);
         let added = added.map_err(|error| failed(error.to_string()))?;
         let bits = self.scenario.substream_bits(index);
         let got = added.substream_bits();
@@ -152,7 +152,11 @@ impl Bench {
                 master.streams.clone(),
                 Contexts::new(bits, two_levels),
             );
-            if scenario.instances.get(master.instance).is_some_and(|it| it.forced_stalls) {
+            let instance = scenario.instances.get(master.instance);
+            if let Some(instance) = instance.filter(|_| master.response_pasid) {
+                self.watch().oracle.responses_carry(index, instance.ssid_bits);
+            }
+            if instance.is_some_and(|it| it.forced_stalls) {
                 self.watch().oracle.stalls_always(index);
             }
             for stream in &master.streams {

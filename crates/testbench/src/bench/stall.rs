@@ -44,6 +44,10 @@ impl Bench {
                 self.stalls().faults.push(fault);
                 record
             }
+            Report::Pages(group) => {
+                self.groups().push(group);
+                return None;
+            }
             _ => return None,
         };
         Some((FaultKey::of(instance, &record)?, stalled))
@@ -58,7 +62,7 @@ impl Bench {
         let fault = {
             let faults = &mut self.stalls().faults;
             let of_master = |fault: &Fault<TestPlatform>| {
-                fault.instance().index() == instance && streams.contains(&fault.stream().0)
+                self.index_of(fault.instance()) == instance && streams.contains(&fault.stream().0)
             };
             faults.iter().position(of_master).map(|at| faults.remove(at))
         };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
+mod pages;
 mod queues;
 mod sharing;
 mod stalls;
@@ -56,7 +57,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
         }],
     };
     let scenario = tables::drawn(sharing::shared(scenario, narrowest), narrowest);
-    let mut scenario = queues::queued(stalls::stalling(scenario));
+    let mut scenario = pages::asked(queues::queued(stalls::stalling(scenario)));
     // From randomness of its own: what was drawn before stays what it was.
     let mut rng = Rng::with_seed(seed ^ 0x7077_7200);
     for step in &mut scenario.steps {
@@ -154,6 +155,7 @@ fn masters(rng: &mut Rng, instances: &[Instance]) -> Vec<Master> {
                 stalls,
                 ats: false,
                 pri: false,
+                response_pasid: false,
                 device,
                 places,
             });

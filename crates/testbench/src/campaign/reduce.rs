@@ -187,7 +187,7 @@ fn uninterrupted((scenario, operations): &Candidate, index: usize) -> Option<Can
 }
 
 /// Each makes something of a scenario what it is when the scenario does not mention it.
-const PLAIN: [fn(&mut Scenario, &[Numbered]); 5] = [
+const PLAIN: [fn(&mut Scenario, &[Numbered]); 6] = [
     |it, _| (it.asid_policy, it.banks) = (AsidPolicy::default(), None),
     |it, _| it.cpu_asid_bits = 16,
     |it, _| it.el2_host = false,
@@ -195,6 +195,20 @@ const PLAIN: [fn(&mut Scenario, &[Numbered]); 5] = [
         if !operations.iter().any(|(_, operation)| matches!(operation, Operation::Answer { .. })) {
             it.masters.iter_mut().for_each(|it| it.stalls = false);
             it.instances.iter_mut().for_each(|it| (it.stalls, it.forced_stalls) = (0, false));
+        }
+    },
+    |it, operations| {
+        let asks = |(_, operation): &Numbered| {
+            matches!(
+                operation,
+                Operation::Ask { .. } | Operation::Grant { .. } | Operation::Stop { .. }
+            )
+        };
+        if !operations.iter().any(asks) {
+            it.masters.iter_mut().for_each(|it| (it.pri, it.response_pasid) = (false, false));
+            it.instances
+                .iter_mut()
+                .for_each(|it| (it.pri, it.page_request_queue_log2) = (false, 8));
         }
     },
     |it, operations| {
@@ -209,7 +223,10 @@ fn names_substreams((_, operations): &Candidate, index: usize) -> bool {
         Operation::Attach { master, pasid: Some(_), .. }
         | Operation::Bind { master, .. }
         | Operation::Unbind { master, .. } => *master == index,
-        Operation::Write { master, substream, .. } | Operation::Read { master, substream, .. } => {
+        Operation::Write { master, substream, .. }
+        | Operation::Read { master, substream, .. }
+        | Operation::Ask { master, substream, .. }
+        | Operation::Stop { master, substream } => {
             *master == index && *substream != Substream::None
         }
         _ => false,
@@ -259,6 +276,9 @@ fn without_master((scenario, operations): &Candidate, gone: usize) -> Option<Can
         | Operation::Bind { master, .. }
         | Operation::Unbind { master, .. }
         | Operation::Answer { master, .. }
+        | Operation::Ask { master, .. }
+        | Operation::Grant { master, .. }
+        | Operation::Stop { master, .. }
         | Operation::Write { master, .. }
         | Operation::Read { master, .. } = operation
         {
@@ -306,6 +326,8 @@ fn without_process((scenario, operations): &Candidate, gone: usize) -> Option<Ca
             | Operation::Release { process }
             | Operation::Replace { process }
             | Operation::Write { substream: Substream::Process(process), .. }
+            | Operation::Ask { substream: Substream::Process(process), .. }
+            | Operation::Stop { substream: Substream::Process(process), .. }
             | Operation::Read { substream: Substream::Process(process), .. } => {
                 close_gap(process, gone)?;
             }

@@ -14,10 +14,14 @@ impl Oracle {
             return;
         }
         let Some(space) = self.space(self.using(user)) else { return };
-        let page = iova & !(PAGE - 1);
-        if self.page(space, page).is_none_or(|page| page.changing) {
-            return;
-        }
+        let there = |space, iova| self.page(space, iova).filter(|page| !page.changing);
+        let Some(page) = there(space, iova) else { return };
+        let (space, page) = match self.over(space) {
+            None => (space, iova & !(PAGE - 1)),
+            // Through a guest's stage 1, which is not marked here, it is stage 2 that is.
+            Some(under) if there(under, page.pa).is_some() => (under, page.pa),
+            Some(_) => return,
+        };
         if let Some(space) = self.spaces.get_mut(space).filter(|space| space.shape.dirty) {
             space.written.insert(page);
         }

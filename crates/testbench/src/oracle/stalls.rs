@@ -6,7 +6,15 @@ use smmuv3_formats::EventRecord;
 use super::{Oracle, Rule, User};
 
 /// Those of an instance whose events are in its queue, or were, and that nobody has answered.
-pub(super) type Stalls = Vec<EventRecord>;
+pub(super) type Stalls = Vec<Stalled>;
+
+/// A transaction that waits for an answer. When it is tried again and stalls anew, that is another with the same event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stalled {
+    event: EventRecord,
+    /// How many had stalled before, behind any instance.
+    number: u64,
+}
 
 /// What an answer names.
 const fn name(event: &EventRecord) -> (u32, u16) {
@@ -18,14 +26,15 @@ impl Oracle {
     /// The event of a transaction that stalls is in the queue.
     pub(super) fn stalled(&mut self, instance: usize, event: EventRecord) {
         if let Some(stalls) = self.stalls.get_mut(instance) {
-            stalls.push(event);
+            stalls.push(Stalled { event, number: self.stalled });
+            self.stalled += 1;
         }
     }
 
     /// Hardware took an answer.
     pub fn answered(&mut self, instance: usize, stream: u32, stag: u16) {
         let Some(stalls) = self.stalls.get_mut(instance) else { return };
-        match stalls.iter().position(|event| name(event) == (stream, stag)) {
+        match stalls.iter().position(|it| name(&it.event) == (stream, stag)) {
             Some(at) => drop(stalls.remove(at)),
             None => {
                 let text = format!(
@@ -37,10 +46,11 @@ impl Oracle {
     }
 
     /// The transactions of a user that wait for an answer.
-    pub fn pending(&self, user: User) -> Vec<EventRecord> {
+    pub fn pending(&self, user: User) -> Vec<Stalled> {
         let (instance, streams) = self.streams(user.master);
         let Some(stalls) = self.stalls.get(instance) else { return Vec::new() };
-        let of_user = |event: &&EventRecord| {
+        let of_user = |it: &&Stalled| {
+            let event = it.event;
             let substream = event.ssv().then_some(event.ssid() as u32);
             streams.contains(&(event.sid() as u32)) && substream == user.substream
         };
@@ -49,9 +59,10 @@ impl Oracle {
 
     /// After what `user` used was taken from it: none of the transactions that waited `before` waits any more, and none
     /// at all when nothing took its place.
-    pub fn stalls_are_over(&mut self, user: User, before: &[EventRecord], blocked: bool) {
+    pub fn stalls_are_over(&mut self, user: User, before: &[Stalled], blocked: bool) {
         let left = self.pending(user);
-        if let Some(event) = left.iter().find(|event| blocked || before.contains(event)) {
+        let left = left.iter().find(|it| blocked || before.contains(it));
+        if let Some(Stalled { event, .. }) = left {
             let text = format!("{user}: what it used is gone, but {event} was never answered");
             self.accuse(Rule::R9, text);
         }
@@ -66,7 +77,7 @@ impl Oracle {
 
     /// At the end nothing waits.
     pub fn no_stall_is_left(&mut self) {
-        if let Some(event) = self.stalls.iter().flatten().next().copied() {
+        if let Some(Stalled { event, .. }) = self.stalls.iter().flatten().next().copied() {
             self.accuse(Rule::R9, format_args!("{event} was never answered"));
         }
     }

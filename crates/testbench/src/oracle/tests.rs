@@ -191,3 +191,50 @@ fn a_released_process_is_refused_silently_and_a_new_one_has_nothing() {
     assert_eq!(oracle.gone(2, 0..u64::MAX).next(), Some((0x10000, 0xa000_0000)));
     assert_eq!(oracle.substream(Substream::Process(0)), Some(Some(71)));
 }
+
+/// What is tried again may stall anew, and its event says the same.
+#[test]
+fn a_transaction_that_stalls_anew_is_another() {
+    let event = EventRecord::default().with_id(EventId::FTranslation as u64);
+    let event = event.with_sid(7).with_stall(true).with_input_addr(0x12000);
+    let user = User::from(0);
+    for answered in [true, false] {
+        let mut oracle = oracle();
+        oracle.recorded(0, event);
+        let before = oracle.pending(user);
+        assert_eq!(before.len(), 1);
+        if answered {
+            oracle.answered(0, 7, 0);
+            oracle.recorded(0, event);
+        }
+        oracle.stalls_are_over(user, &before, false);
+        assert_eq!(broken(&oracle), (!answered).then_some(Rule::R9));
+        // Blocked, nothing may wait at all.
+        oracle.stalls_are_over(user, &before, true);
+        assert_eq!(broken(&oracle), Some(Rule::R9));
+    }
+}
+
+/// A guest's addresses are those of what it is over: there its writes are marked.
+#[test]
+fn what_is_written_through_a_guest_is_owed_by_what_it_is_over() {
+    for reported in [true, false] {
+        let mut oracle = Oracle::new(1);
+        oracle.add_domain_with(0x1000, Shape { stage_2: true, dirty: true, ..Shape::default() });
+        oracle.add_domain(0x2000);
+        oracle.put_over(0);
+        oracle.add_master(0, vec![7]);
+        oracle.attach_begins(0, Use::Domain(1));
+        oracle.attach_ends(0, true);
+        for (space, iova, pa) in [(0, 0x4000, 0x8000_0000), (1, 0x10000, 0x4000)] {
+            oracle.map_begins(space, iova..iova + PAGE, pa, true);
+            oracle.map_ends(space, iova..iova + PAGE, true);
+        }
+        oracle.reached(0, 0x10010, true, 0x8000_0010, "a");
+        let range = 0x4000..0x5000;
+        oracle.harvest_begins(0, &range);
+        let bytes = if reported { PAGE } else { 0 };
+        oracle.harvest_ends(0, &range, &[(0x4000, bytes)]);
+        assert_eq!(broken(&oracle), (!reported).then_some(Rule::R9));
+    }
+}

@@ -91,6 +91,8 @@ pub(super) struct MasterState {
     pub(super) perhaps: BTreeSet<u32>,
     /// Its SMMU leaves no choice: what is refused stalls, or has an event.
     pub(super) stalls_always: bool,
+    /// Bits of the PASIDs that responses to its page requests can carry, where they do.
+    response_bits: Option<u32>,
 }
 
 impl MasterState {
@@ -137,7 +139,22 @@ impl Oracle {
             leaves: BTreeSet::new(),
             perhaps: BTreeSet::new(),
             stalls_always: false,
+            response_bits: None,
         });
+    }
+
+    /// Responses to page requests of `master` carry PASIDs, of which its instance has so many bits.
+    pub fn responses_carry(&mut self, master: usize, bits: u32) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.response_bits = Some(bits);
+        }
+    }
+
+    /// Whether a response can name a group of `stream` with `substream`: it has no other PASIDs than the instance.
+    pub(super) fn can_answer(&self, instance: usize, stream: u32, substream: Option<u32>) -> bool {
+        let master = self.master_of(instance, stream).and_then(|master| self.masters.get(master));
+        let bits = master.and_then(|master| master.response_bits);
+        bits.zip(substream).is_none_or(|(bits, substream)| substream >> bits.min(31) == 0)
     }
 
     /// The master was made anew, with contexts of its own.

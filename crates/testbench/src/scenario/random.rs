@@ -54,6 +54,10 @@ pub struct Weights {
     pub release: u32,
     /// Answer a transaction that has stalled.
     pub answer: u32,
+    /// Ask for pages.
+    pub ask: u32,
+    /// Answer a group of page requests.
+    pub grant: u32,
     /// Suspend an instance, or resume one that is suspended.
     pub power: u32,
     /// Reset an instance.
@@ -90,6 +94,8 @@ impl Weights {
             + self.unbind
             + self.release
             + self.answer
+            + self.ask
+            + self.grant
             + self.power
             + self.reset
             + self.replug
@@ -115,6 +121,8 @@ impl Default for Weights {
             unbind: 3,
             release: 1,
             answer: 8,
+            ask: 10,
+            grant: 8,
             power: 0,
             reset: 0,
             replug: 0,

@@ -429,6 +429,12 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
             fields.source.wrong_at(place, message);
         }
     }
+    let response_pasid = fields.flag("response-pasid").unwrap_or(false);
+    if response_pasid && !pri {
+        let place = fields.places().of("response-pasid");
+        let message = format!("response-pasid = true in {} needs pri = true", fields.what);
+        fields.source.wrong_at(place, message);
+    }
     let devices = [Device::Edu, Device::TestDevice].map(|device| (device.name(), device));
     Master {
         name,
@@ -438,6 +444,7 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
         stalls,
         ats,
         pri,
+        response_pasid,
         device: fields.word("device", &devices).unwrap_or_default(),
         places: fields.places(),
     }

@@ -5,6 +5,7 @@ mod answer;
 mod attachment;
 mod dma;
 mod mapping;
+mod pages;
 
 use std::cell::Cell;
 
@@ -22,7 +23,7 @@ const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
 
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 23] = [
+const ACTIONS: [(&str, Read); 26] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
     ("bind", |reader, fields| reader.bind(fields)),
@@ -42,6 +43,9 @@ const ACTIONS: [(&str, Read); 23] = [
     ("write", |reader, fields| reader.write(fields)),
     ("read", |reader, fields| reader.read(fields)),
     ("answer", |reader, fields| reader.answer_stall(fields)),
+    ("ask", |reader, fields| reader.ask(fields)),
+    ("grant", |reader, fields| reader.grant(fields)),
+    ("stop", |reader, fields| reader.stop(fields)),
     ("expect-fault", |reader, fields| reader.expect_fault(fields)),
     ("expect-blocked", |reader, fields| reader.expect_blocked(fields)),
     ("expect-data", |reader, fields| reader.expect_data(fields)),
@@ -253,6 +257,8 @@ fn weights(fields: Fields<'_>) -> Option<Weights> {
         unbind: weight("unbind", default.unbind),
         release: weight("release", default.release),
         answer: weight("answer", default.answer),
+        ask: weight("ask", default.ask),
+        grant: weight("grant", default.grant),
         power: weight("power", default.power),
         reset: weight("reset", default.reset),
         replug: weight("replug", default.replug),

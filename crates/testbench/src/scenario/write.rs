@@ -115,6 +115,7 @@ fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
     key(out, "stalls", it.stalls, false)?;
     key(out, "ats", it.ats, false)?;
     key(out, "pri", it.pri, false)?;
+    key(out, "response-pasid", it.response_pasid, false)?;
     if it.device != Device::default() {
         writeln!(out, "device = {}", quoted(it.device.name()))?;
     }
@@ -265,6 +266,20 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
             let (of, reply) = (master(*of), quoted(reply.name()));
             writeln!(out, "answer = {{ master = {of}, reply = {reply} }}")
         }
+        Action::Ask { master, substream, iova, pages, write, unfinished } => {
+            let who = user(*master, *substream);
+            write!(out, "ask = {{ master = {who}, iova = {iova:#x}, pages = {pages}")?;
+            out.write_str(if *write { ", access = \"write\"" } else { "" })?;
+            out.write_str(if *unfinished { ", unfinished = true" } else { "" })?;
+            writeln!(out, " }}")
+        }
+        Action::Grant { master: of, grant } => {
+            let (of, reply) = (master(*of), quoted(grant.name()));
+            writeln!(out, "grant = {{ master = {of}, reply = {reply} }}")
+        }
+        Action::Stop { master, substream } => {
+            writeln!(out, "stop = {{ master = {} }}", user(*master, *substream))
+        }
         Action::ExpectBlocked { master, substream } => {
             writeln!(out, "expect-blocked = {{ master = {} }}", user(*master, *substream))
         }
@@ -303,6 +318,8 @@ fn random(out: &mut String, it: &Random) -> fmt::Result {
             ("unbind", all.unbind, Some(usual.unbind)),
             ("release", all.release, Some(usual.release)),
             ("answer", all.answer, Some(usual.answer)),
+            ("ask", all.ask, Some(usual.ask)),
+            ("grant", all.grant, Some(usual.grant)),
             ("power", all.power, Some(usual.power)),
             ("reset", all.reset, Some(usual.reset)),
             ("replug", all.replug, Some(usual.replug)),

@@ -12,26 +12,15 @@ use crate::platform::World;
 impl Watch {
     /// What the models observed of devices.
     pub(super) fn observe_device(&mut self, instance: usize, observation: &Observation) {
-        match observation {
-            // A device that asks has ATS on, and so must its stream.
-            Observation::Requested { request, completion: Completion::Unsupported } => {
-                let text = format!(
-                    "instance {instance}: stream {:#x} asked for the translation of {:#x}, but has no \
-                     ATS: the device's is on before, or longer than, the stream's",
-                    request.stream, request.address
-                );
-                self.oracle.accuse(Rule::R7, text);
-            }
-            Observation::PageResponse {
-                stream, index, automatic: false, expected: false, ..
-            } => {
-                let text = format!(
-                    "instance {instance}: stream {stream:#x} got a response to group {index:#x} that \
-                     it does not wait for"
-                );
-                self.oracle.accuse(Rule::R9, text);
-            }
-            _ => {}
+        // A device that asks has ATS on, and so must its stream.
+        if let Observation::Requested { request, completion: Completion::Unsupported } = observation
+        {
+            let text = format!(
+                "instance {instance}: stream {:#x} asked for the translation of {:#x}, but has no ATS: \
+                 the device's is on before, or longer than, the stream's",
+                request.stream, request.address
+            );
+            self.oracle.accuse(Rule::R7, text);
         }
     }
 

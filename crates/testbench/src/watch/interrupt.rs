@@ -231,6 +231,15 @@ impl Observer for Bench {
             self.watch().depth -= 1;
             return;
         }
+        if interruptible && watch.depth == 0 && self.may_ask() && watch.rng.u8(..) < 12 {
+            let chosen = watch.rng.usize(..);
+            watch.depth += 1;
+            watch.interruptions += 1;
+            drop(watch);
+            self.interrupt_for_pages(chosen);
+            self.watch().depth -= 1;
+            return;
+        }
         // It is while somebody else changes tags and contexts that an unmap is most likely to miss something.
         let changing = watch.oracle.is_any_changing();
         if interruptible && watch.depth == 0 && watch.rng.u8(..) < if changing { 16 } else { 4 } {

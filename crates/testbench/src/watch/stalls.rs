@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is seen of transactions that stall.
 
-use smmuv3_formats::EventRecord;
 use smmuv3_model::{Access, Observation, StallEnd};
 
 use super::Watch;
-use crate::oracle::{Rule, User};
+use crate::oracle::{Rule, Stalled, User, Waiting};
 use crate::platform::World;
 
-/// The transactions of a user that wait when a change begins.
+/// The transactions of a user that wait when a change begins, and groups of page requests.
 #[derive(Clone, Debug, Default)]
 pub struct Before {
-    events: Vec<EventRecord>,
+    events: Vec<Stalled>,
     /// Their numbers, and those of others whose events are not in the queue.
     ids: Vec<u64>,
+    /// The groups of page requests that wait.
+    groups: Vec<Waiting>,
 }
 
 impl Watch {
@@ -50,12 +51,17 @@ impl Watch {
 
     /// What waits of `user` now.
     pub fn before_change(&self, world: &World, user: User) -> Before {
-        Before { events: self.oracle.pending(user), ids: ids(world, &self.streams(user), user) }
+        Before {
+            events: self.oracle.pending(user),
+            ids: ids(world, &self.streams(user), user),
+            groups: self.oracle.asking(user),
+        }
     }
 
     /// What `user` used was taken from it, all of it if it is `blocked`: nothing is left of what waited.
     pub fn after_change(&mut self, world: &World, user: User, before: &Before, blocked: bool) {
         self.oracle.stalls_are_over(user, &before.events, blocked);
+        self.oracle.groups_are_over(user, &before.groups);
         let left = ids(world, &self.streams(user), user);
         if let Some(id) = left.iter().find(|id| blocked || before.ids.contains(id)) {
             let text =

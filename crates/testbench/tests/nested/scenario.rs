@@ -9,12 +9,25 @@ fn scenario() -> Scenario {
     Scenario::parse(text, "nested.toml").unwrap_or_else(|errors| panic!("{errors}"))
 }
 
+/// The same, where stage 2 marks what is written, also by what goes through the guest's stage 1.
+fn marked() -> Scenario {
+    let mut text = include_str!("../../../../scenarios/nested.toml").to_owned();
+    for (old, more) in [("[[instance]]\n", "httu = 2\n"), ("stage = 2\n", "dirty = true\n")] {
+        assert!(text.contains(old), "{old}");
+        text = text.replace(old, &format!("{old}{more}"));
+    }
+    Scenario::parse(&text, "marked.toml").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
 fn verdicts(seeds: std::ops::Range<u64>, options: &Options) -> Vec<String> {
-    let scenario = scenario();
+    verdicts_of(&scenario(), seeds, options)
+}
+
+fn verdicts_of(scenario: &Scenario, seeds: std::ops::Range<u64>, options: &Options) -> Vec<String> {
     seeds
         .map(|seed| {
             let options = Options { seed: Some(seed), no_shrink: true, ..options.clone() };
-            let report = run(&scenario, &options, &mut |_| ()).unwrap();
+            let report = run(scenario, &options, &mut |_| ()).unwrap();
             if let Some(failure) = &report.failure {
                 println!("seed {seed}: line {}: {}", failure.line, failure.text);
             }
@@ -26,6 +39,14 @@ fn verdicts(seeds: std::ops::Range<u64>, options: &Options) -> Vec<String> {
 #[test]
 fn it_holds_all_rules_on_every_seed() {
     let verdicts = verdicts(0..20, &Options::default());
+    assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
+}
+
+#[test]
+fn what_is_written_through_the_guest_is_reported_on_every_seed() {
+    let scenario = marked();
+    assert!(scenario.domains[0].tables.dirty);
+    let verdicts = verdicts_of(&scenario, 0..20, &Options::default());
     assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
 }
 

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Answers of the caller to what waits for one ([`Pending`]), as commands: each is given exactly once, on any CPU, and
+//! also where the command queue is full just now.
+
+use smmuv3_formats::Command;
+
+use crate::error::Failure;
+use crate::instance::Instance;
+use crate::iommu::Core;
+use crate::pending::{Given, Handle, Key, Pending};
+use crate::platform::Platform;
+
+/// Answers what `handle` names by the command that `command` makes of the answer's code, and waits for room if need be;
+/// false if it was over.
+///
+/// # Errors
+/// As [`CommandQueue::wait_for_room`](crate::command_queue::CommandQueue::wait_for_room).
+pub(crate) fn respond<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    pending: &Pending,
+    (handle, code): (Handle, u8),
+    command: impl Fn(Key, u8) -> Command,
+) -> Result<bool, Failure> {
+    let platform = &core.platform;
+    if !pending.decide(handle, code) {
+        return Ok(false);
+    }
+    loop {
+        let mut failed = None;
+        let given = platform.mask_irqs(|| {
+            pending.give(handle, |key, code| place(core, instance, command(key, code), &mut failed))
+        });
+        match (given, failed) {
+            (_, Some(what)) => return Err(what),
+            (Given::Placed | Given::Late, None) => return Ok(true),
+            (Given::Full, None) => {}
+        }
+        // It is another's to give, should this wait come to nothing.
+        pending.set_owed();
+        if instance.commands().is_asleep() {
+            return Ok(true);
+        }
+        instance.commands().wait_for_first_room(platform, instance.mmio(), 1)?;
+        platform.relax();
+    }
+}
+
+/// As [`respond`], but waits for nothing: where there is no room, whoever comes by does it ([`give_owed`]).
+pub(crate) fn decide<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    pending: &Pending,
+    (handle, code): (Handle, u8),
+    command: impl Fn(Key, u8) -> Command,
+) {
+    if !pending.decide(handle, code) {
+        return;
+    }
+    let given = core.platform.mask_irqs(|| {
+        pending.give(handle, |key, code| place(core, instance, command(key, code), &mut None))
+    });
+    if given == Given::Full {
+        pending.set_owed();
+    }
+}
+
+/// Gives the answers that found no room before; whether there is none left, or none that can be given: what an SMMU does
+/// not take any more ends with its reset, and what one that is suspended does not take, when it wakes.
+pub(crate) fn give_owed<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    pending: &Pending,
+    command: impl Fn(Key, u8) -> Command,
+) -> bool {
+    if !pending.is_owed() || instance.commands().has_failed() || instance.commands().is_asleep() {
+        return true;
+    }
+    core.platform.mask_irqs(|| {
+        pending.give_owed(|key, code| place(core, instance, command(key, code), &mut None))
+    })
+}
+
+/// Places a command; false when there is no room. An SMMU that does not answer has no room, nor has one that is suspended:
+/// it would ignore it (§4.2).
+pub(crate) fn place<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    command: Command,
+    failed: &mut Option<Failure>,
+) -> bool {
+    let (commands, mmio) = (instance.commands(), instance.mmio());
+    if commands.is_asleep() {
+        return false;
+    }
+    let attempt =
+        || commands.try_submit_first(&core.platform, mmio, &mut core::iter::once(command));
+    let placed = attempt().and_then(|placed| match placed {
+        None => {
+            commands.look_for_first_room(&core.platform, mmio);
+            attempt()
+        }
+        placed => Ok(placed),
+    });
+    match placed {
+        // Consumption is all that counts (§4.2), and nobody waits for that.
+        Ok(placed) => placed.is_some(),
+        Err(what) => {
+            *failed = Some(what);
+            false
+        }
+    }
+}
+
+/// Commands at once.
+pub(crate) const BATCH: usize = 16;
+
+/// Commands that are given together.
+pub(crate) struct Batch {
+    commands: [Command; BATCH],
+    len: usize,
+}
+
+impl Batch {
+    pub(crate) const fn new() -> Self {
+        Self { commands: [Command([0; 2]); BATCH], len: 0 }
+    }
+
+    /// There is room.
+    pub(crate) fn push(&mut self, command: Command) {
+        if let Some(slot) = self.commands.get_mut(self.len) {
+            *slot = command;
+            self.len += 1;
+        }
+    }
+
+    pub(crate) const fn is_full(&self) -> bool {
+        self.len == BATCH
+    }
+
+    /// Those that it holds; it begins anew.
+    pub(crate) fn take(&mut self) -> impl ExactSizeIterator<Item = Command> + '_ {
+        let count = core::mem::take(&mut self.len);
+        self.commands.iter().take(count).copied()
+    }
+
+    /// Gives them, and waits until they are complete, and all answers that were placed before, on whichever CPU.
+    pub(crate) fn carry_out<P: Platform>(
+        &mut self,
+        platform: &P,
+        instance: &Instance<P>,
+    ) -> Result<(), Failure> {
+        if self.len == 0 {
+            return Ok(());
+        }
+        instance.commands().carry_out_first(platform, instance.mmio(), self.take())
+    }
+}

@@ -1,0 +1,524 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Pages that devices ask for (PRI, §13): handed to the caller as [`PageGroup`]s, each answered exactly once; and their
+//! end, when what they were asked of is taken away.
+//!
+//! Whoever may not ask is denied. A group that is not complete is not answered, since nothing is due; a device whose
+//! requests were lost is told to try again by the answer to those that were not, and asks for the rest.
+//!
+//! A detach goes so: the device is told to ask no more, its stream is blocked, CFGI, SYNC. All that it asked for is in the
+//! queue by then. What nobody has read is marked as over, where it is; groups that were handed out are taken back; and
+//! only then their answers are given: that nobody answers twice. A late answer finds that its generation is gone.
+
+use core::fmt;
+
+use smmuv3_formats::{Command, PageRequest, StreamId, SubstreamId};
+
+use crate::answer::{self, BATCH, Batch};
+use crate::error::{Failure, InstanceId};
+use crate::fault::Report;
+use crate::features::Features;
+use crate::gather::{self, Added, Chain, Fate};
+use crate::instance::Instance;
+use crate::iommu::Core;
+use crate::master::MasterState;
+#[cfg(feature = "mutation")]
+use crate::mutation::Mutation;
+use crate::page_request::{Answer, Group, Page, Request, Standing};
+use crate::pending::{Handle, Key};
+use crate::place::WITHOUT;
+use crate::platform::Platform;
+use crate::pri_queue::{Gap, Next, OVER, Reader};
+use crate::queue::Inconsistent;
+use crate::shared::Shared;
+
+/// Pages that a device asks for together, and waits for ([`MasterConfig::with_page_requests`]).
+///
+/// It is the caller's: it can be kept, sent to another CPU, and answered there, once:
+///
+/// ```compile_fail,E0382
+/// use smmuv3::page_request::Answer;
+///
+/// fn twice<P: smmuv3::Platform>(pages: smmuv3::PageGroup<P>) {
+///     let _ = pages.respond(Answer::Success);
+///     let _ = pages.respond(Answer::Invalid);
+/// }
+/// ```
+///
+/// Dropping it answers [`Answer::Invalid`]. A detach, an attach of something else, the release of the process, the
+/// device's word that it uses the PASID no more, and a reset end what is pending; an answer that comes after that does
+/// nothing.
+///
+/// It may lack pages that the device asked for: those that were lost, which [`Report::PagesLost`] says. The device asks
+/// for them again.
+///
+/// [`MasterConfig::with_page_requests`]: crate::MasterConfig::with_page_requests
+#[must_use = "the device waits until it is answered, and dropping it denies the pages"]
+pub struct PageGroup<P: Platform> {
+    core: Shared<Core<P>>,
+    instance: InstanceId,
+    handle: Handle,
+    group: Group,
+    chain: Chain,
+}
+
+impl<P: Platform> PageGroup<P> {
+    /// Stream, PASID and number.
+    pub fn group(&self) -> Group {
+        self.group
+    }
+
+    /// The SMMU that the device is behind.
+    pub fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    /// How many pages: one at least.
+    #[expect(clippy::len_without_is_empty, reason = "none is empty")]
+    pub fn len(&self) -> usize {
+        self.chain.len()
+    }
+
+    /// The pages, in the order in which they were asked for.
+    pub fn pages(&self) -> impl Iterator<Item = Page> + '_ {
+        let instance = self.core.instances.get(self.instance);
+        let pages = instance.map(|instance| instance.gather().pages(self.group, self.chain));
+        pages.into_iter().flatten()
+    }
+
+    /// Answers it: with [`Answer::Success`] when all that is to be there was mapped. Waits for room in the command
+    /// queue if need be, and not for the device. May be called in interrupt context, on any CPU, and allocates nothing.
+    /// Returns whether it still waited for an answer.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::wait_for_room`]: the SMMU does not answer. The group ends with the reset.
+    ///
+    /// [`CommandQueue::wait_for_room`]: crate::command_queue::CommandQueue::wait_for_room
+    pub fn respond(mut self, answer: Answer) -> Result<bool, Failure> {
+        // Before the device may ask for more.
+        self.give_back();
+        let core = &*self.core;
+        let Some(instance) = core.instances.get(self.instance) else { return Ok(false) };
+        let pending = &instance.gather().pending;
+        answer::respond(core, instance, pending, (self.handle, answer as u8), answers(core))
+        // It is decided, so that dropping it does nothing more.
+    }
+
+    fn give_back(&mut self) {
+        let chain = core::mem::replace(&mut self.chain, Chain::EMPTY);
+        if let Some(instance) = self.core.instances.get(self.instance) {
+            instance.gather().release(&self.core.platform, chain);
+        }
+    }
+}
+
+impl<P: Platform> Drop for PageGroup<P> {
+    fn drop(&mut self) {
+        self.give_back();
+        let core = &*self.core;
+        let Some(instance) = core.instances.get(self.instance) else { return };
+        let pending = &instance.gather().pending;
+        let answer = (self.handle, Answer::Invalid as u8);
+        answer::decide(core, instance, pending, answer, answers(core));
+    }
+}
+
+impl<P: Platform> fmt::Debug for PageGroup<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("PageGroup");
+        fields.field("instance", &self.instance).field("group", &self.group);
+        fields.field("pages", &self.len()).finish()
+    }
+}
+
+/// Whether both are the same group of the same moment.
+impl<P: Platform> PartialEq for PageGroup<P> {
+    fn eq(&self, other: &Self) -> bool {
+        let same = self.instance == other.instance && self.handle == other.handle;
+        same && self.core.is(&other.core)
+    }
+}
+
+impl<P: Platform> Eq for PageGroup<P> {}
+
+/// Why a page was denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Denied {
+    /// The stream is blocked, has no translations of its own, or does not exist; or it asked with a PASID that the SMMU
+    /// does not have, or PASID 0, which is nobody's.
+    Unknown,
+    /// Devices that ask for more than they may have taken all the room that there is
+    /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)).
+    Full,
+}
+
+/// Page requests that nobody will see. Groups that were complete were answered, and devices ask for pages of others
+/// again, or wait for no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PagesLost {
+    /// The queue was full, and the SMMU answered in the driver's place: devices have more requests under way than it
+    /// holds. So many groups had begun, and are forgotten.
+    Overflow {
+        /// How many.
+        begun: usize,
+    },
+    /// The SMMU could not write to the queue (`GERROR.PRIQ_ABT_ERR`), and told devices that all has failed. So many groups
+    /// had begun, and are forgotten.
+    Aborted {
+        /// How many.
+        begun: usize,
+    },
+    /// There were too many pages of groups without an end: those of this one, up to now, are forgotten.
+    Begun(Group),
+    /// A reset emptied the queue. Complete groups were denied.
+    Reset {
+        /// Records that were thrown away; at most so many, if the SMMU's index made no sense.
+        unread: usize,
+        /// Others had not fitted before, or could not be written.
+        overflow: bool,
+    },
+}
+
+impl fmt::Display for PagesLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overflow { begun } => {
+                write!(f, "the queue of page requests was full; {begun} groups had begun")
+            }
+            Self::Aborted { begun } => {
+                write!(
+                    f,
+                    "page requests could not be written to the queue; {begun} groups had begun"
+                )
+            }
+            Self::Begun(Group { stream, index, .. }) => {
+                write!(f, "stream {stream}: pages of group {index} were forgotten before its end")
+            }
+            Self::Reset { unread, overflow } => {
+                write!(f, "a reset threw {unread} page requests away")?;
+                f.write_str(if *overflow { ", and others had not fitted" } else { "" })
+            }
+        }
+    }
+}
+
+/// What makes commands of answers' codes.
+fn answers<P: Platform>(core: &Core<P>) -> impl Fn(Key, u8) -> Command {
+    |key, code| {
+        let answer = Answer::ALL.get(usize::from(code)).copied().unwrap_or(Answer::Invalid);
+        let (group, with_pasid) = gather::group(key);
+        command(core, group, answer, with_pasid)
+    }
+}
+
+#[cfg_attr(not(feature = "mutation"), expect(unused_variables, reason = "says what to do wrong"))]
+fn command<P: Platform>(core: &Core<P>, group: Group, answer: Answer, with_pasid: bool) -> Command {
+    #[cfg(feature = "mutation")]
+    let with_pasid = with_pasid && !core.leaves_out(Mutation::NoResponsePasid);
+    group.command(answer, with_pasid)
+}
+
+/// Whether an instance has the PASID of a group; 0 is nobody's.
+fn has_pasid(features: &Features, group: Group) -> bool {
+    let within = |pasid: SubstreamId| pasid.0 != WITHOUT && pasid.0 >> features.ssid_bits == 0;
+    group.pasid.is_none_or(within)
+}
+
+/// Whether a group can be answered: commands must not name streams and PASIDs that an instance does not have, which it
+/// may take for others (§4).
+fn can_answer(features: &Features, group: Group, with_pasid: bool) -> bool {
+    let pasid = group.pasid.filter(|_| with_pasid).map_or(0, |pasid| pasid.0);
+    u64::from(group.stream.0) >> features.sid_bits == 0 && pasid >> features.ssid_bits == 0
+}
+
+/// Reports at most `budget` requests of an instance; whether more are waiting.
+pub(crate) fn drain<P: Platform>(
+    core: &Shared<Core<P>>,
+    id: InstanceId,
+    instance: &Instance<P>,
+    budget: usize,
+    sink: &mut dyn FnMut(Report<P>),
+) -> bool {
+    let Some(queue) = instance.page_requests() else { return false };
+    let mut handler = Handler { core, id, instance, sink, reports: [None, None] };
+    let drained = queue.drain_to(&core.platform, instance.mmio(), budget, &mut handler);
+    drained.unwrap_or_else(|inconsistent| {
+        sink(Report::Failed(failure(inconsistent)));
+        false
+    })
+}
+
+const fn failure(inconsistent: Inconsistent) -> Failure {
+    Failure::Index { register: inconsistent.register }
+}
+
+/// Gives the answers that found no room before; whether there is none left.
+pub(crate) fn give_owed<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> bool {
+    answer::give_owed(core, instance, &instance.gather().pending, answers(core))
+}
+
+/// Forgets the groups that have begun, all of which lack something.
+pub(crate) fn aborted<P: Platform>(platform: &P, instance: &Instance<P>) -> PagesLost {
+    PagesLost::Aborted { begun: instance.gather().forget(platform, |_| true) }
+}
+
+struct Handler<'a, P: Platform> {
+    core: &'a Shared<Core<P>>,
+    id: InstanceId,
+    instance: &'a Instance<P>,
+    sink: &'a mut dyn FnMut(Report<P>),
+    /// What there is to say of the last record.
+    reports: [Option<Report<P>>; 2],
+}
+
+impl<P: Platform> Reader for Handler<'_, P> {
+    fn take(&mut self, record: PageRequest) -> Next {
+        if record == OVER {
+            return Next::Taken;
+        }
+        match Request::read(&record) {
+            Request::Stop { stream, pasid } => {
+                self.stop(stream, pasid);
+                self.reports = [Some(Report::PasidStopped { stream, pasid }), None];
+                Next::Answerable
+            }
+            Request::Page(page) => self.page(page),
+        }
+    }
+
+    fn consumed(&mut self) {
+        for report in &mut self.reports {
+            if let Some(report) = report.take() {
+                (self.sink)(report);
+            }
+        }
+    }
+
+    fn lost(&mut self, gap: Gap) {
+        let lost = match gap {
+            // The last request of a group may be among those lost, and its number may come back.
+            Gap::Overflow => {
+                let gather = self.instance.gather();
+                PagesLost::Overflow { begun: gather.forget(&self.core.platform, |_| true) }
+            }
+            Gap::Reset { unread, overflow } => PagesLost::Reset { unread, overflow },
+        };
+        (self.sink)(Report::PagesLost(lost));
+    }
+}
+
+impl<P: Platform> Handler<'_, P> {
+    fn page(&mut self, page: Page) -> Next {
+        let (core, instance, group) = (self.core, self.instance, page.group);
+        let (platform, gather) = (&core.platform, instance.gather());
+        let features = instance.features();
+        let (with_pasid, known) = match Standing::find(platform, instance.streams(), group.stream) {
+            Standing::Known { with_pasid } => (with_pasid, has_pasid(features, group)),
+            Standing::Unknown { with_pasid } => (with_pasid, false),
+        };
+        // Before anything of the record is kept, since it may have to come again.
+        let handle = match page.last && can_answer(features, group, with_pasid) {
+            true => match gather.pending.insert(gather::key(group, with_pasid)) {
+                Some(handle) => Some(handle),
+                None => return self.without_room(page, known, with_pasid),
+            },
+            false => None,
+        };
+        if !known {
+            self.deny(handle);
+            self.reports = [Some(Report::PageDenied { page, why: Denied::Unknown }), None];
+            return Next::Answerable;
+        }
+        let Added { fate, forgotten } = gather.add(platform, &page);
+        let forgotten = forgotten.map(|group| Report::PagesLost(PagesLost::Begun(group)));
+        let said = forgotten.is_some();
+        let report = match (fate, handle) {
+            (Fate::Complete(chain), Some(handle)) => {
+                let (core, instance) = (core.clone(), self.id);
+                Some(Report::Pages(PageGroup { core, instance, handle, group, chain }))
+            }
+            (Fate::Complete(chain), None) => {
+                // Not so: whoever may ask can be answered.
+                gather.release(platform, chain);
+                None
+            }
+            (Fate::Begun, _) => None,
+            (Fate::Full, handle) => {
+                self.deny(handle);
+                Some(Report::PageDenied { page, why: Denied::Full })
+            }
+        };
+        let next = if said || report.is_some() { Next::Answerable } else { Next::Taken };
+        self.reports = [forgotten, report];
+        next
+    }
+
+    /// Denies the pages of a group, if an answer is due.
+    fn deny(&self, handle: Option<Handle>) {
+        let (core, instance) = (&**self.core, self.instance);
+        if let Some(handle) = handle {
+            let answer = (handle, Answer::Invalid as u8);
+            answer::decide(core, instance, &instance.gather().pending, answer, answers(core));
+        }
+    }
+
+    /// The same for one that is complete, and of which nothing can be kept.
+    fn without_room(&mut self, page: Page, known: bool, with_pasid: bool) -> Next {
+        let command = command(self.core, page.group, Answer::Invalid, with_pasid);
+        let mut failed = None;
+        let placed = answer::place(self.core, self.instance, command, &mut failed);
+        if !placed && failed.is_none() && !self.instance.commands().is_asleep() {
+            return Next::Later;
+        }
+        // What an SMMU does not take any more is over.
+        let of_group = |group: &Group| *group == page.group;
+        self.instance.gather().forget(&self.core.platform, of_group);
+        let why = if known { Denied::Full } else { Denied::Unknown };
+        self.reports = [Some(Report::PageDenied { page, why }), None];
+        Next::Answerable
+    }
+
+    /// A device uses a PASID no more: it waits for no answer of those that are pending, but for what they free.
+    fn stop(&self, stream: StreamId, pasid: SubstreamId) {
+        let of_pasid = |group: &Group| group.stream == stream && group.pasid == Some(pasid);
+        let gather = self.instance.gather();
+        gather.forget(&self.core.platform, of_pasid);
+        let pending = &gather.pending;
+        if pending.decide_all(|key| of_pasid(&gather::group(key).0), Answer::Invalid as u8) {
+            pending.set_owed();
+            give_owed(self.core, self.instance);
+        }
+    }
+}
+
+/// Which of a master's groups are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    All,
+    /// Those with this substream, or without for [`WITHOUT`].
+    Substream(u32),
+}
+
+/// Ends what the devices of a master have asked for, with `answer`; without one, they were reset, and wait for none. When
+/// it has returned, what they asked for before is pending no more, and no command about it is on its way.
+pub(crate) fn end<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    master: &MasterState,
+    which: Which,
+    answer: Option<Answer>,
+) -> Result<(), Failure> {
+    let Some(queue) = instance.page_requests().filter(|_| master.page_requests != 0) else {
+        return Ok(());
+    };
+    // One that is suspended has none: that ended them.
+    if instance.commands().is_asleep() {
+        return Ok(());
+    }
+    #[cfg(feature = "mutation")]
+    if core.leaves_out(Mutation::NoPageEnd) {
+        return Ok(());
+    }
+    let (platform, gather) = (&core.platform, instance.gather());
+    let ours = |group: &Group| {
+        let substream = group.pasid.map_or(WITHOUT, |pasid| pasid.0);
+        let named = match which {
+            Which::All => true,
+            Which::Substream(which) => substream == which,
+        };
+        named && master.streams.contains(&group.stream)
+    };
+    let with_pasid = master.response_pasid;
+    let said = |group| {
+        let answer = answer.filter(|_| can_answer(instance.features(), group, with_pasid));
+        answer.map(|answer| command(core, group, answer, with_pasid))
+    };
+    let mut batch = Batch::new();
+
+    // What nobody has read asks for nothing any more. Whatever is read before that is handed out by then.
+    let mut unread = queue.unread(platform, instance.mmio()).map_err(failure)?;
+    while !unread.is_empty() {
+        queue.revise(platform, &mut unread, BATCH, &mut |record| match Request::read(&record) {
+            Request::Page(page) if record != OVER && ours(&page.group) => {
+                let due = if page.last { said(page.group) } else { None };
+                due.into_iter().for_each(|command| batch.push(command));
+                true
+            }
+            // It is news all the same.
+            _ => false,
+        });
+        batch.carry_out(platform, instance)?;
+    }
+    gather.forget(platform, ours);
+    sweep(platform, instance, |group| ours(&group), |group, _| said(group))?;
+    match answer {
+        // Also what others have answered just now.
+        Some(_) => instance.commands().settle(platform, instance.mmio()),
+        None => Ok(()),
+    }
+}
+
+/// Takes back the groups that are pending and that `which` says, and gives each the command that `said` makes of it.
+fn sweep<P: Platform>(
+    platform: &P,
+    instance: &Instance<P>,
+    which: impl Fn(Group) -> bool,
+    said: impl Fn(Group, bool) -> Option<Command>,
+) -> Result<(), Failure> {
+    let mut batch = Batch::new();
+    let mut result = Ok(());
+    let ended = |key| {
+        let (group, with_pasid) = gather::group(key);
+        said(group, with_pasid).into_iter().for_each(|command| batch.push(command));
+        if batch.is_full() {
+            result = result.and(batch.carry_out(platform, instance));
+        }
+    };
+    let pending = &instance.gather().pending;
+    pending.sweep(|| platform.relax(), |key| which(gather::group(key).0), ended);
+    result.and(batch.carry_out(platform, instance))
+}
+
+/// Gives the queue, empty, to an SMMU that is being reset. The groups whose end nobody has read wait for an answer until it
+/// works again, and those without one are forgotten.
+pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
+    let (Some(queue), gather) = (instance.page_requests(), instance.gather()) else { return };
+    queue.restart(platform, instance.mmio(), &mut |record| {
+        if let Request::Page(page) = Request::read(&record)
+            && page.last
+        {
+            let standing = Standing::find(platform, instance.streams(), page.group.stream);
+            let (Standing::Known { with_pasid } | Standing::Unknown { with_pasid }) = standing;
+            if can_answer(instance.features(), page.group, with_pasid) {
+                // Without room it is of a device that asks for more than it may.
+                let _ = gather.pending.insert(gather::key(page.group, with_pasid));
+            }
+        }
+    });
+    gather.forget(platform, |_| true);
+}
+
+/// After a reset: denies all that was pending before, since hardware did not. (It ignores answers while it is off, §4.2.)
+pub(crate) fn deny_all<P: Platform>(platform: &P, instance: &Instance<P>) -> Result<(), Failure> {
+    let said = |group: Group, with_pasid| Some(group.command(Answer::Invalid, with_pasid));
+    sweep(platform, instance, |_| true, said)
+}
+
+/// Forgets all that is pending: the SMMU is off, for good.
+pub(crate) fn forget<P: Platform>(platform: &P, instance: &Instance<P>) {
+    let gather = instance.gather();
+    gather.forget(platform, |_| true);
+    gather.pending.sweep(|| platform.relax(), |_| true, |_| ());
+}
+
+/// How many entries of the queue are for a master with so many streams: a stream may also say once that it uses a PASID
+/// no more, which takes no credit (§13).
+pub(crate) const fn share(streams: usize, credits: u32) -> u64 {
+    if credits == 0 { 0 } else { (credits as u64 + 1).saturating_mul(streams as u64) }
+}
+
+/// How many are for all of `masters`.
+pub(crate) fn taken<'a>(masters: impl Iterator<Item = &'a MasterState>) -> u64 {
+    masters.map(|state| share(state.streams.len(), state.page_requests)).sum()
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is pending when that which it is asked of goes: each group is answered once all the same.
+
+use smmuv3::page_request::Answer;
+use smmuv3::{PageGroup, PagesLost, Report};
+use smmuv3_model::Answered;
+use smmuv3_testbench::platform::TestPlatform;
+
+use crate::setup::{GPU, NIC, Setup};
+
+/// One group that was handed out, one that nobody has read, and one that was begun; the other device has asked, too.
+fn pending(setup: &Setup) -> (PageGroup<TestPlatform>, [u16; 2], PageGroup<TestPlatform>) {
+    let handed = setup.ask(NIC, None, 2);
+    let group = setup.group();
+    setup.ask(GPU, None, 1);
+    let others = setup.group();
+    setup.send(NIC, None, 0x100, false);
+    assert!(setup.reports(8).0.is_empty());
+    let unread = setup.ask(NIC, None, 1);
+    setup.send(NIC, None, 0x101, false);
+    (group, [handed, unread], others)
+}
+
+/// Nothing comes of a late answer, nor of what was in the queue; and the other device's group is as it was.
+fn is_over(setup: &Setup, late: PageGroup<TestPlatform>, others: PageGroup<TestPlatform>) {
+    setup.responses();
+    assert_eq!(late.len(), 2, "its pages are still there to be read");
+    assert_eq!(late.pages().count(), 2);
+    assert_eq!(late.respond(Answer::Success), Ok(false));
+    assert!(setup.responses().is_empty());
+    let (reports, more) = setup.reports(8);
+    assert!(reports.is_empty() && !more, "{reports:?}");
+    assert!(setup.waits(GPU));
+    let index = others.group().index;
+    assert_eq!(others.respond(Answer::Success), Ok(true));
+    assert_eq!(setup.answers(GPU), [(index, Answered::Success)]);
+    assert!(!setup.waits(GPU));
+}
+
+#[test]
+fn a_detach_denies_what_is_pending_and_late_answers_do_nothing() {
+    let setup = Setup::new(5);
+    let (late, [handed, unread], others) = pending(&setup);
+    setup.iommu.detach(&setup.nic).unwrap();
+    let mut model = setup.world.machine().model(0).unwrap();
+    // It has returned: what is to be said was said.
+    let mut answers = model.endpoint_mut(NIC).unwrap().take_answers();
+    assert!(!model.endpoint(NIC).unwrap().pri);
+    drop(model);
+    answers.sort_by_key(|(index, _)| *index);
+    assert_eq!(answers, [(handed, Answered::Invalid), (unread, Answered::Invalid)]);
+    is_over(&setup, late, others);
+}
+
+#[test]
+fn another_domain_lets_the_device_try_again() {
+    let setup = Setup::new(5);
+    let (late, [handed, unread], others) = pending(&setup);
+    setup.iommu.attach(&setup.nic, &setup.other).unwrap();
+    let mut answers = setup.answers(NIC);
+    answers.sort_by_key(|(index, _)| *index);
+    assert_eq!(answers, [(handed, Answered::Success), (unread, Answered::Success)]);
+    is_over(&setup, late, others);
+}
+
+#[test]
+fn a_pasid_takes_only_its_own_with_it() {
+    let setup = Setup::new(5);
+    let pasid = setup.iommu.allocate_pasid().unwrap();
+    setup.iommu.attach_pasid(&setup.nic, pasid, &setup.other).unwrap();
+    let own = setup.ask(NIC, None, 1);
+    let of_own = setup.group();
+    let with = setup.ask(NIC, Some(pasid), 1);
+    let of_pasid = setup.group();
+    setup.iommu.detach_pasid(&setup.nic, pasid).unwrap();
+    assert_eq!(setup.answers(NIC), [(with, Answered::Invalid)]);
+    assert_eq!(of_pasid.respond(Answer::Success), Ok(false));
+    assert_eq!(of_own.respond(Answer::Success), Ok(true));
+    assert_eq!(setup.answers(NIC), [(own, Answered::Success)]);
+}
+
+#[test]
+fn a_reset_answers_what_hardware_did_not() {
+    let setup = Setup::new(5);
+    let (late, [handed, unread], others) = pending(&setup);
+    setup.iommu.reset(&setup.smmu).unwrap();
+    let mut answers = setup.answers(NIC);
+    answers.sort_by_key(|(index, _)| *index);
+    assert_eq!(answers, [(handed, Answered::Invalid), (unread, Answered::Invalid)]);
+    assert_eq!(setup.answers(GPU).len(), 1);
+    for group in [late, others] {
+        assert_eq!(group.respond(Answer::Success), Ok(false));
+    }
+    let (reports, more) = setup.reports(8);
+    // The one that was complete, and one that was not.
+    let lost = Report::PagesLost(PagesLost::Reset { unread: 2, overflow: false });
+    assert!(!more && reports == [lost], "{reports:?}");
+    // Devices may ask again.
+    let index = setup.ask(NIC, None, 1);
+    assert_eq!(setup.group().respond(Answer::Success), Ok(true));
+    assert_eq!(setup.answers(NIC), [(index, Answered::Success)]);
+}
+
+#[test]
+fn an_instance_that_is_removed_takes_no_answers() {
+    let setup = Setup::new(5);
+    let (late, _, others) = pending(&setup);
+    setup.iommu.detach(&setup.nic).unwrap();
+    setup.iommu.detach(&setup.gpu).unwrap();
+    let Setup { world, iommu, smmu, nic, gpu, .. } = setup;
+    nic.close().unwrap();
+    gpu.close().unwrap();
+    iommu.remove(smmu).unwrap();
+    world.observations(0);
+    for group in [late, others] {
+        assert_eq!(group.respond(Answer::Success), Ok(false));
+    }
+    assert!(world.observations(0).unwrap().is_empty());
+}
+
+#[test]
+fn a_device_that_was_reset_waits_for_nothing() {
+    let setup = Setup::new(5);
+    let answers = |setup: &Setup, answers| {
+        let mut model = setup.world.machine().model(0).unwrap();
+        model.endpoint_mut(NIC).unwrap().answers = answers;
+    };
+    let (late, _, others) = pending(&setup);
+    answers(&setup, smmuv3_model::Answers::Never);
+    setup.domain.invalidate_all().unwrap();
+    assert!(setup.nic.is_quarantined());
+    answers(&setup, smmuv3_model::Answers::InTime);
+    setup.responses();
+    setup.iommu.readmit(&setup.nic).unwrap();
+    assert!(setup.responses().is_empty(), "nobody would listen");
+    is_over(&setup, late, others);
+}
