@@ -18,9 +18,9 @@ type Input =
     ([u32; 6], [u32; 6], [u64; 8], [u64; 8], [u64; 8], [[u64; 2]; 6], [u64; 4], bool, bool);
 
 const STREAMS: [Assignment; 3] = [
-    Assignment { guest: StreamId(0x10), host: StreamId(0x4_0001) },
-    Assignment { guest: StreamId(0x11), host: StreamId(0x3_0000) },
-    Assignment { guest: StreamId(0x80), host: StreamId(0x10) },
+    Assignment { guest: StreamId(0x10), host: StreamId(0x4_0001), ats: true },
+    Assignment { guest: StreamId(0x11), host: StreamId(0x3_0000), ats: true },
+    Assignment { guest: StreamId(0x80), host: StreamId(0x10), ats: false },
 ];
 
 fn changed(registers: IdRegisters, by: [u32; 6]) -> IdRegisters {

@@ -233,7 +233,7 @@ pub(crate) fn change<P: Platform>(
         {
             // The seat stays, and what the entries say becomes another.
             return match restate(core, configuration, instance, master, bound, &goal, &mut moves) {
-                Ok(()) => Ok(Some(bound.seat)),
+                Ok(()) => quarantined(configuration).map_or(Ok(Some(bound.seat)), Err),
                 Err(what) => Err(unconfirmed(what)),
             };
         }
@@ -503,12 +503,10 @@ fn restate<P: Platform>(
     if let Some(state) = configuration.masters.get_mut(master) {
         let before = state.stream();
         state.nested = nested;
-        let after = state.stream();
-        if after != before {
-            written = state.write_streams(core, instance, after);
-        }
+        written = install::restate(core, instance, state, before);
         if written.is_err() {
             state.block_streams(&core.platform, instance);
+            state.switch_off(core);
             state.set_slot(WITHOUT, Slot::Stuck([Some(bound), None]));
         }
     }

@@ -192,7 +192,7 @@ impl<P: Platform> Iommu<P> {
             // It was reset, and waits for nothing.
             page_group::end(core, instance, state, Which::All, None)?;
             let stream = state.stream();
-            if state.write_streams(core, instance, stream).is_err() || !stream.is_translated() {
+            if state.write_streams(core, instance, stream).is_err() || !stream.may_be_kept() {
                 return Ok(());
             }
             state.switch_on(core, instance)

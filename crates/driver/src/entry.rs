@@ -121,7 +121,27 @@ const fn walk_attributes(coherent: bool) -> (u64, u64) {
 impl Stream {
     /// Whether anything is translated.
     pub const fn is_translated(self) -> bool {
-        matches!(self, Self::Stage1 { .. } | Self::Stage2(_))
+        match self {
+            Self::Stage1 { .. } => true,
+            _ => self.is_over_stage_2(),
+        }
+    }
+
+    /// Whether stage 2 translates, alone or under a guest's stage 1.
+    pub const fn is_over_stage_2(self) -> bool {
+        match self {
+            Self::Stage2(_) => true,
+            Self::Nested(ste) => ste.config() & config::STAGE_2 == config::STAGE_2,
+            Self::Blocked | Self::Identity | Self::Stage1 { .. } => false,
+        }
+    }
+
+    /// Whether devices that can may keep what is translated: over a guest's stage 1 if the guest says so.
+    pub const fn may_be_kept(self) -> bool {
+        match self {
+            Self::Nested(ste) => ste.eats() != 0,
+            _ => self.is_translated(),
+        }
     }
 
     /// The entry for an SMMU with `features` (§5.2).

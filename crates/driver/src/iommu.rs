@@ -455,6 +455,7 @@ impl<P: Platform> Core<P> {
         let is_stage_2 = tag.regime == Regime::Stage2;
         Some(match self.config.mutation? {
             crate::Mutation::WrongAsid if !is_stage_2 => Tag { asid: tag.asid ^ 0x40, ..tag },
+            crate::Mutation::El2AsEl1 if tag.regime == Regime::El2 => Tag::el1(0, tag.asid),
             crate::Mutation::WrongVmid if is_stage_2 => Tag { vmid: tag.vmid ^ 0x40, ..tag },
             crate::Mutation::Stage2ByAsid if is_stage_2 => Tag::el1(tag.vmid, 0),
             _ => return None,
@@ -471,12 +472,18 @@ impl<P: Platform> Core<P> {
         }
     }
 
-    /// What a wrong driver would make of a guest's command that names a VMID.
+    /// What a wrong driver would make of a guest's command.
     pub(crate) fn forwarded(&self, command: smmuv3_formats::Command) -> smmuv3_formats::Command {
-        let named = command.field("VMID").is_some() && self.leaves_out(crate::Mutation::GuestsVmid);
-        // Guests name none.
+        let named = |field, mutation| command.field(field).is_some() && self.leaves_out(mutation);
         let [first, second] = command.0;
-        let first = if named { first & !(0xffff << 32) } else { first };
+        let first = if named("VMID", crate::Mutation::GuestsVmid) {
+            // Guests name none.
+            first & !(0xffff << 32)
+        } else if named("SID", crate::Mutation::GuestsStream) {
+            first ^ 1 << 32
+        } else {
+            first
+        };
         smmuv3_formats::Command([first, second])
     }
 

@@ -575,7 +575,7 @@ impl MasterState {
         // Also of one that is blocked: what it asked for before is still to be answered.
         let ste = if self.response_pasid { ste.with_ppar(true) } else { ste };
         // What does not translate does not look at it.
-        if self.ats && stream.is_translated() { ste.with_eats(FULL).0 } else { ste.0 }
+        if self.ats && stream.may_be_kept() { ste.with_eats(FULL).0 } else { ste.0 }
     }
 
     /// Makes all its streams do as `stream` says.

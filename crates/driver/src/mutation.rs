@@ -13,6 +13,8 @@ pub enum Mutation {
     NoTlbi,
     /// Translations of another ASID are invalidated.
     WrongAsid,
+    /// Translations of EL2 are invalidated as if they were of EL1.
+    El2AsEl1,
     /// Only the first instance of a domain is invalidated.
     OneInstanceOnly,
     /// Unlinked tables are freed before the invalidation.
@@ -63,6 +65,8 @@ pub enum Mutation {
     GuestFlushFirst,
     /// A guest's invalidations are those of the VMID that it names itself.
     GuestsVmid,
+    /// What a guest says of a stream, contexts and what its device keeps, is said of another.
+    GuestsStream,
     /// An SMMU wakes without its caches being emptied.
     NoWakeFlush,
     /// Invalidations are left out while the SMMU is being suspended, and still translates.
@@ -71,11 +75,12 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
         Self::WrongAsid,
+        Self::El2AsEl1,
         Self::OneInstanceOnly,
         Self::FreeBeforeSync,
         Self::WordByWord,
@@ -103,5 +108,6 @@ impl Mutation {
     ];
 
     /// Every one that takes a guest to be noticed.
-    pub const OF_GUESTS: [Self; 3] = [Self::NoGuestFlush, Self::GuestFlushFirst, Self::GuestsVmid];
+    pub const OF_GUESTS: [Self; 4] =
+        [Self::NoGuestFlush, Self::GuestFlushFirst, Self::GuestsVmid, Self::GuestsStream];
 }

@@ -308,7 +308,7 @@ impl<P: Platform> Configuration<P> {
             let Some(state) = state.filter(|state| state.instance == instance && state.ats) else {
                 continue;
             };
-            if !state.on && !state.is_stuck() && state.stream().is_translated() {
+            if !state.on && !state.is_stuck() && state.stream().may_be_kept() {
                 state.switch_on(core, smmu).map_err(EnableError::Commands)?;
             }
         }

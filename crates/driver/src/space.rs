@@ -387,7 +387,8 @@ impl<P: Platform> Space<P> {
             let tag = core.tag_of(target);
             if wanted == Which::Guests { tag.guests() } else { tag }
         };
-        let wanted = |target: &Installed| core.is_reached(targets, target, wanted);
+        let which = wanted;
+        let wanted = |target: &Installed| core.is_reached(targets, target, which);
         let mut rest = targets.as_slice();
         while let Some((first, mut others)) = rest.split_first() {
             let id = first.instance;
@@ -399,7 +400,9 @@ impl<P: Platform> Space<P> {
             let tags = rest;
             rest = others;
             let Some(instance) = core.instances.get(id) else { continue };
-            if untold & id.bit() == 0 {
+            // What cannot nest has nothing of guests, and may not even know the command.
+            let none = which == Which::Guests && !instance.features().nesting;
+            if untold & id.bit() == 0 || none {
                 continue;
             }
             if alone && targets.devices.is_empty() {
@@ -433,7 +436,10 @@ impl<P: Platform> Space<P> {
     ) {
         let core = &*self.core;
         let platform = &core.platform;
-        let devices = targets.behind(id);
+        // Over guests, devices keep what both stages lead to, by addresses of the first: the whole of it goes in the
+        // second round.
+        let later = self.is_under_guests(scope) && instance.features().nesting;
+        let devices = if later { &[] } else { targets.behind(id) };
         #[cfg(feature = "mutation")]
         let devices = if core.leaves_out(crate::Mutation::NoAtcInv) { &[] } else { devices };
         if !devices.is_empty() {

@@ -346,7 +346,8 @@ pub(crate) fn close<P: Platform>(platform: &P, instance: &Instance<P>) -> Result
 
 /// The entry of a stream whose faults are to stall, or not (§7.1).
 pub(crate) fn entry(ste: Ste, stalls: bool) -> Ste {
-    let stage_1 = ste.config() & 0b101 == 0b101;
+    // Contexts over stage 2 are a guest's, which is shown no stalls.
+    let stage_1 = ste.config() == 0b101;
     let stage_2 = ste.config() & 0b110 == 0b110;
     let ste = if stage_1 && stalls { ste.with_s1_stalld(false) } else { ste };
     if stage_2 { ste.with_s2_s(stalls) } else { ste }

@@ -12,16 +12,19 @@ use crate::observation::Observation;
 use crate::tlb_scope::{Asids, Kinds, Range, TlbScope};
 use crate::world::{World, Worlds};
 
-/// An invalidation that a processor at EL1 broadcasts, with the DSB that waits for it.
+/// An invalidation that a processor broadcasts, with the DSB that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broadcast {
-    /// VMID of the processor: 0 without EL2, else VTTBR_EL2.VMID.
+    /// Whose translations it is about: the regime of what ran on the processor.
+    pub world: World,
+    /// VMID of the processor: 0 without EL2, else VTTBR_EL2.VMID. Of [`World::El1`] alone.
     pub vmid: u16,
     /// What it invalidates.
     pub tlbi: Tlbi,
 }
 
-/// What a processor invalidates: always stage 1 of the Non-secure EL1 world, in its VMID.
+/// What a processor invalidates: always stage 1 of its world, of EL1 in its VMID. The names are those of EL1; of EL2 and
+/// EL2-E2H it is E2IS, ALLE2IS for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tlbi {
     /// VA{L}E1IS, or RVA{L}E1IS for more than one page: entries of this ASID, and global ones; never those of
@@ -77,11 +80,13 @@ impl Pages {
 
 impl fmt::Display for Broadcast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let in_el1 = self.world == World::El1;
+        let level = if in_el1 { "E1" } else { "E2" };
         let pages = |f: &mut fmt::Formatter<'_>, name: &str, pages: &Pages| {
             let Pages { va, count, last_level, .. } = pages;
             let (range, last) =
                 (if *count > 1 { "R" } else { "" }, if *last_level { "L" } else { "" });
-            write!(f, "TLBI {range}{name}{last}E1IS va {va:#x} pages {count:#x}")
+            write!(f, "TLBI {range}{name}{last}{level}IS va {va:#x} pages {count:#x}")
         };
         match &self.tlbi {
             Tlbi::Va { asid, pages: at } => {
@@ -89,10 +94,10 @@ impl fmt::Display for Broadcast {
                 write!(f, " asid {asid:#x}")?;
             }
             Tlbi::Vaa { pages: at } => pages(f, "VAA", at)?,
-            Tlbi::Asid { asid } => write!(f, "TLBI ASIDE1IS asid {asid:#x}")?,
-            Tlbi::All => f.write_str("TLBI VMALLE1IS")?,
+            Tlbi::Asid { asid } => write!(f, "TLBI ASID{level}IS asid {asid:#x}")?,
+            Tlbi::All => write!(f, "TLBI {}ALL{level}IS", if in_el1 { "VM" } else { "" })?,
         }
-        write!(f, " vmid {:#x}", self.vmid)
+        if in_el1 { write!(f, " vmid {:#x}", self.vmid) } else { Ok(()) }
     }
 }
 
@@ -131,6 +136,8 @@ impl<M: Memory> Model<M> {
     fn broadcast_scope(&mut self, broadcast: &Broadcast) -> Option<TlbScope> {
         let (idr0, ril) = (self.profile.idr0, self.profile.idr3.ril());
         let vmid = match idr0.s2p() {
+            // Nor are EL2's translations of a VMID.
+            _ if broadcast.world.is_el2() => 0,
             true => self.narrowed(broadcast.vmid, idr0.vmid16())?,
             false if broadcast.vmid != 0 => return None,
             false => 0,
@@ -147,7 +154,12 @@ impl<M: Memory> Model<M> {
             }
             Tlbi::All => (Asids::Any, None, false),
         };
-        let worlds = Worlds::One(World::El1);
+        // Without E2H there are no ASIDs: all is global.
+        let asid = match (broadcast.world, asid) {
+            (World::El2, Asids::OrGlobal(_)) => Asids::Any,
+            (_, asid) => asid,
+        };
+        let worlds = Worlds::One(broadcast.world);
         Some(TlbScope { worlds, vmid, asid, range, kinds: Kinds::Virtual, shared })
     }
 

@@ -43,6 +43,7 @@ use stall::Stalls;
 
 /// Bytes of memory that random steps map.
 pub const POOL_BYTES: u64 = 8 << 20;
+pub(crate) use guest::ALL as GUESTS;
 
 /// Why a run could not be set up, or could not go on. A broken rule is none of these.
 #[derive(Clone, Debug, Error)]

@@ -76,6 +76,9 @@ pub const FEATURES: &[Feature] = &[
     instance("translation operations", |it| it.atos),
     instance("counters", |it| it.counters > 0),
     instance("forced stalls", |it| it.stalls > 0 && it.forced_stalls),
+    master("EL2-E2H", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|master| scenario.in_el2(master.instance))
+    }),
     master("several streams", |scenario, index| {
         scenario.masters.get(index).is_some_and(|master| master.streams.len() > 1)
     }),
@@ -99,6 +102,8 @@ pub const FEATURES: &[Feature] = &[
     space("contiguous", |scenario, index| tables(scenario, index, |it| it.contiguous)),
     space("splitting", |scenario, index| tables(scenario, index, |it| it.splitting)),
     space("dirty state", |scenario, index| tables(scenario, index, |it| it.dirty)),
+    space("under guests", |scenario, index| tables(scenario, index, |it| it.guests)),
+    space("guest's stage 1", |scenario, index| tables(scenario, index, |it| it.over.is_some())),
     space("52-bit inputs", |scenario, index| scenario.input_bits(index) > 48),
     space("process", |scenario, index| index >= scenario.domains.len()),
 ];
@@ -146,6 +151,7 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         "nobody publishes the tables of a process",
     ),
     (&["not coherent"], &["dirty"], "hardware marks nothing where it does not snoop"),
+    (&["guest's stage 1"], &["dirty"], "its tables are the guest's"),
     (
         &["ATS", "page requests", "PASIDs in responses"],
         &["answer"],
@@ -167,6 +173,8 @@ const OF_DOMAINS: &[&str] = &[
     "contiguous",
     "splitting",
     "dirty state",
+    "under guests",
+    "guest's stage 1",
     "52-bit inputs",
 ];
 

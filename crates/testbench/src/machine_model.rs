@@ -105,6 +105,7 @@ pub fn profile(instance: &Instance) -> Profile {
         .btm(instance.btm)
         .msi(instance.msi)
         .atos(instance.atos)
+        .hyp(instance.hyp)
         .sev(instance.queues.completion == Completion::Event)
         .ecmdq(instance.queues.enhanced_log2)
         .two_level_stream_table(instance.two_level_streams)

@@ -86,6 +86,8 @@ pub struct Scenario {
     pub banks: Option<(u16, u16)>,
     /// Bits of an ASID of the CPUs, 8 or 16.
     pub cpu_asid_bits: u32,
+    /// The host's kernel runs in EL2 with E2H, and streams of stage 1 with it, where an instance has [`Instance::hyp`].
+    pub el2_host: bool,
     /// PASIDs that it has to itself; steps call them 1, 2, ... up to this number.
     pub pasids: u32,
     /// The SMMUs, at least one.
@@ -133,6 +135,8 @@ pub struct Instance {
     pub atos: bool,
     /// Counters in the group of performance monitors beside it, 64 at most; 0 where there is none.
     pub counters: u32,
+    /// It has streams of EL2 (IDR0.Hyp).
+    pub hyp: bool,
     /// Transactions that can be stalled at the same time; 0 where faults terminate.
     pub stalls: u32,
     /// All faults of translation stall, whatever is configured.
@@ -661,6 +665,11 @@ impl Scenario {
     pub fn answers(&self, master: usize) -> bool {
         let instance = self.masters.get(master).and_then(|it| self.instances.get(it.instance));
         instance.is_some_and(|it| it.atos)
+    }
+
+    /// Whether streams of stage 1 behind an instance are in EL2 with E2H.
+    pub fn in_el2(&self, instance: usize) -> bool {
+        self.el2_host && self.instances.get(instance).is_some_and(|it| it.hyp)
     }
 
     /// Whether an attach may be refused because a live ASID is too wide for the instance.

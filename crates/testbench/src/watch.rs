@@ -306,8 +306,9 @@ impl Watch {
         if name.starts_with("CMD_TLBI") {
             self.unfinished.insert((instance, queue));
         }
-        let mut unfinished = self.unfinished.range((instance, 0)..=(instance, usize::MAX));
-        if command.opcode() == Some(Opcode::AtcInv) && unfinished.next().is_some() {
+        // In other queues there may be those of another call, which this one interrupts or is interrupted by.
+        let unfinished = self.unfinished.contains(&(instance, queue));
+        if command.opcode() == Some(Opcode::AtcInv) && unfinished {
             let text = format!("instance {instance} got {command} before the TLBI was complete");
             self.oracle.accuse(Rule::R7, text);
         }

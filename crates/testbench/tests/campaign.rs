@@ -41,6 +41,7 @@ description = "a\\b\nc\u0001"
 asid-policy = "shared-min-refuse"
 banks = [3, 200]
 cpu-asid-bits = 8
+world = "el2-e2h"
 pasids = 9
 instance = [
     { name = "a", asid-bits = 8, stages = [1], granules = ["4K", "64K"], oas = 40, sid-bits = 5,
@@ -48,7 +49,7 @@ instance = [
       command-queue = 4, event-queue = 5, range-invalidation = false, coherent = false },
     { name = "b", stages = [2], vmid-bits = 8, sid-bits = 32, stream-table = "two-level" },
     { name = "c", ssid-bits = 20, two-level-contexts = true, btm = true, atos = true,
-      counters = 64 },
+      counters = 64, hyp = true },
 ]
 master = [
     { name = "m", instance = "a", streams = [3, 4], device = "testdev" },
@@ -114,8 +115,9 @@ fn scenarios_of_different_seeds_differ_in_everything_that_can_be_said() {
         of_instances(|it| it.two_level_contexts.into()),
         of_instances(|it| it.btm.into()),
         of_instances(|it| it.ssid_bits.into()),
+        of_instances(|it| it.hyp.into()),
     ];
-    assert_eq!(widths, [2, 2, 7, 2, 2, 8, 8, 27, 3, 2, 2, 21]);
+    assert_eq!(widths, [2, 2, 7, 2, 2, 8, 8, 27, 3, 2, 2, 21, 2]);
     let counts = |value: fn(&Scenario) -> usize| {
         count(scenarios.iter().map(|it| value(it) as u64).collect())
     };
@@ -126,8 +128,10 @@ fn scenarios_of_different_seeds_differ_in_everything_that_can_be_said() {
         counts(|it| it.processes.len()),
         counts(|it| it.asid_policy as usize),
         counts(|it| it.cpu_asid_bits as usize),
+        counts(|it| it.el2_host.into()),
     ];
-    assert_eq!(counts, [4, 6, 4, 4, 6, 2]);
+    // Those of guests come on top of four.
+    assert_eq!(counts, [4, 6, 8, 4, 6, 2, 2]);
     // Leaves of either size, and linear tables; PASIDs in one leaf and in several.
     let masters = |it: &Scenario| (0..it.masters.len()).map(|at| it.substream_bits(at)).collect();
     let bits: Vec<u32> = scenarios.iter().flat_map(|it| -> Vec<u32> { masters(it) }).collect();

@@ -243,3 +243,11 @@ fn events_recorded_late_belong_to_the_operation_that_caused_them() {
     holds(LATE, 40..56);
     holds(LATE, 68..76);
 }
+
+/// The same for a host in EL2, which one of the SMMUs follows there.
+#[test]
+fn random_operations_of_a_host_in_el2_hold_all_rules() {
+    let text = RANDOM.replace("name = \"smmu0\",", "name = \"smmu0\", hyp = true, btm = true,");
+    let world = "pasids = 3\nworld = \"el2-e2h\"\nprocess = [{ name = \"shell\" }]";
+    holds(&text.replace("pasids = 3", world), 0..16);
+}

@@ -23,6 +23,11 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
         Some(Mutation::WrongVmid | Mutation::Stage2ByAsid | Mutation::NoVmidFlush) => {
             GUESTS.to_owned()
         }
+        Some(Mutation::El2AsEl1) => {
+            let text =
+                RANDOM.replace("10000", "1500").replace("asid-bits", "hyp = true\nasid-bits");
+            text.replace("seed =", "world = \"el2-e2h\"\nseed =")
+        }
         Some(Mutation::NoDirtyTlbi) => WRITTEN.to_owned(),
         Some(Mutation::NoStallEnd | Mutation::WrongStag) => STALLS.to_owned(),
         Some(Mutation::NoPageEnd | Mutation::NoResponsePasid) => PAGES.to_owned(),
@@ -142,6 +147,7 @@ fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
 #[test]
 fn the_driver_itself_holds_all_rules_on_every_seed() {
     let others = [
+        Mutation::El2AsEl1,
         Mutation::NoLeafCfgi,
         Mutation::TagBeforeTarget,
         Mutation::WrongVmid,

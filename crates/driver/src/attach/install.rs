@@ -10,6 +10,7 @@ use crate::entry::Stream;
 use crate::error::Failure;
 use crate::instance::Instance;
 use crate::iommu::Core;
+use crate::master::MasterState;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::page_group::{self, Which};
@@ -83,7 +84,7 @@ pub(super) fn install<P: Platform>(
     }
     let after = state.stream();
     let kept_before = state.on;
-    if kept_before && !after.is_translated() {
+    if kept_before && !after.may_be_kept() {
         // What the device keeps, and asks for, must not outlive the entry that allows it.
         #[cfg(feature = "mutation")]
         let late = core.leaves_out(Mutation::DeviceFirst);
@@ -98,20 +99,12 @@ pub(super) fn install<P: Platform>(
         }
     }
     #[cfg(feature = "mutation")]
-    if core.leaves_out(Mutation::DeviceFirst) && state.ats && !state.on && after.is_translated() {
+    if core.leaves_out(Mutation::DeviceFirst) && state.ats && !state.on && after.may_be_kept() {
         state.switch_on(core, instance)?;
     }
-    let of_stage_2 = |stream| matches!(stream, Stream::Stage2(_));
-    let over = after != before && before.is_translated();
-    if stalls && over && (of_stage_2(before) || of_stage_2(after)) {
-        // Blocked in between, so that what stalled before is told from what stalls then.
-        let written = state
-            .write_streams(core, instance, Stream::Blocked)
-            .and_then(|()| stall::end(core, instance, &state.streams, Ending::Everything));
-        if let Err(what) = written {
-            state.set_slot(substream, old);
-            return Err(what);
-        }
+    if let Err(what) = end_between(core, instance, state, before, after) {
+        state.set_slot(substream, old);
+        return Err(what);
     }
     if after != before || state.adopted {
         let mut written = state.write_streams(core, instance, after);
@@ -126,7 +119,7 @@ pub(super) fn install<P: Platform>(
         }
         state.adopted = false;
     }
-    if !after.is_translated() {
+    if !after.may_be_kept() {
         state.switch_off(core);
         if kept_before {
             let which = Which::All;
@@ -158,7 +151,7 @@ pub(super) fn install<P: Platform>(
             fill(platform, entry, &[0; 8]);
         }
     }
-    if !state.ats || !after.is_translated() {
+    if !state.ats || !after.may_be_kept() {
         return Ok(());
     }
     let told = if state.on {
@@ -171,6 +164,57 @@ pub(super) fn install<P: Platform>(
         state.switch_on(core, instance)
     };
     told.inspect_err(|_| state.set_slot(substream, old))
+}
+
+/// Between two entries that translate, one of which by stage 2: ends what stalled by the first.
+fn end_between<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    state: &MasterState,
+    before: Stream,
+    after: Stream,
+) -> Result<(), Failure> {
+    let over = after != before && before.is_translated();
+    if !state.stalls || !over || !(before.is_over_stage_2() || after.is_over_stage_2()) {
+        return Ok(());
+    }
+    // Blocked in between, so that what stalled before is told from what stalls then.
+    state.write_streams(core, instance, Stream::Blocked)?;
+    stall::end(core, instance, &state.streams, Ending::Everything)
+}
+
+/// Makes the entries of a master, which said `before`, say something else over the same tables of stage 2, for a guest or
+/// no more for one.
+pub(super) fn restate<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    state: &mut MasterState,
+    before: Stream,
+) -> Result<(), Failure> {
+    let after = state.stream();
+    if after == before {
+        return Ok(());
+    }
+    let kept_before = state.on;
+    if kept_before && !after.may_be_kept() {
+        state.switch_off(core);
+        state.forget_kept(core, instance, WITHOUT)?;
+    }
+    end_between(core, instance, state, before, after)?;
+    state.write_streams(core, instance, after)?;
+    let end = |state: &MasterState, answer| {
+        page_group::end(core, instance, state, Which::All, Some(answer))
+    };
+    match state.ats && after.may_be_kept() {
+        true if kept_before => {
+            // It keeps what it was granted by the former entry, and what it lacked there may be here.
+            state.forget_kept(core, instance, WITHOUT)?;
+            end(state, Answer::Success)
+        }
+        true => state.switch_on(core, instance),
+        false if kept_before => end(state, Answer::Invalid),
+        false => Ok(()),
+    }
 }
 
 /// Fills an entry that hardware cannot reach. Words that it holds already were made visible when they were stored.

@@ -8,7 +8,7 @@
 //! | TLBI_NSNH_ALL | TLBI_NH_ALL of the nest's VMID |
 //! | CFGI_CD, CFGI_CD_ALL | the same, of the host's stream |
 //! | CFGI_STE, CFGI_STE_RANGE, CFGI_ALL | CFGI_STE of each stream it means, for the contexts kept through it; the caller reads the guest's entries anew ([`Stop::Entries`]) |
-//! | ATC_INV | the same, of the host's stream, and not less than the smallest page that devices there know |
+//! | ATC_INV | the same, of the host's stream, and not less than the smallest page that devices there know; nothing where the device has no ATS |
 //! | PREFETCH_CONFIG, PREFETCH_ADDR | nothing: they are hints |
 //! | SYNC | [`Stop::Sync`] |
 //! | RESUME, STALL_TERM, PRI_RESP, where the guest is shown stalls or page requests | [`Stop::Answer`] |
@@ -24,7 +24,7 @@ use smmuv3_formats::command::{
 use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Command, Opcode, StreamId, legality};
 
-use crate::nest::{Guest, Illegal, Streams, none_of};
+use crate::nest::{Assignment, Guest, Illegal, Streams, none_of};
 
 /// Carries a guest's commands over, piece by piece. It remembers where it stopped within a command that stands for many
 /// streams; there is one for each command queue of a guest.
@@ -204,7 +204,9 @@ fn meaning<S: Streams + ?Sized>(
             if inv.ssv() && wide(inv.ssid()) {
                 return Ok(Meaning::Nothing);
             }
-            let Some(host) = streams.host(named) else { return Ok(Meaning::Nothing) };
+            // A device without ATS need not answer.
+            let found = streams.next(named).filter(|found| found.guest == named && found.ats);
+            let Some(Assignment { host, .. }) = found else { return Ok(Meaning::Nothing) };
             // Smaller invalidations than the smallest translation unit are no good to devices (§4.2, §12.1).
             let unit = guest.host().granules.trailing_zeros().clamp(12, 16) - 12;
             let inv = inv.with_sid(host.0.into()).with_size(inv.size().max(unit.into()));

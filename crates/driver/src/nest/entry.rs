@@ -5,9 +5,9 @@
 //! |---|---|
 //! | V, Config | 0xx aborts; bypass is stage 2 alone; stage 1 is nested. Stage 2 is illegal |
 //! | S1Fmt, S1ContextPtr, S1CDMax, S1DSS, S1CIR, S1COR, S1CSH | the guest's, with reserved codes as what hardware takes them for |
-//! | S1STALLD | set where the guest sets it, is not shown stalls, or the host forbids them |
+//! | S1STALLD | set where the guest sets it, is not shown stalls, or the host forbids them: contexts with CD.S = 1 are then illegal (C_BAD_CD) |
 //! | S1PIE | the guest's, where it is shown IDR3.S1PI |
-//! | EATS | full ATS where the guest asks for it, is shown ATS, and the host allows it; else none |
+//! | EATS | full ATS where the guest asks for it, is shown ATS, and the host allows it; else none. Split-stage ATS, and permission tables, are illegal |
 //! | MEV | set: the host decides |
 //! | CONT, DRE, DCP, PPAR, SW_RESERVED | hints, or the host's: not taken over |
 //! | STRW, S2*, S_S2*, AssuredOnly, TL0, TL1, overrides | ignored by an SMMU with stage 1 alone, and not taken over |

@@ -79,13 +79,16 @@ impl Guest {
             .with_aie(idr3.aie());
         // What lies between two codes rounds down: those addresses are not the guest's to name.
         let oas = address_size_code(parent.input_bits()).unwrap_or(0).min(idr5.oas());
+        // Wide addresses and what takes them go together (§2.3), also where the host's SMMU has one of both.
+        let ds = idr5.ds() && idr5.vax() != 0;
+        let vax = if ds || idr5.gran64k() { idr5.vax().min(1) } else { 0 };
         let shown_5 = Idr5::default()
             .with_oas(oas)
             .with_gran4k(idr5.gran4k())
             .with_gran16k(idr5.gran16k())
             .with_gran64k(idr5.gran64k())
-            .with_ds(idr5.ds())
-            .with_vax(idr5.vax().min(1))
+            .with_ds(ds)
+            .with_vax(vax)
             .with_stall_max(if idr0.stall_model() == 2 { idr5.stall_max() } else { 0 });
         IdRegisters {
             idr0: shown_0,

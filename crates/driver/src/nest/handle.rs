@@ -5,17 +5,19 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use smmuv3_formats::{Command, EventRecord, Ste, StreamId};
+use smmuv3_formats::{Command, EventRecord, Opcode, Ste, StreamId};
 
 use crate::attach::{AttachError, Goal, change};
 use crate::compatibility::Mismatch;
+use crate::devices::{entry_changed, is_of_device};
 use crate::domain::Domain;
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::features::IdRegisters;
+use crate::instance::Instance;
 use crate::iommu::{Core, Iommu, Smmu};
 use crate::master::Master;
 use crate::nest::state::{NestState, Nesting};
-use crate::nest::{Forwarded, Forwarder, Guest, Illegal, Owner, Request, event};
+use crate::nest::{Forwarded, Forwarder, Guest, Illegal, Owner, Request, Streams, event};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
 use crate::shared::{NoMemory, Shared};
@@ -28,8 +30,8 @@ pub const LARGEST_FORWARD: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NestConfig {
-    /// What the guest reads of it; `None` for as much as there is ([`Guest::offer`]). Neither ATS nor page requests nor
-    /// stalls may be among it: the driver turns none of them on for a guest.
+    /// What the guest reads of it; `None` for as much as there is ([`Guest::offer`]). Neither page requests nor stalls may
+    /// be among it: nobody would answer them for the guest. Where a guest turns ATS on, it is on for masters that have it.
     pub shown: Option<IdRegisters>,
     /// All devices that are given to the guest snoop CPUs' caches, whatever memory types the guest chooses. Where this is
     /// not known, the domain must have [`forced_types`](crate::DomainConfig::forced_types): else the guest
@@ -138,18 +140,18 @@ impl<P: Platform> Iommu<P> {
             None => {
                 let ste = crate::entry::Stream::Stage2(tables).encode(features);
                 let parent = crate::nest::Parent::new(ste, features).map_err(NestError::Illegal)?;
-                let shown = Guest::offer(features, &parent);
-                IdRegisters { idr0: shown.idr0.with_ats(false), ..shown }
+                Guest::offer(features, &parent)
             }
         };
-        // What a guest is shown it relies on; and a device that does not use ATS need not answer an invalidation.
+        // What a guest is shown it relies on.
         for (field, wrong, value) in [
-            ("IDR0.ATS", shown.idr0.ats(), 1),
+            ("IDR0.ATS", shown.idr0.ats() && !features.ats, 1),
             ("IDR0.PRI", shown.idr0.pri(), 1),
             ("IDR0.STALL_MODEL", shown.idr0.stall_model() != 1, shown.idr0.stall_model()),
         ] {
             if wrong {
-                let text = "guests have neither ATS nor page requests nor stalls";
+                let text =
+                    "guests have no page requests and no stalls, and ATS where the host has it";
                 return Err(NestError::Illegal(Illegal::new("2.3", field, text, value)));
             }
         }
@@ -231,6 +233,9 @@ impl<P: Platform> Nest<P> {
     /// When it has returned, they are complete: so a CMD_SYNC that it stops behind is. The guest's CONS goes on by
     /// `consumed`.
     ///
+    /// A device that does not answer when it is to forget what it keeps is put in quarantine
+    /// ([`Master::is_quarantined`]), and the guest's commands count as complete: it reaches nothing any more.
+    ///
     /// Several CPUs may carry out commands of several queues at once, each with a `Forwarder` of its own. Never waits for an
     /// attach. However many commands a guest gives, this waits for one batch of them.
     ///
@@ -262,6 +267,7 @@ impl<P: Platform> Nest<P> {
                     // It has no stream: nothing is cached that is its own.
                     done.produced = 0;
                 }
+                done.produced = answered(platform, instance, room, done.produced);
                 let made = room.iter().take(done.produced).copied();
                 #[cfg(feature = "mutation")]
                 let made = made.map(|command| core.forwarded(command));
@@ -277,12 +283,20 @@ impl<P: Platform> Nest<P> {
             });
             match ticket {
                 Ok(None) => {}
-                Ok(Some(ticket)) => {
-                    instance.wait(platform, ticket).map_err(unconfirmed)?;
-                    if queue.repeats() && !core::mem::replace(&mut second, true) {
-                        continue;
+                Ok(Some(ticket)) => match instance.wait(platform, ticket) {
+                    Err(failure) if is_of_device(&failure) => {
+                        let commands = room.iter().take(done.produced);
+                        for command in commands.copied() {
+                            self.forward_one(instance, command).map_err(unconfirmed)?;
+                        }
                     }
-                }
+                    other => {
+                        other.map_err(unconfirmed)?;
+                        if queue.repeats() && !core::mem::replace(&mut second, true) {
+                            continue;
+                        }
+                    }
+                },
                 Err(Some(failure)) => return Err(unconfirmed(failure)),
                 Err(None) => {
                     let room = queue.wait_for_room(platform, instance.mmio(), done.produced);
@@ -293,6 +307,54 @@ impl<P: Platform> Nest<P> {
             }
             *forwarder = next;
             return Ok(done);
+        }
+    }
+
+    /// Carries out one command for the host's queue, of several among which a device did not answer one: which is not
+    /// known, nor that the others are complete (§3.2).
+    #[cold]
+    fn forward_one(&self, instance: &Instance<P>, command: Command) -> Result<(), Failure> {
+        let core = &self.core;
+        let (platform, queue) = (&core.platform, instance.commands());
+        let stream = named(&command);
+        let of_device = command.opcode() == Some(Opcode::AtcInv);
+        let (mut again, mut silent) = (queue.repeats() && !of_device, false);
+        loop {
+            let placed = core.readers.read(platform.cpu(), &self.state.given, |given| {
+                // It may have been taken from the guest meanwhile.
+                if stream.is_some_and(|stream| given.guest(stream).is_none()) {
+                    return Ok(None);
+                }
+                let (mut one, mut cut_off) = (command, false);
+                if let Some(stream) = stream.filter(|_| of_device) {
+                    if silent && !instance.is_quarantined(platform, stream) {
+                        instance.quarantine(platform, stream);
+                    }
+                    if instance.is_quarantined(platform, stream) {
+                        // Also if it was another call that found out: that may be no further yet.
+                        (one, cut_off) = (entry_changed(stream), true);
+                    }
+                }
+                let placed =
+                    queue.try_submit(platform, instance.mmio(), &mut core::iter::once(one));
+                placed.map(|ticket| Some((ticket, cut_off)))
+            })?;
+            match placed {
+                None => return Ok(()),
+                Some((None, _)) => {
+                    queue.wait_for_room(platform, instance.mmio(), 1)?;
+                    platform.relax();
+                }
+                Some((Some(ticket), cut_off)) => match instance.wait(platform, ticket) {
+                    // Another device; the command is complete all the same.
+                    Err(failure) if is_of_device(&failure) && (cut_off || !of_device) => {
+                        return Ok(());
+                    }
+                    Err(failure) if is_of_device(&failure) => silent = true,
+                    Ok(()) if !cut_off && core::mem::take(&mut again) => {}
+                    other => return other,
+                },
+            }
         }
     }
 
@@ -311,6 +373,33 @@ impl<P: Platform> Nest<P> {
             .readers
             .read(cpu, &self.state.given, |given| event::blamed(record, &self.state.blank, given))
     }
+}
+
+/// The host's stream that a command of its queue names.
+fn named(command: &Command) -> Option<StreamId> {
+    // The field has 32 bits.
+    command.field("SID").map(|sid| StreamId(sid as u32))
+}
+
+/// Takes those of the first `count` of `commands` away that are for devices in quarantine, which do not answer: how many are
+/// left.
+fn answered<P: Platform>(
+    platform: &P,
+    instance: &Instance<P>,
+    commands: &mut [Command],
+    count: usize,
+) -> usize {
+    let mut left = 0;
+    for at in 0..count.min(commands.len()) {
+        let Some(command) = commands.get(at).copied() else { break };
+        let silent = command.opcode() == Some(Opcode::AtcInv)
+            && named(&command).is_some_and(|stream| instance.is_quarantined(platform, stream));
+        if !silent && let Some(slot) = commands.get_mut(left) {
+            *slot = command;
+            left += 1;
+        }
+    }
+    left
 }
 
 impl<P: Platform> Drop for Nest<P> {

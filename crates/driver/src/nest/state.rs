@@ -81,11 +81,17 @@ impl NestState {
     }
 
     /// The guest over `tables`, and the entry for what it asks.
-    fn entry(&self, features: &Features, tables: Stage2, request: Request) -> (Option<Guest>, Ste) {
+    fn entry(
+        &self,
+        features: &Features,
+        tables: Stage2,
+        request: Request,
+        limits: Limits,
+    ) -> (Option<Guest>, Ste) {
         let guest = guest(features, tables, self.shown).ok();
         // Only the VMID is another than when the guest was judged, and legal: as a rule it aborts on its own account.
         let request = if guest.is_some() { request } else { Request::Abort };
-        let ste = request.encode(guest.as_ref().unwrap_or(&self.blank), Limits::default());
+        let ste = request.encode(guest.as_ref().unwrap_or(&self.blank), limits);
         debug_assert_eq!(legality::ste(&ste, &features.implementation()), Ok(()));
         (guest, ste)
     }
@@ -134,7 +140,8 @@ impl Moves {
                 return Err(AttachError::GuestStreams { instance, streams });
             }
             let pairs = nesting.streams.iter().zip(&state.streams);
-            let rows = pairs.map(|(guest, host)| Assignment { guest: *guest, host: *host });
+            let ats = state.ats;
+            let rows = pairs.map(|(guest, host)| Assignment { guest: *guest, host: *host, ats });
             let given = nesting.state.changed(&state.streams, rows)?;
             for pair in given.rows.windows(2) {
                 if let [one, next] = pair
@@ -169,7 +176,10 @@ impl Moves {
     ) -> (Option<Ste>, Option<Retired<Given>>) {
         let (Goal::Nest(nesting), Some(tables)) = (goal, tables) else { return (None, None) };
         let Some((state, mut given)) = self.enter.take() else { return (None, None) };
-        let (guest, ste) = state.entry(features, tables, nesting.request);
+        let ats = configuration.masters.get(master).is_some_and(|master| master.ats);
+        // Who is to answer its stalls is not known here.
+        let limits = Limits { ats, stalls: false };
+        let (guest, ste) = state.entry(features, tables, nesting.request, limits);
         given.guest = guest;
         let retired = state.given.replace(given);
         if let Some(master) = configuration.masters.get_mut(master) {

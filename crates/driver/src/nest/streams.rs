@@ -10,6 +10,8 @@ pub struct Assignment {
     pub guest: StreamId,
     /// What the SMMU calls it.
     pub host: StreamId,
+    /// Its device has ATS, and answers when it is told to forget what it keeps, whether that is on or not. Others need not.
+    pub ats: bool,
 }
 
 /// The streams behind one instance that one guest has been given. Neither number occurs twice.

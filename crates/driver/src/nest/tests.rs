@@ -71,9 +71,9 @@ fn guest() -> Guest {
 
 const BOTH: Limits = Limits { ats: true, stalls: true };
 const STREAMS: [Assignment; 3] = [
-    Assignment { guest: StreamId(0x10), host: StreamId(0x4_0001) },
-    Assignment { guest: StreamId(0x11), host: StreamId(0x3_0000) },
-    Assignment { guest: StreamId(0x80), host: StreamId(0x10) },
+    Assignment { guest: StreamId(0x10), host: StreamId(0x4_0001), ats: true },
+    Assignment { guest: StreamId(0x11), host: StreamId(0x3_0000), ats: true },
+    Assignment { guest: StreamId(0x80), host: StreamId(0x10), ats: true },
 ];
 
 /// Numbers that are the same each time.

@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use smmuv3_formats::Command;
 use smmuv3_model::{
-    Access, Answers, Broadcast, Endpoint, Granule, Page, Pages, Profile, Tlbi, Transfer,
+    Access, Answers, Broadcast, Endpoint, Granule, Page, Pages, Profile, Tlbi, Transfer, World,
 };
 
 use crate::context_table::*;
@@ -128,7 +128,8 @@ fn broadcast() -> impl Strategy<Value = Broadcast> {
         id().prop_map(|asid| Tlbi::Asid { asid }),
         Just(Tlbi::All),
     ];
-    (id(), tlbi).prop_map(|(vmid, tlbi)| Broadcast { vmid, tlbi })
+    let world = prop::sample::select(vec![World::El1, World::El2, World::El2E2h]);
+    (world, id(), tlbi).prop_map(|(world, vmid, tlbi)| Broadcast { world, vmid, tlbi })
 }
 
 fn step() -> impl Strategy<Value = Step> {

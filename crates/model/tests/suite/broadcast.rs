@@ -2,7 +2,7 @@
 //! What processors invalidate, and what they do not reach (§8.3).
 
 use smmuv3_model::{
-    Access, Broadcast, Granule, Misuse, Observation, Pages, Profile, Tlbi, Transfer,
+    Access, Broadcast, Granule, Misuse, Observation, Pages, Profile, Tlbi, Transfer, World,
 };
 
 use crate::machine::*;
@@ -43,7 +43,7 @@ fn one(asid: u16, va: u64) -> Tlbi {
 }
 
 fn send(machine: &mut Machine, tlbi: Tlbi) -> Option<usize> {
-    machine.smmu.broadcast(Broadcast { vmid: 0, tlbi })
+    machine.smmu.broadcast(Broadcast { world: World::El1, vmid: 0, tlbi })
 }
 
 fn pages(va: u64, count: u64, granule: Granule) -> Pages {
@@ -167,7 +167,7 @@ fn ranges_end_where_they_say_and_never_leave_their_half() {
 fn without_stage_2_only_vmid_0_is_heard() {
     for (vmid, left) in [(0, 0), (1, 1), (0x100, 1)] {
         let mut machine = cached(btm(), SHARED);
-        machine.smmu.broadcast(Broadcast { vmid, tlbi: Tlbi::All });
+        machine.smmu.broadcast(Broadcast { world: World::El1, vmid, tlbi: Tlbi::All });
         assert_eq!(counts(&machine).0, left, "{vmid}");
     }
 }
@@ -187,12 +187,12 @@ fn with_stage_2_the_vmid_is_compared_and_the_wildcard_applies() {
         machine.ste(SID, ste);
         assert_eq!(machine.read(VA), Some(PA));
         for vmid in [0, 5, 0x304, 0x205] {
-            machine.smmu.broadcast(Broadcast { vmid, tlbi });
+            machine.smmu.broadcast(Broadcast { world: World::El1, vmid, tlbi });
             assert_eq!(counts(&machine), (1, 3), "{vmid:#x}");
         }
         // VMW = 1 ignores the lowest bit.
         machine.switch(0b1101 | 1 << 6);
-        machine.smmu.broadcast(Broadcast { vmid: 0x304, tlbi });
+        machine.smmu.broadcast(Broadcast { world: World::El1, vmid: 0x304, tlbi });
         assert_eq!(counts(&machine), (0, 0));
     }
 }
@@ -225,7 +225,7 @@ fn narrow_instances_compare_the_low_byte_and_may_hit_with_another_upper_one() {
     let mut hits = 0;
     let mut machine = cached(btm().s2p(true), SHARED);
     for _ in 0..64 {
-        machine.smmu.broadcast(Broadcast { vmid: 0x100, tlbi: Tlbi::All });
+        machine.smmu.broadcast(Broadcast { world: World::El1, vmid: 0x100, tlbi: Tlbi::All });
         hits += 1 - counts(&machine).0;
         assert_eq!(machine.read(VA), Some(PA));
     }
@@ -293,7 +293,7 @@ fn a_broadcast_is_complete_when_it_returns_with_the_transfers_that_it_reached() 
 #[test]
 fn every_broadcast_is_told() {
     let mut machine = cached(btm(), SHARED);
-    let broadcast = Broadcast { vmid: 0, tlbi: Tlbi::Asid { asid: 5 } };
+    let broadcast = Broadcast { world: World::El1, vmid: 0, tlbi: Tlbi::Asid { asid: 5 } };
     assert_eq!(machine.smmu.broadcast(broadcast), Some(4));
     let told = machine.smmu.observations();
     assert_eq!(told, [Observation::Broadcast { broadcast, removed: Some(4) }]);
@@ -308,6 +308,6 @@ fn every_broadcast_is_told() {
         ),
     ];
     for (tlbi, text) in texts {
-        assert_eq!(Broadcast { vmid: 3, tlbi }.to_string(), text);
+        assert_eq!(Broadcast { world: World::El1, vmid: 3, tlbi }.to_string(), text);
     }
 }

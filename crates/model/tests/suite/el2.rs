@@ -4,7 +4,7 @@
 
 use smmuv3_formats::Command;
 use smmuv3_formats::command::{TlbiEl2All, TlbiEl2Asid, TlbiEl2Va, TlbiEl2Vaa, TlbiS12Vmall};
-use smmuv3_model::{Access, Misuse, Observation, Profile, World};
+use smmuv3_model::{Access, Broadcast, Misuse, Observation, Pages, Profile, Tlbi, World};
 
 use crate::machine::*;
 
@@ -266,4 +266,43 @@ fn e2h_is_there_where_el2_is() {
     let mut machine = Machine::reset(quiet().hyp(true), 1);
     machine.smmu.write32(CR2, 0b11);
     assert_eq!(machine.smmu.read32(CR2), 0b11);
+}
+
+/// Broadcasts are of one world each, and of EL2 they name no VMID (§8.3).
+#[test]
+fn broadcasts_reach_their_own_world_alone() {
+    let va = |asid| Tlbi::Va { asid, pages: Pages::one(VA) };
+    // How many of a leaf and three tables go: from EL1 (VMID 3), EL2, EL2-E2H.
+    for (world, tlbi, removed) in [
+        (World::El1, Tlbi::All, [4, 0, 0]),
+        (World::El2, Tlbi::All, [0, 4, 0]),
+        (World::El2E2h, Tlbi::All, [0, 0, 4]),
+        (World::El2E2h, Tlbi::Asid { asid: 5 }, [0, 0, 4]),
+        (World::El2E2h, Tlbi::Asid { asid: 6 }, [0, 0, 0]),
+        (World::El2E2h, va(5), [0, 0, 4]),
+        (World::El2E2h, va(6), [0, 0, 0]),
+        // Without E2H the ASID means nothing.
+        (World::El2, va(6), [0, 4, 0]),
+    ] {
+        for (index, removed) in removed.into_iter().enumerate() {
+            let mut machine = el2(hyp().btm(true), index == 2);
+            let mut cd = cd_words(5, L0);
+            // ASET = 0: shared with processors.
+            cd[0] &= !(1 << 47);
+            machine.cd_at(CD, cd);
+            if index == 0 {
+                let mut ste = ste_words(CD);
+                ste[2] = 3;
+                machine.ste(SID, ste);
+            }
+            assert_eq!(machine.read(VA), Some(PA));
+            let vmid = if world == World::El1 { 3 } else { 0x77 };
+            let sent = machine.smmu.broadcast(Broadcast { world, vmid, tlbi });
+            assert_eq!(sent, Some(removed), "{world} {tlbi:?} on {index}");
+        }
+    }
+    let text = Broadcast { world: World::El2E2h, vmid: 0, tlbi: va(5) }.to_string();
+    assert_eq!(text, format!("TLBI VAE2IS va {VA:#x} pages 0x1 asid 0x5"));
+    let text = Broadcast { world: World::El2, vmid: 0, tlbi: Tlbi::All }.to_string();
+    assert_eq!(text, "TLBI ALLE2IS");
 }

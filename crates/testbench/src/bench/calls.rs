@@ -14,6 +14,7 @@ use smmuv3_model::{Broadcast, Granule, Pages, Tlbi};
 use smmuv3_pagetable::{MAIR, Stage1Table4K};
 
 use super::Bench;
+use super::guest::Guest;
 use crate::oracle::{PAGE, Use};
 use crate::platform::{TestPlatform, World};
 use crate::scenario::{self, Refusal, Scenario};
@@ -32,6 +33,7 @@ pub(super) fn config(scenario: &Scenario) -> Config {
         config.banks = Vmids { first, last };
     }
     config.cpu.asid_bits = scenario.cpu_asid_bits;
+    config.cpu.el2_host = scenario.el2_host;
     // Whatever a domain says was the hypervisor's to choose; the rest is the driver's.
     let chosen = || scenario.domains.iter().filter_map(|domain| domain.tables.vmid);
     if let (Some(first), Some(last)) = (chosen().min(), chosen().max()) {
@@ -101,7 +103,8 @@ pub(super) fn refusal(error: &AttachError) -> Option<Refusal> {
     match error {
         AttachError::AsidWidth { .. } => Some(Refusal::AsidWidth),
         AttachError::NoAsid { .. } => Some(Refusal::IdsExhausted),
-        AttachError::Mismatch { .. } => Some(Refusal::Mismatch),
+        // Of a guest's space: the instance cannot nest, or stalls always.
+        AttachError::Mismatch { .. } | AttachError::Illegal(_) => Some(Refusal::Mismatch),
         AttachError::SubstreamRange { .. } => Some(Refusal::SubstreamRange),
         AttachError::SubstreamStage { .. } => Some(Refusal::SubstreamStage),
         AttachError::NoVmid { .. }
@@ -158,6 +161,8 @@ impl Bench {
                 Some(self.iommu.detach_pasid(master, SubstreamId(pasid)))
             }
             (Some(pasid), Use::Domain(domain)) => {
+                // A guest's is over one of stage 2, which has no PASIDs.
+                let domain = self.guest(domain).map_or(domain, Guest::under);
                 let domain = self.domains.get(domain)?;
                 Some(self.iommu.attach_pasid(master, SubstreamId(pasid), domain))
             }
@@ -183,7 +188,8 @@ pub(super) fn add_process(
 }
 
 /// The CPUs' TLBI of a range of a process, by virtual address, to every SMMU that takes part.
-pub(super) fn broadcast(world: &Arc<World>, asid: u16, range: &Range<u64>) {
+pub(super) fn broadcast(world: &Arc<World>, el2_host: bool, asid: u16, range: &Range<u64>) {
+    let regime = if el2_host { smmuv3_model::World::El2E2h } else { smmuv3_model::World::El1 };
     let pages = Pages {
         va: range.start,
         count: (range.end - range.start) / PAGE,
@@ -192,6 +198,7 @@ pub(super) fn broadcast(world: &Arc<World>, asid: u16, range: &Range<u64>) {
     };
     for instance in 0.. {
         let Some(mut model) = world.machine().model(instance) else { break };
-        model.broadcast(Broadcast { vmid: 0, tlbi: Tlbi::Va { asid, pages } });
+        let tlbi = Tlbi::Va { asid, pages };
+        model.broadcast(Broadcast { world: regime, vmid: 0, tlbi });
     }
 }

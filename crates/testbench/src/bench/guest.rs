@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::iter;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use smmuv3::invalidate::{Range, Scope, Tag, commands};
-use smmuv3::nest::{Forwarder, Nest, NestConfig, Stop};
+use smmuv3::atc::{Kept, Spans};
+use smmuv3::invalidate::{self, Scope, Tag, commands};
+use smmuv3::nest::{Forwarder, Nest, NestConfig, NestError, Stop};
 use smmuv3::{AttachError, Attributes, Frames, InstanceId, Iova, Master, PhysAddr, Prot, StreamId};
 use smmuv3_formats::command::Sync;
 use smmuv3_formats::{Cd, Command, Ste};
@@ -22,6 +24,8 @@ pub(super) const BYTES: u64 = 2 << 20;
 /// Where that is, as the first guest knows it; the others' follows. Beyond what is mapped elsewhere, and no address of
 /// the machine's memory.
 const MEMORY: u64 = 0x20_0000_0000;
+/// Where those of all guests are.
+pub(crate) const ALL: Range<u64> = MEMORY..MEMORY + (1 << 30);
 /// Bits of its devices' addresses.
 const INPUT_BITS: u32 = 48;
 /// Commands that it gives at once.
@@ -63,7 +67,8 @@ impl Guest {
         unsafe { domain.map(Iova(ipa), PhysAddr(pa), BYTES, attributes) }
             .map_err(|error| failed(error.to_string()))?;
         let output = bench.scenario.instances.iter().map(|instance| instance.oas).min();
-        let table = Stage1Table4K::new(&memory, INPUT_BITS, output.unwrap_or(INPUT_BITS))
+        let output = output.unwrap_or(INPUT_BITS).min(INPUT_BITS);
+        let table = Stage1Table4K::new(&memory, INPUT_BITS, output)
             .map_err(|error| failed(error.to_string()))?;
         // Spaces over one domain have ASIDs of one guest; there are fewer than 255.
         let asid = (number % 254) as u16 + 1;
@@ -76,6 +81,7 @@ impl Guest {
         for (word, at) in cd.0.into_iter().zip((memory.real(context.0)..).step_by(8)) {
             let _ = bench.world.machine().ram().write64(at, word);
         }
+        memory.publish(context, size_of::<Cd>());
         let ste = Ste::default().with_v(true).with_config(0b101).with_s1_context_ptr(context.0);
         let ste = ste.with_s1_cir(1).with_s1_cor(1).with_s1_csh(3);
         let mut nests = BTreeMap::new();
@@ -114,8 +120,7 @@ impl Guest {
     ) -> Result<(), AttachError> {
         let Some(nest) = self.nests(bench).get(&master.instance()) else {
             // For the same reason.
-            let domain = bench.domains.get(self.under).ok_or(AttachError::Foreign)?;
-            return bench.iommu.attach(master, domain);
+            return Err(self.refusal(bench, master.instance()));
         };
         let same = |other: Arc<Master<TestPlatform>>| std::ptr::eq(&raw const *other, master);
         let at = bench.masters.iter().position(|other| other.get().is_some_and(same));
@@ -123,7 +128,27 @@ impl Guest {
         // It knows them by other numbers.
         let streams = described.map(|it| it.streams.iter().map(|stream| StreamId(stream ^ 1)));
         let streams: Vec<StreamId> = streams.into_iter().flatten().collect();
-        nest.attach(master, &streams, &self.ste)
+        let ste = self.ste.with_eats(described.map_or(0, |it| it.ats.into()));
+        nest.attach(master, &streams, &ste)
+    }
+
+    /// Why it has no SMMU on an instance.
+    fn refusal(&self, bench: &Bench, instance: InstanceId) -> AttachError {
+        let mut smmus = bench.smmus.iter().filter_map(Handle::get);
+        let smmu = smmus.find(|smmu| smmu.id() == instance);
+        let Some((smmu, domain)) = smmu.zip(bench.domains.get(self.under)) else {
+            return AttachError::Foreign;
+        };
+        match bench.iommu.nest(&smmu, domain, NestConfig::new().with_snooped()).err() {
+            Some(NestError::Mismatch(what)) => AttachError::Mismatch { instance, what },
+            Some(NestError::Illegal(illegal)) => AttachError::Illegal(illegal),
+            _ => AttachError::Foreign,
+        }
+    }
+
+    /// The space whose stage 2 it is over.
+    pub(super) const fn under(&self) -> usize {
+        self.under
     }
 
     pub(super) fn map(
@@ -153,7 +178,7 @@ impl Guest {
             .map_err(|error| error.to_string())?;
         while cursor.next(&mut gather) {
             let range = gather.range();
-            let scope = Scope::Range(Range {
+            let scope = Scope::Range(invalidate::Range {
                 start: range.start,
                 bytes: range.end - range.start,
                 granule_shift: 12,
@@ -165,7 +190,17 @@ impl Guest {
                 let tag = iter::once(Tag::el1(0, self.asid));
                 let told = commands(nest.guest().host(), tag, scope, MOST);
                 let sync = Command::from(Sync::new());
-                let told: Vec<Command> = told.chain(iter::once(sync)).collect();
+                let told = told.chain(iter::once(sync));
+                // Those of its devices that keep translations, whether they use this space or not.
+                let devices = bench.scenario.masters.iter().filter(|it| it.ats);
+                let devices = devices.filter(|it| it.instance == nest.instance().index());
+                let streams = devices.flat_map(|it| &it.streams).map(|stream| StreamId(stream ^ 1));
+                let spans = Spans::of(scope, 12);
+                let forgotten = streams.flat_map(|stream| {
+                    let kept = Kept { stream, substream: None };
+                    spans.iter().map(move |span| kept.command(span))
+                });
+                let told: Vec<Command> = told.chain(forgotten).chain(iter::once(sync)).collect();
                 carry_out(nest, &told)?;
             }
             // SAFETY: the guest's SMMUs have forgotten the range, with what led to the tables.
@@ -214,6 +249,7 @@ unsafe impl Frames for Memory {
         for offset in (0..PAGE).step_by(8) {
             self.world.machine().ram().write64(self.real(ipa) + offset, 0)?;
         }
+        self.publish(PhysAddr(ipa), PAGE as usize);
         Some(PhysAddr(ipa))
     }
 
@@ -225,7 +261,8 @@ unsafe impl Frames for Memory {
         TestPlatform(self.world.clone()).pointer(PhysAddr(self.real(pa.0)))
     }
 
-    fn publish(&self, _pa: PhysAddr, _bytes: usize) {
+    fn publish(&self, pa: PhysAddr, bytes: usize) {
+        self.world.machine().published(self.real(pa.0), bytes as u64);
         // Hardware may walk at any moment, and interrupts come.
         self.world.at(Point::Idle);
     }

@@ -186,7 +186,7 @@ impl Bench {
         while cursor.next(&mut gather) {
             let range = gather.range();
             if let Some(asid) = running.asid {
-                calls::broadcast(&self.world, asid, &range);
+                calls::broadcast(&self.world, self.scenario.el2_host, asid, &range);
                 self.world.at(Point::Idle);
             }
             let (first, bytes) = (Iova(range.start), range.end - range.start);

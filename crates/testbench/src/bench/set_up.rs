@@ -100,6 +100,7 @@ impl Bench {
         };
         config.command_queue_log2 = instance.command_queue_log2;
         config.event_queue_log2 = instance.event_queue_log2;
+        config.el2_host = self.scenario.el2_host;
         calls::instance(&mut config, instance);
         let page = self.messages.get(index).copied().flatten();
         interrupts::configure(&mut config, instance, page);

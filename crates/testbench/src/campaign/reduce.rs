@@ -187,9 +187,10 @@ fn uninterrupted((scenario, operations): &Candidate, index: usize) -> Option<Can
 }
 
 /// Each makes something of a scenario what it is when the scenario does not mention it.
-const PLAIN: [fn(&mut Scenario, &[Numbered]); 6] = [
+const PLAIN: [fn(&mut Scenario, &[Numbered]); 7] = [
     |it, _| (it.asid_policy, it.banks) = (AsidPolicy::default(), None),
     |it, _| it.cpu_asid_bits = 16,
+    |it, _| it.el2_host = false,
     |it, operations| {
         if !operations.iter().any(|(_, operation)| matches!(operation, Operation::Answer { .. })) {
             it.masters.iter_mut().for_each(|it| it.stalls = false);
@@ -240,7 +241,7 @@ fn names_substreams((_, operations): &Candidate, index: usize) -> bool {
 }
 
 /// Each makes something of an instance what it is when a scenario does not mention it.
-const USUAL: [fn(&mut Instance); 17] = [
+const USUAL: [fn(&mut Instance); 19] = [
     |it| it.asid_bits = 16,
     |it| (it.stage_2, it.vmid_bits) = (true, 16),
     |it| it.granules = Granules::ALL,
@@ -248,6 +249,8 @@ const USUAL: [fn(&mut Instance); 17] = [
     |it| it.stream_table = StreamTableKind::Automatic,
     |it| (it.sid_bits, it.two_level_streams) = (16, true),
     |it| it.counters = 0,
+    |it| it.atos = false,
+    |it| it.hyp = false,
     |it| it.queues.interrupts = Interrupts::Combined,
     |it| it.queues.completion = Completion::Poll,
     |it| it.queues.enhanced_log2 = None,
@@ -298,6 +301,16 @@ fn without_master((scenario, operations): &Candidate, gone: usize) -> Option<Can
 fn without_domain((scenario, operations): &Candidate, gone: usize) -> Option<Candidate> {
     let (mut scenario, mut operations) = (scenario.clone(), operations.clone());
     scenario.domains.remove(gone);
+    // Nor one that others are over.
+    for domain in &mut scenario.domains {
+        if let Some(over) = &mut domain.tables.over {
+            close_gap(over, gone)?;
+        }
+    }
+    let overs: Vec<usize> = scenario.domains.iter().filter_map(|it| it.tables.over).collect();
+    for (index, domain) in scenario.domains.iter_mut().enumerate() {
+        domain.tables.guests = overs.contains(&index);
+    }
     for (_, operation) in &mut operations {
         if let Operation::Attach { to: Use::Domain(domain), .. }
         | Operation::Map { space: domain, .. }

@@ -119,6 +119,13 @@ impl Oracle {
         }
     }
 
+    /// Whether an address of `space` leads to `pa`, or is being changed.
+    pub(crate) fn leads(&self, space: usize, iova: u64, pa: u64) -> bool {
+        let expected = self.translated(space, iova, false);
+        let changing = expected.refused == Some(Refused::Somehow) && !expected.reach.is_empty();
+        changing || expected.reach.contains(&pa)
+    }
+
     /// What `space`, and what it is over, make of an access.
     fn translated(&self, space: usize, iova: u64, write: bool) -> Expected {
         let first = self.by_itself(space, iova, write);

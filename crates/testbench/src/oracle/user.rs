@@ -248,7 +248,7 @@ impl Oracle {
     }
 
     /// Whether a use means `space`, or a guest's over it.
-    fn is_space(&self, use_: Use, space: usize) -> bool {
+    pub(crate) fn is_space(&self, use_: Use, space: usize) -> bool {
         self.space(use_).is_some_and(|used| used == space || self.owner(used) == space)
     }
 
@@ -329,11 +329,14 @@ impl Oracle {
     /// The change of `user` has returned; `done` when it did what it was asked.
     pub fn attach_ends(&mut self, user: impl Into<User>, done: bool) {
         let User { master, substream } = user.into();
+        let next = self.masters.get(master).and_then(|it| it.uses.get(&substream)?.next);
+        let next = next.and_then(|next| self.space(next));
+        // By stage 2 alone, or a guest's contexts, the driver's are not looked at.
+        let translated = next.is_some_and(|space| !self.shape(space).stage_2);
         let Some(master) = self.masters.get_mut(master) else { return };
         let leaf = master.leaf(substream);
         let useful = master.uses.entry(substream).or_default();
         let Some(next) = useful.next.take() else { return };
-        let translated = matches!(next, Use::Domain(_) | Use::Process(_));
         if done {
             useful.now = next;
         }

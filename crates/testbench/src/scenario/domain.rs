@@ -200,7 +200,9 @@ impl Scenario {
             return false;
         };
         if let Some(over) = it.tables.over {
-            return self.is_misfit(over, instance);
+            // A guest is shown no stalls.
+            let nests = of.stage_1 && !(of.stalls > 0 && of.forced_stalls);
+            return !nests || self.is_misfit(over, instance);
         }
         let granule = self.granule(domain);
         let outputs = self.instances.iter().map(|instance| instance.oas);

@@ -38,6 +38,8 @@ pub struct Capabilities {
     pub atos: Support,
     /// Performance monitors.
     pub counters: Support,
+    /// Streams of EL2.
+    pub hyp: Support,
     /// Stalled transactions.
     pub stalls: Support,
     /// Enhanced command queues.
@@ -135,6 +137,7 @@ impl Capabilities {
             msi: Support::Either,
             atos: Support::Either,
             counters: Support::Either,
+            hyp: Support::Either,
             stalls: Support::Either,
             enhanced_queues: Support::Either,
             two_level_streams: Support::Either,
@@ -175,6 +178,7 @@ impl Capabilities {
             msi: Support::Never,
             atos: Support::Never,
             counters: Support::Never,
+            hyp: Support::Never,
             stalls: Support::Never,
             enhanced_queues: Support::Never,
             two_level_streams: Support::Always,
@@ -249,6 +253,7 @@ impl Check<'_> {
         self.flag(instance, "msi", instance.msi, can.msi);
         self.flag(instance, "atos", instance.atos, can.atos);
         self.flag(instance, "counters", instance.counters > 0, can.counters);
+        self.flag(instance, "hyp", instance.hyp, can.hyp);
         self.flag(instance, "stalls", instance.stalls > 0, can.stalls);
         if can.enhanced_queues == Support::Never && instance.queues.enhanced_log2.is_some() {
             let what = format!("instance \"{}\" has enhanced command queues", instance.name);

@@ -17,8 +17,8 @@ use super::{
 /// Domain names that mean something else.
 const RESERVED: [&str; 2] = ["identity", "blocked"];
 
-/// Features of the architecture that no machine here has yet, by key.
-const LATER: [(&str, &str); 1] = [("hyp", "EL2 StreamWorlds")];
+/// Words for where the host's kernel runs, and whether that is EL2 with E2H.
+pub(super) const WORLDS: [(&str, bool); 2] = [("el1", false), ("el2-e2h", true)];
 
 /// Words for the shapes of stream tables.
 const STREAM_TABLES: [(&str, StreamTableKind); 2] =
@@ -55,6 +55,7 @@ fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenar
     let asid_policy = fields.word("asid-policy", &policies).unwrap_or_default();
     let banks = banks(&fields);
     let cpu_asid_bits = width(&fields, "cpu-asid-bits").unwrap_or(16);
+    let el2_host = fields.word("world", &WORLDS).unwrap_or(false);
     let pasids = fields.number("pasids", 0..=u64::from(Substream::MOST_PASIDS));
 
     let mut names = Names::default();
@@ -84,6 +85,7 @@ fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenar
         asid_policy,
         banks,
         cpu_asid_bits,
+        el2_host,
         // A step may name any, unless the scenario says how many there are.
         pasids: pasids.map_or(Substream::MOST_PASIDS, |pasids| pasids as u32),
         instances,
@@ -261,6 +263,7 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         msi: fields.flag("msi").unwrap_or(false),
         atos: fields.flag("atos").unwrap_or(false),
         counters: small("counters", 0..=64).unwrap_or(0),
+        hyp: fields.flag("hyp").unwrap_or(false),
         stalls: small("stalls", 0..=0xffff).unwrap_or(0),
         forced_stalls: fields.flag("forced-stalls").unwrap_or(false),
         queues: queues::read(fields),
@@ -316,19 +319,10 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
             .source
             .wrong_at(place, format!("stream-table of {} does not go with {wrong}", fields.what));
     }
-    for (key, feature) in LATER {
-        let Some(value) = fields.get_refused(key) else { continue };
-        let off = match value.get_ref() {
-            DeValue::Boolean(flag) => !flag,
-            DeValue::Integer(number) => number.as_str() == "0",
-            _ => false,
-        };
-        if !off {
-            fields.wrong(
-                value,
-                format!("{}: no machine has {feature} yet; leave {key} out", fields.what),
-            );
-        }
+    if instance.hyp && !instance.stage_1 {
+        let place = instance.places.of("hyp");
+        let message = format!("hyp = true in {} without stage 1; add 1 to stages", fields.what);
+        fields.source.wrong_at(place, message);
     }
     instance
 }

@@ -61,8 +61,6 @@ pub(super) struct Fields<'a> {
     pub(super) span: Range<usize>,
     table: &'a DeTable<'a>,
     asked: RefCell<Vec<&'static str>>,
-    /// Known keys that messages don't offer.
-    refused: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Fields<'a> {
@@ -72,8 +70,7 @@ impl<'a> Fields<'a> {
         span: Range<usize>,
         table: &'a DeTable<'a>,
     ) -> Self {
-        let (asked, refused) = (RefCell::default(), RefCell::default());
-        Self { source, what: what.into(), span, table, asked, refused }
+        Self { source, what: what.into(), span, table, asked: RefCell::default() }
     }
 
     /// The table in `value`; a mistake if it is something else.
@@ -91,12 +88,6 @@ impl<'a> Fields<'a> {
     /// The value of `key`, if it is there.
     pub(super) fn get(&self, key: &'static str) -> Option<&'a Value<'a>> {
         self.asked.borrow_mut().push(key);
-        self.table.get(key)
-    }
-
-    /// The value of a key that is known, but of no use yet.
-    pub(super) fn get_refused(&self, key: &'static str) -> Option<&'a Value<'a>> {
-        self.refused.borrow_mut().push(key);
         self.table.get(key)
     }
 
@@ -287,8 +278,8 @@ impl<'a> Fields<'a> {
 
     /// Notes every key that nobody asked for.
     pub(super) fn finish(self) {
-        let (asked, refused) = (self.asked.borrow(), self.refused.borrow());
-        let unknown = |key: &str| !asked.contains(&key) && !refused.contains(&key);
+        let asked = self.asked.borrow();
+        let unknown = |key: &str| !asked.contains(&key);
         for (key, span) in self.keys().filter(|(key, _)| unknown(key)) {
             let guess = did_you_mean(key, asked.iter().copied());
             let (what, known) = (&self.what, asked.join(", "));

@@ -31,6 +31,9 @@ fn write(out: &mut String, scenario: &Scenario) -> fmt::Result {
         writeln!(out, "banks = [{first}, {last}]")?;
     }
     key(out, "cpu-asid-bits", scenario.cpu_asid_bits, 16)?;
+    if scenario.el2_host {
+        writeln!(out, "world = \"el2-e2h\"")?;
+    }
     let named = scenario.steps.iter().filter_map(|step| step.action.pasid()).max();
     key(out, "pasids", scenario.pasids, named.unwrap_or(0))?;
     scenario.instances.iter().try_for_each(|it| instance(out, it))?;
@@ -77,6 +80,7 @@ fn instance(out: &mut String, it: &Instance) -> fmt::Result {
     key(out, "msi", it.msi, false)?;
     key(out, "atos", it.atos, false)?;
     key(out, "counters", it.counters, 0)?;
+    key(out, "hyp", it.hyp, false)?;
     key(out, "stalls", it.stalls, 0)?;
     key(out, "forced-stalls", it.forced_stalls, false)?;
     let Queues { enhanced_log2, completion, interrupts } = it.queues;

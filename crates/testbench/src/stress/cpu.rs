@@ -86,7 +86,8 @@ impl Cpus {
         let pages = Pages { count, ..Pages::one(va) };
         for instance in 0..instances {
             if let Some(mut model) = self.test.0.machine().model(instance) {
-                model.broadcast(Broadcast { vmid: 0, tlbi: Tlbi::Va { asid, pages } });
+                let (world, tlbi) = (smmuv3_model::World::El1, Tlbi::Va { asid, pages });
+                model.broadcast(Broadcast { world, vmid: 0, tlbi });
             }
         }
     }

@@ -42,7 +42,7 @@ impl Watch {
     pub(super) fn devices_after_unmap(&mut self, world: &World, space: usize, range: &Range<u64>) {
         for instance in 0..self.structures.instances() {
             let stale = self.kept(world, instance).into_iter().find(|(user, entry)| {
-                let uses = self.oracle.space(self.oracle.using(*user)) == Some(space);
+                let uses = self.oracle.is_space(self.oracle.using(*user), space);
                 if !uses || entry.first >= range.end || entry.last() < range.start {
                     return false;
                 }
@@ -75,8 +75,7 @@ impl Watch {
                 if using == Use::Identity {
                     return entry.output(iova) == iova;
                 }
-                let now = space.and_then(|space| self.oracle.page(space, iova));
-                now.is_some_and(|now| now.pa == entry.output(iova) || now.changing)
+                space.is_some_and(|space| self.oracle.leads(space, iova, entry.output(iova)))
             };
             // Entries of blocks are of whole ones: their ends tell.
             ![0, pages - 1].iter().all(led)

@@ -5,6 +5,8 @@
 //! Events stay in their queue, since no rule about them is judged here.
 
 mod devices;
+mod el2;
+mod guest;
 mod stage_2;
 mod stall;
 
@@ -78,7 +80,13 @@ pub enum Layout {
     Nested,
     /// As the first, and devices that keep translations.
     Devices,
+    /// As the first, in EL2 with E2H.
+    El2,
+    /// As `Nested`, and the guest changes its tables: its space is [`GUEST`], over the first domain.
+    Guest,
 }
+
+pub use guest::GUEST;
 
 /// See the module.
 pub struct Hand {
@@ -128,6 +136,9 @@ impl Hand {
             hand.watch().oracle.add_domain(root);
             hand.spaces.push(Space { root, asids });
         }
+        if layout == Layout::Guest {
+            hand.add_guest();
+        }
         hand
     }
 
@@ -159,7 +170,7 @@ impl Hand {
         self.watch().oracle.map_begins(domain, range.clone(), pa, true);
         for (iova, pa) in range.clone().step_by(PAGE as usize).zip((pa..).step_by(PAGE as usize)) {
             let slot = self.descriptor(domain, iova, LAST);
-            self.store(slot, self.leaf(pa));
+            self.store(slot, self.leaf(domain, pa));
         }
         let mut watch = self.watch();
         watch.collect(&self.world);
@@ -172,8 +183,8 @@ impl Hand {
         self.store(slot, self.load(slot) ^ bits);
     }
 
-    fn leaf(&self, pa: u64) -> u64 {
-        if self.is_stage_2() {
+    fn leaf(&self, domain: usize, pa: u64) -> u64 {
+        if self.is_stage_2(domain) {
             return stage_2::leaf(pa);
         }
         let leaf = Stage1Page::default().with_kind(TABLE_OR_PAGE).with_oa(pa);
@@ -271,13 +282,18 @@ impl Hand {
         match self.layout {
             Layout::Stage1 | Layout::Devices => self.tlbi_asid(instance, tag),
             Layout::Stage2 | Layout::Nested => self.tlbi_vmid(instance, tag),
+            Layout::El2 => self.tlbi_el2_asid(instance, tag),
+            Layout::Guest => self.tlbi_vmid(instance, self.asid(instance, 0)),
         }
     }
 
     /// Builds a context for `domain`, and writes what a blocked entry does not look at. The entry that is
     /// still to be switched to is the result.
     pub fn prepare(&mut self, instance: usize, domain: usize) -> Ste {
-        if self.is_stage_2() {
+        if self.layout == Layout::Guest {
+            return self.prepare_guest(instance, domain);
+        }
+        if self.is_stage_2(domain) {
             return self.prepare_stage_2(instance, domain);
         }
         let context = self.allocate(64);
@@ -287,6 +303,7 @@ impl Hand {
         let entry = Ste([0, STAGE_1_WORD_1, 0, 0, 0, 0, 0, 0]);
         let entry = entry.with_eats(u64::from(self.layout == Layout::Devices));
         let entry = entry.with_v(true).with_config(config::STAGE_1).with_s1_context_ptr(context);
+        let entry = entry.with_strw(if self.layout == Layout::El2 { el2::STRW } else { 0 });
         self.store_entry(instance, 1, entry.0[1]);
         self.cfgi_ste(instance);
         self.sync(instance);
@@ -328,6 +345,11 @@ impl Hand {
     pub fn cfgi_cd(&mut self, instance: usize) {
         let sid = STREAMS[instance].into();
         self.send(instance, CfgiCd::new().with_sid(sid).with_leaf(true));
+    }
+
+    /// Tells `instance` to forget everything of EL1 and of stage 2.
+    pub fn tlbi_all(&mut self, instance: usize) {
+        self.send(instance, TlbiNsnhAll::new());
     }
 
     /// Tells `instance` to forget all translations of `asid`.
@@ -457,6 +479,9 @@ impl Hand {
             let slot = table + 8 * index(iova, above);
             if self.load(slot) == 0 {
                 let new = self.allocate(PAGE);
+                if domain == GUEST {
+                    self.back(new);
+                }
                 let link = Stage1Table::default().with_kind(TABLE_OR_PAGE).with_next(new);
                 self.store(slot, link.0[0]);
             }
@@ -477,7 +502,8 @@ impl Hand {
         let cacheable = Cr1::default().with_queue_ic(1).with_queue_oc(1).with_queue_sh(3);
         let cacheable = cacheable.with_table_ic(1).with_table_oc(1).with_table_sh(3);
         mmio.write32(Cr1::OFFSET, cacheable.0);
-        mmio.write32(Cr2::OFFSET, Cr2::default().with_ptm(true).0);
+        let e2h = self.layout == Layout::El2;
+        mmio.write32(Cr2::OFFSET, Cr2::default().with_ptm(true).with_e2h(e2h).0);
         mmio.write64(StrtabBase::OFFSET, StrtabBase::default().with_addr(table).0);
         let shape = StrtabBaseCfg::default().with_log2size(STREAMS_LOG2);
         mmio.write32(StrtabBaseCfg::OFFSET, shape.0);
@@ -497,6 +523,10 @@ impl Hand {
         self.sync(instance);
         self.send(instance, TlbiNsnhAll::new());
         self.sync(instance);
+        if e2h {
+            self.tlbi_el2_all(instance);
+            self.sync(instance);
+        }
         let enabled = enabled.with_eventqen(true);
         self.control(instance, enabled);
         let checked = self.layout == Layout::Devices;

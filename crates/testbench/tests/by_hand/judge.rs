@@ -122,8 +122,12 @@ fn run(
     mistake: Option<usize>,
     sequence: &impl Fn(&mut Hand),
 ) -> Option<Violation> {
-    let machine = if layout == Layout::Devices { DEVICES } else { MACHINE };
-    let scenario = Scenario::parse(machine, "by hand").unwrap_or_else(|errors| panic!("{errors}"));
+    let machine = match layout {
+        Layout::Devices => DEVICES.to_owned(),
+        Layout::El2 => MACHINE.replace("stalls = 16", "hyp = true"),
+        _ => MACHINE.to_owned(),
+    };
+    let scenario = Scenario::parse(&machine, "by hand").unwrap_or_else(|errors| panic!("{errors}"));
     let machine = ModelMachine::new(&scenario, seed).expect("there is memory");
     let world = World::new(Arc::new(machine), INSTANCES.len());
     let watch = Mutex::new(Watch::new(INSTANCES.len(), seed));

@@ -4,6 +4,8 @@
 
 mod devices;
 mod driver;
+mod el2;
+mod guest;
 mod judge;
 mod stage_2;
 mod stall;

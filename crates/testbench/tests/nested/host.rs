@@ -105,6 +105,14 @@ impl Observer for Watching {
 }
 
 impl Host {
+    /// On the model, with ATS; the first device has it, too.
+    pub fn with_ats(seed: u64) -> Self {
+        let text = MACHINE.replace("stages = [1, 2]", "ats = true");
+        let text = text.replace("streams = [0x900]", "streams = [0x900]\nats = true");
+        let scenario = Scenario::parse(&text, "nested").unwrap();
+        Self::on(Arc::new(ModelMachine::new(&scenario, seed).unwrap()), Config::default())
+    }
+
     /// On the model.
     pub fn new(seed: u64, config: Config) -> Self {
         let scenario = Scenario::parse(MACHINE, "nested").unwrap();
@@ -121,7 +129,9 @@ impl Host {
         let config = NestConfig::new().with_snooped();
         let nest = iommu.nest(&smmu, &domain, config).unwrap();
         let add = |(stream, _)| {
-            iommu.add_master(&smmu, &[StreamId(stream)], MasterConfig::default()).unwrap()
+            // Where the SMMU has it.
+            let config = MasterConfig::default().with_ats(stream == STREAMS[0].0);
+            iommu.add_master(&smmu, &[StreamId(stream)], config).unwrap()
         };
         let masters = STREAMS.map(add).into_iter().collect();
         let frame = |_| world.frames().allocate(PAGE, PAGE).unwrap();

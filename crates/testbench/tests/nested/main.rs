@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A guest's stage 1 over the host's stage 2: the driver on the model, and a guest that owns its contexts and tables.
 
+mod ats;
 #[path = "../common/mod.rs"]
 mod common;
 mod failures;
@@ -10,9 +11,17 @@ mod qemu;
 mod random;
 mod scenario;
 
+use std::sync::Arc;
+
+use smmuv3::features::IdRegisters;
 use smmuv3::nest::{Cause, Forwarder, Owner, Stop};
-use smmuv3::{AttachError, Config, DomainConfig, NestConfig, NestError, StreamId};
-use smmuv3_formats::{Command, EventId};
+use smmuv3::{
+    AttachError, Attributes, Config, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova,
+    MasterConfig, NestConfig, NestError, PhysAddr, Prot, Report, StreamId,
+};
+use smmuv3_formats::{Command, EventId, Ste};
+use smmuv3_testbench::machine_model::ModelMachine;
+use smmuv3_testbench::platform::{TestPlatform, World};
 
 use guest::{DATA, Guest, PAGE, VA};
 use host::{Host, Use};
@@ -156,6 +165,39 @@ fn a_flood_of_commands_is_taken_in_bounded_pieces() {
     assert_eq!(host.verdict(), Ok(()));
 }
 
+/// The SMMU may merge what the guest's device is refused (MEV), and the host reads as much at once as it likes.
+#[test]
+fn a_flood_of_faults_is_read_in_bounded_pieces() {
+    const BUDGET: usize = 16;
+    let mut host = host();
+    let merges = |host: &Host| {
+        let streams = host.smmu.instance().streams();
+        let entry = streams.entry(host.iommu.platform(), StreamId(0x900)).unwrap();
+        Ste(entry.load(host.iommu.platform())).mev()
+    };
+    assert!(merges(&host));
+    // Whatever the guest says of it.
+    host.nest(0, Guest::entry(0).with_mev(false), Use::Space(0));
+    assert!(merges(&host));
+    for access in 0..1000 {
+        // Of its own stage 1, and of what it was not given.
+        host.reached(0, if access % 2 == 0 { VA + 5 * PAGE } else { 0x7f00_0000_0000 });
+    }
+    let (mut pieces, mut more) = (0, true);
+    while more {
+        let mut events = 0;
+        let mut sink = |report| events += usize::from(matches!(report, Report::Event(_)));
+        more = host.iommu.handle_interrupt(&host.smmu, Interrupt::Any, BUDGET, &mut sink);
+        assert!(events <= BUDGET && (events > 0 || !more), "{events}");
+        pieces += 1;
+    }
+    // Of the 1000, as many as the queue has room for.
+    assert!((2..=1 + 128 / BUDGET).contains(&pieces), "{pieces}");
+    host.nest(0, Guest::bypass(), Use::Bypass);
+    assert!(merges(&host));
+    assert_eq!(host.verdict(), Ok(()));
+}
+
 #[test]
 fn commands_of_streams_that_were_taken_away_do_nothing() {
     let mut host = host();
@@ -178,13 +220,27 @@ fn there_is_one_guest_over_a_domain_on_an_instance() {
     let second = host.iommu.create_domain(second).unwrap();
     let result = host.iommu.nest(&host.smmu, &second, NestConfig::new());
     assert_eq!(result.err(), Some(NestError::Types));
-    // ATS, stalls and page requests are not to be had.
-    let mut shown = *host.nest.guest().shown();
-    shown.idr0 = shown.idr0.with_stall_model(0);
-    let config = NestConfig::new().with_snooped().with_shown(shown);
-    let result = host.iommu.nest(&host.smmu, &second, config);
-    let Some(NestError::Illegal(illegal)) = result.err() else { panic!("shown") };
-    assert_eq!((illegal.rule.field, illegal.value), ("IDR0.STALL_MODEL", 0));
+    // Stalls and page requests are not to be had, and ATS neither where the host has none.
+    let shown = *host.nest.guest().shown();
+    let idr0 = shown.idr0;
+    for (idr0, refused) in [
+        (idr0.with_stall_model(0), ("IDR0.STALL_MODEL", 0)),
+        (idr0.with_stall_model(2), ("IDR0.STALL_MODEL", 2)),
+        (idr0.with_pri(true), ("IDR0.PRI", 1)),
+        (idr0.with_ats(true), ("IDR0.ATS", 1)),
+    ] {
+        let config = NestConfig::new().with_snooped().with_shown(IdRegisters { idr0, ..shown });
+        let result = host.iommu.nest(&host.smmu, &second, config);
+        let Some(NestError::Illegal(illegal)) = result.err() else { panic!("{refused:?}") };
+        assert_eq!((illegal.rule.field, illegal.value), refused);
+    }
+    // Nor are the commands that would answer them: RESUME, STALL_TERM, PRI_RESP.
+    for opcode in [0x44, 0x45, 0x41] {
+        let commands = [Command([0x20 << 32 | opcode, 0])];
+        let done = host.nest.forward(&mut Forwarder::new(), &commands).unwrap();
+        let Stop::Refused { index: 0, illegal } = done.stop else { panic!("{:?}", done.stop) };
+        assert_eq!((illegal.rule.field, illegal.value), ("Opcode", opcode));
+    }
     let again = host.iommu.nest(&host.smmu, &second, NestConfig::new().with_snooped()).unwrap();
     drop(again);
     assert_eq!(nest(&second), None);
@@ -197,4 +253,33 @@ fn the_hosts_pasids_do_not_go_with_a_guest() {
     let pasid = host.iommu.allocate_pasid().unwrap();
     let result = host.iommu.attach_pasid(&host.masters[0], pasid, &stage_1);
     assert!(matches!(result, Err(AttachError::SubstreamRange { .. })), "{result:?}");
+}
+
+/// Without stage 1 there are no guests, and their commands are illegal (§4.2): an unmap is of stage 2 alone, and of what
+/// devices keep by its addresses.
+#[test]
+fn an_smmu_that_cannot_nest_is_told_nothing_of_guests() {
+    let text = host::MACHINE.replace("stages = [1, 2]", "stages = [2]\nats = true");
+    let scenario = common::parse(&text.replace("[0x900]", "[0x900]\nats = true"));
+    let world = World::new(Arc::new(ModelMachine::new(&scenario, 1).unwrap()), 1);
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let smmu = common::enable(&iommu, &world, 0, InstanceConfig::named("smmu"));
+    let shape = DomainConfig::default().with_stage_2().with_guests().with_input_bits(40);
+    let domain = iommu.create_domain(shape).unwrap();
+    let result = iommu.nest(&smmu, &domain, NestConfig::new().with_snooped());
+    assert!(matches!(result.err(), Some(NestError::Illegal(_))));
+    let master = MasterConfig::default().with_ats(true);
+    let master = iommu.add_master(&smmu, &[StreamId(0x900)], master).unwrap();
+    iommu.attach(&master, &domain).unwrap();
+    let memory = PhysAddr(world.frames().allocate(PAGE, PAGE).unwrap());
+    let attributes = Attributes::normal(Prot::READ | Prot::WRITE);
+    // SAFETY: the test is alone, and its memory stays.
+    unsafe { domain.map(Iova(VA), memory, PAGE, attributes) }.unwrap();
+    world.take_commands();
+    // SAFETY: as above.
+    unsafe { domain.unmap(Iova(VA), PAGE) }.unwrap();
+    let opcodes = world.take_commands().into_iter().map(|(_, command)| command.0[0] & 0xff);
+    // S2_IPA, SYNC, ATC_INV, SYNC.
+    assert_eq!(opcodes.collect::<Vec<_>>(), [0x2a, 0x46, 0x40, 0x46]);
+    iommu.detach(&master).unwrap();
 }

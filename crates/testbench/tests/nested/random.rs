@@ -95,7 +95,8 @@ fn a_driver_with_a_step_left_out_is_caught() {
         config.mutation = Some(mutation);
         (0..20).filter(|seed| run(*seed, 300, config).is_err()).count()
     };
-    for mutation in Mutation::OF_GUESTS {
+    // No device keeps anything, and of contexts only what they hold changes.
+    for mutation in Mutation::OF_GUESTS.into_iter().filter(|it| *it != Mutation::GuestsStream) {
         let caught = with(mutation);
         assert!(caught >= 19, "{mutation:?}: {caught} of 20 seeds");
     }

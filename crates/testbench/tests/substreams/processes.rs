@@ -8,7 +8,7 @@ use smmuv3::{AttachError, Iova, Process, Refused, StillAttached};
 use smmuv3_formats::Opcode;
 use smmuv3_formats::command::{TlbiNhAsid, TlbiNhVa};
 use smmuv3_formats::register::Cr2;
-use smmuv3_model::{Broadcast, Pages, Profile, Tlbi};
+use smmuv3_model::{Broadcast, Pages, Profile, Tlbi, World};
 
 use crate::eyes::Step;
 use crate::os::Os;
@@ -24,7 +24,8 @@ fn three() -> (Setup, Process<Os>, Tables) {
 }
 
 fn broadcast(setup: &Setup, tlbi: Tlbi) -> [Option<usize>; 3] {
-    [0, 1, 2].map(|instance| setup.model(instance).broadcast(Broadcast { vmid: 0, tlbi }))
+    let broadcast = Broadcast { world: World::El1, vmid: 0, tlbi };
+    [0, 1, 2].map(|instance| setup.model(instance).broadcast(broadcast))
 }
 
 #[test]
@@ -82,7 +83,8 @@ fn a_broadcast_for_a_private_number_hits_nothing() {
     assert_eq!(setup.dma(1, Some(process.pasid())), Some(setup.page(16)));
     for targets in [domain.targets(), process.targets()] {
         let tlbi = Tlbi::Asid { asid: targets[0].tag.asid };
-        assert_eq!(setup.model(0).broadcast(Broadcast { vmid: 0, tlbi }), Some(0));
+        let broadcast = Broadcast { world: World::El1, vmid: 0, tlbi };
+        assert_eq!(setup.model(0).broadcast(broadcast), Some(0));
     }
     unbind(bond);
     setup.iommu.detach(&setup.masters[0]).unwrap();

@@ -90,6 +90,7 @@ impl Setup {
                 config.command_queue_log2 = 5;
                 config.deadline = DEADLINE;
                 config.broadcast = profiles[instance].idr0.btm();
+                config.el2_host = profiles[instance].idr0.hyp();
                 let mmio = OsMmio(TestMmio { world: world.clone(), instance });
                 let probe = iommu.probe(mmio, config).unwrap();
                 probe.enable().unwrap()

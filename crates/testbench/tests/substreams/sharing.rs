@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3::{AsidPolicy, AttachError, Config, Iova, Quarantined};
-use smmuv3_model::Profile;
+use smmuv3_model::{Broadcast, Profile, World};
 
 use crate::setup::{IOVA, PAGE, Setup, failure, hardware, noticeable, sharing, unbind};
 
@@ -342,32 +342,45 @@ fn it_cannot_be_pinned() {
     }
 }
 
-/// CPUs at another VMID, or under a kernel in EL2, do not reach these streams' translations.
+/// CPUs at another VMID, or under a kernel in EL2 where streams are in EL1, or the other way round, do not reach these
+/// streams' translations.
 #[test]
 fn a_number_is_shared_only_where_broadcasts_would_hit() {
-    for (el2_host, vmid, s2p, shared) in [
-        (false, 0, false, true),
-        (false, 0, true, true),
-        (true, 0, true, false),
-        (false, 5, true, true),
-        (false, 5, false, false),
-        (false, 0x100, true, false),
+    for (el2_host, hyp, vmid, s2p, shared) in [
+        (false, false, 0, false, true),
+        (false, false, 0, true, true),
+        (true, false, 0, true, false),
+        (false, true, 0, true, false),
+        (true, true, 0, true, true),
+        (true, true, 0, false, true),
+        // In EL2 there are no VMIDs.
+        (true, true, 5, true, true),
+        (false, false, 5, true, true),
+        (false, false, 5, false, false),
+        (false, false, 0x100, true, false),
     ] {
         let mut config = Config::default();
         (config.cpu.el2_host, config.cpu.vmid) = (el2_host, vmid);
-        let context = format!("{el2_host} {vmid} {s2p}");
-        let setup = Setup::with(config, &[sharing().s2p(s2p)], &[(0, &[1], 8)]);
+        let context = format!("{el2_host} {hyp} {vmid} {s2p}");
+        let setup = Setup::with(config, &[sharing().s2p(s2p).hyp(hyp)], &[(0, &[1], 8)]);
         let (process, tables) = setup.process(7, Some(0x1234), 0);
         let bond = process.bind(&setup.masters[0]).unwrap();
         assert_eq!(cd(&setup, 0, process.pasid().0).1, shared, "{context}");
         if shared {
-            // The master is in the CPUs' VMID.
-            assert_eq!(setup.ste(0).s2_vmid(), u64::from(vmid), "{context}");
+            // The master is in the CPUs' VMID, or in EL2 as they are.
+            let own = if el2_host { (2, 0) } else { (0, u64::from(vmid)) };
+            assert_eq!((setup.ste(0).strw(), setup.ste(0).s2_vmid()), own, "{context}");
             assert_eq!(setup.dma(0, Some(process.pasid())), Some(setup.page(0)));
             let pages = smmuv3_model::Pages::one(IOVA);
             let tlbi = smmuv3_model::Tlbi::Va { asid: 0x1234, pages };
             tables.unmap(IOVA);
-            let removed = setup.model(0).broadcast(smmuv3_model::Broadcast { vmid, tlbi });
+            let [other, world] = match el2_host {
+                true => [World::El1, World::El2E2h],
+                false => [World::El2E2h, World::El1],
+            };
+            let sent = |world| setup.model(0).broadcast(Broadcast { world, vmid, tlbi });
+            assert_eq!(sent(other), Some(0), "{context}");
+            let removed = sent(world);
             assert!(removed.is_some_and(|removed| removed != 0), "{context}");
             assert_eq!(setup.dma(0, Some(process.pasid())), None, "{context}");
         }

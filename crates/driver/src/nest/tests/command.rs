@@ -109,6 +109,17 @@ fn caches_of_devices_are_those_of_its_streams() {
     assert_eq!(made_of, Ok(vec![[0x4_0001 << 32 | 0x40, 0x7004]]));
 }
 
+/// They need not answer (§4.2), however often the guest asks.
+#[test]
+fn devices_without_ats_are_told_nothing() {
+    let streams = STREAMS.map(|one| Assignment { ats: one.guest == StreamId(0x80), ..one });
+    let mut out = [NOTHING; 2];
+    let commands = [0x10u64, 0x11, 0x12, 0x80].map(|sid| Command([sid << 32 | 0x40, 52]));
+    let done = Forwarder::new().forward(&guest(), &streams, &commands, &mut out);
+    assert_eq!((done.consumed, done.produced, done.stop), (4, 1, Stop::Empty));
+    assert_eq!(out[0], Command([0x10 << 32 | 0x40, 52]));
+}
+
 #[test]
 fn hints_do_nothing() {
     assert_eq!(made([0x10 << 32 | 1, 0]), Ok(vec![]));

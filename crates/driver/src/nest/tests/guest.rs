@@ -111,3 +111,21 @@ fn a_parent_is_a_legal_stage_2_alone() {
     let parent = parent(&rich());
     assert_eq!((parent.vmid(), parent.input_bits()), (7, 40));
 }
+
+/// Wide addresses need what takes them, also where the host's registers have one without the other.
+#[test]
+fn what_is_offered_does_not_contradict_itself() {
+    for bits in 0..16 {
+        let bit = |at: u32| bits >> at & 1 != 0;
+        let host = rich_but(|r| {
+            r.idr5 = r.idr5.with_ds(bit(0)).with_vax(bit(1).into());
+            r.idr5 = r.idr5.with_gran64k(bit(2)).with_gran16k(bit(3));
+        });
+        let parent = parent(&host);
+        let offered = Guest::offer(&host, &parent);
+        assert_eq!(Guest::new(&host, parent, offered).map(drop), Ok(()), "{bits:#x}");
+        let wide = bit(1) && (bit(0) || bit(2));
+        let shown = (offered.idr5.ds(), offered.idr5.vax());
+        assert_eq!(shown, (bit(0) && bit(1), wide.into()), "{bits:#x}");
+    }
+}

@@ -56,6 +56,7 @@ pub(super) fn shared(scenario: Scenario, window: u32) -> Scenario {
         scenario.processes.push(Process { name, input_bits, asid, places });
     }
     devices(&mut scenario);
+    worlds(&mut scenario);
     for step in &mut scenario.steps {
         if let Action::Random(random) = &mut step.action {
             weights(rng, random);
@@ -77,6 +78,15 @@ fn devices(scenario: &mut Scenario) {
     for master in &mut scenario.masters {
         let there = scenario.instances.get(master.instance).is_some_and(|it| it.ats);
         master.ats = there && rng.u8(..) < 192;
+    }
+}
+
+/// Lets some hosts run in EL2, with SMMUs that follow, or do not. Its randomness stands apart, too.
+fn worlds(scenario: &mut Scenario) {
+    let rng = &mut Rng::with_seed(scenario.seed ^ APART.rotate_left(16));
+    scenario.el2_host = rng.u8(..) < 96;
+    for instance in &mut scenario.instances {
+        instance.hyp = rng.u8(..) < 160;
     }
 }
 

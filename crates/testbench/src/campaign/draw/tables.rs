@@ -5,7 +5,8 @@ use fastrand::Rng;
 use smmuv3_formats::granule::Granule;
 
 use super::one_of;
-use crate::scenario::{AsidPolicy, Scenario};
+use crate::bench::GUESTS;
+use crate::scenario::{Action, AsidPolicy, Domain, PAGE, Places, Scenario, Tables};
 
 /// Where this randomness starts, beside that of the rest, which is the same with and without it.
 const APART: u64 = 0x2545_f491_4f6c_dd1d;
@@ -21,7 +22,7 @@ pub(super) fn drawn(scenario: Scenario, window: u32) -> Scenario {
         (walks.lpa2, walks.wide_input) = (rng.bool(), rng.bool());
         walks.httu = if rng.bool() { 2 } else { rng.u32(0..=2) };
         if instance.stage_2 && rng.u8(..) < 16 {
-            instance.stage_1 = false;
+            (instance.stage_1, instance.hyp) = (false, false);
         }
     }
     let any_stage_2 = scenario.instances.iter().any(|instance| instance.stage_2);
@@ -48,7 +49,41 @@ pub(super) fn drawn(scenario: Scenario, window: u32) -> Scenario {
         tables.dirty = rng.u8(..) < 96;
     }
     wide(&mut scenario);
+    guests(&mut scenario);
     scenario
+}
+
+/// Puts guests' domains over some of stage 2. Its randomness stands apart, too.
+fn guests(scenario: &mut Scenario) {
+    let rng = &mut Rng::with_seed(scenario.seed ^ APART.rotate_left(16));
+    let output = scenario.instances.iter().map(|instance| instance.oas).min().unwrap_or(32);
+    let window = scenario.steps.iter().find_map(|step| match &step.action {
+        Action::Random(random) => Some(random.iova..random.iova + random.pages * PAGE),
+        _ => None,
+    });
+    // Guests have tables in memory of their own, which no other mapping may come near to.
+    let own = GUESTS.start - (1 << 30)..GUESTS.end + (1 << 30);
+    let apart = window.is_some_and(|window| window.end <= own.start || own.end <= window.start);
+    // A size that the SMMU of a guest can have.
+    const BITS: u32 = 40;
+    if !apart || BITS > output {
+        return;
+    }
+    let parents = scenario.domains.len();
+    for over in 0..parents {
+        let Some(domain) = scenario.domains.get_mut(over) else { continue };
+        let count = rng.usize(0..=2);
+        if !domain.tables.stage_2 || count == 0 {
+            continue;
+        }
+        domain.input_bits = domain.input_bits.max(BITS);
+        domain.tables.guests = true;
+        let tables = Tables { over: Some(over), ..Tables::default() };
+        for _ in 0..count {
+            let (name, places) = (format!("domain{}", scenario.domains.len()), Places::default());
+            scenario.domains.push(Domain { name, input_bits: 48, tables, places });
+        }
+    }
 }
 
 /// Lets some domains of stage 1 have more than 48 bits of addresses, where an SMMU walks them. Its randomness stands apart,

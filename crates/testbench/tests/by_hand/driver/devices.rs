@@ -9,7 +9,7 @@ use smmuv3_formats::register::{PriqBase, PriqCons, PriqProd};
 use smmuv3_model::Page;
 use smmuv3_testbench::oracle::PAGE;
 
-use super::{Hand, Layout, STREAMS};
+use super::{Hand, STREAMS};
 
 /// log2 of the entries of queues of page requests.
 const REQUESTS_LOG2: u64 = 4;
@@ -17,10 +17,6 @@ const REQUESTS_LOG2: u64 = 4;
 const EVERYTHING: u64 = 52;
 
 impl Hand {
-    pub(super) fn is_stage_2(&self) -> bool {
-        matches!(self.layout, Layout::Stage2 | Layout::Nested)
-    }
-
     /// Gives an instance a queue for page requests, which nobody reads.
     pub(super) fn enable_requests(&self, instance: usize) {
         let queue = self.allocate(16 << REQUESTS_LOG2);

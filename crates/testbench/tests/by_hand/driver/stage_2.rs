@@ -10,10 +10,10 @@ use smmuv3_formats::descriptor::{BLOCK, Stage1Block, Stage1Table, Stage2Page, TA
 use smmuv3_formats::ste::config;
 use smmuv3_testbench::oracle::PAGE;
 
-use super::{Hand, LAST, Layout, STAGE_1_WORD_1, index};
+use super::{GUEST, Hand, LAST, Layout, STAGE_1_WORD_1, index};
 
 /// Where a guest has its context and its two tables: beyond what domains map.
-const GUEST: u64 = 0x1_0000_0000;
+const CONTEXT: u64 = 0x1_0000_0000;
 /// The gigabyte that a guest maps.
 const MAPPED: u64 = 0x4000_0000;
 /// The ASID that a guest has chosen.
@@ -26,45 +26,64 @@ pub(super) fn leaf(pa: u64) -> u64 {
 }
 
 impl Hand {
-    /// Writes what a blocked entry does not look at, and a guest's context and tables. The entry that is still to
-    /// be switched to is the result.
-    pub(super) fn prepare_stage_2(&mut self, instance: usize, domain: usize) -> Ste {
+    /// Whether the tables of `domain` are those of stage 2.
+    pub(super) fn is_stage_2(&self, domain: usize) -> bool {
+        match self.layout {
+            Layout::Stage1 | Layout::Devices | Layout::El2 => false,
+            Layout::Stage2 | Layout::Nested => true,
+            Layout::Guest => domain != GUEST,
+        }
+    }
+
+    /// The entry by which stage 2 alone translates.
+    pub(super) fn stage_2_entry(&self, instance: usize, domain: usize) -> Ste {
         let space = &self.spaces[domain];
         let entry = Ste([0, 0, 0, 0, 0, 0, 0, 0]).with_v(true).with_config(config::STAGE_2);
         let entry = entry.with_sh_cfg(1).with_s2_vmid(space.asids[instance].into());
         let entry = entry.with_s2_t0sz(20).with_s2_sl0(2).with_s2_ir0(1).with_s2_or0(1);
         let entry = entry.with_s2_sh0(3).with_s2_ps(4).with_s2_aa64(true).with_s2_r(true);
-        let mut entry = entry.with_s2_ttb(space.root);
+        entry.with_s2_ttb(space.root)
+    }
+
+    /// Writes what a blocked entry does not look at, and a guest's context and tables. The entry that is still to
+    /// be switched to is the result.
+    pub(super) fn prepare_stage_2(&mut self, instance: usize, domain: usize) -> Ste {
+        let mut entry = self.stage_2_entry(instance, domain);
         if self.layout == Layout::Nested {
             self.guest(instance, domain);
-            entry = entry.with_config(config::NESTED).with_s1_context_ptr(GUEST);
+            entry = entry.with_config(config::NESTED).with_s1_context_ptr(CONTEXT);
             entry.0[1] |= STAGE_1_WORD_1;
         }
+        self.store_hidden(instance, &entry);
+        entry
+    }
+
+    /// Stores the words that a blocked entry does not look at.
+    pub(super) fn store_hidden(&mut self, instance: usize, entry: &Ste) {
         for word in 1..4 {
             self.store_entry(instance, word, entry.0[word as usize]);
         }
         self.cfgi_ste(instance);
         self.sync(instance);
-        entry
     }
 
     /// The context and the tables of a guest, unless `domain` has them.
     fn guest(&mut self, instance: usize, domain: usize) {
-        let slot = self.descriptor(domain, GUEST, LAST);
+        let slot = self.descriptor(domain, CONTEXT, LAST);
         if self.load(slot) != 0 {
             return;
         }
         let pages = [0, 1, 2].map(|_| self.allocate(PAGE));
-        for (ipa, pa) in (GUEST..).step_by(PAGE as usize).zip(pages) {
+        for (ipa, pa) in (CONTEXT..).step_by(PAGE as usize).zip(pages) {
             let slot = self.descriptor(domain, ipa, LAST);
             self.store(slot, leaf(pa));
         }
         let [context, level_0, level_1] = pages;
-        let cd = self.context(instance, domain).with_asid(GUEST_ASID).with_ttb0(GUEST + PAGE);
+        let cd = self.context(instance, domain).with_asid(GUEST_ASID).with_ttb0(CONTEXT + PAGE);
         for (at, word) in (context..).step_by(8).zip(cd.0) {
             self.store(at, word);
         }
-        let table = Stage1Table::default().with_kind(TABLE_OR_PAGE).with_next(GUEST + 2 * PAGE);
+        let table = Stage1Table::default().with_kind(TABLE_OR_PAGE).with_next(CONTEXT + 2 * PAGE);
         self.store(level_0 + 8 * index(MAPPED, 0), table.0[0]);
         let block = Stage1Block::default().with_kind(BLOCK).with_oa(MAPPED).with_af(true);
         let block = block.with_ng(true).with_sh(3).with_ap(0b01).with_uxn(true).with_pxn(true);
