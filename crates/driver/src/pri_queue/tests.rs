@@ -235,7 +235,7 @@ fn room_is_made_before_an_answer_can_be_given_and_what_is_left_stays() {
     let machine = Machine::new();
     (0..4).for_each(|at| machine.write(at, at));
     machine.set_prod(4);
-    let mut read = |fates: &[Next]| {
+    let read = |fates: &[Next]| {
         let registers = &machine.registers;
         let mut watched = Watched { registers, fates, consumed: Vec::new() };
         let more = machine.queue.drain_to(&Memory, registers, 8, &mut watched);
