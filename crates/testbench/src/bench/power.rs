@@ -109,11 +109,11 @@ impl Bench {
         let result =
             self.traced("call", "reset", || self.named(instance), || self.iommu.reset(&smmu));
         self.set_power(instance, Power::On);
+        let commands = smmu.statistics().commands;
         self.look(|watch| {
             watch.oracle.groups_were_reset(instance);
             // All that came after it was waited for.
             if let Some(tally) = watch.tallies.get_mut(instance).filter(|_| result.is_ok()) {
-                let commands = smmu.statistics().commands;
                 tally.thrown = self.world.given(instance).saturating_sub(tally.commands);
                 let syncs = commands.batches + commands.refused;
                 tally.thrown_syncs = syncs.saturating_sub(tally.syncs).min(tally.thrown);
