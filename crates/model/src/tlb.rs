@@ -142,6 +142,18 @@ impl TlbEntry {
         self.ttb == root || self.second.is_some_and(|second| second.ttb == root)
     }
 
+    /// First and last input address of the leaf that it was made from, of stage 1 for both stages. Where stage 2 has
+    /// smaller ones, several entries are made from it, and all go by any address within: whoever invalidates a stage 1 names
+    /// the leaf once, and knows nothing of what is below.
+    pub(crate) const fn leaf(&self) -> (u64, u64) {
+        let bytes = 1 << self.granule.span(self.level);
+        if matches!(self.stages, Stages::Both) && self.size < bytes {
+            let first = self.va & !(bytes - 1);
+            return (first, first | (bytes - 1));
+        }
+        (self.va, self.last())
+    }
+
     /// The input address of the tables at `root` that `address`, which it covers, leads to; `None` when it was not
     /// made from these.
     pub fn input_of(&self, root: u64, address: u64) -> Option<u64> {

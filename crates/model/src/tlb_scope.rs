@@ -85,8 +85,9 @@ impl TlbScope {
         self.kinds.has(entry.stages)
             && self.tag(&entry.tag, entry.global, entry.aset)
             && self.range.is_none_or(|range| {
+                let (first, last) = entry.leaf();
                 (range.ttl == 0 || range.ttl == entry.level)
-                    && range.meets(entry.va, entry.last(), entry.granule)
+                    && range.meets(first, last, entry.granule)
             })
     }
 

@@ -135,6 +135,17 @@ impl Oracle {
         }
     }
 
+    /// The driver reported that a reset threw so many records away.
+    pub fn thrown_away(&mut self, instance: usize, records: usize) {
+        let Some(queue) = self.recorded.get_mut(instance) else { return };
+        let there = queue.len();
+        queue.drain(..records.min(there));
+        if records > there {
+            let text = format!("a reset threw {records} events away, but {there} were recorded");
+            self.accuse(Rule::R9, text);
+        }
+    }
+
     /// How many events of `instance` were not reported yet.
     pub fn unread(&self, instance: usize) -> usize {
         self.recorded.get(instance).map_or(0, VecDeque::len)

@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 
-use smmuv3::Report;
+use smmuv3::{Lost, Report};
 use smmuv3_formats::command::CfgiSte;
 use smmuv3_formats::{Command, L1Cd, Opcode};
 use smmuv3_model::{Access, Dropped, Misuse, Observation, Reference, TlbEntry};
@@ -173,8 +173,13 @@ impl Watch {
         let record = match report {
             Report::Event(record) | Report::Aborted(record) => *record,
             Report::Stalled(fault) => fault.record(),
-            Report::EventsLost(_) => {
+            Report::EventsLost(lost) => {
                 tally.gaps += 1;
+                if let Lost::Reset { unread, .. } = *lost {
+                    tally.recorded = tally.recorded.saturating_sub(unread as u64);
+                    tally.lost += unread as u64;
+                    self.oracle.thrown_away(instance, unread);
+                }
                 self.oracle.reported_loss(instance);
                 return false;
             }

@@ -101,6 +101,27 @@ fn the_smaller_leaf_counts() {
     assert_eq!((found.pa, found.size), (0xa000_0000 | VA & 0x1f_ffff, 2 << 20));
 }
 
+/// Whoever has the stage 1 names a leaf of it once, at whatever address, and knows nothing of the pages below.
+#[test]
+fn a_block_that_is_cached_in_parts_goes_as_a_whole() {
+    let mut machine = a3(both(), 1);
+    machine.put(L0 + 0x2d10, (OFFSET + 0x9000_0000) | LEAF & !2);
+    let other = VA ^ 0x3000;
+    for va in [VA, other] {
+        machine.put(OUTPUT_SLOT + 8 * (va >> 12 & 0x1ff), page(OUTPUT));
+        assert_eq!(machine.read(va), Some(OUTPUT));
+    }
+    machine.command(tlbi_va(5, VA ^ 0x10_0000).with_vmid(VMID).with_leaf(true));
+    machine.sync();
+    for va in [VA, other] {
+        assert!(!machine.translate(Access::read(SID, va)).unwrap().tlb_hit);
+    }
+    // One beside the block is another leaf.
+    machine.command(tlbi_va(5, VA ^ 0x20_0000).with_vmid(VMID).with_leaf(true));
+    machine.sync();
+    assert!(machine.translate(Access::read(SID, VA)).unwrap().tlb_hit);
+}
+
 #[test]
 fn faults_of_stage_2_say_what_was_being_fetched() {
     for (at, class, ipa) in [
