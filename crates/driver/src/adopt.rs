@@ -100,6 +100,10 @@ impl<P: Platform> Configuration<P> {
         let mut tags = Vec::new();
         tags.try_reserve_exact(2 * found.tags.len() + found.vmids.len()).map_err(no_memory)?;
         self.adopted.try_reserve(1).map_err(no_memory)?;
+        let hypervisors = |vmid: &&u16| self.asids.is_hypervisors(**vmid);
+        if let Some(vmid) = found.vmids.iter().find(hypervisors).copied() {
+            return Err(EnableError::Tag { vmid, asid: None });
+        }
         let mut wrong = None;
         for vmid in found.vmids.iter().copied().chain(found.tags.iter().map(|(vmid, _)| *vmid)) {
             match self.asids.keep_vmid(id, vmid) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Answers of the caller to what waits for one ([`Pending`]), as commands: each is given exactly once, on any CPU, and
-//! also where the command queue is full just now.
+//! also where the command queue is full just now. Where what waits is about to be ended ([`Pending::close`]), an answer is
+//! kept for whoever ends it.
 
 use smmuv3_formats::Command;
 
@@ -29,7 +30,9 @@ pub(crate) fn respond<P: Platform>(
     loop {
         let mut failed = None;
         let given = platform.mask_irqs(|| {
-            pending.give(handle, |key, code| place(core, instance, command(key, code), &mut failed))
+            pending.give(handle, |key, code| {
+                !pending.is_closed() && place(core, instance, command(key, code), &mut failed)
+            })
         });
         match (given, failed) {
             (_, Some(what)) => return Err(what),
@@ -38,7 +41,7 @@ pub(crate) fn respond<P: Platform>(
         }
         // It is another's to give, should this wait come to nothing.
         pending.set_owed();
-        if instance.commands().is_asleep() {
+        if instance.commands().is_asleep() || pending.is_closed() {
             return Ok(true);
         }
         instance.commands().wait_for_first_room(platform, instance.mmio(), 1)?;
@@ -58,7 +61,9 @@ pub(crate) fn decide<P: Platform>(
         return;
     }
     let given = core.platform.mask_irqs(|| {
-        pending.give(handle, |key, code| place(core, instance, command(key, code), &mut None))
+        pending.give(handle, |key, code| {
+            !pending.is_closed() && place(core, instance, command(key, code), &mut None)
+        })
     });
     if given == Given::Full {
         pending.set_owed();
@@ -73,11 +78,14 @@ pub(crate) fn give_owed<P: Platform>(
     pending: &Pending,
     command: impl Fn(Key, u8) -> Command,
 ) -> bool {
-    if !pending.is_owed() || instance.commands().has_failed() || instance.commands().is_asleep() {
+    let commands = instance.commands();
+    if !pending.is_owed() || commands.has_failed() || commands.is_asleep() || pending.is_closed() {
         return true;
     }
     core.platform.mask_irqs(|| {
-        pending.give_owed(|key, code| place(core, instance, command(key, code), &mut None))
+        pending.give_owed(|key, code| {
+            !pending.is_closed() && place(core, instance, command(key, code), &mut None)
+        })
     })
 }
 

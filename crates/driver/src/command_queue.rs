@@ -272,6 +272,11 @@ impl CommandQueue {
         self.common.state.now().is_asleep()
     }
 
+    /// Whether the SMMU is suspended, also if it counts as failed besides: it has no registers that could be counted on.
+    pub(crate) fn is_off(&self) -> bool {
+        self.common.state.now().is_off()
+    }
+
     /// Lets the caller access registers for as long as it has what is returned; `None` where the SMMU is suspended.
     pub(crate) fn enter<P: Platform>(&self, platform: &P) -> Option<Inside<'_>> {
         self.common.state.enter(platform.cpu())

@@ -100,8 +100,8 @@ impl MasterState {
         platform: &P,
         instance: &Instance<P>,
     ) -> Option<StreamId> {
-        let streams = self.streams.iter().filter(|_| self.ats);
-        streams.copied().find(|stream| instance.is_quarantined(platform, *stream))
+        // Also without ATS: it may have been one before, of another master.
+        self.streams.iter().copied().find(|stream| instance.is_quarantined(platform, *stream))
     }
 
     /// Makes its devices forget what they keep for accesses of the kind `substream`: with [`WITHOUT`] everything.

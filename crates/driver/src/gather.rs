@@ -148,12 +148,17 @@ impl Gather {
         which: impl Fn(&Group) -> bool,
     ) -> usize {
         self.state.with(platform, |state| {
-            let mut count = 0;
-            while let Some(at) = state.begun.iter().position(|(group, _)| which(group)) {
-                let (_, chain) = state.begun.remove(at);
-                self.free(state, chain);
-                count += 1;
-            }
+            let mut begun = core::mem::take(&mut state.begun);
+            let before = begun.len();
+            begun.retain(|(group, chain)| {
+                let goes = which(group);
+                if goes {
+                    self.free(state, *chain);
+                }
+                !goes
+            });
+            let count = before - begun.len();
+            state.begun = begun;
             count
         })
     }

@@ -365,6 +365,7 @@ impl<P: Platform> Probed<P> {
         let page_requests = match requests {
             // SAFETY: as above.
             Some(size) => match unsafe { PriQueue::new(platform, size) } {
+                Some(queue) if features.page_0_only => Some(queue.in_page_0()),
                 Some(queue) => Some(queue),
                 None => {
                     // SAFETY: as above.

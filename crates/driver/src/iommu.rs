@@ -512,7 +512,7 @@ impl<P: Platform> Drop for Core<P> {
         for (id, instance) in self.instances.take_all().enumerate() {
             if removed >> id & 1 == 1 {
                 if let Some(instance) = *instance {
-                    // SAFETY: `remove` saw the SMMU confirm that it is off. There is one platform only, and
+                    // SAFETY: `remove`, or the suspend before it, saw the SMMU confirm that it is off. There is one platform only, and
                     // entries are not used beyond the call that asks for them.
                     unsafe { instance.dismantle(&self.platform) };
                 }

@@ -153,7 +153,9 @@ pub(crate) struct MasterState {
 pub enum AddMasterError {
     /// A master needs at least one stream.
     NoStream,
-    /// The instance's stream table does not reach that far.
+    /// The instance's stream table does not reach that far; or a leaf of it that was adopted ([`Probe::adopt`]).
+    ///
+    /// [`Probe::adopt`]: crate::Probe::adopt
     OutOfRange {
         /// The stream.
         stream: StreamId,
@@ -307,12 +309,23 @@ impl<P: Platform> Master<P> {
                 let one = unsafe { ContextTable::new(platform, features, 0) };
                 table = Some(one.ok_or(AddMasterError::NoMemory)?);
             }
-            if let Err(error) = make_entries(core, instance, streams) {
+            let made = make_entries(core, instance, streams);
+            let made = made.map_err(|error| error.map_or(AddMasterError::NoMemory, unconfirmed));
+            let missing =
+                |stream: &&StreamId| instance.streams().entry(platform, **stream).is_none();
+            let made = made.and_then(|()| match streams.iter().find(missing).copied() {
+                // A leaf that was adopted ends before it.
+                Some(stream) => {
+                    Err(AddMasterError::OutOfRange { stream, bits: instance.streams().log2() })
+                }
+                None => Ok(()),
+            });
+            if let Err(error) = made {
                 if let Some(table) = table {
                     // SAFETY: allocated just now; no entry leads to it.
                     unsafe { table.free(platform) };
                 }
-                return Err(error.map_or(AddMasterError::NoMemory, unconfirmed));
+                return Err(error);
             }
             for stream in streams {
                 let key = (smmu.id, *stream);

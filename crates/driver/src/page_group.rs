@@ -147,6 +147,7 @@ pub enum Denied {
     /// The stream is blocked, has no translations of its own, or does not exist; or it asked with a PASID that the SMMU
     /// does not have, or PASID 0, which is nobody's.
     Unknown,
+    /// The device is told to try again, as by the SMMU itself where its queue is full.
     /// Devices that ask for more than they may have taken all the room that there is
     /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)).
     Full,
@@ -229,7 +230,8 @@ fn has_pasid(features: &Features, group: Group) -> bool {
 /// may take for others (§4).
 fn can_answer(features: &Features, group: Group, with_pasid: bool) -> bool {
     let pasid = group.pasid.filter(|_| with_pasid).map_or(0, |pasid| pasid.0);
-    u64::from(group.stream.0) >> features.sid_bits == 0 && pasid >> features.ssid_bits == 0
+    u64::from(group.stream.0) >> features.registers.idr1.sidsize() == 0
+        && pasid >> features.ssid_bits == 0
 }
 
 /// Reports at most `budget` requests of an instance; whether more are waiting.
@@ -326,7 +328,7 @@ impl<P: Platform> Handler<'_, P> {
             false => None,
         };
         if !known {
-            self.deny(handle);
+            self.deny(handle, Answer::Invalid);
             self.reports = [Some(Report::PageDenied { page, why: Denied::Unknown }), None];
             return Next::Answerable;
         }
@@ -345,7 +347,7 @@ impl<P: Platform> Handler<'_, P> {
             }
             (Fate::Begun, _) => None,
             (Fate::Full, handle) => {
-                self.deny(handle);
+                self.deny(handle, Answer::Success);
                 Some(Report::PageDenied { page, why: Denied::Full })
             }
         };
@@ -354,18 +356,19 @@ impl<P: Platform> Handler<'_, P> {
         next
     }
 
-    /// Denies the pages of a group, if an answer is due.
-    fn deny(&self, handle: Option<Handle>) {
+    /// Denies the pages of a group by `answer`, if one is due.
+    fn deny(&self, handle: Option<Handle>, answer: Answer) {
         let (core, instance) = (&**self.core, self.instance);
         if let Some(handle) = handle {
-            let answer = (handle, Answer::Invalid as u8);
+            let answer = (handle, answer as u8);
             answer::decide(core, instance, &instance.gather().pending, answer, answers(core));
         }
     }
 
     /// The same for one that is complete, and of which nothing can be kept.
     fn without_room(&mut self, page: Page, known: bool, with_pasid: bool) -> Next {
-        let command = command(self.core, page.group, Answer::Invalid, with_pasid);
+        let answer = if known { Answer::Success } else { Answer::Invalid };
+        let command = command(self.core, page.group, answer, with_pasid);
         let mut failed = None;
         let placed = answer::place(self.core, self.instance, command, &mut failed);
         if !placed && failed.is_none() && !self.instance.commands().is_asleep() {
@@ -409,7 +412,8 @@ pub(crate) fn end<P: Platform>(
     which: Which,
     answer: Option<Answer>,
 ) -> Result<(), Failure> {
-    let Some(queue) = instance.page_requests().filter(|_| master.page_requests != 0) else {
+    // Also where the driver did not switch it on: devices may ask all the same, as long as their entry has EATS.
+    let Some(queue) = instance.page_requests().filter(|_| master.ats) else {
         return Ok(());
     };
     // One that is suspended has none: that ended them.
@@ -484,6 +488,8 @@ fn sweep<P: Platform>(
 /// works again, and those without one are forgotten.
 pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
     let (Some(queue), gather) = (instance.page_requests(), instance.gather()) else { return };
+    // Answers would be ignored until SMMUEN is 1 again (§4.2).
+    gather.pending.close();
     queue.restart(platform, instance.mmio(), &mut |record| {
         if let Request::Page(page) = Request::read(&record)
             && page.last
@@ -502,7 +508,9 @@ pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
 /// After a reset: denies all that was pending before, since hardware did not. (It ignores answers while it is off, §4.2.)
 pub(crate) fn deny_all<P: Platform>(platform: &P, instance: &Instance<P>) -> Result<(), Failure> {
     let said = |group: Group, with_pasid| Some(group.command(Answer::Invalid, with_pasid));
-    sweep(platform, instance, |_| true, said)
+    let denied = sweep(platform, instance, |_| true, said);
+    instance.gather().pending.open();
+    denied
 }
 
 /// Forgets all that is pending: the SMMU is off, for good.

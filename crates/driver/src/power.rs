@@ -8,6 +8,7 @@
 
 use core::fmt;
 
+use crate::error::Failure;
 use crate::fault::{self, Interrupt, Report};
 use crate::instance::EnableError;
 use crate::iommu::{Iommu, Smmu};
@@ -22,10 +23,10 @@ const BATCH: usize = 64;
 pub enum SuspendError {
     /// It was removed.
     Removed,
-    /// It does not answer: see [`Iommu::reset`] and [`Iommu::remove`].
+    /// It does not answer, or said at last that it fails: see [`Iommu::reset`] and [`Iommu::remove`].
     Failed,
-    /// It did not stop, or did not complete what it had been given. If GBPA was not confirmed it works as before;
-    /// otherwise it counts as failed.
+    /// It did not stop, or did not complete what it had been given. If GBPA was not confirmed, or it refused a command, it
+    /// works as before, perhaps with ATS off in some devices; otherwise it counts as failed.
     Hardware(EnableError),
 }
 
@@ -44,14 +45,15 @@ impl core::error::Error for SuspendError {}
 impl<P: Platform> Iommu<P> {
     /// Stops `smmu`, so that its power may go (§17.4): no transaction is translated any more, all that were are complete,
     /// and all it had to report was handed to `sink`, which runs as that of [`Iommu::handle_interrupt`] does. When this
-    /// has returned no register of it is accessed before [`Iommu::resume`], whatever is called on whichever CPU.
+    /// has returned no register of it is accessed before [`Iommu::resume`], whatever is called of the [`Iommu`], its
+    /// instances, masters and domains, on whichever CPU. (Whoever uses the layer below by itself, [`Smmu::instance`], looks
+    /// at [`CommandQueue::is_asleep`](crate::command_queue::CommandQueue::is_asleep).)
     ///
     /// Devices behind it should be quiet: what they do from here on is refused without a report. Those with ATS have it
     /// switched off, until it works again ([`Platform::disable_ats`]). Transactions that have stalled end: answers that
     /// come later do nothing, and what stalled just now is a [`Report::Aborted`]. So do groups of page requests: their devices
     /// are told to try again. Everything of the
-    /// driver can be called meanwhile; see the module's page in ARCHITECTURE.md for why none of it is lost. One that is
-    /// suspended already stays so.
+    /// driver can be called meanwhile, and none of it is lost. One that is suspended already stays so.
     ///
     /// # Errors
     /// See [`SuspendError`]; its power is to stay on then.
@@ -83,7 +85,8 @@ impl<P: Platform> Iommu<P> {
             }
             // Nothing is recorded any more, so this ends.
             while fault::handle(core, smmu.id, instance, Interrupt::Any, BATCH, sink) {}
-            Ok(())
+            // The last that it said may be that it fails.
+            if instance.commands().has_failed() { Err(SuspendError::Failed) } else { Ok(()) }
         })
     }
 
@@ -94,15 +97,17 @@ impl<P: Platform> Iommu<P> {
     /// Where something had not been confirmed before it was suspended, that is let go of, as by [`Iommu::reset`].
     ///
     /// # Errors
-    /// As for [`Iommu::reset`], which may be tried then: it counts as failed.
+    /// As for [`Iommu::reset`], which may be tried then: it counts as failed. [`Failure::Failed`] for one that is not
+    /// suspended, and has failed.
     pub fn resume(&self, smmu: &Smmu<P>) -> Result<(), EnableError> {
-        if !smmu.instance().commands().is_asleep() {
-            return Ok(());
-        }
-        self.revive(smmu, |instance, platform| match instance.commands().is_asleep() {
-            true => instance.resume(platform),
-            // Somebody else was faster.
-            false => Ok(()),
+        self.revive(smmu, |instance| {
+            let commands = instance.commands();
+            match (commands.is_off(), commands.has_failed()) {
+                (true, _) => Ok(true),
+                (false, true) => Err(EnableError::Commands(Failure::Failed)),
+                // It works, perhaps because somebody else was faster.
+                (false, false) => Ok(false),
+            }
         })
     }
 

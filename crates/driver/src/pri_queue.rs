@@ -20,6 +20,8 @@ use crate::spin::SpinLock;
 pub struct PriQueue {
     base: PhysAddr,
     size: Size,
+    /// Of PRIQ_PROD and PRIQ_CONS.
+    offsets: [u32; 2],
     head: SpinLock<Head>,
 }
 
@@ -101,7 +103,17 @@ impl PriQueue {
     pub unsafe fn new<P: Platform>(platform: &P, size: Size) -> Option<Self> {
         let base = platform.allocate_coherent(queue_bytes(size), queue_bytes(size).max(LEAST))?;
         let head = Head { position: 0, used: false, thrown: None };
-        Some(Self { base, size, head: SpinLock::new(head) })
+        let offsets = [PriqProd::OFFSET, PriqCons::OFFSET];
+        Some(Self { base, size, offsets, head: SpinLock::new(head) })
+    }
+
+    /// The same queue, of an SMMU whose registers of page 1 are in page 0 ([`Features::page_0_only`]).
+    ///
+    /// [`Features::page_0_only`]: crate::Features::page_0_only
+    #[must_use]
+    pub fn in_page_0(mut self) -> Self {
+        self.offsets = self.offsets.map(|offset| offset & 0xffff);
+        self
     }
 
     /// Gives the memory back.
@@ -139,8 +151,8 @@ impl PriQueue {
         // The registers under the lock too: a reader meanwhile must not compare old with new ones.
         self.head.with(platform, |head| {
             if head.used {
-                let prod = PriqProd(mmio.read32(PriqProd::OFFSET));
-                let cons = PriqCons(mmio.read32(PriqCons::OFFSET));
+                let prod = PriqProd(mmio.read32(self.offsets[0]));
+                let cons = PriqCons(mmio.read32(self.offsets[1]));
                 let (mut count, mut overflow) = head.thrown.unwrap_or((0, false));
                 match self.tail(head.position, prod) {
                     Ok(tail) => {
@@ -159,8 +171,8 @@ impl PriQueue {
             head.used = true;
             head.position = 0;
             mmio.write64(PriqBase::OFFSET, self.base_register().0);
-            mmio.write32(PriqProd::OFFSET, 0);
-            mmio.write32(PriqCons::OFFSET, 0);
+            mmio.write32(self.offsets[0], 0);
+            mmio.write32(self.offsets[1], 0);
         });
     }
 
@@ -205,15 +217,15 @@ impl PriQueue {
         reader: &mut dyn Reader,
     ) -> Result<bool, Inconsistent> {
         self.head.with(platform, |head| {
-            let prod = PriqProd(mmio.read32(PriqProd::OFFSET));
-            let acknowledged = PriqCons(mmio.read32(PriqCons::OFFSET)).ovackflg();
+            let prod = PriqProd(mmio.read32(self.offsets[0]));
+            let acknowledged = PriqCons(mmio.read32(self.offsets[1])).ovackflg();
             let tail = self.tail(head.position, prod)?;
             if let Some((unread, overflow)) = head.thrown.take() {
                 reader.lost(Gap::Reset { unread, overflow });
             }
             let told = |position, flag| {
                 let cons = PriqCons(self.size.register(position)).with_ovackflg(flag);
-                mmio.write32(PriqCons::OFFSET, cons.0);
+                mmio.write32(self.offsets[1], cons.0);
             };
             // The records are read after the index that says they are there, and the slots are given back after they
             // were read: `Mmio`'s contract.
@@ -236,15 +248,17 @@ impl PriQueue {
             if lost {
                 reader.lost(Gap::Overflow);
             }
+            let flag = if lost { prod.ovflg() } else { acknowledged };
             if lost || given_back != head.position {
-                told(head.position, if lost { prod.ovflg() } else { acknowledged });
+                told(head.position, flag);
             }
             if head.position < tail || head.position == begin && !lost {
                 return Ok(head.position < tail);
             }
             // The interrupt comes when the queue is not empty any more (§2.4). A record that came while it was not yet
-            // empty to the SMMU, which CONS has told of that only now, raised none.
-            Ok(self.tail(head.position, PriqProd(mmio.read32(PriqProd::OFFSET)))? != head.position)
+            // empty to the SMMU, which CONS has told of that only now, raised none. Nor did one that found no room.
+            let prod = PriqProd(mmio.read32(self.offsets[0]));
+            Ok(self.tail(head.position, prod)? != head.position || prod.ovflg() != flag)
         })
     }
 
@@ -259,7 +273,7 @@ impl PriQueue {
         mmio: &P::Mmio,
     ) -> Result<Range<u64>, Inconsistent> {
         self.head.with(platform, |head| {
-            let prod = PriqProd(mmio.read32(PriqProd::OFFSET));
+            let prod = PriqProd(mmio.read32(self.offsets[0]));
             Ok(head.position..self.tail(head.position, prod)?)
         })
     }

@@ -89,18 +89,14 @@ impl<P: Platform> Iommu<P> {
     /// when it refused a command afterwards, it works, but some of what it had not confirmed is kept: to be called
     /// again.
     pub fn reset(&self, smmu: &Smmu<P>) -> Result<(), EnableError> {
-        // Whoever unmaps while one wakes has nothing to wait for.
-        self.revive(smmu, |instance, platform| match instance.commands().is_asleep() {
-            true => instance.resume(platform),
-            false => instance.start(platform),
-        })
+        self.revive(smmu, |_| Ok(true))
     }
 
-    /// Starts `smmu` by `start`, which empties its caches, and lets go of what it could reach.
+    /// Starts `smmu`, which empties its caches, and lets go of what it could reach, if it is `due`.
     pub(crate) fn revive(
         &self,
         smmu: &Smmu<P>,
-        start: impl FnOnce(&Instance<P>, &P) -> Result<(), EnableError>,
+        due: impl FnOnce(&Instance<P>) -> Result<bool, EnableError>,
     ) -> Result<(), EnableError> {
         let core = &smmu.core;
         let change = Change::Reset { instance: smmu.id };
@@ -109,10 +105,18 @@ impl<P: Platform> Iommu<P> {
             if configuration.asids.removed() & smmu.id.bit() != 0 {
                 return Ok(());
             }
+            let (instance, platform) = (smmu.instance(), &core.platform);
+            if !due(instance)? {
+                return Ok(());
+            }
             // What is put there from here on may come after the caches were emptied.
             let before = core.quarantine.mark(&core.platform, smmu.id);
             configuration.switch_off(core, smmu.id);
-            start(smmu.instance(), &core.platform)?;
+            // Whoever unmaps while one wakes has nothing to wait for.
+            match instance.commands().is_off() {
+                true => instance.resume(platform),
+                false => instance.start(platform),
+            }?;
             core.quarantine.release(&core.platform, smmu.id, before);
             let result = configuration.let_go(core, smmu.id);
             result.and(configuration.switch_on(core, smmu.id))

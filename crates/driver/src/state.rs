@@ -53,9 +53,9 @@ impl Moment {
         self.0 & (FAILED | ASLEEP) == ASLEEP
     }
 
-    /// Its registers may be gone.
+    /// It sleeps, whatever else is wrong with it: its registers may be gone.
     #[inline]
-    const fn is_off(self) -> bool {
+    pub(crate) const fn is_off(self) -> bool {
         self.0 & ASLEEP != 0
     }
 }

@@ -215,10 +215,9 @@ impl StreamTable {
             Some(split) => {
                 let descriptor = self.descriptor(stream.0 >> split.bits()).load(platform);
                 let within = stream.0 & ((1 << split.bits()) - 1);
-                // Those that were adopted may have less than a whole leaf, or a code that means none (§5.1).
-                let span = descriptor.span();
-                let none = span == 0 || span > u64::from(split.bits()) + 1;
-                if none || u64::from(within) >> (span - 1) != 0 {
+                // Those that were adopted may have less than a whole leaf.
+                let none = Self::is_none(descriptor, split.bits());
+                if none || u64::from(within) >> (descriptor.span() - 1) != 0 {
                     return None;
                 }
                 (descriptor.l2_ptr(), within)
@@ -285,8 +284,14 @@ impl StreamTable {
                 return None;
             }
             let descriptor = self.descriptor(index);
-            (descriptor.load(platform).span() == 0).then_some(descriptor)
+            Self::is_none(descriptor.load(platform), bits).then_some(descriptor)
         })
+    }
+
+    /// Whether a descriptor leads to no entries: those that were adopted may have a code that means none (§5.1).
+    fn is_none(descriptor: L1Std, bits: u32) -> bool {
+        let span = descriptor.span();
+        span == 0 || span > u64::from(bits) + 1
     }
 
     /// The level-1 descriptor at `index`, which is in a table of two levels.

@@ -171,7 +171,16 @@ master = [
         assert!(!reads(&world, DISK, IOVA + 3 * PAGE));
         iommu.detach(&nic).unwrap();
         assert!(!reads(&world, NIC, IOVA + 3 * PAGE));
+        // Whoever has its stream next finds out, also without ATS.
+        disk.close().unwrap();
+        let disk = iommu.add_master(&smmu, &[StreamId(6)], MasterConfig::default()).unwrap();
+        let refused = iommu.attach(&disk, &domain).unwrap_err();
+        assert!(matches!(refused, AttachError::Quarantined { stream: StreamId(6), .. }));
+        iommu.readmit(&disk).unwrap();
+        iommu.attach(&disk, &domain).unwrap();
+        assert!(reads(&world, DISK, IOVA + 3 * PAGE));
     }
+
     /// Two devices of one domain, both of which keep where its first pages lead; the first never answers.
     struct Pair {
         world: Arc<World>,

@@ -92,6 +92,22 @@ fn an_smmu_of_one_page_reports_as_any_other() {
 }
 
 #[test]
+fn no_queue_is_looked_for_in_a_second_page_that_there_is_not() {
+    let machine = ModelMachine::with_profiles(&parse(SCENARIO), 3, |it| {
+        Profile { page_0_only: true, ..profile(it) }.ats(true).pri(8)
+    });
+    let machine = Arc::new(machine.unwrap());
+    let world = World::new(machine.clone(), 1);
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let mut config = InstanceConfig::named("smmu");
+    config.firmware.page_0_only = true;
+    let smmu = common::enable(&iommu, &world, 0, config);
+    while iommu.handle_interrupt(&smmu, Interrupt::Any, 8, &mut |_| ()) {}
+    let seen = machine.model(0).unwrap().observations();
+    assert!(!seen.iter().any(|it| matches!(it, Observation::Misuse(_))), "{seen:?}");
+}
+
+#[test]
 fn the_second_page_of_an_smmu_that_has_one_is_missed() {
     let machine = ModelMachine::with_profiles(&parse(SCENARIO), 3, |it| Profile {
         page_0_only: true,

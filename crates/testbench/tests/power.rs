@@ -261,6 +261,16 @@ domain = [{ name = "domain" }]
     // Only GBPA was not confirmed: it works as before.
     iommu.suspend(&smmu, &mut |_| ()).unwrap();
     assert!(iommu.is_suspended(&smmu));
+    // One that did not come up is no more awake the second time, and can be tried again.
+    machine.model(0).unwrap().set_stuck(true);
+    for _ in 0..2 {
+        assert!(iommu.resume(&smmu).is_err());
+    }
+    machine.model(0).unwrap().set_stuck(false);
+    iommu.resume(&smmu).unwrap();
+    // One that works is left alone.
+    iommu.resume(&smmu).unwrap();
+    iommu.suspend(&smmu, &mut |_| ()).unwrap();
     machine.model(0).unwrap().power_off();
     // Without power: nothing is accessed.
     assert!(!iommu.handle_interrupt(&smmu, Interrupt::Any, 3, &mut |_| ()));

@@ -4,7 +4,8 @@
 use smmuv3_formats::Command;
 use smmuv3_formats::command::{TlbiEl2All, TlbiNsnhAll};
 use smmuv3_formats::register::{
-    Cr0, Cr0Ack, Cr1, Cr2, EcmdqCons, Gbpa, IrqCtrl, IrqCtrlAck, StrtabBase, StrtabBaseCfg,
+    Cr0, Cr0Ack, Cr1, Cr2, EcmdqCons, Gbpa, IrqCtrl, IrqCtrlAck, PriqIrqCfg2, StrtabBase,
+    StrtabBaseCfg,
 };
 
 use super::{EnableError, Instance, Probed};
@@ -182,6 +183,10 @@ impl<P: Platform> Instance<P> {
             self.config.messages.write(&self.features, mmio);
         }
         let (enabled, requests) = (self.config.interrupts, self.page_requests.is_some());
+        if requests && self.config.messages.page_requests.is_none() {
+            // Unknown after reset: an interrupt when the queue is not empty any more, not with each group (LO, §2.4).
+            mmio.write32(PriqIrqCfg2::OFFSET, 0);
+        }
         self.write_irq_ctrl(
             platform,
             IrqCtrl::default()
@@ -213,7 +218,7 @@ impl<P: Platform> Instance<P> {
     /// [`EnableError::Handshake`] when it does not confirm: it may still be using its tables and queues. It
     /// counts as failed in any case.
     pub fn stop(&self, platform: &P) -> Result<(), EnableError> {
-        let asleep = self.commands.is_asleep();
+        let asleep = self.commands.is_off();
         if !asleep {
             self.commands.silence(platform, &self.mmio);
         }

@@ -267,7 +267,7 @@ impl<P: Platform> Nest<P> {
                     // It has no stream: nothing is cached that is its own.
                     done.produced = 0;
                 }
-                done.produced = answered(platform, instance, room, done.produced);
+                done.produced = spare_silent(platform, instance, room, done.produced);
                 let made = room.iter().take(done.produced).copied();
                 #[cfg(feature = "mutation")]
                 let made = made.map(|command| core.forwarded(command));
@@ -381,9 +381,9 @@ fn named(command: &Command) -> Option<StreamId> {
     command.field("SID").map(|sid| StreamId(sid as u32))
 }
 
-/// Takes those of the first `count` of `commands` away that are for devices in quarantine, which do not answer: how many are
-/// left.
-fn answered<P: Platform>(
+/// Has devices in quarantine told nothing by the first `count` of `commands`: they do not answer. Instead hardware is to
+/// notice the quarantine, once, which whoever found out may not have waited for yet. How many commands are left.
+fn spare_silent<P: Platform>(
     platform: &P,
     instance: &Instance<P>,
     commands: &mut [Command],
@@ -391,10 +391,17 @@ fn answered<P: Platform>(
 ) -> usize {
     let mut left = 0;
     for at in 0..count.min(commands.len()) {
-        let Some(command) = commands.get(at).copied() else { break };
-        let silent = command.opcode() == Some(Opcode::AtcInv)
-            && named(&command).is_some_and(|stream| instance.is_quarantined(platform, stream));
-        if !silent && let Some(slot) = commands.get_mut(left) {
+        let Some(mut command) = commands.get(at).copied() else { break };
+        if command.opcode() == Some(Opcode::AtcInv)
+            && let Some(stream) = named(&command)
+            && instance.is_quarantined(platform, stream)
+        {
+            command = entry_changed(stream);
+            if commands.iter().take(left).any(|before| *before == command) {
+                continue;
+            }
+        }
+        if let Some(slot) = commands.get_mut(left) {
             *slot = command;
             left += 1;
         }

@@ -91,7 +91,7 @@ impl Mmio for Registers {
             PriqCons::OFFSET => {
                 state.cons = value;
                 state.written.push(value);
-                state.prod += std::mem::take(&mut state.coming);
+                state.prod = state.prod.wrapping_add(std::mem::take(&mut state.coming));
             }
             _ => panic!("{offset:#x} is written"),
         }
@@ -196,6 +196,18 @@ fn a_record_that_came_without_an_interrupt_is_waiting() {
     machine.registers.0.lock().unwrap().coming = 1;
     assert_eq!(machine.drain(8).1, Ok(true));
     assert_eq!(machine.drain(8).1, Ok(false));
+    machine.end();
+}
+
+/// No interrupt tells of it, and nothing comes before it is acknowledged.
+#[test]
+fn an_overflow_of_a_queue_that_was_just_read_is_waiting() {
+    let machine = Machine::new();
+    machine.set_prod(4);
+    machine.registers.0.lock().unwrap().coming = OVERFLOW;
+    assert_eq!(machine.drain(8).1, Ok(true));
+    assert_eq!(machine.drain(8), ([Delivery::Lost(Gap::Overflow)].to_vec(), Ok(false)));
+    assert_eq!(machine.written(), [4, 4 | OVERFLOW]);
     machine.end();
 }
 
