@@ -77,7 +77,8 @@ fn what_has_no_room_among_those_that_wait_is_denied() {
         for report in &reports {
             assert!(matches!(report, Report::PageDenied { why: Denied::Full, .. }), "{report:?}");
         }
-        assert_eq!(setup.responses(), [(NIC, None, 100, Answered::Invalid, false)]);
+        // It may try again, as where the queue itself is full.
+        assert_eq!(setup.responses(), [(NIC, None, 100, Answered::Success, false)]);
     }
     drop(kept.pop());
     assert_eq!(setup.responses().len(), 1);
