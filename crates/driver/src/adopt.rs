@@ -52,7 +52,7 @@ impl<P: Platform> Probe<P> {
     /// See [`AdoptError`]: whatever in memory is not as it has to be. Then [`Probe::enable`] makes everything abort.
     ///
     /// # Safety
-    /// For as long as the [`Iommu`] exists: what `remains` lets be read is memory that [`Platform::pointer`] leads to and
+    /// For as long as the [`Iommu`] exists: what `remains` lets be read is memory that [`Frames::pointer`](crate::Frames::pointer) leads to and
     /// [`Frames::publish`](crate::Frames::publish) is for, and nobody else writes to the stream table in it. Devices behind kept streams only access
     /// what those tables lead to as somebody relies on.
     pub unsafe fn adopt(&mut self, remains: &dyn Remains) -> Result<usize, AdoptError> {
