@@ -481,18 +481,37 @@ impl CommandQueue {
         C::IntoIter: ExactSizeIterator + Clone,
     {
         let mut commands = commands.into_iter();
+        if self.repeats() {
+            return self.carry_out_twice(platform, mmio, commands);
+        }
         loop {
-            // ATC_INV is complete at once.
-            let forgets = |commands: &C::IntoIter| {
-                let first = || commands.clone().next().and_then(|first| first.opcode());
-                self.repeats() && first() != Some(Opcode::AtcInv)
-            };
-            let mut again = forgets(&commands).then(|| commands.clone());
             let before = commands.len();
             let ticket = self.submit(platform, mmio, &mut commands)?;
             self.wait(platform, mmio, ticket)?;
-            if let Some(again) = &mut again {
-                let ticket = self.submit(platform, mmio, again)?;
+            // The second, should it promise what never comes.
+            if commands.len() == 0 || commands.len() == before {
+                return Ok(());
+            }
+        }
+    }
+
+    /// As [`CommandQueue::carry_out`], where [`CommandQueue::repeats`].
+    #[cold]
+    #[inline(never)]
+    fn carry_out_twice<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        mut commands: impl ExactSizeIterator<Item = Command> + Clone,
+    ) -> Result<(), Failure> {
+        loop {
+            let (before, mut again) = (commands.len(), commands.clone());
+            let ticket = self.submit(platform, mmio, &mut commands)?;
+            self.wait(platform, mmio, ticket)?;
+            // ATC_INV is complete at once.
+            let first = again.clone().next().and_then(|first| first.opcode());
+            if first != Some(Opcode::AtcInv) {
+                let ticket = self.submit(platform, mmio, &mut again)?;
                 self.wait(platform, mmio, ticket)?;
             }
             // The second, should it promise what never comes.
