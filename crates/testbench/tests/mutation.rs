@@ -180,12 +180,14 @@ fn every_step_left_out_is_caught_on_nearly_every_seed() {
 #[test]
 fn what_breaks_a_rule_is_written_as_a_short_scenario_that_breaks_it_again() {
     let mut rules = Vec::new();
-    // Too few random scenarios change tags often; see `MOVES` and tests/every_step.rs.
-    let mutations = Mutation::ALL.into_iter().filter(|it| *it != Mutation::TagBeforeTarget);
+    // Too few random scenarios change tags often, or suspend just while somebody unmaps; see `MOVES`, `NAPS` and
+    // tests/every_step.rs.
+    let rare = [Mutation::TagBeforeTarget, Mutation::SleepWhileOn];
+    let mutations = Mutation::ALL.into_iter().filter(|it| !rare.contains(it));
     for mutation in mutations {
         let broken = Options { mutation: Some(mutation), ..Options::default() };
         let campaign = Campaign {
-            seeds: 0..600,
+            seeds: 0..120,
             steps: 500,
             jobs: 1,
             limit: None,
