@@ -147,9 +147,9 @@ pub enum Denied {
     /// The stream is blocked, has no translations of its own, or does not exist; or it asked with a PASID that the SMMU
     /// does not have, or PASID 0, which is nobody's.
     Unknown,
-    /// The device is told to try again, as by the SMMU itself where its queue is full.
     /// Devices that ask for more than they may have taken all the room that there is
-    /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)).
+    /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)). The device is told to
+    /// try again, as by the SMMU itself where its queue is full.
     Full,
 }
 

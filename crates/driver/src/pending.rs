@@ -17,7 +17,7 @@ pub(crate) struct Pending {
     slots: Vec<Slot>,
     /// Some answers may be there that found no room in the command queue.
     owed: AtomicBool,
-    /// No more are to come: the SMMU is about to end those that stall.
+    /// The SMMU, or its reset, is about to end all that wait: no more stalls are to come, and answers are kept.
     closed: AtomicBool,
 }
 
@@ -80,7 +80,8 @@ impl Pending {
         Ok(Self { slots, owed: AtomicBool::new(false), closed: AtomicBool::new(false) })
     }
 
-    /// No more are to be inserted by whoever begins to from here on, until [`Pending::open`].
+    /// No more stalls are to be inserted by whoever begins to from here on, and answers are kept for whoever ends what
+    /// waits ([`crate::answer`]), until [`Pending::open`].
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
