@@ -266,6 +266,7 @@ impl Bench {
     /// # Errors
     /// [`BenchError`]; a broken rule is found in the oracle instead.
     pub fn perform(&self, operation: &Operation) -> Result<Done, BenchError> {
+        self.world.calls();
         let mut done = match operation {
             Operation::Attach { master, pasid, to, answer } => {
                 self.attach(*master, *pasid, *to, *answer)

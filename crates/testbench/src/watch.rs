@@ -50,8 +50,8 @@ pub struct Watch {
     pub interruptions: u64,
     /// What hardware did during the operation under way: instance and observation.
     log: VecDeque<(usize, Observation)>,
-    /// Instances, and their command queues, with a TLBI that no CMD_SYNC has completed.
-    unfinished: BTreeSet<(usize, usize)>,
+    /// TLBIs that no CMD_SYNC has completed: instance, command queue, and the call of the driver.
+    unfinished: BTreeSet<(usize, usize, Option<u64>)>,
     /// The machine has models, which observe.
     models: bool,
     /// What the hardware of each instance did, and what was reported of it, in numbers.
@@ -151,7 +151,7 @@ impl Watch {
 
     /// An instance was removed, and is in use again with this table: nothing is known of what its caches hold.
     pub(crate) fn replace_instance(&mut self, instance: usize, table: StreamTable) {
-        self.unfinished.retain(|(of, _)| *of != instance);
+        self.unfinished.retain(|(of, ..)| *of != instance);
         self.structures.replace_instance(instance, table);
     }
 
@@ -219,7 +219,7 @@ impl Watch {
             let Some(observations) = world.observations(instance) else { return };
             self.models = true;
             for observation in observations {
-                self.observe(instance, observation);
+                self.observe(world, instance, observation);
             }
         }
     }
@@ -232,7 +232,7 @@ impl Watch {
         self.log.iter().map(line).collect()
     }
 
-    fn observe(&mut self, instance: usize, observation: Observation) {
+    fn observe(&mut self, world: &World, instance: usize, observation: Observation) {
         if self.oracle.violation().is_none() {
             if self.log.len() == LOG_LENGTH {
                 self.log.pop_front();
@@ -245,12 +245,13 @@ impl Watch {
             tally.observe(&observation);
         }
         match observation {
-            Observation::Command { command, queue, .. } => {
-                self.order((instance, queue), command);
+            Observation::Command { command, queue, index, .. } => {
+                let giver = world.giver((instance, queue), index);
+                self.order((instance, queue, giver), command);
                 self.structures.told((instance, queue), command);
             }
             Observation::SyncCompleted { queue, .. } => {
-                self.unfinished.remove(&(instance, queue));
+                self.unfinished.retain(|(of, within, _)| (*of, *within) != (instance, queue));
                 self.synchronised((instance, queue));
             }
             Observation::EventRecorded(event) => self.oracle.recorded(instance, event),
@@ -306,14 +307,14 @@ impl Watch {
 
     /// Rule R7: translations are gone before device caches are, and nothing is said about a stream any more
     /// that was detached.
-    fn order(&mut self, (instance, queue): (usize, usize), command: Command) {
-        let name = command.name();
-        if name.starts_with("CMD_TLBI") {
-            self.unfinished.insert((instance, queue));
+    fn order(&mut self, (instance, queue, giver): (usize, usize, Option<u64>), command: Command) {
+        if command.name().starts_with("CMD_TLBI") {
+            self.unfinished.insert((instance, queue, giver));
         }
-        // In other queues there may be those of another call, which this one interrupts or is interrupted by.
-        let unfinished = self.unfinished.contains(&(instance, queue));
-        if command.opcode() == Some(Opcode::AtcInv) && unfinished {
+        // Those of another call, which this one interrupts or is interrupted by, have ATC_INVs of their own to come.
+        // Whichever queue they are in.
+        let early = |&(of, _, by): &(usize, usize, Option<u64>)| (of, by) == (instance, giver);
+        if command.opcode() == Some(Opcode::AtcInv) && self.unfinished.iter().any(early) {
             let text = format!("instance {instance} got {command} before the TLBI was complete");
             self.oracle.accuse(Rule::R7, text);
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What interrupts the driver: devices and unmaps at random, or one operation at a chosen moment.
 
+use std::sync::MutexGuard;
+
 use smmuv3_model::{Access, Reason, Transfer};
 
 use super::Watch;
@@ -193,6 +195,17 @@ impl Bench {
         self.watch().refusal.clone()
     }
 
+    /// Another call of the driver, in the middle of the one under way.
+    fn interrupting<R>(&self, mut watch: MutexGuard<'_, Watch>, call: impl FnOnce(&Self) -> R) {
+        watch.depth += 1;
+        watch.interruptions += 1;
+        drop(watch);
+        let interrupted = self.world.calls();
+        call(self);
+        self.world.goes_on(interrupted);
+        self.watch().depth -= 1;
+    }
+
     fn interrupt(&self, operation: &Operation) {
         let Operation::Unmap { space, iova, bytes } = *operation else { return };
         self.watch().touch(&self.world, space, iova);
@@ -209,11 +222,7 @@ impl Observer for Bench {
             && watch.depth == 0
             && let Some(operation) = watch.due()
         {
-            watch.depth += 1;
-            watch.interruptions += 1;
-            drop(watch);
-            self.interrupt(&operation);
-            self.watch().depth -= 1;
+            self.interrupting(watch, |bench| bench.interrupt(&operation));
             return;
         }
         if !watch.interfering {
@@ -224,20 +233,12 @@ impl Observer for Bench {
         }
         if interruptible && watch.depth == 0 && self.may_stall() && watch.rng.u8(..) < 12 {
             let chosen = watch.rng.usize(..);
-            watch.depth += 1;
-            watch.interruptions += 1;
-            drop(watch);
-            self.interrupt_for_stalls(chosen);
-            self.watch().depth -= 1;
+            self.interrupting(watch, |bench| bench.interrupt_for_stalls(chosen));
             return;
         }
         if interruptible && watch.depth == 0 && self.may_ask() && watch.rng.u8(..) < 12 {
             let chosen = watch.rng.usize(..);
-            watch.depth += 1;
-            watch.interruptions += 1;
-            drop(watch);
-            self.interrupt_for_pages(chosen);
-            self.watch().depth -= 1;
+            self.interrupting(watch, |bench| bench.interrupt_for_pages(chosen));
             return;
         }
         // It is while somebody else changes tags and contexts that an unmap is most likely to miss something.
@@ -247,11 +248,7 @@ impl Observer for Bench {
             if changing && watch.rng.bool() {
                 watch.touch(&self.world, space, iova);
             }
-            watch.depth += 1;
-            watch.interruptions += 1;
-            drop(watch);
-            self.unmap(space, iova, bytes);
-            self.watch().depth -= 1;
+            self.interrupting(watch, |bench| bench.unmap(space, iova, bytes));
         }
     }
 }

@@ -7,6 +7,7 @@
 mod devices;
 mod el2;
 mod guest;
+mod queue;
 mod stage_2;
 mod stall;
 
@@ -14,7 +15,7 @@ use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
 
 use smmuv3::{Frames, Mmio, PhysAddr, Platform};
-use smmuv3_formats::command::{CfgiCd, CfgiSte, Sync, TlbiNhAsid, TlbiNhVa, TlbiNsnhAll};
+use smmuv3_formats::command::{CfgiCd, CfgiSte, TlbiNhAsid, TlbiNhVa, TlbiNsnhAll};
 use smmuv3_formats::descriptor::{Stage1Page, Stage1Table, TABLE_OR_PAGE};
 use smmuv3_formats::register::{
     CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqBase, EventqCons, EventqProd,
@@ -57,9 +58,10 @@ const PAGES: u64 = 256;
 
 struct Smmu {
     mmio: TestMmio,
-    queue: u64,
-    /// Next producer index, with its wrap bit.
-    prod: u32,
+    /// Where commands go.
+    queue: Queue,
+    /// An enhanced queue that takes its place for a while, or whose place it takes.
+    second: Option<Queue>,
     table: u64,
 }
 
@@ -87,6 +89,7 @@ pub enum Layout {
 }
 
 pub use guest::GUEST;
+use queue::Queue;
 
 /// See the module.
 pub struct Hand {
@@ -372,38 +375,6 @@ impl Hand {
         );
     }
 
-    /// Waits until `instance` has done everything that it was told.
-    pub fn sync(&mut self, instance: usize) {
-        self.send(instance, Sync::new());
-        self.consumed(instance);
-    }
-
-    /// Waits until `instance` has consumed all commands, which means nothing unless the last is a CMD_SYNC.
-    pub fn consumed(&mut self, instance: usize) {
-        for _ in 0..1000 {
-            let cons = CmdqCons(self.smmus[instance].mmio.read32(CmdqCons::OFFSET));
-            assert_eq!(cons.err(), 0, "the command queue stopped");
-            if cons.rd() == u64::from(self.smmus[instance].prod) {
-                return;
-            }
-            self.platform.relax();
-        }
-        panic!("instance {instance} consumes no commands");
-    }
-
-    /// Gives `instance` a command, and does not wait. The queue is never filled between two waits.
-    pub fn send(&mut self, instance: usize, command: impl Into<Command>) {
-        let words = command.into().0;
-        let smmu = &self.smmus[instance];
-        let slot = smmu.queue + 16 * u64::from(smmu.prod & ((1 << COMMANDS_LOG2) - 1));
-        let prod = (smmu.prod + 1) & ((2 << COMMANDS_LOG2) - 1);
-        for (at, word) in [(slot, words[0]), (slot + 8, words[1])] {
-            self.world.machine().ram().write64(at, word).expect("the queue is in RAM");
-        }
-        self.smmus[instance].prod = prod;
-        self.smmus[instance].mmio.write32(CmdqProd::OFFSET, prod);
-    }
-
     /// Frees a page that was a table.
     pub fn free_table(&mut self, table: u64) {
         self.eyes.at(Point::Freeing { pa: table, bytes: PAGE }, false);
@@ -515,7 +486,8 @@ impl Hand {
         mmio.write64(EventqBase::OFFSET, base.0);
         mmio.write32(EventqProd::OFFSET, 0);
         mmio.write32(EventqCons::OFFSET, 0);
-        self.smmus.push(Smmu { mmio, queue, prod: 0, table });
+        let queue = Queue::main(queue);
+        self.smmus.push(Smmu { mmio, queue, second: None, table });
 
         let enabled = Cr0::default().with_cmdqen(true);
         self.control(instance, enabled);
