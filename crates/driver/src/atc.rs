@@ -195,7 +195,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
+    use std::vec::Vec;
 
     use super::*;
     use crate::invalidate::Range;

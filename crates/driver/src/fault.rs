@@ -10,8 +10,9 @@ use crate::error::{Failure, InstanceId};
 use crate::event_queue::{Delivery, Lost};
 use crate::instance::Instance;
 use crate::iommu::Core;
-use crate::page_group::{self, Denied, PageGroup, PagesLost};
+use crate::page_group::{self, PageGroup};
 use crate::page_request::Page;
+use crate::page_request::{Denied, PagesLost};
 use crate::platform::Platform;
 use crate::shared::Shared;
 use crate::stall::{self, Fault, Taken};
@@ -283,7 +284,7 @@ fn errors<P: Platform>(
         sink(Report::EventsLost(Lost::Aborted));
     }
     if active.priq_abt_err() && instance.page_requests().is_some() {
-        sink(Report::PagesLost(page_group::aborted(platform, instance)));
+        page_group::aborted(platform, instance, sink);
     }
     if active.sfm_err() {
         // It carries out nothing from here on.

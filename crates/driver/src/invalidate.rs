@@ -316,10 +316,10 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
-    use alloc::vec::Vec;
     use core::iter;
     use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
+    use std::vec;
+    use std::vec::Vec;
 
     use crate::features::IdRegisters;
 
@@ -530,6 +530,7 @@ mod tests {
         assert_eq!(range(0, 1000, 14, None).singles(), 1000);
     }
 
+    #[cfg(feature = "alloc")]
     #[test]
     fn what_is_cached_over_a_stage_2_goes_with_its_vmid() {
         // TLBI_NH_ALL, whatever the address; TLBI_NSNH_ALL where there is no room for more.

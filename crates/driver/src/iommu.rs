@@ -410,6 +410,8 @@ impl<P: Platform> Smmu<P> {
             InstanceStatistics {
                 commands: instance.commands().statistics(&core.platform),
                 events: instance.events().statistics(&core.platform),
+                pages: instance.gather().counts.statistics(),
+                groups: instance.gather().pending.count(),
                 stalls: instance.pending().count(),
                 masters: masters.filter(|(_, state)| state.instance == self.id).count(),
                 tags: places.filter(|(_, place)| place.instance == self.id).count(),

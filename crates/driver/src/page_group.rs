@@ -17,19 +17,20 @@ use crate::answer::{self, BATCH, Batch};
 use crate::error::{Failure, InstanceId};
 use crate::fault::Report;
 use crate::features::Features;
-use crate::gather::{self, Added, Chain, Fate};
+use crate::gather::{self, Added, Chain, Counted, Fate};
 use crate::instance::Instance;
 use crate::iommu::Core;
 use crate::master::MasterState;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
-use crate::page_request::{Answer, Group, Page, Request, Standing};
+use crate::page_request::{Answer, Denied, Group, Page, PagesLost, Request, Standing};
 use crate::pending::{Handle, Key};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
 use crate::pri_queue::{Gap, Next, OVER, Reader};
 use crate::queue::Inconsistent;
 use crate::shared::Shared;
+use crate::trace::Trace;
 
 /// Pages that a device asks for together, and waits for ([`MasterConfig::with_page_requests`]).
 ///
@@ -140,70 +141,6 @@ impl<P: Platform> PartialEq for PageGroup<P> {
 
 impl<P: Platform> Eq for PageGroup<P> {}
 
-/// Why a page was denied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Denied {
-    /// The stream is blocked, has no translations of its own, or does not exist; or it asked with a PASID that the SMMU
-    /// does not have, or PASID 0, which is nobody's.
-    Unknown,
-    /// Devices that ask for more than they may have taken all the room that there is
-    /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)). The device is told to
-    /// try again, as by the SMMU itself where its queue is full.
-    Full,
-}
-
-/// Page requests that nobody will see. Groups that were complete were answered, and devices ask for pages of others
-/// again, or wait for no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PagesLost {
-    /// The queue was full, and the SMMU answered in the driver's place: devices have more requests under way than it
-    /// holds. So many groups had begun, and are forgotten.
-    Overflow {
-        /// How many.
-        begun: usize,
-    },
-    /// The SMMU could not write to the queue (`GERROR.PRIQ_ABT_ERR`), and told devices that all has failed. So many groups
-    /// had begun, and are forgotten.
-    Aborted {
-        /// How many.
-        begun: usize,
-    },
-    /// There were too many pages of groups without an end: those of this one, up to now, are forgotten.
-    Begun(Group),
-    /// A reset emptied the queue. Complete groups were denied.
-    Reset {
-        /// Records that were thrown away; at most so many, if the SMMU's index made no sense.
-        unread: usize,
-        /// Others had not fitted before, or could not be written.
-        overflow: bool,
-    },
-}
-
-impl fmt::Display for PagesLost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Overflow { begun } => {
-                write!(f, "the queue of page requests was full; {begun} groups had begun")
-            }
-            Self::Aborted { begun } => {
-                write!(
-                    f,
-                    "page requests could not be written to the queue; {begun} groups had begun"
-                )
-            }
-            Self::Begun(Group { stream, index, .. }) => {
-                write!(f, "stream {stream}: pages of group {index} were forgotten before its end")
-            }
-            Self::Reset { unread, overflow } => {
-                write!(f, "a reset threw {unread} page requests away")?;
-                f.write_str(if *overflow { ", and others had not fitted" } else { "" })
-            }
-        }
-    }
-}
-
 /// What makes commands of answers' codes.
 fn answers<P: Platform>(core: &Core<P>) -> impl Fn(Key, u8) -> Command {
     |key, code| {
@@ -260,9 +197,47 @@ pub(crate) fn give_owed<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> 
     answer::give_owed(core, instance, &instance.gather().pending, answers(core))
 }
 
-/// Forgets the groups that have begun, all of which lack something.
-pub(crate) fn aborted<P: Platform>(platform: &P, instance: &Instance<P>) -> PagesLost {
-    PagesLost::Aborted { begun: instance.gather().forget(platform, |_| true) }
+/// The SMMU could not write to the queue: forgets the groups that have begun, all of which lack something.
+pub(crate) fn aborted<P: Platform>(
+    platform: &P,
+    instance: &Instance<P>,
+    sink: &mut dyn FnMut(Report<P>),
+) {
+    let begun = instance.gather().forget(platform, |_| true);
+    tell(platform, instance, sink, Report::PagesLost(PagesLost::Aborted { begun }));
+}
+
+/// Hands over what there is to say of page requests; counted and traced.
+fn tell<P: Platform>(
+    platform: &P,
+    instance: &Instance<P>,
+    sink: &mut dyn FnMut(Report<P>),
+    report: Report<P>,
+) {
+    let (counts, name) = (&instance.gather().counts, &instance.config().name);
+    match &report {
+        Report::Pages(pages) => {
+            counts.add(Counted::Groups);
+            let (group, pages) = (pages.group(), pages.len());
+            platform.trace(&Trace::Pages { instance: name, group, pages });
+        }
+        Report::PageDenied { page, why } => {
+            counts.add(Counted::Denied);
+            platform.trace(&Trace::PageDenied { instance: name, page: *page, why: *why });
+        }
+        Report::PasidStopped { stream, pasid } => {
+            counts.add(Counted::Stops);
+            let (stream, pasid) = (*stream, *pasid);
+            platform.trace(&Trace::PasidStopped { instance: name, stream, pasid });
+        }
+        Report::PagesLost(lost) => {
+            counts.add(Counted::Gaps);
+            platform.trace(&Trace::PagesLost { instance: name, lost: *lost });
+        }
+        // Of nothing else.
+        _ => {}
+    }
+    sink(report);
 }
 
 struct Handler<'a, P: Platform> {
@@ -292,7 +267,7 @@ impl<P: Platform> Reader for Handler<'_, P> {
     fn consumed(&mut self) {
         for report in &mut self.reports {
             if let Some(report) = report.take() {
-                (self.sink)(report);
+                tell(&self.core.platform, self.instance, self.sink, report);
             }
         }
     }
@@ -306,7 +281,7 @@ impl<P: Platform> Reader for Handler<'_, P> {
             }
             Gap::Reset { unread, overflow } => PagesLost::Reset { unread, overflow },
         };
-        (self.sink)(Report::PagesLost(lost));
+        tell(&self.core.platform, self.instance, self.sink, Report::PagesLost(lost));
     }
 }
 

@@ -4,6 +4,8 @@
 //! A device asks for pages in groups, and waits for one answer to each, which is due when its last request is there;
 //! members never come after that.
 
+use core::fmt;
+
 use smmuv3_formats::command::PriResp;
 use smmuv3_formats::{Command, Iova, PageRequest, Ste, StreamId, SubstreamId};
 
@@ -152,6 +154,70 @@ impl Standing {
     pub fn find<P: crate::Platform>(platform: &P, streams: &StreamTable, stream: StreamId) -> Self {
         let entry = streams.reaches(stream).then(|| streams.entry(platform, stream)).flatten();
         Self::of(entry.map(|entry| Ste(entry.load(platform))).as_ref())
+    }
+}
+
+/// Why a page was denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Denied {
+    /// The stream is blocked, has no translations of its own, or does not exist; or it asked with a PASID that the SMMU
+    /// does not have, or PASID 0, which is nobody's.
+    Unknown,
+    /// Devices that ask for more than they may have taken all the room that there is
+    /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)). The device is told to
+    /// try again, as by the SMMU itself where its queue is full.
+    Full,
+}
+
+/// Page requests that nobody will see. Groups that were complete were answered, and devices ask for pages of others
+/// again, or wait for no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PagesLost {
+    /// The queue was full, and the SMMU answered in the driver's place: devices have more requests under way than it
+    /// holds. So many groups had begun, and are forgotten.
+    Overflow {
+        /// How many.
+        begun: usize,
+    },
+    /// The SMMU could not write to the queue (`GERROR.PRIQ_ABT_ERR`), and told devices that all has failed. So many groups
+    /// had begun, and are forgotten.
+    Aborted {
+        /// How many.
+        begun: usize,
+    },
+    /// There were too many pages of groups without an end: those of this one, up to now, are forgotten.
+    Begun(Group),
+    /// A reset emptied the queue. Complete groups were denied.
+    Reset {
+        /// Records that were thrown away; at most so many, if the SMMU's index made no sense.
+        unread: usize,
+        /// Others had not fitted before, or could not be written.
+        overflow: bool,
+    },
+}
+
+impl fmt::Display for PagesLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overflow { begun } => {
+                write!(f, "the queue of page requests was full; {begun} groups had begun")
+            }
+            Self::Aborted { begun } => {
+                write!(
+                    f,
+                    "page requests could not be written to the queue; {begun} groups had begun"
+                )
+            }
+            Self::Begun(Group { stream, index, .. }) => {
+                write!(f, "stream {stream}: pages of group {index} were forgotten before its end")
+            }
+            Self::Reset { unread, overflow } => {
+                write!(f, "a reset threw {unread} page requests away")?;
+                f.write_str(if *overflow { ", and others had not fitted" } else { "" })
+            }
+        }
     }
 }
 

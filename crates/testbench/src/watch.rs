@@ -79,6 +79,17 @@ pub(crate) struct Tally {
     pub(crate) reported: u64,
     /// Gaps that were reported.
     pub(crate) gaps: u64,
+    /// What was reported of page requests.
+    pub(crate) pages: Pages,
+}
+
+/// What was reported of page requests, in numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pages {
+    pub(crate) groups: u64,
+    pub(crate) denied: u64,
+    pub(crate) stops: u64,
+    pub(crate) gaps: u64,
 }
 
 impl Tally {
@@ -184,18 +195,22 @@ impl Watch {
                 return false;
             }
             Report::Pages(group) => {
+                tally.pages.groups += 1;
                 self.report_group(instance, group);
                 return false;
             }
             Report::PageDenied { page, .. } => {
+                tally.pages.denied += 1;
                 self.report_denial(instance, page);
                 return false;
             }
             Report::PasidStopped { stream, pasid } => {
+                tally.pages.stops += 1;
                 self.oracle.reported_stop(instance, stream.0, pasid.0);
                 return false;
             }
             Report::PagesLost(lost) => {
+                tally.pages.gaps += 1;
                 self.report_forgetting(instance, *lost);
                 return false;
             }

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is pending when that which it is asked of goes: each group is answered once all the same.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
 use smmuv3::page_request::Answer;
 use smmuv3::{PageGroup, PagesLost, Report};
 use smmuv3_model::Answered;
-use smmuv3_testbench::platform::TestPlatform;
+use smmuv3_testbench::platform::{Observer, Point, TestPlatform};
 
 use crate::setup::{GPU, NIC, Setup};
 
@@ -99,6 +102,58 @@ fn a_reset_answers_what_hardware_did_not() {
     let index = setup.ask(NIC, None, 1);
     assert_eq!(setup.group().respond(Answer::Success), Ok(true));
     assert_eq!(setup.answers(NIC), [(index, Answered::Success)]);
+}
+
+/// Answers, and requests, while a reset is under way.
+struct During {
+    setup: Weak<Setup>,
+    /// Moments until then.
+    left: AtomicU64,
+    late: Mutex<Option<PageGroup<TestPlatform>>>,
+}
+
+impl Observer for During {
+    fn at(&self, _: Point, interruptible: bool) {
+        if !interruptible || self.left.fetch_sub(1, Ordering::Relaxed) != 0 {
+            return;
+        }
+        let late = self.late.lock().unwrap().take();
+        if let Some(late) = late {
+            late.respond(Answer::Success).unwrap();
+        }
+        if let Some(setup) = self.setup.upgrade() {
+            setup.reports(8);
+        }
+    }
+}
+
+/// An SMMU that is off takes no answers (§4.2): what is answered then is said when it works again.
+#[test]
+fn an_answer_at_any_moment_of_a_reset_reaches_its_device() {
+    let mut moments = 0..u64::MAX;
+    let over = moments.any(|moment| {
+        let setup = Arc::new(Setup::new(5));
+        let (late, [handed, unread], others) = pending(&setup);
+        drop(others);
+        let (left, late) = (AtomicU64::new(moment), Mutex::new(Some(late)));
+        let during = Arc::new(During { setup: Arc::downgrade(&setup), left, late });
+        setup.world.set_observer(Some(during.clone()));
+        setup.iommu.reset(&setup.smmu).unwrap();
+        setup.world.set_observer(None);
+        setup.reports(8);
+        let mut answers = setup.answers(NIC);
+        answers.sort_by_key(|(index, _)| *index);
+        let [(first, said), (second, Answered::Invalid)] = answers[..] else {
+            panic!("moment {moment}: {answers:?}")
+        };
+        assert_eq!([first, second], [handed, unread], "moment {moment}");
+        assert!(matches!(said, Answered::Success | Answered::Invalid), "moment {moment}: {said:?}");
+        assert!(!setup.waits(NIC) && !setup.waits(GPU), "moment {moment}");
+        assert_eq!(setup.smmu.statistics().groups, 0, "moment {moment}");
+        let late = during.late.lock().unwrap().take();
+        late.is_some()
+    });
+    assert!(over && moments.start > 20, "{moments:?}");
 }
 
 #[test]
