@@ -430,7 +430,7 @@ pub(crate) fn end<P: Platform>(
         batch.carry_out(platform, instance)?;
     }
     gather.forget(platform, ours);
-    sweep(platform, instance, |group| ours(&group), |group, _| said(group))?;
+    sweep(platform, instance, |group| ours(&group), |group, _, _| said(group))?;
     match answer {
         // Also what others have answered just now.
         Some(_) => instance.commands().settle(platform, instance.mmio()),
@@ -438,18 +438,20 @@ pub(crate) fn end<P: Platform>(
     }
 }
 
-/// Takes back the groups that are pending and that `which` says, and gives each the command that `said` makes of it.
+/// Takes back the groups that are pending and that `which` says, and gives each the command that `said` makes of it, and of
+/// the answer that was decided, if one was.
 fn sweep<P: Platform>(
     platform: &P,
     instance: &Instance<P>,
     which: impl Fn(Group) -> bool,
-    said: impl Fn(Group, bool) -> Option<Command>,
+    said: impl Fn(Group, bool, Option<Answer>) -> Option<Command>,
 ) -> Result<(), Failure> {
     let mut batch = Batch::new();
     let mut result = Ok(());
-    let ended = |key| {
+    let ended = |key, code: Option<u8>| {
         let (group, with_pasid) = gather::group(key);
-        said(group, with_pasid).into_iter().for_each(|command| batch.push(command));
+        let decided = code.and_then(|code| Answer::ALL.get(usize::from(code)).copied());
+        said(group, with_pasid, decided).into_iter().for_each(|command| batch.push(command));
         if batch.is_full() {
             result = result.and(batch.carry_out(platform, instance));
         }
@@ -480,9 +482,22 @@ pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
     gather.forget(platform, |_| true);
 }
 
-/// After a reset: denies all that was pending before, since hardware did not. (It ignores answers while it is off, §4.2.)
-pub(crate) fn deny_all<P: Platform>(platform: &P, instance: &Instance<P>) -> Result<(), Failure> {
-    let said = |group: Group, with_pasid| Some(group.command(Answer::Invalid, with_pasid));
+/// What a reset found in a command queue, and the SMMU has not come to: an answer is given again.
+pub(crate) fn unheard<P: Platform>(instance: &Instance<P>, command: Command) {
+    let Some((group, answer, with_pasid)) = Group::read(command) else { return };
+    let pending = &instance.gather().pending;
+    // Its place was free when it was placed; if others have come since, that is more than devices may ask for.
+    if let Some(handle) = pending.insert(gather::key(group, with_pasid)) {
+        pending.decide(handle, answer as u8);
+    }
+}
+
+/// After a reset: gives the answers that are due, and denies all else that was pending before, since hardware did not. (It
+/// ignores answers while it is off, §4.2.)
+pub(crate) fn answer_all<P: Platform>(platform: &P, instance: &Instance<P>) -> Result<(), Failure> {
+    let said = |group: Group, with_pasid, decided: Option<Answer>| {
+        Some(group.command(decided.unwrap_or(Answer::Invalid), with_pasid))
+    };
     let denied = sweep(platform, instance, |_| true, said);
     instance.gather().pending.open();
     denied
@@ -492,7 +507,7 @@ pub(crate) fn deny_all<P: Platform>(platform: &P, instance: &Instance<P>) -> Res
 pub(crate) fn forget<P: Platform>(platform: &P, instance: &Instance<P>) {
     let gather = instance.gather();
     gather.forget(platform, |_| true);
-    gather.pending.sweep(|| platform.relax(), |_| true, |_| ());
+    gather.pending.sweep(|| platform.relax(), |_| true, |_, _| ());
 }
 
 /// How many entries of the queue are for a master with so many streams: a stream may also say once that it uses a PASID

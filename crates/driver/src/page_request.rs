@@ -6,6 +6,8 @@
 
 use core::fmt;
 
+#[cfg(feature = "alloc")]
+use smmuv3_formats::Opcode;
 use smmuv3_formats::command::PriResp;
 use smmuv3_formats::{Command, Iova, PageRequest, Ste, StreamId, SubstreamId};
 
@@ -100,6 +102,24 @@ impl Request {
 }
 
 impl Group {
+    /// The group that `command` answers, how, and whether with the PASID; `None` for other commands.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn read(command: Command) -> Option<(Self, Answer, bool)> {
+        let response = PriResp(command.0);
+        if command.opcode() != Some(Opcode::PriResp) {
+            return None;
+        }
+        let answer = match response.resp() {
+            0 => Answer::Failure,
+            1 => Answer::Invalid,
+            _ => Answer::Success,
+        };
+        // SID has 32, SSID 20, and PRGIndex 9 bits.
+        let pasid = response.ssv().then_some(SubstreamId(response.ssid() as u32));
+        let (stream, index) = (StreamId(response.sid() as u32), response.prg_index() as u16);
+        Some((Self { stream, pasid, index }, answer, response.ssv()))
+    }
+
     /// The command that gives it `answer`; with its PASID, if it has one and devices of the stream need that
     /// ("PRG Response PASID Required").
     pub fn command(self, answer: Answer, with_pasid: bool) -> Command {
@@ -271,6 +291,14 @@ mod tests {
         assert_eq!(group.command(Answer::Invalid, false), Command([0x0000_0100_0000_0041, 0x1005]));
         let plain = Group { pasid: None, ..group };
         assert_eq!(plain.command(Answer::Failure, true), Command([0x0000_0100_0000_0041, 5]));
+        #[cfg(feature = "alloc")]
+        {
+            let read = |words| Group::read(Command(words));
+            let with = read([0x0000_0100_0000_1841, 0x2005]);
+            assert_eq!(with, Some((group, Answer::Success, true)));
+            assert_eq!(read([0x0000_0100_0000_0041, 5]), Some((plain, Answer::Failure, false)));
+            assert_eq!(read([0x0000_0100_0000_0044, 0x2005]), None);
+        }
     }
 
     #[test]

@@ -132,10 +132,24 @@ impl Lane {
     }
 
     /// Makes the queue empty, for an SMMU that does not use it, and shows it to that. What was given before and is not
-    /// complete has `failed`, or need not be.
-    pub(super) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio, failed: bool) {
-        self.close(platform, failed);
+    /// consumed has failed, and is shown to `unheard`; without that, it need not be.
+    pub(super) fn restart<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        unheard: Option<&mut dyn FnMut(Command)>,
+    ) {
+        let consumed = self.tickets.consumed();
+        let end = self.close(platform, unheard.is_some());
         self.recovery.with(platform, |aborts| {
+            // An index that makes no sense is of an SMMU that is gone.
+            let register = self.port.consumed(mmio) & (2 * self.size().entries() as u32 - 1);
+            let consumed = self.size().position(consumed, register).unwrap_or(end);
+            if let Some(unheard) = unheard {
+                (consumed..end).for_each(|position| {
+                    self.command(platform, position).into_iter().for_each(&mut *unheard)
+                });
+            }
             *aborts = Aborts::default();
             self.port.reset(mmio, self.size(), self.base);
         });
@@ -457,6 +471,12 @@ impl Lane {
         // SAFETY: `new` allocated so many slots, aligned to 32 bytes, which live until `free` consumes the queue, and
         // CPUs access them as atomic words only.
         unsafe { slice::from_raw_parts(slots.as_ptr(), self.size().entries() as usize) }
+    }
+
+    /// What is in the slot of a position.
+    fn command<P: Platform>(&self, platform: &P, position: u64) -> Option<Command> {
+        let slot = at(self.slots(platform), position)?;
+        Some(Command(slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)))))
     }
 
     /// The memory of the marks of `tickets`.

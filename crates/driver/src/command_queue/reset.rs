@@ -3,6 +3,7 @@
 
 use core::sync::atomic::Ordering;
 
+use smmuv3_formats::Command;
 use smmuv3_formats::command::Sync;
 use smmuv3_formats::register::{Gerror, Gerrorn};
 
@@ -14,14 +15,24 @@ use crate::platform::{Mmio, Platform};
 impl CommandQueue {
     /// Makes the queues empty, for an SMMU that uses none of them and whose PROD and CONS are about to be 0. They count
     /// as failed until [`CommandQueue::resume`], so that nobody uses them meanwhile; whoever still waits for an
-    /// earlier ticket is told that it failed. One caller at a time.
-    pub(crate) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
+    /// earlier ticket is told that it failed. What an SMMU has not come to that lost nothing is shown to `unheard`. One
+    /// caller at a time.
+    pub(crate) fn restart<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        unheard: &mut dyn FnMut(Command),
+    ) {
         // Who waits for one that sleeps waits for nothing.
         let asleep = self.common.state.now().is_asleep();
         if !asleep {
             self.give_up();
         }
-        self.all(platform).for_each(|lane| lane.restart(platform, mmio, !asleep));
+        for lane in self.all(platform) {
+            // One that slept has carried out everything, and its registers may show anything.
+            let unheard = (!asleep).then_some(&mut *unheard as &mut dyn FnMut(Command));
+            lane.restart(platform, mmio, unheard);
+        }
     }
 
     /// Asks the SMMU to use each enhanced queue; `enabled` is given the offset of its ECMDQ_CONS, which shows ENACK when it

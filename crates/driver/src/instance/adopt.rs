@@ -59,7 +59,7 @@ impl<P: Platform> Instance<P> {
         let cr1 = old.with_queue_ic(new.queue_ic()).with_queue_oc(new.queue_oc());
         mmio.write32(Cr1::OFFSET, cr1.with_queue_sh(new.queue_sh()).0);
 
-        self.commands.restart(platform, mmio);
+        self.commands.restart(platform, mmio, &mut |_| ());
         cr0 = cr0.with_cmdqen(true);
         self.write_cr0(platform, cr0)?;
         self.enable_others(platform)?;
