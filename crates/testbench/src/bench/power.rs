@@ -111,7 +111,8 @@ impl Bench {
         self.set_power(instance, Power::On);
         let commands = smmu.statistics().commands;
         self.look(|watch| {
-            watch.oracle.groups_were_reset(instance);
+            watch.collect(&self.world);
+            watch.oracle.groups_were_reset(instance, result.is_ok());
             // All that came after it was waited for.
             if let Some(tally) = watch.tallies.get_mut(instance).filter(|_| result.is_ok()) {
                 tally.thrown = self.world.given(instance).saturating_sub(tally.commands);
