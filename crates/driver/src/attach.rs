@@ -43,9 +43,9 @@ impl<P: Platform> Iommu<P> {
     /// Accesses with PASID 0 are nobody's. While a master that uses other PASIDs is attached or detached, they may be
     /// treated as those without for a moment.
     ///
-    /// From blocked and from identity, no access is refused that `domain` allows. Between two domains the master's
-    /// context, or if one is of stage 2 its stream table entry, is invalid for a moment: accesses at that moment are
-    /// refused.
+    /// From blocked and from identity, no access is refused that `domain` allows; nor between two domains of stage 1 that
+    /// both allow it, if the master has no substreams and does not stall. Between two domains otherwise the master's context,
+    /// or if one is of stage 2 its stream table entry, is invalid for a moment: accesses at that moment are refused.
     ///
     /// A master uses a domain of stage 2 with all that it does: it cannot use PASIDs meanwhile.
     ///

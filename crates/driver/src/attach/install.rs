@@ -6,6 +6,7 @@ use smmuv3_formats::{Ste, SubstreamId};
 
 use super::Goal;
 use crate::configuration::Configuration;
+use crate::context_table::ContextTable;
 use crate::entry::Stream;
 use crate::error::Failure;
 use crate::instance::Instance;
@@ -56,7 +57,16 @@ pub(super) fn install<P: Platform>(
         if linked && was_read {
             instance.forget_leaf(platform, &state.streams, pasid)?;
         }
-        if let Some(entry) = state.entry(platform, pasid) {
+        let spare = state.table.as_ref().and_then(ContextTable::spare);
+        // What stalls, and ends with its context, is told apart by a moment without one.
+        let spare = spare.filter(|_| was_read && !stalls && state.vmid == vmid);
+        if let Some(spare) = spare {
+            // Hardware cannot reach it before the entries lead there, and has forgotten what was there when they last
+            // led elsewhere.
+            state.judge(&context, instance.features());
+            fill(platform, spare, &context);
+            state.table.iter_mut().for_each(ContextTable::exchange);
+        } else if let Some(entry) = state.entry(platform, pasid) {
             if was_read {
                 if stalls && old.bound().is_some() {
                     // Invalid in between, so that what stalled before is told from what stalls then.

@@ -11,7 +11,7 @@ use super::{Bench, BenchError, Handle, POOL_BYTES, calls, interrupts};
 use crate::machine::MachineError;
 use crate::oracle::{Contexts, PAGE, Shape};
 use crate::platform::{TestMmio, TestPlatform};
-use crate::scenario::{Scenario, StreamTableKind};
+use crate::scenario::{AsidPolicy, Scenario, StreamTableKind};
 use crate::stream_table::StreamTable;
 
 impl Bench {
@@ -164,6 +164,12 @@ impl Bench {
             }
             if instance.is_some_and(|it| it.forced_stalls) {
                 self.watch().oracle.stalls_always(index);
+            }
+            let banked = scenario.asid_policy == AsidPolicy::Banked;
+            // A change of bank is one of the entry, and of the context.
+            let stalls = master.stalls || instance.is_some_and(|it| it.forced_stalls);
+            if bits == 0 && !stalls && !banked {
+                self.watch().oracle.changes_without_a_hit(index);
             }
             for stream in &master.streams {
                 self.watch().watch_stream(&self.world, master.instance, *stream);

@@ -91,6 +91,8 @@ pub(super) struct MasterState {
     pub(super) perhaps: BTreeSet<u32>,
     /// Its SMMU leaves no choice: what is refused stalls, or has an event.
     pub(super) stalls_always: bool,
+    /// It goes from one thing to another without a moment in between, where no stage 2 is part of that.
+    pub(super) hitless: bool,
     /// Bits of the PASIDs that responses to its page requests can carry, where they do.
     response_bits: Option<u32>,
 }
@@ -139,6 +141,7 @@ impl Oracle {
             leaves: BTreeSet::new(),
             perhaps: BTreeSet::new(),
             stalls_always: false,
+            hitless: false,
             response_bits: None,
         });
     }
@@ -304,6 +307,23 @@ impl Oracle {
     pub fn is_any_changing(&self) -> bool {
         self.masters.iter().any(MasterState::is_changing)
             || self.spaces.iter().any(|space| space.life == Life::Releasing)
+    }
+
+    /// No access of `master` that is permitted before a change and after it is refused meanwhile, as long as no stage 2 is
+    /// part of that.
+    pub fn changes_without_a_hit(&mut self, master: usize) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.hitless = true;
+        }
+    }
+
+    /// Whether that is so for accesses of `substream` now.
+    pub(super) fn is_hitless(&self, master: &MasterState, substream: Option<u32>) -> bool {
+        let by_stage_1 = |after| {
+            let space = self.space(master.uses(substream, after));
+            space.is_none_or(|space| !self.shape(space).stage_2 && self.over(space).is_none())
+        };
+        master.hitless && substream.is_none() && by_stage_1(false) && by_stage_1(true)
     }
 
     /// Whether `space` is being attached behind `instance` right now, where nobody used it before.
