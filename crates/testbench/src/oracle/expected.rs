@@ -46,7 +46,7 @@ impl Oracle {
         if state.is_changing() {
             let after = self.answer(state, substream, true, iova, write);
             let never = expected.refused.is_none() && after.refused.is_none();
-            let hitless = never && self.is_hitless(state, substream);
+            let hitless = never && self.is_hitless(state, substream, iova);
             let changes = state.useful(substream).next.is_some();
             if !hitless && (changes || after.refused != expected.refused) {
                 // On its way from one configuration to another an access may be blocked for a moment. That of

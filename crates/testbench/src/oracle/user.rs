@@ -317,13 +317,21 @@ impl Oracle {
         }
     }
 
-    /// Whether that is so for accesses of `substream` now.
-    pub(super) fn is_hitless(&self, master: &MasterState, substream: Option<u32>) -> bool {
-        let by_stage_1 = |after| {
-            let space = self.space(master.uses(substream, after));
-            space.is_none_or(|space| !self.shape(space).stage_2 && self.over(space).is_none())
+    /// Whether that is so for accesses of `substream` at `iova` now.
+    pub(super) fn is_hitless(
+        &self,
+        master: &MasterState,
+        substream: Option<u32>,
+        iova: u64,
+    ) -> bool {
+        let fine = |after| {
+            let used = master.uses(substream, after);
+            // Beyond what an SMMU puts out, all is refused that is not translated.
+            let least = used != Use::Identity || iova >> 32 == 0;
+            let stage_1 = |space| !self.shape(space).stage_2 && self.over(space).is_none();
+            least && self.space(used).is_none_or(stage_1)
         };
-        master.hitless && substream.is_none() && by_stage_1(false) && by_stage_1(true)
+        master.hitless && substream.is_none() && fine(false) && fine(true)
     }
 
     /// Whether `space` is being attached behind `instance` right now, where nobody used it before.

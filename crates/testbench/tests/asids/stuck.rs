@@ -12,12 +12,13 @@ use crate::setup::{CPU, NARROW, PAGE, PAGES, Setup, WIDE, failure, no_room};
 /// A master is stuck between two domains, its context half written, when the number of one of them is to be changed.
 #[test]
 fn a_number_that_a_stuck_master_may_use_is_not_changed_before_the_reset() {
-    for nth in 0..3 {
+    // Its entries lead to another context, or its context changes by three steps.
+    for (bits, nth) in [(0, 0), (0, 1), (3, 0), (3, 1), (3, 2)] {
         for (moved, left) in [(0, 1), (1, 0)] {
-            let why = format!("batch {nth}, domain {moved} is moved");
+            let why = format!("{bits} bits, batch {nth}, domain {moved} is moved");
             let mut setup = Setup::new(AsidPolicy::SharedMinMove, &[NARROW, WIDE]);
             let domains = [setup.domain(), setup.domain()];
-            let stuck = setup.device_with(1, &[1, 2], 3);
+            let stuck = setup.device_with(1, &[1, 2], bits);
             let others = [3, 4].map(|stream| setup.device(1, &[stream]));
             let narrow = setup.device(0, &[1]);
             for (device, domain) in others.into_iter().zip(domains) {
@@ -75,11 +76,12 @@ fn a_number_that_a_stuck_master_may_use_is_not_changed_before_the_reset() {
 /// The same, when the number is wanted for a process: that gets one of the instance.
 #[test]
 fn a_process_does_not_get_a_number_that_a_stuck_master_may_use() {
-    for (moved, nth) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-        let why = format!("domain {moved}, batch {nth}");
+    // Its entry alone changes, or its context by two steps, if it has PASIDs.
+    for (bits, moved, nth) in [(0, 0, 0), (0, 1, 0), (4, 0, 0), (4, 0, 1), (4, 1, 0), (4, 1, 1)] {
+        let why = format!("{bits} bits, domain {moved}, batch {nth}");
         let mut setup = Setup::new(AsidPolicy::PerInstance, &[CPU]);
         let domains = [setup.domain(), setup.domain()];
-        let stuck = setup.device(0, &[1]);
+        let stuck = setup.device_with(0, &[1], bits);
         let others = [3, 4].map(|stream| setup.device(0, &[stream]));
         for (device, domain) in others.into_iter().zip(domains) {
             setup.attach(device, 0, domain).unwrap();
