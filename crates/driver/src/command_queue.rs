@@ -217,6 +217,12 @@ impl CommandQueue {
         self.common.wrong = wrong;
     }
 
+    /// Never repeats anything.
+    #[cfg(feature = "mutation")]
+    pub(crate) fn tell_once(&mut self) {
+        self.common.repeating = false;
+    }
+
     #[cfg(feature = "mutation")]
     pub(crate) fn is_spoilt(&self, wrong: Wrong) -> bool {
         self.common.wrong == wrong

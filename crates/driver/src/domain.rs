@@ -295,6 +295,8 @@ impl<P: Platform> Domain<P> {
         let counters = config.statistics.then(|| Counters::new(cpus)).transpose()?;
         let mut own = Own::new(&core.platform, &config, features).map_err(CreateError::Table)?;
         own.counters = counters;
+        #[cfg(feature = "mutation")]
+        own.spoil(core.config.mutation);
         // If there is no memory, dropping the space frees the table.
         let space = Space::new(core, id, Tables::Own(own), Snapshot::new(targets));
         Ok(Self { space: Shared::new(space)? })
@@ -416,6 +418,10 @@ impl<P: Platform> Domain<P> {
     pub unsafe fn unmap(&self, iova: Iova, len: u64) -> Result<u64, UnmapError> {
         // SAFETY: the caller's promise.
         let result = dispatch!(self.table(), table => unsafe { self.unmap_of(table, iova, len) });
+        #[cfg(feature = "mutation")]
+        if self.space.core.leaves_out(Mutation::UncountedUnmaps) {
+            return result;
+        }
         if let Ok(unmapped) = result {
             self.count_bytes([Counted::Unmaps, Counted::Unmapped], unmapped);
         }

@@ -453,6 +453,12 @@ impl<P: Platform> Instance<P> {
     #[cfg(feature = "mutation")]
     pub(crate) fn leave_out(&mut self, mutation: Option<crate::Mutation>) {
         self.mutation = mutation;
+        if mutation == Some(crate::Mutation::NoRepeat) {
+            self.commands.tell_once();
+        }
+        if mutation == Some(crate::Mutation::UncountedEvents) {
+            self.events.count_none();
+        }
     }
 
     /// Its event queue.

@@ -71,11 +71,25 @@ pub enum Mutation {
     NoWakeFlush,
     /// Invalidations are left out while the SMMU is being suspended, and still translates.
     SleepWhileOn,
+    /// A group of contiguous leaves keeps its hint when a part of it is unmapped.
+    KeepHint,
+    /// Of such a group only the part that is unmapped is invalidated.
+    PartOfGroup,
+    /// A block is not marked before a table takes its place.
+    NoNt,
+    /// An SMMU that has to be told twice is told once.
+    NoRepeat,
+    /// Events that were handed over are not counted.
+    UncountedEvents,
+    /// Ranges that were unmapped are not counted.
+    UncountedUnmaps,
+    /// A counter goes on from what was in it before.
+    OldCount,
 }
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -105,7 +119,15 @@ impl Mutation {
         Self::LateMessages,
         Self::NoWakeFlush,
         Self::SleepWhileOn,
+        Self::KeepHint,
+        Self::PartOfGroup,
+        Self::NoNt,
+        Self::NoRepeat,
     ];
+
+    /// Every one that breaks no rule, but makes numbers wrong.
+    pub const OF_NUMBERS: [Self; 3] =
+        [Self::UncountedEvents, Self::UncountedUnmaps, Self::OldCount];
 
     /// Every one that takes a guest to be noticed.
     pub const OF_GUESTS: [Self; 4] =

@@ -373,6 +373,9 @@ impl<M: Memory> Model<M> {
         }
         self.refresh_stalls();
         self.pending.retain(|pending| !own(pending));
+        for once in self.once.iter_mut().filter(|once| once.queue == queue) {
+            once.complete = true;
+        }
         // Those of the CMD_SYNCs before are there (§4.2).
         self.deliver_messages(Some(queue));
         self.complete_devices(queue);

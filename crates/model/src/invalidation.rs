@@ -38,6 +38,15 @@ pub(crate) struct Pending {
     pub(crate) applied: bool,
 }
 
+/// An invalidation that was asked for once, by an SMMU that has to be asked twice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Once {
+    command: Command,
+    pub(crate) queue: usize,
+    /// A CMD_SYNC has completed it.
+    pub(crate) complete: bool,
+}
+
 impl Pending {
     /// Whether a held transfer used what this invalidates.
     pub(crate) fn reaches(&self, held: &Held) -> bool {
@@ -63,6 +72,14 @@ impl<M: Memory> Model<M> {
             Ok(None) => return,
             Err(misuse) => return self.misuse(misuse),
         };
+        if self.profile.repeated_invalidation
+            && !self.is_repeated(command, queue)
+            // Somebody else's in another queue may have been taken for this one's first, and be late.
+            && !self.pending.iter().any(|it| !it.applied && it.queue != queue)
+            && self.random.one_in(2)
+        {
+            return;
+        }
         let cutoff = self.tick();
         let late = self.profile.adversary.late_invalidation && self.random.one_in(2);
         self.pending.push(Pending { scope, cutoff, position, queue, applied: false });
@@ -71,6 +88,19 @@ impl<M: Memory> Model<M> {
         } else if self.pending.len() > 1024 {
             self.apply_pending(self.pending.len());
         }
+    }
+
+    /// Whether the same was asked for before, and was complete: then this one counts, and the next is the first again.
+    fn is_repeated(&mut self, command: &Command, queue: usize) -> bool {
+        let once = &mut self.once;
+        let found = once.iter().position(|it| it.complete && it.command == *command);
+        match found {
+            Some(found) => {
+                once.swap_remove(found);
+            }
+            None => once.push(Once { command: *command, queue, complete: false }),
+        }
+        found.is_some()
     }
 
     /// Lets the last `count` pending invalidations take effect.

@@ -37,6 +37,9 @@ pub struct Profile {
     pub stuck: bool,
     /// The registers of page 1 are in page 0, and there is no page 1 (§19).
     pub page_0_only: bool,
+    /// An erratum (§19): a CMD_CFGI_* or CMD_TLBI_* is sure to have done something only when it is given once more after
+    /// it was complete. CMD_ATC_INV does not have it.
+    pub repeated_invalidation: bool,
     /// What it does of all that the architecture allows.
     pub adversary: Adversary,
 }
@@ -136,6 +139,7 @@ impl Default for Profile {
             ack_delay: 0,
             stuck: false,
             page_0_only: false,
+            repeated_invalidation: false,
             adversary: Adversary::ALL,
         }
     }

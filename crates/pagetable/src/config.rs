@@ -270,6 +270,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             marks_blocks: config.bbml == Bbml::One,
             refuses_cuts: config.contiguous && config.bbml == Bbml::Zero,
             encoding,
+            #[cfg(feature = "mutation")]
+            wrong: None,
         }
     }
 }

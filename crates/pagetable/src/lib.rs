@@ -58,6 +58,8 @@ mod split;
 mod sync;
 mod table;
 mod unmap;
+#[cfg(feature = "mutation")]
+mod wrong;
 
 pub use bitmap::Bitmap;
 pub use config::{Bbml, Dirty, TableConfig};
@@ -78,3 +80,5 @@ pub use table::{
     Stage2Table64K, Stage2Table64KLpa, Table,
 };
 pub use unmap::Unmap;
+#[cfg(feature = "mutation")]
+pub use wrong::Wrong;

@@ -77,6 +77,8 @@ pub struct Table<const SHIFT: u32, const STAGE: u8, const WIDE: bool = false> {
     /// A range must not cut a group of contiguous leaves.
     pub(crate) refuses_cuts: bool,
     pub(crate) encoding: Encoding<STAGE>,
+    #[cfg(feature = "mutation")]
+    pub(crate) wrong: Option<crate::Wrong>,
 }
 
 /// What an address translates to.

@@ -118,6 +118,7 @@ pub fn profile(instance: &Instance) -> Profile {
     if instance.pri {
         profile = profile.pri(instance.page_request_queue_log2);
     }
+    profile.repeated_invalidation = instance.repeated_invalidation;
     let profile = profile
         .s1p(instance.stage_1)
         .lpa2(instance.walks.lpa2)

@@ -159,6 +159,8 @@ pub struct Instance {
     pub page_request_queue_log2: u32,
     /// Whether it has range invalidation (IDR3.RIL).
     pub range_invalidation: bool,
+    /// Whether it has to be told twice of what it is to forget, which firmware says (§19).
+    pub repeated_invalidation: bool,
     /// Whether its accesses to tables and queues are coherent with CPUs (IDR0.COHACC).
     pub coherent: bool,
     /// What it can walk.

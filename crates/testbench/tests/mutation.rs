@@ -42,6 +42,15 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
             DEVICES.to_owned()
         }
         Some(Mutation::NoWakeFlush | Mutation::SleepWhileOn) => RANDOM.replace(NO_WEIGHTS, NAPS),
+        Some(Mutation::KeepHint | Mutation::PartOfGroup) => GROUPS.to_owned(),
+        Some(Mutation::NoNt) => BLOCKS.to_owned(),
+        Some(Mutation::NoRepeat) => {
+            let twice = "repeated-invalidation = true\nasid-bits";
+            RANDOM.replace("10000", "1500").replace("asid-bits", twice)
+        }
+        Some(Mutation::OldCount) => {
+            RANDOM.replace("10000", "500").replace("asid-bits", "counters = 4\nasid-bits")
+        }
         _ => RANDOM.replace("10000", "1500"),
     };
     Scenario::parse(&text, "random").unwrap_or_else(|errors| panic!("{errors}"))
@@ -127,6 +136,38 @@ domain = [{ name = "first" }, { name = "second" }]
 random = { steps = 1500 }
 "#;
 
+/// Groups of pages that TLBs keep as one, and that unmaps cut.
+const GROUPS: &str = r#"
+name = "groups"
+instance = [{ name = "smmu0", bbml = 1, asid-bits = 8 }, { name = "smmu1" }]
+master = [
+    { name = "nic", instance = "smmu0", streams = [0x900] },
+    { name = "gpu", instance = "smmu1", streams = [0x1100] },
+]
+domain = [
+    { name = "groups", contiguous = true },
+    { name = "guest", stage = 2, contiguous = true, splitting = true },
+]
+[[step]]
+random = { steps = 1500, pages = 256, longest = 64, weights = { attach = 8, stale = 24 } }
+"#;
+
+/// Blocks that unmaps cut, where they have to be marked first.
+const BLOCKS: &str = r#"
+name = "blocks"
+instance = [{ name = "smmu0", bbml = 1 }]
+master = [
+    { name = "nic", instance = "smmu0", streams = [0x900] },
+    { name = "gpu", instance = "smmu0", streams = [0x1100] },
+]
+domain = [
+    { name = "blocks", splitting = true },
+    { name = "guest", stage = 2, splitting = true },
+]
+[[step]]
+random = { steps = 2000, pages = 4096, longest = 600, weights = { read = 30, write = 30, detach = 2 } }
+"#;
+
 /// Ten thousand operations, and fewer, of which many suspend an instance or wake it.
 const NO_WEIGHTS: &str = "steps = 10000, iova = 0xc0000000, pages = 1024 }";
 const NAPS: &str =
@@ -157,6 +198,10 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::SyncElsewhere,
         Mutation::LateMessages,
         Mutation::NoWakeFlush,
+        Mutation::KeepHint,
+        Mutation::NoNt,
+        Mutation::NoRepeat,
+        Mutation::OldCount,
     ];
     for mutation in [None].into_iter().chain(others.map(Some)) {
         let verdicts = verdicts(&scenario(mutation), None);
@@ -172,6 +217,29 @@ fn every_step_left_out_is_caught_on_nearly_every_seed() {
             verdicts.iter().filter(|verdict| *verdict != "ok" && *verdict != "driver").count();
         println!("{mutation:?}: {caught} of {}: {verdicts:?}", verdicts.len());
         assert!(caught >= CAUGHT, "{mutation:?} is caught on {caught} seeds only: {verdicts:?}");
+    }
+}
+
+/// Nothing is in reach that should not be, but what the driver says that happened did not.
+#[test]
+fn every_wrong_number_is_noticed_on_nearly_every_seed() {
+    for mutation in Mutation::OF_NUMBERS {
+        let scenario = scenario(Some(mutation));
+        let reports = SEEDS.map(|seed| {
+            let options = Options {
+                seed: Some(seed),
+                mutation: Some(mutation),
+                no_shrink: true,
+                ..Options::default()
+            };
+            run(&scenario, &options, &mut |_| ()).unwrap()
+        });
+        let texts = reports.map(|it| it.failure.map(|it| it.text).unwrap_or_default());
+        let texts: Vec<String> = texts.collect();
+        let says = |it: &&String| it.contains("the driver says") || it.contains("its counter says");
+        let caught = texts.iter().filter(says).count();
+        println!("{mutation:?}: {caught} of {}: {:?}", texts.len(), texts.first());
+        assert!(caught >= CAUGHT, "{mutation:?} is noticed on {caught} seeds only: {texts:?}");
     }
 }
 

@@ -64,6 +64,7 @@ pub(super) fn domain(domain: &scenario::Domain) -> DomainConfig {
 /// What an instance is told beyond what all have.
 pub(super) fn instance(config: &mut InstanceConfig, instance: &scenario::Instance) {
     config.broadcast = instance.btm;
+    config.firmware.repeated_invalidation = instance.repeated_invalidation;
     // Fewer than can be stalled, so that some find no room.
     config.stalls = instance.stalls - instance.stalls / 4;
 }

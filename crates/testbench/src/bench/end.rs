@@ -47,6 +47,8 @@ impl Bench {
             pool,
             scenario,
             watch,
+            #[cfg(feature = "mutation")]
+                mutation: _,
             stalls: _,
             groups: _,
         } = bench;

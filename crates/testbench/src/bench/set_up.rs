@@ -24,7 +24,13 @@ impl Bench {
             let (base, shape) = (streams.base_register(), streams.config_register());
             self.watch().add_instance(StreamTable { base, shape });
             self.smmus.push(Handle::new(smmu));
-            let counters = Counters::start(&self.world, &scenario, index);
+            let counters = Counters::start(
+                &self.world,
+                &scenario,
+                index,
+                #[cfg(feature = "mutation")]
+                self.mutation,
+            );
             self.counters.extend(counters.map_err(|error| BenchError::Driver {
                 doing: format!("start the counters of {}", instance.name),
                 error: error.to_string(),

@@ -119,6 +119,7 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         pri: false,
         page_request_queue_log2: 8,
         range_invalidation: rng.bool(),
+        repeated_invalidation: false,
         coherent: rng.u8(..) < 192,
         walks: Walks::usual(true),
         places: Places::default(),

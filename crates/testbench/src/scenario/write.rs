@@ -103,6 +103,7 @@ fn instance(out: &mut String, it: &Instance) -> fmt::Result {
     key(out, "pri", it.pri, false)?;
     key(out, "page-request-queue", it.page_request_queue_log2, 8)?;
     key(out, "range-invalidation", it.range_invalidation, true)?;
+    key(out, "repeated-invalidation", it.repeated_invalidation, false)?;
     key(out, "coherent", it.coherent, true)?;
     it.walks.write(out, it.range_invalidation)
 }

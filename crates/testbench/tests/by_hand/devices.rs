@@ -7,7 +7,7 @@ use std::ops::Range;
 use smmuv3_testbench::oracle::{PAGE, Rule, Use};
 
 use crate::driver::{ABORT, Hand, INSTANCES, Layout};
-use crate::judge::judge_with;
+use crate::judge::{judge_on, judge_with};
 use crate::{IOVA, ROUNDS, share, unmap_two};
 
 fn judge(inspected: &[Rule], suffered: &[Rule], sequence: impl Fn(&mut Hand)) {
@@ -250,4 +250,41 @@ fn a_group_that_is_answered_twice_or_never_is_caught() {
             hand.judge_answers();
         });
     }
+}
+
+#[test]
+fn an_answer_without_the_pasid_that_a_device_needs_is_none() {
+    let named = |machine: String| {
+        let machine = machine.replace("ecmdq = 1 }", "ssid-bits = 6, ecmdq = 1 }");
+        machine.replace("pri = true }", "pri = true, substream-bits = 6, response-pasid = true }")
+    };
+    judge_on(Layout::Devices, &named, &[Rule::R9], &[Rule::R9], |hand| {
+        share(hand);
+        for instance in INSTANCES {
+            let index = hand.ask_for_page_of(instance, 3, IOVA + 0x10_0000);
+            if hand.errs(instance) {
+                hand.respond(instance, index);
+            } else {
+                hand.respond_to(instance, 3, index);
+            }
+        }
+        hand.judge_answers();
+    });
+}
+
+/// The detach has answered for whoever still has the group.
+#[test]
+fn an_answer_after_a_detach_that_answered_is_caught() {
+    judge(&[Rule::R9], &[Rule::R9], |hand| {
+        share(hand);
+        for instance in INSTANCES {
+            let index = hand.ask_for_page(instance, IOVA + 0x10_0000);
+            hand.respond(instance, index);
+            hand.detach(instance, 0);
+            if hand.errs(instance) {
+                hand.respond(instance, index);
+            }
+        }
+        hand.judge_answers();
+    });
 }

@@ -27,6 +27,15 @@ impl Queue {
         let registers = [CmdqProd::OFFSET, CmdqCons::OFFSET];
         Self { memory, registers, enabled: 0, prod: 0 }
     }
+
+    pub(super) fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    /// Its indices are zero again.
+    pub(super) fn restart(&mut self) {
+        self.prod = 0;
+    }
 }
 
 impl Hand {
@@ -69,7 +78,9 @@ impl Hand {
 
     /// Gives `instance` a command, and does not wait. The queue is never filled between two waits.
     pub fn send(&mut self, instance: usize, command: impl Into<Command>) {
-        let words = command.into().0;
+        let command = command.into();
+        self.unfinished[instance].push(command);
+        let words = command.0;
         let queue = self.smmus[instance].queue;
         let slot = queue.memory + 16 * u64::from(queue.prod & ((1 << COMMANDS_LOG2) - 1));
         for (at, word) in [(slot, words[0]), (slot + 8, words[1])] {
@@ -82,8 +93,22 @@ impl Hand {
 
     /// Waits until `instance` has done everything that it was told by the queue in use.
     pub fn sync(&mut self, instance: usize) {
+        let commands = self.sync_once(instance);
+        if self.repeats {
+            for command in commands {
+                self.send(instance, command);
+            }
+            self.sync_once(instance);
+        }
+    }
+
+    /// As [`Hand::sync`], and nothing is repeated; what was completed by it.
+    pub fn sync_once(&mut self, instance: usize) -> Vec<Command> {
+        let commands = std::mem::take(&mut self.unfinished[instance]);
         self.send(instance, Sync::new());
         self.consumed(instance);
+        self.unfinished[instance].clear();
+        commands
     }
 
     /// Waits until `instance` has consumed all commands, which means nothing unless the last is a CMD_SYNC.
