@@ -549,7 +549,11 @@ impl MasterState {
     }
 
     /// The context of `substream`, where there is memory for it.
-    pub(crate) fn entry<P: Platform>(&self, platform: &P, substream: SubstreamId) -> Option<Entry> {
+    pub(crate) fn entry<P: Platform>(
+        &self,
+        platform: &P,
+        substream: SubstreamId,
+    ) -> Option<Entry<'static>> {
         self.table.as_ref()?.entry(platform, substream)
     }
 
@@ -650,7 +654,7 @@ impl MasterState {
         &self,
         core: &Core<P>,
         instance: &Instance<P>,
-        entry: Entry,
+        entry: Entry<'_>,
         substream: SubstreamId,
         target: &Words,
     ) -> Result<(), Failure> {
