@@ -583,11 +583,8 @@ impl MasterState {
             }
             Stream::Blocked | Stream::Stage2(_) | Stream::Nested(_) => false,
         };
-        let ste = match stream {
-            // It says itself what it overrides.
-            Stream::Nested(ste) => ste,
-            _ => self.overrides.on(stream.encode(features), bypass),
-        };
+        // Under a guest as well: a guest is shown no overrides, and has none of its own.
+        let ste = self.overrides.on(stream.encode(features), bypass);
         let ste = stall::entry(ste, self.stalls);
         // Also of one that is blocked: what it asked for before is still to be answered.
         let ste = if self.response_pasid { ste.with_ppar(true) } else { ste };
