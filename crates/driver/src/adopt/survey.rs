@@ -208,7 +208,7 @@ pub(crate) fn survey(
         _ => return Err(nonsense),
     };
     // Alignment goes by the number as it is, the range by what there are.
-    if log2 > 32 || u64::from(log2) > features.registers.idr1.sidsize() {
+    if log2 > 32 || log2 > features.implemented_sid_bits() {
         return Err(nonsense);
     }
     let implementation = Implementation { e2h: running.cr2.e2h(), ..features.implementation() };
@@ -339,7 +339,7 @@ impl Survey<'_> {
         list.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
         list.push(stream);
         let (stage_1, stage_2) = (ste.config() & 0b001 != 0, ste.config() & 0b010 != 0);
-        if (stage_1 || stage_2) && self.implementation.idr0.ats() && ste.eats() != 0 {
+        if (stage_1 || stage_2) && self.features.ats && ste.eats() != 0 {
             return Err(AdoptError::Ats { stream });
         }
         if stage_2 {
@@ -415,7 +415,7 @@ impl Survey<'_> {
                 self.root(cd.ttb1())?;
             }
             let el2 = self.features.el2 && ste.config() == config::STAGE_1 && ste.strw() == 2;
-            let vmid = if self.features.stage_2 { ste.s2_vmid() as u16 } else { 0 };
+            let vmid = if self.features.tag_vmid_bits() != 0 { ste.s2_vmid() as u16 } else { 0 };
             match (el2, self.host) {
                 // There are no VMIDs there.
                 (true, true) => self.tag(0, Some(cd.asid() as u16))?,

@@ -148,7 +148,7 @@ impl Request {
             Self::Stage1(contexts) => contexts,
         };
         let [cir, cor, csh] = contexts.fetch;
-        let chosen = guest.host().registers.idr0.stall_model() == 0;
+        let chosen = guest.host().stalls_are_chosen();
         let ste = parent
             .with_config(config::NESTED)
             .with_s1_context_ptr(contexts.table.0)
