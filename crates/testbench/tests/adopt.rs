@@ -314,6 +314,19 @@ fn structures_that_lie_are_refused_by_name() {
         crashed.put(entry, crashed.get(entry) | 31 << 59);
     });
     assert!(matches!(illegal, AdoptError::Entry { stream: StreamId(DISK), .. }), "{illegal}");
+    // One that answers for its neighbours (CONT), whose streams could not be changed one by one.
+    let contiguous = lie(|crashed| {
+        let word = crashed.entry(DISK) + 8;
+        crashed.put(word, crashed.get(word) | 3 << 13);
+    });
+    assert_eq!(contiguous, AdoptError::Contiguous { stream: StreamId(DISK), cont: 3 });
+    // Also of one that aborts: its stream may be attached.
+    let contiguous = lie(|crashed| {
+        let entry = crashed.entry(IDLE);
+        crashed.put(entry, 1);
+        crashed.put(entry + 8, 1 << 13);
+    });
+    assert_eq!(contiguous, AdoptError::Contiguous { stream: StreamId(IDLE), cont: 1 });
     // A context whose tables are nowhere, and one with another granule.
     let contexts = |crashed: &Crashed| crashed.get(crashed.entry(NET)) & 0x00ff_ffff_ffff_ffc0;
     let crashed = crash(6, |profile| profile);

@@ -106,6 +106,14 @@ pub enum AdoptError {
         /// What it breaks.
         rule: Rule,
     },
+    /// An entry answers for its neighbours as well (STE.CONT): they have to stay equal, and could not be changed one by one
+    /// (§8.1).
+    Contiguous {
+        /// Of this stream.
+        stream: StreamId,
+        /// CONT: log2 of how many entries are equal.
+        cont: u32,
+    },
     /// A context is illegal.
     Context {
         /// Of this stream.
@@ -150,6 +158,9 @@ impl fmt::Display for AdoptError {
             Self::Outside { what, pa } => write!(f, "{what} at {pa:#x} is not in memory"),
             Self::Overlap { what, pa } => write!(f, "{what} at {pa:#x} lies upon the stream table"),
             Self::Entry { stream, rule } => write!(f, "entry of stream {stream}: {rule}"),
+            Self::Contiguous { stream, cont } => {
+                write!(f, "the entry of stream {stream} is one of 2^{cont} equal ones")
+            }
             Self::Context { stream, substream, rule } => {
                 write!(f, "context {substream} of stream {stream}: {rule}")
             }
@@ -321,6 +332,11 @@ impl Survey<'_> {
             let ste = Ste(self.words(what, pa, pa + index * STE_BYTES as u64)?);
             // Streams have at most 32 bits.
             let stream = StreamId((first + index) as u32);
+            // Also of what aborts: it may be attached.
+            if ste.v() && ste.cont() != 0 {
+                // The field has four bits.
+                return Err(AdoptError::Contiguous { stream, cont: ste.cont() as u32 });
+            }
             if ste.v() && ste.config() & 0b100 != 0 {
                 self.entry(stream, &ste)?;
             }
