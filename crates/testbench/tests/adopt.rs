@@ -6,11 +6,12 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
+use smmuv3::features::Features;
 use smmuv3::{
     AdoptError, AsidPolicy, Attributes, Config, Domain, DomainConfig, EnableError, InstanceConfig,
     Iommu, Iova, MasterConfig, PhysAddr, Prot, Remains, Smmu, StreamId, Structure,
 };
-use smmuv3_formats::register::{Cr0, StrtabBase, StrtabBaseCfg};
+use smmuv3_formats::register::{Cr0, Cr2, StrtabBase, StrtabBaseCfg};
 use smmuv3_model::{Access, Observation, Profile};
 use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::machine_model::{ModelMachine, RAM_BASE, profile};
@@ -257,6 +258,32 @@ fn without_adoption_everything_aborts() {
     let iommu = crashed.successor(AsidPolicy::PerInstance);
     let _smmu = common::enable(&iommu, &crashed.world, 0, config());
     assert_eq!([NET, ALL, DISK].map(|stream| crashed.reach(stream)), [None; 3]);
+    crashed.no_misuse();
+}
+
+/// What a predecessor had chosen (CR2) holds only as long as it is gone on with.
+#[test]
+fn an_adoption_that_failed_takes_nothing_from_the_next_try() {
+    let crashed = crash(2, |profile| profile.hyp(true).btm(true));
+    let iommu = crashed.successor(AsidPolicy::PerInstance);
+    let mut config = config();
+    (config.el2_host, config.broadcast) = (true, true);
+    let chosen = |features: &Features| (features.e2h, features.el2_host, features.broadcast);
+    let mut probe = iommu.probe(crashed.mmio(), config).unwrap();
+    let before = *probe.features();
+    assert_eq!(chosen(&before), (true, true, true));
+    // SAFETY: RAM stays as long as the world, and nobody else is left.
+    unsafe { probe.adopt(&crashed.everything()) }.unwrap();
+    assert_eq!(chosen(probe.features()), (false, false, false));
+    crashed.machine.model(0).unwrap().fail_next_command(1);
+    let Err(refused) = probe.enable() else { panic!("a command was refused") };
+    assert!(matches!(refused.error, EnableError::Commands(_)), "{}", refused.error);
+    assert_eq!(*refused.value.features(), before);
+    let smmu = refused.value.enable().unwrap();
+    // Streams of EL2-E2H, and it takes part in broadcasts (§2.4).
+    let cr2 = Cr2(crashed.machine.read32(0, Cr2::OFFSET));
+    assert_eq!((cr2.e2h(), cr2.ptm()), (true, false));
+    assert_eq!(*smmu.features(), before);
     crashed.no_misuse();
 }
 
