@@ -480,8 +480,8 @@ fn part<P: Platform>(
     let left = moves.leave(configuration, master);
     if left.iter().any(Option::is_some) {
         Retired::free(left, &core.readers, || core.platform.relax());
-        // What they had given before is in the queue.
-        result = result.and(instance.carry_out(&core.platform, None));
+        // What they had given before is in a queue, of whichever CPU.
+        result = result.and(settle(core, instance));
     }
     result
 }

@@ -171,7 +171,11 @@ impl ContextTable {
     }
 
     /// The descriptor of `substream`; `None` where there is no leaf for it.
-    pub fn entry<P: Platform>(&self, platform: &P, substream: SubstreamId) -> Option<Entry> {
+    pub fn entry<P: Platform>(
+        &self,
+        platform: &P,
+        substream: SubstreamId,
+    ) -> Option<Entry<'static>> {
         if u64::from(substream.0) >> self.bits != 0 {
             return None;
         }

@@ -372,8 +372,11 @@ impl<P: Platform> Probe<P> {
         });
         match enabled {
             Ok(id) => Ok(Smmu { core, id }),
-            // What was found of a predecessor is not believed twice.
-            Err(refused) => Err(refused.map(|probed| Self { core, probed, kept, adopted: None })),
+            // What was found of a predecessor is not believed twice, and holds nobody back.
+            Err(refused) => Err(refused.map(|probed| {
+                let probed = probed.as_configured();
+                Self { core, probed, kept, adopted: None }
+            })),
         }
     }
 }

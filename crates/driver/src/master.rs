@@ -549,7 +549,11 @@ impl MasterState {
     }
 
     /// The context of `substream`, where there is memory for it.
-    pub(crate) fn entry<P: Platform>(&self, platform: &P, substream: SubstreamId) -> Option<Entry> {
+    pub(crate) fn entry<P: Platform>(
+        &self,
+        platform: &P,
+        substream: SubstreamId,
+    ) -> Option<Entry<'static>> {
         self.table.as_ref()?.entry(platform, substream)
     }
 
@@ -579,11 +583,8 @@ impl MasterState {
             }
             Stream::Blocked | Stream::Stage2(_) | Stream::Nested(_) => false,
         };
-        let ste = match stream {
-            // It says itself what it overrides.
-            Stream::Nested(ste) => ste,
-            _ => self.overrides.on(stream.encode(features), bypass),
-        };
+        // Under a guest as well: a guest is shown no overrides, and has none of its own.
+        let ste = self.overrides.on(stream.encode(features), bypass);
         let ste = stall::entry(ste, self.stalls);
         // Also of one that is blocked: what it asked for before is still to be answered.
         let ste = if self.response_pasid { ste.with_ppar(true) } else { ste };
@@ -650,7 +651,7 @@ impl MasterState {
         &self,
         core: &Core<P>,
         instance: &Instance<P>,
-        entry: Entry,
+        entry: Entry<'_>,
         substream: SubstreamId,
         target: &Words,
     ) -> Result<(), Failure> {

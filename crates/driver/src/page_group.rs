@@ -167,7 +167,7 @@ fn has_pasid(features: &Features, group: Group) -> bool {
 /// may take for others (§4).
 fn can_answer(features: &Features, group: Group, with_pasid: bool) -> bool {
     let pasid = group.pasid.filter(|_| with_pasid).map_or(0, |pasid| pasid.0);
-    u64::from(group.stream.0) >> features.registers.idr1.sidsize() == 0
+    u64::from(group.stream.0) >> features.implemented_sid_bits() == 0
         && pasid >> features.ssid_bits == 0
 }
 

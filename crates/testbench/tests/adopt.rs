@@ -6,11 +6,12 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
+use smmuv3::features::Features;
 use smmuv3::{
     AdoptError, AsidPolicy, Attributes, Config, Domain, DomainConfig, EnableError, InstanceConfig,
     Iommu, Iova, MasterConfig, PhysAddr, Prot, Remains, Smmu, StreamId, Structure,
 };
-use smmuv3_formats::register::{Cr0, StrtabBase, StrtabBaseCfg};
+use smmuv3_formats::register::{Cr0, Cr2, StrtabBase, StrtabBaseCfg};
 use smmuv3_model::{Access, Observation, Profile};
 use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::machine_model::{ModelMachine, RAM_BASE, profile};
@@ -260,6 +261,32 @@ fn without_adoption_everything_aborts() {
     crashed.no_misuse();
 }
 
+/// What a predecessor had chosen (CR2) holds only as long as it is gone on with.
+#[test]
+fn an_adoption_that_failed_takes_nothing_from_the_next_try() {
+    let crashed = crash(2, |profile| profile.hyp(true).btm(true));
+    let iommu = crashed.successor(AsidPolicy::PerInstance);
+    let mut config = config();
+    (config.el2_host, config.broadcast) = (true, true);
+    let chosen = |features: &Features| (features.e2h, features.el2_host, features.broadcast);
+    let mut probe = iommu.probe(crashed.mmio(), config).unwrap();
+    let before = *probe.features();
+    assert_eq!(chosen(&before), (true, true, true));
+    // SAFETY: RAM stays as long as the world, and nobody else is left.
+    unsafe { probe.adopt(&crashed.everything()) }.unwrap();
+    assert_eq!(chosen(probe.features()), (false, false, false));
+    crashed.machine.model(0).unwrap().fail_next_command(1);
+    let Err(refused) = probe.enable() else { panic!("a command was refused") };
+    assert!(matches!(refused.error, EnableError::Commands(_)), "{}", refused.error);
+    assert_eq!(*refused.value.features(), before);
+    let smmu = refused.value.enable().unwrap();
+    // Streams of EL2-E2H, and it takes part in broadcasts (§2.4).
+    let cr2 = Cr2(crashed.machine.read32(0, Cr2::OFFSET));
+    assert_eq!((cr2.e2h(), cr2.ptm()), (true, false));
+    assert_eq!(*smmu.features(), before);
+    crashed.no_misuse();
+}
+
 /// What is refused writes nothing, and enabling makes everything abort.
 fn refused(crashed: &Crashed, remains: &dyn Remains) -> AdoptError {
     let iommu = crashed.successor(AsidPolicy::PerInstance);
@@ -314,6 +341,19 @@ fn structures_that_lie_are_refused_by_name() {
         crashed.put(entry, crashed.get(entry) | 31 << 59);
     });
     assert!(matches!(illegal, AdoptError::Entry { stream: StreamId(DISK), .. }), "{illegal}");
+    // One that answers for its neighbours (CONT), whose streams could not be changed one by one.
+    let contiguous = lie(|crashed| {
+        let word = crashed.entry(DISK) + 8;
+        crashed.put(word, crashed.get(word) | 3 << 13);
+    });
+    assert_eq!(contiguous, AdoptError::Contiguous { stream: StreamId(DISK), cont: 3 });
+    // Also of one that aborts: its stream may be attached.
+    let contiguous = lie(|crashed| {
+        let entry = crashed.entry(IDLE);
+        crashed.put(entry, 1);
+        crashed.put(entry + 8, 1 << 13);
+    });
+    assert_eq!(contiguous, AdoptError::Contiguous { stream: StreamId(IDLE), cont: 1 });
     // A context whose tables are nowhere, and one with another granule.
     let contexts = |crashed: &Crashed| crashed.get(crashed.entry(NET)) & 0x00ff_ffff_ffff_ffc0;
     let crashed = crash(6, |profile| profile);

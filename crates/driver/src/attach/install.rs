@@ -228,7 +228,7 @@ pub(super) fn restate<P: Platform>(
 }
 
 /// Fills an entry that hardware cannot reach. Words that it holds already were made visible when they were stored.
-pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry, words: &Words) {
+pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry<'_>, words: &Words) {
     let current = entry.load(platform);
     for (index, (old, new)) in current.iter().zip(words).enumerate() {
         if old != new {
@@ -240,7 +240,7 @@ pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry, words: &Words) {
 #[cfg(not(feature = "mutation"))]
 pub(crate) fn write<P: Platform, K: Kind>(
     core: &Core<P>,
-    entry: Entry,
+    entry: Entry<'_>,
     target: &Words,
     forget: impl FnMut() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -250,7 +250,7 @@ pub(crate) fn write<P: Platform, K: Kind>(
 #[cfg(feature = "mutation")]
 pub(crate) fn write<P: Platform, K: Kind>(
     core: &Core<P>,
-    entry: Entry,
+    entry: Entry<'_>,
     target: &Words,
     mut forget: impl FnMut() -> Result<(), Failure>,
 ) -> Result<(), Failure> {

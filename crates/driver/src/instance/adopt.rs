@@ -4,6 +4,7 @@
 use smmuv3_formats::register::{Cr0, Cr1, Cr2, IrqCtrl};
 
 use super::{EnableError, Instance, NotStarted, Probed};
+use crate::features::Features;
 use crate::platform::{Mmio, Platform};
 
 impl<P: Platform> Probed<P> {
@@ -16,6 +17,15 @@ impl<P: Platform> Probed<P> {
         self.features.e2h = cr2.e2h();
         self.features.el2_host &= cr2.e2h();
         self.features.broadcast &= !cr2.ptm();
+    }
+
+    /// It is off, or to be turned off before anything else: what [`Probed::adopted`] has left out can be had.
+    pub(crate) fn as_configured(mut self) -> Self {
+        // They were decoded before, and do not change.
+        if let Ok(features) = Features::decode(self.features.registers) {
+            self.features = features.limited(&self.config);
+        }
+        self
     }
 }
 

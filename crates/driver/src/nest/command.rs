@@ -208,7 +208,7 @@ fn meaning<S: Streams + ?Sized>(
             let found = streams.next(named).filter(|found| found.guest == named && found.ats);
             let Some(Assignment { host, .. }) = found else { return Ok(Meaning::Nothing) };
             // Smaller invalidations than the smallest translation unit are no good to devices (§4.2, §12.1).
-            let unit = guest.host().granules.trailing_zeros().clamp(12, 16) - 12;
+            let unit = guest.host().unit_shift().saturating_sub(12);
             let inv = inv.with_sid(host.0.into()).with_size(inv.size().max(unit.into()));
             // Without a PASID there is nothing to be global about, and no substream.
             let plain = inv.with_global(false).with_ssid(0);
