@@ -71,11 +71,17 @@ pub enum Mutation {
     NoWakeFlush,
     /// Invalidations are left out while the SMMU is being suspended, and still translates.
     SleepWhileOn,
+    /// Tags of what was taken over from another kernel are given out.
+    ReuseLiveTag,
+    /// What was taken over is not ended when its master is detached.
+    NoAdoptedEnd,
+    /// Tags of what was taken over are given back without an invalidation.
+    NoAdoptedFlush,
 }
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -105,6 +111,9 @@ impl Mutation {
         Self::LateMessages,
         Self::NoWakeFlush,
         Self::SleepWhileOn,
+        Self::ReuseLiveTag,
+        Self::NoAdoptedEnd,
+        Self::NoAdoptedFlush,
     ];
 
     /// Every one that takes a guest to be noticed.

@@ -42,6 +42,9 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
             DEVICES.to_owned()
         }
         Some(Mutation::NoWakeFlush | Mutation::SleepWhileOn) => RANDOM.replace(NO_WEIGHTS, NAPS),
+        Some(Mutation::ReuseLiveTag | Mutation::NoAdoptedEnd | Mutation::NoAdoptedFlush) => {
+            KERNELS.to_owned()
+        }
         _ => RANDOM.replace("10000", "1500"),
     };
     Scenario::parse(&text, "random").unwrap_or_else(|errors| panic!("{errors}"))
@@ -132,6 +135,20 @@ const NO_WEIGHTS: &str = "steps = 10000, iova = 0xc0000000, pages = 1024 }";
 const NAPS: &str =
     "steps = 3000, iova = 0xc0000000, pages = 64, weights = { power = 60, stale = 24 } }";
 
+/// Kernels that take over from each other, on SMMUs with few tags.
+const KERNELS: &str = r#"
+name = "kernels"
+instance = [{ name = "smmu0", asid-bits = 8 }, { name = "smmu1" }]
+master = [
+    { name = "nic", instance = "smmu0", streams = [0x900] },
+    { name = "disk", instance = "smmu0", streams = [0x910] },
+    { name = "gpu", instance = "smmu1", streams = [0x1100] },
+]
+domain = [{ name = "first" }, { name = "second" }]
+[[step]]
+random = { steps = 600, pages = 16, weights = { attach = 12, detach = 6, hand-over = 12 } }
+"#;
+
 const PROCESSES: &str = include_str!("../../../scenarios/random-processes.toml");
 
 fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
@@ -157,6 +174,7 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::SyncElsewhere,
         Mutation::LateMessages,
         Mutation::NoWakeFlush,
+        Mutation::ReuseLiveTag,
     ];
     for mutation in [None].into_iter().chain(others.map(Some)) {
         let verdicts = verdicts(&scenario(mutation), None);

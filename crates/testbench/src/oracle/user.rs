@@ -18,6 +18,8 @@ pub enum Use {
     Domain(usize),
     /// The process with this index.
     Process(usize),
+    /// What a kernel before this one had given it: the space with this number.
+    Kept(usize),
 }
 
 /// Whose accesses: those of a master, without a substream or with this one.
@@ -85,12 +87,14 @@ pub(super) struct MasterState {
     streams: Vec<u32>,
     pub(super) instance: usize,
     pub(super) contexts: Contexts,
-    uses: BTreeMap<Option<u32>, Useful>,
+    pub(super) uses: BTreeMap<Option<u32>, Useful>,
     /// Leaves of its table that are there, and those that may be since an attach failed.
     pub(super) leaves: BTreeSet<u32>,
     pub(super) perhaps: BTreeSet<u32>,
     /// Its SMMU leaves no choice: what is refused stalls, or has an event.
     pub(super) stalls_always: bool,
+    /// It goes on as a kernel before this one left it, all its substreams together.
+    pub(super) kept: bool,
     /// Bits of the PASIDs that responses to its page requests can carry, where they do.
     response_bits: Option<u32>,
 }
@@ -108,7 +112,7 @@ impl MasterState {
 
     /// Whether any accesses use, before or after, a domain or a process.
     pub(super) fn is_translated(&self, after: bool) -> bool {
-        let translated = |use_: Use| matches!(use_, Use::Domain(_) | Use::Process(_));
+        let translated = |use_: Use| !matches!(use_, Use::Blocked | Use::Identity);
         self.uses.keys().any(|substream| translated(self.uses(*substream, after)))
     }
 
@@ -139,6 +143,7 @@ impl Oracle {
             leaves: BTreeSet::new(),
             perhaps: BTreeSet::new(),
             stalls_always: false,
+            kept: false,
             response_bits: None,
         });
     }
@@ -244,6 +249,7 @@ impl Oracle {
             Use::Blocked | Use::Identity => None,
             Use::Domain(domain) => Some(domain),
             Use::Process(process) => Some(self.domains + process),
+            Use::Kept(space) => Some(space),
         }
     }
 
@@ -322,6 +328,10 @@ impl Oracle {
     pub fn attach_begins(&mut self, user: impl Into<User>, next: Use) {
         let User { master, substream } = user.into();
         if let Some(master) = self.masters.get_mut(master) {
+            if master.kept {
+                // Its entry becomes another, and with it all that it led to.
+                master.uses.values_mut().for_each(|useful| useful.next = Some(Use::Blocked));
+            }
             master.uses.entry(substream).or_default().next = Some(next);
         }
     }
@@ -342,6 +352,15 @@ impl Oracle {
         }
         if useful.now == Use::Blocked {
             master.uses.remove(&substream);
+        }
+        if master.kept {
+            master.kept = !done;
+            master.uses.values_mut().for_each(|useful| useful.next = None);
+            if done {
+                master.uses.retain(|of, _| *of == substream);
+                master.leaves.clear();
+                master.perhaps.clear();
+            }
         }
         if translated && done {
             master.leaves.insert(leaf);
