@@ -436,9 +436,10 @@ impl fmt::Display for Described<'_> {
             Operation::Replace { process: of } => write!(f, "replace {}", process(*of)),
             Operation::HandOver { lost } => {
                 f.write_str("another kernel takes over")?;
-                let lost =
-                    lost.iter().zip([", without "].into_iter().chain(std::iter::repeat(", ")));
-                lost.map(|(of, before)| write!(f, "{before}{}", master(*of))).collect()
+                let separators = [", without "].into_iter().chain(std::iter::repeat(", "));
+                lost.iter()
+                    .zip(separators)
+                    .try_for_each(|(of, before)| write!(f, "{before}{}", master(*of)))
             }
             Operation::Map { space, iova, bytes, source, write, .. } => {
                 write!(f, "map {} of ", Bytes(*bytes))?;

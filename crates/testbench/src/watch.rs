@@ -4,6 +4,7 @@
 
 mod devices;
 mod faults;
+mod hand_over;
 mod interrupt;
 mod pages;
 mod stalls;

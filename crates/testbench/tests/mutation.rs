@@ -135,18 +135,18 @@ const NO_WEIGHTS: &str = "steps = 10000, iova = 0xc0000000, pages = 1024 }";
 const NAPS: &str =
     "steps = 3000, iova = 0xc0000000, pages = 64, weights = { power = 60, stale = 24 } }";
 
-/// Kernels that take over from each other, on SMMUs with few tags.
+/// Kernels that take over from each other, on an SMMU with few tags.
 const KERNELS: &str = r#"
 name = "kernels"
-instance = [{ name = "smmu0", asid-bits = 8 }, { name = "smmu1" }]
+instance = [{ name = "smmu0", asid-bits = 8 }]
 master = [
     { name = "nic", instance = "smmu0", streams = [0x900] },
     { name = "disk", instance = "smmu0", streams = [0x910] },
-    { name = "gpu", instance = "smmu1", streams = [0x1100] },
+    { name = "gpu", instance = "smmu0", streams = [0x1100] },
 ]
 domain = [{ name = "first" }, { name = "second" }]
 [[step]]
-random = { steps = 600, pages = 16, weights = { attach = 12, detach = 6, hand-over = 12 } }
+random = { steps = 1500, pages = 16, weights = { attach = 20, detach = 16, hand-over = 5 } }
 "#;
 
 const PROCESSES: &str = include_str!("../../../scenarios/random-processes.toml");

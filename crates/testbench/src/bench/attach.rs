@@ -46,11 +46,15 @@ impl Bench {
         let operands = || self.attachment(master, name, to);
         let user = User { master, substream };
         let left = self.left_to(master);
+        let was_kept = self.oracle(|oracle| oracle.is_kept(master));
         let done = self.changing(user, to, (answer, self.foreseen(user, to)), || {
             self.traced("call", call, operands, || self.call_attach(&handle, substream, to))
         });
         self.look(|watch| {
-            left.into_iter().for_each(|(user, iova)| watch.read(&self.world, user, iova))
+            if was_kept && !watch.oracle.is_kept(master) {
+                watch.after_kept(master);
+            }
+            left.into_iter().for_each(|(user, iova)| watch.read(&self.world, user, iova));
         });
         done
     }

@@ -18,7 +18,7 @@ use crate::platform::{Observer, Point, TestPlatform, World};
 use crate::ram::Ram;
 use crate::scenario::{AsidPolicy, Instance, Scenario};
 use crate::stream_table::StreamTable;
-use crate::trace::Args;
+use crate::trace::{Args, Trace};
 use crate::watch::{OwnedTag, Tally, Watch};
 
 /// Kernels that a run has at most: the memory of each stays.
@@ -164,9 +164,9 @@ impl Bench {
         std::mem::forget(self.clone());
         self.world.set_observer(None);
         let mut next = self.successor()?;
-        let said = next.traced("call", "hand-over", Args::new, || Ok::<_, BenchError>(()));
-        said?;
+        next.world.trace(Trace::begin);
         let done = next.take_over(lost)?;
+        next.world.trace(|trace| trace.end("hand-over", "call", &Args::new()));
         let next = Arc::new(next);
         next.world.set_observer(Some(next.clone() as Arc<dyn Observer>));
         next.look(|watch| watch.collect(&next.world));
@@ -385,7 +385,7 @@ impl Bench {
             for stream in &master.streams {
                 let Some(old) = model.endpoint(*stream) else { continue };
                 let mut new = Endpoint::default().response_pasid(old.response_pasid);
-                new.answers = old.answers.clone();
+                new.answers = old.answers;
                 model.plug(*stream, new);
             }
         }

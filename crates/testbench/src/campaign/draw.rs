@@ -68,8 +68,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             weights.power = rng.u32(1..=6);
             weights.reset = rng.u32(0..=2);
             weights.replug = rng.u32(0..=1);
-            // What is left of a kernel stays in memory: not in most.
-            weights.hand_over = u32::from(rng.u8(..) < 64);
+            weights.hand_over = rng.u32(0..=2);
         }
     }
     scenario

@@ -96,7 +96,8 @@ impl Watch {
     /// The device of `user` reads at `iova`, with each of its streams.
     pub(crate) fn read(&mut self, world: &World, user: User, iova: u64) {
         let (instance, streams) = self.oracle.streams(user.master);
-        for stream in streams.to_vec() {
+        let streams = streams.to_vec();
+        for stream in streams {
             self.access(world, instance, stream, user, (iova, false), None);
         }
         self.collect(world);

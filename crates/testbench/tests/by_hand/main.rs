@@ -6,6 +6,7 @@ mod devices;
 mod driver;
 mod el2;
 mod guest;
+mod hand_over;
 mod judge;
 mod stage_2;
 mod stall;
