@@ -169,6 +169,8 @@ pub(crate) fn change<P: Platform>(
             return Err(AttachError::SubstreamRange { instance: id, pasid, bits });
         }
         let adopted = state.adopted;
+        #[cfg(feature = "mutation")]
+        let adopted = adopted && !core.leaves_out(crate::Mutation::NoAdoptedEnd);
         let stuck = state.is_stuck() || instance.commands().has_failed();
         // Devices that keep translations are among the targets.
         let devices = if state.ats { state.streams.len() } else { 0 };

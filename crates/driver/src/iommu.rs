@@ -332,6 +332,11 @@ impl<P: Platform> Probe<P> {
                 }
             };
             let adopting = adopted.is_some();
+            #[cfg(feature = "mutation")]
+            let adopted = adopted.map(|found| {
+                let reuses = core.leaves_out(crate::Mutation::ReuseLiveTag);
+                if reuses { Found { tags: Vec::new(), vmids: Vec::new(), ..found } } else { found }
+            });
             let others = match adopted {
                 None => Vec::new(),
                 Some(found) => match configuration.reserve_adopted(id, found) {

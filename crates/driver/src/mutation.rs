@@ -85,11 +85,17 @@ pub enum Mutation {
     UncountedUnmaps,
     /// A counter goes on from what was in it before.
     OldCount,
+    /// Tags of what was taken over from another kernel are given out.
+    ReuseLiveTag,
+    /// What was taken over is not ended when its master is detached.
+    NoAdoptedEnd,
+    /// Tags of what was taken over are given back without an invalidation.
+    NoAdoptedFlush,
 }
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -123,6 +129,9 @@ impl Mutation {
         Self::PartOfGroup,
         Self::NoNt,
         Self::NoRepeat,
+        Self::ReuseLiveTag,
+        Self::NoAdoptedEnd,
+        Self::NoAdoptedFlush,
     ];
 
     /// Every one that breaks no rule, but makes numbers wrong.

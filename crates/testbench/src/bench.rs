@@ -9,6 +9,7 @@ mod dirty;
 mod end;
 mod events;
 mod guest;
+mod hand_over;
 mod handle;
 mod interrupts;
 mod mapping;
@@ -37,6 +38,7 @@ use crate::trace::{Args, Trace, Tracer};
 use crate::watch::{OwnedTag, Watch};
 use counters::Counters;
 use guest::Guest;
+use hand_over::Left;
 pub(crate) use handle::Handle;
 use process::Slot;
 use stall::Stalls;
@@ -138,6 +140,7 @@ impl FaultKey {
 pub struct Bench {
     pub(crate) world: Arc<World>,
     pub(crate) scenario: Scenario,
+    config: smmuv3::Config,
     pub(crate) iommu: Iommu<TestPlatform>,
     pub(crate) smmus: Vec<Handle<Smmu<TestPlatform>>>,
     /// Their performance monitors, of those that have some.
@@ -161,6 +164,10 @@ pub struct Bench {
     stalls: Mutex<Stalls>,
     /// Groups of page requests that wait for an answer.
     groups: Mutex<Vec<PageGroup<TestPlatform>>>,
+    /// What kernels left that were here before.
+    left: Left,
+    /// The tags that the last one of them had, until all is taken over.
+    former_tags: Vec<OwnedTag>,
 }
 
 impl Bench {
@@ -190,6 +197,7 @@ impl Bench {
             .map_err(|_| BenchError::NoMemory("the driver".to_owned()))?;
         let mut bench = Self {
             iommu,
+            config,
             smmus: Vec::new(),
             counters: Vec::new(),
             ids: Mutex::default(),
@@ -205,6 +213,8 @@ impl Bench {
             mutation: settings.mutation,
             stalls: Mutex::default(),
             groups: Mutex::default(),
+            left: Left::default(),
+            former_tags: Vec::new(),
             world,
             scenario: scenario.clone(),
         };
@@ -280,6 +290,8 @@ impl Bench {
             Operation::Release { process } => self.release(*process),
             Operation::Change { instance, change } => self.change(*instance, *change),
             Operation::Replace { process } => self.replace(*process)?,
+            // Whoever runs the scenario goes on with another bench: [`Bench::hand_over`].
+            Operation::HandOver { .. } => Done::default(),
             Operation::Map { space, iova, bytes, source, write, kind } => {
                 self.map(*space, *iova, *bytes, *source, *write, *kind)
             }

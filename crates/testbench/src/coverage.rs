@@ -134,6 +134,7 @@ pub const VERBS: &[&str] = &[
     "power",
     "reset",
     "replug",
+    "hand-over",
 ];
 
 /// Features, operations that can never be done with them, and why.
@@ -162,6 +163,8 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         &["ask", "grant"],
         "what stalls has no ATS, and asks for nothing",
     ),
+    (&["process"], &["hand-over"], "processes end with their kernel"),
+    (&["under guests", "guest's stage 1"], &["hand-over"], "guests end with their host"),
 ];
 
 /// What only a domain can be, not a process.
@@ -191,6 +194,7 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Change { change: Change::Suspend | Change::Resume, .. } => "power",
         Operation::Change { change: Change::Reset, .. } => "reset",
         Operation::Change { change: Change::Replug, .. } => "replug",
+        Operation::HandOver { .. } => "hand-over",
         Operation::Map { .. } => "map",
         Operation::Unmap { .. } => "unmap",
         Operation::Read { .. } => "read",
@@ -200,7 +204,9 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Translate { .. } => "translate",
         Operation::Ask { .. } => "ask",
         Operation::Grant { .. } => "grant",
-        Operation::Reclaim { .. } | Operation::Stop { .. } => return None,
+        Operation::Reclaim { .. }
+        | Operation::Stop { .. }
+        | Operation::Change { change: Change::EndAdoption, .. } => return None,
     })
 }
 
@@ -251,6 +257,10 @@ impl<'a> Counter<'a> {
                 self.master(*master) | self.bits(&self.spaces, of)
             }
             Operation::Change { instance, .. } => self.instance(*instance, oracle),
+            Operation::HandOver { .. } => {
+                let instances = 0..self.instances.len();
+                instances.fold(0, |set, index| set | self.instance(index, oracle))
+            }
             Operation::Release { process: of } | Operation::Replace { process: of } => process(of),
             Operation::Map { space, .. } | Operation::Unmap { space, .. } => {
                 self.space(*space, oracle)

@@ -69,6 +69,11 @@ pub enum Operation {
         /// What becomes of it.
         change: Change,
     },
+    /// The kernel crashes, and another one takes over what runs: no domain and no mapping of before is known any more.
+    HandOver {
+        /// Masters whose streams do not go on, in order.
+        lost: Vec<usize>,
+    },
     /// Map memory.
     Map {
         /// Number of the address space: the domains come first, the processes after them.
@@ -228,6 +233,7 @@ impl Operation {
                 Self::Change { instance: *instance, change: *change }
             }
             Action::Replace { process } => Self::Replace { process: *process },
+            Action::HandOver { lost } => Self::HandOver { lost: lost.clone() },
             Action::Map { domain, iova, memory, offset, length, access, kind } => Self::Map {
                 space: *domain,
                 iova: *iova,
@@ -299,7 +305,7 @@ impl Operation {
                 let domain = match to {
                     Use::Domain(domain) => Target::Domain(*domain),
                     Use::Identity => Target::Identity,
-                    Use::Blocked | Use::Process(_) => Target::Blocked,
+                    Use::Blocked | Use::Process(_) | Use::Kept(_) => Target::Blocked,
                 };
                 Action::Attach { master: *master, pasid: *pasid, domain, answer: *answer }
             }
@@ -314,6 +320,7 @@ impl Operation {
                 Action::Change { instance: *instance, change: *change }
             }
             Self::Replace { process } => Action::Replace { process: *process },
+            Self::HandOver { lost } => Action::HandOver { lost: lost.clone() },
             Self::Map { space, iova, bytes, source, write, kind } => {
                 let (memory, offset) = match source {
                     Source::Memory { memory, offset } => (*memory, *offset),
@@ -412,6 +419,7 @@ impl fmt::Display for Described<'_> {
                     Use::Identity => write!(f, "let {user} reach all memory"),
                     Use::Domain(to) => write!(f, "attach {user} to {}", scenario.space(*to)),
                     Use::Process(to) => write!(f, "attach {user} to {}", process(*to)),
+                    Use::Kept(_) => write!(f, "leave {user} as it is"),
                 }
             }
             Operation::Bind { process: of, master: to, .. } => {
@@ -426,6 +434,13 @@ impl fmt::Display for Described<'_> {
                 write!(f, "{} {of}", change.name())
             }
             Operation::Replace { process: of } => write!(f, "replace {}", process(*of)),
+            Operation::HandOver { lost } => {
+                f.write_str("another kernel takes over")?;
+                let separators = [", without "].into_iter().chain(std::iter::repeat(", "));
+                lost.iter()
+                    .zip(separators)
+                    .try_for_each(|(of, before)| write!(f, "{before}{}", master(*of)))
+            }
             Operation::Map { space, iova, bytes, source, write, .. } => {
                 write!(f, "map {} of ", Bytes(*bytes))?;
                 match source {

@@ -435,7 +435,12 @@ impl<'a> Run<'a> {
             watch.interfering = self.interfere && is_random(id);
             watch.begin(self.seed ^ id);
         }
-        let done = self.bench.perform(operation)?;
+        let mut done = self.bench.perform(operation)?;
+        if let Operation::HandOver { lost } = operation {
+            let (next, outcome) = self.bench.hand_over(lost)?;
+            done = outcome;
+            self.bench = next.unwrap_or_else(|| self.bench.clone());
+        }
         if let Operation::Write { master, substream, .. }
         | Operation::Read { master, substream, .. } = operation
         {

@@ -347,6 +347,11 @@ pub enum Action {
         /// Index of the process.
         process: usize,
     },
+    /// The kernel crashes, and another one takes over what runs: it knows no domain and no mapping of before.
+    HandOver {
+        /// Masters whose streams do not go on, in order.
+        lost: Vec<usize>,
+    },
     /// Change an instance as a whole.
     Change {
         /// Index of the instance.

@@ -4,6 +4,7 @@
 
 mod devices;
 mod faults;
+mod hand_over;
 mod interrupt;
 mod pages;
 mod stalls;
@@ -56,6 +57,8 @@ pub struct Watch {
     models: bool,
     /// What the hardware of each instance did, and what was reported of it, in numbers.
     pub(crate) tallies: Vec<Tally>,
+    /// Tags of what kernels left that are no more.
+    pub(crate) kept_tags: Vec<OwnedTag>,
     /// Calls that the driver refused although nothing was wrong with them.
     pub refusal: Option<String>,
 }
@@ -125,6 +128,7 @@ impl Watch {
             unfinished: BTreeSet::new(),
             models: false,
             tallies: vec![Tally::default(); instances],
+            kept_tags: Vec::new(),
             refusal: None,
         }
     }
@@ -441,7 +445,10 @@ impl Watch {
             .filter(|held| held.access.substream == user.substream)
             .map(|held| (held.access, held.pa))
             .collect::<Vec<_>>();
-        let left = self.oracle.space(before).map(|left| self.oracle.owner(left));
+        // What a kernel before this one left keeps its tag until its adoption is ended.
+        let before_this = matches!(before, Use::Kept(_));
+        let left = self.oracle.space(before).filter(|_| !before_this);
+        let left = left.map(|left| self.oracle.owner(left));
         let left = left.filter(|left| !self.oracle.is_used_on(*left, instance));
         let left = left.map(|left| self.oracle.root(left)).and_then(|root| {
             let translation = model.tlb_entries().find(|entry| entry.is_of(root));

@@ -52,6 +52,11 @@ impl<'a> Workload<'a> {
         if !scenario.masters.iter().any(|master| master.pri) {
             (weights.ask, weights.grant) = (0, 0);
         }
+        // Both end with their kernel.
+        let guests = scenario.domains.iter().any(|domain| domain.tables.over.is_some());
+        if guests || !scenario.processes.is_empty() {
+            weights.hand_over = 0;
+        }
         let rng = fastrand::Rng::with_seed(seed);
         Self { scenario, random, weights, rng, serial: 0, hot: Vec::new() }
     }
@@ -106,8 +111,10 @@ impl<'a> Workload<'a> {
                 (self.power(oracle), false)
             } else if choose(weights.reset) {
                 (self.change(Change::Reset), false)
-            } else {
+            } else if choose(weights.replug) {
                 (self.change(Change::Replug), false)
+            } else {
+                (self.hand_over(oracle), false)
             };
             if let Some(operation) = operation {
                 return (operation, stale);
@@ -372,7 +379,7 @@ impl<'a> Workload<'a> {
             .users()
             .filter_map(|(user, use_)| match use_ {
                 Use::Process(process) => Some((process, user.master)),
-                Use::Blocked | Use::Identity | Use::Domain(_) => None,
+                Use::Blocked | Use::Identity | Use::Domain(_) | Use::Kept(_) => None,
             })
             .collect();
         let (process, master) = self.rng.choice(bound)?;
@@ -470,6 +477,16 @@ impl<'a> Workload<'a> {
         let asleep = oracle.power(instance) == Power::Off;
         let change = if asleep { Change::Resume } else { Change::Suspend };
         Some(Operation::Change { instance, change })
+    }
+
+    /// Another kernel takes over, now and then without some of the masters; or it ends what it took over.
+    fn hand_over(&mut self, oracle: &Oracle) -> Option<Operation> {
+        if oracle.all_spaces() > oracle.spaces() && self.rng.u8(..) < 160 {
+            return self.change(Change::EndAdoption);
+        }
+        let masters = 0..self.scenario.masters.len();
+        let lost = masters.filter(|_| self.rng.u8(..) < 48).collect();
+        Some(Operation::HandOver { lost })
     }
 
     fn change(&mut self, change: Change) -> Option<Operation> {

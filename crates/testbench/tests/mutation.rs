@@ -51,6 +51,9 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
         Some(Mutation::OldCount) => {
             RANDOM.replace("10000", "500").replace("asid-bits", "counters = 4\nasid-bits")
         }
+        Some(Mutation::ReuseLiveTag | Mutation::NoAdoptedEnd | Mutation::NoAdoptedFlush) => {
+            KERNELS.to_owned()
+        }
         _ => RANDOM.replace("10000", "1500"),
     };
     Scenario::parse(&text, "random").unwrap_or_else(|errors| panic!("{errors}"))
@@ -173,6 +176,20 @@ const NO_WEIGHTS: &str = "steps = 10000, iova = 0xc0000000, pages = 1024 }";
 const NAPS: &str =
     "steps = 3000, iova = 0xc0000000, pages = 64, weights = { power = 60, stale = 24 } }";
 
+/// Kernels that take over from each other, on an SMMU with few tags.
+const KERNELS: &str = r#"
+name = "kernels"
+instance = [{ name = "smmu0", asid-bits = 8 }]
+master = [
+    { name = "nic", instance = "smmu0", streams = [0x900] },
+    { name = "disk", instance = "smmu0", streams = [0x910] },
+    { name = "gpu", instance = "smmu0", streams = [0x1100] },
+]
+domain = [{ name = "first" }, { name = "second" }]
+[[step]]
+random = { steps = 1500, pages = 16, weights = { attach = 20, detach = 16, hand-over = 5 } }
+"#;
+
 const PROCESSES: &str = include_str!("../../../scenarios/random-processes.toml");
 
 fn verdicts(scenario: &Scenario, mutation: Option<Mutation>) -> Vec<String> {
@@ -202,6 +219,7 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::NoNt,
         Mutation::NoRepeat,
         Mutation::OldCount,
+        Mutation::ReuseLiveTag,
     ];
     for mutation in [None].into_iter().chain(others.map(Some)) {
         let verdicts = verdicts(&scenario(mutation), None);

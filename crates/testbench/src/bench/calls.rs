@@ -168,7 +168,7 @@ impl Bench {
                 Some(self.iommu.attach_pasid(master, SubstreamId(pasid), domain))
             }
             // Neither steps nor randomness ask for these.
-            (Some(_), Use::Identity) | (_, Use::Process(_)) => None,
+            (Some(_), Use::Identity) | (_, Use::Process(_) | Use::Kept(_)) => None,
         }
     }
 }

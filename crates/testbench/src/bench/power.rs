@@ -27,6 +27,7 @@ impl Bench {
             (Change::Resume | Change::Reset, Power::Off) => self.wake(instance, change),
             (Change::Reset, _) => self.reset(instance),
             (Change::Replug, Power::On) => self.replug(instance),
+            (Change::EndAdoption, _) => self.end_adoption(instance),
             (Change::Suspend | Change::Resume | Change::Replug, _) => Ok("nothing to do"),
         };
         let outcome = match done {
@@ -203,6 +204,7 @@ impl Bench {
         self.world.forget_given(instance);
         self.look(|watch| {
             watch.collect(&self.world);
+            watch.kept_tags.retain(|tag| tag.instance != instance);
             if let Some(tally) = watch.tallies.get_mut(instance) {
                 *tally = Tally::default();
             }
@@ -240,7 +242,7 @@ impl Bench {
         self.smmus.get(instance)?.get()
     }
 
-    fn named(&self, instance: usize) -> trace::Args {
+    pub(super) fn named(&self, instance: usize) -> trace::Args {
         let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
         trace::args([("instance", name.into())])
     }

@@ -68,6 +68,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             weights.power = rng.u32(1..=6);
             weights.reset = rng.u32(0..=2);
             weights.replug = rng.u32(0..=1);
+            weights.hand_over = rng.u32(0..=2);
         }
     }
     scenario

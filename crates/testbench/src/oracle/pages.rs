@@ -235,7 +235,7 @@ impl Oracle {
         let (instance, streams) = self.streams(user.master);
         let streams = streams.to_vec();
         let translates = |(of, now): (User, Use)| {
-            of.master == user.master && matches!(now, Use::Domain(_) | Use::Process(_))
+            of.master == user.master && !matches!(now, Use::Blocked | Use::Identity)
         };
         // Its devices ask for nothing any more, whatever the substream.
         let silent = !self.users().any(translates);

@@ -79,9 +79,9 @@ pub(super) struct SpaceState {
     pub(super) written: BTreeSet<u64>,
     pub(super) owed: Vec<u64>,
     /// Where pages led that are mapped no more.
-    gone: BTreeMap<u64, u64>,
+    pub(super) gone: BTreeMap<u64, u64>,
     /// Root of its tables: by it the oracle knows its cached translations.
-    root: u64,
+    pub(super) root: u64,
     pub(super) shape: Shape,
     /// A guest's: the space that its addresses are those of.
     pub(super) over: Option<usize>,
@@ -90,7 +90,16 @@ pub(super) struct SpaceState {
     pub(super) pasid: Option<u32>,
 }
 
-/// Address spaces are numbered: the domains come first, the processes after them.
+impl SpaceState {
+    /// Where all its pages led, now and before.
+    pub(super) fn forgotten(self) -> BTreeMap<u64, u64> {
+        let left = self.pages.into_iter().map(|(iova, page)| (iova, page.pa));
+        self.gone.into_iter().chain(left).collect()
+    }
+}
+
+/// Address spaces are numbered: the domains come first, the processes after them, and last what kernels left that are no
+/// more.
 impl Oracle {
     /// Another domain, whose tables start at `root`. All domains come before the first process.
     pub fn add_domain(&mut self, root: u64) {
@@ -134,10 +143,8 @@ impl Oracle {
     pub fn replace_process(&mut self, process: usize, root: u64, pasid: u32) {
         let space = self.domains + process;
         let Some(space) = self.spaces.get_mut(space) else { return };
-        let gone = std::mem::take(&mut space.gone);
-        let left = std::mem::take(&mut space.pages).into_iter().map(|(iova, page)| (iova, page.pa));
         // What the old one mapped is still worth an attempt.
-        let gone = gone.into_iter().chain(left).collect();
+        let gone = std::mem::take(space).forgotten();
         *space = SpaceState { root, pasid: Some(pasid), gone, ..SpaceState::default() };
     }
 
@@ -146,8 +153,13 @@ impl Oracle {
         self.domains
     }
 
-    /// How many address spaces there are.
+    /// How many address spaces there are, but for those that were left.
     pub fn spaces(&self) -> usize {
+        self.spaces.len() - self.kept_spaces
+    }
+
+    /// How many address spaces there are, with those that kernels left that are no more.
+    pub fn all_spaces(&self) -> usize {
         self.spaces.len()
     }
 

@@ -18,6 +18,8 @@ pub enum Use {
     Domain(usize),
     /// The process with this index.
     Process(usize),
+    /// What a kernel before this one had given it: the space with this number.
+    Kept(usize),
 }
 
 /// Whose accesses: those of a master, without a substream or with this one.
@@ -85,7 +87,7 @@ pub(super) struct MasterState {
     streams: Vec<u32>,
     pub(super) instance: usize,
     pub(super) contexts: Contexts,
-    uses: BTreeMap<Option<u32>, Useful>,
+    pub(super) uses: BTreeMap<Option<u32>, Useful>,
     /// Leaves of its table that are there, and those that may be since an attach failed.
     pub(super) leaves: BTreeSet<u32>,
     pub(super) perhaps: BTreeSet<u32>,
@@ -93,6 +95,8 @@ pub(super) struct MasterState {
     pub(super) stalls_always: bool,
     /// It goes from one thing to another without a moment in between, where no stage 2 is part of that.
     pub(super) hitless: bool,
+    /// It goes on as a kernel before this one left it, all its substreams together.
+    pub(super) kept: bool,
     /// Bits of the PASIDs that responses to its page requests can carry, where they do.
     response_bits: Option<u32>,
 }
@@ -110,7 +114,7 @@ impl MasterState {
 
     /// Whether any accesses use, before or after, a domain or a process.
     pub(super) fn is_translated(&self, after: bool) -> bool {
-        let translated = |use_: Use| matches!(use_, Use::Domain(_) | Use::Process(_));
+        let translated = |use_: Use| !matches!(use_, Use::Blocked | Use::Identity);
         self.uses.keys().any(|substream| translated(self.uses(*substream, after)))
     }
 
@@ -142,6 +146,7 @@ impl Oracle {
             perhaps: BTreeSet::new(),
             stalls_always: false,
             hitless: false,
+            kept: false,
             response_bits: None,
         });
     }
@@ -247,6 +252,7 @@ impl Oracle {
             Use::Blocked | Use::Identity => None,
             Use::Domain(domain) => Some(domain),
             Use::Process(process) => Some(self.domains + process),
+            Use::Kept(space) => Some(space),
         }
     }
 
@@ -350,6 +356,10 @@ impl Oracle {
     pub fn attach_begins(&mut self, user: impl Into<User>, next: Use) {
         let User { master, substream } = user.into();
         if let Some(master) = self.masters.get_mut(master) {
+            if master.kept {
+                // Its entry becomes another, and with it all that it led to.
+                master.uses.values_mut().for_each(|useful| useful.next = Some(Use::Blocked));
+            }
             master.uses.entry(substream).or_default().next = Some(next);
         }
     }
@@ -370,6 +380,15 @@ impl Oracle {
         }
         if useful.now == Use::Blocked {
             master.uses.remove(&substream);
+        }
+        if master.kept {
+            master.kept = !done;
+            master.uses.values_mut().for_each(|useful| useful.next = None);
+            if done {
+                master.uses.retain(|of, _| *of == substream);
+                master.leaves.clear();
+                master.perhaps.clear();
+            }
         }
         if translated && done {
             master.leaves.insert(leaf);

@@ -98,6 +98,8 @@ pub(super) fn sequence(source: &Source<'_>, scenario: &Scenario, steps: &[Option
             Action::ProcessUnmap { process, iova, length } => {
                 unmap(&mut mapped[scenario.domains.len() + process], iova, length, step.line);
             }
+            // Masters may have what they had, and domains are empty.
+            Action::HandOver { .. } => mapped.iter_mut().for_each(Vec::clear),
             Action::Random(ref random) => {
                 let (start, end) = (random.iova, random.iova + random.pages * PAGE);
                 let window = Mapping { start, end, line: step.line };

@@ -66,6 +66,8 @@ pub struct Weights {
     pub reset: u32,
     /// Remove an instance, and take it into use again.
     pub replug: u32,
+    /// Let another kernel take over, or end what it took over.
+    pub hand_over: u32,
 }
 
 impl Random {
@@ -102,6 +104,7 @@ impl Weights {
             + self.power
             + self.reset
             + self.replug
+            + self.hand_over
     }
 }
 
@@ -130,6 +133,7 @@ impl Default for Weights {
             power: 0,
             reset: 0,
             replug: 0,
+            hand_over: 0,
         }
     }
 }

@@ -207,6 +207,11 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
             let of = name(&scenario.instances, *instance, |it: &Instance| &it.name);
             writeln!(out, "{} = {{ instance = {of} }}", change.name())
         }
+        Action::HandOver { lost } if lost.is_empty() => writeln!(out, "hand-over = {{}}"),
+        Action::HandOver { lost } => {
+            let lost: Vec<String> = lost.iter().map(|index| master(*index)).collect();
+            writeln!(out, "hand-over = {{ lose = [{}] }}", lost.join(", "))
+        }
         Action::Replace { process: of } => {
             writeln!(out, "replace = {{ process = {} }}", process(*of))
         }
@@ -336,6 +341,7 @@ fn random(out: &mut String, it: &Random) -> fmt::Result {
             ("power", all.power, Some(usual.power)),
             ("reset", all.reset, Some(usual.reset)),
             ("replug", all.replug, Some(usual.replug)),
+            ("hand-over", all.hand_over, Some(usual.hand_over)),
         ];
         let written = weights.iter().filter(|(_, weight, usual)| Some(*weight) != *usual);
         let written: Vec<String> =

@@ -95,14 +95,20 @@ impl Watch {
         self.access(world, instance, stream, user, (iova, write), transfer);
     }
 
+    /// The device of `user` reads at `iova`, with each of its streams.
+    pub(crate) fn read(&mut self, world: &World, user: User, iova: u64) {
+        let (instance, streams) = self.oracle.streams(user.master);
+        let streams = streams.to_vec();
+        for stream in streams {
+            self.access(world, instance, stream, user, (iova, false), None);
+        }
+        self.collect(world);
+    }
+
     /// Every device that uses `space`, or is about to, reads at `iova`.
     fn touch(&mut self, world: &World, space: usize, iova: u64) {
         for user in self.oracle.users_of(space) {
-            let (instance, streams) = self.oracle.streams(user.master);
-            let streams = streams.to_vec();
-            for stream in streams {
-                self.access(world, instance, stream, user, (iova, false), None);
-            }
+            self.read(world, user, iova);
         }
         self.collect(world);
     }

@@ -7,6 +7,7 @@
 mod devices;
 mod el2;
 mod guest;
+mod hand_over;
 mod mark;
 mod observation;
 mod power;

@@ -8,6 +8,7 @@ mod dirty;
 mod driver;
 mod el2;
 mod guest;
+mod hand_over;
 mod instance;
 mod judge;
 mod observation;

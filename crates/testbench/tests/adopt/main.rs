@@ -2,7 +2,11 @@
 //! A running SMMU is taken over from a driver that is gone: what worked goes on at every moment, what was not to go on
 //! aborts, and structures that lie are refused before anything is written.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod leaves;
+mod numbers;
+mod requests;
 
 use std::sync::{Arc, Mutex};
 
@@ -83,7 +87,9 @@ fn crash(seed: u64, change: impl Fn(Profile) -> Profile) -> Crashed {
     let machine = Arc::new(machine.unwrap());
     let world = World::new(machine.clone(), 1);
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
-    let smmu = common::enable(&iommu, &world, 0, config());
+    let mut config = config();
+    config.firmware.page_0_only = change(Profile::default()).page_0_only;
+    let smmu = common::enable(&iommu, &world, 0, config);
     let memory = world.frames().allocate(4 * PAGE, PAGE).unwrap();
     let pasids = MasterConfig::default().with_substream_bits(8);
     let plain = MasterConfig::default();
