@@ -197,7 +197,7 @@ impl ContextTable {
     }
 
     /// The descriptor that is beside a single one, and not used; `None` where there are more.
-    pub fn spare(&self) -> Option<Entry> {
+    pub fn spare(&self) -> Option<Entry<'static>> {
         // SAFETY: the other half of the memory, as in `entry`.
         (self.bits == 0).then(|| unsafe { Entry::new(self.other()) })
     }

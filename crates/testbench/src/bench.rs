@@ -158,8 +158,6 @@ pub struct Bench {
     pub(crate) memories: Vec<u64>,
     pub(crate) pool: u64,
     pub(crate) watch: Mutex<Watch>,
-    #[cfg(feature = "mutation")]
-    mutation: Option<smmuv3::Mutation>,
     /// What waits for an answer, and what was reported where the driver was interrupted.
     stalls: Mutex<Stalls>,
     /// Groups of page requests that wait for an answer.
@@ -209,8 +207,6 @@ impl Bench {
             memories: Vec::new(),
             pool: 0,
             watch: Mutex::new(watch),
-            #[cfg(feature = "mutation")]
-            mutation: settings.mutation,
             stalls: Mutex::default(),
             groups: Mutex::default(),
             left: Left::default(),

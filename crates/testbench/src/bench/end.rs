@@ -53,8 +53,6 @@ impl Bench {
             pool,
             scenario,
             watch,
-            #[cfg(feature = "mutation")]
-                mutation: _,
             stalls: _,
             groups: _,
             config: _,

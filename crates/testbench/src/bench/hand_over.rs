@@ -301,7 +301,13 @@ impl Bench {
             }
             self.look(|watch| watch.replace_instance(index, table));
             self.smmus.push(Handle::new(smmu));
-            let counters = Counters::start(&self.world, &scenario, index);
+            let counters = Counters::start(
+                &self.world,
+                &scenario,
+                index,
+                #[cfg(feature = "mutation")]
+                self.config.mutation,
+            );
             self.counters.extend(counters.map_err(|error| BenchError::Driver {
                 doing: format!("start the counters of {}", scenario.instances[index].name),
                 error: error.to_string(),

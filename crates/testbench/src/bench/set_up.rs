@@ -29,7 +29,7 @@ impl Bench {
                 &scenario,
                 index,
                 #[cfg(feature = "mutation")]
-                self.mutation,
+                self.config.mutation,
             );
             self.counters.extend(counters.map_err(|error| BenchError::Driver {
                 doing: format!("start the counters of {}", instance.name),

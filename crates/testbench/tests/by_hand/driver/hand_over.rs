@@ -9,7 +9,7 @@ use smmuv3_formats::register::{
 };
 use smmuv3_testbench::oracle::{PAGE, Shape};
 
-use super::{ABORT, COMMANDS_LOG2, EVENTS_LOG2, Hand, INSTANCES, STREAMS_LOG2};
+use super::{ABORT, COMMANDS_LOG2, EVENTS_LOG2, Hand, INSTANCES, Queue, STREAMS_LOG2};
 
 impl Hand {
     /// The kernel is gone: streams go on, domains are empty, with these ASIDs.
@@ -52,7 +52,7 @@ impl Hand {
         let queue = self.allocate(16 << COMMANDS_LOG2);
         let events = self.allocate(32 << EVENTS_LOG2);
         let smmu = &mut self.smmus[instance];
-        (smmu.queue, smmu.prod) = (queue, 0);
+        smmu.queue = Queue::main(queue);
         let mmio = &smmu.mmio;
         let base = CmdqBase::default().with_addr(queue).with_log2size(COMMANDS_LOG2);
         mmio.write64(CmdqBase::OFFSET, base.0);
