@@ -159,16 +159,10 @@ random = { steps = 1500, pages = 256, longest = 64, weights = { attach = 8, stal
 const BLOCKS: &str = r#"
 name = "blocks"
 instance = [{ name = "smmu0", bbml = 1 }]
-master = [
-    { name = "nic", instance = "smmu0", streams = [0x900] },
-    { name = "gpu", instance = "smmu0", streams = [0x1100] },
-]
-domain = [
-    { name = "blocks", splitting = true },
-    { name = "guest", stage = 2, splitting = true },
-]
+master = [{ name = "nic", instance = "smmu0", streams = [0x900] }]
+domain = [{ name = "blocks", splitting = true }]
 [[step]]
-random = { steps = 2000, pages = 4096, longest = 600, weights = { read = 30, write = 30, detach = 2 } }
+random = { steps = 2500, pages = 2048, longest = 1024, weights = { map = 24, unmap = 16, read = 30, write = 30, detach = 1 } }
 "#;
 
 /// Ten thousand operations, and fewer, of which many suspend an instance or wake it.
