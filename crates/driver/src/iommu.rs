@@ -379,7 +379,7 @@ impl<P: Platform> Probe<P> {
             Ok(id) => Ok(Smmu { core, id }),
             // What was found of a predecessor is not believed twice, and holds nobody back.
             Err(refused) => Err(refused.map(|probed| {
-                let probed = probed.as_configured();
+                let probed = probed.reconfigured();
                 Self { core, probed, kept, adopted: None }
             })),
         }

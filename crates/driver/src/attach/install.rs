@@ -131,7 +131,8 @@ pub(super) fn install<P: Platform>(
     }
     if !after.may_be_kept() {
         state.switch_off(core);
-        if kept_before {
+        // Also if the driver had it off: devices may have asked all the same, as long as their entry had EATS.
+        if before.may_be_kept() {
             let which = Which::All;
             let ended = page_group::end(core, instance, state, which, Some(Answer::Invalid));
             if let Err(what) = ended {
@@ -164,14 +165,18 @@ pub(super) fn install<P: Platform>(
     if !state.ats || !after.may_be_kept() {
         return Ok(());
     }
+    // It asks by the new context, and keeps what it was granted by the old one. What it lacked there may be here.
+    let answer = if new.is_some() { Answer::Success } else { Answer::Invalid };
+    let end = |state: &MasterState| {
+        if !before.may_be_kept() {
+            return Ok(());
+        }
+        page_group::end(core, instance, state, Which::Substream(substream), Some(answer))
+    };
     let told = if state.on {
-        // It asks by the new context, and keeps what it was granted by the old one. What it lacked there may be here.
-        let answer = if new.is_some() { Answer::Success } else { Answer::Invalid };
-        let told = state.forget_kept(core, instance, substream);
-        let which = Which::Substream(substream);
-        told.and_then(|()| page_group::end(core, instance, state, which, Some(answer)))
+        state.forget_kept(core, instance, substream).and_then(|()| end(state))
     } else {
-        state.switch_on(core, instance)
+        end(state).and_then(|()| state.switch_on(core, instance))
     };
     told.inspect_err(|_| state.set_slot(substream, old))
 }
@@ -215,14 +220,21 @@ pub(super) fn restate<P: Platform>(
     let end = |state: &MasterState, answer| {
         page_group::end(core, instance, state, Which::All, Some(answer))
     };
+    // As long as their entry had EATS, devices may have asked, also if the driver had it off.
+    let asked_before = before.may_be_kept();
     match state.ats && after.may_be_kept() {
         true if kept_before => {
             // It keeps what it was granted by the former entry, and what it lacked there may be here.
             state.forget_kept(core, instance, WITHOUT)?;
             end(state, Answer::Success)
         }
-        true => state.switch_on(core, instance),
-        false if kept_before => end(state, Answer::Invalid),
+        true => {
+            if asked_before {
+                end(state, Answer::Success)?;
+            }
+            state.switch_on(core, instance)
+        }
+        false if asked_before => end(state, Answer::Invalid),
         false => Ok(()),
     }
 }

@@ -20,7 +20,7 @@ impl<P: Platform> Probed<P> {
     }
 
     /// It is off, or to be turned off before anything else: what [`Probed::adopted`] has left out can be had.
-    pub(crate) fn as_configured(mut self) -> Self {
+    pub(crate) fn reconfigured(mut self) -> Self {
         // They were decoded before, and do not change.
         if let Ok(features) = Features::decode(self.features.registers) {
             self.features = features.limited(&self.config);

@@ -229,7 +229,8 @@ impl<P: Platform> Nest<P> {
     }
 
     /// Carries a piece of the guest's commands out: those of `commands`, which are in its queue from its CONS on, up to
-    /// where [`Forwarder::forward`] stops, and until [`LARGEST_FORWARD`] commands for the host's queue are made of them.
+    /// where [`Forwarder::forward`] stops, and until [`LARGEST_FORWARD`] commands for the host's queue are made of them or
+    /// [`LARGEST_LOOK`](crate::nest::LARGEST_LOOK) were looked at.
     /// When it has returned, they are complete: so a CMD_SYNC that it stops behind is. The guest's CONS goes on by
     /// `consumed`.
     ///
@@ -237,7 +238,8 @@ impl<P: Platform> Nest<P> {
     /// ([`Master::is_quarantined`]), and the guest's commands count as complete: it reaches nothing any more.
     ///
     /// Several CPUs may carry out commands of several queues at once, each with a `Forwarder` of its own. Never waits for an
-    /// attach. However many commands a guest gives, this waits for one batch of them.
+    /// attach. However many commands a guest gives, and whichever, this waits for one batch of them, and keeps an attach waiting
+    /// no longer than it takes to look at those.
     ///
     /// # Errors
     /// [`Unconfirmed`] when the instance did not carry them out; the forwarder has not moved.

@@ -202,6 +202,15 @@ fn a_flood_of_commands_is_taken_in_bounded_pieces() {
     let done = host.nest.forward(&mut Forwarder::new(), &flood).unwrap();
     assert_eq!((done.consumed, done.stop), (smmuv3::nest::LARGEST_FORWARD, Stop::Full));
     host.commands(&flood);
+    // PREFETCH_CONFIG, and CFGI_CD of a stream that is not the guest's: nothing comes of them.
+    host.world.take_commands();
+    for nothing in [Command([0x20 << 32 | 1, 0]), Command([0x7777 << 32 | 5, 1])] {
+        let flood = vec![nothing; 1000];
+        let done = host.nest.forward(&mut Forwarder::new(), &flood).unwrap();
+        assert_eq!((done.consumed, done.stop), (smmuv3::nest::LARGEST_LOOK, Stop::Full));
+        host.commands(&flood);
+    }
+    assert_eq!(host.world.take_commands(), []);
     assert_eq!(host.verdict(), Ok(()));
 }
 

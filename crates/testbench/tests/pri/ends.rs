@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is pending when that which it is asked of goes: each group is answered once all the same.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use smmuv3::page_request::Answer;
-use smmuv3::{PageGroup, PagesLost, Report};
+use smmuv3::{PageGroup, PagesLost, Report, Trace};
 use smmuv3_model::Answered;
-use smmuv3_testbench::platform::{Observer, Point, TestPlatform};
+use smmuv3_testbench::platform::{Observer, Point, TestPlatform, World};
 
 use crate::setup::{GPU, NIC, Setup};
 
@@ -190,4 +190,43 @@ fn a_device_that_was_reset_waits_for_nothing() {
     setup.iommu.readmit(&setup.nic).unwrap();
     assert!(setup.responses().is_empty(), "nobody would listen");
     is_over(&setup, late, others);
+}
+
+/// A suspend that failed could not switch it on again. Its entry still has EATS, so the SMMU takes what it asks for.
+#[test]
+fn what_a_device_asks_for_that_the_driver_has_switched_off_ends_too() {
+    for way in 0..3 {
+        let setup = Setup::new(5);
+        let refuse = |world: &World| world.machine().model(0).unwrap().fail_next_command(1);
+        let (world, left) = (setup.world.clone(), AtomicUsize::new(1));
+        setup.world.set_hook(Some(Arc::new(move |event: &Trace<'_>| {
+            // The first of the way back as well.
+            if let Trace::Completed { result: Err(_), .. } = event
+                && left.swap(0, Ordering::Relaxed) != 0
+            {
+                refuse(&world);
+            }
+        })));
+        refuse(&setup.world);
+        setup.iommu.suspend(&setup.smmu, &mut |_| ()).unwrap_err();
+        setup.world.set_hook(None);
+        assert!(!setup.world.machine().model(0).unwrap().endpoint(NIC).unwrap().ats);
+        setup.responses();
+        setup.send(NIC, None, 3, true);
+        let late = setup.group();
+        let answer = match way {
+            0 => setup.iommu.detach(&setup.nic).map(|()| Answered::Invalid).unwrap(),
+            1 => {
+                setup.iommu.attach(&setup.nic, &setup.other).unwrap();
+                Answered::Success
+            }
+            _ => {
+                setup.iommu.suspend(&setup.smmu, &mut |_| ()).unwrap();
+                Answered::Success
+            }
+        };
+        assert_eq!(setup.responses(), [(NIC, None, 3, answer, false)]);
+        assert_eq!(late.respond(Answer::Success), Ok(false));
+        assert!(setup.responses().is_empty(), "nothing comes of a late answer");
+    }
 }
