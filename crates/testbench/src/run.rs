@@ -158,9 +158,10 @@ pub(crate) fn attempt(
         Some(operations) => run.again(operations),
         None => run.steps(progress),
     })?;
+    let crashed = run.bench.is_successor();
     let done = run.finish(failed)?;
-    if done.0.failure.is_some() {
-        // Instances that were never removed keep their memory for good.
+    if done.0.failure.is_some() || crashed {
+        // Instances that were never removed keep their memory for good, and so do kernels that crashed.
         machine.ram().discard();
     }
     Ok(done)

@@ -103,6 +103,19 @@ struct Devices {
     probes: Vec<Probe>,
     /// The first of each instance that failed.
     failed: Mutex<Vec<(usize, String)>>,
+    /// Instances that are not taken over.
+    stopped: Mutex<Vec<usize>>,
+}
+
+impl Devices {
+    /// Nobody accesses anything through `instance` any more: it starts anew, with no stream known.
+    fn stop(&self, instance: usize) {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+    }
+
+    fn is_stopped(&self, instance: usize) -> bool {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).contains(&instance)
+    }
 }
 
 impl Observer for Devices {
@@ -110,6 +123,9 @@ impl Observer for Devices {
         self.world.machine().act();
         for Probe { instance, access, pa } in &self.probes {
             let Some(mut model) = self.world.machine().model(*instance) else { continue };
+            if self.is_stopped(*instance) {
+                continue;
+            }
             let reached = model.translate(*access).ok().map(|to| to.pa);
             drop(model);
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,6 +160,11 @@ impl Bench {
             && self.scenario.processes.is_empty()
             && self.guests.iter().all(Option::is_none)
             && !self.scenario.instances.iter().any(large)
+    }
+
+    /// A kernel was here before, and left what it had.
+    pub(crate) const fn is_successor(&self) -> bool {
+        self.left.is_any()
     }
 
     /// The kernel stops where it is, and the next one takes over; what it has then, and what came of it. `None` for the
@@ -274,8 +295,12 @@ impl Bench {
             });
         }
         self.reset_devices();
-        let failed = Mutex::default();
-        let devices = Arc::new(Devices { world: self.world.clone(), probes, failed });
+        let devices = Arc::new(Devices {
+            world: self.world.clone(),
+            probes,
+            failed: Mutex::default(),
+            stopped: Mutex::default(),
+        });
         self.world.set_observer(Some(devices.clone() as Arc<dyn Observer>));
 
         let streams_of = |index: usize| {
@@ -285,7 +310,7 @@ impl Bench {
         let mut said = Vec::new();
         let mut adopted = Vec::new();
         for (index, fears) in instances.clone().zip(&fears) {
-            let (smmu, outcome) = self.adopt(index, streams_of(index))?;
+            let (smmu, outcome) = self.adopt(index, streams_of(index), &devices)?;
             fears.judge(self, index, &outcome);
             let name = &scenario.instances[index].name;
             said.push(match &outcome {
@@ -339,6 +364,7 @@ impl Bench {
         for index in instances {
             self.look(|watch| {
                 watch.collect(&self.world);
+                watch.oracle.no_stall_outlives(index);
                 watch.oracle.set_power(index, Power::On);
             });
         }
@@ -432,6 +458,7 @@ impl Bench {
         &self,
         index: usize,
         lost: Vec<u32>,
+        devices: &Devices,
     ) -> Result<(Smmu<TestPlatform>, Outcome), BenchError> {
         let failed = |error: String| BenchError::Driver {
             doing: format!("take over instance {index}"),
@@ -454,6 +481,7 @@ impl Bench {
             Err(AdoptError::Twice | AdoptError::Kept) => return Err(failed("twice".to_owned())),
             Err(error) => (probe, error.to_string()),
         };
+        devices.stop(index);
         let smmu = probe.enable().map_err(|refused| failed(refused.to_string()))?;
         Ok((self.known(index, smmu), Outcome::Refused(why)))
     }

@@ -44,7 +44,6 @@ impl Oracle {
         // Whatever waited for the old kernel.
         self.recorded.iter_mut().for_each(|queue| queue.clear());
         self.lost.iter_mut().for_each(|lost| *lost = 0);
-        self.stalls.iter_mut().for_each(|stalls| *stalls = Stalls::default());
         self.requests.iter_mut().for_each(|requests| *requests = Default::default());
         kept
     }
@@ -67,6 +66,13 @@ impl Oracle {
             state.leaves.clear();
             state.perhaps.clear();
             state.kept = false;
+        }
+    }
+
+    /// `instance` was taken over, or started anew: of what had stalled before nothing is left.
+    pub fn no_stall_outlives(&mut self, instance: usize) {
+        if let Some(stalls) = self.stalls.get_mut(instance) {
+            *stalls = Stalls::default();
         }
     }
 
