@@ -13,6 +13,12 @@ use smmuv3_formats::{Cd, PhysAddr, Ste};
 
 use crate::platform::Platform;
 
+#[cfg(feature = "alloc")]
+mod all;
+
+#[cfg(feature = "alloc")]
+pub(crate) use all::update_all;
+
 /// The first word of a stream table entry in quarantine: valid, and Config = 001, which aborts as 000 does (§5.2). No
 /// entry that the driver writes otherwise, and no context, begins like this.
 const QUARANTINED: u64 = 0b0011;
@@ -69,11 +75,12 @@ impl Entry {
         self.word(platform, 0).load(Ordering::Acquire) == QUARANTINED.to_le()
     }
 
-    /// Puts a stream table entry in quarantine: it aborts, and stays so.
+    /// Puts a stream table entry in quarantine: it aborts, and stays so. Whether it was not in it before.
     #[cfg(feature = "alloc")]
-    pub(crate) fn quarantine<P: Platform>(self, platform: &P) {
-        self.word(platform, 0).store(QUARANTINED.to_le(), Ordering::Release);
+    pub(crate) fn quarantine<P: Platform>(self, platform: &P) -> bool {
+        let before = self.word(platform, 0).swap(QUARANTINED.to_le(), Ordering::AcqRel);
         platform.publish(self.word_address(0), 8);
+        before != QUARANTINED.to_le()
     }
 
     /// Lets an entry out of quarantine, if it is in it; it still aborts.
