@@ -34,7 +34,7 @@ use crate::trace::{Change, Trace};
 
 pub use error::AttachError;
 use install::install;
-pub(crate) use install::{fill, write};
+pub(crate) use install::{fill, write, write_all};
 
 impl<P: Platform> Iommu<P> {
     /// Lets `master` use `domain`, instead of whatever it used before. When it has returned, DMA is

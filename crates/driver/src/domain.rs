@@ -9,6 +9,7 @@ use smmuv3_formats::{Iova, PhysAddr};
 use smmuv3_pagetable::UnmapError as TableUnmapError;
 use smmuv3_pagetable::{
     Attributes, Dirty, Gather, MapErrorKind, Mapping, RangeError, SplitError, Table, TableError,
+    Unmap,
 };
 
 use crate::compatibility::Stage;
@@ -56,10 +57,11 @@ pub struct DomainConfig {
     /// Mappings may be of every memory type, and have all permissions, that the stage can say. Otherwise they are those
     /// most need, for which maps and look-ups are faster.
     pub all_attributes: bool,
-    /// Whether hardware marks what devices write, for [`Domain::read_and_clear_dirty`] (HTTU, §14). It takes coherent
-    /// instances.
+    /// Whether hardware marks what devices write, for [`Domain::read_and_clear_dirty`] and [`Domain::unmap_reporting`]
+    /// (HTTU, §14). It takes coherent instances.
     pub dirty: Dirty,
-    /// Mappings begin as never accessed, and hardware marks those that devices access. It takes coherent instances.
+    /// Mappings begin as never accessed, and hardware marks those that devices access, for
+    /// [`Domain::read_and_clear_accessed`] (HTTU, §14). It takes coherent instances.
     pub access_flags: bool,
     /// Stage 2: types are those of its mappings, whatever devices say (S2FWB).
     pub forced_types: bool,
@@ -252,6 +254,9 @@ pub enum UnmapError {
     Table(TableUnmapError),
     /// A block that an end of the range cuts could not be split. Nothing was unmapped.
     Split(SplitError),
+    /// What devices wrote was to be told ([`Domain::unmap_reporting`]), and hardware does not mark that
+    /// ([`DomainConfig::dirty`]). Nothing was changed.
+    Untracked,
     /// The range is unmapped, but an instance may still reach the memory; it is in quarantine.
     Unconfirmed(Unconfirmed),
 }
@@ -261,6 +266,7 @@ impl fmt::Display for UnmapError {
         match self {
             Self::Table(error) => error.fmt(f),
             Self::Split(error) => error.fmt(f),
+            Self::Untracked => f.write_str("hardware does not mark what devices write there"),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
         }
     }
@@ -322,7 +328,7 @@ impl<P: Platform> Domain<P> {
 
     /// Counts one of what `which` says, and `bytes` of it, if that was asked for.
     #[inline(always)]
-    fn count_bytes(&self, which: [Counted; 2], bytes: u64) {
+    pub(crate) fn count_bytes(&self, which: [Counted; 2], bytes: u64) {
         if let Some(counters) = &self.own().counters {
             Self::count_in(&self.space.core.platform, counters, which, bytes);
         }
@@ -367,7 +373,7 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Errors
     /// See [`MapErrorKind`]. On error nothing of the range is mapped: what had been was removed again,
-    /// with its invalidation.
+    /// with its invalidation. Devices may have used it in between, and written: that is told nowhere.
     ///
     /// # Safety
     /// The caller owns the memory for as long as it is mapped. No other operation of the domain touches an
@@ -395,7 +401,8 @@ impl<P: Platform> Domain<P> {
             match unsafe { self.unmap(iova, error.mapped) } {
                 Err(UnmapError::Unconfirmed(failure)) => unconfirmed = Some(failure),
                 // What was just mapped, page by page from its start, has no block that straddles its end.
-                Err(UnmapError::Table(_) | UnmapError::Split(_)) | Ok(_) => {}
+                Err(UnmapError::Table(_) | UnmapError::Split(_) | UnmapError::Untracked)
+                | Ok(_) => {}
             }
         }
         Err(MapError { kind: error.kind, unconfirmed })
@@ -403,6 +410,9 @@ impl<P: Platform> Domain<P> {
 
     /// Takes `len` bytes of input addresses from devices; holes are allowed. Once it has returned `Ok`, no
     /// device reaches the memory through them. Returns how many bytes had been mapped.
+    ///
+    /// What hardware marked in them goes with them: who must know what devices wrote ([`DomainConfig::dirty`]) calls
+    /// [`Domain::unmap_reporting`].
     ///
     /// May be called in interrupt context. Never waits for an attach, and allocates nothing, unless it has to split a
     /// block ([`DomainConfig::splitting`]).
@@ -444,9 +454,29 @@ impl<P: Platform> Domain<P> {
             let result = if unmapped == 0 { Ok(()) } else { self.settle(&mut gather, SHIFT) };
             return result.map(|()| unmapped).map_err(UnmapError::Unconfirmed);
         }
+        // SAFETY: as above.
+        let (mut cursor, mut result) = unsafe { self.cursor(table, iova, len) }?;
+        while cursor.next(&mut gather) {
+            result = result.and(self.settle(&mut gather, SHIFT));
+        }
+        result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
+    }
+
+    /// What unmaps the range, of which no block is cut any more; and what became of splitting those.
+    ///
+    /// # Safety
+    /// As for [`Domain::unmap`], until the cursor is dropped.
+    #[inline(always)]
+    pub(crate) unsafe fn cursor<'a, const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
+        &'a self,
+        table: &'a Table<SHIFT, STAGE, WIDE>,
+        iova: Iova,
+        len: u64,
+    ) -> Result<(Unmap<'a, P, SHIFT, STAGE, WIDE>, Result<(), Unconfirmed>), UnmapError> {
+        let platform = &self.space.core.platform;
         let mut result = Ok(());
         // SAFETY: the caller's promise; the frames are those that the table was made with.
-        let mut cursor = match unsafe { table.unmap(platform, iova, len) } {
+        let cursor = match unsafe { table.unmap(platform, iova, len) } {
             Err(cut @ TableUnmapError::Straddle { .. }) if self.own().splits => {
                 // SAFETY: as above.
                 result = unsafe { self.split(table, iova, len, cut) }?;
@@ -456,10 +486,7 @@ impl<P: Platform> Domain<P> {
             cursor => cursor,
         }
         .map_err(UnmapError::Table)?;
-        while cursor.next(&mut gather) {
-            result = result.and(self.settle(&mut gather, SHIFT));
-        }
-        result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
+        Ok((cursor, result))
     }
 
     /// Splits the blocks that an end of the range cuts, which an unmap refused because of `cut`. What an instance did not
@@ -501,7 +528,7 @@ impl<P: Platform> Domain<P> {
     /// those that became empty, for [`Domain::reclaim`]. Accesses under way meanwhile reach the memory or fault.
     ///
     /// A [`Domain::unmap`] of the same addresses afterwards finds nothing mapped, tells nobody of them, and so is none of
-    /// those invalidations.
+    /// those invalidations. What hardware marked goes, as there: [`Domain::unmap_deferred_reporting`] tells of it.
     ///
     /// May be called in interrupt context. Never waits for anything, and allocates and frees nothing.
     ///
@@ -619,7 +646,11 @@ impl<P: Platform> Domain<P> {
     /// Invalidates what `gather` holds, frees the unlinked tables, and empties it. What cannot be freed goes
     /// into quarantine.
     #[inline(always)]
-    fn settle(&self, gather: &mut Gather, granule_shift: u32) -> Result<(), Unconfirmed> {
+    pub(crate) fn settle(
+        &self,
+        gather: &mut Gather,
+        granule_shift: u32,
+    ) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
         #[cfg(feature = "mutation")]
         if core.leaves_out(Mutation::FreeBeforeSync) {

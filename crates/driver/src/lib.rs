@@ -152,10 +152,13 @@ mod release;
 mod reset;
 #[cfg(feature = "alloc")]
 mod retag;
+mod runs;
 #[cfg(feature = "alloc")]
 mod seat;
 #[cfg(feature = "alloc")]
 mod shared;
+#[cfg(feature = "alloc")]
+mod silent;
 #[cfg(feature = "alloc")]
 mod slab;
 #[cfg(feature = "alloc")]

@@ -6,7 +6,7 @@ use core::fmt;
 
 use smmuv3_formats::{PhysAddr, Ste, StreamId, SubstreamId};
 
-use crate::attach::{fill, write};
+use crate::attach::{fill, write, write_all};
 use crate::compatibility::Stage;
 use crate::context_table::{ContextFormat, ContextTable};
 use crate::entry::{Stage2, Stream, WithoutSubstream};
@@ -286,6 +286,14 @@ impl<P: Platform> Master<P> {
                 {
                     return Err(AddMasterError::Taken { stream: *stream });
                 }
+            }
+            if config.ats && instance.features().ats {
+                let masters = configuration.masters.iter().map(|(_, state)| state);
+                let here = masters.filter(|state| state.instance == smmu.id && state.ats);
+                let others: usize = here.map(|state| state.streams.len()).sum();
+                let all = others.saturating_add(streams.len());
+                let reserved = instance.silent().reserve(&core.platform, all);
+                reserved.map_err(|NoMemory| AddMasterError::NoMemory)?;
             }
             let unconfirmed =
                 |what| AddMasterError::Unconfirmed(Unconfirmed { instance: smmu.id, what });
@@ -592,7 +600,7 @@ impl MasterState {
         if self.ats && stream.may_be_kept() { ste.with_eats(FULL).0 } else { ste.0 }
     }
 
-    /// Makes all its streams do as `stream` says.
+    /// Makes all its streams do as `stream` says: step by step, each a step of all of them and one CMD_SYNC.
     pub(crate) fn write_streams<P: Platform>(
         &self,
         core: &Core<P>,
@@ -601,13 +609,10 @@ impl MasterState {
     ) -> Result<(), Failure> {
         let target = self.encode(stream, instance.features());
         legal::ste(&target, instance.features());
-        for stream in &self.streams {
-            let forget = || instance.forget_streams(&core.platform, &[*stream]);
-            // Made when the master was added, and never taken away.
-            let Some(entry) = instance.streams().entry(&core.platform, *stream) else { continue };
-            write::<P, SteKind>(core, entry, &target, forget)?;
-        }
-        Ok(())
+        let forget = || instance.forget_streams(&core.platform, &self.streams);
+        // Made when the master was added, and never taken away.
+        let entry = |stream: &StreamId| instance.streams().entry(&core.platform, *stream);
+        write_all::<P, SteKind>(core, self.streams.iter().filter_map(entry), &target, forget)
     }
 
     /// Stores the entries of its streams, without a word to an instance that does not answer.

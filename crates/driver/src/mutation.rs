@@ -47,6 +47,8 @@ pub enum Mutation {
     DeviceFirst,
     /// What was read as written, and made clean, is not invalidated.
     NoDirtyTlbi,
+    /// What was written is read, and made clean, before it is unmapped, not by that.
+    DirtyBeforeUnmap,
     /// Stalled transactions stay pending when what they are subject to goes.
     NoStallEnd,
     /// A stalled transaction is answered by the number of another.
@@ -95,7 +97,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -117,6 +119,7 @@ impl Mutation {
         Self::AtcBeforeSync,
         Self::DeviceFirst,
         Self::NoDirtyTlbi,
+        Self::DirtyBeforeUnmap,
         Self::NoStallEnd,
         Self::WrongStag,
         Self::NoPageEnd,

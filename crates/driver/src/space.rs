@@ -620,6 +620,8 @@ impl<P: Platform> Space<P> {
         let spans = Spans::of(scope, instance.features().unit_shift());
         // The last that was told, how many spans of the next one were, and one that did not answer.
         let (mut last, mut begun, mut silent) = (None, 0, None);
+        // One that this call has put in quarantine.
+        let mut found = None;
         loop {
             // Submitted where nobody can take the device off the targets: whoever has, waits for this.
             let step = core.readers.read(platform.cpu(), &self.targets, |targets| {
@@ -629,8 +631,11 @@ impl<P: Platform> Space<P> {
                 });
                 let Some(kept) = next else { return Ok(Step::Done) };
                 let (commands, mmio) = (instance.commands(), instance.mmio());
-                if silent == Some(kept) && !quarantined(kept) {
-                    instance.quarantine(platform, kept.stream);
+                if silent == Some(kept)
+                    && !quarantined(kept)
+                    && instance.quarantine(platform, kept.stream)
+                {
+                    found = Some(kept.stream);
                 }
                 if quarantined(kept) {
                     let command = &mut iter::once(entry_changed(kept.stream));
@@ -641,8 +646,11 @@ impl<P: Platform> Space<P> {
                 let ticket = commands.try_submit(platform, mmio, &mut *told)?;
                 let left = Some(told.len());
                 Ok(ticket.map_or(Step::Full, |ticket| Step::Told(kept, ticket, left)))
-            })?;
-            match step {
+            });
+            if let Some(stream) = found.take() {
+                instance.tell_of(platform, stream);
+            }
+            match step? {
                 Step::Done => return Ok(()),
                 Step::Full => {
                     instance.commands().wait_for_room(platform, instance.mmio(), 1)?;

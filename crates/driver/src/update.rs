@@ -15,6 +15,12 @@ use smmuv3_formats::{Cd, PhysAddr, Ste};
 use crate::platform::Platform;
 use crate::spin::SpinLock;
 
+#[cfg(feature = "alloc")]
+mod all;
+
+#[cfg(feature = "alloc")]
+pub(crate) use all::update_all;
+
 /// The first word of a stream table entry in quarantine: valid, and Config = 001, which aborts as 000 does (§5.2). No
 /// entry that the driver writes otherwise, and no context, begins like this.
 const QUARANTINED: u64 = 0b0011;
@@ -116,10 +122,10 @@ impl<'a> Entry<'a> {
     }
 
     /// Puts a stream table entry in quarantine: it aborts, and stays so. A store that is under way has been made before, or
-    /// finds it so.
+    /// finds it so. Whether it was not in it before.
     #[cfg(feature = "alloc")]
-    pub(crate) fn quarantine<P: Platform>(self, platform: &P) {
-        self.decide(platform, |_| Some(QUARANTINED));
+    pub(crate) fn quarantine<P: Platform>(self, platform: &P) -> bool {
+        self.decide(platform, |word| (word != QUARANTINED).then_some(QUARANTINED))
     }
 
     /// Lets an entry out of quarantine, if it is in it; it still aborts.
@@ -130,8 +136,9 @@ impl<'a> Entry<'a> {
     }
 
     /// Replaces the first word by what `which` makes of it, if anything: nobody changes it in between.
+    /// Whether it was replaced.
     #[cfg(feature = "alloc")]
-    fn decide<P: Platform>(self, platform: &P, which: impl FnOnce(u64) -> Option<u64>) {
+    fn decide<P: Platform>(self, platform: &P, which: impl FnOnce(u64) -> Option<u64>) -> bool {
         let word = self.word(platform, 0);
         let decide = || {
             let new = which(word.load(Ordering::Relaxed));
@@ -148,6 +155,7 @@ impl<'a> Entry<'a> {
         if changed {
             platform.publish(self.word_address(0), 8);
         }
+        changed
     }
 
     /// Stores one word of an entry that hardware does not know of yet; the caller publishes it.

@@ -292,6 +292,7 @@ impl Bench {
                 self.map(*space, *iova, *bytes, *source, *write, *kind)
             }
             Operation::Unmap { space, iova, bytes } => self.unmap(*space, *iova, *bytes),
+            Operation::Take { domain, iova, bytes } => self.take(*domain, *iova, *bytes),
             Operation::Reclaim { domain, iova, bytes } => self.reclaim(*domain, *iova, *bytes),
             Operation::Dirty { domain, iova, bytes } => self.dirty(*domain, *iova, *bytes),
             Operation::Answer { master, reply } => self.answer(*master, *reply),

@@ -196,7 +196,7 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Change { change: Change::Replug, .. } => "replug",
         Operation::HandOver { .. } => "hand-over",
         Operation::Map { .. } => "map",
-        Operation::Unmap { .. } => "unmap",
+        Operation::Unmap { .. } | Operation::Take { .. } => "unmap",
         Operation::Read { .. } => "read",
         Operation::Write { .. } => "write",
         Operation::Dirty { .. } => "dirty",
@@ -265,9 +265,9 @@ impl<'a> Counter<'a> {
             Operation::Map { space, .. } | Operation::Unmap { space, .. } => {
                 self.space(*space, oracle)
             }
-            Operation::Reclaim { domain, .. } | Operation::Dirty { domain, .. } => {
-                self.space(*domain, oracle)
-            }
+            Operation::Reclaim { domain, .. }
+            | Operation::Take { domain, .. }
+            | Operation::Dirty { domain, .. } => self.space(*domain, oracle),
             Operation::Answer { master, .. } | Operation::Grant { master, .. } => {
                 self.master(*master) | self.all_of(*master, oracle)
             }

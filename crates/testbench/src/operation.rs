@@ -98,6 +98,15 @@ pub enum Operation {
         /// Bytes.
         bytes: u64,
     },
+    /// Unmap a range of a domain, and read what devices have written there.
+    Take {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        bytes: u64,
+    },
     /// Free the empty tables of a range.
     Reclaim {
         /// Index of the domain.
@@ -256,6 +265,9 @@ impl Operation {
             Action::ProcessUnmap { process, iova, length } => {
                 Self::Unmap { space: space(process), iova: *iova, bytes: *length }
             }
+            Action::Take { domain, iova, length, .. } => {
+                Self::Take { domain: *domain, iova: *iova, bytes: *length }
+            }
             Action::Reclaim { domain, iova, length } => {
                 Self::Reclaim { domain: *domain, iova: *iova, bytes: *length }
             }
@@ -349,6 +361,10 @@ impl Operation {
                     Some(process) => Action::ProcessUnmap { process, iova, length },
                     None => Action::Unmap { domain: *space, iova, length },
                 }
+            }
+            Self::Take { domain, iova, bytes } => {
+                let (domain, iova, length) = (*domain, *iova, *bytes);
+                Action::Take { domain, iova, length, expect: None }
             }
             Self::Reclaim { domain, iova, bytes } => {
                 Action::Reclaim { domain: *domain, iova: *iova, length: *bytes }
@@ -458,6 +474,10 @@ impl fmt::Display for Described<'_> {
             }
             Operation::Unmap { space, iova, bytes } => {
                 write!(f, "unmap {} at {iova:#x} in {}", Bytes(*bytes), scenario.space(*space))
+            }
+            Operation::Take { domain, iova, bytes } => {
+                let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));
+                write!(f, "unmap {bytes} at {iova:#x} in {of}, and read what was written there")
             }
             Operation::Reclaim { domain, iova, bytes } => {
                 let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));

@@ -409,6 +409,17 @@ pub enum Action {
         /// Bytes.
         length: u64,
     },
+    /// Remove all mappings of a range, and read what devices have written there.
+    Take {
+        /// Index of the domain, in which that is marked.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        length: u64,
+        /// The pages that must be reported, and no others.
+        expect: Option<Vec<u64>>,
+    },
     /// Free the tables of a range that have become empty.
     Reclaim {
         /// Index of the domain.

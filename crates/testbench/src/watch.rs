@@ -16,7 +16,7 @@ use std::fmt;
 use std::ops::Range;
 
 use smmuv3::{Lost, Report};
-use smmuv3_formats::command::CfgiSte;
+use smmuv3_formats::command::{ALL_STREAMS, CfgiSte, CfgiSteRange};
 use smmuv3_formats::{Command, L1Cd, Opcode};
 use smmuv3_model::{Access, Dropped, Misuse, Observation, Reference, TlbEntry};
 
@@ -341,8 +341,11 @@ impl Watch {
             command.opcode(),
             Some(Opcode::CfgiSte | Opcode::CfgiCd | Opcode::CfgiCdAll | Opcode::AtcInv)
         );
+        // A range is of streams of one master, unless it is of all.
+        let some = command.opcode() == Some(Opcode::CfgiSteRange)
+            && CfgiSteRange(command.0).range() != ALL_STREAMS;
         let stream = CfgiSte(command.0).sid() as u32;
-        if one_stream
+        if (one_stream || some)
             && let Some(master) = self.oracle.master_of(instance, stream)
             && !self.oracle.is_in_use(master)
             && !self.oracle.is_changing(master)

@@ -280,7 +280,7 @@ impl<'a> Workload<'a> {
             // The tables of a process are the operating system's.
             let is_process = space >= self.scenario.domains.len();
             return Some(if roll < 24 || is_process {
-                Operation::Unmap { space, iova: start, bytes }
+                self.unmap_of(oracle, space, start, bytes)
             } else {
                 Operation::Reclaim { domain: space, iova: start, bytes }
             });
@@ -297,7 +297,16 @@ impl<'a> Workload<'a> {
             }
         }
         let end = range.end.min(window.end);
-        Some(Operation::Unmap { space, iova: range.start, bytes: end - range.start })
+        Some(self.unmap_of(oracle, space, range.start, end - range.start))
+    }
+
+    /// An unmap; half of those that can ask for what was written do.
+    fn unmap_of(&mut self, oracle: &Oracle, space: usize, iova: u64, bytes: u64) -> Operation {
+        if oracle.shape(space).dirty && self.rng.bool() {
+            Operation::Take { domain: space, iova, bytes }
+        } else {
+            Operation::Unmap { space, iova, bytes }
+        }
     }
 
     /// Reads what was written in all of the window, or in a part that cuts no block.

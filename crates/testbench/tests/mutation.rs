@@ -29,6 +29,8 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
             text.replace("seed =", "world = \"el2-e2h\"\nseed =")
         }
         Some(Mutation::NoDirtyTlbi) => WRITTEN.to_owned(),
+        // It is noticed only where a device writes between two steps of one call.
+        Some(Mutation::DirtyBeforeUnmap) => WRITTEN.replace("2500", "6000"),
         Some(Mutation::NoStallEnd | Mutation::WrongStag) => STALLS.to_owned(),
         Some(Mutation::NoPageEnd | Mutation::NoResponsePasid) => PAGES.to_owned(),
         Some(Mutation::SyncElsewhere) => {

@@ -19,7 +19,7 @@ use crate::page_request::Answer;
 use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
 use crate::stall::{self, Ending};
-use crate::update::{Entry, Kind, Words, update};
+use crate::update::{Entry, Kind, Words, update, update_all};
 
 /// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat
 /// at the space that is entered, and what its entries say if a guest has a say in it.
@@ -278,4 +278,29 @@ pub(crate) fn write<P: Platform, K: Kind>(
     } else {
         update::<P, K, _>(platform, entry, target, forget).map(|_| ())
     }
+}
+
+/// As [`write`], of several entries: `forget` is of all of them.
+#[cfg(not(feature = "mutation"))]
+pub(crate) fn write_all<P: Platform, K: Kind>(
+    core: &Core<P>,
+    entries: impl Iterator<Item = Entry> + Clone,
+    target: &Words,
+    forget: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    update_all::<P, K, _>(&core.platform, entries, target, forget)
+}
+
+#[cfg(feature = "mutation")]
+pub(crate) fn write_all<P: Platform, K: Kind>(
+    core: &Core<P>,
+    mut entries: impl Iterator<Item = Entry> + Clone,
+    target: &Words,
+    mut forget: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let wrong = [Mutation::CfgiBeforeSte, Mutation::NoCfgi, Mutation::WordByWord];
+    if wrong.into_iter().any(|it| core.leaves_out(it)) {
+        return entries.try_for_each(|entry| write::<P, K>(core, entry, target, &mut forget));
+    }
+    update_all::<P, K, _>(&core.platform, entries, target, forget)
 }

@@ -321,6 +321,8 @@ impl<P: Platform> Nest<P> {
         let stream = named(&command);
         let of_device = command.opcode() == Some(Opcode::AtcInv);
         let (mut again, mut silent) = (queue.repeats() && !of_device, false);
+        // A stream that this call has put in quarantine.
+        let mut found = None;
         loop {
             let placed = core.readers.read(platform.cpu(), &self.state.given, |given| {
                 // It may have been taken from the guest meanwhile.
@@ -329,8 +331,11 @@ impl<P: Platform> Nest<P> {
                 }
                 let (mut one, mut cut_off) = (command, false);
                 if let Some(stream) = stream.filter(|_| of_device) {
-                    if silent && !instance.is_quarantined(platform, stream) {
-                        instance.quarantine(platform, stream);
+                    if silent
+                        && !instance.is_quarantined(platform, stream)
+                        && instance.quarantine(platform, stream)
+                    {
+                        found = Some(stream);
                     }
                     if instance.is_quarantined(platform, stream) {
                         // Also if it was another call that found out: that may be no further yet.
@@ -340,8 +345,11 @@ impl<P: Platform> Nest<P> {
                 let placed =
                     queue.try_submit(platform, instance.mmio(), &mut core::iter::once(one));
                 placed.map(|ticket| Some((ticket, cut_off)))
-            })?;
-            match placed {
+            });
+            if let Some(stream) = found.take() {
+                instance.tell_of(platform, stream);
+            }
+            match placed? {
                 None => return Ok(()),
                 Some((None, _)) => {
                     queue.wait_for_room(platform, instance.mmio(), 1)?;

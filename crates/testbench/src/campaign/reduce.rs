@@ -320,6 +320,7 @@ fn without_domain((scenario, operations): &Candidate, gone: usize) -> Option<Can
         | Operation::Map { space: domain, .. }
         | Operation::Unmap { space: domain, .. }
         | Operation::Reclaim { domain, .. }
+        | Operation::Take { domain, .. }
         | Operation::Dirty { domain, .. } = operation
         {
             close_gap(domain, gone)?;

@@ -78,6 +78,8 @@ pub(super) struct SpaceState {
     /// Pages that were written since they were clean; and those that who reads that now must be told.
     pub(super) written: BTreeSet<u64>,
     pub(super) owed: Vec<u64>,
+    /// What is being unmapped by who must be told of all that is written there.
+    pub(super) taking: Vec<Range<u64>>,
     /// Where pages led that are mapped no more.
     pub(super) gone: BTreeMap<u64, u64>,
     /// Root of its tables: by it the oracle knows its cached translations.
@@ -270,6 +272,7 @@ impl Oracle {
                     page.changing = false;
                 }
             } else if let Some(page) = space.pages.remove(&iova) {
+                // Who unmaps without asking does not want to know.
                 space.written.remove(&iova);
                 space.gone.insert(iova, page.pa);
             }

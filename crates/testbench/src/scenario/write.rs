@@ -47,6 +47,13 @@ fn write(out: &mut String, scenario: &Scenario) -> fmt::Result {
     scenario.steps.iter().try_for_each(|it| step(out, it, scenario))
 }
 
+/// The pages that must be reported as written, if that is said.
+fn written(out: &mut String, expect: Option<&[u64]>) -> fmt::Result {
+    let Some(pages) = expect else { return Ok(()) };
+    let pages: Vec<String> = pages.iter().map(|page| format!("{page:#x}")).collect();
+    write!(out, ", expect = [{}]", pages.join(", "))
+}
+
 /// A line for `key`, unless it has its default.
 fn key<T: fmt::Display + PartialEq>(
     out: &mut String,
@@ -240,10 +247,13 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
         Action::Dirty { domain: of, iova, length, expect } => {
             let (of, range) = (domain(*of), range(*iova, *length));
             write!(out, "dirty = {{ domain = {of}, {range}")?;
-            if let Some(pages) = expect {
-                let pages: Vec<String> = pages.iter().map(|page| format!("{page:#x}")).collect();
-                write!(out, ", expect = [{}]", pages.join(", "))?;
-            }
+            written(out, expect.as_deref())?;
+            writeln!(out, " }}")
+        }
+        Action::Take { domain: of, iova, length, expect } => {
+            let (of, range) = (domain(*of), range(*iova, *length));
+            write!(out, "unmap = {{ domain = {of}, {range}, dirty = true")?;
+            written(out, expect.as_deref())?;
             writeln!(out, " }}")
         }
         Action::ProcessUnmap { process: of, iova, length } => {

@@ -113,6 +113,19 @@ impl Watch {
         self.collect(world);
     }
 
+    /// The streams of a master write at `iova`, and begin to write one page later.
+    fn write(&mut self, world: &World, master: usize, iova: u64) {
+        let (instance, streams) = self.oracle.streams(master);
+        let streams = streams.to_vec();
+        let user = User { master, substream: None };
+        for stream in streams {
+            self.access(world, instance, stream, user, (iova, true), None);
+            let later = Some(Transfer::Write(vec![1; 8]));
+            self.access(world, instance, stream, user, (iova + PAGE, true), later);
+        }
+        self.collect(world);
+    }
+
     /// An access that is translated now, and done now or later.
     fn access(
         &mut self,
@@ -184,7 +197,8 @@ impl Bench {
     pub(crate) const WINDOW: u64 = 0xc000_0000;
 
     /// Lets an unmap interrupt the next call of the driver: when that can be interrupted for the `moment`th time,
-    /// counted from 0. Devices touch the memory just before, through whatever leads to it then, and just after.
+    /// counted from 0. Devices touch the memory just before, through whatever leads to it then, and just after. Or a
+    /// device's write without a substream, and one that only begins, a page later.
     ///
     /// [`Bench::call_off`] tells whether the call was over before.
     pub fn interrupt_at(&self, moment: u64, unmap: Operation) {
@@ -213,9 +227,20 @@ impl Bench {
     }
 
     fn interrupt(&self, operation: &Operation) {
-        let Operation::Unmap { space, iova, bytes } = *operation else { return };
+        let (space, iova) = match *operation {
+            Operation::Unmap { space, iova, .. } => (space, iova),
+            Operation::Take { domain, iova, .. } => (domain, iova),
+            Operation::Write { master, iova, .. } => {
+                return self.watch().write(&self.world, master, iova);
+            }
+            _ => return,
+        };
         self.watch().touch(&self.world, space, iova);
-        self.unmap(space, iova, bytes);
+        match *operation {
+            Operation::Take { bytes, .. } => self.take(space, iova, bytes),
+            Operation::Unmap { bytes, .. } => self.unmap(space, iova, bytes),
+            _ => return,
+        };
         self.watch().touch(&self.world, space, iova);
     }
 }
@@ -254,7 +279,11 @@ impl Observer for Bench {
             if changing && watch.rng.bool() {
                 watch.touch(&self.world, space, iova);
             }
-            self.interrupting(watch, |bench| bench.unmap(space, iova, bytes));
+            let asks = watch.oracle.shape(space).dirty && watch.rng.bool();
+            self.interrupting(watch, |bench| match asks {
+                true => bench.take(space, iova, bytes),
+                false => bench.unmap(space, iova, bytes),
+            });
         }
     }
 }
