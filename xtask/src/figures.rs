@@ -287,9 +287,9 @@ const COUNTS: &str = "
 ## Instructions and time
 
 For each page, block, address or whole operation; stage 1, 4 KiB granule, 48-bit addresses. Runs cross a
-2 MiB boundary in their middle, and their unmaps gather what is to be invalidated. Rows that name a granule, a stage or the
-hint are of tables of that kind, and runs of 512 pages. *By hand* is a loop that does only what must be done. Times are the least of many runs, for orientation: Linux's were taken on
-another machine of this kind.
+2 MiB boundary in their middle, and their unmaps gather what is to be invalidated. Rows that end in a granule, a
+stage or the hint are of tables of that kind, and their runs of 512 pages. *By hand* is a loop that does only what
+must be done. Times are the least of many runs, for orientation: Linux's were taken on another machine of this kind.
 
 | | ours, instructions | Linux 7.3 | by hand | limit | ours, ns | Linux 7.3, ns |
 |---|---|---|---|---|---|---|

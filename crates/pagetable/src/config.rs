@@ -24,7 +24,8 @@ pub struct TableConfig {
     /// Stage 2: the level of the first table, where there is a choice (§15.4): a later one than by default takes
     /// up to 16 tables side by side, and one step less to walk. `None` for the earliest that output size allows.
     pub start_level: Option<i8>,
-    /// Maps set the contiguous hint where they store all of a group. Calls on few pages then take the general way.
+    /// Maps set the contiguous hint where they store all of a group. Unmaps of few pages then take the general way, but
+    /// for single pages that have no hint.
     pub contiguous: bool,
     /// Blocks may be split: see [`Table::split`]. Unmaps of few pages then take the general way, and name no size.
     pub splits: bool,

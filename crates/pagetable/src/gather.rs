@@ -248,10 +248,16 @@ pub(crate) unsafe fn free_subtree<F: Frames + ?Sized>(
             let value = unsafe { entry(frames, table, index).as_ref() }.load(Ordering::Acquire);
             if is_table(value) {
                 let below = PhysAddr(next_table(value, kind));
-                let bits = granule - 3;
-                // SAFETY: a table that only this one points to, so that nobody reaches it either. All
-                // tables but the first are one granule.
-                unsafe { free_subtree(frames, below, shift - bits, kind, 1 << bits, 1 << granule) };
+                let (bits, size) = (granule - 3, 1 << granule);
+                if shift - bits > granule {
+                    // SAFETY: a table that only this one points to, so that nobody reaches it either. All
+                    // tables but the first are one granule.
+                    unsafe { free_subtree(frames, below, shift - bits, kind, 1 << bits, size) };
+                } else {
+                    // Most tables are of the last level: nothing is below.
+                    // SAFETY: as above.
+                    unsafe { frames.free(below, size, size) };
+                }
             }
         }
     }

@@ -32,6 +32,14 @@ pub struct Unmap<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, cons
     taken: bool,
 }
 
+/// What an unmap begins with: the fields of [`Unmap`] that depend on what is there.
+struct Start {
+    at: u64,
+    end: u64,
+    only: Option<PhysAddr>,
+    found: Option<Place>,
+}
+
 /// What is at a range that may be a part of one level-3 table, and not all of it. Then there is nothing to
 /// unlink, and one walk sees both ends.
 enum Found {
@@ -63,37 +71,31 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         iova: Iova,
         len: u64,
     ) -> Result<Unmap<'t, F, SHIFT, STAGE, WIDE>, UnmapError> {
-        if len == Self::granule() && self.unmaps_parts {
+        let page = if len == Self::granule() && self.unmaps_parts {
             // SAFETY: the caller's contract.
-            if let only @ Some(_) = unsafe { self.page_table(frames, iova) } {
-                let (at, end) = (iova.0, iova.0 + len);
-                return Ok(Unmap {
-                    table: self,
-                    frames,
-                    only,
-                    at,
-                    end,
-                    found: None,
-                    unmapped: 0,
-                    taken: false,
-                });
-            }
-        }
-        // SAFETY: as above.
-        unsafe { self.unmap_anything(frames, iova, len) }
+            unsafe { self.page_table(frames, iova) }
+        } else {
+            None
+        };
+        let Start { at, end, only, found } = match page {
+            Some(_) => Start { at: iova.0, end: iova.0 + len, only: page, found: None },
+            // SAFETY: as above.
+            None => unsafe { self.start(frames, iova, len) }?,
+        };
+        Ok(Unmap { table: self, frames, only, at, end, found, unmapped: 0, taken: false })
     }
 
-    /// Starts to unmap in every case.
+    /// How an unmap starts, in every case.
     ///
     /// # Safety
     /// As for [`unmap`](Self::unmap).
     #[inline(never)]
-    unsafe fn unmap_anything<'t, F: Frames + ?Sized>(
-        &'t self,
-        frames: &'t F,
+    unsafe fn start<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
         iova: Iova,
         len: u64,
-    ) -> Result<Unmap<'t, F, SHIFT, STAGE, WIDE>, UnmapError> {
+    ) -> Result<Start, UnmapError> {
         // No overflow where it is used: then the range was found to be within the input size.
         let end = iova.0.wrapping_add(len);
         // SAFETY: the caller's contract.
@@ -112,7 +114,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 }
             }
         };
-        Ok(Unmap { table: self, frames, only, at, end, found, unmapped: 0, taken: false })
+        Ok(Start { at, end, only, found })
     }
 
     /// As [`unmap_at_once`](Self::unmap_at_once), in every case.
