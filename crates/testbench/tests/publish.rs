@@ -37,8 +37,8 @@ instance = "far"
 streams = [1]
 "#;
 
-/// Software's own bit of a descriptor of a table: hardware ignores it (§15.2).
-const MARK: u64 = 1 << 55;
+/// Software's own bits of a descriptor of a table: hardware ignores them (§15.2).
+const MARK: u64 = 0b11 << 55;
 const PAGE: u64 = 0x1000;
 const IOVA: u64 = 0x1000_0000;
 
