@@ -10,7 +10,7 @@ use core::ops::{Deref, DerefMut};
 use smmuv3_formats::Cd;
 
 use crate::atc::{Batch, Kept, Spans};
-use crate::command_queue::Ticket;
+use crate::command_queue::{Begun, Ticket};
 use crate::compatibility::{Mismatch, Stage};
 use crate::configuration::Configuration;
 use crate::devices::{Device, entry_changed, is_of_device};
@@ -197,28 +197,28 @@ impl<P: Platform> Space<P> {
         let told = core
             .readers
             .read(platform.cpu(), &self.targets, |targets| self.tell_only(targets, scope));
-        let Some(Told { instance, id, ticket }) = told else {
+        let Some(Told { instance, id, begun }) = told else {
             return self.invalidate(scope, Which::All);
         };
-        // Below 64.
-        let id = InstanceId(id as u8);
         let told = InstanceSet(id.bit());
         platform.trace(&Trace::Invalidation { space: self.id, scope, told });
-        match instance.wait(platform, ticket) {
+        match instance.commands().look(platform, instance.mmio(), begun) {
             Ok(()) => Ok(()),
-            Err(what) => self.is_unconfirmed(scope, id, what),
+            Err(ticket) => self.wait_for(scope, id, instance, ticket),
         }
     }
 
-    /// The only instance that was told did not do as it was.
+    /// Waits for the only instance that was told.
     #[cold]
     #[inline(never)]
-    fn is_unconfirmed(
+    fn wait_for(
         &self,
         scope: Scope,
         id: InstanceId,
-        what: Failure,
+        instance: &Instance<P>,
+        ticket: Ticket,
     ) -> Result<(), (Unconfirmed, u64)> {
+        let Err(what) = instance.wait(&self.core.platform, ticket) else { return Ok(()) };
         let mut progress = Progress::new();
         progress.is_unconfirmed(id, what);
         self.finish(scope, &mut progress)
@@ -240,12 +240,8 @@ impl<P: Platform> Space<P> {
         let id = target.instance;
         let instance = core.instances.get(id)?;
         let command = invalidate::command(instance.features(), core.tag_of(target), scope)?;
-        let queue = instance.commands();
-        if queue.repeats() {
-            return None;
-        }
-        let placed = queue.try_submit_one(&core.platform, instance.mmio(), command);
-        Some(Told { instance, id: id.index(), ticket: placed.ok().flatten()? })
+        let begun = instance.commands().begin_one(&core.platform, instance.mmio(), command)?;
+        Some(Told { instance, id, begun })
     }
 
     /// Makes every instance forget what `scope` says, of the tags that are `wanted`: all instances are told before the
@@ -528,9 +524,8 @@ impl<P: Platform> Core<P> {
 /// The only instance that there was to tell.
 struct Told<'a, P: Platform> {
     instance: &'a Instance<P>,
-    /// A whole word, so that what is behind it is copied by words.
-    id: usize,
-    ticket: Ticket,
+    id: InstanceId,
+    begun: Begun<'a>,
 }
 
 /// How far an invalidation is. All sets are of instances.

@@ -270,6 +270,27 @@ impl Tickets {
         Ok(())
     }
 
+    /// Whether the SMMU has consumed everything before `end`, as far as is known, or as `read`, which reads CMDQ_CONS.RD,
+    /// says. A register that makes no sense says nothing.
+    #[inline]
+    pub(crate) fn has_reached(&self, end: u64, read: impl FnOnce() -> u32) -> bool {
+        // As in `observe`.
+        let behind = self.consumed();
+        if behind >= end {
+            return true;
+        }
+        let position = self.size.after(behind, read());
+        // Whoever told the SMMU of what it has consumed had stored this before: it is not older than the register.
+        if position < end || position > self.bell.published.load(Ordering::Relaxed) {
+            return false;
+        }
+        // If others are faster, or it fails for nothing, there will be other looks: before a queue is drawn out of
+        // `consumed`, somebody learns more.
+        let (done, other) = (Ordering::AcqRel, Ordering::Relaxed);
+        let _ = self.consumed.compare_exchange_weak(behind, position, done, other);
+        true
+    }
+
     /// Learns what the SMMU has consumed from the message of a CMD_SYNC: the low half of the position after it.
     ///
     /// It may be an old one, if those since were lost: then there is nothing to learn. Whatever else makes no sense

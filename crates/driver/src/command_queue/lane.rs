@@ -17,6 +17,7 @@ use crate::platform::Platform;
 use crate::queue::{Size, at};
 use crate::refusals::{Finding, Refusals, is_retried};
 use crate::spin::SpinLock;
+use crate::state::Moment;
 use crate::sync;
 use crate::tickets::{NoTicket, Poller, Tickets};
 
@@ -178,19 +179,20 @@ impl Lane {
     }
 
     /// Gives the SMMU a batch of `slots` commands, at least one: what `fill` pushes, and a CMD_SYNC in each slot that is
-    /// left. `None` when there is no room.
+    /// left. `DIRECT` for the command queue itself, where no CMD_SYNC sends a message. `moment` is a look at the state that
+    /// found that it works.
     #[inline(always)]
-    pub(super) fn place<P: Platform>(
+    pub(super) fn place<P: Platform, const DIRECT: bool>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         slots: u64,
-        number: u32,
-        fill: impl FnOnce(&mut Run<'_, P>),
-    ) -> Result<Option<Ticket>, Failure> {
+        (number, moment): (u32, Moment),
+        fill: impl FnOnce(&mut Run<'_, P, DIRECT>),
+    ) -> Result<Ticket, NoTicket> {
         let refusals = self.refusals.count();
         // Between ticket and publication nothing may come, or those behind it would wait.
-        let drawn = platform.mask_irqs(move || {
+        let start = platform.mask_irqs(move || {
             let start = self.tickets.draw(slots)?;
             let end = start + slots;
             let slots = self.slots(platform);
@@ -198,14 +200,8 @@ impl Lane {
             fill(&mut run);
             ManuallyDrop::new(run).close();
             Ok(start)
-        });
-        match drawn {
-            Ok(start) => {
-                Ok(Some(Ticket { start, end: start + slots, refusals, lane: number.into() }))
-            }
-            Err(NoTicket::Full) => Ok(None),
-            Err(NoTicket::Closed) => Err(Failure::Failed),
-        }
+        })?;
+        Ok(Ticket { start, end: start + slots, refusals, lane: number.into(), moment })
     }
 
     /// Waits until a run of so many slots may find room.
@@ -216,45 +212,67 @@ impl Lane {
         mmio: &P::Mmio,
         slots: u64,
     ) -> Result<(), Failure> {
-        self.until(common, platform, mmio, || self.tickets.has_room(slots))
+        let has_room = || self.tickets.has_room(slots);
+        if self.is_soon(common, platform, mmio, has_room) {
+            return Ok(());
+        }
+        self.until(common, platform, mmio, has_room)
     }
 
-    /// Waits until the commands of `ticket` are complete.
+    /// Whether the commands of `ticket` are complete, and nothing happened since they were given: at the first look, or the
+    /// second, most find it so.
     #[inline]
-    pub(super) fn wait<P: Platform>(
+    pub(super) fn has_done<P: Platform>(
         &self,
         common: &Common,
         platform: &P,
         mmio: &P::Mmio,
-        ticket: Ticket,
-    ) -> Result<(), Failure> {
-        if !self.is_soon(common, platform, mmio, || self.tickets.consumed() >= ticket.end) {
-            return self.wait_later(common, platform, mmio, &ticket);
+        ticket: &Ticket,
+    ) -> bool {
+        let is_done = || self.tickets.consumed() >= ticket.end;
+        if !is_done() {
+            let Some(_inside) = common.state.enter(platform.cpu()) else { return false };
+            let complete = match self.word {
+                None => self.tickets.has_reached(ticket.end, || self.port.consumed(mmio)),
+                Some(_) => self.observe(platform, mmio).is_ok() && is_done(),
+            };
+            if !complete {
+                return false;
+            }
         }
-        let began = self.began.load(Ordering::Acquire);
-        if ticket.start >= began && self.refusals.count() == ticket.refusals {
-            return Ok(());
-        }
-        self.outcome(&ticket)
+        common.state.is_undisturbed_since(ticket.moment)
     }
 
-    /// As [`Lane::wait`], for those that are not complete at once.
+    /// As [`Lane::has_done`], for someone who was inside when a ticket for the command queue itself was drawn, and is.
+    #[inline(always)]
+    pub(super) fn has_done_directly<P: Platform>(
+        &self,
+        common: &Common,
+        mmio: &P::Mmio,
+        ticket: &Ticket,
+    ) -> bool {
+        self.tickets.has_reached(ticket.end, || Port::main_consumed(mmio))
+            && common.state.is_undisturbed_since(ticket.moment)
+    }
+
+    /// Waits until the commands of `ticket` are complete, and finds out what became of them.
     #[cold]
     #[inline(never)]
-    fn wait_later<P: Platform>(
+    pub(super) fn wait<P: Platform>(
         &self,
         common: &Common,
         platform: &P,
         mmio: &P::Mmio,
         ticket: &Ticket,
     ) -> Result<(), Failure> {
-        self.until_later(common, platform, mmio, || self.tickets.consumed() >= ticket.end)?;
+        let is_done = || self.tickets.consumed() >= ticket.end;
+        if !is_done() {
+            self.until(common, platform, mmio, is_done)?;
+        }
         self.outcome(ticket)
     }
 
     /// What became of the commands of `ticket`, which are complete.
-    #[cold]
-    #[inline(never)]
     fn outcome(&self, ticket: &Ticket) -> Result<(), Failure> {
         if ticket.start < self.began.load(Ordering::Acquire) {
             return Err(Failure::Failed);
@@ -294,23 +312,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Waits until `done`, recovering from command errors on the way.
-    #[inline]
-    fn until<P: Platform>(
-        &self,
-        common: &Common,
-        platform: &P,
-        mmio: &P::Mmio,
-        done: impl Fn() -> bool,
-    ) -> Result<(), Failure> {
-        if self.is_soon(common, platform, mmio, &done) {
-            return Ok(());
-        }
-        self.until_later(common, platform, mmio, done)
-    }
-
-    /// Whether it is `done` at the first look, or the second: most find it so.
-    #[inline]
+    /// Whether it is `done` at the first look, or the second.
     fn is_soon<P: Platform>(
         &self,
         common: &Common,
@@ -325,10 +327,8 @@ impl Lane {
         }
     }
 
-    /// As [`Lane::until`], for whoever was not done at once.
-    #[cold]
-    #[inline(never)]
-    fn until_later<P: Platform>(
+    /// Waits until `done`, which it was not at once, recovering from command errors on the way.
+    fn until<P: Platform>(
         &self,
         common: &Common,
         platform: &P,
@@ -414,7 +414,7 @@ impl Lane {
                 return Ok(());
             }
             let Some(Stop { register, code }) = self.port.stopped(mmio) else { return Ok(()) };
-            let register = register & (2 * self.size().entries() as u32 - 1);
+            let register = self.size().register(register.into());
             let position = self.size().after(self.tickets.consumed(), register);
             let slot = at(self.slots(platform), position);
             // Slots that are not published belong to whoever fills them.
@@ -483,7 +483,7 @@ fn write(slot: &[AtomicU64; 2], command: Command) {
 }
 
 /// The slots of a ticket. However it ends, they are filled and published.
-pub(super) struct Run<'a, P: Platform> {
+pub(super) struct Run<'a, P: Platform, const DIRECT: bool> {
     lane: &'a Lane,
     platform: &'a P,
     mmio: &'a P::Mmio,
@@ -493,7 +493,7 @@ pub(super) struct Run<'a, P: Platform> {
     end: u64,
 }
 
-impl<P: Platform> Run<'_, P> {
+impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
     /// The next of `commands`, `count` of them at most: no more than there are slots.
     #[inline(always)]
     pub(super) fn fill(&mut self, commands: &mut impl Iterator<Item = Command>, count: u64) {
@@ -517,17 +517,20 @@ impl<P: Platform> Run<'_, P> {
     /// Publishes the run. A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
     #[inline(always)]
     fn close(&mut self) {
-        while self.next != self.end {
-            self.push(self.lane.sync(self.next + 1));
-        }
         let Self { lane, platform, mmio, start, end, .. } = *self;
+        while self.next != end {
+            self.push(if DIRECT { lane.sync } else { lane.sync(self.next + 1) });
+        }
         // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
-        let tell = |position| lane.port.tell(mmio, lane.size().register(position));
+        let tell = |position| {
+            let register = lane.size().register(position);
+            if DIRECT { Port::tell_main(mmio, register) } else { lane.port.tell(mmio, register) }
+        };
         lane.tickets.publish(lane.marks(platform), start, end, tell);
     }
 }
 
-impl<P: Platform> Drop for Run<'_, P> {
+impl<P: Platform, const DIRECT: bool> Drop for Run<'_, P, DIRECT> {
     /// Whoever was to give the commands has panicked.
     #[cold]
     #[inline(never)]

@@ -54,6 +54,7 @@ impl CommandQueue {
                 largest_batch: u64::from(largest_batch).min(size.entries() / 4).max(1),
                 deadline,
                 repeating: false,
+                direct: true,
                 state: State::new(),
                 name: Name::new(""),
                 counters,
@@ -109,6 +110,7 @@ impl CommandQueue {
         }
         // As many as there was memory for: they fit.
         (self.others, self.count) = (memory, most as u32);
+        self.common.direct = false;
         self
     }
 
@@ -129,6 +131,7 @@ impl CommandQueue {
             let lanes = 1 + self.count as usize;
             self.words = platform.allocate_coherent(lanes * WORD_BYTES, WORD_BYTES);
             let Some(words) = self.words else { return self };
+            self.common.direct = false;
             for (lane, word) in self.lanes_mut(platform).zip((words.0..).step_by(WORD_BYTES)) {
                 lane.end_with_message(PhysAddr(word));
             }
@@ -153,7 +156,7 @@ impl CommandQueue {
     /// batch again once it was complete. Who submits and waits by itself does the same, where [`CommandQueue::repeats`].
     #[must_use]
     pub fn repeating(mut self) -> Self {
-        self.common.repeating = true;
+        (self.common.repeating, self.common.direct) = (true, false);
         self
     }
 

@@ -10,6 +10,7 @@ use loom::sync::atomic::AtomicU32;
 use loom::thread;
 
 mod enhanced;
+mod looking;
 
 use super::{CLOSED, NoTicket, Tickets, fits};
 use crate::queue::Size;
