@@ -131,8 +131,6 @@ pub struct Ticket {
     start: u64,
     /// Position after the CMD_SYNC.
     end: u64,
-    /// How many commands had been refused before.
-    refusals: u64,
     /// Where it is: a whole word, as the others are.
     lane: u64,
     /// A look at the state before that.
@@ -141,23 +139,19 @@ pub struct Ticket {
 
 impl Ticket {
     /// There is nothing to wait for.
-    const ELIDED: Self = Self {
-        start: u64::MAX,
-        end: 0,
-        refusals: u64::MAX - (1 << 16),
-        lane: 0,
-        moment: Moment::NEVER,
-    };
+    const ELIDED: Self = Self { start: u64::MAX, end: 0, lane: 0, moment: Moment::NEVER };
 }
 
 /// A batch that was placed by someone who may look at registers, and is about to.
 pub(crate) struct Begun<'a> {
     inside: Inside<'a>,
     ticket: Ticket,
+    /// What was known to be consumed.
+    consumed: u64,
 }
 
 impl Common {
-    /// Notes a command that a queue stopped at, of which a note was made, before it goes on.
+    /// Notes a command that a queue stopped at, before the queue does.
     fn refused<P: Platform>(&self, platform: &P, position: u64, command: Command, code: u8) {
         self.state.refuse();
         self.counters.add(platform, REFUSED, 1);
@@ -410,7 +404,7 @@ impl CommandQueue {
         if self.common.wrong == Wrong::Elsewhere {
             let number = (number + 1) % self.lanes() as u32;
             let lane = self.lane(platform, number);
-            return lane.place::<_, false>(platform, mmio, 1, (number, moment), |_| {});
+            return lane.place(platform, mmio, 1, (number, moment), |_| {});
         }
         Ok(ticket)
     }
@@ -441,9 +435,9 @@ impl CommandQueue {
         if !moment.works() {
             return None;
         }
-        let ticket = self.main.place(platform, mmio, slots, (0, moment), fill).ok()?;
+        let (ticket, consumed) = self.main.place_at_once(platform, mmio, slots, moment, fill)?;
         self.submitted(platform, &ticket);
-        Some(Begun { inside, ticket })
+        Some(Begun { inside, ticket, consumed })
     }
 
     /// Gives the SMMU `command`, for someone who looks next whether it is done: waits for nothing. `None` where it has to
@@ -470,8 +464,8 @@ impl CommandQueue {
         mmio: &P::Mmio,
         begun: Begun<'_>,
     ) -> Result<(), Ticket> {
-        let Begun { inside, ticket } = begun;
-        let done = self.main.has_done_directly::<P>(&self.common, mmio, &ticket);
+        let Begun { inside, ticket, consumed } = begun;
+        let done = self.main.has_done_directly::<P>(&self.common, mmio, &ticket, consumed);
         drop(inside);
         if !done {
             return Err(ticket);
@@ -572,23 +566,22 @@ impl CommandQueue {
         };
         match self.look(platform, mmio, begun) {
             Ok(()) if commands.len() == 0 => Ok(()),
-            looked => self.carry_on(platform, mmio, looked, commands),
+            Ok(()) => self.carry_out_later(platform, mmio, commands),
+            Err(ticket) => self.carry_on(platform, mmio, ticket, commands),
         }
     }
 
-    /// As [`CommandQueue::carry_out`], which has begun.
+    /// As [`CommandQueue::carry_out`], which has begun with a batch.
     #[cold]
     #[inline(never)]
     fn carry_on<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
-        looked: Result<(), Ticket>,
+        ticket: Ticket,
         commands: impl ExactSizeIterator<Item = Command> + Clone,
     ) -> Result<(), Failure> {
-        if let Err(ticket) = looked {
-            self.wait(platform, mmio, ticket)?;
-        }
+        self.wait(platform, mmio, ticket)?;
         if commands.len() == 0 { Ok(()) } else { self.carry_out_later(platform, mmio, commands) }
     }
 

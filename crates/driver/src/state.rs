@@ -23,7 +23,7 @@ const ASLEEP: u64 = 1 << 1;
 /// Each time that it begins to work is another one.
 const NEXT: u64 = 1 << 2;
 /// Each command that it refuses is another one: above all the others, where a carry is lost.
-const REFUSED: u64 = 1 << 34;
+const REFUSED: u64 = 1 << 24;
 
 /// CPUs share a count where there are more.
 const SHARDS: usize = 8;
@@ -41,6 +41,11 @@ pub(crate) struct Moment(u64);
 impl Moment {
     /// One that never was.
     pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    /// How many commands it refused before `later`, and since this.
+    pub(crate) const fn refusals_until(self, later: Self) -> u64 {
+        (later.0 / REFUSED).wrapping_sub(self.0 / REFUSED) & (u64::MAX / REFUSED)
+    }
 
     /// Whether both are of the same time, whatever it refused in between.
     const fn is_as(self, other: Self) -> bool {
@@ -116,8 +121,8 @@ impl State {
         self.now().is_as(moment)
     }
 
-    /// It refused a command, of which a note was made. Before it goes on: whoever finds later commands complete finds that
-    /// it is another moment.
+    /// It refused a command, of which a note is going to be made before it goes on: whoever finds later commands complete
+    /// finds that it is another moment.
     pub(crate) fn refuse(&self) {
         self.word.fetch_add(REFUSED, Ordering::Release);
     }
@@ -211,6 +216,8 @@ mod tests {
         let (before, moment) = (state.now(), state.now());
         state.refuse();
         assert!(!state.is_undisturbed_since(before) && state.is_as_at(before));
+        state.refuse();
+        assert_eq!(before.refusals_until(state.now()), 2);
         state.fail_since(moment);
         assert!(state.now().has_failed() && !state.is_as_at(before));
         state.work();

@@ -21,7 +21,6 @@
 
 mod poller;
 
-use core::ops::Range;
 use core::sync::atomic::AtomicU64 as Plain;
 
 use crate::queue::{Size, at};
@@ -125,12 +124,19 @@ impl Tickets {
     /// consumed by then, and calls [`Tickets::publish`], without waiting for anything.
     #[inline]
     pub(crate) fn draw(&self, count: u64) -> Result<u64, NoTicket> {
-        let Producers { claimed, tail } = &self.producers.0;
         let consumed = self.consumed();
         // Looked at before it is changed: those who wait for room do not disturb those who have some.
-        if !fits(claimed.load(Ordering::Relaxed), count, consumed) {
+        if !fits(self.producers.claimed.load(Ordering::Relaxed), count, consumed) {
             return Err(NoTicket::Full);
         }
+        self.draw_at_once(count, consumed)
+    }
+
+    /// As [`Tickets::draw`], for someone who will draw with more care if there is no room, and knows that so much is
+    /// `consumed`.
+    #[inline]
+    pub(crate) fn draw_at_once(&self, count: u64, consumed: u64) -> Result<u64, NoTicket> {
+        let Producers { claimed, tail } = &self.producers.0;
         // Each claim that stays is within the room, and counts all that stayed before it: so all tickets
         // together are, in whichever order they are drawn. (A position as such could not be given back.)
         if !fits(claimed.fetch_add(count, Ordering::Relaxed), count, consumed) {
@@ -146,6 +152,7 @@ impl Tickets {
 
     /// There is no ticket for a claim of `count` slots.
     #[cold]
+    #[inline(never)]
     fn take_back(&self, count: u64, reason: NoTicket) -> Result<u64, NoTicket> {
         self.producers.claimed.fetch_sub(count, Ordering::Relaxed);
         Err(reason)
@@ -161,11 +168,16 @@ impl Tickets {
         mut tell: impl FnMut(u64),
     ) {
         self.mark(marks, start, end);
-        if self.call() {
-            self.announce(marks, start..end, &mut tell);
-            if let Some(calls) = self.take_calls_back(1) {
-                self.ring(marks, calls, tell);
-            }
+        if !self.call() {
+            return;
+        }
+        if self.bell.published.load(Ordering::Relaxed) != start {
+            return self.ring(marks, 1, tell);
+        }
+        // It is the first of those that are not published: most are alone.
+        self.announce(marks, end, &mut tell);
+        if let Some(calls) = self.take_calls_back(1) {
+            self.ring(marks, calls, tell);
         }
     }
 
@@ -196,7 +208,10 @@ impl Tickets {
     #[inline(never)]
     fn ring(&self, marks: &[AtomicU64], mut calls: u64, mut tell: impl FnMut(u64)) {
         loop {
-            self.announce(marks, 0..0, &mut tell);
+            let from = self.bell.published.load(Ordering::Relaxed);
+            if let Some(end) = self.end_of(marks, from) {
+                self.announce(marks, end, &mut tell);
+            }
             match self.take_calls_back(calls) {
                 Some(more) => calls = more,
                 None => return,
@@ -204,50 +219,28 @@ impl Tickets {
         }
     }
 
-    /// Publishes what is complete, as whoever has the bell. The run `own` is known to be; it may be empty.
+    /// Publishes the complete run that ends at `end`, and all that are complete behind it, as whoever has the bell. What
+    /// comes before it is published.
     #[inline]
-    fn announce(&self, marks: &[AtomicU64], own: Range<u64>, tell: &mut impl FnMut(u64)) {
+    fn announce(&self, marks: &[AtomicU64], end: u64, tell: &mut impl FnMut(u64)) {
         let Bell { published, runs, .. } = &self.bell.0;
-        let from = published.load(Ordering::Relaxed);
         // Nobody else counts meanwhile.
-        let mut count = runs.load(Ordering::Relaxed);
-        let mut to = from;
-        if from == own.start && from != own.end {
-            // It is the first: most are alone.
-            (to, count) = (own.end, count.wrapping_add(1));
+        let mut count = runs.load(Ordering::Relaxed).wrapping_add(1);
+        let mut to = end;
+        while let Some(end) = self.end_of(marks, to) {
+            (to, count) = (end, count.wrapping_add(1));
         }
-        let to = self.follow_each(marks, to, || count = count.wrapping_add(1));
-        if to != from {
-            runs.store(count, Ordering::Relaxed);
-            // First: what the SMMU shows as consumed is never beyond it.
-            published.store(to, Ordering::Release);
-            tell(to);
-        }
+        runs.store(count, Ordering::Relaxed);
+        // First: what the SMMU shows as consumed is never beyond it.
+        published.store(to, Ordering::Release);
+        tell(to);
     }
 
-    /// The end of the complete runs that begin at `position`.
+    /// The end of the run that begins at `position`, if it is complete.
     #[inline]
-    fn follow(&self, marks: &[AtomicU64], position: u64) -> u64 {
-        self.follow_each(marks, position, || ())
-    }
-
-    /// As [`Tickets::follow`], and tells of each of the runs.
-    #[inline]
-    fn follow_each(
-        &self,
-        marks: &[AtomicU64],
-        mut position: u64,
-        mut complete: impl FnMut(),
-    ) -> u64 {
-        while let Some(mark) = at(marks, position) {
-            let end = mark.load(Ordering::Acquire);
-            if end <= position {
-                break;
-            }
-            position = end;
-            complete();
-        }
-        position
+    fn end_of(&self, marks: &[AtomicU64], position: u64) -> Option<u64> {
+        let end = at(marks, position)?.load(Ordering::Acquire);
+        (end > position).then_some(end)
     }
 
     /// Learns what the SMMU has consumed; `read` reads CMDQ_CONS.RD.
@@ -270,22 +263,17 @@ impl Tickets {
         Ok(())
     }
 
-    /// Whether the SMMU has consumed everything before `end`, as far as is known, or as `read`, which reads CMDQ_CONS.RD,
-    /// says. A register that makes no sense says nothing.
+    /// Whether the SMMU has consumed everything before `end`, as `read`, which reads CMDQ_CONS.RD, says. What is known to be
+    /// consumed, now or earlier, is `behind`. A register that makes no sense says nothing.
     #[inline]
-    pub(crate) fn has_reached(&self, end: u64, read: impl FnOnce() -> u32) -> bool {
-        // As in `observe`.
-        let behind = self.consumed();
-        if behind >= end {
-            return true;
-        }
+    pub(crate) fn has_reached(&self, end: u64, behind: u64, read: impl FnOnce() -> u32) -> bool {
         let position = self.size.after(behind, read());
         // Whoever told the SMMU of what it has consumed had stored this before: it is not older than the register.
         if position < end || position > self.bell.published.load(Ordering::Relaxed) {
             return false;
         }
-        // If others are faster, or it fails for nothing, there will be other looks: before a queue is drawn out of
-        // `consumed`, somebody learns more.
+        // If others were faster, or it fails for nothing, there will be other looks. Nobody draws more than a queue beyond
+        // what is known, so none comes too late.
         let (done, other) = (Ordering::AcqRel, Ordering::Relaxed);
         let _ = self.consumed.compare_exchange_weak(behind, position, done, other);
         true
@@ -349,9 +337,9 @@ impl Tickets {
         let mut end = self.published();
         // Closed already: everything is published, and tickets that were refused have moved the tail.
         while drawn & CLOSED == 0 && end != drawn {
-            end = self.follow(marks, end);
-            if end != drawn {
-                relax();
+            match self.end_of(marks, end) {
+                Some(next) => end = next,
+                None => relax(),
             }
         }
         // Nobody writes CMDQ_PROD from here on: there is nothing to publish.

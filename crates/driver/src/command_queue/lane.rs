@@ -152,7 +152,8 @@ impl Lane {
                 self.began.store(beginning, Ordering::Release);
             }
         };
-        self.tickets.close(self.marks(platform), || platform.relax(), begins)
+        let marks = self.marks(platform, self.size());
+        self.tickets.close(marks, || platform.relax(), begins)
     }
 
     /// Lets no tickets be drawn, and waits until all that were are published. Whether no message is on its way then.
@@ -179,29 +180,60 @@ impl Lane {
     }
 
     /// Gives the SMMU a batch of `slots` commands, at least one: what `fill` pushes, and a CMD_SYNC in each slot that is
-    /// left. `DIRECT` for the command queue itself, where no CMD_SYNC sends a message. `moment` is a look at the state that
-    /// found that it works.
+    /// left. `moment` is a look at the state that found that it works.
     #[inline(always)]
-    pub(super) fn place<P: Platform, const DIRECT: bool>(
+    pub(super) fn place<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         slots: u64,
         (number, moment): (u32, Moment),
-        fill: impl FnOnce(&mut Run<'_, P, DIRECT>),
+        fill: impl FnOnce(&mut Run<'_, P, false>),
     ) -> Result<Ticket, NoTicket> {
-        let refusals = self.refusals.count();
+        let draw = || self.tickets.draw(slots);
+        let start = self.place_drawn(platform, mmio, slots, draw, fill)?;
+        Ok(Ticket { start, end: start + slots, lane: number.into(), moment })
+    }
+
+    /// As [`Lane::place`], of the command queue itself, for someone who looks next, and will place it with more care if
+    /// there is no room just now. Also what is known to be consumed.
+    #[inline(always)]
+    pub(super) fn place_at_once<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        slots: u64,
+        moment: Moment,
+        fill: impl FnOnce(&mut Run<'_, P, true>),
+    ) -> Option<(Ticket, u64)> {
+        let consumed = self.tickets.consumed();
+        let draw = || self.tickets.draw_at_once(slots, consumed);
+        let start = self.place_drawn(platform, mmio, slots, draw, fill).ok()?;
+        Some((Ticket { start, end: start + slots, lane: 0, moment }, consumed))
+    }
+
+    #[inline(always)]
+    fn place_drawn<P: Platform, const DIRECT: bool>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        slots: u64,
+        draw: impl FnOnce() -> Result<u64, NoTicket>,
+        fill: impl FnOnce(&mut Run<'_, P, DIRECT>),
+    ) -> Result<u64, NoTicket> {
+        // Once: what is in it stays as it is, which the compiler does not know.
+        let size = self.size();
         // Between ticket and publication nothing may come, or those behind it would wait.
-        let start = platform.mask_irqs(move || {
-            let start = self.tickets.draw(slots)?;
+        platform.mask_irqs(move || {
+            let start = draw()?;
             let end = start + slots;
-            let slots = self.slots(platform);
-            let mut run = Run { lane: self, platform, mmio, slots, start, next: start, end };
+            let slots = self.slots(platform, size);
+            let run = Run { lane: self, platform, mmio, size, slots, start, next: start, end };
+            let mut run = run;
             fill(&mut run);
             ManuallyDrop::new(run).close();
             Ok(start)
-        })?;
-        Ok(Ticket { start, end: start + slots, refusals, lane: number.into(), moment })
+        })
     }
 
     /// Waits until a run of so many slots may find room.
@@ -229,12 +261,12 @@ impl Lane {
         mmio: &P::Mmio,
         ticket: &Ticket,
     ) -> bool {
-        let is_done = || self.tickets.consumed() >= ticket.end;
-        if !is_done() {
+        let (end, consumed) = (ticket.end, self.tickets.consumed());
+        if consumed < end {
             let Some(_inside) = common.state.enter(platform.cpu()) else { return false };
             let complete = match self.word {
-                None => self.tickets.has_reached(ticket.end, || self.port.consumed(mmio)),
-                Some(_) => self.observe(platform, mmio).is_ok() && is_done(),
+                None => self.tickets.has_reached(end, consumed, || self.port.consumed(mmio)),
+                Some(_) => self.observe(platform, mmio).is_ok() && self.tickets.consumed() >= end,
             };
             if !complete {
                 return false;
@@ -243,15 +275,16 @@ impl Lane {
         common.state.is_undisturbed_since(ticket.moment)
     }
 
-    /// As [`Lane::has_done`], for someone who was inside when a ticket for the command queue itself was drawn, and is.
+    /// As [`Lane::has_done`], for someone who was inside when [`Lane::place_at_once`] found that so much is `consumed`, and is.
     #[inline(always)]
     pub(super) fn has_done_directly<P: Platform>(
         &self,
         common: &Common,
         mmio: &P::Mmio,
         ticket: &Ticket,
+        consumed: u64,
     ) -> bool {
-        self.tickets.has_reached(ticket.end, || Port::main_consumed(mmio))
+        self.tickets.has_reached(ticket.end, consumed, || Port::main_consumed(mmio))
             && common.state.is_undisturbed_since(ticket.moment)
     }
 
@@ -269,15 +302,20 @@ impl Lane {
         if !is_done() {
             self.until(common, platform, mmio, is_done)?;
         }
-        self.outcome(ticket)
+        self.outcome(common, ticket)
     }
 
     /// What became of the commands of `ticket`, which are complete.
-    fn outcome(&self, ticket: &Ticket) -> Result<(), Failure> {
-        if ticket.start < self.began.load(Ordering::Acquire) {
+    fn outcome(&self, common: &Common, ticket: &Ticket) -> Result<(), Failure> {
+        let Ticket { start, end, moment, .. } = *ticket;
+        if start > end {
+            // It was never given.
+            return Ok(());
+        }
+        if start < self.began.load(Ordering::Acquire) {
             return Err(Failure::Failed);
         }
-        match self.refusals.find(ticket.start, ticket.end, ticket.refusals) {
+        match self.refusals.find(start, end, moment.refusals_until(common.state.now())) {
             Finding::None => Ok(()),
             Finding::Refused(command, code) => Err(Failure::Refused { command, code }),
             Finding::Forgotten => Err(Failure::Forgotten),
@@ -416,7 +454,7 @@ impl Lane {
             let Some(Stop { register, code }) = self.port.stopped(mmio) else { return Ok(()) };
             let register = self.size().register(register.into());
             let position = self.size().after(self.tickets.consumed(), register);
-            let slot = at(self.slots(platform), position);
+            let slot = at(self.slots(platform, self.size()), position);
             // Slots that are not published belong to whoever fills them.
             let (true, Some(slot)) = (position < self.tickets.published(), slot) else {
                 common.state.fail_since(epoch);
@@ -436,11 +474,13 @@ impl Lane {
                 let ends = command.opcode() == Some(Opcode::Sync);
                 write(slot, if ends { self.sync(position + 1) } else { Sync::new().into() });
             }
-            self.refusals.note(position, command, code);
+            // First: it is never behind what is noted.
             common.refused(platform, position, command, code);
+            self.refusals.note(position, command, code);
             self.port.acknowledge(mmio, |toggle| {
                 let tell = |position| self.port.tell(mmio, self.size().register(position));
-                self.tickets.tell_again(self.marks(platform), toggle, tell);
+                let marks = self.marks(platform, self.size());
+                self.tickets.tell_again(marks, toggle, tell);
             });
             Ok(())
         })
@@ -451,20 +491,20 @@ impl Lane {
         self.refusals.report(sink)
     }
 
-    /// The memory that the SMMU reads.
-    fn slots<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [[AtomicU64; 2]] {
+    /// The memory that the SMMU reads, of the size that this has.
+    fn slots<'a, P: Platform>(&'a self, platform: &'a P, size: Size) -> &'a [[AtomicU64; 2]] {
         let slots = platform.pointer(self.base).cast::<[AtomicU64; 2]>();
         // SAFETY: `new` allocated so many slots, aligned to 32 bytes, which live until `free` consumes the queue, and
         // CPUs access them as atomic words only.
-        unsafe { slice::from_raw_parts(slots.as_ptr(), self.size().entries() as usize) }
+        unsafe { slice::from_raw_parts(slots.as_ptr(), size.entries() as usize) }
     }
 
-    /// The memory of the marks of `tickets`.
-    fn marks<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [sync::AtomicU64] {
+    /// The memory of the marks of `tickets`, of the size that this has.
+    fn marks<'a, P: Platform>(&'a self, platform: &'a P, size: Size) -> &'a [sync::AtomicU64] {
         let marks = platform.pointer(self.marks).cast::<sync::AtomicU64>();
         // SAFETY: `new` allocated so many words, zeroed, aligned to 8 bytes, which live until `free` consumes the queue,
         // and are accessed as atomic words only.
-        unsafe { slice::from_raw_parts(marks.as_ptr(), self.size().entries() as usize) }
+        unsafe { slice::from_raw_parts(marks.as_ptr(), size.entries() as usize) }
     }
 }
 
@@ -482,11 +522,13 @@ fn write(slot: &[AtomicU64; 2], command: Command) {
     }
 }
 
-/// The slots of a ticket. However it ends, they are filled and published.
+/// The slots of a ticket. However it ends, they are filled and published. `DIRECT` for the command queue itself, where no
+/// CMD_SYNC sends a message, and each batch has one.
 pub(super) struct Run<'a, P: Platform, const DIRECT: bool> {
     lane: &'a Lane,
     platform: &'a P,
     mmio: &'a P::Mmio,
+    size: Size,
     slots: &'a [[AtomicU64; 2]],
     start: u64,
     next: u64,
@@ -517,16 +559,32 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
     /// Publishes the run. A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
     #[inline(always)]
     fn close(&mut self) {
-        let Self { lane, platform, mmio, start, end, .. } = *self;
-        while self.next != end {
-            self.push(if DIRECT { lane.sync } else { lane.sync(self.next + 1) });
+        let Self { lane, platform, mmio, size, start, end, .. } = *self;
+        if DIRECT {
+            // The last slot is free: commands are one less than slots.
+            if let Some(slot) = at(self.slots, end - 1) {
+                write(slot, lane.sync);
+            }
+            if self.next != end - 1 {
+                self.make_up();
+            }
+        } else {
+            self.make_up();
         }
         // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
         let tell = |position| {
-            let register = lane.size().register(position);
+            let register = size.register(position);
             if DIRECT { Port::tell_main(mmio, register) } else { lane.port.tell(mmio, register) }
         };
-        lane.tickets.publish(lane.marks(platform), start, end, tell);
+        lane.tickets.publish(lane.marks(platform, size), start, end, tell);
+    }
+
+    /// Fills all slots that are left.
+    #[inline]
+    fn make_up(&mut self) {
+        while self.next != self.end {
+            self.push(self.lane.sync(self.next + 1));
+        }
     }
 }
 

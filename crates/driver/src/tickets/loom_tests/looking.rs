@@ -25,14 +25,14 @@ impl Machine {
     }
 
     /// Places a command at `start` and looks once.
-    fn place_and_look(&self, start: u64) {
+    fn place_and_look(&self, start: u64, consumed: u64) {
         let Queue { tickets, marks, cons, .. } = &*self.queue;
         self.queue.fill(start);
         tickets.publish(marks, start, start + 1, |position| {
             self.access();
             self.queue.tell(position);
         });
-        tickets.has_reached(start + 1, || {
+        tickets.has_reached(start + 1, consumed, || {
             self.access();
             cons.load(Ordering::Acquire)
         });
@@ -57,9 +57,10 @@ fn power_goes(look: fn(&Machine), sleep: fn(&Machine)) {
 fn look(machine: &Machine) {
     let _inside = machine.state.arrive(0);
     if machine.state.now().works()
-        && let Ok(start) = machine.queue.tickets.draw(1)
+        && let consumed = machine.queue.tickets.consumed()
+        && let Ok(start) = machine.queue.tickets.draw_at_once(1, consumed)
     {
-        machine.place_and_look(start);
+        machine.place_and_look(start, consumed);
     }
 }
 
@@ -83,7 +84,7 @@ fn loom_twin_that_arrives_after_it_drew_looks_without_power() {
                 let tell = |position| machine.queue.tell(position);
                 machine.queue.tickets.publish(&machine.queue.marks, start, start + 1, tell);
                 let _inside = machine.state.arrive(0);
-                machine.queue.tickets.has_reached(start + 1, || {
+                machine.queue.tickets.has_reached(start + 1, 0, || {
                     machine.access();
                     machine.queue.cons.load(Ordering::Acquire)
                 });
@@ -173,7 +174,7 @@ fn a_command_is_refused(look: fn(&Machine) -> bool, go_on: fn(&Machine)) -> [boo
 }
 
 fn look_for_it(machine: &Machine) -> bool {
-    machine.queue.tickets.has_reached(1, || machine.queue.cons.load(Ordering::Acquire))
+    machine.queue.tickets.has_reached(1, 0, || machine.queue.cons.load(Ordering::Acquire))
 }
 
 fn refuse_and_go_on(machine: &Machine) {
@@ -199,7 +200,7 @@ fn loom_twin_that_goes_on_before_it_says_so_is_overlooked() {
 #[should_panic(expected = "a refusal was overlooked")]
 fn loom_twin_that_reads_the_register_without_acquire_overlooks_a_refusal() {
     let look = |machine: &Machine| {
-        machine.queue.tickets.has_reached(1, || machine.queue.cons.load(Ordering::Relaxed))
+        machine.queue.tickets.has_reached(1, 0, || machine.queue.cons.load(Ordering::Relaxed))
     };
     a_command_is_refused(look, refuse_and_go_on);
 }
@@ -218,7 +219,7 @@ fn loom_twin_that_tells_others_without_release_lets_them_overlook_a_refusal() {
 #[test]
 fn loom_what_one_look_reaches_another_may_overwrite() {
     let look = |queue: &Queue| {
-        queue.tickets.has_reached(1, || queue.cons.load(Ordering::Acquire));
+        queue.tickets.has_reached(1, 0, || queue.cons.load(Ordering::Acquire));
     };
     assert!(room_that_another_one_found(look), "there never was room");
 }
@@ -227,7 +228,7 @@ fn loom_what_one_look_reaches_another_may_overwrite() {
 #[should_panic(expected = "Causality violation")]
 fn loom_twin_that_reads_the_register_without_acquire_lets_a_slot_be_overwritten() {
     room_that_another_one_found(|queue| {
-        queue.tickets.has_reached(1, || queue.cons.load(Ordering::Relaxed));
+        queue.tickets.has_reached(1, 0, || queue.cons.load(Ordering::Relaxed));
     });
 }
 
@@ -241,7 +242,7 @@ fn loom_a_look_during_a_reset_completes_nothing_after_it() {
         let waiter = {
             let queue = queue.clone();
             thread::spawn(move || {
-                queue.tickets.has_reached(1, || queue.cons.load(Ordering::Acquire));
+                queue.tickets.has_reached(1, 0, || queue.cons.load(Ordering::Acquire));
             })
         };
         reset(&queue);
