@@ -61,6 +61,7 @@ unsafe impl Platform for Kernel {
         unsafe { self.free(memory, size, align) };
     }
 
+    #[inline(always)]
     fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R {
         cpu::mask_irqs(critical)
     }

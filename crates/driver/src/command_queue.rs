@@ -91,9 +91,9 @@ struct Common {
     deadline: u64,
     /// What invalidates has to be carried out twice.
     repeating: bool,
-    /// There is one lane, which is looked at, and each batch is carried out once and ends in a CMD_SYNC: what most do is
-    /// in a straight line then.
-    direct: bool,
+    /// Batches of fewer commands are placed in a straight line. None are, unless there is one lane, which is looked at, and
+    /// each batch is carried out once and ends in a CMD_SYNC, as for most.
+    direct_below: u64,
     /// Each reset begins another one, so that what was found out about the SMMU before it is not held against it
     /// afterwards.
     state: State,
@@ -143,6 +143,7 @@ impl Ticket {
 }
 
 /// A batch that was placed by someone who may look at registers, and is about to.
+#[must_use]
 pub(crate) struct Begun<'a> {
     inside: Inside<'a>,
     ticket: Ticket,
@@ -228,7 +229,7 @@ impl CommandQueue {
     #[cfg(feature = "mutation")]
     pub(crate) fn spoil(&mut self, wrong: Wrong) {
         self.common.wrong = wrong;
-        self.common.direct = false;
+        self.common.direct_below = 0;
     }
 
     #[cfg(feature = "mutation")]
@@ -417,19 +418,20 @@ impl CommandQueue {
         platform.trace(&Trace::Submitted { instance, queue, first, count });
     }
 
-    /// As [`CommandQueue::place`], for someone who looks next whether it is done. `None` where that is not the way, the
-    /// SMMU does not work, or there is no room.
+    /// As [`CommandQueue::place`] of so many commands, for someone who looks next whether it is done. `None` where that is
+    /// not the way, the SMMU does not work, or there is no room.
     #[inline(always)]
     fn begin<'a, P: Platform>(
         &'a self,
         platform: &P,
         mmio: &P::Mmio,
-        slots: u64,
+        commands: u64,
         fill: impl FnOnce(&mut Run<'_, P, true>),
     ) -> Option<Begun<'a>> {
-        if !self.common.direct {
+        if commands >= self.common.direct_below {
             return None;
         }
+        let slots = commands + 1;
         let inside = self.common.state.arrive(platform.cpu());
         let moment = self.common.state.now();
         if !moment.works() {
@@ -450,7 +452,7 @@ impl CommandQueue {
         mmio: &P::Mmio,
         command: Command,
     ) -> Option<Begun<'a>> {
-        self.begin(platform, mmio, 2, move |run| run.push(command))
+        self.begin(platform, mmio, 1, move |run| run.push(command))
     }
 
     /// Looks once.
@@ -554,14 +556,14 @@ impl CommandQueue {
         C::IntoIter: ExactSizeIterator + Clone,
     {
         let mut commands = commands.into_iter();
-        let count = (commands.len() as u64).min(self.common.largest_batch);
+        let count = commands.len() as u64;
         let fill = |run: &mut Run<'_, P, true>| {
             // One of its own, so that nobody else knows where it is.
             let mut next = commands.clone();
             run.fill(&mut next, count);
             commands = next;
         };
-        let Some(begun) = self.begin(platform, mmio, count + 1, fill) else {
+        let Some(begun) = self.begin(platform, mmio, count, fill) else {
             return self.carry_out_later(platform, mmio, commands);
         };
         match self.look(platform, mmio, begun) {

@@ -169,6 +169,44 @@ pub(crate) fn command(features: &Features, tag: Tag, scope: Scope) -> Option<Com
         .then(|| said.command(num, scale, said.named(tag), said.address()))
 }
 
+/// As [`command`], for pages of 2^`shift` bytes, whose table stays: most are of those.
+#[cfg(feature = "alloc")]
+#[inline(always)]
+pub(crate) fn pages(
+    features: &Features,
+    tag: Tag,
+    start: u64,
+    bytes: u64,
+    shift: u32,
+) -> Option<Command> {
+    let units = bytes >> shift;
+    let command = TlbiNhVa([0; 2]).with_leaf(true).with_addr(start & !0xfff);
+    let TlbiNhVa([first, second]) = if features.range_invalidation {
+        let scale = units.trailing_zeros();
+        let num = units >> scale;
+        // So few that SCALE is never too large.
+        if !matches!(num, 1..=31) || scale > LARGEST_SCALE[0] {
+            return None;
+        }
+        let command = command.with_tg(u64::from(shift / 2 - 5)).with_ttl(3);
+        command.with_num(num - 1).with_scale(scale.into())
+    } else {
+        if units != 1 {
+            return None;
+        }
+        command
+    };
+    Some(Command([first | named(tag, false), second]))
+}
+
+/// VMID, ASID and opcode of what is said of `tag`, of all of it or not.
+#[inline]
+const fn named(Tag { regime, vmid, asid }: Tag, whole: bool) -> u64 {
+    // In the same places in all commands that name a tag.
+    let tag = TlbiNhAsid([0; 2]).with_vmid(vmid as u64).with_asid(asid as u64);
+    tag.0[0] | regime.opcode(whole)
+}
+
 /// See [`commands`].
 #[derive(Clone, Debug)]
 pub struct Commands<T> {
@@ -265,10 +303,8 @@ impl Said {
 
     /// VMID, ASID and opcode of what is said of `tag`.
     #[inline]
-    const fn named(&self, Tag { regime, vmid, asid }: Tag) -> u64 {
-        // In the same places in all commands that name a tag.
-        let tag = TlbiNhAsid([0; 2]).with_vmid(vmid as u64).with_asid(asid as u64);
-        tag.0[0] | regime.opcode(self.whole)
+    const fn named(&self, tag: Tag) -> u64 {
+        named(tag, self.whole)
     }
 
     /// The second word of the first command.
@@ -376,6 +412,22 @@ mod tests {
             all(true, Scope::Range(range(0x12_3456_7000, 1, 12, Some(12)))),
             [Command([0x0005_0000_0000_0012, 0x0000_0012_3456_7701])]
         );
+    }
+
+    #[test]
+    fn pages_are_named_as_any_range_of_them_is() {
+        let tag = Tag { regime: Regime::Stage2, vmid: 7, asid: 0 };
+        for (ranges, shift) in [12, 14, 16].map(|shift| [(true, shift), (false, shift)]).concat() {
+            let features = features(ranges);
+            for pages in 1..=8192 {
+                let range = range(0x12_3456_0000, pages, shift, Some(shift));
+                let (start, bytes) = (range.start, range.bytes);
+                let quick = super::pages(&features, tag, start, bytes, shift);
+                let any = command(&features, tag, Scope::Range(range));
+                assert!(quick == any || quick.is_none(), "{pages} of 2^{shift}: {quick:?} {any:?}");
+                assert!(quick.is_some() || pages > 31 || !ranges && pages != 1);
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use core::ops::{Deref, DerefMut};
 use smmuv3_formats::Cd;
 
 use crate::atc::{Batch, Kept, Spans};
-use crate::command_queue::{Begun, Ticket};
+use crate::command_queue::Ticket;
 use crate::compatibility::{Mismatch, Stage};
 use crate::configuration::Configuration;
 use crate::devices::{Device, entry_changed, is_of_device};
@@ -19,7 +19,7 @@ use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::features::Features;
 use crate::instance::Instance;
 use crate::instances::MOST_INSTANCES;
-use crate::invalidate::{self, Commands, Scope, Tag};
+use crate::invalidate::{self, Commands, Range, Scope, Tag};
 use crate::iommu::Core;
 use crate::platform::Platform;
 use crate::process::{Life, Registers};
@@ -185,49 +185,47 @@ impl<P: Platform> Space<P> {
         targets.map(|target| configuration.users(target.place)).sum()
     }
 
-    /// As [`Space::invalidate`], of all tags: quickly where one command to one instance is enough, as for most unmaps.
-    #[inline]
+    /// As [`Space::invalidate`], of all tags.
     pub(crate) fn forget(&self, scope: Scope) -> Result<(), (Unconfirmed, u64)> {
+        self.invalidate(scope, Which::All)
+    }
+
+    /// As [`Space::forget`], of `bytes` bytes of pages of 2^`shift` bytes from `start` on, whose table stays: quickly
+    /// where one command to one instance is enough, as for most unmaps. Nothing of guests' stage 1 is over them.
+    #[inline(never)]
+    pub(crate) fn forget_pages(
+        &self,
+        start: u64,
+        bytes: u64,
+        shift: u32,
+    ) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
         let platform = &core.platform;
-        // What is cached of both stages together takes a second round.
-        if self.is_under_guests(scope) {
-            return self.invalidate(scope, Which::All);
-        }
-        let told = core
-            .readers
-            .read(platform.cpu(), &self.targets, |targets| self.tell_only(targets, scope));
-        let Some(Told { instance, id, begun }) = told else {
-            return self.invalidate(scope, Which::All);
+        let section = core.readers.section(platform.cpu(), &self.targets);
+        let Some((instance, id, tag)) = self.only(&section) else {
+            drop(section);
+            return self.forget(pages(start, bytes, shift));
         };
-        let told = InstanceSet(id.bit());
+        let queue = instance.commands();
+        let begun = match invalidate::pages(instance.features(), tag, start, bytes, shift) {
+            Some(command) => queue.begin_one(platform, instance.mmio(), command),
+            None => None,
+        };
+        drop(section);
+        let Some(begun) = begun else {
+            return self.forget(pages(start, bytes, shift));
+        };
+        let (scope, told) = (pages(start, bytes, shift), InstanceSet(id.bit()));
         platform.trace(&Trace::Invalidation { space: self.id, scope, told });
-        match instance.commands().look(platform, instance.mmio(), begun) {
+        match queue.look(platform, instance.mmio(), begun) {
             Ok(()) => Ok(()),
-            Err(ticket) => self.wait_for(scope, id, instance, ticket),
+            Err(ticket) => self.wait_for((start, bytes, shift), id, instance, ticket),
         }
     }
 
-    /// Waits for the only instance that was told.
-    #[cold]
-    #[inline(never)]
-    fn wait_for(
-        &self,
-        scope: Scope,
-        id: InstanceId,
-        instance: &Instance<P>,
-        ticket: Ticket,
-    ) -> Result<(), (Unconfirmed, u64)> {
-        let Err(what) = instance.wait(&self.core.platform, ticket) else { return Ok(()) };
-        let mut progress = Progress::new();
-        progress.is_unconfirmed(id, what);
-        self.finish(scope, &mut progress)
-    }
-
-    /// Tells the only instance that there is to tell, if one command is enough. `None` if anything is otherwise; nobody
-    /// was told then.
+    /// The only instance that there is to tell, and nobody besides.
     #[inline(always)]
-    fn tell_only(&self, targets: &Targets, scope: Scope) -> Option<Told<'_, P>> {
+    fn only(&self, targets: &Targets) -> Option<(&Instance<P>, InstanceId, Tag)> {
         let core = &*self.core;
         let [target] = targets.as_slice() else { return None };
         if !targets.devices.is_empty() {
@@ -237,11 +235,24 @@ impl<P: Platform> Space<P> {
         if !core.reaches(targets, target) {
             return None;
         }
-        let id = target.instance;
-        let instance = core.instances.get(id)?;
-        let command = invalidate::command(instance.features(), core.tag_of(target), scope)?;
-        let begun = instance.commands().begin_one(&core.platform, instance.mmio(), command)?;
-        Some(Told { instance, id, begun })
+        Some((core.instances.get(target.instance)?, target.instance, core.tag_of(target)))
+    }
+
+    /// Waits for the only instance that was told, of these [`pages`].
+    #[cold]
+    #[inline(never)]
+    fn wait_for(
+        &self,
+        (start, bytes, shift): (u64, u64, u32),
+        id: InstanceId,
+        instance: &Instance<P>,
+        ticket: Ticket,
+    ) -> Result<(), (Unconfirmed, u64)> {
+        let Err(what) = instance.wait(&self.core.platform, ticket) else { return Ok(()) };
+        let scope = pages(start, bytes, shift);
+        let mut progress = Progress::new();
+        progress.is_unconfirmed(id, what);
+        self.finish(scope, &mut progress)
     }
 
     /// Makes every instance forget what `scope` says, of the tags that are `wanted`: all instances are told before the
@@ -521,11 +532,10 @@ impl<P: Platform> Core<P> {
     }
 }
 
-/// The only instance that there was to tell.
-struct Told<'a, P: Platform> {
-    instance: &'a Instance<P>,
-    id: InstanceId,
-    begun: Begun<'a>,
+/// What [`Space::forget_pages`] is about.
+pub(crate) const fn pages(start: u64, bytes: u64, granule_shift: u32) -> Scope {
+    let leaf_shift = Some(granule_shift);
+    Scope::Range(Range { start, bytes, granule_shift, leaf_shift, leaf_only: true })
 }
 
 /// How far an invalidation is. All sets are of instances.

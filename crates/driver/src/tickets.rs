@@ -140,12 +140,14 @@ impl Tickets {
         // Each claim that stays is within the room, and counts all that stayed before it: so all tickets
         // together are, in whichever order they are drawn. (A position as such could not be given back.)
         if !fits(claimed.fetch_add(count, Ordering::Relaxed), count, consumed) {
-            return self.take_back(count, NoTicket::Full);
+            self.take_back(count);
+            return Err(NoTicket::Full);
         }
         // What another producer knew to be consumed when it claimed is known to us if it drew before us.
         let start = tail.fetch_add(count, Ordering::AcqRel);
         if start & CLOSED != 0 {
-            return self.take_back(count, NoTicket::Closed);
+            self.take_back(count);
+            return Err(NoTicket::Closed);
         }
         Ok(start)
     }
@@ -153,9 +155,8 @@ impl Tickets {
     /// There is no ticket for a claim of `count` slots.
     #[cold]
     #[inline(never)]
-    fn take_back(&self, count: u64, reason: NoTicket) -> Result<u64, NoTicket> {
+    fn take_back(&self, count: u64) {
         self.producers.claimed.fetch_sub(count, Ordering::Relaxed);
-        Err(reason)
     }
 
     /// Publishes the run from `start` to `end`, whose slots are filled; `tell` writes CMDQ_PROD for a position.

@@ -3,6 +3,7 @@
 //! commands of each by themselves: a CMD_SYNC completes those of its own queue (§2.6).
 
 use core::mem::ManuallyDrop;
+use core::ops::Range;
 use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -566,10 +567,12 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
                 write(slot, lane.sync);
             }
             if self.next != end - 1 {
-                self.make_up();
+                make_up(self.slots, self.next..end, lane.sync);
             }
         } else {
-            self.make_up();
+            while self.next != end {
+                self.push(lane.sync(self.next + 1));
+            }
         }
         // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
         let tell = |position| {
@@ -578,13 +581,14 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
         };
         lane.tickets.publish(lane.marks(platform, size), start, end, tell);
     }
+}
 
-    /// Fills all slots that are left.
-    #[inline]
-    fn make_up(&mut self) {
-        while self.next != self.end {
-            self.push(self.lane.sync(self.next + 1));
-        }
+/// Ends a batch in all slots of `positions`: for commands that were promised and did not come.
+#[cold]
+#[inline(never)]
+fn make_up(slots: &[[AtomicU64; 2]], positions: Range<u64>, sync: Command) {
+    for slot in positions.filter_map(|position| at(slots, position)) {
+        write(slot, sync);
     }
 }
 
