@@ -455,6 +455,25 @@ impl CommandQueue {
         self.begin(platform, mmio, 1, move |run| run.push(command))
     }
 
+    /// As [`CommandQueue::begin_one`], for someone who waits for it later, whether it may look at registers now or not.
+    #[cfg(feature = "alloc")]
+    #[inline(always)]
+    pub(crate) fn place_one<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        command: Command,
+    ) -> Option<Ticket> {
+        let moment = self.common.state.now();
+        if self.common.direct_below <= 1 || !moment.works() {
+            return None;
+        }
+        let push = move |run: &mut Run<'_, P, true>| run.push(command);
+        let (ticket, _) = self.main.place_at_once(platform, mmio, 2, moment, push)?;
+        self.submitted(platform, &ticket);
+        Some(ticket)
+    }
+
     /// Looks once.
     ///
     /// # Errors

@@ -159,17 +159,45 @@ where
     Commands { tags, said: Said::once(regime.all()), units: 1, address: 0, tag: 0, left: 1 }
 }
 
-/// The command for `scope` of `tag` on an SMMU with `features`, if one is enough: for most there is.
+/// One command for a scope, on one SMMU after the other: what it says besides a tag is found out once for all that are alike.
 #[cfg(feature = "alloc")]
-#[inline(always)]
-pub(crate) fn command(features: &Features, tag: Tag, scope: Scope) -> Option<Command> {
-    let said = Said::exact(features, scope);
-    let (num, scale) = said.next(said.units);
-    (num != 0 && num << scale == said.units)
-        .then(|| said.command(num, scale, said.named(tag), said.address()))
+pub(crate) struct Single {
+    scope: Scope,
+    /// What of the features of the last SMMU it depends on.
+    of: Option<(bool, bool)>,
+    /// Without a tag. `None` if one is not enough.
+    command: Option<Command>,
+    whole: bool,
 }
 
-/// As [`command`], for pages of 2^`shift` bytes, whose table stays: most are of those.
+#[cfg(feature = "alloc")]
+impl Single {
+    pub(crate) const fn new(scope: Scope) -> Self {
+        Self { scope, of: None, command: None, whole: false }
+    }
+
+    /// That for `tag` on an SMMU with `features`, if one is enough: for most it is.
+    #[inline]
+    pub(crate) fn command(&mut self, features: &Features, tag: Tag) -> Option<Command> {
+        if self.of != Some((features.range_invalidation, features.lpa2)) {
+            self.look(features);
+        }
+        let Command([first, second]) = self.command?;
+        Some(Command([first | named(tag, self.whole), second]))
+    }
+
+    #[inline(never)]
+    fn look(&mut self, features: &Features) {
+        let said = Said::exact(features, self.scope);
+        let (num, scale) = said.next(said.units);
+        self.of = Some((features.range_invalidation, features.lpa2));
+        self.command = (num != 0 && num << scale == said.units)
+            .then(|| said.command(num, scale, 0, said.address()));
+        self.whole = said.whole;
+    }
+}
+
+/// As [`Single::command`], for pages of 2^`shift` bytes, whose table stays: most are of those.
 #[cfg(feature = "alloc")]
 #[inline(always)]
 pub(crate) fn pages(
@@ -415,6 +443,24 @@ mod tests {
     }
 
     #[test]
+    fn one_command_after_the_other_is_for_each_what_it_would_be_alone() {
+        for pages in (1..200).chain([512, 513, 1 << 18]) {
+            for leaf_shift in [None, Some(12)] {
+                let scope = Scope::Range(range(0x4000_0000, pages, 12, leaf_shift));
+                let mut single = Single::new(scope);
+                for (ranges, asid) in [(true, 5), (false, 6), (false, 7), (true, 8)] {
+                    let (features, tag) = (features(ranges), Tag::el1(0, asid));
+                    let all: Vec<_> = commands(&features, iter::once(tag), scope, 64).collect();
+                    let one = <[Command; 1]>::try_from(all).ok().map(|[one]| one);
+                    assert_eq!(single.command(&features, tag), one, "{pages} {leaf_shift:?}");
+                }
+            }
+        }
+        let all = Single::new(Scope::All).command(&features(true), TAG);
+        assert_eq!(all, super::tests::all(true, Scope::All).first().copied());
+    }
+
+    #[test]
     fn pages_are_named_as_any_range_of_them_is() {
         let tag = Tag { regime: Regime::Stage2, vmid: 7, asid: 0 };
         for (ranges, shift) in [12, 14, 16].map(|shift| [(true, shift), (false, shift)]).concat() {
@@ -423,7 +469,7 @@ mod tests {
                 let range = range(0x12_3456_0000, pages, shift, Some(shift));
                 let (start, bytes) = (range.start, range.bytes);
                 let quick = super::pages(&features, tag, start, bytes, shift);
-                let any = command(&features, tag, Scope::Range(range));
+                let any = Single::new(Scope::Range(range)).command(&features, tag);
                 assert!(quick == any || quick.is_none(), "{pages} of 2^{shift}: {quick:?} {any:?}");
                 assert!(quick.is_some() || pages > 31 || !ranges && pages != 1);
             }

@@ -19,7 +19,7 @@ use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::features::Features;
 use crate::instance::Instance;
 use crate::instances::MOST_INSTANCES;
-use crate::invalidate::{self, Commands, Range, Scope, Tag};
+use crate::invalidate::{self, Commands, Range, Scope, Single, Tag};
 use crate::iommu::Core;
 use crate::platform::Platform;
 use crate::process::{Life, Registers};
@@ -379,7 +379,7 @@ impl<P: Platform> Space<P> {
     }
 
     /// Tells the instances of `untold` that `targets` names.
-    #[inline(always)]
+    #[inline(never)]
     fn tell(
         &self,
         targets: &Targets,
@@ -394,6 +394,7 @@ impl<P: Platform> Space<P> {
             let tag = core.tag_of(target);
             if wanted == Which::Guests { tag.guests() } else { tag }
         };
+        let mut single = Single::new(scope);
         let which = wanted;
         let wanted = |target: &Installed| core.is_reached(targets, target, which);
         let mut rest = targets.as_slice();
@@ -416,11 +417,15 @@ impl<P: Platform> Space<P> {
                 if !wanted(first) {
                     continue;
                 }
-                let tag = named(first);
-                if let Some(command) = invalidate::command(instance.features(), tag, scope) {
-                    let command = &mut iter::once(command);
-                    let placed = instance.commands().try_submit(platform, instance.mmio(), command);
-                    progress.placed(id, 1, placed);
+                if let Some(command) = single.command(instance.features(), named(first)) {
+                    let (queue, mmio) = (instance.commands(), instance.mmio());
+                    match queue.place_one(platform, mmio, command) {
+                        Some(ticket) => progress.told(id, ticket),
+                        None => {
+                            let placed = queue.try_submit(platform, mmio, &mut iter::once(command));
+                            progress.placed(id, 1, placed);
+                        }
+                    }
                     continue;
                 }
             }
@@ -564,16 +569,20 @@ impl Progress {
         Self { tickets, told: 0, full: 0, largest: 0, kept: 0, silent: 0, failed: 0, first: None }
     }
 
+    /// An instance was told.
+    #[inline(always)]
+    fn told(&mut self, id: InstanceId, ticket: Ticket) {
+        if let Some(slot) = self.tickets.get_mut(id.index()) {
+            slot.write(ticket);
+            self.told |= id.bit();
+        }
+    }
+
     /// What became of a batch of `count` commands for `id`.
     #[inline(always)]
     fn placed(&mut self, id: InstanceId, count: usize, placed: Result<Option<Ticket>, Failure>) {
         match placed {
-            Ok(Some(ticket)) => {
-                if let Some(slot) = self.tickets.get_mut(id.index()) {
-                    slot.write(ticket);
-                    self.told |= id.bit();
-                }
-            }
+            Ok(Some(ticket)) => self.told(id, ticket),
             Ok(None) => {
                 self.full |= id.bit();
                 self.largest = self.largest.max(count);
