@@ -422,9 +422,10 @@ impl<P: Platform> Domain<P> {
     /// No other operation of the domain touches an overlapping range meanwhile.
     pub unsafe fn unmap(&self, iova: Iova, len: u64) -> Result<u64, UnmapError> {
         let own = self.own();
-        // SAFETY: the caller's promise.
-        let result =
-            dispatch!(&own.tables, table => unsafe { self.unmap_of(own, table, iova, len) });
+        let result = dispatch!(&own.tables, table => {
+            // SAFETY: the caller's promise.
+            unsafe { self.unmap_of(own, table, iova, len) }
+        });
         if let (Ok(unmapped), Some(counters)) = (result, &own.counters) {
             let which = [Counted::Unmaps, Counted::Unmapped];
             Self::count_in(&self.space.core.platform, counters, which, unmapped);

@@ -2,8 +2,9 @@
 //! One of the queues that an SMMU takes commands from, in memory and by its registers. The SMMU carries out the
 //! commands of each by themselves: a CMD_SYNC completes those of its own queue (§2.6).
 
+mod run;
+
 use core::mem::ManuallyDrop;
-use core::ops::Range;
 use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -21,6 +22,7 @@ use crate::spin::SpinLock;
 use crate::state::Moment;
 use crate::sync;
 use crate::tickets::{NoTicket, Poller, Tickets};
+pub(super) use run::Run;
 
 /// Aborted fetches of one command that are retried before the queue is given up.
 const FETCH_RETRIES: u32 = 3;
@@ -520,84 +522,6 @@ fn message<P: Platform>(platform: &P, word: PhysAddr) -> &AtomicU32 {
 fn write(slot: &[AtomicU64; 2], command: Command) {
     for (word, value) in slot.iter().zip(command.0) {
         word.store(value.to_le(), Ordering::Relaxed);
-    }
-}
-
-/// The slots of a ticket. However it ends, they are filled and published. `DIRECT` for the command queue itself, where no
-/// CMD_SYNC sends a message, and each batch has one.
-pub(super) struct Run<'a, P: Platform, const DIRECT: bool> {
-    lane: &'a Lane,
-    platform: &'a P,
-    mmio: &'a P::Mmio,
-    size: Size,
-    slots: &'a [[AtomicU64; 2]],
-    start: u64,
-    next: u64,
-    end: u64,
-}
-
-impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
-    /// The next of `commands`, `count` of them at most: no more than there are slots.
-    #[inline(always)]
-    pub(super) fn fill(&mut self, commands: &mut impl Iterator<Item = Command>, count: u64) {
-        let end = self.start + count;
-        while self.next != end
-            && let Some(command) = commands.next()
-        {
-            self.push(command);
-        }
-    }
-
-    /// The next command, for a slot before the end.
-    #[inline(always)]
-    pub(super) fn push(&mut self, command: Command) {
-        if let Some(slot) = at(self.slots, self.next) {
-            write(slot, command);
-        }
-        self.next += 1;
-    }
-
-    /// Publishes the run. A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
-    #[inline(always)]
-    fn close(&mut self) {
-        let Self { lane, platform, mmio, size, start, end, .. } = *self;
-        if DIRECT {
-            // The last slot is free: commands are one less than slots.
-            if let Some(slot) = at(self.slots, end - 1) {
-                write(slot, lane.sync);
-            }
-            if self.next != end - 1 {
-                make_up(self.slots, self.next..end, lane.sync);
-            }
-        } else {
-            while self.next != end {
-                self.push(lane.sync(self.next + 1));
-            }
-        }
-        // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
-        let tell = |position| {
-            let register = size.register(position);
-            if DIRECT { Port::tell_main(mmio, register) } else { lane.port.tell(mmio, register) }
-        };
-        lane.tickets.publish(lane.marks(platform, size), start, end, tell);
-    }
-}
-
-/// Ends a batch in all slots of `positions`: for commands that were promised and did not come.
-#[cold]
-#[inline(never)]
-fn make_up(slots: &[[AtomicU64; 2]], positions: Range<u64>, sync: Command) {
-    for slot in positions.filter_map(|position| at(slots, position)) {
-        write(slot, sync);
-    }
-}
-
-impl<P: Platform, const DIRECT: bool> Drop for Run<'_, P, DIRECT> {
-    /// Whoever was to give the commands has panicked.
-    #[cold]
-    #[inline(never)]
-    fn drop(&mut self) {
-        self.close();
     }
 }
 
