@@ -46,7 +46,7 @@ const fn peer(
 }
 
 /// Measured once, elsewhere, with the same kind of surroundings: user space, one thread, no TLB to tell.
-const PEERS: [Peer; 49] = [
+const PEERS: [Peer; 52] = [
     peer("map 1 page, tables exist", Some(([373.0, 279.0], 16.5)), Some([43.0, 35.0]), Some(75.0)),
     peer("unmap 1 page", Some(([334.0, 266.0], 15.0)), Some([39.0, 32.0]), Some(70.0)),
     peer("unmap 1 page, by a cursor", Some(([334.0, 266.0], 15.0)), Some([39.0, 32.0]), None),
@@ -108,6 +108,9 @@ const PEERS: [Peer; 49] = [
     peer("domain: map + unmap + SYNC of 1 page", Some(([0.0, 1381.0], 112.0)), None, None),
     peer("domain: map + unmap + SYNC of 16 pages", Some(([0.0, 2680.0], 173.0)), None, None),
     peer("domain: map + unmap + SYNC of 64 pages", Some(([0.0, 6845.0], 416.0)), None, None),
+    peer("domain: unmap + SYNC of 1 page, 1 SMMU", Some(([0.0, 641.0], 72.0)), None, None),
+    peer("domain: unmap + SYNC of 1 page, 8 SMMUs", Some(([0.0, 4059.0], 467.0)), None, None),
+    peer("domain: unmap + SYNC of 1 page, 64 SMMUs", Some(([0.0, 31388.0], 3857.0)), None, None),
     peer("attach a master, 10 domains attached", None, None, None),
     peer("attach a master, 1000 domains attached", None, None, None),
     peer("attach a master, 60000 domains attached", None, None, None),
@@ -344,7 +347,9 @@ it cost more when these are many, look at the C library's `malloc` first, which 
 have 16 bits; where most are taken, the free ones are those that are looked at last. The plain bitmap is
 as small as one can be: a bit a number and a bit for each full word, and no check of anything.
 
-Linux's figure for a domain is for the same steps on one SMMU of its own; on x86-64 only its time is known.
+Linux's figure for a domain is for the same steps on one SMMU of its own; on x86-64 only its time is known. For
+several SMMUs it is for the invalidation alone, without the page table. Ours tells all before it waits for the first, Linux
+waits for each; so its time on hardware is the sum of the waits, and ours the longest.
 The memory of a domain is what it takes on the heap and in tables until the first mapping. The model's
 translations are of one stream by 4 KiB pages, without adversarial behaviour.
 

@@ -239,7 +239,7 @@ impl<P: Platform> Domain<P> {
             let mut gather = Gather::new();
             let granule = self.own().granule_shift();
             // SAFETY: the caller's promise.
-            let (mut cursor, mut result) = unsafe { self.cursor(table, iova, len) }?;
+            let (mut cursor, mut result) = unsafe { self.cursor(self.own(), table, iova, len) }?;
             while cursor.next_reporting(&mut gather, &mut *report) {
                 result = result.and(self.settle(&mut gather, granule));
             }

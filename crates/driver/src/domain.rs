@@ -2,14 +2,14 @@
 //! Address spaces: page tables, and who must be told when they change.
 
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, ops};
 
 use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Iova, PhysAddr};
 use smmuv3_pagetable::UnmapError as TableUnmapError;
 use smmuv3_pagetable::{
-    Attributes, Dirty, Gather, MapErrorKind, Mapping, RangeError, SplitError, Table, TableError,
-    Unmap,
+    Attributes, Detached, Dirty, Gather, MapErrorKind, Mapping, RangeError, SplitError, Table,
+    TableError, Unmap,
 };
 
 use crate::compatibility::Stage;
@@ -21,7 +21,7 @@ use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared, try_box};
-use crate::space::{Space, Tables, Target, Targets, Which};
+use crate::space::{Space, Tables, Target, Targets, Which, pages};
 use crate::statistics::{Counted, Counters, DomainStatistics};
 use crate::tables::{Own, PageTable, dispatch};
 use crate::targets::Snapshot;
@@ -321,7 +321,13 @@ impl<P: Platform> Domain<P> {
     /// Counts one of what `which` says, if that was asked for.
     #[inline(always)]
     fn count(&self, which: Counted) {
-        if let Some(counters) = &self.own().counters {
+        self.count_of(self.own(), which);
+    }
+
+    /// As [`Domain::count`], of what is the domain's own.
+    #[inline(always)]
+    fn count_of(&self, own: &Own, which: Counted) {
+        if let Some(counters) = &own.counters {
             counters.add(self.space.core.platform.cpu(), which, 1);
         }
     }
@@ -426,14 +432,18 @@ impl<P: Platform> Domain<P> {
     /// # Safety
     /// No other operation of the domain touches an overlapping range meanwhile.
     pub unsafe fn unmap(&self, iova: Iova, len: u64) -> Result<u64, UnmapError> {
-        // SAFETY: the caller's promise.
-        let result = dispatch!(self.table(), table => unsafe { self.unmap_of(table, iova, len) });
+        let own = self.own();
+        let result = dispatch!(&own.tables, table => {
+            // SAFETY: the caller's promise.
+            unsafe { self.unmap_of(own, table, iova, len) }
+        });
         #[cfg(feature = "mutation")]
         if self.space.core.leaves_out(Mutation::UncountedUnmaps) {
             return result;
         }
-        if let Ok(unmapped) = result {
-            self.count_bytes([Counted::Unmaps, Counted::Unmapped], unmapped);
+        if let (Ok(unmapped), Some(counters)) = (result, &own.counters) {
+            let which = [Counted::Unmaps, Counted::Unmapped];
+            Self::count_in(&self.space.core.platform, counters, which, unmapped);
         }
         result
     }
@@ -442,20 +452,40 @@ impl<P: Platform> Domain<P> {
     #[inline(always)]
     unsafe fn unmap_of<const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
         &self,
+        own: &Own,
+        table: &Table<SHIFT, STAGE, WIDE>,
+        iova: Iova,
+        len: u64,
+    ) -> Result<u64, UnmapError> {
+        let platform = &self.space.core.platform;
+        // Most unmaps are of pages in one table, which stays: what would be gathered is known.
+        // SAFETY: the caller's promise; the frames are those that the table was made with.
+        let pages = unsafe { table.unmap_pages(platform, iova, len, &mut Gather::<4>::sized()) };
+        if let Some(unmapped) = pages {
+            if unmapped != 0
+                && let Err(unconfirmed) = self.settle_pages(own, iova.0, len, SHIFT)
+            {
+                return Err(UnmapError::Unconfirmed(unconfirmed));
+            }
+            return Ok(unmapped);
+        }
+        // SAFETY: as above.
+        unsafe { self.unmap_by_cursor(own, table, iova, len) }
+    }
+
+    /// As [`Domain::unmap_of`], of whatever it may be.
+    #[inline(never)]
+    unsafe fn unmap_by_cursor<const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
+        &self,
+        own: &Own,
         table: &Table<SHIFT, STAGE, WIDE>,
         iova: Iova,
         len: u64,
     ) -> Result<u64, UnmapError> {
         let platform = &self.space.core.platform;
         let mut gather = Gather::new();
-        // Most unmaps are of pages in one table.
-        // SAFETY: the caller's promise; the frames are those that the table was made with.
-        if let Some(unmapped) = unsafe { table.unmap_pages(platform, iova, len, &mut gather) } {
-            let result = if unmapped == 0 { Ok(()) } else { self.settle(&mut gather, SHIFT) };
-            return result.map(|()| unmapped).map_err(UnmapError::Unconfirmed);
-        }
-        // SAFETY: as above.
-        let (mut cursor, mut result) = unsafe { self.cursor(table, iova, len) }?;
+        // SAFETY: the caller's promise.
+        let (mut cursor, mut result) = unsafe { self.cursor(own, table, iova, len) }?;
         while cursor.next(&mut gather) {
             result = result.and(self.settle(&mut gather, SHIFT));
         }
@@ -469,6 +499,7 @@ impl<P: Platform> Domain<P> {
     #[inline(always)]
     pub(crate) unsafe fn cursor<'a, const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
         &'a self,
+        own: &Own,
         table: &'a Table<SHIFT, STAGE, WIDE>,
         iova: Iova,
         len: u64,
@@ -477,7 +508,7 @@ impl<P: Platform> Domain<P> {
         let mut result = Ok(());
         // SAFETY: the caller's promise; the frames are those that the table was made with.
         let cursor = match unsafe { table.unmap(platform, iova, len) } {
-            Err(cut @ TableUnmapError::Straddle { .. }) if self.own().splits => {
+            Err(cut @ TableUnmapError::Straddle { .. }) if own.splits => {
                 // SAFETY: as above.
                 result = unsafe { self.split(table, iova, len, cut) }?;
                 // SAFETY: as above.
@@ -643,6 +674,30 @@ impl<P: Platform> Domain<P> {
         })
     }
 
+    /// Invalidates `len` bytes of pages of 2^`shift` bytes from `start` on, whose table stays.
+    #[inline(always)]
+    fn settle_pages(&self, own: &Own, start: u64, len: u64, shift: u32) -> Result<(), Unconfirmed> {
+        self.count_of(own, Counted::Invalidations);
+        let result = if own.guests {
+            self.space.forget(pages(start, len, shift))
+        } else {
+            self.space.forget_pages(start, len, shift)
+        };
+        result.map_err(|(unconfirmed, instances)| {
+            self.quarantine(instances, start..start + len, &[]);
+            unconfirmed
+        })
+    }
+
+    /// Keeps what `instances` did not confirm.
+    #[cold]
+    #[inline(never)]
+    fn quarantine(&self, instances: u64, range: ops::Range<u64>, tables: &[Detached]) {
+        let core = &self.space.core;
+        self.count(Counted::Unconfirmed);
+        core.quarantine.keep(&core.platform, instances, self.space.id, range, tables);
+    }
+
     /// Invalidates what `gather` holds, frees the unlinked tables, and empties it. What cannot be freed goes
     /// into quarantine.
     #[inline(always)]
@@ -670,9 +725,7 @@ impl<P: Platform> Domain<P> {
                 Ok(())
             }
             Err((unconfirmed, instances)) => {
-                self.count(Counted::Unconfirmed);
-                let tables = gather.tables();
-                core.quarantine.keep(&core.platform, instances, self.space.id, range, tables);
+                self.quarantine(instances, range, gather.tables());
                 Err(unconfirmed)
             }
         };

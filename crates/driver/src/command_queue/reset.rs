@@ -8,9 +8,10 @@ use smmuv3_formats::command::Sync;
 use smmuv3_formats::register::{Gerror, Gerrorn};
 
 use super::CommandQueue;
-use super::lane::Lane;
+use super::lane::{Lane, Run};
 use crate::error::Failure;
 use crate::platform::{Mmio, Platform};
+use crate::tickets::NoTicket;
 
 impl CommandQueue {
     /// Makes the queues empty, for an SMMU that uses none of them and whose PROD and CONS are about to be 0. They count
@@ -68,15 +69,18 @@ impl CommandQueue {
         // It completes when the messages of those before have arrived (§4.2), and sends none.
         let last = Sync::new().into();
         let silent = self.all(platform).zip(0..).try_for_each(|(lane, number)| {
+            let moment = self.common.state.now();
             let ticket = loop {
-                let placed = lane.place(platform, mmio, 1, number, move |run| run.push(last))?;
-                if let Some(ticket) = placed {
-                    break ticket;
+                let push = |run: &mut Run<'_, P, false>| run.push(last);
+                match lane.place(platform, mmio, 1, (number, moment), push) {
+                    Ok(ticket) => break ticket,
+                    Err(NoTicket::Full) => {}
+                    Err(NoTicket::Closed) => return Err(Failure::Failed),
                 }
                 lane.wait_for_room(&self.common, platform, mmio, 1)?;
                 platform.relax();
             };
-            lane.wait(&self.common, platform, mmio, ticket)?;
+            lane.wait(&self.common, platform, mmio, &ticket)?;
             lane.silenced(ticket);
             Ok::<_, Failure>(())
         });
