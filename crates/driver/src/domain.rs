@@ -482,7 +482,6 @@ impl<P: Platform> Domain<P> {
         iova: Iova,
         len: u64,
     ) -> Result<u64, UnmapError> {
-        let platform = &self.space.core.platform;
         let mut gather = Gather::new();
         // SAFETY: the caller's promise.
         let (mut cursor, mut result) = unsafe { self.cursor(own, table, iova, len) }?;

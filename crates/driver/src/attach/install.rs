@@ -282,9 +282,9 @@ pub(crate) fn write<P: Platform, K: Kind>(
 
 /// As [`write`], of several entries: `forget` is of all of them.
 #[cfg(not(feature = "mutation"))]
-pub(crate) fn write_all<P: Platform, K: Kind>(
+pub(crate) fn write_all<'a, P: Platform, K: Kind>(
     core: &Core<P>,
-    entries: impl Iterator<Item = Entry> + Clone,
+    entries: impl Iterator<Item = Entry<'a>> + Clone,
     target: &Words,
     forget: impl FnMut() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -292,9 +292,9 @@ pub(crate) fn write_all<P: Platform, K: Kind>(
 }
 
 #[cfg(feature = "mutation")]
-pub(crate) fn write_all<P: Platform, K: Kind>(
+pub(crate) fn write_all<'a, P: Platform, K: Kind>(
     core: &Core<P>,
-    mut entries: impl Iterator<Item = Entry> + Clone,
+    mut entries: impl Iterator<Item = Entry<'a>> + Clone,
     target: &Words,
     mut forget: impl FnMut() -> Result<(), Failure>,
 ) -> Result<(), Failure> {

@@ -518,7 +518,7 @@ impl Lane {
 
     /// What is in the slot of a position.
     fn command<P: Platform>(&self, platform: &P, position: u64) -> Option<Command> {
-        let slot = at(self.slots(platform), position)?;
+        let slot = at(self.slots(platform, self.size()), position)?;
         Some(Command(slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)))))
     }
 

@@ -36,9 +36,9 @@ fn next<K: Kind>(now: &Words, target: &Words) -> Words {
 ///
 /// # Errors
 /// The first error of `sync`; each entry may then be in any of its steps.
-pub(crate) fn update_all<P: Platform, K: Kind, E>(
+pub(crate) fn update_all<'a, P: Platform, K: Kind, E>(
     platform: &P,
-    entries: impl Iterator<Item = Entry> + Clone,
+    entries: impl Iterator<Item = Entry<'a>> + Clone,
     target: &Words,
     mut sync: impl FnMut() -> Result<(), E>,
 ) -> Result<(), E> {
