@@ -574,7 +574,7 @@ impl<P: Platform> Instance<P> {
     }
 
     /// Makes the SMMU read the stream table entries of `streams` anew, and what lies behind them: one command for each run of
-    /// neighbours that is a power of two long and aligned (CFGI_STE_RANGE), and one CMD_SYNC.
+    /// neighbours that is a power of two long and aligned (CFGI_STE_RANGE), and a CMD_SYNC for each batch.
     ///
     /// # Errors
     /// As [`Instance::carry_out`].
