@@ -77,6 +77,8 @@ pub enum Mutation {
     PartOfGroup,
     /// A block is not marked before a table takes its place.
     NoNt,
+    /// Pages that were unmapped are not published to SMMUs that do not snoop.
+    NoPublish,
     /// An SMMU that has to be told twice is told once.
     NoRepeat,
     /// Events that were handed over are not counted.
@@ -89,7 +91,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -122,6 +124,7 @@ impl Mutation {
         Self::KeepHint,
         Self::PartOfGroup,
         Self::NoNt,
+        Self::NoPublish,
         Self::NoRepeat,
     ];
 
