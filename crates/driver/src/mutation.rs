@@ -79,6 +79,8 @@ pub enum Mutation {
     PartOfGroup,
     /// A block is not marked before a table takes its place.
     NoNt,
+    /// Pages that were unmapped are not published to SMMUs that do not snoop.
+    NoPublish,
     /// An SMMU that has to be told twice is told once.
     NoRepeat,
     /// Events that were handed over are not counted.
@@ -97,7 +99,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -131,6 +133,7 @@ impl Mutation {
         Self::KeepHint,
         Self::PartOfGroup,
         Self::NoNt,
+        Self::NoPublish,
         Self::NoRepeat,
         Self::ReuseLiveTag,
         Self::NoAdoptedEnd,

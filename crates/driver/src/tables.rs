@@ -194,6 +194,7 @@ impl Own {
             Some(crate::Mutation::KeepHint) => Wrong::HintKept,
             Some(crate::Mutation::PartOfGroup) => Wrong::PartOnly,
             Some(crate::Mutation::NoNt) => Wrong::Unmarked,
+            Some(crate::Mutation::NoPublish) => Wrong::Unpublished,
             _ => return,
         };
         dispatch!(&mut self.tables, table => table.spoil(wrong));

@@ -375,6 +375,10 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         if bytes != 0 {
             gather.add(base.wrapping_add(start), base.wrapping_add(end), 1 << SHIFT);
             let first = PhysAddr(table.0 + self.index(start, SHIFT) as u64 * 8);
+            #[cfg(feature = "mutation")]
+            if self.wrong == Some(crate::Wrong::Unpublished) {
+                return bytes;
+            }
             frames.publish(first, ((end - start) >> SHIFT) as usize * 8);
         }
         bytes

@@ -12,6 +12,8 @@ pub enum Wrong {
     PartOnly,
     /// A block gives way to a table without having been marked (nT).
     Unmarked,
+    /// Pages that were unmapped are not published.
+    Unpublished,
 }
 
 impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {

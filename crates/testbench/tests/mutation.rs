@@ -46,6 +46,9 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
         Some(Mutation::NoWakeFlush | Mutation::SleepWhileOn) => RANDOM.replace(NO_WEIGHTS, NAPS),
         Some(Mutation::KeepHint | Mutation::PartOfGroup) => GROUPS.to_owned(),
         Some(Mutation::NoNt) => BLOCKS.to_owned(),
+        Some(Mutation::NoPublish) => {
+            RANDOM.replace("10000", "1500").replace("asid-bits", "coherent = false\nasid-bits")
+        }
         Some(Mutation::NoRepeat) => {
             let twice = "repeated-invalidation = true\nasid-bits";
             RANDOM.replace("10000", "1500").replace("asid-bits", twice)
@@ -213,6 +216,7 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::NoWakeFlush,
         Mutation::KeepHint,
         Mutation::NoNt,
+        Mutation::NoPublish,
         Mutation::NoRepeat,
         Mutation::OldCount,
         Mutation::ReuseLiveTag,

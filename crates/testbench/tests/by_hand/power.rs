@@ -118,3 +118,19 @@ fn gbpa_must_not_abort_in_between() {
         }
     });
 }
+
+#[test]
+fn memory_of_an_smmu_that_is_on_is_not_freed() {
+    judge(&[Rule::R3], &[Rule::R3], |hand| {
+        share_many(hand);
+        for instance in INSTANCES {
+            if hand.errs(instance) {
+                hand.free_memory(instance);
+                hand.halt(instance);
+            } else {
+                hand.halt(instance);
+                hand.free_memory(instance);
+            }
+        }
+    });
+}

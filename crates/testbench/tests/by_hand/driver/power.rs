@@ -5,8 +5,9 @@ use smmuv3::{Mmio, Platform};
 use smmuv3_formats::Command;
 use smmuv3_formats::register::{Cr0, Gbpa};
 use smmuv3_testbench::oracle::Power;
+use smmuv3_testbench::platform::{Observer, Point};
 
-use super::Hand;
+use super::{COMMANDS_LOG2, EVENTS_LOG2, Hand, STREAMS_LOG2, Smmu};
 
 impl Hand {
     /// An instance is about to be suspended, and still translates.
@@ -14,8 +15,17 @@ impl Hand {
         self.watch().oracle.set_power(instance, Power::Changing);
     }
 
-    /// Suspends an instance: nothing passes, nothing is under way, and the power goes.
+    /// Suspends an instance, and the power goes.
     pub fn sleep(&mut self, instance: usize) {
+        self.halt(instance);
+        let mut model = self.world.machine().model(instance).expect("it is a model");
+        model.power_off();
+        drop(model);
+        self.watch().collect(&self.world);
+    }
+
+    /// Turns an instance off for good: nothing passes, and nothing is under way.
+    pub fn halt(&mut self, instance: usize) {
         self.suspending(instance);
         self.set_abort(instance, true);
         self.off(instance);
@@ -23,9 +33,6 @@ impl Hand {
         self.tlbi_all(instance);
         self.sync(instance);
         self.control(instance, Cr0::default());
-        let mut model = self.world.machine().model(instance).expect("it is a model");
-        model.power_off();
-        drop(model);
         let mut watch = self.watch();
         watch.collect(&self.world);
         watch.oracle.set_power(instance, Power::Off);
@@ -41,6 +48,15 @@ impl Hand {
         let mut watch = self.watch();
         watch.collect(&self.world);
         watch.oracle.set_power(instance, Power::On);
+    }
+
+    /// The stream table, the command queue and the event queue of an instance are freed. Nothing takes their place.
+    pub fn free_memory(&mut self, instance: usize) {
+        let Smmu { queue, table, events, .. } = &self.smmus[instance];
+        let queue = (queue.memory(), 16 << COMMANDS_LOG2);
+        for (pa, bytes) in [(*table, 64 << STREAMS_LOG2), queue, (*events, 32 << EVENTS_LOG2)] {
+            self.eyes.at(Point::Freeing { pa, bytes }, false);
+        }
     }
 
     /// An instance does not translate any more.
