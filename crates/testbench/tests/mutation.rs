@@ -182,9 +182,9 @@ fn every_step_left_out_is_caught_on_nearly_every_seed() {
 #[test]
 fn what_breaks_a_rule_is_written_as_a_short_scenario_that_breaks_it_again() {
     let mut rules = Vec::new();
-    // Too few random scenarios change tags often, suspend just while somebody unmaps, or write just while somebody is told
-    // what was written; see `MOVES`, `NAPS`, `WRITTEN`, tests/every_step.rs and tests/marks.rs.
-    let rare = [Mutation::TagBeforeTarget, Mutation::SleepWhileOn, Mutation::DirtyBeforeUnmap];
+    // Too few random scenarios change tags often, or suspend just while somebody unmaps; see `MOVES`, `NAPS` and
+    // tests/every_step.rs.
+    let rare = [Mutation::TagBeforeTarget, Mutation::SleepWhileOn];
     let mutations = Mutation::ALL.into_iter().filter(|it| !rare.contains(it));
     for mutation in mutations {
         let broken = Options { mutation: Some(mutation), ..Options::default() };
