@@ -203,9 +203,10 @@ pub fn page(place: &Place, measured: &Measured) -> Result<String> {
         let theirs = linux.map(|(counts, _)| counts[architecture]).filter(|count| *count != 0.0);
         let limit = limit.filter(|_| architecture == 0);
         let time = value(&measured.timed, name)?;
+        let decimals = if ours < 1.0 { 3 } else { 1 };
         writeln!(
             page,
-            "| {name} | {ours:.1} | {} | {} | {} | {time:.1} | {} |",
+            "| {name} | {ours:.decimals$} | {} | {} | {} | {time:.1} | {} |",
             shown(theirs),
             shown(least.map(|counts| counts[architecture])),
             limit.map_or_else(String::new, |limit| judged(limit.to_string(), ours <= limit)),
@@ -366,7 +367,12 @@ mod tests {
 
     fn measured(offset: f64) -> Measured {
         let figure = |name: &str| Figure { name: name.to_owned(), value: 10.0 + offset };
-        let counted = PEERS.iter().map(|peer| peer.name).chain([IDLE]).map(figure).collect();
+        let counted = |peer: &Peer| {
+            // Within what is allowed.
+            let tenth = peer.limit.map_or(1.0, |limit| (limit / 20.0).min(1.0));
+            Figure { name: peer.name.to_owned(), value: tenth * (10.0 + offset) }
+        };
+        let counted = PEERS.iter().map(counted).chain([figure(IDLE)]).collect();
         let timed = PEERS.iter().map(|peer| figure(peer.name)).collect();
         let rated = OTHERS.iter().map(|(name, ..)| figure(name)).collect();
         let contention = "| tickets | 1.00 |\n".to_owned();

@@ -463,6 +463,9 @@ fn every_stream_can_be_had_with_either_shape() {
     }
 }
 
+/// Bytes of a context, and of the one beside it.
+const CONTEXT: u64 = 128;
+
 #[test]
 fn the_memory_of_a_16_bit_instance_is_that_of_the_streams_in_use() {
     let world = world(16, true);
@@ -475,12 +478,12 @@ fn the_memory_of_a_16_bit_instance_is_that_of_the_streams_in_use() {
         let before = world.frames().live_bytes();
         let streams: Vec<StreamId> = streams.iter().copied().map(StreamId).collect();
         masters.push(iommu.add_master(&smmu, &streams, MasterConfig::default()).unwrap());
-        assert_eq!(world.frames().live_bytes() - before, 64 + leaves * (16 << 10));
+        assert_eq!(world.frames().live_bytes() - before, CONTEXT + leaves * (16 << 10));
     }
     // What is closed gives back its context; the leaf stays for whoever comes next.
     let before = world.frames().live_bytes();
     assert!(masters.remove(0).close().is_ok());
-    assert_eq!(world.frames().live_bytes(), before - 64);
+    assert_eq!(world.frames().live_bytes(), before - CONTEXT);
     masters.push(iommu.add_master(&smmu, &[StreamId(0x1ff)], MasterConfig::default()).unwrap());
     assert_eq!(world.frames().live_bytes(), before);
 }

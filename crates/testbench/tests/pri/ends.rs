@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use smmuv3::page_request::Answer;
-use smmuv3::{PageGroup, PagesLost, Report, Trace};
+use smmuv3::{PageGroup, PagesLost, Report, StreamId, Trace};
 use smmuv3_model::Answered;
 use smmuv3_testbench::platform::{Observer, Point, TestPlatform, World};
 
@@ -189,6 +189,9 @@ fn a_device_that_was_reset_waits_for_nothing() {
     setup.responses();
     setup.iommu.readmit(&setup.nic).unwrap();
     assert!(setup.responses().is_empty(), "nobody would listen");
+    let (reports, more) = setup.reports(8);
+    let told = Report::Quarantined { stream: StreamId(NIC) };
+    assert!(!more && reports == [told], "{reports:?}");
     is_over(&setup, late, others);
 }
 
