@@ -119,7 +119,7 @@ fn a_master_whose_bank_was_not_confirmed_is_not_changed_before_the_reset() {
     let why = "both entries";
     let scene = Scene::new(Cause::Bank, 1);
     let setup = &scene.setup;
-    scene.check_seats(false, &[], why);
+    scene.check_seats(false, &[], &why);
     // The entries of its two streams come first, together.
     setup.refuse(0, 0);
     let Failure::Refused { command, .. } = no_room(scene.run()).1 else { panic!("{why}") };
@@ -136,16 +136,16 @@ fn a_master_whose_bank_was_not_confirmed_is_not_changed_before_the_reset() {
     assert_eq!(scene.targets(), before, "{why}");
     assert_eq!(setup.domains[spare].targets(), [], "{why}");
     // What it uses already it goes on using.
-    scene.check_seats(false, &[], why);
-    setup.check(why);
+    scene.check_seats(false, &[], &why);
+    setup.check(&why);
     setup.reset(0);
-    scene.check_seats(false, &[], why);
+    scene.check_seats(false, &[], &why);
     setup.attach(many, 9, spare).unwrap();
     assert_eq!(setup.dma(many, 9, 0), Some(setup.memory(spare, 0)), "{why}");
     scene.run().unwrap();
-    scene.check_seats(true, &[], why);
-    setup.check(why);
-    scene.tear_down(why);
+    scene.check_seats(true, &[], &why);
+    setup.check(&why);
+    scene.tear_down(&why);
 }
 
 /// Others leave the domain meanwhile: its tags in the old bank stay taken, since the master may use them.
