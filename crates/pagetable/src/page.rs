@@ -108,7 +108,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     }
 
     /// Unmaps at once, without a cursor, what is only a part of one level-3 table: most unmaps. Gives the
-    /// bytes that were mapped and are not any more; adds to the gather as [`Unmap::next`] does, though
+    /// bytes that were mapped and are not any more; adds to the gather as [`Unmap::next`](crate::Unmap::next) does, though
     /// never a table. `None`, and nothing done, for all that needs [`unmap`](Self::unmap), errors too.
     ///
     /// # Safety
