@@ -186,7 +186,7 @@ master = [
 ]
 domain = [{ name = "first" }, { name = "second" }]
 [[step]]
-random = { steps = 3000, pages = 16, weights = { attach = 20, detach = 16, hand-over = 5 } }
+random = { steps = 4000, pages = 16, weights = { attach = 20, detach = 16, hand-over = 2 } }
 "#;
 
 const PROCESSES: &str = include_str!("../../../scenarios/random-processes.toml");
