@@ -81,6 +81,8 @@ pub struct Settings {
 pub struct Done {
     /// In words.
     pub outcome: String,
+    /// It came to something: it was not refused, nor was there nothing to do.
+    pub acted: bool,
     /// Faults that the driver reported because of it, without duplicates.
     pub faults: Vec<FaultKey>,
     /// Accesses of pages that were refused, or stalled.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What random steps have tried: how often each operation was done where each feature took part in it.
+//! What random steps have done: how often each operation came to something where each feature took part in it.
 //!
 //! A feature is something that a scenario says of an instance, a master or an address space. It takes part in an
 //! operation on what it is said of, and on whatever is attached to that: an unmap concerns every instance that its
-//! domain is used on. [`FEATURES`] is the one list of them; an operation is known by [`VERBS`].
+//! domain is used on. What was refused, or had nothing to do, counts for nothing. [`FEATURES`] is the one list of them; an operation is known by [`VERBS`].
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 use smmuv3::Completion;
 use smmuv3_formats::granule::Granule;
 
+use crate::bench::Done;
 use crate::operation::Operation;
 use crate::oracle::{Oracle, Use};
 use crate::scenario::{Change, Instance, Interrupts, Scenario, StreamTableKind, Substream, Tables};
@@ -117,21 +118,26 @@ pub const VERBS: &[&str] = &[
     "attach",
     "detach",
     "identity",
-    "PASID",
+    "attach PASID",
+    "detach PASID",
     "bind",
     "unbind",
     "release",
     "replace",
     "map",
     "unmap",
+    "reclaim",
     "dirty",
     "answer",
     "translate",
     "ask",
     "grant",
+    "stop",
     "read",
     "write",
-    "power",
+    "fault",
+    "suspend",
+    "resume",
     "reset",
     "replug",
 ];
@@ -139,7 +145,12 @@ pub const VERBS: &[&str] = &[
 /// Features, operations that can never be done with them, and why.
 pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
     (&["process"], &["attach"], "a process is bound"),
-    (&["process"], &["PASID"], "a process brings its own"),
+    (&["process"], &["attach PASID", "detach PASID"], "a process brings its own"),
+    (
+        &["stage 2", "under guests", "guest's stage 1"],
+        &["attach PASID", "detach PASID"],
+        "PASIDs have contexts, and these have none of the host's",
+    ),
     (&["process"], &["dirty"], "its tables are the operating system's"),
     (&["process"], &["detach"], "it is unbound"),
     (&["process"], &["identity"], "it has a PASID, which identity has not"),
@@ -151,7 +162,13 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         "nobody publishes the tables of a process",
     ),
     (&["not coherent"], &["dirty"], "hardware marks nothing where it does not snoop"),
-    (&["guest's stage 1"], &["dirty"], "its tables are the guest's"),
+    (&["process"], &["reclaim"], "its tables are the operating system's"),
+    (&["guest's stage 1"], &["dirty", "reclaim"], "its tables are the guest's"),
+    (
+        &["guest's stage 1", "under guests"],
+        &["replug"],
+        "the guest would have to be given its part of another instance",
+    ),
     (
         &["ATS", "page requests", "PASIDs in responses"],
         &["answer"],
@@ -159,7 +176,7 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["stalls", "forced stalls"],
-        &["ask", "grant"],
+        &["ask", "grant", "stop"],
         "what stalls has no ATS, and asks for nothing",
     ),
 ];
@@ -178,9 +195,13 @@ const OF_DOMAINS: &[&str] = &[
     "52-bit inputs",
 ];
 
-fn verb(operation: &Operation) -> Option<&'static str> {
-    Some(match operation {
-        Operation::Attach { pasid: Some(_), .. } => "PASID",
+/// What an access is that was refused, or stalled, in whole or in part.
+const FAULT: &str = "fault";
+
+fn verb(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::Attach { pasid: Some(_), to: Use::Blocked, .. } => "detach PASID",
+        Operation::Attach { pasid: Some(_), .. } => "attach PASID",
         Operation::Attach { to: Use::Blocked, .. } => "detach",
         Operation::Attach { to: Use::Identity, .. } => "identity",
         Operation::Attach { .. } => "attach",
@@ -188,7 +209,8 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Unbind { .. } => "unbind",
         Operation::Release { .. } => "release",
         Operation::Replace { .. } => "replace",
-        Operation::Change { change: Change::Suspend | Change::Resume, .. } => "power",
+        Operation::Change { change: Change::Suspend, .. } => "suspend",
+        Operation::Change { change: Change::Resume, .. } => "resume",
         Operation::Change { change: Change::Reset, .. } => "reset",
         Operation::Change { change: Change::Replug, .. } => "replug",
         Operation::Map { .. } => "map",
@@ -200,17 +222,25 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Translate { .. } => "translate",
         Operation::Ask { .. } => "ask",
         Operation::Grant { .. } => "grant",
-        Operation::Reclaim { .. } | Operation::Stop { .. } => return None,
-    })
+        Operation::Reclaim { .. } => "reclaim",
+        Operation::Stop { .. } => "stop",
+    }
 }
 
-/// Counts pairs of a scenario's features and the operations that are done.
+/// Features, as bits.
+type Set = u128;
+
+/// Features that take part in an operation.
+#[derive(Clone, Copy)]
+pub struct Concerned(Set);
+
+/// Counts pairs of a scenario's features and the operations that come to something.
 pub struct Counter<'a> {
     scenario: &'a Scenario,
     /// Features as bits, of each instance, master and space.
-    instances: Vec<u64>,
-    masters: Vec<u64>,
-    spaces: Vec<u64>,
+    instances: Vec<Set>,
+    masters: Vec<Set>,
+    spaces: Vec<Set>,
     pairs: Pairs,
 }
 
@@ -235,11 +265,10 @@ impl<'a> Counter<'a> {
         Self { scenario, instances, masters, spaces, pairs: Pairs::default() }
     }
 
-    /// `operation` is about to be done.
-    pub fn count(&mut self, operation: &Operation, oracle: &Oracle) {
-        let Some(verb) = verb(operation) else { return };
+    /// What takes part in `operation`, which is about to be done.
+    pub fn concerned(&self, operation: &Operation, oracle: &Oracle) -> Concerned {
         let process = |process: &usize| self.space(oracle.process_space(*process), oracle);
-        let features = match operation {
+        Concerned(match operation {
             Operation::Attach { master, pasid, to, .. } => {
                 let substream = pasid.map_or(Substream::None, Substream::Pasid);
                 let to = oracle.space(*to).map_or(0, |space| self.bits(&self.spaces, space));
@@ -268,22 +297,31 @@ impl<'a> Counter<'a> {
             | Operation::Write { master, substream, .. } => {
                 self.master(*master) | self.used(*master, *substream, oracle)
             }
-        };
-        self.pairs.add(features, verb);
+        })
     }
 
-    fn bits(&self, of: &[u64], index: usize) -> u64 {
+    /// `operation`, in which these took part, was done.
+    pub fn count(&mut self, concerned: Concerned, operation: &Operation, done: &Done) {
+        if done.acted {
+            self.pairs.add(concerned.0, verb(operation));
+        }
+        if done.refused > 0 {
+            self.pairs.add(concerned.0, FAULT);
+        }
+    }
+
+    fn bits(&self, of: &[Set], index: usize) -> Set {
         of.get(index).copied().unwrap_or(0)
     }
 
     /// Of a master, and of its instance.
-    fn master(&self, index: usize) -> u64 {
+    fn master(&self, index: usize) -> Set {
         let instance = self.scenario.masters.get(index).map_or(usize::MAX, |it| it.instance);
         self.bits(&self.masters, index) | self.bits(&self.instances, instance)
     }
 
     /// Of an instance, and of the masters behind it and what they use.
-    fn instance(&self, index: usize, oracle: &Oracle) -> u64 {
+    fn instance(&self, index: usize, oracle: &Oracle) -> Set {
         let users = oracle.users().filter(|(user, _)| oracle.streams(user.master).0 == index);
         let used = |use_| oracle.space(use_).map_or(0, |space| self.bits(&self.spaces, space));
         users.fold(self.bits(&self.instances, index), |set, (user, use_)| {
@@ -292,20 +330,20 @@ impl<'a> Counter<'a> {
     }
 
     /// Of a space, and of those that use it.
-    fn space(&self, index: usize, oracle: &Oracle) -> u64 {
+    fn space(&self, index: usize, oracle: &Oracle) -> Set {
         let users = oracle.users_of(index).into_iter();
         users.fold(self.bits(&self.spaces, index), |set, user| set | self.master(user.master))
     }
 
     /// Of all spaces that a master uses.
-    fn all_of(&self, master: usize, oracle: &Oracle) -> u64 {
+    fn all_of(&self, master: usize, oracle: &Oracle) -> Set {
         let own = oracle.users().filter(|(user, _)| user.master == master);
         let spaces = own.filter_map(|(_, used)| oracle.space(used));
         spaces.fold(0, |set, space| set | self.bits(&self.spaces, space))
     }
 
     /// Of the space that accesses of a master are subject to.
-    fn used(&self, master: usize, substream: Substream, oracle: &Oracle) -> u64 {
+    fn used(&self, master: usize, substream: Substream, oracle: &Oracle) -> Set {
         let substream = oracle.substream(substream);
         let used =
             substream.map(|substream| oracle.using(crate::oracle::User { master, substream }));
@@ -324,7 +362,7 @@ impl<'a> Counter<'a> {
 pub struct Pairs(BTreeMap<(usize, usize), u64>);
 
 impl Pairs {
-    fn add(&mut self, features: u64, verb: &str) {
+    fn add(&mut self, features: Set, verb: &str) {
         let Some(column) = VERBS.iter().position(|name| *name == verb) else { return };
         for row in (0..FEATURES.len()).filter(|bit| features >> bit & 1 != 0) {
             *self.0.entry((row, column)).or_default() += 1;
@@ -347,7 +385,7 @@ impl Pairs {
         (!never).then(|| self.0.get(&(row, column)).copied().unwrap_or(0))
     }
 
-    /// Pairs that can be, and were never tried.
+    /// Pairs that can be, and were never done.
     pub fn missing(&self) -> Vec<(&'static str, &'static str)> {
         let pairs = (0..FEATURES.len()).flat_map(|row| (0..VERBS.len()).map(move |at| (row, at)));
         let missing = pairs.filter(|(row, column)| self.get(*row, *column) == Some(0));
@@ -384,7 +422,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), FEATURES.len());
-        assert!(FEATURES.len() <= 64, "they are bits of a word");
+        assert!(FEATURES.len() <= Set::BITS as usize, "they are bits of a word");
         for (features, verbs, _) in IMPOSSIBLE {
             assert!(features.iter().all(|feature| names.contains(feature)), "{features:?}");
             assert!(verbs.iter().all(|verb| VERBS.contains(verb)), "{verbs:?}");
@@ -413,13 +451,25 @@ mod tests {
         oracle.add_master(0, vec![1, 2]);
         oracle.add_master(1, vec![1]);
         let mut counter = Counter::new(&scenario);
+        let acted = Done { acted: true, ..Done::default() };
+        let count = |counter: &mut Counter<'_>, operation: &Operation, oracle: &Oracle| {
+            let concerned = counter.concerned(operation, oracle);
+            counter.count(concerned, operation, &acted);
+        };
         let unmap = Operation::Unmap { space: 0, iova: 0, bytes: 0x1000 };
-        counter.count(&unmap, &oracle);
+        count(&mut counter, &unmap, &oracle);
         let attach = Operation::attach(0, Use::Domain(0));
-        counter.count(&attach, &oracle);
+        count(&mut counter, &attach, &oracle);
         oracle.attach_begins(0, Use::Domain(0));
         oracle.attach_ends(0, true);
-        counter.count(&unmap, &oracle);
+        count(&mut counter, &unmap, &oracle);
+        // Nothing came of that, and of this a refusal.
+        let concerned = counter.concerned(&Operation::Release { process: 0 }, &oracle);
+        counter.count(concerned, &Operation::Release { process: 0 }, &Done::default());
+        let (substream, data) = (Substream::None, vec![1]);
+        let write = Operation::Write { master: 0, substream, iova: 0, data };
+        let concerned = counter.concerned(&write, &oracle);
+        counter.count(concerned, &write, &Done { refused: 1, ..Done::default() });
         let pairs = counter.pairs();
         let count = |feature: &str, verb: &str| {
             let row = FEATURES.iter().position(|it| it.name == feature).unwrap();
@@ -432,6 +482,8 @@ mod tests {
         assert_eq!(count("16-bit ASIDs", "unmap"), Some(0));
         assert_eq!(count("range invalidation", "attach"), Some(1));
         assert_eq!(count("domain", "bind"), None);
+        assert_eq!(count("process", "release"), Some(0));
+        assert_eq!((count("domain", "write"), count("domain", "fault")), (Some(0), Some(1)));
         let missing = pairs.missing();
         assert!(missing.contains(&("16-bit ASIDs", "unmap")));
         assert!(!missing.contains(&("8-bit ASIDs", "unmap")));

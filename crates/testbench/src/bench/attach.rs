@@ -112,6 +112,7 @@ impl Bench {
                 watch.check_tags(&self.world, &owned, &self.widths());
             }
         });
+        let acted = result.is_ok();
         let outcome = match result {
             Ok(()) => "done".to_owned(),
             Err(error) => {
@@ -119,7 +120,7 @@ impl Bench {
                 error.to_string()
             }
         };
-        Done { outcome, ..Done::default() }
+        Done { outcome, acted, ..Done::default() }
     }
 
     /// Does `call`, which changes what `user` uses, and judges what came of it. It must be refused for one of the
@@ -175,11 +176,12 @@ impl Bench {
         if let Some(wrong) = wrong {
             self.look(|watch| watch.refuse(wrong));
         }
+        let acted = result.is_ok();
         let outcome = match result {
             Ok(()) => "done".to_owned(),
             Err(error) => error.to_string(),
         };
-        Done { outcome, ..Done::default() }
+        Done { outcome, acted, ..Done::default() }
     }
 
     /// Why a change must be refused, whatever the policy.

@@ -29,6 +29,7 @@ impl Bench {
                 watch.oracle.harvest_ends(domain, &range, &reported);
             }
         });
+        let acted = result.is_ok();
         let outcome = match result {
             Ok(()) => {
                 let bytes: u64 = reported.iter().map(|(_, bytes)| bytes).sum();
@@ -42,6 +43,6 @@ impl Bench {
                 error.to_string()
             }
         };
-        Done { outcome, reported, ..Done::default() }
+        Done { outcome, acted, reported, ..Done::default() }
     }
 }

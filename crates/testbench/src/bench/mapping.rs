@@ -77,11 +77,12 @@ impl Bench {
                 }
             }
         });
+        let acted = result.is_ok();
         let outcome = match result {
             Ok(()) => "done".to_owned(),
             Err(error) => error,
         };
-        Done { outcome, ..Done::default() }
+        Done { outcome, acted, ..Done::default() }
     }
 
     /// Unmaps; also as an interruption of another operation.
@@ -122,12 +123,13 @@ impl Bench {
                 Err(error) => watch.refuse(format_args!("unmap was refused: {error}")),
             }
         });
+        let acted = result.as_ref().is_ok_and(|removed| *removed > 0);
         let outcome = match result {
             Ok(0) => "nothing was mapped there".to_owned(),
             Ok(removed) => format!("{} KiB gone", removed >> 10),
             Err(error) => error,
         };
-        Done { outcome, ..Done::default() }
+        Done { outcome, acted, ..Done::default() }
     }
 
     pub(super) fn reclaim(&self, domain: usize, iova: u64, bytes: u64) -> Done {
@@ -145,6 +147,7 @@ impl Bench {
             watch.collect(&self.world);
             watch.busy = None;
         });
+        let acted = result.as_ref().is_ok_and(|tables| *tables > 0);
         let outcome = match result {
             Ok(tables) => format!("{tables} tables freed"),
             Err(error) => {
@@ -152,6 +155,6 @@ impl Bench {
                 error.to_string()
             }
         };
-        Done { outcome, ..Done::default() }
+        Done { outcome, acted, ..Done::default() }
     }
 }

@@ -29,6 +29,7 @@ impl Bench {
             (Change::Replug, Power::On) => self.replug(instance),
             (Change::Suspend | Change::Resume | Change::Replug, _) => Ok("nothing to do"),
         };
+        let acted = matches!(done, Ok("done"));
         let outcome = match done {
             Ok(done) => done.to_owned(),
             Err(error) => {
@@ -37,7 +38,7 @@ impl Bench {
                 error
             }
         };
-        Done { outcome, ..Done::default() }
+        Done { outcome, acted, ..Done::default() }
     }
 
     fn set_power(&self, instance: usize, power: Power) {

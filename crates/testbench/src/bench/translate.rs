@@ -77,11 +77,12 @@ impl Bench {
             Err(AtosError::Refused { event, .. }) => Some(*event),
             _ => None,
         };
+        let acted = matches!(&result, Ok(_) | Err(AtosError::Refused { .. }));
         let outcome = match &result {
             Ok(answer) => format!("{:#x}, of {} KiB", answer.pa.0, answer.size >> 10),
             Err(error) => error.to_string(),
         };
-        Done { outcome, asked, ..Done::default() }
+        Done { outcome, acted, asked, ..Done::default() }
     }
 
     /// What accesses of a master are put through.
