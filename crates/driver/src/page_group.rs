@@ -151,6 +151,9 @@ pub enum Denied {
     /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)). The device is told to
     /// try again, as by the SMMU itself where its queue is full.
     Full,
+    /// A group of the device with the same number waits for its answer already, which is the only one: a device that keeps
+    /// to the rules uses a number anew when it was answered. The pages of the second are forgotten.
+    Repeated,
 }
 
 /// Page requests that nobody will see. Groups that were complete were answered, and devices ask for pages of others
@@ -319,6 +322,12 @@ impl<P: Platform> Handler<'_, P> {
             Standing::Known { with_pasid } => (with_pasid, has_pasid(features, group)),
             Standing::Unknown { with_pasid } => (with_pasid, false),
         };
+        if page.last && self.is_pending(group, with_pasid) {
+            // Two answers would come, of which the device may take the second for that of a later group.
+            gather.forget(platform, |of| *of == group);
+            self.reports = [Some(Report::PageDenied { page, why: Denied::Repeated }), None];
+            return Next::Answerable;
+        }
         // Before anything of the record is kept, since it may have to come again.
         let handle = match page.last && can_answer(features, group, with_pasid) {
             true => match gather.pending.insert(gather::key(group, with_pasid)) {
@@ -354,6 +363,16 @@ impl<P: Platform> Handler<'_, P> {
         let next = if said || report.is_some() { Next::Answerable } else { Next::Taken };
         self.reports = [forgotten, report];
         next
+    }
+
+    /// Whether the device cannot tell the answer to `group` from one that is due already: without PASIDs in answers, those of
+    /// all have the same numbers.
+    fn is_pending(&self, group: Group, with_pasid: bool) -> bool {
+        self.instance.gather().pending.waits(|key| {
+            let (other, _) = gather::group(key);
+            let same = other.stream == group.stream && other.index == group.index;
+            same && (!with_pasid || other.pasid == group.pasid)
+        })
     }
 
     /// Denies the pages of a group by `answer`, if one is due.

@@ -373,6 +373,9 @@ impl<M: Memory> Model<M> {
         }
         self.refresh_stalls();
         self.pending.retain(|pending| !own(pending));
+        for (by, complete) in self.heard.values_mut() {
+            *complete |= *by == queue;
+        }
         // Those of the CMD_SYNCs before are there (§4.2).
         self.deliver_messages(Some(queue));
         self.complete_devices(queue);

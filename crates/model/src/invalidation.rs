@@ -63,6 +63,9 @@ impl<M: Memory> Model<M> {
             Ok(None) => return,
             Err(misuse) => return self.misuse(misuse),
         };
+        if self.profile.deaf && !self.is_again(command, queue) {
+            return;
+        }
         let cutoff = self.tick();
         let late = self.profile.adversary.late_invalidation && self.random.one_in(2);
         self.pending.push(Pending { scope, cutoff, position, queue, applied: false });
@@ -71,6 +74,16 @@ impl<M: Memory> Model<M> {
         } else if self.pending.len() > 1024 {
             self.apply_pending(self.pending.len());
         }
+    }
+
+    /// Whether an invalidation was given before, and a CMD_SYNC completed since. If so, the next one is the first again.
+    fn is_again(&mut self, command: &Command, queue: usize) -> bool {
+        let again = matches!(self.heard.get(&command.0), Some((_, true)));
+        match again {
+            true => self.heard.remove(&command.0),
+            false => self.heard.insert(command.0, (queue, false)),
+        };
+        again
     }
 
     /// Lets the last `count` pending invalidations take effect.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use smmuv3_formats::descriptor::Stage;
 use smmuv3_formats::legality::Implementation;
 
-use crate::atc::AtcPending;
+use crate::atc::{AtcPending, AtcSpan};
 use crate::command_queue::Faults;
 use crate::config_cache::ConfigCache;
 use crate::ecmdq::{self, Enhanced};
@@ -55,9 +55,14 @@ pub struct Model<M> {
     /// Messages of CMD_SYNCs that are on their way, with the number of their queue.
     pub(crate) messages: VecDeque<(usize, Msi)>,
     pub(crate) pending: Vec<Pending>,
+    /// Where [`Profile::deaf`]: invalidations that were given once, by which queue, and whether it has completed a
+    /// CMD_SYNC since.
+    pub(crate) heard: BTreeMap<[u64; 2], (usize, bool)>,
     /// Devices by stream, and what they were told that no CMD_SYNC has completed yet.
     pub(crate) endpoints: BTreeMap<u32, Endpoint>,
     pub(crate) atc_pending: Vec<AtcPending>,
+    /// What devices were told, did not do in time, and will do.
+    pub(crate) atc_late: Vec<AtcSpan>,
     pub(crate) config: ConfigCache,
     pub(crate) tlb: Tlb,
     pub(crate) walk_cache: WalkCache,
@@ -95,8 +100,10 @@ impl<M: Memory> Model<M> {
             enhanced,
             messages: VecDeque::new(),
             pending: Vec::new(),
+            heard: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             atc_pending: Vec::new(),
+            atc_late: Vec::new(),
             config: ConfigCache::default(),
             tlb: Tlb::new(),
             walk_cache: WalkCache::default(),

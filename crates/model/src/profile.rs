@@ -37,6 +37,9 @@ pub struct Profile {
     pub stuck: bool,
     /// The registers of page 1 are in page 0, and there is no page 1 (§19).
     pub page_0_only: bool,
+    /// CFGI and TLBI commands take effect when they are given again after a CMD_SYNC of their queue completed: the first
+    /// time nothing happens (§19).
+    pub deaf: bool,
     /// What it does of all that the architecture allows.
     pub adversary: Adversary,
 }
@@ -136,6 +139,7 @@ impl Default for Profile {
             ack_delay: 0,
             stuck: false,
             page_0_only: false,
+            deaf: false,
             adversary: Adversary::ALL,
         }
     }

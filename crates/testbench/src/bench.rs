@@ -5,6 +5,7 @@ mod access;
 mod attach;
 mod calls;
 pub(crate) mod counters;
+mod deferred;
 mod dirty;
 mod end;
 mod events;
@@ -12,6 +13,7 @@ mod guest;
 mod handle;
 mod interrupts;
 mod mapping;
+mod mute;
 mod pages;
 mod power;
 mod process;
@@ -276,11 +278,15 @@ impl Bench {
             Operation::Unbind { process, master } => self.unbind(*process, *master),
             Operation::Release { process } => self.release(*process),
             Operation::Change { instance, change } => self.change(*instance, *change),
+            Operation::Mute { master, late } => self.mute(*master, *late),
+            Operation::Readmit { master } => self.readmit(*master),
             Operation::Replace { process } => self.replace(*process)?,
-            Operation::Map { space, iova, bytes, source, write, kind } => {
-                self.map(*space, *iova, *bytes, *source, *write, *kind)
+            Operation::Map { space, iova, bytes, source, write, kind, rights } => {
+                self.map(*space, *iova, *bytes, *source, (*write, *kind, *rights))
             }
             Operation::Unmap { space, iova, bytes } => self.unmap(*space, *iova, *bytes),
+            Operation::Defer { domain, iova, bytes } => self.defer(*domain, *iova, *bytes),
+            Operation::Flush { domain } => self.flush(*domain),
             Operation::Reclaim { domain, iova, bytes } => self.reclaim(*domain, *iova, *bytes),
             Operation::Dirty { domain, iova, bytes } => self.dirty(*domain, *iova, *bytes),
             Operation::Answer { master, reply } => self.answer(*master, *reply),

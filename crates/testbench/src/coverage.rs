@@ -9,13 +9,16 @@ use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use smmuv3::Completion;
+use smmuv3::{Completion, Privilege};
 use smmuv3_formats::granule::Granule;
 
 use crate::bench::Done;
 use crate::operation::Operation;
-use crate::oracle::{Oracle, Use};
-use crate::scenario::{Change, Instance, Interrupts, Scenario, StreamTableKind, Substream, Tables};
+use crate::oracle::{Oracle, PAGE, Use};
+use crate::scenario::{
+    Change, Instance, Interrupts, MemoryKind, Part, Rights, Scenario, StreamTableKind, Substream,
+    Tables,
+};
 
 /// Something that a scenario can have.
 #[derive(Clone, Copy)]
@@ -33,6 +36,8 @@ enum Of {
     Master(fn(&Scenario, usize) -> bool),
     /// Of the address space with that number.
     Space(fn(&Scenario, usize) -> bool),
+    /// Of a mapping.
+    Mapping(fn(MemoryKind, Rights) -> bool),
 }
 
 const fn instance(name: &'static str, of: fn(&Instance) -> bool) -> Feature {
@@ -45,6 +50,10 @@ const fn master(name: &'static str, of: fn(&Scenario, usize) -> bool) -> Feature
 
 const fn space(name: &'static str, of: fn(&Scenario, usize) -> bool) -> Feature {
     Feature { name, of: Of::Space(of) }
+}
+
+const fn mapping(name: &'static str, of: fn(MemoryKind, Rights) -> bool) -> Feature {
+    Feature { name, of: Of::Mapping(of) }
 }
 
 /// All features.
@@ -66,7 +75,9 @@ pub const FEATURES: &[Feature] = &[
     instance("enhanced queues", |it| it.queues.enhanced_log2.is_some()),
     instance("polled", |it| it.queues.completion == Completion::Poll),
     instance("told by interrupt", |it| it.queues.completion == Completion::Interrupt),
-    instance("told by event", |it| it.queues.completion == Completion::Event),
+    instance("told by event", |it| {
+        it.queues.completion == Completion::Event && it.quirks.part.has_events()
+    }),
     instance("told by message", |it| {
         // What is not coherent is polled.
         it.queues.completion == Completion::Message && it.msi && it.coherent
@@ -77,6 +88,24 @@ pub const FEATURES: &[Feature] = &[
     instance("translation operations", |it| it.atos),
     instance("counters", |it| it.counters > 0),
     instance("forced stalls", |it| it.stalls > 0 && it.forced_stalls),
+    instance("TERM_MODEL 0", |it| it.stalls > 0 && it.quirks.silent_termination),
+    instance("TERM_MODEL 1", |it| it.stalls > 0 && !it.quirks.silent_termination),
+    instance("MMU-600", |it| matches!(it.quirks.part, Part::Mmu600R0 | Part::Mmu600R1)),
+    instance("early MMU-700", |it| it.quirks.part == Part::Mmu700R0),
+    instance("MMU-700, MMU-S3", |it| matches!(it.quirks.part, Part::Mmu700R1 | Part::MmuS3)),
+    instance("one page", |it| it.quirks.one_page),
+    instance("invalidated twice", |it| it.quirks.invalidate_twice),
+    instance("no prefetch", |it| it.quirks.no_prefetch),
+    instance("HTTU by firmware", |it| it.quirks.firmware_httu.is_some()),
+    instance("bypass while off", |it| it.quirks.bypass_while_off),
+    master("types overridden", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|it| it.overrides.memory.is_some())
+    }),
+    master("privileged", Scenario::is_privileged),
+    master("unprivileged", |scenario, index| {
+        let privilege = scenario.masters.get(index).and_then(|it| it.overrides.privilege);
+        privilege == Some(Privilege::Unprivileged)
+    }),
     master("EL2-E2H", |scenario, index| {
         scenario.masters.get(index).is_some_and(|master| scenario.in_el2(master.instance))
     }),
@@ -103,10 +132,26 @@ pub const FEATURES: &[Feature] = &[
     space("contiguous", |scenario, index| tables(scenario, index, |it| it.contiguous)),
     space("splitting", |scenario, index| tables(scenario, index, |it| it.splitting)),
     space("dirty state", |scenario, index| tables(scenario, index, |it| it.dirty)),
+    space("upper half", |scenario, index| tables(scenario, index, |it| it.upper)),
+    space("access flags", |scenario, index| tables(scenario, index, |it| it.access_flags)),
+    space("all attributes", |scenario, index| tables(scenario, index, |it| it.all_attributes)),
+    space("forced types", |scenario, index| tables(scenario, index, |it| it.forced_types)),
+    space("output size", |scenario, index| tables(scenario, index, |it| it.output_bits != 0)),
+    space("first tables side by side", |scenario, index| {
+        tables(scenario, index, |it| it.start_level.is_some())
+    }),
     space("under guests", |scenario, index| tables(scenario, index, |it| it.guests)),
     space("guest's stage 1", |scenario, index| tables(scenario, index, |it| it.over.is_some())),
     space("52-bit inputs", |scenario, index| scenario.input_bits(index) > 48),
     space("process", |scenario, index| index >= scenario.domains.len()),
+    mapping("uncached", |kind, _| kind == MemoryKind::Uncached),
+    mapping("device memory", |kind, _| {
+        matches!(kind, MemoryKind::Device | MemoryKind::StrictDevice)
+    }),
+    mapping("write-through", |kind, _| kind == MemoryKind::WriteThrough),
+    mapping("type of stage 1", |kind, _| kind == MemoryKind::AsStage1),
+    mapping("executable", |_, rights| matches!(rights, Rights::Code | Rights::UserCode)),
+    mapping("for privileged only", |_, rights| rights == Rights::Privileged),
 ];
 
 fn tables(scenario: &Scenario, space: usize, have: impl Fn(&Tables) -> bool) -> bool {
@@ -126,6 +171,8 @@ pub const VERBS: &[&str] = &[
     "replace",
     "map",
     "unmap",
+    "defer",
+    "flush",
     "reclaim",
     "dirty",
     "answer",
@@ -133,6 +180,9 @@ pub const VERBS: &[&str] = &[
     "ask",
     "grant",
     "stop",
+    "mute",
+    "too late",
+    "readmit",
     "read",
     "write",
     "fault",
@@ -144,11 +194,12 @@ pub const VERBS: &[&str] = &[
 
 /// Features, operations that can never be done with them, and why.
 pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
+    (&["splitting"], &["defer", "flush"], "a block that may be cut is not known to be one"),
     (&["process"], &["attach"], "a process is bound"),
     (&["process"], &["attach PASID", "detach PASID"], "a process brings its own"),
     (
-        &["stage 2", "under guests", "guest's stage 1"],
-        &["attach PASID", "detach PASID"],
+        OF_STAGE_2,
+        &["attach PASID", "detach PASID", "stop"],
         "PASIDs have contexts, and these have none of the host's",
     ),
     (&["process"], &["dirty"], "its tables are the operating system's"),
@@ -161,9 +212,36 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         &["bind", "unbind", "release", "replace"],
         "nobody publishes the tables of a process",
     ),
+    (
+        OF_MAPPINGS,
+        &[
+            "attach",
+            "detach",
+            "identity",
+            "attach PASID",
+            "detach PASID",
+            "bind",
+            "unbind",
+            "release",
+            "replace",
+            "flush",
+            "reclaim",
+            "answer",
+            "grant",
+            "stop",
+            "mute",
+            "too late",
+            "readmit",
+            "suspend",
+            "resume",
+            "reset",
+            "replug",
+        ],
+        "a mapping takes part in what has its addresses",
+    ),
     (&["not coherent"], &["dirty"], "hardware marks nothing where it does not snoop"),
-    (&["process"], &["reclaim"], "its tables are the operating system's"),
-    (&["guest's stage 1"], &["dirty", "reclaim"], "its tables are the guest's"),
+    (&["process"], &["defer", "flush", "reclaim"], "its tables are the operating system's"),
+    (&["guest's stage 1"], &["dirty", "defer", "flush", "reclaim"], "its tables are the guest's"),
     (
         &["guest's stage 1", "under guests"],
         &["replug"],
@@ -176,8 +254,13 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["stalls", "forced stalls"],
-        &["ask", "grant", "stop"],
+        &["ask", "grant", "stop", "mute", "too late", "readmit"],
         "what stalls has no ATS, and asks for nothing",
+    ),
+    (
+        &["page requests", "PASIDs in responses"],
+        &["mute", "too late", "readmit"],
+        "what a device that is reset had asked for is not followed",
     ),
 ];
 
@@ -193,7 +276,27 @@ const OF_DOMAINS: &[&str] = &[
     "under guests",
     "guest's stage 1",
     "52-bit inputs",
+    "upper half",
+    "access flags",
+    "all attributes",
+    "forced types",
+    "output size",
+    "first tables side by side",
 ];
+
+/// What is said of a mapping.
+const OF_MAPPINGS: &[&str] = &[
+    "uncached",
+    "device memory",
+    "write-through",
+    "type of stage 1",
+    "executable",
+    "for privileged only",
+];
+
+/// What only a domain of stage 2 can be.
+const OF_STAGE_2: &[&str] =
+    &["stage 2", "under guests", "guest's stage 1", "forced types", "first tables side by side"];
 
 /// What an access is that was refused, or stalled, in whole or in part.
 const FAULT: &str = "fault";
@@ -222,8 +325,13 @@ fn verb(operation: &Operation) -> &'static str {
         Operation::Translate { .. } => "translate",
         Operation::Ask { .. } => "ask",
         Operation::Grant { .. } => "grant",
+        Operation::Defer { .. } => "defer",
+        Operation::Flush { .. } => "flush",
         Operation::Reclaim { .. } => "reclaim",
         Operation::Stop { .. } => "stop",
+        Operation::Mute { late: false, .. } => "mute",
+        Operation::Mute { .. } => "too late",
+        Operation::Readmit { .. } => "readmit",
     }
 }
 
@@ -241,6 +349,8 @@ pub struct Counter<'a> {
     instances: Vec<Set>,
     masters: Vec<Set>,
     spaces: Vec<Set>,
+    /// Those of mappings.
+    mappings: Vec<(Set, fn(MemoryKind, Rights) -> bool)>,
     pairs: Pairs,
 }
 
@@ -262,7 +372,12 @@ impl<'a> Counter<'a> {
         let spaces = (0..scenario.spaces())
             .map(|it| set(&|of| matches!(of, Of::Space(has) if has(scenario, it))))
             .collect();
-        Self { scenario, instances, masters, spaces, pairs: Pairs::default() }
+        let mappings = FEATURES.iter().enumerate().filter_map(|(bit, feature)| match feature.of {
+            Of::Mapping(has) => Some((1 << bit, has)),
+            _ => None,
+        });
+        let mappings = mappings.collect();
+        Self { scenario, instances, masters, spaces, mappings, pairs: Pairs::default() }
     }
 
     /// What takes part in `operation`, which is about to be done.
@@ -281,21 +396,35 @@ impl<'a> Counter<'a> {
             }
             Operation::Change { instance, .. } => self.instance(*instance, oracle),
             Operation::Release { process: of } | Operation::Replace { process: of } => process(of),
-            Operation::Map { space, .. } | Operation::Unmap { space, .. } => {
-                self.space(*space, oracle)
+            Operation::Map { space, kind, rights, .. } => {
+                self.space(*space, oracle) | self.mapping(*kind, *rights)
             }
-            Operation::Reclaim { domain, .. } | Operation::Dirty { domain, .. } => {
+            Operation::Unmap { space, iova, bytes }
+            | Operation::Defer { domain: space, iova, bytes } => {
+                self.space(*space, oracle) | self.mapped(*space, *iova, *bytes, oracle)
+            }
+            Operation::Dirty { domain, iova, bytes } => {
+                self.space(*domain, oracle) | self.mapped(*domain, *iova, *bytes, oracle)
+            }
+            Operation::Flush { domain } | Operation::Reclaim { domain, .. } => {
                 self.space(*domain, oracle)
             }
-            Operation::Answer { master, .. } | Operation::Grant { master, .. } => {
+            Operation::Answer { master, .. }
+            | Operation::Mute { master, .. }
+            | Operation::Readmit { master }
+            | Operation::Grant { master, .. } => {
                 self.master(*master) | self.all_of(*master, oracle)
             }
-            Operation::Read { master, substream, .. }
-            | Operation::Ask { master, substream, .. }
-            | Operation::Translate { master, substream, .. }
-            | Operation::Stop { master, substream }
-            | Operation::Write { master, substream, .. } => {
+            Operation::Stop { master, substream } => {
                 self.master(*master) | self.used(*master, *substream, oracle)
+            }
+            Operation::Read { master, substream, iova, .. }
+            | Operation::Ask { master, substream, iova, .. }
+            | Operation::Translate { master, substream, iova, .. }
+            | Operation::Write { master, substream, iova, .. } => {
+                let space = self.space_of(*master, *substream, oracle);
+                let mapped = space.map_or(0, |space| self.mapped(space, *iova, 1, oracle));
+                self.master(*master) | self.used(*master, *substream, oracle) | mapped
             }
         })
     }
@@ -344,11 +473,25 @@ impl<'a> Counter<'a> {
 
     /// Of the space that accesses of a master are subject to.
     fn used(&self, master: usize, substream: Substream, oracle: &Oracle) -> Set {
-        let substream = oracle.substream(substream);
-        let used =
-            substream.map(|substream| oracle.using(crate::oracle::User { master, substream }));
-        let space = used.and_then(|used| oracle.space(used));
+        let space = self.space_of(master, substream, oracle);
         space.map_or(0, |space| self.bits(&self.spaces, space))
+    }
+
+    fn space_of(&self, master: usize, substream: Substream, oracle: &Oracle) -> Option<usize> {
+        let substream = oracle.substream(substream)?;
+        oracle.space(oracle.using(crate::oracle::User { master, substream }))
+    }
+
+    fn mapping(&self, kind: MemoryKind, rights: Rights) -> Set {
+        let has = self.mappings.iter().filter(|(_, has)| has(kind, rights));
+        has.fold(0, |set, (bit, _)| set | bit)
+    }
+
+    /// Of all mappings in a range.
+    fn mapped(&self, space: usize, iova: u64, bytes: u64, oracle: &Oracle) -> Set {
+        let first = iova & !(PAGE - 1);
+        let pages = oracle.pages(space, first..iova.saturating_add(bytes));
+        pages.fold(0, |set, (_, page)| set | self.mapping(page.kind, page.rights))
     }
 
     /// What was counted.

@@ -5,6 +5,7 @@
 mod devices;
 mod faults;
 mod interrupt;
+mod limit;
 mod pages;
 mod stalls;
 mod structures;
@@ -26,6 +27,7 @@ use crate::platform::{Point, TestPlatform, World};
 use crate::stream_table::StreamTable;
 use faults::Faults;
 pub(crate) use interrupt::Script;
+pub(crate) use limit::Limit;
 use structures::{Mixture, Structure, Structures, words};
 pub use tags::{OwnedTag, Widths};
 
@@ -56,6 +58,8 @@ pub struct Watch {
     models: bool,
     /// What the hardware of each instance did, and what was reported of it, in numbers.
     pub(crate) tallies: Vec<Tally>,
+    /// What each instance bears of commands.
+    pub(crate) limits: Vec<Limit>,
     /// Calls that the driver refused although nothing was wrong with them.
     pub refusal: Option<String>,
 }
@@ -114,6 +118,7 @@ impl Watch {
             unfinished: BTreeSet::new(),
             models: false,
             tallies: vec![Tally::default(); instances],
+            limits: Vec::new(),
             refusal: None,
         }
     }
@@ -247,6 +252,7 @@ impl Watch {
         match observation {
             Observation::Command { command, queue, .. } => {
                 self.order((instance, queue), command);
+                self.bears((instance, queue), command);
                 self.structures.told((instance, queue), command);
             }
             Observation::SyncCompleted { queue, .. } => {
@@ -326,6 +332,8 @@ impl Watch {
             && let Some(master) = self.oracle.master_of(instance, stream)
             && !self.oracle.is_in_use(master)
             && !self.oracle.is_changing(master)
+            // It may be being readmitted.
+            && !self.oracle.is_mute(master)
             // Masters may be being added.
             && self.oracle.power(instance) != Power::Changing
         {

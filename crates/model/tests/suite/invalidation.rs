@@ -32,6 +32,32 @@ fn without_tlbi_an_unmapped_page_stays_reachable() {
 }
 
 #[test]
+fn who_has_to_be_told_twice_forgets_when_the_first_time_is_complete() {
+    let mut machine = cached(smmuv3_model::Profile { deaf: true, ..quiet() });
+    machine.put(leaf_slot(L0), 0);
+    // Twice before a CMD_SYNC is once.
+    for _ in 0..2 {
+        machine.command(tlbi_va(5, VA));
+    }
+    machine.sync();
+    assert_eq!(machine.read(VA), Some(PA));
+    // Another command is none of its.
+    machine.command(tlbi_va(5, VA).with_leaf(true));
+    machine.sync();
+    assert_eq!(machine.read(VA), Some(PA));
+    machine.command(tlbi_va(5, VA));
+    machine.sync();
+    assert_eq!(machine.read(VA), None);
+    // And the next is the first one again.
+    machine.put(leaf_slot(L0), PA | LEAF);
+    assert_eq!(machine.read(VA), Some(PA));
+    machine.put(leaf_slot(L0), 0);
+    machine.command(tlbi_va(5, VA));
+    machine.sync();
+    assert_eq!(machine.read(VA), Some(PA));
+}
+
+#[test]
 fn each_tlbi_hits_what_it_must_and_nothing_else() {
     let va = TlbiNhVa::new().with_asid(5);
     let ranges: [(Command, (usize, usize)); 19] = [

@@ -11,6 +11,7 @@ impl Bench {
     pub(super) fn dirty(&self, domain: usize, iova: u64, bytes: u64) -> Done {
         let Some(handle) = self.domains.get(domain) else { return Done::default() };
         let range = iova..iova + bytes;
+        self.flush_first(domain, &range);
         self.look(|watch| {
             watch.oracle.harvest_begins(domain, &range);
             watch.busy = Some((domain, range.clone()));

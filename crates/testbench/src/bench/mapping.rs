@@ -6,7 +6,7 @@ use smmuv3::{Attributes, Iova, Memory, PhysAddr, Prot};
 use super::{Bench, Done};
 use crate::operation::Source;
 use crate::oracle::PAGE;
-use crate::scenario::MemoryKind;
+use crate::scenario::{MemoryKind, Rights};
 use crate::trace::{self, Args};
 
 impl Bench {
@@ -21,8 +21,7 @@ impl Bench {
         iova: u64,
         bytes: u64,
         source: Source,
-        write: bool,
-        kind: MemoryKind,
+        (write, kind, rights): (bool, MemoryKind, Rights),
     ) -> Done {
         let pa = match source {
             // A guest's leads to the same address of what it is over.
@@ -34,15 +33,28 @@ impl Bench {
         };
         let range = iova..iova + bytes;
         let prot = if write { Prot::READ | Prot::WRITE } else { Prot::READ };
-        let attributes = match kind {
-            MemoryKind::Normal => Attributes::normal(prot),
-            MemoryKind::Uncached => Attributes::new(prot, Memory::NormalNonCacheable),
-            MemoryKind::Device => Attributes::new(prot, Memory::Device),
+        let prot = prot
+            | match rights {
+                Rights::Data => Prot::NONE,
+                Rights::Code => Prot::EXECUTE,
+                Rights::UserCode => Prot::EXECUTE | Prot::PXN,
+                Rights::Privileged => Prot::PRIVILEGED,
+            };
+        let memory = match kind {
+            MemoryKind::Normal => Memory::NormalCacheable,
+            MemoryKind::Uncached => Memory::NormalNonCacheable,
+            MemoryKind::Device => Memory::Device,
+            MemoryKind::WriteThrough => Memory::NormalWriteThrough,
+            MemoryKind::StrictDevice => Memory::DeviceNGnRnE,
+            MemoryKind::AsStage1 => Memory::AsStage1,
         };
+        let attributes = Attributes::new(prot, memory);
+        self.flush_first(space, &range);
         let overlaps = self.look(|watch| {
             let overlaps = watch.oracle.pages(space, range.clone()).next().is_some();
             if !overlaps {
                 watch.oracle.map_begins(space, range.clone(), pa, write);
+                watch.oracle.map_is(space, range.clone(), kind, rights);
                 watch.busy = Some((space, range.clone()));
             }
             overlaps
@@ -88,6 +100,7 @@ impl Bench {
     /// Unmaps; also as an interruption of another operation.
     pub(crate) fn unmap(&self, space: usize, iova: u64, bytes: u64) -> Done {
         let range = iova..iova + bytes;
+        self.flush_first(space, &range);
         let (outer, mapped) = self.look(|watch| {
             let mapped = watch.oracle.pages(space, range.clone()).count() as u64 * PAGE;
             watch.oracle.unmap_begins(space, range.clone());
@@ -138,7 +151,8 @@ impl Bench {
         // Whole tables must be out of others' hands.
         let unit = self.scenario.unit(domain);
         let span = unit * (unit / 8);
-        let busy = (iova & !(span - 1))..(iova + bytes).next_multiple_of(span);
+        let end = (iova + bytes).checked_next_multiple_of(span).unwrap_or(u64::MAX);
+        let busy = (iova & !(span - 1))..end;
         self.look(|watch| watch.busy = Some((domain, busy)));
         // SAFETY: as in `unmap`.
         let reclaim = || unsafe { handle.reclaim(Iova(iova), bytes) };

@@ -4,8 +4,10 @@
 use std::sync::{Arc, PoisonError};
 
 use smmuv3::{Interrupt, Report, Smmu};
+use smmuv3_model::Model;
 
 use super::{Bench, Done, Handle};
+use crate::caches::SmmuMemory;
 use crate::oracle::{Power, Use, User};
 use crate::platform::TestPlatform;
 use crate::scenario::{Answer, Change, Instance, Substream};
@@ -70,6 +72,7 @@ impl Bench {
             return Err(error.to_string());
         }
         if let Some(mut model) = self.world.machine().model(instance) {
+            arrive(&mut model);
             model.power_off();
         }
         self.set_power(instance, Power::Off);
@@ -148,6 +151,7 @@ impl Bench {
         let behind = |master: &usize| self.oracle(|oracle| oracle.streams(*master).0) == instance;
         let masters: Vec<usize> = (0..self.masters.len()).filter(behind).collect();
         for master in &masters {
+            self.readmit(*master);
             self.leave(*master);
         }
         // Nothing that it says is lost with it.
@@ -161,6 +165,7 @@ impl Bench {
             || {
                 self.pull(instance, &masters)?;
                 if let Some(mut model) = self.world.machine().model(instance) {
+                    arrive(&mut model);
                     model.power_off();
                     model.power_on(true);
                 }
@@ -243,5 +248,15 @@ impl Bench {
     fn named(&self, instance: usize) -> trace::Args {
         let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
         trace::args([("instance", name.into())])
+    }
+}
+
+/// What passes while it is off has arrived before the power goes: that is for whoever turns it off to see to.
+fn arrive(model: &mut Model<SmmuMemory>) {
+    if !model.translates() {
+        let held: Vec<u64> = model.held().map(|held| held.id).collect();
+        for id in held {
+            let _ = model.perform(id);
+        }
     }
 }

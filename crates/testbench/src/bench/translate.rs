@@ -36,6 +36,7 @@ impl Bench {
             substream: substream_id,
             stages,
             write,
+            privileged: self.scenario.is_privileged(master),
             ..Question::read(StreamId(stream), Iova(iova))
         };
         // Whatever interrupts the driver may unmap what is asked for: either answer is right then.

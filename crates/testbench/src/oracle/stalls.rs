@@ -68,6 +68,25 @@ impl Oracle {
         }
     }
 
+    /// The device of `master` answers invalidations no more, or does again: until it does, the driver may block it.
+    pub fn set_mute(&mut self, master: usize, mute: bool) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.mute = mute;
+        }
+    }
+
+    /// Whether it does not answer.
+    pub fn is_mute(&self, master: usize) -> bool {
+        self.masters.get(master).is_some_and(|state| state.mute)
+    }
+
+    /// All that `master` does is privileged.
+    pub fn is_privileged(&mut self, master: usize) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.privileged = true;
+        }
+    }
+
     /// Whatever is refused to `master` stalls, also what would be refused silently otherwise.
     pub fn stalls_always(&mut self, master: usize) {
         if let Some(state) = self.masters.get_mut(master) {

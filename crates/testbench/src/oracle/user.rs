@@ -91,6 +91,10 @@ pub(super) struct MasterState {
     pub(super) perhaps: BTreeSet<u32>,
     /// Its SMMU leaves no choice: what is refused stalls, or has an event.
     pub(super) stalls_always: bool,
+    /// All that it does is privileged.
+    pub(super) privileged: bool,
+    /// Its device does not answer invalidations: it may be blocked at any moment.
+    pub(super) mute: bool,
     /// Bits of the PASIDs that responses to its page requests can carry, where they do.
     response_bits: Option<u32>,
 }
@@ -139,6 +143,8 @@ impl Oracle {
             leaves: BTreeSet::new(),
             perhaps: BTreeSet::new(),
             stalls_always: false,
+            privileged: false,
+            mute: false,
             response_bits: None,
         });
     }

@@ -290,7 +290,8 @@ fn steps_mean_what_they_say() {
             offset: 0,
             length: 0x10000,
             access: Access::ReadWrite,
-            kind: MemoryKind::Normal
+            kind: MemoryKind::Normal,
+            rights: Rights::Data,
         }
     ));
     assert!(matches!(
