@@ -204,6 +204,10 @@ impl Watch {
                 self.report_forgetting(instance, *lost);
                 return false;
             }
+            // A device did not answer (CERROR_ATC_INV_SYNC, §3.2): such are there.
+            Report::CommandError { code: 3, .. } if self.oracle.is_any_mute(instance) => {
+                return false;
+            }
             other => {
                 self.refuse(format_args!("instance {instance} reported {other:?}"));
                 return false;

@@ -72,7 +72,13 @@ impl Oracle {
     pub fn set_mute(&mut self, master: usize, mute: bool) {
         if let Some(state) = self.masters.get_mut(master) {
             state.mute = mute;
+            state.was_mute |= mute;
         }
+    }
+
+    /// Whether there has been any behind `instance` that does not.
+    pub fn is_any_mute(&self, instance: usize) -> bool {
+        self.masters.iter().any(|state| state.instance == instance && state.was_mute)
     }
 
     /// Whether it does not answer.

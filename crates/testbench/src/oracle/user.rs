@@ -95,6 +95,8 @@ pub(super) struct MasterState {
     pub(super) privileged: bool,
     /// Its device does not answer invalidations: it may be blocked at any moment.
     pub(super) mute: bool,
+    /// Or did not, once.
+    pub(super) was_mute: bool,
     /// Bits of the PASIDs that responses to its page requests can carry, where they do.
     response_bits: Option<u32>,
 }
@@ -145,6 +147,7 @@ impl Oracle {
             stalls_always: false,
             privileged: false,
             mute: false,
+            was_mute: false,
             response_bits: None,
         });
     }
