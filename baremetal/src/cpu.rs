@@ -30,6 +30,7 @@ pub fn number() -> usize {
 }
 
 /// Runs `critical` with interrupts of this CPU masked.
+#[inline(always)]
 pub fn mask_irqs<R>(critical: impl FnOnce() -> R) -> R {
     let daif: u64;
     // SAFETY: masking interrupts breaks nothing. No `nomem`: what is inside stays inside.

@@ -31,8 +31,13 @@ unsafe impl Frames for Kernel {
     }
 
     fn pointer(&self, pa: PhysAddr) -> NonNull<u8> {
+        /// Takes the address, not a reference to it, which would have to be in memory each time.
+        #[cold]
+        fn absent(pa: PhysAddr) -> ! {
+            panic!("there is no memory at {pa}")
+        }
         let pointer = core::ptr::with_exposed_provenance_mut(pa.0 as usize);
-        NonNull::new(pointer).unwrap_or_else(|| panic!("there is no memory at {pa}"))
+        NonNull::new(pointer).unwrap_or_else(|| absent(pa))
     }
 
     /// The SMMU snoops: what is stored before is seen before what is stored after.
@@ -56,6 +61,7 @@ unsafe impl Platform for Kernel {
         unsafe { self.free(memory, size, align) };
     }
 
+    #[inline(always)]
     fn mask_irqs<R>(&self, critical: impl FnOnce() -> R) -> R {
         cpu::mask_irqs(critical)
     }

@@ -165,10 +165,15 @@ fn clippy(report: &mut Report, workspace: &Workspace, libraries: Option<&Librari
         let arguments = ["clippy", "--workspace", "--all-targets"].into_iter().chain(DENY);
         step.check(&mut workspace.cargo(arguments))
     });
-    report.step("clippy-core", "cargo clippy -p smmuv3 --no-default-features", |step| {
-        let arguments = ["clippy", "-p", "smmuv3", "--no-default-features"].into_iter().chain(DENY);
-        step.check(&mut workspace.cargo(arguments))
-    });
+    report.step(
+        "clippy-core",
+        "cargo clippy -p smmuv3 --no-default-features --all-targets",
+        |step| {
+            let arguments = ["clippy", "-p", "smmuv3", "--no-default-features", "--all-targets"];
+            let arguments = arguments.into_iter().chain(DENY);
+            step.check(&mut workspace.cargo(arguments))
+        },
+    );
     let absent = || Ok(Verdict::skipped(format!("no core for {}", bare::TARGET)));
     report.step("clippy-bare", "cargo clippy of the no_std packages, bare target", |step| {
         let Some(libraries) = libraries else { return absent() };

@@ -202,7 +202,13 @@ impl<P: Platform> Iommu<P> {
             }
             let (instance, count) = (smmu.instance(), adopted.streams.len());
             block(&core.platform, instance, &adopted.streams).map_err(EnableError::Commands)?;
-            instance.forget_all(&core.platform)?;
+            #[cfg(feature = "mutation")]
+            let flushes = !core.leaves_out(crate::Mutation::NoAdoptedFlush);
+            #[cfg(not(feature = "mutation"))]
+            let flushes = true;
+            if flushes {
+                instance.forget_all(&core.platform)?;
+            }
             configuration.disown(smmu.id);
             Ok(count)
         })

@@ -202,7 +202,7 @@ impl Asids {
             && bits >= cpu.asid_bits
             && (!in_el1 || vmid == cpu.vmid);
         let regime = if in_el1 { Regime::El1 } else { Regime::El2 };
-        let vmid_bits = if features.stage_2 { features.vmid_bits } else { 0 };
+        let vmid_bits = features.tag_vmid_bits();
         Ok(Prepared(Numbers {
             bits,
             open: 0,

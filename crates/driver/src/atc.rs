@@ -4,6 +4,9 @@
 //! A span is a power of two of pages, around an address that is a multiple of it. Each command costs a device a round
 //! trip, and what it forgets without need it asks for again: a range is covered by **at most two spans, which together
 //! are less than twice as long** as the range, and by one where that is at most twice as long.
+//!
+//! None of them is global (G, with a PASID): an SMMU grants no translation as global (§12.1), so that devices keep none for
+//! all PASIDs at once, whatever the tables say. One that a guest gives is passed on as it is ([`crate::nest`]).
 
 use smmuv3_formats::command::{AtcInv, Sync};
 use smmuv3_formats::{Command, StreamId};
@@ -195,7 +198,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
+    use std::vec::Vec;
 
     use super::*;
     use crate::invalidate::Range;

@@ -34,7 +34,7 @@ use crate::trace::{Change, Trace};
 
 pub use error::AttachError;
 use install::install;
-pub(crate) use install::{fill, write};
+pub(crate) use install::{fill, write, write_all};
 
 impl<P: Platform> Iommu<P> {
     /// Lets `master` use `domain`, instead of whatever it used before. When it has returned, DMA is
@@ -43,9 +43,9 @@ impl<P: Platform> Iommu<P> {
     /// Accesses with PASID 0 are nobody's. While a master that uses other PASIDs is attached or detached, they may be
     /// treated as those without for a moment.
     ///
-    /// From blocked and from identity, no access is refused that `domain` allows. Between two domains the master's
-    /// context, or if one is of stage 2 its stream table entry, is invalid for a moment: accesses at that moment are
-    /// refused.
+    /// From blocked and from identity, no access is refused that `domain` allows; nor between two domains of stage 1 that
+    /// both allow it, if the master has no substreams and does not stall. Between two domains otherwise the master's context,
+    /// or if one is of stage 2 its stream table entry, is invalid for a moment: accesses at that moment are refused.
     ///
     /// A master uses a domain of stage 2 with all that it does: it cannot use PASIDs meanwhile.
     ///
@@ -169,6 +169,8 @@ pub(crate) fn change<P: Platform>(
             return Err(AttachError::SubstreamRange { instance: id, pasid, bits });
         }
         let adopted = state.adopted;
+        #[cfg(feature = "mutation")]
+        let adopted = adopted && !core.leaves_out(crate::Mutation::NoAdoptedEnd);
         let stuck = state.is_stuck() || instance.commands().has_failed();
         // Devices that keep translations are among the targets.
         let devices = if state.ats { state.streams.len() } else { 0 };
@@ -480,8 +482,8 @@ fn part<P: Platform>(
     let left = moves.leave(configuration, master);
     if left.iter().any(Option::is_some) {
         Retired::free(left, &core.readers, || core.platform.relax());
-        // What they had given before is in the queue.
-        result = result.and(instance.carry_out(&core.platform, None));
+        // What they had given before is in a queue, of whichever CPU.
+        result = result.and(settle(core, instance));
     }
     result
 }

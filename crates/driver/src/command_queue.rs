@@ -23,6 +23,7 @@
 //! matters, [`CommandQueue::settle`] waits for all lanes. Answers to stalled transactions, which nobody waits for, are in
 //! the first lane, whoever gives them.
 
+mod direct;
 #[cfg(feature = "alloc")]
 mod first;
 mod lane;
@@ -34,7 +35,7 @@ use core::iter;
 use core::sync::atomic::AtomicBool;
 
 use smmuv3_formats::register::{CmdqBase, Gerror, Gerrorn};
-use smmuv3_formats::{Command, Opcode, PhysAddr};
+use smmuv3_formats::{Command, PhysAddr};
 
 use crate::counters::Counters;
 use crate::error::Failure;
@@ -43,6 +44,7 @@ use crate::platform::{Mmio, Platform};
 use crate::queue::Size;
 use crate::state::{Inside, Moment, State};
 use crate::statistics::CommandStatistics;
+use crate::tickets::NoTicket;
 use crate::trace::Trace;
 use lane::{Lane, Run};
 
@@ -90,6 +92,9 @@ struct Common {
     deadline: u64,
     /// What invalidates has to be carried out twice.
     repeating: bool,
+    /// Batches of fewer commands are placed in a straight line. None are, unless there is one lane, which is looked at, and
+    /// each batch is carried out once and ends in a CMD_SYNC, as for most.
+    direct_below: u64,
     /// Each reset begins another one, so that what was found out about the SMMU before it is not held against it
     /// afterwards.
     state: State,
@@ -127,27 +132,28 @@ pub struct Ticket {
     start: u64,
     /// Position after the CMD_SYNC.
     end: u64,
-    /// How many commands had been refused before.
-    refusals: u64,
     /// Where it is: a whole word, as the others are.
     lane: u64,
+    /// A look at the state before that.
+    moment: Moment,
 }
 
 impl Ticket {
     /// There is nothing to wait for.
-    const ELIDED: Self = Self { start: u64::MAX, end: 0, refusals: u64::MAX - (1 << 16), lane: 0 };
+    const ELIDED: Self = Self { start: u64::MAX, end: 0, lane: 0, moment: Moment::NEVER };
 }
 
 impl Common {
-    /// Notes a command that a queue stopped at.
+    /// Notes a command that a queue stopped at, before the queue does.
     fn refused<P: Platform>(&self, platform: &P, position: u64, command: Command, code: u8) {
+        self.state.refuse();
         self.counters.add(platform, REFUSED, 1);
         platform.trace(&Trace::Refused { instance: &self.name, position, command, code });
     }
 
     /// The consumer index showed `register`, which is ahead of what was published.
     fn ahead(&self, epoch: Moment, register: u32) -> Result<bool, Failure> {
-        if self.state.now() != epoch {
+        if !self.state.is_as_at(epoch) {
             // It was read while a reset set both to a new beginning.
             return Ok(false);
         }
@@ -215,6 +221,13 @@ impl CommandQueue {
     #[cfg(feature = "mutation")]
     pub(crate) fn spoil(&mut self, wrong: Wrong) {
         self.common.wrong = wrong;
+        self.common.direct_below = 0;
+    }
+
+    /// Never repeats anything.
+    #[cfg(feature = "mutation")]
+    pub(crate) fn tell_once(&mut self) {
+        self.common.repeating = false;
     }
 
     #[cfg(feature = "mutation")]
@@ -332,38 +345,21 @@ impl CommandQueue {
     ) -> Result<Option<Ticket>, Failure> {
         let count = (commands.len() as u64).min(self.common.largest_batch);
         match self.place(platform, mmio, self.slots_for(count), |run| run.fill(commands, count)) {
-            Err(_) => self.elide(commands),
-            placed => placed,
+            Ok(ticket) => Ok(Some(ticket)),
+            Err(NoTicket::Full) => Ok(None),
+            Err(NoTicket::Closed) => self.elide(commands),
         }
     }
 
-    /// As [`CommandQueue::try_submit`], of one command.
-    ///
-    /// # Errors
-    /// As [`CommandQueue::try_submit`].
-    #[inline]
-    pub fn try_submit_one<P: Platform>(
-        &self,
-        platform: &P,
-        mmio: &P::Mmio,
-        command: Command,
-    ) -> Result<Option<Ticket>, Failure> {
-        match self.place(platform, mmio, self.slots_for(1), move |run| run.push(command)) {
-            Err(_) => self.elide(&mut iter::empty()),
-            placed => placed,
-        }
-    }
-
-    /// Gives the SMMU what `fill` pushes into a run of so many slots, as [`Lane::place`] does. An error says only that it
-    /// does not work: [`CommandQueue::elide`] says what is to become of the commands.
+    /// Gives the SMMU what `fill` pushes into a run of so many slots, as [`Lane::place`] does, unless it does not work.
     #[inline(always)]
     fn place<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         slots: u64,
-        fill: impl FnOnce(&mut Run<'_, P>),
-    ) -> Result<Option<Ticket>, Failure> {
+        fill: impl FnOnce(&mut Run<'_, P, false>),
+    ) -> Result<Ticket, NoTicket> {
         if self.count == 0 {
             return self.place_in(0, platform, mmio, slots, fill);
         }
@@ -382,8 +378,8 @@ impl CommandQueue {
         platform: &P,
         mmio: &P::Mmio,
         slots: u64,
-        fill: &mut dyn FnMut(&mut Run<'_, P>),
-    ) -> Result<Option<Ticket>, Failure> {
+        fill: &mut dyn FnMut(&mut Run<'_, P, false>),
+    ) -> Result<Ticket, NoTicket> {
         self.place_in(self.own_lane(platform), platform, mmio, slots, fill)
     }
 
@@ -394,22 +390,41 @@ impl CommandQueue {
         platform: &P,
         mmio: &P::Mmio,
         slots: u64,
-        fill: impl FnOnce(&mut Run<'_, P>),
-    ) -> Result<Option<Ticket>, Failure> {
-        if !self.common.state.now().works() {
-            return Err(Failure::Failed);
+        fill: impl FnOnce(&mut Run<'_, P, false>),
+    ) -> Result<Ticket, NoTicket> {
+        let moment = self.common.state.now();
+        if !moment.works() {
+            return Err(NoTicket::Closed);
         }
-        let placed = self.lane(platform, number).place(platform, mmio, slots, number, fill);
-        if let Ok(Some(Ticket { start: first, end, .. })) = placed {
-            let (instance, queue, count) = (&self.common.name, number, end - first);
-            platform.trace(&Trace::Submitted { instance, queue, first, count });
-        }
+        let lane = self.lane(platform, number);
+        let ticket = lane.place(platform, mmio, slots, (number, moment), fill)?;
+        self.submitted(platform, &ticket);
         #[cfg(feature = "mutation")]
-        if let (Ok(Some(_)), Wrong::Elsewhere) = (&placed, self.common.wrong) {
+        if self.common.wrong == Wrong::Elsewhere {
             let number = (number + 1) % self.lanes() as u32;
-            return self.lane(platform, number).place(platform, mmio, 1, number, |_| {});
+            let lane = self.lane(platform, number);
+            return lane.place(platform, mmio, 1, (number, moment), |_| {});
         }
-        placed
+        Ok(ticket)
+    }
+
+    #[inline(always)]
+    fn submitted<P: Platform>(&self, platform: &P, ticket: &Ticket) {
+        let Ticket { start: first, end, lane, .. } = *ticket;
+        // Few, and so numbered.
+        let (instance, queue, count) = (&self.common.name, lane as u32, end - first);
+        platform.trace(&Trace::Submitted { instance, queue, first, count });
+    }
+
+    #[inline(always)]
+    fn completed<P: Platform>(&self, platform: &P, ticket: &Ticket, result: Result<(), Failure>) {
+        let Ticket { start: first, end, lane, .. } = *ticket;
+        // What was elided was never submitted.
+        if let Some(count) = end.checked_sub(first) {
+            // Few, and so numbered.
+            let (instance, queue) = (&self.common.name, lane as u32);
+            platform.trace(&Trace::Completed { instance, queue, first, count, result });
+        }
     }
 
     /// What becomes of commands for an SMMU that does not work.
@@ -464,63 +479,6 @@ impl CommandQueue {
         lane.wait_for_room(&self.common, platform, mmio, slots)
     }
 
-    /// Gives the SMMU `commands`, however many, batch by batch, and waits until they are complete; twice each, where
-    /// [`CommandQueue::repeats`].
-    ///
-    /// # Errors
-    /// As [`CommandQueue::submit`] and [`CommandQueue::wait`]. Commands after the batch that failed were not given.
-    #[inline]
-    pub fn carry_out<P: Platform, C>(
-        &self,
-        platform: &P,
-        mmio: &P::Mmio,
-        commands: C,
-    ) -> Result<(), Failure>
-    where
-        C: IntoIterator<Item = Command>,
-        C::IntoIter: ExactSizeIterator + Clone,
-    {
-        let mut commands = commands.into_iter();
-        if self.repeats() {
-            return self.carry_out_twice(platform, mmio, commands);
-        }
-        loop {
-            let before = commands.len();
-            let ticket = self.submit(platform, mmio, &mut commands)?;
-            self.wait(platform, mmio, ticket)?;
-            // The second, should it promise what never comes.
-            if commands.len() == 0 || commands.len() == before {
-                return Ok(());
-            }
-        }
-    }
-
-    /// As [`CommandQueue::carry_out`], where [`CommandQueue::repeats`].
-    #[cold]
-    #[inline(never)]
-    fn carry_out_twice<P: Platform>(
-        &self,
-        platform: &P,
-        mmio: &P::Mmio,
-        mut commands: impl ExactSizeIterator<Item = Command> + Clone,
-    ) -> Result<(), Failure> {
-        loop {
-            let (before, mut again) = (commands.len(), commands.clone());
-            let ticket = self.submit(platform, mmio, &mut commands)?;
-            self.wait(platform, mmio, ticket)?;
-            // ATC_INV is complete at once.
-            let first = again.clone().next().and_then(|first| first.opcode());
-            if first != Some(Opcode::AtcInv) {
-                let ticket = self.submit(platform, mmio, &mut again)?;
-                self.wait(platform, mmio, ticket)?;
-            }
-            // The second, should it promise what never comes.
-            if commands.len() == 0 || commands.len() == before {
-                return Ok(());
-            }
-        }
-    }
-
     /// Waits until all commands are complete that anybody had placed before this was called, in whichever lane.
     ///
     /// # Errors
@@ -531,8 +489,9 @@ impl CommandQueue {
             let ticket = loop {
                 let slots = self.slots_for(0);
                 let placed = match self.place_in(number, platform, mmio, slots, |_| {}) {
-                    Err(_) => self.elide(&mut iter::empty())?,
-                    Ok(placed) => placed,
+                    Ok(ticket) => Some(ticket),
+                    Err(NoTicket::Full) => None,
+                    Err(NoTicket::Closed) => self.elide(&mut iter::empty())?,
                 };
                 if let Some(ticket) = placed {
                     break ticket;
@@ -564,26 +523,28 @@ impl CommandQueue {
         mmio: &P::Mmio,
         ticket: Ticket,
     ) -> Result<(), Failure> {
-        let Ticket { start: first, end, lane: queue, .. } = ticket;
         // Few, and so numbered.
-        let queue = queue as u32;
-        let told = |result| {
-            // What was elided was never submitted.
-            if let Some(count) = end.checked_sub(first) {
-                let instance = &self.common.name;
-                platform.trace(&Trace::Completed { instance, queue, first, count, result });
-            }
-        };
-        match self.lane(platform, queue).wait(&self.common, platform, mmio, ticket) {
-            Ok(()) => {
-                told(Ok(()));
-                Ok(())
-            }
-            Err(failure) => {
-                told(Err(failure));
-                Err(failure)
-            }
+        let lane = self.lane(platform, ticket.lane as u32);
+        if lane.has_done(&self.common, platform, mmio, &ticket) {
+            self.completed(platform, &ticket, Ok(()));
+            return Ok(());
         }
+        self.wait_later(platform, mmio, lane, &ticket)
+    }
+
+    /// As [`CommandQueue::wait`], for those that are not complete at once.
+    #[cold]
+    #[inline(never)]
+    fn wait_later<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        lane: &Lane,
+        ticket: &Ticket,
+    ) -> Result<(), Failure> {
+        let result = lane.wait(&self.common, platform, mmio, ticket);
+        self.completed(platform, ticket, result);
+        result
     }
 
     /// If a queue stopped at an error: notes which command failed, makes it harmless, and lets the SMMU

@@ -4,6 +4,10 @@
 //! With two levels, arrays of descriptors (*leaves*) come into being when a substream of theirs is first needed,
 //! and stay until the table is freed. Where they are is read back from the level-1 descriptors; there is no other
 //! record of them.
+//!
+//! Of a single descriptor there are two, side by side. An entry of the stream table leads to either of them by one
+//! word (S1ContextPtr), so that another context is written beside the one that is used, and takes its place
+//! without a moment in between (§8.2).
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -62,7 +66,8 @@ impl ContextFormat {
 /// A table of context descriptors.
 #[derive(Debug)]
 pub struct ContextTable {
-    /// Of the descriptors, or of the level-1 descriptors.
+    memory: PhysAddr,
+    /// Of the descriptors, or of the level-1 descriptors: the memory, or the second half of it.
     base: PhysAddr,
     /// log2 of the number of descriptors.
     bits: u32,
@@ -89,7 +94,7 @@ impl ContextTable {
         let base = platform.allocate_coherent(bytes, bytes)?;
         // Zeroed: every descriptor is invalid.
         platform.publish(base, bytes);
-        Some(Self { base, bits, format })
+        Some(Self { memory: base, base, bits, format })
     }
 
     /// Gives the memory back, with all leaves.
@@ -108,7 +113,7 @@ impl ContextTable {
         }
         let bytes = root_bytes(self.format, self.bits);
         // SAFETY: allocated in `new`; as above.
-        unsafe { platform.free_coherent(self.base, bytes, bytes) };
+        unsafe { platform.free_coherent(self.memory, bytes, bytes) };
     }
 
     /// Address of the first descriptor, or of the first level (STE.S1ContextPtr).
@@ -166,7 +171,11 @@ impl ContextTable {
     }
 
     /// The descriptor of `substream`; `None` where there is no leaf for it.
-    pub fn entry<P: Platform>(&self, platform: &P, substream: SubstreamId) -> Option<Entry> {
+    pub fn entry<P: Platform>(
+        &self,
+        platform: &P,
+        substream: SubstreamId,
+    ) -> Option<Entry<'static>> {
         if u64::from(substream.0) >> self.bits != 0 {
             return None;
         }
@@ -185,6 +194,24 @@ impl ContextTable {
         // SAFETY: within the table or a leaf, which are aligned to their size and live as long as the table;
         // `free` says that no entry is used afterwards. Whoever has the table for changing writes one at a time.
         Some(unsafe { Entry::new(address) })
+    }
+
+    /// The descriptor that is beside a single one, and not used; `None` where there are more.
+    pub fn spare(&self) -> Option<Entry<'static>> {
+        // SAFETY: the other half of the memory, as in `entry`.
+        (self.bits == 0).then(|| unsafe { Entry::new(self.other()) })
+    }
+
+    /// Makes the spare descriptor the one that is used, and the other one the spare; of a table with more it does nothing.
+    pub fn exchange(&mut self) {
+        if self.bits == 0 {
+            self.base = self.other();
+        }
+    }
+
+    /// Where the spare descriptor is: the memory is aligned to both.
+    const fn other(&self) -> PhysAddr {
+        PhysAddr(self.base.0 ^ CD_BYTES as u64)
     }
 
     /// How many level-1 descriptors there are.
@@ -213,6 +240,8 @@ impl ContextTable {
 /// Bytes of the first level, or of all.
 const fn root_bytes(format: ContextFormat, bits: u32) -> usize {
     match format {
+        // A single one and its spare.
+        ContextFormat::Linear if bits == 0 => 2 * CD_BYTES,
         ContextFormat::Linear => CD_BYTES << bits,
         format => {
             let bytes = L1_BYTES << bits.saturating_sub(format.split());

@@ -65,12 +65,18 @@ impl<P: Platform> Instance<P> {
     }
 
     /// Puts `stream` in quarantine: once hardware has carried out [`entry_changed`], its device reaches nothing. May be
-    /// called in interrupt context, whatever others are doing to the entry.
-    pub(crate) fn quarantine(&self, platform: &P, stream: StreamId) {
+    /// called in interrupt context, whatever others are doing to the entry. Whether it was not in it before: then the
+    /// caller goes on to [`Instance::tell_of`], once it reads no targets.
+    #[must_use]
+    pub(crate) fn quarantine(&self, platform: &P, stream: StreamId) -> bool {
         platform.trace(&Trace::Quarantined { instance: &self.config().name, stream });
-        if let Some(entry) = self.streams().entry(platform, stream) {
-            entry.quarantine(platform);
-        }
+        let entry = self.streams().entry(platform, stream);
+        entry.is_some_and(|entry| entry.quarantine(platform))
+    }
+
+    /// Sees to it that the caller of [`Iommu::handle_interrupt`] is told that `stream` was put in quarantine.
+    pub(crate) fn tell_of(&self, platform: &P, stream: StreamId) {
+        self.silent().note(platform, stream);
     }
 
     /// Makes the device behind `stream` forget `spans`; if it does not answer, its stream is put in quarantine.
@@ -80,7 +86,11 @@ impl<P: Platform> Instance<P> {
     fn forget_device(&self, platform: &P, kept: Kept, spans: &Spans) -> Result<(), Failure> {
         if !self.is_quarantined(platform, kept.stream) {
             match self.carry_out(platform, spans.iter().map(|span| kept.command(span))) {
-                Err(failure) if is_of_device(&failure) => self.quarantine(platform, kept.stream),
+                Err(failure) if is_of_device(&failure) => {
+                    if self.quarantine(platform, kept.stream) {
+                        self.tell_of(platform, kept.stream);
+                    }
+                }
                 other => return other,
             }
         }

@@ -2,13 +2,14 @@
 //! Address spaces: page tables, and who must be told when they change.
 
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, ops};
 
 use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Iova, PhysAddr};
 use smmuv3_pagetable::UnmapError as TableUnmapError;
 use smmuv3_pagetable::{
-    Attributes, Dirty, Gather, MapErrorKind, Mapping, RangeError, SplitError, Table, TableError,
+    Attributes, Detached, Dirty, Gather, MapErrorKind, Mapping, RangeError, SplitError, Table,
+    TableError, Unmap,
 };
 
 use crate::compatibility::Stage;
@@ -20,7 +21,7 @@ use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared, try_box};
-use crate::space::{Space, Tables, Target, Targets, Which};
+use crate::space::{Space, Tables, Target, Targets, Which, pages};
 use crate::statistics::{Counted, Counters, DomainStatistics};
 use crate::tables::{Own, PageTable, dispatch};
 use crate::targets::Snapshot;
@@ -56,10 +57,11 @@ pub struct DomainConfig {
     /// Mappings may be of every memory type, and have all permissions, that the stage can say. Otherwise they are those
     /// most need, for which maps and look-ups are faster.
     pub all_attributes: bool,
-    /// Whether hardware marks what devices write, for [`Domain::read_and_clear_dirty`] (HTTU, §14). It takes coherent
-    /// instances.
+    /// Whether hardware marks what devices write, for [`Domain::read_and_clear_dirty`] and [`Domain::unmap_reporting`]
+    /// (HTTU, §14). It takes coherent instances.
     pub dirty: Dirty,
-    /// Mappings begin as never accessed, and hardware marks those that devices access. It takes coherent instances.
+    /// Mappings begin as never accessed, and hardware marks those that devices access, for
+    /// [`Domain::read_and_clear_accessed`] (HTTU, §14). It takes coherent instances.
     pub access_flags: bool,
     /// Stage 2: types are those of its mappings, whatever devices say (S2FWB).
     pub forced_types: bool,
@@ -252,6 +254,9 @@ pub enum UnmapError {
     Table(TableUnmapError),
     /// A block that an end of the range cuts could not be split. Nothing was unmapped.
     Split(SplitError),
+    /// What devices wrote was to be told ([`Domain::unmap_reporting`]), and hardware does not mark that
+    /// ([`DomainConfig::dirty`]). Nothing was changed.
+    Untracked,
     /// The range is unmapped, but an instance may still reach the memory; it is in quarantine.
     Unconfirmed(Unconfirmed),
 }
@@ -261,6 +266,7 @@ impl fmt::Display for UnmapError {
         match self {
             Self::Table(error) => error.fmt(f),
             Self::Split(error) => error.fmt(f),
+            Self::Untracked => f.write_str("hardware does not mark what devices write there"),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
         }
     }
@@ -295,6 +301,8 @@ impl<P: Platform> Domain<P> {
         let counters = config.statistics.then(|| Counters::new(cpus)).transpose()?;
         let mut own = Own::new(&core.platform, &config, features).map_err(CreateError::Table)?;
         own.counters = counters;
+        #[cfg(feature = "mutation")]
+        own.spoil(core.config.mutation);
         // If there is no memory, dropping the space frees the table.
         let space = Space::new(core, id, Tables::Own(own), Snapshot::new(targets));
         Ok(Self { space: Shared::new(space)? })
@@ -313,14 +321,20 @@ impl<P: Platform> Domain<P> {
     /// Counts one of what `which` says, if that was asked for.
     #[inline(always)]
     fn count(&self, which: Counted) {
-        if let Some(counters) = &self.own().counters {
+        self.count_of(self.own(), which);
+    }
+
+    /// As [`Domain::count`], of what is the domain's own.
+    #[inline(always)]
+    fn count_of(&self, own: &Own, which: Counted) {
+        if let Some(counters) = &own.counters {
             counters.add(self.space.core.platform.cpu(), which, 1);
         }
     }
 
     /// Counts one of what `which` says, and `bytes` of it, if that was asked for.
     #[inline(always)]
-    fn count_bytes(&self, which: [Counted; 2], bytes: u64) {
+    pub(crate) fn count_bytes(&self, which: [Counted; 2], bytes: u64) {
         if let Some(counters) = &self.own().counters {
             Self::count_in(&self.space.core.platform, counters, which, bytes);
         }
@@ -365,7 +379,7 @@ impl<P: Platform> Domain<P> {
     ///
     /// # Errors
     /// See [`MapErrorKind`]. On error nothing of the range is mapped: what had been was removed again,
-    /// with its invalidation.
+    /// with its invalidation. Devices may have used it in between, and written: that is told nowhere.
     ///
     /// # Safety
     /// The caller owns the memory for as long as it is mapped. No other operation of the domain touches an
@@ -393,7 +407,8 @@ impl<P: Platform> Domain<P> {
             match unsafe { self.unmap(iova, error.mapped) } {
                 Err(UnmapError::Unconfirmed(failure)) => unconfirmed = Some(failure),
                 // What was just mapped, page by page from its start, has no block that straddles its end.
-                Err(UnmapError::Table(_) | UnmapError::Split(_)) | Ok(_) => {}
+                Err(UnmapError::Table(_) | UnmapError::Split(_) | UnmapError::Untracked)
+                | Ok(_) => {}
             }
         }
         Err(MapError { kind: error.kind, unconfirmed })
@@ -401,6 +416,9 @@ impl<P: Platform> Domain<P> {
 
     /// Takes `len` bytes of input addresses from devices; holes are allowed. Once it has returned `Ok`, no
     /// device reaches the memory through them. Returns how many bytes had been mapped.
+    ///
+    /// What hardware marked in them goes with them: who must know what devices wrote ([`DomainConfig::dirty`]) calls
+    /// [`Domain::unmap_reporting`].
     ///
     /// May be called in interrupt context. Never waits for an attach, and allocates nothing, unless it has to split a
     /// block ([`DomainConfig::splitting`]).
@@ -414,10 +432,18 @@ impl<P: Platform> Domain<P> {
     /// # Safety
     /// No other operation of the domain touches an overlapping range meanwhile.
     pub unsafe fn unmap(&self, iova: Iova, len: u64) -> Result<u64, UnmapError> {
-        // SAFETY: the caller's promise.
-        let result = dispatch!(self.table(), table => unsafe { self.unmap_of(table, iova, len) });
-        if let Ok(unmapped) = result {
-            self.count_bytes([Counted::Unmaps, Counted::Unmapped], unmapped);
+        let own = self.own();
+        let result = dispatch!(&own.tables, table => {
+            // SAFETY: the caller's promise.
+            unsafe { self.unmap_of(own, table, iova, len) }
+        });
+        #[cfg(feature = "mutation")]
+        if self.space.core.leaves_out(Mutation::UncountedUnmaps) {
+            return result;
+        }
+        if let (Ok(unmapped), Some(counters)) = (result, &own.counters) {
+            let which = [Counted::Unmaps, Counted::Unmapped];
+            Self::count_in(&self.space.core.platform, counters, which, unmapped);
         }
         result
     }
@@ -426,22 +452,62 @@ impl<P: Platform> Domain<P> {
     #[inline(always)]
     unsafe fn unmap_of<const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
         &self,
+        own: &Own,
         table: &Table<SHIFT, STAGE, WIDE>,
         iova: Iova,
         len: u64,
     ) -> Result<u64, UnmapError> {
         let platform = &self.space.core.platform;
-        let mut gather = Gather::new();
-        // Most unmaps are of pages in one table.
+        // Most unmaps are of pages in one table, which stays: what would be gathered is known.
         // SAFETY: the caller's promise; the frames are those that the table was made with.
-        if let Some(unmapped) = unsafe { table.unmap_pages(platform, iova, len, &mut gather) } {
-            let result = if unmapped == 0 { Ok(()) } else { self.settle(&mut gather, SHIFT) };
-            return result.map(|()| unmapped).map_err(UnmapError::Unconfirmed);
+        let pages = unsafe { table.unmap_pages(platform, iova, len, &mut Gather::<4>::sized()) };
+        if let Some(unmapped) = pages {
+            if unmapped != 0
+                && let Err(unconfirmed) = self.settle_pages(own, iova.0, len, SHIFT)
+            {
+                return Err(UnmapError::Unconfirmed(unconfirmed));
+            }
+            return Ok(unmapped);
         }
+        // SAFETY: as above.
+        unsafe { self.unmap_by_cursor(own, table, iova, len) }
+    }
+
+    /// As [`Domain::unmap_of`], of whatever it may be.
+    #[inline(never)]
+    unsafe fn unmap_by_cursor<const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
+        &self,
+        own: &Own,
+        table: &Table<SHIFT, STAGE, WIDE>,
+        iova: Iova,
+        len: u64,
+    ) -> Result<u64, UnmapError> {
+        let mut gather = Gather::new();
+        // SAFETY: the caller's promise.
+        let (mut cursor, mut result) = unsafe { self.cursor(own, table, iova, len) }?;
+        while cursor.next(&mut gather) {
+            result = result.and(self.settle(&mut gather, SHIFT));
+        }
+        result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
+    }
+
+    /// What unmaps the range, of which no block is cut any more; and what became of splitting those.
+    ///
+    /// # Safety
+    /// As for [`Domain::unmap`], until the cursor is dropped.
+    #[inline(always)]
+    pub(crate) unsafe fn cursor<'a, const SHIFT: u32, const STAGE: u8, const WIDE: bool>(
+        &'a self,
+        own: &Own,
+        table: &'a Table<SHIFT, STAGE, WIDE>,
+        iova: Iova,
+        len: u64,
+    ) -> Result<(Unmap<'a, P, SHIFT, STAGE, WIDE>, Result<(), Unconfirmed>), UnmapError> {
+        let platform = &self.space.core.platform;
         let mut result = Ok(());
         // SAFETY: the caller's promise; the frames are those that the table was made with.
-        let mut cursor = match unsafe { table.unmap(platform, iova, len) } {
-            Err(cut @ TableUnmapError::Straddle { .. }) if self.own().splits => {
+        let cursor = match unsafe { table.unmap(platform, iova, len) } {
+            Err(cut @ TableUnmapError::Straddle { .. }) if own.splits => {
                 // SAFETY: as above.
                 result = unsafe { self.split(table, iova, len, cut) }?;
                 // SAFETY: as above.
@@ -450,10 +516,7 @@ impl<P: Platform> Domain<P> {
             cursor => cursor,
         }
         .map_err(UnmapError::Table)?;
-        while cursor.next(&mut gather) {
-            result = result.and(self.settle(&mut gather, SHIFT));
-        }
-        result.map(|()| cursor.unmapped()).map_err(UnmapError::Unconfirmed)
+        Ok((cursor, result))
     }
 
     /// Splits the blocks that an end of the range cuts, which an unmap refused because of `cut`. What an instance did not
@@ -495,7 +558,7 @@ impl<P: Platform> Domain<P> {
     /// those that became empty, for [`Domain::reclaim`]. Accesses under way meanwhile reach the memory or fault.
     ///
     /// A [`Domain::unmap`] of the same addresses afterwards finds nothing mapped, tells nobody of them, and so is none of
-    /// those invalidations.
+    /// those invalidations. What hardware marked goes, as there: [`Domain::unmap_deferred_reporting`] tells of it.
     ///
     /// May be called in interrupt context. Never waits for anything, and allocates and frees nothing.
     ///
@@ -610,10 +673,38 @@ impl<P: Platform> Domain<P> {
         })
     }
 
+    /// Invalidates `len` bytes of pages of 2^`shift` bytes from `start` on, whose table stays.
+    #[inline(always)]
+    fn settle_pages(&self, own: &Own, start: u64, len: u64, shift: u32) -> Result<(), Unconfirmed> {
+        self.count_of(own, Counted::Invalidations);
+        let result = if own.guests {
+            self.space.forget(pages(start, len, shift))
+        } else {
+            self.space.forget_pages(start, len, shift)
+        };
+        result.map_err(|(unconfirmed, instances)| {
+            self.quarantine(instances, start..start + len, &[]);
+            unconfirmed
+        })
+    }
+
+    /// Keeps what `instances` did not confirm.
+    #[cold]
+    #[inline(never)]
+    fn quarantine(&self, instances: u64, range: ops::Range<u64>, tables: &[Detached]) {
+        let core = &self.space.core;
+        self.count(Counted::Unconfirmed);
+        core.quarantine.keep(&core.platform, instances, self.space.id, range, tables);
+    }
+
     /// Invalidates what `gather` holds, frees the unlinked tables, and empties it. What cannot be freed goes
     /// into quarantine.
     #[inline(always)]
-    fn settle(&self, gather: &mut Gather, granule_shift: u32) -> Result<(), Unconfirmed> {
+    pub(crate) fn settle(
+        &self,
+        gather: &mut Gather,
+        granule_shift: u32,
+    ) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
         #[cfg(feature = "mutation")]
         if core.leaves_out(Mutation::FreeBeforeSync) {
@@ -633,9 +724,7 @@ impl<P: Platform> Domain<P> {
                 Ok(())
             }
             Err((unconfirmed, instances)) => {
-                self.count(Counted::Unconfirmed);
-                let tables = gather.tables();
-                core.quarantine.keep(&core.platform, instances, self.space.id, range, tables);
+                self.quarantine(instances, range, gather.tables());
                 Err(unconfirmed)
             }
         };

@@ -8,7 +8,7 @@ use smmuv3_formats::{Cd, PhysAddr, Ste};
 use smmuv3_pagetable::MAIR;
 
 use crate::context_table::ContextFormat;
-use crate::features::{Features, Stalls};
+use crate::features::Features;
 
 /// What a stream is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +160,7 @@ impl Stream {
                     .with_s1_cir(cacheability)
                     .with_s1_cor(cacheability)
                     .with_s1_csh(shareability)
-                    .with_s1_stalld(features.stalls == Stalls::Chosen);
+                    .with_s1_stalld(features.stalls_are_chosen());
                 // Without substreams neither the format nor S1DSS means anything.
                 let ste = if bits == 0 {
                     ste

@@ -109,6 +109,7 @@ impl Features {
         self.prefetch = !firmware.no_prefetch;
         if let Some(httu) = firmware.httu {
             (self.access_flag, self.dirty_state) = (httu >= 1, httu >= 2);
+            self.table_access_flag = httu >= 3;
         }
         self
     }

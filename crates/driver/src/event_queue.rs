@@ -21,6 +21,9 @@ pub struct EventQueue {
     /// Where EVENTQ_PROD and EVENTQ_CONS are.
     offsets: [u32; 2],
     head: SpinLock<Head>,
+    /// What is handed over is not counted.
+    #[cfg(feature = "mutation")]
+    uncounted: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -107,6 +110,8 @@ impl EventQueue {
                 lost: None,
                 handed: EventStatistics { events: 0, gaps: 0 },
             }),
+            #[cfg(feature = "mutation")]
+            uncounted: false,
         })
     }
 
@@ -117,6 +122,12 @@ impl EventQueue {
     pub fn in_page_0(mut self) -> Self {
         self.offsets = self.offsets.map(|offset| offset & 0xffff);
         self
+    }
+
+    /// Counts no events: for a driver that is wrong on purpose.
+    #[cfg(feature = "mutation")]
+    pub(crate) fn count_none(&mut self) {
+        self.uncounted = true;
     }
 
     /// Gives the memory back.
@@ -242,7 +253,10 @@ impl EventQueue {
                 end += 1;
             }
             let read = end != head.position;
-            head.handed.events += end - head.position;
+            let count = end - head.position;
+            #[cfg(feature = "mutation")]
+            let count = if self.uncounted { 0 } else { count };
+            head.handed.events += count;
             head.position = end;
             if read || lost {
                 // Acknowledged at first sight: until then another overflow would not show (§3.3).

@@ -10,8 +10,9 @@ use crate::error::{Failure, InstanceId};
 use crate::event_queue::{Delivery, Lost};
 use crate::instance::Instance;
 use crate::iommu::Core;
-use crate::page_group::{self, Denied, PageGroup, PagesLost};
+use crate::page_group::{self, PageGroup};
 use crate::page_request::Page;
+use crate::page_request::{Denied, PagesLost};
 use crate::platform::Platform;
 use crate::shared::Shared;
 use crate::stall::{self, Fault, Taken};
@@ -80,6 +81,17 @@ pub enum Report<P: Platform> {
     },
     /// Page requests were lost.
     PagesLost(PagesLost),
+    /// A device did not answer in time when it was to forget translations that it keeps (ATS), and was cut off: its stream
+    /// aborts until [`Iommu::readmit`](crate::Iommu::readmit), after its device was reset
+    /// ([`Master::is_quarantined`](crate::Master::is_quarantined)). The call that found out, an unmap perhaps, or a guest's
+    /// command, did what it was asked: the device reaches nothing any more.
+    ///
+    /// Told once for each time that a stream is cut off, by the next look at anything, whichever interrupt that is for: none
+    /// comes for this alone. By then it may have been readmitted, or its master closed.
+    Quarantined {
+        /// The stream.
+        stream: StreamId,
+    },
     /// The queue stopped at a command, and goes on. What became of it, the code says (§3.2): an illegal one is left out,
     /// one that could not be fetched (2) is tried again, and so is a CMD_SYNC before which devices did not answer
     /// (3). Whoever waits for the batch is told as well, unless it was carried out after all.
@@ -118,6 +130,9 @@ impl<P: Platform> fmt::Debug for Report<P> {
                 return fields.field("stream", stream).field("pasid", pasid).finish();
             }
             Self::PagesLost(_) => "PagesLost",
+            Self::Quarantined { stream } => {
+                return f.debug_struct("Quarantined").field("stream", stream).finish();
+            }
             Self::CommandError { command, code } => {
                 let mut fields = f.debug_struct("CommandError");
                 return fields.field("command", command).field("code", code).finish();
@@ -135,9 +150,10 @@ impl<P: Platform> fmt::Debug for Report<P> {
             Self::CommandErrors(count) => tuple.field(count),
             Self::GlobalError(error) => tuple.field(error),
             Self::Failed(failure) => tuple.field(failure),
-            Self::CommandError { .. } | Self::PageDenied { .. } | Self::PasidStopped { .. } => {
-                &mut tuple
-            }
+            Self::CommandError { .. }
+            | Self::PageDenied { .. }
+            | Self::PasidStopped { .. }
+            | Self::Quarantined { .. } => &mut tuple,
         }
         .finish()
     }
@@ -160,6 +176,9 @@ impl<P: Platform> PartialEq for Report<P> {
                 Self::PasidStopped { stream: other, pasid: with },
             ) => (one, pasid) == (other, with),
             (Self::PagesLost(one), Self::PagesLost(other)) => one == other,
+            (Self::Quarantined { stream: one }, Self::Quarantined { stream: other }) => {
+                one == other
+            }
             (
                 Self::CommandError { command: one, code },
                 Self::CommandError { command: other, code: with },
@@ -187,6 +206,10 @@ pub(crate) fn handle<P: Platform>(
     let platform = &core.platform;
     if which == Interrupt::Sync {
         return false;
+    }
+    // No interrupt of its own tells of it: that of the command error may be over before it is known which device it is.
+    while let Some(stream) = instance.silent().take(platform) {
+        sink(Report::Quarantined { stream });
     }
     let mut look_at_events = matches!(which, Interrupt::Events | Interrupt::Any);
     let mut look_at_requests = matches!(which, Interrupt::PageRequests | Interrupt::Any);
@@ -284,7 +307,7 @@ fn errors<P: Platform>(
         sink(Report::EventsLost(Lost::Aborted));
     }
     if active.priq_abt_err() && instance.page_requests().is_some() {
-        sink(Report::PagesLost(page_group::aborted(platform, instance)));
+        page_group::aborted(platform, instance, sink);
     }
     if active.sfm_err() {
         // It carries out nothing from here on.

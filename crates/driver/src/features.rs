@@ -103,6 +103,8 @@ pub struct Features {
     pub access_flag: bool,
     /// Dirty state is kept by hardware.
     pub dirty_state: bool,
+    /// Access flags of table descriptors are set by hardware as well, for guests that ask for that.
+    pub table_access_flag: bool,
     /// Tables may be little-endian, and big-endian.
     pub endianness: Endianness,
     /// log2 of the largest command queue.
@@ -353,6 +355,7 @@ impl Features {
             bbml: idr3.bbml() as u32,
             access_flag: idr0.httu() >= 1,
             dirty_state: idr0.httu() >= 2,
+            table_access_flag: idr0.httu() == 3,
             endianness: if idr0.ttendian() == 0 { Endianness::Chosen } else { Endianness::Little },
             command_queue_log2: idr1.cmdqs() as u32,
             event_queue_log2: idr1.eventqs() as u32,
@@ -458,6 +461,38 @@ impl Features {
         self.granules >> shift & 1 == 1
     }
 
+    /// Bits of a StreamID that commands and tables can name (IDR1.SIDSIZE), however few of them are used.
+    pub const fn implemented_sid_bits(&self) -> u32 {
+        self.registers.idr1.sidsize() as u32
+    }
+
+    /// Bits of the VMID in tags: none without stage 2, whatever is written there (§5.2).
+    pub const fn tag_vmid_bits(&self) -> u32 {
+        if self.stage_2 { self.vmid_bits } else { 0 }
+    }
+
+    /// Software chooses whether faults stall, and an entry can forbid it to contexts (STE.S1STALLD).
+    pub const fn stalls_are_chosen(&self) -> bool {
+        matches!(self.stalls, Stalls::Chosen)
+    }
+
+    /// IDR0.HTTU as it counts: as read, unless firmware knows better.
+    pub const fn httu(&self) -> u64 {
+        match (self.access_flag, self.dirty_state, self.table_access_flag) {
+            (false, _, _) => 0,
+            (true, false, _) => 1,
+            (true, true, false) => 2,
+            (true, true, true) => 3,
+        }
+    }
+
+    /// The ID registers as they count: as read, but for what is said of the SMMU that they do not know (HTTU, COHACC).
+    pub const fn registers_in_effect(&self) -> IdRegisters {
+        let mut registers = self.registers;
+        registers.idr0 = registers.idr0.with_httu(self.httu()).with_cohacc(self.coherent);
+        registers
+    }
+
     /// The stage translates.
     pub const fn has_stage(&self, stage: Stage) -> bool {
         match stage {
@@ -468,7 +503,7 @@ impl Features {
 
     /// What [`smmuv3_formats::legality`] checks entries against.
     pub const fn implementation(&self) -> Implementation {
-        let IdRegisters { idr0, idr1, idr3, idr5, aidr, .. } = self.registers;
+        let IdRegisters { idr0, idr1, idr3, idr5, aidr, .. } = self.registers_in_effect();
         Implementation { idr0, idr1, idr3, idr5, aidr, e2h: self.e2h || self.el2_host }
     }
 }

@@ -17,11 +17,13 @@ use crate::pending::{Key, Pending};
 use crate::platform::Platform;
 use crate::shared::NoMemory;
 use crate::spin::SpinLock;
+use crate::statistics::PageStatistics;
 
 /// The requests of one SMMU.
 pub(crate) struct Gather {
     /// Groups that are complete, and wait for an answer.
     pub(crate) pending: Pending,
+    pub(crate) counts: Counts,
     nodes: Vec<Node>,
     state: SpinLock<State>,
 }
@@ -67,6 +69,33 @@ pub(crate) enum Fate {
     Full,
 }
 
+/// What was handed over so far, in numbers. By one handler at a time, as a rule.
+#[derive(Default)]
+pub(crate) struct Counts([AtomicU64; 4]);
+
+/// What is counted.
+#[derive(Clone, Copy)]
+pub(crate) enum Counted {
+    Groups,
+    Denied,
+    Stops,
+    Gaps,
+}
+
+impl Counts {
+    pub(crate) fn add(&self, which: Counted) {
+        if let Some(count) = self.0.get(which as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn statistics(&self) -> PageStatistics {
+        let [groups, denied, stops, gaps] =
+            self.0.each_ref().map(|count| count.load(Ordering::Relaxed));
+        PageStatistics { groups, denied, stops, gaps }
+    }
+}
+
 const NONE: u32 = u32::MAX;
 const READ: u64 = 1;
 const WRITE: u64 = 2;
@@ -95,7 +124,8 @@ impl Gather {
         }
         let free = if most == 0 { NONE } else { 0 };
         let state = SpinLock::new(State { free, begun });
-        Ok(Self { pending: Pending::new(most as usize)?, nodes, state })
+        let pending = Pending::new(most as usize)?;
+        Ok(Self { pending, counts: Counts::default(), nodes, state })
     }
 
     /// Adds a page to its group.

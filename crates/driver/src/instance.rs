@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use smmuv3_formats::command::{CfgiCd, CfgiSte};
+use smmuv3_formats::command::CfgiCd;
 use smmuv3_formats::{Command, StreamId, SubstreamId};
 
 use crate::atos::Asking;
@@ -27,6 +27,9 @@ use crate::platform::Platform;
 use crate::pri_queue::PriQueue;
 use crate::queue::Size;
 use crate::refused::Refused;
+use crate::runs::Runs;
+#[cfg(feature = "alloc")]
+use crate::silent::Silent;
 use crate::stream_table::{StreamTable, StreamTableShape};
 
 #[cfg(feature = "alloc")]
@@ -393,6 +396,8 @@ impl<P: Platform> Probed<P> {
             pending,
             #[cfg(feature = "alloc")]
             gather,
+            #[cfg(feature = "alloc")]
+            silent: Silent::new(),
             #[cfg(feature = "mutation")]
             mutation: None,
         })
@@ -415,6 +420,9 @@ pub struct Instance<P: Platform> {
     /// Page requests that were read.
     #[cfg(feature = "alloc")]
     gather: Gather,
+    /// Devices that were cut off, of whom nobody was told yet.
+    #[cfg(feature = "alloc")]
+    silent: Silent,
     #[cfg(feature = "mutation")]
     mutation: Option<crate::Mutation>,
 }
@@ -453,6 +461,12 @@ impl<P: Platform> Instance<P> {
     #[cfg(feature = "mutation")]
     pub(crate) fn leave_out(&mut self, mutation: Option<crate::Mutation>) {
         self.mutation = mutation;
+        if mutation == Some(crate::Mutation::NoRepeat) {
+            self.commands.tell_once();
+        }
+        if mutation == Some(crate::Mutation::UncountedEvents) {
+            self.events.count_none();
+        }
     }
 
     /// Its event queue.
@@ -468,6 +482,11 @@ impl<P: Platform> Instance<P> {
     #[cfg(feature = "alloc")]
     pub(crate) fn gather(&self) -> &Gather {
         &self.gather
+    }
+
+    #[cfg(feature = "alloc")]
+    pub(crate) fn silent(&self) -> &Silent {
+        &self.silent
     }
 
     #[cfg(feature = "alloc")]
@@ -554,14 +573,13 @@ impl<P: Platform> Instance<P> {
         self.commands.try_submit(platform, &self.mmio, &mut commands)
     }
 
-    /// Makes the SMMU read the stream table entries of `streams` anew, and what lies behind them.
+    /// Makes the SMMU read the stream table entries of `streams` anew, and what lies behind them: one command for each run of
+    /// neighbours that is a power of two long and aligned (CFGI_STE_RANGE), and a CMD_SYNC for each batch.
     ///
     /// # Errors
     /// As [`Instance::carry_out`].
     pub fn forget_streams(&self, platform: &P, streams: &[StreamId]) -> Result<(), Failure> {
-        let command =
-            |sid: &StreamId| CfgiSte::new().with_sid(u64::from(sid.0)).with_leaf(true).into();
-        self.carry_out(platform, streams.iter().map(command))
+        self.carry_out(platform, Runs::new(streams, true))
     }
 
     /// Makes the SMMU read the level-1 descriptors on the way to `streams` anew, and what lies behind them: it may
@@ -573,8 +591,7 @@ impl<P: Platform> Instance<P> {
         if self.streams.split().is_none() {
             return Ok(());
         }
-        let command = |sid: &StreamId| CfgiSte::new().with_sid(u64::from(sid.0)).into();
-        self.carry_out(platform, streams.iter().map(command))
+        self.carry_out(platform, Runs::new(streams, false))
     }
 
     /// Makes the SMMU read the contexts that `streams` have for `substream` anew: it keeps one a stream, even of a

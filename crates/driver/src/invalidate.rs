@@ -159,14 +159,80 @@ where
     Commands { tags, said: Said::once(regime.all()), units: 1, address: 0, tag: 0, left: 1 }
 }
 
-/// The command for `scope` of `tag` on an SMMU with `features`, if one is enough: for most there is.
+/// One command for a scope, on one SMMU after the other: what it says besides a tag is found out once for all that are alike.
+#[cfg(feature = "alloc")]
+pub(crate) struct Single {
+    scope: Scope,
+    /// What of the features of the last SMMU it depends on.
+    of: Option<(bool, bool)>,
+    /// Without a tag. `None` if one is not enough.
+    command: Option<Command>,
+    whole: bool,
+}
+
+#[cfg(feature = "alloc")]
+impl Single {
+    pub(crate) const fn new(scope: Scope) -> Self {
+        Self { scope, of: None, command: None, whole: false }
+    }
+
+    /// That for `tag` on an SMMU with `features`, if one is enough: for most it is.
+    #[inline]
+    pub(crate) fn command(&mut self, features: &Features, tag: Tag) -> Option<Command> {
+        if self.of != Some((features.range_invalidation, features.lpa2)) {
+            self.look(features);
+        }
+        let Command([first, second]) = self.command?;
+        Some(Command([first | named(tag, self.whole), second]))
+    }
+
+    #[inline(never)]
+    fn look(&mut self, features: &Features) {
+        let said = Said::exact(features, self.scope);
+        let (num, scale) = said.next(said.units);
+        self.of = Some((features.range_invalidation, features.lpa2));
+        self.command = (num != 0 && num << scale == said.units)
+            .then(|| said.command(num, scale, 0, said.address()));
+        self.whole = said.whole;
+    }
+}
+
+/// As [`Single::command`], for pages of 2^`shift` bytes, whose table stays: most are of those.
 #[cfg(feature = "alloc")]
 #[inline(always)]
-pub(crate) fn command(features: &Features, tag: Tag, scope: Scope) -> Option<Command> {
-    let said = Said::exact(features, scope);
-    let (num, scale) = said.next(said.units);
-    (num != 0 && num << scale == said.units)
-        .then(|| said.command(num, scale, said.named(tag), said.address()))
+pub(crate) fn pages(
+    features: &Features,
+    tag: Tag,
+    start: u64,
+    bytes: u64,
+    shift: u32,
+) -> Option<Command> {
+    let units = bytes >> shift;
+    let command = TlbiNhVa([0; 2]).with_leaf(true).with_addr(start & !0xfff);
+    let TlbiNhVa([first, second]) = if features.range_invalidation {
+        let scale = units.trailing_zeros();
+        let num = units >> scale;
+        // So few that SCALE is never too large.
+        if !matches!(num, 1..=31) || scale > LARGEST_SCALE[0] {
+            return None;
+        }
+        let command = command.with_tg(u64::from(shift / 2 - 5)).with_ttl(3);
+        command.with_num(num - 1).with_scale(scale.into())
+    } else {
+        if units != 1 {
+            return None;
+        }
+        command
+    };
+    Some(Command([first | named(tag, false), second]))
+}
+
+/// VMID, ASID and opcode of what is said of `tag`, of all of it or not.
+#[inline]
+const fn named(Tag { regime, vmid, asid }: Tag, whole: bool) -> u64 {
+    // In the same places in all commands that name a tag.
+    let tag = TlbiNhAsid([0; 2]).with_vmid(vmid as u64).with_asid(asid as u64);
+    tag.0[0] | regime.opcode(whole)
 }
 
 /// See [`commands`].
@@ -265,10 +331,8 @@ impl Said {
 
     /// VMID, ASID and opcode of what is said of `tag`.
     #[inline]
-    const fn named(&self, Tag { regime, vmid, asid }: Tag) -> u64 {
-        // In the same places in all commands that name a tag.
-        let tag = TlbiNhAsid([0; 2]).with_vmid(vmid as u64).with_asid(asid as u64);
-        tag.0[0] | regime.opcode(self.whole)
+    const fn named(&self, tag: Tag) -> u64 {
+        named(tag, self.whole)
     }
 
     /// The second word of the first command.
@@ -316,10 +380,10 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
-    use alloc::vec::Vec;
     use core::iter;
     use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
+    use std::vec;
+    use std::vec::Vec;
 
     use crate::features::IdRegisters;
 
@@ -376,6 +440,40 @@ mod tests {
             all(true, Scope::Range(range(0x12_3456_7000, 1, 12, Some(12)))),
             [Command([0x0005_0000_0000_0012, 0x0000_0012_3456_7701])]
         );
+    }
+
+    #[test]
+    fn one_command_after_the_other_is_for_each_what_it_would_be_alone() {
+        for pages in (1..200).chain([512, 513, 1 << 18]) {
+            for leaf_shift in [None, Some(12)] {
+                let scope = Scope::Range(range(0x4000_0000, pages, 12, leaf_shift));
+                let mut single = Single::new(scope);
+                for (ranges, asid) in [(true, 5), (false, 6), (false, 7), (true, 8)] {
+                    let (features, tag) = (features(ranges), Tag::el1(0, asid));
+                    let all: Vec<_> = commands(&features, iter::once(tag), scope, 64).collect();
+                    let one = <[Command; 1]>::try_from(all).ok().map(|[one]| one);
+                    assert_eq!(single.command(&features, tag), one, "{pages} {leaf_shift:?}");
+                }
+            }
+        }
+        let all = Single::new(Scope::All).command(&features(true), TAG);
+        assert_eq!(all, super::tests::all(true, Scope::All).first().copied());
+    }
+
+    #[test]
+    fn pages_are_named_as_any_range_of_them_is() {
+        let tag = Tag { regime: Regime::Stage2, vmid: 7, asid: 0 };
+        for (ranges, shift) in [12, 14, 16].map(|shift| [(true, shift), (false, shift)]).concat() {
+            let features = features(ranges);
+            for pages in 1..=8192 {
+                let range = range(0x12_3456_0000, pages, shift, Some(shift));
+                let (start, bytes) = (range.start, range.bytes);
+                let quick = super::pages(&features, tag, start, bytes, shift);
+                let any = Single::new(Scope::Range(range)).command(&features, tag);
+                assert!(quick == any || quick.is_none(), "{pages} of 2^{shift}: {quick:?} {any:?}");
+                assert!(quick.is_some() || pages > 31 || !ranges && pages != 1);
+            }
+        }
     }
 
     #[test]
@@ -530,6 +628,7 @@ mod tests {
         assert_eq!(range(0, 1000, 14, None).singles(), 1000);
     }
 
+    #[cfg(feature = "alloc")]
     #[test]
     fn what_is_cached_over_a_stage_2_goes_with_its_vmid() {
         // TLBI_NH_ALL, whatever the address; TLBI_NSNH_ALL where there is no room for more.

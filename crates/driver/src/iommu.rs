@@ -332,6 +332,11 @@ impl<P: Platform> Probe<P> {
                 }
             };
             let adopting = adopted.is_some();
+            #[cfg(feature = "mutation")]
+            let adopted = adopted.map(|found| {
+                let reuses = core.leaves_out(crate::Mutation::ReuseLiveTag);
+                if reuses { Found { tags: Vec::new(), vmids: Vec::new(), ..found } } else { found }
+            });
             let others = match adopted {
                 None => Vec::new(),
                 Some(found) => match configuration.reserve_adopted(id, found) {
@@ -372,8 +377,11 @@ impl<P: Platform> Probe<P> {
         });
         match enabled {
             Ok(id) => Ok(Smmu { core, id }),
-            // What was found of a predecessor is not believed twice.
-            Err(refused) => Err(refused.map(|probed| Self { core, probed, kept, adopted: None })),
+            // What was found of a predecessor is not believed twice, and holds nobody back.
+            Err(refused) => Err(refused.map(|probed| {
+                let probed = probed.reconfigured();
+                Self { core, probed, kept, adopted: None }
+            })),
         }
     }
 }
@@ -410,6 +418,8 @@ impl<P: Platform> Smmu<P> {
             InstanceStatistics {
                 commands: instance.commands().statistics(&core.platform),
                 events: instance.events().statistics(&core.platform),
+                pages: instance.gather().counts.statistics(),
+                groups: instance.gather().pending.count(),
                 stalls: instance.pending().count(),
                 masters: masters.filter(|(_, state)| state.instance == self.id).count(),
                 tags: places.filter(|(_, place)| place.instance == self.id).count(),

@@ -152,10 +152,13 @@ mod release;
 mod reset;
 #[cfg(feature = "alloc")]
 mod retag;
+mod runs;
 #[cfg(feature = "alloc")]
 mod seat;
 #[cfg(feature = "alloc")]
 mod shared;
+#[cfg(feature = "alloc")]
+mod silent;
 #[cfg(feature = "alloc")]
 mod slab;
 #[cfg(feature = "alloc")]
@@ -214,7 +217,8 @@ pub use name::Name;
 pub use nest::{Nest, NestConfig, NestError};
 pub use overrides::{Access, Caching, OverrideError, Overrides, Privilege, Sharing, WhileOff};
 #[cfg(feature = "alloc")]
-pub use page_group::{Denied, PageGroup, PagesLost};
+pub use page_group::PageGroup;
+pub use page_request::{Denied, PagesLost};
 #[cfg(feature = "alloc")]
 pub use pasid::PasidError;
 pub use platform::{Frames, Mmio, Platform, RawMutex};
@@ -241,7 +245,8 @@ pub use spin_mutex::SpinMutex;
 #[cfg(feature = "alloc")]
 pub use stall::{Fault, Response};
 pub use statistics::{
-    CommandStatistics, DomainCounts, DomainStatistics, EventStatistics, InstanceStatistics, Numbers,
+    CommandStatistics, DomainCounts, DomainStatistics, EventStatistics, InstanceStatistics,
+    Numbers, PageStatistics,
 };
 pub use stream_table::{Split, StreamTableShape};
 pub use trace::{Change, InstanceSet, Trace};

@@ -6,7 +6,7 @@ use core::fmt;
 
 use smmuv3_formats::{PhysAddr, Ste, StreamId, SubstreamId};
 
-use crate::attach::{fill, write};
+use crate::attach::{fill, write, write_all};
 use crate::compatibility::Stage;
 use crate::context_table::{ContextFormat, ContextTable};
 use crate::entry::{Stage2, Stream, WithoutSubstream};
@@ -287,6 +287,14 @@ impl<P: Platform> Master<P> {
                     return Err(AddMasterError::Taken { stream: *stream });
                 }
             }
+            if config.ats && instance.features().ats {
+                let masters = configuration.masters.iter().map(|(_, state)| state);
+                let here = masters.filter(|state| state.instance == smmu.id && state.ats);
+                let others: usize = here.map(|state| state.streams.len()).sum();
+                let all = others.saturating_add(streams.len());
+                let reserved = instance.silent().reserve(&core.platform, all);
+                reserved.map_err(|NoMemory| AddMasterError::NoMemory)?;
+            }
             let unconfirmed =
                 |what| AddMasterError::Unconfirmed(Unconfirmed { instance: smmu.id, what });
             if instance.streams().split().is_some() && instance.commands().has_failed() {
@@ -549,7 +557,11 @@ impl MasterState {
     }
 
     /// The context of `substream`, where there is memory for it.
-    pub(crate) fn entry<P: Platform>(&self, platform: &P, substream: SubstreamId) -> Option<Entry> {
+    pub(crate) fn entry<P: Platform>(
+        &self,
+        platform: &P,
+        substream: SubstreamId,
+    ) -> Option<Entry<'static>> {
         self.table.as_ref()?.entry(platform, substream)
     }
 
@@ -579,11 +591,8 @@ impl MasterState {
             }
             Stream::Blocked | Stream::Stage2(_) | Stream::Nested(_) => false,
         };
-        let ste = match stream {
-            // It says itself what it overrides.
-            Stream::Nested(ste) => ste,
-            _ => self.overrides.on(stream.encode(features), bypass),
-        };
+        // Under a guest as well: a guest is shown no overrides, and has none of its own.
+        let ste = self.overrides.on(stream.encode(features), bypass);
         let ste = stall::entry(ste, self.stalls);
         // Also of one that is blocked: what it asked for before is still to be answered.
         let ste = if self.response_pasid { ste.with_ppar(true) } else { ste };
@@ -591,7 +600,7 @@ impl MasterState {
         if self.ats && stream.may_be_kept() { ste.with_eats(FULL).0 } else { ste.0 }
     }
 
-    /// Makes all its streams do as `stream` says.
+    /// Makes all its streams do as `stream` says: step by step, each a step of all of them and one CMD_SYNC.
     pub(crate) fn write_streams<P: Platform>(
         &self,
         core: &Core<P>,
@@ -600,13 +609,10 @@ impl MasterState {
     ) -> Result<(), Failure> {
         let target = self.encode(stream, instance.features());
         legal::ste(&target, instance.features());
-        for stream in &self.streams {
-            let forget = || instance.forget_streams(&core.platform, &[*stream]);
-            // Made when the master was added, and never taken away.
-            let Some(entry) = instance.streams().entry(&core.platform, *stream) else { continue };
-            write::<P, SteKind>(core, entry, &target, forget)?;
-        }
-        Ok(())
+        let forget = || instance.forget_streams(&core.platform, &self.streams);
+        // Made when the master was added, and never taken away.
+        let entry = |stream: &StreamId| instance.streams().entry(&core.platform, *stream);
+        write_all::<P, SteKind>(core, self.streams.iter().filter_map(entry), &target, forget)
     }
 
     /// Stores the entries of its streams, without a word to an instance that does not answer.
@@ -650,7 +656,7 @@ impl MasterState {
         &self,
         core: &Core<P>,
         instance: &Instance<P>,
-        entry: Entry,
+        entry: Entry<'_>,
         substream: SubstreamId,
         target: &Words,
     ) -> Result<(), Failure> {

@@ -47,6 +47,8 @@ pub enum Mutation {
     DeviceFirst,
     /// What was read as written, and made clean, is not invalidated.
     NoDirtyTlbi,
+    /// What was written is read, and made clean, before it is unmapped, not by that.
+    DirtyBeforeUnmap,
     /// Stalled transactions stay pending when what they are subject to goes.
     NoStallEnd,
     /// A stalled transaction is answered by the number of another.
@@ -71,11 +73,33 @@ pub enum Mutation {
     NoWakeFlush,
     /// Invalidations are left out while the SMMU is being suspended, and still translates.
     SleepWhileOn,
+    /// A group of contiguous leaves keeps its hint when a part of it is unmapped.
+    KeepHint,
+    /// Of such a group only the part that is unmapped is invalidated.
+    PartOfGroup,
+    /// A block is not marked before a table takes its place.
+    NoNt,
+    /// Pages that were unmapped are not published to SMMUs that do not snoop.
+    NoPublish,
+    /// An SMMU that has to be told twice is told once.
+    NoRepeat,
+    /// Events that were handed over are not counted.
+    UncountedEvents,
+    /// Ranges that were unmapped are not counted.
+    UncountedUnmaps,
+    /// A counter goes on from what was in it before.
+    OldCount,
+    /// Tags of what was taken over from another kernel are given out.
+    ReuseLiveTag,
+    /// What was taken over is not ended when its master is detached.
+    NoAdoptedEnd,
+    /// Tags of what was taken over are given back without an invalidation.
+    NoAdoptedFlush,
 }
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 38] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -97,6 +121,7 @@ impl Mutation {
         Self::AtcBeforeSync,
         Self::DeviceFirst,
         Self::NoDirtyTlbi,
+        Self::DirtyBeforeUnmap,
         Self::NoStallEnd,
         Self::WrongStag,
         Self::NoPageEnd,
@@ -105,7 +130,19 @@ impl Mutation {
         Self::LateMessages,
         Self::NoWakeFlush,
         Self::SleepWhileOn,
+        Self::KeepHint,
+        Self::PartOfGroup,
+        Self::NoNt,
+        Self::NoPublish,
+        Self::NoRepeat,
+        Self::ReuseLiveTag,
+        Self::NoAdoptedEnd,
+        Self::NoAdoptedFlush,
     ];
+
+    /// Every one that breaks no rule, but makes numbers wrong.
+    pub const OF_NUMBERS: [Self; 3] =
+        [Self::UncountedEvents, Self::UncountedUnmaps, Self::OldCount];
 
     /// Every one that takes a guest to be noticed.
     pub const OF_GUESTS: [Self; 4] =

@@ -35,7 +35,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Forwarded, Forwarder, Stop};
+pub use command::{Forwarded, Forwarder, LARGEST_LOOK, Stop};
 pub use entry::{Contexts, Limits, Request};
 pub use event::{Cause, Owner};
 pub use guest::Guest;

@@ -58,7 +58,8 @@ pub enum Access {
 ///
 /// `memory`, `sharing` and `allocation` concern what is not translated: a master that is attached to identity
 /// ([`Iommu::attach_identity`](crate::Iommu::attach_identity)), also where its PASIDs are translated. Translated accesses have those of their
-/// mapping. For devices of PCI they are implementation defined. `privilege` and `access` come before translation and concern all.
+/// mapping. For devices of PCI they are implementation defined. `privilege` and `access` come before translation and concern all,
+/// also under a guest's stage 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Overrides {

@@ -17,19 +17,20 @@ use crate::answer::{self, BATCH, Batch};
 use crate::error::{Failure, InstanceId};
 use crate::fault::Report;
 use crate::features::Features;
-use crate::gather::{self, Added, Chain, Fate};
+use crate::gather::{self, Added, Chain, Counted, Fate};
 use crate::instance::Instance;
 use crate::iommu::Core;
 use crate::master::MasterState;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
-use crate::page_request::{Answer, Group, Page, Request, Standing};
+use crate::page_request::{Answer, Denied, Group, Page, PagesLost, Request, Standing};
 use crate::pending::{Handle, Key};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
 use crate::pri_queue::{Gap, Next, OVER, Reader};
 use crate::queue::Inconsistent;
 use crate::shared::Shared;
+use crate::trace::Trace;
 
 /// Pages that a device asks for together, and waits for ([`MasterConfig::with_page_requests`]).
 ///
@@ -140,73 +141,6 @@ impl<P: Platform> PartialEq for PageGroup<P> {
 
 impl<P: Platform> Eq for PageGroup<P> {}
 
-/// Why a page was denied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Denied {
-    /// The stream is blocked, has no translations of its own, or does not exist; or it asked with a PASID that the SMMU
-    /// does not have, or PASID 0, which is nobody's.
-    Unknown,
-    /// Devices that ask for more than they may have taken all the room that there is
-    /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)). The device is told to
-    /// try again, as by the SMMU itself where its queue is full.
-    Full,
-    /// A group of the device with the same number waits for its answer already, which is the only one: a device that keeps
-    /// to the rules uses a number anew when it was answered. The pages of the second are forgotten.
-    Repeated,
-}
-
-/// Page requests that nobody will see. Groups that were complete were answered, and devices ask for pages of others
-/// again, or wait for no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PagesLost {
-    /// The queue was full, and the SMMU answered in the driver's place: devices have more requests under way than it
-    /// holds. So many groups had begun, and are forgotten.
-    Overflow {
-        /// How many.
-        begun: usize,
-    },
-    /// The SMMU could not write to the queue (`GERROR.PRIQ_ABT_ERR`), and told devices that all has failed. So many groups
-    /// had begun, and are forgotten.
-    Aborted {
-        /// How many.
-        begun: usize,
-    },
-    /// There were too many pages of groups without an end: those of this one, up to now, are forgotten.
-    Begun(Group),
-    /// A reset emptied the queue. Complete groups were denied.
-    Reset {
-        /// Records that were thrown away; at most so many, if the SMMU's index made no sense.
-        unread: usize,
-        /// Others had not fitted before, or could not be written.
-        overflow: bool,
-    },
-}
-
-impl fmt::Display for PagesLost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Overflow { begun } => {
-                write!(f, "the queue of page requests was full; {begun} groups had begun")
-            }
-            Self::Aborted { begun } => {
-                write!(
-                    f,
-                    "page requests could not be written to the queue; {begun} groups had begun"
-                )
-            }
-            Self::Begun(Group { stream, index, .. }) => {
-                write!(f, "stream {stream}: pages of group {index} were forgotten before its end")
-            }
-            Self::Reset { unread, overflow } => {
-                write!(f, "a reset threw {unread} page requests away")?;
-                f.write_str(if *overflow { ", and others had not fitted" } else { "" })
-            }
-        }
-    }
-}
-
 /// What makes commands of answers' codes.
 fn answers<P: Platform>(core: &Core<P>) -> impl Fn(Key, u8) -> Command {
     |key, code| {
@@ -233,7 +167,7 @@ fn has_pasid(features: &Features, group: Group) -> bool {
 /// may take for others (§4).
 fn can_answer(features: &Features, group: Group, with_pasid: bool) -> bool {
     let pasid = group.pasid.filter(|_| with_pasid).map_or(0, |pasid| pasid.0);
-    u64::from(group.stream.0) >> features.registers.idr1.sidsize() == 0
+    u64::from(group.stream.0) >> features.implemented_sid_bits() == 0
         && pasid >> features.ssid_bits == 0
 }
 
@@ -263,9 +197,47 @@ pub(crate) fn give_owed<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> 
     answer::give_owed(core, instance, &instance.gather().pending, answers(core))
 }
 
-/// Forgets the groups that have begun, all of which lack something.
-pub(crate) fn aborted<P: Platform>(platform: &P, instance: &Instance<P>) -> PagesLost {
-    PagesLost::Aborted { begun: instance.gather().forget(platform, |_| true) }
+/// The SMMU could not write to the queue: forgets the groups that have begun, all of which lack something.
+pub(crate) fn aborted<P: Platform>(
+    platform: &P,
+    instance: &Instance<P>,
+    sink: &mut dyn FnMut(Report<P>),
+) {
+    let begun = instance.gather().forget(platform, |_| true);
+    tell(platform, instance, sink, Report::PagesLost(PagesLost::Aborted { begun }));
+}
+
+/// Hands over what there is to say of page requests; counted and traced.
+fn tell<P: Platform>(
+    platform: &P,
+    instance: &Instance<P>,
+    sink: &mut dyn FnMut(Report<P>),
+    report: Report<P>,
+) {
+    let (counts, name) = (&instance.gather().counts, &instance.config().name);
+    match &report {
+        Report::Pages(pages) => {
+            counts.add(Counted::Groups);
+            let (group, pages) = (pages.group(), pages.len());
+            platform.trace(&Trace::Pages { instance: name, group, pages });
+        }
+        Report::PageDenied { page, why } => {
+            counts.add(Counted::Denied);
+            platform.trace(&Trace::PageDenied { instance: name, page: *page, why: *why });
+        }
+        Report::PasidStopped { stream, pasid } => {
+            counts.add(Counted::Stops);
+            let (stream, pasid) = (*stream, *pasid);
+            platform.trace(&Trace::PasidStopped { instance: name, stream, pasid });
+        }
+        Report::PagesLost(lost) => {
+            counts.add(Counted::Gaps);
+            platform.trace(&Trace::PagesLost { instance: name, lost: *lost });
+        }
+        // Of nothing else.
+        _ => {}
+    }
+    sink(report);
 }
 
 struct Handler<'a, P: Platform> {
@@ -295,7 +267,7 @@ impl<P: Platform> Reader for Handler<'_, P> {
     fn consumed(&mut self) {
         for report in &mut self.reports {
             if let Some(report) = report.take() {
-                (self.sink)(report);
+                tell(&self.core.platform, self.instance, self.sink, report);
             }
         }
     }
@@ -309,7 +281,7 @@ impl<P: Platform> Reader for Handler<'_, P> {
             }
             Gap::Reset { unread, overflow } => PagesLost::Reset { unread, overflow },
         };
-        (self.sink)(Report::PagesLost(lost));
+        tell(&self.core.platform, self.instance, self.sink, Report::PagesLost(lost));
     }
 }
 
@@ -482,7 +454,7 @@ pub(crate) fn end<P: Platform>(
         batch.carry_out(platform, instance)?;
     }
     gather.forget(platform, ours);
-    sweep(platform, instance, |group| ours(&group), |group, _| said(group))?;
+    sweep(platform, instance, |group| ours(&group), |group, _, _| said(group))?;
     match answer {
         // Also what others have answered just now.
         Some(_) => instance.commands().settle(platform, instance.mmio()),
@@ -490,18 +462,20 @@ pub(crate) fn end<P: Platform>(
     }
 }
 
-/// Takes back the groups that are pending and that `which` says, and gives each the command that `said` makes of it.
+/// Takes back the groups that are pending and that `which` says, and gives each the command that `said` makes of it, and of
+/// the answer that was decided, if one was.
 fn sweep<P: Platform>(
     platform: &P,
     instance: &Instance<P>,
     which: impl Fn(Group) -> bool,
-    said: impl Fn(Group, bool) -> Option<Command>,
+    said: impl Fn(Group, bool, Option<Answer>) -> Option<Command>,
 ) -> Result<(), Failure> {
     let mut batch = Batch::new();
     let mut result = Ok(());
-    let ended = |key| {
+    let ended = |key, code: Option<u8>| {
         let (group, with_pasid) = gather::group(key);
-        said(group, with_pasid).into_iter().for_each(|command| batch.push(command));
+        let decided = code.and_then(|code| Answer::ALL.get(usize::from(code)).copied());
+        said(group, with_pasid, decided).into_iter().for_each(|command| batch.push(command));
         if batch.is_full() {
             result = result.and(batch.carry_out(platform, instance));
         }
@@ -533,9 +507,22 @@ pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
     gather.forget(platform, |_| true);
 }
 
-/// After a reset: denies all that was pending before, since hardware did not. (It ignores answers while it is off, §4.2.)
-pub(crate) fn deny_all<P: Platform>(platform: &P, instance: &Instance<P>) -> Result<(), Failure> {
-    let said = |group: Group, with_pasid| Some(group.command(Answer::Invalid, with_pasid));
+/// What a reset found in a command queue, and the SMMU has not come to: an answer is given again.
+pub(crate) fn unheard<P: Platform>(instance: &Instance<P>, command: Command) {
+    let Some((group, answer, with_pasid)) = Group::read(command) else { return };
+    let pending = &instance.gather().pending;
+    // Its place was free when it was placed; if others have come since, that is more than devices may ask for.
+    if let Some(handle) = pending.insert(gather::key(group, with_pasid)) {
+        pending.decide(handle, answer as u8);
+    }
+}
+
+/// After a reset: gives the answers that are due, and denies all else that was pending before, since hardware did not. (It
+/// ignores answers while it is off, §4.2.)
+pub(crate) fn answer_all<P: Platform>(platform: &P, instance: &Instance<P>) -> Result<(), Failure> {
+    let said = |group: Group, with_pasid, decided: Option<Answer>| {
+        Some(group.command(decided.unwrap_or(Answer::Invalid), with_pasid))
+    };
     let denied = sweep(platform, instance, |_| true, said);
     instance.gather().pending.open();
     denied
@@ -545,7 +532,7 @@ pub(crate) fn deny_all<P: Platform>(platform: &P, instance: &Instance<P>) -> Res
 pub(crate) fn forget<P: Platform>(platform: &P, instance: &Instance<P>) {
     let gather = instance.gather();
     gather.forget(platform, |_| true);
-    gather.pending.sweep(|| platform.relax(), |_| true, |_| ());
+    gather.pending.sweep(|| platform.relax(), |_| true, |_, _| ());
 }
 
 /// How many entries of the queue are for a master with so many streams: a stream may also say once that it uses a PASID

@@ -4,6 +4,10 @@
 //! A device asks for pages in groups, and waits for one answer to each, which is due when its last request is there;
 //! members never come after that.
 
+use core::fmt;
+
+#[cfg(feature = "alloc")]
+use smmuv3_formats::Opcode;
 use smmuv3_formats::command::PriResp;
 use smmuv3_formats::{Command, Iova, PageRequest, Ste, StreamId, SubstreamId};
 
@@ -98,6 +102,24 @@ impl Request {
 }
 
 impl Group {
+    /// The group that `command` answers, how, and whether with the PASID; `None` for other commands.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn read(command: Command) -> Option<(Self, Answer, bool)> {
+        let response = PriResp(command.0);
+        if command.opcode() != Some(Opcode::PriResp) {
+            return None;
+        }
+        let answer = match response.resp() {
+            0 => Answer::Failure,
+            1 => Answer::Invalid,
+            _ => Answer::Success,
+        };
+        // SID has 32, SSID 20, and PRGIndex 9 bits.
+        let pasid = response.ssv().then_some(SubstreamId(response.ssid() as u32));
+        let (stream, index) = (StreamId(response.sid() as u32), response.prg_index() as u16);
+        Some((Self { stream, pasid, index }, answer, response.ssv()))
+    }
+
     /// The command that gives it `answer`; with its PASID, if it has one and devices of the stream need that
     /// ("PRG Response PASID Required").
     pub fn command(self, answer: Answer, with_pasid: bool) -> Command {
@@ -155,6 +177,73 @@ impl Standing {
     }
 }
 
+/// Why a page was denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Denied {
+    /// The stream is blocked, has no translations of its own, or does not exist; or it asked with a PASID that the SMMU
+    /// does not have, or PASID 0, which is nobody's.
+    Unknown,
+    /// Devices that ask for more than they may have taken all the room that there is
+    /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)). The device is told to
+    /// try again, as by the SMMU itself where its queue is full.
+    Full,
+    /// A group of the device with the same number waits for its answer already, which is the only one: a device that keeps
+    /// to the rules uses a number anew when it was answered. The pages of the second are forgotten.
+    Repeated,
+}
+
+/// Page requests that nobody will see. Groups that were complete were answered, and devices ask for pages of others
+/// again, or wait for no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PagesLost {
+    /// The queue was full, and the SMMU answered in the driver's place: devices have more requests under way than it
+    /// holds. So many groups had begun, and are forgotten.
+    Overflow {
+        /// How many.
+        begun: usize,
+    },
+    /// The SMMU could not write to the queue (`GERROR.PRIQ_ABT_ERR`), and told devices that all has failed. So many groups
+    /// had begun, and are forgotten.
+    Aborted {
+        /// How many.
+        begun: usize,
+    },
+    /// There were too many pages of groups without an end: those of this one, up to now, are forgotten.
+    Begun(Group),
+    /// A reset emptied the queue. Complete groups were denied.
+    Reset {
+        /// Records that were thrown away; at most so many, if the SMMU's index made no sense.
+        unread: usize,
+        /// Others had not fitted before, or could not be written.
+        overflow: bool,
+    },
+}
+
+impl fmt::Display for PagesLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overflow { begun } => {
+                write!(f, "the queue of page requests was full; {begun} groups had begun")
+            }
+            Self::Aborted { begun } => {
+                write!(
+                    f,
+                    "page requests could not be written to the queue; {begun} groups had begun"
+                )
+            }
+            Self::Begun(Group { stream, index, .. }) => {
+                write!(f, "stream {stream}: pages of group {index} were forgotten before its end")
+            }
+            Self::Reset { unread, overflow } => {
+                write!(f, "a reset threw {unread} page requests away")?;
+                f.write_str(if *overflow { ", and others had not fitted" } else { "" })
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +294,14 @@ mod tests {
         assert_eq!(group.command(Answer::Invalid, false), Command([0x0000_0100_0000_0041, 0x1005]));
         let plain = Group { pasid: None, ..group };
         assert_eq!(plain.command(Answer::Failure, true), Command([0x0000_0100_0000_0041, 5]));
+        #[cfg(feature = "alloc")]
+        {
+            let read = |words| Group::read(Command(words));
+            let with = read([0x0000_0100_0000_1841, 0x2005]);
+            assert_eq!(with, Some((group, Answer::Success, true)));
+            assert_eq!(read([0x0000_0100_0000_0041, 5]), Some((plain, Answer::Failure, false)));
+            assert_eq!(read([0x0000_0100_0000_0044, 0x2005]), None);
+        }
     }
 
     #[test]

@@ -181,13 +181,14 @@ impl Pending {
         true
     }
 
-    /// Ends all that `ends` says and that have no command yet, and hands each to `ended`. When it returns, those that
+    /// Ends all that `ends` says and that have no command yet, and hands each to `ended`, with the answer that it is owed,
+    /// if one was decided. When it returns, those that
     /// were being answered have their commands. Of what is inserted meanwhile, nothing is known.
     pub(crate) fn sweep(
         &self,
         relax: impl Fn(),
         ends: impl Fn(Key) -> bool,
-        mut ended: impl FnMut(Key),
+        mut ended: impl FnMut(Key, Option<u8>),
     ) {
         for slot in &self.slots {
             loop {
@@ -203,7 +204,8 @@ impl Pending {
                 }
                 // The generation is still the same, so `key` is its.
                 if slot.swap(state, (state & !CODES) + NEXT) {
-                    ended(key);
+                    // What is owed has less than 8 bits.
+                    ended(key, code.checked_sub(OWED).map(|answer| answer as u8));
                     break;
                 }
             }

@@ -72,6 +72,9 @@ pub unsafe trait Platform: Frames + Send + Sync {
     /// Memory for queues, stream tables and contexts: zeroed, `align`-aligned (a power of two), coherent
     /// with SMMUs that do not snoop caches. `None` when there is none.
     ///
+    /// It may be memory that is not cached: the driver accesses it by loads and stores alone, never by exclusive accesses
+    /// or atomic read-modify-writes, which need not work there.
+    ///
     /// Called where the driver may sleep, with the configuration mutex held or not; never in interrupt context, and
     /// never with interrupts masked by the driver.
     fn allocate_coherent(&self, size: usize, align: usize) -> Option<PhysAddr>;

@@ -167,6 +167,8 @@ pub struct Group<M> {
     filters: [Filter; MOST],
     /// How often each counter has overflown.
     laps: [u64; MOST],
+    #[cfg(feature = "mutation")]
+    mutation: Option<crate::Mutation>,
 }
 
 impl<M: Mmio> Group<M> {
@@ -181,12 +183,27 @@ impl<M: Mmio> Group<M> {
             return Err(PmcgError::NoPage1);
         }
         let (filters, laps) = ([Filter::Any; MOST], [0; MOST]);
-        let mut group = Self { page_0, page_1, cfgr, counting: 0, filters, laps };
+        let mut group = Self {
+            page_0,
+            page_1,
+            cfgr,
+            counting: 0,
+            filters,
+            laps,
+            #[cfg(feature = "mutation")]
+            mutation: None,
+        };
         group.stop();
         group.set_bits(PMCG_CNTENCLR, u64::MAX);
         group.set_bits(PMCG_INTENCLR, u64::MAX);
         group.set_bits(PMCG_OVSCLR, u64::MAX);
         Ok(group)
+    }
+
+    /// Leaves a step out, if that is one of these.
+    #[cfg(feature = "mutation")]
+    pub fn leave_out(&mut self, mutation: Option<crate::Mutation>) {
+        self.mutation = mutation;
     }
 
     /// How many counters there are.
@@ -245,7 +262,14 @@ impl<M: Mmio> Group<M> {
             self.page_0.write32(at(PmcgEvtyper::OFFSET), kind.with_sid_span(span).0);
             self.page_0.write32(at(PmcgSmr::OFFSET), smr.0);
         }
-        self.write_counter(counter, 0);
+        #[cfg(feature = "mutation")]
+        let first = match self.mutation {
+            Some(crate::Mutation::OldCount) => self.read_counter(counter),
+            _ => 0,
+        };
+        #[cfg(not(feature = "mutation"))]
+        let first = 0;
+        self.write_counter(counter, first);
         self.set_bits(PMCG_OVSCLR, bit);
         if let (Some(own), Some(laps)) = (self.filters.get_mut(counter), self.laps.get_mut(counter))
         {

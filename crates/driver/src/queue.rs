@@ -4,13 +4,13 @@
 //! A *position* counts entries since the queue began and never wraps. The hardware's PROD and CONS are
 //! positions modulo twice the size: index bits and, above them, the wrap bit.
 
-use core::num::NonZeroU32;
-
 /// The size of a queue: 2^log2 entries, 1 to 2^19.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// A power of two.
-    entries: NonZeroU32,
+    /// The bits of a slot: a power of two, less one.
+    slot: u32,
+    /// Those of a register: one more.
+    register: u32,
 }
 
 impl Size {
@@ -19,42 +19,39 @@ impl Size {
         if log2 > 19 {
             return None;
         }
-        match NonZeroU32::new(1 << log2) {
-            Some(entries) => Some(Self { entries }),
-            None => None,
-        }
+        Some(Self { slot: (1 << log2) - 1, register: (2 << log2) - 1 })
     }
 
     /// log2 of the number of entries, as the base registers take it.
     #[inline]
     pub const fn log2(self) -> u32 {
-        self.entries.trailing_zeros()
+        self.slot.trailing_ones()
     }
 
     /// Number of entries.
     #[inline]
     pub const fn entries(self) -> u64 {
-        self.entries.get() as u64
+        self.slot as u64 + 1
     }
 
     /// What a register shows for `position`: index and wrap bit.
     #[inline]
     pub const fn register(self, position: u64) -> u32 {
         // At most 20 bits are left.
-        (position & (2 * self.entries() - 1)) as u32
+        (position & self.register as u64) as u32
     }
 
     /// The slot of `position`.
     #[inline]
     pub const fn slot(self, position: u64) -> usize {
         // At most 19 bits are left.
-        (position & (self.entries() - 1)) as usize
+        (position & self.slot as u64) as usize
     }
 
     /// The first position from `behind` on that shows as `register`: less than two queues ahead.
     #[inline]
     pub const fn after(self, behind: u64, register: u32) -> u64 {
-        behind + ((register as u64).wrapping_sub(behind) & (2 * self.entries() - 1))
+        behind + ((register as u64).wrapping_sub(behind) & self.register as u64)
     }
 
     /// The position that `register` shows, given a `behind` that is not ahead of it and not more than one

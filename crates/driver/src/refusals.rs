@@ -6,8 +6,8 @@ use smmuv3_formats::register::cerror;
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// The last `LENGTH` refusals of a queue. A waiter looks through those that came since it drew its ticket; if there were
-/// more than are remembered, it is told so.
+/// The last `LENGTH` refusals of a queue, in the order of their positions. A waiter looks through those that came since it
+/// drew its ticket; if there were more than are remembered, it is told so.
 pub(crate) struct Refusals<const LENGTH: usize = 64> {
     /// How many there were, ever.
     count: AtomicU64,
@@ -54,18 +54,14 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
         self.count.store(number + 1, Ordering::Release);
     }
 
-    /// Whether one of the commands from `start` to `end` was refused; `before` is the count before they were placed. What
-    /// was tried again was not.
-    #[inline]
-    pub(crate) fn find(&self, start: u64, end: u64, before: u64) -> Finding {
+    /// Whether one of the commands from `start` to `end` was refused; no more than `since` were, of this queue, since they
+    /// were placed. What was tried again was not.
+    pub(crate) fn find(&self, start: u64, end: u64, since: u64) -> Finding {
         let count = self.count();
-        if count == before { Finding::None } else { self.find_later(start, end, before, count) }
-    }
-
-    /// As [`Refusals::find`], for a run since which some were refused, of `count` at all.
-    #[cold]
-    #[inline(never)]
-    fn find_later(&self, start: u64, end: u64, before: u64, count: u64) -> Finding {
+        let before = count.saturating_sub(since);
+        // What is found in the log is of the run or later. Whatever is before it may be gone: only if something is older is
+        // all that is of the run there, since positions only grow.
+        let mut all = false;
         for number in before.max(count.saturating_sub(LENGTH as u64))..count {
             match self.get(number) {
                 Some((position, command, code))
@@ -73,10 +69,15 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
                 {
                     return Finding::Refused(command, code);
                 }
-                _ => {}
+                Some((position, ..)) => all |= position < start,
+                None => all = false,
             }
         }
-        if self.count() >= before + LENGTH as u64 { Finding::Forgotten } else { Finding::None }
+        if !all && self.count() >= before + LENGTH as u64 {
+            Finding::Forgotten
+        } else {
+            Finding::None
+        }
     }
 
     /// Tells `sink` of all refusals that it was not told of yet, whoever recovered from them: command and code. Returns
@@ -130,21 +131,26 @@ mod tests {
         let refusals: Refusals<4> = Refusals::new();
         assert_eq!(refusals.find(0, 100, 0), Finding::None);
         refusals.note(7, COMMAND, 1);
-        assert_eq!(refusals.find(5, 7, 0), Finding::None);
-        assert_eq!(refusals.find(5, 8, 0), Finding::Refused(COMMAND, 1));
-        assert_eq!(refusals.find(5, 8, 1), Finding::None, "noted before it was placed");
+        assert_eq!(refusals.find(5, 7, 1), Finding::None);
+        assert_eq!(refusals.find(5, 8, 1), Finding::Refused(COMMAND, 1));
+        assert_eq!(refusals.find(5, 8, 9), Finding::Refused(COMMAND, 1));
+        assert_eq!(refusals.find(5, 8, 0), Finding::None, "noted before it was placed");
         // Three others: the first is still known.
         (8..11).for_each(|position| refusals.note(position, COMMAND, 3));
-        assert_eq!(refusals.find(7, 8, 0), Finding::Forgotten);
-        assert_eq!(refusals.find(7, 8, 1), Finding::None);
-        assert_eq!(refusals.find(10, 11, 1), Finding::Refused(COMMAND, 3));
+        assert_eq!(refusals.find(7, 8, 4), Finding::Forgotten);
+        assert_eq!(refusals.find(7, 8, 3), Finding::None);
+        assert_eq!(refusals.find(10, 11, 3), Finding::Refused(COMMAND, 3));
+        // As many as are remembered, or more: those of other queues may be among them.
+        assert_eq!(refusals.find(10, 11, 9), Finding::Refused(COMMAND, 3));
+        assert_eq!(refusals.find(11, 12, 9), Finding::None, "there is an older one");
+        assert_eq!(refusals.find(8, 8, 9), Finding::Forgotten);
     }
 
     #[test]
     fn an_aborted_fetch_is_reported_but_no_refusal() {
         let refusals: Refusals<4> = Refusals::new();
         refusals.note(7, COMMAND, 2);
-        assert_eq!(refusals.find(7, 8, 0), Finding::None);
+        assert_eq!(refusals.find(7, 8, 1), Finding::None);
         let mut told = Vec::new();
         assert_eq!(refusals.report(&mut |command, code| told.push((command, code))), 0);
         assert_eq!(told, [(COMMAND, 2)]);
@@ -206,7 +212,7 @@ mod loom_tests {
 
     #[test]
     fn loom_a_refusal_is_found_whole_or_known_to_be_forgotten() {
-        look_while_others_are_noted(|refusals| refusals.find(10, 11, 0));
+        look_while_others_are_noted(|refusals| refusals.find(10, 11, u64::MAX));
     }
 
     #[test]

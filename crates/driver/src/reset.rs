@@ -289,11 +289,13 @@ impl<P: Platform> Configuration<P> {
         let Some(smmu) = core.instances.get(instance) else { return Ok(()) };
         for master in 0..self.masters.end() {
             let state = self.masters.get_mut(master);
-            let Some(state) = state.filter(|state| state.instance == instance && state.on) else {
+            let Some(state) = state.filter(|state| state.instance == instance) else { continue };
+            if state.on {
+                state.switch_off(core);
+                state.forget_kept(core, smmu, WITHOUT)?;
+            } else if !state.stream().may_be_kept() {
                 continue;
-            };
-            state.switch_off(core);
-            state.forget_kept(core, smmu, WITHOUT)?;
+            }
             // They try again once it works.
             page_group::end(core, smmu, state, Which::All, Some(Answer::Success))?;
         }

@@ -19,7 +19,7 @@ use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::features::Features;
 use crate::instance::Instance;
 use crate::instances::MOST_INSTANCES;
-use crate::invalidate::{self, Commands, Scope, Tag};
+use crate::invalidate::{self, Commands, Range, Scope, Single, Tag};
 use crate::iommu::Core;
 use crate::platform::Platform;
 use crate::process::{Life, Registers};
@@ -185,49 +185,47 @@ impl<P: Platform> Space<P> {
         targets.map(|target| configuration.users(target.place)).sum()
     }
 
-    /// As [`Space::invalidate`], of all tags: quickly where one command to one instance is enough, as for most unmaps.
-    #[inline]
+    /// As [`Space::invalidate`], of all tags.
     pub(crate) fn forget(&self, scope: Scope) -> Result<(), (Unconfirmed, u64)> {
+        self.invalidate(scope, Which::All)
+    }
+
+    /// As [`Space::forget`], of `bytes` bytes of pages of 2^`shift` bytes from `start` on, whose table stays: quickly
+    /// where one command to one instance is enough, as for most unmaps. Nothing of guests' stage 1 is over them.
+    #[inline(never)]
+    pub(crate) fn forget_pages(
+        &self,
+        start: u64,
+        bytes: u64,
+        shift: u32,
+    ) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
         let platform = &core.platform;
-        // What is cached of both stages together takes a second round.
-        if self.is_under_guests(scope) {
-            return self.invalidate(scope, Which::All);
-        }
-        let told = core
-            .readers
-            .read(platform.cpu(), &self.targets, |targets| self.tell_only(targets, scope));
-        let Some(Told { instance, id, ticket }) = told else {
-            return self.invalidate(scope, Which::All);
+        let section = core.readers.section(platform.cpu(), &self.targets);
+        let Some((instance, id, tag)) = self.only(&section) else {
+            drop(section);
+            return self.forget(pages(start, bytes, shift));
         };
-        // Below 64.
-        let id = InstanceId(id as u8);
-        let told = InstanceSet(id.bit());
+        let queue = instance.commands();
+        let begun = match invalidate::pages(instance.features(), tag, start, bytes, shift) {
+            Some(command) => queue.begin_one(platform, instance.mmio(), command),
+            None => None,
+        };
+        drop(section);
+        let Some(begun) = begun else {
+            return self.forget(pages(start, bytes, shift));
+        };
+        let (scope, told) = (pages(start, bytes, shift), InstanceSet(id.bit()));
         platform.trace(&Trace::Invalidation { space: self.id, scope, told });
-        match instance.wait(platform, ticket) {
+        match queue.look(platform, instance.mmio(), begun) {
             Ok(()) => Ok(()),
-            Err(what) => self.is_unconfirmed(scope, id, what),
+            Err(ticket) => self.wait_for((start, bytes, shift), id, instance, ticket),
         }
     }
 
-    /// The only instance that was told did not do as it was.
-    #[cold]
-    #[inline(never)]
-    fn is_unconfirmed(
-        &self,
-        scope: Scope,
-        id: InstanceId,
-        what: Failure,
-    ) -> Result<(), (Unconfirmed, u64)> {
-        let mut progress = Progress::new();
-        progress.is_unconfirmed(id, what);
-        self.finish(scope, &mut progress)
-    }
-
-    /// Tells the only instance that there is to tell, if one command is enough. `None` if anything is otherwise; nobody
-    /// was told then.
+    /// The only instance that there is to tell, and nobody besides.
     #[inline(always)]
-    fn tell_only(&self, targets: &Targets, scope: Scope) -> Option<Told<'_, P>> {
+    fn only(&self, targets: &Targets) -> Option<(&Instance<P>, InstanceId, Tag)> {
         let core = &*self.core;
         let [target] = targets.as_slice() else { return None };
         if !targets.devices.is_empty() {
@@ -237,15 +235,24 @@ impl<P: Platform> Space<P> {
         if !core.reaches(targets, target) {
             return None;
         }
-        let id = target.instance;
-        let instance = core.instances.get(id)?;
-        let command = invalidate::command(instance.features(), core.tag_of(target), scope)?;
-        let queue = instance.commands();
-        if queue.repeats() {
-            return None;
-        }
-        let placed = queue.try_submit_one(&core.platform, instance.mmio(), command);
-        Some(Told { instance, id: id.index(), ticket: placed.ok().flatten()? })
+        Some((core.instances.get(target.instance)?, target.instance, core.tag_of(target)))
+    }
+
+    /// Waits for the only instance that was told, of these [`pages`].
+    #[cold]
+    #[inline(never)]
+    fn wait_for(
+        &self,
+        (start, bytes, shift): (u64, u64, u32),
+        id: InstanceId,
+        instance: &Instance<P>,
+        ticket: Ticket,
+    ) -> Result<(), (Unconfirmed, u64)> {
+        let Err(what) = instance.wait(&self.core.platform, ticket) else { return Ok(()) };
+        let scope = pages(start, bytes, shift);
+        let mut progress = Progress::new();
+        progress.is_unconfirmed(id, what);
+        self.finish(scope, &mut progress)
     }
 
     /// Makes every instance forget what `scope` says, of the tags that are `wanted`: all instances are told before the
@@ -372,7 +379,7 @@ impl<P: Platform> Space<P> {
     }
 
     /// Tells the instances of `untold` that `targets` names.
-    #[inline(always)]
+    #[inline(never)]
     fn tell(
         &self,
         targets: &Targets,
@@ -387,6 +394,7 @@ impl<P: Platform> Space<P> {
             let tag = core.tag_of(target);
             if wanted == Which::Guests { tag.guests() } else { tag }
         };
+        let mut single = Single::new(scope);
         let which = wanted;
         let wanted = |target: &Installed| core.is_reached(targets, target, which);
         let mut rest = targets.as_slice();
@@ -409,11 +417,15 @@ impl<P: Platform> Space<P> {
                 if !wanted(first) {
                     continue;
                 }
-                let tag = named(first);
-                if let Some(command) = invalidate::command(instance.features(), tag, scope) {
-                    let command = &mut iter::once(command);
-                    let placed = instance.commands().try_submit(platform, instance.mmio(), command);
-                    progress.placed(id, 1, placed);
+                if let Some(command) = single.command(instance.features(), named(first)) {
+                    let (queue, mmio) = (instance.commands(), instance.mmio());
+                    match queue.place_one(platform, mmio, command) {
+                        Some(ticket) => progress.told(id, ticket),
+                        None => {
+                            let placed = queue.try_submit(platform, mmio, &mut iter::once(command));
+                            progress.placed(id, 1, placed);
+                        }
+                    }
                     continue;
                 }
             }
@@ -525,12 +537,10 @@ impl<P: Platform> Core<P> {
     }
 }
 
-/// The only instance that there was to tell.
-struct Told<'a, P: Platform> {
-    instance: &'a Instance<P>,
-    /// A whole word, so that what is behind it is copied by words.
-    id: usize,
-    ticket: Ticket,
+/// What [`Space::forget_pages`] is about.
+pub(crate) const fn pages(start: u64, bytes: u64, granule_shift: u32) -> Scope {
+    let leaf_shift = Some(granule_shift);
+    Scope::Range(Range { start, bytes, granule_shift, leaf_shift, leaf_only: true })
 }
 
 /// How far an invalidation is. All sets are of instances.
@@ -559,16 +569,20 @@ impl Progress {
         Self { tickets, told: 0, full: 0, largest: 0, kept: 0, silent: 0, failed: 0, first: None }
     }
 
+    /// An instance was told.
+    #[inline(always)]
+    fn told(&mut self, id: InstanceId, ticket: Ticket) {
+        if let Some(slot) = self.tickets.get_mut(id.index()) {
+            slot.write(ticket);
+            self.told |= id.bit();
+        }
+    }
+
     /// What became of a batch of `count` commands for `id`.
     #[inline(always)]
     fn placed(&mut self, id: InstanceId, count: usize, placed: Result<Option<Ticket>, Failure>) {
         match placed {
-            Ok(Some(ticket)) => {
-                if let Some(slot) = self.tickets.get_mut(id.index()) {
-                    slot.write(ticket);
-                    self.told |= id.bit();
-                }
-            }
+            Ok(Some(ticket)) => self.told(id, ticket),
             Ok(None) => {
                 self.full |= id.bit();
                 self.largest = self.largest.max(count);
@@ -620,6 +634,8 @@ impl<P: Platform> Space<P> {
         let spans = Spans::of(scope, instance.features().unit_shift());
         // The last that was told, how many spans of the next one were, and one that did not answer.
         let (mut last, mut begun, mut silent) = (None, 0, None);
+        // One that this call has put in quarantine.
+        let mut found = None;
         loop {
             // Submitted where nobody can take the device off the targets: whoever has, waits for this.
             let step = core.readers.read(platform.cpu(), &self.targets, |targets| {
@@ -629,8 +645,11 @@ impl<P: Platform> Space<P> {
                 });
                 let Some(kept) = next else { return Ok(Step::Done) };
                 let (commands, mmio) = (instance.commands(), instance.mmio());
-                if silent == Some(kept) && !quarantined(kept) {
-                    instance.quarantine(platform, kept.stream);
+                if silent == Some(kept)
+                    && !quarantined(kept)
+                    && instance.quarantine(platform, kept.stream)
+                {
+                    found = Some(kept.stream);
                 }
                 if quarantined(kept) {
                     let command = &mut iter::once(entry_changed(kept.stream));
@@ -641,8 +660,11 @@ impl<P: Platform> Space<P> {
                 let ticket = commands.try_submit(platform, mmio, &mut *told)?;
                 let left = Some(told.len());
                 Ok(ticket.map_or(Step::Full, |ticket| Step::Told(kept, ticket, left)))
-            })?;
-            match step {
+            });
+            if let Some(stream) = found.take() {
+                instance.tell_of(platform, stream);
+            }
+            match step? {
                 Step::Done => return Ok(()),
                 Step::Full => {
                     instance.commands().wait_for_room(platform, instance.mmio(), 1)?;

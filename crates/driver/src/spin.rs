@@ -2,6 +2,7 @@
 //! A lock for a few instructions: taken with interrupts masked, never held while waiting for hardware.
 
 use core::cell::UnsafeCell;
+use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::platform::Platform;
@@ -9,6 +10,12 @@ use crate::platform::Platform;
 pub(crate) struct SpinLock<T> {
     taken: AtomicBool,
     value: UnsafeCell<T>,
+}
+
+impl<T> fmt::Debug for SpinLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpinLock").finish_non_exhaustive()
+    }
 }
 
 // SAFETY: `with` hands out the value to one caller at a time.

@@ -294,7 +294,7 @@ pub(crate) fn end<P: Platform>(
     instance.pending().sweep(
         || platform.relax(),
         ours,
-        |key| {
+        |key, _| {
             batch.push(answer_of(core, key, Response::Abort));
             if batch.is_full() {
                 result = result.and(give(&mut batch));
@@ -322,7 +322,7 @@ fn tell<P: Platform>(
 
 /// Forgets all that is pending: the SMMU is off, and has ended them (§2.4).
 pub(crate) fn forget<P: Platform>(platform: &P, pending: &Pending) {
-    pending.sweep(|| platform.relax(), |_| true, |_| ());
+    pending.sweep(|| platform.relax(), |_| true, |_, _| ());
     pending.open();
 }
 
@@ -339,7 +339,7 @@ pub(crate) fn close<P: Platform>(platform: &P, instance: &Instance<P>) -> Result
         register: inconsistent.register,
     };
     instance.events().unread(platform, instance.mmio()).map_err(index)?;
-    pending.sweep(|| platform.relax(), |_| true, |_| ());
+    pending.sweep(|| platform.relax(), |_| true, |_, _| ());
     // Answers that were placed before are consumed by then.
     instance.commands().settle(platform, instance.mmio())
 }

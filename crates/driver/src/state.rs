@@ -22,6 +22,8 @@ const FAILED: u64 = 1 << 0;
 const ASLEEP: u64 = 1 << 1;
 /// Each time that it begins to work is another one.
 const NEXT: u64 = 1 << 2;
+/// Each command that it refuses is another one: above all the others, where a carry is lost.
+const REFUSED: u64 = 1 << 24;
 
 /// CPUs share a count where there are more.
 const SHARDS: usize = 8;
@@ -31,11 +33,25 @@ pub(crate) struct State {
     inside: [Line<AtomicU64>; SHARDS],
 }
 
-/// The state at a moment.
+/// The state at a moment. Two are equal if nothing happened in between, that a waiter had to know of: it did not fail, sleep
+/// or wake, and refused nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment(u64);
 
 impl Moment {
+    /// One that never was.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    /// How many commands it refused before `later`, and since this.
+    pub(crate) const fn refusals_until(self, later: Self) -> u64 {
+        (later.0 / REFUSED).wrapping_sub(self.0 / REFUSED) & (u64::MAX / REFUSED)
+    }
+
+    /// Whether both are of the same time, whatever it refused in between.
+    const fn is_as(self, other: Self) -> bool {
+        (self.0 ^ other.0) & (REFUSED - 1) == 0
+    }
+
     /// It is neither failed nor asleep.
     #[inline]
     pub(crate) const fn works(self) -> bool {
@@ -89,13 +105,34 @@ impl State {
 
     /// The same, unless its state has changed since.
     pub(crate) fn fail_since(&self, moment: Moment) {
-        // Failing means that it is given up already, was reset, or sleeps: what was seen of it does not count then.
-        let _ = self.word.compare_exchange(
-            moment.0,
-            moment.0 | FAILED,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
+        // If it has, it is given up already, was reset, or sleeps: what was seen of it does not count then.
+        let mut word = self.word.load(Ordering::Acquire);
+        while Moment(word).is_as(moment) {
+            let (done, other) = (Ordering::AcqRel, Ordering::Acquire);
+            match self.word.compare_exchange(word, word | FAILED, done, other) {
+                Ok(_) => return,
+                Err(changed) => word = changed,
+            }
+        }
+    }
+
+    /// Whether it has not changed since, whatever it refused.
+    pub(crate) fn is_as_at(&self, moment: Moment) -> bool {
+        self.now().is_as(moment)
+    }
+
+    /// It refused a command, of which a note is going to be made before it goes on: whoever finds later commands complete
+    /// finds that it is another moment.
+    pub(crate) fn refuse(&self) {
+        self.word.fetch_add(REFUSED, Ordering::Release);
+    }
+
+    /// Whether it is the same moment, for someone who has found since that commands are complete. They were given after
+    /// `moment` was looked at.
+    #[inline]
+    pub(crate) fn is_undisturbed_since(&self, moment: Moment) -> bool {
+        // What came before the completion came before this: the register, or whoever read it, has told of that.
+        self.word.load(Ordering::Relaxed) == moment.0
     }
 
     /// It is about to walk tables and to take commands, with empty caches. One caller at a time.
@@ -133,11 +170,20 @@ impl State {
     /// Lets the caller access registers; `None` where it sleeps.
     #[inline]
     pub(crate) fn enter(&self, cpu: usize) -> Option<Inside<'_>> {
-        let count = &self.inside[cpu % SHARDS].0;
-        count.fetch_add(1, Ordering::Relaxed);
-        let inside = Inside(count);
+        let inside = self.arrive(cpu);
         fence(Ordering::SeqCst);
         (!self.now().is_off()).then_some(inside)
+    }
+
+    /// As [`State::enter`], for someone who is about to draw a ticket: registers may be accessed if it gets one.
+    ///
+    /// No fence is needed for that. Whoever puts the SMMU to sleep closes its queues before it looks whether somebody is
+    /// inside: a ticket that was drawn all the same was drawn before, by a read-modify-write that passes the count on.
+    #[inline]
+    pub(crate) fn arrive(&self, cpu: usize) -> Inside<'_> {
+        let count = &self.inside[cpu % SHARDS].0;
+        count.fetch_add(1, Ordering::Relaxed);
+        Inside(count)
     }
 
     /// Waits until nobody is inside, after [`State::sleep`]. Whoever is has to leave: what it waits for is over.
@@ -167,8 +213,13 @@ mod tests {
         assert_ne!(state.now(), before);
         state.fail_since(before);
         assert!(state.now().works());
-        state.fail_since(state.now());
-        assert!(state.now().has_failed());
+        let (before, moment) = (state.now(), state.now());
+        state.refuse();
+        assert!(!state.is_undisturbed_since(before) && state.is_as_at(before));
+        state.refuse();
+        assert_eq!(before.refusals_until(state.now()), 2);
+        state.fail_since(moment);
+        assert!(state.now().has_failed() && !state.is_as_at(before));
         state.work();
         assert!(state.now().works());
     }

@@ -40,6 +40,20 @@ pub struct EventStatistics {
     pub gaps: u64,
 }
 
+/// What a queue of page requests handed over; nothing where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PageStatistics {
+    /// Groups of pages.
+    pub groups: u64,
+    /// Pages that were denied ([`Denied`](crate::Denied)).
+    pub denied: u64,
+    /// PASIDs that a device said it uses no more.
+    pub stops: u64,
+    /// Reports that requests were lost, or forgotten ([`PagesLost`](crate::PagesLost)).
+    pub gaps: u64,
+}
+
 /// How many of a kind of numbers are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -58,6 +72,10 @@ pub struct InstanceStatistics {
     pub commands: CommandStatistics,
     /// Of its event queue.
     pub events: EventStatistics,
+    /// Of its queue of page requests.
+    pub pages: PageStatistics,
+    /// Groups of pages that are complete, and whose answer the SMMU was not given.
+    pub groups: usize,
     /// Stalled transactions that were handed out, and whose answer the SMMU was not given.
     pub stalls: usize,
     /// Masters.

@@ -14,7 +14,7 @@ use crate::entry::Stream;
 use crate::features::Features;
 use crate::legal;
 use crate::platform::Platform;
-use crate::update::Entry;
+use crate::update::{Entry, FirstWords};
 
 /// How a stream table is laid out.
 ///
@@ -98,6 +98,7 @@ pub struct StreamTable {
     split: Option<Split>,
     /// It was there before, and is never freed.
     adopted: bool,
+    first_words: FirstWords,
 }
 
 impl StreamTable {
@@ -108,7 +109,7 @@ impl StreamTable {
     /// pointers lead to them.
     #[cfg(feature = "alloc")]
     pub(crate) const unsafe fn adopt(base: PhysAddr, log2: u32, split: Option<Split>) -> Self {
-        Self { base, log2, split, adopted: true }
+        Self { base, log2, split, adopted: true, first_words: FirstWords::new(()) }
     }
 
     /// Takes memory from the platform for 2^`log2` streams (`log2` is at most 32), all of which abort; for fewer where
@@ -131,7 +132,7 @@ impl StreamTable {
             // Zeroed: every descriptor is invalid.
             Some(_) => platform.publish(base, bytes),
         }
-        Some(Self { base, log2, split, adopted: false })
+        Some(Self { base, log2, split, adopted: false, first_words: FirstWords::new(()) })
     }
 
     /// Gives the memory back, with all leaves.
@@ -206,7 +207,7 @@ impl StreamTable {
     /// The entry of `stream`; `None` beyond the table, or where there is none yet (see [`StreamTable::make_room`]).
     ///
     /// The entry must not be used after [`StreamTable::free`].
-    pub fn entry<P: Platform>(&self, platform: &P, stream: StreamId) -> Option<Entry> {
+    pub fn entry<P: Platform>(&self, platform: &P, stream: StreamId) -> Option<Entry<'_>> {
         if !self.reaches(stream) {
             return None;
         }
@@ -226,8 +227,8 @@ impl StreamTable {
         let offset = u64::from(index) * STE_BYTES as u64;
         // SAFETY: inside the table or a leaf, both of which are aligned to their size, in coherent memory, and stay
         // until the table is freed; only this driver's attach code writes entries that hardware can reach,
-        // under the configuration mutex.
-        Some(unsafe { Entry::new(PhysAddr(table + offset)) })
+        // under the configuration mutex; there is one lock.
+        Some(unsafe { Entry::guarded(PhysAddr(table + offset), &self.first_words) })
     }
 
     /// Whether the table is large enough for `stream`.

@@ -186,6 +186,20 @@ impl Own {
         Ok(Self { tables, shape, upper, start, mair, vmid, splits, guests, nests, counters: None })
     }
 
+    /// Changes them wrongly from now on, if that is what `mutation` says.
+    #[cfg(feature = "mutation")]
+    pub(crate) fn spoil(&mut self, mutation: Option<crate::Mutation>) {
+        use smmuv3_pagetable::Wrong;
+        let wrong = match mutation {
+            Some(crate::Mutation::KeepHint) => Wrong::HintKept,
+            Some(crate::Mutation::PartOfGroup) => Wrong::PartOnly,
+            Some(crate::Mutation::NoNt) => Wrong::Unmarked,
+            Some(crate::Mutation::NoPublish) => Wrong::Unpublished,
+            _ => return,
+        };
+        dispatch!(&mut self.tables, table => table.spoil(wrong));
+    }
+
     /// Which stage they are for.
     pub(crate) fn stage(&self) -> Stage {
         self.shape.stage

@@ -9,6 +9,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
+use core::ops::Deref;
 
 use crate::shared::NoMemory;
 use crate::sync::{AtomicPtr, AtomicUsize, Line, Ordering, fence};
@@ -33,12 +34,7 @@ impl Readers {
         Ok(Self { phase: AtomicUsize::new(0), shards })
     }
 
-    /// Runs `read` on the snapshot. Whoever replaces the snapshot meanwhile does not free it before `read`
-    /// has returned, and waits for that: `read` takes no lock that is held during a grace period, and waits for
-    /// nothing.
-    ///
-    /// What the caller stored before this call is visible to whoever replaces the snapshot after `read` saw
-    /// the old one, and the reverse (rule R5): one of the two sees the other.
+    /// Runs `read` on the snapshot, in a [`Readers::section`].
     #[inline]
     pub(crate) fn read<T, R>(
         &self,
@@ -46,6 +42,20 @@ impl Readers {
         snapshot: &Snapshot<T>,
         read: impl FnOnce(&T) -> R,
     ) -> R {
+        read(&self.section(cpu, snapshot))
+    }
+
+    /// The snapshot. Whoever replaces it meanwhile does not free it before what is returned is dropped, and waits for
+    /// that: until then the caller takes no lock that is held during a grace period, and waits for nothing.
+    ///
+    /// What the caller stored before this call is visible to whoever replaces the snapshot after the caller saw
+    /// the old one, and the reverse (rule R5): one of the two sees the other.
+    #[inline]
+    pub(crate) fn section<'a, T>(
+        &'a self,
+        cpu: usize,
+        snapshot: &'a Snapshot<T>,
+    ) -> Section<'a, T> {
         // There is at least one, so this is an index.
         let shard = &self.shards[cpu & (self.shards.len() - 1)];
         let count = &shard.0[self.phase.load(Ordering::Relaxed) & 1];
@@ -53,10 +63,9 @@ impl Readers {
         // Pairs with the fences of `grace`: either it sees the count, or the load below sees its snapshot.
         fence(Ordering::SeqCst);
         // SAFETY: the pointer came from a box; its owner frees it only after a grace period, which waits for
-        // the count that was just raised.
-        let result = read(unsafe { &*snapshot.current.load(Ordering::Acquire) });
-        count.fetch_sub(1, Ordering::Release);
-        result
+        // the count that was just raised, and is lowered when this is dropped.
+        let value = unsafe { &*snapshot.current.load(Ordering::Acquire) };
+        Section { value, count }
     }
 
     /// Waits until every `read` that may have seen a replaced snapshot has returned. Only one caller at a
@@ -78,6 +87,29 @@ impl Readers {
                 relax();
             }
         }
+    }
+}
+
+/// A snapshot that is being read.
+#[must_use]
+pub(crate) struct Section<'a, T> {
+    value: &'a T,
+    count: &'a AtomicUsize,
+}
+
+impl<T> Deref for Section<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        self.value
+    }
+}
+
+impl<T> Drop for Section<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -2,13 +2,18 @@
 //! Who may write which slots of the command queue, and who tells the SMMU of them: many producers, without a lock.
 //!
 //! A producer *draws a ticket*: a run of positions that nobody else has. It writes their slots, leaves a *mark* at
-//! the first one, which says where the run ends, and *rings*: whoever finds the bell free follows the marks from
-//! the last published position on and publishes everything that is complete, for everybody, with one write of
-//! CMDQ_PROD. Who finds the bell taken leaves: the one who has it looks once more after giving it back.
+//! the first one, which says where the run ends, and *calls*: calls are counted. Whoever makes the first one has the
+//! bell: it follows the marks from the last published position on and publishes everything that is complete, for
+//! everybody, with one write of CMDQ_PROD. Then it takes the calls back that were made before it looked; if there are others
+//! by then, it looks once more, and only who leaves none gives the bell back. All others leave once they have called.
 //!
 //! So between the ticket and its mark a producer waits for nobody, and nobody ever waits for the bell. Only a
-//! producer that was stopped between the two holds up those behind it, hence interrupts are masked there. Who
-//! rings may publish for others for a while: each further turn is for one that left to wait for the SMMU meanwhile.
+//! producer that was stopped between the two holds up those behind it, hence interrupts are masked there. Who has
+//! the bell may publish for others for a while: each further turn is for one that left to wait for the SMMU meanwhile.
+//!
+//! Nothing has to be looked at twice, and no fence is needed: the count is changed by read-modify-writes alone, so who
+//! makes a call and who takes calls back agree on which came first. A call that came before is one whose mark is seen; one
+//! that came after leaves a count behind. A run whose predecessor is not marked yet is published when that calls.
 //!
 //! Positions count up and never wrap ([`Size`] makes slots and registers of them). The marks are one word a slot, zero
 //! at the start: where the run that was last marked there ends. That of an earlier lap is never beyond the present
@@ -19,7 +24,7 @@ mod poller;
 use core::sync::atomic::AtomicU64 as Plain;
 
 use crate::queue::{Size, at};
-use crate::sync::{AtomicBool, AtomicU64, Line, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicU64, Line, Ordering};
 
 pub(crate) use poller::Poller;
 
@@ -50,15 +55,17 @@ pub(crate) struct Tickets {
 
 /// What each producer changes.
 struct Producers {
-    /// Room that was asked for: of all tickets drawn, and of claims that are being made or taken back.
+    /// Room that was asked for: of all tickets drawn, and of claims that are being made or taken back. Less the size of the
+    /// queue, so that it is compared with what was consumed: negative at first.
     claimed: AtomicU64,
     /// The next position to be drawn, and [`CLOSED`].
     tail: AtomicU64,
 }
 
-/// What the one who rings changes.
+/// What the one who has the bell changes, and callers.
 struct Bell {
-    taken: AtomicBool,
+    /// Calls that are not taken back yet. The first one takes the bell, and it is free when there are none.
+    calls: AtomicU64,
     /// What the SMMU has been told of, or is just being told of: an upper bound of what it has consumed.
     published: AtomicU64,
     /// How many runs that were. Not what the algorithm needs, so not among what loom explores.
@@ -69,9 +76,12 @@ impl Tickets {
     pub(crate) fn new(size: Size) -> Self {
         Self {
             size,
-            producers: Line(Producers { claimed: AtomicU64::new(0), tail: AtomicU64::new(0) }),
+            producers: Line(Producers {
+                claimed: AtomicU64::new(0u64.wrapping_sub(size.entries())),
+                tail: AtomicU64::new(0),
+            }),
             bell: Line(Bell {
-                taken: AtomicBool::new(false),
+                calls: AtomicU64::new(0),
                 published: AtomicU64::new(0),
                 runs: Plain::new(0),
             }),
@@ -106,114 +116,132 @@ impl Tickets {
     /// Whether a ticket for `count` slots could be drawn just now.
     #[inline]
     pub(crate) fn has_room(&self, count: u64) -> bool {
-        let room = self.consumed() + self.size.entries();
-        self.producers.claimed.load(Ordering::Relaxed) + count <= room
+        let consumed = self.consumed();
+        fits(self.producers.claimed.load(Ordering::Relaxed), count, consumed)
     }
 
     /// Draws a ticket for `count` slots: its first position. Whoever has one fills its slots, which the SMMU has
     /// consumed by then, and calls [`Tickets::publish`], without waiting for anything.
     #[inline]
     pub(crate) fn draw(&self, count: u64) -> Result<u64, NoTicket> {
-        let Producers { claimed, tail } = &self.producers.0;
-        let room = self.consumed() + self.size.entries();
+        let consumed = self.consumed();
         // Looked at before it is changed: those who wait for room do not disturb those who have some.
-        if claimed.load(Ordering::Relaxed) + count > room {
+        if !fits(self.producers.claimed.load(Ordering::Relaxed), count, consumed) {
             return Err(NoTicket::Full);
         }
+        self.draw_at_once(count, consumed)
+    }
+
+    /// As [`Tickets::draw`], for someone who will draw with more care if there is no room, and knows that so much is
+    /// `consumed`.
+    #[inline]
+    pub(crate) fn draw_at_once(&self, count: u64, consumed: u64) -> Result<u64, NoTicket> {
+        let Producers { claimed, tail } = &self.producers.0;
         // Each claim that stays is within the room, and counts all that stayed before it: so all tickets
         // together are, in whichever order they are drawn. (A position as such could not be given back.)
-        if claimed.fetch_add(count, Ordering::Relaxed) + count > room {
-            return self.take_back(count, NoTicket::Full);
+        if !fits(claimed.fetch_add(count, Ordering::Relaxed), count, consumed) {
+            self.take_back(count);
+            return Err(NoTicket::Full);
         }
         // What another producer knew to be consumed when it claimed is known to us if it drew before us.
         let start = tail.fetch_add(count, Ordering::AcqRel);
         if start & CLOSED != 0 {
-            return self.take_back(count, NoTicket::Closed);
+            self.take_back(count);
+            return Err(NoTicket::Closed);
         }
         Ok(start)
     }
 
     /// There is no ticket for a claim of `count` slots.
     #[cold]
-    fn take_back(&self, count: u64, reason: NoTicket) -> Result<u64, NoTicket> {
+    #[inline(never)]
+    fn take_back(&self, count: u64) {
         self.producers.claimed.fetch_sub(count, Ordering::Relaxed);
-        Err(reason)
     }
 
     /// Publishes the run from `start` to `end`, whose slots are filled; `tell` writes CMDQ_PROD for a position.
     #[inline]
-    pub(crate) fn publish(&self, marks: &[AtomicU64], start: u64, end: u64, tell: impl FnMut(u64)) {
+    pub(crate) fn publish(
+        &self,
+        marks: &[AtomicU64],
+        start: u64,
+        end: u64,
+        mut tell: impl FnMut(u64),
+    ) {
         self.mark(marks, start, end);
-        // Pairs with the fence of `ring`: either this producer finds the bell free, or its owner finds the mark.
-        fence(Ordering::SeqCst);
-        self.ring(marks, tell);
+        if !self.call() {
+            return;
+        }
+        if self.bell.published.load(Ordering::Relaxed) != start {
+            return self.ring(marks, 1, tell);
+        }
+        // It is the first of those that are not published: most are alone.
+        self.announce(marks, end, &mut tell);
+        if let Some(calls) = self.take_calls_back(1) {
+            self.ring(marks, calls, tell);
+        }
     }
 
     #[inline]
     fn mark(&self, marks: &[AtomicU64], start: u64, end: u64) {
-        // Whoever rings for us has our slots before the SMMU hears of them.
+        // Whoever publishes for us has our slots before the SMMU hears of them.
         if let Some(mark) = at(marks, start) {
             mark.store(end, Ordering::Release);
         }
     }
 
+    /// Says that there is something to publish, after it was marked. Whether the caller is the one who has the bell now.
     #[inline]
-    fn ring(&self, marks: &[AtomicU64], mut tell: impl FnMut(u64)) {
-        while let Some(published) = self.announce(marks, &mut tell) {
-            fence(Ordering::SeqCst);
-            // Should somebody have published more since, another turn finds out.
-            if self.follow(marks, published) == published {
-                return;
+    fn call(&self) -> bool {
+        self.bell.calls.fetch_add(1, Ordering::AcqRel) == 0
+    }
+
+    /// Of whoever has the bell: so many calls came before its last look. Returns how many came since; if none did, the bell
+    /// is free.
+    #[inline]
+    fn take_calls_back(&self, calls: u64) -> Option<u64> {
+        let all = self.bell.calls.fetch_sub(calls, Ordering::AcqRel);
+        if all == calls { None } else { Some(all - calls) }
+    }
+
+    /// Publishes what is complete, as whoever has the bell, for so many calls, and gives it back.
+    #[cold]
+    #[inline(never)]
+    fn ring(&self, marks: &[AtomicU64], mut calls: u64, mut tell: impl FnMut(u64)) {
+        loop {
+            let from = self.bell.published.load(Ordering::Relaxed);
+            if let Some(end) = self.end_of(marks, from) {
+                self.announce(marks, end, &mut tell);
+            }
+            match self.take_calls_back(calls) {
+                Some(more) => calls = more,
+                None => return,
             }
         }
     }
 
-    /// Publishes what is complete, and gives the bell back: what is published then. `None` if somebody else has it.
+    /// Publishes the complete run that ends at `end`, and all that are complete behind it, as whoever has the bell. What
+    /// comes before it is published.
     #[inline]
-    fn announce(&self, marks: &[AtomicU64], mut tell: impl FnMut(u64)) -> Option<u64> {
-        let Bell { taken, published, runs } = &self.bell.0;
-        // Looked at before it is changed: most who find it taken leave it alone.
-        if taken.load(Ordering::Relaxed)
-            || taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err()
-        {
-            return None;
-        }
-        let from = published.load(Ordering::Relaxed);
+    fn announce(&self, marks: &[AtomicU64], end: u64, tell: &mut impl FnMut(u64)) {
+        let Bell { published, runs, .. } = &self.bell.0;
         // Nobody else counts meanwhile.
-        let count = || runs.store(runs.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        let to = self.follow_each(marks, from, count);
-        if to != from {
-            // First: what the SMMU shows as consumed is never beyond it.
-            published.store(to, Ordering::Release);
-            tell(to);
+        let mut count = runs.load(Ordering::Relaxed).wrapping_add(1);
+        let mut to = end;
+        while let Some(end) = self.end_of(marks, to) {
+            (to, count) = (end, count.wrapping_add(1));
         }
-        taken.store(false, Ordering::Release);
-        Some(to)
+        runs.store(count, Ordering::Relaxed);
+        // First: what the SMMU shows as consumed is never beyond it.
+        published.store(to, Ordering::Release);
+        tell(to);
     }
 
-    /// The end of the complete runs that begin at `position`.
+    /// The end of the run that begins at `position`, if it is complete.
     #[inline]
-    fn follow(&self, marks: &[AtomicU64], position: u64) -> u64 {
-        self.follow_each(marks, position, || ())
-    }
-
-    /// As [`Tickets::follow`], and tells of each of the runs.
-    #[inline]
-    fn follow_each(
-        &self,
-        marks: &[AtomicU64],
-        mut position: u64,
-        mut complete: impl FnMut(),
-    ) -> u64 {
-        while let Some(mark) = at(marks, position) {
-            let end = mark.load(Ordering::Acquire);
-            if end <= position {
-                break;
-            }
-            position = end;
-            complete();
-        }
-        position
+    fn end_of(&self, marks: &[AtomicU64], position: u64) -> Option<u64> {
+        let end = at(marks, position)?.load(Ordering::Acquire);
+        (end > position).then_some(end)
     }
 
     /// Learns what the SMMU has consumed; `read` reads CMDQ_CONS.RD.
@@ -234,6 +262,22 @@ impl Tickets {
             self.consumed.fetch_max(position, Ordering::AcqRel);
         }
         Ok(())
+    }
+
+    /// Whether the SMMU has consumed everything before `end`, as `read`, which reads CMDQ_CONS.RD, says. What is known to be
+    /// consumed, now or earlier, is `behind`. A register that makes no sense says nothing.
+    #[inline]
+    pub(crate) fn has_reached(&self, end: u64, behind: u64, read: impl FnOnce() -> u32) -> bool {
+        let position = self.size.after(behind, read());
+        // Whoever told the SMMU of what it has consumed had stored this before: it is not older than the register.
+        if position < end || position > self.bell.published.load(Ordering::Relaxed) {
+            return false;
+        }
+        // If others were faster, or it fails for nothing, there will be other looks. Nobody draws more than a queue beyond
+        // what is known, so none comes too late.
+        let (done, other) = (Ordering::AcqRel, Ordering::Relaxed);
+        let _ = self.consumed.compare_exchange_weak(behind, position, done, other);
+        true
     }
 
     /// Learns what the SMMU has consumed from the message of a CMD_SYNC: the low half of the position after it.
@@ -261,17 +305,22 @@ impl Tickets {
         change: impl FnOnce(),
         mut tell: impl FnMut(u64),
     ) {
-        let Bell { taken, published, .. } = &self.bell.0;
         // Whoever has it waits for nothing, with interrupts masked.
-        while taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            pause();
-        }
+        self.take_bell(pause);
         change();
-        tell(published.load(Ordering::Relaxed));
-        taken.store(false, Ordering::Release);
-        // Those who found the bell taken have left it to us to look again.
-        fence(Ordering::SeqCst);
-        self.ring(marks, tell);
+        tell(self.bell.published.load(Ordering::Relaxed));
+        // Those who have called since have left it to us to publish.
+        if let Some(calls) = self.take_calls_back(1) {
+            self.ring(marks, calls, tell);
+        }
+    }
+
+    /// Takes the bell when it is free, by a call of its own.
+    fn take_bell(&self, relax: impl Fn()) {
+        let calls = &self.bell.calls;
+        while calls.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            relax();
+        }
     }
 
     /// Closes the queue once every ticket is published, for an SMMU that is off: what comes after [`Tickets::open`]
@@ -284,26 +333,28 @@ impl Tickets {
         begins: impl FnOnce(u64),
     ) -> u64 {
         let Producers { claimed, tail } = &self.producers.0;
-        let Bell { taken, published, .. } = &self.bell.0;
+        let published = &self.bell.published;
         let drawn = tail.fetch_or(CLOSED, Ordering::AcqRel);
         let mut end = self.published();
         // Closed already: everything is published, and tickets that were refused have moved the tail.
         while drawn & CLOSED == 0 && end != drawn {
-            end = self.follow(marks, end);
-            if end != drawn {
-                relax();
+            match self.end_of(marks, end) {
+                Some(next) => end = next,
+                None => relax(),
             }
         }
         // Nobody writes CMDQ_PROD from here on: there is nothing to publish.
-        while taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            relax();
-        }
+        self.take_bell(relax);
         let beginning = end.next_multiple_of(2 * self.size.entries());
         begins(beginning);
         published.store(beginning, Ordering::Release);
         // Before it counts as consumed: claims under way stay counted, and may come to be tickets.
         claimed.fetch_add(beginning - end, Ordering::Relaxed);
-        taken.store(false, Ordering::Release);
+        // Whoever calls so late has been published: there is nothing to look for.
+        let mut calls = 1;
+        while let Some(more) = self.take_calls_back(calls) {
+            calls = more;
+        }
         end
     }
 
@@ -314,6 +365,13 @@ impl Tickets {
         // Exchanged, not stored: it takes the place of whatever refused draws made of it.
         self.producers.tail.swap(self.published(), Ordering::AcqRel);
     }
+}
+
+/// Whether there is room for `count` slots more, after what was `claimed` less the size of the queue.
+#[inline]
+fn fits(claimed: u64, count: u64, consumed: u64) -> bool {
+    // Positions stay far below 2^63.
+    claimed.wrapping_add(count).cast_signed() <= consumed.cast_signed()
 }
 
 /// One turn of a loop that waits for another CPU, which has interrupts masked.

@@ -14,9 +14,11 @@
 //! | event | interrupts | locks held |
 //! |---|---|---|
 //! | [`Submitted`](Trace::Submitted) | as the caller's; masked for the answer to a stall | as the caller's |
-//! | [`Waited`](Trace::Waited), [`Completed`](Trace::Completed), [`Invalidation`](Trace::Invalidation), [`Quarantined`](Trace::Quarantined) | as the caller's | none in `unmap`; the configuration mutex in the calls between `Begun` and `Ended` |
+//! | [`Waited`](Trace::Waited), [`Completed`](Trace::Completed), [`Invalidation`](Trace::Invalidation) | as the caller's | none in `unmap`; the configuration mutex in the calls between `Begun` and `Ended` |
+//! | [`Quarantined`](Trace::Quarantined) | as the caller's | as above; it has announced itself as a reader of the domain's instances, for which detach and attach wait |
 //! | [`Refused`](Trace::Refused) | masked | the recovery of that queue |
 //! | [`Event`](Trace::Event), [`Lost`](Trace::Lost) | masked | the event queue |
+//! | [`Pages`](Trace::Pages), [`PageDenied`](Trace::PageDenied), [`PasidStopped`](Trace::PasidStopped), [`PagesLost`](Trace::PagesLost) | masked, but for [`PagesLost::Aborted`] | the queue of page requests, but for that |
 //! | [`Errors`](Trace::Errors) | as the caller's | none |
 //! | [`Held`](Trace::Held) | as the caller's | as the caller's |
 //! | [`Begun`](Trace::Begun), [`Ended`](Trace::Ended) | on | the configuration mutex, but around [`Change::Reset`] and [`Change::Remove`] |
@@ -28,6 +30,7 @@ use crate::error::{Failure, InstanceId};
 use crate::event_queue::Lost;
 use crate::invalidate::{Scope, Tag};
 use crate::name::Name;
+use crate::page_request::{Denied, Group, Page, PagesLost};
 
 /// Something that the driver did, or found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +110,41 @@ pub enum Trace<'a> {
         instance: &'a Name,
         /// Those that were active.
         active: Gerror,
+    },
+    /// A group of pages that a device asks for is handed to the caller of
+    /// [`Iommu::handle_interrupt`](crate::Iommu::handle_interrupt), who is to answer.
+    Pages {
+        /// Whose.
+        instance: &'a Name,
+        /// Which group.
+        group: Group,
+        /// How many pages.
+        pages: usize,
+    },
+    /// A page was denied.
+    PageDenied {
+        /// Whose.
+        instance: &'a Name,
+        /// Of which group.
+        page: Page,
+        /// Why.
+        why: Denied,
+    },
+    /// A device said that it uses a PASID no more.
+    PasidStopped {
+        /// Whose.
+        instance: &'a Name,
+        /// The stream.
+        stream: StreamId,
+        /// The PASID.
+        pasid: SubstreamId,
+    },
+    /// Page requests were lost, or forgotten.
+    PagesLost {
+        /// Whose.
+        instance: &'a Name,
+        /// How.
+        lost: PagesLost,
     },
     /// A device that did not answer an invalidation is about to be cut off.
     Quarantined {

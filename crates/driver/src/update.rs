@@ -6,12 +6,20 @@
 //! hardware does not look at yet, then the one word that switches over, then the bits that it does not
 //! look at any more. Only when two words must switch at once does the entry become invalid in between.
 
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::ste::config;
 use smmuv3_formats::{Cd, PhysAddr, Ste};
 
 use crate::platform::Platform;
+use crate::spin::SpinLock;
+
+#[cfg(feature = "alloc")]
+mod all;
+
+#[cfg(feature = "alloc")]
+pub(crate) use all::update_all;
 
 /// The first word of a stream table entry in quarantine: valid, and Config = 001, which aborts as 000 does (§5.2). No
 /// entry that the driver writes otherwise, and no context, begins like this.
@@ -20,20 +28,63 @@ const QUARANTINED: u64 = 0b0011;
 /// The words of an entry.
 pub type Words = [u64; 8];
 
-/// An entry in memory that the SMMU reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    address: PhysAddr,
+/// Who may change the first words of entries that others put in quarantine meanwhile, without the configuration mutex. A lock
+/// in ordinary memory, since the entries may be in memory that is not cached, where nothing but loads and stores is sure
+/// to work.
+pub(crate) type FirstWords = SpinLock<()>;
+
+/// One word of an entry. It may be in memory that is not cached (Normal Non-cacheable, for SMMUs that are not coherent), where
+/// exclusive accesses and atomic read-modify-writes may abort: so there are none.
+struct Word<'a>(&'a AtomicU64);
+
+impl Word<'_> {
+    fn load(&self, order: Ordering) -> u64 {
+        u64::from_le(self.0.load(order))
+    }
+
+    fn store(&self, value: u64, order: Ordering) {
+        self.0.store(value.to_le(), order);
+    }
 }
 
-impl Entry {
+/// An entry in memory that the SMMU reads.
+#[derive(Clone, Copy)]
+pub struct Entry<'a> {
+    address: PhysAddr,
+    /// Of a stream table entry in use.
+    first: Option<&'a FirstWords>,
+}
+
+impl fmt::Debug for Entry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Entry<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address
+    }
+}
+
+impl Eq for Entry<'_> {}
+
+impl<'a> Entry<'a> {
     /// The 64 bytes at `address`.
     ///
     /// # Safety
     /// They are aligned to 64 bytes, belong to the platform's coherent memory for as long as the value is
     /// used, and CPUs write them only through `Entry`, one caller at a time.
     pub const unsafe fn new(address: PhysAddr) -> Self {
-        Self { address }
+        Self { address, first: None }
+    }
+
+    /// The same, of a stream that others may put in quarantine at any time.
+    ///
+    /// # Safety
+    /// As for [`Entry::new`], but for [`Entry::quarantine`]. All that are made of one address have the same lock.
+    pub(crate) const unsafe fn guarded(address: PhysAddr, first: &'a FirstWords) -> Self {
+        Self { address, first: Some(first) }
     }
 
     /// Where it is.
@@ -43,22 +94,23 @@ impl Entry {
 
     /// What it holds.
     pub fn load<P: Platform>(self, platform: &P) -> Words {
-        core::array::from_fn(|index| {
-            u64::from_le(self.word(platform, index).load(Ordering::Relaxed))
-        })
+        core::array::from_fn(|index| self.word(platform, index).load(Ordering::Relaxed))
     }
 
     /// Stores one word, and lets hardware see it.
     ///
-    /// The first word of an entry in quarantine stays as it is.
+    /// The first word of a stream table entry in quarantine stays as it is.
     pub fn store<P: Platform>(self, platform: &P, index: usize, value: u64) {
         let word = self.word(platform, index);
-        if index == 0 {
-            // Whoever puts it in quarantine has no lock.
-            let stays = |old: u64| (old != QUARANTINED.to_le()).then_some(value.to_le());
-            let _ = word.fetch_update(Ordering::Release, Ordering::Relaxed, stays);
-        } else {
-            word.store(value.to_le(), Ordering::Release);
+        let store = || word.store(value, Ordering::Release);
+        match self.first.filter(|_| index == 0) {
+            // Whoever puts it in quarantine has no other lock.
+            Some(first) => first.with(platform, |()| {
+                if word.load(Ordering::Relaxed) != QUARANTINED {
+                    store();
+                }
+            }),
+            None => store(),
         }
         platform.publish(self.word_address(index), 8);
     }
@@ -66,29 +118,49 @@ impl Entry {
     /// Whether it is in quarantine.
     #[cfg(feature = "alloc")]
     pub(crate) fn is_quarantined<P: Platform>(self, platform: &P) -> bool {
-        self.word(platform, 0).load(Ordering::Acquire) == QUARANTINED.to_le()
+        self.word(platform, 0).load(Ordering::Acquire) == QUARANTINED
     }
 
-    /// Puts a stream table entry in quarantine: it aborts, and stays so.
+    /// Puts a stream table entry in quarantine: it aborts, and stays so. A store that is under way has been made before, or
+    /// finds it so. Whether it was not in it before.
     #[cfg(feature = "alloc")]
-    pub(crate) fn quarantine<P: Platform>(self, platform: &P) {
-        self.word(platform, 0).store(QUARANTINED.to_le(), Ordering::Release);
-        platform.publish(self.word_address(0), 8);
+    pub(crate) fn quarantine<P: Platform>(self, platform: &P) -> bool {
+        self.decide(platform, |word| (word != QUARANTINED).then_some(QUARANTINED))
     }
 
     /// Lets an entry out of quarantine, if it is in it; it still aborts.
     #[cfg(feature = "alloc")]
     pub(crate) fn readmit<P: Platform>(self, platform: &P) {
-        if self.is_quarantined(platform) {
-            let aborts = Ste::default().with_v(true).with_config(config::ABORT);
-            self.word(platform, 0).store(aborts.0[0].to_le(), Ordering::Release);
+        let aborts = Ste::default().with_v(true).with_config(config::ABORT);
+        self.decide(platform, |word| (word == QUARANTINED).then_some(aborts.0[0]));
+    }
+
+    /// Replaces the first word by what `which` makes of it, if anything: nobody changes it in between.
+    /// Whether it was replaced.
+    #[cfg(feature = "alloc")]
+    fn decide<P: Platform>(self, platform: &P, which: impl FnOnce(u64) -> Option<u64>) -> bool {
+        let word = self.word(platform, 0);
+        let decide = || {
+            let new = which(word.load(Ordering::Relaxed));
+            if let Some(new) = new {
+                word.store(new, Ordering::Release);
+            }
+            new.is_some()
+        };
+        let changed = match self.first {
+            Some(first) => first.with(platform, |()| decide()),
+            None => decide(),
+        };
+        // Outside: others may be called from there.
+        if changed {
             platform.publish(self.word_address(0), 8);
         }
+        changed
     }
 
     /// Stores one word of an entry that hardware does not know of yet; the caller publishes it.
     pub(crate) fn prepare<P: Platform>(self, platform: &P, index: usize, value: u64) {
-        self.word(platform, index).store(value.to_le(), Ordering::Relaxed);
+        self.word(platform, index).store(value, Ordering::Relaxed);
     }
 
     /// Stores the words that differ from `current`; whether there were any.
@@ -104,10 +176,10 @@ impl Entry {
         changed
     }
 
-    fn word<P: Platform>(self, platform: &P, index: usize) -> &AtomicU64 {
+    fn word<P: Platform>(self, platform: &P, index: usize) -> Word<'_> {
         let word = platform.pointer(self.word_address(index)).cast::<AtomicU64>();
         // SAFETY: one of the eight words that `new`'s caller vouched for; always accessed as atomic words.
-        unsafe { &*word.as_ptr() }
+        Word(unsafe { &*word.as_ptr() })
     }
 
     fn word_address(self, index: usize) -> PhysAddr {
@@ -260,7 +332,7 @@ pub struct Updated {
 /// The first error of `sync`; the entry may then be in any of its steps.
 pub fn update<P: Platform, K: Kind, E>(
     platform: &P,
-    entry: Entry,
+    entry: Entry<'_>,
     target: &Words,
     mut sync: impl FnMut() -> Result<(), E>,
 ) -> Result<Updated, E> {
@@ -301,8 +373,11 @@ pub fn update<P: Platform, K: Kind, E>(
     Ok(Updated { hitless, syncs })
 }
 
+#[cfg(all(test, feature = "alloc", not(any(loom, shuttle))))]
+mod tests;
+
 #[cfg(test)]
-mod tests {
+mod differences {
     use super::*;
 
     #[test]

@@ -373,8 +373,8 @@ impl<M: Memory> Model<M> {
         }
         self.refresh_stalls();
         self.pending.retain(|pending| !own(pending));
-        for (by, complete) in self.heard.values_mut() {
-            *complete |= *by == queue;
+        for once in self.once.iter_mut().filter(|once| once.queue == queue) {
+            once.complete = true;
         }
         // Those of the CMD_SYNCs before are there (§4.2).
         self.deliver_messages(Some(queue));

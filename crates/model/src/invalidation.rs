@@ -38,6 +38,15 @@ pub(crate) struct Pending {
     pub(crate) applied: bool,
 }
 
+/// An invalidation that was asked for once, by an SMMU that has to be asked twice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Once {
+    command: Command,
+    pub(crate) queue: usize,
+    /// A CMD_SYNC has completed it.
+    pub(crate) complete: bool,
+}
+
 impl Pending {
     /// Whether a held transfer used what this invalidates.
     pub(crate) fn reaches(&self, held: &Held) -> bool {
@@ -63,7 +72,12 @@ impl<M: Memory> Model<M> {
             Ok(None) => return,
             Err(misuse) => return self.misuse(misuse),
         };
-        if self.profile.deaf && !self.is_again(command, queue) {
+        if self.profile.repeated_invalidation
+            && !self.is_repeated(command, queue)
+            // Somebody else's in another queue may have been taken for this one's first, and be late.
+            && !self.pending.iter().any(|it| !it.applied && it.queue != queue)
+            && self.random.one_in(2)
+        {
             return;
         }
         let cutoff = self.tick();
@@ -76,14 +90,17 @@ impl<M: Memory> Model<M> {
         }
     }
 
-    /// Whether an invalidation was given before, and a CMD_SYNC completed since. If so, the next one is the first again.
-    fn is_again(&mut self, command: &Command, queue: usize) -> bool {
-        let again = matches!(self.heard.get(&command.0), Some((_, true)));
-        match again {
-            true => self.heard.remove(&command.0),
-            false => self.heard.insert(command.0, (queue, false)),
-        };
-        again
+    /// Whether the same was asked for before, and was complete: then this one counts, and the next is the first again.
+    fn is_repeated(&mut self, command: &Command, queue: usize) -> bool {
+        let once = &mut self.once;
+        let found = once.iter().position(|it| it.complete && it.command == *command);
+        match found {
+            Some(found) => {
+                once.swap_remove(found);
+            }
+            None => once.push(Once { command: *command, queue, complete: false }),
+        }
+        found.is_some()
     }
 
     /// Lets the last `count` pending invalidations take effect.

@@ -12,7 +12,7 @@ use crate::config_cache::ConfigCache;
 use crate::ecmdq::{self, Enhanced};
 use crate::endpoint::Endpoint;
 use crate::held::{Held, Performed};
-use crate::invalidation::Pending;
+use crate::invalidation::{Once, Pending};
 use crate::memory::Memory;
 use crate::monitor::Monitor;
 use crate::observation::{Misuse, Observation, Statistics};
@@ -55,9 +55,8 @@ pub struct Model<M> {
     /// Messages of CMD_SYNCs that are on their way, with the number of their queue.
     pub(crate) messages: VecDeque<(usize, Msi)>,
     pub(crate) pending: Vec<Pending>,
-    /// Where [`Profile::deaf`]: invalidations that were given once, by which queue, and whether it has completed a
-    /// CMD_SYNC since.
-    pub(crate) heard: BTreeMap<[u64; 2], (usize, bool)>,
+    /// What was asked for once, where that is not enough (§19).
+    pub(crate) once: Vec<Once>,
     /// Devices by stream, and what they were told that no CMD_SYNC has completed yet.
     pub(crate) endpoints: BTreeMap<u32, Endpoint>,
     pub(crate) atc_pending: Vec<AtcPending>,
@@ -100,7 +99,7 @@ impl<M: Memory> Model<M> {
             enhanced,
             messages: VecDeque::new(),
             pending: Vec::new(),
-            heard: BTreeMap::new(),
+            once: Vec::new(),
             endpoints: BTreeMap::new(),
             atc_pending: Vec::new(),
             atc_late: Vec::new(),

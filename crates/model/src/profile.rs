@@ -37,9 +37,9 @@ pub struct Profile {
     pub stuck: bool,
     /// The registers of page 1 are in page 0, and there is no page 1 (§19).
     pub page_0_only: bool,
-    /// CFGI and TLBI commands take effect when they are given again after a CMD_SYNC of their queue completed: the first
-    /// time nothing happens (§19).
-    pub deaf: bool,
+    /// An erratum (§19): a CMD_CFGI_* or CMD_TLBI_* is sure to have done something only when it is given once more after
+    /// it was complete. CMD_ATC_INV does not have it.
+    pub repeated_invalidation: bool,
     /// What it does of all that the architecture allows.
     pub adversary: Adversary,
 }
@@ -139,7 +139,7 @@ impl Default for Profile {
             ack_delay: 0,
             stuck: false,
             page_0_only: false,
-            deaf: false,
+            repeated_invalidation: false,
             adversary: Adversary::ALL,
         }
     }

@@ -141,6 +141,7 @@ impl<M: Memory> Model<M> {
             ttb: tables.base,
             second,
             stream: purpose.stream,
+            walked: va,
             slot: leaf.slot,
             clean,
             basis,

@@ -275,6 +275,7 @@ impl<M: Memory> Model<M> {
             ttb: stage.tables.base,
             second: None,
             stream: purpose.stream,
+            walked: ipa,
             slot: leaf.slot,
             clean,
             basis: leaf.basis,

@@ -118,6 +118,9 @@ pub struct TlbEntry {
     pub second: Option<SecondStage>,
     /// Stream whose walk it was.
     pub stream: u32,
+    /// An input address of the leaf that was walked: of those of a contiguous group, the one by whose address the entry
+    /// is found when it is to go.
+    pub(crate) walked: u64,
     /// Where the leaf is; of stage 1 for both stages.
     pub(crate) slot: Slot,
     /// A write must mark that leaf as written first (§14).
@@ -145,10 +148,17 @@ impl TlbEntry {
     /// First and last input address of the leaf that it was made from, of stage 1 for both stages. Where stage 2 has
     /// smaller ones, several entries are made from it, and all go by any address within: whoever invalidates a stage 1 names
     /// the leaf once, and knows nothing of what is below.
+    ///
+    /// One that stands for several of a contiguous group is sure to go only by an invalidation of the whole group (§8.2):
+    /// here by that of the member that was walked, which nobody knows.
     pub(crate) const fn leaf(&self) -> (u64, u64) {
         let bytes = 1 << self.granule.span(self.level);
         if matches!(self.stages, Stages::Both) && self.size < bytes {
             let first = self.va & !(bytes - 1);
+            return (first, first | (bytes - 1));
+        }
+        if self.size > bytes {
+            let first = self.walked & !(bytes - 1);
             return (first, first | (bytes - 1));
         }
         (self.va, self.last())

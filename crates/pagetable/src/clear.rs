@@ -10,6 +10,7 @@ use crate::error::UnmapError;
 use crate::gather::Gather;
 use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::is_table;
+use crate::sync::FULL;
 use crate::table::entry;
 use crate::{Frames, Table};
 
@@ -36,7 +37,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         // What is gathered of pages is of no use here; it never holds a table.
         let mut unused = Gather::<4>::sized();
         // SAFETY: the caller's contract.
-        if let Some(bytes) = unsafe { self.unmap_pages(frames, iova, len, &mut unused) } {
+        if let Some(bytes) = unsafe { self.unmap_at_once(frames, iova, len, &mut unused) } {
             return Ok(bytes);
         }
         // SAFETY: as above.
@@ -85,6 +86,10 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             if !is_table(value) {
                 // SAFETY: as above.
                 return unsafe { self.clear_blocks(frames, table, shift, at, end) };
+            }
+            if shift == Geometry::<SHIFT, WIDE>::shift(2) && value & FULL != 0 {
+                // SAFETY: as above.
+                unsafe { self.open(frames, at) };
             }
             table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });

@@ -3,6 +3,7 @@
 
 use smmuv3_formats::PhysAddr;
 
+use crate::contiguous::{HAD_HINT, HINT};
 use crate::error::TableError;
 use crate::geometry::Geometry;
 use crate::leaf::Encoding;
@@ -23,7 +24,8 @@ pub struct TableConfig {
     /// Stage 2: the level of the first table, where there is a choice (§15.4): a later one than by default takes
     /// up to 16 tables side by side, and one step less to walk. `None` for the earliest that output size allows.
     pub start_level: Option<i8>,
-    /// Maps set the contiguous hint where they store all of a group. Calls on few pages then take the general way.
+    /// Maps set the contiguous hint where they store all of a group. Unmaps of few pages then take the general way, but
+    /// for single pages that have no hint.
     pub contiguous: bool,
     /// Blocks may be split: see [`Table::split`]. Unmaps of few pages then take the general way, and name no size.
     pub splits: bool,
@@ -248,28 +250,31 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     /// Without its first table.
     fn shaped(config: &TableConfig, root_shift: u32) -> Self {
         let direct_end = if config.upper { 0 } else { 1 << config.input_bits };
-        let span = Geometry::<SHIFT, WIDE>::ENTRIES as u16;
-        // Maps of fewer pages set no hint.
-        let group = match Self::group_shift(SHIFT) {
-            Some(group) if config.contiguous => 1 << (group - SHIFT),
-            _ => u16::MAX,
-        };
+        let first = Geometry::<SHIFT, WIDE>::shift(Geometry::<SHIFT, WIDE>::FIRST);
+        let straight_end = if root_shift == first { direct_end } else { 0 };
         let encoding = Encoding::new(config, Geometry::<SHIFT, WIDE>::LPA2);
         Self {
             root: PhysAddr(0),
-            direct_end,
-            plain_end: if encoding.has_all() { 0 } else { direct_end },
+            straight_end,
+            plain_end: if encoding.has_all() { 0 } else { straight_end },
             output_end: 1 << config.output_bits,
             // At most 52, and a shift.
             input_bits: config.input_bits as u8,
             root_shift: root_shift as u8,
-            map_below: if config.upper { 0 } else { span.min(group) },
-            unmap_below: if config.upper || config.contiguous || config.splits { 0 } else { span },
+            upper: config.upper,
+            unmaps_parts: !(config.upper || config.contiguous || config.splits),
+            special: match (config.splits, config.contiguous) {
+                (true, _) => u64::MAX,
+                (_, true) => HINT | HAD_HINT,
+                _ => 0,
+            },
             contiguous: config.contiguous,
             splits: config.splits && config.bbml != Bbml::Zero,
             marks_blocks: config.bbml == Bbml::One,
             refuses_cuts: config.contiguous && config.bbml == Bbml::Zero,
             encoding,
+            #[cfg(feature = "mutation")]
+            wrong: None,
         }
     }
 }

@@ -107,6 +107,12 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         for (nth, member) in (first..last).step_by(1 << shift).enumerate() {
             // SAFETY: a group lies in one table, which is live while a part of it is ours.
             let cell = unsafe { entry(frames, table, index + nth).as_ref() };
+            #[cfg(feature = "mutation")]
+            if self.wrong == Some(crate::Wrong::HintKept) {
+                let had = cell.load(Ordering::Relaxed) & HINT != 0;
+                whole |= had && member < end && member + (1 << shift) > start;
+                continue;
+            }
             // A table's descriptor has no hint, and its mark is another.
             let had = cell.load(Ordering::Relaxed) & (HINT | HAD_HINT) != 0
                 && take_hint::<_, STAGE>(cell);
@@ -119,6 +125,10 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         // hint must not be later than the invalidation.
         let count = ((last - first) >> shift) as usize;
         frames.publish(PhysAddr(table.0 + index as u64 * 8), count * 8);
+        #[cfg(feature = "mutation")]
+        if self.wrong == Some(crate::Wrong::PartOnly) {
+            return None;
+        }
         Some(Cut { start: first, end: last, shift })
     }
 }

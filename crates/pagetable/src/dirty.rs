@@ -22,6 +22,7 @@ use crate::flags::{Flag, Sweep, Swept};
 use crate::gather::Gather;
 use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::is_table;
+use crate::sync::FULL;
 use crate::table::entry;
 use crate::{Frames, Table, Unmap};
 
@@ -264,6 +265,10 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 return unsafe {
                     self.sweep_table(frames, (table, shift), (at, end), sweep, gather, told)
                 };
+            }
+            if shift == Geometry::<SHIFT, WIDE>::shift(2) && value & FULL != 0 && sweep == Sweep::Take {
+                // SAFETY: as above.
+                unsafe { self.open(frames, at) };
             }
             table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });

@@ -8,6 +8,7 @@ use crate::error::UnmapError;
 use crate::gather::Gather;
 use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::is_table;
+use crate::sync::FULL;
 use crate::{Frames, Table};
 
 /// The table in which a walk for a range ends: at a leaf, an empty entry, or a table wholly in the range.
@@ -16,6 +17,8 @@ pub(crate) struct Place {
     pub(crate) table: PhysAddr,
     /// log2 of the span of an entry of `table`.
     pub(crate) shift: u32,
+    /// The table is marked as full.
+    pub(crate) full: bool,
 }
 
 impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
@@ -76,18 +79,20 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         end: u64,
     ) -> (Place, u64) {
         let mut table = self.root();
+        let mut full = false;
         upper_levels!(SHIFT, WIDE, self.root_shift(), shift => {
             // SAFETY: `table` is the root or was read from its parent's descriptor for `at`, and can't be
             // unlinked by others meanwhile.
             let value = unsafe { self.load(frames, table, at, shift) };
             if !is_table(value) || covers(at, shift, start, end) {
-                return (Place { table, shift }, value);
+                return (Place { table, shift, full: false }, value);
             }
+            full = shift == Geometry::<SHIFT, WIDE>::shift(2) && value & FULL != 0;
             table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
         // SAFETY: as above.
         let value = unsafe { self.load(frames, table, at, SHIFT) };
-        (Place { table, shift: SHIFT }, value)
+        (Place { table, shift: SHIFT, full }, value)
     }
 
     /// An error if `value`, at the place of `at`, is a leaf that reaches beyond `start..end`.

@@ -19,16 +19,19 @@ pub(crate) const NON_LEAF: u64 = 0b11;
 /// A size that no leaf has: no size may be named.
 pub(crate) const NO_SIZE: u64 = 0b01;
 
+/// A size that no leaf has: something was added.
+const SOME: u64 = 0b100;
+
 /// Collects what was unmapped until it is invalidated. `TABLES` (at least 4) is how many unlinked tables
 /// it holds; a full one stops the cursor that fills it.
 ///
 /// Forgetting a gather that is not empty leaves devices with access to what was unmapped, and leaks the
 /// unlinked tables.
 pub struct Gather<const TABLES: usize = 32> {
-    /// Cleared addresses lie in `start..end`. `start > end` when nothing was cleared.
+    /// Cleared addresses lie in `start..end`, if [`SOME`] were.
     start: u64,
     end: u64,
-    /// Every size that a cleared leaf had.
+    /// Every size that a cleared leaf had, and sizes that none has.
     sizes: u64,
     /// The first `used` are initialised.
     tables: [MaybeUninit<Detached>; TABLES],
@@ -101,7 +104,7 @@ impl<const TABLES: usize> Gather<TABLES> {
     pub const fn sized() -> Self {
         const { assert!(TABLES >= 4, "one step of a cursor may unlink a table of each level") };
         Self {
-            start: u64::MAX,
+            start: 0,
             end: 0,
             sizes: 0,
             tables: [const { MaybeUninit::uninit() }; TABLES],
@@ -112,7 +115,7 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// Whether there is nothing to invalidate.
     #[inline]
     pub const fn is_empty(&self) -> bool {
-        self.start > self.end
+        self.sizes & SOME == 0
     }
 
     /// Input addresses to invalidate, end exclusive: from the first to the last that was cleared. Holes
@@ -126,7 +129,8 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// there were none.
     #[inline]
     pub const fn leaf_size(&self) -> Option<u64> {
-        if self.sizes.is_power_of_two() && self.sizes != NO_SIZE { Some(self.sizes) } else { None }
+        let sizes = self.sizes & !SOME;
+        if sizes.is_power_of_two() && sizes != NO_SIZE { Some(sizes) } else { None }
     }
 
     /// Whether the invalidation may be for leaves only: no table was unlinked, and no block split.
@@ -167,8 +171,6 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// Forgets everything, also tables that were not freed: they leak unless the caller keeps a copy.
     #[inline]
     pub const fn clear(&mut self) {
-        self.start = u64::MAX;
-        self.end = 0;
         self.sizes = 0;
         self.used = 0;
     }
@@ -188,9 +190,17 @@ impl<const TABLES: usize> Gather<TABLES> {
     /// Adds cleared addresses `start..end`, whose leaves had the sizes in `sizes` (their union).
     #[inline(always)]
     pub(crate) fn add(&mut self, start: u64, end: u64, sizes: u64) {
-        self.start = self.start.min(start);
-        self.end = self.end.max(end);
-        self.sizes |= sizes;
+        if self.sizes == 0 {
+            // Most gathers get no more than this.
+            (self.start, self.end, self.sizes) = (start, end, sizes | SOME);
+            return;
+        }
+        if self.is_empty() {
+            (self.start, self.end) = (start, end);
+        } else {
+            (self.start, self.end) = (self.start.min(start), self.end.max(end));
+        }
+        self.sizes |= sizes | SOME;
     }
 
     /// Adds an unlinked table; there must be room.
@@ -238,10 +248,16 @@ pub(crate) unsafe fn free_subtree<F: Frames + ?Sized>(
             let value = unsafe { entry(frames, table, index).as_ref() }.load(Ordering::Acquire);
             if is_table(value) {
                 let below = PhysAddr(next_table(value, kind));
-                let bits = granule - 3;
-                // SAFETY: a table that only this one points to, so that nobody reaches it either. All
-                // tables but the first are one granule.
-                unsafe { free_subtree(frames, below, shift - bits, kind, 1 << bits, 1 << granule) };
+                let (bits, size) = (granule - 3, 1 << granule);
+                if shift - bits > granule {
+                    // SAFETY: a table that only this one points to, so that nobody reaches it either. All
+                    // tables but the first are one granule.
+                    unsafe { free_subtree(frames, below, shift - bits, kind, 1 << bits, size) };
+                } else {
+                    // Most tables are of the last level: nothing is below.
+                    // SAFETY: as above.
+                    unsafe { frames.free(below, size, size) };
+                }
             }
         }
     }

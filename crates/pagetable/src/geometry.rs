@@ -28,6 +28,8 @@ impl<const SHIFT: u32, const WIDE: bool> Geometry<SHIFT, WIDE> {
     pub(crate) const BITS: u32 = Self::GRANULE.bits_per_level();
     /// Descriptors in a full table.
     pub(crate) const ENTRIES: usize = 1 << Self::BITS;
+    /// Bytes that a level-3 table spans.
+    pub(crate) const SPAN: u64 = 1 << Self::shift(2);
     /// Mask of an index into a full table.
     pub(crate) const MASK: usize = Self::ENTRIES - 1;
     /// The first level that there can be.
@@ -66,6 +68,20 @@ impl<const SHIFT: u32, const WIDE: bool> Geometry<SHIFT, WIDE> {
     /// log2 of the span of one entry at `level`.
     pub(crate) const fn shift(level: i8) -> u32 {
         SHIFT + (3 - level) as u32 * Self::BITS
+    }
+
+    /// Whether there are leaves of `1 << shift` bytes, as many as an entry of a level spans.
+    #[inline(always)]
+    pub(crate) const fn has_leaves(shift: u32) -> bool {
+        Self::level(shift) >= Self::LARGEST
+    }
+
+    /// The index of `address` in its table whose entries span `1 << shift` bytes, if the first table is of the first level
+    /// that there can be: no address has bits above the index in that.
+    #[inline(always)]
+    pub(crate) const fn straight_index(address: u64, shift: u32) -> usize {
+        let index = (address >> shift) as usize;
+        if shift == Self::shift(Self::FIRST) { index } else { index & Self::MASK }
     }
 
     /// The level whose entries span `1 << shift` bytes.
@@ -186,6 +202,27 @@ pub(crate) const fn next_table(descriptor: u64, (granule, wide): (u32, bool)) ->
         (_, true) => Geometry::<16, true>::address(descriptor),
     }
 }
+
+/// Runs a block for each level above 3 of a table whose first one is of the first level that there can be, with the log2
+/// of what an entry spans.
+macro_rules! straight_levels {
+    ($granule:ident, $wide:ident, $shift:ident => $body:block) => {
+        if $crate::geometry::Geometry::<$granule, $wide>::FIRST == -1 {
+            let $shift = $crate::geometry::Geometry::<$granule, $wide>::shift(-1);
+            $body
+        }
+        if $crate::geometry::Geometry::<$granule, $wide>::FIRST <= 0 {
+            let $shift = $crate::geometry::Geometry::<$granule, $wide>::shift(0);
+            $body
+        }
+        // That is true of all granules.
+        let $shift = $crate::geometry::Geometry::<$granule, $wide>::shift(1);
+        $body
+        let $shift = $crate::geometry::Geometry::<$granule, $wide>::shift(2);
+        $body
+    };
+}
+pub(crate) use straight_levels;
 
 /// Runs a block for each level above 3 from that of the first table on, whose entries span `1 << $root`
 /// bytes, with the log2 of what an entry spans. Written out so that each copy works with constants: a loop

@@ -6,7 +6,8 @@
 //! * [`Table`] is one address space. [`Table::map`] takes the largest pages and blocks that fit.
 //! * [`Table::unmap`] gives a cursor. Each step fills a [`Gather`]: what the caller must invalidate
 //!   before the memory that was mapped, and the tables that were unlinked, may be used again.
-//!   [`Table::unmap_pages`] does the same in one call, and in fewer instructions, for a few pages.
+//!   [`Table::unmap_page`], [`Table::unmap_pages`] and [`Table::unmap_at_once`] do the same in one call, and in fewer
+//!   instructions, for one page, a few pages, and those or a block.
 //! * [`Table::split`] makes tables of blocks that an unmap would cut.
 //! * [`Table::read_and_clear_dirty`] tells what devices have written, where hardware marks that: see [`Dirty`].
 //!   [`Unmap::next_reporting`] tells it of what is unmapped.
@@ -52,12 +53,15 @@ mod gather;
 mod geometry;
 mod leaf;
 mod map;
+mod page;
 mod prot;
 mod reclaim;
 mod split;
 mod sync;
 mod table;
 mod unmap;
+#[cfg(feature = "mutation")]
+mod wrong;
 
 pub use bitmap::Bitmap;
 pub use config::{Bbml, Dirty, TableConfig};
@@ -71,10 +75,12 @@ pub use prot::{Attributes, MAIR, Memory, Prot, Shareability};
 pub use reclaim::Reclaim;
 pub use smmuv3_formats::{Iova, PhysAddr};
 pub use split::Split;
-pub use sync::SYNCED;
+pub use sync::{FULL, SYNCED};
 pub use table::{
     Mapping, Stage1Table4K, Stage1Table4KLpa2, Stage1Table16K, Stage1Table16KLpa2, Stage1Table64K,
     Stage1Table64KLpa, Stage2Table4K, Stage2Table4KLpa2, Stage2Table16K, Stage2Table16KLpa2,
     Stage2Table64K, Stage2Table64KLpa, Table,
 };
 pub use unmap::Unmap;
+#[cfg(feature = "mutation")]
+pub use wrong::Wrong;

@@ -11,7 +11,7 @@ use crate::contiguous::HINT;
 use crate::error::{MapError, MapErrorKind};
 use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::{is_table, kind};
-use crate::sync::{SYNCED, install, settle};
+use crate::sync::{SYNCED, close, install, settle};
 use crate::table::entry;
 use crate::{Attributes, Frames, Table};
 
@@ -47,7 +47,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     /// # Safety
     /// The contract of [`Table`]. And for as long as the range is mapped, the caller lets devices use the
     /// output range in the ways that `attributes` permits.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn map<F: Frames + ?Sized>(
         &self,
         frames: &F,
@@ -57,23 +57,58 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         attributes: Attributes,
     ) -> Result<(), MapError> {
         // SAFETY: the caller's contract.
-        let run = unsafe { self.in_table(frames, iova, pa, len, attributes) };
-        let Some(Run { table, index, count, first }) = run else {
-            // SAFETY: as above.
-            return unsafe { self.map_anywhere(frames, iova, pa, len, attributes) };
-        };
-        let here = descriptor(table, index);
-        // SAFETY: a live table, since it was found on the walk for `iova`, and a run that does not leave it.
-        let stored = unsafe { fill(entry(frames, table, index), count, first, 1 << SHIFT) };
-        if stored != count {
-            return Self::taken(frames, here, iova, stored);
+        if len == Self::granule() && unsafe { self.map_page(frames, iova, pa, attributes) } {
+            return Ok(());
         }
-        frames.publish(here, count * 8);
-        Ok(())
+        // What comes now has more to do; the way of one page keeps the registers.
+        core::hint::cold_path();
+        let mut result = Ok(());
+        // SAFETY: as above.
+        if unsafe { Self::map_more(frames, iova, pa, len, attributes, self, &mut result) } {
+            return Ok(());
+        }
+        result
     }
 
-    /// The run of a map that lies in one level-3 table, which exists: most maps, and a third of the
-    /// instructions of the general way. `None` for all else: wrong arguments too.
+    /// Maps in every case; gives whether it did. Otherwise, why not is in `result`, which was `Ok` before. The arguments are
+    /// in this order so that none has to be moved for it on the way of one page.
+    ///
+    /// # Safety
+    /// As for [`map`](Self::map).
+    #[inline(never)]
+    unsafe fn map_more<F: Frames + ?Sized>(
+        frames: &F,
+        iova: Iova,
+        pa: PhysAddr,
+        len: u64,
+        attributes: Attributes,
+        table: &Self,
+        result: &mut Result<(), MapError>,
+    ) -> bool {
+        if len >= Geometry::<SHIFT, WIDE>::SPAN {
+            // SAFETY: the caller's contract.
+            if unsafe { table.map_block(frames, iova, pa, len, attributes) } {
+                return true;
+            }
+        // SAFETY: as above.
+        } else if let Some(run) = unsafe { table.in_table(frames, iova, pa, len, attributes) } {
+            let Run { table, index, count, first } = run;
+            let here = descriptor(table, index);
+            // SAFETY: a live table, since it was found on the walk for `iova`, and a run that does not leave it.
+            let stored = unsafe { fill_pages::<SHIFT>(entry(frames, table, index), count, first) };
+            if stored != count {
+                *result = Self::taken(frames, here, iova, stored);
+                return false;
+            }
+            frames.publish(here, count * 8);
+            return true;
+        }
+        // SAFETY: as above.
+        *result = unsafe { table.map_anywhere(frames, iova, pa, len, attributes) };
+        result.is_ok()
+    }
+
+    /// The run of a map that lies in one level-3 table, which exists. `None` for all else: wrong arguments too.
     ///
     /// # Safety
     /// As for [`map`](Self::map).
@@ -86,7 +121,11 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         len: u64,
         attributes: Attributes,
     ) -> Option<Run> {
-        let (index, count) = self.within_a_table(iova, len, pa.0, self.map_below)?;
+        let (index, count) = self.within_a_table(iova, len, pa.0)?;
+        // Of fewer pages than a group has, none gets the hint.
+        if self.contiguous && Self::group_shift(SHIFT).is_some_and(|group| len >> group != 0) {
+            return None;
+        }
         let leaf = self.encoding.short(attributes)?;
         // What a level-3 table spans is less than any output size.
         if pa.0 > self.output_end() - len || len > Geometry::<SHIFT, WIDE>::straight(pa.0) {
@@ -127,7 +166,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         Err(MapError { mapped, kind: MapErrorKind::Overlap { at: Iova(iova.0 + mapped) } })
     }
 
-    /// Maps in every case.
+    /// Maps in every case, run by run.
     ///
     /// # Safety
     /// As for [`map`](Self::map).
@@ -168,8 +207,9 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         len: u64,
         attributes: Attributes,
     ) -> Option<Request> {
-        // In an upper half both are 0.
-        let (most, end) = (self.output_end.min(self.direct_end), self.direct_end);
+        // In an upper half it is 0.
+        let end = self.direct_end();
+        let most = self.output_end.min(end);
         if (iova.0 | pa.0 | len) & (Self::granule() - 1) != 0
             // Refuses 0 too.
             || len.wrapping_sub(1) >= most
@@ -223,6 +263,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         let left = request.end - at;
         let mut shift = Geometry::<SHIFT, WIDE>::leaf_shift(at | pa, left, self.root_shift());
         let mut table = self.root();
+        // Of a level-3 table, the descriptor that leads to it.
+        let mut above = None;
         upper_levels!(SHIFT, WIDE, self.root_shift(), level => {
             if level > shift {
                 let index = self.index(at, level);
@@ -236,6 +278,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 } else {
                     self.enter(frames, cell, descriptor(table, index), value, at)?
                 };
+                above = Some(cell);
             }
         });
         loop {
@@ -253,21 +296,26 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 unsafe { Self::fill_groups(cells, count, first, shift, at ^ pa, at) }
             } else {
                 // SAFETY: as above.
-                unsafe { fill(cells, count, first, 1 << shift) }
+                unsafe { Self::fill(cells, count, first, shift) }
             };
             let here = descriptor(table, index);
             if stored != 0 {
                 frames.publish(here, stored * 8);
+                let all = shift == SHIFT && stored == Geometry::<SHIFT, WIDE>::ENTRIES;
+                if let Some(above) = above.filter(|_| all) {
+                    close(above, above.load(Ordering::Relaxed));
+                }
                 return Ok(at + ((stored as u64) << shift));
             }
             // A block's place is taken: by a table that can be walked into, or by a leaf.
             // SAFETY: as above.
-            let value = unsafe { cells.as_ref() }.load(Ordering::Acquire);
+            let cell = unsafe { cells.as_ref() };
+            let value = cell.load(Ordering::Acquire);
             if shift == SHIFT || !is_table(value) {
                 return Err(MapErrorKind::Overlap { at: self.at(at) });
             }
             settle(value, || frames.publish(here, 8));
-            table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
+            (table, above) = (PhysAddr(Geometry::<SHIFT, WIDE>::address(value)), Some(cell));
             shift -= Geometry::<SHIFT, WIDE>::BITS;
         }
     }
@@ -286,11 +334,10 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         differs: u64,
         at: u64,
     ) -> usize {
-        let step = 1 << shift;
         let group = Self::group_shift(shift).filter(|&group| differs & ((1 << group) - 1) == 0);
         let Some(group) = group else {
             // SAFETY: the caller's promise.
-            return unsafe { fill(cells, count, first, step) };
+            return unsafe { Self::fill(cells, count, first, shift) };
         };
         let members = 1 << (group - shift);
         let mut stored = 0;
@@ -301,18 +348,32 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             let run = left.min(members - within);
             // SAFETY: the caller's promise.
             let cells = unsafe { cells.add(stored) };
-            // SAFETY: as above; it is asked of a run alone.
-            let empty = |nth| unsafe { cells.add(nth).as_ref() }.load(Ordering::Relaxed) == 0;
             // Some member may be kept for all as soon as one is stored: only if there is place for all.
-            let hint = if run == members && (0..members).all(empty) { HINT } else { 0 };
+            // SAFETY: the caller's promise, for a run alone.
+            let hint = if run == members && unsafe { are_empty(cells, run) } { HINT } else { 0 };
             // SAFETY: as above.
-            let got = unsafe { fill(cells, run, (first + done) | hint, step) };
+            let got = unsafe { Self::fill(cells, run, (first + done) | hint, shift) };
             stored += got;
             if got != run {
                 break;
             }
         }
         stored
+    }
+
+    /// Stores leaves of `1 << shift` bytes from `cells` on, each so much further than the one before, until `count` are stored
+    /// or one is not empty. Gives how many.
+    ///
+    /// # Safety
+    /// `cells` and the `count - 1` descriptors after it are in one live table.
+    #[inline(always)]
+    unsafe fn fill(cells: NonNull<AtomicU64>, count: usize, first: u64, shift: u32) -> usize {
+        if shift == SHIFT {
+            // SAFETY: the caller's promise.
+            return unsafe { fill_pages::<SHIFT>(cells, count, first) };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { fill_slowly(cells, count, first, 1 << shift, 0) }
     }
 
     /// The table behind `cell`, in which `value` was found: not a table that is known to be published.
@@ -371,27 +432,80 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
 
 /// Address of the descriptor at `index` of `table`. Tables are below 2^52.
 #[inline(always)]
-const fn descriptor(table: PhysAddr, index: usize) -> PhysAddr {
+pub(crate) const fn descriptor(table: PhysAddr, index: usize) -> PhysAddr {
     PhysAddr(table.0 + index as u64 * 8)
 }
 
-/// Stores leaves from `cell` on, each `step` further than the one before, until `count` are stored or
+/// Descriptors that are looked at together, before any is stored.
+const CHUNK: usize = 8;
+
+/// Whether `count` descriptors from `cells` on are empty.
+///
+/// # Safety
+/// They are in one live table.
+#[inline(always)]
+unsafe fn are_empty(cells: NonNull<AtomicU64>, count: usize) -> bool {
+    // SAFETY: the caller's promise.
+    let load = |nth| unsafe { cells.add(nth).as_ref() }.load(Ordering::Relaxed);
+    (0..count).fold(0, |any, nth| any | load(nth)) == 0
+}
+
+/// Stores leaves of pages from `cells` on, each a page further than the one before, until `count` are stored or
 /// one is not empty. Gives how many.
 ///
 /// # Safety
-/// `cell` and the `count - 1` descriptors after it are in one live table.
+/// `cells` and the `count - 1` descriptors after it are in one live table.
+#[inline(never)]
+unsafe fn fill_pages<const SHIFT: u32>(
+    cells: NonNull<AtomicU64>,
+    count: usize,
+    first: u64,
+) -> usize {
+    let mut stored = 0;
+    // The addresses are the caller's: what is empty stays so.
+    while count - stored >= CHUNK {
+        // SAFETY: less than `count`.
+        let chunk = unsafe { cells.add(stored) };
+        // SAFETY: as many are left.
+        if !unsafe { are_empty(chunk, CHUNK) } {
+            break;
+        }
+        let first = first.wrapping_add((stored as u64) << SHIFT);
+        for nth in 0..CHUNK {
+            // SAFETY: as above.
+            let cell = unsafe { chunk.add(nth).as_ref() };
+            cell.store(first.wrapping_add((nth as u64) << SHIFT), Ordering::Relaxed);
+        }
+        stored += CHUNK;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { fill_slowly(cells, count, first, 1 << SHIFT, stored) }
+}
+
+/// Stores leaves from `cells` on, each `step` further than the one before, of which `stored` are stored already, until
+/// `count` are or one is not empty. Gives how many.
+///
+/// # Safety
+/// `cells` and the `count - 1` descriptors after it are in one live table.
 #[inline(always)]
-unsafe fn fill(cell: NonNull<AtomicU64>, count: usize, first: u64, step: u64) -> usize {
-    let mut descriptor = first;
-    for i in 0..count {
+unsafe fn fill_slowly(
+    cells: NonNull<AtomicU64>,
+    count: usize,
+    first: u64,
+    step: u64,
+    mut stored: usize,
+) -> usize {
+    // Wraps at most behind the last leaf: the output range was checked.
+    let mut descriptor = first.wrapping_add((stored as u64).wrapping_mul(step));
+    while stored != count {
         // SAFETY: the caller's promise.
-        let cell = unsafe { cell.add(i).as_ref() };
+        let cell = unsafe { cells.add(stored).as_ref() };
         if cell.load(Ordering::Relaxed) != 0 {
-            return i;
+            break;
         }
         cell.store(descriptor, Ordering::Relaxed);
-        // Wraps at most behind the last leaf: the output range was checked.
         descriptor = descriptor.wrapping_add(step);
+        stored += 1;
     }
-    count
+    stored
 }

@@ -6,6 +6,11 @@
 //! still sit in a cache when another thread sees it, maps below it and returns: the walker would then
 //! fault on a mapping that was reported done. So the winner sets [`SYNCED`] *after* it has published the
 //! descriptor, and whoever meets a table descriptor without that bit publishes it before going on.
+//!
+//! A map that fills a whole level-3 table exchanges the mark for [`FULL`]: then an unmap of the whole knows how much it
+//! unmaps without reading it. An unmap of a part exchanges it back before it clears anything. The range of either is the
+//! caller's alone, so that no other call works below that descriptor while it is marked; several unmaps of parts may
+//! exchange the mark back at once.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +19,10 @@ use crate::leaf::is_table;
 /// Software bit of our table descriptors: the descriptor has been published. Bits 58:51 of a table
 /// descriptor are ignored by the hardware (§15.2).
 pub const SYNCED: u64 = 1 << 55;
+
+/// Software bit of our descriptors of level-3 tables, in the place of [`SYNCED`]: the descriptor has been published, and
+/// every entry of the table is a page.
+pub const FULL: u64 = 1 << 56;
 
 /// A 64-bit descriptor in memory that other threads and the hardware may read.
 ///
@@ -66,8 +75,26 @@ pub(crate) fn install<C: Cell>(
 /// Before a table descriptor that was found is relied on: makes sure that the walker sees it.
 #[inline(always)]
 pub(crate) fn settle(found: u64, publish: impl Fn()) {
-    if found & SYNCED == 0 {
+    if found & (SYNCED | FULL) == 0 {
         publish();
+    }
+}
+
+/// Marks the descriptor `found` of a table, all of whose entries the caller has stored, as that of a full one.
+#[inline]
+pub(crate) fn close<C: Cell>(cell: &C, found: u64) {
+    // It always has: whoever links a table marks it before he goes on. If it is something else now, there is no mark.
+    if found & SYNCED != 0 {
+        let _ = cell.replace(found, found ^ (SYNCED | FULL));
+    }
+}
+
+/// Takes that mark back, before an entry of the table is cleared.
+#[inline]
+pub(crate) fn open<C: Cell>(cell: &C, found: u64) {
+    if found & FULL != 0 {
+        // Otherwise another caller has, for his part.
+        let _ = cell.replace(found, found ^ (SYNCED | FULL));
     }
 }
 
@@ -80,7 +107,7 @@ mod tests {
     use loom::sync::atomic::{AtomicU64, Ordering};
     use loom::thread;
 
-    use super::{Cell, SYNCED, install, settle};
+    use super::{Cell, FULL, SYNCED, install, open, settle};
 
     impl Cell for AtomicU64 {
         fn replace(&self, old: u64, value: u64) -> Result<(), u64> {
@@ -187,6 +214,40 @@ mod tests {
     #[should_panic(expected = "the walker does not see it")]
     fn loom_a_mark_set_before_publishing_is_too_early() {
         race(early);
+    }
+
+    /// Two callers each unmap a part of a full table, which nobody may then take for a full one.
+    fn race_to_open(open: fn(&AtomicU64, u64)) {
+        loom::model(move || {
+            let entry = Arc::new(AtomicU64::new(TABLES[0] | FULL));
+            let part = || {
+                let entry = entry.clone();
+                move || {
+                    open(&entry, entry.load(Ordering::Acquire));
+                    let found = entry.load(Ordering::Acquire);
+                    assert_eq!(found, TABLES[0] | SYNCED, "marked while it has a hole");
+                }
+            };
+            let threads = [thread::spawn(part()), thread::spawn(part())];
+            for thread in threads {
+                thread.join().expect("marked while it has a hole");
+            }
+        });
+    }
+
+    #[test]
+    fn loom_a_full_table_that_two_open_stays_open() {
+        race_to_open(|entry, found| open(entry, found));
+    }
+
+    #[test]
+    #[should_panic(expected = "marked while it has a hole")]
+    fn loom_marks_that_are_turned_without_looking_come_back() {
+        race_to_open(|entry, found| {
+            if found & FULL != 0 {
+                entry.fetch_xor(SYNCED | FULL, Ordering::AcqRel);
+            }
+        });
     }
 
     /// A block, and its flag that hardware sets.

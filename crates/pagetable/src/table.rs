@@ -8,7 +8,7 @@ use smmuv3_formats::{Iova, PhysAddr};
 
 use crate::error::RangeError;
 use crate::gather::free_subtree;
-use crate::geometry::{Geometry, upper_levels};
+use crate::geometry::{Geometry, straight_levels, upper_levels};
 use crate::leaf::{Encoding, is_table, short};
 use crate::{Attributes, Frames};
 
@@ -54,10 +54,10 @@ pub type Stage2Table64KLpa = Table<16, 2, true>;
 #[derive(Debug)]
 pub struct Table<const SHIFT: u32, const STAGE: u8, const WIDE: bool = false> {
     pub(crate) root: PhysAddr,
-    /// The first address that is too wide to be an offset: 2 to the power of the input bits. In an upper half no
-    /// address is an offset: 0.
-    pub(crate) direct_end: u64,
-    /// As `direct_end`, or 0 if the table may hold leaves that are not plain.
+    /// As [`direct_end`](Self::direct_end), or 0 if the first table is not of the first level that there can be. Addresses
+    /// below it may be walked straight: with constants only.
+    pub(crate) straight_end: u64,
+    /// As `straight_end`, or 0 if the table may hold leaves that are not plain.
     pub(crate) plain_end: u64,
     /// The first output address that is too wide.
     pub(crate) output_end: u64,
@@ -65,10 +65,12 @@ pub struct Table<const SHIFT: u32, const STAGE: u8, const WIDE: bool = false> {
     pub(crate) input_bits: u8,
     /// log2 of the span of an entry of the first table.
     pub(crate) root_shift: u8,
-    /// Ranges of fewer pages, within a level-3 table, may be mapped the short way,
-    pub(crate) map_below: u16,
-    /// or unmapped.
-    pub(crate) unmap_below: u16,
+    /// It is for the upper half.
+    pub(crate) upper: bool,
+    /// Parts of a level-3 table, and blocks, are unmapped with nothing else to be done.
+    pub(crate) unmaps_parts: bool,
+    /// Bits of leaves that more must be done for than to clear them.
+    pub(crate) special: u64,
     pub(crate) contiguous: bool,
     /// Blocks may be split,
     pub(crate) splits: bool,
@@ -77,6 +79,8 @@ pub struct Table<const SHIFT: u32, const STAGE: u8, const WIDE: bool = false> {
     /// A range must not cut a group of contiguous leaves.
     pub(crate) refuses_cuts: bool,
     pub(crate) encoding: Encoding<STAGE>,
+    #[cfg(feature = "mutation")]
+    pub(crate) wrong: Option<crate::Wrong>,
 }
 
 /// What an address translates to.
@@ -126,16 +130,23 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         Iova(self.base_offset())
     }
 
+    /// The first address that is too wide to be an offset: 2 to the power of the input bits. In an upper half no
+    /// address is an offset: 0.
+    #[inline(always)]
+    pub(crate) const fn direct_end(&self) -> u64 {
+        if self.upper { 0 } else { self.half() }
+    }
+
     /// The address that is offset 0.
     #[inline(always)]
     pub(crate) const fn base_offset(&self) -> u64 {
-        if self.direct_end == 0 { self.half().wrapping_neg() } else { 0 }
+        if self.upper { self.half().wrapping_neg() } else { 0 }
     }
 
     /// No range ends beyond this offset: the size of the half, a page less if that is the upper one.
     #[inline(always)]
     pub(crate) const fn input_end(&self) -> u64 {
-        if self.direct_end == 0 { self.half() - Self::granule() } else { self.direct_end }
+        if self.upper { self.half() - Self::granule() } else { self.half() }
     }
 
     /// The size of the half.
@@ -157,39 +168,43 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ///
     /// # Safety
     /// The contract of [`Table`], for the one address.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn lookup<F: Frames + ?Sized>(&self, frames: &F, iova: Iova) -> Option<Mapping> {
         if iova.0 >= self.plain_end {
             // SAFETY: the caller's contract.
             return unsafe { Self::lookup_any(frames, iova, self) };
         }
-        // As `leaf`, but with an end of its own for each level.
+        // As `leaf`, but with constants only, and an end of its own for each level.
         let mut table = self.root;
-        upper_levels!(SHIFT, WIDE, self.root_shift(), shift => {
+        straight_levels!(SHIFT, WIDE, shift => {
             // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`. A table is
             // unlinked only by a call whose range covers all it spans, hence `iova`: not meanwhile.
-            let value = unsafe { self.load(frames, table, iova.0, shift) };
+            let value = unsafe { self.load_straight(frames, table, iova.0, shift) };
             if !is_table(value) {
                 return Self::plain_mapping(value, iova, shift);
             }
             table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
         // SAFETY: as above.
-        Self::plain_mapping(unsafe { self.load(frames, table, iova.0, SHIFT) }, iova, SHIFT)
+        let value = unsafe { self.load_straight(frames, table, iova.0, SHIFT) };
+        Self::plain_mapping(value, iova, SHIFT)
     }
 
     /// What a plain leaf that spans `1 << shift` bytes, or an empty entry, makes of `iova`.
     #[inline(always)]
     fn plain_mapping(leaf: u64, iova: Iova, shift: u32) -> Option<Mapping> {
-        (leaf != 0).then(|| Self::leads(leaf, iova, shift, short::<STAGE>(leaf)))
+        if leaf == 0 {
+            return None;
+        }
+        let pa = Self::output(leaf, iova, shift);
+        Some(Mapping { pa, size: 1 << shift, attributes: short::<STAGE>(leaf) })
     }
 
-    /// Looks up any address, and leaves that do not say all at a glance. The arguments are in this order so that none has to
-    /// be moved for it on the way that is usual.
+    /// Looks up any address, in any table. The arguments are in this order so that none has to be moved for it on the way
+    /// that is usual.
     ///
     /// # Safety
     /// As for [`lookup`](Self::lookup).
-    #[cold]
     #[inline(never)]
     unsafe fn lookup_any<F: Frames + ?Sized>(
         frames: &F,
@@ -202,7 +217,12 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         }
         // SAFETY: the caller's contract; the address is within the input.
         let (leaf, shift) = unsafe { table.leaf(frames, offset.0) };
-        (leaf != 0).then(|| Self::leads(leaf, offset, shift, table.encoding.decode(leaf)))
+        if !table.encoding.has_all() {
+            return Self::plain_mapping(leaf, offset, shift);
+        }
+        let attributes = table.encoding.decode(leaf);
+        let pa = Self::output(leaf, offset, shift);
+        (leaf != 0).then_some(Mapping { pa, size: 1 << shift, attributes })
     }
 
     /// The leaf for an offset or the empty entry, and log2 of the bytes that it spans.
@@ -225,12 +245,11 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         (unsafe { self.load(frames, table, offset, SHIFT) }, SHIFT)
     }
 
-    /// What a leaf that spans `1 << shift` bytes makes of `iova`.
+    /// Where a leaf that spans `1 << shift` bytes leads `iova`.
     #[inline(always)]
-    fn leads(leaf: u64, iova: Iova, shift: u32, attributes: Attributes) -> Mapping {
+    const fn output(leaf: u64, iova: Iova, shift: u32) -> PhysAddr {
         let below = (1 << shift) - 1;
-        let pa = PhysAddr(Geometry::<SHIFT, WIDE>::address(leaf) & !below | iova.0 & below);
-        Mapping { pa, size: below + 1, attributes }
+        PhysAddr(Geometry::<SHIFT, WIDE>::address(leaf) & !below | iova.0 & below)
     }
 
     /// Frees every table, the first too.
@@ -285,32 +304,28 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         pa.0.checked_add(len).is_some_and(|end| end <= self.output_end)
     }
 
-    /// The index of `iova` in its level-3 table and the count of pages, for a range of fewer pages than `below`
-    /// that is a part of what one such table spans; `None` for all of it or more, for wrong ranges, and if
-    /// `aligned` is not. Where it gives something, `iova` is an offset too.
+    /// The index of `iova` in its level-3 table and the count of pages, for a range that is a part of what one such table
+    /// spans; `None` for all of it or more, for wrong ranges, and if `aligned` is not. Where it gives something, `iova` is
+    /// an offset too.
     #[inline(always)]
     pub(crate) fn within_a_table(
         &self,
         iova: Iova,
         len: u64,
         aligned: u64,
-        below: u16,
     ) -> Option<(usize, usize)> {
-        let index = self.index(iova.0, SHIFT);
-        let count = len >> SHIFT;
-        let entries = Geometry::<SHIFT, WIDE>::ENTRIES as u64;
-        // Only with 64 KiB can a first table, of several, be of level 3.
-        let first = if SHIFT == 16 { index & Geometry::<SHIFT, WIDE>::MASK } else { index };
+        let first = iova.0 & (Geometry::<SHIFT, WIDE>::SPAN - 1);
         // The first refuses 0 too, and makes what follows fit. A start within the input is enough: that ends with a table.
-        if count.wrapping_sub(1) >= entries - first as u64
-            || count as u16 >= below
+        if len.wrapping_sub(1) >= Geometry::<SHIFT, WIDE>::SPAN - first
+            || len == Geometry::<SHIFT, WIDE>::SPAN
             || (iova.0 | len | aligned) & (Self::granule() - 1) != 0
-            || iova.0 >= self.direct_end
+            || iova.0 >= self.straight_end && iova.0 >= self.direct_end()
         {
             return None;
         }
-        // At most a table's entries.
-        Some((index, count as usize))
+        // Only with 64 KiB can a first table, of several, be of level 3: then the index has more bits. The count is at most
+        // a table's entries.
+        Some((self.index(iova.0, SHIFT), (len >> SHIFT) as usize))
     }
 
     /// The first output address that is too wide.
@@ -350,6 +365,26 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ) -> u64 {
         // SAFETY: the table is live, and has an entry for every address that is walked through it.
         let cell = unsafe { entry(frames, table, self.index(address, shift)).as_ref() };
+        // Acquire: the zeros of a table that another thread has just linked.
+        cell.load(Ordering::Acquire)
+    }
+
+    /// As [`load`](Self::load), with constants only.
+    ///
+    /// # Safety
+    /// As for [`load`](Self::load); `address` is below `straight_end`.
+    #[inline(always)]
+    pub(crate) unsafe fn load_straight<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        table: PhysAddr,
+        address: u64,
+        shift: u32,
+    ) -> u64 {
+        let index = Geometry::<SHIFT, WIDE>::straight_index(address, shift);
+        // SAFETY: the table is live, and has an entry for every address that is walked through it: the first one, which
+        // is of the first level, for all below the input size, and the others for every index of `BITS` bits.
+        let cell = unsafe { entry(frames, table, index).as_ref() };
         // Acquire: the zeros of a table that another thread has just linked.
         cell.load(Ordering::Acquire)
     }

@@ -11,6 +11,7 @@ use crate::error::UnmapError;
 use crate::gather::{Detached, Gather};
 use crate::geometry::{Geometry, upper_levels};
 use crate::leaf::is_table;
+use crate::sync::{FULL, open};
 use crate::table::entry;
 use crate::{Frames, Table};
 
@@ -29,6 +30,14 @@ pub struct Unmap<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, cons
     unmapped: u64,
     /// Whether the leaves were unmapped before the tables.
     taken: bool,
+}
+
+/// What an unmap begins with: the fields of [`Unmap`] that depend on what is there.
+struct Start {
+    at: u64,
+    end: u64,
+    only: Option<PhysAddr>,
+    found: Option<Place>,
 }
 
 /// What is at a range that may be a part of one level-3 table, and not all of it. Then there is nothing to
@@ -62,6 +71,31 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         iova: Iova,
         len: u64,
     ) -> Result<Unmap<'t, F, SHIFT, STAGE, WIDE>, UnmapError> {
+        let page = if len == Self::granule() && self.unmaps_parts {
+            // SAFETY: the caller's contract.
+            unsafe { self.page_table(frames, iova) }
+        } else {
+            None
+        };
+        let Start { at, end, only, found } = match page {
+            Some(_) => Start { at: iova.0, end: iova.0 + len, only: page, found: None },
+            // SAFETY: as above.
+            None => unsafe { self.start(frames, iova, len) }?,
+        };
+        Ok(Unmap { table: self, frames, only, at, end, found, unmapped: 0, taken: false })
+    }
+
+    /// How an unmap starts, in every case.
+    ///
+    /// # Safety
+    /// As for [`unmap`](Self::unmap).
+    #[inline(never)]
+    unsafe fn start<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        iova: Iova,
+        len: u64,
+    ) -> Result<Start, UnmapError> {
         // No overflow where it is used: then the range was found to be within the input size.
         let end = iova.0.wrapping_add(len);
         // SAFETY: the caller's contract.
@@ -80,23 +114,29 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 }
             }
         };
-        Ok(Unmap { table: self, frames, only, at, end, found, unmapped: 0, taken: false })
+        Ok(Start { at, end, only, found })
     }
 
-    /// Unmaps at once, without a cursor, what is only a part of one level-3 table: most unmaps. Gives the
-    /// bytes that were mapped and are not any more; adds to the gather as [`Unmap::next`] does, though
-    /// never a table. `None`, and nothing done, for all that needs [`unmap`](Self::unmap), errors too.
+    /// As [`unmap_at_once`](Self::unmap_at_once), in every case.
     ///
     /// # Safety
     /// As for [`unmap`](Self::unmap).
-    #[inline]
-    pub unsafe fn unmap_pages<F: Frames + ?Sized, const TABLES: usize>(
+    #[inline(never)]
+    pub(crate) unsafe fn unmap_few<F: Frames + ?Sized, const TABLES: usize>(
         &self,
         frames: &F,
         iova: Iova,
         len: u64,
         gather: &mut Gather<TABLES>,
     ) -> Option<u64> {
+        if len >= Geometry::<SHIFT, WIDE>::SPAN {
+            // SAFETY: the caller's contract.
+            let table = unsafe { self.whole_block(frames, iova, len) }?;
+            // SAFETY: as above.
+            return Some(unsafe {
+                self.clear_block(frames, table, (iova.0, iova.0 + len), gather)
+            });
+        }
         // SAFETY: the caller's contract.
         match unsafe { self.find(frames, iova, len) } {
             // SAFETY: the table spans all of the range, and the caller's contract.
@@ -108,71 +148,13 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         }
     }
 
-    /// The table with the block that is all of the range, in a lower half; `None` for other ranges, and where blocks need more
-    /// care.
-    ///
-    /// # Safety
-    /// The contract of [`Table`] for the range.
-    #[inline(always)]
-    unsafe fn whole_block<F: Frames + ?Sized>(
-        &self,
-        frames: &F,
-        iova: Iova,
-        len: u64,
-    ) -> Option<PhysAddr> {
-        if !len.is_power_of_two()
-            || iova.0 & (len - 1) != 0
-            || iova.0 >= self.direct_end
-            || self.unmap_below == 0
-        {
-            return None;
-        }
-        let mut table = self.root();
-        upper_levels!(SHIFT, WIDE, self.root_shift(), shift => {
-            // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`, and can't
-            // be unlinked by others meanwhile.
-            let value = unsafe { self.load(frames, table, iova.0, shift) };
-            if len == 1 << shift {
-                return (value != 0 && !is_table(value)).then_some(table);
-            }
-            if !is_table(value) {
-                return None;
-            }
-            table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
-        });
-        // Nothing more is below: no block is of that size.
-        let _ = table;
-        None
-    }
-
-    /// Unmaps the block in `table` that is all of the range; gives its bytes.
-    ///
-    /// # Safety
-    /// As for [`unmap`](Self::unmap), and [`whole_block`](Self::whole_block) gave the table.
-    #[inline]
-    unsafe fn clear_block<F: Frames + ?Sized, const TABLES: usize>(
-        &self,
-        frames: &F,
-        table: PhysAddr,
-        (at, end): (u64, u64),
-        gather: &mut Gather<TABLES>,
-    ) -> u64 {
-        let index = self.index(at, (end - at).trailing_zeros());
-        // SAFETY: the table has the index of all addresses that are walked through it, and is live while the range
-        // is ours.
-        unsafe { entry(frames, table, index).as_ref() }.store(0, Ordering::Relaxed);
-        gather.add(at, end, end - at);
-        frames.publish(PhysAddr(table.0 + index as u64 * 8), 8);
-        end - at
-    }
-
     /// Looks for the level-3 table of which the range is a part.
     ///
     /// # Safety
     /// The contract of [`Table`] for the range.
     #[inline(always)]
     unsafe fn find<F: Frames + ?Sized>(&self, frames: &F, iova: Iova, len: u64) -> Found {
-        if self.within_a_table(iova, len, 0, self.unmap_below).is_none() {
+        if !self.unmaps_parts || self.within_a_table(iova, len, 0).is_none() {
             return Found::More;
         }
         let mut table = self.root();
@@ -183,9 +165,37 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             if !is_table(value) {
                 return if value == 0 { Found::Nothing } else { Found::Block(shift) };
             }
+            if shift == Geometry::<SHIFT, WIDE>::shift(2) && value & FULL != 0 {
+                // SAFETY: as above.
+                unsafe { self.open(frames, iova.0) };
+            }
             table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
         Found::Pages(table)
+    }
+}
+
+impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
+    /// Takes the mark from the level-3 table for `at`, which says that it is full.
+    ///
+    /// # Safety
+    /// The contract of [`Table`] for `at`.
+    #[cold]
+    #[inline(never)]
+    pub(crate) unsafe fn open<F: Frames + ?Sized>(&self, frames: &F, at: u64) {
+        let mut table = self.root();
+        upper_levels!(SHIFT, WIDE, self.root_shift(), shift => {
+            // SAFETY: `table` is the root or was read from its parent's descriptor for `at`, and can't be
+            // unlinked by others meanwhile.
+            let cell = unsafe { entry(frames, table, self.index(at, shift)).as_ref() };
+            let value = cell.load(Ordering::Acquire);
+            if !is_table(value) {
+                return;
+            }
+            open(cell, value);
+            table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
+        });
+        let _ = table;
     }
 }
 
@@ -199,32 +209,50 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
     #[inline]
     pub fn next<const TABLES: usize>(&mut self, gather: &mut Gather<TABLES>) -> bool {
         if let Some(table) = self.only.take() {
-            let Self { at, end, .. } = *self;
-            let count = ((end - at) >> SHIFT) as usize;
-            self.unmapped += if count < Geometry::<SHIFT, WIDE>::ENTRIES {
-                // SAFETY: `unmap` found this table on the walk for the range, all of which it spans, and the
-                // range is ours as long as the cursor lives.
-                unsafe { self.table.clear_pages(self.frames, table, at, count, 0, gather) }
-            } else {
-                // SAFETY: as above; that is the size of a block or more, and never of what is a part of a table.
-                unsafe { self.table.clear_block(self.frames, table, (at, end), gather) }
-            };
-            self.at = end;
+            self.next_at_once(table, gather);
         } else if self.at != self.end {
-            let Self { table, frames, at, end, .. } = *self;
-            if table.splits {
-                gather.name_no_size();
-            }
-            if table.contiguous {
-                // SAFETY: the contract of `Table::unmap` holds as long as `self` lives.
-                unsafe { table.gather_cuts(frames, at, end, gather) };
-            }
-            // SAFETY: as above.
-            let (at, bytes) = unsafe { table.unmap_on(frames, at, end, self.found.take(), gather) };
-            self.at = at;
-            self.unmapped += bytes;
+            self.next_step(gather);
         }
         !gather.is_empty()
+    }
+
+    /// Does all, in `table`.
+    #[inline(never)]
+    fn next_at_once<const TABLES: usize>(&mut self, table: PhysAddr, gather: &mut Gather<TABLES>) {
+        let Self { at, end, .. } = *self;
+        self.at = end;
+        let count = ((end - at) >> SHIFT) as usize;
+        self.unmapped += if count == 1
+            && at < self.table.straight_end
+            // SAFETY: `unmap` found this table on the walk for the page, which is ours as long as the cursor lives.
+            && unsafe { self.table.clear_page(self.frames, table, Iova(at), gather) }
+        {
+            Table::<SHIFT, STAGE, WIDE>::granule()
+        } else if count < Geometry::<SHIFT, WIDE>::ENTRIES {
+            // SAFETY: `unmap` found this table on the walk for the range, all of which it spans, and the
+            // range is ours as long as the cursor lives.
+            unsafe { self.table.clear_pages(self.frames, table, at, count, 0, gather) }
+        } else {
+            // SAFETY: as above; that is the size of a block or more, and never of what is a part of a table.
+            unsafe { self.table.clear_block(self.frames, table, (at, end), gather) }
+        };
+    }
+
+    /// Goes on as far as the gather has room.
+    #[inline(never)]
+    fn next_step<const TABLES: usize>(&mut self, gather: &mut Gather<TABLES>) {
+        let Self { table, frames, at, end, .. } = *self;
+        if table.splits {
+            gather.name_no_size();
+        }
+        if table.contiguous {
+            // SAFETY: the contract of `Table::unmap` holds as long as `self` lives.
+            unsafe { table.gather_cuts(frames, at, end, gather) };
+        }
+        // SAFETY: as above.
+        let (at, bytes) = unsafe { table.unmap_on(frames, at, end, self.found.take(), gather) };
+        self.at = at;
+        self.unmapped += bytes;
     }
 
     /// Unmaps all leaves that are left, once, and reports those that are dirty.
@@ -288,6 +316,10 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             };
             let begun = at;
             if place.shift == SHIFT {
+                if place.full {
+                    // SAFETY: the caller's contract.
+                    unsafe { self.open(frames, at) };
+                }
                 let index = self.index(at, SHIFT);
                 let room =
                     Geometry::<SHIFT, WIDE>::ENTRIES - (index & Geometry::<SHIFT, WIDE>::MASK);
@@ -333,20 +365,20 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         let bytes = (count as u64) << SHIFT;
         let mut cleared = Cleared { start: at, end: at + bytes, bytes };
         // As a rule there are no holes, and nothing has to be counted.
-        for solid in 0..count {
-            // SAFETY: the caller's promise.
-            let cell = unsafe { cells.add(solid).as_ref() };
-            if cell.load(Ordering::Relaxed) == 0 {
-                // SAFETY: the caller's promise, for the entries left.
-                cleared = unsafe { clear_sparse::<SHIFT>(cells, at, solid, count) };
-                break;
-            }
-            cell.store(0, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        let solid = unsafe { clear_solid(cells, count) };
+        if solid != count {
+            // SAFETY: the caller's promise, for the entries left.
+            cleared = unsafe { clear_sparse::<SHIFT>(cells, at, solid, count) };
         }
         let Cleared { start, end, bytes } = cleared;
         if bytes != 0 {
             gather.add(base.wrapping_add(start), base.wrapping_add(end), 1 << SHIFT);
             let first = PhysAddr(table.0 + self.index(start, SHIFT) as u64 * 8);
+            #[cfg(feature = "mutation")]
+            if self.wrong == Some(crate::Wrong::Unpublished) {
+                return bytes;
+            }
             frames.publish(first, ((end - start) >> SHIFT) as usize * 8);
         }
         bytes
@@ -366,7 +398,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         end: u64,
         gather: &mut Gather<TABLES>,
     ) -> (u64, u64) {
-        let Place { table, shift } = place;
+        let Place { table, shift, .. } = place;
         let size = 1_u64 << shift;
         // First and last entry that was stored to.
         let mut stored: Option<(usize, usize)> = None;
@@ -391,13 +423,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                     gather.push_table(Detached::new(below, level, (SHIFT, WIDE)));
                     // SAFETY: the table's span is in the range, so that only this call may use it; it is
                     // freed later, out of the gather.
-                    (bytes, sizes) = unsafe {
-                        survey::<F, SHIFT, WIDE>(
-                            frames,
-                            below,
-                            shift - Geometry::<SHIFT, WIDE>::BITS,
-                        )
-                    };
+                    (bytes, sizes) = unsafe { contents::<F, SHIFT, WIDE>(frames, value, shift) };
                 }
                 cell.store(0, Ordering::Relaxed);
                 gather.add(self.at(start).0, self.at(start + size).0, sizes);
@@ -430,6 +456,35 @@ struct Cleared {
     bytes: u64,
 }
 
+/// Descriptors that are looked at together, before any is cleared.
+const CHUNK: usize = 8;
+
+/// Clears pages whose descriptors begin at `cells`, up to `count` of them or to a hole. Gives how many.
+///
+/// # Safety
+/// The descriptors are in one live table, and the caller has their addresses to itself.
+#[inline(never)]
+unsafe fn clear_solid(cells: NonNull<AtomicU64>, count: usize) -> usize {
+    let mut cleared = 0;
+    // SAFETY: the caller's promise; it is called for less than `count`.
+    let cell = |nth| unsafe { cells.add(nth).as_ref() };
+    // The addresses are the caller's: what is mapped stays so.
+    while count - cleared >= CHUNK {
+        let load = |nth| cell(cleared + nth).load(Ordering::Relaxed);
+        // Every page has the lowest bit.
+        if (0..CHUNK).fold(1, |all, nth| all & load(nth)) == 0 {
+            break;
+        }
+        (0..CHUNK).for_each(|nth| cell(cleared + nth).store(0, Ordering::Relaxed));
+        cleared += CHUNK;
+    }
+    while cleared != count && cell(cleared).load(Ordering::Relaxed) != 0 {
+        cell(cleared).store(0, Ordering::Relaxed);
+        cleared += 1;
+    }
+    cleared
+}
+
 /// Clears what is left of `count` pages from `at` on, whose descriptors begin at `cells`. The first `solid`
 /// are cleared already.
 ///
@@ -460,6 +515,25 @@ unsafe fn clear_sparse<const SHIFT: u32>(
     cleared
 }
 
+/// How many bytes are mapped by all that hangs below `descriptor`, of a table, which spans `1 << shift` bytes; and the union
+/// of the sizes of its leaves.
+///
+/// # Safety
+/// As for [`survey`], of the table that it points to.
+#[inline(always)]
+unsafe fn contents<F: Frames + ?Sized, const SHIFT: u32, const WIDE: bool>(
+    frames: &F,
+    descriptor: u64,
+    shift: u32,
+) -> (u64, u64) {
+    if descriptor & FULL != 0 {
+        return (1 << shift, 1 << SHIFT);
+    }
+    let below = PhysAddr(Geometry::<SHIFT, WIDE>::address(descriptor));
+    // SAFETY: the caller's promise.
+    unsafe { survey::<F, SHIFT, WIDE>(frames, below, shift - Geometry::<SHIFT, WIDE>::BITS) }
+}
+
 /// How many bytes the leaves of a table and all below it map, and the union of their sizes.
 ///
 /// # Safety
@@ -483,11 +557,8 @@ unsafe fn survey<F: Frames + ?Sized, const SHIFT: u32, const WIDE: bool>(
     let (mut bytes, mut sizes) = (0, 0);
     for value in values {
         if is_table(value) {
-            let below = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
             // SAFETY: live, as the table that points to it is; all it spans is the caller's.
-            let (b, s) = unsafe {
-                survey::<F, SHIFT, WIDE>(frames, below, shift - Geometry::<SHIFT, WIDE>::BITS)
-            };
+            let (b, s) = unsafe { contents::<F, SHIFT, WIDE>(frames, value, shift) };
             bytes += b;
             sizes |= s;
         } else if value != 0 {

@@ -59,7 +59,9 @@ fn main() -> ExitCode {
 }
 
 fn show(name: &str, figure: f64, unit: &str) {
-    println!("{name:<55} {figure:>8.1}  {unit}");
+    // Below one the first decimal says nothing.
+    let decimals = if figure < 1.0 { 3 } else { 1 };
+    println!("{name:<55} {figure:>8.decimals$}  {unit}");
 }
 
 /// What callgrind watches: one set-up, and some rounds.

@@ -30,6 +30,9 @@ pub(crate) fn workloads() -> Vec<Workload> {
         whole("domain: map + unmap + SYNC of 1 page", || domain(1)),
         whole("domain: map + unmap + SYNC of 16 pages", || domain(16)),
         whole("domain: map + unmap + SYNC of 64 pages", || domain(64)),
+        whole("domain: unmap + SYNC of 1 page, 1 SMMU", || unmap_on(1)),
+        whole("domain: unmap + SYNC of 1 page, 8 SMMUs", || unmap_on(8)),
+        whole("domain: unmap + SYNC of 1 page, 64 SMMUs", || unmap_on(64)),
     ]
 }
 
@@ -111,6 +114,37 @@ fn domain(pages: u64) -> Run {
         let len = black_box(pages * PAGE);
         for _ in 0..rounds {
             map_and_unmap(&domain, IOVA, MEMORY, len, attributes);
+        }
+    })
+}
+
+/// Unmaps a page after the other, of a domain that is used on so many SMMUs.
+fn unmap_on(smmus: u32) -> Run {
+    let iommu = Iommu::new(Host::new(16 << 20), Config::default()).expect("there is memory");
+    let domain = {
+        let enable = |_| {
+            let smmu = iommu.probe(Registers::new(), config()).expect("a usable SMMU");
+            smmu.enable().expect("an SMMU that answers")
+        };
+        let smmus: Vec<_> = (0..smmus).map(enable).collect();
+        let domain = iommu.create_domain(DomainConfig::default()).expect("there is memory");
+        for smmu in &smmus {
+            let master = iommu.add_master(smmu, &[StreamId(1)], MasterConfig::default());
+            iommu.attach(&master.expect("a free stream"), &domain).expect("it fits");
+        }
+        domain
+    };
+    // As many as are unmapped, in tables that stay.
+    let (pages, attributes) = (2 * ROUNDS, Attributes::normal(Prot::READ | Prot::WRITE));
+    // SAFETY: one thread, and memory that does not exist.
+    unsafe { domain.map(Iova(IOVA), PhysAddr(MEMORY), pages * PAGE, attributes) }
+        .expect("nothing is there");
+    Box::new(move |rounds| {
+        let _iommu = &iommu;
+        for page in 0..rounds {
+            // SAFETY: one thread.
+            let unmapped = unsafe { domain.unmap(Iova(IOVA + page * PAGE), black_box(PAGE)) };
+            assert_eq!(unmapped, Ok(PAGE));
         }
     })
 }

@@ -47,6 +47,7 @@ pub fn counted() -> Vec<Workload> {
     all.extend(driver::workloads());
     all.extend(attach::workloads());
     all.extend(numbers::workloads());
+    all.extend(pagetable::others());
     all
 }
 

@@ -1,60 +1,113 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The page-table crate: stage 1, 4 KiB granule, 48-bit addresses.
+//! The page-table crate: stage 1, 4 KiB granule, 48-bit addresses; and some of the same for other tables.
 //!
 //! What a user's code would do is in functions of their own that are not inlined, so that nothing about the
 //! arguments is known where they are compiled.
 
 use std::hint::black_box;
 
-use smmuv3_pagetable::{Attributes, Gather, Iova, Mapping, PhysAddr, Prot, Stage1Table4K as Table};
+use smmuv3_pagetable::{
+    Attributes, Bbml, Gather, Iova, Mapping, PhysAddr, Prot, Table, TableConfig,
+};
 
 use crate::machine::Host;
 use crate::{Run, Workload};
 
-const PAGE: u64 = 4096;
+/// Pages of a run, and of a buffer.
 const RUN: u64 = 512;
 const BUFFER: u64 = 64;
 const BLOCK: u64 = 2 << 20;
 const GIB: u64 = 1 << 30;
 /// Where the measured input addresses begin.
 const START: u64 = 0x12_4000_0000;
-/// Memory to map: a page beyond a large boundary, so that no block fits.
-const MEMORY: u64 = 0x20_0000_1000;
+/// Memory to map.
+const MEMORY: u64 = 0x20_0000_0000;
 /// Pages that the set-up covers: twice as many as are counted.
 const PAGES: u64 = 32 * RUN;
 
+/// Something with pages, of which so many are done in a round.
+const fn pages(name: &'static str, units: u64, prepare: fn() -> Run) -> Workload {
+    Workload { name, units, rounds: PAGES / units / 2, prepare }
+}
+
 pub(crate) fn workloads() -> Vec<Workload> {
-    let pages = |name, units, prepare| Workload { name, units, rounds: PAGES / units / 2, prepare };
+    type Four = Space<12, 1, false>;
     vec![
-        pages("map 1 page, tables exist", 1, || map(PAGE, true)),
-        pages("unmap 1 page", 1, || unmap(PAGE)),
-        pages("unmap 1 page, by a cursor", 1, unmap_by_cursor),
-        pages("map runs of 512 pages, new tables", RUN, || map(RUN * PAGE, false)),
-        pages("map runs of 512 pages, tables exist", RUN, || map(RUN * PAGE, true)),
-        pages("unmap runs of 512 pages", RUN, || unmap(RUN * PAGE)),
-        pages("map 64-page buffers", BUFFER, || map(BUFFER * PAGE, true)),
-        pages("unmap 64-page buffers", BUFFER, || unmap(BUFFER * PAGE)),
+        pages("map 1 page, tables exist", 1, || Four::map_pages(1, true)),
+        pages("unmap 1 page", 1, || Four::unmap_pages(1)),
+        pages("unmap 1 page, by a cursor", 1, Four::unmap_by_cursor),
+        pages("map runs of 512 pages, new tables", RUN, || Four::map_pages(RUN, false)),
+        pages("map runs of 512 pages, tables exist", RUN, || Four::map_pages(RUN, true)),
+        pages("unmap runs of 512 pages", RUN, || Four::unmap_pages(RUN)),
+        pages("map 64-page buffers", BUFFER, || Four::map_pages(BUFFER, true)),
+        pages("unmap 64-page buffers", BUFFER, || Four::unmap_pages(BUFFER)),
         Workload {
             name: "map 1 GiB of pages in one call",
-            units: GIB / PAGE,
+            units: GIB / Four::PAGE,
             rounds: 1,
-            prepare: one_gib,
+            prepare: Four::map_one_gib,
         },
-        Workload { name: "map one 2 MiB block", units: 1, rounds: 1000, prepare: map_blocks },
-        Workload { name: "unmap one 2 MiB block", units: 1, rounds: 1000, prepare: unmap_blocks },
-        pages("look up a random address", 1, look_up),
+        Workload {
+            name: "unmap 1 GiB of pages in one call",
+            units: GIB / Four::PAGE,
+            rounds: 1,
+            prepare: Four::unmap_one_gib,
+        },
+        Workload { name: "map one 2 MiB block", units: 1, rounds: 1000, prepare: Four::map_blocks },
+        Workload {
+            name: "unmap one 2 MiB block",
+            units: 1,
+            rounds: 1000,
+            prepare: Four::unmap_blocks,
+        },
+        pages("look up a random address", 1, Four::look_up_pages),
     ]
 }
 
-struct Space {
-    host: Host,
-    table: Table,
+/// The same for other tables.
+pub(crate) fn others() -> Vec<Workload> {
+    /// Names end in what the tables are.
+    macro_rules! of {
+        ($what:literal, $space:ty) => {
+            [
+                pages(concat!("map 1 page: ", $what), 1, || <$space>::map_pages(1, true)),
+                pages(concat!("unmap 1 page: ", $what), 1, || <$space>::unmap_pages(1)),
+                pages(concat!("map runs, new tables: ", $what), RUN, || {
+                    <$space>::map_pages(RUN, false)
+                }),
+                pages(concat!("unmap runs: ", $what), RUN, || <$space>::unmap_pages(RUN)),
+                pages(concat!("look up: ", $what), 1, <$space>::look_up_pages),
+            ]
+        };
+    }
+    [
+        of!("16 KiB", Space<14, 1, false>),
+        of!("64 KiB", Space<16, 1, false>),
+        of!("stage 2", Space<12, 2, false>),
+        of!("contiguous hint", Space<12, 1, true>),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-impl Space {
-    fn new(bytes: usize) -> Self {
-        let host = Host::new(bytes);
-        let table = Table::new(&host, 48, 48).expect("there is memory");
+/// A table of 48-bit addresses. With `HINTS`, maps give the contiguous hint.
+struct Space<const SHIFT: u32, const STAGE: u8, const HINTS: bool> {
+    host: Host,
+    table: Table<SHIFT, STAGE>,
+}
+
+impl<const SHIFT: u32, const STAGE: u8, const HINTS: bool> Space<SHIFT, STAGE, HINTS> {
+    const PAGE: u64 = 1 << SHIFT;
+
+    fn new(tables: usize) -> Self {
+        // Some more, for the alignment of the first one.
+        let host = Host::new((tables + 8) << SHIFT);
+        let mut config = TableConfig::new(48, 48);
+        if HINTS {
+            config = config.with_contiguous(Bbml::Two);
+        }
+        let table = Table::with(&host, &config).expect("there is memory");
         Self { host, table }
     }
 
@@ -68,13 +121,25 @@ impl Space {
     #[inline(never)]
     fn unmap(&self, iova: u64, len: u64) -> u64 {
         let mut gather = Gather::new();
-        // SAFETY: as above.
-        let few = unsafe { self.table.unmap_pages(&self.host, Iova(iova), len, &mut gather) };
-        if let Some(unmapped) = few {
+        if len == Self::PAGE
+            // SAFETY: as above.
+            && unsafe { self.table.unmap_page(&self.host, Iova(iova), &mut gather) }
+        {
             invalidate(&gather);
+            return len;
+        }
+        self.unmap_more(iova, len, &mut gather)
+    }
+
+    #[inline(never)]
+    fn unmap_more(&self, iova: u64, len: u64, gather: &mut Gather) -> u64 {
+        // SAFETY: as above.
+        let few = unsafe { self.table.unmap_at_once(&self.host, Iova(iova), len, gather) };
+        if let Some(unmapped) = few {
+            invalidate(gather);
             return unmapped;
         }
-        self.unmap_much(iova, len, &mut gather)
+        self.unmap_much(iova, len, gather)
     }
 
     #[inline(never)]
@@ -97,9 +162,140 @@ impl Space {
         unsafe { self.table.lookup(&self.host, Iova(iova)) }
     }
 
-    /// Maps all pages that are measured, with one more table at the end, which the last run reaches.
+    /// Maps all pages that are measured, with one more table at the end, which the last run reaches: to memory that is a
+    /// page further on, so that neither a block nor a group fits.
     fn fill(&self) {
-        self.map(START, MEMORY, (PAGES + RUN) * PAGE, attributes());
+        let len = (PAGES + RUN) * Self::PAGE;
+        self.map(START, MEMORY + Self::PAGE, len, attributes());
+    }
+
+    /// Where a mapping of `len` bytes begins: runs begin half their length further on, so that they cross from one table to
+    /// the next in their middle.
+    fn first(len: u64) -> u64 {
+        if len == RUN * Self::PAGE { START + len / 2 } else { START }
+    }
+
+    fn map_pages(pages: u64, tables: bool) -> Run {
+        let space = Self::new(50);
+        if tables {
+            // Page by page, so that the tables stay when they are empty.
+            space.fill();
+            for page in 0..PAGES + RUN {
+                space.unmap(START + page * Self::PAGE, Self::PAGE);
+            }
+        }
+        let len = black_box(pages * Self::PAGE);
+        let first = Self::first(len);
+        Box::new(move |rounds| {
+            let attributes = attributes();
+            let mut at = first;
+            for _ in 0..rounds {
+                space.map(at, at, len, attributes);
+                at += len;
+            }
+        })
+    }
+
+    fn unmap_pages(pages: u64) -> Run {
+        let space = Self::new(50);
+        let len = black_box(pages * Self::PAGE);
+        let first = Self::first(len);
+        if HINTS && pages > 1 {
+            // As they are unmapped, and with hints.
+            for at in (0..PAGES / pages).map(|nth| first + nth * len) {
+                space.map(at, at, len, attributes());
+            }
+        } else {
+            space.fill();
+        }
+        Box::new(move |rounds| {
+            let mut at = first;
+            for _ in 0..rounds {
+                assert_eq!(space.unmap(at, len), len);
+                at += len;
+            }
+        })
+    }
+
+    /// The way for every range, which domains take.
+    fn unmap_by_cursor() -> Run {
+        let space = Self::new(50);
+        space.fill();
+        Box::new(move |rounds| {
+            let mut at = START;
+            for _ in 0..rounds {
+                assert_eq!(space.unmap_much(at, Self::PAGE, &mut Gather::new()), Self::PAGE);
+                at += Self::PAGE;
+            }
+        })
+    }
+
+    fn map_one_gib() -> Run {
+        let space = Self::new(2000);
+        Box::new(move |rounds| {
+            for at in (0..rounds).map(|round| round * GIB) {
+                space.map(START + at, MEMORY + Self::PAGE, GIB, attributes());
+            }
+        })
+    }
+
+    /// Its tables go, too.
+    fn unmap_one_gib() -> Run {
+        let space = Self::new(2000);
+        for at in [0, GIB] {
+            space.map(START + at, MEMORY + Self::PAGE, GIB, attributes());
+        }
+        Box::new(move |rounds| {
+            for at in (0..rounds).map(|round| round * GIB) {
+                assert_eq!(space.unmap(START + at, GIB), GIB);
+            }
+        })
+    }
+
+    fn map_blocks() -> Run {
+        let space = Self::new(50);
+        // All tables of the higher levels, by blocks of another 2 MiB in each.
+        for at in 0..8 {
+            space.map(START + at * GIB, 0, BLOCK, attributes());
+        }
+        Box::new(move |rounds| {
+            let attributes = attributes();
+            for at in (0..rounds).map(|round| (round + 1 + round / 511) * BLOCK) {
+                space.map(START + at, at, BLOCK, attributes);
+            }
+        })
+    }
+
+    fn unmap_blocks() -> Run {
+        let space = Self::new(50);
+        for at in 0..8 * GIB / BLOCK {
+            space.map(START + at * BLOCK, at * BLOCK, BLOCK, attributes());
+        }
+        Box::new(move |rounds| {
+            for at in (0..rounds).map(|round| round * BLOCK) {
+                assert_eq!(space.unmap(START + at, BLOCK), BLOCK);
+            }
+        })
+    }
+
+    fn look_up_pages() -> Run {
+        let space = Self::new(50);
+        space.fill();
+        // xorshift64.
+        let mut random = 0x2545_f491_4f6c_dd1d_u64;
+        let addresses: Vec<u64> = (0..PAGES)
+            .map(|_| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                START + random % (PAGES << SHIFT)
+            })
+            .collect();
+        Box::new(move |rounds| {
+            for &address in &addresses[..rounds as usize] {
+                assert!(space.look_up(address).is_some());
+            }
+        })
     }
 }
 
@@ -111,110 +307,4 @@ fn invalidate(gather: &Gather) {
 
 fn attributes() -> Attributes {
     black_box(Attributes::normal(Prot::READ | Prot::WRITE))
-}
-
-/// Where a mapping of `len` bytes begins: runs cross a 2 MiB boundary in their middle.
-fn first(len: u64) -> u64 {
-    if len == RUN * PAGE { START + BLOCK / 2 } else { START }
-}
-
-fn map(len: u64, tables: bool) -> Run {
-    let space = Space::new(1 << 20);
-    if tables {
-        // Page by page, so that the tables stay when they are empty.
-        space.fill();
-        for page in 0..PAGES + RUN {
-            space.unmap(START + page * PAGE, PAGE);
-        }
-    }
-    let (first, len) = (first(len), black_box(len));
-    Box::new(move |rounds| {
-        let attributes = attributes();
-        let mut at = first;
-        for _ in 0..rounds {
-            space.map(at, at, len, attributes);
-            at += len;
-        }
-    })
-}
-
-fn unmap(len: u64) -> Run {
-    let space = Space::new(1 << 20);
-    space.fill();
-    let (first, len) = (first(len), black_box(len));
-    Box::new(move |rounds| {
-        let mut at = first;
-        for _ in 0..rounds {
-            assert_eq!(space.unmap(at, len), len);
-            at += len;
-        }
-    })
-}
-
-/// The way for every range, which domains take.
-fn unmap_by_cursor() -> Run {
-    let space = Space::new(1 << 20);
-    space.fill();
-    Box::new(move |rounds| {
-        let mut at = START;
-        for _ in 0..rounds {
-            assert_eq!(space.unmap_much(at, PAGE, &mut Gather::new()), PAGE);
-            at += PAGE;
-        }
-    })
-}
-
-fn one_gib() -> Run {
-    let space = Space::new(8 << 20);
-    Box::new(move |rounds| {
-        for at in (0..rounds).map(|round| round * GIB) {
-            space.map(START + at, MEMORY, GIB, attributes());
-        }
-    })
-}
-
-fn map_blocks() -> Run {
-    let space = Space::new(1 << 20);
-    // All tables of the higher levels, by blocks of another 2 MiB in each.
-    for at in 0..8 {
-        space.map(START + at * GIB, 0, BLOCK, attributes());
-    }
-    Box::new(move |rounds| {
-        let attributes = attributes();
-        for at in (0..rounds).map(|round| (round + 1 + round / 511) * BLOCK) {
-            space.map(START + at, at, BLOCK, attributes);
-        }
-    })
-}
-
-fn unmap_blocks() -> Run {
-    let space = Space::new(1 << 20);
-    for at in 0..8 * GIB / BLOCK {
-        space.map(START + at * BLOCK, at * BLOCK, BLOCK, attributes());
-    }
-    Box::new(move |rounds| {
-        for at in (0..rounds).map(|round| round * BLOCK) {
-            assert_eq!(space.unmap(START + at, BLOCK), BLOCK);
-        }
-    })
-}
-
-fn look_up() -> Run {
-    let space = Space::new(1 << 20);
-    space.fill();
-    // xorshift64.
-    let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    let addresses: Vec<u64> = (0..PAGES)
-        .map(|_| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            START + random % (PAGES * PAGE)
-        })
-        .collect();
-    Box::new(move |rounds| {
-        for &address in &addresses[..rounds as usize] {
-            assert!(space.look_up(address).is_some());
-        }
-    })
 }

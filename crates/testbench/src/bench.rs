@@ -10,6 +10,7 @@ mod dirty;
 mod end;
 mod events;
 mod guest;
+mod hand_over;
 mod handle;
 mod interrupts;
 mod mapping;
@@ -39,6 +40,7 @@ use crate::trace::{Args, Trace, Tracer};
 use crate::watch::{OwnedTag, Watch};
 use counters::Counters;
 use guest::Guest;
+use hand_over::Left;
 pub(crate) use handle::Handle;
 use process::Slot;
 use stall::Stalls;
@@ -142,6 +144,7 @@ impl FaultKey {
 pub struct Bench {
     pub(crate) world: Arc<World>,
     pub(crate) scenario: Scenario,
+    config: smmuv3::Config,
     pub(crate) iommu: Iommu<TestPlatform>,
     pub(crate) smmus: Vec<Handle<Smmu<TestPlatform>>>,
     /// Their performance monitors, of those that have some.
@@ -163,6 +166,10 @@ pub struct Bench {
     stalls: Mutex<Stalls>,
     /// Groups of page requests that wait for an answer.
     groups: Mutex<Vec<PageGroup<TestPlatform>>>,
+    /// What kernels left that were here before.
+    left: Left,
+    /// The tags that the last one of them had, until all is taken over.
+    former_tags: Vec<OwnedTag>,
 }
 
 impl Bench {
@@ -192,6 +199,7 @@ impl Bench {
             .map_err(|_| BenchError::NoMemory("the driver".to_owned()))?;
         let mut bench = Self {
             iommu,
+            config,
             smmus: Vec::new(),
             counters: Vec::new(),
             ids: Mutex::default(),
@@ -205,6 +213,8 @@ impl Bench {
             watch: Mutex::new(watch),
             stalls: Mutex::default(),
             groups: Mutex::default(),
+            left: Left::default(),
+            former_tags: Vec::new(),
             world,
             scenario: scenario.clone(),
         };
@@ -270,6 +280,7 @@ impl Bench {
     /// # Errors
     /// [`BenchError`]; a broken rule is found in the oracle instead.
     pub fn perform(&self, operation: &Operation) -> Result<Done, BenchError> {
+        self.world.calls();
         let mut done = match operation {
             Operation::Attach { master, pasid, to, answer } => {
                 self.attach(*master, *pasid, *to, *answer)
@@ -281,12 +292,15 @@ impl Bench {
             Operation::Mute { master, late } => self.mute(*master, *late),
             Operation::Readmit { master } => self.readmit(*master),
             Operation::Replace { process } => self.replace(*process)?,
+            // Whoever runs the scenario goes on with another bench: [`Bench::hand_over`].
+            Operation::HandOver { .. } => Done::default(),
             Operation::Map { space, iova, bytes, source, write, kind, rights } => {
                 self.map(*space, *iova, *bytes, *source, (*write, *kind, *rights))
             }
             Operation::Unmap { space, iova, bytes } => self.unmap(*space, *iova, *bytes),
             Operation::Defer { domain, iova, bytes } => self.defer(*domain, *iova, *bytes),
             Operation::Flush { domain } => self.flush(*domain),
+            Operation::Take { domain, iova, bytes } => self.take(*domain, *iova, *bytes),
             Operation::Reclaim { domain, iova, bytes } => self.reclaim(*domain, *iova, *bytes),
             Operation::Dirty { domain, iova, bytes } => self.dirty(*domain, *iova, *bytes),
             Operation::Answer { master, reply } => self.answer(*master, *reply),

@@ -94,7 +94,7 @@ pub const FEATURES: &[Feature] = &[
     instance("early MMU-700", |it| it.quirks.part == Part::Mmu700R0),
     instance("MMU-700, MMU-S3", |it| matches!(it.quirks.part, Part::Mmu700R1 | Part::MmuS3)),
     instance("one page", |it| it.quirks.one_page),
-    instance("invalidated twice", |it| it.quirks.invalidate_twice),
+    instance("invalidated twice", |it| it.repeated_invalidation),
     instance("no prefetch", |it| it.quirks.no_prefetch),
     instance("HTTU by firmware", |it| it.quirks.firmware_httu.is_some()),
     instance("bypass while off", |it| it.quirks.bypass_while_off),
@@ -190,6 +190,7 @@ pub const VERBS: &[&str] = &[
     "resume",
     "reset",
     "replug",
+    "hand-over",
 ];
 
 /// Features, operations that can never be done with them, and why.
@@ -262,6 +263,8 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         &["mute", "too late", "readmit"],
         "what a device that is reset had asked for is not followed",
     ),
+    (&["process"], &["hand-over"], "processes end with their kernel"),
+    (&["under guests", "guest's stage 1"], &["hand-over"], "guests end with their host"),
 ];
 
 /// What only a domain can be, not a process.
@@ -316,8 +319,11 @@ fn verb(operation: &Operation) -> &'static str {
         Operation::Change { change: Change::Resume, .. } => "resume",
         Operation::Change { change: Change::Reset, .. } => "reset",
         Operation::Change { change: Change::Replug, .. } => "replug",
+        Operation::HandOver { .. } | Operation::Change { change: Change::EndAdoption, .. } => {
+            "hand-over"
+        }
         Operation::Map { .. } => "map",
-        Operation::Unmap { .. } => "unmap",
+        Operation::Unmap { .. } | Operation::Take { .. } => "unmap",
         Operation::Read { .. } => "read",
         Operation::Write { .. } => "write",
         Operation::Dirty { .. } => "dirty",
@@ -395,11 +401,16 @@ impl<'a> Counter<'a> {
                 self.master(*master) | self.bits(&self.spaces, of)
             }
             Operation::Change { instance, .. } => self.instance(*instance, oracle),
+            Operation::HandOver { .. } => {
+                let instances = 0..self.instances.len();
+                instances.fold(0, |set, index| set | self.instance(index, oracle))
+            }
             Operation::Release { process: of } | Operation::Replace { process: of } => process(of),
             Operation::Map { space, kind, rights, .. } => {
                 self.space(*space, oracle) | self.mapping(*kind, *rights)
             }
             Operation::Unmap { space, iova, bytes }
+            | Operation::Take { domain: space, iova, bytes }
             | Operation::Defer { domain: space, iova, bytes } => {
                 self.space(*space, oracle) | self.mapped(*space, *iova, *bytes, oracle)
             }

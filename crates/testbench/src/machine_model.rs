@@ -118,6 +118,7 @@ pub fn profile(instance: &Instance) -> Profile {
     if instance.pri {
         profile = profile.pri(instance.page_request_queue_log2);
     }
+    profile.repeated_invalidation = instance.repeated_invalidation;
     let profile = profile
         .s1p(instance.stage_1)
         .lpa2(instance.walks.lpa2)
@@ -130,7 +131,6 @@ pub fn profile(instance: &Instance) -> Profile {
     profile.idr1 = profile.idr1.with_attr_perms_ovr(quirks.permission_overrides);
     profile.iidr = quirks.part.iidr();
     profile.page_0_only = quirks.one_page;
-    profile.deaf = quirks.invalidate_twice;
     match (instance.stalls, instance.forced_stalls) {
         (0, _) => profile,
         // The field has 16 bits, and so have scenarios.

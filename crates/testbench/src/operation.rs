@@ -81,6 +81,11 @@ pub enum Operation {
         /// Index of the master.
         master: usize,
     },
+    /// The kernel crashes, and another one takes over what runs: no domain and no mapping of before is known any more.
+    HandOver {
+        /// Masters whose streams do not go on, in order.
+        lost: Vec<usize>,
+    },
     /// Map memory.
     Map {
         /// Number of the address space: the domains come first, the processes after them.
@@ -109,6 +114,15 @@ pub enum Operation {
     },
     /// Unmap a range of a domain, and tell no instance yet.
     Defer {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        bytes: u64,
+    },
+    /// Unmap a range of a domain, and read what devices have written there.
+    Take {
         /// Index of the domain.
         domain: usize,
         /// First input address.
@@ -258,6 +272,7 @@ impl Operation {
             Action::Mute { master, late } => Self::Mute { master: *master, late: *late },
             Action::Readmit { master } => Self::Readmit { master: *master },
             Action::Replace { process } => Self::Replace { process: *process },
+            Action::HandOver { lost } => Self::HandOver { lost: lost.clone() },
             Action::Map { domain, iova, memory, offset, length, access, kind, rights } => {
                 Self::Map {
                     space: *domain,
@@ -288,6 +303,9 @@ impl Operation {
                 Self::Defer { domain: *domain, iova: *iova, bytes: *length }
             }
             Action::Flush { domain } => Self::Flush { domain: *domain },
+            Action::Take { domain, iova, length, .. } => {
+                Self::Take { domain: *domain, iova: *iova, bytes: *length }
+            }
             Action::Reclaim { domain, iova, length } => {
                 Self::Reclaim { domain: *domain, iova: *iova, bytes: *length }
             }
@@ -337,7 +355,7 @@ impl Operation {
                 let domain = match to {
                     Use::Domain(domain) => Target::Domain(*domain),
                     Use::Identity => Target::Identity,
-                    Use::Blocked | Use::Process(_) => Target::Blocked,
+                    Use::Blocked | Use::Process(_) | Use::Kept(_) => Target::Blocked,
                 };
                 Action::Attach { master: *master, pasid: *pasid, domain, answer: *answer }
             }
@@ -354,6 +372,7 @@ impl Operation {
             Self::Mute { master, late } => Action::Mute { master: *master, late: *late },
             Self::Readmit { master } => Action::Readmit { master: *master },
             Self::Replace { process } => Action::Replace { process: *process },
+            Self::HandOver { lost } => Action::HandOver { lost: lost.clone() },
             Self::Map { space, iova, bytes, source, write, kind, rights } => {
                 let (memory, offset) = match source {
                     Source::Memory { memory, offset } => (*memory, *offset),
@@ -388,6 +407,10 @@ impl Operation {
                 Action::Defer { domain: *domain, iova: *iova, length: *bytes }
             }
             Self::Flush { domain } => Action::Flush { domain: *domain },
+            Self::Take { domain, iova, bytes } => {
+                let (domain, iova, length) = (*domain, *iova, *bytes);
+                Action::Take { domain, iova, length, expect: None }
+            }
             Self::Reclaim { domain, iova, bytes } => {
                 Action::Reclaim { domain: *domain, iova: *iova, length: *bytes }
             }
@@ -457,6 +480,7 @@ impl fmt::Display for Described<'_> {
                     Use::Identity => write!(f, "let {user} reach all memory"),
                     Use::Domain(to) => write!(f, "attach {user} to {}", scenario.space(*to)),
                     Use::Process(to) => write!(f, "attach {user} to {}", process(*to)),
+                    Use::Kept(_) => write!(f, "leave {user} as it is"),
                 }
             }
             Operation::Bind { process: of, master: to, .. } => {
@@ -478,6 +502,13 @@ impl fmt::Display for Described<'_> {
                 write!(f, "reset the device of {}, and readmit it", master(*of))
             }
             Operation::Replace { process: of } => write!(f, "replace {}", process(*of)),
+            Operation::HandOver { lost } => {
+                f.write_str("another kernel takes over")?;
+                let separators = [", without "].into_iter().chain(std::iter::repeat(", "));
+                lost.iter()
+                    .zip(separators)
+                    .try_for_each(|(of, before)| write!(f, "{before}{}", master(*of)))
+            }
             Operation::Map { space, iova, bytes, source, write, .. } => {
                 write!(f, "map {} of ", Bytes(*bytes))?;
                 match source {
@@ -502,6 +533,10 @@ impl fmt::Display for Described<'_> {
             }
             Operation::Flush { domain } => {
                 write!(f, "tell all of what was unmapped in {}", scenario.space(*domain))
+            }
+            Operation::Take { domain, iova, bytes } => {
+                let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));
+                write!(f, "unmap {bytes} at {iova:#x} in {of}, and read what was written there")
             }
             Operation::Reclaim { domain, iova, bytes } => {
                 let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));

@@ -6,6 +6,7 @@
 
 mod dirty;
 mod expected;
+mod hand_over;
 mod pages;
 mod power;
 mod space;
@@ -40,6 +41,8 @@ pub struct Oracle {
     spaces: Vec<SpaceState>,
     /// How many of them are domains.
     domains: usize,
+    /// How many, the last ones, were left by kernels before.
+    kept_spaces: usize,
     masters: Vec<MasterState>,
     /// The SubstreamIDs of the scenario's PASIDs, which it counts from 1.
     pasids: Vec<u32>,

@@ -74,6 +74,10 @@ struct Snoop {
     log: Vec<(usize, Command)>,
     /// How many went through those of each instance.
     given: Vec<u64>,
+    /// The call under way, and how many there were.
+    call: (u64, u64),
+    /// The call that gave a command: instance, queue and producer index, which comes again.
+    givers: BTreeMap<(usize, usize, u32), u64>,
 }
 
 thread_local! {
@@ -105,8 +109,8 @@ impl World {
             observer: Mutex::new(None),
             commands: Mutex::new(Snoop {
                 queues: vec![BTreeMap::new(); instances],
-                log: Vec::new(),
                 given: vec![0; instances],
+                ..Snoop::default()
             }),
             tracer,
             hook: Mutex::new(None),
@@ -142,6 +146,24 @@ impl World {
     /// How many commands the driver gave `instance` so far.
     pub fn given(&self, instance: usize) -> u64 {
         self.snoop().given.get(instance).copied().unwrap_or(0)
+    }
+
+    /// Another call of the driver begins. What it returns is under way again once this one has returned, for
+    /// [`World::goes_on`].
+    pub(crate) fn calls(&self) -> u64 {
+        let (call, calls) = &mut self.snoop().call;
+        *calls += 1;
+        std::mem::replace(call, *calls)
+    }
+
+    /// The call that was interrupted is under way again.
+    pub(crate) fn goes_on(&self, interrupted: u64) {
+        self.snoop().call.0 = interrupted;
+    }
+
+    /// Which call gave the command at this index of a queue, the last time that there was one.
+    pub(crate) fn giver(&self, (instance, queue): (usize, usize), index: u32) -> Option<u64> {
+        self.snoop().givers.get(&(instance, queue, index)).copied()
     }
 
     /// Counts from 0 again: what is there now is another instance.
@@ -233,7 +255,7 @@ impl World {
 
     /// Notes the commands between the last producer value and `prod`.
     fn snoop_commands(&self, instance: usize, queue: usize, prod: u32) {
-        let mut snoop = self.snoop();
+        let snoop = &mut *self.snoop();
         let queues = snoop.queues.get_mut(instance);
         let Some((base, next)) = queues.and_then(|queues| queues.get_mut(&queue)) else { return };
         let (size, mask) = (1u32 << base.log2size(), (2u32 << base.log2size()) - 1);
@@ -245,6 +267,7 @@ impl World {
             let (log2, index) = (u32::from(base.log2size() as u8), *next);
             self.trace(|trace| trace.given((instance, queue), log2, index, command));
             commands.push((instance, command));
+            snoop.givers.insert((instance, queue, index), snoop.call.0);
             *next = (*next + 1) & mask;
         }
         if let Some(given) = snoop.given.get_mut(instance) {

@@ -158,9 +158,10 @@ pub(crate) fn attempt(
         Some(operations) => run.again(operations),
         None => run.steps(progress),
     })?;
+    let crashed = run.bench.is_successor();
     let done = run.finish(failed)?;
-    if done.0.failure.is_some() {
-        // Instances that were never removed keep their memory for good.
+    if done.0.failure.is_some() || crashed {
+        // Instances that were never removed keep their memory for good, and so do kernels that crashed.
         machine.ram().discard();
     }
     Ok(done)
@@ -435,7 +436,12 @@ impl<'a> Run<'a> {
             watch.interfering = self.interfere && is_random(id);
             watch.begin(self.seed ^ id);
         }
-        let done = self.bench.perform(operation)?;
+        let mut done = self.bench.perform(operation)?;
+        if let Operation::HandOver { lost } = operation {
+            let (next, outcome) = self.bench.hand_over(lost)?;
+            done = outcome;
+            self.bench = next.unwrap_or_else(|| self.bench.clone());
+        }
         if let Operation::Write { master, substream, .. }
         | Operation::Read { master, substream, .. } = operation
         {

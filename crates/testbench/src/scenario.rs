@@ -163,6 +163,8 @@ pub struct Instance {
     pub page_request_queue_log2: u32,
     /// Whether it has range invalidation (IDR3.RIL).
     pub range_invalidation: bool,
+    /// Whether it has to be told twice of what it is to forget, which firmware says (§19).
+    pub repeated_invalidation: bool,
     /// Whether its accesses to tables and queues are coherent with CPUs (IDR0.COHACC).
     pub coherent: bool,
     /// What it can walk.
@@ -353,6 +355,11 @@ pub enum Action {
         /// Index of the process.
         process: usize,
     },
+    /// The kernel crashes, and another one takes over what runs: it knows no domain and no mapping of before.
+    HandOver {
+        /// Masters whose streams do not go on, in order.
+        lost: Vec<usize>,
+    },
     /// Change an instance as a whole.
     Change {
         /// Index of the instance.
@@ -437,6 +444,17 @@ pub enum Action {
     Flush {
         /// Index of the domain.
         domain: usize,
+    },
+    /// Remove all mappings of a range, and read what devices have written there.
+    Take {
+        /// Index of the domain, in which that is marked.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        length: u64,
+        /// The pages that must be reported, and no others.
+        expect: Option<Vec<u64>>,
     },
     /// Free the tables of a range that have become empty.
     Reclaim {

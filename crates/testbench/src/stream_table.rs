@@ -16,6 +16,18 @@ pub struct StreamTable {
 }
 
 impl StreamTable {
+    /// Where its leaves are; none of a linear table.
+    pub fn leaves(&self, ram: &Ram) -> Vec<u64> {
+        const TWO_LEVELS: u64 = 1;
+        if self.shape.fmt() != TWO_LEVELS {
+            return Vec::new();
+        }
+        let descriptors = 1u64 << self.shape.log2size().saturating_sub(self.shape.split());
+        let words = (0..descriptors).filter_map(|index| ram.read64(self.base.addr() + 8 * index));
+        let valid = words.map(|word| L1Std([word])).filter(|it| (1..=11).contains(&it.span()));
+        valid.map(|descriptor| descriptor.l2_ptr()).collect()
+    }
+
     /// Address of the entry of `stream`; `None` where there is none.
     pub fn entry(&self, ram: &Ram, stream: u32) -> Option<u64> {
         const ENTRY: u64 = 64;

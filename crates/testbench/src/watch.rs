@@ -4,6 +4,7 @@
 
 mod devices;
 mod faults;
+mod hand_over;
 mod interrupt;
 mod limit;
 mod pages;
@@ -16,7 +17,7 @@ use std::fmt;
 use std::ops::Range;
 
 use smmuv3::{Lost, Report};
-use smmuv3_formats::command::CfgiSte;
+use smmuv3_formats::command::{ALL_STREAMS, CfgiSte, CfgiSteRange};
 use smmuv3_formats::{Command, L1Cd, Opcode};
 use smmuv3_model::{Access, Dropped, Misuse, Observation, Reference, TlbEntry};
 
@@ -52,14 +53,16 @@ pub struct Watch {
     pub interruptions: u64,
     /// What hardware did during the operation under way: instance and observation.
     log: VecDeque<(usize, Observation)>,
-    /// Instances, and their command queues, with a TLBI that no CMD_SYNC has completed.
-    unfinished: BTreeSet<(usize, usize)>,
+    /// TLBIs that no CMD_SYNC has completed: instance, command queue, and the call of the driver.
+    unfinished: BTreeSet<(usize, usize, Option<u64>)>,
     /// The machine has models, which observe.
     models: bool,
     /// What the hardware of each instance did, and what was reported of it, in numbers.
     pub(crate) tallies: Vec<Tally>,
     /// What each instance bears of commands.
     pub(crate) limits: Vec<Limit>,
+    /// Tags of what kernels left that are no more.
+    pub(crate) kept_tags: Vec<OwnedTag>,
     /// Calls that the driver refused although nothing was wrong with them.
     pub refusal: Option<String>,
 }
@@ -82,6 +85,17 @@ pub(crate) struct Tally {
     /// Events that were reported.
     pub(crate) reported: u64,
     /// Gaps that were reported.
+    pub(crate) gaps: u64,
+    /// What was reported of page requests.
+    pub(crate) pages: Pages,
+}
+
+/// What was reported of page requests, in numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pages {
+    pub(crate) groups: u64,
+    pub(crate) denied: u64,
+    pub(crate) stops: u64,
     pub(crate) gaps: u64,
 }
 
@@ -119,6 +133,7 @@ impl Watch {
             models: false,
             tallies: vec![Tally::default(); instances],
             limits: Vec::new(),
+            kept_tags: Vec::new(),
             refusal: None,
         }
     }
@@ -156,7 +171,7 @@ impl Watch {
 
     /// An instance was removed, and is in use again with this table: nothing is known of what its caches hold.
     pub(crate) fn replace_instance(&mut self, instance: usize, table: StreamTable) {
-        self.unfinished.retain(|(of, _)| *of != instance);
+        self.unfinished.retain(|(of, ..)| *of != instance);
         self.structures.replace_instance(instance, table);
     }
 
@@ -189,18 +204,22 @@ impl Watch {
                 return false;
             }
             Report::Pages(group) => {
+                tally.pages.groups += 1;
                 self.report_group(instance, group);
                 return false;
             }
             Report::PageDenied { page, .. } => {
+                tally.pages.denied += 1;
                 self.report_denial(instance, page);
                 return false;
             }
             Report::PasidStopped { stream, pasid } => {
+                tally.pages.stops += 1;
                 self.oracle.reported_stop(instance, stream.0, pasid.0);
                 return false;
             }
             Report::PagesLost(lost) => {
+                tally.pages.gaps += 1;
                 self.report_forgetting(instance, *lost);
                 return false;
             }
@@ -228,7 +247,7 @@ impl Watch {
             let Some(observations) = world.observations(instance) else { return };
             self.models = true;
             for observation in observations {
-                self.observe(instance, observation);
+                self.observe(world, instance, observation);
             }
         }
     }
@@ -241,7 +260,7 @@ impl Watch {
         self.log.iter().map(line).collect()
     }
 
-    fn observe(&mut self, instance: usize, observation: Observation) {
+    fn observe(&mut self, world: &World, instance: usize, observation: Observation) {
         if self.oracle.violation().is_none() {
             if self.log.len() == LOG_LENGTH {
                 self.log.pop_front();
@@ -254,13 +273,14 @@ impl Watch {
             tally.observe(&observation);
         }
         match observation {
-            Observation::Command { command, queue, .. } => {
-                self.order((instance, queue), command);
+            Observation::Command { command, queue, index, .. } => {
+                let giver = world.giver((instance, queue), index);
+                self.order((instance, queue, giver), command);
                 self.bears((instance, queue), command);
                 self.structures.told((instance, queue), command);
             }
             Observation::SyncCompleted { queue, .. } => {
-                self.unfinished.remove(&(instance, queue));
+                self.unfinished.retain(|(of, within, _)| (*of, *within) != (instance, queue));
                 self.synchronised((instance, queue));
             }
             Observation::EventRecorded(event) => self.oracle.recorded(instance, event),
@@ -316,14 +336,14 @@ impl Watch {
 
     /// Rule R7: translations are gone before device caches are, and nothing is said about a stream any more
     /// that was detached.
-    fn order(&mut self, (instance, queue): (usize, usize), command: Command) {
-        let name = command.name();
-        if name.starts_with("CMD_TLBI") {
-            self.unfinished.insert((instance, queue));
+    fn order(&mut self, (instance, queue, giver): (usize, usize, Option<u64>), command: Command) {
+        if command.name().starts_with("CMD_TLBI") {
+            self.unfinished.insert((instance, queue, giver));
         }
-        // In other queues there may be those of another call, which this one interrupts or is interrupted by.
-        let unfinished = self.unfinished.contains(&(instance, queue));
-        if command.opcode() == Some(Opcode::AtcInv) && unfinished {
+        // Those of another call, which this one interrupts or is interrupted by, have ATC_INVs of their own to come.
+        // Whichever queue they are in.
+        let early = |&(of, _, by): &(usize, usize, Option<u64>)| (of, by) == (instance, giver);
+        if command.opcode() == Some(Opcode::AtcInv) && self.unfinished.iter().any(early) {
             let text = format!("instance {instance} got {command} before the TLBI was complete");
             self.oracle.accuse(Rule::R7, text);
         }
@@ -331,8 +351,11 @@ impl Watch {
             command.opcode(),
             Some(Opcode::CfgiSte | Opcode::CfgiCd | Opcode::CfgiCdAll | Opcode::AtcInv)
         );
+        // A range is of streams of one master, unless it is of all.
+        let some = command.opcode() == Some(Opcode::CfgiSteRange)
+            && CfgiSteRange(command.0).range() != ALL_STREAMS;
         let stream = CfgiSte(command.0).sid() as u32;
-        if one_stream
+        if (one_stream || some)
             && let Some(master) = self.oracle.master_of(instance, stream)
             && !self.oracle.is_in_use(master)
             && !self.oracle.is_changing(master)
@@ -437,7 +460,10 @@ impl Watch {
             .filter(|held| held.access.substream == user.substream)
             .map(|held| (held.access, held.pa))
             .collect::<Vec<_>>();
-        let left = self.oracle.space(before).map(|left| self.oracle.owner(left));
+        // What a kernel before this one left keeps its tag until its adoption is ended.
+        let before_this = matches!(before, Use::Kept(_));
+        let left = self.oracle.space(before).filter(|_| !before_this);
+        let left = left.map(|left| self.oracle.owner(left));
         let left = left.filter(|left| !self.oracle.is_used_on(*left, instance));
         let left = left.map(|left| self.oracle.root(left)).and_then(|root| {
             let translation = model.tlb_entries().find(|entry| entry.is_of(root));

@@ -55,6 +55,11 @@ impl<'a> Workload<'a> {
         if !scenario.masters.iter().any(|master| master.ats && !master.pri) {
             weights.mute = 0;
         }
+        // Both end with their kernel.
+        let guests = scenario.domains.iter().any(|domain| domain.tables.over.is_some());
+        if guests || !scenario.processes.is_empty() {
+            weights.hand_over = 0;
+        }
         let rng = fastrand::Rng::with_seed(seed);
         Self { scenario, random, weights, rng, serial: 0, hot: Vec::new() }
     }
@@ -113,8 +118,10 @@ impl<'a> Workload<'a> {
                 (self.change(Change::Replug), false)
             } else if choose(weights.defer) {
                 (self.defer(oracle), false)
-            } else {
+            } else if choose(weights.mute) {
                 (self.mute(oracle), false)
+            } else {
+                (self.hand_over(oracle), false)
             };
             if let Some(operation) = operation {
                 return (operation, stale);
@@ -335,7 +342,7 @@ impl<'a> Workload<'a> {
             // The tables of a process are the operating system's.
             let is_process = space >= self.scenario.domains.len();
             return Some(if roll < 24 || is_process {
-                Operation::Unmap { space, iova: start, bytes }
+                self.unmap_of(oracle, space, start, bytes)
             } else {
                 Operation::Reclaim { domain: space, iova: start, bytes }
             });
@@ -358,7 +365,16 @@ impl<'a> Workload<'a> {
             }
         }
         let end = range.end.min(window.end);
-        Some(Operation::Unmap { space, iova: range.start, bytes: end - range.start })
+        Some(self.unmap_of(oracle, space, range.start, end - range.start))
+    }
+
+    /// An unmap; half of those that can ask for what was written do.
+    fn unmap_of(&mut self, oracle: &Oracle, space: usize, iova: u64, bytes: u64) -> Operation {
+        if oracle.shape(space).dirty && self.rng.bool() {
+            Operation::Take { domain: space, iova, bytes }
+        } else {
+            Operation::Unmap { space, iova, bytes }
+        }
     }
 
     /// Unmaps a run of pages of a domain, but tells nobody; or tells what was unmapped so. Blocks that may be cut are not
@@ -372,7 +388,9 @@ impl<'a> Workload<'a> {
         if self.rng.u8(..) < 80 && oracle.is_deferred(domain, &(0..u64::MAX)) {
             return Some(Operation::Flush { domain });
         }
-        let Operation::Unmap { space: domain, iova, bytes } = self.unmap_in(oracle, domain)? else {
+        let (Operation::Unmap { space: domain, iova, bytes }
+        | Operation::Take { domain, iova, bytes }) = self.unmap_in(oracle, domain)?
+        else {
             return None;
         };
         Some(Operation::Defer { domain, iova, bytes })
@@ -457,7 +475,7 @@ impl<'a> Workload<'a> {
             .users()
             .filter_map(|(user, use_)| match use_ {
                 Use::Process(process) => Some((process, user.master)),
-                Use::Blocked | Use::Identity | Use::Domain(_) => None,
+                Use::Blocked | Use::Identity | Use::Domain(_) | Use::Kept(_) => None,
             })
             .collect();
         let (process, master) = self.rng.choice(bound)?;
@@ -569,6 +587,16 @@ impl<'a> Workload<'a> {
         let asleep = oracle.power(instance) == Power::Off;
         let change = if asleep { Change::Resume } else { Change::Suspend };
         Some(Operation::Change { instance, change })
+    }
+
+    /// Another kernel takes over, now and then without some of the masters; or it ends what it took over.
+    fn hand_over(&mut self, oracle: &Oracle) -> Option<Operation> {
+        if oracle.all_spaces() > oracle.spaces() && self.rng.u8(..) < 160 {
+            return self.change(Change::EndAdoption);
+        }
+        let masters = 0..self.scenario.masters.len();
+        let lost = masters.filter(|_| self.rng.u8(..) < 48).collect();
+        Some(Operation::HandOver { lost })
     }
 
     fn change(&mut self, change: Change) -> Option<Operation> {

@@ -50,7 +50,7 @@ instance = [
     { name = "b", stages = [2], vmid-bits = 8, sid-bits = 32, stream-table = "two-level" },
     { name = "c", ssid-bits = 20, two-level-contexts = true, btm = true, atos = true,
       counters = 64, hyp = true, ats = true, part = "mmu-s3", one-page = true, no-prefetch = true,
-      invalidate-twice = true, httu = 2, firmware-httu = 1, type-overrides = true,
+      repeated-invalidation = true, httu = 2, firmware-httu = 1, type-overrides = true,
       permission-overrides = true, while-off = "bypass", silent-termination = true },
 ]
 master = [

@@ -141,11 +141,20 @@ master = [
             assert!(!reads(&world, NIC, IOVA + page * PAGE), "{page}");
             assert_eq!(reads(&world, DISK, IOVA + page * PAGE), page != 0, "{page}");
         }
-        let mut codes = Vec::new();
-        let mut sink = |report| {
-            if let Report::CommandError { code, .. } = report {
-                codes.push(code);
+        // Whichever interrupt comes first tells of it.
+        let told = || {
+            let mut told = Vec::new();
+            for _ in 0..2 {
+                iommu
+                    .handle_interrupt(&smmu, Interrupt::Events, 8, &mut |report| told.push(report));
             }
+            told
+        };
+        assert_eq!(told(), [Report::Quarantined { stream: StreamId(5) }]);
+        let mut codes = Vec::new();
+        let mut sink = |report| match report {
+            Report::CommandError { code, .. } => codes.push(code),
+            other => panic!("{other:?}"),
         };
         iommu.handle_interrupt(&smmu, Interrupt::Error, 8, &mut sink);
         assert!(!codes.is_empty() && codes.iter().all(|code| *code == 3), "{codes:?}");
@@ -165,9 +174,19 @@ master = [
         for page in 0..4 {
             assert_eq!(reads(&world, NIC, IOVA + page * PAGE), page > 1, "{page}");
         }
+        assert_eq!(told(), []);
+        // Once more.
+        answer(&world, 5, Answers::Never);
+        // SAFETY: as above.
+        unsafe { domain.unmap(Iova(IOVA + 2 * PAGE), PAGE).unwrap() };
+        answer(&world, 5, Answers::InTime);
+        iommu.readmit(&nic).unwrap();
         // One that does not answer can be detached.
         answer(&world, 6, Answers::Never);
         iommu.detach(&disk).unwrap();
+        // Both, though the first works again.
+        let [nic_was, disk_is] = [5, 6].map(|it| Report::Quarantined { stream: StreamId(it) });
+        assert_eq!(told(), [nic_was, disk_is]);
         assert!(!reads(&world, DISK, IOVA + 3 * PAGE));
         iommu.detach(&nic).unwrap();
         assert!(!reads(&world, NIC, IOVA + 3 * PAGE));

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use smmuv3::pagetable::TableError;
 use smmuv3::{
@@ -16,7 +16,7 @@ use smmuv3_testbench::campaign::Campaign;
 use smmuv3_testbench::machine::{Dma, Machine, Outcome};
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::oracle::{Rule, Shape, Use};
-use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
+use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
 use smmuv3_testbench::report::Report;
 use smmuv3_testbench::run::{Choice, Options, run};
 use smmuv3_testbench::scenario::{Action, Answer, Granules, Scenario};
@@ -305,4 +305,78 @@ fn a_hypervisors_vmid_is_had_by_one_domain_an_instance_and_by_none_that_is_given
     // It is free since the other left.
     attach(&again).unwrap();
     assert_eq!(tag(&again), Tag::stage_2(3));
+}
+
+/// What a device reaches at every moment, of one read after the other; `None` is refused.
+struct Reads(Arc<World>, Mutex<Vec<Option<u64>>>);
+
+impl Observer for Reads {
+    fn at(&self, _: Point, _: bool) {
+        let outcome = self.0.machine().model(0).unwrap().access(Access::read(1, 0x4000));
+        self.1.lock().unwrap().push(outcome.ok().map(|it| it.pa));
+    }
+}
+
+/// Every change of what a master uses, while its device works: by one word of its entry where that can be (§8.2), and
+/// with a moment in which it is refused only between two translations of which one is of stage 2.
+#[test]
+fn a_change_of_what_a_master_uses_refuses_nothing_where_one_word_can_make_it() {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Use {
+        Blocked,
+        Identity,
+        Domain(usize),
+    }
+    let text = r#"
+name = "pairs"
+instance = [{ name = "smmu" }]
+master = [{ name = "nic", instance = "smmu", streams = [1] }]
+"#;
+    let scenario = Scenario::parse(text, "pairs").unwrap();
+    let world = World::new(Arc::new(ModelMachine::new(&scenario, 3).unwrap()), 1);
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let mut config = InstanceConfig::named("smmu");
+    config.sid_bits = 4;
+    let smmu = common::enable(&iommu, &world, 0, config);
+    let master = iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).unwrap();
+    let pages = [0, 1, 2, 3].map(|_| world.frames().allocate(0x1000, 0x1000).unwrap());
+    let domains = [0, 1, 2, 3].map(|index| {
+        let config = DomainConfig::default();
+        let config = if index < 2 { config } else { config.with_stage_2() };
+        let domain = iommu.create_domain(config).unwrap();
+        let attributes = Attributes::normal(Prot::READ);
+        // SAFETY: nobody else uses the memory.
+        unsafe { domain.map(Iova(0x4000), PhysAddr(pages[index]), 0x1000, attributes) }.unwrap();
+        domain
+    });
+    let attach = |to| match to {
+        Use::Blocked => iommu.detach(&master),
+        // SAFETY: the device only reads.
+        Use::Identity => unsafe { iommu.attach_identity(&master) },
+        Use::Domain(index) => iommu.attach(&master, &domains[index]),
+    };
+    let reaches = |to| match to {
+        Use::Blocked => None,
+        Use::Identity => Some(0x4000),
+        Use::Domain(index) => Some(pages[index]),
+    };
+    let all = [Use::Blocked, Use::Identity].into_iter().chain((0..4).map(Use::Domain));
+    for before in all.clone() {
+        for after in all.clone() {
+            attach(before).unwrap();
+            let reads = Arc::new(Reads(world.clone(), Mutex::default()));
+            world.set_observer(Some(reads.clone()));
+            attach(after).unwrap();
+            world.set_observer(None);
+            let by_stage_2 = |to| matches!(to, Use::Domain(2 | 3));
+            let domains = matches!([before, after], [Use::Domain(_), Use::Domain(_)]);
+            let hit = before != after && domains && (by_stage_2(before) || by_stage_2(after));
+            let seen = reads.1.lock().unwrap();
+            assert!(before == after || seen.len() >= 3, "{before:?} to {after:?}: nobody looked");
+            let fine = |it: &&Option<u64>| **it == reaches(before) || **it == reaches(after);
+            let others: Vec<_> = seen.iter().filter(|it| !fine(it)).collect();
+            let expected = others.iter().all(|it| hit && it.is_none());
+            assert!(expected, "{before:?} to {after:?}: {others:x?}");
+        }
+    }
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use smmuv3::{
     AddMasterError, Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu,
-    Iova, Master, MasterConfig, PhysAddr, Prot, Report, Response, Smmu, StreamId,
+    Iova, Master, MasterConfig, NestConfig, PhysAddr, Prot, Report, Response, Smmu, StreamId,
 };
-use smmuv3_formats::command::AtcInv;
+use smmuv3_formats::Ste;
+use smmuv3_formats::command::{AtcInv, CfgiCd};
 use smmuv3_model::{Access, Observation, Profile, Reason};
 use smmuv3_testbench::machine_model::{ModelMachine, profile};
 use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
@@ -184,6 +185,41 @@ fn no_invalidation_of_a_device_is_on_its_way_when_a_detach_has_returned() {
             setup.iommu.detach(&master).unwrap();
             assert_eq!(setup.waiting().0, 0, "round {round}");
         }
+    }
+    assert_eq!(setup.misuse(), []);
+}
+
+/// What other CPUs carried over for the guest just before: each placed it while the stream was still given to the guest. One
+/// queue has stopped at a command of its own, until somebody waits for that queue.
+#[test]
+fn no_command_of_a_guest_is_on_its_way_when_its_master_has_left() {
+    let setup = Setup::new(|profile| profile.ats(false));
+    let master = setup.master(MasterConfig::default()).unwrap();
+    let shape = DomainConfig::default().with_stage_2().with_guests().with_input_bits(40);
+    let domain = setup.domain(shape);
+    let plain = setup.domain(DomainConfig::default());
+    let config = NestConfig::new().with_snooped();
+    let nest = setup.iommu.nest(&setup.smmu, &domain, config).unwrap();
+    let (platform, mmio) = (setup.iommu.platform(), setup.smmu.instance().mmio());
+    let ste = Ste([0x4000_000b, 0xd4, 0, 0, 0, 0, 0, 0]);
+    for round in 0..80 {
+        nest.attach(&master, &[StreamId(0x20)], &ste).unwrap();
+        let queue = round / 4 % 4;
+        while setup.world.machine().model(0).unwrap().waiting_in(queue) == 0 {
+            let command = CfgiCd::new().with_sid(STREAM.0.into()).with_leaf(true).into();
+            let commands = &mut [command].into_iter();
+            let _ = setup.smmu.instance().commands().submit(platform, mmio, commands).unwrap();
+        }
+        setup.world.machine().model(0).unwrap().fail_next_command_of(queue, 1);
+        match round % 4 {
+            0 => setup.iommu.detach(&master).unwrap(),
+            // The entries alone change.
+            1 => setup.iommu.attach(&master, &domain).unwrap(),
+            2 => setup.iommu.attach(&master, &plain).unwrap(),
+            // SAFETY: there is no device.
+            _ => unsafe { setup.iommu.attach_identity(&master) }.unwrap(),
+        }
+        assert_eq!(setup.waiting().0, 0, "round {round}");
     }
     assert_eq!(setup.misuse(), []);
 }

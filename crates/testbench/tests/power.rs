@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use smmuv3::{
-    Attributes, Config, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, MasterConfig,
-    PhysAddr, Prot, StreamId, SuspendError,
+    Attributes, Config, DomainConfig, EnableError, Failure, InstanceConfig, Interrupt, Iommu, Iova,
+    MasterConfig, PhysAddr, Prot, StreamId, SuspendError,
 };
 use smmuv3_model::Observation;
 use smmuv3_testbench::bench::{Bench, Settings};
@@ -288,6 +288,57 @@ domain = [{ name = "domain" }]
     let seen = machine.model(0).unwrap().observations();
     let misuse = seen.iter().find(|seen| matches!(seen, Observation::Misuse(_)));
     assert_eq!(misuse, None);
+}
+
+/// Of two CPUs that resume, one comes late: what was not confirmed since then stays kept.
+#[test]
+fn a_resume_that_comes_late_lets_go_of_nothing() {
+    let text = r#"
+name = "late"
+instance = [{ name = "smmu" }]
+master = [{ name = "nic", instance = "smmu", streams = [1] }]
+domain = [{ name = "domain" }]
+"#;
+    let machine = Arc::new(ModelMachine::new(&parse(text), 5).unwrap());
+    let world = World::new(machine.clone(), 1);
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let mut config = InstanceConfig::named("smmu");
+    config.sid_bits = 4;
+    let smmu = common::enable(&iommu, &world, 0, config);
+    let master = iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).unwrap();
+    let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+    iommu.attach(&master, &domain).unwrap();
+    let pa = PhysAddr(world.frames().allocate(PAGE, PAGE).unwrap());
+    let attributes = Attributes::normal(Prot::READ | Prot::WRITE);
+    // SAFETY: the memory is used by nobody, and lives as long as the test.
+    unsafe { domain.map(Iova(IOVA), pa, PAGE, attributes) }.unwrap();
+    iommu.suspend(&smmu, &mut |_| ()).unwrap();
+    iommu.resume(&smmu).unwrap();
+    let kept = || {
+        let mut kept = Vec::new();
+        iommu.quarantined(&mut |item| kept.push(item));
+        kept
+    };
+    // It works on, without the TLBI.
+    machine.model(0).unwrap().fail_next_command(1);
+    // SAFETY: no other call works on the page.
+    assert!(unsafe { domain.unmap(Iova(IOVA), PAGE) }.is_err());
+    let range = kept();
+    assert!(!range.is_empty());
+    iommu.resume(&smmu).unwrap();
+    assert_eq!(kept(), range);
+    // One that has failed is not resumed, however often.
+    machine.model(0).unwrap().wedge_after(Some(0));
+    assert!(domain.invalidate_all().is_err());
+    machine.model(0).unwrap().wedge_after(None);
+    let all = kept();
+    assert!(!all.is_empty());
+    for _ in 0..2 {
+        assert_eq!(iommu.resume(&smmu), Err(EnableError::Commands(Failure::Failed)));
+        assert_eq!(kept(), all);
+    }
+    iommu.reset(&smmu).unwrap();
+    assert_eq!(kept(), []);
 }
 
 /// The scenarios of the program that show it, on some seeds.

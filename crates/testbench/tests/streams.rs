@@ -14,8 +14,8 @@ use smmuv3::{
     AddMasterError, Attributes, Config, DomainConfig, Features, InstanceConfig, Interrupt, Iommu,
     Iova, MasterConfig, PhysAddr, Prot, Report, Split, StreamId, StreamTableShape,
 };
-use smmuv3_formats::EventId;
-use smmuv3_formats::command::CfgiSte;
+use smmuv3_formats::command::{CfgiSte, CfgiSteRange};
+use smmuv3_formats::{EventId, Opcode};
 use smmuv3_model::Access;
 use smmuv3_testbench::frees::Frees;
 use smmuv3_testbench::machine_model::{ModelMachine, profile};
@@ -318,6 +318,66 @@ fn a_descriptor_that_became_valid_counts_only_when_the_smmu_was_told() {
     assert_nothing_left(&world);
 }
 
+/// All functions of a large device: each step of their entries takes one command and a CMD_SYNC where they are a run, and
+/// one CMD_SYNC for 64 of them wherever they are. None names a neighbour's.
+#[test]
+fn a_master_of_many_streams_is_changed_by_a_few_commands_that_name_no_others() {
+    let run: Vec<StreamId> = (0x400..0x800).map(StreamId).collect();
+    let odd: Vec<StreamId> = (0x200..0x600).map(|nth| StreamId(2 * nth + 1)).collect();
+    // What one step names: first streams, and how many.
+    let whole = vec![(0x400, 0x400)];
+    let apart: Vec<(u64, u64)> = odd.iter().map(|it| (u64::from(it.0), 1)).collect();
+    for (streams, step, syncs) in [(run, whole, 1), (odd, apart, 16)] {
+        let world = world(16, true);
+        let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+        let smmu = iommu.probe(mmio(&world), InstanceConfig::named("smmu")).unwrap();
+        let smmu = smmu.enable().unwrap();
+        let add = |streams: &[StreamId]| {
+            iommu.add_master(&smmu, streams, MasterConfig::default()).unwrap()
+        };
+        let (first, last) = (streams[0].0, streams[streams.len() - 1].0);
+        let _neighbours = [first - 1, last + 1].map(|stream| add(&[StreamId(stream)]));
+        // CMD_SYNCs, and the streams of all other commands.
+        let said = || {
+            let (mut syncs, mut named) = (0, Vec::new());
+            for (_, command) in world.take_commands() {
+                match command.opcode() {
+                    Some(Opcode::Sync) => syncs += 1,
+                    Some(Opcode::CfgiSte) => named.push((CfgiSte(command.0).sid(), 1)),
+                    Some(Opcode::CfgiSteRange) => {
+                        let range = CfgiSteRange(command.0);
+                        named.push((range.sid(), 2 << range.range()));
+                    }
+                    _ => panic!("{command}"),
+                }
+            }
+            (syncs, named)
+        };
+        let _ = world.take_commands();
+        let master = add(&streams);
+        let once = |(times, named): (usize, Vec<(u64, u64)>)| {
+            println!("{times} CMD_SYNCs, {} others", named.len());
+            assert!(times <= syncs, "{times} CMD_SYNCs");
+            assert_eq!(named, step);
+        };
+        let twice = |(times, named): (usize, Vec<(u64, u64)>)| {
+            let (one, other) = named.split_at(named.len() / 2);
+            assert_eq!(one, other);
+            once((times / 2, one.to_vec()));
+        };
+        once(said());
+        let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+        iommu.attach(&master, &domain).unwrap();
+        twice(said());
+        for stream in [streams[0], streams[1023]] {
+            assert_eq!(refused(&world, stream.0, 0x1000), Some(EventId::FTranslation));
+        }
+        assert_eq!(refused(&world, first - 1, 0x1000), None, "it aborts");
+        iommu.detach(&master).unwrap();
+        assert_eq!(refused(&world, streams[512].0, 0x1000), None, "it aborts");
+    }
+}
+
 /// Adds a master of `stream` and lets it reach memory; then everything is taken down.
 fn works(world: &Arc<World>, config: InstanceConfig, stream: u32, beyond: Option<u32>) {
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
@@ -403,6 +463,9 @@ fn every_stream_can_be_had_with_either_shape() {
     }
 }
 
+/// Bytes of a context, and of the one beside it.
+const CONTEXT: u64 = 128;
+
 #[test]
 fn the_memory_of_a_16_bit_instance_is_that_of_the_streams_in_use() {
     let world = world(16, true);
@@ -415,12 +478,12 @@ fn the_memory_of_a_16_bit_instance_is_that_of_the_streams_in_use() {
         let before = world.frames().live_bytes();
         let streams: Vec<StreamId> = streams.iter().copied().map(StreamId).collect();
         masters.push(iommu.add_master(&smmu, &streams, MasterConfig::default()).unwrap());
-        assert_eq!(world.frames().live_bytes() - before, 64 + leaves * (16 << 10));
+        assert_eq!(world.frames().live_bytes() - before, CONTEXT + leaves * (16 << 10));
     }
     // What is closed gives back its context; the leaf stays for whoever comes next.
     let before = world.frames().live_bytes();
     assert!(masters.remove(0).close().is_ok());
-    assert_eq!(world.frames().live_bytes(), before - 64);
+    assert_eq!(world.frames().live_bytes(), before - CONTEXT);
     masters.push(iommu.add_master(&smmu, &[StreamId(0x1ff)], MasterConfig::default()).unwrap());
     assert_eq!(world.frames().live_bytes(), before);
 }

@@ -106,6 +106,14 @@ pub enum AdoptError {
         /// What it breaks.
         rule: Rule,
     },
+    /// An entry answers for its neighbours as well (STE.CONT): they have to stay equal, and could not be changed one by one
+    /// (§8.1).
+    Contiguous {
+        /// Of this stream.
+        stream: StreamId,
+        /// CONT: log2 of how many entries are equal.
+        cont: u32,
+    },
     /// A context is illegal.
     Context {
         /// Of this stream.
@@ -150,6 +158,9 @@ impl fmt::Display for AdoptError {
             Self::Outside { what, pa } => write!(f, "{what} at {pa:#x} is not in memory"),
             Self::Overlap { what, pa } => write!(f, "{what} at {pa:#x} lies upon the stream table"),
             Self::Entry { stream, rule } => write!(f, "entry of stream {stream}: {rule}"),
+            Self::Contiguous { stream, cont } => {
+                write!(f, "the entry of stream {stream} is one of 2^{cont} equal ones")
+            }
             Self::Context { stream, substream, rule } => {
                 write!(f, "context {substream} of stream {stream}: {rule}")
             }
@@ -208,7 +219,7 @@ pub(crate) fn survey(
         _ => return Err(nonsense),
     };
     // Alignment goes by the number as it is, the range by what there are.
-    if log2 > 32 || u64::from(log2) > features.registers.idr1.sidsize() {
+    if log2 > 32 || log2 > features.implemented_sid_bits() {
         return Err(nonsense);
     }
     let implementation = Implementation { e2h: running.cr2.e2h(), ..features.implementation() };
@@ -321,6 +332,11 @@ impl Survey<'_> {
             let ste = Ste(self.words(what, pa, pa + index * STE_BYTES as u64)?);
             // Streams have at most 32 bits.
             let stream = StreamId((first + index) as u32);
+            // Also of what aborts: it may be attached.
+            if ste.v() && ste.cont() != 0 {
+                // The field has four bits.
+                return Err(AdoptError::Contiguous { stream, cont: ste.cont() as u32 });
+            }
             if ste.v() && ste.config() & 0b100 != 0 {
                 self.entry(stream, &ste)?;
             }
@@ -339,7 +355,7 @@ impl Survey<'_> {
         list.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
         list.push(stream);
         let (stage_1, stage_2) = (ste.config() & 0b001 != 0, ste.config() & 0b010 != 0);
-        if (stage_1 || stage_2) && self.implementation.idr0.ats() && ste.eats() != 0 {
+        if (stage_1 || stage_2) && self.features.ats && ste.eats() != 0 {
             return Err(AdoptError::Ats { stream });
         }
         if stage_2 {
@@ -415,7 +431,7 @@ impl Survey<'_> {
                 self.root(cd.ttb1())?;
             }
             let el2 = self.features.el2 && ste.config() == config::STAGE_1 && ste.strw() == 2;
-            let vmid = if self.features.stage_2 { ste.s2_vmid() as u16 } else { 0 };
+            let vmid = if self.features.tag_vmid_bits() != 0 { ste.s2_vmid() as u16 } else { 0 };
             match (el2, self.host) {
                 // There are no VMIDs there.
                 (true, true) => self.tag(0, Some(cd.asid() as u16))?,

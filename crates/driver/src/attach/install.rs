@@ -6,6 +6,7 @@ use smmuv3_formats::{Ste, SubstreamId};
 
 use super::Goal;
 use crate::configuration::Configuration;
+use crate::context_table::ContextTable;
 use crate::entry::Stream;
 use crate::error::Failure;
 use crate::instance::Instance;
@@ -18,7 +19,7 @@ use crate::page_request::Answer;
 use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
 use crate::stall::{self, Ending};
-use crate::update::{Entry, Kind, Words, update};
+use crate::update::{Entry, Kind, Words, update, update_all};
 
 /// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat
 /// at the space that is entered, and what its entries say if a guest has a say in it.
@@ -56,7 +57,16 @@ pub(super) fn install<P: Platform>(
         if linked && was_read {
             instance.forget_leaf(platform, &state.streams, pasid)?;
         }
-        if let Some(entry) = state.entry(platform, pasid) {
+        let spare = state.table.as_ref().and_then(ContextTable::spare);
+        // What stalls, and ends with its context, is told apart by a moment without one.
+        let spare = spare.filter(|_| was_read && !stalls && state.vmid == vmid);
+        if let Some(spare) = spare {
+            // Hardware cannot reach it before the entries lead there, and has forgotten what was there when they last
+            // led elsewhere.
+            state.judge(&context, instance.features());
+            fill(platform, spare, &context);
+            state.table.iter_mut().for_each(ContextTable::exchange);
+        } else if let Some(entry) = state.entry(platform, pasid) {
             if was_read {
                 if stalls && old.bound().is_some() {
                     // Invalid in between, so that what stalled before is told from what stalls then.
@@ -121,7 +131,8 @@ pub(super) fn install<P: Platform>(
     }
     if !after.may_be_kept() {
         state.switch_off(core);
-        if kept_before {
+        // Also if the driver had it off: devices may have asked all the same, as long as their entry had EATS.
+        if before.may_be_kept() {
             let which = Which::All;
             let ended = page_group::end(core, instance, state, which, Some(Answer::Invalid));
             if let Err(what) = ended {
@@ -154,14 +165,18 @@ pub(super) fn install<P: Platform>(
     if !state.ats || !after.may_be_kept() {
         return Ok(());
     }
+    // It asks by the new context, and keeps what it was granted by the old one. What it lacked there may be here.
+    let answer = if new.is_some() { Answer::Success } else { Answer::Invalid };
+    let end = |state: &MasterState| {
+        if !before.may_be_kept() {
+            return Ok(());
+        }
+        page_group::end(core, instance, state, Which::Substream(substream), Some(answer))
+    };
     let told = if state.on {
-        // It asks by the new context, and keeps what it was granted by the old one. What it lacked there may be here.
-        let answer = if new.is_some() { Answer::Success } else { Answer::Invalid };
-        let told = state.forget_kept(core, instance, substream);
-        let which = Which::Substream(substream);
-        told.and_then(|()| page_group::end(core, instance, state, which, Some(answer)))
+        state.forget_kept(core, instance, substream).and_then(|()| end(state))
     } else {
-        state.switch_on(core, instance)
+        end(state).and_then(|()| state.switch_on(core, instance))
     };
     told.inspect_err(|_| state.set_slot(substream, old))
 }
@@ -205,20 +220,27 @@ pub(super) fn restate<P: Platform>(
     let end = |state: &MasterState, answer| {
         page_group::end(core, instance, state, Which::All, Some(answer))
     };
+    // As long as their entry had EATS, devices may have asked, also if the driver had it off.
+    let asked_before = before.may_be_kept();
     match state.ats && after.may_be_kept() {
         true if kept_before => {
             // It keeps what it was granted by the former entry, and what it lacked there may be here.
             state.forget_kept(core, instance, WITHOUT)?;
             end(state, Answer::Success)
         }
-        true => state.switch_on(core, instance),
-        false if kept_before => end(state, Answer::Invalid),
+        true => {
+            if asked_before {
+                end(state, Answer::Success)?;
+            }
+            state.switch_on(core, instance)
+        }
+        false if asked_before => end(state, Answer::Invalid),
         false => Ok(()),
     }
 }
 
 /// Fills an entry that hardware cannot reach. Words that it holds already were made visible when they were stored.
-pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry, words: &Words) {
+pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry<'_>, words: &Words) {
     let current = entry.load(platform);
     for (index, (old, new)) in current.iter().zip(words).enumerate() {
         if old != new {
@@ -230,7 +252,7 @@ pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry, words: &Words) {
 #[cfg(not(feature = "mutation"))]
 pub(crate) fn write<P: Platform, K: Kind>(
     core: &Core<P>,
-    entry: Entry,
+    entry: Entry<'_>,
     target: &Words,
     forget: impl FnMut() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -240,7 +262,7 @@ pub(crate) fn write<P: Platform, K: Kind>(
 #[cfg(feature = "mutation")]
 pub(crate) fn write<P: Platform, K: Kind>(
     core: &Core<P>,
-    entry: Entry,
+    entry: Entry<'_>,
     target: &Words,
     mut forget: impl FnMut() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -256,4 +278,29 @@ pub(crate) fn write<P: Platform, K: Kind>(
     } else {
         update::<P, K, _>(platform, entry, target, forget).map(|_| ())
     }
+}
+
+/// As [`write`], of several entries: `forget` is of all of them.
+#[cfg(not(feature = "mutation"))]
+pub(crate) fn write_all<'a, P: Platform, K: Kind>(
+    core: &Core<P>,
+    entries: impl Iterator<Item = Entry<'a>> + Clone,
+    target: &Words,
+    forget: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    update_all::<P, K, _>(&core.platform, entries, target, forget)
+}
+
+#[cfg(feature = "mutation")]
+pub(crate) fn write_all<'a, P: Platform, K: Kind>(
+    core: &Core<P>,
+    mut entries: impl Iterator<Item = Entry<'a>> + Clone,
+    target: &Words,
+    mut forget: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let wrong = [Mutation::CfgiBeforeSte, Mutation::NoCfgi, Mutation::WordByWord];
+    if wrong.into_iter().any(|it| core.leaves_out(it)) {
+        return entries.try_for_each(|entry| write::<P, K>(core, entry, target, &mut forget));
+    }
+    update_all::<P, K, _>(&core.platform, entries, target, forget)
 }

@@ -7,6 +7,7 @@ use smmuv3_formats::Command;
 use super::{CommandQueue, Ticket};
 use crate::error::Failure;
 use crate::platform::Platform;
+use crate::tickets::NoTicket;
 
 const FIRST: u32 = 0;
 
@@ -21,8 +22,9 @@ impl CommandQueue {
         let count = (commands.len() as u64).min(self.common.largest_batch);
         let slots = self.slots_for(count);
         match self.place_in(FIRST, platform, mmio, slots, |run| run.fill(commands, count)) {
-            Err(_) => self.elide(commands),
-            placed => placed,
+            Ok(ticket) => Ok(Some(ticket)),
+            Err(NoTicket::Full) => Ok(None),
+            Err(NoTicket::Closed) => self.elide(commands),
         }
     }
 

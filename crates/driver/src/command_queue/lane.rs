@@ -2,6 +2,8 @@
 //! One of the queues that an SMMU takes commands from, in memory and by its registers. The SMMU carries out the
 //! commands of each by themselves: a CMD_SYNC completes those of its own queue (§2.6).
 
+mod run;
+
 use core::mem::ManuallyDrop;
 use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -17,8 +19,10 @@ use crate::platform::Platform;
 use crate::queue::{Size, at};
 use crate::refusals::{Finding, Refusals, is_retried};
 use crate::spin::SpinLock;
+use crate::state::Moment;
 use crate::sync;
 use crate::tickets::{NoTicket, Poller, Tickets};
+pub(super) use run::Run;
 
 /// Aborted fetches of one command that are retried before the queue is given up.
 const FETCH_RETRIES: u32 = 3;
@@ -132,10 +136,24 @@ impl Lane {
     }
 
     /// Makes the queue empty, for an SMMU that does not use it, and shows it to that. What was given before and is not
-    /// complete has `failed`, or need not be.
-    pub(super) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio, failed: bool) {
-        self.close(platform, failed);
+    /// consumed has failed, and is shown to `unheard`; without that, it need not be.
+    pub(super) fn restart<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        unheard: Option<&mut dyn FnMut(Command)>,
+    ) {
+        let consumed = self.tickets.consumed();
+        let end = self.close(platform, unheard.is_some());
         self.recovery.with(platform, |aborts| {
+            // An index that makes no sense is of an SMMU that is gone.
+            let register = self.port.consumed(mmio) & (2 * self.size().entries() as u32 - 1);
+            let consumed = self.size().position(consumed, register).unwrap_or(end);
+            if let Some(unheard) = unheard {
+                (consumed..end).for_each(|position| {
+                    self.command(platform, position).into_iter().for_each(&mut *unheard)
+                });
+            }
             *aborts = Aborts::default();
             self.port.reset(mmio, self.size(), self.base);
         });
@@ -151,7 +169,8 @@ impl Lane {
                 self.began.store(beginning, Ordering::Release);
             }
         };
-        self.tickets.close(self.marks(platform), || platform.relax(), begins)
+        let marks = self.marks(platform, self.size());
+        self.tickets.close(marks, || platform.relax(), begins)
     }
 
     /// Lets no tickets be drawn, and waits until all that were are published. Whether no message is on its way then.
@@ -178,34 +197,60 @@ impl Lane {
     }
 
     /// Gives the SMMU a batch of `slots` commands, at least one: what `fill` pushes, and a CMD_SYNC in each slot that is
-    /// left. `None` when there is no room.
+    /// left. `moment` is a look at the state that found that it works.
     #[inline(always)]
     pub(super) fn place<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         slots: u64,
-        number: u32,
-        fill: impl FnOnce(&mut Run<'_, P>),
-    ) -> Result<Option<Ticket>, Failure> {
-        let refusals = self.refusals.count();
+        (number, moment): (u32, Moment),
+        fill: impl FnOnce(&mut Run<'_, P, false>),
+    ) -> Result<Ticket, NoTicket> {
+        let draw = || self.tickets.draw(slots);
+        let start = self.place_drawn(platform, mmio, slots, draw, fill)?;
+        Ok(Ticket { start, end: start + slots, lane: number.into(), moment })
+    }
+
+    /// As [`Lane::place`], of the command queue itself, for someone who looks next, and will place it with more care if
+    /// there is no room just now. Also what is known to be consumed.
+    #[inline(always)]
+    pub(super) fn place_at_once<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        slots: u64,
+        moment: Moment,
+        fill: impl FnOnce(&mut Run<'_, P, true>),
+    ) -> Option<(Ticket, u64)> {
+        let consumed = self.tickets.consumed();
+        let draw = || self.tickets.draw_at_once(slots, consumed);
+        let start = self.place_drawn(platform, mmio, slots, draw, fill).ok()?;
+        Some((Ticket { start, end: start + slots, lane: 0, moment }, consumed))
+    }
+
+    #[inline(always)]
+    fn place_drawn<P: Platform, const DIRECT: bool>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        slots: u64,
+        draw: impl FnOnce() -> Result<u64, NoTicket>,
+        fill: impl FnOnce(&mut Run<'_, P, DIRECT>),
+    ) -> Result<u64, NoTicket> {
+        // Once: what is in it stays as it is, which the compiler does not know.
+        let size = self.size();
         // Between ticket and publication nothing may come, or those behind it would wait.
-        let drawn = platform.mask_irqs(move || {
-            let start = self.tickets.draw(slots)?;
+        platform.mask_irqs(move || {
+            let start = draw()?;
             let end = start + slots;
-            let slots = self.slots(platform);
-            let mut run = Run { lane: self, platform, mmio, slots, start, next: start, end };
+            let slots = self.slots(platform, size);
+            let run = Run { lane: self, platform, mmio, size, slots, start, next: start, end };
+            let mut run = run;
             fill(&mut run);
             ManuallyDrop::new(run).close();
             Ok(start)
-        });
-        match drawn {
-            Ok(start) => {
-                Ok(Some(Ticket { start, end: start + slots, refusals, lane: number.into() }))
-            }
-            Err(NoTicket::Full) => Ok(None),
-            Err(NoTicket::Closed) => Err(Failure::Failed),
-        }
+        })
     }
 
     /// Waits until a run of so many slots may find room.
@@ -216,50 +261,78 @@ impl Lane {
         mmio: &P::Mmio,
         slots: u64,
     ) -> Result<(), Failure> {
-        self.until(common, platform, mmio, || self.tickets.has_room(slots))
+        let has_room = || self.tickets.has_room(slots);
+        if self.is_soon(common, platform, mmio, has_room) {
+            return Ok(());
+        }
+        self.until(common, platform, mmio, has_room)
     }
 
-    /// Waits until the commands of `ticket` are complete.
+    /// Whether the commands of `ticket` are complete, and nothing happened since they were given: at the first look, or the
+    /// second, most find it so.
     #[inline]
-    pub(super) fn wait<P: Platform>(
+    pub(super) fn has_done<P: Platform>(
         &self,
         common: &Common,
         platform: &P,
         mmio: &P::Mmio,
-        ticket: Ticket,
-    ) -> Result<(), Failure> {
-        if !self.is_soon(common, platform, mmio, || self.tickets.consumed() >= ticket.end) {
-            return self.wait_later(common, platform, mmio, &ticket);
+        ticket: &Ticket,
+    ) -> bool {
+        let (end, consumed) = (ticket.end, self.tickets.consumed());
+        if consumed < end {
+            let Some(_inside) = common.state.enter(platform.cpu()) else { return false };
+            let complete = match self.word {
+                None => self.tickets.has_reached(end, consumed, || self.port.consumed(mmio)),
+                Some(_) => self.observe(platform, mmio).is_ok() && self.tickets.consumed() >= end,
+            };
+            if !complete {
+                return false;
+            }
         }
-        let began = self.began.load(Ordering::Acquire);
-        if ticket.start >= began && self.refusals.count() == ticket.refusals {
-            return Ok(());
-        }
-        self.outcome(&ticket)
+        common.state.is_undisturbed_since(ticket.moment)
     }
 
-    /// As [`Lane::wait`], for those that are not complete at once.
+    /// As [`Lane::has_done`], for someone who was inside when [`Lane::place_at_once`] found that so much is `consumed`, and is.
+    #[inline(always)]
+    pub(super) fn has_done_directly<P: Platform>(
+        &self,
+        common: &Common,
+        mmio: &P::Mmio,
+        ticket: &Ticket,
+        consumed: u64,
+    ) -> bool {
+        self.tickets.has_reached(ticket.end, consumed, || Port::main_consumed(mmio))
+            && common.state.is_undisturbed_since(ticket.moment)
+    }
+
+    /// Waits until the commands of `ticket` are complete, and finds out what became of them.
     #[cold]
     #[inline(never)]
-    fn wait_later<P: Platform>(
+    pub(super) fn wait<P: Platform>(
         &self,
         common: &Common,
         platform: &P,
         mmio: &P::Mmio,
         ticket: &Ticket,
     ) -> Result<(), Failure> {
-        self.until_later(common, platform, mmio, || self.tickets.consumed() >= ticket.end)?;
-        self.outcome(ticket)
+        let is_done = || self.tickets.consumed() >= ticket.end;
+        if !is_done() {
+            self.until(common, platform, mmio, is_done)?;
+        }
+        self.outcome(common, ticket)
     }
 
     /// What became of the commands of `ticket`, which are complete.
-    #[cold]
-    #[inline(never)]
-    fn outcome(&self, ticket: &Ticket) -> Result<(), Failure> {
-        if ticket.start < self.began.load(Ordering::Acquire) {
+    fn outcome(&self, common: &Common, ticket: &Ticket) -> Result<(), Failure> {
+        let Ticket { start, end, moment, .. } = *ticket;
+        if start > end {
+            // It was never given.
+            return Ok(());
+        }
+        if start < self.began.load(Ordering::Acquire) {
             return Err(Failure::Failed);
         }
-        match self.refusals.find(ticket.start, ticket.end, ticket.refusals) {
+        match self.refusals.find(start, end, moment.refusals_until(common.state.now())) {
             Finding::None => Ok(()),
             Finding::Refused(command, code) => Err(Failure::Refused { command, code }),
             Finding::Forgotten => Err(Failure::Forgotten),
@@ -294,23 +367,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Waits until `done`, recovering from command errors on the way.
-    #[inline]
-    fn until<P: Platform>(
-        &self,
-        common: &Common,
-        platform: &P,
-        mmio: &P::Mmio,
-        done: impl Fn() -> bool,
-    ) -> Result<(), Failure> {
-        if self.is_soon(common, platform, mmio, &done) {
-            return Ok(());
-        }
-        self.until_later(common, platform, mmio, done)
-    }
-
-    /// Whether it is `done` at the first look, or the second: most find it so.
-    #[inline]
+    /// Whether it is `done` at the first look, or the second.
     fn is_soon<P: Platform>(
         &self,
         common: &Common,
@@ -325,10 +382,8 @@ impl Lane {
         }
     }
 
-    /// As [`Lane::until`], for whoever was not done at once.
-    #[cold]
-    #[inline(never)]
-    fn until_later<P: Platform>(
+    /// Waits until `done`, which it was not at once, recovering from command errors on the way.
+    fn until<P: Platform>(
         &self,
         common: &Common,
         platform: &P,
@@ -414,9 +469,9 @@ impl Lane {
                 return Ok(());
             }
             let Some(Stop { register, code }) = self.port.stopped(mmio) else { return Ok(()) };
-            let register = register & (2 * self.size().entries() as u32 - 1);
+            let register = self.size().register(register.into());
             let position = self.size().after(self.tickets.consumed(), register);
-            let slot = at(self.slots(platform), position);
+            let slot = at(self.slots(platform, self.size()), position);
             // Slots that are not published belong to whoever fills them.
             let (true, Some(slot)) = (position < self.tickets.published(), slot) else {
                 common.state.fail_since(epoch);
@@ -436,11 +491,13 @@ impl Lane {
                 let ends = command.opcode() == Some(Opcode::Sync);
                 write(slot, if ends { self.sync(position + 1) } else { Sync::new().into() });
             }
-            self.refusals.note(position, command, code);
+            // First: it is never behind what is noted.
             common.refused(platform, position, command, code);
+            self.refusals.note(position, command, code);
             self.port.acknowledge(mmio, |toggle| {
                 let tell = |position| self.port.tell(mmio, self.size().register(position));
-                self.tickets.tell_again(self.marks(platform), toggle, tell);
+                let marks = self.marks(platform, self.size());
+                self.tickets.tell_again(marks, toggle, tell);
             });
             Ok(())
         })
@@ -451,20 +508,26 @@ impl Lane {
         self.refusals.report(sink)
     }
 
-    /// The memory that the SMMU reads.
-    fn slots<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [[AtomicU64; 2]] {
+    /// The memory that the SMMU reads, of the size that this has.
+    fn slots<'a, P: Platform>(&'a self, platform: &'a P, size: Size) -> &'a [[AtomicU64; 2]] {
         let slots = platform.pointer(self.base).cast::<[AtomicU64; 2]>();
         // SAFETY: `new` allocated so many slots, aligned to 32 bytes, which live until `free` consumes the queue, and
         // CPUs access them as atomic words only.
-        unsafe { slice::from_raw_parts(slots.as_ptr(), self.size().entries() as usize) }
+        unsafe { slice::from_raw_parts(slots.as_ptr(), size.entries() as usize) }
     }
 
-    /// The memory of the marks of `tickets`.
-    fn marks<'a, P: Platform>(&'a self, platform: &'a P) -> &'a [sync::AtomicU64] {
+    /// What is in the slot of a position.
+    fn command<P: Platform>(&self, platform: &P, position: u64) -> Option<Command> {
+        let slot = at(self.slots(platform, self.size()), position)?;
+        Some(Command(slot.each_ref().map(|word| u64::from_le(word.load(Ordering::Relaxed)))))
+    }
+
+    /// The memory of the marks of `tickets`, of the size that this has.
+    fn marks<'a, P: Platform>(&'a self, platform: &'a P, size: Size) -> &'a [sync::AtomicU64] {
         let marks = platform.pointer(self.marks).cast::<sync::AtomicU64>();
         // SAFETY: `new` allocated so many words, zeroed, aligned to 8 bytes, which live until `free` consumes the queue,
         // and are accessed as atomic words only.
-        unsafe { slice::from_raw_parts(marks.as_ptr(), self.size().entries() as usize) }
+        unsafe { slice::from_raw_parts(marks.as_ptr(), size.entries() as usize) }
     }
 }
 
@@ -479,60 +542,6 @@ fn message<P: Platform>(platform: &P, word: PhysAddr) -> &AtomicU32 {
 fn write(slot: &[AtomicU64; 2], command: Command) {
     for (word, value) in slot.iter().zip(command.0) {
         word.store(value.to_le(), Ordering::Relaxed);
-    }
-}
-
-/// The slots of a ticket. However it ends, they are filled and published.
-pub(super) struct Run<'a, P: Platform> {
-    lane: &'a Lane,
-    platform: &'a P,
-    mmio: &'a P::Mmio,
-    slots: &'a [[AtomicU64; 2]],
-    start: u64,
-    next: u64,
-    end: u64,
-}
-
-impl<P: Platform> Run<'_, P> {
-    /// The next of `commands`, `count` of them at most: no more than there are slots.
-    #[inline(always)]
-    pub(super) fn fill(&mut self, commands: &mut impl Iterator<Item = Command>, count: u64) {
-        let end = self.start + count;
-        while self.next != end
-            && let Some(command) = commands.next()
-        {
-            self.push(command);
-        }
-    }
-
-    /// The next command, for a slot before the end.
-    #[inline(always)]
-    pub(super) fn push(&mut self, command: Command) {
-        if let Some(slot) = at(self.slots, self.next) {
-            write(slot, command);
-        }
-        self.next += 1;
-    }
-
-    /// Publishes the run. A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
-    #[inline(always)]
-    fn close(&mut self) {
-        while self.next != self.end {
-            self.push(self.lane.sync(self.next + 1));
-        }
-        let Self { lane, platform, mmio, start, end, .. } = *self;
-        // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
-        let tell = |position| lane.port.tell(mmio, lane.size().register(position));
-        lane.tickets.publish(lane.marks(platform), start, end, tell);
-    }
-}
-
-impl<P: Platform> Drop for Run<'_, P> {
-    /// Whoever was to give the commands has panicked.
-    #[cold]
-    #[inline(never)]
-    fn drop(&mut self) {
-        self.close();
     }
 }
 

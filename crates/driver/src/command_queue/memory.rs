@@ -48,12 +48,14 @@ impl CommandQueue {
             unsafe { main.free(platform) };
             return None;
         };
+        // At most a quarter of the queue, so that it finds room beside others; at least one command.
+        let largest_batch = u64::from(largest_batch).min(size.entries() / 4).max(1);
         Some(Self {
             common: Common {
-                // At most a quarter of the queue, so that it finds room beside others; at least one command.
-                largest_batch: u64::from(largest_batch).min(size.entries() / 4).max(1),
+                largest_batch,
                 deadline,
                 repeating: false,
+                direct_below: largest_batch + 1,
                 state: State::new(),
                 name: Name::new(""),
                 counters,
@@ -109,6 +111,7 @@ impl CommandQueue {
         }
         // As many as there was memory for: they fit.
         (self.others, self.count) = (memory, most as u32);
+        self.common.direct_below = 0;
         self
     }
 
@@ -129,6 +132,7 @@ impl CommandQueue {
             let lanes = 1 + self.count as usize;
             self.words = platform.allocate_coherent(lanes * WORD_BYTES, WORD_BYTES);
             let Some(words) = self.words else { return self };
+            self.common.direct_below = 0;
             for (lane, word) in self.lanes_mut(platform).zip((words.0..).step_by(WORD_BYTES)) {
                 lane.end_with_message(PhysAddr(word));
             }
@@ -153,7 +157,7 @@ impl CommandQueue {
     /// batch again once it was complete. Who submits and waits by itself does the same, where [`CommandQueue::repeats`].
     #[must_use]
     pub fn repeating(mut self) -> Self {
-        self.common.repeating = true;
+        (self.common.repeating, self.common.direct_below) = (true, 0);
         self
     }
 

@@ -75,9 +75,15 @@ impl Port {
     #[inline]
     pub(super) fn tell(&self, mmio: &impl Mmio, register: u32) {
         match self.slot {
-            None => mmio.write32(CmdqProd::OFFSET, register),
+            None => Self::tell_main(mmio, register),
             Some(slot) => self.tell_enhanced(mmio, slot, register),
         }
+    }
+
+    /// As [`Port::tell`], of the command queue.
+    #[inline(always)]
+    pub(super) fn tell_main(mmio: &impl Mmio, register: u32) {
+        mmio.write32(CmdqProd::OFFSET, register);
     }
 
     #[inline(never)]
@@ -89,11 +95,17 @@ impl Port {
     /// CONS.RD.
     #[inline]
     pub(super) fn consumed(&self, mmio: &impl Mmio) -> u32 {
-        // The fields have 20 bits.
         match self.slot {
-            None => CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32,
+            None => Self::main_consumed(mmio),
             Some(slot) => Self::consumed_enhanced(mmio, slot),
         }
+    }
+
+    /// CONS.RD of the command queue.
+    #[inline(always)]
+    pub(super) fn main_consumed(mmio: &impl Mmio) -> u32 {
+        // The field has 20 bits, here and below.
+        CmdqCons(mmio.read32(CmdqCons::OFFSET)).rd() as u32
     }
 
     #[inline(never)]

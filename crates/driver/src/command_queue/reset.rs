@@ -3,25 +3,37 @@
 
 use core::sync::atomic::Ordering;
 
+use smmuv3_formats::Command;
 use smmuv3_formats::command::Sync;
 use smmuv3_formats::register::{Gerror, Gerrorn};
 
 use super::CommandQueue;
-use super::lane::Lane;
+use super::lane::{Lane, Run};
 use crate::error::Failure;
 use crate::platform::{Mmio, Platform};
+use crate::tickets::NoTicket;
 
 impl CommandQueue {
     /// Makes the queues empty, for an SMMU that uses none of them and whose PROD and CONS are about to be 0. They count
     /// as failed until [`CommandQueue::resume`], so that nobody uses them meanwhile; whoever still waits for an
-    /// earlier ticket is told that it failed. One caller at a time.
-    pub(crate) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
+    /// earlier ticket is told that it failed. What an SMMU has not come to that lost nothing is shown to `unheard`. One
+    /// caller at a time.
+    pub(crate) fn restart<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        unheard: &mut dyn FnMut(Command),
+    ) {
         // Who waits for one that sleeps waits for nothing.
         let asleep = self.common.state.now().is_asleep();
         if !asleep {
             self.give_up();
         }
-        self.all(platform).for_each(|lane| lane.restart(platform, mmio, !asleep));
+        for lane in self.all(platform) {
+            // One that slept has carried out everything, and its registers may show anything.
+            let unheard = (!asleep).then_some(&mut *unheard as &mut dyn FnMut(Command));
+            lane.restart(platform, mmio, unheard);
+        }
     }
 
     /// Asks the SMMU to use each enhanced queue; `enabled` is given the offset of its ECMDQ_CONS, which shows ENACK when it
@@ -57,15 +69,18 @@ impl CommandQueue {
         // It completes when the messages of those before have arrived (§4.2), and sends none.
         let last = Sync::new().into();
         let silent = self.all(platform).zip(0..).try_for_each(|(lane, number)| {
+            let moment = self.common.state.now();
             let ticket = loop {
-                let placed = lane.place(platform, mmio, 1, number, move |run| run.push(last))?;
-                if let Some(ticket) = placed {
-                    break ticket;
+                let push = |run: &mut Run<'_, P, false>| run.push(last);
+                match lane.place(platform, mmio, 1, (number, moment), push) {
+                    Ok(ticket) => break ticket,
+                    Err(NoTicket::Full) => {}
+                    Err(NoTicket::Closed) => return Err(Failure::Failed),
                 }
                 lane.wait_for_room(&self.common, platform, mmio, 1)?;
                 platform.relax();
             };
-            lane.wait(&self.common, platform, mmio, ticket)?;
+            lane.wait(&self.common, platform, mmio, &ticket)?;
             lane.silenced(ticket);
             Ok::<_, Failure>(())
         });

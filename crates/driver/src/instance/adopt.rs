@@ -4,6 +4,7 @@
 use smmuv3_formats::register::{Cr0, Cr1, Cr2, IrqCtrl};
 
 use super::{EnableError, Instance, NotStarted, Probed};
+use crate::features::Features;
 use crate::platform::{Mmio, Platform};
 
 impl<P: Platform> Probed<P> {
@@ -16,6 +17,15 @@ impl<P: Platform> Probed<P> {
         self.features.e2h = cr2.e2h();
         self.features.el2_host &= cr2.e2h();
         self.features.broadcast &= !cr2.ptm();
+    }
+
+    /// It is off, or to be turned off before anything else: what [`Probed::adopted`] has left out can be had.
+    pub(crate) fn reconfigured(mut self) -> Self {
+        // They were decoded before, and do not change.
+        if let Ok(features) = Features::decode(self.features.registers) {
+            self.features = features.limited(&self.config);
+        }
+        self
     }
 }
 
@@ -59,7 +69,7 @@ impl<P: Platform> Instance<P> {
         let cr1 = old.with_queue_ic(new.queue_ic()).with_queue_oc(new.queue_oc());
         mmio.write32(Cr1::OFFSET, cr1.with_queue_sh(new.queue_sh()).0);
 
-        self.commands.restart(platform, mmio);
+        self.commands.restart(platform, mmio, &mut |_| ());
         cr0 = cr0.with_cmdqen(true);
         self.write_cr0(platform, cr0)?;
         self.enable_others(platform)?;

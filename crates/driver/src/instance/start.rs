@@ -138,7 +138,7 @@ impl<P: Platform> Instance<P> {
         if let Some(queue) = &self.page_requests {
             queue.restart(platform, mmio, &mut |_| ());
         }
-        self.commands.restart(platform, mmio);
+        self.commands.restart(platform, mmio, &mut |command| self.unheard(command));
         let mut cr0 = Cr0::default().with_cmdqen(true);
         self.write_cr0(platform, cr0)?;
         self.enable_others(platform)?;
@@ -171,8 +171,15 @@ impl<P: Platform> Instance<P> {
             self.set_while_off(platform)?;
         }
         #[cfg(feature = "alloc")]
-        crate::page_group::deny_all(platform, self).map_err(EnableError::Commands)?;
+        crate::page_group::answer_all(platform, self).map_err(EnableError::Commands)?;
         Ok(())
+    }
+
+    /// What it was given last, and does not come to any more.
+    #[cfg_attr(not(feature = "alloc"), expect(unused_variables, reason = "nobody gives answers"))]
+    fn unheard(&self, command: Command) {
+        #[cfg(feature = "alloc")]
+        crate::page_group::unheard(self, command);
     }
 
     /// Interrupts, which are off.

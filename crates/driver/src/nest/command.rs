@@ -8,7 +8,7 @@
 //! | TLBI_NSNH_ALL | TLBI_NH_ALL of the nest's VMID |
 //! | CFGI_CD, CFGI_CD_ALL | the same, of the host's stream |
 //! | CFGI_STE, CFGI_STE_RANGE, CFGI_ALL | CFGI_STE of each stream it means, for the contexts kept through it; the caller reads the guest's entries anew ([`Stop::Entries`]) |
-//! | ATC_INV | the same, of the host's stream, and not less than the smallest page that devices there know; nothing where the device has no ATS |
+//! | ATC_INV | the same, of the host's stream, and not less than the smallest page that devices there know; nothing where the device has no ATS. A global one (G) stays global |
 //! | PREFETCH_CONFIG, PREFETCH_ADDR | nothing: they are hints |
 //! | SYNC | [`Stop::Sync`] |
 //! | RESUME, STALL_TERM, PRI_RESP, where the guest is shown stalls or page requests | [`Stop::Answer`] |
@@ -25,6 +25,9 @@ use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Command, Opcode, StreamId, legality};
 
 use crate::nest::{Assignment, Guest, Illegal, Streams, none_of};
+
+/// Commands of a guest that one call looks at, at most: also those of which nothing comes cost the host time.
+pub const LARGEST_LOOK: usize = 256;
 
 /// Carries a guest's commands over, piece by piece. It remembers where it stopped within a command that stands for many
 /// streams; there is one for each command queue of a guest.
@@ -52,7 +55,8 @@ pub struct Forwarded {
 pub enum Stop {
     /// There are no more commands.
     Empty,
-    /// There is no more room. The first command that is not consumed may have been carried over in part.
+    /// There is no more room, or [`LARGEST_LOOK`] commands were looked at. The first command that is not consumed may have
+    /// been carried over in part.
     Full,
     /// The last command consumed is this CMD_SYNC: it is complete when the host's commands are that were made so far. Then
     /// the guest is to be told as it asks for. It may not be told before.
@@ -96,8 +100,8 @@ impl Forwarder {
     }
 
     /// Carries over what is in `commands`, the guest's from its CONS on, into the front of `out`. Each call looks at
-    /// no command twice and does no more than `commands` and `out` have room for. After [`Stop::Full`] the next
-    /// call begins with the first command that was not consumed; `out` needs room for one command at least.
+    /// no command twice, at [`LARGEST_LOOK`] at most, and does no more than `commands` and `out` have room for. After
+    /// [`Stop::Full`] the next call begins with the first command that was not consumed; `out` needs room for one command at least.
     ///
     /// What is in `out` is submitted, and waited for, before the guest sees a CMD_SYNC complete.
     pub fn forward<S: Streams + ?Sized>(
@@ -109,6 +113,9 @@ impl Forwarder {
     ) -> Forwarded {
         let mut produced = 0;
         for (index, command) in commands.iter().enumerate() {
+            if index == LARGEST_LOOK {
+                return Forwarded { consumed: index, produced, stop: Stop::Full };
+            }
             let meaning = match meaning(command, guest, streams) {
                 Ok(meaning) => meaning,
                 Err(illegal) => {
@@ -208,7 +215,7 @@ fn meaning<S: Streams + ?Sized>(
             let found = streams.next(named).filter(|found| found.guest == named && found.ats);
             let Some(Assignment { host, .. }) = found else { return Ok(Meaning::Nothing) };
             // Smaller invalidations than the smallest translation unit are no good to devices (§4.2, §12.1).
-            let unit = guest.host().granules.trailing_zeros().clamp(12, 16) - 12;
+            let unit = guest.host().unit_shift().saturating_sub(12);
             let inv = inv.with_sid(host.0.into()).with_size(inv.size().max(unit.into()));
             // Without a PASID there is nothing to be global about, and no substream.
             let plain = inv.with_global(false).with_ssid(0);

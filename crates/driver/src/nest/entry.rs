@@ -10,7 +10,8 @@
 //! | EATS | full ATS where the guest asks for it, is shown ATS, and the host allows it; else none. Split-stage ATS, and permission tables, are illegal |
 //! | MEV | set: the host decides |
 //! | CONT, DRE, DCP, PPAR, SW_RESERVED | hints, or the host's: not taken over |
-//! | STRW, S2*, S_S2*, AssuredOnly, TL0, TL1, overrides | ignored by an SMMU with stage 1 alone, and not taken over |
+//! | STRW, S2*, S_S2*, AssuredOnly, TL0, TL1 | ignored by an SMMU with stage 1 alone, and not taken over |
+//! | MTCFG, MemAttr, ALLOCCFG, SHCFG, PRIVCFG, INSTCFG | ignored as well: the host's, of the [`Parent`](crate::nest::Parent); under an [`Iommu`](crate::Iommu) of [`MasterConfig::overrides`](crate::MasterConfig::overrides) |
 //! | IMPDEF*, S1MPAM, PARTID, PMG, MPAM_NS, VMSPtr, MECID, DPT_VMATCH, other bits | must be 0 |
 //!
 //! As in hardware, nothing is looked at but V of an entry with V = 0, and nothing but Config of one that aborts.
@@ -147,7 +148,7 @@ impl Request {
             Self::Stage1(contexts) => contexts,
         };
         let [cir, cor, csh] = contexts.fetch;
-        let chosen = guest.host().registers.idr0.stall_model() == 0;
+        let chosen = guest.host().stalls_are_chosen();
         let ste = parent
             .with_config(config::NESTED)
             .with_s1_context_ptr(contexts.table.0)

@@ -46,19 +46,21 @@ impl Guest {
     /// The most that a guest can be shown without more work for the hypervisor: neither stalls nor page
     /// requests, which it would have to answer for the guest.
     pub fn offer(host: &Features, parent: &Parent) -> IdRegisters {
-        let IdRegisters { idr0, idr1, idr3, idr5, iidr, aidr, .. } = host.registers;
+        let registers = host.registers_in_effect();
+        let IdRegisters { idr0, idr1, idr3, idr5, iidr, aidr, .. } = registers;
+        let always_stalls = host.always_stalls();
         // AArch64 only.
         let shown_0 = Idr0::default()
             .with_s1p(true)
             .with_ttf(0b10)
-            .with_cohacc(host.coherent)
+            .with_cohacc(idr0.cohacc())
             .with_httu(idr0.httu())
             .with_ats(idr0.ats())
             .with_asid16(idr0.asid16())
             .with_msi(idr0.msi())
             .with_cd2l(idr0.cd2l())
             .with_ttendian(idr0.ttendian())
-            .with_stall_model(if idr0.stall_model() == 2 { 2 } else { 1 })
+            .with_stall_model(if always_stalls { 2 } else { 1 })
             .with_term_model(idr0.term_model())
             .with_st_level(1);
         let shown_1 = Idr1::default()
@@ -89,7 +91,7 @@ impl Guest {
             .with_gran64k(idr5.gran64k())
             .with_ds(ds)
             .with_vax(vax)
-            .with_stall_max(if idr0.stall_model() == 2 { idr5.stall_max() } else { 0 });
+            .with_stall_max(if always_stalls { idr5.stall_max() } else { 0 });
         IdRegisters {
             idr0: shown_0,
             idr1: shown_1,
@@ -132,7 +134,7 @@ impl Guest {
     /// Nothing is promised that the host's SMMU does not do.
     fn promises(&self) -> Result<(), Illegal> {
         let IdRegisters { idr0, idr1, idr3, idr5, aidr, .. } = &self.shown;
-        let host = &self.host.registers;
+        let host = &self.host.registers_in_effect();
         let refuse = |field, text, value| Err(Illegal::new("2.3", field, text, value));
         if !idr0.s1p() {
             return refuse("IDR0.S1P", "a guest has stage 1", 0);
@@ -153,7 +155,7 @@ impl Guest {
             }
         }
         for (field, shown, most) in [
-            ("IDR0.COHACC", u64::from(idr0.cohacc()), u64::from(self.host.coherent)),
+            ("IDR0.COHACC", u64::from(idr0.cohacc()), u64::from(host.idr0.cohacc())),
             ("IDR0.HTTU", idr0.httu(), host.idr0.httu()),
             ("IDR0.ATS", idr0.ats().into(), host.idr0.ats().into()),
             ("IDR0.ASID16", idr0.asid16().into(), host.idr0.asid16().into()),

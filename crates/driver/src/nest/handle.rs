@@ -229,7 +229,8 @@ impl<P: Platform> Nest<P> {
     }
 
     /// Carries a piece of the guest's commands out: those of `commands`, which are in its queue from its CONS on, up to
-    /// where [`Forwarder::forward`] stops, and until [`LARGEST_FORWARD`] commands for the host's queue are made of them.
+    /// where [`Forwarder::forward`] stops, and until [`LARGEST_FORWARD`] commands for the host's queue are made of them or
+    /// [`LARGEST_LOOK`](crate::nest::LARGEST_LOOK) were looked at.
     /// When it has returned, they are complete: so a CMD_SYNC that it stops behind is. The guest's CONS goes on by
     /// `consumed`.
     ///
@@ -237,7 +238,8 @@ impl<P: Platform> Nest<P> {
     /// ([`Master::is_quarantined`]), and the guest's commands count as complete: it reaches nothing any more.
     ///
     /// Several CPUs may carry out commands of several queues at once, each with a `Forwarder` of its own. Never waits for an
-    /// attach. However many commands a guest gives, this waits for one batch of them.
+    /// attach. However many commands a guest gives, and whichever, this waits for one batch of them, and keeps an attach waiting
+    /// no longer than it takes to look at those.
     ///
     /// # Errors
     /// [`Unconfirmed`] when the instance did not carry them out; the forwarder has not moved.
@@ -319,6 +321,8 @@ impl<P: Platform> Nest<P> {
         let stream = named(&command);
         let of_device = command.opcode() == Some(Opcode::AtcInv);
         let (mut again, mut silent) = (queue.repeats() && !of_device, false);
+        // A stream that this call has put in quarantine.
+        let mut found = None;
         loop {
             let placed = core.readers.read(platform.cpu(), &self.state.given, |given| {
                 // It may have been taken from the guest meanwhile.
@@ -327,8 +331,11 @@ impl<P: Platform> Nest<P> {
                 }
                 let (mut one, mut cut_off) = (command, false);
                 if let Some(stream) = stream.filter(|_| of_device) {
-                    if silent && !instance.is_quarantined(platform, stream) {
-                        instance.quarantine(platform, stream);
+                    if silent
+                        && !instance.is_quarantined(platform, stream)
+                        && instance.quarantine(platform, stream)
+                    {
+                        found = Some(stream);
                     }
                     if instance.is_quarantined(platform, stream) {
                         // Also if it was another call that found out: that may be no further yet.
@@ -338,8 +345,11 @@ impl<P: Platform> Nest<P> {
                 let placed =
                     queue.try_submit(platform, instance.mmio(), &mut core::iter::once(one));
                 placed.map(|ticket| Some((ticket, cut_off)))
-            })?;
-            match placed {
+            });
+            if let Some(stream) = found.take() {
+                instance.tell_of(platform, stream);
+            }
+            match placed? {
                 None => return Ok(()),
                 Some((None, _)) => {
                     queue.wait_for_room(platform, instance.mmio(), 1)?;

@@ -39,7 +39,7 @@ impl Machine {
         self.pending.sweep(
             thread::yield_now,
             |key| key.stream == KEY.stream,
-            |key| {
+            |key, _| {
                 assert_eq!(key, KEY);
                 self.answers.fetch_add(1, Ordering::Relaxed);
             },
@@ -114,13 +114,13 @@ fn a_late_answer_does_not_reach_the_next_one_in_the_slot() {
                 }
             })
         };
-        pending.sweep(thread::yield_now, |key| key == KEY, drop);
+        pending.sweep(thread::yield_now, |key| key == KEY, |_, _| ());
         if let Some(next) = pending.insert(OTHER) {
             let mut left = 0;
             pending.sweep(
                 thread::yield_now,
                 |_| true,
-                |key| {
+                |key, _| {
                     assert_eq!(key, OTHER);
                     left += 1;
                 },

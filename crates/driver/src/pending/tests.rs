@@ -11,7 +11,7 @@ const fn key(stream: u32, stag: u16, substream: u32) -> Key {
 
 fn sweep(pending: &Pending, ends: impl Fn(Key) -> bool) -> Vec<Key> {
     let mut ended = Vec::new();
-    pending.sweep(|| panic!("nobody else is here"), ends, |key| ended.push(key));
+    pending.sweep(|| panic!("nobody else is here"), ends, |key, _| ended.push(key));
     ended
 }
 
@@ -53,6 +53,18 @@ fn a_sweep_ends_what_it_is_for_whether_or_not_an_answer_is_owed() {
         assert_eq!(pending.give(late, |_, _| panic!("it is over")), Given::Late);
     }
     assert_eq!(sweep(&pending, |_| true), [keys[1], keys[2]]);
+}
+
+#[test]
+fn a_sweep_says_what_was_decided() {
+    let pending = Pending::new(2).unwrap();
+    let [answered, other] = [key(8, 0, 0), key(8, 1, 0)];
+    let handle = pending.insert(answered).unwrap();
+    pending.insert(other).unwrap();
+    assert!(pending.decide(handle, 2));
+    let mut ended = Vec::new();
+    pending.sweep(|| panic!("nobody else is here"), |_| true, |key, said| ended.push((key, said)));
+    assert_eq!(ended, [(answered, Some(2)), (other, None)]);
 }
 
 #[test]

@@ -77,6 +77,16 @@ macro_rules! counted {
                 result
             }
 
+            pub(crate) fn compare_exchange_weak(
+                &self,
+                old: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                self.compare_exchange(old, new, success, failure)
+            }
+
             $(pub(crate) fn $operation(&self, value: $value, order: Ordering) -> $value {
                 count(|counts| counts.changes += 1);
                 self.0.$operation(value, order)

@@ -10,10 +10,11 @@ use loom::sync::atomic::AtomicU32;
 use loom::thread;
 
 mod enhanced;
+mod looking;
 
-use super::{Bell, CLOSED, NoTicket, Tickets};
+use super::{CLOSED, NoTicket, Tickets, fits};
 use crate::queue::Size;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering};
 
 fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -127,28 +128,79 @@ fn loom_no_doorbell_is_lost() {
     everything_is_offered(publish);
 }
 
+/// Publishes a run as [`Tickets::publish`] does, with other calls.
+fn publish_by(
+    queue: &Queue,
+    (start, end): (u64, u64),
+    call: fn(&Tickets) -> bool,
+    take_calls_back: fn(&Tickets, u64) -> Option<u64>,
+) {
+    let Queue { tickets, marks, .. } = queue;
+    tickets.mark(marks, start, end);
+    if call(tickets) {
+        let mut calls = Some(1);
+        while let Some(heard) = calls {
+            let from = tickets.bell.published.load(Ordering::Relaxed);
+            if let Some(end) = tickets.end_of(marks, from) {
+                tickets.announce(marks, end, &mut |position| queue.tell(position));
+            }
+            calls = take_calls_back(tickets, heard);
+        }
+    }
+}
+
 #[test]
-#[should_panic(expected = "a doorbell was lost")]
-fn loom_twin_without_the_fence_after_the_mark_loses_a_doorbell() {
+fn loom_no_doorbell_is_lost_if_own_runs_are_followed_as_others_are() {
     everything_is_offered(|queue, start, end| {
-        queue.tickets.mark(&queue.marks, start, end);
-        queue.tickets.ring(&queue.marks, |position| queue.tell(position));
+        let Queue { tickets, marks, .. } = queue;
+        tickets.mark(marks, start, end);
+        if tickets.call() {
+            tickets.ring(marks, 1, |position| queue.tell(position));
+        }
     });
 }
 
 #[test]
 #[should_panic(expected = "a doorbell was lost")]
-fn loom_twin_without_the_fence_after_the_bell_loses_a_doorbell() {
+fn loom_twin_that_calls_before_it_marks_loses_a_doorbell() {
     everything_is_offered(|queue, start, end| {
         let Queue { tickets, marks, .. } = queue;
+        let first = tickets.call();
         tickets.mark(marks, start, end);
-        fence(Ordering::SeqCst);
-        while tickets.announce(marks, |position| queue.tell(position)).is_some() {
-            let published = tickets.bell.published.load(Ordering::Relaxed);
-            if tickets.follow(marks, published) == published {
-                return;
-            }
+        if first {
+            tickets.ring(marks, 1, |position| queue.tell(position));
         }
+    });
+}
+
+#[test]
+#[should_panic(expected = "a doorbell was lost")]
+fn loom_twin_that_does_not_release_its_call_loses_a_doorbell() {
+    everything_is_offered(|queue, start, end| {
+        let call = |tickets: &Tickets| tickets.bell.calls.fetch_add(1, Ordering::Acquire) == 0;
+        publish_by(queue, (start, end), call, Tickets::take_calls_back);
+    });
+}
+
+#[test]
+#[should_panic(expected = "a doorbell was lost")]
+fn loom_twin_that_takes_calls_back_without_acquire_loses_a_doorbell() {
+    everything_is_offered(|queue, start, end| {
+        publish_by(queue, (start, end), Tickets::call, |tickets, calls| {
+            let all = tickets.bell.calls.fetch_sub(calls, Ordering::Release);
+            (all != calls).then(|| all - calls)
+        });
+    });
+}
+
+#[test]
+#[should_panic(expected = "a doorbell was lost")]
+fn loom_twin_that_takes_calls_back_without_a_look_loses_a_doorbell() {
+    everything_is_offered(|queue, start, end| {
+        publish_by(queue, (start, end), Tickets::call, |tickets, _| {
+            tickets.bell.calls.swap(0, Ordering::AcqRel);
+            None
+        });
     });
 }
 
@@ -156,9 +208,21 @@ fn loom_twin_without_the_fence_after_the_bell_loses_a_doorbell() {
 #[should_panic(expected = "a doorbell was lost")]
 fn loom_twin_that_does_not_look_again_loses_a_doorbell() {
     everything_is_offered(|queue, start, end| {
-        queue.tickets.mark(&queue.marks, start, end);
-        fence(Ordering::SeqCst);
-        queue.tickets.announce(&queue.marks, |position| queue.tell(position));
+        publish_by(queue, (start, end), Tickets::call, |tickets, mut calls| {
+            while let Some(more) = tickets.take_calls_back(calls) {
+                calls = more;
+            }
+            None
+        });
+    });
+}
+
+#[test]
+#[should_panic]
+fn loom_twin_whose_call_does_not_acquire_does_not_know_what_is_published() {
+    everything_is_offered(|queue, start, end| {
+        let call = |tickets: &Tickets| tickets.bell.calls.fetch_add(1, Ordering::Release) == 0;
+        publish_by(queue, (start, end), call, Tickets::take_calls_back);
     });
 }
 
@@ -193,6 +257,12 @@ fn loom_every_command_arrives_once_in_its_place() {
 }
 
 #[test]
+fn loom_every_command_arrives_also_if_it_is_drawn_at_once() {
+    let draw = |queue: &Queue| queue.tickets.draw_at_once(1, queue.tickets.consumed());
+    assert_eq!(every_command_arrives(draw, publish), 3, "the queue never wrapped");
+}
+
+#[test]
 #[should_panic]
 fn loom_twin_that_draws_without_room_overwrites_commands() {
     every_command_arrives(
@@ -222,8 +292,8 @@ fn loom_twin_whose_draw_passes_nothing_on_overwrites_commands() {
     every_command_arrives(
         |queue| {
             let super::Producers { claimed, tail } = &queue.tickets.producers.0;
-            let room = queue.tickets.consumed() + queue.tickets.size().entries();
-            if claimed.fetch_add(1, Ordering::Relaxed) + 1 > room {
+            let consumed = queue.tickets.consumed();
+            if !fits(claimed.fetch_add(1, Ordering::Relaxed), 1, consumed) {
                 claimed.fetch_sub(1, Ordering::Relaxed);
                 return Err(NoTicket::Full);
             }
@@ -238,9 +308,11 @@ fn loom_twin_whose_draw_passes_nothing_on_overwrites_commands() {
 fn loom_twin_whose_mark_does_not_release_shows_an_unwritten_slot() {
     every_command_arrives(draw, |queue, start, end| {
         let Queue { tickets, marks, .. } = queue;
+        // What a call releases is no help to those who follow the mark without having heard it.
         marks[tickets.size().slot(start)].store(end, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        tickets.ring(marks, |position| queue.tell(position));
+        if tickets.call() {
+            tickets.ring(marks, 1, |position| queue.tell(position));
+        }
     });
 }
 
@@ -279,6 +351,7 @@ fn a_reset_meets_producers(count: u64, reset: Reset) {
         assert!(after <= size.entries(), "more than fits was drawn");
         let drawn = queue.tickets.producers.tail.load(Ordering::Relaxed);
         let claimed = queue.tickets.producers.claimed.load(Ordering::Relaxed);
+        let claimed = claimed.wrapping_add(size.entries());
         assert_eq!((drawn & CLOSED, claimed), (0, drawn), "claims and tickets disagree");
         assert_eq!(drawn, beginning + after);
         assert_eq!(queue.prod.load(Ordering::Relaxed), size.register(drawn));

@@ -14,7 +14,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use smmuv3_pagetable::{Frames, Gather, Iova, PhysAddr, SYNCED, Table, UnmapError};
+use smmuv3_pagetable::{FULL, Frames, Gather, Iova, PhysAddr, SYNCED, Table, UnmapError};
 
 const BYTES: usize = 64 << 20;
 const ALIGN: usize = 1 << 16;
@@ -96,8 +96,8 @@ impl Arena {
         self.state.lock().expect("no test panicked").wasted.clone()
     }
 
-    /// Words of live frames that the walker sees other than the CPU does. The mark that a table descriptor was
-    /// published means nothing to it.
+    /// Words of live frames that the walker sees other than the CPU does. The marks that a table descriptor was
+    /// published, and that its table is full, mean nothing to it.
     pub fn unpublished(&self) -> Vec<u64> {
         let live = self.state.lock().expect("no test panicked").live.clone();
         let words = live.iter().flat_map(|(&pa, &size)| (pa..pa + size as u64).step_by(8));
@@ -106,7 +106,7 @@ impl Arena {
 
     fn differs(&self, pa: u64) -> bool {
         let walker = self.cell(self.walker, pa).load(Ordering::Relaxed);
-        (self.read(pa) ^ walker) & !SYNCED != 0
+        (self.read(pa) ^ walker) & !(SYNCED | FULL) != 0
     }
 
     /// Lets `hook` act as another CPU whenever something is about to be published.

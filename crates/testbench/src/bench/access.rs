@@ -91,7 +91,7 @@ impl Bench {
         let page = iova & !(PAGE - 1);
         let mut addresses = self.look(|watch| {
             let mut addresses = watch.oracle.expected(user, iova, false).reach;
-            for space in 0..watch.oracle.spaces() {
+            for space in 0..watch.oracle.all_spaces() {
                 let now = watch.oracle.page(space, iova).map(|page| page.pa);
                 let gone = watch.oracle.gone(space, page..page + 1).map(|(_, pa)| pa);
                 addresses.extend(now.into_iter().chain(gone).map(|pa| pa + iova % PAGE));

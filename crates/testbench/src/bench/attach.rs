@@ -19,6 +19,7 @@ impl Bench {
             Use::Identity => "all memory",
             Use::Domain(domain) => self.scenario.space(domain),
             Use::Process(process) => self.scenario.space(self.domains.len() + process),
+            Use::Kept(_) => "what it had",
         };
         let master = self.user_name(master, substream);
         trace::args([("master", master.into()), ("domain", domain.into())])
@@ -38,10 +39,33 @@ impl Bench {
         let substream = self.oracle(|oracle| oracle.substream(name));
         let Some(substream) = substream else { return Done::default() };
         let call = if to == Use::Blocked { "detach" } else { "attach" };
+        if to == Use::Blocked && pasid.is_some() && self.oracle(|oracle| oracle.is_kept(master)) {
+            // The driver knows of no PASIDs there: the master as a whole is to be detached.
+            return Done { outcome: "nothing to do".to_owned(), ..Done::default() };
+        }
         let operands = || self.attachment(master, name, to);
         let user = User { master, substream };
-        self.changing(user, to, (answer, self.foreseen(user, to)), || {
+        let left = self.left_to(master);
+        let was_kept = self.oracle(|oracle| oracle.is_kept(master));
+        let done = self.changing(user, to, (answer, self.foreseen(user, to)), || {
             self.traced("call", call, operands, || self.call_attach(&handle, substream, to))
+        });
+        self.look(|watch| {
+            if was_kept && !watch.oracle.is_kept(master) {
+                watch.after_kept(master);
+            }
+            left.into_iter().for_each(|(user, iova)| watch.read(&self.world, user, iova));
+        });
+        done
+    }
+
+    /// Where a kernel before this one had mapped something, a page of each that `master` has still.
+    fn left_to(&self, master: usize) -> Vec<(User, u64)> {
+        self.oracle(|oracle| {
+            let users =
+                oracle.users().filter(|(user, _)| user.master == master && oracle.is_kept(master));
+            let page = |use_| oracle.pages(oracle.space(use_)?, 0..u64::MAX).next();
+            users.filter_map(|(user, use_)| Some((user, page(use_)?.0))).collect()
         })
     }
 
@@ -263,7 +287,7 @@ impl Bench {
     }
 
     /// How wide tags are on each instance.
-    fn widths(&self) -> Vec<Widths> {
+    pub(super) fn widths(&self) -> Vec<Widths> {
         let instances = self.scenario.instances.iter();
         let widths = instances.map(|instance| Widths {
             asid: instance.asid_bits,

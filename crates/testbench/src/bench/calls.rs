@@ -69,6 +69,7 @@ pub(super) fn domain(domain: &scenario::Domain) -> DomainConfig {
 pub(super) fn instance(config: &mut InstanceConfig, instance: &scenario::Instance) {
     config.broadcast = instance.btm;
     config.firmware = instance.quirks.firmware();
+    config.firmware.repeated_invalidation = instance.repeated_invalidation;
     if instance.quirks.bypass_while_off {
         let overrides = match instance.quirks.type_overrides {
             true => Overrides::NONE.with_memory(Caching::WriteBack).with_sharing(Sharing::Inner),
@@ -180,7 +181,7 @@ impl Bench {
                 Some(self.iommu.attach_pasid(master, SubstreamId(pasid), domain))
             }
             // Neither steps nor randomness ask for these.
-            (Some(_), Use::Identity) | (_, Use::Process(_)) => None,
+            (Some(_), Use::Identity) | (_, Use::Process(_) | Use::Kept(_)) => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use smmuv3::pmcg::{Event, Filter, Group, PmcgError};
 use smmuv3::{Mmio, StreamId};
-use smmuv3_formats::register::PmcgCfgr;
+use smmuv3_formats::register::{PMCG_CNTENSET, PMCG_EVCNTR, PmcgCfgr, PmcgCr};
 use smmuv3_model::Monitor;
 
 use super::Bench;
@@ -18,7 +18,14 @@ const BITS: u32 = 16;
 /// A group of the machine's, for so many counters.
 pub(crate) fn monitor(counters: u32) -> Monitor {
     // Both fields say one less.
-    Monitor::new(PmcgCfgr((BITS - 1) << 8 | (counters - 1)))
+    let mut monitor = Monitor::new(PmcgCfgr((BITS - 1) << 8 | (counters - 1)));
+    // Firmware has used it, and it still counts.
+    for counter in 0..counters {
+        monitor.write32(0, PMCG_EVCNTR + 4 * counter, 0xfff0 - counter);
+    }
+    monitor.write32(0, PMCG_CNTENSET, 1);
+    monitor.write32(0, PmcgCr::OFFSET, PmcgCr::default().with_e(true).0);
+    monitor
 }
 
 /// A page of a group's registers.
@@ -71,12 +78,15 @@ impl Counters {
         world: &Arc<World>,
         scenario: &Scenario,
         instance: usize,
+        #[cfg(feature = "mutation")] mutation: Option<smmuv3::Mutation>,
     ) -> Result<Option<Self>, PmcgError> {
         let page = |number| Page { world: world.clone(), instance, number };
         if scenario.instances.get(instance).is_none_or(|it| it.counters == 0) {
             return Ok(None);
         }
         let mut group = Group::new(page(0), None)?;
+        #[cfg(feature = "mutation")]
+        group.leave_out(mutation);
         let first = Self::FIRST.map(|(name, event)| (name.to_owned(), event, Filter::Any));
         let masters = scenario.masters.iter().filter(|master| master.instance == instance);
         let streams = masters.flat_map(|it| it.streams.iter().map(move |stream| (it, *stream)));

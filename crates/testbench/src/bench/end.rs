@@ -23,6 +23,12 @@ impl Bench {
             |doing: &str, error: String| BenchError::Driver { doing: doing.to_owned(), error };
         self.clear();
         self.answer_late();
+        if self.left.is_any() {
+            for instance in 0..self.smmus.len() {
+                let ended = self.end_adoption(instance);
+                ended.map_err(|error| failed("end an adoption", error))?;
+            }
+        }
         self.check_tags_left().map_err(|error| failed("end the run", error))?;
         // Devices that are attached may ask.
         self.grant_late();
@@ -49,6 +55,9 @@ impl Bench {
             watch,
             stalls: _,
             groups: _,
+            config: _,
+            left,
+            former_tags: _,
         } = bench;
         drop(counters);
         let rest = Arc::new(Rest { world: world.clone(), watch });
@@ -85,6 +94,7 @@ impl Bench {
             return Err(failed("end the run", error));
         }
         world.set_observer(None);
+        left.free(&world).map_err(|error| failed("end the run", error))?;
         let mut frames = world.frames();
         for (pa, memory) in memories.iter().zip(&scenario.memories) {
             frames.free(*pa, memory.size);

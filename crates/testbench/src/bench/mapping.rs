@@ -99,20 +99,41 @@ impl Bench {
 
     /// Unmaps; also as an interruption of another operation.
     pub(crate) fn unmap(&self, space: usize, iova: u64, bytes: u64) -> Done {
+        self.unmap_as(space, iova, bytes, false)
+    }
+
+    /// The same, and reads what devices have written there, which hardware marks.
+    pub(crate) fn take(&self, domain: usize, iova: u64, bytes: u64) -> Done {
+        self.unmap_as(domain, iova, bytes, true)
+    }
+
+    fn unmap_as(&self, space: usize, iova: u64, bytes: u64, asks: bool) -> Done {
         let range = iova..iova + bytes;
         self.flush_first(space, &range);
+        let mut reported: Vec<(u64, u64)> = Vec::new();
         let (outer, mapped) = self.look(|watch| {
             let mapped = watch.oracle.pages(space, range.clone()).count() as u64 * PAGE;
             watch.oracle.unmap_begins(space, range.clone());
+            if asks {
+                watch.oracle.taking_begins(space, &range);
+            }
             (watch.busy.replace((space, range.clone())), mapped)
         });
         let result = if let Some(guest) = self.guest(space) {
             let unmap = || guest.unmap(self, iova, bytes);
             self.traced("call", "unmap", || self.range(space, iova, bytes), unmap)
         } else if let Some(domain) = self.domains.get(space) {
-            // SAFETY: nobody else uses the range: interruptions avoid the busy one.
-            let unmap = || unsafe { domain.unmap(Iova(iova), bytes) };
-            let result = self.traced("call", "unmap", || self.range(space, iova, bytes), unmap);
+            let (name, start) = (if asks { "unmap_reporting" } else { "unmap" }, Iova(iova));
+            let unmap = || {
+                if !asks {
+                    // SAFETY: nobody else uses the range: interruptions avoid the busy one.
+                    return unsafe { domain.unmap(start, bytes) };
+                }
+                let mut report = |start: Iova, bytes| reported.push((start.0, bytes));
+                // SAFETY: as above.
+                unsafe { domain.unmap_reporting(start, bytes, &mut report) }
+            };
+            let result = self.traced("call", name, || self.range(space, iova, bytes), unmap);
             result.map_err(|error| error.to_string())
         } else if let Some(slot) = self.slot(space) {
             let unmap = || self.unmap_process(slot, iova, bytes);
@@ -123,6 +144,10 @@ impl Bench {
         self.look(|watch| {
             watch.collect(&self.world);
             watch.busy = outer;
+            if asks {
+                let done = result.is_ok().then_some(&reported[..]);
+                watch.oracle.taking_ends(space, &range, done);
+            }
             watch.oracle.unmap_ends(space, range.clone(), result.is_ok());
             match &result {
                 Ok(removed) => {
@@ -139,10 +164,14 @@ impl Bench {
         let acted = result.as_ref().is_ok_and(|removed| *removed > 0);
         let outcome = match result {
             Ok(0) => "nothing was mapped there".to_owned(),
+            Ok(removed) if asks => {
+                let written: u64 = reported.iter().map(|(_, bytes)| bytes).sum();
+                format!("{} KiB gone, {} KiB of them written", removed >> 10, written >> 10)
+            }
             Ok(removed) => format!("{} KiB gone", removed >> 10),
             Err(error) => error,
         };
-        Done { outcome, acted, ..Done::default() }
+        Done { outcome, acted, reported, ..Done::default() }
     }
 
     pub(super) fn reclaim(&self, domain: usize, iova: u64, bytes: u64) -> Done {

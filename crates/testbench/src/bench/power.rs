@@ -29,6 +29,7 @@ impl Bench {
             (Change::Resume | Change::Reset, Power::Off) => self.wake(instance, change),
             (Change::Reset, _) => self.reset(instance),
             (Change::Replug, Power::On) => self.replug(instance),
+            (Change::EndAdoption, _) => self.end_adoption(instance),
             (Change::Suspend | Change::Resume | Change::Replug, _) => Ok("nothing to do"),
         };
         let acted = matches!(done, Ok("done"));
@@ -115,7 +116,8 @@ impl Bench {
         self.set_power(instance, Power::On);
         let commands = smmu.statistics().commands;
         self.look(|watch| {
-            watch.oracle.groups_were_reset(instance);
+            watch.collect(&self.world);
+            watch.oracle.groups_were_reset(instance, result.is_ok());
             // All that came after it was waited for.
             if let Some(tally) = watch.tallies.get_mut(instance).filter(|_| result.is_ok()) {
                 tally.thrown = self.world.given(instance).saturating_sub(tally.commands);
@@ -208,6 +210,7 @@ impl Bench {
         self.world.forget_given(instance);
         self.look(|watch| {
             watch.collect(&self.world);
+            watch.kept_tags.retain(|tag| tag.instance != instance);
             if let Some(tally) = watch.tallies.get_mut(instance) {
                 *tally = Tally::default();
             }
@@ -245,7 +248,7 @@ impl Bench {
         self.smmus.get(instance)?.get()
     }
 
-    fn named(&self, instance: usize) -> trace::Args {
+    pub(super) fn named(&self, instance: usize) -> trace::Args {
         let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
         trace::args([("instance", name.into())])
     }

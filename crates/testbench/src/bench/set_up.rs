@@ -3,7 +3,7 @@
 
 use std::sync::PoisonError;
 
-use smmuv3::{InstanceConfig, Master, Smmu, Split, StreamId, StreamTableShape};
+use smmuv3::{InstanceConfig, Master, Probe, Smmu, Split, StreamId, StreamTableShape};
 
 use super::counters::Counters;
 use super::guest::Guest;
@@ -11,7 +11,7 @@ use super::{Bench, BenchError, Handle, POOL_BYTES, calls, interrupts};
 use crate::machine::MachineError;
 use crate::oracle::{Contexts, PAGE, Shape};
 use crate::platform::{TestMmio, TestPlatform};
-use crate::scenario::{Scenario, StreamTableKind};
+use crate::scenario::{AsidPolicy, Scenario, StreamTableKind};
 use crate::stream_table::StreamTable;
 use crate::watch::Limit;
 
@@ -32,7 +32,13 @@ impl Bench {
             }
             drop(watch);
             self.smmus.push(Handle::new(smmu));
-            let counters = Counters::start(&self.world, &scenario, index);
+            let counters = Counters::start(
+                &self.world,
+                &scenario,
+                index,
+                #[cfg(feature = "mutation")]
+                self.config.mutation,
+            );
             self.counters.extend(counters.map_err(|error| BenchError::Driver {
                 doing: format!("start the counters of {}", instance.name),
                 error: error.to_string(),
@@ -41,18 +47,8 @@ impl Bench {
         }
         self.stray()?;
         self.add_masters(&scenario)?;
-        for domain in &scenario.domains {
-            let before: Vec<u64> = self.world.frames().live().map(|(start, _)| start).collect();
-            let created = self.iommu.create_domain(calls::domain(domain));
-            self.domains.push(created.map_err(|error| BenchError::Driver {
-                doing: format!("create {}", domain.name),
-                error: error.to_string(),
-            })?);
-            // All that a new domain takes is the root of its tables.
-            let root = self.world.frames().live().find(|(start, _)| !before.contains(start));
-            let shape = Shape::of(&scenario, self.domains.len() - 1);
-            let root = root.map_or(0, |(start, _)| start);
-            let number = self.domains.len() - 1;
+        for (number, domain) in scenario.domains.iter().enumerate() {
+            let (root, shape) = self.new_domain(number)?;
             let guest = domain.tables.over.map(|under| Guest::new(self, number, under));
             let guest = guest.transpose()?;
             let root = guest.as_ref().map_or(root, Guest::root);
@@ -86,12 +82,48 @@ impl Bench {
         Ok(())
     }
 
+    /// Creates the domain of the scenario with this number, the next one; the root of its tables, and what they are like.
+    pub(super) fn new_domain(&mut self, number: usize) -> Result<(u64, Shape), BenchError> {
+        let Some(domain) = self.scenario.domains.get(number) else {
+            return Err(BenchError::NoMemory("no domain".to_owned()));
+        };
+        let before: Vec<u64> = self.world.frames().live().map(|(start, _)| start).collect();
+        let created = self.iommu.create_domain(calls::domain(domain));
+        self.domains.push(created.map_err(|error| BenchError::Driver {
+            doing: format!("create {}", domain.name),
+            error: error.to_string(),
+        })?);
+        // All that a new domain takes is the root of its tables.
+        let root = self.world.frames().live().find(|(start, _)| !before.contains(start));
+        Ok((root.map_or(0, |(start, _)| start), Shape::of(&self.scenario, number)))
+    }
+
     /// Takes an instance of the scenario into use.
     pub(super) fn bring_up(&self, index: usize) -> Result<Smmu<TestPlatform>, BenchError> {
+        let smmu = self.probe(index)?.enable().map_err(|refused| BenchError::Driver {
+            doing: self.enabling(index),
+            error: refused.to_string(),
+        })?;
+        Ok(self.known(index, smmu))
+    }
+
+    fn enabling(&self, index: usize) -> String {
+        let name = self.scenario.instances.get(index).map_or("?", |it| &*it.name);
+        format!("enable {name}")
+    }
+
+    /// The driver has the instance by now.
+    pub(super) fn known(&self, index: usize, smmu: Smmu<TestPlatform>) -> Smmu<TestPlatform> {
+        // The driver counts them in the order in which they come.
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).push(index);
+        smmu
+    }
+
+    /// An instance of the scenario, not in use yet.
+    pub(super) fn probe(&self, index: usize) -> Result<Probe<TestPlatform>, BenchError> {
         let Some(instance) = self.scenario.instances.get(index) else {
             return Err(BenchError::NoMemory("no instance".to_owned()));
         };
-        let doing = || format!("enable {}", instance.name);
         let mut config = InstanceConfig::named(&instance.name);
         config.asid_bits = instance.asid_bits;
         config.sid_bits = instance.sid_bits;
@@ -113,16 +145,11 @@ impl Bench {
         let page = self.messages.get(index).copied().flatten();
         interrupts::configure(&mut config, instance, page);
         let mmio = TestMmio { world: self.world.clone(), instance: index };
-        let probe = self
-            .iommu
-            .probe(mmio, config)
-            .map_err(|error| BenchError::Driver { doing: doing(), error: error.to_string() })?;
-        let smmu = probe
-            .enable()
-            .map_err(|refused| BenchError::Driver { doing: doing(), error: refused.to_string() })?;
-        // The driver counts them in the order in which they come.
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).push(index);
-        Ok(smmu)
+        let probe = self.iommu.probe(mmio, config);
+        probe.map_err(|error| BenchError::Driver {
+            doing: self.enabling(index),
+            error: error.to_string(),
+        })
     }
 
     /// Makes a master of the scenario known to the driver.
@@ -175,6 +202,12 @@ impl Bench {
             }
             if scenario.is_privileged(index) {
                 self.watch().oracle.is_privileged(index);
+            }
+            let banked = scenario.asid_policy == AsidPolicy::Banked;
+            // A change of bank is one of the entry, and of the context.
+            let stalls = master.stalls || instance.is_some_and(|it| it.forced_stalls);
+            if bits == 0 && !stalls && !banked {
+                self.watch().oracle.changes_without_a_hit(index);
             }
             for stream in &master.streams {
                 self.watch().watch_stream(&self.world, master.instance, *stream);

@@ -88,6 +88,7 @@ impl Bench {
         check("ASIDs in use", said.asids.used as u64, 0)?;
         check("VMIDs in use", said.vmids.used as u64, 0)?;
         check("stalls that wait", said.stalls as u64, 0)?;
+        check("page groups that wait", said.groups as u64, 0)?;
         // The answers to stalls are not waited for.
         let mut turns = 0;
         let tally = loop {
@@ -116,6 +117,10 @@ impl Bench {
         let unread = self.oracle(|oracle| oracle.unread(index)) as u64;
         check("events recorded", said.events.events + unread, tally.recorded)?;
         check("gaps", said.events.gaps, tally.gaps)?;
+        check("page groups", said.pages.groups, tally.pages.groups)?;
+        check("pages denied", said.pages.denied, tally.pages.denied)?;
+        check("PASIDs that were stopped", said.pages.stops, tally.pages.stops)?;
+        check("gaps of page requests", said.pages.gaps, tally.pages.gaps)?;
         if (said.events.gaps == 0) != (tally.lost == 0) {
             return Err(format!(
                 "instance {index} says {} gaps, but lost {}",

@@ -73,6 +73,9 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             weights.replug = rng.u32(0..=1);
             weights.defer = rng.u32(0..=8);
             weights.mute = rng.u32(0..=3);
+            // Wide input addresses are rare, and seldom in use when it comes to that.
+            let wide = scenario.domains.iter().any(|domain| domain.input_bits > 48);
+            weights.hand_over = rng.u32(0..=2) + if wide { 4 } else { 0 };
         }
     }
     scenario
@@ -124,6 +127,7 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         pri: false,
         page_request_queue_log2: 8,
         range_invalidation: rng.bool(),
+        repeated_invalidation: false,
         coherent: rng.u8(..) < 192,
         walks: Walks::usual(true),
         quirks: Quirks::default(),

@@ -300,6 +300,10 @@ fn without_master((scenario, operations): &Candidate, gone: usize) -> Option<Can
     let (mut scenario, mut operations) = (scenario.clone(), operations.clone());
     scenario.masters.remove(gone);
     for (_, operation) in &mut operations {
+        if let Operation::HandOver { lost } = operation {
+            lost.retain(|master| *master != gone);
+            lost.iter_mut().filter(|master| **master > gone).for_each(|master| *master -= 1);
+        }
         if let Operation::Attach { master, .. }
         | Operation::Bind { master, .. }
         | Operation::Unbind { master, .. }
@@ -340,6 +344,7 @@ fn without_domain((scenario, operations): &Candidate, gone: usize) -> Option<Can
         | Operation::Defer { domain, .. }
         | Operation::Flush { domain }
         | Operation::Reclaim { domain, .. }
+        | Operation::Take { domain, .. }
         | Operation::Dirty { domain, .. } = operation
         {
             close_gap(domain, gone)?;

@@ -235,7 +235,7 @@ impl Oracle {
         let (instance, streams) = self.streams(user.master);
         let streams = streams.to_vec();
         let translates = |(of, now): (User, Use)| {
-            of.master == user.master && matches!(now, Use::Domain(_) | Use::Process(_))
+            of.master == user.master && !matches!(now, Use::Blocked | Use::Identity)
         };
         // Its devices ask for nothing any more, whatever the substream.
         let silent = !self.users().any(translates);
@@ -280,11 +280,13 @@ impl Oracle {
         }
     }
 
-    /// `instance` was reset: what was in its queue is gone, and so are answers that were on their way.
-    pub fn groups_were_reset(&mut self, instance: usize) {
-        if let Some(requests) = self.requests.get_mut(instance) {
-            requests.throw_away();
-            requests.waiting.clear();
+    /// `instance` was reset: what was in its queue is gone, and answered, unless the reset failed.
+    pub fn groups_were_reset(&mut self, instance: usize, done: bool) {
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        requests.throw_away();
+        let left = std::mem::take(&mut requests.waiting);
+        if let Some(Waiting { group: of, .. }) = left.first().filter(|_| done) {
+            self.accuse(Rule::R9, format_args!("{of:x?} was not answered by a reset"));
         }
     }
 

@@ -82,10 +82,12 @@ pub(super) struct SpaceState {
     /// Pages that were written since they were clean; and those that who reads that now must be told.
     pub(super) written: BTreeSet<u64>,
     pub(super) owed: Vec<u64>,
+    /// What is being unmapped by who must be told of all that is written there.
+    pub(super) taking: Vec<Range<u64>>,
     /// Where pages led that are mapped no more.
-    gone: BTreeMap<u64, u64>,
+    pub(super) gone: BTreeMap<u64, u64>,
     /// Root of its tables: by it the oracle knows its cached translations.
-    root: u64,
+    pub(super) root: u64,
     pub(super) shape: Shape,
     /// Ranges that were unmapped, of which no instance was told yet. Their pages are changing.
     deferred: Vec<Range<u64>>,
@@ -96,7 +98,16 @@ pub(super) struct SpaceState {
     pub(super) pasid: Option<u32>,
 }
 
-/// Address spaces are numbered: the domains come first, the processes after them.
+impl SpaceState {
+    /// Where all its pages led, now and before.
+    pub(super) fn forgotten(self) -> BTreeMap<u64, u64> {
+        let left = self.pages.into_iter().map(|(iova, page)| (iova, page.pa));
+        self.gone.into_iter().chain(left).collect()
+    }
+}
+
+/// Address spaces are numbered: the domains come first, the processes after them, and last what kernels left that are no
+/// more.
 impl Oracle {
     /// Another domain, whose tables start at `root`. All domains come before the first process.
     pub fn add_domain(&mut self, root: u64) {
@@ -140,10 +151,8 @@ impl Oracle {
     pub fn replace_process(&mut self, process: usize, root: u64, pasid: u32) {
         let space = self.domains + process;
         let Some(space) = self.spaces.get_mut(space) else { return };
-        let gone = std::mem::take(&mut space.gone);
-        let left = std::mem::take(&mut space.pages).into_iter().map(|(iova, page)| (iova, page.pa));
         // What the old one mapped is still worth an attempt.
-        let gone = gone.into_iter().chain(left).collect();
+        let gone = std::mem::take(space).forgotten();
         *space = SpaceState { root, pasid: Some(pasid), gone, ..SpaceState::default() };
     }
 
@@ -152,8 +161,13 @@ impl Oracle {
         self.domains
     }
 
-    /// How many address spaces there are.
+    /// How many address spaces there are, but for those that were left.
     pub fn spaces(&self) -> usize {
+        self.spaces.len() - self.kept_spaces
+    }
+
+    /// How many address spaces there are, with those that kernels left that are no more.
+    pub fn all_spaces(&self) -> usize {
         self.spaces.len()
     }
 
@@ -297,6 +311,7 @@ impl Oracle {
                     page.changing = false;
                 }
             } else if let Some(page) = space.pages.remove(&iova) {
+                // Who unmaps without asking does not want to know.
                 space.written.remove(&iova);
                 space.gone.insert(iova, page.pa);
             }

@@ -18,6 +18,8 @@ pub enum Use {
     Domain(usize),
     /// The process with this index.
     Process(usize),
+    /// What a kernel before this one had given it: the space with this number.
+    Kept(usize),
 }
 
 /// Whose accesses: those of a master, without a substream or with this one.
@@ -85,7 +87,7 @@ pub(super) struct MasterState {
     streams: Vec<u32>,
     pub(super) instance: usize,
     pub(super) contexts: Contexts,
-    uses: BTreeMap<Option<u32>, Useful>,
+    pub(super) uses: BTreeMap<Option<u32>, Useful>,
     /// Leaves of its table that are there, and those that may be since an attach failed.
     pub(super) leaves: BTreeSet<u32>,
     pub(super) perhaps: BTreeSet<u32>,
@@ -97,6 +99,10 @@ pub(super) struct MasterState {
     pub(super) mute: bool,
     /// Or did not, once.
     pub(super) was_mute: bool,
+    /// It goes from one thing to another without a moment in between, where no stage 2 is part of that.
+    pub(super) hitless: bool,
+    /// It goes on as a kernel before this one left it, all its substreams together.
+    pub(super) kept: bool,
     /// Bits of the PASIDs that responses to its page requests can carry, where they do.
     response_bits: Option<u32>,
 }
@@ -114,7 +120,7 @@ impl MasterState {
 
     /// Whether any accesses use, before or after, a domain or a process.
     pub(super) fn is_translated(&self, after: bool) -> bool {
-        let translated = |use_: Use| matches!(use_, Use::Domain(_) | Use::Process(_));
+        let translated = |use_: Use| !matches!(use_, Use::Blocked | Use::Identity);
         self.uses.keys().any(|substream| translated(self.uses(*substream, after)))
     }
 
@@ -148,6 +154,8 @@ impl Oracle {
             privileged: false,
             mute: false,
             was_mute: false,
+            hitless: false,
+            kept: false,
             response_bits: None,
         });
     }
@@ -253,6 +261,7 @@ impl Oracle {
             Use::Blocked | Use::Identity => None,
             Use::Domain(domain) => Some(domain),
             Use::Process(process) => Some(self.domains + process),
+            Use::Kept(space) => Some(space),
         }
     }
 
@@ -315,6 +324,31 @@ impl Oracle {
             || self.spaces.iter().any(|space| space.life == Life::Releasing)
     }
 
+    /// No access of `master` that is permitted before a change and after it is refused meanwhile, as long as no stage 2 is
+    /// part of that.
+    pub fn changes_without_a_hit(&mut self, master: usize) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.hitless = true;
+        }
+    }
+
+    /// Whether that is so for accesses of `substream` at `iova` now.
+    pub(super) fn is_hitless(
+        &self,
+        master: &MasterState,
+        substream: Option<u32>,
+        iova: u64,
+    ) -> bool {
+        let fine = |after| {
+            let used = master.uses(substream, after);
+            // Beyond what an SMMU puts out, all is refused that is not translated.
+            let least = used != Use::Identity || iova >> 32 == 0;
+            let stage_1 = |space| !self.shape(space).stage_2 && self.over(space).is_none();
+            least && self.space(used).is_none_or(stage_1)
+        };
+        master.hitless && substream.is_none() && fine(false) && fine(true)
+    }
+
     /// Whether `space` is being attached behind `instance` right now, where nobody used it before.
     pub fn is_joining(&self, space: usize, instance: usize) -> bool {
         let here = |master: &&MasterState| master.instance == instance;
@@ -331,6 +365,10 @@ impl Oracle {
     pub fn attach_begins(&mut self, user: impl Into<User>, next: Use) {
         let User { master, substream } = user.into();
         if let Some(master) = self.masters.get_mut(master) {
+            if master.kept {
+                // Its entry becomes another, and with it all that it led to.
+                master.uses.values_mut().for_each(|useful| useful.next = Some(Use::Blocked));
+            }
             master.uses.entry(substream).or_default().next = Some(next);
         }
     }
@@ -351,6 +389,15 @@ impl Oracle {
         }
         if useful.now == Use::Blocked {
             master.uses.remove(&substream);
+        }
+        if master.kept {
+            master.kept = !done;
+            master.uses.values_mut().for_each(|useful| useful.next = None);
+            if done {
+                master.uses.retain(|of, _| *of == substream);
+                master.leaves.clear();
+                master.perhaps.clear();
+            }
         }
         if translated && done {
             master.leaves.insert(leaf);

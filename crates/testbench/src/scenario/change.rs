@@ -12,15 +12,18 @@ pub enum Change {
     Reset,
     /// Its masters are closed, it is removed, loses its power, and is taken into use again with the same masters.
     Replug,
+    /// What was kept of it when it was taken over is over: tags of before can be used.
+    EndAdoption,
 }
 
 impl Change {
     /// All, with what a step calls them.
-    pub const NAMES: [(&'static str, Self); 4] = [
+    pub const NAMES: [(&'static str, Self); 5] = [
         ("suspend", Self::Suspend),
         ("resume", Self::Resume),
         ("reset", Self::Reset),
         ("replug", Self::Replug),
+        ("end-adoption", Self::EndAdoption),
     ];
 
     /// What a step calls it.

@@ -102,12 +102,15 @@ pub(super) fn sequence(source: &Source<'_>, scenario: &Scenario, steps: &[Option
                     .into_iter()
                     .for_each(wrong);
             }
-            Action::Unmap { domain: space, iova, length } => {
+            Action::Unmap { domain: space, iova, length }
+            | Action::Take { domain: space, iova, length, .. } => {
                 unmap(&mut mapped[space], iova, length, step.line);
             }
             Action::ProcessUnmap { process, iova, length } => {
                 unmap(&mut mapped[scenario.domains.len() + process], iova, length, step.line);
             }
+            // Masters may have what they had, and domains are empty.
+            Action::HandOver { .. } => mapped.iter_mut().for_each(Vec::clear),
             Action::Random(ref random) => {
                 for (space, mappings) in mapped.iter().enumerate() {
                     let start = scenario.base(space) | random.iova;

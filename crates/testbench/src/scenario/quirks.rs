@@ -19,8 +19,6 @@ pub struct Quirks {
     pub part: Part,
     /// The registers of page 1 are in page 0, and firmware says so.
     pub one_page: bool,
-    /// What is invalidated must be invalidated twice, and firmware says so.
-    pub invalidate_twice: bool,
     /// Firmware forbids prefetch commands.
     pub no_prefetch: bool,
     /// Firmware says this in place of IDR0.HTTU.
@@ -107,7 +105,6 @@ impl Quirks {
         let mut firmware = Firmware::NONE;
         firmware.no_prefetch = self.no_prefetch;
         firmware.page_0_only = self.one_page;
-        firmware.repeated_invalidation = self.invalidate_twice;
         // The field has 2 bits.
         firmware.httu = self.firmware_httu.map(|httu| httu as u8);
         firmware
@@ -121,7 +118,6 @@ impl Quirks {
             silent_termination: flag("silent-termination"),
             part: fields.word("part", &PARTS).unwrap_or_default(),
             one_page: flag("one-page"),
-            invalidate_twice: flag("invalidate-twice"),
             no_prefetch: flag("no-prefetch"),
             firmware_httu: fields.number("firmware-httu", 0..=2).map(|httu| httu as u32),
             type_overrides: flag("type-overrides"),
@@ -135,7 +131,6 @@ impl Quirks {
         for (key, has) in [
             ("silent-termination", self.silent_termination),
             ("one-page", self.one_page),
-            ("invalidate-twice", self.invalidate_twice),
             ("no-prefetch", self.no_prefetch),
             ("type-overrides", self.type_overrides),
             ("permission-overrides", self.permission_overrides),

@@ -70,6 +70,8 @@ pub struct Weights {
     pub defer: u32,
     /// A device with ATS answers in time no more; or it is reset, and used again.
     pub mute: u32,
+    /// Let another kernel take over, or end what it took over.
+    pub hand_over: u32,
 }
 
 impl Random {
@@ -108,6 +110,7 @@ impl Weights {
             + self.replug
             + self.defer
             + self.mute
+            + self.hand_over
     }
 }
 
@@ -138,6 +141,7 @@ impl Default for Weights {
             replug: 0,
             defer: 0,
             mute: 0,
+            hand_over: 0,
         }
     }
 }

@@ -276,6 +276,7 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         pri: fields.flag("pri").unwrap_or(false),
         page_request_queue_log2: small("page-request-queue", 1..=19).unwrap_or(8),
         range_invalidation: fields.flag("range-invalidation").unwrap_or(true),
+        repeated_invalidation: fields.flag("repeated-invalidation").unwrap_or(false),
         coherent: fields.flag("coherent").unwrap_or(true),
         walks: Walks::usual(true),
         quirks: Quirks::read(fields),

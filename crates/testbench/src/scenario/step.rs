@@ -4,6 +4,7 @@
 mod answer;
 mod attachment;
 mod dma;
+mod hand_over;
 mod mapping;
 mod pages;
 mod translate;
@@ -24,7 +25,7 @@ const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
 
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 31] = [
+const ACTIONS: [(&str, Read); 33] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
     ("bind", |reader, fields| reader.bind(fields)),
@@ -35,6 +36,8 @@ const ACTIONS: [(&str, Read); 31] = [
     ("resume", |reader, fields| reader.change(fields, Change::Resume)),
     ("reset", |reader, fields| reader.change(fields, Change::Reset)),
     ("replug", |reader, fields| reader.change(fields, Change::Replug)),
+    ("hand-over", |reader, fields| reader.hand_over(fields)),
+    ("end-adoption", |reader, fields| reader.change(fields, Change::EndAdoption)),
     ("map", |reader, fields| reader.map(fields)),
     ("unmap", |reader, fields| reader.unmap(fields)),
     ("unmap-deferred", |reader, fields| reader.unmap_deferred(fields)),
@@ -308,6 +311,7 @@ fn weights(fields: Fields<'_>) -> Option<Weights> {
         replug: weight("replug", default.replug),
         defer: weight("defer", default.defer),
         mute: weight("mute", default.mute),
+        hand_over: weight("hand-over", default.hand_over),
     };
     if weights.always() == 0 {
         fields.source.wrong(fields.span.clone(), "all weights are 0; leave one of them out");

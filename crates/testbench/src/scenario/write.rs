@@ -47,6 +47,13 @@ fn write(out: &mut String, scenario: &Scenario) -> fmt::Result {
     scenario.steps.iter().try_for_each(|it| step(out, it, scenario))
 }
 
+/// The pages that must be reported as written, if that is said.
+fn written(out: &mut String, expect: Option<&[u64]>) -> fmt::Result {
+    let Some(pages) = expect else { return Ok(()) };
+    let pages: Vec<String> = pages.iter().map(|page| format!("{page:#x}")).collect();
+    write!(out, ", expect = [{}]", pages.join(", "))
+}
+
 /// A line for `key`, unless it has its default.
 fn key<T: fmt::Display + PartialEq>(
     out: &mut String,
@@ -103,6 +110,7 @@ fn instance(out: &mut String, it: &Instance) -> fmt::Result {
     key(out, "pri", it.pri, false)?;
     key(out, "page-request-queue", it.page_request_queue_log2, 8)?;
     key(out, "range-invalidation", it.range_invalidation, true)?;
+    key(out, "repeated-invalidation", it.repeated_invalidation, false)?;
     key(out, "coherent", it.coherent, true)?;
     it.walks.write(out, it.range_invalidation)?;
     it.quirks.write(out)
@@ -215,6 +223,11 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
         Action::Readmit { master: of } => {
             writeln!(out, "readmit = {{ master = {} }}", master(*of))
         }
+        Action::HandOver { lost } if lost.is_empty() => writeln!(out, "hand-over = {{}}"),
+        Action::HandOver { lost } => {
+            let lost: Vec<String> = lost.iter().map(|index| master(*index)).collect();
+            writeln!(out, "hand-over = {{ lose = [{}] }}", lost.join(", "))
+        }
         Action::Replace { process: of } => {
             writeln!(out, "replace = {{ process = {} }}", process(*of))
         }
@@ -251,10 +264,13 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
         Action::Dirty { domain: of, iova, length, expect } => {
             let (of, range) = (domain(*of), range(*iova, *length));
             write!(out, "dirty = {{ domain = {of}, {range}")?;
-            if let Some(pages) = expect {
-                let pages: Vec<String> = pages.iter().map(|page| format!("{page:#x}")).collect();
-                write!(out, ", expect = [{}]", pages.join(", "))?;
-            }
+            written(out, expect.as_deref())?;
+            writeln!(out, " }}")
+        }
+        Action::Take { domain: of, iova, length, expect } => {
+            let (of, range) = (domain(*of), range(*iova, *length));
+            write!(out, "unmap = {{ domain = {of}, {range}, dirty = true")?;
+            written(out, expect.as_deref())?;
             writeln!(out, " }}")
         }
         Action::ProcessUnmap { process: of, iova, length } => {
@@ -354,6 +370,7 @@ fn random(out: &mut String, it: &Random) -> fmt::Result {
             ("replug", all.replug, Some(usual.replug)),
             ("defer", all.defer, Some(usual.defer)),
             ("mute", all.mute, Some(usual.mute)),
+            ("hand-over", all.hand_over, Some(usual.hand_over)),
         ];
         let written = weights.iter().filter(|(_, weight, usual)| Some(*weight) != *usual);
         let written: Vec<String> =

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What interrupts the driver: devices and unmaps at random, or one operation at a chosen moment.
 
+use std::sync::MutexGuard;
+
 use smmuv3_model::{Access, Reason, Transfer};
 
 use super::Watch;
@@ -93,14 +95,33 @@ impl Watch {
         self.access(world, instance, stream, user, (iova, write), transfer);
     }
 
+    /// The device of `user` reads at `iova`, with each of its streams.
+    pub(crate) fn read(&mut self, world: &World, user: User, iova: u64) {
+        let (instance, streams) = self.oracle.streams(user.master);
+        let streams = streams.to_vec();
+        for stream in streams {
+            self.access(world, instance, stream, user, (iova, false), None);
+        }
+        self.collect(world);
+    }
+
     /// Every device that uses `space`, or is about to, reads at `iova`.
     fn touch(&mut self, world: &World, space: usize, iova: u64) {
         for user in self.oracle.users_of(space) {
-            let (instance, streams) = self.oracle.streams(user.master);
-            let streams = streams.to_vec();
-            for stream in streams {
-                self.access(world, instance, stream, user, (iova, false), None);
-            }
+            self.read(world, user, iova);
+        }
+        self.collect(world);
+    }
+
+    /// The streams of a master write at `iova`, and begin to write one page later.
+    fn write(&mut self, world: &World, master: usize, iova: u64) {
+        let (instance, streams) = self.oracle.streams(master);
+        let streams = streams.to_vec();
+        let user = User { master, substream: None };
+        for stream in streams {
+            self.access(world, instance, stream, user, (iova, true), None);
+            let later = Some(Transfer::Write(vec![1; 8]));
+            self.access(world, instance, stream, user, (iova + PAGE, true), later);
         }
         self.collect(world);
     }
@@ -176,7 +197,8 @@ impl Bench {
     pub(crate) const WINDOW: u64 = 0xc000_0000;
 
     /// Lets an unmap interrupt the next call of the driver: when that can be interrupted for the `moment`th time,
-    /// counted from 0. Devices touch the memory just before, through whatever leads to it then, and just after.
+    /// counted from 0. Devices touch the memory just before, through whatever leads to it then, and just after. Or a
+    /// device's write without a substream, and one that only begins, a page later.
     ///
     /// [`Bench::call_off`] tells whether the call was over before.
     pub fn interrupt_at(&self, moment: u64, unmap: Operation) {
@@ -193,10 +215,32 @@ impl Bench {
         self.watch().refusal.clone()
     }
 
+    /// Another call of the driver, in the middle of the one under way.
+    fn interrupting<R>(&self, mut watch: MutexGuard<'_, Watch>, call: impl FnOnce(&Self) -> R) {
+        watch.depth += 1;
+        watch.interruptions += 1;
+        drop(watch);
+        let interrupted = self.world.calls();
+        call(self);
+        self.world.goes_on(interrupted);
+        self.watch().depth -= 1;
+    }
+
     fn interrupt(&self, operation: &Operation) {
-        let Operation::Unmap { space, iova, bytes } = *operation else { return };
+        let (space, iova) = match *operation {
+            Operation::Unmap { space, iova, .. } => (space, iova),
+            Operation::Take { domain, iova, .. } => (domain, iova),
+            Operation::Write { master, iova, .. } => {
+                return self.watch().write(&self.world, master, iova);
+            }
+            _ => return,
+        };
         self.watch().touch(&self.world, space, iova);
-        self.unmap(space, iova, bytes);
+        match *operation {
+            Operation::Take { bytes, .. } => self.take(space, iova, bytes),
+            Operation::Unmap { bytes, .. } => self.unmap(space, iova, bytes),
+            _ => return,
+        };
         self.watch().touch(&self.world, space, iova);
     }
 }
@@ -209,11 +253,7 @@ impl Observer for Bench {
             && watch.depth == 0
             && let Some(operation) = watch.due()
         {
-            watch.depth += 1;
-            watch.interruptions += 1;
-            drop(watch);
-            self.interrupt(&operation);
-            self.watch().depth -= 1;
+            self.interrupting(watch, |bench| bench.interrupt(&operation));
             return;
         }
         if !watch.interfering {
@@ -224,20 +264,12 @@ impl Observer for Bench {
         }
         if interruptible && watch.depth == 0 && self.may_stall() && watch.rng.u8(..) < 12 {
             let chosen = watch.rng.usize(..);
-            watch.depth += 1;
-            watch.interruptions += 1;
-            drop(watch);
-            self.interrupt_for_stalls(chosen);
-            self.watch().depth -= 1;
+            self.interrupting(watch, |bench| bench.interrupt_for_stalls(chosen));
             return;
         }
         if interruptible && watch.depth == 0 && self.may_ask() && watch.rng.u8(..) < 12 {
             let chosen = watch.rng.usize(..);
-            watch.depth += 1;
-            watch.interruptions += 1;
-            drop(watch);
-            self.interrupt_for_pages(chosen);
-            self.watch().depth -= 1;
+            self.interrupting(watch, |bench| bench.interrupt_for_pages(chosen));
             return;
         }
         // It is while somebody else changes tags and contexts that an unmap is most likely to miss something.
@@ -247,11 +279,11 @@ impl Observer for Bench {
             if changing && watch.rng.bool() {
                 watch.touch(&self.world, space, iova);
             }
-            watch.depth += 1;
-            watch.interruptions += 1;
-            drop(watch);
-            self.unmap(space, iova, bytes);
-            self.watch().depth -= 1;
+            let asks = watch.oracle.shape(space).dirty && watch.rng.bool();
+            self.interrupting(watch, |bench| match asks {
+                true => bench.take(space, iova, bytes),
+                false => bench.unmap(space, iova, bytes),
+            });
         }
     }
 }

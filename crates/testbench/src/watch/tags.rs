@@ -44,11 +44,12 @@ impl Watch {
     /// When nothing is being changed: each tag has one owner, fits its instance, and whatever caches or contexts
     /// carry belongs to its owner.
     pub fn check_tags(&mut self, world: &World, owned: &[OwnedTag], widths: &[Widths]) {
+        let owned = &[owned, &self.kept_tags].concat()[..];
         if let Some(text) = misgiven(owned, widths) {
             self.oracle.accuse(Rule::R2, text);
         }
         let roots: BTreeMap<u64, usize> =
-            (0..self.oracle.spaces()).map(|space| (self.oracle.root(space), space)).collect();
+            (0..self.oracle.all_spaces()).map(|space| (self.oracle.root(space), space)).collect();
         let belongs = |instance: usize, vmid: Option<u16>, asid: u16, ttb: u64| {
             let space = roots.get(&ttb);
             owned.iter().any(|tag| Some(&tag.space) == space && tag.is(instance, vmid, asid))

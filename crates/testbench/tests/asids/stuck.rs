@@ -12,12 +12,13 @@ use crate::setup::{CPU, NARROW, PAGE, PAGES, Setup, WIDE, failure, no_room};
 /// A master is stuck between two domains, its context half written, when the number of one of them is to be changed.
 #[test]
 fn a_number_that_a_stuck_master_may_use_is_not_changed_before_the_reset() {
-    for nth in 0..3 {
+    // Its entries lead to another context, or its context changes by three steps.
+    for (bits, nth) in [(0, 0), (3, 0), (3, 1), (3, 2)] {
         for (moved, left) in [(0, 1), (1, 0)] {
-            let why = format!("batch {nth}, domain {moved} is moved");
+            let why = format!("{bits} bits, batch {nth}, domain {moved} is moved");
             let mut setup = Setup::new(AsidPolicy::SharedMinMove, &[NARROW, WIDE]);
             let domains = [setup.domain(), setup.domain()];
-            let stuck = setup.device_with(1, &[1, 2], 3);
+            let stuck = setup.device_with(1, &[1, 2], bits);
             let others = [3, 4].map(|stream| setup.device(1, &[stream]));
             let narrow = setup.device(0, &[1]);
             for (device, domain) in others.into_iter().zip(domains) {
@@ -75,11 +76,12 @@ fn a_number_that_a_stuck_master_may_use_is_not_changed_before_the_reset() {
 /// The same, when the number is wanted for a process: that gets one of the instance.
 #[test]
 fn a_process_does_not_get_a_number_that_a_stuck_master_may_use() {
-    for (moved, nth) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-        let why = format!("domain {moved}, batch {nth}");
+    // Its entry alone changes, or its context by two steps, if it has PASIDs.
+    for (bits, moved, nth) in [(0, 0, 0), (0, 1, 0), (4, 0, 0), (4, 0, 1), (4, 1, 0), (4, 1, 1)] {
+        let why = format!("{bits} bits, domain {moved}, batch {nth}");
         let mut setup = Setup::new(AsidPolicy::PerInstance, &[CPU]);
         let domains = [setup.domain(), setup.domain()];
-        let stuck = setup.device(0, &[1]);
+        let stuck = setup.device_with(0, &[1], bits);
         let others = [3, 4].map(|stream| setup.device(0, &[stream]));
         for (device, domain) in others.into_iter().zip(domains) {
             setup.attach(device, 0, domain).unwrap();
@@ -114,38 +116,36 @@ fn a_process_does_not_get_a_number_that_a_stuck_master_may_use() {
 /// VMID, also what it would be attached to afterwards.
 #[test]
 fn a_master_whose_bank_was_not_confirmed_is_not_changed_before_the_reset() {
-    for nth in [0, 1] {
-        let why = format!("batch {nth}");
-        let scene = Scene::new(Cause::Bank, 1);
-        let setup = &scene.setup;
-        scene.check_seats(false, &[], &why);
-        // The entries of its two streams come first.
-        setup.refuse(0, nth);
-        let Failure::Refused { command, .. } = no_room(scene.run()).1 else { panic!("{why}") };
-        assert_eq!(command.opcode(), Some(Opcode::CfgiSte), "{why}");
-        setup.machine.behave();
-        let (many, pasid, _) = scene.seats[1];
-        let (_, spare) = scene.spares[0];
-        // Again, by another PASID, or back: nothing of it is changed, so that nothing gets a wrong tag.
-        let before = scene.targets();
-        assert_eq!(failure(scene.run()), (0, Failure::Failed), "{why}");
-        assert_eq!(failure(setup.attach(many, 9, spare)), (0, Failure::Failed), "{why}");
-        assert_eq!(failure(setup.attach(many, pasid, spare)), (0, Failure::Failed), "{why}");
-        assert_eq!(failure(setup.detach(many, pasid)), (0, Failure::Failed), "{why}");
-        assert_eq!(scene.targets(), before, "{why}");
-        assert_eq!(setup.domains[spare].targets(), [], "{why}");
-        // What it uses already it goes on using.
-        scene.check_seats(false, &[], &why);
-        setup.check(&why);
-        setup.reset(0);
-        scene.check_seats(false, &[], &why);
-        setup.attach(many, 9, spare).unwrap();
-        assert_eq!(setup.dma(many, 9, 0), Some(setup.memory(spare, 0)), "{why}");
-        scene.run().unwrap();
-        scene.check_seats(true, &[], &why);
-        setup.check(&why);
-        scene.tear_down(&why);
-    }
+    let why = "both entries";
+    let scene = Scene::new(Cause::Bank, 1);
+    let setup = &scene.setup;
+    scene.check_seats(false, &[], &why);
+    // The entries of its two streams come first, together.
+    setup.refuse(0, 0);
+    let Failure::Refused { command, .. } = no_room(scene.run()).1 else { panic!("{why}") };
+    assert_eq!(command.opcode(), Some(Opcode::CfgiSte), "{why}");
+    setup.machine.behave();
+    let (many, pasid, _) = scene.seats[1];
+    let (_, spare) = scene.spares[0];
+    // Again, by another PASID, or back: nothing of it is changed, so that nothing gets a wrong tag.
+    let before = scene.targets();
+    assert_eq!(failure(scene.run()), (0, Failure::Failed), "{why}");
+    assert_eq!(failure(setup.attach(many, 9, spare)), (0, Failure::Failed), "{why}");
+    assert_eq!(failure(setup.attach(many, pasid, spare)), (0, Failure::Failed), "{why}");
+    assert_eq!(failure(setup.detach(many, pasid)), (0, Failure::Failed), "{why}");
+    assert_eq!(scene.targets(), before, "{why}");
+    assert_eq!(setup.domains[spare].targets(), [], "{why}");
+    // What it uses already it goes on using.
+    scene.check_seats(false, &[], &why);
+    setup.check(&why);
+    setup.reset(0);
+    scene.check_seats(false, &[], &why);
+    setup.attach(many, 9, spare).unwrap();
+    assert_eq!(setup.dma(many, 9, 0), Some(setup.memory(spare, 0)), "{why}");
+    scene.run().unwrap();
+    scene.check_seats(true, &[], &why);
+    setup.check(&why);
+    scene.tear_down(&why);
 }
 
 /// Others leave the domain meanwhile: its tags in the old bank stay taken, since the master may use them.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use smmuv3_testbench::oracle::{PAGE, Rule, Use};
 
 use crate::driver::{ABORT, Hand, INSTANCES, Layout};
-use crate::judge::judge_with;
+use crate::judge::{judge_on, judge_with};
 use crate::{IOVA, ROUNDS, share, unmap_two};
 
 fn judge(inspected: &[Rule], suffered: &[Rule], sequence: impl Fn(&mut Hand)) {
@@ -22,11 +22,29 @@ fn invalidate(hand: &mut Hand, instance: usize, range: &Range<u64>) {
     hand.sync(instance);
 }
 
+/// Maps two pages, lets devices keep them, and unmaps them with these steps for each instance; often, since a device
+/// may happen to keep nothing.
+fn again_and_again(hand: &mut Hand, steps: impl Fn(&mut Hand, usize, &Range<u64>)) {
+    for instance in INSTANCES {
+        hand.attach(instance, 0);
+    }
+    for round in 0..ROUNDS {
+        let iova = IOVA + 2 * round * PAGE;
+        hand.map(0, iova, 2);
+        hand.devices();
+        hand.unmapping(0, &(iova..iova + 2 * PAGE), |hand, range| {
+            for instance in INSTANCES {
+                steps(hand, instance, range);
+            }
+        });
+        hand.devices();
+    }
+}
+
 #[test]
 fn without_an_atc_inv_unmapped_memory_stays_in_reach() {
     judge(&[Rule::R1], &[Rule::R1], |hand| {
-        share(hand);
-        unmap_two(hand, |hand, instance, range| {
+        again_and_again(hand, |hand, instance, range| {
             if hand.errs(instance) {
                 hand.tlbi(instance, hand.asid(instance, 0), range, true);
                 hand.sync(instance);
@@ -54,65 +72,65 @@ fn an_atc_inv_before_the_tlbi_is_complete_is_too_early() {
     });
 }
 
+/// A CMD_SYNC says nothing of commands in other queues (§2.6).
+#[test]
+fn an_atc_inv_in_another_queue_than_a_tlbi_without_a_sync_is_too_early() {
+    judge(&[Rule::R7], &[Rule::R7], |hand| {
+        for instance in INSTANCES {
+            hand.enable_second_queue(instance);
+        }
+        again_and_again(hand, |hand, instance, range| {
+            hand.tlbi(instance, hand.asid(instance, 0), range, true);
+            if hand.errs(instance) {
+                hand.consumed(instance);
+            } else {
+                hand.sync(instance);
+            }
+            hand.in_second_queue(instance, |hand| {
+                hand.atc_inv(instance, range);
+                hand.sync(instance);
+            });
+            hand.sync(instance);
+        });
+    });
+}
+
 #[test]
 fn an_atc_inv_before_the_tlbi_leaves_what_the_device_asks_for_in_between() {
     judge(&[Rule::R1], &[Rule::R1], |hand| {
-        for instance in INSTANCES {
-            hand.attach(instance, 0);
-        }
-        for round in 0..ROUNDS {
-            let iova = IOVA + 2 * round * PAGE;
-            hand.map(0, iova, 2);
-            hand.devices();
-            hand.unmapping(0, &(iova..iova + 2 * PAGE), |hand, range| {
-                for instance in INSTANCES {
-                    if hand.errs(instance) {
-                        hand.atc_inv(instance, range);
-                        hand.sync(instance);
-                        hand.tlbi(instance, hand.asid(instance, 0), range, true);
-                        hand.sync(instance);
-                    } else {
-                        invalidate(hand, instance, range);
-                    }
-                }
-            });
-            hand.devices();
-        }
+        again_and_again(hand, |hand, instance, range| {
+            if hand.errs(instance) {
+                hand.atc_inv(instance, range);
+                hand.sync(instance);
+                hand.tlbi(instance, hand.asid(instance, 0), range, true);
+                hand.sync(instance);
+            } else {
+                invalidate(hand, instance, range);
+            }
+        });
     });
 }
 
 #[test]
 fn an_atc_inv_without_a_sync_may_be_late() {
     judge(&[Rule::R1], &[Rule::R1], |hand| {
-        for instance in INSTANCES {
-            hand.attach(instance, 0);
-        }
-        for round in 0..ROUNDS {
-            let iova = IOVA + 2 * round * PAGE;
-            hand.map(0, iova, 2);
-            hand.devices();
-            hand.unmapping(0, &(iova..iova + 2 * PAGE), |hand, range| {
-                for instance in INSTANCES {
-                    hand.tlbi(instance, hand.asid(instance, 0), range, true);
-                    hand.sync(instance);
-                    hand.atc_inv(instance, range);
-                    if hand.errs(instance) {
-                        hand.consumed(instance);
-                    } else {
-                        hand.sync(instance);
-                    }
-                }
-            });
-            hand.devices();
-        }
+        again_and_again(hand, |hand, instance, range| {
+            hand.tlbi(instance, hand.asid(instance, 0), range, true);
+            hand.sync(instance);
+            hand.atc_inv(instance, range);
+            if hand.errs(instance) {
+                hand.consumed(instance);
+            } else {
+                hand.sync(instance);
+            }
+        });
     });
 }
 
 #[test]
 fn an_atc_inv_of_too_few_pages_leaves_the_others_in_reach() {
     judge(&[Rule::R1], &[Rule::R1], |hand| {
-        share(hand);
-        unmap_two(hand, |hand, instance, range| {
+        again_and_again(hand, |hand, instance, range| {
             hand.tlbi(instance, hand.asid(instance, 0), range, true);
             hand.sync(instance);
             let half = range.start..range.start + PAGE;
@@ -232,4 +250,41 @@ fn a_group_that_is_answered_twice_or_never_is_caught() {
             hand.judge_answers();
         });
     }
+}
+
+#[test]
+fn an_answer_without_the_pasid_that_a_device_needs_is_none() {
+    let named = |machine: String| {
+        let machine = machine.replace("ecmdq = 1 }", "ssid-bits = 6, ecmdq = 1 }");
+        machine.replace("pri = true }", "pri = true, substream-bits = 6, response-pasid = true }")
+    };
+    judge_on(Layout::Devices, &named, &[Rule::R9], &[Rule::R9], |hand| {
+        share(hand);
+        for instance in INSTANCES {
+            let index = hand.ask_for_page_of(instance, 3, IOVA + 0x10_0000);
+            if hand.errs(instance) {
+                hand.respond(instance, index);
+            } else {
+                hand.respond_to(instance, 3, index);
+            }
+        }
+        hand.judge_answers();
+    });
+}
+
+/// The detach has answered for whoever still has the group.
+#[test]
+fn an_answer_after_a_detach_that_answered_is_caught() {
+    judge(&[Rule::R9], &[Rule::R9], |hand| {
+        share(hand);
+        for instance in INSTANCES {
+            let index = hand.ask_for_page(instance, IOVA + 0x10_0000);
+            hand.respond(instance, index);
+            hand.detach(instance, 0);
+            if hand.errs(instance) {
+                hand.respond(instance, index);
+            }
+        }
+        hand.judge_answers();
+    });
 }

@@ -7,6 +7,12 @@
 mod devices;
 mod el2;
 mod guest;
+mod hand_over;
+mod mark;
+mod observation;
+mod power;
+mod queue;
+mod size;
 mod stage_2;
 mod stall;
 
@@ -14,7 +20,7 @@ use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
 
 use smmuv3::{Frames, Mmio, PhysAddr, Platform};
-use smmuv3_formats::command::{CfgiCd, CfgiSte, Sync, TlbiNhAsid, TlbiNhVa, TlbiNsnhAll};
+use smmuv3_formats::command::{CfgiCd, CfgiSte, TlbiNhAsid, TlbiNhVa, TlbiNsnhAll};
 use smmuv3_formats::descriptor::{Stage1Page, Stage1Table, TABLE_OR_PAGE};
 use smmuv3_formats::register::{
     CmdqBase, CmdqCons, CmdqProd, Cr0, Cr0Ack, Cr1, Cr2, EventqBase, EventqCons, EventqProd,
@@ -23,7 +29,7 @@ use smmuv3_formats::register::{
 use smmuv3_formats::ste::config;
 use smmuv3_formats::{Cd, Command, Ste};
 use smmuv3_model::Access;
-use smmuv3_testbench::oracle::{PAGE, Use, Violation};
+use smmuv3_testbench::oracle::{PAGE, Shape, Use, Violation};
 use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
 use smmuv3_testbench::stream_table::StreamTable;
 use smmuv3_testbench::watch::Watch;
@@ -50,6 +56,8 @@ const STAGE_1_WORD_1: u64 = 0xd4;
 const STREAMS_LOG2: u64 = 6;
 const COMMANDS_LOG2: u64 = 8;
 const EVENTS_LOG2: u64 = 7;
+/// A linear stream table.
+const SHAPE: StrtabBaseCfg = StrtabBaseCfg(STREAMS_LOG2 as u32);
 /// Level of the tables that hold pages (§15.1).
 const LAST: u32 = 3;
 /// Pages of memory to map.
@@ -57,10 +65,13 @@ const PAGES: u64 = 256;
 
 struct Smmu {
     mmio: TestMmio,
-    queue: u64,
-    /// Next producer index, with its wrap bit.
-    prod: u32,
+    /// Where commands go.
+    queue: Queue,
+    /// An enhanced queue that takes its place for a while, or whose place it takes.
+    second: Option<Queue>,
     table: u64,
+    /// Where events go.
+    events: u64,
 }
 
 struct Space {
@@ -82,11 +93,17 @@ pub enum Layout {
     Devices,
     /// As the first, in EL2 with E2H.
     El2,
+    /// As the first, with leaves in which hardware marks what is written.
+    Dirty,
+    /// As the first, behind SMMUs that do not snoop.
+    Incoherent,
     /// As `Nested`, and the guest changes its tables: its space is [`GUEST`], over the first domain.
     Guest,
 }
 
 pub use guest::GUEST;
+use queue::Queue;
+pub use size::{GROUP, HINT};
 
 /// See the module.
 pub struct Hand {
@@ -97,6 +114,12 @@ pub struct Hand {
     layout: Layout,
     /// Contexts let faults stall.
     pub stalls: bool,
+    /// What is stored is published.
+    pub publishes: bool,
+    /// What an SMMU is told to forget counts only once it was told so again.
+    pub repeats: bool,
+    /// Commands of each instance since its last CMD_SYNC.
+    unfinished: [Vec<Command>; 2],
     /// Where the mistake is to be made.
     mistake: Option<usize>,
     smmus: Vec<Smmu>,
@@ -122,6 +145,9 @@ impl Hand {
             judge,
             layout,
             stalls: false,
+            publishes: true,
+            repeats: false,
+            unfinished: [const { Vec::new() }; 2],
             mistake,
             smmus: Vec::new(),
             spaces: Vec::new(),
@@ -132,8 +158,9 @@ impl Hand {
             hand.enable(instance);
         }
         for asids in [[0x05, 0x105], [0x06, 0x106]] {
-            let root = hand.allocate(PAGE);
-            hand.watch().oracle.add_domain(root);
+            let root = hand.allocate_table();
+            let shape = Shape { dirty: layout == Layout::Dirty, ..Shape::default() };
+            hand.watch().oracle.add_domain_with(root, shape);
             hand.spaces.push(Space { root, asids });
         }
         if layout == Layout::Guest {
@@ -189,6 +216,7 @@ impl Hand {
         }
         let leaf = Stage1Page::default().with_kind(TABLE_OR_PAGE).with_oa(pa);
         let leaf = leaf.with_af(true).with_ng(true).with_sh(3).with_ap(0b01);
+        let leaf = if self.layout == Layout::Dirty { mark::clean(leaf) } else { leaf };
         leaf.with_uxn(true).with_pxn(true).0[0]
     }
 
@@ -280,7 +308,9 @@ impl Hand {
     pub fn forget(&mut self, instance: usize, domain: usize) {
         let tag = self.asid(instance, domain);
         match self.layout {
-            Layout::Stage1 | Layout::Devices => self.tlbi_asid(instance, tag),
+            Layout::Stage1 | Layout::Devices | Layout::Dirty | Layout::Incoherent => {
+                self.tlbi_asid(instance, tag);
+            }
             Layout::Stage2 | Layout::Nested => self.tlbi_vmid(instance, tag),
             Layout::El2 => self.tlbi_el2_asid(instance, tag),
             Layout::Guest => self.tlbi_vmid(instance, self.asid(instance, 0)),
@@ -316,6 +346,8 @@ impl Hand {
         let cd = Cd::default().with_t0sz(16).with_ir0(1).with_or0(1).with_sh0(3).with_epd1(true);
         let cd = cd.with_ips(4).with_aa64(true).with_r(true).with_a(true).with_aset(true);
         let cd = cd.with_v(true).with_asid(space.asids[instance].into());
+        let marks = self.layout == Layout::Dirty;
+        let cd = cd.with_ha(marks).with_hd(marks);
         cd.with_ttb0(space.root).with_mair(0xff).with_s(self.stalls)
     }
 
@@ -370,38 +402,6 @@ impl Hand {
                 _ => command.with_tg(1).with_scale(pages.trailing_zeros().into()),
             },
         );
-    }
-
-    /// Waits until `instance` has done everything that it was told.
-    pub fn sync(&mut self, instance: usize) {
-        self.send(instance, Sync::new());
-        self.consumed(instance);
-    }
-
-    /// Waits until `instance` has consumed all commands, which means nothing unless the last is a CMD_SYNC.
-    pub fn consumed(&mut self, instance: usize) {
-        for _ in 0..1000 {
-            let cons = CmdqCons(self.smmus[instance].mmio.read32(CmdqCons::OFFSET));
-            assert_eq!(cons.err(), 0, "the command queue stopped");
-            if cons.rd() == u64::from(self.smmus[instance].prod) {
-                return;
-            }
-            self.platform.relax();
-        }
-        panic!("instance {instance} consumes no commands");
-    }
-
-    /// Gives `instance` a command, and does not wait. The queue is never filled between two waits.
-    pub fn send(&mut self, instance: usize, command: impl Into<Command>) {
-        let words = command.into().0;
-        let smmu = &self.smmus[instance];
-        let slot = smmu.queue + 16 * u64::from(smmu.prod & ((1 << COMMANDS_LOG2) - 1));
-        let prod = (smmu.prod + 1) & ((2 << COMMANDS_LOG2) - 1);
-        for (at, word) in [(slot, words[0]), (slot + 8, words[1])] {
-            self.world.machine().ram().write64(at, word).expect("the queue is in RAM");
-        }
-        self.smmus[instance].prod = prod;
-        self.smmus[instance].mmio.write32(CmdqProd::OFFSET, prod);
     }
 
     /// Frees a page that was a table.
@@ -462,6 +462,17 @@ impl Hand {
         pa
     }
 
+    /// Memory that CPUs cache.
+    fn allocate_table(&self) -> u64 {
+        if self.layout != Layout::Incoherent {
+            return self.allocate(PAGE);
+        }
+        let pa = Frames::allocate(&self.platform, PAGE as usize, PAGE as usize);
+        let pa = pa.expect("there is memory");
+        self.platform.publish(pa, PAGE as usize);
+        pa.0
+    }
+
     fn load(&self, pa: u64) -> u64 {
         self.world.machine().ram().read64(pa).expect("it is RAM")
     }
@@ -469,7 +480,19 @@ impl Hand {
     /// One aligned store that hardware may see from now on.
     fn store(&self, pa: u64, word: u64) {
         self.world.machine().ram().write64(pa, word).expect("it is RAM");
-        self.platform.publish(PhysAddr(pa), 8);
+        if self.publishes {
+            self.platform.publish(PhysAddr(pa), 8);
+        }
+    }
+
+    /// Stores of words that lie side by side, which hardware may see from then on.
+    fn store_all(&self, pa: u64, words: impl Iterator<Item = u64>) {
+        let mut bytes = 0;
+        for word in words {
+            self.world.machine().ram().write64(pa + bytes, word).expect("it is RAM");
+            bytes += 8;
+        }
+        self.platform.publish(PhysAddr(pa), bytes as usize);
     }
 
     /// Where the descriptor for `iova` at `level` is; tables above it are created.
@@ -478,7 +501,7 @@ impl Hand {
         for above in 0..level {
             let slot = table + 8 * index(iova, above);
             if self.load(slot) == 0 {
-                let new = self.allocate(PAGE);
+                let new = self.allocate_table();
                 if domain == GUEST {
                     self.back(new);
                 }
@@ -493,39 +516,53 @@ impl Hand {
     /// Brings an instance up (§17.1), every stream blocked.
     fn enable(&mut self, instance: usize) {
         let mmio = TestMmio { world: self.world.clone(), instance };
-        let queue = self.allocate(16 << COMMANDS_LOG2);
+        let queue = Queue::main(self.allocate(16 << COMMANDS_LOG2));
         let events = self.allocate(32 << EVENTS_LOG2);
         let table = self.allocate(64 << STREAMS_LOG2);
         for stream in 0..1 << STREAMS_LOG2 {
             self.store(table + 64 * stream, ABORT);
         }
+        self.smmus.push(Smmu { mmio, queue, second: None, table, events });
+        self.start(instance, true);
+
+        let mut watch = self.watch();
+        let base = StrtabBase::default().with_addr(table);
+        watch.add_instance(StreamTable { base, shape: SHAPE });
+        watch.oracle.add_master(instance, vec![STREAMS[instance]]);
+        watch.watch_stream(&self.world, instance, STREAMS[instance]);
+    }
+
+    /// Starts an instance whose registers are as after a reset, and makes it forget all that its caches hold, if so.
+    fn start(&mut self, instance: usize, empties: bool) {
+        let Smmu { mmio, queue, table, events, .. } = &mut self.smmus[instance];
+        queue.restart();
         let cacheable = Cr1::default().with_queue_ic(1).with_queue_oc(1).with_queue_sh(3);
         let cacheable = cacheable.with_table_ic(1).with_table_oc(1).with_table_sh(3);
         mmio.write32(Cr1::OFFSET, cacheable.0);
         let e2h = self.layout == Layout::El2;
         mmio.write32(Cr2::OFFSET, Cr2::default().with_ptm(true).with_e2h(e2h).0);
-        mmio.write64(StrtabBase::OFFSET, StrtabBase::default().with_addr(table).0);
-        let shape = StrtabBaseCfg::default().with_log2size(STREAMS_LOG2);
-        mmio.write32(StrtabBaseCfg::OFFSET, shape.0);
-        let base = CmdqBase::default().with_addr(queue).with_log2size(COMMANDS_LOG2);
+        mmio.write64(StrtabBase::OFFSET, StrtabBase::default().with_addr(*table).0);
+        mmio.write32(StrtabBaseCfg::OFFSET, SHAPE.0);
+        let base = CmdqBase::default().with_addr(queue.memory()).with_log2size(COMMANDS_LOG2);
         mmio.write64(CmdqBase::OFFSET, base.0);
         mmio.write32(CmdqProd::OFFSET, 0);
         mmio.write32(CmdqCons::OFFSET, 0);
-        let base = EventqBase::default().with_addr(events).with_log2size(EVENTS_LOG2);
+        let base = EventqBase::default().with_addr(*events).with_log2size(EVENTS_LOG2);
         mmio.write64(EventqBase::OFFSET, base.0);
         mmio.write32(EventqProd::OFFSET, 0);
         mmio.write32(EventqCons::OFFSET, 0);
-        self.smmus.push(Smmu { mmio, queue, prod: 0, table });
 
         let enabled = Cr0::default().with_cmdqen(true);
         self.control(instance, enabled);
-        self.send(instance, Command::cfgi_all());
-        self.sync(instance);
-        self.send(instance, TlbiNsnhAll::new());
-        self.sync(instance);
-        if e2h {
-            self.tlbi_el2_all(instance);
+        if empties {
+            self.send(instance, Command::cfgi_all());
             self.sync(instance);
+            self.send(instance, TlbiNsnhAll::new());
+            self.sync(instance);
+            if e2h {
+                self.tlbi_el2_all(instance);
+                self.sync(instance);
+            }
         }
         let enabled = enabled.with_eventqen(true);
         self.control(instance, enabled);
@@ -536,12 +573,6 @@ impl Hand {
             self.control(instance, enabled);
         }
         self.control(instance, enabled.with_smmuen(true));
-
-        let mut watch = self.watch();
-        let base = StrtabBase::default().with_addr(table);
-        watch.add_instance(StreamTable { base, shape });
-        watch.oracle.add_master(instance, vec![STREAMS[instance]]);
-        watch.watch_stream(&self.world, instance, STREAMS[instance]);
     }
 
     fn control(&self, instance: usize, value: Cr0) {

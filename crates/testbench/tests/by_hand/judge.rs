@@ -14,7 +14,7 @@ use crate::driver::{Hand, INSTANCES, Layout};
 
 const SEEDS: Range<u64> = 0..32;
 /// Seeds of [`SEEDS`] on which a mistake must be caught: a device may happen to keep nothing when it matters.
-const CAUGHT: usize = 30;
+const CAUGHT: usize = 31;
 
 /// Accesses of devices, of whichever master, at every moment.
 const ACCESSES: usize = 4;
@@ -36,8 +36,8 @@ master = [
 const DEVICES: &str = r#"
 name = "by hand"
 instance = [
-    { name = "narrow", asid-bits = 8, ats = true, pri = true },
-    { name = "wide", asid-bits = 16, ats = true, pri = true },
+    { name = "narrow", asid-bits = 8, ats = true, pri = true, ecmdq = 1 },
+    { name = "wide", asid-bits = 16, ats = true, pri = true, ecmdq = 1 },
 ]
 master = [
     { name = "first", instance = "narrow", streams = [5], ats = true, pri = true },
@@ -91,15 +91,27 @@ pub fn judge_with(
     suffered: &[Rule],
     sequence: impl Fn(&mut Hand),
 ) {
+    judge_on(layout, &|machine| machine, inspected, suffered, sequence);
+}
+
+/// As [`judge_with`], on a machine that is changed first.
+pub fn judge_on(
+    layout: Layout,
+    change: &dyn Fn(String) -> String,
+    inspected: &[Rule],
+    suffered: &[Rule],
+    sequence: impl Fn(&mut Hand),
+) {
+    let run = |seed, judge, mistake| run(seed, judge, layout, change, mistake, &sequence);
     for (judge, rules) in [(Judge::Inspection, inspected), (Judge::Devices, suffered)] {
         for seed in SEEDS {
-            let verdict = run(seed, judge, layout, None, &sequence);
+            let verdict = run(seed, judge, None);
             assert_eq!(verdict, None, "{layout:?}, {judge:?}, seed {seed}: the right steps");
         }
         for instance in INSTANCES {
             let mut caught = 0;
             for seed in SEEDS {
-                let verdict = run(seed, judge, layout, Some(instance), &sequence);
+                let verdict = run(seed, judge, Some(instance));
                 let right = verdict.as_ref().is_none_or(|verdict| rules.contains(&verdict.rule));
                 assert!(
                     right,
@@ -115,18 +127,27 @@ pub fn judge_with(
     }
 }
 
+/// `machine`, with `what` said of its instances.
+pub fn with(machine: String, what: &str) -> String {
+    machine.replace(", asid-bits", &format!(", {what}, asid-bits"))
+}
+
 fn run(
     seed: u64,
     judge: Judge,
     layout: Layout,
+    change: &dyn Fn(String) -> String,
     mistake: Option<usize>,
     sequence: &impl Fn(&mut Hand),
 ) -> Option<Violation> {
     let machine = match layout {
         Layout::Devices => DEVICES.to_owned(),
+        Layout::Dirty => with(MACHINE.to_owned(), "httu = 2"),
+        Layout::Incoherent => with(MACHINE.to_owned(), "coherent = false"),
         Layout::El2 => MACHINE.replace("stalls = 16", "hyp = true"),
         _ => MACHINE.to_owned(),
     };
+    let machine = change(machine);
     let scenario = Scenario::parse(&machine, "by hand").unwrap_or_else(|errors| panic!("{errors}"));
     let machine = ModelMachine::new(&scenario, seed).expect("there is memory");
     let world = World::new(Arc::new(machine), INSTANCES.len());

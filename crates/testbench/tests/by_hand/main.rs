@@ -2,11 +2,19 @@
 //! Every wrong sequence of stores and commands is caught, and the right one beside it is not: the SMMUs are
 //! driven by hand, without the driver, so that it is the model and the oracle that are tested.
 
+mod coherence;
 mod devices;
+mod dirty;
 mod driver;
 mod el2;
 mod guest;
+mod hand_over;
+mod instance;
 mod judge;
+mod observation;
+mod power;
+mod queues;
+mod size;
 mod stage_2;
 mod stall;
 

@@ -357,12 +357,18 @@ fn a_queue_that_stops_where_there_is_no_command_is_given_up_and_nothing_is_overw
 #[test]
 fn a_device_that_does_not_answer_fails_the_batch_and_the_queue_goes_on() {
     const ATC_INV_SYNC: u8 = 3;
-    let setup = prepared(1);
-    setup.attach(NIC, Use::Domain(0)).unwrap();
-    let instance = setup.smmus[NARROW].instance();
-    let platform = setup.iommu.platform();
-    let tag = setup.domains[0].targets()[0].tag;
-    let [first, second] = [(); 2].map(|()| instance.invalidate(platform, tag, Scope::All).unwrap());
+    // Hardware that has carried out nothing by then.
+    let submitted = |seed| {
+        let setup = prepared(seed);
+        setup.attach(NIC, Use::Domain(0)).unwrap();
+        let (instance, platform) = (setup.smmus[NARROW].instance(), setup.iommu.platform());
+        let tag = setup.domains[0].targets()[0].tag;
+        let tickets = [(); 2].map(|()| instance.invalidate(platform, tag, Scope::All).unwrap());
+        let waiting = setup.machine.model(NARROW).unwrap().waiting_commands();
+        (waiting == 4).then_some((setup, tickets))
+    };
+    let (setup, [first, second]) = (1..50).find_map(submitted).unwrap();
+    let (instance, platform) = (setup.smmus[NARROW].instance(), setup.iommu.platform());
     {
         let mut model = setup.machine.model(NARROW).unwrap();
         // Up to the CMD_SYNC of the first.

@@ -191,7 +191,7 @@ impl Setup {
             // SAFETY: devices of a test only touch what the test tells them to.
             Use::Identity => unsafe { self.iommu.attach_identity(handle) },
             Use::Domain(domain) => self.iommu.attach(handle, &self.domains[domain]),
-            Use::Process(_) => panic!("these tests have no processes"),
+            Use::Process(_) | Use::Kept(_) => panic!("these tests have no processes"),
         };
         let mut watch = self.watch();
         watch.collect(&self.world);

@@ -18,8 +18,8 @@ const IOVA: u64 = 0x1000_0000;
 const ILL: u8 = 1;
 /// Bytes of a leaf.
 const LEAF: u64 = 4096;
-/// Bytes of a context.
-const CONTEXT: u64 = 64;
+/// Bytes of a context, and of the one beside it.
+const CONTEXT: u64 = 128;
 
 /// The streams of the setup's masters are all in the first leaf.
 fn two_levels() -> InstanceConfig {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guests whose devices keep translations (ATS): the guest turns that on in its entries, and tells its devices to forget.
 
-use smmuv3::{AttachError, StreamId};
+use smmuv3::{AttachError, Interrupt, Report, StreamId};
 use smmuv3_formats::{Command, Opcode, Ste};
 use smmuv3_model::Answers;
 use smmuv3_testbench::run::{Options, run};
@@ -163,6 +163,18 @@ fn what_a_device_keeps_goes_when_the_host_takes_memory_away() {
     assert_eq!(host.verdict(), Ok(()));
 }
 
+/// The streams that the host is told were cut off.
+fn cut_off(host: &Host) -> Vec<StreamId> {
+    let mut streams = Vec::new();
+    let mut sink = |report| {
+        if let Report::Quarantined { stream } = report {
+            streams.push(stream);
+        }
+    };
+    host.iommu.handle_interrupt(&host.smmu, Interrupt::Any, 8, &mut sink);
+    streams
+}
+
 /// It reaches nothing any more; the guest's other commands are carried out, and it costs the host one time-out.
 #[test]
 fn a_device_that_does_not_answer_its_guest_is_put_in_quarantine() {
@@ -179,6 +191,8 @@ fn a_device_that_does_not_answer_its_guest_is_put_in_quarantine() {
     commands.extend([forget, forget, sync]);
     host.commands(&commands);
     assert!(host.masters[KEEPS].is_quarantined());
+    assert_eq!(cut_off(&host), [StreamId(STREAM)]);
+    assert_eq!(cut_off(&host), []);
     assert_eq!(host.reached(OTHER, VA), None);
     assert_eq!(host.reached(OTHER, VA + PAGE), Some(host.guest.frames[DATA + 1]));
     for page in 0..2 {

@@ -16,12 +16,13 @@ use std::sync::Arc;
 use smmuv3::features::IdRegisters;
 use smmuv3::nest::{Cause, Forwarder, Owner, Stop};
 use smmuv3::{
-    AttachError, Attributes, Config, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova,
-    MasterConfig, NestConfig, NestError, PhysAddr, Prot, Report, StreamId,
+    Access, AttachError, Attributes, Config, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova,
+    MasterConfig, NestConfig, NestError, Overrides, PhysAddr, Privilege, Prot, Report, StreamId,
 };
 use smmuv3_formats::{Command, EventId, Ste};
-use smmuv3_testbench::machine_model::ModelMachine;
+use smmuv3_testbench::machine_model::{ModelMachine, profile};
 use smmuv3_testbench::platform::{TestPlatform, World};
+use smmuv3_testbench::scenario::{Instance, Scenario};
 
 use guest::{DATA, Guest, PAGE, VA};
 use host::{Host, Use};
@@ -132,6 +133,45 @@ fn between_entries_that_mean_the_same_no_access_is_refused() {
     assert!(count() > 0, "it is being looked at");
 }
 
+/// PRIVCFG and INSTCFG (§5.2) come before the guest's stage 1, which knows nothing of them.
+#[test]
+fn what_a_master_overrides_it_overrides_under_a_guest_too() {
+    let scenario = Scenario::parse(host::MACHINE, "nested").unwrap();
+    let able = |it: &Instance| {
+        let mut profile = profile(it);
+        profile.idr1 = profile.idr1.with_attr_perms_ovr(true);
+        profile
+    };
+    let machine = ModelMachine::with_profiles(&scenario, 1, able).unwrap();
+    let mut host = Host::on(Arc::new(machine), Config::default());
+    host.masters.remove(0).close().unwrap();
+    let overrides = Overrides::NONE.with_privilege(Privilege::Unprivileged);
+    let config = MasterConfig::default().with_overrides(overrides.with_access(Access::Data));
+    let master = host.iommu.add_master(&host.smmu, &[StreamId(0x900)], config).unwrap();
+    host.masters.insert(0, master);
+    host.guest.map(0, 0, DATA);
+    let word = |host: &Host| {
+        let streams = host.smmu.instance().streams();
+        let entry = streams.entry(host.iommu.platform(), StreamId(0x900)).unwrap();
+        entry.load(host.iommu.platform())[1]
+    };
+    // PRIVCFG is 49:48 and INSTCFG 51:50 of word 1.
+    let both = |word: u64| word >> 48 & 0xf;
+    host.plain(0);
+    assert_eq!(both(word(&host)), 0b1010, "by the host alone");
+    host.nest(0, Guest::entry(0), Use::Space(0));
+    assert_eq!(both(word(&host)), 0b1010);
+    assert_eq!(host.verdict(), Ok(()));
+    host.nest(0, Guest::bypass(), Use::Bypass);
+    assert_eq!(both(word(&host)), 0b1010);
+    // Whatever the guest says: it is shown none (IDR1.ATTR_PERMS_OVR).
+    host.nest(0, Guest::entry(0).with_priv_cfg(3).with_inst_cfg(3), Use::Space(0));
+    assert_eq!(both(word(&host)), 0b1010);
+    assert_eq!(host.verdict(), Ok(()));
+    host.nest(0, Ste::default(), Use::Invalid);
+    assert_eq!(word(&host), 0, "what aborts has no attributes");
+}
+
 #[test]
 fn what_is_illegal_changes_nothing() {
     let mut host = host();
@@ -162,6 +202,15 @@ fn a_flood_of_commands_is_taken_in_bounded_pieces() {
     let done = host.nest.forward(&mut Forwarder::new(), &flood).unwrap();
     assert_eq!((done.consumed, done.stop), (smmuv3::nest::LARGEST_FORWARD, Stop::Full));
     host.commands(&flood);
+    // PREFETCH_CONFIG, and CFGI_CD of a stream that is not the guest's: nothing comes of them.
+    host.world.take_commands();
+    for nothing in [Command([0x20 << 32 | 1, 0]), Command([0x7777 << 32 | 5, 1])] {
+        let flood = vec![nothing; 1000];
+        let done = host.nest.forward(&mut Forwarder::new(), &flood).unwrap();
+        assert_eq!((done.consumed, done.stop), (smmuv3::nest::LARGEST_LOOK, Stop::Full));
+        host.commands(&flood);
+    }
+    assert_eq!(host.world.take_commands(), []);
     assert_eq!(host.verdict(), Ok(()));
 }
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is pending when that which it is asked of goes: each group is answered once all the same.
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
 use smmuv3::page_request::Answer;
-use smmuv3::{PageGroup, PagesLost, Report};
+use smmuv3::{PageGroup, PagesLost, Report, StreamId, Trace};
 use smmuv3_model::Answered;
-use smmuv3_testbench::platform::TestPlatform;
+use smmuv3_testbench::platform::{Observer, Point, TestPlatform, World};
 
 use crate::setup::{GPU, NIC, Setup};
 
@@ -101,6 +104,59 @@ fn a_reset_answers_what_hardware_did_not() {
     assert_eq!(setup.answers(NIC), [(index, Answered::Success)]);
 }
 
+/// Answers, and requests, while a reset is under way.
+struct During {
+    setup: Weak<Setup>,
+    /// Moments until then.
+    left: AtomicU64,
+    late: Mutex<Option<PageGroup<TestPlatform>>>,
+}
+
+impl Observer for During {
+    fn at(&self, _: Point, interruptible: bool) {
+        if !interruptible || self.left.fetch_sub(1, Ordering::Relaxed) != 0 {
+            return;
+        }
+        let late = self.late.lock().unwrap().take();
+        if let Some(late) = late {
+            // Whether it can be given just now, or only after the reset.
+            let _ = late.respond(Answer::Success);
+        }
+        if let Some(setup) = self.setup.upgrade() {
+            setup.reports(8);
+        }
+    }
+}
+
+/// An SMMU that is off takes no answers (§4.2): what is answered then is said when it works again.
+#[test]
+fn an_answer_at_any_moment_of_a_reset_reaches_its_device() {
+    let mut moments = 0..u64::MAX;
+    let over = moments.any(|moment| {
+        let setup = Arc::new(Setup::new(5));
+        let (late, [handed, unread], others) = pending(&setup);
+        drop(others);
+        let (left, late) = (AtomicU64::new(moment), Mutex::new(Some(late)));
+        let during = Arc::new(During { setup: Arc::downgrade(&setup), left, late });
+        setup.world.set_observer(Some(during.clone()));
+        setup.iommu.reset(&setup.smmu).unwrap();
+        setup.world.set_observer(None);
+        setup.reports(8);
+        let mut answers = setup.answers(NIC);
+        answers.sort_by_key(|(index, _)| *index);
+        let [(first, said), (second, Answered::Invalid)] = answers[..] else {
+            panic!("moment {moment}: {answers:?}")
+        };
+        assert_eq!([first, second], [handed, unread], "moment {moment}");
+        assert!(matches!(said, Answered::Success | Answered::Invalid), "moment {moment}: {said:?}");
+        assert!(!setup.waits(NIC) && !setup.waits(GPU), "moment {moment}");
+        assert_eq!(setup.smmu.statistics().groups, 0, "moment {moment}");
+        let late = during.late.lock().unwrap().take();
+        late.is_some()
+    });
+    assert!(over && moments.start > 20, "{moments:?}");
+}
+
 #[test]
 fn an_instance_that_is_removed_takes_no_answers() {
     let setup = Setup::new(5);
@@ -133,5 +189,47 @@ fn a_device_that_was_reset_waits_for_nothing() {
     setup.responses();
     setup.iommu.readmit(&setup.nic).unwrap();
     assert!(setup.responses().is_empty(), "nobody would listen");
+    let (reports, more) = setup.reports(8);
+    let told = Report::Quarantined { stream: StreamId(NIC) };
+    assert!(!more && reports == [told], "{reports:?}");
     is_over(&setup, late, others);
+}
+
+/// A suspend that failed could not switch it on again. Its entry still has EATS, so the SMMU takes what it asks for.
+#[test]
+fn what_a_device_asks_for_that_the_driver_has_switched_off_ends_too() {
+    for way in 0..3 {
+        let setup = Setup::new(5);
+        let refuse = |world: &World| world.machine().model(0).unwrap().fail_next_command(1);
+        let (world, left) = (setup.world.clone(), AtomicUsize::new(1));
+        setup.world.set_hook(Some(Arc::new(move |event: &Trace<'_>| {
+            // The first of the way back as well.
+            if let Trace::Completed { result: Err(_), .. } = event
+                && left.swap(0, Ordering::Relaxed) != 0
+            {
+                refuse(&world);
+            }
+        })));
+        refuse(&setup.world);
+        setup.iommu.suspend(&setup.smmu, &mut |_| ()).unwrap_err();
+        setup.world.set_hook(None);
+        assert!(!setup.world.machine().model(0).unwrap().endpoint(NIC).unwrap().ats);
+        setup.responses();
+        setup.send(NIC, None, 3, true);
+        let late = setup.group();
+        let answer = match way {
+            0 => setup.iommu.detach(&setup.nic).map(|()| Answered::Invalid).unwrap(),
+            1 => {
+                setup.iommu.attach(&setup.nic, &setup.other).unwrap();
+                Answered::Success
+            }
+            _ => {
+                setup.iommu.suspend(&setup.smmu, &mut |_| ()).unwrap();
+                Answered::Success
+            }
+        };
+        assert_eq!(setup.responses(), [(NIC, None, 3, answer, false)]);
+        assert_eq!(late.respond(Answer::Success), Ok(false));
+        assert!(setup.responses().is_empty(), "nothing comes of a late answer");
+    }
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Groups that are asked for, handed out, and answered.
 
+use std::sync::{Arc, Mutex};
+
 use smmuv3::page_request::{Answer, Page};
 use smmuv3::{
-    AddMasterError, Denied, Interrupt, Iova, MasterConfig, Report, StreamId, SubstreamId,
+    AddMasterError, Denied, Interrupt, Iova, MasterConfig, PagesLost, Report, StreamId,
+    SubstreamId, Trace,
 };
 use smmuv3_model::{Answered, Observation};
 
@@ -226,4 +229,47 @@ fn pasids_that_nobody_has_are_the_callers_to_judge() {
     assert_eq!(group.group(), named(NIC, Some(9), index));
     drop(group);
     assert_eq!(setup.answers(NIC), [(index, Answered::Invalid)]);
+}
+
+#[test]
+fn what_is_handed_over_is_traced_and_counted() {
+    let setup = Setup::new(3);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = seen.clone();
+    setup.world.set_hook(Some(Arc::new(move |event: &Trace<'_>| {
+        let word = match event {
+            Trace::Pages { instance, group, pages } => format!("{instance} {pages} {group:?}"),
+            Trace::PageDenied { instance, page, why } => {
+                format!("{instance} denied {:?} {why:?}", page.group)
+            }
+            Trace::PasidStopped { instance, stream, pasid } => {
+                format!("{instance} {stream} stopped {pasid:?}")
+            }
+            Trace::PagesLost { instance, lost } => format!("{instance} {lost:?}"),
+            _ => return,
+        };
+        sink.lock().unwrap().push(word);
+    })));
+    let index = setup.ask(NIC, None, 2);
+    let group = setup.group();
+    setup.send(STRANGER, None, 7, true);
+    setup.world.machine().model(0).unwrap().stop_pasid(GPU, 3);
+    // More than fit.
+    for index in 0x100..0x109 {
+        setup.send(GPU, None, index, false);
+    }
+    while setup.reports(8).1 {}
+    let words = [
+        format!("smmu 2 {:?}", named(NIC, None, index)),
+        format!("smmu denied {:?} Unknown", named(STRANGER, None, 7)),
+        format!("smmu {} stopped {:?}", StreamId(GPU), SubstreamId(3)),
+        format!("smmu {:?}", PagesLost::Overflow { begun: 6 }),
+    ];
+    assert_eq!(*seen.lock().unwrap(), words);
+    let said = setup.smmu.statistics();
+    let pages = said.pages;
+    assert_eq!([pages.groups, pages.denied, pages.stops, pages.gaps], [1, 1, 1, 1]);
+    assert_eq!(said.groups, 1);
+    assert_eq!(group.respond(Answer::Success), Ok(true));
+    assert_eq!(setup.smmu.statistics().groups, 0);
 }

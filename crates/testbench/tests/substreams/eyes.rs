@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use smmuv3_formats::command::{CfgiCd, CfgiSte};
+use smmuv3_formats::command::{CfgiCd, CfgiSte, CfgiSteRange};
 use smmuv3_formats::{Command, EventId, L1Cd, Opcode, Ste};
 use smmuv3_model::Observation;
 use smmuv3_testbench::mixture::{History, Kind, Words};
@@ -169,7 +169,12 @@ impl State {
                     stream == sid && state.context_at(instance, sid, history.pa) == Some(ssid)
                 })
             }
-            Some(Opcode::CfgiSteRange) => Box::new(|_, _, _| true),
+            Some(Opcode::CfgiSteRange) => {
+                let command = CfgiSteRange(command.0);
+                // Range is 31 for all.
+                let (sid, log2) = (command.sid() as u32, command.range() as u32 + 1);
+                Box::new(move |stream, _, _| (stream ^ sid).checked_shr(log2).unwrap_or(0) == 0)
+            }
             _ => return,
         };
         let mut histories = std::mem::take(&mut self.histories);

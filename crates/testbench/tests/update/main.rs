@@ -32,7 +32,7 @@ enum Wrong {
 /// An entry that hardware is reading while it is changed.
 struct Live {
     platform: TestPlatform,
-    entry: Entry,
+    entry: Entry<'static>,
     from: Words,
     to: Words,
     history: Mutex<History>,

@@ -381,6 +381,34 @@ fn a_batch_ends_at_a_sync_at_what_is_illegal_and_where_there_is_no_more_room() {
     assert_eq!(done, Forwarded { consumed: 0, produced: 0, stop: Stop::Full });
 }
 
+/// Of which nothing comes: hints, streams that are not the guest's, devices without ATS.
+#[test]
+fn a_call_looks_at_so_many_commands_whatever_comes_of_them() {
+    let guest = guest();
+    let unknown = 0x777u64 << 32;
+    // PREFETCH_CONFIG; CFGI_CD and ATC_INV of a stream that nobody gave the guest.
+    for nothing in [[0x10 << 32 | 0x01, 0], [unknown | 0x05, 1], [unknown | 0x40, 52]] {
+        let flood = [Command(nothing); 3 * LARGEST_LOOK - 1];
+        let (mut forwarder, mut left, mut calls) = (Forwarder::new(), &flood[..], Vec::new());
+        while !left.is_empty() {
+            let done = forwarder.forward(&guest, &STREAMS, left, &mut [NOTHING; 1]);
+            assert_eq!(done.produced, 0);
+            calls.push((done.consumed, done.stop));
+            left = &left[done.consumed..];
+        }
+        let full = (256, Stop::Full);
+        assert_eq!(calls, [full, full, (255, Stop::Empty)], "{nothing:x?}");
+    }
+    // As many as one call looks at are all.
+    let done = Forwarder::new().forward(
+        &guest,
+        &STREAMS,
+        &[Command([0x10 << 32 | 0x01, 0]); LARGEST_LOOK],
+        &mut [],
+    );
+    assert_eq!((done.consumed, done.stop), (256, Stop::Empty));
+}
+
 #[test]
 fn what_stands_for_many_streams_goes_on_where_there_was_no_more_room() {
     let guest = guest();

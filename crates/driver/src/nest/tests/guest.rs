@@ -2,6 +2,7 @@
 //! What a guest can be shown.
 
 use super::*;
+use crate::errata::Firmware;
 
 /// The field that is refused when `change` is made to what the rich SMMU offers.
 fn refused(change: impl FnOnce(&mut IdRegisters)) -> (&'static str, u64) {
@@ -78,6 +79,29 @@ fn what_the_hosts_smmu_lacks_is_not_shown() {
     incoherent.coherent = false;
     let coherent = |r: &mut IdRegisters| r.idr0 = r.idr0.with_cohacc(true);
     assert_eq!(refused_on(&incoherent, coherent), ("IDR0.COHACC", 1));
+}
+
+/// IDR0.HTTU does not count where firmware says what does, for guests as for the host's own tables.
+#[test]
+fn what_firmware_says_of_httu_is_what_guests_are_shown() {
+    let told = |features: Features, httu| {
+        features.told(&Firmware { httu: Some(httu), ..Firmware::default() })
+    };
+    assert_eq!((rich().registers.idr0.httu(), qemu().registers.idr0.httu()), (2, 0));
+    for features in [rich(), qemu()] {
+        for httu in 0..4u8 {
+            let features = told(features, httu);
+            let expected = u64::from(httu);
+            assert_eq!(guest_of(&features, |_| {}).shown().idr0.httu(), expected);
+            assert_eq!(features.implementation().idr0.httu(), expected);
+            if expected < 3 {
+                let more = |r: &mut IdRegisters| r.idr0 = r.idr0.with_httu(expected + 1);
+                assert_eq!(refused_on(&features, more), ("IDR0.HTTU", expected + 1));
+            }
+        }
+    }
+    // More than 3 is taken for 3.
+    assert_eq!(told(qemu(), 9).httu(), 3);
 }
 
 #[test]

@@ -66,13 +66,11 @@ fn loom_twin_that_acknowledges_without_the_bell_takes_a_doorbell_back() {
 #[should_panic(expected = "a doorbell was lost")]
 fn loom_twin_that_does_not_ring_after_an_acknowledgement_loses_a_doorbell() {
     an_acknowledgement_meets_producers(|queue, control| {
-        let Bell { taken, published, .. } = &queue.tickets.bell.0;
-        while taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            thread::yield_now();
-        }
+        let tickets = &queue.tickets;
+        tickets.take_bell(thread::yield_now);
         control.store(ERRACK, Ordering::Relaxed);
-        tell(queue, control, published.load(Ordering::Relaxed));
-        taken.store(false, Ordering::Release);
+        tell(queue, control, tickets.bell.published.load(Ordering::Relaxed));
+        tickets.bell.calls.swap(0, Ordering::AcqRel);
     });
 }
 

@@ -21,10 +21,10 @@ pub(super) fn parted(scenario: Scenario) -> Scenario {
         if rng.u8(..) < 96 {
             quirks.part = one_of(rng, &Part::ALL);
         }
-        let [one_page, twice, prefetch, httu, off] = std::array::from_fn(|_| rng.u8(..) < 48);
+        let [one_page, prefetch, httu, off] = std::array::from_fn(|_| rng.u8(..) < 48);
         // Enhanced queues have pages of their own.
         quirks.one_page = one_page && instance.queues.enhanced_log2.is_none();
-        (quirks.invalidate_twice, quirks.no_prefetch) = (twice, prefetch);
+        quirks.no_prefetch = prefetch;
         if httu {
             quirks.firmware_httu = Some(rng.u32(0..=instance.walks.httu));
         }

@@ -37,5 +37,10 @@ pub(super) fn queued(scenario: Scenario) -> Scenario {
             instance.event_queue_log2 = 1;
         }
     }
+    // Some have to be told twice.
+    let rng = &mut Rng::with_seed(scenario.seed ^ APART.rotate_left(16));
+    for instance in &mut scenario.instances {
+        instance.repeated_invalidation = rng.u8(..) < 40;
+    }
     scenario
 }

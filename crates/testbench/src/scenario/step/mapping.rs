@@ -72,8 +72,16 @@ impl Reader<'_> {
     }
 
     pub(super) fn unmap(&self, fields: &Fields<'_>) -> Option<Action> {
-        let (domain, iova, length) = self.range(fields)?;
-        Some(Action::Unmap { domain, iova, length })
+        let range = self.range(fields);
+        let dirty = fields.flag("dirty").unwrap_or(false);
+        if !dirty {
+            let (domain, iova, length) = range?;
+            return Some(Action::Unmap { domain, iova, length });
+        }
+        let expect = written(fields)?;
+        let (domain, iova, length) = range?;
+        self.is_marked(fields, domain);
+        Some(Action::Take { domain, iova, length, expect })
     }
 
     pub(super) fn process_unmap(&self, fields: &Fields<'_>) -> Option<Action> {
@@ -115,14 +123,14 @@ impl Reader<'_> {
 
     pub(super) fn dirty(&self, fields: &Fields<'_>) -> Option<Action> {
         let range = self.range(fields);
-        let expect = match fields.get("expect") {
-            Some(value) => {
-                let numbers = fields.numbers("expect", 0..=u64::MAX, value)?;
-                Some(numbers.into_iter().map(|(page, _)| page & !(PAGE - 1)).collect())
-            }
-            None => None,
-        };
+        let expect = written(fields)?;
         let (domain, iova, length) = range?;
+        self.is_marked(fields, domain);
+        Some(Action::Dirty { domain, iova, length, expect })
+    }
+
+    /// Hardware must mark what is written in `domain`.
+    fn is_marked(&self, fields: &Fields<'_>, domain: usize) {
         if self.scenario.domains.get(domain).is_some_and(|domain| !domain.tables.dirty) {
             let name = self.scenario.space(domain);
             let message = format!(
@@ -130,7 +138,6 @@ impl Reader<'_> {
             );
             fields.source.wrong_at(fields.places().of("domain"), message);
         }
-        Some(Action::Dirty { domain, iova, length, expect })
     }
 
     /// A domain, and a range of pages in it.
@@ -146,6 +153,13 @@ impl Reader<'_> {
     fn pages(&self, fields: &Fields<'_>, key: &'static str, example: &str) -> Option<u64> {
         fields.multiple(key, PAGE, fields.need(key, example)?)
     }
+}
+
+/// The pages that are to be reported as written, if that is said; `None` if it is wrong.
+fn written(fields: &Fields<'_>) -> Option<Option<Vec<u64>>> {
+    let Some(value) = fields.get("expect") else { return Some(None) };
+    let numbers = fields.numbers("expect", 0..=u64::MAX, value)?;
+    Some(Some(numbers.into_iter().map(|(page, _)| page & !(PAGE - 1)).collect()))
 }
 
 /// The length of a mapping.

@@ -62,6 +62,22 @@ impl Hand {
         index.expect("PRI is on")
     }
 
+    /// As [`Hand::ask_for_page`], for a PASID.
+    pub fn ask_for_page_of(&mut self, instance: usize, pasid: u32, iova: u64) -> u16 {
+        let mut model = self.world.machine().model(instance).expect("it is a model");
+        let page = Page { address: iova, read: true, write: false };
+        let index = model.ask_for_pages(STREAMS[instance], Some(pasid), &[page], true);
+        index.expect("PRI is on")
+    }
+
+    /// As [`Hand::respond`], with the PASID that was asked for.
+    pub fn respond_to(&mut self, instance: usize, pasid: u32, index: u16) {
+        let command = PriResp::new().with_sid(STREAMS[instance].into()).with_resp(2);
+        let command = command.with_ssv(true).with_ssid(pasid.into());
+        self.send(instance, command.with_prg_index(index.into()));
+        self.sync(instance);
+    }
+
     /// Answers a group: the pages are there.
     pub fn respond(&mut self, instance: usize, index: u16) {
         let command = PriResp::new().with_sid(STREAMS[instance].into()).with_resp(2);

@@ -29,7 +29,9 @@ impl Hand {
     /// Whether the tables of `domain` are those of stage 2.
     pub(super) fn is_stage_2(&self, domain: usize) -> bool {
         match self.layout {
-            Layout::Stage1 | Layout::Devices | Layout::El2 => false,
+            Layout::Stage1 | Layout::Devices | Layout::El2 | Layout::Dirty | Layout::Incoherent => {
+                false
+            }
             Layout::Stage2 | Layout::Nested => true,
             Layout::Guest => domain != GUEST,
         }

@@ -2,15 +2,20 @@
 //! A running SMMU is taken over from a driver that is gone: what worked goes on at every moment, what was not to go on
 //! aborts, and structures that lie are refused before anything is written.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod leaves;
+mod numbers;
+mod requests;
 
 use std::sync::{Arc, Mutex};
 
+use smmuv3::features::Features;
 use smmuv3::{
     AdoptError, AsidPolicy, Attributes, Config, Domain, DomainConfig, EnableError, InstanceConfig,
     Iommu, Iova, MasterConfig, PhysAddr, Prot, Remains, Smmu, StreamId, Structure,
 };
-use smmuv3_formats::register::{Cr0, StrtabBase, StrtabBaseCfg};
+use smmuv3_formats::register::{Cr0, Cr2, StrtabBase, StrtabBaseCfg};
 use smmuv3_model::{Access, Observation, Profile};
 use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::machine_model::{ModelMachine, RAM_BASE, profile};
@@ -82,7 +87,9 @@ fn crash(seed: u64, change: impl Fn(Profile) -> Profile) -> Crashed {
     let machine = Arc::new(machine.unwrap());
     let world = World::new(machine.clone(), 1);
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
-    let smmu = common::enable(&iommu, &world, 0, config());
+    let mut config = config();
+    config.firmware.page_0_only = change(Profile::default()).page_0_only;
+    let smmu = common::enable(&iommu, &world, 0, config);
     let memory = world.frames().allocate(4 * PAGE, PAGE).unwrap();
     let pasids = MasterConfig::default().with_substream_bits(8);
     let plain = MasterConfig::default();
@@ -260,6 +267,32 @@ fn without_adoption_everything_aborts() {
     crashed.no_misuse();
 }
 
+/// What a predecessor had chosen (CR2) holds only as long as it is gone on with.
+#[test]
+fn an_adoption_that_failed_takes_nothing_from_the_next_try() {
+    let crashed = crash(2, |profile| profile.hyp(true).btm(true));
+    let iommu = crashed.successor(AsidPolicy::PerInstance);
+    let mut config = config();
+    (config.el2_host, config.broadcast) = (true, true);
+    let chosen = |features: &Features| (features.e2h, features.el2_host, features.broadcast);
+    let mut probe = iommu.probe(crashed.mmio(), config).unwrap();
+    let before = *probe.features();
+    assert_eq!(chosen(&before), (true, true, true));
+    // SAFETY: RAM stays as long as the world, and nobody else is left.
+    unsafe { probe.adopt(&crashed.everything()) }.unwrap();
+    assert_eq!(chosen(probe.features()), (false, false, false));
+    crashed.machine.model(0).unwrap().fail_next_command(1);
+    let Err(refused) = probe.enable() else { panic!("a command was refused") };
+    assert!(matches!(refused.error, EnableError::Commands(_)), "{}", refused.error);
+    assert_eq!(*refused.value.features(), before);
+    let smmu = refused.value.enable().unwrap();
+    // Streams of EL2-E2H, and it takes part in broadcasts (§2.4).
+    let cr2 = Cr2(crashed.machine.read32(0, Cr2::OFFSET));
+    assert_eq!((cr2.e2h(), cr2.ptm()), (true, false));
+    assert_eq!(*smmu.features(), before);
+    crashed.no_misuse();
+}
+
 /// What is refused writes nothing, and enabling makes everything abort.
 fn refused(crashed: &Crashed, remains: &dyn Remains) -> AdoptError {
     let iommu = crashed.successor(AsidPolicy::PerInstance);
@@ -314,6 +347,19 @@ fn structures_that_lie_are_refused_by_name() {
         crashed.put(entry, crashed.get(entry) | 31 << 59);
     });
     assert!(matches!(illegal, AdoptError::Entry { stream: StreamId(DISK), .. }), "{illegal}");
+    // One that answers for its neighbours (CONT), whose streams could not be changed one by one.
+    let contiguous = lie(|crashed| {
+        let word = crashed.entry(DISK) + 8;
+        crashed.put(word, crashed.get(word) | 3 << 13);
+    });
+    assert_eq!(contiguous, AdoptError::Contiguous { stream: StreamId(DISK), cont: 3 });
+    // Also of one that aborts: its stream may be attached.
+    let contiguous = lie(|crashed| {
+        let entry = crashed.entry(IDLE);
+        crashed.put(entry, 1);
+        crashed.put(entry + 8, 1 << 13);
+    });
+    assert_eq!(contiguous, AdoptError::Contiguous { stream: StreamId(IDLE), cont: 1 });
     // A context whose tables are nowhere, and one with another granule.
     let contexts = |crashed: &Crashed| crashed.get(crashed.entry(NET)) & 0x00ff_ffff_ffff_ffc0;
     let crashed = crash(6, |profile| profile);

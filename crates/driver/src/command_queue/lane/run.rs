@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The slots of a ticket, until they are published.
+
+use core::ops::Range;
+use core::sync::atomic::AtomicU64;
+
+use smmuv3_formats::Command;
+
+use super::super::port::Port;
+use super::{Lane, write};
+use crate::platform::Platform;
+use crate::queue::{Size, at};
+
+/// The slots of a ticket. However it ends, they are filled and published. `DIRECT` for the command queue itself, where no
+/// CMD_SYNC sends a message, and each batch has one.
+pub(in crate::command_queue) struct Run<'a, P: Platform, const DIRECT: bool> {
+    pub(super) lane: &'a Lane,
+    pub(super) platform: &'a P,
+    pub(super) mmio: &'a P::Mmio,
+    pub(super) size: Size,
+    pub(super) slots: &'a [[AtomicU64; 2]],
+    pub(super) start: u64,
+    pub(super) next: u64,
+    pub(super) end: u64,
+}
+
+impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
+    /// The next of `commands`, `count` of them at most: no more than there are slots.
+    #[inline(always)]
+    pub(in crate::command_queue) fn fill(
+        &mut self,
+        commands: &mut impl Iterator<Item = Command>,
+        count: u64,
+    ) {
+        let end = self.start + count;
+        while self.next != end
+            && let Some(command) = commands.next()
+        {
+            self.push(command);
+        }
+    }
+
+    /// The next command, for a slot before the end.
+    #[inline(always)]
+    pub(in crate::command_queue) fn push(&mut self, command: Command) {
+        if let Some(slot) = at(self.slots, self.next) {
+            write(slot, command);
+        }
+        self.next += 1;
+    }
+
+    /// Publishes the run. A CMD_SYNC ends the batch, and takes the place of commands that were promised and did not come.
+    #[inline(always)]
+    pub(super) fn close(&mut self) {
+        let Self { lane, platform, mmio, size, start, end, .. } = *self;
+        if DIRECT {
+            // The last slot is free: commands are one less than slots.
+            if let Some(slot) = at(self.slots, end - 1) {
+                write(slot, lane.sync);
+            }
+            if self.next != end - 1 {
+                make_up(self.slots, self.next..end, lane.sync);
+            }
+        } else {
+            while self.next != end {
+                self.push(lane.sync(self.next + 1));
+            }
+        }
+        // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
+        let tell = |position| {
+            let register = size.register(position);
+            if DIRECT { Port::tell_main(mmio, register) } else { lane.port.tell(mmio, register) }
+        };
+        lane.tickets.publish(lane.marks(platform, size), start, end, tell);
+    }
+}
+
+/// Ends a batch in all slots of `positions`: for commands that were promised and did not come.
+#[cold]
+#[inline(never)]
+fn make_up(slots: &[[AtomicU64; 2]], positions: Range<u64>, sync: Command) {
+    for slot in positions.filter_map(|position| at(slots, position)) {
+        write(slot, sync);
+    }
+}
+
+impl<P: Platform, const DIRECT: bool> Drop for Run<'_, P, DIRECT> {
+    /// Whoever was to give the commands has panicked.
+    #[cold]
+    #[inline(never)]
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One who gives commands and looks once whether they are done, while the SMMU refuses one, or is put to sleep and its power
+//! goes. Each with twins that must fail.
+
+use loom::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::state::State;
+
+/// A queue, and whether its registers answer.
+struct Machine {
+    queue: Arc<Queue>,
+    state: State,
+    powered: AtomicBool,
+}
+
+impl Machine {
+    fn new() -> Arc<Self> {
+        let (queue, state) = (Queue::new(1), State::new());
+        Arc::new(Self { queue, state, powered: AtomicBool::new(true) })
+    }
+
+    fn access(&self) {
+        assert!(self.powered.load(Ordering::Relaxed), "a register was accessed without power");
+    }
+
+    /// Places a command at `start` and looks once.
+    fn place_and_look(&self, start: u64, consumed: u64) {
+        let Queue { tickets, marks, cons, .. } = &*self.queue;
+        self.queue.fill(start);
+        tickets.publish(marks, start, start + 1, |position| {
+            self.access();
+            self.queue.tell(position);
+        });
+        tickets.has_reached(start + 1, consumed, || {
+            self.access();
+            cons.load(Ordering::Acquire)
+        });
+    }
+}
+
+/// A producer that looks, while the SMMU is put to sleep.
+fn power_goes(look: fn(&Machine), sleep: fn(&Machine)) {
+    explore(3, move || {
+        let machine = Machine::new();
+        let producer = {
+            let machine = machine.clone();
+            thread::spawn(move || look(&machine))
+        };
+        machine.state.sleep();
+        sleep(&machine);
+        machine.powered.store(false, Ordering::Relaxed);
+        producer.join().unwrap();
+    });
+}
+
+fn look(machine: &Machine) {
+    let _inside = machine.state.arrive(0);
+    if machine.state.now().works()
+        && let consumed = machine.queue.tickets.consumed()
+        && let Ok(start) = machine.queue.tickets.draw_at_once(1, consumed)
+    {
+        machine.place_and_look(start, consumed);
+    }
+}
+
+fn sleep(machine: &Machine) {
+    machine.queue.tickets.close(&machine.queue.marks, thread::yield_now, |_| ());
+    machine.state.wait_outside(thread::yield_now);
+}
+
+#[test]
+fn loom_nobody_who_drew_a_ticket_looks_at_registers_without_power() {
+    power_goes(look, sleep);
+}
+
+#[test]
+#[should_panic(expected = "without power")]
+fn loom_twin_that_arrives_after_it_drew_looks_without_power() {
+    power_goes(
+        |machine| {
+            if let Ok(start) = machine.queue.tickets.draw(1) {
+                machine.queue.fill(start);
+                let tell = |position| machine.queue.tell(position);
+                machine.queue.tickets.publish(&machine.queue.marks, start, start + 1, tell);
+                let _inside = machine.state.arrive(0);
+                machine.queue.tickets.has_reached(start + 1, 0, || {
+                    machine.access();
+                    machine.queue.cons.load(Ordering::Acquire)
+                });
+            }
+        },
+        sleep,
+    );
+}
+
+#[test]
+#[should_panic(expected = "without power")]
+fn loom_twin_without_a_ticket_looks_without_power() {
+    power_goes(
+        |machine| {
+            let _inside = machine.state.arrive(0);
+            if machine.state.now().works() {
+                machine.access();
+            }
+        },
+        sleep,
+    );
+}
+
+#[test]
+#[should_panic(expected = "without power")]
+fn loom_twin_whose_draw_passes_nothing_on_looks_without_power() {
+    power_goes(
+        |machine| {
+            let _inside = machine.state.arrive(0);
+            let tail = &machine.queue.tickets.producers.tail;
+            let start = tail.fetch_add(1, Ordering::Relaxed);
+            if start & CLOSED == 0 {
+                // Nobody has the bell: it is as a look at the register.
+                machine.queue.fill(start);
+                machine.queue.tickets.mark(&machine.queue.marks, start, start + 1);
+                thread::yield_now();
+                machine.access();
+            }
+        },
+        |machine| {
+            // All but what a mark passes on.
+            machine.queue.tickets.producers.tail.fetch_or(CLOSED, Ordering::AcqRel);
+            machine.state.wait_outside(thread::yield_now);
+        },
+    );
+}
+
+#[test]
+#[should_panic(expected = "without power")]
+fn loom_twin_that_looks_who_is_inside_before_it_closes_the_queue_takes_their_power() {
+    power_goes(look, |machine| {
+        machine.state.wait_outside(thread::yield_now);
+        machine.queue.tickets.close(&machine.queue.marks, thread::yield_now, |_| ());
+    });
+}
+
+/// The SMMU refuses the only command, and is let go on; `go_on` does both. One waits for it by the register, as `look` says,
+/// and another one by what the first has found out. Returns whether both ever found it complete.
+fn a_command_is_refused(look: fn(&Machine) -> bool, go_on: fn(&Machine)) -> [bool; 2] {
+    let found = Arc::new([(); 2].map(|()| std::sync::atomic::AtomicBool::new(false)));
+    let result = found.clone();
+    explore(3, move || {
+        let machine = Machine::new();
+        let moment = machine.state.now();
+        assert!(machine.queue.submit(draw, publish));
+        let check = {
+            let found = found.clone();
+            move |which: usize, machine: &Machine, done: bool| {
+                let overlooked = done && machine.state.is_undisturbed_since(moment);
+                assert!(!overlooked, "a refusal was overlooked");
+                found[which].fetch_or(done, Ordering::Relaxed);
+            }
+        };
+        let waiter = {
+            let (machine, check) = (machine.clone(), check.clone());
+            thread::spawn(move || check(0, &machine, look(&machine)))
+        };
+        let other = {
+            let machine = machine.clone();
+            thread::spawn(move || check(1, &machine, machine.queue.tickets.consumed() >= 1))
+        };
+        go_on(&machine);
+        waiter.join().unwrap();
+        other.join().unwrap();
+    });
+    [0, 1].map(|which| result[which].load(Ordering::Relaxed))
+}
+
+fn look_for_it(machine: &Machine) -> bool {
+    machine.queue.tickets.has_reached(1, 0, || machine.queue.cons.load(Ordering::Acquire))
+}
+
+fn refuse_and_go_on(machine: &Machine) {
+    machine.state.refuse();
+    machine.queue.cons.store(1, Ordering::Release);
+}
+
+#[test]
+fn loom_who_finds_a_command_complete_knows_that_one_was_refused() {
+    assert_eq!(a_command_is_refused(look_for_it, refuse_and_go_on), [true; 2]);
+}
+
+#[test]
+#[should_panic(expected = "a refusal was overlooked")]
+fn loom_twin_that_goes_on_before_it_says_so_is_overlooked() {
+    a_command_is_refused(look_for_it, |machine| {
+        machine.queue.cons.store(1, Ordering::Release);
+        machine.state.refuse();
+    });
+}
+
+#[test]
+#[should_panic(expected = "a refusal was overlooked")]
+fn loom_twin_that_reads_the_register_without_acquire_overlooks_a_refusal() {
+    let look = |machine: &Machine| {
+        machine.queue.tickets.has_reached(1, 0, || machine.queue.cons.load(Ordering::Relaxed))
+    };
+    a_command_is_refused(look, refuse_and_go_on);
+}
+
+#[test]
+#[should_panic(expected = "a refusal was overlooked")]
+fn loom_twin_that_tells_others_without_release_lets_them_overlook_a_refusal() {
+    let look = |machine: &Machine| {
+        let done = machine.queue.cons.load(Ordering::Acquire) == 1;
+        let consumed = &machine.queue.tickets.consumed;
+        done && consumed.compare_exchange_weak(0, 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    };
+    a_command_is_refused(look, refuse_and_go_on);
+}
+
+#[test]
+fn loom_what_one_look_reaches_another_may_overwrite() {
+    let look = |queue: &Queue| {
+        queue.tickets.has_reached(1, 0, || queue.cons.load(Ordering::Acquire));
+    };
+    assert!(room_that_another_one_found(look), "there never was room");
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn loom_twin_that_reads_the_register_without_acquire_lets_a_slot_be_overwritten() {
+    room_that_another_one_found(|queue| {
+        queue.tickets.has_reached(1, 0, || queue.cons.load(Ordering::Relaxed));
+    });
+}
+
+/// One who looks at CONS while the queue is reset; afterwards a command is given, which the SMMU does not take.
+#[test]
+fn loom_a_look_during_a_reset_completes_nothing_after_it() {
+    explore(3, || {
+        let queue = Queue::new(1);
+        assert!(queue.submit(draw, publish));
+        queue.consume(&mut 0);
+        let waiter = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                queue.tickets.has_reached(1, 0, || queue.cons.load(Ordering::Acquire));
+            })
+        };
+        reset(&queue);
+        let beginning = queue.tickets.consumed();
+        assert!(queue.submit(draw, publish));
+        waiter.join().unwrap();
+        assert_eq!(queue.tickets.consumed(), beginning, "the SMMU took nothing");
+    });
+}

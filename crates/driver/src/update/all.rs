@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Changing the entries of several streams at once: a step of all of them, then one invalidation.
+
+use super::{Entry, Kind, Words, prepare};
+use crate::platform::Platform;
+
+/// The most steps that [`update`](super::update) takes.
+const STEPS: usize = 3;
+
+/// What an entry that holds `now` holds next on its way to `target`: what [`update`](super::update) would store, which
+/// after each step follows from what is there.
+fn next<K: Kind>(now: &Words, target: &Words) -> Words {
+    let (prepared, differ) = prepare::<K>(now, target);
+    let mut critical = (0..8).filter(|&i: &usize| differ[i] != 0);
+    match (critical.next(), critical.next()) {
+        (None, _) => *target,
+        (Some(word), None) => {
+            let mut before = prepared;
+            before[word] = now[word];
+            if before == *now {
+                before[word] = target[word];
+            }
+            before
+        }
+        // Two words would have to switch at once: through an invalid entry.
+        (Some(_), Some(_)) => {
+            let mut invalid = *now;
+            invalid[0] = 0;
+            invalid
+        }
+    }
+}
+
+/// As [`update`](super::update), of all `entries`, which may hold different things. `sync` invalidates what the SMMU holds
+/// of any of them; it is called three times at most, after a step of each that has one.
+///
+/// # Errors
+/// The first error of `sync`; each entry may then be in any of its steps.
+pub(crate) fn update_all<'a, P: Platform, K: Kind, E>(
+    platform: &P,
+    entries: impl Iterator<Item = Entry<'a>> + Clone,
+    target: &Words,
+    mut sync: impl FnMut() -> Result<(), E>,
+) -> Result<(), E> {
+    // One in quarantine never gets there: its first word stays.
+    for _ in 0..STEPS {
+        let mut changed = false;
+        for entry in entries.clone() {
+            let mut now = entry.load(platform);
+            let next = next::<K>(&now, target);
+            changed |= entry.store_changed(platform, &mut now, &next);
+        }
+        if !changed {
+            break;
+        }
+        sync()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::super::{CdKind, SteKind, critical};
+    use super::*;
+
+    fn steps<K: Kind>(mut now: Words, target: Words) -> Vec<Words> {
+        let mut steps = Vec::new();
+        while now != target {
+            now = next::<K>(&now, &target);
+            steps.push(now);
+            assert!(steps.len() <= STEPS, "{steps:x?}");
+        }
+        steps
+    }
+
+    /// From §5.2: what is not looked at yet, the word that decides, what is not looked at any more.
+    #[test]
+    fn steps_are_those_of_one_entry() {
+        let blocked = [1, 0, 0, 0, 0, 0, 0, 0];
+        let stage_1 = [0x8002_000b, 0xd4, 0, 0, 0, 0, 0, 0];
+        let stage_2 = [0xd, 1 << 44, 0x040c_3558_0000_0007, 0x8004_0000, 0, 0, 0, 0];
+        let in_word_0 = |word| {
+            let mut words = stage_1;
+            words[0] = word;
+            words
+        };
+        // The pointer is in the word that decides.
+        let expected = [in_word_0(1), stage_1];
+        assert_eq!(steps::<SteKind>(blocked, stage_1), expected);
+        let expected = [in_word_0(1), blocked];
+        assert_eq!(steps::<SteKind>(stage_1, blocked), expected);
+        // Config and S2VMID: through an invalid one.
+        let mut filled = stage_2;
+        filled[0] = 0;
+        assert_eq!(critical::<SteKind>(&stage_1, &stage_2)[2], 7);
+        let expected = [in_word_0(0), filled, stage_2];
+        assert_eq!(steps::<SteKind>(stage_1, stage_2), expected);
+        assert_eq!(steps::<SteKind>(stage_2, stage_2), [[0; 8]; 0]);
+        let context = |asid: u64, ttb| [asid << 48 | 1 << 31, ttb, 0, 0, 0, 0, 0, 0];
+        let expected = [[0, 0x1000, 0, 0, 0, 0, 0, 0], [0, 0x2000, 0, 0, 0, 0, 0, 0]];
+        let [invalid, filled] = expected;
+        let expected = [invalid, filled, context(2, 0x2000)];
+        assert_eq!(steps::<CdKind>(context(1, 0x1000), context(2, 0x2000)), expected);
+    }
+}

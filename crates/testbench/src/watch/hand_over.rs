@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Rule R1 for what a kernel left that is no more: once its master is detached it is over.
+
+use smmuv3_formats::Ste;
+
+use super::Watch;
+use crate::oracle::Rule;
+
+impl Watch {
+    /// `master` went on as it was left, and was detached: its entries let nothing through.
+    pub(crate) fn after_kept(&mut self, master: usize) {
+        if self.oracle.is_in_use(master) {
+            return;
+        }
+        let (instance, streams) = self.oracle.streams(master);
+        let goes_on = |stream: &u32| {
+            let entry = self.structures.entry(instance, *stream).map(Ste);
+            entry.is_some_and(|entry| entry.v() && entry.config() & 0b100 != 0)
+        };
+        if let Some(stream) = streams.iter().copied().find(goes_on) {
+            let text = format!(
+                "detach has returned, but the entry of stream {stream:#x} of instance {instance} is still as \
+                 another kernel left it"
+            );
+            self.oracle.accuse(Rule::R1, text);
+        }
+    }
+}

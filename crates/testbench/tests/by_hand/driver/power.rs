@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! SMMUs that are off for a while, with power and without (§2.4, §17.4).
+
+use smmuv3::{Mmio, Platform};
+use smmuv3_formats::Command;
+use smmuv3_formats::register::{Cr0, Gbpa};
+use smmuv3_testbench::oracle::Power;
+use smmuv3_testbench::platform::{Observer, Point};
+
+use super::{COMMANDS_LOG2, EVENTS_LOG2, Hand, STREAMS_LOG2, Smmu};
+
+impl Hand {
+    /// An instance is about to be suspended, and still translates.
+    pub fn suspending(&mut self, instance: usize) {
+        self.watch().oracle.set_power(instance, Power::Changing);
+    }
+
+    /// Suspends an instance, and the power goes.
+    pub fn sleep(&mut self, instance: usize) {
+        self.halt(instance);
+        let mut model = self.world.machine().model(instance).expect("it is a model");
+        model.power_off();
+        drop(model);
+        self.watch().collect(&self.world);
+    }
+
+    /// Turns an instance off for good: nothing passes, and nothing is under way.
+    pub fn halt(&mut self, instance: usize) {
+        self.suspending(instance);
+        self.set_abort(instance, true);
+        self.off(instance);
+        self.send(instance, Command::cfgi_all());
+        self.tlbi_all(instance);
+        self.sync(instance);
+        self.control(instance, Cr0::default());
+        let mut watch = self.watch();
+        watch.collect(&self.world);
+        watch.oracle.set_power(instance, Power::Off);
+    }
+
+    /// Resumes an instance, and makes it forget all that its caches hold, if so.
+    pub fn wake(&mut self, instance: usize, empties: bool) {
+        self.suspending(instance);
+        let mut model = self.world.machine().model(instance).expect("it is a model");
+        model.power_on(true);
+        drop(model);
+        self.start(instance, empties);
+        let mut watch = self.watch();
+        watch.collect(&self.world);
+        watch.oracle.set_power(instance, Power::On);
+    }
+
+    /// The stream table, the command queue and the event queue of an instance are freed. Nothing takes their place.
+    pub fn free_memory(&mut self, instance: usize) {
+        let Smmu { queue, table, events, .. } = &self.smmus[instance];
+        let queue = (queue.memory(), 16 << COMMANDS_LOG2);
+        for (pa, bytes) in [(*table, 64 << STREAMS_LOG2), queue, (*events, 32 << EVENTS_LOG2)] {
+            self.eyes.at(Point::Freeing { pa, bytes }, false);
+        }
+    }
+
+    /// An instance does not translate any more.
+    pub fn off(&mut self, instance: usize) {
+        self.control(instance, Cr0::default().with_cmdqen(true).with_eventqen(true));
+    }
+
+    /// An instance translates again.
+    pub fn on(&mut self, instance: usize) {
+        let enabled = Cr0::default().with_cmdqen(true).with_eventqen(true);
+        self.control(instance, enabled.with_smmuen(true));
+    }
+
+    /// Whether an instance aborts what it does not translate.
+    pub fn set_abort(&mut self, instance: usize, aborts: bool) {
+        let mmio = &self.smmus[instance].mmio;
+        let gbpa = Gbpa::default().with_sh_cfg(1).with_abort(aborts).with_update(true);
+        mmio.write32(Gbpa::OFFSET, gbpa.0);
+        while Gbpa(mmio.read32(Gbpa::OFFSET)).update() {
+            self.platform.relax();
+        }
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! SMMUs that sleep, and streams that must work while one is taken into use (§2.4, §17.1, §17.4).
+
+use std::ops::Range;
+
+use smmuv3_formats::Ste;
+use smmuv3_formats::ste::config;
+use smmuv3_testbench::oracle::{PAGE, Rule, Use};
+
+use crate::IOVA;
+use crate::driver::{ABORT, Hand, INSTANCES};
+use crate::judge::judge;
+
+/// Pages that go while an instance sleeps, or is about to.
+const PAGES: u64 = 8;
+
+/// Domains with pages for each instance to miss.
+fn share_many(hand: &mut Hand) {
+    hand.map(0, IOVA, 2 * PAGES + 2);
+    for instance in INSTANCES {
+        hand.attach(instance, 0);
+    }
+    hand.devices();
+}
+
+/// Those that go on account of `instance`.
+fn of(instance: usize) -> Range<u64> {
+    let first = IOVA + instance as u64 * PAGES * PAGE;
+    first..first + PAGES * PAGE
+}
+
+/// Tells `instance` that they are gone.
+fn tell(hand: &mut Hand, instance: usize, range: &Range<u64>) {
+    hand.tlbi(instance, hand.asid(instance, 0), range, true);
+    hand.sync(instance);
+}
+
+/// Caches may hold anything when the power comes back, also what was there before.
+#[test]
+fn an_smmu_that_wakes_with_full_caches_leads_to_what_was_unmapped_while_it_slept() {
+    judge(&[Rule::R1], &[Rule::R1], |hand| {
+        share_many(hand);
+        for instance in INSTANCES {
+            hand.sleep(instance);
+            hand.unmapping(0, &of(instance), |hand, range| tell(hand, 1 - instance, range));
+            hand.wake(instance, !hand.errs(instance));
+            hand.devices();
+        }
+    });
+}
+
+#[test]
+fn an_smmu_that_is_about_to_sleep_is_told_as_long_as_it_translates() {
+    judge(&[Rule::R1], &[Rule::R1], |hand| {
+        share_many(hand);
+        for instance in INSTANCES {
+            hand.suspending(instance);
+            hand.unmapping(0, &of(instance), |hand, range| {
+                tell(hand, 1 - instance, range);
+                if !hand.errs(instance) {
+                    tell(hand, instance, range);
+                }
+            });
+            hand.devices();
+            hand.sleep(instance);
+            hand.wake(instance, true);
+        }
+    });
+}
+
+/// Lets the master behind `instance` work as firmware left it: everything passes, through the entry, and while the
+/// instance is off.
+fn work(hand: &mut Hand, instance: usize) -> Ste {
+    let bypass = Ste::default().with_v(true).with_config(config::BYPASS).with_sh_cfg(1);
+    hand.changing(instance, Use::Identity, |hand| {
+        for index in [1, 0] {
+            hand.store_entry(instance, index, bypass.0[index as usize]);
+            hand.cfgi_ste(instance);
+            hand.sync(instance);
+        }
+    });
+    hand.map(1, IOVA, 2);
+    hand.devices();
+    hand.off(instance);
+    hand.devices();
+    bypass
+}
+
+#[test]
+fn a_stream_that_is_blocked_until_its_owner_comes_loses_what_it_writes() {
+    judge(&[Rule::R0], &[Rule::R0], |hand| {
+        for instance in INSTANCES {
+            let bypass = work(hand, instance);
+            if hand.errs(instance) {
+                hand.store_entry(instance, 0, ABORT);
+                hand.cfgi_ste(instance);
+                hand.sync(instance);
+            }
+            hand.on(instance);
+            hand.devices();
+            hand.store_entry(instance, 0, bypass.0[0]);
+            hand.cfgi_ste(instance);
+            hand.sync(instance);
+        }
+    });
+}
+
+#[test]
+fn gbpa_must_not_abort_in_between() {
+    judge(&[Rule::R0], &[Rule::R0], |hand| {
+        for instance in INSTANCES {
+            work(hand, instance);
+            if hand.errs(instance) {
+                hand.set_abort(instance, true);
+            }
+            hand.devices();
+            hand.on(instance);
+        }
+    });
+}
+
+#[test]
+fn memory_of_an_smmu_that_is_on_is_not_freed() {
+    judge(&[Rule::R3], &[Rule::R3], |hand| {
+        share_many(hand);
+        for instance in INSTANCES {
+            if hand.errs(instance) {
+                hand.free_memory(instance);
+                hand.halt(instance);
+            } else {
+                hand.halt(instance);
+                hand.free_memory(instance);
+            }
+        }
+    });
+}

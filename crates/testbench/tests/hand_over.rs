@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Kernels that take over from each other, in scenarios.
+
+mod common;
+
+use common::parse;
+use smmuv3_testbench::run::{Options, run};
+use smmuv3_testbench::scenario::Scenario;
+
+/// The scenario of the program that shows it, on some seeds, and written and read again.
+#[test]
+fn the_scenario_of_it_holds_all_rules() {
+    let scenario = parse(include_str!("../../../scenarios/hand-over.toml"));
+    for seed in 0..8 {
+        let options = Options { seed: Some(seed), no_shrink: true, ..Options::default() };
+        let report = run(&scenario, &options, &mut |_| ()).unwrap();
+        assert_eq!(report.verdict, "ok", "{seed}: {:#?}", report.failure);
+        let again = Scenario::parse(&scenario.to_toml(), "written").unwrap();
+        assert_eq!(again.steps.len(), scenario.steps.len());
+        let outcome = |text: &str| {
+            let of = |step: &&smmuv3_testbench::report::Step| step.text.starts_with(text);
+            let step = report.steps.iter().find(of);
+            step.map(|step| step.outcome.clone()).unwrap_or_default()
+        };
+        assert_eq!(
+            outcome("another kernel takes over, without disk"),
+            "smmu0 goes on with 2 streams; smmu1 goes on with 1 streams"
+        );
+        assert_eq!(outcome("end-adoption smmu0"), "refused, as masters go on");
+    }
+}
