@@ -90,7 +90,7 @@ pub(super) struct SpaceState {
     pub(super) root: u64,
     pub(super) shape: Shape,
     /// Ranges that were unmapped, of which no instance was told yet. Their pages are changing.
-    deferred: Vec<Range<u64>>,
+    pub(super) deferred: Vec<Range<u64>>,
     /// A guest's: the space that its addresses are those of.
     pub(super) over: Option<usize>,
     pub(super) life: Life,
