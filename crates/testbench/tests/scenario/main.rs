@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use smmuv3_formats::EventId;
 use smmuv3_testbench::scenario::{
     Access, Action, Answer, AsidPolicy, Capabilities, Device, Granules, MemoryKind, Refusal,
-    Scenario, StreamTableKind, Substream, Target, Weights,
+    Rights, Scenario, StreamTableKind, Substream, Target, Weights,
 };
 
 /// A scenario without steps, to append to.
