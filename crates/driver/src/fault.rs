@@ -86,8 +86,8 @@ pub enum Report<P: Platform> {
     /// ([`Master::is_quarantined`](crate::Master::is_quarantined)). The call that found out, an unmap perhaps, or a guest's
     /// command, did what it was asked: the device reaches nothing any more.
     ///
-    /// Told once for each time that a stream is cut off, by the next look at anything, whichever interrupt that is for: none
-    /// comes for this alone. By then it may have been readmitted, or its master closed.
+    /// Told by the next look at anything but [`Interrupt::Sync`], whichever interrupt that is for: none comes for this alone. A
+    /// stream that is cut off twice until then is told once. By then it may have been readmitted, or its master closed.
     Quarantined {
         /// The stream.
         stream: StreamId,

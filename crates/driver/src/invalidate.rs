@@ -442,6 +442,7 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "alloc")]
     #[test]
     fn one_command_after_the_other_is_for_each_what_it_would_be_alone() {
         for pages in (1..200).chain([512, 513, 1 << 18]) {
@@ -460,6 +461,7 @@ mod tests {
         assert_eq!(all, super::tests::all(true, Scope::All).first().copied());
     }
 
+    #[cfg(feature = "alloc")]
     #[test]
     fn pages_are_named_as_any_range_of_them_is() {
         let tag = Tag { regime: Regime::Stage2, vmid: 7, asid: 0 };

@@ -395,7 +395,7 @@ pub(crate) enum Which {
 }
 
 /// Ends what the devices of a master have asked for, with `answer`; without one, they were reset, and wait for none. When
-/// it has returned, what they asked for before is pending no more, and no command about it is on its way.
+/// it has returned, what they asked for before is pending no more, and with an answer no command about it is on its way.
 pub(crate) fn end<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,

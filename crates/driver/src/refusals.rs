@@ -54,11 +54,13 @@ impl<const LENGTH: usize> Refusals<LENGTH> {
         self.count.store(number + 1, Ordering::Release);
     }
 
-    /// Whether one of the commands from `start` to `end` was refused; no more than `since` were, of this queue, since they
-    /// were placed. What was tried again was not.
-    pub(crate) fn find(&self, start: u64, end: u64, since: u64) -> Finding {
+    /// Whether one of the commands from `start` to `end` was refused; no more than `since` says were, of this queue, since
+    /// they were placed. What was tried again was not.
+    pub(crate) fn find(&self, start: u64, end: u64, since: impl FnOnce() -> u64) -> Finding {
         let count = self.count();
-        let before = count.saturating_sub(since);
+        // Asked after the count: whoever notes a refusal has said before that there is one, so that all that are counted
+        // are among `since`. The other way round, one in between would take the place of the oldest.
+        let before = count.saturating_sub(since());
         // What is found in the log is of the run or later. Whatever is before it may be gone: only if something is older is
         // all that is of the run there, since positions only grow.
         let mut all = false;
@@ -129,28 +131,28 @@ mod tests {
     #[test]
     fn each_run_finds_its_own_refusals_and_says_when_it_cannot_know() {
         let refusals: Refusals<4> = Refusals::new();
-        assert_eq!(refusals.find(0, 100, 0), Finding::None);
+        assert_eq!(refusals.find(0, 100, || 0), Finding::None);
         refusals.note(7, COMMAND, 1);
-        assert_eq!(refusals.find(5, 7, 1), Finding::None);
-        assert_eq!(refusals.find(5, 8, 1), Finding::Refused(COMMAND, 1));
-        assert_eq!(refusals.find(5, 8, 9), Finding::Refused(COMMAND, 1));
-        assert_eq!(refusals.find(5, 8, 0), Finding::None, "noted before it was placed");
+        assert_eq!(refusals.find(5, 7, || 1), Finding::None);
+        assert_eq!(refusals.find(5, 8, || 1), Finding::Refused(COMMAND, 1));
+        assert_eq!(refusals.find(5, 8, || 9), Finding::Refused(COMMAND, 1));
+        assert_eq!(refusals.find(5, 8, || 0), Finding::None, "noted before it was placed");
         // Three others: the first is still known.
         (8..11).for_each(|position| refusals.note(position, COMMAND, 3));
-        assert_eq!(refusals.find(7, 8, 4), Finding::Forgotten);
-        assert_eq!(refusals.find(7, 8, 3), Finding::None);
-        assert_eq!(refusals.find(10, 11, 3), Finding::Refused(COMMAND, 3));
+        assert_eq!(refusals.find(7, 8, || 4), Finding::Forgotten);
+        assert_eq!(refusals.find(7, 8, || 3), Finding::None);
+        assert_eq!(refusals.find(10, 11, || 3), Finding::Refused(COMMAND, 3));
         // As many as are remembered, or more: those of other queues may be among them.
-        assert_eq!(refusals.find(10, 11, 9), Finding::Refused(COMMAND, 3));
-        assert_eq!(refusals.find(11, 12, 9), Finding::None, "there is an older one");
-        assert_eq!(refusals.find(8, 8, 9), Finding::Forgotten);
+        assert_eq!(refusals.find(10, 11, || 9), Finding::Refused(COMMAND, 3));
+        assert_eq!(refusals.find(11, 12, || 9), Finding::None, "there is an older one");
+        assert_eq!(refusals.find(8, 8, || 9), Finding::Forgotten);
     }
 
     #[test]
     fn an_aborted_fetch_is_reported_but_no_refusal() {
         let refusals: Refusals<4> = Refusals::new();
         refusals.note(7, COMMAND, 2);
-        assert_eq!(refusals.find(7, 8, 1), Finding::None);
+        assert_eq!(refusals.find(7, 8, || 1), Finding::None);
         let mut told = Vec::new();
         assert_eq!(refusals.report(&mut |command, code| told.push((command, code))), 0);
         assert_eq!(told, [(COMMAND, 2)]);
@@ -212,7 +214,43 @@ mod loom_tests {
 
     #[test]
     fn loom_a_refusal_is_found_whole_or_known_to_be_forgotten() {
-        look_while_others_are_noted(|refusals| refusals.find(10, 11, u64::MAX));
+        look_while_others_are_noted(|refusals| refusals.find(10, 11, || u64::MAX));
+    }
+
+    /// A waiter whose command was refused asks what became of it, while another one is refused. `find` is given how many
+    /// were, since the waiter's was placed, by now.
+    fn look_while_another_is_refused(find: fn(&Refusals<4>, &AtomicU64) -> Finding) {
+        loom::model(move || {
+            let state = Arc::new((Refusals::<4>::new(), AtomicU64::new(0)));
+            let refuse = |(refusals, refused): &(Refusals<4>, AtomicU64), position| {
+                refused.fetch_add(1, Ordering::AcqRel);
+                refusals.note(position, Command([position; 2]), 1);
+            };
+            refuse(&state, 9);
+            let recovering = {
+                let state = state.clone();
+                thread::spawn(move || refuse(&state, 11))
+            };
+            let found = find(&state.0, &state.1);
+            assert!(matches!(found, Finding::Refused(command, 1) if command.0[0] == 9), "lost");
+            recovering.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn loom_a_refusal_is_not_lost_to_one_that_comes_meanwhile() {
+        look_while_another_is_refused(|refusals, refused| {
+            refusals.find(8, 10, || refused.load(Ordering::Relaxed))
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "lost")]
+    fn loom_twin_that_asks_how_many_first_loses_its_own() {
+        look_while_another_is_refused(|refusals, refused| {
+            let since = refused.load(Ordering::Relaxed);
+            refusals.find(8, 10, || since)
+        });
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Silent {
         larger.try_reserve_exact(wanted).map_err(|_| NoMemory)?;
         self.streams.with(platform, |list| {
             if list.len() <= larger.capacity() {
-                larger.append(list);
+                larger.extend(list.iter().copied());
                 core::mem::swap(&mut larger, list);
             }
         });

@@ -358,6 +358,11 @@ impl Tickets {
         end
     }
 
+    /// Whether nobody may draw. Not to be asked while somebody closes or opens it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.producers.tail.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
     /// Lets tickets be drawn again after [`Tickets::close`]. CMDQ_PROD and CMDQ_CONS are 0.
     pub(crate) fn open(&self) {
         // Only now: whoever observes from here on finds the register that belongs to it.

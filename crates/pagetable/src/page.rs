@@ -74,7 +74,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         // If a level's entries span so many bytes, that is a power of two.
         if (iova.0 | pa.0) & len.wrapping_sub(1) != 0
             || iova.0 >= self.straight_end
-            || pa.0 >= self.output_end
+            || len > self.output_end
+            || pa.0 > self.output_end - len
         {
             return false;
         }

@@ -296,6 +296,18 @@ fn a_map_that_runs_out_of_frames_at_any_point_can_be_taken_back() {
     }
 }
 
+/// Wide tables have blocks that are larger than all that some walkers put out.
+#[test]
+fn a_block_that_ends_beyond_the_output_is_refused() {
+    let arena = Arena::new(0x1000_0000);
+    let table = Table::<16, 1, true>::new(&arena, 52, 40).unwrap();
+    let (pa, len) = (PhysAddr(0), 1 << 42);
+    let kind = MapErrorKind::BeyondOutput { pa, len, output_bits: 40 };
+    // SAFETY: nobody else uses the table.
+    let result = unsafe { table.map(&arena, Iova(0), pa, len, RW) };
+    assert_eq!(result, Err(MapError { mapped: 0, kind }));
+}
+
 #[test]
 fn a_table_that_the_walker_cannot_address_is_given_back() {
     let arena = Arena::new(0xFFFF_0000);

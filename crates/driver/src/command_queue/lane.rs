@@ -143,13 +143,15 @@ impl Lane {
         mmio: &P::Mmio,
         unheard: Option<&mut dyn FnMut(Command)>,
     ) {
+        // One that was closed has shown them, or had nothing left; and CONS is of another time.
+        let shown = self.tickets.is_closed();
         let consumed = self.tickets.consumed();
         let end = self.close(platform, unheard.is_some());
         self.recovery.with(platform, |aborts| {
             // An index that makes no sense is of an SMMU that is gone.
             let register = self.port.consumed(mmio) & (2 * self.size().entries() as u32 - 1);
             let consumed = self.size().position(consumed, register).unwrap_or(end);
-            if let Some(unheard) = unheard {
+            if let Some(unheard) = unheard.filter(|_| !shown) {
                 (consumed..end).for_each(|position| {
                     self.command(platform, position).into_iter().for_each(&mut *unheard)
                 });
@@ -332,7 +334,8 @@ impl Lane {
         if start < self.began.load(Ordering::Acquire) {
             return Err(Failure::Failed);
         }
-        match self.refusals.find(start, end, moment.refusals_until(common.state.now())) {
+        let since = || moment.refusals_until(common.state.now());
+        match self.refusals.find(start, end, since) {
             Finding::None => Ok(()),
             Finding::Refused(command, code) => Err(Failure::Refused { command, code }),
             Finding::Forgotten => Err(Failure::Forgotten),

@@ -11,7 +11,7 @@
 //! | MEV | set: the host decides |
 //! | CONT, DRE, DCP, PPAR, SW_RESERVED | hints, or the host's: not taken over |
 //! | STRW, S2*, S_S2*, AssuredOnly, TL0, TL1 | ignored by an SMMU with stage 1 alone, and not taken over |
-//! | MTCFG, MemAttr, ALLOCCFG, SHCFG, PRIVCFG, INSTCFG | ignored as well: the host's, of the [`Parent`](crate::nest::Parent); under an [`Iommu`](crate::Iommu) of [`MasterConfig::overrides`](crate::MasterConfig::overrides) |
+//! | MTCFG, MemAttr, ALLOCCFG, SHCFG, PRIVCFG, INSTCFG | ignored as well: the host's, of the [`Parent`](crate::nest::Parent); under an [`Iommu`](crate::Iommu) the last two are those of [`MasterConfig::overrides`](crate::MasterConfig::overrides) |
 //! | IMPDEF*, S1MPAM, PARTID, PMG, MPAM_NS, VMSPtr, MECID, DPT_VMATCH, other bits | must be 0 |
 //!
 //! As in hardware, nothing is looked at but V of an entry with V = 0, and nothing but Config of one that aborts.

@@ -9,7 +9,7 @@ use smmuv3::{PageGroup, PagesLost, Report, StreamId, Trace};
 use smmuv3_model::Answered;
 use smmuv3_testbench::platform::{Observer, Point, TestPlatform, World};
 
-use crate::setup::{GPU, NIC, Setup};
+use crate::setup::{GPU, NIC, Setup, config};
 
 /// One group that was handed out, one that nobody has read, and one that was begun; the other device has asked, too.
 fn pending(setup: &Setup) -> (PageGroup<TestPlatform>, [u16; 2], PageGroup<TestPlatform>) {
@@ -155,6 +155,59 @@ fn an_answer_at_any_moment_of_a_reset_reaches_its_device() {
         late.is_some()
     });
     assert!(over && moments.start > 20, "{moments:?}");
+}
+
+/// An SMMU that does not confirm what it is told, from some moment on.
+struct Stuck(Arc<World>, AtomicU64);
+
+impl Observer for Stuck {
+    fn at(&self, _: Point, _: bool) {
+        if self.1.fetch_sub(1, Ordering::Relaxed) == 0 {
+            self.0.machine().model(0).unwrap().set_stuck(true);
+        }
+    }
+}
+
+/// What was found in the command queue is given again once, also by the second of two resets.
+#[test]
+fn an_answer_is_given_once_whenever_a_reset_fails_before_another() {
+    // As many as make the queue begin anew in between, or not.
+    for before in [0, 5, 10] {
+        let mut failed = 0;
+        for moment in (0..).step_by(3) {
+            let setup = Setup::blocked(config(4, 3));
+            setup.iommu.attach(&setup.nic, &setup.domain).unwrap();
+            let ask = || {
+                let index = setup.ask(NIC, None, 1);
+                assert_eq!(setup.group().respond(Answer::Success), Ok(true));
+                index
+            };
+            for _ in 0..before {
+                let index = ask();
+                assert_eq!(setup.answers(NIC), [(index, Answered::Success)]);
+            }
+            setup.responses();
+            // The SMMU does not come to it.
+            let index = ask();
+            let stuck = Arc::new(Stuck(setup.world.clone(), AtomicU64::new(moment)));
+            setup.world.set_observer(Some(stuck.clone()));
+            let result = setup.iommu.reset(&setup.smmu);
+            setup.world.set_observer(None);
+            setup.world.machine().model(0).unwrap().set_stuck(false);
+            if result.is_err() {
+                failed += 1;
+                setup.iommu.reset(&setup.smmu).unwrap();
+            }
+            let why = format!("{before} answers before, moment {moment}");
+            assert_eq!(setup.answers(NIC), [(index, Answered::Success)], "{why}");
+            let responses = setup.responses();
+            assert_eq!(responses, [(NIC, None, index, Answered::Success, true)], "{why}");
+            if result.is_ok() {
+                break;
+            }
+        }
+        assert!(failed > 2, "{failed} moments");
+    }
 }
 
 #[test]
