@@ -227,6 +227,10 @@ impl Watch {
             Report::CommandError { code: 3, .. } if self.oracle.is_any_mute(instance) => {
                 return false;
             }
+            // And so it was cut off.
+            Report::Quarantined { stream } if self.oracle.was_mute(instance, stream.0) => {
+                return false;
+            }
             other => {
                 self.refuse(format_args!("instance {instance} reported {other:?}"));
                 return false;
