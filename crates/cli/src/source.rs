@@ -59,6 +59,9 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("stall", "devices that wait at a fault until it is answered"),
     built_in!("pri", "devices that ask for pages, and wait until they are answered"),
     built_in!("observation", "questions to SMMUs, counters, and what the driver counts"),
+    built_in!("invalidation", "ranges, single commands, whole tags, EL2, and later"),
+    built_in!("errata", "SMMUs that are not as they say, and what firmware says"),
+    built_in!("overrides", "attributes in place of devices', and what passes while off"),
 ];
 
 /// More than any scenario, and little enough to stop soon when given an endless file.

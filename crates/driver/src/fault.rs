@@ -63,7 +63,8 @@ pub enum Report<P: Platform> {
     Pages(PageGroup<P>),
     /// A device asked for a page in vain. If it is the last of its group, that was answered
     /// ([`Answer::Invalid`](crate::page_request::Answer)), but where its stream or PASID is beyond those that the SMMU has,
-    /// which no answer can name; else nothing is due.
+    /// which no answer can name, and where its number waits for an answer already ([`Denied::Repeated`]); else nothing is
+    /// due.
     PageDenied {
         /// The page.
         page: Page,

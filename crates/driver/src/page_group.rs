@@ -294,6 +294,12 @@ impl<P: Platform> Handler<'_, P> {
             Standing::Known { with_pasid } => (with_pasid, has_pasid(features, group)),
             Standing::Unknown { with_pasid } => (with_pasid, false),
         };
+        if page.last && is_pending(instance, group, with_pasid) {
+            // Two answers would come, of which the device may take the second for that of a later group.
+            gather.forget(platform, |of| *of == group);
+            self.reports = [Some(Report::PageDenied { page, why: Denied::Repeated }), None];
+            return Next::Answerable;
+        }
         // Before anything of the record is kept, since it may have to come again.
         let handle = match page.last && can_answer(features, group, with_pasid) {
             true => match gather.pending.insert(gather::key(group, with_pasid)) {
@@ -370,6 +376,16 @@ impl<P: Platform> Handler<'_, P> {
     }
 }
 
+/// Whether the device cannot tell the answer to `group` from one that is due already: without PASIDs in answers, those of all
+/// have the same numbers.
+fn is_pending<P: Platform>(instance: &Instance<P>, group: Group, with_pasid: bool) -> bool {
+    instance.gather().pending.waits(|key| {
+        let (other, _) = gather::group(key);
+        let same = other.stream == group.stream && other.index == group.index;
+        same && (!with_pasid || other.pasid == group.pasid)
+    })
+}
+
 /// Which of a master's groups are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
@@ -420,8 +436,16 @@ pub(crate) fn end<P: Platform>(
     while !unread.is_empty() {
         queue.revise(platform, &mut unread, BATCH, &mut |record| match Request::read(&record) {
             Request::Page(page) if record != OVER && ours(&page.group) => {
-                let due = if page.last { said(page.group) } else { None };
-                due.into_iter().for_each(|command| batch.push(command));
+                let group = page.group;
+                let due = page.last && can_answer(instance.features(), group, with_pasid);
+                // Once, however often it ends: with those that are pending, but where there is no room for it.
+                let pending = &gather.pending;
+                if due
+                    && !is_pending(instance, group, with_pasid)
+                    && pending.insert(gather::key(group, with_pasid)).is_none()
+                {
+                    said(group).into_iter().for_each(|command| batch.push(command));
+                }
                 true
             }
             // It is news all the same.
@@ -473,7 +497,8 @@ pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
         {
             let standing = Standing::find(platform, instance.streams(), page.group.stream);
             let (Standing::Known { with_pasid } | Standing::Unknown { with_pasid }) = standing;
-            if can_answer(instance.features(), page.group, with_pasid) {
+            let answerable = can_answer(instance.features(), page.group, with_pasid);
+            if answerable && !is_pending(instance, page.group, with_pasid) {
                 // Without room it is of a device that asks for more than it may.
                 let _ = gather.pending.insert(gather::key(page.group, with_pasid));
             }

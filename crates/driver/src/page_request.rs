@@ -188,6 +188,9 @@ pub enum Denied {
     /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)). The device is told to
     /// try again, as by the SMMU itself where its queue is full.
     Full,
+    /// A group of the device with the same number waits for its answer already, which is the only one: a device that keeps
+    /// to the rules uses a number anew when it was answered. The pages of the second are forgotten.
+    Repeated,
 }
 
 /// Page requests that nobody will see. Groups that were complete were answered, and devices ask for pages of others

@@ -94,6 +94,12 @@ impl Pending {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Whether one of which `which` says so waits for an answer, or for room for the one that was given.
+    pub(crate) fn waits(&self, which: impl Fn(Key) -> bool) -> bool {
+        let waits = |slot: &Slot| slot.state.load(Ordering::Acquire) & CODES >= WAITING;
+        self.slots.iter().any(|slot| waits(slot) && which(slot.key()))
+    }
+
     /// How many wait.
     pub(crate) fn count(&self) -> usize {
         let of = |slot: &&Slot| slot.state.load(Ordering::Relaxed) & CODES >= WAITING;

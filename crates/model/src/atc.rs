@@ -10,6 +10,7 @@ use smmuv3_formats::Command;
 use smmuv3_formats::command::AtcInv;
 
 use crate::ats::Granted;
+use crate::endpoint::Endpoint;
 use crate::held::Held;
 use crate::memory::Memory;
 use crate::model::Model;
@@ -139,6 +140,9 @@ pub enum Answers {
     InTime,
     /// Never: each one times out, and what it names stays.
     Never,
+    /// Each one times out, and the device obeys and answers some time after that. Nobody waits for such an answer any
+    /// more (§3.2).
+    TooLate,
 }
 
 impl<M: Memory> Model<M> {
@@ -224,8 +228,37 @@ impl<M: Memory> Model<M> {
             .copied()
             .collect();
         let failed = left.len() != self.atc_pending.len();
+        let late = self.atc_pending.iter().filter(|it| it.queue == queue && !it.applied);
+        let late = late.filter(|it| {
+            self.endpoints.get(&it.span.stream).is_some_and(|it| it.answers == Answers::TooLate)
+        });
+        let late: Vec<AtcSpan> = late.map(|it| it.span).collect();
+        self.atc_late.extend(late);
         self.atc_pending = left;
         failed
+    }
+
+    /// A device obeys and answers an invalidation that has timed out; whether there was one.
+    pub fn answer_too_late(&mut self) -> bool {
+        if self.atc_late.is_empty() {
+            return false;
+        }
+        let at = self.random.below(self.atc_late.len() as u64) as usize;
+        let span = self.atc_late.swap_remove(at);
+        if let Some(endpoint) = self.endpoints.get_mut(&span.stream) {
+            endpoint.atc.forget(&span);
+        }
+        true
+    }
+
+    /// The device behind `stream` is reset: it keeps nothing, waits for nothing, and has ATS and PRI off; it answers in time
+    /// from now on.
+    pub fn reset_device(&mut self, stream: u32) {
+        if let Some(endpoint) = self.endpoints.get_mut(&stream) {
+            *endpoint = Endpoint::default().response_pasid(endpoint.response_pasid);
+        }
+        self.atc_pending.retain(|it| it.span.stream != stream);
+        self.atc_late.retain(|span| span.stream != stream);
     }
 
     /// At a CMD_SYNC that completes: devices have obeyed what its queue told them, and what used what they forgot is in

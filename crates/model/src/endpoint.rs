@@ -171,6 +171,10 @@ impl<M: Memory> Model<M> {
 
     /// A device asks for what nobody needs, or obeys an invalidation at last.
     pub(crate) fn act_on_devices(&mut self) {
+        if !self.atc_late.is_empty() && self.random.one_in(4) {
+            self.answer_too_late();
+            return;
+        }
         if self.random.one_in(3) {
             return self.apply_to_some_device();
         }

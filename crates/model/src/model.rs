@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use smmuv3_formats::descriptor::Stage;
 use smmuv3_formats::legality::Implementation;
 
-use crate::atc::AtcPending;
+use crate::atc::{AtcPending, AtcSpan};
 use crate::command_queue::Faults;
 use crate::config_cache::ConfigCache;
 use crate::ecmdq::{self, Enhanced};
@@ -60,6 +60,8 @@ pub struct Model<M> {
     /// Devices by stream, and what they were told that no CMD_SYNC has completed yet.
     pub(crate) endpoints: BTreeMap<u32, Endpoint>,
     pub(crate) atc_pending: Vec<AtcPending>,
+    /// What devices were told, did not do in time, and will do.
+    pub(crate) atc_late: Vec<AtcSpan>,
     pub(crate) config: ConfigCache,
     pub(crate) tlb: Tlb,
     pub(crate) walk_cache: WalkCache,
@@ -100,6 +102,7 @@ impl<M: Memory> Model<M> {
             once: Vec::new(),
             endpoints: BTreeMap::new(),
             atc_pending: Vec::new(),
+            atc_late: Vec::new(),
             config: ConfigCache::default(),
             tlb: Tlb::new(),
             walk_cache: WalkCache::default(),

@@ -120,6 +120,23 @@ impl<M: Memory> Model<M> {
         Some(index)
     }
 
+    /// The device behind `stream` breaks the rules: it asks for one more page of a group that it waits for an answer to, as
+    /// the last of it once more. `None` when it has PRI off, or does not wait for that group.
+    pub fn ask_again(&mut self, stream: u32, index: u16, page: Page) -> Option<Requested> {
+        let endpoint = self.endpoints.get(&stream).filter(|it| it.pri)?;
+        let group = endpoint.groups.open.get(&index).filter(|group| group.complete)?;
+        let request = PageRequest::default()
+            .with_sid(stream.into())
+            .with_ssv(group.substream.is_some())
+            .with_ssid(u64::from(group.substream.unwrap_or(0)) & 0xf_ffff)
+            .with_read(page.read)
+            .with_write(page.write)
+            .with_prg_index(index.into())
+            .with_addr(page.address & !0xfff)
+            .with_last(true);
+        Some(self.page_request(request))
+    }
+
     /// The device behind `stream` uses a PASID no more, and says so: no requests for it come after this (§13).
     pub fn stop_pasid(&mut self, stream: u32, substream: u32) -> Requested {
         let marker = PageRequest::default().with_sid(stream.into()).with_ssv(true).with_last(true);

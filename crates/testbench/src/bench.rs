@@ -5,6 +5,7 @@ mod access;
 mod attach;
 mod calls;
 pub(crate) mod counters;
+mod deferred;
 mod dirty;
 mod end;
 mod events;
@@ -13,6 +14,7 @@ mod hand_over;
 mod handle;
 mod interrupts;
 mod mapping;
+mod mute;
 mod pages;
 mod power;
 mod process;
@@ -83,6 +85,8 @@ pub struct Settings {
 pub struct Done {
     /// In words.
     pub outcome: String,
+    /// It came to something: it was not refused, nor was there nothing to do.
+    pub acted: bool,
     /// Faults that the driver reported because of it, without duplicates.
     pub faults: Vec<FaultKey>,
     /// Accesses of pages that were refused, or stalled.
@@ -285,13 +289,17 @@ impl Bench {
             Operation::Unbind { process, master } => self.unbind(*process, *master),
             Operation::Release { process } => self.release(*process),
             Operation::Change { instance, change } => self.change(*instance, *change),
+            Operation::Mute { master, late } => self.mute(*master, *late),
+            Operation::Readmit { master } => self.readmit(*master),
             Operation::Replace { process } => self.replace(*process)?,
             // Whoever runs the scenario goes on with another bench: [`Bench::hand_over`].
             Operation::HandOver { .. } => Done::default(),
-            Operation::Map { space, iova, bytes, source, write, kind } => {
-                self.map(*space, *iova, *bytes, *source, *write, *kind)
+            Operation::Map { space, iova, bytes, source, write, kind, rights } => {
+                self.map(*space, *iova, *bytes, *source, (*write, *kind, *rights))
             }
             Operation::Unmap { space, iova, bytes } => self.unmap(*space, *iova, *bytes),
+            Operation::Defer { domain, iova, bytes } => self.defer(*domain, *iova, *bytes),
+            Operation::Flush { domain } => self.flush(*domain),
             Operation::Take { domain, iova, bytes } => self.take(*domain, *iova, *bytes),
             Operation::Reclaim { domain, iova, bytes } => self.reclaim(*domain, *iova, *bytes),
             Operation::Dirty { domain, iova, bytes } => self.dirty(*domain, *iova, *bytes),

@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What random steps have tried: how often each operation was done where each feature took part in it.
+//! What random steps have done: how often each operation came to something where each feature took part in it.
 //!
 //! A feature is something that a scenario says of an instance, a master or an address space. It takes part in an
 //! operation on what it is said of, and on whatever is attached to that: an unmap concerns every instance that its
-//! domain is used on. [`FEATURES`] is the one list of them; an operation is known by [`VERBS`].
+//! domain is used on. What was refused, or had nothing to do, counts for nothing. [`FEATURES`] is the one list of them; an operation is known by [`VERBS`].
 
 use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use smmuv3::Completion;
+use smmuv3::{Completion, Privilege};
 use smmuv3_formats::granule::Granule;
 
+use crate::bench::Done;
 use crate::operation::Operation;
-use crate::oracle::{Oracle, Use};
-use crate::scenario::{Change, Instance, Interrupts, Scenario, StreamTableKind, Substream, Tables};
+use crate::oracle::{Oracle, PAGE, Use};
+use crate::scenario::{
+    Change, Instance, Interrupts, MemoryKind, Part, Rights, Scenario, StreamTableKind, Substream,
+    Tables,
+};
 
 /// Something that a scenario can have.
 #[derive(Clone, Copy)]
@@ -32,6 +36,8 @@ enum Of {
     Master(fn(&Scenario, usize) -> bool),
     /// Of the address space with that number.
     Space(fn(&Scenario, usize) -> bool),
+    /// Of a mapping.
+    Mapping(fn(MemoryKind, Rights) -> bool),
 }
 
 const fn instance(name: &'static str, of: fn(&Instance) -> bool) -> Feature {
@@ -44,6 +50,10 @@ const fn master(name: &'static str, of: fn(&Scenario, usize) -> bool) -> Feature
 
 const fn space(name: &'static str, of: fn(&Scenario, usize) -> bool) -> Feature {
     Feature { name, of: Of::Space(of) }
+}
+
+const fn mapping(name: &'static str, of: fn(MemoryKind, Rights) -> bool) -> Feature {
+    Feature { name, of: Of::Mapping(of) }
 }
 
 /// All features.
@@ -65,7 +75,9 @@ pub const FEATURES: &[Feature] = &[
     instance("enhanced queues", |it| it.queues.enhanced_log2.is_some()),
     instance("polled", |it| it.queues.completion == Completion::Poll),
     instance("told by interrupt", |it| it.queues.completion == Completion::Interrupt),
-    instance("told by event", |it| it.queues.completion == Completion::Event),
+    instance("told by event", |it| {
+        it.queues.completion == Completion::Event && it.quirks.part.has_events()
+    }),
     instance("told by message", |it| {
         // What is not coherent is polled.
         it.queues.completion == Completion::Message && it.msi && it.coherent
@@ -76,6 +88,24 @@ pub const FEATURES: &[Feature] = &[
     instance("translation operations", |it| it.atos),
     instance("counters", |it| it.counters > 0),
     instance("forced stalls", |it| it.stalls > 0 && it.forced_stalls),
+    instance("TERM_MODEL 0", |it| it.stalls > 0 && it.quirks.silent_termination),
+    instance("TERM_MODEL 1", |it| it.stalls > 0 && !it.quirks.silent_termination),
+    instance("MMU-600", |it| matches!(it.quirks.part, Part::Mmu600R0 | Part::Mmu600R1)),
+    instance("early MMU-700", |it| it.quirks.part == Part::Mmu700R0),
+    instance("MMU-700, MMU-S3", |it| matches!(it.quirks.part, Part::Mmu700R1 | Part::MmuS3)),
+    instance("one page", |it| it.quirks.one_page),
+    instance("invalidated twice", |it| it.repeated_invalidation),
+    instance("no prefetch", |it| it.quirks.no_prefetch),
+    instance("HTTU by firmware", |it| it.quirks.firmware_httu.is_some()),
+    instance("bypass while off", |it| it.quirks.bypass_while_off),
+    master("types overridden", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|it| it.overrides.memory.is_some())
+    }),
+    master("privileged", Scenario::is_privileged),
+    master("unprivileged", |scenario, index| {
+        let privilege = scenario.masters.get(index).and_then(|it| it.overrides.privilege);
+        privilege == Some(Privilege::Unprivileged)
+    }),
     master("EL2-E2H", |scenario, index| {
         scenario.masters.get(index).is_some_and(|master| scenario.in_el2(master.instance))
     }),
@@ -102,10 +132,26 @@ pub const FEATURES: &[Feature] = &[
     space("contiguous", |scenario, index| tables(scenario, index, |it| it.contiguous)),
     space("splitting", |scenario, index| tables(scenario, index, |it| it.splitting)),
     space("dirty state", |scenario, index| tables(scenario, index, |it| it.dirty)),
+    space("upper half", |scenario, index| tables(scenario, index, |it| it.upper)),
+    space("access flags", |scenario, index| tables(scenario, index, |it| it.access_flags)),
+    space("all attributes", |scenario, index| tables(scenario, index, |it| it.all_attributes)),
+    space("forced types", |scenario, index| tables(scenario, index, |it| it.forced_types)),
+    space("output size", |scenario, index| tables(scenario, index, |it| it.output_bits != 0)),
+    space("first tables side by side", |scenario, index| {
+        tables(scenario, index, |it| it.start_level.is_some())
+    }),
     space("under guests", |scenario, index| tables(scenario, index, |it| it.guests)),
     space("guest's stage 1", |scenario, index| tables(scenario, index, |it| it.over.is_some())),
     space("52-bit inputs", |scenario, index| scenario.input_bits(index) > 48),
     space("process", |scenario, index| index >= scenario.domains.len()),
+    mapping("uncached", |kind, _| kind == MemoryKind::Uncached),
+    mapping("device memory", |kind, _| {
+        matches!(kind, MemoryKind::Device | MemoryKind::StrictDevice)
+    }),
+    mapping("write-through", |kind, _| kind == MemoryKind::WriteThrough),
+    mapping("type of stage 1", |kind, _| kind == MemoryKind::AsStage1),
+    mapping("executable", |_, rights| matches!(rights, Rights::Code | Rights::UserCode)),
+    mapping("for privileged only", |_, rights| rights == Rights::Privileged),
 ];
 
 fn tables(scenario: &Scenario, space: usize, have: impl Fn(&Tables) -> bool) -> bool {
@@ -117,21 +163,31 @@ pub const VERBS: &[&str] = &[
     "attach",
     "detach",
     "identity",
-    "PASID",
+    "attach PASID",
+    "detach PASID",
     "bind",
     "unbind",
     "release",
     "replace",
     "map",
     "unmap",
+    "defer",
+    "flush",
+    "reclaim",
     "dirty",
     "answer",
     "translate",
     "ask",
     "grant",
+    "stop",
+    "mute",
+    "too late",
+    "readmit",
     "read",
     "write",
-    "power",
+    "fault",
+    "suspend",
+    "resume",
     "reset",
     "replug",
     "hand-over",
@@ -139,8 +195,14 @@ pub const VERBS: &[&str] = &[
 
 /// Features, operations that can never be done with them, and why.
 pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
+    (&["splitting"], &["defer", "flush"], "a block that may be cut is not known to be one"),
     (&["process"], &["attach"], "a process is bound"),
-    (&["process"], &["PASID"], "a process brings its own"),
+    (&["process"], &["attach PASID", "detach PASID"], "a process brings its own"),
+    (
+        OF_STAGE_2,
+        &["attach PASID", "detach PASID", "stop"],
+        "PASIDs have contexts, and these have none of the host's",
+    ),
     (&["process"], &["dirty"], "its tables are the operating system's"),
     (&["process"], &["detach"], "it is unbound"),
     (&["process"], &["identity"], "it has a PASID, which identity has not"),
@@ -151,8 +213,41 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         &["bind", "unbind", "release", "replace"],
         "nobody publishes the tables of a process",
     ),
+    (
+        OF_MAPPINGS,
+        &[
+            "attach",
+            "detach",
+            "identity",
+            "attach PASID",
+            "detach PASID",
+            "bind",
+            "unbind",
+            "release",
+            "replace",
+            "flush",
+            "reclaim",
+            "answer",
+            "grant",
+            "stop",
+            "mute",
+            "too late",
+            "readmit",
+            "suspend",
+            "resume",
+            "reset",
+            "replug",
+        ],
+        "a mapping takes part in what has its addresses",
+    ),
     (&["not coherent"], &["dirty"], "hardware marks nothing where it does not snoop"),
-    (&["guest's stage 1"], &["dirty"], "its tables are the guest's"),
+    (&["process"], &["defer", "flush", "reclaim"], "its tables are the operating system's"),
+    (&["guest's stage 1"], &["dirty", "defer", "flush", "reclaim"], "its tables are the guest's"),
+    (
+        &["guest's stage 1", "under guests"],
+        &["replug"],
+        "the guest would have to be given its part of another instance",
+    ),
     (
         &["ATS", "page requests", "PASIDs in responses"],
         &["answer"],
@@ -160,8 +255,13 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["stalls", "forced stalls"],
-        &["ask", "grant"],
+        &["ask", "grant", "stop", "mute", "too late", "readmit"],
         "what stalls has no ATS, and asks for nothing",
+    ),
+    (
+        &["page requests", "PASIDs in responses"],
+        &["mute", "too late", "readmit"],
+        "what a device that is reset had asked for is not followed",
     ),
     (&["process"], &["hand-over"], "processes end with their kernel"),
     (&["under guests", "guest's stage 1"], &["hand-over"], "guests end with their host"),
@@ -179,11 +279,35 @@ const OF_DOMAINS: &[&str] = &[
     "under guests",
     "guest's stage 1",
     "52-bit inputs",
+    "upper half",
+    "access flags",
+    "all attributes",
+    "forced types",
+    "output size",
+    "first tables side by side",
 ];
 
-fn verb(operation: &Operation) -> Option<&'static str> {
-    Some(match operation {
-        Operation::Attach { pasid: Some(_), .. } => "PASID",
+/// What is said of a mapping.
+const OF_MAPPINGS: &[&str] = &[
+    "uncached",
+    "device memory",
+    "write-through",
+    "type of stage 1",
+    "executable",
+    "for privileged only",
+];
+
+/// What only a domain of stage 2 can be.
+const OF_STAGE_2: &[&str] =
+    &["stage 2", "under guests", "guest's stage 1", "forced types", "first tables side by side"];
+
+/// What an access is that was refused, or stalled, in whole or in part.
+const FAULT: &str = "fault";
+
+fn verb(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::Attach { pasid: Some(_), to: Use::Blocked, .. } => "detach PASID",
+        Operation::Attach { pasid: Some(_), .. } => "attach PASID",
         Operation::Attach { to: Use::Blocked, .. } => "detach",
         Operation::Attach { to: Use::Identity, .. } => "identity",
         Operation::Attach { .. } => "attach",
@@ -191,10 +315,13 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Unbind { .. } => "unbind",
         Operation::Release { .. } => "release",
         Operation::Replace { .. } => "replace",
-        Operation::Change { change: Change::Suspend | Change::Resume, .. } => "power",
+        Operation::Change { change: Change::Suspend, .. } => "suspend",
+        Operation::Change { change: Change::Resume, .. } => "resume",
         Operation::Change { change: Change::Reset, .. } => "reset",
         Operation::Change { change: Change::Replug, .. } => "replug",
-        Operation::HandOver { .. } => "hand-over",
+        Operation::HandOver { .. } | Operation::Change { change: Change::EndAdoption, .. } => {
+            "hand-over"
+        }
         Operation::Map { .. } => "map",
         Operation::Unmap { .. } | Operation::Take { .. } => "unmap",
         Operation::Read { .. } => "read",
@@ -204,19 +331,32 @@ fn verb(operation: &Operation) -> Option<&'static str> {
         Operation::Translate { .. } => "translate",
         Operation::Ask { .. } => "ask",
         Operation::Grant { .. } => "grant",
-        Operation::Reclaim { .. }
-        | Operation::Stop { .. }
-        | Operation::Change { change: Change::EndAdoption, .. } => return None,
-    })
+        Operation::Defer { .. } => "defer",
+        Operation::Flush { .. } => "flush",
+        Operation::Reclaim { .. } => "reclaim",
+        Operation::Stop { .. } => "stop",
+        Operation::Mute { late: false, .. } => "mute",
+        Operation::Mute { .. } => "too late",
+        Operation::Readmit { .. } => "readmit",
+    }
 }
 
-/// Counts pairs of a scenario's features and the operations that are done.
+/// Features, as bits.
+type Set = u128;
+
+/// Features that take part in an operation.
+#[derive(Clone, Copy)]
+pub struct Concerned(Set);
+
+/// Counts pairs of a scenario's features and the operations that come to something.
 pub struct Counter<'a> {
     scenario: &'a Scenario,
     /// Features as bits, of each instance, master and space.
-    instances: Vec<u64>,
-    masters: Vec<u64>,
-    spaces: Vec<u64>,
+    instances: Vec<Set>,
+    masters: Vec<Set>,
+    spaces: Vec<Set>,
+    /// Those of mappings.
+    mappings: Vec<(Set, fn(MemoryKind, Rights) -> bool)>,
     pairs: Pairs,
 }
 
@@ -238,14 +378,18 @@ impl<'a> Counter<'a> {
         let spaces = (0..scenario.spaces())
             .map(|it| set(&|of| matches!(of, Of::Space(has) if has(scenario, it))))
             .collect();
-        Self { scenario, instances, masters, spaces, pairs: Pairs::default() }
+        let mappings = FEATURES.iter().enumerate().filter_map(|(bit, feature)| match feature.of {
+            Of::Mapping(has) => Some((1 << bit, has)),
+            _ => None,
+        });
+        let mappings = mappings.collect();
+        Self { scenario, instances, masters, spaces, mappings, pairs: Pairs::default() }
     }
 
-    /// `operation` is about to be done.
-    pub fn count(&mut self, operation: &Operation, oracle: &Oracle) {
-        let Some(verb) = verb(operation) else { return };
+    /// What takes part in `operation`, which is about to be done.
+    pub fn concerned(&self, operation: &Operation, oracle: &Oracle) -> Concerned {
         let process = |process: &usize| self.space(oracle.process_space(*process), oracle);
-        let features = match operation {
+        Concerned(match operation {
             Operation::Attach { master, pasid, to, .. } => {
                 let substream = pasid.map_or(Substream::None, Substream::Pasid);
                 let to = oracle.space(*to).map_or(0, |space| self.bits(&self.spaces, space));
@@ -262,38 +406,62 @@ impl<'a> Counter<'a> {
                 instances.fold(0, |set, index| set | self.instance(index, oracle))
             }
             Operation::Release { process: of } | Operation::Replace { process: of } => process(of),
-            Operation::Map { space, .. } | Operation::Unmap { space, .. } => {
-                self.space(*space, oracle)
+            Operation::Map { space, kind, rights, .. } => {
+                self.space(*space, oracle) | self.mapping(*kind, *rights)
             }
-            Operation::Reclaim { domain, .. }
-            | Operation::Take { domain, .. }
-            | Operation::Dirty { domain, .. } => self.space(*domain, oracle),
-            Operation::Answer { master, .. } | Operation::Grant { master, .. } => {
+            Operation::Unmap { space, iova, bytes }
+            | Operation::Take { domain: space, iova, bytes }
+            | Operation::Defer { domain: space, iova, bytes } => {
+                self.space(*space, oracle) | self.mapped(*space, *iova, *bytes, oracle)
+            }
+            Operation::Dirty { domain, iova, bytes } => {
+                self.space(*domain, oracle) | self.mapped(*domain, *iova, *bytes, oracle)
+            }
+            Operation::Flush { domain } | Operation::Reclaim { domain, .. } => {
+                self.space(*domain, oracle)
+            }
+            Operation::Answer { master, .. }
+            | Operation::Mute { master, .. }
+            | Operation::Readmit { master }
+            | Operation::Grant { master, .. } => {
                 self.master(*master) | self.all_of(*master, oracle)
             }
-            Operation::Read { master, substream, .. }
-            | Operation::Ask { master, substream, .. }
-            | Operation::Translate { master, substream, .. }
-            | Operation::Stop { master, substream }
-            | Operation::Write { master, substream, .. } => {
+            Operation::Stop { master, substream } => {
                 self.master(*master) | self.used(*master, *substream, oracle)
             }
-        };
-        self.pairs.add(features, verb);
+            Operation::Read { master, substream, iova, .. }
+            | Operation::Ask { master, substream, iova, .. }
+            | Operation::Translate { master, substream, iova, .. }
+            | Operation::Write { master, substream, iova, .. } => {
+                let space = self.space_of(*master, *substream, oracle);
+                let mapped = space.map_or(0, |space| self.mapped(space, *iova, 1, oracle));
+                self.master(*master) | self.used(*master, *substream, oracle) | mapped
+            }
+        })
     }
 
-    fn bits(&self, of: &[u64], index: usize) -> u64 {
+    /// `operation`, in which these took part, was done.
+    pub fn count(&mut self, concerned: Concerned, operation: &Operation, done: &Done) {
+        if done.acted {
+            self.pairs.add(concerned.0, verb(operation));
+        }
+        if done.refused > 0 {
+            self.pairs.add(concerned.0, FAULT);
+        }
+    }
+
+    fn bits(&self, of: &[Set], index: usize) -> Set {
         of.get(index).copied().unwrap_or(0)
     }
 
     /// Of a master, and of its instance.
-    fn master(&self, index: usize) -> u64 {
+    fn master(&self, index: usize) -> Set {
         let instance = self.scenario.masters.get(index).map_or(usize::MAX, |it| it.instance);
         self.bits(&self.masters, index) | self.bits(&self.instances, instance)
     }
 
     /// Of an instance, and of the masters behind it and what they use.
-    fn instance(&self, index: usize, oracle: &Oracle) -> u64 {
+    fn instance(&self, index: usize, oracle: &Oracle) -> Set {
         let users = oracle.users().filter(|(user, _)| oracle.streams(user.master).0 == index);
         let used = |use_| oracle.space(use_).map_or(0, |space| self.bits(&self.spaces, space));
         users.fold(self.bits(&self.instances, index), |set, (user, use_)| {
@@ -302,25 +470,39 @@ impl<'a> Counter<'a> {
     }
 
     /// Of a space, and of those that use it.
-    fn space(&self, index: usize, oracle: &Oracle) -> u64 {
+    fn space(&self, index: usize, oracle: &Oracle) -> Set {
         let users = oracle.users_of(index).into_iter();
         users.fold(self.bits(&self.spaces, index), |set, user| set | self.master(user.master))
     }
 
     /// Of all spaces that a master uses.
-    fn all_of(&self, master: usize, oracle: &Oracle) -> u64 {
+    fn all_of(&self, master: usize, oracle: &Oracle) -> Set {
         let own = oracle.users().filter(|(user, _)| user.master == master);
         let spaces = own.filter_map(|(_, used)| oracle.space(used));
         spaces.fold(0, |set, space| set | self.bits(&self.spaces, space))
     }
 
     /// Of the space that accesses of a master are subject to.
-    fn used(&self, master: usize, substream: Substream, oracle: &Oracle) -> u64 {
-        let substream = oracle.substream(substream);
-        let used =
-            substream.map(|substream| oracle.using(crate::oracle::User { master, substream }));
-        let space = used.and_then(|used| oracle.space(used));
+    fn used(&self, master: usize, substream: Substream, oracle: &Oracle) -> Set {
+        let space = self.space_of(master, substream, oracle);
         space.map_or(0, |space| self.bits(&self.spaces, space))
+    }
+
+    fn space_of(&self, master: usize, substream: Substream, oracle: &Oracle) -> Option<usize> {
+        let substream = oracle.substream(substream)?;
+        oracle.space(oracle.using(crate::oracle::User { master, substream }))
+    }
+
+    fn mapping(&self, kind: MemoryKind, rights: Rights) -> Set {
+        let has = self.mappings.iter().filter(|(_, has)| has(kind, rights));
+        has.fold(0, |set, (bit, _)| set | bit)
+    }
+
+    /// Of all mappings in a range.
+    fn mapped(&self, space: usize, iova: u64, bytes: u64, oracle: &Oracle) -> Set {
+        let first = iova & !(PAGE - 1);
+        let pages = oracle.pages(space, first..iova.saturating_add(bytes));
+        pages.fold(0, |set, (_, page)| set | self.mapping(page.kind, page.rights))
     }
 
     /// What was counted.
@@ -334,7 +516,7 @@ impl<'a> Counter<'a> {
 pub struct Pairs(BTreeMap<(usize, usize), u64>);
 
 impl Pairs {
-    fn add(&mut self, features: u64, verb: &str) {
+    fn add(&mut self, features: Set, verb: &str) {
         let Some(column) = VERBS.iter().position(|name| *name == verb) else { return };
         for row in (0..FEATURES.len()).filter(|bit| features >> bit & 1 != 0) {
             *self.0.entry((row, column)).or_default() += 1;
@@ -357,7 +539,7 @@ impl Pairs {
         (!never).then(|| self.0.get(&(row, column)).copied().unwrap_or(0))
     }
 
-    /// Pairs that can be, and were never tried.
+    /// Pairs that can be, and were never done.
     pub fn missing(&self) -> Vec<(&'static str, &'static str)> {
         let pairs = (0..FEATURES.len()).flat_map(|row| (0..VERBS.len()).map(move |at| (row, at)));
         let missing = pairs.filter(|(row, column)| self.get(*row, *column) == Some(0));
@@ -394,7 +576,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), FEATURES.len());
-        assert!(FEATURES.len() <= 64, "they are bits of a word");
+        assert!(FEATURES.len() <= Set::BITS as usize, "they are bits of a word");
         for (features, verbs, _) in IMPOSSIBLE {
             assert!(features.iter().all(|feature| names.contains(feature)), "{features:?}");
             assert!(verbs.iter().all(|verb| VERBS.contains(verb)), "{verbs:?}");
@@ -423,13 +605,25 @@ mod tests {
         oracle.add_master(0, vec![1, 2]);
         oracle.add_master(1, vec![1]);
         let mut counter = Counter::new(&scenario);
+        let acted = Done { acted: true, ..Done::default() };
+        let count = |counter: &mut Counter<'_>, operation: &Operation, oracle: &Oracle| {
+            let concerned = counter.concerned(operation, oracle);
+            counter.count(concerned, operation, &acted);
+        };
         let unmap = Operation::Unmap { space: 0, iova: 0, bytes: 0x1000 };
-        counter.count(&unmap, &oracle);
+        count(&mut counter, &unmap, &oracle);
         let attach = Operation::attach(0, Use::Domain(0));
-        counter.count(&attach, &oracle);
+        count(&mut counter, &attach, &oracle);
         oracle.attach_begins(0, Use::Domain(0));
         oracle.attach_ends(0, true);
-        counter.count(&unmap, &oracle);
+        count(&mut counter, &unmap, &oracle);
+        // Nothing came of that, and of this a refusal.
+        let concerned = counter.concerned(&Operation::Release { process: 0 }, &oracle);
+        counter.count(concerned, &Operation::Release { process: 0 }, &Done::default());
+        let (substream, data) = (Substream::None, vec![1]);
+        let write = Operation::Write { master: 0, substream, iova: 0, data };
+        let concerned = counter.concerned(&write, &oracle);
+        counter.count(concerned, &write, &Done { refused: 1, ..Done::default() });
         let pairs = counter.pairs();
         let count = |feature: &str, verb: &str| {
             let row = FEATURES.iter().position(|it| it.name == feature).unwrap();
@@ -442,6 +636,8 @@ mod tests {
         assert_eq!(count("16-bit ASIDs", "unmap"), Some(0));
         assert_eq!(count("range invalidation", "attach"), Some(1));
         assert_eq!(count("domain", "bind"), None);
+        assert_eq!(count("process", "release"), Some(0));
+        assert_eq!((count("domain", "write"), count("domain", "fault")), (Some(0), Some(1)));
         let missing = pairs.missing();
         assert!(missing.contains(&("16-bit ASIDs", "unmap")));
         assert!(!missing.contains(&("8-bit ASIDs", "unmap")));

@@ -125,6 +125,12 @@ pub fn profile(instance: &Instance) -> Profile {
         .wide_addresses(instance.walks.wide_input)
         .bbml(instance.walks.bbml)
         .httu(instance.walks.httu);
+    let quirks = &instance.quirks;
+    let mut profile = profile.attr_types_ovr(quirks.type_overrides);
+    profile.idr0 = profile.idr0.with_term_model(!quirks.silent_termination);
+    profile.idr1 = profile.idr1.with_attr_perms_ovr(quirks.permission_overrides);
+    profile.iidr = quirks.part.iidr();
+    profile.page_0_only = quirks.one_page;
     match (instance.stalls, instance.forced_stalls) {
         (0, _) => profile,
         // The field has 16 bits, and so have scenarios.

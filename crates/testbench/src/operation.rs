@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::oracle::{PAGE, Use};
 use crate::scenario::{
-    Access, Action, Answer, Change, Grant, MemoryKind, Reply, Scenario, Substream, Target,
+    Access, Action, Answer, Change, Grant, MemoryKind, Reply, Rights, Scenario, Substream, Target,
 };
 
 /// Memory to map.
@@ -69,6 +69,18 @@ pub enum Operation {
         /// What becomes of it.
         change: Change,
     },
+    /// A device does not answer invalidations in time from now on.
+    Mute {
+        /// Index of the master.
+        master: usize,
+        /// It answers too late, rather than never.
+        late: bool,
+    },
+    /// A device was reset, and is used again.
+    Readmit {
+        /// Index of the master.
+        master: usize,
+    },
     /// The kernel crashes, and another one takes over what runs: no domain and no mapping of before is known any more.
     HandOver {
         /// Masters whose streams do not go on, in order.
@@ -88,11 +100,22 @@ pub enum Operation {
         write: bool,
         /// Type of the memory.
         kind: MemoryKind,
+        /// What else is permitted.
+        rights: Rights,
     },
     /// Unmap a range.
     Unmap {
         /// Number of the address space.
         space: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        bytes: u64,
+    },
+    /// Unmap a range of a domain, and tell no instance yet.
+    Defer {
+        /// Index of the domain.
+        domain: usize,
         /// First input address.
         iova: u64,
         /// Bytes.
@@ -106,6 +129,11 @@ pub enum Operation {
         iova: u64,
         /// Bytes.
         bytes: u64,
+    },
+    /// Tell all instances of a domain what was unmapped so.
+    Flush {
+        /// Index of the domain.
+        domain: usize,
     },
     /// Free the empty tables of a range.
     Reclaim {
@@ -241,16 +269,21 @@ impl Operation {
             Action::Change { instance, change } => {
                 Self::Change { instance: *instance, change: *change }
             }
+            Action::Mute { master, late } => Self::Mute { master: *master, late: *late },
+            Action::Readmit { master } => Self::Readmit { master: *master },
             Action::Replace { process } => Self::Replace { process: *process },
             Action::HandOver { lost } => Self::HandOver { lost: lost.clone() },
-            Action::Map { domain, iova, memory, offset, length, access, kind } => Self::Map {
-                space: *domain,
-                iova: *iova,
-                bytes: *length,
-                source: Source::Memory { memory: *memory, offset: *offset },
-                write: *access == Access::ReadWrite,
-                kind: *kind,
-            },
+            Action::Map { domain, iova, memory, offset, length, access, kind, rights } => {
+                Self::Map {
+                    space: *domain,
+                    iova: *iova,
+                    bytes: *length,
+                    source: Source::Memory { memory: *memory, offset: *offset },
+                    write: *access == Access::ReadWrite,
+                    kind: *kind,
+                    rights: *rights,
+                }
+            }
             Action::ProcessMap { process, iova, memory, offset, length, access } => Self::Map {
                 space: space(process),
                 iova: *iova,
@@ -258,6 +291,7 @@ impl Operation {
                 source: Source::Memory { memory: *memory, offset: *offset },
                 write: *access == Access::ReadWrite,
                 kind: MemoryKind::Normal,
+                rights: Rights::Data,
             },
             Action::Unmap { domain, iova, length } => {
                 Self::Unmap { space: *domain, iova: *iova, bytes: *length }
@@ -265,6 +299,10 @@ impl Operation {
             Action::ProcessUnmap { process, iova, length } => {
                 Self::Unmap { space: space(process), iova: *iova, bytes: *length }
             }
+            Action::Defer { domain, iova, length } => {
+                Self::Defer { domain: *domain, iova: *iova, bytes: *length }
+            }
+            Action::Flush { domain } => Self::Flush { domain: *domain },
             Action::Take { domain, iova, length, .. } => {
                 Self::Take { domain: *domain, iova: *iova, bytes: *length }
             }
@@ -331,9 +369,11 @@ impl Operation {
             Self::Change { instance, change } => {
                 Action::Change { instance: *instance, change: *change }
             }
+            Self::Mute { master, late } => Action::Mute { master: *master, late: *late },
+            Self::Readmit { master } => Action::Readmit { master: *master },
             Self::Replace { process } => Action::Replace { process: *process },
             Self::HandOver { lost } => Action::HandOver { lost: lost.clone() },
-            Self::Map { space, iova, bytes, source, write, kind } => {
+            Self::Map { space, iova, bytes, source, write, kind, rights } => {
                 let (memory, offset) = match source {
                     Source::Memory { memory, offset } => (*memory, *offset),
                     Source::Pool(offset) => (pool, *offset),
@@ -352,6 +392,7 @@ impl Operation {
                         length,
                         access,
                         kind: *kind,
+                        rights: *rights,
                     },
                 }
             }
@@ -362,6 +403,10 @@ impl Operation {
                     None => Action::Unmap { domain: *space, iova, length },
                 }
             }
+            Self::Defer { domain, iova, bytes } => {
+                Action::Defer { domain: *domain, iova: *iova, length: *bytes }
+            }
+            Self::Flush { domain } => Action::Flush { domain: *domain },
             Self::Take { domain, iova, bytes } => {
                 let (domain, iova, length) = (*domain, *iova, *bytes);
                 Action::Take { domain, iova, length, expect: None }
@@ -449,6 +494,13 @@ impl fmt::Display for Described<'_> {
                 let of = scenario.instances.get(*instance).map_or("?", |it| &*it.name);
                 write!(f, "{} {of}", change.name())
             }
+            Operation::Mute { master: of, late: true } => {
+                write!(f, "{} answers too late", master(*of))
+            }
+            Operation::Mute { master: of, .. } => write!(f, "{} answers no more", master(*of)),
+            Operation::Readmit { master: of } => {
+                write!(f, "reset the device of {}, and readmit it", master(*of))
+            }
             Operation::Replace { process: of } => write!(f, "replace {}", process(*of)),
             Operation::HandOver { lost } => {
                 f.write_str("another kernel takes over")?;
@@ -474,6 +526,13 @@ impl fmt::Display for Described<'_> {
             }
             Operation::Unmap { space, iova, bytes } => {
                 write!(f, "unmap {} at {iova:#x} in {}", Bytes(*bytes), scenario.space(*space))
+            }
+            Operation::Defer { domain, iova, bytes } => {
+                let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));
+                write!(f, "unmap {bytes} at {iova:#x} in {of}, and tell nobody yet")
+            }
+            Operation::Flush { domain } => {
+                write!(f, "tell all of what was unmapped in {}", scenario.space(*domain))
             }
             Operation::Take { domain, iova, bytes } => {
                 let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));

@@ -15,7 +15,7 @@ mod stalls;
 mod tests;
 mod user;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 
 use smmuv3_formats::EventRecord;
@@ -56,6 +56,8 @@ pub struct Oracle {
     requests: Vec<Requests>,
     /// Of each instance.
     power: Vec<Power>,
+    /// Those behind which all memory is reached while they are off.
+    passing: BTreeSet<usize>,
     /// How many ever have.
     stalled: u64,
     violation: Option<Violation>,

@@ -32,6 +32,7 @@
 //! ```
 
 mod answer;
+mod attributes;
 mod change;
 mod check;
 mod data;
@@ -41,6 +42,7 @@ mod grant;
 mod machine;
 mod process;
 mod queues;
+mod quirks;
 mod random;
 mod read;
 mod reply;
@@ -49,6 +51,7 @@ mod step;
 mod substream;
 mod write;
 
+use smmuv3::Privilege;
 use smmuv3_formats::EventId;
 
 pub use answer::{Answer, Refusal};
@@ -59,9 +62,10 @@ pub use grant::Grant;
 pub use machine::{Capabilities, StreamSet, Streams, Support};
 pub use process::Process;
 pub use queues::{Interrupts, Queues};
+pub use quirks::{Part, Quirks};
 pub use random::{Random, Weights};
 pub use reply::Reply;
-pub use smmuv3::AsidPolicy;
+pub use smmuv3::{AsidPolicy, Overrides};
 pub use substream::Substream;
 
 /// The page that everything in a scenario is measured in, bytes: domains have the 4 KiB granule.
@@ -165,6 +169,8 @@ pub struct Instance {
     pub coherent: bool,
     /// What it can walk.
     pub walks: Walks,
+    /// What it does otherwise than most, and what firmware says of it.
+    pub quirks: Quirks,
     /// Where it stands in the file.
     pub places: Places,
 }
@@ -221,6 +227,8 @@ pub struct Master {
     pub pri: bool,
     /// It needs the PASID in answers to that ("PRG Response PASID Required").
     pub response_pasid: bool,
+    /// Attributes of its accesses that its instance overrides.
+    pub overrides: Overrides,
     /// What it is where devices are real.
     pub device: Device,
     /// Where it stands in the file.
@@ -359,6 +367,18 @@ pub enum Action {
         /// What becomes of it.
         change: Change,
     },
+    /// The device does not answer invalidations in time from now on.
+    Mute {
+        /// Index of the master.
+        master: usize,
+        /// It answers too late, rather than never.
+        late: bool,
+    },
+    /// The device was reset, and is used again.
+    Readmit {
+        /// Index of the master.
+        master: usize,
+    },
     /// Map a part of a memory in a process.
     ProcessMap {
         /// Index of the process.
@@ -399,6 +419,8 @@ pub enum Action {
         access: Access,
         /// As what kind of memory.
         kind: MemoryKind,
+        /// What else is permitted.
+        rights: Rights,
     },
     /// Remove all mappings of a range; holes are allowed.
     Unmap {
@@ -408,6 +430,20 @@ pub enum Action {
         iova: u64,
         /// Bytes.
         length: u64,
+    },
+    /// Remove all mappings of a range, and tell no instance yet.
+    Defer {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// Tell all instances what was removed of a domain.
+    Flush {
+        /// Index of the domain.
+        domain: usize,
     },
     /// Remove all mappings of a range, and read what devices have written there.
     Take {
@@ -619,6 +655,48 @@ pub enum MemoryKind {
     Uncached,
     /// Device-nGnRE.
     Device,
+    /// Normal, write-through cacheable. It takes [`Tables::all_attributes`].
+    WriteThrough,
+    /// Device-nGnRnE. As well.
+    StrictDevice,
+    /// Stage 2 with [`Tables::forced_types`]: what the device says. As well.
+    AsStage1,
+}
+
+/// What a mapping permits beside reads of data, and writes (§16.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rights {
+    /// Nothing.
+    #[default]
+    Data,
+    /// Reads of instructions, too.
+    Code,
+    /// Those, but not to privileged accesses. It takes [`Tables::all_attributes`].
+    UserCode,
+    /// Privileged accesses only. Stage 1.
+    Privileged,
+}
+
+impl MemoryKind {
+    /// All of them, with the words for them.
+    pub(crate) const WORDS: [(&'static str, Self); 6] = [
+        ("normal", Self::Normal),
+        ("uncached", Self::Uncached),
+        ("device", Self::Device),
+        ("write-through", Self::WriteThrough),
+        ("strict-device", Self::StrictDevice),
+        ("as-stage-1", Self::AsStage1),
+    ];
+}
+
+impl Rights {
+    /// All of them, with the words for them.
+    pub(crate) const WORDS: [(&'static str, Self); 4] = [
+        ("data", Self::Data),
+        ("code", Self::Code),
+        ("user-code", Self::UserCode),
+        ("privileged", Self::Privileged),
+    ];
 }
 
 /// Where a thing and its keys stand in the file. Empty for a thing that was not read from a file.
@@ -670,6 +748,12 @@ impl Scenario {
         let Some(instance) = self.instances.get(master.instance) else { return 0 };
         let bits = master.substream_bits.min(instance.ssid_bits);
         if instance.two_level_contexts { bits } else { bits.min(LINEAR) }
+    }
+
+    /// Whether all accesses of a master are privileged.
+    pub fn is_privileged(&self, master: usize) -> bool {
+        let overrides = self.masters.get(master).map(|master| master.overrides);
+        overrides.is_some_and(|it| it.privilege == Some(Privilege::Privileged))
     }
 
     /// Whether faults of a master stall.

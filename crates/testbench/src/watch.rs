@@ -6,6 +6,7 @@ mod devices;
 mod faults;
 mod hand_over;
 mod interrupt;
+mod limit;
 mod pages;
 mod stalls;
 mod structures;
@@ -27,6 +28,7 @@ use crate::platform::{Point, TestPlatform, World};
 use crate::stream_table::StreamTable;
 use faults::Faults;
 pub(crate) use interrupt::Script;
+pub(crate) use limit::Limit;
 use structures::{Mixture, Structure, Structures, words};
 pub use tags::{OwnedTag, Widths};
 
@@ -57,6 +59,8 @@ pub struct Watch {
     models: bool,
     /// What the hardware of each instance did, and what was reported of it, in numbers.
     pub(crate) tallies: Vec<Tally>,
+    /// What each instance bears of commands.
+    pub(crate) limits: Vec<Limit>,
     /// Tags of what kernels left that are no more.
     pub(crate) kept_tags: Vec<OwnedTag>,
     /// Calls that the driver refused although nothing was wrong with them.
@@ -128,6 +132,7 @@ impl Watch {
             unfinished: BTreeSet::new(),
             models: false,
             tallies: vec![Tally::default(); instances],
+            limits: Vec::new(),
             kept_tags: Vec::new(),
             refusal: None,
         }
@@ -218,6 +223,14 @@ impl Watch {
                 self.report_forgetting(instance, *lost);
                 return false;
             }
+            // A device did not answer (CERROR_ATC_INV_SYNC, §3.2): such are there.
+            Report::CommandError { code: 3, .. } if self.oracle.is_any_mute(instance) => {
+                return false;
+            }
+            // And so it was cut off.
+            Report::Quarantined { stream } if self.oracle.was_mute(instance, stream.0) => {
+                return false;
+            }
             other => {
                 self.refuse(format_args!("instance {instance} reported {other:?}"));
                 return false;
@@ -267,6 +280,7 @@ impl Watch {
             Observation::Command { command, queue, index, .. } => {
                 let giver = world.giver((instance, queue), index);
                 self.order((instance, queue, giver), command);
+                self.bears((instance, queue), command);
                 self.structures.told((instance, queue), command);
             }
             Observation::SyncCompleted { queue, .. } => {
@@ -349,6 +363,8 @@ impl Watch {
             && let Some(master) = self.oracle.master_of(instance, stream)
             && !self.oracle.is_in_use(master)
             && !self.oracle.is_changing(master)
+            // It may be being readmitted.
+            && !self.oracle.is_mute(master)
             // Masters may be being added.
             && self.oracle.power(instance) != Power::Changing
         {

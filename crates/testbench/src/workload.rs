@@ -5,9 +5,9 @@ mod state;
 
 use crate::bench::POOL_BYTES;
 use crate::operation::{Operation, Source};
-use crate::oracle::{Life, Oracle, PAGE, Power, Use, User};
+use crate::oracle::{Life, Oracle, PAGE, Page, Power, Use, User};
 use crate::scenario::{
-    Answer, Change, Device, Grant, MemoryKind, Random, Reply, Scenario, Substream, Weights,
+    Answer, Change, Device, Grant, MemoryKind, Random, Reply, Rights, Scenario, Substream, Weights,
 };
 pub use state::State;
 
@@ -51,6 +51,9 @@ impl<'a> Workload<'a> {
         }
         if !scenario.masters.iter().any(|master| master.pri) {
             (weights.ask, weights.grant) = (0, 0);
+        }
+        if !scenario.masters.iter().any(|master| master.ats && !master.pri) {
+            weights.mute = 0;
         }
         // Both end with their kernel.
         let guests = scenario.domains.iter().any(|domain| domain.tables.over.is_some());
@@ -113,6 +116,10 @@ impl<'a> Workload<'a> {
                 (self.change(Change::Reset), false)
             } else if choose(weights.replug) {
                 (self.change(Change::Replug), false)
+            } else if choose(weights.defer) {
+                (self.defer(oracle), false)
+            } else if choose(weights.mute) {
+                (self.mute(oracle), false)
             } else {
                 (self.hand_over(oracle), false)
             };
@@ -132,7 +139,7 @@ impl<'a> Workload<'a> {
     /// where `before` says.
     pub fn undo(&self, oracle: &Oracle, before: &State) -> Vec<Operation> {
         let mut operations: Vec<Operation> = (0..oracle.spaces())
-            .filter(|space| oracle.pages(*space, self.window()).next().is_some())
+            .filter(|space| oracle.pages(*space, self.window(*space)).next().is_some())
             .map(|space| {
                 let (window, _) = self.pages_of(oracle, space);
                 let (iova, bytes) = (window.start, window.end - window.start);
@@ -147,8 +154,20 @@ impl<'a> Workload<'a> {
         operations
     }
 
-    fn window(&self) -> std::ops::Range<u64> {
-        self.random.iova..self.random.iova + self.random.pages * PAGE
+    /// The window in an address space: in the upper half, at the same place, but never its last page, since no range can
+    /// say that it ends there.
+    fn window(&self, space: usize) -> std::ops::Range<u64> {
+        let (first, end) = (self.random.iova, self.random.iova + self.random.pages * PAGE);
+        match self.scenario.base(space) {
+            0 => first..end,
+            base => base | first..(base | end - PAGE),
+        }
+    }
+
+    /// Some page of the window.
+    fn any_page(&mut self, space: usize) -> u64 {
+        let window = self.window(space);
+        window.start + PAGE * self.rng.u64(0..(window.end - window.start) / PAGE)
     }
 
     fn domain(&mut self) -> Option<usize> {
@@ -189,8 +208,9 @@ impl<'a> Workload<'a> {
     /// What whole pages of `space` there are in the window, and bytes of one.
     fn pages_of(&self, oracle: &Oracle, space: usize) -> (std::ops::Range<u64>, u64) {
         let unit = oracle.shape(space).unit;
-        let window = self.window();
-        (window.start.next_multiple_of(unit)..window.end & !(unit - 1), unit)
+        let window = self.window(space);
+        let first = window.start.checked_next_multiple_of(unit).unwrap_or(window.end);
+        (first..window.end & !(unit - 1), unit)
     }
 
     fn map(&mut self, oracle: &Oracle) -> Option<Operation> {
@@ -208,16 +228,18 @@ impl<'a> Workload<'a> {
             oracle.pages(space, range).next().is_none()
         };
         let write = self.rng.u8(..) < 208;
-        let kind = MemoryKind::Normal;
+        let (kind, rights) = self.kind(space);
         // A block, where the window has room for one.
         let block = TABLE_PAGES * PAGE;
-        let first_block = self.random.iova.next_multiple_of(block);
-        if first_block + block <= self.window().end && self.rng.u8(..) < 16 {
-            let blocks = (self.window().end - first_block) / block;
+        let whole = self.window(space);
+        let first_block = whole.start.checked_next_multiple_of(block).unwrap_or(whole.end);
+        let blocks = whole.end.saturating_sub(first_block) / block;
+        if blocks > 0 && self.rng.u8(..) < 16 {
             let iova = first_block + block * self.rng.u64(0..blocks);
             let source = Source::Pool(block * self.rng.u64(0..POOL_BYTES / block));
             if free(iova, TABLE_PAGES) {
-                return Some(Operation::Map { space, iova, bytes: block, source, write, kind });
+                let bytes = block;
+                return Some(Operation::Map { space, iova, bytes, source, write, kind, rights });
             }
         }
         for _ in 0..8 {
@@ -247,10 +269,45 @@ impl<'a> Workload<'a> {
                     source,
                     write,
                     kind,
+                    rights,
                 });
             }
         }
         None
+    }
+
+    /// As what something is mapped: mostly as most things are, else as anything that the tables can say.
+    fn kind(&mut self, space: usize) -> (MemoryKind, Rights) {
+        let usual = (MemoryKind::Normal, Rights::Data);
+        let Some(domain) = self.scenario.domains.get(space).filter(|_| self.rng.bool()) else {
+            return usual;
+        };
+        let tables = domain.tables;
+        if tables.over.is_some() {
+            return usual;
+        }
+        let all = tables.all_attributes || tables.dirty;
+        let mut kinds = vec![MemoryKind::Normal, MemoryKind::Uncached, MemoryKind::Device];
+        let mut rights = vec![Rights::Data, Rights::Data, Rights::Data, Rights::Code];
+        if tables.all_attributes {
+            kinds.push(MemoryKind::StrictDevice);
+            if !tables.forced_types {
+                kinds.push(MemoryKind::WriteThrough);
+            }
+        }
+        // With descriptors of 52 bits, all that is cached is shared alike.
+        let narrow = domain.input_bits <= 48 && tables.output_bits <= 48;
+        if tables.forced_types && all && narrow {
+            kinds.push(MemoryKind::AsStage1);
+        }
+        if !tables.stage_2 {
+            rights.push(Rights::Privileged);
+        }
+        // At stage 2 only where all instances tell who executes.
+        if all && !tables.stage_2 {
+            rights.push(Rights::UserCode);
+        }
+        (one_of(&mut self.rng, &kinds), one_of(&mut self.rng, &rights))
     }
 
     /// The most pages of what comes next: long runs fill the window, so they are not always chosen.
@@ -261,7 +318,7 @@ impl<'a> Workload<'a> {
 
     fn unmap(&mut self, oracle: &Oracle) -> Option<Operation> {
         let space = self.space()?;
-        let (window, unit) = self.pages_of(oracle, space);
+        let (_, unit) = self.pages_of(oracle, space);
         // What a last-level table spans.
         let table = unit * (unit / 8);
         let roll = self.rng.u8(..);
@@ -270,10 +327,15 @@ impl<'a> Workload<'a> {
         }
         if roll < 40 {
             // Whole tables, where nothing but the window lies in them: they are unlinked, or, if empty, freed.
-            let start = self.random.iova & !(table - 1);
-            let end = 1 << self.scenario.input_bits(space);
-            let bytes = self.window().end.next_multiple_of(table).min(end) - start;
-            let foreign = |(iova, _): (u64, _)| !self.window().contains(&iova);
+            let whole = self.window(space);
+            let start = whole.start & !(table - 1);
+            let end = match self.scenario.base(space) {
+                0 => 1 << self.scenario.input_bits(space),
+                // The last page has no end.
+                _ => unit.wrapping_neg(),
+            };
+            let bytes = whole.end.checked_next_multiple_of(table).unwrap_or(end).min(end) - start;
+            let foreign = |(iova, _): (u64, _)| !whole.contains(&iova);
             if oracle.pages(space, start..start + bytes).any(foreign) {
                 return None;
             }
@@ -285,6 +347,12 @@ impl<'a> Workload<'a> {
                 Operation::Reclaim { domain: space, iova: start, bytes }
             });
         }
+        self.unmap_in(oracle, space)
+    }
+
+    /// A run of pages, with what must not be cut.
+    fn unmap_in(&mut self, oracle: &Oracle, space: usize) -> Option<Operation> {
+        let (window, unit) = self.pages_of(oracle, space);
         let mapped: Vec<u64> = oracle.pages(space, window.clone()).map(|(iova, _)| iova).collect();
         let first = self.rng.choice(&mapped).copied()? & !(unit - 1);
         // Holes are allowed, but blocks must not be cut.
@@ -309,13 +377,32 @@ impl<'a> Workload<'a> {
         }
     }
 
+    /// Unmaps a run of pages of a domain, but tells nobody; or tells what was unmapped so. Blocks that may be cut are not
+    /// known, and must be unmapped whole: those of domains that split are left alone.
+    fn defer(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let domain = self.domain()?;
+        let tables = self.scenario.domains.get(domain)?.tables;
+        if tables.over.is_some() || tables.splitting {
+            return None;
+        }
+        if self.rng.u8(..) < 80 && oracle.is_deferred(domain, &(0..u64::MAX)) {
+            return Some(Operation::Flush { domain });
+        }
+        let (Operation::Unmap { space: domain, iova, bytes }
+        | Operation::Take { domain, iova, bytes }) = self.unmap_in(oracle, domain)?
+        else {
+            return None;
+        };
+        Some(Operation::Defer { domain, iova, bytes })
+    }
+
     /// Reads what was written in all of the window, or in a part that cuts no block.
     fn harvest(&mut self, oracle: &Oracle, space: usize) -> Option<Operation> {
         let (window, unit) = self.pages_of(oracle, space);
         let block = unit * (unit / 8);
         let mut range = window.clone();
         if self.rng.bool() {
-            let start = window.start.next_multiple_of(block);
+            let start = window.start.checked_next_multiple_of(block).unwrap_or(window.end);
             let blocks = window.end.saturating_sub(start) / block;
             if blocks > 0 {
                 let first = self.rng.u64(0..blocks);
@@ -417,12 +504,13 @@ impl<'a> Workload<'a> {
         let gone = self.rng.u8(..) < 64;
         let known: Vec<u64> = match space {
             Some(space) if gone => {
-                oracle.gone(space, self.window()).map(|(iova, _)| iova).collect()
+                oracle.gone(space, self.window(space)).map(|(iova, _)| iova).collect()
             }
-            Some(space) => oracle.pages(space, self.window()).map(|(iova, _)| iova).collect(),
+            Some(space) => oracle.pages(space, self.window(space)).map(|(iova, _)| iova).collect(),
             None => Vec::new(),
         };
-        let any = self.random.iova + PAGE * self.rng.u64(0..self.random.pages);
+        // Somewhere, where no space is.
+        let any = self.any_page(space.unwrap_or(usize::MAX));
         let page = self.rng.choice(&known).copied().filter(|_| self.rng.u8(..) < 240);
         let iova = page.unwrap_or(any) + 4 * self.rng.u64(0..PAGE / 4);
         let write = self.rng.bool();
@@ -446,10 +534,12 @@ impl<'a> Workload<'a> {
             substreams.extend((0..self.scenario.processes.len()).map(Substream::Process));
             (self.rng.choice(masters)?, self.rng.choice(substreams)?)
         };
-        if substream != Substream::None && self.rng.u8(..) < 24 {
+        if substream != Substream::None && self.rng.u8(..) < 64 {
             return Some(Operation::Stop { master, substream });
         }
-        let iova = self.random.iova + PAGE * self.rng.u64(0..self.random.pages);
+        let user = oracle.substream(substream).map(|substream| User { master, substream });
+        let space = user.and_then(|user| oracle.space(oracle.using(user)));
+        let iova = self.any_page(space.unwrap_or(usize::MAX));
         let most = if self.rng.u8(..) < 16 { 24 } else { 4 };
         let pages = self.rng.u64(1..=most);
         let (write, unfinished) = (self.rng.bool(), self.rng.u8(..) < 16);
@@ -468,6 +558,17 @@ impl<'a> Workload<'a> {
             _ => Grant::Failure,
         };
         Some(Operation::Grant { master, grant })
+    }
+
+    /// A device that keeps translations falls silent; one that has is reset before long.
+    fn mute(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let masters = self.scenario.masters.iter().enumerate();
+        let keeping = masters.filter(|(_, it)| it.ats && !it.pri).map(|(master, _)| master);
+        let master = self.rng.choice(keeping.collect::<Vec<usize>>())?;
+        Some(match oracle.is_mute(master) {
+            true => Operation::Readmit { master },
+            false => Operation::Mute { master, late: self.rng.bool() },
+        })
     }
 
     fn release(&mut self, oracle: &Oracle) -> Option<Operation> {
@@ -510,7 +611,7 @@ impl<'a> Workload<'a> {
             && let Some(number) = oracle.substream(substream)
             && let Some(space) = space(User { master, substream: number })
             && oracle.life(space) == Life::Live
-            && oracle.page(space, page).is_some_and(|page| page.write || !write)
+            && oracle.page(space, page).is_some_and(|page| self.is_open(master, &page, write))
         {
             return self.dma(master, substream, page, write);
         }
@@ -519,8 +620,8 @@ impl<'a> Workload<'a> {
             return None;
         }
         let pages: Vec<u64> = oracle
-            .pages(space, self.window())
-            .filter(|(_, page)| page.write || !write)
+            .pages(space, self.window(space))
+            .filter(|(_, page)| self.is_open(master, page, write))
             .map(|(iova, _)| iova)
             .collect();
         let page = self.rng.choice(&pages).copied()?;
@@ -535,11 +636,11 @@ impl<'a> Workload<'a> {
         let (master, substream, space) = self.attached(oracle)?;
         let released = oracle.life(space) == Life::Released;
         let gone = oracle
-            .gone(space, self.window())
+            .gone(space, self.window(space))
             .map(|(iova, _)| iova)
             .filter(|iova| oracle.page(space, *iova).is_none());
         // Of a process that was released everything is gone.
-        let left = oracle.pages(space, self.window()).map(|(iova, _)| iova);
+        let left = oracle.pages(space, self.window(space)).map(|(iova, _)| iova);
         let gone: Vec<u64> = gone.chain(left.filter(|_| released)).collect();
         let page = self.rng.choice(&gone).copied()?;
         let write = self.rng.bool();
@@ -551,11 +652,14 @@ impl<'a> Workload<'a> {
             return self.unattached(oracle);
         }
         let (master, substream, space) = self.attached(oracle)?;
-        let pages = self.random.pages;
         for _ in 0..8 {
-            let iova = self.random.iova + PAGE * self.rng.u64(0..pages);
+            let iova = self.any_page(space);
             match oracle.page(space, iova) {
                 None => {
+                    let write = self.rng.bool();
+                    return self.dma(master, substream, iova, write);
+                }
+                Some(page) if !self.is_open(master, &page, false) => {
                     let write = self.rng.bool();
                     return self.dma(master, substream, iova, write);
                 }
@@ -578,9 +682,15 @@ impl<'a> Workload<'a> {
                 .is_some_and(|substream| oracle.using(User { master, substream }) == Use::Blocked)
         });
         let substream = self.rng.choice(substreams)?;
-        let page = self.random.iova + PAGE * self.rng.u64(0..self.random.pages);
+        let page = self.any_page(usize::MAX);
         let write = self.rng.bool();
         self.dma(master, substream, page, write)
+    }
+
+    /// Whether a master may access a page.
+    fn is_open(&self, master: usize, page: &Page, write: bool) -> bool {
+        let privileged = self.scenario.is_privileged(master);
+        (page.write || !write) && (privileged || page.rights != Rights::Privileged)
     }
 
     /// An access within one page.
@@ -606,4 +716,8 @@ impl<'a> Workload<'a> {
         }
         Some(Operation::Read { master, substream, iova, bytes: bytes as usize })
     }
+}
+
+fn one_of<T: Copy>(rng: &mut fastrand::Rng, values: &[T]) -> T {
+    values[rng.usize(0..values.len())]
 }

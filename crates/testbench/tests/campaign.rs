@@ -49,13 +49,21 @@ instance = [
       command-queue = 4, event-queue = 5, range-invalidation = false, coherent = false },
     { name = "b", stages = [2], vmid-bits = 8, sid-bits = 32, stream-table = "two-level" },
     { name = "c", ssid-bits = 20, two-level-contexts = true, btm = true, atos = true,
-      counters = 64, hyp = true },
+      counters = 64, hyp = true, ats = true, part = "mmu-s3", one-page = true, no-prefetch = true,
+      repeated-invalidation = true, httu = 2, firmware-httu = 1, type-overrides = true,
+      permission-overrides = true, while-off = "bypass", silent-termination = true },
 ]
 master = [
     { name = "m", instance = "a", streams = [3, 4], device = "testdev" },
-    { name = "n", instance = "c", streams = [3], substream-bits = 20 },
+    { name = "n", instance = "c", streams = [3], substream-bits = 20, ats = true,
+      memory-override = "write-through", sharing-override = "outer",
+      privilege-override = "unprivileged" },
 ]
-domain = [{ name = "d", input-bits = 33 }]
+domain = [
+    { name = "d", input-bits = 33 },
+    { name = "e", upper-half = true, access-flags = true, all-attributes = true, output-bits = 40 },
+    { name = "f", stage = 2, forced-types = true, input-bits = 40, start-level = 1 },
+]
 process = [{ name = "p", input-bits = 34, asid = 255 }, { name = "q" }]
 memory = [{ name = "r", size = "12K", align = "2M", fill = 7 }]
 step = [
@@ -64,6 +72,12 @@ step = [
     { map = { domain = "d", iova = "1M", memory = "r", access = "ro", kind = "uncached" } },
     { interrupt = 4294967295, unmap = { domain = "d", iova = 0, length = "4M" } },
     { reclaim = { domain = "d", iova = 0, length = "4M" } },
+    { map = { domain = "e", iova = 0xffff_0000_0000_0000, memory = "r", kind = "write-through", rights = "user-code" } },
+    { unmap-deferred = { domain = "e", iova = 0xffff_0000_0000_0000, length = "8K" } },
+    { invalidate-all = { domain = "e" } },
+    { map = { domain = "f", iova = 0, memory = "r", kind = "as-stage-1", rights = "code" } },
+    { mute = { master = "n", late = true } },
+    { readmit = { master = "n" } },
     { write = { master = "m", iova = 5, data = { pattern = 0x12345678, length = 8 } } },
     { expect-data = { memory = "r", offset = 1, data = [1, 2, 3] } },
     { random = { steps = 5, seed = 4, longest = 20, weights = { identity = 3, map = 7 } } },
@@ -83,7 +97,7 @@ step = [
     { release = { process = "p" } },
     { replace = { process = "p" } },
     { detach = { master = "n", pasid = 2 } },
-    { random = { steps = 5, weights = { attach-pasid = 0, detach-pasid = 9, bind = 8, unbind = 7, release = 6, translate = 3 } } },
+    { random = { steps = 5, weights = { attach-pasid = 0, detach-pasid = 9, bind = 8, unbind = 7, release = 6, translate = 3, defer = 2, mute = 1 } } },
 ]
 "#;
     let every_key = Scenario::parse(every_key, "every-key").unwrap_or_else(|it| panic!("{it}"));

@@ -200,6 +200,36 @@ master = [
         assert!(reads(&world, DISK, IOVA + 3 * PAGE));
     }
 
+    /// An answer that comes after its time is nobody's: neither what it answers nor what was said since is taken for done.
+    #[test]
+    fn an_answer_that_comes_too_late_answers_nothing() {
+        for seed in 0..8 {
+            let pair = Pair::new(seed);
+            answer(&pair.world, 5, Answers::TooLate);
+            pair.unmap(0);
+            assert!(pair.masters[NIC].is_quarantined(), "seed {seed}");
+            let answers_too_late =
+                |pair: &Pair| pair.world.machine().model(0).unwrap().answer_too_late();
+            while answers_too_late(&pair) {}
+            // It is blocked until it is readmitted all the same.
+            for page in 0..4 {
+                assert!(!reads(&pair.world, NIC, IOVA + page * PAGE), "seed {seed}");
+                assert_eq!(reads(&pair.world, DISK, IOVA + page * PAGE), page != 0, "seed {seed}");
+            }
+            pair.unmap(1);
+            // Nor does it do any harm then.
+            answer(&pair.world, 5, Answers::InTime);
+            pair.iommu.readmit(&pair.masters[NIC]).unwrap();
+            assert!(!answers_too_late(&pair), "nothing is left of it");
+            for page in 0..4 {
+                assert_eq!(reads(&pair.world, NIC, IOVA + page * PAGE), page > 1, "seed {seed}");
+            }
+            pair.unmap(2);
+            assert!(!pair.masters[NIC].is_quarantined(), "seed {seed}");
+            assert!(!reads(&pair.world, NIC, IOVA + 2 * PAGE), "seed {seed}");
+        }
+    }
+
     /// Two devices of one domain, both of which keep where its first pages lead; the first never answers.
     struct Pair {
         world: Arc<World>,

@@ -79,6 +79,21 @@ fn contiguous_on_the_model() {
 }
 
 #[test]
+fn invalidation_on_the_model() {
+    holds_on_the_model("invalidation");
+}
+
+#[test]
+fn errata_on_the_model() {
+    holds_on_the_model("errata");
+}
+
+#[test]
+fn overrides_on_the_model() {
+    holds_on_the_model("overrides");
+}
+
+#[test]
 fn random_scenarios_hold_all_rules() {
     let options = Options::default();
     let campaign =

@@ -7,7 +7,7 @@ mod common;
 use smmuv3_testbench::bench::Settings;
 use smmuv3_testbench::operation::{Operation, Source};
 use smmuv3_testbench::oracle::Use;
-use smmuv3_testbench::scenario::{Answer, MemoryKind, Scenario};
+use smmuv3_testbench::scenario::{Answer, MemoryKind, Rights, Scenario};
 
 use common::every_step::EveryStep;
 use common::pair::pair;
@@ -40,7 +40,15 @@ fn with_cpu_asid(policy: &str, asid: u16) -> Scenario {
 
 fn map(space: usize) -> Operation {
     let (source, kind) = (Source::Memory { memory: 0, offset: 0 }, MemoryKind::Normal);
-    Operation::Map { space, iova: IOVA, bytes: BYTES, source, write: true, kind }
+    Operation::Map {
+        space,
+        iova: IOVA,
+        bytes: BYTES,
+        source,
+        write: true,
+        kind,
+        rights: Rights::Data,
+    }
 }
 
 fn attach(master: usize, to: Use) -> Operation {

@@ -18,7 +18,7 @@ use smmuv3_testbench::operation::{Operation, Source};
 use smmuv3_testbench::oracle::{PAGE, Use};
 use smmuv3_testbench::platform::{TestPlatform, World};
 use smmuv3_testbench::run::{Options, run};
-use smmuv3_testbench::scenario::{MemoryKind, Scenario};
+use smmuv3_testbench::scenario::{MemoryKind, Rights, Scenario};
 
 use common::every_step::EveryStep;
 use common::{enable, parse};
@@ -299,6 +299,7 @@ fn at_every_moment(domain: &str, settings: &Settings) -> Vec<Option<String>> {
         source: Source::Memory { memory: 0, offset: 0 },
         write: true,
         kind: MemoryKind::Normal,
+        rights: Rights::Data,
     };
     let write = |master, page| {
         let (iova, data) = (IOVA + page * PAGE, vec![1; 8]);

@@ -19,7 +19,7 @@ use smmuv3_testbench::operation::{Operation, Source};
 use smmuv3_testbench::oracle::Use;
 use smmuv3_testbench::platform::{TestPlatform, World};
 use smmuv3_testbench::run::{Options, run};
-use smmuv3_testbench::scenario::{Change, MemoryKind, Scenario, Substream};
+use smmuv3_testbench::scenario::{Change, MemoryKind, Rights, Scenario, Substream};
 
 use common::every_step::EveryStep;
 use common::pair::pair;
@@ -40,7 +40,15 @@ fn scenario() -> Scenario {
 
 fn map(space: usize, offset: u64) -> Operation {
     let (source, kind) = (Source::Memory { memory: 0, offset }, MemoryKind::Normal);
-    Operation::Map { space, iova: IOVA, bytes: BYTES, source, write: true, kind }
+    Operation::Map {
+        space,
+        iova: IOVA,
+        bytes: BYTES,
+        source,
+        write: true,
+        kind,
+        rights: Rights::Data,
+    }
 }
 
 const fn unmap(space: usize) -> Operation {

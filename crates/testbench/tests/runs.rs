@@ -16,7 +16,7 @@ use smmuv3_testbench::qemu::{self, deviation};
 use smmuv3_testbench::ram::Ram;
 use smmuv3_testbench::report::Report;
 use smmuv3_testbench::run::{Choice, Options, run, run_on_machine as run_with};
-use smmuv3_testbench::scenario::{MemoryKind, Scenario, Substream};
+use smmuv3_testbench::scenario::{MemoryKind, Rights, Scenario, Substream};
 
 fn scenario(name: &str) -> Scenario {
     let path = format!("{}/../../scenarios/{name}.toml", env!("CARGO_MANIFEST_DIR"));
@@ -156,7 +156,15 @@ fn an_smmu_that_was_in_use_is_taken_over_with_nothing_left_in_its_caches() {
             let (iova, bytes) = (0xc000_0000, 0x4000);
             let source = Source::Pool(0x10_0000 * master as u64);
             let kind = MemoryKind::Normal;
-            let map = Operation::Map { space: domain, iova, bytes, source, write: true, kind };
+            let map = Operation::Map {
+                space: domain,
+                iova,
+                bytes,
+                source,
+                write: true,
+                kind,
+                rights: Rights::Data,
+            };
             before.perform(&map).unwrap();
             before.perform(&Operation::attach(master, Use::Domain(domain))).unwrap();
             for page in 0..4 {

@@ -11,6 +11,11 @@ use super::table::{Column, table};
 use super::text::{BAD, BOLD, DIM, DOT, GOOD, clean, count, number, paint};
 use super::verdict::{SHORTEST, headline_of, listed, row};
 
+/// Operations, and seeds, from which on each pair of an operation and a feature is to have come about: what a shorter
+/// campaign lacks is chance.
+const ENOUGH: u64 = 40_000;
+const ENOUGH_SEEDS: u64 = 100;
+
 /// A campaign that is over.
 #[derive(Debug, Serialize)]
 pub struct Outcome {
@@ -26,6 +31,10 @@ pub struct Outcome {
     operations_per_second: f64,
     /// What was done and found.
     tried: Summary,
+    /// Whether the campaign is long enough for each operation to come about with each feature ([`ENOUGH`]).
+    long: bool,
+    /// Of these pairs, operation and feature, those that never did.
+    never: Vec<[&'static str; 2]>,
     /// Of each finding: the file with its scenario.
     files: Vec<String>,
 }
@@ -41,7 +50,10 @@ impl Outcome {
     ) -> Self {
         let verdict = if tried.findings.is_empty() { "ok" } else { "broken" };
         let operations_per_second = rate(tried.operations, seconds);
-        Self { verdict, seeds, steps, seconds, operations_per_second, tried, files }
+        let long = tried.operations >= ENOUGH && tried.seeds >= ENOUGH_SEEDS;
+        let missing = tried.pairs.missing().into_iter();
+        let never = missing.map(|(feature, verb)| [verb, feature]).collect();
+        Self { verdict, seeds, steps, seconds, operations_per_second, tried, long, never, files }
     }
 
     /// Whether all rules held.
@@ -49,11 +61,27 @@ impl Outcome {
         self.tried.findings.is_empty()
     }
 
+    /// What the campaign does not show, where it is long enough to.
+    fn gap(&self) -> Option<String> {
+        let pairs = self.never.iter().map(|[verb, feature]| format!("{verb} with {feature}"));
+        let pairs: Vec<String> = pairs.collect();
+        let many = count(pairs.len() as u64, "pair");
+        (self.long && !pairs.is_empty()).then(|| {
+            format!("{many} of an operation and a feature never came: {}", pairs.join(", "))
+        })
+    }
+
     /// In one line.
     pub fn verdict(&self) -> String {
         let seeds = count(self.tried.seeds, "seed");
         if self.is_ok() {
-            return format!("All rules held on {seeds}");
+            let never = match self.never.len() as u64 {
+                many if self.long && many > 0 => {
+                    format!("; {} never came, see above", count(many, "pair"))
+                }
+                _ => String::new(),
+            };
+            return format!("All rules held on {seeds}{never}");
         }
         let broken: Vec<String> = self
             .tried
@@ -104,7 +132,7 @@ pub fn render(outcome: &Outcome, columns: usize) -> String {
     if tried.clean > 0 {
         lines.extend(row("share", &covered, columns));
         lines.push(String::new());
-        lines.extend(pairs(&tried.pairs, columns));
+        lines.extend(pairs(&tried.pairs));
     }
     for (finding, file) in tried.findings.iter().zip(&outcome.files) {
         lines.push(String::new());
@@ -122,6 +150,10 @@ pub fn render(outcome: &Outcome, columns: usize) -> String {
         };
         lines.push(format!("{} {}", paint(DIM, label), clean(&again)));
     }
+    if let Some(gap) = outcome.gap() {
+        lines.push(String::new());
+        lines.extend(row("never", &gap, columns));
+    }
     lines.push(String::new());
     let verdict =
         if outcome.is_ok() { paint(GOOD, "verdict: ok.") } else { paint(BAD, "verdict:") };
@@ -131,27 +163,20 @@ pub fn render(outcome: &Outcome, columns: usize) -> String {
     text
 }
 
-/// How often operations were done with features: a row for each feature that took part at all, and what is missing.
-fn pairs(pairs: &Pairs, width: usize) -> Vec<String> {
+/// How often operations were done with features: a row for each feature that took part at all. Those that never came are
+/// 0; those that cannot come have a dash.
+fn pairs(pairs: &Pairs) -> Vec<String> {
     let mut columns = vec![Column::left("feature")];
     columns.extend(VERBS.iter().map(|verb| Column::right(*verb)));
     let counts = |row: usize| (0..VERBS.len()).map(move |column| pairs.get(row, column));
     let rows = FEATURES.iter().enumerate().filter(|(row, _)| counts(*row).any(|it| it > Some(0)));
-    let mut lines = table(
+    table(
         &columns,
         rows.map(|(row, feature)| {
             let cells = counts(row).map(|cell| cell.map_or("-".to_owned(), number));
             std::iter::once(feature.name.to_owned()).chain(cells).collect()
         }),
-    );
-    let missing = pairs.missing();
-    if !missing.is_empty() {
-        let names = missing.iter().map(|(feature, verb)| format!("{verb} with {feature}"));
-        let names: Vec<String> = names.collect();
-        let text = format!("{}: {}", count(missing.len() as u64, "pair"), names.join(", "));
-        lines.extend(row("never", &text, width));
-    }
-    lines
+    )
 }
 
 fn rate(operations: u64, seconds: f64) -> f64 {

@@ -233,6 +233,32 @@ fn a_device_that_never_answers_stops_the_queue_at_the_sync_once() {
 }
 
 #[test]
+fn a_device_that_answers_too_late_forgets_what_nobody_waits_for_any_more() {
+    let mut machine = with_device(quiet());
+    reads(&mut machine, VA).unwrap();
+    machine.smmu.endpoint_mut(SID).unwrap().answers = Answers::TooLate;
+    machine.command(atc_inv(0, 52));
+    machine.sync();
+    // As if it never would.
+    assert_eq!(machine.smmu.read32(GERROR), 1);
+    assert_eq!(machine.smmu.read32(CMDQ_CONS) >> 24, 3);
+    assert_eq!(entries(&machine).len(), 1);
+    machine.smmu.write32(GERRORN, 1);
+    machine.smmu.run(usize::MAX);
+    machine.smmu.observations();
+    assert!(machine.smmu.answer_too_late());
+    assert_eq!(entries(&machine), []);
+    // Nothing completes by that, and nothing is wrong with it; and it comes once.
+    assert_eq!((machine.smmu.observations(), machine.smmu.answer_too_late()), (vec![], false));
+    // A device that was reset owes nothing.
+    reads(&mut machine, VA).unwrap();
+    machine.command(atc_inv(0, 52));
+    machine.sync();
+    machine.smmu.reset_device(SID);
+    assert_eq!((entries(&machine).len(), machine.smmu.answer_too_late()), (0, false));
+}
+
+#[test]
 fn what_was_sent_with_a_translation_is_in_memory_when_its_invalidation_is_complete() {
     for (command, drained) in [
         (Command::from(atc_inv(VA, 0)), true),

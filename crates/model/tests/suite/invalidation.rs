@@ -32,6 +32,29 @@ fn without_tlbi_an_unmapped_page_stays_reachable() {
 }
 
 #[test]
+fn who_has_to_be_told_twice_may_forget_only_the_second_time() {
+    let mut machine = cached(smmuv3_model::Profile { repeated_invalidation: true, ..quiet() });
+    let mut kept = 0;
+    for _ in 0..32 {
+        machine.put(leaf_slot(L0), PA | LEAF);
+        assert_eq!(machine.read(VA), Some(PA));
+        machine.put(leaf_slot(L0), 0);
+        // Twice before a CMD_SYNC is once.
+        for _ in 0..2 {
+            machine.command(tlbi_va(5, VA));
+        }
+        machine.sync();
+        kept += usize::from(machine.read(VA).is_some());
+        for _ in 0..2 {
+            machine.command(tlbi_va(5, VA));
+            machine.sync();
+        }
+        assert_eq!(machine.read(VA), None);
+    }
+    assert!(kept > 0);
+}
+
+#[test]
 fn each_tlbi_hits_what_it_must_and_nothing_else() {
     let va = TlbiNhVa::new().with_asid(5);
     let ranges: [(Command, (usize, usize)); 19] = [

@@ -76,6 +76,7 @@ impl Bench {
         if !write && done.refused == 0 {
             self.check_read(iova, moved, &parts);
         }
+        done.acted = done.refused < done.accesses;
         done.outcome = match (done.refused, done.accesses) {
             (0, _) => "done".to_owned(),
             (refused, _) if refused == done.stalled => "stalled".to_owned(),

@@ -136,6 +136,7 @@ impl Bench {
                 watch.check_tags(&self.world, &owned, &self.widths());
             }
         });
+        let acted = result.is_ok();
         let outcome = match result {
             Ok(()) => "done".to_owned(),
             Err(error) => {
@@ -143,7 +144,7 @@ impl Bench {
                 error.to_string()
             }
         };
-        Done { outcome, ..Done::default() }
+        Done { outcome, acted, ..Done::default() }
     }
 
     /// Does `call`, which changes what `user` uses, and judges what came of it. It must be refused for one of the
@@ -155,6 +156,9 @@ impl Bench {
         (answer, foreseen): (Answer, Vec<Refusal>),
         call: impl FnOnce() -> Option<Result<(), AttachError>>,
     ) -> Done {
+        // If it is found out only now that its device does not answer, the change is made all the same.
+        let mute = self.oracle(|oracle| oracle.is_mute(user.master));
+        let known = mute && self.is_quarantined(user.master);
         let owned_before = self.tags();
         let (before, stalls) = self.look(|watch| {
             let before = watch.oracle.using(user);
@@ -166,12 +170,14 @@ impl Bench {
             self.look(|watch| watch.oracle.attach_ends(user, false));
             return Done::default();
         };
+        let silent = mute && matches!(result, Err(AttachError::Quarantined { .. }));
+        let made = result.is_ok() || silent && !known;
         let owned = self.tags();
         self.look(|watch| {
             watch.collect(&self.world);
             watch.blame(&owned_before, &owned);
-            watch.oracle.attach_ends(user, result.is_ok());
-            if result.is_ok() {
+            watch.oracle.attach_ends(user, made);
+            if made {
                 watch.after_attach(&self.world, user, before);
                 if to != before {
                     watch.after_change(&self.world, user, &stalls, to == Use::Blocked);
@@ -180,6 +186,7 @@ impl Bench {
             watch.check_tags(&self.world, &owned, &self.widths());
         });
         let wrong = match (&result, answer) {
+            (Err(_), _) if silent => None,
             (Ok(()), Answer::Refused(refusal)) => {
                 Some(format!("attach was done, not refused ({})", refusal.name()))
             }
@@ -199,11 +206,12 @@ impl Bench {
         if let Some(wrong) = wrong {
             self.look(|watch| watch.refuse(wrong));
         }
+        let acted = result.is_ok();
         let outcome = match result {
             Ok(()) => "done".to_owned(),
             Err(error) => error.to_string(),
         };
-        Done { outcome, ..Done::default() }
+        Done { outcome, acted, ..Done::default() }
     }
 
     /// Why a change must be refused, whatever the policy.

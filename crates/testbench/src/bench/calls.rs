@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 use smmuv3::{
-    AddMasterError, AttachError, Config, Dirty, DomainConfig, InstanceConfig, InstanceId, Iommu,
-    Master, MasterConfig, PhysAddr, ProcessConfig, Smmu, Stage, StreamId, SubstreamId, Target,
-    Vmids,
+    AddMasterError, AttachError, Caching, Config, Dirty, DomainConfig, InstanceConfig, InstanceId,
+    Iommu, Master, MasterConfig, Overrides, PhysAddr, ProcessConfig, Sharing, Smmu, Stage,
+    StreamId, SubstreamId, Target, Vmids, WhileOff,
 };
 use smmuv3_formats::register::address_size_code;
 use smmuv3_model::{Broadcast, Granule, Pages, Tlbi};
@@ -57,6 +57,10 @@ pub(super) fn domain(domain: &scenario::Domain) -> DomainConfig {
     if domain.tables.dirty {
         config.dirty = if domain.tables.splitting { Dirty::Born } else { Dirty::Clean };
     }
+    config.upper = domain.tables.upper;
+    config.access_flags = domain.tables.access_flags;
+    config.all_attributes = domain.tables.all_attributes;
+    config.forced_types = domain.tables.forced_types;
     config.guests = domain.tables.guests;
     config
 }
@@ -64,7 +68,16 @@ pub(super) fn domain(domain: &scenario::Domain) -> DomainConfig {
 /// What an instance is told beyond what all have.
 pub(super) fn instance(config: &mut InstanceConfig, instance: &scenario::Instance) {
     config.broadcast = instance.btm;
+    config.firmware = instance.quirks.firmware();
     config.firmware.repeated_invalidation = instance.repeated_invalidation;
+    if instance.quirks.bypass_while_off {
+        let overrides = match instance.quirks.type_overrides {
+            true => Overrides::NONE.with_memory(Caching::WriteBack).with_sharing(Sharing::Inner),
+            false => Overrides::NONE,
+        };
+        // SAFETY: devices of a test only touch what the scenario tells them to.
+        config.while_off = unsafe { WhileOff::bypass(overrides) };
+    }
     // Fewer than can be stalled, so that some find no room.
     config.stalls = instance.stalls - instance.stalls / 4;
 }
@@ -89,7 +102,7 @@ pub(super) fn add_master(
 ) -> Result<Master<TestPlatform>, AddMasterError> {
     let config = MasterConfig::default().with_substream_bits(master.substream_bits);
     let config = if master.stalls { config.with_stalls() } else { config };
-    let config = config.with_ats(master.ats);
+    let config = config.with_ats(master.ats).with_overrides(master.overrides);
     let config = match master.pri {
         true => {
             config.with_page_requests(credits(scenario, master.instance), master.response_pasid)

@@ -11,6 +11,7 @@ impl Bench {
     pub(super) fn dirty(&self, domain: usize, iova: u64, bytes: u64) -> Done {
         let Some(handle) = self.domains.get(domain) else { return Done::default() };
         let range = iova..iova + bytes;
+        self.flush_first(domain, &range);
         self.look(|watch| {
             watch.oracle.harvest_begins(domain, &range);
             watch.busy = Some((domain, range.clone()));
@@ -29,6 +30,7 @@ impl Bench {
                 watch.oracle.harvest_ends(domain, &range, &reported);
             }
         });
+        let acted = result.is_ok();
         let outcome = match result {
             Ok(()) => {
                 let bytes: u64 = reported.iter().map(|(_, bytes)| bytes).sum();
@@ -42,6 +44,6 @@ impl Bench {
                 error.to_string()
             }
         };
-        Done { outcome, reported, ..Done::default() }
+        Done { outcome, acted, reported, ..Done::default() }
     }
 }

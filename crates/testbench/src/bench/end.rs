@@ -113,6 +113,9 @@ impl Bench {
 
     /// Takes everything from masters.
     fn clear(&self) {
+        for master in 0..self.masters.len() {
+            self.readmit(master);
+        }
         let users: Vec<(User, Use)> = self.oracle(|oracle| oracle.users().collect());
         for (User { master, substream }, use_) in users {
             let name = self.oracle(|oracle| oracle.substream_name(substream));

@@ -6,7 +6,7 @@ use smmuv3::{Attributes, Iova, Memory, PhysAddr, Prot};
 use super::{Bench, Done};
 use crate::operation::Source;
 use crate::oracle::PAGE;
-use crate::scenario::MemoryKind;
+use crate::scenario::{MemoryKind, Rights};
 use crate::trace::{self, Args};
 
 impl Bench {
@@ -21,8 +21,7 @@ impl Bench {
         iova: u64,
         bytes: u64,
         source: Source,
-        write: bool,
-        kind: MemoryKind,
+        (write, kind, rights): (bool, MemoryKind, Rights),
     ) -> Done {
         let pa = match source {
             // A guest's leads to the same address of what it is over.
@@ -34,15 +33,28 @@ impl Bench {
         };
         let range = iova..iova + bytes;
         let prot = if write { Prot::READ | Prot::WRITE } else { Prot::READ };
-        let attributes = match kind {
-            MemoryKind::Normal => Attributes::normal(prot),
-            MemoryKind::Uncached => Attributes::new(prot, Memory::NormalNonCacheable),
-            MemoryKind::Device => Attributes::new(prot, Memory::Device),
+        let prot = prot
+            | match rights {
+                Rights::Data => Prot::NONE,
+                Rights::Code => Prot::EXECUTE,
+                Rights::UserCode => Prot::EXECUTE | Prot::PXN,
+                Rights::Privileged => Prot::PRIVILEGED,
+            };
+        let memory = match kind {
+            MemoryKind::Normal => Memory::NormalCacheable,
+            MemoryKind::Uncached => Memory::NormalNonCacheable,
+            MemoryKind::Device => Memory::Device,
+            MemoryKind::WriteThrough => Memory::NormalWriteThrough,
+            MemoryKind::StrictDevice => Memory::DeviceNGnRnE,
+            MemoryKind::AsStage1 => Memory::AsStage1,
         };
+        let attributes = Attributes::new(prot, memory);
+        self.flush_first(space, &range);
         let overlaps = self.look(|watch| {
             let overlaps = watch.oracle.pages(space, range.clone()).next().is_some();
             if !overlaps {
                 watch.oracle.map_begins(space, range.clone(), pa, write);
+                watch.oracle.map_is(space, range.clone(), kind, rights);
                 watch.busy = Some((space, range.clone()));
             }
             overlaps
@@ -77,11 +89,12 @@ impl Bench {
                 }
             }
         });
+        let acted = result.is_ok();
         let outcome = match result {
             Ok(()) => "done".to_owned(),
             Err(error) => error,
         };
-        Done { outcome, ..Done::default() }
+        Done { outcome, acted, ..Done::default() }
     }
 
     /// Unmaps; also as an interruption of another operation.
@@ -96,6 +109,7 @@ impl Bench {
 
     fn unmap_as(&self, space: usize, iova: u64, bytes: u64, asks: bool) -> Done {
         let range = iova..iova + bytes;
+        self.flush_first(space, &range);
         let mut reported: Vec<(u64, u64)> = Vec::new();
         let (outer, mapped) = self.look(|watch| {
             let mapped = watch.oracle.pages(space, range.clone()).count() as u64 * PAGE;
@@ -147,6 +161,7 @@ impl Bench {
                 Err(error) => watch.refuse(format_args!("unmap was refused: {error}")),
             }
         });
+        let acted = result.as_ref().is_ok_and(|removed| *removed > 0);
         let outcome = match result {
             Ok(0) => "nothing was mapped there".to_owned(),
             Ok(removed) if asks => {
@@ -156,7 +171,7 @@ impl Bench {
             Ok(removed) => format!("{} KiB gone", removed >> 10),
             Err(error) => error,
         };
-        Done { outcome, reported, ..Done::default() }
+        Done { outcome, acted, reported, ..Done::default() }
     }
 
     pub(super) fn reclaim(&self, domain: usize, iova: u64, bytes: u64) -> Done {
@@ -165,7 +180,8 @@ impl Bench {
         // Whole tables must be out of others' hands.
         let unit = self.scenario.unit(domain);
         let span = unit * (unit / 8);
-        let busy = (iova & !(span - 1))..(iova + bytes).next_multiple_of(span);
+        let end = (iova + bytes).checked_next_multiple_of(span).unwrap_or(u64::MAX);
+        let busy = (iova & !(span - 1))..end;
         self.look(|watch| watch.busy = Some((domain, busy)));
         // SAFETY: as in `unmap`.
         let reclaim = || unsafe { handle.reclaim(Iova(iova), bytes) };
@@ -174,6 +190,7 @@ impl Bench {
             watch.collect(&self.world);
             watch.busy = None;
         });
+        let acted = result.as_ref().is_ok_and(|tables| *tables > 0);
         let outcome = match result {
             Ok(tables) => format!("{tables} tables freed"),
             Err(error) => {
@@ -181,6 +198,6 @@ impl Bench {
                 error.to_string()
             }
         };
-        Done { outcome, ..Done::default() }
+        Done { outcome, acted, ..Done::default() }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 use smmuv3::{Interrupt, PageGroup};
 use smmuv3_model::Page;
 
+use super::stall::{ANSWERED, DROPPED};
 use super::{Bench, Done, Handle};
 use crate::oracle::{PAGE, User};
 use crate::platform::TestPlatform;
@@ -44,11 +45,12 @@ impl Bench {
             self.look(|watch| watch.collect(&self.world));
             index
         });
+        let acted = index.is_some();
         let outcome = match index {
             Some(index) => format!("asked as group {index}"),
             None => "it may not ask".to_owned(),
         };
-        Done { outcome, ..Done::default() }
+        Done { outcome, acted, ..Done::default() }
     }
 
     /// A device uses a PASID no more, and says so.
@@ -60,7 +62,7 @@ impl Bench {
             model.stop_pasid(stream, number);
             drop(model);
             self.look(|watch| watch.collect(&self.world));
-            return Done { outcome: "said".to_owned(), ..Done::default() };
+            return Done { outcome: "said".to_owned(), acted: true, ..Done::default() };
         }
         Done { outcome: "it may not say so".to_owned(), ..Done::default() }
     }
@@ -90,7 +92,8 @@ impl Bench {
             return Done { outcome: "nothing waits".to_owned(), ..Done::default() };
         };
         let outcome = self.say(group, grant);
-        Done { outcome, ..Done::default() }
+        let acted = outcome == ANSWERED || outcome == DROPPED;
+        Done { outcome, acted, ..Done::default() }
     }
 
     fn say(&self, group: PageGroup<TestPlatform>, grant: Grant) -> String {
@@ -98,10 +101,10 @@ impl Bench {
         self.traced("call", "respond", operands, || match grant.answer() {
             None => {
                 drop(group);
-                "dropped".to_owned()
+                DROPPED.to_owned()
             }
             Some(answer) => match group.respond(answer) {
-                Ok(true) => "answered".to_owned(),
+                Ok(true) => ANSWERED.to_owned(),
                 Ok(false) => "too late: it was over".to_owned(),
                 Err(error) => {
                     self.look(|watch| watch.refuse(format_args!("an answer was refused: {error}")));

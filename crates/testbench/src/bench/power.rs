@@ -4,8 +4,10 @@
 use std::sync::{Arc, PoisonError};
 
 use smmuv3::{Interrupt, Report, Smmu};
+use smmuv3_model::Model;
 
 use super::{Bench, Done, Handle};
+use crate::caches::SmmuMemory;
 use crate::oracle::{Power, Use, User};
 use crate::platform::TestPlatform;
 use crate::scenario::{Answer, Change, Instance, Substream};
@@ -30,6 +32,7 @@ impl Bench {
             (Change::EndAdoption, _) => self.end_adoption(instance),
             (Change::Suspend | Change::Resume | Change::Replug, _) => Ok("nothing to do"),
         };
+        let acted = matches!(done, Ok("done"));
         let outcome = match done {
             Ok(done) => done.to_owned(),
             Err(error) => {
@@ -38,7 +41,7 @@ impl Bench {
                 error
             }
         };
-        Done { outcome, ..Done::default() }
+        Done { outcome, acted, ..Done::default() }
     }
 
     fn set_power(&self, instance: usize, power: Power) {
@@ -70,6 +73,7 @@ impl Bench {
             return Err(error.to_string());
         }
         if let Some(mut model) = self.world.machine().model(instance) {
+            arrive(&mut model);
             model.power_off();
         }
         self.set_power(instance, Power::Off);
@@ -149,6 +153,7 @@ impl Bench {
         let behind = |master: &usize| self.oracle(|oracle| oracle.streams(*master).0) == instance;
         let masters: Vec<usize> = (0..self.masters.len()).filter(behind).collect();
         for master in &masters {
+            self.readmit(*master);
             self.leave(*master);
         }
         // Nothing that it says is lost with it.
@@ -162,6 +167,7 @@ impl Bench {
             || {
                 self.pull(instance, &masters)?;
                 if let Some(mut model) = self.world.machine().model(instance) {
+                    arrive(&mut model);
                     model.power_off();
                     model.power_on(true);
                 }
@@ -245,5 +251,15 @@ impl Bench {
     pub(super) fn named(&self, instance: usize) -> trace::Args {
         let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
         trace::args([("instance", name.into())])
+    }
+}
+
+/// What passes while it is off has arrived before the power goes: that is for whoever turns it off to see to.
+fn arrive(model: &mut Model<SmmuMemory>) {
+    if !model.translates() {
+        let held: Vec<u64> = model.held().map(|held| held.id).collect();
+        for id in held {
+            let _ = model.perform(id);
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::oracle::{Contexts, PAGE, Shape};
 use crate::platform::{TestMmio, TestPlatform};
 use crate::scenario::{AsidPolicy, Scenario, StreamTableKind};
 use crate::stream_table::StreamTable;
+use crate::watch::Limit;
 
 impl Bench {
     pub(super) fn set_up(&mut self) -> Result<(), BenchError> {
@@ -22,7 +23,14 @@ impl Bench {
             let smmu = self.bring_up(index)?;
             let streams = smmu.instance().streams();
             let (base, shape) = (streams.base_register(), streams.config_register());
-            self.watch().add_instance(StreamTable { base, shape });
+            let quirks = instance.quirks;
+            let mut watch = self.watch();
+            watch.add_instance(StreamTable { base, shape });
+            watch.limits.push(Limit::of(&quirks));
+            if quirks.bypass_while_off {
+                watch.oracle.passes_while_off(index);
+            }
+            drop(watch);
             self.smmus.push(Handle::new(smmu));
             let counters = Counters::start(
                 &self.world,
@@ -191,6 +199,9 @@ impl Bench {
             }
             if instance.is_some_and(|it| it.forced_stalls) {
                 self.watch().oracle.stalls_always(index);
+            }
+            if scenario.is_privileged(index) {
+                self.watch().oracle.is_privileged(index);
             }
             let banked = scenario.asid_policy == AsidPolicy::Banked;
             // A change of bank is one of the entry, and of the context.

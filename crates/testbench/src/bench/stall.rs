@@ -21,6 +21,9 @@ pub(super) struct Stalls {
 
 /// Events that are looked at where the driver is interrupted.
 const FEW: usize = 3;
+/// What an answer comes to that was not too late, and one that was not given.
+pub(super) const ANSWERED: &str = "answered";
+pub(super) const DROPPED: &str = "dropped";
 
 impl Bench {
     pub(super) fn stalls(&self) -> MutexGuard<'_, Stalls> {
@@ -71,7 +74,8 @@ impl Bench {
         };
         let outcome = self.reply(fault, reply);
         self.settle_answer(instance);
-        Done { outcome, ..Done::default() }
+        let acted = outcome == ANSWERED || outcome == DROPPED;
+        Done { outcome, acted, ..Done::default() }
     }
 
     fn reply(&self, fault: Fault<TestPlatform>, reply: Reply) -> String {
@@ -79,10 +83,10 @@ impl Bench {
         self.traced("call", "respond", operands, || match reply.response() {
             None => {
                 drop(fault);
-                "dropped".to_owned()
+                DROPPED.to_owned()
             }
             Some(response) => match fault.respond(response) {
-                Ok(true) => "answered".to_owned(),
+                Ok(true) => ANSWERED.to_owned(),
                 Ok(false) => "too late: it was over".to_owned(),
                 Err(error) => {
                     self.look(|watch| watch.refuse(format_args!("an answer was refused: {error}")));

@@ -36,6 +36,7 @@ impl Bench {
             substream: substream_id,
             stages,
             write,
+            privileged: self.scenario.is_privileged(master),
             ..Question::read(StreamId(stream), Iova(iova))
         };
         // Whatever interrupts the driver may unmap what is asked for: either answer is right then.
@@ -77,11 +78,12 @@ impl Bench {
             Err(AtosError::Refused { event, .. }) => Some(*event),
             _ => None,
         };
+        let acted = matches!(&result, Ok(_) | Err(AtosError::Refused { .. }));
         let outcome = match &result {
             Ok(answer) => format!("{:#x}, of {} KiB", answer.pa.0, answer.size >> 10),
             Err(error) => error.to_string(),
         };
-        Done { outcome, asked, ..Done::default() }
+        Done { outcome, acted, asked, ..Done::default() }
     }
 
     /// What accesses of a master are put through.

@@ -3,7 +3,9 @@
 
 mod observation;
 mod pages;
+mod parts;
 mod queues;
+mod shapes;
 mod sharing;
 mod stalls;
 mod tables;
@@ -14,8 +16,8 @@ use fastrand::Rng;
 
 use crate::bench::Bench;
 use crate::scenario::{
-    Action, AsidPolicy, Device, Domain, Granules, Instance, Master, PAGE, Places, Queues, Random,
-    Scenario, Step, StreamTableKind, Tables, Walks, Weights,
+    Action, AsidPolicy, Device, Domain, Granules, Instance, Master, Overrides, PAGE, Places,
+    Queues, Quirks, Random, Scenario, Step, StreamTableKind, Tables, Walks, Weights,
 };
 
 /// The scenario of `seed`, with so many random operations. Always the same one.
@@ -60,6 +62,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
     let scenario = tables::drawn(sharing::shared(scenario, narrowest), narrowest);
     let mut scenario =
         observation::observed(pages::asked(queues::queued(stalls::stalling(scenario))));
+    scenario = parts::parted(shapes::shaped(scenario));
     // From randomness of its own: what was drawn before stays what it was.
     let mut rng = Rng::with_seed(seed ^ 0x7077_7200);
     for step in &mut scenario.steps {
@@ -68,6 +71,8 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             weights.power = rng.u32(1..=6);
             weights.reset = rng.u32(0..=2);
             weights.replug = rng.u32(0..=1);
+            weights.defer = rng.u32(0..=8);
+            weights.mute = rng.u32(0..=3);
             // Wide input addresses are rare, and seldom in use when it comes to that.
             let wide = scenario.domains.iter().any(|domain| domain.input_bits > 48);
             weights.hand_over = rng.u32(0..=2) + if wide { 4 } else { 0 };
@@ -125,6 +130,7 @@ fn instance(rng: &mut Rng, index: usize) -> Instance {
         repeated_invalidation: false,
         coherent: rng.u8(..) < 192,
         walks: Walks::usual(true),
+        quirks: Quirks::default(),
         places: Places::default(),
     };
     Instance { walks: Walks::usual(instance.range_invalidation), ..instance }
@@ -163,6 +169,7 @@ fn masters(rng: &mut Rng, instances: &[Instance]) -> Vec<Master> {
                 ats: false,
                 pri: false,
                 response_pasid: false,
+                overrides: Overrides::NONE,
                 device,
                 places,
             });

@@ -8,8 +8,8 @@ use crate::operation::Operation;
 use crate::oracle::Use;
 use crate::run::{self, Numbered, Options};
 use crate::scenario::{
-    AsidPolicy, Granules, Instance, Interrupts, Memory, Places, Scenario, Step, StreamTableKind,
-    Substream,
+    AsidPolicy, Granules, Instance, Interrupts, Memory, Overrides, Places, Quirks, Scenario, Step,
+    StreamTableKind, Substream, Tables,
 };
 use crate::shrink;
 
@@ -152,6 +152,11 @@ fn plainer(
         let mut candidate = best.clone();
         candidate.0.domains[index].input_bits = 48;
         keep(&mut best, Some(candidate));
+        for usual in USUAL_TABLES {
+            let mut candidate = best.clone();
+            usual(&mut candidate.0.domains[index].tables);
+            keep(&mut best, Some(candidate));
+        }
     }
     for index in 0..best.0.processes.len() {
         let mut candidate = best.clone();
@@ -187,10 +192,16 @@ fn uninterrupted((scenario, operations): &Candidate, index: usize) -> Option<Can
 }
 
 /// Each makes something of a scenario what it is when the scenario does not mention it.
-const PLAIN: [fn(&mut Scenario, &[Numbered]); 7] = [
+const PLAIN: [fn(&mut Scenario, &[Numbered]); 9] = [
     |it, _| (it.asid_policy, it.banks) = (AsidPolicy::default(), None),
     |it, _| it.cpu_asid_bits = 16,
     |it, _| it.el2_host = false,
+    |it, _| it.masters.iter_mut().for_each(|it| it.overrides = Overrides::NONE),
+    |it, _| {
+        if it.masters.iter().all(|it| it.overrides == Overrides::NONE) {
+            it.instances.iter_mut().for_each(|it| it.quirks = Quirks::default());
+        }
+    },
     |it, operations| {
         if !operations.iter().any(|(_, operation)| matches!(operation, Operation::Answer { .. })) {
             it.masters.iter_mut().for_each(|it| it.stalls = false);
@@ -267,6 +278,15 @@ const USUAL: [fn(&mut Instance); 19] = [
     |it| it.coherent = true,
 ];
 
+/// As well, of the tables of a domain. (The upper half is where operations are.)
+const USUAL_TABLES: [fn(&mut Tables); 5] = [
+    |it| it.access_flags = false,
+    |it| it.forced_types = false,
+    |it| it.all_attributes = false,
+    |it| it.output_bits = 0,
+    |it| it.start_level = None,
+];
+
 /// Whether each stream of a master is one that its instance has.
 fn streams_exist(scenario: &Scenario) -> bool {
     scenario.masters.iter().all(|master| {
@@ -292,6 +312,8 @@ fn without_master((scenario, operations): &Candidate, gone: usize) -> Option<Can
         | Operation::Translate { master, .. }
         | Operation::Grant { master, .. }
         | Operation::Stop { master, .. }
+        | Operation::Mute { master, .. }
+        | Operation::Readmit { master }
         | Operation::Write { master, .. }
         | Operation::Read { master, .. } = operation
         {
@@ -319,6 +341,8 @@ fn without_domain((scenario, operations): &Candidate, gone: usize) -> Option<Can
         if let Operation::Attach { to: Use::Domain(domain), .. }
         | Operation::Map { space: domain, .. }
         | Operation::Unmap { space: domain, .. }
+        | Operation::Defer { domain, .. }
+        | Operation::Flush { domain }
         | Operation::Reclaim { domain, .. }
         | Operation::Take { domain, .. }
         | Operation::Dirty { domain, .. } = operation

@@ -4,7 +4,8 @@
 use smmuv3_formats::EventId;
 
 use super::user::MasterState;
-use super::{Life, Oracle, PAGE, Power, Rule, Use, User};
+use super::{Life, Oracle, PAGE, Page, Power, Rule, Use, User};
+use crate::scenario::Rights;
 
 /// What an access may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,19 @@ pub enum Refused {
     Somehow,
 }
 
+/// What an access is.
+#[derive(Clone, Copy)]
+struct Kind {
+    write: bool,
+    privileged: bool,
+}
+
+impl Kind {
+    fn fits(self, page: &Page) -> bool {
+        (page.write || !self.write) && (self.privileged || page.rights != Rights::Privileged)
+    }
+}
+
 impl Oracle {
     /// What an access of `user` at `iova` may do now.
     pub fn expected(&self, user: impl Into<User>, iova: u64, write: bool) -> Expected {
@@ -41,6 +55,12 @@ impl Oracle {
         }
         let mut expected = self.answer(state, substream, false, iova, write);
         if power == Power::Changing {
+            expected.refused = Some(Refused::Somehow);
+            if self.passing.contains(&state.instance) {
+                expected.reach.push(iova);
+            }
+        }
+        if state.mute {
             expected.refused = Some(Refused::Somehow);
         }
         if state.is_changing() {
@@ -58,9 +78,10 @@ impl Oracle {
             if substream == Some(0) && state.useful(None).next.is_some() {
                 // Its context and what is done without a substream (S1DSS) are different words of different
                 // structures: for a moment the context of the one is that of the other.
+                let kind = Kind { write, privileged: state.privileged };
                 for after in [false, true] {
                     let plain = self.space(state.uses(None, after));
-                    let plain = plain.map(|space| self.translated(space, iova, write).reach);
+                    let plain = plain.map(|space| self.translated(space, iova, kind).reach);
                     expected.reach.extend(plain.unwrap_or_default());
                 }
                 expected.refused = Some(Refused::Somehow);
@@ -111,7 +132,8 @@ impl Oracle {
             Some(substream) if own == Use::Blocked => refused(missing(master, substream)),
             _ => match self.space(own) {
                 Some(space) => {
-                    let mut expected = self.translated(space, iova, write);
+                    let kind = Kind { write, privileged: master.privileged };
+                    let mut expected = self.translated(space, iova, kind);
                     if master.stalls_always && expected.refused == Some(Refused::Silently) {
                         expected.refused = Some(Refused::With(EventId::FTranslation));
                     }
@@ -124,18 +146,19 @@ impl Oracle {
 
     /// Whether an address of `space` leads to `pa`, or is being changed.
     pub(crate) fn leads(&self, space: usize, iova: u64, pa: u64) -> bool {
-        let expected = self.translated(space, iova, false);
+        // What only privileged accesses may reach is cached as well.
+        let expected = self.translated(space, iova, Kind { write: false, privileged: true });
         let changing = expected.refused == Some(Refused::Somehow) && !expected.reach.is_empty();
         changing || expected.reach.contains(&pa)
     }
 
     /// What `space`, and what it is over, make of an access.
-    fn translated(&self, space: usize, iova: u64, write: bool) -> Expected {
-        let first = self.by_itself(space, iova, write);
+    fn translated(&self, space: usize, iova: u64, kind: Kind) -> Expected {
+        let first = self.by_itself(space, iova, kind);
         let Some(under) = self.over(space) else { return first };
         let mut both = Expected { reach: Vec::new(), refused: first.refused };
         for address in first.reach {
-            let second = self.by_itself(under, address, write);
+            let second = self.by_itself(under, address, kind);
             both.reach.extend(second.reach);
             both.refused = both.refused.and(Some(Refused::Somehow)).or(second.refused);
         }
@@ -143,7 +166,7 @@ impl Oracle {
     }
 
     /// What `space` alone makes of an access.
-    fn by_itself(&self, space: usize, iova: u64, write: bool) -> Expected {
+    fn by_itself(&self, space: usize, iova: u64, kind: Kind) -> Expected {
         let life = self.life(space);
         if life == Life::Released {
             return Expected { reach: Vec::new(), refused: Some(Refused::Silently) };
@@ -154,7 +177,7 @@ impl Oracle {
                 Expected { reach: Vec::new(), refused }
             }
             Some(page) => {
-                let permitted = page.write || !write;
+                let permitted = kind.fits(&page);
                 let refused = if page.changing {
                     Some(Refused::Somehow)
                 } else {

@@ -21,6 +21,11 @@ impl Oracle {
         self.power.get(instance).copied().unwrap_or_default()
     }
 
+    /// All memory is reached behind `instance` while it is off but has power (GBPA.ABORT = 0, §2.4).
+    pub fn passes_while_off(&mut self, instance: usize) {
+        self.passing.insert(instance);
+    }
+
     /// `instance` is so from now on.
     pub fn set_power(&mut self, instance: usize, power: Power) {
         if let Some(of) = self.power.get_mut(instance) {

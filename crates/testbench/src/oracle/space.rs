@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::{Oracle, PAGE};
-use crate::scenario::Scenario;
+use crate::scenario::{MemoryKind, Rights, Scenario};
 
 /// A page that is meant to be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub struct Page {
     pub pa: u64,
     /// Whether devices may write.
     pub write: bool,
+    /// As what kind of memory.
+    pub kind: MemoryKind,
+    /// What else is permitted.
+    pub rights: Rights,
     /// It is being mapped or unmapped right now: it may be reached or not.
     pub changing: bool,
 }
@@ -85,6 +89,8 @@ pub(super) struct SpaceState {
     /// Root of its tables: by it the oracle knows its cached translations.
     pub(super) root: u64,
     pub(super) shape: Shape,
+    /// Ranges that were unmapped, of which no instance was told yet. Their pages are changing.
+    pub(super) deferred: Vec<Range<u64>>,
     /// A guest's: the space that its addresses are those of.
     pub(super) over: Option<usize>,
     pub(super) life: Life,
@@ -234,8 +240,17 @@ impl Oracle {
     pub fn map_begins(&mut self, space: usize, range: Range<u64>, pa: u64, write: bool) {
         let Some(space) = self.spaces.get_mut(space) else { return };
         for iova in range.clone().step_by(PAGE as usize) {
-            let page = Page { pa: pa + (iova - range.start), write, changing: true };
-            space.pages.insert(iova, page);
+            let (kind, rights) = (MemoryKind::Normal, Rights::Data);
+            let pa = pa + (iova - range.start);
+            space.pages.insert(iova, Page { pa, write, kind, rights, changing: true });
+        }
+    }
+
+    /// What is being mapped in `range` is of that kind.
+    pub fn map_is(&mut self, space: usize, range: Range<u64>, kind: MemoryKind, rights: Rights) {
+        let Some(space) = self.spaces.get_mut(space) else { return };
+        for (_, page) in space.pages.range_mut(range) {
+            (page.kind, page.rights) = (kind, rights);
         }
     }
 
@@ -252,6 +267,30 @@ impl Oracle {
                 space.pages.remove(&iova);
             }
         }
+    }
+
+    /// Pages of `space` in `range` were unmapped, but nobody was told: they may be reached, or not.
+    pub fn deferred(&mut self, space: usize, range: Range<u64>) {
+        self.unmap_begins(space, range.clone());
+        if let Some(space) = self.spaces.get_mut(space) {
+            space.deferred.push(range);
+        }
+    }
+
+    /// Whether anything in `range` of `space` was unmapped of which nobody was told.
+    pub fn is_deferred(&self, space: usize, range: &Range<u64>) -> bool {
+        let overlaps = |of: &Range<u64>| of.start < range.end && range.start < of.end;
+        self.spaces.get(space).is_some_and(|space| space.deferred.iter().any(overlaps))
+    }
+
+    /// All instances were told: nobody reaches any more what was unmapped so. Its ranges.
+    pub fn flushed(&mut self, space: usize) -> Vec<Range<u64>> {
+        let of = self.spaces.get_mut(space).map(|space| std::mem::take(&mut space.deferred));
+        let ranges = of.unwrap_or_default();
+        for range in &ranges {
+            self.unmap_ends(space, range.clone(), true);
+        }
+        ranges
     }
 
     /// Pages of `space` in `range` are being unmapped.

@@ -68,6 +68,37 @@ impl Oracle {
         }
     }
 
+    /// The device of `master` answers invalidations no more, or does again: until it does, the driver may block it.
+    pub fn set_mute(&mut self, master: usize, mute: bool) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.mute = mute;
+            state.was_mute |= mute;
+        }
+    }
+
+    /// Whether there has been any behind `instance` that does not.
+    pub fn is_any_mute(&self, instance: usize) -> bool {
+        self.masters.iter().any(|state| state.instance == instance && state.was_mute)
+    }
+
+    /// Whether it does not answer.
+    pub fn is_mute(&self, master: usize) -> bool {
+        self.masters.get(master).is_some_and(|state| state.mute)
+    }
+
+    /// All that `master` does is privileged.
+    pub fn is_privileged(&mut self, master: usize) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.privileged = true;
+        }
+    }
+
+    /// Whether the device behind `stream` does not answer in time, or did not once.
+    pub fn was_mute(&self, instance: usize, stream: u32) -> bool {
+        let master = self.master_of(instance, stream);
+        master.and_then(|master| self.masters.get(master)).is_some_and(|state| state.was_mute)
+    }
+
     /// Whatever is refused to `master` stalls, also what would be refused silently otherwise.
     pub fn stalls_always(&mut self, master: usize) {
         if let Some(state) = self.masters.get_mut(master) {

@@ -93,6 +93,12 @@ pub(super) struct MasterState {
     pub(super) perhaps: BTreeSet<u32>,
     /// Its SMMU leaves no choice: what is refused stalls, or has an event.
     pub(super) stalls_always: bool,
+    /// All that it does is privileged.
+    pub(super) privileged: bool,
+    /// Its device does not answer invalidations: it may be blocked at any moment.
+    pub(super) mute: bool,
+    /// Or did not, once.
+    pub(super) was_mute: bool,
     /// It goes from one thing to another without a moment in between, where no stage 2 is part of that.
     pub(super) hitless: bool,
     /// It goes on as a kernel before this one left it, all its substreams together.
@@ -145,6 +151,9 @@ impl Oracle {
             leaves: BTreeSet::new(),
             perhaps: BTreeSet::new(),
             stalls_always: false,
+            privileged: false,
+            mute: false,
+            was_mute: false,
             hitless: false,
             kept: false,
             response_bits: None,

@@ -28,14 +28,15 @@ impl Run<'_> {
             if number % 64 == 0 {
                 progress(Progress::Random { done: number, of: random.steps });
             }
-            let (operation, stale) = self.bench.oracle(|oracle| {
+            let (operation, stale, concerned) = self.bench.oracle(|oracle| {
                 let (operation, stale) = workload.next(oracle);
-                counter.count(&operation, oracle);
-                (operation, stale)
+                let concerned = counter.concerned(&operation, oracle);
+                (operation, stale, concerned)
             });
             let id = FIRST_RANDOM + self.random_operations;
             self.random_operations += 1;
             let done = self.operate(id, &operation)?;
+            counter.count(concerned, &operation, &done);
             accesses += done.accesses;
             refused += done.refused;
             let faults =

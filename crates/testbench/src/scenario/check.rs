@@ -12,6 +12,8 @@ pub(super) fn sequence(source: &Source<'_>, scenario: &Scenario, steps: &[Option
     let mut attached = Attached::default();
     let mut released: Vec<Option<usize>> = vec![None; scenario.processes.len()];
     let mut mapped: Vec<Vec<Mapping>> = vec![Vec::new(); scenario.spaces()];
+    // What was taken out stays the devices' until they were told.
+    let mut deferred: Vec<Vec<(u64, u64)>> = vec![Vec::new(); scenario.spaces()];
     let mut certain = true;
     for step in steps {
         let Some(step) = step else {
@@ -81,6 +83,14 @@ pub(super) fn sequence(source: &Source<'_>, scenario: &Scenario, steps: &[Option
                 attached.retain(|(_, substream), _| *substream != Substream::Process(process));
                 mapped[scenario.domains.len() + process].clear();
             }
+            Action::Defer { domain: space, iova, length } => {
+                deferred[space].push((iova, length));
+            }
+            Action::Flush { domain: space } => {
+                for (iova, length) in std::mem::take(&mut deferred[space]) {
+                    unmap(&mut mapped[space], iova, length, step.line);
+                }
+            }
             Action::Map { domain: space, iova, length, .. } => {
                 map(scenario, &mut mapped, space, iova, length, step.line)
                     .into_iter()
@@ -102,9 +112,11 @@ pub(super) fn sequence(source: &Source<'_>, scenario: &Scenario, steps: &[Option
             // Masters may have what they had, and domains are empty.
             Action::HandOver { .. } => mapped.iter_mut().for_each(Vec::clear),
             Action::Random(ref random) => {
-                let (start, end) = (random.iova, random.iova + random.pages * PAGE);
-                let window = Mapping { start, end, line: step.line };
                 for (space, mappings) in mapped.iter().enumerate() {
+                    let start = scenario.base(space) | random.iova;
+                    // In the upper half the last page is left out.
+                    let end = start.saturating_add(random.pages * PAGE);
+                    let window = Mapping { start, end, line: step.line };
                     if let Some(old) = mappings.iter().find(|old| old.overlaps(window)) {
                         wrong(format!(
                             "the window of random, {start:#x} to {:#x}, overlaps what line {} mapped in \

@@ -17,6 +17,8 @@ const GRANULES: [(&str, Granule); 3] =
 pub struct Tables {
     /// They are for stage 2.
     pub stage_2: bool,
+    /// Stage 1: its addresses are those of the upper half (TTB1).
+    pub upper: bool,
     /// Their granule; `None` for the smallest that all instances have.
     pub granule: Option<Granule>,
     /// Bits of output addresses; 0 for as many as all instances have, 48 at most.
@@ -31,6 +33,12 @@ pub struct Tables {
     pub vmid: Option<u16>,
     /// Hardware marks what devices write.
     pub dirty: bool,
+    /// Mappings begin as never accessed, and hardware marks those that are.
+    pub access_flags: bool,
+    /// Mappings may be of all types, and have all rights.
+    pub all_attributes: bool,
+    /// Stage 2: types are those of mappings, whatever devices say (S2FWB).
+    pub forced_types: bool,
     /// They are a guest's, whose memory is this domain of stage 2. Whatever is mapped leads to the same address there.
     pub over: Option<usize>,
     /// Such domains are over it.
@@ -98,6 +106,7 @@ pub(super) fn read(fields: &Fields<'_>, name: String, instances: &[Instance]) ->
     let stages = 1..=2;
     let tables = Tables {
         stage_2: fields.number("stage", stages) == Some(2),
+        upper: fields.flag("upper-half").unwrap_or(false),
         granule: fields.word("granule", &GRANULES),
         output_bits: fields.number("output-bits", 32..=52).unwrap_or(0) as u32,
         start_level: fields.number("start-level", 0..=3).map(|level| level as i8),
@@ -105,9 +114,21 @@ pub(super) fn read(fields: &Fields<'_>, name: String, instances: &[Instance]) ->
         splitting: fields.flag("splitting").unwrap_or(false),
         vmid: fields.number("vmid", 1..=0xffff).map(|vmid| vmid as u16),
         dirty: fields.flag("dirty").unwrap_or(false),
+        access_flags: fields.flag("access-flags").unwrap_or(false),
+        all_attributes: fields.flag("all-attributes").unwrap_or(false),
+        forced_types: fields.flag("forced-types").unwrap_or(false),
         over: None,
         guests: false,
     };
+    for (key, wrong, right) in [
+        ("upper-half", tables.stage_2 && tables.upper, "has no halves; leave it out"),
+        ("forced-types", !tables.stage_2 && tables.forced_types, "needs stage = 2"),
+    ] {
+        if wrong {
+            let message = format!("{key} = true in {} {right}", fields.what);
+            fields.source.wrong_at(fields.places().of(key), message);
+        }
+    }
     let usual = usual_bits(&tables, instances);
     let input_bits = fields.number("input-bits", 32..=52).map_or(usual, |bits| bits as u32);
     Domain { name, input_bits, tables, places: fields.places() }
@@ -122,6 +143,7 @@ pub(super) fn write(
 ) -> fmt::Result {
     let Tables {
         stage_2,
+        upper,
         granule,
         output_bits,
         start_level,
@@ -129,6 +151,9 @@ pub(super) fn write(
         splitting,
         vmid,
         dirty,
+        access_flags,
+        all_attributes,
+        forced_types,
         ..
     } = it.tables;
     if let Some(over) = over {
@@ -155,13 +180,26 @@ pub(super) fn write(
     if splitting {
         writeln!(out, "splitting = true")?;
     }
-    if dirty {
-        writeln!(out, "dirty = true")?;
+    for (key, has) in [
+        ("upper-half", upper),
+        ("dirty", dirty),
+        ("access-flags", access_flags),
+        ("all-attributes", all_attributes),
+        ("forced-types", forced_types),
+    ] {
+        if has {
+            writeln!(out, "{key} = true")?;
+        }
     }
     vmid.map_or(Ok(()), |vmid| writeln!(out, "vmid = {vmid}"))
 }
 
 impl Instance {
+    /// What it marks of mappings, as firmware says if it does (IDR0.HTTU).
+    pub fn httu(&self) -> u32 {
+        self.quirks.firmware_httu.unwrap_or(self.walks.httu)
+    }
+
     /// Whether it has a granule.
     pub fn has_granule(&self, granule: Granule) -> bool {
         match granule {
@@ -201,7 +239,7 @@ impl Scenario {
         };
         if let Some(over) = it.tables.over {
             // A guest is shown no stalls.
-            let nests = of.stage_1 && !(of.stalls > 0 && of.forced_stalls);
+            let nests = of.stage_1 && of.quirks.nests() && !(of.stalls > 0 && of.forced_stalls);
             return !nests || self.is_misfit(over, instance);
         }
         let granule = self.granule(domain);
@@ -222,7 +260,15 @@ impl Scenario {
             || it.input_bits > input
             || output > of.oas
             || wide && !has_wide
-            || it.tables.dirty && (of.walks.httu < 2 || !of.coherent)
+            || it.tables.dirty && (of.httu() < 2 || !of.coherent)
+            || it.tables.access_flags && (of.httu() < 1 || !of.coherent)
+            || it.tables.forced_types && !of.range_invalidation
+    }
+
+    /// The first address of an address space: 0, or that of the upper half.
+    pub fn base(&self, space: usize) -> u64 {
+        let upper = self.domains.get(space).is_some_and(|domain| domain.tables.upper);
+        if upper { u64::MAX << self.input_bits(space) } else { 0 }
     }
 
     /// The largest alignment that mappings of domains need.

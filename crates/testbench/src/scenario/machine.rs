@@ -4,7 +4,7 @@
 use core::ops::RangeInclusive;
 
 use super::error::{Mistakes, Position};
-use super::{Action, Device, Granules, Instance, Scenario, ScenarioErrors, Walks};
+use super::{Action, Device, Granules, Instance, Quirks, Scenario, ScenarioErrors, Walks};
 
 /// What a machine can run. A value of an ID register that the machine can't change is accepted if
 /// it is the machine's own, or if the driver can be told to stay within it.
@@ -58,6 +58,8 @@ pub struct Capabilities {
     pub coherent: Support,
     /// What its instances walk, where a scenario cannot choose that.
     pub walks: Option<Walks>,
+    /// Whether what it does may be unusual ([`Quirks`]).
+    pub quirks: Support,
     /// Devices it has.
     pub devices: Vec<Device>,
     /// Which StreamIDs devices can have.
@@ -147,6 +149,7 @@ impl Capabilities {
             range_invalidation: Support::Either,
             coherent: Support::Either,
             walks: None,
+            quirks: Support::Either,
             devices: vec![Device::Edu, Device::TestDevice],
             streams: Streams::Any,
             streams_per_master: 16,
@@ -186,6 +189,7 @@ impl Capabilities {
             range_invalidation: Support::Always,
             coherent: Support::Always,
             walks: Some(Walks::usual(true)),
+            quirks: Support::Never,
             devices: if several {
                 vec![Device::Edu, Device::TestDevice]
             } else {
@@ -276,6 +280,13 @@ impl Check<'_> {
                 instance.places.of(""),
                 format_args!("instance \"{}\" walks more, or bears less", instance.name),
                 "leave lpa2, wide-input, bbml and httu out",
+            );
+        }
+        if can.quirks == Support::Never && instance.quirks != Quirks::default() {
+            self.lacks(
+                instance.places.of(""),
+                format_args!("instance \"{}\" is unusual", instance.name),
+                "leave out what it is or firmware says, what it overrides, and while-off",
             );
         }
         if !can.stages.contains(&(instance.stage_1, instance.stage_2)) {

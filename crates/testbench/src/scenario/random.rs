@@ -66,6 +66,10 @@ pub struct Weights {
     pub reset: u32,
     /// Remove an instance, and take it into use again.
     pub replug: u32,
+    /// Unmap a run of pages and tell no instance, or tell all of what was unmapped so.
+    pub defer: u32,
+    /// A device with ATS answers in time no more; or it is reset, and used again.
+    pub mute: u32,
     /// Let another kernel take over, or end what it took over.
     pub hand_over: u32,
 }
@@ -104,6 +108,8 @@ impl Weights {
             + self.power
             + self.reset
             + self.replug
+            + self.defer
+            + self.mute
             + self.hand_over
     }
 }
@@ -133,6 +139,8 @@ impl Default for Weights {
             power: 0,
             reset: 0,
             replug: 0,
+            defer: 0,
+            mute: 0,
             hand_over: 0,
         }
     }

@@ -10,8 +10,9 @@ use toml::de::{DeTable, DeValue};
 use super::error::did_you_mean;
 use super::source::{Fields, Source, Value, describe, integer_value};
 use super::{
-    AsidPolicy, Device, Domain, Granules, Instance, Master, Memory, PAGE, Process, Scenario,
-    ScenarioErrors, StreamTableKind, Substream, Walks, check, domain, queues, step,
+    AsidPolicy, Device, Domain, Granules, Instance, Master, Memory, PAGE, Process, Quirks,
+    Scenario, ScenarioErrors, StreamTableKind, Substream, Walks, attributes, check, domain, queues,
+    step,
 };
 
 /// Domain names that mean something else.
@@ -278,6 +279,7 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
         repeated_invalidation: fields.flag("repeated-invalidation").unwrap_or(false),
         coherent: fields.flag("coherent").unwrap_or(true),
         walks: Walks::usual(true),
+        quirks: Quirks::read(fields),
         places: fields.places(),
     };
     let walks = Walks::read(fields, instance.range_invalidation);
@@ -300,6 +302,20 @@ fn instance(fields: &Fields<'_>, name: String) -> Instance {
     if let Some((key, wrong)) = queues::contradiction(&instance) {
         let wrong = format!("{wrong} in {}", fields.what);
         fields.source.wrong_at(instance.places.of(key), wrong);
+    }
+    let quirks = &instance.quirks;
+    for (key, wrong, right) in [
+        ("one-page", quirks.one_page && instance.queues.enhanced_log2.is_some(), "ecmdq"),
+        (
+            "firmware-httu",
+            quirks.firmware_httu.is_some_and(|httu| httu > instance.walks.httu),
+            "a lower httu",
+        ),
+    ] {
+        if wrong {
+            let message = format!("{key} in {} does not go with {right}", fields.what);
+            fields.source.wrong_at(instance.places.of(key), message);
+        }
     }
     if instance.pri && !instance.ats {
         let place = instance.places.of("pri");
@@ -437,6 +453,23 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
         let message = format!("response-pasid = true in {} needs pri = true", fields.what);
         fields.source.wrong_at(place, message);
     }
+    let overrides = attributes::read(fields);
+    let quirks = owner.map(|owner| owner.quirks).unwrap_or_default();
+    for (key, wanted, there, needed) in [
+        ("memory-override", overrides.memory.is_some(), quirks.type_overrides, "type-overrides"),
+        ("sharing-override", overrides.sharing.is_some(), quirks.type_overrides, "type-overrides"),
+        (
+            "privilege-override",
+            overrides.privilege.is_some(),
+            quirks.permission_overrides,
+            "permission-overrides",
+        ),
+    ] {
+        if wanted && !there {
+            let message = format!("{key} in {} needs an instance with {needed}", fields.what);
+            fields.source.wrong_at(fields.places().of(key), message);
+        }
+    }
     let devices = [Device::Edu, Device::TestDevice].map(|device| (device.name(), device));
     Master {
         name,
@@ -447,6 +480,7 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
         ats,
         pri,
         response_pasid,
+        overrides,
         device: fields.word("device", &devices).unwrap_or_default(),
         places: fields.places(),
     }

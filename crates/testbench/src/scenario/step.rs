@@ -25,7 +25,7 @@ const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
 
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 29] = [
+const ACTIONS: [(&str, Read); 33] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
     ("bind", |reader, fields| reader.bind(fields)),
@@ -40,6 +40,8 @@ const ACTIONS: [(&str, Read); 29] = [
     ("end-adoption", |reader, fields| reader.change(fields, Change::EndAdoption)),
     ("map", |reader, fields| reader.map(fields)),
     ("unmap", |reader, fields| reader.unmap(fields)),
+    ("unmap-deferred", |reader, fields| reader.unmap_deferred(fields)),
+    ("invalidate-all", |reader, fields| reader.invalidate_all(fields)),
     ("reclaim", |reader, fields| reader.reclaim(fields)),
     ("dirty", |reader, fields| reader.dirty(fields)),
     ("process-map", |reader, fields| reader.process_map(fields)),
@@ -51,6 +53,8 @@ const ACTIONS: [(&str, Read); 29] = [
     ("ask", |reader, fields| reader.ask(fields)),
     ("grant", |reader, fields| reader.grant(fields)),
     ("stop", |reader, fields| reader.stop(fields)),
+    ("mute", |reader, fields| reader.mute(fields)),
+    ("readmit", |reader, fields| reader.readmit(fields)),
     ("expect-fault", |reader, fields| reader.expect_fault(fields)),
     ("expect-blocked", |reader, fields| reader.expect_blocked(fields)),
     ("expect-data", |reader, fields| reader.expect_data(fields)),
@@ -196,7 +200,10 @@ impl Reader<'_> {
             fields.source.wrong_at(fields.places().whole, right);
         }
         for space in 0..self.scenario.spaces() {
-            self.inside(fields, space, iova, pages * PAGE)?;
+            // In the upper half, the same place; its last page is left out.
+            let base = self.scenario.base(space);
+            let pages = if base == 0 { pages } else { pages - 1 };
+            self.inside(fields, space, base | iova, pages * PAGE)?;
         }
         Some(Action::Random(Random { steps: steps?, seed, iova, pages, longest, weights }))
     }
@@ -205,6 +212,27 @@ impl Reader<'_> {
         let value = fields.need("instance", "\"smmu0\"")?;
         let instance = lookup(fields, "instance", &self.names.instances, value)?;
         Some(Action::Change { instance, change })
+    }
+
+    fn mute(&self, fields: &Fields<'_>) -> Option<Action> {
+        let late = fields.flag("late").unwrap_or(false);
+        Some(Action::Mute { master: self.keeping(fields)?, late })
+    }
+
+    fn readmit(&self, fields: &Fields<'_>) -> Option<Action> {
+        Some(Action::Readmit { master: self.keeping(fields)? })
+    }
+
+    /// A master that keeps translations, and asks for no pages.
+    fn keeping(&self, fields: &Fields<'_>) -> Option<usize> {
+        let master = self.master(fields)?;
+        let it = self.scenario.masters.get(master)?;
+        if it.ats && !it.pri {
+            return Some(master);
+        }
+        let message = format!("master \"{}\" needs ats = true, and no pri, for that", it.name);
+        fields.source.wrong_at(fields.places().of("master"), message);
+        None
     }
 
     fn master(&self, fields: &Fields<'_>) -> Option<usize> {
@@ -226,9 +254,22 @@ impl Reader<'_> {
     fn inside(&self, fields: &Fields<'_>, space: usize, iova: u64, length: u64) -> Option<()> {
         let kind = if space < self.names.domains.len() { "domain" } else { "process" };
         let input_bits = self.scenario.input_bits(space);
-        let end = 1u64 << input_bits;
-        if iova.checked_add(length).is_some_and(|last| last <= end) {
+        let (base, end) = (self.scenario.base(space), 1u64 << input_bits);
+        let last = iova.checked_sub(base).and_then(|iova| iova.checked_add(length));
+        // No range can say that it ends where all addresses do.
+        if last.is_some_and(|last| last <= end && (base == 0 || last < end)) {
             return Some(());
+        }
+        if base != 0 {
+            fields.source.wrong_at(
+                fields.places().of("iova"),
+                format!(
+                    "{length:#x} bytes at {iova:#x} leave domain \"{}\", whose upper half begins at {base:#x} \
+                     and ends before the last page",
+                    self.scenario.space(space)
+                ),
+            );
+            return None;
         }
         fields.source.wrong_at(
             fields.places().of("iova"),
@@ -268,6 +309,8 @@ fn weights(fields: Fields<'_>) -> Option<Weights> {
         power: weight("power", default.power),
         reset: weight("reset", default.reset),
         replug: weight("replug", default.replug),
+        defer: weight("defer", default.defer),
+        mute: weight("mute", default.mute),
         hand_over: weight("hand-over", default.hand_over),
     };
     if weights.always() == 0 {

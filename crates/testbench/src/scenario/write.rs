@@ -6,8 +6,8 @@ use std::fmt::{self, Write};
 use super::queues;
 use super::{
     Access, Action, Answer, AsidPolicy, Device, Domain, Granules, Instance, Master, Memory,
-    MemoryKind, PAGE, Process, Queues, Random, Scenario, Step, StreamTableKind, Substream, Target,
-    Weights,
+    MemoryKind, PAGE, Process, Queues, Random, Rights, Scenario, Step, StreamTableKind, Substream,
+    Target, Weights,
 };
 
 /// See [`Scenario::to_toml`].
@@ -112,7 +112,8 @@ fn instance(out: &mut String, it: &Instance) -> fmt::Result {
     key(out, "range-invalidation", it.range_invalidation, true)?;
     key(out, "repeated-invalidation", it.repeated_invalidation, false)?;
     key(out, "coherent", it.coherent, true)?;
-    it.walks.write(out, it.range_invalidation)
+    it.walks.write(out, it.range_invalidation)?;
+    it.quirks.write(out)
 }
 
 fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
@@ -125,6 +126,7 @@ fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
     key(out, "ats", it.ats, false)?;
     key(out, "pri", it.pri, false)?;
     key(out, "response-pasid", it.response_pasid, false)?;
+    super::attributes::write(out, &it.overrides)?;
     if it.device != Device::default() {
         writeln!(out, "device = {}", quoted(it.device.name()))?;
     }
@@ -214,6 +216,13 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
             let of = name(&scenario.instances, *instance, |it: &Instance| &it.name);
             writeln!(out, "{} = {{ instance = {of} }}", change.name())
         }
+        Action::Mute { master: of, late } => {
+            let late = if *late { ", late = true" } else { "" };
+            writeln!(out, "mute = {{ master = {}{late} }}", master(*of))
+        }
+        Action::Readmit { master: of } => {
+            writeln!(out, "readmit = {{ master = {} }}", master(*of))
+        }
         Action::HandOver { lost } if lost.is_empty() => writeln!(out, "hand-over = {{}}"),
         Action::HandOver { lost } => {
             let lost: Vec<String> = lost.iter().map(|index| master(*index)).collect();
@@ -222,13 +231,14 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
         Action::Replace { process: of } => {
             writeln!(out, "replace = {{ process = {} }}", process(*of))
         }
-        Action::Map { domain: index, iova, memory, offset, length, access, kind } => {
+        Action::Map { domain: index, iova, memory, offset, length, access, kind, rights } => {
             let mapping = mapping(*memory, *offset, *length, *access);
             write!(out, "map = {{ domain = {}, iova = {iova:#x}, {mapping}", domain(*index))?;
-            match kind {
-                MemoryKind::Normal => {}
-                MemoryKind::Uncached => write!(out, ", kind = \"uncached\"")?,
-                MemoryKind::Device => write!(out, ", kind = \"device\"")?,
+            if *kind != MemoryKind::Normal {
+                write!(out, ", kind = {}", quoted(queues::word(&MemoryKind::WORDS, kind)))?;
+            }
+            if *rights != Rights::Data {
+                write!(out, ", rights = {}", quoted(queues::word(&Rights::WORDS, rights)))?;
             }
             writeln!(out, " }}")
         }
@@ -239,6 +249,13 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
         Action::Unmap { domain: of, iova, length } => {
             let (of, range) = (domain(*of), range(*iova, *length));
             writeln!(out, "unmap = {{ domain = {of}, {range} }}")
+        }
+        Action::Defer { domain: of, iova, length } => {
+            let (of, range) = (domain(*of), range(*iova, *length));
+            writeln!(out, "unmap-deferred = {{ domain = {of}, {range} }}")
+        }
+        Action::Flush { domain: of } => {
+            writeln!(out, "invalidate-all = {{ domain = {} }}", domain(*of))
         }
         Action::Reclaim { domain: of, iova, length } => {
             let (of, range) = (domain(*of), range(*iova, *length));
@@ -351,6 +368,8 @@ fn random(out: &mut String, it: &Random) -> fmt::Result {
             ("power", all.power, Some(usual.power)),
             ("reset", all.reset, Some(usual.reset)),
             ("replug", all.replug, Some(usual.replug)),
+            ("defer", all.defer, Some(usual.defer)),
+            ("mute", all.mute, Some(usual.mute)),
             ("hand-over", all.hand_over, Some(usual.hand_over)),
         ];
         let written = weights.iter().filter(|(_, weight, usual)| Some(*weight) != *usual);

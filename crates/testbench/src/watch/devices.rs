@@ -12,8 +12,12 @@ use crate::platform::World;
 impl Watch {
     /// What the models observed of devices.
     pub(super) fn observe_device(&mut self, instance: usize, observation: &Observation) {
-        // A device that asks has ATS on, and so must its stream.
+        // A device that asks has ATS on, and so must its stream; but those that do not answer are blocked as they are.
         if let Observation::Requested { request, completion: Completion::Unsupported } = observation
+            && !self
+                .oracle
+                .master_of(instance, request.stream)
+                .is_some_and(|master| self.oracle.is_mute(master))
         {
             let text = format!(
                 "instance {instance}: stream {:#x} asked for the translation of {:#x}, but has no ATS: \
@@ -31,6 +35,8 @@ impl Watch {
             Some((self.oracle.master_of(instance, stream)?, endpoint))
         });
         endpoints
+            // Of those that do not answer, what they keep must be of no use, which accesses show.
+            .filter(|(master, _)| !self.oracle.is_mute(*master))
             .flat_map(|(master, endpoint)| {
                 let entries = endpoint.atc().iter();
                 entries.map(move |it| (User { master, substream: it.substream }, *it))

@@ -28,7 +28,9 @@ impl Watch {
         let Some(stream) = streams.first().copied() else { return };
         let fault = |event| fault(instance, stream, user.substream, event, iova, write);
         match how {
-            Refused::Silently | Refused::Somehow => {}
+            Refused::Silently => {}
+            // Perhaps, and with any event.
+            Refused::Somehow => self.faults.caused.push(fault(EventId::FTranslation)),
             Refused::With(event) => self.faults.expected.push(vec![fault(event)]),
             Refused::WithEither(one, other) => {
                 self.faults.expected.push(vec![fault(one), fault(other)]);

@@ -4,6 +4,7 @@
 mod ends;
 mod excess;
 mod groups;
+mod repeated;
 mod setup;
 
 use smmuv3_testbench::run::{Options, run};

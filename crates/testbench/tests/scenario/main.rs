@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use smmuv3_formats::EventId;
 use smmuv3_testbench::scenario::{
     Access, Action, Answer, AsidPolicy, Capabilities, Device, Granules, MemoryKind, Refusal,
-    Scenario, StreamTableKind, Substream, Target, Weights,
+    Rights, Scenario, StreamTableKind, Substream, Target, Weights,
 };
 
 /// A scenario without steps, to append to.
@@ -290,7 +290,8 @@ fn steps_mean_what_they_say() {
             offset: 0,
             length: 0x10000,
             access: Access::ReadWrite,
-            kind: MemoryKind::Normal
+            kind: MemoryKind::Normal,
+            rights: Rights::Data,
         }
     ));
     assert!(matches!(

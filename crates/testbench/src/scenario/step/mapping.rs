@@ -4,20 +4,16 @@
 use super::Reader;
 use crate::scenario::read::lookup;
 use crate::scenario::source::{Fields, Value};
-use crate::scenario::{Access, Action, MemoryKind, PAGE};
+use crate::scenario::{Access, Action, MemoryKind, PAGE, Rights};
 
 impl Reader<'_> {
     pub(super) fn map(&self, fields: &Fields<'_>) -> Option<Action> {
         let domain = self.domain(fields);
-        let kinds = [
-            ("normal", MemoryKind::Normal),
-            ("uncached", MemoryKind::Uncached),
-            ("device", MemoryKind::Device),
-        ];
         let mapping = self.mapping(fields, domain);
-        let kind = fields.word("kind", &kinds).unwrap_or(MemoryKind::Normal);
+        let kind = fields.word("kind", &MemoryKind::WORDS).unwrap_or(MemoryKind::Normal);
+        let rights = fields.word("rights", &Rights::WORDS).unwrap_or_default();
         let (iova, memory, offset, length, access) = mapping?;
-        Some(Action::Map { domain: domain?, iova, memory, offset, length, access, kind })
+        Some(Action::Map { domain: domain?, iova, memory, offset, length, access, kind, rights })
     }
 
     pub(super) fn process_map(&self, fields: &Fields<'_>) -> Option<Action> {
@@ -95,6 +91,29 @@ impl Reader<'_> {
         let (process, iova, length) = (process?, iova?, length?);
         self.inside(fields, self.names.domains.len() + process, iova, length)?;
         Some(Action::ProcessUnmap { process, iova, length })
+    }
+
+    pub(super) fn unmap_deferred(&self, fields: &Fields<'_>) -> Option<Action> {
+        let (domain, iova, length) = self.range(fields)?;
+        self.own_tables(fields, domain)?;
+        Some(Action::Defer { domain, iova, length })
+    }
+
+    pub(super) fn invalidate_all(&self, fields: &Fields<'_>) -> Option<Action> {
+        let domain = self.domain(fields)?;
+        self.own_tables(fields, domain)?;
+        Some(Action::Flush { domain })
+    }
+
+    /// Whether the tables of a domain are the driver's.
+    fn own_tables(&self, fields: &Fields<'_>, domain: usize) -> Option<()> {
+        let over = self.scenario.domains.get(domain).and_then(|domain| domain.tables.over);
+        if over.is_none() {
+            return Some(());
+        }
+        let message = format!("the tables of \"{}\" are a guest's", self.scenario.space(domain));
+        fields.source.wrong_at(fields.places().of("domain"), message);
+        None
     }
 
     pub(super) fn reclaim(&self, fields: &Fields<'_>) -> Option<Action> {

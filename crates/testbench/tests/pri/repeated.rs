@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A device that sends the last request of a group twice: one answer comes, and the second is reported.
+
+use smmuv3::page_request::Answer;
+use smmuv3::{Denied, Report, SubstreamId};
+use smmuv3_model::{Answered, Page, Requested};
+
+use crate::setup::{GPU, IOVA, NIC, PAGE, Setup};
+
+fn again(setup: &Setup, stream: u32, index: u16) {
+    let page = Page { address: IOVA + 9 * PAGE, read: true, write: true };
+    let asked = setup.world.machine().model(0).unwrap().ask_again(stream, index, page);
+    assert_eq!(asked, Some(Requested::Queued));
+}
+
+fn is_repeated(setup: &Setup) {
+    let (reports, more) = setup.reports(8);
+    assert!(!more && reports.len() == 1, "{reports:?}");
+    let Report::PageDenied { page, why: Denied::Repeated } = &reports[0] else {
+        panic!("{reports:?}")
+    };
+    assert_eq!(page.iova.0, IOVA + 9 * PAGE);
+}
+
+#[test]
+fn a_group_that_waits_is_answered_once_however_often_it_ends() {
+    let setup = Setup::new(5);
+    let index = setup.ask(NIC, None, 2);
+    let group = setup.group();
+    assert_eq!(group.len(), 2);
+    for _ in 0..3 {
+        again(&setup, NIC, index);
+        is_repeated(&setup);
+    }
+    assert!(setup.responses().is_empty(), "nothing was answered yet");
+    assert_eq!(group.respond(Answer::Success), Ok(true));
+    let responses = setup.responses();
+    assert_eq!(responses, [(NIC, None, index, Answered::Success, true)]);
+    // Its number is free again, and nothing of the second is left in it.
+    assert_eq!(setup.ask(NIC, None, 1), index);
+    let group = setup.group();
+    assert_eq!(group.len(), 1);
+    assert_eq!(group.respond(Answer::Invalid), Ok(true));
+    assert_eq!(setup.responses(), [(NIC, None, index, Answered::Invalid, true)]);
+}
+
+#[test]
+fn both_in_the_queue_at_once_are_one_group() {
+    let setup = Setup::new(5);
+    let index = setup.ask(NIC, None, 1);
+    again(&setup, NIC, index);
+    let (mut reports, more) = setup.reports(8);
+    assert!(!more && reports.len() == 2, "{reports:?}");
+    let second = reports.pop();
+    assert!(matches!(second, Some(Report::PageDenied { why: Denied::Repeated, .. })), "{second:?}");
+    let Some(Report::Pages(group)) = reports.pop() else { panic!("{reports:?}") };
+    // Dropping it is an answer, too.
+    drop(group);
+    assert_eq!(setup.responses(), [(NIC, None, index, Answered::Invalid, true)]);
+    assert!(!setup.waits(NIC));
+}
+
+#[test]
+fn a_detach_answers_it_once() {
+    let setup = Setup::new(5);
+    let index = setup.ask(NIC, None, 1);
+    again(&setup, NIC, index);
+    setup.iommu.detach(&setup.nic).unwrap();
+    let responses = setup.responses();
+    let once: Vec<u16> = responses.iter().map(|(_, _, index, ..)| *index).collect();
+    assert_eq!(once, [index], "{responses:?}");
+}
+
+#[test]
+fn where_answers_carry_pasids_groups_of_others_have_numbers_of_their_own() {
+    let setup = Setup::new(5);
+    let pasid = setup.iommu.allocate_pasid().unwrap();
+    setup.iommu.attach_pasid(&setup.gpu, pasid, &setup.other).unwrap();
+    setup.send(GPU, Some(pasid.0), 3, true);
+    let with = setup.group();
+    assert_eq!(with.group().pasid, Some(SubstreamId(pasid.0)));
+    // The same number without a PASID is another group.
+    setup.send(GPU, None, 3, true);
+    let without = setup.group();
+    assert_eq!(without.group().pasid, None);
+    assert_eq!(with.respond(Answer::Success), Ok(true));
+    assert_eq!(without.respond(Answer::Success), Ok(true));
+    setup.send(GPU, Some(pasid.0), 3, true);
+    let group = setup.group();
+    setup.send(GPU, Some(pasid.0), 3, true);
+    let (reports, _) = setup.reports(8);
+    assert!(
+        matches!(reports[..], [Report::PageDenied { why: Denied::Repeated, .. }]),
+        "{reports:?}"
+    );
+    assert_eq!(group.respond(Answer::Success), Ok(true));
+    setup.iommu.detach_pasid(&setup.gpu, pasid).unwrap();
+    setup.iommu.free_pasid(pasid).unwrap();
+}
