@@ -358,7 +358,8 @@ impl<'a> Workload<'a> {
         // Holes are allowed, but blocks must not be cut.
         let longest = self.longest();
         let longest = (longest * PAGE).div_ceil(unit);
-        let mut range = first..first + unit * self.rng.u64(1..=longest);
+        let bytes = unit * self.rng.u64(1..=longest);
+        let mut range = first..first.saturating_add(bytes).min(window.end);
         for iova in [range.start, range.end - PAGE] {
             if let Some(block) = oracle.block(space, iova) {
                 range = range.start.min(block.start)..range.end.max(block.end);

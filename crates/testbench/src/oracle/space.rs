@@ -220,7 +220,8 @@ impl Oracle {
     pub fn block(&self, space: usize, iova: u64) -> Option<Range<u64>> {
         self.shape(space).uncut.into_iter().filter(|uncut| *uncut != 0).find_map(|uncut| {
             let start = iova & !(uncut - 1);
-            let range = start..start + uncut;
+            // The last one of the upper half is never whole: no range ends where all addresses do.
+            let range = start..start.checked_add(uncut)?;
             let first = self.page(space, start)?;
             let whole = self.pages(space, range.clone()).count() as u64 == uncut / PAGE;
             (whole && first.pa % uncut == 0).then_some(range)
