@@ -179,6 +179,10 @@ pub(crate) fn change<P: Platform>(
             let stream = state.quarantined(&core.platform, instance)?;
             Some(AttachError::Quarantined { instance: id, stream })
         };
+        // Found out only now. Who binds gets what it is unbound with, and is told by a report alone.
+        let binds = matches!(goal, Goal::Bind(_));
+        let silent =
+            |configuration: &Configuration<P>| quarantined(configuration).filter(|_| !binds);
         let slot = state.slot(substream);
         let nested = substream == WITHOUT && state.nested.is_some();
         // After a reset a guest may have it still.
@@ -235,7 +239,7 @@ pub(crate) fn change<P: Platform>(
         {
             // The seat stays, and what the entries say becomes another.
             return match restate(core, configuration, instance, master, bound, &goal, &mut moves) {
-                Ok(()) => quarantined(configuration).map_or(Ok(Some(bound.seat)), Err),
+                Ok(()) => silent(configuration).map_or(Ok(Some(bound.seat)), Err),
                 Err(what) => Err(unconfirmed(what)),
             };
         }
@@ -307,7 +311,7 @@ pub(crate) fn change<P: Platform>(
         // Commit.
         let emptied = old.filter(|old| configuration.quit(old.place, old.at)).map(|old| old.place);
         let seat = new.map(|new| new.seat);
-        let answer = |configuration: &Configuration<P>| match quarantined(configuration) {
+        let answer = |configuration: &Configuration<P>| match silent(configuration) {
             Some(error) if seat.is_some() => Err(error),
             _ => settled.map(|()| seat).map_err(unconfirmed),
         };

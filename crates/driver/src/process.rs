@@ -294,6 +294,9 @@ impl<P: Platform> Process<P> {
     /// wide as theirs, and the platform can pin the process's ASID, that ASID is used, and CPUs maintain the TLB. A domain
     /// that has this number there gets another. Elsewhere the process has an ASID of the instance.
     ///
+    /// If it is found only now that a device does not answer, the process is bound all the same, so that it can be unbound:
+    /// [`Master::is_quarantined`] says it, and [`Report::Quarantined`](crate::Report::Quarantined).
+    ///
     /// # Errors
     /// See [`AttachError`].
     ///

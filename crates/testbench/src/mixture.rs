@@ -64,6 +64,8 @@ pub struct History {
     /// Where it is.
     pub pa: u64,
     values: [Vec<u64>; 8],
+    /// What it was before an access was cut off by one store, while hardware may still be using it.
+    cut: Option<Words>,
     /// Values of each word when the last CFGI for it was consumed; cleared by the SYNC after it.
     told: Option<[usize; 8]>,
     /// The command queue of that CFGI: only its CMD_SYNCs complete it.
@@ -77,11 +79,15 @@ const MOST: usize = 1 << 16;
 impl History {
     /// An entry at `pa` that has held `words` and nothing else.
     pub fn new(kind: Kind, pa: u64, words: Words) -> Self {
-        Self { kind, pa, values: words.map(|word| vec![word]), told: None, queue: 0 }
+        Self { kind, pa, values: words.map(|word| vec![word]), cut: None, told: None, queue: 0 }
     }
 
     /// The word at `index` was stored.
     pub fn stored(&mut self, index: usize, value: u64) {
+        let before = self.latest();
+        if self.kind == Kind::Ste && index == 0 && is_cut_off(value) && !is_cut_off(before[0]) {
+            self.cut = Some(before);
+        }
         if let Some(values) = self.values.get_mut(index)
             && values.last() != Some(&value)
         {
@@ -94,17 +100,25 @@ impl History {
         self.told = Some(std::array::from_fn(|index| self.values[index].len()));
     }
 
-    /// A CMD_SYNC has completed: of what hardware was told before, nothing older is in use.
+    /// A CMD_SYNC has completed: of what hardware was told before, nothing older is in use. Where the device `is_silent`, a
+    /// change may have been cut short once it was made: then it may be read, too.
     ///
     /// # Errors
     /// A combination that means neither the old nor the new configuration.
-    pub fn synchronised(&mut self) -> Result<(), Words> {
+    pub fn synchronised(&mut self, is_silent: bool) -> Result<(), Words> {
         let Some(told) = self.told.take() else { return Ok(()) };
         let oldest = self.values.each_ref().map(|values| values[0]);
-        let result = self.check(&[oldest, self.latest()]);
+        let cut = self.cut.filter(|_| is_silent);
+        let result = match (self.check(&[oldest, self.latest()]), cut) {
+            (Err(_), Some(cut)) => self.check(&[oldest, cut, self.latest()]),
+            (result, _) => result,
+        };
         for (values, told) in self.values.iter_mut().zip(told) {
             // What was stored last before the CFGI is what hardware reads from then on.
             values.drain(..told.saturating_sub(1));
+        }
+        if self.is_settled() {
+            self.cut = None;
         }
         result
     }
@@ -156,6 +170,12 @@ impl History {
         }
         Ok(())
     }
+}
+
+/// Whether an entry with this first word aborts all.
+fn is_cut_off(word: u64) -> bool {
+    let entry = Ste([word, 0, 0, 0, 0, 0, 0, 0]);
+    entry.v() && entry.config() & 0b100 == 0
 }
 
 /// The bits of an entry that holds `words` which an SMMU looks at. Reserved ones are not among them.
@@ -292,10 +312,10 @@ mod tests {
         ste.stored(0, 0x8002_0001);
         ste.stored(1, STAGE_1[1]);
         ste.told();
-        assert_eq!(ste.synchronised(), Ok(()));
+        assert_eq!(ste.synchronised(false), Ok(()));
         ste.stored(0, STAGE_1[0]);
         ste.told();
-        assert_eq!(ste.synchronised(), Ok(()));
+        assert_eq!(ste.synchronised(false), Ok(()));
         assert!(ste.is_settled());
         let table = ContextTable { pa: 0x8002_0000, log2: 0, split: None };
         assert_eq!((ste.latest(), ste.tables()), (STAGE_1, vec![table]));
@@ -307,7 +327,34 @@ mod tests {
         ste.stored(0, STAGE_1[0]);
         ste.stored(1, STAGE_1[1]);
         ste.told();
-        assert_eq!(ste.synchronised(), Err([0x8002_000b, 0, 0, 0, 0, 0, 0, 0]));
+        assert_eq!(ste.synchronised(false), Err([0x8002_000b, 0, 0, 0, 0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn a_change_may_be_cut_short_where_a_device_is_silent_but_only_once_it_was_made() {
+        let cut_short = |order: [usize; 2], silent| {
+            let mut ste = History::new(Kind::Ste, 0, ABORT);
+            for index in order {
+                ste.stored(index, STAGE_1[index]);
+            }
+            // Aborts as well, and says why.
+            ste.stored(0, ABORT[0] | 0b10);
+            ste.told();
+            ste.synchronised(silent)
+        };
+        let mixture = Err([0x8002_000b, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(cut_short([0, 1], true), mixture);
+        assert_eq!(cut_short([0, 1], false), mixture);
+        // The unused word first, which hardware has read by then.
+        let mut old = ABORT;
+        old[1] = STAGE_1[1];
+        for (silent, right) in [(true, Ok(())), (false, Err(STAGE_1))] {
+            let mut ste = History::new(Kind::Ste, 0, old);
+            ste.stored(0, STAGE_1[0]);
+            ste.stored(0, ABORT[0]);
+            ste.told();
+            assert_eq!(ste.synchronised(silent), right);
+        }
     }
 
     #[test]
@@ -318,13 +365,13 @@ mod tests {
         cd.stored(0, valid.with_asid(2).0[0]);
         cd.stored(1, 0x2000);
         cd.told();
-        assert!(cd.synchronised().is_err());
+        assert!(cd.synchronised(false).is_err());
         // Through an invalid one they can.
         let mut cd = History::new(Kind::Cd, 0, old);
         for (index, word) in [(0, 0), (1, 0x2000), (0, valid.with_asid(2).0[0])] {
             cd.stored(index, word);
             cd.told();
-            assert_eq!(cd.synchronised(), Ok(()));
+            assert_eq!(cd.synchronised(false), Ok(()));
         }
     }
 
@@ -336,7 +383,7 @@ mod tests {
             (1..8).for_each(|index| ste.stored(index, value));
         }
         ste.told();
-        assert_eq!(ste.synchronised(), Err(ste.latest()));
+        assert_eq!(ste.synchronised(false), Err(ste.latest()));
     }
 
     #[test]
@@ -363,7 +410,7 @@ mod tests {
         cd.stored(1, 1);
         cd.told();
         cd.stored(1, 2);
-        assert_eq!(cd.synchronised(), Ok(()));
+        assert_eq!(cd.synchronised(false), Ok(()));
         assert!(!cd.is_settled());
     }
 }

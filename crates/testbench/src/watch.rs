@@ -374,8 +374,12 @@ impl Watch {
     }
 
     fn synchronised(&mut self, (instance, queue): (usize, usize)) {
-        for Mixture { stream, structure, words } in self.structures.synchronised((instance, queue))
-        {
+        let oracle = &self.oracle;
+        let silent = |stream: u32| {
+            oracle.master_of(instance, stream).is_some_and(|master| oracle.is_mute(master))
+        };
+        let mixtures = self.structures.synchronised((instance, queue), silent);
+        for Mixture { stream, structure, words } in mixtures {
             let what = match structure {
                 Structure::Ste => "Ste".to_owned(),
                 Structure::Cd(0) => "Cd".to_owned(),

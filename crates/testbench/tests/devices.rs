@@ -46,6 +46,26 @@ fn the_story_of_ats_is_true_on_every_seed() {
 }
 
 #[test]
+fn a_process_can_be_unbound_from_a_device_that_falls_silent_while_it_is_bound() {
+    let scenario = parse(
+        r#"
+name = "silent-bind"
+instance = [{ name = "smmu", ats = true, ssid-bits = 13 }]
+master = [{ name = "gpu", instance = "smmu", streams = [5], substream-bits = 8, ats = true }]
+process = [{ name = "shell" }]
+step = [
+    { mute = { master = "gpu", late = true } },
+    { bind = { process = "shell", master = "gpu", refused = "maybe" } },
+    { bind = { process = "shell", master = "gpu", refused = "maybe" } },
+    { replace = { process = "shell" } },
+]
+"#,
+    );
+    let (verdict, failure) = verdict(&scenario, Options::default());
+    assert_eq!(verdict, "ok", "{failure}");
+}
+
+#[test]
 fn random_operations_hold_all_rules_with_devices_that_keep_translations() {
     let scenario = parse(RANDOM);
     for seed in 0..20 {

@@ -111,7 +111,8 @@ pub enum AttachError {
     },
     /// The master is in quarantine, since a device of its did not answer: see
     /// [`Master::is_quarantined`](crate::Master::is_quarantined). If it was found to be so only now, the change was made,
-    /// which counts once it is readmitted; else nothing was changed.
+    /// which counts once it is readmitted; else nothing was changed. [`Process::bind`](crate::Process::bind) tells only
+    /// of what was known before.
     Quarantined {
         /// The instance.
         instance: InstanceId,

@@ -348,6 +348,8 @@ impl Bench {
             });
             watch.kept_tags = all.collect();
         });
+        // What was on its way is over by now, for those that are lost too.
+        self.look(|watch| watch.collect(&self.world));
         for (index, master) in scenario.masters.iter().enumerate() {
             if lost.contains(&index) || adopted.get(master.instance) != Some(&true) {
                 self.look(|watch| watch.oracle.lose(index));
@@ -499,11 +501,14 @@ impl Bench {
                 let Use::Domain(domain) = use_ else { return false };
                 self.scenario.domains.get(*domain).is_some_and(|it| it.tables.vmid.is_some())
             };
+            // One that does not answer was cut off, or will be.
+            let surely = |it: &(User, Use)| waits(it) && !oracle.is_mute(it.0.master);
             Fears {
-                surely: oracle.power(index) == Power::Off || used.iter().any(waits),
+                surely: oracle.power(index) == Power::Off || used.iter().any(surely),
                 // What several instances share is given out once.
                 perhaps: self.scenario.asid_policy != AsidPolicy::PerInstance
-                    || used.iter().any(chosen),
+                    || used.iter().any(chosen)
+                    || used.iter().any(waits),
             }
         })
     }

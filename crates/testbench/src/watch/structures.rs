@@ -269,13 +269,18 @@ impl Structures {
         }
     }
 
-    /// A CMD_SYNC of a queue of `instance` has completed; what hardware could have read that means nothing.
-    pub(super) fn synchronised(&mut self, (instance, queue): (usize, usize)) -> Vec<Mixture> {
+    /// A CMD_SYNC of a queue of `instance` has completed; what hardware could have read that means nothing. Devices of
+    /// streams that are `silent` may be cut off at any moment.
+    pub(super) fn synchronised(
+        &mut self,
+        (instance, queue): (usize, usize),
+        silent: impl Fn(u32) -> bool,
+    ) -> Vec<Mixture> {
         let mut mixtures = Vec::new();
         for ((at, stream, structure), history) in &mut self.histories {
             if *at == instance
                 && history.queue == queue
-                && let Err(words) = history.synchronised()
+                && let Err(words) = history.synchronised(silent(*stream))
             {
                 mixtures.push(Mixture { stream: *stream, structure: *structure, words });
             }
@@ -396,7 +401,7 @@ mod tests {
         fn tell(&mut self, command: Command) -> Vec<Structure> {
             self.structures.told((0, 0), command);
             self.structures
-                .synchronised((0, 0))
+                .synchronised((0, 0), |_| false)
                 .into_iter()
                 .map(|mixture| mixture.structure)
                 .collect()

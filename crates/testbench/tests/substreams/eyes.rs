@@ -129,7 +129,7 @@ impl State {
                 {
                     let before = history.clone();
                     let held = self.held.entry(*key).or_default();
-                    if let Err(mut words) = history.synchronised() {
+                    if let Err(mut words) = history.synchronised(false) {
                         match before.check(held) {
                             Ok(()) if lenient => continue,
                             Err(other) if lenient => words = other,

@@ -91,7 +91,7 @@ impl Live {
             history.check(&[self.from, self.to, INVALID])?;
         }
         history.told();
-        history.synchronised()
+        history.synchronised(false)
     }
 
     /// The driver's way.

@@ -25,7 +25,8 @@ pub(super) fn shaped(scenario: Scenario) -> Scenario {
         if tables.over.is_some() {
             continue;
         }
-        let [upper, forced, flags, all, output, level] = std::array::from_fn(|_| rng.u8(..) < 80);
+        let [upper, flags, all, output] = std::array::from_fn(|_| rng.u8(..) < 80);
+        let [forced, level] = std::array::from_fn(|_| rng.u8(..) < 144);
         tables.upper = upper && !tables.stage_2;
         tables.forced_types = forced && tables.stage_2;
         (tables.access_flags, tables.all_attributes) = (flags, all);
