@@ -283,6 +283,8 @@ impl Bench {
         let scenario = self.scenario.clone();
         let instances = 0..scenario.instances.len();
         let fears: Vec<Fears> = instances.clone().map(|index| self.fears(index)).collect();
+        // What was cut off is not taken over.
+        self.look(|watch| watch.lose_silent());
         let kept = self.look(|watch| watch.oracle.crash());
         let probes = self.probes(lost);
         for index in instances.clone() {

@@ -197,6 +197,9 @@ impl Bench {
             if let Some(instance) = instance.filter(|_| master.response_pasid) {
                 self.watch().oracle.responses_carry(index, instance.ssid_bits);
             }
+            if let Some(instance) = instance {
+                self.watch().oracle.outputs(index, instance.oas);
+            }
             if instance.is_some_and(|it| it.forced_stalls) {
                 self.watch().oracle.stalls_always(index);
             }

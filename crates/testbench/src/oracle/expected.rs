@@ -105,6 +105,9 @@ impl Oracle {
         let own = master.uses(substream, after);
         let plain = master.uses(None, after);
         let bits = master.contexts.bits;
+        if own == Use::Identity && !master.puts_out(iova) {
+            return event(EventId::FAddrSize);
+        }
         if own == Use::Identity {
             return Expected { reach: vec![iova], refused: None };
         }

@@ -106,6 +106,13 @@ impl Oracle {
         }
     }
 
+    /// The SMMU of `master` puts out addresses of so many bits.
+    pub fn outputs(&mut self, master: usize, bits: u32) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.output_bits = bits;
+        }
+    }
+
     /// At the end nothing waits.
     pub fn no_stall_is_left(&mut self) {
         if let Some(Stalled { event, .. }) = self.stalls.iter().flatten().next().copied() {

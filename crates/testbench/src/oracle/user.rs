@@ -93,6 +93,8 @@ pub(super) struct MasterState {
     pub(super) perhaps: BTreeSet<u32>,
     /// Its SMMU leaves no choice: what is refused stalls, or has an event.
     pub(super) stalls_always: bool,
+    /// Bits of the addresses that its SMMU puts out.
+    pub(super) output_bits: u32,
     /// All that it does is privileged.
     pub(super) privileged: bool,
     /// Its device does not answer invalidations: it may be blocked at any moment.
@@ -108,6 +110,11 @@ pub(super) struct MasterState {
 }
 
 impl MasterState {
+    /// Whether its SMMU can put out `address`.
+    pub(super) fn puts_out(&self, address: u64) -> bool {
+        address.checked_shr(self.output_bits).unwrap_or(0) == 0
+    }
+
     pub(super) fn useful(&self, substream: Option<u32>) -> Useful {
         self.uses.get(&substream).copied().unwrap_or_default()
     }
@@ -151,6 +158,7 @@ impl Oracle {
             leaves: BTreeSet::new(),
             perhaps: BTreeSet::new(),
             stalls_always: false,
+            output_bits: u64::BITS,
             privileged: false,
             mute: false,
             was_mute: false,
@@ -342,7 +350,7 @@ impl Oracle {
         let fine = |after| {
             let used = master.uses(substream, after);
             // Beyond what an SMMU puts out, all is refused that is not translated.
-            let least = used != Use::Identity || iova >> 32 == 0;
+            let least = used != Use::Identity || master.puts_out(iova);
             let stage_1 = |space| !self.shape(space).stage_2 && self.over(space).is_none();
             least && self.space(used).is_none_or(stage_1)
         };

@@ -7,6 +7,19 @@ use super::Watch;
 use crate::oracle::Rule;
 
 impl Watch {
+    /// Those whose devices did not answer, and whose entries abort since, use nothing any more.
+    pub(crate) fn lose_silent(&mut self) {
+        for master in 0..self.oracle.masters() {
+            let (instance, streams) = self.oracle.streams(master);
+            let entry = |stream: &u32| self.structures.entry(instance, *stream).map(Ste);
+            let aborts =
+                |stream: &u32| entry(stream).is_some_and(|entry| entry.config() & 0b100 == 0);
+            if self.oracle.is_mute(master) && streams.iter().all(aborts) {
+                self.oracle.lose(master);
+            }
+        }
+    }
+
     /// `master` went on as it was left, and was detached: its entries let nothing through.
     pub(crate) fn after_kept(&mut self, master: usize) {
         if self.oracle.is_in_use(master) {
