@@ -174,6 +174,11 @@ fn clippy(report: &mut Report, workspace: &Workspace, libraries: Option<&Librari
             step.check(&mut workspace.cargo(arguments))
         },
     );
+    report.step(
+        "features",
+        "cargo clippy and test of the driver, without a part or with one alone",
+        |step| features(step, workspace),
+    );
     let absent = || Ok(Verdict::skipped(format!("no core for {}", bare::TARGET)));
     report.step("clippy-bare", "cargo clippy of the no_std packages, bare target", |step| {
         let Some(libraries) = libraries else { return absent() };
@@ -195,6 +200,27 @@ fn clippy(report: &mut Report, workspace: &Workspace, libraries: Option<&Librari
         }
         Ok(Verdict::passed(""))
     });
+}
+
+/// Clippy, and the unit tests, of the driver with none of the parts that can be left out, and with each alone.
+fn features(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
+    let mut last = Verdict::passed("");
+    for features in ["alloc", "alloc,nested", "sva", "alloc,ats", "alloc,pmcg"] {
+        let driver = ["-p", "smmuv3", "--no-default-features", "--features", features];
+        let clippy =
+            ["clippy"].into_iter().chain(driver).chain(["--all-targets", "--", "-D", "warnings"]);
+        let verdict = step.check(&mut workspace.cargo(clippy))?;
+        if verdict.tally.failed > 0 {
+            return Ok(verdict);
+        }
+        let test = ["test"].into_iter().chain(driver).chain(["--lib"]);
+        // With those before it: the step has one log.
+        last = run_tests(step, &mut workspace.cargo(test))?;
+        if last.tally.failed > 0 {
+            break;
+        }
+    }
+    Ok(last)
 }
 
 /// Builds with the `rust-version` of Cargo.toml, where this toolchain is a newer one.

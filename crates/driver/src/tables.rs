@@ -181,7 +181,7 @@ impl Own {
         let start = dispatch!(&tables, table => table.sl0());
         let splits = config.splitting && bbml != 0;
         let (upper, vmid) = (config.upper, config.vmid);
-        let guests = config.guests && stage == Stage::Two;
+        let guests = cfg!(feature = "nested") && config.guests && stage == Stage::Two;
         let nests = AtomicU64::new(0);
         Ok(Self { tables, shape, upper, start, mair, vmid, splits, guests, nests, counters: None })
     }
