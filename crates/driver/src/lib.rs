@@ -63,6 +63,8 @@
 //! * `nested`, `sva`, `ats`, `pmcg` (all by default): guests' stage 1 ([`nest`]), processes ([`Process`]), devices that keep
 //!   translations or ask for pages ([`atc`], [`page_request`]), performance monitors ([`pmcg`]). A driver without one takes
 //!   less room; an instance then has none of what it left out ([`Features`]), and all else works as with it.
+//! * `stage-2`, `granules`, `wide` (all by default): domains of stage 2, of 16 and 64 KiB pages, and of more than 48 bits.
+//!   Each kind of tables is code of its own. Without, such a domain is refused ([`CreateError::LeftOut`]).
 //! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers. The rest of
 //!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
