@@ -510,7 +510,9 @@ impl<P: Platform> Domain<P> {
         let mut result = Ok(());
         // SAFETY: the caller's promise; the frames are those that the table was made with.
         let cursor = match unsafe { table.unmap(platform, iova, len) } {
-            Err(cut @ TableUnmapError::Straddle { .. }) if own.splits => {
+            Err(cut @ TableUnmapError::Straddle { .. })
+                if cfg!(feature = "resizing") && own.splits =>
+            {
                 // SAFETY: as above.
                 result = unsafe { self.split(table, iova, len, cut) }?;
                 // SAFETY: as above.

@@ -65,6 +65,8 @@
 //!   less room; an instance then has none of what it left out ([`Features`]), and all else works as with it.
 //! * `stage-2`, `granules`, `wide` (all by default): domains of stage 2, of 16 and 64 KiB pages, and of more than 48 bits.
 //!   Each kind of tables is code of its own. Without, such a domain is refused ([`CreateError::LeftOut`]).
+//! * `resizing` (default): the contiguous hint ([`DomainConfig::contiguous`]) and splitting ([`DomainConfig::splitting`]).
+//!   Without it no mapping has the hint, and blocks are not cut, as where an instance has no BBML.
 //! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers. The rest of
 //!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.

@@ -167,7 +167,9 @@ impl Own {
             Stage::Two => Some(output_bits),
         };
         let input_bits = or(config.input_bits, input);
-        let sizes_change = config.contiguous || config.splitting;
+        let resizing = cfg!(feature = "resizing");
+        let (contiguous, splitting) = (resizing && config.contiguous, resizing && config.splitting);
+        let sizes_change = contiguous || splitting;
         let bbml = match config.bbml {
             _ if !sizes_change => 0,
             Some(bbml) => bbml,
@@ -186,8 +188,8 @@ impl Own {
         let mut table = TableConfig::new(input_bits, output_bits).with_mair(mair);
         table.upper = config.upper;
         table.start_level = config.start_level;
-        table.contiguous = config.contiguous;
-        table.splits = config.splitting;
+        table.contiguous = contiguous;
+        table.splits = splitting;
         table.bbml = level;
         table.all_attributes = config.all_attributes;
         table.fwb = forced_types;
@@ -213,7 +215,7 @@ impl Own {
             execute_by_privilege,
         };
         let start = dispatch!(&tables, table => table.sl0());
-        let splits = config.splitting && bbml != 0;
+        let splits = splitting && bbml != 0;
         let (upper, vmid) = (config.upper, config.vmid);
         let guests = cfg!(feature = "nested") && config.guests && stage == Stage::Two;
         let nests = AtomicU64::new(0);
