@@ -15,6 +15,7 @@ use crate::parsers;
 use crate::perf;
 use crate::qemu::{self, Qemu, Surroundings};
 use crate::report::{Report, Step, Verdict};
+use crate::size;
 use crate::tally::{Tally, TestRun};
 use crate::wasm;
 
@@ -63,6 +64,10 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
         Ok(verdict)
     });
 
+    report.step("size", size::WHAT, |step| match &libraries {
+        Some(libraries) => size::check(step, &workspace, libraries),
+        None => Ok(Verdict::skipped(format!("no core for {}", bare::TARGET))),
+    });
     boot::check(&mut report, &workspace, libraries.as_ref(), found.as_ref());
 
     let built = report.step("build", "cargo test --workspace --no-run", |step| {
@@ -191,7 +196,7 @@ fn clippy(report: &mut Report, workspace: &Workspace, libraries: Option<&Librari
     report.step("clippy-image", "cargo clippy of baremetal/", |step| {
         let Some(libraries) = libraries else { return absent() };
         // Each by itself: together they would share the driver's features.
-        for package in ["smmuv3-baremetal", "smmuv3-firmware"] {
+        for package in ["smmuv3-baremetal", "smmuv3-firmware", "smmuv3-size"] {
             let mut command = boot::cargo(workspace, libraries, "clippy");
             let verdict = step.check(command.args(["--package", package]).args(DENY))?;
             if verdict.tally.failed > 0 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Set-up and checks of the workspace, in one place: `cargo xtask test`, `cargo xtask boot`,
-//! `cargo xtask perf`, `cargo xtask fuzz`.
+//! `cargo xtask perf`, `cargo xtask size`, `cargo xtask fuzz`.
 
 mod bare;
 mod boot;
@@ -13,6 +13,7 @@ mod perf;
 mod qemu;
 mod registers;
 mod report;
+mod size;
 mod tally;
 mod wasm;
 
@@ -101,6 +102,13 @@ compiler; the exit status is 0 when nothing failed.",
         /// Compare with docs/performance.md instead of writing it.
         #[arg(long)]
         check: bool,
+    },
+
+    /// Weigh the code of the driver: the size of `.text` in an AArch64 image that uses it.
+    Size {
+        /// Put it into docs/performance.md.
+        #[arg(long)]
+        write: bool,
     },
 
     /// Run the fuzz targets of fuzz/: parsers, guided by coverage.
@@ -203,6 +211,7 @@ fn main() -> ExitCode {
         Task::Fuzz { targets, runs, seed } => {
             parsers::alone(&parsers::Campaign { targets, runs: Some(runs), seed })
         }
+        Task::Size { write } => size::alone(write),
         Task::Perf { check: true } => perf::check_alone(),
         Task::Perf { check: false } => perf::write().map(|()| Tally::default()),
     };

@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod heap;
 pub mod machine;
+pub mod memory;
 
 mod attach;
 mod driver;
