@@ -89,13 +89,13 @@ pub fn record(workspace: &Workspace, page: &str) -> Result<()> {
 }
 
 fn bench(workspace: &Workspace, arguments: &[&str]) -> Command {
-    let mut command = workspace.cargo(["bench", "-p", "smmuv3-perf", "--"]);
+    let mut command = workspace.cargo(["bench", "-p", "smmuv3-perf", "--bench", "figures", "--"]);
     command.args(arguments);
     command
 }
 
 /// Runs `command`; shows what it prints, line by line, and gives it too.
-fn shown(command: &mut Command) -> Result<String> {
+pub fn shown(command: &mut Command) -> Result<String> {
     use std::io::{BufRead, BufReader};
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let mut output = String::new();
@@ -133,7 +133,7 @@ fn compiler() -> Result<[String; 2]> {
     Ok([version, host.context("`rustc -vV` names no host")?.to_owned()])
 }
 
-fn place() -> Result<Place> {
+pub fn place() -> Result<Place> {
     let [rustc, host] = compiler()?;
     let date = environment::output_of(Command::new("date").args(["-u", "+%Y-%m-%d"]));
     let date = date.context("`date` fails")?.trim().to_owned();

@@ -9,6 +9,7 @@ extern crate alloc;
 pub mod heap;
 pub mod machine;
 pub mod memory;
+pub mod scaling;
 
 mod attach;
 mod driver;
