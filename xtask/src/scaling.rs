@@ -27,7 +27,7 @@ const AFTER: &str = "
 ## What is measured
 
 The SMMU is one that has carried out what it was told so many microseconds later, in order, however much it was. Each row
-is 150 ms. A queue is given one TLBI and a CMD_SYNC, and both are waited for; *fewest / most* is 1 where all threads get
+is the best of twenty runs of 10 ms. A queue is given one TLBI and a CMD_SYNC, and both are waited for; *fewest / most* is 1 where all threads get
 as much, *longest* the longest that one of them took. The baselines are in `crates/perf/src/scaling/baseline.rs`: they are
 given a flattering lightness, with neither errors, nor content of commands, nor clocks.
 

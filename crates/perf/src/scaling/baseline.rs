@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Two command queues to compare with. Both spare themselves the commands' content, the checks, and errors; both yield
-//! where a kernel would spin with interrupts masked, since whoever they wait for may have no processor.
+//! Two command queues to compare with. Both spare themselves the commands' content, the checks, and errors; both wait
+//! as the driver does, also where a kernel would spin with interrupts masked: whoever is waited for may have no processor.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::thread::yield_now;
 
 use smmuv3::Mmio;
 use smmuv3_formats::register::{CmdqCons, CmdqProd};
 
 use super::Timed;
+use super::timed::pause;
 
 /// Slots of the queue, as the driver's has them.
 const ENTRIES: u64 = 256;
@@ -73,7 +73,7 @@ impl Locked {
         let hardware = &self.hardware;
         let end = loop {
             while self.taken.swap(true, Ordering::Acquire) {
-                yield_now();
+                pause();
             }
             let start = self.tail.load(Ordering::Relaxed);
             let end = start + slots;
@@ -89,14 +89,14 @@ impl Locked {
                 break end;
             }
             self.observe();
-            yield_now();
+            pause();
         };
         loop {
             self.observe();
             if self.consumed.load(Ordering::Acquire) >= end {
                 return;
             }
-            yield_now();
+            pause();
         }
     }
 }
@@ -162,7 +162,7 @@ impl Exchanged {
                     self.set_cons(hardware.read_cons());
                     self.sharers.fetch_and(!EXCLUSIVE, Ordering::Release);
                 } else {
-                    yield_now();
+                    pause();
                 }
                 old = self.indices.load(Ordering::Relaxed);
             }
@@ -178,7 +178,7 @@ impl Exchanged {
         (start..start + slots).for_each(|position| hardware.fill(position));
         let mut sharers = self.sharers.fetch_add(1, Ordering::Relaxed);
         while sharers & EXCLUSIVE != 0 {
-            yield_now();
+            pause();
             sharers = self.sharers.load(Ordering::Relaxed);
         }
         // Marked as valid.
@@ -190,13 +190,13 @@ impl Exchanged {
         if owner {
             // The owner publishes the run.
             while self.owned_from.load(Ordering::Acquire) != start {
-                yield_now();
+                pause();
             }
             let end = Self::prod(self.indices.fetch_and(!OWNED, Ordering::Relaxed));
             let mut position = start;
             while position != end {
                 while !self.is_valid(position) {
-                    yield_now();
+                    pause();
                 }
                 position = (position + 1) & INDEX;
             }
@@ -209,7 +209,7 @@ impl Exchanged {
             if (slots..=ENTRIES).contains(&ahead) {
                 break cons;
             }
-            yield_now();
+            pause();
         };
         if self.sharers.load(Ordering::Relaxed) == 1 {
             self.set_cons(cons);

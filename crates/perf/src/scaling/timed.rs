@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use smmuv3::{Frames, Mmio, PhysAddr, Platform};
@@ -14,6 +15,27 @@ use crate::machine::{Flag, Host, Registers};
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
+    static TURNS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// There are more threads than processors.
+static SHARED: AtomicBool = AtomicBool::new(false);
+
+/// So many threads are about to run.
+pub(super) fn share(threads: usize) {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    SHARED.store(threads > processors, Ordering::Relaxed);
+}
+
+/// One turn of a loop that waits. Now and then whoever is waited for gets the processor, if there is none for everybody.
+/// Not each time: with other work on the machine, that would be waited for, too.
+pub(super) fn pause() {
+    TURNS.set(TURNS.get().wrapping_add(1));
+    if TURNS.get().is_multiple_of(256) && SHARED.load(Ordering::Relaxed) {
+        std::thread::yield_now();
+    } else {
+        std::hint::spin_loop();
+    }
 }
 
 /// Makes this thread the CPU of that number.
@@ -144,8 +166,7 @@ unsafe impl Platform for Cpus {
     }
 
     fn relax(&self) {
-        // There may be more threads than processors.
-        std::thread::yield_now();
+        pause();
     }
 
     fn now(&self) -> u64 {
