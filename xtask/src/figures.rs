@@ -242,7 +242,7 @@ pub fn page(place: &Place, measured: &Measured) -> Result<String> {
     page.push_str(TAKEN_HEAD);
     for (name, linux) in TAKEN {
         let of = |kind: &str| value(&measured.counted, &format!("{kind}: {name}"));
-        writeln!(page, "| {name} | {:.1} | {:.2} | {linux:.2} |", of("heap")?, of("memory")?)?;
+        writeln!(page, "| {name} | {:.1} | {:.1} | {linux:.1} |", of("heap")?, of("memory")?)?;
     }
     page.push_str(CONTENTION);
     page.push_str(&measured.contention);
@@ -309,8 +309,8 @@ pub fn check(page: &str, counted: &[Figure]) -> Result<usize> {
         let Some(row) = row.filter(|row| row.len() == 4) else { bail!("the page has no `{name}`") };
         for (kind, then) in ["heap", "memory"].into_iter().zip(&row[1..]) {
             let (now, then) = (value(counted, &format!("{kind}: {name}"))?, then.parse::<f64>()?);
-            // What is written has two decimals.
-            if (now - then).abs() > (TOLERANCE * then).max(0.01) {
+            // What is written has one decimal.
+            if (now - then).abs() > (TOLERANCE * then).max(0.1) {
                 writeln!(complaints, "{kind}: {name}: {now:.1}, recorded as {then:.1}")?;
             } else {
                 agreed += 1;

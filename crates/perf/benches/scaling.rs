@@ -46,6 +46,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     queues(&draw)?;
     arrangements(&draw)?;
     overlaps(&draw)?;
+    if let Some(folder) = folder {
+        // Beside the pictures' folder, where counted figures are.
+        let page = fs::read_to_string(folder.join("../performance.md"))?;
+        counted(&page, folder)?;
+    }
     Ok(())
 }
 
@@ -120,6 +125,115 @@ fn overlaps(draw: Draw<'_>) -> Result<(), String> {
     }
     let lines = [("all are told first (this driver)", together), ("one by one", one_by_one)];
     draw("instances.svg", "An unmap on several SMMUs of 10 us", ["SMMUs", "us"], &lines)
+}
+
+/// Draws what performance.md has counted, whatever the machine.
+fn counted(page: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let cells = |row: &str| -> Vec<String> {
+        row.trim().trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    let rows: Vec<Vec<String>> = page.lines().map(cells).collect();
+    let number = |row: &[String], at: usize| row.get(at)?.parse::<f64>().ok();
+
+    const QUEUES: [&str; 3] = ["tickets", "spin lock", "compare-and-exchange loop"];
+    let of_queue = |queue: &str, at| {
+        let row = rows
+            .iter()
+            .find(|row| row[0] == queue && row.get(1).is_some_and(|it| it == "1 + CMD_SYNC"));
+        row.and_then(|row| number(row, at)).ok_or_else(|| format!("no count of `{queue}`"))
+    };
+    let mut groups = Vec::new();
+    for (name, at) in [
+        ("read-modify-writes", 3),
+        ("refused exchanges", 4),
+        ("reads of CONS", 7),
+        ("turns, masked", 8),
+        ("other turns", 9),
+    ] {
+        let values: Result<Vec<f64>, String> =
+            QUEUES.iter().map(|queue| of_queue(queue, at)).collect();
+        groups.push((name, values?));
+    }
+    let title = "Sixteen CPUs on one command queue, counted for each command";
+    let series = ["tickets (this driver)", "spin lock", "compare-and-exchange loop"];
+    fs::write(folder.join("contention.svg"), bars(title, &series, &groups)?)?;
+
+    let mut groups = Vec::new();
+    for (name, row) in [
+        ("map a page", "map 1 page, tables exist"),
+        ("unmap a page", "unmap 1 page"),
+        ("look up", "look up a random address"),
+        ("map a block", "map one 2 MiB block"),
+        ("TLBI + SYNC", "command queue: 1 TLBI + SYNC"),
+    ] {
+        let found =
+            rows.iter().find(|cells| cells[0] == row).ok_or_else(|| format!("no `{row}`"))?;
+        let [ours, linux] =
+            [1, 2].map(|at| number(found, at).ok_or_else(|| format!("`{row}`: no number")));
+        // Nobody wrote the least for all of them.
+        groups.push((name, vec![ours?, linux?, number(found, 3).unwrap_or(0.0)]));
+    }
+    let series = ["this driver", "Linux 7.3's own functions", "a loop by hand"];
+    fs::write(folder.join("instructions.svg"), bars("Instructions, x86-64", &series, &groups)?)?;
+    Ok(())
+}
+
+/// Bars, in groups with a name: in each a bar for each of `series`.
+fn bars(
+    title: &str,
+    series: &[&str],
+    groups: &[(&str, Vec<f64>)],
+) -> Result<String, Box<dyn Error>> {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        area.fill(&WHITE)?;
+        let top = groups.iter().flat_map(|(_, values)| values).copied().fold(0.0, f64::max);
+        let font = |size: u32| ("system-ui, sans-serif", size).into_font().color(&TEXT);
+        let mut chart = ChartBuilder::on(&area)
+            .margin(16)
+            .caption(title, font(18))
+            .x_label_area_size(36)
+            .y_label_area_size(56)
+            .build_cartesian_2d(0.0..groups.len() as f64, 0.0..top * 1.35)?;
+        let name = |at: &f64| {
+            let group = groups.get(*at as usize).filter(|_| (at.fract() - 0.5).abs() < 0.01);
+            group.map_or_else(String::new, |(name, _)| (*name).to_owned())
+        };
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .bold_line_style(FAINT)
+            .light_line_style(TRANSPARENT)
+            .axis_style(TEXT)
+            .x_labels(2 * groups.len() + 1)
+            .x_label_formatter(&name)
+            .label_style(font(13))
+            .draw()?;
+        let width = 0.8 / series.len() as f64;
+        for (index, (name, colour)) in series.iter().zip(COLOURS).enumerate() {
+            let bar = |(group, (_, values)): (usize, &(&str, Vec<f64>))| {
+                let left = group as f64 + 0.1 + index as f64 * width;
+                let value = values.get(index).copied().unwrap_or(0.0);
+                Rectangle::new([(left, 0.0), (left + 0.9 * width, value)], colour.filled())
+            };
+            let all = chart.draw_series(groups.iter().enumerate().map(bar))?;
+            all.label(*name).legend(move |(x, y)| {
+                Rectangle::new([(x + 8, y - 6), (x + 22, y + 6)], colour.filled())
+            });
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .margin(12)
+            .legend_area_size(36)
+            .background_style(WHITE)
+            .border_style(FAINT)
+            .label_font(font(13))
+            .draw()?;
+        area.present()?;
+    }
+    Ok(svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1))
 }
 
 fn picture(title: &str, axes: [&str; 2], lines: &[Line]) -> Result<String, Box<dyn Error>> {
