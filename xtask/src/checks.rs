@@ -26,6 +26,18 @@ const BARE_PACKAGES: [&str; 5] =
 /// Their features that are not on by default.
 const BARE_FEATURES: &str = "smmuv3/safe-mmio,smmuv3-dma/virtio-drivers";
 
+/// What the driver is also built and tested with: none of the parts that can be left out, and each alone.
+const FEATURES: [&str; 8] = [
+    "alloc",
+    "alloc,nested",
+    "sva",
+    "alloc,ats",
+    "alloc,pmcg",
+    "alloc,stage-2",
+    "alloc,granules,wide",
+    "alloc,resizing",
+];
+
 /// Runs every check and prints the report; `qemu` is the value of `--qemu`.
 pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
     let workspace = Workspace::find()?;
@@ -210,7 +222,7 @@ fn clippy(report: &mut Report, workspace: &Workspace, libraries: Option<&Librari
 /// Clippy, and the unit tests, of the driver with none of the parts that can be left out, and with each alone.
 fn features(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
     let mut last = Verdict::passed("");
-    for features in ["alloc", "alloc,nested", "sva", "alloc,ats", "alloc,pmcg"] {
+    for features in FEATURES {
         let driver = ["-p", "smmuv3", "--no-default-features", "--features", features];
         let clippy =
             ["clippy"].into_iter().chain(driver).chain(["--all-targets", "--", "-D", "warnings"]);

@@ -326,3 +326,61 @@ fn common(sets: impl Iterator<Item = u32> + Clone) -> Granule {
     let of_any = sets.fold(0, |any, set| any | set);
     smallest(of_all).or(smallest(of_any)).unwrap_or(Granule::K4)
 }
+
+#[cfg(test)]
+mod tests {
+    use core::ptr::NonNull;
+
+    use smmuv3_pagetable::TableError;
+
+    use super::*;
+
+    /// A platform that has no memory.
+    struct Nothing;
+
+    // SAFETY: it hands out nothing.
+    unsafe impl Frames for Nothing {
+        fn allocate(&self, _: usize, _: usize) -> Option<PhysAddr> {
+            None
+        }
+
+        unsafe fn free(&self, _: PhysAddr, _: usize, _: usize) {}
+
+        fn pointer(&self, _: PhysAddr) -> NonNull<u8> {
+            unreachable!("there is no memory")
+        }
+
+        fn publish(&self, _: PhysAddr, _: usize) {}
+    }
+
+    #[test]
+    fn kinds_that_are_left_out_are_refused_and_no_others() {
+        for stage in [Stage::One, Stage::Two] {
+            for granule in Granule::ALL {
+                for bits in [40, 52] {
+                    let mut config = DomainConfig::default();
+                    (config.stage, config.granule) = (stage, Some(granule));
+                    (config.input_bits, config.output_bits) = (bits, bits);
+                    let made = Own::new(&Nothing, &config, [].into_iter()).map(drop);
+                    let there = (stage == Stage::One || cfg!(feature = "stage-2"))
+                        && (granule == Granule::K4 || cfg!(feature = "granules"))
+                        && (bits == 40 || cfg!(feature = "wide"));
+                    match made {
+                        Err(CreateError::LeftOut) => {
+                            assert!(!there, "{stage:?} {granule:?} {bits}")
+                        }
+                        Err(CreateError::Table(TableError::NoFrames { .. })) => assert!(there),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a driver has no tables for is not chosen by itself.
+    #[test]
+    fn the_granule_is_one_that_there_is() {
+        let shift = common([1 << 14 | 1 << 16].into_iter().map(|set| set & GRANULES)).shift();
+        assert_eq!(shift, if cfg!(feature = "granules") { 14 } else { 12 });
+    }
+}
