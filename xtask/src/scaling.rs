@@ -18,7 +18,9 @@ const HEAD: &str = "\
 Written by `cargo xtask scaling`; not to be edited. Real threads, in one run, so that rows can be compared with each other;
 with another machine's they cannot. Where there are more threads than processors, the longest time is the scheduler's more
 than the queue's, and a thread that is stopped while others wait for it stops them: on real CPUs interrupts are masked there.
-What the queues cost in instructions of the bus, whatever the machine, is counted in [performance.md](performance.md#many-cpus-on-one-command-queue),
+On a machine that has other things to do, rates of the same row differ by a factor of two between runs, and with them the
+order of the queues; the last table, on one thread, does not.
+What the queues cost in shared accesses, whatever the machine, is counted in [performance.md](performance.md#many-cpus-on-one-command-queue),
 with sixteen CPUs and with enhanced queues.
 
 ";
