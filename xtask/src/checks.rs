@@ -15,6 +15,7 @@ use crate::parsers;
 use crate::perf;
 use crate::qemu::{self, Qemu, Surroundings};
 use crate::report::{Report, Step, Verdict};
+use crate::size;
 use crate::tally::{Tally, TestRun};
 use crate::wasm;
 
@@ -24,6 +25,18 @@ const BARE_PACKAGES: [&str; 5] =
 
 /// Their features that are not on by default.
 const BARE_FEATURES: &str = "smmuv3/safe-mmio,smmuv3-dma/virtio-drivers";
+
+/// What the driver is also built and tested with: none of the parts that can be left out, and each alone.
+const FEATURES: [&str; 8] = [
+    "alloc",
+    "alloc,nested",
+    "sva",
+    "alloc,ats",
+    "alloc,pmcg",
+    "alloc,stage-2",
+    "alloc,granules,wide",
+    "alloc,resizing",
+];
 
 /// Runs every check and prints the report; `qemu` is the value of `--qemu`.
 pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
@@ -63,6 +76,10 @@ pub fn run_all(qemu: Option<PathBuf>, require_qemu: bool) -> Result<Tally> {
         Ok(verdict)
     });
 
+    report.step("size", size::WHAT, |step| match &libraries {
+        Some(libraries) => size::check(step, &workspace, libraries),
+        None => Ok(Verdict::skipped(format!("no core for {}", bare::TARGET))),
+    });
     boot::check(&mut report, &workspace, libraries.as_ref(), found.as_ref());
 
     let built = report.step("build", "cargo test --workspace --no-run", |step| {
@@ -174,6 +191,11 @@ fn clippy(report: &mut Report, workspace: &Workspace, libraries: Option<&Librari
             step.check(&mut workspace.cargo(arguments))
         },
     );
+    report.step(
+        "features",
+        "cargo clippy and test of the driver, without a part or with one alone",
+        |step| features(step, workspace),
+    );
     let absent = || Ok(Verdict::skipped(format!("no core for {}", bare::TARGET)));
     report.step("clippy-bare", "cargo clippy of the no_std packages, bare target", |step| {
         let Some(libraries) = libraries else { return absent() };
@@ -186,7 +208,7 @@ fn clippy(report: &mut Report, workspace: &Workspace, libraries: Option<&Librari
     report.step("clippy-image", "cargo clippy of baremetal/", |step| {
         let Some(libraries) = libraries else { return absent() };
         // Each by itself: together they would share the driver's features.
-        for package in ["smmuv3-baremetal", "smmuv3-firmware"] {
+        for package in ["smmuv3-baremetal", "smmuv3-firmware", "smmuv3-size"] {
             let mut command = boot::cargo(workspace, libraries, "clippy");
             let verdict = step.check(command.args(["--package", package]).args(DENY))?;
             if verdict.tally.failed > 0 {
@@ -195,6 +217,27 @@ fn clippy(report: &mut Report, workspace: &Workspace, libraries: Option<&Librari
         }
         Ok(Verdict::passed(""))
     });
+}
+
+/// Clippy, and the unit tests, of the driver with none of the parts that can be left out, and with each alone.
+fn features(step: &mut Step, workspace: &Workspace) -> Result<Verdict> {
+    let mut last = Verdict::passed("");
+    for features in FEATURES {
+        let driver = ["-p", "smmuv3", "--no-default-features", "--features", features];
+        let clippy =
+            ["clippy"].into_iter().chain(driver).chain(["--all-targets", "--", "-D", "warnings"]);
+        let verdict = step.check(&mut workspace.cargo(clippy))?;
+        if verdict.tally.failed > 0 {
+            return Ok(verdict);
+        }
+        let test = ["test"].into_iter().chain(driver).chain(["--lib"]);
+        // With those before it: the step has one log.
+        last = run_tests(step, &mut workspace.cargo(test))?;
+        if last.tally.failed > 0 {
+            break;
+        }
+    }
+    Ok(last)
 }
 
 /// Builds with the `rust-version` of Cargo.toml, where this toolchain is a newer one.

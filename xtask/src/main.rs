@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Set-up and checks of the workspace, in one place: `cargo xtask test`, `cargo xtask boot`,
-//! `cargo xtask perf`, `cargo xtask fuzz`.
+//! `cargo xtask perf`, `cargo xtask size`, `cargo xtask scaling`,
+//! `cargo xtask fuzz`.
 
 mod bare;
 mod boot;
@@ -13,6 +14,8 @@ mod perf;
 mod qemu;
 mod registers;
 mod report;
+mod scaling;
+mod size;
 mod tally;
 mod wasm;
 
@@ -101,6 +104,16 @@ compiler; the exit status is 0 when nothing failed.",
         /// Compare with docs/performance.md instead of writing it.
         #[arg(long)]
         check: bool,
+    },
+
+    /// Measure many threads at once, and write docs/scaling.md with its pictures.
+    Scaling,
+
+    /// Weigh the code of the driver: the size of `.text` in an AArch64 image that uses it.
+    Size {
+        /// Put it into docs/performance.md.
+        #[arg(long)]
+        write: bool,
     },
 
     /// Run the fuzz targets of fuzz/: parsers, guided by coverage.
@@ -203,6 +216,8 @@ fn main() -> ExitCode {
         Task::Fuzz { targets, runs, seed } => {
             parsers::alone(&parsers::Campaign { targets, runs: Some(runs), seed })
         }
+        Task::Scaling => scaling::write().map(|()| Tally::default()),
+        Task::Size { write } => size::alone(write),
         Task::Perf { check: true } => perf::check_alone(),
         Task::Perf { check: false } => perf::write().map(|()| Tally::default()),
     };

@@ -12,6 +12,7 @@ use crate::environment::{self, Workspace};
 use crate::figures::{self, Measured, Place};
 use crate::registers;
 use crate::report::{Report, Step, Verdict};
+use crate::size;
 use crate::tally::Tally;
 
 const PAGE: &str = "docs/performance.md";
@@ -26,8 +27,9 @@ pub fn write() -> Result<()> {
     if !has_valgrind() {
         bail!("{NO_VALGRIND}");
     }
-    // Counted by the bare-metal image, and written by `cargo xtask boot --count --write`.
-    let registers = registers::section_of(&recorded(&workspace)?)?.to_owned();
+    // Written by `cargo xtask boot --count --write`, and `cargo xtask size --write`.
+    let page = recorded(&workspace)?;
+    let kept = [registers::section_of(&page)?.to_owned(), size::section_of(&page)?.to_owned()];
     let counted = shown(&mut bench(&workspace, &["--count"]))?;
     let timed = shown(&mut bench(&workspace, &[]))?;
     let measured = Measured {
@@ -36,7 +38,7 @@ pub fn write() -> Result<()> {
         timed: figures::parse(&timed, "ns"),
         rated: figures::parse(&timed, "million/s"),
         contention: table(&shown(&mut checks::contention(&workspace))?),
-        registers,
+        kept,
     };
     record(&workspace, &figures::page(&place()?, &measured)?)
 }
@@ -87,13 +89,13 @@ pub fn record(workspace: &Workspace, page: &str) -> Result<()> {
 }
 
 fn bench(workspace: &Workspace, arguments: &[&str]) -> Command {
-    let mut command = workspace.cargo(["bench", "-p", "smmuv3-perf", "--"]);
+    let mut command = workspace.cargo(["bench", "-p", "smmuv3-perf", "--bench", "figures", "--"]);
     command.args(arguments);
     command
 }
 
 /// Runs `command`; shows what it prints, line by line, and gives it too.
-fn shown(command: &mut Command) -> Result<String> {
+pub fn shown(command: &mut Command) -> Result<String> {
     use std::io::{BufRead, BufReader};
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let mut output = String::new();
@@ -131,7 +133,7 @@ fn compiler() -> Result<[String; 2]> {
     Ok([version, host.context("`rustc -vV` names no host")?.to_owned()])
 }
 
-fn place() -> Result<Place> {
+pub fn place() -> Result<Place> {
     let [rustc, host] = compiler()?;
     let date = environment::output_of(Command::new("date").args(["-u", "+%Y-%m-%d"]));
     let date = date.context("`date` fails")?.trim().to_owned();

@@ -3,7 +3,9 @@
 
 use std::fmt::{self, Write};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+
+use crate::figures;
 
 /// How far, of the recorded figure, a new one may be away.
 const TOLERANCE: f64 = 0.05;
@@ -86,9 +88,7 @@ pub fn section(figures: &[Figure]) -> String {
 
 /// The section of a page that has one.
 pub fn section_of(page: &str) -> Result<&str> {
-    let start = page.find(HEADING).with_context(|| format!("the page has no `{HEADING}`"))?;
-    let section = &page[start..];
-    Ok(&section[..section.find("\n## ").map_or(section.len(), |end| end + 1)])
+    figures::section(page, HEADING)
 }
 
 /// Compares `figures` with those of `page`; gives how many agree.

@@ -171,6 +171,7 @@ impl<P: Platform> Configuration<P> {
         if !current.devices.is_empty() {
             spare.devices.extend(current.devices.iter().copied());
         }
+        let user = user.filter(|_| cfg!(feature = "ats"));
         let joining = user.and_then(|user| Some((user, self.masters.get(user.master)?)));
         if let Some((User { master, substream }, state)) = joining {
             let device = |stream| Device { instance, kept: kept(stream, substream), master };

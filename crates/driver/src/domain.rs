@@ -198,6 +198,8 @@ pub enum CreateError {
     NoMemory,
     /// No first table, or sizes that no table has.
     Table(TableError),
+    /// Tables of that kind were left out of the driver (features `stage-2`, `granules`, `wide`).
+    LeftOut,
     /// It is not a VMID that the hypervisor has for itself
     /// ([`Config::hypervisor_vmids`](crate::Config::hypervisor_vmids)), or the domain is not for stage 2.
     Vmid {
@@ -217,6 +219,7 @@ impl fmt::Display for CreateError {
         match self {
             Self::NoMemory => f.write_str("no memory"),
             Self::Table(error) => error.fmt(f),
+            Self::LeftOut => f.write_str("the driver was built without such tables"),
             Self::Vmid { vmid } => write!(f, "VMID {vmid:#x} is not the hypervisor's"),
         }
     }
@@ -299,7 +302,7 @@ impl<P: Platform> Domain<P> {
         let targets = try_box(Targets::new())?;
         let cpus = core.platform.max_cpus();
         let counters = config.statistics.then(|| Counters::new(cpus)).transpose()?;
-        let mut own = Own::new(&core.platform, &config, features).map_err(CreateError::Table)?;
+        let mut own = Own::new(&core.platform, &config, features)?;
         own.counters = counters;
         #[cfg(feature = "mutation")]
         own.spoil(core.config.mutation);
@@ -507,7 +510,9 @@ impl<P: Platform> Domain<P> {
         let mut result = Ok(());
         // SAFETY: the caller's promise; the frames are those that the table was made with.
         let cursor = match unsafe { table.unmap(platform, iova, len) } {
-            Err(cut @ TableUnmapError::Straddle { .. }) if own.splits => {
+            Err(cut @ TableUnmapError::Straddle { .. })
+                if cfg!(feature = "resizing") && own.splits =>
+            {
                 // SAFETY: as above.
                 result = unsafe { self.split(table, iova, len, cut) }?;
                 // SAFETY: as above.

@@ -395,6 +395,10 @@ impl Features {
         self.broadcast &= config.broadcast;
         self.el2_host = self.el2 && self.stage_1 && config.el2_host;
         self.e2h = self.el2_host;
+        // What is left out of the driver no instance has.
+        self.ats &= cfg!(feature = "ats");
+        self.pri &= cfg!(feature = "ats");
+        self.nesting &= cfg!(feature = "nested");
         self.coherent = match config.coherent {
             Coherence::Detected => self.coherent,
             Coherence::Yes => true,
@@ -607,8 +611,15 @@ mod tests {
             change(&mut config);
             has.limited(&config)
         };
+        // What is left out of the driver no instance has.
+        let compiled = Features {
+            nesting: has.nesting && cfg!(feature = "nested"),
+            ats: has.ats && cfg!(feature = "ats"),
+            pri: has.pri && cfg!(feature = "ats"),
+            ..has
+        };
         // Nobody who asks for more gets it; what is chosen is off unless it is asked for.
-        assert_eq!(limited(|_| {}), Features { broadcast: false, ..has });
+        assert_eq!(limited(|_| {}), Features { broadcast: false, ..compiled });
         let all = limited(|it| (it.broadcast, it.el2_host) = (true, true));
         assert!(all.broadcast && all.el2_host && !all.in_el1() && !all.has_vmids());
         let less = limited(|it| {

@@ -299,6 +299,10 @@ impl<P: Platform> Probed<P> {
     /// # Safety
     /// As for [`Probed::enable`].
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
+    #[cfg_attr(
+        not(feature = "ats"),
+        expect(unreachable_code, reason = "there are no queues of page requests")
+    )]
     pub(crate) unsafe fn build_on(
         self,
         platform: &P,

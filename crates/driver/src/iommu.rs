@@ -22,7 +22,6 @@ use crate::keep::{self, Keep};
 use crate::master::{AddMasterError, Master, MasterConfig};
 use crate::mutex::Mutex;
 use crate::platform::Platform;
-use crate::process::{AddProcessError, Process, ProcessConfig};
 use crate::quarantine::Quarantine;
 use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared, try_box};
@@ -172,28 +171,6 @@ impl<P: Platform> Iommu<P> {
             (configuration.domains - 1, configuration.asids.removed())
         });
         Domain::new(self.core.clone(), id, config, removed)
-    }
-
-    /// A process whose address space masters can be bound to; `cookie` is what [`Platform::pin_asid`] is to know it by.
-    ///
-    /// # Errors
-    /// See [`AddProcessError`].
-    ///
-    /// # Safety
-    /// Until [`Process::release`] has returned `Ok`, `config` describes the process's tables, and they are those of a
-    /// process: devices may reach whatever unprivileged code of it may. After each change of them but additions,
-    /// [`Process::invalidate`] is called before what they led to is used for anything else.
-    pub unsafe fn add_process(
-        &self,
-        config: ProcessConfig,
-        cookie: u64,
-    ) -> Result<Process<P>, AddProcessError> {
-        self.core.quarantine.reserve(&self.core.platform)?;
-        let id = self.core.configuration.with(|configuration| {
-            configuration.domains += 1;
-            configuration.domains - 1
-        });
-        Process::new(self.core.clone(), id, config, cookie)
     }
 
     /// How many ASIDs are free on `smmu`, as far as the policy may use them there.

@@ -60,10 +60,26 @@
 //! * `alloc` (default): [`Iommu`] and all that belongs to it. Without it there is no heap, and the hardware blocks
 //!   ([`instance`], [`command_queue`], [`event_queue`], [`stream_table`], [`context_table`], [`update`], [`pagetable`])
 //!   work on memory of the platform.
+//! * `nested`, `sva`, `ats`, `pmcg` (all by default): guests' stage 1 ([`nest`]), processes ([`Process`]), devices that keep
+//!   translations or ask for pages ([`atc`], [`page_request`]), performance monitors ([`pmcg`]). A driver without one takes
+//!   less room; an instance then has none of what it left out ([`Features`]), and all else works as with it.
+//! * `stage-2`, `granules`, `wide` (all by default): domains of stage 2, of 16 and 64 KiB pages, and of more than 48 bits.
+//!   Each kind of tables is code of its own. Without, such a domain is refused ([`CreateError::LeftOut`]).
+//! * `resizing` (default): the contiguous hint ([`DomainConfig::contiguous`]) and splitting ([`DomainConfig::splitting`]).
+//!   Without it no mapping has the hint, and blocks are not cut, as where an instance has no BBML.
 //! * `safe-mmio`: `hardware::Registers`, the registers of a real SMMU as an [`Mmio`], with its barriers. The rest of
 //!   [`hardware`] is there without it.
 //! * `mutation`: a driver that leaves a chosen step out, to test the oracle with. Never for use.
 #![no_std]
+// What is only called by a part that is left out. With all of them, nothing may be.
+#![cfg_attr(
+    any(
+        not(feature = "ats"),
+        not(feature = "nested"),
+        all(feature = "alloc", not(feature = "sva"))
+    ),
+    allow(dead_code)
+)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 #[cfg(feature = "alloc")]
@@ -77,6 +93,7 @@ mod adopt;
 mod answer;
 #[cfg(feature = "alloc")]
 mod asid;
+#[cfg(feature = "ats")]
 pub mod atc;
 pub mod atos;
 #[cfg(feature = "alloc")]
@@ -87,7 +104,7 @@ pub mod compatibility;
 mod configuration;
 pub mod context_table;
 mod counters;
-#[cfg(feature = "alloc")]
+#[cfg(all(feature = "alloc", feature = "ats"))]
 mod devices;
 #[cfg(feature = "alloc")]
 mod dirty;
@@ -101,7 +118,7 @@ pub mod event_queue;
 #[cfg(feature = "alloc")]
 mod fault;
 pub mod features;
-#[cfg(feature = "alloc")]
+#[cfg(all(feature = "alloc", feature = "ats"))]
 mod gather;
 pub mod hardware;
 #[cfg(feature = "alloc")]
@@ -114,6 +131,7 @@ pub mod invalidate;
 mod iommu;
 #[cfg(feature = "alloc")]
 mod keep;
+mod left_out;
 mod legal;
 #[cfg(feature = "alloc")]
 mod master;
@@ -123,9 +141,10 @@ mod mutation;
 #[cfg(feature = "alloc")]
 mod mutex;
 mod name;
+#[cfg(feature = "nested")]
 pub mod nest;
 mod overrides;
-#[cfg(feature = "alloc")]
+#[cfg(all(feature = "alloc", feature = "ats"))]
 mod page_group;
 pub mod page_request;
 #[cfg(feature = "alloc")]
@@ -135,18 +154,20 @@ mod pending;
 #[cfg(feature = "alloc")]
 mod place;
 pub mod platform;
+#[cfg(feature = "pmcg")]
 pub mod pmcg;
 #[cfg(feature = "alloc")]
 mod power;
+#[cfg(feature = "ats")]
 pub mod pri_queue;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "sva")]
 mod process;
 #[cfg(feature = "alloc")]
 mod quarantine;
 pub mod queue;
 mod refusals;
 mod refused;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "sva")]
 mod release;
 #[cfg(feature = "alloc")]
 mod reset;
@@ -157,7 +178,7 @@ mod runs;
 mod seat;
 #[cfg(feature = "alloc")]
 mod shared;
-#[cfg(feature = "alloc")]
+#[cfg(all(feature = "alloc", feature = "ats"))]
 mod silent;
 #[cfg(feature = "alloc")]
 mod slab;
@@ -178,6 +199,13 @@ mod targets;
 mod tickets;
 pub mod trace;
 pub mod update;
+
+#[cfg(all(feature = "alloc", not(feature = "nested")))]
+use left_out::nest;
+#[cfg(all(feature = "alloc", not(feature = "sva")))]
+use left_out::process;
+#[cfg(not(feature = "ats"))]
+use left_out::*;
 
 #[cfg(feature = "alloc")]
 pub use adopt::{AdoptError, Remains, Structure};
@@ -213,7 +241,7 @@ pub use message::{Destination, Message, Messages};
 #[cfg(feature = "mutation")]
 pub use mutation::Mutation;
 pub use name::Name;
-#[cfg(feature = "alloc")]
+#[cfg(all(feature = "alloc", feature = "nested"))]
 pub use nest::{Nest, NestConfig, NestError};
 pub use overrides::{Access, Caching, OverrideError, Overrides, Privilege, Sharing, WhileOff};
 #[cfg(feature = "alloc")]
@@ -224,7 +252,7 @@ pub use pasid::PasidError;
 pub use platform::{Frames, Mmio, Platform, RawMutex};
 #[cfg(feature = "alloc")]
 pub use power::SuspendError;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "sva")]
 pub use process::{AddProcessError, Bond, Process, ProcessConfig};
 #[cfg(feature = "alloc")]
 pub use quarantine::Quarantined;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Processes whose address spaces devices share (SVA): devices use the CPU's own page tables, by a PASID.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -15,7 +16,7 @@ use crate::entry::{Stream, WithoutSubstream};
 use crate::error::{StillAttached, Unconfirmed};
 use crate::features::Features;
 use crate::invalidate::{Range, Scope};
-use crate::iommu::Core;
+use crate::iommu::{Core, Iommu};
 use crate::master::Master;
 use crate::platform::Platform;
 use crate::refused::Refused;
@@ -89,6 +90,9 @@ impl fmt::Display for AddProcessError {
 }
 
 impl core::error::Error for AddProcessError {}
+
+/// How a space holds it.
+pub(crate) type Held = Box<Registers>;
 
 /// What is known of a process's tables.
 pub(crate) struct Registers {
@@ -242,6 +246,30 @@ pub struct Bond<P: Platform> {
     master: usize,
     /// Number of the seat.
     seat: u64,
+}
+
+impl<P: Platform> Iommu<P> {
+    /// A process whose address space masters can be bound to; `cookie` is what [`Platform::pin_asid`] is to know it by.
+    ///
+    /// # Errors
+    /// See [`AddProcessError`].
+    ///
+    /// # Safety
+    /// Until [`Process::release`] has returned `Ok`, `config` describes the process's tables, and they are those of a
+    /// process: devices may reach whatever unprivileged code of it may. After each change of them but additions,
+    /// [`Process::invalidate`] is called before what they led to is used for anything else.
+    pub unsafe fn add_process(
+        &self,
+        config: ProcessConfig,
+        cookie: u64,
+    ) -> Result<Process<P>, AddProcessError> {
+        self.core.quarantine.reserve(&self.core.platform)?;
+        let id = self.core.configuration.with(|configuration| {
+            configuration.domains += 1;
+            configuration.domains - 1
+        });
+        Process::new(self.core.clone(), id, config, cookie)
+    }
 }
 
 impl<P: Platform> Process<P> {

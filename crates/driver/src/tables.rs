@@ -5,34 +5,43 @@ use core::sync::atomic::AtomicU64;
 
 use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Cd, PhysAddr, legality};
-use smmuv3_pagetable::{
-    Bbml, Dirty, Frames, MAIR, Stage1Table4K, Stage1Table4KLpa2, Stage1Table16K,
-    Stage1Table16KLpa2, Stage1Table64K, Stage1Table64KLpa, Stage2Table4K, Stage2Table4KLpa2,
-    Stage2Table16K, Stage2Table16KLpa2, Stage2Table64K, Stage2Table64KLpa, Table, TableConfig,
-    TableError,
-};
+use smmuv3_pagetable::{Bbml, Dirty, Frames, MAIR, Table, TableConfig};
 
 use crate::compatibility::{Mismatch, Shape, Stage};
 use crate::context_table::ContextFormat;
-use crate::domain::DomainConfig;
+use crate::domain::{CreateError, DomainConfig};
 use crate::entry::{Context, Stage2, Stream, WithoutSubstream};
 use crate::features::Features;
 use crate::statistics;
 
+/// The shifts of those granules of which there are tables, as bits.
+const GRANULES: u32 = if cfg!(feature = "granules") { u32::MAX } else { 1 << 12 };
+
 /// Tables of any kind that there is.
 pub(crate) enum PageTable {
-    One4K(Stage1Table4K),
-    One16K(Stage1Table16K),
-    One64K(Stage1Table64K),
-    One4KWide(Stage1Table4KLpa2),
-    One16KWide(Stage1Table16KLpa2),
-    One64KWide(Stage1Table64KLpa),
-    Two4K(Stage2Table4K),
-    Two16K(Stage2Table16K),
-    Two64K(Stage2Table64K),
-    Two4KWide(Stage2Table4KLpa2),
-    Two16KWide(Stage2Table16KLpa2),
-    Two64KWide(Stage2Table64KLpa),
+    One4K(Table<12, 1>),
+    #[cfg(feature = "granules")]
+    One16K(Table<14, 1>),
+    #[cfg(feature = "granules")]
+    One64K(Table<16, 1>),
+    #[cfg(feature = "wide")]
+    One4KWide(Table<12, 1, true>),
+    #[cfg(all(feature = "granules", feature = "wide"))]
+    One16KWide(Table<14, 1, true>),
+    #[cfg(all(feature = "granules", feature = "wide"))]
+    One64KWide(Table<16, 1, true>),
+    #[cfg(feature = "stage-2")]
+    Two4K(Table<12, 2>),
+    #[cfg(all(feature = "stage-2", feature = "granules"))]
+    Two16K(Table<14, 2>),
+    #[cfg(all(feature = "stage-2", feature = "granules"))]
+    Two64K(Table<16, 2>),
+    #[cfg(all(feature = "stage-2", feature = "wide"))]
+    Two4KWide(Table<12, 2, true>),
+    #[cfg(all(feature = "stage-2", feature = "granules", feature = "wide"))]
+    Two16KWide(Table<14, 2, true>),
+    #[cfg(all(feature = "stage-2", feature = "granules", feature = "wide"))]
+    Two64KWide(Table<16, 2, true>),
 }
 
 /// Does the same with tables of whatever kind: one copy of it for each.
@@ -40,16 +49,27 @@ macro_rules! dispatch {
     ($tables:expr, $table:ident => $body:expr) => {
         match $tables {
             $crate::tables::PageTable::One4K($table) => $body,
+            #[cfg(feature = "granules")]
             $crate::tables::PageTable::One16K($table) => $body,
+            #[cfg(feature = "granules")]
             $crate::tables::PageTable::One64K($table) => $body,
+            #[cfg(feature = "wide")]
             $crate::tables::PageTable::One4KWide($table) => $body,
+            #[cfg(all(feature = "granules", feature = "wide"))]
             $crate::tables::PageTable::One16KWide($table) => $body,
+            #[cfg(all(feature = "granules", feature = "wide"))]
             $crate::tables::PageTable::One64KWide($table) => $body,
+            #[cfg(feature = "stage-2")]
             $crate::tables::PageTable::Two4K($table) => $body,
+            #[cfg(all(feature = "stage-2", feature = "granules"))]
             $crate::tables::PageTable::Two16K($table) => $body,
+            #[cfg(all(feature = "stage-2", feature = "granules"))]
             $crate::tables::PageTable::Two64K($table) => $body,
+            #[cfg(all(feature = "stage-2", feature = "wide"))]
             $crate::tables::PageTable::Two4KWide($table) => $body,
+            #[cfg(all(feature = "stage-2", feature = "granules", feature = "wide"))]
             $crate::tables::PageTable::Two16KWide($table) => $body,
+            #[cfg(all(feature = "stage-2", feature = "granules", feature = "wide"))]
             $crate::tables::PageTable::Two64KWide($table) => $body,
         }
     };
@@ -63,23 +83,37 @@ impl PageTable {
         granule: Granule,
         wide: bool,
         config: &TableConfig,
-    ) -> Result<Self, TableError> {
-        use Granule::{K4, K16, K64};
-        use Stage::{One, Two};
-        Ok(match (stage, granule, wide) {
-            (One, K4, false) => Self::One4K(Table::with(frames, config)?),
-            (One, K16, false) => Self::One16K(Table::with(frames, config)?),
-            (One, K64, false) => Self::One64K(Table::with(frames, config)?),
-            (One, K4, true) => Self::One4KWide(Table::with(frames, config)?),
-            (One, K16, true) => Self::One16KWide(Table::with(frames, config)?),
-            (One, K64, true) => Self::One64KWide(Table::with(frames, config)?),
-            (Two, K4, false) => Self::Two4K(Table::with(frames, config)?),
-            (Two, K16, false) => Self::Two16K(Table::with(frames, config)?),
-            (Two, K64, false) => Self::Two64K(Table::with(frames, config)?),
-            (Two, K4, true) => Self::Two4KWide(Table::with(frames, config)?),
-            (Two, K16, true) => Self::Two16KWide(Table::with(frames, config)?),
-            (Two, K64, true) => Self::Two64KWide(Table::with(frames, config)?),
-        })
+    ) -> Result<Self, CreateError> {
+        use Granule::*;
+        use Stage::*;
+        let tables = match (stage, granule, wide) {
+            (One, K4, false) => Table::with(frames, config).map(Self::One4K),
+            #[cfg(feature = "granules")]
+            (One, K16, false) => Table::with(frames, config).map(Self::One16K),
+            #[cfg(feature = "granules")]
+            (One, K64, false) => Table::with(frames, config).map(Self::One64K),
+            #[cfg(feature = "wide")]
+            (One, K4, true) => Table::with(frames, config).map(Self::One4KWide),
+            #[cfg(all(feature = "granules", feature = "wide"))]
+            (One, K16, true) => Table::with(frames, config).map(Self::One16KWide),
+            #[cfg(all(feature = "granules", feature = "wide"))]
+            (One, K64, true) => Table::with(frames, config).map(Self::One64KWide),
+            #[cfg(feature = "stage-2")]
+            (Two, K4, false) => Table::with(frames, config).map(Self::Two4K),
+            #[cfg(all(feature = "stage-2", feature = "granules"))]
+            (Two, K16, false) => Table::with(frames, config).map(Self::Two16K),
+            #[cfg(all(feature = "stage-2", feature = "granules"))]
+            (Two, K64, false) => Table::with(frames, config).map(Self::Two64K),
+            #[cfg(all(feature = "stage-2", feature = "wide"))]
+            (Two, K4, true) => Table::with(frames, config).map(Self::Two4KWide),
+            #[cfg(all(feature = "stage-2", feature = "granules", feature = "wide"))]
+            (Two, K16, true) => Table::with(frames, config).map(Self::Two16KWide),
+            #[cfg(all(feature = "stage-2", feature = "granules", feature = "wide"))]
+            (Two, K64, true) => Table::with(frames, config).map(Self::Two64KWide),
+            #[allow(unreachable_patterns, reason = "not where none is left out")]
+            _ => return Err(CreateError::LeftOut),
+        };
+        tables.map_err(CreateError::Table)
     }
 }
 
@@ -113,12 +147,12 @@ impl Own {
         frames: &F,
         config: &DomainConfig,
         instances: impl Iterator<Item = &'a Features> + Clone,
-    ) -> Result<Self, TableError> {
+    ) -> Result<Self, CreateError> {
         let least = |of: fn(&Features) -> u32| instances.clone().map(of).min();
         let stage = config.stage;
         let granule = config.granule.unwrap_or_else(|| {
             let of_it = instances.clone().filter(|features| features.has_stage(stage));
-            common(of_it.map(|features| features.granules))
+            common(of_it.map(|features| features.granules & GRANULES))
         });
         let wide = config.input_bits > 48 || config.output_bits > 48;
         let most = if wide { 52 } else { 48 };
@@ -133,7 +167,9 @@ impl Own {
             Stage::Two => Some(output_bits),
         };
         let input_bits = or(config.input_bits, input);
-        let sizes_change = config.contiguous || config.splitting;
+        let resizing = cfg!(feature = "resizing");
+        let (contiguous, splitting) = (resizing && config.contiguous, resizing && config.splitting);
+        let sizes_change = contiguous || splitting;
         let bbml = match config.bbml {
             _ if !sizes_change => 0,
             Some(bbml) => bbml,
@@ -152,8 +188,8 @@ impl Own {
         let mut table = TableConfig::new(input_bits, output_bits).with_mair(mair);
         table.upper = config.upper;
         table.start_level = config.start_level;
-        table.contiguous = config.contiguous;
-        table.splits = config.splitting;
+        table.contiguous = contiguous;
+        table.splits = splitting;
         table.bbml = level;
         table.all_attributes = config.all_attributes;
         table.fwb = forced_types;
@@ -179,9 +215,9 @@ impl Own {
             execute_by_privilege,
         };
         let start = dispatch!(&tables, table => table.sl0());
-        let splits = config.splitting && bbml != 0;
+        let splits = splitting && bbml != 0;
         let (upper, vmid) = (config.upper, config.vmid);
-        let guests = config.guests && stage == Stage::Two;
+        let guests = cfg!(feature = "nested") && config.guests && stage == Stage::Two;
         let nests = AtomicU64::new(0);
         Ok(Self { tables, shape, upper, start, mair, vmid, splits, guests, nests, counters: None })
     }
@@ -289,4 +325,62 @@ fn common(sets: impl Iterator<Item = u32> + Clone) -> Granule {
     let of_all = sets.clone().fold(u32::MAX, |all, set| all & set);
     let of_any = sets.fold(0, |any, set| any | set);
     smallest(of_all).or(smallest(of_any)).unwrap_or(Granule::K4)
+}
+
+#[cfg(test)]
+mod tests {
+    use core::ptr::NonNull;
+
+    use smmuv3_pagetable::TableError;
+
+    use super::*;
+
+    /// A platform that has no memory.
+    struct Nothing;
+
+    // SAFETY: it hands out nothing.
+    unsafe impl Frames for Nothing {
+        fn allocate(&self, _: usize, _: usize) -> Option<PhysAddr> {
+            None
+        }
+
+        unsafe fn free(&self, _: PhysAddr, _: usize, _: usize) {}
+
+        fn pointer(&self, _: PhysAddr) -> NonNull<u8> {
+            unreachable!("there is no memory")
+        }
+
+        fn publish(&self, _: PhysAddr, _: usize) {}
+    }
+
+    #[test]
+    fn kinds_that_are_left_out_are_refused_and_no_others() {
+        for stage in [Stage::One, Stage::Two] {
+            for granule in Granule::ALL {
+                for bits in [40, 52] {
+                    let mut config = DomainConfig::default();
+                    (config.stage, config.granule) = (stage, Some(granule));
+                    (config.input_bits, config.output_bits) = (bits, bits);
+                    let made = Own::new(&Nothing, &config, [].into_iter()).map(drop);
+                    let there = (stage == Stage::One || cfg!(feature = "stage-2"))
+                        && (granule == Granule::K4 || cfg!(feature = "granules"))
+                        && (bits == 40 || cfg!(feature = "wide"));
+                    match made {
+                        Err(CreateError::LeftOut) => {
+                            assert!(!there, "{stage:?} {granule:?} {bits}")
+                        }
+                        Err(CreateError::Table(TableError::NoFrames { .. })) => assert!(there),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a driver has no tables for is not chosen by itself.
+    #[test]
+    fn the_granule_is_one_that_there_is() {
+        let shift = common([1 << 14 | 1 << 16].into_iter().map(|set| set & GRANULES)).shift();
+        assert_eq!(shift, if cfg!(feature = "granules") { 14 } else { 12 });
+    }
 }

@@ -60,7 +60,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         let mut at = self.offset(iova);
         // No overflow: the range was found to be within the input size.
         let (end, mut cleared) = (at + len, 0);
-        if self.contiguous {
+        if self.has_contiguous() {
             // SAFETY: as above.
             unsafe { self.cut_ends(frames, at, end, |_| {}) };
         }

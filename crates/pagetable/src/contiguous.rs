@@ -70,7 +70,7 @@ pub(crate) struct Cut {
 impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WIDE> {
     /// Whether maps set the contiguous hint.
     pub const fn has_contiguous(&self) -> bool {
-        self.contiguous
+        cfg!(feature = "resizing") && self.contiguous
     }
 
     /// log2 of the span of a group of leaves of `1 << shift` bytes; `None` where there are none.

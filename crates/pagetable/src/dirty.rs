@@ -179,7 +179,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 UnmapError::Range(error) => HarvestError::Range(error),
                 UnmapError::Straddle { block, size } => HarvestError::Straddle { block, size },
             })?;
-            if self.contiguous {
+            if self.has_contiguous() {
                 // Of a group that another caller is about to cut, some may still have the hint: not longer than the
                 // invalidation that follows on clearing.
                 // SAFETY: as above; the range cuts no block.
@@ -209,7 +209,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         let start = self.offset(iova);
         // No overflow: the range was found to be within the input size.
         let end = start + len;
-        if self.contiguous {
+        if self.has_contiguous() {
             // SAFETY: as above.
             unsafe { self.cut_ends(frames, start, end, |_| {}) };
         }
@@ -334,7 +334,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             if shift != SHIFT && is_table(value) {
                 break;
             }
-            if !self.contiguous || value & (HINT | HAD_HINT) == 0 {
+            if !self.has_contiguous() || value & (HINT | HAD_HINT) == 0 {
                 // A leaf alone, or none.
                 let start = at >> shift << shift;
                 // No overflow: offsets are below 2^52.
@@ -443,7 +443,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
     ) -> bool {
         if self.at != self.end {
             let Self { table, frames, sweep, at, end } = *self;
-            if table.splits && matches!(sweep, Sweep::Clear(_)) {
+            if table.splits() && matches!(sweep, Sweep::Clear(_)) {
                 gather.name_no_size();
             }
             let mut told = Told::new(report);

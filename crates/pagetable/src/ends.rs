@@ -35,7 +35,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ) -> Result<Place, UnmapError> {
         let end = self.check_range(iova, len)?;
         let start = self.offset(iova);
-        if self.refuses_cuts {
+        if self.refuses_cuts && self.has_contiguous() {
             // SAFETY: the caller's contract.
             return unsafe { self.check_cuts(frames, start, end) };
         }

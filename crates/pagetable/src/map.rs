@@ -123,7 +123,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ) -> Option<Run> {
         let (index, count) = self.within_a_table(iova, len, pa.0)?;
         // Of fewer pages than a group has, none gets the hint.
-        if self.contiguous && Self::group_shift(SHIFT).is_some_and(|group| len >> group != 0) {
+        if self.has_contiguous() && Self::group_shift(SHIFT).is_some_and(|group| len >> group != 0)
+        {
             return None;
         }
         let leaf = self.encoding.short(attributes)?;
@@ -291,7 +292,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             let cells = unsafe { entry(frames, table, index) };
             // SAFETY: `count` entries from `index` on are within the table: `room` says so, and for a
             // shorter first table the input size, which the range is within.
-            let stored = if self.contiguous {
+            let stored = if self.has_contiguous() {
                 // SAFETY: as above.
                 unsafe { Self::fill_groups(cells, count, first, shift, at ^ pa, at) }
             } else {

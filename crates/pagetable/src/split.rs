@@ -124,7 +124,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
         for at in [start, end - 1] {
             // SAFETY: the contract of `Table::split` holds as long as `self` lives.
             while let Some(block) = unsafe { table.block(frames, at, start, end) } {
-                if !table.splits {
+                if !table.splits() {
                     let (block, size) = (table.at(block.first), 1 << block.shift);
                     return Err(SplitError::NotAllowed { block, size });
                 }
@@ -153,7 +153,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
         };
         let this = Some((block.first, block.shift));
         let mut waits = false;
-        if table.contiguous && ready != this {
+        if table.has_contiguous() && ready != this {
             // SAFETY: the block is on the walk for `at`, which is in the range.
             let cut = unsafe { table.cut(frames, (block.table, block.shift), at, (start, end)) };
             if let Some(cut) = cut {

@@ -98,6 +98,12 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     /// Sizes of pages and blocks in bytes, smallest first (§15.1).
     pub const LEAF_SIZES: &'static [u64] = Geometry::<SHIFT, WIDE>::LEAVES;
 
+    /// Blocks may be split.
+    #[inline(always)]
+    pub(crate) const fn splits(&self) -> bool {
+        cfg!(feature = "resizing") && self.splits
+    }
+
     /// Address of the first table: `TTB0` or `TTB1` of a CD, or `S2TTB` of an STE.
     pub const fn root(&self) -> PhysAddr {
         self.root

@@ -242,10 +242,10 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
     #[inline(never)]
     fn next_step<const TABLES: usize>(&mut self, gather: &mut Gather<TABLES>) {
         let Self { table, frames, at, end, .. } = *self;
-        if table.splits {
+        if table.splits() {
             gather.name_no_size();
         }
-        if table.contiguous {
+        if table.has_contiguous() {
             // SAFETY: the contract of `Table::unmap` holds as long as `self` lives.
             unsafe { table.gather_cuts(frames, at, end, gather) };
         }
@@ -268,10 +268,10 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
         self.taken = true;
         // What is left for `next` is to unlink tables.
         self.only = None;
-        if table.splits {
+        if table.splits() {
             gather.name_no_size();
         }
-        if table.contiguous {
+        if table.has_contiguous() {
             // SAFETY: the contract of `Table::unmap` holds as long as `self` lives.
             unsafe { table.gather_cuts(frames, at, end, gather) };
         }

@@ -7,7 +7,7 @@ use std::env;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use smmuv3_perf::{Workload, counted, idle_domain, rated};
+use smmuv3_perf::{Workload, counted, idle_domain, memory, rated};
 
 /// How long a workload is timed, set-up included.
 const LONG_ENOUGH: Duration = Duration::from_millis(500);
@@ -51,6 +51,12 @@ fn main() -> ExitCode {
     let idle = "domain without mappings, beyond its first table";
     if wanted(idle) {
         show(idle, idle_domain() as f64, "bytes");
+    }
+    for taken in memory::taken() {
+        if wanted(taken.name) {
+            show(&format!("heap: {}", taken.name), taken.heap, "bytes");
+            show(&format!("memory: {}", taken.name), taken.memory, "bytes");
+        }
     }
     for workload in rated().iter().filter(|workload| !count && wanted(workload.name)) {
         show(workload.name, 1e3 / nanoseconds(workload), "million/s");

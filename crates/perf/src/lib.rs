@@ -8,6 +8,8 @@ extern crate alloc;
 
 pub mod heap;
 pub mod machine;
+pub mod memory;
+pub mod scaling;
 
 mod attach;
 mod driver;

@@ -208,6 +208,16 @@ impl Registers {
         smmu
     }
 
+    /// The same, with substreams of 20 bits, in two levels.
+    pub fn with_pasids() -> Self {
+        let smmu = Self::new();
+        let idr0 = Idr0(smmu.read32(Idr0::OFFSET)).with_cd2l(true);
+        let idr1 = Idr1(smmu.read32(Idr1::OFFSET)).with_ssidsize(20);
+        smmu.set(Idr0::OFFSET, idr0.0);
+        smmu.set(Idr1::OFFSET, idr1.0);
+        smmu
+    }
+
     #[inline]
     fn set(&self, offset: u32, value: u32) {
         self.0[offset as usize / 4].store(value, Ordering::Relaxed);

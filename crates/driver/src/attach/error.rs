@@ -7,6 +7,7 @@ use smmuv3_formats::{StreamId, SubstreamId};
 
 use crate::compatibility::Mismatch;
 use crate::error::{InstanceId, Unconfirmed};
+#[cfg(feature = "nested")]
 use crate::nest::Illegal;
 use crate::shared::NoMemory;
 
@@ -73,6 +74,7 @@ pub enum AttachError {
         pasid: SubstreamId,
     },
     /// What a guest asks for is illegal (C_BAD_STE). Nothing was changed.
+    #[cfg(feature = "nested")]
     Illegal(Illegal),
     /// The guest's SMMU is on another instance than the master. Nothing was changed.
     NestInstance {
@@ -170,6 +172,7 @@ impl fmt::Display for AttachError {
             Self::SubstreamStage { instance, pasid } => {
                 write!(f, "{instance}: PASID {pasid} does not go with stage 2")
             }
+            #[cfg(feature = "nested")]
             Self::Illegal(illegal) => illegal.fmt(f),
             Self::NestInstance { instance, nest } => {
                 write!(f, "{instance}: the guest's SMMU is on {nest}")

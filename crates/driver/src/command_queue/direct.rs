@@ -146,50 +146,72 @@ impl CommandQueue {
     }
 
     /// As [`CommandQueue::carry_out`], step by step.
-    #[inline(never)]
-    fn carry_out_later<P: Platform>(
+    pub(crate) fn carry_out_later<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
-        mut commands: impl ExactSizeIterator<Item = Command> + Clone,
+        commands: impl ExactSizeIterator<Item = Command> + Clone,
     ) -> Result<(), Failure> {
-        if self.repeats() {
-            return self.carry_out_twice(platform, mmio, commands);
-        }
+        let mut commands = Rewound { mark: commands.clone(), next: commands };
+        self.carry_out_any(platform, mmio, &mut commands)
+    }
+
+    /// The same, of whatever kind they are: there is one copy of it.
+    #[inline(never)]
+    fn carry_out_any<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        commands: &mut dyn Source,
+    ) -> Result<(), Failure> {
         loop {
-            let before = commands.len();
-            let ticket = self.submit(platform, mmio, &mut commands)?;
+            let before = commands.next().len();
+            // ATC_INV is complete at once.
+            let twice = self.repeats() && commands.mark() != Some(Opcode::AtcInv);
+            let ticket = self.submit(platform, mmio, &mut commands.next())?;
             self.wait(platform, mmio, ticket)?;
+            if twice {
+                commands.rewind();
+                let ticket = self.submit(platform, mmio, &mut commands.next())?;
+                self.wait(platform, mmio, ticket)?;
+            }
+            let left = commands.next().len();
             // The second, should it promise what never comes.
-            if commands.len() == 0 || commands.len() == before {
+            if left == 0 || left == before {
                 return Ok(());
             }
         }
     }
+}
 
-    /// As [`CommandQueue::carry_out`], where [`CommandQueue::repeats`].
-    #[cold]
-    #[inline(never)]
-    fn carry_out_twice<P: Platform>(
-        &self,
-        platform: &P,
-        mmio: &P::Mmio,
-        mut commands: impl ExactSizeIterator<Item = Command> + Clone,
-    ) -> Result<(), Failure> {
-        loop {
-            let (before, mut again) = (commands.len(), commands.clone());
-            let ticket = self.submit(platform, mmio, &mut commands)?;
-            self.wait(platform, mmio, ticket)?;
-            // ATC_INV is complete at once.
-            let first = again.clone().next().and_then(|first| first.opcode());
-            if first != Some(Opcode::AtcInv) {
-                let ticket = self.submit(platform, mmio, &mut again)?;
-                self.wait(platform, mmio, ticket)?;
-            }
-            // The second, should it promise what never comes.
-            if commands.len() == 0 || commands.len() == before {
-                return Ok(());
-            }
-        }
+/// Commands that can be given once more.
+trait Source {
+    /// Those that are left.
+    fn next(&mut self) -> &mut dyn ExactSizeIterator<Item = Command>;
+
+    /// Remembers where it is, and says what comes next.
+    fn mark(&mut self) -> Option<Opcode>;
+
+    /// Goes back to where that was.
+    fn rewind(&mut self);
+}
+
+struct Rewound<I> {
+    next: I,
+    mark: I,
+}
+
+impl<I: ExactSizeIterator<Item = Command> + Clone> Source for Rewound<I> {
+    fn next(&mut self) -> &mut dyn ExactSizeIterator<Item = Command> {
+        &mut self.next
+    }
+
+    fn mark(&mut self) -> Option<Opcode> {
+        self.mark = self.next.clone();
+        self.next.clone().next()?.opcode()
+    }
+
+    fn rewind(&mut self) {
+        self.next = self.mark.clone();
     }
 }

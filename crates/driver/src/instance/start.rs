@@ -210,10 +210,17 @@ impl<P: Platform> Instance<P> {
     /// Empties all caches, and waits until that is complete.
     pub(crate) fn forget_all(&self, platform: &P) -> Result<(), EnableError> {
         // Configuration before translations: what is still cached of the former could refill the latter.
-        self.carry_out(platform, [Command::cfgi_all()]).map_err(EnableError::Commands)?;
+        self.carry_out_calmly(platform, &[Command::cfgi_all()])?;
         let all = [TlbiNsnhAll::new().into(), TlbiEl2All::new().into()];
         let worlds = if self.features.el2 { 2 } else { 1 };
-        self.carry_out(platform, all.into_iter().take(worlds)).map_err(EnableError::Commands)
+        self.carry_out_calmly(platform, all.get(..worlds).unwrap_or(&[]))
+    }
+
+    /// Carries `commands` out where it does not matter how fast: by what is there once, however many use it.
+    fn carry_out_calmly(&self, platform: &P, commands: &[Command]) -> Result<(), EnableError> {
+        let commands = commands.iter().copied();
+        let done = self.commands.carry_out_later(platform, &self.mmio, commands);
+        done.map_err(EnableError::Commands)
     }
 
     /// Turns the SMMU off; transactions abort from then on, or do what [`InstanceConfig::while_off`] says. One that is

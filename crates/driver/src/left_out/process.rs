@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! No processes (feature `sva`).
+
+use core::convert::Infallible;
+
+use smmuv3_formats::{Cd, SubstreamId};
+
+use crate::compatibility::Mismatch;
+use crate::configuration::Configuration;
+use crate::features::Features;
+use crate::platform::Platform;
+
+/// How a space would hold it.
+pub(crate) type Held = Registers;
+
+/// What is known of a process's tables.
+pub(crate) struct Registers {
+    pub(crate) pasid: SubstreamId,
+    pub(crate) cookie: u64,
+    none: Infallible,
+}
+
+/// How far the end of a process is.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Life {
+    Live,
+}
+
+impl Registers {
+    pub(crate) fn context(&self) -> Cd {
+        match self.none {}
+    }
+
+    pub(crate) fn life<P: Platform>(&self, _: &Configuration<P>) -> Life {
+        match self.none {}
+    }
+
+    pub(crate) fn fits(&self, _: &Features) -> Result<(), Mismatch> {
+        match self.none {}
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An invalidation, as far as devices have to forget what they keep (ATS).
+
+use core::iter;
+
+use crate::atc::{Batch, Kept, Spans};
+use crate::command_queue::Ticket;
+use crate::devices::{Device, entry_changed, is_of_device};
+use crate::error::{Failure, InstanceId};
+use crate::instance::Instance;
+use crate::invalidate::{Commands, Scope, Tag};
+use crate::platform::Platform;
+
+use super::{Progress, Space, Targets};
+
+impl Targets {
+    /// The devices behind `instance`.
+    #[inline]
+    fn behind(&self, instance: InstanceId) -> &[Device] {
+        if self.devices.is_empty() {
+            return &[];
+        }
+        let first = self.devices.partition_point(|device| device.instance < instance);
+        let end = self.devices.partition_point(|device| device.instance <= instance);
+        self.devices.get(first..end).unwrap_or(&[])
+    }
+}
+
+impl<P: Platform> Space<P> {
+    /// Tells an instance by `commands` and the devices behind it, in one batch, if there are any and there is room for
+    /// that. If not, they are noted, and the instance has still to be told.
+    #[inline]
+    pub(super) fn tell_devices(
+        &self,
+        targets: &Targets,
+        (id, instance): (InstanceId, &Instance<P>),
+        commands: &Commands<impl Iterator<Item = Tag> + Clone>,
+        scope: Scope,
+        progress: &mut Progress,
+    ) -> bool {
+        let core = &*self.core;
+        let platform = &core.platform;
+        // Over guests, devices keep what both stages lead to, by addresses of the first: the whole of it goes in the
+        // second round.
+        let later = self.is_under_guests(scope) && instance.features().nesting;
+        let devices = if later { &[] } else { targets.behind(id) };
+        #[cfg(feature = "mutation")]
+        let devices = if core.leaves_out(crate::Mutation::NoAtcInv) { &[] } else { devices };
+        if devices.is_empty() {
+            return false;
+        }
+        let spans = Spans::of(scope, instance.features().unit_shift());
+        let answers = |device: &&Device| !instance.is_quarantined(platform, device.kept.stream);
+        let told = devices.iter().filter(answers).map(|device| device.kept);
+        let mut all = Batch::new(commands.clone(), told, spans);
+        #[cfg(feature = "mutation")]
+        if core.leaves_out(crate::Mutation::AtcBeforeSync) {
+            all.out_of_order();
+        }
+        let count = all.len();
+        if count <= instance.commands().largest_batch() {
+            if count != 0 {
+                let placed = instance.commands().try_submit(platform, instance.mmio(), &mut all);
+                progress.placed(id, count, placed);
+            }
+            // Looked for afterwards: whoever was left out is in quarantine by now.
+            if !devices.iter().all(|device| answers(&device)) {
+                progress.silent |= id.bit();
+            }
+            return true;
+        }
+        progress.kept |= id.bit();
+        false
+    }
+    /// Makes the devices behind an instance forget what `scope` says, one after the other; those that do not answer are in
+    /// quarantine then. Translations of the instance are gone already. Unless `all` are to be told, only those in
+    /// quarantine are looked after.
+    ///
+    /// A device that is not among the targets any more is another call's matter: that has made it forget, or put it in
+    /// quarantine, before it took it off.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn forget_kept(
+        &self,
+        id: InstanceId,
+        scope: Scope,
+        all: bool,
+    ) -> Result<(), Failure> {
+        enum Step {
+            /// So many spans are left; `None`: in quarantine.
+            Told(Kept, Ticket, Option<usize>),
+            Full,
+            Done,
+        }
+        let core = &*self.core;
+        let platform = &core.platform;
+        let Some(instance) = core.instances.get(id) else { return Ok(()) };
+        let spans = Spans::of(scope, instance.features().unit_shift());
+        // The last that was told, how many spans of the next one were, and one that did not answer.
+        let (mut last, mut begun, mut silent) = (None, 0, None);
+        // One that this call has put in quarantine.
+        let mut found = None;
+        loop {
+            // Submitted where nobody can take the device off the targets: whoever has, waits for this.
+            let step = core.readers.read(platform.cpu(), &self.targets, |targets| {
+                let quarantined = |kept: Kept| instance.is_quarantined(platform, kept.stream);
+                let next = targets.behind(id).iter().map(|device| device.kept).find(|kept| {
+                    last.is_none_or(|last| *kept > last) && (all || quarantined(*kept))
+                });
+                let Some(kept) = next else { return Ok(Step::Done) };
+                let (commands, mmio) = (instance.commands(), instance.mmio());
+                if silent == Some(kept)
+                    && !quarantined(kept)
+                    && instance.quarantine(platform, kept.stream)
+                {
+                    found = Some(kept.stream);
+                }
+                if quarantined(kept) {
+                    let command = &mut iter::once(entry_changed(kept.stream));
+                    let ticket = commands.try_submit(platform, mmio, command)?;
+                    return Ok(ticket.map_or(Step::Full, |ticket| Step::Told(kept, ticket, None)));
+                }
+                let told = &mut spans.iter().skip(begun).map(|span| kept.command(span));
+                let ticket = commands.try_submit(platform, mmio, &mut *told)?;
+                let left = Some(told.len());
+                Ok(ticket.map_or(Step::Full, |ticket| Step::Told(kept, ticket, left)))
+            });
+            if let Some(stream) = found.take() {
+                instance.tell_of(platform, stream);
+            }
+            match step? {
+                Step::Done => return Ok(()),
+                Step::Full => {
+                    instance.commands().wait_for_room(platform, instance.mmio(), 1)?;
+                    platform.relax();
+                }
+                Step::Told(kept, ticket, left) => match (instance.wait(platform, ticket), left) {
+                    (Err(what), _) if !is_of_device(&what) => return Err(what),
+                    // It is the next again.
+                    (Err(_), Some(_)) => (silent, begun) = (Some(kept), 0),
+                    (Ok(()), Some(left)) if left != 0 => begun = spans.count() - left,
+                    // One in quarantine is done, whichever other device did not answer.
+                    _ => (last, begun) = (Some(kept), 0),
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask scaling`: what threads do at once, as docs/scaling.md and its pictures.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::environment::Workspace;
+use crate::figures::Place;
+use crate::perf;
+
+const PAGE: &str = "docs/scaling.md";
+const PICTURES: &str = "docs/scaling";
+
+const HEAD: &str = "\
+# Many threads
+
+Written by `cargo xtask scaling`; not to be edited. Real threads, in one run, so that rows can be compared with each other;
+with another machine's they cannot. Where there are more threads than processors, the longest time is the scheduler's more
+than the queue's, and a thread that is stopped while others wait for it stops them: on real CPUs interrupts are masked there.
+On a machine that has other things to do, rates of the same row differ by a factor of two between runs, and with them the
+order of the queues; the last table, on one thread, does not.
+What the queues cost in shared accesses, whatever the machine, is counted in [performance.md](performance.md#many-cpus-on-one-command-queue),
+with sixteen CPUs and with enhanced queues.
+
+";
+
+const AFTER: &str = "
+## What is measured
+
+The SMMU is one that has carried out what it was told so many microseconds later, in order, however much it was. Each row
+is the best of twenty runs of 10 ms. A queue is given one TLBI and a CMD_SYNC, and both are waited for; *fewest / most* is 1 where all threads get
+as much, *longest* the longest that one of them took. The baselines are in `crates/perf/src/scaling/baseline.rs`: they are
+given a flattering lightness, with neither errors, nor content of commands, nor clocks.
+
+Threads that map and unmap have 2 MiB of input addresses each, and unmap the page that they have just mapped. *One by one*
+gives each SMMU the same TLBI and CMD_SYNC, and waits, before it turns to the next; the page itself is only cleared.
+
+```console
+$ cargo xtask scaling                            # writes this page
+$ cargo bench -p smmuv3-perf --bench scaling     # prints it
+```
+";
+
+/// Measures, and writes the page with its pictures.
+pub fn write() -> Result<()> {
+    let workspace = Workspace::find()?;
+    let mut command = workspace.cargo(["bench", "-p", "smmuv3-perf", "--bench", "scaling", "--"]);
+    command.arg("--out").arg(workspace.root.join(PICTURES));
+    let tables = perf::shown(&mut command)?;
+    let Place { rustc, host, machine, date } = perf::place()?;
+    let place = format!("Measured on {machine}, {date}, with {rustc} for {host}.\n");
+    let page = format!("{HEAD}{place}{}{AFTER}", illustrated(&tables));
+    fs::write(workspace.root.join(PAGE), page).with_context(|| format!("cannot write {PAGE}"))?;
+    println!("\nwritten: {PAGE}, {PICTURES}");
+    Ok(())
+}
+
+/// Puts each picture before the table that it shows.
+fn illustrated(tables: &str) -> String {
+    let mut text = String::new();
+    for line in tables.lines() {
+        text.push_str(line);
+        text.push('\n');
+        let picture = match line {
+            "The SMMU takes 0 us." => "queue-0us",
+            "The SMMU takes 10 us." => "queue-10us",
+            "The SMMU takes 1 us." if text.contains("## Mapping") => "unmap",
+            "The SMMU takes 1 us." => "queue-1us",
+            _ if line.starts_with("An unmap of a page on one thread") => "instances",
+            _ => continue,
+        };
+        text.push_str(&format!("\n![{line}](scaling/{picture}.svg)\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::illustrated;
+
+    #[test]
+    fn pictures_stand_where_they_belong() {
+        let tables = "## One\n\nThe SMMU takes 1 us.\n| a |\n## Mapping\n\nThe SMMU takes 1 us.\n";
+        let text = illustrated(tables);
+        let at = |what: &str| text.find(what).unwrap();
+        assert!(at("queue-1us.svg") < at("| a |") && at("| a |") < at("unmap.svg"));
+    }
+}
