@@ -242,6 +242,53 @@ fn an_answer_is_not_consumed_between_an_smmu_and_its_queue() {
     }
 }
 
+/// More groups than are answered at once, and an SMMU that stops somewhere among them: what it has not come to is given
+/// by the next reset, and nothing twice.
+#[test]
+fn a_failure_among_many_answers_loses_none_and_repeats_none() {
+    const GROUPS: u16 = 40;
+    for detach in [false, true] {
+        let mut failed = 0;
+        for commands in (0..).step_by(7) {
+            let mut config = config(6, 6);
+            config.deadline = 100_000;
+            let setup = Setup::blocked(config);
+            setup.iommu.attach(&setup.nic, &setup.domain).unwrap();
+            let send = |index| {
+                setup.send(NIC, None, index, true);
+                setup.group()
+            };
+            let mut groups: Vec<_> = (0..GROUPS).map(send).collect();
+            setup.responses();
+            let wedge = |after| setup.world.machine().model(0).unwrap().wedge_after(after);
+            wedge(Some(commands));
+            // One is decided, and may be owed.
+            let decided = groups.swap_remove(33);
+            let failure = match detach {
+                true => setup.iommu.detach(&setup.nic).is_err(),
+                false => setup.iommu.reset(&setup.smmu).is_err(),
+            };
+            let said = decided.respond(Answer::Success);
+            wedge(None);
+            if failure {
+                failed += 1;
+                setup.iommu.reset(&setup.smmu).unwrap();
+            }
+            for group in groups {
+                assert_eq!(group.respond(Answer::Success), Ok(false), "{commands}");
+            }
+            let mut indices: Vec<_> = setup.responses().iter().map(|it| it.2).collect();
+            indices.sort_unstable();
+            let all: Vec<_> = (0..GROUPS).collect();
+            assert_eq!(indices, all, "{detach} {commands} {said:?}");
+            if !failure {
+                break;
+            }
+        }
+        assert!(failed > 5, "{failed}");
+    }
+}
+
 #[test]
 fn an_instance_that_is_removed_takes_no_answers() {
     let setup = Setup::new(5);
