@@ -168,7 +168,7 @@ fn has_pasid(features: &Features, group: Group) -> bool {
 
 /// Whether a group can be answered: commands must not name streams and PASIDs that an instance does not have, which it
 /// may take for others (§4).
-fn can_answer(features: &Features, group: Group, with_pasid: bool) -> bool {
+pub(crate) fn can_answer(features: &Features, group: Group, with_pasid: bool) -> bool {
     let pasid = group.pasid.filter(|_| with_pasid).map_or(0, |pasid| pasid.0);
     u64::from(group.stream.0) >> features.implemented_sid_bits() == 0
         && pasid >> features.ssid_bits == 0
