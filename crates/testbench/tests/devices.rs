@@ -370,6 +370,40 @@ master = [
         }
     }
 
+    /// An SMMU that is taken away and comes back has another number for the driver, and the same devices.
+    #[test]
+    fn the_switch_of_a_device_is_found_behind_an_smmu_that_came_back() {
+        const TWO: &str = r#"
+name = "two"
+instance = [{ name = "one", ats = true }, { name = "other", ats = true }]
+master = [
+    { name = "nic", instance = "one", streams = [5], ats = true },
+    { name = "disk", instance = "other", streams = [5], ats = true },
+]
+"#;
+        let machine = ModelMachine::new(&parse(TWO), 1).unwrap();
+        let world = World::new(Arc::new(machine), 2);
+        let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+        let enable = |instance| {
+            let mmio = TestMmio { world: world.clone(), instance };
+            let smmu = iommu.probe(mmio, InstanceConfig::named("smmu")).unwrap().enable().unwrap();
+            world.enabled(instance);
+            smmu
+        };
+        let (first, _other) = (enable(0), enable(1));
+        assert!(iommu.remove(first).is_ok());
+        let again = enable(0);
+        assert_eq!(again.id().index(), 2);
+        let config = MasterConfig::default().with_ats(true);
+        let master = iommu.add_master(&again, &[StreamId(5)], config).unwrap();
+        let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+        let on = || [0, 1].map(|it| world.machine().model(it).unwrap().endpoint(5).unwrap().ats);
+        iommu.attach(&master, &domain).unwrap();
+        assert_eq!(on(), [true, false]);
+        iommu.detach(&master).unwrap();
+        assert_eq!(on(), [false, false]);
+    }
+
     /// The entry says it, and hardware has not noticed yet: another CPU's unmap comes.
     struct Between(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
