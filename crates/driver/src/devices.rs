@@ -14,7 +14,7 @@
 
 use smmuv3_formats::command::CfgiSte;
 use smmuv3_formats::register::cerror;
-use smmuv3_formats::{Command, StreamId};
+use smmuv3_formats::{Command, Ste, StreamId};
 
 use crate::atc::{Kept, Spans};
 use crate::error::{Failure, InstanceId};
@@ -62,6 +62,13 @@ impl<P: Platform> Instance<P> {
     pub(crate) fn is_quarantined(&self, platform: &P, stream: StreamId) -> bool {
         let entry = self.streams().entry(platform, stream);
         entry.is_some_and(|entry| entry.is_quarantined(platform))
+    }
+
+    /// Whether the device behind `stream` may keep translations, by its entry: that allows it before its ATS is on, and forbids
+    /// it only when it is off and the device has forgotten everything (§8.2). An entry may be invalid for a moment meanwhile.
+    pub(crate) fn may_keep(&self, platform: &P, stream: StreamId) -> bool {
+        let entry = self.streams().entry(platform, stream);
+        entry.is_some_and(|entry| Ste(entry.load(platform)).eats() != 0)
     }
 
     /// Puts `stream` in quarantine: once hardware has carried out [`entry_changed`], its device reaches nothing. May be
