@@ -261,8 +261,15 @@ impl Tickets {
     fn take_over(&self, marks: &[AtomicU64], tell: impl FnMut(u64)) {
         let count = &self.bell.calls;
         // A call more, as its own may have been looked for by then: the bell is not free while it has it.
-        let taken = |calls: u64| (calls & OFFERED != 0).then(|| calls - OFFERED + 1);
-        if count.fetch_update(Ordering::AcqRel, Ordering::Relaxed, taken).is_err() {
+        let (taken, other) = (Ordering::AcqRel, Ordering::Relaxed);
+        let mut calls = count.load(Ordering::Relaxed);
+        while calls & OFFERED != 0 {
+            match count.compare_exchange_weak(calls, calls - OFFERED + 1, taken, other) {
+                Ok(_) => break,
+                Err(now) => calls = now,
+            }
+        }
+        if calls & OFFERED == 0 {
             return;
         }
         // The one who offered it looks once, with interrupts masked.
