@@ -10,7 +10,7 @@
 use alloc::vec::Vec;
 
 use smmuv3_formats::StreamId;
-use smmuv3_formats::register::{Cr0, Cr1, Cr2, StrtabBase, StrtabBaseCfg};
+use smmuv3_formats::register::{Cr0, Cr1, Cr2, PriqBase, StrtabBase, StrtabBaseCfg};
 
 use crate::configuration::Configuration;
 use crate::entry::Stream;
@@ -23,8 +23,10 @@ use crate::platform::{Mmio, Platform};
 use crate::shared::NoMemory;
 use crate::update::{SteKind, update};
 
+mod requests;
 mod survey;
 
+pub(crate) use requests::OldRequests;
 pub use survey::{AdoptError, Remains, Structure};
 pub(crate) use survey::{Found, Running, survey};
 
@@ -44,7 +46,11 @@ impl<P: Platform> Probe<P> {
     /// Each stream goes on until [`Iommu::add_master`] was called for it and its master is attached or detached, or until
     /// [`Iommu::end_adoption`]. Other masters, and other streams, are as ever.
     ///
-    /// The stream table stays where it is, and its memory, and whatever it leads to, are never freed.
+    /// The stream table stays where it is, and its memory, and whatever it leads to, are never freed; leaves that the driver
+    /// adds to it are its own, and go with the rest of the instance's memory.
+    ///
+    /// Page requests that nobody has read fail, so that devices ask for none until they are set up anew, if `remains` lets
+    /// their queue be read. What came of those that were read is not known.
     ///
     /// Returns how many streams go on.
     ///
@@ -63,7 +69,8 @@ impl<P: Platform> Probe<P> {
             return Err(AdoptError::Twice);
         }
         let mmio = self.probed.mmio();
-        if !Cr0(mmio.read32(Cr0::OFFSET)).smmuen() {
+        let cr0 = Cr0(mmio.read32(Cr0::OFFSET));
+        if !cr0.smmuen() {
             return Err(AdoptError::Off);
         }
         let features = self.probed.features();
@@ -79,6 +86,7 @@ impl<P: Platform> Probe<P> {
             cr2: Cr2(mmio.read32(Cr2::OFFSET)),
             base: StrtabBase(word(StrtabBase::OFFSET)),
             shape: StrtabBaseCfg(mmio.read32(StrtabBaseCfg::OFFSET)),
+            requests: (features.pri && cr0.priqen()).then(|| PriqBase(word(PriqBase::OFFSET))),
         };
         let found = survey(&running, features, remains)?;
         let count = found.kept.len();

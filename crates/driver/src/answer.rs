@@ -5,6 +5,8 @@
 
 use smmuv3_formats::Command;
 
+use crate::command_queue::Ticket;
+use crate::devices::is_of_device;
 use crate::error::Failure;
 use crate::instance::Instance;
 use crate::iommu::Core;
@@ -89,6 +91,59 @@ pub(crate) fn give_owed<P: Platform>(
     })
 }
 
+/// Gives all that wait and that `which` says their answers, that which was decided or `code`, one after the other, each once
+/// the SMMU has consumed the one before: so each is in a command queue, or owed, whatever the SMMU does.
+///
+/// # Errors
+/// The first. Where the SMMU takes no more, what it was not given stays owed, for its reset; what it refuses holds up no
+/// others.
+pub(crate) fn give_all<P: Platform>(
+    platform: &P,
+    instance: &Instance<P>,
+    pending: &Pending,
+    which: impl Fn(Key) -> bool,
+    code: u8,
+    command: impl Fn(Key, u8) -> Command,
+) -> Result<(), Failure> {
+    let (commands, mmio) = (instance.commands(), instance.mmio());
+    // Before anything is waited for: whoever answers from here on does nothing.
+    if pending.decide_all(&which, code) {
+        pending.set_owed();
+    }
+    let (mut at, mut result) = (0, Ok(()));
+    loop {
+        let mut placed = Ok(None);
+        let given = platform.mask_irqs(|| {
+            pending.give_at(at, &which, code, |key, code| {
+                placed = attempt(platform, instance, command(key, code));
+                matches!(placed, Ok(Some(_)))
+            })
+        });
+        match (given, placed) {
+            (None, _) => return result,
+            (_, Err(what)) => return Err(what),
+            (Some(Given::Placed), Ok(ticket)) => {
+                at += 1;
+                match ticket.map_or(Ok(()), |ticket| instance.wait(platform, ticket)) {
+                    Err(what) if commands.has_failed() => return Err(what),
+                    // Consumption is all that counts (§4.2).
+                    Err(what) if is_of_device(&what) => {}
+                    waited => result = result.and(waited),
+                }
+            }
+            (Some(Given::Full), Ok(_)) => {
+                // What one that is suspended does not take, it is given when it wakes.
+                if commands.is_asleep() {
+                    return result;
+                }
+                commands.wait_for_first_room(platform, mmio, 1)?;
+                platform.relax();
+            }
+            (Some(Given::Late), Ok(_)) => platform.relax(),
+        }
+    }
+}
+
 /// Places a command; false when there is no room. An SMMU that does not answer has no room, nor has one that is suspended:
 /// it would ignore it (§4.2).
 pub(crate) fn place<P: Platform>(
@@ -97,26 +152,33 @@ pub(crate) fn place<P: Platform>(
     command: Command,
     failed: &mut Option<Failure>,
 ) -> bool {
-    let (commands, mmio) = (instance.commands(), instance.mmio());
-    if commands.is_asleep() {
-        return false;
-    }
-    let attempt =
-        || commands.try_submit_first(&core.platform, mmio, &mut core::iter::once(command));
-    let placed = attempt().and_then(|placed| match placed {
-        None => {
-            commands.look_for_first_room(&core.platform, mmio);
-            attempt()
-        }
-        placed => Ok(placed),
-    });
-    match placed {
+    match attempt(&core.platform, instance, command) {
         // Consumption is all that counts (§4.2), and nobody waits for that.
         Ok(placed) => placed.is_some(),
         Err(what) => {
             *failed = Some(what);
             false
         }
+    }
+}
+
+/// As [`place`]; its ticket, if there is room.
+fn attempt<P: Platform>(
+    platform: &P,
+    instance: &Instance<P>,
+    command: Command,
+) -> Result<Option<Ticket>, Failure> {
+    let (commands, mmio) = (instance.commands(), instance.mmio());
+    if commands.is_asleep() {
+        return Ok(None);
+    }
+    let attempt = || commands.try_submit_first(platform, mmio, &mut core::iter::once(command));
+    match attempt()? {
+        None => {
+            commands.look_for_first_room(platform, mmio);
+            attempt()
+        }
+        placed => Ok(placed),
     }
 }
 

@@ -96,7 +96,7 @@ impl<P: Platform> Iommu<P> {
     /// As [`Iommu::detach`], for accesses of `master` with `pasid` alone.
     ///
     /// # Errors
-    /// As [`Iommu::detach`]; [`AttachError::PasidUnknown`].
+    /// As [`Iommu::detach`]; [`AttachError::PasidUnknown`], [`AttachError::Adopted`].
     pub fn detach_pasid(&self, master: &Master<P>, pasid: SubstreamId) -> Result<(), AttachError> {
         change_pasid(master, pasid, Goal::Blocked)
     }
@@ -167,6 +167,9 @@ pub(crate) fn change<P: Platform>(
         let pasid = SubstreamId(substream);
         if u64::from(substream) >> bits != 0 && substream != WITHOUT {
             return Err(AttachError::SubstreamRange { instance: id, pasid, bits });
+        }
+        if state.adopted && substream != WITHOUT && matches!(goal, Goal::Blocked) {
+            return Err(AttachError::Adopted { instance: id });
         }
         let adopted = state.adopted;
         #[cfg(feature = "mutation")]

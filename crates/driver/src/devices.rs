@@ -14,7 +14,7 @@
 
 use smmuv3_formats::command::CfgiSte;
 use smmuv3_formats::register::cerror;
-use smmuv3_formats::{Command, StreamId};
+use smmuv3_formats::{Command, Ste, StreamId};
 
 use crate::atc::{Kept, Spans};
 use crate::error::{Failure, InstanceId};
@@ -62,6 +62,13 @@ impl<P: Platform> Instance<P> {
     pub(crate) fn is_quarantined(&self, platform: &P, stream: StreamId) -> bool {
         let entry = self.streams().entry(platform, stream);
         entry.is_some_and(|entry| entry.is_quarantined(platform))
+    }
+
+    /// Whether the device behind `stream` may keep translations, by its entry: that allows it before its ATS is on, and forbids
+    /// it only when it is off and the device has forgotten everything (§8.2). An entry may be invalid for a moment meanwhile.
+    pub(crate) fn may_keep(&self, platform: &P, stream: StreamId) -> bool {
+        let entry = self.streams().entry(platform, stream);
+        entry.is_some_and(|entry| Ste(entry.load(platform)).eats() != 0)
     }
 
     /// Puts `stream` in quarantine: once hardware has carried out [`entry_changed`], its device reaches nothing. May be
@@ -175,13 +182,44 @@ impl MasterState {
     }
 }
 
+impl MasterState {
+    /// Lets those of its streams that are in quarantine out of it, notes which, and lets them work as it is attached. ATS is off
+    /// in its devices.
+    ///
+    /// # Errors
+    /// As [`Instance::carry_out`]; each stream may then be anywhere between both.
+    fn readmit<P: Platform>(
+        &mut self,
+        core: &Core<P>,
+        instance: &Instance<P>,
+    ) -> Result<(), Failure> {
+        let platform = &core.platform;
+        let Self { streams, cut_off, .. } = &mut *self;
+        let quarantined = streams.iter().filter(|it| instance.is_quarantined(platform, **it));
+        // There is room, but where the streams are kept ones, which were never another's.
+        cut_off.extend(quarantined.take(cut_off.capacity()));
+        for stream in cut_off.iter() {
+            if let Some(entry) = instance.streams().entry(platform, *stream) {
+                entry.readmit(platform);
+            }
+        }
+        instance.forget_streams(platform, &self.streams)?;
+        // It was reset, and waits for nothing.
+        page_group::end(core, instance, self, Which::All, None)?;
+        let stream = self.stream();
+        self.write_streams(core, instance, stream)?;
+        if stream.may_be_kept() { self.switch_on(core, instance) } else { Ok(()) }
+    }
+}
+
 impl<P: Platform> Iommu<P> {
     /// Lets `master` work again as it is attached, whose device was reset after it had not answered the SMMU
     /// ([`Master::is_quarantined`]). Nothing to do for others.
     ///
     /// # Errors
-    /// What the instance did: the master stays, or is again, in quarantine. If it is its device that does not answer, that
-    /// is no error: [`Master::is_quarantined`] tells.
+    /// What the instance did: the master stays, or is again, in quarantine, and this is to be called again, after a reset if
+    /// the instance failed; streams of its that were not cut off work on without ATS until then. If it is its device that
+    /// does not answer, that is no error: [`Master::is_quarantined`] tells.
     pub fn readmit(&self, master: &Master<P>) -> Result<(), Failure> {
         let core = &*master.core;
         core.configuration.with(|configuration| {
@@ -193,19 +231,17 @@ impl<P: Platform> Iommu<P> {
             }
             // Before anything leads anywhere again.
             state.switch_off(core);
-            for stream in &state.streams {
-                if let Some(entry) = instance.streams().entry(platform, *stream) {
-                    entry.readmit(platform);
+            let readmitted = state.readmit(core, instance);
+            if readmitted.is_err() {
+                // As before: cut off, which is told whoever asks.
+                for stream in &state.cut_off {
+                    let _ = instance.quarantine(platform, *stream);
                 }
+                // Whoever finds them so next does that, too.
+                let _ = instance.forget_streams(platform, &state.cut_off);
             }
-            instance.forget_streams(platform, &state.streams)?;
-            // It was reset, and waits for nothing.
-            page_group::end(core, instance, state, Which::All, None)?;
-            let stream = state.stream();
-            if state.write_streams(core, instance, stream).is_err() || !stream.may_be_kept() {
-                return Ok(());
-            }
-            state.switch_on(core, instance)
+            state.cut_off.clear();
+            readmitted
         })
     }
 }

@@ -258,7 +258,7 @@ impl<P: Platform> Probe<P> {
     /// other it was not touched: firmware still decides what devices reach, so they must not be allowed DMA.
     #[expect(clippy::result_large_err, reason = "the probe is handed back to be tried again")]
     pub fn enable(self) -> Result<Smmu<P>, Refused<Self, EnableError>> {
-        let Self { core, probed, kept, adopted } = self;
+        let Self { core, probed, kept, mut adopted } = self;
         let enabled = core.configuration.with(|configuration| {
             let Some(id) = core.instances.vacant() else {
                 let error = EnableError::TooManyInstances { largest: MOST_INSTANCES };
@@ -274,11 +274,12 @@ impl<P: Platform> Probe<P> {
                 }
             };
             // SAFETY: there is one platform only; `Smmu::instance` says so to whoever gets it from there.
-            let table = adopted.as_ref().map(|found| {
-                let base = PhysAddr(found.base);
+            let table = adopted.as_mut().map(|found| {
+                let (base, leaves) = (PhysAddr(found.base), core::mem::take(&mut found.leaves));
                 // SAFETY: looked through by `adopt`, whose caller says that it stays and can be reached.
-                unsafe { StreamTable::adopt(base, found.log2, found.split) }
+                unsafe { StreamTable::adopt(base, found.log2, found.split, leaves) }
             });
+            let requests = adopted.as_mut().and_then(|found| found.requests.take());
             // SAFETY: as above.
             let instance = unsafe { probed.build_on(&core.platform, table) }?;
             #[cfg(feature = "mutation")]
@@ -332,7 +333,7 @@ impl<P: Platform> Probe<P> {
             };
             let started = if adopting {
                 // SAFETY: as above; entries of the table are used only until the call returns.
-                unsafe { instance.start_adopting(platform, block) }
+                unsafe { instance.start_adopting(platform, requests, block) }
             } else {
                 // SAFETY: as above.
                 unsafe { instance.start_first(platform, !kept.is_empty()) }

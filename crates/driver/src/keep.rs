@@ -279,6 +279,7 @@ fn ready<P: Platform>(
     let mut state = MasterState {
         instance: id,
         streams,
+        cut_off: Vec::new(),
         bits: keep.config.substream_bits.min(ContextTable::most_bits(features)),
         table: None,
         overrides: keep.config.overrides,

@@ -109,6 +109,8 @@ pub struct Master<P: Platform> {
 pub(crate) struct MasterState {
     pub(crate) instance: InstanceId,
     pub(crate) streams: Vec<StreamId>,
+    /// Room for those of them that are being let out of quarantine.
+    pub(crate) cut_off: Vec<StreamId>,
     /// Bits of a substream.
     pub(crate) bits: u32,
     /// Its contexts, once one was needed. Hardware reads them while its entries say that stage 1 translates.
@@ -300,8 +302,9 @@ impl<P: Platform> Master<P> {
             if instance.streams().split().is_some() && instance.commands().has_failed() {
                 return Err(unconfirmed(Failure::Failed));
             }
-            let mut own = Vec::new();
+            let (mut own, mut cut_off) = (Vec::new(), Vec::new());
             if own.try_reserve_exact(streams.len()).is_err()
+                || cut_off.try_reserve_exact(streams.len()).is_err()
                 || configuration.streams.try_reserve(streams.len()).is_err()
                 || configuration.masters.reserve(1).is_err()
             {
@@ -345,6 +348,7 @@ impl<P: Platform> Master<P> {
             let index = configuration.masters.insert(MasterState {
                 instance: smmu.id,
                 streams: own,
+                cut_off,
                 bits,
                 table,
                 overrides: config.overrides,

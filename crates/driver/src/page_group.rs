@@ -144,10 +144,13 @@ impl<P: Platform> Eq for PageGroup<P> {}
 /// What makes commands of answers' codes.
 fn answers<P: Platform>(core: &Core<P>) -> impl Fn(Key, u8) -> Command {
     |key, code| {
-        let answer = Answer::ALL.get(usize::from(code)).copied().unwrap_or(Answer::Invalid);
         let (group, with_pasid) = gather::group(key);
-        command(core, group, answer, with_pasid)
+        command(core, group, answer_of(code), with_pasid)
     }
+}
+
+fn answer_of(code: u8) -> Answer {
+    Answer::ALL.get(usize::from(code)).copied().unwrap_or(Answer::Invalid)
 }
 
 #[cfg_attr(not(feature = "mutation"), expect(unused_variables, reason = "says what to do wrong"))]
@@ -165,7 +168,7 @@ fn has_pasid(features: &Features, group: Group) -> bool {
 
 /// Whether a group can be answered: commands must not name streams and PASIDs that an instance does not have, which it
 /// may take for others (§4).
-fn can_answer(features: &Features, group: Group, with_pasid: bool) -> bool {
+pub(crate) fn can_answer(features: &Features, group: Group, with_pasid: bool) -> bool {
     let pasid = group.pasid.filter(|_| with_pasid).map_or(0, |pasid| pasid.0);
     u64::from(group.stream.0) >> features.implemented_sid_bits() == 0
         && pasid >> features.ssid_bits == 0
@@ -454,35 +457,15 @@ pub(crate) fn end<P: Platform>(
         batch.carry_out(platform, instance)?;
     }
     gather.forget(platform, ours);
-    sweep(platform, instance, |group| ours(&group), |group, _, _| said(group))?;
-    match answer {
-        // Also what others have answered just now.
-        Some(_) => instance.commands().settle(platform, instance.mmio()),
-        None => Ok(()),
-    }
-}
-
-/// Takes back the groups that are pending and that `which` says, and gives each the command that `said` makes of it, and of
-/// the answer that was decided, if one was.
-fn sweep<P: Platform>(
-    platform: &P,
-    instance: &Instance<P>,
-    which: impl Fn(Group) -> bool,
-    said: impl Fn(Group, bool, Option<Answer>) -> Option<Command>,
-) -> Result<(), Failure> {
-    let mut batch = Batch::new();
-    let mut result = Ok(());
-    let ended = |key, code: Option<u8>| {
-        let (group, with_pasid) = gather::group(key);
-        let decided = code.and_then(|code| Answer::ALL.get(usize::from(code)).copied());
-        said(group, with_pasid, decided).into_iter().for_each(|command| batch.push(command));
-        if batch.is_full() {
-            result = result.and(batch.carry_out(platform, instance));
-        }
+    let which = |key| ours(&gather::group(key).0);
+    let Some(answer) = answer else {
+        gather.pending.sweep(|| platform.relax(), which, |_, _| ());
+        return Ok(());
     };
-    let pending = &instance.gather().pending;
-    pending.sweep(|| platform.relax(), |key| which(gather::group(key).0), ended);
-    result.and(batch.carry_out(platform, instance))
+    let code = answer as u8;
+    answer::give_all(platform, instance, &gather.pending, which, code, answers(core))?;
+    // Also what others have answered just now.
+    instance.commands().settle(platform, instance.mmio())
 }
 
 /// Gives the queue, empty, to an SMMU that is being reset. The groups whose end nobody has read wait for an answer until it
@@ -518,13 +501,15 @@ pub(crate) fn unheard<P: Platform>(instance: &Instance<P>, command: Command) {
 }
 
 /// After a reset: gives the answers that are due, and denies all else that was pending before, since hardware did not. (It
-/// ignores answers while it is off, §4.2.)
+/// ignores answers while it is off, §4.2.) What it cannot give is left to the next reset.
 pub(crate) fn answer_all<P: Platform>(platform: &P, instance: &Instance<P>) -> Result<(), Failure> {
-    let said = |group: Group, with_pasid, decided: Option<Answer>| {
-        Some(group.command(decided.unwrap_or(Answer::Invalid), with_pasid))
+    let command = |key, code| {
+        let (group, with_pasid) = gather::group(key);
+        group.command(answer_of(code), with_pasid)
     };
-    let denied = sweep(platform, instance, |_| true, said);
-    instance.gather().pending.open();
+    let (pending, code) = (&instance.gather().pending, Answer::Invalid as u8);
+    let denied = answer::give_all(platform, instance, pending, |_| true, code, command);
+    pending.open();
     denied
 }
 

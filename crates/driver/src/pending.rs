@@ -64,7 +64,7 @@ pub(crate) enum Given {
     Placed,
     /// There is no room; it is owed.
     Full,
-    /// Somebody else has ended the transaction.
+    /// Somebody else has ended the transaction, or is about to.
     Late,
 }
 
@@ -179,6 +179,32 @@ impl Pending {
             }
         }
         true
+    }
+
+    /// Gives the answer to the one in slot `at`, as [`Pending::give`], if it waits for one and `which` says so: that which was
+    /// decided, or `answer`. `Late` where another is giving one: to be looked at again. `None` beyond the last slot.
+    pub(crate) fn give_at(
+        &self,
+        at: usize,
+        which: impl FnOnce(Key) -> bool,
+        answer: u8,
+        place: impl FnOnce(Key, u8) -> bool,
+    ) -> Option<Given> {
+        let slot = self.slots.get(at)?;
+        let state = slot.state.load(Ordering::Acquire);
+        let (generation, code) = (state & !CODES, state & CODES);
+        if code == FREE || code == FILLING || !which(slot.key()) {
+            return Some(Given::Placed);
+        }
+        if code == GIVING {
+            return Some(Given::Late);
+        }
+        let owed = if code == WAITING { generation | (OWED + u64::from(answer)) } else { state };
+        // The generation is still the same, so the key was its.
+        if code == WAITING && !slot.swap(state, owed) {
+            return Some(Given::Late);
+        }
+        Some(slot.give(owed, place))
     }
 
     /// Ends all that `ends` says and that have no command yet, and hands each to `ended`, with the answer that it is owed,

@@ -5,6 +5,8 @@
 //! stay until the table is freed: so nobody ever has to wait until hardware has let go of one. Where they are
 //! is read back from the level-1 descriptors; there is no other record of them.
 
+#[cfg(feature = "alloc")]
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::register::{StrtabBase, StrtabBaseCfg};
@@ -96,8 +98,9 @@ pub struct StreamTable {
     /// log2 of the number of streams.
     log2: u32,
     split: Option<Split>,
-    /// It was there before, and is never freed.
-    adopted: bool,
+    /// It was there before, and is never freed, nor are the leaves that it had, of these level-1 descriptors, in order.
+    #[cfg(feature = "alloc")]
+    former: Option<Vec<u32>>,
     first_words: FirstWords,
 }
 
@@ -106,10 +109,15 @@ impl StreamTable {
     ///
     /// # Safety
     /// As for [`StreamTable::new`]; the table was looked through, its parts are disjoint and stay, and the platform's
-    /// pointers lead to them.
+    /// pointers lead to them. `leaves` are the level-1 descriptors that lead to entries, in order.
     #[cfg(feature = "alloc")]
-    pub(crate) const unsafe fn adopt(base: PhysAddr, log2: u32, split: Option<Split>) -> Self {
-        Self { base, log2, split, adopted: true, first_words: FirstWords::new(()) }
+    pub(crate) const unsafe fn adopt(
+        base: PhysAddr,
+        log2: u32,
+        split: Option<Split>,
+        leaves: Vec<u32>,
+    ) -> Self {
+        Self { base, log2, split, former: Some(leaves), first_words: FirstWords::new(()) }
     }
 
     /// Takes memory from the platform for 2^`log2` streams (`log2` is at most 32), all of which abort; for fewer where
@@ -132,27 +140,44 @@ impl StreamTable {
             // Zeroed: every descriptor is invalid.
             Some(_) => platform.publish(base, bytes),
         }
-        Some(Self { base, log2, split, adopted: false, first_words: FirstWords::new(()) })
+        let first_words = FirstWords::new(());
+        #[cfg(feature = "alloc")]
+        return Some(Self { base, log2, split, former: None, first_words });
+        #[cfg(not(feature = "alloc"))]
+        Some(Self { base, log2, split, first_words })
     }
 
-    /// Gives the memory back, with all leaves.
+    /// Gives the memory back, with all leaves; of a table that was there before, the leaves that were not.
     ///
     /// # Safety
     /// The SMMU cannot access the table: SMMUEN was seen 0, or the table was never enabled. No [`Entry`] of it is used
     /// afterwards.
     pub unsafe fn free<P: Platform>(self, platform: &P) {
-        let Some(bytes) = table_bytes(self.log2, self.split).filter(|_| !self.adopted) else {
-            return;
-        };
+        let Some(bytes) = table_bytes(self.log2, self.split) else { return };
+        #[cfg(feature = "alloc")]
+        let former = self.former.as_deref();
+        #[cfg(not(feature = "alloc"))]
+        let former: Option<&[u32]> = None;
         if let Some(split) = self.split {
             let leaf = leaf_bytes(self.leaf_log2(split));
             for index in 0..1u32 << self.log2.saturating_sub(split.bits()) {
-                let descriptor = self.descriptor(index).load(platform);
-                if descriptor.span() != 0 {
-                    // SAFETY: allocated in `make_room`; the caller says that the SMMU is done with it.
-                    unsafe { platform.free_coherent(PhysAddr(descriptor.l2_ptr()), leaf, leaf) };
+                let descriptor = self.descriptor(index);
+                let linked = descriptor.load(platform);
+                let kept = former.is_some_and(|former| former.binary_search(&index).is_ok());
+                if kept || Self::is_none(linked, split.bits()) {
+                    continue;
                 }
+                if former.is_some() {
+                    // It stays, and leads nowhere.
+                    descriptor.store(platform, L1Std::default());
+                    platform.publish(descriptor.address, DESCRIPTOR_BYTES);
+                }
+                // SAFETY: allocated in `make_room`; the caller says that the SMMU is done with it.
+                unsafe { platform.free_coherent(PhysAddr(linked.l2_ptr()), leaf, leaf) };
             }
+        }
+        if former.is_some() {
+            return;
         }
         // SAFETY: allocated in `new`; the caller says that the SMMU is done with it.
         unsafe { platform.free_coherent(self.base, bytes, bytes) };

@@ -7,9 +7,12 @@
 //! everybody, with one write of CMDQ_PROD. Then it takes the calls back that were made before it looked; if there are others
 //! by then, it looks once more, and only who leaves none gives the bell back. All others leave once they have called.
 //!
-//! So between the ticket and its mark a producer waits for nobody, and nobody ever waits for the bell. Only a
+//! So between the ticket and its mark a producer waits for nobody. Only a
 //! producer that was stopped between the two holds up those behind it, hence interrupts are masked there. Who has
 //! the bell may publish for others for a while: each further turn is for one that left to wait for the SMMU meanwhile.
+//! After [`TURNS`] of them it *offers* the bell, looks once more, for all that had called by then, and leaves: if nobody has
+//! called since, the bell is free. Else there is one that found the offer when it called, and takes it over: it waits until the
+//! other has left, which is for that one look, and goes on. So no producer does more than a bounded number of turns.
 //!
 //! Nothing has to be looked at twice, and no fence is needed: the count is changed by read-modify-writes alone, so who
 //! makes a call and who takes calls back agree on which came first. A call that came before is one whose mark is seen; one
@@ -40,6 +43,15 @@ pub(crate) enum NoTicket {
 /// Added to `tail` while nobody may draw.
 const CLOSED: u64 = 1 << 63;
 
+/// Turns that whoever has the bell takes for others before it offers it: none where each order of steps is tried.
+const TURNS: u32 = if cfg!(loom) { 0 } else { 16 };
+
+/// Added to `calls` while the bell is for whoever calls.
+const OFFERED: u64 = 1 << 62;
+
+/// Added to `calls` when the one who offered the bell has left it to those who have called since.
+const LEFT: u64 = 1 << 63;
+
 /// The positions of one queue.
 pub(crate) struct Tickets {
     size: Size,
@@ -64,7 +76,8 @@ struct Producers {
 
 /// What the one who has the bell changes, and callers.
 struct Bell {
-    /// Calls that are not taken back yet. The first one takes the bell, and it is free when there are none.
+    /// Calls that are not taken back yet, [`OFFERED`] and [`LEFT`]. The first one takes the bell, and it is free when there are
+    /// none.
     calls: AtomicU64,
     /// What the SMMU has been told of, or is just being told of: an upper bound of what it has consumed.
     published: AtomicU64,
@@ -169,8 +182,10 @@ impl Tickets {
         mut tell: impl FnMut(u64),
     ) {
         self.mark(marks, start, end);
-        if !self.call() {
-            return;
+        match self.call() {
+            0 => {}
+            others if others & OFFERED == 0 => return,
+            _ => return self.take_over(marks, tell),
         }
         if self.bell.published.load(Ordering::Relaxed) != start {
             return self.ring(marks, 1, tell);
@@ -190,10 +205,11 @@ impl Tickets {
         }
     }
 
-    /// Says that there is something to publish, after it was marked. Whether the caller is the one who has the bell now.
+    /// Says that there is something to publish, after it was marked. What the count was: with 0, the caller is the one who has
+    /// the bell now.
     #[inline]
-    fn call(&self) -> bool {
-        self.bell.calls.fetch_add(1, Ordering::AcqRel) == 0
+    fn call(&self) -> u64 {
+        self.bell.calls.fetch_add(1, Ordering::AcqRel)
     }
 
     /// Of whoever has the bell: so many calls came before its last look. Returns how many came since; if none did, the bell
@@ -208,16 +224,60 @@ impl Tickets {
     #[cold]
     #[inline(never)]
     fn ring(&self, marks: &[AtomicU64], mut calls: u64, mut tell: impl FnMut(u64)) {
-        loop {
-            let from = self.bell.published.load(Ordering::Relaxed);
-            if let Some(end) = self.end_of(marks, from) {
-                self.announce(marks, end, &mut tell);
-            }
+        for _ in 0..TURNS {
+            self.look(marks, &mut tell);
             match self.take_calls_back(calls) {
                 Some(more) => calls = more,
                 None => return,
             }
         }
+        // Whoever calls from here on finds the offer. Those who did before are looked for.
+        let calls = self.bell.calls.fetch_or(OFFERED, Ordering::AcqRel);
+        self.look(marks, &mut tell);
+        self.leave(calls);
+    }
+
+    /// Publishes what is complete, as whoever has the bell.
+    fn look(&self, marks: &[AtomicU64], tell: &mut impl FnMut(u64)) {
+        let from = self.bell.published.load(Ordering::Relaxed);
+        if let Some(end) = self.end_of(marks, from) {
+            self.announce(marks, end, tell);
+        }
+    }
+
+    /// Of whoever has offered the bell when there were so many `calls`, and has looked since: gives it back, or leaves it to
+    /// one of those who have called since.
+    fn leave(&self, calls: u64) {
+        let (count, free) = (&self.bell.calls, Ordering::AcqRel);
+        // Calls only become more until then, and so does who takes it over count as one.
+        if count.compare_exchange(calls | OFFERED, 0, free, Ordering::Relaxed).is_err() {
+            count.fetch_add(LEFT.wrapping_sub(calls), Ordering::AcqRel);
+        }
+    }
+
+    /// Of one who found the bell offered when it called: rings, unless another one was faster.
+    #[cold]
+    #[inline(never)]
+    fn take_over(&self, marks: &[AtomicU64], tell: impl FnMut(u64)) {
+        let count = &self.bell.calls;
+        // A call more, as its own may have been looked for by then: the bell is not free while it has it.
+        let (taken, other) = (Ordering::AcqRel, Ordering::Relaxed);
+        let mut calls = count.load(Ordering::Relaxed);
+        while calls & OFFERED != 0 {
+            match count.compare_exchange_weak(calls, calls - OFFERED + 1, taken, other) {
+                Ok(_) => break,
+                Err(now) => calls = now,
+            }
+        }
+        if calls & OFFERED == 0 {
+            return;
+        }
+        // The one who offered it looks once, with interrupts masked.
+        while count.load(Ordering::Acquire) & LEFT == 0 {
+            pause();
+        }
+        let calls = count.fetch_and(!LEFT, Ordering::AcqRel) & !LEFT;
+        self.ring(marks, calls, tell);
     }
 
     /// Publishes the complete run that ends at `end`, and all that are complete behind it, as whoever has the bell. What
@@ -305,7 +365,7 @@ impl Tickets {
         change: impl FnOnce(),
         mut tell: impl FnMut(u64),
     ) {
-        // Whoever has it waits for nothing, with interrupts masked.
+        // Whoever has it, or takes it over, has interrupts masked. The SMMU has stopped: soon there is no room for more calls.
         self.take_bell(pause);
         change();
         tell(self.bell.published.load(Ordering::Relaxed));
@@ -315,7 +375,8 @@ impl Tickets {
         }
     }
 
-    /// Takes the bell when it is free, by a call of its own.
+    /// Takes the bell when it is free, by a call of its own. While others call it is not; the caller knows why they do not for
+    /// ever.
     fn take_bell(&self, relax: impl Fn()) {
         let calls = &self.bell.calls;
         while calls.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
@@ -343,7 +404,7 @@ impl Tickets {
                 None => relax(),
             }
         }
-        // Nobody writes CMDQ_PROD from here on: there is nothing to publish.
+        // Nobody writes CMDQ_PROD from here on: there is nothing to publish, and those who still call have their tickets.
         self.take_bell(relax);
         let beginning = end.next_multiple_of(2 * self.size.entries());
         begins(beginning);

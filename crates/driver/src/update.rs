@@ -121,6 +121,11 @@ impl<'a> Entry<'a> {
         self.word(platform, 0).load(Ordering::Acquire) == QUARANTINED
     }
 
+    /// Whether it was in quarantine when it held `words`. Hardware may not have noticed yet: nothing is planned from that.
+    fn is_cut_off(self, words: &Words) -> bool {
+        self.first.is_some() && words[0] == QUARANTINED
+    }
+
     /// Puts a stream table entry in quarantine: it aborts, and stays so. A store that is under way has been made before, or
     /// finds it so. Whether it was not in it before.
     #[cfg(feature = "alloc")]
@@ -337,6 +342,10 @@ pub fn update<P: Platform, K: Kind, E>(
     mut sync: impl FnMut() -> Result<(), E>,
 ) -> Result<Updated, E> {
     let mut current = entry.load(platform);
+    if entry.is_cut_off(&current) {
+        // It stays as it is, and hardware may not have noticed yet.
+        return sync().map(|()| Updated { hitless: true, syncs: 1 });
+    }
     let (prepared, differ) = prepare::<K>(&current, target);
     let mut critical = (0..8).filter(|&i: &usize| differ[i] != 0);
     let (first, second) = (critical.next(), critical.next());

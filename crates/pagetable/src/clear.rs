@@ -142,7 +142,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             }
         }
         if let Some((first, last)) = stored {
-            frames.publish(PhysAddr(table.0 + first as u64 * 8), (last - first + 1) * 8);
+            let here = PhysAddr(table.0 + first as u64 * 8);
+            self.publish_cleared(frames, here, (last - first + 1) * 8);
         }
         (at, bytes)
     }

@@ -220,7 +220,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         }
         cell.store(0, Ordering::Relaxed);
         gather.add(iova.0, iova.0 + Self::granule(), Self::granule());
-        frames.publish(here, 8);
+        self.publish_cleared(frames, here, 8);
         true
     }
 
@@ -278,7 +278,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         // is ours.
         unsafe { entry(frames, table, index).as_ref() }.store(0, Ordering::Relaxed);
         gather.add(at, end, end - at);
-        frames.publish(PhysAddr(table.0 + index as u64 * 8), 8);
+        self.publish_cleared(frames, PhysAddr(table.0 + index as u64 * 8), 8);
         end - at
     }
 

@@ -375,11 +375,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         if bytes != 0 {
             gather.add(base.wrapping_add(start), base.wrapping_add(end), 1 << SHIFT);
             let first = PhysAddr(table.0 + self.index(start, SHIFT) as u64 * 8);
-            #[cfg(feature = "mutation")]
-            if self.wrong == Some(crate::Wrong::Unpublished) {
-                return bytes;
-            }
-            frames.publish(first, ((end - start) >> SHIFT) as usize * 8);
+            self.publish_cleared(frames, first, ((end - start) >> SHIFT) as usize * 8);
         }
         bytes
     }
@@ -442,9 +438,24 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         }
         if let Some((first, last)) = stored {
             let here = PhysAddr(table.0 + first as u64 * 8);
-            frames.publish(here, (last - first + 1) * 8);
+            self.publish_cleared(frames, here, (last - first + 1) * 8);
         }
         (at, unmapped)
+    }
+
+    /// Lets hardware see descriptors that were cleared.
+    #[inline(always)]
+    pub(crate) fn publish_cleared<F: Frames + ?Sized>(
+        &self,
+        frames: &F,
+        here: PhysAddr,
+        bytes: usize,
+    ) {
+        #[cfg(feature = "mutation")]
+        if self.wrong == Some(crate::Wrong::Unpublished) {
+            return;
+        }
+        frames.publish(here, bytes);
     }
 }
 

@@ -12,7 +12,7 @@ pub enum Wrong {
     PartOnly,
     /// A block gives way to a table without having been marked (nT).
     Unmarked,
-    /// Pages that were unmapped are not published.
+    /// What was unmapped is not published.
     Unpublished,
 }
 

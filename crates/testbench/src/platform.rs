@@ -60,6 +60,9 @@ pub struct World {
     observer: Mutex<Option<Arc<dyn Observer>>>,
     commands: Mutex<Snoop>,
     tracer: Option<Tracer>,
+    /// Which of the machine's instances each of the driver's numbers is, in the order in which they were enabled; those that
+    /// are not here are the machine's own.
+    numbers: Mutex<Vec<usize>>,
     /// Who is told what the driver does.
     hook: Mutex<Option<Hook>>,
     /// What was traced of each instance while nobody looked on.
@@ -113,6 +116,7 @@ impl World {
                 ..Snoop::default()
             }),
             tracer,
+            numbers: Mutex::new(Vec::new()),
             hook: Mutex::new(None),
             unseen: Mutex::new(vec![Vec::new(); instances]),
         })
@@ -164,6 +168,22 @@ impl World {
     /// Which call gave the command at this index of a queue, the last time that there was one.
     pub(crate) fn giver(&self, (instance, queue): (usize, usize), index: u32) -> Option<u64> {
         self.snoop().givers.get(&(instance, queue, index)).copied()
+    }
+
+    /// The driver has enabled this instance of the machine, and given it the next number.
+    pub fn enabled(&self, instance: usize) {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+    }
+
+    /// Another driver begins to count.
+    pub(crate) fn forget_enabled(&self) {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Which of the machine's instances the driver calls so.
+    fn number(&self, instance: InstanceId) -> usize {
+        let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.get(instance.index()).copied().unwrap_or(instance.index())
     }
 
     /// Counts from 0 again: what is there now is another instance.
@@ -478,9 +498,9 @@ unsafe impl RawMutex for SpinMutex {
 }
 
 impl TestPlatform {
-    /// Switches ATS in the device behind `stream`; instances are numbered as they were enabled.
+    /// Switches ATS in the device behind `stream`.
     fn switch_ats(&self, instance: InstanceId, stream: StreamId, on: bool) {
-        if let Some(mut model) = self.0.machine().model(instance.index())
+        if let Some(mut model) = self.0.machine().model(self.0.number(instance))
             && let Some(endpoint) = model.endpoint_mut(stream.0)
         {
             endpoint.ats = on;
@@ -488,7 +508,7 @@ impl TestPlatform {
     }
 
     fn switch_pri(&self, instance: InstanceId, stream: StreamId, on: bool) {
-        if let Some(mut model) = self.0.machine().model(instance.index())
+        if let Some(mut model) = self.0.machine().model(self.0.number(instance))
             && let Some(endpoint) = model.endpoint_mut(stream.0)
         {
             endpoint.pri = on;

@@ -78,7 +78,7 @@ fn random_operations_hold_all_rules_with_devices_that_keep_translations() {
 mod silent {
     //! A device that never answers: its stream is put in quarantine, and all else goes on.
 
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::sync::{Arc, Mutex};
 
     use smmuv3::{
@@ -250,22 +250,76 @@ master = [
         }
     }
 
+    /// Whatever the SMMU does not confirm of a readmission, or refuses: the device stays cut off, which is told, and the call
+    /// can be repeated.
+    #[test]
+    fn a_readmission_that_fails_leaves_it_in_quarantine_and_can_be_repeated() {
+        let mut failed = [0, 0];
+        for (refuses, count) in [false, true].into_iter().zip(&mut failed) {
+            for commands in 0.. {
+                let mut config = InstanceConfig::named("smmu");
+                config.deadline = 200_000;
+                let pair = Pair::within(1, config);
+                let (nic, model) = (&pair.masters[NIC], || pair.world.machine().model(0).unwrap());
+                pair.unmap(0);
+                answer(&pair.world, 5, Answers::InTime);
+                if refuses {
+                    let (world, left) = (pair.world.clone(), AtomicU64::new(commands));
+                    pair.world.set_hook(Some(Arc::new(move |trace: &Trace<'_>| {
+                        if let Trace::Submitted { .. } = trace
+                            && left.fetch_sub(1, Ordering::Relaxed) == 0
+                        {
+                            world.machine().model(0).unwrap().fail_next_command(1);
+                        }
+                    })));
+                } else {
+                    model().wedge_after(Some(commands));
+                }
+                let result = pair.iommu.readmit(nic);
+                model().wedge_after(None);
+                pair.world.set_hook(None);
+                if result.is_ok() {
+                    break;
+                }
+                *count += 1;
+                let what = format!("{refuses}, after {commands}: {result:?}");
+                assert!(nic.is_quarantined(), "{what}");
+                if !refuses {
+                    pair.iommu.reset(&pair.smmu).unwrap();
+                }
+                assert!(nic.is_quarantined(), "{what}");
+                assert!(!reads(&pair.world, NIC, IOVA + PAGE), "{what}");
+                assert!(reads(&pair.world, DISK, IOVA + PAGE), "{what}");
+                pair.iommu.readmit(nic).unwrap();
+                assert!(!nic.is_quarantined(), "{what}");
+                for page in 0..4 {
+                    assert_eq!(reads(&pair.world, NIC, IOVA + page * PAGE), page > 0, "{what}");
+                }
+            }
+        }
+        assert!(failed.iter().all(|count| *count >= 3), "{failed:?}");
+    }
+
     /// Two devices of one domain, both of which keep where its first pages lead; the first never answers.
     struct Pair {
         world: Arc<World>,
         iommu: Iommu<TestPlatform>,
         domain: Domain<TestPlatform>,
         masters: [Master<TestPlatform>; 2],
-        _smmu: Smmu<TestPlatform>,
+        smmu: Smmu<TestPlatform>,
     }
 
     impl Pair {
         fn new(seed: u64) -> Arc<Self> {
+            Self::within(seed, InstanceConfig::named("smmu"))
+        }
+
+        fn within(seed: u64, config: InstanceConfig) -> Arc<Self> {
             let machine = ModelMachine::new(&parse(MACHINE), seed).unwrap();
             let world = World::new(Arc::new(machine), 1);
             let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
             let mmio = TestMmio { world: world.clone(), instance: 0 };
-            let smmu = iommu.probe(mmio, InstanceConfig::named("smmu")).unwrap().enable().unwrap();
+            let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
             let masters = [5, 6].map(|stream| {
                 let config = MasterConfig::default().with_ats(true);
                 iommu.add_master(&smmu, &[StreamId(stream)], config).unwrap()
@@ -283,7 +337,7 @@ master = [
                 assert!(reads(&world, DISK, IOVA + page * PAGE));
             }
             answer(&world, 5, Answers::Never);
-            Arc::new(Self { world, iommu, domain, masters, _smmu: smmu })
+            Arc::new(Self { world, iommu, domain, masters, smmu })
         }
 
         fn unmap(&self, page: u64) {
@@ -334,6 +388,40 @@ master = [
             assert!(reads(&pair.world, DISK, IOVA + PAGE));
             pair.world.set_hook(None);
         }
+    }
+
+    /// An SMMU that is taken away and comes back has another number for the driver, and the same devices.
+    #[test]
+    fn the_switch_of_a_device_is_found_behind_an_smmu_that_came_back() {
+        const TWO: &str = r#"
+name = "two"
+instance = [{ name = "one", ats = true }, { name = "other", ats = true }]
+master = [
+    { name = "nic", instance = "one", streams = [5], ats = true },
+    { name = "disk", instance = "other", streams = [5], ats = true },
+]
+"#;
+        let machine = ModelMachine::new(&parse(TWO), 1).unwrap();
+        let world = World::new(Arc::new(machine), 2);
+        let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+        let enable = |instance| {
+            let mmio = TestMmio { world: world.clone(), instance };
+            let smmu = iommu.probe(mmio, InstanceConfig::named("smmu")).unwrap().enable().unwrap();
+            world.enabled(instance);
+            smmu
+        };
+        let (first, _other) = (enable(0), enable(1));
+        assert!(iommu.remove(first).is_ok());
+        let again = enable(0);
+        assert_eq!(again.id().index(), 2);
+        let config = MasterConfig::default().with_ats(true);
+        let master = iommu.add_master(&again, &[StreamId(5)], config).unwrap();
+        let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+        let on = || [0, 1].map(|it| world.machine().model(it).unwrap().endpoint(5).unwrap().ats);
+        iommu.attach(&master, &domain).unwrap();
+        assert_eq!(on(), [true, false]);
+        iommu.detach(&master).unwrap();
+        assert_eq!(on(), [false, false]);
     }
 
     /// The entry says it, and hardware has not noticed yet: another CPU's unmap comes.

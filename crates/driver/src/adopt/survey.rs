@@ -9,11 +9,13 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use smmuv3_formats::legality::{self, Implementation, Rule};
-use smmuv3_formats::register::{Cr2, StrtabBase, StrtabBaseCfg};
+use smmuv3_formats::register::{Cr2, PriqBase, StrtabBase, StrtabBaseCfg};
 use smmuv3_formats::ste::config;
 use smmuv3_formats::{CD_BYTES, Cd, L1Cd, L1Std, STE_BYTES, Ste, StreamId};
 
+use super::OldRequests;
 use crate::features::Features;
+use crate::shared::NoMemory;
 use crate::stream_table::Split;
 
 /// Memory that whoever had the SMMU before left, and which of its streams are to go on.
@@ -180,6 +182,8 @@ pub(crate) struct Running {
     pub(crate) cr2: Cr2,
     pub(crate) base: StrtabBase,
     pub(crate) shape: StrtabBaseCfg,
+    /// If it takes page requests.
+    pub(crate) requests: Option<PriqBase>,
 }
 
 /// What was found.
@@ -189,6 +193,10 @@ pub(crate) struct Found {
     pub(crate) base: u64,
     pub(crate) log2: u32,
     pub(crate) split: Option<Split>,
+    /// Level-1 descriptors that lead to entries, in order.
+    pub(crate) leaves: Vec<u32>,
+    /// Page requests that nobody has read, if they can be read.
+    pub(crate) requests: Option<OldRequests>,
     /// Streams that work and go on, and those that work and are to be blocked; each in order.
     pub(crate) kept: Vec<StreamId>,
     pub(crate) others: Vec<StreamId>,
@@ -236,6 +244,10 @@ pub(crate) fn survey(
     survey.streams()?;
     survey.disjoint()?;
     let mut found = survey.found;
+    if let Some(register) = running.requests {
+        let requests = OldRequests::find(register, features, memory);
+        found.requests = requests.map_err(|NoMemory| AdoptError::NoMemory)?;
+    }
     found.tags.sort_unstable();
     found.tags.dedup();
     Ok(found)
@@ -316,6 +328,9 @@ impl Survey<'_> {
             let bytes = count * STE_BYTES as u64;
             self.claim(Structure::StreamLeaf, leaf, bytes, bytes)?;
             self.entries(Structure::StreamLeaf, leaf, index << split, count)?;
+            self.found.leaves.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
+            // At most 2^26 descriptors.
+            self.found.leaves.push(index as u32);
         }
         Ok(())
     }

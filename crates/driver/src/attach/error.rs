@@ -111,6 +111,13 @@ pub enum AttachError {
         /// The PASID.
         pasid: SubstreamId,
     },
+    /// The master's streams work as they were [adopted](crate::Probe::adopt), by contexts that are not this driver's, of whatever
+    /// PASIDs: none of them is blocked by itself, but all by [`Iommu::detach`](crate::Iommu::detach), or by any attach. Nothing
+    /// was changed.
+    Adopted {
+        /// The instance.
+        instance: InstanceId,
+    },
     /// The master is in quarantine, since a device of its did not answer: see
     /// [`Master::is_quarantined`](crate::Master::is_quarantined). If it was found to be so only now, the change was made,
     /// which counts once it is readmitted; else nothing was changed. [`Process::bind`](crate::Process::bind) tells only
@@ -193,6 +200,9 @@ impl fmt::Display for AttachError {
                 write!(f, "{instance}: PASID {pasid} has more than the master's {bits} bits")
             }
             Self::PasidUnknown { pasid } => write!(f, "PASID {pasid} was not allocated"),
+            Self::Adopted { instance } => {
+                write!(f, "{instance}: the master works as it was adopted, with all its PASIDs")
+            }
             Self::Quarantined { instance, stream } => {
                 write!(f, "{instance}: stream {stream} is in quarantine: its device did not answer")
             }

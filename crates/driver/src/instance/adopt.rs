@@ -4,6 +4,7 @@
 use smmuv3_formats::register::{Cr0, Cr1, Cr2, IrqCtrl};
 
 use super::{EnableError, Instance, NotStarted, Probed};
+use crate::adopt::OldRequests;
 use crate::features::Features;
 use crate::platform::{Mmio, Platform};
 
@@ -30,7 +31,8 @@ impl<P: Platform> Probed<P> {
 }
 
 impl<P: Platform> Instance<P> {
-    /// Starts the SMMU for the first time, without turning it off. `block` makes entries abort that are not to go on. If that
+    /// Starts the SMMU for the first time, without turning it off. `requests` are those for pages that nobody has read, which
+    /// fail; `block` makes entries abort that are not to go on. If that
     /// fails, it is turned off and aborts, as far as it can be told.
     ///
     /// # Safety
@@ -39,17 +41,22 @@ impl<P: Platform> Instance<P> {
     pub(crate) unsafe fn start_adopting(
         self,
         platform: &P,
+        requests: Option<OldRequests>,
         block: impl FnOnce(&Self) -> Result<(), EnableError>,
     ) -> Result<Self, NotStarted<P>> {
         self.commands.give_up();
-        let taken_over = self.take_over(platform).and_then(|()| block(&self));
+        let taken_over = self.take_over(platform, requests).and_then(|()| block(&self));
         let Err(error) = taken_over else { return Ok(self) };
         self.commands.give_up();
         // SAFETY: the caller's promise.
         Err(unsafe { self.give_up_start(platform, error, true) })
     }
 
-    fn take_over(&self, platform: &P) -> Result<(), EnableError> {
+    fn take_over(
+        &self,
+        platform: &P,
+        mut requests: Option<OldRequests>,
+    ) -> Result<(), EnableError> {
         let mmio = &self.mmio;
         self.write_irq_ctrl(platform, IrqCtrl::default())?;
         // Queues off, and whoever translates goes on.
@@ -57,6 +64,9 @@ impl<P: Platform> Instance<P> {
         cr0 = cr0.with_cmdqen(false).with_eventqen(false).with_priqen(false);
         self.write_cr0(platform, cr0)?;
         self.disable_others(platform)?;
+        if let Some(requests) = &mut requests {
+            requests.read(platform, self);
+        }
         let errors = self.commands.forget_errors(platform, mmio);
         if errors.eventq_abt_err() {
             self.events.aborted(platform);
@@ -76,12 +86,15 @@ impl<P: Platform> Instance<P> {
         self.commands.resume(platform);
         // Nothing of before is older than what is in memory now.
         self.forget_all(platform)?;
+        // While nobody can ask for more.
+        let answered = requests.map_or(Ok(()), |requests| requests.answer(platform, self));
+        answered.map_err(EnableError::Commands)?;
 
         self.events.restart(platform, mmio);
         cr0 = cr0.with_eventqen(true);
         self.write_cr0(platform, cr0)?;
         if let Some(queue) = &self.page_requests {
-            // Nobody asks by now; it is empty.
+            // Another one, which is empty. Devices may ask from here on, whoever let them.
             queue.restart(platform, mmio, &mut |_| ());
             cr0 = cr0.with_priqen(true);
             self.write_cr0(platform, cr0)?;

@@ -108,7 +108,7 @@ impl<P: Platform> Instance<P> {
         if !keeping {
             self.abort_while_off(platform)?;
         }
-        self.write_cr0(platform, Cr0::default())?;
+        self.switch_off(platform)?;
         self.write_irq_ctrl(platform, IrqCtrl::default())?;
         self.disable_others(platform)?;
         // Errors of whoever had the SMMU before us are not ours.
@@ -244,7 +244,7 @@ impl<P: Platform> Instance<P> {
         }
         // Tried, not required: being off matters more.
         let _ = self.set_while_off(platform);
-        self.write_cr0(platform, Cr0::default())?;
+        self.switch_off(platform)?;
         #[cfg(feature = "alloc")]
         crate::stall::forget(platform, &self.pending);
         #[cfg(feature = "alloc")]
@@ -313,6 +313,17 @@ impl<P: Platform> Instance<P> {
         let gbpa = change(Gbpa(self.mmio.read32(Gbpa::OFFSET)));
         self.mmio.write32(Gbpa::OFFSET, gbpa.with_update(true).0);
         self.poll(platform, "GBPA", 0, Gbpa::OFFSET, settled)
+    }
+
+    /// Turns everything off that CR0 enables, the command queue first: an answer that is consumed while SMMUEN is 0 does
+    /// nothing (§4.2), and is found in no queue afterwards. Once CMDQEN is acknowledged as 0, CMDQ_CONS is final (§2.4).
+    fn switch_off(&self, platform: &P) -> Result<(), EnableError> {
+        let cr0 = Cr0(self.mmio.read32(Cr0::OFFSET));
+        if cr0.cmdqen() {
+            // Tried, not required: being off matters more.
+            let _ = self.write_cr0(platform, cr0.with_cmdqen(false));
+        }
+        self.write_cr0(platform, Cr0::default())
     }
 
     pub(super) fn write_cr0(&self, platform: &P, cr0: Cr0) -> Result<(), EnableError> {

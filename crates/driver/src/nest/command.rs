@@ -8,7 +8,7 @@
 //! | TLBI_NSNH_ALL | TLBI_NH_ALL of the nest's VMID |
 //! | CFGI_CD, CFGI_CD_ALL | the same, of the host's stream |
 //! | CFGI_STE, CFGI_STE_RANGE, CFGI_ALL | CFGI_STE of each stream it means, for the contexts kept through it; the caller reads the guest's entries anew ([`Stop::Entries`]) |
-//! | ATC_INV | the same, of the host's stream, and not less than the smallest page that devices there know; nothing where the device has no ATS. A global one (G) stays global |
+//! | ATC_INV | the same, of the host's stream, and not less than the smallest page that devices there know; nothing where the device has no ATS, nor, by `Nest::forward`, where its entry allows none. A global one (G) stays global |
 //! | PREFETCH_CONFIG, PREFETCH_ADDR | nothing: they are hints |
 //! | SYNC | [`Stop::Sync`] |
 //! | RESUME, STALL_TERM, PRI_RESP, where the guest is shown stalls or page requests | [`Stop::Answer`] |

@@ -392,7 +392,11 @@ fn named(command: &Command) -> Option<StreamId> {
 }
 
 /// Has devices in quarantine told nothing by the first `count` of `commands`: they do not answer. Instead hardware is to
-/// notice the quarantine, once, which whoever found out may not have waited for yet. How many commands are left.
+/// notice the quarantine, once, which whoever found out may not have waited for yet. Nor are those told that keep nothing,
+/// and may be on their way to somebody else. How many commands are left.
+///
+/// A device whose ATS is off while its entry still allows it is told, by the driver as well: that is the order (§8.2), and it
+/// says that it does not support the request, which is no error (§4.1).
 fn spare_silent<P: Platform>(
     platform: &P,
     instance: &Instance<P>,
@@ -404,10 +408,13 @@ fn spare_silent<P: Platform>(
         let Some(mut command) = commands.get(at).copied() else { break };
         if command.opcode() == Some(Opcode::AtcInv)
             && let Some(stream) = named(&command)
-            && instance.is_quarantined(platform, stream)
         {
-            command = entry_changed(stream);
-            if commands.iter().take(left).any(|before| *before == command) {
+            if instance.is_quarantined(platform, stream) {
+                command = entry_changed(stream);
+                if commands.iter().take(left).any(|before| *before == command) {
+                    continue;
+                }
+            } else if !instance.may_keep(platform, stream) {
                 continue;
             }
         }

@@ -156,3 +156,27 @@ fn a_device_that_stops_and_an_answer_are_one_command() {
         assert_eq!(machine.answers.load(Ordering::Relaxed), 1);
     });
 }
+
+/// As a detach or a reset gives them, one by one.
+#[test]
+fn an_answer_for_all_and_that_of_a_handler_are_one_command() {
+    explore(|| {
+        let machine = Arc::new(Machine {
+            pending: Pending::new(1).unwrap(),
+            answers: AtomicUsize::new(0),
+            detached: AtomicBool::new(false),
+        });
+        let handle = machine.pending.insert(KEY).unwrap();
+        let responder = {
+            let machine = machine.clone();
+            thread::spawn(move || machine.respond(handle))
+        };
+        let give = || machine.pending.give_at(0, |key| key == KEY, 1, |_, _| machine.place());
+        while give() == Some(Given::Late) {
+            thread::yield_now();
+        }
+        machine.detached.store(true, Ordering::Release);
+        responder.join().unwrap();
+        assert_eq!(machine.answers.load(Ordering::Relaxed), 1);
+    });
+}

@@ -109,3 +109,26 @@ fn the_same_answer_is_decided_for_all_that_wait_and_given_later() {
     }));
     assert_eq!(given, [(0, 1), (1, 2), (2, 0), (3, 1)]);
 }
+
+#[test]
+fn a_slot_is_given_what_was_decided_or_the_answer_for_all() {
+    let pending = Pending::new(5).unwrap();
+    let keys = [key(8, 0, 1), key(9, 1, 1), key(8, 2, 1), key(8, 3, 1)];
+    let handles = keys.map(|key| pending.insert(key).unwrap());
+    assert!(pending.decide(handles[2], 2));
+    let mut given = Vec::new();
+    let mut give = |at, room| {
+        let which = |key: Key| key.stream == StreamId(8);
+        pending.give_at(at, which, 1, |key, answer| {
+            given.push((key.stag, answer));
+            room
+        })
+    };
+    // Without room it is decided all the same.
+    assert_eq!(give(0, false), Some(Given::Full));
+    assert!(!pending.decide(handles[0], 0));
+    assert!((0..5).all(|at| give(at, true) == Some(Given::Placed)));
+    assert_eq!((give(0, true), give(5, true)), (Some(Given::Placed), None));
+    assert_eq!(given, [(0, 1), (0, 1), (2, 2), (3, 1)]);
+    assert!(pending.waits(|key| key == keys[1]) && pending.count() == 1, "another's");
+}

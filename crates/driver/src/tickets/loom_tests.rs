@@ -12,7 +12,7 @@ use loom::thread;
 mod enhanced;
 mod looking;
 
-use super::{CLOSED, NoTicket, Tickets, fits};
+use super::{CLOSED, LEFT, NoTicket, OFFERED, Producers, Tickets, fits};
 use crate::queue::Size;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -128,6 +128,20 @@ fn loom_no_doorbell_is_lost() {
     everything_is_offered(publish);
 }
 
+/// Calls, and does what comes of that as [`Tickets::publish`] does, but looks for its own run as for others.
+fn call_and_ring(queue: &Queue) {
+    let Queue { tickets, marks, .. } = queue;
+    match tickets.call() {
+        0 => tickets.ring(marks, 1, |position| queue.tell(position)),
+        before if before & OFFERED != 0 => tickets.take_over(marks, |it| queue.tell(it)),
+        _ => {}
+    }
+}
+
+fn called(tickets: &Tickets) -> bool {
+    tickets.call() == 0
+}
+
 /// Publishes a run as [`Tickets::publish`] does, with other calls.
 fn publish_by(
     queue: &Queue,
@@ -154,9 +168,7 @@ fn loom_no_doorbell_is_lost_if_own_runs_are_followed_as_others_are() {
     everything_is_offered(|queue, start, end| {
         let Queue { tickets, marks, .. } = queue;
         tickets.mark(marks, start, end);
-        if tickets.call() {
-            tickets.ring(marks, 1, |position| queue.tell(position));
-        }
+        call_and_ring(queue);
     });
 }
 
@@ -165,7 +177,7 @@ fn loom_no_doorbell_is_lost_if_own_runs_are_followed_as_others_are() {
 fn loom_twin_that_calls_before_it_marks_loses_a_doorbell() {
     everything_is_offered(|queue, start, end| {
         let Queue { tickets, marks, .. } = queue;
-        let first = tickets.call();
+        let first = tickets.call() == 0;
         tickets.mark(marks, start, end);
         if first {
             tickets.ring(marks, 1, |position| queue.tell(position));
@@ -186,7 +198,7 @@ fn loom_twin_that_does_not_release_its_call_loses_a_doorbell() {
 #[should_panic(expected = "a doorbell was lost")]
 fn loom_twin_that_takes_calls_back_without_acquire_loses_a_doorbell() {
     everything_is_offered(|queue, start, end| {
-        publish_by(queue, (start, end), Tickets::call, |tickets, calls| {
+        publish_by(queue, (start, end), called, |tickets, calls| {
             let all = tickets.bell.calls.fetch_sub(calls, Ordering::Release);
             (all != calls).then(|| all - calls)
         });
@@ -197,7 +209,7 @@ fn loom_twin_that_takes_calls_back_without_acquire_loses_a_doorbell() {
 #[should_panic(expected = "a doorbell was lost")]
 fn loom_twin_that_takes_calls_back_without_a_look_loses_a_doorbell() {
     everything_is_offered(|queue, start, end| {
-        publish_by(queue, (start, end), Tickets::call, |tickets, _| {
+        publish_by(queue, (start, end), called, |tickets, _| {
             tickets.bell.calls.swap(0, Ordering::AcqRel);
             None
         });
@@ -208,12 +220,89 @@ fn loom_twin_that_takes_calls_back_without_a_look_loses_a_doorbell() {
 #[should_panic(expected = "a doorbell was lost")]
 fn loom_twin_that_does_not_look_again_loses_a_doorbell() {
     everything_is_offered(|queue, start, end| {
-        publish_by(queue, (start, end), Tickets::call, |tickets, mut calls| {
+        publish_by(queue, (start, end), called, |tickets, mut calls| {
             while let Some(more) = tickets.take_calls_back(calls) {
                 calls = more;
             }
             None
         });
+    });
+}
+
+/// Four producers, the first of which has the bell, and hands it over as soon as there are others. Then a fifth, alone.
+fn the_bell_is_handed_over(hand_over: fn(&Queue, u64), take_over: fn(&Queue)) -> bool {
+    let taken = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let result = taken.clone();
+    explore(2, move || {
+        let queue = Queue::new(3);
+        let publish = |queue: &Queue, start: u64| {
+            let Queue { tickets, marks, .. } = queue;
+            queue.fill(start);
+            tickets.mark(marks, start, start + 1);
+            let before = tickets.call();
+            (before == 0, before & OFFERED != 0)
+        };
+        let start = queue.tickets.draw(1).unwrap();
+        assert_eq!(publish(&queue, start), (true, false));
+        let producers = [0, 1].map(|_| {
+            let (queue, taken) = (queue.clone(), taken.clone());
+            thread::spawn(move || {
+                let start = queue.tickets.draw(1).unwrap();
+                match publish(&queue, start) {
+                    (true, _) => queue.tickets.ring(&queue.marks, 1, |it| queue.tell(it)),
+                    (false, true) => {
+                        taken.store(true, Ordering::Relaxed);
+                        take_over(&queue);
+                    }
+                    (false, false) => {}
+                }
+            })
+        });
+        hand_over(&queue, 1);
+        for producer in producers {
+            producer.join().unwrap();
+        }
+        let calls = queue.tickets.bell.calls.load(Ordering::Relaxed);
+        assert_eq!(queue.prod.load(Ordering::Relaxed), 3, "a doorbell was lost");
+        assert_eq!(calls, 0, "the bell is free");
+    });
+    result.load(Ordering::Relaxed)
+}
+
+fn hand_over(queue: &Queue, calls: u64) {
+    queue.tickets.ring(&queue.marks, calls, |position| queue.tell(position));
+}
+
+fn take_over(queue: &Queue) {
+    queue.tickets.take_over(&queue.marks, |position| queue.tell(position));
+}
+
+#[test]
+fn loom_no_doorbell_is_lost_when_the_bell_is_handed_over() {
+    assert!(the_bell_is_handed_over(hand_over, take_over), "nobody took it over");
+}
+
+#[test]
+#[should_panic(expected = "a doorbell was lost")]
+fn loom_twin_that_leaves_without_a_last_look_loses_a_doorbell() {
+    the_bell_is_handed_over(
+        |queue, _| {
+            let calls = queue.tickets.bell.calls.fetch_or(OFFERED, Ordering::AcqRel);
+            queue.tickets.leave(calls);
+        },
+        take_over,
+    );
+}
+
+#[test]
+#[should_panic]
+fn loom_twin_that_does_not_wait_for_the_one_before_it() {
+    the_bell_is_handed_over(hand_over, |queue| {
+        let calls = &queue.tickets.bell.calls;
+        if calls.fetch_and(!OFFERED, Ordering::AcqRel) & OFFERED != 0 {
+            let calls = calls.fetch_and(!LEFT, Ordering::AcqRel) & !LEFT;
+            queue.tickets.ring(&queue.marks, calls, |position| queue.tell(position));
+        }
     });
 }
 
@@ -246,6 +335,10 @@ fn every_command_arrives(draw: Draw, publish: Publish) -> u64 {
         queue.consume(&mut at);
         queue.observe();
         assert_eq!((at, queue.tickets.consumed()), (submitted, submitted));
+        let Producers { claimed, tail } = &queue.tickets.producers.0;
+        let claimed = claimed.load(Ordering::Relaxed).wrapping_add(queue.tickets.size().entries());
+        let drawn = tail.load(Ordering::Relaxed);
+        assert_eq!((claimed, drawn), (submitted, submitted), "a claim was lost, or stayed");
         most.fetch_max(submitted, Ordering::Relaxed);
     });
     result.load(Ordering::Relaxed)
@@ -291,7 +384,7 @@ fn loom_twin_that_draws_on_a_look_alone_overwrites_commands() {
 fn loom_twin_whose_draw_passes_nothing_on_overwrites_commands() {
     every_command_arrives(
         |queue| {
-            let super::Producers { claimed, tail } = &queue.tickets.producers.0;
+            let Producers { claimed, tail } = &queue.tickets.producers.0;
             let consumed = queue.tickets.consumed();
             if !fits(claimed.fetch_add(1, Ordering::Relaxed), 1, consumed) {
                 claimed.fetch_sub(1, Ordering::Relaxed);
@@ -310,9 +403,7 @@ fn loom_twin_whose_mark_does_not_release_shows_an_unwritten_slot() {
         let Queue { tickets, marks, .. } = queue;
         // What a call releases is no help to those who follow the mark without having heard it.
         marks[tickets.size().slot(start)].store(end, Ordering::Relaxed);
-        if tickets.call() {
-            tickets.ring(marks, 1, |position| queue.tell(position));
-        }
+        call_and_ring(queue);
     });
 }
 

@@ -184,3 +184,42 @@ fn what_prod_holds_besides_is_changed_by_one_write_of_its_own() {
     );
     assert_eq!(told.get(), Some(3));
 }
+
+/// Others give a command whenever it has published one: after some turns it leaves the rest to them.
+#[test]
+fn whoever_has_the_bell_hands_it_over_after_a_number_of_turns() {
+    const OTHERS: u64 = 200;
+    let queue = queue(8);
+    let (tickets, marks) = &queue;
+    let count = || tickets.bell.calls.load(Ordering::Acquire) & !(OFFERED | LEFT);
+    let asked = AtomicU64::new(0);
+    let told = std::sync::Mutex::new(Vec::new());
+    let mut turns = 0u64;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for given in 0..OTHERS {
+                while asked.load(Ordering::Acquire) <= given {
+                    std::thread::yield_now();
+                }
+                let start = tickets.draw(1).unwrap();
+                tickets.publish(marks, start, start + 1, |it| told.lock().unwrap().push(it));
+            }
+        });
+        let start = tickets.draw(1).unwrap();
+        tickets.publish(marks, start, start + 1, |_| {
+            turns += 1;
+            let before = count();
+            if asked.fetch_add(1, Ordering::AcqRel) < OTHERS {
+                while count() == before {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        // The others go on by themselves.
+        asked.store(OTHERS, Ordering::Release);
+    });
+    assert!((2..=u64::from(TURNS) + 2).contains(&turns), "{turns} turns");
+    let told = told.into_inner().unwrap();
+    assert!(told.is_sorted() && told.last() == Some(&(OTHERS + 1)), "{told:?}");
+    assert_eq!((tickets.published(), count()), (OTHERS + 1, 0));
+}

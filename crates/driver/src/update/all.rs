@@ -34,6 +34,9 @@ fn next<K: Kind>(now: &Words, target: &Words) -> Words {
 /// As [`update`](super::update), of all `entries`, which may hold different things. `sync` invalidates what the SMMU holds
 /// of any of them; it is called three times at most, after a step of each that has one.
 ///
+/// What others put in quarantine meanwhile takes no step: its first word stays, and as long as hardware has not noticed that,
+/// the others belong to the one of before. But `sync` is called for it.
+///
 /// # Errors
 /// The first error of `sync`; each entry may then be in any of its steps.
 pub(crate) fn update_all<'a, P: Platform, K: Kind, E>(
@@ -42,11 +45,14 @@ pub(crate) fn update_all<'a, P: Platform, K: Kind, E>(
     target: &Words,
     mut sync: impl FnMut() -> Result<(), E>,
 ) -> Result<(), E> {
-    // One in quarantine never gets there: its first word stays.
     for _ in 0..STEPS {
         let mut changed = false;
         for entry in entries.clone() {
             let mut now = entry.load(platform);
+            if entry.is_cut_off(&now) {
+                changed = true;
+                continue;
+            }
             let next = next::<K>(&now, target);
             changed |= entry.store_changed(platform, &mut now, &next);
         }

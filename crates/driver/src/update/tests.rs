@@ -117,6 +117,42 @@ fn what_nobody_puts_in_quarantine_is_stored_without_a_lock() {
     assert_eq!(context.load(&memory)[0], 7);
 }
 
+/// An unmap on another CPU has cut it off, and hardware may still go by the first word of before: with that, none of the
+/// others may become another.
+#[test]
+fn what_was_cut_off_stays_as_it_is_until_hardware_has_noticed() {
+    let stage_2 = [0xd, 1 << 44, 0x040c_3558_0000_0007, 0x8004_0000, 0, 0, 0, 0];
+    let stage_1 = [0x8002_000b, 0xd4, 0, 0, 0, 0, 0, 0];
+    for (before, target) in
+        [(stage_2, stage_1), (stage_1, stage_2), (stage_2, [1, 0, 0, 0, 0, 0, 0, 0])]
+    {
+        let first = FirstWords::new(());
+        let memory = memory(0);
+        for (word, value) in memory.words.iter().zip(before) {
+            word.store(value, Ordering::Relaxed);
+        }
+        assert!(entry(&first).quarantine(&memory));
+        let mut noticed = 0;
+        let entries = core::iter::once(entry(&first));
+        let updated = update_all::<_, SteKind, ()>(&memory, entries, &target, || {
+            if noticed == 0 {
+                assert_eq!(entry(&first).load(&memory)[1..], before[1..]);
+            }
+            noticed += 1;
+            Ok(())
+        });
+        assert_eq!(updated, Ok(()));
+        assert!(noticed > 0, "hardware was not told");
+        assert!(entry(&first).is_quarantined(&memory));
+        let updated = update::<_, SteKind, ()>(&memory, entry(&first), &target, || {
+            assert_eq!(entry(&first).load(&memory)[1..], before[1..]);
+            noticed = 0;
+            Ok(())
+        });
+        assert_eq!((updated.is_ok(), noticed), (true, 0), "hardware was not told");
+    }
+}
+
 #[test]
 fn readmission_judges_what_it_replaces() {
     let first = FirstWords::new(());

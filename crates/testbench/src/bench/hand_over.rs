@@ -256,6 +256,7 @@ impl Bench {
         let mut watch = std::mem::replace(&mut *self.watch(), Watch::new(0, 0));
         watch.interfering = false;
         watch.script = None;
+        self.world.forget_enabled();
         Ok(Self {
             world: self.world.clone(),
             scenario: self.scenario.clone(),

@@ -116,6 +116,7 @@ impl Bench {
     pub(super) fn known(&self, index: usize, smmu: Smmu<TestPlatform>) -> Smmu<TestPlatform> {
         // The driver counts them in the order in which they come.
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).push(index);
+        self.world.enabled(index);
         smmu
     }
 

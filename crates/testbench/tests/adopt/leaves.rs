@@ -73,6 +73,35 @@ fn every_code_that_means_no_leaf_makes_room_for_one() {
     }
 }
 
+/// What the driver has put beside what was there before goes with it, and nothing else does.
+#[test]
+fn leaves_of_its_own_are_freed_in_the_end_and_those_of_before_are_not() {
+    let crashed = crash(15, |profile| profile);
+    let live = || crashed.world.frames().live_bytes();
+    let (before, leaf) = (live(), crashed.get(crashed.descriptor(NET)));
+    let iommu = crashed.successor(AsidPolicy::PerInstance);
+    let (_, smmu) = adopted(&crashed, &iommu, |_| true);
+    let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+    map(&domain, crashed.memory + 2 * PAGE);
+    for stream in [NEW, IDLE] {
+        let master = iommu.add_master(&smmu, &[StreamId(stream)], MasterConfig::default()).unwrap();
+        iommu.attach(&master, &domain).unwrap();
+        assert_eq!(crashed.reach(stream), Some(crashed.memory + 2 * PAGE));
+        iommu.detach(&master).unwrap();
+        assert!(master.close().is_ok());
+    }
+    assert_ne!(crashed.get(crashed.descriptor(NEW)), 0);
+    assert!(domain.close().is_ok());
+    iommu.end_adoption(&smmu).unwrap();
+    assert!(iommu.remove(smmu).is_ok());
+    drop(iommu);
+    assert_eq!(live(), before);
+    assert_eq!(crashed.world.frames().bad_frees(), 0);
+    assert_eq!(crashed.get(crashed.descriptor(NEW)), 0, "it leads nowhere");
+    assert_eq!(crashed.get(crashed.descriptor(NET)), leaf);
+    crashed.no_misuse();
+}
+
 /// The leaf of another that ends early works on: what was there goes on, and nothing beyond is looked at.
 #[test]
 fn what_lies_beyond_a_leaf_is_not_believed() {

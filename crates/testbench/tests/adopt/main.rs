@@ -240,6 +240,33 @@ fn what_worked_goes_on_at_every_moment_until_its_master_is_attached() {
     }
 }
 
+/// Its contexts are not this driver's, which has nothing to change in them: all of it, or nothing.
+#[test]
+fn no_single_pasid_is_detached_from_what_was_adopted() {
+    let crashed = crash(16, |profile| profile);
+    let iommu = crashed.successor(AsidPolicy::PerInstance);
+    let (_, smmu) = adopted(&crashed, &iommu, |_| true);
+    let config = MasterConfig::default().with_substream_bits(8);
+    let disk = iommu.add_master(&smmu, &[StreamId(DISK)], config).unwrap();
+    // The same number as the predecessor's.
+    let pasid = iommu.allocate_pasid().unwrap();
+    let reach = || {
+        let access = Access { substream: Some(pasid.0), ..Access::read(DISK, IOVA) };
+        crashed.machine.model(0).unwrap().translate(access).ok().map(|found| found.pa)
+    };
+    assert_eq!(reach(), Some(crashed.memory));
+    let refused = iommu.detach_pasid(&disk, pasid).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "instance 0: the master works as it was adopted, with all its PASIDs"
+    );
+    assert_eq!(reach(), Some(crashed.memory));
+    iommu.detach(&disk).unwrap();
+    assert_eq!((reach(), crashed.reach(DISK)), (None, None));
+    assert_eq!(iommu.detach_pasid(&disk, pasid), Ok(()));
+    crashed.no_misuse();
+}
+
 #[test]
 fn what_is_not_kept_aborts_and_the_rest_goes_on() {
     let crashed = crash(3, |profile| profile);

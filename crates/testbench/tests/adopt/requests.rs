@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Page requests that the predecessor had not read: they are not the successor's, which denies what comes until a master
-//! asks for pages.
+//! Page requests that the predecessor had not read: they are not the successor's, which has them fail, and denies what comes
+//! until a master asks for pages.
 
 use smmuv3::{Denied, Interrupt, Report};
+use smmuv3_formats::PageRequest;
 use smmuv3_formats::register::{PriqBase, PriqCons, PriqProd};
 use smmuv3_model::{Answered, Endpoint, Page};
 
@@ -31,7 +32,7 @@ fn reports(iommu: &Iommu<TestPlatform>, smmu: &Smmu<TestPlatform>) -> Vec<Report
 }
 
 #[test]
-fn requests_of_before_are_not_delivered_and_new_ones_are_denied_until_a_master_asks() {
+fn requests_of_before_fail_and_new_ones_are_denied_until_a_master_asks() {
     for page_0_only in [false, true] {
         let crashed = crash(31, |it| Profile { page_0_only, ..it.ats(true).pri(8) });
         let mut config = config();
@@ -58,11 +59,12 @@ fn requests_of_before_are_not_delivered_and_new_ones_are_denied_until_a_master_a
         assert_eq!((index(PriqProd::OFFSET), index(PriqCons::OFFSET)), (0, 0));
         assert!(Cr0(crashed.machine.read32(0, Cr0::OFFSET)).priqen());
         assert_eq!(reports(&iommu, &smmu), []);
-        assert_eq!(crashed.answers(), []);
+        assert_eq!(crashed.answers(), [(one, Answered::Failure), (two, Answered::Failure)]);
+        // It asks no more after that, until it is told to.
+        crashed.machine.model(0).unwrap().endpoint_mut(IDLE).unwrap().pri = true;
 
         // Nobody has that stream yet.
         let three = crashed.ask(2);
-        assert!(![one, two].contains(&three));
         let denied = reports(&iommu, &smmu);
         let [Report::PageDenied { page, why: Denied::Unknown }] = &denied[..] else {
             panic!("{denied:?}")
@@ -88,6 +90,36 @@ fn requests_of_before_are_not_delivered_and_new_ones_are_denied_until_a_master_a
         assert_eq!(crashed.reach(NET), Some(crashed.memory));
         crashed.no_misuse();
     }
+}
+
+/// What devices have written there is believed in nothing: each group is answered once, and only what has an end and a stream.
+#[test]
+fn each_group_of_before_fails_once_however_often_it_ends() {
+    let crashed = crash(33, |it| it.ats(true).pri(8));
+    let send = |stream: u32, index, last| {
+        let request = PageRequest::default().with_sid(stream.into()).with_read(true);
+        let request = request.with_prg_index(index).with_addr(IOVA).with_last(last);
+        crashed.machine.model(0).unwrap().page_request(request);
+    };
+    for (index, last) in [(3, false), (7, true), (5, true), (7, true), (9, false), (7, true)] {
+        send(IDLE, index, last);
+    }
+    send(NEW, 7, true);
+    send(0x8000_0000, 1, true);
+    crashed.world.observations(0);
+    let iommu = crashed.successor(AsidPolicy::PerInstance);
+    let (count, smmu) = adopted(&crashed, &iommu, |_| true);
+    assert_eq!((count, reports(&iommu, &smmu)), (3, vec![]));
+    let mut answered: Vec<_> = crashed.world.observations(0).unwrap();
+    let response = |seen: Observation| match seen {
+        Observation::PageResponse { stream, substream: None, index, answer, .. } => {
+            Some((stream, index, answer == Answered::Failure))
+        }
+        Observation::Misuse(misuse) => panic!("{misuse:?}"),
+        _ => None,
+    };
+    let answered: Vec<_> = answered.drain(..).filter_map(response).collect();
+    assert_eq!(answered, [(IDLE, 5, true), (IDLE, 7, true), (NEW, 7, true)]);
 }
 
 /// A stream whose device may ask for translations is not taken over: nobody would tell the device to forget them.

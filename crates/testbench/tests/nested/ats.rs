@@ -150,6 +150,29 @@ fn what_a_device_keeps_goes_when_the_guest_says_so() {
     assert_eq!(host.verdict(), Ok(()));
 }
 
+/// Its ATS was off, and it has forgotten everything, before its entry said so: it may be about to be somebody else's.
+#[test]
+fn a_device_whose_entry_allows_no_ats_is_told_nothing() {
+    let mut host = host();
+    let told = |host: &Host| {
+        let given = host.world.take_commands();
+        given.iter().any(|(_, command)| command.opcode() == Some(Opcode::AtcInv))
+    };
+    host.world.take_commands();
+    host.commands(&forget(STREAMS[KEEPS].1));
+    assert!(told(&host));
+    host.nest(KEEPS, Guest::entry(0), Use::Space(0));
+    assert!(told(&host), "by the driver");
+    host.commands(&forget(STREAMS[KEEPS].1));
+    assert!(!told(&host));
+    host.nest(KEEPS, Guest::entry(0).with_eats(1), Use::Space(0));
+    assert_eq!(host.reached(KEEPS, VA), Some(host.guest.frames[DATA]));
+    assert_ne!(kept(&host), 0);
+    host.commands(&forget(STREAMS[KEEPS].1));
+    assert!(told(&host) && kept(&host) == 0);
+    assert_eq!(host.verdict(), Ok(()));
+}
+
 /// It knows them by addresses of the guest's stage 1, which the host does not look at.
 #[test]
 fn what_a_device_keeps_goes_when_the_host_takes_memory_away() {

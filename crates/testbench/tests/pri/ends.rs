@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use smmuv3::page_request::Answer;
 use smmuv3::{PageGroup, PagesLost, Report, StreamId, Trace};
-use smmuv3_model::Answered;
+use smmuv3_formats::register::Cr0Ack;
+use smmuv3_model::{Answered, Profile};
 use smmuv3_testbench::platform::{Observer, Point, TestPlatform, World};
 
 use crate::setup::{GPU, NIC, Setup, config};
@@ -207,6 +208,84 @@ fn an_answer_is_given_once_whenever_a_reset_fails_before_another() {
             }
         }
         assert!(failed > 2, "{failed} moments");
+    }
+}
+
+/// An SMMU that hung consumes commands again once it is off and its command queue is not.
+struct OffBeforeItsQueue(Arc<World>);
+
+impl Observer for OffBeforeItsQueue {
+    fn at(&self, _: Point, _: bool) {
+        let acknowledged = Cr0Ack(self.0.machine().read32(0, Cr0Ack::OFFSET));
+        if acknowledged.cmdqen() && !acknowledged.smmuen() {
+            let mut model = self.0.machine().model(0).unwrap();
+            model.wedge_after(None);
+            model.run(usize::MAX);
+        }
+    }
+}
+
+/// What is consumed while SMMUEN is 0 is ignored (§4.2), and found in no queue afterwards.
+#[test]
+fn an_answer_is_not_consumed_between_an_smmu_and_its_queue() {
+    for seed in 0..16 {
+        let delayed = |it: Profile| Profile { ack_delay: 6, ..it };
+        let setup = Setup::with(config(4, 5), seed, delayed);
+        setup.iommu.attach(&setup.nic, &setup.domain).unwrap();
+        let index = setup.ask(NIC, None, 1);
+        assert_eq!(setup.group().respond(Answer::Success), Ok(true));
+        setup.world.machine().model(0).unwrap().wedge_after(Some(0));
+        setup.world.set_observer(Some(Arc::new(OffBeforeItsQueue(setup.world.clone()))));
+        setup.iommu.reset(&setup.smmu).unwrap();
+        setup.world.set_observer(None);
+        assert_eq!(setup.answers(NIC), [(index, Answered::Success)], "seed {seed}");
+    }
+}
+
+/// More groups than are answered at once, and an SMMU that stops somewhere among them: what it has not come to is given
+/// by the next reset, and nothing twice.
+#[test]
+fn a_failure_among_many_answers_loses_none_and_repeats_none() {
+    const GROUPS: u16 = 40;
+    for detach in [false, true] {
+        let mut failed = 0;
+        for commands in (0..).step_by(7) {
+            let mut config = config(6, 6);
+            config.deadline = 100_000;
+            let setup = Setup::blocked(config);
+            setup.iommu.attach(&setup.nic, &setup.domain).unwrap();
+            let send = |index| {
+                setup.send(NIC, None, index, true);
+                setup.group()
+            };
+            let mut groups: Vec<_> = (0..GROUPS).map(send).collect();
+            setup.responses();
+            let wedge = |after| setup.world.machine().model(0).unwrap().wedge_after(after);
+            wedge(Some(commands));
+            // One is decided, and may be owed.
+            let decided = groups.swap_remove(33);
+            let failure = match detach {
+                true => setup.iommu.detach(&setup.nic).is_err(),
+                false => setup.iommu.reset(&setup.smmu).is_err(),
+            };
+            let said = decided.respond(Answer::Success);
+            wedge(None);
+            if failure {
+                failed += 1;
+                setup.iommu.reset(&setup.smmu).unwrap();
+            }
+            for group in groups {
+                assert_eq!(group.respond(Answer::Success), Ok(false), "{commands}");
+            }
+            let mut indices: Vec<_> = setup.responses().iter().map(|it| it.2).collect();
+            indices.sort_unstable();
+            let all: Vec<_> = (0..GROUPS).collect();
+            assert_eq!(indices, all, "{detach} {commands} {said:?}");
+            if !failure {
+                break;
+            }
+        }
+        assert!(failed > 5, "{failed}");
     }
 }
 

@@ -9,8 +9,8 @@ use smmuv3::{
     PageGroup, Report, Smmu, StreamId, SubstreamId,
 };
 use smmuv3_formats::PageRequest;
-use smmuv3_model::{Answered, Observation, Page};
-use smmuv3_testbench::machine_model::ModelMachine;
+use smmuv3_model::{Answered, Observation, Page, Profile};
+use smmuv3_testbench::machine_model::{ModelMachine, profile};
 use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
 
 use crate::parse;
@@ -60,7 +60,13 @@ impl Setup {
 
     /// With devices that are attached to nothing.
     pub fn blocked(config: InstanceConfig) -> Self {
-        let machine = ModelMachine::new(&parse(MACHINE), 1).unwrap();
+        Self::with(config, 1, |profile| profile)
+    }
+
+    /// The same, behind an SMMU that is a little otherwise.
+    pub fn with(config: InstanceConfig, seed: u64, change: impl Fn(Profile) -> Profile) -> Self {
+        let of_instance = |instance: &_| change(profile(instance));
+        let machine = ModelMachine::with_profiles(&parse(MACHINE), seed, of_instance).unwrap();
         let world = World::new(Arc::new(machine), 1);
         let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
         let mmio = TestMmio { world: world.clone(), instance: 0 };
