@@ -205,6 +205,8 @@ mod tests {
         assert!(ram.write64(0x4000_1008, 9).is_some());
         assert_eq!((smmu.read64(0x4000_0008), snooping.read64(0x4000_0008)), (Ok(STALE), Ok(7)));
         assert_eq!(smmu.read64(0x4000_1008), Ok(9), "never cached");
+        let found = |memory: &SmmuMemory| memory.find64(0x4000_0000, 8, 4, 1);
+        assert_eq!((found(&smmu), found(&snooping)), (Some(0), Some(1)));
         caches.published(&ram, 0x4000_0008, 8);
         assert_eq!((smmu.read64(0x4000_0008), smmu.read64(0x4000_0000)), (Ok(7), Ok(STALE)));
         caches.freed(0x4000_0000, 0x1000);

@@ -461,6 +461,29 @@ mod tests {
     }
 
     #[test]
+    fn what_has_the_bits_is_found_or_what_is_no_memory() {
+        for ram in both() {
+            ram.write64(BASE + 0x40 * 5, 0b1011).unwrap();
+            ram.write64(BASE + 0x40 * 6, 0b0001).unwrap();
+            ram.write64(BASE + 0x40 * 7, 0b1001).unwrap();
+            assert_eq!(ram.find64(BASE, 0x40, 128, 0b1001), Some(5));
+            assert_eq!(ram.find64(BASE + 0x40 * 6, 0x40, 122, 0b1001), Some(1));
+            assert_eq!(ram.find64(BASE, 0x40, 5, 0b1001), None);
+            assert_eq!(ram.find64(BASE, 8, 0, 1), None);
+            // Beyond the end, and unaligned.
+            assert_eq!(ram.find64(BASE + 0x1ff0, 8, 4, 1), Some(2));
+            assert_eq!(ram.find64(BASE + 4, 8, 2, 1), Some(0));
+            assert_eq!(ram.fill64(BASE + 0x1ff0, 3, 7), None);
+            assert_eq!(ram.read64(BASE + 0x1ff0), Some(0));
+            ram.fill64(BASE + 0x1ff0, 2, 7).unwrap();
+            assert_eq!(
+                [0x1fe8, 0x1ff0, 0x1ff8].map(|at| ram.read64(BASE + at)),
+                [0, 7, 7].map(Some)
+            );
+        }
+    }
+
+    #[test]
     fn a_part_is_the_same_memory_with_narrower_limits() {
         for ram in both() {
             let part = ram.part(BASE + 0x1000, 0x1000).unwrap();
