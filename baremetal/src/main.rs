@@ -14,6 +14,7 @@ mod bring_up;
 mod buffer;
 mod checks;
 mod console;
+mod copying;
 mod counter;
 mod cpu;
 mod edu;

@@ -479,6 +479,9 @@ fn part<P: Platform>(
     master: usize,
     moves: &mut Moves,
 ) -> Result<(), Failure> {
+    if moves.leaves_nobody() {
+        return Ok(());
+    }
     // Before they are not listened to any more. Other masters may keep the tag.
     let tags = moves.emptied().into_iter().flatten();
     let tags = tags.map(|vmid| Tag::stage_2(vmid).guests());

@@ -523,13 +523,24 @@ impl CommandQueue {
         mmio: &P::Mmio,
         ticket: Ticket,
     ) -> Result<(), Failure> {
+        self.wait_for(platform, mmio, &ticket)
+    }
+
+    /// As [`CommandQueue::wait`], of one ticket of many, which stays where it is.
+    #[inline(always)]
+    pub(crate) fn wait_for<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        ticket: &Ticket,
+    ) -> Result<(), Failure> {
         // Few, and so numbered.
         let lane = self.lane(platform, ticket.lane as u32);
-        if lane.has_done(&self.common, platform, mmio, &ticket) {
-            self.completed(platform, &ticket, Ok(()));
+        if lane.has_done(&self.common, platform, mmio, ticket) {
+            self.completed(platform, ticket, Ok(()));
             return Ok(());
         }
-        self.wait_later(platform, mmio, lane, &ticket)
+        self.wait_later(platform, mmio, lane, ticket)
     }
 
     /// As [`CommandQueue::wait`], for those that are not complete at once.

@@ -18,6 +18,7 @@ pub(crate) struct Runs<'a> {
 }
 
 impl<'a> Runs<'a> {
+    #[inline]
     pub(crate) fn new(streams: &'a [StreamId], leaf: bool) -> Self {
         let (mut left, mut rest) = (0, streams);
         while let Some((_, _, others)) = first(rest) {
@@ -28,8 +29,12 @@ impl<'a> Runs<'a> {
 }
 
 /// The first run: where it starts, log2 of its length, and what follows.
+#[inline]
 fn first(streams: &[StreamId]) -> Option<(StreamId, u32, &[StreamId])> {
     let start = *streams.first()?;
+    if let [_] = streams {
+        return Some((start, 0, &[]));
+    }
     let mut log2 = 0;
     // Bits above are no part of the sum: the run is aligned.
     let is =

@@ -326,7 +326,13 @@ impl<P: Platform> Space<P> {
         let platform = &core.platform;
         let mut progress = Progress::new();
         core.readers.read(platform.cpu(), &self.targets, |targets| {
-            self.tell(targets, instances, scope, wanted, &mut progress);
+            let mut rest = targets.as_slice();
+            if wanted != Which::Guests && instances == u64::MAX && targets.devices.is_empty() {
+                rest = self.tell_each(targets, scope, wanted, &mut progress);
+            }
+            if !rest.is_empty() {
+                self.tell((targets, rest), instances, scope, wanted, &mut progress);
+            }
         });
         if progress.full != 0 {
             self.tell_later(scope, wanted, &mut progress);
@@ -340,8 +346,9 @@ impl<P: Platform> Space<P> {
                 continue;
             };
             // SAFETY: its instance is in `told` only after it was written.
-            let ticket = unsafe { ticket.assume_init() };
-            if let Err(what) = instance.wait(platform, ticket) {
+            let ticket = unsafe { ticket.assume_init_ref() };
+            let waited = instance.commands().wait_for(platform, instance.mmio(), ticket);
+            if let Err(what) = waited {
                 progress.is_unconfirmed(id, what);
             }
             if instance.commands().repeats() && progress.failed & id.bit() == 0 {
@@ -370,26 +377,59 @@ impl<P: Platform> Space<P> {
         }
     }
 
-    /// Tells the instances of `untold` that `targets` names.
+    /// Tells the instances that `targets` names, one after the other, as long as each has one tag and one command is enough:
+    /// as a rule all of them. There are no devices that keep translations. Returns what is left for [`Space::tell`].
+    #[inline(never)]
+    fn tell_each<'a>(
+        &self,
+        targets: &'a Targets,
+        scope: Scope,
+        wanted: Which,
+        progress: &mut Progress,
+    ) -> &'a [Installed] {
+        let core = &*self.core;
+        let platform = &core.platform;
+        let mut single = Single::new(scope);
+        let mut rest = targets.as_slice();
+        while let Some((first, others)) = rest.split_first() {
+            let id = first.instance;
+            let alone = others.first().is_none_or(|next| next.instance != id);
+            let Some(instance) = core.instances.get(id).filter(|_| alone) else { break };
+            let command = single.command(instance.features(), core.tag_of(first));
+            let Some(command) = command else { break };
+            rest = others;
+            if !core.is_reached(targets, first, wanted) {
+                continue;
+            }
+            let (queue, mmio) = (instance.commands(), instance.mmio());
+            match queue.place_one(platform, mmio, command) {
+                Some(ticket) => progress.told(id, ticket),
+                None => {
+                    let placed = queue.try_submit(platform, mmio, &mut iter::once(command));
+                    progress.placed(id, 1, placed);
+                }
+            }
+        }
+        rest
+    }
+
+    /// Tells the instances of `untold` that `rest`, a part of `targets`, names.
     #[inline(never)]
     fn tell(
         &self,
-        targets: &Targets,
+        (targets, mut rest): (&Targets, &[Installed]),
         untold: u64,
         scope: Scope,
         wanted: Which,
         progress: &mut Progress,
     ) {
         let core = &*self.core;
-        let platform = &core.platform;
         let named = |target: &Installed| {
             let tag = core.tag_of(target);
             if wanted == Which::Guests { tag.guests() } else { tag }
         };
-        let mut single = Single::new(scope);
         let which = wanted;
         let wanted = |target: &Installed| core.is_reached(targets, target, which);
-        let mut rest = targets.as_slice();
         while let Some((first, mut others)) = rest.split_first() {
             let id = first.instance;
             let alone = others.first().is_none_or(|next| next.instance != id);
@@ -404,22 +444,6 @@ impl<P: Platform> Space<P> {
             let none = which == Which::Guests && !instance.features().nesting;
             if untold & id.bit() == 0 || none {
                 continue;
-            }
-            if alone && targets.devices.is_empty() {
-                if !wanted(first) {
-                    continue;
-                }
-                if let Some(command) = single.command(instance.features(), named(first)) {
-                    let (queue, mmio) = (instance.commands(), instance.mmio());
-                    match queue.place_one(platform, mmio, command) {
-                        Some(ticket) => progress.told(id, ticket),
-                        None => {
-                            let placed = queue.try_submit(platform, mmio, &mut iter::once(command));
-                            progress.placed(id, 1, placed);
-                        }
-                    }
-                    continue;
-                }
             }
             let tags = tags.get(..tags.len() - others.len()).unwrap_or(&[]);
             let tags = tags.iter().filter(|target| wanted(target)).map(named);
@@ -473,7 +497,7 @@ impl<P: Platform> Space<P> {
                 platform.relax();
             }
             core.readers.read(platform.cpu(), &self.targets, |targets| {
-                self.tell(targets, untold, scope, wanted, progress);
+                self.tell((targets, targets.as_slice()), untold, scope, wanted, progress);
             });
         }
     }

@@ -38,10 +38,12 @@ pub(crate) type FirstWords = SpinLock<()>;
 struct Word<'a>(&'a AtomicU64);
 
 impl Word<'_> {
+    #[inline]
     fn load(&self, order: Ordering) -> u64 {
         u64::from_le(self.0.load(order))
     }
 
+    #[inline]
     fn store(&self, value: u64, order: Ordering) {
         self.0.store(value.to_le(), order);
     }
@@ -181,12 +183,14 @@ impl<'a> Entry<'a> {
         changed
     }
 
+    #[inline]
     fn word<P: Platform>(self, platform: &P, index: usize) -> Word<'_> {
         let word = platform.pointer(self.word_address(index)).cast::<AtomicU64>();
         // SAFETY: one of the eight words that `new`'s caller vouched for; always accessed as atomic words.
         Word(unsafe { &*word.as_ptr() })
     }
 
+    #[inline]
     fn word_address(self, index: usize) -> PhysAddr {
         // Below 64: eight words. The allocation does not wrap.
         PhysAddr(self.address.0 + 8 * (index as u64 & 7))

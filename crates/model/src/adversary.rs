@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the model does on its own: the most hurtful of what the architecture allows (§8.1).
 
+use std::ops::Range;
+
 use smmuv3_formats::descriptor::Meaning;
 use smmuv3_formats::{CD_BYTES, Cd};
 
@@ -200,7 +202,7 @@ impl<M: Memory> Model<M> {
         for level in tables.start()..=3 {
             let entries = tables.bytes(level) / 8;
             let first = self.random.below(entries);
-            let found = (0..entries).map(|n| (first + n) % entries).find_map(|index| {
+            let read = |index: u64| {
                 let at = table + 8 * index;
                 let pa = match over {
                     None => at,
@@ -211,7 +213,15 @@ impl<M: Memory> Model<M> {
                     Meaning::Invalid | Meaning::Reserved => None,
                     other => Some((index, other)),
                 }
-            });
+            };
+            let found = match over {
+                None => {
+                    let mut rest = self.valid_from(table, first..entries);
+                    let mut start = self.valid_from(table, 0..first);
+                    rest.find_map(read).or_else(|| start.find_map(read))
+                }
+                Some(_) => (first..entries).chain(0..first).find_map(read),
+            };
             let (index, found) = found?;
             input |= index << tables.granule().span(level);
             match found {
@@ -221,6 +231,17 @@ impl<M: Memory> Model<M> {
             }
         }
         None
+    }
+
+    /// Those of the descriptors with these numbers in a table that are valid, or cannot be read.
+    pub(crate) fn valid_from(&self, table: u64, numbers: Range<u64>) -> impl Iterator<Item = u64> {
+        let Range { start, end } = numbers;
+        let mut next = start;
+        std::iter::from_fn(move || {
+            let index = next + self.memory.find64(table + 8 * next, 8, end - next, 1)?;
+            next = index + 1;
+            Some(index)
+        })
     }
 
     /// Where `input` goes by tables in memory, whatever is cached.

@@ -50,6 +50,13 @@ pub trait Memory {
         Ok(seen)
     }
 
+    /// The first of `count` words, `stride` bytes apart from `pa` on, that has all of `bits`, or that cannot be read: its
+    /// number. For looking through tables most of which is empty.
+    fn find64(&self, pa: u64, stride: u64, count: u64, bits: u64) -> Option<u64> {
+        let at = |number: u64| pa.wrapping_add(number.wrapping_mul(stride));
+        (0..count).find(|number| self.read64(at(*number)).map_or(true, |word| word & bits == bits))
+    }
+
     /// Fills `buffer` from `pa` on, in no particular units.
     ///
     /// # Errors
@@ -74,6 +81,9 @@ macro_rules! forward {
             }
             fn compare_exchange64(&self, pa: u64, current: u64, new: u64) -> Result<u64, Abort> {
                 (**self).compare_exchange64(pa, current, new)
+            }
+            fn find64(&self, pa: u64, stride: u64, count: u64, bits: u64) -> Option<u64> {
+                (**self).find64(pa, stride, count, bits)
             }
             fn read(&self, pa: u64, buffer: &mut [u8]) -> Result<(), Abort> {
                 (**self).read(pa, buffer)

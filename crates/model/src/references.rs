@@ -6,6 +6,7 @@ mod nested;
 use core::fmt;
 
 use smmuv3_formats::descriptor::Meaning;
+use smmuv3_formats::ste::config;
 use smmuv3_formats::{
     CD_BYTES, COMMAND_BYTES, Cd, EVENT_BYTES, L1Std, PAGE_REQUEST_BYTES, STE_BYTES, Ste,
 };
@@ -370,10 +371,16 @@ impl<M: Memory> Model<M> {
         pa: u64,
         count: u64,
     ) -> Option<Reference> {
+        // Whatever else it says, without V and Config[2] it aborts, and leads nowhere (§5.2).
+        let leads = Ste::default().with_v(true).with_config(config::BYPASS).0[0];
         let implementation = self.implementation();
-        let mut aborts = 0;
-        for index in 0..count {
-            let Ok(words) = self.read_structure(pa + index * STE_BYTES as u64) else {
+        let (mut aborts, mut next) = (0, 0);
+        let stride = STE_BYTES as u64;
+        let find = |from| self.memory.find64(pa + from * stride, stride, count - from, leads);
+        while let Some(found) = find(next) {
+            let index = next + found;
+            next = index + 1;
+            let Ok(words) = self.read_structure(pa + index * stride) else {
                 aborts += 1;
                 if aborts == ABORTS {
                     break;
@@ -479,16 +486,22 @@ impl<M: Memory> Model<M> {
         if !self.registers.cr0.guards(1) || !search.contexts.insert((pa, count.into(), None)) {
             return None;
         }
-        let mut aborts = 0;
-        for index in 0..count {
-            let Ok(words) = self.read_structure(pa + u64::from(index) * CD_BYTES as u64) else {
+        let valid = Cd::default().with_v(true).0[0];
+        let (mut aborts, mut next) = (0, 0);
+        let (count, stride) = (u64::from(count), CD_BYTES as u64);
+        let find = |from| self.memory.find64(pa + from * stride, stride, count - from, valid);
+        while let Some(found) = find(next) {
+            let index = next + found;
+            next = index + 1;
+            let Ok(words) = self.read_structure(pa + index * stride) else {
                 aborts += 1;
                 if aborts == ABORTS {
                     break;
                 }
                 continue;
             };
-            let substream = first + index;
+            // Less than 2^20.
+            let substream = first + index as u32;
             let context = context(&Cd(words), ste, contexts, &self.implementation());
             if let Ok(context) = context
                 && let Some(level) = self.context_reference(search, stream, &context)
@@ -497,6 +510,11 @@ impl<M: Memory> Model<M> {
             }
         }
         None
+    }
+
+    /// Where in `bytes` bytes from `pa` on a descriptor is that is valid, or cannot be read (§15.1).
+    fn valid_words(&self, pa: u64, bytes: u64) -> impl Iterator<Item = u64> {
+        self.valid_from(pa, 0..bytes / 8).map(move |index| pa + 8 * index)
     }
 
     /// The eight words at `pa`; only the first where that says that the structure is invalid.
@@ -544,8 +562,8 @@ impl<M: Memory> Model<M> {
         if level >= 3 || !search.seen.insert((pa, level, form)) {
             return None;
         }
-        for index in 0..bytes / 8 {
-            let Ok(descriptor) = self.memory.read64(pa + 8 * index) else { continue };
+        for at in self.valid_words(pa, bytes) {
+            let Ok(descriptor) = self.memory.read64(at) else { continue };
             let Meaning::Table { next, .. } = layout.read(descriptor, level) else { continue };
             if !layout.fits(next) {
                 continue;

@@ -208,6 +208,22 @@ impl<M: Memory> Model<M> {
         all
     }
 
+    /// Those of [`cached_stes`](Self::cached_stes), and then of [`cached_cds`](Self::cached_cds), that are complete, of one
+    /// of `streams`, each of which is named once, and differ from what memory holds.
+    pub fn outdated(&self, streams: &[u32]) -> Vec<CachedStructure> {
+        let stes = streams.iter().filter_map(|stream| {
+            let entry = self.config.stes.get(stream)?;
+            Some(self.structure(*stream, None, entry.ste.0.map(Some), entry.pa))
+        });
+        let cds = self.config.cds.iter().filter(|((stream, _), _)| streams.contains(stream));
+        let cds = cds.map(|((stream, substream), entry)| {
+            self.structure(*stream, Some(*substream), entry.cd.0.map(Some), entry.pa)
+        });
+        let mut all: Vec<_> = stes.chain(cds).filter(|entry| entry.differs).collect();
+        all.sort_by_key(|entry| (entry.substream.is_some(), entry.stream, entry.substream));
+        all
+    }
+
     pub(crate) fn partial(&self, contexts: bool) -> impl Iterator<Item = CachedStructure> {
         self.config.fetches.iter().filter_map(move |fetch| match fetch.target {
             Target::Ste { stream } if !contexts => {

@@ -5,7 +5,9 @@
 //! Only memory from [`smmuv3::Frames`] is cached by CPUs: tables. Queues, stream tables and contexts are in
 //! coherent memory, and the data of devices is not what is being tested here.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smmuv3_model::{Abort, Memory};
@@ -16,42 +18,114 @@ use crate::ram::Ram;
 /// good.
 const STALE: u64 = 0xfbfb_fbfb_fbfb_fbfb;
 
+/// A page of cached memory.
+#[derive(Debug)]
+struct Page {
+    /// What has reached memory.
+    words: [u64; WORDS],
+    /// Which words are cached at all: handed out.
+    cached: [bool; WORDS],
+}
+
+const WORDS: usize = 512;
+const PAGE: u64 = 8 * WORDS as u64;
+
+/// All memory that CPUs cache, by page number.
+#[derive(Debug, Default)]
+struct Behind(HashMap<u64, Box<Page>, BuildHasherDefault<Number>>);
+
+/// The hash of one number: nobody chooses page numbers so that they collide.
+#[derive(Debug, Default)]
+struct Number(u64);
+
+impl Hasher for Number {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0 ^ value).wrapping_mul(0x9fb2_1c65_1e98_df25);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
+impl Behind {
+    fn get_mut(&mut self, pa: u64) -> Option<&mut u64> {
+        let page = self.0.get_mut(&(pa / PAGE))?;
+        let word = (pa % PAGE / 8) as usize;
+        let aligned = pa.is_multiple_of(8) && *page.cached.get(word)?;
+        page.words.get_mut(word).filter(|_| aligned)
+    }
+
+    fn get(&self, pa: u64) -> Option<u64> {
+        let page = self.0.get(&(pa / PAGE))?;
+        let word = (pa % PAGE / 8) as usize;
+        let aligned = pa.is_multiple_of(8) && *page.cached.get(word)?;
+        page.words.get(word).copied().filter(|_| aligned)
+    }
+
+    /// Calls `each` with every page that has some of `bytes` bytes from `pa` on, and which words of it these are.
+    fn parts(pa: u64, bytes: u64, mut each: impl FnMut(u64, Range<usize>)) {
+        let end = pa + bytes;
+        let mut at = pa;
+        while at < end {
+            let stop = (at / PAGE + 1).saturating_mul(PAGE).min(end);
+            let first = (at % PAGE / 8) as usize;
+            each(at / PAGE, first..first + (stop - at).div_ceil(8) as usize);
+            at = stop;
+        }
+    }
+}
+
 /// What has reached memory behind the CPUs' caches.
 #[derive(Clone, Debug, Default)]
 pub struct Caches {
-    /// By word address, for all memory that CPUs cache.
-    memory: Arc<Mutex<BTreeMap<u64, u64>>>,
+    memory: Arc<Mutex<Behind>>,
 }
 
 impl Caches {
-    fn memory(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+    fn memory(&self) -> MutexGuard<'_, Behind> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Cached memory was handed out.
     pub fn allocated(&self, pa: u64, bytes: u64) {
         let mut memory = self.memory();
-        for word in (pa..pa + bytes).step_by(8) {
-            memory.insert(word, STALE);
-        }
+        Behind::parts(pa, bytes, |number, words| {
+            let blank = || Box::new(Page { words: [STALE; WORDS], cached: [false; WORDS] });
+            let page = memory.0.entry(number).or_insert_with(blank);
+            for word in words {
+                (page.words[word], page.cached[word]) = (STALE, true);
+            }
+        });
     }
 
     /// Memory was given back.
     pub fn freed(&self, pa: u64, bytes: u64) {
         let mut memory = self.memory();
-        for word in (pa..pa + bytes).step_by(8) {
-            memory.remove(&word);
-        }
+        Behind::parts(pa, bytes, |number, words| {
+            let Some(page) = memory.0.get_mut(&number) else { return };
+            page.cached[words].fill(false);
+            if !page.cached.contains(&true) {
+                memory.0.remove(&number);
+            }
+        });
     }
 
     /// The driver cleaned the lines that hold these bytes.
     pub fn published(&self, ram: &Ram, pa: u64, bytes: u64) {
         let mut memory = self.memory();
-        for word in (pa & !7..pa + bytes).step_by(8) {
-            if let (Some(seen), Some(value)) = (memory.get_mut(&word), ram.read64(word)) {
-                *seen = value;
+        Behind::parts(pa & !7, bytes + pa % 8, |number, words| {
+            let Some(page) = memory.0.get_mut(&number) else { return };
+            for word in words.filter(|word| page.cached[*word]) {
+                if let Some(value) = ram.read64(number * PAGE + 8 * word as u64) {
+                    page.words[word] = value;
+                }
             }
-        }
+        });
     }
 }
 
@@ -72,8 +146,18 @@ impl SmmuMemory {
 
 impl Memory for SmmuMemory {
     fn read64(&self, pa: u64) -> Result<u64, Abort> {
-        let seen = self.caches.as_ref().and_then(|caches| caches.memory().get(&pa).copied());
+        let seen = self.caches.as_ref().and_then(|caches| caches.memory().get(pa));
         seen.or_else(|| self.ram.read64(pa)).ok_or(Abort { pa })
+    }
+
+    fn find64(&self, pa: u64, stride: u64, count: u64, bits: u64) -> Option<u64> {
+        let Some(caches) = &self.caches else { return self.ram.find64(pa, stride, count, bits) };
+        let memory = caches.memory();
+        let at = |number: u64| pa.wrapping_add(number.wrapping_mul(stride));
+        (0..count).find(|number| {
+            let seen = memory.get(at(*number)).or_else(|| self.ram.read64(at(*number)));
+            seen.is_none_or(|word| word & bits == bits)
+        })
     }
 
     fn write64(&self, pa: u64, value: u64) -> Result<(), Abort> {
@@ -85,7 +169,7 @@ impl Memory for SmmuMemory {
             return self.ram.compare_exchange64(pa, current, new).ok_or(Abort { pa });
         };
         let mut memory = caches.memory();
-        match memory.get_mut(&pa) {
+        match memory.get_mut(pa) {
             // A CPU that looks finds it in memory; what it has not published is not there.
             Some(seen) if *seen == current => {
                 *seen = new;
@@ -121,6 +205,8 @@ mod tests {
         assert!(ram.write64(0x4000_1008, 9).is_some());
         assert_eq!((smmu.read64(0x4000_0008), snooping.read64(0x4000_0008)), (Ok(STALE), Ok(7)));
         assert_eq!(smmu.read64(0x4000_1008), Ok(9), "never cached");
+        let found = |memory: &SmmuMemory| memory.find64(0x4000_0000, 8, 4, 1);
+        assert_eq!((found(&smmu), found(&snooping)), (Some(0), Some(1)));
         caches.published(&ram, 0x4000_0008, 8);
         assert_eq!((smmu.read64(0x4000_0008), smmu.read64(0x4000_0000)), (Ok(7), Ok(STALE)));
         caches.freed(0x4000_0000, 0x1000);

@@ -104,10 +104,8 @@ impl FrameAllocator {
     }
 
     fn fill(&self, at: u64, size: u64, byte: u8) {
-        for word in (at..at + size).step_by(8) {
-            // Inside the RAM: the range was free.
-            let _ = self.ram.write64(word, u64::from_ne_bytes([byte; 8]));
-        }
+        // Inside the RAM: the range was free.
+        let _ = self.ram.fill64(at, (size / 8) as usize, u64::from_ne_bytes([byte; 8]));
     }
 }
 

@@ -149,6 +149,42 @@ impl Ram {
         Some(u64::from_le(self.word(pa)?.load(Ordering::Acquire)))
     }
 
+    /// As [`smmuv3_model::Memory::find64`].
+    #[must_use]
+    pub fn find64(&self, pa: u64, stride: u64, count: u64, bits: u64) -> Option<u64> {
+        let found = |word: &AtomicU64| u64::from_le(word.load(Ordering::Acquire)) & bits == bits;
+        let all = count.checked_sub(1)?.checked_mul(stride).and_then(|last| last.checked_add(8));
+        let inside = all.is_some_and(|all| {
+            usize::try_from(all).is_ok_and(|all| self.contains(pa, all))
+                && pa.is_multiple_of(8)
+                && stride.is_multiple_of(8)
+        });
+        let Some(first) = self.word(pa).filter(|_| inside) else {
+            let at = |number: u64| pa.wrapping_add(number.wrapping_mul(stride));
+            return (0..count).find(|number| self.word(at(*number)).is_none_or(found));
+        };
+        let first = core::ptr::from_ref(first);
+        (0..count as usize)
+            .position(|number| {
+                // SAFETY: all of them are inside, as was checked above, and are words as [`Ram::word`] gives them.
+                found(unsafe { &*first.byte_add(number * stride as usize) })
+            })
+            .map(|number| number as u64)
+    }
+
+    /// Writes `value` to `count` words from `pa` on, as [`Ram::write64`] does one by one; `None` as there.
+    #[must_use = "outside the RAM nothing is written"]
+    pub fn fill64(&self, pa: u64, count: usize, value: u64) -> Option<()> {
+        let Some(last) = count.checked_sub(1) else { return Some(()) };
+        let first = core::ptr::from_ref(self.word(pa)?);
+        self.offset_of(pa, last.checked_mul(8)?.checked_add(8)?)?;
+        for number in 0..count {
+            // SAFETY: all of them are inside, as was checked above, and are words as [`Ram::word`] gives them.
+            unsafe { &*first.add(number) }.store(value.to_le(), Ordering::Release);
+        }
+        Some(())
+    }
+
     /// Writes the 64-bit little-endian word at `pa` in one access, a release store; `None`,
     /// and nothing written, outside the RAM or when `pa` is not a multiple of 8.
     #[must_use = "outside the RAM nothing is written"]
@@ -299,7 +335,12 @@ impl Mapping {
         // SAFETY: without MAP_FIXED the kernel picks addresses that nothing else uses.
         let start =
             unsafe { rustix::mm::mmap_anonymous(core::ptr::null_mut(), len, protection, flags) };
-        Self::new(start, len, None)
+        let mapping = Self::new(start, len, None)?;
+        let start = mapping.start.as_ptr().cast();
+        // SAFETY: the range is our mapping, whose content this does not change. It is only advice: most of what a short run
+        // costs are the page faults of its tables.
+        let _ = unsafe { rustix::mm::madvise(start, len, rustix::mm::Advice::LinuxHugepage) };
+        Ok(mapping)
     }
 
     fn file(len: usize) -> Result<Self, RamError> {
@@ -416,6 +457,29 @@ mod tests {
             assert_eq!(ram.read64(BASE + 0x1ff8), Some(0));
             assert!(ram.contains(BASE + 0x2000, 0) && !ram.contains(BASE, 0x2001));
             assert!(ram.pointer(BASE + 0x2000).is_none());
+        }
+    }
+
+    #[test]
+    fn what_has_the_bits_is_found_or_what_is_no_memory() {
+        for ram in both() {
+            ram.write64(BASE + 0x40 * 5, 0b1011).unwrap();
+            ram.write64(BASE + 0x40 * 6, 0b0001).unwrap();
+            ram.write64(BASE + 0x40 * 7, 0b1001).unwrap();
+            assert_eq!(ram.find64(BASE, 0x40, 128, 0b1001), Some(5));
+            assert_eq!(ram.find64(BASE + 0x40 * 6, 0x40, 122, 0b1001), Some(1));
+            assert_eq!(ram.find64(BASE, 0x40, 5, 0b1001), None);
+            assert_eq!(ram.find64(BASE, 8, 0, 1), None);
+            // Beyond the end, and unaligned.
+            assert_eq!(ram.find64(BASE + 0x1ff0, 8, 4, 1), Some(2));
+            assert_eq!(ram.find64(BASE + 4, 8, 2, 1), Some(0));
+            assert_eq!(ram.fill64(BASE + 0x1ff0, 3, 7), None);
+            assert_eq!(ram.read64(BASE + 0x1ff0), Some(0));
+            ram.fill64(BASE + 0x1ff0, 2, 7).unwrap();
+            assert_eq!(
+                [0x1fe8, 0x1ff0, 0x1ff8].map(|at| ram.read64(BASE + at)),
+                [0, 7, 7].map(Some)
+            );
         }
     }
 

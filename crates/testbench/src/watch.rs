@@ -530,6 +530,17 @@ impl Watch {
         }
     }
 
+    /// The streams of masters behind `instance` that nobody is changing, each once.
+    fn at_rest(&self, instance: usize) -> Vec<u32> {
+        let masters = (0..self.oracle.masters()).map(|master| self.oracle.streams(master));
+        let here = masters.filter(|(of, _)| *of == instance).flat_map(|(_, streams)| streams);
+        let mut streams: Vec<u32> =
+            here.copied().filter(|stream| self.is_at_rest(instance, *stream)).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        streams
+    }
+
     /// Whether `stream` is that of a master that nobody is changing.
     fn is_at_rest(&self, instance: usize, stream: u32) -> bool {
         let master = self.oracle.master_of(instance, stream);
@@ -556,10 +567,9 @@ impl Watch {
             return;
         }
         let ram = world.machine().ram();
-        let cached = model.cached_stes().into_iter().chain(model.cached_cds());
-        let stale = cached
-            .filter(|entry| entry.complete && entry.differs)
-            .filter(|entry| self.is_at_rest(instance, entry.stream))
+        let outdated = model.outdated(&self.at_rest(instance));
+        let stale = outdated
+            .iter()
             .find(|entry| {
                 let kind = if entry.substream.is_some() { Kind::Cd } else { Kind::Ste };
                 !mixture::is_same(kind, &entry.words, &words(ram, entry.pa))

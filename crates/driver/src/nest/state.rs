@@ -192,6 +192,12 @@ impl Moves {
         (Some(ste), Some(retired))
     }
 
+    /// Whether no guest has the master's streams that is to lose them.
+    #[inline]
+    pub(crate) fn leaves_nobody(&self) -> bool {
+        self.leave.iter().all(Option::is_none)
+    }
+
     /// The VMIDs of guests that have no stream once the master has left them. Nobody listens to them then: nothing of
     /// theirs may be cached.
     pub(crate) fn emptied(&self) -> [Option<u16>; 2] {

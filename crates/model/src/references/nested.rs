@@ -111,8 +111,8 @@ impl<M: Memory> Model<M> {
         if level >= 3 || !search.nested.insert(key) {
             return None;
         }
-        for index in 0..bytes / 8 {
-            let Ok(descriptor) = self.memory.read64(pa + 8 * index) else { continue };
+        for at in self.valid_words(pa, bytes) {
+            let Ok(descriptor) = self.memory.read64(at) else { continue };
             let Meaning::Table { next, .. } = layout.read(descriptor, level) else { continue };
             if !layout.fits(next) {
                 continue;

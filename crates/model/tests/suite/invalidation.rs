@@ -174,6 +174,8 @@ fn an_invalid_entry_stays_cached_until_cfgi() {
     assert_eq!(machine.read(VA), None, "V = 0 is cached");
     let cached = machine.smmu.cached_stes();
     assert_eq!((cached.len(), cached[0].words, cached[0].differs), (1, [0; 8], true));
+    assert_eq!(machine.smmu.outdated(&[SID]), cached);
+    assert_eq!(machine.smmu.outdated(&[SID + 1]), []);
     machine.command(cfgi_ste(SID));
     machine.sync();
     assert_eq!(machine.read(VA), Some(PA));
