@@ -346,6 +346,8 @@ impl<P: Platform> Probed<P> {
         // SAFETY: just made.
         let commands = unsafe { commands.telling(platform, completion, config.messages.sync) };
         let commands = if features.repeated_invalidation { commands.repeating() } else { commands };
+        // SAFETY: just made.
+        let commands = unsafe { commands.judged(platform, &features) };
         // SAFETY: as above.
         let Some(events) = (unsafe { EventQueue::new(platform, events) }) else {
             // SAFETY: the SMMU was never told of it.
