@@ -224,11 +224,15 @@ impl<M: Memory> Model<M> {
     }
 }
 
-/// The words of a CD that the TLB may hold, without what it may not: A, R, S; and ASID and ASET where they mean
-/// nothing (§8.1).
+/// The words of a CD that the TLB may hold, without what it may not: A, R, S; ASID and ASET where they mean nothing; and
+/// the table of a half that is not walked (§8.1).
 fn cacheable(cd: &Cd, world: World) -> [u64; 5] {
     const A_R_S: u64 = 0b111 << 44;
     const ASET_ASID: u64 = 0x1_ffff << 47;
-    let ignored = if world == World::El2 { A_R_S | ASET_ASID } else { A_R_S };
-    [cd.0[0] & !ignored, cd.0[1], cd.0[2], cd.0[3], cd.0[4]]
+    let el2 = world == World::El2;
+    let ignored = if el2 { A_R_S | ASET_ASID } else { A_R_S };
+    let table = |word: u64, walked: bool| if walked { word } else { 0 };
+    let ttb0 = table(cd.0[1], el2 || !cd.epd0());
+    let ttb1 = table(cd.0[2], !el2 && !cd.epd1());
+    [cd.0[0] & !ignored, ttb0, ttb1, cd.0[3], cd.0[4]]
 }

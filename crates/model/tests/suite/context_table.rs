@@ -374,6 +374,25 @@ fn a_disabled_half_walks_nothing_but_what_is_cached_still_hits() {
 }
 
 #[test]
+fn the_table_of_a_half_that_is_not_walked_may_differ() {
+    let mut machine = two_level();
+    let mut other = cd_words(5, L0);
+    assert_ne!(other[0] & 1 << 30, 0, "EPD1");
+    other[2] = OTHER_L0;
+    machine.put(L1, LEAF_B | 1);
+    machine.cd_at(LEAF_B + 3 * 64, other);
+    assert_eq!(pa(&mut machine), Some(PA));
+    assert!(machine.translate(through(SID, 3, VA)).is_ok());
+    assert_eq!(machine.misuses(), []);
+    // The other half is walked.
+    (other[0], other[1]) = (other[0] & !(1 << 30), OTHER_L0);
+    machine.cd_at(LEAF_B + 4 * 64, other);
+    let _ = machine.translate(through(SID, 4, VA));
+    let seen = machine.smmu.observations();
+    assert!(seen.iter().any(|o| matches!(o, Observation::TagConflict { .. })));
+}
+
+#[test]
 fn contexts_of_one_tag_must_agree_whatever_their_substream() {
     let mut machine = two_level();
     let mut other = cd_words(5, L0);
