@@ -459,6 +459,11 @@ impl<P: Platform> Instance<P> {
         self.commands.spoil(wrong);
     }
 
+    #[cfg(feature = "mutation")]
+    pub(crate) fn leaves_out(&self, mutation: crate::Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
     /// Leaves a step of its own out, if that is one.
     #[cfg(feature = "mutation")]
     pub(crate) fn leave_out(&mut self, mutation: Option<crate::Mutation>) {

@@ -2,10 +2,10 @@
 //! What is stored where an SMMU reads it is judged before, in builds with debug assertions: by the rules of
 //! [`legality`] (§4, §7), for the instance's ID registers. In others nothing of this is left.
 //!
-//! Judged is each command, and what an entry is to become, before the first store of it. What it is in between needs no judge of its own:
-//! [`update`](crate::update) leaves what hardware looks at as it was, or as it is to be, or makes it invalid. Words that the
-//! driver did not make, a process's registers and a guest's entry or command, were refused before by the same rules, with an
-//! error: what fails here is a mistake of the driver's.
+//! Judged is each command, and what an entry is to become, before the first store of it. What an entry is in between needs
+//! no judge of its own: [`update`](crate::update) leaves what hardware looks at as it was, or as it is to be, or makes it
+//! invalid. Words that the driver did not make, a process's registers and a guest's entry or command, were refused before by
+//! the same rules, with an error: what fails here is a mistake of the driver's.
 
 #[cfg(feature = "alloc")]
 use smmuv3_formats::Cd;

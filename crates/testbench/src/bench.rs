@@ -303,6 +303,7 @@ impl Bench {
             Operation::Take { domain, iova, bytes } => self.take(*domain, *iova, *bytes),
             Operation::Reclaim { domain, iova, bytes } => self.reclaim(*domain, *iova, *bytes),
             Operation::Dirty { domain, iova, bytes } => self.dirty(*domain, *iova, *bytes),
+            Operation::Accessed { domain, iova, bytes } => self.accessed(*domain, *iova, *bytes),
             Operation::Answer { master, reply } => self.answer(*master, *reply),
             Operation::Translate { master, substream, iova, write } => {
                 self.translate(*master, *substream, *iova, *write)

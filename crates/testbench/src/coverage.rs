@@ -175,6 +175,7 @@ pub const VERBS: &[&str] = &[
     "flush",
     "reclaim",
     "dirty",
+    "accessed",
     "answer",
     "translate",
     "ask",
@@ -203,7 +204,7 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         &["attach PASID", "detach PASID", "stop"],
         "PASIDs have contexts, and these have none of the host's",
     ),
-    (&["process"], &["dirty"], "its tables are the operating system's"),
+    (&["process"], &["dirty", "accessed"], "its tables are the operating system's"),
     (&["process"], &["detach"], "it is unbound"),
     (&["process"], &["identity"], "it has a PASID, which identity has not"),
     (OF_DOMAINS, &["bind", "unbind"], "a domain is attached"),
@@ -240,9 +241,13 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         ],
         "a mapping takes part in what has its addresses",
     ),
-    (&["not coherent"], &["dirty"], "hardware marks nothing where it does not snoop"),
+    (&["not coherent"], &["dirty", "accessed"], "hardware marks nothing where it does not snoop"),
     (&["process"], &["defer", "flush", "reclaim"], "its tables are the operating system's"),
-    (&["guest's stage 1"], &["dirty", "defer", "flush", "reclaim"], "its tables are the guest's"),
+    (
+        &["guest's stage 1"],
+        &["dirty", "accessed", "defer", "flush", "reclaim"],
+        "its tables are the guest's",
+    ),
     (
         &["guest's stage 1", "under guests"],
         &["replug"],
@@ -327,6 +332,7 @@ fn verb(operation: &Operation) -> &'static str {
         Operation::Read { .. } => "read",
         Operation::Write { .. } => "write",
         Operation::Dirty { .. } => "dirty",
+        Operation::Accessed { .. } => "accessed",
         Operation::Answer { .. } => "answer",
         Operation::Translate { .. } => "translate",
         Operation::Ask { .. } => "ask",
@@ -414,7 +420,8 @@ impl<'a> Counter<'a> {
             | Operation::Defer { domain: space, iova, bytes } => {
                 self.space(*space, oracle) | self.mapped(*space, *iova, *bytes, oracle)
             }
-            Operation::Dirty { domain, iova, bytes } => {
+            Operation::Dirty { domain, iova, bytes }
+            | Operation::Accessed { domain, iova, bytes } => {
                 self.space(*domain, oracle) | self.mapped(*domain, *iova, *bytes, oracle)
             }
             Operation::Flush { domain } | Operation::Reclaim { domain, .. } => {

@@ -153,6 +153,15 @@ pub enum Operation {
         /// Bytes.
         bytes: u64,
     },
+    /// Read what devices have accessed in a range of a domain, and forget that they did.
+    Accessed {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        bytes: u64,
+    },
     /// Answer the oldest transaction of a master that has stalled, if there is one.
     Answer {
         /// Index of the master.
@@ -312,6 +321,9 @@ impl Operation {
             Action::Dirty { domain, iova, length, .. } => {
                 Self::Dirty { domain: *domain, iova: *iova, bytes: *length }
             }
+            Action::Accessed { domain, iova, length, .. } => {
+                Self::Accessed { domain: *domain, iova: *iova, bytes: *length }
+            }
             Action::Answer { master, reply } => Self::Answer { master: *master, reply: *reply },
             Action::Translate { master, substream, iova, write, .. } => {
                 let (master, substream, iova, write) = (*master, *substream, *iova, *write);
@@ -417,6 +429,10 @@ impl Operation {
             Self::Dirty { domain, iova, bytes } => {
                 let (domain, iova, length) = (*domain, *iova, *bytes);
                 Action::Dirty { domain, iova, length, expect: None }
+            }
+            Self::Accessed { domain, iova, bytes } => {
+                let (domain, iova, length) = (*domain, *iova, *bytes);
+                Action::Accessed { domain, iova, length, expect: None }
             }
             Self::Answer { master, reply } => Action::Answer { master: *master, reply: *reply },
             Self::Translate { master, substream, iova, write } => {
@@ -545,6 +561,10 @@ impl fmt::Display for Described<'_> {
             Operation::Dirty { domain, iova, bytes } => {
                 let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));
                 write!(f, "read what was written in {bytes} at {iova:#x} of {of}")
+            }
+            Operation::Accessed { domain, iova, bytes } => {
+                let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));
+                write!(f, "read what was accessed in {bytes} at {iova:#x} of {of}")
             }
             Operation::Answer { master: of, reply } => {
                 write!(f, "answer what has stalled of {}: {}", master(*of), reply.name())

@@ -476,6 +476,17 @@ pub enum Action {
         /// The 4 KiB pages that must be reported, and no others; their first addresses.
         expect: Option<Vec<u64>>,
     },
+    /// Read what devices have accessed in a range, and forget that they did.
+    Accessed {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        length: u64,
+        /// The 4 KiB pages that must be reported, and no others; their first addresses.
+        expect: Option<Vec<u64>>,
+    },
     /// The device writes to memory.
     Write {
         /// Index of the master.

@@ -40,6 +40,8 @@ pub struct Watch {
     pub interfering: bool,
     /// What the operation under way has to itself.
     pub(crate) busy: Busy,
+    /// The operation under way asks an instance what an address translates to.
+    pub(crate) asks: bool,
     /// How deep interruptions are nested.
     depth: u32,
     rng: fastrand::Rng,
@@ -121,6 +123,7 @@ impl Watch {
             oracle: Oracle::new(instances),
             interfering: false,
             busy: None,
+            asks: false,
             depth: 0,
             rng: fastrand::Rng::with_seed(seed),
             script: None,

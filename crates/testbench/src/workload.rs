@@ -322,7 +322,8 @@ impl<'a> Workload<'a> {
         // What a last-level table spans.
         let table = unit * (unit / 8);
         let roll = self.rng.u8(..);
-        if roll >= 208 && oracle.shape(space).dirty {
+        let shape = oracle.shape(space);
+        if roll >= 208 && (shape.dirty || shape.accessed) {
             return self.harvest(oracle, space);
         }
         if roll < 40 {
@@ -358,7 +359,8 @@ impl<'a> Workload<'a> {
         // Holes are allowed, but blocks must not be cut.
         let longest = self.longest();
         let longest = (longest * PAGE).div_ceil(unit);
-        let mut range = first..first + unit * self.rng.u64(1..=longest);
+        let bytes = unit * self.rng.u64(1..=longest);
+        let mut range = first..first.saturating_add(bytes).min(window.end);
         for iova in [range.start, range.end - PAGE] {
             if let Some(block) = oracle.block(space, iova) {
                 range = range.start.min(block.start)..range.end.max(block.end);
@@ -396,7 +398,7 @@ impl<'a> Workload<'a> {
         Some(Operation::Defer { domain, iova, bytes })
     }
 
-    /// Reads what was written in all of the window, or in a part that cuts no block.
+    /// Reads what was written, or accessed, in all of the window, or in a part that cuts no block.
     fn harvest(&mut self, oracle: &Oracle, space: usize) -> Option<Operation> {
         let (window, unit) = self.pages_of(oracle, space);
         let block = unit * (unit / 8);
@@ -411,7 +413,11 @@ impl<'a> Workload<'a> {
         }
         let (domain, iova) = (space, range.start);
         let bytes = range.end.checked_sub(iova).filter(|bytes| *bytes > 0)?;
-        Some(Operation::Dirty { domain, iova, bytes })
+        let shape = oracle.shape(space);
+        Some(match shape.accessed && (!shape.dirty || self.rng.bool()) {
+            true => Operation::Accessed { domain, iova, bytes },
+            false => Operation::Dirty { domain, iova, bytes },
+        })
     }
 
     fn attach(&mut self) -> Option<Operation> {

@@ -29,6 +29,8 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
             text.replace("seed =", "world = \"el2-e2h\"\nseed =")
         }
         Some(Mutation::NoDirtyTlbi) => WRITTEN.to_owned(),
+        Some(Mutation::NoAccessedTlbi) => ACCESSED.to_owned(),
+        Some(Mutation::EarlyAnswer | Mutation::NoAskingLock) => ASKED.to_owned(),
         // It is noticed only where a device writes between two steps of one call.
         Some(Mutation::DirtyBeforeUnmap) => WRITTEN.replace("2500", "6000"),
         Some(Mutation::NoStallEnd | Mutation::WrongStag) => STALLS.to_owned(),
@@ -101,6 +103,32 @@ master = [{ name = "nic", instance = "smmu0", streams = [0x900] }]
 domain = [{ name = "first", dirty = true }, { name = "second", stage = 2, dirty = true }]
 [[step]]
 random = { steps = 2500, pages = 16, weights = { unmap = 24 } }
+"#;
+
+/// Domains of which devices' accesses are asked for.
+const ACCESSED: &str = r#"
+name = "accessed"
+instance = [{ name = "smmu0", httu = 1 }]
+master = [{ name = "nic", instance = "smmu0", streams = [0x900] }]
+domain = [
+    { name = "first", access-flags = true },
+    { name = "second", stage = 2, access-flags = true },
+]
+[[step]]
+random = { steps = 2500, pages = 16, weights = { unmap = 24 } }
+"#;
+
+/// An SMMU that is asked by several at once.
+const ASKED: &str = r#"
+name = "asked"
+instance = [{ name = "smmu0", atos = true }]
+master = [
+    { name = "nic", instance = "smmu0", streams = [0x900] },
+    { name = "gpu", instance = "smmu0", streams = [0x1100] },
+]
+domain = [{ name = "first" }, { name = "second" }]
+[[step]]
+random = { steps = 1500, pages = 16, weights = { translate = 40 } }
 "#;
 
 /// Devices that stall, and are detached while they wait.
@@ -209,6 +237,8 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::TagBeforeTarget,
         Mutation::WrongVmid,
         Mutation::NoDirtyTlbi,
+        Mutation::NoAccessedTlbi,
+        Mutation::EarlyAnswer,
         Mutation::NoStallEnd,
         Mutation::NoPageEnd,
         Mutation::SyncElsewhere,

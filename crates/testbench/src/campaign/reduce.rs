@@ -345,7 +345,8 @@ fn without_domain((scenario, operations): &Candidate, gone: usize) -> Option<Can
         | Operation::Flush { domain }
         | Operation::Reclaim { domain, .. }
         | Operation::Take { domain, .. }
-        | Operation::Dirty { domain, .. } = operation
+        | Operation::Dirty { domain, .. }
+        | Operation::Accessed { domain, .. } = operation
         {
             close_gap(domain, gone)?;
         }

@@ -25,7 +25,7 @@ const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
 
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 33] = [
+const ACTIONS: [(&str, Read); 34] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
     ("bind", |reader, fields| reader.bind(fields)),
@@ -44,6 +44,7 @@ const ACTIONS: [(&str, Read); 33] = [
     ("invalidate-all", |reader, fields| reader.invalidate_all(fields)),
     ("reclaim", |reader, fields| reader.reclaim(fields)),
     ("dirty", |reader, fields| reader.dirty(fields)),
+    ("accessed", |reader, fields| reader.accessed(fields)),
     ("process-map", |reader, fields| reader.process_map(fields)),
     ("process-unmap", |reader, fields| reader.process_unmap(fields)),
     ("write", |reader, fields| reader.write(fields)),

@@ -267,6 +267,12 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
             written(out, expect.as_deref())?;
             writeln!(out, " }}")
         }
+        Action::Accessed { domain: of, iova, length, expect } => {
+            let (of, range) = (domain(*of), range(*iova, *length));
+            write!(out, "accessed = {{ domain = {of}, {range}")?;
+            written(out, expect.as_deref())?;
+            writeln!(out, " }}")
+        }
         Action::Take { domain: of, iova, length, expect } => {
             let (of, range) = (domain(*of), range(*iova, *length));
             write!(out, "unmap = {{ domain = {of}, {range}, dirty = true")?;
