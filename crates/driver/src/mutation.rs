@@ -97,6 +97,8 @@ pub enum Mutation {
     NoAdoptedEnd,
     /// Tags of what was taken over are given back without an invalidation.
     NoAdoptedFlush,
+    /// What is not translated is aborted while kept streams are not yet.
+    AbortKept,
     /// What an address translates to is read before the SMMU has answered.
     EarlyAnswer,
     /// Several may ask an SMMU at once.
@@ -105,7 +107,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -145,6 +147,7 @@ impl Mutation {
         Self::ReuseLiveTag,
         Self::NoAdoptedEnd,
         Self::NoAdoptedFlush,
+        Self::AbortKept,
         Self::EarlyAnswer,
         Self::NoAskingLock,
     ];

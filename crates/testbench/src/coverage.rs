@@ -121,6 +121,9 @@ pub const FEATURES: &[Feature] = &[
     master("PASIDs in responses", |scenario, index| {
         scenario.masters.get(index).is_some_and(|master| master.response_pasid)
     }),
+    master("left working", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|master| master.keep.is_some())
+    }),
     space("domain", |scenario, index| index < scenario.domains.len()),
     space("stage 2", |scenario, index| tables(scenario, index, |it| it.stage_2)),
     space("16 KiB", |scenario, index| {
@@ -192,6 +195,8 @@ pub const VERBS: &[&str] = &[
     "reset",
     "replug",
     "hand-over",
+    "claim",
+    "command error",
 ];
 
 /// Features, operations that can never be done with them, and why.
@@ -238,6 +243,8 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
             "resume",
             "reset",
             "replug",
+            "claim",
+            "command error",
         ],
         "a mapping takes part in what has its addresses",
     ),
@@ -268,6 +275,31 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         &["mute", "too late", "readmit"],
         "what a device that is reset had asked for is not followed",
     ),
+    (
+        &["left working"],
+        &[
+            "attach PASID",
+            "detach PASID",
+            "bind",
+            "unbind",
+            "answer",
+            "ask",
+            "grant",
+            "stop",
+            "mute",
+            "too late",
+            "readmit",
+            "hand-over",
+        ],
+        "what firmware leaves working has no PASIDs, neither waits nor keeps translations, and is not left again",
+    ),
+    (
+        &["PASIDs", "stalls", "forced stalls", "ATS", "page requests", "PASIDs in responses"],
+        &["claim"],
+        "firmware leaves nothing like that working",
+    ),
+    (&["process"], &["claim"], "what is claimed uses tables that firmware's memory is in"),
+    (OF_DOMAINS, &["claim"], "what is claimed uses tables that firmware's memory is in"),
     (&["process"], &["hand-over"], "processes end with their kernel"),
     (&["under guests", "guest's stage 1"], &["hand-over"], "guests end with their host"),
 ];
@@ -327,6 +359,8 @@ fn verb(operation: &Operation) -> &'static str {
         Operation::HandOver { .. } | Operation::Change { change: Change::EndAdoption, .. } => {
             "hand-over"
         }
+        Operation::Claim { .. } => "claim",
+        Operation::CommandError { .. } => "command error",
         Operation::Map { .. } => "map",
         Operation::Unmap { .. } | Operation::Take { .. } => "unmap",
         Operation::Read { .. } => "read",
@@ -406,7 +440,10 @@ impl<'a> Counter<'a> {
                 let of = oracle.process_space(*of);
                 self.master(*master) | self.bits(&self.spaces, of)
             }
-            Operation::Change { instance, .. } => self.instance(*instance, oracle),
+            Operation::Claim { master } => self.master(*master),
+            Operation::Change { instance, .. } | Operation::CommandError { instance, .. } => {
+                self.instance(*instance, oracle)
+            }
             Operation::HandOver { .. } => {
                 let instances = 0..self.instances.len();
                 instances.fold(0, |set, index| set | self.instance(index, oracle))

@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::oracle::{PAGE, Use};
 use crate::scenario::{
-    Access, Action, Answer, Change, Grant, MemoryKind, Reply, Rights, Scenario, Substream, Target,
+    Access, Action, Answer, Change, CommandError, Grant, MemoryKind, Reply, Rights, Scenario,
+    Substream, Target,
 };
 
 /// Memory to map.
@@ -198,6 +199,18 @@ pub enum Operation {
         /// Which.
         substream: Substream,
     },
+    /// The driver of a device that firmware left working takes it over.
+    Claim {
+        /// Index of the master.
+        master: usize,
+    },
+    /// A command queue stops at a command.
+    CommandError {
+        /// Index of the instance.
+        instance: usize,
+        /// Why.
+        error: CommandError,
+    },
     /// Ask an instance where an access of a master would go.
     Translate {
         /// Index of the master.
@@ -277,6 +290,10 @@ impl Operation {
             Action::Release { process } => Self::Release { process: *process },
             Action::Change { instance, change } => {
                 Self::Change { instance: *instance, change: *change }
+            }
+            Action::Claim { master } => Self::Claim { master: *master },
+            Action::CommandError { instance, error } => {
+                Self::CommandError { instance: *instance, error: *error }
             }
             Action::Mute { master, late } => Self::Mute { master: *master, late: *late },
             Action::Readmit { master } => Self::Readmit { master: *master },
@@ -380,6 +397,10 @@ impl Operation {
             Self::Release { process } => Action::Release { process: *process },
             Self::Change { instance, change } => {
                 Action::Change { instance: *instance, change: *change }
+            }
+            Self::Claim { master } => Action::Claim { master: *master },
+            Self::CommandError { instance, error } => {
+                Action::CommandError { instance: *instance, error: *error }
             }
             Self::Mute { master, late } => Action::Mute { master: *master, late: *late },
             Self::Readmit { master } => Action::Readmit { master: *master },
@@ -509,6 +530,16 @@ impl fmt::Display for Described<'_> {
             Operation::Change { instance, change } => {
                 let of = scenario.instances.get(*instance).map_or("?", |it| &*it.name);
                 write!(f, "{} {of}", change.name())
+            }
+            Operation::Claim { master: of } => {
+                write!(f, "claim {}, which firmware left working", master(*of))
+            }
+            Operation::CommandError { instance, error } => {
+                let of = scenario.instances.get(*instance).map_or("?", |it| &*it.name);
+                match error {
+                    CommandError::Illegal => write!(f, "give {of} a command that does not exist"),
+                    CommandError::Abort => write!(f, "let memory refuse {of} a command once"),
+                }
             }
             Operation::Mute { master: of, late: true } => {
                 write!(f, "{} answers too late", master(*of))

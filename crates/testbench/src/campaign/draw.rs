@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
+mod kept;
 mod observation;
 mod pages;
 mod parts;
@@ -62,7 +63,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
     let scenario = tables::drawn(sharing::shared(scenario, narrowest), narrowest);
     let mut scenario =
         observation::observed(pages::asked(queues::queued(stalls::stalling(scenario))));
-    scenario = parts::parted(shapes::shaped(scenario));
+    scenario = kept::kept(parts::parted(shapes::shaped(scenario)));
     // From randomness of its own: what was drawn before stays what it was.
     let mut rng = Rng::with_seed(seed ^ 0x7077_7200);
     for step in &mut scenario.steps {
@@ -76,6 +77,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             // Wide input addresses are rare, and seldom in use when it comes to that.
             let wide = scenario.domains.iter().any(|domain| domain.input_bits > 48);
             weights.hand_over = rng.u32(0..=2) + if wide { 4 } else { 0 };
+            weights.command_error = rng.u32(0..=2);
         }
     }
     scenario
@@ -170,6 +172,7 @@ fn masters(rng: &mut Rng, instances: &[Instance]) -> Vec<Master> {
                 pri: false,
                 response_pasid: false,
                 overrides: Overrides::NONE,
+                keep: None,
                 device,
                 places,
             });
