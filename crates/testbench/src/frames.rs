@@ -61,7 +61,8 @@ impl FrameAllocator {
     pub fn allocate_at(&mut self, at: u64, size: u64) -> Option<u64> {
         let end = at.checked_add(size)?;
         let (start, bytes) = self.free.range(..=at).next_back().map(|(at, bytes)| (*at, *bytes))?;
-        if size == 0 || at % UNIT != 0 || size % UNIT != 0 || end > start + bytes {
+        let fits = at.is_multiple_of(UNIT) && size.is_multiple_of(UNIT);
+        if size == 0 || !fits || end > start + bytes {
             return None;
         }
         self.free.remove(&start);

@@ -112,7 +112,7 @@ impl Bench {
             Some((user.master, oracle.substream_name(user.substream)?, iova))
         });
         if let Some((master, substream, iova)) = asked {
-            self.translate(master, substream, iova, chosen % 2 == 0);
+            self.translate(master, substream, iova, chosen.is_multiple_of(2));
         }
     }
 
