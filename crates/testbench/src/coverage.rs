@@ -282,6 +282,8 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
             "detach PASID",
             "bind",
             "unbind",
+            "release",
+            "replace",
             "answer",
             "ask",
             "grant",

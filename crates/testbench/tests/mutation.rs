@@ -267,9 +267,6 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::OldCount,
         Mutation::ReuseLiveTag,
     ];
-    let only = std::env::var("ONLY").unwrap_or_default();
-    let chosen =
-        |it: &Mutation| only.split(',').any(|name| name.is_empty() || format!("{it:?}") == name);
     for mutation in [None].into_iter().chain(others.map(Some)) {
         let verdicts = verdicts(&scenario(mutation), None);
         assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
@@ -278,9 +275,6 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
 
 #[test]
 fn every_step_left_out_is_caught_on_nearly_every_seed() {
-    let only = std::env::var("ONLY").unwrap_or_default();
-    let chosen =
-        |it: &Mutation| only.split(',').any(|name| name.is_empty() || format!("{it:?}") == name);
     for mutation in Mutation::ALL {
         let verdicts = verdicts(&scenario(Some(mutation)), Some(mutation));
         let caught =
@@ -321,9 +315,6 @@ fn what_breaks_a_rule_is_written_as_a_short_scenario_that_breaks_it_again() {
     // Too few random scenarios change tags often, suspend just while somebody unmaps, or cut blocks that have to be
     // marked; see `MOVES`, `NAPS`, `BLOCKS` and tests/every_step.rs.
     let rare = [Mutation::TagBeforeTarget, Mutation::SleepWhileOn, Mutation::NoNt];
-    let only = std::env::var("ONLY").unwrap_or_default();
-    let chosen =
-        |it: &Mutation| only.split(',').any(|name| name.is_empty() || format!("{it:?}") == name);
     let mutations = Mutation::ALL.into_iter().filter(|it| !rare.contains(it));
     for mutation in mutations {
         let broken = Options { mutation: Some(mutation), ..Options::default() };

@@ -16,7 +16,7 @@ const APART_BYTES: u64 = 4 << 20;
 pub(super) fn kept(scenario: Scenario) -> Scenario {
     let mut scenario = scenario;
     let rng = &mut Rng::with_seed(scenario.seed ^ APART);
-    if rng.u8(..) >= 80 {
+    if rng.u8(..) >= 72 {
         return scenario;
     }
     let narrow = scenario.instances.iter().any(|instance| instance.oas < 36);
@@ -24,7 +24,7 @@ pub(super) fn kept(scenario: Scenario) -> Scenario {
     for index in 0..scenario.masters.len() {
         let waits = scenario.stalls(index) || scenario.masters[index].ats;
         let plain = !waits && scenario.masters[index].substream_bits == 0;
-        if !plain || rng.bool() {
+        if !plain || rng.u8(..) < 64 {
             continue;
         }
         let number = scenario.memories.len() as u64;
