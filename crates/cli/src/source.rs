@@ -45,6 +45,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("power", "an SMMU sleeps, without power, while others go on"),
     built_in!("removal", "an SMMU is removed and comes back while a domain lives on another"),
     built_in!("hand-over", "a kernel crashes, and the next one takes its SMMUs over as they run"),
+    built_in!("keep", "a display that firmware left working goes on, and is claimed"),
     built_in!("banks", "policy banked: 300 domains on an SMMU with 8-bit ASIDs"),
     built_in!("process", "a process that devices behind three SMMUs share (SVA)"),
     built_in!("queues", "enhanced command queues, and messages instead of wires"),

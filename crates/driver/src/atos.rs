@@ -11,6 +11,8 @@ use smmuv3_formats::register::{GatosAddr, GatosCtrl, GatosPar, GatosParFault, Ga
 use smmuv3_formats::{EventId, Iova, PhysAddr, StreamId, SubstreamId};
 
 use crate::instance::Instance;
+#[cfg(feature = "mutation")]
+use crate::mutation::Mutation;
 use crate::platform::{Mmio, Platform};
 
 /// Which stages an address is to be put through (GATOS_ADDR.TYPE).
@@ -174,7 +176,10 @@ impl<P: Platform> Instance<P> {
             return Err(AtosError::Off);
         }
         let asking = &self.asking().0;
-        if asking.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        let alone = asking.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+        #[cfg(feature = "mutation")]
+        let alone = if self.leaves_out(Mutation::NoAskingLock) { Ok(false) } else { alone };
+        if alone.is_err() {
             return Err(AtosError::Busy);
         }
         let par = self.operate(platform, question);
@@ -206,6 +211,8 @@ impl<P: Platform> Instance<P> {
         mmio.write64(GatosAddr::OFFSET, addr.0);
         mmio.write32(GatosCtrl::OFFSET, GatosCtrl::default().with_run(true).0);
         let began = platform.now();
+        #[cfg(feature = "mutation")]
+        let runs = || !self.leaves_out(Mutation::EarlyAnswer) && runs();
         while runs() {
             if platform.now().saturating_sub(began) > self.config().deadline {
                 return Err(AtosError::NoAnswer);

@@ -26,6 +26,7 @@
 mod direct;
 #[cfg(feature = "alloc")]
 mod first;
+mod judge;
 mod lane;
 mod memory;
 mod port;
@@ -439,6 +440,48 @@ impl CommandQueue {
         }
         // It was woken just now: there is room in a moment.
         if self.common.state.now().works() { Ok(None) } else { Err(Failure::Failed) }
+    }
+
+    /// As [`CommandQueue::try_submit`], of commands that are placed as they are: in builds with debug assertions those of all
+    /// other ways in are judged before (§4.1, §4.2), and an illegal one is a panic. For tests of what becomes of
+    /// commands that an SMMU refuses, or should.
+    ///
+    /// # Errors
+    /// As [`CommandQueue::try_submit`].
+    pub fn try_submit_unjudged<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        commands: &mut impl ExactSizeIterator<Item = Command>,
+    ) -> Result<Option<Ticket>, Failure> {
+        let count = (commands.len() as u64).min(self.common.largest_batch);
+        let fill = |run: &mut Run<'_, P, false>| run.fill_unjudged(commands, count);
+        match self.place(platform, mmio, self.slots_for(count), fill) {
+            Ok(ticket) => Ok(Some(ticket)),
+            Err(NoTicket::Full) => Ok(None),
+            Err(NoTicket::Closed) => self.elide(commands),
+        }
+    }
+
+    /// As [`CommandQueue::submit`], of commands that are placed as they are; see
+    /// [`CommandQueue::try_submit_unjudged`].
+    ///
+    /// # Errors
+    /// As [`CommandQueue::submit`].
+    pub fn submit_unjudged<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        commands: &mut impl ExactSizeIterator<Item = Command>,
+    ) -> Result<Ticket, Failure> {
+        loop {
+            if let Some(ticket) = self.try_submit_unjudged(platform, mmio, commands)? {
+                return Ok(ticket);
+            }
+            self.wait_for_room(platform, mmio, commands.len())?;
+            // Others may be about to take it.
+            platform.relax();
+        }
     }
 
     /// As [`CommandQueue::try_submit`], but waits while there is no room.

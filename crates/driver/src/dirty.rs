@@ -159,7 +159,10 @@ impl<P: Platform> Domain<P> {
             while harvest.step(&mut gather, &mut *report) {}
         });
         #[cfg(feature = "mutation")]
-        if self.space.core.leaves_out(Mutation::NoDirtyTlbi) {
+        if self.space.core.leaves_out(match marks {
+            Marks::Dirty => Mutation::NoDirtyTlbi,
+            Marks::Accessed => Mutation::NoAccessedTlbi,
+        }) {
             return Ok(());
         }
         if gather.is_empty() {

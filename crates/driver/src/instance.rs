@@ -350,6 +350,8 @@ impl<P: Platform> Probed<P> {
         // SAFETY: just made.
         let commands = unsafe { commands.telling(platform, completion, config.messages.sync) };
         let commands = if features.repeated_invalidation { commands.repeating() } else { commands };
+        // SAFETY: just made.
+        let commands = unsafe { commands.judged(platform, &features) };
         // SAFETY: as above.
         let Some(events) = (unsafe { EventQueue::new(platform, events) }) else {
             // SAFETY: the SMMU was never told of it.
@@ -459,6 +461,11 @@ impl<P: Platform> Instance<P> {
     #[cfg(feature = "mutation")]
     pub(crate) fn spoil(&mut self, wrong: Wrong) {
         self.commands.spoil(wrong);
+    }
+
+    #[cfg(feature = "mutation")]
+    pub(crate) fn leaves_out(&self, mutation: crate::Mutation) -> bool {
+        self.mutation == Some(mutation)
     }
 
     /// Leaves a step of its own out, if that is one.

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is stored where an SMMU reads it is judged before, in builds with debug assertions: by the rules of
-//! [`legality`] (§7), for the instance's ID registers. In others nothing of this is left.
+//! [`legality`] (§4, §7), for the instance's ID registers. In others nothing of this is left.
 //!
-//! Judged is what an entry is to become, before the first store of it. What it is in between needs no judge of its own:
-//! [`update`](crate::update) leaves what hardware looks at as it was, or as it is to be, or makes it invalid. Words that the
-//! driver did not make, a process's registers and a guest's entry, were refused before by the same rules, with an
-//! error: what fails here is a mistake of the driver's.
+//! Judged is each command, and what an entry is to become, before the first store of it. What an entry is in between needs
+//! no judge of its own: [`update`](crate::update) leaves what hardware looks at as it was, or as it is to be, or makes it
+//! invalid. Words that the driver did not make, a process's registers and a guest's entry or command, were refused before by
+//! the same rules, with an error: what fails here is a mistake of the driver's.
 
 #[cfg(feature = "alloc")]
 use smmuv3_formats::Cd;
+#[cfg(debug_assertions)]
+use smmuv3_formats::Command;
 use smmuv3_formats::{L1Cd, L1Std, Ste, legality};
 
 use crate::features::Features;
@@ -63,6 +65,16 @@ pub(crate) fn l1_cd(descriptor: L1Cd, format: u64) {
     }
 }
 
+/// A command that is to be placed in a queue.
+#[cfg(debug_assertions)]
+#[track_caller]
+pub(crate) fn command(command: &Command, implementation: &legality::Implementation) {
+    let mut rule = legality::command(command, implementation).err();
+    let found = &mut |it| rule = rule.or(Some(it));
+    legality::command_reserved(command, Some(implementation), found);
+    accept(command.name(), &command.0, rule);
+}
+
 #[track_caller]
 fn accept(what: &str, words: &[u64], rule: Option<legality::Rule>) {
     if let Some(rule) = rule {
@@ -110,6 +122,29 @@ mod tests {
         l1_std(L1Std([0x8002_0000 | 9]), 8, &features);
         l1_std(L1Std::default(), 8, &features);
         l1_cd(L1Cd([0x8002_0001]), 2);
+    }
+
+    /// The examples of §4.1 that QEMU's SMMU takes.
+    #[test]
+    fn commands_of_the_architecture_pass_and_others_are_told_with_their_rule() {
+        let implementation = features().implementation();
+        for words in [
+            [0x0000_0100_0000_0003, 1],
+            [0x0000_0000_0000_0004, 0x1f],
+            [0x0005_0000_0000_0011, 0],
+            [0x46, 0],
+            [0x0000_0000_0fc0_1046, 0x8000_1000],
+            [0x0005_0000_0060_c012, 0x0100_5701],
+        ] {
+            command(&Command(words), &implementation);
+        }
+        let said = |words| said(move || command(&Command(words), &implementation));
+        assert!(said([0x7f, 0]).contains("Opcode: is reserved"));
+        assert!(said([0x40, 0x34]).contains("is not available on this queue"));
+        assert!(said([0x0005_0000_0000_0412, 0x0100_0701]).contains("word 0"));
+        // A PASID without substreams; a range that is not aligned to its level.
+        assert!(said([0x0000_0100_0000_1005, 1]).contains("SSIDSIZE"));
+        assert!(said([0x0005_0000_0000_1012, 0x0100_1000 | 2 << 8 | 1 << 10]).contains("aligned"));
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub enum Mutation {
     DeviceFirst,
     /// What was read as written, and made clean, is not invalidated.
     NoDirtyTlbi,
+    /// What was read as accessed, and made so no more, is not invalidated.
+    NoAccessedTlbi,
     /// What was written is read, and made clean, before it is unmapped, not by that.
     DirtyBeforeUnmap,
     /// Stalled transactions stay pending when what they are subject to goes.
@@ -95,11 +97,17 @@ pub enum Mutation {
     NoAdoptedEnd,
     /// Tags of what was taken over are given back without an invalidation.
     NoAdoptedFlush,
+    /// What is not translated is aborted while kept streams are not yet.
+    AbortKept,
+    /// What an address translates to is read before the SMMU has answered.
+    EarlyAnswer,
+    /// Several may ask an SMMU at once.
+    NoAskingLock,
 }
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 42] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -121,6 +129,7 @@ impl Mutation {
         Self::AtcBeforeSync,
         Self::DeviceFirst,
         Self::NoDirtyTlbi,
+        Self::NoAccessedTlbi,
         Self::DirtyBeforeUnmap,
         Self::NoStallEnd,
         Self::WrongStag,
@@ -138,6 +147,9 @@ impl Mutation {
         Self::ReuseLiveTag,
         Self::NoAdoptedEnd,
         Self::NoAdoptedFlush,
+        Self::AbortKept,
+        Self::EarlyAnswer,
+        Self::NoAskingLock,
     ];
 
     /// Every one that breaks no rule, but makes numbers wrong.

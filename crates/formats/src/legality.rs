@@ -4,7 +4,7 @@
 //!
 //! What nothing rejects, but nothing should hold either, is told rule by rule: [`event()`], [`page_request`],
 //! [`l1_std`], [`l1_cd`], [`registers()`], and reserved bits: [`ste_reserved`], [`cd_reserved`],
-//! [`Command::reserved_bits`](crate::Command::reserved_bits). Hardware may ignore reserved bits. Where the architecture lets hardware choose
+//! [`command_reserved`]. Hardware may ignore reserved bits. Where the architecture lets hardware choose
 //! between rejection and something else, the entry is rejected: TxSZ out of range (v3.0), S1ContextPtr out of
 //! range with both stages (§7.1(6d)).
 //!
@@ -31,7 +31,7 @@ mod sizes;
 mod ste;
 
 pub use cd::cd;
-pub use command::command;
+pub use command::{command, command_reserved};
 pub use first_level::{cd_reserved, l1_cd, l1_std, ste_reserved};
 pub use record::{event, page_request};
 pub use registers::{IdRegisters, registers};

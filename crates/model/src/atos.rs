@@ -2,7 +2,7 @@
 //! Address translation operations (§2.5): software asks what an address translates to. They use the caches that
 //! transactions use, and fill them.
 //!
-//! An operation takes as many register reads as a handshake. Of a stream whose both stages are on, stage 1 alone cannot
+//! An operation takes as many register reads as a handshake, or more. Of a stream whose both stages are on, stage 1 alone cannot
 //! be asked for: it ends in INTERNAL_ERR.
 
 use smmuv3_formats::register::{GatosAddr, GatosCtrl, GatosPar, GatosParFault, GatosSid};
@@ -51,7 +51,7 @@ impl<M: Memory> Model<M> {
                 .misuse(Misuse::GuardedWrite { offset: GatosCtrl::OFFSET, value: value.into() });
         }
         self.registers.atos.run = true;
-        self.registers.atos.wait = self.draw_delay();
+        self.registers.atos.wait = self.draw_operation_delay();
     }
 
     /// SMMUEN became 0: what runs is over (§2.4).

@@ -33,6 +33,8 @@ pub struct Profile {
     /// Register reads until a change of CR0, IRQ_CTRL or GBPA is acknowledged: 0 at once, otherwise
     /// between 1 and this number, drawn for each field (§2.4).
     pub ack_delay: u32,
+    /// As many for a translation operation (§2.5), where these are more.
+    pub operation_delay: u32,
     /// Changes of CR0, IRQ_CTRL and GBPA are never acknowledged.
     pub stuck: bool,
     /// The registers of page 1 are in page 0, and there is no page 1 (§19).
@@ -137,6 +139,7 @@ impl Default for Profile {
             unknown_reset: true,
             eager: false,
             ack_delay: 0,
+            operation_delay: 0,
             stuck: false,
             page_0_only: false,
             repeated_invalidation: false,

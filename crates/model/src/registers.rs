@@ -636,8 +636,9 @@ impl<M: Memory> Model<M> {
     }
 
     /// Reads until a new update is acknowledged.
-    pub(crate) fn draw_delay(&mut self) -> u32 {
-        draw(self.profile.ack_delay, &mut self.random)
+    /// Register reads that an operation takes.
+    pub(crate) fn draw_operation_delay(&mut self) -> u32 {
+        draw(self.profile.operation_delay.max(self.profile.ack_delay), &mut self.random)
     }
 
     /// Bits of an address that the instance can output (§2.3).

@@ -4,6 +4,7 @@
 mod access;
 mod attach;
 mod calls;
+mod command_error;
 pub(crate) mod counters;
 mod deferred;
 mod dirty;
@@ -13,6 +14,7 @@ mod guest;
 mod hand_over;
 mod handle;
 mod interrupts;
+mod keep;
 mod mapping;
 mod mute;
 mod pages;
@@ -42,6 +44,7 @@ use counters::Counters;
 use guest::Guest;
 use hand_over::Left;
 pub(crate) use handle::Handle;
+use keep::Kept;
 use process::Slot;
 use stall::Stalls;
 
@@ -166,6 +169,8 @@ pub struct Bench {
     stalls: Mutex<Stalls>,
     /// Groups of page requests that wait for an answer.
     groups: Mutex<Vec<PageGroup<TestPlatform>>>,
+    /// What firmware left working, in the order of the scenario.
+    kept: Mutex<Vec<Kept>>,
     /// What kernels left that were here before.
     left: Left,
     /// The tags that the last one of them had, until all is taken over.
@@ -213,6 +218,7 @@ impl Bench {
             watch: Mutex::new(watch),
             stalls: Mutex::default(),
             groups: Mutex::default(),
+            kept: Mutex::default(),
             left: Left::default(),
             former_tags: Vec::new(),
             world,
@@ -249,6 +255,7 @@ impl Bench {
             let space = self.domains.len() + process;
             tags.extend(slot.targets().iter().map(|target| self.tag(space, target)));
         }
+        tags.extend(self.tags_of_kept());
         tags
     }
 
@@ -289,6 +296,8 @@ impl Bench {
             Operation::Unbind { process, master } => self.unbind(*process, *master),
             Operation::Release { process } => self.release(*process),
             Operation::Change { instance, change } => self.change(*instance, *change),
+            Operation::Claim { master } => self.claim(*master),
+            Operation::CommandError { instance, error } => self.command_error(*instance, *error),
             Operation::Mute { master, late } => self.mute(*master, *late),
             Operation::Readmit { master } => self.readmit(*master),
             Operation::Replace { process } => self.replace(*process)?,
@@ -303,6 +312,7 @@ impl Bench {
             Operation::Take { domain, iova, bytes } => self.take(*domain, *iova, *bytes),
             Operation::Reclaim { domain, iova, bytes } => self.reclaim(*domain, *iova, *bytes),
             Operation::Dirty { domain, iova, bytes } => self.dirty(*domain, *iova, *bytes),
+            Operation::Accessed { domain, iova, bytes } => self.accessed(*domain, *iova, *bytes),
             Operation::Answer { master, reply } => self.answer(*master, *reply),
             Operation::Translate { master, substream, iova, write } => {
                 self.translate(*master, *substream, *iova, *write)

@@ -121,6 +121,9 @@ pub const FEATURES: &[Feature] = &[
     master("PASIDs in responses", |scenario, index| {
         scenario.masters.get(index).is_some_and(|master| master.response_pasid)
     }),
+    master("left working", |scenario, index| {
+        scenario.masters.get(index).is_some_and(|master| master.keep.is_some())
+    }),
     space("domain", |scenario, index| index < scenario.domains.len()),
     space("stage 2", |scenario, index| tables(scenario, index, |it| it.stage_2)),
     space("16 KiB", |scenario, index| {
@@ -175,6 +178,7 @@ pub const VERBS: &[&str] = &[
     "flush",
     "reclaim",
     "dirty",
+    "accessed",
     "answer",
     "translate",
     "ask",
@@ -191,6 +195,8 @@ pub const VERBS: &[&str] = &[
     "reset",
     "replug",
     "hand-over",
+    "claim",
+    "command error",
 ];
 
 /// Features, operations that can never be done with them, and why.
@@ -203,7 +209,7 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         &["attach PASID", "detach PASID", "stop"],
         "PASIDs have contexts, and these have none of the host's",
     ),
-    (&["process"], &["dirty"], "its tables are the operating system's"),
+    (&["process"], &["dirty", "accessed"], "its tables are the operating system's"),
     (&["process"], &["detach"], "it is unbound"),
     (&["process"], &["identity"], "it has a PASID, which identity has not"),
     (OF_DOMAINS, &["bind", "unbind"], "a domain is attached"),
@@ -237,12 +243,18 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
             "resume",
             "reset",
             "replug",
+            "claim",
+            "command error",
         ],
         "a mapping takes part in what has its addresses",
     ),
-    (&["not coherent"], &["dirty"], "hardware marks nothing where it does not snoop"),
+    (&["not coherent"], &["dirty", "accessed"], "hardware marks nothing where it does not snoop"),
     (&["process"], &["defer", "flush", "reclaim"], "its tables are the operating system's"),
-    (&["guest's stage 1"], &["dirty", "defer", "flush", "reclaim"], "its tables are the guest's"),
+    (
+        &["guest's stage 1"],
+        &["dirty", "accessed", "defer", "flush", "reclaim"],
+        "its tables are the guest's",
+    ),
     (
         &["guest's stage 1", "under guests"],
         &["replug"],
@@ -263,6 +275,33 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
         &["mute", "too late", "readmit"],
         "what a device that is reset had asked for is not followed",
     ),
+    (
+        &["left working"],
+        &[
+            "attach PASID",
+            "detach PASID",
+            "bind",
+            "unbind",
+            "release",
+            "replace",
+            "answer",
+            "ask",
+            "grant",
+            "stop",
+            "mute",
+            "too late",
+            "readmit",
+            "hand-over",
+        ],
+        "what firmware leaves working has no PASIDs, neither waits nor keeps translations, and is not left again",
+    ),
+    (
+        &["PASIDs", "stalls", "forced stalls", "ATS", "page requests", "PASIDs in responses"],
+        &["claim"],
+        "firmware leaves nothing like that working",
+    ),
+    (&["process"], &["claim"], "what is claimed uses tables that firmware's memory is in"),
+    (OF_DOMAINS, &["claim"], "what is claimed uses tables that firmware's memory is in"),
     (&["process"], &["hand-over"], "processes end with their kernel"),
     (&["under guests", "guest's stage 1"], &["hand-over"], "guests end with their host"),
 ];
@@ -322,11 +361,14 @@ fn verb(operation: &Operation) -> &'static str {
         Operation::HandOver { .. } | Operation::Change { change: Change::EndAdoption, .. } => {
             "hand-over"
         }
+        Operation::Claim { .. } => "claim",
+        Operation::CommandError { .. } => "command error",
         Operation::Map { .. } => "map",
         Operation::Unmap { .. } | Operation::Take { .. } => "unmap",
         Operation::Read { .. } => "read",
         Operation::Write { .. } => "write",
         Operation::Dirty { .. } => "dirty",
+        Operation::Accessed { .. } => "accessed",
         Operation::Answer { .. } => "answer",
         Operation::Translate { .. } => "translate",
         Operation::Ask { .. } => "ask",
@@ -400,7 +442,10 @@ impl<'a> Counter<'a> {
                 let of = oracle.process_space(*of);
                 self.master(*master) | self.bits(&self.spaces, of)
             }
-            Operation::Change { instance, .. } => self.instance(*instance, oracle),
+            Operation::Claim { master } => self.master(*master),
+            Operation::Change { instance, .. } | Operation::CommandError { instance, .. } => {
+                self.instance(*instance, oracle)
+            }
             Operation::HandOver { .. } => {
                 let instances = 0..self.instances.len();
                 instances.fold(0, |set, index| set | self.instance(index, oracle))
@@ -414,7 +459,8 @@ impl<'a> Counter<'a> {
             | Operation::Defer { domain: space, iova, bytes } => {
                 self.space(*space, oracle) | self.mapped(*space, *iova, *bytes, oracle)
             }
-            Operation::Dirty { domain, iova, bytes } => {
+            Operation::Dirty { domain, iova, bytes }
+            | Operation::Accessed { domain, iova, bytes } => {
                 self.space(*domain, oracle) | self.mapped(*domain, *iova, *bytes, oracle)
             }
             Operation::Flush { domain } | Operation::Reclaim { domain, .. } => {

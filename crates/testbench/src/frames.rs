@@ -57,6 +57,26 @@ impl FrameAllocator {
         Some(at)
     }
 
+    /// `size` zeroed bytes at `at`, both multiples of the smallest unit, if they are free.
+    pub fn allocate_at(&mut self, at: u64, size: u64) -> Option<u64> {
+        let end = at.checked_add(size)?;
+        let (start, bytes) = self.free.range(..=at).next_back().map(|(at, bytes)| (*at, *bytes))?;
+        let fits = at.is_multiple_of(UNIT) && size.is_multiple_of(UNIT);
+        if size == 0 || !fits || end > start + bytes {
+            return None;
+        }
+        self.free.remove(&start);
+        if at > start {
+            self.free.insert(start, at - start);
+        }
+        if end < start + bytes {
+            self.free.insert(end, start + bytes - end);
+        }
+        self.live.insert(at, size);
+        self.fill(at, size, 0);
+        Some(at)
+    }
+
     /// Takes an allocation back, and poisons it.
     pub fn free(&mut self, at: u64, size: u64) {
         let size = size.max(1).next_multiple_of(UNIT);
@@ -130,6 +150,18 @@ mod tests {
         assert_eq!((frames.live_bytes(), frames.free.len(), frames.bad_frees()), (0, 1, 0));
         frames.free(page, 4096);
         assert_eq!(frames.bad_frees(), 1);
+    }
+
+    #[test]
+    fn what_is_free_can_be_had_where_it_is() {
+        let mut frames = FrameAllocator::new(Ram::heap(0x4000_0000, 1 << 20).unwrap());
+        assert_eq!(frames.allocate_at(0x4000_8000, 0x1000), Some(0x4000_8000));
+        assert_eq!(frames.allocate_at(0x4000_8fc0, 0x1000), None);
+        assert_eq!(frames.allocate_at(0x400f_f000, 0x2000), None);
+        assert_eq!(frames.allocate(0x8000, 64), Some(0x4000_0000));
+        assert_eq!(frames.allocate(64, 64), Some(0x4000_9000));
+        frames.free(0x4000_8000, 0x1000);
+        assert_eq!((frames.live_bytes(), frames.bad_frees()), (0x8040, 0));
     }
 
     #[test]

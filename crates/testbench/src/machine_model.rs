@@ -91,6 +91,8 @@ impl ModelMachine {
 
 /// The model's profile for an instance of a scenario.
 pub fn profile(instance: &Instance) -> Profile {
+    /// Not at once: who does not wait gets the answer to something else.
+    const OPERATION_DELAY: u32 = 6;
     let mut profile = Profile::default()
         .asid16(instance.asid_bits == 16)
         .s2p(instance.stage_2)
@@ -131,6 +133,7 @@ pub fn profile(instance: &Instance) -> Profile {
     profile.idr1 = profile.idr1.with_attr_perms_ovr(quirks.permission_overrides);
     profile.iidr = quirks.part.iidr();
     profile.page_0_only = quirks.one_page;
+    profile.operation_delay = OPERATION_DELAY;
     match (instance.stalls, instance.forced_stalls) {
         (0, _) => profile,
         // The field has 16 bits, and so have scenarios.

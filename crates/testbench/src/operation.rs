@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::oracle::{PAGE, Use};
 use crate::scenario::{
-    Access, Action, Answer, Change, Grant, MemoryKind, Reply, Rights, Scenario, Substream, Target,
+    Access, Action, Answer, Change, CommandError, Grant, MemoryKind, Reply, Rights, Scenario,
+    Substream, Target,
 };
 
 /// Memory to map.
@@ -153,6 +154,15 @@ pub enum Operation {
         /// Bytes.
         bytes: u64,
     },
+    /// Read what devices have accessed in a range of a domain, and forget that they did.
+    Accessed {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        bytes: u64,
+    },
     /// Answer the oldest transaction of a master that has stalled, if there is one.
     Answer {
         /// Index of the master.
@@ -188,6 +198,18 @@ pub enum Operation {
         master: usize,
         /// Which.
         substream: Substream,
+    },
+    /// The driver of a device that firmware left working takes it over.
+    Claim {
+        /// Index of the master.
+        master: usize,
+    },
+    /// A command queue stops at a command.
+    CommandError {
+        /// Index of the instance.
+        instance: usize,
+        /// Why.
+        error: CommandError,
     },
     /// Ask an instance where an access of a master would go.
     Translate {
@@ -269,6 +291,10 @@ impl Operation {
             Action::Change { instance, change } => {
                 Self::Change { instance: *instance, change: *change }
             }
+            Action::Claim { master } => Self::Claim { master: *master },
+            Action::CommandError { instance, error } => {
+                Self::CommandError { instance: *instance, error: *error }
+            }
             Action::Mute { master, late } => Self::Mute { master: *master, late: *late },
             Action::Readmit { master } => Self::Readmit { master: *master },
             Action::Replace { process } => Self::Replace { process: *process },
@@ -311,6 +337,9 @@ impl Operation {
             }
             Action::Dirty { domain, iova, length, .. } => {
                 Self::Dirty { domain: *domain, iova: *iova, bytes: *length }
+            }
+            Action::Accessed { domain, iova, length, .. } => {
+                Self::Accessed { domain: *domain, iova: *iova, bytes: *length }
             }
             Action::Answer { master, reply } => Self::Answer { master: *master, reply: *reply },
             Action::Translate { master, substream, iova, write, .. } => {
@@ -369,6 +398,10 @@ impl Operation {
             Self::Change { instance, change } => {
                 Action::Change { instance: *instance, change: *change }
             }
+            Self::Claim { master } => Action::Claim { master: *master },
+            Self::CommandError { instance, error } => {
+                Action::CommandError { instance: *instance, error: *error }
+            }
             Self::Mute { master, late } => Action::Mute { master: *master, late: *late },
             Self::Readmit { master } => Action::Readmit { master: *master },
             Self::Replace { process } => Action::Replace { process: *process },
@@ -417,6 +450,10 @@ impl Operation {
             Self::Dirty { domain, iova, bytes } => {
                 let (domain, iova, length) = (*domain, *iova, *bytes);
                 Action::Dirty { domain, iova, length, expect: None }
+            }
+            Self::Accessed { domain, iova, bytes } => {
+                let (domain, iova, length) = (*domain, *iova, *bytes);
+                Action::Accessed { domain, iova, length, expect: None }
             }
             Self::Answer { master, reply } => Action::Answer { master: *master, reply: *reply },
             Self::Translate { master, substream, iova, write } => {
@@ -494,6 +531,16 @@ impl fmt::Display for Described<'_> {
                 let of = scenario.instances.get(*instance).map_or("?", |it| &*it.name);
                 write!(f, "{} {of}", change.name())
             }
+            Operation::Claim { master: of } => {
+                write!(f, "claim {}, which firmware left working", master(*of))
+            }
+            Operation::CommandError { instance, error } => {
+                let of = scenario.instances.get(*instance).map_or("?", |it| &*it.name);
+                match error {
+                    CommandError::Illegal => write!(f, "give {of} a command that does not exist"),
+                    CommandError::Abort => write!(f, "let memory refuse {of} a command once"),
+                }
+            }
             Operation::Mute { master: of, late: true } => {
                 write!(f, "{} answers too late", master(*of))
             }
@@ -545,6 +592,10 @@ impl fmt::Display for Described<'_> {
             Operation::Dirty { domain, iova, bytes } => {
                 let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));
                 write!(f, "read what was written in {bytes} at {iova:#x} of {of}")
+            }
+            Operation::Accessed { domain, iova, bytes } => {
+                let (bytes, of) = (Bytes(*bytes), scenario.space(*domain));
+                write!(f, "read what was accessed in {bytes} at {iova:#x} of {of}")
             }
             Operation::Answer { master: of, reply } => {
                 write!(f, "answer what has stalled of {}: {}", master(*of), reply.name())

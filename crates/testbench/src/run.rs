@@ -158,10 +158,11 @@ pub(crate) fn attempt(
         Some(operations) => run.again(operations),
         None => run.steps(progress),
     })?;
-    let crashed = run.bench.is_successor();
+    let crashed = run.bench.is_successor() || scenario.kept().next().is_some();
     let done = run.finish(failed)?;
     if done.0.failure.is_some() || crashed {
-        // Instances that were never removed keep their memory for good, and so do kernels that crashed.
+        // Instances that were never removed keep their memory for good, and so do kernels that crashed, and
+        // firmware.
         machine.ram().discard();
     }
     Ok(done)

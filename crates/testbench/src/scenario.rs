@@ -35,6 +35,7 @@ mod answer;
 mod attributes;
 mod change;
 mod check;
+mod command_error;
 mod data;
 mod domain;
 mod error;
@@ -56,6 +57,7 @@ use smmuv3_formats::EventId;
 
 pub use answer::{Answer, Refusal};
 pub use change::Change;
+pub use command_error::CommandError;
 pub use domain::{Tables, Walks};
 pub use error::{Position, ScenarioError, ScenarioErrors};
 pub use grant::Grant;
@@ -229,6 +231,9 @@ pub struct Master {
     pub response_pasid: bool,
     /// Attributes of its accesses that its instance overrides.
     pub overrides: Overrides,
+    /// Index of the memory that firmware left it to reach, by its physical addresses, while the driver takes its instance
+    /// into use, and until it is claimed. With it no substreams, stalls or ATS.
+    pub keep: Option<usize>,
     /// What it is where devices are real.
     pub device: Device,
     /// Where it stands in the file.
@@ -285,6 +290,8 @@ pub struct Memory {
     pub size: u64,
     /// Alignment of its physical address, bytes; a power of two, at least [`PAGE`].
     pub align: u64,
+    /// Its physical address, where the scenario says; a multiple of [`PAGE`].
+    pub at: Option<u64>,
     /// The byte it is filled with at the start; zeros without.
     pub fill: Option<u8>,
     /// Where it stands in the file.
@@ -476,6 +483,17 @@ pub enum Action {
         /// The 4 KiB pages that must be reported, and no others; their first addresses.
         expect: Option<Vec<u64>>,
     },
+    /// Read what devices have accessed in a range, and forget that they did.
+    Accessed {
+        /// Index of the domain.
+        domain: usize,
+        /// First input address.
+        iova: u64,
+        /// Bytes.
+        length: u64,
+        /// The 4 KiB pages that must be reported, and no others; their first addresses.
+        expect: Option<Vec<u64>>,
+    },
     /// The device writes to memory.
     Write {
         /// Index of the master.
@@ -572,6 +590,18 @@ pub enum Action {
         write: bool,
         /// The event that it must be refused with; `None`: whatever is right.
         refused: Option<EventId>,
+    },
+    /// The driver of a device that firmware left working takes it over.
+    Claim {
+        /// Index of the master.
+        master: usize,
+    },
+    /// A command queue stops at a command.
+    CommandError {
+        /// Index of the instance.
+        instance: usize,
+        /// Why.
+        error: CommandError,
     },
     /// A memory must hold these bytes.
     ExpectData {
@@ -726,6 +756,16 @@ impl Scenario {
             Some(domain) => &domain.name,
             None => process(space - self.domains.len()),
         }
+    }
+
+    /// The masters that firmware left working, each with the physical addresses that it reaches: in this order, their
+    /// spaces come after the others.
+    pub fn kept(&self) -> impl Iterator<Item = (usize, std::ops::Range<u64>)> {
+        self.masters.iter().enumerate().filter_map(|(index, master)| {
+            let memory = self.memories.get(master.keep?)?;
+            let at = memory.at?;
+            Some((index, at..at + memory.size))
+        })
     }
 
     /// How many address spaces there are.

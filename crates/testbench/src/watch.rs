@@ -18,13 +18,14 @@ use std::ops::Range;
 
 use smmuv3::{Lost, Report};
 use smmuv3_formats::command::{ALL_STREAMS, CfgiSte, CfgiSteRange};
-use smmuv3_formats::{Command, L1Cd, Opcode};
+use smmuv3_formats::{Command, L1Cd, Opcode, Ste};
 use smmuv3_model::{Access, Dropped, Misuse, Observation, Reference, TlbEntry};
 
 use crate::bench::Busy;
 use crate::mixture::{self, Kind};
 use crate::oracle::{Oracle, Power, Rule, Use, User};
 use crate::platform::{Point, TestPlatform, World};
+use crate::scenario::CommandError;
 use crate::stream_table::StreamTable;
 use faults::Faults;
 pub(crate) use interrupt::Script;
@@ -40,6 +41,8 @@ pub struct Watch {
     pub interfering: bool,
     /// What the operation under way has to itself.
     pub(crate) busy: Busy,
+    /// The operation under way asks an instance what an address translates to.
+    pub(crate) asks: bool,
     /// How deep interruptions are nested.
     depth: u32,
     rng: fastrand::Rng,
@@ -86,6 +89,12 @@ pub(crate) struct Tally {
     pub(crate) reported: u64,
     /// Gaps that were reported.
     pub(crate) gaps: u64,
+    /// Commands that do not exist, which it was given.
+    pub(crate) illegal: u64,
+    /// Commands that memory refused once.
+    pub(crate) retried: u64,
+    /// Errors of commands that are still to be reported.
+    errors: u64,
     /// What was reported of page requests.
     pub(crate) pages: Pages,
 }
@@ -121,6 +130,7 @@ impl Watch {
             oracle: Oracle::new(instances),
             interfering: false,
             busy: None,
+            asks: false,
             depth: 0,
             rng: fastrand::Rng::with_seed(seed),
             script: None,
@@ -227,6 +237,11 @@ impl Watch {
             Report::CommandError { code: 3, .. } if self.oracle.is_any_mute(instance) => {
                 return false;
             }
+            // It was made to stop.
+            Report::CommandError { code: 1 | 2, .. } if tally.errors > 0 => {
+                tally.errors -= 1;
+                return false;
+            }
             // And so it was cut off.
             Report::Quarantined { stream } if self.oracle.was_mute(instance, stream.0) => {
                 return false;
@@ -238,6 +253,26 @@ impl Watch {
         };
         tally.reported += 1;
         self.models && self.oracle.reported(instance, record)
+    }
+
+    /// A queue of `instance` is about to stop, which is to be reported.
+    pub(crate) fn expect_error(&mut self, instance: usize, error: CommandError) {
+        let Some(tally) = self.tallies.get_mut(instance) else { return };
+        tally.errors += 1;
+        match error {
+            CommandError::Illegal => tally.illegal += 1,
+            CommandError::Abort => tally.retried += 1,
+        }
+    }
+
+    /// Errors of `instance` that are still to be reported.
+    pub(crate) fn errors_expected(&self, instance: usize) -> u64 {
+        self.tallies.get(instance).map_or(0, |tally| tally.errors)
+    }
+
+    /// The entry of a stream.
+    pub(crate) fn entry(&self, instance: usize, stream: u32) -> Ste {
+        Ste(self.structures.entry(instance, stream).unwrap_or_default())
     }
 
     /// The machine has models, which tell what they do.

@@ -7,7 +7,8 @@ use crate::bench::POOL_BYTES;
 use crate::operation::{Operation, Source};
 use crate::oracle::{Life, Oracle, PAGE, Page, Power, Use, User};
 use crate::scenario::{
-    Answer, Change, Device, Grant, MemoryKind, Random, Reply, Rights, Scenario, Substream, Weights,
+    Answer, Change, CommandError, Device, Grant, MemoryKind, Random, Reply, Rights, Scenario,
+    Substream, Weights,
 };
 pub use state::State;
 
@@ -57,7 +58,7 @@ impl<'a> Workload<'a> {
         }
         // Both end with their kernel.
         let guests = scenario.domains.iter().any(|domain| domain.tables.over.is_some());
-        if guests || !scenario.processes.is_empty() {
+        if guests || !scenario.processes.is_empty() || scenario.kept().next().is_some() {
             weights.hand_over = 0;
         }
         let rng = fastrand::Rng::with_seed(seed);
@@ -79,7 +80,7 @@ impl<'a> Workload<'a> {
             } else if choose(weights.unmap) {
                 (self.unmap(oracle), false)
             } else if choose(weights.attach) {
-                (self.attach(), false)
+                (self.attach(oracle), false)
             } else if choose(weights.detach) {
                 (self.detach(), false)
             } else if choose(weights.identity) {
@@ -120,6 +121,8 @@ impl<'a> Workload<'a> {
                 (self.defer(oracle), false)
             } else if choose(weights.mute) {
                 (self.mute(oracle), false)
+            } else if choose(weights.command_error) {
+                (self.command_error(), false)
             } else {
                 (self.hand_over(oracle), false)
             };
@@ -157,6 +160,10 @@ impl<'a> Workload<'a> {
     /// The window in an address space: in the upper half, at the same place, but never its last page, since no range can
     /// say that it ends there.
     fn window(&self, space: usize) -> std::ops::Range<u64> {
+        let kept = space.checked_sub(self.scenario.spaces());
+        if let Some((_, memory)) = kept.and_then(|nth| self.scenario.kept().nth(nth)) {
+            return memory;
+        }
         let (first, end) = (self.random.iova, self.random.iova + self.random.pages * PAGE);
         match self.scenario.base(space) {
             0 => first..end,
@@ -322,7 +329,8 @@ impl<'a> Workload<'a> {
         // What a last-level table spans.
         let table = unit * (unit / 8);
         let roll = self.rng.u8(..);
-        if roll >= 208 && oracle.shape(space).dirty {
+        let shape = oracle.shape(space);
+        if roll >= 208 && (shape.dirty || shape.accessed) {
             return self.harvest(oracle, space);
         }
         if roll < 40 {
@@ -397,7 +405,7 @@ impl<'a> Workload<'a> {
         Some(Operation::Defer { domain, iova, bytes })
     }
 
-    /// Reads what was written in all of the window, or in a part that cuts no block.
+    /// Reads what was written, or accessed, in all of the window, or in a part that cuts no block.
     fn harvest(&mut self, oracle: &Oracle, space: usize) -> Option<Operation> {
         let (window, unit) = self.pages_of(oracle, space);
         let block = unit * (unit / 8);
@@ -412,11 +420,18 @@ impl<'a> Workload<'a> {
         }
         let (domain, iova) = (space, range.start);
         let bytes = range.end.checked_sub(iova).filter(|bytes| *bytes > 0)?;
-        Some(Operation::Dirty { domain, iova, bytes })
+        let shape = oracle.shape(space);
+        Some(match shape.accessed && (!shape.dirty || self.rng.bool()) {
+            true => Operation::Accessed { domain, iova, bytes },
+            false => Operation::Dirty { domain, iova, bytes },
+        })
     }
 
-    fn attach(&mut self) -> Option<Operation> {
+    fn attach(&mut self, oracle: &Oracle) -> Option<Operation> {
         let (master, domain) = (self.master()?, self.domain()?);
+        if matches!(oracle.using(master), Use::Kept(_)) && self.rng.bool() {
+            return Some(Operation::Claim { master });
+        }
         let (to, answer) = (Use::Domain(domain), Answer::Judged);
         Some(Operation::Attach { master, pasid: None, to, answer })
     }
@@ -598,6 +613,12 @@ impl<'a> Workload<'a> {
         let masters = 0..self.scenario.masters.len();
         let lost = masters.filter(|_| self.rng.u8(..) < 48).collect();
         Some(Operation::HandOver { lost })
+    }
+
+    fn command_error(&mut self) -> Option<Operation> {
+        let instance = self.rng.usize(0..self.scenario.instances.len().max(1));
+        let error = one_of(&mut self.rng, &[CommandError::Illegal, CommandError::Abort]);
+        Some(Operation::CommandError { instance, error })
     }
 
     fn change(&mut self, change: Change) -> Option<Operation> {

@@ -55,6 +55,7 @@ instance = [
 ]
 master = [
     { name = "m", instance = "a", streams = [3, 4], device = "testdev" },
+    { name = "k", instance = "a", streams = [5], keep = "l" },
     { name = "n", instance = "c", streams = [3], substream-bits = 20, ats = true,
       memory-override = "write-through", sharing-override = "outer",
       privilege-override = "unprivileged" },
@@ -65,8 +66,15 @@ domain = [
     { name = "f", stage = 2, forced-types = true, input-bits = 40, start-level = 1 },
 ]
 process = [{ name = "p", input-bits = 34, asid = 255 }, { name = "q" }]
-memory = [{ name = "r", size = "12K", align = "2M", fill = 7 }]
+memory = [
+    { name = "r", size = "12K", align = "2M", fill = 7 },
+    { name = "l", size = "64K", at = 0x884000000 },
+]
 step = [
+    { claim = { master = "k" } },
+    { command-error = { instance = "a", error = "illegal" } },
+    { command-error = { instance = "b", error = "abort" } },
+    { accessed = { domain = "e", iova = 0xffff_0000_0000_0000, length = "8K", expect = [] } },
     { interrupt = 9, attach = { master = "m", domain = "identity" } },
     { note = "n", map = { domain = "d", iova = 0, memory = "r", offset = 4096, length = "8K", kind = "device" } },
     { map = { domain = "d", iova = "1M", memory = "r", access = "ro", kind = "uncached" } },
@@ -97,7 +105,7 @@ step = [
     { release = { process = "p" } },
     { replace = { process = "p" } },
     { detach = { master = "n", pasid = 2 } },
-    { random = { steps = 5, weights = { attach-pasid = 0, detach-pasid = 9, bind = 8, unbind = 7, release = 6, translate = 3, defer = 2, mute = 1 } } },
+    { random = { steps = 5, weights = { attach-pasid = 0, detach-pasid = 9, bind = 8, unbind = 7, release = 6, translate = 3, defer = 2, mute = 1, command-error = 2 } } },
 ]
 "#;
     let every_key = Scenario::parse(every_key, "every-key").unwrap_or_else(|it| panic!("{it}"));

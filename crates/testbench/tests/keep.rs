@@ -16,6 +16,8 @@ use smmuv3_model::{Access, Profile};
 use smmuv3_testbench::machine::{Dma, Outcome};
 use smmuv3_testbench::machine_model::{ModelMachine, profile};
 use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
+use smmuv3_testbench::run::{Options, run};
+use smmuv3_testbench::scenario::Scenario;
 
 const SCENARIO: &str = r#"
 name = "keep"
@@ -396,4 +398,16 @@ fn streams_that_cannot_be_kept_are_refused_and_nothing_is_left_of_them() {
     drop((probe, iommu));
     assert_eq!(setup.world.frames().live_bytes(), before);
     assert!(!setup.gbpa_aborts());
+}
+
+/// Firmware that has SMMUs on, what it left working, and others beside that: as `smmuv3 run keep`, and at random.
+#[test]
+fn the_scenario_holds_on_every_seed() {
+    let text = include_str!("../../../scenarios/keep.toml");
+    let scenario = Scenario::parse(text, "keep.toml").unwrap_or_else(|errors| panic!("{errors}"));
+    for seed in 0..8 {
+        let options = Options { seed: Some(seed), ..Options::default() };
+        let report = run(&scenario, &options, &mut |_| ()).unwrap();
+        assert!(report.is_ok(), "seed {seed}: {:#?}", report.failure);
+    }
 }

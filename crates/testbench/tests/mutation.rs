@@ -29,6 +29,9 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
             text.replace("seed =", "world = \"el2-e2h\"\nseed =")
         }
         Some(Mutation::NoDirtyTlbi) => WRITTEN.to_owned(),
+        Some(Mutation::NoAccessedTlbi) => ACCESSED.to_owned(),
+        Some(Mutation::EarlyAnswer | Mutation::NoAskingLock) => ASKED.to_owned(),
+        Some(Mutation::AbortKept) => KEPT.to_owned(),
         // It is noticed only where a device writes between two steps of one call.
         Some(Mutation::DirtyBeforeUnmap) => WRITTEN.replace("2500", "6000"),
         Some(Mutation::NoStallEnd | Mutation::WrongStag) => STALLS.to_owned(),
@@ -101,6 +104,46 @@ master = [{ name = "nic", instance = "smmu0", streams = [0x900] }]
 domain = [{ name = "first", dirty = true }, { name = "second", stage = 2, dirty = true }]
 [[step]]
 random = { steps = 2500, pages = 16, weights = { unmap = 24 } }
+"#;
+
+/// Domains of which devices' accesses are asked for.
+const ACCESSED: &str = r#"
+name = "accessed"
+instance = [{ name = "smmu0", httu = 1 }]
+master = [{ name = "nic", instance = "smmu0", streams = [0x900] }]
+domain = [
+    { name = "first", access-flags = true },
+    { name = "second", stage = 2, access-flags = true },
+]
+[[step]]
+random = { steps = 2500, pages = 16, weights = { unmap = 24 } }
+"#;
+
+/// A device that firmware left working.
+const KEPT: &str = r#"
+name = "kept"
+instance = [{ name = "smmu0" }]
+master = [
+    { name = "display", instance = "smmu0", streams = [0x10], keep = "frames" },
+    { name = "nic", instance = "smmu0", streams = [0x900] },
+]
+domain = [{ name = "first" }, { name = "second" }]
+memory = [{ name = "frames", size = "64K", at = 0x884000000 }]
+[[step]]
+random = { steps = 500, pages = 16, weights = { command-error = 8 } }
+"#;
+
+/// An SMMU that is asked by several at once.
+const ASKED: &str = r#"
+name = "asked"
+instance = [{ name = "smmu0", atos = true }]
+master = [
+    { name = "nic", instance = "smmu0", streams = [0x900] },
+    { name = "gpu", instance = "smmu0", streams = [0x1100] },
+]
+domain = [{ name = "first" }, { name = "second" }]
+[[step]]
+random = { steps = 1500, pages = 16, weights = { translate = 40 } }
 "#;
 
 /// Devices that stall, and are detached while they wait.
@@ -209,6 +252,9 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::TagBeforeTarget,
         Mutation::WrongVmid,
         Mutation::NoDirtyTlbi,
+        Mutation::NoAccessedTlbi,
+        Mutation::AbortKept,
+        Mutation::EarlyAnswer,
         Mutation::NoStallEnd,
         Mutation::NoPageEnd,
         Mutation::SyncElsewhere,
@@ -266,9 +312,14 @@ fn every_wrong_number_is_noticed_on_nearly_every_seed() {
 #[test]
 fn what_breaks_a_rule_is_written_as_a_short_scenario_that_breaks_it_again() {
     let mut rules = Vec::new();
-    // Too few random scenarios change tags often, suspend just while somebody unmaps, or cut blocks that have to be
-    // marked; see `MOVES`, `NAPS`, `BLOCKS` and tests/every_step.rs.
-    let rare = [Mutation::TagBeforeTarget, Mutation::SleepWhileOn, Mutation::NoNt];
+    // Too few random scenarios change tags often, suspend just while somebody unmaps, cut blocks that have to be
+    // marked, or ask twice for the accesses to a page; see `MOVES`, `NAPS`, `BLOCKS`, `ACCESSED` and tests/every_step.rs.
+    let rare = [
+        Mutation::TagBeforeTarget,
+        Mutation::SleepWhileOn,
+        Mutation::NoNt,
+        Mutation::NoAccessedTlbi,
+    ];
     let mutations = Mutation::ALL.into_iter().filter(|it| !rare.contains(it));
     for mutation in mutations {
         let broken = Options { mutation: Some(mutation), ..Options::default() };

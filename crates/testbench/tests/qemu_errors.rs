@@ -101,7 +101,9 @@ fn a_command_that_qemu_refuses_is_its_waiters_and_no_later_one_is_lost() {
             let mut batch = legal.to_vec();
             batch.insert(position, illegal);
             let refused = Failure::Refused { command: illegal, code: ILL };
-            let result = queue.carry_out(platform, instance.mmio(), batch);
+            let result = queue
+                .submit_unjudged(platform, instance.mmio(), &mut batch.into_iter())
+                .and_then(|ticket| queue.wait(platform, instance.mmio(), ticket));
             assert_eq!(result, Err(refused), "{illegal} at {position}");
             assert_eq!(queue.carry_out(platform, instance.mmio(), legal), Ok(()));
             assert_eq!(setup.active_errors(), 0);
@@ -114,7 +116,7 @@ fn a_command_that_qemu_refuses_is_its_waiters_and_no_later_one_is_lost() {
     // Nobody waits: the handler reports it, and the waiter learns of it all the same.
     let illegal = Command([0x7f, 0x1234]);
     let mut commands = [illegal].into_iter();
-    let ticket = queue.submit(platform, instance.mmio(), &mut commands).unwrap();
+    let ticket = queue.submit_unjudged(platform, instance.mmio(), &mut commands).unwrap();
     assert_ne!(setup.active_errors(), 0);
     assert_eq!(setup.reports(), [Report::CommandError { command: illegal, code: ILL }]);
     let refused = Failure::Refused { command: illegal, code: ILL };
@@ -133,7 +135,9 @@ fn commands_that_qemu_ignores_are_taken_although_they_are_illegal() {
     // TLBI_EL2_ALL, ATC_INV, PRI_RESP, RESUME (§4.1).
     assert!(!features.el2 && !features.ats && !features.pri && features.most_stalls == 0);
     let ignored = [0x20, 0x40, 0x41, 0x44].map(|opcode| Command([opcode, 0]));
-    assert_eq!(instance.commands().carry_out(platform, instance.mmio(), ignored), Ok(()));
+    let queue = instance.commands();
+    let ticket = queue.submit_unjudged(platform, instance.mmio(), &mut ignored.into_iter());
+    assert_eq!(queue.wait(platform, instance.mmio(), ticket.unwrap()), Ok(()));
     assert_eq!(setup.active_errors(), 0);
     assert!(setup.reports().is_empty());
 }

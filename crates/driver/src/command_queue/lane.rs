@@ -12,6 +12,7 @@ use smmuv3_formats::command::{Sync, completion};
 use smmuv3_formats::register::{CmdqBase, cerror};
 use smmuv3_formats::{COMMAND_BYTES, Command, Opcode, PhysAddr};
 
+use super::judge::Judge;
 use super::port::{Port, Stop};
 use super::{Common, Ticket, Waiting};
 use crate::error::Failure;
@@ -30,6 +31,7 @@ const FETCH_RETRIES: u32 = 3;
 /// A queue of commands.
 pub(super) struct Lane {
     port: Port,
+    judge: Judge,
     base: PhysAddr,
     /// The marks of `tickets`.
     marks: PhysAddr,
@@ -72,6 +74,7 @@ impl Lane {
         };
         Some(Self {
             port,
+            judge: Judge::new(),
             base,
             marks,
             word: None,
@@ -98,6 +101,12 @@ impl Lane {
             platform.free_coherent(self.base, bytes, bytes.max(32));
             platform.free(self.marks, marks_bytes(self.size()), MARK_BYTES);
         }
+    }
+
+    /// Judges all commands from now on, and what ends batches already.
+    pub(super) fn judge_by(&mut self, judge: Judge) {
+        self.judge = judge;
+        judge.accept(&self.sync);
     }
 
     /// Ends batches so; `told` when somebody is woken by that.

@@ -11,10 +11,12 @@ use smmuv3_formats::command::{Sync, completion};
 
 #[cfg(feature = "mutation")]
 use super::Wrong;
+use super::judge::Judge;
 use super::lane::Lane;
 use super::port::Port;
 use super::{CommandQueue, Common, Completion};
 use crate::counters::Counters;
+use crate::features::Features;
 use crate::message::Message;
 use crate::name::Name;
 use crate::platform::Platform;
@@ -158,6 +160,20 @@ impl CommandQueue {
     #[must_use]
     pub fn repeating(mut self) -> Self {
         (self.common.repeating, self.common.direct_below) = (true, 0);
+        self
+    }
+
+    /// The same queue, of an SMMU with these features: in builds with debug assertions commands that it would not accept, or
+    /// that mean nothing to it, are a panic (§4.1, §4.2). Last of all: lanes are judged as they are then.
+    ///
+    /// # Safety
+    /// The queue was not used before.
+    #[must_use]
+    pub unsafe fn judged<P: Platform>(mut self, platform: &P, features: &Features) -> Self {
+        if cfg!(debug_assertions) {
+            let judge = Judge::of(features);
+            self.lanes_mut(platform).for_each(|lane| lane.judge_by(judge));
+        }
         self
     }
 

@@ -105,7 +105,11 @@ impl<P: Platform> Instance<P> {
 
     pub(super) fn bring_up(&self, platform: &P, keeping: bool) -> Result<(), EnableError> {
         let mmio = &self.mmio;
-        if !keeping {
+        #[cfg(feature = "mutation")]
+        let aborts = !keeping || self.leaves_out(crate::Mutation::AbortKept);
+        #[cfg(not(feature = "mutation"))]
+        let aborts = !keeping;
+        if aborts {
             self.abort_while_off(platform)?;
         }
         self.switch_off(platform)?;

@@ -224,3 +224,79 @@ fn the_examples_are_legal() {
         assert_eq!(legality::command(&Command(words), &capable()), Ok(()), "{words:x?}");
     }
 }
+
+fn reserved(command: Command, settings: Changes) -> Vec<&'static str> {
+    let mut fields = Vec::new();
+    legality::command_reserved(&command, Some(&hardware(settings)), &mut |rule| {
+        fields.push(rule.field);
+    });
+    fields
+}
+
+/// §4: unlisted bits are RES0, with whatever hardware.
+#[test]
+fn reserved_bits_of_commands_are_told_by_their_word() {
+    let nothing = Vec::<&str>::new();
+    for (code, name, _) in VALID {
+        assert_eq!(reserved(Command([*code, 0]), &[]), nothing, "{name}");
+    }
+    assert_eq!(reserved(Command([0x30 | 1 << 40, 0]), &[]), ["word 0"]);
+    assert_eq!(reserved(Command([0x03, 1 << 20]), &[]), ["word 1"]);
+    assert_eq!(reserved(Command([0x7f, u64::MAX]), &[]), nothing);
+    let mut told = 0;
+    legality::command_reserved(&Command([0x30 | 1 << 40, 0]), None, &mut |_| told += 1);
+    assert_eq!(told, 1);
+}
+
+/// §4.2: what an SMMU lacks must be 0, or the command need not invalidate anything.
+#[test]
+fn operands_that_an_smmu_lacks_are_told() {
+    let nothing = Vec::<&str>::new();
+    let small = |name, value| [(name, value)];
+    let told = |command, (name, value): (&'static str, u64), fields: &[&'static str]| {
+        assert_eq!(reserved(command, &[]), nothing, "{command} on all there is");
+        assert_eq!(
+            reserved(command, &small(name, value)),
+            fields,
+            "{command} with {name} = {value}"
+        );
+    };
+    let ranged = Command([0x12 | 3 << 12 | 2 << 20, 0x8000_0000 | 3 << 8 | 1 << 10]);
+    told(ranged, ("IDR3.RIL", 0), &["TG", "NUM", "SCALE", "TTL"]);
+    told(Command([0x11 | 0x100 << 48, 0]), ("IDR0.ASID16", 0), &["ASID"]);
+    told(Command([0x10 | 0x100 << 32, 0]), ("IDR0.VMID16", 0), &["VMID"]);
+    told(Command([0x10 | 7 << 32, 0]), ("IDR0.S2P", 0), &["VMID"]);
+    told(Command([0x40 | 1 << 11 | 1 << 12, 0x34]), ("IDR1.SSIDSIZE", 0), &["SSV", "SSID", "SSID"]);
+    told(Command([0x05 | 0x40 << 12, 0]), ("IDR1.SSIDSIZE", 6), &["SSID"]);
+    told(Command([0x03 | 0x100 << 32, 0]), ("IDR1.SIDSIZE", 8), &["SID"]);
+    told(range(0x12, 1, 32, 0, 1), ("IDR5.DS", 0), &["SCALE"]);
+}
+
+/// §4.2: a range that is not aligned is UNPREDICTABLE; one address may be anywhere.
+#[test]
+fn ranges_are_aligned_to_the_leaves_of_their_level() {
+    let at = |address: u64, ttl: u64, tg: u64| {
+        reserved(Command([0x12 | 1 << 12, address | ttl << 8 | tg << 10]), &[("IDR5.DS", 1)])
+    };
+    let nothing = Vec::<&str>::new();
+    for (tg, ttl, bits) in [
+        (1, 1, 30),
+        (1, 2, 21),
+        (1, 3, 12),
+        (2, 1, 36),
+        (2, 2, 25),
+        (2, 3, 14),
+        (2, 0, 14),
+        (3, 1, 42),
+        (3, 2, 29),
+        (3, 3, 16),
+    ] {
+        assert_eq!(at(1 << bits, ttl, tg), nothing, "TG {tg}, TTL {ttl}");
+        if bits > 12 {
+            assert_eq!(at(1 << (bits - 1), ttl, tg), ["Addr"], "TG {tg}, TTL {ttl}");
+        }
+    }
+    assert_eq!(reserved(Command([0x12, 0x1000]), &[]), nothing);
+    assert_eq!(reserved(Command([0x12 | 1 << 12, 0x1000]), &[]), ["NUM"]);
+    assert_eq!(reserved(Command([0x40, 53]), &[]), ["Size"]);
+}

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::guest::{self, Guest};
+use super::keep::Kept;
 use super::{Bench, BenchError, Handle, POOL_BYTES};
 use smmuv3::SubstreamId;
 
@@ -21,6 +22,7 @@ impl Bench {
     pub fn tear_down(self: Arc<Self>) -> Result<Option<Violation>, BenchError> {
         let failed =
             |doing: &str, error: String| BenchError::Driver { doing: doing.to_owned(), error };
+        self.claim_all();
         self.clear();
         self.answer_late();
         if self.left.is_any() {
@@ -56,6 +58,7 @@ impl Bench {
             stalls: _,
             groups: _,
             config: _,
+            kept,
             left,
             former_tags: _,
         } = bench;
@@ -79,7 +82,8 @@ impl Bench {
         }
         let arenas: Vec<u64> = guests.iter().flatten().map(Guest::memory).collect();
         drop(guests);
-        for domain in domains {
+        let kept = kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for domain in domains.into_iter().chain(kept.into_iter().filter_map(Kept::domain)) {
             domain.close().map_err(|refused| failed("close a domain", refused.to_string()))?;
         }
         for smmu in smmus.iter().filter_map(Handle::take) {

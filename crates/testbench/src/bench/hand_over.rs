@@ -35,8 +35,8 @@ const PROBED_PAGES: usize = 3;
 pub(super) struct Left {
     /// Kernels before this one.
     kernels: usize,
-    /// Their memory: starts and bytes.
-    frames: Vec<(u64, u64)>,
+    /// Their memory, and what firmware left: starts and bytes.
+    pub(super) frames: Vec<(u64, u64)>,
     /// Their stream tables that were taken over.
     tables: Vec<StreamTable>,
 }
@@ -91,14 +91,14 @@ impl Remains for Everything {
 }
 
 /// An access that must reach the same at every moment.
-struct Probe {
-    instance: usize,
-    access: Access,
-    pa: u64,
+pub(super) struct Probe {
+    pub(super) instance: usize,
+    pub(super) access: Access,
+    pub(super) pa: u64,
 }
 
 /// Devices that go on while the new kernel is at work.
-struct Devices {
+pub(super) struct Devices {
     world: Arc<World>,
     probes: Vec<Probe>,
     /// The first of each instance that failed.
@@ -108,6 +108,16 @@ struct Devices {
 }
 
 impl Devices {
+    pub(super) fn new(world: &Arc<World>, probes: Vec<Probe>) -> Arc<Self> {
+        let (failed, stopped) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { world: world.clone(), probes, failed, stopped })
+    }
+
+    /// What failed first of each instance.
+    pub(super) fn failed(&self) -> Vec<(usize, String)> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Nobody accesses anything through `instance` any more: it starts anew, with no stream known.
     fn stop(&self, instance: usize) {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
@@ -159,6 +169,8 @@ impl Bench {
             && self.world.machine().model(0).is_some()
             && self.scenario.processes.is_empty()
             && self.guests.iter().all(Option::is_none)
+            // Spaces of kernels are numbered from there on.
+            && self.scenario.kept().next().is_none()
             && !self.scenario.instances.iter().any(large)
     }
 
@@ -275,6 +287,7 @@ impl Bench {
             watch: Mutex::new(watch),
             stalls: Mutex::default(),
             groups: Mutex::default(),
+            kept: Mutex::default(),
             left: Left { kernels: self.left.kernels + 1, frames, tables: self.left.tables.clone() },
             former_tags: self.tags(),
         })
@@ -298,12 +311,7 @@ impl Bench {
             });
         }
         self.reset_devices();
-        let devices = Arc::new(Devices {
-            world: self.world.clone(),
-            probes,
-            failed: Mutex::default(),
-            stopped: Mutex::default(),
-        });
+        let devices = Devices::new(&self.world, probes);
         self.world.set_observer(Some(devices.clone() as Arc<dyn Observer>));
 
         let streams_of = |index: usize| {
@@ -373,8 +381,7 @@ impl Bench {
                 watch.oracle.set_power(index, Power::On);
             });
         }
-        let failed = devices.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        for (index, text) in failed.iter().filter(|(index, _)| adopted[*index]) {
+        for (index, text) in devices.failed().iter().filter(|(index, _)| adopted[*index]) {
             self.look(|watch| {
                 watch.oracle.accuse(Rule::R0, format_args!("instance {index}: {text}"))
             });

@@ -11,6 +11,10 @@ impl<T> Handle<T> {
         Self(Mutex::new(Some(Arc::new(value))))
     }
 
+    pub(crate) const fn none() -> Self {
+        Self(Mutex::new(None))
+    }
+
     fn place(&self) -> MutexGuard<'_, Option<Arc<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

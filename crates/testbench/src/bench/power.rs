@@ -121,7 +121,8 @@ impl Bench {
             // All that came after it was waited for.
             if let Some(tally) = watch.tallies.get_mut(instance).filter(|_| result.is_ok()) {
                 tally.thrown = self.world.given(instance).saturating_sub(tally.commands);
-                let syncs = commands.batches + commands.refused;
+                // What memory refused is tried again.
+                let syncs = (commands.batches + commands.refused).saturating_sub(tally.retried);
                 tally.thrown_syncs = syncs.saturating_sub(tally.syncs).min(tally.thrown);
             }
         });
@@ -146,7 +147,10 @@ impl Bench {
         let large = |it: &Instance| it.sid_bits > MOST_BITS;
         // A guest would have to be given its part of another one.
         let guests = self.guests.iter().any(Option::is_some);
-        if known >= MOST_KNOWN || guests || self.scenario.instances.get(instance).is_none_or(large)
+        if known >= MOST_KNOWN
+            || guests
+            || self.is_unclaimed(instance)
+            || self.scenario.instances.get(instance).is_none_or(large)
         {
             return Ok("nothing to do");
         }

@@ -3,7 +3,7 @@
 
 use std::sync::PoisonError;
 
-use smmuv3::{InstanceConfig, Master, Probe, Smmu, Split, StreamId, StreamTableShape};
+use smmuv3::{InstanceConfig, Iommu, Master, Probe, Smmu, Split, StreamId, StreamTableShape};
 
 use super::counters::Counters;
 use super::guest::Guest;
@@ -18,9 +18,19 @@ use crate::watch::Limit;
 impl Bench {
     pub(super) fn set_up(&mut self) -> Result<(), BenchError> {
         let scenario = self.scenario.clone();
+        // Where firmware, which was here before, has it.
+        for memory in &scenario.memories {
+            if let Some(at) = memory.at {
+                let there = self.world.frames().allocate_at(at, memory.size);
+                there.ok_or_else(|| BenchError::NoMemory(memory.name.clone()))?;
+            }
+        }
+        for index in 0..scenario.instances.len() {
+            self.firmware(index)?;
+        }
         for (index, instance) in scenario.instances.iter().enumerate() {
             self.messages.push(interrupts::place(&self.world, instance));
-            let smmu = self.bring_up(index)?;
+            let smmu = self.bring_up_keeping(index)?;
             let streams = smmu.instance().streams();
             let (base, shape) = (streams.base_register(), streams.config_register());
             let quirks = instance.quirks;
@@ -67,9 +77,11 @@ impl Bench {
             self.watch().oracle.add_pasid(pasid.0);
         }
         self.add_processes(&scenario)?;
+        self.know_kept();
         for memory in &scenario.memories {
             let align = memory.align.max(PAGE).max(scenario.largest_unit());
-            let pa = self.world.frames().allocate(memory.size, align);
+            let allocate = || self.world.frames().allocate(memory.size, align);
+            let pa = memory.at.or_else(allocate);
             let pa = pa.ok_or_else(|| BenchError::NoMemory(memory.name.clone()))?;
             if let Some(fill) = memory.fill {
                 let bytes = vec![fill; memory.size as usize];
@@ -107,7 +119,7 @@ impl Bench {
         Ok(self.known(index, smmu))
     }
 
-    fn enabling(&self, index: usize) -> String {
+    pub(super) fn enabling(&self, index: usize) -> String {
         let name = self.scenario.instances.get(index).map_or("?", |it| &*it.name);
         format!("enable {name}")
     }
@@ -122,6 +134,15 @@ impl Bench {
 
     /// An instance of the scenario, not in use yet.
     pub(super) fn probe(&self, index: usize) -> Result<Probe<TestPlatform>, BenchError> {
+        self.probe_by(&self.iommu, index)
+    }
+
+    /// As [`Bench::probe`], by another driver.
+    pub(super) fn probe_by(
+        &self,
+        iommu: &Iommu<TestPlatform>,
+        index: usize,
+    ) -> Result<Probe<TestPlatform>, BenchError> {
         let Some(instance) = self.scenario.instances.get(index) else {
             return Err(BenchError::NoMemory("no instance".to_owned()));
         };
@@ -146,7 +167,7 @@ impl Bench {
         let page = self.messages.get(index).copied().flatten();
         interrupts::configure(&mut config, instance, page);
         let mmio = TestMmio { world: self.world.clone(), instance: index };
-        let probe = self.iommu.probe(mmio, config);
+        let probe = iommu.probe(mmio, config);
         probe.map_err(|error| BenchError::Driver {
             doing: self.enabling(index),
             error: error.to_string(),
@@ -182,8 +203,11 @@ impl Bench {
             };
             let smmu = self.smmus.get(master.instance).and_then(Handle::get);
             let smmu = smmu.ok_or_else(missing)?;
-            let added = self.new_master(index, &smmu)?;
-            self.masters.push(Handle::new(added));
+            // One that firmware left working is the driver's already.
+            self.masters.push(match master.keep {
+                Some(_) => Handle::none(),
+                None => Handle::new(self.new_master(index, &smmu)?),
+            });
             let bits = scenario.substream_bits(index);
             let two_levels =
                 scenario.instances.get(master.instance).is_some_and(|it| it.two_level_contexts);

@@ -106,7 +106,18 @@ impl Bench {
         // A command at which the queue stopped was consumed once it was accepted. One that is put in the place of another
         // is a CMD_SYNC.
         check("commands consumed", commands.commands, tally.commands + tally.thrown)?;
-        let least = commands.batches + commands.refused;
+        let least = commands.batches + commands.refused - tally.retried;
+        if self.scenario.masters.iter().any(|master| master.ats) {
+            let injected = tally.illegal + tally.retried;
+            if commands.refused < injected {
+                let said = commands.refused;
+                return Err(format!(
+                    "instance {index} says {said} refused, of {injected} and more"
+                ));
+            }
+        } else {
+            check("commands refused", commands.refused, tally.illegal + tally.retried)?;
+        }
         // Batches for devices have more, and those before which one did not answer are tried again.
         if !self.scenario.masters.iter().any(|master| master.ats) {
             check("CMD_SYNCs", least, tally.syncs + tally.thrown_syncs)?;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Asking an SMMU what an address of a device translates to. The answer is judged as an access would be.
+//! Asking an SMMU what an address of a device translates to. The answer is judged as an access would be. Whoever asks may be
+//! interrupted by others who do, of whom the same SMMU answers none meanwhile.
 
 use smmuv3::atos::{AtosError, Question, Stages};
 use smmuv3::{Iova, StreamId, SubstreamId};
@@ -42,6 +43,7 @@ impl Bench {
         // Whatever interrupts the driver may unmap what is asked for: either answer is right then.
         let expected = || self.oracle(|oracle| oracle.expected(user, iova, write));
         let before = expected();
+        let others = self.look(|watch| std::mem::replace(&mut watch.asks, true));
         let name = self.user_name(master, substream);
         let result = self.traced(
             "call",
@@ -49,7 +51,10 @@ impl Bench {
             || trace::range(("master", &name), iova, 1),
             || smmu.ask(&question),
         );
-        self.look(|watch| watch.collect(&self.world));
+        self.look(|watch| {
+            watch.collect(&self.world);
+            watch.asks = others;
+        });
         let either = [before, expected()];
         let output_bits = smmu.instance().features().output_bits;
         let how = "an answer for a";
@@ -70,6 +75,8 @@ impl Bench {
             }
             // It is suspended.
             Err(AtosError::Off) if watch.oracle.power(instance) == Power::Off => {}
+            // Another question of whom this one interrupts.
+            Err(AtosError::Busy) if others => {}
             // An intermediate address has no substream.
             Err(AtosError::InvalidRequest) if stages == Stages::Second && number.is_some() => {}
             Err(error) => watch.refuse(format_args!("a question was not answered: {error}")),
@@ -84,6 +91,29 @@ impl Bench {
             Err(error) => error.to_string(),
         };
         Done { outcome, acted, asked, ..Done::default() }
+    }
+
+    /// Asks about anything while somebody else asks.
+    pub(crate) fn interrupt_to_ask(&self, chosen: usize) {
+        let masters = (0..self.scenario.masters.len()).filter(|it| self.scenario.answers(*it));
+        let asked = self.oracle(|oracle| {
+            let users = masters.flat_map(|master| {
+                let others = oracle.substreams(master);
+                std::iter::once(None).chain(others).map(move |substream| User { master, substream })
+            });
+            let users: Vec<User> = users.collect();
+            let user = *users.get(chosen % users.len().max(1))?;
+            let chosen = chosen / users.len();
+            let pages = oracle.space(oracle.using(user)).map(|space| {
+                oracle.pages(space, 0..u64::MAX).map(|(iova, _)| iova).collect::<Vec<u64>>()
+            });
+            let pages = pages.unwrap_or_default();
+            let iova = pages.get(chosen % pages.len().max(1)).copied().unwrap_or(Self::WINDOW);
+            Some((user.master, oracle.substream_name(user.substream)?, iova))
+        });
+        if let Some((master, substream, iova)) = asked {
+            self.translate(master, substream, iova, chosen.is_multiple_of(2));
+        }
     }
 
     /// What accesses of a master are put through.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A random scenario, from a seed: what SMMUs there are, who is behind them, and one random step.
 
+mod kept;
 mod observation;
 mod pages;
 mod parts;
@@ -62,7 +63,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
     let scenario = tables::drawn(sharing::shared(scenario, narrowest), narrowest);
     let mut scenario =
         observation::observed(pages::asked(queues::queued(stalls::stalling(scenario))));
-    scenario = parts::parted(shapes::shaped(scenario));
+    scenario = kept::kept(parts::parted(shapes::shaped(scenario)));
     // From randomness of its own: what was drawn before stays what it was.
     let mut rng = Rng::with_seed(seed ^ 0x7077_7200);
     for step in &mut scenario.steps {
@@ -77,6 +78,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             let few = scenario.processes.is_empty()
                 && scenario.domains.iter().all(|domain| domain.tables.over.is_none());
             weights.hand_over = if few { rng.u32(4..=8) } else { 0 };
+            weights.command_error = rng.u32(0..=2);
         }
     }
     scenario
@@ -171,6 +173,7 @@ fn masters(rng: &mut Rng, instances: &[Instance]) -> Vec<Master> {
                 pri: false,
                 response_pasid: false,
                 overrides: Overrides::NONE,
+                keep: None,
                 device,
                 places,
             });

@@ -49,24 +49,24 @@ pub(super) fn written(scenario: Scenario, operations: &[Numbered], description: 
         name: "pool".to_owned(),
         size: POOL_BYTES,
         align: 2 << 20,
+        at: None,
         fill: None,
         places: Places::default(),
     };
     let maps = operations.iter().any(|(_, operation)| matches!(operation, Operation::Map { .. }));
+    // Behind what firmware left.
+    let mut memories = scenario.memories.clone();
+    let number = memories.len();
+    memories.extend(maps.then_some(pool));
     let steps = operations.iter().map(|(id, operation)| Step {
         again: false,
         line: 0,
         note: None,
         interrupt: run::interrupt(*id),
-        action: operation.action(&scenario, 0),
+        action: operation.action(&scenario, number),
     });
     let steps = steps.collect();
-    Scenario {
-        description: description.to_owned(),
-        memories: if maps { vec![pool] } else { Vec::new() },
-        steps,
-        ..scenario
-    }
+    Scenario { description: description.to_owned(), memories, steps, ..scenario }
 }
 
 type Candidate = (Scenario, Vec<Numbered>);
@@ -192,11 +192,18 @@ fn uninterrupted((scenario, operations): &Candidate, index: usize) -> Option<Can
 }
 
 /// Each makes something of a scenario what it is when the scenario does not mention it.
-const PLAIN: [fn(&mut Scenario, &[Numbered]); 9] = [
+const PLAIN: [fn(&mut Scenario, &[Numbered]); 10] = [
     |it, _| (it.asid_policy, it.banks) = (AsidPolicy::default(), None),
     |it, _| it.cpu_asid_bits = 16,
     |it, _| it.el2_host = false,
     |it, _| it.masters.iter_mut().for_each(|it| it.overrides = Overrides::NONE),
+    |it, operations| {
+        let claims = |(_, operation): &Numbered| matches!(operation, Operation::Claim { .. });
+        if !operations.iter().any(claims) {
+            it.masters.iter_mut().for_each(|it| it.keep = None);
+            it.memories.clear();
+        }
+    },
     |it, _| {
         if it.masters.iter().all(|it| it.overrides == Overrides::NONE) {
             it.instances.iter_mut().for_each(|it| it.quirks = Quirks::default());
@@ -312,6 +319,7 @@ fn without_master((scenario, operations): &Candidate, gone: usize) -> Option<Can
         | Operation::Translate { master, .. }
         | Operation::Grant { master, .. }
         | Operation::Stop { master, .. }
+        | Operation::Claim { master }
         | Operation::Mute { master, .. }
         | Operation::Readmit { master }
         | Operation::Write { master, .. }
@@ -345,7 +353,8 @@ fn without_domain((scenario, operations): &Candidate, gone: usize) -> Option<Can
         | Operation::Flush { domain }
         | Operation::Reclaim { domain, .. }
         | Operation::Take { domain, .. }
-        | Operation::Dirty { domain, .. } = operation
+        | Operation::Dirty { domain, .. }
+        | Operation::Accessed { domain, .. } = operation
         {
             close_gap(domain, gone)?;
         }

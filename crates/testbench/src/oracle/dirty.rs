@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What devices wrote, which whoever asks for it must be told (§14).
+//! What devices wrote, and what they accessed, which whoever asks for it must be told (§14).
 
 use std::ops::Range;
 
@@ -28,6 +28,47 @@ impl Oracle {
         };
         if let Some(space) = self.spaces.get_mut(space).filter(|space| space.shape.dirty) {
             space.written.insert(page);
+        }
+    }
+
+    /// Memory was accessed through a page, by an access that is over, as in [`Oracle::wrote`].
+    pub(super) fn touched(&mut self, user: User, iova: u64) {
+        let Some(state) = self.masters.get(user.master) else { return };
+        if state.is_changing() {
+            return;
+        }
+        let Some(space) = self.space(self.using(user)) else { return };
+        let there = |space, iova| self.page(space, iova).filter(|page| !page.changing);
+        let Some(page) = there(space, iova) else { return };
+        let (space, page) = match self.over(space) {
+            None => (space, iova & !(PAGE - 1)),
+            Some(under) if there(under, page.pa).is_some() => (under, page.pa),
+            Some(_) => return,
+        };
+        if let Some(space) = self.spaces.get_mut(space).filter(|space| space.shape.accessed) {
+            space.touched.insert(page);
+        }
+    }
+
+    /// Somebody begins to read what was accessed in `range`: all that was accessed until now must be reported.
+    pub fn accessed_begins(&mut self, space: usize, range: &Range<u64>) {
+        let Some(space) = self.spaces.get_mut(space) else { return };
+        space.owed_touched = space.touched.range(range.clone()).copied().collect();
+        space.touched.retain(|page| !range.contains(page));
+    }
+
+    /// What was accessed was read, and is forgotten: `reported` are starts and bytes. What was accessed meanwhile may have
+    /// been reported now, or will be next time.
+    pub fn accessed_ends(&mut self, space: usize, range: &Range<u64>, reported: &[(u64, u64)]) {
+        let Some(state) = self.spaces.get_mut(space) else { return };
+        let is_reported = |page: &u64| {
+            reported.iter().any(|(start, bytes)| (*start..*start + *bytes).contains(page))
+        };
+        let owed = std::mem::take(&mut state.owed_touched);
+        state.touched.retain(|page| !range.contains(page) || !is_reported(page));
+        if let Some(page) = owed.iter().find(|page| !is_reported(page)) {
+            let text = format!("an access to {page:#x} of space {space} was not reported");
+            self.accuse(Rule::R9, text);
         }
     }
 

@@ -199,8 +199,11 @@ impl Oracle {
     /// Judges an access of `user` that reached `pa`, and is over.
     pub fn reached(&mut self, user: impl Into<User>, iova: u64, write: bool, pa: u64, how: &str) {
         let user = user.into();
-        if self.goes_to(user, iova, write, pa, how) && write {
-            self.wrote(user, iova);
+        if self.goes_to(user, iova, write, pa, how) {
+            self.touched(user, iova);
+            if write {
+                self.wrote(user, iova);
+            }
         }
     }
 

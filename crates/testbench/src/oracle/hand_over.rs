@@ -48,6 +48,27 @@ impl Oracle {
         kept
     }
 
+    /// `master` goes on to reach `memory`, by its physical addresses, through tables that start at `root`. All domains and
+    /// processes come before. Returns the number of that space.
+    pub fn keep(
+        &mut self,
+        master: usize,
+        root: u64,
+        shape: Shape,
+        memory: std::ops::Range<u64>,
+    ) -> usize {
+        let number = self.spaces.len();
+        self.spaces.push(SpaceState { root, shape, ..SpaceState::default() });
+        self.kept_spaces += 1;
+        self.map_begins(number, memory.clone(), memory.start, true);
+        self.map_ends(number, memory, true);
+        if let Some(master) = self.masters.get_mut(master) {
+            let useful = Useful { now: Use::Kept(number), ..Useful::default() };
+            master.uses.insert(None, useful);
+        }
+        number
+    }
+
     /// A domain of the new kernel, in place of one of the old.
     pub fn renew_domain(&mut self, domain: usize, root: u64, shape: Shape) {
         let Some(space) = self.spaces.get_mut(domain).filter(|_| domain < self.domains) else {

@@ -35,12 +35,15 @@ pub struct Shape {
     pub group: u64,
     /// Hardware marks what is written.
     pub dirty: bool,
+    /// Hardware marks what is accessed.
+    pub accessed: bool,
 }
 
 /// Stage 1, 4 KiB.
 impl Default for Shape {
     fn default() -> Self {
-        Self { stage_2: false, unit: PAGE, uncut: [2 << 20, 0], group: 0, dirty: false }
+        let uncut = [2 << 20, 0];
+        Self { stage_2: false, unit: PAGE, uncut, group: 0, dirty: false, accessed: false }
     }
 }
 
@@ -60,7 +63,8 @@ impl Shape {
         // A guest's entry says nothing of substreams here.
         let stage_2 = tables.stage_2 || tables.over.is_some();
         let unit = scenario.unit(domain);
-        Self { stage_2, unit, uncut, group, dirty: tables.dirty }
+        let (dirty, accessed) = (tables.dirty, tables.access_flags);
+        Self { stage_2, unit, uncut, group, dirty, accessed }
     }
 }
 
@@ -82,6 +86,9 @@ pub(super) struct SpaceState {
     /// Pages that were written since they were clean; and those that who reads that now must be told.
     pub(super) written: BTreeSet<u64>,
     pub(super) owed: Vec<u64>,
+    /// The same of what was accessed.
+    pub(super) touched: BTreeSet<u64>,
+    pub(super) owed_touched: Vec<u64>,
     /// What is being unmapped by who must be told of all that is written there.
     pub(super) taking: Vec<Range<u64>>,
     /// Where pages led that are mapped no more.
@@ -314,6 +321,7 @@ impl Oracle {
             } else if let Some(page) = space.pages.remove(&iova) {
                 // Who unmaps without asking does not want to know.
                 space.written.remove(&iova);
+                space.touched.remove(&iova);
                 space.gone.insert(iova, page.pa);
             }
         }

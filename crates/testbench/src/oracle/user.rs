@@ -18,7 +18,7 @@ pub enum Use {
     Domain(usize),
     /// The process with this index.
     Process(usize),
-    /// What a kernel before this one had given it: the space with this number.
+    /// What a kernel before this one had given it, or firmware: the space with this number.
     Kept(usize),
 }
 

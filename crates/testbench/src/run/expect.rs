@@ -91,13 +91,15 @@ impl Run<'_> {
 
 /// What a read must have brought, of a device or of what devices wrote, and a question as its answer.
 pub(super) fn read(action: &Action, done: &Done) -> Option<Wrong> {
-    if let Action::Dirty { expect: Some(expect), .. } | Action::Take { expect: Some(expect), .. } =
-        action
+    if let Action::Dirty { expect: Some(expect), .. }
+    | Action::Accessed { expect: Some(expect), .. }
+    | Action::Take { expect: Some(expect), .. } = action
     {
+        let how = if matches!(action, Action::Accessed { .. }) { "accessed" } else { "written" };
         let pages = |(start, bytes): &(u64, u64)| (*start..*start + *bytes).step_by(0x1000);
         let found: Vec<u64> = done.reported.iter().flat_map(pages).collect();
         return (found != *expect).then(|| {
-            let text = format!("expected {expect:#x?} to have been written, got {found:#x?}");
+            let text = format!("expected {expect:#x?} to have been {how}, got {found:#x?}");
             Wrong::new(EXPECTATION, "what the scenario expects happens", text)
         });
     }

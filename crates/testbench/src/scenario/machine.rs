@@ -367,6 +367,13 @@ impl Check<'_> {
                     format_args!("devices there are {}", names.join(", ")),
                 );
             }
+            if self.can.quirks == Support::Never && master.keep.is_some() {
+                self.lacks(
+                    master.places.of("keep"),
+                    format_args!("master \"{name}\" is kept from firmware"),
+                    "leave keep out",
+                );
+            }
             if master.streams.len() > self.can.streams_per_master {
                 self.lacks(
                     master.places.of("streams"),
@@ -432,6 +439,12 @@ impl Check<'_> {
             {
                 let at = Position { line: step.line, column: 1 };
                 self.lacks(at, what, "there are no substreams");
+            }
+            if self.can.quirks == Support::Never
+                && matches!(step.action, Action::CommandError { .. })
+            {
+                let at = Position { line: step.line, column: 1 };
+                self.lacks(at, "a command error", "leave it out");
             }
             let (iova, length) = match &step.action {
                 Action::Write { iova, data, .. } => (*iova, data.len() as u64),

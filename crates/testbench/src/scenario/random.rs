@@ -70,6 +70,8 @@ pub struct Weights {
     pub defer: u32,
     /// A device with ATS answers in time no more; or it is reset, and used again.
     pub mute: u32,
+    /// Make a command queue stop at a command.
+    pub command_error: u32,
     /// Let another kernel take over, or end what it took over.
     pub hand_over: u32,
 }
@@ -110,6 +112,7 @@ impl Weights {
             + self.replug
             + self.defer
             + self.mute
+            + self.command_error
             + self.hand_over
     }
 }
@@ -141,6 +144,7 @@ impl Default for Weights {
             replug: 0,
             defer: 0,
             mute: 0,
+            command_error: 0,
             hand_over: 0,
         }
     }

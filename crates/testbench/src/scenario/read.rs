@@ -68,15 +68,17 @@ fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenar
             "the scenario has no instance; write for example [[instance]] name = \"smmu0\"",
         );
     }
+    let memories = things(&fields, "memory", &mut names.memories, memory);
     let masters = things(&fields, "master", &mut names.masters, |fields, name| {
-        master(fields, name, &names.instances, &instances)
+        let keep = keep(fields, &names.memories, &memories);
+        Master { keep, ..master(fields, name, &names.instances, &instances) }
     });
+    kept_alone(source, &instances, &masters);
     streams_are_disjoint(source, &instances, &masters);
     let domains = domains(&fields, &mut names.domains, &instances);
     let processes = things(&fields, "process", &mut names.processes, |fields, name| {
         process(fields, name, &names.domains, cpu_asid_bits)
     });
-    let memories = things(&fields, "memory", &mut names.memories, memory);
 
     let mut scenario = Scenario {
         file: file.to_owned(),
@@ -481,8 +483,46 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
         pri,
         response_pasid,
         overrides,
+        keep: None,
         device: fields.word("device", &devices).unwrap_or_default(),
         places: fields.places(),
+    }
+}
+
+/// Leaves of tables of any granule.
+const KEPT_UNIT: u64 = 64 << 10;
+
+/// The memory that firmware left a master to reach.
+fn keep(fields: &Fields<'_>, names: &[String], memories: &[Memory]) -> Option<usize> {
+    let value = fields.get("keep")?;
+    let name = fields.text("keep", value)?;
+    let Some(index) = names.iter().position(|known| known == name) else {
+        fields.wrong(value, unknown("memory", name, names, &[]));
+        return None;
+    };
+    let memory = memories.get(index)?;
+    let fits = |bytes: u64| bytes.is_multiple_of(KEPT_UNIT);
+    if !memory.at.is_some_and(fits) || !fits(memory.size) {
+        let what = "needs a size and an address (at) that are multiples of \"64K\"";
+        fields.wrong(value, format!("memory \"{name}\", which {} keeps, {what}", fields.what));
+        return None;
+    }
+    Some(index)
+}
+
+/// What firmware leaves working neither waits nor keeps translations.
+fn kept_alone(source: &Source<'_>, instances: &[Instance], masters: &[Master]) {
+    for master in masters.iter().filter(|it| it.keep.is_some()) {
+        let forced = instances.get(master.instance).is_some_and(|it| it.forced_stalls);
+        if forced || master.stalls || master.ats || master.substream_bits != 0 {
+            source.wrong_at(
+                master.places.of("keep"),
+                format!(
+                    "master \"{}\" is kept from firmware; leave out its substream-bits, stalls and ats",
+                    master.name
+                ),
+            );
+        }
     }
 }
 
@@ -587,8 +627,10 @@ fn memory(fields: &Fields<'_>, name: String) -> Memory {
         }
         Some(align)
     });
+    let at = fields.get("at").and_then(|value| fields.multiple("at", PAGE, value));
     Memory {
         name,
+        at,
         // Without a size, nothing leaves it: later messages would only confuse.
         size: size.unwrap_or(1 << 48),
         align: align.unwrap_or(PAGE),

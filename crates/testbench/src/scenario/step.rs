@@ -14,7 +14,9 @@ use std::cell::Cell;
 use super::error::did_you_mean;
 use super::read::{Names, lookup};
 use super::source::Fields;
-use super::{Action, Change, PAGE, Random, Scenario, Step, Substream, Target, Weights};
+use super::{
+    Action, Change, CommandError, PAGE, Random, Scenario, Step, Substream, Target, Weights,
+};
 use dma::Before;
 
 /// IOVA of a random workload's window, if it is not given: it fits into every domain.
@@ -25,7 +27,7 @@ const LONGEST: u64 = crate::bench::POOL_BYTES / PAGE;
 
 type Read = fn(&Reader<'_>, &Fields<'_>) -> Option<Action>;
 
-const ACTIONS: [(&str, Read); 33] = [
+const ACTIONS: [(&str, Read); 36] = [
     ("attach", |reader, fields| reader.attach(fields)),
     ("detach", |reader, fields| reader.detach(fields)),
     ("bind", |reader, fields| reader.bind(fields)),
@@ -44,6 +46,7 @@ const ACTIONS: [(&str, Read); 33] = [
     ("invalidate-all", |reader, fields| reader.invalidate_all(fields)),
     ("reclaim", |reader, fields| reader.reclaim(fields)),
     ("dirty", |reader, fields| reader.dirty(fields)),
+    ("accessed", |reader, fields| reader.accessed(fields)),
     ("process-map", |reader, fields| reader.process_map(fields)),
     ("process-unmap", |reader, fields| reader.process_unmap(fields)),
     ("write", |reader, fields| reader.write(fields)),
@@ -55,6 +58,8 @@ const ACTIONS: [(&str, Read); 33] = [
     ("stop", |reader, fields| reader.stop(fields)),
     ("mute", |reader, fields| reader.mute(fields)),
     ("readmit", |reader, fields| reader.readmit(fields)),
+    ("claim", |reader, fields| reader.claim(fields)),
+    ("command-error", |reader, fields| reader.command_error(fields)),
     ("expect-fault", |reader, fields| reader.expect_fault(fields)),
     ("expect-blocked", |reader, fields| reader.expect_blocked(fields)),
     ("expect-data", |reader, fields| reader.expect_data(fields)),
@@ -214,6 +219,27 @@ impl Reader<'_> {
         Some(Action::Change { instance, change })
     }
 
+    fn claim(&self, fields: &Fields<'_>) -> Option<Action> {
+        let master = self.master(fields)?;
+        let it = self.scenario.masters.get(master)?;
+        if it.keep.is_none() {
+            let message = format!("firmware left nothing of master \"{}\"; give it keep", it.name);
+            fields.source.wrong_at(fields.places().of("master"), message);
+            return None;
+        }
+        Some(Action::Claim { master })
+    }
+
+    fn command_error(&self, fields: &Fields<'_>) -> Option<Action> {
+        let value = fields.need("instance", "\"smmu0\"")?;
+        let instance = lookup(fields, "instance", &self.names.instances, value)?;
+        let error = fields.word("error", &CommandError::WORDS);
+        if error.is_none() && fields.get("error").is_none() {
+            fields.need("error", "\"illegal\"");
+        }
+        Some(Action::CommandError { instance, error: error? })
+    }
+
     fn mute(&self, fields: &Fields<'_>) -> Option<Action> {
         let late = fields.flag("late").unwrap_or(false);
         Some(Action::Mute { master: self.keeping(fields)?, late })
@@ -311,6 +337,7 @@ fn weights(fields: Fields<'_>) -> Option<Weights> {
         replug: weight("replug", default.replug),
         defer: weight("defer", default.defer),
         mute: weight("mute", default.mute),
+        command_error: weight("command-error", default.command_error),
         hand_over: weight("hand-over", default.hand_over),
     };
     if weights.always() == 0 {

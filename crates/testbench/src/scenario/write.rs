@@ -127,6 +127,9 @@ fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
     key(out, "pri", it.pri, false)?;
     key(out, "response-pasid", it.response_pasid, false)?;
     super::attributes::write(out, &it.overrides)?;
+    if let Some(keep) = it.keep {
+        writeln!(out, "keep = {}", name(&scenario.memories, keep, |it| &it.name))?;
+    }
     if it.device != Device::default() {
         writeln!(out, "device = {}", quoted(it.device.name()))?;
     }
@@ -156,6 +159,9 @@ fn memory(out: &mut String, it: &Memory) -> fmt::Result {
     writeln!(out, "\n[[memory]]\nname = {}\nsize = {}", quoted(&it.name), bytes(it.size))?;
     if it.align != PAGE {
         writeln!(out, "align = {}", bytes(it.align))?;
+    }
+    if let Some(at) = it.at {
+        writeln!(out, "at = {at:#x}")?;
     }
     match it.fill {
         Some(fill) => writeln!(out, "fill = {fill:#04x}"),
@@ -267,6 +273,12 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
             written(out, expect.as_deref())?;
             writeln!(out, " }}")
         }
+        Action::Accessed { domain: of, iova, length, expect } => {
+            let (of, range) = (domain(*of), range(*iova, *length));
+            write!(out, "accessed = {{ domain = {of}, {range}")?;
+            written(out, expect.as_deref())?;
+            writeln!(out, " }}")
+        }
         Action::Take { domain: of, iova, length, expect } => {
             let (of, range) = (domain(*of), range(*iova, *length));
             write!(out, "unmap = {{ domain = {of}, {range}, dirty = true")?;
@@ -327,6 +339,12 @@ fn step(out: &mut String, step: &Step, scenario: &Scenario) -> fmt::Result {
         Action::ExpectBlocked { master, substream } => {
             writeln!(out, "expect-blocked = {{ master = {} }}", user(*master, *substream))
         }
+        Action::Claim { master: of } => writeln!(out, "claim = {{ master = {} }}", master(*of)),
+        Action::CommandError { instance, error } => {
+            let (of, error) =
+                (name(&scenario.instances, *instance, |it| &it.name), quoted(error.name()));
+            writeln!(out, "command-error = {{ instance = {of}, error = {error} }}")
+        }
         Action::ExpectData { memory: index, offset, data: what } => {
             let (what, of) = (data(what), memory(*index));
             writeln!(out, "expect-data = {{ memory = {of}, offset = {offset:#x}, data = {what} }}")
@@ -370,6 +388,7 @@ fn random(out: &mut String, it: &Random) -> fmt::Result {
             ("replug", all.replug, Some(usual.replug)),
             ("defer", all.defer, Some(usual.defer)),
             ("mute", all.mute, Some(usual.mute)),
+            ("command-error", all.command_error, Some(usual.command_error)),
             ("hand-over", all.hand_over, Some(usual.hand_over)),
         ];
         let written = weights.iter().filter(|(_, weight, usual)| Some(*weight) != *usual);

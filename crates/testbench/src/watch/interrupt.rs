@@ -272,6 +272,11 @@ impl Observer for Bench {
             self.interrupting(watch, |bench| bench.interrupt_for_pages(chosen));
             return;
         }
+        if interruptible && watch.depth == 0 && watch.asks && watch.rng.u8(..) < 64 {
+            let chosen = watch.rng.usize(..);
+            self.interrupting(watch, |bench| bench.interrupt_to_ask(chosen));
+            return;
+        }
         // It is while somebody else changes tags and contexts that an unmap is most likely to miss something.
         let changing = watch.oracle.is_any_changing();
         if interruptible && watch.depth == 0 && watch.rng.u8(..) < if changing { 16 } else { 4 } {

@@ -40,9 +40,25 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
         }
     }
 
+    /// As [`Run::fill`], of commands that nobody judges.
+    pub(in crate::command_queue) fn fill_unjudged(
+        &mut self,
+        commands: &mut impl Iterator<Item = Command>,
+        count: u64,
+    ) {
+        commands.take(count as usize).for_each(|command| self.push_unjudged(command));
+    }
+
     /// The next command, for a slot before the end.
     #[inline(always)]
     pub(in crate::command_queue) fn push(&mut self, command: Command) {
+        // All that is given comes by here; what ends batches was judged when it was made.
+        self.lane.judge.accept(&command);
+        self.push_unjudged(command);
+    }
+
+    #[inline(always)]
+    fn push_unjudged(&mut self, command: Command) {
         if let Some(slot) = at(self.slots, self.next) {
             write(slot, command);
         }
@@ -63,7 +79,7 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
             }
         } else {
             while self.next != end {
-                self.push(lane.sync(self.next + 1));
+                self.push_unjudged(lane.sync(self.next + 1));
             }
         }
         // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.

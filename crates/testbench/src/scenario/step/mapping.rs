@@ -129,6 +129,20 @@ impl Reader<'_> {
         Some(Action::Dirty { domain, iova, length, expect })
     }
 
+    pub(super) fn accessed(&self, fields: &Fields<'_>) -> Option<Action> {
+        let range = self.range(fields);
+        let expect = written(fields)?;
+        let (domain, iova, length) = range?;
+        if self.scenario.domains.get(domain).is_some_and(|domain| !domain.tables.access_flags) {
+            let name = self.scenario.space(domain);
+            let message = format!(
+                "nobody marks what is accessed in domain \"{name}\"; write access-flags = true in it"
+            );
+            fields.source.wrong_at(fields.places().of("domain"), message);
+        }
+        Some(Action::Accessed { domain, iova, length, expect })
+    }
+
     /// Hardware must mark what is written in `domain`.
     fn is_marked(&self, fields: &Fields<'_>, domain: usize) {
         if self.scenario.domains.get(domain).is_some_and(|domain| !domain.tables.dirty) {
