@@ -3,14 +3,15 @@
 
 use std::ops::Range;
 
-use super::{Oracle, PAGE, Page, Rule, User};
+use super::{Oracle, PAGE, Page, Power, Rule, User};
 
 impl Oracle {
     /// Memory was written through a page, by an access that is over. While things are changing it is not known by
     /// which page.
     pub(super) fn wrote(&mut self, user: User, iova: u64) {
         let Some(state) = self.masters.get(user.master) else { return };
-        if state.is_changing() {
+        // Nor what passes while the SMMU is off.
+        if state.is_changing() || self.power(state.instance) != Power::On {
             return;
         }
         let Some(space) = self.space(self.using(user)) else { return };
@@ -34,7 +35,8 @@ impl Oracle {
     /// Memory was accessed through a page, by an access that is over, as in [`Oracle::wrote`].
     pub(super) fn touched(&mut self, user: User, iova: u64) {
         let Some(state) = self.masters.get(user.master) else { return };
-        if state.is_changing() {
+        // Nor what passes while the SMMU is off.
+        if state.is_changing() || self.power(state.instance) != Power::On {
             return;
         }
         let Some(space) = self.space(self.using(user)) else { return };
