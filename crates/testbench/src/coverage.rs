@@ -243,6 +243,7 @@ pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
             "resume",
             "reset",
             "replug",
+            "hand-over",
             "claim",
             "command error",
         ],

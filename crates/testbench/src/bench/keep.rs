@@ -135,27 +135,32 @@ impl Bench {
     pub(super) fn know_kept(&mut self) {
         let all: Vec<_> = self.scenario.kept().collect();
         for (master, memory) in all {
-            let instance = instance_of(&self.scenario, master);
-            let Some(stream) = self.kept_streams(master).first().copied() else { continue };
+            let Some((_, root, shape)) = self.as_left(master, 0) else { continue };
             let mut watch = self.watch();
-            let ste = watch.entry(instance, stream.0);
-            let stage_2 = ste.config() == config::STAGE_2;
-            // It has one context, without substreams.
-            let word = |at: u64| {
-                self.world.machine().ram().read64(ste.s1_context_ptr() + 8 * at).unwrap_or(0)
-            };
-            let context = (!stage_2).then(|| Cd([0, 1, 2, 3, 4, 5, 6, 7].map(word)));
-            // The fields have 16 bits.
-            let asid = context.map_or(0, |cd| cd.asid() as u16);
-            let root = context.map_or(ste.s2_ttb(), |cd| cd.ttb0());
-            let has_vmids = self.scenario.instances.get(instance).is_some_and(|it| it.stage_2);
-            let vmid = if has_vmids { ste.s2_vmid() as u16 } else { 0 };
-            let shape = Shape { stage_2, ..Shape::default() };
             let space = watch.oracle.keep(master, root, shape, memory);
-            watch.kept_tags.push(OwnedTag { space, instance, vmid, asid, shared: false });
             drop(watch);
             self.kept().push(Kept { master, space, domain: None });
         }
+    }
+
+    /// What the entry of a master says that nobody has claimed: the tag, which may become another when a process needs it;
+    /// the root of its tables, and their shape.
+    fn as_left(&self, master: usize, space: usize) -> Option<(OwnedTag, u64, Shape)> {
+        let instance = instance_of(&self.scenario, master);
+        let stream = self.kept_streams(master).first().copied()?;
+        let ste = self.watch().entry(instance, stream.0);
+        let stage_2 = ste.config() == config::STAGE_2;
+        // It has one context, without substreams.
+        let word =
+            |at: u64| self.world.machine().ram().read64(ste.s1_context_ptr() + 8 * at).unwrap_or(0);
+        let context = (!stage_2).then(|| Cd([0, 1, 2, 3, 4, 5, 6, 7].map(word)));
+        // The fields have 16 bits.
+        let asid = context.map_or(0, |cd| cd.asid() as u16);
+        let root = context.map_or(ste.s2_ttb(), |cd| cd.ttb0());
+        let has_vmids = self.scenario.instances.get(instance).is_some_and(|it| it.stage_2);
+        let vmid = if has_vmids { ste.s2_vmid() as u16 } else { 0 };
+        let shape = Shape { stage_2, ..Shape::default() };
+        Some((OwnedTag { space, instance, vmid, asid, shared: false }, root, shape))
     }
 
     /// The driver of a device that firmware left working takes it over. It works as before.
@@ -169,6 +174,7 @@ impl Bench {
         let unclaimed = |kept: &Kept| kept.master == master && kept.domain.is_none();
         let Some(at) = self.kept().iter().position(unclaimed) else { return nothing };
         let name = self.scenario.masters.get(master).map_or("?", |it| &*it.name);
+        let known = self.as_left(master, self.kept()[at].space).map(|(tag, ..)| tag);
         let operands = || trace::args([("master", name.into())]);
         let taken =
             self.traced("call", "take_kept", operands, || self.iommu.take_kept(&smmu, stream));
@@ -178,15 +184,11 @@ impl Bench {
         };
         let tags: Vec<OwnedTag> =
             domain.targets().iter().map(|target| self.tag(self.kept()[at].space, target)).collect();
-        let space = self.kept()[at].space;
         self.kept()[at].domain = Some(domain);
         let owned = self.tags();
         self.look(|watch| {
             watch.collect(&self.world);
-            let known: Vec<OwnedTag> =
-                watch.kept_tags.iter().filter(|tag| tag.space == space).copied().collect();
-            watch.kept_tags.retain(|tag| tag.space != space);
-            if known != tags {
+            if known.as_slice() != tags.as_slice() {
                 watch.refuse(format_args!("{name} has {tags:?}, and was kept with {known:?}"));
             }
             watch.check_tags(&self.world, &owned, &self.widths());
@@ -221,13 +223,21 @@ impl Bench {
         })
     }
 
-    /// The tags of what was claimed.
+    /// The tags of what firmware left working, claimed or not.
     pub(super) fn tags_of_kept(&self) -> Vec<OwnedTag> {
         let mut tags = Vec::new();
+        let mut left = Vec::new();
         for kept in self.kept().iter() {
-            let targets = kept.domain.iter().flat_map(|domain| domain.targets());
-            tags.extend(targets.map(|target| self.tag(kept.space, &target)));
+            let Some(domain) = &kept.domain else {
+                left.push((kept.master, kept.space));
+                continue;
+            };
+            tags.extend(domain.targets().iter().map(|target| self.tag(kept.space, target)));
         }
+        tags.extend(left.into_iter().filter_map(|(master, space)| {
+            let (tag, ..) = self.as_left(master, space)?;
+            Some(tag)
+        }));
         tags
     }
 }

@@ -118,17 +118,18 @@ impl Bench {
 
     /// What accesses of a master are put through.
     fn stages(&self, oracle: &Oracle, user: User) -> Stages {
+        // Also what a kernel left that is no more.
         let tables = |user| {
             let space = oracle.space(oracle.using(user))?;
-            self.scenario.domains.get(space).map(|domain| domain.tables)
+            Some((oracle.over(space).is_some(), oracle.shape(space).stage_2))
         };
         let instance = self.scenario.masters.get(user.master).map(|it| it.instance);
         let instance = instance.and_then(|it| self.scenario.instances.get(it));
         let has_stage_1 = instance.is_some_and(|it| it.stage_1);
         // Where the stream is one of stage 2, so are its substreams, which it refuses.
         match tables(user).or(tables(User::from(user.master))) {
-            Some(tables) if tables.over.is_some() => Stages::Both,
-            Some(tables) if tables.stage_2 => Stages::Second,
+            Some((true, _)) => Stages::Both,
+            Some((false, true)) => Stages::Second,
             None if !has_stage_1 => Stages::Second,
             _ => Stages::First,
         }
