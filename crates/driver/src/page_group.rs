@@ -14,6 +14,7 @@ use core::fmt;
 use smmuv3_formats::{Command, PageRequest, StreamId, SubstreamId};
 
 use crate::answer::{self, BATCH, Batch};
+use crate::devices::is_of_device;
 use crate::error::{Failure, InstanceId};
 use crate::fault::Report;
 use crate::features::Features;
@@ -166,14 +167,6 @@ fn has_pasid(features: &Features, group: Group) -> bool {
     group.pasid.is_none_or(within)
 }
 
-/// Whether a group can be answered: commands must not name streams and PASIDs that an instance does not have, which it
-/// may take for others (§4).
-pub(crate) fn can_answer(features: &Features, group: Group, with_pasid: bool) -> bool {
-    let pasid = group.pasid.filter(|_| with_pasid).map_or(0, |pasid| pasid.0);
-    u64::from(group.stream.0) >> features.implemented_sid_bits() == 0
-        && pasid >> features.ssid_bits == 0
-}
-
 /// Reports at most `budget` requests of an instance; whether more are waiting.
 pub(crate) fn drain<P: Platform>(
     core: &Shared<Core<P>>,
@@ -304,7 +297,7 @@ impl<P: Platform> Handler<'_, P> {
             return Next::Answerable;
         }
         // Before anything of the record is kept, since it may have to come again.
-        let handle = match page.last && can_answer(features, group, with_pasid) {
+        let handle = match page.last && group.is_answerable(features, with_pasid) {
             true => match gather.pending.insert(gather::key(group, with_pasid)) {
                 Some(handle) => Some(handle),
                 None => return self.without_room(page, known, with_pasid),
@@ -428,11 +421,11 @@ pub(crate) fn end<P: Platform>(
         named && master.streams.contains(&group.stream)
     };
     let with_pasid = master.response_pasid;
-    let said = |group| {
-        let answer = answer.filter(|_| can_answer(instance.features(), group, with_pasid));
+    let said = |group: Group| {
+        let answer = answer.filter(|_| group.is_answerable(instance.features(), with_pasid));
         answer.map(|answer| command(core, group, answer, with_pasid))
     };
-    let mut batch = Batch::new();
+    let (mut batch, mut result) = (Batch::new(), Ok(()));
 
     // What nobody has read asks for nothing any more. Whatever is read before that is handed out by then.
     let mut unread = queue.unread(platform, instance.mmio()).map_err(failure)?;
@@ -440,7 +433,7 @@ pub(crate) fn end<P: Platform>(
         queue.revise(platform, &mut unread, BATCH, &mut |record| match Request::read(&record) {
             Request::Page(page) if record != OVER && ours(&page.group) => {
                 let group = page.group;
-                let due = page.last && can_answer(instance.features(), group, with_pasid);
+                let due = page.last && group.is_answerable(instance.features(), with_pasid);
                 // Once, however often it ends: with those that are pending, but where there is no room for it.
                 let pending = &gather.pending;
                 if due
@@ -454,18 +447,23 @@ pub(crate) fn end<P: Platform>(
             // It is news all the same.
             _ => false,
         });
-        batch.carry_out(platform, instance)?;
+        match batch.carry_out(platform, instance) {
+            Err(what) if instance.commands().has_failed() => return Err(what),
+            // Consumption is all that counts (§4.2), and those that wait are answered whatever became of these.
+            Err(what) if is_of_device(&what) => {}
+            given => result = result.and(given),
+        }
     }
     gather.forget(platform, ours);
     let which = |key| ours(&gather::group(key).0);
     let Some(answer) = answer else {
         gather.pending.sweep(|| platform.relax(), which, |_, _| ());
-        return Ok(());
+        return result;
     };
     let code = answer as u8;
     answer::give_all(platform, instance, &gather.pending, which, code, answers(core))?;
     // Also what others have answered just now.
-    instance.commands().settle(platform, instance.mmio())
+    result.and(instance.commands().settle(platform, instance.mmio()))
 }
 
 /// Gives the queue, empty, to an SMMU that is being reset. The groups whose end nobody has read wait for an answer until it
@@ -480,7 +478,7 @@ pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
         {
             let standing = Standing::find(platform, instance.streams(), page.group.stream);
             let (Standing::Known { with_pasid } | Standing::Unknown { with_pasid }) = standing;
-            let answerable = can_answer(instance.features(), page.group, with_pasid);
+            let answerable = page.group.is_answerable(instance.features(), with_pasid);
             if answerable && !is_pending(instance, page.group, with_pasid) {
                 // Without room it is of a device that asks for more than it may.
                 let _ = gather.pending.insert(gather::key(page.group, with_pasid));

@@ -11,6 +11,8 @@ use smmuv3_formats::Opcode;
 use smmuv3_formats::command::PriResp;
 use smmuv3_formats::{Command, Iova, PageRequest, Ste, StreamId, SubstreamId};
 
+#[cfg(feature = "alloc")]
+use crate::features::Features;
 use crate::stream_table::StreamTable;
 
 /// A page that a device asks for.
@@ -102,6 +104,15 @@ impl Request {
 }
 
 impl Group {
+    /// Whether a group can be answered: commands must not name streams and PASIDs that an instance does not have, which it
+    /// may take for others (§4).
+    #[cfg(feature = "alloc")]
+    pub(crate) fn is_answerable(&self, features: &Features, with_pasid: bool) -> bool {
+        let pasid = self.pasid.filter(|_| with_pasid).map_or(0, |pasid| pasid.0);
+        u64::from(self.stream.0) >> features.implemented_sid_bits() == 0
+            && pasid >> features.ssid_bits == 0
+    }
+
     /// The group that `command` answers, how, and whether with the PASID; `None` for other commands.
     #[cfg(feature = "alloc")]
     pub(crate) fn read(command: Command) -> Option<(Self, Answer, bool)> {

@@ -94,9 +94,13 @@ impl Pending {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Whether one of which `which` says so waits for an answer, or for room for the one that was given.
+    /// Whether one of which `which` says so waits for an answer, or for room for the one that was given. One whose command
+    /// is being placed does not: hardware may have carried it out by now, and its numbers may be another's already.
     pub(crate) fn waits(&self, which: impl Fn(Key) -> bool) -> bool {
-        let waits = |slot: &Slot| slot.state.load(Ordering::Acquire) & CODES >= WAITING;
+        let waits = |slot: &Slot| {
+            let code = slot.state.load(Ordering::Acquire) & CODES;
+            code >= WAITING && code != GIVING
+        };
         self.slots.iter().any(|slot| waits(slot) && which(slot.key()))
     }
 

@@ -305,7 +305,8 @@ impl<'a> Workload<'a> {
         // With descriptors of 52 bits, all that is cached is shared alike.
         let narrow = domain.input_bits <= 48 && tables.output_bits <= 48;
         if tables.forced_types && all && narrow {
-            kinds.push(MemoryKind::AsStage1);
+            // Few domains can have it.
+            kinds.extend([MemoryKind::AsStage1; 4]);
         }
         if !tables.stage_2 {
             rights.push(Rights::Privileged);

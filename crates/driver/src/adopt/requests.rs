@@ -13,11 +13,9 @@ use super::Remains;
 use crate::error::Failure;
 use crate::features::Features;
 use crate::instance::Instance;
-use crate::page_group::can_answer;
 use crate::page_request::{Answer, Group, Request, Standing};
 use crate::platform::{Mmio, Platform};
 use crate::queue::Size;
-use crate::shared::NoMemory;
 
 /// The queue that they are in.
 #[derive(Debug)]
@@ -29,24 +27,31 @@ pub(crate) struct OldRequests {
 }
 
 impl OldRequests {
-    /// What `register` says of it; `None` where it is in no memory that could be read.
+    /// What `register` says of it; `None` where it is in no memory that could be read,
+    /// or there is none for a list of them.
     pub(super) fn find(
         register: PriqBase,
         features: &Features,
         memory: &dyn Remains,
-    ) -> Result<Option<Self>, NoMemory> {
+    ) -> Option<Self> {
+        // They are read again once PRIQEN is 0: where the SMMU does not snoop, caches may show what was there before.
+        if !features.coherent {
+            return None;
+        }
         // The field has five bits, and the SMMU caps it (§2.4).
         let log2 = (register.log2size() as u32).min(features.page_request_queue_log2);
-        let Some(size) = Size::new(log2) else { return Ok(None) };
+        let size = Size::new(log2)?;
         let (base, bytes) = (register.addr(), size.entries() * PAGE_REQUEST_BYTES as u64);
         let end = base.checked_add(bytes).filter(|_| base.is_multiple_of(bytes.max(32)));
-        let Some(end) = end else { return Ok(None) };
+        let end = end?;
         if (base..end).step_by(8).any(|pa| memory.read(pa).is_none()) {
-            return Ok(None);
+            return None;
         }
         let mut ended = Vec::new();
-        ended.try_reserve_exact(size.entries() as usize).map_err(|_| NoMemory)?;
-        Ok(Some(Self { base, size, ended }))
+        if ended.try_reserve_exact(size.entries() as usize).is_err() {
+            return None;
+        }
+        Some(Self { base, size, ended })
     }
 
     /// Reads them, once PRIQEN is acknowledged as 0, and before its registers are written. Each group once, however often it
@@ -69,7 +74,7 @@ impl OldRequests {
             let (Standing::Known { with_pasid } | Standing::Unknown { with_pasid }) = standing;
             let pasid = page.group.pasid.filter(|_| with_pasid);
             let group = Group { pasid, ..page.group };
-            let due = page.last && can_answer(features, group, with_pasid);
+            let due = page.last && group.is_answerable(features, with_pasid);
             if due && self.ended.len() < self.ended.capacity() {
                 self.ended.push(group);
             }

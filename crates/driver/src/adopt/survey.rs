@@ -15,7 +15,6 @@ use smmuv3_formats::{CD_BYTES, Cd, L1Cd, L1Std, STE_BYTES, Ste, StreamId};
 
 use super::OldRequests;
 use crate::features::Features;
-use crate::shared::NoMemory;
 use crate::stream_table::Split;
 
 /// Memory that whoever had the SMMU before left, and which of its streams are to go on.
@@ -244,10 +243,8 @@ pub(crate) fn survey(
     survey.streams()?;
     survey.disjoint()?;
     let mut found = survey.found;
-    if let Some(register) = running.requests {
-        let requests = OldRequests::find(register, features, memory);
-        found.requests = requests.map_err(|NoMemory| AdoptError::NoMemory)?;
-    }
+    let requests = running.requests;
+    found.requests = requests.and_then(|register| OldRequests::find(register, features, memory));
     found.tags.sort_unstable();
     found.tags.dedup();
     Ok(found)
@@ -370,7 +367,7 @@ impl Survey<'_> {
         list.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
         list.push(stream);
         let (stage_1, stage_2) = (ste.config() & 0b001 != 0, ste.config() & 0b010 != 0);
-        if (stage_1 || stage_2) && self.features.ats && ste.eats() != 0 {
+        if (stage_1 || stage_2) && self.implementation.idr0.ats() && ste.eats() != 0 {
             return Err(AdoptError::Ats { stream });
         }
         if stage_2 {

@@ -100,7 +100,7 @@ impl<P: Platform> Instance<P> {
             self.write_cr0(platform, cr0)?;
         }
         self.wire(platform)?;
-        if self.features.ats {
+        if self.features.registers.idr0.ats() {
             // As when it is started: no stream that goes on has devices that say what is translated.
             self.write_cr0(platform, cr0.with_atschk(true))?;
         }

@@ -164,8 +164,9 @@ impl<P: Platform> Instance<P> {
         }
 
         self.wire(platform)?;
-        if self.features.ats {
-            // Before anything translated may come, and never off again: it is no switch (§8.2).
+        if self.features.registers.idr0.ats() {
+            // Before anything translated may come, and never off again: it is no switch (§8.2). Also where the driver lets no
+            // device keep translations: else what one says is translated passes by blocked entries (§12.2).
             cr0 = cr0.with_atschk(true);
             self.write_cr0(platform, cr0)?;
         }
@@ -323,7 +324,8 @@ impl<P: Platform> Instance<P> {
     /// nothing (§4.2), and is found in no queue afterwards. Once CMDQEN is acknowledged as 0, CMDQ_CONS is final (§2.4).
     fn switch_off(&self, platform: &P) -> Result<(), EnableError> {
         let cr0 = Cr0(self.mmio.read32(Cr0::OFFSET));
-        if cr0.cmdqen() {
+        // What reads as all ones is not there.
+        if cr0.cmdqen() && cr0.0 != u32::MAX {
             // Tried, not required: being off matters more.
             let _ = self.write_cr0(platform, cr0.with_cmdqen(false));
         }

@@ -118,6 +118,11 @@ mod with_heap {
             }
 
             pub(crate) fn tell_of(&self, _: &P, _: StreamId) {}
+
+            #[cfg(feature = "nested")]
+            pub(crate) fn may_keep(&self, _: &P, _: StreamId) -> bool {
+                false
+            }
         }
 
         impl MasterState {

@@ -49,6 +49,10 @@ pub(crate) mod state {
             (None, None)
         }
 
+        pub(crate) fn leaves_nobody(&self) -> bool {
+            true
+        }
+
         pub(crate) fn emptied(&self) -> [Option<u16>; 2] {
             [None; 2]
         }

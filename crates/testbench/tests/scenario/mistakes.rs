@@ -26,7 +26,7 @@ fn each_mistake_in_a_step_is_named() {
         (r#"detach = {}"#, r#"detach has no master; write for example master = "nic""#),
         (
             r#"atach = {}"#,
-            r#"unknown action atach; actions are attach, detach, bind, unbind, release, replace, suspend, resume, reset, replug, hand-over, end-adoption, map, unmap, reclaim, dirty, process-map, process-unmap, write, read, answer, translate, ask, grant, stop, expect-fault, expect-blocked, expect-data, random (did you mean "attach"?)"#,
+            r#"unknown action atach; actions are attach, detach, bind, unbind, release, replace, suspend, resume, reset, replug, hand-over, end-adoption, map, unmap, unmap-deferred, invalidate-all, reclaim, dirty, accessed, process-map, process-unmap, write, read, answer, translate, ask, grant, stop, mute, readmit, claim, command-error, expect-fault, expect-blocked, expect-data, random (did you mean "attach"?)"#,
         ),
         (
             r#"note = "nothing""#,
