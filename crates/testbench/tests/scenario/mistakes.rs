@@ -30,7 +30,7 @@ fn each_mistake_in_a_step_is_named() {
         ),
         (
             r#"note = "nothing""#,
-            "this step does nothing; write one of attach, detach, bind, unbind, release, replace, suspend, resume, reset, replug, hand-over, end-adoption, map, unmap, reclaim, dirty, process-map, process-unmap, write, read, answer, translate, ask, grant, stop, expect-fault, expect-blocked, expect-data, random",
+            "this step does nothing; write one of attach, detach, bind, unbind, release, replace, suspend, resume, reset, replug, hand-over, end-adoption, map, unmap, unmap-deferred, invalidate-all, reclaim, dirty, accessed, process-map, process-unmap, write, read, answer, translate, ask, grant, stop, mute, readmit, claim, command-error, expect-fault, expect-blocked, expect-data, random",
         ),
         (
             r#"map = { domain = "d", iova = 0x800, memory = "rx" }"#,
@@ -54,7 +54,7 @@ fn each_mistake_in_a_step_is_named() {
         ),
         (
             r#"map = { domain = "d", iova = 0, memory = "tx", kind = "divice" }"#,
-            r#"unknown kind "divice" in map; it is one of "normal", "uncached", "device" (did you mean "device"?)"#,
+            r#"unknown kind "divice" in map; it is one of "normal", "uncached", "device", "write-through", "strict-device", "as-stage-1" (did you mean "device"?)"#,
         ),
         (
             r#"unmap = { domain = "d", iova = 0, length = 0 }"#,
