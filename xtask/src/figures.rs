@@ -69,7 +69,7 @@ const PEERS: [Peer; 52] = [
     peer("unmap 1 GiB of pages in one call", None, None, Some(0.2)),
     peer("map one 2 MiB block", Some(([322.0, 251.0], 13.1)), None, None),
     peer("unmap one 2 MiB block", Some(([292.0, 234.0], 12.3)), None, None),
-    peer("look up a random address", Some(([469.0, 450.0], 27.5)), Some([43.0, 34.0]), Some(60.0)),
+    peer("look up a random address", Some(([469.0, 450.0], 27.5)), Some([43.0, 34.0]), Some(56.0)),
     // As the same of 4 KiB pages, and 15 % more.
     peer("map 1 page: 16 KiB", None, None, Some(86.0)),
     peer("unmap 1 page: 16 KiB", None, None, Some(80.0)),
