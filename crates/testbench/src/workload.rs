@@ -19,8 +19,8 @@ pub struct Workload<'a> {
     /// Those of `random`, but 0 for what the scenario lacks the things for.
     weights: Weights,
     rng: fastrand::Rng,
-    /// Whether accesses may be unprivileged, so that what only privileged ones reach is worth an attempt.
-    unprivileged: bool,
+    /// Some of what is mapped is for privileged accesses only.
+    pub privilege: bool,
     /// Makes what devices write differ from what was written before.
     serial: u32,
     /// Pages that were accessed last, which devices tend to access again.
@@ -64,14 +64,7 @@ impl<'a> Workload<'a> {
             weights.hand_over = 0;
         }
         let rng = fastrand::Rng::with_seed(seed);
-        Self { scenario, random, weights, rng, unprivileged: true, serial: 0, hot: Vec::new() }
-    }
-
-    /// All accesses are taken for privileged ones, as QEMU takes them (its deviation `no-privilege`): nothing is mapped for
-    /// those alone.
-    #[must_use]
-    pub fn all_privileged(self) -> Self {
-        Self { unprivileged: false, ..self }
+        Self { scenario, random, weights, rng, privilege: true, serial: 0, hot: Vec::new() }
     }
 
     /// The next operation, and whether it is an attempt at something stale.
@@ -316,7 +309,7 @@ impl<'a> Workload<'a> {
         if tables.forced_types && all && narrow {
             kinds.push(MemoryKind::AsStage1);
         }
-        if !tables.stage_2 && self.unprivileged {
+        if !tables.stage_2 && self.privilege {
             rights.push(Rights::Privileged);
         }
         // At stage 2 only where all instances tell who executes.
