@@ -44,7 +44,8 @@ pub struct Options {
     /// A step that the driver leaves out.
     #[cfg(feature = "mutation")]
     pub mutation: Option<smmuv3::Mutation>,
-    /// Do not interrupt the driver in random steps, as machines other than the model cannot.
+    /// Random steps are as on machines other than the model: nothing interrupts the driver, and nothing is mapped for
+    /// privileged accesses only.
     pub undisturbed: bool,
     /// Do not look for the shortest trace of a failure.
     pub no_shrink: bool,

@@ -78,6 +78,23 @@ fn contiguous_on_the_model() {
     holds_on_the_model("contiguous");
 }
 
+/// Groups that lose a page, and blocks that are cut as their instances bear it: by the word that no TLB is to keep them on
+/// one (BBML 1), at once on both (BBML 2).
+#[test]
+fn contiguous_on_qemu() {
+    let Some(path) = common::qemu_or_skip() else { return };
+    let mut scenario = scenario("contiguous");
+    for seed in 1..=3 {
+        common::agree(path.clone(), &scenario, seed);
+    }
+    for instance in &mut scenario.instances {
+        instance.walks.bbml = 2;
+    }
+    for seed in 4..=6 {
+        common::agree(path.clone(), &scenario, seed);
+    }
+}
+
 #[test]
 fn invalidation_on_the_model() {
     holds_on_the_model("invalidation");

@@ -29,3 +29,19 @@ fn the_scenario_of_it_holds_all_rules() {
         assert_eq!(outcome("end-adoption smmu0"), "refused, as masters go on");
     }
 }
+
+/// The same, with streams that QEMU has.
+#[test]
+fn the_scenario_of_it_holds_all_rules_on_qemu() {
+    let Some(path) = common::qemu_or_skip() else { return };
+    let text = include_str!("../../../scenarios/hand-over.toml");
+    let text = text.replace("[0x10, 0x11]", "[0x900]");
+    let scenario = parse(&text.replace("[0x20]", "[0xa00]").replace("[0x30]", "[0x1100]"));
+    for seed in 0..4 {
+        let report = common::agree(path.clone(), &scenario, seed);
+        let took = report.steps.iter().find(|step| step.text.starts_with("another kernel"));
+        let outcome = took.map(|step| &*step.outcome);
+        let both = "smmu0 goes on with 1 streams; smmu1 goes on with 1 streams";
+        assert_eq!(outcome, Some(both), "{seed}");
+    }
+}

@@ -358,3 +358,18 @@ fn scenarios_of_power_and_removal_hold_all_rules() {
         }
     }
 }
+
+/// On QEMU an SMMU that is suspended keeps its power, and aborts (GBPA).
+#[test]
+fn scenarios_of_power_and_removal_hold_all_rules_on_qemu() {
+    let Some(path) = common::qemu_or_skip() else { return };
+    for text in [
+        include_str!("../../../scenarios/power.toml"),
+        include_str!("../../../scenarios/removal.toml"),
+    ] {
+        let scenario = parse(text);
+        for seed in 0..4 {
+            common::agree(path.clone(), &scenario, seed);
+        }
+    }
+}

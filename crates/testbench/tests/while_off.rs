@@ -12,8 +12,9 @@ use smmuv3::{
 };
 use smmuv3_formats::register::{Cr0, Gbpa};
 use smmuv3_model::{Access, Observation, Profile};
-use smmuv3_testbench::machine::Machine;
+use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::machine_model::{ModelMachine, profile};
+use smmuv3_testbench::machine_qemu::QemuMachine;
 use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
 use smmuv3_testbench::stream_table::StreamTable;
 
@@ -143,4 +144,82 @@ fn what_cannot_be_overridden_is_refused_before_anything_is_done() {
     assert_eq!(ram.read64(entry + 8), Some(3 << 48 | 1 << 44));
     setup.iommu.detach(&master).unwrap();
     assert!(!setup.reaches());
+}
+
+/// What QEMU's registers say at every moment of a call: whether it is off, and whether it aborts then.
+struct Registers(Arc<QemuMachine>, Mutex<Vec<(bool, bool)>>);
+
+impl Observer for Registers {
+    fn at(&self, _point: Point, _interruptible: bool) {
+        let off = !Cr0(self.0.read32(0, Cr0::OFFSET)).smmuen();
+        let abort = Gbpa(self.0.read32(0, Gbpa::OFFSET)).abort();
+        self.1.lock().unwrap().push((off, abort));
+    }
+}
+
+/// As on the model, but that a device of QEMU's tries it: suspended, removed, and before anything was done to it.
+#[test]
+fn who_is_off_on_qemu_aborts_unless_asked_otherwise() {
+    let Some(path) = common::qemu_or_skip() else { return };
+    let scenario = parse(&SCENARIO.replace("[1]", "[0x900]"));
+    // SAFETY: the device is the test's.
+    let bypass = unsafe { WhileOff::bypass(Overrides::NONE) };
+    for (while_off, passes) in [(WhileOff::ABORT, false), (bypass, true)] {
+        let machine = Arc::new(QemuMachine::start(&scenario, path.clone()).unwrap());
+        let world = World::new(machine.clone(), 1);
+        let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+        let page = world.frames().allocate(0x1000, 0x1000).unwrap();
+        let mut serial = 0u64;
+        let mut reaches = || {
+            serial += 1;
+            machine.dma(0, None, page, Dma::Write(&serial.to_le_bytes())).unwrap();
+            let mut read = [0; 8];
+            machine.dma(0, None, page, Dma::Read(&mut read)).unwrap();
+            let there = machine.ram().read64(page) == Some(serial);
+            // What is refused reads as zeros, and no serial is 0.
+            assert_eq!(read == serial.to_le_bytes(), there);
+            there
+        };
+        assert!(reaches(), "out of reset it is in bypass");
+        let eyes = Arc::new(Registers(machine.clone(), Mutex::default()));
+        world.set_observer(Some(eyes.clone() as Arc<dyn Observer>));
+        let mut config = config(while_off);
+        config.sid_bits = 12;
+        let smmu = common::enable(&iommu, &world, 0, config);
+        world.set_observer(None);
+        let seen = std::mem::take(&mut *eyes.1.lock().unwrap());
+        let off: Vec<bool> = seen.iter().filter(|(off, _)| *off).map(|(_, abort)| *abort).collect();
+        let first = off.iter().position(|abort| *abort).unwrap();
+        assert!(first < 16 && off[first..].iter().all(|abort| *abort), "{off:?}");
+        let gbpa = || Gbpa(machine.read32(0, Gbpa::OFFSET));
+        // SHCFG as it comes, and nothing else that bypass could change.
+        assert_eq!((gbpa().abort(), gbpa().update()), (!passes, false));
+        assert_eq!(gbpa().0 & 0xf_ffff, 1 << 12);
+        assert!(!reaches(), "it has no master");
+        let master = iommu.add_master(&smmu, &[StreamId(0x900)], MasterConfig::default()).unwrap();
+        // SAFETY: as above.
+        unsafe { iommu.attach_identity(&master).unwrap() };
+        assert!(reaches());
+        iommu.detach(&master).unwrap();
+        assert!(!reaches());
+        iommu.suspend(&smmu, &mut |_| ()).unwrap();
+        assert_eq!(reaches(), passes);
+        iommu.resume(&smmu).unwrap();
+        assert!(!reaches(), "its master is blocked");
+        iommu.reset(&smmu).unwrap();
+        assert!(!reaches());
+        master.close().unwrap();
+        iommu.remove(smmu).unwrap();
+        assert_eq!(reaches(), passes);
+        machine.health().unwrap();
+    }
+    // It overrides neither types nor permissions.
+    let machine = Arc::new(QemuMachine::start(&scenario, path).unwrap());
+    let world = World::new(machine, 1);
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let types = Overrides::NONE.with_memory(Caching::NonCacheable);
+    // SAFETY: it is refused.
+    let while_off = unsafe { WhileOff::bypass(types) };
+    let refused = iommu.probe(TestMmio { world, instance: 0 }, config(while_off)).err();
+    assert_eq!(refused, Some(Unsupported::WhileOff(OverrideError::Types)));
 }

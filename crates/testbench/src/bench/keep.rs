@@ -115,7 +115,7 @@ impl Bench {
             for stream in &it.streams {
                 for pa in [memory.start, memory.end - PAGE] {
                     for access in [Access::read(*stream, pa), Access::write(*stream, pa)] {
-                        probes.push(Probe { instance: index, access, pa });
+                        probes.push(Probe { master: *master, instance: index, access, pa });
                     }
                 }
             }

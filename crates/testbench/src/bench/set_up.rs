@@ -100,7 +100,12 @@ impl Bench {
             return Err(BenchError::NoMemory("no domain".to_owned()));
         };
         let before: Vec<u64> = self.world.frames().live().map(|(start, _)| start).collect();
-        let created = self.iommu.create_domain(calls::domain(domain));
+        let mut config = calls::domain(domain);
+        if self.world.machine().model(0).is_none() {
+            // What its instances are is not the scenario's to choose: the driver stays within that.
+            config.bbml = self.scenario.instances.iter().map(|it| it.walks.bbml).min();
+        }
+        let created = self.iommu.create_domain(config);
         self.domains.push(created.map_err(|error| BenchError::Driver {
             doing: format!("create {}", domain.name),
             error: error.to_string(),

@@ -4,7 +4,7 @@
 use core::ops::RangeInclusive;
 
 use super::error::{Mistakes, Position};
-use super::{Action, Device, Granules, Instance, Quirks, Scenario, ScenarioErrors, Walks};
+use super::{Action, Device, Granules, Instance, Quirks, Rights, Scenario, ScenarioErrors, Walks};
 
 /// What a machine can run. A value of an ID register that the machine can't change is accepted if
 /// it is the machine's own, or if the driver can be told to stay within it.
@@ -56,10 +56,12 @@ pub struct Capabilities {
     pub range_invalidation: Support,
     /// Coherent table walks and queues.
     pub coherent: Support,
-    /// What its instances walk, where a scenario cannot choose that.
+    /// What its instances walk, where a scenario cannot choose that. The driver can be told to bear less than they do.
     pub walks: Option<Walks>,
     /// Whether what it does may be unusual ([`Quirks`]).
     pub quirks: Support,
+    /// Accesses that are not privileged.
+    pub unprivileged: Support,
     /// Devices it has.
     pub devices: Vec<Device>,
     /// Which StreamIDs devices can have.
@@ -150,6 +152,7 @@ impl Capabilities {
             coherent: Support::Either,
             walks: None,
             quirks: Support::Either,
+            unprivileged: Support::Either,
             devices: vec![Device::Edu, Device::TestDevice],
             streams: Streams::Any,
             streams_per_master: 16,
@@ -190,6 +193,7 @@ impl Capabilities {
             coherent: Support::Always,
             walks: Some(Walks::usual(true)),
             quirks: Support::Never,
+            unprivileged: Support::Never,
             devices: if several {
                 vec![Device::Edu, Device::TestDevice]
             } else {
@@ -275,7 +279,12 @@ impl Check<'_> {
             can.range_invalidation,
         );
         self.flag(instance, "coherent", instance.coherent, can.coherent);
-        if can.walks.is_some_and(|walks| walks != instance.walks) {
+        let within = |walks: Walks| {
+            // Range invalidation, which it has, comes with 1 at least.
+            let bbml = instance.walks.bbml.clamp(1, walks.bbml.max(1));
+            instance.walks == Walks { bbml, ..walks }
+        };
+        if can.walks.is_some_and(|walks| !within(walks)) {
             self.lacks(
                 instance.places.of(""),
                 format_args!("instance \"{}\" walks more, or bears less", instance.name),
@@ -445,6 +454,16 @@ impl Check<'_> {
             {
                 let at = Position { line: step.line, column: 1 };
                 self.lacks(at, "a command error", "leave it out");
+            }
+            if self.can.unprivileged == Support::Never
+                && matches!(step.action, Action::Map { rights: Rights::Privileged, .. })
+            {
+                let at = Position { line: step.line, column: 1 };
+                self.lacks(
+                    at,
+                    "a mapping for privileged accesses only",
+                    "all are privileged there",
+                );
             }
             let (iova, length) = match &step.action {
                 Action::Write { iova, data, .. } => (*iova, data.len() as u64),

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use smmuv3::{InstanceConfig, Iommu, Smmu};
 use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
 use smmuv3_testbench::qemu;
+use smmuv3_testbench::report::Report;
+use smmuv3_testbench::run::{Choice, Options, run};
 use smmuv3_testbench::scenario::Scenario;
 
 /// The scenario that `text` is.
@@ -38,6 +40,32 @@ pub fn qemu_or_skip() -> Option<PathBuf> {
 /// Where any usable QEMU is; otherwise as [`qemu_or_skip`].
 pub fn any_qemu_or_skip() -> Option<PathBuf> {
     find(|version| version.is_supported())
+}
+
+/// Runs `scenario` on this QEMU, and the same on the model: all rules hold on both, and devices reached and were refused the
+/// same. What QEMU's run was.
+#[track_caller]
+pub fn agree(qemu: PathBuf, scenario: &Scenario, seed: u64) -> Report {
+    let on = |machine, undisturbed| {
+        let options = Options { machine, undisturbed, seed: Some(seed), ..Options::default() };
+        let report = run(scenario, &options, &mut |_| ()).unwrap_or_else(|error| panic!("{error}"));
+        let Report { scenario, machine, failure, .. } = &report;
+        assert!(report.is_ok(), "{scenario} on {machine}, seed {seed}: {failure:#?}");
+        report
+    };
+    let (mut model, mut qemu) = (on(Choice::Model, true), on(Choice::Qemu(Some(qemu)), false));
+    if scenario.domains.iter().any(|domain| domain.tables.stage_2) {
+        // Whether a write that stage 2 does not permit has to be told of is R9's to judge, on each.
+        for report in [&mut model, &mut qemu] {
+            report.random_faults.retain(|it| it.event != "F_PERMISSION" || it.access != "write");
+        }
+    }
+    let name = &scenario.name;
+    assert_eq!(model.faults, qemu.faults, "{name}, seed {seed}");
+    assert_eq!(model.dma, qemu.dma, "{name}, seed {seed}");
+    assert_eq!(model.random_faults, qemu.random_faults, "{name}, seed {seed}");
+    assert_eq!(model.data, qemu.data, "{name}, seed {seed}");
+    qemu
 }
 
 fn find(wanted: impl Fn(&qemu::Version) -> bool) -> Option<PathBuf> {

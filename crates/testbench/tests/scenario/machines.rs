@@ -128,9 +128,33 @@ asid-bits = 8
 command-queue = 3
 event-queue = 4
 granules = ["4K"]
+bbml = 1
 "#;
     let scenario = Scenario::parse(text, "x.toml").unwrap();
     scenario.check_for(&qemu_10()).unwrap_or_else(|errors| panic!("{errors}"));
+}
+
+/// Its deviation `no-privilege`: nobody would be refused.
+#[test]
+fn on_qemu_nothing_is_mapped_for_privileged_accesses_only() {
+    let text = r#"
+name = "privileged"
+instance = [{ name = "a" }]
+domain = [{ name = "d" }]
+memory = [{ name = "m", size = "4K" }]
+[[step]]
+map = { domain = "d", iova = 0, memory = "m", rights = "code" }
+[[step]]
+unmap = { domain = "d", iova = 0, length = "4K" }
+[[step]]
+map = { domain = "d", iova = 0, memory = "m", rights = "privileged" }
+"#;
+    let scenario = Scenario::parse(text, "x.toml").unwrap();
+    scenario.check_for(&Capabilities::model()).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(
+        scenario.check_for(&qemu_11()).unwrap_err().to_string(),
+        "x.toml:10:1: a mapping for privileged accesses only, which QEMU 11.1.3 can't do; all are privileged there"
+    );
 }
 
 #[test]
