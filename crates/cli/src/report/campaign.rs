@@ -11,10 +11,10 @@ use super::table::{Column, table};
 use super::text::{BAD, BOLD, DIM, DOT, GOOD, clean, count, number, paint};
 use super::verdict::{SHORTEST, headline_of, listed, row};
 
-/// Operations, and seeds, from which on each pair of an operation and a feature is to have come about: what a shorter
-/// campaign lacks is chance.
-const ENOUGH: u64 = 40_000;
-const ENOUGH_SEEDS: u64 = 100;
+/// Operations, and seeds, from which on nearly each pair of an operation and a feature is to have come about: what a
+/// shorter campaign lacks is chance.
+const ENOUGH: u64 = 200_000;
+const ENOUGH_SEEDS: u64 = 300;
 
 /// A campaign that is over.
 #[derive(Debug, Serialize)]
