@@ -42,8 +42,11 @@ enum Of {
     /// Of the address space with that number.
     Space(fn(&Scenario, usize) -> bool),
     /// Of a mapping.
-    Mapping(fn(MemoryKind, Rights) -> bool),
+    Mapping(OfMapping),
 }
+
+/// Whether something is said of a mapping.
+type OfMapping = fn(MemoryKind, Rights) -> bool;
 
 const fn instance(name: &'static str, of: fn(&Instance) -> bool) -> Feature {
     Feature { name, of: Of::Instance(of) }
@@ -287,7 +290,7 @@ pub struct Counter<'a> {
     masters: Vec<Set>,
     spaces: Vec<Set>,
     /// Those of mappings.
-    mappings: Vec<(Set, fn(MemoryKind, Rights) -> bool)>,
+    mappings: Vec<(Set, OfMapping)>,
     pairs: Pairs,
 }
 
