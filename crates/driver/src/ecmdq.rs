@@ -28,11 +28,9 @@ pub(crate) struct Slots {
 impl Slots {
     /// Those of an SMMU with `features`; `None` when it has none.
     pub(crate) fn of(features: &Features) -> Option<Self> {
-        let idr6 = features.registers.idr6;
-        // At most 15 each.
-        let (log2_pages, log2_queues) = (idr6.log2_num_p() as u32, idr6.log2_num_q() as u32);
+        let (log2_pages, log2_queues) = features.enhanced_queues_log2()?;
         let apart = PAGE >> log2_queues >= SLOT;
-        (features.enhanced_queues && apart).then_some(Self { log2_pages, log2_queues })
+        apart.then_some(Self { log2_pages, log2_queues })
     }
 
     /// How many there are.

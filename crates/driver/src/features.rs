@@ -436,6 +436,26 @@ impl Features {
         }
     }
 
+    /// Whether devices keep translations where that is asked for: where they cannot, it counts for nothing.
+    pub const fn ats_if(&self, asked: bool) -> bool {
+        asked && self.ats
+    }
+
+    /// What is cached of guests' stage 1 and the host's stage 2 together may be there, and goes by commands of its own.
+    pub const fn may_hold_guests(&self) -> bool {
+        self.nesting
+    }
+
+    /// {log2 of control pages, log2 of the queues of each} of enhanced command queues (IDR6, §2.6), at most 15 each; `None`
+    /// without.
+    pub const fn enhanced_queues_log2(&self) -> Option<(u32, u32)> {
+        let idr6 = self.registers.idr6;
+        if !self.enhanced_queues {
+            return None;
+        }
+        Some((idr6.log2_num_p() as u32, idr6.log2_num_q() as u32))
+    }
+
     /// Tables of the granule of 2^`shift` bytes can have 52-bit addresses (§15.2).
     pub const fn has_wide_addresses(&self, shift: u32) -> bool {
         if shift == 16 { self.output_bits > 48 } else { self.lpa2 }
@@ -650,6 +670,15 @@ mod tests {
             assert_eq!(features.always_stalls(), unasked);
         }
         let bare = of(qemu().idr0);
+        let with_ats = of(qemu().idr0.with_ats(true));
+        assert_eq!([false, true].map(|asked| with_ats.ats_if(asked)), [false, true]);
+        assert!(!bare.ats_if(true));
+        let with = |ecmdq| {
+            let idr1 = qemu().idr1.with_ecmdq(ecmdq);
+            let idr6 = Idr6::default().with_log2_num_p(3).with_log2_num_q(8);
+            Features::decode(IdRegisters { idr1, idr6, ..qemu() }).unwrap().enhanced_queues_log2()
+        };
+        assert_eq!([with(false), with(true)], [None, Some((3, 8))]);
         let able = of(qemu().idr0.with_msi(true).with_sev(true));
         let incoherent = Features { coherent: false, ..able };
         for asked in [Completion::Poll, Completion::Interrupt] {

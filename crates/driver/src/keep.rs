@@ -134,7 +134,7 @@ impl<P: Platform> Probe<P> {
         if config.stalls && !features.can_stall() {
             return Err(KeepError::Master(AddMasterError::NoStalls));
         }
-        if config.ats && features.ats && features.stalls_if(config.stalls) {
+        if features.ats_if(config.ats) && features.stalls_if(config.stalls) {
             return Err(KeepError::Master(AddMasterError::AtsStalls));
         }
         let (id, removed) = self.core.configuration.with(|configuration| {

@@ -264,7 +264,8 @@ impl<P: Platform> Master<P> {
             if config.stalls && !stalls {
                 return Err(AddMasterError::NoStalls);
             }
-            if stalls && config.ats && instance.features().ats {
+            let ats = instance.features().ats_if(config.ats);
+            if stalls && ats {
                 return Err(AddMasterError::AtsStalls);
             }
             if config.page_requests != 0 {
@@ -289,7 +290,7 @@ impl<P: Platform> Master<P> {
                     return Err(AddMasterError::Taken { stream: *stream });
                 }
             }
-            if config.ats && instance.features().ats {
+            if ats {
                 let masters = configuration.masters.iter().map(|(_, state)| state);
                 let here = masters.filter(|state| state.instance == smmu.id && state.ats);
                 let others: usize = here.map(|state| state.streams.len()).sum();
@@ -358,7 +359,7 @@ impl<P: Platform> Master<P> {
                 nest: None,
                 former: None,
                 adrift: false,
-                ats: config.ats && features.ats,
+                ats,
                 page_requests: config.page_requests,
                 response_pasid: config.page_requests != 0 && config.response_pasid,
                 on: false,

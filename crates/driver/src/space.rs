@@ -441,7 +441,7 @@ impl<P: Platform> Space<P> {
             rest = others;
             let Some(instance) = core.instances.get(id) else { continue };
             // What cannot nest has nothing of guests, and may not even know the command.
-            let none = which == Which::Guests && !instance.features().nesting;
+            let none = which == Which::Guests && !instance.features().may_hold_guests();
             if untold & id.bit() == 0 || none {
                 continue;
             }

@@ -4,12 +4,15 @@
 //! A feature is something that a scenario says of an instance, a master or an address space. It takes part in an
 //! operation on what it is said of, and on whatever is attached to that: an unmap concerns every instance that its
 //! domain is used on. What was refused, or had nothing to do, counts for nothing. [`FEATURES`] is the one list of them; an operation is known by [`VERBS`].
+//! Which of them never come together, and why, is said by [`EXCEPTIONS`].
+
+mod exceptions;
 
 use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use smmuv3::{Completion, Privilege};
+use smmuv3::{AsidPolicy, Completion, Privilege};
 use smmuv3_formats::granule::Granule;
 
 use crate::bench::Done;
@@ -19,6 +22,8 @@ use crate::scenario::{
     Change, Instance, Interrupts, MemoryKind, Part, Rights, Scenario, StreamTableKind, Substream,
     Tables,
 };
+
+pub use exceptions::{EXCEPTIONS, Exception, Never};
 
 /// Something that a scenario can have.
 #[derive(Clone, Copy)]
@@ -37,8 +42,11 @@ enum Of {
     /// Of the address space with that number.
     Space(fn(&Scenario, usize) -> bool),
     /// Of a mapping.
-    Mapping(fn(MemoryKind, Rights) -> bool),
+    Mapping(OfMapping),
 }
+
+/// Whether something is said of a mapping.
+type OfMapping = fn(MemoryKind, Rights) -> bool;
 
 const fn instance(name: &'static str, of: fn(&Instance) -> bool) -> Feature {
     Feature { name, of: Of::Instance(of) }
@@ -60,6 +68,12 @@ const fn mapping(name: &'static str, of: fn(MemoryKind, Rights) -> bool) -> Feat
 pub const FEATURES: &[Feature] = &[
     instance("8-bit ASIDs", |it| it.asid_bits == 8),
     instance("16-bit ASIDs", |it| it.asid_bits == 16),
+    instance("stage 1 alone", |it| it.stage_1 && !it.stage_2),
+    instance("stage 2 alone", |it| !it.stage_1),
+    instance("LPA2", |it| it.walks.lpa2),
+    instance("BBML 0", |it| it.walks.bbml == 0),
+    instance("BBML 1", |it| it.walks.bbml == 1),
+    instance("BBML 2", |it| it.walks.bbml == 2),
     instance("range invalidation", |it| it.range_invalidation),
     instance("no range invalidation", |it| !it.range_invalidation),
     instance("2-level streams", |it| {
@@ -126,6 +140,7 @@ pub const FEATURES: &[Feature] = &[
     }),
     space("domain", |scenario, index| index < scenario.domains.len()),
     space("stage 2", |scenario, index| tables(scenario, index, |it| it.stage_2)),
+    space("hypervisor's VMID", |scenario, index| tables(scenario, index, |it| it.vmid.is_some())),
     space("16 KiB", |scenario, index| {
         tables(scenario, index, |it| it.granule == Some(Granule::K16))
     }),
@@ -147,6 +162,18 @@ pub const FEATURES: &[Feature] = &[
     space("guest's stage 1", |scenario, index| tables(scenario, index, |it| it.over.is_some())),
     space("52-bit inputs", |scenario, index| scenario.input_bits(index) > 48),
     space("process", |scenario, index| index >= scenario.domains.len()),
+    space("an ASID each", |scenario, index| numbered(scenario, index, AsidPolicy::PerInstance)),
+    space("8-bit ASIDs for all", |scenario, index| numbered(scenario, index, AsidPolicy::Shared8)),
+    space("8-bit ASIDs on move", |scenario, index| {
+        numbered(scenario, index, AsidPolicy::Shared8OnMove)
+    }),
+    space("narrowest ASIDs or none", |scenario, index| {
+        numbered(scenario, index, AsidPolicy::SharedMinRefuse)
+    }),
+    space("narrowest ASIDs on move", |scenario, index| {
+        numbered(scenario, index, AsidPolicy::SharedMinMove)
+    }),
+    space("banked ASIDs", |scenario, index| numbered(scenario, index, AsidPolicy::Banked)),
     mapping("uncached", |kind, _| kind == MemoryKind::Uncached),
     mapping("device memory", |kind, _| {
         matches!(kind, MemoryKind::Device | MemoryKind::StrictDevice)
@@ -159,6 +186,12 @@ pub const FEATURES: &[Feature] = &[
 
 fn tables(scenario: &Scenario, space: usize, have: impl Fn(&Tables) -> bool) -> bool {
     scenario.domains.get(space).is_some_and(|domain| have(&domain.tables))
+}
+
+/// A space has ASIDs, and by that policy: it is of stage 1, and not a guest's.
+fn numbered(scenario: &Scenario, space: usize, policy: AsidPolicy) -> bool {
+    let without = tables(scenario, space, |it| it.stage_2 || it.over.is_some());
+    scenario.asid_policy == policy && !without
 }
 
 /// All operations.
@@ -198,148 +231,6 @@ pub const VERBS: &[&str] = &[
     "claim",
     "command error",
 ];
-
-/// Features, operations that can never be done with them, and why.
-pub const IMPOSSIBLE: &[(&[&str], &[&str], &str)] = &[
-    (&["splitting"], &["defer", "flush"], "a block that may be cut is not known to be one"),
-    (&["process"], &["attach"], "a process is bound"),
-    (&["process"], &["attach PASID", "detach PASID"], "a process brings its own"),
-    (
-        OF_STAGE_2,
-        &["attach PASID", "detach PASID", "stop"],
-        "PASIDs have contexts, and these have none of the host's",
-    ),
-    (&["process"], &["dirty", "accessed"], "its tables are the operating system's"),
-    (&["process"], &["detach"], "it is unbound"),
-    (&["process"], &["identity"], "it has a PASID, which identity has not"),
-    (OF_DOMAINS, &["bind", "unbind"], "a domain is attached"),
-    (OF_DOMAINS, &["release", "replace"], "a domain does not end under its masters"),
-    (
-        &["not coherent"],
-        &["bind", "unbind", "release", "replace"],
-        "nobody publishes the tables of a process",
-    ),
-    (
-        OF_MAPPINGS,
-        &[
-            "attach",
-            "detach",
-            "identity",
-            "attach PASID",
-            "detach PASID",
-            "bind",
-            "unbind",
-            "release",
-            "replace",
-            "flush",
-            "reclaim",
-            "answer",
-            "grant",
-            "stop",
-            "mute",
-            "too late",
-            "readmit",
-            "suspend",
-            "resume",
-            "reset",
-            "replug",
-            "hand-over",
-            "claim",
-            "command error",
-        ],
-        "a mapping takes part in what has its addresses",
-    ),
-    (&["not coherent"], &["dirty", "accessed"], "hardware marks nothing where it does not snoop"),
-    (&["process"], &["defer", "flush", "reclaim"], "its tables are the operating system's"),
-    (
-        &["guest's stage 1"],
-        &["dirty", "accessed", "defer", "flush", "reclaim"],
-        "its tables are the guest's",
-    ),
-    (
-        &["guest's stage 1", "under guests"],
-        &["replug"],
-        "the guest would have to be given its part of another instance",
-    ),
-    (
-        &["ATS", "page requests", "PASIDs in responses"],
-        &["answer"],
-        "what keeps translations does not stall",
-    ),
-    (
-        &["stalls", "forced stalls"],
-        &["ask", "grant", "stop", "mute", "too late", "readmit"],
-        "what stalls has no ATS, and asks for nothing",
-    ),
-    (
-        &["page requests", "PASIDs in responses"],
-        &["mute", "too late", "readmit"],
-        "what a device that is reset had asked for is not followed",
-    ),
-    (
-        &["left working"],
-        &[
-            "attach PASID",
-            "detach PASID",
-            "bind",
-            "unbind",
-            "release",
-            "replace",
-            "answer",
-            "ask",
-            "grant",
-            "stop",
-            "mute",
-            "too late",
-            "readmit",
-            "hand-over",
-        ],
-        "what firmware leaves working has no PASIDs, neither waits nor keeps translations, and is not left again",
-    ),
-    (
-        &["PASIDs", "stalls", "forced stalls", "ATS", "page requests", "PASIDs in responses"],
-        &["claim"],
-        "firmware leaves nothing like that working",
-    ),
-    (&["process"], &["claim"], "what is claimed uses tables that firmware's memory is in"),
-    (OF_DOMAINS, &["claim"], "what is claimed uses tables that firmware's memory is in"),
-    (&["process"], &["hand-over"], "processes end with their kernel"),
-    (&["under guests", "guest's stage 1"], &["hand-over"], "guests end with their host"),
-];
-
-/// What only a domain can be, not a process.
-const OF_DOMAINS: &[&str] = &[
-    "domain",
-    "stage 2",
-    "16 KiB",
-    "64 KiB",
-    "contiguous",
-    "splitting",
-    "dirty state",
-    "under guests",
-    "guest's stage 1",
-    "52-bit inputs",
-    "upper half",
-    "access flags",
-    "all attributes",
-    "forced types",
-    "output size",
-    "first tables side by side",
-];
-
-/// What is said of a mapping.
-const OF_MAPPINGS: &[&str] = &[
-    "uncached",
-    "device memory",
-    "write-through",
-    "type of stage 1",
-    "executable",
-    "for privileged only",
-];
-
-/// What only a domain of stage 2 can be.
-const OF_STAGE_2: &[&str] =
-    &["stage 2", "under guests", "guest's stage 1", "forced types", "first tables side by side"];
 
 /// What an access is that was refused, or stalled, in whole or in part.
 const FAULT: &str = "fault";
@@ -399,7 +290,7 @@ pub struct Counter<'a> {
     masters: Vec<Set>,
     spaces: Vec<Set>,
     /// Those of mappings.
-    mappings: Vec<(Set, fn(MemoryKind, Rights) -> bool)>,
+    mappings: Vec<(Set, OfMapping)>,
     pairs: Pairs,
 }
 
@@ -578,15 +469,14 @@ impl Pairs {
     }
 
     /// How often the operation at `column` of [`VERBS`] was done with the feature at `row` of [`FEATURES`]; `None` if it
-    /// never can be.
+    /// never is ([`EXCEPTIONS`]), or there are no such.
     pub fn get(&self, row: usize, column: usize) -> Option<u64> {
         let (feature, verb) = (FEATURES.get(row)?.name, VERBS.get(column)?);
-        let mut impossible = IMPOSSIBLE.iter();
-        let never = impossible.any(|(of, with, _)| of.contains(&feature) && with.contains(verb));
+        let never = Exception::of(feature, verb).is_some();
         (!never).then(|| self.0.get(&(row, column)).copied().unwrap_or(0))
     }
 
-    /// Pairs that can be, and were never done.
+    /// Pairs that are no exceptions, and were never done.
     pub fn missing(&self) -> Vec<(&'static str, &'static str)> {
         let pairs = (0..FEATURES.len()).flat_map(|row| (0..VERBS.len()).map(move |at| (row, at)));
         let missing = pairs.filter(|(row, column)| self.get(*row, *column) == Some(0));
@@ -624,10 +514,14 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), FEATURES.len());
         assert!(FEATURES.len() <= Set::BITS as usize, "they are bits of a word");
-        for (features, verbs, _) in IMPOSSIBLE {
-            assert!(features.iter().all(|feature| names.contains(feature)), "{features:?}");
-            assert!(verbs.iter().all(|verb| VERBS.contains(verb)), "{verbs:?}");
+        for it in EXCEPTIONS {
+            assert!(it.features.iter().all(|feature| names.contains(feature)), "{it:?}");
+            assert!(it.operations.iter().all(|verb| VERBS.contains(verb)), "{it:?}");
         }
+        let never = |feature, verb| Exception::of(feature, verb).map(|it| it.never);
+        assert_eq!(never("process", "attach"), Some(Never::Cannot));
+        assert_eq!(never("process", "hand-over"), Some(Never::NotFollowed));
+        assert_eq!(never("process", "bind"), None);
     }
 
     #[test]

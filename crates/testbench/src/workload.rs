@@ -169,7 +169,7 @@ impl<'a> Workload<'a> {
         let (first, end) = (self.random.iova, self.random.iova + self.random.pages * PAGE);
         match self.scenario.base(space) {
             0 => first..end,
-            base => base | first..(base | end - PAGE),
+            base => base | first..(base | (end - PAGE)),
         }
     }
 

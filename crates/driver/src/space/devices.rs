@@ -42,7 +42,7 @@ impl<P: Platform> Space<P> {
         let platform = &core.platform;
         // Over guests, devices keep what both stages lead to, by addresses of the first: the whole of it goes in the
         // second round.
-        let later = self.is_under_guests(scope) && instance.features().nesting;
+        let later = self.is_under_guests(scope) && instance.features().may_hold_guests();
         let devices = if later { &[] } else { targets.behind(id) };
         #[cfg(feature = "mutation")]
         let devices = if core.leaves_out(crate::Mutation::NoAtcInv) { &[] } else { devices };

@@ -3,6 +3,7 @@
 //! attributes, forced types, access flags.
 
 use fastrand::Rng;
+use smmuv3_formats::granule::Granule;
 
 use super::one_of;
 use crate::scenario::Scenario;
@@ -38,7 +39,9 @@ pub(super) fn shaped(scenario: Scenario) -> Scenario {
                 one_of(rng, &[least, any, most])
             };
             if tables.stage_2 {
-                tables.output_bits = tables.output_bits.max(bits);
+                // 41 bits of 16 KiB begin at level 1, which takes outputs of 42.
+                let level_1 = granule == Granule::K16 && bits == 41;
+                tables.output_bits = tables.output_bits.max(bits + u32::from(level_1));
             }
         }
         // The first table, up to 16 of them side by side, a level later than need be.

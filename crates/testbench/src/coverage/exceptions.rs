@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Features and operations that never come together in random steps: since they cannot, or since the testbench does not
+//! do it.
+
+/// Features, operations that are never done with them, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Exception {
+    /// Any of these.
+    pub features: &'static [&'static str],
+    /// Any of these.
+    pub operations: &'static [&'static str],
+    /// Which kind of exception it is.
+    pub never: Never,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// What an operation that is never done with a feature says of the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Never {
+    /// Nothing: there is no such thing, or the driver refuses it.
+    Cannot,
+    /// That it is not shown to work: there is such a thing, but the testbench draws none, since the oracle does not follow
+    /// it.
+    NotFollowed,
+}
+
+impl Exception {
+    /// That of a feature and an operation, by their names, if they are one. What cannot be comes before what is not
+    /// followed.
+    pub fn of(feature: &str, operation: &str) -> Option<&'static Self> {
+        EXCEPTIONS
+            .iter()
+            .find(|it| it.features.contains(&feature) && it.operations.contains(&operation))
+    }
+}
+
+const fn cannot(
+    features: &'static [&'static str],
+    operations: &'static [&'static str],
+    reason: &'static str,
+) -> Exception {
+    Exception { features, operations, never: Never::Cannot, reason }
+}
+
+const fn not_followed(
+    features: &'static [&'static str],
+    operations: &'static [&'static str],
+    reason: &'static str,
+) -> Exception {
+    Exception { features, operations, never: Never::NotFollowed, reason }
+}
+
+/// All of them: first what cannot be.
+pub const EXCEPTIONS: &[Exception] = &[
+    cannot(&["process"], &["attach"], "a process is bound"),
+    cannot(&["process"], &["attach PASID", "detach PASID"], "a process brings its own"),
+    cannot(
+        OF_STAGE_2,
+        &["attach PASID", "detach PASID", "stop"],
+        "PASIDs have contexts, and these have none of the host's",
+    ),
+    cannot(
+        &["stage 2 alone"],
+        &["attach PASID", "detach PASID", "bind", "unbind", "release", "replace", "stop"],
+        "PASIDs have contexts, which take stage 1",
+    ),
+    cannot(
+        &["process"],
+        &["dirty", "accessed", "defer", "flush", "reclaim"],
+        "its tables are the operating system's",
+    ),
+    cannot(&["process"], &["detach"], "it is unbound"),
+    cannot(&["process"], &["identity"], "it has a PASID, which identity has not"),
+    cannot(OF_DOMAINS, &["bind", "unbind"], "a domain is attached"),
+    cannot(OF_DOMAINS, &["release", "replace"], "a domain does not end under its masters"),
+    cannot(
+        &["not coherent"],
+        &["bind", "unbind", "release", "replace"],
+        "nobody publishes the tables of a process",
+    ),
+    cannot(
+        OF_MAPPINGS,
+        &[
+            "attach",
+            "detach",
+            "identity",
+            "attach PASID",
+            "detach PASID",
+            "bind",
+            "unbind",
+            "release",
+            "replace",
+            "flush",
+            "reclaim",
+            "answer",
+            "grant",
+            "stop",
+            "mute",
+            "too late",
+            "readmit",
+            "suspend",
+            "resume",
+            "reset",
+            "replug",
+            "hand-over",
+            "claim",
+            "command error",
+        ],
+        "a mapping takes part in what has its addresses",
+    ),
+    cannot(
+        &["not coherent"],
+        &["dirty", "accessed"],
+        "hardware marks nothing where it does not snoop",
+    ),
+    cannot(
+        &["guest's stage 1"],
+        &["dirty", "accessed", "defer", "flush", "reclaim"],
+        "its tables are the guest's",
+    ),
+    cannot(
+        &["ATS", "page requests", "PASIDs in responses"],
+        &["answer"],
+        "what keeps translations does not stall",
+    ),
+    cannot(
+        &["stalls", "forced stalls"],
+        &["ask", "grant", "stop", "mute", "too late", "readmit"],
+        "what stalls has no ATS, and asks for nothing",
+    ),
+    cannot(
+        OF_SPACES,
+        &["claim"],
+        "until it is claimed, and just afterwards, a master uses a space that the driver made for it",
+    ),
+    not_followed(
+        &["splitting"],
+        &["defer", "flush"],
+        "which mappings are blocks, of which a deferred unmap must not take a part",
+    ),
+    not_followed(
+        &["under guests", "guest's stage 1"],
+        &["replug"],
+        "guests that are given their part of another instance",
+    ),
+    not_followed(
+        &["page requests", "PASIDs in responses"],
+        &["mute", "too late", "readmit"],
+        "what a device that is reset had asked for",
+    ),
+    not_followed(
+        &["left working"],
+        &[
+            "attach PASID",
+            "detach PASID",
+            "bind",
+            "unbind",
+            "release",
+            "replace",
+            "answer",
+            "ask",
+            "grant",
+            "stop",
+            "mute",
+            "too late",
+            "readmit",
+        ],
+        "what firmware left working and has PASIDs, waits, or keeps translations",
+    ),
+    not_followed(
+        &["PASIDs", "stalls", "forced stalls", "ATS", "page requests", "PASIDs in responses"],
+        &["claim"],
+        "what firmware left working and has PASIDs, waits, or keeps translations",
+    ),
+    not_followed(
+        &["left working"],
+        &["hand-over"],
+        "what firmware left working, in another kernel",
+    ),
+    not_followed(&["process"], &["hand-over"], "processes of a kernel that is gone"),
+    not_followed(
+        &["under guests", "guest's stage 1"],
+        &["hand-over"],
+        "guests of a host that is gone",
+    ),
+];
+
+/// What a domain or a process can be.
+const OF_SPACES: &[&str] = &[
+    "domain",
+    "stage 2",
+    "hypervisor's VMID",
+    "16 KiB",
+    "64 KiB",
+    "contiguous",
+    "splitting",
+    "dirty state",
+    "under guests",
+    "guest's stage 1",
+    "52-bit inputs",
+    "upper half",
+    "access flags",
+    "all attributes",
+    "forced types",
+    "output size",
+    "first tables side by side",
+    "process",
+    "an ASID each",
+    "8-bit ASIDs for all",
+    "8-bit ASIDs on move",
+    "narrowest ASIDs or none",
+    "narrowest ASIDs on move",
+    "banked ASIDs",
+];
+
+/// What only a domain can be, not a process.
+const OF_DOMAINS: &[&str] = &[
+    "domain",
+    "stage 2",
+    "hypervisor's VMID",
+    "16 KiB",
+    "64 KiB",
+    "contiguous",
+    "splitting",
+    "dirty state",
+    "under guests",
+    "guest's stage 1",
+    "52-bit inputs",
+    "upper half",
+    "access flags",
+    "all attributes",
+    "forced types",
+    "output size",
+    "first tables side by side",
+];
+
+/// What is said of a mapping.
+const OF_MAPPINGS: &[&str] = &[
+    "uncached",
+    "device memory",
+    "write-through",
+    "type of stage 1",
+    "executable",
+    "for privileged only",
+];
+
+/// What only a domain of stage 2 can be.
+const OF_STAGE_2: &[&str] = &[
+    "stage 2",
+    "hypervisor's VMID",
+    "under guests",
+    "guest's stage 1",
+    "forced types",
+    "first tables side by side",
+];
