@@ -74,6 +74,16 @@ fn granules_on_the_model() {
 }
 
 #[test]
+fn wide_on_the_model() {
+    holds_on_the_model("wide");
+}
+
+#[test]
+fn attributes_on_the_model() {
+    holds_on_the_model("attributes");
+}
+
+#[test]
 fn contiguous_on_the_model() {
     holds_on_the_model("contiguous");
 }
