@@ -19,6 +19,8 @@ pub struct Workload<'a> {
     /// Those of `random`, but 0 for what the scenario lacks the things for.
     weights: Weights,
     rng: fastrand::Rng,
+    /// Some of what is mapped is for privileged accesses only.
+    pub privilege: bool,
     /// Makes what devices write differ from what was written before.
     serial: u32,
     /// Pages that were accessed last, which devices tend to access again.
@@ -62,7 +64,7 @@ impl<'a> Workload<'a> {
             weights.hand_over = 0;
         }
         let rng = fastrand::Rng::with_seed(seed);
-        Self { scenario, random, weights, rng, serial: 0, hot: Vec::new() }
+        Self { scenario, random, weights, rng, privilege: true, serial: 0, hot: Vec::new() }
     }
 
     /// The next operation, and whether it is an attempt at something stale.
@@ -307,7 +309,7 @@ impl<'a> Workload<'a> {
         if tables.forced_types && all && narrow {
             kinds.push(MemoryKind::AsStage1);
         }
-        if !tables.stage_2 {
+        if !tables.stage_2 && self.privilege {
             rights.push(Rights::Privileged);
         }
         // At stage 2 only where all instances tell who executes.

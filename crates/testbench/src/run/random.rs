@@ -18,6 +18,9 @@ impl Run<'_> {
     ) -> Result<(Done, Option<Wrong>), BenchError> {
         let seed = random.seed.unwrap_or(self.seed ^ line as u64);
         let mut workload = Workload::new(self.scenario, random, seed);
+        // QEMU's SMMUs know no privilege ([`NO_PRIVILEGE`](crate::qemu::deviation::NO_PRIVILEGE)); and nor may what is
+        // compared with them.
+        workload.privilege = self.interfere;
         let before = self.bench.oracle(|oracle| State::of(oracle, self.scenario));
         let translations = self.machine.translations();
         let interruptions = self.bench.watch().interruptions;
