@@ -275,10 +275,25 @@ impl Bench {
                 pinned.sort_unstable();
                 pinned.windows(2).any(|pair| pair[0] == pair[1])
             }
-            // With 8 bits there are 255, but for banks and those that a hypervisor chose.
-            Refusal::Vmid => {
-                self.scenario.asid_policy == AsidPolicy::Banked || self.scenario.spaces() >= 255
-            }
+            Refusal::Vmid => match *error {
+                // One that a hypervisor chose: it is as wide as that, or another domain's there.
+                AttachError::VmidWidth { instance, vmid, .. } => {
+                    let widths = self.widths();
+                    let width = widths.get(self.index_of(instance));
+                    width.is_some_and(|width| u32::from(vmid) >> width.vmid != 0)
+                }
+                AttachError::VmidTaken { instance, vmid } => {
+                    let space = self.oracle(|oracle| oracle.space(to));
+                    let theirs = (self.index_of(instance), vmid);
+                    let tags = self.tags();
+                    let mut others = tags.iter().filter(|tag| Some(tag.space) != space);
+                    others.any(|tag| (tag.instance, tag.vmid) == theirs)
+                }
+                // With 8 bits there are 255, but for banks and those that a hypervisor chose.
+                _ => {
+                    self.scenario.asid_policy == AsidPolicy::Banked || self.scenario.spaces() >= 255
+                }
+            },
             Refusal::Mismatch
             | Refusal::SubstreamRange
             | Refusal::SubstreamStage

@@ -87,6 +87,11 @@ deviations! {
     NO_PRIVILEGE: "no-privilege", "10.1", "PnU tells whether an access is privileged, and permissions follow it",
         "permissions are those of privileged accesses, and PnU is 0", &[(11, 1)],
         "crates/walk/tests/qemu.rs";
+    /// Permissions of stage 2 in the TLB.
+    SILENT_CACHED_WRITES: "silent-cached-writes", "10.1",
+        "a write that stage 2 does not permit is F_PERMISSION, whatever the TLB has",
+        "where a read has filled the TLB and there is no stage 1, it is refused without an event", &[(10, 0), (11, 1)],
+        "crates/testbench/tests/domains.rs";
     /// Low bits of the IPA.
     WHOLE_IPA: "whole-ipa", "10.1", "bits 11:0 of the IPA in an event are 0",
         "they are those of the address", &[(11, 1)],
