@@ -324,7 +324,7 @@ fn what_breaks_a_rule_is_written_as_a_short_scenario_that_breaks_it_again() {
     for mutation in mutations {
         let broken = Options { mutation: Some(mutation), ..Options::default() };
         let campaign = Campaign {
-            seeds: 0..120,
+            seeds: 0..500,
             steps: 500,
             jobs: 1,
             limit: None,
