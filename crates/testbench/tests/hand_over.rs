@@ -30,6 +30,26 @@ fn the_scenario_of_it_holds_all_rules() {
     }
 }
 
+/// An adoption that has not ended ends with the run, also where the SMMU sleeps then.
+#[test]
+fn a_run_may_end_while_what_was_taken_over_sleeps() {
+    let scenario = parse(
+        r#"
+name = "asleep"
+instance = [{ name = "smmu" }]
+master = [{ name = "nic", instance = "smmu", streams = [5] }]
+domain = [{ name = "shared" }]
+step = [
+    { attach = { master = "nic", domain = "shared" } },
+    { hand-over = {} },
+    { suspend = { instance = "smmu" } },
+]
+"#,
+    );
+    let report = run(&scenario, &Options::default(), &mut |_| ()).unwrap();
+    assert_eq!(report.verdict, "ok", "{:#?}", report.failure);
+}
+
 /// The same, with streams that QEMU has.
 #[test]
 fn the_scenario_of_it_holds_all_rules_on_qemu() {

@@ -10,7 +10,7 @@ use smmuv3::SubstreamId;
 
 use crate::oracle::{PAGE, Use, User, Violation};
 use crate::platform::{Observer, Point, World};
-use crate::scenario::{Answer, AsidPolicy, Substream};
+use crate::scenario::{Answer, AsidPolicy, Change, Substream};
 use crate::watch::Watch;
 
 impl Bench {
@@ -27,6 +27,8 @@ impl Bench {
         self.answer_late();
         if self.left.is_any() {
             for instance in 0..self.smmus.len() {
+                // It must be awake for that.
+                self.change(instance, Change::Resume);
                 let ended = self.end_adoption(instance);
                 ended.map_err(|error| failed("end an adoption", error))?;
             }
