@@ -276,7 +276,7 @@ impl Lane {
         if self.is_soon(common, platform, mmio, has_room) {
             return Ok(());
         }
-        self.until(common, platform, mmio, has_room)
+        self.until(common, platform, mmio, &has_room)
     }
 
     /// Whether the commands of `ticket` are complete, and nothing happened since they were given: at the first look, or the
@@ -328,7 +328,7 @@ impl Lane {
     ) -> Result<(), Failure> {
         let is_done = || self.tickets.consumed() >= ticket.end;
         if !is_done() {
-            self.until(common, platform, mmio, is_done)?;
+            self.until(common, platform, mmio, &is_done)?;
         }
         self.outcome(common, ticket)
     }
@@ -400,7 +400,7 @@ impl Lane {
         common: &Common,
         platform: &P,
         mmio: &P::Mmio,
-        done: impl Fn() -> bool,
+        done: &dyn Fn() -> bool,
     ) -> Result<(), Failure> {
         let Some(_inside) = common.state.enter(platform.cpu()) else { return Ok(()) };
         let mut waiting = Waiting::new(common, platform);
