@@ -298,7 +298,8 @@ pub fn check(page: &str, counted: &[Figure]) -> Result<usize> {
         let Some(then) = recorded(name) else { bail!("the page has no figure for `{name}`") };
         if (now - then).abs() > TOLERANCE * then {
             writeln!(complaints, "{name}: {now:.1}, recorded as {then:.1}")?;
-        } else if limit.is_some_and(|limit| now > limit) {
+        } else if limit.is_some_and(|limit| now > limit && then <= limit) {
+            // Where the page says that it is not met, that is known.
             writeln!(complaints, "{name}: {now:.1}, more than is allowed")?;
         } else {
             agreed += 1;

@@ -45,8 +45,9 @@ enum Task {
     /// Run every check: formatting, clippy, tests (also on QEMU), loom, docs, a scenario.
     #[command(
         long_about = "Run every check: formatting, clippy with warnings as errors, unit, property and \
-doc tests, the driver on QEMU, the loom tests, `cargo doc` without warnings, and the default \
-scenario.\n\nA failed check does not stop the ones after it, except that nothing is run when the \
+doc tests, the driver on QEMU and in a bare-metal image, with parts and with steps left out, its weight, loom and \
+shuttle, `cargo doc` without warnings, the default scenario, random ones, parsers, threads, and counts of \
+instructions.\n\nA failed check does not stop the ones after it, except that nothing is run when the \
 workspace does not build. Logs are kept in target/xtask/. The last line is \
 `N passed, N failed, N skipped`; the exit status is 0 when nothing failed.",
         after_help = "QEMU is taken from the first of these that exists; the first two are final:

@@ -24,9 +24,9 @@
 //! * When [`Domain::unmap`], [`Iommu::detach`] or [`Iommu::attach`] has returned `Ok`, no DMA reaches the old memory;
 //!   nor that of a process when [`Process::invalidate`], [`Process::release`] or [`Bond::unbind`] has.
 //!   [`Domain::unmap_deferred`] promises that only together with a later [`Domain::invalidate_all`].
-//! * `map`, `unmap`, `unmap_deferred`, `invalidate_all`, `lookup`, [`Process::invalidate`],
-//!   [`Iommu::handle_interrupt`], [`Fault::respond`] and [`PageGroup::respond`] may be called in interrupt context.
-//!   The others take the operating system's lock and may sleep.
+//! * `map`, `unmap`, `unmap_deferred`, those two `_reporting`, `read_and_clear_dirty`, `read_and_clear_accessed`,
+//!   `invalidate_all`, `lookup`, [`Process::invalidate`], `Nest::forward`, [`Iommu::handle_interrupt`], [`Fault::respond`] and
+//!   [`PageGroup::respond`] may be called in interrupt context. Most others take the operating system's lock and may sleep.
 //! * Nothing panics on what hardware, firmware or a device does. Heap memory that runs out is an error.
 //! * Dropping a handle never waits and frees nothing that hardware may use.
 //!
