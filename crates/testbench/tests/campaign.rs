@@ -212,7 +212,7 @@ const RARE: [(&str, &[&str]); 4] = [
 /// Whoever adds a feature or an operation has it drawn, or says why not.
 #[test]
 fn no_pair_of_a_feature_and_an_operation_is_left_out() {
-    let summary = campaign(0..300, 800).run(&|_| ()).unwrap();
+    let summary = campaign(0..1200, 800).run(&|_| ()).unwrap();
     assert!(summary.findings.is_empty(), "{:#?}", summary.findings);
     let mut missing = summary.pairs.missing();
     missing.retain(|(feature, verb)| {
