@@ -46,13 +46,24 @@ impl Verdict {
     }
 }
 
+/// A step that failed.
+struct Failure {
+    /// Its name and summary.
+    line: String,
+    /// What its commands complained of: the end of a report is often all that is kept of it.
+    complaints: Vec<String>,
+}
+
+/// How many lines of what a failed step complained of are repeated at the end.
+const COMPLAINTS: usize = 24;
+
 /// Prints the steps as they happen and adds up how they ended.
 pub struct Report {
     logs: PathBuf,
     colours: bool,
     total: Tally,
-    /// A line for each failed step, repeated at the end.
-    failures: Vec<String>,
+    /// The failed steps, repeated at the end.
+    failures: Vec<Failure>,
     /// A line for each skipped step and test, repeated at the end.
     skips: Vec<String>,
 }
@@ -106,8 +117,8 @@ impl Report {
         self.total += verdict.tally;
         let line = format!("{name}: {summary}");
         if verdict.tally.failed > 0 {
-            self.failures.push(line);
             self.show_log(&step.log);
+            self.failures.push(Failure { line, complaints: step.complaints() });
         } else if verdict.tally == Tally::ONE_SKIPPED && verdict.skipped_tests.is_empty() {
             self.skips.push(line);
         }
@@ -122,7 +133,10 @@ impl Report {
             put(&format!("{} {skip}\n", self.paint("skipped", "33")));
         }
         for failure in &self.failures {
-            put(&format!("{} {failure}\n", self.paint("FAILED", "31;1")));
+            put(&format!("{} {}\n", self.paint("FAILED", "31;1"), failure.line));
+            for line in &failure.complaints {
+                put(&format!("    {line}\n"));
+            }
         }
         // Plain, alone on its line: programs look for it.
         put(&format!("{}\n", self.total));
@@ -211,6 +225,12 @@ impl Step {
         error.or(lines.first()).map(|line| (*line).to_owned()).unwrap_or_default()
     }
 
+    /// The lines of the step's log that say what is wrong, each with what explains it; its last lines where none does.
+    fn complaints(&self) -> Vec<String> {
+        let output = self.output().unwrap_or_default();
+        complaints_of(&output.lines().collect::<Vec<&str>>())
+    }
+
     /// A file beside the step's log with another ending, for its commands to write to.
     pub fn file(&self, extension: &str) -> PathBuf {
         self.log.with_extension(extension)
@@ -224,6 +244,33 @@ impl Step {
         put(&format!("{line_end}{:<12} running for {} s: {last}\n", self.name, since.as_secs()));
         self.interrupted_line = true;
     }
+}
+
+/// Of a log: the lines that begin as errors, failed tests and panics do, each with the few behind it; the last ones where
+/// there are no such lines.
+fn complaints_of(lines: &[&str]) -> Vec<String> {
+    /// How many lines explain one that says that something is wrong.
+    const BEHIND: usize = 5;
+    let complains = |line: &str| {
+        line.starts_with("error")
+            || line.contains(" panicked at ")
+            || line.starts_with("test ") && line.ends_with("FAILED")
+    };
+    let mut found: Vec<String> = Vec::new();
+    let mut behind = 0;
+    for line in lines {
+        behind = if complains(line) { BEHIND + 1 } else { behind };
+        if behind > 0 && !line.trim().is_empty() {
+            found.push((*line).to_owned());
+        }
+        behind = behind.saturating_sub(1);
+    }
+    if found.is_empty() {
+        let last = lines.iter().rev().take(COMPLAINTS / 2).rev();
+        return last.map(|line| (*line).to_owned()).collect();
+    }
+    found.truncate(COMPLAINTS);
+    found
 }
 
 /// Waits for the end of `child`, and says now and then that it is still running. After `limit` it is ended; then there
@@ -269,6 +316,18 @@ fn put(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_failed_step_complained_of_is_found_in_its_log() {
+        let log = "$ cargo test\n   Compiling a\nerror: linking failed\n  = note: no space\n\na\nb\nc\nd\ne\n";
+        let lines: Vec<&str> = log.lines().collect();
+        let found = complaints_of(&lines);
+        assert_eq!(found, ["error: linking failed", "  = note: no space", "a", "b", "c"]);
+        let many = vec!["error: again"; 3 * COMPLAINTS];
+        assert_eq!(complaints_of(&many).len(), COMPLAINTS);
+        assert_eq!(complaints_of(&["one", "two"]), ["one", "two"]);
+        assert_eq!(complaints_of(&vec!["fine"; 100]).len(), COMPLAINTS / 2);
+    }
 
     #[cfg(unix)]
     #[test]
