@@ -142,6 +142,16 @@ pub trait Machine: Send + Sync {
         transfer: Dma<'_>,
     ) -> Result<Vec<Part>, MachineError>;
 
+    /// All power goes and comes back, while every SMMU is off, just before `waking` is to be taken into use: it is as after
+    /// reset, the others let pass what they did, and memory keeps what it had. Nothing where each SMMU has a power of its
+    /// own, as models have.
+    ///
+    /// # Errors
+    /// [`MachineError`].
+    fn power_cycle(&self, _waking: usize) -> Result<(), MachineError> {
+        Ok(())
+    }
+
     /// The model of an SMMU, where the machine has one: for the oracle.
     fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>>;
 

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::MutexGuard;
 
+use smmuv3_formats::register::Gbpa;
 use smmuv3_model::Model;
 
 use crate::caches::SmmuMemory;
@@ -131,6 +132,19 @@ impl Machine for QemuMachine {
             }
         }
         Ok(parts)
+    }
+
+    fn power_cycle(&self, waking: usize) -> Result<(), MachineError> {
+        let others = || self.registers.iter().enumerate().filter(|(index, _)| *index != waking);
+        let passed: Vec<u32> = others()
+            .map(|(_, registers)| registers.read32(Gbpa::OFFSET))
+            .collect::<Result<_, _>>()?;
+        self.qemu.power_cycle()?;
+        for ((_, registers), passed) in others().zip(passed) {
+            // As firmware does, which knows what may pass.
+            registers.write32(Gbpa::OFFSET, Gbpa(passed).with_update(true).0)?;
+        }
+        Ok(())
     }
 
     fn model(&self, _instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {

@@ -3,7 +3,7 @@
 //!
 //! A QEMU is a child process that runs no guest. Its RAM is a memory file that this process
 //! maps too ([`Ram`]); registers and devices are reached over a socket, by QEMU's qtest
-//! protocol. No file or socket has a name, so any number can run side by side. A QEMU never
+//! protocol, and a reset of the machine over another. No file or socket has a name, so any number can run side by side. A QEMU never
 //! outlives its [`Qemu`], nor this process, however that ends. Everything has a deadline: a QEMU that dies
 //! or falls silent is an error that quotes its last words, and so is every later request.
 //!
@@ -24,6 +24,7 @@ mod error;
 mod mmio;
 mod pci;
 mod process;
+mod qmp;
 mod qtest;
 pub mod testdev;
 mod topology;
@@ -38,6 +39,7 @@ pub use trace::TranslationCounts;
 
 use edu::{Clock, Edu};
 use process::Process;
+use qmp::Qmp;
 use qtest::Qtest;
 use testdev::TestdevResult;
 use topology::{Layout, MasterPlan, Plan};
@@ -53,6 +55,9 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// RAM beyond the user's, in MiB: a page for the devices' data and one for the idle CPU.
 const OWN_MIB: u32 = 1;
+
+/// As much of the beginning of RAM as a reset may overwrite: QEMU puts a device tree of up to 1 MiB there.
+const OVERWRITTEN: usize = 2 << 20;
 
 /// An AArch64 `wfi` and a branch back to it: what the CPU does when there has to be one.
 const IDLE_LOOP: u64 = 0x17ff_ffff_d503_207f;
@@ -107,6 +112,7 @@ struct Shared(Mutex<Inner>);
 
 struct Inner {
     qtest: Qtest,
+    monitor: Qmp,
     log: Option<Log>,
     /// The first error of any access to a register.
     first_error: Option<QemuError>,
@@ -165,11 +171,11 @@ impl Qemu {
         let staging = whole.part(RAM_BASE + user_len as u64, Ram::PAGE)?;
         let idle_loop = staging.base() + Ram::PAGE as u64;
 
-        let (ours, theirs) =
-            UnixStream::pair().map_err(|error| system("making QEMU's socket", &error))?;
+        let pair = || UnixStream::pair().map_err(|error| system("making QEMU's socket", &error));
+        let ((ours, theirs), (monitor, its)) = (pair()?, pair()?);
         let log = config.log_translations.then(Log::new).transpose()?;
         let ram_file = duplicate(whole.as_fd())?;
-        let mut inherited = vec![OwnedFd::from(theirs)];
+        let mut inherited = vec![OwnedFd::from(theirs), OwnedFd::from(its)];
         let mut command = Command::new(&config.binary);
         command.stdout(Stdio::null());
         command.args(["-display", "none", "-nodefaults", "-no-user-config", "-nic", "none"]);
@@ -181,6 +187,8 @@ impl Qemu {
         ));
         command.arg("-chardev").arg(format!("socket,id=q,fd={}", inherited[0].as_raw_fd()));
         command.args(["-object", "qtest,id=qtest,chardev=q,log=/dev/null"]);
+        command.arg("-chardev").arg(format!("socket,id=m,fd={}", inherited[1].as_raw_fd()));
+        command.args(["-mon", "chardev=m,mode=control"]);
         inherited.push(ram_file);
         match clock {
             Clock::Stepped => {
@@ -203,13 +211,15 @@ impl Qemu {
         let process =
             Process::spawn(command, inherited).map_err(|error| system("starting QEMU", &error))?;
         let mut qtest = Qtest::new(ours, process, config.deadline)?;
+        let monitor = Qmp::new(monitor, config.deadline)
+            .map_err(|error| system("setting the deadline of QEMU's socket", &error))?;
         // Answered when the machine is complete and has been reset.
         qtest.readl(RAM_BASE)?;
         // QEMU has put a device tree there.
         ram.clear()?;
         pci::bring_up(&mut qtest, &plan.masters)?;
         let process_id = qtest.process_id();
-        let shared = Arc::new(Shared(Mutex::new(Inner { qtest, log, first_error: None })));
+        let shared = Arc::new(Shared(Mutex::new(Inner { qtest, monitor, log, first_error: None })));
         Ok(Self {
             shared,
             version,
@@ -359,6 +369,21 @@ impl Qemu {
             return Err(QemuError::CannotDo { master, kind, what });
         }
         testdev::run(&mut self.shared.lock().qtest, plan.bar, iova, length, pa)
+    }
+
+    /// Resets the machine as a loss of power would: SMMUs are as after reset, devices are ready for DMA again, and memory
+    /// keeps what it had.
+    ///
+    /// # Errors
+    /// QEMU's failure.
+    pub fn power_cycle(&self) -> Result<(), QemuError> {
+        let mut inner = self.shared.lock();
+        let Inner { qtest, monitor, .. } = &mut *inner;
+        let mut kept = vec![0; self.ram.len().min(OVERWRITTEN)];
+        self.ram.read(self.ram.base(), &mut kept)?;
+        monitor.reset(qtest)?;
+        self.ram.write(self.ram.base(), &kept)?;
+        pci::bring_up(qtest, &self.masters)
     }
 
     /// How often the SMMUs' TLBs were asked so far; `None` unless [`QemuConfig::log_translations`].

@@ -359,7 +359,8 @@ fn scenarios_of_power_and_removal_hold_all_rules() {
     }
 }
 
-/// On QEMU an SMMU that is suspended keeps its power, and aborts (GBPA).
+/// On QEMU an SMMU that is suspended keeps its power, and aborts (GBPA), until all are: then the machine is reset before one
+/// wakes. Where all but one let pass what comes while they are off, that holds behind those.
 #[test]
 fn scenarios_of_power_and_removal_hold_all_rules_on_qemu() {
     let Some(path) = common::qemu_or_skip() else { return };
@@ -369,6 +370,14 @@ fn scenarios_of_power_and_removal_hold_all_rules_on_qemu() {
     ] {
         let scenario = parse(text);
         for seed in 0..4 {
+            common::agree(path.clone(), &scenario, seed);
+        }
+        let mut scenario = scenario;
+        scenario.steps.drain(..scenario.steps.len() - 1);
+        for instance in scenario.instances.iter_mut().skip(1) {
+            instance.quirks.bypass_while_off = true;
+        }
+        for seed in 4..6 {
             common::agree(path.clone(), &scenario, seed);
         }
     }

@@ -21,6 +21,7 @@ use smmuv3_testbench::qemu::{
 use smmuv3_testbench::ram::Ram;
 
 const CR0: u32 = 0x20;
+const CMDQEN: u32 = 1 << 3;
 const GBPA: u32 = 0x44;
 const GBPA_ABORT: u32 = 1 << 20;
 const GBPA_UPDATE: u32 = 1 << 31;
@@ -112,6 +113,33 @@ fn ram_is_as_long_as_asked_for_and_all_zeros() {
     assert_eq!((qemu.ram().base(), qemu.ram().len()), (RAM_BASE, 64 << 20));
     let mut words = (0..64 << 20).step_by(8);
     assert!(words.all(|offset| qemu.ram().read64(RAM_BASE + offset) == Some(0)));
+}
+
+/// Registers are as after reset, devices work again, and memory keeps all that it had, also where QEMU puts a device tree.
+#[test]
+fn power_goes_and_comes_back() {
+    let Some(qemu) = two_edus() else { return };
+    let (smmu, ram) = (qemu.mmio(0).unwrap(), qemu.ram());
+    for offset in (0..64 << 20).step_by(0x1000) {
+        ram.write64(RAM_BASE + offset, offset + 1).unwrap();
+    }
+    for turn in 1..3u64 {
+        abort(&smmu);
+        smmu.write32(CR0, CMDQEN).unwrap();
+        qemu.write(0, RAM_BASE, &[0xee; 8]).unwrap();
+        assert_eq!(ram.read64(RAM_BASE), Some(if turn == 1 { 1 } else { turn - 1 }), "it aborts");
+        qemu.power_cycle().unwrap();
+        assert_eq!(smmu.read32(GBPA).unwrap() & GBPA_ABORT, 0);
+        assert_eq!(smmu.read32(CR0).unwrap(), 0);
+        for offset in (0x1000..64 << 20).step_by(0x1000) {
+            assert_eq!(ram.read64(RAM_BASE + offset), Some(offset + 1), "{offset:#x}");
+        }
+        for master in 0..2 {
+            qemu.write(master, RAM_BASE, &turn.to_le_bytes()).unwrap();
+            assert_eq!(qemu.read(master, RAM_BASE, 8).unwrap(), turn.to_le_bytes());
+        }
+    }
+    qemu.health().unwrap();
 }
 
 #[test]

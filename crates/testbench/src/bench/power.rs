@@ -89,9 +89,14 @@ impl Bench {
     /// Power, and either call that makes use of it.
     fn wake(&self, instance: usize, change: Change) -> Result<&'static str, String> {
         let Some(smmu) = self.smmu(instance) else { return Ok("nothing to do") };
+        let off = |index| self.oracle(|oracle| oracle.power(index)) == Power::Off;
+        let all_off = (0..self.smmus.len()).all(off);
         self.set_power(instance, Power::Changing);
         if let Some(mut model) = self.world.machine().model(instance) {
             model.power_on(true);
+        }
+        if all_off {
+            self.world.machine().power_cycle(instance).map_err(|error| error.to_string())?;
         }
         let result = self.traced(
             "call",

@@ -291,11 +291,14 @@ impl Check<'_> {
                 "leave lpa2, wide-input, bbml and httu out",
             );
         }
-        if can.quirks == Support::Never && instance.quirks != Quirks::default() {
+        // What passes while it is off, any SMMU can be told.
+        let usual =
+            Quirks { bypass_while_off: instance.quirks.bypass_while_off, ..Quirks::default() };
+        if can.quirks == Support::Never && instance.quirks != usual {
             self.lacks(
                 instance.places.of(""),
                 format_args!("instance \"{}\" is unusual", instance.name),
-                "leave out what it is or firmware says, what it overrides, and while-off",
+                "leave out what it is or firmware says, and what it overrides",
             );
         }
         if !can.stages.contains(&(instance.stage_1, instance.stage_2)) {
