@@ -86,7 +86,7 @@ impl<P: Platform> Probe<P> {
             cr2: Cr2(mmio.read32(Cr2::OFFSET)),
             base: StrtabBase(word(StrtabBase::OFFSET)),
             shape: StrtabBaseCfg(mmio.read32(StrtabBaseCfg::OFFSET)),
-            requests: (features.registers.idr0.pri() && cr0.priqen())
+            requests: (features.has_page_requests() && cr0.priqen())
                 .then(|| PriqBase(word(PriqBase::OFFSET))),
         };
         let found = survey(&running, features, remains)?;

@@ -2,7 +2,7 @@
 //! The stream table entries and contexts that this driver writes: legal states only, each made from
 //! scratch.
 
-use smmuv3_formats::register::address_size_code;
+use smmuv3_formats::register::address_size_code_for;
 use smmuv3_formats::ste::config;
 use smmuv3_formats::{Cd, PhysAddr, Ste};
 use smmuv3_pagetable::MAIR;
@@ -57,6 +57,8 @@ pub struct Stage2 {
     pub access_flag: bool,
     /// and keeps dirty state.
     pub dirty_state: bool,
+    /// Like events may be merged into one (MEV): a guest whose device faults without end costs itself, not the host.
+    pub merged: bool,
     /// The tag of their translations.
     pub vmid: u16,
 }
@@ -74,8 +76,9 @@ impl Stage2 {
             .with_s2_or0(cacheability)
             .with_s2_sh0(if lpa2 { INNER_SHAREABLE } else { shareability })
             .with_s2_tg(granule_code(self.granule_shift))
-            // Domains are not made for less than 32 bits of output.
-            .with_s2_ps(address_size_code(self.output_bits).unwrap_or(0))
+            // Domains are not made for more than 52 bits of output. What lies between two sizes has the larger one: whoever
+            // maps keeps to the bits.
+            .with_s2_ps(address_size_code_for(self.output_bits).unwrap_or(0))
             .with_s2_aa64(true)
             // No stage-1 tables in device memory: for when stage 1 comes before it.
             .with_s2_ptw(true)
@@ -84,6 +87,7 @@ impl Stage2 {
             .with_s2_ha(self.access_flag)
             .with_s2_hd(self.access_flag && self.dirty_state)
             .with_s2_fwb(self.forced_types)
+            .with_mev(self.merged)
             .with_s2_ds(lpa2)
             .with_s2_ttb(self.root.0)
     }
@@ -269,8 +273,8 @@ impl Context {
                 .with_ttb0(self.root.0)
         };
         half.with_v(true)
-            // Domains are not made for less than 32 bits of output.
-            .with_ips(address_size_code(self.output_bits).unwrap_or(0))
+            // As in `Stage2::encode`.
+            .with_ips(address_size_code_for(self.output_bits).unwrap_or(0))
             .with_aa64(true)
             .with_s(features.always_stalls())
             .with_r(true)
@@ -335,6 +339,7 @@ mod tests {
         forced_types: false,
         access_flag: false,
         dirty_state: false,
+        merged: false,
         vmid: 7,
     };
 
@@ -356,6 +361,15 @@ mod tests {
         };
         let expected = second ^ (1 ^ 2) << 38 | 1 << 46 | 1 << 56 | 1 << 55;
         assert_eq!(words(chosen, &features)[1..3], [1 << 44 | 1 << 25, expected]);
+        let merged = Stage2 { merged: true, ..STAGE_2 };
+        assert_eq!(words(merged, &features)[1], 1 << 44 | 1 << 19, "MEV");
+        // S2PS [50:48]: the next size.
+        for (bits, code) in [(33, 1), (39, 2), (41, 3), (43, 4), (45, 5), (49, 6)] {
+            let [_, _, w2, ..] = words(Stage2 { output_bits: bits, ..STAGE_2 }, &features);
+            assert_eq!(w2 >> 48 & 7, code, "{bits}");
+            let context = Context { output_bits: bits, ..CONTEXT };
+            assert_eq!(context.encode(&features).0[0] >> 32 & 7, code, "{bits}");
+        }
         let wide = Stage2 { wide: true, input_bits: 52, start: 4, output_bits: 52, ..STAGE_2 };
         let [_, _, w2, w3, ..] = words(wide, &features);
         assert_eq!((w2 >> 32 & 0xff, w2 >> 48 & 7, w3), (12, 6, 0x8004_000c));

@@ -441,6 +441,16 @@ impl Features {
         asked && self.ats
     }
 
+    /// There is CR0.ATSCHK (§2.4), whether or not the driver lets any device keep translations.
+    pub const fn checks_translated(&self) -> bool {
+        self.registers.idr0.ats()
+    }
+
+    /// There is a queue of page requests, whether or not the driver uses it.
+    pub const fn has_page_requests(&self) -> bool {
+        self.registers.idr0.pri()
+    }
+
     /// What is cached of guests' stage 1 and the host's stage 2 together may be there, and goes by commands of its own.
     pub const fn may_hold_guests(&self) -> bool {
         self.nesting

@@ -282,6 +282,7 @@ impl Own {
             forced_types: self.shape.forced_types,
             access_flag: self.shape.access_flag,
             dirty_state: self.shape.dirty_state,
+            merged: self.guests,
             vmid,
         })
     }

@@ -213,6 +213,9 @@ pub trait Kind {
 #[derive(Clone, Copy, Debug)]
 pub enum SteKind {}
 
+/// STE.STRW of a stream in EL2, with E2H or without (§5.2).
+const EL2: u64 = 2;
+
 impl SteKind {
     const NOTHING: Ste = Ste([0; 8]);
 
@@ -241,6 +244,9 @@ impl SteKind {
     /// What only a stage looks at, whichever.
     const TRANSLATION: Ste = Self::NOTHING.with_eats(3).with_mev(true).with_s2_vmid(0xffff);
 
+    /// What only translations of EL1, and of stage 2, are tagged with (§1).
+    const TAG: Ste = Self::NOTHING.with_s2_vmid(0xffff);
+
     /// Attributes of accesses that stage 1 does not translate. For the others they are at most hints where to
     /// allocate (§16.4).
     const UNTRANSLATED: Ste =
@@ -264,6 +270,7 @@ impl Kind for SteKind {
             (!stage_1, Self::STAGE_1),
             (!stage_2, Self::STAGE_2),
             (!stage_1 && !stage_2, Self::TRANSLATION),
+            (stage_1 && !stage_2 && ste.strw() == EL2, Self::TAG),
             (stage_1 && ste.s1_dss() != 1, Self::UNTRANSLATED),
         ] {
             if ignored {

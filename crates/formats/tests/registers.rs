@@ -173,7 +173,11 @@ fn output_size_codes_stand_for_32_to_56_bits() {
     for (code, bits) in sizes {
         assert_eq!(address_bits(code), Some(bits));
         assert_eq!(address_size_code(bits), Some(code));
+        assert_eq!(address_size_code_for(bits), Some(code));
+        // All of them, and one bit more takes the next.
+        assert_eq!(address_size_code_for(bits + 1), (code < 7).then_some(code + 1));
     }
+    assert_eq!([1, 39, 47, 57].map(address_size_code_for), [Some(0), Some(2), Some(5), None]);
     assert_eq!(address_bits(8), None);
     assert_eq!(address_size_code(31), None);
     assert_eq!(address_size_code(39), Some(1));

@@ -266,7 +266,9 @@ impl<M: Memory> Model<M> {
         if !self.registers.enabled() {
             return Err(forbidden());
         }
-        if !self.registers.ats_checked() {
+        // Entries may be kept together with what ATSCHK said when they were read (§2.4).
+        let cached = self.config.stes.get(&access.stream);
+        if !self.registers.ats_checked() || cached.is_some_and(|cached| !cached.ats_checked) {
             return self.physical(access, None);
         }
         let (route, basis) = self.route(access.stream, false).map_err(|no| match no {

@@ -106,7 +106,9 @@ pub const FEATURES: &[Feature] = &[
     instance("TERM_MODEL 1", |it| it.stalls > 0 && !it.quirks.silent_termination),
     instance("MMU-600", |it| matches!(it.quirks.part, Part::Mmu600R0 | Part::Mmu600R1)),
     instance("early MMU-700", |it| it.quirks.part == Part::Mmu700R0),
-    instance("MMU-700, MMU-S3", |it| matches!(it.quirks.part, Part::Mmu700R1 | Part::MmuS3)),
+    instance("MMU-700, MMU-L1, MMU-S3", |it| {
+        matches!(it.quirks.part, Part::Mmu700R1 | Part::MmuL1 | Part::MmuS3)
+    }),
     instance("one page", |it| it.quirks.one_page),
     instance("invalidated twice", |it| it.repeated_invalidation),
     instance("no prefetch", |it| it.quirks.no_prefetch),

@@ -38,7 +38,11 @@ impl QemuMachine {
             .instances
             .iter()
             .map(|instance| QemuInstance {
-                stage: if instance.stage_2 { Stage::Nested } else { Stage::One },
+                stage: match (instance.stage_1, instance.stage_2) {
+                    (false, _) => Stage::Two,
+                    (true, false) => Stage::One,
+                    (true, true) => Stage::Nested,
+                },
             })
             .collect();
         config.masters = scenario

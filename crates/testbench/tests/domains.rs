@@ -366,6 +366,37 @@ fn a_hypervisors_vmid_is_had_by_one_domain_an_instance_and_by_none_that_is_given
     assert_eq!(tag(&again), Tag::stage_2(3));
 }
 
+/// IPS and S2PS have six sizes; a domain can have any. What it maps, up to its last bit, is reached.
+#[test]
+fn all_of_an_output_size_between_two_of_the_architectures_is_reached() {
+    let text = r#"
+name = "sizes"
+instance = [{ name = "smmu" }]
+master = [{ name = "nic", instance = "smmu", streams = [1] }]
+"#;
+    let scenario = Scenario::parse(text, "sizes").unwrap();
+    let world = World::new(Arc::new(ModelMachine::new(&scenario, 5).unwrap()), 1);
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let mut config = InstanceConfig::named("smmu");
+    config.sid_bits = 4;
+    let smmu = common::enable(&iommu, &world, 0, config);
+    let master = iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).unwrap();
+    // The tables themselves are above 32 GiB; the SMMU has 44 bits.
+    for bits in 36..=44 {
+        for config in [DomainConfig::default(), DomainConfig::default().with_stage_2()] {
+            let domain = iommu.create_domain(config.with_output_bits(bits)).unwrap();
+            let (last, attributes) = ((1 << bits) - 0x1000, Attributes::normal(Prot::READ));
+            // SAFETY: there is no memory, and nobody accesses it.
+            let map = |pa| unsafe { domain.map(Iova(0x4000), PhysAddr(pa), 0x1000, attributes) };
+            assert!(map(1 << bits).is_err(), "{bits}");
+            map(last).unwrap();
+            iommu.attach(&master, &domain).unwrap();
+            let reached = world.machine().model(0).unwrap().translate(Access::read(1, 0x4000));
+            assert_eq!(reached.map(|it| it.pa), Ok(last), "{bits} bits");
+        }
+    }
+}
+
 /// What a device reaches at every moment, of one read after the other; `None` is refused.
 struct Reads(Arc<World>, Mutex<Vec<Option<u64>>>);
 
@@ -377,9 +408,16 @@ impl Observer for Reads {
 }
 
 /// Every change of what a master uses, while its device works: by one word of its entry where that can be (§8.2), and
-/// with a moment in which it is refused only between two translations of which one is of stage 2.
+/// with a moment in which it is refused only between two translations of which one is of stage 2, and the other is tagged
+/// with a VMID as well.
 #[test]
 fn a_change_of_what_a_master_uses_refuses_nothing_where_one_word_can_make_it() {
+    for el2_host in [false, true] {
+        every_change_of_use(el2_host);
+    }
+}
+
+fn every_change_of_use(el2_host: bool) {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Use {
         Blocked,
@@ -388,7 +426,7 @@ fn a_change_of_what_a_master_uses_refuses_nothing_where_one_word_can_make_it() {
     }
     let text = r#"
 name = "pairs"
-instance = [{ name = "smmu" }]
+instance = [{ name = "smmu", hyp = true }]
 master = [{ name = "nic", instance = "smmu", streams = [1] }]
 "#;
     let scenario = Scenario::parse(text, "pairs").unwrap();
@@ -396,6 +434,7 @@ master = [{ name = "nic", instance = "smmu", streams = [1] }]
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
     let mut config = InstanceConfig::named("smmu");
     config.sid_bits = 4;
+    config.el2_host = el2_host;
     let smmu = common::enable(&iommu, &world, 0, config);
     let master = iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).unwrap();
     let pages = [0, 1, 2, 3].map(|_| world.frames().allocate(0x1000, 0x1000).unwrap());
@@ -429,13 +468,14 @@ master = [{ name = "nic", instance = "smmu", streams = [1] }]
             world.set_observer(None);
             let by_stage_2 = |to| matches!(to, Use::Domain(2 | 3));
             let domains = matches!([before, after], [Use::Domain(_), Use::Domain(_)]);
-            let hit = before != after && domains && (by_stage_2(before) || by_stage_2(after));
+            let (from, to) = (by_stage_2(before), by_stage_2(after));
+            let hit = before != after && domains && if el2_host { from && to } else { from || to };
             let seen = reads.1.lock().unwrap();
             assert!(before == after || seen.len() >= 3, "{before:?} to {after:?}: nobody looked");
             let fine = |it: &&Option<u64>| **it == reaches(before) || **it == reaches(after);
             let others: Vec<_> = seen.iter().filter(|it| !fine(it)).collect();
             let expected = others.iter().all(|it| hit && it.is_none());
-            assert!(expected, "{before:?} to {after:?}: {others:x?}");
+            assert!(expected, "{before:?} to {after:?}, EL2 {el2_host}: {others:x?}");
         }
     }
 }

@@ -367,7 +367,7 @@ impl Survey<'_> {
         list.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
         list.push(stream);
         let (stage_1, stage_2) = (ste.config() & 0b001 != 0, ste.config() & 0b010 != 0);
-        if (stage_1 || stage_2) && self.implementation.idr0.ats() && ste.eats() != 0 {
+        if (stage_1 || stage_2) && self.features.checks_translated() && ste.eats() != 0 {
             return Err(AdoptError::Ats { stream });
         }
         if stage_2 {

@@ -80,7 +80,10 @@ impl<P: Platform> Instance<P> {
         mmio.write32(Cr1::OFFSET, cr1.with_queue_sh(new.queue_sh()).0);
 
         self.commands.restart(platform, mmio, &mut |_| ());
-        cr0 = cr0.with_cmdqen(true);
+        // As when it is started: no stream that goes on has devices that say what is translated. Before anything is
+        // forgotten, since entries may be kept together with what this said when they were read (§2.4).
+        let checks = self.features.checks_translated();
+        cr0 = cr0.with_cmdqen(true).with_atschk(checks || cr0.atschk());
         self.write_cr0(platform, cr0)?;
         self.enable_others(platform)?;
         self.commands.resume(platform);
@@ -100,10 +103,6 @@ impl<P: Platform> Instance<P> {
             self.write_cr0(platform, cr0)?;
         }
         self.wire(platform)?;
-        if self.features.registers.idr0.ats() {
-            // As when it is started: no stream that goes on has devices that say what is translated.
-            self.write_cr0(platform, cr0.with_atschk(true))?;
-        }
         // For when it is off.
         self.set_while_off(platform)
     }

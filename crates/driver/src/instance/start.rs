@@ -164,7 +164,7 @@ impl<P: Platform> Instance<P> {
         }
 
         self.wire(platform)?;
-        if self.features.registers.idr0.ats() {
+        if self.features.checks_translated() {
             // Before anything translated may come, and never off again: it is no switch (§8.2). Also where the driver lets no
             // device keep translations: else what one says is translated passes by blocked entries (§12.2).
             cr0 = cr0.with_atschk(true);

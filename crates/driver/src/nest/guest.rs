@@ -55,7 +55,7 @@ impl Guest {
             .with_ttf(0b10)
             .with_cohacc(idr0.cohacc())
             .with_httu(idr0.httu())
-            .with_ats(idr0.ats())
+            .with_ats(host.ats)
             .with_asid16(idr0.asid16())
             .with_msi(idr0.msi())
             .with_cd2l(idr0.cd2l())

@@ -9,7 +9,7 @@ use smmuv3::{
     Iommu, Master, MasterConfig, Overrides, PhysAddr, ProcessConfig, Sharing, Smmu, Stage,
     StreamId, SubstreamId, Target, Vmids, WhileOff,
 };
-use smmuv3_formats::register::address_size_code;
+use smmuv3_formats::register::address_size_code_for;
 use smmuv3_model::{Broadcast, Granule, Pages, Tlbi};
 use smmuv3_pagetable::{MAIR, Stage1Table4K};
 
@@ -193,7 +193,7 @@ pub(super) fn add_process(
     cookie: u64,
 ) -> Result<Process, String> {
     let t0sz = u64::from(64 - table.input_bits());
-    let ips = address_size_code(table.output_bits()).unwrap_or(0);
+    let ips = address_size_code_for(table.output_bits()).unwrap_or(0);
     // Write-back, inner shareable; no walks of the upper half.
     let tcr = t0sz | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23 | ips << 32;
     let config = ProcessConfig::new(PhysAddr(table.root().0), tcr, MAIR);

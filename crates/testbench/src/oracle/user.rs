@@ -332,8 +332,8 @@ impl Oracle {
             || self.spaces.iter().any(|space| space.life == Life::Releasing)
     }
 
-    /// No access of `master` that is permitted before a change and after it is refused meanwhile, as long as no stage 2 is
-    /// part of that.
+    /// No access of `master` that is permitted before a change and after it is refused meanwhile, unless it goes from one
+    /// translation to another, and one of these has a stage 2.
     pub fn changes_without_a_hit(&mut self, master: usize) {
         if let Some(state) = self.masters.get_mut(master) {
             state.hitless = true;
@@ -347,14 +347,19 @@ impl Oracle {
         substream: Option<u32>,
         iova: u64,
     ) -> bool {
-        let fine = |after| {
-            let used = master.uses(substream, after);
-            // Beyond what an SMMU puts out, all is refused that is not translated.
-            let least = used != Use::Identity || master.puts_out(iova);
-            let stage_1 = |space| !self.shape(space).stage_2 && self.over(space).is_none();
-            least && self.space(used).is_none_or(stage_1)
+        let used = [false, true].map(|after| master.uses(substream, after));
+        // Beyond what an SMMU puts out, all is refused that is not translated.
+        let passes = |used| used != Use::Identity || master.puts_out(iova);
+        let spaces = used.map(|used| self.space(used));
+        let guest = |space| self.over(space).is_some();
+        let stage_2 = |space| self.shape(space).stage_2;
+        let in_steps = match spaces {
+            [Some(before), Some(after)] => [before, after].into_iter().any(stage_2),
+            _ => false,
         };
-        master.hitless && substream.is_none() && fine(false) && fine(true)
+        let of_guests = spaces.into_iter().flatten().any(guest);
+        let fine = !in_steps && !of_guests && used.into_iter().all(passes);
+        master.hitless && substream.is_none() && fine
     }
 
     /// Whether `space` is being attached behind `instance` right now, where nobody used it before.

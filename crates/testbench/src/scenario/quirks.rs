@@ -45,24 +45,34 @@ pub enum Part {
     Mmu700R0,
     /// MMU-700 r1p1: no broadcasts.
     Mmu700R1,
+    /// MMU-L1: no broadcasts.
+    MmuL1,
     /// MMU-S3: no broadcasts.
     MmuS3,
 }
 
 /// Words for parts.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("other", Part::Other),
     ("mmu-600-r0p0", Part::Mmu600R0),
     ("mmu-600-r1p0", Part::Mmu600R1),
     ("mmu-700-r0p0", Part::Mmu700R0),
     ("mmu-700-r1p1", Part::Mmu700R1),
+    ("mmu-l1", Part::MmuL1),
     ("mmu-s3", Part::MmuS3),
 ];
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Other, Self::Mmu600R0, Self::Mmu600R1, Self::Mmu700R0, Self::Mmu700R1, Self::MmuS3];
+    pub const ALL: [Self; 7] = [
+        Self::Other,
+        Self::Mmu600R0,
+        Self::Mmu600R1,
+        Self::Mmu700R0,
+        Self::Mmu700R1,
+        Self::MmuL1,
+        Self::MmuS3,
+    ];
 
     /// What its IIDR says (§19).
     pub fn iidr(self) -> Iidr {
@@ -76,6 +86,7 @@ impl Part {
             Self::Mmu600R1 => arm(0x483, 1, 0),
             Self::Mmu700R0 => arm(0x487, 0, 0),
             Self::Mmu700R1 => arm(0x487, 1, 1),
+            Self::MmuL1 => arm(0x48a, 0, 0),
             Self::MmuS3 => arm(0x498, 0, 0),
         }
     }

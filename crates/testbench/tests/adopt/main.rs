@@ -15,7 +15,7 @@ use smmuv3::{
     AdoptError, AsidPolicy, Attributes, Config, Domain, DomainConfig, EnableError, InstanceConfig,
     Iommu, Iova, MasterConfig, PhysAddr, Prot, Remains, Smmu, StreamId, Structure,
 };
-use smmuv3_formats::register::{Cr0, Cr2, StrtabBase, StrtabBaseCfg};
+use smmuv3_formats::register::{Cr0, Cr0Ack, Cr2, StrtabBase, StrtabBaseCfg};
 use smmuv3_model::{Access, Observation, Profile};
 use smmuv3_testbench::machine::Machine;
 use smmuv3_testbench::machine_model::{ModelMachine, RAM_BASE, profile};
@@ -461,4 +461,43 @@ fn no_memory_is_too_wrong_to_be_looked_through() {
     }
     println!("{good} taken, {bad} refused");
     assert!(good > 20 && bad > 50);
+}
+
+/// A device that is blocked tries to be believed in what is translated, having made the SMMU read its entry at every moment
+/// of an adoption from a driver that checked nothing.
+struct Liar(Arc<Crashed>);
+
+impl Observer for Liar {
+    fn at(&self, _point: Point, _interruptible: bool) {
+        self.0.machine.act();
+        assert_eq!(self.0.reach(IDLE), None);
+    }
+}
+
+#[test]
+fn what_devices_say_is_translated_is_checked_whenever_the_entry_was_read() {
+    for seed in 0..8 {
+        let crashed = Arc::new(crash(seed, |profile| Profile {
+            idr0: profile.idr0.with_ats(true),
+            ..profile
+        }));
+        let translated = || {
+            let mut model = crashed.machine.model(0).unwrap();
+            model.translated(Access::read(IDLE, crashed.memory)).is_ok()
+        };
+        let cr0 = Cr0(crashed.machine.read32(0, Cr0::OFFSET));
+        assert!(cr0.atschk());
+        crashed.machine.write32(0, Cr0::OFFSET, cr0.with_atschk(false).0);
+        while Cr0(crashed.machine.read32(0, Cr0Ack::OFFSET)).atschk() {
+            crashed.machine.act();
+        }
+        assert!(translated());
+        let iommu = crashed.successor(AsidPolicy::PerInstance);
+        crashed.world.set_observer(Some(Arc::new(Liar(crashed.clone()))));
+        let (_, smmu) = adopted(&crashed, &iommu, |_| true);
+        crashed.world.set_observer(None);
+        assert!(!translated(), "seed {seed}");
+        assert!(smmu.instance().features().checks_translated());
+        crashed.no_misuse();
+    }
 }

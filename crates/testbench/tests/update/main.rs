@@ -198,6 +198,9 @@ fn stes() -> Vec<Case<Ste>> {
         // Linux's have VMID 0 on both sides. Here another VMID has to come together with another Config,
         // since stage 1 alone is tagged with it as well.
         ("another VMID", [stage_1(), stage_2().with_s2_vmid(7)], (3, false)),
+        // But not in EL2.
+        ("EL2 to a VMID", [stage_1().with_strw(2), stage_2().with_s2_vmid(7)], (3, true)),
+        ("a VMID to EL2", [stage_2().with_s2_vmid(7), stage_1().with_strw(2)], (3, true)),
         ("52-bit stage 2", [wide_stage_2(), abort()], (2, true)),
         ("nothing", [stage_1(), stage_1()], (0, true)),
         ("a new entry", [Ste(INVALID), stage_1()], (2, true)),

@@ -23,12 +23,21 @@ fn what_is_offered_is_stage_1_of_what_there_is() {
         let guest = guest_of(&features, |_| {});
         let (shown, host) = (guest.shown(), features.registers);
         assert!(shown.idr0.s1p() && !shown.idr0.s2p() && !shown.idr0.hyp() && !shown.idr0.btm());
-        assert_eq!((shown.idr0.stall_model(), shown.idr0.ats()), (1, host.idr0.ats()));
+        assert_eq!((shown.idr0.stall_model(), shown.idr0.ats()), (1, features.ats));
         assert_eq!(shown.idr1.ssidsize(), host.idr1.ssidsize());
         assert!(!shown.idr1.attr_types_ovr() && !shown.idr1.attr_perms_ovr() && !shown.idr0.pri());
         // 40 bits: what stage 2 translates.
         assert_eq!((shown.idr5.oas(), guest.output_bits()), (2, 40));
     }
+}
+
+/// Also what the SMMU has, and the driver was built without (feature `ats`).
+#[test]
+fn what_the_driver_lacks_is_not_offered() {
+    let mut host = rich();
+    host.ats = false;
+    assert!(host.registers.idr0.ats());
+    assert!(!Guest::offer(&host, &parent(&host)).idr0.ats());
 }
 
 #[test]
