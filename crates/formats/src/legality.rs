@@ -3,8 +3,8 @@
 //! [`cd()`] and [`command()`], which names the first rule that is broken.
 //!
 //! What nothing rejects, but nothing should hold either, is told rule by rule: [`event()`], [`page_request`],
-//! [`l1_std`], [`l1_cd`], [`registers()`], and reserved bits: [`ste_reserved`], [`cd_reserved`],
-//! [`command_reserved`]. Hardware may ignore reserved bits. Where the architecture lets hardware choose
+//! [`l1_std`], [`l1_cd`], [`registers()`], [`descriptor()`] of translation tables, and reserved bits: [`ste_reserved`],
+//! [`cd_reserved`], [`command_reserved`]. Hardware may ignore reserved bits. Where the architecture lets hardware choose
 //! between rejection and something else, the entry is rejected: TxSZ out of range (v3.0), S1ContextPtr out of
 //! range with both stages (§7.1(6d)).
 //!
@@ -24,6 +24,7 @@ use crate::structure::{MOST_WORDS, Structure};
 
 mod cd;
 mod command;
+mod descriptor;
 mod first_level;
 mod record;
 mod registers;
@@ -32,6 +33,7 @@ mod ste;
 
 pub use cd::cd;
 pub use command::{command, command_reserved};
+pub use descriptor::{Place, descriptor};
 pub use first_level::{cd_reserved, l1_cd, l1_std, ste_reserved};
 pub use record::{event, page_request};
 pub use registers::{IdRegisters, registers};

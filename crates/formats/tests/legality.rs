@@ -7,6 +7,7 @@ mod legality {
     pub mod bench;
     mod cd;
     mod command;
+    mod descriptor;
     mod first_level;
     mod record;
     mod registers;

@@ -25,9 +25,9 @@ pub(crate) struct Encoding<const STAGE: u8> {
     sh: Option<Shareability>,
     dirty: Dirty,
     access_flags: bool,
-    fwb: bool,
-    xnx: bool,
-    one_privilege: bool,
+    pub(crate) fwb: bool,
+    pub(crate) xnx: bool,
+    pub(crate) one_privilege: bool,
     /// Leaves need not be plain.
     all: bool,
 }
@@ -125,6 +125,20 @@ impl<const STAGE: u8> Encoding<STAGE> {
                 &Self::SHORTS[config.dirty as usize][usize::from(lpa2)][usize::from(config.fwb)];
         }
         this
+    }
+
+    /// For tests: one whose leaves all have NS set.
+    #[cfg(all(test, debug_assertions, not(loom)))]
+    pub(crate) fn spoilt(self) -> Self {
+        const NS: u64 = 1 << 5;
+        let Short { mut permissions, types } = *self.short;
+        // Of the memory type, bit 5 is 0 at stage 1: both parts must have it.
+        permissions.iter_mut().for_each(|leaf| *leaf |= NS);
+        let types = types.map(|kind| kind | NS);
+        Self {
+            short: std::boxed::Box::leak(std::boxed::Box::new(Short { permissions, types })),
+            ..self
+        }
     }
 
     /// Whether hardware marks what is written.

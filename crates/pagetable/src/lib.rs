@@ -37,7 +37,7 @@
 //! ```
 #![no_std]
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
 extern crate std;
 
 mod bitmap;
@@ -52,6 +52,7 @@ mod frames;
 mod gather;
 mod geometry;
 mod leaf;
+mod legal;
 mod map;
 mod page;
 mod prot;

@@ -143,12 +143,9 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             }
             table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
-        Some(Run {
-            table,
-            index,
-            count,
-            first: leaf | Geometry::<SHIFT, WIDE>::bits(pa.0) | kind(true),
-        })
+        let first = leaf | Geometry::<SHIFT, WIDE>::bits(pa.0) | kind(true);
+        self.judge_run(first, count, iova.0, SHIFT);
+        Some(Run { table, index, count, first })
     }
 
     /// The error of a map that stored only so many pages, from the descriptor `here` on: then one is taken.
@@ -277,7 +274,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 table = if value & SYNCED != 0 {
                     PhysAddr(Geometry::<SHIFT, WIDE>::address(value))
                 } else {
-                    self.enter(frames, cell, descriptor(table, index), value, at)?
+                    self.enter(frames, cell, descriptor(table, index), value, (at, level))?
                 };
                 above = Some(cell);
             }
@@ -294,8 +291,9 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // shorter first table the input size, which the range is within.
             let stored = if self.has_contiguous() {
                 // SAFETY: as above.
-                unsafe { Self::fill_groups(cells, count, first, shift, at ^ pa, at) }
+                unsafe { self.fill_groups(cells, count, first, shift, at ^ pa, at) }
             } else {
+                self.judge_run(first, count, at, shift);
                 // SAFETY: as above.
                 unsafe { Self::fill(cells, count, first, shift) }
             };
@@ -328,6 +326,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     /// As for [`fill`].
     #[cold]
     unsafe fn fill_groups(
+        &self,
         cells: NonNull<AtomicU64>,
         count: usize,
         first: u64,
@@ -337,6 +336,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
     ) -> usize {
         let group = Self::group_shift(shift).filter(|&group| differs & ((1 << group) - 1) == 0);
         let Some(group) = group else {
+            self.judge_run(first, count, at, shift);
             // SAFETY: the caller's promise.
             return unsafe { Self::fill(cells, count, first, shift) };
         };
@@ -352,6 +352,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // Some member may be kept for all as soon as one is stored: only if there is place for all.
             // SAFETY: the caller's promise, for a run alone.
             let hint = if run == members && unsafe { are_empty(cells, run) } { HINT } else { 0 };
+            self.judge_run((first + done) | hint, run, here, shift);
             // SAFETY: as above.
             let got = unsafe { Self::fill(cells, run, (first + done) | hint, shift) };
             stored += got;
@@ -386,25 +387,26 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         cell: &AtomicU64,
         here: PhysAddr,
         value: u64,
-        at: u64,
+        place: (u64, u32),
     ) -> Result<PhysAddr, MapErrorKind> {
         if value == 0 {
-            return self.add_table(frames, cell, here, at);
+            return self.add_table(frames, cell, here, place);
         }
         if !is_table(value) {
-            return Err(MapErrorKind::Overlap { at: self.at(at) });
+            return Err(MapErrorKind::Overlap { at: self.at(place.0) });
         }
         settle(value, || frames.publish(here, 8));
         Ok(PhysAddr(Geometry::<SHIFT, WIDE>::address(value)))
     }
 
-    /// Links a new table at `cell`, which was empty, and gives it, or another thread's that was faster.
+    /// Links a new table at `cell`, which was empty, and gives it, or another thread's that was faster. `cell` is for
+    /// `at`, and spans `1 << shift` bytes.
     fn add_table<F: Frames + ?Sized>(
         &self,
         frames: &F,
         cell: &AtomicU64,
         here: PhysAddr,
-        at: u64,
+        (at, shift): (u64, u32),
     ) -> Result<PhysAddr, MapErrorKind> {
         let size = Self::granule() as usize;
         let frame =
@@ -414,9 +416,9 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         } else {
             // The SMMU must see the zeros before the descriptor that points to them.
             frames.publish(frame, size);
-            match install(cell, 0, Geometry::<SHIFT, WIDE>::bits(frame.0) | TABLE_OR_PAGE, || {
-                frames.publish(here, 8)
-            }) {
+            let new = Geometry::<SHIFT, WIDE>::bits(frame.0) | TABLE_OR_PAGE;
+            self.judge(new, at, shift);
+            match install(cell, 0, new, || frames.publish(here, 8)) {
                 Ok(()) => return Ok(frame),
                 Err(winner) if is_table(winner) => {
                     Ok(PhysAddr(Geometry::<SHIFT, WIDE>::address(winner)))

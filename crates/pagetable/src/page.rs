@@ -52,7 +52,9 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         if cell.load(Ordering::Relaxed) != 0 {
             return false;
         }
-        cell.store(leaf | Geometry::<SHIFT, WIDE>::bits(pa.0) | kind(true), Ordering::Relaxed);
+        let page = leaf | Geometry::<SHIFT, WIDE>::bits(pa.0) | kind(true);
+        self.judge(page, iova.0, SHIFT);
+        cell.store(page, Ordering::Relaxed);
         frames.publish(here, 8);
         true
     }
@@ -92,6 +94,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                     return false;
                 }
                 let block = leaf | Geometry::<SHIFT, WIDE>::bits(pa.0) | kind(false);
+                self.judge(block, iova.0, shift);
                 cell.store(block, Ordering::Relaxed);
                 frames.publish(descriptor(table, index), 8);
                 return true;

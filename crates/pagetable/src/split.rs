@@ -169,6 +169,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
         if table.marks_blocks && ready != this {
             // Hardware or a neighbour may have changed it meanwhile: then once more.
             let new = value | NT;
+            table.judge(new, block.first, block.shift);
             if cell.compare_exchange(value, new, Ordering::Relaxed, Ordering::Relaxed).is_err() {
                 return Ok(false);
             }
@@ -210,6 +211,8 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
         // It has no hint any more, and no TLB keeps a group because of one.
         let rest = value & !Geometry::<SHIFT, WIDE>::ADDRESS_BITS & !HAD_HINT & !0b11;
         let rest = rest | kind(below == SHIFT);
+        let first = rest | Geometry::<SHIFT, WIDE>::bits(output);
+        table.judge_run(first, Geometry::<SHIFT, WIDE>::ENTRIES, block.first, below);
         for nth in 0..Geometry::<SHIFT, WIDE>::ENTRIES {
             let bits = Geometry::<SHIFT, WIDE>::bits(output + ((nth as u64) << below));
             // SAFETY: a table of that many entries, which nobody else knows.
@@ -218,6 +221,7 @@ impl<F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, const WIDE: bool>
         // The SMMU must see the leaves before the descriptor that points to them.
         frames.publish(frame, size);
         let new = Geometry::<SHIFT, WIDE>::bits(frame.0) | TABLE_OR_PAGE;
+        table.judge(new, block.first, block.shift);
         if install(cell, value, new, || frames.publish(here, 8)).is_err() {
             // SAFETY: as above.
             unsafe { frames.free(frame, size, size) };

@@ -183,7 +183,7 @@ impl Form {
     }
 
     /// Whether address bits 51:50 are in bits 9:8.
-    const fn lpa2(&self) -> bool {
+    pub(crate) const fn lpa2(&self) -> bool {
         self.ds && !matches!(self.granule, Granule::K64)
     }
 
