@@ -83,6 +83,10 @@ impl<P: Platform> Instance<P> {
 
     /// Sees to it that the caller of [`Iommu::handle_interrupt`] is told that `stream` was put in quarantine.
     pub(crate) fn tell_of(&self, platform: &P, stream: StreamId) {
+        #[cfg(feature = "mutation")]
+        if self.leaves_out(crate::Mutation::NoQuarantineReport) {
+            return;
+        }
         self.silent().note(platform, stream);
     }
 

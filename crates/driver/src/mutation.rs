@@ -45,6 +45,8 @@ pub enum Mutation {
     AtcBeforeSync,
     /// ATS is switched on in a device before its stream allows it, and off after it does not any more.
     DeviceFirst,
+    /// Nobody is told of devices that were cut off.
+    NoQuarantineReport,
     /// What was read as written, and made clean, is not invalidated.
     NoDirtyTlbi,
     /// What was read as accessed, and made so no more, is not invalidated.
@@ -107,7 +109,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -128,6 +130,7 @@ impl Mutation {
         Self::NoAtcInv,
         Self::AtcBeforeSync,
         Self::DeviceFirst,
+        Self::NoQuarantineReport,
         Self::NoDirtyTlbi,
         Self::NoAccessedTlbi,
         Self::DirtyBeforeUnmap,

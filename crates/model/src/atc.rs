@@ -4,7 +4,7 @@
 //! The cache is the device's: nothing leaves it but by CMD_ATC_INV, not even when the device is told to use it no
 //! more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use smmuv3_formats::Command;
 use smmuv3_formats::command::AtcInv;
@@ -221,13 +221,16 @@ impl<M: Memory> Model<M> {
     /// At a CMD_SYNC: whether devices left invalidations of its queue before it unanswered. These have failed, and nothing
     /// is known of them any more (§3.2).
     pub(crate) fn devices_time_out(&mut self, queue: usize) -> bool {
-        let left: Vec<_> = self
+        let (left, unanswered): (Vec<_>, Vec<_>) = self
             .atc_pending
             .iter()
-            .filter(|it| it.queue != queue || self.is_answered(it))
             .copied()
-            .collect();
-        let failed = left.len() != self.atc_pending.len();
+            .partition(|it| it.queue != queue || self.is_answered(it));
+        let silent: BTreeSet<u32> = unanswered.iter().map(|it| it.span.stream).collect();
+        for stream in &silent {
+            self.observe(Observation::Unanswered { stream: *stream });
+        }
+        let failed = !silent.is_empty();
         let late = self.atc_pending.iter().filter(|it| it.queue == queue && !it.applied);
         let late = late.filter(|it| {
             self.endpoints.get(&it.span.stream).is_some_and(|it| it.answers == Answers::TooLate)

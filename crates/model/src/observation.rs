@@ -49,6 +49,11 @@ pub enum Observation {
         /// Number of the CMD_SYNC.
         position: u64,
     },
+    /// A device had left a CMD_ATC_INV unanswered when a CMD_SYNC looked, which fails (CERROR_ATC_INV_SYNC, §3.2).
+    Unanswered {
+        /// Its stream.
+        stream: u32,
+    },
     /// An STE was fetched and is cached (§8.1).
     SteFetched {
         /// StreamID.
@@ -186,6 +191,8 @@ pub enum Observation {
     },
     /// An event is in the event queue.
     EventRecorded(EventRecord),
+    /// CR0.EVENTQEN was acknowledged as 0: none is written to that queue any more (§2.4).
+    EventQueueOff,
     /// An event was lost (§3.3).
     EventDropped {
         /// The event.

@@ -592,6 +592,9 @@ impl<M: Memory> Model<M> {
             self.abandon_operation();
             self.disable_stalls();
         }
+        if fell & EVENTQEN != 0 {
+            self.observe(Observation::EventQueueOff);
+        }
         if fell & CMDQEN != 0 {
             // CMDQ_CONS is final (§2.4).
             self.registers.cmdq.shown = self.registers.cmdq.cons;

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smmuv3::{Frames, InstanceId, Mmio, PhysAddr, Platform, RawMutex, StreamId};
@@ -67,6 +67,9 @@ pub struct World {
     hook: Mutex<Option<Hook>>,
     /// What was traced of each instance while nobody looked on.
     unseen: Mutex<Vec<Vec<Observation>>>,
+    /// The first thread that waited here, 0 before that, and whether any other has.
+    first: AtomicUsize,
+    several: AtomicBool,
 }
 
 /// What goes through the command queues.
@@ -104,6 +107,8 @@ impl World {
         tracer: Option<Tracer>,
     ) -> Arc<Self> {
         let frames = FrameAllocator::new(machine.ram().clone());
+        // What is no model is another process, which takes its turns, too.
+        let elsewhere = machine.model(0).is_none();
         Arc::new(Self {
             machine,
             frames: Mutex::new(frames),
@@ -119,7 +124,22 @@ impl World {
             numbers: Mutex::new(Vec::new()),
             hook: Mutex::new(None),
             unseen: Mutex::new(vec![Vec::new(); instances]),
+            first: AtomicUsize::new(0),
+            several: AtomicBool::new(elsewhere),
         })
+    }
+
+    /// Lets others run, if there are any that wait: most runs have one thread, which would only lose its turn.
+    fn yield_to_others(&self) {
+        // Where its own depth is, which no other thread has.
+        let own = MASKED.with(|depth| std::ptr::from_ref(depth).addr());
+        let before = self.first.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed);
+        if before.is_err_and(|first| first != own) {
+            self.several.store(true, Ordering::Relaxed);
+        }
+        if self.several.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
     }
 
     /// The machine.
@@ -395,7 +415,7 @@ unsafe impl Platform for TestPlatform {
         self.0.clock.fetch_add(World::TICK, Ordering::Relaxed);
         self.0.machine.wait();
         self.0.at(Point::Idle);
-        std::thread::yield_now();
+        self.0.yield_to_others();
     }
 
     fn trace(&self, event: &smmuv3::Trace<'_>) {

@@ -8,6 +8,7 @@ mod hand_over;
 mod interrupt;
 mod limit;
 mod pages;
+mod silent;
 mod stalls;
 mod structures;
 mod tags;
@@ -30,6 +31,7 @@ use crate::stream_table::StreamTable;
 use faults::Faults;
 pub(crate) use interrupt::Script;
 pub(crate) use limit::Limit;
+use silent::Silent;
 use structures::{Mixture, Structure, Structures, words};
 pub use tags::{OwnedTag, Widths};
 
@@ -50,6 +52,7 @@ pub struct Watch {
     pub(crate) script: Option<Script>,
     structures: Structures,
     faults: Faults,
+    silent: Silent,
     /// What an unmap missed while another call was under way: address space and instance.
     missed: Option<(usize, usize)>,
     /// Operations that interrupted another one.
@@ -64,6 +67,8 @@ pub struct Watch {
     pub(crate) tallies: Vec<Tally>,
     /// What each instance bears of commands.
     pub(crate) limits: Vec<Limit>,
+    /// Instances whose event queue is still that of a kernel that is no more.
+    pub(crate) orphans: BTreeSet<usize>,
     /// Tags of what kernels left that are no more.
     pub(crate) kept_tags: Vec<OwnedTag>,
     /// Calls that the driver refused although nothing was wrong with them.
@@ -136,6 +141,7 @@ impl Watch {
             script: None,
             structures: Structures::default(),
             faults: Faults::default(),
+            silent: Silent::default(),
             missed: None,
             interruptions: 0,
             log: VecDeque::new(),
@@ -143,6 +149,7 @@ impl Watch {
             models: false,
             tallies: vec![Tally::default(); instances],
             limits: Vec::new(),
+            orphans: BTreeSet::new(),
             kept_tags: Vec::new(),
             refusal: None,
         }
@@ -243,7 +250,8 @@ impl Watch {
                 return false;
             }
             // And so it was cut off.
-            Report::Quarantined { stream } if self.oracle.was_mute(instance, stream.0) => {
+            Report::Quarantined { stream } => {
+                self.reported_quarantine(instance, stream.0);
                 return false;
             }
             other => {
@@ -321,6 +329,13 @@ impl Watch {
             Observation::SyncCompleted { queue, .. } => {
                 self.unfinished.retain(|(of, within, _)| (*of, *within) != (instance, queue));
                 self.synchronised((instance, queue));
+            }
+            Observation::Unanswered { stream } => self.unanswered(instance, stream),
+            Observation::EventQueueOff if self.orphans.remove(&instance) => {
+                self.oracle.forget_events(instance);
+                if let Some(tally) = self.tallies.get_mut(instance) {
+                    (tally.recorded, tally.lost) = (0, 0);
+                }
             }
             Observation::EventRecorded(event) => self.oracle.recorded(instance, event),
             Observation::EventDropped { because: Dropped::Full, .. } => self.oracle.lost(instance),

@@ -463,4 +463,36 @@ master = [
             }
         }
     }
+
+    /// An SMMU that has to be told twice of what it is to forget is told twice of that entry, too, also if it is the second
+    /// time that finds out.
+    #[test]
+    fn where_invalidations_are_repeated_so_is_that_of_its_entry() {
+        static ROUNDS: AtomicU64 = AtomicU64::new(0);
+        let mut found = 0;
+        for seed in 0..16 {
+            let mut config = InstanceConfig::named("smmu");
+            config.firmware.repeated_invalidation = true;
+            let pair = Pair::within(seed, config);
+            answer(&pair.world, 5, Answers::InTime);
+            ROUNDS.store(0, Ordering::Relaxed);
+            let world = pair.world.clone();
+            let hook = move |trace: &Trace<'_>| {
+                let told = matches!(trace, Trace::Invalidation { .. });
+                if told && ROUNDS.fetch_add(1, Ordering::Relaxed) == 1 {
+                    answer(&world, 5, Answers::Never);
+                }
+            };
+            pair.world.set_hook(Some(Arc::new(hook)));
+            pair.world.take_commands();
+            pair.unmap(0);
+            pair.world.set_hook(None);
+            let told = pair.world.take_commands().into_iter();
+            let told = told.filter(|(_, command)| command.opcode() == Some(Opcode::CfgiSte));
+            let expected = if pair.masters[NIC].is_quarantined() { 2 } else { 0 };
+            assert_eq!(told.count(), expected, "seed {seed}");
+            found += expected;
+        }
+        assert!(found > 0, "on no seed was it the second time");
+    }
 }

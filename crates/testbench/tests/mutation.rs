@@ -46,6 +46,9 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
         Some(Mutation::NoAtcInv | Mutation::AtcBeforeSync | Mutation::DeviceFirst) => {
             DEVICES.to_owned()
         }
+        Some(Mutation::NoQuarantineReport) => {
+            DEVICES.replace("steps = 1500", "steps = 1500, weights = { mute = 12 }")
+        }
         Some(Mutation::NoWakeFlush | Mutation::SleepWhileOn) => RANDOM.replace(NO_WEIGHTS, NAPS),
         Some(Mutation::KeepHint | Mutation::PartOfGroup) => GROUPS.to_owned(),
         Some(Mutation::NoNt) => BLOCKS.to_owned(),
@@ -259,6 +262,7 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::NoPageEnd,
         Mutation::SyncElsewhere,
         Mutation::LateMessages,
+        Mutation::NoQuarantineReport,
         Mutation::NoWakeFlush,
         Mutation::KeepHint,
         Mutation::NoNt,

@@ -80,3 +80,55 @@ fn each_device_without_an_entry_is_reported_though_the_queue_holds_two_events() 
     let report = run(&scenario, &Options::default(), &mut |_| ()).unwrap();
     assert_eq!(report.verdict, "ok", "{:?}", report.failure);
 }
+
+/// One whose write finds at its end that its mapping cannot be marked any more, while the events of the other SMMU are read.
+const LATE_MARK: &str = r#"
+name = "late-mark"
+seed = 1285
+instance = [
+    { name = "smmu0", repeated-invalidation = true, httu = 2 },
+    { name = "smmu1", ecmdq = 2, wide-input = true },
+]
+master = [{ name = "nic", instance = "smmu0", streams = [0xc0] }]
+domain = [{ name = "domain", granule = "4K", dirty = true }]
+memory = [{ name = "pool", size = "8M", align = "2M" }]
+step = [
+    { map = { domain = "domain", iova = 0xdbfffd000, memory = "pool", offset = 0x45f000, length = "8K" } },
+    { map = { domain = "domain", iova = 0xdc0000000, memory = "pool", offset = 0x88000, length = "4K" } },
+    { attach = { master = "nic", domain = "domain" } },
+    { interrupt = 1297, unmap-deferred = { domain = "domain", iova = 0xdbfffd000, length = "28K" } },
+]
+"#;
+
+/// The testbench read each queue once, and took what came into the first meanwhile for unreported.
+#[test]
+fn an_event_that_comes_while_another_queue_is_read_is_looked_for_again() {
+    let scenario = Scenario::parse(LATE_MARK, "regression").unwrap();
+    let report = run(&scenario, &Options::default(), &mut |_| ()).unwrap();
+    assert_eq!(report.verdict, "ok", "{:?}", report.failure);
+}
+
+const STALLS_AT_A_CRASH: &str = r#"
+name = "stalls-at-a-crash"
+seed = 5
+instance = [{
+    name = "smmu1", msi = true, stalls = 16, interrupts = "msi", repeated-invalidation = true,
+    lpa2 = true, wide-input = true, httu = 2,
+}]
+master = [{ name = "nic", instance = "smmu1", streams = [1], stalls = true }]
+domain = [{ name = "domain", granule = "16K" }]
+step = [
+    { interrupt = 17, attach = { master = "nic", domain = "domain" } },
+    { interrupt = 21, answer = { master = "nic", reply = "retry" } },
+    { hand-over = {} },
+]
+"#;
+
+/// The testbench forgot what was in the old kernel's event queue when that crashed, not what came into it until the new one
+/// took it away.
+#[test]
+fn what_comes_into_the_queue_of_a_kernel_that_crashed_is_for_nobody() {
+    let scenario = Scenario::parse(STALLS_AT_A_CRASH, "regression").unwrap();
+    let report = run(&scenario, &Options::default(), &mut |_| ()).unwrap();
+    assert_eq!(report.verdict, "ok", "{:?}", report.failure);
+}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the driver reports, and whether it had to.
 
+use smmuv3::Interrupt;
+
 use super::{Bench, Done, FaultKey};
 use crate::trace;
 
@@ -14,7 +16,8 @@ impl Bench {
         let (interfering, script) = self.look(|watch| watch.quiet());
         let mut stalls = Vec::new();
         done.faults.append(&mut self.stalls().others);
-        // While one instance is read, what has stalled behind another can be tried again, and recorded.
+        // While one instance is read, what has stalled behind another can be tried again, and be recorded; and what was on its
+        // way may be refused only now, as its mapping cannot be marked any more.
         loop {
             let waited = self.is_unreported();
             let any = self.take_all(done, &mut stalls);
@@ -42,7 +45,7 @@ impl Bench {
     /// Whether an event waits that may have been recorded only after its queue was read.
     fn is_unreported(&self) -> bool {
         let mut instances = 0..self.smmus.len();
-        self.may_stall() && self.oracle(|oracle| instances.any(|it| oracle.unread(it) > 0))
+        self.oracle(|oracle| instances.any(|it| oracle.unread(it) > 0))
     }
 
     /// Lets the driver report what is pending behind each instance; whether there was anything.
@@ -57,6 +60,7 @@ impl Bench {
                 let mut sink = |report| reports.push(report);
                 let name = self.scenario.instances.get(instance).map_or("?", |it| &*it.name);
                 let operands = || trace::args([("instance", name.into())]);
+                let untold = self.look(|watch| watch.untold(instance));
                 let more = self.traced("call", "handle_interrupt", operands, || {
                     self.iommu.handle_interrupt(&smmu, which, EVENT_BUDGET, &mut sink)
                 });
@@ -68,6 +72,9 @@ impl Bench {
                         Some((fault, false)) => done.faults.push(fault),
                         None => {}
                     }
+                }
+                if which != Interrupt::Sync {
+                    self.look(|watch| watch.told_of_all(instance, &untold));
                 }
                 if !more {
                     pending.pop();

@@ -340,6 +340,8 @@ impl Bench {
             self.world.forget_given(index);
             self.look(|watch| {
                 watch.oracle.set_power(index, Power::Changing);
+                watch.forget_silent(index);
+                watch.orphans.insert(index);
                 if let Some(tally) = watch.tallies.get_mut(index) {
                     *tally = Tally::default();
                 }
@@ -395,7 +397,11 @@ impl Bench {
             watch.kept_tags = all.collect();
         });
         // What was on its way is over by now, for those that are lost too.
-        self.look(|watch| watch.collect(&self.world));
+        self.look(|watch| {
+            watch.collect(&self.world);
+            // One that had slept has had none.
+            watch.orphans.clear();
+        });
         for (index, master) in scenario.masters.iter().enumerate() {
             if lost.contains(&index) || adopted.get(master.instance) != Some(&true) {
                 self.look(|watch| watch.oracle.lose(index));

@@ -51,7 +51,10 @@ impl Bench {
             watch.collect(&self.world);
             match &result {
                 Ok(()) if still => watch.refuse("readmit left a device in quarantine"),
-                Ok(()) => watch.oracle.set_mute(master, false),
+                Ok(()) => {
+                    watch.oracle.set_mute(master, false);
+                    watch.readmitted(master);
+                }
                 Err(error) => watch.refuse(format_args!("readmit was refused: {error}")),
             }
         });

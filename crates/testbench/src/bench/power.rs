@@ -220,6 +220,7 @@ impl Bench {
         self.look(|watch| {
             watch.collect(&self.world);
             watch.kept_tags.retain(|tag| tag.instance != instance);
+            watch.forget_silent(instance);
             if let Some(tally) = watch.tallies.get_mut(instance) {
                 *tally = Tally::default();
             }

@@ -8,6 +8,7 @@ mod parts;
 mod queues;
 mod shapes;
 mod sharing;
+mod stages;
 mod stalls;
 mod tables;
 
@@ -60,7 +61,8 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             action: Action::Random(random),
         }],
     };
-    let scenario = tables::drawn(sharing::shared(scenario, narrowest), narrowest);
+    let scenario = stages::alone(sharing::shared(scenario, narrowest), narrowest);
+    let scenario = tables::drawn(scenario, narrowest);
     let mut scenario =
         observation::observed(pages::asked(queues::queued(stalls::stalling(scenario))));
     scenario = kept::kept(parts::parted(shapes::shaped(scenario)));

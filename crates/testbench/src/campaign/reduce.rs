@@ -281,7 +281,8 @@ const USUAL: [fn(&mut Instance); 19] = [
     |it| it.btm = false,
     |it| (it.command_queue_log2, it.event_queue_log2) = (8, 8),
     |it| it.page_request_queue_log2 = 8,
-    |it| it.range_invalidation = true,
+    // Whoever has it has some of that (§7.1).
+    |it| (it.range_invalidation, it.walks.bbml) = (true, it.walks.bbml.max(1)),
     |it| it.coherent = true,
 ];
 

@@ -69,6 +69,16 @@ impl Oracle {
         number
     }
 
+    /// The event queue of the old kernel is off: whatever came into it waits for nobody, even if that was after the crash.
+    pub(crate) fn forget_events(&mut self, instance: usize) {
+        if let Some(queue) = self.recorded.get_mut(instance) {
+            queue.clear();
+        }
+        if let Some(lost) = self.lost.get_mut(instance) {
+            *lost = 0;
+        }
+    }
+
     /// A domain of the new kernel, in place of one of the old.
     pub fn renew_domain(&mut self, domain: usize, root: u64, shape: Shape) {
         let Some(space) = self.spaces.get_mut(domain).filter(|_| domain < self.domains) else {

@@ -93,12 +93,6 @@ impl Oracle {
         }
     }
 
-    /// Whether the device behind `stream` does not answer in time, or did not once.
-    pub fn was_mute(&self, instance: usize, stream: u32) -> bool {
-        let master = self.master_of(instance, stream);
-        master.and_then(|master| self.masters.get(master)).is_some_and(|state| state.was_mute)
-    }
-
     /// Whatever is refused to `master` stalls, also what would be refused silently otherwise.
     pub fn stalls_always(&mut self, master: usize) {
         if let Some(state) = self.masters.get_mut(master) {

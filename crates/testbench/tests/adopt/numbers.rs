@@ -116,3 +116,17 @@ fn a_vmid_that_two_streams_have_is_reserved_once() {
     assert_eq!(iommu.end_adoption(&smmu), Ok(0));
     crashed.no_misuse();
 }
+
+/// Where numbers are common to all instances, those of one that is gone are nobody's.
+#[test]
+fn asids_of_what_was_taken_over_are_free_once_the_instance_is_removed() {
+    for policy in [AsidPolicy::Shared8OnMove, AsidPolicy::SharedMinMove] {
+        let crashed = crash(3, |profile| profile);
+        let iommu = crashed.successor(policy);
+        let (count, smmu) = adopted(&crashed, &iommu, |_| true);
+        assert_eq!((count, iommu.free_asids(&smmu)), (3, 0xffff - 2), "{policy:?}");
+        iommu.remove(smmu.clone()).map_err(|refused| refused.error).unwrap();
+        assert_eq!(iommu.free_asids(&smmu), 0xffff, "{policy:?}");
+        crashed.no_misuse();
+    }
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guests whose devices keep translations (ATS): the guest turns that on in its entries, and tells its devices to forget.
 
-use smmuv3::{AttachError, Interrupt, Report, StreamId};
+use smmuv3::{AttachError, InstanceConfig, Interrupt, Report, StreamId};
 use smmuv3_formats::{Command, Opcode, Ste};
 use smmuv3_model::Answers;
 use smmuv3_testbench::run::{Options, run};
@@ -74,7 +74,10 @@ fn forget(guest: u32) -> [Command; 2] {
 
 /// The first device uses the guest's space 0, with a page, and keeps where that leads.
 fn host() -> Host {
-    let mut host = Host::with_ats(1);
+    ready(Host::with_ats(1))
+}
+
+fn ready(mut host: Host) -> Host {
     host.guest.map(0, 0, DATA);
     host.guest.map(0, 1, DATA + 1);
     host.nest(KEEPS, Guest::entry(0).with_eats(1), Use::Space(0));
@@ -231,4 +234,22 @@ fn a_device_that_does_not_answer_its_guest_is_put_in_quarantine() {
     set(&host, Answers::InTime);
     host.iommu.readmit(&host.masters[KEEPS]).unwrap();
     assert_eq!(host.verdict(), Ok(()));
+}
+
+/// An SMMU that has to be told twice of what it is to forget is told twice of that entry, too.
+#[test]
+fn where_invalidations_are_repeated_so_is_that_of_the_entry_of_a_silent_device() {
+    let mut config = InstanceConfig::named("smmu");
+    config.firmware.repeated_invalidation = true;
+    let mut host = ready(Host::with_ats_on(1, config));
+    let mut model = host.world.machine().model(0).unwrap();
+    model.endpoint_mut(STREAM).unwrap().answers = Answers::Never;
+    drop(model);
+    host.world.take_commands();
+    host.commands(&forget(STREAMS[KEEPS].1));
+    assert!(host.masters[KEEPS].is_quarantined());
+    let told = host.world.take_commands();
+    let told = told.iter().filter(|(_, command)| command.opcode() == Some(Opcode::CfgiSte));
+    assert_eq!(told.count(), 2);
+    assert_eq!(cut_off(&host), [StreamId(STREAM)]);
 }

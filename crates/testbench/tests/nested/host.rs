@@ -107,10 +107,16 @@ impl Observer for Watching {
 impl Host {
     /// On the model, with ATS; the first device has it, too.
     pub fn with_ats(seed: u64) -> Self {
+        Self::with_ats_on(seed, InstanceConfig::named("smmu"))
+    }
+
+    /// The same, of which the driver is told this.
+    pub fn with_ats_on(seed: u64, config: InstanceConfig) -> Self {
         let text = MACHINE.replace("stages = [1, 2]", "ats = true");
         let text = text.replace("streams = [0x900]", "streams = [0x900]\nats = true");
         let scenario = Scenario::parse(&text, "nested").unwrap();
-        Self::on(Arc::new(ModelMachine::new(&scenario, seed).unwrap()), Config::default())
+        let machine = ModelMachine::new(&scenario, seed).unwrap();
+        Self::of(Arc::new(machine), Config::default(), config)
     }
 
     /// On the model.
@@ -120,10 +126,14 @@ impl Host {
     }
 
     pub fn on(machine: Arc<dyn Machine>, config: Config) -> Self {
+        Self::of(machine, config, InstanceConfig::named("smmu"))
+    }
+
+    fn of(machine: Arc<dyn Machine>, config: Config, instance: InstanceConfig) -> Self {
         let world = World::new(machine, 1);
         let iommu = Iommu::new(TestPlatform(world.clone()), config).unwrap();
         let mmio = TestMmio { world: world.clone(), instance: 0 };
-        let smmu = iommu.probe(mmio, InstanceConfig::named("smmu")).unwrap().enable().unwrap();
+        let smmu = iommu.probe(mmio, instance).unwrap().enable().unwrap();
         let shape = DomainConfig::default().with_stage_2().with_guests().with_input_bits(40);
         let domain = iommu.create_domain(shape).unwrap();
         let config = NestConfig::new().with_snooped();

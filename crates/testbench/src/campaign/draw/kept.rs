@@ -4,7 +4,7 @@
 use fastrand::Rng;
 
 use crate::machine_model::{LOW_RAM_BASE, RAM_BASE};
-use crate::scenario::{Memory, PAGE, Places, Scenario};
+use crate::scenario::{AsidPolicy, Memory, PAGE, Places, Scenario};
 
 /// Where this randomness starts, beside that of the rest, which is the same with and without it.
 const APART: u64 = 0x2545_f491_4f6c_dd1d;
@@ -21,7 +21,13 @@ pub(super) fn kept(scenario: Scenario) -> Scenario {
     }
     let narrow = scenario.instances.iter().any(|instance| instance.oas < 36);
     let base = if narrow { LOW_RAM_BASE } else { RAM_BASE };
+    // Banks are all VMIDs of 8 bits, unless it is said which; what is left working would find none for stage 2.
+    let all_banked = scenario.asid_policy == AsidPolicy::Banked && scenario.banks.is_none();
     for index in 0..scenario.masters.len() {
+        let instance = scenario.instances.get(scenario.masters[index].instance);
+        if all_banked && instance.is_some_and(|it| !it.stage_1) {
+            continue;
+        }
         let waits = scenario.stalls(index) || scenario.masters[index].ats;
         let plain = !waits && scenario.masters[index].substream_bits == 0;
         if !plain || rng.u8(..) < 64 {

@@ -6,7 +6,7 @@ use smmuv3_formats::granule::Granule;
 
 use super::one_of;
 use crate::bench::GUESTS;
-use crate::scenario::{Action, AsidPolicy, Domain, PAGE, Places, Scenario, Tables};
+use crate::scenario::{Action, AsidPolicy, Domain, Instance, PAGE, Places, Scenario, Tables};
 
 /// Where this randomness starts, beside that of the rest, which is the same with and without it.
 const APART: u64 = 0x2545_f491_4f6c_dd1d;
@@ -27,6 +27,12 @@ pub(super) fn drawn(scenario: Scenario, window: u32) -> Scenario {
     }
     let any_stage_2 = scenario.instances.iter().any(|instance| instance.stage_2);
     let output = scenario.instances.iter().map(|instance| instance.oas).min().unwrap_or(32);
+    // Where nothing else can be used, all are; where it may be, many.
+    let [any_stage_1, all_stage_1] = {
+        let stage_1 = |it: &Instance| it.stage_1;
+        [scenario.instances.iter().any(stage_1), scenario.instances.iter().all(stage_1)]
+    };
+    let of_stage_2 = if all_stage_1 { 96 } else { 192 };
     let granules: Vec<Granule> = {
         let instances = scenario.instances.iter();
         let of_any = |it: &Granule| instances.clone().any(|instance| instance.has_granule(*it));
@@ -34,7 +40,7 @@ pub(super) fn drawn(scenario: Scenario, window: u32) -> Scenario {
     };
     for (domain, index) in scenario.domains.iter_mut().zip(0u16..) {
         let tables = &mut domain.tables;
-        if any_stage_2 && output >= window && rng.u8(..) < 96 {
+        if any_stage_2 && output >= window && (rng.u8(..) < of_stage_2 || !any_stage_1) {
             tables.stage_2 = true;
             domain.input_bits = domain.input_bits.min(output);
             if scenario.asid_policy != AsidPolicy::Banked && rng.u8(..) < 64 {
@@ -66,7 +72,8 @@ fn guests(scenario: &mut Scenario) {
     let apart = window.is_some_and(|window| window.end <= own.start || own.end <= window.start);
     // A size that the SMMU of a guest can have.
     const BITS: u32 = 40;
-    if !apart || BITS > output {
+    let nested = scenario.instances.iter().any(|instance| instance.stage_1);
+    if !apart || BITS > output || !nested {
         return;
     }
     let parents = scenario.domains.len();
