@@ -550,8 +550,8 @@ impl Bench {
             let surely = |it: &(User, Use)| waits(it) && !oracle.is_mute(it.0.master);
             Fears {
                 surely: oracle.power(index) == Power::Off || used.iter().any(surely),
-                // What several instances share is given out once.
-                perhaps: self.scenario.asid_policy != AsidPolicy::PerInstance
+                // Banks are not taken over.
+                perhaps: self.scenario.asid_policy == AsidPolicy::Banked
                     || used.iter().any(chosen)
                     || used.iter().any(waits),
             }
