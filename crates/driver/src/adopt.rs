@@ -155,16 +155,16 @@ impl<P: Platform> Configuration<P> {
         }
         for (vmid, asid) in found.tags.iter().copied() {
             let may = match asid {
-                // Numbers of other VMIDs are nobody's, as long as they are no banks.
-                _ if vmid != self.asids.home(id) => {
-                    !self.asids.may_be_bank(id, vmid) && !self.asids.is_hypervisors(vmid)
-                }
+                // Numbers of other VMIDs are nobody's.
+                _ if !self.asids.may_be_bank(id, vmid) => !self.asids.is_hypervisors(vmid),
+                // A bank as a whole.
                 None => false,
                 // None of those that are given out.
                 Some(0) => true,
                 Some(asid) => {
                     let tag = self.asids.tag(id, vmid, asid);
-                    let free = self.asids.take(id, tag) || self.is_adopted(id, tag);
+                    let free = self.asids.open_bank_of(id, vmid).map_err(no_memory)?
+                        && (self.asids.take(id, tag) || self.is_adopted(id, tag));
                     if free {
                         taken.asids.push(tag);
                     }

@@ -116,6 +116,34 @@ fn all_instances_go_on_whatever_the_policy() {
     }
 }
 
+/// A device that was moved to another VMID, because the ASIDs of the first were used up, goes on as well.
+#[test]
+fn what_is_in_a_bank_goes_on() {
+    let text = include_str!("../../../scenarios/banks.toml");
+    // The gpu is in the second bank by then.
+    let (before, after) = text.split_once("[[step]]\nnote = \"Nothing is lost").unwrap();
+    assert!(after.contains("guest201"));
+    let after = r#"
+[[step]]
+hand-over = {}
+[[step]]
+read = { master = "gpu", pasid = 201, iova = 0x10000, expect = "1111" }
+[[step]]
+note = "54 are left in the first bank, and 55 in the second: the third is opened."
+map = { domain = "guest250", iova = 0x20000, memory = "last" }
+[[step]]
+attach = { master = "gpu", domain = "guest1", pasid = 1, count = 100 }
+[[step]]
+attach = { master = "gpu", domain = "guest250", pasid = 250 }
+[[step]]
+read = { master = "gpu", pasid = 250, iova = 0x20000, expect = "9999" }
+[[step]]
+random = { steps = 100, pages = 16, weights = { hand-over = 3, attach-pasid = 8 } }
+"#;
+    let report = holds(&format!("{before}{after}"), 1);
+    assert_eq!(outcome(&report, "another kernel"), "narrow goes on with 3 streams");
+}
+
 /// The same, with streams that QEMU has.
 #[test]
 fn the_scenario_of_it_holds_all_rules_on_qemu() {

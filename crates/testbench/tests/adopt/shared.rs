@@ -111,3 +111,52 @@ fn a_number_of_a_domain_is_not_taken_over() {
     let refused = take_over(&world, &machine, &iommu, 1).map(drop);
     assert_eq!(refused, Err(EnableError::Tag { vmid, asid: Some(asid) }));
 }
+
+/// 255 ASIDs of each of several VMIDs, some of which the predecessor had opened; the CPUs' is the first, wherever it is.
+#[test]
+fn numbers_in_banks_are_taken_over_and_given_back() {
+    for (home, banks) in [(0, &[0, 1, 2, 3][..]), (2, &[2, 1, 3][..])] {
+        let machine = Arc::new(ModelMachine::new(&parse(TWO), 53).unwrap());
+        let world = World::new(machine.clone(), 1);
+        let kernel = || {
+            let mut config = Config::default();
+            (config.asid_policy, config.cpu.vmid) = (AsidPolicy::Banked, home);
+            config.banks = Vmids { first: 1, last: 3 };
+            Iommu::new(TestPlatform(world.clone()), config).unwrap()
+        };
+        let iommu = kernel();
+        let smmu = common::enable(&iommu, &world, 0, config());
+        let all = iommu.free_asids(&smmu);
+        assert_eq!(all, banks.len() * 255);
+        let add = |iommu: &Iommu<TestPlatform>, smmu: &Smmu<TestPlatform>, stream: u32| {
+            let plain = MasterConfig::default();
+            let master = iommu.add_master(smmu, &[StreamId(stream)], plain).unwrap();
+            let (domain, tag) = attached(iommu, &master);
+            (master, domain, tag)
+        };
+        let live: Vec<_> = (0..512).map(|stream| add(&iommu, &smmu, stream)).collect();
+        // All go again but some of the second bank and the two of the third.
+        let (second, third) = (banks[1], banks[2]);
+        let stays = |(vmid, asid): (u16, u16)| vmid == second && asid > 250 || vmid == third;
+        let (kept, gone): (Vec<_>, Vec<_>) = live.into_iter().partition(|(_, _, tag)| stays(*tag));
+        for (master, domain, _) in gone {
+            iommu.detach(&master).unwrap();
+            assert!(master.close().is_ok() && domain.close().is_ok());
+        }
+        let tags: Vec<(u16, u16)> = kept.iter().map(|(_, _, tag)| *tag).collect();
+        assert_eq!(tags.len(), 7, "{tags:?}");
+        std::mem::forget((iommu, smmu, kept));
+
+        let iommu = kernel();
+        let (count, smmu) = take_over(&world, &machine, &iommu, 0).unwrap();
+        assert_eq!(count, 7);
+        assert_eq!(iommu.free_asids(&smmu), all - 7);
+        // None of them is given out, from whichever bank.
+        let live: Vec<_> = (512..1024).map(|stream| add(&iommu, &smmu, stream)).collect();
+        assert!(live.iter().all(|(_, _, tag)| !tags.contains(tag)));
+        let of = |vmid: u16| live.iter().filter(|(_, _, tag)| tag.0 == vmid).count();
+        assert_eq!([home, second, third].map(of), [255, 250, 7]);
+        assert_eq!(iommu.end_adoption(&smmu), Ok(7));
+        assert_eq!(iommu.free_asids(&smmu), all - 512);
+    }
+}
