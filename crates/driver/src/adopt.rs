@@ -35,8 +35,16 @@ pub(crate) struct Adopted {
     pub(crate) instance: InstanceId,
     /// Streams that no master has yet, in order.
     pub(crate) streams: Vec<StreamId>,
-    /// Numbers that were taken for their contexts.
-    tags: Vec<Tag>,
+    taken: Taken,
+}
+
+/// Numbers that were taken for contexts that go on.
+#[derive(Default)]
+struct Taken {
+    /// VMID and ASID, in order. Where ASIDs are common to all instances, others' contexts may have the same.
+    asids: Vec<Tag>,
+    /// VMIDs of which nothing is known but that they are in use.
+    vmids: Vec<Tag>,
 }
 
 impl<P: Platform> Probe<P> {
@@ -48,6 +56,12 @@ impl<P: Platform> Probe<P> {
     ///
     /// The stream table stays where it is, and its memory, and whatever it leads to, are never freed; leaves that the driver
     /// adds to it are its own, and go with the rest of the instance's memory.
+    ///
+    /// ASIDs and VMIDs of what goes on are not given out before that is over, and have to be free: with a predecessor
+    /// that had the same [`Config`](crate::Config) they are, if every SMMU is adopted before anything is attached. Several
+    /// may go on with one ASID where that is common to all. A VMID of a hypervisor's
+    /// ([`Config::hypervisor_vmids`](crate::Config::hypervisor_vmids)) is not adopted: which tables it means is the
+    /// hypervisor's to say, on its CPUs as well.
     ///
     /// Page requests that nobody has read fail, so that devices ask for none until they are set up anew, if `remains` lets
     /// their queue be read. What came of those that were read is not known.
@@ -106,58 +120,93 @@ impl<P: Platform> Configuration<P> {
         found: Found,
     ) -> Result<Vec<StreamId>, EnableError> {
         let no_memory = |_| EnableError::NoMemory;
-        let mut tags = Vec::new();
-        tags.try_reserve_exact(2 * found.tags.len() + found.vmids.len()).map_err(no_memory)?;
+        let mut taken = Taken::default();
+        taken.asids.try_reserve_exact(found.tags.len()).map_err(no_memory)?;
+        taken.vmids.try_reserve_exact(found.tags.len() + found.vmids.len()).map_err(no_memory)?;
         self.adopted.try_reserve(1).map_err(no_memory)?;
+        match self.take_adopted(id, &found, &mut taken) {
+            Ok(()) => {
+                self.adopted.push(Adopted { instance: id, streams: found.kept, taken });
+                Ok(found.others)
+            }
+            Err(error) => {
+                self.give_back(id, taken);
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes what it takes in `taken`, which has room, also if it fails.
+    fn take_adopted(
+        &mut self,
+        id: InstanceId,
+        found: &Found,
+        taken: &mut Taken,
+    ) -> Result<(), EnableError> {
+        let no_memory = |NoMemory| EnableError::NoMemory;
         let hypervisors = |vmid: &&u16| self.asids.is_hypervisors(**vmid);
         if let Some(vmid) = found.vmids.iter().find(hypervisors).copied() {
             return Err(EnableError::Tag { vmid, asid: None });
         }
-        let mut wrong = None;
         for vmid in found.vmids.iter().copied().chain(found.tags.iter().map(|(vmid, _)| *vmid)) {
-            match self.asids.keep_vmid(id, vmid) {
-                // There is room.
-                Ok(true) => tags.push(Tag { regime: Regime::Stage2, vmid, asid: 0 }),
-                Ok(false) => {}
-                Err(NoMemory) => wrong = Some(EnableError::NoMemory),
+            if self.asids.keep_vmid(id, vmid).map_err(no_memory)? {
+                taken.vmids.push(Tag { regime: Regime::Stage2, vmid, asid: 0 });
             }
         }
-        for (vmid, asid) in found.tags {
-            let home = vmid == self.asids.home(id);
-            let taken = match asid {
-                // Numbers of other VMIDs are nobody's, as long as they are no banks.
-                _ if !home => !self.asids.may_be_bank(id, vmid) && !self.asids.is_hypervisors(vmid),
+        for (vmid, asid) in found.tags.iter().copied() {
+            let may = match asid {
+                // Numbers of other VMIDs are nobody's.
+                _ if !self.asids.may_be_bank(id, vmid) => !self.asids.is_hypervisors(vmid),
+                // A bank as a whole.
                 None => false,
+                // None of those that are given out.
+                Some(0) => true,
                 Some(asid) => {
                     let tag = self.asids.tag(id, vmid, asid);
-                    let free = asid == 0 || self.asids.take(id, tag);
-                    if free && asid != 0 {
-                        tags.push(tag);
+                    let free = self.asids.open_bank_of(id, vmid).map_err(no_memory)?
+                        && (self.asids.take(id, tag) || self.is_adopted(id, tag));
+                    if free {
+                        taken.asids.push(tag);
                     }
                     free
                 }
             };
-            if !taken {
-                wrong = Some(EnableError::Tag { vmid, asid });
-                break;
+            if !may {
+                return Err(EnableError::Tag { vmid, asid });
             }
         }
-        if let Some(error) = wrong {
-            for tag in tags {
-                self.asids.release(id, tag);
-            }
-            return Err(error);
-        }
-        self.adopted.push(Adopted { instance: id, streams: found.kept, tags });
-        Ok(found.others)
+        Ok(())
     }
 
-    /// The instance was not adopted after all.
-    pub(crate) fn disown(&mut self, id: InstanceId) {
-        if let Some(at) = self.adopted.iter().position(|adopted| adopted.instance == id) {
-            for tag in self.adopted.swap_remove(at).tags {
+    /// Whether the number of `tag`, which fits `id`, is common to all instances, and taken for contexts of another that go
+    /// on: nothing else of this driver has it then, anywhere.
+    fn is_adopted(&self, id: InstanceId, tag: Tag) -> bool {
+        let has = |adopted: &Adopted| {
+            // Their order is that of ASIDs, since all of them have one VMID.
+            adopted.taken.asids.binary_search_by_key(&tag.asid, |other| other.asid).is_ok()
+        };
+        let fits = u64::from(tag.asid) >> self.asids.bits(id) == 0;
+        fits && self.asids.policy().is_common() && self.adopted.iter().any(has)
+    }
+
+    /// Gives numbers back that were taken for `id`, which is not among what was adopted; but for those that others
+    /// hold as well.
+    fn give_back(&mut self, id: InstanceId, taken: Taken) {
+        for tag in taken.vmids {
+            self.asids.release(id, tag);
+        }
+        for tag in taken.asids {
+            if !self.is_adopted(id, tag) {
                 self.asids.release(id, tag);
             }
+        }
+    }
+
+    /// The instance was not adopted after all, or what was is over.
+    pub(crate) fn disown(&mut self, id: InstanceId) {
+        if let Some(at) = self.adopted.iter().position(|adopted| adopted.instance == id) {
+            let Adopted { taken, .. } = self.adopted.swap_remove(at);
+            self.give_back(id, taken);
         }
     }
 

@@ -428,14 +428,37 @@ impl Asids {
         if numbers.banks.len() >= numbers.most {
             return Ok(None);
         }
-        // The width of VMIDs was accounted for in `most`.
-        let vmid = self.vmids(self.home(instance), 16).nth(numbers.banks.len() - 1);
+        // In their order, without the first's. The width of VMIDs was accounted for in `most`.
+        let Vmids { first, last } = self.vmids.banks;
+        let (home, index) = (u32::from(self.home(instance)), numbers.banks.len() as u32 - 1);
+        let next = u32::from(first) + index;
+        let next = next + u32::from((u32::from(first)..=next).contains(&home));
+        let vmid = u16::try_from(next).ok().filter(|vmid| *vmid <= last);
         let Some(vmid) = vmid else { return Ok(None) };
         let bank = self.bank(vmid, numbers.bits)?;
         let Some(numbers) = self.instances.get_mut(instance.index()) else { return Ok(None) };
         numbers.banks.try_reserve(1).map_err(|_| NoMemory)?;
         numbers.banks.push(bank);
         Ok(Some(vmid))
+    }
+
+    /// Opens the bank of `vmid`, which [may be one](Asids::may_be_bank), and those before it; false when `instance` has no
+    /// such bank.
+    pub(crate) fn open_bank_of(
+        &mut self,
+        instance: InstanceId,
+        vmid: u16,
+    ) -> Result<bool, NoMemory> {
+        let index = self.bank_index(instance, vmid);
+        loop {
+            let Some(numbers) = self.instances.get(instance.index()) else { return Ok(false) };
+            if index < numbers.banks.len() {
+                return Ok(true);
+            }
+            if self.open_bank(instance)?.is_none() {
+                return Ok(false);
+            }
+        }
     }
 
     /// The first bank of `instance` other than that of `vmid` in which all of `asids` are free, and one number

@@ -4,8 +4,23 @@
 mod common;
 
 use common::parse;
+use smmuv3_testbench::report::Report;
 use smmuv3_testbench::run::{Options, run};
-use smmuv3_testbench::scenario::Scenario;
+use smmuv3_testbench::scenario::{AsidPolicy, Scenario};
+
+/// Runs `text`, which breaks no rule.
+fn holds(text: &str, seed: u64) -> Report {
+    let options = Options { seed: Some(seed), no_shrink: true, ..Options::default() };
+    let report = run(&parse(text), &options, &mut |_| ()).unwrap();
+    assert_eq!(report.verdict, "ok", "{seed}: {:#?}", report.failure);
+    report
+}
+
+/// What came of the first step whose text begins so.
+fn outcome(report: &Report, text: &str) -> String {
+    let step = report.steps.iter().find(|step| step.text.starts_with(text));
+    step.map(|step| step.outcome.clone()).unwrap_or_default()
+}
 
 /// The scenario of the program that shows it, on some seeds, and written and read again.
 #[test]
@@ -17,16 +32,11 @@ fn the_scenario_of_it_holds_all_rules() {
         assert_eq!(report.verdict, "ok", "{seed}: {:#?}", report.failure);
         let again = Scenario::parse(&scenario.to_toml(), "written").unwrap();
         assert_eq!(again.steps.len(), scenario.steps.len());
-        let outcome = |text: &str| {
-            let of = |step: &&smmuv3_testbench::report::Step| step.text.starts_with(text);
-            let step = report.steps.iter().find(of);
-            step.map(|step| step.outcome.clone()).unwrap_or_default()
-        };
         assert_eq!(
-            outcome("another kernel takes over, without disk"),
+            outcome(&report, "another kernel takes over, without disk"),
             "smmu0 goes on with 2 streams; smmu1 goes on with 1 streams"
         );
-        assert_eq!(outcome("end-adoption smmu0"), "refused, as masters go on");
+        assert_eq!(outcome(&report, "end-adoption smmu0"), "refused, as masters go on");
     }
 }
 
@@ -48,6 +58,90 @@ step = [
     );
     let report = run(&scenario, &Options::default(), &mut |_| ()).unwrap();
     assert_eq!(report.verdict, "ok", "{:#?}", report.failure);
+}
+
+/// Two domains that devices behind two SMMUs share. Of the narrow one the adoption ends first.
+const SHARED: &str = r#"
+name = "shared"
+asid-policy = "POLICY"
+instance = [{ name = "narrow", asid-bits = 8 }, { name = "wide" }]
+master = [
+    { name = "nic", instance = "narrow", streams = [0x10] },
+    { name = "disk", instance = "narrow", streams = [0x20] },
+    { name = "gpu", instance = "wide", streams = [0x30] },
+    { name = "cam", instance = "wide", streams = [0x40] },
+]
+domain = [{ name = "first" }, { name = "second" }]
+memory = [{ name = "buffer", size = "64K" }, { name = "other", size = "64K" }]
+step = [
+    { map = { domain = "first", iova = 0x100000, memory = "buffer", length = "4K" } },
+    { attach = { master = "nic", domain = "first" } },
+    { attach = { master = "disk", domain = "second" } },
+    { attach = { master = "gpu", domain = "first" } },
+    { attach = { master = "cam", domain = "second" } },
+    { hand-over = {} },
+    { write = { master = "nic", iova = 0x100000, data = "d001" } },
+    { write = { master = "gpu", iova = 0x100000, data = "d002" } },
+    { expect-data = { memory = "buffer", offset = 0, data = "d002" } },
+    { detach = { master = "nic" } },
+    { detach = { master = "disk" } },
+    { end-adoption = { instance = "narrow" } },
+    { map = { domain = "second", iova = 0x100000, memory = "other", length = "4K" } },
+    { attach = { master = "nic", domain = "second" } },
+    { attach = { master = "disk", domain = "first" } },
+    { attach = { master = "cam", domain = "second" } },
+    { write = { master = "cam", iova = 0x100000, data = "d003" } },
+    { expect-data = { memory = "other", offset = 0, data = "d003" } },
+    { write = { master = "gpu", iova = 0x100000, data = "d004" } },
+    { expect-data = { memory = "buffer", offset = 0, data = "d004" } },
+    { detach = { master = "gpu" } },
+    { end-adoption = { instance = "wide" } },
+    { random = { steps = 400, pages = 32, weights = { hand-over = 6 } } },
+]
+"#;
+
+/// Two SMMUs have the same number where it is common to all: neither refuses what the other goes on with, and it is
+/// given out only when both have let it go.
+#[test]
+fn all_instances_go_on_whatever_the_policy() {
+    for policy in AsidPolicy::ALL {
+        let text = SHARED.replace("POLICY", policy.name());
+        for seed in 0..4 {
+            let report = holds(&text, seed);
+            let both = "narrow goes on with 2 streams; wide goes on with 2 streams";
+            assert_eq!(outcome(&report, "another kernel"), both, "{policy}");
+            assert_eq!(outcome(&report, "end-adoption narrow"), "done", "{policy}");
+            assert_eq!(outcome(&report, "end-adoption wide"), "done", "{policy}");
+        }
+    }
+}
+
+/// A device that was moved to another VMID, because the ASIDs of the first were used up, goes on as well.
+#[test]
+fn what_is_in_a_bank_goes_on() {
+    let text = include_str!("../../../scenarios/banks.toml");
+    // The gpu is in the second bank by then.
+    let (before, after) = text.split_once("[[step]]\nnote = \"Nothing is lost").unwrap();
+    assert!(after.contains("guest201"));
+    let after = r#"
+[[step]]
+hand-over = {}
+[[step]]
+read = { master = "gpu", pasid = 201, iova = 0x10000, expect = "1111" }
+[[step]]
+note = "54 are left in the first bank, and 55 in the second: the third is opened."
+map = { domain = "guest250", iova = 0x20000, memory = "last" }
+[[step]]
+attach = { master = "gpu", domain = "guest1", pasid = 1, count = 100 }
+[[step]]
+attach = { master = "gpu", domain = "guest250", pasid = 250 }
+[[step]]
+read = { master = "gpu", pasid = 250, iova = 0x20000, expect = "9999" }
+[[step]]
+random = { steps = 100, pages = 16, weights = { hand-over = 3, attach-pasid = 8 } }
+"#;
+    let report = holds(&format!("{before}{after}"), 1);
+    assert_eq!(outcome(&report, "another kernel"), "narrow goes on with 3 streams");
 }
 
 /// The same, with streams that QEMU has.

@@ -18,7 +18,7 @@ use crate::machine::Dma;
 use crate::oracle::{Power, Rule, Use, User};
 use crate::platform::{Observer, Point, TestPlatform, World};
 use crate::ram::Ram;
-use crate::scenario::{AsidPolicy, Instance, Scenario};
+use crate::scenario::{Instance, Scenario};
 use crate::stream_table::StreamTable;
 use crate::trace::{Args, Trace};
 use crate::watch::{OwnedTag, Tally, Watch};
@@ -556,10 +556,7 @@ impl Bench {
             let surely = |it: &(User, Use)| waits(it) && !oracle.is_mute(it.0.master);
             Fears {
                 surely: oracle.power(index) == Power::Off || used.iter().any(surely),
-                // What several instances share is given out once.
-                perhaps: self.scenario.asid_policy != AsidPolicy::PerInstance
-                    || used.iter().any(chosen)
-                    || used.iter().any(waits),
+                perhaps: used.iter().any(chosen) || used.iter().any(waits),
             }
         })
     }

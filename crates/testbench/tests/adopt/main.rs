@@ -7,6 +7,7 @@ mod common;
 mod leaves;
 mod numbers;
 mod requests;
+mod shared;
 
 use std::sync::{Arc, Mutex};
 
