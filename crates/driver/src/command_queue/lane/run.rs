@@ -83,7 +83,8 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
             }
         }
         // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
-        let tell = |position| {
+        // By value: who has the bell need not find them in memory.
+        let tell = move |position| {
             let register = size.register(position);
             if DIRECT { Port::tell_main(mmio, register) } else { lane.port.tell(mmio, register) }
         };
