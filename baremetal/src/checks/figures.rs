@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What calls of the driver cost in instructions, and what it takes in memory: `count=1`, on one CPU.
 //!
-//! Each is an average of a few rounds, after some that are not counted. A line is a name, a figure, and its unit.
+//! Each is an average of a few rounds, after some that are not counted. A line is a name, a figure, and its unit. They are
+//! functions of their own, so that what one of them keeps in registers is not in the way of another.
 
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
@@ -55,6 +56,7 @@ fn first(bench: &Bench) -> Result<&Smmu<Kernel>, &'static str> {
     Ok(smmu)
 }
 
+#[inline(never)]
 fn queue(counter: Counter, bench: &Bench) -> Outcome {
     let iommu = bench.smmus.iommu();
     let smmu = first(bench)?;
@@ -74,6 +76,7 @@ fn queue(counter: Counter, bench: &Bench) -> Outcome {
     Ok("by CONS, without interrupts".into())
 }
 
+#[inline(never)]
 fn domain(counter: Counter, bench: &Bench) -> Outcome {
     let iommu = bench.smmus.iommu();
     let device = bench.pci.find(edu::ID.0, edu::ID.1).next().ok_or("no edu")?;
@@ -124,6 +127,7 @@ fn domain(counter: Counter, bench: &Bench) -> Outcome {
 }
 
 /// Buffers lent to a device and taken back, by a space.
+#[inline(never)]
 fn space(counter: Counter, bench: &Bench) -> Outcome {
     let device = bench.pci.find(edu::ID.0, edu::ID.1).next().ok_or("no edu")?;
     let memory = Buffer::new(64 * PAGE as usize);
@@ -160,6 +164,7 @@ fn space(counter: Counter, bench: &Bench) -> Outcome {
 }
 
 /// From the call of the handler until the event is known.
+#[inline(never)]
 fn fault(counter: Counter, bench: &Bench) -> Outcome {
     let iommu = bench.smmus.iommu();
     let smmu = first(bench)?;

@@ -145,8 +145,8 @@ impl CommandQueue {
         };
         self.submitted(platform, &begun.ticket);
         match self.look(platform, mmio, begun) {
-            Ok(()) if commands.len() == 0 => Ok(()),
-            Ok(()) => self.carry_out_later(platform, mmio, commands),
+            // They were fewer than a batch.
+            Ok(()) => Ok(()),
             Err(ticket) => self.carry_on(platform, mmio, ticket, commands),
         }
     }

@@ -265,7 +265,8 @@ impl Lane {
             if let Some(slot) = at(slots, start + 1) {
                 write(slot, self.sync);
             }
-            let tell = move |position| Port::tell_main(mmio, size.register(position));
+            let shown = size.shown();
+            let tell = move |position| Port::tell_main(mmio, shown.at(position));
             self.tickets.publish(marks, start, start + SLOTS, tell);
             Some(start)
         })?;
