@@ -44,8 +44,7 @@ impl CommandQueue {
         command: Command,
     ) -> Option<Begun<'_>> {
         let (inside, moment) = self.arrive(cpu, 1)?;
-        let (ticket, consumed) =
-            self.main.place_one::<P, true>(platform, mmio, moment, command)?;
+        let (ticket, consumed) = self.main.place_one::<P, true>(platform, mmio, moment, command)?;
         self.submitted(platform, &ticket);
         Some(Begun { inside, ticket, consumed })
     }
