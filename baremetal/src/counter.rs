@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Instructions, counted by the CPU itself. Under QEMU's `-icount` they are exact, and the same in every run.
 
+use alloc::boxed::Box;
+use alloc::format;
 use core::arch::asm;
+use core::error::Error;
+use core::fmt;
+
+use crate::println;
 
 /// INST_RETIRED, an event that every PMUv3 knows of or says that it does not (PMCEID0_EL0).
 const INST_RETIRED: u64 = 0x08;
@@ -9,6 +15,30 @@ const INST_RETIRED: u64 = 0x08;
 const ENABLE: u64 = 1 << 0;
 /// PMEVTYPER_EL0.NSH: count at EL2 as well.
 const AT_EL2: u64 = 1 << 27;
+
+/// Rounds before those that count: tables come into being in them.
+const WARM: u64 = 4;
+
+/// Prints a figure.
+pub fn figure(name: fmt::Arguments, value: f64, unit: &str) {
+    let name = format!("{name}");
+    println!("{name:<55} {value:>8.1}  {unit}");
+}
+
+/// The averages of `N` counts, over rounds that `work` is told the numbers of, after some that are not counted.
+pub fn average<const N: usize>(
+    rounds: u64,
+    mut work: impl FnMut(u64) -> Result<[u64; N], Box<dyn Error>>,
+) -> Result<[f64; N], Box<dyn Error>> {
+    let mut sums = [0; N];
+    for round in 0..WARM + rounds {
+        let counts = work(round)?;
+        if round >= WARM {
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+    }
+    Ok(sums.map(|sum| sum as f64 / rounds as f64))
+}
 
 /// The first event counter of this CPU.
 #[derive(Clone, Copy, Debug)]

@@ -26,11 +26,23 @@ const LIMIT: Duration = Duration::from_secs(360);
 /// The exit status when the machine was still running then, as of timeout(1).
 const TIMED_OUT: u8 = 124;
 
+/// Which image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Program {
+    /// That of the checks.
+    #[default]
+    Checks,
+    /// The small one, without a heap; it takes no words.
+    Firmware,
+    /// That of SMMUs in memory, which only counts; it takes no words.
+    Rig,
+}
+
 /// How the image is built and what it is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
-    /// The small one, without a heap; it takes no words.
-    pub firmware: bool,
+    /// Which.
+    pub program: Program,
     /// The step of the driver to leave out; such an image has the driver's feature `mutation`.
     pub leave_out: Option<String>,
     /// Words `NAME=VALUE` for the image.
@@ -40,14 +52,25 @@ pub struct Image {
 }
 
 impl Image {
-    /// Its package, and its name.
+    /// Its package.
     fn package(&self) -> &'static str {
-        if self.firmware { "smmuv3-firmware" } else { "smmuv3-baremetal" }
+        match self.program {
+            Program::Checks | Program::Rig => "smmuv3-baremetal",
+            Program::Firmware => "smmuv3-firmware",
+        }
+    }
+
+    /// Its name.
+    fn name(&self) -> &'static str {
+        match self.program {
+            Program::Checks | Program::Firmware => self.package(),
+            Program::Rig => "smmuv3-rig",
+        }
     }
 
     /// Where it is: the one that was built last.
     fn file(&self, workspace: &Workspace) -> PathBuf {
-        target(workspace).join(bare::TARGET).join("release").join(self.package())
+        target(workspace).join(bare::TARGET).join("release").join(self.name())
     }
 
     /// How it is booted.
@@ -147,7 +170,14 @@ pub fn check(
         }
     });
     report.step("boot-count", WHAT_COMPARE, |step| match (libraries, qemu) {
-        (Some(libraries), Some(qemu)) if built => compare(step, workspace, libraries, qemu),
+        (Some(libraries), Some(qemu)) if built => {
+            let rig = Image { program: Program::Rig, ..Image::default() };
+            let rig = build(step, workspace, libraries, &rig)?;
+            if rig.tally.failed > 0 {
+                return Ok(rig);
+            }
+            compare(step, workspace, libraries, qemu)
+        }
         (_, Some(_)) => Ok(Verdict::skipped("there is no image")),
         (_, None) => Ok(Verdict::skipped("there is no QEMU")),
     });
@@ -200,9 +230,12 @@ pub fn count(qemu: Option<PathBuf>, write: bool) -> Result<Tally> {
     let mut counted = Vec::new();
     if let (Some(libraries), Some(qemu)) = (libraries, qemu) {
         ensure!(!write || libraries.are_optimised(), "{NOT_OPTIMISED}: nothing to be recorded");
-        let image = Image::default();
-        let build = |step: &mut Step| build(step, &workspace, &libraries, &image);
-        if report.step("image", WHAT_IMAGE, build) {
+        let images = [Image::default(), Image { program: Program::Rig, ..Image::default() }];
+        let built = images.iter().all(|image| {
+            let build = |step: &mut Step| build(step, &workspace, &libraries, image);
+            report.step(image.name(), WHAT_IMAGE, build)
+        });
+        if built {
             report.step("boot-count", WHAT_COUNT, |step| {
                 let (verdict, figures) = count_twice(step, &workspace, &qemu)?;
                 counted = figures;
@@ -257,33 +290,39 @@ fn compare(
     Ok(Verdict::passed(format!("{agreed} figures within 5 %")))
 }
 
-/// Has the image count, twice; what it printed.
+/// What counts, in the order of the page, and on how many CPUs.
+const COUNTING: [(Program, u8); 2] = [(Program::Checks, 1), (Program::Rig, 1)];
+
+/// Has the images count, twice; what they printed.
 fn count_twice(
     step: &mut Step,
     workspace: &Workspace,
     qemu: &Qemu,
 ) -> Result<(Verdict, Vec<Figure>)> {
-    let machine = Machine { cpus: 1, level: 1, smmus: 1 };
-    let image = Image { counts: true, ..Image::default() };
-    let mut outputs = Vec::new();
-    for _ in 0..2 {
-        // Nothing was printed before the first.
-        let before = step.output().map_or(0, |output| output.len());
-        let mut command = image.command(machine, qemu, workspace)?;
-        let status = step.run_within(command.stdin(Stdio::null()), LIMIT)?;
-        let output = step.output()?.split_off(before);
-        let verdict = judge(status, &output);
-        if verdict.tally.failed > 0 {
-            return Ok((verdict, Vec::new()));
+    let mut figures = Vec::new();
+    for (program, cpus) in COUNTING {
+        let machine = Machine { cpus, level: 1, smmus: 1 };
+        let image = Image { program, counts: true, ..Image::default() };
+        let mut outputs = Vec::new();
+        for _ in 0..2 {
+            // Nothing was printed before the first.
+            let before = step.output().map_or(0, |output| output.len());
+            let mut command = image.command(machine, qemu, workspace)?;
+            let status = step.run_within(command.stdin(Stdio::null()), LIMIT)?;
+            let output = step.output()?.split_off(before);
+            let verdict = judge(status, &output);
+            if verdict.tally.failed > 0 {
+                return Ok((verdict, Vec::new()));
+            }
+            outputs.push(registers::parse(&output));
         }
-        outputs.push(registers::parse(&output));
+        if outputs.first() != outputs.last() {
+            let reason = format!("two runs of {} differ", image.name());
+            return Ok((Verdict::failed(reason), Vec::new()));
+        }
+        figures.extend(outputs.pop().unwrap_or_default());
     }
-    let same = outputs.first() == outputs.last();
-    let figures = outputs.pop().unwrap_or_default();
-    let verdict = match same {
-        true => Verdict::passed(format!("{} figures", figures.len())),
-        false => Verdict::failed("two runs differ"),
-    };
+    let verdict = Verdict::passed(format!("{} figures", figures.len()));
     Ok((verdict, figures))
 }
 
@@ -323,7 +362,7 @@ fn build(
 ) -> Result<Verdict> {
     let mut command = cargo(workspace, libraries, "build");
     // One at a time: together they would share the driver's features.
-    command.args(["--package", image.package()]);
+    command.args(["--package", image.package(), "--bin", image.name()]);
     if image.leave_out.is_some() {
         command.args(["--features", "mutation"]);
     }
@@ -355,7 +394,7 @@ fn boot_firmware(
     libraries: &Libraries,
     qemu: &Qemu,
 ) -> Result<Verdict> {
-    let image = Image { firmware: true, ..Image::default() };
+    let image = Image { program: Program::Firmware, ..Image::default() };
     let mut verdict = build(step, workspace, libraries, &image)?;
     for level in [1, 2] {
         if verdict.tally.failed == 0 {

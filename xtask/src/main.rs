@@ -205,7 +205,10 @@ fn main() -> ExitCode {
             let machine =
                 machine::Machine { cpus: options.cpus, level: options.el, smmus: options.smmus };
             let image = boot::Image {
-                firmware: options.firmware,
+                program: match options.firmware {
+                    true => boot::Program::Firmware,
+                    false => boot::Program::Checks,
+                },
                 leave_out: options.leave_out,
                 arguments: options.arguments,
                 counts: false,

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What calls of the driver cost in instructions, and what it takes in memory: `count=1`, on one CPU.
 //!
-//! Each is an average of a few rounds, after some that are not counted. A line is a name, a figure, and its unit.
+//! Each is an average of a few rounds, after some that are not counted. A line is a name, a figure, and its unit. They are
+//! functions of their own, so that what one of them keeps in registers is not in the way of another.
 
-use alloc::boxed::Box;
-use alloc::format;
-use core::error::Error;
-use core::fmt;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
 use smmuv3::formats::Command;
@@ -16,14 +13,12 @@ use smmuv3_dma::{Direction, DmaConfig};
 
 use super::Bench;
 use crate::buffer::Buffer;
-use crate::counter::Counter;
+use crate::counter::{Counter, average, figure};
 use crate::edu::{self, Edu};
 use crate::platform::Kernel;
 use crate::verdict::{Outcome, Report};
-use crate::{bring_up, cpu, ensure, heap, memory, println};
+use crate::{bring_up, cpu, ensure, heap, memory};
 
-/// Rounds before those that count: tables come into being in them.
-const WARM: u64 = 4;
 const ROUNDS: u64 = 64;
 /// A transfer of edu takes a while.
 const FAULTS: u64 = 4;
@@ -32,27 +27,6 @@ const PAGE: u64 = 4096;
 const IOVA: u64 = 0x12_4000_0000;
 /// Never mapped.
 const NOWHERE: u64 = 0x12_8000_0000;
-
-/// Prints a figure.
-fn figure(name: fmt::Arguments, value: f64, unit: &str) {
-    let name = format!("{name}");
-    println!("{name:<55} {value:>8.1}  {unit}");
-}
-
-/// The averages of `N` counts, over rounds that `work` is told the numbers of.
-fn average<const N: usize>(
-    rounds: u64,
-    mut work: impl FnMut(u64) -> Result<[u64; N], Box<dyn Error>>,
-) -> Result<[f64; N], Box<dyn Error>> {
-    let mut sums = [0; N];
-    for round in 0..WARM + rounds {
-        let counts = work(round)?;
-        if round >= WARM {
-            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-        }
-    }
-    Ok(sums.map(|sum| sum as f64 / rounds as f64))
-}
 
 /// Counts, and prints the figures.
 pub fn run(report: &mut Report, bench: &Bench) {
@@ -82,6 +56,7 @@ fn first(bench: &Bench) -> Result<&Smmu<Kernel>, &'static str> {
     Ok(smmu)
 }
 
+#[inline(never)]
 fn queue(counter: Counter, bench: &Bench) -> Outcome {
     let iommu = bench.smmus.iommu();
     let smmu = first(bench)?;
@@ -101,6 +76,7 @@ fn queue(counter: Counter, bench: &Bench) -> Outcome {
     Ok("by CONS, without interrupts".into())
 }
 
+#[inline(never)]
 fn domain(counter: Counter, bench: &Bench) -> Outcome {
     let iommu = bench.smmus.iommu();
     let device = bench.pci.find(edu::ID.0, edu::ID.1).next().ok_or("no edu")?;
@@ -151,6 +127,7 @@ fn domain(counter: Counter, bench: &Bench) -> Outcome {
 }
 
 /// Buffers lent to a device and taken back, by a space.
+#[inline(never)]
 fn space(counter: Counter, bench: &Bench) -> Outcome {
     let device = bench.pci.find(edu::ID.0, edu::ID.1).next().ok_or("no edu")?;
     let memory = Buffer::new(64 * PAGE as usize);
@@ -187,6 +164,7 @@ fn space(counter: Counter, bench: &Bench) -> Outcome {
 }
 
 /// From the call of the handler until the event is known.
+#[inline(never)]
 fn fault(counter: Counter, bench: &Bench) -> Outcome {
     let iommu = bench.smmus.iommu();
     let smmu = first(bench)?;

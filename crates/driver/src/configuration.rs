@@ -160,7 +160,7 @@ impl<P: Platform> Configuration<P> {
         let place = self.places.get(index)?;
         let key = |target: &Installed| (target.instance, target.tag);
         let (instance, tag, shared) = (place.instance, place.tag, place.shared);
-        let new = Installed { instance, tag, shared, place: index };
+        let new = Installed::new(instance, tag, shared, index);
         let current = place.space.targets.for_writer();
         let at = current.partition_point(|target| key(target) < key(&new));
         spare.extend(current.iter().take(at).copied());
@@ -178,6 +178,7 @@ impl<P: Platform> Configuration<P> {
             spare.devices.extend(state.streams.iter().copied().map(device));
             spare.devices.sort_unstable_by_key(Device::key);
         }
+        spare.complete();
         Some(place.space.targets.replace(spare))
     }
 
@@ -207,6 +208,7 @@ impl<P: Platform> Configuration<P> {
         if !current.devices.is_empty() {
             spare.devices.extend(current.devices.iter().filter(stays).copied());
         }
+        spare.complete();
         Some(place.space.targets.replace(spare))
     }
 

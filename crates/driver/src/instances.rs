@@ -13,7 +13,7 @@ use crate::platform::Platform;
 pub const MOST_INSTANCES: usize = 64;
 
 pub(crate) struct Instances<P: Platform> {
-    slots: [AtomicPtr<Option<Instance<P>>>; MOST_INSTANCES],
+    slots: [AtomicPtr<Instance<P>>; MOST_INSTANCES],
     /// Those that were removed, a bit each: their hardware may be somebody else's.
     removed: AtomicU64,
 }
@@ -34,16 +34,17 @@ impl<P: Platform> Instances<P> {
     }
 
     /// Gives `instance` the number `id`, which [`Instances::vacant`] returned under the same lock.
-    pub(crate) fn add(&self, id: InstanceId, instance: Box<Option<Instance<P>>>) {
+    pub(crate) fn add(&self, id: InstanceId, instance: Box<Instance<P>>) {
         if let Some(slot) = self.slots.get(id.index()) {
             slot.store(Box::into_raw(instance), Ordering::Release);
         }
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: InstanceId) -> Option<&Instance<P>> {
         let pointer = self.slots.get(id.index())?.load(Ordering::Acquire);
         // SAFETY: null, or a leaked box that is taken back only by `take_all`, which has `self` to itself.
-        unsafe { pointer.as_ref() }.and_then(Option::as_ref)
+        unsafe { pointer.as_ref() }
     }
 
     /// For those who do not hold the configuration lock.
@@ -61,7 +62,7 @@ impl<P: Platform> Instances<P> {
     }
 
     /// Takes all instances out.
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Box<Option<Instance<P>>>> {
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Box<Instance<P>>> {
         self.slots.iter_mut().filter_map(|slot| {
             let pointer = core::mem::replace(slot.get_mut(), null_mut());
             // SAFETY: not null: a leaked box, and nobody else has a reference, since `self` is borrowed mutably.

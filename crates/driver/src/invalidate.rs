@@ -163,53 +163,81 @@ where
 #[cfg(feature = "alloc")]
 pub(crate) struct Single {
     scope: Scope,
-    /// What of the features of the last SMMU it depends on.
-    of: Option<(bool, bool)>,
-    /// Without a tag. `None` if one is not enough.
-    command: Option<Command>,
+    /// For which [`kind`] of SMMUs one is enough: [`NO_KIND`] at first.
+    of: u8,
+    /// Without a tag, for those.
+    command: Command,
     whole: bool,
 }
+
+/// What of the features of an SMMU the command depends on.
+#[cfg(feature = "alloc")]
+#[inline(always)]
+const fn kind(features: &Features) -> u8 {
+    features.range_invalidation as u8 | (features.lpa2 as u8) << 1
+}
+
+/// No SMMU's [`kind`].
+#[cfg(feature = "alloc")]
+const NO_KIND: u8 = u8::MAX;
 
 #[cfg(feature = "alloc")]
 impl Single {
     pub(crate) const fn new(scope: Scope) -> Self {
-        Self { scope, of: None, command: None, whole: false }
+        Self { scope, of: NO_KIND, command: Command([0; 2]), whole: false }
     }
 
-    /// That for `tag` on an SMMU with `features`, if one is enough: for most it is.
-    #[inline]
-    pub(crate) fn command(&mut self, features: &Features, tag: Tag) -> Option<Command> {
-        if self.of != Some((features.range_invalidation, features.lpa2)) {
-            self.look(features);
+    /// As [`Single::new`], for `scope`, which is that of the arguments of [`pages`]. What that found for an SMMU with
+    /// `features` is known.
+    #[inline(always)]
+    pub(crate) const fn known(scope: Scope, features: &Features, command: Option<Command>) -> Self {
+        match command {
+            Some(command) => Self { scope, of: kind(features), command, whole: false },
+            None => Self::new(scope),
         }
-        let Command([first, second]) = self.command?;
-        Some(Command([first | named(tag, self.whole), second]))
+    }
+
+    /// What the commands are for.
+    pub(crate) const fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// That for an SMMU with `features`, if one is enough: for most it is. `named` is told whether it is for a whole tag, and
+    /// gives the [`named`] of the tag.
+    #[inline(always)]
+    pub(crate) fn command(
+        &mut self,
+        features: &Features,
+        named: impl FnOnce(bool) -> u64,
+    ) -> Option<Command> {
+        if self.of != kind(features) && !self.look(features) {
+            return None;
+        }
+        let Command([first, second]) = self.command;
+        Some(Command([first | named(self.whole), second]))
     }
 
     #[inline(never)]
-    fn look(&mut self, features: &Features) {
+    fn look(&mut self, features: &Features) -> bool {
         let said = Said::exact(features, self.scope);
         let (num, scale) = said.next(said.units);
-        self.of = Some((features.range_invalidation, features.lpa2));
-        self.command = (num != 0 && num << scale == said.units)
-            .then(|| said.command(num, scale, 0, said.address()));
+        if num == 0 || num << scale != said.units {
+            return false;
+        }
+        self.of = kind(features);
+        self.command = said.command(num, scale, 0, said.address());
         self.whole = said.whole;
+        true
     }
 }
 
-/// As [`Single::command`], for pages of 2^`shift` bytes, whose table stays: most are of those.
+/// As [`Single::command`], for pages of 2^`shift` bytes, whose table stays: most are of those. Without a tag.
 #[cfg(feature = "alloc")]
 #[inline(always)]
-pub(crate) fn pages(
-    features: &Features,
-    tag: Tag,
-    start: u64,
-    bytes: u64,
-    shift: u32,
-) -> Option<Command> {
+pub(crate) fn pages(features: &Features, start: u64, bytes: u64, shift: u32) -> Option<Command> {
     let units = bytes >> shift;
     let command = TlbiNhVa([0; 2]).with_leaf(true).with_addr(start & !0xfff);
-    let TlbiNhVa([first, second]) = if features.range_invalidation {
+    if features.range_invalidation {
         let scale = units.trailing_zeros();
         let num = units >> scale;
         // So few that SCALE is never too large.
@@ -217,19 +245,15 @@ pub(crate) fn pages(
             return None;
         }
         let command = command.with_tg(u64::from(shift / 2 - 5)).with_ttl(3);
-        command.with_num(num - 1).with_scale(scale.into())
+        Some(Command(command.with_num(num - 1).with_scale(scale.into()).0))
     } else {
-        if units != 1 {
-            return None;
-        }
-        command
-    };
-    Some(Command([first | named(tag, false), second]))
+        (units == 1).then_some(Command(command.0))
+    }
 }
 
 /// VMID, ASID and opcode of what is said of `tag`, of all of it or not.
 #[inline]
-const fn named(Tag { regime, vmid, asid }: Tag, whole: bool) -> u64 {
+pub(crate) const fn named(Tag { regime, vmid, asid }: Tag, whole: bool) -> u64 {
     // In the same places in all commands that name a tag.
     let tag = TlbiNhAsid([0; 2]).with_vmid(vmid as u64).with_asid(asid as u64);
     tag.0[0] | regime.opcode(whole)
@@ -453,11 +477,12 @@ mod tests {
                     let (features, tag) = (features(ranges), Tag::el1(0, asid));
                     let all: Vec<_> = commands(&features, iter::once(tag), scope, 64).collect();
                     let one = <[Command; 1]>::try_from(all).ok().map(|[one]| one);
-                    assert_eq!(single.command(&features, tag), one, "{pages} {leaf_shift:?}");
+                    let command = single.command(&features, |whole| named(tag, whole));
+                    assert_eq!(command, one, "{pages} {leaf_shift:?}");
                 }
             }
         }
-        let all = Single::new(Scope::All).command(&features(true), TAG);
+        let all = Single::new(Scope::All).command(&features(true), |whole| named(TAG, whole));
         assert_eq!(all, super::tests::all(true, Scope::All).first().copied());
     }
 
@@ -470,9 +495,18 @@ mod tests {
             for pages in 1..=8192 {
                 let range = range(0x12_3456_0000, pages, shift, Some(shift));
                 let (start, bytes) = (range.start, range.bytes);
-                let quick = super::pages(&features, tag, start, bytes, shift);
-                let any = Single::new(Scope::Range(range)).command(&features, tag);
-                assert!(quick == any || quick.is_none(), "{pages} of 2^{shift}: {quick:?} {any:?}");
+                let quick = super::pages(&features, start, bytes, shift);
+                let (scope, named) = (Scope::Range(range), |whole| named(tag, whole));
+                let any = Single::new(scope).command(&features, named);
+                let tagged = quick.map(|Command([first, second])| [first | named(false), second]);
+                let same = tagged == any.map(|command| command.0);
+                assert!(same || quick.is_none(), "{pages} of 2^{shift}: {quick:?} {any:?}");
+                // Whoever knows it already has the same for this kind of SMMU, and finds out for another.
+                let mut known = Single::known(scope, &features, quick);
+                assert_eq!(known.command(&features, named), any);
+                let other = self::features(!ranges);
+                let any = Single::new(scope).command(&other, named);
+                assert_eq!(known.command(&other, named), any);
                 assert!(quick.is_some() || pages > 31 || !ranges && pages != 1);
             }
         }

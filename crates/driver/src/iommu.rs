@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All SMMUs of a system as one: instances, masters, domains.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem::MaybeUninit;
 
 use smmuv3_formats::{PhysAddr, StreamId};
 
@@ -15,7 +17,7 @@ use crate::features::{Features, Unsupported};
 use crate::ids::Ids;
 use crate::instance::{EnableError, Instance, InstanceConfig, NotStarted, Probed};
 use crate::instances::{Instances, MOST_INSTANCES};
-use crate::invalidate::Tag;
+use crate::invalidate::{self, Tag};
 #[cfg(feature = "mutation")]
 use crate::invalidate::{Range, Regime, Scope};
 use crate::keep::{self, Keep};
@@ -267,7 +269,7 @@ impl<P: Platform> Probe<P> {
             let Ok(asids) = configuration.asids.prepare(probed.features()) else {
                 return Err(Refused { value: probed, error: EnableError::NoMemory });
             };
-            let mut place = match try_box(None) {
+            let place = match try_box(MaybeUninit::uninit()) {
                 Ok(place) => place,
                 Err(NoMemory) => {
                     return Err(Refused { value: probed, error: EnableError::NoMemory });
@@ -340,8 +342,7 @@ impl<P: Platform> Probe<P> {
             };
             match started {
                 Ok(instance) => {
-                    *place = Some(instance);
-                    core.instances.add(id, place);
+                    core.instances.add(id, Box::write(place, instance));
                     keep::commit(&core, configuration, id, ready);
                     Ok(id)
                 }
@@ -430,6 +431,16 @@ impl<P: Platform> Core<P> {
         }
         target.tag
     }
+
+    /// How a command for addresses names that tag, or one for the whole of it.
+    #[inline(always)]
+    pub(crate) fn name_of(&self, target: &Installed, whole: bool) -> u64 {
+        #[cfg(feature = "mutation")]
+        if let Some(wrong) = self.wrong(target.tag) {
+            return invalidate::named(wrong, whole);
+        }
+        if whole { invalidate::named(target.tag, true) } else { target.named }
+    }
 }
 
 #[cfg(feature = "mutation")]
@@ -499,11 +510,9 @@ impl<P: Platform> Drop for Core<P> {
         let removed = self.configuration.get_mut().asids.removed();
         for (id, instance) in self.instances.take_all().enumerate() {
             if removed >> id & 1 == 1 {
-                if let Some(instance) = *instance {
-                    // SAFETY: `remove`, or the suspend before it, saw the SMMU confirm that it is off. There is one platform only, and
-                    // entries are not used beyond the call that asks for them.
-                    unsafe { instance.dismantle(&self.platform) };
-                }
+                // SAFETY: `remove`, or the suspend before it, saw the SMMU confirm that it is off. There is one platform only, and
+                // entries are not used beyond the call that asks for them.
+                unsafe { (*instance).dismantle(&self.platform) };
             } else {
                 // It may be reading its tables and queues: they are never freed.
                 core::mem::forget(instance);

@@ -37,8 +37,13 @@ impl Size {
     /// What a register shows for `position`: index and wrap bit.
     #[inline]
     pub const fn register(self, position: u64) -> u32 {
-        // At most 20 bits are left.
-        (position & self.register as u64) as u32
+        self.shown().at(position)
+    }
+
+    /// What [`Size::register`] needs of it, for those who need nothing else: one word.
+    #[inline]
+    pub(crate) const fn shown(self) -> Shown {
+        Shown(self.register)
     }
 
     /// The slot of `position`.
@@ -66,6 +71,19 @@ impl Size {
             return Err(Inconsistent { expected: self.register(behind), register });
         }
         Ok(position)
+    }
+}
+
+/// See [`Size::shown`].
+#[derive(Clone, Copy)]
+pub(crate) struct Shown(u32);
+
+impl Shown {
+    /// As [`Size::register`].
+    #[inline]
+    pub(crate) const fn at(self, position: u64) -> u32 {
+        // At most 20 bits are left.
+        (position & self.0 as u64) as u32
     }
 }
 

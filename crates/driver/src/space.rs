@@ -2,11 +2,10 @@
 //! An address space behind its handle: its tables, and which tags of which instances its translations carry.
 
 use alloc::vec::Vec;
-use core::iter;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ops::{Deref, DerefMut};
 
-use smmuv3_formats::Cd;
+use smmuv3_formats::{Cd, Command};
 
 use crate::command_queue::Ticket;
 use crate::compatibility::{Mismatch, Stage};
@@ -23,7 +22,7 @@ use crate::platform::Platform;
 use crate::process::{Held, Life, Registers};
 use crate::shared::Shared;
 use crate::tables::{Own, dispatch};
-use crate::targets::Snapshot;
+use crate::targets::{Section, Snapshot};
 use crate::trace::{InstanceSet, Trace};
 
 #[cfg(feature = "ats")]
@@ -47,9 +46,17 @@ pub struct Target {
 pub(crate) struct Installed {
     pub(crate) instance: InstanceId,
     pub(crate) tag: Tag,
+    /// How commands for addresses name the tag.
+    pub(crate) named: u64,
     pub(crate) shared: bool,
     /// Index of the [`Place`](crate::place::Place) that it is.
     pub(crate) place: usize,
+}
+
+impl Installed {
+    pub(crate) fn new(instance: InstanceId, tag: Tag, shared: bool, place: usize) -> Self {
+        Self { instance, tag, named: invalidate::named(tag, false), shared, place }
+    }
 }
 
 /// All tags that an invalidation must reach, in order of instances; and devices.
@@ -58,11 +65,22 @@ pub(crate) struct Targets {
     tags: Vec<Installed>,
     /// By [`Device::key`].
     pub(crate) devices: Vec<Device>,
+    /// Each instance has one tag, and no device keeps translations: as a rule.
+    plain: bool,
 }
 
 impl Targets {
     pub(crate) const fn new() -> Self {
-        Self { tags: Vec::new(), devices: Vec::new() }
+        Self { tags: Vec::new(), devices: Vec::new(), plain: false }
+    }
+
+    /// Looks at them, once all are there.
+    pub(crate) fn complete(&mut self) {
+        let differ = |pair: &[Installed]| match pair {
+            [first, second] => first.instance != second.instance,
+            _ => true,
+        };
+        self.plain = self.devices.is_empty() && self.tags.windows(2).all(differ);
     }
 }
 
@@ -191,14 +209,24 @@ impl<P: Platform> Space<P> {
     ) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
         let platform = &core.platform;
-        let section = core.readers.section(platform.cpu(), &self.targets);
-        let Some((instance, id, tag)) = self.only(&section) else {
+        let cpu = platform.cpu();
+        let section = core.readers.section(cpu, &self.targets);
+        let Some((first, instance)) = self.first(&section) else {
             drop(section);
             return self.forget(pages(start, bytes, shift));
         };
+        let id = first.instance;
+        if section.len() != 1 || !section.plain {
+            let command = invalidate::pages(instance.features(), start, bytes, shift);
+            let single = Single::known(pages(start, bytes, shift), instance.features(), command);
+            return self.round_in(section, cpu, single, Which::All);
+        }
         let queue = instance.commands();
-        let begun = match invalidate::pages(instance.features(), tag, start, bytes, shift) {
-            Some(command) => queue.begin_one(platform, instance.mmio(), command),
+        let begun = match invalidate::pages(instance.features(), start, bytes, shift) {
+            Some(Command([word, address])) => {
+                let command = Command([word | core.name_of(first, false), address]);
+                queue.begin_one(platform, cpu, instance.mmio(), command)
+            }
             None => None,
         };
         drop(section);
@@ -213,19 +241,17 @@ impl<P: Platform> Space<P> {
         }
     }
 
-    /// The only instance that there is to tell, and nobody besides.
+    /// The first tag that there is to tell, and its instance.
     #[inline(always)]
-    fn only(&self, targets: &Targets) -> Option<(&Instance<P>, InstanceId, Tag)> {
+    fn first<'a, 't>(&'a self, targets: &'t Targets) -> Option<(&'t Installed, &'a Instance<P>)> {
         let core = &*self.core;
-        let [target] = targets.as_slice() else { return None };
-        if !targets.devices.is_empty() {
-            return None;
-        }
+        let first = targets.first()?;
         #[cfg(feature = "mutation")]
-        if !core.reaches(targets, target) {
+        if !core.reaches(targets, first) {
+            // None is, then.
             return None;
         }
-        Some((core.instances.get(target.instance)?, target.instance, core.tag_of(target)))
+        Some((first, core.instances.get(first.instance)?))
     }
 
     /// Waits for the only instance that was told, of these [`pages`].
@@ -290,56 +316,113 @@ impl<P: Platform> Space<P> {
 
     /// One round of [`Space::invalidate`].
     fn round(&self, scope: Scope, wanted: Which) -> Result<(), (Unconfirmed, u64)> {
-        let mut again = 0;
-        let told = self.round_of(u64::MAX, scope, wanted, &mut again);
-        if again == 0 { told } else { self.round_again(told, again, scope, wanted) }
+        let core = &*self.core;
+        let cpu = core.platform.cpu();
+        let section = core.readers.section(cpu, &self.targets);
+        self.round_in(section, cpu, Single::new(scope), wanted)
     }
 
-    /// The second half of a round, for instances that have to be told twice. Devices keep what they were given in between,
-    /// so they are told anew as well.
-    #[cold]
+    /// As [`Space::round`], of the targets that are being read. As a rule one command for each instance is enough, and all
+    /// have carried theirs out by the time that they are looked at, or it takes longer anyhow.
     #[inline(never)]
-    fn round_again(
+    fn round_in(
         &self,
-        told: Result<(), (Unconfirmed, u64)>,
-        instances: u64,
-        scope: Scope,
+        section: Section<'_, Targets>,
+        cpu: usize,
+        mut single: Single,
         wanted: Which,
     ) -> Result<(), (Unconfirmed, u64)> {
-        match (told, self.round_of(instances, scope, wanted, &mut 0)) {
+        let core = &*self.core;
+        let platform = &core.platform;
+        let mut progress = Progress::new();
+        let rest = if section.plain && wanted != Which::Guests {
+            self.tell_each(&section, &mut single, wanted, &mut progress)
+        } else {
+            section.as_slice()
+        };
+        let scope = single.scope();
+        if !rest.is_empty() {
+            return self.round_on(section, !progress.told, scope, wanted, &mut progress);
+        }
+        drop(section);
+        let told = InstanceSet(progress.told);
+        platform.trace(&Trace::Invalidation { space: self.id, scope, told });
+        let mut late = 0;
+        for id in bits(progress.told) {
+            let (Some(instance), Some(ticket)) =
+                (core.instances.get(id), progress.tickets.get(id.index()))
+            else {
+                continue;
+            };
+            // SAFETY: its instance is in `told` only after it was written.
+            let ticket = unsafe { ticket.assume_init_ref() };
+            if !instance.commands().look_at(platform, cpu, instance.mmio(), ticket) {
+                late |= id.bit();
+            }
+        }
+        if late == 0 { Ok(()) } else { self.wait_for_each(late, scope, &mut progress, &mut 0) }
+    }
+
+    /// The rest of a round, in which `untold` instances, a bit each, are still to be told.
+    #[cold]
+    #[inline(never)]
+    fn round_on(
+        &self,
+        section: Section<'_, Targets>,
+        untold: u64,
+        scope: Scope,
+        wanted: Which,
+        progress: &mut Progress,
+    ) -> Result<(), (Unconfirmed, u64)> {
+        let mut again = 0;
+        let told = self.tell_and_wait(section, untold, scope, wanted, progress, &mut again);
+        if again == 0 {
+            return told;
+        }
+        // Those that have to be told twice. Devices keep what they were given in between, so they are told anew as well.
+        let core = &*self.core;
+        let section = core.readers.section(core.platform.cpu(), &self.targets);
+        *progress = Progress::new();
+        match (told, self.tell_and_wait(section, again, scope, wanted, progress, &mut 0)) {
             (Err((first, some)), Err((_, others))) => Err((first, some | others)),
             (told, again) => told.and(again),
         }
     }
 
-    /// Tells `instances`, a bit each, and waits until they have done so. Those that have to be told twice, and did not
-    /// fail, are noted in `again`.
-    #[inline]
-    fn round_of(
+    /// Tells those of `untold`, and waits until these and those that were told before have done so. Those that have to be
+    /// told twice, and did not fail, are noted in `again`.
+    fn tell_and_wait(
         &self,
-        instances: u64,
+        section: Section<'_, Targets>,
+        untold: u64,
         scope: Scope,
         wanted: Which,
+        progress: &mut Progress,
+        again: &mut u64,
+    ) -> Result<(), (Unconfirmed, u64)> {
+        self.tell(&section, untold, scope, wanted, progress);
+        drop(section);
+        if progress.full != 0 {
+            self.tell_later(scope, wanted, progress);
+        }
+        let told = InstanceSet(progress.told);
+        self.core.platform.trace(&Trace::Invalidation { space: self.id, scope, told });
+        self.wait_for_each(progress.told, scope, progress, again)
+    }
+
+    /// Waits for those of `late`, which were told, and ends the round.
+    #[cold]
+    #[inline(never)]
+    fn wait_for_each(
+        &self,
+        late: u64,
+        scope: Scope,
+        progress: &mut Progress,
         again: &mut u64,
     ) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
         let platform = &core.platform;
-        let mut progress = Progress::new();
-        core.readers.read(platform.cpu(), &self.targets, |targets| {
-            let mut rest = targets.as_slice();
-            if wanted != Which::Guests && instances == u64::MAX && targets.devices.is_empty() {
-                rest = self.tell_each(targets, scope, wanted, &mut progress);
-            }
-            if !rest.is_empty() {
-                self.tell((targets, rest), instances, scope, wanted, &mut progress);
-            }
-        });
-        if progress.full != 0 {
-            self.tell_later(scope, wanted, &mut progress);
-        }
-        let told = InstanceSet(progress.told);
-        platform.trace(&Trace::Invalidation { space: self.id, scope, told });
-        for id in bits(progress.told) {
+        for id in bits(late) {
             let (Some(instance), Some(ticket)) =
                 (core.instances.get(id), progress.tickets.get(id.index()))
             else {
@@ -358,7 +441,7 @@ impl<P: Platform> Space<P> {
         if progress.kept | progress.silent | progress.failed == 0 {
             Ok(())
         } else {
-            self.finish(scope, &mut progress)
+            self.finish(scope, progress)
         }
     }
 
@@ -377,47 +460,43 @@ impl<P: Platform> Space<P> {
         }
     }
 
-    /// Tells the instances that `targets` names, one after the other, as long as each has one tag and one command is enough:
-    /// as a rule all of them. There are no devices that keep translations. Returns what is left for [`Space::tell`].
-    #[inline(never)]
+    /// Tells the instances that `targets` names, which are plain, one after the other, as long as one command is enough for
+    /// each, and there is room for it: as a rule all of them. Returns what is left.
+    #[inline(always)]
     fn tell_each<'a>(
         &self,
         targets: &'a Targets,
-        scope: Scope,
+        single: &mut Single,
         wanted: Which,
         progress: &mut Progress,
     ) -> &'a [Installed] {
         let core = &*self.core;
         let platform = &core.platform;
-        let mut single = Single::new(scope);
+        let mut told = 0;
         let mut rest = targets.as_slice();
-        while let Some((first, others)) = rest.split_first() {
-            let id = first.instance;
-            let alone = others.first().is_none_or(|next| next.instance != id);
-            let Some(instance) = core.instances.get(id).filter(|_| alone) else { break };
-            let command = single.command(instance.features(), core.tag_of(first));
-            let Some(command) = command else { break };
+        while let Some((target, others)) = rest.split_first() {
+            let id = target.instance;
+            let Some(instance) = core.instances.get(id) else { break };
+            let named = |whole| core.name_of(target, whole);
+            let Some(command) = single.command(instance.features(), named) else { break };
+            if core.is_reached(targets, target, wanted) {
+                let Some(slot) = progress.tickets.get_mut(id.index()) else { break };
+                let placed = instance.commands().place_one(platform, instance.mmio(), command);
+                let Some(ticket) = placed else { break };
+                slot.write(ticket);
+                told |= id.bit();
+            }
             rest = others;
-            if !core.is_reached(targets, first, wanted) {
-                continue;
-            }
-            let (queue, mmio) = (instance.commands(), instance.mmio());
-            match queue.place_one(platform, mmio, command) {
-                Some(ticket) => progress.told(id, ticket),
-                None => {
-                    let placed = queue.try_submit(platform, mmio, &mut iter::once(command));
-                    progress.placed(id, 1, placed);
-                }
-            }
         }
+        progress.told = told;
         rest
     }
 
-    /// Tells the instances of `untold` that `rest`, a part of `targets`, names.
+    /// Tells the instances of `untold` that `targets` names.
     #[inline(never)]
     fn tell(
         &self,
-        (targets, mut rest): (&Targets, &[Installed]),
+        targets: &Targets,
         untold: u64,
         scope: Scope,
         wanted: Which,
@@ -430,6 +509,7 @@ impl<P: Platform> Space<P> {
         };
         let which = wanted;
         let wanted = |target: &Installed| core.is_reached(targets, target, which);
+        let mut rest = targets.as_slice();
         while let Some((first, mut others)) = rest.split_first() {
             let id = first.instance;
             let alone = others.first().is_none_or(|next| next.instance != id);
@@ -497,7 +577,7 @@ impl<P: Platform> Space<P> {
                 platform.relax();
             }
             core.readers.read(platform.cpu(), &self.targets, |targets| {
-                self.tell((targets, targets.as_slice()), untold, scope, wanted, progress);
+                self.tell(targets, untold, scope, wanted, progress);
             });
         }
     }
@@ -605,7 +685,7 @@ impl Progress {
 fn bits(mut set: u64) -> impl Iterator<Item = InstanceId> {
     core::iter::from_fn(move || {
         // Below 64, if there is one.
-        let id = (set != 0).then_some(InstanceId(set.trailing_zeros() as u8))?;
+        let id = (set != 0).then_some(InstanceId((set.trailing_zeros() & 63) as u8))?;
         set &= set - 1;
         Some(id)
     })

@@ -8,7 +8,7 @@ use super::lane::Run;
 use super::{CommandQueue, Ticket};
 use crate::error::Failure;
 use crate::platform::Platform;
-use crate::state::Inside;
+use crate::state::{Inside, Moment};
 
 /// A batch that was placed by someone who may look at registers, and is about to.
 #[must_use]
@@ -20,44 +20,37 @@ pub(crate) struct Begun<'a> {
 }
 
 impl CommandQueue {
-    /// As [`CommandQueue::place`] of so many commands, for someone who looks next whether it is done. `None` where that is
-    /// not the way, the SMMU does not work, or there is no room.
+    /// Lets the caller access registers, and look whether the SMMU works: `None` if not, or if so many commands are not placed
+    /// in a straight line.
     #[inline(always)]
-    fn begin<'a, P: Platform>(
-        &'a self,
-        platform: &P,
-        mmio: &P::Mmio,
-        commands: u64,
-        fill: impl FnOnce(&mut Run<'_, P, true>),
-    ) -> Option<Begun<'a>> {
+    fn arrive(&self, cpu: usize, commands: u64) -> Option<(Inside<'_>, Moment)> {
         if commands >= self.common.direct_below {
             return None;
         }
-        let slots = commands + 1;
-        let inside = self.common.state.arrive(platform.cpu());
+        let inside = self.common.state.arrive(cpu);
         let moment = self.common.state.now();
-        if !moment.works() {
-            return None;
-        }
-        let (ticket, consumed) = self.main.place_at_once(platform, mmio, slots, moment, fill)?;
+        moment.works().then_some((inside, moment))
+    }
+
+    /// Gives the SMMU `command`, for someone who looks next whether it is done: waits for nothing. `None` where it has to
+    /// be given in another way, the SMMU does not work, or there is no room.
+    #[cfg(feature = "alloc")]
+    #[inline(always)]
+    pub(crate) fn begin_one<P: Platform>(
+        &self,
+        platform: &P,
+        cpu: usize,
+        mmio: &P::Mmio,
+        command: Command,
+    ) -> Option<Begun<'_>> {
+        let (inside, moment) = self.arrive(cpu, 1)?;
+        let (ticket, consumed) = self.main.place_one::<P, true>(platform, mmio, moment, command)?;
         self.submitted(platform, &ticket);
         Some(Begun { inside, ticket, consumed })
     }
 
-    /// Gives the SMMU `command`, for someone who looks next whether it is done: waits for nothing. `None` where it has to
-    /// be given in another way.
-    #[cfg(feature = "alloc")]
-    #[inline(always)]
-    pub(crate) fn begin_one<'a, P: Platform>(
-        &'a self,
-        platform: &P,
-        mmio: &P::Mmio,
-        command: Command,
-    ) -> Option<Begun<'a>> {
-        self.begin(platform, mmio, 1, move |run| run.push(command))
-    }
-
-    /// As [`CommandQueue::begin_one`], for someone who waits for it later, whether it may look at registers now or not.
+    /// As [`CommandQueue::begin_one`], for someone who looks later ([`CommandQueue::look_at`]), when it may not access registers
+    /// any more.
     #[cfg(feature = "alloc")]
     #[inline(always)]
     pub(crate) fn place_one<P: Platform>(
@@ -70,10 +63,28 @@ impl CommandQueue {
         if self.common.direct_below <= 1 || !moment.works() {
             return None;
         }
-        let push = move |run: &mut Run<'_, P, true>| run.push(command);
-        let (ticket, _) = self.main.place_at_once(platform, mmio, 2, moment, push)?;
+        let (ticket, _) = self.main.place_one::<P, false>(platform, mmio, moment, command)?;
         self.submitted(platform, &ticket);
         Some(ticket)
+    }
+
+    /// Looks once whether what [`CommandQueue::place_one`] gave is done: if not, it is to be waited for.
+    #[cfg(feature = "alloc")]
+    #[inline(always)]
+    pub(crate) fn look_at<P: Platform>(
+        &self,
+        platform: &P,
+        cpu: usize,
+        mmio: &P::Mmio,
+        ticket: &Ticket,
+    ) -> bool {
+        let consumed = self.main.consumed();
+        let Some(_inside) = self.common.state.enter(cpu) else { return false };
+        let done = self.main.has_done_directly::<P>(&self.common, mmio, ticket, consumed);
+        if done {
+            self.completed(platform, ticket, Ok(()));
+        }
+        done
     }
 
     /// Looks once.
@@ -121,12 +132,20 @@ impl CommandQueue {
             run.fill(&mut next, count);
             commands = next;
         };
-        let Some(begun) = self.begin(platform, mmio, count, fill) else {
+        let begun = match self.arrive(platform.cpu(), count) {
+            Some((inside, moment)) => {
+                let placed = self.main.place_at_once(platform, mmio, count + 1, moment, fill);
+                placed.map(|(ticket, consumed)| Begun { inside, ticket, consumed })
+            }
+            None => None,
+        };
+        let Some(begun) = begun else {
             return self.carry_out_later(platform, mmio, commands);
         };
+        self.submitted(platform, &begun.ticket);
         match self.look(platform, mmio, begun) {
-            Ok(()) if commands.len() == 0 => Ok(()),
-            Ok(()) => self.carry_out_later(platform, mmio, commands),
+            // They were fewer than a batch.
+            Ok(()) => Ok(()),
             Err(ticket) => self.carry_on(platform, mmio, ticket, commands),
         }
     }

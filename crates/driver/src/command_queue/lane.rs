@@ -218,7 +218,7 @@ impl Lane {
         (number, moment): (u32, Moment),
         fill: impl FnOnce(&mut Run<'_, P, false>),
     ) -> Result<Ticket, NoTicket> {
-        let draw = || self.tickets.draw(slots);
+        let draw = move || self.tickets.draw(slots);
         let start = self.place_drawn(platform, mmio, slots, draw, fill)?;
         Ok(Ticket { start, end: start + slots, lane: number.into(), moment })
     }
@@ -235,9 +235,42 @@ impl Lane {
         fill: impl FnOnce(&mut Run<'_, P, true>),
     ) -> Option<(Ticket, u64)> {
         let consumed = self.tickets.consumed();
-        let draw = || self.tickets.draw_at_once(slots, consumed);
+        let draw = move || self.tickets.draw_at_once(slots, consumed);
         let start = self.place_drawn(platform, mmio, slots, draw, fill).ok()?;
         Some((Ticket { start, end: start + slots, lane: 0, moment }, consumed))
+    }
+
+    /// As [`Lane::place_at_once`], of one command: as most are. `LOOKS` as the caller does next; there are two of these, so
+    /// that each is a part of the one that calls it.
+    #[cfg(feature = "alloc")]
+    #[inline(always)]
+    pub(super) fn place_one<P: Platform, const LOOKS: bool>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        moment: Moment,
+        command: Command,
+    ) -> Option<(Ticket, u64)> {
+        const SLOTS: u64 = 2;
+        // Whatever may panic comes before the ticket: nobody would publish it.
+        self.judge.accept(&command);
+        let size = self.size();
+        let (slots, marks) = (self.slots(platform, size), self.marks(platform, size));
+        let consumed = self.tickets.consumed();
+        let start = platform.mask_irqs(move || {
+            let start = self.tickets.draw_at_once(SLOTS, consumed).ok()?;
+            if let Some(slot) = at(slots, start) {
+                write(slot, command);
+            }
+            if let Some(slot) = at(slots, start + 1) {
+                write(slot, self.sync);
+            }
+            let shown = size.shown();
+            let tell = move |position| Port::tell_main(mmio, shown.at(position));
+            self.tickets.publish(marks, start, start + SLOTS, tell);
+            Some(start)
+        })?;
+        Some((Ticket { start, end: start + SLOTS, lane: 0, moment }, consumed))
     }
 
     #[inline(always)]
@@ -301,6 +334,12 @@ impl Lane {
             }
         }
         common.state.is_undisturbed_since(ticket.moment)
+    }
+
+    /// What the SMMU is known to have consumed.
+    #[inline]
+    pub(super) fn consumed(&self) -> u64 {
+        self.tickets.consumed()
     }
 
     /// As [`Lane::has_done`], for someone who was inside when [`Lane::place_at_once`] found that so much is `consumed`, and is.

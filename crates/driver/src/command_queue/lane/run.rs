@@ -33,6 +33,16 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
         count: u64,
     ) {
         let end = self.start + count;
+        if DIRECT {
+            // Without a look before the first: should there be one that was not promised, a CMD_SYNC takes its slot.
+            while let Some(command) = commands.next() {
+                self.push(command);
+                if self.next >= end {
+                    break;
+                }
+            }
+            return;
+        }
         while self.next != end
             && let Some(command) = commands.next()
         {
@@ -69,6 +79,9 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
     #[inline(always)]
     pub(super) fn close(&mut self) {
         let Self { lane, platform, mmio, size, start, end, .. } = *self;
+        // The SMMU sees the commands before the index that covers them: `Mmio`'s contract. Registers are found by value: who
+        // has the bell need not look for them in memory.
+        let marks = lane.marks(platform, size);
         if DIRECT {
             // The last slot is free: commands are one less than slots.
             if let Some(slot) = at(self.slots, end - 1) {
@@ -77,17 +90,16 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
             if self.next != end - 1 {
                 make_up(self.slots, self.next..end, lane.sync);
             }
+            let shown = size.shown();
+            let tell = move |position| Port::tell_main(mmio, shown.at(position));
+            lane.tickets.publish(marks, start, end, tell);
         } else {
             while self.next != end {
                 self.push_unjudged(lane.sync(self.next + 1));
             }
+            let tell = move |position| lane.port.tell(mmio, size.register(position));
+            lane.tickets.publish(marks, start, end, tell);
         }
-        // The SMMU sees the commands before the index that covers them: `Mmio`'s contract.
-        let tell = |position| {
-            let register = size.register(position);
-            if DIRECT { Port::tell_main(mmio, register) } else { lane.port.tell(mmio, register) }
-        };
-        lane.tickets.publish(lane.marks(platform, size), start, end, tell);
     }
 }
 
