@@ -43,6 +43,10 @@ pub enum Mutation {
     NoAtcInv,
     /// They are told before the SMMU has forgotten it.
     AtcBeforeSync,
+    /// A device that is to be given intermediate addresses is given physical ones, of whose end nobody tells it.
+    SplitAsFull,
+    /// Such a device is not told to forget when its entry becomes another.
+    SplitKept,
     /// ATS is switched on in a device before its stream allows it, and off after it does not any more.
     DeviceFirst,
     /// What was read as written, and made clean, is not invalidated.
@@ -107,7 +111,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -127,6 +131,8 @@ impl Mutation {
         Self::NoVmidFlush,
         Self::NoAtcInv,
         Self::AtcBeforeSync,
+        Self::SplitAsFull,
+        Self::SplitKept,
         Self::DeviceFirst,
         Self::NoDirtyTlbi,
         Self::NoAccessedTlbi,

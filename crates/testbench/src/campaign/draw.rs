@@ -8,12 +8,14 @@ mod parts;
 mod queues;
 mod shapes;
 mod sharing;
+mod split;
 mod stalls;
 mod tables;
 
 use std::collections::BTreeSet;
 
 use fastrand::Rng;
+use smmuv3::AtsMode;
 
 use crate::bench::Bench;
 use crate::scenario::{
@@ -63,7 +65,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
     let scenario = tables::drawn(sharing::shared(scenario, narrowest), narrowest);
     let mut scenario =
         observation::observed(pages::asked(queues::queued(stalls::stalling(scenario))));
-    scenario = kept::kept(parts::parted(shapes::shaped(scenario)));
+    scenario = split::split(kept::kept(parts::parted(shapes::shaped(scenario))));
     // From randomness of its own: what was drawn before stays what it was.
     let mut rng = Rng::with_seed(seed ^ 0x7077_7200);
     for step in &mut scenario.steps {
@@ -169,7 +171,7 @@ fn masters(rng: &mut Rng, instances: &[Instance]) -> Vec<Master> {
                 streams,
                 substream_bits,
                 stalls,
-                ats: false,
+                ats: AtsMode::Off,
                 pri: false,
                 response_pasid: false,
                 overrides: Overrides::NONE,

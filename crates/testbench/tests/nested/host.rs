@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use smmuv3::nest::{Forwarder, Nest, NestConfig, Owner, Stop};
 use smmuv3::{
-    Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, Master,
-    MasterConfig, PhysAddr, Prot, Report, Smmu, StreamId,
+    AtsMode, Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova,
+    Master, MasterConfig, PhysAddr, Prot, Report, Smmu, StreamId,
 };
 use smmuv3_formats::{Command, EventRecord, Ste};
 use smmuv3_testbench::machine::{Dma, Machine, Outcome};
@@ -107,10 +107,27 @@ impl Observer for Watching {
 impl Host {
     /// On the model, with ATS; the first device has it, too.
     pub fn with_ats(seed: u64) -> Self {
-        let text = MACHINE.replace("stages = [1, 2]", "ats = true");
-        let text = text.replace("streams = [0x900]", "streams = [0x900]\nats = true");
-        let scenario = Scenario::parse(&text, "nested").unwrap();
-        Self::on(Arc::new(ModelMachine::new(&scenario, seed).unwrap()), Config::default())
+        Self::with_ats_of(seed, [AtsMode::Full, AtsMode::Off])
+    }
+
+    /// The first device is given intermediate addresses.
+    pub fn with_split_ats(seed: u64) -> Self {
+        Self::with_ats_of(seed, [AtsMode::Split, AtsMode::Off])
+    }
+
+    /// And the other one physical ones.
+    pub fn with_both_kinds_of_ats(seed: u64) -> Self {
+        Self::with_ats_of(seed, [AtsMode::Split, AtsMode::Full])
+    }
+
+    fn with_ats_of(seed: u64, ats: [AtsMode; 2]) -> Self {
+        let mut scenario = Scenario::parse(MACHINE, "nested").unwrap();
+        scenario.instances[0].ats = true;
+        for (master, ats) in scenario.masters.iter_mut().zip(ats) {
+            master.ats = ats;
+        }
+        let machine = Arc::new(ModelMachine::new(&scenario, seed).unwrap());
+        Self::on_with(machine, Config::default(), ats)
     }
 
     /// On the model.
@@ -120,6 +137,10 @@ impl Host {
     }
 
     pub fn on(machine: Arc<dyn Machine>, config: Config) -> Self {
+        Self::on_with(machine, config, [AtsMode::Off; 2])
+    }
+
+    fn on_with(machine: Arc<dyn Machine>, config: Config, ats: [AtsMode; 2]) -> Self {
         let world = World::new(machine, 1);
         let iommu = Iommu::new(TestPlatform(world.clone()), config).unwrap();
         let mmio = TestMmio { world: world.clone(), instance: 0 };
@@ -128,12 +149,12 @@ impl Host {
         let domain = iommu.create_domain(shape).unwrap();
         let config = NestConfig::new().with_snooped();
         let nest = iommu.nest(&smmu, &domain, config).unwrap();
-        let add = |(stream, _)| {
-            // Where the SMMU has it.
-            let config = MasterConfig::default().with_ats(stream == STREAMS[0].0);
+        let add = |((stream, _), ats)| {
+            let mut config = MasterConfig::default();
+            config.ats = ats;
             iommu.add_master(&smmu, &[StreamId(stream)], config).unwrap()
         };
-        let masters = STREAMS.map(add).into_iter().collect();
+        let masters = STREAMS.into_iter().zip(ats).map(add).collect();
         let frame = |_| world.frames().allocate(PAGE, PAGE).unwrap();
         let frames: Vec<u64> = (0..PAGES).map(frame).collect();
         let guest = Guest::new(world.machine().ram().clone(), frames);

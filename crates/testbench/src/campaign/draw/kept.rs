@@ -22,7 +22,7 @@ pub(super) fn kept(scenario: Scenario) -> Scenario {
     let narrow = scenario.instances.iter().any(|instance| instance.oas < 36);
     let base = if narrow { LOW_RAM_BASE } else { RAM_BASE };
     for index in 0..scenario.masters.len() {
-        let waits = scenario.stalls(index) || scenario.masters[index].ats;
+        let waits = scenario.stalls(index) || scenario.masters[index].ats.is_some();
         let plain = !waits && scenario.masters[index].substream_bits == 0;
         if !plain || rng.u8(..) < 64 {
             continue;
