@@ -4,6 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use smmuv3::AtsMode;
 use smmuv3::features::{Features, IdRegisters};
 use smmuv3::nest::{
     Assignment, Contexts, Forwarder, Guest, Limits, Owner, Parent, Request, Stop, Streams, context,
@@ -15,7 +16,7 @@ use smmuv3_formats::{Cd, Command, EventRecord, Ste, StreamId, legality};
 /// What is changed of the registers of an SMMU that has everything, and of what is offered; of the stage 2; the guest's
 /// entry, context, commands; an event; limits.
 type Input =
-    ([u32; 6], [u32; 6], [u64; 8], [u64; 8], [u64; 8], [[u64; 2]; 6], [u64; 4], bool, bool);
+    ([u32; 6], [u32; 6], [u64; 8], [u64; 8], [u64; 8], [[u64; 2]; 6], [u64; 4], u8, bool);
 
 const STREAMS: [Assignment; 3] = [
     Assignment { guest: StreamId(0x10), host: StreamId(0x4_0001), ats: true },
@@ -54,8 +55,8 @@ fn guest(host: [u32; 6], shown: [u32; 6], stage_2: [u64; 8]) -> Option<Guest> {
     Guest::new(&features, parent, changed(Guest::offer(&features, &parent), shown)).ok()
 }
 
-/// What a guest can choose of a nested entry: Config aside, all of S1*, and full ATS.
-const CHOSEN: [u64; 2] = [0xf8ff_ffff_ffff_fff0, 1 << 28 | 1 << 27 | 1 << 24 | 0xff];
+/// What a guest can choose of a nested entry: Config aside, all of S1*, and whether there is ATS.
+const CHOSEN: [u64; 2] = [0xf8ff_ffff_ffff_fff0, 3 << 28 | 1 << 27 | 1 << 24 | 0xff];
 
 fn entry(guest: &Guest, request: Request, limits: Limits) -> Option<Contexts> {
     let ste = request.encode(guest, limits);
@@ -68,7 +69,7 @@ fn entry(guest: &Guest, request: Request, limits: Limits) -> Option<Contexts> {
             let [w0, w1, rest @ ..] = ste.0;
             let [h0, h1, host @ ..] = host.with_config(0b111).0;
             assert_eq!((w0 & !CHOSEN[0], w1 & !CHOSEN[1], rest), (h0, h1 & !CHOSEN[1], host));
-            assert!(ste.mev() && ste.eats() <= u64::from(limits.ats));
+            assert!(ste.mev() && [0, limits.ats.eats()].contains(&ste.eats()));
             return Some(contexts);
         }
     }
@@ -90,6 +91,7 @@ fn of_the_guest(command: &Command, guest: &Guest) {
 fuzz_target!(|input: Input| {
     let (host, shown, stage_2, ste, cd, commands, record, ats, stalls) = input;
     let Some(guest) = guest(host, shown, stage_2) else { return };
+    let ats = [AtsMode::Off, AtsMode::Full, AtsMode::Split][usize::from(ats % 3)];
     let limits = Limits { ats, stalls };
     if let Ok(request) = Request::decode(&Ste(ste), &guest)
         && let Some(contexts) = entry(&guest, request, limits)

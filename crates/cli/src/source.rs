@@ -59,6 +59,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("nested", "a guest's stage 1 over the host's stage 2, behind two SMMUs"),
     built_in!("hypervisor", "a host in EL2: its own devices there, a guest's in EL1"),
     built_in!("ats", "devices that keep translations until they are told to forget"),
+    built_in!("split", "a guest's devices that are given what the guest's stage 1 leads to"),
     built_in!("stall", "devices that wait at a fault until it is answered"),
     built_in!("pri", "devices that ask for pages, and wait until they are answered"),
     built_in!("observation", "questions to SMMUs, counters, and what the driver counts"),

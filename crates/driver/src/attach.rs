@@ -34,7 +34,7 @@ use crate::trace::{Change, Trace};
 
 pub use error::AttachError;
 use install::install;
-pub(crate) use install::{fill, write, write_all};
+pub(crate) use install::{before_split, fill, write, write_all};
 
 impl<P: Platform> Iommu<P> {
     /// Lets `master` use `domain`, instead of whatever it used before. When it has returned, DMA is
@@ -175,8 +175,9 @@ pub(crate) fn change<P: Platform>(
         #[cfg(feature = "mutation")]
         let adopted = adopted && !core.leaves_out(crate::Mutation::NoAdoptedEnd);
         let stuck = state.is_stuck() || instance.commands().has_failed();
-        // Devices that keep translations are among the targets.
-        let devices = if state.ats { state.streams.len() } else { 0 };
+        // Devices that keep what the tables say are among the targets. Not those that keep intermediate addresses: the
+        // tables of a stage 2 are looked at when they use them, and a guest speaks for its own.
+        let devices = if state.ats.depends_on_tables() { state.streams.len() } else { 0 };
         let quarantined = |configuration: &Configuration<P>| {
             let state = configuration.masters.get(master)?;
             let stream = state.quarantined(&core.platform, instance)?;

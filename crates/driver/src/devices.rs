@@ -4,7 +4,8 @@
 //!
 //! The order, each step complete before the next: STE.EATS on, the device forgets all, ATS on in the device, PRI on in
 //! it; PRI off in the device, ATS off in it, the device forgets all, STE.EATS off (§8.2), what it asked for is ended
-//! ([`crate::page_group`]). While a device has ATS on, it is among the targets of what its stream uses.
+//! ([`crate::page_group`]). While a device has ATS on, it is among the targets of what its stream uses, unless what it
+//! keeps are intermediate addresses ([`crate::ats`]).
 //!
 //! A device that does not answer an invalidation in time may use what it keeps for ever. Its stream is *quarantined*: the
 //! entry is made one that aborts, translated traffic too, by a single word that no change of the entry replaces, since
@@ -17,6 +18,8 @@ use smmuv3_formats::register::cerror;
 use smmuv3_formats::{Command, Ste, StreamId};
 
 use crate::atc::{Kept, Spans};
+#[cfg(feature = "mutation")]
+use crate::ats::AtsMode;
 use crate::error::{Failure, InstanceId};
 use crate::instance::Instance;
 use crate::iommu::{Core, Iommu};
@@ -136,7 +139,9 @@ impl MasterState {
         substream: u32,
     ) -> Result<(), Failure> {
         #[cfg(feature = "mutation")]
-        if core.leaves_out(crate::Mutation::NoAtcInv) {
+        if core.leaves_out(crate::Mutation::NoAtcInv)
+            || core.leaves_out(crate::Mutation::SplitKept) && self.ats == AtsMode::Split
+        {
             return Ok(());
         }
         let mut streams = self.streams.iter();
@@ -212,7 +217,7 @@ impl MasterState {
         page_group::end(core, instance, self, Which::All, None)?;
         let stream = self.stream();
         self.write_streams(core, instance, stream)?;
-        if stream.may_be_kept() { self.switch_on(core, instance) } else { Ok(()) }
+        if self.keeps(stream) { self.switch_on(core, instance) } else { Ok(()) }
     }
 }
 

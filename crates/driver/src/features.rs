@@ -7,6 +7,7 @@ use smmuv3_formats::PhysAddr;
 use smmuv3_formats::legality::Implementation;
 use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr2, Idr3, Idr5, Idr6, Iidr, address_bits};
 
+use crate::ats::{AtsMode, NoSplitAts};
 use crate::command_queue::Completion;
 use crate::compatibility::Stage;
 use crate::instance::{Coherence, InstanceConfig};
@@ -436,9 +437,22 @@ impl Features {
         }
     }
 
-    /// Whether devices keep translations where that is asked for: where they cannot, it counts for nothing.
-    pub const fn ats_if(&self, asked: bool) -> bool {
-        asked && self.ats
+    /// How devices keep translations where `asked` is asked for: where they cannot, full ATS counts for nothing.
+    ///
+    /// # Errors
+    /// Why there is no split-stage ATS, if that is asked for: a device that has it expects nothing else, and whoever asks
+    /// for it does not trust the device with full ATS.
+    pub const fn ats_if(&self, asked: AtsMode) -> Result<AtsMode, NoSplitAts> {
+        // CR0.ATSCHK, which it needs too, is set wherever there is ATS.
+        match asked {
+            AtsMode::Off => Ok(AtsMode::Off),
+            AtsMode::Full if self.ats => Ok(AtsMode::Full),
+            AtsMode::Full => Ok(AtsMode::Off),
+            AtsMode::Split if !self.ats => Err(NoSplitAts::NoAts),
+            AtsMode::Split if !self.nesting => Err(NoSplitAts::NoNesting),
+            AtsMode::Split if self.registers.idr0.ns1ats() => Err(NoSplitAts::Ns1ats),
+            AtsMode::Split => Ok(AtsMode::Split),
+        }
     }
 
     /// There is CR0.ATSCHK (§2.4), whether or not the driver lets any device keep translations.
@@ -681,8 +695,22 @@ mod tests {
         }
         let bare = of(qemu().idr0);
         let with_ats = of(qemu().idr0.with_ats(true));
-        assert_eq!([false, true].map(|asked| with_ats.ats_if(asked)), [false, true]);
-        assert!(!bare.ats_if(true));
+        let full = [AtsMode::Off, AtsMode::Full];
+        assert_eq!(full.map(|asked| with_ats.ats_if(asked)), full.map(Ok));
+        assert_eq!(bare.ats_if(AtsMode::Full), Ok(AtsMode::Off));
+        // Split-stage ATS: both stages, and NS1ATS = 0 (§2.3).
+        let split = |features: Features| features.ats_if(AtsMode::Split);
+        let both = qemu().idr0.with_ats(true).with_s1p(true).with_s2p(true);
+        assert_eq!(split(of(both)), Ok(AtsMode::Split));
+        assert_eq!(split(of(both.with_ns1ats(true))), Err(NoSplitAts::Ns1ats));
+        for alone in [both.with_s2p(false), both.with_s1p(false)] {
+            assert_eq!(split(of(alone)), Err(NoSplitAts::NoNesting));
+        }
+        assert_eq!(split(of(both.with_ats(false))), Err(NoSplitAts::NoAts));
+        // MMU-600: 1209401.
+        let iidr = Iidr::default().with_implementer(0x43b).with_product_id(0x483);
+        let old = Features::decode(IdRegisters { idr0: both, iidr, ..qemu() }).unwrap();
+        assert_eq!(split(old), Err(NoSplitAts::NoNesting));
         let with = |ecmdq| {
             let idr1 = qemu().idr1.with_ecmdq(ecmdq);
             let idr6 = Idr6::default().with_log2_num_p(3).with_log2_num_q(8);

@@ -471,6 +471,13 @@ impl<P: Platform> Core<P> {
         }
     }
 
+    /// What a wrong driver would have the entry `words` of a stream say.
+    pub(crate) fn entry_of(&self, words: crate::update::Words) -> crate::update::Words {
+        let ste = smmuv3_formats::Ste(words);
+        let full = self.leaves_out(crate::Mutation::SplitAsFull) && ste.eats() == crate::ats::SPLIT;
+        if full { ste.with_eats(1).0 } else { words }
+    }
+
     /// What a wrong driver would make of a guest's command.
     pub(crate) fn forwarded(&self, command: smmuv3_formats::Command) -> smmuv3_formats::Command {
         let named = |field, mutation| command.field(field).is_some() && self.leaves_out(mutation);

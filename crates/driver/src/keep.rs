@@ -14,6 +14,7 @@ use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{PhysAddr, StreamId, SubstreamId};
 use smmuv3_pagetable::{Attributes, MapErrorKind, Prot};
 
+use crate::ats::AtsMode;
 use crate::attach::fill;
 use crate::compatibility::{Mismatch, Stage};
 use crate::configuration::{Configuration, spare};
@@ -134,7 +135,9 @@ impl<P: Platform> Probe<P> {
         if config.stalls && !features.can_stall() {
             return Err(KeepError::Master(AddMasterError::NoStalls));
         }
-        if features.ats_if(config.ats) && features.stalls_if(config.stalls) {
+        let ats = features.ats_if(config.ats);
+        let ats = ats.map_err(|error| KeepError::Master(AddMasterError::NoSplitAts(error)))?;
+        if ats.is_some() && features.stalls_if(config.stalls) {
             return Err(KeepError::Master(AddMasterError::AtsStalls));
         }
         let (id, removed) = self.core.configuration.with(|configuration| {
@@ -286,7 +289,7 @@ fn ready<P: Platform>(
         vmid: tag.vmid,
         adrift: false,
         // Nobody can be told to switch it on, and what the device keeps of before is not known.
-        ats: false,
+        ats: AtsMode::Off,
         page_requests: 0,
         response_pasid: false,
         on: false,

@@ -96,6 +96,7 @@ mod asid;
 #[cfg(feature = "ats")]
 pub mod atc;
 pub mod atos;
+mod ats;
 #[cfg(feature = "alloc")]
 mod attach;
 pub mod command_queue;
@@ -211,6 +212,7 @@ use left_out::*;
 pub use adopt::{AdoptError, Remains, Structure};
 #[cfg(feature = "alloc")]
 pub use asid::{AsidPolicy, Cpu, Vmids};
+pub use ats::{AtsMode, NoSplitAts};
 #[cfg(feature = "alloc")]
 pub use attach::AttachError;
 pub use command_queue::Completion;

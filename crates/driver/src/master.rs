@@ -6,7 +6,8 @@ use core::fmt;
 
 use smmuv3_formats::{PhysAddr, Ste, StreamId, SubstreamId};
 
-use crate::attach::{fill, write, write_all};
+use crate::ats::{AtsMode, NoSplitAts};
+use crate::attach::{before_split, fill, write, write_all};
 use crate::compatibility::Stage;
 use crate::context_table::{ContextFormat, ContextTable};
 use crate::entry::{Stage2, Stream, WithoutSubstream};
@@ -36,13 +37,15 @@ pub struct MasterConfig {
     pub substream_bits: u32,
     /// Its translation faults stall: each is reported as a [`Fault`](crate::Fault) that the caller answers.
     pub stalls: bool,
-    /// Its streams may keep translations (PCIe ATS) while the master is attached, where the instance has that: the driver
-    /// switches them on and off by [`Platform::enable_ats`] and [`Platform::disable_ats`]. At first they are off.
+    /// Whether, and how, its streams may keep translations (PCIe ATS) while the master is attached: the driver switches them
+    /// on and off by [`Platform::enable_ats`] and [`Platform::disable_ats`]. At first they are off.
     ///
     /// Not together with [`MasterConfig::stalls`], nor where the SMMU stalls always.
     ///
-    /// Such a device is trusted: with an address that it says was translated, it reaches any memory.
-    pub ats: bool,
+    /// A device with [`AtsMode::Full`], which counts for nothing where the instance has no ATS, is trusted: with an address
+    /// that it says was translated, it reaches any memory. One with [`AtsMode::Split`] is not, and reaches no more than its
+    /// guest has.
+    pub ats: AtsMode,
     /// Each of its streams may ask for pages (PCIe PRI), and have so many requests under way; 0 for none. Each request
     /// is reported ([`Report::Pages`](crate::Report::Pages)) for the caller to answer. The driver switches that on and
     /// off with ATS, by [`Platform::enable_page_requests`] and [`Platform::disable_page_requests`].
@@ -55,15 +58,23 @@ pub struct MasterConfig {
 }
 
 impl MasterConfig {
-    /// With translations that its streams keep, or without.
+    /// With translations that its streams keep, of all stages ([`AtsMode::Full`]), or without.
     #[must_use]
     pub const fn with_ats(mut self, ats: bool) -> Self {
-        self.ats = ats;
+        self.ats = if ats { AtsMode::Full } else { AtsMode::Off };
+        self
+    }
+
+    /// With translations that its streams keep of a guest's stage 1 alone ([`AtsMode::Split`]). Not for devices that take
+    /// what they are given for physical addresses on a link of their own, as those of CXL.cache do (§12.2).
+    #[must_use]
+    pub const fn with_split_ats(mut self) -> Self {
+        self.ats = AtsMode::Split;
         self
     }
 
     /// With requests for pages, `credits` for each of its streams, which also need translations that they keep
-    /// ([`MasterConfig::with_ats`]); and whether devices need the PASID in answers.
+    /// ([`MasterConfig::with_ats`], [`MasterConfig::with_split_ats`]); and whether devices need the PASID in answers.
     #[must_use]
     pub const fn with_page_requests(mut self, credits: u32, response_pasid: bool) -> Self {
         self.page_requests = credits;
@@ -129,9 +140,9 @@ pub(crate) struct MasterState {
     pub(crate) former: Option<Shared<NestState>>,
     /// The instance did not confirm that bank: whatever the master does may still be tagged as in the one before.
     pub(crate) adrift: bool,
-    /// Its streams may keep translations,
-    pub(crate) ats: bool,
-    /// and their devices have that on.
+    /// How its streams may keep translations,
+    pub(crate) ats: AtsMode,
+    /// and whether their devices have that on.
     pub(crate) on: bool,
     /// Requests for pages that each of them may have under way; 0 for none.
     pub(crate) page_requests: u32,
@@ -188,6 +199,8 @@ pub enum AddMasterError {
     /// It is to keep translations (ATS), and its faults stall: by its configuration, or since the instance always stalls
     /// (IDR0.STALL_MODEL = 2). Stage 2 excludes that (§7.1), and what waits for a fault would hold up what it asks for.
     AtsStalls,
+    /// It is to keep translations of a guest's stage 1 alone ([`AtsMode::Split`]), which the instance does not have.
+    NoSplitAts(NoSplitAts),
     /// No memory.
     NoMemory,
     /// Its entries in the stream table were made, and abort, but the instance did not confirm that it has
@@ -213,6 +226,7 @@ impl fmt::Display for AddMasterError {
                 write!(f, "the instance has room for {free} more requests for pages")
             }
             Self::AtsStalls => f.write_str("a device that keeps translations cannot stall"),
+            Self::NoSplitAts(error) => error.fmt(f),
             Self::NoMemory => f.write_str("no memory"),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
         }
@@ -265,11 +279,12 @@ impl<P: Platform> Master<P> {
                 return Err(AddMasterError::NoStalls);
             }
             let ats = instance.features().ats_if(config.ats);
-            if stalls && ats {
+            let ats = ats.map_err(AddMasterError::NoSplitAts)?;
+            if stalls && ats.is_some() {
                 return Err(AddMasterError::AtsStalls);
             }
             if config.page_requests != 0 {
-                let queue = instance.page_requests().filter(|_| config.ats);
+                let queue = instance.page_requests().filter(|_| config.ats.is_some());
                 let Some(queue) = queue else { return Err(AddMasterError::NoPageRequests) };
                 let masters = configuration.masters.iter().map(|(_, state)| state);
                 let taken = page_group::taken(masters.filter(|state| state.instance == smmu.id));
@@ -290,9 +305,9 @@ impl<P: Platform> Master<P> {
                     return Err(AddMasterError::Taken { stream: *stream });
                 }
             }
-            if ats {
+            if ats.is_some() {
                 let masters = configuration.masters.iter().map(|(_, state)| state);
-                let here = masters.filter(|state| state.instance == smmu.id && state.ats);
+                let here = masters.filter(|it| it.instance == smmu.id && it.ats.is_some());
                 let others: usize = here.map(|state| state.streams.len()).sum();
                 let all = others.saturating_add(streams.len());
                 let reserved = instance.silent().reserve(&core.platform, all);
@@ -588,7 +603,6 @@ impl MasterState {
 
     /// The entry that makes a stream of its do so, with the attributes that are overridden.
     fn encode(&self, stream: Stream, features: &Features) -> Words {
-        const FULL: u64 = 1;
         let bypass = match stream {
             Stream::Identity => true,
             Stream::Stage1 { bits, without, .. } => {
@@ -601,8 +615,15 @@ impl MasterState {
         let ste = stall::entry(ste, self.stalls);
         // Also of one that is blocked: what it asked for before is still to be answered.
         let ste = if self.response_pasid { ste.with_ppar(true) } else { ste };
-        // What does not translate does not look at it.
-        if self.ats && stream.may_be_kept() { ste.with_eats(FULL).0 } else { ste.0 }
+        // What does not translate does not look at it. Over a guest's stage 1 it was said with the rest.
+        let said = matches!(stream, Stream::Nested(_));
+        if self.keeps(stream) && !said { ste.with_eats(self.ats.eats()).0 } else { ste.0 }
+    }
+
+    /// Whether its devices keep translations while its entries say `stream`.
+    #[inline]
+    pub(crate) const fn keeps(&self, stream: Stream) -> bool {
+        self.ats.is_on(stream)
     }
 
     /// Makes all its streams do as `stream` says: step by step, each a step of all of them and one CMD_SYNC.
@@ -614,10 +635,16 @@ impl MasterState {
     ) -> Result<(), Failure> {
         let target = self.encode(stream, instance.features());
         legal::ste(&target, instance.features());
+        #[cfg(feature = "mutation")]
+        let target = core.entry_of(target);
         let forget = || instance.forget_streams(&core.platform, &self.streams);
         // Made when the master was added, and never taken away.
         let entry = |stream: &StreamId| instance.streams().entry(&core.platform, *stream);
-        write_all::<P, SteKind>(core, self.streams.iter().filter_map(entry), &target, forget)
+        let entries = self.streams.iter().filter_map(entry);
+        if self.ats == AtsMode::Split {
+            before_split(core, entries.clone(), &target, forget)?;
+        }
+        write_all::<P, SteKind>(core, entries, &target, forget)
     }
 
     /// Stores the entries of its streams, without a word to an instance that does not answer.

@@ -43,6 +43,10 @@ pub enum Mutation {
     NoAtcInv,
     /// They are told before the SMMU has forgotten it.
     AtcBeforeSync,
+    /// A device that is to be given intermediate addresses is given physical ones, of whose end nobody tells it.
+    SplitAsFull,
+    /// Such a device is not told to forget when its entry becomes another.
+    SplitKept,
     /// ATS is switched on in a device before its stream allows it, and off after it does not any more.
     DeviceFirst,
     /// Nobody is told of devices that were cut off.
@@ -109,7 +113,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 45] = [
         Self::CfgiBeforeSte,
         Self::NoCfgi,
         Self::NoTlbi,
@@ -129,6 +133,8 @@ impl Mutation {
         Self::NoVmidFlush,
         Self::NoAtcInv,
         Self::AtcBeforeSync,
+        Self::SplitAsFull,
+        Self::SplitKept,
         Self::DeviceFirst,
         Self::NoQuarantineReport,
         Self::NoDirtyTlbi,

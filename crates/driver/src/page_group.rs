@@ -400,7 +400,7 @@ pub(crate) fn end<P: Platform>(
     answer: Option<Answer>,
 ) -> Result<(), Failure> {
     // Also where the driver did not switch it on: devices may ask all the same, as long as their entry has EATS.
-    let Some(queue) = instance.page_requests().filter(|_| master.ats) else {
+    let Some(queue) = instance.page_requests().filter(|_| master.ats.is_some()) else {
         return Ok(());
     };
     // One that is suspended has none: that ended them.

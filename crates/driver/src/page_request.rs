@@ -321,6 +321,8 @@ mod tests {
         let (eats, ppar) = (1 << 28, 1 << 18);
         assert_eq!(of([0x8002_000b, eats]), Standing::Known { with_pasid: false });
         assert_eq!(of([0xd, eats | ppar]), Standing::Known { with_pasid: true });
+        // Over both stages, of stage 1 alone (§5.2).
+        assert_eq!(of([0x8002_000f, 2 * eats]), Standing::Known { with_pasid: false });
         for words in [[0x8002_000b, 0], [0x8002_000a, eats], [1, eats], [3, eats], [9, eats]] {
             assert_eq!(of(words), Standing::Unknown { with_pasid: false }, "{words:x?}");
         }

@@ -295,7 +295,7 @@ impl<P: Platform> Configuration<P> {
             if state.on {
                 state.switch_off(core);
                 state.forget_kept(core, smmu, WITHOUT)?;
-            } else if !state.stream().may_be_kept() {
+            } else if !state.keeps(state.stream()) {
                 continue;
             }
             // They try again once it works.
@@ -313,10 +313,8 @@ impl<P: Platform> Configuration<P> {
         let Some(smmu) = core.instances.get(instance) else { return Ok(()) };
         for master in 0..self.masters.end() {
             let state = self.masters.get_mut(master);
-            let Some(state) = state.filter(|state| state.instance == instance && state.ats) else {
-                continue;
-            };
-            if !state.on && !state.is_stuck() && state.stream().may_be_kept() {
+            let Some(state) = state.filter(|state| state.instance == instance) else { continue };
+            if !state.on && !state.is_stuck() && state.keeps(state.stream()) {
                 state.switch_on(core, smmu).map_err(EnableError::Commands)?;
             }
         }

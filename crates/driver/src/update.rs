@@ -342,7 +342,9 @@ pub struct Updated {
 /// what the SMMU holds of the entry and waits until that is complete; it is called three times at most.
 ///
 /// What hardware ignores in `target` is zero. Where `EATS` changes, the device's ATS is off, and a change
-/// between full and split-stage ATS goes through none (§8.2).
+/// between full and split-stage ATS goes through none (§8.2). Split-stage ATS is legal over both stages alone (§7.1(4)): to
+/// or from an entry with another Config that translates, it goes off before, and on after that, by an update of its own;
+/// in one, the entry becomes invalid in between.
 ///
 /// # Errors
 /// The first error of `sync`; the entry may then be in any of its steps.

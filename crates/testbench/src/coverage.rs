@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use smmuv3::{AsidPolicy, Completion, Privilege};
+use smmuv3::{AsidPolicy, AtsMode, Completion, Privilege};
 use smmuv3_formats::granule::Granule;
 
 use crate::bench::Done;
@@ -130,7 +130,8 @@ pub const FEATURES: &[Feature] = &[
     }),
     master("PASIDs", |scenario, index| scenario.substream_bits(index) > 0),
     master("stalls", Scenario::stalls),
-    master("ATS", |scenario, index| scenario.masters.get(index).is_some_and(|master| master.ats)),
+    master("ATS", |scenario, index| keeps(scenario, index, AtsMode::Full)),
+    master("split-stage ATS", |scenario, index| keeps(scenario, index, AtsMode::Split)),
     master("page requests", |scenario, index| {
         scenario.masters.get(index).is_some_and(|master| master.pri)
     }),
@@ -185,6 +186,10 @@ pub const FEATURES: &[Feature] = &[
     mapping("executable", |_, rights| matches!(rights, Rights::Code | Rights::UserCode)),
     mapping("for privileged only", |_, rights| rights == Rights::Privileged),
 ];
+
+fn keeps(scenario: &Scenario, master: usize, ats: AtsMode) -> bool {
+    scenario.masters.get(master).is_some_and(|it| it.ats == ats)
+}
 
 fn tables(scenario: &Scenario, space: usize, have: impl Fn(&Tables) -> bool) -> bool {
     scenario.domains.get(space).is_some_and(|domain| have(&domain.tables))

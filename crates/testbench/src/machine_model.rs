@@ -73,7 +73,7 @@ impl ModelMachine {
         };
         let machine =
             Self { ram, caches, smmus, masters: scenario.masters.iter().map(stream).collect() };
-        for master in scenario.masters.iter().filter(|master| master.ats) {
+        for master in scenario.masters.iter().filter(|master| master.ats.is_some()) {
             if let Some(mut smmu) = machine.smmu(master.instance) {
                 for stream in &master.streams {
                     smmu.plug(*stream, Endpoint::default().response_pasid(master.response_pasid));

@@ -52,7 +52,7 @@ mod step;
 mod substream;
 mod write;
 
-use smmuv3::Privilege;
+use smmuv3::{AtsMode, Privilege};
 use smmuv3_formats::EventId;
 
 pub use answer::{Answer, Refusal};
@@ -223,8 +223,8 @@ pub struct Master {
     pub substream_bits: u32,
     /// Its faults stall, until they are answered.
     pub stalls: bool,
-    /// It keeps translations, if it may (PCIe ATS).
-    pub ats: bool,
+    /// Whether, and how, it keeps translations, if it may (PCIe ATS).
+    pub ats: AtsMode,
     /// It asks for pages, if it may (PCIe PRI).
     pub pri: bool,
     /// It needs the PASID in answers to that ("PRG Response PASID Required").

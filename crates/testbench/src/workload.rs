@@ -55,7 +55,7 @@ impl<'a> Workload<'a> {
         if !scenario.masters.iter().any(|master| master.pri) {
             (weights.ask, weights.grant) = (0, 0);
         }
-        if !scenario.masters.iter().any(|master| master.ats && !master.pri) {
+        if !scenario.masters.iter().any(|master| master.ats.is_some() && !master.pri) {
             weights.mute = 0;
         }
         // Both end with their kernel.
@@ -582,7 +582,8 @@ impl<'a> Workload<'a> {
     /// A device that keeps translations falls silent; one that has is reset before long.
     fn mute(&mut self, oracle: &Oracle) -> Option<Operation> {
         let masters = self.scenario.masters.iter().enumerate();
-        let keeping = masters.filter(|(_, it)| it.ats && !it.pri).map(|(master, _)| master);
+        let keeping =
+            masters.filter(|(_, it)| it.ats.is_some() && !it.pri).map(|(master, _)| master);
         let master = self.rng.choice(keeping.collect::<Vec<usize>>())?;
         Some(match oracle.is_mute(master) {
             true => Operation::Readmit { master },

@@ -59,6 +59,7 @@ master = [
     { name = "n", instance = "c", streams = [3], substream-bits = 20, ats = true,
       memory-override = "write-through", sharing-override = "outer",
       privilege-override = "unprivileged" },
+    { name = "s", instance = "c", streams = [4], ats = "split" },
 ]
 domain = [
     { name = "d", input-bits = 33 },

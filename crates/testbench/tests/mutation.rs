@@ -49,6 +49,7 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
         Some(Mutation::NoQuarantineReport) => {
             DEVICES.replace("steps = 1500", "steps = 1500, weights = { mute = 12 }")
         }
+        Some(Mutation::SplitAsFull | Mutation::SplitKept) => INTERMEDIATE.to_owned(),
         Some(Mutation::NoWakeFlush | Mutation::SleepWhileOn) => RANDOM.replace(NO_WEIGHTS, NAPS),
         Some(Mutation::KeepHint | Mutation::PartOfGroup) => GROUPS.to_owned(),
         Some(Mutation::NoNt) => BLOCKS.to_owned(),
@@ -190,6 +191,25 @@ domain = [{ name = "first" }, { name = "second" }]
 random = { steps = 1500 }
 "#;
 
+/// Guests' devices that are given intermediate addresses.
+const INTERMEDIATE: &str = r#"
+name = "intermediate"
+instance = [{ name = "narrow", asid-bits = 8, ats = true }, { name = "wide", ats = true }]
+master = [
+    { name = "nic", instance = "narrow", streams = [0x900], ats = "split" },
+    { name = "gpu", instance = "wide", streams = [0x1100, 0x1108], ats = "split" },
+]
+domain = [
+    { name = "memory", stage = 2 },
+    { name = "driver", over = "memory" },
+    { name = "program", over = "memory" },
+    { name = "elsewhere", stage = 2 },
+    { name = "stranger", over = "elsewhere" },
+]
+[[step]]
+random = { steps = 1500, pages = 16, weights = { attach = 12 } }
+"#;
+
 /// Groups of pages that TLBs keep as one, and that unmaps cut.
 const GROUPS: &str = r#"
 name = "groups"
@@ -260,6 +280,7 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::EarlyAnswer,
         Mutation::NoStallEnd,
         Mutation::NoPageEnd,
+        Mutation::SplitAsFull,
         Mutation::SyncElsewhere,
         Mutation::LateMessages,
         Mutation::NoQuarantineReport,

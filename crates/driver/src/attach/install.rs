@@ -2,9 +2,11 @@
 //! The step of an attach that hardware sees: the context, the stream table entries, the device's own switch, in the order
 //! in which they may be read.
 
+use smmuv3_formats::ste::config;
 use smmuv3_formats::{Ste, SubstreamId};
 
 use super::Goal;
+use crate::ats::{AtsMode, SPLIT};
 use crate::configuration::Configuration;
 use crate::context_table::ContextTable;
 use crate::entry::Stream;
@@ -19,7 +21,7 @@ use crate::page_request::Answer;
 use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
 use crate::stall::{self, Ending};
-use crate::update::{Entry, Kind, Words, update, update_all};
+use crate::update::{Entry, Kind, SteKind, Words, update, update_all};
 
 /// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat
 /// at the space that is entered, and what its entries say if a guest has a say in it.
@@ -94,7 +96,8 @@ pub(super) fn install<P: Platform>(
     }
     let after = state.stream();
     let kept_before = state.on;
-    if kept_before && !after.may_be_kept() {
+    // Nor may what it was given of one stage 2 be taken for addresses of another.
+    if kept_before && (!state.keeps(after) || state.ats == AtsMode::Split) {
         // What the device keeps, and asks for, must not outlive the entry that allows it.
         #[cfg(feature = "mutation")]
         let late = core.leaves_out(Mutation::DeviceFirst);
@@ -109,7 +112,7 @@ pub(super) fn install<P: Platform>(
         }
     }
     #[cfg(feature = "mutation")]
-    if core.leaves_out(Mutation::DeviceFirst) && state.ats && !state.on && after.may_be_kept() {
+    if core.leaves_out(Mutation::DeviceFirst) && !state.on && state.keeps(after) {
         state.switch_on(core, instance)?;
     }
     if let Err(what) = end_between(core, instance, state, before, after) {
@@ -129,10 +132,10 @@ pub(super) fn install<P: Platform>(
         }
         state.adopted = false;
     }
-    if !after.may_be_kept() {
+    if !state.keeps(after) {
         state.switch_off(core);
         // Also if the driver had it off: devices may have asked all the same, as long as their entry had EATS.
-        if before.may_be_kept() {
+        if state.keeps(before) {
             let which = Which::All;
             let ended = page_group::end(core, instance, state, which, Some(Answer::Invalid));
             if let Err(what) = ended {
@@ -162,13 +165,13 @@ pub(super) fn install<P: Platform>(
             fill(platform, entry, &[0; 8]);
         }
     }
-    if !state.ats || !after.may_be_kept() {
+    if !state.keeps(after) {
         return Ok(());
     }
     // It asks by the new context, and keeps what it was granted by the old one. What it lacked there may be here.
     let answer = if new.is_some() { Answer::Success } else { Answer::Invalid };
     let end = |state: &MasterState| {
-        if !before.may_be_kept() {
+        if !state.keeps(before) {
             return Ok(());
         }
         page_group::end(core, instance, state, Which::Substream(substream), Some(answer))
@@ -211,7 +214,7 @@ pub(super) fn restate<P: Platform>(
         return Ok(());
     }
     let kept_before = state.on;
-    if kept_before && !after.may_be_kept() {
+    if kept_before && !state.keeps(after) {
         state.switch_off(core);
         state.forget_kept(core, instance, WITHOUT)?;
     }
@@ -221,8 +224,8 @@ pub(super) fn restate<P: Platform>(
         page_group::end(core, instance, state, Which::All, Some(answer))
     };
     // As long as their entry had EATS, devices may have asked, also if the driver had it off.
-    let asked_before = before.may_be_kept();
-    match state.ats && after.may_be_kept() {
+    let asked_before = state.keeps(before);
+    match state.keeps(after) {
         true if kept_before => {
             // It keeps what it was granted by the former entry, and what it lacked there may be here.
             state.forget_kept(core, instance, WITHOUT)?;
@@ -237,6 +240,42 @@ pub(super) fn restate<P: Platform>(
         false if asked_before => end(state, Answer::Invalid),
         false => Ok(()),
     }
+}
+
+/// Makes ready for `target` those `entries` that say split-stage ATS and are not to, and the other way round: it is legal where
+/// both stages translate, and illegal elsewhere (§7.1(4)), and it is another word that says so. It goes first, and comes
+/// last, each by a step of its own. ATS is off in the devices then.
+pub(crate) fn before_split<'a, P: Platform>(
+    core: &Core<P>,
+    entries: impl Iterator<Item = Entry<'a>> + Clone,
+    target: &Words,
+    mut forget: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let platform = &core.platform;
+    let says_so = |words: &Words| Ste(*words).eats() == SPLIT;
+    // What translates nothing does not look at it.
+    let looks = |words: &Words| Ste(*words).v() && Ste(*words).config() > config::BYPASS;
+    if !looks(target) {
+        return Ok(());
+    }
+    if says_so(target) {
+        let ready = |words: &Words| says_so(words) || !looks(words);
+        if entries.clone().all(|entry| ready(&entry.load(platform))) {
+            return Ok(());
+        }
+        let without = Ste(*target).with_eats(0);
+        return write_all::<P, SteKind>(core, entries, &without.0, forget);
+    }
+    let mut changed = false;
+    for entry in entries {
+        let now = entry.load(platform);
+        if says_so(&now) && looks(&now) {
+            let [_, word, ..] = Ste(now).with_eats(0).0;
+            entry.store(platform, 1, word);
+            changed = true;
+        }
+    }
+    if changed { forget() } else { Ok(()) }
 }
 
 /// Fills an entry that hardware cannot reach. Words that it holds already were made visible when they were stored.

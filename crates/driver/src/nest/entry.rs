@@ -7,7 +7,7 @@
 //! | S1Fmt, S1ContextPtr, S1CDMax, S1DSS, S1CIR, S1COR, S1CSH | the guest's, with reserved codes as what hardware takes them for |
 //! | S1STALLD | set where the guest sets it, is not shown stalls, or the host forbids them: contexts with CD.S = 1 are then illegal (C_BAD_CD) |
 //! | S1PIE | the guest's, where it is shown IDR3.S1PI |
-//! | EATS | full ATS where the guest asks for it, is shown ATS, and the host allows it; else none. Split-stage ATS, and permission tables, are illegal |
+//! | EATS | ATS where the guest asks for full ATS, is shown ATS, and the host allows it; else none. It is full or split-stage ATS, as the host says: with that the device knows what the guest takes for physical addresses. Split-stage ATS of the guest's own, and permission tables, are illegal |
 //! | MEV | set: the host decides |
 //! | CONT, DRE, DCP, PPAR, SW_RESERVED | hints, or the host's: not taken over |
 //! | STRW, S2*, S_S2*, AssuredOnly, TL0, TL1 | ignored by an SMMU with stage 1 alone, and not taken over |
@@ -19,6 +19,7 @@
 use smmuv3_formats::ste::config;
 use smmuv3_formats::{Layout, PhysAddr, Ste, legality};
 
+use crate::ats::AtsMode;
 use crate::context_table::ContextFormat;
 use crate::entry::WithoutSubstream;
 use crate::nest::{Guest, Illegal, no_reserved_bits, none_of};
@@ -60,8 +61,8 @@ pub struct Contexts {
 /// What the host allows a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Full ATS.
-    pub ats: bool,
+    /// ATS, and which. [`AtsMode::Split`] where the host's SMMU has it.
+    pub ats: AtsMode,
     /// Faults of stage 1 may stall, where the guest is shown that. Never for PCIe (§11).
     pub stalls: bool,
 }
@@ -157,7 +158,7 @@ impl Request {
             .with_s1_csh(csh)
             .with_s1_stalld(chosen && (contexts.no_stalls || !limits.stalls))
             .with_s1_pie(contexts.indirect)
-            .with_eats(u64::from(self.has_ats(guest, limits)));
+            .with_eats(if self.has_ats(guest, limits) { limits.ats.eats() } else { 0 });
         if contexts.bits == 0 {
             return ste;
         }
@@ -169,9 +170,9 @@ impl Request {
     /// Whether [`Request::encode`] lets the device use ATS. The caller turns it on in the device after the entry is in
     /// effect, and off before it is replaced (§8.2).
     pub fn has_ats(&self, guest: &Guest, limits: Limits) -> bool {
-        // Full ATS excludes stage-2 stalls (§7.1(4)).
+        // Either kind excludes stage-2 stalls (§7.1(4)).
         matches!(self, Self::Stage1(contexts) if contexts.ats)
-            && limits.ats
+            && guest.host().ats_if(limits.ats).is_ok_and(AtsMode::is_some)
             && !guest.parent().stalls()
     }
 }

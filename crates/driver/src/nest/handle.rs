@@ -31,7 +31,8 @@ pub const LARGEST_FORWARD: usize = 32;
 #[non_exhaustive]
 pub struct NestConfig {
     /// What the guest reads of it; `None` for as much as there is ([`Guest::offer`]). Neither page requests nor stalls may
-    /// be among it: nobody would answer them for the guest. Where a guest turns ATS on, it is on for masters that have it.
+    /// be among it: nobody would answer them for the guest. Where a guest turns ATS on, it is on for masters that have it: full
+    /// or split-stage ATS, as [`MasterConfig::ats`](crate::MasterConfig::ats) says.
     pub shown: Option<IdRegisters>,
     /// All devices that are given to the guest snoop CPUs' caches, whatever memory types the guest chooses. Where this is
     /// not known, the domain must have [`forced_types`](crate::DomainConfig::forced_types): else the guest

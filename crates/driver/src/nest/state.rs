@@ -140,7 +140,7 @@ impl Moves {
                 return Err(AttachError::GuestStreams { instance, streams });
             }
             let pairs = nesting.streams.iter().zip(&state.streams);
-            let ats = state.ats;
+            let ats = state.ats.is_some();
             let rows = pairs.map(|(guest, host)| Assignment { guest: *guest, host: *host, ats });
             let given = nesting.state.changed(&state.streams, rows)?;
             for pair in given.rows.windows(2) {
@@ -176,7 +176,7 @@ impl Moves {
     ) -> (Option<Ste>, Option<Retired<Given>>) {
         let (Goal::Nest(nesting), Some(tables)) = (goal, tables) else { return (None, None) };
         let Some((state, mut given)) = self.enter.take() else { return (None, None) };
-        let ats = configuration.masters.get(master).is_some_and(|master| master.ats);
+        let ats = configuration.masters.get(master).map(|master| master.ats).unwrap_or_default();
         // Who is to answer its stalls is not known here.
         let limits = Limits { ats, stalls: false };
         let (guest, ste) = state.entry(features, tables, nesting.request, limits);

@@ -2,6 +2,7 @@
 //! What guests may do, field by field and for any words; the expectations are written from §2.3, §4, §5.2, §6, §7 and §10.
 
 use super::*;
+use crate::ats::AtsMode;
 use crate::features::{Features, IdRegisters};
 use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
 use smmuv3_formats::{Ste, StreamId};
@@ -69,7 +70,7 @@ fn guest() -> Guest {
     guest_of(&rich(), |shown| shown.idr1 = shown.idr1.with_ssidsize(8))
 }
 
-const BOTH: Limits = Limits { ats: true, stalls: true };
+const BOTH: Limits = Limits { ats: AtsMode::Full, stalls: true };
 const STREAMS: [Assignment; 3] = [
     Assignment { guest: StreamId(0x10), host: StreamId(0x4_0001), ats: true },
     Assignment { guest: StreamId(0x11), host: StreamId(0x3_0000), ats: true },

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 use smmuv3::{
-    AddMasterError, AttachError, Caching, Config, Dirty, DomainConfig, InstanceConfig, InstanceId,
-    Iommu, Master, MasterConfig, Overrides, PhysAddr, ProcessConfig, Sharing, Smmu, Stage,
-    StreamId, SubstreamId, Target, Vmids, WhileOff,
+    AddMasterError, AtsMode, AttachError, Caching, Config, Dirty, DomainConfig, InstanceConfig,
+    InstanceId, Iommu, Master, MasterConfig, Overrides, PhysAddr, ProcessConfig, Sharing, Smmu,
+    Stage, StreamId, SubstreamId, Target, Vmids, WhileOff,
 };
 use smmuv3_formats::register::address_size_code_for;
 use smmuv3_model::{Broadcast, Granule, Pages, Tlbi};
@@ -102,7 +102,11 @@ pub(super) fn add_master(
 ) -> Result<Master<TestPlatform>, AddMasterError> {
     let config = MasterConfig::default().with_substream_bits(master.substream_bits);
     let config = if master.stalls { config.with_stalls() } else { config };
-    let config = config.with_ats(master.ats).with_overrides(master.overrides);
+    let config = match master.ats {
+        AtsMode::Split => config.with_split_ats(),
+        ats => config.with_ats(ats.is_some()),
+    };
+    let config = config.with_overrides(master.overrides);
     let config = match master.pri {
         true => {
             config.with_page_requests(credits(scenario, master.instance), master.response_pasid)

@@ -128,7 +128,8 @@ impl Guest {
         // It knows them by other numbers.
         let streams = described.map(|it| it.streams.iter().map(|stream| StreamId(stream ^ 1)));
         let streams: Vec<StreamId> = streams.into_iter().flatten().collect();
-        let ste = self.ste.with_eats(described.map_or(0, |it| it.ats.into()));
+        // Full ATS, whatever its host makes of it.
+        let ste = self.ste.with_eats(described.map_or(0, |it| it.ats.is_some().into()));
         nest.attach(master, &streams, &ste)
     }
 
@@ -192,7 +193,7 @@ impl Guest {
                 let sync = Command::from(Sync::new());
                 let told = told.chain(iter::once(sync));
                 // Those of its devices that keep translations, whether they use this space or not.
-                let devices = bench.scenario.masters.iter().filter(|it| it.ats);
+                let devices = bench.scenario.masters.iter().filter(|it| it.ats.is_some());
                 let devices = devices.filter(|it| it.instance == nest.instance().index());
                 let streams = devices.flat_map(|it| &it.streams).map(|stream| StreamId(stream ^ 1));
                 let spans = Spans::of(scope, 12);

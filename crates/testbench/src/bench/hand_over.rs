@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use smmuv3::{AdoptError, EnableError, Iommu, Remains, Smmu, StreamId};
+use smmuv3::{AdoptError, AtsMode, EnableError, Iommu, Remains, Smmu, StreamId};
 use smmuv3_model::{Access, Endpoint};
 
 use super::counters::Counters;
@@ -465,7 +465,7 @@ impl Bench {
 
     /// Devices that keep translations, or wait for pages, are reset with the kernel that let them.
     fn reset_devices(&self) {
-        for master in self.scenario.masters.iter().filter(|it| it.ats) {
+        for master in self.scenario.masters.iter().filter(|it| it.ats.is_some()) {
             let Some(mut model) = self.world.machine().model(master.instance) else { continue };
             for stream in &master.streams {
                 let Some(old) = model.endpoint(*stream) else { continue };
@@ -545,7 +545,9 @@ impl Bench {
             let used: Vec<(User, Use)> =
                 oracle.users().filter(|(user, _)| oracle.streams(user.master).0 == index).collect();
             let waits = |(user, use_): &(User, Use)| {
-                let ats = self.scenario.masters.get(user.master).is_some_and(|it| it.ats);
+                // Split-stage ATS is on over guests alone, which end with their kernel.
+                let master = self.scenario.masters.get(user.master);
+                let ats = master.is_some_and(|it| it.ats == AtsMode::Full);
                 *use_ != Use::Identity && (ats || self.scenario.stalls(user.master))
             };
             let chosen = |(_, use_): &(User, Use)| {

@@ -3,7 +3,9 @@
 
 use std::sync::PoisonError;
 
-use smmuv3::{InstanceConfig, Iommu, Master, Probe, Smmu, Split, StreamId, StreamTableShape};
+use smmuv3::{
+    AtsMode, InstanceConfig, Iommu, Master, Probe, Smmu, Split, StreamId, StreamTableShape,
+};
 
 use super::counters::Counters;
 use super::guest::Guest;
@@ -229,6 +231,9 @@ impl Bench {
             }
             if let Some(instance) = instance {
                 self.watch().oracle.outputs(index, instance.oas);
+            }
+            if master.ats == AtsMode::Split {
+                self.watch().oracle.keeps_intermediate(index);
             }
             if instance.is_some_and(|it| it.forced_stalls) {
                 self.watch().oracle.stalls_always(index);

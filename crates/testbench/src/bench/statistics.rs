@@ -107,7 +107,7 @@ impl Bench {
         // is a CMD_SYNC.
         check("commands consumed", commands.commands, tally.commands + tally.thrown)?;
         let least = commands.batches + commands.refused - tally.retried;
-        if self.scenario.masters.iter().any(|master| master.ats) {
+        if self.scenario.masters.iter().any(|master| master.ats.is_some()) {
             let injected = tally.illegal + tally.retried;
             if commands.refused < injected {
                 let said = commands.refused;
@@ -119,7 +119,7 @@ impl Bench {
             check("commands refused", commands.refused, tally.illegal + tally.retried)?;
         }
         // Batches for devices have more, and those before which one did not answer are tried again.
-        if !self.scenario.masters.iter().any(|master| master.ats) {
+        if !self.scenario.masters.iter().any(|master| master.ats.is_some()) {
             check("CMD_SYNCs", least, tally.syncs + tally.thrown_syncs)?;
         } else if commands.batches > tally.syncs + tally.thrown_syncs {
             return Err(format!("instance {index} says {least} batches, but did {}", tally.syncs));

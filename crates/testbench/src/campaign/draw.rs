@@ -8,6 +8,7 @@ mod parts;
 mod queues;
 mod shapes;
 mod sharing;
+mod split;
 mod stages;
 mod stalls;
 mod tables;
@@ -15,6 +16,7 @@ mod tables;
 use std::collections::BTreeSet;
 
 use fastrand::Rng;
+use smmuv3::AtsMode;
 
 use crate::bench::Bench;
 use crate::scenario::{
@@ -65,7 +67,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
     let scenario = tables::drawn(scenario, narrowest);
     let mut scenario =
         observation::observed(pages::asked(queues::queued(stalls::stalling(scenario))));
-    scenario = kept::kept(parts::parted(shapes::shaped(scenario)));
+    scenario = split::split(kept::kept(parts::parted(shapes::shaped(scenario))));
     // From randomness of its own: what was drawn before stays what it was.
     let mut rng = Rng::with_seed(seed ^ 0x7077_7200);
     for step in &mut scenario.steps {
@@ -171,7 +173,7 @@ fn masters(rng: &mut Rng, instances: &[Instance]) -> Vec<Master> {
                 streams,
                 substream_bits,
                 stalls,
-                ats: false,
+                ats: AtsMode::Off,
                 pri: false,
                 response_pasid: false,
                 overrides: Overrides::NONE,

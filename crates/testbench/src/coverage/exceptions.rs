@@ -120,9 +120,14 @@ pub const EXCEPTIONS: &[Exception] = &[
         "its tables are the guest's",
     ),
     cannot(
-        &["ATS", "page requests", "PASIDs in responses"],
+        &["ATS", "split-stage ATS", "page requests", "PASIDs in responses"],
         &["answer"],
         "what keeps translations does not stall",
+    ),
+    cannot(
+        &["split-stage ATS"],
+        &["stop"],
+        "it is on over a guest's stage 1 alone, where the host has no PASIDs",
     ),
     cannot(
         &["stalls", "forced stalls"],
@@ -169,7 +174,15 @@ pub const EXCEPTIONS: &[Exception] = &[
         "what firmware left working and has PASIDs, waits, or keeps translations",
     ),
     not_followed(
-        &["PASIDs", "stalls", "forced stalls", "ATS", "page requests", "PASIDs in responses"],
+        &[
+            "PASIDs",
+            "stalls",
+            "forced stalls",
+            "ATS",
+            "split-stage ATS",
+            "page requests",
+            "PASIDs in responses",
+        ],
         &["claim"],
         "what firmware left working and has PASIDs, waits, or keeps translations",
     ),

@@ -155,6 +155,25 @@ impl Oracle {
         changing || expected.reach.contains(&pa)
     }
 
+    /// Whether the device of `user` may keep that `iova` leads to `output`: where its accesses may go, or with split-stage ATS
+    /// what a guest's stage 1 makes of it, an intermediate address. What is under that is looked at whenever it is used.
+    pub(crate) fn may_keep(&self, user: User, iova: u64, output: u64) -> bool {
+        let Some(state) = self.masters.get(user.master).filter(|it| it.split) else {
+            return self.expected(user, iova, false).reach.contains(&output);
+        };
+        [false, true].iter().any(|after| {
+            let space = self.space(state.uses(user.substream, *after));
+            space.is_some_and(|space| self.leads_first(space, iova, output))
+        })
+    }
+
+    /// Whether a guest's stage 1, the space `space`, leads from `iova` to the intermediate address `output`, or is being
+    /// changed there. No other space leads to such.
+    pub(crate) fn leads_first(&self, space: usize, iova: u64, output: u64) -> bool {
+        let kind = Kind { write: false, privileged: true };
+        self.over(space).is_some() && self.by_itself(space, iova, kind).reach.contains(&output)
+    }
+
     /// What `space`, and what it is over, make of an access.
     fn translated(&self, space: usize, iova: u64, kind: Kind) -> Expected {
         let first = self.by_itself(space, iova, kind);

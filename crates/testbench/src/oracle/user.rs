@@ -101,6 +101,8 @@ pub(super) struct MasterState {
     pub(super) mute: bool,
     /// Or did not, once.
     pub(super) was_mute: bool,
+    /// Its device is given intermediate addresses, while a guest's stage 1 translates, and has no ATS else.
+    pub(super) split: bool,
     /// It goes from one thing to another without a moment in between, where no stage 2 is part of that.
     pub(super) hitless: bool,
     /// It goes on as a kernel before this one left it, all its substreams together.
@@ -162,10 +164,23 @@ impl Oracle {
             privileged: false,
             mute: false,
             was_mute: false,
+            split: false,
             hitless: false,
             kept: false,
             response_bits: None,
         });
+    }
+
+    /// The device of `master` has split-stage ATS.
+    pub fn keeps_intermediate(&mut self, master: usize) {
+        if let Some(state) = self.masters.get_mut(master) {
+            state.split = true;
+        }
+    }
+
+    /// Whether the device of `master` has split-stage ATS.
+    pub(crate) fn is_split(&self, master: usize) -> bool {
+        self.masters.get(master).is_some_and(|master| master.split)
     }
 
     /// Responses to page requests of `master` carry PASIDs, of which its instance has so many bits.

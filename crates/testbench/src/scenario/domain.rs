@@ -200,6 +200,11 @@ impl Instance {
         self.quirks.firmware_httu.unwrap_or(self.walks.httu)
     }
 
+    /// Whether it can put a guest's stage 1 over a stage 2.
+    pub fn nests(&self) -> bool {
+        self.stage_1 && self.stage_2 && self.quirks.nests()
+    }
+
     /// Whether it has a granule.
     pub fn has_granule(&self, granule: Granule) -> bool {
         match granule {

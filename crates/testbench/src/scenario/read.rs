@@ -5,6 +5,7 @@
 //! wrong, so that names and indices stay good and later mistakes are found too. Such a scenario
 //! never leaves this module.
 
+use smmuv3::AtsMode;
 use toml::de::{DeTable, DeValue};
 
 use super::error::did_you_mean;
@@ -435,17 +436,21 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
             ),
         );
     }
-    let (ats, pri) = (fields.flag("ats").unwrap_or(false), fields.flag("pri").unwrap_or(false));
+    let (ats, pri) = (ats(fields), fields.flag("pri").unwrap_or(false));
+    let (split, keeps) = (ats == AtsMode::Split, ats.is_some());
     let stalling = stalls || owner.is_some_and(|owner| owner.forced_stalls);
+    let set = |split| if split { "\"split\"" } else { "true" };
     for (key, wanted, there, needed) in [
-        ("ats", ats, !stalling, "a master that does not stall"),
-        ("ats", ats, owner.is_none_or(|owner| owner.ats), "an instance that has it"),
+        ("ats", keeps, !stalling, "a master that does not stall"),
+        ("ats", keeps, owner.is_none_or(|owner| owner.ats), "an instance that has it"),
+        ("ats", split, owner.is_none_or(Instance::nests), "an instance that nests both stages"),
         ("pri", pri, owner.is_none_or(|owner| owner.pri), "an instance that has it"),
-        ("pri", pri, ats, "ats = true"),
+        ("pri", pri, keeps, "ats = true"),
     ] {
         if wanted && !there {
             let place = fields.places().of(key);
-            let message = format!("{key} = true in {} needs {needed}", fields.what);
+            let value = set(split && key == "ats");
+            let message = format!("{key} = {value} in {} needs {needed}", fields.what);
             fields.source.wrong_at(place, message);
         }
     }
@@ -489,6 +494,16 @@ fn master(fields: &Fields<'_>, name: String, names: &[String], instances: &[Inst
     }
 }
 
+/// Whether, and how, a master keeps translations: a flag, or a word.
+fn ats(fields: &Fields<'_>) -> AtsMode {
+    let words = [("split", AtsMode::Split)];
+    match fields.flag_or("ats", &words) {
+        Some(Err(mode)) => mode,
+        Some(Ok(true)) => AtsMode::Full,
+        Some(Ok(false)) | None => AtsMode::Off,
+    }
+}
+
 /// Leaves of tables of any granule.
 const KEPT_UNIT: u64 = 64 << 10;
 
@@ -514,7 +529,8 @@ fn keep(fields: &Fields<'_>, names: &[String], memories: &[Memory]) -> Option<us
 fn kept_alone(source: &Source<'_>, instances: &[Instance], masters: &[Master]) {
     for master in masters.iter().filter(|it| it.keep.is_some()) {
         let forced = instances.get(master.instance).is_some_and(|it| it.forced_stalls);
-        if forced || master.stalls || master.ats || master.substream_bits != 0 {
+        let waits = forced || master.stalls || master.ats.is_some();
+        if waits || master.substream_bits != 0 {
             source.wrong_at(
                 master.places.of("keep"),
                 format!(

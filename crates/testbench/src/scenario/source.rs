@@ -130,6 +130,26 @@ impl<'a> Fields<'a> {
         flag
     }
 
+    /// `true` or `false`, or one of some words.
+    pub(super) fn flag_or<T: Copy>(
+        &self,
+        key: &'static str,
+        words: &[(&str, T)],
+    ) -> Option<Result<bool, T>> {
+        let value = self.get(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Some(Ok(*flag)),
+            DeValue::String(text) => self.pick(key, value, text, words).map(Err),
+            _ => {
+                let names: Vec<String> =
+                    words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                let right = format!("true, false or {}", names.join(", "));
+                self.wrong_type(key, value, &right);
+                None
+            }
+        }
+    }
+
     /// A whole number in `range`.
     pub(super) fn number(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.get(key)?;

@@ -253,7 +253,7 @@ impl Reader<'_> {
     fn keeping(&self, fields: &Fields<'_>) -> Option<usize> {
         let master = self.master(fields)?;
         let it = self.scenario.masters.get(master)?;
-        if it.ats && !it.pri {
+        if it.ats.is_some() && !it.pri {
             return Some(master);
         }
         let message = format!("master \"{}\" needs ats = true, and no pri, for that", it.name);

@@ -3,6 +3,8 @@
 
 use std::fmt::{self, Write};
 
+use smmuv3::AtsMode;
+
 use super::queues;
 use super::{
     Access, Action, Answer, AsidPolicy, Device, Domain, Granules, Instance, Master, Memory,
@@ -123,7 +125,11 @@ fn master(out: &mut String, it: &Master, scenario: &Scenario) -> fmt::Result {
     writeln!(out, "streams = [{}]", streams.join(", "))?;
     key(out, "substream-bits", it.substream_bits, 0)?;
     key(out, "stalls", it.stalls, false)?;
-    key(out, "ats", it.ats, false)?;
+    match it.ats {
+        AtsMode::Off => {}
+        AtsMode::Full => writeln!(out, "ats = true")?,
+        AtsMode::Split => writeln!(out, "ats = \"split\"")?,
+    }
     key(out, "pri", it.pri, false)?;
     key(out, "response-pasid", it.response_pasid, false)?;
     super::attributes::write(out, &it.overrides)?;

@@ -54,7 +54,7 @@ impl Watch {
                 }
                 // A device that is on its way to another space may know that one already.
                 let iova = entry.first.max(range.start);
-                !self.oracle.expected(*user, iova, false).reach.contains(&entry.output(iova))
+                !self.oracle.may_keep(*user, iova, entry.output(iova))
             });
             if let Some((user, entry)) = stale {
                 let text = format!(
@@ -78,6 +78,11 @@ impl Watch {
             let led = |page: &u64| {
                 let iova = entry.first + page * PAGE;
                 // Granted as it is, where stage 1 is skipped (S1DSS, §12.1).
+                if self.oracle.is_split(user.master) {
+                    return space.is_some_and(|space| {
+                        self.oracle.leads_first(space, iova, entry.output(iova))
+                    });
+                }
                 if using == Use::Identity {
                     return entry.output(iova) == iova;
                 }

@@ -99,9 +99,23 @@ pub enum Layout {
     Incoherent,
     /// As `Nested`, and the guest changes its tables: its space is [`GUEST`], over the first domain.
     Guest,
+    /// As `Guest`, with devices that are given intermediate addresses; and there are [`OTHER`] and [`FAR`].
+    Split,
 }
 
-pub use guest::GUEST;
+impl Layout {
+    /// Devices keep translations.
+    const fn keeps(self) -> bool {
+        matches!(self, Self::Devices | Self::Split)
+    }
+
+    /// There are guests with tables of their own.
+    const fn guests(self) -> bool {
+        matches!(self, Self::Guest | Self::Split)
+    }
+}
+
+pub use guest::{FAR, GUEST, OTHER};
 use queue::Queue;
 pub use size::{GROUP, HINT};
 
@@ -118,6 +132,8 @@ pub struct Hand {
     pub publishes: bool,
     /// What an SMMU is told to forget counts only once it was told so again.
     pub repeats: bool,
+    /// Devices that are to be given intermediate addresses are given physical ones where the mistake is made.
+    pub physical: bool,
     /// Commands of each instance since its last CMD_SYNC.
     unfinished: [Vec<Command>; 2],
     /// Where the mistake is to be made.
@@ -147,6 +163,7 @@ impl Hand {
             stalls: false,
             publishes: true,
             repeats: false,
+            physical: false,
             unfinished: [const { Vec::new() }; 2],
             mistake,
             smmus: Vec::new(),
@@ -163,8 +180,12 @@ impl Hand {
             hand.watch().oracle.add_domain_with(root, shape);
             hand.spaces.push(Space { root, asids });
         }
-        if layout == Layout::Guest {
-            hand.add_guest();
+        if layout.guests() {
+            hand.add_guest(GUEST);
+        }
+        if layout == Layout::Split {
+            hand.add_guest(OTHER);
+            hand.add_guest(FAR);
         }
         hand
     }
@@ -284,7 +305,7 @@ impl Hand {
             hand.store_entry(instance, 0, entry.0[0]);
             hand.cfgi_ste(instance);
             hand.sync(instance);
-            if hand.layout == Layout::Devices {
+            if hand.layout == Layout::Devices || hand.layout == Layout::Split && domain >= GUEST {
                 hand.switch(instance, true);
             }
         });
@@ -293,7 +314,7 @@ impl Hand {
     /// Blocks the master behind `instance`, which uses `domain`: all as it must be (§8.2).
     pub fn detach(&mut self, instance: usize, domain: usize) {
         self.changing(instance, Use::Blocked, |hand| {
-            if hand.layout == Layout::Devices {
+            if hand.layout.keeps() {
                 hand.leave_device(instance);
             }
             hand.store_entry(instance, 0, ABORT);
@@ -313,14 +334,16 @@ impl Hand {
             }
             Layout::Stage2 | Layout::Nested => self.tlbi_vmid(instance, tag),
             Layout::El2 => self.tlbi_el2_asid(instance, tag),
-            Layout::Guest => self.tlbi_vmid(instance, self.asid(instance, 0)),
+            Layout::Guest | Layout::Split => {
+                self.tlbi_vmid(instance, self.asid(instance, guest::under(domain)));
+            }
         }
     }
 
     /// Builds a context for `domain`, and writes what a blocked entry does not look at. The entry that is
     /// still to be switched to is the result.
     pub fn prepare(&mut self, instance: usize, domain: usize) -> Ste {
-        if self.layout == Layout::Guest {
+        if self.layout.guests() {
             return self.prepare_guest(instance, domain);
         }
         if self.is_stage_2(domain) {
@@ -502,8 +525,8 @@ impl Hand {
             let slot = table + 8 * index(iova, above);
             if self.load(slot) == 0 {
                 let new = self.allocate_table();
-                if domain == GUEST {
-                    self.back(new);
+                if domain >= GUEST {
+                    self.back(guest::under(domain), new);
                 }
                 let link = Stage1Table::default().with_kind(TABLE_OR_PAGE).with_next(new);
                 self.store(slot, link.0[0]);
@@ -529,6 +552,9 @@ impl Hand {
         let base = StrtabBase::default().with_addr(table);
         watch.add_instance(StreamTable { base, shape: SHAPE });
         watch.oracle.add_master(instance, vec![STREAMS[instance]]);
+        if self.layout == Layout::Split {
+            watch.oracle.keeps_intermediate(instance);
+        }
         watch.watch_stream(&self.world, instance, STREAMS[instance]);
     }
 
@@ -566,7 +592,7 @@ impl Hand {
         }
         let enabled = enabled.with_eventqen(true);
         self.control(instance, enabled);
-        let checked = self.layout == Layout::Devices;
+        let checked = self.layout.keeps();
         let enabled = enabled.with_atschk(checked).with_priqen(checked);
         if checked {
             self.enable_requests(instance);

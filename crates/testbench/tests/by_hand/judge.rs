@@ -45,6 +45,19 @@ master = [
 ]
 "#;
 
+/// As [`DEVICES`], of a guest that is given intermediate addresses.
+const SPLIT: &str = r#"
+name = "by hand"
+instance = [
+    { name = "narrow", asid-bits = 8, ats = true, pri = true },
+    { name = "wide", asid-bits = 16, ats = true, pri = true },
+]
+master = [
+    { name = "first", instance = "narrow", streams = [5], ats = "split", pri = true },
+    { name = "second", instance = "wide", streams = [9], ats = "split", pri = true },
+]
+"#;
+
 /// What tells that a rule is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judge {
@@ -142,6 +155,7 @@ fn run(
 ) -> Option<Violation> {
     let machine = match layout {
         Layout::Devices => DEVICES.to_owned(),
+        Layout::Split => SPLIT.to_owned(),
         Layout::Dirty => with(MACHINE.to_owned(), "httu = 2"),
         Layout::Incoherent => with(MACHINE.to_owned(), "coherent = false"),
         Layout::El2 => MACHINE.replace("stalls = 16", "hyp = true"),

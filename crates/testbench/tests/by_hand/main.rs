@@ -15,6 +15,7 @@ mod observation;
 mod power;
 mod queues;
 mod size;
+mod split;
 mod stage_2;
 mod stall;
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use smmuv3::nest::{Forwarder, Nest, NestConfig, Owner, Stop};
 use smmuv3::{
-    Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, Master,
-    MasterConfig, PhysAddr, Prot, Report, Smmu, StreamId,
+    AtsMode, Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova,
+    Master, MasterConfig, PhysAddr, Prot, Report, Smmu, StreamId,
 };
 use smmuv3_formats::{Command, EventRecord, Ste};
 use smmuv3_testbench::machine::{Dma, Machine, Outcome};
@@ -112,11 +112,27 @@ impl Host {
 
     /// The same, of which the driver is told this.
     pub fn with_ats_on(seed: u64, config: InstanceConfig) -> Self {
-        let text = MACHINE.replace("stages = [1, 2]", "ats = true");
-        let text = text.replace("streams = [0x900]", "streams = [0x900]\nats = true");
-        let scenario = Scenario::parse(&text, "nested").unwrap();
-        let machine = ModelMachine::new(&scenario, seed).unwrap();
-        Self::of(Arc::new(machine), Config::default(), config)
+        Self::with_ats_of(seed, [AtsMode::Full, AtsMode::Off], config)
+    }
+
+    /// The first device is given intermediate addresses.
+    pub fn with_split_ats(seed: u64) -> Self {
+        Self::with_ats_of(seed, [AtsMode::Split, AtsMode::Off], InstanceConfig::named("smmu"))
+    }
+
+    /// And the other one physical ones.
+    pub fn with_both_kinds_of_ats(seed: u64) -> Self {
+        Self::with_ats_of(seed, [AtsMode::Split, AtsMode::Full], InstanceConfig::named("smmu"))
+    }
+
+    fn with_ats_of(seed: u64, ats: [AtsMode; 2], instance: InstanceConfig) -> Self {
+        let mut scenario = Scenario::parse(MACHINE, "nested").unwrap();
+        scenario.instances[0].ats = true;
+        for (master, ats) in scenario.masters.iter_mut().zip(ats) {
+            master.ats = ats;
+        }
+        let machine = Arc::new(ModelMachine::new(&scenario, seed).unwrap());
+        Self::of(machine, Config::default(), ats, instance)
     }
 
     /// On the model.
@@ -126,10 +142,15 @@ impl Host {
     }
 
     pub fn on(machine: Arc<dyn Machine>, config: Config) -> Self {
-        Self::of(machine, config, InstanceConfig::named("smmu"))
+        Self::of(machine, config, [AtsMode::Off; 2], InstanceConfig::named("smmu"))
     }
 
-    fn of(machine: Arc<dyn Machine>, config: Config, instance: InstanceConfig) -> Self {
+    fn of(
+        machine: Arc<dyn Machine>,
+        config: Config,
+        ats: [AtsMode; 2],
+        instance: InstanceConfig,
+    ) -> Self {
         let world = World::new(machine, 1);
         let iommu = Iommu::new(TestPlatform(world.clone()), config).unwrap();
         let mmio = TestMmio { world: world.clone(), instance: 0 };
@@ -138,12 +159,12 @@ impl Host {
         let domain = iommu.create_domain(shape).unwrap();
         let config = NestConfig::new().with_snooped();
         let nest = iommu.nest(&smmu, &domain, config).unwrap();
-        let add = |(stream, _)| {
-            // Where the SMMU has it.
-            let config = MasterConfig::default().with_ats(stream == STREAMS[0].0);
+        let add = |((stream, _), ats)| {
+            let mut config = MasterConfig::default();
+            config.ats = ats;
             iommu.add_master(&smmu, &[StreamId(stream)], config).unwrap()
         };
-        let masters = STREAMS.map(add).into_iter().collect();
+        let masters = STREAMS.into_iter().zip(ats).map(add).collect();
         let frame = |_| world.frames().allocate(PAGE, PAGE).unwrap();
         let frames: Vec<u64> = (0..PAGES).map(frame).collect();
         let guest = Guest::new(world.machine().ram().clone(), frames);

@@ -10,6 +10,7 @@ mod host;
 mod qemu;
 mod random;
 mod scenario;
+mod split;
 
 use std::sync::Arc;
 

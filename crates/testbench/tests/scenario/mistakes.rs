@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use smmuv3::AtsMode;
 use smmuv3_testbench::scenario::Scenario;
 
 use crate::{messages, parse_steps, root, with_steps};
@@ -292,6 +293,42 @@ fn a_file_that_is_not_toml_is_refused_with_the_place() {
     let errors = Scenario::parse("name = \"x\"\n[[instance]\nname = 3", "x.toml").unwrap_err();
     assert!(errors.to_string().starts_with("x.toml:2:"), "{errors}");
     assert!(errors.errors[0].message.starts_with("not TOML: "), "{errors}");
+}
+
+/// A flag, or a word; and what the instance needs for it.
+#[test]
+fn how_a_master_keeps_translations_is_one_of_three_things() {
+    let with = |instance: &str, ats: &str| {
+        let text = format!(
+            "name = \"x\"\ninstance = [{{ name = \"i\", {instance} }}]\n\
+             master = [{{ name = \"m\", instance = \"i\", streams = [1], ats = {ats} }}]"
+        );
+        match Scenario::parse(&text, "x.toml") {
+            Ok(scenario) => Ok(scenario.masters[0].ats),
+            Err(_) => Err(messages(&text)),
+        }
+    };
+    let said = |text: &str| Err(vec![text.to_owned()]);
+    let has = "ats = true";
+    assert_eq!(with(has, "false"), Ok(AtsMode::Off));
+    assert_eq!(with(has, "true"), Ok(AtsMode::Full));
+    assert_eq!(with(has, "\"split\""), Ok(AtsMode::Split));
+    let known =
+        r#"unknown ats "splitt" in master "m"; it is one of "split" (did you mean "split"?)"#;
+    assert_eq!(with(has, "\"splitt\""), said(known));
+    let wrong = r#"ats of master "m" must be true, false or "split", not 2"#;
+    assert_eq!(with(has, "2"), said(wrong));
+    let without = r#"ats = "split" in master "m" needs an instance that has it"#;
+    assert_eq!(with("ats = false", "\"split\""), said(without));
+    let nests = r#"ats = "split" in master "m" needs an instance that nests both stages"#;
+    for lacks in ["stages = [1]", "stages = [2]", "part = \"mmu-600-r1p0\""] {
+        assert_eq!(with(&format!("{has}, {lacks}"), "\"split\""), said(nests), "{lacks}");
+    }
+    let stalls = r#"ats = "split" in master "m" needs a master that does not stall"#;
+    assert_eq!(
+        with(&format!("{has}, stalls = 4, forced-stalls = true"), "\"split\""),
+        said(stalls)
+    );
 }
 
 #[test]

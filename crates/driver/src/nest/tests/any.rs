@@ -33,7 +33,8 @@ fn guests(numbers: &mut Numbers) -> std::vec::Vec<Guest> {
 }
 
 fn limits(numbers: &mut Numbers) -> Limits {
-    Limits { ats: numbers.below(2) == 1, stalls: numbers.below(2) == 1 }
+    let ats = [AtsMode::Off, AtsMode::Full, AtsMode::Split][numbers.below(3) as usize];
+    Limits { ats, stalls: numbers.below(2) == 1 }
 }
 
 /// What of a nested entry a guest can choose.
@@ -41,13 +42,13 @@ fn chosen() -> Ste {
     let pointer = Ste([u64::MAX; 8]).s1_context_ptr();
     let ste = Ste::default().with_s1_fmt(3).with_s1_context_ptr(pointer).with_s1_cd_max(31);
     let ste = ste.with_s1_dss(3).with_s1_cir(3).with_s1_cor(3).with_s1_csh(3);
-    ste.with_s1_stalld(true).with_s1_pie(true).with_eats(1)
+    ste.with_s1_stalld(true).with_s1_pie(true).with_eats(3)
 }
 
 #[test]
 fn any_entry_is_legal_and_has_the_hosts_half() {
     let mut numbers = Numbers(1);
-    let (mut nested, mut refused) = (0, 0);
+    let (mut nested, mut split, mut refused) = (0, 0, 0);
     for guest in guests(&mut numbers) {
         for _ in 0..4000 {
             // Legal ones with some bits changed, and any.
@@ -78,7 +79,9 @@ fn any_entry_is_legal_and_has_the_hosts_half() {
                     for ((word, host), chosen) in ste.0.iter().zip(expected.0).zip(chosen().0) {
                         assert_eq!(word & !chosen, host & !chosen, "{words:x?}");
                     }
-                    assert!(ste.mev() && ste.eats() <= u64::from(limits.ats), "{words:x?}");
+                    split += usize::from(ste.eats() == 2);
+                    let eats = [0, limits.ats.eats()];
+                    assert!(ste.mev() && eats.contains(&ste.eats()), "{words:x?}");
                     let never = guest.shown().idr0.stall_model() == 1 || !limits.stalls;
                     let chosen = guest.host().registers.idr0.stall_model() == 0;
                     assert!(ste.s1_stalld() || !never || !chosen, "{words:x?}");
@@ -87,6 +90,7 @@ fn any_entry_is_legal_and_has_the_hosts_half() {
         }
     }
     assert!(nested > 10_000 && refused > 10_000, "{nested} nested, {refused} refused");
+    assert!(split > 100, "{split} with split-stage ATS");
 }
 
 #[test]

@@ -232,7 +232,7 @@ fn the_host_limits_ats_and_stalls() {
     let none = Limits::default();
     let ats = BASE.with_eats(1);
     assert_eq!(made(ats, BOTH).eats(), 1);
-    assert_eq!(made(ats, Limits { ats: false, ..BOTH }).eats(), 0);
+    assert_eq!(made(ats, Limits { ats: AtsMode::Off, ..BOTH }).eats(), 0);
     assert_eq!(made(BASE, BOTH).eats(), 0);
     // No bypass has ATS: the guest's SMMU answers requests by UR (§12.1).
     assert_eq!(made(ats.with_config(0b100), BOTH), STAGE_2.with_mev(true));
@@ -242,16 +242,40 @@ fn the_host_limits_ats_and_stalls() {
     assert!(made(BASE, none).s1_stalld());
 }
 
+/// The guest asks for full ATS and knows of no other; what it takes for physical addresses are intermediate ones.
+#[test]
+fn a_guests_full_ats_is_the_hosts_split_stage_ats_where_the_host_says_so() {
+    let split = Limits { ats: AtsMode::Split, ..BOTH };
+    for (ns1ats, eats) in [(false, 2), (true, 0)] {
+        let features = rich_but(|r| r.idr0 = r.idr0.with_ns1ats(ns1ats));
+        let guest = guest_of(&features, |_| {});
+        let request = Request::decode(&BASE.with_eats(1), &guest).unwrap();
+        assert_eq!(request.has_ats(&guest, split), eats != 0);
+        let ste = request.encode(&guest, split);
+        assert_eq!((ste.config(), ste.eats()), (0b111, eats));
+        assert_eq!(smmuv3_formats::legality::ste(&ste, &features.implementation()), Ok(()));
+        assert_eq!(request.encode(&guest, BOTH).eats(), 1);
+        let none = Request::decode(&BASE, &guest).unwrap();
+        assert_eq!(none.encode(&guest, split).eats(), 0);
+        // By stage 2 alone there is none: EATS = 2 needs both stages (§7.1(4)).
+        let bypass = Request::decode(&BASE.with_eats(1).with_config(0b100), &guest).unwrap();
+        assert_eq!(bypass.encode(&guest, split).eats(), 0);
+    }
+}
+
 #[test]
 fn stalls_of_stage_2_exclude_ats() {
-    let features = rich();
+    let features = rich_but(|r| r.idr0 = r.idr0.with_ns1ats(false));
     let parent = Parent::new(STAGE_2.with_s2_s(true), &features).unwrap();
     let guest = Guest::new(&features, parent, Guest::offer(&features, &parent)).unwrap();
     let request = Request::decode(&BASE.with_eats(1), &guest).unwrap();
-    assert!(!request.has_ats(&guest, BOTH));
-    let ste = request.encode(&guest, BOTH);
-    assert_eq!(ste.eats(), 0);
-    assert_eq!(smmuv3_formats::legality::ste(&ste, &features.implementation()), Ok(()));
+    for ats in [AtsMode::Full, AtsMode::Split] {
+        let limits = Limits { ats, ..BOTH };
+        assert!(!request.has_ats(&guest, limits));
+        let ste = request.encode(&guest, limits);
+        assert_eq!(ste.eats(), 0);
+        assert_eq!(smmuv3_formats::legality::ste(&ste, &features.implementation()), Ok(()));
+    }
 }
 
 #[test]

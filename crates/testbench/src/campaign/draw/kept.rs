@@ -28,7 +28,7 @@ pub(super) fn kept(scenario: Scenario) -> Scenario {
         if all_banked && instance.is_some_and(|it| !it.stage_1) {
             continue;
         }
-        let waits = scenario.stalls(index) || scenario.masters[index].ats;
+        let waits = scenario.stalls(index) || scenario.masters[index].ats.is_some();
         let plain = !waits && scenario.masters[index].substream_bits == 0;
         if !plain || rng.u8(..) < 64 {
             continue;

@@ -2,6 +2,7 @@
 //! What a random scenario has of policies, substreams and processes.
 
 use fastrand::Rng;
+use smmuv3::AtsMode;
 
 use super::one_of;
 use crate::scenario::{Action, AsidPolicy, Instance, Places, Process, Random, Scenario};
@@ -77,7 +78,8 @@ fn devices(scenario: &mut Scenario) {
     }
     for master in &mut scenario.masters {
         let there = scenario.instances.get(master.instance).is_some_and(|it| it.ats);
-        master.ats = there && rng.u8(..) < 192;
+        let keeps = there && rng.u8(..) < 192;
+        master.ats = if keeps { AtsMode::Full } else { AtsMode::Off };
     }
 }
 

@@ -2,6 +2,7 @@
 //! What a random scenario has of transactions that stall.
 
 use fastrand::Rng;
+use smmuv3::AtsMode;
 
 use super::one_of;
 use crate::scenario::{Action, Scenario};
@@ -25,8 +26,10 @@ pub(super) fn stalling(scenario: Scenario) -> Scenario {
         let stalls = rng.u8(..) < 176;
         let instance = &scenario.instances[master.instance];
         // What keeps translations does not stall.
-        master.ats &= !instance.forced_stalls;
-        master.stalls = stalls && instance.stalls > 0 && !master.ats;
+        if instance.forced_stalls {
+            master.ats = AtsMode::Off;
+        }
+        master.stalls = stalls && instance.stalls > 0 && !master.ats.is_some();
     }
     for step in &mut scenario.steps {
         if let Action::Random(random) = &mut step.action {

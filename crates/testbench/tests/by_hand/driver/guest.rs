@@ -10,44 +10,83 @@ use smmuv3_formats::command::{CfgiCd, TlbiNhVa};
 use smmuv3_formats::ste::config;
 use smmuv3_testbench::oracle::PAGE;
 
-use super::{Hand, LAST, STAGE_1_WORD_1, STREAMS, Space, stage_2};
+use super::{Hand, LAST, Layout, STAGE_1_WORD_1, STREAMS, Space, stage_2};
 
 /// The guest's space.
 pub const GUEST: usize = 2;
-/// The ASID that it has chosen, and that no other space here has.
+/// Another of the same guest.
+pub const OTHER: usize = 3;
+/// That of another guest, over the second domain.
+pub const FAR: usize = 4;
+/// The ASID of the first, and that no other space here has; others' follow.
 const ASID: u16 = 1;
+/// EATS of full and of split-stage ATS (§5.2).
+const FULL: u64 = 1;
+const SPLIT: u64 = 2;
+
+/// The domain whose stage 2 is under `domain`, or which `domain` is.
+pub(super) const fn under(domain: usize) -> usize {
+    match domain {
+        GUEST | OTHER => 0,
+        FAR => 1,
+        other => other,
+    }
+}
 
 impl Hand {
-    pub(super) fn add_guest(&mut self) {
+    /// Adds `space`, the next one.
+    pub(super) fn add_guest(&mut self, space: usize) {
         let root = self.allocate(PAGE);
-        self.back(root);
+        self.back(under(space), root);
         let mut watch = self.watch();
         watch.oracle.add_domain(root);
-        watch.oracle.put_over(0);
+        watch.oracle.put_over(under(space));
         drop(watch);
-        self.spaces.push(Space { root, asids: [ASID; 2] });
+        // There are three at most.
+        let asid = ASID + (space - GUEST) as u16;
+        self.spaces.push(Space { root, asids: [asid; 2] });
     }
 
-    /// Gives the guest a page where it is.
-    pub(super) fn back(&self, pa: u64) {
-        let slot = self.descriptor(0, pa, LAST);
+    /// Gives the guest over `domain` a page where it is.
+    pub(super) fn back(&self, domain: usize, pa: u64) {
+        let slot = self.descriptor(domain, pa, LAST);
         self.store(slot, stage_2::leaf(pa));
     }
 
     /// As [`Hand::prepare`]: the guest's context, or none, over the first domain.
     pub(super) fn prepare_guest(&mut self, instance: usize, domain: usize) -> Ste {
-        let mut entry = self.stage_2_entry(instance, 0);
-        if domain == GUEST {
+        let entry = self.guest_entry(instance, domain);
+        self.store_hidden(instance, &entry);
+        entry
+    }
+
+    /// The entry, with a context of its own.
+    fn guest_entry(&mut self, instance: usize, domain: usize) -> Ste {
+        let mut entry = self.stage_2_entry(instance, under(domain));
+        if domain >= GUEST {
             let context = self.allocate(PAGE);
-            self.back(context);
-            for (at, word) in (context..).step_by(8).zip(self.context(instance, GUEST).0) {
+            self.back(under(domain), context);
+            for (at, word) in (context..).step_by(8).zip(self.context(instance, domain).0) {
                 self.store(at, word);
             }
             entry = entry.with_config(config::NESTED).with_s1_context_ptr(context);
             entry.0[1] |= STAGE_1_WORD_1;
         }
+        let eats = if self.physical && self.errs(instance) { FULL } else { SPLIT };
+        let keeps = self.layout == Layout::Split && domain >= GUEST;
+        entry.with_eats(if keeps { eats } else { 0 })
+    }
+
+    /// Makes the entry of the master behind `instance`, which translates, that of `domain`: through an invalid one.
+    pub fn replace_entry(&mut self, instance: usize, domain: usize) {
+        let entry = self.guest_entry(instance, domain);
+        self.store_entry(instance, 0, 0);
+        self.cfgi_ste(instance);
+        self.sync(instance);
         self.store_hidden(instance, &entry);
-        entry
+        self.store_entry(instance, 0, entry.0[0]);
+        self.cfgi_ste(instance);
+        self.sync(instance);
     }
 
     /// The guest maps what it has at the same addresses.

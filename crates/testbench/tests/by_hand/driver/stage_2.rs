@@ -33,7 +33,7 @@ impl Hand {
                 false
             }
             Layout::Stage2 | Layout::Nested => true,
-            Layout::Guest => domain != GUEST,
+            Layout::Guest | Layout::Split => domain < GUEST,
         }
     }
 
