@@ -113,6 +113,7 @@ mod tests {
             forced_types: false,
             access_flag: false,
             dirty_state: false,
+            merged: false,
             vmid: 1,
         };
         let stage_1 = Stream::Stage1 {
