@@ -15,10 +15,15 @@ pub(super) fn split(scenario: Scenario) -> Scenario {
     let rng = &mut Rng::with_seed(scenario.seed ^ APART);
     let guests = scenario.domains.iter().any(|domain| domain.tables.over.is_some());
     let often = if guests { 144 } else { 24 };
-    for master in &mut scenario.masters {
-        let nests = scenario.instances.get(master.instance).is_some_and(|it| it.nests());
-        let chosen = rng.u8(..) < often;
-        if chosen && nests && master.ats == AtsMode::Full {
+    for index in 0..scenario.masters.len() {
+        let (chosen, more) = (rng.u8(..) < often, rng.bool());
+        let stalls = scenario.stalls(index);
+        let master = &mut scenario.masters[index];
+        let instance = scenario.instances.get(master.instance);
+        let nests = instance.is_some_and(|it| it.ats && it.nests());
+        // Some that would have none at all.
+        let free = guests && more && !stalls && master.keep.is_none();
+        if chosen && nests && (master.ats == AtsMode::Full || free) {
             master.ats = AtsMode::Split;
         }
     }
