@@ -2,7 +2,7 @@
 //! Guests whose devices are given intermediate addresses (split-stage ATS, §12): the guest turns ATS on as ever, and the
 //! host's stage 2 is looked at whenever a device sends what it keeps.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use smmuv3::nest::{Cause, Owner};
@@ -352,7 +352,7 @@ fn a_device_that_does_not_answer_holds_up_no_unmap_of_the_host() {
 
 #[test]
 fn it_sleeps_and_is_reset_with_its_instance() {
-    let mut host = host();
+    let host = host();
     host.iommu.suspend(&host.smmu, &mut |_| ()).unwrap();
     assert!(!is_on(&host) && kept(&host).is_empty());
     host.iommu.resume(&host.smmu).unwrap();
