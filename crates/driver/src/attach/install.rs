@@ -96,9 +96,9 @@ pub(super) fn install<P: Platform>(
     }
     let after = state.stream();
     let kept_before = state.on;
-    // Nor may what it was given of one stage 2 be taken for addresses of another.
     if kept_before && (!state.keeps(after) || state.ats == AtsMode::Split) {
-        // What the device keeps, and asks for, must not outlive the entry that allows it.
+        // What the device keeps, and asks for, must not outlive the entry that allows it. Nor may intermediate addresses of
+        // one stage 2 be taken for those of another, whose guest may not have let it reach them.
         #[cfg(feature = "mutation")]
         let late = core.leaves_out(Mutation::DeviceFirst);
         #[cfg(not(feature = "mutation"))]
