@@ -11,6 +11,9 @@ use super::*;
 /// Neighbours, of which a power of two may be equal.
 const SPAN: [u32; 4] = [NET - 1, NET, NET + 1, NET + 2];
 
+/// What is wrong, and how it came to be.
+type Lie = (&'static str, fn(&Crashed));
+
 impl Crashed {
     fn ste(&self, stream: u32) -> Ste {
         let at = self.entry(stream);
@@ -44,7 +47,7 @@ fn without_net_and_disk(stream: StreamId) -> bool {
 
 #[test]
 fn entries_of_streams_that_are_given_up_are_not_followed() {
-    let lies: [(&str, fn(&Crashed)); 5] = [
+    let lies: [Lie; 5] = [
         ("illegal", |crashed| crashed.set(NET, crashed.ste(NET).with_s1_cd_max(31))),
         ("with ATS", |crashed| crashed.set(NET, crashed.ste(NET).with_eats(1))),
         ("contexts nowhere", |crashed| {
