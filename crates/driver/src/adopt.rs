@@ -17,11 +17,12 @@ use crate::entry::Stream;
 use crate::error::{Failure, InstanceId};
 use crate::instance::{EnableError, Instance};
 use crate::invalidate::{Regime, Tag};
-use crate::iommu::{Iommu, Probe, Smmu};
+use crate::iommu::{Core, Iommu, Probe, Smmu};
+use crate::legal;
 use crate::master::MasterState;
 use crate::platform::{Mmio, Platform};
 use crate::shared::NoMemory;
-use crate::update::{SteKind, update};
+use crate::stall::{self, Ending};
 
 mod requests;
 mod survey;
@@ -61,7 +62,18 @@ impl<P: Platform> Probe<P> {
     /// that had the same [`Config`](crate::Config) they are, if every SMMU is adopted before anything is attached. Several
     /// may go on with one ASID where that is common to all. A VMID of a hypervisor's
     /// ([`Config::hypervisor_vmids`](crate::Config::hypervisor_vmids)) is not adopted: which tables it means is the
-    /// hypervisor's to say, on its CPUs as well.
+    /// hypervisor's to say, on its CPUs as well. Its streams can be given up.
+    ///
+    /// Of a stream that is not kept nothing is followed, and nothing is an error: what its entry leads to, ATS, faults that
+    /// stall. Transactions that have stalled end with it, and whatever was cached of it is gone when
+    /// [`Probe::enable`] has returned. What its device keeps (ATS) is not believed any more; before a master
+    /// [with ATS](crate::MasterConfig::with_ats) is made of it, ATS has to be off in it, as after a reset.
+    ///
+    /// It is this or [`Probe::keep`], which makes entries that nothing reads before the SMMU is on. Nothing is lost by
+    /// that: a stream that firmware needs (RMR) and that works goes on as any other, by the entry that it has; a domain that
+    /// maps its regions takes that place when its master is attached, without a gap as long as one word of the entry
+    /// is enough for it (as it is from bypass, or from a predecessor with this driver). One that the predecessor had blocked has
+    /// nothing to go on with, and is attached as any other.
     ///
     /// Page requests that nobody has read fail, so that devices ask for none until they are set up anew, if `remains` lets
     /// their queue be read. What came of those that were read is not known.
@@ -221,20 +233,42 @@ impl<P: Platform> Configuration<P> {
     }
 }
 
-/// Makes `streams` abort, each by one word, and empties all caches: whatever they used is used by nobody then.
+/// Makes `streams` abort, each by one word, ends what they had stalled, and empties all caches: whatever they used is used
+/// by nobody then.
 pub(crate) fn block<P: Platform>(
-    platform: &P,
+    core: &Core<P>,
+    instance: &Instance<P>,
+    streams: &[StreamId],
+) -> Result<(), EnableError> {
+    if !streams.is_empty() {
+        abort(core, instance, streams).map_err(EnableError::Commands)?;
+    }
+    #[cfg(feature = "mutation")]
+    if core.leaves_out(crate::Mutation::NoAdoptedFlush) {
+        return Ok(());
+    }
+    // Also entries, of which one may still answer for its neighbours (CONT).
+    instance.forget_all(&core.platform)
+}
+
+fn abort<P: Platform>(
+    core: &Core<P>,
     instance: &Instance<P>,
     streams: &[StreamId],
 ) -> Result<(), Failure> {
-    let target = Stream::Blocked.encode(instance.features()).0;
-    for stream in streams {
-        let Some(entry) = instance.streams().entry(platform, *stream) else { continue };
-        update::<P, SteKind, _>(platform, entry, &target, || {
-            instance.forget_streams(platform, &[*stream])
-        })?;
+    let (platform, features) = (&core.platform, instance.features());
+    let target = Stream::Blocked.encode(features).0;
+    legal::ste(&target, features);
+    let entries = || streams.iter().filter_map(|it| instance.streams().entry(platform, *it));
+    // With that, hardware looks at nothing else. Before, the rest stays as it is: nobody knows what it would mean.
+    entries().for_each(|entry| entry.store(platform, 0, target[0]));
+    instance.forget_streams(platform, streams)?;
+    for entry in entries() {
+        let words = (1..).zip(target.iter().skip(1));
+        words.for_each(|(word, value)| entry.store(platform, word, *value));
     }
-    Ok(())
+    // What stalled before that has its event in the queue by now, or none.
+    stall::end(core, instance, streams, Ending::Everything)
 }
 
 impl<P: Platform> Iommu<P> {
@@ -259,14 +293,7 @@ impl<P: Platform> Iommu<P> {
                 return Err(EnableError::Claimed);
             }
             let (instance, count) = (smmu.instance(), adopted.streams.len());
-            block(&core.platform, instance, &adopted.streams).map_err(EnableError::Commands)?;
-            #[cfg(feature = "mutation")]
-            let flushes = !core.leaves_out(crate::Mutation::NoAdoptedFlush);
-            #[cfg(not(feature = "mutation"))]
-            let flushes = true;
-            if flushes {
-                instance.forget_all(&core.platform)?;
-            }
+            block(core, instance, &adopted.streams)?;
             configuration.disown(smmu.id);
             Ok(count)
         })

@@ -330,8 +330,9 @@ impl<P: Platform> Probe<P> {
                 },
             };
             let platform = &core.platform;
-            let block = |instance: &Instance<P>| {
-                adopt::block(platform, instance, &others).map_err(EnableError::Commands)
+            let block = |instance: &Instance<P>| match others.is_empty() {
+                true => Ok(()),
+                false => adopt::block(&core, instance, &others),
             };
             let started = if adopting {
                 // SAFETY: as above; entries of the table are used only until the call returns.

@@ -60,7 +60,7 @@ pub enum KeepError {
     Domain(CreateError),
     /// The SMMU cannot walk the tables of a domain.
     Mismatch(Mismatch),
-    /// The SMMU is to be adopted as it runs, with what works there.
+    /// The SMMU is to be adopted as it runs ([`Probe::adopt`]), with what works there: these streams, too, if they do.
     Adopted,
     /// A region cannot be mapped. Regions must not overlap.
     Region {

@@ -615,7 +615,13 @@ impl<'a> Workload<'a> {
             return self.change(Change::EndAdoption);
         }
         let masters = 0..self.scenario.masters.len();
-        let lost = masters.filter(|_| self.rng.u8(..) < 48).collect();
+        // With one that waits its instance does not go on: now and then without all of those.
+        let without = self.rng.bool();
+        let waits = |master: usize| {
+            self.scenario.masters.get(master).is_some_and(|it| it.ats)
+                || self.scenario.stalls(master)
+        };
+        let lost = masters.filter(|it| self.rng.u8(..) < 48 || without && waits(*it)).collect();
         Some(Operation::HandOver { lost })
     }
 

@@ -144,6 +144,56 @@ random = { steps = 100, pages = 16, weights = { hand-over = 3, attach-pasid = 8 
     assert_eq!(outcome(&report, "another kernel"), "narrow goes on with 3 streams");
 }
 
+/// Who keeps translations, or waits at faults, cannot go on. Its kernel can do without it.
+const GIVEN_UP: &str = r#"
+name = "given-up"
+instance = [{ name = "smmu0", ats = true }, { name = "smmu1", stalls = 8 FORCED }]
+master = [
+    { name = "nic", instance = "smmu0", streams = [0x10] },
+    { name = "disk", instance = "smmu0", streams = [0x20, 0x21], ats = true },
+    { name = "cam", instance = "smmu1", streams = [0x30] },
+    { name = "gpu", instance = "smmu1", streams = [0x40], stalls = true },
+]
+domain = [{ name = "first" }, { name = "second" }]
+memory = [{ name = "buffer", size = "64K" }]
+step = [
+    { map = { domain = "first", iova = 0x100000, memory = "buffer", length = "8K" } },
+    { attach = { master = "nic", domain = "first" } },
+    { attach = { master = "disk", domain = "first" } },
+    { attach = { master = "cam", domain = "CAM" } },
+    { attach = { master = "gpu", domain = "first" } },
+    { write = { master = "disk", iova = 0x100000, data = "d001" } },
+    { write = { master = "gpu", iova = 0x101000, data = "d002" } },
+    { note = "Nobody ever answers this one.", write = { master = "gpu", iova = 0x500000, data = "d003" } },
+    { expect-fault = { master = "gpu", event = "F_TRANSLATION", stalled = true } },
+    { hand-over = { lose = ["disk", "gpu"] } },
+    { write = { master = "nic", iova = 0x100000, data = "d004" } },
+    { expect-data = { memory = "buffer", offset = 0, data = "d004" } },
+    { write = { master = "disk", iova = 0x100000, data = "d005" } },
+    { expect-blocked = { master = "disk" } },
+    { write = { master = "gpu", iova = 0x100000, data = "d006" } },
+    { expect-blocked = { master = "gpu" } },
+    { map = { domain = "second", iova = 0x100000, memory = "buffer", offset = 0x8000, length = "4K" } },
+    { note = "Their tags are free at once.", attach = { master = "disk", domain = "second" } },
+    { attach = { master = "gpu", domain = "second" } },
+    { write = { master = "gpu", iova = 0x100000, data = "d007" } },
+    { expect-data = { memory = "buffer", offset = 0x8000, data = "d007" } },
+    { random = { steps = 300, pages = 32, weights = { hand-over = 6 } } },
+]
+"#;
+
+#[test]
+fn who_cannot_go_on_does_not_keep_others_from_it() {
+    for (forced, cam) in [("", "first"), (", forced-stalls = true", "identity")] {
+        let text = GIVEN_UP.replace("FORCED", forced).replace("CAM", cam);
+        for seed in 0..6 {
+            let report = holds(&text, seed);
+            let both = "smmu0 goes on with 1 streams; smmu1 goes on with 1 streams";
+            assert_eq!(outcome(&report, "another kernel"), both, "{forced}");
+        }
+    }
+}
+
 /// The same, with streams that QEMU has.
 #[test]
 fn the_scenario_of_it_holds_all_rules_on_qemu() {

@@ -22,7 +22,8 @@ pub trait Remains {
     /// The word at `pa`, a multiple of 8; `None` where there is no memory that its structures may be in.
     fn read(&self, pa: u64) -> Option<u64>;
 
-    /// Whether `stream`, which works, is to go on: all, unless this says otherwise.
+    /// Whether `stream`, which works, is to go on: all, unless this says otherwise. Of one that is not to, nothing keeps
+    /// others from it: its entry is replaced by one that aborts, and not followed.
     fn keeps(&self, stream: StreamId) -> bool {
         let _ = stream;
         true
@@ -63,7 +64,8 @@ impl fmt::Display for Structure {
 pub enum AdoptError {
     /// It does not translate (SMMUEN is 0): there is nothing to go on with.
     Off,
-    /// Streams are to be [kept](crate::Probe::keep), which takes a stream table of the driver's own.
+    /// Streams are to be [kept](crate::Probe::keep), by entries of the driver's own that are complete before the SMMU is on: what
+    /// works goes on without that.
     Kept,
     /// It was adopted already.
     Twice,
@@ -107,8 +109,8 @@ pub enum AdoptError {
         /// What it breaks.
         rule: Rule,
     },
-    /// An entry answers for its neighbours as well (STE.CONT): they have to stay equal, and could not be changed one by one
-    /// (§8.1).
+    /// An entry answers for its neighbours as well (STE.CONT), and one of them goes on: they have to stay equal, and could not
+    /// be changed one by one (§8.1).
     Contiguous {
         /// Of this stream.
         stream: StreamId,
@@ -196,7 +198,7 @@ pub(crate) struct Found {
     pub(crate) leaves: Vec<u32>,
     /// Page requests that nobody has read, if they can be read.
     pub(crate) requests: Option<OldRequests>,
-    /// Streams that work and go on, and those that work and are to be blocked; each in order.
+    /// Streams that work and go on, and those whose entries are to be blocked; each in order.
     pub(crate) kept: Vec<StreamId>,
     pub(crate) others: Vec<StreamId>,
     /// VMID and ASID of contexts in the world of this driver's own, in order; an ASID of `None` stands for all.
@@ -237,10 +239,12 @@ pub(crate) fn survey(
         memory,
         left: LIMIT,
         found: Found::default(),
+        contiguous: Vec::new(),
         used: Vec::new(),
     };
     survey.found = Found { base: running.base.addr(), log2, split, ..Found::default() };
     survey.streams()?;
+    survey.alone()?;
     survey.disjoint()?;
     let mut found = survey.found;
     let requests = running.requests;
@@ -262,6 +266,8 @@ struct Survey<'a> {
     /// Words that may still be read.
     left: u64,
     found: Found,
+    /// Entries that answer for their neighbours as well, and CONT.
+    contiguous: Vec<(StreamId, u32)>,
     used: Vec<Used>,
 }
 
@@ -344,28 +350,46 @@ impl Survey<'_> {
             let ste = Ste(self.words(what, pa, pa + index * STE_BYTES as u64)?);
             // Streams have at most 32 bits.
             let stream = StreamId((first + index) as u32);
-            // Also of what aborts: it may be attached.
-            if ste.v() && ste.cont() != 0 {
-                // The field has four bits.
-                return Err(AdoptError::Contiguous { stream, cont: ste.cont() as u32 });
+            if !ste.v() {
+                continue;
             }
-            if ste.v() && ste.config() & 0b100 != 0 {
+            let works = ste.config() & 0b100 != 0;
+            if ste.cont() != 0 {
+                self.contiguous.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
+                // The field has four bits.
+                self.contiguous.push((stream, ste.cont() as u32));
+            }
+            if works && self.memory.keeps(stream) {
                 self.entry(stream, &ste)?;
+            } else if works || ste.cont() != 0 {
+                // Also what aborts, which may be attached: as an entry that answers for itself alone.
+                self.found.others.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
+                self.found.others.push(stream);
             }
         }
         Ok(())
     }
 
-    /// An entry that lets something through.
+    /// No entry that goes on has one beside it that may answer for it, and is to change.
+    fn alone(&self) -> Result<(), AdoptError> {
+        let kept = &self.found.kept;
+        for (stream, cont) in self.contiguous.iter().copied() {
+            let first = stream.0 >> cont << cont;
+            let at = kept.partition_point(|it| it.0 < first);
+            if kept.get(at).is_some_and(|it| it.0 >> cont == stream.0 >> cont) {
+                return Err(AdoptError::Contiguous { stream, cont });
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry that lets something through, which goes on. Those that do not are not followed: whatever is in them, it is
+    /// over.
     fn entry(&mut self, stream: StreamId, ste: &Ste) -> Result<(), AdoptError> {
         legality::ste(ste, &self.implementation)
             .map_err(|rule| AdoptError::Entry { stream, rule })?;
-        let list = match self.memory.keeps(stream) {
-            true => &mut self.found.kept,
-            false => &mut self.found.others,
-        };
-        list.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
-        list.push(stream);
+        self.found.kept.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;
+        self.found.kept.push(stream);
         let (stage_1, stage_2) = (ste.config() & 0b001 != 0, ste.config() & 0b010 != 0);
         if (stage_1 || stage_2) && self.features.checks_translated() && ste.eats() != 0 {
             return Err(AdoptError::Ats { stream });

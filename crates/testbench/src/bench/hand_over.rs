@@ -331,7 +331,7 @@ impl Bench {
     fn take_over(&mut self, lost: &[usize]) -> Result<String, BenchError> {
         let scenario = self.scenario.clone();
         let instances = 0..scenario.instances.len();
-        let fears: Vec<Fears> = instances.clone().map(|index| self.fears(index)).collect();
+        let fears: Vec<Fears> = instances.clone().map(|index| self.fears(index, lost)).collect();
         // What was cut off is not taken over.
         self.look(|watch| watch.lose_silent());
         let kept = self.look(|watch| watch.oracle.crash());
@@ -386,16 +386,6 @@ impl Bench {
                 error: error.to_string(),
             })?);
         }
-        let tags = std::mem::take(&mut self.former_tags);
-        self.look(|watch| {
-            let all = tags.iter().chain(&watch.kept_tags).filter_map(|tag| {
-                let space = *kept.get(&tag.space)?;
-                let used = adopted.get(tag.instance) == Some(&true)
-                    && watch.oracle.is_used_on(space, tag.instance);
-                used.then_some(OwnedTag { space, ..*tag })
-            });
-            watch.kept_tags = all.collect();
-        });
         // What was on its way is over by now, for those that are lost too.
         self.look(|watch| {
             watch.collect(&self.world);
@@ -407,6 +397,19 @@ impl Bench {
                 self.look(|watch| watch.oracle.lose(index));
             }
         }
+        // Tags of what is lost are nobody's from here on, in caches either.
+        let tags = std::mem::take(&mut self.former_tags);
+        self.look(|watch| {
+            let all = tags.iter().chain(&watch.kept_tags).filter_map(|tag| {
+                let space = *kept.get(&tag.space)?;
+                let used = adopted.get(tag.instance) == Some(&true)
+                    && watch.oracle.is_used_on(space, tag.instance);
+                used.then_some(OwnedTag { space, ..*tag })
+            });
+            watch.kept_tags = all.collect();
+        });
+        let widths = self.widths();
+        self.look(|watch| watch.check_tags(&self.world, &[], &widths));
         self.new_masters(&scenario)?;
         for number in 0..scenario.domains.len() {
             let (root, shape) = self.new_domain(number)?;
@@ -418,6 +421,12 @@ impl Bench {
         for index in instances {
             self.look(|watch| {
                 watch.collect(&self.world);
+                let model = self.world.machine().model(index);
+                let waits = model.map_or(0, |model| model.stalled().count());
+                if waits != 0 {
+                    let text = format_args!("instance {index}: {waits} stalls of before wait on");
+                    watch.oracle.accuse(Rule::R9, text);
+                }
                 watch.oracle.no_stall_outlives(index);
                 watch.oracle.set_power(index, Power::On);
             });
@@ -539,11 +548,12 @@ impl Bench {
         Ok((self.known(index, smmu), Outcome::Refused(why)))
     }
 
-    /// Why an instance may not be taken over, or must not.
-    fn fears(&self, index: usize) -> Fears {
+    /// Why an instance may not be taken over, or must not. Who is `lost` keeps nobody from it.
+    fn fears(&self, index: usize, lost: &[usize]) -> Fears {
         self.oracle(|oracle| {
-            let used: Vec<(User, Use)> =
-                oracle.users().filter(|(user, _)| oracle.streams(user.master).0 == index).collect();
+            let stays =
+                |user: User| oracle.streams(user.master).0 == index && !lost.contains(&user.master);
+            let used: Vec<(User, Use)> = oracle.users().filter(|(user, _)| stays(*user)).collect();
             let waits = |(user, use_): &(User, Use)| {
                 // Split-stage ATS is on over guests alone, which end with their kernel.
                 let master = self.scenario.masters.get(user.master);

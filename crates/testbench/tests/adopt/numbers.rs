@@ -64,6 +64,20 @@ fn a_vmid_of_a_hypervisor_is_not_taken_over() {
     crashed.no_misuse();
 }
 
+/// Who does without the stream is not kept from the rest by its number, which is the hypervisor's at once.
+#[test]
+fn a_stream_with_a_vmid_of_a_hypervisor_can_be_given_up() {
+    let crashed = crash_in_stage_2(Some(9));
+    let iommu = successor(&crashed, PINNED);
+    let (count, smmu) = adopted(&crashed, &iommu, |stream| stream.0 != NET);
+    assert_eq!((count, crashed.reach(NET)), (0, None));
+    let master = iommu.add_master(&smmu, &[StreamId(IDLE)], MasterConfig::default()).unwrap();
+    let domain = guest(&iommu, Some(9), crashed.memory + PAGE);
+    iommu.attach(&master, &domain).unwrap();
+    assert_eq!((vmid(&domain), crashed.reach(IDLE)), (9, Some(crashed.memory + PAGE)));
+    crashed.no_misuse();
+}
+
 /// The successor has no hypervisor: then it is a number like others, and is not given out while it is in use.
 #[test]
 fn a_vmid_that_is_in_use_is_not_given_out_before_the_adoption_is_ended() {
