@@ -132,6 +132,7 @@ mod local;
 mod map;
 mod platform;
 mod retired;
+mod single;
 mod space;
 mod span;
 mod spin;
