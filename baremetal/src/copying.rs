@@ -26,17 +26,16 @@ memcpy:
     b       1b
 2:  subs    x2, x2, #64
     b.lo    3f
-    ldp     x4, x5, [x1]
-    ldp     x6, x7, [x1, #16]
-    ldp     x8, x9, [x1, #32]
-    ldp     x10, x11, [x1, #48]
-    add     x1, x1, #64
-    stp     x4, x5, [x3]
-    stp     x6, x7, [x3, #16]
-    stp     x8, x9, [x3, #32]
-    stp     x10, x11, [x3, #48]
-    add     x3, x3, #64
-    b       2b
+8:  ldp     x4, x5, [x1], #16
+    ldp     x6, x7, [x1], #16
+    ldp     x8, x9, [x1], #16
+    ldp     x10, x11, [x1], #16
+    stp     x4, x5, [x3], #16
+    stp     x6, x7, [x3], #16
+    stp     x8, x9, [x3], #16
+    stp     x10, x11, [x3], #16
+    subs    x2, x2, #64
+    b.hs    8b
 3:  add     x2, x2, #64
 4:  subs    x2, x2, #8
     b.lo    7f
@@ -69,12 +68,12 @@ memset:
     b       1b
 2:  subs    x2, x2, #64
     b.lo    3f
-    stp     x1, x1, [x3]
-    stp     x1, x1, [x3, #16]
-    stp     x1, x1, [x3, #32]
-    stp     x1, x1, [x3, #48]
-    add     x3, x3, #64
-    b       2b
+8:  stp     x1, x1, [x3], #16
+    stp     x1, x1, [x3], #16
+    stp     x1, x1, [x3], #16
+    stp     x1, x1, [x3], #16
+    subs    x2, x2, #64
+    b.hs    8b
 3:  add     x2, x2, #64
 4:  subs    x2, x2, #8
     b.lo    7f

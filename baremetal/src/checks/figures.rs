@@ -160,6 +160,23 @@ fn space(counter: Counter, bench: &Bench) -> Outcome {
         }
         bring_up::disconnect(master, space)?;
     }
+    // What is copied of the page above where it is lazy: in before, and out afterwards.
+    let buffer = Buffer::new(PAGE as usize);
+    let other = NonNull::new(with_exposed_provenance_mut(buffer.address().0 as usize));
+    let other: NonNull<u8> = other.ok_or("a buffer at 0")?;
+    let len = core::hint::black_box(PAGE as usize);
+    let [copied] = average(ROUNDS, |_| {
+        let (taken, ()) = counter.count(|| {
+            // SAFETY: both are memory of so many bytes, and apart.
+            unsafe { other.copy_from_nonoverlapping(start, len) };
+            // Or the compiler finds that the other way back changes nothing.
+            let other = core::hint::black_box(other);
+            // SAFETY: as above.
+            unsafe { start.copy_from_nonoverlapping(other, len) };
+        });
+        Ok([taken])
+    })?;
+    figure(format_args!("copying of 1 page, there and back"), copied, "instructions");
     Ok("from the device to memory".into())
 }
 

@@ -68,14 +68,14 @@
 //!
 //! # What it costs
 //! AArch64 instructions of `map` and `unmap` together, with one SMMU that answers at once (`cargo xtask boot --count`).
-//! The SMMU's time for an invalidation, which strict waits for, is not among them: microseconds on hardware. Copies are
-//! by the compiler's own `memcpy` and `memset`, which are slow.
+//! The SMMU's time for an invalidation, which strict waits for, is not among them: microseconds on hardware. Copies
+//! are 64 bytes a turn, as a kernel's; `docs/performance.md` has all rows.
 //!
 //! | buffer | strict | lazy | of it the domain's, strict |
 //! |---|---|---|---|
-//! | 512 bytes | 3,327 | 3,314 | 697; most of the rest fills a bounce page with zeros |
-//! | 1 page | 958 | 5,318 | 697; lazy copies 8 KiB in all, 4,142 |
-//! | 64 pages | 1,907 | 1,911 | 1,642; not copied |
+//! | 512 bytes | 1,382 | 1,578 | 357; most of the rest fills a bounce page with zeros |
+//! | 1 page | 641 | 2,238 | 357; lazy copies 8 KiB in all, 1,312 |
+//! | 64 pages | 1,291 | 1,295 | 1,004; not copied |
 //!
 //! So a space is better strict where an SMMU answers within the time that a copy takes, and lazy where it does not.
 //! Heap of a space, all of it taken by [`DmaSpace::new`]: 2 bits
@@ -132,6 +132,7 @@ mod local;
 mod map;
 mod platform;
 mod retired;
+mod single;
 mod space;
 mod span;
 mod spin;

@@ -25,7 +25,7 @@ struct Run {
 }
 
 /// Why a buffer was not mapped, and if a part of it may be reached all the same, where and since when.
-type NotMapped = (MapError, Option<(Iova, Stamp)>);
+pub(crate) type NotMapped = (MapError, Option<(Iova, Stamp)>);
 
 impl<P: DmaPlatform> DmaSpace<P> {
     /// Lets the devices of the space use `buffer`. Returns the input address of its first byte; the others follow.
@@ -75,6 +75,13 @@ impl<P: DmaPlatform> DmaSpace<P> {
             return Err((MapError::NoIova { pages: 1 << order }, None));
         }
         let which = self.bounces(&span);
+        if span.pages == 1
+            && !which.is_none()
+            // SAFETY: the caller's promise.
+            && let Some(mapped) = unsafe { self.map_single(&span, direction) }
+        {
+            return mapped;
+        }
         let piece = if which.is_none() { self.in_one_piece(span) } else { None };
         let Some(pa) = piece else {
             // SAFETY: the caller's promise.

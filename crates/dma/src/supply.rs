@@ -24,7 +24,7 @@ const BATCH: usize = 32;
 impl<P: DmaPlatform> DmaSpace<P> {
     /// What this CPU has for itself.
     #[inline]
-    fn local(&self) -> &SpinLock<Local> {
+    pub(crate) fn local(&self) -> &SpinLock<Local> {
         // There is at least one, so the remainder is an index.
         &self.locals[self.platform().cpu() % self.locals.len()]
     }
@@ -168,7 +168,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
 
     /// Gives what this CPU has no room for to all, and half of what it has of that kind.
     #[cold]
-    fn give_to_all(&self, block: Option<Block>, bounced: &Bounced, kept: usize) {
+    pub(crate) fn give_to_all(&self, block: Option<Block>, bounced: &Bounced, kept: usize) {
         if let Some(block) = block {
             let mut spill = Stack::<Item, BATCH>::new();
             self.local().with(self.platform(), |local| local.halve(block.order, &mut spill));

@@ -17,11 +17,11 @@ use crate::span::{PAGE, PAGE_SHIFT, Span};
 
 /// Where a mapping is.
 #[derive(Clone, Copy)]
-struct Found {
-    span: Span,
-    block: Block,
+pub(crate) struct Found {
+    pub(crate) span: Span,
+    pub(crate) block: Block,
     /// Of the first page.
-    iova: Iova,
+    pub(crate) iova: Iova,
     /// What is bounced of it, if there were enough bounce pages.
     which: Which,
 }
@@ -70,6 +70,12 @@ impl<P: DmaPlatform> DmaSpace<P> {
         let Found { span, block, iova: start, which } = found;
         if !which.is_none() {
             let found = Found { span, block, iova: start, which };
+            if span.pages == 1
+                // SAFETY: the caller's promise.
+                && let Some(unmapped) = unsafe { self.unmap_single(iova, &found, direction) }
+            {
+                return unmapped;
+            }
             // SAFETY: the caller's promise.
             return unsafe { self.unmap_bounced(iova, &found, direction) };
         }
@@ -138,7 +144,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// # Safety
     /// The mapping is the caller's, and the buffer, too.
     #[cold]
-    unsafe fn not_unmapped(
+    pub(crate) unsafe fn not_unmapped(
         &self,
         unmapped: Result<u64, DomainError>,
         iova: Iova,
@@ -291,7 +297,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// # Safety
     /// Nobody unmaps it meanwhile.
     #[inline]
-    unsafe fn page_at(&self, start: Iova, index: usize) -> Option<PhysAddr> {
+    pub(crate) unsafe fn page_at(&self, start: Iova, index: usize) -> Option<PhysAddr> {
         let at = Iova(start.0 + ((index as u64) << PAGE_SHIFT));
         // SAFETY: the caller's promise.
         unsafe { self.domain.lookup(at) }.map(|mapping| mapping.pa)

@@ -33,16 +33,6 @@ impl<P: Platform, const DIRECT: bool> Run<'_, P, DIRECT> {
         count: u64,
     ) {
         let end = self.start + count;
-        if DIRECT {
-            // Without a look before the first: should there be one that was not promised, a CMD_SYNC takes its slot.
-            while let Some(command) = commands.next() {
-                self.push(command);
-                if self.next >= end {
-                    break;
-                }
-            }
-            return;
-        }
         while self.next != end
             && let Some(command) = commands.next()
         {
