@@ -161,6 +161,16 @@ impl<P: Platform> Configuration<P> {
         }
     }
 
+    /// Whether `tag` is kept for contexts that were there before: on the instance, or, where all have the same numbers, on any.
+    pub(crate) fn is_adopted(&self, id: InstanceId, tag: Tag) -> bool {
+        let common = self.asids.policy().is_common();
+        let kept = |adopted: &Adopted| match common {
+            true => adopted.tags.iter().any(|kept| kept.asid == tag.asid),
+            false => adopted.instance == id && adopted.tags.contains(&tag),
+        };
+        self.adopted.iter().any(kept)
+    }
+
     /// A master is made of `streams`: whether any of them works as it was adopted.
     pub(crate) fn claim_adopted(&mut self, id: InstanceId, streams: &[StreamId]) -> bool {
         let adopted = self.adopted.iter_mut().find(|adopted| adopted.instance == id);

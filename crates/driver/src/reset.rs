@@ -152,6 +152,8 @@ impl<P: Platform> Iommu<P> {
             // Off for good: it reaches nothing.
             core.quarantine.remove(&core.platform, smmu.id);
             configuration.let_go(core, smmu.id).map_err(RemoveError::Hardware)?;
+            // What it went on with from before it was adopted is over: other instances may have the same numbers.
+            configuration.disown(smmu.id);
             configuration.asids.remove(smmu.id);
             core.instances.remove(smmu.id);
             Ok(())

@@ -320,7 +320,7 @@ impl<P: Platform> Nest<P> {
         let (platform, queue) = (&core.platform, instance.commands());
         let stream = named(&command);
         let of_device = command.opcode() == Some(Opcode::AtcInv);
-        let (mut again, mut silent) = (queue.repeats() && !of_device, false);
+        let (mut again, mut silent) = (queue.repeats(), false);
         // A stream that this call has put in quarantine.
         let mut found = None;
         loop {
@@ -355,15 +355,17 @@ impl<P: Platform> Nest<P> {
                     queue.wait_for_room(platform, instance.mmio(), 1)?;
                     platform.relax();
                 }
-                Some((Some(ticket), cut_off)) => match instance.wait(platform, ticket) {
-                    // Another device; the command is complete all the same.
-                    Err(failure) if is_of_device(&failure) && (cut_off || !of_device) => {
-                        return Ok(());
+                Some((Some(ticket), cut_off)) => {
+                    // What is not for the device itself, and may have to be given twice.
+                    let own = cut_off || !of_device;
+                    match instance.wait(platform, ticket) {
+                        Err(failure) if is_of_device(&failure) && !own => silent = true,
+                        // Another device; the command is complete all the same.
+                        Err(failure) if !is_of_device(&failure) => return Err(failure),
+                        _ if own && core::mem::take(&mut again) => {}
+                        _ => return Ok(()),
                     }
-                    Err(failure) if is_of_device(&failure) => silent = true,
-                    Ok(()) if !cut_off && core::mem::take(&mut again) => {}
-                    other => return other,
-                },
+                }
             }
         }
     }

@@ -98,8 +98,8 @@ impl<P: Platform> Space<P> {
         let spans = Spans::of(scope, instance.features().unit_shift());
         // The last that was told, how many spans of the next one were, and one that did not answer.
         let (mut last, mut begun, mut silent) = (None, 0, None);
-        // One that this call has put in quarantine.
-        let mut found = None;
+        // One that this call has put in quarantine, and one of which hardware was told once, where that takes two.
+        let (mut found, mut once) = (None, None);
         loop {
             // Submitted where nobody can take the device off the targets: whoever has, waits for this.
             let step = core.readers.read(platform.cpu(), &self.targets, |targets| {
@@ -139,6 +139,9 @@ impl<P: Platform> Space<P> {
                     // It is the next again.
                     (Err(_), Some(_)) => (silent, begun) = (Some(kept), 0),
                     (Ok(()), Some(left)) if left != 0 => begun = spans.count() - left,
+                    (_, None) if instance.commands().repeats() && once != Some(kept) => {
+                        (once, begun) = (Some(kept), 0);
+                    }
                     // One in quarantine is done, whichever other device did not answer.
                     _ => (last, begun) = (Some(kept), 0),
                 },

@@ -4,7 +4,7 @@
 use fastrand::Rng;
 
 use crate::machine_model::{LOW_RAM_BASE, RAM_BASE};
-use crate::scenario::{Memory, PAGE, Places, Scenario};
+use crate::scenario::{AsidPolicy, Memory, PAGE, Places, Scenario};
 
 /// Where this randomness starts, beside that of the rest, which is the same with and without it.
 const APART: u64 = 0x2545_f491_4f6c_dd1d;
@@ -22,9 +22,10 @@ pub(super) fn kept(scenario: Scenario) -> Scenario {
     let narrow = scenario.instances.iter().any(|instance| instance.oas < 36);
     let base = if narrow { LOW_RAM_BASE } else { RAM_BASE };
     for index in 0..scenario.masters.len() {
-        let waits = scenario.stalls(index) || scenario.masters[index].ats;
-        let plain = !waits && scenario.masters[index].substream_bits == 0;
-        if !plain || rng.u8(..) < 64 {
+        // Banks may leave no VMIDs for what has stage 2 alone.
+        let instance = &scenario.instances[scenario.masters[index].instance];
+        let banked = scenario.asid_policy == AsidPolicy::Banked && !instance.stage_1;
+        if scenario.masters[index].ats || banked || rng.u8(..) < 64 {
             continue;
         }
         let number = scenario.memories.len() as u64;
