@@ -201,6 +201,13 @@ impl<P: Platform> Configuration<P> {
         fits && self.asids.policy().is_common() && self.adopted.iter().any(has)
     }
 
+    /// Whether `tag` is kept for contexts that were there before: on the instance, or, where all have the same numbers, on
+    /// any.
+    pub(crate) fn is_kept(&self, id: InstanceId, tag: Tag) -> bool {
+        let here = |adopted: &Adopted| adopted.instance == id && adopted.taken.asids.contains(&tag);
+        self.is_adopted(id, tag) || self.adopted.iter().any(here)
+    }
+
     /// Gives numbers back that were taken for `id`, which is not among what was adopted; but for those that others
     /// hold as well.
     fn give_back(&mut self, id: InstanceId, taken: Taken) {

@@ -109,10 +109,17 @@ impl<P: Platform> Instance<P> {
             }
         }
         // Also if it was another call that found out: that may be no further yet.
-        match self.carry_out(platform, [entry_changed(kept.stream)]) {
-            // Another device; the command is complete all the same.
-            Err(failure) if is_of_device(&failure) => Ok(()),
-            other => other,
+        let mut again = self.commands().repeats();
+        loop {
+            match self.carry_out(platform, [entry_changed(kept.stream)]) {
+                // Another device; the command is complete all the same, once.
+                Err(failure) if is_of_device(&failure) => {
+                    if !core::mem::take(&mut again) {
+                        return Ok(());
+                    }
+                }
+                other => return other,
+            }
         }
     }
 }

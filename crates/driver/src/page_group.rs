@@ -391,7 +391,7 @@ pub(crate) enum Which {
 }
 
 /// Ends what the devices of a master have asked for, with `answer`; without one, they were reset, and wait for none. When
-/// it has returned, what they asked for before is pending no more, and with an answer no command about it is on its way.
+/// it has returned, what they asked for before is pending no more, and no command about it is on its way.
 pub(crate) fn end<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,
@@ -458,7 +458,14 @@ pub(crate) fn end<P: Platform>(
     let which = |key| ours(&gather::group(key).0);
     let Some(answer) = answer else {
         gather.pending.sweep(|| platform.relax(), which, |_, _| ());
-        return result;
+        // What was answered just now, by whoever did not know of the reset: once it asks again, the device would take that for
+        // the answer to another group of the same number.
+        let none = core::iter::empty();
+        let settled = match instance.commands().carry_out_first(platform, instance.mmio(), none) {
+            Err(what) if is_of_device(&what) => Ok(()),
+            settled => settled,
+        };
+        return result.and(settled);
     };
     let code = answer as u8;
     answer::give_all(platform, instance, &gather.pending, which, code, answers(core))?;

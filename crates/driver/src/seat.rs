@@ -222,6 +222,8 @@ fn make_way<P: Platform>(
     }
     match owner {
         None if anybody => Ok(true),
+        // By a process of a kernel that is gone, which goes on until the adoption is ended.
+        None if configuration.is_kept(id, tag) => Ok(false),
         // Taken, but by nobody who is known.
         None => Err(AttachError::PinnedTwice { instance: id, asid: tag.asid }),
         Some(_) if waits => Ok(false),

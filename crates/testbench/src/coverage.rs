@@ -527,7 +527,8 @@ mod tests {
         }
         let never = |feature, verb| Exception::of(feature, verb).map(|it| it.never);
         assert_eq!(never("process", "attach"), Some(Never::Cannot));
-        assert_eq!(never("process", "hand-over"), Some(Never::NotFollowed));
+        assert_eq!(never("left working", "mute"), Some(Never::Cannot));
+        assert_eq!(never("process", "hand-over"), None);
         assert_eq!(never("process", "bind"), None);
     }
 

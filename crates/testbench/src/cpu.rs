@@ -31,6 +31,12 @@ impl Cpu {
         self.next = if bits > 8 { FIRST_WIDE } else { FIRST_NARROW };
     }
 
+    /// Another kernel begins, which knows of no process.
+    pub fn restart(&mut self, bits: u32) {
+        *self = Self::default();
+        self.set_bits(bits);
+    }
+
     /// A process starts, with this ASID, with none that can be pinned for 0, or with any. What the driver is to
     /// call it by, and its ASID.
     pub fn start(&mut self, asid: Option<u16>) -> (u64, Option<u16>) {
@@ -87,5 +93,7 @@ mod tests {
         cpu.unpin(first, 0x100);
         cpu.unpin(second, 8);
         assert_eq!(cpu.left(), (1, 2));
+        cpu.restart(8);
+        assert_eq!((cpu.left(), cpu.start(None)), ((0, 0), (1, Some(0x40))));
     }
 }

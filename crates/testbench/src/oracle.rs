@@ -23,7 +23,7 @@ use smmuv3_formats::EventRecord;
 pub use crate::rule::{Rule, Violation};
 pub use expected::{Expected, Refused};
 use pages::Requests;
-pub use pages::{Group, Waiting};
+pub use pages::{Granted, Group, Waiting};
 pub use power::Power;
 use space::SpaceState;
 pub use space::{Life, Page, Shape};

@@ -55,13 +55,8 @@ impl<'a> Workload<'a> {
         if !scenario.masters.iter().any(|master| master.pri) {
             (weights.ask, weights.grant) = (0, 0);
         }
-        if !scenario.masters.iter().any(|master| master.ats.is_some() && !master.pri) {
+        if !scenario.masters.iter().any(|master| master.ats.is_some()) {
             weights.mute = 0;
-        }
-        // Both end with their kernel.
-        let guests = scenario.domains.iter().any(|domain| domain.tables.over.is_some());
-        if guests || !scenario.processes.is_empty() || scenario.kept().next().is_some() {
-            weights.hand_over = 0;
         }
         let rng = fastrand::Rng::with_seed(seed);
         Self { scenario, random, weights, rng, privilege: true, serial: 0, hot: Vec::new() }
@@ -389,12 +384,12 @@ impl<'a> Workload<'a> {
         }
     }
 
-    /// Unmaps a run of pages of a domain, but tells nobody; or tells what was unmapped so. Blocks that may be cut are not
-    /// known, and must be unmapped whole: those of domains that split are left alone.
+    /// Unmaps a run of pages of a domain, but tells nobody; or tells what was unmapped so. In domains that split, it may be
+    /// refused, since a block would be cut.
     fn defer(&mut self, oracle: &Oracle) -> Option<Operation> {
         let domain = self.domain()?;
         let tables = self.scenario.domains.get(domain)?.tables;
-        if tables.over.is_some() || tables.splitting {
+        if tables.over.is_some() {
             return None;
         }
         if self.rng.u8(..) < 80 && oracle.is_deferred(domain, &(0..u64::MAX)) {
@@ -582,8 +577,7 @@ impl<'a> Workload<'a> {
     /// A device that keeps translations falls silent; one that has is reset before long.
     fn mute(&mut self, oracle: &Oracle) -> Option<Operation> {
         let masters = self.scenario.masters.iter().enumerate();
-        let keeping =
-            masters.filter(|(_, it)| it.ats.is_some() && !it.pri).map(|(master, _)| master);
+        let keeping = masters.filter(|(_, it)| it.ats.is_some()).map(|(master, _)| master);
         let master = self.rng.choice(keeping.collect::<Vec<usize>>())?;
         Some(match oracle.is_mute(master) {
             true => Operation::Readmit { master },
@@ -618,7 +612,7 @@ impl<'a> Workload<'a> {
         // With one that waits its instance does not go on: now and then without all of those.
         let without = self.rng.bool();
         let waits = |master: usize| {
-            self.scenario.masters.get(master).is_some_and(|it| it.ats)
+            self.scenario.masters.get(master).is_some_and(|it| it.ats.is_some())
                 || self.scenario.stalls(master)
         };
         let lost = masters.filter(|it| self.rng.u8(..) < 48 || without && waits(*it)).collect();

@@ -65,6 +65,45 @@ step = [
     assert_eq!(verdict, "ok", "{failure}");
 }
 
+/// The entry of a stream that is cut off is changed, too: an SMMU that has to be told everything twice is told so of that, by
+/// the host and in a guest's name.
+#[test]
+fn an_smmu_that_is_told_twice_is_told_twice_of_a_device_that_is_cut_off() {
+    let scenario = parse(
+        r#"
+name = "cut-off-twice"
+instance = [{ name = "smmu", ats = true, repeated-invalidation = true }]
+domain = [{ name = "space" }, { name = "memory", stage = 2 }, { name = "driver", over = "memory" }]
+memory = [{ name = "ram", size = "64K" }]
+master = [
+    { name = "nic", instance = "smmu", streams = [5, 6, 7], ats = true },
+    { name = "disk", instance = "smmu", streams = [8] },
+]
+step = [
+    { map = { domain = "space", iova = 0x40000000, memory = "ram" } },
+    { map = { domain = "memory", iova = 0x40000000, memory = "ram" } },
+    { map = { domain = "driver", iova = 0x40000000, memory = "ram" } },
+    { attach = { master = "nic", domain = "space" } },
+    { read = { master = "nic", iova = 0x40000000, length = 8 } },
+    { mute = { master = "nic" } },
+    { unmap = { domain = "space", iova = 0x40000000, length = "4K" } },
+    { attach = { master = "disk", domain = "space" } },
+    { readmit = { master = "nic" } },
+    { attach = { master = "nic", domain = "driver" } },
+    { read = { master = "nic", iova = 0x40000000, length = 8 } },
+    { mute = { master = "nic", late = true } },
+    { unmap = { domain = "driver", iova = 0x40000000, length = "4K" } },
+    { attach = { master = "disk", domain = "memory" } },
+]
+"#,
+    );
+    for seed in 0..64 {
+        let options = Options { seed: Some(seed), no_shrink: true, ..Options::default() };
+        let (verdict, failure) = verdict(&scenario, options);
+        assert_eq!(verdict, "ok", "seed {seed}: {failure}");
+    }
+}
+
 #[test]
 fn random_operations_hold_all_rules_with_devices_that_keep_translations() {
     let scenario = parse(RANDOM);

@@ -231,10 +231,18 @@ impl Bench {
                 oracle.space(use_).is_some_and(|space| oracle.shape(space).stage_2)
             })
         };
-        let own = User { substream: None, ..user };
-        let others = || self.oracle(|oracle| oracle.substreams(user.master).next().is_some());
+        // What another kernel left goes as a whole, and is in nobody's way.
+        let own = self.oracle(|oracle| match oracle.is_kept(user.master) {
+            true => Use::Blocked,
+            false => oracle.using(User { substream: None, ..user }),
+        });
+        let others = || {
+            self.oracle(|oracle| {
+                !oracle.is_kept(user.master) && oracle.substreams(user.master).next().is_some()
+            })
+        };
         let clash = match user.substream {
-            Some(_) => stage_2(to) || stage_2(self.oracle(|oracle| oracle.using(own))),
+            Some(_) => stage_2(to) || stage_2(own),
             None => stage_2(to) && others(),
         };
         if clash {

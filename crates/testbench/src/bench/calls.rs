@@ -93,6 +93,13 @@ fn credits(scenario: &Scenario, instance: usize) -> u32 {
     (entries / streams.max(1) as u32).saturating_sub(1).max(1)
 }
 
+/// What a master is, but for what its devices keep and ask for.
+pub(super) fn master(master: &scenario::Master) -> MasterConfig {
+    let config = MasterConfig::default().with_substream_bits(master.substream_bits);
+    let config = if master.stalls { config.with_stalls() } else { config };
+    config.with_overrides(master.overrides)
+}
+
 pub(super) fn add_master(
     iommu: &Iommu<TestPlatform>,
     smmu: &Smmu<TestPlatform>,
@@ -100,13 +107,11 @@ pub(super) fn add_master(
     master: &scenario::Master,
     scenario: &Scenario,
 ) -> Result<Master<TestPlatform>, AddMasterError> {
-    let config = MasterConfig::default().with_substream_bits(master.substream_bits);
-    let config = if master.stalls { config.with_stalls() } else { config };
+    let config = self::master(master);
     let config = match master.ats {
         AtsMode::Split => config.with_split_ats(),
         ats => config.with_ats(ats.is_some()),
     };
-    let config = config.with_overrides(master.overrides);
     let config = match master.pri {
         true => {
             config.with_page_requests(credits(scenario, master.instance), master.response_pasid)

@@ -3,14 +3,25 @@
 
 use std::ops::Range;
 
-use smmuv3::Iova;
+use smmuv3::{Iova, UnmapError};
+use smmuv3_pagetable::UnmapError as TableUnmapError;
 
 use super::{Bench, Done};
-use crate::oracle::PAGE;
+use crate::oracle::{Oracle, PAGE};
 use crate::trace;
 
+/// Whether a deferred unmap of `range` was refused since it would cut a block, of which the driver says where it is, and which
+/// may be there by all that is known of `space`.
+fn cuts(oracle: &Oracle, space: usize, range: &Range<u64>, error: &UnmapError) -> bool {
+    let UnmapError::Table(TableUnmapError::Straddle { block, size }) = *error else { return false };
+    let Some(end) = block.0.checked_add(size) else { return false };
+    let inside = |at: u64| block.0 < at && at < end;
+    (inside(range.start) || inside(range.end)) && oracle.may_be_one(space, block.0, size)
+}
+
 impl Bench {
-    /// Unmaps, and tells nobody: until [`Bench::flush`] devices may go on, or not.
+    /// Unmaps, and tells nobody: until [`Bench::flush`] devices may go on, or not. What would cut a block is refused, and
+    /// nothing has changed then.
     pub(super) fn defer(&self, domain: usize, iova: u64, bytes: u64) -> Done {
         let handle = self.domains.get(domain).filter(|_| self.guest(domain).is_none());
         let Some(handle) = handle else { return Done::default() };
@@ -32,6 +43,9 @@ impl Bench {
             watch.busy = None;
             match &result {
                 Ok(removed) if *removed == mapped => {}
+                Err(error) if cuts(&watch.oracle, domain, &range, error) => {
+                    watch.oracle.deferred_nothing(domain, &range);
+                }
                 Ok(removed) => watch.refuse(format_args!(
                     "unmap_deferred removed {removed:#x} of {mapped:#x} bytes"
                 )),

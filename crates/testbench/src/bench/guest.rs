@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::iter;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smmuv3::atc::{Kept, Spans};
 use smmuv3::invalidate::{self, Scope, Tag, commands};
 use smmuv3::nest::{Forwarder, Nest, NestConfig, NestError, Stop};
-use smmuv3::{AttachError, Attributes, Frames, InstanceId, Iova, Master, PhysAddr, Prot, StreamId};
+use smmuv3::{
+    AttachError, Attributes, Frames, InstanceId, Iova, Master, PhysAddr, Prot, Smmu, StreamId,
+};
 use smmuv3_formats::command::Sync;
 use smmuv3_formats::{Cd, Command, Ste};
 use smmuv3_pagetable::{Gather, MAIR, Stage1Table4K};
@@ -39,8 +41,11 @@ pub(super) struct Guest {
     asid: u16,
     /// The first guest over a domain has the SMMUs for all of them.
     under: usize,
-    nests: BTreeMap<InstanceId, Nest<TestPlatform>>,
+    nests: Mutex<Nests>,
 }
+
+/// The SMMUs that a guest is shown.
+type Nests = BTreeMap<InstanceId, Arc<Nest<TestPlatform>>>;
 
 /// Its memory for tables.
 struct Memory {
@@ -84,17 +89,26 @@ impl Guest {
         memory.publish(context, size_of::<Cd>());
         let ste = Ste::default().with_v(true).with_config(0b101).with_s1_context_ptr(context.0);
         let ste = ste.with_s1_cir(1).with_s1_cor(1).with_s1_csh(3);
-        let mut nests = BTreeMap::new();
+        let guest = Self { memory, table, ste, asid, under, nests: Mutex::default() };
         if !bench.guests.iter().flatten().any(|other| other.under == under) {
             for smmu in bench.smmus.iter().filter_map(Handle::get) {
-                // One that cannot walk the domain refuses it.
-                let config = NestConfig::new().with_snooped();
-                if let Ok(nest) = bench.iommu.nest(&smmu, domain, config) {
-                    nests.insert(smmu.id(), nest);
-                }
+                guest.show(bench, &smmu);
             }
         }
-        Ok(Self { memory, table, ste, asid, under, nests })
+        Ok(guest)
+    }
+
+    /// Shows it its part of `smmu`. One that cannot walk the domain refuses that.
+    fn show(&self, bench: &Bench, smmu: &Smmu<TestPlatform>) {
+        let Some(domain) = bench.domains.get(self.under) else { return };
+        let config = NestConfig::new().with_snooped();
+        if let Ok(nest) = bench.iommu.nest(smmu, domain, config) {
+            self.lock().insert(smmu.id(), Arc::new(nest));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Nests> {
+        self.nests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Root of its tables, as it knows it.
@@ -107,10 +121,10 @@ impl Guest {
         self.memory.pa
     }
 
-    /// The SMMUs of the guest.
-    fn nests<'a>(&'a self, bench: &'a Bench) -> &'a BTreeMap<InstanceId, Nest<TestPlatform>> {
+    /// The SMMUs of the guest. Nothing is locked while the driver works: an unmap of the guest's may interrupt it.
+    fn nests(&self, bench: &Bench) -> Nests {
         let first = bench.guests.iter().flatten().find(|other| other.under == self.under);
-        &first.unwrap_or(self).nests
+        first.unwrap_or(self).lock().clone()
     }
 
     pub(super) fn attach(
@@ -118,7 +132,7 @@ impl Guest {
         bench: &Bench,
         master: &Master<TestPlatform>,
     ) -> Result<(), AttachError> {
-        let Some(nest) = self.nests(bench).get(&master.instance()) else {
+        let Some(nest) = self.nests(bench).remove(&master.instance()) else {
             // For the same reason.
             return Err(self.refusal(bench, master.instance()));
         };
@@ -186,7 +200,7 @@ impl Guest {
                 leaf_shift: gather.leaf_size().map(u64::trailing_zeros),
                 leaf_only: gather.leaf_only(),
             });
-            for nest in self.nests(bench).values() {
+            for nest in self.nests(bench).into_values() {
                 // The VMID is its host's to say.
                 let tag = iter::once(Tag::el1(0, self.asid));
                 let told = commands(nest.guest().host(), tag, scope, MOST);
@@ -194,7 +208,8 @@ impl Guest {
                 let told = told.chain(iter::once(sync));
                 // Those of its devices that keep translations, whether they use this space or not.
                 let devices = bench.scenario.masters.iter().filter(|it| it.ats.is_some());
-                let devices = devices.filter(|it| it.instance == nest.instance().index());
+                let instance = bench.index_of(nest.instance());
+                let devices = devices.filter(|it| it.instance == instance);
                 let streams = devices.flat_map(|it| &it.streams).map(|stream| StreamId(stream ^ 1));
                 let spans = Spans::of(scope, 12);
                 let forgotten = streams.flat_map(|stream| {
@@ -202,13 +217,32 @@ impl Guest {
                     spans.iter().map(move |span| kept.command(span))
                 });
                 let told: Vec<Command> = told.chain(forgotten).chain(iter::once(sync)).collect();
-                carry_out(nest, &told)?;
+                carry_out(&nest, &told)?;
             }
             // SAFETY: the guest's SMMUs have forgotten the range, with what led to the tables.
             unsafe { gather.free_tables(&self.memory) };
             gather.clear();
         }
         Ok(cursor.unmapped())
+    }
+}
+
+impl Bench {
+    /// An instance is about to be removed, which no guest uses: those that were shown their part of it see it no more.
+    pub(super) fn hide_from_guests(&self, instance: InstanceId) {
+        for guest in self.guests.iter().flatten() {
+            guest.lock().remove(&instance);
+        }
+    }
+
+    /// The same instance is there again, with another number: guests are shown their part of it, as they were of the first.
+    pub(super) fn show_to_guests(&self, smmu: &Smmu<TestPlatform>) {
+        let guests = || self.guests.iter().flatten();
+        for (nth, guest) in guests().enumerate() {
+            if !guests().take(nth).any(|other| other.under == guest.under) {
+                guest.show(self, smmu);
+            }
+        }
     }
 }
 

@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use smmuv3::{AdoptError, AtsMode, EnableError, Iommu, Remains, Smmu, StreamId};
+use smmuv3_formats::register::{EventqCons, EventqProd};
 use smmuv3_model::{Access, Endpoint};
 
 use super::counters::Counters;
+use super::guest::Guest;
 use super::{Bench, BenchError, Done, Handle};
 use crate::machine::Dma;
-use crate::oracle::{Power, Rule, Use, User};
+use crate::oracle::{Life, Power, Rule, Use, User};
 use crate::platform::{Observer, Point, TestPlatform, World};
 use crate::ram::Ram;
 use crate::scenario::{Instance, Scenario};
@@ -194,15 +196,10 @@ enum Outcome {
 }
 
 impl Bench {
-    /// Whether a kernel can be left as it is: not with processes and guests, which end with it.
+    /// Whether a kernel can be left as it is.
     fn may_crash(&self) -> bool {
         let large = |it: &Instance| it.sid_bits > MOST_BITS;
-        self.left.kernels < MOST_KERNELS
-            && self.scenario.processes.is_empty()
-            && self.guests.iter().all(Option::is_none)
-            // Spaces of kernels are numbered from there on.
-            && self.scenario.kept().next().is_none()
-            && !self.scenario.instances.iter().any(large)
+        self.left.kernels < MOST_KERNELS && !self.scenario.instances.iter().any(large)
     }
 
     /// A kernel was here before, and left what it had.
@@ -300,6 +297,7 @@ impl Bench {
             pa == self.pool || self.memories.iter().chain(messages).any(|it| *it == pa)
         };
         let frames = self.world.frames().live().filter(|(start, _)| !shared(*start)).collect();
+        let former_tags = self.tags();
         let mut watch = std::mem::replace(&mut *self.watch(), Watch::new(0, 0));
         watch.interfering = false;
         watch.script = None;
@@ -324,7 +322,7 @@ impl Bench {
             groups: Mutex::default(),
             kept: Mutex::default(),
             left: Left { kernels: self.left.kernels + 1, frames, tables: self.left.tables.clone() },
-            former_tags: self.tags(),
+            former_tags,
         })
     }
 
@@ -413,10 +411,13 @@ impl Bench {
         self.new_masters(&scenario)?;
         for number in 0..scenario.domains.len() {
             let (root, shape) = self.new_domain(number)?;
+            let guest = self.new_guest(number)?;
+            let root = guest.as_ref().map_or(root, Guest::root);
             self.look(|watch| watch.oracle.renew_domain(number, root, shape));
-            self.guests.push(None);
+            self.guests.push(guest);
         }
         self.new_pasids(&scenario)?;
+        self.new_processes(&scenario)?;
         self.world.set_observer(None);
         for index in instances {
             self.look(|watch| {
@@ -426,6 +427,12 @@ impl Bench {
                 if waits != 0 {
                     let text = format_args!("instance {index}: {waits} stalls of before wait on");
                     watch.oracle.accuse(Rule::R9, text);
+                }
+                let (unread, full) = self.unread(index);
+                watch.oracle.recorded_for_nobody(index, unread, full);
+                if let Some(tally) = watch.tallies.get_mut(index) {
+                    tally.recorded = unread as u64;
+                    tally.lost = if full { tally.lost } else { 0 };
                 }
                 watch.oracle.no_stall_outlives(index);
                 watch.oracle.set_power(index, Power::On);
@@ -453,6 +460,17 @@ impl Bench {
             });
         }
         Ok(())
+    }
+
+    /// How many events there are for the new kernel, which has read none, and whether others did not fit.
+    fn unread(&self, index: usize) -> (usize, bool) {
+        let one_page = self.scenario.instances.get(index).is_some_and(|it| it.quirks.one_page);
+        let of_page = if one_page { 0xffff } else { u32::MAX };
+        let read = |offset: u32| self.world.machine().read32(index, offset & of_page);
+        let (prod, cons) =
+            (EventqProd(read(EventqProd::OFFSET)), EventqCons(read(EventqCons::OFFSET)));
+        // It has 20 bits.
+        (prod.wr() as usize, prod.ovflg() != cons.ovackflg())
     }
 
     /// The new kernel gives out the same numbers as the old one.
@@ -492,19 +510,18 @@ impl Bench {
             for (user, use_) in oracle.users().filter(|(user, _)| !lost.contains(&user.master)) {
                 let User { master, substream } = user;
                 let (instance, streams) = oracle.streams(master);
-                let pages: Vec<(u64, u64)> = match (use_, oracle.space(use_)) {
-                    (Use::Identity, _) => vec![(self.pool, self.pool)],
+                let pages: Vec<u64> = match (use_, oracle.space(use_)) {
+                    (Use::Identity, _) => vec![self.pool],
                     (_, Some(space)) => {
                         let pages = oracle.pages(space, 0..u64::MAX).take(PROBED_PAGES);
-                        pages.map(|(iova, page)| (iova, page.pa)).collect()
+                        pages.map(|(iova, _)| iova).collect()
                     }
                     _ => Vec::new(),
                 };
-                let reads = |iova: u64| oracle.expected(user, iova, false);
                 for stream in streams {
-                    for (iova, pa) in &pages {
-                        let expected = reads(*iova);
-                        if expected.refused.is_none() && expected.reach == [*pa] {
+                    for iova in &pages {
+                        let expected = oracle.expected(user, *iova, false);
+                        if let (None, [pa]) = (expected.refused, &expected.reach[..]) {
                             let access = Access { substream, ..Access::read(*stream, *iova) };
                             probes.push(Probe { master, instance, access, pa: *pa });
                         }
@@ -562,10 +579,16 @@ impl Bench {
             };
             let chosen = |(_, use_): &(User, Use)| {
                 let Use::Domain(domain) = use_ else { return false };
-                self.scenario.domains.get(*domain).is_some_and(|it| it.tables.vmid.is_some())
+                let owner = self.scenario.domains.get(oracle.owner(*domain));
+                owner.is_some_and(|it| it.tables.vmid.is_some())
             };
-            // One that does not answer was cut off, or will be.
-            let surely = |it: &(User, Use)| waits(it) && !oracle.is_mute(it.0.master);
+            // One that does not answer was cut off, or will be. Of a process that was released nothing stalls, but where SMMUs
+            // leave no choice.
+            let surely = |it: &(User, Use)| {
+                let quiet = oracle.space(it.1).is_some_and(|it| oracle.life(it) == Life::Released);
+                let (master, still) = (it.0.master, quiet && self.scenario.stalls(it.0.master));
+                waits(it) && !oracle.is_mute(master) && !still
+            };
             Fears {
                 surely: oracle.power(index) == Power::Off || used.iter().any(surely),
                 perhaps: used.iter().any(chosen) || used.iter().any(waits),

@@ -8,9 +8,9 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use smmuv3::{Domain, Iommu, MasterConfig, PhysAddr, Region, Smmu, StreamId};
-use smmuv3_formats::Cd;
 use smmuv3_formats::register::Gbpa;
 use smmuv3_formats::ste::config;
+use smmuv3_formats::{Cd, L1Cd};
 use smmuv3_model::Access;
 
 use super::hand_over::{Devices, Probe};
@@ -107,7 +107,7 @@ impl Bench {
         for (master, memory) in &kept {
             let Some(it) = self.scenario.masters.get(*master) else { continue };
             let region = Region::normal(PhysAddr(memory.start), memory.end - memory.start);
-            let config = MasterConfig::default().with_overrides(it.overrides);
+            let config = calls::master(it);
             // SAFETY: the memory is the device's.
             let result = unsafe { probe.keep(&self.kept_streams(*master), config, &[region]) };
             let doing = || format!("keep {}", it.name);
@@ -150,9 +150,14 @@ impl Bench {
         let stream = self.kept_streams(master).first().copied()?;
         let ste = self.watch().entry(instance, stream.0);
         let stage_2 = ste.config() == config::STAGE_2;
-        // It has one context, without substreams.
-        let word =
-            |at: u64| self.world.machine().ram().read64(ste.s1_context_ptr() + 8 * at).unwrap_or(0);
+        // Its context is the first, which is in the first leaf where there are two levels.
+        let read = |pa: u64| self.world.machine().ram().read64(pa).unwrap_or(0);
+        let two_levels = ste.s1_cd_max() != 0 && ste.s1_fmt() != 0;
+        let first = match two_levels {
+            true => L1Cd([read(ste.s1_context_ptr())]).l2_ptr(),
+            false => ste.s1_context_ptr(),
+        };
+        let word = |at: u64| read(first + 8 * at);
         let context = (!stage_2).then(|| Cd([0, 1, 2, 3, 4, 5, 6, 7].map(word)));
         // The fields have 16 bits.
         let asid = context.map_or(0, |cd| cd.asid() as u16);

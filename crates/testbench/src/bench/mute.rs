@@ -33,6 +33,11 @@ impl Bench {
         };
         let (instance, streams) = self.streams_of(master);
         let known = handle.is_quarantined();
+        // What was answered before was heard.
+        self.look(|watch| watch.collect(&self.world));
+        if known {
+            self.look(|watch| watch.oracle.device_was_reset(master));
+        }
         if let Some(mut model) = self.world.machine().model(instance) {
             for stream in streams {
                 // Who was never found out goes on with ATS.
@@ -52,7 +57,7 @@ impl Bench {
             match &result {
                 Ok(()) if still => watch.refuse("readmit left a device in quarantine"),
                 Ok(()) => {
-                    watch.oracle.set_mute(master, false);
+                    watch.oracle.readmitted(master);
                     watch.readmitted(master);
                 }
                 Err(error) => watch.refuse(format_args!("readmit was refused: {error}")),

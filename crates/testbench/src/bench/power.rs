@@ -150,10 +150,7 @@ impl Bench {
         // The driver keeps what it knew of one that was removed, with its tables, for as long as it exists.
         let known = self.ids.lock().unwrap_or_else(PoisonError::into_inner).len();
         let large = |it: &Instance| it.sid_bits > MOST_BITS;
-        // A guest would have to be given its part of another one.
-        let guests = self.guests.iter().any(Option::is_some);
         if known >= MOST_KNOWN
-            || guests
             || self.is_unclaimed(instance)
             || self.scenario.instances.get(instance).is_none_or(large)
         {
@@ -215,6 +212,7 @@ impl Bench {
             master.close().map_err(|refused| format!("close a master: {refused}"))?;
         }
         let smmu = self.smmus.get(instance).and_then(Handle::take).ok_or("it is in use")?;
+        self.hide_from_guests(smmu.id());
         self.iommu.remove(smmu).map_err(|refused| refused.to_string())?;
         self.world.forget_given(instance);
         self.look(|watch| {
@@ -248,6 +246,7 @@ impl Bench {
                 handle.put(added);
             }
         }
+        self.show_to_guests(&smmu);
         if let Some(handle) = self.smmus.get(instance) {
             handle.put(smmu);
         }

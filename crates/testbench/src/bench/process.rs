@@ -101,6 +101,19 @@ impl Bench {
         Ok(())
     }
 
+    /// The same for a kernel that comes after another, whose processes are gone: those of the same names begin anew, on CPUs
+    /// that give out their ASIDs from the first on.
+    pub(super) fn new_processes(&mut self, scenario: &Scenario) -> Result<(), BenchError> {
+        self.world.cpu().restart(scenario.cpu_asid_bits);
+        for index in 0..scenario.processes.len() {
+            let running = self.start(index)?;
+            let (root, pasid) = (running.table.root().0, running.process.pasid().0);
+            self.watch().oracle.replace_process(index, root, pasid);
+            self.processes.push(Slot(Mutex::new(Some(Arc::new(running)))));
+        }
+        Ok(())
+    }
+
     /// A new process in the place of `index`.
     fn start(&self, index: usize) -> Result<Running, BenchError> {
         let Some(described) = self.scenario.processes.get(index) else {

@@ -61,8 +61,7 @@ impl Bench {
         self.add_masters(&scenario)?;
         for (number, domain) in scenario.domains.iter().enumerate() {
             let (root, shape) = self.new_domain(number)?;
-            let guest = domain.tables.over.map(|under| Guest::new(self, number, under));
-            let guest = guest.transpose()?;
+            let guest = self.new_guest(number)?;
             let root = guest.as_ref().map_or(root, Guest::root);
             self.watch().oracle.add_domain_with(root, shape);
             if let Some(under) = domain.tables.over {
@@ -115,6 +114,12 @@ impl Bench {
         // All that a new domain takes is the root of its tables.
         let root = self.world.frames().live().find(|(start, _)| !before.contains(start));
         Ok((root.map_or(0, |(start, _)| start), Shape::of(&self.scenario, number)))
+    }
+
+    /// What the guest has whose address space the domain with this number is, the last one, if it is a guest's.
+    pub(super) fn new_guest(&self, number: usize) -> Result<Option<Guest>, BenchError> {
+        let over = self.scenario.domains.get(number).and_then(|domain| domain.tables.over);
+        over.map(|under| Guest::new(self, number, under)).transpose()
     }
 
     /// Takes an instance of the scenario into use.

@@ -78,10 +78,7 @@ pub fn scenario(seed: u64, steps: u64) -> Scenario {
             weights.replug = rng.u32(0..=1);
             weights.defer = rng.u32(0..=8);
             weights.mute = rng.u32(2..=8);
-            // Few can be handed over: those without processes and guests, which end with their kernel.
-            let few = scenario.processes.is_empty()
-                && scenario.domains.iter().all(|domain| domain.tables.over.is_none());
-            weights.hand_over = if few { rng.u32(4..=8) } else { 0 };
+            weights.hand_over = rng.u32(4..=8);
             weights.command_error = rng.u32(0..=2);
         }
     }

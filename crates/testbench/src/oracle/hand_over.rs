@@ -21,12 +21,11 @@ impl Oracle {
             // What an earlier kernel left stays what it is.
             let number = match use_ {
                 Use::Kept(_) => space,
-                _ => *kept.entry(space).or_insert_with(|| {
-                    let state = self.spaces.get(space).cloned().unwrap_or_default();
-                    self.spaces.push(state);
-                    self.kept_spaces += 1;
-                    self.spaces.len() - 1
-                }),
+                _ => {
+                    // A guest's goes on over what it was over, whoever else uses that.
+                    let over = self.over(space).map(|under| self.left_as(under, None, &mut kept));
+                    self.left_as(space, over, &mut kept)
+                }
             };
             if let Some(master) = self.masters.get_mut(user.master) {
                 let useful = Useful { now: Use::Kept(number), ..Useful::default() };
@@ -36,6 +35,8 @@ impl Oracle {
         for (_, use_) in self.users().collect::<Vec<_>>() {
             if let Use::Kept(space) = use_ {
                 kept.insert(space, space);
+                // Whose tags it has.
+                kept.insert(self.owner(space), self.owner(space));
             }
         }
         for master in &mut self.masters {
@@ -46,6 +47,22 @@ impl Oracle {
         self.lost.iter_mut().for_each(|lost| *lost = 0);
         self.requests.iter_mut().for_each(|requests| *requests = Default::default());
         kept
+    }
+
+    /// What `space` is kept as: its number among those that are `kept`, and over what it is, if it is a guest's.
+    fn left_as(
+        &mut self,
+        space: usize,
+        over: Option<usize>,
+        kept: &mut BTreeMap<usize, usize>,
+    ) -> usize {
+        *kept.entry(space).or_insert_with(|| {
+            let state = self.spaces.get(space).cloned().unwrap_or_default();
+            // Its PASID is somebody else's by now.
+            self.spaces.push(SpaceState { pasid: None, over, ..state });
+            self.kept_spaces += 1;
+            self.spaces.len() - 1
+        })
     }
 
     /// `master` goes on to reach `memory`, by its physical addresses, through tables that start at `root`. All domains and
@@ -65,6 +82,10 @@ impl Oracle {
         if let Some(master) = self.masters.get_mut(master) {
             let useful = Useful { now: Use::Kept(number), ..Useful::default() };
             master.uses.insert(None, useful);
+            if !shape.stage_2 {
+                // With the context that leads there.
+                master.leaves.insert(0);
+            }
         }
         number
     }
@@ -85,9 +106,10 @@ impl Oracle {
             return;
         };
         let old = std::mem::take(space);
+        let over = old.over;
         // What the old one mapped is still worth an attempt.
         let gone = old.forgotten();
-        *space = SpaceState { root, shape, gone, ..SpaceState::default() };
+        *space = SpaceState { root, shape, gone, over, ..SpaceState::default() };
     }
 
     /// The master's streams do not go on: it is blocked.
@@ -104,6 +126,17 @@ impl Oracle {
     pub fn no_stall_outlives(&mut self, instance: usize) {
         if let Some(stalls) = self.stalls.get_mut(instance) {
             *stalls = Stalls::default();
+        }
+    }
+
+    /// Another kernel has `instance` now, with a queue of its own, in which there are so many events, and perhaps others did not
+    /// fit: what was recorded before, after the old kernel had stopped, nobody reads.
+    pub fn recorded_for_nobody(&mut self, instance: usize, unread: usize, full: bool) {
+        if let Some(queue) = self.recorded.get_mut(instance) {
+            queue.drain(..queue.len().saturating_sub(unread));
+        }
+        if let Some(lost) = self.lost.get_mut(instance).filter(|_| !full) {
+            *lost = 0;
         }
     }
 

@@ -20,6 +20,17 @@ pub struct Waiting {
     pub serial: u64,
 }
 
+/// Who got a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// A group that waited for it.
+    Waiting,
+    /// A device that was reset since it asked, and does not know of that group any more.
+    InVain,
+    /// Nobody waited for it.
+    Nobody,
+}
+
 /// The requests of an instance.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Requests {
@@ -29,6 +40,8 @@ pub(super) struct Requests {
     incomplete: BTreeSet<Group>,
     /// Complete groups that nobody has answered, in order.
     waiting: Vec<Waiting>,
+    /// Those that waited when their device was reset: nobody does any more, but answers may be on their way.
+    in_vain: Vec<Waiting>,
     /// How many groups were complete by now.
     completed: u64,
     /// Those that did not fit, not reported yet.
@@ -104,11 +117,47 @@ impl Oracle {
     }
 
     /// A device got a response from the driver; whether some group waited for that.
-    pub fn granted(&mut self, instance: usize, stream: u32, index: u16) -> bool {
-        let Some(requests) = self.requests.get_mut(instance) else { return false };
+    pub fn granted(&mut self, instance: usize, stream: u32, index: u16) -> Granted {
+        let Some(requests) = self.requests.get_mut(instance) else { return Granted::Nobody };
         let named = |it: &Waiting| (it.group.0, it.group.2) == (stream, index);
-        let at = requests.waiting.iter().position(named);
-        at.map(|at| requests.waiting.remove(at)).is_some()
+        if let Some(at) = requests.waiting.iter().position(named) {
+            requests.waiting.remove(at);
+            return Granted::Waiting;
+        }
+        match requests.in_vain.iter().position(named) {
+            Some(at) => {
+                requests.in_vain.remove(at);
+                Granted::InVain
+            }
+            None => Granted::Nobody,
+        }
+    }
+
+    /// The device of `master` was reset, which has forgotten what it asked for: no answer is due, and what nobody has read of
+    /// that need not be reported. Those who do not know of it yet may answer until [`Oracle::readmitted`].
+    pub fn device_was_reset(&mut self, master: usize) {
+        let (instance, streams) = self.streams(master);
+        let streams = streams.to_vec();
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        for request in &mut requests.queue {
+            let of = group(&request.record);
+            if streams.contains(&of.0) && !request.record.is_stop_marker() {
+                request.over = true;
+                requests.incomplete.insert(of);
+            }
+        }
+        let its = |it: &mut Waiting| streams.contains(&it.group.0);
+        requests.in_vain.extend(requests.waiting.extract_if(.., its));
+    }
+
+    /// The driver lets the device of `master` work again: no answer to what it asked for before it was reset is on its way
+    /// any more, since the device may take it for that to something else.
+    pub fn readmitted(&mut self, master: usize) {
+        self.set_mute(master, false);
+        let (instance, streams) = self.streams(master);
+        let streams = streams.to_vec();
+        let Some(requests) = self.requests.get_mut(instance) else { return };
+        requests.in_vain.retain(|it| !streams.contains(&it.group.0));
     }
 
     /// The driver reported a group with these pages, each with whether it is to be read, and written.

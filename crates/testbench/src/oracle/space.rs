@@ -285,6 +285,25 @@ impl Oracle {
         }
     }
 
+    /// Nothing was unmapped in `range` after all, since that would have cut a block. All of it can be reached as before.
+    pub fn deferred_nothing(&mut self, space: usize, range: &Range<u64>) {
+        if let Some(space) = self.spaces.get_mut(space) {
+            space.deferred.retain(|of| of != range);
+        }
+        self.unmap_ends(space, range.clone(), false);
+    }
+
+    /// Whether `bytes` from `iova` on may be mapped as one block, or one group of contiguous leaves: all is mapped, and leads to
+    /// memory that is as aligned, in order.
+    pub fn may_be_one(&self, space: usize, iova: u64, bytes: u64) -> bool {
+        let Some(end) = iova.checked_add(bytes) else { return false };
+        let Some(first) = self.page(space, iova) else { return false };
+        let follows = |(at, page): (u64, Page)| page.pa.checked_sub(first.pa) == Some(at - iova);
+        let aligned = bytes.is_power_of_two() && (iova | first.pa).is_multiple_of(bytes);
+        let whole = || self.pages(space, iova..end).count() as u64 == bytes / PAGE;
+        aligned && whole() && self.pages(space, iova..end).all(follows)
+    }
+
     /// Whether anything in `range` of `space` was unmapped of which nobody was told.
     pub fn is_deferred(&self, space: usize, range: &Range<u64>) -> bool {
         let overlaps = |of: &Range<u64>| of.start < range.end && range.start < of.end;

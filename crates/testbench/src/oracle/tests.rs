@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the oracle expects, and what it accuses of.
 
-use smmuv3_formats::EventId;
+use smmuv3_formats::{EventId, PageRequest};
 
 use super::*;
 use crate::scenario::Substream;
@@ -237,4 +237,92 @@ fn what_is_written_through_a_guest_is_owed_by_what_it_is_over() {
         oracle.harvest_ends(0, &range, &[(0x4000, bytes)]);
         assert_eq!(broken(&oracle), (!reported).then_some(Rule::R9));
     }
+}
+
+#[test]
+fn a_device_that_was_reset_is_answered_in_vain_until_it_works_again() {
+    let mut oracle = oracle();
+    let ask = |oracle: &mut Oracle, index: u64| {
+        let request = PageRequest::default().with_sid(7).with_read(true).with_last(true);
+        oracle.asked(0, request.with_addr(0x10000).with_prg_index(index), true);
+    };
+    ask(&mut oracle, 1);
+    ask(&mut oracle, 2);
+    oracle.device_was_reset(0);
+    assert_eq!(oracle.granted(0, 7, 1), Granted::InVain);
+    assert_eq!(oracle.granted(0, 7, 1), Granted::Nobody);
+    oracle.readmitted(0);
+    assert_eq!(oracle.granted(0, 7, 2), Granted::Nobody);
+    // Neither need be reported.
+    oracle.all_groups_reported(0);
+    oracle.no_group_is_left();
+    assert_eq!(broken(&oracle), None);
+    ask(&mut oracle, 2);
+    assert_eq!(oracle.granted(0, 7, 2), Granted::Waiting);
+    oracle.all_groups_reported(0);
+    assert_eq!(broken(&oracle), Some(Rule::R9));
+}
+
+#[test]
+fn a_deferred_unmap_that_was_refused_changes_nothing() {
+    let mut oracle = oracle();
+    // Pages that follow each other to memory that is not aligned so, and such that is.
+    oracle.map_begins(0, 0x20000..0x24000, 0x8000_4000, true);
+    oracle.map_ends(0, 0x20000..0x24000, true);
+    for (iova, bytes, may) in [
+        (0x20000, 0x4000, true),
+        (0x22000, 0x2000, true),
+        (0x20000, 0x8000, false),
+        (0x20000, 0x3000, false),
+        (0x21000, 0x2000, false),
+    ] {
+        assert_eq!(oracle.may_be_one(0, iova, bytes), may, "{iova:#x} {bytes:#x}");
+    }
+    oracle.deferred(0, 0x20000..0x21000);
+    oracle.refused(0, 0x20000, false, "a");
+    oracle.deferred_nothing(0, &(0x20000..0x21000));
+    assert!(!oracle.is_deferred(0, &(0x20000..0x24000)));
+    assert_eq!(broken(&oracle), None);
+    oracle.refused(0, 0x20000, false, "a");
+    assert_eq!(broken(&oracle), Some(Rule::R0));
+}
+
+#[test]
+fn what_a_kernel_left_is_apart_from_what_comes_after_it() {
+    let mut oracle = Oracle::new(1);
+    oracle.add_domain_with(0x1000, Shape { stage_2: true, ..Shape::default() });
+    oracle.add_domain_with(0x2000, Shape { stage_2: true, ..Shape::default() });
+    oracle.put_over(0);
+    oracle.add_process(0x3000, 5);
+    oracle.add_master(0, vec![7]);
+    oracle.add_master_with(0, vec![8], Contexts::new(4, false));
+    for (space, from, to) in [(0, 0x5000, 0x9000), (1, 0x10000, 0x5000), (2, 0x10000, 0xa000)] {
+        oracle.map_begins(space, from..from + 0x1000, to, true);
+        oracle.map_ends(space, from..from + 0x1000, true);
+    }
+    let bound = User { master: 1, substream: Some(5) };
+    for (user, to) in [(User::from(0), Use::Domain(1)), (bound, Use::Process(0))] {
+        oracle.attach_begins(user, to);
+        oracle.attach_ends(user, true);
+    }
+    let kept = oracle.crash();
+    // The guest's, what it is over, and the process.
+    assert_eq!(kept.keys().filter(|space| **space < 3).count(), 3, "{kept:?}");
+    let guest = oracle.space(oracle.using(0)).unwrap();
+    assert_eq!((oracle.owner(guest), oracle.life(guest)), (kept[&0], Life::Live));
+    assert!(oracle.is_used_on(kept[&0], 0) && !oracle.is_used_on(0, 0));
+    oracle.renew_domain(0, 0x6000, Shape { stage_2: true, ..Shape::default() });
+    oracle.renew_domain(1, 0x7000, Shape { stage_2: true, ..Shape::default() });
+    oracle.replace_process(0, 0x8000, 6);
+    assert_eq!(oracle.over(1), Some(0));
+    // A PASID that is nobody's, or another's, says nothing of what goes on.
+    assert_eq!(oracle.substream_name(Some(5)), None);
+    oracle.reached(0, 0x10000, false, 0x9000, "a");
+    oracle.reached(bound, 0x10000, true, 0xa000, "a");
+    assert_eq!(broken(&oracle), None);
+    // Another kernel finds the same.
+    assert_eq!(oracle.crash()[&guest], guest);
+    oracle.reached(0, 0x10000, false, 0x9000, "a");
+    oracle.refused(bound, 0x10000, true, "a");
+    assert_eq!(broken(&oracle), Some(Rule::R0));
 }

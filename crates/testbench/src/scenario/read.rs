@@ -74,7 +74,7 @@ fn read<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>, file: &str) -> Scenar
         let keep = keep(fields, &names.memories, &memories);
         Master { keep, ..master(fields, name, &names.instances, &instances) }
     });
-    kept_alone(source, &instances, &masters);
+    kept_alone(source, &masters);
     streams_are_disjoint(source, &instances, &masters);
     let domains = domains(&fields, &mut names.domains, &instances);
     let processes = things(&fields, "process", &mut names.processes, |fields, name| {
@@ -525,20 +525,13 @@ fn keep(fields: &Fields<'_>, names: &[String], memories: &[Memory]) -> Option<us
     Some(index)
 }
 
-/// What firmware leaves working neither waits nor keeps translations.
-fn kept_alone(source: &Source<'_>, instances: &[Instance], masters: &[Master]) {
-    for master in masters.iter().filter(|it| it.keep.is_some()) {
-        let forced = instances.get(master.instance).is_some_and(|it| it.forced_stalls);
-        let waits = forced || master.stalls || master.ats.is_some();
-        if waits || master.substream_bits != 0 {
-            source.wrong_at(
-                master.places.of("keep"),
-                format!(
-                    "master \"{}\" is kept from firmware; leave out its substream-bits, stalls and ats",
-                    master.name
-                ),
-            );
-        }
+/// What firmware leaves working keeps no translations: nobody could be told to let it.
+fn kept_alone(source: &Source<'_>, masters: &[Master]) {
+    for master in masters.iter().filter(|it| it.keep.is_some() && it.ats.is_some()) {
+        source.wrong_at(
+            master.places.of("keep"),
+            format!("master \"{}\" is kept from firmware; leave out its ats", master.name),
+        );
     }
 }
 

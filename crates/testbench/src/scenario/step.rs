@@ -249,14 +249,14 @@ impl Reader<'_> {
         Some(Action::Readmit { master: self.keeping(fields)? })
     }
 
-    /// A master that keeps translations, and asks for no pages.
+    /// A master that keeps translations.
     fn keeping(&self, fields: &Fields<'_>) -> Option<usize> {
         let master = self.master(fields)?;
         let it = self.scenario.masters.get(master)?;
-        if it.ats.is_some() && !it.pri {
+        if it.ats.is_some() {
             return Some(master);
         }
-        let message = format!("master \"{}\" needs ats = true, and no pri, for that", it.name);
+        let message = format!("master \"{}\" needs ats = true for that", it.name);
         fields.source.wrong_at(fields.places().of("master"), message);
         None
     }

@@ -6,7 +6,7 @@ use smmuv3::{PageGroup, PagesLost};
 use smmuv3_model::Observation;
 
 use super::Watch;
-use crate::oracle::Rule;
+use crate::oracle::{Granted, Rule};
 use crate::platform::TestPlatform;
 
 /// In the oracle's words.
@@ -21,10 +21,15 @@ impl Watch {
                 self.oracle.asked(instance, request, queued);
             }
             Observation::PageResponse { stream, index, automatic: false, expected, .. } => {
-                let waited = self.oracle.granted(instance, stream, index);
+                let granted = self.oracle.granted(instance, stream, index);
                 // Of a stream that nobody has, only the queue tells.
                 let known = self.oracle.master_of(instance, stream).is_some();
-                if !(if known { expected } else { waited }) {
+                let rightly = match granted {
+                    Granted::Waiting => expected || !known,
+                    Granted::InVain => true,
+                    Granted::Nobody => expected && known,
+                };
+                if !rightly {
                     let text = format!(
                         "instance {instance}: stream {stream:#x} got a response to group {index:#x} that \
                          it does not wait for"

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use smmuv3::page_request::Answer;
 use smmuv3::{PageGroup, PagesLost, Report, StreamId, Trace};
 use smmuv3_formats::register::Cr0Ack;
-use smmuv3_model::{Answered, Profile};
+use smmuv3_model::{Answered, Observation, Profile};
 use smmuv3_testbench::platform::{Observer, Point, TestPlatform, World};
 
 use crate::setup::{GPU, NIC, Setup, config};
@@ -325,6 +325,32 @@ fn a_device_that_was_reset_waits_for_nothing() {
     let told = Report::Quarantined { stream: StreamId(NIC) };
     assert!(!more && reports == [told], "{reports:?}");
     is_over(&setup, late, others);
+}
+
+/// Whoever has not heard of the reset answers in its course; with several command queues that is not in the one that the rest
+/// goes through. Once the device may ask again, it would take that for the answer to something else.
+#[test]
+fn an_answer_to_a_device_that_was_reset_does_not_come_when_it_works_again() {
+    for seed in 0..32 {
+        let change = |profile: Profile| profile.ecmdq(Some(3));
+        let setup = Setup::with(config(5, 6), seed, change);
+        setup.iommu.attach(&setup.nic, &setup.domain).unwrap();
+        setup.ask(NIC, None, 1);
+        let late = setup.group();
+        let mut model = setup.world.machine().model(0).unwrap();
+        model.endpoint_mut(NIC).unwrap().answers = smmuv3_model::Answers::Never;
+        drop(model);
+        setup.domain.invalidate_all().unwrap();
+        assert!(setup.nic.is_quarantined());
+        setup.world.machine().model(0).unwrap().reset_device(NIC);
+        setup.responses();
+        assert_eq!(late.respond(Answer::Success), Ok(true), "nobody has said that it was reset");
+        setup.iommu.readmit(&setup.nic).unwrap();
+        let consumed = setup.world.observations(0).unwrap();
+        let answer = |it: &Observation| matches!(it, Observation::PageResponse { .. });
+        assert_eq!(consumed.iter().filter(|it| answer(it)).count(), 1, "{seed}");
+        assert!(setup.responses().is_empty(), "{seed}");
+    }
 }
 
 /// A suspend that failed could not switch it on again. Its entry still has EATS, so the SMMU takes what it asks for.

@@ -25,12 +25,8 @@ pub(super) fn kept(scenario: Scenario) -> Scenario {
     let all_banked = scenario.asid_policy == AsidPolicy::Banked && scenario.banks.is_none();
     for index in 0..scenario.masters.len() {
         let instance = scenario.instances.get(scenario.masters[index].instance);
-        if all_banked && instance.is_some_and(|it| !it.stage_1) {
-            continue;
-        }
-        let waits = scenario.stalls(index) || scenario.masters[index].ats.is_some();
-        let plain = !waits && scenario.masters[index].substream_bits == 0;
-        if !plain || rng.u8(..) < 64 {
+        let banked = all_banked && instance.is_some_and(|it| !it.stage_1);
+        if scenario.masters[index].ats.is_some() || banked || rng.u8(..) < 64 {
             continue;
         }
         let number = scenario.memories.len() as u64;

@@ -17,7 +17,6 @@ pub(super) fn asked(scenario: Scenario) -> Scenario {
     }
     for master in &mut scenario.masters {
         let there = scenario.instances.get(master.instance).is_some_and(|it| it.pri);
-        // The rest can fall silent.
         master.pri = master.ats.is_some() && there && rng.u8(..) < 144;
         master.response_pasid = master.pri && rng.bool();
     }
