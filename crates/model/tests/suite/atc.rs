@@ -217,6 +217,7 @@ fn a_device_that_never_answers_stops_the_queue_at_the_sync_once() {
     assert_eq!(machine.smmu.read32(GERROR), 1);
     let seen = machine.smmu.observations();
     assert!(!seen.iter().any(|seen| matches!(seen, Observation::SyncCompleted { .. })));
+    assert!(seen.contains(&Observation::Unanswered { stream: SID }));
     machine.smmu.write32(GERRORN, 1);
     machine.smmu.run(usize::MAX);
     let seen = machine.smmu.observations();

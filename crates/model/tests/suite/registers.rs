@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Registers: access rules, handshakes, guards (§2).
 
-use smmuv3_model::{Misuse, Profile};
+use smmuv3_model::{Misuse, Observation, Profile};
 
 use crate::machine::*;
 
@@ -92,6 +92,19 @@ fn cr0_is_acknowledged_field_by_field_and_not_before_its_time() {
     }
     assert!(orders.iter().any(|seen| seen.contains(&0b0100)), "{orders:?}");
     assert!(orders.iter().any(|seen| seen.contains(&0b1000)), "{orders:?}");
+}
+
+#[test]
+fn that_the_event_queue_is_off_is_seen_once_it_is_acknowledged() {
+    let mut profile = quiet();
+    profile.ack_delay = 8;
+    let mut machine = Machine::new(profile, 1);
+    machine.smmu.observations();
+    machine.smmu.write32(CR0, 0b1001);
+    while machine.smmu.read32(CR0ACK) != 0b1001 {
+        assert_eq!(machine.smmu.observations(), []);
+    }
+    assert_eq!(machine.smmu.observations(), [Observation::EventQueueOff]);
 }
 
 #[test]

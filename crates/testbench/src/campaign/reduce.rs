@@ -488,4 +488,16 @@ mod tests {
         let (same, operations) = plainer(scenario, operations, &mut |_| false);
         assert_eq!((same.to_toml(), operations.len()), (before, 2));
     }
+
+    #[test]
+    fn instances_that_were_made_plainer_can_be_written_and_read() {
+        for seed in 0..200 {
+            let mut plainer = Scenario { pasids: 0, ..crate::campaign::scenario(seed, 1) };
+            plainer.instances.iter_mut().for_each(|it| USUAL.iter().for_each(|usual| usual(it)));
+            (plainer.masters, plainer.domains, plainer.processes) = Default::default();
+            (plainer.memories, plainer.steps) = Default::default();
+            let text = plainer.to_toml();
+            Scenario::parse(&text, "plainer").unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        }
+    }
 }
