@@ -337,6 +337,7 @@ impl Lane {
     }
 
     /// What the SMMU is known to have consumed.
+    #[cfg(feature = "alloc")]
     #[inline]
     pub(super) fn consumed(&self) -> u64 {
         self.tickets.consumed()
