@@ -572,9 +572,13 @@ impl Bench {
                 |user: User| oracle.streams(user.master).0 == index && !lost.contains(&user.master);
             let used: Vec<(User, Use)> = oracle.users().filter(|(user, _)| stays(*user)).collect();
             let waits = |(user, use_): &(User, Use)| {
-                // Split-stage ATS is on over guests alone, which end with their kernel.
-                let master = self.scenario.masters.get(user.master);
-                let ats = master.is_some_and(|it| it.ats == AtsMode::Full);
+                // Split-stage ATS is on over guests alone, and all guests here ask for it.
+                let over_guest = || oracle.space(*use_).is_some_and(|it| oracle.over(it).is_some());
+                let ats = match self.scenario.masters.get(user.master).map(|it| it.ats) {
+                    None | Some(AtsMode::Off) => false,
+                    Some(AtsMode::Full) => true,
+                    Some(AtsMode::Split) => over_guest(),
+                };
                 *use_ != Use::Identity && (ats || self.scenario.stalls(user.master))
             };
             let chosen = |(_, use_): &(User, Use)| {

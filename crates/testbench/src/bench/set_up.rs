@@ -250,7 +250,9 @@ impl Bench {
             // A change of bank is one of the entry, and of the context.
             let stalls = master.stalls || instance.is_some_and(|it| it.forced_stalls);
             if bits == 0 && !stalls && !banked {
-                self.watch().oracle.changes_without_a_hit(index);
+                let types = master.overrides;
+                let overridden = types.memory.is_some() || types.sharing.is_some();
+                self.watch().oracle.changes_without_a_hit(index, overridden);
             }
             for stream in &master.streams {
                 self.watch().watch_stream(&self.world, master.instance, *stream);

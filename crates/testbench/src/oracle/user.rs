@@ -105,6 +105,8 @@ pub(super) struct MasterState {
     pub(super) split: bool,
     /// It goes from one thing to another without a moment in between, where no stage 2 is part of that.
     pub(super) hitless: bool,
+    /// Types of its accesses are others where nothing translates than where stage 2 does: that is another word of an entry.
+    pub(super) overridden: bool,
     /// It goes on as a kernel before this one left it, all its substreams together.
     pub(super) kept: bool,
     /// Bits of the PASIDs that responses to its page requests can carry, where they do.
@@ -166,6 +168,7 @@ impl Oracle {
             was_mute: false,
             split: false,
             hitless: false,
+            overridden: false,
             kept: false,
             response_bits: None,
         });
@@ -348,10 +351,11 @@ impl Oracle {
     }
 
     /// No access of `master` that is permitted before a change and after it is refused meanwhile, unless it goes from one
-    /// translation to another, and one of these has a stage 2.
-    pub fn changes_without_a_hit(&mut self, master: usize) {
+    /// translation to another, and one of these has a stage 2; or, where it is `overridden` what types accesses have that
+    /// nothing translates, between those and a stage 2, which looks at the same word.
+    pub fn changes_without_a_hit(&mut self, master: usize, overridden: bool) {
         if let Some(state) = self.masters.get_mut(master) {
-            state.hitless = true;
+            (state.hitless, state.overridden) = (true, overridden);
         }
     }
 
@@ -368,10 +372,9 @@ impl Oracle {
         let spaces = used.map(|used| self.space(used));
         let guest = |space| self.over(space).is_some();
         let stage_2 = |space| self.shape(space).stage_2;
-        let in_steps = match spaces {
-            [Some(before), Some(after)] => [before, after].into_iter().any(stage_2),
-            _ => false,
-        };
+        let both = spaces.iter().all(Option::is_some);
+        let typed = master.overridden && used.contains(&Use::Identity);
+        let in_steps = (both || typed) && spaces.into_iter().flatten().any(stage_2);
         let of_guests = spaces.into_iter().flatten().any(guest);
         let fine = !in_steps && !of_guests && used.into_iter().all(passes);
         master.hitless && substream.is_none() && fine
