@@ -226,12 +226,12 @@ impl Bench {
         self.world.set_observer(None);
         let mut next = self.successor()?;
         next.world.trace(Trace::begin);
-        let done = next.take_over(lost)?;
+        let (text, acted) = next.take_over(lost)?;
         next.world.trace(|trace| trace.end("hand-over", "call", &Args::new()));
         let next = Arc::new(next);
         next.world.set_observer(Some(next.clone() as Arc<dyn Observer>));
         next.look(|watch| watch.collect(&next.world));
-        Ok((Some(next), outcome(done)))
+        Ok((Some(next), Done { acted, ..outcome(text) }))
     }
 
     /// Ends the adoption of an instance. It is refused as long as a master goes on as it was left.
@@ -326,7 +326,8 @@ impl Bench {
         })
     }
 
-    fn take_over(&mut self, lost: &[usize]) -> Result<String, BenchError> {
+    /// What came of each instance, and whether any goes on.
+    fn take_over(&mut self, lost: &[usize]) -> Result<(String, bool), BenchError> {
         let scenario = self.scenario.clone();
         let instances = 0..scenario.instances.len();
         let fears: Vec<Fears> = instances.clone().map(|index| self.fears(index, lost)).collect();
@@ -443,7 +444,7 @@ impl Bench {
                 watch.oracle.accuse(Rule::R0, format_args!("instance {index}: {text}"))
             });
         }
-        Ok(said.join("; "))
+        Ok((said.join("; "), adopted.contains(&true)))
     }
 
     fn new_masters(&mut self, scenario: &Scenario) -> Result<(), BenchError> {
