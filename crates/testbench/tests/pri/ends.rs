@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use smmuv3::page_request::Answer;
-use smmuv3::{PageGroup, PagesLost, Report, StreamId, Trace};
+use smmuv3::{PageGroup, PagesLost, Platform, Report, StreamId, Trace};
+use smmuv3_formats::Opcode;
 use smmuv3_formats::register::Cr0Ack;
 use smmuv3_model::{Answered, Observation, Profile};
 use smmuv3_testbench::platform::{Observer, Point, TestPlatform, World};
@@ -343,12 +344,24 @@ fn an_answer_to_a_device_that_was_reset_does_not_come_when_it_works_again() {
         setup.domain.invalidate_all().unwrap();
         assert!(setup.nic.is_quarantined());
         setup.world.machine().model(0).unwrap().reset_device(NIC);
+        // Calls go on from one CPU to another, each with a queue of its own: from another one each time.
+        (0..seed).for_each(|_| TestPlatform(setup.world.clone()).relax());
         setup.responses();
         assert_eq!(late.respond(Answer::Success), Ok(true), "nobody has said that it was reset");
         setup.iommu.readmit(&setup.nic).unwrap();
         let consumed = setup.world.observations(0).unwrap();
-        let answer = |it: &Observation| matches!(it, Observation::PageResponse { .. });
-        assert_eq!(consumed.iter().filter(|it| answer(it)).count(), 1, "{seed}");
+        let answer = consumed.iter().enumerate().find_map(|(at, it)| match it {
+            Observation::Command { command, queue, .. }
+                if command.opcode() == Some(Opcode::PriResp) =>
+            {
+                Some((at, *queue))
+            }
+            _ => None,
+        });
+        let (at, queue) = answer.expect("it has returned");
+        // Not by chance.
+        let waited = |it: &Observation| matches!(it, Observation::SyncCompleted { queue: of, .. } if *of == queue);
+        assert!(consumed.iter().skip(at).any(waited), "{seed}");
         assert!(setup.responses().is_empty(), "{seed}");
     }
 }
