@@ -15,8 +15,7 @@ use smmuv3_formats::{Cd, Command, EventRecord, Ste, StreamId, legality};
 
 /// What is changed of the registers of an SMMU that has everything, and of what is offered; of the stage 2; the guest's
 /// entry, context, commands; an event; limits.
-type Input =
-    ([u32; 6], [u32; 6], [u64; 8], [u64; 8], [u64; 8], [[u64; 2]; 6], [u64; 4], u8, bool);
+type Input = ([u32; 6], [u32; 6], [u64; 8], [u64; 8], [u64; 8], [[u64; 2]; 6], [u64; 4], u8, bool);
 
 const STREAMS: [Assignment; 3] = [
     Assignment { guest: StreamId(0x10), host: StreamId(0x4_0001), ats: true },

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 use smmuv3_testbench::campaign::Summary;
-use smmuv3_testbench::coverage::{Exception, FEATURES, Never, Pairs, VERBS};
+use smmuv3_testbench::coverage::{FEATURES, Pairs, VERBS};
 
 use super::table::{Column, table};
 use super::text::{BAD, BOLD, DIM, DOT, GOOD, clean, count, number, paint};
@@ -136,7 +136,6 @@ pub fn render(outcome: &Outcome, columns: usize) -> String {
         if !pairs.is_empty() {
             lines.extend(pairs);
             lines.extend(row(CANNOT, "a pair that cannot be", columns));
-            lines.extend(row(NOT_FOLLOWED, NOT_FOLLOWED_TEXT, columns));
         }
     }
     for (finding, file) in tried.findings.iter().zip(&outcome.files) {
@@ -170,14 +169,8 @@ pub fn render(outcome: &Outcome, columns: usize) -> String {
 
 /// What stands for a pair that cannot be.
 const CANNOT: &str = "-";
-/// What stands for one that the testbench does not do.
-const NOT_FOLLOWED: &str = "*";
-/// And what that means.
-const NOT_FOLLOWED_TEXT: &str =
-    "a pair that can be, and that the testbench does not follow: nothing is shown about it here";
-
 /// How often operations were done with features: a row for each feature that took part at all. Those that never came are
-/// 0; those that are never done have a sign.
+/// 0; those that cannot be have a sign.
 fn pairs(pairs: &Pairs) -> Vec<String> {
     let mut columns = vec![Column::left("feature")];
     columns.extend(VERBS.iter().map(|verb| Column::right(*verb)));
@@ -186,12 +179,7 @@ fn pairs(pairs: &Pairs) -> Vec<String> {
     table(
         &columns,
         rows.map(|(row, feature)| {
-            let never = |verb| match Exception::of(feature.name, verb).map(|it| it.never) {
-                Some(Never::NotFollowed) => NOT_FOLLOWED.to_owned(),
-                Some(Never::Cannot) | None => CANNOT.to_owned(),
-            };
-            let cells = counts(row).zip(VERBS);
-            let cells = cells.map(|(cell, verb)| cell.map_or_else(|| never(verb), number));
+            let cells = counts(row).map(|cell| cell.map_or_else(|| CANNOT.to_owned(), number));
             std::iter::once(feature.name.to_owned()).chain(cells).collect()
         }),
     )

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Features and operations that never come together in random steps: since they cannot, or since the testbench does not
-//! do it.
+//! Features and operations that never come together, in random steps or otherwise, since they cannot: there is no such
+//! thing, or the driver refuses it.
 
 /// Features, operations that are never done with them, and why.
 #[derive(Clone, Copy, Debug)]
@@ -9,25 +9,12 @@ pub struct Exception {
     pub features: &'static [&'static str],
     /// Any of these.
     pub operations: &'static [&'static str],
-    /// Which kind of exception it is.
-    pub never: Never,
     /// Why.
     pub reason: &'static str,
 }
 
-/// What an operation that is never done with a feature says of the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Never {
-    /// Nothing: there is no such thing, or the driver refuses it.
-    Cannot,
-    /// That it is not shown to work: there is such a thing, but the testbench draws none, since the oracle does not follow
-    /// it.
-    NotFollowed,
-}
-
 impl Exception {
-    /// That of a feature and an operation, by their names, if they are one. What cannot be comes before what is not
-    /// followed.
+    /// That of a feature and an operation, by their names, if they are one.
     pub fn of(feature: &str, operation: &str) -> Option<&'static Self> {
         EXCEPTIONS
             .iter()
@@ -40,19 +27,10 @@ const fn cannot(
     operations: &'static [&'static str],
     reason: &'static str,
 ) -> Exception {
-    Exception { features, operations, never: Never::Cannot, reason }
+    Exception { features, operations, reason }
 }
 
-#[allow(dead_code, reason = "nothing is left out now")]
-const fn not_followed(
-    features: &'static [&'static str],
-    operations: &'static [&'static str],
-    reason: &'static str,
-) -> Exception {
-    Exception { features, operations, never: Never::NotFollowed, reason }
-}
-
-/// All of them: first what cannot be.
+/// All of them.
 pub const EXCEPTIONS: &[Exception] = &[
     cannot(&["process"], &["attach"], "a process is bound"),
     cannot(&["process"], &["attach PASID", "detach PASID"], "a process brings its own"),
