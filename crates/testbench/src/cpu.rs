@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The CPUs' ASIDs: which one each process has, and whether it is pinned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The first ASID that is given to a process whose scenario does not say one: more than 8 bits where CPUs have
 /// more.
@@ -15,20 +15,27 @@ pub struct Cpu {
     /// Of each process that was started: its ASID, if it can be pinned, and how often it is.
     processes: BTreeMap<u64, (Option<u16>, usize)>,
     next: u16,
+    /// The first and the last that are given to processes whose scenario does not say one.
+    given: (u16, u16),
+    /// Those that scenarios say.
+    chosen: BTreeSet<u16>,
     /// Pins that were given back without having been taken.
     wrong: usize,
 }
 
 impl Default for Cpu {
     fn default() -> Self {
-        Self { processes: BTreeMap::new(), next: FIRST_WIDE, wrong: 0 }
+        let given = (FIRST_WIDE, u16::MAX);
+        let (processes, chosen) = (BTreeMap::new(), BTreeSet::new());
+        Self { processes, next: FIRST_WIDE, given, chosen, wrong: 0 }
     }
 }
 
 impl Cpu {
     /// CPUs whose ASIDs have so many bits.
     pub fn set_bits(&mut self, bits: u32) {
-        self.next = if bits > 8 { FIRST_WIDE } else { FIRST_NARROW };
+        self.given = if bits > 8 { (FIRST_WIDE, u16::MAX) } else { (FIRST_NARROW, 0xff) };
+        self.next = self.given.0;
     }
 
     /// Another kernel begins, which knows of no process.
@@ -42,16 +49,29 @@ impl Cpu {
     pub fn start(&mut self, asid: Option<u16>) -> (u64, Option<u16>) {
         let asid = match asid {
             Some(0) => None,
-            Some(asid) => Some(asid),
-            None => {
-                // A run has a few hundred.
-                self.next = self.next.wrapping_add(1);
-                Some(self.next - 1)
+            Some(asid) => {
+                self.chosen.insert(asid);
+                Some(asid)
             }
+            None => Some(self.any()),
         };
         let cookie = self.processes.len() as u64 + 1;
         self.processes.insert(cookie, (asid, 0));
         (cookie, asid)
+    }
+
+    /// The next that no process has pinned, and no scenario says: a long run has more processes than there are numbers.
+    fn any(&mut self) -> u16 {
+        let (first, last) = self.given;
+        loop {
+            let asid = self.next;
+            self.next = if asid >= last { first } else { asid + 1 };
+            let pinned = |(own, pins): &(Option<u16>, usize)| *own == Some(asid) && *pins > 0;
+            // There are many more than a scenario has processes.
+            if !self.chosen.contains(&asid) && !self.processes.values().any(pinned) {
+                return asid;
+            }
+        }
     }
 
     /// The ASID of a process, which it keeps until it is unpinned.
@@ -95,5 +115,18 @@ mod tests {
         assert_eq!(cpu.left(), (1, 2));
         cpu.restart(8);
         assert_eq!((cpu.left(), cpu.start(None)), ((0, 0), (1, Some(0x40))));
+    }
+
+    #[test]
+    fn numbers_that_are_pinned_or_chosen_are_not_given_again() {
+        let mut cpu = Cpu::default();
+        cpu.set_bits(8);
+        cpu.start(Some(245));
+        let (first, asid) = cpu.start(None);
+        assert_eq!((cpu.pin(first), asid), (Some(0x40), Some(0x40)));
+        for _ in 0..1000 {
+            let (_, asid) = cpu.start(None);
+            assert!(asid.is_some_and(|asid| (0x41..=0xff).contains(&asid) && asid != 245));
+        }
     }
 }
