@@ -21,7 +21,10 @@ use smmuv3_testbench::qemu::{
 use smmuv3_testbench::ram::Ram;
 
 const CR0: u32 = 0x20;
+const SMMUEN: u32 = 1;
 const CMDQEN: u32 = 1 << 3;
+const STRTAB_BASE: u32 = 0x80;
+const STRTAB_BASE_CFG: u32 = 0x88;
 const GBPA: u32 = 0x44;
 const GBPA_ABORT: u32 = 1 << 20;
 const GBPA_UPDATE: u32 = 1 << 31;
@@ -140,6 +143,38 @@ fn power_goes_and_comes_back() {
         }
     }
     qemu.health().unwrap();
+}
+
+/// Where it was of two levels before, the linear table is read as level-1 descriptors, and the stream has no entry.
+#[test]
+fn a_linear_stream_table_after_one_of_two_levels() {
+    let Some(binary) = usable_11() else { return };
+    let version = qemu::version(&binary).unwrap();
+    for before in [false, true] {
+        let qemu = Qemu::start(config(binary.clone())).unwrap();
+        let (smmu, ram) = (qemu.mmio(0).unwrap(), qemu.ram());
+        // An entry that lets stream 0x900 pass (§5.2): V, Config = 4; SHCFG as it comes.
+        let table = RAM_BASE + (1 << 20);
+        ram.write64(table + 0x900 * 64, 0x9).unwrap();
+        ram.write64(table + 0x900 * 64 + 8, 1 << 44).unwrap();
+        let linear = 12;
+        if before {
+            // FMT [17:16], SPLIT [10:6] (§2.5).
+            smmu.write32(STRTAB_BASE_CFG, 1 << 16 | 8 << 6 | linear).unwrap();
+        }
+        smmu.write64(STRTAB_BASE, table).unwrap();
+        smmu.write32(STRTAB_BASE_CFG, linear).unwrap();
+        smmu.write32(CR0, SMMUEN).unwrap();
+        qemu.write(0, RAM_BASE, &[0xab; 8]).unwrap();
+        let reached = ram.read64(RAM_BASE) != Some(0);
+        assert_eq!(reached, !(before && deviation::STICKY_LEVELS.holds(version)), "{before}");
+        qemu.power_cycle().unwrap();
+        smmu.write64(STRTAB_BASE, table).unwrap();
+        smmu.write32(STRTAB_BASE_CFG, linear).unwrap();
+        smmu.write32(CR0, SMMUEN).unwrap();
+        qemu.write(0, RAM_BASE, &[0xcd; 8]).unwrap();
+        assert_eq!(bytes(ram, RAM_BASE, 8), [0xcd; 8], "after a reset it is linear");
+    }
 }
 
 #[test]

@@ -62,6 +62,10 @@ macro_rules! deviations {
 }
 
 deviations! {
+    /// Two levels for ever.
+    STICKY_LEVELS: "sticky-levels", "2.5", "with FMT = 0 the stream table is linear, whatever it was before",
+        "once it has been of two levels, it is so until reset", &[(11, 1)],
+        "crates/testbench/tests/qemu.rs";
     /// The overflow flag of the event queue.
     OVERFLOW_ABORTS: "overflow-aborts", "3.3", "an event that finds the queue full toggles OVFLG",
         "it is dropped with GERROR.EVENTQ_ABT_ERR, and OVFLG stays", &[(10, 0), (11, 1)],
