@@ -251,15 +251,16 @@ impl Step {
 fn complaints_of(lines: &[&str]) -> Vec<String> {
     /// How many lines explain one that says that something is wrong.
     const BEHIND: usize = 5;
-    let complains = |line: &str| {
-        line.starts_with("error")
-            || line.contains(" panicked at ")
-            || line.starts_with("test ") && line.ends_with("FAILED")
-    };
+    let failed = |line: &str| line.starts_with("test ") && line.ends_with("FAILED");
+    let complains = |line: &str| line.starts_with("error") || line.contains(" panicked at ");
     let mut found: Vec<String> = Vec::new();
     let mut behind = 0;
     for line in lines {
-        behind = if complains(line) { BEHIND + 1 } else { behind };
+        behind = match (complains(line), failed(line)) {
+            (true, _) => BEHIND + 1,
+            (false, true) => behind.max(1),
+            (false, false) => behind,
+        };
         if behind > 0 && !line.trim().is_empty() {
             found.push((*line).to_owned());
         }
@@ -323,6 +324,8 @@ mod tests {
         let lines: Vec<&str> = log.lines().collect();
         let found = complaints_of(&lines);
         assert_eq!(found, ["error: linking failed", "  = note: no space", "a", "b", "c"]);
+        let tests = ["test a ... ok", "test b ... FAILED", "test c ... ok"];
+        assert_eq!(complaints_of(&tests), ["test b ... FAILED"]);
         let many = vec!["error: again"; 3 * COMPLAINTS];
         assert_eq!(complaints_of(&many).len(), COMPLAINTS);
         assert_eq!(complaints_of(&["one", "two"]), ["one", "two"]);
