@@ -10,7 +10,7 @@ use smmuv3_model::Model;
 use crate::caches::SmmuMemory;
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
 use crate::qemu::{
-    DeviceKind, Qemu, QemuConfig, QemuError, QemuInstance, QemuMaster, QemuMmio, Stage,
+    DeviceKind, Interrupts, Qemu, QemuConfig, QemuError, QemuInstance, QemuMaster, QemuMmio, Stage,
 };
 use crate::ram::Ram;
 use crate::scenario::{Device, Scenario};
@@ -62,6 +62,14 @@ impl QemuMachine {
             (0..qemu.instances()).map(|index| qemu.mmio(index)).collect::<Result<_, _>>()?;
         let ram = qemu.ram().clone();
         Ok(Self { qemu, registers, ram })
+    }
+
+    /// How often an SMMU has raised its wires so far.
+    ///
+    /// # Errors
+    /// There is no such SMMU.
+    pub fn interrupts(&self, instance: usize) -> Result<Interrupts, QemuError> {
+        self.qemu.interrupts(instance)
     }
 
     /// The number of QEMU's process.

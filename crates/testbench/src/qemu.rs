@@ -21,6 +21,7 @@ pub mod deviation;
 mod device;
 mod edu;
 mod error;
+mod interrupts;
 mod mmio;
 mod pci;
 mod process;
@@ -33,6 +34,7 @@ mod trace;
 pub use binary::{VARIABLE, Version, find, version};
 pub use device::{Capabilities, DeviceKind, DmaStatus};
 pub use error::QemuError;
+pub use interrupts::Interrupts;
 pub use mmio::QemuMmio;
 pub use topology::{QemuInstance, QemuMaster, Stage, TopologyError};
 pub use trace::TranslationCounts;
@@ -104,6 +106,8 @@ pub struct Qemu {
     staging: Ram,
     clock: Clock,
     instances: Vec<u64>,
+    /// Where each instance's wires end; `None` where nothing is known of an interrupt controller.
+    wires: Option<Vec<u32>>,
     masters: Vec<MasterPlan>,
 }
 
@@ -211,13 +215,17 @@ impl Qemu {
         let process =
             Process::spawn(command, inherited).map_err(|error| system("starting QEMU", &error))?;
         let mut qtest = Qtest::new(ours, process, config.deadline)?;
-        let monitor = Qmp::new(monitor, config.deadline)
+        let mut monitor = Qmp::new(monitor, config.deadline)
             .map_err(|error| system("setting the deadline of QEMU's socket", &error))?;
         // Answered when the machine is complete and has been reset.
         qtest.readl(RAM_BASE)?;
         // QEMU has put a device tree there.
         ram.clear()?;
         pci::bring_up(&mut qtest, &plan.masters)?;
+        let controller = monitor.interrupt_controller(&mut qtest)?;
+        if let Some(controller) = &controller {
+            qtest.intercept_inputs(controller)?;
+        }
         let process_id = qtest.process_id();
         let shared = Arc::new(Shared(Mutex::new(Inner { qtest, monitor, log, first_error: None })));
         Ok(Self {
@@ -228,6 +236,7 @@ impl Qemu {
             staging,
             clock,
             instances: plan.instances.clone(),
+            wires: controller.map(|_| plan.wires.clone()),
             masters: plan.masters.clone(),
         })
     }
@@ -271,6 +280,18 @@ impl Qemu {
         let base =
             *self.instances.get(instance).ok_or(QemuError::NoInstance { instance, count })?;
         Ok(QemuMmio { shared: Arc::clone(&self.shared), instance, base })
+    }
+
+    /// How often an SMMU has raised its wires so far.
+    ///
+    /// # Errors
+    /// [`QemuError::NoInstance`], or [`QemuError::Lacks`] where QEMU's interrupt controller is none that is known.
+    pub fn interrupts(&self, instance: usize) -> Result<Interrupts, QemuError> {
+        let lacks = QemuError::Lacks { version: self.version, what: "known interrupt controller" };
+        let wires = self.wires.as_ref().ok_or(lacks)?;
+        let count = wires.len();
+        let first = *wires.get(instance).ok_or(QemuError::NoInstance { instance, count })?;
+        Ok(Interrupts::raised(&self.shared.lock().qtest, first))
     }
 
     /// What a master can do.

@@ -15,8 +15,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use smmuv3_testbench::qemu::testdev::{self, TestdevResult};
 use smmuv3_testbench::qemu::{
-    self, DeviceKind, DmaStatus, Qemu, QemuConfig, QemuError, QemuInstance, QemuMaster, QemuMmio,
-    RAM_BASE, Stage, TopologyError, TranslationCounts, Version, deviation,
+    self, DeviceKind, DmaStatus, Interrupts, Qemu, QemuConfig, QemuError, QemuInstance, QemuMaster,
+    QemuMmio, RAM_BASE, Stage, TopologyError, TranslationCounts, Version, deviation,
 };
 use smmuv3_testbench::ram::Ram;
 
@@ -271,6 +271,43 @@ fn two_instances_are_distinct() {
     assert_eq!(bytes(qemu.ram(), RAM_BASE, 4), [0; 4]);
     assert_eq!(bytes(qemu.ram(), RAM_BASE + 0x100, 4), b"data");
     assert_eq!(bytes(qemu.ram(), RAM_BASE + 0x200, 4), [0; 4]);
+}
+
+/// The wires are those of the SMMU that is asked, and each is what it is said to be (§2.4): GERROR for a command without a meaning,
+/// and a CMD_SYNC's where it asks for an interrupt.
+#[test]
+fn wires_are_raised_and_each_is_its_own_smmus() {
+    const IRQ_CTRL: u32 = 0x50;
+    let Some((binary, version)) = usable() else { return };
+    let count = if version.has_several_instances() { 16 } else { 1 };
+    let instances = vec![QemuInstance { stage: Stage::Nested }; count];
+    let qemu = Qemu::start(QemuConfig { instances, ..config(binary) }).unwrap();
+    let seen = || Vec::from_iter((0..count).map(|instance| qemu.interrupts(instance).unwrap()));
+    let mut expected = vec![Interrupts::default(); count];
+    for (instance, at) in [0, count / 2, count - 1].map(|instance| (instance, COMMANDS)) {
+        let smmu = qemu.mmio(instance).unwrap();
+        // CMD_SYNC with CS = 1, and an opcode without a meaning.
+        [0x1046, 0, 0x7f, 0].into_iter().zip(0..).for_each(|(word, index)| {
+            qemu.ram().write64(at + 8 * index, word).unwrap();
+        });
+        smmu.write32(CR0, 0).unwrap();
+        smmu.write32(0x98, 0).unwrap();
+        smmu.write32(0x9c, 0).unwrap();
+        smmu.write64(0x90, at | 5).unwrap();
+        smmu.write32(IRQ_CTRL, 1).unwrap();
+        smmu.write32(CR0, CMDQEN).unwrap();
+        assert_eq!(seen(), expected);
+        smmu.write32(0x98, 1).unwrap();
+        expected[instance].sync += 1;
+        assert_eq!(seen(), expected);
+        smmu.write32(0x98, 2).unwrap();
+        expected[instance].error += 1;
+        assert_eq!(seen(), expected);
+        // Acknowledged, for the next turn where there is one SMMU: it tries the command again, which is legal now.
+        qemu.ram().write64(at + 16, 0x30).unwrap();
+        smmu.write32(0x64, smmu.read32(0x60).unwrap()).unwrap();
+    }
+    assert!(matches!(qemu.interrupts(count), Err(QemuError::NoInstance { .. })));
 }
 
 #[test]

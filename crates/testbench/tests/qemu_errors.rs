@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Errors of an SMMU on QEMU: commands that it refuses, and events for which there is no room.
+//! Errors of an SMMU on QEMU: commands that it refuses, events for which there is no room, and the wires that tell of both.
 
 mod common;
 
 use std::sync::Arc;
 
 use smmuv3::{
-    Config, Domain, DomainConfig, Failure, InstanceConfig, Interrupt, Iommu, Lost, Master,
-    MasterConfig, Report, Smmu, StreamId,
+    Completion, Config, Domain, DomainConfig, Failure, InstanceConfig, Interrupt, Iommu, Lost,
+    Master, MasterConfig, Report, Smmu, StreamId,
 };
 use smmuv3_formats::command::{CfgiSte, TlbiNhAsid};
 use smmuv3_formats::register::{Gerror, Gerrorn};
@@ -15,7 +15,7 @@ use smmuv3_formats::{Command, EventId};
 use smmuv3_testbench::machine::{Dma, Machine};
 use smmuv3_testbench::machine_qemu::QemuMachine;
 use smmuv3_testbench::platform::{TestPlatform, World};
-use smmuv3_testbench::qemu::{self, Version, deviation};
+use smmuv3_testbench::qemu::{self, Interrupts, Version, deviation};
 
 const SCENARIO: &str = r#"
 name = "errors"
@@ -46,6 +46,10 @@ struct Setup {
 }
 
 fn set_up() -> Option<Setup> {
+    set_up_with(|_| ())
+}
+
+fn set_up_with(change: impl FnOnce(&mut InstanceConfig)) -> Option<Setup> {
     let binary = common::any_qemu_or_skip()?;
     let version = qemu::version(&binary).unwrap();
     let machine = QemuMachine::start(&common::parse(SCENARIO), binary);
@@ -54,6 +58,7 @@ fn set_up() -> Option<Setup> {
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
     let mut config = InstanceConfig::named("smmu");
     config.event_queue_log2 = 2;
+    change(&mut config);
     let smmu = common::enable(&iommu, &world, 0, config);
     let master = iommu.add_master(&smmu, &[StreamId(0x900)], MasterConfig::default()).unwrap();
     let domain = iommu.create_domain(DomainConfig::default()).unwrap();
@@ -63,10 +68,19 @@ fn set_up() -> Option<Setup> {
 
 impl Setup {
     fn reports(&self) -> Vec<Report<TestPlatform>> {
+        self.reports_of(Interrupt::Any)
+    }
+
+    /// What a handler reports that is called for one wire.
+    fn reports_of(&self, which: Interrupt) -> Vec<Report<TestPlatform>> {
         let mut reports = Vec::new();
         let mut sink = |report| reports.push(report);
-        while self.iommu.handle_interrupt(&self.smmu, Interrupt::Any, 64, &mut sink) {}
+        while self.iommu.handle_interrupt(&self.smmu, which, 64, &mut sink) {}
         reports
+    }
+
+    fn interrupts(&self) -> Interrupts {
+        self.machine.interrupts(0).unwrap()
     }
 
     fn active_errors(&self) -> u32 {
@@ -163,4 +177,51 @@ fn events_that_find_no_room_on_qemu_are_reported_as_lost_and_later_ones_come() {
         assert_eq!(setup.active_errors(), 0);
     }
     setup.machine.health().unwrap();
+}
+
+/// Who looks only when a wire was raised, and only at what that tells of, misses nothing.
+#[test]
+fn events_and_errors_on_qemu_raise_their_wires_and_only_with_interrupts_on() {
+    let Some(setup) = set_up() else { return };
+    let mut expected = setup.interrupts();
+    assert_eq!(expected, Interrupts::default(), "taking it into use");
+    for turn in 1..4 {
+        setup.fault(turn);
+        expected.event += 1;
+        assert_eq!(setup.interrupts(), expected);
+        assert!(setup.reports_of(Interrupt::Error).is_empty());
+        let seen: Vec<_> = setup.reports_of(Interrupt::Events).iter().map(page).collect();
+        assert_eq!(seen, [Some(turn)]);
+    }
+    let (instance, platform) = (setup.smmu.instance(), setup.iommu.platform());
+    let illegal = Command([0x7f, 0]);
+    let queue = instance.commands();
+    let _ = queue.submit_unjudged(platform, instance.mmio(), &mut [illegal].into_iter()).unwrap();
+    expected.error += 1;
+    assert_eq!(setup.interrupts(), expected);
+    let error = Report::CommandError { command: illegal, code: ILL };
+    assert_eq!(setup.reports_of(Interrupt::Error), [error]);
+    assert!(setup.reports().is_empty(), "nothing is left");
+    assert_eq!(setup.interrupts(), expected);
+
+    let Some(setup) = set_up_with(|config| config.interrupts = false) else { return };
+    setup.fault(1);
+    assert_eq!(setup.interrupts(), Interrupts::default());
+    assert_eq!(setup.reports().len(), 1);
+}
+
+/// As many as batches that are waited for; and none where the CPU asks the SMMU.
+#[test]
+fn completed_commands_on_qemu_raise_their_wire_where_they_are_to() {
+    for (completion, raises) in [(Completion::Interrupt, 1), (Completion::Poll, 0)] {
+        let Some(setup) = set_up_with(|config| config.completion = completion) else { return };
+        let (instance, platform) = (setup.smmu.instance(), setup.iommu.platform());
+        let before = setup.interrupts().sync;
+        assert_eq!(before > 0, raises > 0, "an attach waits for the SMMU");
+        for turn in 1..4 {
+            let legal = [TlbiNhAsid::new().with_asid(7).into()];
+            assert_eq!(instance.commands().carry_out(platform, instance.mmio(), legal), Ok(()));
+            assert_eq!(setup.interrupts().sync - before, turn * raises);
+        }
+    }
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! QEMU's monitor protocol: a JSON object a line, over a socket that the child inherited. For the one thing that qtest has
-//! no request for, a reset of the whole machine.
+//! QEMU's monitor protocol: a JSON object a line, over a socket that the child inherited. For what qtest has no requests
+//! for: a reset of the whole machine, and the names of its parts.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::error::QemuError;
 use super::process::End;
@@ -40,28 +40,56 @@ impl Qmp {
 
     /// Resets the machine, and waits until it has been. What goes wrong ends QEMU: `qtest` has its process.
     pub(super) fn reset(&mut self, qtest: &mut Qtest) -> Result<(), QemuError> {
-        if !self.greeted {
-            self.request(qtest, "qmp_capabilities", |line| line.get("return").is_some())?;
-            self.greeted = true;
-        }
-        self.request(qtest, "system_reset", |line| line["event"] == "RESET")
+        self.greet(qtest)?;
+        let reset = json!({"execute": "system_reset"});
+        self.request(qtest, &reset, |line| line["event"] == "RESET").map(drop)
     }
 
-    /// Gives the command `name` and reads until a line `is_last`.
+    /// The path of the interrupt controller in QEMU's tree of objects; `None` where none has such a type.
+    pub(super) fn interrupt_controller(
+        &mut self,
+        qtest: &mut Qtest,
+    ) -> Result<Option<String>, QemuError> {
+        self.greet(qtest)?;
+        for parent in ["/machine", "/machine/unattached"] {
+            let list = json!({"execute": "qom-list", "arguments": {"path": parent}});
+            let answer = self.request(qtest, &list, |line| line.get("return").is_some())?;
+            for child in answer["return"].as_array().into_iter().flatten() {
+                let is_one = ["child<arm_gic>", "child<arm-gicv3>"]
+                    .contains(&child["type"].as_str().unwrap_or(""));
+                if let (true, Some(name)) = (is_one, child["name"].as_str()) {
+                    return Ok(Some(format!("{parent}/{name}")));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Says that we understand it, before which it takes no commands.
+    fn greet(&mut self, qtest: &mut Qtest) -> Result<(), QemuError> {
+        if !self.greeted {
+            let hello = json!({"execute": "qmp_capabilities"});
+            self.request(qtest, &hello, |line| line.get("return").is_some())?;
+            self.greeted = true;
+        }
+        Ok(())
+    }
+
+    /// Gives a command and reads until a line `is_last`, which is returned.
     fn request(
         &mut self,
         qtest: &mut Qtest,
-        name: &str,
+        command: &Value,
         is_last: impl Fn(&Value) -> bool,
-    ) -> Result<(), QemuError> {
+    ) -> Result<Value, QemuError> {
         if let Some(failure) = qtest.failure() {
             return Err(failure.clone());
         }
-        let lost = match self.ask(name, is_last) {
-            Ok(()) => return Ok(()),
+        let lost = match self.ask(command, is_last) {
+            Ok(line) => return Ok(line),
             Err(lost) => lost,
         };
-        let (request, waited) = (name.to_owned(), self.deadline);
+        let (request, waited) = (command.to_string(), self.deadline);
         Err(qtest.fail(|End { status, last_words }| match lost {
             Lost::Silent => QemuError::Silent { request, waited, last_words },
             Lost::Ended => QemuError::Died { status, request, last_words },
@@ -69,8 +97,8 @@ impl Qmp {
         }))
     }
 
-    fn ask(&mut self, name: &str, is_last: impl Fn(&Value) -> bool) -> Result<(), Lost> {
-        let line = format!("{{\"execute\": \"{name}\"}}\n");
+    fn ask(&mut self, command: &Value, is_last: impl Fn(&Value) -> bool) -> Result<Value, Lost> {
+        let line = format!("{command}\n");
         self.socket.get_mut().write_all(line.as_bytes()).map_err(|_| Lost::Ended)?;
         let started = Instant::now();
         loop {
@@ -90,7 +118,7 @@ impl Qmp {
             // The greeting, other events, and what is returned for a command that ends with an event are passed over.
             match serde_json::from_str::<Value>(&line) {
                 Ok(value) if value.get("error").is_some() => return Err(Lost::Odd(line)),
-                Ok(value) if is_last(&value) => return Ok(()),
+                Ok(value) if is_last(&value) => return Ok(value),
                 Ok(_) => {}
                 Err(_) => return Err(Lost::Odd(line)),
             }

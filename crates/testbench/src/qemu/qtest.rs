@@ -2,6 +2,7 @@
 //! QEMU's qtest protocol: one line asks, one line answers, over a socket that the child inherited.
 
 use core::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ pub(super) struct Qtest {
     inbox: Vec<u8>,
     /// The request being made; kept to save an allocation.
     request: String,
+    /// How often each input of the device that is intercepted was raised.
+    raised: BTreeMap<u32, u64>,
 }
 
 impl Qtest {
@@ -38,8 +41,8 @@ impl Qtest {
                 reason: error.to_string(),
             })?;
         }
-        let (inbox, request) = (Vec::new(), String::new());
-        Ok(Self { socket, process, deadline, failure: None, inbox, request })
+        let (inbox, request, raised) = (Vec::new(), String::new(), BTreeMap::new());
+        Ok(Self { socket, process, deadline, failure: None, inbox, request, raised })
     }
 
     pub(super) fn process_id(&self) -> u32 {
@@ -77,6 +80,17 @@ impl Qtest {
         self.request(format_args!("clock_step {nanoseconds}")).map(drop)
     }
 
+    /// Reports from here on what raises an input of the device at `path` in QEMU's tree of objects, in place of letting the
+    /// device have it: once for a machine.
+    pub(super) fn intercept_inputs(&mut self, path: &str) -> Result<(), QemuError> {
+        self.request(format_args!("irq_intercept_in {path}")).map(drop)
+    }
+
+    /// How often `input` was raised, of the device that is intercepted.
+    pub(super) fn raised(&self, input: u32) -> u64 {
+        self.raised.get(&input).copied().unwrap_or(0)
+    }
+
     /// Makes one request and gives the number in the answer, 0 when there is none.
     fn request(&mut self, request: core::fmt::Arguments<'_>) -> Result<u64, QemuError> {
         if let Some(failure) = &self.failure {
@@ -109,8 +123,9 @@ impl Qtest {
             while let Some(end) = self.inbox.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = self.inbox.drain(..=end).collect();
                 let line = String::from_utf8_lossy(&line).trim().to_owned();
-                if !line.starts_with("IRQ ") {
-                    return Ok(line);
+                let Some(report) = line.strip_prefix("IRQ ") else { return Ok(line) };
+                if let Some(Ok(input)) = report.strip_prefix("raise ").map(str::parse) {
+                    *self.raised.entry(input).or_default() += 1;
                 }
             }
             if self.inbox.len() > LONGEST_REPLY {
@@ -181,8 +196,10 @@ mod tests {
     #[test]
     fn a_request_is_a_line_and_its_answer_a_number() {
         let (mut qtest, mut qemu) = client(LONG);
-        qemu.write_all(b"IRQ raise 4\nOK 0x00000000d44101b\nOK\nOK 100\n").unwrap();
+        qemu.write_all(b"IRQ raise 4\nIRQ lower 4\nOK 0x00000000d44101b\nOK\nOK 100\n").unwrap();
+        assert_eq!(qtest.raised(4), 0);
         assert_eq!(qtest.readl(0x0c00_0000), Ok(0x0d44_101b));
+        assert_eq!((qtest.raised(4), qtest.raised(5)), (1, 0));
         assert_eq!(qtest.writeq(0x10, u64::MAX), Ok(()));
         assert_eq!(qtest.clock_step(100), Ok(()));
         let mut seen = [0; 256];

@@ -30,6 +30,12 @@ pub(super) const WINDOW: u64 = 1 << 20;
 const SLOTS: u32 = 32;
 /// Interrupts of the platform bus allow this many instances.
 const INSTANCES: usize = 16;
+/// Where those begin, among the inputs of the interrupt controller.
+const PLATFORM_BUS: u32 = 112;
+/// Those of each instance.
+const WIRES: usize = 4;
+/// Where those of the only instance begin.
+const SINGLE_WIRES: u32 = 74;
 /// The most RAM that is offered, in MiB.
 const RAM_MIB: u32 = 64 * 1024;
 /// Registers of an SMMU: two 64 KiB pages.
@@ -233,6 +239,8 @@ pub(super) struct Plan {
     pub(super) arguments: Vec<String>,
     /// The physical address of each instance's registers.
     pub(super) instances: Vec<u64>,
+    /// The inputs of the interrupt controller at which each instance's wires begin.
+    pub(super) wires: Vec<u32>,
     pub(super) masters: Vec<MasterPlan>,
 }
 
@@ -308,9 +316,11 @@ fn several(instances: &[QemuInstance], masters: &[QemuMaster]) -> Result<Plan, T
     }
     let mut arguments = vec![String::from("-M"), String::from("virt,memory-backend=ram0")];
     let mut device = |text: String| arguments.extend([String::from("-device"), text]);
-    let mut bases = Vec::new();
+    let (mut bases, mut wires) = (Vec::new(), Vec::new());
     let mut roots = Vec::new();
-    for (index, instance) in instances.iter().enumerate() {
+    for ((index, instance), first) in
+        instances.iter().enumerate().zip((PLATFORM_BUS..).step_by(WIRES))
+    {
         let mine = masters.iter().filter(|master| master.instance == index);
         let below = mine.map(|master| bus_of(master.stream)).min().map(|lowest| lowest - 1);
         let root = below
@@ -320,6 +330,7 @@ fn several(instances: &[QemuInstance], masters: &[QemuMaster]) -> Result<Plan, T
         free.remove(&root);
         roots.push(root);
         bases.push(0x0c00_0000 + index as u64 * u64::from(REGISTERS));
+        wires.push(first);
         device(format!("pxb-pcie,id=root{index},bus=pcie.0,bus_nr={root}"));
         let stage = instance.stage.name();
         device(format!("arm-smmuv3,id=smmu{index},primary-bus=root{index},stage={stage}"));
@@ -343,7 +354,7 @@ fn several(instances: &[QemuInstance], masters: &[QemuMaster]) -> Result<Plan, T
             bar: window(index),
         });
     }
-    Ok(Plan { arguments, instances: bases, masters: plans })
+    Ok(Plan { arguments, instances: bases, wires, masters: plans })
 }
 
 fn single(instances: &[QemuInstance], masters: &[QemuMaster]) -> Result<Plan, TopologyError> {
@@ -384,7 +395,8 @@ fn single(instances: &[QemuInstance], masters: &[QemuMaster]) -> Result<Plan, To
         };
         plans.push(MasterPlan { kind, instance: 0, place, port, bar });
     }
-    Ok(Plan { arguments, instances: vec![0x0905_0000], masters: plans })
+    let (instances, wires) = (vec![0x0905_0000], vec![SINGLE_WIRES]);
+    Ok(Plan { arguments, instances, wires, masters: plans })
 }
 
 /// The argument for the root port in front of a master. Chassis and slot numbers only have to differ.
