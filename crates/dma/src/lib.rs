@@ -146,7 +146,7 @@ mod virtio;
 
 pub use buffer::{Buffer, Lent};
 pub use coherent::Coherent;
-pub use config::{DmaConfig, Lazy, Reclaim};
+pub use config::{Deferred, DmaConfig, Lazy, Reclaim};
 pub use error::{BufferError, CloseError, MapError, NewError, ReserveError, UnmapError};
 pub use platform::{Direction, DmaPlatform};
 pub use space::{DmaSpace, Usage};

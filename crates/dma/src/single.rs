@@ -82,10 +82,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
             }
         }
         let bytes = PAGE as u64;
-        let lazy = matches!(self.config.reclaim, Reclaim::Lazy(_));
-        // SAFETY: the mapping is the caller's. Only a page of the space is behind it, which waits for a flush if it is lazy.
+        let waits = !matches!(self.config.reclaim, Reclaim::Strict);
+        // SAFETY: the mapping is the caller's. Only a page of the space is behind it, which waits for a flush if it is not strict.
         let unmapped = unsafe {
-            match lazy {
+            match waits {
                 true => self.domain.unmap_deferred(start, bytes),
                 false => self.domain.unmap(start, bytes),
             }
@@ -104,7 +104,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             // SAFETY: the buffer is the caller's, the page the mapping's.
             unsafe { copy_out(copy, span.part(0), span.start()) };
         }
-        match lazy {
+        match waits {
             true => self.retire(&[Item::Block(block), Item::Page(page)]),
             false => self.give_single(block, page),
         }

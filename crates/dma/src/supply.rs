@@ -7,7 +7,6 @@
 use smmuv3::Unconfirmed;
 
 use crate::bounce::{Bounced, Pages};
-use crate::config::{Lazy, Reclaim};
 use crate::flush::Stamp;
 use crate::iova::Block;
 use crate::local::{BLOCKS, Local, ORDERS, PAGES, Stack, most};
@@ -221,7 +220,9 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// Puts off the use of what has been cleared, and which devices may go on reaching, until a flush that begins from
     /// now on is over. Flushes if that is due.
     pub(crate) fn retire(&self, items: &[Item]) {
-        let Reclaim::Lazy(bounds) = self.config.reclaim else { return self.flush_for(items) };
+        let Some((_, most_age)) = self.config.reclaim.bounds() else {
+            return self.flush_for(items);
+        };
         let platform = self.platform();
         let now = platform.now();
         let retire = |local: &mut Local| {
@@ -235,7 +236,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 let _ = local.retired.push(*item, stamp, now);
             }
             let age = local.retired.oldest().map_or(0, |oldest| now.saturating_sub(oldest));
-            Some((age >= bounds.age, local.retired.is_ready(&self.flushes)))
+            Some((age >= most_age, local.retired.is_ready(&self.flushes)))
         };
         let local = self.local();
         let mut retired = local.with(platform, retire);
@@ -297,17 +298,16 @@ impl<P: DmaPlatform> DmaSpace<P> {
         Ok(())
     }
 
-    /// To be called from a timer, on one CPU: flushes if anything that was lazily unmapped has waited for longer than
-    /// [`Lazy::age`](crate::Lazy::age), whichever CPU's queue it is in; whether it did. Otherwise it looks at the oldest
+    /// To be called from a timer, on one CPU: flushes if anything that was unmapped lazily, or deferred, has waited for longer
+    /// than [`Lazy::age`](crate::Lazy::age), or [`Deferred::age`](crate::Deferred::age), whichever CPU's queue it is in; whether it did. Otherwise it looks at the oldest
     /// entry of each CPU's queue, and no more; in a strict space, at nothing.
     ///
-    /// Called every so many nanoseconds, no bounce page is reached for longer than `age` and that after its buffer was
-    /// unmapped, however quiet the CPU was. May be called in interrupt context.
+    /// Called every so many nanoseconds, nothing is reached for longer than `age` and that after its buffer was unmapped, however quiet the CPU was. May be called in interrupt context.
     ///
     /// # Errors
     /// As from [`flush`](Self::flush).
     pub fn tick(&self) -> Result<bool, Unconfirmed> {
-        let Reclaim::Lazy(Lazy { age, .. }) = self.config.reclaim else { return Ok(false) };
+        let Some((_, age)) = self.config.reclaim.bounds() else { return Ok(false) };
         let platform = self.platform();
         let is_due = |local: &Line<SpinLock<Local>>| {
             // Before the clock is read, so that it is not the later one.
