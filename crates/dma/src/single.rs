@@ -28,13 +28,13 @@ impl<P: DmaPlatform> DmaSpace<P> {
     ) -> Option<Result<Iova, NotMapped>> {
         let platform = self.platform();
         let (block, page) = self.local().with(platform, |local| {
-            let page = local.pages.pop()?;
-            let block = local.take_block(0);
-            if block.is_none() {
-                // Where it was.
-                local.pages.push(page);
+            let block = local.take_block_or_released(0, &self.flushes)?;
+            let page = local.take_page_or_released(&self.flushes);
+            if page.is_none() {
+                // There is room: it was kept here, or none was.
+                local.give_block(block);
             }
-            Some((block?, page))
+            Some((block, page?))
         })?;
         let copy = platform.pointer(page);
         // SAFETY: the buffer is the caller's, and nobody else has the page.

@@ -62,7 +62,7 @@ pub struct Usage {
     pub cached_pages: u64,
     /// Bounce pages that were allocated, in use or not.
     pub bounce_pages: usize,
-    /// Entries of the flush queues.
+    /// Entries of the flush queues that no flush has released.
     pub retired: usize,
     /// Entries for what an instance did not confirm.
     pub held: usize,
@@ -243,7 +243,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             local.with(platform, |local| {
                 cached += local.cached_pages();
                 waiting += local.retired.block_pages();
-                retired += local.retired.len();
+                retired += local.retired.waiting(&self.flushes);
             });
         }
         let (held, held_pages) = self.held.with(platform, |held| (held.len(), held.block_pages()));
