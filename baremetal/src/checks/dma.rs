@@ -127,7 +127,8 @@ fn first_dma(bench: &Bench, device: &Device) -> Outcome {
     let edu = Edu::new(device);
     // SAFETY: edu writes nothing after the end of a transfer, for which `copy` waits.
     let deferred = unsafe { DmaConfig::deferred() };
-    let all = [(DmaConfig::strict(), "strict"), (DmaConfig::lazy(), "lazy"), (deferred, "deferred")];
+    let all =
+        [(DmaConfig::strict(), "strict"), (DmaConfig::lazy(), "lazy"), (deferred, "deferred")];
     for (config, name) in all {
         let (master, space) = bring_up::connect(&bench.smmus, device.name(), config)?;
         for bytes in [4096, 1000] {

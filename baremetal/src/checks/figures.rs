@@ -137,7 +137,8 @@ fn space(counter: Counter, bench: &Bench) -> Outcome {
     let start: NonNull<u8> = start.ok_or("a buffer at 0")?;
     // SAFETY: edu does nothing unless it is told to, and here it is not.
     let deferred = unsafe { DmaConfig::deferred() };
-    let all = [("strict", DmaConfig::strict()), ("lazy", DmaConfig::lazy()), ("deferred", deferred)];
+    let all =
+        [("strict", DmaConfig::strict()), ("lazy", DmaConfig::lazy()), ("deferred", deferred)];
     for (how, config) in all {
         let (master, space) = bring_up::connect(&bench.smmus, device.name(), config)?;
         for (what, bytes) in [("512 bytes", 512), ("1 page", PAGE), ("64 pages", 64 * PAGE)] {
