@@ -99,7 +99,7 @@ compiler; the exit status is 0 when nothing failed.",
         after_help = "Examples:
   cargo xtask perf
   cargo xtask perf --check
-  cargo bench -p smmuv3-perf -- --count queue    only what has `queue` in its name"
+  cargo bench -p smmuv3-perf --bench figures -- --count queue    only what has `queue` in its name"
     )]
     Perf {
         /// Compare with docs/performance.md instead of writing it.
