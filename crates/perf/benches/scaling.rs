@@ -7,7 +7,9 @@ use std::fs;
 use std::path::Path;
 
 use plotters::prelude::*;
-use smmuv3_perf::scaling::{Arrangement, LATENCIES, Queue, Rate, THREADS, arranged, overlapped};
+use smmuv3_perf::scaling::{
+    Arrangement, LATENCIES, Queue, Rate, THREADS, arranged, enhanced, overlapped, ticketed,
+};
 
 /// SMMUs of one domain.
 const SMMUS: [usize; 5] = [1, 2, 4, 8, 16];
@@ -44,6 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(folder.join(name), svg).map_err(|error| error.to_string())
     };
     queues(&draw)?;
+    enhanced_queues(&draw)?;
     arrangements(&draw)?;
     overlaps(&draw)?;
     if let Some(folder) = folder {
@@ -88,6 +91,37 @@ fn queues(draw: Draw<'_>) -> Result<(), String> {
         draw(&format!("queue-{us}us.svg"), &title, axes, &lines)?;
     }
     Ok(())
+}
+
+/// A queue for each CPU, where the SMMU has enhanced ones.
+fn enhanced_queues(draw: Draw<'_>) -> Result<(), String> {
+    println!("\n## A command queue for each CPU");
+    println!("\nOne queue for all threads, and an enhanced one (ECMDQ) for each.");
+    println!(
+        "\n| the SMMU takes, us | threads | one queue, thousands a second | one each | ratio | \
+         longest of one queue, us | of one each |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let mut lines = Vec::new();
+    for (latency, name) in LATENCIES.into_iter().zip(["at once", "1 us", "10 us"]) {
+        let mut points = Vec::new();
+        for threads in THREADS {
+            let (one, each) = (ticketed(threads, latency), enhanced(threads, latency));
+            let ratio = each.rate / one.rate;
+            println!(
+                "| {} | {threads} | {:.0} | {:.0} | {ratio:.2} | {:.0} | {:.0} |",
+                latency / 1000,
+                one.rate / 1e3,
+                each.rate / 1e3,
+                one.worst / 1e3,
+                each.worst / 1e3,
+            );
+            points.push((threads as f64, ratio));
+        }
+        lines.push((name, points));
+    }
+    let axes = ["threads", "a queue each / one queue, TLBI + SYNC a second"];
+    draw("ecmdq.svg", "The gain of enhanced command queues, by the SMMU's time", axes, &lines)
 }
 
 fn arrangements(draw: Draw<'_>) -> Result<(), String> {
@@ -252,6 +286,8 @@ fn picture(title: &str, axes: [&str; 2], lines: &[Line]) -> Result<String, Box<d
             .y_label_area_size(64)
             .build_cartesian_2d((0.9..right * 1.1).log_scale().base(2.0), 0.0..top * 1.35)?;
         let figure = |value: &f64| format!("{value:.0}");
+        let decimals = usize::from(top < 10.0);
+        let upright = |value: &f64| format!("{value:.decimals$}");
         chart
             .configure_mesh()
             .bold_line_style(FAINT)
@@ -262,7 +298,7 @@ fn picture(title: &str, axes: [&str; 2], lines: &[Line]) -> Result<String, Box<d
             .axis_desc_style(font(14))
             .label_style(font(13))
             .x_label_formatter(&figure)
-            .y_label_formatter(&figure)
+            .y_label_formatter(&upright)
             .draw()?;
         for ((name, points), colour) in lines.iter().zip(COLOURS) {
             let line = LineSeries::new(points.iter().copied(), colour.stroke_width(3));
