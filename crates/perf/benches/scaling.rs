@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What threads do at once, as tables in Markdown; with `--out FOLDER` as pictures, too.
+//! What threads do at once, as tables in Markdown; with `--out FOLDER` as pictures, too. `--cpus FILE` has what the bare-metal
+//! image has measured, by `cargo xtask boot --scaling`.
 
 use std::env;
 use std::error::Error;
@@ -27,14 +28,17 @@ const COLOURS: [RGBColor; 5] = [
 ];
 
 /// A line of a picture: what it is, and its points.
-type Line = (&'static str, Vec<(f64, f64)>);
+type Line<'a> = (&'a str, Vec<(f64, f64)>);
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Cargo adds `--bench`; `--count` is for the other.
     let words: Vec<String> = env::args().skip(1).filter(|word| word != "--bench").collect();
-    let folder = match words.as_slice() {
-        [] => None,
-        [out, folder] if out == "--out" => Some(Path::new(folder)),
+    let (folder, cpus) = match words.as_slice() {
+        [] => (None, None),
+        [out, folder] if out == "--out" => (Some(Path::new(folder)), None),
+        [out, folder, cpus, file] if out == "--out" && cpus == "--cpus" => {
+            (Some(Path::new(folder)), Some(fs::read_to_string(file)?))
+        }
         _ => return Ok(()),
     };
     if let Some(folder) = folder {
@@ -48,6 +52,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     queues(&draw)?;
     enhanced_queues(&draw)?;
     arrangements(&draw)?;
+    if let Some(rows) = cpus {
+        emulated(&rows, &draw)?;
+    }
     overlaps(&draw)?;
     if let Some(folder) = folder {
         // Beside the pictures' folder, where counted figures are.
@@ -143,6 +150,33 @@ fn arrangements(draw: Draw<'_>) -> Result<(), String> {
     }
     let axes = ["threads", "map + unmap, thousands a second"];
     draw("unmap.svg", "Mapping and unmapping a page, an SMMU that takes 1 us", axes, &lines)
+}
+
+/// What CPUs of QEMU do at once: lines of a name, `1 CPU` or `2 CPUs`, thousands a second, and that unit.
+fn emulated(rows: &str, draw: Draw<'_>) -> Result<(), String> {
+    println!("\n## CPUs of an image");
+    println!("\nCPUs of QEMU that map and unmap a page each.");
+    println!("\n| CPUs share | CPUs | thousands a second |\n|---|---|---|");
+    let mut lines: Vec<(&str, Vec<(f64, f64)>)> = Vec::new();
+    for row in rows.lines() {
+        let wrong = || format!("not a rate: `{row}`");
+        let (name, rate) =
+            row.trim().trim_end_matches("thousand/s").trim().rsplit_once("  ").ok_or_else(wrong)?;
+        let (shared, cpus) = name.trim().rsplit_once(", ").ok_or_else(wrong)?;
+        let cpus: f64 = cpus.split(' ').next().and_then(|it| it.parse().ok()).ok_or_else(wrong)?;
+        let rate: f64 = rate.trim().parse().map_err(|_| wrong())?;
+        match lines.iter_mut().find(|(name, _)| *name == shared) {
+            Some((_, points)) => points.push((cpus, rate)),
+            None => lines.push((shared, vec![(cpus, rate)])),
+        }
+    }
+    for (shared, points) in &lines {
+        for (cpus, rate) in points {
+            println!("| {shared} | {cpus} | {rate:.0} |");
+        }
+    }
+    let axes = ["CPUs", "map + unmap, thousands a second"];
+    draw("cpus.svg", "Mapping and unmapping a page on CPUs of QEMU", axes, &lines)
 }
 
 fn overlaps(draw: Draw<'_>) -> Result<(), String> {
