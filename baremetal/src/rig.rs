@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An AArch64 image that counts instructions of the smmuv3 driver on more SMMUs than any machine of QEMU's has:
-//! `cargo xtask boot --count`. Their registers are memory of the image's own.
+//! `cargo xtask boot --count`; and what several CPUs do at once: `cargo xtask boot --scaling`. The registers of those SMMUs
+//! are memory of the image's own.
 //!
 //! Apart from the other image, since the driver is in it for another kind of registers.
 #![no_std]
@@ -10,6 +11,7 @@
 
 extern crate alloc;
 
+mod arguments;
 mod console;
 mod copying;
 mod counter;
@@ -32,6 +34,7 @@ mod verdict;
 use aarch64_rt::entry;
 use dtoolkit::fdt::Fdt;
 
+use crate::arguments::Arguments;
 use crate::machine::Machine;
 use crate::verdict::Report;
 
@@ -56,6 +59,9 @@ fn main(device_tree: u64, _: u64, _: u64, _: u64) -> ! {
     time::watch(LIMIT);
     cpu::init();
     let mut report = Report::default();
-    rig_figures::run(&mut report, &machine);
+    match Arguments::of(tree).number("scaling", 0) {
+        1 => rig_figures::scaling::run(&mut report, &machine),
+        _ => rig_figures::run(&mut report, &machine),
+    }
     report.close()
 }

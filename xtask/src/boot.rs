@@ -34,7 +34,7 @@ pub enum Program {
     Checks,
     /// The small one, without a heap; it takes no words.
     Firmware,
-    /// That of SMMUs in memory, which only counts; it takes no words.
+    /// That of SMMUs in memory, which only measures.
     Rig,
 }
 
@@ -251,6 +251,75 @@ pub fn count(qemu: Option<PathBuf>, write: bool) -> Result<Tally> {
         perf::record(&workspace, &page)?;
     }
     Ok(report.close())
+}
+
+/// CPUs that are measured at once.
+const AT_ONCE: [u8; 4] = [1, 2, 3, 4];
+
+/// Builds the image of SMMUs in memory, and has it measure what CPUs do at once; what it printed, without the rest.
+fn scale(
+    report: &mut Report,
+    workspace: &Workspace,
+    libraries: &Libraries,
+    qemu: &Qemu,
+) -> Option<String> {
+    let image = Image {
+        program: Program::Rig,
+        arguments: vec![String::from("scaling=1")],
+        ..Image::default()
+    };
+    if !report.step(image.name(), WHAT_IMAGE, |step| build(step, workspace, libraries, &image)) {
+        return None;
+    }
+    let mut rows = String::new();
+    let measured = report.step("boot-scaling", WHAT_SCALE, |step| {
+        for cpus in AT_ONCE {
+            let before = step.output().map_or(0, |output| output.len());
+            let machine = Machine { cpus, level: 1, smmus: 1 };
+            let verdict = boot(step, workspace, qemu, machine, &image)?;
+            if verdict.tally.failed > 0 {
+                return Ok(verdict);
+            }
+            let output = step.output()?.split_off(before);
+            for line in output.lines().filter(|line| line.trim_end().ends_with(RATE)) {
+                rows.push_str(line.trim_end());
+                rows.push('\n');
+            }
+        }
+        Ok(Verdict::passed(format!("up to {} CPUs", AT_ONCE.len())))
+    });
+    measured.then_some(rows)
+}
+
+/// The unit of such lines.
+const RATE: &str = "thousand/s";
+
+/// What the step of [`scale`] is for.
+const WHAT_SCALE: &str = "CPUs of QEMU that map and unmap at once";
+
+/// Measures what CPUs do at once, and shows it.
+pub fn scaling(qemu: Option<PathBuf>) -> Result<Tally> {
+    let workspace = Workspace::find()?;
+    let surroundings = Surroundings::look(&workspace, qemu);
+    let mut report = Report::new(workspace.target.join("xtask"))?;
+    if let (Some(libraries), Some(qemu)) = set_up(&mut report, &workspace, &surroundings)
+        && let Some(rows) = scale(&mut report, &workspace, &libraries, &qemu)
+    {
+        report.say(rows.trim_end());
+    }
+    Ok(report.close())
+}
+
+/// The same, for a page: the rows, if it can be done here.
+pub fn rates(workspace: &Workspace) -> Result<Option<String>> {
+    let surroundings = Surroundings::look(workspace, None);
+    let mut report = Report::new(workspace.target.join("xtask"))?;
+    let rows = match set_up(&mut report, workspace, &surroundings) {
+        (Some(libraries), Some(qemu)) => scale(&mut report, workspace, &libraries, &qemu),
+        _ => None,
+    };
+    report.close();
+    Ok(rows)
 }
 
 /// What the step of [`count_twice`] is for.

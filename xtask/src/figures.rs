@@ -25,6 +25,37 @@ fn parse_line(line: &str, unit: &str) -> Option<Figure> {
     Some(Figure { name: name.trim().to_owned(), value: value.trim().parse().ok()? })
 }
 
+/// Takes the fastest rate of each workload, units in a second, out of what divan printed: a table, in which a row of times that
+/// begins with the name is followed by one of rates.
+pub fn parse_rates(output: &str) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    let mut name = None;
+    for line in output.lines() {
+        let first = line.trim_start_matches(['│', '├', '╰', '─', ' ']).split('│').next();
+        let first = first.unwrap_or_default().trim();
+        if let Some(value) = parse_rate(first) {
+            figures.extend(name.take().map(|name| Figure { name, value }));
+        } else {
+            name = first.rsplit_once("  ").map(|(name, _)| name.trim().to_owned());
+        }
+    }
+    figures
+}
+
+/// `3.14 Mitem/s`.
+fn parse_rate(cell: &str) -> Option<f64> {
+    let (value, prefix) = cell.strip_suffix("item/s")?.rsplit_once(' ')?;
+    let scale = match prefix {
+        "" => 1.0,
+        "K" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        _ => return None,
+    };
+    Some(value.parse::<f64>().ok()? * scale)
+}
+
 /// What a workload is compared with. Instructions are {x86-64, AArch64}.
 struct Peer {
     name: &'static str,
@@ -338,7 +369,7 @@ const COUNTS: &str = "
 For each page, block, address or whole operation; stage 1, 4 KiB granule, 48-bit addresses. Runs cross a
 2 MiB boundary in their middle, and their unmaps gather what is to be invalidated. Rows that end in a granule, a
 stage or the hint are of tables of that kind, and their runs of 512 pages. *By hand* is a loop that does only what
-must be done. Times are the least of many runs, for orientation: Linux's were taken on another machine of this kind.
+must be done. Times are the least of many runs, as divan takes them, for orientation: Linux's were taken on another machine of this kind.
 
 | | ours, instructions | Linux 7.3 | by hand | limit | ours, ns | Linux 7.3, ns |
 |---|---|---|---|---|---|---|
@@ -414,7 +445,8 @@ translations are of one stream by 4 KiB pages, without adversarial behaviour.
 ```console
 $ cargo xtask perf            # writes this page
 $ cargo xtask perf --check    # compares with it
-$ cargo bench                 # times only; `cargo bench -p smmuv3-perf -- --count queue` counts some
+$ cargo bench -p smmuv3-perf --bench figures                      # times only, with their spread, by divan
+$ cargo bench -p smmuv3-perf --bench figures -- --count queue     # counts what has `queue` in its name
 ```
 ";
 
@@ -456,6 +488,30 @@ mod tests {
         let expected = Figure { name: "map 1 page, tables exist".into(), value: 105.5 };
         assert_eq!(parse(output, "instructions"), [expected]);
         assert_eq!(parse(output, "ns"), []);
+    }
+
+    #[test]
+    fn rates_are_those_of_the_fastest_run_under_the_name_above_them() {
+        let output = "\
+Timer precision: 20 ns
+figures                                   fastest       │ slowest       │ median
+├─ operations                                           │               │
+│  ├─ map 1 page, tables exist            61.66 µs      │ 4.105 ms      │ 62.7 µs
+│  │                                      64.87 Mitem/s │ 974.2 Kitem/s │ 63.79 Mitem/s
+│  ╰─ unmap 1 GiB of pages in one call    215.9 µs      │ 433.4 µs      │ 218.9 µs
+│                                         18.5 Gitem/s  │ 9.227 Mitem/s │ 18.26 Mitem/s
+╰─ translations                                         │               │
+   ╰─ model: TLB hit                      4.46 ms       │ 8.06 ms       │ 4.484 ms
+                                          512 item/s    │ 24.81 Mitem/s │ 44.59 Mitem/s
+";
+        let rates = parse_rates(output);
+        let found: Vec<_> = rates.iter().map(|f| (f.name.as_str(), f.value.round())).collect();
+        let expected = [
+            ("map 1 page, tables exist", 64.87e6),
+            ("unmap 1 GiB of pages in one call", 18.5e9),
+            ("model: TLB hit", 512.0),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -83,6 +83,7 @@ Examples:
   cargo xtask boot --cpus 4 --smmus 2             one domain behind both (QEMU 11.1)
   cargo xtask boot --check
   cargo xtask boot --count
+  cargo xtask boot --scaling
   cargo xtask boot --firmware                     every stream under one table, without a heap
   cargo xtask boot --leave-out NoTlbi             unmaps do not invalidate: must fail
   cargo xtask boot -- fail-by=hang limit=5        an image that hangs, and gives up after 5 s
@@ -99,7 +100,7 @@ compiler; the exit status is 0 when nothing failed.",
         after_help = "Examples:
   cargo xtask perf
   cargo xtask perf --check
-  cargo bench -p smmuv3-perf -- --count queue    only what has `queue` in its name"
+  cargo bench -p smmuv3-perf --bench figures -- --count queue    only what has `queue` in its name"
     )]
     Perf {
         /// Compare with docs/performance.md instead of writing it.
@@ -107,7 +108,7 @@ compiler; the exit status is 0 when nothing failed.",
         check: bool,
     },
 
-    /// Measure many threads at once, and write docs/scaling.md with its pictures.
+    /// Measure many threads at once, and CPUs of QEMU, and write docs/scaling.md with its pictures.
     Scaling,
 
     /// Weigh the code of the driver: the size of `.text` in an AArch64 image that uses it.
@@ -179,8 +180,12 @@ struct BootOptions {
     #[arg(long, conflicts_with_all = ["check", "cpus", "el", "smmus", "leave_out", "arguments"])]
     count: bool,
 
+    /// Measure what one to four CPUs map and unmap at once instead, in operations a second.
+    #[arg(long, conflicts_with_all = ["check", "count", "cpus", "el", "smmus", "leave_out", "arguments"])]
+    scaling: bool,
+
     /// Boot the small image instead, which works without a heap.
-    #[arg(long, conflicts_with_all = ["check", "count", "smmus", "leave_out", "arguments"])]
+    #[arg(long, conflicts_with_all = ["check", "count", "scaling", "smmus", "leave_out", "arguments"])]
     firmware: bool,
 
     /// Put what was counted into docs/performance.md.
@@ -201,6 +206,7 @@ fn main() -> ExitCode {
     let tally = match CommandLine::parse().task {
         Task::Boot(BootOptions { check: true, qemu, .. }) => boot::check_alone(qemu),
         Task::Boot(BootOptions { count: true, write, qemu, .. }) => boot::count(qemu, write),
+        Task::Boot(BootOptions { scaling: true, qemu, .. }) => boot::scaling(qemu),
         Task::Boot(options) => {
             let machine =
                 machine::Machine { cpus: options.cpus, level: options.el, smmus: options.smmus };

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::checks;
 use crate::environment::{self, Workspace};
-use crate::figures::{self, Measured, Place};
+use crate::figures::{self, Figure, Measured, Place};
 use crate::registers;
 use crate::report::{Report, Step, Verdict};
 use crate::size;
@@ -32,11 +32,15 @@ pub fn write() -> Result<()> {
     let kept = [registers::section_of(&page)?.to_owned(), size::section_of(&page)?.to_owned()];
     let counted = shown(&mut bench(&workspace, &["--count"]))?;
     let timed = shown(&mut bench(&workspace, &[]))?;
+    let rates = figures::parse_rates(&timed);
+    let per_unit = |of: fn(f64) -> f64| {
+        rates.iter().map(|rate| Figure { name: rate.name.clone(), value: of(rate.value) }).collect()
+    };
     let measured = Measured {
         counted: [figures::parse(&counted, "instructions"), figures::parse(&counted, "bytes")]
             .concat(),
-        timed: figures::parse(&timed, "ns"),
-        rated: figures::parse(&timed, "million/s"),
+        timed: per_unit(|rate| 1e9 / rate),
+        rated: per_unit(|rate| rate / 1e6),
         contention: table(&shown(&mut checks::contention(&workspace))?),
         kept,
     };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is counted on many SMMUs, and on several CPUs.
+//! What is counted on many SMMUs.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -16,6 +16,9 @@ use crate::machine::Machine;
 use crate::platform::Kernel;
 use crate::rig_smmu::{Memory, Rig};
 use crate::verdict::{Outcome, Report};
+
+#[path = "scaling.rs"]
+pub mod scaling;
 
 const ROUNDS: u64 = 64;
 const PAGE: u64 = 4096;
@@ -41,18 +44,28 @@ struct Bench {
 }
 
 impl Bench {
+    /// So many SMMUs, and a master behind each.
     fn new(rig: Rig, count: usize) -> Result<Self, Box<dyn Error>> {
+        Self::with_masters(rig, count, count)
+    }
+
+    /// So many SMMUs, and masters, which are behind one after the other of those.
+    fn with_masters(rig: Rig, smmus: usize, masters: usize) -> Result<Self, Box<dyn Error>> {
         let iommu = Iommu::new(rig, Config::default())?;
-        let (mut smmus, mut masters) = (Vec::new(), Vec::new());
-        for _ in 0..count {
+        let mut all = Vec::new();
+        for _ in 0..smmus {
             let mut config = InstanceConfig::named("smmu");
             config.sid_bits = 4;
             let registers = Memory::new().ok_or("no memory for registers")?;
-            let smmu = iommu.probe(registers, config)?.enable()?;
-            masters.push(iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default())?);
-            smmus.push(smmu);
+            all.push(iommu.probe(registers, config)?.enable()?);
         }
-        Ok(Self { iommu, masters, _smmus: smmus })
+        let mut made = Vec::new();
+        // There are 16 streams behind each.
+        for (stream, smmu) in (0..masters).zip(all.iter().cycle()) {
+            let stream = StreamId(stream as u32 % 16);
+            made.push(iommu.add_master(smmu, &[stream], MasterConfig::default())?);
+        }
+        Ok(Self { iommu, masters: made, _smmus: all })
     }
 
     fn domain(&self) -> Result<Domain<Rig>, Box<dyn Error>> {

@@ -174,10 +174,14 @@ impl Bounced {
 pub(crate) unsafe fn copy_in(page: NonNull<u8>, part: Part, buffer: NonNull<u8>) {
     // SAFETY: a part lies within its page, and the caller has the page and the buffer.
     unsafe {
-        page.write_bytes(0, part.in_page);
+        if part.in_page != 0 {
+            page.write_bytes(0, part.in_page);
+        }
         page.add(part.in_page).copy_from_nonoverlapping(buffer, part.len);
         let end = part.in_page + part.len;
-        page.add(end).write_bytes(0, PAGE - end);
+        if end != PAGE {
+            page.add(end).write_bytes(0, PAGE - end);
+        }
     }
 }
 

@@ -131,7 +131,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         Err(Refused { value, error })
     }
 
-    /// Takes a buffer back: [`unmap`](Self::unmap), but safe. It holds what devices wrote.
+    /// Takes a buffer back: [`unmap`](Self::unmap), but safe. It holds what devices wrote. Where the space is
+    /// [deferred](crate::Reclaim::Deferred), whoever made it so has promised that devices have finished with the buffer by now.
     ///
     /// # Errors
     /// What is still lent, and why: see [`UnmapError`]. If that is `Unconfirmed`, to be tried again after the instance

@@ -123,7 +123,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
         }
     }
 
-    /// Frees what was allocated: at once where the space is strict, after a flush where it is lazy. What an instance
+    /// Frees what was allocated: at once where the space is strict, after a flush where it is lazy or deferred. What an instance
     /// does not confirm is freed after a later flush.
     ///
     /// May be called in interrupt context if the platform's allocator may.
@@ -141,7 +141,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
         let items = [Item::Block(block), Item::Memory { pa, pages }];
         let len = u64::from(pages) << PAGE_SHIFT;
         match self.config.reclaim {
-            Reclaim::Lazy(_) => {
+            Reclaim::Lazy(_) | Reclaim::Deferred(_) => {
                 // SAFETY: the handle is gone. The memory waits for a flush.
                 if unsafe { self.domain.unmap_deferred(iova, len) } == Ok(len) {
                     self.retire(&items);

@@ -9,6 +9,8 @@ use crate::span::{PAGE, PAGE_SHIFT};
 
 /// Pages that a mapping may copy.
 pub(crate) const MOST_COPIED: usize = 16;
+/// Pages of a mapping that are bounced because a buffer has only a part of them.
+const MOST_ENDS: usize = 2;
 /// Bits of a window, at least and at most.
 const WINDOW_BITS: core::ops::RangeInclusive<u32> = 16..=32;
 
@@ -50,6 +52,29 @@ pub enum Reclaim {
     /// `unmap`; bounce pages and input addresses are used again after a flush that serves many. Large buffers are
     /// unmapped strictly. Either way, no device reaches the caller's memory when `unmap` has returned.
     Lazy(Lazy),
+    /// Buffers are lent, and nothing is waited for: until a flush, which serves many, devices **may go on reaching the
+    /// caller's memory** by the translations that they or SMMUs have kept. Input addresses are used again after that
+    /// flush. Only for devices that are trusted, which [`Deferred::trusting`] is about.
+    Deferred(Deferred),
+}
+
+impl Reclaim {
+    /// Entries of a CPU's flush queue, and the age at which they are flushed, where unmaps wait in one.
+    #[inline]
+    pub(crate) const fn bounds(&self) -> Option<(usize, u64)> {
+        match *self {
+            Self::Strict => None,
+            Self::Lazy(Lazy { queue, age, .. }) | Self::Deferred(Deferred { queue, age }) => {
+                Some((queue, age))
+            }
+        }
+    }
+
+    /// Whether the caller's own pages wait for a flush as well.
+    #[inline]
+    pub(crate) const fn is_deferred(&self) -> bool {
+        matches!(self, Self::Deferred(_))
+    }
 }
 
 /// The bounds of lazy unmapping.
@@ -96,6 +121,50 @@ impl Lazy {
     }
 }
 
+/// The bounds of deferred unmapping. That there is a value is a promise: see [`Deferred::trusting`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deferred {
+    /// Entries of each CPU's flush queue: one a mapping and one a bounce page, of which there are two at most.
+    pub queue: usize,
+    /// Nanoseconds after which the next unmap on that CPU flushes, whether the queue is full or not; or the next
+    /// [`DmaSpace::tick`](crate::DmaSpace::tick).
+    pub age: u64,
+}
+
+impl Deferred {
+    /// 256 entries a CPU; 10 ms.
+    ///
+    /// # Safety
+    /// Of every space that is made with this value or a copy of it, and of every master that is ever attached to one:
+    /// once [`unmap`](crate::DmaSpace::unmap) or [`take_back`](crate::DmaSpace::take_back) is called for a buffer, the
+    /// device has finished with it, as far as its writes have reached memory, and it does not access the buffer's input
+    /// addresses until they are returned by another [`map`](crate::DmaSpace::map) or [`lend`](crate::DmaSpace::lend).
+    /// So the device, its firmware and its driver keep to what they were told, and drivers take nothing back before they
+    /// know that the device is done; who lets others attach masters, or take buffers back, answers for them, too.
+    ///
+    /// What a device does otherwise, up to a flush, is done to memory that is in use for something else. What was
+    /// *not* in the buffer, such as its neighbours in a page, is out of reach all the same, and so is everything after the flush.
+    #[must_use]
+    pub const unsafe fn trusting() -> Self {
+        Self { queue: 256, age: 10_000_000 }
+    }
+
+    /// With flush queues of `entries`.
+    #[must_use]
+    pub const fn with_queue(mut self, entries: usize) -> Self {
+        self.queue = entries;
+        self
+    }
+
+    /// Flushes after `nanoseconds`.
+    #[must_use]
+    pub const fn with_age(mut self, nanoseconds: u64) -> Self {
+        self.age = nanoseconds;
+        self
+    }
+}
+
 /// 512 MiB of input addresses that end at 4 GiB, strict, coherent, partial pages bounced, 1,024 bounce pages at most.
 impl Default for DmaConfig {
     fn default() -> Self {
@@ -122,6 +191,15 @@ impl DmaConfig {
     /// Lazy, with the bounds of [`Lazy::default`].
     pub fn lazy() -> Self {
         Self::default().with_reclaim(Reclaim::Lazy(Lazy::default()))
+    }
+
+    /// Deferred, with the bounds of [`Deferred::trusting`].
+    ///
+    /// # Safety
+    /// As for [`Deferred::trusting`]: devices leave buffers alone that were taken back.
+    pub unsafe fn deferred() -> Self {
+        // SAFETY: the caller's promise.
+        Self::default().with_reclaim(Reclaim::Deferred(unsafe { Deferred::trusting() }))
     }
 
     /// With input addresses of `bits` bits.
@@ -179,13 +257,17 @@ impl DmaConfig {
         if self.whole_pages && !self.coherent {
             return Err(NewError::WholePages);
         }
-        if let Reclaim::Lazy(Lazy { copy_up_to, queue, .. }) = self.reclaim {
-            let (most, least) = (MOST_COPIED * PAGE, MOST_COPIED + 1);
-            if copy_up_to > most {
-                return Err(NewError::CopyUpTo { bytes: copy_up_to, most });
+        if let Reclaim::Lazy(Lazy { copy_up_to: bytes, .. }) = self.reclaim {
+            let most = MOST_COPIED * PAGE;
+            if bytes > most {
+                return Err(NewError::CopyUpTo { bytes, most });
             }
-            if queue < least {
-                return Err(NewError::Queue { entries: queue, least });
+        }
+        if let Some((entries, _)) = self.reclaim.bounds() {
+            // Addresses, and the bounce pages that one mapping can have.
+            let least = 1 + if self.reclaim.is_deferred() { MOST_ENDS } else { MOST_COPIED };
+            if entries < least {
+                return Err(NewError::Queue { entries, least });
             }
         }
         let (bits, limit_bits) = (self.window_bits, self.limit_bits);

@@ -50,34 +50,37 @@
 //! [`DmaSpace::allocate`] gives memory that both sides use at once, for rings. With the feature `virtio-drivers`,
 //! `VirtioHal` puts a space under the drivers of that crate.
 //!
-//! # Strict and lazy
-//! Either way, **when `unmap` has returned `Ok`, no device reaches the caller's memory.** They differ in how.
+//! # Strict, lazy, deferred
+//! Strict or lazy, **when `unmap` has returned `Ok`, no device reaches the caller's memory.** They differ in how. *Deferred*
+//! does not keep that: it is for devices that are trusted to leave alone what was taken back, and choosing it is
+//! `unsafe`, see [`Deferred::trusting`]. Linux's default for such devices is of this kind.
 //!
-//! | | strict | lazy |
-//! |---|---|---|
-//! | buffers up to [`Lazy::copy_up_to`] | lent, but for partial pages | copied to bounce pages altogether |
-//! | `unmap` | one invalidation, waited for | clears descriptors, copies back; the bounce pages and addresses wait in a flush queue |
-//! | larger buffers | as above | as strict |
-//! | what a device can reach after `unmap` | nothing | bounce pages that nobody uses, until a flush |
-//! | used again | at once | after a flush *that began after* the unmap has been confirmed |
-//! | who flushes | | the unmap that finds its CPU's queue full, or its oldest entry older than [`Lazy::age`]; a timer, by [`DmaSpace::tick`]; [`DmaSpace::flush`]; whoever runs out |
+//! | | strict | lazy | deferred |
+//! |---|---|---|---|
+//! | buffers up to [`Lazy::copy_up_to`] | lent, but for partial pages | copied to bounce pages altogether | lent, but for partial pages |
+//! | larger buffers | as above | as strict, in all of this | as above |
+//! | `unmap` | one invalidation, waited for | clears descriptors, copies back; the bounce pages and addresses wait in a flush queue | clears descriptors; the addresses and what there is of bounce pages wait in a flush queue |
+//! | what a device can reach after `unmap` | nothing | bounce pages that nobody uses, until a flush | the buffer, which may be in use for anything, until a flush; of its neighbours in a page, nothing |
+//! | addresses are used again | at once | after a flush *that began after* the unmap has been confirmed | as lazy |
+//! | who flushes | | the unmap that finds its CPU's queue full, or its oldest entry older than [`Lazy::age`]; a timer, by [`DmaSpace::tick`]; [`DmaSpace::flush`]; whoever runs out | as lazy, by [`Deferred::age`] |
 //!
 //! A flush is one invalidation of the whole domain, and serves up to a queue of each CPU. Where a CPU unmaps nothing for a
 //! long time, it flushes nothing either: call [`DmaSpace::tick`] from a timer, every [`Lazy::age`] or so, if a device
-//! must not see stale bounce pages, nor a quiet CPU keep them, for longer than the age and the timer's period.
+//! must not see stale pages, nor a quiet CPU keep them, for longer than the age and the timer's period.
 //!
 //! # What it costs
 //! AArch64 instructions of `map` and `unmap` together, with one SMMU that answers at once (`cargo xtask boot --count`).
 //! The SMMU's time for an invalidation, which strict waits for, is not among them: microseconds on hardware. Copies
 //! are 64 bytes a turn, as a kernel's; `docs/performance.md` has all rows.
 //!
-//! | buffer | strict | lazy | of it the domain's, strict |
-//! |---|---|---|---|
-//! | 512 bytes | 1,382 | 1,578 | 357; most of the rest fills a bounce page with zeros |
-//! | 1 page | 641 | 2,238 | 357; lazy copies 8 KiB in all, 1,312 |
-//! | 64 pages | 1,291 | 1,295 | 1,004; not copied |
+//! | buffer | strict | lazy | deferred | of it the domain's, strict |
+//! |---|---|---|---|---|
+//! | 512 bytes | 1,370 | 1,410 | 1,416 | 357; most of the rest fills a bounce page with zeros |
+//! | 1 page | 640 | 2,186 | 606 | 357; lazy copies 8 KiB in all, 1,312 |
+//! | 64 pages | 1,290 | 1,294 | 1,246 | 1,004; not copied |
 //!
-//! So a space is better strict where an SMMU answers within the time that a copy takes, and lazy where it does not.
+//! So a space is better strict where an SMMU answers within the time that a copy takes, and lazy where it does not; deferred is
+//! best by that time, where devices are trusted.
 //! Heap of a space, all of it taken by [`DmaSpace::new`]: 2 bits
 //! for each page of the window (32 KiB for 512 MiB), 2 KiB for each CPU and 32 bytes for each entry of its flush queue
 //! (8 KiB), and 16 KiB for the lists of spare bounce pages and of what was not confirmed.
@@ -113,7 +116,8 @@
 //! Nothing that it may still reach is used again. Bounce pages, addresses and coherent memory are held in a bounded
 //! list until a flush is confirmed, after [`Iommu::reset`](smmuv3::Iommu::reset); if that list is full they are lost,
 //! and counted ([`Usage`]). A buffer of which pages were lent stays with the caller, who is told
-//! ([`UnmapError::Unconfirmed`]); one that was bounced altogether is safe, and `unmap` returns `Ok`.
+//! ([`UnmapError::Unconfirmed`]); one that was bounced altogether is safe, and `unmap` returns `Ok`. So it does in a
+//! deferred space, where devices leave the buffer alone whether the flush is confirmed or not; its addresses wait.
 #![no_std]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
@@ -146,7 +150,7 @@ mod virtio;
 
 pub use buffer::{Buffer, Lent};
 pub use coherent::Coherent;
-pub use config::{DmaConfig, Lazy, Reclaim};
+pub use config::{Deferred, DmaConfig, Lazy, Reclaim};
 pub use error::{BufferError, CloseError, MapError, NewError, ReserveError, UnmapError};
 pub use platform::{Direction, DmaPlatform};
 pub use space::{DmaSpace, Usage};

@@ -135,20 +135,106 @@ impl Local {
         }
     }
 
-    /// Puts what a flush has released to use here, and what finds no room into `spill`. Whether there may be more.
+    /// Makes room for `count` entries in the flush queue, as far as a flush has released some: puts those to use here, and
+    /// what finds no room into `spill`. Whether there is.
+    #[inline]
+    pub(crate) fn make_room<const N: usize>(
+        &mut self,
+        count: usize,
+        flushes: &Flushes,
+        spill: &mut Stack<Item, N>,
+    ) -> bool {
+        while self.retired.room() < count {
+            if spill.is_full() {
+                return false;
+            }
+            let Some(item) = self.retired.pop(flushes) else { return false };
+            if !self.keep(item) {
+                spill.push(item);
+            }
+        }
+        true
+    }
+
+    /// Puts something to use here; false if there is no room.
+    #[inline]
+    fn keep(&mut self, item: Item) -> bool {
+        match item {
+            Item::Block(block) => self.give_block(block),
+            Item::Page(page) => self.pages.push(page),
+            Item::Memory { .. } => false,
+        }
+    }
+
+    /// How many blocks of that size are kept.
+    pub(crate) fn blocks(&self, order: u8) -> usize {
+        self.kept.get(usize::from(order)).map_or(0, |kept| usize::from(*kept))
+    }
+
+    /// A free block, if one of that size is kept, or has been released by a flush and nothing is before it for which there is no
+    /// room here.
+    #[inline]
+    pub(crate) fn take_block_or_released(&mut self, order: u8, flushes: &Flushes) -> Option<Block> {
+        match self.take_block(order) {
+            None => self.released_block(order, flushes),
+            kept => kept,
+        }
+    }
+
+    /// The same of bounce pages.
+    #[inline]
+    pub(crate) fn take_page_or_released(&mut self, flushes: &Flushes) -> Option<PhysAddr> {
+        match self.pages.pop() {
+            None => self.released_page(flushes),
+            kept => kept,
+        }
+    }
+
+    /// Not inlined: where all is strict, there is never any.
+    #[inline(never)]
+    fn released_block(&mut self, order: u8, flushes: &Flushes) -> Option<Block> {
+        loop {
+            match self.retired.first(flushes)? {
+                Item::Block(block) if block.order == order => {
+                    self.retired.advance();
+                    return Some(block);
+                }
+                other if self.keep(other) => self.retired.advance(),
+                // There is no room for it, so it stays.
+                _ => return None,
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn released_page(&mut self, flushes: &Flushes) -> Option<PhysAddr> {
+        loop {
+            match self.retired.first(flushes)? {
+                Item::Page(page) => {
+                    self.retired.advance();
+                    return Some(page);
+                }
+                other if self.keep(other) => self.retired.advance(),
+                // There is no room for it, so it stays.
+                _ => return None,
+            }
+        }
+    }
+
+    /// Puts what a flush has released to use here until it is `enough`, and what finds no room into `spill`. Whether there
+    /// may be more, and more is wanted.
     pub(crate) fn collect<const N: usize>(
         &mut self,
         flushes: &Flushes,
         spill: &mut Stack<Item, N>,
+        enough: impl Fn(&Self) -> bool,
     ) -> bool {
         while !spill.is_full() {
+            if enough(self) {
+                return false;
+            }
             let Some(item) = self.retired.pop(flushes) else { return false };
-            let kept = match item {
-                Item::Block(block) => self.give_block(block),
-                Item::Page(page) => self.pages.push(page),
-                Item::Memory { .. } => false,
-            };
-            if !kept {
+            if !self.keep(item) {
                 spill.push(item);
             }
         }

@@ -173,7 +173,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// Whether a buffer is bounced altogether.
     fn is_copied(&self, span: &Span) -> bool {
         match self.config.reclaim {
-            Reclaim::Strict => false,
+            Reclaim::Strict | Reclaim::Deferred(_) => false,
             Reclaim::Lazy(Lazy { copy_up_to, .. }) => {
                 span.len() <= copy_up_to && span.pages <= MOST_COPIED
             }

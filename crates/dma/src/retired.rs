@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is unmapped but may still be reached by devices, in the order in which it was retired.
+//! What is unmapped but may still be reached by devices, in the order in which it was retired. What a flush has released
+//! stays at the front until somebody wants it, or its place.
 
 use alloc::collections::VecDeque;
 
@@ -47,6 +48,10 @@ struct Entry {
 pub(crate) struct Retired {
     entries: VecDeque<Entry>,
     most: usize,
+    /// So many at the front are known to be released.
+    released: usize,
+    /// Coherent allocations among the entries.
+    memories: usize,
 }
 
 impl Retired {
@@ -54,11 +59,18 @@ impl Retired {
     pub(crate) fn new(most: usize) -> Result<Self, NoMemory> {
         let mut entries = VecDeque::new();
         entries.try_reserve_exact(most).map_err(|_| NoMemory)?;
-        Ok(Self { entries, most })
+        Ok(Self { entries, most, released: 0, memories: 0 })
     }
 
+    /// Entries, released ones among them.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Entries that no flush has released.
+    pub(crate) fn waiting(&mut self, flushes: &Flushes) -> usize {
+        self.look(flushes);
+        self.entries.len() - self.released
     }
 
     /// How many more it takes.
@@ -66,21 +78,30 @@ impl Retired {
         self.most - self.entries.len()
     }
 
-    /// Pages of the input addresses in it.
+    /// Pages of the input addresses in it, released ones among them.
     pub(crate) fn block_pages(&self) -> u64 {
         let blocks = self.entries.iter().filter(|entry| matches!(entry.item, Item::Block(_)));
         blocks.map(|entry| entry.item.pages()).sum()
     }
 
-    /// Whether the oldest entry can be popped.
-    #[inline]
-    pub(crate) fn is_ready(&self, flushes: &Flushes) -> bool {
-        self.entries.front().is_some_and(|entry| flushes.is_over(entry.stamp))
+    /// Whether there are coherent allocations, which had better not stay.
+    pub(crate) const fn has_memory(&self) -> bool {
+        self.memories != 0
     }
 
-    /// When the oldest entry was retired.
-    pub(crate) fn oldest(&self) -> Option<u64> {
-        self.entries.front().map(|entry| entry.at)
+    /// Looks what has been released since the last time.
+    #[inline]
+    fn look(&mut self, flushes: &Flushes) {
+        while self.entries.get(self.released).is_some_and(|entry| flushes.is_over(entry.stamp)) {
+            self.released += 1;
+        }
+    }
+
+    /// When the oldest entry was retired that no flush has released.
+    #[inline]
+    pub(crate) fn oldest(&mut self, flushes: &Flushes) -> Option<u64> {
+        self.look(flushes);
+        self.entries.get(self.released).map(|entry| entry.at)
     }
 
     /// Appends `item`, for which there must be room; gives it back if there is none. Stamps never decrease: they are
@@ -90,18 +111,40 @@ impl Retired {
         if self.room() == 0 {
             return Err(item);
         }
+        self.memories += usize::from(matches!(item, Item::Memory { .. }));
         // Within what was reserved.
         self.entries.push_back(Entry { item, stamp, at });
         Ok(())
     }
 
+    /// The oldest entry, which stays, if a flush that began after it is over.
+    #[inline]
+    pub(crate) fn first(&mut self, flushes: &Flushes) -> Option<Item> {
+        if self.released == 0 {
+            self.look(flushes);
+        }
+        let first = self.entries.front()?;
+        (self.released != 0).then_some(first.item)
+    }
+
+    /// Takes out what [`first`](Self::first) gave, which is not coherent memory.
+    #[inline]
+    pub(crate) fn advance(&mut self) {
+        if self.entries.pop_front().is_some() {
+            self.released = self.released.saturating_sub(1);
+        }
+    }
+
     /// The oldest entry, if a flush that began after it is over.
     #[inline]
     pub(crate) fn pop(&mut self, flushes: &Flushes) -> Option<Item> {
-        let oldest = self.entries.front()?;
-        if !flushes.is_over(oldest.stamp) {
-            return None;
+        if self.released == 0 {
+            self.look(flushes);
         }
-        self.entries.pop_front().map(|entry| entry.item)
+        // What is released once stays so.
+        self.released = self.released.checked_sub(1)?;
+        let item = self.entries.pop_front()?.item;
+        self.memories -= usize::from(matches!(item, Item::Memory { .. }));
+        Some(item)
     }
 }

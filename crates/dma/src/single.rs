@@ -28,13 +28,13 @@ impl<P: DmaPlatform> DmaSpace<P> {
     ) -> Option<Result<Iova, NotMapped>> {
         let platform = self.platform();
         let (block, page) = self.local().with(platform, |local| {
-            let page = local.pages.pop()?;
-            let block = local.take_block(0);
-            if block.is_none() {
-                // Where it was.
-                local.pages.push(page);
+            let block = local.take_block_or_released(0, &self.flushes)?;
+            let page = local.take_page_or_released(&self.flushes);
+            if page.is_none() {
+                // There is room: it was kept here, or none was.
+                local.give_block(block);
             }
-            Some((block?, page))
+            Some((block, page?))
         })?;
         let copy = platform.pointer(page);
         // SAFETY: the buffer is the caller's, and nobody else has the page.
@@ -82,10 +82,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
             }
         }
         let bytes = PAGE as u64;
-        let lazy = matches!(self.config.reclaim, Reclaim::Lazy(_));
-        // SAFETY: the mapping is the caller's. Only a page of the space is behind it, which waits for a flush if it is lazy.
+        let waits = !matches!(self.config.reclaim, Reclaim::Strict);
+        // SAFETY: the mapping is the caller's. Only a page of the space is behind it, which waits for a flush if it is not strict.
         let unmapped = unsafe {
-            match lazy {
+            match waits {
                 true => self.domain.unmap_deferred(start, bytes),
                 false => self.domain.unmap(start, bytes),
             }
@@ -104,7 +104,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             // SAFETY: the buffer is the caller's, the page the mapping's.
             unsafe { copy_out(copy, span.part(0), span.start()) };
         }
-        match lazy {
+        match waits {
             true => self.retire(&[Item::Block(block), Item::Page(page)]),
             false => self.give_single(block, page),
         }

@@ -13,7 +13,7 @@ use smmuv3::{
 };
 
 use crate::bounce::Pool;
-use crate::config::{DmaConfig, Lazy, Reclaim};
+use crate::config::DmaConfig;
 use crate::error::{CloseError, MapError, NewError, ReserveError};
 use crate::flush::Flushes;
 use crate::iova::{MOST_RESERVED, Place, Window};
@@ -62,7 +62,7 @@ pub struct Usage {
     pub cached_pages: u64,
     /// Bounce pages that were allocated, in use or not.
     pub bounce_pages: usize,
-    /// Entries of the flush queues.
+    /// Entries of the flush queues that no flush has released.
     pub retired: usize,
     /// Entries for what an instance did not confirm.
     pub held: usize,
@@ -92,10 +92,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             // Of an empty window, so it is free.
             let _ = window.reserve(slice::from_ref(&(0..PAGE as u64)));
         }
-        let queue = match config.reclaim {
-            Reclaim::Strict => 0,
-            Reclaim::Lazy(Lazy { queue, .. }) => queue,
-        };
+        let queue = config.reclaim.bounds().map_or(0, |(queue, _)| queue);
         let cpus = iommu.platform().max_cpus().max(1);
         let mut locals = Vec::new();
         locals.try_reserve_exact(cpus).map_err(|_| NewError::NoMemory)?;
@@ -246,7 +243,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
             local.with(platform, |local| {
                 cached += local.cached_pages();
                 waiting += local.retired.block_pages();
-                retired += local.retired.len();
+                retired += local.retired.waiting(&self.flushes);
             });
         }
         let (held, held_pages) = self.held.with(platform, |held| (held.len(), held.block_pages()));

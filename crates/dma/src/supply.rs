@@ -7,7 +7,6 @@
 use smmuv3::Unconfirmed;
 
 use crate::bounce::{Bounced, Pages};
-use crate::config::{Lazy, Reclaim};
 use crate::flush::Stamp;
 use crate::iova::Block;
 use crate::local::{BLOCKS, Local, ORDERS, PAGES, Stack, most};
@@ -33,11 +32,12 @@ impl<P: DmaPlatform> DmaSpace<P> {
     #[inline]
     pub(crate) fn take(&self, order: u8, count: usize, pages: &mut Pages) -> Option<Block> {
         let block = self.local().with(self.platform(), |local| {
+            let block = local.take_block_or_released(order, &self.flushes);
             while pages.len() < count {
-                let Some(page) = local.pages.pop() else { break };
+                let Some(page) = local.take_page_or_released(&self.flushes) else { break };
                 pages.push(page);
             }
-            local.take_block(order)
+            block
         });
         if pages.len() < count {
             self.take_more_pages(count, pages);
@@ -48,7 +48,9 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// A block of 2^`order` pages.
     #[inline]
     pub(crate) fn take_block(&self, order: u8) -> Option<Block> {
-        let block = self.local().with(self.platform(), |local| local.take_block(order));
+        let block = self
+            .local()
+            .with(self.platform(), |local| local.take_block_or_released(order, &self.flushes));
         block.or_else(|| self.take_more_blocks(order))
     }
 
@@ -56,12 +58,13 @@ impl<P: DmaPlatform> DmaSpace<P> {
     #[cold]
     fn take_more_blocks(&self, order: u8) -> Option<Block> {
         let platform = self.platform();
-        self.collect(self.local());
+        let wanted =
+            if usize::from(order) < ORDERS { most(order).div_ceil(2).min(BATCH) } else { 1 };
+        // Whatever is before it in the queue, too.
+        self.collect_until(self.local(), |local| local.blocks(order) >= wanted);
         if let Some(block) = self.local().with(platform, |local| local.take_block(order)) {
             return Some(block);
         }
-        let wanted =
-            if usize::from(order) < ORDERS { most(order).div_ceil(2).min(BATCH) } else { 1 };
         let mut got = Stack::<Item, BATCH>::new();
         self.window.with(platform, |window| {
             while got.len() < wanted {
@@ -94,7 +97,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
     #[cold]
     fn take_more_pages(&self, count: usize, pages: &mut Pages) {
         let platform = self.platform();
-        self.collect(self.local());
+        let missing = count - pages.len();
+        self.collect_until(self.local(), |local| local.pages.len() >= missing + BATCH / 2);
         self.local().with(platform, |local| {
             while pages.len() < count {
                 let Some(page) = local.pages.pop() else { break };
@@ -221,11 +225,17 @@ impl<P: DmaPlatform> DmaSpace<P> {
     /// Puts off the use of what has been cleared, and which devices may go on reaching, until a flush that begins from
     /// now on is over. Flushes if that is due.
     pub(crate) fn retire(&self, items: &[Item]) {
-        let Reclaim::Lazy(bounds) = self.config.reclaim else { return self.flush_for(items) };
+        let Some((_, most_age)) = self.config.reclaim.bounds() else {
+            return self.flush_for(items);
+        };
         let platform = self.platform();
         let now = platform.now();
-        let retire = |local: &mut Local| {
-            if local.retired.room() < items.len() {
+        let mut spill = Stack::<Item, BATCH>::new();
+        let local = self.local();
+        let is_due = local.with(platform, |local| {
+            // At the cost of what a flush has released, which stays there until then: so in the long run each unmap takes
+            // one entry out and puts one in, and what all CPUs share is not visited.
+            if !local.make_room(items.len(), &self.flushes, &mut spill) {
                 return None;
             }
             // In the lock, so that stamps do not decrease in the queue.
@@ -234,28 +244,25 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 // There is room.
                 let _ = local.retired.push(*item, stamp, now);
             }
-            let age = local.retired.oldest().map_or(0, |oldest| now.saturating_sub(oldest));
-            Some((age >= bounds.age, local.retired.is_ready(&self.flushes)))
-        };
-        let local = self.local();
-        let mut retired = local.with(platform, retire);
-        if retired.is_none() {
-            // Another CPU may have flushed meanwhile.
-            self.collect(local);
-            retired = local.with(platform, retire);
+            let oldest = local.retired.oldest(&self.flushes);
+            Some(oldest.is_some_and(|oldest| now.saturating_sub(oldest) >= most_age))
+        });
+        if spill.len() != 0 {
+            self.release(spill.as_slice());
         }
-        match retired {
-            None => {
-                self.flush_for(items);
-                self.collect(local);
-            }
-            Some((true, _)) => {
-                // What it does not release stays in the queue.
+        match is_due {
+            Some(false) => {}
+            // What it does not release stays in the queue.
+            Some(true) => {
                 let _ = self.flush_alone();
                 self.collect(local);
             }
-            Some((false, true)) => self.collect(local),
-            Some((false, false)) => {}
+            None => {
+                self.flush_for(items);
+                if local.with(platform, |local| local.retired.has_memory()) {
+                    self.collect(local);
+                }
+            }
         }
     }
 
@@ -297,21 +304,20 @@ impl<P: DmaPlatform> DmaSpace<P> {
         Ok(())
     }
 
-    /// To be called from a timer, on one CPU: flushes if anything that was lazily unmapped has waited for longer than
-    /// [`Lazy::age`](crate::Lazy::age), whichever CPU's queue it is in; whether it did. Otherwise it looks at the oldest
+    /// To be called from a timer, on one CPU: flushes if anything that was unmapped lazily, or deferred, has waited for longer
+    /// than [`Lazy::age`](crate::Lazy::age), or [`Deferred::age`](crate::Deferred::age), whichever CPU's queue it is in; whether it did. Otherwise it looks at the oldest
     /// entry of each CPU's queue, and no more; in a strict space, at nothing.
     ///
-    /// Called every so many nanoseconds, no bounce page is reached for longer than `age` and that after its buffer was
-    /// unmapped, however quiet the CPU was. May be called in interrupt context.
+    /// Called every so many nanoseconds, nothing is reached for longer than `age` and that after its buffer was unmapped, however quiet the CPU was. May be called in interrupt context.
     ///
     /// # Errors
     /// As from [`flush`](Self::flush).
     pub fn tick(&self) -> Result<bool, Unconfirmed> {
-        let Reclaim::Lazy(Lazy { age, .. }) = self.config.reclaim else { return Ok(false) };
+        let Some((_, age)) = self.config.reclaim.bounds() else { return Ok(false) };
         let platform = self.platform();
         let is_due = |local: &Line<SpinLock<Local>>| {
             // Before the clock is read, so that it is not the later one.
-            let oldest = local.with(platform, |local| local.retired.oldest());
+            let oldest = local.with(platform, |local| local.retired.oldest(&self.flushes));
             oldest.is_some_and(|oldest| platform.now().saturating_sub(oldest) >= age)
         };
         if !self.locals.iter().any(is_due) {
@@ -342,17 +348,24 @@ impl<P: DmaPlatform> DmaSpace<P> {
 
     /// Puts what flushes have released to use: as far as possible on the CPU whose queue it was in.
     fn collect(&self, local: &SpinLock<Local>) {
+        self.collect_until(local, |_| false);
+    }
+
+    /// As [`collect`](Self::collect), until that CPU has `enough`.
+    fn collect_until(&self, local: &SpinLock<Local>, enough: impl Fn(&Local) -> bool + Copy) {
         let mut more = true;
         while more {
             let mut spill = Stack::<Item, BATCH>::new();
-            more = local.with(self.platform(), |local| local.collect(&self.flushes, &mut spill));
+            more = local
+                .with(self.platform(), |local| local.collect(&self.flushes, &mut spill, enough));
             self.release(spill.as_slice());
         }
     }
 
-    /// Takes from all CPUs what they have for themselves.
+    /// Takes from all CPUs what they have for themselves, and what waits there for nothing any more.
     pub(crate) fn empty_locals(&self) {
         for local in &self.locals {
+            self.collect(local);
             // Others may fill it meanwhile; what was there at first has gone after so many rounds.
             for _ in 0..=(2 * BLOCKS + PAGES) / BATCH {
                 let mut spill = Stack::<Item, BATCH>::new();

@@ -12,6 +12,7 @@ use crate::flush::Stamp;
 use crate::iova::Block;
 use crate::map::{List, list};
 use crate::platform::{Direction, DmaPlatform};
+use crate::retired::Item;
 use crate::space::DmaSpace;
 use crate::span::{PAGE, PAGE_SHIFT, Span};
 
@@ -29,10 +30,11 @@ pub(crate) struct Found {
 impl<P: DmaPlatform> DmaSpace<P> {
     /// Takes `buffer` back, which [`map`](Self::map) returned `iova` for, with this direction. What devices wrote is in
     /// it, unless they were not to write. When this has returned `Ok`, no device reaches it any more, whether the space
-    /// is strict or lazy.
+    /// is strict or lazy. Where it is [deferred](crate::Reclaim::Deferred), devices may reach it until a flush, and leave
+    /// it alone by [what was promised](crate::Deferred::trusting): they have finished with it.
     ///
-    /// May be called in interrupt context. Waits for one invalidation; where the space is lazy and the buffer small,
-    /// only for a flush if one is due.
+    /// May be called in interrupt context. Waits for one invalidation; where the space is lazy and the buffer small, or
+    /// where it is deferred, only for a flush if one is due.
     ///
     /// # Errors
     /// See [`UnmapError`]. [`Unconfirmed`](UnmapError::Unconfirmed) only where pages of the buffer itself had been
@@ -79,8 +81,15 @@ impl<P: DmaPlatform> DmaSpace<P> {
             // SAFETY: the caller's promise.
             return unsafe { self.unmap_bounced(iova, &found, direction) };
         }
-        // SAFETY: the mapping is the caller's.
-        let unmapped = unsafe { self.domain.unmap(start, span.bytes()) };
+        let waits = self.config.reclaim.is_deferred();
+        // SAFETY: the mapping is the caller's. Where it waits for a flush, devices leave the buffer alone until then, which
+        // is promised by `Deferred::trusting`; its addresses are not given out.
+        let unmapped = unsafe {
+            match waits {
+                true => self.domain.unmap_deferred(start, span.bytes()),
+                false => self.domain.unmap(start, span.bytes()),
+            }
+        };
         if unmapped != Ok(span.bytes()) {
             let found = Found { span, block, iova: start, which };
             // SAFETY: the caller's promise.
@@ -91,7 +100,10 @@ impl<P: DmaPlatform> DmaSpace<P> {
         if direction.is_written() && !self.config.coherent {
             self.platform().invalidate(span.start(), span.len());
         }
-        self.give_block(block);
+        match waits {
+            true => self.retire(&[Item::Block(block)]),
+            false => self.give_block(block),
+        }
         Ok(())
     }
 
@@ -113,8 +125,14 @@ impl<P: DmaPlatform> DmaSpace<P> {
         if !unsafe { self.find_pages(found, &mut bounced) } {
             return Err((UnmapError::NotMapped { iova }, None));
         }
-        if matches!(self.config.reclaim, Reclaim::Lazy(_)) && bounced.len() == span.pages {
-            // SAFETY: the mapping is the caller's. Only pages of the space are behind it, which wait for a flush.
+        let waits = match self.config.reclaim {
+            Reclaim::Strict => false,
+            Reclaim::Lazy(_) => bounced.len() == span.pages,
+            Reclaim::Deferred(_) => true,
+        };
+        if waits {
+            // SAFETY: the mapping is the caller's. Behind it are pages of the space, which wait for a flush, and where it is
+            // deferred also the caller's, which devices leave alone until then: that is promised by `Deferred::trusting`.
             let unmapped = unsafe { self.domain.unmap_deferred(start, span.bytes()) };
             if unmapped != Ok(span.bytes()) {
                 let error = unmapped.err().map(|error| table_error(error, iova));

@@ -8,7 +8,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{PAGE, Rig, pattern, wedge};
+use common::{PAGE, Rig, deferred, pattern, wedge};
 use smmuv3_dma::{Direction, DmaConfig, Lazy, Reclaim};
 
 const BOTH: Direction = Direction::Both;
@@ -65,6 +65,7 @@ fn handlers_map_and_unmap_in_the_middle_of_it() {
     assert!(interrupted(lazy, 200) > 1000);
     // Where they take each other's last bounce pages.
     assert!(interrupted(lazy.with_bounce_pages(24), 200) > 1000);
+    assert!(interrupted(deferred(), 200) > 1000);
 }
 
 #[test]
@@ -96,7 +97,7 @@ fn handlers_may_be_called_while_an_smmu_is_given_up() {
 
 #[test]
 fn a_bounce_page_shows_a_device_nothing_of_the_last_buffer_at_any_moment() {
-    for config in [DmaConfig::strict(), DmaConfig::lazy()] {
+    for config in [DmaConfig::strict(), DmaConfig::lazy(), deferred()] {
         let rig: &'static Rig = Box::leak(Box::new(Rig::new(config)));
         let secret = rig.world.area(100, 2000);
         secret.fill(&[0xaa; 2000]);

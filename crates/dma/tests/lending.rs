@@ -8,13 +8,13 @@ mod common;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
-use common::{PAGE, Rig, pattern};
+use common::{PAGE, Rig, deferred, pattern};
 use smmuv3::{Iova, Refused, pagetable::MapErrorKind};
 use smmuv3_dma::{BufferError, Direction, DmaConfig, MapError, UnmapError};
 use smmuv3_formats::EventId;
 use smmuv3_model::Reason;
 
-const CONFIGS: [fn() -> DmaConfig; 2] = [DmaConfig::strict, DmaConfig::lazy];
+const CONFIGS: [fn() -> DmaConfig; 3] = [DmaConfig::strict, DmaConfig::lazy, deferred];
 const ALL: [Direction; 3] = [Direction::ToDevice, Direction::FromDevice, Direction::Both];
 const TRANSLATION: Reason = Reason::Event(EventId::FTranslation);
 const PERMISSION: Reason = Reason::Event(EventId::FPermission);

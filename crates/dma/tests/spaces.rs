@@ -8,7 +8,7 @@ mod common;
 use std::iter::from_fn;
 
 use common::Maintenance::{Clean, Invalidate};
-use common::{PAGE, Rig, pattern, wedge};
+use common::{PAGE, Rig, deferred, pattern, wedge};
 use smmuv3::{DomainConfig, Iova, Memory, PhysAddr, Prot, Refused};
 use smmuv3_dma::{
     CloseError, Direction, DmaConfig, DmaSpace, Lazy, MapError, NewError, Reclaim, ReserveError,
@@ -228,7 +228,7 @@ fn what_firmware_left_in_use_is_mapped_to_itself() {
 
 #[test]
 fn coherent_memory_is_zeroed_seen_by_both_and_freed_after_a_flush() {
-    for config in [DmaConfig::strict(), DmaConfig::lazy()] {
+    for config in [DmaConfig::strict(), DmaConfig::lazy(), deferred()] {
         let is_lazy = config.reclaim != Reclaim::Strict;
         let rig = Rig::new(config);
         rig.world.stop_clock();
@@ -262,7 +262,7 @@ fn coherent_memory_is_zeroed_seen_by_both_and_freed_after_a_flush() {
 
 #[test]
 fn coherent_memory_that_was_not_confirmed_is_freed_later() {
-    for config in [DmaConfig::strict(), DmaConfig::lazy()] {
+    for config in [DmaConfig::strict(), DmaConfig::lazy(), deferred()] {
         let rig = Rig::new(config);
         let ring = rig.space.allocate(PAGE, BOTH).unwrap();
         rig.world.reaches(ring.iova(), true).unwrap();
@@ -281,7 +281,8 @@ fn coherent_memory_that_was_not_confirmed_is_freed_later() {
 
 #[test]
 fn caches_are_cleaned_before_devices_and_invalidated_before_cpus() {
-    for reclaim in [Reclaim::Strict, Reclaim::Lazy(Lazy::default().with_copy_up_to(PAGE))] {
+    let lazy = Reclaim::Lazy(Lazy::default().with_copy_up_to(PAGE));
+    for reclaim in [Reclaim::Strict, lazy, deferred().reclaim] {
         let rig = Rig::new(DmaConfig::strict().with_reclaim(reclaim).with_coherent(false));
         let done = || std::mem::take(&mut *rig.world.maintenance.lock().unwrap());
         // Bounced at both ends; two pages and four follow each other in memory.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Real threads that map, use and unmap on one space, strictly and lazily, on an adversarial SMMU.
+//! Real threads that map, use and unmap on one space, strictly, lazily and deferred, on an adversarial SMMU.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use common::{Area, PAGE, Rig, pattern, run_on};
+use common::{Area, PAGE, Rig, deferred, pattern, run_on};
 use smmuv3::Iova;
 use smmuv3_dma::{Direction, DmaConfig, Lazy, Reclaim};
 use smmuv3_model::Adversary;
@@ -129,4 +129,11 @@ fn threads_on_a_lazy_space() {
             .with_window(Iova(0x10_0000), 20)
             .with_bounce_pages(150),
     );
+}
+
+#[test]
+fn threads_on_a_deferred_space() {
+    let Reclaim::Deferred(bounds) = deferred().reclaim else { panic!("it is deferred") };
+    let config = deferred().with_reclaim(Reclaim::Deferred(bounds.with_queue(24)));
+    stress(config.with_window(Iova(0x10_0000), 20).with_bounce_pages(150));
 }

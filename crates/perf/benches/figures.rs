@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo bench`: the workloads against the clock. With `--count`: their instructions, by callgrind.
+//! `cargo bench`: the workloads against the clock, by divan. With `--count`: their instructions, by callgrind; and memory.
 //!
-//! Each line is a name, a figure and its unit, in columns.
+//! A line of what is counted is a name, a figure and its unit, in columns. Of what is timed, `item/s` are units of a workload:
+//! pages, blocks, addresses or whole operations; `cargo xtask perf` reads both.
+//!
+//! Why callgrind is called from here, and not by a crate: those that are kept well (gungraun, which was iai-callgrind)
+//! need a second program of exactly their version installed beside them, and the difference of two runs, which is free of
+//! start and set-up without any marks in the code, is a line here.
 
 use std::env;
+use std::fmt;
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
 
+use divan::counter::ItemsCount;
+use divan::{Bencher, Divan};
 use smmuv3_perf::{Workload, counted, idle_domain, memory, rated};
 
-/// How long a workload is timed, set-up included.
-const LONG_ENOUGH: Duration = Duration::from_millis(500);
-
 const HELP: &str = "\
-Usage: cargo bench -p smmuv3-perf [-- [--count] [WORD]...]
+Usage: cargo bench -p smmuv3-perf --bench figures -- --count [WORD]...
 
-Times every workload whose name contains all WORDs: the least of many runs, a descriptor or operation.
-  --count   count instructions instead, under valgrind's callgrind
+Counts instructions of every workload whose name contains all WORDs, under valgrind's callgrind, and bytes.
 ";
 
 fn main() -> ExitCode {
@@ -29,24 +32,61 @@ fn main() -> ExitCode {
     }
     let before = words.len();
     words.retain(|word| word != "--count");
-    let count = words.len() != before;
+    if words.len() == before {
+        Divan::from_args().main();
+        return ExitCode::SUCCESS;
+    }
     if words.iter().any(|word| word.starts_with('-')) {
         print!("{HELP}");
         return ExitCode::from(2);
     }
+    match count(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A workload, under its name.
+struct Case(Workload);
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name)
+    }
+}
+
+fn cases(workloads: Vec<Workload>) -> Vec<Case> {
+    workloads.into_iter().map(Case).collect()
+}
+
+// Samples of one run each, for half a second, of which set-up is a part.
+#[divan::bench(args = cases(counted()), sample_size = 1, sample_count = 1_000_000, max_time = 0.5)]
+fn operations(bencher: Bencher, case: &Case) {
+    time(bencher, &case.0);
+}
+
+#[divan::bench(args = cases(rated()), sample_size = 1, sample_count = 1_000_000, max_time = 0.5)]
+fn translations(bencher: Bencher, case: &Case) {
+    time(bencher, &case.0);
+}
+
+/// A run of as many rounds as one set-up allows.
+fn time(bencher: Bencher, workload: &Workload) {
+    let rounds = 2 * workload.rounds;
+    bencher
+        .counter(ItemsCount::new(rounds * workload.units))
+        .with_inputs(workload.prepare)
+        .bench_local_refs(|run| run(rounds));
+}
+
+/// Counts what has all `words` in its name.
+fn count(words: &[String]) -> Result<(), String> {
     let wanted = |name: &str| words.iter().all(|word| name.contains(word));
     for workload in counted().iter().filter(|workload| wanted(workload.name)) {
-        if count {
-            match instructions(workload) {
-                Ok(instructions) => show(workload.name, instructions, "instructions"),
-                Err(error) => {
-                    eprintln!("{error}");
-                    return ExitCode::FAILURE;
-                }
-            }
-        } else {
-            show(workload.name, nanoseconds(workload), "ns");
-        }
+        show(workload.name, instructions(workload)?, "instructions");
     }
     let idle = "domain without mappings, beyond its first table";
     if wanted(idle) {
@@ -58,10 +98,7 @@ fn main() -> ExitCode {
             show(&format!("memory: {}", taken.name), taken.memory, "bytes");
         }
     }
-    for workload in rated().iter().filter(|workload| !count && wanted(workload.name)) {
-        show(workload.name, 1e3 / nanoseconds(workload), "million/s");
-    }
-    ExitCode::SUCCESS
+    Ok(())
 }
 
 fn show(name: &str, figure: f64, unit: &str) {
@@ -102,18 +139,4 @@ fn total(workload: &Workload, rounds: u64) -> Result<f64, String> {
         Some(count) if output.status.success() => Ok(count),
         _ => Err(format!("valgrind failed on `{}`, {}:\n{told}", workload.name, output.status)),
     }
-}
-
-/// The least time of one unit in many runs.
-fn nanoseconds(workload: &Workload) -> f64 {
-    let rounds = 2 * workload.rounds;
-    let begun = Instant::now();
-    let mut least = Duration::MAX;
-    while begun.elapsed() < LONG_ENOUGH {
-        let mut run = (workload.prepare)();
-        let start = Instant::now();
-        run(rounds);
-        least = least.min(start.elapsed());
-    }
-    least.as_nanos() as f64 / (rounds * workload.units) as f64
 }

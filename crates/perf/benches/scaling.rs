@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What threads do at once, as tables in Markdown; with `--out FOLDER` as pictures, too.
+//! What threads do at once, as tables in Markdown; with `--out FOLDER` as pictures, too. `--cpus FILE` has what the bare-metal
+//! image has measured, by `cargo xtask boot --scaling`.
 
 use std::env;
 use std::error::Error;
@@ -7,7 +8,9 @@ use std::fs;
 use std::path::Path;
 
 use plotters::prelude::*;
-use smmuv3_perf::scaling::{Arrangement, LATENCIES, Queue, Rate, THREADS, arranged, overlapped};
+use smmuv3_perf::scaling::{
+    Arrangement, LATENCIES, Queue, Rate, THREADS, arranged, enhanced, overlapped, ticketed,
+};
 
 /// SMMUs of one domain.
 const SMMUS: [usize; 5] = [1, 2, 4, 8, 16];
@@ -25,14 +28,17 @@ const COLOURS: [RGBColor; 5] = [
 ];
 
 /// A line of a picture: what it is, and its points.
-type Line = (&'static str, Vec<(f64, f64)>);
+type Line<'a> = (&'a str, Vec<(f64, f64)>);
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Cargo adds `--bench`; `--count` is for the other.
     let words: Vec<String> = env::args().skip(1).filter(|word| word != "--bench").collect();
-    let folder = match words.as_slice() {
-        [] => None,
-        [out, folder] if out == "--out" => Some(Path::new(folder)),
+    let (folder, cpus) = match words.as_slice() {
+        [] => (None, None),
+        [out, folder] if out == "--out" => (Some(Path::new(folder)), None),
+        [out, folder, cpus, file] if out == "--out" && cpus == "--cpus" => {
+            (Some(Path::new(folder)), Some(fs::read_to_string(file)?))
+        }
         _ => return Ok(()),
     };
     if let Some(folder) = folder {
@@ -44,7 +50,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(folder.join(name), svg).map_err(|error| error.to_string())
     };
     queues(&draw)?;
+    enhanced_queues(&draw)?;
     arrangements(&draw)?;
+    if let Some(rows) = cpus {
+        emulated(&rows, &draw)?;
+    }
     overlaps(&draw)?;
     if let Some(folder) = folder {
         // Beside the pictures' folder, where counted figures are.
@@ -90,6 +100,37 @@ fn queues(draw: Draw<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// A queue for each CPU, where the SMMU has enhanced ones.
+fn enhanced_queues(draw: Draw<'_>) -> Result<(), String> {
+    println!("\n## A command queue for each CPU");
+    println!("\nOne queue for all threads, and an enhanced one (ECMDQ) for each.");
+    println!(
+        "\n| the SMMU takes, us | threads | one queue, thousands a second | one each | ratio | \
+         longest of one queue, us | of one each |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let mut lines = Vec::new();
+    for (latency, name) in LATENCIES.into_iter().zip(["at once", "1 us", "10 us"]) {
+        let mut points = Vec::new();
+        for threads in THREADS {
+            let (one, each) = (ticketed(threads, latency), enhanced(threads, latency));
+            let ratio = each.rate / one.rate;
+            println!(
+                "| {} | {threads} | {:.0} | {:.0} | {ratio:.2} | {:.0} | {:.0} |",
+                latency / 1000,
+                one.rate / 1e3,
+                each.rate / 1e3,
+                one.worst / 1e3,
+                each.worst / 1e3,
+            );
+            points.push((threads as f64, ratio));
+        }
+        lines.push((name, points));
+    }
+    let axes = ["threads", "a queue each / one queue, TLBI + SYNC a second"];
+    draw("ecmdq.svg", "The gain of enhanced command queues, by the SMMU's time", axes, &lines)
+}
+
 fn arrangements(draw: Draw<'_>) -> Result<(), String> {
     println!("\n## Mapping and unmapping a page");
     println!("\nThe SMMU takes 1 us.");
@@ -109,6 +150,33 @@ fn arrangements(draw: Draw<'_>) -> Result<(), String> {
     }
     let axes = ["threads", "map + unmap, thousands a second"];
     draw("unmap.svg", "Mapping and unmapping a page, an SMMU that takes 1 us", axes, &lines)
+}
+
+/// What CPUs of QEMU do at once: lines of a name, `1 CPU` or `2 CPUs`, thousands a second, and that unit.
+fn emulated(rows: &str, draw: Draw<'_>) -> Result<(), String> {
+    println!("\n## CPUs of an image");
+    println!("\nCPUs of QEMU that map and unmap a page each.");
+    println!("\n| CPUs share | CPUs | thousands a second |\n|---|---|---|");
+    let mut lines: Vec<(&str, Vec<(f64, f64)>)> = Vec::new();
+    for row in rows.lines() {
+        let wrong = || format!("not a rate: `{row}`");
+        let (name, rate) =
+            row.trim().trim_end_matches("thousand/s").trim().rsplit_once("  ").ok_or_else(wrong)?;
+        let (shared, cpus) = name.trim().rsplit_once(", ").ok_or_else(wrong)?;
+        let cpus: f64 = cpus.split(' ').next().and_then(|it| it.parse().ok()).ok_or_else(wrong)?;
+        let rate: f64 = rate.trim().parse().map_err(|_| wrong())?;
+        match lines.iter_mut().find(|(name, _)| *name == shared) {
+            Some((_, points)) => points.push((cpus, rate)),
+            None => lines.push((shared, vec![(cpus, rate)])),
+        }
+    }
+    for (shared, points) in &lines {
+        for (cpus, rate) in points {
+            println!("| {shared} | {cpus} | {rate:.0} |");
+        }
+    }
+    let axes = ["CPUs", "map + unmap, thousands a second"];
+    draw("cpus.svg", "Mapping and unmapping a page on CPUs of QEMU", axes, &lines)
 }
 
 fn overlaps(draw: Draw<'_>) -> Result<(), String> {
@@ -252,6 +320,8 @@ fn picture(title: &str, axes: [&str; 2], lines: &[Line]) -> Result<String, Box<d
             .y_label_area_size(64)
             .build_cartesian_2d((0.9..right * 1.1).log_scale().base(2.0), 0.0..top * 1.35)?;
         let figure = |value: &f64| format!("{value:.0}");
+        let decimals = usize::from(top < 10.0);
+        let upright = |value: &f64| format!("{value:.decimals$}");
         chart
             .configure_mesh()
             .bold_line_style(FAINT)
@@ -262,7 +332,7 @@ fn picture(title: &str, axes: [&str; 2], lines: &[Line]) -> Result<String, Box<d
             .axis_desc_style(font(14))
             .label_style(font(13))
             .x_label_formatter(&figure)
-            .y_label_formatter(&figure)
+            .y_label_formatter(&upright)
             .draw()?;
         for ((name, points), colour) in lines.iter().zip(COLOURS) {
             let line = LineSeries::new(points.iter().copied(), colour.stroke_width(3));

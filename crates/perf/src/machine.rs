@@ -9,12 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use smmuv3::{Frames, Mmio, PhysAddr, Platform, RawMutex};
 use smmuv3_formats::register::{
-    CmdqCons, CmdqProd, Cr0, Cr0Ack, Gbpa, Idr0, Idr1, Idr3, Idr5, IrqCtrl, IrqCtrlAck,
+    CmdqCons, CmdqControlPageBase, CmdqControlPageStatus, CmdqProd, Cr0, Cr0Ack, Gbpa, Idr0, Idr1,
+    Idr3, Idr5, Idr6, IrqCtrl, IrqCtrlAck, PAGE,
 };
 
 /// Where memory begins.
 const BASE: u64 = 0x8000_0000;
 const FRAME: usize = 4096;
+/// Where the registers of enhanced command queues are.
+pub(crate) const ENHANCED: u64 = 2 * PAGE as u64;
 
 /// Memory, and a clock that ticks when it is looked at.
 pub struct Host {
@@ -218,6 +221,22 @@ impl Registers {
         smmu
     }
 
+    /// The same, with 2^`log2` enhanced command queues (§2.6), in a page of their own.
+    pub fn with_enhanced_queues(log2: u32) -> Self {
+        let mut smmu = Self::new();
+        let more = (0..PAGE / 4).map(|_| AtomicU32::new(0));
+        smmu.0 = smmu.0.into_iter().chain(more).collect();
+        let idr1 = Idr1(smmu.read32(Idr1::OFFSET)).with_ecmdq(true);
+        smmu.set(Idr1::OFFSET, idr1.0);
+        smmu.set(Idr6::OFFSET, Idr6::default().with_log2_num_q(u64::from(log2)).0);
+        // The page after the two that each has, of 64 KiB, and always enabled.
+        let base = CmdqControlPageBase::default().with_addr(ENHANCED).with_preset(true).with_gs(1);
+        smmu.set(CmdqControlPageBase::OFFSET, base.0 as u32);
+        let status = CmdqControlPageStatus::default().with_enack(true);
+        smmu.set(CmdqControlPageStatus::OFFSET, status.0);
+        smmu
+    }
+
     #[inline]
     fn set(&self, offset: u32, value: u32) {
         self.0[offset as usize / 4].store(value, Ordering::Relaxed);
@@ -247,5 +266,9 @@ impl Mmio for Registers {
             _ => {}
         }
         self.set(offset, value);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64 * 4
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use driver::{Arrangement, Overlap, arranged, overlapped, ticketed};
+pub use driver::{Arrangement, Overlap, arranged, enhanced, overlapped, ticketed};
 pub use timed::{Cpus, Timed};
 
 /// How long one case runs.

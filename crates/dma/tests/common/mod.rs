@@ -618,6 +618,13 @@ impl Rig {
     }
 }
 
+/// A deferred space.
+pub fn deferred() -> DmaConfig {
+    // SAFETY: devices do what tests tell them. Where they break their word, only memory of the test's world is touched,
+    // and only while nobody uses it.
+    unsafe { DmaConfig::deferred() }
+}
+
 /// Bytes that differ from place to place.
 pub fn pattern(seed: u8, len: usize) -> Vec<u8> {
     (0..len).map(|at| seed.wrapping_add(at as u8).wrapping_mul(31) ^ (at >> 8) as u8 | 1).collect()

@@ -29,10 +29,20 @@ fn config() -> InstanceConfig {
 
 /// The driver's queue, by one TLBI and CMD_SYNC at a time.
 pub fn ticketed(threads: usize, latency: u64) -> Rate {
+    ticketed_on(Timed::new(latency), threads, 1)
+}
+
+/// The same where each thread has a queue of its own: the command queue, or an enhanced one.
+pub fn enhanced(threads: usize, latency: u64) -> Rate {
+    ticketed_on(Timed::enhanced(latency), threads, threads)
+}
+
+fn ticketed_on(smmu: Timed, threads: usize, queues: usize) -> Rate {
     let cpus = Cpus::new(threads, 1 << 20);
-    let probed = Probed::<Cpus>::new(Timed::new(latency), config()).expect("a usable SMMU");
+    let probed = Probed::<Cpus>::new(smmu, config()).expect("a usable SMMU");
     // SAFETY: both are kept together.
     let instance = unsafe { probed.enable(&cpus) }.expect("an SMMU that answers");
+    assert_eq!(instance.commands().lanes(), queues);
     rate(threads, |_, count| {
         let command = TlbiNhVa::new().with_asid(5).with_leaf(true).with_addr((count % 512) * PAGE);
         instance.carry_out(&cpus, [command.into()]).expect("an SMMU that answers");

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use smmuv3::{Frames, Mmio, PhysAddr, Platform};
-use smmuv3_formats::register::{CmdqCons, CmdqProd};
+use smmuv3_formats::register::{CmdqCons, CmdqProd, EcmdqCons, EcmdqProd, PAGE};
 
-use crate::machine::{Flag, Host, Registers};
+use crate::machine::{ENHANCED, Flag, Host, Registers};
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
@@ -43,29 +43,67 @@ pub(super) fn be(cpu: usize) {
     CPU.set(cpu);
 }
 
-/// An SMMU that has done what it was told `latency` nanoseconds after it was told, in order, however much that is.
+/// An SMMU that has done what it was told `latency` nanoseconds after it was told, in order, however much that is: each of
+/// its command queues by itself.
 pub struct Timed {
     registers: Registers,
     latency: u64,
     begun: Instant,
-    /// When, and what CONS will be.
+    /// The command queue, and the enhanced ones.
+    queues: Vec<Due>,
+}
+
+/// What one queue has been told of, on cache lines of its own: when it is done, and what CONS will be.
+#[repr(align(128))]
+struct Due {
+    cons: u32,
     due: Mutex<VecDeque<(u64, u32)>>,
 }
+
+impl Due {
+    fn new(cons: u32) -> Self {
+        Self { cons, due: Mutex::new(VecDeque::with_capacity(1024)) }
+    }
+}
+
+/// log2 of the enhanced queues, where there are any.
+const ENHANCED_LOG2: u32 = 3;
+/// Bytes from the registers of one of them to those of the next.
+const APART: u32 = PAGE >> ENHANCED_LOG2;
 
 impl Timed {
     /// One that does nothing yet.
     pub fn new(latency: u64) -> Self {
-        let due = Mutex::new(VecDeque::with_capacity(1024));
-        Self { registers: Registers::new(), latency, begun: Instant::now(), due }
+        let queues = vec![Due::new(CmdqCons::OFFSET)];
+        Self { registers: Registers::new(), latency, begun: Instant::now(), queues }
+    }
+
+    /// The same, with eight enhanced command queues.
+    pub fn enhanced(latency: u64) -> Self {
+        let slots = (0..1 << ENHANCED_LOG2).map(|queue| ENHANCED as u32 + queue * APART);
+        let cons = slots.map(|slot| slot + EcmdqCons::OFFSET);
+        let queues = [CmdqCons::OFFSET].into_iter().chain(cons).map(Due::new).collect();
+        let registers = Registers::with_enhanced_queues(ENHANCED_LOG2);
+        Self { registers, latency, begun: Instant::now(), queues }
     }
 
     fn now(&self) -> u64 {
         self.begun.elapsed().as_nanos() as u64
     }
 
+    /// The queue one of whose registers is at `offset`: `main` of the command queue, `enhanced` in the slot of another.
+    fn queue(&self, offset: u32, main: u32, enhanced: u32) -> Option<&Due> {
+        if offset == main {
+            return self.queues.first();
+        }
+        let within = offset.checked_sub(ENHANCED as u32)?;
+        let nth = (within % APART == enhanced).then_some(within / APART)?;
+        self.queues.get(1 + nth as usize)
+    }
+
     /// Carries out what is due. If another CPU is just looking, that does.
-    fn carry_on(&self) {
-        let Ok(mut due) = self.due.try_lock() else { return };
+    fn carry_on(&self, queue: &Due) {
+        let Ok(mut due) = queue.due.try_lock() else { return };
         if due.is_empty() {
             return;
         }
@@ -75,8 +113,9 @@ impl Timed {
             done = Some(cons);
         }
         if let Some(cons) = done {
-            // Of a queue that works it has the index alone.
-            self.registers.write32(CmdqCons::OFFSET, cons);
+            // Of a queue that works it has the index alone, and of an enhanced one that it is in use, which is in the
+            // same bit of PROD.
+            self.registers.write32(queue.cons, cons);
         }
     }
 }
@@ -84,20 +123,35 @@ impl Timed {
 impl Mmio for Timed {
     #[inline]
     fn read32(&self, offset: u32) -> u32 {
-        if offset == CmdqCons::OFFSET && self.latency != 0 {
-            self.carry_on();
+        if self.latency != 0
+            && let Some(queue) = self.queue(offset, CmdqCons::OFFSET, EcmdqCons::OFFSET)
+        {
+            self.carry_on(queue);
         }
         self.registers.read32(offset)
     }
 
     #[inline]
     fn write32(&self, offset: u32, value: u32) {
-        if offset == CmdqProd::OFFSET && self.latency != 0 {
-            let mut due = self.due.lock().expect("nobody panics with it");
-            due.push_back((self.now() + self.latency, value));
-        } else {
+        let Some(queue) = self.queue(offset, CmdqProd::OFFSET, EcmdqProd::OFFSET) else {
+            return self.registers.write32(offset, value);
+        };
+        if offset != CmdqProd::OFFSET {
+            // It is read when the driver turns queues off.
             self.registers.write32(offset, value);
         }
+        if self.latency != 0 {
+            let mut due = queue.due.lock().expect("nobody panics with it");
+            due.push_back((self.now() + self.latency, value));
+        } else if offset == CmdqProd::OFFSET {
+            self.registers.write32(offset, value);
+        } else {
+            self.registers.write32(queue.cons, value);
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.registers.bytes()
     }
 }
 
