@@ -260,6 +260,34 @@ step = [
     }
 }
 
+/// A process has two tags where one of its masters was bound when the CPU's number was free and the other when it was not. The
+/// number that only a lost master had is free at once, for the process of the next kernel.
+#[test]
+fn a_tag_that_only_a_lost_master_had_is_free() {
+    let text = r#"
+name = "lost-tag"
+instance = [{ name = "smmu", ssid-bits = 7, btm = true }]
+master = [
+    { name = "nic", instance = "smmu", streams = [14], substream-bits = 3 },
+    { name = "gpu", instance = "smmu", streams = [0], substream-bits = 1 },
+]
+process = [{ name = "shell" }]
+step = [
+    { bind = { process = "shell", master = "nic" } },
+    { hand-over = { lose = ["gpu"] } },
+    { note = "Its number is that of the process of before.", bind = { process = "shell", master = "nic" } },
+    { end-adoption = { instance = "smmu" } },
+    { bind = { process = "shell", master = "gpu" } },
+    { hand-over = { lose = ["gpu"] } },
+    { bind = { process = "shell", master = "nic" } },
+]
+"#;
+    for seed in 0..4 {
+        let report = holds(text, seed);
+        assert_eq!(outcome(&report, "end-adoption"), "done");
+    }
+}
+
 /// The same, with streams that QEMU has.
 #[test]
 fn the_scenario_of_it_holds_all_rules_on_qemu() {
