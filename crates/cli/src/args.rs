@@ -158,7 +158,7 @@ pub struct Fuzz {
     #[arg(default_value_t = 2000)]
     pub steps: u64,
 
-    /// Begin no other seed after so many minutes; may be a fraction [default: no limit]
+    /// Begin no other seed, or machine of one, after so many minutes; may be a fraction [default: no limit]
     #[arg(long, value_name = "M", value_parser = minutes, allow_negative_numbers = true)]
     pub minutes: Option<Duration>,
 
