@@ -149,16 +149,16 @@ pub struct Run {
 /// Operands of `fuzz`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Fuzz {
-    /// Which seeds: from A up to, not including, B. Each is a scenario of its own
+    /// Which seeds: from A up to, not including, B. Each is a machine of its own, or several
     #[arg(long, value_name = "A..B", value_parser = seeds, allow_negative_numbers = true, default_value = "0..100")]
     pub seeds: Range<u64>,
 
-    /// Random operations of each seed
+    /// Random operations of each seed. More than 2,000 may be done on several machines, one after the other
     #[arg(long, value_name = "N", value_parser = steps, allow_negative_numbers = true)]
     #[arg(default_value_t = 2000)]
     pub steps: u64,
 
-    /// Begin no other seed after so many minutes; may be a fraction [default: no limit]
+    /// Begin no other seed, or machine of one, after so many minutes; may be a fraction [default: no limit]
     #[arg(long, value_name = "M", value_parser = minutes, allow_negative_numbers = true)]
     pub minutes: Option<Duration>,
 

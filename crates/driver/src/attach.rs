@@ -292,6 +292,8 @@ pub(crate) fn change<P: Platform>(
         });
         let (nested, entered) =
             moves.enter(configuration, master, instance.features(), tables, &goal);
+        #[cfg(feature = "mutation")]
+        let nested = core.without_merging(nested);
         let installed =
             install(core, configuration, instance, master, substream, &goal, (new, nested));
         if entered.is_some() {
@@ -512,6 +514,8 @@ fn restate<P: Platform>(
     let place = configuration.places.get(bound.place);
     let tables = place.and_then(|place| place.space.stage_2(place.tag));
     let (nested, entered) = moves.enter(configuration, master, instance.features(), tables, goal);
+    #[cfg(feature = "mutation")]
+    let nested = core.without_merging(nested);
     let mut written = Ok(());
     if let Some(state) = configuration.masters.get_mut(master) {
         let before = state.stream();

@@ -267,9 +267,11 @@ impl EventQueue {
                 return Ok(end < tail);
             }
             // The interrupt comes when the queue is not empty any more (§2.4). A record that came while it was not yet
-            // empty to the SMMU, which CONS has told of that only now, raised none.
-            let prod = EventqProd(mmio.read32(self.offsets[0])).wr() as u32;
-            Ok((prod ^ self.size.register(end)) & (2 * self.size.entries() as u32 - 1) != 0)
+            // empty to the SMMU, which CONS has told of that only now, raised none; nor does one that found it full.
+            let prod = EventqProd(mmio.read32(self.offsets[0]));
+            let mask = 2 * self.size.entries() as u32 - 1;
+            let more = (prod.wr() as u32 ^ self.size.register(end)) & mask != 0;
+            Ok(more || prod.ovflg() != overflow)
         })
     }
 

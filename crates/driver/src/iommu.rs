@@ -450,6 +450,15 @@ impl<P: Platform> Core<P> {
         self.config.mutation == Some(mutation)
     }
 
+    /// A guest's entry as a wrong driver would have it.
+    pub(crate) fn without_merging(
+        &self,
+        nested: Option<smmuv3_formats::Ste>,
+    ) -> Option<smmuv3_formats::Ste> {
+        let wrong = self.leaves_out(crate::Mutation::NoMerging);
+        nested.map(|ste| ste.with_mev(ste.mev() && !wrong))
+    }
+
     /// The tag that a wrong driver would name instead.
     fn wrong(&self, tag: Tag) -> Option<Tag> {
         let is_stage_2 = tag.regime == Regime::Stage2;

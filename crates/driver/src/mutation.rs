@@ -77,6 +77,8 @@ pub enum Mutation {
     GuestsVmid,
     /// What a guest says of a stream, contexts and what its device keeps, is said of another.
     GuestsStream,
+    /// What guests' devices are refused is recorded each time, and never merged.
+    NoMerging,
     /// An SMMU wakes without its caches being emptied.
     NoWakeFlush,
     /// Invalidations are left out while the SMMU is being suspended, and still translates.
@@ -166,6 +168,11 @@ impl Mutation {
         [Self::UncountedEvents, Self::UncountedUnmaps, Self::OldCount];
 
     /// Every one that takes a guest to be noticed.
-    pub const OF_GUESTS: [Self; 4] =
-        [Self::NoGuestFlush, Self::GuestFlushFirst, Self::GuestsVmid, Self::GuestsStream];
+    pub const OF_GUESTS: [Self; 5] = [
+        Self::NoGuestFlush,
+        Self::GuestFlushFirst,
+        Self::GuestsVmid,
+        Self::GuestsStream,
+        Self::NoMerging,
+    ];
 }

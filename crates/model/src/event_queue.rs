@@ -1,17 +1,38 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The event queue, written by the SMMU (§3.3).
 
-use smmuv3_formats::register::{EventqBase, Gerror};
-use smmuv3_formats::{EVENT_BYTES, EventRecord};
+use std::iter;
 
-use crate::memory::Memory;
+use smmuv3_formats::register::{EventqBase, Gerror};
+use smmuv3_formats::{EVENT_BYTES, EventId, EventRecord};
+
+use crate::memory::{Abort, Memory};
 use crate::model::Model;
 use crate::observation::{Dropped, Misuse, Observation};
 use crate::queue::Ring;
 
+/// Events that may be merged whatever STE.MEV says (§10.1).
+const ALWAYS: [EventId; 4] =
+    [EventId::FUut, EventId::CBadStreamId, EventId::FSteFetch, EventId::CBadSte];
+/// Records that an event may be merged into: the first ones that nobody has read.
+const LOOKED_AT: u32 = 256;
+
+/// What has to be the same of two events that are merged: all but where in a page the address lies (§10.1).
+fn said(record: EventRecord) -> EventRecord {
+    record.with_input_addr(record.input_addr() & !0xfff)
+}
+
 impl<M: Memory> Model<M> {
-    /// Records the event of a terminated transaction, if the queue is writable; true if it was.
+    /// Records the event of a terminated transaction, if the queue is writable; true if it was. One that says the same as
+    /// another that nobody has read yet may be one with that (§10.1).
     pub(crate) fn record(&mut self, event: EventRecord) -> bool {
+        if self.says_the_same(event) {
+            if self.may_merge(event) {
+                self.observe(Observation::EventMerged(event));
+                return true;
+            }
+            self.observe(Observation::EventRepeated(event));
+        }
         match self.try_record(event) {
             Ok(()) => {
                 self.observe(Observation::EventRecorded(event));
@@ -60,6 +81,34 @@ impl<M: Memory> Model<M> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the stream of `event`, or its kind, allows that it is merged into a record that says the same.
+    fn may_merge(&self, event: EventRecord) -> bool {
+        // The field has 32 bits.
+        let ste = self.config.stes.get(&(event.sid() as u32));
+        ste.is_some_and(|cached| cached.ste.mev())
+            || event.event().is_some_and(|id| ALWAYS.contains(&id))
+    }
+
+    /// Whether a record in the queue, which nobody has read yet, says what `event` does.
+    fn says_the_same(&self, event: EventRecord) -> bool {
+        let registers = &self.registers;
+        let merges = self.profile.adversary.merged_events && registers.events_enabled();
+        if !merges || event.stall() || self.is_event_error_active() {
+            return false;
+        }
+        let ring = registers.event_ring(&self.profile);
+        let (prod, cons) = self.event_indices();
+        let base = self.event_base(ring);
+        let unread = ring.used(prod, cons).unwrap_or(0).min(LOOKED_AT);
+        let slots = iter::successors(Some(cons), |index| Some(ring.next(*index)));
+        slots.zip(0..unread).any(|(index, _)| {
+            let at = base + u64::from(ring.slot(index)) * EVENT_BYTES as u64;
+            let word = |index: u64| self.memory.read64(at + 8 * index);
+            let record = || Ok::<_, Abort>(EventRecord([word(0)?, word(1)?, word(2)?, word(3)?]));
+            record().is_ok_and(|record| said(record) == said(event))
+        })
     }
 
     /// The queue could not be written, and nobody has acknowledged that yet.

@@ -191,6 +191,11 @@ pub enum Observation {
     },
     /// An event is in the event queue.
     EventRecorded(EventRecord),
+    /// An event is one with another in the event queue that says the same (§10.1).
+    EventMerged(EventRecord),
+    /// An event says the same as another in the event queue, and its stream does not let them be one (STE.MEV, §10.1): it is
+    /// recorded besides, or lost.
+    EventRepeated(EventRecord),
     /// CR0.EVENTQEN was acknowledged as 0: none is written to that queue any more (§2.4).
     EventQueueOff,
     /// An event was lost (§3.3).

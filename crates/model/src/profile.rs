@@ -76,6 +76,9 @@ pub struct Adversary {
     pub late_messages: bool,
     /// Devices with ATS ask for translations without need, or do without them although they may ask (§12).
     pub device_requests: bool,
+    /// An event that says the same as one that nobody has read is merged into that, where it may be: its stream allows it
+    /// (STE.MEV), or its kind always does (§10.1).
+    pub merged_events: bool,
 }
 
 impl Adversary {
@@ -94,6 +97,7 @@ impl Adversary {
         stalls: true,
         late_messages: true,
         device_requests: true,
+        merged_events: true,
     };
 
     /// Nothing beyond what is asked for: commands take effect when they are consumed and nothing is
@@ -112,6 +116,7 @@ impl Adversary {
         stalls: false,
         late_messages: false,
         device_requests: false,
+        merged_events: false,
     };
 }
 

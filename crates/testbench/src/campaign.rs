@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Campaigns: random scenarios on the model, one a seed, until a rule breaks; what broke it is made as short
+//! Campaigns: random scenarios on the model, one or several a seed, until a rule breaks; what broke it is made as short
 //! as it can be and written as a scenario.
 
 mod draw;
+mod life;
 mod reduce;
 
 use std::ops::Range;
@@ -13,22 +14,24 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 pub use draw::scenario;
+pub use life::Life;
 
 use crate::coverage::Pairs;
 use crate::report::Coverage;
 use crate::run::{self, Options, RunError};
 use crate::scenario::Scenario;
+use crate::shrink::Budget;
 
 /// What a campaign is to do.
 #[derive(Clone, Debug)]
 pub struct Campaign {
     /// Which seeds.
     pub seeds: Range<u64>,
-    /// Operations of each.
+    /// Operations of each: on one machine, or on several if they are many ([`Life`]).
     pub steps: u64,
     /// How many are tried at once.
     pub jobs: usize,
-    /// No seed is begun after this time, but the first always is.
+    /// No seed and no machine is begun after this time, but the first always is.
     pub limit: Option<Duration>,
     /// Go on after a rule was broken.
     pub keep_going: bool,
@@ -38,11 +41,11 @@ pub struct Campaign {
 
 /// How far a campaign is.
 pub enum Progress<'a> {
-    /// Another seed has been tried.
+    /// Another machine has been tried.
     Tried(&'a Summary),
     /// What broke a rule is being made shorter.
     Shrinking {
-        /// The seed.
+        /// The seed of the machine.
         seed: u64,
         /// Operations left.
         left: usize,
@@ -54,11 +57,13 @@ pub enum Progress<'a> {
 pub struct Summary {
     /// Seeds tried.
     pub seeds: u64,
+    /// Machines of these: one each, or several.
+    pub machines: u64,
     /// Operations done, without those of shrinking.
     pub operations: u64,
-    /// Seeds that held all rules, which shares are taken from.
+    /// Machines on which all rules held, which shares are taken from.
     pub clean: u64,
-    /// Shares of accesses, in percent: the mean of all clean seeds.
+    /// Shares of accesses, in percent: the mean of all clean machines.
     pub tlb_hits: f64,
     /// Refused.
     pub faults: f64,
@@ -75,8 +80,12 @@ pub struct Summary {
 /// A broken rule, and how to see it again.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// The seed.
+    /// The seed of the machine. By itself it is the first one of this seed, and breaks the same rule.
     pub seed: u64,
+    /// Which machine that was, from 0, of which of the campaign's seeds.
+    pub life: u64,
+    /// See [`Finding::life`].
+    pub of: u64,
     /// As [`crate::report::Report::verdict`].
     pub rule: String,
     /// What it says, in a sentence.
@@ -87,6 +96,8 @@ pub struct Finding {
     pub operations: usize,
     /// The shortest sequence found that breaks the same rule.
     pub trace: Vec<String>,
+    /// Looking for a shorter one took too long, and was given up ([`Budget`]).
+    pub given_up: bool,
     /// Whether the scenario, written and read again, breaks the same rule.
     pub replays: bool,
     /// The scenario as a file.
@@ -103,19 +114,28 @@ impl Campaign {
         let started = Instant::now();
         let seeds = Mutex::new(self.seeds.clone());
         let summary = Mutex::new(Summary::default());
+        let late = || self.limit.is_some_and(|limit| started.elapsed() >= limit);
         let next = || {
             let mut seeds = locked(&seeds);
-            let late = self.limit.is_some_and(|limit| started.elapsed() >= limit);
-            let stop = late && seeds.start > self.seeds.start
+            let stop = late() && seeds.start > self.seeds.start
                 || !self.keep_going && !locked(&summary).findings.is_empty();
             if stop { None } else { seeds.next() }
         };
         let work = || -> Result<(), RunError> {
             while let Some(seed) = next() {
-                let tried = self.try_seed(seed, tell)?;
-                let mut summary = locked(&summary);
-                summary.add(tried);
-                tell(Progress::Tried(&summary));
+                let mut lives = Life::all(seed, self.steps).peekable();
+                while let Some(life) = lives.next() {
+                    let tried = self.try_life(seed, life, tell)?;
+                    let mut summary = locked(&summary);
+                    summary.add(tried);
+                    let broken = !self.keep_going && !summary.findings.is_empty();
+                    let over = broken || lives.peek().is_none() || late();
+                    summary.seeds += u64::from(over);
+                    tell(Progress::Tried(&summary));
+                    if over {
+                        break;
+                    }
+                }
             }
             Ok(())
         };
@@ -127,12 +147,18 @@ impl Campaign {
             })
         })?;
         let mut summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
-        summary.findings.sort_by_key(|finding| finding.seed);
+        summary.findings.sort_by_key(|finding| (finding.of, finding.life));
         Ok(summary)
     }
 
-    fn try_seed(&self, seed: u64, tell: &(dyn Fn(Progress<'_>) + Sync)) -> Result<Tried, RunError> {
-        let scenario = scenario(seed, self.steps);
+    fn try_life(
+        &self,
+        of: u64,
+        life: Life,
+        tell: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Result<Tried, RunError> {
+        let Life { seed, number, steps } = life;
+        let scenario = scenario(seed, steps);
         let options = Options { seed: None, tracer: None, ..self.options.clone() };
         let shrinking = &mut |left| tell(Progress::Shrinking { seed, left });
         let (operations, coverage, failure) =
@@ -152,8 +178,9 @@ impl Campaign {
         let done = operations.len() as u64;
         let finding = failure.map(|(rule, meaning, text)| {
             let operations_done = operations.len();
+            let mut budget = Budget::default();
             let (shortest, operations) =
-                reduce::shortest(scenario, &options, &rule, operations, shrinking);
+                reduce::shortest(scenario, &options, &rule, operations, &mut budget, shrinking);
             let trace = run::describe(&shortest, &operations);
             // Fewer things have other numbers, and addresses may be others too.
             let text = match run::attempt(&shortest, &options, Some(&operations), &mut |_| ()) {
@@ -164,13 +191,24 @@ impl Campaign {
             let description = format!("Breaks {rule}: {}", words.join(" "));
             let written = reduce::written(shortest, &operations, &description);
             let toml = format!(
-                "# Found by: smmuv3 fuzz --seeds {seed}..{} --steps {}\n\n{}",
+                "# Found by: smmuv3 fuzz --seeds {seed}..{} --steps {steps}\n\n{}",
                 seed.saturating_add(1),
-                self.steps,
                 written.to_toml()
             );
             let replays = verdict(&toml, &options).as_deref() == Some(&*rule);
-            Finding { seed, rule, meaning, text, operations: operations_done, trace, replays, toml }
+            Finding {
+                seed,
+                life: number,
+                of,
+                rule,
+                meaning,
+                text,
+                operations: operations_done,
+                trace,
+                given_up: budget.is_spent(),
+                replays,
+                toml,
+            }
         });
         Ok(Tried { operations: done, coverage, finding })
     }
@@ -186,7 +224,7 @@ fn verdict(toml: &str, options: &Options) -> Option<String> {
     Some(verdict)
 }
 
-/// What came of one seed.
+/// What came of one machine.
 struct Tried {
     operations: u64,
     coverage: Option<Coverage>,
@@ -195,7 +233,7 @@ struct Tried {
 
 impl Summary {
     fn add(&mut self, tried: Tried) {
-        self.seeds += 1;
+        self.machines += 1;
         self.operations += tried.operations;
         if let (None, Some(coverage)) = (&tried.finding, tried.coverage) {
             self.clean += 1;

@@ -21,7 +21,7 @@ use crate::panics;
 use crate::qemu::{self, QemuError};
 use crate::report;
 use crate::scenario::{Action, Capabilities, Scenario, ScenarioErrors, Substream};
-use crate::shrink;
+use crate::shrink::{self, Budget};
 use crate::trace::{Trace, Tracer};
 
 /// On what a scenario runs.
@@ -128,9 +128,11 @@ pub fn run(
         && let Some(failure) = report.failure.as_mut().filter(|it| it.rule != EXPECTATION)
     {
         let rule = failure.rule.clone();
+        let mut budget = Budget::default();
         let shortest = shrink::shortest(operations, &mut |candidate| {
             progress(Progress::Shrinking { left: candidate.len() });
-            breaks(scenario, options, candidate).as_deref() == Some(&*rule)
+            budget.spend(candidate.len())
+                && breaks(scenario, options, candidate).as_deref() == Some(&*rule)
         });
         failure.trace = describe(scenario, &shortest);
     }

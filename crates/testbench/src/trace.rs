@@ -445,6 +445,10 @@ impl Trace {
                 self.instant(Track::Events(instance), name, "event", &args);
                 self.moments += RECORD;
             }
+            Observation::EventMerged(record) => {
+                let (name, args) = event(record);
+                self.instant(Track::Events(instance), &format!("{name} merged"), "event", &args);
+            }
             Observation::EventDropped { event: record, because } => {
                 let (name, mut args) = event(record);
                 let because = match because {

@@ -338,6 +338,7 @@ impl Watch {
                 }
             }
             Observation::EventRecorded(event) => self.oracle.recorded(instance, event),
+            Observation::EventRepeated(event) => self.repeated(instance, event),
             Observation::EventDropped { because: Dropped::Full, .. } => self.oracle.lost(instance),
             Observation::Performed { access, pa, aborted, .. } => {
                 if let Some(master) = self.oracle.master_of(instance, access.stream) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Campaigns: scenarios from a seed, and what becomes of one that breaks a rule.
 
-use smmuv3_testbench::campaign::{self, Campaign};
+use smmuv3_testbench::campaign::{self, Campaign, Life};
 use smmuv3_testbench::run::Options;
 use smmuv3_testbench::scenario::{Action, Capabilities, PAGE, Places, Scenario};
 
@@ -187,6 +187,22 @@ fn a_campaign_holds_all_rules_and_is_the_same_with_any_number_of_jobs() {
     assert_eq!(one, outcome(3));
 }
 
+/// A seed with many operations has several machines, each of which is the same by itself.
+#[test]
+fn many_operations_of_a_seed_are_done_on_several_machines() {
+    let summary = campaign(5..6, 6000).run(&|_| ()).unwrap();
+    assert!(summary.findings.is_empty(), "{:#?}", summary.findings);
+    let lives: Vec<Life> = Life::all(5, 6000).collect();
+    assert!(lives.len() > 1, "{lives:?}");
+    assert_eq!((summary.seeds, summary.machines), (1, lives.len() as u64));
+    let alone = lives.iter().map(|life| {
+        let summary = campaign(life.seed..life.seed + 1, life.steps).run(&|_| ()).unwrap();
+        assert_eq!((summary.seeds, summary.machines), (1, 1), "{life:?}");
+        summary.operations
+    });
+    assert_eq!(alone.sum::<u64>(), summary.operations);
+}
+
 /// Whoever adds a feature or an operation has it drawn, or says why not.
 #[test]
 fn no_pair_of_a_feature_and_an_operation_is_left_out() {
@@ -200,4 +216,7 @@ fn without_time_only_the_first_seed_is_tried() {
     let limit = Some(std::time::Duration::ZERO);
     let summary = Campaign { limit, ..campaign(5..12, 300) }.run(&|_| ()).unwrap();
     assert_eq!(summary.seeds, 1);
+    // And of that only the first machine.
+    let summary = Campaign { limit, ..campaign(5..12, 30_000) }.run(&|_| ()).unwrap();
+    assert_eq!((summary.seeds, summary.machines), (1, 1));
 }

@@ -194,6 +194,100 @@ fn who_cannot_go_on_does_not_keep_others_from_it() {
     }
 }
 
+/// What a guest's device keeps of the host of before has the same addresses, and another VMID: an unmap of the guest of the new
+/// host is not about that.
+#[test]
+fn a_guest_of_the_new_host_is_not_that_of_before() {
+    let text = r#"
+name = "two-guests"
+instance = [{ name = "smmu" }]
+domain = [{ name = "memory", stage = 2, input-bits = 40 }, { name = "driver", over = "memory" }]
+master = [
+    { name = "nic", instance = "smmu", streams = [8] },
+    { name = "gpu", instance = "smmu", streams = [9] },
+]
+memory = [{ name = "old", size = "64K" }, { name = "new", size = "64K" }]
+step = [
+    { map = { domain = "memory", iova = 0x40000000, memory = "old" } },
+    { map = { domain = "driver", iova = 0x40000000, memory = "old", length = "8K" } },
+    { attach = { master = "nic", domain = "driver" } },
+    { hand-over = {} },
+    { map = { domain = "memory", iova = 0x40000000, memory = "new" } },
+    { map = { domain = "driver", iova = 0x40000000, memory = "new", length = "8K" } },
+    { attach = { master = "gpu", domain = "driver" } },
+    { write = { master = "nic", iova = 0x40001000, data = "d001" } },
+    { write = { master = "gpu", iova = 0x40001000, data = "d002" } },
+    { unmap = { domain = "driver", iova = 0x40000000, length = "8K" } },
+    { write = { master = "nic", iova = 0x40001000, data = "d003" } },
+    { expect-data = { memory = "old", offset = "4K", data = "d003" } },
+    { write = { master = "gpu", iova = 0x40001000, data = "d004" } },
+    { expect-fault = { master = "gpu", event = "F_TRANSLATION" } },
+]
+"#;
+    for seed in 0..4 {
+        let report = holds(text, seed);
+        assert_eq!(outcome(&report, "another kernel"), "smmu goes on with 1 streams");
+    }
+}
+
+/// Of a master that nobody uses the next kernel makes the contexts anew: leaves of its table that the kernel before had are no
+/// more.
+#[test]
+fn contexts_of_before_are_not_those_of_a_master_that_is_used_anew() {
+    let text = r#"
+name = "new-leaves"
+pasids = 100
+instance = [{ name = "smmu", ssid-bits = 8, two-level-contexts = true }]
+domain = [{ name = "shared" }]
+master = [{ name = "nic", instance = "smmu", streams = [8], substream-bits = 8 }]
+memory = [{ name = "buffer", size = "64K" }]
+step = [
+    { map = { domain = "shared", iova = 0x40000000, memory = "buffer", length = "8K" } },
+    { attach = { master = "nic", domain = "shared", pasid = 1 } },
+    { attach = { master = "nic", domain = "shared", pasid = 100 } },
+    { detach = { master = "nic", pasid = 1 } },
+    { note = "There is a leaf, without a context.", write = { master = "nic", pasid = 1, iova = 0x40000000, data = "d001" } },
+    { expect-fault = { master = "nic", pasid = 1, event = "C_BAD_CD" } },
+    { detach = { master = "nic", pasid = 100 } },
+    { hand-over = {} },
+    { attach = { master = "nic", domain = "shared", pasid = 100 } },
+    { note = "There is none.", write = { master = "nic", pasid = 1, iova = 0x40000000, data = "d002" } },
+    { expect-fault = { master = "nic", pasid = 1, event = "C_BAD_SUBSTREAMID" } },
+]
+"#;
+    for seed in 0..4 {
+        holds(text, seed);
+    }
+}
+
+/// A process has two tags where one of its masters was bound when the CPU's number was free and the other when it was not. The
+/// number that only a lost master had is free at once, for the process of the next kernel.
+#[test]
+fn a_tag_that_only_a_lost_master_had_is_free() {
+    let text = r#"
+name = "lost-tag"
+instance = [{ name = "smmu", ssid-bits = 7, btm = true }]
+master = [
+    { name = "nic", instance = "smmu", streams = [14], substream-bits = 3 },
+    { name = "gpu", instance = "smmu", streams = [0], substream-bits = 1 },
+]
+process = [{ name = "shell" }]
+step = [
+    { bind = { process = "shell", master = "nic" } },
+    { hand-over = { lose = ["gpu"] } },
+    { note = "Its number is that of the process of before.", bind = { process = "shell", master = "nic" } },
+    { end-adoption = { instance = "smmu" } },
+    { bind = { process = "shell", master = "gpu" } },
+    { hand-over = { lose = ["gpu"] } },
+    { bind = { process = "shell", master = "nic" } },
+]
+"#;
+    for seed in 0..4 {
+        let report = holds(text, seed);
+        assert_eq!(outcome(&report, "end-adoption"), "done");
+    }
+}
+
 /// The same, with streams that QEMU has.
 #[test]
 fn the_scenario_of_it_holds_all_rules_on_qemu() {

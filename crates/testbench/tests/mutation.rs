@@ -28,6 +28,7 @@ fn scenario(mutation: Option<Mutation>) -> Scenario {
                 RANDOM.replace("10000", "1500").replace("asid-bits", "hyp = true\nasid-bits");
             text.replace("seed =", "world = \"el2-e2h\"\nseed =")
         }
+        Some(Mutation::NoMerging) => NESTED.to_owned(),
         Some(Mutation::NoDirtyTlbi) => WRITTEN.to_owned(),
         Some(Mutation::NoAccessedTlbi) => ACCESSED.to_owned(),
         Some(Mutation::EarlyAnswer | Mutation::NoAskingLock) => ASKED.to_owned(),
@@ -98,6 +99,20 @@ master = [
 domain = [{ name = "first", stage = 2 }, { name = "second", stage = 2 }, { name = "host" }]
 [[step]]
 random = { steps = 1500, pages = 16 }
+"#;
+
+/// Guests, of whose devices much is refused.
+const NESTED: &str = r#"
+name = "nested"
+instance = [{ name = "smmu0" }]
+master = [{ name = "nic", instance = "smmu0", streams = [0x900] }]
+domain = [
+    { name = "memory", stage = 2, input-bits = 40 },
+    { name = "driver", over = "memory" },
+    { name = "program", over = "memory" },
+]
+[[step]]
+random = { steps = 500, pages = 16 }
 "#;
 
 /// Domains of which devices' writes are asked for.
@@ -274,6 +289,7 @@ fn the_driver_itself_holds_all_rules_on_every_seed() {
         Mutation::NoLeafCfgi,
         Mutation::TagBeforeTarget,
         Mutation::WrongVmid,
+        Mutation::NoMerging,
         Mutation::NoDirtyTlbi,
         Mutation::NoAccessedTlbi,
         Mutation::AbortKept,
@@ -307,6 +323,15 @@ fn every_step_left_out_is_caught_on_nearly_every_seed() {
         println!("{mutation:?}: {caught} of {}: {verdicts:?}", verdicts.len());
         assert!(caught >= CAUGHT, "{mutation:?} is caught on {caught} seeds only: {verdicts:?}");
     }
+}
+
+/// A guest's device that is refused the same again and again is told of once at a time.
+#[test]
+fn a_guests_events_that_are_not_merged_are_noticed_on_nearly_every_seed() {
+    let mutation = Some(Mutation::NoMerging);
+    let verdicts = verdicts(&scenario(mutation), mutation);
+    let caught = verdicts.iter().filter(|verdict| *verdict == "R9").count();
+    assert!(caught >= CAUGHT, "{caught} seeds only: {verdicts:?}");
 }
 
 /// Nothing is in reach that should not be, but what the driver says that happened did not.

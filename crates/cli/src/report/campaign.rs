@@ -11,10 +11,10 @@ use super::table::{Column, table};
 use super::text::{BAD, BOLD, DIM, DOT, GOOD, clean, count, number, paint};
 use super::verdict::{SHORTEST, headline_of, listed, row};
 
-/// Operations, and seeds, from which on nearly each pair of an operation and a feature is to have come about: what a
+/// Operations, and machines, from which on nearly each pair of an operation and a feature is to have come about: what a
 /// shorter campaign lacks is chance.
 const ENOUGH: u64 = 200_000;
-const ENOUGH_SEEDS: u64 = 300;
+const ENOUGH_MACHINES: u64 = 300;
 
 /// A campaign that is over.
 #[derive(Debug, Serialize)]
@@ -50,7 +50,7 @@ impl Outcome {
     ) -> Self {
         let verdict = if tried.findings.is_empty() { "ok" } else { "broken" };
         let operations_per_second = rate(tried.operations, seconds);
-        let long = tried.operations >= ENOUGH && tried.seeds >= ENOUGH_SEEDS;
+        let long = tried.operations >= ENOUGH && tried.machines >= ENOUGH_MACHINES;
         let missing = tried.pairs.missing().into_iter();
         let never = missing.map(|(feature, verb)| [verb, feature]).collect();
         Self { verdict, seeds, steps, seconds, operations_per_second, tried, long, never, files }
@@ -89,7 +89,12 @@ impl Outcome {
             .iter()
             .map(|finding| format!("{} (seed {})", clean(&finding.rule), finding.seed))
             .collect();
-        format!("{} of {seeds} broke a rule: {}", broken.len(), broken.join(", "))
+        // One of several machines of a seed breaks its rule by itself, as a seed of its own.
+        let of = match self.tried.machines {
+            machines if machines == self.tried.seeds => seeds,
+            machines => count(machines, "machine"),
+        };
+        format!("{} of {of} broke a rule: {}", broken.len(), broken.join(", "))
     }
 }
 
@@ -113,8 +118,12 @@ pub fn render(outcome: &Outcome, columns: usize) -> String {
     let [first, end] = outcome.seeds;
     let mut lines =
         vec![paint(BOLD, &format!("Random scenarios on the model, seeds {first}..{end}"))];
+    let machines = match tried.machines {
+        machines if machines == tried.seeds => String::new(),
+        machines => format!(" with {}", count(machines, "machine")),
+    };
     let done = format!(
-        "{}, {} in {:.1} s, {} a second",
+        "{}{machines}, {} in {:.1} s, {} a second",
         count(tried.seeds, "seed"),
         count(tried.operations, "operation"),
         outcome.seconds,
@@ -123,7 +132,7 @@ pub fn render(outcome: &Outcome, columns: usize) -> String {
     lines.extend(row("tried", &done, columns));
     let covered = format!(
         "{:.1} % TLB hits, {:.1} % faults, {:.1} % stale attempts (of accesses, mean of the clean \
-         seeds); driver interrupted {} times",
+         machines); driver interrupted {} times",
         tried.tlb_hits,
         tried.faults,
         tried.stale_attempts,
@@ -140,11 +149,19 @@ pub fn render(outcome: &Outcome, columns: usize) -> String {
     }
     for (finding, file) in tried.findings.iter().zip(&outcome.files) {
         lines.push(String::new());
-        let title = format!("seed {}: {}", finding.seed, headline_of(&finding.rule));
+        let which = match finding.life {
+            0 => String::new(),
+            life => format!(", machine {} of seed {}", number(life + 1), finding.of),
+        };
+        let title = format!("seed {}{which}: {}", finding.seed, headline_of(&finding.rule));
         lines.push(paint(BAD, &title));
         lines.extend(row("rule", &finding.meaning, columns));
         lines.extend(row("what", &finding.text, columns));
         lines.extend(listed(SHORTEST, &finding.trace, columns));
+        if finding.given_up {
+            let text = "looking for less took too long, and was given up";
+            lines.extend(row("more", text, columns));
+        }
         lines.push(String::new());
         let (label, again) = if finding.replays {
             ("To see it again:", format!("smmuv3 run {}", crate::quoted(file)))
@@ -198,6 +215,7 @@ mod tests {
     fn outcome(findings: Vec<Finding>, files: Vec<String>) -> Outcome {
         let tried = Summary {
             seeds: 3,
+            machines: 3,
             operations: 6000,
             clean: 2,
             tlb_hits: 41.25,
@@ -213,11 +231,14 @@ mod tests {
     fn finding(seed: u64, rule: &str, replays: bool) -> Finding {
         Finding {
             seed,
+            life: 0,
+            of: seed,
             rule: rule.to_owned(),
             meaning: "what must hold".to_owned(),
             text: "what happened".to_owned(),
             operations: 900,
             trace: vec!["attach nic to net".to_owned()],
+            given_up: false,
             replays,
             toml: String::new(),
         }
@@ -250,6 +271,24 @@ mod tests {
             "seed 9: the driver or the model panicked\n",
             "Written to fuzz-9.toml, which does not break the rule again",
             "verdict: 2 of 3 seeds broke a rule: R1 (seed 7), panic (seed 9)\n",
+        ] {
+            assert!(text.contains(words), "no {words:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_machine_of_many_is_told_by_its_own_seed_and_by_its_place() {
+        let later = Finding { life: 3, of: 1, given_up: true, ..finding(1 << 32, "R1", true) };
+        let files = vec!["fuzz-4294967296.toml".to_owned()];
+        let mut outcome = outcome(vec![later], files);
+        outcome.tried.machines = 40;
+        let text = render(&outcome, 100);
+        let text = anstream::adapter::strip_str(&text).to_string();
+        for words in [
+            "tried  3 seeds with 40 machines, 6,000 operations",
+            "seed 4294967296, machine 4 of seed 1: R1 is broken\n",
+            "looking for less took too long, and was given up\n",
+            "verdict: 1 of 40 machines broke a rule: R1 (seed 4294967296)\n",
         ] {
             assert!(text.contains(words), "no {words:?} in {text}");
         }

@@ -58,6 +58,27 @@ fn sizes_may_change_as_bbml_says() {
     }
 }
 
+/// Whoever resumes one that slept empties its caches in any order, and tables may be others by then.
+#[test]
+fn what_changes_while_nothing_is_translated_needs_no_break() {
+    for (while_off, on_again, expected) in [(true, false, 0), (true, true, 1), (false, false, 1)] {
+        let mut machine = Machine::new(quiet(), 1);
+        machine.a1();
+        assert_eq!(machine.read(VA), Some(PA));
+        if while_off {
+            machine.switch(0b1100);
+        }
+        machine.put(leaf_slot(L0), (PA + 0x1000) | LEAF);
+        if on_again {
+            machine.switch(0b1101);
+        }
+        machine.smmu.observations();
+        machine.command(tlbi_all());
+        machine.sync();
+        assert_eq!(machine.misuses().len(), expected, "{while_off} {on_again}");
+    }
+}
+
 #[test]
 fn a_break_is_one_only_when_its_invalidation_is_complete() {
     for (synchronised, expected) in [(true, 0), (false, 1)] {

@@ -2,7 +2,7 @@
 //! The event queue: when it is writable, overflow, errors, interrupts (§3.3).
 
 use smmuv3_formats::EventId;
-use smmuv3_model::{Access, Dropped, Misuse, Observation};
+use smmuv3_model::{Access, Adversary, Dropped, Misuse, Observation};
 
 use crate::machine::*;
 
@@ -124,4 +124,54 @@ fn a_queue_of_one_entry_holds_one_event() {
     machine.smmu.write32(EVENTQ_CONS, 1 | 1 << 31);
     assert!(provoke(&mut machine, 3));
     assert_eq!(machine.smmu.read32(EVENTQ_PROD), 1 << 31);
+}
+
+/// Of what comes again, as long as nobody has read it: how many records there are, merged ones and repeated ones.
+fn again(machine: &mut Machine, accesses: &[Access]) -> (u32, usize, usize) {
+    machine.smmu.observations();
+    let before = machine.smmu.read32(EVENTQ_PROD);
+    for access in accesses {
+        assert!(machine.translate(*access).unwrap_err().recorded);
+    }
+    let seen = machine.smmu.observations();
+    let count = |of: fn(&Observation) -> bool| seen.iter().filter(|it| of(it)).count();
+    (
+        machine.smmu.read32(EVENTQ_PROD) - before,
+        count(|it| matches!(it, Observation::EventMerged(_))),
+        count(|it| matches!(it, Observation::EventRepeated(_))),
+    )
+}
+
+/// §10.1: one page, in one direction, is one record, until it has been read.
+#[test]
+fn events_that_say_the_same_are_merged_where_the_entry_allows_it() {
+    const MEV: u64 = 1 << 19;
+    const ELSEWHERE: u64 = VA + 0x5000;
+    let page = [0, 8, 0xff8].map(|offset| Access::read(SID, ELSEWHERE + offset));
+    for (merges, allowed, expected) in
+        [(true, true, (1, 2, 0)), (true, false, (3, 0, 2)), (false, true, (3, 0, 0))]
+    {
+        let habits = Adversary { merged_events: merges, ..Adversary::NONE };
+        let mut machine = Machine::new(quiet().adversary(habits), 1);
+        machine.a1();
+        let mut entry = ste_words(CD);
+        entry[1] |= if allowed { MEV } else { 0 };
+        machine.ste(SID, entry);
+        assert_eq!(again(&mut machine, &page), expected, "{merges} {allowed}");
+        // Another page, another direction, and no record but what is in the queue.
+        let others = [Access::read(SID, ELSEWHERE + 0x1000), Access::write(SID, ELSEWHERE)];
+        assert_eq!(again(&mut machine, &others), (2, 0, 0));
+        let prod = machine.smmu.read32(EVENTQ_PROD);
+        machine.smmu.write32(EVENTQ_CONS, prod);
+        assert_eq!(again(&mut machine, &page[..1]), (1, 0, 0), "it was read");
+    }
+}
+
+#[test]
+fn an_entry_that_is_illegal_is_told_of_once_whatever_it_says() {
+    let habits = Adversary { merged_events: true, ..Adversary::NONE };
+    let mut machine = Machine::new(quiet().adversary(habits), 1);
+    let one = [Access::read(3, 0), Access::write(3, 0x1000)];
+    assert_eq!(again(&mut machine, &one), (1, 1, 0));
+    assert_eq!(again(&mut machine, &[Access::read(4, 0)]), (1, 0, 0), "of another stream");
 }

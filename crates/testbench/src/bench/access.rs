@@ -69,6 +69,9 @@ impl Bench {
                     if let Some(how) = expected.refused.filter(|_| sent) {
                         watch.expect_refused(user, part.iova, write, how);
                     }
+                    if sent && watch.is_of_guest(user) {
+                        watch.insist(&self.world, user, part.iova, write);
+                    }
                     done.refused += 1;
                 }
             });

@@ -23,8 +23,9 @@ use crate::platform::{Point, TestPlatform, World};
 
 /// Bytes of its memory for tables.
 pub(super) const BYTES: u64 = 2 << 20;
-/// Where that is, as the first guest knows it; the others' follows. Beyond what is mapped elsewhere, and no address of
-/// the machine's memory.
+/// Where that is, as the first guest knows it; the others' follows, and then that of guests of later kernels: by where
+/// its tables begin the oracle knows a guest's cached translations, and those of before a hand-over may go on beside
+/// them. Beyond what is mapped elsewhere, and no address of the machine's memory.
 const MEMORY: u64 = 0x20_0000_0000;
 /// Where those of all guests are.
 pub(crate) const ALL: Range<u64> = MEMORY..MEMORY + (1 << 30);
@@ -64,7 +65,8 @@ impl Guest {
         };
         let pa = bench.world.frames().allocate(BYTES, BYTES);
         let pa = pa.ok_or_else(|| BenchError::NoMemory("a guest".to_owned()))?;
-        let ipa = MEMORY + number as u64 * BYTES;
+        let before = bench.left.kernels() * bench.scenario.domains.len();
+        let ipa = MEMORY + (before + number) as u64 * BYTES;
         let memory = Memory { world: bench.world.clone(), pa, ipa, free: Mutex::default() };
         let domain = bench.domains.get(under).ok_or_else(|| failed("no domain".to_owned()))?;
         let attributes = Attributes::normal(Prot::READ | Prot::WRITE);

@@ -33,6 +33,8 @@ const MOST_BITS: u32 = 18;
 const TURNS: u32 = 1000;
 /// Pages of each user that are accessed at every moment of the adoption.
 const PROBED_PAGES: usize = 3;
+/// Moments of that kind. Of whoever has thousands of queues to look at, one page is accessed at each of the others.
+const CLOSE_MOMENTS: usize = 1 << 12;
 
 /// What kernels left that are no more.
 #[derive(Default)]
@@ -49,6 +51,11 @@ impl Left {
     /// A kernel was here before.
     pub(super) const fn is_any(&self) -> bool {
         self.kernels != 0
+    }
+
+    /// How many kernels were here before.
+    pub(super) const fn kernels(&self) -> usize {
+        self.kernels
     }
 
     /// Gives all of it back, with the leaves that were put into tables since.
@@ -157,7 +164,8 @@ impl Observer for Devices {
         self.world.machine().act();
         let moment = self.moments.fetch_add(1, Ordering::Relaxed);
         for (number, probe) in self.probes.iter().enumerate() {
-            if self.is_stopped(probe.instance) {
+            let turn = moment % self.probes.len() == number;
+            if self.is_stopped(probe.instance) || moment >= CLOSE_MOMENTS && !turn {
                 continue;
             }
             let model = self.world.machine().model(probe.instance);
@@ -167,7 +175,7 @@ impl Observer for Devices {
                     Ok(to) => format!("reached {to:#x}"),
                     Err(_) => "was refused".to_owned(),
                 }
-            } else if moment % self.probes.len() == number && !self.reads(probe) {
+            } else if turn && !self.reads(probe) {
                 "was refused, or went elsewhere".to_owned()
             } else {
                 // A device's read takes long: one at a time.
@@ -334,6 +342,11 @@ impl Bench {
         // What was cut off is not taken over.
         self.look(|watch| watch.lose_silent());
         let kept = self.look(|watch| watch.oracle.crash());
+        // Of a space that several used, under several tags, those of who is lost go with that.
+        let go_on = self.look(|watch| {
+            let kept = |master: usize| watch.oracle.is_kept(master) && !lost.contains(&master);
+            watch.tags_of(self.world.machine().ram(), kept)
+        });
         let probes = self.probes(lost);
         for index in instances.clone() {
             self.world.forget_given(index);
@@ -402,7 +415,7 @@ impl Bench {
             let all = tags.iter().chain(&watch.kept_tags).filter_map(|tag| {
                 let space = *kept.get(&tag.space)?;
                 let used = adopted.get(tag.instance) == Some(&true)
-                    && watch.oracle.is_used_on(space, tag.instance);
+                    && go_on.contains(&(tag.instance, tag.vmid, tag.asid));
                 used.then_some(OwnedTag { space, ..*tag })
             });
             watch.kept_tags = all.collect();

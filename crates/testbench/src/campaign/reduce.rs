@@ -11,29 +11,32 @@ use crate::scenario::{
     AsidPolicy, Granules, Instance, Interrupts, Memory, Overrides, Places, Quirks, Scenario, Step,
     StreamTableKind, Substream, Tables,
 };
-use crate::shrink;
+use crate::shrink::{self, Budget};
 
 /// The smallest scenario, and the shortest sequence of operations on it, that were found to break `rule`.
-/// Tells `shrinking` how many operations are left.
+/// Tells `shrinking` how many operations are left. What there is no `budget` for is not tried.
 pub(super) fn shortest(
     scenario: Scenario,
     options: &Options,
     rule: &str,
     operations: Vec<Numbered>,
+    budget: &mut Budget,
     shrinking: &mut dyn FnMut(usize),
 ) -> (Scenario, Vec<Numbered>) {
     let mut smallest = (scenario, operations);
     loop {
         let before = size(&smallest);
         let (scenario, operations) = smallest;
-        let operations = shrink::shortest(operations, &mut |candidate| {
-            shrinking(candidate.len());
-            run::breaks(&scenario, options, candidate).as_deref() == Some(rule)
-        });
-        let mut fails = |(scenario, operations): &Candidate| {
-            shrinking(operations.len());
-            run::breaks(scenario, options, operations).as_deref() == Some(rule)
+        let mut breaks = |scenario: &Scenario, operations: &[Numbered]| {
+            let may = budget.spend(operations.len());
+            if may {
+                shrinking(operations.len());
+            }
+            may && run::breaks(scenario, options, operations).as_deref() == Some(rule)
         };
+        let operations =
+            shrink::shortest(operations, &mut |candidate| breaks(&scenario, candidate));
+        let mut fails = |(scenario, operations): &Candidate| breaks(scenario, operations);
         let (scenario, operations) = elsewhere((scenario, operations), &mut fails);
         smallest = plainer(scenario, operations, &mut fails);
         if size(&smallest) == before {
@@ -465,6 +468,42 @@ mod tests {
         };
         let (elsewhere, operations) = elsewhere((scenario, operations), fails);
         assert_eq!((elsewhere.seed, operations.len(), operations[0].0), (5, 1, 1));
+    }
+
+    #[test]
+    fn without_a_budget_what_was_found_so_far_is_all() {
+        let (mut scenario, _) = candidate();
+        scenario.domains.truncate(1);
+        scenario.domains[0].tables = Tables::default();
+        let range = (0xc000_0000, 0x1000);
+        let kind = (crate::scenario::MemoryKind::Normal, crate::scenario::Rights::Data);
+        let map = Operation::Map {
+            space: 0,
+            iova: range.0,
+            bytes: range.1,
+            source: crate::operation::Source::Pool(0),
+            write: true,
+            kind: kind.0,
+            rights: kind.1,
+        };
+        let nothing = Operation::Flush { domain: 0 };
+        let mut operations: Vec<Numbered> = (0..30).map(|id| (id, nothing.clone())).collect();
+        operations.extend([(30, map.clone()), (31, map)]);
+        let options = Options::default();
+        let rule = run::breaks(&scenario, &options, &operations).unwrap();
+        let look = |runs| {
+            let (mut budget, mut tried) = (Budget::new(runs, 10_000), 0);
+            let shrinking = &mut |_| tried += 1;
+            let (scenario, operations) = (scenario.clone(), operations.clone());
+            let found = shortest(scenario, &options, &rule, operations, &mut budget, shrinking);
+            let breaks = run::breaks(&found.0, &options, &found.1);
+            assert_eq!(breaks.as_deref(), Some(&*rule), "{runs}");
+            (found.1.len(), tried, budget.is_spent())
+        };
+        assert_eq!(look(0), (32, 0, true));
+        assert_eq!(look(2), (16, 2, true));
+        let (least, tried, spent) = look(Budget::RUNS);
+        assert!(least <= 2 && !spent, "{least} after {tried} runs");
     }
 
     #[test]

@@ -41,6 +41,11 @@ impl Oracle {
         }
         for master in &mut self.masters {
             master.kept = !master.uses.is_empty();
+            if !master.kept {
+                // The next kernel makes its contexts anew.
+                master.leaves.clear();
+                master.perhaps.clear();
+            }
         }
         // Whatever waited for the old kernel.
         self.recorded.iter_mut().for_each(|queue| queue.clear());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Rule R9 for faults: those that had to come are reported, and no others.
 
-use smmuv3_formats::EventId;
+use smmuv3_formats::{EventId, EventRecord};
 
 use super::Watch;
 use crate::bench::FaultKey;
@@ -50,6 +50,25 @@ impl Watch {
     fn is_by_stage_2(&self, user: User) -> bool {
         let space = self.oracle.space(self.oracle.using(user));
         space.is_some_and(|space| self.oracle.shape(space).stage_2)
+    }
+
+    /// An event was recorded although one that says the same waits. That a guest's device is refused again and again must not
+    /// take the room of others' events (STE.MEV, §10.1).
+    pub(super) fn repeated(&mut self, instance: usize, event: EventRecord) {
+        // The field has 32 bits.
+        let Some(master) = self.oracle.master_of(instance, event.sid() as u32) else { return };
+        if self.is_of_guest(master.into()) && !self.oracle.is_changing(master) {
+            let text = format_args!(
+                "{event} was recorded again: without end, a guest's device fills its host's queue"
+            );
+            self.oracle.accuse(Rule::R9, text);
+        }
+    }
+
+    /// Accesses of `user` are subject to a guest's stage 1.
+    pub(crate) fn is_of_guest(&self, user: User) -> bool {
+        let space = self.oracle.space(self.oracle.using(user));
+        space.is_some_and(|space| self.oracle.over(space).is_some())
     }
 
     /// An interruption's access was refused.

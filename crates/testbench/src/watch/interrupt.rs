@@ -105,6 +105,14 @@ impl Watch {
         self.collect(world);
     }
 
+    /// The device of `user` was refused at `iova`, and tries the same again at once.
+    pub(crate) fn insist(&mut self, world: &World, user: User, iova: u64, write: bool) {
+        let (instance, streams) = self.oracle.streams(user.master);
+        if let Some(stream) = streams.first().copied() {
+            self.access(world, instance, stream, user, (iova, write), None);
+        }
+    }
+
     /// Every device that uses `space`, or is about to, reads at `iova`.
     fn touch(&mut self, world: &World, space: usize, iova: u64) {
         for user in self.oracle.users_of(space) {

@@ -342,6 +342,32 @@ impl Structures {
         })
     }
 
+    /// The valid contexts of `stream`, as memory has them: those that a kernel before this one had written are followed
+    /// nowhere else.
+    pub(super) fn contexts_in_memory(&self, ram: &Ram, instance: usize, stream: u32) -> Vec<Cd> {
+        let history = self.histories.get(&(instance, stream, Structure::Ste));
+        let mut contexts = Vec::new();
+        for table in history.map(History::tables).unwrap_or_default() {
+            let leaves = match table.split {
+                None => vec![(table.pa, 1 << table.log2)],
+                Some(split) => (table.pa..table.pa + table.bytes())
+                    .step_by(8)
+                    .map(|pa| L1Cd([ram.read64(pa).unwrap_or(0)]))
+                    .filter(|leaf| leaf.v())
+                    .map(|leaf| (leaf.l2_ptr(), 1u64 << split))
+                    .collect(),
+            };
+            let all =
+                leaves.into_iter().flat_map(|(pa, count)| (0..count).map(move |n| pa + CD * n));
+            let valid = |pa: &u64| {
+                let first = ram.read64(*pa).unwrap_or(0);
+                Cd([first, 0, 0, 0, 0, 0, 0, 0]).v()
+            };
+            contexts.extend(all.filter(valid).map(|pa| Cd(words(ram, pa))));
+        }
+        contexts
+    }
+
     /// The newest content of the entry of `stream`.
     pub(super) fn entry(&self, instance: usize, stream: u32) -> Option<Words> {
         self.histories.get(&(instance, stream, Structure::Ste)).map(History::latest)

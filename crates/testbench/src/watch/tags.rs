@@ -9,6 +9,7 @@ use smmuv3_model::{Stages, Tag};
 use super::Watch;
 use crate::oracle::Rule;
 use crate::platform::World;
+use crate::ram::Ram;
 
 /// A tag of an address space on an instance, as the driver has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +100,27 @@ impl Watch {
         if let Some(text) = text {
             self.oracle.accuse(Rule::R2, text);
         }
+    }
+
+    /// The tags that entries and contexts of these masters have: instance, VMID and ASID, which is 0 where it is tables of stage 2
+    /// that have it.
+    pub(crate) fn tags_of(
+        &self,
+        ram: &Ram,
+        masters: impl Fn(usize) -> bool,
+    ) -> BTreeSet<(usize, u16, u16)> {
+        let mut tags = BTreeSet::new();
+        for master in (0..self.oracle.masters()).filter(|master| masters(*master)) {
+            let (instance, streams) = self.oracle.streams(master);
+            for stream in streams {
+                // Fields of VMIDs and ASIDs have 16 bits.
+                let vmid = self.entry(instance, *stream).s2_vmid() as u16;
+                let contexts = self.structures.contexts_in_memory(ram, instance, *stream);
+                let asids = contexts.into_iter().map(|cd| cd.asid() as u16);
+                tags.extend(asids.chain([0]).map(|asid| (instance, vmid, asid)));
+            }
+        }
+        tags
     }
 
     /// The rule that is broken when `space` is unmapped and `instance` still holds some of it.

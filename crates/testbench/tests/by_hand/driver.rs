@@ -134,6 +134,8 @@ pub struct Hand {
     pub repeats: bool,
     /// Devices that are to be given intermediate addresses are given physical ones where the mistake is made.
     pub physical: bool,
+    /// Entries of guests do not let events be merged (MEV) where the mistake is made.
+    pub unmerged: bool,
     /// Commands of each instance since its last CMD_SYNC.
     unfinished: [Vec<Command>; 2],
     /// Where the mistake is to be made.
@@ -164,6 +166,7 @@ impl Hand {
             publishes: true,
             repeats: false,
             physical: false,
+            unmerged: false,
             unfinished: [const { Vec::new() }; 2],
             mistake,
             smmus: Vec::new(),

@@ -111,3 +111,18 @@ fn a_context_is_forgotten_by_the_hosts_number_of_the_stream() {
         hand.devices();
     });
 }
+
+/// Nobody reads events here: what the guest's devices are refused again would fill the queue.
+#[test]
+fn an_entry_of_a_guest_that_lets_no_events_be_merged_is_noticed() {
+    judge(&[Rule::R9], &[Rule::R9], |hand| {
+        hand.unmerged = true;
+        share(hand);
+        unmap_two(hand, |hand, instance, range| {
+            hand.forward_va(instance, hand.asid(instance, 0), range);
+            hand.sync(instance);
+        });
+        hand.devices();
+        hand.devices();
+    });
+}

@@ -95,28 +95,30 @@ fn events_that_found_no_room_are_reported_as_lost_each_time() {
     setup.tear_down("after lost events");
 }
 
-/// The queue overflows after the driver has looked at PROD, and before it makes room: what is lost lies between the
-/// records of this look and those of the next.
+/// The queue overflows after the driver has looked at PROD, and before it makes room. No interrupt comes of that, since the
+/// queue was not empty before: whoever reads it looks once more.
 #[test]
-fn events_that_are_lost_while_others_are_read_are_reported_before_those_that_come_after() {
+fn events_that_are_lost_while_others_are_read_are_reported_although_none_comes_after() {
     let setup = prepared();
-    fault(&setup, 0, 4);
-    // The records that are read are given back by a write of CONS.
-    setup.machine.on_write(|machine, instance, offset, _| {
-        if (instance, offset) == (NARROW, EventqCons::OFFSET) {
-            assert_eq!(
-                machine.dma(NIC, None, NOWHERE + 4 * PAGE, Dma::Read(&mut [0; 4])).unwrap().len(),
-                1
-            );
-        }
-    });
-    let (reports, more) = setup.reports(NARROW, 8);
-    assert_eq!((pages(&reports), reports.len(), more), (vec![0, 1, 2, 3], 4, false));
-    setup.machine.behave();
-    fault(&setup, 5, 2);
-    let (reports, more) = setup.reports(NARROW, 8);
-    let lost = Report::EventsLost(Lost::Overflow { among: 2 });
-    assert_eq!((&reports[0], pages(&reports), reports.len(), more), (&lost, vec![5, 6], 3, false));
+    for round in 0..3 {
+        fault(&setup, 0, 4);
+        // The records that are read are given back by a write of CONS.
+        setup.machine.on_write(|machine, instance, offset, _| {
+            if (instance, offset) == (NARROW, EventqCons::OFFSET) {
+                let to = Dma::Read(&mut [0; 4]);
+                assert_eq!(machine.dma(NIC, None, NOWHERE + 4 * PAGE, to).unwrap().len(), 1);
+            }
+        });
+        let (reports, more) = setup.reports(NARROW, 8);
+        let seen = (pages(&reports), reports.len(), more);
+        assert_eq!(seen, (vec![0, 1, 2, 3], 4, true), "round {round}");
+        setup.machine.behave();
+        let lost = Report::EventsLost(Lost::Overflow { among: 0 });
+        assert_eq!(setup.reports(NARROW, 8), (vec![lost], false), "round {round}");
+        fault(&setup, 5, 2);
+        let (reports, more) = setup.reports(NARROW, 8);
+        assert_eq!((pages(&reports), reports.len(), more), (vec![5, 6], 2, false));
+    }
     setup.tear_down("after events lost while others were read");
 }
 

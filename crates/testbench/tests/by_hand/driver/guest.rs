@@ -74,7 +74,9 @@ impl Hand {
         }
         let eats = if self.physical && self.errs(instance) { FULL } else { SPLIT };
         let keeps = self.layout == Layout::Split && domain >= GUEST;
-        entry.with_eats(if keeps { eats } else { 0 })
+        entry
+            .with_eats(if keeps { eats } else { 0 })
+            .with_mev(!self.unmerged || !self.errs(instance))
     }
 
     /// Makes the entry of the master behind `instance`, which translates, that of `domain`: through an invalid one.
