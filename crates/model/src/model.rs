@@ -138,6 +138,11 @@ impl<M: Memory> Model<M> {
         std::mem::take(&mut self.observations)
     }
 
+    /// The same one by one, for who asks often: their memory is used again.
+    pub fn drain_observations(&mut self) -> impl Iterator<Item = Observation> {
+        self.observations.drain(..)
+    }
+
     /// Edges of the wired interrupts, and events, since the last call.
     pub fn interrupts(&mut self) -> Interrupts {
         std::mem::take(&mut self.interrupts)

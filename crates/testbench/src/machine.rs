@@ -3,7 +3,7 @@
 
 use std::sync::MutexGuard;
 
-use smmuv3_model::Model;
+use smmuv3_model::{Model, Observation};
 use thiserror::Error;
 
 use crate::caches::SmmuMemory;
@@ -126,6 +126,19 @@ pub trait Machine: Send + Sync {
 
     /// The driver made a store visible, or touched a register: hardware may do something.
     fn act(&self);
+
+    /// As [`Machine::act`]. Then what the models of the first `instances` SMMUs observed since they were asked last is added
+    /// to `seen`, in their order; gives whether there are models.
+    fn act_and_tell(&self, instances: usize, seen: &mut Vec<(usize, Observation)>) -> bool {
+        self.act();
+        let mut models = false;
+        for instance in 0..instances {
+            let Some(mut model) = self.model(instance) else { break };
+            models = true;
+            seen.extend(model.drain_observations().map(|observation| (instance, observation)));
+        }
+        models
+    }
 
     /// The driver waits: hardware gets time to do what it was told.
     fn wait(&self);

@@ -256,6 +256,34 @@ impl World {
         Some(all)
     }
 
+    /// Adds what the models of the first `instances` SMMUs did since the last call to `seen`, in their order; whether there are
+    /// models. Where hardware is to `act`, it does so before.
+    pub(crate) fn see(
+        &self,
+        instances: usize,
+        act: bool,
+        seen: &mut Vec<(usize, Observation)>,
+    ) -> bool {
+        if act && self.tracer.is_none() {
+            return self.machine.act_and_tell(instances, seen);
+        }
+        if act {
+            self.machine.act();
+        }
+        let mut models = false;
+        for instance in 0..instances {
+            if self.tracer.is_some() {
+                let Some(news) = self.observations(instance) else { break };
+                seen.extend(news.into_iter().map(|observation| (instance, observation)));
+            } else {
+                let Some(mut model) = self.machine.model(instance) else { break };
+                seen.extend(model.drain_observations().map(|observation| (instance, observation)));
+            }
+            models = true;
+        }
+        models
+    }
+
     /// Traces what happens while nobody looks on, and keeps it for whoever does next.
     fn trace_unseen(&self) {
         if self.tracer.is_none() {

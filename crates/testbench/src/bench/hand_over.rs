@@ -63,7 +63,7 @@ impl Left {
         for leaf in leaves.into_iter().filter(|leaf| !known(*leaf)) {
             let live = frames.live().find(|(start, _)| *start == leaf);
             if let Some((start, bytes)) = live {
-                frames.free(start, bytes);
+                frames.free_at_the_end(start, bytes);
             }
         }
         for (start, bytes) in &self.frames {
@@ -72,7 +72,7 @@ impl Left {
                     "{bytes} bytes at {start:#x} were freed, which a kernel before had left"
                 ));
             }
-            frames.free(*start, *bytes);
+            frames.free_at_the_end(*start, *bytes);
         }
         Ok(())
     }
