@@ -127,15 +127,15 @@ pub trait Machine: Send + Sync {
     /// The driver made a store visible, or touched a register: hardware may do something.
     fn act(&self);
 
-    /// As [`Machine::act`]. Then what the models of the first `instances` SMMUs observed since they were asked last is added
-    /// to `seen`, in their order; gives whether there are models.
-    fn act_and_tell(&self, instances: usize, seen: &mut Vec<(usize, Observation)>) -> bool {
+    /// As [`Machine::act`]. Then each of `seen`, which are empty, is what the model of the SMMU with that number observed
+    /// since it was asked last; gives whether there are models.
+    fn act_and_tell(&self, seen: &mut [Vec<Observation>]) -> bool {
         self.act();
         let mut models = false;
-        for instance in 0..instances {
+        for (instance, seen) in seen.iter_mut().enumerate() {
             let Some(mut model) = self.model(instance) else { break };
             models = true;
-            seen.extend(model.drain_observations().map(|observation| (instance, observation)));
+            model.swap_observations(seen);
         }
         models
     }

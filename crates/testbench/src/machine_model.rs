@@ -194,15 +194,16 @@ impl Machine for ModelMachine {
         }
     }
 
-    fn act_and_tell(&self, instances: usize, seen: &mut Vec<(usize, Observation)>) -> bool {
+    fn act_and_tell(&self, seen: &mut [Vec<Observation>]) -> bool {
+        let mut others = seen.iter_mut();
         for instance in 0..self.smmus.len() {
             let Some(mut smmu) = self.smmu(instance) else { continue };
             smmu.act();
-            if instance < instances {
-                seen.extend(smmu.drain_observations().map(|observation| (instance, observation)));
+            if let Some(seen) = others.next() {
+                smmu.swap_observations(seen);
             }
         }
-        instances > 0 && !self.smmus.is_empty()
+        !seen.is_empty() && !self.smmus.is_empty()
     }
 
     fn wait(&self) {

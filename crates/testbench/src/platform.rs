@@ -256,28 +256,23 @@ impl World {
         Some(all)
     }
 
-    /// Adds what the models of the first `instances` SMMUs did since the last call to `seen`, in their order; whether there are
-    /// models. Where hardware is to `act`, it does so before.
-    pub(crate) fn see(
-        &self,
-        instances: usize,
-        act: bool,
-        seen: &mut Vec<(usize, Observation)>,
-    ) -> bool {
+    /// Each of `seen`, which are empty, becomes what the model of the SMMU with that number did since the last call; whether
+    /// there are models. Where hardware is to `act`, it does so before.
+    pub(crate) fn see(&self, act: bool, seen: &mut [Vec<Observation>]) -> bool {
         if act && self.tracer.is_none() {
-            return self.machine.act_and_tell(instances, seen);
+            return self.machine.act_and_tell(seen);
         }
         if act {
             self.machine.act();
         }
         let mut models = false;
-        for instance in 0..instances {
+        for (instance, seen) in seen.iter_mut().enumerate() {
             if self.tracer.is_some() {
                 let Some(news) = self.observations(instance) else { break };
-                seen.extend(news.into_iter().map(|observation| (instance, observation)));
+                *seen = news;
             } else {
                 let Some(mut model) = self.machine.model(instance) else { break };
-                seen.extend(model.drain_observations().map(|observation| (instance, observation)));
+                model.swap_observations(seen);
             }
             models = true;
         }

@@ -59,8 +59,8 @@ pub struct Watch {
     pub interruptions: u64,
     /// What hardware did during the operation under way: instance and observation.
     log: VecDeque<(usize, Observation)>,
-    /// Empty: memory for what is being taken from hardware.
-    seen: Vec<(usize, Observation)>,
+    /// For each instance, empty: memory for what is being taken from hardware.
+    seen: Vec<Vec<Observation>>,
     /// TLBIs that no CMD_SYNC has completed: instance, command queue, and the call of the driver.
     unfinished: BTreeSet<(usize, usize, Option<u64>)>,
     /// The machine has models, which observe.
@@ -298,9 +298,12 @@ impl Watch {
     /// The same, once hardware had a moment to act, if it is to.
     fn see(&mut self, world: &World, act: bool) {
         let mut seen = std::mem::take(&mut self.seen);
-        self.models |= world.see(self.structures.instances(), act, &mut seen);
-        for (instance, observation) in seen.drain(..) {
-            self.observe(world, instance, observation);
+        seen.resize_with(self.structures.instances(), Vec::new);
+        self.models |= world.see(act, &mut seen);
+        for (instance, observations) in seen.iter_mut().enumerate() {
+            for observation in observations.drain(..) {
+                self.observe(world, instance, observation);
+            }
         }
         self.seen = seen;
     }
