@@ -56,6 +56,7 @@ impl Bench {
             memories,
             pool,
             scenario,
+            habits: _,
             watch,
             stalls: _,
             groups: _,

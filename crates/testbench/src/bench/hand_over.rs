@@ -305,6 +305,7 @@ impl Bench {
         Ok(Self {
             world: self.world.clone(),
             scenario: self.scenario.clone(),
+            habits: self.habits,
             config: self.config,
             iommu,
             smmus: Vec::new(),
