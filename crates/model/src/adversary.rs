@@ -16,6 +16,9 @@ use crate::transaction::Access;
 /// Descriptors in a row that are looked at for a valid one.
 const LOOKED_AT: u64 = 64;
 
+/// Bytes of what no stage 2 maps in parts.
+const PART: u64 = 4096;
+
 /// Accesses that are remembered, to be guessed again.
 const REMEMBERED: usize = 64;
 
@@ -202,33 +205,48 @@ impl<M: Memory> Model<M> {
         for level in tables.start()..=3 {
             let entries = tables.bytes(level) / 8;
             let first = self.random.below(entries);
-            let read = |index: u64| {
-                let at = table + 8 * index;
-                let pa = match over {
-                    None => at,
-                    Some(over) => self.peek(&over.tables, at)?,
-                };
-                let descriptor = self.memory.read64(pa).ok()?;
-                match tables.read(descriptor, level) {
-                    Meaning::Invalid | Meaning::Reserved => None,
-                    other => Some((index, other)),
-                }
-            };
-            let found = match over {
-                None => {
-                    let mut rest = self.valid_from(table, first..entries);
-                    let mut start = self.valid_from(table, 0..first);
-                    rest.find_map(read).or_else(|| start.find_map(read))
-                }
-                Some(_) => (first..entries).chain(0..first).find_map(read),
-            };
-            let (index, found) = found?;
+            let among = |numbers| self.descriptor_among(tables, level, (table, numbers), over);
+            let (index, found) = among(first..entries).or_else(|| among(0..first))?;
             input |= index << tables.granule().span(level);
             match found {
                 Meaning::Table { next, .. } if tables.fits(next) => table = next,
                 Meaning::Leaf { .. } => return Some(input),
                 _ => return None,
             }
+        }
+        None
+    }
+
+    /// The first of the descriptors with these numbers in a table of `level` that means something: its number, and what that
+    /// is.
+    fn descriptor_among(
+        &self,
+        tables: &Tables,
+        level: i8,
+        (table, numbers): (u64, Range<u64>),
+        over: Option<&Stage2>,
+    ) -> Option<(u64, Meaning)> {
+        let read = |pa: u64| match tables.read(self.memory.read64(pa).ok()?, level) {
+            Meaning::Invalid | Meaning::Reserved => None,
+            other => Some(other),
+        };
+        let Some(over) = over else {
+            let mut valid = self.valid_from(table, numbers);
+            return valid.find_map(|index| Some((index, read(table + 8 * index)?)));
+        };
+        // What is in one page of 4 KiB stays side by side, whatever stage 2 makes of it.
+        let mut next = numbers.start;
+        while next < numbers.end {
+            let at = table + 8 * next;
+            let end = numbers.end.min(next + (PART - at % PART) / 8);
+            if let Some(pa) = self.peek(&over.tables, at) {
+                let mut valid = self.valid_from(pa, 0..end - next);
+                let found = valid.find_map(|index| Some((next + index, read(pa + 8 * index)?)));
+                if found.is_some() {
+                    return found;
+                }
+            }
+            next = end;
         }
         None
     }

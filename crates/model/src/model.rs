@@ -40,6 +40,10 @@ pub struct Interrupts {
     pub priq: bool,
 }
 
+/// Observations that there is room for from the beginning: to move those of many walks to a larger place takes as long as
+/// some of the walks.
+const OBSERVATIONS: usize = 1024;
+
 /// One SMMUv3: registers, queues, caches and the transactions of its devices.
 ///
 /// It acts only when it is called, and does the same for the same seed and the same calls.
@@ -118,7 +122,7 @@ impl<M: Memory> Model<M> {
             monitor: None,
             powered: true,
             residue: Residue::default(),
-            observations: Vec::new(),
+            observations: Vec::with_capacity(OBSERVATIONS),
             clock: 0,
         }
     }
@@ -136,6 +140,12 @@ impl<M: Memory> Model<M> {
     /// Everything that happened since the last call, in order.
     pub fn observations(&mut self) -> Vec<Observation> {
         std::mem::take(&mut self.observations)
+    }
+
+    /// The same into `empty`, whose memory is used for what comes next: for who asks often.
+    pub fn swap_observations(&mut self, empty: &mut Vec<Observation>) {
+        empty.clear();
+        std::mem::swap(&mut self.observations, empty);
     }
 
     /// Edges of the wired interrupts, and events, since the last call.

@@ -440,8 +440,9 @@ impl<M: Memory> Model<M> {
             return None;
         }
         let mut aborts = 0;
-        // At most 2^14 descriptors.
-        for index in 0..(contexts.bytes() / L1CD_BYTES) as u32 {
+        for index in self.valid_from(table, 0..contexts.bytes() / L1CD_BYTES) {
+            // At most 2^14 descriptors.
+            let index = index as u32;
             let Ok(word) = self.memory.read64(table + u64::from(index) * L1CD_BYTES) else {
                 aborts += 1;
                 if aborts == ABORTS {

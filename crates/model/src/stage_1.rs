@@ -206,7 +206,7 @@ impl<M: Memory> Model<M> {
         }
         // Of one that was invalidated meanwhile nothing comes back.
         if !self.tlb.remove(|old| old.id == entry.id).is_empty() {
-            self.tlb.insert(marked);
+            self.tlb.insert(&marked);
         }
         Ok(Some(marked))
     }
@@ -214,8 +214,8 @@ impl<M: Memory> Model<M> {
     /// Caches a leaf, and tells of it.
     pub(crate) fn cache_leaf(&mut self, entry: &TlbEntry, speculative: bool) {
         let overlaps = match entry.stages {
-            Stages::Two => self.ipa_tlb.insert(*entry),
-            Stages::One | Stages::Both => self.tlb.insert(*entry),
+            Stages::Two => self.ipa_tlb.insert(entry),
+            Stages::One | Stages::Both => self.tlb.insert(entry),
         };
         let (tag, va, size) = (entry.tag, entry.va, entry.size);
         match overlaps {

@@ -213,7 +213,7 @@ impl<M: Memory> Model<M> {
         let entry = TlbEntry { slot, clean: false, ..*entry };
         // Of one that was invalidated meanwhile nothing comes back.
         if !self.ipa_tlb.remove(|old| old.id == entry.id).is_empty() {
-            self.ipa_tlb.insert(entry);
+            self.ipa_tlb.insert(&entry);
         }
         Ok(Some(entry))
     }

@@ -3,6 +3,7 @@
 //! hits it, and the stream plays no part in the lookup (§1).
 
 use core::fmt;
+use std::collections::hash_map::Entry;
 
 use smmuv3_formats::descriptor::{Meaning, Stage};
 use smmuv3_formats::granule::Granule;
@@ -314,10 +315,17 @@ impl Tlb {
     }
 
     /// Caches a leaf; a smaller one of the tag that it covers, one that differs first.
-    pub(crate) fn insert(&mut self, entry: TlbEntry) -> Option<TlbEntry> {
-        let overlaps = self.overlaps(&entry);
-        if let Some(old) = self.entries.insert(Key::of(&entry), entry) {
-            self.uncount(&old);
+    pub(crate) fn insert(&mut self, entry: &TlbEntry) -> Option<TlbEntry> {
+        let overlaps = self.overlaps(entry);
+        // Entries are large: this one is copied once.
+        match self.entries.entry(Key::of(entry)) {
+            Entry::Vacant(place) => {
+                place.insert(*entry);
+            }
+            Entry::Occupied(mut place) => {
+                let old = std::mem::replace(place.get_mut(), *entry);
+                self.uncount(&old);
+            }
         }
         // The size is a power of two, so the shift is at most 63.
         let shift = entry.size.trailing_zeros() & 63;

@@ -311,20 +311,26 @@ impl<const STAGE: u8> Encoding<STAGE> {
 struct Leaves<const STAGE: u8>;
 
 impl<const STAGE: u8> Leaves<STAGE> {
-    const MEANINGS: [Attributes; 512] = {
-        let mut meanings = [Attributes::normal(Prot::NONE); 512];
+    /// By the low byte, which has the memory type in bits 5:2 (AttrIndx and NS, which is 0, or MemAttr) and what is permitted
+    /// in 7:6 (AP, or S2AP): where instructions are executed, and where they are not.
+    const EXECUTED: [Attributes; 256] = Self::meanings(true);
+    const NOT_EXECUTED: [Attributes; 256] = Self::meanings(false);
+
+    const fn meanings(executed: bool) -> [Attributes; 256] {
+        let mut meanings = [Attributes::normal(Prot::NONE); 256];
         let mut index = 0;
-        while index < 512 {
-            let (attr, ap, xn) = (index >> 2 & 0b1111, index >> 6 & 0b11, index >> 8);
+        while index < 256 {
+            let (attr, ap) = (index >> 2 & 0b1111, index >> 6);
+            let execute = (executed as usize) << 2;
             let (prot, memory) = if STAGE == 1 {
-                (1 | (!ap & 0b10) | (!xn & 1) << 2 | (!ap & 1) << 3, attr)
+                (1 | (!ap & 0b10) | execute | (!ap & 1) << 3, attr)
             } else {
                 let memory = match attr {
                     0b1111 | 0b0110 => 0,
                     0b0101 => 1,
                     _ => 2,
                 };
-                (ap | (!xn & 1) << 2, memory)
+                (ap | execute, memory)
             };
             let memory = match memory {
                 0 => Memory::NormalCacheable,
@@ -335,17 +341,17 @@ impl<const STAGE: u8> Leaves<STAGE> {
             index += 1;
         }
         meanings
-    };
+    }
 }
 
 /// What a plain leaf says.
 #[inline(always)]
 pub(crate) fn short<const STAGE: u8>(leaf: u64) -> Attributes {
-    // PXN at stage 1, XN[1] at stage 2.
+    // PXN at stage 1, XN[1] at stage 2. To choose a table by it takes an instruction less than an index in a single one.
     let xn = leaf >> if STAGE == 1 { 53 } else { 54 } & 1;
-    // The low byte has the memory type in bits 5:2 (AttrIndx and NS, which is 0, or MemAttr) and what is
-    // permitted in 7:6 (AP, or S2AP).
-    Leaves::<STAGE>::MEANINGS[leaf as u8 as usize | (xn as usize) << 8]
+    let meanings =
+        if xn == 0 { &Leaves::<STAGE>::EXECUTED } else { &Leaves::<STAGE>::NOT_EXECUTED };
+    meanings[leaf as u8 as usize]
 }
 
 /// The type bits of a leaf: pages are told apart from blocks by the level only in part (§15.1).

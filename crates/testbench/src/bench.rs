@@ -143,10 +143,29 @@ impl FaultKey {
     }
 }
 
+/// What devices of a scenario do: asked at every moment, and always the same.
+#[derive(Clone, Copy, Debug)]
+struct Habits {
+    /// Some of their accesses stall.
+    stalls: bool,
+    /// Some ask for pages.
+    asks: bool,
+}
+
+impl Habits {
+    fn of(scenario: &Scenario) -> Self {
+        Self {
+            stalls: (0..scenario.masters.len()).any(|master| scenario.stalls(master)),
+            asks: scenario.masters.iter().any(|master| master.pri),
+        }
+    }
+}
+
 /// The driver on a machine.
 pub struct Bench {
     pub(crate) world: Arc<World>,
     pub(crate) scenario: Scenario,
+    habits: Habits,
     config: smmuv3::Config,
     pub(crate) iommu: Iommu<TestPlatform>,
     pub(crate) smmus: Vec<Handle<Smmu<TestPlatform>>>,
@@ -223,6 +242,7 @@ impl Bench {
             former_tags: Vec::new(),
             world,
             scenario: scenario.clone(),
+            habits: Habits::of(scenario),
         };
         bench.set_up()?;
         let bench = Arc::new(bench);

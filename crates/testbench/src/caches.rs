@@ -52,6 +52,14 @@ impl Hasher for Number {
     }
 }
 
+impl Page {
+    fn get(&self, pa: u64) -> Option<u64> {
+        let word = (pa % PAGE / 8) as usize;
+        let aligned = pa.is_multiple_of(8) && *self.cached.get(word)?;
+        self.words.get(word).copied().filter(|_| aligned)
+    }
+}
+
 impl Behind {
     fn get_mut(&mut self, pa: u64) -> Option<&mut u64> {
         let page = self.0.get_mut(&(pa / PAGE))?;
@@ -61,10 +69,7 @@ impl Behind {
     }
 
     fn get(&self, pa: u64) -> Option<u64> {
-        let page = self.0.get(&(pa / PAGE))?;
-        let word = (pa % PAGE / 8) as usize;
-        let aligned = pa.is_multiple_of(8) && *page.cached.get(word)?;
-        page.words.get(word).copied().filter(|_| aligned)
+        self.0.get(&(pa / PAGE))?.get(pa)
     }
 
     /// Calls `each` with every page that has some of `bytes` bytes from `pa` on, and which words of it these are.
@@ -154,9 +159,15 @@ impl Memory for SmmuMemory {
         let Some(caches) = &self.caches else { return self.ram.find64(pa, stride, count, bits) };
         let memory = caches.memory();
         let at = |number: u64| pa.wrapping_add(number.wrapping_mul(stride));
+        // The page of the word before is mostly that of the next one.
+        let mut known = (u64::MAX, None);
         (0..count).find(|number| {
-            let seen = memory.get(at(*number)).or_else(|| self.ram.read64(at(*number)));
-            seen.is_none_or(|word| word & bits == bits)
+            let at = at(*number);
+            if known.0 != at / PAGE {
+                known = (at / PAGE, memory.0.get(&(at / PAGE)));
+            }
+            let cached = known.1.and_then(|page| page.get(at));
+            cached.or_else(|| self.ram.read64(at)).is_none_or(|word| word & bits == bits)
         })
     }
 

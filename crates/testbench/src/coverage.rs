@@ -456,22 +456,28 @@ impl<'a> Counter<'a> {
     }
 }
 
-/// How often operations were done with features.
+/// How often operations were done with features: a row for each of [`FEATURES`], or none where nothing was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pairs(BTreeMap<(usize, usize), u64>);
+pub struct Pairs(Vec<[u64; VERBS.len()]>);
 
 impl Pairs {
     fn add(&mut self, features: Set, verb: &str) {
         let Some(column) = VERBS.iter().position(|name| *name == verb) else { return };
-        for row in (0..FEATURES.len()).filter(|bit| features >> bit & 1 != 0) {
-            *self.0.entry((row, column)).or_default() += 1;
+        self.0.resize(FEATURES.len(), [0; VERBS.len()]);
+        let mut left = features;
+        while left != 0 {
+            if let Some(row) = self.0.get_mut(left.trailing_zeros() as usize) {
+                row[column] += 1;
+            }
+            left &= left - 1;
         }
     }
 
     /// Adds what was counted elsewhere.
     pub fn merge(&mut self, other: &Self) {
-        for (pair, count) in &other.0 {
-            *self.0.entry(*pair).or_default() += count;
+        self.0.resize(FEATURES.len(), [0; VERBS.len()]);
+        for (row, others) in self.0.iter_mut().zip(&other.0) {
+            row.iter_mut().zip(others).for_each(|(count, other)| *count += other);
         }
     }
 
@@ -480,7 +486,7 @@ impl Pairs {
     pub fn get(&self, row: usize, column: usize) -> Option<u64> {
         let (feature, verb) = (FEATURES.get(row)?.name, VERBS.get(column)?);
         let never = Exception::of(feature, verb).is_some();
-        (!never).then(|| self.0.get(&(row, column)).copied().unwrap_or(0))
+        (!never).then(|| self.0.get(row).and_then(|row| row.get(column)).copied().unwrap_or(0))
     }
 
     /// Pairs that are no exceptions, and were never done.
@@ -492,7 +498,7 @@ impl Pairs {
 
     /// Nothing was counted.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.iter().flatten().all(|count| *count == 0)
     }
 }
 

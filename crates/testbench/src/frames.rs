@@ -53,7 +53,7 @@ impl FrameAllocator {
             self.free.insert(at + size, start + bytes - at - size);
         }
         self.live.insert(at, size);
-        self.fill(at, size, 0);
+        self.zero(at, size);
         Some(at)
     }
 
@@ -73,19 +73,25 @@ impl FrameAllocator {
             self.free.insert(end, start + bytes - end);
         }
         self.live.insert(at, size);
-        self.fill(at, size, 0);
+        self.zero(at, size);
         Some(at)
     }
 
     /// Takes an allocation back, and poisons it.
     pub fn free(&mut self, at: u64, size: u64) {
+        if self.free_at_the_end(at, size) {
+            self.fill(at, size.max(1).next_multiple_of(UNIT), POISON);
+        }
+    }
+
+    /// Takes an allocation back at a moment when nobody is left who could read it; whether there was such a one.
+    pub(crate) fn free_at_the_end(&mut self, at: u64, size: u64) -> bool {
         let size = size.max(1).next_multiple_of(UNIT);
         if self.live.get(&at) != Some(&size) {
             self.bad_frees += 1;
-            return;
+            return false;
         }
         self.live.remove(&at);
-        self.fill(at, size, POISON);
         let (mut start, mut bytes) = (at, size);
         if let Some((before, length)) = self.free.range(..at).next_back()
             && before + length == at
@@ -96,6 +102,7 @@ impl FrameAllocator {
             bytes += length;
         }
         self.free.insert(start, bytes);
+        true
     }
 
     /// Makes the `nth` allocation from now on fail (1 is the next one), or none.
@@ -121,6 +128,11 @@ impl FrameAllocator {
     /// Frees of what was not allocated, or not with that size.
     pub fn bad_frees(&self) -> u64 {
         self.bad_frees
+    }
+
+    fn zero(&self, at: u64, size: u64) {
+        // Inside the RAM: the range was free.
+        let _ = self.ram.zero64(at, (size / 8) as usize);
     }
 
     fn fill(&self, at: u64, size: u64, byte: u8) {

@@ -3,7 +3,7 @@
 
 use std::sync::MutexGuard;
 
-use smmuv3_model::Model;
+use smmuv3_model::{Model, Observation};
 use thiserror::Error;
 
 use crate::caches::SmmuMemory;
@@ -126,6 +126,19 @@ pub trait Machine: Send + Sync {
 
     /// The driver made a store visible, or touched a register: hardware may do something.
     fn act(&self);
+
+    /// As [`Machine::act`]. Then each of `seen`, which are empty, is what the model of the SMMU with that number observed
+    /// since it was asked last; gives whether there are models.
+    fn act_and_tell(&self, seen: &mut [Vec<Observation>]) -> bool {
+        self.act();
+        let mut models = false;
+        for (instance, seen) in seen.iter_mut().enumerate() {
+            let Some(mut model) = self.model(instance) else { break };
+            models = true;
+            model.swap_observations(seen);
+        }
+        models
+    }
 
     /// The driver waits: hardware gets time to do what it was told.
     fn wait(&self);

@@ -4,7 +4,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smmuv3::Completion;
-use smmuv3_model::{Access, Adversary, Endpoint, Model, Profile, Reason, Refusal, Transfer};
+use smmuv3_model::{
+    Access, Adversary, Endpoint, Model, Observation, Profile, Reason, Refusal, Transfer,
+};
 
 use crate::bench::counters;
 use crate::caches::{Caches, SmmuMemory};
@@ -190,6 +192,18 @@ impl Machine for ModelMachine {
                 smmu.act();
             }
         }
+    }
+
+    fn act_and_tell(&self, seen: &mut [Vec<Observation>]) -> bool {
+        let mut others = seen.iter_mut();
+        for instance in 0..self.smmus.len() {
+            let Some(mut smmu) = self.smmu(instance) else { continue };
+            smmu.act();
+            if let Some(seen) = others.next() {
+                smmu.swap_observations(seen);
+            }
+        }
+        !seen.is_empty() && !self.smmus.is_empty()
     }
 
     fn wait(&self) {

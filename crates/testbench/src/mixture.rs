@@ -7,6 +7,8 @@
 //! combination is looked at. What it means is taken from the architecture's list of fields, field by field, and
 //! from its rules of legality; the driver's opinion is not asked.
 
+use std::sync::OnceLock;
+
 use smmuv3_formats::legality::{self, Implementation};
 use smmuv3_formats::register::{Aidr, Idr0, Idr1, Idr3, Idr5};
 use smmuv3_formats::ste::config;
@@ -123,6 +125,15 @@ impl History {
         result
     }
 
+    /// The entry holds `words`, and hardware has seen nothing else.
+    pub(crate) fn settle(&mut self, words: Words) {
+        for (values, word) in self.values.iter_mut().zip(words) {
+            values.clear();
+            values.push(word);
+        }
+        (self.cut, self.told, self.queue) = (None, None, 0);
+    }
+
     /// Whether hardware may still be using an old value.
     pub fn is_settled(&self) -> bool {
         self.values.iter().all(|values| values.len() == 1)
@@ -135,14 +146,22 @@ impl History {
 
     /// All tables of contexts that hardware may have read a pointer to.
     pub fn tables(&self) -> Vec<ContextTable> {
-        let mut tables: Vec<ContextTable> = self.values[0]
+        let mut tables: Vec<ContextTable> = self.pointers().collect();
+        tables.dedup();
+        tables
+    }
+
+    /// Whether hardware may have read a pointer to the table that begins at `pa`.
+    pub(crate) fn leads_to(&self, pa: u64) -> bool {
+        self.pointers().any(|table| table.pa == pa)
+    }
+
+    fn pointers(&self) -> impl Iterator<Item = ContextTable> {
+        self.values[0]
             .iter()
             .map(|word| Ste([*word, 0, 0, 0, 0, 0, 0, 0]))
             .filter(|ste| ste.v() && ste.config() & 0b101 == 0b101)
             .map(|ste| ContextTable::of(&ste))
-            .collect();
-        tables.dedup();
-        tables
     }
 
     /// Whether every combination that hardware may have read means one of `configurations`.
@@ -151,15 +170,22 @@ impl History {
     /// The first that does not.
     pub fn check(&self, configurations: &[Words]) -> Result<(), Words> {
         let allowed = allowed(self.kind, configurations);
-        let values = self.values.clone().map(|mut values| {
-            values.sort_unstable();
-            values.dedup();
-            values
+        // Each value of a word once, in their order.
+        let mut all = Vec::with_capacity(2 * self.values.len());
+        let ranges = self.values.each_ref().map(|values| {
+            let first = all.len();
+            for value in values {
+                if let Err(at) = all[first..].binary_search(value) {
+                    all.insert(first + at, *value);
+                }
+            }
+            first..all.len()
         });
+        let values = ranges.map(|range| &all[range]);
         let count = values.iter().try_fold(1usize, |count, word| count.checked_mul(word.len()));
         let Some(count) = count.filter(|count| *count <= MOST) else { return Err(self.latest()) };
         for mut number in 0..count {
-            let words = values.each_ref().map(|values| {
+            let words = values.map(|values| {
                 let word = values[number % values.len()];
                 number /= values.len();
                 word
@@ -180,6 +206,33 @@ fn is_cut_off(word: u64) -> bool {
 
 /// The bits of an entry that holds `words` which an SMMU looks at. Reserved ones are not among them.
 pub fn counted(kind: Kind, words: &Words) -> Words {
+    /// By [`shape`]: going through the names of all fields takes long.
+    static KNOWN: [OnceLock<Words>; SHAPES] = [const { OnceLock::new() }; SHAPES];
+    match KNOWN.get(shape(kind, words)) {
+        Some(known) => *known.get_or_init(|| counted_by_name(kind, words)),
+        None => counted_by_name(kind, words),
+    }
+}
+
+/// More than any [`shape`].
+const SHAPES: usize = 1 << 10;
+
+/// A number for all of an entry that [`counts_in_ste`] and [`counts_in_cd`] look at, besides the name of the field.
+fn shape(kind: Kind, words: &Words) -> usize {
+    let (ste, cd) = (Ste(*words), Cd(*words));
+    let bits = |flags: &[bool]| flags.iter().fold(0, |bits, flag| bits << 1 | usize::from(*flag));
+    match kind {
+        Kind::Ste => {
+            let contexts = [ste.s1_cd_max() > 0, ste.s1_dss() == 1];
+            let others = [ste.s1_mpam(), ste.strw() != 2, ste.s2_poe(), ste.v()];
+            // Config has 3 bits.
+            (bits(&contexts) << 4 | bits(&others)) << 3 | ste.config() as usize
+        }
+        Kind::Cd => SHAPES / 2 + bits(&[cd.epd0(), cd.epd1(), cd.v()]),
+    }
+}
+
+fn counted_by_name(kind: Kind, words: &Words) -> Words {
     let (ste, cd) = (Ste(*words), Cd(*words));
     let (valid, fields) = match kind {
         Kind::Ste => (ste.v(), Ste::FIELDS),
@@ -305,6 +358,23 @@ mod tests {
 
     const ABORT: Words = [0b0001, 0, 0, 0, 0, 0, 0, 0];
     const STAGE_1: Words = [0x8002_000b, 0xd4, 0, 0, 0, 0, 0, 0];
+
+    #[test]
+    fn what_is_looked_at_depends_on_the_shape_alone() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..20_000 {
+            let mut words: Words = std::array::from_fn(|_| rng.u64(..));
+            words[0] = words[0] & !0b1111 | rng.u64(0..16);
+            for kind in [Kind::Ste, Kind::Cd] {
+                assert!(shape(kind, &words) < SHAPES);
+                assert_eq!(
+                    counted(kind, &words),
+                    counted_by_name(kind, &words),
+                    "{kind:?} {words:x?}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn preparing_unused_words_first_is_no_mixture() {

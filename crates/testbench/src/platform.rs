@@ -256,6 +256,29 @@ impl World {
         Some(all)
     }
 
+    /// Each of `seen`, which are empty, becomes what the model of the SMMU with that number did since the last call; whether
+    /// there are models. Where hardware is to `act`, it does so before.
+    pub(crate) fn see(&self, act: bool, seen: &mut [Vec<Observation>]) -> bool {
+        if act && self.tracer.is_none() {
+            return self.machine.act_and_tell(seen);
+        }
+        if act {
+            self.machine.act();
+        }
+        let mut models = false;
+        for (instance, seen) in seen.iter_mut().enumerate() {
+            if self.tracer.is_some() {
+                let Some(news) = self.observations(instance) else { break };
+                *seen = news;
+            } else {
+                let Some(mut model) = self.machine.model(instance) else { break };
+                model.swap_observations(seen);
+            }
+            models = true;
+        }
+        models
+    }
+
     /// Traces what happens while nobody looks on, and keeps it for whoever does next.
     fn trace_unseen(&self) {
         if self.tracer.is_none() {

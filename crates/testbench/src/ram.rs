@@ -7,7 +7,7 @@
 //! because atomics of different sizes that overlap would be a data race in Rust's memory model.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -61,6 +61,9 @@ pub enum RamError {
         len: usize,
     },
 }
+
+/// Words that are looked at together.
+const SEVERAL: usize = 8;
 
 impl Ram {
     /// The unit of base addresses and lengths, in bytes.
@@ -124,6 +127,7 @@ impl Ram {
     #[must_use]
     pub fn pointer(&self, pa: u64) -> Option<NonNull<u8>> {
         let offset = self.offset_of(pa, 1)?;
+        self.mapping.touch(self.offset + offset + 1);
         // SAFETY: `offset` is below `len`, and this part's `len` bytes at `self.offset` lie
         // inside the mapping (checked when the part was made), so the result does too.
         Some(unsafe { self.mapping.start.add(self.offset + offset) })
@@ -164,12 +168,27 @@ impl Ram {
             return (0..count).find(|number| self.word(at(*number)).is_none_or(found));
         };
         let first = core::ptr::from_ref(first);
-        (0..count as usize)
-            .position(|number| {
-                // SAFETY: all of them are inside, as was checked above, and are words as [`Ram::word`] gives them.
-                found(unsafe { &*first.byte_add(number * stride as usize) })
-            })
-            .map(|number| number as u64)
+        let count = count as usize;
+        // SAFETY: all of them are inside, as was checked above, and are words as [`Ram::word`] gives them.
+        let word = |number: usize| unsafe { &*first.byte_add(number * stride as usize) };
+        let mut next = 0;
+        while next < count {
+            // Most are empty, so that several at once do not have the bits.
+            let end = next + SEVERAL.min(count - next);
+            let load = |number| u64::from_le(word(number).load(Ordering::Acquire));
+            let all = if end - next == SEVERAL {
+                (0..SEVERAL).fold(0, |all, number| all | load(next + number))
+            } else {
+                bits
+            };
+            if all & bits == bits
+                && let Some(number) = (next..end).find(|number| found(word(*number)))
+            {
+                return Some(number as u64);
+            }
+            next = end;
+        }
+        None
     }
 
     /// Writes `value` to `count` words from `pa` on, as [`Ram::write64`] does one by one; `None` as there.
@@ -177,7 +196,9 @@ impl Ram {
     pub fn fill64(&self, pa: u64, count: usize, value: u64) -> Option<()> {
         let Some(last) = count.checked_sub(1) else { return Some(()) };
         let first = core::ptr::from_ref(self.word(pa)?);
-        self.offset_of(pa, last.checked_mul(8)?.checked_add(8)?)?;
+        let bytes = last.checked_mul(8)?.checked_add(8)?;
+        let offset = self.offset_of(pa, bytes)?;
+        self.mapping.touch(self.offset + offset + bytes);
         for number in 0..count {
             // SAFETY: all of them are inside, as was checked above, and are words as [`Ram::word`] gives them.
             unsafe { &*first.add(number) }.store(value.to_le(), Ordering::Release);
@@ -185,11 +206,25 @@ impl Ram {
         Some(())
     }
 
+    /// Makes `count` words from `pa` on zero, which are about to be handed out; `None` as for [`Ram::write64`]. Those that
+    /// nobody has had or written are: the operating system need not find memory for them yet.
+    #[must_use = "outside the RAM nothing is written"]
+    pub(crate) fn zero64(&self, pa: u64, count: usize) -> Option<()> {
+        let bytes = count.checked_mul(8)?;
+        let offset = self.offset + self.offset_of(pa, bytes)?;
+        let touched = self.mapping.touched.load(Ordering::Relaxed).saturating_sub(offset);
+        self.fill64(pa, count.min(touched.div_ceil(8)), 0)?;
+        self.mapping.touch(offset + bytes);
+        Some(())
+    }
+
     /// Writes the 64-bit little-endian word at `pa` in one access, a release store; `None`,
     /// and nothing written, outside the RAM or when `pa` is not a multiple of 8.
     #[must_use = "outside the RAM nothing is written"]
     pub fn write64(&self, pa: u64, value: u64) -> Option<()> {
-        self.word(pa)?.store(value.to_le(), Ordering::Release);
+        let word = self.word(pa)?;
+        self.touched(pa);
+        word.store(value.to_le(), Ordering::Release);
         Some(())
     }
 
@@ -199,6 +234,7 @@ impl Ram {
     pub fn compare_exchange64(&self, pa: u64, current: u64, new: u64) -> Option<u64> {
         let (current, new) = (current.to_le(), new.to_le());
         let word = self.word(pa)?;
+        self.touched(pa);
         let seen = word.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire);
         Some(u64::from_le(seen.unwrap_or_else(|seen| seen)))
     }
@@ -225,6 +261,7 @@ impl Ram {
     /// [`RamError::NotRam`]; then nothing was written.
     pub fn write(&self, pa: u64, data: &[u8]) -> Result<(), RamError> {
         for (word, bytes, places) in self.pieces(pa, data.len())? {
+            self.touched(pa + places.start as u64);
             // As in `read`: equally long ranges, within both.
             let new = &data[places];
             if let Ok(whole) = <[u8; 8]>::try_from(new) {
@@ -258,6 +295,12 @@ impl Ram {
             let _ = self.write64(self.base + offset, 0);
         }
         Ok(())
+    }
+
+    /// The word that holds the byte at `pa`, which is inside, is about to be written.
+    fn touched(&self, pa: u64) {
+        // Inside, so it fits.
+        self.mapping.touch(self.offset + ((pa - self.base) as usize | 7) + 1);
     }
 
     /// How far `pa` is from the base, when `len` bytes from there are inside.
@@ -321,6 +364,8 @@ struct Mapping {
     start: NonNull<u8>,
     len: usize,
     file: Option<OwnedFd>,
+    /// From here on nobody has written anything.
+    touched: AtomicUsize,
 }
 
 // SAFETY: a mapping belongs to the process, not to a thread, and is accessed by atomics only.
@@ -365,7 +410,17 @@ impl Mapping {
         let start = start.map_err(|errno| RamError::NoMemory { len, errno })?;
         let start =
             NonNull::new(start.cast()).ok_or(RamError::NoMemory { len, errno: Errno::NOMEM })?;
-        Ok(Self { start, len, file })
+        // Another process may write what this one does not know of.
+        let touched = AtomicUsize::new(if file.is_some() { len } else { 0 });
+        Ok(Self { start, len, file, touched })
+    }
+
+    /// What is below `end` may be written.
+    fn touch(&self, end: usize) {
+        // Relaxed: who hands memory out holds the allocator's lock, and what is written elsewhere is written by mistake.
+        if self.touched.load(Ordering::Relaxed) < end {
+            self.touched.fetch_max(end, Ordering::Relaxed);
+        }
     }
 }
 
@@ -397,6 +452,25 @@ mod tests {
         assert_eq!(ram.write64(0x4000_1000, 7), Some(()));
         ram.discard();
         assert_eq!(ram.read64(0x4000_1000), Some(0));
+    }
+
+    #[test]
+    fn what_anybody_wrote_is_zero_once_it_is_handed_out() {
+        let ram = Ram::heap(BASE, 0x4000).unwrap();
+        assert_eq!(ram.write64(BASE + 0x1ff8, 7), Some(()));
+        assert_eq!(ram.zero64(BASE + 0x1000, 0x200), Some(()));
+        ram.write(BASE + 0x2ffe, &[1, 2]).unwrap();
+        assert_eq!(ram.zero64(BASE + 0x2000, 0x201), Some(()));
+        let part = ram.part(BASE + 0x3000, 0x1000).unwrap();
+        assert_eq!(part.compare_exchange64(BASE + 0x3ff8, 0, 9), Some(0));
+        assert_eq!(ram.zero64(BASE + 0x3000, 0x200), Some(()));
+        assert_eq!(ram.find64(BASE, 8, 0x800, 1), None);
+        // By whoever had it, through a pointer.
+        let pointer = ram.pointer(BASE).unwrap().cast::<AtomicU64>();
+        // SAFETY: inside, and atomic.
+        unsafe { pointer.as_ref() }.store(u64::MAX, Ordering::Relaxed);
+        assert_eq!((ram.zero64(BASE, 1), ram.read64(BASE)), (Some(()), Some(0)));
+        assert_eq!((ram.zero64(BASE + 0x3ff8, 2), ram.zero64(BASE - 8, 1)), (None, None));
     }
 
     const BASE: u64 = 0x4000_0000;
@@ -470,6 +544,10 @@ mod tests {
             assert_eq!(ram.find64(BASE + 0x40 * 6, 0x40, 122, 0b1001), Some(1));
             assert_eq!(ram.find64(BASE, 0x40, 5, 0b1001), None);
             assert_eq!(ram.find64(BASE, 8, 0, 1), None);
+            assert_eq!(ram.find64(BASE, 0x40, 128, 0b110), None);
+            // One word has all bits; the others that are looked at together with it have some each.
+            assert_eq!(ram.find64(BASE + 0x40, 0x40, 127, 0b1010), Some(4));
+            assert_eq!(ram.find64(BASE + 0x40 * 6, 0x40, 8, 0b1010), None);
             // Beyond the end, and unaligned.
             assert_eq!(ram.find64(BASE + 0x1ff0, 8, 4, 1), Some(2));
             assert_eq!(ram.find64(BASE + 4, 8, 2, 1), Some(0));

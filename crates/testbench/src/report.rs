@@ -221,13 +221,13 @@ pub struct Fault {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub substream: Option<u32>,
     /// Name of the event.
-    pub event: String,
+    pub event: &'static str,
     /// The event in words.
-    pub meaning: String,
+    pub meaning: &'static str,
     /// First address of the page that was accessed.
     pub page: u64,
     /// `read` or `write`.
-    pub access: String,
+    pub access: &'static str,
 }
 
 /// What devices did.

@@ -59,6 +59,8 @@ pub struct Watch {
     pub interruptions: u64,
     /// What hardware did during the operation under way: instance and observation.
     log: VecDeque<(usize, Observation)>,
+    /// For each instance, empty: memory for what is being taken from hardware.
+    seen: Vec<Vec<Observation>>,
     /// TLBIs that no CMD_SYNC has completed: instance, command queue, and the call of the driver.
     unfinished: BTreeSet<(usize, usize, Option<u64>)>,
     /// The machine has models, which observe.
@@ -145,6 +147,7 @@ impl Watch {
             missed: None,
             interruptions: 0,
             log: VecDeque::new(),
+            seen: Vec::new(),
             unfinished: BTreeSet::new(),
             models: false,
             tallies: vec![Tally::default(); instances],
@@ -165,8 +168,7 @@ impl Watch {
             Point::Freeing { pa, bytes } => self.freeing(world, pa, bytes),
             Point::Published { .. } | Point::Idle => {}
         }
-        world.machine().act();
-        self.collect(world);
+        self.see(world, true);
     }
 
     /// Another operation begins: starts the randomness of interruptions anew, so that one operation does not
@@ -290,13 +292,20 @@ impl Watch {
 
     /// Takes what the models observed.
     pub fn collect(&mut self, world: &World) {
-        for instance in 0..self.structures.instances() {
-            let Some(observations) = world.observations(instance) else { return };
-            self.models = true;
-            for observation in observations {
+        self.see(world, false);
+    }
+
+    /// The same, once hardware had a moment to act, if it is to.
+    fn see(&mut self, world: &World, act: bool) {
+        let mut seen = std::mem::take(&mut self.seen);
+        seen.resize_with(self.structures.instances(), Vec::new);
+        self.models |= world.see(act, &mut seen);
+        for (instance, observations) in seen.iter_mut().enumerate() {
+            for observation in observations.drain(..) {
                 self.observe(world, instance, observation);
             }
         }
+        self.seen = seen;
     }
 
     /// What hardware did last, in words.
@@ -308,18 +317,24 @@ impl Watch {
     }
 
     fn observe(&mut self, world: &World, instance: usize, observation: Observation) {
-        if self.oracle.violation().is_none() {
+        // What breaks a rule is the last that is kept.
+        let kept = self.oracle.violation().is_none();
+        self.judge(world, instance, &observation);
+        if kept {
             if self.log.len() == LOG_LENGTH {
                 self.log.pop_front();
             }
-            self.log.push_back((instance, observation.clone()));
+            self.log.push_back((instance, observation));
         }
-        self.observe_device(instance, &observation);
-        self.observe_pages(instance, &observation);
+    }
+
+    fn judge(&mut self, world: &World, instance: usize, observation: &Observation) {
+        self.observe_device(instance, observation);
+        self.observe_pages(instance, observation);
         if let Some(tally) = self.tallies.get_mut(instance) {
-            tally.observe(&observation);
+            tally.observe(observation);
         }
-        match observation {
+        match *observation {
             Observation::Command { command, queue, index, .. } => {
                 let giver = world.giver((instance, queue), index);
                 self.order((instance, queue, giver), command);
@@ -355,7 +370,7 @@ impl Watch {
             }
             Observation::Stalled { .. }
             | Observation::StallAnswered { .. }
-            | Observation::StallEnded { .. } => self.observe_stall(instance, &observation),
+            | Observation::StallEnded { .. } => self.observe_stall(instance, observation),
             Observation::TagConflict { tag, ttb_old, ttb_new, stream } => {
                 let text = format!(
                     "{tag} was given to the tables at {ttb_new:#x} (stream {stream:#x}) while caches \
@@ -370,7 +385,7 @@ impl Watch {
                 );
                 self.oracle.accuse(Rule::R2, text);
             }
-            Observation::Misuse(misuse) => {
+            Observation::Misuse(ref misuse) => {
                 let rule = match misuse {
                     Misuse::AsidTooWide { .. }
                     | Misuse::VmidTooWide { .. }

@@ -119,10 +119,10 @@ fn fault(step: usize, page: u64) -> Fault {
         master: "gpu".to_owned(),
         stream: 0x1100,
         substream: None,
-        event: "F_TRANSLATION".to_owned(),
-        meaning: "nothing is mapped there".to_owned(),
+        event: "F_TRANSLATION",
+        meaning: "nothing is mapped there",
         page,
-        access: "read".to_owned(),
+        access: "read",
     }
 }
 

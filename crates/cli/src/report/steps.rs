@@ -178,7 +178,7 @@ fn in_words(fault: &Fault, pages: u64) -> (String, String) {
     let Fault { master, stream, access, page, meaning, event, .. } = fault;
     let substream = fault.substream.map_or(String::new(), |ssid| format!(" ssid {ssid:#x}"));
     // These say no address and no direction.
-    let configuration = event.starts_with("C_BAD_") || event == "F_STREAM_DISABLED";
+    let configuration = event.starts_with("C_BAD_") || *event == "F_STREAM_DISABLED";
     let what = if configuration { String::new() } else { format!(" {access} {page:#x}{to}") };
     (clean(event), format!("{master} (sid {stream:#x}{substream}){what}: {meaning}"))
 }

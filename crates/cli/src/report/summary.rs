@@ -25,7 +25,7 @@ pub fn lines(report: &Report, columns: usize) -> Vec<String> {
     row(&mut lines, "DMA", dma(&report.dma), columns);
     let mut events: BTreeMap<String, u64> = BTreeMap::new();
     for fault in &report.faults {
-        *events.entry(fault.event.clone()).or_default() += 1;
+        *events.entry(fault.event.to_owned()).or_default() += 1;
     }
     if !events.is_empty() {
         row(&mut lines, "faults", by_count(&events), columns);

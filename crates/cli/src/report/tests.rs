@@ -45,7 +45,7 @@ fn tags_and_faults_of_substreams_say_what_is_theirs() {
     (step.tags[0].vmid, step.tags[0].asid, step.tags[0].shared) = (3, 0x101, true);
     let faulting = report.steps.iter_mut().find(|step| !step.faults.is_empty()).unwrap();
     faulting.faults[0].substream = Some(0x46);
-    faulting.faults[0].event = "C_BAD_CD".to_owned();
+    faulting.faults[0].event = "C_BAD_CD";
     let text = plain(&report, 160);
     assert!(text.contains(" vmid 0x3 asid 0x101 (the CPU's)"), "{text}");
     // It says no address.

@@ -56,6 +56,7 @@ impl Bench {
             memories,
             pool,
             scenario,
+            habits: _,
             watch,
             stalls: _,
             groups: _,
@@ -103,11 +104,15 @@ impl Bench {
         left.free(&world).map_err(|error| failed("end the run", error))?;
         let mut frames = world.frames();
         for (pa, memory) in memories.iter().zip(&scenario.memories) {
-            frames.free(*pa, memory.size);
+            frames.free_at_the_end(*pa, memory.size);
         }
-        frames.free(pool, POOL_BYTES);
-        messages.into_iter().flatten().for_each(|page| frames.free(page, PAGE));
-        arenas.into_iter().for_each(|pa| frames.free(pa, guest::BYTES));
+        frames.free_at_the_end(pool, POOL_BYTES);
+        messages.into_iter().flatten().for_each(|page| {
+            frames.free_at_the_end(page, PAGE);
+        });
+        arenas.into_iter().for_each(|pa| {
+            frames.free_at_the_end(pa, guest::BYTES);
+        });
         let (left, bad) = (frames.live_bytes(), frames.bad_frees());
         if left != 0 || bad != 0 {
             let error = format!("{left} bytes were never freed, {bad} frees were wrong");

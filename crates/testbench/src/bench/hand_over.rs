@@ -70,7 +70,7 @@ impl Left {
         for leaf in leaves.into_iter().filter(|leaf| !known(*leaf)) {
             let live = frames.live().find(|(start, _)| *start == leaf);
             if let Some((start, bytes)) = live {
-                frames.free(start, bytes);
+                frames.free_at_the_end(start, bytes);
             }
         }
         for (start, bytes) in &self.frames {
@@ -79,7 +79,7 @@ impl Left {
                     "{bytes} bytes at {start:#x} were freed, which a kernel before had left"
                 ));
             }
-            frames.free(*start, *bytes);
+            frames.free_at_the_end(*start, *bytes);
         }
         Ok(())
     }
@@ -313,6 +313,7 @@ impl Bench {
         Ok(Self {
             world: self.world.clone(),
             scenario: self.scenario.clone(),
+            habits: self.habits,
             config: self.config,
             iommu,
             smmus: Vec::new(),

@@ -116,7 +116,7 @@ impl Bench {
 
     /// Whether something may be done about page requests where the driver is interrupted.
     pub(crate) fn may_ask(&self) -> bool {
-        self.scenario.masters.iter().any(|master| master.pri)
+        self.habits.asks
     }
 
     /// Interrupts the driver: a device asks, or some requests of an instance are taken, or one that waits is answered,

@@ -112,7 +112,7 @@ impl Bench {
 
     /// Whether something may be done about stalls where the driver is interrupted.
     pub(crate) fn may_stall(&self) -> bool {
-        (0..self.scenario.masters.len()).any(|master| self.scenario.stalls(master))
+        self.habits.stalls
     }
 
     /// Interrupts the driver: takes some events of an instance, or answers one that waits, whichever `chosen` says.

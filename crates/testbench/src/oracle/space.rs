@@ -223,6 +223,11 @@ impl Oracle {
             .map(|(iova, page)| (*iova, *page))
     }
 
+    /// How many pages of `space` are mapped, and how many were mapped once and are not now.
+    pub(crate) fn counts(&self, space: usize) -> (usize, usize) {
+        self.spaces.get(space).map_or((0, 0), |space| (space.pages.len(), space.gone.len()))
+    }
+
     /// What lies around `iova` if it may be mapped as one block, which must not be cut; with 4 KiB, 2 MiB.
     pub fn block(&self, space: usize, iova: u64) -> Option<Range<u64>> {
         self.shape(space).uncut.into_iter().filter(|uncut| *uncut != 0).find_map(|uncut| {

@@ -20,8 +20,17 @@ impl Run<'_> {
     ) {
         let number = self.report.steps.len() + 1;
         let mut commands: Vec<report::Told> = Vec::new();
-        for (instance, command) in self.bench.world().take_commands() {
-            *self.report.commands.entry(command.name().to_owned()).or_default() += 1;
+        let given = self.bench.world().take_commands();
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for (_, command) in &given {
+            *counts.entry(command.name()).or_default() += 1;
+        }
+        for (name, count) in counts {
+            *self.report.commands.entry(name.to_owned()).or_default() += count;
+        }
+        // Of random steps, which are thousands, they are counted, not listed.
+        let listed = self.random_operations == 0 || !text.contains("random");
+        for (instance, command) in given.into_iter().filter(|_| listed) {
             let told = report::Told {
                 instance: self.instance_name(instance),
                 command: command.to_string(),
@@ -33,10 +42,6 @@ impl Run<'_> {
                 }
                 _ => commands.push(told),
             }
-        }
-        if self.random_operations > 0 && text.contains("random") {
-            // Thousands of commands: they are counted, not listed.
-            commands.clear();
         }
         let faults: Vec<report::Fault> =
             done.faults.iter().map(|fault| self.describe_fault(number, fault)).collect();
@@ -83,10 +88,10 @@ impl Run<'_> {
             master: master.map_or("nobody", |master| &master.name).to_owned(),
             stream: fault.stream,
             substream: fault.substream,
-            event: fault.event.name().to_owned(),
-            meaning: fault.event.meaning().to_owned(),
+            event: fault.event.name(),
+            meaning: fault.event.meaning(),
             page: fault.page,
-            access: if fault.write { "write" } else { "read" }.to_owned(),
+            access: if fault.write { "write" } else { "read" },
         }
     }
 }

@@ -50,8 +50,7 @@ impl Watch {
         let Some(space) = self.oracle.space(self.oracle.using(user)) else {
             return Some((user, 0xc000_0000 + PAGE * self.rng.u64(0..64), self.rng.bool()));
         };
-        let mapped = self.oracle.pages(space, 0..u64::MAX).count();
-        let gone = self.oracle.gone(space, 0..u64::MAX).count();
+        let (mapped, gone) = self.oracle.counts(space);
         let write = self.rng.bool();
         let iova = if mapped > 0 && (gone == 0 || self.rng.u8(..) < 200) {
             let nth = self.rng.usize(0..mapped);
@@ -286,8 +285,11 @@ impl Observer for Bench {
             return;
         }
         // It is while somebody else changes tags and contexts that an unmap is most likely to miss something.
+        if !interruptible || watch.depth != 0 {
+            return;
+        }
         let changing = watch.oracle.is_any_changing();
-        if interruptible && watch.depth == 0 && watch.rng.u8(..) < if changing { 16 } else { 4 } {
+        if watch.rng.u8(..) < if changing { 16 } else { 4 } {
             let Some((space, iova, bytes)) = watch.choose_unmap() else { return };
             if changing && watch.rng.bool() {
                 watch.touch(&self.world, space, iova);

@@ -106,9 +106,9 @@ impl Structures {
 
     /// What the structures of `instance` hold now is all that they have held.
     pub(super) fn settle(&mut self, ram: &Ram, instance: usize) {
-        for ((of, _, structure), history) in &mut self.histories {
+        for ((of, ..), history) in &mut self.histories {
             if *of == instance {
-                *history = History::new(structure.kind(), history.pa, words(ram, history.pa));
+                history.settle(words(ram, history.pa));
             }
         }
         self.forget_unreachable(instance);
@@ -294,17 +294,10 @@ impl Structures {
 
     /// Contexts that no entry leads to any more cannot be read.
     fn forget_unreachable(&mut self, instance: usize) {
-        let reachable: Vec<(u32, Vec<ContextTable>)> = self
-            .histories
-            .iter()
-            .filter(|((at, _, structure), _)| *at == instance && *structure == Structure::Ste)
-            .map(|((_, stream, _), history)| (*stream, history.tables()))
-            .collect();
+        let histories = &self.histories;
         let is_reachable = |at: usize, stream: u32, table: u64| {
-            at != instance
-                || reachable.iter().any(|(of, tables)| {
-                    *of == stream && tables.iter().any(|reached| reached.pa == table)
-                })
+            let entry = || histories.get(&(instance, stream, Structure::Ste));
+            at != instance || entry().is_some_and(|history| history.leads_to(table))
         };
         self.firsts.retain(|first| is_reachable(first.instance, first.stream, first.table.pa));
         self.leaves.retain(|leaf| is_reachable(leaf.instance, leaf.stream, leaf.table));
