@@ -26,7 +26,7 @@ use crate::platform::Platform;
 use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared};
 use crate::stall;
-use crate::update::{CdKind, Entry, SteKind, Words};
+use crate::update::{CdKind, Entry, SteKind, Words, critical};
 
 /// How a master is to be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -599,6 +599,33 @@ impl MasterState {
         }
         let table = self.table.as_ref().ok_or(NoMemory)?;
         table.make_room(platform, substream).ok_or(NoMemory)
+    }
+
+    /// Sees to it that the context of `substream` can become another without a moment in between, where hardware may be
+    /// reading it. Without memory for that there is such a moment.
+    pub(crate) fn make_copy<P: Platform>(&mut self, platform: &P, substream: u32) {
+        let changes = self.slot(substream).bound().is_some() && !self.stalls;
+        if let Some(table) = self.table.as_mut().filter(|_| changes) {
+            let _ = table.reserve_copy(platform);
+        }
+    }
+
+    /// Where `context` is to be written for `pasid`, beside the one that hardware may be reading: where the two differ in
+    /// more than a word, nothing stalls, which would have to be told apart by a moment without one, and the bank stays.
+    pub(crate) fn copy_for<P: Platform>(
+        &self,
+        platform: &P,
+        was_read: bool,
+        context: &Words,
+        (pasid, vmid): (SubstreamId, u16),
+    ) -> Option<Entry<'static>> {
+        let bound = self.slot(pasid.0).bound();
+        bound.filter(|_| was_read && !self.stalls && self.vmid == vmid)?;
+        let table = self.table.as_ref()?;
+        let current = table.entry(platform, pasid)?.load(platform);
+        let differ = critical::<CdKind>(&current, context);
+        let words = differ.iter().filter(|word| **word != 0).count();
+        if words > 1 { table.copy(platform, pasid) } else { None }
     }
 
     /// The entry that makes a stream of its do so, with the attributes that are overridden.
