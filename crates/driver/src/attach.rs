@@ -256,6 +256,7 @@ pub(crate) fn change<P: Platform>(
             // Hardware does not go by a guest's entry.
             part(core, configuration, instance, master, &mut moves).map_err(unconfirmed)?;
         }
+        configuration.settle_faults(core, id);
         core.quarantine.reserve(&core.platform)?;
         configuration.held.try_reserve(1).map_err(|_| NoMemory)?;
         let leaving = slot.bound().map(|old| leaving(configuration, old)).transpose()?.flatten();

@@ -315,6 +315,10 @@ impl<P: Platform> Domain<P> {
     pub fn statistics(&self) -> DomainStatistics {
         let core = &self.space.core;
         let (masters, tags) = core.configuration.with(|configuration| {
+            if self.own().counters.is_some() {
+                let instances = core.instances.iter().map(|(id, _)| id);
+                instances.for_each(|id| configuration.settle_faults(core, id));
+            }
             (self.space.users(configuration), self.space.targets.for_writer().len())
         });
         let counted = self.own().counters.as_ref().map(Counters::sums);
@@ -681,11 +685,14 @@ impl<P: Platform> Domain<P> {
     /// Invalidates `len` bytes of pages of 2^`shift` bytes from `start` on, whose table stays.
     #[inline(always)]
     fn settle_pages(&self, own: &Own, start: u64, len: u64, shift: u32) -> Result<(), Unconfirmed> {
-        self.count_of(own, Counted::Invalidations);
-        let result = if own.guests {
-            self.space.forget(pages(start, len, shift))
-        } else {
-            self.space.forget_pages(start, len, shift)
+        let counted = own.counters.is_some();
+        if counted {
+            self.count_of(own, Counted::Invalidations);
+        }
+        let result = match counted {
+            _ if own.guests => self.space.forget(pages(start, len, shift)),
+            true => self.space.forget_pages::<true>(start, len, shift),
+            false => self.space.forget_pages::<false>(start, len, shift),
         };
         result.map_err(|(unconfirmed, instances)| {
             self.quarantine(instances, start..start + len, &[]);

@@ -21,6 +21,7 @@ use crate::iommu::Core;
 use crate::platform::Platform;
 use crate::process::{Held, Life, Registers};
 use crate::shared::Shared;
+use crate::statistics::Counted;
 use crate::tables::{Own, dispatch};
 use crate::targets::{Section, Snapshot};
 use crate::trace::{InstanceSet, Trace};
@@ -199,9 +200,10 @@ impl<P: Platform> Space<P> {
     }
 
     /// As [`Space::forget`], of `bytes` bytes of pages of 2^`shift` bytes from `start` on, whose table stays: quickly
-    /// where one command to one instance is enough, as for most unmaps. Nothing of guests' stage 1 is over them.
+    /// where one command to one instance is enough, as for most unmaps. Nothing of guests' stage 1 is over them. `COUNTED` is
+    /// whether the space counts what it does: who does not has nothing to ask.
     #[inline(never)]
-    pub(crate) fn forget_pages(
+    pub(crate) fn forget_pages<const COUNTED: bool>(
         &self,
         start: u64,
         bytes: u64,
@@ -233,6 +235,9 @@ impl<P: Platform> Space<P> {
         let Some(begun) = begun else {
             return self.forget(pages(start, bytes, shift));
         };
+        if COUNTED {
+            self.count_commands(2, 1);
+        }
         let (scope, told) = (pages(start, bytes, shift), InstanceSet(id.bit()));
         platform.trace(&Trace::Invalidation { space: self.id, scope, told });
         match queue.look(platform, instance.mmio(), begun) {
@@ -264,7 +269,7 @@ impl<P: Platform> Space<P> {
         instance: &Instance<P>,
         ticket: Ticket,
     ) -> Result<(), (Unconfirmed, u64)> {
-        let Err(what) = instance.wait(&self.core.platform, ticket) else { return Ok(()) };
+        let Err(what) = self.wait_on(instance, &ticket) else { return Ok(()) };
         let scope = pages(start, bytes, shift);
         let mut progress = Progress::new();
         progress.is_unconfirmed(id, what);
@@ -341,6 +346,11 @@ impl<P: Platform> Space<P> {
             section.as_slice()
         };
         let scope = single.scope();
+        if self.counts() {
+            // One command each, and a CMD_SYNC.
+            let told = u64::from(progress.told.count_ones());
+            self.count_commands(2 * told, told);
+        }
         if !rest.is_empty() {
             return self.round_on(section, !progress.told, scope, wanted, &mut progress);
         }
@@ -405,6 +415,7 @@ impl<P: Platform> Space<P> {
         if progress.full != 0 {
             self.tell_later(scope, wanted, progress);
         }
+        self.count_commands(progress.commands, progress.syncs);
         let told = InstanceSet(progress.told);
         self.core.platform.trace(&Trace::Invalidation { space: self.id, scope, told });
         self.wait_for_each(progress.told, scope, progress, again)
@@ -421,7 +432,6 @@ impl<P: Platform> Space<P> {
         again: &mut u64,
     ) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
-        let platform = &core.platform;
         for id in bits(late) {
             let (Some(instance), Some(ticket)) =
                 (core.instances.get(id), progress.tickets.get(id.index()))
@@ -430,8 +440,7 @@ impl<P: Platform> Space<P> {
             };
             // SAFETY: its instance is in `told` only after it was written.
             let ticket = unsafe { ticket.assume_init_ref() };
-            let waited = instance.commands().wait_for(platform, instance.mmio(), ticket);
-            if let Err(what) = waited {
+            if let Err(what) = self.wait_on(instance, ticket) {
                 progress.is_unconfirmed(id, what);
             }
             if instance.commands().repeats() && progress.failed & id.bit() == 0 {
@@ -443,6 +452,37 @@ impl<P: Platform> Space<P> {
         } else {
             self.finish(scope, progress)
         }
+    }
+
+    /// Waits for one of its batches.
+    fn wait_on(&self, instance: &Instance<P>, ticket: &Ticket) -> Result<(), Failure> {
+        let (commands, mmio) = (instance.commands(), instance.mmio());
+        if commands.is_over(&self.core.platform, mmio, ticket) {
+            return Ok(());
+        }
+        self.count(Counted::Waits, 1);
+        commands.wait_later(&self.core.platform, mmio, ticket)
+    }
+
+    /// Whether it counts what it does.
+    #[inline]
+    fn counts(&self) -> bool {
+        self.own().is_some_and(|own| own.counters.is_some())
+    }
+
+    /// Counts `by` of what `which` says, if that was asked for.
+    pub(crate) fn count(&self, which: Counted, by: u64) {
+        if let Some(counters) = self.own().and_then(|own| own.counters.as_ref()) {
+            counters.add(self.core.platform.cpu(), which, by);
+        }
+    }
+
+    /// Counts the commands of a batch, or of several, and how many of them are CMD_SYNCs.
+    #[cold]
+    #[inline(never)]
+    fn count_commands(&self, commands: u64, syncs: u64) {
+        self.count(Counted::Commands, commands);
+        self.count(Counted::Syncs, syncs);
     }
 
     /// Tells devices that have still to be told, and what did not do as it was told.
@@ -550,7 +590,7 @@ impl<P: Platform> Space<P> {
         let count = commands.len();
         if count != 0 {
             let placed = instance.commands().try_submit(platform, instance.mmio(), &mut commands);
-            progress.placed(id, count, placed);
+            progress.placed(id, [count, 0], placed);
         }
     }
 
@@ -568,6 +608,7 @@ impl<P: Platform> Space<P> {
             for id in bits(untold) {
                 let instance = core.instances.get(id);
                 let room = instance.map(|instance| {
+                    self.count(Counted::Waits, 1);
                     instance.commands().wait_for_room(platform, instance.mmio(), largest)
                 });
                 if let Some(Err(what)) = room {
@@ -622,6 +663,9 @@ pub(crate) struct Progress {
     full: u64,
     /// The commands of the largest batch among theirs.
     largest: usize,
+    /// What they were told, CMD_SYNCs among that, and how many these were.
+    commands: u64,
+    syncs: u64,
     /// Those whose devices have still to be told, one by one.
     kept: u64,
     /// Those with devices in quarantine, which their hardware may not have noticed yet.
@@ -635,7 +679,18 @@ impl Progress {
     #[inline(always)]
     const fn new() -> Self {
         let tickets = [const { MaybeUninit::uninit() }; MOST_INSTANCES];
-        Self { tickets, told: 0, full: 0, largest: 0, kept: 0, silent: 0, failed: 0, first: None }
+        Self {
+            tickets,
+            told: 0,
+            full: 0,
+            largest: 0,
+            commands: 0,
+            syncs: 0,
+            kept: 0,
+            silent: 0,
+            failed: 0,
+            first: None,
+        }
     }
 
     /// An instance was told.
@@ -647,11 +702,22 @@ impl Progress {
         }
     }
 
-    /// What became of a batch of `count` commands for `id`.
+    /// What became of a batch of `count` commands for `id`, so many of them CMD_SYNCs, and the one at its end.
     #[inline(always)]
-    fn placed(&mut self, id: InstanceId, count: usize, placed: Result<Option<Ticket>, Failure>) {
+    fn placed(
+        &mut self,
+        id: InstanceId,
+        [count, syncs]: [usize; 2],
+        placed: Result<Option<Ticket>, Failure>,
+    ) {
         match placed {
-            Ok(Some(ticket)) => self.told(id, ticket),
+            Ok(Some(ticket)) => {
+                let placed = ticket.commands();
+                self.commands += placed;
+                // None for one that sleeps.
+                self.syncs += if placed == 0 { 0 } else { syncs as u64 + 1 };
+                self.told(id, ticket);
+            }
             Ok(None) => {
                 self.full |= id.bit();
                 self.largest = self.largest.max(count);

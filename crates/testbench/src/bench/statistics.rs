@@ -46,6 +46,10 @@ impl Bench {
                 unmapped: counts.unmapped,
                 invalidations: counts.invalidations,
                 unconfirmed: counts.unconfirmed,
+                commands: counts.commands,
+                syncs: counts.syncs,
+                waits: counts.waits,
+                faults: counts.faults,
             })
         };
         self.domains.iter().enumerate().filter_map(counted).collect()
@@ -72,6 +76,33 @@ impl Bench {
             let pages = self.oracle(|oracle| oracle.pages(index, 0..u64::MAX).count());
             let left = counted.mapped.wrapping_sub(counted.unmapped);
             check("bytes mapped and not unmapped", left as usize, pages * PAGE as usize)?;
+        }
+        self.check_shares()
+    }
+
+    /// What domains have counted of all that instances did.
+    fn check_shares(&self) -> Result<(), String> {
+        let mut all = [0u64; 4];
+        for smmu in &self.smmus {
+            // What was given to one that is gone is not known any more.
+            let Some(smmu) = smmu.get() else { return Ok(()) };
+            let InstanceStatistics { commands, events, .. } = smmu.statistics();
+            // Batches for devices have another CMD_SYNC.
+            let of_it = [commands.commands, 2 * commands.batches, commands.waits, events.events];
+            all.iter_mut().zip(of_it).for_each(|(sum, count)| *sum += count);
+        }
+        let domains = self.domain_statistics();
+        let said = |of: fn(&CountedOf) -> u64| domains.iter().map(of).sum::<u64>();
+        let shares = [
+            ("commands", said(|it| it.commands)),
+            ("CMD_SYNCs", said(|it| it.syncs)),
+            ("waits", said(|it| it.waits)),
+            ("faults", said(|it| it.faults)),
+        ];
+        for ((what, said), all) in shares.into_iter().zip(all) {
+            if said > all {
+                return Err(format!("domains counted {said} {what} of {all}"));
+            }
         }
         Ok(())
     }
