@@ -2,20 +2,17 @@
 //! An address space behind its handle: its tables, and which tags of which instances its translations carry.
 
 use alloc::vec::Vec;
-use core::mem::{ManuallyDrop, MaybeUninit};
-use core::ops::{Deref, DerefMut};
+use core::mem::ManuallyDrop;
 
 use smmuv3_formats::{Cd, Command};
 
 use crate::command_queue::Ticket;
 use crate::compatibility::{Mismatch, Stage};
 use crate::configuration::Configuration;
-use crate::devices::{Device, is_of_device};
 use crate::entry::Stage2;
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::features::Features;
 use crate::instance::Instance;
-use crate::instances::MOST_INSTANCES;
 use crate::invalidate::{self, Commands, Range, Scope, Single, Tag};
 use crate::iommu::Core;
 use crate::platform::Platform;
@@ -28,76 +25,12 @@ use crate::trace::{InstanceSet, Trace};
 
 #[cfg(feature = "ats")]
 mod devices;
+mod progress;
+mod tags;
 
-/// A tag by which an instance knows an address space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The instance.
-    pub instance: InstanceId,
-    /// What its TLB keys the address space by.
-    pub tag: Tag,
-    /// It is the CPU's ASID: broadcasts of CPUs invalidate it.
-    pub shared: bool,
-    /// How many masters use it there; one counts again for each substream that it uses it with.
-    pub masters: usize,
-}
-
-/// A tag that an invalidation must reach.
-#[derive(Clone, Copy)]
-pub(crate) struct Installed {
-    pub(crate) instance: InstanceId,
-    pub(crate) tag: Tag,
-    /// How commands for addresses name the tag.
-    pub(crate) named: u64,
-    pub(crate) shared: bool,
-    /// Index of the [`Place`](crate::place::Place) that it is.
-    pub(crate) place: usize,
-}
-
-impl Installed {
-    pub(crate) fn new(instance: InstanceId, tag: Tag, shared: bool, place: usize) -> Self {
-        Self { instance, tag, named: invalidate::named(tag, false), shared, place }
-    }
-}
-
-/// All tags that an invalidation must reach, in order of instances; and devices.
-#[derive(Default)]
-pub(crate) struct Targets {
-    tags: Vec<Installed>,
-    /// By [`Device::key`].
-    pub(crate) devices: Vec<Device>,
-    /// Each instance has one tag, and no device keeps translations: as a rule.
-    plain: bool,
-}
-
-impl Targets {
-    pub(crate) const fn new() -> Self {
-        Self { tags: Vec::new(), devices: Vec::new(), plain: false }
-    }
-
-    /// Looks at them, once all are there.
-    pub(crate) fn complete(&mut self) {
-        let differ = |pair: &[Installed]| match pair {
-            [first, second] => first.instance != second.instance,
-            _ => true,
-        };
-        self.plain = self.devices.is_empty() && self.tags.windows(2).all(differ);
-    }
-}
-
-impl Deref for Targets {
-    type Target = Vec<Installed>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.tags
-    }
-}
-
-impl DerefMut for Targets {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.tags
-    }
-}
+pub(crate) use progress::Progress;
+pub use tags::Target;
+pub(crate) use tags::{Installed, Targets};
 
 /// Whose page tables they are.
 pub(crate) enum Tables {
@@ -651,100 +584,6 @@ impl<P: Platform> Core<P> {
 pub(crate) const fn pages(start: u64, bytes: u64, granule_shift: u32) -> Scope {
     let leaf_shift = Some(granule_shift);
     Scope::Range(Range { start, bytes, granule_shift, leaf_shift, leaf_only: true })
-}
-
-/// How far an invalidation is. All sets are of instances.
-pub(crate) struct Progress {
-    /// Of those of `told`.
-    tickets: [MaybeUninit<Ticket>; MOST_INSTANCES],
-    /// Those that were told.
-    told: u64,
-    /// Those that have no room for it now.
-    full: u64,
-    /// The commands of the largest batch among theirs.
-    largest: usize,
-    /// What they were told, CMD_SYNCs among that, and how many these were.
-    commands: u64,
-    syncs: u64,
-    /// Those whose devices have still to be told, one by one.
-    kept: u64,
-    /// Those with devices in quarantine, which their hardware may not have noticed yet.
-    silent: u64,
-    /// Those that did not confirm, and what was wrong with the first of them.
-    failed: u64,
-    first: Option<Unconfirmed>,
-}
-
-impl Progress {
-    #[inline(always)]
-    const fn new() -> Self {
-        let tickets = [const { MaybeUninit::uninit() }; MOST_INSTANCES];
-        Self {
-            tickets,
-            told: 0,
-            full: 0,
-            largest: 0,
-            commands: 0,
-            syncs: 0,
-            kept: 0,
-            silent: 0,
-            failed: 0,
-            first: None,
-        }
-    }
-
-    /// An instance was told.
-    #[inline(always)]
-    fn told(&mut self, id: InstanceId, ticket: Ticket) {
-        if let Some(slot) = self.tickets.get_mut(id.index()) {
-            slot.write(ticket);
-            self.told |= id.bit();
-        }
-    }
-
-    /// What became of a batch of `count` commands for `id`, so many of them CMD_SYNCs, and the one at its end.
-    #[inline(always)]
-    fn placed(
-        &mut self,
-        id: InstanceId,
-        [count, syncs]: [usize; 2],
-        placed: Result<Option<Ticket>, Failure>,
-    ) {
-        match placed {
-            Ok(Some(ticket)) => {
-                let placed = ticket.commands();
-                self.commands += placed;
-                // None for one that sleeps.
-                self.syncs += if placed == 0 { 0 } else { syncs as u64 + 1 };
-                self.told(id, ticket);
-            }
-            Ok(None) => {
-                self.full |= id.bit();
-                self.largest = self.largest.max(count);
-            }
-            Err(what) => self.note(id, what),
-        }
-    }
-
-    /// An instance did not do what it was told.
-    #[cold]
-    fn note(&mut self, id: InstanceId, what: Failure) {
-        self.first.get_or_insert(Unconfirmed { instance: id, what });
-        self.failed |= id.bit();
-    }
-
-    /// The commands of an instance that was told were not all carried out.
-    #[cold]
-    fn is_unconfirmed(&mut self, id: InstanceId, what: Failure) {
-        if is_of_device(&what) {
-            // Which of them is not known.
-            self.kept |= id.bit();
-        } else {
-            self.note(id, what);
-            self.kept &= !id.bit();
-            self.silent &= !id.bit();
-        }
-    }
 }
 
 /// The instances of a set.
