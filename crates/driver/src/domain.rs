@@ -17,7 +17,7 @@ use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::refused::Refused;
 use crate::shared::{Shared, try_box};
-use crate::space::{Space, Tables, Target, Targets, Which, pages};
+use crate::space::{ONE, Space, Tables, Target, Targets, Which, pages};
 use crate::statistics::{Counted, Counters, DomainStatistics};
 use crate::tables::{Own, PageTable, dispatch};
 use crate::targets::Snapshot;
@@ -436,19 +436,29 @@ impl<P: Platform> Domain<P> {
     /// Invalidates `len` bytes of pages of 2^`shift` bytes from `start` on, whose table stays.
     #[inline(always)]
     fn settle_pages(&self, own: &Own, start: u64, len: u64, shift: u32) -> Result<(), Unconfirmed> {
-        let counted = own.counters.is_some();
-        if counted {
-            self.count_of(own, Counted::Invalidations);
+        if own.counters.is_some() {
+            self.count_pages(own);
         }
-        let result = match counted {
-            _ if own.guests => self.space.forget(pages(start, len, shift)),
-            true => self.space.forget_pages::<true>(start, len, shift),
-            false => self.space.forget_pages::<false>(start, len, shift),
+        let result = if own.guests {
+            self.space.forget(pages(start, len, shift))
+        } else {
+            self.space.forget_pages(start, len, shift)
         };
         result.map_err(|(unconfirmed, instances)| {
             self.quarantine(instances, start..start + len, &[]);
             unconfirmed
         })
+    }
+
+    /// Counts an invalidation of pages, with what [`Space::forget_pages`] leaves to its caller.
+    #[cold]
+    #[inline(never)]
+    fn count_pages(&self, own: &Own) {
+        self.count_of(own, Counted::Invalidations);
+        if !own.guests {
+            let [commands, syncs] = ONE;
+            self.space.count_commands(commands, syncs);
+        }
     }
 
     /// Keeps what `instances` did not confirm.

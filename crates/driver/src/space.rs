@@ -133,10 +133,10 @@ impl<P: Platform> Space<P> {
     }
 
     /// As [`Space::forget`], of `bytes` bytes of pages of 2^`shift` bytes from `start` on, whose table stays: quickly
-    /// where one command to one instance is enough, as for most unmaps. Nothing of guests' stage 1 is over them. `COUNTED` is
-    /// whether the space counts what it does: who does not has nothing to ask.
+    /// where one command to one instance is enough, as for most unmaps. Nothing of guests' stage 1 is over them. That
+    /// command, and its CMD_SYNC, are counted by the caller: whoever does not count has nothing to ask on that way.
     #[inline(never)]
-    pub(crate) fn forget_pages<const COUNTED: bool>(
+    pub(crate) fn forget_pages(
         &self,
         start: u64,
         bytes: u64,
@@ -148,12 +148,14 @@ impl<P: Platform> Space<P> {
         let section = core.readers.section(cpu, &self.targets);
         let Some((first, instance)) = self.first(&section) else {
             drop(section);
+            self.take_back();
             return self.forget(pages(start, bytes, shift));
         };
         let id = first.instance;
         if section.len() != 1 || !section.plain {
             let command = invalidate::pages(instance.features(), start, bytes, shift);
             let single = Single::known(pages(start, bytes, shift), instance.features(), command);
+            self.take_back();
             return self.round_in(section, cpu, single, Which::All);
         }
         let queue = instance.commands();
@@ -166,11 +168,9 @@ impl<P: Platform> Space<P> {
         };
         drop(section);
         let Some(begun) = begun else {
+            self.take_back();
             return self.forget(pages(start, bytes, shift));
         };
-        if COUNTED {
-            self.count_commands(2, 1);
-        }
         let (scope, told) = (pages(start, bytes, shift), InstanceSet(id.bit()));
         platform.trace(&Trace::Invalidation { space: self.id, scope, told });
         match queue.look(platform, instance.mmio(), begun) {
@@ -393,7 +393,8 @@ impl<P: Platform> Space<P> {
         if commands.is_over(&self.core.platform, mmio, ticket) {
             return Ok(());
         }
-        self.count(Counted::Waits, 1);
+        // One that sleeps was told nothing.
+        self.count(Counted::Waits, ticket.commands().min(1));
         commands.wait_later(&self.core.platform, mmio, ticket)
     }
 
@@ -410,10 +411,19 @@ impl<P: Platform> Space<P> {
         }
     }
 
+    /// Counts nothing for [`Space::forget_pages`], which goes another way, on which all is counted.
+    #[inline]
+    fn take_back(&self) {
+        if self.counts() {
+            // Counts wrap.
+            self.count_commands(ONE[0].wrapping_neg(), ONE[1].wrapping_neg());
+        }
+    }
+
     /// Counts the commands of a batch, or of several, and how many of them are CMD_SYNCs.
     #[cold]
     #[inline(never)]
-    fn count_commands(&self, commands: u64, syncs: u64) {
+    pub(crate) fn count_commands(&self, commands: u64, syncs: u64) {
         self.count(Counted::Commands, commands);
         self.count(Counted::Syncs, syncs);
     }
@@ -579,6 +589,9 @@ impl<P: Platform> Core<P> {
         wanted != Which::Private || !target.shared
     }
 }
+
+/// What [`Space::forget_pages`] takes as a rule: commands, and CMD_SYNCs among them.
+pub(crate) const ONE: [u64; 2] = [2, 1];
 
 /// What [`Space::forget_pages`] is about.
 pub(crate) const fn pages(start: u64, bytes: u64, granule_shift: u32) -> Scope {

@@ -88,12 +88,12 @@ impl Bench {
         if known != self.smmus.len() {
             return Ok(());
         }
-        let mut all = [0u64; 4];
+        let mut all = [0u64; 3];
         for smmu in &self.smmus {
             let Some(smmu) = smmu.get() else { continue };
             let InstanceStatistics { commands, events, .. } = smmu.statistics();
             // Batches for devices have another CMD_SYNC.
-            let of_it = [commands.commands, 2 * commands.batches, commands.waits, events.events];
+            let of_it = [commands.commands, 2 * commands.batches, events.events];
             all.iter_mut().zip(of_it).for_each(|(sum, count)| *sum += count);
         }
         let domains = self.domain_statistics();
@@ -101,7 +101,6 @@ impl Bench {
         let shares = [
             ("commands", said(|it| it.commands)),
             ("CMD_SYNCs", said(|it| it.syncs)),
-            ("waits", said(|it| it.waits)),
             ("faults", said(|it| it.faults)),
         ];
         for ((what, said), all) in shares.into_iter().zip(all) {
