@@ -9,6 +9,7 @@ mod address;
 mod blob;
 mod interrupt;
 mod master;
+mod monitor;
 mod msi;
 mod pci;
 mod reserved;
@@ -54,6 +55,7 @@ pub(crate) fn read(topology: &mut Topology, blob: &[u8]) -> Result<(), ReadError
         } else {
             reader.master(node)?;
         }
+        reader.monitor(node)?;
     }
     reader.reserved()?;
     Ok(())

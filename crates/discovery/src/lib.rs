@@ -51,6 +51,7 @@
 //!   [`Topology::streams_of`]); addresses that they cannot issue, and whether they snoop caches
 //!   ([`Topology::dma_of`]); addresses that are not to be handed out to them ([`Topology::reserved_for`]); where their
 //!   interrupt messages go, which has to be mapped for them ([`Topology::msi_of`], [`Doorbell`]).
+//! * Groups of performance monitors: registers, interrupt, and with an IORT what they watch ([`Monitor`]).
 //! * Memory that firmware left devices using, such as a frame buffer ([`Kept`]): RMR nodes, and `iommu-addresses` of
 //!   `/reserved-memory`. It is kept reachable without a gap only if it is claimed ([`Topology::claim_kept`]).
 //!
@@ -67,7 +68,7 @@
 //! kept streams in 1024 nodes, and 4096 regions that they reach.
 //!
 //! # What is not read
-//! * SMMUv1 and v2, and other IOMMUs: devices behind them are found and not driven. PMCGs are decoded, not used.
+//! * SMMUv1 and v2, and other IOMMUs: devices behind them are found and not driven.
 //! * ACPI name space, MCFG and MADT: with an IORT, configuration space, windows of host bridges and addresses of ITSs
 //!   are not known ([`Topology::place_its`]).
 //! * Interrupts behind anything but a GIC up to version 4, and interrupt nexus nodes (`interrupt-map` of a bus).
@@ -93,6 +94,7 @@ mod keep;
 mod kept;
 mod mapping;
 mod memory;
+mod monitor;
 mod msi;
 mod reach;
 mod root;
@@ -105,6 +107,7 @@ pub use instance::{Instance, Interrupts, Line, Model, Region, Trigger};
 pub use keep::NotKept;
 pub use kept::Kept;
 pub use mapping::{Mapping, Target};
+pub use monitor::{Monitor, Watched};
 pub use msi::{Doorbell, DoorbellIndex, DoorbellKind, Msi};
 pub use root::{Named, Root, Space, Window};
 pub use system::{BringUpError, KeptMaster, MasterError, System};

@@ -14,6 +14,7 @@ use crate::iort::{Iort, IortError};
 use crate::kept::Kept;
 use crate::mapping::{Mapping, Target, look_up};
 use crate::memory::{format, push};
+use crate::monitor::Monitor;
 use crate::msi::{Doorbell, DoorbellKind, Msi, MsiMapping};
 use crate::root::{Named, Root};
 
@@ -40,6 +41,7 @@ pub struct Topology {
     pub(crate) devices: Vec<Named>,
     pub(crate) kept: Vec<Kept>,
     pub(crate) doorbells: Vec<Doorbell>,
+    pub(crate) monitors: Vec<Monitor>,
     /// Streams to DeviceIDs, in an IORT.
     pub(crate) stream_msi: Vec<(InstanceIndex, MsiMapping)>,
     pub(crate) findings: Vec<Finding>,
@@ -150,6 +152,12 @@ impl Topology {
     #[must_use]
     pub fn doorbells(&self) -> &[Doorbell] {
         &self.doorbells
+    }
+
+    /// Groups of performance monitors.
+    #[must_use]
+    pub fn monitors(&self) -> &[Monitor] {
+        &self.monitors
     }
 
     /// Whether all SMMUs are coherent with the CPUs' caches, so that `publish` has nothing to do but to order

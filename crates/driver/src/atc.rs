@@ -154,6 +154,11 @@ where
         Self { translations, sync, kept, current: None, named: 0, spans, left }
     }
 
+    /// CMD_SYNCs among them.
+    pub(crate) fn syncs(&self) -> usize {
+        usize::from(self.sync)
+    }
+
     /// Without the CMD_SYNC in between: for a driver that is wrong on purpose.
     #[cfg(feature = "mutation")]
     pub(crate) fn out_of_order(&mut self) {

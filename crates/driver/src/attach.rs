@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 
 use smmuv3_formats::SubstreamId;
 
+use crate::compatibility::Stage;
 use crate::configuration::{Configuration, spare, spare_for};
 use crate::domain::Domain;
 use crate::error::{Failure, InstanceId, Unconfirmed};
@@ -44,8 +45,12 @@ impl<P: Platform> Iommu<P> {
     /// treated as those without for a moment.
     ///
     /// From blocked and from identity, no access is refused that `domain` allows; nor between two domains of stage 1 that
-    /// both allow it, if the master has no substreams and does not stall. Between two domains otherwise the master's context,
-    /// or if one is of stage 2 its stream table entry, is invalid for a moment: accesses at that moment are refused.
+    /// both allow it, in one bank ([`AsidPolicy::Banked`](crate::AsidPolicy::Banked)), if the master does not stall. For that
+    /// the driver keeps a copy of the master's contexts, or of one leaf of them. Without memory for it, and between two domains
+    /// otherwise, the master's context, or if one is of stage 2 its stream table entry, is invalid for a moment: accesses at
+    /// that moment are refused. Between the stages of EL1 the architecture leaves no other way: STE.Config and S2VMID are
+    /// different words, and translations of the one would be taken for those of the other if they had its VMID for a moment
+    /// (§8.2). Stage 1 of EL2 has none, and is left and entered by one word.
     ///
     /// A master uses a domain of stage 2 with all that it does: it cannot use PASIDs meanwhile.
     ///
@@ -251,6 +256,7 @@ pub(crate) fn change<P: Platform>(
             // Hardware does not go by a guest's entry.
             part(core, configuration, instance, master, &mut moves).map_err(unconfirmed)?;
         }
+        configuration.settle_faults(core, id);
         core.quarantine.reserve(&core.platform)?;
         configuration.held.try_reserve(1).map_err(|_| NoMemory)?;
         let leaving = slot.bound().map(|old| leaving(configuration, old)).transpose()?.flatten();
@@ -262,6 +268,9 @@ pub(crate) fn change<P: Platform>(
                 if let Some(state) = configuration.masters.get_mut(master) {
                     state.reserve(substream)?;
                     state.make_room(&core.platform, instance.features(), pasid)?;
+                    if space.stage() == Stage::One {
+                        state.make_copy(&core.platform, substream);
+                    }
                 }
                 // All of it now, since the search may change tags, and only hardware may fail what comes after that.
                 let room = Room::new(configuration, id, space, devices)?;

@@ -142,6 +142,12 @@ pub struct Ticket {
 impl Ticket {
     /// There is nothing to wait for.
     const ELIDED: Self = Self { start: u64::MAX, end: 0, lane: 0, moment: Moment::NEVER };
+
+    /// How many commands were placed, with the CMD_SYNC.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn commands(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
 }
 
 impl Common {
@@ -577,25 +583,39 @@ impl CommandQueue {
         mmio: &P::Mmio,
         ticket: &Ticket,
     ) -> Result<(), Failure> {
-        // Few, and so numbered.
-        let lane = self.lane(platform, ticket.lane as u32);
-        if lane.has_done(&self.common, platform, mmio, ticket) {
-            self.completed(platform, ticket, Ok(()));
+        if self.is_over(platform, mmio, ticket) {
             return Ok(());
         }
-        self.wait_later(platform, mmio, lane, ticket)
+        self.wait_later(platform, mmio, ticket)
+    }
+
+    /// Whether that is over at the first look.
+    #[inline(always)]
+    pub(crate) fn is_over<P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        ticket: &Ticket,
+    ) -> bool {
+        // Few, and so numbered.
+        let lane = self.lane(platform, ticket.lane as u32);
+        let over = lane.has_done(&self.common, platform, mmio, ticket);
+        if over {
+            self.completed(platform, ticket, Ok(()));
+        }
+        over
     }
 
     /// As [`CommandQueue::wait`], for those that are not complete at once.
     #[cold]
     #[inline(never)]
-    fn wait_later<P: Platform>(
+    pub(crate) fn wait_later<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
-        lane: &Lane,
         ticket: &Ticket,
     ) -> Result<(), Failure> {
+        let lane = self.lane(platform, ticket.lane as u32);
         let result = lane.wait(&self.common, platform, mmio, ticket);
         self.completed(platform, ticket, result);
         result

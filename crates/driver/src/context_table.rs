@@ -5,9 +5,10 @@
 //! and stay until the table is freed. Where they are is read back from the level-1 descriptors; there is no other
 //! record of them.
 //!
-//! Of a single descriptor there are two, side by side. An entry of the stream table leads to either of them by one
-//! word (S1ContextPtr), so that another context is written beside the one that is used, and takes its place
-//! without a moment in between (§8.2).
+//! Two words of a descriptor do not change at once, but one word leads to all that are in one piece: S1ContextPtr of the
+//! stream table entries to a linear table, a level-1 descriptor to a leaf. So another context is written into a *copy* of
+//! that piece, which then takes its place without a moment in between (§8.2). A single descriptor has its copy beside it;
+//! memory for any other comes into being when one is first needed, and stays until the table is freed.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -66,9 +67,10 @@ impl ContextFormat {
 /// A table of context descriptors.
 #[derive(Debug)]
 pub struct ContextTable {
-    memory: PhysAddr,
-    /// Of the descriptors, or of the level-1 descriptors: the memory, or the second half of it.
+    /// Of the descriptors, or of the level-1 descriptors.
     base: PhysAddr,
+    /// Memory for a copy, which hardware does not reach: of a linear table, or of a leaf.
+    copy: Option<PhysAddr>,
     /// log2 of the number of descriptors.
     bits: u32,
     format: ContextFormat,
@@ -94,7 +96,9 @@ impl ContextTable {
         let base = platform.allocate_coherent(bytes, bytes)?;
         // Zeroed: every descriptor is invalid.
         platform.publish(base, bytes);
-        Some(Self { memory: base, base, bits, format })
+        // The second half.
+        let copy = (bits == 0).then_some(PhysAddr(base.0 + CD_BYTES as u64));
+        Some(Self { base, copy, bits, format })
     }
 
     /// Gives the memory back, with all leaves.
@@ -112,8 +116,19 @@ impl ContextTable {
             }
         }
         let bytes = root_bytes(self.format, self.bits);
+        let base = match self.copy {
+            // One allocation for both, aligned to its size.
+            Some(copy) if self.bits == 0 => self.base.min(copy),
+            Some(copy) => {
+                let piece = self.piece();
+                // SAFETY: allocated in `reserve_copy`; as above.
+                unsafe { platform.free_coherent(copy, piece, piece) };
+                self.base
+            }
+            None => self.base,
+        };
         // SAFETY: allocated in `new`; as above.
-        unsafe { platform.free_coherent(self.memory, bytes, bytes) };
+        unsafe { platform.free_coherent(base, bytes, bytes) };
     }
 
     /// Address of the first descriptor, or of the first level (STE.S1ContextPtr).
@@ -165,8 +180,7 @@ impl ContextTable {
         legal::l1_cd(linked, self.format.code());
         // Release: hardware must see the leaf's descriptors, which are all invalid, before this one.
         descriptor.store(linked.0[0].to_le(), Ordering::Release);
-        // Within the first level.
-        platform.publish(PhysAddr(self.base.0 + (index * L1_BYTES) as u64), L1_BYTES);
+        platform.publish(self.descriptor_address(index), L1_BYTES);
         true
     }
 
@@ -196,22 +210,69 @@ impl ContextTable {
         Some(unsafe { Entry::new(address) })
     }
 
-    /// The descriptor that is beside a single one, and not used; `None` where there are more.
-    pub fn spare(&self) -> Option<Entry<'static>> {
-        // SAFETY: the other half of the memory, as in `entry`.
-        (self.bits == 0).then(|| unsafe { Entry::new(self.other()) })
-    }
-
-    /// Makes the spare descriptor the one that is used, and the other one the spare; of a table with more it does nothing.
-    pub fn exchange(&mut self) {
-        if self.bits == 0 {
-            self.base = self.other();
+    /// Sees to it that there is memory for a copy ([`ContextTable::copy`]). `None` when there is none.
+    pub fn reserve_copy<P: Platform>(&mut self, platform: &P) -> Option<()> {
+        if self.copy.is_none() {
+            let bytes = self.piece();
+            let copy = platform.allocate_coherent(bytes, bytes)?;
+            platform.publish(copy, bytes);
+            self.copy = Some(copy);
         }
+        Some(())
     }
 
-    /// Where the spare descriptor is: the memory is aligned to both.
-    const fn other(&self) -> PhysAddr {
-        PhysAddr(self.base.0 ^ CD_BYTES as u64)
+    /// The descriptor of `substream` in a copy of all that are in one piece with it, which is brought up to date; hardware
+    /// does not reach it before [`ContextTable::exchange`]. `None` without memory for one, or for `substream`.
+    pub fn copy<P: Platform>(
+        &self,
+        platform: &P,
+        substream: SubstreamId,
+    ) -> Option<Entry<'static>> {
+        // What is used now, and is within the table.
+        let used = self.entry(platform, substream)?.address().0;
+        let piece = self.piece() as u64;
+        let (from, to) = (used & !(piece - 1), self.copy?.0);
+        // SAFETY: both are within memory of that size, as in `entry`.
+        let entries =
+            |at: u64| unsafe { (Entry::new(PhysAddr(from + at)), Entry::new(PhysAddr(to + at))) };
+        let own = used - from;
+        for at in (0..piece).step_by(CD_BYTES).filter(|at| *at != own) {
+            let (from, to) = entries(at);
+            // Words that it holds already were made visible when they were stored.
+            to.store_changed(platform, &mut to.load(platform), &from.load(platform));
+        }
+        Some(entries(own).1)
+    }
+
+    /// Makes the copy with the descriptor of `substream` the one that is used, and what was used the memory for the next
+    /// one. Entries have to lead to the new [`ContextTable::base`] then; or, if it returns true, they lead to it already,
+    /// and hardware may have kept where its leaf was and what is there ([`Instance::forget_all_contexts`]). Without a copy it
+    /// does nothing.
+    ///
+    /// [`Instance::forget_all_contexts`]: crate::instance::Instance::forget_all_contexts
+    pub fn exchange<P: Platform>(&mut self, platform: &P, substream: SubstreamId) -> bool {
+        let Some(copy) = self.copy else { return false };
+        let Some(index) = self.level_1_index(substream) else {
+            self.copy = Some(core::mem::replace(&mut self.base, copy));
+            return false;
+        };
+        let descriptor = self.descriptor(platform, index);
+        let current = L1Cd([u64::from_le(descriptor.load(Ordering::Relaxed))]);
+        let linked = current.with_l2_ptr(copy.0);
+        legal::l1_cd(linked, self.format.code());
+        // Release: hardware must see the leaf's descriptors before this one.
+        descriptor.store(linked.0[0].to_le(), Ordering::Release);
+        platform.publish(self.descriptor_address(index), L1_BYTES);
+        self.copy = Some(PhysAddr(current.l2_ptr()));
+        true
+    }
+
+    /// Bytes of descriptors in one piece: a linear table, or a leaf. The memory is aligned to that.
+    const fn piece(&self) -> usize {
+        match self.format {
+            ContextFormat::Linear => CD_BYTES << self.bits,
+            format => CD_BYTES << format.split(),
+        }
     }
 
     /// How many level-1 descriptors there are.
@@ -229,18 +290,22 @@ impl ContextTable {
     }
 
     fn descriptor<P: Platform>(&self, platform: &P, index: usize) -> &AtomicU64 {
-        let address = PhysAddr(self.base.0 + (index * L1_BYTES) as u64);
-        let word = platform.pointer(address).cast::<AtomicU64>();
+        let word = platform.pointer(self.descriptor_address(index)).cast::<AtomicU64>();
         // SAFETY: one of the level-1 descriptors of `new`, which are zeroed, aligned, live as long as the
         // table, and always accessed as atomic words.
         unsafe { &*word.as_ptr() }
+    }
+
+    /// Within the first level.
+    const fn descriptor_address(&self, index: usize) -> PhysAddr {
+        PhysAddr(self.base.0 + (index * L1_BYTES) as u64)
     }
 }
 
 /// Bytes of the first level, or of all.
 const fn root_bytes(format: ContextFormat, bits: u32) -> usize {
     match format {
-        // A single one and its spare.
+        // A single one and its copy.
         ContextFormat::Linear if bits == 0 => 2 * CD_BYTES,
         ContextFormat::Linear => CD_BYTES << bits,
         format => {

@@ -2,15 +2,11 @@
 //! Address spaces: page tables, and who must be told when they change.
 
 use alloc::vec::Vec;
-use core::{fmt, ops};
+use core::ops;
 
-use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Iova, PhysAddr};
 use smmuv3_pagetable::UnmapError as TableUnmapError;
-use smmuv3_pagetable::{
-    Attributes, Detached, Dirty, Gather, MapErrorKind, Mapping, RangeError, SplitError, Table,
-    TableError, Unmap,
-};
+use smmuv3_pagetable::{Attributes, Detached, Gather, Mapping, SplitError, Table, Unmap};
 
 use crate::compatibility::Stage;
 use crate::error::{StillAttached, Unconfirmed};
@@ -20,262 +16,17 @@ use crate::iommu::Core;
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::refused::Refused;
-use crate::shared::{NoMemory, Shared, try_box};
-use crate::space::{Space, Tables, Target, Targets, Which, pages};
+use crate::shared::{Shared, try_box};
+use crate::space::{ONE, Space, Tables, Target, Targets, Which, pages};
 use crate::statistics::{Counted, Counters, DomainStatistics};
 use crate::tables::{Own, PageTable, dispatch};
 use crate::targets::Snapshot;
 
-/// The shape of a domain. What is left open follows from the instances that are enabled when it is created; any
-/// instance that can walk the tables may come later.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DomainConfig {
-    /// Which stage its tables are for.
-    pub stage: Stage,
-    /// Size of a page, and of a table; `None` for the smallest that every instance with the stage has.
-    pub granule: Option<Granule>,
-    /// Bits of an input address, 32 to 48; 0 for as many as every instance supports. More, up to 52, take
-    /// descriptors for 52-bit addresses (LPA2, or LPA with 64 KiB), which not every instance has.
-    pub input_bits: u32,
-    /// Bits of an output address, in the same way.
-    pub output_bits: u32,
-    /// Stage 1: its addresses are those of the upper half, which are sign-extended (TTB1). Accesses to the other half
-    /// are refused.
-    pub upper: bool,
-    /// Stage 2: the level of the first table, where there is a choice (§15.4): a later one takes up to 16 tables side by
-    /// side, and one step less to walk.
-    pub start_level: Option<i8>,
-    /// Maps set the contiguous hint where they store all of a group, so that TLBs need fewer entries.
-    pub contiguous: bool,
-    /// An [`Domain::unmap`] may cut blocks, where the instances bear it (BBML, §8.2). It may take frames for tables
-    /// then. Without it, and on instances of BBML 0, blocks that are cut are an error.
-    pub splitting: bool,
-    /// With one of the last two: what is done to the tables needs this IDR3.BBML of an instance; `None` for the least of
-    /// those enabled.
-    pub bbml: Option<u32>,
-    /// Mappings may be of every memory type, and have all permissions, that the stage can say. Otherwise they are those
-    /// most need, for which maps and look-ups are faster.
-    pub all_attributes: bool,
-    /// Whether hardware marks what devices write, for [`Domain::read_and_clear_dirty`] and [`Domain::unmap_reporting`]
-    /// (HTTU, §14). It takes coherent instances.
-    pub dirty: Dirty,
-    /// Mappings begin as never accessed, and hardware marks those that devices access, for
-    /// [`Domain::read_and_clear_accessed`] (HTTU, §14). It takes coherent instances.
-    pub access_flags: bool,
-    /// Stage 2: types are those of its mappings, whatever devices say (S2FWB).
-    pub forced_types: bool,
-    /// Stage 2: the VMID on all instances, one of the hypervisor's ([`Config::hypervisor_vmids`]).
-    ///
-    /// [`Config::hypervisor_vmids`]: crate::Config::hypervisor_vmids
-    pub vmid: Option<u16>,
-    /// Counts what is mapped and unmapped, for [`Domain::statistics`], on each CPU's own cache lines.
-    pub statistics: bool,
-    /// Stage 2: guests may have a stage 1 over it ([`Iommu::nest`](crate::Iommu::nest)). An unmap then takes two rounds of
-    /// invalidations, since what is cached of both stages together is not found by an address of the second (§4.2).
-    pub guests: bool,
-}
+mod config;
+mod error;
 
-impl DomainConfig {
-    /// For stage 2.
-    #[must_use]
-    pub const fn with_stage_2(mut self) -> Self {
-        self.stage = Stage::Two;
-        self
-    }
-
-    /// With that granule.
-    #[must_use]
-    pub const fn with_granule(mut self, granule: Granule) -> Self {
-        self.granule = Some(granule);
-        self
-    }
-
-    /// With input addresses of `bits` bits.
-    #[must_use]
-    pub const fn with_input_bits(mut self, bits: u32) -> Self {
-        self.input_bits = bits;
-        self
-    }
-
-    /// With output addresses of `bits` bits.
-    #[must_use]
-    pub const fn with_output_bits(mut self, bits: u32) -> Self {
-        self.output_bits = bits;
-        self
-    }
-
-    /// For the upper half of the addresses.
-    #[must_use]
-    pub const fn with_upper_half(mut self) -> Self {
-        self.upper = true;
-        self
-    }
-
-    /// With the first table at `level`.
-    #[must_use]
-    pub const fn with_start_level(mut self, level: i8) -> Self {
-        self.start_level = Some(level);
-        self
-    }
-
-    /// With the contiguous hint.
-    #[must_use]
-    pub const fn with_contiguous(mut self) -> Self {
-        self.contiguous = true;
-        self
-    }
-
-    /// With blocks that may be cut.
-    #[must_use]
-    pub const fn with_splitting(mut self) -> Self {
-        self.splitting = true;
-        self
-    }
-
-    /// For instances of at least that IDR3.BBML.
-    #[must_use]
-    pub const fn with_bbml(mut self, bbml: u32) -> Self {
-        self.bbml = Some(bbml);
-        self
-    }
-
-    /// With all attributes.
-    #[must_use]
-    pub const fn with_all_attributes(mut self) -> Self {
-        self.all_attributes = true;
-        self
-    }
-
-    /// With marks of what devices write.
-    #[must_use]
-    pub const fn with_dirty(mut self, dirty: Dirty) -> Self {
-        self.dirty = dirty;
-        self
-    }
-
-    /// With marks of what devices access.
-    #[must_use]
-    pub const fn with_access_flags(mut self) -> Self {
-        self.access_flags = true;
-        self
-    }
-
-    /// With forced types.
-    #[must_use]
-    pub const fn with_forced_types(mut self) -> Self {
-        self.forced_types = true;
-        self
-    }
-
-    /// With counts of what is mapped and unmapped.
-    #[must_use]
-    pub const fn with_statistics(mut self) -> Self {
-        self.statistics = true;
-        self
-    }
-
-    /// For guests, too.
-    #[must_use]
-    pub const fn with_guests(mut self) -> Self {
-        self.guests = true;
-        self
-    }
-
-    /// With a VMID of the hypervisor's.
-    #[must_use]
-    pub const fn with_vmid(mut self, vmid: u16) -> Self {
-        self.vmid = Some(vmid);
-        self
-    }
-}
-
-/// Why a domain could not be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CreateError {
-    /// No heap memory.
-    NoMemory,
-    /// No first table, or sizes that no table has.
-    Table(TableError),
-    /// Tables of that kind were left out of the driver (features `stage-2`, `granules`, `wide`).
-    LeftOut,
-    /// It is not a VMID that the hypervisor has for itself
-    /// ([`Config::hypervisor_vmids`](crate::Config::hypervisor_vmids)), or the domain is not for stage 2.
-    Vmid {
-        /// The VMID.
-        vmid: u16,
-    },
-}
-
-impl From<NoMemory> for CreateError {
-    fn from(_: NoMemory) -> Self {
-        Self::NoMemory
-    }
-}
-
-impl fmt::Display for CreateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoMemory => f.write_str("no memory"),
-            Self::Table(error) => error.fmt(f),
-            Self::LeftOut => f.write_str("the driver was built without such tables"),
-            Self::Vmid { vmid } => write!(f, "VMID {vmid:#x} is not the hypervisor's"),
-        }
-    }
-}
-
-impl core::error::Error for CreateError {}
-
-/// Why a range was not mapped. Nothing of it is mapped now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MapError {
-    /// What was wrong.
-    pub kind: MapErrorKind,
-    /// Set when a part had been mapped, was removed again, and an instance did not confirm that.
-    pub unconfirmed: Option<Unconfirmed>,
-}
-
-impl fmt::Display for MapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.kind.fmt(f)?;
-        match &self.unconfirmed {
-            Some(unconfirmed) => write!(f, "; while undoing a part: {unconfirmed}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl core::error::Error for MapError {}
-
-/// Why an unmap is not complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum UnmapError {
-    /// The range cannot be unmapped. Nothing was changed.
-    Table(TableUnmapError),
-    /// A block that an end of the range cuts could not be split. Nothing was unmapped.
-    Split(SplitError),
-    /// What devices wrote was to be told ([`Domain::unmap_reporting`]), and hardware does not mark that
-    /// ([`DomainConfig::dirty`]). Nothing was changed.
-    Untracked,
-    /// The range is unmapped, but an instance may still reach the memory; it is in quarantine.
-    Unconfirmed(Unconfirmed),
-}
-
-impl fmt::Display for UnmapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Table(error) => error.fmt(f),
-            Self::Split(error) => error.fmt(f),
-            Self::Untracked => f.write_str("hardware does not mark what devices write there"),
-            Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for UnmapError {}
+pub use config::DomainConfig;
+pub use error::{CreateError, MapError, ReclaimError, UnmapError};
 
 /// An address space that masters behind any number of SMMUs can be attached to.
 ///
@@ -315,6 +66,10 @@ impl<P: Platform> Domain<P> {
     pub fn statistics(&self) -> DomainStatistics {
         let core = &self.space.core;
         let (masters, tags) = core.configuration.with(|configuration| {
+            if self.own().counters.is_some() {
+                let instances = core.instances.iter().map(|(id, _)| id);
+                instances.for_each(|id| configuration.settle_faults(core, id));
+            }
             (self.space.users(configuration), self.space.targets.for_writer().len())
         });
         let counted = self.own().counters.as_ref().map(Counters::sums);
@@ -681,7 +436,9 @@ impl<P: Platform> Domain<P> {
     /// Invalidates `len` bytes of pages of 2^`shift` bytes from `start` on, whose table stays.
     #[inline(always)]
     fn settle_pages(&self, own: &Own, start: u64, len: u64, shift: u32) -> Result<(), Unconfirmed> {
-        self.count_of(own, Counted::Invalidations);
+        if own.counters.is_some() {
+            self.count_pages(own);
+        }
         let result = if own.guests {
             self.space.forget(pages(start, len, shift))
         } else {
@@ -691,6 +448,17 @@ impl<P: Platform> Domain<P> {
             self.quarantine(instances, start..start + len, &[]);
             unconfirmed
         })
+    }
+
+    /// Counts an invalidation of pages, with what [`Space::forget_pages`] leaves to its caller.
+    #[cold]
+    #[inline(never)]
+    fn count_pages(&self, own: &Own) {
+        self.count_of(own, Counted::Invalidations);
+        if !own.guests {
+            let [commands, syncs] = ONE;
+            self.space.count_commands(commands, syncs);
+        }
     }
 
     /// Keeps what `instances` did not confirm.
@@ -737,24 +505,3 @@ impl<P: Platform> Domain<P> {
         result
     }
 }
-
-/// Why tables were not reclaimed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReclaimError {
-    /// The range makes no sense. Nothing was changed.
-    Range(RangeError),
-    /// Tables were unlinked, but an instance may still read them; they are in quarantine.
-    Unconfirmed(Unconfirmed),
-}
-
-impl fmt::Display for ReclaimError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Range(error) => error.fmt(f),
-            Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for ReclaimError {}

@@ -4,6 +4,8 @@
 use core::fmt;
 #[cfg(feature = "alloc")]
 use core::ops::Range;
+#[cfg(feature = "alloc")]
+use core::sync::atomic::AtomicBool;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::register::{EventqBase, EventqCons, EventqProd};
@@ -13,6 +15,8 @@ use crate::platform::{Mmio, Platform};
 use crate::queue::{Inconsistent, Size};
 use crate::spin::SpinLock;
 use crate::statistics::EventStatistics;
+#[cfg(feature = "alloc")]
+use crate::tally::Tally;
 
 /// The event queue of one SMMU.
 pub struct EventQueue {
@@ -21,6 +25,9 @@ pub struct EventQueue {
     /// Where EVENTQ_PROD and EVENTQ_CONS are.
     offsets: [u32; 2],
     head: SpinLock<Head>,
+    /// There is something in the tally, or was a moment ago.
+    #[cfg(feature = "alloc")]
+    tallied: AtomicBool,
     /// What is handed over is not counted.
     #[cfg(feature = "mutation")]
     uncounted: bool,
@@ -35,6 +42,9 @@ struct Head {
     /// What a reset threw away, and nobody was told of yet.
     lost: Option<Lost>,
     handed: EventStatistics,
+    /// Of faults that were handed over.
+    #[cfg(feature = "alloc")]
+    tally: Tally,
 }
 
 /// What the queue hands over, in order.
@@ -109,7 +119,11 @@ impl EventQueue {
                 used: false,
                 lost: None,
                 handed: EventStatistics { events: 0, gaps: 0 },
+                #[cfg(feature = "alloc")]
+                tally: Tally::new(),
             }),
+            #[cfg(feature = "alloc")]
+            tallied: AtomicBool::new(false),
             #[cfg(feature = "mutation")]
             uncounted: false,
         })
@@ -249,7 +263,15 @@ impl EventQueue {
             // they were read: `Mmio`'s contract.
             let limit = tail.min(head.position.saturating_add(budget as u64));
             let mut end = head.position;
-            while end != limit && sink(Delivery::Record(self.read(platform, end))) {
+            while end != limit {
+                let record = self.read(platform, end);
+                if !sink(Delivery::Record(record)) {
+                    break;
+                }
+                #[cfg(feature = "alloc")]
+                if head.tally.note(&record) {
+                    self.tallied.store(true, Ordering::Relaxed);
+                }
                 end += 1;
             }
             let read = end != head.position;
@@ -273,6 +295,18 @@ impl EventQueue {
             let more = (prod.wr() as u32 ^ self.size.register(end)) & mask != 0;
             Ok(more || prod.ovflg() != overflow)
         })
+    }
+
+    /// The faults that were handed over since the last call, if any.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn take_tally<P: Platform>(&self, platform: &P) -> Option<Tally> {
+        if !self.tallied.load(Ordering::Relaxed) {
+            return None;
+        }
+        Some(self.head.with(platform, |head| {
+            self.tallied.store(false, Ordering::Relaxed);
+            core::mem::replace(&mut head.tally, Tally::new())
+        }))
     }
 
     /// The records that nobody has read yet.

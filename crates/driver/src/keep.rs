@@ -127,19 +127,10 @@ impl<P: Platform> Probe<P> {
             return Err(KeepError::Adopted);
         }
         let own = self.check(streams).map_err(KeepError::Master)?;
-        let overrides = config.overrides.fits(self.probed.features());
-        overrides.map_err(|error| KeepError::Master(AddMasterError::Overrides(error)))?;
+        config.on(self.probed.features()).map_err(KeepError::Master)?;
         let no_memory = KeepError::Master(AddMasterError::NoMemory);
         self.kept.try_reserve(1).map_err(|_| no_memory)?;
         let features = self.probed.features();
-        if config.stalls && !features.can_stall() {
-            return Err(KeepError::Master(AddMasterError::NoStalls));
-        }
-        let ats = features.ats_if(config.ats);
-        let ats = ats.map_err(|error| KeepError::Master(AddMasterError::NoSplitAts(error)))?;
-        if ats.is_some() && features.stalls_if(config.stalls) {
-            return Err(KeepError::Master(AddMasterError::AtsStalls));
-        }
         let (id, removed) = self.core.configuration.with(|configuration| {
             configuration.domains += 1;
             (configuration.domains - 1, configuration.asids.removed())

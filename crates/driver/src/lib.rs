@@ -196,6 +196,8 @@ mod sync;
 #[cfg(feature = "alloc")]
 mod tables;
 #[cfg(feature = "alloc")]
+mod tally;
+#[cfg(feature = "alloc")]
 mod targets;
 mod tickets;
 pub mod trace;

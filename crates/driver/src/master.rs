@@ -4,107 +4,27 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use smmuv3_formats::{PhysAddr, Ste, StreamId, SubstreamId};
+use smmuv3_formats::StreamId;
 
-use crate::ats::{AtsMode, NoSplitAts};
-use crate::attach::{before_split, fill, write, write_all};
-use crate::compatibility::Stage;
-use crate::context_table::{ContextFormat, ContextTable};
-use crate::entry::{Stage2, Stream, WithoutSubstream};
+use crate::ats::NoSplitAts;
+use crate::context_table::ContextTable;
 use crate::error::{Failure, InstanceId, Unconfirmed};
-use crate::features::Features;
 use crate::instance::Instance;
 use crate::iommu::{Core, Smmu};
-use crate::legal;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
-use crate::nest::state::NestState;
-use crate::overrides::{OverrideError, Overrides};
+use crate::overrides::OverrideError;
 use crate::page_group;
-use crate::place::{Bound, Slot, WITHOUT};
+use crate::place::Slot;
 use crate::platform::Platform;
 use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared};
-use crate::stall;
-use crate::update::{CdKind, Entry, SteKind, Words};
 
-/// How a master is to be used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MasterConfig {
-    /// Bits of the PASIDs that it may use; 0 for none. Fewer where the instance has fewer (IDR1.SSIDSIZE), and 10 at
-    /// most where it has linear context tables only.
-    pub substream_bits: u32,
-    /// Its translation faults stall: each is reported as a [`Fault`](crate::Fault) that the caller answers.
-    pub stalls: bool,
-    /// Whether, and how, its streams may keep translations (PCIe ATS) while the master is attached: the driver switches them
-    /// on and off by [`Platform::enable_ats`] and [`Platform::disable_ats`]. At first they are off.
-    ///
-    /// Not together with [`MasterConfig::stalls`], nor where the SMMU stalls always.
-    ///
-    /// A device with [`AtsMode::Full`], which counts for nothing where the instance has no ATS, is trusted: with an address
-    /// that it says was translated, it reaches any memory. One with [`AtsMode::Split`] is not, and reaches no more than its
-    /// guest has.
-    pub ats: AtsMode,
-    /// Each of its streams may ask for pages (PCIe PRI), and have so many requests under way; 0 for none. Each request
-    /// is reported ([`Report::Pages`](crate::Report::Pages)) for the caller to answer. The driver switches that on and
-    /// off with ATS, by [`Platform::enable_page_requests`] and [`Platform::disable_page_requests`].
-    pub page_requests: u32,
-    /// Its devices need the PASID in answers to requests with one ("PRG Response PASID Required"); else they need answers
-    /// without.
-    pub response_pasid: bool,
-    /// Attributes of its accesses that the SMMU overrides.
-    pub overrides: Overrides,
-}
+mod config;
+mod state;
 
-impl MasterConfig {
-    /// With translations that its streams keep, of all stages ([`AtsMode::Full`]), or without.
-    #[must_use]
-    pub const fn with_ats(mut self, ats: bool) -> Self {
-        self.ats = if ats { AtsMode::Full } else { AtsMode::Off };
-        self
-    }
-
-    /// With translations that its streams keep of a guest's stage 1 alone ([`AtsMode::Split`]). Not for devices that take
-    /// what they are given for physical addresses on a link of their own, as those of CXL.cache do (§12.2).
-    #[must_use]
-    pub const fn with_split_ats(mut self) -> Self {
-        self.ats = AtsMode::Split;
-        self
-    }
-
-    /// With requests for pages, `credits` for each of its streams, which also need translations that they keep
-    /// ([`MasterConfig::with_ats`], [`MasterConfig::with_split_ats`]); and whether devices need the PASID in answers.
-    #[must_use]
-    pub const fn with_page_requests(mut self, credits: u32, response_pasid: bool) -> Self {
-        self.page_requests = credits;
-        self.response_pasid = response_pasid;
-        self
-    }
-
-    /// With PASIDs of `bits` bits.
-    #[must_use]
-    pub const fn with_substream_bits(mut self, bits: u32) -> Self {
-        self.substream_bits = bits;
-        self
-    }
-
-    /// With faults that stall until the caller answers them, for devices that can wait: those of a platform, whose
-    /// firmware says so. Never for PCIe, where an access that waits may stop those that the answer depends on. Where the
-    /// SMMU stalls always ([`Stalls::Forced`](crate::features::Stalls)), all masters do.
-    #[must_use]
-    pub const fn with_stalls(mut self) -> Self {
-        self.stalls = true;
-        self
-    }
-
-    /// With attributes overridden.
-    #[must_use]
-    pub const fn with_overrides(mut self, overrides: Overrides) -> Self {
-        self.overrides = overrides;
-        self
-    }
-}
+pub use config::MasterConfig;
+pub(crate) use state::MasterState;
 
 /// A device that can be attached to a domain.
 ///
@@ -114,50 +34,6 @@ pub struct Master<P: Platform> {
     pub(crate) index: usize,
     instance: InstanceId,
     substream_bits: u32,
-}
-
-/// What a master is, under the configuration mutex.
-pub(crate) struct MasterState {
-    pub(crate) instance: InstanceId,
-    pub(crate) streams: Vec<StreamId>,
-    /// Room for those of them that are being let out of quarantine.
-    pub(crate) cut_off: Vec<StreamId>,
-    /// Bits of a substream.
-    pub(crate) bits: u32,
-    /// Its contexts, once one was needed. Hardware reads them while its entries say that stage 1 translates.
-    pub(crate) table: Option<ContextTable>,
-    /// Attributes that its entries override.
-    pub(crate) overrides: Overrides,
-    /// The bank that it is in, while it uses any address space.
-    pub(crate) vmid: u16,
-    /// What its entries say if its own accesses are translated by stage 2.
-    pub(crate) stage_2: Option<Stage2>,
-    /// And what they say instead, if a guest has a say in it.
-    pub(crate) nested: Option<Ste>,
-    /// That guest's, as long as it may be reached by its commands.
-    pub(crate) nest: Option<Shared<NestState>>,
-    /// Another's, which it was being taken from when the instance did not confirm that.
-    pub(crate) former: Option<Shared<NestState>>,
-    /// The instance did not confirm that bank: whatever the master does may still be tagged as in the one before.
-    pub(crate) adrift: bool,
-    /// How its streams may keep translations,
-    pub(crate) ats: AtsMode,
-    /// and whether their devices have that on.
-    pub(crate) on: bool,
-    /// Requests for pages that each of them may have under way; 0 for none.
-    pub(crate) page_requests: u32,
-    /// Answers to those carry their PASID.
-    pub(crate) response_pasid: bool,
-    /// Its accesses without a substream.
-    pub(crate) own: Slot,
-    /// Those with substreams that are not blocked, in order.
-    pub(crate) others: Vec<(u32, Slot)>,
-    /// Its translation faults stall.
-    pub(crate) stalls: bool,
-    /// Its entries are as they were adopted.
-    pub(crate) adopted: bool,
-    /// Its streams were kept when its instance was enabled, and nobody has a handle of it yet.
-    pub(crate) kept: bool,
 }
 
 /// Why a master was not added.
@@ -269,20 +145,11 @@ impl<P: Platform> Master<P> {
         }
         let instance = core.instances.get(smmu.id).filter(|_| smmu.core.is(core));
         let Some(instance) = instance else { return Err(AddMasterError::NoInstance) };
-        config.overrides.fits(instance.features()).map_err(AddMasterError::Overrides)?;
         core.configuration.with(|configuration| {
             if configuration.asids.removed() & smmu.id.bit() != 0 {
                 return Err(AddMasterError::NoInstance);
             }
-            let stalls = instance.features().stalls_if(config.stalls);
-            if config.stalls && !stalls {
-                return Err(AddMasterError::NoStalls);
-            }
-            let ats = instance.features().ats_if(config.ats);
-            let ats = ats.map_err(AddMasterError::NoSplitAts)?;
-            if stalls && ats.is_some() {
-                return Err(AddMasterError::AtsStalls);
-            }
+            let (stalls, ats) = config.on(instance.features())?;
             if config.page_requests != 0 {
                 let queue = instance.page_requests().filter(|_| config.ats.is_some());
                 let Some(queue) = queue else { return Err(AddMasterError::NoPageRequests) };
@@ -437,267 +304,6 @@ impl<P: Platform> Master<P> {
                 Ok(())
             }
         }
-    }
-}
-
-impl MasterState {
-    /// A change is waiting for a reset.
-    pub(crate) fn is_stuck(&self) -> bool {
-        self.adrift || self.slots().any(|slot| matches!(slot, Slot::Stuck(_)))
-    }
-
-    /// It uses an address space, or may.
-    pub(crate) fn is_occupied(&self) -> bool {
-        self.slots().any(|slot| matches!(slot, Slot::At(_) | Slot::Stuck(_)))
-    }
-
-    /// Its accesses without a substream are translated by stage 2, and those with one refused.
-    pub(crate) fn uses_stage_2(&self) -> bool {
-        matches!(self.own, Slot::At(_)) && self.stage_2.is_some()
-    }
-
-    /// The substream that keeps it from using tables of `stage` with `substream`: a stream's entry says either that
-    /// stage 2 translates, or that contexts do.
-    pub(crate) fn clash(&self, substream: u32, stage: Stage) -> Option<u32> {
-        match stage {
-            Stage::Two if substream == WITHOUT => self.others.first().map(|(other, _)| *other),
-            Stage::Two => Some(substream),
-            Stage::One => (substream != WITHOUT && self.uses_stage_2()).then_some(substream),
-        }
-    }
-
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
-        core::iter::once(&self.own).chain(self.others.iter().map(|(_, slot)| slot))
-    }
-
-    /// Its seats.
-    pub(crate) fn bounds(&self) -> impl Iterator<Item = Bound> {
-        self.slots().filter_map(Slot::bound)
-    }
-
-    pub(crate) fn slot(&self, substream: u32) -> Slot {
-        if substream == WITHOUT {
-            return self.own;
-        }
-        let at = self.others.binary_search_by_key(&substream, |(substream, _)| *substream);
-        at.ok().and_then(|at| self.others.get(at)).map_or(Slot::Blocked, |(_, slot)| *slot)
-    }
-
-    /// A change that waits for a reset, with the seats that it was between.
-    pub(crate) fn stuck_slot(&self) -> Option<(u32, [Option<Bound>; 2])> {
-        let own = core::iter::once((WITHOUT, self.own));
-        own.chain(self.others.iter().copied()).find_map(|(substream, slot)| match slot {
-            Slot::Stuck(bounds) => Some((substream, bounds)),
-            Slot::Blocked | Slot::Identity | Slot::At(_) => None,
-        })
-    }
-
-    /// Seats that a failed change was between.
-    pub(crate) fn stuck(&self) -> impl Iterator<Item = Bound> {
-        self.slots()
-            .filter_map(|slot| match slot {
-                Slot::Stuck(bounds) => Some(*bounds),
-                Slot::Blocked | Slot::Identity | Slot::At(_) => None,
-            })
-            .flatten()
-            .flatten()
-    }
-
-    /// Room for the slot of `substream`.
-    pub(crate) fn reserve(&mut self, substream: u32) -> Result<(), NoMemory> {
-        if substream == WITHOUT {
-            return Ok(());
-        }
-        self.others.try_reserve(1).map_err(|_| NoMemory)
-    }
-
-    /// There is room ([`MasterState::reserve`]).
-    pub(crate) fn set_slot(&mut self, substream: u32, slot: Slot) {
-        if substream == WITHOUT {
-            self.own = slot;
-            return;
-        }
-        let at = self.others.binary_search_by_key(&substream, |(substream, _)| *substream);
-        match (at, slot) {
-            (Ok(at), Slot::Blocked) => {
-                self.others.remove(at);
-            }
-            (Err(_), Slot::Blocked) => {}
-            (Ok(at), _) => {
-                if let Some(place) = self.others.get_mut(at) {
-                    place.1 = slot;
-                }
-            }
-            (Err(at), _) => self.others.insert(at, (substream, slot)),
-        }
-    }
-
-    /// What is not blocked of it.
-    pub(crate) fn slot_mut(&mut self, substream: u32) -> Option<&mut Slot> {
-        if substream == WITHOUT {
-            return Some(&mut self.own);
-        }
-        let at = self.others.binary_search_by_key(&substream, |(substream, _)| *substream);
-        Some(&mut self.others.get_mut(at.ok()?)?.1)
-    }
-
-    /// Its seat at `place`.
-    pub(crate) fn bound_mut(&mut self, substream: u32, place: usize) -> Option<&mut Bound> {
-        match self.slot_mut(substream)? {
-            Slot::At(bound) => Some(bound),
-            Slot::Stuck(bounds) => bounds.iter_mut().flatten().find(|bound| bound.place == place),
-            Slot::Blocked | Slot::Identity => None,
-        }
-    }
-
-    /// What the entries of its streams are to say.
-    pub(crate) fn stream(&self) -> Stream {
-        if let (Slot::At(_), Some(tables)) = (self.own, self.stage_2) {
-            return self.nested.map_or(Stream::Stage2(tables), Stream::Nested);
-        }
-        let without = match self.own {
-            Slot::At(_) => WithoutSubstream::First,
-            Slot::Identity => WithoutSubstream::Bypass,
-            Slot::Blocked | Slot::Stuck(_) => WithoutSubstream::Terminate,
-        };
-        let used = self.others.iter().any(|(_, slot)| matches!(slot, Slot::At(_)));
-        match (&self.table, without) {
-            (Some(table), without) if used || without == WithoutSubstream::First => {
-                Stream::Stage1 {
-                    contexts: table.base(),
-                    format: table.format(),
-                    bits: table.bits(),
-                    without,
-                    vmid: self.vmid,
-                }
-            }
-            (_, WithoutSubstream::Bypass) => Stream::Identity,
-            _ => Stream::Blocked,
-        }
-    }
-
-    /// The context of `substream`, where there is memory for it.
-    pub(crate) fn entry<P: Platform>(
-        &self,
-        platform: &P,
-        substream: SubstreamId,
-    ) -> Option<Entry<'static>> {
-        self.table.as_ref()?.entry(platform, substream)
-    }
-
-    /// Sees to it that there is memory for the context of `substream`. Hardware does not see it yet.
-    pub(crate) fn make_room<P: Platform>(
-        &mut self,
-        platform: &P,
-        features: &Features,
-        substream: SubstreamId,
-    ) -> Result<(), NoMemory> {
-        if self.table.is_none() {
-            // SAFETY: there is one platform only.
-            self.table =
-                Some(unsafe { ContextTable::new(platform, features, self.bits) }.ok_or(NoMemory)?);
-        }
-        let table = self.table.as_ref().ok_or(NoMemory)?;
-        table.make_room(platform, substream).ok_or(NoMemory)
-    }
-
-    /// The entry that makes a stream of its do so, with the attributes that are overridden.
-    fn encode(&self, stream: Stream, features: &Features) -> Words {
-        let bypass = match stream {
-            Stream::Identity => true,
-            Stream::Stage1 { bits, without, .. } => {
-                bits != 0 && without == WithoutSubstream::Bypass
-            }
-            Stream::Blocked | Stream::Stage2(_) | Stream::Nested(_) => false,
-        };
-        // Under a guest as well: a guest is shown no overrides, and has none of its own.
-        let ste = self.overrides.on(stream.encode(features), bypass);
-        let ste = stall::entry(ste, self.stalls);
-        // Also of one that is blocked: what it asked for before is still to be answered.
-        let ste = if self.response_pasid { ste.with_ppar(true) } else { ste };
-        // What does not translate does not look at it. Over a guest's stage 1 it was said with the rest.
-        let said = matches!(stream, Stream::Nested(_));
-        if self.keeps(stream) && !said { ste.with_eats(self.ats.eats()).0 } else { ste.0 }
-    }
-
-    /// Whether its devices keep translations while its entries say `stream`.
-    #[inline]
-    pub(crate) const fn keeps(&self, stream: Stream) -> bool {
-        self.ats.is_on(stream)
-    }
-
-    /// Makes all its streams do as `stream` says: step by step, each a step of all of them and one CMD_SYNC.
-    pub(crate) fn write_streams<P: Platform>(
-        &self,
-        core: &Core<P>,
-        instance: &Instance<P>,
-        stream: Stream,
-    ) -> Result<(), Failure> {
-        let target = self.encode(stream, instance.features());
-        legal::ste(&target, instance.features());
-        #[cfg(feature = "mutation")]
-        let target = core.entry_of(target);
-        let forget = || instance.forget_streams(&core.platform, &self.streams);
-        // Made when the master was added, and never taken away.
-        let entry = |stream: &StreamId| instance.streams().entry(&core.platform, *stream);
-        let entries = self.streams.iter().filter_map(entry);
-        if self.ats == AtsMode::Split {
-            before_split(core, entries.clone(), &target, forget)?;
-        }
-        write_all::<P, SteKind>(core, entries, &target, forget)
-    }
-
-    /// Stores the entries of its streams, without a word to an instance that does not answer.
-    pub(crate) fn store_streams<P: Platform>(
-        &self,
-        platform: &P,
-        instance: &Instance<P>,
-        stream: Stream,
-    ) {
-        let target = self.encode(stream, instance.features());
-        legal::ste(&target, instance.features());
-        for stream in &self.streams {
-            if let Some(entry) = instance.streams().entry(platform, *stream) {
-                fill(platform, entry, &target);
-            }
-        }
-    }
-
-    /// Blocks its streams in memory, without a word to an instance that did not confirm what was changed before: by the
-    /// word that decides, since hardware may have read that already and the others not yet.
-    pub(crate) fn block_streams<P: Platform>(&self, platform: &P, instance: &Instance<P>) {
-        let [decides, ..] = Stream::Blocked.encode(instance.features()).0;
-        for stream in &self.streams {
-            if let Some(entry) = instance.streams().entry(platform, *stream) {
-                entry.store(platform, 0, decides);
-            }
-        }
-    }
-
-    /// Judges a context of its before it is stored.
-    pub(crate) fn judge(&self, context: &Words, features: &Features) {
-        if !cfg!(debug_assertions) {
-            return;
-        }
-        // What the entry says that leads there, or will, and that counts for the context's legality.
-        let (contexts, format) = (PhysAddr(0), ContextFormat::Linear);
-        let (bits, without, vmid) = (0, WithoutSubstream::First, 0);
-        let entry = Stream::Stage1 { contexts, format, bits, without, vmid };
-        legal::cd(context, &self.encode(entry, features), features);
-    }
-
-    /// Changes a context that hardware may read.
-    pub(crate) fn write_context<P: Platform>(
-        &self,
-        core: &Core<P>,
-        instance: &Instance<P>,
-        entry: Entry<'_>,
-        substream: SubstreamId,
-        target: &Words,
-    ) -> Result<(), Failure> {
-        self.judge(target, instance.features());
-        let forget = || instance.forget_contexts(&core.platform, &self.streams, substream);
-        write::<P, CdKind>(core, entry, target, forget)
     }
 }
 

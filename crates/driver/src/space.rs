@@ -2,101 +2,35 @@
 //! An address space behind its handle: its tables, and which tags of which instances its translations carry.
 
 use alloc::vec::Vec;
-use core::mem::{ManuallyDrop, MaybeUninit};
-use core::ops::{Deref, DerefMut};
+use core::mem::ManuallyDrop;
 
 use smmuv3_formats::{Cd, Command};
 
 use crate::command_queue::Ticket;
 use crate::compatibility::{Mismatch, Stage};
 use crate::configuration::Configuration;
-use crate::devices::{Device, is_of_device};
 use crate::entry::Stage2;
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::features::Features;
 use crate::instance::Instance;
-use crate::instances::MOST_INSTANCES;
 use crate::invalidate::{self, Commands, Range, Scope, Single, Tag};
 use crate::iommu::Core;
 use crate::platform::Platform;
 use crate::process::{Held, Life, Registers};
 use crate::shared::Shared;
+use crate::statistics::Counted;
 use crate::tables::{Own, dispatch};
 use crate::targets::{Section, Snapshot};
 use crate::trace::{InstanceSet, Trace};
 
 #[cfg(feature = "ats")]
 mod devices;
+mod progress;
+mod tags;
 
-/// A tag by which an instance knows an address space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The instance.
-    pub instance: InstanceId,
-    /// What its TLB keys the address space by.
-    pub tag: Tag,
-    /// It is the CPU's ASID: broadcasts of CPUs invalidate it.
-    pub shared: bool,
-    /// How many masters use it there; one counts again for each substream that it uses it with.
-    pub masters: usize,
-}
-
-/// A tag that an invalidation must reach.
-#[derive(Clone, Copy)]
-pub(crate) struct Installed {
-    pub(crate) instance: InstanceId,
-    pub(crate) tag: Tag,
-    /// How commands for addresses name the tag.
-    pub(crate) named: u64,
-    pub(crate) shared: bool,
-    /// Index of the [`Place`](crate::place::Place) that it is.
-    pub(crate) place: usize,
-}
-
-impl Installed {
-    pub(crate) fn new(instance: InstanceId, tag: Tag, shared: bool, place: usize) -> Self {
-        Self { instance, tag, named: invalidate::named(tag, false), shared, place }
-    }
-}
-
-/// All tags that an invalidation must reach, in order of instances; and devices.
-#[derive(Default)]
-pub(crate) struct Targets {
-    tags: Vec<Installed>,
-    /// By [`Device::key`].
-    pub(crate) devices: Vec<Device>,
-    /// Each instance has one tag, and no device keeps translations: as a rule.
-    plain: bool,
-}
-
-impl Targets {
-    pub(crate) const fn new() -> Self {
-        Self { tags: Vec::new(), devices: Vec::new(), plain: false }
-    }
-
-    /// Looks at them, once all are there.
-    pub(crate) fn complete(&mut self) {
-        let differ = |pair: &[Installed]| match pair {
-            [first, second] => first.instance != second.instance,
-            _ => true,
-        };
-        self.plain = self.devices.is_empty() && self.tags.windows(2).all(differ);
-    }
-}
-
-impl Deref for Targets {
-    type Target = Vec<Installed>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.tags
-    }
-}
-
-impl DerefMut for Targets {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.tags
-    }
-}
+pub(crate) use progress::Progress;
+pub use tags::Target;
+pub(crate) use tags::{Installed, Targets};
 
 /// Whose page tables they are.
 pub(crate) enum Tables {
@@ -199,7 +133,8 @@ impl<P: Platform> Space<P> {
     }
 
     /// As [`Space::forget`], of `bytes` bytes of pages of 2^`shift` bytes from `start` on, whose table stays: quickly
-    /// where one command to one instance is enough, as for most unmaps. Nothing of guests' stage 1 is over them.
+    /// where one command to one instance is enough, as for most unmaps. Nothing of guests' stage 1 is over them. That
+    /// command, and its CMD_SYNC, are counted by the caller: whoever does not count has nothing to ask on that way.
     #[inline(never)]
     pub(crate) fn forget_pages(
         &self,
@@ -213,12 +148,14 @@ impl<P: Platform> Space<P> {
         let section = core.readers.section(cpu, &self.targets);
         let Some((first, instance)) = self.first(&section) else {
             drop(section);
+            self.take_back();
             return self.forget(pages(start, bytes, shift));
         };
         let id = first.instance;
         if section.len() != 1 || !section.plain {
             let command = invalidate::pages(instance.features(), start, bytes, shift);
             let single = Single::known(pages(start, bytes, shift), instance.features(), command);
+            self.take_back();
             return self.round_in(section, cpu, single, Which::All);
         }
         let queue = instance.commands();
@@ -231,6 +168,7 @@ impl<P: Platform> Space<P> {
         };
         drop(section);
         let Some(begun) = begun else {
+            self.take_back();
             return self.forget(pages(start, bytes, shift));
         };
         let (scope, told) = (pages(start, bytes, shift), InstanceSet(id.bit()));
@@ -264,7 +202,7 @@ impl<P: Platform> Space<P> {
         instance: &Instance<P>,
         ticket: Ticket,
     ) -> Result<(), (Unconfirmed, u64)> {
-        let Err(what) = instance.wait(&self.core.platform, ticket) else { return Ok(()) };
+        let Err(what) = self.wait_on(instance, &ticket) else { return Ok(()) };
         let scope = pages(start, bytes, shift);
         let mut progress = Progress::new();
         progress.is_unconfirmed(id, what);
@@ -341,6 +279,11 @@ impl<P: Platform> Space<P> {
             section.as_slice()
         };
         let scope = single.scope();
+        if self.counts() {
+            // One command each, and a CMD_SYNC.
+            let told = u64::from(progress.told.count_ones());
+            self.count_commands(2 * told, told);
+        }
         if !rest.is_empty() {
             return self.round_on(section, !progress.told, scope, wanted, &mut progress);
         }
@@ -405,6 +348,7 @@ impl<P: Platform> Space<P> {
         if progress.full != 0 {
             self.tell_later(scope, wanted, progress);
         }
+        self.count_commands(progress.commands, progress.syncs);
         let told = InstanceSet(progress.told);
         self.core.platform.trace(&Trace::Invalidation { space: self.id, scope, told });
         self.wait_for_each(progress.told, scope, progress, again)
@@ -421,7 +365,6 @@ impl<P: Platform> Space<P> {
         again: &mut u64,
     ) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
-        let platform = &core.platform;
         for id in bits(late) {
             let (Some(instance), Some(ticket)) =
                 (core.instances.get(id), progress.tickets.get(id.index()))
@@ -430,8 +373,7 @@ impl<P: Platform> Space<P> {
             };
             // SAFETY: its instance is in `told` only after it was written.
             let ticket = unsafe { ticket.assume_init_ref() };
-            let waited = instance.commands().wait_for(platform, instance.mmio(), ticket);
-            if let Err(what) = waited {
+            if let Err(what) = self.wait_on(instance, ticket) {
                 progress.is_unconfirmed(id, what);
             }
             if instance.commands().repeats() && progress.failed & id.bit() == 0 {
@@ -443,6 +385,47 @@ impl<P: Platform> Space<P> {
         } else {
             self.finish(scope, progress)
         }
+    }
+
+    /// Waits for one of its batches.
+    fn wait_on(&self, instance: &Instance<P>, ticket: &Ticket) -> Result<(), Failure> {
+        let (commands, mmio) = (instance.commands(), instance.mmio());
+        if commands.is_over(&self.core.platform, mmio, ticket) {
+            return Ok(());
+        }
+        // One that sleeps was told nothing.
+        self.count(Counted::Waits, ticket.commands().min(1));
+        commands.wait_later(&self.core.platform, mmio, ticket)
+    }
+
+    /// Whether it counts what it does.
+    #[inline]
+    fn counts(&self) -> bool {
+        self.own().is_some_and(|own| own.counters.is_some())
+    }
+
+    /// Counts `by` of what `which` says, if that was asked for.
+    pub(crate) fn count(&self, which: Counted, by: u64) {
+        if let Some(counters) = self.own().and_then(|own| own.counters.as_ref()) {
+            counters.add(self.core.platform.cpu(), which, by);
+        }
+    }
+
+    /// Counts nothing for [`Space::forget_pages`], which goes another way, on which all is counted.
+    #[inline]
+    fn take_back(&self) {
+        if self.counts() {
+            // Counts wrap.
+            self.count_commands(ONE[0].wrapping_neg(), ONE[1].wrapping_neg());
+        }
+    }
+
+    /// Counts the commands of a batch, or of several, and how many of them are CMD_SYNCs.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn count_commands(&self, commands: u64, syncs: u64) {
+        self.count(Counted::Commands, commands);
+        self.count(Counted::Syncs, syncs);
     }
 
     /// Tells devices that have still to be told, and what did not do as it was told.
@@ -550,7 +533,7 @@ impl<P: Platform> Space<P> {
         let count = commands.len();
         if count != 0 {
             let placed = instance.commands().try_submit(platform, instance.mmio(), &mut commands);
-            progress.placed(id, count, placed);
+            progress.placed(id, [count, 0], placed);
         }
     }
 
@@ -568,6 +551,7 @@ impl<P: Platform> Space<P> {
             for id in bits(untold) {
                 let instance = core.instances.get(id);
                 let room = instance.map(|instance| {
+                    self.count(Counted::Waits, 1);
                     instance.commands().wait_for_room(platform, instance.mmio(), largest)
                 });
                 if let Some(Err(what)) = room {
@@ -606,79 +590,13 @@ impl<P: Platform> Core<P> {
     }
 }
 
+/// What [`Space::forget_pages`] takes as a rule: commands, and CMD_SYNCs among them.
+pub(crate) const ONE: [u64; 2] = [2, 1];
+
 /// What [`Space::forget_pages`] is about.
 pub(crate) const fn pages(start: u64, bytes: u64, granule_shift: u32) -> Scope {
     let leaf_shift = Some(granule_shift);
     Scope::Range(Range { start, bytes, granule_shift, leaf_shift, leaf_only: true })
-}
-
-/// How far an invalidation is. All sets are of instances.
-pub(crate) struct Progress {
-    /// Of those of `told`.
-    tickets: [MaybeUninit<Ticket>; MOST_INSTANCES],
-    /// Those that were told.
-    told: u64,
-    /// Those that have no room for it now.
-    full: u64,
-    /// The commands of the largest batch among theirs.
-    largest: usize,
-    /// Those whose devices have still to be told, one by one.
-    kept: u64,
-    /// Those with devices in quarantine, which their hardware may not have noticed yet.
-    silent: u64,
-    /// Those that did not confirm, and what was wrong with the first of them.
-    failed: u64,
-    first: Option<Unconfirmed>,
-}
-
-impl Progress {
-    #[inline(always)]
-    const fn new() -> Self {
-        let tickets = [const { MaybeUninit::uninit() }; MOST_INSTANCES];
-        Self { tickets, told: 0, full: 0, largest: 0, kept: 0, silent: 0, failed: 0, first: None }
-    }
-
-    /// An instance was told.
-    #[inline(always)]
-    fn told(&mut self, id: InstanceId, ticket: Ticket) {
-        if let Some(slot) = self.tickets.get_mut(id.index()) {
-            slot.write(ticket);
-            self.told |= id.bit();
-        }
-    }
-
-    /// What became of a batch of `count` commands for `id`.
-    #[inline(always)]
-    fn placed(&mut self, id: InstanceId, count: usize, placed: Result<Option<Ticket>, Failure>) {
-        match placed {
-            Ok(Some(ticket)) => self.told(id, ticket),
-            Ok(None) => {
-                self.full |= id.bit();
-                self.largest = self.largest.max(count);
-            }
-            Err(what) => self.note(id, what),
-        }
-    }
-
-    /// An instance did not do what it was told.
-    #[cold]
-    fn note(&mut self, id: InstanceId, what: Failure) {
-        self.first.get_or_insert(Unconfirmed { instance: id, what });
-        self.failed |= id.bit();
-    }
-
-    /// The commands of an instance that was told were not all carried out.
-    #[cold]
-    fn is_unconfirmed(&mut self, id: InstanceId, what: Failure) {
-        if is_of_device(&what) {
-            // Which of them is not known.
-            self.kept |= id.bit();
-        } else {
-            self.note(id, what);
-            self.kept &= !id.bit();
-            self.silent &= !id.bit();
-        }
-    }
 }
 
 /// The instances of a set.

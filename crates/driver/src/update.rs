@@ -171,7 +171,12 @@ impl<'a> Entry<'a> {
     }
 
     /// Stores the words that differ from `current`; whether there were any.
-    fn store_changed<P: Platform>(self, platform: &P, current: &mut Words, new: &Words) -> bool {
+    pub(crate) fn store_changed<P: Platform>(
+        self,
+        platform: &P,
+        current: &mut Words,
+        new: &Words,
+    ) -> bool {
         let mut changed = false;
         for (index, (old, new)) in current.iter_mut().zip(new).enumerate() {
             if *old != *new {

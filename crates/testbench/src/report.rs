@@ -145,6 +145,14 @@ pub struct CountedOf {
     pub invalidations: u64,
     /// Those that an instance did not confirm.
     pub unconfirmed: u64,
+    /// Commands that these took.
+    pub commands: u64,
+    /// Those of them that are CMD_SYNCs.
+    pub syncs: u64,
+    /// Waits for them that were not over at the first look.
+    pub waits: u64,
+    /// Faults of devices that use it.
+    pub faults: u64,
 }
 
 /// One step.

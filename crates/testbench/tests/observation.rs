@@ -7,19 +7,27 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use smmuv3::{
-    Attributes, Change, Config, DomainConfig, InstanceConfig, Iommu, Iova, MasterConfig, PhysAddr,
-    Prot, Smmu, StreamId, Trace,
+    Attributes, Change, Config, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, MasterConfig,
+    PhysAddr, Prot, Smmu, StreamId, Trace,
 };
+use smmuv3_model::{Access, Profile};
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
+use smmuv3_testbench::scenario::Instance;
 
 const PAGE: u64 = 0x1000;
 const IOVA: Iova = Iova(0x1000_0000);
 
 fn machine() -> (Arc<World>, Iommu<TestPlatform>, Smmu<TestPlatform>) {
+    machine_with(0)
+}
+
+/// With so many bits of substreams.
+fn machine_with(bits: u32) -> (Arc<World>, Iommu<TestPlatform>, Smmu<TestPlatform>) {
     let text = "name = \"observation\"\ninstance = [{ name = \"smmu0\" }]\n\
                 master = [{ name = \"nic\", instance = \"smmu0\", streams = [1] }]";
-    let machine = ModelMachine::new(&common::parse(text), 1).unwrap();
+    let profile = |_: &Instance| Profile::default().ssidsize(bits);
+    let machine = ModelMachine::with_profiles(&common::parse(text), 1, profile).unwrap();
     let world = World::new(Arc::new(machine), 1);
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
     let mmio = TestMmio { world: world.clone(), instance: 0 };
@@ -27,6 +35,42 @@ fn machine() -> (Arc<World>, Iommu<TestPlatform>, Smmu<TestPlatform>) {
     config.sid_bits = 4;
     let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
     (world, iommu, smmu)
+}
+
+/// Faults are counted of the domain that the device used when it had them, also with PASIDs, and once.
+#[test]
+fn faults_are_those_of_the_domain_that_is_used() {
+    let (world, iommu, smmu) = machine_with(4);
+    let config = MasterConfig::default().with_substream_bits(4);
+    let master = iommu.add_master(&smmu, &[StreamId(1)], config).unwrap();
+    let make = || iommu.create_domain(DomainConfig::default().with_statistics()).unwrap();
+    let domains = [make(), make(), make()];
+    let counted = || domains.each_ref().map(|it| it.statistics().counted.unwrap().faults);
+    let pasid = iommu.allocate_pasid().unwrap();
+    let fault = |substream, times| {
+        for _ in 0..times {
+            let access = Access { substream, ..Access::write(1, IOVA.0) };
+            world.machine().model(0).unwrap().translate(access).unwrap_err();
+        }
+        iommu.handle_interrupt(&smmu, Interrupt::Any, 64, &mut |_| {});
+    };
+    iommu.attach(&master, &domains[0]).unwrap();
+    fault(None, 3);
+    assert_eq!(counted(), [3, 0, 0]);
+    assert_eq!(counted(), [3, 0, 0]);
+    iommu.attach_pasid(&master, pasid, &domains[1]).unwrap();
+    fault(Some(pasid.0), 2);
+    fault(None, 1);
+    // Looked at before the change, not after it.
+    iommu.attach(&master, &domains[2]).unwrap();
+    fault(None, 1);
+    assert_eq!(counted(), [4, 2, 1]);
+    // What is no fault of translation: nobody has that PASID.
+    fault(Some(9), 1);
+    iommu.detach_pasid(&master, pasid).unwrap();
+    iommu.detach(&master).unwrap();
+    fault(None, 1);
+    assert_eq!(counted(), [4, 2, 1]);
 }
 
 /// A word for each event, with what it is about.
@@ -128,6 +172,9 @@ fn counts_are_those_of_what_was_done() {
     assert_eq!((said.maps, said.mapped), (3, 3 * PAGE));
     assert_eq!((said.unmaps, said.unmapped), (2, 3 * PAGE));
     assert_eq!((said.invalidations, said.unconfirmed), (2, 0));
+    // Two batches of one command, each with its CMD_SYNC, and whatever the instance was waited for.
+    assert_eq!((said.commands, said.syncs, said.faults), (4, 2, 0));
+    assert_eq!(said.waits, after.commands.waits - before.commands.waits);
 
     // What a reset passes over in the queue is no command.
     iommu.reset(&smmu).unwrap();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A topology as text: tables of what there is, and a tree of what is behind what.
 
-use super::view::{Interrupt, Kept, Map, Named, Range, Root, Smmu, View};
+use super::view::{Interrupt, Kept, Map, Monitor, Named, Range, Root, Smmu, View};
 use crate::report::printable;
 use crate::report::table::{Column, table};
 use crate::report::text::{BAD, BOLD, DIM, DOT, GOOD, REFUSED, about, count, paint, size, wrap};
@@ -18,6 +18,7 @@ pub fn text(view: &View, columns: usize) -> String {
     section(&mut lines, "SMMUs", smmus(&view.smmus));
     section(&mut lines, "Behind them", behind(view));
     section(&mut lines, "Interrupt messages go to", doorbells(view));
+    section(&mut lines, "Performance monitors", monitors(view));
     section(&mut lines, "Findings", findings(view, columns));
     if view.findings.is_empty() {
         lines.push(String::new());
@@ -64,11 +65,7 @@ fn smmus(smmus: &[Smmu]) -> Vec<String> {
         Column::left("coherent"),
         Column::left("else"),
     ];
-    let line = |line: &Option<Interrupt>| {
-        line.map_or("-".to_owned(), |line| {
-            format!("{}{}", line.intid, if line.edge { "" } else { " level" })
-        })
-    };
+    let line = |line: &Option<Interrupt>| line.map_or("-".to_owned(), of_line);
     let rows = smmus.iter().map(|smmu| {
         let mut other = Vec::new();
         if smmu.model != "generic" {
@@ -247,6 +244,28 @@ fn doorbells(view: &View) -> Vec<String> {
         format!("  {}{DOT}{kind}{DOT}{place}", printable(&doorbell.name))
     };
     view.doorbells.iter().map(line).collect()
+}
+
+fn of_line(line: Interrupt) -> String {
+    format!("{}{}", line.intid, if line.edge { "" } else { " level" })
+}
+
+fn monitors(view: &View) -> Vec<String> {
+    let line = |monitor: &Monitor| {
+        let registers: Vec<String> = monitor.registers.iter().map(extent).collect();
+        let mut parts = vec![printable(&monitor.linux_name), registers.join(", ")];
+        parts.extend(monitor.interrupt.map(|line| format!("interrupt {}", of_line(line))));
+        parts.extend(monitor.msi.as_ref().map(|msi| {
+            format!("messages as {:#x} to {}", msi.device_id.0, printable(&msi.doorbell))
+        }));
+        parts.push(match (monitor.smmu, &monitor.node) {
+            (Some(index), _) => format!("of SMMU {index}"),
+            (None, Some(node)) => format!("of {}", printable(node)),
+            (None, None) => printable(&monitor.name),
+        });
+        format!("  {}", parts.join(DOT))
+    };
+    view.monitors.iter().map(line).collect()
 }
 
 fn findings(view: &View, columns: usize) -> Vec<String> {

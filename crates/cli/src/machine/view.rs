@@ -5,7 +5,7 @@ use serde::Serialize;
 use smmuv3::Memory;
 use smmuv3_discovery::{
     DoorbellKind, Instance, Line, Mapping, Model, Region, Severity, Space, Target, Topology,
-    Trigger,
+    Trigger, Watched,
 };
 
 use crate::firmware::Firmware;
@@ -28,6 +28,8 @@ pub struct View {
     pub kept: Vec<Kept>,
     /// Where interrupt messages go.
     pub doorbells: Vec<Doorbell>,
+    /// Groups of performance monitors.
+    pub monitors: Vec<Monitor>,
     /// What is odd.
     pub findings: Vec<Finding>,
 }
@@ -188,6 +190,25 @@ pub struct Doorbell {
     pub address: Option<Hex>,
 }
 
+/// A group of performance monitors.
+#[derive(Debug, Serialize)]
+pub struct Monitor {
+    /// Its node.
+    pub name: String,
+    /// What Linux calls it.
+    pub linux_name: String,
+    /// Its pages.
+    pub registers: Vec<Range>,
+    /// Its wired interrupt.
+    pub interrupt: Option<Interrupt>,
+    /// Where its messages go.
+    pub msi: Option<Message>,
+    /// The SMMU that it watches.
+    pub smmu: Option<usize>,
+    /// Or another node.
+    pub node: Option<String>,
+}
+
 /// Something odd.
 #[derive(Debug, Serialize)]
 pub struct Finding {
@@ -226,6 +247,7 @@ impl View {
             devices: topology.devices().iter().map(named).collect(),
             kept: topology.kept().iter().map(kept).collect(),
             doorbells: topology.doorbells().iter().map(doorbell).collect(),
+            monitors: topology.monitors().iter().map(|it| monitor(topology, it)).collect(),
             findings,
         }
     }
@@ -238,9 +260,6 @@ impl View {
 
 fn smmu(topology: &Topology, (index, instance): (usize, &Instance)) -> Smmu {
     let interrupts = &instance.interrupts;
-    let line = |line: &Option<Line>| {
-        line.map(|line| Interrupt { intid: line.intid, edge: line.trigger == Trigger::Edge })
-    };
     Smmu {
         index,
         name: instance.name.clone(),
@@ -263,6 +282,27 @@ fn smmu(topology: &Topology, (index, instance): (usize, &Instance)) -> Smmu {
             gerror: line(&interrupts.gerror),
         },
         msi: instance.msi.map(|msi| message(topology, msi)),
+    }
+}
+
+fn line(line: &Option<Line>) -> Option<Interrupt> {
+    line.map(|line| Interrupt { intid: line.intid, edge: line.trigger == Trigger::Edge })
+}
+
+fn monitor(topology: &Topology, monitor: &smmuv3_discovery::Monitor) -> Monitor {
+    let (smmu, node) = match &monitor.watches {
+        Watched::Smmu(index) => (Some(index.0), None),
+        Watched::Node(name) => (None, Some(name.clone())),
+        _ => (None, None),
+    };
+    Monitor {
+        name: monitor.name.clone(),
+        linux_name: format!("smmuv3_pmcg_{:x}", monitor.page_number()),
+        registers: [Some(monitor.page_0), monitor.page_1].iter().flatten().map(range).collect(),
+        interrupt: line(&monitor.interrupt),
+        msi: monitor.msi.map(|msi| message(topology, msi)),
+        smmu,
+        node,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::common::{Sample, assert_expected, assert_refused, fed, json, run, sai
 use crate::table::{self, summed};
 use crate::tree::Tree;
 
-/// A machine with an SMMU, a PCI root, a device that may stall, and a frame buffer that is in use.
+/// A machine with an SMMU, its performance monitors, a PCI root, a device that may stall, and a frame buffer that is in use.
 pub fn machine() -> Vec<u8> {
     let mut tree = Tree::new();
     tree.open("").cells("#address-cells", &[2]).cells("#size-cells", &[2]);
@@ -17,6 +17,9 @@ pub fn machine() -> Vec<u8> {
     tree.cells("reg", &[0, 0x905_0000, 0, 0x2_0000]).cells("phandle", &[2]);
     tree.bytes("interrupt-names", b"eventq\0gerror\0").cells("interrupt-parent", &[1]);
     tree.cells("interrupts", &[0, 74, 1, 0, 77, 1]).bytes("dma-coherent", &[]).close();
+    tree.open("pmu@9052000").text("compatible", "arm,smmu-v3-pmcg");
+    tree.cells("reg", &[0, 0x905_2000, 0, 0x1000]).cells("interrupt-parent", &[1]);
+    tree.cells("interrupts", &[0, 80, 4]).close();
     tree.open("soc").cells("#address-cells", &[2]).cells("#size-cells", &[2]);
     tree.open("dma@12340000").cells("iommus", &[2, 0x10300, 2, 0x10301]);
     tree.bytes("dma-can-stall", &[]).cells("pasid-num-bits", &[16]).close();
@@ -71,6 +74,10 @@ fn an_iort_is_shown() {
     );
     assert_eq!(view["devices"][0]["streams"][0]["to"], json!(["0x77", "0x77"]));
     assert_eq!(view["kept"][0]["regions"][1], json!({ "base": "0x90000000", "bytes": "0x20000" }));
+    let monitor = &view["monitors"][0];
+    assert_eq!(monitor["linux_name"], "smmuv3_pmcg_2b402");
+    assert_eq!(monitor["registers"][1], json!({ "base": "0x2b412000", "bytes": "0x1000" }));
+    assert_eq!((&monitor["smmu"], &monitor["interrupt"]["intid"]), (&json!(0), &json!(110)));
     assert_eq!(findings(&view).len(), 1);
 }
 
@@ -80,6 +87,9 @@ fn a_device_tree_is_shown() {
     assert_expected(said(&sample.run(&["dt", "machine.dtb"]), 0), "dt.txt");
     let view = json(&sample.run(&["dt", "machine.dtb", "--json"]), 0);
     assert_eq!(view["smmus"][0]["interrupts"]["gerror"], json!({ "intid": 109, "edge": true }));
+    let monitor = &view["monitors"][0];
+    assert_eq!((&monitor["name"], &monitor["smmu"]), (&"/pmu@9052000".into(), &Value::Null));
+    assert_eq!(monitor["interrupt"], json!({ "intid": 112, "edge": false }));
     let dma = &view["devices"][0];
     assert_eq!((&dma["can_stall"], &dma["pasid_bits"]), (&true.into(), &16.into()));
     let kept = &view["kept"][0];

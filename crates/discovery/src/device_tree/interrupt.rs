@@ -74,6 +74,18 @@ impl<'t, 'a> Reader<'t, 'a> {
         Ok(interrupts)
     }
 
+    /// The only interrupt of a node, if it has one.
+    pub(super) fn interrupt(&mut self, node: At<'t, 'a>) -> Result<Option<Line>, NoMemory> {
+        if !node.has("interrupts") && !node.has("interrupts-extended") {
+            return Ok(None);
+        }
+        let line = self.lines(node).next().flatten();
+        if line.is_none() {
+            self.find(node, What::Interrupt { index: 0 })?;
+        }
+        Ok(line)
+    }
+
     /// The interrupts of a node, in order; `None` for what is no line of a GIC.
     fn lines(&self, node: At<'t, 'a>) -> impl Iterator<Item = Option<Line>> + use<'t, 'a> {
         let extended = node.references("interrupts-extended", "#interrupt-cells", None);

@@ -12,6 +12,7 @@ use crate::instance::{Instance, Interrupts, Line, Model, Region, Trigger};
 use crate::kept::Kept;
 use crate::mapping::{Mapping, Target};
 use crate::memory::{format, push, text};
+use crate::monitor::{MONITOR_PAGE, Monitor, Watched};
 use crate::msi::{Doorbell, DoorbellIndex, DoorbellKind, Msi, MsiMapping};
 use crate::root::{Named, Root};
 use crate::topology::{ReadError, Topology};
@@ -34,6 +35,9 @@ pub(crate) fn read(topology: &mut Topology, iort: &Iort<'_>) -> Result<(), ReadE
     }
     for index in 0..count {
         reader.master(index)?;
+    }
+    for index in 0..count {
+        reader.monitor(index)?;
     }
     Ok(())
 }
@@ -382,6 +386,61 @@ impl<'a> Reader<'_, 'a> {
             push(&mut kept.regions, pages)?;
         }
         push(&mut self.topology.kept, kept)
+    }
+
+    /// Adds a node, if it is a group of performance monitors.
+    fn monitor(&mut self, index: usize) -> Result<(), NoMemory> {
+        let Some(node) = self.node(index).filter(|node| node.kind() == NodeKind::Pmcg) else {
+            return Ok(());
+        };
+        let Some(Body::Pmcg(pmcg)) = self.body(node)? else { return Ok(()) };
+        let Some(page_0) = self.page(node, pmcg.page0)? else { return Ok(()) };
+        // Where there is one page, there is nothing, or the same.
+        let page_1 = pmcg.page1.filter(|base| *base != 0 && *base != pmcg.page0);
+        let page_1 = page_1.map(|base| self.page(node, base)).transpose()?.flatten();
+        let line = Line { intid: pmcg.overflow, trigger: Trigger::Edge };
+        let mut msi = None;
+        for mapping in self.mappings(node)?.filter(IdMapping::single) {
+            if let Some(Destination::Its(Some(doorbell))) = self.destination(node, &mapping)? {
+                msi = Some(Msi { doorbell, device_id: mapping.output });
+            }
+        }
+        let monitor = Monitor {
+            name: format(format_args!("{node}"))?,
+            page_0,
+            page_1,
+            interrupt: (pmcg.overflow != 0).then_some(line),
+            msi,
+            watches: self.watched(node, pmcg.reference)?,
+        };
+        push(&mut self.topology.monitors, monitor)
+    }
+
+    /// A page of such a group.
+    fn page(&mut self, node: Node<'a>, base: u64) -> Result<Option<Region>, NoMemory> {
+        let region = Region { base, len: MONITOR_PAGE };
+        // One that is aligned does not pass the last address.
+        if base == 0 || !base.is_multiple_of(MONITOR_PAGE) {
+            self.find(node, What::Registers { base, len: region.len })?;
+            return Ok(None);
+        }
+        Ok(Some(region))
+    }
+
+    /// What such a group watches: the node at `reference`.
+    fn watched(&mut self, node: Node<'a>, reference: u32) -> Result<Watched, NoMemory> {
+        let at = self.nodes.binary_search_by_key(&reference, |known| known.node.offset());
+        let Some(known) = at.ok().and_then(|at| self.nodes.get(at)).copied() else {
+            self.find(node, What::Nowhere { reference })?;
+            return Ok(Watched::Unknown);
+        };
+        if let Role::Smmu(instance) = known.as_what {
+            return Ok(Watched::Smmu(instance));
+        }
+        match known.node.body() {
+            Ok(Body::NamedComponent(named)) => text(named.name).map(Watched::Node),
+            _ => Ok(Watched::Node(format(format_args!("{}", known.node))?)),
+        }
     }
 
     /// The mappings of a node; what cannot be read is noted.

@@ -8,6 +8,7 @@ mod common;
 
 mod blob;
 mod devices;
+mod monitors;
 mod reserved;
 mod smmus;
 

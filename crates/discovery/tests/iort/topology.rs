@@ -5,7 +5,7 @@ use smmuv3::{Completion, Memory, StreamId};
 use smmuv3_discovery::iort::Iort;
 use smmuv3_discovery::{
     Device, DoorbellKind, InstanceIndex, Interrupts, Line, LookupError, Model, Region, Severity,
-    Target, Topology, Trigger, What,
+    Target, Topology, Trigger, Watched, What,
 };
 
 use crate::common::table::{golden, summed};
@@ -58,6 +58,66 @@ fn both_smmus() {
     assert_eq!(second.interrupts.lines(Completion::Interrupt).count(), 1);
     assert_eq!(second.msi, None);
     assert!(!topology.coherent());
+}
+
+#[test]
+fn monitors() {
+    let topology = topology();
+    let [group] = topology.monitors() else { panic!() };
+    let page = |base| Region { base, len: 0x1000 };
+    assert_eq!((group.page_0, group.page_1), (page(0x2b40_2000), Some(page(0x2b41_2000))));
+    assert_eq!((group.page_number(), group.interrupt), (0x2b402, line(110)));
+    assert_eq!((&group.watches, group.msi), (&Watched::Smmu(InstanceIndex(0)), None));
+    assert_eq!(group.name, "PMCG at offset 0x23c");
+}
+
+/// The golden table, with a word of its only group of monitors changed; and what is odd about that group.
+fn with_monitor(at: usize, value: u32) -> (Topology, Vec<String>) {
+    let mut table = golden();
+    table[0x23c + at..][..4].copy_from_slice(&value.to_le_bytes());
+    let topology = Topology::from_iort(&Iort::new(&summed(table)).unwrap()).unwrap();
+    let odd = topology.check().iter().filter(|finding| finding.place.starts_with("PMCG"));
+    let odd = odd.map(|finding| finding.what.to_string()).collect();
+    (topology, odd)
+}
+
+#[test]
+fn monitors_with_less_and_of_others() {
+    // One page, and no interrupt.
+    for base in [0, 0x2b40_2000] {
+        let (topology, odd) = with_monitor(32, base);
+        assert_eq!((topology.monitors()[0].page_1, odd), (None, Vec::new()));
+    }
+    assert_eq!(with_monitor(24, 0).0.monitors()[0].interrupt, None);
+    // Of a root complex and a device, by their names here; of an SMMU that is not driven.
+    for (reference, name) in [
+        (0x110, "root complex at offset 0x110"),
+        (0x194, r"\_SB.DMA0"),
+        (0x264, "SMMUv1/v2 at offset 0x264"),
+    ] {
+        let (topology, odd) = with_monitor(28, reference);
+        assert_eq!(topology.monitors()[0].watches, Watched::Node(name.to_owned()));
+        let known = topology.roots().iter().map(|root| &root.name);
+        let known = known.chain(topology.devices().iter().map(|named| &named.name));
+        assert_eq!(known.filter(|known| *known == name).count(), usize::from(reference < 0x264));
+        assert_eq!(odd, [""; 0]);
+    }
+}
+
+#[test]
+fn monitors_that_make_no_sense() {
+    let (topology, odd) = with_monitor(28, 0x111);
+    assert_eq!(topology.monitors()[0].watches, Watched::Unknown);
+    assert_eq!(odd, [What::Nowhere { reference: 0x111 }.to_string()]);
+    // The first page is none: left out. The second is none: without it.
+    for base in [0u32, 0x2b40_2100] {
+        let (topology, odd) = with_monitor(16, base);
+        assert!(topology.monitors().is_empty());
+        assert_eq!(odd, [What::Registers { base: base.into(), len: 0x1000 }.to_string()]);
+    }
+    let (topology, odd) = with_monitor(32, 0x2b41_2004);
+    assert_eq!(topology.monitors()[0].page_1, None);
+    assert_eq!(odd, [What::Registers { base: 0x2b41_2004, len: 0x1000 }.to_string()]);
 }
 
 #[test]

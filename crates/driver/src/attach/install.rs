@@ -8,7 +8,6 @@ use smmuv3_formats::{Ste, SubstreamId};
 use super::Goal;
 use crate::ats::{AtsMode, SPLIT};
 use crate::configuration::Configuration;
-use crate::context_table::ContextTable;
 use crate::entry::Stream;
 use crate::error::Failure;
 use crate::instance::Instance;
@@ -59,15 +58,18 @@ pub(super) fn install<P: Platform>(
         if linked && was_read {
             instance.forget_leaf(platform, &state.streams, pasid)?;
         }
-        let spare = state.table.as_ref().and_then(ContextTable::spare);
-        // What stalls, and ends with its context, is told apart by a moment without one.
-        let spare = spare.filter(|_| was_read && !stalls && state.vmid == vmid);
-        if let Some(spare) = spare {
-            // Hardware cannot reach it before the entries lead there, and has forgotten what was there when they last
-            // led elsewhere.
+        let copy = state.copy_for(platform, was_read, &context, (pasid, vmid));
+        if let Some(copy) = copy {
+            // Hardware cannot reach it before it takes the other's place, and has forgotten what was there when it last had
+            // one.
             state.judge(&context, instance.features());
-            fill(platform, spare, &context);
-            state.table.iter_mut().for_each(ContextTable::exchange);
+            fill(platform, copy, &context);
+            let leads = state.table.as_mut().is_some_and(|it| it.exchange(platform, pasid));
+            #[cfg(feature = "mutation")]
+            let leads = leads && !core.leaves_out(Mutation::NoLeafCfgi);
+            if leads {
+                instance.forget_all_contexts(platform, &state.streams)?;
+            }
         } else if let Some(entry) = state.entry(platform, pasid) {
             if was_read {
                 if stalls && old.bound().is_some() {

@@ -10,6 +10,7 @@ use crate::error::{Failure, InstanceId};
 use crate::instance::Instance;
 use crate::invalidate::{Commands, Scope, Tag};
 use crate::platform::Platform;
+use crate::statistics::Counted;
 
 use super::{Progress, Space, Targets};
 
@@ -57,11 +58,11 @@ impl<P: Platform> Space<P> {
         if core.leaves_out(crate::Mutation::AtcBeforeSync) {
             all.out_of_order();
         }
-        let count = all.len();
+        let (count, syncs) = (all.len(), all.syncs());
         if count <= instance.commands().largest_batch() {
             if count != 0 {
                 let placed = instance.commands().try_submit(platform, instance.mmio(), &mut all);
-                progress.placed(id, count, placed);
+                progress.placed(id, [count, syncs], placed);
             }
             // Looked for afterwards: whoever was left out is in quarantine by now.
             if !devices.iter().all(|device| answers(&device)) {
@@ -72,6 +73,15 @@ impl<P: Platform> Space<P> {
         progress.kept |= id.bit();
         false
     }
+
+    /// Counts a batch for one device, if it was placed.
+    fn count_told(&self, placed: Option<&Ticket>) {
+        let commands = placed.map_or(0, Ticket::commands);
+        if commands != 0 {
+            self.count_commands(commands, 1);
+        }
+    }
+
     /// Makes the devices behind an instance forget what `scope` says, one after the other; those that do not answer are in
     /// quarantine then. Translations of the instance are gone already. Unless `all` are to be told, only those in
     /// quarantine are looked after.
@@ -119,11 +129,13 @@ impl<P: Platform> Space<P> {
                 if quarantined(kept) {
                     let command = &mut iter::once(entry_changed(kept.stream));
                     let ticket = commands.try_submit(platform, mmio, command)?;
+                    self.count_told(ticket.as_ref());
                     return Ok(ticket.map_or(Step::Full, |ticket| Step::Told(kept, ticket, None)));
                 }
                 let told = &mut spans.iter().skip(begun).map(|span| kept.command(span));
                 let ticket = commands.try_submit(platform, mmio, &mut *told)?;
                 let left = Some(told.len());
+                self.count_told(ticket.as_ref());
                 Ok(ticket.map_or(Step::Full, |ticket| Step::Told(kept, ticket, left)))
             });
             if let Some(stream) = found.take() {
@@ -132,10 +144,11 @@ impl<P: Platform> Space<P> {
             match step? {
                 Step::Done => return Ok(()),
                 Step::Full => {
+                    self.count(Counted::Waits, 1);
                     instance.commands().wait_for_room(platform, instance.mmio(), 1)?;
                     platform.relax();
                 }
-                Step::Told(kept, ticket, left) => match (instance.wait(platform, ticket), left) {
+                Step::Told(kept, ticket, left) => match (self.wait_on(instance, &ticket), left) {
                     (Err(what), _) if !is_of_device(&what) => return Err(what),
                     // It is the next again.
                     (Err(_), Some(_)) => (silent, begun) = (Some(kept), 0),

@@ -249,7 +249,7 @@ impl Bench {
             let banked = scenario.asid_policy == AsidPolicy::Banked;
             // A change of bank is one of the entry, and of the context.
             let stalls = master.stalls || instance.is_some_and(|it| it.forced_stalls);
-            if bits == 0 && !stalls && !banked {
+            if !stalls && !banked {
                 let types = master.overrides;
                 let overridden = types.memory.is_some() || types.sharing.is_some();
                 self.watch().oracle.changes_without_a_hit(index, overridden);

@@ -2,6 +2,7 @@
 //! What the driver says that happened, in numbers, against what its surroundings saw.
 
 use std::fmt::Display;
+use std::sync::PoisonError;
 
 use smmuv3::{Domain, InstanceStatistics, Smmu};
 
@@ -46,6 +47,10 @@ impl Bench {
                 unmapped: counts.unmapped,
                 invalidations: counts.invalidations,
                 unconfirmed: counts.unconfirmed,
+                commands: counts.commands,
+                syncs: counts.syncs,
+                waits: counts.waits,
+                faults: counts.faults,
             })
         };
         self.domains.iter().enumerate().filter_map(counted).collect()
@@ -72,6 +77,36 @@ impl Bench {
             let pages = self.oracle(|oracle| oracle.pages(index, 0..u64::MAX).count());
             let left = counted.mapped.wrapping_sub(counted.unmapped);
             check("bytes mapped and not unmapped", left as usize, pages * PAGE as usize)?;
+        }
+        self.check_shares()
+    }
+
+    /// What domains have counted of all that instances did.
+    fn check_shares(&self) -> Result<(), String> {
+        // What was given to one that was taken out is not known any more.
+        let known = self.ids.lock().unwrap_or_else(PoisonError::into_inner).len();
+        if known != self.smmus.len() {
+            return Ok(());
+        }
+        let mut all = [0u64; 3];
+        for smmu in &self.smmus {
+            let Some(smmu) = smmu.get() else { continue };
+            let InstanceStatistics { commands, events, .. } = smmu.statistics();
+            // Batches for devices have another CMD_SYNC.
+            let of_it = [commands.commands, 2 * commands.batches, events.events];
+            all.iter_mut().zip(of_it).for_each(|(sum, count)| *sum += count);
+        }
+        let domains = self.domain_statistics();
+        let said = |of: fn(&CountedOf) -> u64| domains.iter().map(of).sum::<u64>();
+        let shares = [
+            ("commands", said(|it| it.commands)),
+            ("CMD_SYNCs", said(|it| it.syncs)),
+            ("faults", said(|it| it.faults)),
+        ];
+        for ((what, said), all) in shares.into_iter().zip(all) {
+            if said > all {
+                return Err(format!("domains counted {said} {what} of {all}"));
+            }
         }
         Ok(())
     }

@@ -377,7 +377,7 @@ impl Oracle {
         let in_steps = (both || typed) && spaces.into_iter().flatten().any(stage_2);
         let of_guests = spaces.into_iter().flatten().any(guest);
         let fine = !in_steps && !of_guests && used.into_iter().all(passes);
-        master.hitless && substream.is_none() && fine
+        master.hitless && fine
     }
 
     /// Whether `space` is being attached behind `instance` right now, where nobody used it before.

@@ -44,6 +44,18 @@ struct Leaf {
     pa: u64,
     /// What is there.
     words: Vec<u64>,
+    standing: Standing,
+}
+
+/// Whether hardware may use a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is led to it.
+    Used,
+    /// Another has taken its place, and hardware was not told.
+    Replaced,
+    /// It was told by this queue, and has not confirmed that.
+    Told(usize),
 }
 
 /// The first level of a 2-level table.
@@ -111,6 +123,8 @@ impl Structures {
                 history.settle(words(ram, history.pa));
             }
         }
+        let used = |leaf: &Leaf| leaf.standing == Standing::Used;
+        self.leaves.retain(|leaf| leaf.instance != instance || used(leaf));
         self.forget_unreachable(instance);
     }
 
@@ -204,8 +218,15 @@ impl Structures {
         value: u64,
     ) {
         let descriptor = L1Cd([value]);
+        let (first, pa) = (index << split, descriptor.l2_ptr());
+        for leaf in &mut self.leaves {
+            let here = (leaf.instance, leaf.stream, leaf.table, leaf.first);
+            let led_to = descriptor.v() && leaf.pa == pa;
+            if here == (instance, stream, table, first) && !led_to {
+                leaf.standing = Standing::Replaced;
+            }
+        }
         if descriptor.v() {
-            let (first, pa) = (index << split, descriptor.l2_ptr());
             self.add_leaf(ram, instance, stream, table, first, pa, 1 << split);
         }
     }
@@ -225,11 +246,13 @@ impl Structures {
             (leaf.instance, leaf.stream, leaf.first, leaf.pa, leaf.words.len() as u64)
                 == (instance, stream, first, pa, 8 * count)
         };
-        if !self.leaves.iter().any(known) {
-            let words = (0..8 * count).map(|index| ram.read64(pa + 8 * index).unwrap_or(0));
-            let words = words.collect();
-            self.leaves.push(Leaf { instance, stream, table, first, pa, words });
+        if let Some(leaf) = self.leaves.iter_mut().find(|leaf| known(leaf)) {
+            leaf.standing = Standing::Used;
+            return;
         }
+        let words = (0..8 * count).map(|index| ram.read64(pa + 8 * index).unwrap_or(0));
+        let (words, standing) = (words.collect(), Standing::Used);
+        self.leaves.push(Leaf { instance, stream, table, first, pa, words, standing });
     }
 
     /// Hardware of `instance` was told to read something anew.
@@ -256,6 +279,15 @@ impl Structures {
             }
             _ => return,
         };
+        if !matches!(contexts, Some(Some(_))) {
+            // That of one context leaves what was kept on the way to others.
+            for leaf in &mut self.leaves {
+                let meant = leaf.instance == instance && streams.contains(&u64::from(leaf.stream));
+                if meant && leaf.standing != Standing::Used {
+                    leaf.standing = Standing::Told(queue);
+                }
+            }
+        }
         for ((at, stream, structure), history) in &mut self.histories {
             let meant = match (contexts, *structure) {
                 (None, _) | (Some(None), Structure::Cd(_)) => true,
@@ -285,6 +317,8 @@ impl Structures {
                 mixtures.push(Mixture { stream: *stream, structure: *structure, words });
             }
         }
+        let over = Standing::Told(queue);
+        self.leaves.retain(|leaf| leaf.instance != instance || leaf.standing != over);
         self.forget_unreachable(instance);
         self.histories.retain(|(at, _, structure), history| {
             *at != instance || *structure == Structure::Ste || !history.is_settled()
@@ -323,7 +357,14 @@ impl Structures {
                 && !history.is_settled()
                 && (*structure == Structure::Ste || history.check(&[history.latest()]).is_err())
         });
-        unsettled.map(|((instance, stream, structure), _)| (*instance, *stream, structure.kind()))
+        let unsettled = unsettled
+            .map(|((instance, stream, structure), _)| (*instance, *stream, structure.kind()));
+        let replaced =
+            |leaf: &&Leaf| leaf.standing != Standing::Used && counts(leaf.instance, leaf.stream);
+        unsettled.or_else(|| {
+            let leaf = self.leaves.iter().find(replaced)?;
+            Some((leaf.instance, leaf.stream, Kind::Cd))
+        })
     }
 
     /// The valid contexts that hardware can read: instance, stream, substream and content.
@@ -378,6 +419,7 @@ pub(super) fn words(ram: &Ram, pa: u64) -> Words {
 #[cfg(test)]
 mod tests {
     use smmuv3_formats::Ste;
+    use smmuv3_formats::command::CfgiCdAll;
     use smmuv3_formats::register::{StrtabBase, StrtabBaseCfg};
     use smmuv3_formats::ste::config;
 
@@ -469,6 +511,33 @@ mod tests {
         setup.store(leaf, 0);
         assert_eq!(setup.tell_cd(128), []);
         assert_eq!(setup.structures.contexts().count(), 0);
+    }
+
+    #[test]
+    fn a_leaf_in_the_place_of_another_takes_the_cfgi_of_all_contexts() {
+        let mut setup = Setup::new();
+        let leaf = LEAF + 0x1000;
+        setup.store(LEAF, context(1, 0x9000).0[0]);
+        assert_eq!(setup.tell_cd(64), []);
+        for (index, word) in (0..).zip(context(2, 0xa000).0) {
+            setup.store(leaf + 8 * index, word);
+        }
+        assert!(!setup.unsettled());
+        setup.store(TABLE + 8, L1Cd::default().with_v(true).with_l2_ptr(leaf).0[0]);
+        assert!(setup.unsettled());
+        // Others of it may still be found where they were.
+        assert_eq!(setup.tell_cd(64), []);
+        assert!(setup.unsettled());
+        assert_eq!(setup.structures.contexts().count(), 2);
+        let all = CfgiCdAll::new().with_sid(STREAM.into());
+        assert_eq!(setup.tell(all.into()), []);
+        assert!(!setup.unsettled());
+        let contexts: Vec<_> = setup.structures.contexts().collect();
+        assert_eq!(contexts, [(0, STREAM, 64, context(2, 0xa000))]);
+        // Nobody sees the one before.
+        setup.store(LEAF + 8, 0xb000);
+        assert_eq!(setup.tell(all.into()), []);
+        assert!(!setup.unsettled());
     }
 
     #[test]

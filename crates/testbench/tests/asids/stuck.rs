@@ -12,8 +12,8 @@ use crate::setup::{CPU, NARROW, PAGE, PAGES, Setup, WIDE, failure, no_room};
 /// A master is stuck between two domains, its context half written, when the number of one of them is to be changed.
 #[test]
 fn a_number_that_a_stuck_master_may_use_is_not_changed_before_the_reset() {
-    // Its entries lead to another context, or its context changes by three steps.
-    for (bits, nth) in [(0, 0), (3, 0), (3, 1), (3, 2)] {
+    // Its entries lead to another context, or to other contexts altogether.
+    for (bits, nth) in [(0, 0), (3, 0)] {
         for (moved, left) in [(0, 1), (1, 0)] {
             let why = format!("{bits} bits, batch {nth}, domain {moved} is moved");
             let mut setup = Setup::new(AsidPolicy::SharedMinMove, &[NARROW, WIDE]);
@@ -76,9 +76,9 @@ fn a_number_that_a_stuck_master_may_use_is_not_changed_before_the_reset() {
 /// The same, when the number is wanted for a process: that gets one of the instance.
 #[test]
 fn a_process_does_not_get_a_number_that_a_stuck_master_may_use() {
-    // Its entry alone changes, or its context by two steps, if it has PASIDs.
-    for (bits, moved, nth) in [(0, 0, 0), (0, 1, 0), (4, 0, 0), (4, 0, 1), (4, 1, 0), (4, 1, 1)] {
-        let why = format!("{bits} bits, domain {moved}, batch {nth}");
+    // Its entry leads to another context, or to other contexts altogether.
+    for (bits, moved) in [(0, 0), (0, 1), (4, 0), (4, 1)] {
+        let why = format!("{bits} bits, domain {moved}");
         let mut setup = Setup::new(AsidPolicy::PerInstance, &[CPU]);
         let domains = [setup.domain(), setup.domain()];
         let stuck = setup.device_with(0, &[1], bits);
@@ -88,7 +88,7 @@ fn a_process_does_not_get_a_number_that_a_stuck_master_may_use() {
         }
         setup.attach(stuck, 0, domains[0]).unwrap();
         assert!(setup.dma(stuck, 0, 0).is_some());
-        setup.refuse(0, nth);
+        setup.refuse(0, 0);
         assert_eq!(failure(setup.attach(stuck, 0, domains[1])).0, 0, "{why}");
         setup.machine.behave();
         let asid = setup.asid(domains[moved], 0);

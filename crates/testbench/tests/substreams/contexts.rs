@@ -3,6 +3,8 @@
 //! two streams, and its accesses without a PASID are translated by a domain, so that hardware may read every context
 //! at any time.
 
+use std::sync::atomic::Ordering;
+
 use smmuv3::SubstreamId;
 
 use crate::setup::{PAGE, Setup, Tables, sharing, unbind};
@@ -49,7 +51,12 @@ struct Live {
 
 /// `domains[0]` is attached without a PASID.
 fn live() -> Live {
-    let setup = Setup::new(&[sharing()], &[(0, &[1, 2], 4)]);
+    live_with(4)
+}
+
+/// With so many bits of substreams: in two levels from 7 on.
+fn live_with(bits: u32) -> Live {
+    let setup = Setup::new(&[sharing()], &[(0, &[1, 2], bits)]);
     let domains = vec![setup.domain(0), setup.domain(16), setup.domain(32)];
     setup.iommu.attach(&setup.masters[0], &domains[0]).unwrap();
     assert_eq!(setup.dma(0, None), Some(setup.page(0)));
@@ -198,17 +205,80 @@ fn a_context_is_removed_by_its_valid_bit_and_its_tag_flushed_after_it() {
     live.finish(vec![]);
 }
 
-/// Two words have to change at once: through an invalid context, never through a mixture.
+/// Two words have to change at once: all contexts that lie together are written elsewhere, and one word leads there.
 #[test]
-fn another_space_comes_through_an_invalid_context() {
+fn another_space_comes_with_a_copy_of_the_contexts_around_it() {
+    for bits in [4, 8] {
+        let live = live_with(bits);
+        let setup = &live.setup;
+        let (pasid, other) = (setup.pasid(), setup.pasid());
+        let attach = |pasid, domain: usize| {
+            setup.iommu.attach_pasid(&setup.masters[0], pasid, &live.domains[domain])
+        };
+        attach(pasid, 1).unwrap();
+        attach(other, 0).unwrap();
+        // There and back, and once more: the same memory serves each time.
+        let mut memory = Vec::new();
+        for domain in [2, 1, 2] {
+            let old = live.asid(if domain == 2 { 1 } else { 2 });
+            let (before, beside) = (setup.cd_at(0, pasid.0), setup.cd(0, other.0));
+            let (result, told) = setup.told(0, || attach(pasid, domain));
+            assert_eq!(result, Ok(()));
+            assert_ne!(setup.cd_at(0, pasid.0), before);
+            assert_eq!(setup.cd(0, other.0), beside);
+            memory.push(setup.live_bytes());
+            // After all contexts that are not there already: what leads there, and what makes hardware look.
+            let last = told.iter().rposition(|step| step.starts_with("cd "));
+            let last = last.map_or(0, |at| at + 1);
+            let (contexts, rest) = told.split_at(last);
+            assert!(contexts.iter().all(|step| !step.starts_with("CMD")), "{contexts:?}");
+            let entry = setup.ste(0).0[0];
+            let leads = match bits {
+                4 => vec![
+                    format!("ste 1[0] = {entry:#x}"),
+                    format!("ste 2[0] = {entry:#x}"),
+                    "CMD_CFGI_STE SID=0x1 Leaf=0x1".to_owned(),
+                    "CMD_CFGI_STE SID=0x2 Leaf=0x1".to_owned(),
+                    SYNC.to_owned(),
+                ],
+                _ => {
+                    // The level-1 descriptor: the first, valid.
+                    let (first, leaf) = (setup.ste(0).s1_context_ptr(), setup.cd_at(0, 0));
+                    vec![
+                        format!("{first:#x}[0] = {:#x}", leaf.unwrap() | 1),
+                        "CMD_CFGI_CD_ALL SID=0x1".to_owned(),
+                        "CMD_CFGI_CD_ALL SID=0x2".to_owned(),
+                        SYNC.to_owned(),
+                    ]
+                }
+            };
+            assert_told(rest, &[leads, flush(old)]);
+            assert_eq!(setup.dma(0, Some(pasid)), Some(setup.page(16 * domain as u64)));
+            assert_eq!([None, Some(other)].map(|it| setup.dma(0, it)), [Some(setup.page(0)); 2]);
+        }
+        assert_eq!(memory, [memory[0]; 3]);
+        // What is in the copy by now is not what hardware is led to.
+        setup.iommu.detach_pasid(&setup.masters[0], other).unwrap();
+        attach(pasid, 1).unwrap();
+        assert_eq!(setup.dma(0, Some(other)), None);
+        setup.iommu.detach_pasid(&setup.masters[0], pasid).unwrap();
+        live.finish(vec![]);
+    }
+}
+
+/// Without memory for that: through an invalid context, never through a mixture.
+#[test]
+fn another_space_comes_through_an_invalid_context_where_memory_is_short() {
     let live = live();
     let setup = &live.setup;
     let pasid = setup.pasid();
     setup.iommu.attach_pasid(&setup.masters[0], pasid, &live.domains[1]).unwrap();
     assert_eq!(setup.dma(0, Some(pasid)), Some(setup.page(16)));
     let old = live.asid(1);
+    setup.iommu.platform().exhausted.store(true, Ordering::Relaxed);
     let (result, told) =
         setup.told(0, || setup.iommu.attach_pasid(&setup.masters[0], pasid, &live.domains[2]));
+    setup.iommu.platform().exhausted.store(false, Ordering::Relaxed);
     assert_eq!(result, Ok(()));
     let word = u64::from(live.asid(2)) << 48 | DOMAIN;
     let root = setup.cd(0, pasid.0)[1];

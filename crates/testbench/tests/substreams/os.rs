@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smmuv3::{Frames, Mmio, PhysAddr, Platform};
@@ -26,11 +27,13 @@ pub struct Pins {
 pub struct Os {
     pub inner: TestPlatform,
     pins: Mutex<Pins>,
+    /// There is no more memory for tables.
+    pub exhausted: AtomicBool,
 }
 
 impl Os {
     pub fn new(inner: TestPlatform) -> Self {
-        Self { inner, pins: Mutex::default() }
+        Self { inner, pins: Mutex::default(), exhausted: AtomicBool::new(false) }
     }
 
     pub fn pins(&self) -> MutexGuard<'_, Pins> {
@@ -64,7 +67,8 @@ unsafe impl Platform for Os {
     type Mutex = SpinMutex;
 
     fn allocate_coherent(&self, size: usize, align: usize) -> Option<PhysAddr> {
-        platform(|| self.inner.allocate_coherent(size, align))
+        let exhausted = self.exhausted.load(Ordering::Relaxed);
+        platform(|| if exhausted { None } else { self.inner.allocate_coherent(size, align) })
     }
 
     unsafe fn free_coherent(&self, memory: PhysAddr, size: usize, align: usize) {

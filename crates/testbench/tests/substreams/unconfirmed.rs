@@ -2,6 +2,8 @@
 //! An instance that stops at any command of a change, or refuses any (rule R8): the change is blocked, what the master
 //! had besides works again after a reset, others go on, and nothing is lost or left.
 
+use std::sync::atomic::Ordering;
+
 use smmuv3::{
     AsidPolicy, AttachError, Bond, Config, Domain, Failure, Iova, Process, Quarantined, Refused,
     StreamId, SubstreamId, UnmapError,
@@ -381,9 +383,16 @@ fn a_bond_that_was_handed_back_ends_after_its_master() {
 /// its own number.
 #[test]
 fn a_number_is_changed_beside_a_master_that_is_stuck() {
+    // One step where there is memory for a copy, of a leaf or of all; else three, through an invalid context.
+    for (bits, exhausted, steps) in [(8, false, 1), (4, false, 1), (8, true, 3)] {
+        beside_a_master_that_is_stuck(bits, exhausted, steps);
+    }
+}
+
+fn beside_a_master_that_is_stuck(bits: u32, exhausted: bool, steps: u64) {
     let mut stuck = 0;
     for batch in 0.. {
-        let masters: &[(usize, &[u32], u32)] = &[(0, &[1], 8), (0, &[2], 8), (0, &[3], 8)];
+        let masters: &[(usize, &[u32], u32)] = &[(0, &[1], bits), (0, &[2], bits), (0, &[3], bits)];
         let setup = Setup::new(&[sharing()], masters);
         let domains = [setup.domain(0), setup.domain(16)];
         setup.iommu.attach(&setup.masters[0], &domains[0]).unwrap();
@@ -393,8 +402,10 @@ fn a_number_is_changed_beside_a_master_that_is_stuck() {
         assert_eq!(setup.dma(0, None), Some(setup.page(0)));
         setup.eyes.be_lenient();
         setup.refuse(0, batch);
+        setup.iommu.platform().exhausted.store(exhausted, Ordering::Relaxed);
         let moved = setup.iommu.attach(&setup.masters[0], &domains[1]);
         setup.machine.behave();
+        setup.iommu.platform().exhausted.store(false, Ordering::Relaxed);
         let done = moved.is_ok();
         stuck += u64::from(!done);
         let bond = process.bind(&setup.masters[2]).unwrap();
@@ -420,7 +431,7 @@ fn a_number_is_changed_beside_a_master_that_is_stuck() {
             break;
         }
     }
-    assert_eq!(stuck, 3, "three steps through an invalid context");
+    assert_eq!(stuck, steps, "{bits} bits");
 }
 
 /// The VMID of an entry that hardware may still be using stays where it is.

@@ -162,10 +162,14 @@ fn each_order_of_coming_and_going_leaves_the_rest_as_it_is() {
                 watched(&case, &[None, one], || case.pasid(1, Some(3)).unwrap());
                 case.check(own, [Some(2), Some(3)], &context);
                 // Accesses without a PASID change; those with one do not.
-                let hitless = !matches!((own, next), (Own::Domain(a), Own::Domain(b)) if a != b);
-                let list = if hitless { vec![one, two, None] } else { vec![one, two] };
-                watched(&case, &list, || case.own(next).unwrap());
+                watched(&case, &[one, two, None], || case.own(next).unwrap());
                 case.check(next, [Some(2), Some(3)], &context);
+                // And the other way round, from one domain to another, and there once more.
+                watched(&case, &[one, two, None], || case.pasid(1, Some(1)).unwrap());
+                case.check(next, [Some(2), Some(1)], &context);
+                watched(&case, &[one, two, None], || case.pasid(0, Some(3)).unwrap());
+                case.check(next, [Some(3), Some(1)], &context);
+                watched(&case, &[one, two, None], || case.pasid(1, Some(3)).unwrap());
                 watched(&case, &[None, two], || case.pasid(0, None).unwrap());
                 case.check(next, [None, Some(3)], &context);
                 watched(&case, &[None, one], || case.pasid(1, None).unwrap());

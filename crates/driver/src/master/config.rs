@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How a master is to be used, and whether an instance can do that.
+
+use super::AddMasterError;
+use crate::ats::AtsMode;
+use crate::features::Features;
+use crate::overrides::Overrides;
+
+/// How a master is to be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MasterConfig {
+    /// Bits of the PASIDs that it may use; 0 for none. Fewer where the instance has fewer (IDR1.SSIDSIZE), and 10 at
+    /// most where it has linear context tables only.
+    pub substream_bits: u32,
+    /// Its translation faults stall: each is reported as a [`Fault`](crate::Fault) that the caller answers.
+    pub stalls: bool,
+    /// Whether, and how, its streams may keep translations (PCIe ATS) while the master is attached: the driver switches them
+    /// on and off by [`Platform::enable_ats`] and [`Platform::disable_ats`]. At first they are off.
+    ///
+    /// Not together with [`MasterConfig::stalls`], nor where the SMMU stalls always.
+    ///
+    /// A device with [`AtsMode::Full`], which counts for nothing where the instance has no ATS, is trusted: with an address
+    /// that it says was translated, it reaches any memory. One with [`AtsMode::Split`] is not, and reaches no more than its
+    /// guest has.
+    pub ats: AtsMode,
+    /// Each of its streams may ask for pages (PCIe PRI), and have so many requests under way; 0 for none. Each request
+    /// is reported ([`Report::Pages`](crate::Report::Pages)) for the caller to answer. The driver switches that on and
+    /// off with ATS, by [`Platform::enable_page_requests`] and [`Platform::disable_page_requests`].
+    pub page_requests: u32,
+    /// Its devices need the PASID in answers to requests with one ("PRG Response PASID Required"); else they need answers
+    /// without.
+    pub response_pasid: bool,
+    /// Attributes of its accesses that the SMMU overrides.
+    pub overrides: Overrides,
+}
+
+impl MasterConfig {
+    /// With translations that its streams keep, of all stages ([`AtsMode::Full`]), or without.
+    #[must_use]
+    pub const fn with_ats(mut self, ats: bool) -> Self {
+        self.ats = if ats { AtsMode::Full } else { AtsMode::Off };
+        self
+    }
+
+    /// With translations that its streams keep of a guest's stage 1 alone ([`AtsMode::Split`]). Not for devices that take
+    /// what they are given for physical addresses on a link of their own, as those of CXL.cache do (§12.2).
+    #[must_use]
+    pub const fn with_split_ats(mut self) -> Self {
+        self.ats = AtsMode::Split;
+        self
+    }
+
+    /// With requests for pages, `credits` for each of its streams, which also need translations that they keep
+    /// ([`MasterConfig::with_ats`], [`MasterConfig::with_split_ats`]); and whether devices need the PASID in answers.
+    #[must_use]
+    pub const fn with_page_requests(mut self, credits: u32, response_pasid: bool) -> Self {
+        self.page_requests = credits;
+        self.response_pasid = response_pasid;
+        self
+    }
+
+    /// With PASIDs of `bits` bits.
+    #[must_use]
+    pub const fn with_substream_bits(mut self, bits: u32) -> Self {
+        self.substream_bits = bits;
+        self
+    }
+
+    /// With faults that stall until the caller answers them, for devices that can wait: those of a platform, whose
+    /// firmware says so. Never for PCIe, where an access that waits may stop those that the answer depends on. Where the
+    /// SMMU stalls always ([`Stalls::Forced`](crate::features::Stalls)), all masters do.
+    #[must_use]
+    pub const fn with_stalls(mut self) -> Self {
+        self.stalls = true;
+        self
+    }
+
+    /// With attributes overridden.
+    #[must_use]
+    pub const fn with_overrides(mut self, overrides: Overrides) -> Self {
+        self.overrides = overrides;
+        self
+    }
+
+    /// What becomes of it behind an instance with `features`: whether faults stall, and which translations are kept.
+    ///
+    /// # Errors
+    /// [`AddMasterError`], of what the instance cannot do, or not together.
+    pub(crate) fn on(&self, features: &Features) -> Result<(bool, AtsMode), AddMasterError> {
+        self.overrides.fits(features).map_err(AddMasterError::Overrides)?;
+        let stalls = features.stalls_if(self.stalls);
+        if self.stalls && !stalls {
+            return Err(AddMasterError::NoStalls);
+        }
+        let ats = features.ats_if(self.ats).map_err(AddMasterError::NoSplitAts)?;
+        if stalls && ats.is_some() {
+            return Err(AddMasterError::AtsStalls);
+        }
+        Ok((stalls, ats))
+    }
+}
