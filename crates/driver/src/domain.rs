@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 use core::ops;
+use core::sync::atomic::Ordering;
 
 use smmuv3_formats::{Iova, PhysAddr};
 use smmuv3_pagetable::UnmapError as TableUnmapError;
@@ -54,6 +55,9 @@ impl<P: Platform> Domain<P> {
         let cpus = core.platform.max_cpus();
         let counters = config.statistics.then(|| Counters::new(cpus)).transpose()?;
         let mut own = Own::new(&core.platform, &config, features)?;
+        if counters.is_some() {
+            core.faults_count.store(true, Ordering::Relaxed);
+        }
         own.counters = counters;
         #[cfg(feature = "mutation")]
         own.spoil(core.config.mutation);

@@ -232,20 +232,23 @@ impl EventQueue {
         budget: usize,
         sink: &mut dyn FnMut(Delivery),
     ) -> Result<bool, Inconsistent> {
-        self.drain_while(platform, mmio, budget, &mut |delivery| {
+        self.drain_while(platform, mmio, budget, false, &mut |delivery| {
             sink(delivery);
             true
         })
     }
 
-    /// As [`EventQueue::drain`], but `sink` may leave a record, and those behind it, for the next time.
+    /// As [`EventQueue::drain`], but `sink` may leave a record, and those behind it, for the next time. Faults are tallied
+    /// if they are `counted`.
     pub(crate) fn drain_while<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         budget: usize,
+        counted: bool,
         sink: &mut dyn FnMut(Delivery) -> bool,
     ) -> Result<bool, Inconsistent> {
+        let _ = counted;
         self.head.with(platform, |head| {
             let Ends { tail, overflow, lost } = self.ends(head.position, mmio)?;
             if let Some(lost) = head.lost.take() {
@@ -263,13 +266,10 @@ impl EventQueue {
             // they were read: `Mmio`'s contract.
             let limit = tail.min(head.position.saturating_add(budget as u64));
             let mut end = head.position;
-            while end != limit {
-                let record = self.read(platform, end);
-                if !sink(Delivery::Record(record)) {
-                    break;
-                }
+            while end != limit && sink(Delivery::Record(self.read(platform, end))) {
+                // Its slot is not given back yet.
                 #[cfg(feature = "alloc")]
-                if head.tally.note(&record) {
+                if counted && head.tally.note(&self.read(platform, end)) {
                     self.tallied.store(true, Ordering::Relaxed);
                 }
                 end += 1;

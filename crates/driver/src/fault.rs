@@ -5,6 +5,7 @@ use smmuv3_formats::register::Gerror;
 use smmuv3_formats::{Command, EventRecord, StreamId, SubstreamId};
 
 use core::fmt;
+use core::sync::atomic::Ordering;
 
 use crate::error::{Failure, InstanceId};
 use crate::event_queue::{Delivery, Lost};
@@ -269,7 +270,9 @@ fn events<P: Platform>(
         });
         true
     };
-    match instance.events().drain_while(platform, instance.mmio(), budget, &mut deliver) {
+    let (events, mmio) = (instance.events(), instance.mmio());
+    let counted = core.faults_count.load(Ordering::Relaxed);
+    match events.drain_while(platform, mmio, budget, counted, &mut deliver) {
         Ok(more) => more,
         Err(inconsistent) => {
             sink(Report::Failed(Failure::Index { register: inconsistent.register }));

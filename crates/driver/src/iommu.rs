@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
+use core::sync::atomic::AtomicBool;
 
 use smmuv3_formats::{PhysAddr, StreamId};
 
@@ -97,6 +98,8 @@ pub(crate) struct Core<P: Platform> {
     pub(crate) instances: Instances<P>,
     pub(crate) readers: Readers,
     pub(crate) quarantine: Quarantine,
+    /// Some domain counts the faults of its devices, or did.
+    pub(crate) faults_count: AtomicBool,
     /// Of processes, and of callers. A lock of its own, because spaces end under the other one, too.
     pub(crate) pasids: SpinLock<Ids>,
     /// The one lock: attach, detach, bind, release, add, remove. Held across waits for hardware.
@@ -142,6 +145,7 @@ impl<P: Platform> Iommu<P> {
             instances: Instances::new(),
             readers,
             quarantine: Quarantine::new()?,
+            faults_count: AtomicBool::new(false),
             pasids: SpinLock::new(Ids::new(config.pasid_bits)?),
             configuration: Mutex::new(Configuration::new(asids)),
         };
