@@ -72,8 +72,9 @@ impl<M: Memory> Model<M> {
     /// changed at will, and its descriptors may be anything by now.
     fn is_live(&self, tag: &Tag, stages: Stages, ttb: u64) -> bool {
         if stages == Stages::Two {
-            let seconds = self.config.stes.values().filter_map(|cached| cached.second.as_ref());
-            return seconds.into_iter().any(|it| it.tag == *tag && it.tables.base == ttb);
+            let leading = self.config.stes.leading();
+            let mut seconds = leading.filter_map(|(_, cached)| cached.second.as_ref());
+            return seconds.any(|it| it.tag == *tag && it.tables.base == ttb);
         }
         self.config.cds.values().filter_map(|cached| cached.context.as_ref().ok()).any(|it| {
             let mut tables = it.halves.iter().filter_map(|half| half.tables.as_ref());

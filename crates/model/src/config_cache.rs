@@ -2,6 +2,9 @@
 //! Cached stream table entries, context descriptors and the descriptors before them, and fetches that are
 //! under way (§8.1).
 
+use std::collections::BTreeSet;
+use std::ops::Deref;
+
 use smmuv3_formats::{Cd, Ste};
 
 use crate::context::{Context, Route};
@@ -136,10 +139,56 @@ impl Fetch {
     }
 }
 
+/// Cached STEs by stream. In the end there is one of every stream, and few of them lead anywhere.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stes {
+    all: Map<u32, CachedSte>,
+    /// Streams of those that lead to contexts, or to tables of stage 2.
+    leading: BTreeSet<u32>,
+}
+
+impl Stes {
+    pub(crate) fn insert(&mut self, stream: u32, entry: CachedSte) {
+        if entry.second.is_some() || matches!(entry.route, Route::Stage1(_)) {
+            self.leading.insert(stream);
+        } else {
+            self.leading.remove(&stream);
+        }
+        self.all.insert(stream, entry);
+    }
+
+    /// Forgets the one of `stream`, if it `goes`.
+    pub(crate) fn remove_if(&mut self, stream: u32, goes: impl FnOnce(&CachedSte) -> bool) {
+        if self.all.get(&stream).is_some_and(goes) {
+            self.all.remove(&stream);
+            self.leading.remove(&stream);
+        }
+    }
+
+    pub(crate) fn retain(&mut self, stays: impl Fn(u32, &CachedSte) -> bool) {
+        self.all.retain(|stream, entry| stays(*stream, entry));
+        self.leading.retain(|stream| self.all.contains_key(stream));
+    }
+
+    /// Those that lead to contexts, or to tables of stage 2, by stream.
+    pub(crate) fn leading(&self) -> impl Iterator<Item = (u32, &CachedSte)> {
+        self.leading.iter().filter_map(|stream| Some((*stream, self.all.get(stream)?)))
+    }
+}
+
+/// To look into.
+impl Deref for Stes {
+    type Target = Map<u32, CachedSte>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.all
+    }
+}
+
 /// All cached configuration.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConfigCache {
-    pub(crate) stes: Map<u32, CachedSte>,
+    pub(crate) stes: Stes,
     pub(crate) cds: Map<(u32, u32), CachedCd>,
     pub(crate) l1: Map<u32, CachedL1>,
     /// By stream and index.

@@ -141,7 +141,9 @@ impl<M: Memory> Model<M> {
         let removed = match pending.scope {
             Scope::Stes { first, last, l1 } => {
                 let inside = |stream: &u32| (first..=last).contains(stream);
-                let mut removed = self.remove_config(|target| inside(&target.stream()), cutoff);
+                let only = (first == last).then_some(first);
+                let matches = |target: Target| inside(&target.stream());
+                let mut removed = self.remove_config(only, matches, cutoff);
                 if let (true, Some(split)) = (l1, self.split()) {
                     let (first, last) = (first >> split, last >> split);
                     let before = self.config.l1.len();
@@ -156,6 +158,7 @@ impl<M: Memory> Model<M> {
                 // Without a 2-level table there is no L1CD to hit.
                 let split = self.context_split(stream).unwrap_or(0);
                 self.remove_config(
+                    Some(stream),
                     |target| match target {
                         _ if target.stream() != stream => false,
                         Target::Ste { .. } => false,
@@ -207,12 +210,22 @@ impl<M: Memory> Model<M> {
         leaves.len() + tables.len()
     }
 
-    /// Forgets configuration from before `cutoff`, fetches under way included.
-    fn remove_config(&mut self, matches: impl Fn(Target) -> bool, cutoff: u64) -> usize {
+    /// Forgets configuration from before `cutoff`, fetches under way included. If it is of one stream alone, that is `only`.
+    fn remove_config(
+        &mut self,
+        only: Option<u32>,
+        matches: impl Fn(Target) -> bool,
+        cutoff: u64,
+    ) -> usize {
         let config = &mut self.config;
         let before = config.len();
         let goes = |target, basis: u64| basis < cutoff && matches(target);
-        config.stes.retain(|stream, entry| !goes(Target::Ste { stream: *stream }, entry.basis));
+        match only {
+            Some(stream) => {
+                config.stes.remove_if(stream, |entry| goes(Target::Ste { stream }, entry.basis))
+            }
+            None => config.stes.retain(|stream, entry| !goes(Target::Ste { stream }, entry.basis)),
+        }
         config.cds.retain(|(stream, substream), entry| {
             !goes(Target::Cd { stream: *stream, substream: *substream }, entry.basis)
         });

@@ -80,7 +80,7 @@ impl<M: Memory> Model<M> {
         let stays = |key: u64| (key ^ salt).wrapping_mul(0x9fb2_1c65_1e98_df25) >> 63 == 0;
         let config = &mut self.config;
         config.fetches.clear();
-        config.stes.retain(|stream, _| stays(u64::from(*stream)));
+        config.stes.retain(|stream, _| stays(u64::from(stream)));
         config.cds.retain(|(stream, substream), _| {
             stays(u64::from(*stream) << 20 | u64::from(*substream))
         });

@@ -258,9 +258,9 @@ impl<M: Memory> Model<M> {
                 return Some(Reference::Table { stream, substream, level, cached: true });
             }
         }
-        for (stream, entry) in &self.config.stes {
+        for (stream, entry) in self.config.stes.leading() {
             let route = (entry.route, entry.second);
-            if let found @ Some(_) = self.ste_reference(search, *stream, &entry.ste, route, true) {
+            if let found @ Some(_) = self.ste_reference(search, stream, &entry.ste, route, true) {
                 return found;
             }
         }

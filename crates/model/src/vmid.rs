@@ -26,13 +26,13 @@ impl<M: Memory> Model<M> {
         };
         let Some(vmid) = vmid else { return };
         let (mut disagrees, mut both) = (false, false);
-        for (other, cached) in &self.config.stes {
+        for (other, cached) in self.config.stes.leading() {
             let same = match (cached.route, &cached.second) {
                 (_, Some(theirs)) => theirs.tag.vmid == Some(vmid),
                 (Route::Stage1(contexts), None) => contexts.vmid == Some(vmid),
                 _ => false,
             };
-            if *other == stream || !same {
+            if other == stream || !same {
                 continue;
             }
             match (second, &cached.second) {

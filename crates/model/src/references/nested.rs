@@ -76,7 +76,7 @@ impl<M: Memory> Model<M> {
         }
         // Without a stage 2 that is in use, nothing leads on.
         let vmid = entry.tag.vmid;
-        let over = self.config.stes.values().filter_map(|cached| cached.second);
+        let over = self.config.stes.leading().filter_map(|(_, cached)| cached.second);
         let over = over.into_iter().find(|second| second.tag.vmid == vmid)?;
         self.nested_run(search, &over, (entry.table, bytes), level, &entry.layout)
     }
