@@ -96,6 +96,11 @@ impl Caches {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nothing is left of what was cached.
+    pub fn clear(&self) {
+        self.memory().0 = HashMap::default();
+    }
+
     /// Cached memory was handed out.
     pub fn allocated(&self, pa: u64, bytes: u64) {
         let mut memory = self.memory();

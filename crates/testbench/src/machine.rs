@@ -171,6 +171,11 @@ pub trait Machine: Send + Sync {
     /// Translations so far, where the machine counts them.
     fn translations(&self) -> Option<Translations>;
 
+    /// The run is over: what the machine remembers is given back, also where somebody who is gone for good still has it.
+    fn discard(&self) {
+        self.ram().discard();
+    }
+
     /// Whether the machine still works.
     ///
     /// # Errors

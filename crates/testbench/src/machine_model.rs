@@ -273,6 +273,21 @@ impl Machine for ModelMachine {
         Some(sum)
     }
 
+    fn discard(&self) {
+        self.ram.discard();
+        if let Some(caches) = &self.caches {
+            caches.clear();
+        }
+        for index in 0..self.smmus.len() {
+            if let Some(mut smmu) = self.smmu(index) {
+                let memory = SmmuMemory::new(self.ram.clone(), None);
+                *smmu = Model::new(Profile::default(), memory, 0);
+                // With what was reserved for more of them.
+                drop(smmu.observations());
+            }
+        }
+    }
+
     fn health(&self) -> Result<(), MachineError> {
         Ok(())
     }

@@ -166,7 +166,7 @@ pub(crate) fn attempt(
     if done.0.failure.is_some() || crashed {
         // Instances that were never removed keep their memory for good, and so do kernels that crashed, and
         // firmware.
-        machine.ram().discard();
+        machine.discard();
     }
     Ok(done)
 }
