@@ -6,8 +6,8 @@
 //! hardware does not look at yet, then the one word that switches over, then the bits that it does not
 //! look at any more. Only when two words must switch at once does the entry become invalid in between.
 
-use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
+use core::{fmt, iter};
 
 use smmuv3_formats::ste::config;
 use smmuv3_formats::{Cd, PhysAddr, Ste};
@@ -15,10 +15,8 @@ use smmuv3_formats::{Cd, PhysAddr, Ste};
 use crate::platform::Platform;
 use crate::spin::SpinLock;
 
-#[cfg(feature = "alloc")]
 mod all;
 
-#[cfg(feature = "alloc")]
 pub(crate) use all::update_all;
 
 /// The first word of a stream table entry in quarantine: valid, and Config = 001, which aborts as 000 does (§5.2). No
@@ -359,44 +357,16 @@ pub fn update<P: Platform, K: Kind, E>(
     target: &Words,
     mut sync: impl FnMut() -> Result<(), E>,
 ) -> Result<Updated, E> {
-    let mut current = entry.load(platform);
-    if entry.is_cut_off(&current) {
-        // It stays as it is, and hardware may not have noticed yet.
-        return sync().map(|()| Updated { hitless: true, syncs: 1 });
-    }
-    let (prepared, differ) = prepare::<K>(&current, target);
-    let mut critical = (0..8).filter(|&i: &usize| differ[i] != 0);
-    let (first, second) = (critical.next(), critical.next());
-
+    let current = entry.load(platform);
+    let differ = critical::<K>(&current, target);
+    // What is in quarantine stays as it is.
+    let hitless =
+        entry.is_cut_off(&current) || differ.iter().filter(|&&bits| bits != 0).count() <= 1;
     let mut syncs = 0;
-    let mut step = |current: &mut Words, new: &Words| {
-        if entry.store_changed(platform, current, new) {
-            syncs += 1;
-            sync()?;
-        }
-        Ok(())
-    };
-    let hitless = second.is_none();
-    match first {
-        _ if !hitless => {
-            // Two words would have to switch at once: through an invalid entry, by its valid bit's word.
-            let mut invalid = current;
-            invalid[0] = 0;
-            step(&mut current, &invalid)?;
-            let mut filled = *target;
-            filled[0] = 0;
-            step(&mut current, &filled)?;
-        }
-        Some(word) => {
-            let mut before = prepared;
-            before[word] = current[word];
-            step(&mut current, &before)?;
-            before[word] = target[word];
-            step(&mut current, &before)?;
-        }
-        None => {}
-    }
-    step(&mut current, target)?;
+    update_all::<P, K, E>(platform, iter::once(entry), target, || {
+        syncs += 1;
+        sync()
+    })?;
     Ok(Updated { hitless, syncs })
 }
 

@@ -2,6 +2,8 @@
 //! The step of an attach that hardware sees: the context, the stream table entries, the device's own switch, in the order
 //! in which they may be read.
 
+use core::iter;
+
 use smmuv3_formats::ste::config;
 use smmuv3_formats::{Ste, SubstreamId};
 
@@ -20,7 +22,7 @@ use crate::page_request::Answer;
 use crate::place::{Bound, Slot, WITHOUT};
 use crate::platform::Platform;
 use crate::stall::{self, Ending};
-use crate::update::{Entry, Kind, SteKind, Words, update, update_all};
+use crate::update::{Entry, Kind, SteKind, Words, update_all};
 
 /// Makes hardware do what `goal` says, for one substream of a master or for accesses without. `new` is its seat
 /// at the space that is entered, and what its entries say if a guest has a say in it.
@@ -297,7 +299,7 @@ pub(crate) fn write<P: Platform, K: Kind>(
     target: &Words,
     forget: impl FnMut() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    update::<P, K, _>(&core.platform, entry, target, forget).map(|_| ())
+    update_all::<P, K, _>(&core.platform, iter::once(entry), target, forget)
 }
 
 #[cfg(feature = "mutation")]
@@ -307,17 +309,17 @@ pub(crate) fn write<P: Platform, K: Kind>(
     target: &Words,
     mut forget: impl FnMut() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let platform = &core.platform;
+    let (platform, one) = (&core.platform, iter::once(entry));
     if core.leaves_out(Mutation::CfgiBeforeSte) {
         forget()?;
-        update::<P, K, Failure>(platform, entry, target, || Ok(())).map(|_| ())
+        update_all::<P, K, Failure>(platform, one, target, || Ok(()))
     } else if core.leaves_out(Mutation::NoCfgi) {
-        update::<P, K, Failure>(platform, entry, target, || Ok(())).map(|_| ())
+        update_all::<P, K, Failure>(platform, one, target, || Ok(()))
     } else if core.leaves_out(Mutation::WordByWord) {
         fill(platform, entry, target);
         forget()
     } else {
-        update::<P, K, _>(platform, entry, target, forget).map(|_| ())
+        update_all::<P, K, _>(platform, one, target, forget)
     }
 }
 

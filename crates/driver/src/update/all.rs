@@ -4,7 +4,7 @@
 use super::{Entry, Kind, Words, prepare};
 use crate::platform::Platform;
 
-/// The most steps that [`update`](super::update) takes.
+/// The most steps that an entry takes.
 const STEPS: usize = 3;
 
 /// Whether both are the same: compared here, since a call costs more than eight words.
@@ -13,8 +13,7 @@ fn same(one: &Words, other: &Words) -> bool {
     one.iter().zip(other).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
 }
 
-/// What an entry that holds `now` holds next on its way to `target`: what [`update`](super::update) would store, which
-/// after each step follows from what is there.
+/// What an entry that holds `now` holds next on its way to `target`, which follows from what is there.
 fn next<K: Kind>(now: &Words, target: &Words) -> Words {
     if same(now, target) {
         return *target;
@@ -77,7 +76,7 @@ pub(crate) fn update_all<'a, P: Platform, K: Kind, E>(
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "alloc"))]
 mod tests {
     use alloc::vec::Vec;
 
