@@ -13,7 +13,7 @@ use crate::error::InstanceId;
 use crate::invalidate::Regime;
 use crate::iommu::Core;
 use crate::master::MasterState;
-use crate::place::{Bound, GHOST, Place, Slot, User};
+use crate::place::{Bound, GHOST, Place, User};
 use crate::platform::Platform;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::slab::Slab;
@@ -60,15 +60,13 @@ impl<P: Platform> Configuration<P> {
         self.places.get(place).map_or(0, |place| place.users.len())
     }
 
-    /// Whether a place is used, and by nobody whose last change was not confirmed: of such a master's context or entry
-    /// it is not known which tag it names, nor which hardware goes by.
+    /// Whether a place is used, and by no master whose last change was not confirmed, whatever of it that was: it is not
+    /// known by which of its entries and contexts hardware goes, so by which tags, nor where they are: all of its contexts
+    /// may have been replaced by copies.
     pub(crate) fn is_settled(&self, place: &Place<P>) -> bool {
         let settled = |user: &User| {
             let state = self.masters.get(user.master);
-            let known = |state: &MasterState| {
-                !state.adrift && !matches!(state.slot(user.substream), Slot::Stuck(_))
-            };
-            user.substream != GHOST && state.is_some_and(known)
+            user.substream != GHOST && state.is_some_and(|state| !state.is_stuck())
         };
         !place.users.is_empty() && place.users.iter().all(settled)
     }

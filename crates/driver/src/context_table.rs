@@ -170,6 +170,9 @@ impl ContextTable {
     ///
     /// [`Instance::forget_leaf`]: crate::instance::Instance::forget_leaf
     pub fn link<P: Platform>(&self, platform: &P, substream: SubstreamId) -> bool {
+        if u64::from(substream.0) >> self.bits != 0 {
+            return false;
+        }
         let Some(index) = self.level_1_index(substream) else { return false };
         let descriptor = self.descriptor(platform, index);
         let current = L1Cd([u64::from_le(descriptor.load(Ordering::Relaxed))]);
@@ -246,12 +249,15 @@ impl ContextTable {
 
     /// Makes the copy with the descriptor of `substream` the one that is used, and what was used the memory for the next
     /// one. Entries have to lead to the new [`ContextTable::base`] then; or, if it returns true, they lead to it already,
-    /// and hardware may have kept where its leaf was and what is there ([`Instance::forget_all_contexts`]). Without a copy it
-    /// does nothing.
+    /// and hardware may have kept where its leaf was and what is there ([`Instance::forget_streams`]). Without a copy, or
+    /// without a leaf for `substream`, it does nothing.
     ///
-    /// [`Instance::forget_all_contexts`]: crate::instance::Instance::forget_all_contexts
+    /// [`Instance::forget_streams`]: crate::instance::Instance::forget_streams
     pub fn exchange<P: Platform>(&mut self, platform: &P, substream: SubstreamId) -> bool {
         let Some(copy) = self.copy else { return false };
+        if self.entry(platform, substream).is_none() {
+            return false;
+        }
         let Some(index) = self.level_1_index(substream) else {
             self.copy = Some(core::mem::replace(&mut self.base, copy));
             return false;

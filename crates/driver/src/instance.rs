@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use smmuv3_formats::command::{CfgiCd, CfgiCdAll};
+use smmuv3_formats::command::CfgiCd;
 use smmuv3_formats::{Command, StreamId, SubstreamId};
 
 use crate::atos::Asking;
@@ -631,16 +631,6 @@ impl<P: Platform> Instance<P> {
         substream: SubstreamId,
     ) -> Result<(), Failure> {
         self.forget(platform, streams, substream, false)
-    }
-
-    /// Makes the SMMU read all contexts of `streams` anew, and the level-1 descriptors that lead to them: it may have
-    /// kept those of a leaf that another has taken the place of (§8.2).
-    ///
-    /// # Errors
-    /// As [`Instance::carry_out`].
-    pub fn forget_all_contexts(&self, platform: &P, streams: &[StreamId]) -> Result<(), Failure> {
-        let command = |sid: &StreamId| CfgiCdAll::new().with_sid(u64::from(sid.0)).into();
-        self.carry_out(platform, streams.iter().map(command))
     }
 
     fn forget(

@@ -9,7 +9,6 @@ use crate::error::{Failure, Unconfirmed};
 use crate::iommu::Core;
 use crate::page_group::{self, Which};
 use crate::page_request::Answer;
-use crate::place::Slot;
 use crate::platform::Platform;
 use crate::process::{Life, Registers};
 use crate::shared::NoMemory;
@@ -104,10 +103,15 @@ fn quieten<P: Platform>(
         let written = if failed {
             Err(Failure::Failed)
         } else {
-            // What is in memory already may be news to hardware, and comes before anything else is stored.
-            let news = again || matches!(state.slot(user.substream), Slot::Stuck(_));
-            let forget = || instance.forget_contexts(&core.platform, &state.streams, substream);
-            let told = if news { forget() } else { Ok(()) };
+            // What is in memory already may be news to hardware, and comes before anything else is stored. Of a master that is
+            // stuck that may be where its contexts are, which its entries say.
+            let told = if state.is_stuck() {
+                instance.forget_streams(&core.platform, &state.streams)
+            } else if again {
+                instance.forget_contexts(&core.platform, &state.streams, substream)
+            } else {
+                Ok(())
+            };
             let written =
                 told.and_then(|()| state.write_context(core, instance, entry, substream, &quiet.0));
             let ending = Ending::Substream(user.substream);

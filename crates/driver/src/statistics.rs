@@ -100,7 +100,8 @@ pub struct DomainStatistics {
     pub counted: Option<DomainCounts>,
 }
 
-/// What a domain counts.
+/// What a domain counts. While calls are under way these are no snapshot: of each, a part may be counted, or commands that
+/// are not given in the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DomainCounts {
@@ -184,7 +185,9 @@ mod domain {
             let counts = |which| self.0.iter().filter_map(move |line| line.get(which as usize));
             let sum = |which: Counted| {
                 let all = counts(which).map(|count| count.load(Ordering::Relaxed));
-                all.fold(0, u64::wrapping_add)
+                let sum = all.fold(0, u64::wrapping_add);
+                // What was taken back may have been added to a line that was looked at before.
+                if sum.cast_signed() < 0 { 0 } else { sum }
             };
             DomainCounts {
                 maps: sum(Counted::Maps),

@@ -70,7 +70,8 @@ pub(super) fn install<P: Platform>(
             #[cfg(feature = "mutation")]
             let leads = leads && !core.leaves_out(Mutation::NoLeafCfgi);
             if leads {
-                instance.forget_all_contexts(platform, &state.streams)?;
+                // With the entries go all contexts and level-1 descriptors that were found by them (§4.1).
+                instance.forget_streams(platform, &state.streams)?;
             }
         } else if let Some(entry) = state.entry(platform, pasid) {
             if was_read {

@@ -49,7 +49,8 @@ pub struct DomainConfig {
     ///
     /// [`Config::hypervisor_vmids`]: crate::Config::hypervisor_vmids
     pub vmid: Option<u16>,
-    /// Counts what is mapped and unmapped, for [`Domain::statistics`], on each CPU's own cache lines.
+    /// Counts what is mapped and unmapped, commands, waits and faults, for [`Domain::statistics`], on each CPU's own cache
+    /// lines.
     pub statistics: bool,
     /// Stage 2: guests may have a stage 1 over it ([`Iommu::nest`](crate::Iommu::nest)). An unmap then takes two rounds of
     /// invalidations, since what is cached of both stages together is not found by an address of the second (§4.2).

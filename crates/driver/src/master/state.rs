@@ -231,7 +231,8 @@ impl MasterState {
     /// Sees to it that the context of `substream` can become another without a moment in between, where hardware may be
     /// reading it. Without memory for that there is such a moment.
     pub(crate) fn make_copy<P: Platform>(&mut self, platform: &P, substream: u32) {
-        let changes = self.slot(substream).bound().is_some() && !self.stalls;
+        let read = matches!(self.stream(), Stream::Stage1 { .. });
+        let changes = self.slot(substream).bound().is_some() && read && !self.stalls;
         if let Some(table) = self.table.as_mut().filter(|_| changes) {
             let _ = table.reserve_copy(platform);
         }

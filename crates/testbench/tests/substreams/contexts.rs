@@ -246,8 +246,8 @@ fn another_space_comes_with_a_copy_of_the_contexts_around_it() {
                     let (first, leaf) = (setup.ste(0).s1_context_ptr(), setup.cd_at(0, 0));
                     vec![
                         format!("{first:#x}[0] = {:#x}", leaf.unwrap() | 1),
-                        "CMD_CFGI_CD_ALL SID=0x1".to_owned(),
-                        "CMD_CFGI_CD_ALL SID=0x2".to_owned(),
+                        "CMD_CFGI_STE SID=0x1 Leaf=0x1".to_owned(),
+                        "CMD_CFGI_STE SID=0x2 Leaf=0x1".to_owned(),
                         SYNC.to_owned(),
                     ]
                 }

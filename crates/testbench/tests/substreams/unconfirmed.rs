@@ -434,6 +434,61 @@ fn beside_a_master_that_is_stuck(bits: u32, exhausted: bool, steps: u64) {
     assert_eq!(stuck, steps, "{bits} bits");
 }
 
+/// A master that is stuck between two copies of its contexts: hardware may go by either, for what it uses with other
+/// substreams, too.
+#[test]
+fn what_a_stuck_master_uses_beside_is_in_either_copy() {
+    // One table for all, and leaves.
+    for bits in [4, 8] {
+        let masters: &[(usize, &[u32], u32)] = &[(0, &[1], bits), (0, &[2], bits), (0, &[3], bits)];
+        let setup = Setup::new(&[sharing()], masters);
+        let domains = [setup.domain(0), setup.domain(16), setup.domain(48)];
+        let (pasid, [own, beside, next]) = (setup.pasid(), &domains);
+        setup.iommu.attach(&setup.masters[0], own).unwrap();
+        setup.iommu.attach_pasid(&setup.masters[0], pasid, beside).unwrap();
+        setup.iommu.attach(&setup.masters[1], beside).unwrap();
+        let number = Setup::asid(&beside.targets(), 0);
+        let (ending, its) = setup.process(9, None, 64);
+        let (wanting, tables) = setup.process(7, Some(number), 32);
+        let ends = ending.bind(&setup.masters[0]).unwrap();
+        let [first, second] = [Some(pasid), Some(ending.pasid())];
+        assert_eq!(setup.dma(0, first), Some(setup.page(16)));
+        assert_eq!(setup.dma(0, second), Some(setup.page(64)));
+        setup.eyes.be_lenient();
+        setup.refuse(0, 0);
+        assert_eq!(failure(setup.iommu.attach(&setup.masters[0], next)).0, 0, "{bits} bits");
+        setup.machine.behave();
+
+        // The number that is wanted may be what it goes by.
+        let bond = wanting.bind(&setup.masters[2]).unwrap();
+        for page in 0..4 {
+            let there = setup.dma_at(0, first, IOVA + page * PAGE).ok();
+            assert!(
+                [None, Some(setup.page(16 + page))].contains(&there),
+                "{bits} bits: {there:x?}"
+            );
+            let there = setup.dma_at(2, Some(wanting.pasid()), IOVA + page * PAGE);
+            assert_eq!(there, Ok(setup.page(32 + page)), "{bits} bits");
+        }
+        // Whichever it goes by, it is over when that has returned.
+        assert_eq!(ending.release(), Ok(()), "{bits} bits");
+        for page in 0..4 {
+            let there = setup.dma_at(0, second, IOVA + page * PAGE);
+            assert!(there.is_err(), "{bits} bits: {there:x?}");
+        }
+        setup.eyes.check(&format!("{bits} bits"));
+        setup.iommu.reset(&setup.smmus[0]).unwrap();
+        assert_eq!(setup.dma(0, first), Some(setup.page(16)), "{bits} bits");
+        unbind(ends);
+        unbind(bond);
+        setup.iommu.detach_pasid(&setup.masters[0], pasid).unwrap();
+        for master in 0..2 {
+            setup.iommu.detach(&setup.masters[master]).unwrap();
+        }
+        setup.tear_down(Vec::from(domains), vec![(ending, its), (wanting, tables)]);
+    }
+}
+
 /// The VMID of an entry that hardware may still be using stays where it is.
 #[test]
 fn an_entry_that_is_blocked_unconfirmed_keeps_its_bank() {
