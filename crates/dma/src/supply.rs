@@ -35,7 +35,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
             let block = local.take_block_or_released(order, &self.flushes);
             while pages.len() < count {
                 let Some(page) = local.take_page_or_released(&self.flushes) else { break };
-                pages.push(page);
+                // There is room for as many as a mapping has, and here and below no more are wanted.
+                let _ = pages.push(page);
             }
             block
         });
@@ -69,7 +70,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         self.window.with(platform, |window| {
             while got.len() < wanted {
                 let Some(page) = window.take(order) else { break };
-                got.push(Item::Block(Block { page, order }));
+                // No more than a batch is wanted.
+                let _ = got.push(Item::Block(Block { page, order }));
             }
         });
         if got.len() == 0 {
@@ -85,7 +87,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 if first.is_none() {
                     first = Some(block);
                 } else if !local.give_block(block) {
-                    spill.push(Item::Block(block));
+                    // No more than there were in `got`, which is as large.
+                    let _ = spill.push(Item::Block(block));
                 }
             }
         });
@@ -102,13 +105,13 @@ impl<P: DmaPlatform> DmaSpace<P> {
         self.local().with(platform, |local| {
             while pages.len() < count {
                 let Some(page) = local.pages.pop() else { break };
-                pages.push(page);
+                let _ = pages.push(page);
             }
         });
         self.take_shared_pages(count, pages);
         while pages.len() < count {
             let Some(page) = self.pool.allocate(platform) else { break };
-            pages.push(page);
+            let _ = pages.push(page);
         }
         if pages.len() < count {
             let _ = self.flush();
@@ -126,18 +129,18 @@ impl<P: DmaPlatform> DmaSpace<P> {
         let platform = self.platform();
         let mut more = Stack::<Item, BATCH>::new();
         self.pool.take(platform, missing + BATCH / 2, |page| {
-            // At most 16 and 16.
-            if pages.len() < count {
-                pages.push(page)
-            } else {
-                more.push(Item::Page(page))
+            // At most 16 and 16, of which there is room for both.
+            let _ = match pages.len() < count {
+                true => pages.push(page),
+                false => more.push(Item::Page(page)),
             };
         });
         let mut spill = Stack::<Item, BATCH>::new();
         self.local().with(platform, |local| {
             while let Some(Item::Page(page)) = more.pop() {
                 if !local.pages.push(page) {
-                    spill.push(Item::Page(page));
+                    // No more than there were in `more`, which is as large.
+                    let _ = spill.push(Item::Page(page));
                 }
             }
         });
@@ -182,12 +185,14 @@ impl<P: DmaPlatform> DmaSpace<P> {
         if kept < bounced.len() {
             let mut spill = Stack::<Item, BATCH>::new();
             for (_, page) in bounced.iter().skip(kept) {
-                spill.push(Item::Page(page));
+                // A mapping has at most half a batch.
+                let _ = spill.push(Item::Page(page));
             }
             self.local().with(self.platform(), |local| {
                 while !spill.is_full() {
                     let Some(page) = local.pages.pop() else { break };
-                    spill.push(Item::Page(page));
+                    // It is not full.
+                    let _ = spill.push(Item::Page(page));
                 }
             });
             self.release(spill.as_slice());
@@ -336,7 +341,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
             self.held.with(self.platform(), |held| {
                 while !spill.is_full() {
                     let Some(item) = held.pop(&self.flushes) else { break };
-                    spill.push(item);
+                    // It is not full.
+                    let _ = spill.push(item);
                 }
             });
             self.release(spill.as_slice());

@@ -245,6 +245,26 @@ fn queues_that_cannot_take_one_mapping_are_refused() {
 }
 
 #[test]
+fn an_address_is_not_lost_where_released_ones_fill_its_place() {
+    let rig = Rig::with(deferred(), 1, Adversary::NONE);
+    rig.world.stop_clock();
+    let whole = rig.world.area(0, PAGE);
+    // The last one finds the queue full, and flushes: 256 addresses are released, and no page.
+    for _ in 0..257 {
+        let iova = rig.map(&whole, BOTH);
+        rig.unmap(iova, &whole, BOTH);
+    }
+    // Looking for a page, it puts those to use until there is no room for more, not even for the one that it took.
+    let part = rig.world.area(0, 512);
+    let iova = rig.map(&part, BOTH);
+    assert_eq!(rig.space.usage().mapped_pages, 1);
+    rig.unmap(iova, &part, BOTH);
+    rig.space.flush().unwrap();
+    assert_eq!(rig.space.usage().mapped_pages, 0);
+    rig.close();
+}
+
+#[test]
 fn each_cpu_has_a_queue_and_one_flush_serves_all() {
     let rig = Rig::with(deferred(), 4, Adversary::NONE);
     rig.world.stop_clock();
