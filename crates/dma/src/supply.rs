@@ -15,7 +15,7 @@ use crate::retired::Item;
 use crate::space::DmaSpace;
 use crate::span::PAGE;
 use crate::spin::SpinLock;
-use crate::sync::{Line, Ordering};
+use crate::sync::Ordering;
 
 /// What is handed over between a CPU's own and what all share, at once.
 const BATCH: usize = 32;
@@ -310,22 +310,33 @@ impl<P: DmaPlatform> DmaSpace<P> {
     }
 
     /// To be called from a timer, on one CPU: flushes if anything that was unmapped lazily, or deferred, has waited for longer
-    /// than [`Lazy::age`](crate::Lazy::age), or [`Deferred::age`](crate::Deferred::age), whichever CPU's queue it is in; whether it did. Otherwise it looks at the oldest
-    /// entry of each CPU's queue, and no more; in a strict space, at nothing.
+    /// than [`Lazy::age`](crate::Lazy::age), or [`Deferred::age`](crate::Deferred::age), whichever CPU's queue it is in; whether it did.
+    /// What a flush of one CPU has released in the queue of another is put to use again when it is as old, and coherent
+    /// memory in any case, without a flush. Otherwise it looks at the queue of each CPU, and no more; in a strict space, at
+    /// nothing.
     ///
-    /// Called every so many nanoseconds, nothing is reached for longer than `age` and that after its buffer was unmapped, however quiet the CPU was. May be called in interrupt context.
+    /// Called every so many nanoseconds, nothing is reached, or kept in a queue, for longer than `age` and that after its
+    /// buffer was unmapped, however quiet the CPU was. May be called in interrupt context.
     ///
     /// # Errors
     /// As from [`flush`](Self::flush).
     pub fn tick(&self) -> Result<bool, Unconfirmed> {
         let Some((_, age)) = self.config.reclaim.bounds() else { return Ok(false) };
         let platform = self.platform();
-        let is_due = |local: &Line<SpinLock<Local>>| {
-            // Before the clock is read, so that it is not the later one.
-            let oldest = local.with(platform, |local| local.retired.oldest(&self.flushes));
-            oldest.is_some_and(|oldest| platform.now().saturating_sub(oldest) >= age)
-        };
-        if !self.locals.iter().any(is_due) {
+        // What is retired from now on is not old.
+        let now = platform.now();
+        let mut is_due = false;
+        for local in &self.locals {
+            let (oldest, is_stale) = local.with(platform, |local| {
+                let oldest = local.retired.oldest(&self.flushes);
+                (oldest, local.retired.is_stale(now, age))
+            });
+            is_due |= oldest.is_some_and(|oldest| now.saturating_sub(oldest) >= age);
+            if is_stale {
+                self.collect(local);
+            }
+        }
+        if !is_due {
             return Ok(false);
         }
         self.flush().map(|()| true)
