@@ -54,7 +54,10 @@ pub enum Watched {
     Unknown,
     /// An SMMU.
     Smmu(InstanceIndex),
-    /// Another node: a device or root complex with a part of an SMMU of its own, by its name
-    /// ([`Root::name`](crate::Root::name), [`Named::name`](crate::Named::name)), or an SMMU that is not driven.
+    /// A root complex with a part of an SMMU of its own: its index in [`Topology::roots`](crate::Topology::roots).
+    Root(usize),
+    /// A device with a part of an SMMU of its own: its index in [`Topology::devices`](crate::Topology::devices).
+    Device(usize),
+    /// Another node, such as an SMMU that is not driven: what it is and where, `SMMUv1/v2 at offset 0x264`.
     Node(String),
 }

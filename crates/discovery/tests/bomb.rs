@@ -8,8 +8,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use common::tree::Tree;
-use smmuv3_discovery::Topology;
 use smmuv3_discovery::iort::Iort;
+use smmuv3_discovery::{Topology, Watched};
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
@@ -75,6 +75,24 @@ fn table(nodes: u32, name: usize) -> Vec<u8> {
     table
 }
 
+/// `groups` groups of performance monitors, all of which watch one component with a name of `name` bytes.
+fn monitors(groups: u32, name: usize) -> Vec<u8> {
+    let mut table = table(1, name);
+    table[36..40].copy_from_slice(&(2 + groups).to_le_bytes());
+    let mut group = [0u8; 32];
+    group[..4].copy_from_slice(&[5, 32, 0, 0]);
+    group[18] = 7;
+    // The component is behind the header and the SMMU.
+    group[28..32].copy_from_slice(&(48u32 + 68).to_le_bytes());
+    for n in 0..groups {
+        group[4..8].copy_from_slice(&(n + 3).to_le_bytes());
+        table.extend(group);
+    }
+    let len = table.len() as u32;
+    table[4..8].copy_from_slice(&len.to_le_bytes());
+    table
+}
+
 /// What `read` takes at most.
 fn most<T>(read: impl FnOnce() -> T) -> (T, usize) {
     let before = NOW.load(Relaxed);
@@ -94,6 +112,18 @@ fn a_topology_takes_no_more_than_a_few_times_what_it_is_read_from() {
         assert_eq!((topology.devices().len(), topology.check().is_empty()), (usable, false));
         assert!(most < 10 * table.len(), "{most} bytes for a table of {}", table.len());
     }
+    // The lengths of names have no part in what the groups take that watch them.
+    let [short, long] = [1, 255].map(|name| {
+        let table = monitors(20_000, name);
+        let iort = Iort::unsummed(&table).unwrap();
+        let (topology, most) = most(|| Topology::from_iort(&iort).unwrap());
+        assert_eq!((topology.monitors().len(), topology.devices().len()), (20_000, 1));
+        let watched = Watched::Device(0);
+        assert!(topology.monitors().iter().all(|group| group.watches == watched));
+        assert!(most < 16 * table.len(), "{most} bytes for a table of {}", table.len());
+        most
+    });
+    assert!(long.abs_diff(short) < 0x1_0000, "{short} and {long} bytes");
     // Devices whose paths are as long as they can be, behind one IOMMU that is not driven.
     let mut tree = Tree::new();
     tree.open("").cells("phandle", &[1]).cells("#iommu-cells", &[0]);

@@ -75,9 +75,9 @@
 //!
 //! | buffer | strict | lazy | deferred | of it the domain's, strict |
 //! |---|---|---|---|---|
-//! | 512 bytes | 1,370 | 1,410 | 1,416 | 357; most of the rest fills a bounce page with zeros |
-//! | 1 page | 640 | 2,186 | 606 | 357; lazy copies 8 KiB in all, 1,312 |
-//! | 64 pages | 1,290 | 1,294 | 1,246 | 1,004; not copied |
+//! | 512 bytes | 1,372 | 1,411 | 1,417 | 358; most of the rest fills a bounce page with zeros |
+//! | 1 page | 641 | 2,187 | 606 | 358; lazy copies 8 KiB in all, 1,312 |
+//! | 64 pages | 1,291 | 1,295 | 1,246 | 1,005; not copied |
 //!
 //! So a space is better strict where an SMMU answers within the time that a copy takes, and lazy where it does not; deferred is
 //! best by that time, where devices are trusted.

@@ -40,8 +40,9 @@ impl<T: Copy, const N: usize> Stack<T, N> {
         unsafe { core::slice::from_raw_parts(things, self.len) }
     }
 
-    /// False if it is full.
+    /// False if it is full: then it is the caller's still.
     #[inline]
+    #[must_use = "what found no room is in no list"]
     pub(crate) fn push(&mut self, thing: T) -> bool {
         let Some(place) = self.things.get_mut(self.len) else { return false };
         place.write(thing);
@@ -108,8 +109,9 @@ impl Local {
         self.kept.iter().zip(0..).map(|(kept, order)| u64::from(*kept) << order).sum()
     }
 
-    /// Keeps a free block; false if it is not kept.
+    /// Keeps a free block; false if it is not kept: then it is the caller's still.
     #[inline]
+    #[must_use = "a block that was not kept is in no list"]
     pub(crate) fn give_block(&mut self, block: Block) -> bool {
         let Some(kept) = self.kept.get_mut(usize::from(block.order)) else { return false };
         if usize::from(*kept) >= most(block.order) {
@@ -131,7 +133,8 @@ impl Local {
                 return;
             }
             let Some(block) = self.take_block(order) else { return };
-            spill.push(Item::Block(block));
+            // It is not full.
+            let _ = spill.push(Item::Block(block));
         }
     }
 
@@ -150,14 +153,16 @@ impl Local {
             }
             let Some(item) = self.retired.pop(flushes) else { return false };
             if !self.keep(item) {
-                spill.push(item);
+                // It is not full.
+                let _ = spill.push(item);
             }
         }
         true
     }
 
-    /// Puts something to use here; false if there is no room.
+    /// Puts something to use here; false if there is no room: then it is the caller's still.
     #[inline]
+    #[must_use = "what was not kept is in no list"]
     fn keep(&mut self, item: Item) -> bool {
         match item {
             Item::Block(block) => self.give_block(block),
@@ -235,7 +240,8 @@ impl Local {
             }
             let Some(item) = self.retired.pop(flushes) else { return false };
             if !self.keep(item) {
-                spill.push(item);
+                // It is not full.
+                let _ = spill.push(item);
             }
         }
         true
@@ -246,12 +252,14 @@ impl Local {
         for (order, _) in (0u8..).zip([(); ORDERS]) {
             while !spill.is_full() {
                 let Some(block) = self.take_block(order) else { break };
-                spill.push(Item::Block(block));
+                // It is not full.
+                let _ = spill.push(Item::Block(block));
             }
         }
         while !spill.is_full() {
             let Some(page) = self.pages.pop() else { break };
-            spill.push(Item::Page(page));
+            // As above.
+            let _ = spill.push(Item::Page(page));
         }
     }
 }

@@ -206,7 +206,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         while bounced.len() < which.count(span.pages)
             && let Some(page) = more.pages.pop()
         {
-            bounced.pages.push(page);
+            // At most two.
+            let _ = bounced.pages.push(page);
         }
         self.release_pages(more.pages.as_slice());
         bounced
@@ -375,8 +376,9 @@ pub(crate) type List = Stack<Item, { MOST_COPIED + 1 }>;
 
 /// What a mapping was made of, to `items`, which is empty.
 pub(crate) fn list(block: Block, bounced: &Bounced, items: &mut List) {
-    items.push(Item::Block(block));
+    // There is room for a block and as many pages as a mapping has.
+    let _ = items.push(Item::Block(block));
     for page in bounced.pages.as_slice() {
-        items.push(Item::Page(*page));
+        let _ = items.push(Item::Page(*page));
     }
 }

@@ -104,6 +104,16 @@ impl Retired {
         self.entries.get(self.released).map(|entry| entry.at)
     }
 
+    /// Whether released entries had better not stay where nobody takes them out: there is coherent memory among them, or the
+    /// first was retired `age` ns before `now`, or earlier. Only as far as was looked the last time.
+    pub(crate) fn is_stale(&self, now: u64, age: u64) -> bool {
+        let mut released = self.entries.iter().take(self.released);
+        let is_old = |first: &Entry| now.saturating_sub(first.at) >= age;
+        released.clone().next().is_some_and(is_old)
+            || (self.has_memory()
+                && released.any(|entry| matches!(entry.item, Item::Memory { .. })))
+    }
+
     /// Appends `item`, for which there must be room; gives it back if there is none. Stamps never decrease: they are
     /// read while the queue is locked.
     #[inline]

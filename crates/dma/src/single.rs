@@ -27,15 +27,25 @@ impl<P: DmaPlatform> DmaSpace<P> {
         direction: Direction,
     ) -> Option<Result<Iova, NotMapped>> {
         let platform = self.platform();
-        let (block, page) = self.local().with(platform, |local| {
-            let block = local.take_block_or_released(0, &self.flushes)?;
-            let page = local.take_page_or_released(&self.flushes);
-            if page.is_none() {
-                // There is room: it was kept here, or none was.
-                local.give_block(block);
+        let taken = self.local().with(platform, |local| {
+            let Some(block) = local.take_block_or_released(0, &self.flushes) else {
+                return Err(None);
+            };
+            let Some(page) = local.take_page_or_released(&self.flushes) else {
+                // On the way to a page, released blocks may have taken all the room, also the block's own.
+                return Err((!local.give_block(block)).then_some(block));
+            };
+            Ok((block, page))
+        });
+        let (block, page) = match taken {
+            Ok(taken) => taken,
+            Err(left) => {
+                if let Some(block) = left {
+                    self.give_to_all(Some(block), &Bounced::none(), 0);
+                }
+                return None;
             }
-            Some((block, page?))
-        })?;
+        };
         let copy = platform.pointer(page);
         // SAFETY: the buffer is the caller's, and nobody else has the page.
         unsafe { copy_in(copy, span.part(0), span.start()) };
@@ -127,6 +137,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
 /// The bounce pages of such a buffer.
 fn only(page: PhysAddr) -> Bounced {
     let mut bounced = Bounced::new(Which::All);
-    bounced.pages.push(page);
+    // There is room for one.
+    let _ = bounced.pages.push(page);
     bounced
 }

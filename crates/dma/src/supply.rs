@@ -15,7 +15,7 @@ use crate::retired::Item;
 use crate::space::DmaSpace;
 use crate::span::PAGE;
 use crate::spin::SpinLock;
-use crate::sync::{Line, Ordering};
+use crate::sync::Ordering;
 
 /// What is handed over between a CPU's own and what all share, at once.
 const BATCH: usize = 32;
@@ -35,7 +35,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
             let block = local.take_block_or_released(order, &self.flushes);
             while pages.len() < count {
                 let Some(page) = local.take_page_or_released(&self.flushes) else { break };
-                pages.push(page);
+                // There is room for as many as a mapping has, and here and below no more are wanted.
+                let _ = pages.push(page);
             }
             block
         });
@@ -69,7 +70,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
         self.window.with(platform, |window| {
             while got.len() < wanted {
                 let Some(page) = window.take(order) else { break };
-                got.push(Item::Block(Block { page, order }));
+                // No more than a batch is wanted.
+                let _ = got.push(Item::Block(Block { page, order }));
             }
         });
         if got.len() == 0 {
@@ -85,7 +87,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 if first.is_none() {
                     first = Some(block);
                 } else if !local.give_block(block) {
-                    spill.push(Item::Block(block));
+                    // No more than there were in `got`, which is as large.
+                    let _ = spill.push(Item::Block(block));
                 }
             }
         });
@@ -102,13 +105,13 @@ impl<P: DmaPlatform> DmaSpace<P> {
         self.local().with(platform, |local| {
             while pages.len() < count {
                 let Some(page) = local.pages.pop() else { break };
-                pages.push(page);
+                let _ = pages.push(page);
             }
         });
         self.take_shared_pages(count, pages);
         while pages.len() < count {
             let Some(page) = self.pool.allocate(platform) else { break };
-            pages.push(page);
+            let _ = pages.push(page);
         }
         if pages.len() < count {
             let _ = self.flush();
@@ -126,18 +129,18 @@ impl<P: DmaPlatform> DmaSpace<P> {
         let platform = self.platform();
         let mut more = Stack::<Item, BATCH>::new();
         self.pool.take(platform, missing + BATCH / 2, |page| {
-            // At most 16 and 16.
-            if pages.len() < count {
-                pages.push(page)
-            } else {
-                more.push(Item::Page(page))
+            // At most 16 and 16, of which there is room for both.
+            let _ = match pages.len() < count {
+                true => pages.push(page),
+                false => more.push(Item::Page(page)),
             };
         });
         let mut spill = Stack::<Item, BATCH>::new();
         self.local().with(platform, |local| {
             while let Some(Item::Page(page)) = more.pop() {
                 if !local.pages.push(page) {
-                    spill.push(Item::Page(page));
+                    // No more than there were in `more`, which is as large.
+                    let _ = spill.push(Item::Page(page));
                 }
             }
         });
@@ -182,12 +185,14 @@ impl<P: DmaPlatform> DmaSpace<P> {
         if kept < bounced.len() {
             let mut spill = Stack::<Item, BATCH>::new();
             for (_, page) in bounced.iter().skip(kept) {
-                spill.push(Item::Page(page));
+                // A mapping has at most half a batch.
+                let _ = spill.push(Item::Page(page));
             }
             self.local().with(self.platform(), |local| {
                 while !spill.is_full() {
                     let Some(page) = local.pages.pop() else { break };
-                    spill.push(Item::Page(page));
+                    // It is not full.
+                    let _ = spill.push(Item::Page(page));
                 }
             });
             self.release(spill.as_slice());
@@ -305,22 +310,33 @@ impl<P: DmaPlatform> DmaSpace<P> {
     }
 
     /// To be called from a timer, on one CPU: flushes if anything that was unmapped lazily, or deferred, has waited for longer
-    /// than [`Lazy::age`](crate::Lazy::age), or [`Deferred::age`](crate::Deferred::age), whichever CPU's queue it is in; whether it did. Otherwise it looks at the oldest
-    /// entry of each CPU's queue, and no more; in a strict space, at nothing.
+    /// than [`Lazy::age`](crate::Lazy::age), or [`Deferred::age`](crate::Deferred::age), whichever CPU's queue it is in; whether it did.
+    /// What a flush of one CPU has released in the queue of another is put to use again when it is as old, and coherent
+    /// memory in any case, without a flush. Otherwise it looks at the queue of each CPU, and no more; in a strict space, at
+    /// nothing.
     ///
-    /// Called every so many nanoseconds, nothing is reached for longer than `age` and that after its buffer was unmapped, however quiet the CPU was. May be called in interrupt context.
+    /// Called every so many nanoseconds, nothing is reached, or kept in a queue, for longer than `age` and that after its
+    /// buffer was unmapped, however quiet the CPU was. May be called in interrupt context.
     ///
     /// # Errors
     /// As from [`flush`](Self::flush).
     pub fn tick(&self) -> Result<bool, Unconfirmed> {
         let Some((_, age)) = self.config.reclaim.bounds() else { return Ok(false) };
         let platform = self.platform();
-        let is_due = |local: &Line<SpinLock<Local>>| {
-            // Before the clock is read, so that it is not the later one.
-            let oldest = local.with(platform, |local| local.retired.oldest(&self.flushes));
-            oldest.is_some_and(|oldest| platform.now().saturating_sub(oldest) >= age)
-        };
-        if !self.locals.iter().any(is_due) {
+        // What is retired from now on is not old.
+        let now = platform.now();
+        let mut is_due = false;
+        for local in &self.locals {
+            let (oldest, is_stale) = local.with(platform, |local| {
+                let oldest = local.retired.oldest(&self.flushes);
+                (oldest, local.retired.is_stale(now, age))
+            });
+            is_due |= oldest.is_some_and(|oldest| now.saturating_sub(oldest) >= age);
+            if is_stale {
+                self.collect(local);
+            }
+        }
+        if !is_due {
             return Ok(false);
         }
         self.flush().map(|()| true)
@@ -336,7 +352,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
             self.held.with(self.platform(), |held| {
                 while !spill.is_full() {
                     let Some(item) = held.pop(&self.flushes) else { break };
-                    spill.push(item);
+                    // It is not full.
+                    let _ = spill.push(item);
                 }
             });
             self.release(spill.as_slice());

@@ -273,7 +273,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
             // SAFETY: the caller's promise.
             let page = unsafe { self.page_at(*iova, which.index(nth)) };
             let Some(page) = page else { return false };
-            bounced.pages.push(page);
+            // At most as many as are copied of a mapping, for which there is room.
+            let _ = bounced.pages.push(page);
         }
         if matches!(which, Which::All) {
             // SAFETY: the caller's promise.
@@ -303,7 +304,8 @@ impl<P: DmaPlatform> DmaSpace<P> {
             let mut left = Bounced::new(partial);
             for nth in 0..partial.count(span.pages) {
                 if let Some(page) = bounced.get(partial.index(nth)) {
-                    left.pages.push(page);
+                    // At most two.
+                    let _ = left.pages.push(page);
                 }
             }
             *bounced = left;

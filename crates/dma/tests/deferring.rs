@@ -245,6 +245,67 @@ fn queues_that_cannot_take_one_mapping_are_refused() {
 }
 
 #[test]
+fn an_address_is_not_lost_where_released_ones_fill_its_place() {
+    let rig = Rig::with(deferred(), 1, Adversary::NONE);
+    rig.world.stop_clock();
+    let whole = rig.world.area(0, PAGE);
+    // The last one finds the queue full, and flushes: 256 addresses are released, and no page.
+    for _ in 0..257 {
+        let iova = rig.map(&whole, BOTH);
+        rig.unmap(iova, &whole, BOTH);
+    }
+    // Looking for a page, it puts those to use until there is no room for more, not even for the one that it took.
+    let part = rig.world.area(0, 512);
+    let iova = rig.map(&part, BOTH);
+    assert_eq!(rig.space.usage().mapped_pages, 1);
+    rig.unmap(iova, &part, BOTH);
+    rig.space.flush().unwrap();
+    assert_eq!(rig.space.usage().mapped_pages, 0);
+    rig.close();
+}
+
+#[test]
+fn what_another_cpus_flush_has_released_is_collected_by_a_timer() {
+    let rig = Rig::new(bounded(20, 1_000_000));
+    rig.world.stop_clock();
+    let page = rig.world.area(0, PAGE);
+    let round = || {
+        let iova = rig.map(&page, BOTH);
+        rig.unmap(iova, &page, BOTH);
+    };
+    let fill = || {
+        run_on(0);
+        for _ in 0..21 {
+            round();
+        }
+        assert_eq!(rig.space.usage().retired, 0, "it was full, so there was a flush");
+        run_on(1);
+    };
+    // Coherent memory goes back to the platform at once.
+    run_on(1);
+    let memory = rig.space.allocate(16 * PAGE, BOTH).unwrap();
+    assert!(rig.space.free(memory).is_ok());
+    assert_eq!(rig.space.tick(), Ok(false));
+    fill();
+    let before = rig.world.live();
+    assert_eq!(rig.space.tick(), Ok(false), "nothing waits for a flush");
+    assert_eq!(rig.world.live(), before - 16 * PAGE);
+    // All else once it is old. The flush takes some of the time.
+    round();
+    fill();
+    let cached = rig.space.usage().cached_pages;
+    rig.world.pass(800_000);
+    assert_eq!(rig.space.tick(), Ok(false));
+    assert_eq!(rig.space.usage().cached_pages, cached);
+    rig.world.pass(200_000);
+    assert_eq!(rig.space.tick(), Ok(false));
+    // Twenty of the first CPU, and one of the second.
+    assert_eq!(rig.space.usage().cached_pages, cached + 21);
+    run_on(0);
+    rig.close();
+}
+
+#[test]
 fn each_cpu_has_a_queue_and_one_flush_serves_all() {
     let rig = Rig::with(deferred(), 4, Adversary::NONE);
     rig.world.stop_clock();

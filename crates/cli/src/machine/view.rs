@@ -292,6 +292,10 @@ fn line(line: &Option<Line>) -> Option<Interrupt> {
 fn monitor(topology: &Topology, monitor: &smmuv3_discovery::Monitor) -> Monitor {
     let (smmu, node) = match &monitor.watches {
         Watched::Smmu(index) => (Some(index.0), None),
+        Watched::Root(index) => (None, topology.roots().get(*index).map(|root| root.name.clone())),
+        Watched::Device(index) => {
+            (None, topology.devices().get(*index).map(|device| device.name.clone()))
+        }
         Watched::Node(name) => (None, Some(name.clone())),
         _ => (None, None),
     };

@@ -64,11 +64,15 @@ struct Known<'a> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// Nothing that mappings lead to, or not used.
+    /// Nothing that others refer to, or not used.
     None,
     Smmu(InstanceIndex),
     /// An ITS group; the doorbell of its first ITS.
     Its(DoorbellIndex),
+    /// A root complex, the one at this index of the topology's roots.
+    Root(usize),
+    /// A named component, the one at this index of the topology's devices.
+    Device(usize),
 }
 
 /// Where a mapping goes to.
@@ -249,11 +253,17 @@ impl<'a> Reader<'_, 'a> {
         let Some(node) = self.node(index) else { return Ok(()) };
         match node.kind() {
             NodeKind::NamedComponent => match self.body(node)? {
-                Some(Body::NamedComponent(component)) => self.component(node, &component),
+                Some(Body::NamedComponent(component)) => {
+                    self.set_role(index, Role::Device(self.topology.devices.len()));
+                    self.component(node, &component)
+                }
                 _ => Ok(()),
             },
             NodeKind::RootComplex => match self.body(node)? {
-                Some(Body::RootComplex(root)) => self.root(node, &root),
+                Some(Body::RootComplex(root)) => {
+                    self.set_role(index, Role::Root(self.topology.roots.len()));
+                    self.root(node, &root)
+                }
                 _ => Ok(()),
             },
             // Revisions 0, of the table's revisions 1 and 2, and 2, of its revision 4, were withdrawn.
@@ -434,12 +444,12 @@ impl<'a> Reader<'_, 'a> {
             self.find(node, What::Nowhere { reference })?;
             return Ok(Watched::Unknown);
         };
-        if let Role::Smmu(instance) = known.as_what {
-            return Ok(Watched::Smmu(instance));
-        }
-        match known.node.body() {
-            Ok(Body::NamedComponent(named)) => text(named.name).map(Watched::Node),
-            _ => Ok(Watched::Node(format(format_args!("{}", known.node))?)),
+        // By their indices: a copy of a name for each group that refers to it would be much more than the group's node.
+        match known.as_what {
+            Role::Smmu(instance) => Ok(Watched::Smmu(instance)),
+            Role::Root(index) => Ok(Watched::Root(index)),
+            Role::Device(index) => Ok(Watched::Device(index)),
+            Role::Its(_) | Role::None => format(format_args!("{}", known.node)).map(Watched::Node),
         }
     }
 

@@ -70,7 +70,7 @@ fn explore(empty: fn(&SpinLock<Local>) -> Spill) {
         let had: Vec<u32> = mine.into_iter().chain(theirs).collect();
         assert!(mine.is_none() || mine != theirs, "given out twice");
         for page in had {
-            space.local.alone(|local| local.give_block(Block { page, order: 0 }));
+            assert!(space.local.alone(|local| local.give_block(Block { page, order: 0 })));
         }
         hand_over(&space, right);
         assert_eq!(space.window.alone(|window| window.taken_pages()), 0, "lost");
@@ -99,9 +99,9 @@ fn loom_a_hand_over_that_leaves_the_lock_too_early_is_caught() {
             let mut again = spill();
             local.empty(&mut again);
             for item in again.as_slice() {
-                seen.push(*item);
+                assert!(seen.push(*item));
                 if let Item::Block(block) = item {
-                    local.give_block(*block);
+                    assert!(local.give_block(*block));
                 }
             }
         });
