@@ -75,8 +75,8 @@
 //!
 //! | buffer | strict | lazy | deferred | of it the domain's, strict |
 //! |---|---|---|---|---|
-//! | 512 bytes | 1,372 | 1,411 | 1,417 | 358; most of the rest fills a bounce page with zeros |
-//! | 1 page | 641 | 2,187 | 606 | 358; lazy copies 8 KiB in all, 1,312 |
+//! | 512 bytes | 1,370 | 1,414 | 1,420 | 358; most of the rest fills a bounce page with zeros |
+//! | 1 page | 641 | 2,190 | 606 | 358; lazy copies 8 KiB in all, 1,312 |
 //! | 64 pages | 1,291 | 1,295 | 1,246 | 1,005; not copied |
 //!
 //! So a space is better strict where an SMMU answers within the time that a copy takes, and lazy where it does not; deferred is
