@@ -96,7 +96,7 @@ pub struct Finding {
     pub operations: usize,
     /// The shortest sequence found that breaks the same rule.
     pub trace: Vec<String>,
-    /// Looking for a shorter one took too long, and was given up ([`Budget`]).
+    /// Looking for a shorter one took too long, and was given up (a bound on runs and operations).
     pub given_up: bool,
     /// Whether the scenario, written and read again, breaks the same rule.
     pub replays: bool,
