@@ -36,8 +36,8 @@ given a flattering lightness, with neither errors, nor content of commands, nor 
 
 The SMMU carries out each of its queues by itself, and one batch does not wait for the next: so enhanced queues spare CPUs each
 other, and nothing else here. A queue each is the command queue for one of the threads, and an enhanced one for each of
-the others. The driver's short way for few commands is only there where there is one queue: so where the SMMU takes no time, a
-queue each is the slower.
+the others. The driver's short way for few commands is only there where there is one queue: so where the SMMU takes no
+time, and each thread has a processor, a queue each gains nothing.
 
 Threads that map and unmap have 2 MiB of input addresses each, and unmap the page that they have just mapped. *One by one*
 gives each SMMU the same TLBI and CMD_SYNC, and waits, before it turns to the next; the page itself is only cleared.

@@ -6,6 +6,8 @@ use core::ops;
 use core::sync::atomic::Ordering;
 
 use smmuv3_formats::{Iova, PhysAddr};
+#[cfg(doc)]
+use smmuv3_pagetable::MapErrorKind;
 use smmuv3_pagetable::UnmapError as TableUnmapError;
 use smmuv3_pagetable::{Attributes, Detached, Gather, Mapping, SplitError, Table, Unmap};
 

@@ -6,6 +6,8 @@ use core::fmt;
 
 use smmuv3_formats::StreamId;
 
+#[cfg(doc)]
+use crate::AtsMode;
 use crate::ats::NoSplitAts;
 use crate::context_table::ContextTable;
 use crate::error::{Failure, InstanceId, Unconfirmed};

@@ -4,6 +4,8 @@
 use smmuv3_formats::granule::Granule;
 use smmuv3_pagetable::Dirty;
 
+#[cfg(doc)]
+use crate::Domain;
 use crate::compatibility::Stage;
 
 /// The shape of a domain. What is left open follows from the instances that are enabled when it is created; any

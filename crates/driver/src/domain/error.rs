@@ -8,6 +8,8 @@ use smmuv3_pagetable::{MapErrorKind, RangeError, SplitError, TableError};
 
 use crate::error::Unconfirmed;
 use crate::shared::NoMemory;
+#[cfg(doc)]
+use crate::{Domain, DomainConfig};
 
 /// Why a domain could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 //! How a master is to be used, and whether an instance can do that.
 
 use super::AddMasterError;
+#[cfg(doc)]
+use crate::Platform;
 use crate::ats::AtsMode;
 use crate::features::Features;
 use crate::overrides::Overrides;
