@@ -303,3 +303,27 @@ fn the_scenario_of_it_holds_all_rules_on_qemu() {
         assert_eq!(outcome, Some(both), "{seed}");
     }
 }
+
+/// With the first PASID that a new kernel uses, an adopted entry comes to lead to other contexts, and to say otherwise what
+/// becomes of accesses without one: two words, so not without a moment in between.
+#[test]
+fn the_first_pasid_of_a_new_kernel_comes_by_an_invalid_entry() {
+    let text = r#"
+name = "words"
+instance = [{ name = "smmu", ssid-bits = 19, ats = true, repeated-invalidation = true, lpa2 = true, bbml = 1, httu = 1 }]
+master = [{ name = "nic", instance = "smmu", streams = [0xffff], substream-bits = 8 }]
+domain = [{ name = "shared", splitting = true }]
+memory = [{ name = "pool", size = "8M", align = "2M" }]
+step = [
+    { attach = { master = "nic", domain = "shared" } },
+    { map = { domain = "shared", iova = 0xc000e000, memory = "pool", offset = 0x8d000, length = "28K" } },
+    { attach = { master = "nic", pasid = 2, domain = "shared" } },
+    { hand-over = {} },
+    { map = { domain = "shared", iova = 0xc000f000, memory = "pool", offset = 0x5e3000, length = "16K" } },
+    { interrupt = 818, attach = { master = "nic", pasid = 2, domain = "shared" } },
+]
+"#;
+    for seed in 0..64 {
+        holds(text, seed);
+    }
+}

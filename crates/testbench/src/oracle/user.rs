@@ -376,7 +376,11 @@ impl Oracle {
         let typed = master.overridden && used.contains(&Use::Identity);
         let in_steps = (both || typed) && spaces.into_iter().flatten().any(stage_2);
         let of_guests = spaces.into_iter().flatten().any(guest);
-        let fine = !in_steps && !of_guests && used.into_iter().all(passes);
+        // Contexts of a kernel that is gone are elsewhere, and its entry says in another word what becomes of accesses without
+        // a substream, which change with the first of the others.
+        let kept = |used| matches!(used, Use::Kept(_));
+        let adopted = substream.is_some() && used.into_iter().any(kept);
+        let fine = !in_steps && !of_guests && !adopted && used.into_iter().all(passes);
         master.hitless && fine
     }
 
