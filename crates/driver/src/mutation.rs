@@ -29,7 +29,7 @@ pub enum Mutation {
     LeafOnly,
     /// A level-1 descriptor is not invalidated although it became valid.
     NoL1Cfgi,
-    /// The same of a table of contexts.
+    /// The same of a table of contexts, or although it leads to another leaf.
     NoLeafCfgi,
     /// Contexts get a new tag before the targets name it.
     TagBeforeTarget,
