@@ -158,8 +158,8 @@ const PEERS: [Peer; 52] = [
 /// What is not a count of instructions: name, unit, and what is asked for.
 const OTHERS: [(&str, &str, Option<Bound>); 3] = [
     (IDLE, "bytes", Some(Bound::Below(1024.0))),
-    ("model: TLB hit", "million/s", Some(Bound::AtLeast(5.0))),
-    ("model: TLB miss, walk of 4 levels", "million/s", None),
+    ("model: TLB hit", "million/s", Some(Bound::AtLeast(20.0))),
+    ("model: TLB miss, walk of 4 levels", "million/s", Some(Bound::AtLeast(3.0))),
 ];
 
 /// What the table of memory has: a name, and bytes of tables and queues that Linux has for the same.
@@ -404,7 +404,7 @@ for another one: with interrupts masked, and otherwise (its commands are not pub
 has nothing to do). *Tickets* is the driver's queue: it has no loop that waits with interrupts masked.
 The other two exist only for this comparison: one with a spin lock, and one with the
 compare-and-exchange loop, owners, shared lock and valid bits of Linux, written from its
-description. The wait for the SMMU is included; there, everybody reads CONS for itself.
+description. The wait for the SMMU is included; there, everybody reads CONS in each turn.
 
 ";
 

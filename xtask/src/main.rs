@@ -91,10 +91,11 @@ Examples:
     )]
     Boot(BootOptions),
 
-    /// Count instructions under valgrind, and write docs/performance.md.
+    /// Count instructions under valgrind and on QEMU, weigh the code, and write docs/performance.md.
     #[command(
         long_about = "Count the instructions of every workload of crates/perf under valgrind's callgrind, \
-time them, and write docs/performance.md.\n\nWith --check, compare the counts with that page instead: \
+time them, weigh the code (`cargo xtask size --write`), count whole calls on registers under QEMU \
+(`cargo xtask boot --count --write`), and write docs/performance.md.\n\nWith --check, compare the counts with that page instead: \
 each must be within 5 % and its limit. Skipped without valgrind, or where the page was made with another \
 compiler; the exit status is 0 when nothing failed.",
         after_help = "Examples:
@@ -229,7 +230,10 @@ fn main() -> ExitCode {
         Task::Scaling => scaling::write().map(|()| Tally::default()),
         Task::Size { write } => size::alone(write),
         Task::Perf { check: true } => perf::check_alone(),
-        Task::Perf { check: false } => perf::write().map(|()| Tally::default()),
+        // The page has all of them.
+        Task::Perf { check: false } => {
+            perf::write().and_then(|()| size::alone(true)).and_then(|_| boot::count(None, true))
+        }
     };
     match tally {
         Ok(tally) if tally.failed == 0 => ExitCode::SUCCESS,

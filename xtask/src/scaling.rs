@@ -16,11 +16,12 @@ const PICTURES: &str = "docs/scaling";
 const HEAD: &str = "\
 # Many threads
 
-Written by `cargo xtask scaling`; not to be edited. Real threads, in one run, so that rows can be compared with each other;
-with another machine's they cannot. Where there are more threads than processors, the longest time is the scheduler's more
-than the queue's, and a thread that is stopped while others wait for it stops them: on real CPUs interrupts are masked there.
-On a machine that has other things to do, rates of the same row differ by a factor of two between runs, and with them the
-order of the queues; the last table, on one thread, does not.
+Written by `cargo xtask scaling`; not to be edited. Real threads, each on a processor of its own as long as there are enough.
+What is compared with each other runs by turns, so that it meets the same machine; with another machine's rows it cannot be
+compared. In a virtual machine the way of a cache line from one processor to another is now short, now long: rates of two
+threads on one queue differ by a factor of three between two runs for all queues alike. Where there are more threads than processors,
+the longest time is the scheduler's more than the queue's.
+On a machine that has other things to do, give it the processors first (`chrt -f 10 cargo xtask scaling`, as root).
 What the queues cost in shared accesses, whatever the machine, is counted in [performance.md](performance.md#many-cpus-on-one-command-queue),
 with sixteen CPUs and with enhanced queues.
 
@@ -30,9 +31,11 @@ const AFTER: &str = "
 ## What is measured
 
 The SMMU is one that has carried out what it was told so many microseconds later, in order, however much it was. Each row
-is the best of twenty runs of 10 ms. A queue is given one TLBI and a CMD_SYNC, and both are waited for; *fewest / most* is 1 where all threads get
-as much, *longest* the longest that one of them took. The baselines are in `crates/perf/src/scaling/baseline.rs`: they are
-given a flattering lightness, with neither errors, nor content of commands, nor clocks.
+is the median of twenty-one runs of 10 ms, less those in which a thread was stopped for half a millisecond. A queue is given one TLBI
+and a CMD_SYNC, and both are waited for; *fewest / most* is 1 where all threads get as much, *longest* the longest that one of
+them took. Registers are memory here, which flatters whoever accesses them often: a read of CONS costs nothing, and on a bus it
+does. The baselines are in `crates/perf/src/scaling/baseline.rs`: they are given a flattering lightness, with neither
+errors, nor content of commands, nor power that may go, and the lock is held while PROD is written.
 
 The SMMU carries out each of its queues by itself, and one batch does not wait for the next: so enhanced queues spare CPUs each
 other, and nothing else here. A queue each is the command queue for one of the threads, and an enhanced one for each of

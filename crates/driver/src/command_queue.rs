@@ -47,13 +47,15 @@ use crate::state::{Inside, Moment, State};
 use crate::statistics::CommandStatistics;
 use crate::tickets::NoTicket;
 use crate::trace::Trace;
+#[cfg(feature = "alloc")]
+pub(crate) use direct::Begun;
 use lane::{Lane, Run};
 
 /// How an SMMU tells those who wait that their commands are complete (CMD_SYNC.CS, §4.1): each batch ends in a CMD_SYNC
 /// that asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Completion {
-    /// It does not: they look again and again, one for all.
+    /// It does not: they look again and again, those that it comes to next for those behind them.
     #[default]
     Poll,
     /// By its CMD_SYNC interrupt: the wired one, which is edge-triggered, or the message of
@@ -616,7 +618,7 @@ impl CommandQueue {
         ticket: &Ticket,
     ) -> Result<(), Failure> {
         let lane = self.lane(platform, ticket.lane as u32);
-        let result = lane.wait(&self.common, platform, mmio, ticket);
+        let result = lane.wait(&self.common, platform, mmio, ticket, None);
         self.completed(platform, ticket, result);
         result
     }

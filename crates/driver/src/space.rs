@@ -6,7 +6,7 @@ use core::mem::ManuallyDrop;
 
 use smmuv3_formats::{Cd, Command};
 
-use crate::command_queue::Ticket;
+use crate::command_queue::{Begun, Ticket};
 use crate::compatibility::{Mismatch, Stage};
 use crate::configuration::Configuration;
 use crate::entry::Stage2;
@@ -175,7 +175,7 @@ impl<P: Platform> Space<P> {
         platform.trace(&Trace::Invalidation { space: self.id, scope, told });
         match queue.look(platform, instance.mmio(), begun) {
             Ok(()) => Ok(()),
-            Err(ticket) => self.wait_for((start, bytes, shift), id, instance, ticket),
+            Err(begun) => self.wait_for((start, bytes, shift), id, instance, begun),
         }
     }
 
@@ -200,9 +200,11 @@ impl<P: Platform> Space<P> {
         (start, bytes, shift): (u64, u64, u32),
         id: InstanceId,
         instance: &Instance<P>,
-        ticket: Ticket,
+        begun: Begun<'_>,
     ) -> Result<(), (Unconfirmed, u64)> {
-        let Err(what) = self.wait_on(instance, &ticket) else { return Ok(()) };
+        self.count(Counted::Waits, begun.commands().min(1));
+        let waited = instance.commands().wait_inside(&self.core.platform, instance.mmio(), begun);
+        let Err(what) = waited else { return Ok(()) };
         let scope = pages(start, bytes, shift);
         let mut progress = Progress::new();
         progress.is_unconfirmed(id, what);

@@ -57,10 +57,7 @@ pub(crate) struct Tickets {
     size: Size,
     producers: Line<Producers>,
     bell: Line<Bell>,
-    /// A lower bound of what the SMMU has consumed.
-    consumed: Line<AtomicU64>,
-    /// Somebody reads the consumer index for all who wait.
-    polled: AtomicBool,
+    waiters: Line<Waiters>,
     /// The SMMU tells when commands are complete.
     pub(crate) told: bool,
 }
@@ -72,6 +69,14 @@ struct Producers {
     claimed: AtomicU64,
     /// The next position to be drawn, and [`CLOSED`].
     tail: AtomicU64,
+}
+
+/// What those who wait change.
+struct Waiters {
+    /// A lower bound of what the SMMU has consumed: less than a queue behind it.
+    consumed: AtomicU64,
+    /// Somebody waits who does not read the consumer index in each turn.
+    awaited: AtomicBool,
 }
 
 /// What the one who has the bell changes, and callers.
@@ -98,8 +103,7 @@ impl Tickets {
                 published: AtomicU64::new(0),
                 runs: Plain::new(0),
             }),
-            consumed: Line(AtomicU64::new(0)),
-            polled: AtomicBool::new(false),
+            waiters: Line(Waiters { consumed: AtomicU64::new(0), awaited: AtomicBool::new(false) }),
             told: false,
         }
     }
@@ -112,7 +116,7 @@ impl Tickets {
     /// A lower bound of what the SMMU has consumed; what it read of these slots may be overwritten.
     #[inline]
     pub(crate) fn consumed(&self) -> u64 {
-        self.consumed.load(Ordering::Acquire)
+        self.waiters.consumed.load(Ordering::Acquire)
     }
 
     /// What the SMMU has been told of.
@@ -304,24 +308,63 @@ impl Tickets {
         (end > position).then_some(end)
     }
 
-    /// Learns what the SMMU has consumed; `read` reads CMDQ_CONS.RD.
+    /// What the SMMU has consumed; `read` reads CMDQ_CONS.RD. Others do not learn of it: see [`Tickets::share`].
+    /// `published` is a lower bound of what is published, of which the caller keeps a better one.
     ///
     /// # Errors
     /// The register's value when it is ahead of what was published.
     #[inline]
-    pub(crate) fn observe(&self, read: impl FnOnce() -> u32) -> Result<(), u32> {
+    pub(crate) fn observe(
+        &self,
+        published: &mut u64,
+        read: impl FnOnce() -> u32,
+    ) -> Result<u64, u32> {
         // Loaded before the register is read: then what the register shows is not behind it. It may be more than
         // a queue ahead, when others were faster; the sum is still not more than what was consumed.
         let behind = self.consumed();
         let register = read();
         let position = self.size.after(behind, register);
-        if position > self.published() {
-            return Err(register);
+        if position > *published {
+            // Those who publish are not disturbed by each look of those who wait.
+            *published = self.published();
         }
-        if position > behind {
-            self.consumed.fetch_max(position, Ordering::AcqRel);
+        if position > *published { Err(register) } else { Ok(position) }
+    }
+
+    /// What the SMMU has consumed, by the message of a CMD_SYNC: the low half of the position after it.
+    ///
+    /// It may be an old one, if those since were lost: then there is nothing to learn. Whatever else makes no sense
+    /// is not believed either; the register is looked at now and then all the same.
+    #[inline]
+    pub(crate) fn hear(&self, read: impl FnOnce() -> u32) -> u64 {
+        // Loaded before the message: what a later one says is ahead of it, by less than 2^31.
+        let behind = self.consumed();
+        let ahead = read().wrapping_sub(behind as u32).cast_signed();
+        let position = behind + u64::from(ahead.max(0).cast_unsigned());
+        if position <= self.published() { position } else { behind }
+    }
+
+    /// Lets others know that the SMMU has consumed everything before `position`, as one of them found: those who wait
+    /// for it, or for room.
+    #[inline]
+    pub(crate) fn share(&self, position: u64) {
+        if position > self.consumed() {
+            self.waiters.consumed.fetch_max(position, Ordering::AcqRel);
         }
-        Ok(())
+    }
+
+    /// The same, if `position` is more than `slots` ahead of what is known.
+    #[inline]
+    fn share_if_ahead(&self, position: u64, slots: u64) {
+        if position > self.consumed() + slots {
+            self.share(position);
+        }
+    }
+
+    /// Slots that are a good part of the queue: room that those who draw might miss.
+    #[inline]
+    fn much(&self) -> u64 {
+        self.size.entries() / 4
     }
 
     /// Whether the SMMU has consumed everything before `end`, as `read`, which reads CMDQ_CONS.RD, says. What is known to be
@@ -333,28 +376,15 @@ impl Tickets {
         if position < end || position > self.bell.published.load(Ordering::Relaxed) {
             return false;
         }
-        // If others were faster, or it fails for nothing, there will be other looks. Nobody draws more than a queue beyond
-        // what is known, so none comes too late.
-        let (done, other) = (Ordering::AcqRel, Ordering::Relaxed);
-        let _ = self.consumed.compare_exchange_weak(behind, position, done, other);
-        true
-    }
-
-    /// Learns what the SMMU has consumed from the message of a CMD_SYNC: the low half of the position after it.
-    ///
-    /// It may be an old one, if those since were lost: then there is nothing to learn. Whatever else makes no sense
-    /// is not believed either; the register is looked at now and then all the same.
-    #[inline]
-    pub(crate) fn hear(&self, read: impl FnOnce() -> u32) {
-        // Loaded before the message: what a later one says is ahead of it, by less than 2^31.
-        let behind = self.consumed();
-        let ahead = read().wrapping_sub(behind as u32).cast_signed();
-        if ahead > 0 {
-            let position = behind + u64::from(ahead.cast_unsigned());
-            if position <= self.published() {
-                self.consumed.fetch_max(position, Ordering::AcqRel);
-            }
+        // What all who draw read is written seldom.
+        if position > behind + self.much() {
+            // If others were faster, or it fails for nothing, there will be other looks. Nobody draws more than a queue beyond
+            // what is known, so none comes too late.
+            let (done, other) = (Ordering::AcqRel, Ordering::Relaxed);
+            let known = &self.waiters.consumed;
+            let _ = known.compare_exchange_weak(behind, position, done, other);
         }
+        true
     }
 
     /// Writes CMDQ_PROD once more, although there may be nothing new to tell, because of what `change` changes of the
@@ -427,7 +457,7 @@ impl Tickets {
     /// Lets tickets be drawn again after [`Tickets::close`]. CMDQ_PROD and CMDQ_CONS are 0.
     pub(crate) fn open(&self) {
         // Only now: whoever observes from here on finds the register that belongs to it.
-        self.consumed.fetch_max(self.published(), Ordering::AcqRel);
+        self.waiters.consumed.fetch_max(self.published(), Ordering::AcqRel);
         // Exchanged, not stored: it takes the place of whatever refused draws made of it.
         self.producers.tail.swap(self.published(), Ordering::AcqRel);
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use plotters::prelude::*;
 use smmuv3_perf::scaling::{
-    Arrangement, LATENCIES, Queue, Rate, THREADS, arranged, enhanced, overlapped, ticketed,
+    Arrangement, LATENCIES, Queue, Rate, THREADS, arranged, enhanced, overlapped,
 };
 
 /// SMMUs of one domain.
@@ -83,15 +83,13 @@ fn queues(draw: Draw<'_>) -> Result<(), String> {
     for latency in LATENCIES {
         println!("\nThe SMMU takes {} us.", latency / 1000);
         head("queue");
-        let mut lines = Vec::new();
-        for queue in Queue::ALL {
-            let mut points = Vec::new();
-            for threads in THREADS {
-                let measured = queue.measure(threads, latency);
-                row(queue.name(), threads, measured);
+        let mut lines = Queue::ALL.map(|queue| (queue.name(), Vec::new())).to_vec();
+        for threads in THREADS {
+            let measured = Queue::measure(threads, latency);
+            for ((name, points), measured) in lines.iter_mut().zip(measured) {
+                row(name, threads, measured);
                 points.push((threads as f64, measured.rate / 1e3));
             }
-            lines.push((queue.name(), points));
         }
         let (us, axes) = (latency / 1000, ["threads", "TLBI + SYNC, thousands a second"]);
         let title = format!("One command queue, an SMMU that takes {us} us");
@@ -113,7 +111,7 @@ fn enhanced_queues(draw: Draw<'_>) -> Result<(), String> {
     for (latency, name) in LATENCIES.into_iter().zip(["at once", "1 us", "10 us"]) {
         let mut points = Vec::new();
         for threads in THREADS {
-            let (one, each) = (ticketed(threads, latency), enhanced(threads, latency));
+            let [one, each] = enhanced(threads, latency);
             let ratio = each.rate / one.rate;
             println!(
                 "| {} | {threads} | {:.0} | {:.0} | {ratio:.2} | {:.0} | {:.0} |",
@@ -135,19 +133,15 @@ fn arrangements(draw: Draw<'_>) -> Result<(), String> {
     println!("\n## Mapping and unmapping a page");
     println!("\nThe SMMU takes 1 us.");
     head("threads share");
-    let mut lines = Vec::new();
-    for arrangement in Arrangement::ALL {
-        let mut points = Vec::new();
-        for threads in THREADS {
-            let measured = arranged(arrangement, threads);
-            row(arrangement.name(), threads, measured);
+    let mut lines = Arrangement::ALL.map(|it| (it.name(), Vec::new())).to_vec();
+    for threads in THREADS {
+        for ((name, points), measured) in lines.iter_mut().zip(arranged(threads)) {
+            row(name, threads, measured);
             points.push((threads as f64, measured.rate / 1e3));
         }
-        // Page tables alone are far above the others.
-        if arrangement != Arrangement::Tables {
-            lines.push((arrangement.name(), points));
-        }
     }
+    // Page tables alone are far above the others.
+    lines.retain(|(name, _)| *name != Arrangement::Tables.name());
     let axes = ["threads", "map + unmap, thousands a second"];
     draw("unmap.svg", "Mapping and unmapping a page, an SMMU that takes 1 us", axes, &lines)
 }

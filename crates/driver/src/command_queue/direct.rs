@@ -19,6 +19,14 @@ pub(crate) struct Begun<'a> {
     consumed: u64,
 }
 
+impl Begun<'_> {
+    /// As [`Ticket::commands`].
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn commands(&self) -> u64 {
+        self.ticket.commands()
+    }
+}
+
 impl CommandQueue {
     /// Lets the caller access registers, and look whether the SMMU works: `None` if not, or if so many commands are not placed
     /// in a straight line.
@@ -90,22 +98,37 @@ impl CommandQueue {
     /// Looks once.
     ///
     /// # Errors
-    /// The ticket, which is to be waited for.
+    /// The batch, which is to be waited for ([`CommandQueue::wait_inside`]).
     #[inline(always)]
-    pub(crate) fn look<P: Platform>(
+    pub(crate) fn look<'a, P: Platform>(
+        &self,
+        platform: &P,
+        mmio: &P::Mmio,
+        begun: Begun<'a>,
+    ) -> Result<(), Begun<'a>> {
+        let Begun { ticket, consumed, .. } = &begun;
+        if !self.main.has_done_directly::<P>(&self.common, mmio, ticket, *consumed) {
+            return Err(begun);
+        }
+        let Begun { inside, ticket, .. } = begun;
+        drop(inside);
+        self.completed(platform, &ticket, Ok(()));
+        Ok(())
+    }
+
+    /// As [`CommandQueue::wait`], by someone who may still look at registers: most wait, as an SMMU takes its time.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn wait_inside<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         begun: Begun<'_>,
-    ) -> Result<(), Ticket> {
-        let Begun { inside, ticket, consumed } = begun;
-        let done = self.main.has_done_directly::<P>(&self.common, mmio, &ticket, consumed);
-        drop(inside);
-        if !done {
-            return Err(ticket);
-        }
-        self.completed(platform, &ticket, Ok(()));
-        Ok(())
+    ) -> Result<(), Failure> {
+        let Begun { inside, ticket, .. } = begun;
+        let result = self.main.wait(&self.common, platform, mmio, &ticket, Some(inside));
+        self.completed(platform, &ticket, result);
+        result
     }
 
     /// Gives the SMMU `commands`, however many, batch by batch, and waits until they are complete; twice each, where
@@ -146,7 +169,7 @@ impl CommandQueue {
         match self.look(platform, mmio, begun) {
             // They were fewer than a batch.
             Ok(()) => Ok(()),
-            Err(ticket) => self.carry_on(platform, mmio, ticket, commands),
+            Err(begun) => self.carry_on(platform, mmio, begun, commands),
         }
     }
 
@@ -157,10 +180,10 @@ impl CommandQueue {
         &self,
         platform: &P,
         mmio: &P::Mmio,
-        ticket: Ticket,
+        begun: Begun<'_>,
         commands: impl ExactSizeIterator<Item = Command> + Clone,
     ) -> Result<(), Failure> {
-        self.wait(platform, mmio, ticket)?;
+        self.wait_inside(platform, mmio, begun)?;
         if commands.len() == 0 { Ok(()) } else { self.carry_out_later(platform, mmio, commands) }
     }
 

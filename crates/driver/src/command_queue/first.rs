@@ -33,7 +33,7 @@ impl CommandQueue {
         let inside = self.enter(platform);
         if inside.is_some() && !self.has_failed() {
             // What makes no sense is for whoever waits.
-            let _ = self.main.observe(platform, mmio);
+            let _ = self.main.observe(platform, mmio).map(|consumed| self.main.share(consumed));
         }
     }
 

@@ -20,7 +20,7 @@ use crate::platform::Platform;
 use crate::queue::{Size, at};
 use crate::refusals::{Finding, Refusals, is_retried};
 use crate::spin::SpinLock;
-use crate::state::Moment;
+use crate::state::{Inside, Moment};
 use crate::sync;
 use crate::tickets::{NoTicket, Poller, Tickets};
 pub(super) use run::Run;
@@ -305,11 +305,14 @@ impl Lane {
         mmio: &P::Mmio,
         slots: u64,
     ) -> Result<(), Failure> {
-        let has_room = || self.tickets.has_room(slots);
+        let has_room = |consumed| {
+            self.tickets.share(consumed);
+            self.tickets.has_room(slots)
+        };
         if self.is_soon(common, platform, mmio, has_room) {
             return Ok(());
         }
-        self.until(common, platform, mmio, &has_room)
+        self.until(common, platform, mmio, (0, None), &has_room)
     }
 
     /// Whether the commands of `ticket` are complete, and nothing happened since they were given: at the first look, or the
@@ -327,7 +330,7 @@ impl Lane {
             let Some(_inside) = common.state.enter(platform.cpu()) else { return false };
             let complete = match self.word {
                 None => self.tickets.has_reached(end, consumed, || self.port.consumed(mmio)),
-                Some(_) => self.observe(platform, mmio).is_ok() && self.tickets.consumed() >= end,
+                Some(_) => self.observe(platform, mmio).is_ok_and(|consumed| consumed >= end),
             };
             if !complete {
                 return false;
@@ -343,6 +346,12 @@ impl Lane {
         self.tickets.consumed()
     }
 
+    /// Lets others know what is consumed.
+    #[cfg(feature = "alloc")]
+    pub(super) fn share(&self, consumed: u64) {
+        self.tickets.share(consumed);
+    }
+
     /// As [`Lane::has_done`], for someone who was inside when [`Lane::place_at_once`] found that so much is `consumed`, and is.
     #[inline(always)]
     pub(super) fn has_done_directly<P: Platform>(
@@ -356,7 +365,8 @@ impl Lane {
             && common.state.is_undisturbed_since(ticket.moment)
     }
 
-    /// Waits until the commands of `ticket` are complete, and finds out what became of them.
+    /// Waits until the commands of `ticket` are complete, and finds out what became of them; `inside`, if the caller was when
+    /// it drew the ticket, and is.
     #[cold]
     #[inline(never)]
     pub(super) fn wait<P: Platform>(
@@ -365,10 +375,11 @@ impl Lane {
         platform: &P,
         mmio: &P::Mmio,
         ticket: &Ticket,
+        inside: Option<Inside<'_>>,
     ) -> Result<(), Failure> {
-        let is_done = || self.tickets.consumed() >= ticket.end;
-        if !is_done() {
-            self.until(common, platform, mmio, &is_done)?;
+        let is_done = |consumed| consumed >= ticket.end;
+        if !is_done(self.tickets.consumed()) {
+            self.until(common, platform, mmio, (ticket.start, inside), &is_done)?;
         }
         self.outcome(common, ticket)
     }
@@ -391,25 +402,24 @@ impl Lane {
         }
     }
 
-    /// Learns how far the SMMU is.
+    /// How far the SMMU is.
     ///
     /// # Errors
     /// The register, when it is ahead of what was published.
     #[inline]
-    pub(super) fn observe<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), u32> {
+    pub(super) fn observe<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<u64, u32> {
         match self.word {
-            None => self.tickets.observe(|| self.port.consumed(mmio)),
-            Some(word) => {
-                self.tickets.hear(|| u32::from_le(message(platform, word).load(Ordering::Acquire)));
-                Ok(())
-            }
+            None => self.tickets.observe(&mut 0, || self.port.consumed(mmio)),
+            Some(word) => Ok(self
+                .tickets
+                .hear(|| u32::from_le(message(platform, word).load(Ordering::Acquire)))),
         }
     }
 
-    /// As [`Lane::observe`], but by the register, and only if messages do not do. What the register says is
-    /// written to the word, if messages were lost: none that is older is ever taken for a newer one.
+    /// As [`Lane::observe`], but by the register, and only if messages do not do; and lets others know. What the register says
+    /// is written to the word, if messages were lost: none that is older is ever taken for a newer one.
     fn observe_register<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), u32> {
-        self.tickets.observe(|| self.port.consumed(mmio))?;
+        self.tickets.share(self.tickets.observe(&mut 0, || self.port.consumed(mmio))?);
         if let Some(word) = self.word {
             // A message that comes between is overwritten by what is older: the next look at the register makes up
             // for that. The low half is what messages hold.
@@ -419,36 +429,38 @@ impl Lane {
         Ok(())
     }
 
-    /// Whether it is `done` at the first look, or the second.
+    /// Whether what is consumed is enough for `done`, at the first look, or the second.
     fn is_soon<P: Platform>(
         &self,
         common: &Common,
         platform: &P,
         mmio: &P::Mmio,
-        done: impl Fn() -> bool,
+        done: impl Fn(u64) -> bool,
     ) -> bool {
-        done() || {
+        done(self.tickets.consumed()) || {
             // Whoever sleeps has nothing left to do.
             let Some(_inside) = common.state.enter(platform.cpu()) else { return true };
-            common.state.now().works() && self.observe(platform, mmio).is_ok() && done()
+            common.state.now().works() && self.observe(platform, mmio).is_ok_and(done)
         }
     }
 
-    /// Waits until `done`, which it was not at once, recovering from command errors on the way.
+    /// Waits until what is consumed is enough for `done`, which it was not at once, recovering from command errors on the way.
     fn until<P: Platform>(
         &self,
         common: &Common,
         platform: &P,
         mmio: &P::Mmio,
-        done: &dyn Fn() -> bool,
+        (start, inside): (u64, Option<Inside<'_>>),
+        done: &dyn Fn(u64) -> bool,
     ) -> Result<(), Failure> {
-        let Some(_inside) = common.state.enter(platform.cpu()) else { return Ok(()) };
+        let inside = inside.or_else(|| common.state.enter(platform.cpu()));
+        let Some(_inside) = inside else { return Ok(()) };
         let mut waiting = Waiting::new(common, platform);
-        let mut poller = Poller::new(&self.tickets);
+        let mut poller = Poller::new(&self.tickets, start);
         // What was consumed while the SMMU had something to do, and since when it is no more.
         let mut still: Option<(u64, u64)> = None;
         loop {
-            if done() {
+            if done(poller.consumed()) {
                 return Ok(());
             }
             let epoch = common.state.now();
@@ -468,23 +480,26 @@ impl Lane {
                 }
             };
             let check_errors = check_errors.or_else(|register| common.ahead(epoch, register))?;
-            if done() {
+            let consumed = poller.consumed();
+            if done(consumed) {
                 return Ok(());
             }
-            if check_errors {
-                self.recover(common, platform, mmio)?;
+            if !check_errors {
+                waiting.turns += 1;
+                platform.relax();
+                continue;
             }
-            let consumed = self.tickets.consumed();
+            self.recover(common, platform, mmio)?;
             still = match still {
                 // While it has nothing to do, others have: their commands are on the way.
-                _ if consumed == self.tickets.published() => None,
+                _ if poller.is_idle() => None,
                 Some((before, since)) if before == consumed => {
                     let waited = platform.now().saturating_sub(since);
                     if waited > common.deadline {
                         // Perhaps it was this CPU that stood still: what counts is a look after that at the clock.
                         let looked = self.observe_register(platform, mmio);
                         looked.or_else(|register| common.ahead(epoch, register).map(|_| ()))?;
-                        if self.tickets.consumed() == consumed {
+                        if poller.consumed() == consumed {
                             common.state.fail_since(epoch);
                             return Err(Failure::Timeout { waited });
                         }

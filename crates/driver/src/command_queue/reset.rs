@@ -80,7 +80,7 @@ impl CommandQueue {
                 lane.wait_for_room(&self.common, platform, mmio, 1)?;
                 platform.relax();
             };
-            lane.wait(&self.common, platform, mmio, &ticket)?;
+            lane.wait(&self.common, platform, mmio, &ticket, None)?;
             lane.silenced(ticket);
             Ok::<_, Failure>(())
         });

@@ -127,11 +127,14 @@ impl Queue for Ticketed {
             poller.turn(|| hardware.read_cons()).unwrap();
             hardware.wait();
         };
-        let mut poller = Poller::new(tickets);
+        let mut poller = Poller::new(tickets, 0);
         let start = loop {
             match tickets.draw(slots) {
                 Ok(start) => break start,
-                Err(NoTicket::Full) => turn(&mut poller),
+                Err(NoTicket::Full) => {
+                    turn(&mut poller);
+                    tickets.share(poller.consumed());
+                }
                 Err(NoTicket::Closed) => unreachable!("nobody resets this queue"),
             }
         };
@@ -139,8 +142,8 @@ impl Queue for Ticketed {
         let end = start + slots;
         (start..end).for_each(|position| hardware.fill(position));
         tickets.publish(marks, start, end, |to| hardware.write_prod(hardware.size.register(to)));
-        let mut poller = Poller::new(tickets);
-        while tickets.consumed() < end {
+        let mut poller = Poller::new(tickets, start);
+        while poller.consumed() < end {
             turn(&mut poller);
         }
     }

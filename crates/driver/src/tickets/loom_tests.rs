@@ -81,7 +81,8 @@ impl Queue {
     }
 
     fn observe(&self) {
-        self.tickets.observe(|| self.cons.load(Ordering::Acquire)).unwrap();
+        let consumed = self.tickets.observe(&mut 0, || self.cons.load(Ordering::Acquire)).unwrap();
+        self.tickets.share(consumed);
     }
 
     /// The SMMU: consumes from `at` on what it is told of; each command must be the one for its position.
@@ -471,7 +472,7 @@ fn loom_twin_of_a_reset_that_makes_room_before_it_counts_claims_gives_too_much()
         let beginning = queue.tickets.published();
         queue.prod.store(0, Ordering::Release);
         queue.cons.store(0, Ordering::Release);
-        queue.tickets.consumed.fetch_max(beginning, Ordering::AcqRel);
+        queue.tickets.waiters.consumed.fetch_max(beginning, Ordering::AcqRel);
         claimed.fetch_add(beginning - 1, Ordering::Relaxed);
         queue.tickets.open();
     });
@@ -501,7 +502,8 @@ fn a_reset_meets_a_waiter(reset: Reset) {
             let queue = queue.clone();
             // What it finds may be in vain, as that of an SMMU that was reset.
             thread::spawn(move || {
-                let _ = queue.tickets.observe(|| queue.cons.load(Ordering::Acquire));
+                let cons = || queue.cons.load(Ordering::Acquire);
+                let _ = queue.tickets.observe(&mut 0, cons).map(|it| queue.tickets.share(it));
             })
         };
         reset(&queue);
@@ -522,7 +524,7 @@ fn loom_a_look_at_the_register_of_before_a_reset_completes_nothing_after_it() {
 fn loom_twin_of_a_reset_that_begins_before_the_registers_do_completes_what_was_not_taken() {
     a_reset_meets_a_waiter(|queue| {
         queue.tickets.close(&queue.marks, thread::yield_now, |_| ());
-        queue.tickets.consumed.fetch_max(queue.tickets.published(), Ordering::AcqRel);
+        queue.tickets.waiters.consumed.fetch_max(queue.tickets.published(), Ordering::AcqRel);
         queue.prod.store(0, Ordering::Release);
         queue.cons.store(0, Ordering::Release);
         queue.tickets.open();
@@ -563,6 +565,6 @@ fn loom_twin_that_observes_without_release_lets_a_slot_be_overwritten_while_it_i
         let behind = queue.tickets.consumed();
         let register = queue.cons.load(Ordering::Acquire);
         let position = queue.tickets.size().after(behind, register);
-        queue.tickets.consumed.fetch_max(position, Ordering::Relaxed);
+        queue.tickets.waiters.consumed.fetch_max(position, Ordering::Relaxed);
     });
 }

@@ -1,27 +1,55 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who reads CMDQ_CONS: one for all who wait. Messages in memory are looked at by everybody.
+//! Who reads CMDQ_CONS: those that the SMMU comes to next, each for itself; those further behind look at what these find.
+//! Messages in memory are looked at by everybody.
 
 use super::Tickets;
 use crate::sync::Ordering;
 
-/// Turns after which one who waits reads the register although somebody else does.
+/// Slots before one's own that the SMMU has not come to, up to which one reads the register in each turn.
+const NEAR: u64 = 8;
+/// Turns after which one who is further behind reads the register.
 const TURNS_PER_OWN_READ: u32 = 8;
 /// Turns between two looks at the global errors, which stop the queue. A multiple of the above.
 const TURNS_PER_ERROR_CHECK: u32 = 16;
 
-/// One who waits for the SMMU. The first to come back for a second turn reads the register in each of them, until its
-/// wait is over; the others look at what it finds, and only now and then for themselves, since they may
-/// be an interrupt of that one.
+/// One who waits for the SMMU. As long as nobody is far behind, those who wait write nothing, and disturb nobody.
+///
+/// Who is far behind says so, and looks at what those in front share from then on; only now and then for itself, since
+/// they may be interrupts of its own.
 pub(crate) struct Poller<'a> {
     tickets: &'a Tickets,
+    /// Where the run begins that is waited for.
+    start: u64,
     turn: u32,
-    elected: bool,
+    /// It has said that it is far behind.
+    is_far: bool,
+    /// What it has found to be consumed itself.
+    found: u64,
+    /// A lower bound of what is published.
+    published: u64,
 }
 
 impl<'a> Poller<'a> {
+    /// Of one who waits for a run that begins at `start`; at 0, for room.
     #[inline]
-    pub(crate) fn new(tickets: &'a Tickets) -> Self {
-        Self { tickets, turn: 0, elected: false }
+    pub(crate) fn new(tickets: &'a Tickets, start: u64) -> Self {
+        Self { tickets, start, turn: 0, is_far: false, found: 0, published: 0 }
+    }
+
+    /// What is known to be consumed.
+    #[inline]
+    pub(crate) fn consumed(&self) -> u64 {
+        self.found.max(self.tickets.consumed())
+    }
+
+    /// Whether everything that was published is consumed, as far as this one knows.
+    #[inline]
+    pub(crate) fn is_idle(&mut self) -> bool {
+        let consumed = self.consumed();
+        if consumed >= self.published {
+            self.published = self.tickets.published();
+        }
+        consumed >= self.published
     }
 
     /// Learns what the SMMU has consumed, from the register or from whoever reads it. Returns whether it is time
@@ -33,23 +61,41 @@ impl<'a> Poller<'a> {
     pub(crate) fn turn(&mut self, read: impl FnOnce() -> u32) -> Result<bool, u32> {
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
-        if turn == 0 {
-            return self.tickets.observe(read).map(|()| false);
-        }
-        if self.tickets.told {
-            // Turns come when the SMMU tells: each is worth a look, and nobody is woken because somebody else has looked.
-            return self.tickets.observe(read).map(|()| true);
-        }
-        if !self.elected {
-            let polled = &self.tickets.polled;
-            // Nothing is guarded by it: two who read the register are one too many, no more.
-            self.elected = !polled.load(Ordering::Relaxed) && !polled.swap(true, Ordering::Relaxed);
-            if !self.elected && !turn.is_multiple_of(TURNS_PER_OWN_READ) {
-                return Ok(false);
+        // Where turns come when the SMMU tells, each is worth a look, and nobody is woken because somebody else has looked.
+        let check = if self.tickets.told { turn != 0 } else { self.is_time_to_check(turn) };
+        if self.tickets.told
+            || turn == 0
+            || self.is_near()
+            || turn.is_multiple_of(TURNS_PER_OWN_READ)
+        {
+            self.found = self.tickets.observe(&mut self.published, read)?;
+            if self.tickets.waiters.awaited.load(Ordering::Relaxed) {
+                self.tickets.share_if_ahead(self.found, NEAR / 2);
             }
         }
-        self.tickets.observe(read)?;
-        Ok(turn.is_multiple_of(TURNS_PER_ERROR_CHECK))
+        Ok(check)
+    }
+
+    /// Whether the SMMU comes to it soon. If not, those in front are to share what they find.
+    #[inline]
+    fn is_near(&mut self) -> bool {
+        let awaited = &self.tickets.waiters.awaited;
+        let is_near = self.start <= self.consumed() + NEAR;
+        if !is_near {
+            self.is_far = true;
+            // All who are far write it, again if one of them is no more: nothing is guarded by it.
+            if !awaited.load(Ordering::Relaxed) {
+                awaited.store(true, Ordering::Relaxed);
+            }
+        } else if self.is_far {
+            self.is_far = false;
+            awaited.store(false, Ordering::Relaxed);
+        }
+        is_near
+    }
+
+    const fn is_time_to_check(&self, turn: u32) -> bool {
+        turn != 0 && turn.is_multiple_of(TURNS_PER_ERROR_CHECK)
     }
 
     /// The same where each CMD_SYNC writes a message, which `read` reads. Looking there costs little, so everybody does.
@@ -58,7 +104,7 @@ impl<'a> Poller<'a> {
     pub(crate) fn turn_by_message(&mut self, read: impl FnOnce() -> u32) -> bool {
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
-        self.tickets.hear(read);
+        self.found = self.tickets.hear(read);
         turn % TURNS_PER_ERROR_CHECK == TURNS_PER_ERROR_CHECK - 1
     }
 }
@@ -66,8 +112,9 @@ impl<'a> Poller<'a> {
 impl Drop for Poller<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.elected {
-            self.tickets.polled.store(false, Ordering::Relaxed);
+        self.tickets.share_if_ahead(self.found, self.tickets.much());
+        if self.is_far {
+            self.tickets.waiters.awaited.store(false, Ordering::Relaxed);
         }
     }
 }

@@ -19,6 +19,11 @@ fn publish((tickets, marks): &(Tickets, Vec<AtomicU64>), start: u64, end: u64) -
     told
 }
 
+/// Learns for all what is consumed.
+fn observe(tickets: &Tickets, register: u32) -> Result<(), u32> {
+    tickets.observe(&mut 0, || register).map(|consumed| tickets.share(consumed))
+}
+
 #[test]
 fn batches_of_every_size_wrap_at_every_position() {
     for log2 in 0..=4 {
@@ -32,7 +37,7 @@ fn batches_of_every_size_wrap_at_every_position() {
                     assert_eq!(tickets.draw(count), Err(NoTicket::Full));
                     // The SMMU takes one more.
                     let register = size.register(tickets.consumed() + 1);
-                    assert_eq!(tickets.observe(|| register), Ok(()));
+                    assert_eq!(observe(tickets, register), Ok(()));
                 }
                 assert!(position + count <= tickets.consumed() + size.entries());
                 assert_eq!(tickets.draw(count), Ok(position));
@@ -62,15 +67,15 @@ fn one_register_write_publishes_all_runs_that_became_complete() {
 fn an_index_ahead_of_what_was_published_is_refused_with_its_value() {
     let queue = queue(2);
     let start = queue.0.draw(2).unwrap();
-    assert_eq!(queue.0.observe(|| 1), Err(1), "nothing is published yet");
+    assert_eq!(observe(&queue.0, 1), Err(1), "nothing is published yet");
     publish(&queue, start, start + 2);
-    assert_eq!((queue.0.observe(|| 3), queue.0.observe(|| 7)), (Err(3), Err(7)));
-    assert_eq!((queue.0.observe(|| 2), queue.0.consumed()), (Ok(()), 2));
+    assert_eq!((observe(&queue.0, 3), observe(&queue.0, 7)), (Err(3), Err(7)));
+    assert_eq!((observe(&queue.0, 2), queue.0.consumed()), (Ok(()), 2));
 }
 
 #[test]
-fn one_who_polls_reads_for_all_and_one_who_is_told_reads_for_itself() {
-    let (mut tickets, _) = queue(2);
+fn who_is_near_or_is_told_reads_in_each_turn_and_who_is_far_now_and_then() {
+    let (tickets, _) = queue(6);
     let turns = |poller: &mut Poller<'_>, turns: usize| {
         let mut reads = 0;
         let mut checks = Vec::new();
@@ -85,17 +90,54 @@ fn one_who_polls_reads_for_all_and_one_who_is_told_reads_for_itself() {
         }
         (reads, checks)
     };
-    // The first to come back is the one.
-    let mut elected = Poller::new(&tickets);
-    assert_eq!(turns(&mut elected, 17), (17, std::vec![16]));
-    assert_eq!(turns(&mut Poller::new(&tickets), 17), (3, std::vec![16]));
-    drop(elected);
-    assert_eq!(turns(&mut Poller::new(&tickets), 9), (9, Vec::new()), "the next one");
+    for near in [0, 8] {
+        assert_eq!(turns(&mut Poller::new(&tickets, near), 17), (17, std::vec![16]));
+        assert!(!tickets.waiters.awaited.load(Ordering::Relaxed));
+    }
+    let mut far = Poller::new(&tickets, 9);
+    assert_eq!(turns(&mut far, 17), (3, std::vec![16]));
+    assert!(tickets.waiters.awaited.load(Ordering::Relaxed));
+    // The SMMU comes near.
+    tickets.share(1);
+    assert_eq!(far.turn(|| 0), Err(0), "it reads, and nothing is published");
+    assert!(!tickets.waiters.awaited.load(Ordering::Relaxed));
+    let mut far = Poller::new(&tickets, 10);
+    assert_eq!([far.turn(|| 128), far.turn(|| 128)], [Err(128), Ok(false)]);
+    assert!(tickets.waiters.awaited.load(Ordering::Relaxed));
+    drop(far);
+    assert!(!tickets.waiters.awaited.load(Ordering::Relaxed));
     // A turn is a wake-up: another one's look does not help, if that comes later.
+    let (mut tickets, _) = queue(6);
     tickets.told = true;
-    let mut first = Poller::new(&tickets);
-    assert_eq!(turns(&mut first, 4), (4, std::vec![1, 2, 3]));
-    assert_eq!(turns(&mut Poller::new(&tickets), 4), (4, std::vec![1, 2, 3]));
+    for start in [0, 30] {
+        let mut poller = Poller::new(&tickets, start);
+        assert_eq!(turns(&mut poller, 4), (4, std::vec![1, 2, 3]));
+    }
+}
+
+/// All who draw read what is known to be consumed: it is written when somebody waits for it, or room is far from known.
+#[test]
+fn who_looks_for_itself_tells_others_only_of_much() {
+    let queue = queue(4);
+    let tickets = &queue.0;
+    let start = tickets.draw(16).unwrap();
+    publish(&queue, start, start + 16);
+    assert!(tickets.has_reached(4, 0, || 4) && tickets.consumed() == 0);
+    assert!(!tickets.has_reached(4, 0, || 3) && !tickets.has_reached(4, 0, || 17));
+    assert!(tickets.has_reached(4, 0, || 5) && tickets.consumed() == 5);
+    let turn = |start, register| {
+        let mut poller = Poller::new(tickets, start);
+        assert_eq!(poller.turn(|| register), Ok(false));
+        (poller.consumed(), tickets.consumed(), poller.is_idle())
+    };
+    assert_eq!(turn(0, 9), (9, 5, false));
+    assert_eq!((turn(0, 10), tickets.consumed()), ((10, 5, false), 10), "it leaves");
+    // Somebody waits further behind.
+    tickets.waiters.awaited.store(true, Ordering::Relaxed);
+    assert_eq!(turn(0, 14), (14, 10, false));
+    assert_eq!(turn(0, 15), (15, 15, false));
+    tickets.waiters.awaited.store(false, Ordering::Relaxed);
+    assert_eq!(turn(0, 16), (16, 15, true));
 }
 
 #[test]
@@ -104,7 +146,7 @@ fn a_closed_queue_gives_no_tickets_and_begins_anew_where_both_registers_are_zero
         let queue = queue(2);
         let size = queue.0.size();
         for position in 0..drawn {
-            assert_eq!(queue.0.observe(|| size.register(position)), Ok(()));
+            assert_eq!(observe(&queue.0, size.register(position)), Ok(()));
             assert_eq!(queue.0.draw(1), Ok(position));
             publish(&queue, position, position + 1);
         }
@@ -139,13 +181,13 @@ fn a_message_tells_what_is_behind_it_and_nothing_else() {
         let start = tickets.draw(4).unwrap();
         assert_eq!(start, 4 * round);
         publish(&queue, start, start + 4);
-        tickets.hear(|| (start + 2) as u32);
+        tickets.share(tickets.hear(|| (start + 2) as u32));
         assert_eq!(tickets.consumed(), start + 2);
         for wrong in [start, start + 1, start + 5, start + 400, start.wrapping_sub(9)] {
-            tickets.hear(|| wrong as u32);
+            tickets.share(tickets.hear(|| wrong as u32));
             assert_eq!(tickets.consumed(), start + 2, "{wrong}");
         }
-        tickets.hear(|| (start + 4) as u32);
+        tickets.share(tickets.hear(|| (start + 4) as u32));
         assert_eq!(tickets.consumed(), start + 4);
     }
 }
@@ -163,7 +205,7 @@ fn messages_go_on_where_their_number_begins_anew() {
     for start in (first..first + 32).step_by(4) {
         assert_eq!(tickets.draw(4), Ok(start));
         publish(&queue, start, start + 4);
-        tickets.hear(|| (start + 4) as u32);
+        tickets.share(tickets.hear(|| (start + 4) as u32));
         assert_eq!(tickets.consumed(), start + 4);
     }
 }

@@ -8,7 +8,7 @@ use smmuv3::Mmio;
 use smmuv3_formats::register::{CmdqCons, CmdqProd};
 
 use super::Timed;
-use super::timed::pause;
+use super::timed::{Line, pause};
 
 /// Slots of the queue, as the driver's has them.
 const ENTRIES: u64 = 256;
@@ -42,18 +42,19 @@ impl Hardware {
     }
 }
 
-/// A spin lock around the next free slot.
+/// A spin lock around the next free slot: what changes is on one cache line.
+#[repr(C, align(128))]
 pub(super) struct Locked {
-    hardware: Hardware,
     taken: AtomicBool,
     tail: AtomicU64,
     consumed: AtomicU64,
+    hardware: Line<Hardware>,
 }
 
 impl Locked {
     pub(super) fn new(mmio: Timed) -> Self {
         Self {
-            hardware: Hardware::new(mmio),
+            hardware: Line(Hardware::new(mmio)),
             taken: AtomicBool::new(false),
             tail: AtomicU64::new(0),
             consumed: AtomicU64::new(0),
@@ -62,7 +63,7 @@ impl Locked {
 
     fn observe(&self) {
         let behind = self.consumed.load(Ordering::Acquire);
-        let ahead = self.hardware.read_cons().wrapping_sub(behind) & INDEX;
+        let ahead = self.hardware.0.read_cons().wrapping_sub(behind) & INDEX;
         if ahead != 0 && ahead <= ENTRIES {
             self.consumed.fetch_max(behind + ahead, Ordering::AcqRel);
         }
@@ -70,7 +71,7 @@ impl Locked {
 
     /// Gives a batch of so many slots, and waits until it is consumed.
     pub(super) fn carry_out(&self, slots: u64) {
-        let hardware = &self.hardware;
+        let hardware = &self.hardware.0;
         let end = loop {
             while self.taken.swap(true, Ordering::Acquire) {
                 pause();
@@ -103,16 +104,19 @@ impl Locked {
 
 /// Producer and consumer index in one word, changed by compare-and-exchange; the producer that finds no owner owns the
 /// run that begins with its slots, and publishes what others have added to it meanwhile.
+///
+/// What changes is on cache lines by who changes it.
+#[repr(C, align(128))]
 pub(super) struct Exchanged {
-    hardware: Hardware,
     /// PROD in the lower half, with `OWNED`; CONS in the upper one.
     indices: AtomicU64,
-    /// Where the next owner may begin.
-    owned_from: AtomicU64,
     /// Those who wait for a CMD_SYNC; negative while one copies CONS.
     sharers: AtomicU64,
+    /// Where the next owner may begin.
+    owned_from: Line<AtomicU64>,
     /// A bit a slot, flipped in each lap.
-    valid: Vec<AtomicU64>,
+    valid: Line<Vec<AtomicU64>>,
+    hardware: Hardware,
 }
 
 const OWNED: u64 = 1 << 31;
@@ -123,9 +127,9 @@ impl Exchanged {
         Self {
             hardware: Hardware::new(mmio),
             indices: AtomicU64::new(0),
-            owned_from: AtomicU64::new(0),
+            owned_from: Line(AtomicU64::new(0)),
             sharers: AtomicU64::new(0),
-            valid: (0..ENTRIES / 64).map(|_| AtomicU64::new(0)).collect(),
+            valid: Line((0..ENTRIES / 64).map(|_| AtomicU64::new(0)).collect()),
         }
     }
 
@@ -148,7 +152,7 @@ impl Exchanged {
     fn is_valid(&self, position: u64) -> bool {
         let slot = (position & (ENTRIES - 1)) as usize;
         let lap = (position / ENTRIES) & 1;
-        self.valid[slot / 64].load(Ordering::Acquire) >> (slot % 64) & 1 == 1 - lap
+        self.valid.0[slot / 64].load(Ordering::Acquire) >> (slot % 64) & 1 == 1 - lap
     }
 
     /// Gives a batch of so many slots, and waits until it is consumed.
@@ -185,11 +189,11 @@ impl Exchanged {
         fence(Ordering::Release);
         for position in start..start + slots {
             let slot = position & (ENTRIES - 1);
-            self.valid[slot as usize / 64].fetch_xor(1 << (slot % 64), Ordering::Release);
+            self.valid.0[slot as usize / 64].fetch_xor(1 << (slot % 64), Ordering::Release);
         }
         if owner {
             // The owner publishes the run.
-            while self.owned_from.load(Ordering::Acquire) != start {
+            while self.owned_from.0.load(Ordering::Acquire) != start {
                 pause();
             }
             let end = Self::prod(self.indices.fetch_and(!OWNED, Ordering::Relaxed));
@@ -201,7 +205,7 @@ impl Exchanged {
                 position = (position + 1) & INDEX;
             }
             hardware.write_prod(end);
-            self.owned_from.store(end, Ordering::Release);
+            self.owned_from.0.store(end, Ordering::Release);
         }
         let cons = loop {
             let cons = hardware.read_cons();

@@ -4,14 +4,14 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use smmuv3::instance::Probed;
+use smmuv3::instance::{Instance, Probed};
 use smmuv3::{
     Attributes, Config, Domain, DomainConfig, InstanceConfig, Iommu, Iova, MasterConfig, PhysAddr,
     Prot, Smmu, StreamId,
 };
 use smmuv3_formats::command::TlbiNhVa;
 
-use super::{Cpus, Rate, THREADS, Timed, rate};
+use super::{Cpus, Rate, THREADS, Timed, Work, rates};
 
 const PAGE: u64 = 4096;
 /// Input addresses of a thread: a table of pages.
@@ -27,26 +27,35 @@ fn config() -> InstanceConfig {
     config
 }
 
-/// The driver's queue, by one TLBI and CMD_SYNC at a time.
-pub fn ticketed(threads: usize, latency: u64) -> Rate {
-    ticketed_on(Timed::new(latency), threads, 1)
+/// The driver's queue, or its enhanced ones beside it.
+pub(super) struct Ticketed {
+    cpus: Cpus,
+    instance: Instance<Cpus>,
 }
 
-/// The same where each thread has a queue of its own: the command queue, or an enhanced one.
-pub fn enhanced(threads: usize, latency: u64) -> Rate {
-    ticketed_on(Timed::enhanced(latency), threads, threads)
-}
+impl Ticketed {
+    /// Of an SMMU that is to have so many for so many threads.
+    pub(super) fn new(smmu: Timed, threads: usize, queues: usize) -> Self {
+        let cpus = Cpus::new(threads, 1 << 20);
+        let probed = Probed::<Cpus>::new(smmu, config()).expect("a usable SMMU");
+        // SAFETY: both are kept together.
+        let instance = unsafe { probed.enable(&cpus) }.expect("an SMMU that answers");
+        assert_eq!(instance.commands().lanes(), queues);
+        Self { cpus, instance }
+    }
 
-fn ticketed_on(smmu: Timed, threads: usize, queues: usize) -> Rate {
-    let cpus = Cpus::new(threads, 1 << 20);
-    let probed = Probed::<Cpus>::new(smmu, config()).expect("a usable SMMU");
-    // SAFETY: both are kept together.
-    let instance = unsafe { probed.enable(&cpus) }.expect("an SMMU that answers");
-    assert_eq!(instance.commands().lanes(), queues);
-    rate(threads, |_, count| {
+    /// One TLBI and CMD_SYNC.
+    pub(super) fn carry_out(&self, count: u64) {
         let command = TlbiNhVa::new().with_asid(5).with_leaf(true).with_addr((count % 512) * PAGE);
-        instance.carry_out(&cpus, [command.into()]).expect("an SMMU that answers");
-    })
+        self.instance.carry_out(&self.cpus, [command.into()]).expect("an SMMU that answers");
+    }
+}
+
+/// How threads do that share one queue, and where each has a queue of its own: the command queue, or an enhanced one.
+pub fn enhanced(threads: usize, latency: u64) -> [Rate; 2] {
+    let one = Ticketed::new(Timed::new(latency), threads, 1);
+    let each = Ticketed::new(Timed::enhanced(latency), threads, threads);
+    rates(threads, [&|_, count| one.carry_out(count), &|_, count| each.carry_out(count)])
 }
 
 /// What threads that map and unmap have in common.
@@ -125,28 +134,46 @@ fn unmap(domain: &Domain<Cpus>, iova: u64) {
     assert_eq!(unmapped, Ok(PAGE));
 }
 
-/// How threads do that each map a page of their own and unmap it.
-pub fn arranged(arrangement: Arrangement, threads: usize) -> Rate {
-    let smmus = match arrangement {
-        Arrangement::Tables => 0,
-        Arrangement::Nothing => threads,
-        _ => 1,
-    };
-    let mut machine = Machine::new(threads, smmus, LATENCY);
-    match arrangement {
-        Arrangement::Tables => machine.add(0..0),
-        Arrangement::Domain | Arrangement::Lock => machine.add(0..1),
-        Arrangement::Instance => (0..threads).for_each(|_| machine.add(0..1)),
-        Arrangement::Nothing => (0..threads).for_each(|smmu| machine.add(smmu..smmu + 1)),
+/// A machine whose threads share what an arrangement says.
+struct Arranged {
+    machine: Machine,
+    lock: Option<Mutex<()>>,
+}
+
+impl Arranged {
+    fn new(arrangement: Arrangement, threads: usize) -> Self {
+        let smmus = match arrangement {
+            Arrangement::Tables => 0,
+            Arrangement::Nothing => threads,
+            _ => 1,
+        };
+        let mut machine = Machine::new(threads, smmus, LATENCY);
+        match arrangement {
+            Arrangement::Tables => machine.add(0..0),
+            Arrangement::Domain | Arrangement::Lock => machine.add(0..1),
+            Arrangement::Instance => (0..threads).for_each(|_| machine.add(0..1)),
+            Arrangement::Nothing => (0..threads).for_each(|smmu| machine.add(smmu..smmu + 1)),
+        }
+        let lock = (arrangement == Arrangement::Lock).then(|| Mutex::new(()));
+        Self { machine, lock }
     }
-    let lock = Mutex::new(());
-    rate(threads, |thread, count| {
-        let domain = &machine.domains[thread.min(machine.domains.len() - 1)];
+
+    /// Maps a page of the thread's own and unmaps it.
+    fn once(&self, thread: usize, count: u64) {
+        let domains = &self.machine.domains;
+        let domain = &domains[thread.min(domains.len() - 1)];
         let iova = thread as u64 * SPAN + (count % 512) * PAGE;
-        let _one = (arrangement == Arrangement::Lock).then(|| lock.lock());
+        let _one = self.lock.as_ref().map(Mutex::lock);
         map(domain, iova);
         unmap(domain, iova);
-    })
+    }
+}
+
+/// How threads do that each map a page of their own and unmap it, in each of [`Arrangement::ALL`].
+pub fn arranged(threads: usize) -> [Rate; 5] {
+    let machines = Arrangement::ALL.map(|arrangement| Arranged::new(arrangement, threads));
+    let works = machines.each_ref().map(|it| move |thread, count| it.once(thread, count));
+    rates(threads, works.each_ref().map(|work| work as Work<'_>))
 }
 
 /// The least nanoseconds of an unmap of a domain on several SMMUs.

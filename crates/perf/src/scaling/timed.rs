@@ -2,10 +2,9 @@
 //! An SMMU that takes its time, and a platform with several CPUs: the threads of this process.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use smmuv3::{Frames, Mmio, PhysAddr, Platform};
@@ -27,11 +26,16 @@ pub(super) fn share(threads: usize) {
     SHARED.store(threads > processors, Ordering::Relaxed);
 }
 
+/// Whether they are more than there are processors.
+pub(super) fn is_shared() -> bool {
+    SHARED.load(Ordering::Relaxed)
+}
+
 /// One turn of a loop that waits. Now and then whoever is waited for gets the processor, if there is none for everybody.
 /// Not each time: with other work on the machine, that would be waited for, too.
 pub(super) fn pause() {
     TURNS.set(TURNS.get().wrapping_add(1));
-    if TURNS.get().is_multiple_of(256) && SHARED.load(Ordering::Relaxed) {
+    if TURNS.get().is_multiple_of(256) && is_shared() {
         std::thread::yield_now();
     } else {
         std::hint::spin_loop();
@@ -53,16 +57,65 @@ pub struct Timed {
     queues: Vec<Due>,
 }
 
-/// What one queue has been told of, on cache lines of its own: when it is done, and what CONS will be.
-#[repr(align(128))]
+/// What one queue has been told of: each index that was written to PROD, and when it is done. Without a lock, as
+/// registers are: nobody who writes one waits for somebody who reads another.
 struct Due {
+    /// Of those who read CONS: how many of what was told is done, and found so. On cache lines of its own.
+    done: Line<AtomicU64>,
+    /// Of the one who writes PROD: whoever uses the queue sees to it that there is one at a time.
+    told: Line<AtomicU64>,
+    /// By number, modulo how many there are: far more than any queue holds.
+    entries: Vec<(AtomicU64, AtomicU32)>,
     cons: u32,
-    due: Mutex<VecDeque<(u64, u32)>>,
 }
+
+/// A value on cache lines of its own.
+#[repr(align(128))]
+pub(super) struct Line<T>(pub(super) T);
+
+/// A power of two, above the size of all queues.
+const ENTRIES: usize = 1024;
 
 impl Due {
     fn new(cons: u32) -> Self {
-        Self { cons, due: Mutex::new(VecDeque::with_capacity(1024)) }
+        let entries = (0..ENTRIES).map(|_| (AtomicU64::new(0), AtomicU32::new(0))).collect();
+        let [done, told] = [(); 2].map(|()| Line(AtomicU64::new(0)));
+        Self { done, told, entries, cons }
+    }
+
+    fn entry(&self, number: u64) -> &(AtomicU64, AtomicU32) {
+        &self.entries[number as usize % ENTRIES]
+    }
+
+    /// It is done at `when` what comes before `index`.
+    fn tell(&self, when: u64, index: u32) {
+        let number = self.told.0.load(Ordering::Relaxed);
+        let entry = self.entry(number);
+        entry.0.store(when, Ordering::Relaxed);
+        entry.1.store(index, Ordering::Relaxed);
+        self.told.0.store(number + 1, Ordering::Release);
+    }
+
+    /// What CONS shows, if anything is done.
+    fn index(&self, now: impl Fn() -> u64) -> Option<u32> {
+        loop {
+            let before = self.done.0.load(Ordering::Acquire);
+            let (mut done, told) = (before, self.told.0.load(Ordering::Acquire));
+            if done < told {
+                let now = now();
+                while done < told && self.entry(done).0.load(Ordering::Relaxed) <= now {
+                    done += 1;
+                }
+            }
+            let index = self.entry(done.checked_sub(1)?).1.load(Ordering::Acquire);
+            // Else it may be of a later round: others were much faster.
+            if self.told.0.load(Ordering::Relaxed) - done < ENTRIES as u64 / 2 {
+                if done > before {
+                    self.done.0.fetch_max(done, Ordering::AcqRel);
+                }
+                return Some(index);
+            }
+        }
     }
 }
 
@@ -100,24 +153,6 @@ impl Timed {
         let nth = (within % APART == enhanced).then_some(within / APART)?;
         self.queues.get(1 + nth as usize)
     }
-
-    /// Carries out what is due. If another CPU is just looking, that does.
-    fn carry_on(&self, queue: &Due) {
-        let Ok(mut due) = queue.due.try_lock() else { return };
-        if due.is_empty() {
-            return;
-        }
-        let now = self.now();
-        let mut done = None;
-        while let Some((_, cons)) = due.pop_front_if(|(when, _)| *when <= now) {
-            done = Some(cons);
-        }
-        if let Some(cons) = done {
-            // Of a queue that works it has the index alone, and of an enhanced one that it is in use, which is in the
-            // same bit of PROD.
-            self.registers.write32(queue.cons, cons);
-        }
-    }
 }
 
 impl Mmio for Timed {
@@ -125,8 +160,11 @@ impl Mmio for Timed {
     fn read32(&self, offset: u32) -> u32 {
         if self.latency != 0
             && let Some(queue) = self.queue(offset, CmdqCons::OFFSET, EcmdqCons::OFFSET)
+            && let Some(index) = queue.index(|| self.now())
         {
-            self.carry_on(queue);
+            // Of a queue that works it has the index alone, and of an enhanced one that it is in use, which is in the
+            // same bit of PROD.
+            return index;
         }
         self.registers.read32(offset)
     }
@@ -141,8 +179,7 @@ impl Mmio for Timed {
             self.registers.write32(offset, value);
         }
         if self.latency != 0 {
-            let mut due = queue.due.lock().expect("nobody panics with it");
-            due.push_back((self.now() + self.latency, value));
+            queue.tell(self.now() + self.latency, value);
         } else if offset == CmdqProd::OFFSET {
             self.registers.write32(offset, value);
         } else {

@@ -210,7 +210,7 @@ fn loom_twin_that_reads_the_register_without_acquire_overlooks_a_refusal() {
 fn loom_twin_that_tells_others_without_release_lets_them_overlook_a_refusal() {
     let look = |machine: &Machine| {
         let done = machine.queue.cons.load(Ordering::Acquire) == 1;
-        let consumed = &machine.queue.tickets.consumed;
+        let consumed = &machine.queue.tickets.waiters.consumed;
         done && consumed.compare_exchange_weak(0, 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     };
     a_command_is_refused(look, refuse_and_go_on);
