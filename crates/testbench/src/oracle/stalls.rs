@@ -45,6 +45,12 @@ impl Oracle {
         }
     }
 
+    /// Whether one with that event waits for an answer.
+    pub fn waits(&self, instance: usize, event: &EventRecord) -> bool {
+        let stalls = self.stalls.get(instance);
+        stalls.is_some_and(|stalls| stalls.iter().any(|it| it.event == *event))
+    }
+
     /// The transactions of a user that wait for an answer.
     pub fn pending(&self, user: User) -> Vec<Stalled> {
         let (instance, streams) = self.streams(user.master);
