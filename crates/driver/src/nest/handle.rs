@@ -406,13 +406,19 @@ impl<P: Platform> Nest<P> {
         }
     }
 
-    /// Whose `record`, an event of the instance, is: the guest's own record of it, or why not. What has stalled is the
-    /// guest's by [`Nest::show`], with another STAG.
+    /// Whose `record`, an event of the instance, is: the guest's own record of it, or why not. It says of a stall that it was
+    /// aborted (Stall = 0), as it is by [`Report::Aborted`](crate::Report::Aborted): what waits is the guest's by [`Nest::show`]
+    /// alone.
     pub fn owner(&self, record: &EventRecord) -> Owner {
         let cpu = self.core.platform.cpu();
-        self.core
+        let owner = self
+            .core
             .readers
-            .read(cpu, &self.state.given, |given| event::owner(record, &self.state.blank, given))
+            .read(cpu, &self.state.given, |given| event::owner(record, &self.state.blank, given));
+        match owner {
+            Owner::Guest(told) if told.stall() => Owner::Guest(told.with_stall(false).with_stag(0)),
+            owner => owner,
+        }
     }
 
     /// What the guest is to be told of a fault of stage 2 that nothing can be done about: [`event::blamed`].

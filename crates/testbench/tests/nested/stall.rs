@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What stalls at a guest's stage 1 is shown to the guest, and answered by it: each once, and nobody else's (§11).
 
-use smmuv3::nest::Cause;
+use smmuv3::nest::{Cause, Owner};
 use smmuv3::{
     DomainConfig, Fault, Interrupt, MasterConfig, NestConfig, NestError, Report, Response, StreamId,
 };
@@ -244,6 +244,32 @@ fn a_guest_that_does_not_answer_has_no_more_than_it_is_shown() {
     assert_eq!(self::host(100).nest.guest().shown().idr5.stall_max(), 8);
 }
 
+/// What the driver has no room for is aborted, and the guest is told that it is over.
+#[test]
+fn what_the_host_has_no_room_for_the_guest_does_not_wait_for() {
+    let host = host(8);
+    let faults: Vec<_> = (0..8).map(|at| stall(&host, 0, VA + at * PAGE)).collect();
+    // Hardware cannot stall more, either: one ends there, and one is the driver's to abort.
+    drop(faults);
+    assert_eq!(answers(&host).len(), 8);
+    let mut host = Host::with_stalls(8, |it| it.stalls = 80);
+    host.nest(0, Guest::entry(0), Use::Space(0));
+    let mut kept: Vec<_> = (0..64).map(|at| stall(&host, 0, VA + at * PAGE)).collect();
+    assert_eq!(write(&host, 0, VA + 64 * PAGE), Outcome::Stalled);
+    let Some(Report::Aborted(record)) = reports(&host).pop() else { panic!("there is room") };
+    let Owner::Guest(told) = host.nest.owner(&record) else { panic!("{record}") };
+    assert!(record.stall() && !told.stall() && told.stag() == 0, "{told}");
+    assert_eq!(answers(&host), [(HOSTS[0], Answer::Abort)]);
+    // What is not handed on is its holder's.
+    let told = host.nest.show(kept.remove(0)).unwrap();
+    assert!(told.stall());
+    host.commands(&[abort(resume(&told))]);
+    assert_eq!(answers(&host), [(HOSTS[0], Answer::Abort)]);
+    host.detach(0);
+    drop(kept);
+    assert_eq!(answers(&host).len(), 63);
+}
+
 /// Each takes what the guest is to answer away: no STAG is answered twice, and the guest's answer does nothing.
 #[test]
 fn what_it_never_answered_ends_with_what_it_was_subject_to() {
@@ -386,9 +412,7 @@ fn contexts_stall_where_guest_and_host_let_them() {
             Some(Report::Stalled(fault)) => drop(host.nest.show(fault).unwrap()),
             Some(Report::Event(record)) => {
                 assert_eq!(record.event(), Some(EventId::CBadCd));
-                let smmuv3::nest::Owner::Guest(told) = host.nest.owner(&record) else {
-                    panic!("{record}")
-                };
+                let Owner::Guest(told) = host.nest.owner(&record) else { panic!("{record}") };
                 assert_eq!(told.sid(), u64::from(STREAMS[0].1));
             }
             other => panic!("{other:?}"),
