@@ -384,6 +384,37 @@ fn an_smmu_that_always_stalls_has_guests_that_answer() {
     assert_eq!(illegal.rule.field, "IDR0.STALL_MODEL");
 }
 
+/// What is shown is what there is, and the same model.
+#[test]
+fn a_guest_is_shown_no_other_stalls_than_its_host_has() {
+    let host = Host::with_stalls(4, |_| ());
+    let shown = *host.nest.guest().shown();
+    let second = DomainConfig::default().with_stage_2().with_guests().with_input_bits(40);
+    let second = host.iommu.create_domain(second).unwrap();
+    for (model, most, refused) in [
+        (0, 9, Some(("IDR5.STALL_MAX", 9))),
+        (0, 0, Some(("IDR5.STALL_MAX", 0))),
+        (2, 4, Some(("IDR0.STALL_MODEL", 2))),
+        (1, 0, None),
+        (0, 8, None),
+    ] {
+        let mut registers = shown;
+        registers.idr0 = registers.idr0.with_stall_model(model);
+        registers.idr5 = registers.idr5.with_stall_max(most);
+        let config = NestConfig::new().with_snooped().with_shown(registers);
+        let found = match host.iommu.nest(&host.smmu, &second, config) {
+            Ok(_) => None,
+            Err(NestError::Illegal(illegal)) => Some((illegal.rule.field, illegal.value)),
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(found, refused, "{model} {most}");
+    }
+    // None unless they are asked for, and as many as the driver has room for.
+    let default = host.iommu.nest(&host.smmu, &second, NestConfig::new().with_snooped()).unwrap();
+    let shown = default.guest().shown();
+    assert_eq!((shown.idr0.stall_model(), shown.idr5.stall_max()), (1, 0));
+}
+
 /// S1STALLD is the guest's, and the host's where the device cannot wait, or the guest is shown none (§11).
 #[test]
 fn contexts_stall_where_guest_and_host_let_them() {
