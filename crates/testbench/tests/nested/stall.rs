@@ -484,7 +484,7 @@ fn an_answer_that_is_given_twice_is_noticed() {
     let told = shown(&host, 0, VA);
     host.commands(&[abort(resume(&told))]);
     let again: Command = Resume::new().with_sid(HOSTS[0].into()).with_ab(true).into();
-    host.smmu.instance().carry_out(host.iommu.platform(), [again].into_iter()).unwrap();
+    host.smmu.instance().carry_out(host.iommu.platform(), [again]).unwrap();
     let seen = host.world.observations(0).unwrap();
     let noticed = |it: &Observation| matches!(it, Observation::Misuse(Misuse::UnknownStall { stream, .. }) if *stream == HOSTS[0]);
     assert!(seen.iter().any(noticed), "{seen:?}");
