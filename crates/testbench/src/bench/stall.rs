@@ -111,12 +111,15 @@ impl Bench {
             };
             shown.iter().position(of_master).map(|at| shown.remove(at))
         };
+        let mut answered = None;
         let outcome = match fault {
             Some(fault) => self.reply(fault, reply),
             None => match shown() {
                 Some(shown) => {
                     // A guest that does wrong does it where something is left to chance.
                     let random = self.look(|watch| watch.interfering);
+                    let waiting = self.oracle(|oracle| oracle.waiting(instance, &shown.record));
+                    answered = waiting.filter(|_| !random && reply != Reply::Drop);
                     self.reply_of_guest(
                         shown,
                         reply,
@@ -127,6 +130,12 @@ impl Bench {
             },
         };
         self.settle_answer(instance);
+        if let Some(answered) = answered {
+            self.look(|watch| {
+                watch.collect(&self.world);
+                watch.oracle.must_be_answered(instance, &answered);
+            });
+        }
         let acted = outcome == ANSWERED || outcome == DROPPED;
         Done { outcome, acted, ..Done::default() }
     }
@@ -197,7 +206,7 @@ impl Bench {
             Wrong::Nothing | Wrong::Others => {}
         }
         let instance = self.index_of(nest.instance());
-        let waited = self.oracle(|oracle| oracle.waits(instance, &record));
+        let waited = self.oracle(|oracle| oracle.waiting(instance, &record).is_some());
         let operands = || trace::args([("reply", reply.name().into())]);
         let given = self.traced("call", "forward", operands, || carry_out(&nest, &commands));
         match given {
