@@ -61,6 +61,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("ats", "devices that keep translations until they are told to forget"),
     built_in!("split", "a guest's devices that are given what the guest's stage 1 leads to"),
     built_in!("stall", "devices that wait at a fault until it is answered"),
+    built_in!("guest-stall", "a guest's devices that wait until the guest has answered"),
     built_in!("pri", "devices that ask for pages, and wait until they are answered"),
     built_in!("observation", "questions to SMMUs, counters, and what the driver counts"),
     built_in!("invalidation", "ranges, single commands, whole tags, EL2, and later"),

@@ -25,10 +25,24 @@ pub(crate) fn respond<P: Platform>(
     (handle, code): (Handle, u8),
     command: impl Fn(Key, u8) -> Command,
 ) -> Result<bool, Failure> {
-    let platform = &core.platform;
     if !pending.decide(handle, code) {
         return Ok(false);
     }
+    give(core, instance, pending, handle, command).map(|()| true)
+}
+
+/// Gives the answer to what `handle` names, which was decided, and waits for room if need be.
+///
+/// # Errors
+/// As [`respond`].
+pub(crate) fn give<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    pending: &Pending,
+    handle: Handle,
+    command: impl Fn(Key, u8) -> Command,
+) -> Result<(), Failure> {
+    let platform = &core.platform;
     loop {
         let mut failed = None;
         let given = platform.mask_irqs(|| {
@@ -38,13 +52,13 @@ pub(crate) fn respond<P: Platform>(
         });
         match (given, failed) {
             (_, Some(what)) => return Err(what),
-            (Given::Placed | Given::Late, None) => return Ok(true),
+            (Given::Placed | Given::Late, None) => return Ok(()),
             (Given::Full, None) => {}
         }
         // It is another's to give, should this wait come to nothing.
         pending.set_owed();
         if instance.commands().is_asleep() || pending.is_closed() {
-            return Ok(true);
+            return Ok(());
         }
         instance.commands().wait_for_first_room(platform, instance.mmio(), 1)?;
         platform.relax();

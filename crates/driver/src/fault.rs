@@ -52,7 +52,8 @@ pub enum Report<P: Platform> {
     /// A transaction was refused. Events of unknown kind are handed on as they are. One with a STAG and Stall = 0 may have
     /// stalled, and was aborted when what it was subject to went, before anybody read this.
     Event(EventRecord),
-    /// A transaction has stalled, and waits for an answer.
+    /// A transaction has stalled, and waits for an answer; that of a guest, if [`Nest::show`](crate::nest::Nest::show) hands it
+    /// on to one.
     Stalled(Fault<P>),
     /// A transaction had stalled, and was aborted because as many as [`InstanceConfig::stalls`] wait already.
     ///

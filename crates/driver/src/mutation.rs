@@ -79,6 +79,10 @@ pub enum Mutation {
     GuestsStream,
     /// What guests' devices are refused is recorded each time, and never merged.
     NoMerging,
+    /// A guest's answers to stalls are forwarded as they are, whatever it is shown.
+    GuestsAnswer,
+    /// What a guest is to answer stays its own to answer when what it is subject to goes.
+    GuestsStalls,
     /// An SMMU wakes without its caches being emptied.
     NoWakeFlush,
     /// Invalidations are left out while the SMMU is being suspended, and still translates.
@@ -175,4 +179,7 @@ impl Mutation {
         Self::GuestsStream,
         Self::NoMerging,
     ];
+
+    /// Every one that takes a guest that is shown stalls.
+    pub const OF_GUESTS_STALLS: [Self; 2] = [Self::GuestsAnswer, Self::GuestsStalls];
 }

@@ -3,7 +3,8 @@
 //! ends it, may run on any CPU, and in interrupt context.
 //!
 //! A slot goes from free to waiting, and on from there once only: by whoever answers, or by whoever sweeps. What an
-//! answer names is its generation, so that one that comes late finds nothing.
+//! answer names is its generation, so that one that comes late finds nothing. One may be handed on to a guest, and then waits
+//! for its answer, and for its handle's no more (`shown`).
 
 use alloc::vec::Vec;
 
@@ -36,8 +37,11 @@ const FILLING: u64 = 1;
 const WAITING: u64 = 2;
 /// Its command is being placed, with interrupts masked: not for long.
 const GIVING: u64 = 3;
+/// Nobody has answered, and a guest is to.
+#[cfg(feature = "nested")]
+const SHOWN: u64 = 4;
 /// Answered, but there was no room for the command yet; and above, with what.
-const OWED: u64 = 4;
+const OWED: u64 = 5;
 const CODES: u64 = 0xff;
 const NEXT: u64 = CODES + 1;
 
@@ -203,9 +207,10 @@ impl Pending {
         if code == GIVING {
             return Some(Given::Late);
         }
-        let owed = if code == WAITING { generation | (OWED + u64::from(answer)) } else { state };
+        let undecided = code < OWED;
+        let owed = if undecided { generation | (OWED + u64::from(answer)) } else { state };
         // The generation is still the same, so the key was its.
-        if code == WAITING && !slot.swap(state, owed) {
+        if undecided && !slot.swap(state, owed) {
             return Some(Given::Late);
         }
         Some(slot.give(owed, place))
@@ -276,6 +281,12 @@ impl Slot {
         }
     }
 }
+
+#[cfg(feature = "nested")]
+mod shown;
+
+#[cfg(feature = "nested")]
+pub(crate) use shown::Showing;
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

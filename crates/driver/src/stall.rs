@@ -19,6 +19,8 @@ use crate::instance::Instance;
 use crate::iommu::Core;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
+#[cfg(feature = "nested")]
+use crate::pending::Showing;
 use crate::pending::{Handle, Key, Pending};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
@@ -129,6 +131,20 @@ impl<P: Platform> Fault<P> {
     }
 }
 
+#[cfg(feature = "nested")]
+impl<P: Platform> Fault<P> {
+    /// It is of that instance of that `Iommu`.
+    pub(crate) fn is_of(&self, core: &Shared<Core<P>>, instance: InstanceId) -> bool {
+        self.core.is(core) && self.instance == instance
+    }
+
+    /// Hands it on to a guest: [`Pending::show`]. Where it is shown, dropping it answers nothing.
+    pub(crate) fn show(&self, most: u64, own: impl Fn(StreamId) -> bool) -> Showing {
+        let Some(instance) = self.core.instances.get(self.instance) else { return Showing::Over };
+        instance.pending().show(self.handle, most, |key| own(key.stream))
+    }
+}
+
 impl<P: Platform> Drop for Fault<P> {
     fn drop(&mut self) {
         let core = &*self.core;
@@ -225,6 +241,19 @@ pub(crate) fn give_owed<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> 
     answer::give_owed(core, instance, instance.pending(), answers(core))
 }
 
+/// Gives the answer of a guest to what it is shown, which was decided, and waits for room if need be.
+///
+/// # Errors
+/// As [`Fault::respond`].
+#[cfg(feature = "nested")]
+pub(crate) fn give<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    handle: Handle,
+) -> Result<(), Failure> {
+    answer::give(core, instance, instance.pending(), handle, answers(core))
+}
+
 /// Which transactions are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -260,6 +289,10 @@ pub(crate) fn end<P: Platform>(
                 Ending::Substream(substream) => key.substream.0 == substream,
             }
     };
+    #[cfg(all(feature = "mutation", feature = "nested"))]
+    if core.leaves_out(Mutation::GuestsStalls) && instance.pending().shows(ours) {
+        return Ok(());
+    }
     let one_by_one = ending != Ending::Everything;
     let mut batch = Batch::new();
     // Else one command says it of all.
@@ -346,7 +379,7 @@ pub(crate) fn close<P: Platform>(platform: &P, instance: &Instance<P>) -> Result
 
 /// The entry of a stream whose faults are to stall, or not (§7.1).
 pub(crate) fn entry(ste: Ste, stalls: bool) -> Ste {
-    // Contexts over stage 2 are a guest's, which is shown no stalls.
+    // Of contexts over stage 2 a guest has a say in it, and its entry has said so already.
     let stage_1 = ste.config() == 0b101;
     let stage_2 = ste.config() & 0b110 == 0b110;
     let ste = if stage_1 && stalls { ste.with_s1_stalld(false) } else { ste };

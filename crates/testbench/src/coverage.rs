@@ -163,6 +163,10 @@ pub const FEATURES: &[Feature] = &[
     }),
     space("under guests", |scenario, index| tables(scenario, index, |it| it.guests)),
     space("guest's stage 1", |scenario, index| tables(scenario, index, |it| it.over.is_some())),
+    space("guest's stalls", |scenario, index| {
+        let over = scenario.domains.get(index).and_then(|domain| domain.tables.over);
+        over.is_some_and(|over| tables(scenario, over, |it| it.guest_stalls > 0))
+    }),
     space("52-bit inputs", |scenario, index| scenario.input_bits(index) > 48),
     space("process", |scenario, index| index >= scenario.domains.len()),
     space("an ASID each", |scenario, index| numbered(scenario, index, AsidPolicy::PerInstance)),

@@ -71,7 +71,8 @@ pub enum Stop {
         last: StreamId,
     },
     /// The last command consumed is a RESUME, STALL_TERM or PRI_RESP; it names the host's stream here. Not for the host's
-    /// queue as it is: whoever handed the fault to the guest knows whether it is still to be answered.
+    /// queue as it is: whoever handed the fault to the guest knows whether it is still to be answered. `Nest::forward` has
+    /// seen to it.
     Answer(Command),
     /// The guest's SMMU does not accept the command at `index` of those given, which is not consumed: the guest is told so
     /// (CERROR_ILL), and nothing behind it is looked at.

@@ -37,6 +37,8 @@ pub enum Cause {
     Configuration,
     /// The SMMU that the guest is shown reports no such thing.
     Unknown,
+    /// It was a stall, and has ended with what it was subject to.
+    Over,
 }
 
 /// Whose `host`, an event of the host's SMMU, is.

@@ -17,7 +17,7 @@ use crate::instance::Instance;
 use crate::iommu::{Core, Iommu, Smmu};
 use crate::master::Master;
 use crate::nest::state::{NestState, Nesting};
-use crate::nest::{Forwarded, Forwarder, Guest, Illegal, Owner, Request, Streams, event};
+use crate::nest::{Forwarded, Forwarder, Guest, Illegal, Owner, Request, Stop, Streams, event};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
 use crate::shared::{NoMemory, Shared};
@@ -30,10 +30,22 @@ pub const LARGEST_FORWARD: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NestConfig {
-    /// What the guest reads of it; `None` for as much as there is ([`Guest::offer`]). Neither page requests nor stalls may
-    /// be among it: nobody would answer them for the guest. Where a guest turns ATS on, it is on for masters that have it: full
-    /// or split-stage ATS, as [`MasterConfig::ats`](crate::MasterConfig::ats) says.
+    /// What the guest reads of it; `None` for as much as there is ([`Guest::offer`]), with [`NestConfig::stalls`]. Page
+    /// requests may not be among it: nobody would answer them for the guest. Where a guest turns ATS on, it is on for masters that
+    /// have it: full or split-stage ATS, as [`MasterConfig::ats`](crate::MasterConfig::ats) says.
+    ///
+    /// With stalls (IDR0.STALL_MODEL as the host's), IDR5.STALL_MAX is how many may wait for the guest's answer at once:
+    /// not more than [`Features::most_stalls`](crate::features::Features::most_stalls), and less where others' devices stall
+    /// behind the same instance.
     pub shown: Option<IdRegisters>,
+    /// Where `shown` is `None`: how many stalled transactions may wait for the guest's answer at once, if the instance
+    /// stalls, and at most as many as it has room for ([`InstanceConfig::stalls`](crate::InstanceConfig::stalls)); 0 to show it an
+    /// SMMU without, which takes an instance that can do without (not IDR0.STALL_MODEL = 0b10). Each is handed on by
+    /// [`Nest::show`].
+    ///
+    /// Contexts of the guest stall where their master does ([`MasterConfig::stalls`](crate::MasterConfig::stalls)); those
+    /// of others may not say so (C_BAD_CD).
+    pub stalls: u32,
     /// All devices that are given to the guest snoop CPUs' caches, whatever memory types the guest chooses. Where this is
     /// not known, the domain must have [`forced_types`](crate::DomainConfig::forced_types): else the guest
     /// could read what memory held before it was cleared.
@@ -43,13 +55,20 @@ pub struct NestConfig {
 impl NestConfig {
     /// As much as there is, over a domain with forced types.
     pub const fn new() -> Self {
-        Self { shown: None, snooped: false }
+        Self { shown: None, stalls: 0, snooped: false }
     }
 
     /// With what the guest is shown.
     #[must_use]
     pub const fn with_shown(mut self, shown: IdRegisters) -> Self {
         self.shown = Some(shown);
+        self
+    }
+
+    /// With stalls that the guest answers, so many at once.
+    #[must_use]
+    pub const fn with_stalls(mut self, most: u32) -> Self {
+        self.stalls = most;
         self
     }
 
@@ -141,18 +160,27 @@ impl<P: Platform> Iommu<P> {
             None => {
                 let ste = crate::entry::Stream::Stage2(tables).encode(features);
                 let parent = crate::nest::Parent::new(ste, features).map_err(NestError::Illegal)?;
-                Guest::offer(features, &parent)
+                let mut shown = Guest::offer(features, &parent);
+                if features.can_stall() {
+                    let most = config.stalls.min(features.most_stalls);
+                    let model = if most == 0 { 1 } else { features.registers.idr0.stall_model() };
+                    shown.idr0 = shown.idr0.with_stall_model(model);
+                    shown.idr5 = shown.idr5.with_stall_max(most.into());
+                }
+                shown
             }
         };
         // What a guest is shown it relies on.
+        let (stalls, most) = (shown.idr0.stall_model() != 1, shown.idr5.stall_max());
         for (field, wrong, value) in [
             ("IDR0.ATS", shown.idr0.ats() && !features.ats, 1),
             ("IDR0.PRI", shown.idr0.pri(), 1),
-            ("IDR0.STALL_MODEL", shown.idr0.stall_model() != 1, shown.idr0.stall_model()),
+            ("IDR5.STALL_MAX", stalls && most > features.most_stalls.into(), most),
+            ("IDR5.STALL_MAX", stalls && most == 0 && features.can_stall(), 0),
         ] {
             if wrong {
-                let text =
-                    "guests have no page requests and no stalls, and ATS where the host has it";
+                let text = "guests have no page requests, ATS where the host has it, and as many stalls as \
+                            there are, or none";
                 return Err(NestError::Illegal(Illegal::new("2.3", field, text, value)));
             }
         }
@@ -178,13 +206,15 @@ impl<P: Platform> Iommu<P> {
 /// * when the guest's entry of a stream becomes known, or changes ([`Stop::Entries`](crate::nest::Stop::Entries)),
 ///   [`Nest::attach`];
 /// * when the guest moves CMDQ_PROD, [`Nest::forward`], until it says that there are no more;
-/// * of each event that [`Iommu::handle_interrupt`] reports, [`Nest::owner`].
+/// * of each event that [`Iommu::handle_interrupt`] reports, [`Nest::owner`], and where it is shown stalls, of each
+///   transaction that has stalled, [`Nest::show`].
 ///
-/// Dropping it leaves its masters as they are; each is taken from the guest by any other attach, or a detach.
+/// Dropping it aborts what the guest was to answer, and leaves its masters as they are; each is taken from the guest by any
+/// other attach, or a detach.
 pub struct Nest<P: Platform> {
-    core: Shared<Core<P>>,
+    pub(super) core: Shared<Core<P>>,
     space: Shared<Space<P>>,
-    state: Shared<NestState>,
+    pub(super) state: Shared<NestState>,
 }
 
 impl<P: Platform> Nest<P> {
@@ -233,7 +263,8 @@ impl<P: Platform> Nest<P> {
     /// where [`Forwarder::forward`] stops, and until [`LARGEST_FORWARD`] commands for the host's queue are made of them or
     /// [`LARGEST_LOOK`](crate::nest::LARGEST_LOOK) were looked at.
     /// When it has returned, they are complete: so a CMD_SYNC that it stops behind is. The guest's CONS goes on by
-    /// `consumed`.
+    /// `consumed`. So it is of an answer that it stops behind ([`Stop::Answer`]): what the guest is shown and has not answered
+    /// is answered, and any other does nothing.
     ///
     /// A device that does not answer when it is to forget what it keeps is put in quarantine
     /// ([`Master::is_quarantined`]), and the guest's commands count as complete: it reaches nothing any more.
@@ -308,6 +339,10 @@ impl<P: Platform> Nest<P> {
                     continue;
                 }
             }
+            // Behind all that came before it.
+            if let Stop::Answer(answer) = done.stop {
+                self.answer(instance, answer).map_err(unconfirmed)?;
+            }
             *forwarder = next;
             return Ok(done);
         }
@@ -371,12 +406,19 @@ impl<P: Platform> Nest<P> {
         }
     }
 
-    /// Whose `record`, an event of the instance, is: the guest's own record of it, or why not.
+    /// Whose `record`, an event of the instance, is: the guest's own record of it, or why not. It says of a stall that it was
+    /// aborted (Stall = 0), as it is by [`Report::Aborted`](crate::Report::Aborted): what waits is the guest's by [`Nest::show`]
+    /// alone.
     pub fn owner(&self, record: &EventRecord) -> Owner {
         let cpu = self.core.platform.cpu();
-        self.core
+        let owner = self
+            .core
             .readers
-            .read(cpu, &self.state.given, |given| event::owner(record, &self.state.blank, given))
+            .read(cpu, &self.state.given, |given| event::owner(record, &self.state.blank, given));
+        match owner {
+            Owner::Guest(told) if told.stall() => Owner::Guest(told.with_stall(false).with_stag(0)),
+            owner => owner,
+        }
     }
 
     /// What the guest is to be told of a fault of stage 2 that nothing can be done about: [`event::blamed`].
@@ -389,7 +431,7 @@ impl<P: Platform> Nest<P> {
 }
 
 /// The host's stream that a command of its queue names.
-fn named(command: &Command) -> Option<StreamId> {
+pub(super) fn named(command: &Command) -> Option<StreamId> {
     // The field has 32 bits.
     command.field("SID").map(|sid| StreamId(sid as u32))
 }
@@ -431,6 +473,7 @@ fn spare_silent<P: Platform>(
 
 impl<P: Platform> Drop for Nest<P> {
     fn drop(&mut self) {
+        self.abandon();
         if let Some(own) = self.space.own() {
             own.nests.fetch_and(!self.state.instance.bit(), Ordering::Relaxed);
         }

@@ -176,9 +176,9 @@ impl Moves {
     ) -> (Option<Ste>, Option<Retired<Given>>) {
         let (Goal::Nest(nesting), Some(tables)) = (goal, tables) else { return (None, None) };
         let Some((state, mut given)) = self.enter.take() else { return (None, None) };
-        let ats = configuration.masters.get(master).map(|master| master.ats).unwrap_or_default();
-        // Who is to answer its stalls is not known here.
-        let limits = Limits { ats, stalls: false };
+        let master_of = configuration.masters.get(master);
+        let limits = master_of.map(|it| Limits { ats: it.ats, stalls: it.stalls });
+        let limits = limits.unwrap_or_default();
         let (guest, ste) = state.entry(features, tables, nesting.request, limits);
         given.guest = guest;
         let retired = state.given.replace(given);

@@ -180,3 +180,37 @@ fn an_answer_for_all_and_that_of_a_handler_are_one_command() {
         assert_eq!(machine.answers.load(Ordering::Relaxed), 1);
     });
 }
+
+/// Whoever shows it, a guest that answers twice, and a detach: one command, and none after the detach.
+#[cfg(feature = "nested")]
+#[test]
+fn what_a_guest_is_shown_is_answered_by_it_or_by_the_detach() {
+    use super::shown::Showing;
+    explore(|| {
+        let machine = Arc::new(Machine {
+            pending: Pending::new(1).unwrap(),
+            answers: AtomicUsize::new(0),
+            detached: AtomicBool::new(false),
+        });
+        let handle = machine.pending.insert(KEY).unwrap();
+        let guest = {
+            let machine = machine.clone();
+            thread::spawn(move || {
+                let shown = machine.pending.show(handle, 1, |key| key == KEY);
+                // The handle is dropped.
+                machine.respond(handle);
+                let Showing::Shown(stag) = shown else { return };
+                for _ in 0..2 {
+                    let at = machine.pending.slot_of(stag);
+                    let which = |key, name| key == KEY && name == stag;
+                    if let Some(handle) = machine.pending.decide_shown(at, which, 1) {
+                        machine.pending.give(handle, |_, _| machine.place());
+                    }
+                }
+            })
+        };
+        machine.detach();
+        guest.join().unwrap();
+        assert_eq!(machine.answers.load(Ordering::Relaxed), 1);
+    });
+}

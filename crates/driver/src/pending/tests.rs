@@ -132,3 +132,85 @@ fn a_slot_is_given_what_was_decided_or_the_answer_for_all() {
     assert_eq!(given, [(0, 1), (0, 1), (2, 2), (3, 1)]);
     assert!(pending.waits(|key| key == keys[1]) && pending.count() == 1, "another's");
 }
+
+#[cfg(feature = "nested")]
+mod shown {
+    use super::*;
+    use crate::pending::shown::Showing;
+
+    fn decided(pending: &Pending, stag: u16, stream: u32) -> Option<Handle> {
+        let which = |key: Key, name| key.stream == StreamId(stream) && name == stag;
+        pending.decide_shown(pending.slot_of(stag), which, 1)
+    }
+
+    #[test]
+    fn what_a_guest_is_shown_it_answers_once_and_the_handle_no_more() {
+        let pending = Pending::new(5).unwrap();
+        let handles = [key(8, 7, 0), key(9, 7, 0)].map(|key| pending.insert(key).unwrap());
+        let Showing::Shown(stag) = pending.show(handles[1], 4, |_| true) else { panic!() };
+        assert!(!pending.decide(handles[1], 0), "it is the guest's");
+        assert_eq!(pending.show(handles[1], 4, |_| true), Showing::Over, "once");
+        assert_eq!(decided(&pending, stag, 8), None, "of another stream");
+        assert_eq!(decided(&pending, stag ^ 8, 9), None, "of another generation");
+        assert_eq!(decided(&pending, stag ^ 1, 8), None, "that is nobody's but its handle's");
+        assert_eq!(decided(&pending, 7, 9), None, "nor by a slot that is not there");
+        assert_eq!(decided(&pending, stag, 9), Some(handles[1]));
+        assert_eq!(decided(&pending, stag, 9), None);
+        let place = |given: Key, answer| (given, answer) == (key(9, 7, 0), 1);
+        assert_eq!(pending.give(handles[1], place), Given::Placed);
+        assert!(pending.decide(handles[0], 2));
+        assert_eq!(sweep(&pending, |_| true), [key(8, 7, 0)]);
+    }
+
+    #[test]
+    fn a_number_comes_again_late_and_an_answer_of_before_finds_nothing() {
+        let pending = Pending::new(3).unwrap();
+        let mut numbers = Vec::new();
+        // Two bits are the slot's.
+        for round in 0..1 << 14 {
+            let handle = pending.insert(key(8, 0, 0)).unwrap();
+            let Showing::Shown(stag) = pending.show(handle, 1, |_| true) else { panic!("{round}") };
+            let before = numbers.last().copied().unwrap_or(stag ^ 4);
+            assert_eq!(decided(&pending, before, 8), None, "{round}");
+            assert_eq!(sweep(&pending, |_| true), [key(8, 0, 0)]);
+            numbers.push(stag);
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 1 << 14);
+    }
+
+    #[test]
+    fn a_guest_is_shown_as_many_as_it_may_and_others_theirs() {
+        let pending = Pending::new(4).unwrap();
+        let own = |key: Key| key.stream == StreamId(8);
+        let insert = |stream, stag| pending.insert(key(stream, stag, 0)).unwrap();
+        let (first, second) = (insert(8, 0), insert(8, 1));
+        let Showing::Shown(stag) = pending.show(first, 1, own) else { panic!() };
+        assert_eq!(pending.show(second, 1, own), Showing::Full);
+        assert!(pending.decide(second, 1), "it waits as before");
+        assert_eq!(pending.show(second, 1, own), Showing::Over);
+        let other = insert(9, 0);
+        let others = |key: Key| key.stream == StreamId(9);
+        assert!(matches!(pending.show(other, 1, others), Showing::Shown(_)));
+        assert_eq!(decided(&pending, stag, 8), Some(first));
+        assert!(matches!(pending.show(insert(8, 2), 1, own), Showing::Shown(_)));
+        // Whether they are owed an answer, shown, or were never handed on.
+        assert_eq!(sweep(&pending, own).len(), 3);
+        assert_eq!(sweep(&pending, |_| true), [key(9, 0, 0)]);
+    }
+
+    #[test]
+    fn the_largest_table_has_a_number_for_each() {
+        let pending = Pending::new(0xffff).unwrap();
+        let last = (0..0xffff).map(|_| pending.insert(key(8, 0, 0)).unwrap()).last().unwrap();
+        let Showing::Shown(stag) = pending.show(last, 1, |_| true) else { panic!() };
+        assert_eq!((stag, pending.slot_of(stag)), (0xfffe, 0xfffe));
+        assert_eq!(decided(&pending, 0xffff, 8), None);
+        assert_eq!(decided(&pending, 0xfffe, 8), Some(last));
+        let one = Pending::new(1).unwrap();
+        let only = one.insert(key(8, 0, 0)).unwrap();
+        let Showing::Shown(stag) = one.show(only, 1, |_| true) else { panic!() };
+        assert_eq!((one.slot_of(stag), one.slot_of(0x1234)), (0, 0));
+    }
+}

@@ -9,7 +9,7 @@ use smmuv3_model::{
 };
 
 use crate::machine::*;
-use crate::nested::{OUTPUT_SLOT, a3, a3_ste, slot_of};
+use crate::nested::{OFFSET, OUTPUT, OUTPUT_SLOT, a3, a3_ste, slot_of};
 
 /// A page of RAM that VA is mapped to in the end.
 const PAGE: u64 = 0x8030_0000;
@@ -306,6 +306,31 @@ fn faults_of_stage_2_stall_as_the_entry_says_also_of_tables() {
         machine.command(tlbi_everything());
         machine.sync();
     }
+}
+
+/// Over stage 2 a fault of stage 1 is the context's: it stalls by that, says nothing of stage 2, and needs S1STALLD = 0.
+#[test]
+fn a_fault_of_stage_1_over_stage_2_stalls_as_the_context_says() {
+    let profile = quiet().s2p(true).vmid16(true).oas(48).stalls(0, 4);
+    let mut machine = a3(profile, 1);
+    machine.cd_at(CD, Cd(cd_words(5, OFFSET + L0)).with_s(true).0);
+    let before = machine.get(leaf_slot(L0));
+    machine.put(leaf_slot(L0), 0);
+    stall(&mut machine, Access::write(SID, VA));
+    let event = only_event(&mut machine);
+    assert_eq!(event.event(), Some(EventId::FTranslation));
+    assert!(event.stall() && !event.s2() && event.class() == 2 && event.0[3] == 0, "{event}");
+    machine.put(leaf_slot(L0), before);
+    ends(&mut machine);
+    machine.command(retry(event.stag()));
+    let ended = ends(&mut machine);
+    let [(_, StallEnd::Translated(to))] = &ended[..] else { panic!("{ended:?}") };
+    assert_eq!(to.pa & !0xfff, OUTPUT);
+    let mut machine = a3(quiet().s2p(true).vmid16(true).oas(48).stalls(0, 4), 1);
+    machine.cd_at(CD, Cd(cd_words(5, OFFSET + L0)).with_s(true).0);
+    machine.ste(SID, Ste(a3_ste()).with_s1_stalld(true).0);
+    assert!(machine.translate(Access::read(SID, VA)).is_err());
+    assert_eq!(only_event(&mut machine).event(), Some(EventId::CBadCd));
 }
 
 /// Whatever the adversary does, each event has one answer, and no transaction is left.

@@ -126,7 +126,7 @@ pub(super) fn refusal(error: &AttachError) -> Option<Refusal> {
     match error {
         AttachError::AsidWidth { .. } => Some(Refusal::AsidWidth),
         AttachError::NoAsid { .. } => Some(Refusal::IdsExhausted),
-        // Of a guest's space: the instance cannot nest, or stalls always.
+        // Of a guest's space: the instance cannot nest, or stalls always and the guest is shown no stalls.
         AttachError::Mismatch { .. } | AttachError::Illegal(_) => Some(Refusal::Mismatch),
         AttachError::SubstreamRange { .. } => Some(Refusal::SubstreamRange),
         AttachError::SubstreamStage { .. } => Some(Refusal::SubstreamStage),

@@ -39,6 +39,8 @@ pub(super) struct Guest {
     memory: Memory,
     table: Stage1Table4K,
     ste: Ste,
+    /// That of a stream that stalls: by another context of the same tables.
+    stalling: Ste,
     asid: u16,
     /// The first guest over a domain has the SMMUs for all of them.
     under: usize,
@@ -46,7 +48,7 @@ pub(super) struct Guest {
 }
 
 /// The SMMUs that a guest is shown.
-type Nests = BTreeMap<InstanceId, Arc<Nest<TestPlatform>>>;
+pub(super) type Nests = BTreeMap<InstanceId, Arc<Nest<TestPlatform>>>;
 
 /// Its memory for tables.
 struct Memory {
@@ -85,13 +87,15 @@ impl Guest {
         let cd = cd.with_ir0(1).with_or0(1).with_sh0(3).with_epd1(true).with_ips(5);
         let cd = cd.with_aa64(true).with_r(true).with_a(true).with_aset(true);
         let cd = cd.with_asid(asid.into()).with_mair(MAIR).with_ttb0(table.root().0);
-        for (word, at) in cd.0.into_iter().zip((memory.real(context.0)..).step_by(8)) {
+        let both = cd.0.into_iter().chain(cd.with_s(true).0);
+        for (word, at) in both.zip((memory.real(context.0)..).step_by(8)) {
             let _ = bench.world.machine().ram().write64(at, word);
         }
-        memory.publish(context, size_of::<Cd>());
+        memory.publish(context, 2 * size_of::<Cd>());
         let ste = Ste::default().with_v(true).with_config(0b101).with_s1_context_ptr(context.0);
         let ste = ste.with_s1_cir(1).with_s1_cor(1).with_s1_csh(3);
-        let guest = Self { memory, table, ste, asid, under, nests: Mutex::default() };
+        let stalling = ste.with_s1_context_ptr(context.0 + size_of::<Cd>() as u64);
+        let guest = Self { memory, table, ste, stalling, asid, under, nests: Mutex::default() };
         if !bench.guests.iter().flatten().any(|other| other.under == under) {
             for smmu in bench.smmus.iter().filter_map(Handle::get) {
                 guest.show(bench, &smmu);
@@ -103,10 +107,16 @@ impl Guest {
     /// Shows it its part of `smmu`. One that cannot walk the domain refuses that.
     fn show(&self, bench: &Bench, smmu: &Smmu<TestPlatform>) {
         let Some(domain) = bench.domains.get(self.under) else { return };
-        let config = NestConfig::new().with_snooped();
-        if let Ok(nest) = bench.iommu.nest(smmu, domain, config) {
+        if let Ok(nest) = bench.iommu.nest(smmu, domain, self.config(bench)) {
             self.lock().insert(smmu.id(), Arc::new(nest));
         }
+    }
+
+    /// How its SMMUs are.
+    fn config(&self, bench: &Bench) -> NestConfig {
+        let under = bench.scenario.domains.get(self.under);
+        let stalls = under.map_or(0, |it| it.tables.guest_stalls);
+        NestConfig::new().with_snooped().with_stalls(stalls)
     }
 
     fn lock(&self) -> MutexGuard<'_, Nests> {
@@ -123,8 +133,13 @@ impl Guest {
         self.memory.pa
     }
 
+    /// Its SMMU on an instance, if it is the first over its domain.
+    pub(super) fn own_nest(&self, instance: InstanceId) -> Option<Arc<Nest<TestPlatform>>> {
+        self.lock().get(&instance).cloned()
+    }
+
     /// The SMMUs of the guest. Nothing is locked while the driver works: an unmap of the guest's may interrupt it.
-    fn nests(&self, bench: &Bench) -> Nests {
+    pub(super) fn nests(&self, bench: &Bench) -> Nests {
         let first = bench.guests.iter().flatten().find(|other| other.under == self.under);
         first.unwrap_or(self).lock().clone()
     }
@@ -144,8 +159,14 @@ impl Guest {
         // It knows them by other numbers.
         let streams = described.map(|it| it.streams.iter().map(|stream| StreamId(stream ^ 1)));
         let streams: Vec<StreamId> = streams.into_iter().flatten().collect();
+        let model = nest.guest().shown().idr0.stall_model();
+        let ste = match at.is_some_and(|at| bench.scenario.stalls(at)) && model != 1 {
+            true => self.stalling,
+            // Where it may be said.
+            false => self.ste.with_s1_stalld(model == 0),
+        };
         // Full ATS, whatever its host makes of it.
-        let ste = self.ste.with_eats(described.map_or(0, |it| it.ats.is_some().into()));
+        let ste = ste.with_eats(described.map_or(0, |it| it.ats.is_some().into()));
         nest.attach(master, &streams, &ste)
     }
 
@@ -156,7 +177,7 @@ impl Guest {
         let Some((smmu, domain)) = smmu.zip(bench.domains.get(self.under)) else {
             return AttachError::Foreign;
         };
-        match bench.iommu.nest(&smmu, domain, NestConfig::new().with_snooped()).err() {
+        match bench.iommu.nest(&smmu, domain, self.config(bench)).err() {
             Some(NestError::Mismatch(what)) => AttachError::Mismatch { instance, what },
             Some(NestError::Illegal(illegal)) => AttachError::Illegal(illegal),
             _ => AttachError::Foreign,
@@ -235,6 +256,7 @@ impl Bench {
         for guest in self.guests.iter().flatten() {
             guest.lock().remove(&instance);
         }
+        self.hide_stalls(instance);
     }
 
     /// The same instance is there again, with another number: guests are shown their part of it, as they were of the first.
@@ -249,7 +271,7 @@ impl Bench {
 }
 
 /// Gives the guest's SMMU all of `commands`.
-fn carry_out(nest: &Nest<TestPlatform>, mut commands: &[Command]) -> Result<(), String> {
+pub(super) fn carry_out(nest: &Nest<TestPlatform>, mut commands: &[Command]) -> Result<(), String> {
     let mut forwarder = Forwarder::new();
     while !commands.is_empty() {
         let done = nest.forward(&mut forwarder, commands).map_err(|error| error.to_string())?;

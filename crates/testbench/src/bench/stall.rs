@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Transactions that have stalled: they are kept, and answered later, also where the driver is at work.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use smmuv3::{Fault, Interrupt, Report};
+use smmuv3::{Fault, InstanceId, Interrupt, Nest, Report};
+use smmuv3_formats::command::{Resume, StallTerm};
+use smmuv3_formats::{Command, EventRecord};
 
+use super::guest::carry_out;
 use super::{Bench, Done, FaultKey, Handle};
 use crate::platform::TestPlatform;
 use crate::scenario::Reply;
@@ -15,8 +18,18 @@ use crate::trace;
 pub(super) struct Stalls {
     /// Oldest first.
     faults: Vec<Fault<TestPlatform>>,
+    /// Those that guests are to answer.
+    shown: Vec<Shown>,
     /// Faults that did not stall, reported where the driver was interrupted.
     pub(super) others: Vec<FaultKey>,
+}
+
+/// What a guest is to answer.
+struct Shown {
+    nest: Arc<Nest<TestPlatform>>,
+    /// What the SMMU recorded, and what the guest was told.
+    record: EventRecord,
+    told: EventRecord,
 }
 
 /// Events that are looked at where the driver is interrupted.
@@ -24,6 +37,22 @@ const FEW: usize = 3;
 /// What an answer comes to that was not too late, and one that was not given.
 pub(super) const ANSWERED: &str = "answered";
 pub(super) const DROPPED: &str = "dropped";
+
+/// What a guest does wrong when it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrong {
+    Nothing,
+    /// It answers a second time.
+    Twice,
+    /// It answers what is others', by guessing.
+    Others,
+    /// It ends all of the stream, which goes on.
+    All,
+}
+
+impl Wrong {
+    const ALL: [Self; 4] = [Self::Nothing, Self::Twice, Self::Others, Self::All];
+}
 
 impl Bench {
     pub(super) fn stalls(&self) -> MutexGuard<'_, Stalls> {
@@ -44,7 +73,11 @@ impl Bench {
             Report::Event(record) | Report::Aborted(record) => record,
             Report::Stalled(fault) => {
                 let record = fault.record();
-                self.stalls().faults.push(fault);
+                match self.show(fault) {
+                    Ok(Some(shown)) => self.stalls().shown.push(shown),
+                    Ok(None) => {}
+                    Err(fault) => self.stalls().faults.push(fault),
+                }
                 record
             }
             Report::Pages(group) => {
@@ -69,11 +102,40 @@ impl Bench {
             };
             faults.iter().position(of_master).map(|at| faults.remove(at))
         };
-        let Some(fault) = fault else {
-            return Done { outcome: "nothing waits".to_owned(), ..Done::default() };
+        let shown = || {
+            let shown = &mut self.stalls().shown;
+            let of_master = |it: &Shown| {
+                // The field has 32 bits.
+                let stream = it.record.sid() as u32;
+                self.index_of(it.nest.instance()) == instance && streams.contains(&stream)
+            };
+            shown.iter().position(of_master).map(|at| shown.remove(at))
         };
-        let outcome = self.reply(fault, reply);
+        let mut answered = None;
+        let outcome = match fault {
+            Some(fault) => self.reply(fault, reply),
+            None => match shown() {
+                Some(shown) => {
+                    // A guest that does wrong does it where something is left to chance.
+                    let random = self.look(|watch| watch.interfering);
+                    let waiting = self.oracle(|oracle| oracle.waiting(instance, &shown.record));
+                    answered = waiting.filter(|_| !random && reply != Reply::Drop);
+                    self.reply_of_guest(
+                        shown,
+                        reply,
+                        if random { Wrong::Twice } else { Wrong::Nothing },
+                    )
+                }
+                None => return Done { outcome: "nothing waits".to_owned(), ..Done::default() },
+            },
+        };
         self.settle_answer(instance);
+        if let Some(answered) = answered {
+            self.look(|watch| {
+                watch.collect(&self.world);
+                watch.oracle.must_be_answered(instance, &answered);
+            });
+        }
         let acted = outcome == ANSWERED || outcome == DROPPED;
         Done { outcome, acted, ..Done::default() }
     }
@@ -94,6 +156,76 @@ impl Bench {
                 }
             },
         })
+    }
+
+    /// Hands what has stalled on to the guest whose it is, if it is a guest's. `None` where it was aborted.
+    fn show(&self, fault: Fault<TestPlatform>) -> Result<Option<Shown>, Fault<TestPlatform>> {
+        let mut fault = fault;
+        let record = fault.record();
+        for guest in self.guests.iter().flatten() {
+            // That of the first guest over a domain.
+            let Some(nest) = guest.own_nest(fault.instance()) else { continue };
+            match nest.show(fault) {
+                Ok(told) if told.stall() => return Ok(Some(Shown { nest, record, told })),
+                Ok(_) => return Ok(None),
+                Err((back, _)) => fault = back,
+            }
+        }
+        Err(fault)
+    }
+
+    /// A guest answers, and does what is `wrong`.
+    fn reply_of_guest(&self, shown: Shown, reply: Reply, wrong: Wrong) -> String {
+        let Shown { nest, record, told } = shown;
+        let right = Resume::new().with_sid(told.sid()).with_stag(told.stag());
+        let right = match reply {
+            Reply::Retry => right.with_ac(true),
+            Reply::Abort => right.with_ab(true),
+            Reply::Terminate => right,
+            // It never answers.
+            Reply::Drop => return DROPPED.to_owned(),
+        };
+        // By the numbers that the SMMU knows others by, and itself.
+        let others = || {
+            let stalls = self.stalls();
+            let known = stalls.faults.iter().map(Fault::record);
+            let known = known.chain(stalls.shown.iter().map(|it| it.record)).chain([record]);
+            known.map(|it| right.with_sid(it.sid() ^ 1).with_stag(it.stag())).collect::<Vec<_>>()
+        };
+        let mut commands: Vec<Command> = match wrong {
+            // An answer to another's comes before: what it answers itself may free that number.
+            Wrong::Others => {
+                others().into_iter().filter(|it| *it != right).map(Into::into).collect()
+            }
+            Wrong::Nothing | Wrong::Twice | Wrong::All => Vec::new(),
+        };
+        commands.push(right.into());
+        match wrong {
+            Wrong::Twice => commands.push(right.with_ac(true).into()),
+            Wrong::All => commands.push(StallTerm::new().with_sid(told.sid()).into()),
+            Wrong::Nothing | Wrong::Others => {}
+        }
+        let instance = self.index_of(nest.instance());
+        let waited = self.oracle(|oracle| oracle.waiting(instance, &record).is_some());
+        let operands = || trace::args([("reply", reply.name().into())]);
+        let given = self.traced("call", "forward", operands, || carry_out(&nest, &commands));
+        match given {
+            Ok(()) if waited => ANSWERED.to_owned(),
+            Ok(()) => "too late: it was over".to_owned(),
+            Err(error) => {
+                self.look(|watch| watch.refuse(format_args!("a guest's answer: {error}")));
+                error
+            }
+        }
+    }
+
+    /// The guests' SMMUs on an instance are gone: what they were to answer has ended.
+    pub(super) fn hide_stalls(&self, instance: InstanceId) {
+        let gone = {
+            let shown = &mut self.stalls().shown;
+            shown.extract_if(.., |it| it.nest.instance() == instance).collect::<Vec<_>>()
+        };
+        drop(gone);
     }
 
     /// Where nothing is left to chance, the answer has its effect before the next step.
@@ -117,11 +249,21 @@ impl Bench {
 
     /// Interrupts the driver: takes some events of an instance, or answers one that waits, whichever `chosen` says.
     pub(crate) fn interrupt_for_stalls(&self, chosen: usize) {
-        let waiting = self.stalls().faults.len();
+        let (faults, shown) = {
+            let stalls = self.stalls();
+            (stalls.faults.len(), stalls.shown.len())
+        };
+        let waiting = faults + shown;
         if waiting > 0 && chosen.is_multiple_of(2) {
-            let fault = self.stalls().faults.remove(chosen / 8 % waiting);
+            let at = chosen / 8 % waiting;
             let reply = Reply::ALL[chosen / 2 % Reply::ALL.len()];
-            self.reply(fault, reply);
+            if at < faults {
+                let fault = self.stalls().faults.remove(at);
+                self.reply(fault, reply);
+            } else {
+                let shown = self.stalls().shown.remove(at - faults);
+                self.reply_of_guest(shown, reply, Wrong::ALL[chosen / 8192 % Wrong::ALL.len()]);
+            }
             return;
         }
         let instance = chosen / 2 % self.smmus.len().max(1);
@@ -143,6 +285,10 @@ impl Bench {
         for (index, fault) in left.into_iter().enumerate() {
             let reply = Reply::ALL[index % Reply::ALL.len()];
             self.reply(fault, reply);
+        }
+        let left = std::mem::take(&mut self.stalls().shown);
+        for shown in left {
+            self.reply_of_guest(shown, Reply::Retry, Wrong::Others);
         }
         self.look(|watch| {
             watch.collect(&self.world);

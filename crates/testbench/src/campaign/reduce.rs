@@ -216,6 +216,7 @@ const PLAIN: [fn(&mut Scenario, &[Numbered]); 10] = [
         if !operations.iter().any(|(_, operation)| matches!(operation, Operation::Answer { .. })) {
             it.masters.iter_mut().for_each(|it| it.stalls = false);
             it.instances.iter_mut().for_each(|it| (it.stalls, it.forced_stalls) = (0, false));
+            it.domains.iter_mut().for_each(|it| it.tables.guest_stalls = 0);
         }
     },
     |it, operations| {

@@ -94,7 +94,7 @@ pub const EXCEPTIONS: &[Exception] = &[
         "hardware marks nothing where it does not snoop",
     ),
     cannot(
-        &["guest's stage 1"],
+        &["guest's stage 1", "guest's stalls"],
         &["dirty", "accessed", "defer", "flush", "reclaim"],
         "its tables are the guest's",
     ),
@@ -145,6 +145,7 @@ const OF_SPACES: &[&str] = &[
     "dirty state",
     "under guests",
     "guest's stage 1",
+    "guest's stalls",
     "52-bit inputs",
     "upper half",
     "access flags",
@@ -173,6 +174,7 @@ const OF_DOMAINS: &[&str] = &[
     "dirty state",
     "under guests",
     "guest's stage 1",
+    "guest's stalls",
     "52-bit inputs",
     "upper half",
     "access flags",
@@ -198,6 +200,7 @@ const OF_STAGE_2: &[&str] = &[
     "hypervisor's VMID",
     "under guests",
     "guest's stage 1",
+    "guest's stalls",
     "forced types",
     "first tables side by side",
 ];

@@ -45,6 +45,20 @@ impl Oracle {
         }
     }
 
+    /// The one with that event that waits for an answer.
+    pub fn waiting(&self, instance: usize, event: &EventRecord) -> Option<Stalled> {
+        self.stalls.get(instance)?.iter().find(|it| it.event == *event).copied()
+    }
+
+    /// Its answer was carried out: it waits no more.
+    pub fn must_be_answered(&mut self, instance: usize, stalled: &Stalled) {
+        let waits = self.stalls.get(instance).is_some_and(|stalls| stalls.contains(stalled));
+        if waits {
+            let event = stalled.event;
+            self.accuse(Rule::R9, format_args!("{event}: its guest answered, and it waits on"));
+        }
+    }
+
     /// The transactions of a user that wait for an answer.
     pub fn pending(&self, user: User) -> Vec<Stalled> {
         let (instance, streams) = self.streams(user.master);

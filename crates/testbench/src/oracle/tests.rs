@@ -215,6 +215,25 @@ fn a_transaction_that_stalls_anew_is_another() {
     }
 }
 
+/// Whose answer was carried out waits no more, though what it retried may stall anew.
+#[test]
+fn an_answer_that_came_to_nothing_is_noticed() {
+    let event = EventRecord::default().with_id(EventId::FTranslation as u64);
+    let event = event.with_sid(7).with_stall(true).with_input_addr(0x12000);
+    for answered in [true, false] {
+        let mut oracle = oracle();
+        oracle.recorded(0, event);
+        let waiting = oracle.waiting(0, &event).unwrap();
+        assert_eq!(oracle.waiting(0, &event.with_stag(1)), None);
+        if answered {
+            oracle.answered(0, 7, 0);
+            oracle.recorded(0, event);
+        }
+        oracle.must_be_answered(0, &waiting);
+        assert_eq!(broken(&oracle), (!answered).then_some(Rule::R9));
+    }
+}
+
 /// A guest's addresses are those of what it is over: there its writes are marked.
 #[test]
 fn what_is_written_through_a_guest_is_owed_by_what_it_is_over() {

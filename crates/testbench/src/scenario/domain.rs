@@ -43,6 +43,8 @@ pub struct Tables {
     pub over: Option<usize>,
     /// Such domains are over it.
     pub guests: bool,
+    /// Of a guest's memory: how many stalled transactions its SMMUs are shown at once, where they stall; 0 for none.
+    pub guest_stalls: u32,
 }
 
 /// What an instance can walk beyond what its granules say.
@@ -119,13 +121,16 @@ pub(super) fn read(fields: &Fields<'_>, name: String, instances: &[Instance]) ->
         forced_types: fields.flag("forced-types").unwrap_or(false),
         over: None,
         guests: false,
+        guest_stalls: fields.number("guest-stalls", 0..=0xffff).unwrap_or(0) as u32,
     };
     for (key, wrong, right) in [
         ("upper-half", tables.stage_2 && tables.upper, "has no halves; leave it out"),
         ("forced-types", !tables.stage_2 && tables.forced_types, "needs stage = 2"),
+        ("guest-stalls", !tables.stage_2 && tables.guest_stalls > 0, "needs stage = 2"),
     ] {
         if wrong {
-            let message = format!("{key} = true in {} {right}", fields.what);
+            let value = if key == "guest-stalls" { "" } else { " = true" };
+            let message = format!("{key}{value} in {} {right}", fields.what);
             fields.source.wrong_at(fields.places().of(key), message);
         }
     }
@@ -154,6 +159,7 @@ pub(super) fn write(
         access_flags,
         all_attributes,
         forced_types,
+        guest_stalls,
         ..
     } = it.tables;
     if let Some(over) = over {
@@ -190,6 +196,9 @@ pub(super) fn write(
         if has {
             writeln!(out, "{key} = true")?;
         }
+    }
+    if guest_stalls != 0 {
+        writeln!(out, "guest-stalls = {guest_stalls}")?;
     }
     vmid.map_or(Ok(()), |vmid| writeln!(out, "vmid = {vmid}"))
 }
@@ -243,8 +252,9 @@ impl Scenario {
             return false;
         };
         if let Some(over) = it.tables.over {
-            // A guest is shown no stalls.
-            let nests = of.stage_1 && of.quirks.nests() && !(of.stalls > 0 && of.forced_stalls);
+            let forced = of.stalls > 0 && of.forced_stalls;
+            let shown = self.domains.get(over).is_some_and(|it| it.tables.guest_stalls > 0);
+            let nests = of.stage_1 && of.quirks.nests() && (!forced || shown);
             return !nests || self.is_misfit(over, instance);
         }
         let granule = self.granule(domain);

@@ -112,6 +112,52 @@ fn a_context_is_forgotten_by_the_hosts_number_of_the_stream() {
     });
 }
 
+/// The guest's device stalls; the guest answers, and once more by the same number, which the host forwards unseen. Or it
+/// answers by the number of one that it was not shown.
+#[test]
+fn a_guests_answer_that_the_host_does_not_look_at_is_noticed() {
+    for other in [0, 0x100] {
+        judge(&[Rule::R9], &[Rule::R9], |hand| {
+            hand.stalls = true;
+            share(hand);
+            unmap_two(hand, |hand, instance, range| {
+                hand.forward_va(instance, hand.asid(instance, 0), range);
+                hand.sync(instance);
+            });
+            for instance in INSTANCES {
+                let stag = hand.fault(instance, IOVA + PAGE);
+                hand.resume(instance, stag);
+                // Its number may be that of another by then, which then has none.
+                let again = if hand.errs(instance) { 4 } else { 0 };
+                (0..again).for_each(|_| hand.resume(instance, stag ^ other));
+                hand.sync(instance);
+                hand.detach_stalling(instance, GUEST, |hand| hand.stall_term(instance));
+            }
+        });
+    }
+}
+
+/// A guest's device goes, and what the guest was to answer is left to it.
+#[test]
+fn what_a_guest_never_answered_is_ended_with_its_device() {
+    judge(&[Rule::R9], &[Rule::R9], |hand| {
+        hand.stalls = true;
+        share(hand);
+        unmap_two(hand, |hand, instance, range| {
+            hand.forward_va(instance, hand.asid(instance, 0), range);
+            hand.sync(instance);
+        });
+        for instance in INSTANCES {
+            hand.fault(instance, IOVA);
+            hand.detach_stalling(instance, GUEST, |hand| {
+                if !hand.errs(instance) {
+                    hand.stall_term(instance);
+                }
+            });
+        }
+    });
+}
+
 /// Nobody reads events here: what the guest's devices are refused again would fill the queue.
 #[test]
 fn an_entry_of_a_guest_that_lets_no_events_be_merged_is_noticed() {

@@ -30,11 +30,13 @@ pub struct Guest {
     /// What it has mapped: {space, page of VA} -> page of its memory.
     pub mapped: BTreeMap<(usize, usize), usize>,
     asids: [u64; SPACES],
+    /// Its contexts stall.
+    stalls: bool,
 }
 
 impl Guest {
     pub fn new(ram: Ram, frames: Vec<u64>) -> Self {
-        let guest = Self { ram, frames, mapped: BTreeMap::new(), asids: [1, 2] };
+        let guest = Self { ram, frames, mapped: BTreeMap::new(), asids: [1, 2], stalls: false };
         for space in 0..SPACES {
             let first = space * EACH;
             let table = |level: usize| Self::ipa(first + level) | 3;
@@ -76,10 +78,16 @@ impl Guest {
         let cd = Cd::default().with_v(true).with_t0sz(25).with_ir0(1).with_or0(1).with_sh0(3);
         let cd = cd.with_epd1(true).with_ips(2).with_aa64(true).with_r(true).with_a(true);
         let cd = cd.with_aset(true).with_asid(self.asids[space]).with_mair(0xff);
-        let cd = cd.with_ttb0(Self::ipa(space * EACH + 1));
+        let cd = cd.with_ttb0(Self::ipa(space * EACH + 1)).with_s(self.stalls);
         for (index, word) in cd.0.into_iter().enumerate() {
             self.put(space * EACH, index, word);
         }
+    }
+
+    /// Its contexts stall from now on, or do not: nothing of them was read before.
+    pub fn stall(&mut self, stalls: bool) {
+        self.stalls = stalls;
+        (0..SPACES).for_each(|space| self.put_context(space));
     }
 
     /// Maps a page of its memory.

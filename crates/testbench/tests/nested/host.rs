@@ -11,10 +11,11 @@ use smmuv3::{
     Master, MasterConfig, PhysAddr, Prot, Report, Smmu, StreamId,
 };
 use smmuv3_formats::{Command, EventRecord, Ste};
+use smmuv3_model::Adversary;
 use smmuv3_testbench::machine::{Dma, Machine, Outcome};
-use smmuv3_testbench::machine_model::ModelMachine;
+use smmuv3_testbench::machine_model::{ModelMachine, profile};
 use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
-use smmuv3_testbench::scenario::Scenario;
+use smmuv3_testbench::scenario::{Instance, Scenario};
 
 use crate::guest::{Guest, PAGE, PAGES, SPAN, VA};
 
@@ -48,6 +49,14 @@ pub struct Host {
     pub present: BTreeMap<usize, u64>,
     forwarder: Forwarder,
     pub events: Vec<EventRecord>,
+}
+
+/// What the devices do beyond the rest.
+#[derive(Clone, Copy, Default)]
+struct Devices {
+    ats: [AtsMode; 2],
+    /// They stall, and the guest is shown so many of that at once.
+    stalls: Option<u32>,
 }
 
 pub const MACHINE: &str = r#"
@@ -132,7 +141,26 @@ impl Host {
             master.ats = ats;
         }
         let machine = Arc::new(ModelMachine::new(&scenario, seed).unwrap());
-        Self::of(machine, Config::default(), ats, instance)
+        let devices = Devices { ats, ..Devices::default() };
+        Self::of(machine, Config::default(), devices, instance)
+    }
+
+    /// On a model that stalls whatever it may, without more; the guest is shown so many at once. Both devices stall, and so
+    /// do the guest's contexts. Of `instance` the scenario's machine is made.
+    pub fn with_stalls(shown: u32, instance: impl Fn(&mut Instance)) -> Self {
+        let mut scenario = Scenario::parse(MACHINE, "nested").unwrap();
+        scenario.instances[0].stalls = 8;
+        instance(&mut scenario.instances[0]);
+        let exact = |it: &Instance| {
+            let mut profile = profile(it);
+            profile.adversary = Adversary::NONE;
+            profile
+        };
+        let machine = Arc::new(ModelMachine::with_profiles(&scenario, 1, exact).unwrap());
+        let devices = Devices { stalls: Some(shown), ..Devices::default() };
+        let mut host = Self::of(machine, Config::default(), devices, InstanceConfig::named("smmu"));
+        host.guest.stall(true);
+        host
     }
 
     /// On the model.
@@ -142,13 +170,13 @@ impl Host {
     }
 
     pub fn on(machine: Arc<dyn Machine>, config: Config) -> Self {
-        Self::of(machine, config, [AtsMode::Off; 2], InstanceConfig::named("smmu"))
+        Self::of(machine, config, Devices::default(), InstanceConfig::named("smmu"))
     }
 
     fn of(
         machine: Arc<dyn Machine>,
         config: Config,
-        ats: [AtsMode; 2],
+        devices: Devices,
         instance: InstanceConfig,
     ) -> Self {
         let world = World::new(machine, 1);
@@ -157,14 +185,15 @@ impl Host {
         let smmu = iommu.probe(mmio, instance).unwrap().enable().unwrap();
         let shape = DomainConfig::default().with_stage_2().with_guests().with_input_bits(40);
         let domain = iommu.create_domain(shape).unwrap();
-        let config = NestConfig::new().with_snooped();
+        let config = NestConfig::new().with_snooped().with_stalls(devices.stalls.unwrap_or(0));
         let nest = iommu.nest(&smmu, &domain, config).unwrap();
         let add = |((stream, _), ats)| {
             let mut config = MasterConfig::default();
             config.ats = ats;
+            config.stalls = devices.stalls.is_some();
             iommu.add_master(&smmu, &[StreamId(stream)], config).unwrap()
         };
-        let masters = STREAMS.into_iter().zip(ats).map(add).collect();
+        let masters = STREAMS.into_iter().zip(devices.ats).map(add).collect();
         let frame = |_| world.frames().allocate(PAGE, PAGE).unwrap();
         let frames: Vec<u64> = (0..PAGES).map(frame).collect();
         let guest = Guest::new(world.machine().ram().clone(), frames);

@@ -11,6 +11,7 @@ mod qemu;
 mod random;
 mod scenario;
 mod split;
+mod stall;
 
 use std::sync::Arc;
 

@@ -19,6 +19,12 @@ fn marked() -> Scenario {
     Scenario::parse(&text, "marked.toml").unwrap_or_else(|errors| panic!("{errors}"))
 }
 
+/// The scenario `guest-stall`.
+fn stalls() -> Scenario {
+    let text = include_str!("../../../../scenarios/guest-stall.toml");
+    Scenario::parse(text, "guest-stall.toml").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
 fn verdicts(seeds: std::ops::Range<u64>, options: &Options) -> Vec<String> {
     verdicts_of(&scenario(), seeds, options)
 }
@@ -60,6 +66,47 @@ fn a_step_left_out_is_caught_on_nearly_every_seed() {
         let caught = caught.count();
         assert!(caught >= 19, "{mutation:?} is caught on {caught} seeds only: {verdicts:?}");
     }
+}
+
+#[test]
+fn guests_that_are_shown_stalls_hold_all_rules_on_every_seed() {
+    let verdicts = verdicts_of(&stalls(), 0..20, &Options::default());
+    assert!(verdicts.iter().all(|verdict| verdict == "ok"), "{verdicts:?}");
+}
+
+/// Every guest's answer is one: what is tried again goes on, or stalls anew.
+#[test]
+fn what_a_guest_answers_is_not_left_waiting() {
+    let report = run(&stalls(), &Options { no_shrink: true, ..Options::default() }, &mut |_| ());
+    let report = report.unwrap();
+    let answers = report.steps.iter().filter(|step| step.text.starts_with("answer"));
+    let outcomes: Vec<&str> = answers.map(|step| &*step.outcome).collect();
+    let late = "too late: it was over";
+    assert_eq!(outcomes, ["answered", "answered", "answered", "dropped", late, "answered"]);
+}
+
+#[cfg(feature = "mutation")]
+#[test]
+fn a_step_left_out_of_what_guests_answer_is_caught_on_nearly_every_seed() {
+    for mutation in smmuv3::Mutation::OF_GUESTS_STALLS {
+        let options = Options { mutation: Some(mutation), ..Options::default() };
+        let verdicts = verdicts_of(&stalls(), 0..20, &options);
+        let caught = verdicts.iter().filter(|verdict| *verdict == "R9").count();
+        assert!(caught >= 19, "{mutation:?} is caught on {caught} seeds only: {verdicts:?}");
+    }
+}
+
+#[test]
+fn how_many_stalls_a_guest_is_shown_is_written_as_it_is_read() {
+    let again = Scenario::parse(&stalls().to_toml(), "again.toml").unwrap();
+    let shown = |it: &Scenario| -> Vec<u32> {
+        it.domains.iter().map(|domain| domain.tables.guest_stalls).collect()
+    };
+    assert_eq!(shown(&again), [2, 0, 0, 0]);
+    let text = include_str!("../../../../scenarios/guest-stall.toml");
+    let wrong = text.replace("stage = 2\nguest-stalls", "guest-stalls");
+    let errors = Scenario::parse(&wrong, "wrong.toml").unwrap_err().to_string();
+    assert!(errors.contains("guest-stalls in domain \"memory\" needs stage = 2"), "{errors}");
 }
 
 #[test]

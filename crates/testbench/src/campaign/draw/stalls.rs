@@ -31,6 +31,11 @@ pub(super) fn stalling(scenario: Scenario) -> Scenario {
         }
         master.stalls = stalls && instance.stalls > 0 && !master.ats.is_some();
     }
+    // Guests that are shown some, fewer than there are, or as many.
+    let rng = &mut Rng::with_seed(scenario.seed ^ APART.rotate_left(16));
+    for domain in scenario.domains.iter_mut().filter(|it| it.tables.guests) {
+        domain.tables.guest_stalls = one_of(rng, &[0, 1, 2, 8, 0xffff]);
+    }
     for step in &mut scenario.steps {
         if let Action::Random(random) = &mut step.action {
             random.weights.answer = rng.u32(1..=24);

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Stalled transactions of a guest's devices: shown to the guest, and answered by its commands (§11).
+//!
+//! A stall of the guest's stage 1 is handed out as any other, and [`Nest::show`] hands it on. It stays where all that wait
+//! are ([`crate::pending`]), so that whatever ends those ends it: a detach, another entry, a suspend, a reset, a removal. What
+//! the guest answers is looked up there, and by that alone it becomes a command:
+//!
+//! | the guest's command | what becomes of it |
+//! |---|---|
+//! | RESUME of a stream and STAG that it is shown, and has not answered | RESUME of the host's stream and STAG, once |
+//! | any other RESUME: of others' stalls, of the host's, of what is over or was answered | nothing, as of a STAG that an SMMU does not know (§4.2) |
+//! | STALL_TERM of a stream of its own | RESUME, as aborted, of each that it is shown of that stream. The host's STALL_TERM would take an entry that terminates, and would end the host's stalls, too |
+
+use smmuv3_formats::command::Resume;
+use smmuv3_formats::{Command, EventRecord, Opcode, StreamId};
+
+use super::handle::named;
+use crate::error::Failure;
+use crate::instance::Instance;
+#[cfg(feature = "mutation")]
+use crate::mutation::Mutation;
+use crate::nest::{Cause, Guest, Nest, Owner, Streams, event};
+use crate::pending::Showing;
+use crate::platform::Platform;
+use crate::stall::{self, Fault, Response};
+
+impl<P: Platform> Nest<P> {
+    /// Hands a stalled transaction on to the guest, if it is the guest's: what is to be put into its event queue. The
+    /// guest answers it by its commands ([`Nest::forward`]), and nobody else does. If it never does, the transaction waits until
+    /// its entry becomes another, its device is taken from it, the nest is dropped, or the instance is reset, suspended or removed;
+    /// then it is aborted, and an answer that comes later does nothing.
+    ///
+    /// Its STAG is the guest's own, and another than that of [`Fault::record`]. Where as many as the guest is shown
+    /// (IDR5.STALL_MAX) wait for its answer already, it is aborted, and what the guest is told is that (Stall = 0).
+    ///
+    /// Events of stalls are never lost (§3.3): to be called once there is room in the guest's queue.
+    ///
+    /// # Errors
+    /// It is the host's, and still to be answered: of stage 2 or another stream, or over ([`Cause::Over`]).
+    pub fn show(&self, fault: Fault<P>) -> Result<EventRecord, (Fault<P>, Cause)> {
+        let (core, state) = (&self.core, &self.state);
+        if !fault.is_of(core, state.instance) {
+            return Err((fault, Cause::Stream));
+        }
+        let record = fault.record();
+        // The stream is the guest's until it is shown.
+        let shown = core.readers.read(core.platform.cpu(), &state.given, |given| {
+            let told = match event::owner(&record, &state.blank, given) {
+                Owner::Guest(told) => told,
+                Owner::Host(cause) => return Err(cause),
+            };
+            let most = state.blank.shown().idr5.stall_max();
+            match fault.show(most, |stream| given.guest(stream).is_some()) {
+                Showing::Shown(stag) => Ok(told.with_stag(stag.into())),
+                Showing::Full => Ok(told.with_stall(false).with_stag(0)),
+                Showing::Over => Err(Cause::Over),
+            }
+        });
+        match shown {
+            // What is shown is not answered by that; what is not, is aborted.
+            Ok(told) => {
+                drop(fault);
+                Ok(told)
+            }
+            Err(cause) => Err((fault, cause)),
+        }
+    }
+
+    /// Does what the guest's `command` says, which names the host's stream: answers what it is shown.
+    pub(super) fn answer(&self, instance: &Instance<P>, command: Command) -> Result<(), Failure> {
+        let Some(stream) = named(&command) else { return Ok(()) };
+        let pending = instance.pending();
+        match command.opcode() {
+            #[cfg(feature = "mutation")]
+            Some(Opcode::Resume) if self.core.leaves_out(Mutation::GuestsAnswer) => {
+                let commands = core::iter::once(command);
+                instance.commands().carry_out_first(&self.core.platform, instance.mmio(), commands)
+            }
+            Some(Opcode::Resume) => {
+                let resume = Resume(command.0);
+                // The field has 16 bits.
+                let stag = resume.stag() as u16;
+                let response = response(resume, &self.state.blank);
+                self.answer_one(instance, pending.slot_of(stag), (stream, Some(stag)), response)
+            }
+            Some(Opcode::StallTerm) => (0..pending.slots())
+                .try_for_each(|at| self.answer_one(instance, at, (stream, None), Response::Abort)),
+            // Page requests are shown to nobody.
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers what the guest is shown in slot `at`, if it is of that stream and has that STAG, or any.
+    fn answer_one(
+        &self,
+        instance: &Instance<P>,
+        at: usize,
+        (stream, stag): (StreamId, Option<u16>),
+        response: Response,
+    ) -> Result<(), Failure> {
+        let core = &self.core;
+        // The stream is the guest's until the answer is decided: not another's, who is shown one by the same number.
+        let decided = core.readers.read(core.platform.cpu(), &self.state.given, |given| {
+            given.guest(stream)?;
+            instance.pending().decide_shown(
+                at,
+                |key, name| key.stream == stream && stag.is_none_or(|stag| stag == name),
+                response as u8,
+            )
+        });
+        decided.map_or(Ok(()), |handle| stall::give(core, instance, handle))
+    }
+
+    /// Aborts what the guest is shown, of all its streams: nobody is left who would carry its answers on. Waits for nothing.
+    pub(super) fn abandon(&self) {
+        let core = &self.core;
+        let Some(instance) = core.instances.get(self.state.instance) else { return };
+        let pending = instance.pending();
+        let any = core.readers.read(core.platform.cpu(), &self.state.given, |given| {
+            let own = |at| {
+                pending.decide_shown(
+                    at,
+                    |key, _| given.guest(key.stream).is_some(),
+                    Response::Abort as u8,
+                )
+            };
+            // Each of them, not up to the first.
+            (0..pending.slots()).filter_map(own).count() != 0
+        });
+        if any {
+            pending.set_owed();
+            stall::give_owed(core, instance);
+        }
+    }
+}
+
+/// What a guest's answer means (§4.2).
+fn response(resume: Resume, guest: &Guest) -> Response {
+    match (resume.ac(), resume.ab()) {
+        (true, _) => Response::Retry,
+        // The SMMU that it is shown may be one that only aborts, other than the host's.
+        (false, false) if !guest.shown().idr0.term_model() => Response::Terminate,
+        (false, _) => Response::Abort,
+    }
+}
