@@ -293,6 +293,7 @@ impl<M: Memory> Model<M> {
             // The stream table is not accessed any more, and nothing is cached (§2.4): what was read of a
             // structure so far is never completed.
             self.config.fetches.clear();
+            self.check_cached();
             self.leave_residue();
             self.abandon_operation();
             self.disable_stalls();
