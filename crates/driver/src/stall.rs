@@ -241,8 +241,8 @@ pub(crate) enum Ending {
     Substream(u32),
 }
 
-/// Ends stalled transactions of `streams`, which cannot stall any more as they did: hardware has confirmed that. When it
-/// has returned, none of them is pending.
+/// Ends stalled transactions of `streams`. When it has returned, none is pending that had its event in the queue when this was
+/// called: none at all, if they cannot stall any more as they did, and hardware has confirmed that.
 pub(crate) fn end<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,
