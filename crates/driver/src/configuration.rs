@@ -4,8 +4,6 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use smmuv3_formats::StreamId;
-
 use crate::adopt::Adopted;
 use crate::asid::Asids;
 use crate::devices::{Device, kept};
@@ -13,6 +11,7 @@ use crate::error::InstanceId;
 use crate::invalidate::Regime;
 use crate::iommu::Core;
 use crate::master::MasterState;
+use crate::owners::Owners;
 use crate::place::{Bound, GHOST, Place, User};
 use crate::platform::Platform;
 use crate::shared::{NoMemory, Shared, try_box};
@@ -23,8 +22,7 @@ use crate::targets::Retired;
 pub(crate) struct Configuration<P: Platform> {
     /// By the index that a [`Master`](crate::Master) holds.
     pub(crate) masters: Slab<MasterState>,
-    /// Streams that belong to a master, in order.
-    pub(crate) streams: Vec<(InstanceId, StreamId)>,
+    pub(crate) owners: Owners,
     /// Where address spaces are attached; [`Installed`] has the index.
     pub(crate) places: Slab<Place<P>>,
     /// Places that nobody uses any more, but whose tags an instance did not flush. Their spaces stay alive:
@@ -44,7 +42,7 @@ impl<P: Platform> Configuration<P> {
     pub(crate) fn new(asids: Asids) -> Self {
         Self {
             masters: Slab::new(),
-            streams: Vec::new(),
+            owners: Owners::new(),
             places: Slab::new(),
             held: Vec::new(),
             asids,

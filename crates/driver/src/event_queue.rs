@@ -16,7 +16,7 @@ use crate::queue::{Inconsistent, Size};
 use crate::spin::SpinLock;
 use crate::statistics::EventStatistics;
 #[cfg(feature = "alloc")]
-use crate::tally::Tally;
+use crate::tally::{Noted, Tally};
 
 /// The event queue of one SMMU.
 pub struct EventQueue {
@@ -118,7 +118,7 @@ impl EventQueue {
                 position: 0,
                 used: false,
                 lost: None,
-                handed: EventStatistics { events: 0, gaps: 0 },
+                handed: EventStatistics { events: 0, gaps: 0, untold: 0 },
                 #[cfg(feature = "alloc")]
                 tally: Tally::new(),
             }),
@@ -269,8 +269,12 @@ impl EventQueue {
             while end != limit && sink(Delivery::Record(self.read(platform, end))) {
                 // Its slot is not given back yet.
                 #[cfg(feature = "alloc")]
-                if counted && head.tally.note(&self.read(platform, end)) {
-                    self.tallied.store(true, Ordering::Relaxed);
+                if counted {
+                    match head.tally.note(&self.read(platform, end)) {
+                        Noted::NoFault => {}
+                        Noted::Counted => self.tallied.store(true, Ordering::Relaxed),
+                        Noted::NoRoom => head.handed.untold += 1,
+                    }
                 }
                 end += 1;
             }

@@ -233,7 +233,7 @@ pub(crate) fn prepare<P: Platform>(
     all.try_reserve_exact(kept.len()).map_err(|_| no_memory)?;
     configuration.masters.reserve(kept.len()).map_err(|NoMemory| no_memory)?;
     configuration.places.reserve(kept.len()).map_err(|NoMemory| no_memory)?;
-    configuration.streams.try_reserve(streams).map_err(|_| no_memory)?;
+    configuration.owners.reserve(streams).map_err(|NoMemory| no_memory)?;
     for keep in kept {
         match ready(core, configuration, id, instance, keep) {
             // There is room.
@@ -345,13 +345,11 @@ pub(crate) fn commit<P: Platform>(
     ready: Vec<Ready<P>>,
 ) {
     for Ready { state, place, targets } in ready {
-        for stream in &state.streams {
-            let key = (id, *stream);
-            let at = configuration.streams.partition_point(|other| *other < key);
-            // There is room, here and below.
-            configuration.streams.insert(at, key);
-        }
+        // There is room, here and below.
         let master = configuration.masters.insert(state);
+        if let Some(state) = configuration.masters.get(master) {
+            configuration.owners.add(id, &state.streams, master);
+        }
         let place = configuration.places.insert(place);
         let bound = configuration.join(place, User { master, substream: WITHOUT });
         if let Some(state) = configuration.masters.get_mut(master) {

@@ -145,6 +145,8 @@ mod name;
 #[cfg(feature = "nested")]
 pub mod nest;
 mod overrides;
+#[cfg(feature = "alloc")]
+mod owners;
 #[cfg(all(feature = "alloc", feature = "ats"))]
 mod page_group;
 pub mod page_request;

@@ -169,7 +169,7 @@ impl<P: Platform> Master<P> {
                 }
                 let before = streams.iter().take(index);
                 if before.into_iter().any(|other| other == stream)
-                    || configuration.streams.binary_search(&(smmu.id, *stream)).is_ok()
+                    || configuration.owners.of(smmu.id, *stream).is_some()
                 {
                     return Err(AddMasterError::Taken { stream: *stream });
                 }
@@ -190,7 +190,7 @@ impl<P: Platform> Master<P> {
             let (mut own, mut cut_off) = (Vec::new(), Vec::new());
             if own.try_reserve_exact(streams.len()).is_err()
                 || cut_off.try_reserve_exact(streams.len()).is_err()
-                || configuration.streams.try_reserve(streams.len()).is_err()
+                || configuration.owners.reserve(streams.len()).is_err()
                 || configuration.masters.reserve(1).is_err()
             {
                 return Err(AddMasterError::NoMemory);
@@ -223,12 +223,6 @@ impl<P: Platform> Master<P> {
                 }
                 return Err(error);
             }
-            for stream in streams {
-                let key = (smmu.id, *stream);
-                let at = configuration.streams.partition_point(|other| *other < key);
-                // There is room.
-                configuration.streams.insert(at, key);
-            }
             let adopted = configuration.claim_adopted(smmu.id, streams);
             let index = configuration.masters.insert(MasterState {
                 instance: smmu.id,
@@ -253,6 +247,8 @@ impl<P: Platform> Master<P> {
                 adopted,
                 kept: false,
             });
+            // There is room.
+            configuration.owners.add(smmu.id, streams, index);
             Ok(Self { core: core.clone(), index, instance: smmu.id, substream_bits: bits })
         })
     }
@@ -289,11 +285,7 @@ impl<P: Platform> Master<P> {
                 });
             }
             let Some(state) = configuration.masters.remove(self.index) else { return Ok(None) };
-            for stream in &state.streams {
-                if let Ok(at) = configuration.streams.binary_search(&(state.instance, *stream)) {
-                    configuration.streams.remove(at);
-                }
-            }
+            configuration.owners.remove(state.instance, &state.streams);
             Ok(state.table)
         });
         match closed {

@@ -2,10 +2,15 @@
 //! Stalled transactions (§11): handed to the caller as [`Fault`]s, each answered exactly once; and their end, when what
 //! they were subject to is taken away.
 //!
-//! Of a master that can stall, a change goes so: the context or the entry is made one that does not stall, CFGI, SYNC.
+//! Of a master that can stall, a change to what does not stall goes so: the context or the entry is made that, CFGI, SYNC.
 //! From then on every stall of before has its event in the queue, and no other comes. Those that nobody has read are
 //! marked as over, where they are; those that were handed out are taken back; and only then hardware is told: that
 //! nobody answers twice. A late answer finds that its generation is gone.
+//!
+//! Between two contexts, both of which stall, there is no such moment, or accesses that both allow would be refused in it.
+//! What waits is ended before the change instead. What stalls after that, and before the new context counts, may have met
+//! either: it is the caller's, as what stalls later is, and neither answer is wrong. A stalled transaction is held by no
+//! configuration: tried again after the CFGI and SYNC, it goes by the new one (§11).
 
 use core::fmt;
 
@@ -265,8 +270,8 @@ pub(crate) enum Ending {
     Substream(u32),
 }
 
-/// Ends stalled transactions of `streams`, which cannot stall any more as they did: hardware has confirmed that. When it
-/// has returned, none of them is pending.
+/// Ends stalled transactions of `streams`. When it has returned, none is pending that had its event in the queue when this was
+/// called: none at all, if they cannot stall any more as they did, and hardware has confirmed that.
 pub(crate) fn end<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,

@@ -38,6 +38,9 @@ pub struct EventStatistics {
     pub events: u64,
     /// Gaps between them: of each at least one is missing ([`Lost`](crate::Lost)).
     pub gaps: u64,
+    /// Faults that are in no domain's [`DomainCounts::faults`], though they may be one's: more streams and PASIDs faulted than
+    /// are told apart. Only where a domain counts.
+    pub untold: u64,
 }
 
 /// What a queue of page requests handed over; nothing where there is none.
@@ -127,7 +130,8 @@ pub struct DomainCounts {
     /// Faults of translation of devices that use it, stalled or not, that were read from event queues: F_TRANSLATION,
     /// F_ADDR_SIZE, F_ACCESS and F_PERMISSION. Those are the domain's that a device uses when they are counted: as long as it
     /// uses the same one, always this. Not what guests cause in their own stage 1; nor, while more than 32 streams and PASIDs
-    /// of an instance fault between two calls that ask, or change a master, what comes from the others.
+    /// of an instance fault between two calls that ask, or change a master, what comes from the others: how many that are is
+    /// told of the instance ([`EventStatistics::untold`]).
     pub faults: u64,
 }
 

@@ -3,7 +3,7 @@
 //! from. Whoever reads events does not know which domain that is, since it takes no mutex; whoever has the mutex asks,
 //! before a master changes and when counts are read.
 
-use smmuv3_formats::EventRecord;
+use smmuv3_formats::{EventRecord, StreamId};
 
 use crate::configuration::Configuration;
 use crate::error::InstanceId;
@@ -12,7 +12,9 @@ use crate::place::WITHOUT;
 use crate::platform::Platform;
 use crate::statistics::Counted;
 
-/// So many streams and substreams are told apart between two looks.
+/// So many streams and substreams are told apart between two looks. Whoever reads events may do so in interrupt context, and
+/// has no memory for more; nor is there a number that is enough, since a guest's accesses come with what substreams it likes.
+/// What does not fit is counted all the same, by the instance.
 const MOST: usize = 32;
 
 /// Where faults came from.
@@ -23,6 +25,17 @@ struct Origin {
     substream: u32,
     /// They are stage 2's.
     stage_2: bool,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// It is none of a fault of translation.
+    NoFault,
+    /// It is counted with its origin.
+    Counted,
+    /// There are too many origins already.
+    NoRoom,
 }
 
 /// How many faults came from where.
@@ -36,20 +49,21 @@ impl Tally {
         Self { counts: [None; MOST] }
     }
 
-    /// Counts `record`, if it is a fault of translation, and there are not too many origins already; whether it did.
-    pub(crate) fn note(&mut self, record: &EventRecord) -> bool {
+    /// Counts `record`, if it is a fault of translation, and there are not too many origins already.
+    pub(crate) fn note(&mut self, record: &EventRecord) -> Noted {
         if !record.event().is_some_and(|event| event.is_translation_fault()) {
-            return false;
+            return Noted::NoFault;
         }
         // The fields have 32 and 20 bits.
         let (stream, substream) = (record.sid() as u32, record.ssid() as u32);
-        let substream = if record.ssv() { substream } else { WITHOUT };
+        // Stage 2 is that of accesses with whatever substream.
+        let substream = if record.ssv() && !record.s2() { substream } else { WITHOUT };
         let origin = Origin { stream, substream, stage_2: record.s2() };
         let place = self.counts.iter_mut().find(|place| place.is_none_or(|(of, _)| of == origin));
-        let Some(place) = place else { return false };
+        let Some(place) = place else { return Noted::NoRoom };
         let before = place.map_or(0, |(_, count)| count);
         *place = Some((origin, before.wrapping_add(1)));
-        true
+        Noted::Counted
     }
 }
 
@@ -60,11 +74,8 @@ impl<P: Platform> Configuration<P> {
         let Some(smmu) = core.instances.get(instance) else { return };
         let Some(tally) = smmu.events().take_tally(&core.platform) else { return };
         for (origin, count) in tally.counts.into_iter().flatten() {
-            let master = self.masters.iter().map(|(_, state)| state).find(|state| {
-                state.instance == instance
-                    && state.streams.iter().any(|stream| stream.0 == origin.stream)
-            });
-            let Some(state) = master else { continue };
+            let master = self.owners.of(instance, StreamId(origin.stream));
+            let Some(state) = master.and_then(|at| self.masters.get(at)) else { continue };
             let bound = state.slot(origin.substream).bound();
             let place = bound.and_then(|bound| self.places.get(bound.place));
             let guests = state.nested.is_some() && !origin.stage_2;
@@ -89,15 +100,28 @@ mod tests {
             EventRecord([word | EventId::FPermission as u64, 0, 0, 0])
         };
         let mut tally = Tally::new();
-        assert!(!tally.note(&EventRecord([EventId::CBadSte as u64, 0, 0, 0])));
+        assert_eq!(tally.note(&EventRecord([EventId::CBadSte as u64, 0, 0, 0])), Noted::NoFault);
         for stream in 0..40 {
-            assert_eq!(tally.note(&fault(stream, None)), stream < 31);
-            assert!(tally.note(&fault(1, Some(7))));
+            let noted = if stream < 31 { Noted::Counted } else { Noted::NoRoom };
+            assert_eq!(tally.note(&fault(stream, None)), noted);
+            assert_eq!(tally.note(&fault(1, Some(7))), Noted::Counted);
         }
         let counts: u64 = tally.counts.iter().flatten().map(|(_, count)| count).sum();
         // Each of the streams that there was room for once, and the one with a PASID each time.
         assert_eq!(counts, 31 + 40);
         let origin = Origin { stream: 1, substream: 7, stage_2: false };
         assert_eq!(tally.counts[1], Some((Origin { stream: 1, ..origin }, 40)));
+    }
+
+    #[test]
+    fn faults_of_stage_2_are_told_apart_by_the_stream_alone() {
+        let mut tally = Tally::new();
+        for substream in 0..100 {
+            let record = EventRecord([EventId::FTranslation as u64, 0, 0, 0]);
+            let record = record.with_sid(3).with_s2(true).with_ssv(true).with_ssid(substream);
+            assert_eq!(tally.note(&record), Noted::Counted);
+        }
+        let origin = Origin { stream: 3, substream: WITHOUT, stage_2: true };
+        assert_eq!(tally.counts[..2], [Some((origin, 100)), None]);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Changes of live descriptors that need break-before-make, seen when what was cached of them goes: memory holds
-//! another valid descriptor, so no invalidation was complete before that was written (§8.2).
+//! Changes of live descriptors that need break-before-make, seen when what was cached of them goes, or when SMMUEN becomes
+//! 0 before that: memory holds another valid descriptor, so no invalidation was complete before that was written (§8.2).
 
 use smmuv3_formats::descriptor::{BLOCK, TABLE_OR_PAGE};
 
@@ -33,6 +33,16 @@ const fn needs_break(old: u64, new: u64, level: i8, bbml: u64) -> bool {
 }
 
 impl<M: Memory> Model<M> {
+    /// Nothing is translated from here on, and what changes from here on needs no break. What has changed needed one,
+    /// whenever the invalidation comes: looks at the descriptors of all that is cached.
+    pub(crate) fn check_cached(&mut self) {
+        let leaves: Vec<TlbEntry> = self.tlb.iter().chain(self.ipa_tlb.iter()).cloned().collect();
+        let tables = self.walk_cache.iter().chain(self.ipa_walk_cache.iter());
+        let tables: Vec<WalkEntry> = tables.cloned().collect();
+        self.check_leaves(&leaves);
+        self.check_tables(&tables);
+    }
+
     /// Looks at the descriptors of leaves that were cached until now.
     pub(crate) fn check_leaves(&mut self, gone: &[TlbEntry]) {
         for entry in gone {

@@ -201,7 +201,8 @@ impl<M: Memory> Model<M> {
         removed
     }
 
-    /// Looks at what went; how much that is. What changed while nothing was translated needed no break.
+    /// Looks at what went; how much that is. What changed while nothing was translated needed no break; what
+    /// had changed before was looked at then ([`Model::check_cached`]).
     fn gone(&mut self, (leaves, tables): &(Vec<TlbEntry>, Vec<WalkEntry>)) -> usize {
         if self.registers.enabled() {
             self.check_leaves(leaves);

@@ -32,7 +32,7 @@ fn machine_with(bits: u32) -> (Arc<World>, Iommu<TestPlatform>, Smmu<TestPlatfor
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
     let mmio = TestMmio { world: world.clone(), instance: 0 };
     let mut config = InstanceConfig::named("smmu0");
-    config.sid_bits = 4;
+    config.sid_bits = 6;
     let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
     (world, iommu, smmu)
 }
@@ -71,6 +71,28 @@ fn faults_are_those_of_the_domain_that_is_used() {
     iommu.detach(&master).unwrap();
     fault(None, 1);
     assert_eq!(counted(), [4, 2, 1]);
+}
+
+/// More streams than are told apart: what no domain has is told by the instance.
+#[test]
+fn faults_that_no_domain_counts_are_told() {
+    let (world, iommu, smmu) = machine_with(0);
+    let streams: Vec<StreamId> = (0..40).map(StreamId).collect();
+    let master = iommu.add_master(&smmu, &streams, MasterConfig::default()).unwrap();
+    let domain = iommu.create_domain(DomainConfig::default().with_statistics()).unwrap();
+    iommu.attach(&master, &domain).unwrap();
+    for round in 1..=2 {
+        for stream in 0..40 {
+            let mut model = world.machine().model(0).unwrap();
+            model.translate(Access::write(stream, IOVA.0)).unwrap_err();
+            drop(model);
+            iommu.handle_interrupt(&smmu, Interrupt::Any, 64, &mut |_| {});
+        }
+        // Asked between the rounds, so that there is room anew.
+        assert_eq!(domain.statistics().counted.unwrap().faults, 32 * round);
+        assert_eq!(smmu.statistics().events.untold, 8 * round);
+    }
+    iommu.detach(&master).unwrap();
 }
 
 /// A word for each event, with what it is about.

@@ -60,6 +60,11 @@ pub(super) fn install<P: Platform>(
         if linked && was_read {
             instance.forget_leaf(platform, &state.streams, pasid)?;
         }
+        if stalls && was_read && old.bound().is_some() {
+            // What waits is the old one's. Of what stalls from here on it cannot be told which of the two it met, unless there
+            // is a moment without any: it is the caller's, and goes by the new one when it is tried again.
+            stall::end(core, instance, &state.streams, Ending::Substream(substream))?;
+        }
         let copy = state.copy_for(platform, was_read, &context, (pasid, vmid));
         if let Some(copy) = copy {
             // Hardware cannot reach it before it takes the other's place, and has forgotten what was there when it last had
@@ -75,13 +80,6 @@ pub(super) fn install<P: Platform>(
             }
         } else if let Some(entry) = state.entry(platform, pasid) {
             if was_read {
-                if stalls && old.bound().is_some() {
-                    // Invalid in between, so that what stalled before is told from what stalls then.
-                    let mut invalid = entry.load(platform);
-                    invalid[0] = 0;
-                    state.write_context(core, instance, entry, pasid, &invalid)?;
-                    stall::end(core, instance, &state.streams, Ending::Substream(substream))?;
-                }
                 state.write_context(core, instance, entry, pasid, &context)?;
             } else {
                 // No entry leads to it yet: hardware cannot have read it.
@@ -125,13 +123,9 @@ pub(super) fn install<P: Platform>(
         return Err(what);
     }
     if after != before || state.adopted {
-        let mut written = state.write_streams(core, instance, after);
-        if stalls && was_read && !after.is_translated() {
-            let blocked = after == Stream::Blocked;
-            let ending = if blocked { Ending::Everything } else { Ending::Translated };
-            written = written.and_then(|()| stall::end(core, instance, &state.streams, ending));
-        }
-        if let Err(what) = written {
+        let written = state.write_streams(core, instance, after);
+        let ended = written.and_then(|()| end_after(core, instance, state, before, after));
+        if let Err(what) = ended {
             state.set_slot(substream, old);
             return Err(what);
         }
@@ -197,13 +191,29 @@ fn end_between<P: Platform>(
     before: Stream,
     after: Stream,
 ) -> Result<(), Failure> {
-    let over = after != before && before.is_translated();
-    if !state.stalls || !over || !(before.is_over_stage_2() || after.is_over_stage_2()) {
+    let both = after != before && before.is_translated() && after.is_translated();
+    if !state.stalls || !both || !(before.is_over_stage_2() || after.is_over_stage_2()) {
         return Ok(());
     }
     // Blocked in between, so that what stalled before is told from what stalls then.
     state.write_streams(core, instance, Stream::Blocked)?;
     stall::end(core, instance, &state.streams, Ending::Everything)
+}
+
+/// After a change to an entry that translates nothing: ends what stalled by the one before.
+fn end_after<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    state: &MasterState,
+    before: Stream,
+    after: Stream,
+) -> Result<(), Failure> {
+    if !state.stalls || !before.is_translated() || after.is_translated() {
+        return Ok(());
+    }
+    let blocked = after == Stream::Blocked;
+    let ending = if blocked { Ending::Everything } else { Ending::Translated };
+    stall::end(core, instance, &state.streams, ending)
 }
 
 /// Makes the entries of a master, which said `before`, say something else over the same tables of stage 2, for a guest or
@@ -225,6 +235,7 @@ pub(super) fn restate<P: Platform>(
     }
     end_between(core, instance, state, before, after)?;
     state.write_streams(core, instance, after)?;
+    end_after(core, instance, state, before, after)?;
     let end = |state: &MasterState, answer| {
         page_group::end(core, instance, state, Which::All, Some(answer))
     };

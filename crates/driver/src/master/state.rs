@@ -232,14 +232,14 @@ impl MasterState {
     /// reading it. Without memory for that there is such a moment.
     pub(crate) fn make_copy<P: Platform>(&mut self, platform: &P, substream: u32) {
         let read = matches!(self.stream(), Stream::Stage1 { .. });
-        let changes = self.slot(substream).bound().is_some() && read && !self.stalls;
+        let changes = self.slot(substream).bound().is_some() && read;
         if let Some(table) = self.table.as_mut().filter(|_| changes) {
             let _ = table.reserve_copy(platform);
         }
     }
 
     /// Where `context` is to be written for `pasid`, beside the one that hardware may be reading: where the two differ in
-    /// more than a word, nothing stalls, which would have to be told apart by a moment without one, and the bank stays.
+    /// more than a word, and the bank stays.
     pub(crate) fn copy_for<P: Platform>(
         &self,
         platform: &P,
@@ -248,7 +248,7 @@ impl MasterState {
         (pasid, vmid): (SubstreamId, u16),
     ) -> Option<Entry<'static>> {
         let bound = self.slot(pasid.0).bound();
-        bound.filter(|_| was_read && !self.stalls && self.vmid == vmid)?;
+        bound.filter(|_| was_read && self.vmid == vmid)?;
         let table = self.table.as_ref()?;
         let current = table.entry(platform, pasid)?.load(platform);
         let differ = critical::<CdKind>(&current, context);

@@ -58,6 +58,35 @@ fn sizes_may_change_as_bbml_says() {
     }
 }
 
+/// One that stops translating in between has been told nothing new.
+#[test]
+fn what_changes_while_something_is_translated_needs_a_break_whenever_it_is_invalidated() {
+    for (made_before, broken, expected) in
+        [(true, false, 1), (true, true, 0), (false, false, 0), (false, true, 0)]
+    {
+        let mut machine = Machine::new(quiet(), 1);
+        machine.a1();
+        assert_eq!(machine.read(VA), Some(PA));
+        if broken {
+            machine.put(leaf_slot(L0), 0);
+            machine.command(tlbi_all());
+            machine.sync();
+        }
+        machine.smmu.observations();
+        if made_before {
+            machine.put(leaf_slot(L0), (PA + 0x1000) | LEAF);
+        }
+        machine.switch(0b1100);
+        assert_eq!(machine.misuses().len(), expected, "{made_before} {broken}");
+        if !made_before {
+            machine.put(leaf_slot(L0), (PA + 0x1000) | LEAF);
+        }
+        machine.command(tlbi_all());
+        machine.sync();
+        assert_eq!(machine.misuses(), [], "once");
+    }
+}
+
 /// Whoever resumes one that slept empties its caches in any order, and tables may be others by then.
 #[test]
 fn what_changes_while_nothing_is_translated_needs_no_break() {

@@ -13,7 +13,7 @@ use super::{Bench, BenchError, Handle, POOL_BYTES, calls, interrupts};
 use crate::machine::MachineError;
 use crate::oracle::{Contexts, PAGE, Shape};
 use crate::platform::{TestMmio, TestPlatform};
-use crate::scenario::{AsidPolicy, Scenario, StreamTableKind};
+use crate::scenario::{Scenario, StreamTableKind};
 use crate::stream_table::StreamTable;
 use crate::watch::Limit;
 
@@ -246,14 +246,9 @@ impl Bench {
             if scenario.is_privileged(index) {
                 self.watch().oracle.is_privileged(index);
             }
-            let banked = scenario.asid_policy == AsidPolicy::Banked;
-            // A change of bank is one of the entry, and of the context.
-            let stalls = master.stalls || instance.is_some_and(|it| it.forced_stalls);
-            if !stalls && !banked {
-                let types = master.overrides;
-                let overridden = types.memory.is_some() || types.sharing.is_some();
-                self.watch().oracle.changes_without_a_hit(index, overridden);
-            }
+            let types = master.overrides;
+            let overridden = types.memory.is_some() || types.sharing.is_some();
+            self.watch().oracle.changes_without_a_hit(index, overridden);
             for stream in &master.streams {
                 self.watch().watch_stream(&self.world, master.instance, *stream);
             }

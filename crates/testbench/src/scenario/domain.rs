@@ -1,16 +1,34 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What domains of a scenario are like beyond their input addresses, and what instances can walk.
+//! Address spaces of a scenario, and what instances can walk.
 
 use std::fmt::{self, Write};
 
 use smmuv3_formats::granule::Granule;
 
 use super::source::Fields;
-use super::{Domain, Instance, PAGE, Scenario};
+use super::{Instance, PAGE, Places, Scenario};
 
 /// Words for granules.
 const GRANULES: [(&str, Granule); 3] =
     [("4K", Granule::K4), ("16K", Granule::K16), ("64K", Granule::K64)];
+
+/// An address space.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// Its name, unique among domains.
+    pub name: String,
+    /// Bits of its input addresses (IOVAs): 32 to 52.
+    pub input_bits: u32,
+    /// Its tables.
+    pub tables: Tables,
+    /// Where it stands in the file.
+    pub places: Places,
+}
+
+impl Domain {
+    /// The most that `count` stands for.
+    pub const MOST: u64 = 4096;
+}
 
 /// The tables of a domain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

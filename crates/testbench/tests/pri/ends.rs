@@ -366,6 +366,42 @@ fn an_answer_to_a_device_that_was_reset_does_not_come_when_it_works_again() {
     }
 }
 
+/// As above, and the queue that the answer is in has stopped at it: nothing but the wait for it makes it go on, unless by chance
+/// the rest goes through the same queue.
+#[test]
+fn a_device_that_was_reset_works_again_once_the_answers_to_it_are_consumed() {
+    for seed in 0..32 {
+        let change = |profile: Profile| profile.ecmdq(Some(3));
+        let setup = Setup::with(config(5, 6), seed, change);
+        setup.iommu.attach(&setup.nic, &setup.domain).unwrap();
+        setup.ask(NIC, None, 1);
+        let late = setup.group();
+        let model = || setup.world.machine().model(0).unwrap();
+        model().endpoint_mut(NIC).unwrap().answers = smmuv3_model::Answers::Never;
+        setup.domain.invalidate_all().unwrap();
+        assert!(setup.nic.is_quarantined());
+        model().reset_device(NIC);
+        // From another CPU each time.
+        (0..seed).for_each(|_| TestPlatform(setup.world.clone()).relax());
+        model().run(usize::MAX);
+        assert_eq!(model().waiting_commands(), 0, "{seed}");
+        // CERROR_ABT: it is tried again when somebody sees to it.
+        model().fail_next_command(2);
+        assert_eq!(late.respond(Answer::Success), Ok(true), "nobody has said that it was reset");
+        model().run(usize::MAX);
+        assert_ne!(model().waiting_commands(), 0, "{seed}");
+        setup.iommu.readmit(&setup.nic).unwrap();
+        assert_eq!(model().waiting_commands(), 0, "{seed}");
+        assert_eq!(
+            setup.responses().len(),
+            1,
+            "{seed}: it came while the device asked for nothing"
+        );
+        model().run(usize::MAX);
+        assert!(setup.responses().is_empty(), "{seed}");
+    }
+}
+
 /// A suspend that failed could not switch it on again. Its entry still has EATS, so the SMMU takes what it asks for.
 #[test]
 fn what_a_device_asks_for_that_the_driver_has_switched_off_ends_too() {

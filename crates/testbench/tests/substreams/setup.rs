@@ -115,8 +115,17 @@ impl Setup {
     }
 
     pub fn add_master(&mut self, instance: usize, streams: &[u32], bits: u32) -> usize {
-        let ids: Vec<StreamId> = streams.iter().copied().map(StreamId).collect();
         let config = MasterConfig::default().with_substream_bits(bits);
+        self.add_master_with(instance, streams, config)
+    }
+
+    pub fn add_master_with(
+        &mut self,
+        instance: usize,
+        streams: &[u32],
+        config: MasterConfig,
+    ) -> usize {
+        let ids: Vec<StreamId> = streams.iter().copied().map(StreamId).collect();
         self.masters.push(self.iommu.add_master(&self.smmus[instance], &ids, config).unwrap());
         self.places.push((instance, streams.to_vec()));
         for stream in streams {

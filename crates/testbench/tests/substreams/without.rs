@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use smmuv3::{AttachError, Domain, SubstreamId};
+use smmuv3::{AttachError, Domain, MasterConfig, SubstreamId};
 use smmuv3_formats::EventId;
 use smmuv3_model::Reason;
 
@@ -29,7 +29,16 @@ struct Case {
 
 impl Case {
     fn new(two_levels: bool) -> Self {
-        let setup = Setup::new(&[hardware(8, two_levels)], &[(0, &[1, 2], 8)]);
+        Self::with(two_levels, false)
+    }
+
+    /// The master's faults stall, or not.
+    fn with(two_levels: bool, stalls: bool) -> Self {
+        let hardware = hardware(8, two_levels);
+        let hardware = if stalls { hardware.stalls(0, 16) } else { hardware };
+        let mut setup = Setup::new(&[hardware], &[]);
+        let config = MasterConfig::default().with_substream_bits(8);
+        setup.add_master_with(0, &[1, 2], if stalls { config.with_stalls() } else { config });
         let domains = (0..4).map(|at| setup.domain(16 * at)).collect();
         let pasids = [setup.pasid(), setup.pasid()];
         Self { setup, domains, pasids }
@@ -148,11 +157,11 @@ fn watched(case: &Case, pasids: &[Option<SubstreamId>], call: impl FnOnce()) {
 
 #[test]
 fn each_order_of_coming_and_going_leaves_the_rest_as_it_is() {
-    for two_levels in [false, true] {
+    for (two_levels, stalls) in [(false, false), (true, false), (false, true), (true, true)] {
         for own in ALL {
             for next in ALL {
-                let case = Case::new(two_levels);
-                let context = format!("{own:?}, then {next:?}, {two_levels}");
+                let case = Case::with(two_levels, stalls);
+                let context = format!("{own:?}, then {next:?}, {two_levels}, {stalls}");
                 let [one, two] = case.pasids.map(Some);
                 case.own(own).unwrap();
                 case.check(own, [None, None], &context);

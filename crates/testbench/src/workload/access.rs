@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What devices access: what they may, what is gone, and what they may not.
+
+use super::Workload;
+use crate::operation::Operation;
+use crate::oracle::{Life, Oracle, PAGE, Page, Use, User};
+use crate::scenario::{Device, Rights, Substream};
+
+/// Most bytes of a random access.
+const MOST_BYTES: u64 = 64;
+/// Pages that devices tend to access again.
+const HOT_PAGES: usize = 4;
+
+impl Workload<'_> {
+    pub(super) fn access(&mut self, oracle: &Oracle, write: bool) -> Option<Operation> {
+        let space = |user: User| oracle.space(oracle.using(user));
+        if let Some((master, substream, page)) = self.rng.choice(&self.hot).copied()
+            && self.rng.bool()
+            && let Some(number) = oracle.substream(substream)
+            && let Some(space) = space(User { master, substream: number })
+            && oracle.life(space) == Life::Live
+            && oracle.page(space, page).is_some_and(|page| self.is_open(master, &page, write))
+        {
+            return self.dma(master, substream, page, write);
+        }
+        let (master, substream, space) = self.attached(oracle)?;
+        if oracle.life(space) != Life::Live {
+            return None;
+        }
+        let pages: Vec<u64> = oracle
+            .pages(space, self.window(space))
+            .filter(|(_, page)| self.is_open(master, page, write))
+            .map(|(iova, _)| iova)
+            .collect();
+        let page = self.rng.choice(&pages).copied()?;
+        if self.hot.len() == HOT_PAGES {
+            self.hot.remove(0);
+        }
+        self.hot.push((master, substream, page));
+        self.dma(master, substream, page, write)
+    }
+
+    pub(super) fn stale(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let (master, substream, space) = self.attached(oracle)?;
+        let released = oracle.life(space) == Life::Released;
+        let gone = oracle
+            .gone(space, self.window(space))
+            .map(|(iova, _)| iova)
+            .filter(|iova| oracle.page(space, *iova).is_none());
+        // Of a process that was released everything is gone.
+        let left = oracle.pages(space, self.window(space)).map(|(iova, _)| iova);
+        let gone: Vec<u64> = gone.chain(left.filter(|_| released)).collect();
+        let page = self.rng.choice(&gone).copied()?;
+        let write = self.rng.bool();
+        self.dma(master, substream, page, write)
+    }
+
+    pub(super) fn fault(&mut self, oracle: &Oracle) -> Option<Operation> {
+        if self.weights.attach_pasid + self.weights.bind > 0 && self.rng.u8(..) < 64 {
+            return self.unattached(oracle);
+        }
+        let (master, substream, space) = self.attached(oracle)?;
+        for _ in 0..8 {
+            let iova = self.any_page(space);
+            match oracle.page(space, iova) {
+                None => {
+                    let write = self.rng.bool();
+                    return self.dma(master, substream, iova, write);
+                }
+                Some(page) if !self.is_open(master, &page, false) => {
+                    let write = self.rng.bool();
+                    return self.dma(master, substream, iova, write);
+                }
+                Some(page) if !page.write => return self.dma(master, substream, iova, true),
+                Some(_) => {}
+            }
+        }
+        None
+    }
+
+    /// An access with a substream, or without, that has nothing to use.
+    fn unattached(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let master = self.master_with_substreams()?;
+        let mut substreams = vec![Substream::None];
+        substreams.extend((1..=self.scenario.pasids).map(Substream::Pasid));
+        substreams.extend((0..self.scenario.processes.len()).map(Substream::Process));
+        substreams.retain(|substream| {
+            oracle
+                .substream(*substream)
+                .is_some_and(|substream| oracle.using(User { master, substream }) == Use::Blocked)
+        });
+        let substream = self.rng.choice(substreams)?;
+        let page = self.any_page(usize::MAX);
+        let write = self.rng.bool();
+        self.dma(master, substream, page, write)
+    }
+
+    /// About what is mapped, was mapped lately, or is not; also of what is blocked.
+    pub(super) fn translate(&mut self, oracle: &Oracle) -> Option<Operation> {
+        let (master, substream, space) = if self.rng.u8(..) < 224 {
+            let (master, substream, space) = self.attached(oracle)?;
+            (master, substream, Some(space))
+        } else {
+            (self.master()?, Substream::None, None)
+        };
+        if !self.scenario.answers(master) {
+            return None;
+        }
+        let gone = self.rng.u8(..) < 64;
+        let known: Vec<u64> = match space {
+            Some(space) if gone => {
+                oracle.gone(space, self.window(space)).map(|(iova, _)| iova).collect()
+            }
+            Some(space) => oracle.pages(space, self.window(space)).map(|(iova, _)| iova).collect(),
+            None => Vec::new(),
+        };
+        // Somewhere, where no space is.
+        let any = self.any_page(space.unwrap_or(usize::MAX));
+        let page = self.rng.choice(&known).copied().filter(|_| self.rng.u8(..) < 240);
+        let iova = page.unwrap_or(any) + 4 * self.rng.u64(0..PAGE / 4);
+        let write = self.rng.bool();
+        Some(Operation::Translate { master, substream, iova, write })
+    }
+
+    /// Whether a master may access a page.
+    fn is_open(&self, master: usize, page: &Page, write: bool) -> bool {
+        let privileged = self.scenario.is_privileged(master);
+        (page.write || !write) && (privileged || page.rights != Rights::Privileged)
+    }
+
+    /// An access within one page.
+    fn dma(
+        &mut self,
+        master: usize,
+        substream: Substream,
+        page: u64,
+        write: bool,
+    ) -> Option<Operation> {
+        let device = self.scenario.masters.get(master)?.device;
+        let bytes = 4 * self.rng.u64(1..=MOST_BYTES / 4);
+        let iova = page + 4 * self.rng.u64(0..=(PAGE - bytes) / 4);
+        if write || device == Device::TestDevice {
+            self.serial += 1;
+            let word = match device {
+                Device::TestDevice => Device::TEST_PATTERN,
+                // Never zero, and never what an earlier write left.
+                Device::Edu => 0x8000_0000 | self.serial,
+            };
+            let data = word.to_le_bytes().into_iter().cycle().take(bytes as usize).collect();
+            return Some(Operation::Write { master, substream, iova, data });
+        }
+        Some(Operation::Read { master, substream, iova, bytes: bytes as usize })
+    }
+}
