@@ -307,7 +307,7 @@ mod with_heap {
 
         pub(crate) fn restart<P: Platform>(_: &P, _: &Instance<P>) {}
 
-        pub(crate) fn unheard<P: Platform>(_: &Instance<P>, _: Command) {}
+        pub(crate) fn unheard<P: Platform>(_: &P, _: &Instance<P>, _: Command) {}
 
         pub(crate) fn answer_all<P: Platform>(_: &P, _: &Instance<P>) -> Result<(), Failure> {
             Ok(())
