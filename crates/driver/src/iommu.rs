@@ -22,8 +22,9 @@ use crate::invalidate::{self, Tag};
 #[cfg(feature = "mutation")]
 use crate::invalidate::{Range, Regime, Scope};
 use crate::keep::{self, Keep};
-use crate::master::{AddMasterError, Master, MasterConfig};
+use crate::master::{AddMasterError, Master, MasterConfig, MasterState};
 use crate::mutex::Mutex;
+use crate::place::Slot;
 use crate::platform::Platform;
 use crate::quarantine::Quarantine;
 use crate::refused::Refused;
@@ -397,18 +398,26 @@ impl<P: Platform> Smmu<P> {
         let instance = self.instance();
         core.configuration.with(|configuration| {
             let (asids, vmids) = configuration.asids.counts(self.id);
-            let masters = configuration.masters.iter();
             let places = configuration.places.iter();
+            let masters = || {
+                let all = configuration.masters.iter().map(|(_, state)| state);
+                all.filter(|state| state.instance == self.id)
+            };
+            let attached = |state: &MasterState| {
+                state.others.iter().filter(|(_, slot)| !matches!(slot, Slot::Blocked)).count()
+            };
             InstanceStatistics {
                 commands: instance.commands().statistics(&core.platform),
                 events: instance.events().statistics(&core.platform),
                 pages: instance.gather().counts.statistics(),
                 groups: instance.gather().pending.count(),
                 stalls: instance.pending().count(),
-                masters: masters.filter(|(_, state)| state.instance == self.id).count(),
+                masters: masters().count(),
                 tags: places.filter(|(_, place)| place.instance == self.id).count(),
                 asids,
                 vmids,
+                pasids: core.pasids.with(&core.platform, |ids| ids.counts()),
+                substreams: masters().map(attached).sum(),
             }
         })
     }
