@@ -79,6 +79,17 @@ impl Watch {
         self.faults.caused.push(fault);
     }
 
+    /// An access seems to have reached its memory, but what came of it looks the same if it was refused. Where it may have
+    /// been, it may have been reported.
+    pub(crate) fn may_be_refused(&mut self, user: User, iova: u64, write: bool) {
+        if self.oracle.expected(user, iova, write).refused.is_some() {
+            let (_, streams) = self.oracle.streams(user.master);
+            for stream in streams.to_vec() {
+                self.caused(stream, user, iova, write);
+            }
+        }
+    }
+
     /// Compares the faults that were reported with those that had to come, and leaves the latter.
     pub(crate) fn settle_faults(&mut self, reported: &mut Vec<FaultKey>) {
         let Faults { mut expected, caused, unsaid } = std::mem::take(&mut self.faults);
