@@ -233,6 +233,7 @@ impl<P: Platform> Master<P> {
                 bits,
                 table,
                 overrides: config.overrides,
+                identity_only: config.identity_only,
                 vmid: 0,
                 stage_2: None,
                 nested: None,
