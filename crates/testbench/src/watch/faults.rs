@@ -83,10 +83,10 @@ impl Watch {
     /// been, it may have been reported.
     pub(crate) fn may_be_refused(&mut self, user: User, iova: u64, write: bool) {
         if self.oracle.expected(user, iova, write).refused.is_some() {
-            let (_, streams) = self.oracle.streams(user.master);
-            for stream in streams.to_vec() {
-                self.caused(stream, user, iova, write);
-            }
+            let (instance, streams) = self.oracle.streams(user.master);
+            let event = EventId::FTranslation;
+            let of = |stream: &u32| fault(instance, *stream, user.substream, event, iova, write);
+            self.faults.caused.extend(streams.iter().map(of));
         }
     }
 
