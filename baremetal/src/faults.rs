@@ -39,6 +39,11 @@ impl Faults {
         Self { state, completions: AtomicU64::new(0) }
     }
 
+    /// Bytes on the heap for reports that may come.
+    pub fn room(&self) -> usize {
+        self.state.with(|state| state.reports.capacity() * size_of::<Report<Kernel>>())
+    }
+
     /// An interrupt was raised. Completed commands wake the CPUs that wait for them in the platform's `relax`.
     pub fn interrupted(&self, which: Interrupt) {
         if matches!(which, Interrupt::Sync | Interrupt::Any) {

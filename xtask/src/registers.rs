@@ -96,7 +96,10 @@ same twice in a row, and on every machine.
 Rows of several SMMUs are of another image (`baremetal/src/rig.rs`): the registers of its SMMUs are memory, with the barriers of
 real ones, and what an SMMU does to them is one instruction for each batch. A *space* that is not strict is counted once its flush
 queue has been full for the first time; *deferred* and *lazy* are held to 1.3 times of what strict takes for a page without TLBI
-and SYNC: *deferred* is what Linux does by default, for devices that are trusted; *lazy* copies, so that none has to be. *Copying* is what of a page in a lazy *space* is not the driver's: in before, and out afterwards.
+and SYNC: *deferred* is what Linux does by default, for devices that are trusted; *lazy* copies, so that none has to be. *Copying*
+is what of a page in a lazy *space* is not the driver's: in before, and out afterwards.
+The *heap* with one SMMU in use is this kernel's, but for its room for reports: what it knows of firmware and PCI, and the driver's
+numbers of the whole machine (ASIDs and PASIDs), beside the SMMU.
 
 | | ours | | limit | Linux 7.3 | ours / Linux |
 |---|---|---|---|---|---|

@@ -36,18 +36,19 @@ pub fn run(report: &mut Report, bench: &Bench) {
         report.note("counter", Err("this CPU does not count instructions".into()));
         return;
     };
-    memory_use();
+    memory_use(bench);
     report.note("queue", queue(counter, bench));
     report.note("domain", domain(counter, bench));
     report.note("space", space(counter, bench));
     report.note("fault", fault(counter, bench));
 }
 
-/// What the driver takes once an SMMU is in use, and the image.
-fn memory_use() {
+/// What is in use once an SMMU is, without the room that this kernel has for reports; and the image.
+fn memory_use(bench: &Bench) {
     let image = memory::image();
     figure(format_args!("image, with data and one stack"), image.len() as f64, "bytes");
-    figure(format_args!("heap, one SMMU in use"), heap::usage().used as f64, "bytes");
+    let used = heap::usage().used - bench.faults.room();
+    figure(format_args!("heap, one SMMU in use"), used as f64, "bytes");
     let frames = heap::FRAMES.usage().used;
     figure(format_args!("frames, one SMMU in use"), frames as f64, "bytes");
 }

@@ -57,6 +57,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("dirty", "what devices wrote, as hardware marks it"),
     built_in!("attributes", "a hypervisor's VMIDs, forced types, and pages that are in use"),
     built_in!("nested", "a guest's stage 1 over the host's stage 2, behind two SMMUs"),
+    built_in!("nested-ats", "the same with devices that keep translations"),
     built_in!("hypervisor", "a host in EL2: its own devices there, a guest's in EL1"),
     built_in!("ats", "devices that keep translations until they are told to forget"),
     built_in!("split", "a guest's devices that are given what the guest's stage 1 leads to"),
@@ -64,7 +65,8 @@ pub const BUILT_IN: &[BuiltIn] = &[
     built_in!("guest-stall", "a guest's devices that wait until the guest has answered"),
     built_in!("pri", "devices that ask for pages, and wait until they are answered"),
     built_in!("observation", "questions to SMMUs, counters, and what the driver counts"),
-    built_in!("invalidation", "ranges, single commands, whole tags, EL2, and later"),
+    built_in!("invalidation", "ranges of one domain on two SMMUs, whole tags, and later"),
+    built_in!("invalidation-el2", "single commands, whole tags instead, and the words of EL2"),
     built_in!("errata", "SMMUs that are not as they say, and what firmware says"),
     built_in!("overrides", "attributes in place of devices', and what passes while off"),
 ];

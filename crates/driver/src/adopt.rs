@@ -75,6 +75,9 @@ impl<P: Platform> Probe<P> {
     /// is enough for it (as it is from bypass, or from a predecessor with this driver). One that the predecessor had blocked has
     /// nothing to go on with, and is attached as any other.
     ///
+    /// Whether an access of a stream without an entry is reported (C_BAD_STREAMID) can be changed only while nothing is
+    /// translated (CR2): that stays as the predecessor chose it until [`Iommu::reset`]. It is aborted either way.
+    ///
     /// Page requests that nobody has read fail, so that devices ask for none until they are set up anew, if `remains` lets
     /// their queue be read. What came of those that were read is not known.
     ///

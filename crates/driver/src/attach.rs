@@ -179,7 +179,7 @@ pub(crate) fn change<P: Platform>(
         if state.adopted && substream != WITHOUT && matches!(goal, Goal::Blocked) {
             return Err(AttachError::Adopted { instance: id });
         }
-        let adopted = state.adopted;
+        let (adopted, identity_only) = (state.adopted, state.identity_only);
         #[cfg(feature = "mutation")]
         let adopted = adopted && !core.leaves_out(crate::Mutation::NoAdoptedEnd);
         let stuck = state.is_stuck() || instance.commands().has_failed();
@@ -208,6 +208,9 @@ pub(crate) fn change<P: Platform>(
             Goal::Nest(nesting) => Some(nesting.space.clone()),
             Goal::Blocked | Goal::Identity | Goal::Unbind(_) => None,
         };
+        if identity_only && space.is_some() {
+            return Err(AttachError::IdentityOnly { instance: id });
+        }
         // What takes no hardware.
         match (slot, &goal) {
             _ if stuck => return Err(unconfirmed(Failure::Failed)),

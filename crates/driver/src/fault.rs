@@ -88,7 +88,8 @@ pub enum Report<P: Platform> {
     /// ([`Master::is_quarantined`](crate::Master::is_quarantined)). The call that found out, an unmap perhaps, or a guest's
     /// command, did what it was asked: the device reaches nothing any more.
     ///
-    /// Told by the next look at anything but [`Interrupt::Sync`], whichever interrupt that is for: none comes for this alone. A
+    /// Told by the next look at anything but [`Interrupt::Sync`], whichever interrupt that is for: none comes for this alone.
+    /// Those beyond the budget of one look are told by the next, and count as waiting until then. A
     /// stream that is cut off twice until then is told once. By then it may have been readmitted, or its master closed.
     Quarantined {
         /// The stream.
@@ -195,8 +196,8 @@ impl<P: Platform> PartialEq for Report<P> {
 
 impl<P: Platform> Eq for Report<P> {}
 
-/// Reports at most `budget` records of each queue and all errors of an instance. Returns whether there is more to do:
-/// records that wait, or answers that found no room.
+/// Reports at most `budget` records of each queue, as many devices that were cut off, and all errors of an instance.
+/// Returns whether there is more to do: what is left of these, or answers that found no room.
 pub(crate) fn handle<P: Platform>(
     core: &Shared<Core<P>>,
     id: InstanceId,
@@ -210,9 +211,9 @@ pub(crate) fn handle<P: Platform>(
         return false;
     }
     // No interrupt of its own tells of it: that of the command error may be over before it is known which device it is.
-    while let Some(stream) = instance.silent().take(platform) {
-        sink(Report::Quarantined { stream });
-    }
+    let cut_off = core::iter::from_fn(|| instance.silent().take(platform));
+    cut_off.take(budget).for_each(|stream| sink(Report::Quarantined { stream }));
+    let mut more = instance.silent().is_any();
     let mut look_at_events = matches!(which, Interrupt::Events | Interrupt::Any);
     let mut look_at_requests = matches!(which, Interrupt::PageRequests | Interrupt::Any);
     if matches!(which, Interrupt::Error | Interrupt::Any) {
@@ -221,7 +222,7 @@ pub(crate) fn handle<P: Platform>(
         look_at_events |= active.msi_eventq_abt_err() || active.eventq_abt_err();
         look_at_requests |= active.msi_priq_abt_err() || active.priq_abt_err();
     }
-    let mut more = look_at_events && events(core, id, instance, budget, sink);
+    more |= look_at_events && events(core, id, instance, budget, sink);
     if look_at_requests {
         more |= page_group::drain(core, id, instance, budget, sink);
     }

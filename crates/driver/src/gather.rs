@@ -6,6 +6,9 @@
 //! and begins groups without an end, finds that its oldest ones are forgotten, rather than those of others.
 //! Forgetting costs a device no more than asking again, since it does that for whatever is not there when its group was
 //! answered.
+//!
+//! All of it is in the lock of the queue that devices fill, with interrupts masked. So what a record costs does not depend on
+//! how many others there are, whatever devices ask for.
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,15 +16,21 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use smmuv3_formats::{Iova, StreamId, SubstreamId};
 
 use crate::page_request::{Group, Page};
-use crate::pending::{Key, Pending};
+use crate::pending::{Handle, Key, Pending};
 use crate::platform::Platform;
 use crate::shared::NoMemory;
 use crate::spin::SpinLock;
 use crate::statistics::PageStatistics;
 
+mod begun;
+mod index;
+
+use begun::Begun;
+use index::Index;
+
 /// The requests of one SMMU.
 pub(crate) struct Gather {
-    /// Groups that are complete, and wait for an answer.
+    /// Groups that are complete, and wait for an answer; inserted by [`Gather::wait`] alone.
     pub(crate) pending: Pending,
     pub(crate) counts: Counts,
     nodes: Vec<Node>,
@@ -38,8 +47,75 @@ struct Node {
 struct State {
     /// First of the free nodes; [`NONE`] if there is none.
     free: u32,
-    /// Groups that have begun, oldest first: each has a node at least, so that there is always room.
-    begun: Vec<(Group, Chain)>,
+    /// Each has a node at least, so that there is always room.
+    begun: Begun,
+    /// Of the groups in `pending`, which slots have those of a stream with a number, of whichever PASID; and of a PASID,
+    /// with whichever number. A slot that is free may still be there, until it is another's.
+    by_number: Index,
+    by_pasid: Index,
+}
+
+/// Which groups.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Of {
+    All,
+    Stream(StreamId),
+    /// Those of a PASID, or without.
+    Pasid(StreamId, Option<SubstreamId>),
+    Group(Group),
+}
+
+impl Of {
+    /// What their names have in common: so many upper bits.
+    const fn prefix(self) -> (u64, u32) {
+        match self {
+            Self::All => (0, 0),
+            Self::Stream(stream) => (name_of(Group { stream, pasid: None, index: 0 }), STREAM_BITS),
+            Self::Pasid(stream, pasid) => {
+                (name_of(Group { stream, pasid, index: 0 }), STREAM_BITS + PASID_BITS)
+            }
+            Self::Group(group) => (name_of(group), u64::BITS),
+        }
+    }
+}
+
+const STREAM_BITS: u32 = 32;
+/// With a bit that says whether there is one.
+const PASID_BITS: u32 = 21;
+const NUMBER_BITS: u32 = 9;
+/// Bits of a name that are not used.
+const REST: u32 = u64::BITS - STREAM_BITS - PASID_BITS - NUMBER_BITS;
+
+const fn pasid_bits(group: Group) -> u64 {
+    match group.pasid {
+        Some(pasid) => 1 << (PASID_BITS - 1) | (pasid.0 & 0xf_ffff) as u64,
+        None => 0,
+    }
+}
+
+/// A group as a number: its stream, PASID and number, from above.
+const fn name_of(group: Group) -> u64 {
+    let stream = (group.stream.0 as u64) << (u64::BITS - STREAM_BITS);
+    let number = (group.index & 0x1ff) as u64;
+    stream | (pasid_bits(group) << NUMBER_BITS | number) << REST
+}
+
+/// The same with the number before the PASID.
+const fn number_of(group: Group) -> u64 {
+    let stream = (group.stream.0 as u64) << (u64::BITS - STREAM_BITS);
+    let number = (group.index & 0x1ff) as u64;
+    stream | (number << PASID_BITS | pasid_bits(group)) << REST
+}
+
+/// What [`name_of`] was made of.
+const fn group_of(name: u64) -> Group {
+    let pasid = (name >> (REST + NUMBER_BITS)) as u32;
+    let has = pasid >> (PASID_BITS - 1) & 1 != 0;
+    Group {
+        stream: StreamId((name >> (u64::BITS - STREAM_BITS)) as u32),
+        pasid: if has { Some(SubstreamId(pasid & 0xf_ffff)) } else { None },
+        index: (name >> REST) as u16 & 0x1ff,
+    }
 }
 
 /// Pages of a group, in the order in which they were asked for.
@@ -115,15 +191,16 @@ impl Chain {
 impl Gather {
     /// Room for `most` pages, and as many groups.
     pub(crate) fn new(most: u32) -> Result<Self, NoMemory> {
-        let (mut nodes, mut begun) = (Vec::new(), Vec::new());
+        let mut nodes = Vec::new();
         nodes.try_reserve_exact(most as usize).map_err(|_| NoMemory)?;
-        begun.try_reserve_exact(most as usize).map_err(|_| NoMemory)?;
         for index in 0..most {
             let next = if index + 1 == most { NONE } else { index + 1 };
             nodes.push(Node { page: AtomicU64::new(0), next: AtomicU32::new(next) });
         }
         let free = if most == 0 { NONE } else { 0 };
-        let state = SpinLock::new(State { free, begun });
+        let (by_number, by_pasid) = (Index::new(most)?, Index::new(most)?);
+        let begun = Begun::new(most)?;
+        let state = SpinLock::new(State { free, begun, by_number, by_pasid });
         let pending = Pending::new(most as usize)?;
         Ok(Self { pending, counts: Counts::default(), nodes, state })
     }
@@ -133,30 +210,28 @@ impl Gather {
         self.state.with(platform, |state| {
             let mut forgotten = None;
             if state.free == NONE {
-                forgotten = self.make_room(state, page.group.stream);
+                // Of whoever has most of the room, rather than of others.
+                let victim = state.begun.victim(page.group);
+                forgotten = victim.and_then(|victim| self.drop_begun(state, victim));
             }
-            let of_group = |(group, _): &(Group, Chain)| *group == page.group;
             let Some(node) = self.allocate(state, page) else {
                 return Added { fate: Fate::Full, forgotten };
             };
-            let at = state.begun.iter().position(of_group);
-            let before = at.and_then(|at| state.begun.get(at)).map(|(_, chain)| *chain);
-            let chain = self.append(before.unwrap_or(Chain::EMPTY), node);
-            let fate = match (at, page.last) {
-                (Some(at), true) => {
-                    state.begun.remove(at);
+            let before = state.begun.find(page.group);
+            let chain = before.map_or(Chain::EMPTY, |number| state.begun.chain(number));
+            let chain = self.append(chain, node);
+            let fate = match before {
+                Some(number) if page.last => {
+                    state.begun.take(number);
                     Fate::Complete(chain)
                 }
-                (None, true) => Fate::Complete(chain),
-                (Some(at), false) => {
-                    if let Some(begun) = state.begun.get_mut(at) {
-                        begun.1 = chain;
-                    }
+                None if page.last => Fate::Complete(chain),
+                Some(number) => {
+                    state.begun.extend(number, chain);
                     Fate::Begun
                 }
-                (None, false) => {
-                    // There is room: there are as many as nodes, and each has one.
-                    state.begun.push((page.group, chain));
+                None => {
+                    state.begun.begin(page.group, chain);
                     Fate::Begun
                 }
             };
@@ -171,25 +246,77 @@ impl Gather {
         }
     }
 
-    /// Forgets the groups that have begun and that `which` says; how many there were.
-    pub(crate) fn forget<P: Platform>(
+    /// Forgets the groups that have begun and that `which` says, one after the other; how many there were.
+    pub(crate) fn forget<P: Platform>(&self, platform: &P, which: Of) -> usize {
+        let one = || {
+            self.state.with(platform, |state| {
+                let number = state.begun.any(which)?;
+                self.drop_begun(state, number)
+            })
+        };
+        // Others may begin meanwhile.
+        core::iter::from_fn(one).take(self.nodes.len()).count()
+    }
+
+    /// `group` is complete, and waits for an answer, which carries its PASID or not; `None` when there is no room.
+    pub(crate) fn wait<P: Platform>(
         &self,
         platform: &P,
-        which: impl Fn(&Group) -> bool,
-    ) -> usize {
+        group: Group,
+        with_pasid: bool,
+    ) -> Option<Handle> {
         self.state.with(platform, |state| {
-            let mut begun = core::mem::take(&mut state.begun);
-            let before = begun.len();
-            begun.retain(|(group, chain)| {
-                let goes = which(group);
-                if goes {
-                    self.free(state, *chain);
+            let handle = self.pending.insert(key(group, with_pasid))?;
+            // Below the number of nodes.
+            let slot = handle.slot() as u32;
+            let by_number = (&mut state.by_number, number_of(group));
+            for (index, key) in [by_number, (&mut state.by_pasid, name_of(group))] {
+                // What it was before, and what was called so before.
+                index.remove_number(slot);
+                index.remove(key);
+                index.insert(key, slot);
+            }
+            Some(handle)
+        })
+    }
+
+    /// Whether the device cannot tell the answer to `group` from one that is due already: without PASIDs in answers, those of
+    /// all have the same numbers.
+    pub(crate) fn is_waiting<P: Platform>(
+        &self,
+        platform: &P,
+        group: Group,
+        with_pasid: bool,
+    ) -> bool {
+        let bits = if with_pasid { u64::BITS } else { STREAM_BITS + NUMBER_BITS };
+        self.state.with(platform, |state| {
+            while let Some(slot) = state.by_number.find(number_of(group), bits) {
+                if self.pending.waiting(slot as usize).is_some() {
+                    return true;
                 }
-                !goes
-            });
-            let count = before - begun.len();
-            state.begun = begun;
-            count
+                // Answered: whoever looks next need not pass it.
+                state.by_number.remove_number(slot);
+            }
+            false
+        })
+    }
+
+    /// One of those with `pasid` that wait for an answer, each once.
+    pub(crate) fn next_waiting<P: Platform>(
+        &self,
+        platform: &P,
+        stream: StreamId,
+        pasid: SubstreamId,
+    ) -> Option<Handle> {
+        let (name, bits) = Of::Pasid(stream, Some(pasid)).prefix();
+        self.state.with(platform, |state| {
+            while let Some(slot) = state.by_pasid.find(name, bits) {
+                state.by_pasid.remove_number(slot);
+                if let Some(handle) = self.pending.waiting(slot as usize) {
+                    return Some(handle);
+                }
+            }
+            None
         })
     }
 
@@ -216,26 +343,9 @@ impl Gather {
         self.nodes.get(index as usize)
     }
 
-    /// Forgets a group that has begun, for a page of `stream`: the oldest of whoever has most of the room. That is found
-    /// by a vote among the pages, which nobody wins who has less than half of them: then it is somebody's.
-    fn make_room(&self, state: &mut State, stream: StreamId) -> Option<Group> {
-        let pages = |stream| {
-            let of_stream = state.begun.iter().filter(move |(group, _)| group.stream == stream);
-            of_stream.map(|(_, chain)| chain.count).sum::<u32>()
-        };
-        let (mut most, mut votes) = (stream, 0u32);
-        for (group, chain) in &state.begun {
-            if group.stream == most {
-                votes += chain.count;
-            } else if votes >= chain.count {
-                votes -= chain.count;
-            } else {
-                (most, votes) = (group.stream, chain.count - votes);
-            }
-        }
-        let victim = if pages(stream) >= pages(most) { stream } else { most };
-        let at = state.begun.iter().position(|(group, _)| group.stream == victim)?;
-        let (group, chain) = state.begun.remove(at);
+    /// Forgets the group that has begun with the number `number`.
+    fn drop_begun(&self, state: &mut State, number: u32) -> Option<Group> {
+        let (group, chain) = state.begun.take(number)?;
         self.free(state, chain);
         Some(group)
     }

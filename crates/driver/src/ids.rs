@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use crate::shared::NoMemory;
+use crate::statistics::Numbers;
 
 /// Which free number is given out first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,12 @@ impl Ids {
     /// How many are free.
     pub(crate) fn free(&self) -> usize {
         self.free
+    }
+
+    /// How many somebody has, and nobody.
+    pub(crate) fn counts(&self) -> Numbers {
+        // 0 is neither.
+        Numbers { used: (1 << self.bits) - 1 - self.free, free: self.free }
     }
 
     /// How many of at most `bits` bits (6 at least) are free.
@@ -164,6 +171,7 @@ mod tests {
         assert_eq!(ids.allocate(8, Order::Ascending), Some(2));
         ids.release(1);
         assert_eq!(ids.free(), 254);
+        assert_eq!(ids.counts(), Numbers { used: 1, free: 254 });
         assert!(ids.take(1));
     }
 

@@ -22,8 +22,9 @@ use crate::invalidate::{self, Tag};
 #[cfg(feature = "mutation")]
 use crate::invalidate::{Range, Regime, Scope};
 use crate::keep::{self, Keep};
-use crate::master::{AddMasterError, Master, MasterConfig};
+use crate::master::{AddMasterError, Master, MasterConfig, MasterState};
 use crate::mutex::Mutex;
+use crate::place::Slot;
 use crate::platform::Platform;
 use crate::quarantine::Quarantine;
 use crate::refused::Refused;
@@ -198,8 +199,8 @@ impl<P: Platform> Iommu<P> {
     }
 
     /// Reads what `smmu` has to say: events, page requests, and errors of its own. To be called when it raises an
-    /// interrupt, or from time to time. At most `budget` records of each queue are looked at; returns whether more are
-    /// waiting.
+    /// interrupt, or from time to time. At most `budget` records of each queue are looked at, and as many devices told of
+    /// that were cut off; returns whether more are waiting.
     ///
     /// May be called in interrupt context. `sink` runs with interrupts masked and the queue locked: it calls nothing of
     /// the driver, but may drop a [`Fault`](crate::Fault) or a [`PageGroup`](crate::PageGroup). What that leaves to do, because the command queue is
@@ -397,18 +398,26 @@ impl<P: Platform> Smmu<P> {
         let instance = self.instance();
         core.configuration.with(|configuration| {
             let (asids, vmids) = configuration.asids.counts(self.id);
-            let masters = configuration.masters.iter();
             let places = configuration.places.iter();
+            let masters = || {
+                let all = configuration.masters.iter().map(|(_, state)| state);
+                all.filter(|state| state.instance == self.id)
+            };
+            let attached = |state: &MasterState| {
+                state.others.iter().filter(|(_, slot)| !matches!(slot, Slot::Blocked)).count()
+            };
             InstanceStatistics {
                 commands: instance.commands().statistics(&core.platform),
                 events: instance.events().statistics(&core.platform),
                 pages: instance.gather().counts.statistics(),
                 groups: instance.gather().pending.count(),
                 stalls: instance.pending().count(),
-                masters: masters.filter(|(_, state)| state.instance == self.id).count(),
+                masters: masters().count(),
                 tags: places.filter(|(_, place)| place.instance == self.id).count(),
                 asids,
                 vmids,
+                pasids: core.pasids.with(&core.platform, |ids| ids.counts()),
+                substreams: masters().map(attached).sum(),
             }
         })
     }

@@ -277,6 +277,8 @@ fn ready<P: Platform>(
         bits: keep.config.substream_bits.min(ContextTable::most_bits(features)),
         table: None,
         overrides: keep.config.overrides,
+        // What is kept is at its own addresses.
+        identity_only: keep.config.identity_only,
         vmid: tag.vmid,
         adrift: false,
         // Nobody can be told to switch it on, and what the device keeps of before is not known.

@@ -144,6 +144,8 @@ mod mutex;
 mod name;
 #[cfg(feature = "nested")]
 pub mod nest;
+#[cfg(all(test, feature = "alloc", feature = "ats", not(any(loom, shuttle))))]
+mod nothing;
 mod overrides;
 #[cfg(feature = "alloc")]
 mod owners;

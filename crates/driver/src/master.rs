@@ -175,11 +175,7 @@ impl<P: Platform> Master<P> {
                 }
             }
             if ats.is_some() {
-                let masters = configuration.masters.iter().map(|(_, state)| state);
-                let here = masters.filter(|it| it.instance == smmu.id && it.ats.is_some());
-                let others: usize = here.map(|state| state.streams.len()).sum();
-                let all = others.saturating_add(streams.len());
-                let reserved = instance.silent().reserve(&core.platform, all);
+                let reserved = instance.silent().reserve(&core.platform, streams);
                 reserved.map_err(|NoMemory| AddMasterError::NoMemory)?;
             }
             let unconfirmed =
@@ -231,6 +227,7 @@ impl<P: Platform> Master<P> {
                 bits,
                 table,
                 overrides: config.overrides,
+                identity_only: config.identity_only,
                 vmid: 0,
                 stage_2: None,
                 nested: None,

@@ -18,7 +18,7 @@ use crate::devices::is_of_device;
 use crate::error::{Failure, InstanceId};
 use crate::fault::Report;
 use crate::features::Features;
-use crate::gather::{self, Added, Chain, Counted, Fate};
+use crate::gather::{self, Added, Chain, Counted, Fate, Of};
 use crate::instance::Instance;
 use crate::iommu::Core;
 use crate::master::MasterState;
@@ -199,7 +199,7 @@ pub(crate) fn aborted<P: Platform>(
     instance: &Instance<P>,
     sink: &mut dyn FnMut(Report<P>),
 ) {
-    let begun = instance.gather().forget(platform, |_| true);
+    let begun = instance.gather().forget(platform, Of::All);
     tell(platform, instance, sink, Report::PagesLost(PagesLost::Aborted { begun }));
 }
 
@@ -273,7 +273,7 @@ impl<P: Platform> Reader for Handler<'_, P> {
             // The last request of a group may be among those lost, and its number may come back.
             Gap::Overflow => {
                 let gather = self.instance.gather();
-                PagesLost::Overflow { begun: gather.forget(&self.core.platform, |_| true) }
+                PagesLost::Overflow { begun: gather.forget(&self.core.platform, Of::All) }
             }
             Gap::Reset { unread, overflow } => PagesLost::Reset { unread, overflow },
         };
@@ -290,15 +290,15 @@ impl<P: Platform> Handler<'_, P> {
             Standing::Known { with_pasid } => (with_pasid, has_pasid(features, group)),
             Standing::Unknown { with_pasid } => (with_pasid, false),
         };
-        if page.last && is_pending(instance, group, with_pasid) {
+        if page.last && gather.is_waiting(platform, group, with_pasid) {
             // Two answers would come, of which the device may take the second for that of a later group.
-            gather.forget(platform, |of| *of == group);
+            gather.forget(platform, Of::Group(group));
             self.reports = [Some(Report::PageDenied { page, why: Denied::Repeated }), None];
             return Next::Answerable;
         }
         // Before anything of the record is kept, since it may have to come again.
         let handle = match page.last && group.is_answerable(features, with_pasid) {
-            true => match gather.pending.insert(gather::key(group, with_pasid)) {
+            true => match gather.wait(platform, group, with_pasid) {
                 Some(handle) => Some(handle),
                 None => return self.without_room(page, known, with_pasid),
             },
@@ -352,8 +352,7 @@ impl<P: Platform> Handler<'_, P> {
             return Next::Later;
         }
         // What an SMMU does not take any more is over.
-        let of_group = |group: &Group| *group == page.group;
-        self.instance.gather().forget(&self.core.platform, of_group);
+        self.instance.gather().forget(&self.core.platform, Of::Group(page.group));
         let why = if known { Denied::Full } else { Denied::Unknown };
         self.reports = [Some(Report::PageDenied { page, why }), None];
         Next::Answerable
@@ -361,25 +360,12 @@ impl<P: Platform> Handler<'_, P> {
 
     /// A device uses a PASID no more: it waits for no answer of those that are pending, but for what they free.
     fn stop(&self, stream: StreamId, pasid: SubstreamId) {
-        let of_pasid = |group: &Group| group.stream == stream && group.pasid == Some(pasid);
-        let gather = self.instance.gather();
-        gather.forget(&self.core.platform, of_pasid);
-        let pending = &gather.pending;
-        if pending.decide_all(|key| of_pasid(&gather::group(key).0), Answer::Invalid as u8) {
-            pending.set_owed();
-            give_owed(self.core, self.instance);
+        let (platform, gather) = (&self.core.platform, self.instance.gather());
+        gather.forget(platform, Of::Pasid(stream, Some(pasid)));
+        while let Some(handle) = gather.next_waiting(platform, stream, pasid) {
+            self.deny(Some(handle), Answer::Invalid);
         }
     }
-}
-
-/// Whether the device cannot tell the answer to `group` from one that is due already: without PASIDs in answers, those of all
-/// have the same numbers.
-fn is_pending<P: Platform>(instance: &Instance<P>, group: Group, with_pasid: bool) -> bool {
-    instance.gather().pending.waits(|key| {
-        let (other, _) = gather::group(key);
-        let same = other.stream == group.stream && other.index == group.index;
-        same && (!with_pasid || other.pasid == group.pasid)
-    })
 }
 
 /// Which of a master's groups are over.
@@ -435,10 +421,9 @@ pub(crate) fn end<P: Platform>(
                 let group = page.group;
                 let due = page.last && group.is_answerable(instance.features(), with_pasid);
                 // Once, however often it ends: with those that are pending, but where there is no room for it.
-                let pending = &gather.pending;
                 if due
-                    && !is_pending(instance, group, with_pasid)
-                    && pending.insert(gather::key(group, with_pasid)).is_none()
+                    && !gather.is_waiting(platform, group, with_pasid)
+                    && gather.wait(platform, group, with_pasid).is_none()
                 {
                     said(group).into_iter().for_each(|command| batch.push(command));
                 }
@@ -454,7 +439,17 @@ pub(crate) fn end<P: Platform>(
             given => result = result.and(given),
         }
     }
-    gather.forget(platform, ours);
+    for stream in &master.streams {
+        gather.forget(
+            platform,
+            match which {
+                Which::All => Of::Stream(*stream),
+                Which::Substream(substream) => {
+                    Of::Pasid(*stream, (substream != WITHOUT).then_some(SubstreamId(substream)))
+                }
+            },
+        );
+    }
     let which = |key| ours(&gather::group(key).0);
     let Some(answer) = answer else {
         gather.pending.sweep(|| platform.relax(), which, |_, _| ());
@@ -486,22 +481,22 @@ pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
             let standing = Standing::find(platform, instance.streams(), page.group.stream);
             let (Standing::Known { with_pasid } | Standing::Unknown { with_pasid }) = standing;
             let answerable = page.group.is_answerable(instance.features(), with_pasid);
-            if answerable && !is_pending(instance, page.group, with_pasid) {
+            if answerable && !gather.is_waiting(platform, page.group, with_pasid) {
                 // Without room it is of a device that asks for more than it may.
-                let _ = gather.pending.insert(gather::key(page.group, with_pasid));
+                let _ = gather.wait(platform, page.group, with_pasid);
             }
         }
     });
-    gather.forget(platform, |_| true);
+    gather.forget(platform, Of::All);
 }
 
 /// What a reset found in a command queue, and the SMMU has not come to: an answer is given again.
-pub(crate) fn unheard<P: Platform>(instance: &Instance<P>, command: Command) {
+pub(crate) fn unheard<P: Platform>(platform: &P, instance: &Instance<P>, command: Command) {
     let Some((group, answer, with_pasid)) = Group::read(command) else { return };
-    let pending = &instance.gather().pending;
+    let gather = instance.gather();
     // Its place was free when it was placed; if others have come since, that is more than devices may ask for.
-    if let Some(handle) = pending.insert(gather::key(group, with_pasid)) {
-        pending.decide(handle, answer as u8);
+    if let Some(handle) = gather.wait(platform, group, with_pasid) {
+        gather.pending.decide(handle, answer as u8);
     }
 }
 
@@ -521,7 +516,7 @@ pub(crate) fn answer_all<P: Platform>(platform: &P, instance: &Instance<P>) -> R
 /// Forgets all that is pending: the SMMU is off, for good.
 pub(crate) fn forget<P: Platform>(platform: &P, instance: &Instance<P>) {
     let gather = instance.gather();
-    gather.forget(platform, |_| true);
+    gather.forget(platform, Of::All);
     gather.pending.sweep(|| platform.relax(), |_| true, |_, _| ());
 }
 

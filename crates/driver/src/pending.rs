@@ -16,6 +16,9 @@ use crate::sync::{AtomicBool, AtomicU64, Ordering};
 /// The transactions of one SMMU.
 pub(crate) struct Pending {
     slots: Vec<Slot>,
+    /// The first of the free slots; [`NONE`] if there is none. Whoever frees one puts it here, once it is free; one caller
+    /// at a time takes them, so that the next one is that for as long as this is the first.
+    free: AtomicU64,
     /// Some answers may be there that found no room in the command queue.
     owed: AtomicBool,
     /// The SMMU, or its reset, is about to end all that wait: no more stalls are to come, and answers are kept.
@@ -28,11 +31,14 @@ struct Slot {
     /// StreamID and STAG. Written before `state` says that there is something.
     key: AtomicU64,
     substream: AtomicU64,
+    /// Of a free one, the next.
+    next: AtomicU64,
 }
 
+const NONE: u64 = u64::MAX;
+
+/// Also while its words are being written.
 const FREE: u64 = 0;
-/// Its words are being written.
-const FILLING: u64 = 1;
 /// Nobody has answered.
 const WAITING: u64 = 2;
 /// Its command is being placed, with interrupts masked: not for long.
@@ -50,6 +56,13 @@ const NEXT: u64 = CODES + 1;
 pub(crate) struct Handle {
     slot: usize,
     generation: u64,
+}
+
+impl Handle {
+    /// Its slot, which may be another's by now.
+    pub(crate) const fn slot(self) -> usize {
+        self.slot
+    }
 }
 
 /// What hardware knows a stalled transaction by.
@@ -77,11 +90,13 @@ impl Pending {
     pub(crate) fn new(most: usize) -> Result<Self, NoMemory> {
         let mut slots = Vec::new();
         slots.try_reserve_exact(most).map_err(|_| NoMemory)?;
-        for _ in 0..most {
-            let [state, key, substream] = [0, 0, 0].map(AtomicU64::new);
-            slots.push(Slot { state, key, substream });
+        for index in 1..=most {
+            let next = if index == most { NONE } else { index as u64 };
+            let [state, key, substream, next] = [0, 0, 0, next].map(AtomicU64::new);
+            slots.push(Slot { state, key, substream, next });
         }
-        Ok(Self { slots, owed: AtomicBool::new(false), closed: AtomicBool::new(false) })
+        let free = AtomicU64::new(if most == 0 { NONE } else { 0 });
+        Ok(Self { slots, free, owed: AtomicBool::new(false), closed: AtomicBool::new(false) })
     }
 
     /// No more stalls are to be inserted by whoever begins to from here on, and answers are kept for whoever ends what
@@ -98,14 +113,13 @@ impl Pending {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Whether one of which `which` says so waits for an answer, or for room for the one that was given. One whose command
-    /// is being placed does not: hardware may have carried it out by now, and its numbers may be another's already.
-    pub(crate) fn waits(&self, which: impl Fn(Key) -> bool) -> bool {
-        let waits = |slot: &Slot| {
-            let code = slot.state.load(Ordering::Acquire) & CODES;
-            code >= WAITING && code != GIVING
-        };
-        self.slots.iter().any(|slot| waits(slot) && which(slot.key()))
+    /// Who has the slot `at`, if it waits for an answer, or for room for the one that was given. One whose command is being
+    /// placed does not: hardware may have carried it out by now, and its numbers may be another's already.
+    #[cfg(any(test, feature = "ats"))]
+    pub(crate) fn waiting(&self, at: usize) -> Option<Handle> {
+        let state = self.slots.get(at)?.state.load(Ordering::Acquire);
+        let (generation, code) = (state & !CODES, state & CODES);
+        (code >= WAITING && code != GIVING).then_some(Handle { slot: at, generation })
     }
 
     /// How many wait.
@@ -116,18 +130,42 @@ impl Pending {
 
     /// One that has stalled; `None` when there is no room. One caller at a time.
     pub(crate) fn insert(&self, key: Key) -> Option<Handle> {
-        let free = |(_, slot): &(usize, &Slot)| {
-            let state = slot.state.load(Ordering::Relaxed);
-            // Acquire: whoever freed it has read its words before.
-            state & CODES == FREE && slot.swap(state, state | FILLING)
-        };
-        let (index, slot) = self.slots.iter().enumerate().find(free)?;
+        let (index, slot) = self.take_free()?;
         let generation = slot.state.load(Ordering::Relaxed) & !CODES;
         let (stream, stag) = (u64::from(key.stream.0), u64::from(key.stag));
         slot.key.store(stream << 32 | stag, Ordering::Relaxed);
         slot.substream.store(u64::from(key.substream.0), Ordering::Relaxed);
         slot.state.store(generation | WAITING, Ordering::Release);
         Some(Handle { slot: index, generation })
+    }
+
+    /// A free slot, if there is one.
+    fn take_free(&self) -> Option<(usize, &Slot)> {
+        loop {
+            // Acquire: whoever freed it has read its words before.
+            let first = self.free.load(Ordering::Acquire);
+            let slot = self.slots.get(first as usize)?;
+            let next = slot.next.load(Ordering::Relaxed);
+            let taken =
+                self.free.compare_exchange(first, next, Ordering::Acquire, Ordering::Relaxed);
+            if taken.is_ok() {
+                return Some((first as usize, slot));
+            }
+        }
+    }
+
+    /// The slot `at`, which was just freed, is there for the next one.
+    fn put_free(&self, at: usize) {
+        let Some(slot) = self.slots.get(at) else { return };
+        let mut first = self.free.load(Ordering::Relaxed);
+        loop {
+            slot.next.store(first, Ordering::Relaxed);
+            let order = (Ordering::Release, Ordering::Relaxed);
+            match self.free.compare_exchange(first, at as u64, order.0, order.1) {
+                Ok(_) => return,
+                Err(now) => first = now,
+            }
+        }
     }
 
     /// Decides the answer to one that waits; false when it waits no more.
@@ -161,7 +199,7 @@ impl Pending {
         if state & !CODES != handle.generation || state & CODES < OWED {
             return Given::Late;
         }
-        slot.give(state, place)
+        self.give_from(handle.slot, slot, state, place)
     }
 
     /// Some answer is owed, and whoever comes by is to try again: [`Pending::give_owed`].
@@ -179,9 +217,9 @@ impl Pending {
         if !self.owed.swap(false, Ordering::Acquire) {
             return true;
         }
-        for slot in &self.slots {
+        for (at, slot) in self.slots.iter().enumerate() {
             let state = slot.state.load(Ordering::Relaxed);
-            if state & CODES >= OWED && slot.give(state, &mut place) == Given::Full {
+            if state & CODES >= OWED && self.give_from(at, slot, state, &mut place) == Given::Full {
                 self.set_owed();
                 return false;
             }
@@ -201,7 +239,7 @@ impl Pending {
         let slot = self.slots.get(at)?;
         let state = slot.state.load(Ordering::Acquire);
         let (generation, code) = (state & !CODES, state & CODES);
-        if code == FREE || code == FILLING || !which(slot.key()) {
+        if code == FREE || !which(slot.key()) {
             return Some(Given::Placed);
         }
         if code == GIVING {
@@ -213,7 +251,7 @@ impl Pending {
         if undecided && !slot.swap(state, owed) {
             return Some(Given::Late);
         }
-        Some(slot.give(owed, place))
+        Some(self.give_from(at, slot, owed, place))
     }
 
     /// Ends all that `ends` says and that have no command yet, and hands each to `ended`, with the answer that it is owed,
@@ -225,12 +263,12 @@ impl Pending {
         ends: impl Fn(Key) -> bool,
         mut ended: impl FnMut(Key, Option<u8>),
     ) {
-        for slot in &self.slots {
+        for (at, slot) in self.slots.iter().enumerate() {
             loop {
                 let state = slot.state.load(Ordering::Acquire);
                 let code = state & CODES;
                 let key = slot.key();
-                if code == FREE || code == FILLING || !ends(key) {
+                if code == FREE || !ends(key) {
                     break;
                 }
                 if code == GIVING {
@@ -239,11 +277,39 @@ impl Pending {
                 }
                 // The generation is still the same, so `key` is its.
                 if slot.swap(state, (state & !CODES) + NEXT) {
+                    self.put_free(at);
                     // What is owed has less than 8 bits.
                     ended(key, code.checked_sub(OWED).map(|answer| answer as u8));
                     break;
                 }
             }
+        }
+    }
+}
+
+impl Pending {
+    /// Gives the answer that `state` of `slot`, which was just read, owes.
+    fn give_from(
+        &self,
+        at: usize,
+        slot: &Slot,
+        state: u64,
+        place: impl FnOnce(Key, u8) -> bool,
+    ) -> Given {
+        let generation = state & !CODES;
+        if !slot.swap(state, generation | GIVING) {
+            // Somebody gives the same answer, or it was ended.
+            return Given::Late;
+        }
+        // What is owed has less than 8 bits.
+        let answer = ((state & CODES) - OWED) as u8;
+        if place(slot.key(), answer) {
+            slot.state.store(generation + NEXT, Ordering::Release);
+            self.put_free(at);
+            Given::Placed
+        } else {
+            slot.state.store(state, Ordering::Release);
+            Given::Full
         }
     }
 }
@@ -260,24 +326,6 @@ impl Slot {
             stream: StreamId((key >> 32) as u32),
             stag: key as u16,
             substream: SubstreamId(self.substream.load(Ordering::Relaxed) as u32),
-        }
-    }
-
-    /// Gives the answer that `state`, which was just read, owes.
-    fn give(&self, state: u64, place: impl FnOnce(Key, u8) -> bool) -> Given {
-        let generation = state & !CODES;
-        if !self.swap(state, generation | GIVING) {
-            // Somebody gives the same answer, or it was ended.
-            return Given::Late;
-        }
-        // What is owed has less than 8 bits.
-        let answer = ((state & CODES) - OWED) as u8;
-        if place(self.key(), answer) {
-            self.state.store(generation + NEXT, Ordering::Release);
-            Given::Placed
-        } else {
-            self.state.store(state, Ordering::Release);
-            Given::Full
         }
     }
 }

@@ -100,6 +100,9 @@ impl Mark {
 /// Records that there is room for after [`Quarantine::reserve`]: more than one unmap's worth.
 const SPARE: usize = 64;
 
+/// So many are looked at with the lock held once.
+const AT_ONCE: usize = 32;
+
 impl Quarantine {
     pub(crate) fn new() -> Result<Self, NoMemory> {
         let mut items = Vec::new();
@@ -197,26 +200,23 @@ impl Quarantine {
 
     /// The same for a set of instances.
     fn release_from<P: Platform>(&self, platform: &P, instances: u64, mark: Mark) {
+        let mut at = usize::MAX;
         loop {
-            let done = self.records.with(platform, |records| {
+            let step = self.records.with(platform, |records| {
                 if records.unlisted_since < mark.0 {
                     records.waiting &= !instances;
                 }
                 if records.waiting == 0 {
                     records.unlisted = 0;
                 }
-                for item in records.items.iter_mut().filter(|item| item.since < mark.0) {
-                    item.waiting &= !instances;
-                }
-                let index = records.items.iter().position(|item| item.waiting == 0)?;
-                Some(records.items.swap_remove(index).what)
+                records.release_some(&mut at, instances, mark)
             });
-            match done {
-                None => return,
-                Some(Kept::Range { .. }) => {}
+            match step {
+                Step::End => return,
+                Step::More | Step::Gone(Kept::Range { .. }) => {}
                 // SAFETY: unlinked, and every instance that could walk it confirmed an invalidation or was
                 // reset since; the item was the only copy.
-                Some(Kept::Table(table)) => unsafe { table.free(platform) },
+                Step::Gone(Kept::Table(table)) => unsafe { table.free(platform) },
             }
         }
     }
@@ -239,12 +239,39 @@ impl Quarantine {
     }
 }
 
+/// What came of a look at some items.
+enum Step {
+    /// Nobody waits for this one any more.
+    Gone(Kept),
+    /// There are others.
+    More,
+    /// These were the last.
+    End,
+}
+
 impl Records {
-    /// Adds `range` to a record that it touches; whether there was one.
+    /// Looks at a few items before `at`, until one is to go. From the end: whoever else takes one off moves the last item to
+    /// its place, so that items only ever move to where nobody has been yet.
+    fn release_some(&mut self, at: &mut usize, instances: u64, mark: Mark) -> Step {
+        for _ in 0..AT_ONCE {
+            let Some(next) = self.items.len().min(*at).checked_sub(1) else { return Step::End };
+            *at = next;
+            let Some(item) = self.items.get_mut(next) else { return Step::End };
+            if item.since < mark.0 {
+                item.waiting &= !instances;
+            }
+            if item.waiting == 0 {
+                return Step::Gone(self.items.swap_remove(next).what);
+            }
+        }
+        Step::More
+    }
+
+    /// Adds `range` to one of the latest records that it touches; whether there was one.
     fn widen(&mut self, waiting: u64, domain: usize, range: core::ops::Range<u64>) -> bool {
         let now = self.marks;
         let alike = |item: &&mut Item| item.waiting == waiting && item.since == now;
-        self.items.iter_mut().filter(alike).any(|item| {
+        self.items.iter_mut().rev().take(AT_ONCE).filter(alike).any(|item| {
             let Kept::Range { domain: of, iova, bytes } = &mut item.what else { return false };
             let end = iova.0 + *bytes;
             if *of != domain || range.start > end || range.end < iova.0 {
@@ -265,5 +292,65 @@ impl Records {
             self.unlisted_since = item.since;
             self.waiting |= item.waiting;
         }
+    }
+}
+
+#[cfg(all(test, feature = "ats", not(any(loom, shuttle))))]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::nothing::Nothing;
+
+    fn listed(quarantine: &Quarantine) -> Vec<usize> {
+        let mut all = Vec::new();
+        quarantine.list(&Nothing, &mut |what| match what {
+            Quarantined::Range { domain, .. } => all.push(domain),
+            other => panic!("{other:?}"),
+        });
+        all.sort_unstable();
+        all
+    }
+
+    /// More than are looked at with the lock held once.
+    #[test]
+    fn all_that_waits_for_nobody_else_is_let_go_of_and_nothing_later() {
+        let quarantine = Quarantine::new().unwrap();
+        let [one, other] = [InstanceId(0), InstanceId(5)];
+        let keep = |domains: core::ops::Range<usize>| {
+            for domain in domains {
+                quarantine.reserve(&Nothing).unwrap();
+                let bits = [one.bit(), other.bit(), one.bit() | other.bit()];
+                quarantine.keep(&Nothing, bits[domain % 3], domain, 0..0x1000, &[]);
+            }
+        };
+        keep(0..1000);
+        let mark = quarantine.mark(&Nothing, one);
+        keep(1000..1200);
+        quarantine.release(&Nothing, one, mark);
+        let left: Vec<usize> = (0..1200).filter(|it| *it >= 1000 || it % 3 != 0).collect();
+        assert_eq!(listed(&quarantine), left);
+        // What waited for both waits for one now.
+        let mark = quarantine.mark(&Nothing, other);
+        quarantine.release(&Nothing, other, mark);
+        let left: Vec<usize> = (1000..1200).filter(|it| it % 3 != 1).collect();
+        assert_eq!(listed(&quarantine), left);
+        quarantine.remove(&Nothing, one);
+        assert_eq!(listed(&quarantine), []);
+        // For one that is off for good nothing is kept.
+        quarantine.keep(&Nothing, one.bit(), 1, 0..0x1000, &[]);
+        assert_eq!(listed(&quarantine), []);
+    }
+
+    #[test]
+    fn a_range_that_touches_one_of_the_latest_is_no_other() {
+        let quarantine = Quarantine::new().unwrap();
+        for page in 0..100u64 {
+            for domain in 0..3 {
+                let start = page << 12;
+                quarantine.keep(&Nothing, 1, domain, start..start + 0x1000, &[]);
+            }
+        }
+        assert_eq!(listed(&quarantine), [0, 1, 2]);
     }
 }

@@ -3,8 +3,10 @@
 //! ([`Report::Quarantined`](crate::Report::Quarantined)).
 //!
 //! Whoever finds out may be an unmap, which allocates nothing: there is room for every stream that may keep translations,
-//! made when its master is added.
+//! made when its master is added, and never given up: as with leaves of the stream table, that ends with the number of
+//! streams.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,49 +17,85 @@ use crate::shared::NoMemory;
 use crate::spin::SpinLock;
 
 pub(crate) struct Silent {
-    /// In the order in which they were cut off, each once.
-    streams: SpinLock<Vec<StreamId>>,
-    /// Whether there are any: interrupts are frequent, and these are not.
+    streams: SpinLock<Streams>,
+    /// Whether there may be any to tell of: interrupts are frequent, and these are not.
     any: AtomicBool,
 }
 
+struct Streams {
+    /// Those that there is room for, in order, and whether each is in `waiting`.
+    known: Vec<(StreamId, bool)>,
+    /// Those that were cut off, in the order in which that was found, each once. There is room for all.
+    waiting: VecDeque<StreamId>,
+    /// What waited before there was more room, and comes first: empty but while room is made.
+    before: VecDeque<StreamId>,
+}
+
+/// So many are copied at once, with interrupts masked.
+const AT_ONCE: usize = 32;
+
 impl Silent {
     pub(crate) const fn new() -> Self {
-        Self { streams: SpinLock::new(Vec::new()), any: AtomicBool::new(false) }
+        Self {
+            streams: SpinLock::new(Streams {
+                known: Vec::new(),
+                waiting: VecDeque::new(),
+                before: VecDeque::new(),
+            }),
+            any: AtomicBool::new(false),
+        }
     }
 
-    /// Makes room where `streams` of them may be cut off, beside those that wait to be told of: they may have no master
-    /// any more.
+    /// Makes room for `streams`, which are about to have a master that may have ATS. One caller at a time: the
+    /// configuration mutex is held.
     pub(crate) fn reserve<P: Platform>(
         &self,
         platform: &P,
-        streams: usize,
+        streams: &[StreamId],
     ) -> Result<(), NoMemory> {
-        let wanted = self.streams.with(platform, |list| {
-            let wanted = list.len().saturating_add(streams);
-            (list.capacity() < wanted).then_some(wanted)
+        let is_new =
+            |stream: &&StreamId| !self.streams.with(platform, |state| state.find(**stream).is_ok());
+        let new = streams.iter().filter(is_new).count();
+        if new == 0 {
+            return Ok(());
+        }
+        let had = self.streams.with(platform, |state| state.known.len());
+        // Neither allocated nor freed under the lock, nor copied for long. Nobody else changes which are known.
+        let (mut known, mut waiting) = (Vec::new(), VecDeque::new());
+        known.try_reserve_exact(had.saturating_add(new)).map_err(|_| NoMemory)?;
+        waiting.try_reserve_exact(had.saturating_add(new)).map_err(|_| NoMemory)?;
+        while known.len() < had {
+            let from = known.len();
+            self.streams.with(platform, |state| {
+                let next = state.known.iter().skip(from).take(AT_ONCE);
+                known.extend(next.map(|(stream, _)| (*stream, false)));
+            });
+        }
+        known.extend(streams.iter().filter(is_new).map(|stream| (*stream, false)));
+        known.sort_unstable_by_key(|(stream, _)| *stream);
+        let mut before = VecDeque::new();
+        let _known = self.streams.with(platform, |state| {
+            // What waits goes on to do so, and whoever looks meanwhile is told of it. (If it is cut off once more just
+            // then, that may be told as well.)
+            state.before = core::mem::replace(&mut state.waiting, waiting);
+            core::mem::replace(&mut state.known, known)
         });
-        let Some(wanted) = wanted else { return Ok(()) };
-        // Neither allocated nor freed under the lock. Meanwhile none can be cut off that was not counted.
-        let mut larger = Vec::new();
-        larger.try_reserve_exact(wanted).map_err(|_| NoMemory)?;
-        self.streams.with(platform, |list| {
-            if list.len() <= larger.capacity() {
-                larger.extend(list.iter().copied());
-                core::mem::swap(&mut larger, list);
+        while self.streams.with(platform, |state| match state.before.pop_front() {
+            Some(stream) => {
+                state.add(stream);
+                true
             }
-        });
+            None => {
+                core::mem::swap(&mut state.before, &mut before);
+                false
+            }
+        }) {}
         Ok(())
     }
 
     /// `stream` was cut off. Not to be called where targets are read: it takes a lock.
     pub(crate) fn note<P: Platform>(&self, platform: &P, stream: StreamId) {
-        self.streams.with(platform, |list| {
-            // There is room for every one of them, once.
-            if !list.contains(&stream) && list.len() < list.capacity() {
-                list.push(stream);
-            }
-        });
+        self.streams.with(platform, |state| state.add(stream));
         self.any.store(true, Ordering::Release);
     }
 
@@ -66,13 +104,49 @@ impl Silent {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
-        self.streams.with(platform, |list| {
-            if list.is_empty() {
+        self.streams.with(platform, |state| {
+            let next = state.before.pop_front().or_else(|| {
+                let stream = state.waiting.pop_front()?;
+                state.mark(stream, false);
+                Some(stream)
+            });
+            if state.is_empty() {
                 // Who notes one later says so after this.
                 self.any.store(false, Ordering::Release);
-                return None;
             }
-            Some(list.remove(0))
+            next
         })
     }
+
+    /// Whether there may be any to tell of.
+    pub(crate) fn is_any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
 }
+
+impl Streams {
+    fn find(&self, stream: StreamId) -> Result<usize, usize> {
+        self.known.binary_search_by_key(&stream, |(known, _)| *known)
+    }
+
+    /// Notes whether `stream` waits; whether that is news.
+    fn mark(&mut self, stream: StreamId, waits: bool) -> bool {
+        let known = self.find(stream).ok().and_then(|at| self.known.get_mut(at));
+        known.is_some_and(|(_, waited)| core::mem::replace(waited, waits) != waits)
+    }
+
+    /// Lets `stream` wait, once.
+    fn add(&mut self, stream: StreamId) {
+        // There is room for all that are known, once, so that this allocates nothing.
+        if self.mark(stream, true) {
+            self.waiting.push_back(stream);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.before.is_empty() && self.waiting.is_empty()
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

@@ -89,6 +89,11 @@ pub struct InstanceStatistics {
     pub asids: Numbers,
     /// VMIDs of domains of stage 2, as far as they are nobody else's; none of either until the first is asked for.
     pub vmids: Numbers,
+    /// PASIDs, of all instances: a process has the same behind each. They are used by processes, and by callers
+    /// ([`Iommu::allocate_pasid`](crate::Iommu::allocate_pasid)), whether or not a master is attached by them.
+    pub pasids: Numbers,
+    /// PASIDs by which masters behind it are attached; one counts again for each master.
+    pub substreams: usize,
 }
 
 /// What a domain did, and has.
@@ -114,7 +119,8 @@ pub struct DomainCounts {
     pub mapped: u64,
     /// Ranges that were unmapped, and confirmed; those that are deferred, too.
     pub unmaps: u64,
-    /// Bytes that had been mapped of these.
+    /// Bytes that had been mapped of these. Never to be taken from `mapped` without saturating: a map is counted once it is
+    /// done, and may be unmapped by then. What an unmap took out that was not confirmed is not among them, and never will be.
     pub unmapped: u64,
     /// Invalidations: of a range, or of the whole, on however many instances.
     pub invalidations: u64,

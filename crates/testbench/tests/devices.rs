@@ -259,6 +259,35 @@ master = [
         assert!(reads(&world, DISK, IOVA + 3 * PAGE));
     }
 
+    /// However many fall silent at once: one look tells of as many as its budget allows, and says that there are more.
+    #[test]
+    fn no_look_tells_of_more_than_its_budget() {
+        for which in [Interrupt::Events, Interrupt::Error, Interrupt::Any] {
+            let pair = Pair::new(3);
+            answer(&pair.world, 5, Answers::Never);
+            answer(&pair.world, 6, Answers::Never);
+            pair.unmap(0);
+            assert!(pair.masters.iter().all(Master::is_quarantined));
+            let look = |budget| {
+                let mut told = Vec::new();
+                let mut sink = |report| match report {
+                    Report::Quarantined { stream } => told.push(stream.0),
+                    Report::CommandError { .. } => {}
+                    other => panic!("{other:?}"),
+                };
+                let more = pair.iommu.handle_interrupt(&pair.smmu, which, budget, &mut sink);
+                (told, more)
+            };
+            assert_eq!(look(0), (vec![], true), "{which:?}");
+            let ((first, more), (second, none)) = (look(1), look(1));
+            assert!(more && !none, "{which:?}");
+            let mut both = [first, second].concat();
+            both.sort_unstable();
+            assert_eq!(both, [5, 6], "{which:?}");
+            assert_eq!(look(8), (vec![], false), "{which:?}");
+        }
+    }
+
     /// An answer that comes after its time is nobody's: neither what it answers nor what was said since is taken for done.
     #[test]
     fn an_answer_that_comes_too_late_answers_nothing() {

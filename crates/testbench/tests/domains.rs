@@ -111,6 +111,23 @@ fn contiguous_on_qemu() {
 #[test]
 fn invalidation_on_the_model() {
     holds_on_the_model("invalidation");
+    holds_on_the_model("invalidation-el2");
+}
+
+#[test]
+fn invalidation_on_qemu() {
+    holds_on_qemu("invalidation");
+}
+
+#[test]
+fn nested_on_the_model() {
+    holds_on_the_model("nested");
+}
+
+/// A guest's stage 1 under a random workload, with an SMMU that others wrote.
+#[test]
+fn nested_on_qemu() {
+    holds_on_qemu("nested");
 }
 
 #[test]

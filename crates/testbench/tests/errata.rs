@@ -6,8 +6,8 @@ mod common;
 use std::sync::Arc;
 
 use smmuv3::{
-    Attributes, Config, DomainConfig, Firmware, InstanceConfig, Interrupt, Iommu, Iova,
-    MasterConfig, PhysAddr, Prot, Report, StreamId,
+    AttachError, Attributes, Config, DomainConfig, Firmware, InstanceConfig, Interrupt, Iommu,
+    Iova, MasterConfig, PhysAddr, Prot, Report, StreamId,
 };
 use smmuv3_formats::Opcode;
 use smmuv3_model::{Access, Misuse, Observation, Profile};
@@ -122,4 +122,44 @@ fn the_second_page_of_an_smmu_that_has_one_is_missed() {
         matches!(it, Observation::Misuse(Misuse::BadAccess { offset: 0x1_00a8 | 0x1_00ac, .. }))
     };
     assert!(seen.iter().any(missed));
+}
+
+/// HiSilicon's PTT works with physical addresses alone: identity or nothing, whatever is asked for.
+#[test]
+fn a_master_of_physical_addresses_alone_has_identity_or_nothing() {
+    let machine = ModelMachine::with_profiles(&parse(SCENARIO), 3, |it| profile(it).ssidsize(4));
+    let machine = Arc::new(machine.unwrap());
+    let world = World::new(machine.clone(), 1);
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let mut config = InstanceConfig::named("smmu");
+    config.sid_bits = 4;
+    let smmu = common::enable(&iommu, &world, 0, config);
+    let config = MasterConfig::default().with_identity_only().with_substream_bits(4);
+    let master = iommu.add_master(&smmu, &[StreamId(1)], config).unwrap();
+    let reach = || {
+        let mut model = machine.model(0).unwrap();
+        model.translate(Access::read(1, IOVA)).ok().map(|found| found.pa)
+    };
+    let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+    let guest = iommu.create_domain(DomainConfig::default().with_stage_2()).unwrap();
+    let pasid = iommu.allocate_pasid().unwrap();
+    let refused = Err(AttachError::IdentityOnly { instance: master.instance() });
+    for attached in [None, Some(IOVA)] {
+        if attached.is_some() {
+            // SAFETY: the device is the test's.
+            unsafe { iommu.attach_identity(&master).unwrap() };
+        }
+        assert_eq!(reach(), attached);
+        machine.model(0).unwrap().observations();
+        assert_eq!(iommu.attach(&master, &domain), refused);
+        assert_eq!(iommu.attach(&master, &guest), refused);
+        assert_eq!(iommu.attach_pasid(&master, pasid, &domain), refused);
+        // Nothing was changed, and nothing is left.
+        assert_eq!(commands(&machine.model(0).unwrap().observations()), []);
+        assert_eq!(domain.statistics().masters + smmu.statistics().tags, 0);
+        assert_eq!(reach(), attached);
+    }
+    iommu.detach(&master).unwrap();
+    assert_eq!(reach(), None);
+    master.close().unwrap();
 }

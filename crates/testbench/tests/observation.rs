@@ -7,8 +7,8 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use smmuv3::{
-    Attributes, Change, Config, DomainConfig, InstanceConfig, Interrupt, Iommu, Iova, MasterConfig,
-    PhysAddr, Prot, Smmu, StreamId, Trace,
+    Attributes, Change, Config, DomainConfig, InstanceConfig, InstanceStatistics, Interrupt, Iommu,
+    Iova, MasterConfig, PhysAddr, Prot, Smmu, StreamId, Trace,
 };
 use smmuv3_model::{Access, Profile};
 use smmuv3_testbench::machine_model::ModelMachine;
@@ -160,8 +160,9 @@ fn calls_are_traced_in_the_order_of_what_they_do() {
 
 #[test]
 fn counts_are_those_of_what_was_done() {
-    let (world, iommu, smmu) = machine();
-    let master = iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default()).unwrap();
+    let (world, iommu, smmu) = machine_with(4);
+    let substreams = MasterConfig::default().with_substream_bits(4);
+    let master = iommu.add_master(&smmu, &[StreamId(1)], substreams).unwrap();
     let counted = iommu.create_domain(DomainConfig::default().with_statistics()).unwrap();
     let plain = iommu.create_domain(DomainConfig::default()).unwrap();
     assert_eq!(plain.statistics().counted, None);
@@ -197,6 +198,21 @@ fn counts_are_those_of_what_was_done() {
     // Two batches of one command, each with its CMD_SYNC, and whatever the instance was waited for.
     assert_eq!((said.commands, said.syncs, said.faults), (4, 2, 0));
     assert_eq!(said.waits, after.commands.waits - before.commands.waits);
+
+    let numbers = |smmu: &Smmu<_>| {
+        let InstanceStatistics { pasids, substreams, .. } = smmu.statistics();
+        (pasids.used, substreams, pasids.used + pasids.free)
+    };
+    let all = (1 << Config::default().pasid_bits) - 1;
+    assert_eq!(numbers(&smmu), (0, 0, all));
+    let [pasid, other] = [(); 2].map(|()| iommu.allocate_pasid().unwrap());
+    iommu.attach_pasid(&master, pasid, &plain).unwrap();
+    assert_eq!(numbers(&smmu), (2, 1, all));
+    iommu.detach_pasid(&master, pasid).unwrap();
+    assert_eq!(numbers(&smmu), (2, 0, all));
+    iommu.free_pasid(pasid).unwrap();
+    iommu.free_pasid(other).unwrap();
+    assert_eq!(numbers(&smmu), (0, 0, all));
 
     // What a reset passes over in the queue is no command.
     iommu.reset(&smmu).unwrap();

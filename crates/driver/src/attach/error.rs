@@ -128,6 +128,12 @@ pub enum AttachError {
         /// The stream.
         stream: StreamId,
     },
+    /// The master works with physical addresses alone ([`MasterConfig::identity_only`](crate::MasterConfig::identity_only)).
+    /// Nothing was changed.
+    IdentityOnly {
+        /// The instance.
+        instance: InstanceId,
+    },
     /// The process is gone. Nothing was changed.
     Released,
     /// The platform pinned an ASID that belongs to another process already. Nothing was changed.
@@ -205,6 +211,9 @@ impl fmt::Display for AttachError {
             }
             Self::Quarantined { instance, stream } => {
                 write!(f, "{instance}: stream {stream} is in quarantine: its device did not answer")
+            }
+            Self::IdentityOnly { instance } => {
+                write!(f, "{instance}: the master works with physical addresses alone")
             }
             Self::Released => f.write_str("the process is gone"),
             Self::PinnedTwice { instance, asid } => {

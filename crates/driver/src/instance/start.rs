@@ -142,7 +142,7 @@ impl<P: Platform> Instance<P> {
         if let Some(queue) = &self.page_requests {
             queue.restart(platform, mmio, &mut |_| ());
         }
-        self.commands.restart(platform, mmio, &mut |command| self.unheard(command));
+        self.commands.restart(platform, mmio, &mut |command| self.unheard(platform, command));
         let mut cr0 = Cr0::default().with_cmdqen(true);
         self.write_cr0(platform, cr0)?;
         self.enable_others(platform)?;
@@ -182,9 +182,9 @@ impl<P: Platform> Instance<P> {
 
     /// What it was given last, and does not come to any more.
     #[cfg_attr(not(feature = "alloc"), expect(unused_variables, reason = "nobody gives answers"))]
-    fn unheard(&self, command: Command) {
+    fn unheard(&self, platform: &P, command: Command) {
         #[cfg(feature = "alloc")]
-        crate::page_group::unheard(self, command);
+        crate::page_group::unheard(platform, self, command);
     }
 
     /// Interrupts, which are off.

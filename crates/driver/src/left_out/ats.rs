@@ -191,12 +191,20 @@ mod with_heap {
                 Self
             }
 
-            pub(crate) fn reserve<P: Platform>(&self, _: &P, _: usize) -> Result<(), NoMemory> {
+            pub(crate) fn reserve<P: Platform>(
+                &self,
+                _: &P,
+                _: &[StreamId],
+            ) -> Result<(), NoMemory> {
                 Ok(())
             }
 
             pub(crate) fn take<P: Platform>(&self, _: &P) -> Option<StreamId> {
                 None
+            }
+
+            pub(crate) const fn is_any(&self) -> bool {
+                false
             }
         }
     }
@@ -299,7 +307,7 @@ mod with_heap {
 
         pub(crate) fn restart<P: Platform>(_: &P, _: &Instance<P>) {}
 
-        pub(crate) fn unheard<P: Platform>(_: &Instance<P>, _: Command) {}
+        pub(crate) fn unheard<P: Platform>(_: &P, _: &Instance<P>, _: Command) {}
 
         pub(crate) fn answer_all<P: Platform>(_: &P, _: &Instance<P>) -> Result<(), Failure> {
             Ok(())

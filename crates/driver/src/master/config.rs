@@ -35,6 +35,9 @@ pub struct MasterConfig {
     pub response_pasid: bool,
     /// Attributes of its accesses that the SMMU overrides.
     pub overrides: Overrides,
+    /// It works with physical addresses alone: it is attached by [`Iommu::attach_identity`](crate::Iommu::attach_identity)
+    /// or not at all, and everything else is refused ([`AttachError::IdentityOnly`](crate::AttachError::IdentityOnly)).
+    pub identity_only: bool,
 }
 
 impl MasterConfig {
@@ -82,6 +85,14 @@ impl MasterConfig {
     #[must_use]
     pub const fn with_overrides(mut self, overrides: Overrides) -> Self {
         self.overrides = overrides;
+        self
+    }
+
+    /// For a device that works with physical addresses alone, as HiSilicon's PTT does (a trace unit of its PCIe root complexes,
+    /// function 19e5:a12e). Which devices do is for whoever knows them to say: neither SMMU nor firmware does.
+    #[must_use]
+    pub const fn with_identity_only(mut self) -> Self {
+        self.identity_only = true;
         self
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct MasterState {
     pub(crate) table: Option<ContextTable>,
     /// Attributes that its entries override.
     pub(crate) overrides: Overrides,
+    /// It may have identity, and no address space.
+    pub(crate) identity_only: bool,
     /// The bank that it is in, while it uses any address space.
     pub(crate) vmid: u16,
     /// What its entries say if its own accesses are translated by stage 2.

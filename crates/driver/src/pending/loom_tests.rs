@@ -214,3 +214,25 @@ fn what_a_guest_is_shown_is_answered_by_it_or_by_the_detach() {
         assert_eq!(machine.answers.load(Ordering::Relaxed), 1);
     });
 }
+
+/// Whoever frees a slot may do so while others do, and while one is taken.
+#[test]
+fn slots_that_are_freed_at_once_are_all_there_again() {
+    explore(|| {
+        let pending = Arc::new(Pending::new(2).unwrap());
+        let [first, second] = [3, 4].map(|stag| {
+            let handle = pending.insert(Key { stag, ..KEY }).unwrap();
+            assert!(pending.decide(handle, 1));
+            handle
+        });
+        let responder = {
+            let pending = pending.clone();
+            thread::spawn(move || assert_eq!(pending.give(first, |_, _| true), Given::Placed))
+        };
+        assert_eq!(pending.give(second, |_, _| true), Given::Placed);
+        let third = pending.insert(KEY).unwrap();
+        responder.join().unwrap();
+        let fourth = pending.insert(KEY).unwrap();
+        assert!(third.slot() != fourth.slot() && pending.insert(KEY).is_none());
+    });
+}

@@ -130,7 +130,8 @@ fn a_slot_is_given_what_was_decided_or_the_answer_for_all() {
     assert!((0..5).all(|at| give(at, true) == Some(Given::Placed)));
     assert_eq!((give(0, true), give(5, true)), (Some(Given::Placed), None));
     assert_eq!(given, [(0, 1), (0, 1), (2, 2), (3, 1)]);
-    assert!(pending.waits(|key| key == keys[1]) && pending.count() == 1, "another's");
+    assert_eq!((pending.waiting(1), pending.count()), (Some(handles[1]), 1), "another's");
+    assert!((0..6).all(|at| at == 1 || pending.waiting(at).is_none()));
 }
 
 #[cfg(feature = "nested")]

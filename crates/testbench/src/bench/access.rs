@@ -7,6 +7,15 @@ use crate::oracle::{PAGE, Rule, User};
 use crate::scenario::Substream;
 use crate::trace;
 
+/// Whether what came of an access that reached `pa` is also what comes of one that is refused: zeros are read, and a write
+/// leaves what was there.
+fn looks_refused(moved: &[u8], write: bool, pa: u64, before: &[(u64, Vec<u8>)]) -> bool {
+    match write {
+        true => before.iter().any(|(of, was)| *of == pa && was == moved),
+        false => moved.iter().all(|byte| *byte == 0),
+    }
+}
+
 /// Physical addresses, each with what is there.
 type Candidates = Vec<(u64, Vec<u8>)>;
 
@@ -52,13 +61,17 @@ impl Bench {
             let offset = (part.iova - iova) as usize;
             // `pages` cut the transfer.
             let moved = &moved[offset..offset + part.bytes];
+            let candidates = candidates.get(number).map_or(&[][..], Vec::as_slice);
             let outcome = match part.outcome {
-                Outcome::Unknown => {
-                    let candidates = candidates.get(number).map_or(&[][..], Vec::as_slice);
-                    self.infer(user, part, moved, write, candidates)
-                }
+                Outcome::Unknown => self.infer(user, part, moved, write, candidates),
                 known => known,
             };
+            if part.outcome == Outcome::Unknown
+                && let Outcome::Reached(pa) = outcome
+                && looks_refused(moved, write, pa, candidates)
+            {
+                self.look(|watch| watch.may_be_refused(user, part.iova, write));
+            }
             self.look(|watch| match outcome {
                 Outcome::Reached(pa) => {
                     watch.oracle.reached(user, part.iova, write, pa, "a");

@@ -45,6 +45,10 @@ impl Slot {
         self.lock().clone()
     }
 
+    pub(super) fn is_running(&self) -> bool {
+        self.lock().is_some()
+    }
+
     pub(super) fn targets(&self) -> Vec<Target> {
         self.running().map(|running| running.process.targets()).unwrap_or_default()
     }

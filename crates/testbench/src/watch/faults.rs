@@ -79,6 +79,17 @@ impl Watch {
         self.faults.caused.push(fault);
     }
 
+    /// An access seems to have reached its memory, but what came of it looks the same if it was refused. Where it may have
+    /// been, it may have been reported.
+    pub(crate) fn may_be_refused(&mut self, user: User, iova: u64, write: bool) {
+        if self.oracle.expected(user, iova, write).refused.is_some() {
+            let (instance, streams) = self.oracle.streams(user.master);
+            let event = EventId::FTranslation;
+            let of = |stream: &u32| fault(instance, *stream, user.substream, event, iova, write);
+            self.faults.caused.extend(streams.iter().map(of));
+        }
+    }
+
     /// Compares the faults that were reported with those that had to come, and leaves the latter.
     pub(crate) fn settle_faults(&mut self, reported: &mut Vec<FaultKey>) {
         let Faults { mut expected, caused, unsaid } = std::mem::take(&mut self.faults);

@@ -2,8 +2,8 @@
 //! Level-1 descriptors of another driver's making: leaves that end early, codes that mean none, and sizes and places that
 //! lie (§5.1).
 
-use smmuv3::AddMasterError;
-use smmuv3_formats::{L1Std, Ste};
+use smmuv3::{AddMasterError, Interrupt, Report};
+use smmuv3_formats::{EventId, L1Std, Ste};
 
 use super::*;
 
@@ -162,4 +162,42 @@ fn sizes_and_places_that_lie_are_refused_and_everything_aborts() {
         AdoptError::Entry { .. } | AdoptError::Context { .. } | AdoptError::Overlap { .. }
     );
     assert!(named, "{error}");
+}
+
+/// Whether accesses of streams without an entry are recorded can be changed only while nothing is translated (CR2, §2.4): it
+/// stays as it was, until a reset.
+#[test]
+fn whether_streams_without_a_leaf_are_reported_stays_as_it_was_until_a_reset() {
+    for recorded in [true, false] {
+        let crashed = crash(29, |profile| profile);
+        let enable = |on: bool| {
+            let cr0 = Cr0(crashed.machine.read32(0, Cr0::OFFSET)).with_smmuen(on);
+            crashed.machine.write32(0, Cr0::OFFSET, cr0.0);
+            while Cr0(crashed.machine.read32(0, Cr0Ack::OFFSET)).smmuen() != on {
+                crashed.machine.act();
+            }
+        };
+        enable(false);
+        let cr2 = Cr2(crashed.machine.read32(0, Cr2::OFFSET));
+        assert!(cr2.recinvsid());
+        crashed.machine.write32(0, Cr2::OFFSET, cr2.with_recinvsid(recorded).0);
+        enable(true);
+        let iommu = crashed.successor(AsidPolicy::PerInstance);
+        let (_, smmu) = adopted(&crashed, &iommu, |_| true);
+        let told = || {
+            assert_eq!(crashed.reach(NEW), None);
+            let mut told = Vec::new();
+            let mut sink = |report| match report {
+                Report::Event(record) => told.push((record.event(), record.sid())),
+                other => panic!("{other:?}"),
+            };
+            while iommu.handle_interrupt(&smmu, Interrupt::Events, 8, &mut sink) {}
+            told
+        };
+        let bad = [(Some(EventId::CBadStreamId), NEW.into())];
+        assert_eq!(told(), if recorded { &bad[..] } else { &[] }, "{recorded}");
+        iommu.reset(&smmu).unwrap();
+        assert_eq!(crashed.reach(NET), Some(crashed.memory));
+        assert_eq!(told(), bad, "{recorded}");
+    }
 }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The scenario `nested`, with all rules watched, and with a step left out.
+//! The scenario `nested-ats`, with all rules watched, and with a step left out.
 
 use smmuv3_testbench::run::{Options, run};
 use smmuv3_testbench::scenario::Scenario;
 
 fn scenario() -> Scenario {
-    let text = include_str!("../../../../scenarios/nested.toml");
-    Scenario::parse(text, "nested.toml").unwrap_or_else(|errors| panic!("{errors}"))
+    let text = include_str!("../../../../scenarios/nested-ats.toml");
+    Scenario::parse(text, "nested-ats.toml").unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 /// The same, where stage 2 marks what is written, also by what goes through the guest's stage 1.
 fn marked() -> Scenario {
-    let mut text = include_str!("../../../../scenarios/nested.toml").to_owned();
+    let mut text = include_str!("../../../../scenarios/nested-ats.toml").to_owned();
     for (old, more) in [("[[instance]]\n", "httu = 2\n"), ("stage = 2\n", "dirty = true\n")] {
         assert!(text.contains(old), "{old}");
         text = text.replace(old, &format!("{old}{more}"));
