@@ -306,6 +306,35 @@ fn there_is_one_guest_over_a_domain_on_an_instance() {
     assert_eq!(nest(&second), None);
 }
 
+/// Its memory is the owner's again when it is closed: no device may come to it afterwards, by whichever handle.
+#[test]
+fn a_domain_is_not_closed_as_long_as_a_guest_has_an_smmu_over_it() {
+    let mut host = host();
+    let refused = host.domain.close().unwrap_err();
+    assert_eq!((refused.error.masters, refused.error.nests), (1, 1));
+    let text = "masters still use it: 1; SMMUs of guests are over it: 1";
+    assert_eq!(refused.to_string(), text);
+    host.domain = refused.value;
+    // None of its masters is left, and the SMMU could attach any of them again.
+    host.detach(0);
+    let refused = host.domain.close().unwrap_err();
+    assert_eq!((refused.error.masters, refused.error.nests), (0, 1));
+    host.domain = refused.value;
+    host.nest(0, Guest::entry(0), Use::Space(0));
+    assert_eq!(host.verdict(), Ok(()), "it is as it was");
+    // The other order: first the SMMU goes. What it attached stays, and the domain with that.
+    let Host { iommu, smmu, domain, nest, masters, .. } = host;
+    drop(nest);
+    let refused = domain.close().unwrap_err();
+    assert_eq!((refused.error.masters, refused.error.nests), (1, 0));
+    let domain = refused.value;
+    iommu.detach(&masters[0]).unwrap();
+    let nest = iommu.nest(&smmu, &domain, NestConfig::new().with_snooped()).unwrap();
+    let domain = domain.close().unwrap_err().value;
+    drop(nest);
+    assert!(domain.close().is_ok());
+}
+
 #[test]
 fn the_hosts_pasids_do_not_go_with_a_guest() {
     let host = Host::new(1, Config::default());
