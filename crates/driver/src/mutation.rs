@@ -79,6 +79,8 @@ pub enum Mutation {
     GuestsStream,
     /// What guests' devices are refused is recorded each time, and never merged.
     NoMerging,
+    /// A guest is told of what a device was refused before it was the guest's.
+    EventsBefore,
     /// An SMMU wakes without its caches being emptied.
     NoWakeFlush,
     /// Invalidations are left out while the SMMU is being suspended, and still translates.
@@ -168,11 +170,12 @@ impl Mutation {
         [Self::UncountedEvents, Self::UncountedUnmaps, Self::OldCount];
 
     /// Every one that takes a guest to be noticed.
-    pub const OF_GUESTS: [Self; 5] = [
+    pub const OF_GUESTS: [Self; 6] = [
         Self::NoGuestFlush,
         Self::GuestFlushFirst,
         Self::GuestsVmid,
         Self::GuestsStream,
         Self::NoMerging,
+        Self::EventsBefore,
     ];
 }

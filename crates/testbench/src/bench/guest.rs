@@ -123,6 +123,11 @@ impl Guest {
         self.memory.pa
     }
 
+    /// Its SMMU on an instance, if it is the first over its domain.
+    pub(super) fn own_nest(&self, instance: InstanceId) -> Option<Arc<Nest<TestPlatform>>> {
+        self.lock().get(&instance).cloned()
+    }
+
     /// The SMMUs of the guest. Nothing is locked while the driver works: an unmap of the guest's may interrupt it.
     fn nests(&self, bench: &Bench) -> Nests {
         let first = bench.guests.iter().flatten().find(|other| other.under == self.under);
@@ -235,6 +240,7 @@ impl Bench {
         for guest in self.guests.iter().flatten() {
             guest.lock().remove(&instance);
         }
+        self.forget_told(instance);
     }
 
     /// The same instance is there again, with another number: guests are shown their part of it, as they were of the first.

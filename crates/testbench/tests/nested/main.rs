@@ -2,6 +2,7 @@
 //! A guest's stage 1 over the host's stage 2: the driver on the model, and a guest that owns its contexts and tables.
 
 mod ats;
+mod before;
 #[path = "../common/mod.rs"]
 mod common;
 mod failures;
@@ -88,8 +89,15 @@ fn events_are_the_guests_or_the_hosts() {
     host.reached(0, VA);
     host.read_events();
     assert_eq!(host.events.len(), 1, "a fault of stage 2 is the host's");
-    let record = smmuv3_formats::EventRecord([99 << 32 | 0x10, 0, 0, 0]);
-    assert_eq!(host.nest.owner(&record), Owner::Host(Cause::Stream));
+    // Of a device that it has not been given.
+    host.plain(1);
+    assert_eq!(host.reached(1, VA), None);
+    let mut cause = None;
+    host.iommu.handle_interrupt(&host.smmu, Interrupt::Any, 64, &mut |report| {
+        let Report::Event(event) = report else { panic!("{report:?}") };
+        cause = Some(host.nest.owner(&event));
+    });
+    assert_eq!(cause, Some(Owner::Host(Cause::Stream)));
 }
 
 #[test]
