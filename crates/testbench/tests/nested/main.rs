@@ -13,6 +13,7 @@ mod qemu;
 mod random;
 mod scenario;
 mod split;
+mod substreams;
 
 use std::sync::Arc;
 
