@@ -8,6 +8,7 @@ mod common;
 mod failures;
 mod guest;
 mod host;
+mod hostile;
 mod pages;
 mod qemu;
 mod random;
