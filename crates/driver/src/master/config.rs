@@ -55,7 +55,8 @@ impl MasterConfig {
     }
 
     /// With requests for pages, `credits` for each of its streams, which also need translations that they keep
-    /// ([`MasterConfig::with_ats`], [`MasterConfig::with_split_ats`]); and whether devices need the PASID in answers.
+    /// ([`MasterConfig::with_ats`]); and whether devices need the PASID in answers. With [`MasterConfig::with_split_ats`]
+    /// there are none: that is on under a guest's stage 1 alone, where nobody may ask.
     #[must_use]
     pub const fn with_page_requests(mut self, credits: u32, response_pasid: bool) -> Self {
         self.page_requests = credits;

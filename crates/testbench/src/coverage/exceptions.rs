@@ -105,8 +105,13 @@ pub const EXCEPTIONS: &[Exception] = &[
     ),
     cannot(
         &["split-stage ATS"],
-        &["stop"],
-        "it is on over a guest's stage 1 alone, where the host has no PASIDs",
+        &["ask", "grant", "stop"],
+        "it is on over a guest's stage 1 alone, where devices ask for nothing and the host has no PASIDs",
+    ),
+    cannot(
+        &["guest's stage 1"],
+        &["ask"],
+        "guests are shown no page requests, and devices have them off",
     ),
     cannot(
         &["stalls", "forced stalls"],
