@@ -110,8 +110,8 @@ pub const EXCEPTIONS: &[Exception] = &[
     ),
     cannot(
         &["guest's stage 1"],
-        &["ask"],
-        "guests are shown no page requests, and devices have them off",
+        &["ask", "grant"],
+        "guests are shown no page requests: devices have them off, and what they asked for before is over",
     ),
     cannot(
         &["stalls", "forced stalls"],
