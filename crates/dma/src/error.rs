@@ -259,10 +259,12 @@ impl<T> From<Refused<T, Self>> for UnmapError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseError {
-    /// Masters are attached to it.
+    /// Masters are attached to it, or guests have SMMUs over its domain.
     Attached {
-        /// How many.
+        /// How many masters.
         masters: usize,
+        /// How many SMMUs of guests.
+        nests: usize,
     },
     /// Buffers are still mapped, or held for lack of a flush; or addresses were lost
     /// ([`Usage::lost_pages`](crate::Usage::lost_pages)), and then for good.
@@ -277,7 +279,10 @@ pub enum CloseError {
 impl fmt::Display for CloseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Attached { masters } => write!(f, "{masters} masters are attached"),
+            Self::Attached { masters, nests: 0 } => write!(f, "{masters} masters are attached"),
+            Self::Attached { masters, nests } => {
+                write!(f, "{masters} masters are attached, and SMMUs of guests over it: {nests}")
+            }
             Self::Mapped { pages } => write!(f, "{pages} pages are in use"),
             Self::Unconfirmed(unconfirmed) => unconfirmed.fmt(f),
         }

@@ -299,7 +299,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                 pool.trim(iommu.platform());
                 Ok(())
             }
-            Err(Refused { value: domain, error: StillAttached { masters } }) => {
+            Err(Refused { value: domain, error: StillAttached { masters, nests, .. } }) => {
                 let value = Self {
                     id,
                     iommu,
@@ -314,7 +314,7 @@ impl<P: DmaPlatform> DmaSpace<P> {
                     lost,
                     fixed,
                 };
-                Err(Refused { value, error: CloseError::Attached { masters } })
+                Err(Refused { value, error: CloseError::Attached { masters, nests } })
             }
         }
     }

@@ -9,7 +9,7 @@ use std::iter::from_fn;
 
 use common::Maintenance::{Clean, Invalidate};
 use common::{PAGE, Rig, deferred, pattern, wedge};
-use smmuv3::{DomainConfig, Iova, Memory, PhysAddr, Prot, Refused};
+use smmuv3::{DomainConfig, Iova, Memory, NestConfig, PhysAddr, Prot, Refused};
 use smmuv3_dma::{
     CloseError, Direction, DmaConfig, DmaSpace, Lazy, MapError, NewError, Reclaim, ReserveError,
 };
@@ -346,7 +346,7 @@ fn a_space_that_is_in_use_is_not_closed() {
     // SAFETY: as above.
     unsafe { space.unmap(iova, area.pointer, BOTH) }.unwrap();
     let Refused { value: space, error } = space.close().unwrap_err();
-    assert_eq!(error, CloseError::Attached { masters: 1 });
+    assert_eq!(error, CloseError::Attached { masters: 1, nests: 0 });
     // It works as before.
     // SAFETY: as above.
     let iova = unsafe { space.map(area.pointer, BOTH) }.unwrap();
@@ -354,5 +354,21 @@ fn a_space_that_is_in_use_is_not_closed() {
     // SAFETY: as above.
     unsafe { space.unmap(iova, area.pointer, BOTH) }.unwrap();
     space.detach(&master).unwrap();
+    assert!(space.close().is_ok());
+}
+
+/// The memory at addresses that it reserved is its owner's again when it is closed: no guest's device comes to it afterwards.
+#[test]
+fn a_space_is_not_closed_as_long_as_a_guest_has_an_smmu_over_its_domain() {
+    let domain = DomainConfig::default().with_stage_2().with_guests();
+    let rig = Rig::new(DmaConfig::strict().with_domain(domain));
+    let Rig { iommu, smmu, space, master, .. } = rig;
+    let config = NestConfig::new().with_snooped();
+    let nest = iommu.nest(&smmu, space.domain(), config).unwrap();
+    space.detach(&master).unwrap();
+    let Refused { value: space, error } = space.close().unwrap_err();
+    assert_eq!(error, CloseError::Attached { masters: 0, nests: 1 });
+    assert_eq!(error.to_string(), "0 masters are attached, and SMMUs of guests over it: 1");
+    drop(nest);
     assert!(space.close().is_ok());
 }

@@ -314,6 +314,9 @@ pub(crate) fn change<P: Platform>(
         if entered.is_some() {
             Retired::free([entered], &core.readers, || core.platform.relax());
         }
+        if installed.is_ok() {
+            moves.begin(core, configuration, instance, master, &goal);
+        }
         // Where that is not confirmed, the guests that had it keep it until a reset: hardware may go by their entries.
         let settled = match installed {
             Ok(()) => part(core, configuration, instance, master, &mut moves),
@@ -546,6 +549,7 @@ fn restate<P: Platform>(
         Retired::free([entered], &core.readers, || core.platform.relax());
     }
     written?;
+    moves.begin(core, configuration, instance, master, goal);
     part(core, configuration, instance, master, moves)
 }
 

@@ -3,7 +3,7 @@
 //! one that does not answer.
 //!
 //! The order, each step complete before the next: STE.EATS on, the device forgets all, ATS on in the device, PRI on in
-//! it; PRI off in the device, ATS off in it, the device forgets all, STE.EATS off (§8.2), what it asked for is ended
+//! it, but under a guest's stage 1; PRI off in the device, ATS off in it, the device forgets all, STE.EATS off (§8.2), what it asked for is ended
 //! ([`crate::page_group`]). While a device has ATS on, it is among the targets of what its stream uses, unless what it
 //! keeps are intermediate addresses ([`crate::ats`]).
 //!
@@ -161,8 +161,9 @@ impl MasterState {
     /// pages, and what they asked for is to be ended.
     pub(crate) fn switch_off<P: Platform>(&mut self, core: &Core<P>) {
         if core::mem::take(&mut self.on) {
+            let asking = core::mem::take(&mut self.asking);
             for stream in &self.streams {
-                if self.page_requests != 0 {
+                if asking {
                     core.platform.disable_page_requests(self.instance, *stream);
                 }
                 core.platform.disable_ats(self.instance, *stream);
@@ -186,9 +187,10 @@ impl MasterState {
         self.forget_kept(core, instance, WITHOUT)?;
         if self.quarantined(&core.platform, instance).is_none() {
             self.on = true;
+            self.asking = self.asks(self.stream());
             for stream in &self.streams {
                 core.platform.enable_ats(self.instance, *stream);
-                if self.page_requests != 0 {
+                if self.asking {
                     let credits = self.page_requests;
                     core.platform.enable_page_requests(self.instance, *stream, credits);
                 }

@@ -33,8 +33,8 @@ pub use error::{CreateError, MapError, ReclaimError, UnmapError};
 
 /// An address space that masters behind any number of SMMUs can be attached to.
 ///
-/// Dropping a domain that masters are attached to changes nothing for them; its memory is freed with the
-/// last of them.
+/// Dropping a domain that masters are attached to, or guests have SMMUs over, changes nothing for them; its memory is freed
+/// with the last of them.
 pub struct Domain<P: Platform> {
     pub(crate) space: Shared<Space<P>>,
 }
@@ -413,16 +413,21 @@ impl<P: Platform> Domain<P> {
         })
     }
 
-    /// Ends the domain and frees its tables, those that an SMMU did not let go of when that is reset.
+    /// Ends the domain and frees its tables, those that an SMMU did not let go of when that is reset. No master can be
+    /// attached to it afterwards.
     ///
     /// # Errors
-    /// The domain, while masters are attached to it.
+    /// The domain, while masters are attached to it, or guests have SMMUs over it ([`Iommu::nest`](crate::Iommu::nest)).
     pub fn close(self) -> Result<(), Refused<Self, StillAttached>> {
         let configuration = &self.space.core.configuration;
-        let masters = configuration.with(|configuration| self.space.users(configuration));
-        match masters {
-            0 => Ok(()),
-            masters => Err(Refused { value: self, error: StillAttached { masters } }),
+        // Both under the mutex: a guest's SMMU that is gone by then has attached what it ever will, and that is counted.
+        let (masters, nests) = configuration
+            .with(|configuration| (self.space.users(configuration), self.own().live_nests()));
+        match (masters, nests) {
+            (0, 0) => Ok(()),
+            (masters, nests) => {
+                Err(Refused { value: self, error: StillAttached { masters, nests } })
+            }
         }
     }
 

@@ -101,18 +101,27 @@ impl fmt::Display for Unconfirmed {
 
 impl core::error::Error for Unconfirmed {}
 
-/// Masters still use an address space that was to end.
+/// An address space that was to end is still used.
 #[cfg(feature = "alloc")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StillAttached {
-    /// How many are attached to it, or bound.
+    /// How many masters are attached to it, or bound.
     pub masters: usize,
+    /// How many SMMUs of guests there are over it ([`Iommu::nest`](crate::Iommu::nest)): each may attach masters to it at
+    /// any time.
+    pub nests: usize,
 }
 
 #[cfg(feature = "alloc")]
 impl fmt::Display for StillAttached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "masters still use it: {}", self.masters)
+        let Self { masters, nests } = self;
+        write!(f, "masters still use it: {masters}")?;
+        match nests {
+            0 => Ok(()),
+            nests => write!(f, "; SMMUs of guests are over it: {nests}"),
+        }
     }
 }
 

@@ -37,6 +37,9 @@ pub struct EventQueue {
 struct Head {
     /// Of the next record to read.
     position: u64,
+    /// What is to be added to a position for the number of a record: positions begin anew when the SMMU is given the queue
+    /// anew, and numbers do not.
+    before: u64,
     /// The SMMU was given the queue before.
     used: bool,
     /// What a reset threw away, and nobody was told of yet.
@@ -116,6 +119,7 @@ impl EventQueue {
             offsets: [EventqProd::OFFSET, EventqCons::OFFSET],
             head: SpinLock::new(Head {
                 position: 0,
+                before: 0,
                 used: false,
                 lost: None,
                 handed: EventStatistics { events: 0, gaps: 0, untold: 0 },
@@ -191,6 +195,8 @@ impl EventQueue {
                 head.lost = (unread != 0 || overflow).then_some(Lost::Reset { unread, overflow });
             }
             head.used = true;
+            // Greater than the number of any record that there was.
+            head.before += head.position + self.size.entries();
             head.position = 0;
             mmio.write64(EventqBase::OFFSET, self.base_register().0);
             let [prod, cons] = self.offsets;
@@ -232,13 +238,14 @@ impl EventQueue {
         budget: usize,
         sink: &mut dyn FnMut(Delivery),
     ) -> Result<bool, Inconsistent> {
-        self.drain_while(platform, mmio, budget, false, &mut |delivery| {
+        self.drain_while(platform, mmio, budget, false, &mut |delivery, _| {
             sink(delivery);
             true
         })
     }
 
-    /// As [`EventQueue::drain`], but `sink` may leave a record, and those behind it, for the next time. Faults are tallied
+    /// As [`EventQueue::drain`], but `sink` may leave a record, and those behind it, for the next time, and is given the
+    /// number of the next record beside each delivery: greater ones are of later records, also after a reset. Faults are tallied
     /// if they are `counted`.
     pub(crate) fn drain_while<P: Platform>(
         &self,
@@ -246,27 +253,29 @@ impl EventQueue {
         mmio: &P::Mmio,
         budget: usize,
         counted: bool,
-        sink: &mut dyn FnMut(Delivery) -> bool,
+        sink: &mut dyn FnMut(Delivery, u64) -> bool,
     ) -> Result<bool, Inconsistent> {
         let _ = counted;
         self.head.with(platform, |head| {
             let Ends { tail, overflow, lost } = self.ends(head.position, mmio)?;
+            let before = head.before;
+            let number = |position: u64| before + position;
             if let Some(lost) = head.lost.take() {
                 head.handed.gaps += 1;
-                sink(Delivery::Lost(lost));
+                sink(Delivery::Lost(lost), number(head.position));
             }
             if lost {
                 // The queue may have become full after the last look at it, and before that made room. At most
                 // its size.
                 let among = (tail - head.position) as usize;
                 head.handed.gaps += 1;
-                sink(Delivery::Lost(Lost::Overflow { among }));
+                sink(Delivery::Lost(Lost::Overflow { among }), number(head.position));
             }
             // The records are read after the index that says they are there, and the slots are given back after
             // they were read: `Mmio`'s contract.
             let limit = tail.min(head.position.saturating_add(budget as u64));
             let mut end = head.position;
-            while end != limit && sink(Delivery::Record(self.read(platform, end))) {
+            while end != limit && sink(Delivery::Record(self.read(platform, end)), number(end)) {
                 // Its slot is not given back yet.
                 #[cfg(feature = "alloc")]
                 if counted {
@@ -311,6 +320,18 @@ impl EventQueue {
             self.tallied.store(false, Ordering::Relaxed);
             core::mem::replace(&mut head.tally, Tally::new())
         }))
+    }
+
+    /// A number that is greater than those of all records that the SMMU has written, and not than those of any that it will
+    /// write. Where the registers of its index are not to be read, or make no sense, it is greater than those of some that come
+    /// before the queue is given to the SMMU anew.
+    #[cfg(all(feature = "alloc", feature = "nested"))]
+    pub(crate) fn next_number<P: Platform>(&self, platform: &P, mmio: Option<&P::Mmio>) -> u64 {
+        self.head.with(platform, |head| {
+            let ends = mmio.and_then(|mmio| self.ends(head.position, mmio).ok());
+            let most = head.position + self.size.entries();
+            head.before + ends.map_or(most, |ends| ends.tail)
+        })
     }
 
     /// The records that nobody has read yet.

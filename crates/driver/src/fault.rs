@@ -8,6 +8,7 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use crate::error::{Failure, InstanceId};
+use crate::event::Event;
 use crate::event_queue::{Delivery, Lost};
 use crate::instance::Instance;
 use crate::iommu::Core;
@@ -51,14 +52,14 @@ pub enum Interrupt {
 pub enum Report<P: Platform> {
     /// A transaction was refused. Events of unknown kind are handed on as they are. One with a STAG and Stall = 0 may have
     /// stalled, and was aborted when what it was subject to went, before anybody read this.
-    Event(EventRecord),
+    Event(Event),
     /// A transaction has stalled, and waits for an answer; that of a guest, if [`Nest::show`](crate::nest::Nest::show) hands it
     /// on to one.
     Stalled(Fault<P>),
     /// A transaction had stalled, and was aborted because as many as [`InstanceConfig::stalls`] wait already.
     ///
     /// [`InstanceConfig::stalls`]: crate::InstanceConfig::stalls
-    Aborted(EventRecord),
+    Aborted(Event),
     /// Events were lost.
     EventsLost(Lost),
     /// A device asks for pages, and waits for an answer.
@@ -246,24 +247,25 @@ fn events<P: Platform>(
     let told = |record: &EventRecord, stalled| {
         platform.trace(&Trace::Event { instance: name, record, stalled });
     };
-    let mut deliver = |delivery| {
+    let mut deliver = |delivery, number| {
+        let event = |record| Event::new(record, id, number);
         sink(match delivery {
             Delivery::Record(record) if stall::is_stall(&record, features) => {
-                match stall::take(core, id, instance, record) {
+                match stall::take(core, instance, event(record)) {
                     Taken::Handed(fault) => {
                         told(&record, true);
                         Report::Stalled(fault)
                     }
                     Taken::Ended => {
                         told(&record, false);
-                        Report::Aborted(record)
+                        Report::Aborted(event(record))
                     }
                     Taken::Later => return false,
                 }
             }
             Delivery::Record(record) => {
                 told(&record, false);
-                Report::Event(record)
+                Report::Event(event(record))
             }
             Delivery::Lost(lost) => {
                 platform.trace(&Trace::Lost { instance: name, lost });

@@ -285,6 +285,7 @@ fn ready<P: Platform>(
         ats: AtsMode::Off,
         page_requests: 0,
         response_pasid: false,
+        asking: false,
         on: false,
         stage_2: tables,
         nested: None,

@@ -115,6 +115,8 @@ mod ecmdq;
 pub mod entry;
 mod errata;
 mod error;
+#[cfg(feature = "alloc")]
+mod event;
 pub mod event_queue;
 #[cfg(feature = "alloc")]
 mod fault;
@@ -231,6 +233,8 @@ pub use errata::Firmware;
 #[cfg(feature = "alloc")]
 pub use error::StillAttached;
 pub use error::{Failure, InstanceId, Unconfirmed};
+#[cfg(feature = "alloc")]
+pub use event::Event;
 pub use event_queue::Lost;
 #[cfg(feature = "alloc")]
 pub use fault::{Interrupt, Report};

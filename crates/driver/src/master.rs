@@ -237,6 +237,7 @@ impl<P: Platform> Master<P> {
                 ats,
                 page_requests: config.page_requests,
                 response_pasid: config.page_requests != 0 && config.response_pasid,
+                asking: false,
                 on: false,
                 own: Slot::Blocked,
                 others: Vec::new(),

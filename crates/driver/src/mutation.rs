@@ -83,6 +83,8 @@ pub enum Mutation {
     GuestsAnswer,
     /// What a guest is to answer stays its own to answer when what it is subject to goes.
     GuestsStalls,
+    /// A guest is told of what a device was refused before it was the guest's.
+    EventsBefore,
     /// An SMMU wakes without its caches being emptied.
     NoWakeFlush,
     /// Invalidations are left out while the SMMU is being suspended, and still translates.
@@ -172,12 +174,13 @@ impl Mutation {
         [Self::UncountedEvents, Self::UncountedUnmaps, Self::OldCount];
 
     /// Every one that takes a guest to be noticed.
-    pub const OF_GUESTS: [Self; 5] = [
+    pub const OF_GUESTS: [Self; 6] = [
         Self::NoGuestFlush,
         Self::GuestFlushFirst,
         Self::GuestsVmid,
         Self::GuestsStream,
         Self::NoMerging,
+        Self::EventsBefore,
     ];
 
     /// Every one that takes a guest that is shown stalls.

@@ -11,7 +11,8 @@
 
 use core::fmt;
 
-use smmuv3_formats::{Command, PageRequest, StreamId, SubstreamId};
+use smmuv3_formats::ste::config;
+use smmuv3_formats::{Command, PageRequest, Ste, StreamId, SubstreamId};
 
 use crate::answer::{self, BATCH, Batch};
 use crate::devices::is_of_device;
@@ -287,7 +288,9 @@ impl<P: Platform> Handler<'_, P> {
         let (platform, gather) = (&core.platform, instance.gather());
         let features = instance.features();
         let (with_pasid, known) = match Standing::find(platform, instance.streams(), group.stream) {
-            Standing::Known { with_pasid } => (with_pasid, has_pasid(features, group)),
+            Standing::Known { with_pasid } => {
+                (with_pasid, has_pasid(features, group) && !self.is_of_guest(group.stream))
+            }
             Standing::Unknown { with_pasid } => (with_pasid, false),
         };
         if page.last && gather.is_waiting(platform, group, with_pasid) {
@@ -331,6 +334,13 @@ impl<P: Platform> Handler<'_, P> {
         let next = if said || report.is_some() { Next::Answerable } else { Next::Taken };
         self.reports = [forgotten, report];
         next
+    }
+
+    /// Whether a guest's stage 1 is what `stream` is subject to: the device was told not to ask.
+    fn is_of_guest(&self, stream: StreamId) -> bool {
+        let entry = self.instance.streams().entry(&self.core.platform, stream);
+        // Only guests have both stages.
+        entry.is_some_and(|it| Ste(it.load(&self.core.platform)).config() == config::NESTED)
     }
 
     /// Denies the pages of a group by `answer`, if one is due.

@@ -192,8 +192,8 @@ impl Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Denied {
-    /// The stream is blocked, has no translations of its own, or does not exist; or it asked with a PASID that the SMMU
-    /// does not have, or PASID 0, which is nobody's.
+    /// The stream is blocked, has no translations of its own, is subject to a guest's stage 1, which knows of no page requests, or
+    /// does not exist; or it asked with a PASID that the SMMU does not have, or PASID 0, which is nobody's.
     Unknown,
     /// Devices that ask for more than they may have taken all the room that there is
     /// ([`InstanceConfig::page_request_queue_log2`](crate::InstanceConfig::page_request_queue_log2)). The device is told to

@@ -400,7 +400,7 @@ impl<P: Platform> Process<P> {
         let masters = configuration.with(|configuration| self.space.users(configuration));
         match masters {
             0 => Ok(()),
-            masters => Err(Refused { value: self, error: StillAttached { masters } }),
+            masters => Err(Refused { value: self, error: StillAttached { masters, nests: 0 } }),
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::{AttachError, CloseMasterError, RemoveError, StillAttached};
 ///
 /// /// It does.
 /// fn close<P: Platform>(domain: Domain<P>, later: &mut Vec<Domain<P>>) {
-///     if let Err(Refused { value, error: StillAttached { masters } }) = domain.close() {
+///     if let Err(Refused { value, error: StillAttached { masters, .. } }) = domain.close() {
 ///         println!("{masters} masters use it");
 ///         later.push(value);
 ///     }

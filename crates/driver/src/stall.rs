@@ -19,6 +19,7 @@ use smmuv3_formats::{Cd, Command, EventRecord, Iova, Ste, StreamId, SubstreamId}
 
 use crate::answer::{self, BATCH, Batch};
 use crate::error::{Failure, InstanceId};
+use crate::event::Event;
 use crate::features::Features;
 use crate::instance::Instance;
 use crate::iommu::Core;
@@ -81,12 +82,19 @@ pub struct Fault<P: Platform> {
     instance: InstanceId,
     handle: Handle,
     record: EventRecord,
+    /// Of the event.
+    number: u64,
 }
 
 impl<P: Platform> Fault<P> {
     /// The event, which says all there is to know. Its STAG is not for the caller.
     pub fn record(&self) -> EventRecord {
         self.record
+    }
+
+    /// The same, with where it comes among the events of the SMMU.
+    pub fn event(&self) -> Event {
+        Event::new(self.record, self.instance, self.number)
     }
 
     /// The SMMU that the device is behind.
@@ -220,19 +228,20 @@ pub(crate) enum Taken<P: Platform> {
     Later,
 }
 
-/// Takes the stalled transaction of `record`. Called by one reader of the event queue at a time, in its lock.
+/// Takes the stalled transaction of `event`. Called by one reader of the event queue at a time, in its lock.
 pub(crate) fn take<P: Platform>(
     core: &Shared<Core<P>>,
-    id: InstanceId,
     instance: &Instance<P>,
-    record: EventRecord,
+    event: Event,
 ) -> Taken<P> {
+    let (record, id, number) = (event.record(), event.instance(), event.number());
     let key = key(&record);
     if instance.pending().is_closed() {
         return Taken::Ended;
     }
     if let Some(handle) = instance.pending().insert(key) {
-        return Taken::Handed(Fault { core: core.clone(), instance: id, handle, record });
+        let core = core.clone();
+        return Taken::Handed(Fault { core, instance: id, handle, record, number });
     }
     let mut failed = None;
     let command = answer_of(core, key, Response::Abort);

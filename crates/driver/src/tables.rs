@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A domain's page tables: of either stage, each granule, narrow or wide, and what an SMMU must be to walk them.
 
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::granule::Granule;
 use smmuv3_formats::{Cd, PhysAddr, legality};
@@ -234,6 +234,11 @@ impl Own {
             _ => return,
         };
         dispatch!(&mut self.tables, table => table.spoil(wrong));
+    }
+
+    /// On how many instances a guest has an SMMU over them.
+    pub(crate) fn live_nests(&self) -> usize {
+        self.nests.load(Ordering::Relaxed).count_ones() as usize
     }
 
     /// Which stage they are for.

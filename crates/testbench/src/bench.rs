@@ -24,6 +24,7 @@ mod set_up;
 mod stall;
 mod statistics;
 mod stray;
+mod told;
 mod translate;
 
 use std::ops::Range;
@@ -186,6 +187,8 @@ pub struct Bench {
     pub(crate) watch: Mutex<Watch>,
     /// What waits for an answer, and what was reported where the driver was interrupted.
     stalls: Mutex<Stalls>,
+    /// Events that the host has read, and may ask about again.
+    told: Mutex<told::Kept>,
     /// Groups of page requests that wait for an answer.
     groups: Mutex<Vec<PageGroup<TestPlatform>>>,
     /// What firmware left working, in the order of the scenario.
@@ -236,6 +239,7 @@ impl Bench {
             pool: 0,
             watch: Mutex::new(watch),
             stalls: Mutex::default(),
+            told: Mutex::default(),
             groups: Mutex::default(),
             kept: Mutex::default(),
             left: Left::default(),

@@ -13,6 +13,7 @@ mod space;
 mod stalls;
 #[cfg(test)]
 mod tests;
+mod told;
 mod user;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -29,6 +30,7 @@ use space::SpaceState;
 pub use space::{Life, Page, Shape};
 pub use stalls::Stalled;
 use stalls::Stalls;
+pub use told::Caused;
 use user::MasterState;
 pub use user::{Contexts, Use, User};
 
@@ -46,8 +48,8 @@ pub struct Oracle {
     masters: Vec<MasterState>,
     /// The SubstreamIDs of the scenario's PASIDs, which it counts from 1.
     pasids: Vec<u32>,
-    /// Of each instance: events in its queue that were not reported yet.
-    recorded: Vec<VecDeque<EventRecord>>,
+    /// Of each instance: events in its queue that were not reported yet, and under what they were recorded.
+    recorded: Vec<VecDeque<(EventRecord, Option<Caused>)>>,
     /// Of each instance: events that it lost, not reported yet.
     lost: Vec<u64>,
     /// Of each instance: transactions that have stalled.
@@ -98,8 +100,9 @@ impl Oracle {
         if event.stall() {
             self.stalled(instance, event);
         }
+        let caused = self.caused(instance, &event);
         if let Some(queue) = self.recorded.get_mut(instance) {
-            queue.push_back(event);
+            queue.push_back((event, caused));
         }
     }
 
@@ -114,7 +117,7 @@ impl Oracle {
     /// more.
     pub fn reported(&mut self, instance: usize, event: EventRecord) -> bool {
         let Some(queue) = self.recorded.get_mut(instance) else { return false };
-        let next = queue.pop_front();
+        let next = queue.pop_front().map(|(event, _)| event);
         let stalled = next.is_some_and(|next| next.stall());
         match next {
             Some(next) if next == event => {}
@@ -130,7 +133,7 @@ impl Oracle {
 
     /// The first event of an instance that was not reported.
     pub fn unreported(&self, instance: usize) -> Option<EventRecord> {
-        self.recorded.get(instance)?.front().copied()
+        self.recorded.get(instance)?.front().map(|(event, _)| *event)
     }
 
     /// The driver reported that events were lost.
@@ -158,8 +161,7 @@ impl Oracle {
 
     /// The driver says that it reported everything of `instance`.
     pub fn all_reported(&mut self, instance: usize) {
-        if let Some(event) = self.recorded.get(instance).and_then(|queue| queue.front()) {
-            let event = *event;
+        if let Some(event) = self.unreported(instance) {
             self.accuse(Rule::R9, format_args!("{event} was never reported"));
         }
         if self.lost.get(instance).is_some_and(|lost| *lost > 0) {

@@ -161,7 +161,7 @@ impl Watch {
         let mut unknown = Tally::default();
         let tally = self.tallies.get_mut(instance).unwrap_or(&mut unknown);
         let record = match report {
-            Report::Event(record) | Report::Aborted(record) => *record,
+            Report::Event(event) | Report::Aborted(event) => event.record(),
             Report::Stalled(fault) => fault.record(),
             Report::EventsLost(lost) => {
                 tally.gaps += 1;

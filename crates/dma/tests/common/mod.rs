@@ -385,6 +385,7 @@ impl World {
         let store = Arc::new(Store::new());
         let profile = Profile::default()
             .oas(44)
+            .s2p(true)
             .ril(true)
             .sidsize(8)
             .two_level_stream_table(false)

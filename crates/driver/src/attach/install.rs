@@ -99,7 +99,8 @@ pub(super) fn install<P: Platform>(
     }
     let after = state.stream();
     let kept_before = state.on;
-    if kept_before && (!state.keeps(after) || state.ats == AtsMode::Split) {
+    let asks_anew = state.asking != state.asks(after);
+    if kept_before && (!state.keeps(after) || state.ats == AtsMode::Split || asks_anew) {
         // What the device keeps, and asks for, must not outlive the entry that allows it. Nor may intermediate addresses of
         // one stage 2 be taken for those of another, whose guest may not have let it reach them.
         #[cfg(feature = "mutation")]
@@ -228,8 +229,8 @@ pub(super) fn restate<P: Platform>(
     if after == before {
         return Ok(());
     }
-    let kept_before = state.on;
-    if kept_before && !state.keeps(after) {
+    // To ask for pages, or not to, is switched with it.
+    if state.on && (!state.keeps(after) || state.asking != state.asks(after)) {
         state.switch_off(core);
         state.forget_kept(core, instance, WITHOUT)?;
     }
@@ -242,7 +243,7 @@ pub(super) fn restate<P: Platform>(
     // As long as their entry had EATS, devices may have asked, also if the driver had it off.
     let asked_before = state.keeps(before);
     match state.keeps(after) {
-        true if kept_before => {
+        true if state.on => {
             // It keeps what it was granted by the former entry, and what it lacked there may be here.
             state.forget_kept(core, instance, WITHOUT)?;
             end(state, Answer::Success)

@@ -10,6 +10,8 @@ pub(crate) mod state {
     use crate::configuration::Configuration;
     use crate::entry::Stage2;
     use crate::features::Features;
+    use crate::instance::Instance;
+    use crate::iommu::Core;
     use crate::platform::Platform;
     use crate::shared::Shared;
     use crate::space::Space;
@@ -47,6 +49,16 @@ pub(crate) mod state {
             _: &Goal<P>,
         ) -> (Option<Ste>, Option<Retired<Infallible>>) {
             (None, None)
+        }
+
+        pub(crate) fn begin<P: Platform>(
+            &self,
+            _: &Core<P>,
+            _: &Configuration<P>,
+            _: &Instance<P>,
+            _: usize,
+            _: &Goal<P>,
+        ) {
         }
 
         pub(crate) fn leaves_nobody(&self) -> bool {

@@ -55,6 +55,8 @@ pub(crate) struct MasterState {
     pub(crate) on: bool,
     /// Requests for pages that each of them may have under way; 0 for none.
     pub(crate) page_requests: u32,
+    /// Their devices have that on.
+    pub(crate) asking: bool,
     /// Answers to those carry their PASID.
     pub(crate) response_pasid: bool,
     /// Its accesses without a substream.
@@ -281,6 +283,13 @@ impl MasterState {
     #[inline]
     pub(crate) const fn keeps(&self, stream: Stream) -> bool {
         self.ats.is_on(stream)
+    }
+
+    /// Whether its devices are to ask for pages, when they have ATS on, while its entries say `stream`. A guest is shown no page
+    /// requests, and by its input addresses its host could not tell which memory is asked for.
+    #[inline]
+    pub(crate) const fn asks(&self, stream: Stream) -> bool {
+        self.page_requests != 0 && !matches!(stream, Stream::Nested(_))
     }
 
     /// Makes all its streams do as `stream` says: step by step, each a step of all of them and one CMD_SYNC.

@@ -6,6 +6,7 @@
 //! | of a stream that the guest has not been given; of unknown kind | the host |
 //! | a fault of stage 2 (S2 = 1), whatever was being accessed | the host: memory may be missing, or the guest is told ([`blamed`]) |
 //! | C_BAD_STREAMID, F_STE_FETCH, C_BAD_STE, F_CFG_CONFLICT, F_VMS_FETCH | the host: its own tables are wrong |
+//! | recorded before the stream was the guest's, which [`Nest::owner`](crate::nest::Nest::owner) knows | the host: it is of whoever had it then |
 //! | everything else | the guest, by its own number of the stream |
 //!
 //! A guest is not told physical addresses, reasons that are left to the implementation, what the architecture leaves
@@ -39,6 +40,8 @@ pub enum Cause {
     Unknown,
     /// It was a stall, and has ended with what it was subject to.
     Over,
+    /// It was recorded before the stream was the guest's: it is of whoever had it then.
+    Before,
 }
 
 /// Whose `host`, an event of the host's SMMU, is.

@@ -12,12 +12,17 @@ use crate::compatibility::Mismatch;
 use crate::devices::{entry_changed, is_of_device};
 use crate::domain::Domain;
 use crate::error::{Failure, InstanceId, Unconfirmed};
+use crate::event::Event;
 use crate::features::IdRegisters;
 use crate::instance::Instance;
 use crate::iommu::{Core, Iommu, Smmu};
 use crate::master::Master;
-use crate::nest::state::{NestState, Nesting};
-use crate::nest::{Forwarded, Forwarder, Guest, Illegal, Owner, Request, Stop, Streams, event};
+#[cfg(feature = "mutation")]
+use crate::mutation::Mutation;
+use crate::nest::state::{Given, NestState, Nesting};
+use crate::nest::{
+    Cause, Forwarded, Forwarder, Guest, Illegal, Owner, Request, Stop, Streams, event,
+};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
 use crate::shared::{NoMemory, Shared};
@@ -406,27 +411,45 @@ impl<P: Platform> Nest<P> {
         }
     }
 
-    /// Whose `record`, an event of the instance, is: the guest's own record of it, or why not. It says of a stall that it was
-    /// aborted (Stall = 0), as it is by [`Report::Aborted`](crate::Report::Aborted): what waits is the guest's by [`Nest::show`]
-    /// alone.
-    pub fn owner(&self, record: &EventRecord) -> Owner {
-        let cpu = self.core.platform.cpu();
-        let owner = self
-            .core
-            .readers
-            .read(cpu, &self.state.given, |given| event::owner(record, &self.state.blank, given));
-        match owner {
-            Owner::Guest(told) if told.stall() => Owner::Guest(told.with_stall(false).with_stag(0)),
-            owner => owner,
+    /// Whose `event` is: the guest's own record of it, or why not. What an SMMU recorded before an attach gave the stream to the
+    /// guest, and while it did so, is not ([`Cause::Before`]), whenever it is read. It says of a stall that it was aborted
+    /// (Stall = 0), as it is by [`Report::Aborted`](crate::Report::Aborted): what waits is the guest's by [`Nest::show`] alone.
+    pub fn owner(&self, event: &Event) -> Owner {
+        if event.instance() != self.state.instance {
+            return Owner::Host(Cause::Stream);
         }
+        let cpu = self.core.platform.cpu();
+        self.core.readers.read(cpu, &self.state.given, |given| {
+            match event::owner(event, &self.state.blank, given) {
+                Owner::Guest(_) if !self.is_since(given, event) => Owner::Host(Cause::Before),
+                Owner::Guest(told) if told.stall() => {
+                    Owner::Guest(told.with_stall(false).with_stag(0))
+                }
+                owner => owner,
+            }
+        })
     }
 
-    /// What the guest is to be told of a fault of stage 2 that nothing can be done about: [`event::blamed`].
-    pub fn blamed(&self, record: &EventRecord) -> Option<EventRecord> {
+    /// What the guest is to be told of a fault of stage 2 that nothing can be done about: [`event::blamed`]. Nothing of what is
+    /// not the guest's ([`Nest::owner`]).
+    pub fn blamed(&self, event: &Event) -> Option<EventRecord> {
+        if event.instance() != self.state.instance {
+            return None;
+        }
         let cpu = self.core.platform.cpu();
-        self.core
-            .readers
-            .read(cpu, &self.state.given, |given| event::blamed(record, &self.state.blank, given))
+        self.core.readers.read(cpu, &self.state.given, |given| {
+            event::blamed(event, &self.state.blank, given).filter(|_| self.is_since(given, event))
+        })
+    }
+
+    /// Whether `event` was recorded since its stream is the guest's.
+    fn is_since(&self, given: &Given, event: &Event) -> bool {
+        #[cfg(feature = "mutation")]
+        if self.core.leaves_out(Mutation::EventsBefore) {
+            return true;
+        }
+        // The field has 32 bits.
+        given.since(StreamId(event.sid() as u32)).is_some_and(|since| event.number() >= since)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::{Ste, StreamId, legality};
 
@@ -12,8 +13,10 @@ use crate::configuration::Configuration;
 use crate::entry::{Stage2, Stream};
 use crate::error::InstanceId;
 use crate::features::{Features, IdRegisters};
+use crate::instance::Instance;
+use crate::iommu::Core;
 use crate::nest::{Assignment, Guest, Illegal, Limits, Parent, Request, Streams};
-use crate::place::WITHOUT;
+use crate::place::{Slot, WITHOUT};
 use crate::platform::Platform;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::Space;
@@ -37,6 +40,21 @@ pub(crate) struct Given {
     pub(crate) guest: Option<Guest>,
     /// In order of the guest's numbers.
     rows: Vec<Assignment>,
+    /// Of each of `rows`: the number from which on events of the stream are the guest's.
+    since: Vec<AtomicU64>,
+}
+
+/// While no event of a stream is its guest's yet: hardware has not confirmed that it goes by the guest's entry, and what it
+/// records may be of what was there before.
+const NOT_YET: u64 = u64::MAX;
+
+impl Given {
+    /// The number from which on events of `host` are the guest's, if the stream is.
+    pub(crate) fn since(&self, host: StreamId) -> Option<u64> {
+        let rows = self.rows.iter().zip(&self.since);
+        let mut of_it = rows.filter(|(row, _)| row.host == host);
+        of_it.next().map(|(_, since)| since.load(Ordering::Relaxed))
+    }
 }
 
 impl Streams for Given {
@@ -63,21 +81,41 @@ impl NestState {
         Ok(guest.map(|blank| Self { space, instance, shown, blank, given }))
     }
 
-    /// What is given without the streams `host`, and with `more`.
+    /// What is given without the streams `host`, and with `more`, whose events go on being the guest's where they `stay`.
     fn changed(
         &self,
         host: &[StreamId],
         more: impl ExactSizeIterator<Item = Assignment>,
+        stay: bool,
     ) -> Result<Box<Given>, NoMemory> {
         let mut given = try_box(Given::default())?;
         let current = self.given.for_writer();
         let count = current.rows.len() + more.len();
         given.rows.try_reserve_exact(count).map_err(|_| NoMemory)?;
+        given.since.try_reserve_exact(count).map_err(|_| NoMemory)?;
         given.rows.extend(current.rows.iter().filter(|row| !host.contains(&row.host)).copied());
         given.rows.extend(more);
         given.rows.sort_unstable();
+        let Given { rows, since, .. } = &mut *given;
+        since.extend(rows.iter().map(|row| {
+            let goes_on = stay || !host.contains(&row.host);
+            let same = current.rows.contains(row) && goes_on;
+            let before = current.since(row.host).filter(|_| same);
+            AtomicU64::new(before.unwrap_or(NOT_YET))
+        }));
         given.guest = current.guest.filter(|_| !given.rows.is_empty());
         Ok(given)
+    }
+
+    /// Hardware goes by the guest's entries for the streams `host`: what it records from `number` on is the guest's. Under the
+    /// configuration mutex.
+    fn begin(&self, host: &[StreamId], number: u64) {
+        let given = self.given.for_writer();
+        for (row, since) in given.rows.iter().zip(&given.since) {
+            if host.contains(&row.host) && since.load(Ordering::Relaxed) == NOT_YET {
+                since.store(number, Ordering::Relaxed);
+            }
+        }
     }
 
     /// The guest over `tables`, and the entry for what it asks.
@@ -142,7 +180,10 @@ impl Moves {
             let pairs = nesting.streams.iter().zip(&state.streams);
             let ats = state.ats.is_some();
             let rows = pairs.map(|(guest, host)| Assignment { guest: *guest, host: *host, ats });
-            let given = nesting.state.changed(&state.streams, rows)?;
+            // The same guest's, without a moment at which it may have been anybody else's.
+            let had = state.nest.as_ref().is_some_and(|nest| nest.is(&nesting.state));
+            let stay = had && state.nested.is_some() && matches!(state.own, Slot::At(_));
+            let given = nesting.state.changed(&state.streams, rows, stay)?;
             for pair in given.rows.windows(2) {
                 if let [one, next] = pair
                     && one.guest == next.guest
@@ -157,7 +198,7 @@ impl Moves {
             let Some(nest) = nest else { continue };
             let entered = enter.as_ref().is_some_and(|(entered, _)| entered.is(nest));
             if !entered {
-                *slot = Some((nest.clone(), nest.changed(&state.streams, [].into_iter())?));
+                *slot = Some((nest.clone(), nest.changed(&state.streams, [].into_iter(), false)?));
             }
         }
         Ok(Self { enter, leave })
@@ -190,6 +231,24 @@ impl Moves {
             }
         }
         (Some(ste), Some(retired))
+    }
+
+    /// Hardware has confirmed the entries that say what `goal` asks for: from here on events of the master are its guest's. All
+    /// that was recorded by the entries before is in the queue, or comes never (§4.2, CMD_SYNC).
+    pub(crate) fn begin<P: Platform>(
+        &self,
+        core: &Core<P>,
+        configuration: &Configuration<P>,
+        instance: &Instance<P>,
+        master: usize,
+        goal: &Goal<P>,
+    ) {
+        let Goal::Nest(nesting) = goal else { return };
+        let Some(master) = configuration.masters.get(master) else { return };
+        // One that is suspended has no power. What it had recorded is gone when it wakes.
+        let awake = !instance.commands().is_asleep();
+        let mmio = awake.then(|| instance.mmio());
+        nesting.state.begin(&master.streams, instance.events().next_number(&core.platform, mmio));
     }
 
     /// Whether no guest has the master's streams that is to lose them.

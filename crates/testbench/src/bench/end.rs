@@ -59,6 +59,7 @@ impl Bench {
             habits: _,
             watch,
             stalls: _,
+            told: _,
             groups: _,
             config: _,
             kept,

@@ -31,6 +31,7 @@ impl Bench {
                 watch.oracle.all_groups_reported(instance);
             });
         }
+        self.tell_again();
         done.faults.sort_unstable();
         done.faults.dedup();
         self.look(|watch| {

@@ -257,6 +257,7 @@ impl Bench {
             guest.lock().remove(&instance);
         }
         self.hide_stalls(instance);
+        self.forget_told(instance);
     }
 
     /// The same instance is there again, with another number: guests are shown their part of it, as they were of the first.

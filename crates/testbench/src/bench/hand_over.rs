@@ -328,6 +328,7 @@ impl Bench {
             pool: self.pool,
             watch: Mutex::new(watch),
             stalls: Mutex::default(),
+            told: Mutex::default(),
             groups: Mutex::default(),
             kept: Mutex::default(),
             left: Left { kernels: self.left.kernels + 1, frames, tables: self.left.tables.clone() },

@@ -65,12 +65,17 @@ impl Bench {
         instance: usize,
         report: Report<TestPlatform>,
     ) -> Option<(FaultKey, bool)> {
-        let stalled = self.look(|watch| {
+        let (caused, stalled) = self.look(|watch| {
             self.world.trace(|trace| trace.report(instance, &report));
-            watch.report(instance, &report)
+            (watch.oracle.cause_of_next(instance), watch.report(instance, &report))
         });
         let record = match report {
-            Report::Event(record) | Report::Aborted(record) => record,
+            Report::Event(event) | Report::Aborted(event) => {
+                if let Some(caused) = caused {
+                    self.tell(event, caused);
+                }
+                event.record()
+            }
             Report::Stalled(fault) => {
                 let record = fault.record();
                 match self.show(fault) {

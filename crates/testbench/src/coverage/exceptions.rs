@@ -105,8 +105,13 @@ pub const EXCEPTIONS: &[Exception] = &[
     ),
     cannot(
         &["split-stage ATS"],
-        &["stop"],
-        "it is on over a guest's stage 1 alone, where the host has no PASIDs",
+        &["ask", "grant", "stop"],
+        "it is on over a guest's stage 1 alone, where devices ask for nothing and the host has no PASIDs",
+    ),
+    cannot(
+        &["guest's stage 1"],
+        &["ask", "grant"],
+        "guests are shown no page requests: devices have them off, and what they asked for before is over",
     ),
     cannot(
         &["stalls", "forced stalls"],

@@ -345,3 +345,41 @@ fn what_a_kernel_left_is_apart_from_what_comes_after_it() {
     oracle.refused(bound, 0x10000, true, "a");
     assert_eq!(broken(&oracle), Some(Rule::R0));
 }
+
+/// Domains 1 and 3 are guests' over 0 and 2; the master goes from one to the other.
+#[test]
+fn an_event_is_told_to_the_guest_that_had_the_device_and_to_no_other() {
+    let event = EventRecord::default().with_id(0x10).with_sid(7);
+    let guests = || {
+        let mut oracle = Oracle::new(1);
+        for over in [None, Some(0), None, Some(2)] {
+            oracle.add_domain(0x1000);
+            over.into_iter().for_each(|over| oracle.put_over(over));
+        }
+        oracle.add_master(0, vec![7]);
+        oracle.attach_begins(0, Use::Domain(1));
+        oracle.attach_ends(0, true);
+        oracle.recorded(0, event);
+        let caused = oracle.cause_of_next(0).unwrap();
+        (oracle, caused)
+    };
+    let judged = |moved: bool, judge: &dyn Fn(&mut Oracle, &Caused)| {
+        let (mut oracle, caused) = guests();
+        if moved {
+            oracle.attach_begins(0, Use::Domain(3));
+            oracle.attach_ends(0, true);
+        }
+        judge(&mut oracle, &caused);
+        broken(&oracle)
+    };
+    for moved in [false, true] {
+        assert_eq!(judged(moved, &|oracle, caused| oracle.told(0, &event, caused)), None);
+        let told = judged(moved, &|oracle, caused| oracle.told(2, &event, caused));
+        assert_eq!(told, Some(Rule::R9), "{moved}");
+        let kept = judged(moved, &|oracle, caused| oracle.kept_from(2, &event, caused));
+        assert_eq!(kept, None, "{moved}");
+    }
+    // Who has it still is to be told; who has lost it need not.
+    let kept = |moved| judged(moved, &|oracle, caused| oracle.kept_from(0, &event, caused));
+    assert_eq!((kept(false), kept(true)), (Some(Rule::R9), None));
+}

@@ -109,6 +109,8 @@ pub(super) struct MasterState {
     pub(super) overridden: bool,
     /// It goes on as a kernel before this one left it, all its substreams together.
     pub(super) kept: bool,
+    /// Changes of what it uses that have begun.
+    pub(super) changes: u64,
     /// Bits of the PASIDs that responses to its page requests can carry, where they do.
     response_bits: Option<u32>,
 }
@@ -170,6 +172,7 @@ impl Oracle {
             hitless: false,
             overridden: false,
             kept: false,
+            changes: 0,
             response_bits: None,
         });
     }
@@ -400,6 +403,7 @@ impl Oracle {
     pub fn attach_begins(&mut self, user: impl Into<User>, next: Use) {
         let User { master, substream } = user.into();
         if let Some(master) = self.masters.get_mut(master) {
+            master.changes += 1;
             if master.kept {
                 // Its entry becomes another, and with it all that it led to.
                 master.uses.values_mut().for_each(|useful| useful.next = Some(Use::Blocked));

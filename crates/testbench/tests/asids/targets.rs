@@ -67,7 +67,7 @@ fn masters_are_counted_once_for_each_way_of_using_a_domain() {
         assert_eq!(masters(domain), [(0, 0, 1, 1)], "{policy}");
         assert_eq!(setup.dma(many, 2, 0), Some(setup.memory(domain, 0)), "{policy}");
         let closed = setup.domains.remove(domain).close();
-        let Err(Refused { value: back, error: StillAttached { masters } }) = closed else {
+        let Err(Refused { value: back, error: StillAttached { masters, .. } }) = closed else {
             panic!("{policy}: it is in use")
         };
         assert_eq!(masters, 1, "{policy}");

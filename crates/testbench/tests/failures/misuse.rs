@@ -3,7 +3,7 @@
 
 use smmuv3::{
     AddMasterError, AttachError, Attributes, CloseMasterError, Config, DomainConfig, Interrupt,
-    Iommu, Iova, MasterConfig, PhysAddr, Prot, Refused, RemoveError, StillAttached, StreamId,
+    Iommu, Iova, MasterConfig, PhysAddr, Prot, Refused, RemoveError, StreamId,
 };
 use smmuv3_formats::register::Cr0;
 use smmuv3_model::Profile;
@@ -58,9 +58,11 @@ fn what_is_attached_is_not_closed_but_handed_back() {
     setup.attach(NIC, Use::Domain(0)).unwrap();
     setup.attach(GPU, Use::Domain(0)).unwrap();
     let domain = setup.domains.remove(0);
-    let Err(Refused { value: domain, error: StillAttached { masters: 2 } }) = domain.close() else {
+    let Err(Refused { value: domain, error }) = domain.close() else {
         panic!("two masters are attached")
     };
+    assert_eq!((error.masters, error.nests), (2, 0));
+    assert_eq!(error.to_string(), "masters still use it: 2");
     setup.domains.insert(0, domain);
     let gpu = setup.masters.remove(GPU);
     let Err(Refused { value: gpu, error: CloseMasterError::Attached }) = gpu.close() else {

@@ -70,16 +70,21 @@ impl Guest {
         page < DATA && page.is_multiple_of(EACH)
     }
 
-    fn put(&self, page: usize, index: usize, word: u64) {
+    /// Writes a word of its memory.
+    pub fn put(&self, page: usize, index: usize, word: u64) {
         self.ram.write64(self.frames[page] + 8 * index as u64, word).unwrap();
     }
 
-    fn put_context(&self, space: usize) {
+    /// The context of a space.
+    pub fn context(&self, space: usize) -> Cd {
         let cd = Cd::default().with_v(true).with_t0sz(25).with_ir0(1).with_or0(1).with_sh0(3);
         let cd = cd.with_epd1(true).with_ips(2).with_aa64(true).with_r(true).with_a(true);
         let cd = cd.with_aset(true).with_asid(self.asids[space]).with_mair(0xff);
-        let cd = cd.with_ttb0(Self::ipa(space * EACH + 1)).with_s(self.stalls);
-        for (index, word) in cd.0.into_iter().enumerate() {
+        cd.with_ttb0(Self::ipa(space * EACH + 1)).with_s(self.stalls)
+    }
+
+    fn put_context(&self, space: usize) {
+        for (index, word) in self.context(space).0.into_iter().enumerate() {
             self.put(space * EACH, index, word);
         }
     }

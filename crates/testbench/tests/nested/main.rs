@@ -2,16 +2,20 @@
 //! A guest's stage 1 over the host's stage 2: the driver on the model, and a guest that owns its contexts and tables.
 
 mod ats;
+mod before;
 #[path = "../common/mod.rs"]
 mod common;
 mod failures;
 mod guest;
 mod host;
+mod hostile;
+mod pages;
 mod qemu;
 mod random;
 mod scenario;
 mod split;
 mod stall;
+mod substreams;
 
 use std::sync::Arc;
 
@@ -89,8 +93,15 @@ fn events_are_the_guests_or_the_hosts() {
     host.reached(0, VA);
     host.read_events();
     assert_eq!(host.events.len(), 1, "a fault of stage 2 is the host's");
-    let record = smmuv3_formats::EventRecord([99 << 32 | 0x10, 0, 0, 0]);
-    assert_eq!(host.nest.owner(&record), Owner::Host(Cause::Stream));
+    // Of a device that it has not been given.
+    host.plain(1);
+    assert_eq!(host.reached(1, VA), None);
+    let mut cause = None;
+    host.iommu.handle_interrupt(&host.smmu, Interrupt::Any, 64, &mut |report| {
+        let Report::Event(event) = report else { panic!("{report:?}") };
+        cause = Some(host.nest.owner(&event));
+    });
+    assert_eq!(cause, Some(Owner::Host(Cause::Stream)));
 }
 
 #[test]
@@ -305,6 +316,35 @@ fn there_is_one_guest_over_a_domain_on_an_instance() {
     let again = host.iommu.nest(&host.smmu, &second, NestConfig::new().with_snooped()).unwrap();
     drop(again);
     assert_eq!(nest(&second), None);
+}
+
+/// Its memory is the owner's again when it is closed: no device may come to it afterwards, by whichever handle.
+#[test]
+fn a_domain_is_not_closed_as_long_as_a_guest_has_an_smmu_over_it() {
+    let mut host = host();
+    let refused = host.domain.close().unwrap_err();
+    assert_eq!((refused.error.masters, refused.error.nests), (1, 1));
+    let text = "masters still use it: 1; SMMUs of guests are over it: 1";
+    assert_eq!(refused.to_string(), text);
+    host.domain = refused.value;
+    // None of its masters is left, and the SMMU could attach any of them again.
+    host.detach(0);
+    let refused = host.domain.close().unwrap_err();
+    assert_eq!((refused.error.masters, refused.error.nests), (0, 1));
+    host.domain = refused.value;
+    host.nest(0, Guest::entry(0), Use::Space(0));
+    assert_eq!(host.verdict(), Ok(()), "it is as it was");
+    // The other order: first the SMMU goes. What it attached stays, and the domain with that.
+    let Host { iommu, smmu, domain, nest, masters, .. } = host;
+    drop(nest);
+    let refused = domain.close().unwrap_err();
+    assert_eq!((refused.error.masters, refused.error.nests), (1, 0));
+    let domain = refused.value;
+    iommu.detach(&masters[0]).unwrap();
+    let nest = iommu.nest(&smmu, &domain, NestConfig::new().with_snooped()).unwrap();
+    let domain = domain.close().unwrap_err().value;
+    drop(nest);
+    assert!(domain.close().is_ok());
 }
 
 #[test]

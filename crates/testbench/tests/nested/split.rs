@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use smmuv3::nest::{Cause, Owner};
 use smmuv3::{
-    AddMasterError, AtsMode, Attributes, Config, DomainConfig, InstanceConfig, Interrupt, Iommu,
-    Iova, MasterConfig, NestConfig, NoSplitAts, PhysAddr, Prot, Report, StreamId,
+    AddMasterError, AtsMode, Attributes, Config, DomainConfig, Event, InstanceConfig, Interrupt,
+    Iommu, Iova, MasterConfig, NestConfig, NoSplitAts, PhysAddr, Prot, Report, StreamId,
 };
-use smmuv3_formats::{Command, EventId, EventRecord, Opcode, Ste};
+use smmuv3_formats::{Command, EventId, Opcode, Ste};
 use smmuv3_model::{Access, Answers, Observation, Profile};
 use smmuv3_testbench::machine::{Dma, Outcome};
 use smmuv3_testbench::machine_model::{ModelMachine, profile};
@@ -70,7 +70,7 @@ fn given(host: &Host) -> Vec<Opcode> {
 }
 
 /// All events that are there.
-fn events(host: &Host) -> Vec<EventRecord> {
+fn events(host: &Host) -> Vec<Event> {
     let mut records = Vec::new();
     let mut sink = |report| match report {
         Report::Event(record) => records.push(record),

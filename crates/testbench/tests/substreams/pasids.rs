@@ -81,7 +81,7 @@ fn a_process_has_its_pasid_for_itself() {
         Err(AttachError::PasidUnknown { pasid: zero })
     );
     // As long as it is bound it cannot be closed, and dropping it gives nothing back.
-    let Err(Refused { value: process, error: StillAttached { masters: 1 } }) = process.close()
+    let Err(Refused { value: process, error: StillAttached { masters: 1, .. } }) = process.close()
     else {
         panic!("it is bound")
     };

@@ -253,7 +253,7 @@ fn a_master_may_be_bound_twice_and_has_to_be_unbound_twice() {
     assert_eq!(setup.dma(0, Some(pasid)), Some(setup.page(0)));
     unbind(third);
     assert_eq!(setup.dma(1, Some(pasid)), Some(setup.page(0)));
-    let Err(Refused { value: process, error: StillAttached { masters: 2 } }) = process.close()
+    let Err(Refused { value: process, error: StillAttached { masters: 2, .. } }) = process.close()
     else {
         panic!("two masters are bound")
     };
