@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine made of [`smmuv3_model`] instances, one a scenario's instance.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smmuv3::Completion;
@@ -29,6 +30,8 @@ pub struct ModelMachine {
     smmus: Vec<Mutex<Model<SmmuMemory>>>,
     /// Of each master: the instance and its first stream.
     masters: Vec<(usize, u32)>,
+    /// Its memory is somebody else's by now.
+    gone: AtomicBool,
 }
 
 impl ModelMachine {
@@ -51,7 +54,7 @@ impl ModelMachine {
     ) -> Result<Self, MachineError> {
         let narrow = scenario.instances.iter().any(|instance| instance.oas < 36);
         let base = if narrow { LOW_RAM_BASE } else { RAM_BASE };
-        let ram = Ram::heap(base, RAM_BYTES)?;
+        let ram = Ram::inherited(base, RAM_BYTES)?;
         let incoherent = scenario.instances.iter().any(|instance| !instance.coherent);
         let caches = incoherent.then(Caches::default);
         let smmus = scenario
@@ -73,8 +76,8 @@ impl ModelMachine {
         let stream = |master: &crate::scenario::Master| {
             (master.instance, master.streams.first().copied().unwrap_or(0))
         };
-        let machine =
-            Self { ram, caches, smmus, masters: scenario.masters.iter().map(stream).collect() };
+        let masters = scenario.masters.iter().map(stream).collect();
+        let machine = Self { ram, caches, smmus, masters, gone: AtomicBool::new(false) };
         for master in scenario.masters.iter().filter(|master| master.ats.is_some()) {
             if let Some(mut smmu) = machine.smmu(master.instance) {
                 for stream in &master.streams {
@@ -85,9 +88,22 @@ impl ModelMachine {
         Ok(machine)
     }
 
+    /// Hands its memory on to the next machine, once.
+    fn hand_memory_on(&self) {
+        if !self.gone.swap(true, Ordering::Relaxed) {
+            self.ram.hand_on();
+        }
+    }
+
     fn smmu(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
         // A panic elsewhere does not make the model's state less true.
         Some(self.smmus.get(instance)?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for ModelMachine {
+    fn drop(&mut self) {
+        self.hand_memory_on();
     }
 }
 
@@ -274,7 +290,7 @@ impl Machine for ModelMachine {
     }
 
     fn discard(&self) {
-        self.ram.discard();
+        self.hand_memory_on();
         if let Some(caches) = &self.caches {
             caches.clear();
         }
