@@ -224,8 +224,12 @@ impl Pending {
             loop {
                 let state = slot.state.load(Ordering::Acquire);
                 let code = state & CODES;
+                // Most are free, and have no key to look at.
+                if code == FREE || code == FILLING {
+                    break;
+                }
                 let key = slot.key();
-                if code == FREE || code == FILLING || !ends(key) {
+                if !ends(key) {
                     break;
                 }
                 if code == GIVING {

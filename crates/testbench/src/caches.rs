@@ -8,10 +8,11 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use smmuv3_model::{Abort, Memory};
 
+use crate::lock::{Guard, Lock};
 use crate::ram::Ram;
 
 /// What an SMMU finds in memory that was handed out and not published since: a descriptor that leads nowhere
@@ -88,12 +89,17 @@ impl Behind {
 /// What has reached memory behind the CPUs' caches.
 #[derive(Clone, Debug, Default)]
 pub struct Caches {
-    memory: Arc<Mutex<Behind>>,
+    memory: Arc<Lock<Behind>>,
 }
 
 impl Caches {
-    fn memory(&self) -> MutexGuard<'_, Behind> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> Guard<'_, Behind> {
+        self.memory.lock()
+    }
+
+    /// The word at `pa`, if it is cached; as it reached memory.
+    fn get(&self, pa: u64) -> Option<u64> {
+        self.memory().get(pa)
     }
 
     /// Nothing is left of what was cached.
@@ -178,8 +184,9 @@ impl SmmuMemory {
 }
 
 impl Memory for SmmuMemory {
+    #[inline]
     fn read64(&self, pa: u64) -> Result<u64, Abort> {
-        let seen = self.caches.as_ref().and_then(|caches| caches.memory().get(pa));
+        let seen = self.caches.as_ref().and_then(|caches| caches.get(pa));
         seen.or_else(|| self.ram.read64(pa)).ok_or(Abort { pa })
     }
 

@@ -2,7 +2,6 @@
 //! The machine made of [`smmuv3_model`] instances, one a scenario's instance.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smmuv3::Completion;
 use smmuv3_model::{
@@ -11,6 +10,7 @@ use smmuv3_model::{
 
 use crate::bench::counters;
 use crate::caches::{Caches, SmmuMemory};
+use crate::lock::{Guard, Lock};
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
 use crate::ram::Ram;
 use crate::scenario::{Instance, Scenario};
@@ -27,7 +27,7 @@ pub struct ModelMachine {
     ram: Ram,
     /// What has reached memory, for the SMMUs that do not snoop, if there are any.
     caches: Option<Caches>,
-    smmus: Vec<Mutex<Model<SmmuMemory>>>,
+    smmus: Vec<Lock<Model<SmmuMemory>>>,
     /// Of each master: the instance and its first stream.
     masters: Vec<(usize, u32)>,
     /// Its memory is somebody else's by now.
@@ -70,7 +70,7 @@ impl ModelMachine {
                 if counters > 0 {
                     smmu.set_monitor(counters::monitor(counters));
                 }
-                Mutex::new(smmu)
+                Lock::new(smmu)
             })
             .collect();
         let stream = |master: &crate::scenario::Master| {
@@ -95,9 +95,8 @@ impl ModelMachine {
         }
     }
 
-    fn smmu(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
-        // A panic elsewhere does not make the model's state less true.
-        Some(self.smmus.get(instance)?.lock().unwrap_or_else(PoisonError::into_inner))
+    fn smmu(&self, instance: usize) -> Option<Guard<'_, Model<SmmuMemory>>> {
+        Some(self.smmus.get(instance)?.lock())
     }
 }
 
@@ -275,7 +274,7 @@ impl Machine for ModelMachine {
         Ok(parts)
     }
 
-    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
+    fn model(&self, instance: usize) -> Option<Guard<'_, Model<SmmuMemory>>> {
         self.smmu(instance)
     }
 

@@ -143,6 +143,7 @@ impl Ram {
 
     /// Whether all `len` bytes at `pa` are inside. No bytes are inside anywhere within, or right after, the RAM.
     #[must_use]
+    #[inline]
     pub fn contains(&self, pa: u64, len: usize) -> bool {
         self.offset_of(pa, len).is_some()
     }
@@ -156,6 +157,7 @@ impl Ram {
     /// Where the byte at `pa` is in this process, valid as long as any clone of this `Ram`
     /// lives. Others read and write there at any time: use atomics.
     #[must_use]
+    #[inline]
     pub fn pointer(&self, pa: u64) -> Option<NonNull<u8>> {
         let offset = self.offset_of(pa, 1)?;
         self.mapping.write(self.offset + offset);
@@ -181,6 +183,7 @@ impl Ram {
     /// An acquire load: who sees a word that [`Ram::write64`] announced (a valid bit, a pointer to
     /// a table) also sees what was written before it.
     #[must_use]
+    #[inline]
     pub fn read64(&self, pa: u64) -> Option<u64> {
         Some(u64::from_le(self.word(pa)?.load(Ordering::Acquire)))
     }
@@ -275,6 +278,7 @@ impl Ram {
     /// Writes the 64-bit little-endian word at `pa` in one access, a release store; `None`,
     /// and nothing written, outside the RAM or when `pa` is not a multiple of 8.
     #[must_use = "outside the RAM nothing is written"]
+    #[inline]
     pub fn write64(&self, pa: u64, value: u64) -> Option<()> {
         let word = self.word(pa)?;
         self.touched(pa);
@@ -352,17 +356,20 @@ impl Ram {
     }
 
     /// The word that holds the byte at `pa`, which is inside, is about to be written.
+    #[inline]
     fn touched(&self, pa: u64) {
         // Inside, so it fits.
         self.mapping.write(self.offset + (pa - self.base) as usize);
     }
 
     /// How far `pa` is from the base, when `len` bytes from there are inside.
+    #[inline]
     fn offset_of(&self, pa: u64, len: usize) -> Option<usize> {
         let offset = usize::try_from(pa.checked_sub(self.base)?).ok()?;
         (offset.checked_add(len)? <= self.len).then_some(offset)
     }
 
+    #[inline]
     fn word(&self, pa: u64) -> Option<&AtomicU64> {
         if !pa.is_multiple_of(8) {
             return None;

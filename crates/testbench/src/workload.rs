@@ -25,6 +25,8 @@ pub struct Workload<'a> {
     serial: u32,
     /// Pages that were accessed last, which devices tend to access again.
     hot: Vec<(usize, Substream, u64)>,
+    /// Memory for lists of pages to choose from.
+    pages: Vec<u64>,
 }
 
 /// Most bytes of a random access.
@@ -59,7 +61,8 @@ impl<'a> Workload<'a> {
             weights.mute = 0;
         }
         let rng = fastrand::Rng::with_seed(seed);
-        Self { scenario, random, weights, rng, privilege: true, serial: 0, hot: Vec::new() }
+        let (hot, pages) = (Vec::new(), Vec::new());
+        Self { scenario, random, weights, rng, privilege: true, serial: 0, hot, pages }
     }
 
     /// The next operation, and whether it is an attempt at something stale.
@@ -168,6 +171,13 @@ impl<'a> Workload<'a> {
         }
     }
 
+    /// One of these pages.
+    fn one_page(&mut self, pages: impl Iterator<Item = u64>) -> Option<u64> {
+        self.pages.clear();
+        self.pages.extend(pages);
+        self.rng.choice(&self.pages).copied()
+    }
+
     /// Some page of the window.
     fn any_page(&mut self, space: usize) -> u64 {
         let window = self.window(space);
@@ -203,7 +213,8 @@ impl<'a> Workload<'a> {
         let attached: Vec<(usize, Substream, usize)> = oracle
             .users()
             .filter_map(|(User { master, substream }, use_)| {
-                Some((master, oracle.substream_name(substream)?, oracle.space(use_)?))
+                let space = oracle.space(use_)?;
+                Some((master, oracle.substream_name(substream)?, space))
             })
             .collect();
         self.rng.choice(attached)
@@ -359,8 +370,8 @@ impl<'a> Workload<'a> {
     /// A run of pages, with what must not be cut.
     fn unmap_in(&mut self, oracle: &Oracle, space: usize) -> Option<Operation> {
         let (window, unit) = self.pages_of(oracle, space);
-        let mapped: Vec<u64> = oracle.pages(space, window.clone()).map(|(iova, _)| iova).collect();
-        let first = self.rng.choice(&mapped).copied()? & !(unit - 1);
+        let mapped = oracle.pages(space, window.clone()).map(|(iova, _)| iova);
+        let first = self.one_page(mapped)? & !(unit - 1);
         // Holes are allowed, but blocks must not be cut.
         let longest = self.longest();
         let longest = (longest * PAGE).div_ceil(unit);
@@ -516,16 +527,18 @@ impl<'a> Workload<'a> {
             return None;
         }
         let gone = self.rng.u8(..) < 64;
-        let known: Vec<u64> = match space {
-            Some(space) if gone => {
-                oracle.gone(space, self.window(space)).map(|(iova, _)| iova).collect()
-            }
-            Some(space) => oracle.pages(space, self.window(space)).map(|(iova, _)| iova).collect(),
-            None => Vec::new(),
-        };
         // Somewhere, where no space is.
         let any = self.any_page(space.unwrap_or(usize::MAX));
-        let page = self.rng.choice(&known).copied().filter(|_| self.rng.u8(..) < 240);
+        let known = match space.map(|space| (space, self.window(space))) {
+            Some((space, window)) if gone => {
+                self.one_page(oracle.gone(space, window).map(|(iova, _)| iova))
+            }
+            Some((space, window)) => {
+                self.one_page(oracle.pages(space, window).map(|(iova, _)| iova))
+            }
+            None => None,
+        };
+        let page = known.filter(|_| self.rng.u8(..) < 240);
         let iova = page.unwrap_or(any) + 4 * self.rng.u64(0..PAGE / 4);
         let write = self.rng.bool();
         Some(Operation::Translate { master, substream, iova, write })
@@ -637,7 +650,7 @@ impl<'a> Workload<'a> {
             && let Some(number) = oracle.substream(substream)
             && let Some(space) = space(User { master, substream: number })
             && oracle.life(space) == Life::Live
-            && oracle.page(space, page).is_some_and(|page| self.is_open(master, &page, write))
+            && oracle.page(space, page).is_some_and(|it| is_open(self.scenario, master, &it, write))
         {
             return self.dma(master, substream, page, write);
         }
@@ -645,12 +658,12 @@ impl<'a> Workload<'a> {
         if oracle.life(space) != Life::Live {
             return None;
         }
-        let pages: Vec<u64> = oracle
+        let scenario = self.scenario;
+        let pages = oracle
             .pages(space, self.window(space))
-            .filter(|(_, page)| self.is_open(master, page, write))
-            .map(|(iova, _)| iova)
-            .collect();
-        let page = self.rng.choice(&pages).copied()?;
+            .filter(|(_, page)| is_open(scenario, master, page, write))
+            .map(|(iova, _)| iova);
+        let page = self.one_page(pages)?;
         if self.hot.len() == HOT_PAGES {
             self.hot.remove(0);
         }
@@ -667,8 +680,7 @@ impl<'a> Workload<'a> {
             .filter(|iova| oracle.page(space, *iova).is_none());
         // Of a process that was released everything is gone.
         let left = oracle.pages(space, self.window(space)).map(|(iova, _)| iova);
-        let gone: Vec<u64> = gone.chain(left.filter(|_| released)).collect();
-        let page = self.rng.choice(&gone).copied()?;
+        let page = self.one_page(gone.chain(left.filter(|_| released)))?;
         let write = self.rng.bool();
         self.dma(master, substream, page, write)
     }
@@ -685,7 +697,7 @@ impl<'a> Workload<'a> {
                     let write = self.rng.bool();
                     return self.dma(master, substream, iova, write);
                 }
-                Some(page) if !self.is_open(master, &page, false) => {
+                Some(page) if !is_open(self.scenario, master, &page, false) => {
                     let write = self.rng.bool();
                     return self.dma(master, substream, iova, write);
                 }
@@ -713,12 +725,6 @@ impl<'a> Workload<'a> {
         self.dma(master, substream, page, write)
     }
 
-    /// Whether a master may access a page.
-    fn is_open(&self, master: usize, page: &Page, write: bool) -> bool {
-        let privileged = self.scenario.is_privileged(master);
-        (page.write || !write) && (privileged || page.rights != Rights::Privileged)
-    }
-
     /// An access within one page.
     fn dma(
         &mut self,
@@ -742,6 +748,11 @@ impl<'a> Workload<'a> {
         }
         Some(Operation::Read { master, substream, iova, bytes: bytes as usize })
     }
+}
+
+/// Whether a master may access a page.
+fn is_open(scenario: &Scenario, master: usize, page: &Page, write: bool) -> bool {
+    (page.write || !write) && (page.rights != Rights::Privileged || scenario.is_privileged(master))
 }
 
 fn one_of<T: Copy>(rng: &mut fastrand::Rng, values: &[T]) -> T {
