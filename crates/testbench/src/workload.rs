@@ -173,8 +173,10 @@ impl<'a> Workload<'a> {
 
     /// One of these pages.
     fn one_page(&mut self, pages: impl Iterator<Item = u64>) -> Option<u64> {
-        self.pages.clear();
-        self.pages.extend(pages);
+        let list = &mut self.pages;
+        list.clear();
+        // From inside the iterators, which are nested: hundreds of pages at every other step.
+        pages.for_each(|page| list.push(page));
         self.rng.choice(&self.pages).copied()
     }
 

@@ -172,12 +172,9 @@ impl Watch {
         let free = |iova: u64| {
             self.busy.as_ref().is_none_or(|(busy, range)| *busy != space || !range.contains(&iova))
         };
-        let pages: Vec<u64> = self
-            .oracle
-            .pages(space, Bench::WINDOW..u64::MAX)
-            .filter(|(iova, page)| !page.changing && free(*iova))
-            .map(|(iova, _)| iova)
-            .collect();
+        let mut pages = Vec::with_capacity(self.oracle.counts(space).0);
+        let there = self.oracle.pages(space, Bench::WINDOW..u64::MAX);
+        there.filter(|(iova, page)| !page.changing && free(*iova)).for_each(|it| pages.push(it.0));
         let unit = self.oracle.shape(space).unit;
         // All that one page of the space spans is mapped together.
         let first = &(*self.rng.choice(&pages)? & !(unit - 1));
