@@ -267,8 +267,12 @@ impl Pending {
             loop {
                 let state = slot.state.load(Ordering::Acquire);
                 let code = state & CODES;
+                // Most are free, and have no key to look at.
+                if code == FREE {
+                    break;
+                }
                 let key = slot.key();
-                if code == FREE || !ends(key) {
+                if !ends(key) {
                     break;
                 }
                 if code == GIVING {

@@ -65,6 +65,7 @@ impl<M: Memory> Model<M> {
         }
     }
 
+    #[inline]
     pub(crate) fn recent_access(&mut self) -> Option<Access> {
         let at = self.random.below(self.recent.len() as u64) as usize;
         self.recent.get(at).copied()

@@ -57,6 +57,8 @@ type Key = (Option<u32>, u32, bool, u64);
 #[derive(Clone, Debug, Default)]
 pub struct Atc {
     entries: BTreeMap<Key, AtcEntry>,
+    /// A bit for each size, as a power of two, that one of them has had since there were none.
+    sizes: u64,
 }
 
 impl Atc {
@@ -68,7 +70,7 @@ impl Atc {
     /// The entry for an access, the oldest of those that permit it.
     pub(crate) fn lookup(&self, access: &Access) -> Option<&AtcEntry> {
         let privileged = access.privileged && access.substream.is_some();
-        let found = (12..=63).filter_map(|log2| {
+        let found = (12..=63).filter(|log2| self.sizes >> log2 & 1 != 0).filter_map(|log2| {
             let first = access.address & !((1 << log2) - 1);
             self.entries.get(&(access.substream, log2, privileged, first))
         });
@@ -78,6 +80,7 @@ impl Atc {
     pub(crate) fn insert(&mut self, entry: AtcEntry) {
         let Granted { size, privileged, .. } = entry.granted;
         let key = (entry.substream, size.trailing_zeros(), privileged, entry.first);
+        self.sizes |= size;
         self.entries.insert(key, entry);
     }
 
@@ -88,6 +91,9 @@ impl Atc {
                 && entry.first <= span.last
                 && entry.last() >= span.first)
         });
+        if self.entries.is_empty() {
+            self.sizes = 0;
+        }
         before - self.entries.len()
     }
 }

@@ -53,6 +53,7 @@ impl<M: Memory> Model<M> {
     }
 
     /// How many command queues there are, with the enhanced ones.
+    #[inline]
     pub fn queues(&self) -> usize {
         1 + self.enhanced.len()
     }
@@ -83,16 +84,19 @@ impl<M: Memory> Model<M> {
         self.faults.lost_messages = count;
     }
 
+    #[inline]
     pub(crate) fn lane(&self, queue: usize) -> &Lane {
         let enhanced = queue.checked_sub(1).and_then(|at| self.enhanced.get(at));
         enhanced.map_or(&self.registers.cmdq, |queue| &queue.lane)
     }
 
+    #[inline]
     fn lane_mut(&mut self, queue: usize) -> &mut Lane {
         let enhanced = queue.checked_sub(1).and_then(|at| self.enhanced.get_mut(at));
         enhanced.map_or(&mut self.registers.cmdq, |queue| &mut queue.lane)
     }
 
+    #[inline]
     fn is_enabled(&self, queue: usize) -> bool {
         match queue.checked_sub(1) {
             None => self.registers.commands_enabled(),
@@ -109,6 +113,7 @@ impl<M: Memory> Model<M> {
     }
 
     /// Whether it stopped at an error that is not acknowledged.
+    #[inline]
     fn is_stopped(&self, queue: usize) -> bool {
         match queue.checked_sub(1) {
             None => self.registers.active_errors() & CMDQ_ERR != 0,
@@ -117,6 +122,7 @@ impl<M: Memory> Model<M> {
     }
 
     /// Where the ring is: aligned and cut to the output size (§2.5, §9).
+    #[inline]
     pub(crate) fn command_base(&self, queue: usize) -> u64 {
         let lane = self.lane(queue);
         lane.ring(&self.profile).base(lane.base.addr(), COMMAND_BYTES as u64) & self.output_mask()
@@ -180,6 +186,7 @@ impl<M: Memory> Model<M> {
         }
     }
 
+    #[inline]
     fn fetch_command(&self, queue: usize, index: u32) -> Result<Command, ()> {
         let ring = self.lane(queue).ring(&self.profile);
         let slot = self.command_base(queue) + u64::from(ring.slot(index)) * COMMAND_BYTES as u64;

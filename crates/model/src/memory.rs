@@ -57,6 +57,12 @@ pub trait Memory {
         (0..count).find(|number| self.read64(at(*number)).map_or(true, |word| word & bits == bits))
     }
 
+    /// As [`Self::find64`], the first that has any of `bits`.
+    fn find_any64(&self, pa: u64, stride: u64, count: u64, bits: u64) -> Option<u64> {
+        let at = |number: u64| pa.wrapping_add(number.wrapping_mul(stride));
+        (0..count).find(|number| self.read64(at(*number)).map_or(true, |word| word & bits != 0))
+    }
+
     /// Fills `buffer` from `pa` on, in no particular units.
     ///
     /// # Errors
@@ -84,6 +90,9 @@ macro_rules! forward {
             }
             fn find64(&self, pa: u64, stride: u64, count: u64, bits: u64) -> Option<u64> {
                 (**self).find64(pa, stride, count, bits)
+            }
+            fn find_any64(&self, pa: u64, stride: u64, count: u64, bits: u64) -> Option<u64> {
+                (**self).find_any64(pa, stride, count, bits)
             }
             fn read(&self, pa: u64, buffer: &mut [u8]) -> Result<(), Abort> {
                 (**self).read(pa, buffer)

@@ -143,6 +143,7 @@ impl<M: Memory> Model<M> {
     }
 
     /// The same into `empty`, whose memory is used for what comes next: for who asks often.
+    #[inline]
     pub fn swap_observations(&mut self, empty: &mut Vec<Observation>) {
         empty.clear();
         std::mem::swap(&mut self.observations, empty);
@@ -168,6 +169,7 @@ impl<M: Memory> Model<M> {
         self.walk_cache.iter().chain(self.ipa_walk_cache.iter())
     }
 
+    #[inline]
     pub(crate) const fn walk_cache_of(&self, stage: Stage) -> &WalkCache {
         match stage {
             Stage::One => &self.walk_cache,
@@ -179,6 +181,7 @@ impl<M: Memory> Model<M> {
         self.profile.implementation(self.registers.cr2_in_effect.e2h())
     }
 
+    #[inline]
     pub(crate) fn observe(&mut self, observation: Observation) {
         self.observations.push(observation);
     }
@@ -188,6 +191,7 @@ impl<M: Memory> Model<M> {
     }
 
     /// The next moment.
+    #[inline]
     pub(crate) const fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock

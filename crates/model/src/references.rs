@@ -329,8 +329,13 @@ impl<M: Memory> Model<M> {
         let Some(split) = self.split() else {
             return self.live_streams(search, 0, base, bytes / STE_BYTES as u64);
         };
-        let mut aborts = 0;
-        for index in 0..bytes / 8 {
+        // Without a Span an L1STD leads nowhere (§5.1).
+        let leads = L1Std::default().with_span(0x1f).0[0];
+        let (mut aborts, mut next) = (0, 0);
+        let find = |from| self.memory.find_any64(base + 8 * from, 8, bytes / 8 - from, leads);
+        while let Some(found) = find(next) {
+            let index = next + found;
+            next = index + 1;
             let Ok(word) = self.memory.read64(base + 8 * index) else {
                 aborts += 1;
                 if aborts == ABORTS {

@@ -115,6 +115,7 @@ impl Registers {
         value
     }
 
+    #[inline]
     pub(crate) fn enabled(&self) -> bool {
         self.cr0.ack & SMMUEN != 0
     }
@@ -129,6 +130,7 @@ impl Registers {
         self.cr0.ack & CMDQEN != 0
     }
 
+    #[inline]
     pub(crate) fn events_enabled(&self) -> bool {
         self.cr0.ack & EVENTQEN != 0
     }
@@ -351,6 +353,7 @@ impl<M: Memory> Model<M> {
     }
 
     /// Bits of an address that the instance can output (§2.3).
+    #[inline]
     pub(crate) fn output_mask(&self) -> u64 {
         (1 << address_bits(self.profile.idr5.oas()).unwrap_or(48)) - 1
     }

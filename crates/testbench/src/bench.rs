@@ -28,12 +28,13 @@ mod told;
 mod translate;
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use smmuv3::{Domain, Iommu, Master, PageGroup, Smmu};
 use smmuv3_formats::{EventId, EventRecord};
 use thiserror::Error;
 
+use crate::lock::{Guard, Lock};
 use crate::machine::{Dma, Machine, MachineError};
 use crate::operation::Operation;
 use crate::oracle::{Oracle, PAGE};
@@ -184,7 +185,7 @@ pub struct Bench {
     /// Physical addresses of the scenario's memories.
     pub(crate) memories: Vec<u64>,
     pub(crate) pool: u64,
-    pub(crate) watch: Mutex<Watch>,
+    pub(crate) watch: Lock<Watch>,
     /// What waits for an answer, and what was reported where the driver was interrupted.
     stalls: Mutex<Stalls>,
     /// Events that the host has read, and may ask about again.
@@ -237,7 +238,7 @@ impl Bench {
             processes: Vec::new(),
             memories: Vec::new(),
             pool: 0,
-            watch: Mutex::new(watch),
+            watch: Lock::new(watch),
             stalls: Mutex::default(),
             told: Mutex::default(),
             groups: Mutex::default(),
@@ -255,8 +256,8 @@ impl Bench {
         Ok(bench)
     }
 
-    pub(crate) fn watch(&self) -> MutexGuard<'_, Watch> {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn watch(&self) -> Guard<'_, Watch> {
+        self.watch.lock()
     }
 
     /// The driver's surroundings.

@@ -8,10 +8,11 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use smmuv3_model::{Abort, Memory};
 
+use crate::lock::{Guard, Lock};
 use crate::ram::Ram;
 
 /// What an SMMU finds in memory that was handed out and not published since: a descriptor that leads nowhere
@@ -88,12 +89,17 @@ impl Behind {
 /// What has reached memory behind the CPUs' caches.
 #[derive(Clone, Debug, Default)]
 pub struct Caches {
-    memory: Arc<Mutex<Behind>>,
+    memory: Arc<Lock<Behind>>,
 }
 
 impl Caches {
-    fn memory(&self) -> MutexGuard<'_, Behind> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> Guard<'_, Behind> {
+        self.memory.lock()
+    }
+
+    /// The word at `pa`, if it is cached; as it reached memory.
+    fn get(&self, pa: u64) -> Option<u64> {
+        self.memory().get(pa)
     }
 
     /// Nothing is left of what was cached.
@@ -154,14 +160,14 @@ impl SmmuMemory {
     }
 }
 
-impl Memory for SmmuMemory {
-    fn read64(&self, pa: u64) -> Result<u64, Abort> {
-        let seen = self.caches.as_ref().and_then(|caches| caches.memory().get(pa));
-        seen.or_else(|| self.ram.read64(pa)).ok_or(Abort { pa })
-    }
-
-    fn find64(&self, pa: u64, stride: u64, count: u64, bits: u64) -> Option<u64> {
-        let Some(caches) = &self.caches else { return self.ram.find64(pa, stride, count, bits) };
+impl SmmuMemory {
+    /// The first of the words that is `wanted`, or that cannot be read.
+    fn find(
+        &self,
+        caches: &Caches,
+        (pa, stride, count): (u64, u64, u64),
+        wanted: impl Fn(u64) -> bool,
+    ) -> Option<u64> {
         let memory = caches.memory();
         let at = |number: u64| pa.wrapping_add(number.wrapping_mul(stride));
         // The page of the word before is mostly that of the next one.
@@ -172,8 +178,30 @@ impl Memory for SmmuMemory {
                 known = (at / PAGE, memory.0.get(&(at / PAGE)));
             }
             let cached = known.1.and_then(|page| page.get(at));
-            cached.or_else(|| self.ram.read64(at)).is_none_or(|word| word & bits == bits)
+            cached.or_else(|| self.ram.read64(at)).is_none_or(&wanted)
         })
+    }
+}
+
+impl Memory for SmmuMemory {
+    #[inline]
+    fn read64(&self, pa: u64) -> Result<u64, Abort> {
+        let seen = self.caches.as_ref().and_then(|caches| caches.get(pa));
+        seen.or_else(|| self.ram.read64(pa)).ok_or(Abort { pa })
+    }
+
+    fn find64(&self, pa: u64, stride: u64, count: u64, bits: u64) -> Option<u64> {
+        match &self.caches {
+            None => self.ram.find64(pa, stride, count, bits),
+            Some(caches) => self.find(caches, (pa, stride, count), |word| word & bits == bits),
+        }
+    }
+
+    fn find_any64(&self, pa: u64, stride: u64, count: u64, bits: u64) -> Option<u64> {
+        match &self.caches {
+            None => self.ram.find_any64(pa, stride, count, bits),
+            Some(caches) => self.find(caches, (pa, stride, count), |word| word & bits != 0),
+        }
     }
 
     fn write64(&self, pa: u64, value: u64) -> Result<(), Abort> {

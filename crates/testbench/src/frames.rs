@@ -35,11 +35,33 @@ impl FrameAllocator {
 
     /// `size` zeroed bytes at a multiple of `align`.
     pub fn allocate(&mut self, size: u64, align: u64) -> Option<u64> {
+        let at = self.take(size, align)?;
+        // Inside the RAM: the range was free.
+        let _ = self.ram.zero64(at, (Self::units(size) / 8) as usize);
+        Some(at)
+    }
+
+    /// The same for those who write there only by what [`Ram`] has for that, and by no pointers: devices, and whoever plays
+    /// their part. What is written of it is known then, and the rest need not be zeroed again.
+    pub(crate) fn allocate_for_devices(&mut self, size: u64, align: u64) -> Option<u64> {
+        let at = self.take(size, align)?;
+        // As above.
+        let _ = self.ram.zero_written64(at, (Self::units(size) / 8) as usize);
+        Some(at)
+    }
+
+    /// Bytes that an allocation of `size` takes.
+    fn units(size: u64) -> u64 {
+        size.max(1).next_multiple_of(UNIT)
+    }
+
+    /// `size` bytes at a multiple of `align`, as they are.
+    fn take(&mut self, size: u64, align: u64) -> Option<u64> {
         self.count += 1;
         if self.fail == Some(self.count) {
             return None;
         }
-        let size = size.max(1).next_multiple_of(UNIT);
+        let size = Self::units(size);
         let align = align.max(UNIT);
         let (start, bytes, at) = self.free.iter().find_map(|(start, bytes)| {
             let at = start.next_multiple_of(align);
@@ -53,7 +75,6 @@ impl FrameAllocator {
             self.free.insert(at + size, start + bytes - at - size);
         }
         self.live.insert(at, size);
-        self.zero(at, size);
         Some(at)
     }
 
@@ -73,20 +94,21 @@ impl FrameAllocator {
             self.free.insert(end, start + bytes - end);
         }
         self.live.insert(at, size);
-        self.zero(at, size);
+        // As above.
+        let _ = self.ram.zero64(at, (size / 8) as usize);
         Some(at)
     }
 
     /// Takes an allocation back, and poisons it.
     pub fn free(&mut self, at: u64, size: u64) {
         if self.free_at_the_end(at, size) {
-            self.fill(at, size.max(1).next_multiple_of(UNIT), POISON);
+            self.fill(at, Self::units(size), POISON);
         }
     }
 
     /// Takes an allocation back at a moment when nobody is left who could read it; whether there was such a one.
     pub(crate) fn free_at_the_end(&mut self, at: u64, size: u64) -> bool {
-        let size = size.max(1).next_multiple_of(UNIT);
+        let size = Self::units(size);
         if self.live.get(&at) != Some(&size) {
             self.bad_frees += 1;
             return false;
@@ -128,11 +150,6 @@ impl FrameAllocator {
     /// Frees of what was not allocated, or not with that size.
     pub fn bad_frees(&self) -> u64 {
         self.bad_frees
-    }
-
-    fn zero(&self, at: u64, size: u64) {
-        // Inside the RAM: the range was free.
-        let _ = self.ram.zero64(at, (size / 8) as usize);
     }
 
     fn fill(&self, at: u64, size: u64, byte: u8) {

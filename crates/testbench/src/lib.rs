@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod frames;
 pub mod frees;
 pub mod lab;
+pub mod lock;
 pub mod machine;
 pub mod machine_model;
 pub mod machine_qemu;

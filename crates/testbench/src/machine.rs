@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A machine to run the driver on: memory, SMMUs, and devices that do DMA.
 
-use std::sync::MutexGuard;
-
 use smmuv3_model::{Model, Observation};
 use thiserror::Error;
 
 use crate::caches::SmmuMemory;
+use crate::lock::Guard;
 use crate::qemu::QemuError;
 use crate::ram::{Ram, RamError};
 
@@ -166,7 +165,7 @@ pub trait Machine: Send + Sync {
     }
 
     /// The model of an SMMU, where the machine has one: for the oracle.
-    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>>;
+    fn model(&self, instance: usize) -> Option<Guard<'_, Model<SmmuMemory>>>;
 
     /// Translations so far, where the machine counts them.
     fn translations(&self) -> Option<Translations>;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine made of [`smmuv3_model`] instances, one a scenario's instance.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use smmuv3::Completion;
 use smmuv3_model::{
@@ -10,6 +10,7 @@ use smmuv3_model::{
 
 use crate::bench::counters;
 use crate::caches::{Caches, SmmuMemory};
+use crate::lock::{Guard, Lock};
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
 use crate::ram::Ram;
 use crate::scenario::{Instance, Scenario};
@@ -26,9 +27,11 @@ pub struct ModelMachine {
     ram: Ram,
     /// What has reached memory, for the SMMUs that do not snoop, if there are any.
     caches: Option<Caches>,
-    smmus: Vec<Mutex<Model<SmmuMemory>>>,
+    smmus: Vec<Lock<Model<SmmuMemory>>>,
     /// Of each master: the instance and its first stream.
     masters: Vec<(usize, u32)>,
+    /// Its memory is somebody else's by now.
+    gone: AtomicBool,
 }
 
 impl ModelMachine {
@@ -51,7 +54,7 @@ impl ModelMachine {
     ) -> Result<Self, MachineError> {
         let narrow = scenario.instances.iter().any(|instance| instance.oas < 36);
         let base = if narrow { LOW_RAM_BASE } else { RAM_BASE };
-        let ram = Ram::heap(base, RAM_BYTES)?;
+        let ram = Ram::inherited(base, RAM_BYTES)?;
         let incoherent = scenario.instances.iter().any(|instance| !instance.coherent);
         let caches = incoherent.then(Caches::default);
         let smmus = scenario
@@ -67,14 +70,14 @@ impl ModelMachine {
                 if counters > 0 {
                     smmu.set_monitor(counters::monitor(counters));
                 }
-                Mutex::new(smmu)
+                Lock::new(smmu)
             })
             .collect();
         let stream = |master: &crate::scenario::Master| {
             (master.instance, master.streams.first().copied().unwrap_or(0))
         };
-        let machine =
-            Self { ram, caches, smmus, masters: scenario.masters.iter().map(stream).collect() };
+        let masters = scenario.masters.iter().map(stream).collect();
+        let machine = Self { ram, caches, smmus, masters, gone: AtomicBool::new(false) };
         for master in scenario.masters.iter().filter(|master| master.ats.is_some()) {
             if let Some(mut smmu) = machine.smmu(master.instance) {
                 for stream in &master.streams {
@@ -85,9 +88,21 @@ impl ModelMachine {
         Ok(machine)
     }
 
-    fn smmu(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
-        // A panic elsewhere does not make the model's state less true.
-        Some(self.smmus.get(instance)?.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Hands its memory on to the next machine, once.
+    fn hand_memory_on(&self) {
+        if !self.gone.swap(true, Ordering::Relaxed) {
+            self.ram.hand_on();
+        }
+    }
+
+    fn smmu(&self, instance: usize) -> Option<Guard<'_, Model<SmmuMemory>>> {
+        Some(self.smmus.get(instance)?.lock())
+    }
+}
+
+impl Drop for ModelMachine {
+    fn drop(&mut self) {
+        self.hand_memory_on();
     }
 }
 
@@ -259,7 +274,7 @@ impl Machine for ModelMachine {
         Ok(parts)
     }
 
-    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
+    fn model(&self, instance: usize) -> Option<Guard<'_, Model<SmmuMemory>>> {
         self.smmu(instance)
     }
 
@@ -274,7 +289,7 @@ impl Machine for ModelMachine {
     }
 
     fn discard(&self) {
-        self.ram.discard();
+        self.hand_memory_on();
         if let Some(caches) = &self.caches {
             caches.clear();
         }

@@ -2,12 +2,12 @@
 //! The machine made of QEMU's SMMUv3 and its PCI devices.
 
 use std::path::PathBuf;
-use std::sync::MutexGuard;
 
 use smmuv3_formats::register::Gbpa;
 use smmuv3_model::Model;
 
 use crate::caches::SmmuMemory;
+use crate::lock::Guard;
 use crate::machine::{Dma, Machine, MachineError, Outcome, Part, Translations, pages};
 use crate::qemu::{
     DeviceKind, Interrupts, Qemu, QemuConfig, QemuError, QemuInstance, QemuMaster, QemuMmio, Stage,
@@ -159,7 +159,7 @@ impl Machine for QemuMachine {
         Ok(())
     }
 
-    fn model(&self, _instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
+    fn model(&self, _instance: usize) -> Option<Guard<'_, Model<SmmuMemory>>> {
         None
     }
 

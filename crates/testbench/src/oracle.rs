@@ -7,6 +7,7 @@
 mod dirty;
 mod expected;
 mod hand_over;
+mod paged;
 mod pages;
 mod power;
 mod space;

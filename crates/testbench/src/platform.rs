@@ -5,8 +5,8 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smmuv3::{Frames, InstanceId, Mmio, PhysAddr, Platform, RawMutex, StreamId};
 use smmuv3_formats::Command;
@@ -17,7 +17,9 @@ use smmuv3_model::Observation;
 
 use crate::cpu::Cpu;
 use crate::frames::FrameAllocator;
+use crate::lock::{Guard, Lock};
 use crate::machine::Machine;
+use crate::ram::Ram;
 use crate::trace::{Trace, Tracer};
 
 /// What the driver just did.
@@ -54,19 +56,21 @@ pub type Hook = Arc<dyn Fn(&smmuv3::Trace<'_>) + Send + Sync>;
 /// The driver's surroundings.
 pub struct World {
     machine: Arc<dyn Machine>,
-    frames: Mutex<FrameAllocator>,
-    cpu: Mutex<Cpu>,
+    /// The machine's: for what looks into it all the time.
+    ram: Ram,
+    frames: Lock<FrameAllocator>,
+    cpu: Lock<Cpu>,
     clock: AtomicU64,
-    observer: Mutex<Option<Arc<dyn Observer>>>,
-    commands: Mutex<Snoop>,
+    observer: Lock<Option<Arc<dyn Observer>>>,
+    commands: Lock<Snoop>,
     tracer: Option<Tracer>,
     /// Which of the machine's instances each of the driver's numbers is, in the order in which they were enabled; those that
     /// are not here are the machine's own.
-    numbers: Mutex<Vec<usize>>,
+    numbers: Lock<Vec<usize>>,
     /// Who is told what the driver does.
-    hook: Mutex<Option<Hook>>,
+    hook: Lock<Option<Hook>>,
     /// What was traced of each instance while nobody looked on.
-    unseen: Mutex<Vec<Vec<Observation>>>,
+    unseen: Lock<Vec<Vec<Observation>>>,
     /// The first thread that waited here, 0 before that, and whether any other has.
     first: AtomicUsize,
     several: AtomicBool,
@@ -82,8 +86,8 @@ struct Snoop {
     given: Vec<u64>,
     /// The call under way, and how many there were.
     call: (u64, u64),
-    /// The call that gave a command: instance, queue and producer index, which comes again.
-    givers: BTreeMap<(usize, usize, u32), u64>,
+    /// The call that gave a command: of each instance, of each of its queues, by producer index, which comes again.
+    givers: Vec<BTreeMap<usize, Vec<Option<u64>>>>,
 }
 
 thread_local! {
@@ -106,24 +110,27 @@ impl World {
         instances: usize,
         tracer: Option<Tracer>,
     ) -> Arc<Self> {
-        let frames = FrameAllocator::new(machine.ram().clone());
+        let ram = machine.ram().clone();
+        let frames = FrameAllocator::new(ram.clone());
         // What is no model is another process, which takes its turns, too.
         let elsewhere = machine.model(0).is_none();
         Arc::new(Self {
             machine,
-            frames: Mutex::new(frames),
-            cpu: Mutex::default(),
+            ram,
+            frames: Lock::new(frames),
+            cpu: Lock::default(),
             clock: AtomicU64::new(0),
-            observer: Mutex::new(None),
-            commands: Mutex::new(Snoop {
+            observer: Lock::new(None),
+            commands: Lock::new(Snoop {
                 queues: vec![BTreeMap::new(); instances],
+                givers: vec![BTreeMap::new(); instances],
                 given: vec![0; instances],
                 ..Snoop::default()
             }),
             tracer,
-            numbers: Mutex::new(Vec::new()),
-            hook: Mutex::new(None),
-            unseen: Mutex::new(vec![Vec::new(); instances]),
+            numbers: Lock::new(Vec::new()),
+            hook: Lock::new(None),
+            unseen: Lock::new(vec![Vec::new(); instances]),
             first: AtomicUsize::new(0),
             several: AtomicBool::new(elsewhere),
         })
@@ -148,23 +155,23 @@ impl World {
     }
 
     /// The memory allocator.
-    pub fn frames(&self) -> MutexGuard<'_, FrameAllocator> {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn frames(&self) -> Guard<'_, FrameAllocator> {
+        self.frames.lock()
     }
 
     /// What CPUs know of processes.
-    pub fn cpu(&self) -> MutexGuard<'_, Cpu> {
-        self.cpu.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn cpu(&self) -> Guard<'_, Cpu> {
+        self.cpu.lock()
     }
 
     /// Lets `observer` look on, instead of whoever did before.
     pub fn set_observer(&self, observer: Option<Arc<dyn Observer>>) {
-        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = observer;
+        *self.observer.lock() = observer;
     }
 
     /// Lets `hook` be told what the driver does, instead of whoever was before.
     pub fn set_hook(&self, hook: Option<Hook>) {
-        *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = hook;
+        *self.hook.lock() = hook;
     }
 
     /// How many commands the driver gave `instance` so far.
@@ -187,22 +194,23 @@ impl World {
 
     /// Which call gave the command at this index of a queue, the last time that there was one.
     pub(crate) fn giver(&self, (instance, queue): (usize, usize), index: u32) -> Option<u64> {
-        self.snoop().givers.get(&(instance, queue, index)).copied()
+        let snoop = self.snoop();
+        *snoop.givers.get(instance)?.get(&queue)?.get(index as usize)?
     }
 
     /// The driver has enabled this instance of the machine, and given it the next number.
     pub fn enabled(&self, instance: usize) {
-        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+        self.numbers.lock().push(instance);
     }
 
     /// Another driver begins to count.
     pub(crate) fn forget_enabled(&self) {
-        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.numbers.lock().clear();
     }
 
     /// Which of the machine's instances the driver calls so.
     fn number(&self, instance: InstanceId) -> usize {
-        let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbers = self.numbers.lock();
         numbers.get(instance.index()).copied().unwrap_or(instance.index())
     }
 
@@ -250,7 +258,7 @@ impl World {
             }
             trace.interrupts(instance, interrupts);
         });
-        let mut unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unseen = self.unseen.lock();
         let mut all = unseen.get_mut(instance).map(std::mem::take).unwrap_or_default();
         all.extend(news);
         Some(all)
@@ -286,19 +294,19 @@ impl World {
         }
         for instance in 0..self.snoop().queues.len() {
             let Some(seen) = self.observations(instance) else { continue };
-            let mut unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut unseen = self.unseen.lock();
             if let Some(unseen) = unseen.get_mut(instance) {
                 *unseen = seen;
             }
         }
     }
 
-    fn snoop(&self) -> MutexGuard<'_, Snoop> {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    fn snoop(&self) -> Guard<'_, Snoop> {
+        self.commands.lock()
     }
 
     pub(crate) fn at(&self, point: Point) {
-        let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let observer = self.observer.lock().clone();
         self.trace(Trace::pass);
         match observer {
             Some(observer) => observer.at(point, MASKED.get() == 0),
@@ -322,21 +330,27 @@ impl World {
         let queues = snoop.queues.get_mut(instance);
         let Some((base, next)) = queues.and_then(|queues| queues.get_mut(&queue)) else { return };
         let (size, mask) = (1u32 << base.log2size(), (2u32 << base.log2size()) - 1);
-        let mut commands = Vec::new();
-        while *next != prod & mask && commands.len() < size as usize {
+        let Some(givers) = snoop.givers.get_mut(instance) else { return };
+        let givers = givers.entry(queue).or_default();
+        let mut count = 0;
+        while *next != prod & mask && count < size {
             let slot = base.addr() + 16 * u64::from(*next & (size - 1));
-            let word = |at| self.machine.ram().read64(at).unwrap_or(0);
+            let word = |at| self.ram.read64(at).unwrap_or(0);
             let command = Command([word(slot), word(slot + 8)]);
             let (log2, index) = (u32::from(base.log2size() as u8), *next);
             self.trace(|trace| trace.given((instance, queue), log2, index, command));
-            commands.push((instance, command));
-            snoop.givers.insert((instance, queue, index), snoop.call.0);
+            snoop.log.push((instance, command));
+            // A queue has up to 2^19 entries, and few ever use all of them.
+            if givers.len() <= index as usize {
+                givers.resize(index as usize + 1, None);
+            }
+            givers[index as usize] = Some(snoop.call.0);
+            count += 1;
             *next = (*next + 1) & mask;
         }
         if let Some(given) = snoop.given.get_mut(instance) {
-            *given += commands.len() as u64;
+            *given += u64::from(count);
         }
-        snoop.log.extend(commands);
     }
 }
 
@@ -358,7 +372,7 @@ unsafe impl Frames for TestPlatform {
     }
 
     fn pointer(&self, pa: PhysAddr) -> NonNull<u8> {
-        self.0.machine.ram().pointer(pa.0).unwrap_or_else(|| panic!("{pa} is not RAM"))
+        self.0.ram.pointer(pa.0).unwrap_or_else(|| panic!("{pa} is not RAM"))
     }
 
     fn publish(&self, pa: PhysAddr, bytes: usize) {
@@ -443,7 +457,7 @@ unsafe impl Platform for TestPlatform {
 
     fn trace(&self, event: &smmuv3::Trace<'_>) {
         self.0.trace(|trace| trace.driver(event));
-        let hook = self.0.hook.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let hook = self.0.hook.lock().clone();
         if let Some(hook) = hook {
             hook(event);
         }

@@ -6,14 +6,17 @@
 //! every access that [`Ram`] makes is one atomic access to one aligned 64-bit word. Words only,
 //! because atomics of different sizes that overlap would be a data race in Rust's memory model.
 
+mod mapping;
+
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, MemfdFlags};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags};
+
+use mapping::Mapping;
 
 /// RAM that a machine has at a range of physical addresses. Cloning is cheap: clones are the same memory.
 #[derive(Clone)]
@@ -21,9 +24,16 @@ pub struct Ram {
     mapping: Arc<Mapping>,
     /// Where this part begins within the mapping, in bytes; a multiple of [`Ram::PAGE`].
     offset: usize,
+    /// Where that is in this process.
+    start: NonNull<u8>,
     base: u64,
     len: usize,
 }
+
+// SAFETY: the pointer goes into the mapping, which is sent and shared with it, and is accessed by atomics only.
+unsafe impl Send for Ram {}
+// SAFETY: as above.
+unsafe impl Sync for Ram {}
 
 /// Why RAM could not be made, or an access to it was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +85,20 @@ impl Ram {
     /// [`RamError`]: a base or length that is not in pages, or no memory.
     pub fn heap(base: u64, len: usize) -> Result<Self, RamError> {
         check_shape(base, len)?;
-        Ok(Self { mapping: Arc::new(Mapping::anonymous(len)?), offset: 0, base, len })
+        Ok(Self::all(Arc::new(Mapping::anonymous(len)?), base, len))
+    }
+
+    /// As [`Ram::heap`], in memory that was [handed on](Ram::hand_on), if there is some of that length: most of what a short
+    /// run costs are the page faults of its tables.
+    ///
+    /// # Errors
+    /// As for [`Ram::heap`].
+    pub fn inherited(base: u64, len: usize) -> Result<Self, RamError> {
+        check_shape(base, len)?;
+        match mapping::inherit(len) {
+            Some(mapping) => Ok(Self::all(mapping, base, len)),
+            None => Self::heap(base, len),
+        }
     }
 
     /// Zeroed RAM in a memory file that a child process can map as well: see [`Ram::as_fd`].
@@ -84,7 +107,7 @@ impl Ram {
     /// As for [`Ram::heap`].
     pub fn shared(base: u64, len: usize) -> Result<Self, RamError> {
         check_shape(base, len)?;
-        Ok(Self { mapping: Arc::new(Mapping::file(len)?), offset: 0, base, len })
+        Ok(Self::all(Arc::new(Mapping::file(len)?), base, len))
     }
 
     /// The part of this RAM that has `len` bytes at `pa`: the same memory, with narrower limits.
@@ -94,7 +117,15 @@ impl Ram {
     pub fn part(&self, pa: u64, len: usize) -> Result<Self, RamError> {
         check_shape(pa, len)?;
         let inside = self.offset_of(pa, len).ok_or(RamError::NotRam { pa, len })?;
-        Ok(Self { mapping: Arc::clone(&self.mapping), offset: self.offset + inside, base: pa, len })
+        // SAFETY: `len` bytes from there on are inside this part, which is inside the mapping.
+        let start = unsafe { self.start.add(inside) };
+        let mapping = Arc::clone(&self.mapping);
+        Ok(Self { mapping, offset: self.offset + inside, start, base: pa, len })
+    }
+
+    /// All of `mapping`, which has `len` bytes.
+    fn all(mapping: Arc<Mapping>, base: u64, len: usize) -> Self {
+        Self { offset: 0, start: mapping.start, mapping, base, len }
     }
 
     /// The physical address of the first byte.
@@ -112,6 +143,7 @@ impl Ram {
 
     /// Whether all `len` bytes at `pa` are inside. No bytes are inside anywhere within, or right after, the RAM.
     #[must_use]
+    #[inline]
     pub fn contains(&self, pa: u64, len: usize) -> bool {
         self.offset_of(pa, len).is_some()
     }
@@ -125,23 +157,25 @@ impl Ram {
     /// Where the byte at `pa` is in this process, valid as long as any clone of this `Ram`
     /// lives. Others read and write there at any time: use atomics.
     #[must_use]
+    #[inline]
     pub fn pointer(&self, pa: u64) -> Option<NonNull<u8>> {
         let offset = self.offset_of(pa, 1)?;
-        self.mapping.touch(self.offset + offset + 1);
-        // SAFETY: `offset` is below `len`, and this part's `len` bytes at `self.offset` lie
+        self.mapping.write(self.offset + offset);
+        // SAFETY: `offset` is below `len`, and this part's `len` bytes from its start on lie
         // inside the mapping (checked when the part was made), so the result does too.
-        Some(unsafe { self.mapping.start.add(self.offset + offset) })
+        Some(unsafe { self.start.add(offset) })
     }
 
     /// Gives the memory of [`Ram::heap`] back to the operating system, all of it, for whoever is through with
     /// it while others still refer to it. It reads as zeros from then on.
     pub fn discard(&self) {
-        let Mapping { start, len, .. } = *self.mapping;
-        // SAFETY: the range is our mapping, and nobody has a Rust reference into it: everybody uses atomics.
-        // Whoever reads on finds old words or zeros.
-        let _ = unsafe {
-            rustix::mm::madvise(start.as_ptr().cast(), len, rustix::mm::Advice::LinuxDontNeed)
-        };
+        self.mapping.discard();
+    }
+
+    /// Hands the memory of [`Ram::inherited`] on, zeroed, to the next one. Nobody looks at it any more, although others may
+    /// still refer to it: what they would find there is somebody else's.
+    pub fn hand_on(&self) {
+        mapping::hand_on(Arc::clone(&self.mapping));
     }
 
     /// The 64-bit little-endian word at `pa`; `None` outside the RAM or when `pa` is not a multiple of 8.
@@ -149,6 +183,7 @@ impl Ram {
     /// An acquire load: who sees a word that [`Ram::write64`] announced (a valid bit, a pointer to
     /// a table) also sees what was written before it.
     #[must_use]
+    #[inline]
     pub fn read64(&self, pa: u64) -> Option<u64> {
         Some(u64::from_le(self.word(pa)?.load(Ordering::Acquire)))
     }
@@ -156,7 +191,19 @@ impl Ram {
     /// As [`smmuv3_model::Memory::find64`].
     #[must_use]
     pub fn find64(&self, pa: u64, stride: u64, count: u64, bits: u64) -> Option<u64> {
-        let found = |word: &AtomicU64| u64::from_le(word.load(Ordering::Acquire)) & bits == bits;
+        self.find(pa, stride, count, |word| word & bits == bits)
+    }
+
+    /// As [`smmuv3_model::Memory::find_any64`].
+    #[must_use]
+    pub fn find_any64(&self, pa: u64, stride: u64, count: u64, bits: u64) -> Option<u64> {
+        self.find(pa, stride, count, |word| word & bits != 0)
+    }
+
+    /// The first of `count` words, `stride` bytes apart from `pa` on, that is `wanted`, or that is no word of this RAM.
+    /// What is wanted stays so with more bits.
+    fn find(&self, pa: u64, stride: u64, count: u64, wanted: impl Fn(u64) -> bool) -> Option<u64> {
+        let found = |word: &AtomicU64| wanted(u64::from_le(word.load(Ordering::Acquire)));
         let all = count.checked_sub(1)?.checked_mul(stride).and_then(|last| last.checked_add(8));
         let inside = all.is_some_and(|all| {
             usize::try_from(all).is_ok_and(|all| self.contains(pa, all))
@@ -179,9 +226,9 @@ impl Ram {
             let all = if end - next == SEVERAL {
                 (0..SEVERAL).fold(0, |all, number| all | load(next + number))
             } else {
-                bits
+                u64::MAX
             };
-            if all & bits == bits
+            if wanted(all)
                 && let Some(number) = (next..end).find(|number| found(word(*number)))
             {
                 return Some(number as u64);
@@ -198,7 +245,7 @@ impl Ram {
         let first = core::ptr::from_ref(self.word(pa)?);
         let bytes = last.checked_mul(8)?.checked_add(8)?;
         let offset = self.offset_of(pa, bytes)?;
-        self.mapping.touch(self.offset + offset + bytes);
+        self.mapping.write_all(self.offset + offset, bytes);
         for number in 0..count {
             // SAFETY: all of them are inside, as was checked above, and are words as [`Ram::word`] gives them.
             unsafe { &*first.add(number) }.store(value.to_le(), Ordering::Release);
@@ -206,21 +253,32 @@ impl Ram {
         Some(())
     }
 
-    /// Makes `count` words from `pa` on zero, which are about to be handed out; `None` as for [`Ram::write64`]. Those that
-    /// nobody has had or written are: the operating system need not find memory for them yet.
+    /// Makes `count` words from `pa` on zero, which are about to be handed out; `None` as for [`Ram::write64`]. Pages that
+    /// nobody has had or written are: the operating system need not find memory for them yet. From then on all of them
+    /// count as written: whoever has them has pointers.
     #[must_use = "outside the RAM nothing is written"]
     pub(crate) fn zero64(&self, pa: u64, count: usize) -> Option<()> {
+        self.zero_written64(pa, count)?;
+        self.mapping.write_all(self.offset + self.offset_of(pa, 8 * count)?, 8 * count);
+        Some(())
+    }
+
+    /// The same for those who have no pointers, and go through this type.
+    #[must_use = "outside the RAM nothing is written"]
+    pub(crate) fn zero_written64(&self, pa: u64, count: usize) -> Option<()> {
         let bytes = count.checked_mul(8)?;
         let offset = self.offset + self.offset_of(pa, bytes)?;
-        let touched = self.mapping.touched.load(Ordering::Relaxed).saturating_sub(offset);
-        self.fill64(pa, count.min(touched.div_ceil(8)), 0)?;
-        self.mapping.touch(offset + bytes);
+        let start = pa - offset as u64;
+        for written in self.mapping.written(offset..offset + bytes) {
+            self.fill64(start + written.start as u64, written.len().div_ceil(8), 0)?;
+        }
         Some(())
     }
 
     /// Writes the 64-bit little-endian word at `pa` in one access, a release store; `None`,
     /// and nothing written, outside the RAM or when `pa` is not a multiple of 8.
     #[must_use = "outside the RAM nothing is written"]
+    #[inline]
     pub fn write64(&self, pa: u64, value: u64) -> Option<()> {
         let word = self.word(pa)?;
         self.touched(pa);
@@ -298,17 +356,20 @@ impl Ram {
     }
 
     /// The word that holds the byte at `pa`, which is inside, is about to be written.
+    #[inline]
     fn touched(&self, pa: u64) {
         // Inside, so it fits.
-        self.mapping.touch(self.offset + ((pa - self.base) as usize | 7) + 1);
+        self.mapping.write(self.offset + (pa - self.base) as usize);
     }
 
     /// How far `pa` is from the base, when `len` bytes from there are inside.
+    #[inline]
     fn offset_of(&self, pa: u64, len: usize) -> Option<usize> {
         let offset = usize::try_from(pa.checked_sub(self.base)?).ok()?;
         (offset.checked_add(len)? <= self.len).then_some(offset)
     }
 
+    #[inline]
     fn word(&self, pa: u64) -> Option<&AtomicU64> {
         if !pa.is_multiple_of(8) {
             return None;
@@ -318,7 +379,7 @@ impl Ram {
         // the mapping lives as long as `self`. It starts on a page, parts and bases are in pages
         // and `pa` is a multiple of 8, so the word is aligned. The memory is initialised (the
         // kernel zeroes it), and this process accesses it only by atomics.
-        Some(unsafe { self.mapping.start.add(self.offset + offset).cast::<AtomicU64>().as_ref() })
+        Some(unsafe { self.start.add(offset).cast::<AtomicU64>().as_ref() })
     }
 
     /// The words that `len` bytes at `pa` lie in: each word, the range of bytes within it, and
@@ -356,79 +417,6 @@ impl Ram {
 impl core::fmt::Debug for Ram {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Ram({:#x}, {:#x} bytes)", self.base, self.len)
-    }
-}
-
-/// Memory mapped into this process, unmapped on drop.
-struct Mapping {
-    start: NonNull<u8>,
-    len: usize,
-    file: Option<OwnedFd>,
-    /// From here on nobody has written anything.
-    touched: AtomicUsize,
-}
-
-// SAFETY: a mapping belongs to the process, not to a thread, and is accessed by atomics only.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn anonymous(len: usize) -> Result<Self, RamError> {
-        let (protection, flags) =
-            (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
-        // SAFETY: without MAP_FIXED the kernel picks addresses that nothing else uses.
-        let start =
-            unsafe { rustix::mm::mmap_anonymous(core::ptr::null_mut(), len, protection, flags) };
-        let mapping = Self::new(start, len, None)?;
-        let start = mapping.start.as_ptr().cast();
-        // SAFETY: the range is our mapping, whose content this does not change. It is only advice: most of what a short run
-        // costs are the page faults of its tables.
-        let _ = unsafe { rustix::mm::madvise(start, len, rustix::mm::Advice::LinuxHugepage) };
-        Ok(mapping)
-    }
-
-    fn file(len: usize) -> Result<Self, RamError> {
-        let no_memory = |errno| RamError::NoMemory { len, errno };
-        let file =
-            rustix::fs::memfd_create("smmuv3-ram", MemfdFlags::CLOEXEC).map_err(no_memory)?;
-        rustix::fs::ftruncate(&file, len as u64).map_err(no_memory)?;
-        let (protection, flags) =
-            (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::NORESERVE);
-        // SAFETY: without MAP_FIXED the kernel picks addresses that nothing else uses. The file
-        // is ours and never shrinks; a child that shrank it could only end this process (SIGBUS).
-        let start =
-            unsafe { rustix::mm::mmap(core::ptr::null_mut(), len, protection, flags, &file, 0) };
-        Self::new(start, len, Some(file))
-    }
-
-    fn new(
-        start: Result<*mut core::ffi::c_void, Errno>,
-        len: usize,
-        file: Option<OwnedFd>,
-    ) -> Result<Self, RamError> {
-        let start = start.map_err(|errno| RamError::NoMemory { len, errno })?;
-        let start =
-            NonNull::new(start.cast()).ok_or(RamError::NoMemory { len, errno: Errno::NOMEM })?;
-        // Another process may write what this one does not know of.
-        let touched = AtomicUsize::new(if file.is_some() { len } else { 0 });
-        Ok(Self { start, len, file, touched })
-    }
-
-    /// What is below `end` may be written.
-    fn touch(&self, end: usize) {
-        // Relaxed: who hands memory out holds the allocator's lock, and what is written elsewhere is written by mistake.
-        if self.touched.load(Ordering::Relaxed) < end {
-            self.touched.fetch_max(end, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: exactly the range that was mapped, once; every `Ram` on it is gone.
-        let unmapped = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
-        debug_assert!(unmapped.is_ok(), "munmap of a mapping that is ours: {unmapped:?}");
     }
 }
 
@@ -545,6 +533,10 @@ mod tests {
             assert_eq!(ram.find64(BASE, 0x40, 5, 0b1001), None);
             assert_eq!(ram.find64(BASE, 8, 0, 1), None);
             assert_eq!(ram.find64(BASE, 0x40, 128, 0b110), None);
+            assert_eq!(ram.find_any64(BASE, 0x40, 128, 0b1100), Some(5));
+            assert_eq!(ram.find_any64(BASE + 0x40 * 6, 0x40, 122, 0b1100), Some(1));
+            assert_eq!(ram.find_any64(BASE, 0x40, 128, 0b110_0000), None);
+            assert_eq!(ram.find_any64(BASE + 0x1ff0, 8, 4, 1), Some(2));
             // One word has all bits; the others that are looked at together with it have some each.
             assert_eq!(ram.find64(BASE + 0x40, 0x40, 127, 0b1010), Some(4));
             assert_eq!(ram.find64(BASE + 0x40 * 6, 0x40, 8, 0b1010), None);

@@ -26,6 +26,8 @@ pub struct Workload<'a> {
     serial: u32,
     /// Pages that were accessed last, which devices tend to access again.
     hot: Vec<(usize, Substream, u64)>,
+    /// Memory for lists of pages to choose from.
+    pages: Vec<u64>,
 }
 
 impl<'a> Workload<'a> {
@@ -53,7 +55,8 @@ impl<'a> Workload<'a> {
             weights.mute = 0;
         }
         let rng = fastrand::Rng::with_seed(seed);
-        Self { scenario, random, weights, rng, privilege: true, serial: 0, hot: Vec::new() }
+        let (hot, pages) = (Vec::new(), Vec::new());
+        Self { scenario, random, weights, rng, privilege: true, serial: 0, hot, pages }
     }
 
     /// The next operation, and whether it is an attempt at something stale.
@@ -162,6 +165,15 @@ impl<'a> Workload<'a> {
         }
     }
 
+    /// One of these pages.
+    fn one_page(&mut self, pages: impl Iterator<Item = u64>) -> Option<u64> {
+        let list = &mut self.pages;
+        list.clear();
+        // From inside the iterators, which are nested: hundreds of pages at every other step.
+        pages.for_each(|page| list.push(page));
+        self.rng.choice(&self.pages).copied()
+    }
+
     /// Some page of the window.
     fn any_page(&mut self, space: usize) -> u64 {
         let window = self.window(space);
@@ -197,7 +209,8 @@ impl<'a> Workload<'a> {
         let attached: Vec<(usize, Substream, usize)> = oracle
             .users()
             .filter_map(|(User { master, substream }, use_)| {
-                Some((master, oracle.substream_name(substream)?, oracle.space(use_)?))
+                let space = oracle.space(use_)?;
+                Some((master, oracle.substream_name(substream)?, space))
             })
             .collect();
         self.rng.choice(attached)

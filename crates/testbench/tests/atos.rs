@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use smmuv3::atos::{AtosError, Question, Reason, Stages};
 use smmuv3::formats::EventId;
@@ -14,6 +14,7 @@ use smmuv3::{
 };
 use smmuv3_model::Model;
 use smmuv3_testbench::caches::SmmuMemory;
+use smmuv3_testbench::lock::Guard;
 use smmuv3_testbench::machine::{Dma, Machine, MachineError, Part, Translations};
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::platform::{TestPlatform, World};
@@ -118,7 +119,7 @@ impl Machine for Lying {
     ) -> Result<Vec<Part>, MachineError> {
         self.model.dma(master, substream, iova, transfer)
     }
-    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
+    fn model(&self, instance: usize) -> Option<Guard<'_, Model<SmmuMemory>>> {
         self.model.model(instance)
     }
     fn translations(&self) -> Option<Translations> {

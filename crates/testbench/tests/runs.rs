@@ -3,11 +3,12 @@
 
 mod common;
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use smmuv3_model::Model;
 use smmuv3_testbench::bench::{Bench, Settings};
 use smmuv3_testbench::caches::SmmuMemory;
+use smmuv3_testbench::lock::Guard;
 use smmuv3_testbench::machine::{Dma, Machine, MachineError, Part, Translations};
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::operation::{Operation, Source};
@@ -249,7 +250,7 @@ impl Machine for Panicking {
         assert!(self.ram().read64(iova).is_some(), "no device {master} for {iova:#x}");
         self.0.dma(master, substream, iova, transfer)
     }
-    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
+    fn model(&self, instance: usize) -> Option<Guard<'_, Model<SmmuMemory>>> {
         self.0.model(instance)
     }
     fn translations(&self) -> Option<Translations> {

@@ -347,12 +347,14 @@ impl Survey<'_> {
         count: u64,
     ) -> Result<(), AdoptError> {
         for index in 0..count {
-            let ste = Ste(self.words(what, pa, pa + index * STE_BYTES as u64)?);
-            // Streams have at most 32 bits.
-            let stream = StreamId((first + index) as u32);
-            if !ste.v() {
+            let at = pa + index * STE_BYTES as u64;
+            // Most have V = 0: they abort, whatever else is in them.
+            if !Ste([self.read(what, pa, at)?, 0, 0, 0, 0, 0, 0, 0]).v() {
                 continue;
             }
+            let ste = Ste(self.words(what, pa, at)?);
+            // Streams have at most 32 bits.
+            let stream = StreamId((first + index) as u32);
             let works = ste.config() & 0b100 != 0;
             if ste.cont() != 0 {
                 self.contiguous.try_reserve(1).map_err(|_| AdoptError::NoMemory)?;

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Taking everything down: nothing may be left of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::guest::{self, Guest};
 use super::keep::Kept;
 use super::{Bench, BenchError, Handle, POOL_BYTES};
 use smmuv3::SubstreamId;
 
+use crate::lock::Lock;
 use crate::oracle::{PAGE, Use, User, Violation};
 use crate::platform::{Observer, Point, World};
 use crate::scenario::{Answer, AsidPolicy, Change, Substream};
@@ -73,7 +74,7 @@ impl Bench {
             slot.close(&world).map_err(|error| failed("close a process", error))?;
         }
         let pasids: Vec<u32> = {
-            let watch = rest.watch.lock().unwrap_or_else(PoisonError::into_inner);
+            let watch = rest.watch.lock();
             watch.oracle.pasids().collect()
         };
         for pasid in pasids {
@@ -119,7 +120,7 @@ impl Bench {
             let error = format!("{left} bytes were never freed, {bad} frees were wrong");
             return Err(failed("end the run", error));
         }
-        let watch = rest.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let watch = rest.watch.lock();
         Ok(watch.oracle.violation().cloned())
     }
 
@@ -206,11 +207,11 @@ impl Bench {
 /// What is left of a run while it is taken down.
 struct Rest {
     world: Arc<World>,
-    watch: Mutex<Watch>,
+    watch: Lock<Watch>,
 }
 
 impl Observer for Rest {
     fn at(&self, point: Point, _interruptible: bool) {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner).at(&self.world, point);
+        self.watch.lock().at(&self.world, point);
     }
 }

@@ -65,7 +65,8 @@ impl Guest {
             doing: format!("give {} memory", bench.scenario.space(number)),
             error,
         };
-        let pa = bench.world.frames().allocate(BYTES, BYTES);
+        // Its pages are zeroed by themselves as they are handed out.
+        let pa = bench.world.frames().allocate_for_devices(BYTES, BYTES);
         let pa = pa.ok_or_else(|| BenchError::NoMemory("a guest".to_owned()))?;
         let before = bench.left.kernels() * bench.scenario.domains.len();
         let ipa = MEMORY + (before + number) as u64 * BYTES;

@@ -16,6 +16,7 @@ use smmuv3_model::{Access, Endpoint};
 use super::counters::Counters;
 use super::guest::Guest;
 use super::{Bench, BenchError, Done, Handle};
+use crate::lock::Lock;
 use crate::machine::Dma;
 use crate::oracle::{Life, Power, Rule, Use, User};
 use crate::platform::{Observer, Point, TestPlatform, World};
@@ -326,7 +327,7 @@ impl Bench {
             processes: Vec::new(),
             memories: self.memories.clone(),
             pool: self.pool,
-            watch: Mutex::new(watch),
+            watch: Lock::new(watch),
             stalls: Mutex::default(),
             told: Mutex::default(),
             groups: Mutex::default(),

@@ -81,7 +81,7 @@ impl Bench {
         self.know_kept();
         for memory in &scenario.memories {
             let align = memory.align.max(PAGE).max(scenario.largest_unit());
-            let allocate = || self.world.frames().allocate(memory.size, align);
+            let allocate = || self.world.frames().allocate_for_devices(memory.size, align);
             let pa = memory.at.or_else(allocate);
             let pa = pa.ok_or_else(|| BenchError::NoMemory(memory.name.clone()))?;
             if let Some(fill) = memory.fill {
@@ -90,7 +90,7 @@ impl Bench {
             }
             self.memories.push(pa);
         }
-        let pool = self.world.frames().allocate(POOL_BYTES, 2 << 20);
+        let pool = self.world.frames().allocate_for_devices(POOL_BYTES, 2 << 20);
         self.pool = pool.ok_or_else(|| BenchError::NoMemory("random steps".to_owned()))?;
         Ok(())
     }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Address spaces as they are meant to be: what is mapped, what was, and whether they are still there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::paged::Paged;
 use super::{Oracle, PAGE};
 use crate::scenario::{MemoryKind, Rights, Scenario};
 
@@ -82,7 +83,7 @@ pub enum Life {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct SpaceState {
-    pub(super) pages: BTreeMap<u64, Page>,
+    pub(super) pages: Paged<Page>,
     /// Pages that were written since they were clean; and those that who reads that now must be told.
     pub(super) written: BTreeSet<u64>,
     pub(super) owed: Vec<u64>,
@@ -92,7 +93,7 @@ pub(super) struct SpaceState {
     /// What is being unmapped by who must be told of all that is written there.
     pub(super) taking: Vec<Range<u64>>,
     /// Where pages led that are mapped no more.
-    pub(super) gone: BTreeMap<u64, u64>,
+    pub(super) gone: Paged<u64>,
     /// Root of its tables: by it the oracle knows its cached translations.
     pub(super) root: u64,
     pub(super) shape: Shape,
@@ -107,9 +108,10 @@ pub(super) struct SpaceState {
 
 impl SpaceState {
     /// Where all its pages led, now and before.
-    pub(super) fn forgotten(self) -> BTreeMap<u64, u64> {
-        let left = self.pages.into_iter().map(|(iova, page)| (iova, page.pa));
-        self.gone.into_iter().chain(left).collect()
+    pub(super) fn forgotten(self) -> Paged<u64> {
+        let mut gone = self.gone;
+        self.pages.range(0..u64::MAX).for_each(|(iova, page)| gone.insert(iova, page.pa));
+        gone
     }
 }
 
@@ -211,7 +213,7 @@ impl Oracle {
 
     /// The page of `space` at `iova`.
     pub fn page(&self, space: usize, iova: u64) -> Option<Page> {
-        self.spaces.get(space)?.pages.get(&(iova & !(PAGE - 1))).copied()
+        self.spaces.get(space)?.pages.get(iova).copied()
     }
 
     /// The mapped pages of `space` in `range`.
@@ -220,7 +222,13 @@ impl Oracle {
             .get(space)
             .into_iter()
             .flat_map(move |space| space.pages.range(range.clone()))
-            .map(|(iova, page)| (*iova, *page))
+            .map(|(iova, page)| (iova, *page))
+    }
+
+    /// Whether all pages of `space` in `range`, which is in pages, are mapped.
+    fn is_full(&self, space: usize, range: &Range<u64>) -> bool {
+        let count = self.spaces.get(space).map_or(0, |space| space.pages.count(range));
+        count as u64 == (range.end - range.start) / PAGE
     }
 
     /// How many pages of `space` are mapped, and how many were mapped once and are not now.
@@ -235,8 +243,7 @@ impl Oracle {
             // The last one of the upper half is never whole: no range ends where all addresses do.
             let range = start..start.checked_add(uncut)?;
             let first = self.page(space, start)?;
-            let whole = self.pages(space, range.clone()).count() as u64 == uncut / PAGE;
-            (whole && first.pa % uncut == 0).then_some(range)
+            (first.pa % uncut == 0 && self.is_full(space, &range)).then_some(range)
         })
     }
 
@@ -246,7 +253,7 @@ impl Oracle {
             .get(space)
             .into_iter()
             .flat_map(move |space| space.gone.range(range.clone()))
-            .map(|(iova, pa)| (*iova, *pa))
+            .map(|(iova, pa)| (iova, *pa))
     }
 
     /// Pages of `space` in `range` are being mapped, contiguously from `pa` on.
@@ -262,9 +269,7 @@ impl Oracle {
     /// What is being mapped in `range` is of that kind.
     pub fn map_is(&mut self, space: usize, range: Range<u64>, kind: MemoryKind, rights: Rights) {
         let Some(space) = self.spaces.get_mut(space) else { return };
-        for (_, page) in space.pages.range_mut(range) {
-            (page.kind, page.rights) = (kind, rights);
-        }
+        space.pages.change(&range, |page| (page.kind, page.rights) = (kind, rights));
     }
 
     /// The mapping of `range` is complete, or was undone.
@@ -272,12 +277,12 @@ impl Oracle {
         let Some(space) = self.spaces.get_mut(space) else { return };
         for iova in range.step_by(PAGE as usize) {
             if mapped {
-                space.gone.remove(&iova);
-                if let Some(page) = space.pages.get_mut(&iova) {
+                space.gone.remove(iova);
+                if let Some(page) = space.pages.get_mut(iova) {
                     page.changing = false;
                 }
             } else {
-                space.pages.remove(&iova);
+                space.pages.remove(iova);
             }
         }
     }
@@ -305,8 +310,7 @@ impl Oracle {
         let Some(first) = self.page(space, iova) else { return false };
         let follows = |(at, page): (u64, Page)| page.pa.checked_sub(first.pa) == Some(at - iova);
         let aligned = bytes.is_power_of_two() && (iova | first.pa).is_multiple_of(bytes);
-        let whole = || self.pages(space, iova..end).count() as u64 == bytes / PAGE;
-        aligned && whole() && self.pages(space, iova..end).all(follows)
+        aligned && self.is_full(space, &(iova..end)) && self.pages(space, iova..end).all(follows)
     }
 
     /// Whether anything in `range` of `space` was unmapped of which nobody was told.
@@ -328,26 +332,22 @@ impl Oracle {
     /// Pages of `space` in `range` are being unmapped.
     pub fn unmap_begins(&mut self, space: usize, range: Range<u64>) {
         let Some(space) = self.spaces.get_mut(space) else { return };
-        for (_, page) in space.pages.range_mut(range) {
-            page.changing = true;
-        }
+        space.pages.change(&range, |page| page.changing = true);
     }
 
     /// The unmap of `range` has returned; `removed` when it did what it was asked.
     pub fn unmap_ends(&mut self, space: usize, range: Range<u64>, removed: bool) {
         let Some(space) = self.spaces.get_mut(space) else { return };
-        let pages: Vec<u64> = space.pages.range(range).map(|(iova, _)| *iova).collect();
-        for iova in pages {
-            if !removed {
-                if let Some(page) = space.pages.get_mut(&iova) {
-                    page.changing = false;
-                }
-            } else if let Some(page) = space.pages.remove(&iova) {
-                // Who unmaps without asking does not want to know.
-                space.written.remove(&iova);
-                space.touched.remove(&iova);
-                space.gone.insert(iova, page.pa);
-            }
+        if !removed {
+            space.pages.change(&range, |page| page.changing = false);
+            return;
         }
+        let SpaceState { pages, written, touched, gone, .. } = space;
+        pages.take(&range, |iova, page| {
+            // Who unmaps without asking does not want to know.
+            written.remove(&iova);
+            touched.remove(&iova);
+            gone.insert(iova, page.pa);
+        });
     }
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What interrupts the driver: devices and unmaps at random, or one operation at a chosen moment.
 
-use std::sync::MutexGuard;
-
 use smmuv3_model::{Access, Reason, Transfer};
 
 use super::Watch;
 use crate::bench::Bench;
+use crate::lock::Guard;
 use crate::operation::Operation;
 use crate::oracle::{PAGE, User};
 use crate::platform::{Observer, Point, World};
@@ -173,12 +172,9 @@ impl Watch {
         let free = |iova: u64| {
             self.busy.as_ref().is_none_or(|(busy, range)| *busy != space || !range.contains(&iova))
         };
-        let pages: Vec<u64> = self
-            .oracle
-            .pages(space, Bench::WINDOW..u64::MAX)
-            .filter(|(iova, page)| !page.changing && free(*iova))
-            .map(|(iova, _)| iova)
-            .collect();
+        let mut pages = Vec::with_capacity(self.oracle.counts(space).0);
+        let there = self.oracle.pages(space, Bench::WINDOW..u64::MAX);
+        there.filter(|(iova, page)| !page.changing && free(*iova)).for_each(|it| pages.push(it.0));
         let unit = self.oracle.shape(space).unit;
         // All that one page of the space spans is mapped together.
         let first = &(*self.rng.choice(&pages)? & !(unit - 1));
@@ -223,7 +219,7 @@ impl Bench {
     }
 
     /// Another call of the driver, in the middle of the one under way.
-    fn interrupting<R>(&self, mut watch: MutexGuard<'_, Watch>, call: impl FnOnce(&Self) -> R) {
+    fn interrupting<R>(&self, mut watch: Guard<'_, Watch>, call: impl FnOnce(&Self) -> R) {
         watch.depth += 1;
         watch.interruptions += 1;
         drop(watch);
@@ -288,8 +284,10 @@ impl Observer for Bench {
         if !interruptible || watch.depth != 0 {
             return;
         }
-        let changing = watch.oracle.is_any_changing();
-        if watch.rng.u8(..) < if changing { 16 } else { 4 } {
+        // Most rolls are too high for either.
+        let roll = watch.rng.u8(..);
+        let changing = roll < 16 && watch.oracle.is_any_changing();
+        if roll < if changing { 16 } else { 4 } {
             let Some((space, iova, bytes)) = watch.choose_unmap() else { return };
             if changing && watch.rng.bool() {
                 watch.touch(&self.world, space, iova);

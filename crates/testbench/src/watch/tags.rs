@@ -51,9 +51,15 @@ impl Watch {
         }
         let roots: BTreeMap<u64, usize> =
             (0..self.oracle.all_spaces()).map(|space| (self.oracle.root(space), space)).collect();
+        // Where two spaces have the same tables, they are the later one's.
+        let own = owned.iter().filter_map(|tag| {
+            let root = self.oracle.root(tag.space);
+            let theirs = roots.get(&root) == Some(&tag.space);
+            theirs.then_some((tag.instance, tag.vmid, tag.asid, root))
+        });
+        let own: Vec<_> = own.collect();
         let belongs = |instance: usize, vmid: Option<u16>, asid: u16, ttb: u64| {
-            let space = roots.get(&ttb);
-            owned.iter().any(|tag| Some(&tag.space) == space && tag.is(instance, vmid, asid))
+            own.contains(&(instance, vmid.unwrap_or(0), asid, ttb))
         };
         for instance in 0..self.structures.instances() {
             let Some(model) = world.machine().model(instance) else { return };

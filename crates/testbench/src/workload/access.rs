@@ -4,7 +4,7 @@
 use super::Workload;
 use crate::operation::Operation;
 use crate::oracle::{Life, Oracle, PAGE, Page, Use, User};
-use crate::scenario::{Device, Rights, Substream};
+use crate::scenario::{Device, Rights, Scenario, Substream};
 
 /// Most bytes of a random access.
 const MOST_BYTES: u64 = 64;
@@ -19,7 +19,7 @@ impl Workload<'_> {
             && let Some(number) = oracle.substream(substream)
             && let Some(space) = space(User { master, substream: number })
             && oracle.life(space) == Life::Live
-            && oracle.page(space, page).is_some_and(|page| self.is_open(master, &page, write))
+            && oracle.page(space, page).is_some_and(|it| is_open(self.scenario, master, &it, write))
         {
             return self.dma(master, substream, page, write);
         }
@@ -27,12 +27,12 @@ impl Workload<'_> {
         if oracle.life(space) != Life::Live {
             return None;
         }
-        let pages: Vec<u64> = oracle
+        let scenario = self.scenario;
+        let pages = oracle
             .pages(space, self.window(space))
-            .filter(|(_, page)| self.is_open(master, page, write))
-            .map(|(iova, _)| iova)
-            .collect();
-        let page = self.rng.choice(&pages).copied()?;
+            .filter(|(_, page)| is_open(scenario, master, page, write))
+            .map(|(iova, _)| iova);
+        let page = self.one_page(pages)?;
         if self.hot.len() == HOT_PAGES {
             self.hot.remove(0);
         }
@@ -49,8 +49,7 @@ impl Workload<'_> {
             .filter(|iova| oracle.page(space, *iova).is_none());
         // Of a process that was released everything is gone.
         let left = oracle.pages(space, self.window(space)).map(|(iova, _)| iova);
-        let gone: Vec<u64> = gone.chain(left.filter(|_| released)).collect();
-        let page = self.rng.choice(&gone).copied()?;
+        let page = self.one_page(gone.chain(left.filter(|_| released)))?;
         let write = self.rng.bool();
         self.dma(master, substream, page, write)
     }
@@ -67,7 +66,7 @@ impl Workload<'_> {
                     let write = self.rng.bool();
                     return self.dma(master, substream, iova, write);
                 }
-                Some(page) if !self.is_open(master, &page, false) => {
+                Some(page) if !is_open(self.scenario, master, &page, false) => {
                     let write = self.rng.bool();
                     return self.dma(master, substream, iova, write);
                 }
@@ -107,25 +106,21 @@ impl Workload<'_> {
             return None;
         }
         let gone = self.rng.u8(..) < 64;
-        let known: Vec<u64> = match space {
-            Some(space) if gone => {
-                oracle.gone(space, self.window(space)).map(|(iova, _)| iova).collect()
-            }
-            Some(space) => oracle.pages(space, self.window(space)).map(|(iova, _)| iova).collect(),
-            None => Vec::new(),
-        };
         // Somewhere, where no space is.
         let any = self.any_page(space.unwrap_or(usize::MAX));
-        let page = self.rng.choice(&known).copied().filter(|_| self.rng.u8(..) < 240);
+        let known = match space.map(|space| (space, self.window(space))) {
+            Some((space, window)) if gone => {
+                self.one_page(oracle.gone(space, window).map(|(iova, _)| iova))
+            }
+            Some((space, window)) => {
+                self.one_page(oracle.pages(space, window).map(|(iova, _)| iova))
+            }
+            None => None,
+        };
+        let page = known.filter(|_| self.rng.u8(..) < 240);
         let iova = page.unwrap_or(any) + 4 * self.rng.u64(0..PAGE / 4);
         let write = self.rng.bool();
         Some(Operation::Translate { master, substream, iova, write })
-    }
-
-    /// Whether a master may access a page.
-    fn is_open(&self, master: usize, page: &Page, write: bool) -> bool {
-        let privileged = self.scenario.is_privileged(master);
-        (page.write || !write) && (privileged || page.rights != Rights::Privileged)
     }
 
     /// An access within one page.
@@ -151,4 +146,9 @@ impl Workload<'_> {
         }
         Some(Operation::Read { master, substream, iova, bytes: bytes as usize })
     }
+}
+
+/// Whether a master may access a page.
+fn is_open(scenario: &Scenario, master: usize, page: &Page, write: bool) -> bool {
+    (page.write || !write) && (page.rights != Rights::Privileged || scenario.is_privileged(master))
 }

@@ -153,8 +153,8 @@ impl Workload<'_> {
     /// A run of pages, with what must not be cut.
     fn unmap_in(&mut self, oracle: &Oracle, space: usize) -> Option<Operation> {
         let (window, unit) = self.pages_of(oracle, space);
-        let mapped: Vec<u64> = oracle.pages(space, window.clone()).map(|(iova, _)| iova).collect();
-        let first = self.rng.choice(&mapped).copied()? & !(unit - 1);
+        let mapped = oracle.pages(space, window.clone()).map(|(iova, _)| iova);
+        let first = self.one_page(mapped)? & !(unit - 1);
         // Holes are allowed, but blocks must not be cut.
         let longest = self.longest();
         let longest = (longest * PAGE).div_ceil(unit);

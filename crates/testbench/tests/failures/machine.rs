@@ -2,11 +2,12 @@
 //! The machine of models, with registers that lie and faults that come at a chosen moment.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
 use smmuv3_model::Model;
 use smmuv3_testbench::caches::SmmuMemory;
+use smmuv3_testbench::lock::Guard;
 use smmuv3_testbench::machine::{Dma, Machine, MachineError, Part, Translations};
 use smmuv3_testbench::machine_model::ModelMachine;
 use smmuv3_testbench::ram::Ram;
@@ -131,7 +132,7 @@ impl Machine for FaultyMachine {
         self.inner.dma(master, substream, iova, transfer)
     }
 
-    fn model(&self, instance: usize) -> Option<MutexGuard<'_, Model<SmmuMemory>>> {
+    fn model(&self, instance: usize) -> Option<Guard<'_, Model<SmmuMemory>>> {
         self.inner.model(instance)
     }
 

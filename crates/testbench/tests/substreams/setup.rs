@@ -290,7 +290,8 @@ impl Setup {
     pub fn model(
         &self,
         instance: usize,
-    ) -> std::sync::MutexGuard<'_, smmuv3_model::Model<smmuv3_testbench::caches::SmmuMemory>> {
+    ) -> smmuv3_testbench::lock::Guard<'_, smmuv3_model::Model<smmuv3_testbench::caches::SmmuMemory>>
+    {
         self.machine.model(instance).unwrap()
     }
 
