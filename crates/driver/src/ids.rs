@@ -4,7 +4,6 @@
 use alloc::vec::Vec;
 
 use crate::shared::NoMemory;
-use crate::statistics::Numbers;
 
 /// Which free number is given out first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +40,10 @@ impl Ids {
         self.free
     }
 
-    /// How many somebody has, and nobody.
-    pub(crate) fn counts(&self) -> Numbers {
+    /// How many somebody has.
+    pub(crate) fn used(&self) -> usize {
         // 0 is neither.
-        Numbers { used: (1 << self.bits) - 1 - self.free, free: self.free }
+        (1 << self.bits) - 1 - self.free
     }
 
     /// How many of at most `bits` bits (6 at least) are free.
@@ -171,7 +170,7 @@ mod tests {
         assert_eq!(ids.allocate(8, Order::Ascending), Some(2));
         ids.release(1);
         assert_eq!(ids.free(), 254);
-        assert_eq!(ids.counts(), Numbers { used: 1, free: 254 });
+        assert_eq!(ids.used(), 1);
         assert!(ids.take(1));
     }
 

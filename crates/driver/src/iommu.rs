@@ -31,7 +31,7 @@ use crate::refused::Refused;
 use crate::shared::{NoMemory, Shared, try_box};
 use crate::space::Installed;
 use crate::spin::SpinLock;
-use crate::statistics::InstanceStatistics;
+use crate::statistics::{InstanceStatistics, Numbers};
 use crate::stream_table::StreamTable;
 use crate::targets::Readers;
 
@@ -416,7 +416,9 @@ impl<P: Platform> Smmu<P> {
                 tags: places.filter(|(_, place)| place.instance == self.id).count(),
                 asids,
                 vmids,
-                pasids: core.pasids.with(&core.platform, |ids| ids.counts()),
+                pasids: core
+                    .pasids
+                    .with(&core.platform, |ids| Numbers { used: ids.used(), free: ids.free() }),
                 substreams: masters().map(attached).sum(),
             }
         })
