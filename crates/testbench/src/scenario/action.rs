@@ -23,7 +23,7 @@ pub struct Step {
     pub action: Action,
 }
 
-/// What a step does. IOVAs, offsets and lengths of `Map` and `Unmap` are multiples of [`PAGE`]; no
+/// What a step does. IOVAs, offsets and lengths of `Map` and `Unmap` are multiples of [`PAGE`](super::PAGE); no
 /// length is 0 and no sum of an address and a length overflows or leaves the domain or the memory.
 #[derive(Clone, Debug)]
 pub enum Action {

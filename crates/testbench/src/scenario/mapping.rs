@@ -19,11 +19,11 @@ pub enum MemoryKind {
     Uncached,
     /// Device-nGnRE.
     Device,
-    /// Normal, write-through cacheable. It takes [`Tables::all_attributes`].
+    /// Normal, write-through cacheable. It takes [`Tables::all_attributes`](super::Tables::all_attributes).
     WriteThrough,
     /// Device-nGnRnE. As well.
     StrictDevice,
-    /// Stage 2 with [`Tables::forced_types`]: what the device says. As well.
+    /// Stage 2 with [`Tables::forced_types`](super::Tables::forced_types): what the device says. As well.
     AsStage1,
 }
 
@@ -35,7 +35,7 @@ pub enum Rights {
     Data,
     /// Reads of instructions, too.
     Code,
-    /// Those, but not to privileged accesses. It takes [`Tables::all_attributes`].
+    /// Those, but not to privileged accesses. It takes [`Tables::all_attributes`](super::Tables::all_attributes).
     UserCode,
     /// Privileged accesses only. Stage 1.
     Privileged,

@@ -8,11 +8,11 @@ use super::Places;
 pub struct Memory {
     /// Its name, unique among memories.
     pub name: String,
-    /// Bytes; a multiple of [`PAGE`], not 0.
+    /// Bytes; a multiple of [`PAGE`](super::PAGE), not 0.
     pub size: u64,
-    /// Alignment of its physical address, bytes; a power of two, at least [`PAGE`].
+    /// Alignment of its physical address, bytes; a power of two, at least [`PAGE`](super::PAGE).
     pub align: u64,
-    /// Its physical address, where the scenario says; a multiple of [`PAGE`].
+    /// Its physical address, where the scenario says; a multiple of [`PAGE`](super::PAGE).
     pub at: Option<u64>,
     /// The byte it is filled with at the start; zeros without.
     pub fill: Option<u8>,
