@@ -136,7 +136,7 @@ fn events_of(
 ) -> Result<Vec<smmuv3::formats::EventRecord>, alloc::string::String> {
     told.iter()
         .map(|report| match report {
-            Told::Event(event) if event.sid() == u64::from(stream.0) => Ok(*event),
+            Told::Event(event) if event.sid() == u64::from(stream.0) => Ok(**event),
             other => Err(alloc::format!("not an event of stream {stream}: {other:?}")),
         })
         .collect()

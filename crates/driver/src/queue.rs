@@ -56,7 +56,19 @@ impl Size {
     /// The first position from `behind` on that shows as `register`: less than two queues ahead.
     #[inline]
     pub const fn after(self, behind: u64, register: u32) -> u64 {
-        behind + ((register as u64).wrapping_sub(behind) & self.register as u64)
+        behind + self.ahead(behind, register)
+    }
+
+    /// By how much that is ahead of `behind`.
+    #[inline]
+    pub(crate) const fn ahead(self, behind: u64, register: u32) -> u64 {
+        (register as u64).wrapping_sub(behind) & self.register as u64
+    }
+
+    /// A quarter of the entries, less one where that has no remainder: what costs least to find out.
+    #[inline]
+    pub(crate) const fn quarter(self) -> u64 {
+        (self.slot >> 2) as u64
     }
 
     /// The position that `register` shows, given a `behind` that is not ahead of it and not more than one

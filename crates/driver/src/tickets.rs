@@ -364,20 +364,21 @@ impl Tickets {
     /// Slots that are a good part of the queue: room that those who draw might miss.
     #[inline]
     fn much(&self) -> u64 {
-        self.size.entries() / 4
+        self.size.quarter()
     }
 
     /// Whether the SMMU has consumed everything before `end`, as `read`, which reads CMDQ_CONS.RD, says. What is known to be
     /// consumed, now or earlier, is `behind`. A register that makes no sense says nothing.
     #[inline]
     pub(crate) fn has_reached(&self, end: u64, behind: u64, read: impl FnOnce() -> u32) -> bool {
-        let position = self.size.after(behind, read());
+        let ahead = self.size.ahead(behind, read());
+        let position = behind + ahead;
         // Whoever told the SMMU of what it has consumed had stored this before: it is not older than the register.
         if position < end || position > self.bell.published.load(Ordering::Relaxed) {
             return false;
         }
         // What all who draw read is written seldom.
-        if position > behind + self.much() {
+        if ahead > self.much() {
             // If others were faster, or it fails for nothing, there will be other looks. Nobody draws more than a queue beyond
             // what is known, so none comes too late.
             let (done, other) = (Ordering::AcqRel, Ordering::Relaxed);
