@@ -249,6 +249,8 @@ pub(crate) fn change<P: Platform>(
             }
         }
         let mut moves = Moves::prepare(configuration, master, substream, &goal)?;
+        // By what the master was until now.
+        configuration.settle_faults(core, id);
         if let (Slot::At(bound), Some(space)) = (slot, &space)
             && configuration.places.get(bound.place).is_some_and(|place| place.space.is(space))
         {
@@ -262,7 +264,6 @@ pub(crate) fn change<P: Platform>(
             // Hardware does not go by a guest's entry.
             part(core, configuration, instance, master, &mut moves).map_err(unconfirmed)?;
         }
-        configuration.settle_faults(core, id);
         core.quarantine.reserve(&core.platform)?;
         configuration.held.try_reserve(1).map_err(|_| NoMemory)?;
         let leaving = slot.bound().map(|old| leaving(configuration, old)).transpose()?.flatten();
@@ -309,6 +310,7 @@ pub(crate) fn change<P: Platform>(
             moves.enter(configuration, master, instance.features(), tables, &goal);
         #[cfg(feature = "mutation")]
         let nested = core.without_merging(nested);
+        moves.end(configuration, master);
         let installed =
             install(core, configuration, instance, master, substream, &goal, (new, nested));
         if entered.is_some() {
@@ -534,6 +536,7 @@ fn restate<P: Platform>(
     let (nested, entered) = moves.enter(configuration, master, instance.features(), tables, goal);
     #[cfg(feature = "mutation")]
     let nested = core.without_merging(nested);
+    moves.end(configuration, master);
     let mut written = Ok(());
     if let Some(state) = configuration.masters.get_mut(master) {
         let before = state.stream();

@@ -294,6 +294,10 @@ impl Gather {
                 if self.pending.waiting(slot as usize).is_some() {
                     return true;
                 }
+                if self.pending.is_being_given(slot as usize) {
+                    // It is known on, should there be no room for the answer.
+                    break;
+                }
                 // Answered: whoever looks next need not pass it.
                 state.by_number.remove_number(slot);
             }

@@ -122,6 +122,12 @@ impl Pending {
         (code >= WAITING && code != GIVING).then_some(Handle { slot: at, generation })
     }
 
+    /// Whether the command of the answer to the one in the slot `at` is being placed: if there is no room, it waits again.
+    #[cfg(any(test, feature = "ats"))]
+    pub(crate) fn is_being_given(&self, at: usize) -> bool {
+        self.slots.get(at).is_some_and(|slot| slot.state.load(Ordering::Acquire) & CODES == GIVING)
+    }
+
     /// How many wait.
     pub(crate) fn count(&self) -> usize {
         let of = |slot: &&Slot| slot.state.load(Ordering::Relaxed) & CODES >= WAITING;

@@ -73,7 +73,7 @@ struct Producers {
 
 /// What those who wait change.
 struct Waiters {
-    /// A lower bound of what the SMMU has consumed: less than a queue behind it.
+    /// A lower bound of what the SMMU has consumed: at most a queue behind it.
     consumed: AtomicU64,
     /// Somebody waits who does not read the consumer index in each turn.
     awaited: AtomicBool,
@@ -135,6 +135,12 @@ impl Tickets {
     pub(crate) fn has_room(&self, count: u64) -> bool {
         let consumed = self.consumed();
         fits(self.producers.claimed.load(Ordering::Relaxed), count, consumed)
+    }
+
+    /// What has to be consumed for `count` slots more, as far as others claim no more.
+    pub(crate) fn room_is_at(&self, count: u64) -> u64 {
+        let claimed = self.producers.claimed.load(Ordering::Relaxed);
+        claimed.wrapping_add(count).cast_signed().max(0).cast_unsigned()
     }
 
     /// Draws a ticket for `count` slots: its first position. Whoever has one fills its slots, which the SMMU has
@@ -361,7 +367,13 @@ impl Tickets {
         }
     }
 
-    /// Slots that are a good part of the queue: room that those who draw might miss.
+    /// The same, by someone who needs nobody to know: if those who draw might miss the room.
+    #[inline]
+    pub(crate) fn share_if_much(&self, position: u64) {
+        self.share_if_ahead(position, self.much());
+    }
+
+    /// Slots that are a good part of the queue.
     #[inline]
     fn much(&self) -> u64 {
         self.size.quarter()

@@ -13,11 +13,12 @@ use smmuv3::{
     StreamId,
 };
 use smmuv3_formats::Command;
+use smmuv3_formats::command::TlbiNhAsid;
 use smmuv3_formats::register::{
     EventqIrqCfg0, EventqIrqCfg1, EventqIrqCfg2, Gerror, GerrorIrqCfg0, GerrorIrqCfg1,
     GerrorIrqCfg2,
 };
-use smmuv3_model::{Access, Observation, Profile};
+use smmuv3_model::{Access, Adversary, Observation, Profile};
 use smmuv3_testbench::machine_model::{ModelMachine, profile};
 use smmuv3_testbench::platform::{TestMmio, TestPlatform, World};
 use smmuv3_testbench::run::{Options, run};
@@ -201,6 +202,32 @@ fn where_messages_cannot_be_completion_is_polled() {
         setup.carry_out(vec![]).unwrap();
         let commands = setup.world.take_commands();
         assert!(matches!(&commands[..], [(0, sync)] if sync.0[0] & 0xffff_ffff == word));
+    }
+}
+
+/// Where every wait is over at the first look: an empty queue has room, also for whoever does not wait for any, and for more
+/// than was asked for last.
+#[test]
+fn a_queue_that_is_empty_has_room_however_its_commands_were_waited_for() {
+    for completion in [Completion::Poll, Completion::Message] {
+        let exact = |mut profile: Profile| {
+            profile.adversary = Adversary::NONE;
+            profile.msi(true)
+        };
+        let setup = Setup::new(exact, |_, config| config.completion = completion);
+        let (platform, mmio) = (setup.iommu.platform(), setup.smmu.instance().mmio());
+        let most = setup.commands().largest_batch();
+        let begun = setup.commands().statistics(platform);
+        for round in 0..100 {
+            let count = if round % 7 == 6 { most } else { 1 };
+            let batch = vec![Command::from(TlbiNhAsid::new().with_asid(5)); count];
+            let ticket = setup.commands().try_submit(platform, mmio, &mut batch.into_iter());
+            let ticket = ticket.unwrap().unwrap_or_else(|| panic!("no room, round {round}"));
+            setup.world.machine().model(0).unwrap().run(usize::MAX);
+            setup.commands().wait(platform, mmio, ticket).unwrap();
+        }
+        let done = setup.commands().statistics(platform);
+        assert_eq!((done.full, done.waits), (begun.full, begun.waits), "{completion:?}");
     }
 }
 

@@ -312,7 +312,8 @@ impl Lane {
         if self.is_soon(common, platform, mmio, has_room) {
             return Ok(());
         }
-        self.until(common, platform, mmio, (0, None), &has_room)
+        let awaited = self.tickets.room_is_at(slots);
+        self.until(common, platform, mmio, (awaited, None), &has_room)
     }
 
     /// Whether the commands of `ticket` are complete, and nothing happened since they were given: at the first look, or the
@@ -330,7 +331,10 @@ impl Lane {
             let Some(_inside) = common.state.enter(platform.cpu()) else { return false };
             let complete = match self.word {
                 None => self.tickets.has_reached(end, consumed, || self.port.consumed(mmio)),
-                Some(_) => self.observe(platform, mmio).is_ok_and(|consumed| consumed >= end),
+                Some(_) => self.observe(platform, mmio).is_ok_and(|consumed| {
+                    self.tickets.share_if_much(consumed);
+                    consumed >= end
+                }),
             };
             if !complete {
                 return false;

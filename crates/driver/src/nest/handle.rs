@@ -194,7 +194,8 @@ impl<P: Platform> Iommu<P> {
         core.configuration.with(|configuration| {
             let here = |nest: &NestState| nest.space == space.id && nest.instance == id;
             let masters = configuration.masters.iter();
-            let mut nests = masters.filter_map(|(_, master)| master.nest.as_ref());
+            // Also where an instance did not confirm that a master has left: hardware may go by its entries.
+            let mut nests = masters.flat_map(|(_, it)| it.nest.iter().chain(&it.former));
             let live = own.nests.load(Ordering::Relaxed) & id.bit() != 0;
             if live || nests.any(|nest| here(nest)) {
                 return Err(NestError::Taken);
@@ -443,7 +444,7 @@ impl<P: Platform> Nest<P> {
     }
 
     /// Whether `event` was recorded since its stream is the guest's.
-    fn is_since(&self, given: &Given, event: &Event) -> bool {
+    pub(super) fn is_since(&self, given: &Given, event: &Event) -> bool {
         #[cfg(feature = "mutation")]
         if self.core.leaves_out(Mutation::EventsBefore) {
             return true;

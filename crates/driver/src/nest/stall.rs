@@ -36,7 +36,8 @@ impl<P: Platform> Nest<P> {
     /// Events of stalls are never lost (§3.3): to be called once there is room in the guest's queue.
     ///
     /// # Errors
-    /// It is the host's, and still to be answered: of stage 2 or another stream, or over ([`Cause::Over`]).
+    /// It is the host's, and still to be answered: of stage 2 or another stream, from before the stream was the guest's
+    /// ([`Cause::Before`], as of [`Nest::owner`]), or over ([`Cause::Over`]).
     pub fn show(&self, fault: Fault<P>) -> Result<EventRecord, (Fault<P>, Cause)> {
         let (core, state) = (&self.core, &self.state);
         if !fault.is_of(core, state.instance) {
@@ -46,6 +47,9 @@ impl<P: Platform> Nest<P> {
         // The stream is the guest's until it is shown.
         let shown = core.readers.read(core.platform.cpu(), &state.given, |given| {
             let told = match event::owner(&record, &state.blank, given) {
+                Owner::Guest(_) if !self.is_since(given, &fault.event()) => {
+                    return Err(Cause::Before);
+                }
                 Owner::Guest(told) => told,
                 Owner::Host(cause) => return Err(cause),
             };

@@ -53,7 +53,7 @@ impl Given {
     pub(crate) fn since(&self, host: StreamId) -> Option<u64> {
         let rows = self.rows.iter().zip(&self.since);
         let mut of_it = rows.filter(|(row, _)| row.host == host);
-        of_it.next().map(|(_, since)| since.load(Ordering::Relaxed))
+        of_it.next().map(|(_, since)| since.load(Ordering::Acquire))
     }
 }
 
@@ -113,7 +113,18 @@ impl NestState {
         let given = self.given.for_writer();
         for (row, since) in given.rows.iter().zip(&given.since) {
             if host.contains(&row.host) && since.load(Ordering::Relaxed) == NOT_YET {
-                since.store(number, Ordering::Relaxed);
+                since.store(number, Ordering::Release);
+            }
+        }
+    }
+
+    /// Hardware is about to go by other entries for the streams `host`: what it records from here on is not the guest's, nor is
+    /// what nobody has asked about yet. Under the configuration mutex.
+    fn end(&self, host: &[StreamId]) {
+        let given = self.given.for_writer();
+        for (row, since) in given.rows.iter().zip(&given.since) {
+            if host.contains(&row.host) {
+                since.store(NOT_YET, Ordering::Release);
             }
         }
     }
@@ -249,6 +260,15 @@ impl Moves {
         let awake = !instance.commands().is_asleep();
         let mmio = awake.then(|| instance.mmio());
         nesting.state.begin(&master.streams, instance.events().next_number(&core.platform, mmio));
+    }
+
+    /// Before the master's entries say something else: from here on none of its events is that of a guest that is to lose its
+    /// streams, although it has them until hardware has confirmed that.
+    pub(crate) fn end<P: Platform>(&self, configuration: &Configuration<P>, master: usize) {
+        let Some(master) = configuration.masters.get(master) else { return };
+        for (state, _) in self.leave.iter().flatten() {
+            state.end(&master.streams);
+        }
     }
 
     /// Whether no guest has the master's streams that is to lose them.

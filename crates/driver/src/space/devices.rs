@@ -99,7 +99,7 @@ impl<P: Platform> Space<P> {
         enum Step {
             /// So many spans are left; `None`: in quarantine.
             Told(Kept, Ticket, Option<usize>),
-            Full,
+            Full(usize),
             Done,
         }
         let core = &*self.core;
@@ -130,22 +130,25 @@ impl<P: Platform> Space<P> {
                     let command = &mut iter::once(entry_changed(kept.stream));
                     let ticket = commands.try_submit(platform, mmio, command)?;
                     self.count_told(ticket.as_ref());
-                    return Ok(ticket.map_or(Step::Full, |ticket| Step::Told(kept, ticket, None)));
+                    return Ok(
+                        ticket.map_or(Step::Full(1), |ticket| Step::Told(kept, ticket, None))
+                    );
                 }
                 let told = &mut spans.iter().skip(begun).map(|span| kept.command(span));
                 let ticket = commands.try_submit(platform, mmio, &mut *told)?;
                 let left = Some(told.len());
                 self.count_told(ticket.as_ref());
-                Ok(ticket.map_or(Step::Full, |ticket| Step::Told(kept, ticket, left)))
+                Ok(ticket.map_or(Step::Full(told.len()), |ticket| Step::Told(kept, ticket, left)))
             });
             if let Some(stream) = found.take() {
                 instance.tell_of(platform, stream);
             }
             match step? {
                 Step::Done => return Ok(()),
-                Step::Full => {
+                Step::Full(wanted) => {
                     self.count(Counted::Waits, 1);
-                    instance.commands().wait_for_room(platform, instance.mmio(), 1)?;
+                    // For as many as are given then: less may be known to be there.
+                    instance.commands().wait_for_room(platform, instance.mmio(), wanted)?;
                     platform.relax();
                 }
                 Step::Told(kept, ticket, left) => match (self.wait_on(instance, &ticket), left) {

@@ -127,7 +127,7 @@ impl Queue for Ticketed {
             poller.turn(|| hardware.read_cons()).unwrap();
             hardware.wait();
         };
-        let mut poller = Poller::new(tickets, 0);
+        let mut poller = Poller::new(tickets, tickets.room_is_at(slots));
         let start = loop {
             match tickets.draw(slots) {
                 Ok(start) => break start,

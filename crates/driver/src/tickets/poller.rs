@@ -18,7 +18,7 @@ const TURNS_PER_ERROR_CHECK: u32 = 16;
 /// they may be interrupts of its own.
 pub(crate) struct Poller<'a> {
     tickets: &'a Tickets,
-    /// Where the run begins that is waited for.
+    /// Where the run begins that is waited for, or what has to be consumed for one.
     start: u64,
     turn: u32,
     /// It has said that it is far behind.
@@ -30,7 +30,7 @@ pub(crate) struct Poller<'a> {
 }
 
 impl<'a> Poller<'a> {
-    /// Of one who waits for a run that begins at `start`; at 0, for room.
+    /// Of one who waits for a run that begins at `start`, or for everything before that to be consumed.
     #[inline]
     pub(crate) fn new(tickets: &'a Tickets, start: u64) -> Self {
         Self { tickets, start, turn: 0, is_far: false, found: 0, published: 0 }
@@ -112,7 +112,7 @@ impl<'a> Poller<'a> {
 impl Drop for Poller<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.tickets.share_if_ahead(self.found, self.tickets.much());
+        self.tickets.share_if_much(self.found);
         if self.is_far {
             self.tickets.waiters.awaited.store(false, Ordering::Relaxed);
         }

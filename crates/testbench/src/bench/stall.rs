@@ -9,6 +9,7 @@ use smmuv3_formats::{Command, EventRecord};
 
 use super::guest::carry_out;
 use super::{Bench, Done, FaultKey, Handle};
+use crate::oracle::Caused;
 use crate::platform::TestPlatform;
 use crate::scenario::Reply;
 use crate::trace;
@@ -78,7 +79,7 @@ impl Bench {
             }
             Report::Stalled(fault) => {
                 let record = fault.record();
-                match self.show(fault) {
+                match self.show(fault, caused) {
                     Ok(Some(shown)) => self.stalls().shown.push(shown),
                     Ok(None) => {}
                     Err(fault) => self.stalls().faults.push(fault),
@@ -164,15 +165,23 @@ impl Bench {
     }
 
     /// Hands what has stalled on to the guest whose it is, if it is a guest's. `None` where it was aborted.
-    fn show(&self, fault: Fault<TestPlatform>) -> Result<Option<Shown>, Fault<TestPlatform>> {
+    fn show(
+        &self,
+        fault: Fault<TestPlatform>,
+        caused: Option<Caused>,
+    ) -> Result<Option<Shown>, Fault<TestPlatform>> {
         let mut fault = fault;
         let record = fault.record();
         for guest in self.guests.iter().flatten() {
             // That of the first guest over a domain.
             let Some(nest) = guest.own_nest(fault.instance()) else { continue };
             match nest.show(fault) {
-                Ok(told) if told.stall() => return Ok(Some(Shown { nest, record, told })),
-                Ok(_) => return Ok(None),
+                Ok(told) => {
+                    if let Some(caused) = caused {
+                        self.look(|watch| watch.oracle.told(guest.under(), &record, &caused));
+                    }
+                    return Ok(told.stall().then_some(Shown { nest, record, told }));
+                }
                 Err((back, _)) => fault = back,
             }
         }

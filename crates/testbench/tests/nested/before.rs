@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whose an event is that was recorded before a guest was given the device: not that guest's, wherever it waited.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use smmuv3::nest::{Cause, Owner};
 use smmuv3::{
-    Config, DomainConfig, Event, InstanceConfig, Interrupt, MasterConfig, Nest, NestConfig, Report,
-    Smmu, StreamId,
+    Config, DomainConfig, Event, InstanceConfig, Interrupt, Iommu, MasterConfig, Nest, NestConfig,
+    Report, Smmu, StreamId,
 };
 use smmuv3_formats::EventId;
+use smmuv3_testbench::machine::Dma;
 use smmuv3_testbench::machine_model::ModelMachine;
-use smmuv3_testbench::platform::{TestMmio, TestPlatform};
+use smmuv3_testbench::platform::{Observer, Point, TestMmio, TestPlatform, World};
 use smmuv3_testbench::scenario::Scenario;
 
 use crate::guest::{DATA, Guest, PAGE, VA};
@@ -93,6 +95,77 @@ fn what_another_guest_caused_is_not_told_whoever_has_the_device_next() {
     }
     assert!(handed.number() < waited.number());
     assert_eq!(waited.instance(), host.smmu.id());
+}
+
+/// A device that accesses what its guest has, while it is taken from it, and a host that reads events at once.
+struct Losing {
+    world: Arc<World>,
+    iommu: Iommu<TestPlatform>,
+    smmu: Smmu<TestPlatform>,
+    nest: Nest<TestPlatform>,
+    busy: AtomicBool,
+    /// What came, and whose it is said to be.
+    read: Mutex<Vec<(Event, Owner)>>,
+}
+
+impl Observer for Losing {
+    fn at(&self, _: Point, interruptible: bool) {
+        if !interruptible || self.busy.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.world.machine().dma(NIC, None, VA, Dma::Read(&mut [0; 8])).unwrap();
+        let mut sink = |report| {
+            let (event, owner) = match report {
+                Report::Event(event) => (event, self.nest.owner(&event)),
+                Report::Stalled(fault) => {
+                    let event = fault.event();
+                    // What is the host's is aborted: it is dropped.
+                    (
+                        event,
+                        self.nest
+                            .show(fault)
+                            .map_or_else(|(_, cause)| Owner::Host(cause), Owner::Guest),
+                    )
+                }
+                _ => return,
+            };
+            self.read.lock().unwrap().push((event, owner));
+        };
+        while self.iommu.handle_interrupt(&self.smmu, Interrupt::Any, 64, &mut sink) {}
+        self.busy.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Hardware goes by the new entry before the guest that had the device has lost it.
+fn loses(host: Host) {
+    let Host { world, iommu, smmu, nest, masters, .. } = host;
+    let (busy, read) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let losing = Arc::new(Losing { world: world.clone(), iommu, smmu, nest, busy, read });
+    // It has nothing where the guest has.
+    let next = losing.iommu.create_domain(DomainConfig::default()).unwrap();
+    world.set_observer(Some(losing.clone()));
+    losing.iommu.attach(&masters[NIC], &next).unwrap();
+    world.set_observer(None);
+    let read = losing.read.lock().unwrap();
+    let refused =
+        |(event, _): &&(Event, Owner)| event.event() == Some(EventId::FTranslation) && !event.s2();
+    assert!(read.iter().filter(refused).count() > 1, "{read:?}");
+    for (event, owner) in read.iter() {
+        assert!(matches!(owner, Owner::Host(_)), "{event:?} was told to the guest: {owner:?}");
+    }
+}
+
+#[test]
+fn what_the_next_one_causes_while_a_guest_loses_the_device_is_not_told_to_it() {
+    loses(host());
+}
+
+#[test]
+fn what_stalls_by_the_next_one_while_a_guest_loses_the_device_is_not_shown_to_it() {
+    let mut host = Host::with_stalls(8, |_| ());
+    host.guest.map(0, 0, DATA);
+    host.nest(NIC, Guest::entry(0), Use::Space(0));
+    loses(host);
 }
 
 /// The input address of a host's driver is no business of a guest's, even where it has the memory behind it.
