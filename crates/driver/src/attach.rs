@@ -45,11 +45,12 @@ impl<P: Platform> Iommu<P> {
     /// treated as those without for a moment.
     ///
     /// From blocked and from identity, no access is refused that `domain` allows; nor between two domains of stage 1 that
-    /// both allow it. For that the driver keeps a copy of the master's contexts, or of one leaf of them. Without memory for it, and between two domains
-    /// otherwise, the master's context, or if one is of stage 2 its stream table entry, is invalid for a moment: accesses at
+    /// both allow it. For that the driver keeps a copy of the master's contexts, or of one leaf of them. Without memory for
+    /// it, and between two domains otherwise, the master's context, or if one is of stage 2 its stream table entry, is invalid for a moment: accesses at
     /// that moment are refused. Between the stages of EL1 the architecture leaves no other way: STE.Config and S2VMID are
     /// different words, and translations of the one would be taken for those of the other if they had its VMID for a moment
-    /// (§8.2). Stage 1 of EL2 has none, and is left and entered by one word.
+    /// (§8.2). Stage 1 of EL2 has none, and is left and entered by one word, unless faults stall: what stalled before is told
+    /// from what stalls then by a moment in which nothing does.
     ///
     /// What had stalled ([`Fault`](crate::Fault)) when the change began is aborted. Between two domains of stage 1 a
     /// transaction may stall while the change is under way, by the one or by the other: it is handed out as any other, and if

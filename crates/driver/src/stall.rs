@@ -70,7 +70,8 @@ impl Response {
 /// ```
 ///
 /// Dropping it answers [`Response::Abort`]. A detach, an attach of something else, the release of the process, and a
-/// reset end what is pending; an answer that comes after that does nothing.
+/// reset end what is pending; an answer that comes after that does nothing. Between two domains of stage 1, what stalls while the
+/// attach is under way stays, to be answered as any other ([`Iommu::attach`](crate::Iommu::attach)).
 ///
 /// To answer is not to know that it is over: the device tells that. In particular, a transaction that was to end may
 /// have gone on just before, if what it lacked was mapped meanwhile.

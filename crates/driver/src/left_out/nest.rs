@@ -61,6 +61,8 @@ pub(crate) mod state {
         ) {
         }
 
+        pub(crate) fn end<P: Platform>(&self, _: &Configuration<P>, _: usize) {}
+
         pub(crate) fn leaves_nobody(&self) -> bool {
             true
         }

@@ -240,7 +240,8 @@ impl<P: Platform> Nest<P> {
     /// the same order. It may have been attached otherwise before, or by another entry.
     ///
     /// When it has returned, no access is subject to the former entry. From what aborts, and wherever one word of the
-    /// entry decides, no access is refused that both allow; elsewhere the entry is invalid for a moment (§8.2).
+    /// entry decides, no access is refused that both allow; elsewhere the entry is invalid for a moment (§8.2), and wherever
+    /// the master's faults stall it aborts in between, so that what stalled before is told from what stalls then.
     ///
     /// An illegal entry is refused, and changes nothing: the guest's SMMU would refuse all accesses by C_BAD_STE. An
     /// entry that is all zero does that.
@@ -276,8 +277,9 @@ impl<P: Platform> Nest<P> {
     /// ([`Master::is_quarantined`]), and the guest's commands count as complete: it reaches nothing any more.
     ///
     /// Several CPUs may carry out commands of several queues at once, each with a `Forwarder` of its own. Never waits for an
-    /// attach. However many commands a guest gives, and whichever, this waits for one batch of them, and keeps an attach waiting
-    /// no longer than it takes to look at those.
+    /// attach. However many commands a guest gives, and whichever, this waits for one batch of them, or for room for the answers
+    /// of one that answers stalls, as many at most as there may be; and keeps an attach waiting no longer than it takes to look
+    /// at those.
     ///
     /// # Errors
     /// [`Unconfirmed`] when the instance did not carry them out; the forwarder has not moved.

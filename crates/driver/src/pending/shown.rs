@@ -2,7 +2,8 @@
 //! Stalled transactions that guests are shown, among those that wait.
 //!
 //! A guest names one by a number of its own (STAG): the slot, and above it as much of the generation as there is room for.
-//! So a number comes again late, also where the SMMU's own comes again at once, and no guest learns of others' stalls by it.
+//! So a number comes again late, also where the SMMU's own comes again at once, as long as there are far fewer than 2^16 slots.
+//! Slots are the instance's: by the numbers that it is given a guest may guess how many others wait, and nothing else of them.
 
 use super::{CODES, Handle, Key, NEXT, OWED, Pending, SHOWN, WAITING};
 use crate::sync::Ordering;
