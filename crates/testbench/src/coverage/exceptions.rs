@@ -109,7 +109,7 @@ pub const EXCEPTIONS: &[Exception] = &[
         "it is on over a guest's stage 1 alone, where devices ask for nothing and the host has no PASIDs",
     ),
     cannot(
-        &["guest's stage 1"],
+        &["guest's stage 1", "guest's stalls"],
         &["ask", "grant"],
         "guests are shown no page requests: devices have them off, and what they asked for before is over",
     ),

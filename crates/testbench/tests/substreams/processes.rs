@@ -221,12 +221,13 @@ fn all_instances_are_told_before_the_first_is_waited_for() {
         for instance in [0, 2] {
             setup.wedge(instance, Some(0));
         }
-        let wake = setup.machine.clone();
+        let (wake, waited) = (setup.machine.clone(), waits.clone());
         setup.during(
             || process.invalidate(Iova(IOVA), len).unwrap(),
             move |_| {
                 use smmuv3_testbench::machine::Machine;
-                if wake.model(2).unwrap().waiting_commands() != 0 {
+                // Somebody waits, which is when all have been told.
+                if waited.load(Ordering::Relaxed) != 0 {
                     (0..3).for_each(|instance| wake.model(instance).unwrap().wedge_after(None));
                 }
             },
