@@ -132,3 +132,27 @@ fn what_comes_into_the_queue_of_a_kernel_that_crashed_is_for_nobody() {
     let report = run(&scenario, &Options::default(), &mut |_| ()).unwrap();
     assert_eq!(report.verdict, "ok", "{:?}", report.failure);
 }
+
+const IDENTITY_BESIDE_A_PASID: &str = r#"
+name = "identity-beside-a-pasid"
+seed = 12
+instance = [{ name = "smmu", ssid-bits = 16 }]
+master = [{ name = "nic", instance = "smmu", streams = [0x1f], substream-bits = 6 }]
+domain = [{ name = "old", granule = "4K" }, { name = "new", granule = "4K" }]
+memory = [{ name = "pool", size = "8M", align = "2M" }]
+step = [
+    { attach = { master = "nic", pasid = 1, domain = "old" } },
+    { attach = { master = "nic", domain = "identity" } },
+    { hand-over = {} },
+    { map = { domain = "new", iova = 0xf05f8000, memory = "pool", offset = 0x56f000, length = "12K" } },
+    { interrupt = 253, attach = { master = "nic", domain = "new" } },
+]
+"#;
+
+/// Another table and another S1DSS are two words. The testbench knew that of those with a PASID alone, not of the others.
+#[test]
+fn an_adopted_entry_with_contexts_changes_through_an_invalid_one() {
+    let scenario = Scenario::parse(IDENTITY_BESIDE_A_PASID, "regression").unwrap();
+    let report = run(&scenario, &Options::default(), &mut |_| ()).unwrap();
+    assert_eq!(report.verdict, "ok", "{:?}", report.failure);
+}

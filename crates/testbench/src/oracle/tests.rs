@@ -346,6 +346,29 @@ fn what_a_kernel_left_is_apart_from_what_comes_after_it() {
     assert_eq!(broken(&oracle), Some(Rule::R0));
 }
 
+#[test]
+fn what_a_kernel_left_changes_without_a_hit_where_that_is_one_word() {
+    for (pasid, hitless) in [(false, true), (true, false)] {
+        let mut oracle = Oracle::new(1);
+        oracle.add_domain(0x1000);
+        oracle.add_domain(0x2000);
+        oracle.add_master_with(0, vec![7], Contexts::new(8, true));
+        oracle.changes_without_a_hit(0, false);
+        let uses = [(User::from(0), Use::Identity), (with(5), Use::Domain(1))];
+        for (user, to) in uses.into_iter().take(1 + usize::from(pasid)) {
+            oracle.attach_begins(user, to);
+            oracle.attach_ends(user, true);
+        }
+        oracle.crash();
+        oracle.renew_domain(0, 0x6000, Shape::default());
+        oracle.map_begins(0, 0x8000..0x9000, 0x8000, true);
+        oracle.map_ends(0, 0x8000..0x9000, true);
+        oracle.attach_begins(0, Use::Domain(0));
+        oracle.refused(0, 0x8000, false, "a");
+        assert_eq!(broken(&oracle), hitless.then_some(Rule::R0), "{pasid}");
+    }
+}
+
 /// Domains 1 and 3 are guests' over 0 and 2; the master goes from one to the other.
 #[test]
 fn an_event_is_told_to_the_guest_that_had_the_device_and_to_no_other() {

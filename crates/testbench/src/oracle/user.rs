@@ -380,9 +380,8 @@ impl Oracle {
         let in_steps = (both || typed) && spaces.into_iter().flatten().any(stage_2);
         let of_guests = spaces.into_iter().flatten().any(guest);
         // Contexts of a kernel that is gone are elsewhere, and its entry says in another word what becomes of accesses without
-        // a substream, which change with the first of the others.
-        let kept = |used| matches!(used, Use::Kept(_));
-        let adopted = substream.is_some() && used.into_iter().any(kept);
+        // a substream, whose meaning changes at once with theirs.
+        let adopted = master.kept && master.uses.keys().any(Option::is_some);
         let fine = !in_steps && !of_guests && !adopted && used.into_iter().all(passes);
         master.hitless && fine
     }
