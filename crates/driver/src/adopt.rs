@@ -20,6 +20,7 @@ use crate::invalidate::{Regime, Tag};
 use crate::iommu::{Core, Iommu, Probe, Smmu};
 use crate::legal;
 use crate::master::MasterState;
+use crate::mutation::Mutation;
 use crate::platform::{Mmio, Platform};
 use crate::shared::NoMemory;
 use crate::stall::{self, Ending};
@@ -253,8 +254,7 @@ pub(crate) fn block<P: Platform>(
     if !streams.is_empty() {
         abort(core, instance, streams).map_err(EnableError::Commands)?;
     }
-    #[cfg(feature = "mutation")]
-    if core.leaves_out(crate::Mutation::NoAdoptedFlush) {
+    if core.leaves_out(Mutation::NoAdoptedFlush) {
         return Ok(());
     }
     // Also entries, of which one may still answer for its neighbours (CONT).

@@ -160,7 +160,6 @@ where
     }
 
     /// Without the CMD_SYNC in between: for a driver that is wrong on purpose.
-    #[cfg(feature = "mutation")]
     pub(crate) fn out_of_order(&mut self) {
         self.left -= usize::from(core::mem::take(&mut self.sync));
     }

@@ -11,7 +11,6 @@ use smmuv3_formats::register::{GatosAddr, GatosCtrl, GatosPar, GatosParFault, Ga
 use smmuv3_formats::{EventId, Iova, PhysAddr, StreamId, SubstreamId};
 
 use crate::instance::Instance;
-#[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::platform::{Mmio, Platform};
 
@@ -177,7 +176,6 @@ impl<P: Platform> Instance<P> {
         }
         let asking = &self.asking().0;
         let alone = asking.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
-        #[cfg(feature = "mutation")]
         let alone = if self.leaves_out(Mutation::NoAskingLock) { Ok(false) } else { alone };
         if alone.is_err() {
             return Err(AtosError::Busy);
@@ -211,7 +209,6 @@ impl<P: Platform> Instance<P> {
         mmio.write64(GatosAddr::OFFSET, addr.0);
         mmio.write32(GatosCtrl::OFFSET, GatosCtrl::default().with_run(true).0);
         let began = platform.now();
-        #[cfg(feature = "mutation")]
         let runs = || !self.leaves_out(Mutation::EarlyAnswer) && runs();
         while runs() {
             if platform.now().saturating_sub(began) > self.config().deadline {

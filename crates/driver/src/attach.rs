@@ -24,6 +24,7 @@ use crate::instance::Instance;
 use crate::invalidate::{Scope, Tag};
 use crate::iommu::{Core, Iommu};
 use crate::master::Master;
+use crate::mutation::Mutation;
 use crate::nest::state::{Moves, Nesting};
 use crate::place::{Bound, Place, Slot, User, WITHOUT};
 use crate::platform::Platform;
@@ -181,8 +182,7 @@ pub(crate) fn change<P: Platform>(
             return Err(AttachError::Adopted { instance: id });
         }
         let (adopted, identity_only) = (state.adopted, state.identity_only);
-        #[cfg(feature = "mutation")]
-        let adopted = adopted && !core.leaves_out(crate::Mutation::NoAdoptedEnd);
+        let adopted = adopted && !core.leaves_out(Mutation::NoAdoptedEnd);
         let stuck = state.is_stuck() || instance.commands().has_failed();
         // Devices that keep what the tables say are among the targets. Not those that keep intermediate addresses: the
         // tables of a stage 2 are looked at when they use them, and a guest speaks for its own.
@@ -309,7 +309,6 @@ pub(crate) fn change<P: Platform>(
         });
         let (nested, entered) =
             moves.enter(configuration, master, instance.features(), tables, &goal);
-        #[cfg(feature = "mutation")]
         let nested = core.without_merging(nested);
         moves.end(configuration, master);
         let installed =
@@ -535,7 +534,6 @@ fn restate<P: Platform>(
     let place = configuration.places.get(bound.place);
     let tables = place.and_then(|place| place.space.stage_2(place.tag));
     let (nested, entered) = moves.enter(configuration, master, instance.features(), tables, goal);
-    #[cfg(feature = "mutation")]
     let nested = core.without_merging(nested);
     moves.end(configuration, master);
     let mut written = Ok(());
@@ -570,7 +568,6 @@ pub(crate) fn flush<P: Platform>(
     tag: Tag,
 ) -> Result<(), Failure> {
     let command = instance.invalidation(core::iter::once(tag), Scope::All).next();
-    #[cfg(feature = "mutation")]
     let command = command.filter(|_| !core.leaves_out_flush(tag));
     instance.carry_out(&core.platform, command)
 }

@@ -40,6 +40,7 @@ use smmuv3_formats::{Command, PhysAddr};
 
 use crate::counters::Counters;
 use crate::error::Failure;
+use crate::mutation::{LeftOut, Mutation};
 use crate::name::Name;
 use crate::platform::{Mmio, Platform};
 use crate::queue::Size;
@@ -104,8 +105,7 @@ struct Common {
     /// What it is called, for those who trace.
     name: Name,
     counters: Counters,
-    #[cfg(feature = "mutation")]
-    wrong: Wrong,
+    left_out: LeftOut,
 }
 
 /// Numbers of the counts of [`Common`].
@@ -113,20 +113,6 @@ const WAITS: usize = 0;
 const TURNS: usize = 1;
 const FULL: usize = 2;
 const REFUSED: usize = 3;
-
-/// What a driver does to CMD_SYNCs that is wrong on purpose.
-#[cfg(feature = "mutation")]
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wrong {
-    /// Nothing.
-    No,
-    /// It leaves them out.
-    Omitted,
-    /// It places them in the next lane.
-    Elsewhere,
-    /// Nothing; the driver is wrong about interrupts instead.
-    LateMessages,
-}
 
 /// A batch of commands whose completion can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,29 +212,23 @@ impl CommandQueue {
         self.common.repeating
     }
 
-    /// Does to every CMD_SYNC what is wrong: for a driver that is so on purpose.
-    #[cfg(feature = "mutation")]
-    pub(crate) fn spoil(&mut self, wrong: Wrong) {
-        self.common.wrong = wrong;
-        self.common.direct_below = 0;
+    /// Leaves a step out, if that is one of its own.
+    pub(crate) fn leave_out(&mut self, left_out: LeftOut) {
+        let common = &mut self.common;
+        common.left_out = left_out;
+        if !self.syncs() {
+            self.common.direct_below = 0;
+        }
+        if left_out.is(Mutation::NoRepeat) {
+            self.common.repeating = false;
+        }
     }
 
-    /// Never repeats anything.
-    #[cfg(feature = "mutation")]
-    pub(crate) fn tell_once(&mut self) {
-        self.common.repeating = false;
-    }
-
-    #[cfg(feature = "mutation")]
-    pub(crate) fn is_spoilt(&self, wrong: Wrong) -> bool {
-        self.common.wrong == wrong
-    }
-
+    /// Whether each batch ends with a CMD_SYNC of its own queue.
+    #[inline]
     const fn syncs(&self) -> bool {
-        #[cfg(feature = "mutation")]
-        return matches!(self.common.wrong, Wrong::No | Wrong::LateMessages);
-        #[cfg(not(feature = "mutation"))]
-        true
+        let left_out = self.common.left_out;
+        !left_out.is(Mutation::NoSync) && !left_out.is(Mutation::SyncElsewhere)
     }
 
     /// What CMDQ_BASE is to hold.
@@ -408,8 +388,7 @@ impl CommandQueue {
         let lane = self.lane(platform, number);
         let ticket = lane.place(platform, mmio, slots, (number, moment), fill)?;
         self.submitted(platform, &ticket);
-        #[cfg(feature = "mutation")]
-        if self.common.wrong == Wrong::Elsewhere {
+        if self.common.left_out.is(Mutation::SyncElsewhere) {
             let number = (number + 1) % self.lanes() as u32;
             let lane = self.lane(platform, number);
             return lane.place(platform, mmio, 1, (number, moment), |_| {});

@@ -18,12 +18,12 @@ use smmuv3_formats::register::cerror;
 use smmuv3_formats::{Command, Ste, StreamId};
 
 use crate::atc::{Kept, Spans};
-#[cfg(feature = "mutation")]
 use crate::ats::AtsMode;
 use crate::error::{Failure, InstanceId};
 use crate::instance::Instance;
 use crate::iommu::{Core, Iommu};
 use crate::master::{Master, MasterState};
+use crate::mutation::Mutation;
 use crate::page_group::{self, Which};
 use crate::place::WITHOUT;
 use crate::platform::Platform;
@@ -86,8 +86,7 @@ impl<P: Platform> Instance<P> {
 
     /// Sees to it that the caller of [`Iommu::handle_interrupt`] is told that `stream` was put in quarantine.
     pub(crate) fn tell_of(&self, platform: &P, stream: StreamId) {
-        #[cfg(feature = "mutation")]
-        if self.leaves_out(crate::Mutation::NoQuarantineReport) {
+        if self.leaves_out(Mutation::NoQuarantineReport) {
             return;
         }
         self.silent().note(platform, stream);
@@ -145,9 +144,8 @@ impl MasterState {
         instance: &Instance<P>,
         substream: u32,
     ) -> Result<(), Failure> {
-        #[cfg(feature = "mutation")]
-        if core.leaves_out(crate::Mutation::NoAtcInv)
-            || core.leaves_out(crate::Mutation::SplitKept) && self.ats == AtsMode::Split
+        if core.leaves_out(Mutation::NoAtcInv)
+            || core.leaves_out(Mutation::SplitKept) && self.ats == AtsMode::Split
         {
             return Ok(());
         }

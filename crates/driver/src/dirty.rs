@@ -13,7 +13,6 @@ use smmuv3_pagetable::{Dirty, Gather, HarvestError};
 
 use crate::domain::{Domain, UnmapError};
 use crate::error::Unconfirmed;
-#[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::space::Which;
@@ -158,7 +157,6 @@ impl<P: Platform> Domain<P> {
             let mut harvest = harvest.map_err(DirtyError::Table)?;
             while harvest.step(&mut gather, &mut *report) {}
         });
-        #[cfg(feature = "mutation")]
         if self.space.core.leaves_out(match marks {
             Marks::Dirty => Mutation::NoDirtyTlbi,
             Marks::Accessed => Mutation::NoAccessedTlbi,
@@ -231,7 +229,6 @@ impl<P: Platform> Domain<P> {
             if table.dirty() == Dirty::Untracked {
                 return Err(UnmapError::Untracked);
             }
-            #[cfg(feature = "mutation")]
             if self.space.core.leaves_out(Mutation::DirtyBeforeUnmap) {
                 // SAFETY: the caller's promise, for both.
                 return unsafe {

@@ -15,7 +15,6 @@ use crate::compatibility::Stage;
 use crate::error::{StillAttached, Unconfirmed};
 use crate::invalidate::{Range, Scope};
 use crate::iommu::Core;
-#[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::refused::Refused;
@@ -201,7 +200,6 @@ impl<P: Platform> Domain<P> {
             // SAFETY: the caller's promise.
             unsafe { self.unmap_of(own, table, iova, len) }
         });
-        #[cfg(feature = "mutation")]
         if self.space.core.leaves_out(Mutation::UncountedUnmaps) {
             return result;
         }
@@ -490,14 +488,12 @@ impl<P: Platform> Domain<P> {
         granule_shift: u32,
     ) -> Result<(), Unconfirmed> {
         let core = &self.space.core;
-        #[cfg(feature = "mutation")]
         if core.leaves_out(Mutation::FreeBeforeSync) {
             // SAFETY: none: this is what the oracle must notice.
             unsafe { gather.free_tables(&core.platform) };
         }
         let range = gather.range();
         let scope = Self::scope(gather, granule_shift);
-        #[cfg(feature = "mutation")]
         let scope = core.wrong_scope(scope);
         self.count(Counted::Invalidations);
         let result = match self.space.forget(scope) {

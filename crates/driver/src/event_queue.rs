@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use smmuv3_formats::register::{EventqBase, EventqCons, EventqProd};
 use smmuv3_formats::{EVENT_BYTES, EventRecord, PhysAddr};
 
+use crate::mutation::{LeftOut, Mutation};
 use crate::platform::{Mmio, Platform};
 use crate::queue::{Inconsistent, Size};
 use crate::spin::SpinLock;
@@ -28,9 +29,7 @@ pub struct EventQueue {
     /// There is something in the tally, or was a moment ago.
     #[cfg(feature = "alloc")]
     tallied: AtomicBool,
-    /// What is handed over is not counted.
-    #[cfg(feature = "mutation")]
-    uncounted: bool,
+    left_out: LeftOut,
 }
 
 #[derive(Clone, Copy)]
@@ -128,8 +127,7 @@ impl EventQueue {
             }),
             #[cfg(feature = "alloc")]
             tallied: AtomicBool::new(false),
-            #[cfg(feature = "mutation")]
-            uncounted: false,
+            left_out: LeftOut::default(),
         })
     }
 
@@ -142,10 +140,9 @@ impl EventQueue {
         self
     }
 
-    /// Counts no events: for a driver that is wrong on purpose.
-    #[cfg(feature = "mutation")]
-    pub(crate) fn count_none(&mut self) {
-        self.uncounted = true;
+    /// Leaves a step out, if that is one of its own.
+    pub(crate) fn leave_out(&mut self, left_out: LeftOut) {
+        self.left_out = left_out;
     }
 
     /// Gives the memory back.
@@ -289,8 +286,7 @@ impl EventQueue {
             }
             let read = end != head.position;
             let count = end - head.position;
-            #[cfg(feature = "mutation")]
-            let count = if self.uncounted { 0 } else { count };
+            let count = if self.left_out.is(Mutation::UncountedEvents) { 0 } else { count };
             head.handed.events += count;
             head.position = end;
             if read || lost {

@@ -7,8 +7,6 @@ use smmuv3_formats::command::CfgiCd;
 use smmuv3_formats::{Command, StreamId, SubstreamId};
 
 use crate::atos::Asking;
-#[cfg(feature = "mutation")]
-use crate::command_queue::Wrong;
 use crate::command_queue::{CommandQueue, Completion, Ticket};
 use crate::ecmdq::Slots;
 use crate::errata::Firmware;
@@ -19,6 +17,7 @@ use crate::features::{Features, IdRegisters, Unsupported};
 use crate::gather::Gather;
 use crate::invalidate::{self, Scope, Tag};
 use crate::message::Messages;
+use crate::mutation::{LeftOut, Mutation};
 use crate::name::Name;
 use crate::overrides::WhileOff;
 #[cfg(feature = "alloc")]
@@ -404,8 +403,7 @@ impl<P: Platform> Probed<P> {
             gather,
             #[cfg(feature = "alloc")]
             silent: Silent::new(),
-            #[cfg(feature = "mutation")]
-            mutation: None,
+            left_out: LeftOut::default(),
         })
     }
 }
@@ -429,8 +427,7 @@ pub struct Instance<P: Platform> {
     /// Devices that were cut off, of whom nobody was told yet.
     #[cfg(feature = "alloc")]
     silent: Silent,
-    #[cfg(feature = "mutation")]
-    mutation: Option<crate::Mutation>,
+    left_out: LeftOut,
 }
 
 impl<P: Platform> Instance<P> {
@@ -458,26 +455,17 @@ impl<P: Platform> Instance<P> {
         &self.commands
     }
 
-    #[cfg(feature = "mutation")]
-    pub(crate) fn spoil(&mut self, wrong: Wrong) {
-        self.commands.spoil(wrong);
+    /// Leaves a step out, if that is one of its own.
+    pub(crate) fn leave_out(&mut self, left_out: LeftOut) {
+        self.left_out = left_out;
+        self.commands.leave_out(left_out);
+        self.events.leave_out(left_out);
     }
 
-    #[cfg(feature = "mutation")]
-    pub(crate) fn leaves_out(&self, mutation: crate::Mutation) -> bool {
-        self.mutation == Some(mutation)
-    }
-
-    /// Leaves a step of its own out, if that is one.
-    #[cfg(feature = "mutation")]
-    pub(crate) fn leave_out(&mut self, mutation: Option<crate::Mutation>) {
-        self.mutation = mutation;
-        if mutation == Some(crate::Mutation::NoRepeat) {
-            self.commands.tell_once();
-        }
-        if mutation == Some(crate::Mutation::UncountedEvents) {
-            self.events.count_none();
-        }
+    /// Whether it leaves this step out.
+    #[inline]
+    pub(crate) const fn leaves_out(&self, step: Mutation) -> bool {
+        self.left_out.is(step)
     }
 
     /// Its event queue.

@@ -19,10 +19,9 @@ use crate::ids::Ids;
 use crate::instance::{EnableError, Instance, InstanceConfig, NotStarted, Probed};
 use crate::instances::{Instances, MOST_INSTANCES};
 use crate::invalidate::{self, Tag};
-#[cfg(feature = "mutation")]
-use crate::invalidate::{Range, Regime, Scope};
 use crate::keep::{self, Keep};
 use crate::master::{AddMasterError, Master, MasterConfig, MasterState};
+use crate::mutation::Mutation;
 use crate::mutex::Mutex;
 use crate::place::Slot;
 use crate::platform::Platform;
@@ -289,22 +288,8 @@ impl<P: Platform> Probe<P> {
             let requests = adopted.as_mut().and_then(|found| found.requests.take());
             // SAFETY: as above.
             let instance = unsafe { probed.build_on(&core.platform, table) }?;
-            #[cfg(feature = "mutation")]
-            let instance = {
-                use crate::command_queue::Wrong;
-                let mut instance = instance;
-                if core.leaves_out(crate::Mutation::NoSync) {
-                    instance.spoil(Wrong::Omitted);
-                }
-                if core.leaves_out(crate::Mutation::SyncElsewhere) {
-                    instance.spoil(Wrong::Elsewhere);
-                }
-                if core.leaves_out(crate::Mutation::LateMessages) {
-                    instance.spoil(Wrong::LateMessages);
-                }
-                instance.leave_out(core.config.mutation);
-                instance
-            };
+            let mut instance = instance;
+            instance.leave_out(core.left_out());
             // Taken back if it does not start: nobody else sees them before that.
             configuration.asids.add(asids);
             let ready = match keep::prepare(&core, configuration, id, &instance, &kept) {
@@ -317,9 +302,8 @@ impl<P: Platform> Probe<P> {
                 }
             };
             let adopting = adopted.is_some();
-            #[cfg(feature = "mutation")]
             let adopted = adopted.map(|found| {
-                let reuses = core.leaves_out(crate::Mutation::ReuseLiveTag);
+                let reuses = core.leaves_out(Mutation::ReuseLiveTag);
                 if reuses { Found { tags: Vec::new(), vmids: Vec::new(), ..found } } else { found }
             });
             let others = match adopted {
@@ -441,7 +425,6 @@ impl<P: Platform> Core<P> {
     /// The tag that an invalidation of `target` names.
     #[inline]
     pub(crate) fn tag_of(&self, target: &Installed) -> Tag {
-        #[cfg(feature = "mutation")]
         if let Some(wrong) = self.wrong(target.tag) {
             return wrong;
         }
@@ -451,89 +434,10 @@ impl<P: Platform> Core<P> {
     /// How a command for addresses names that tag, or one for the whole of it.
     #[inline(always)]
     pub(crate) fn name_of(&self, target: &Installed, whole: bool) -> u64 {
-        #[cfg(feature = "mutation")]
         if let Some(wrong) = self.wrong(target.tag) {
             return invalidate::named(wrong, whole);
         }
         if whole { invalidate::named(target.tag, true) } else { target.named }
-    }
-}
-
-#[cfg(feature = "mutation")]
-impl<P: Platform> Core<P> {
-    pub(crate) fn leaves_out(&self, mutation: crate::Mutation) -> bool {
-        self.config.mutation == Some(mutation)
-    }
-
-    /// A guest's entry as a wrong driver would have it.
-    pub(crate) fn without_merging(
-        &self,
-        nested: Option<smmuv3_formats::Ste>,
-    ) -> Option<smmuv3_formats::Ste> {
-        let wrong = self.leaves_out(crate::Mutation::NoMerging);
-        nested.map(|ste| ste.with_mev(ste.mev() && !wrong))
-    }
-
-    /// The tag that a wrong driver would name instead.
-    fn wrong(&self, tag: Tag) -> Option<Tag> {
-        let is_stage_2 = tag.regime == Regime::Stage2;
-        Some(match self.config.mutation? {
-            crate::Mutation::WrongAsid if !is_stage_2 => Tag { asid: tag.asid ^ 0x40, ..tag },
-            crate::Mutation::El2AsEl1 if tag.regime == Regime::El2 => Tag::el1(0, tag.asid),
-            crate::Mutation::WrongVmid if is_stage_2 => Tag { vmid: tag.vmid ^ 0x40, ..tag },
-            crate::Mutation::Stage2ByAsid if is_stage_2 => Tag::el1(tag.vmid, 0),
-            _ => return None,
-        })
-    }
-
-    /// What a wrong driver would invalidate instead.
-    pub(crate) fn wrong_scope(&self, scope: Scope) -> Scope {
-        match scope {
-            Scope::Range(range) if self.leaves_out(crate::Mutation::LeafOnly) => {
-                Scope::Range(Range { leaf_only: true, ..range })
-            }
-            scope => scope,
-        }
-    }
-
-    /// What a wrong driver would have the entry `words` of a stream say.
-    pub(crate) fn entry_of(&self, words: crate::update::Words) -> crate::update::Words {
-        let ste = smmuv3_formats::Ste(words);
-        let full = self.leaves_out(crate::Mutation::SplitAsFull) && ste.eats() == crate::ats::SPLIT;
-        if full { ste.with_eats(1).0 } else { words }
-    }
-
-    /// What a wrong driver would make of a guest's command.
-    pub(crate) fn forwarded(&self, command: smmuv3_formats::Command) -> smmuv3_formats::Command {
-        let named = |field, mutation| command.field(field).is_some() && self.leaves_out(mutation);
-        let [first, second] = command.0;
-        let first = if named("VMID", crate::Mutation::GuestsVmid) {
-            // Guests name none.
-            first & !(0xffff << 32)
-        } else if named("SID", crate::Mutation::GuestsStream) {
-            first ^ 1 << 32
-        } else {
-            first
-        };
-        smmuv3_formats::Command([first, second])
-    }
-
-    /// Whether a wrong driver would give `tag` back without an invalidation.
-    pub(crate) fn leaves_out_flush(&self, tag: Tag) -> bool {
-        let of_stage_2 = tag.regime == Regime::Stage2;
-        self.leaves_out(crate::Mutation::NoTagFlush) && !of_stage_2
-            || self.leaves_out(crate::Mutation::NoVmidFlush) && of_stage_2
-    }
-
-    /// Whether a wrong driver would tell `target` of an invalidation.
-    pub(crate) fn reaches(&self, targets: &[Installed], target: &Installed) -> bool {
-        match self.config.mutation {
-            Some(crate::Mutation::NoTlbi) => false,
-            Some(crate::Mutation::OneInstanceOnly) => {
-                targets.first().is_some_and(|first| first.instance == target.instance)
-            }
-            _ => true,
-        }
     }
 }
 

@@ -139,7 +139,6 @@ mod legal;
 #[cfg(feature = "alloc")]
 mod master;
 mod message;
-#[cfg(feature = "mutation")]
 mod mutation;
 #[cfg(feature = "alloc")]
 mod mutex;

@@ -13,7 +13,6 @@ use crate::context_table::ContextTable;
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::instance::Instance;
 use crate::iommu::{Core, Smmu};
-#[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::overrides::OverrideError;
 use crate::page_group;
@@ -309,7 +308,6 @@ fn make_entries<P: Platform>(
     let platform = &core.platform;
     // SAFETY: the configuration mutex is held, and nobody else makes room; there is one platform only.
     unsafe { instance.streams().make_room(platform, instance.features(), streams) }.ok_or(None)?;
-    #[cfg(feature = "mutation")]
     if core.leaves_out(Mutation::NoL1Cfgi) {
         return Ok(());
     }

@@ -1,8 +1,37 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Steps that a test can leave out, to see that the oracle notices (feature `mutation`).
+//! Steps that a test can leave out, to see that the oracle notices (feature `mutation`). Without the feature none is, as the
+//! compiler knows: what asks for one here leaves nothing behind.
+
+#[cfg(feature = "alloc")]
+mod wrong;
+
+/// Which step is left out, if any.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LeftOut(#[cfg(feature = "mutation")] pub(crate) Option<Mutation>);
+
+impl LeftOut {
+    /// Whether it is `step`.
+    #[cfg(feature = "mutation")]
+    #[inline]
+    pub(crate) const fn is(self, step: Mutation) -> bool {
+        // Numbers, since two of them cannot be compared in a constant otherwise.
+        matches!(self.0, Some(left_out) if left_out as u8 == step as u8)
+    }
+
+    /// Whether it is `step`.
+    #[cfg(not(feature = "mutation"))]
+    #[inline(always)]
+    pub(crate) const fn is(self, _: Mutation) -> bool {
+        false
+    }
+}
 
 /// A step of the driver without which a rule is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "mutation"),
+    allow(dead_code, reason = "parts may be left out that have these")
+)]
 #[non_exhaustive]
 pub enum Mutation {
     /// The configuration is invalidated before, not after, the entry is written.
@@ -119,6 +148,7 @@ pub enum Mutation {
     NoAskingLock,
 }
 
+#[cfg(feature = "mutation")]
 impl Mutation {
     /// Every mutation that takes no guest to be noticed.
     pub const ALL: [Self; 45] = [

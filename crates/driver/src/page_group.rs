@@ -23,7 +23,6 @@ use crate::gather::{self, Added, Chain, Counted, Fate, Of};
 use crate::instance::Instance;
 use crate::iommu::Core;
 use crate::master::MasterState;
-#[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::page_request::{Answer, Denied, Group, Page, PagesLost, Request, Standing};
 use crate::pending::{Handle, Key};
@@ -155,9 +154,7 @@ fn answer_of(code: u8) -> Answer {
     Answer::ALL.get(usize::from(code)).copied().unwrap_or(Answer::Invalid)
 }
 
-#[cfg_attr(not(feature = "mutation"), expect(unused_variables, reason = "says what to do wrong"))]
 fn command<P: Platform>(core: &Core<P>, group: Group, answer: Answer, with_pasid: bool) -> Command {
-    #[cfg(feature = "mutation")]
     let with_pasid = with_pasid && !core.leaves_out(Mutation::NoResponsePasid);
     group.command(answer, with_pasid)
 }
@@ -403,7 +400,6 @@ pub(crate) fn end<P: Platform>(
     if instance.commands().is_asleep() {
         return Ok(());
     }
-    #[cfg(feature = "mutation")]
     if core.leaves_out(Mutation::NoPageEnd) {
         return Ok(());
     }

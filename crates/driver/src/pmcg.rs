@@ -26,6 +26,7 @@ use smmuv3_formats::register::{
 };
 use smmuv3_formats::{PhysAddr, StreamId};
 
+use crate::mutation::{LeftOut, Mutation};
 use crate::platform::Mmio;
 
 /// An event that can be counted.
@@ -167,8 +168,7 @@ pub struct Group<M> {
     filters: [Filter; MOST],
     /// How often each counter has overflown.
     laps: [u64; MOST],
-    #[cfg(feature = "mutation")]
-    mutation: Option<crate::Mutation>,
+    left_out: LeftOut,
 }
 
 impl<M: Mmio> Group<M> {
@@ -183,16 +183,8 @@ impl<M: Mmio> Group<M> {
             return Err(PmcgError::NoPage1);
         }
         let (filters, laps) = ([Filter::Any; MOST], [0; MOST]);
-        let mut group = Self {
-            page_0,
-            page_1,
-            cfgr,
-            counting: 0,
-            filters,
-            laps,
-            #[cfg(feature = "mutation")]
-            mutation: None,
-        };
+        let mut group =
+            Self { page_0, page_1, cfgr, counting: 0, filters, laps, left_out: LeftOut::default() };
         group.stop();
         group.set_bits(PMCG_CNTENCLR, u64::MAX);
         group.set_bits(PMCG_INTENCLR, u64::MAX);
@@ -203,7 +195,7 @@ impl<M: Mmio> Group<M> {
     /// Leaves a step out, if that is one of these.
     #[cfg(feature = "mutation")]
     pub fn leave_out(&mut self, mutation: Option<crate::Mutation>) {
-        self.mutation = mutation;
+        self.left_out = LeftOut(mutation);
     }
 
     /// How many counters there are.
@@ -262,13 +254,8 @@ impl<M: Mmio> Group<M> {
             self.page_0.write32(at(PmcgEvtyper::OFFSET), kind.with_sid_span(span).0);
             self.page_0.write32(at(PmcgSmr::OFFSET), smr.0);
         }
-        #[cfg(feature = "mutation")]
-        let first = match self.mutation {
-            Some(crate::Mutation::OldCount) => self.read_counter(counter),
-            _ => 0,
-        };
-        #[cfg(not(feature = "mutation"))]
-        let first = 0;
+        let old = self.left_out.is(Mutation::OldCount);
+        let first = if old { self.read_counter(counter) } else { 0 };
         self.write_counter(counter, first);
         self.set_bits(PMCG_OVSCLR, bit);
         if let (Some(own), Some(laps)) = (self.filters.get_mut(counter), self.laps.get_mut(counter))

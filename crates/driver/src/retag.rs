@@ -14,6 +14,7 @@ use crate::configuration::{Configuration, spare};
 use crate::error::{Failure, InstanceId, Unconfirmed};
 use crate::invalidate::Tag;
 use crate::iommu::Core;
+use crate::mutation::Mutation;
 use crate::place::{GHOST, Place, User};
 use crate::platform::Platform;
 use crate::shared::NoMemory;
@@ -217,8 +218,7 @@ impl Prepared {
         }
         let mut change =
             Change { core, configuration, moves, retired, what, failed: 0, first: None };
-        #[cfg(feature = "mutation")]
-        if core.leaves_out(crate::Mutation::TagBeforeTarget) {
+        if core.leaves_out(Mutation::TagBeforeTarget) {
             change.rewrite();
         }
         in_order(&mut change);

@@ -15,6 +15,7 @@ use crate::features::Features;
 use crate::instance::Instance;
 use crate::invalidate::{self, Commands, Range, Scope, Single, Tag};
 use crate::iommu::Core;
+use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::process::{Held, Life, Registers};
 use crate::shared::Shared;
@@ -184,7 +185,6 @@ impl<P: Platform> Space<P> {
     fn first<'a, 't>(&'a self, targets: &'t Targets) -> Option<(&'t Installed, &'a Instance<P>)> {
         let core = &*self.core;
         let first = targets.first()?;
-        #[cfg(feature = "mutation")]
         if !core.reaches(targets, first) {
             // None is, then.
             return None;
@@ -219,13 +219,15 @@ impl<P: Platform> Space<P> {
         if !self.is_under_guests(scope) {
             return self.round(scope, wanted);
         }
-        #[cfg(feature = "mutation")]
-        if self.core.leaves_out(crate::Mutation::NoGuestFlush) {
+        if self.core.leaves_out(Mutation::NoGuestFlush) {
             return self.round(scope, wanted);
         }
         let (tags, guests) = ((scope, wanted), (Scope::All, Which::Guests));
-        let ((one, which), (other, then)) =
-            if self.flushes_guests_first() { (guests, tags) } else { (tags, guests) };
+        let ((one, which), (other, then)) = if self.core.leaves_out(Mutation::GuestFlushFirst) {
+            (guests, tags)
+        } else {
+            (tags, guests)
+        };
         // A range of it does not, and those are only told once the first round is complete: what is filled
         // from an entry of stage 2 in between would outlive both (§4.2).
         match (self.round(one, which), self.round(other, then)) {
@@ -240,18 +242,6 @@ impl<P: Platform> Space<P> {
         cfg!(feature = "nested")
             && matches!(scope, Scope::Range(_))
             && self.own().is_some_and(|own| own.guests)
-    }
-
-    /// Whether a wrong driver has the order wrong.
-    #[cfg_attr(
-        not(feature = "mutation"),
-        expect(clippy::unused_self, reason = "only a wrong driver asks")
-    )]
-    fn flushes_guests_first(&self) -> bool {
-        #[cfg(feature = "mutation")]
-        return self.core.leaves_out(crate::Mutation::GuestFlushFirst);
-        #[cfg(not(feature = "mutation"))]
-        false
     }
 
     /// One round of [`Space::invalidate`].
@@ -583,7 +573,6 @@ impl<P: Platform> Core<P> {
     /// Whether an invalidation of the tags that are `wanted` is of `target`.
     #[inline]
     fn is_reached(&self, targets: &Targets, target: &Installed, wanted: Which) -> bool {
-        #[cfg(feature = "mutation")]
         if !self.reaches(targets, target) {
             return false;
         }

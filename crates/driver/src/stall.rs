@@ -23,7 +23,6 @@ use crate::event::Event;
 use crate::features::Features;
 use crate::instance::Instance;
 use crate::iommu::Core;
-#[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 #[cfg(feature = "nested")]
 use crate::pending::Showing;
@@ -210,9 +209,7 @@ fn answers<P: Platform>(core: &Core<P>) -> impl Fn(Key, u8) -> Command {
     }
 }
 
-#[cfg_attr(not(feature = "mutation"), expect(unused_variables, reason = "says what to leave out"))]
 fn answer_of<P: Platform>(core: &Core<P>, key: Key, response: Response) -> Command {
-    #[cfg(feature = "mutation")]
     if core.leaves_out(Mutation::WrongStag) {
         return response.command(key.stream, key.stag ^ 1);
     }
@@ -292,7 +289,6 @@ pub(crate) fn end<P: Platform>(
     if !instance.features().can_stall() || instance.commands().is_asleep() {
         return Ok(());
     }
-    #[cfg(feature = "mutation")]
     if core.leaves_out(Mutation::NoStallEnd) {
         return Ok(());
     }
@@ -304,7 +300,7 @@ pub(crate) fn end<P: Platform>(
                 Ending::Substream(substream) => key.substream.0 == substream,
             }
     };
-    #[cfg(all(feature = "mutation", feature = "nested"))]
+    #[cfg(feature = "nested")]
     if core.leaves_out(Mutation::GuestsStalls) && instance.pending().shows(ours) {
         return Ok(());
     }

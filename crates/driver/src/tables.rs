@@ -226,11 +226,13 @@ impl Own {
     #[cfg(feature = "mutation")]
     pub(crate) fn spoil(&mut self, mutation: Option<crate::Mutation>) {
         use smmuv3_pagetable::Wrong;
+
+        use crate::Mutation;
         let wrong = match mutation {
-            Some(crate::Mutation::KeepHint) => Wrong::HintKept,
-            Some(crate::Mutation::PartOfGroup) => Wrong::PartOnly,
-            Some(crate::Mutation::NoNt) => Wrong::Unmarked,
-            Some(crate::Mutation::NoPublish) => Wrong::Unpublished,
+            Some(Mutation::KeepHint) => Wrong::HintKept,
+            Some(Mutation::PartOfGroup) => Wrong::PartOnly,
+            Some(Mutation::NoNt) => Wrong::Unmarked,
+            Some(Mutation::NoPublish) => Wrong::Unpublished,
             _ => return,
         };
         dispatch!(&mut self.tables, table => table.spoil(wrong));

@@ -15,7 +15,6 @@ use crate::error::Failure;
 use crate::instance::Instance;
 use crate::iommu::Core;
 use crate::master::MasterState;
-#[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::page_group::{self, Which};
 use crate::page_request::Answer;
@@ -55,7 +54,6 @@ pub(super) fn install<P: Platform>(
             state.vmid = vmid;
         }
         let linked = state.table.as_ref().is_some_and(|table| table.link(platform, pasid));
-        #[cfg(feature = "mutation")]
         let linked = linked && !core.leaves_out(Mutation::NoLeafCfgi);
         if linked && was_read {
             instance.forget_leaf(platform, &state.streams, pasid)?;
@@ -72,7 +70,6 @@ pub(super) fn install<P: Platform>(
             state.judge(&context, instance.features());
             fill(platform, copy, &context);
             let leads = state.table.as_mut().is_some_and(|it| it.exchange(platform, pasid));
-            #[cfg(feature = "mutation")]
             let leads = leads && !core.leaves_out(Mutation::NoLeafCfgi);
             if leads {
                 // With the entries go all contexts and level-1 descriptors that were found by them (§4.1).
@@ -103,11 +100,7 @@ pub(super) fn install<P: Platform>(
     if kept_before && (!state.keeps(after) || state.ats == AtsMode::Split || asks_anew) {
         // What the device keeps, and asks for, must not outlive the entry that allows it. Nor may intermediate addresses of
         // one stage 2 be taken for those of another, whose guest may not have let it reach them.
-        #[cfg(feature = "mutation")]
-        let late = core.leaves_out(Mutation::DeviceFirst);
-        #[cfg(not(feature = "mutation"))]
-        let late = false;
-        if !late {
+        if !core.leaves_out(Mutation::DeviceFirst) {
             state.switch_off(core);
         }
         if let Err(what) = state.forget_kept(core, instance, WITHOUT) {
@@ -115,7 +108,6 @@ pub(super) fn install<P: Platform>(
             return Err(what);
         }
     }
-    #[cfg(feature = "mutation")]
     if core.leaves_out(Mutation::DeviceFirst) && !state.on && state.keeps(after) {
         state.switch_on(core, instance)?;
     }
@@ -305,17 +297,7 @@ pub(crate) fn fill<P: Platform>(platform: &P, entry: Entry<'_>, words: &Words) {
     }
 }
 
-#[cfg(not(feature = "mutation"))]
-pub(crate) fn write<P: Platform, K: Kind>(
-    core: &Core<P>,
-    entry: Entry<'_>,
-    target: &Words,
-    forget: impl FnMut() -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    update_all::<P, K, _>(&core.platform, iter::once(entry), target, forget)
-}
-
-#[cfg(feature = "mutation")]
+/// Makes `entry` hold `target`; `forget` makes hardware forget what it held, and waits for that.
 pub(crate) fn write<P: Platform, K: Kind>(
     core: &Core<P>,
     entry: Entry<'_>,
@@ -337,17 +319,6 @@ pub(crate) fn write<P: Platform, K: Kind>(
 }
 
 /// As [`write`], of several entries: `forget` is of all of them.
-#[cfg(not(feature = "mutation"))]
-pub(crate) fn write_all<'a, P: Platform, K: Kind>(
-    core: &Core<P>,
-    entries: impl Iterator<Item = Entry<'a>> + Clone,
-    target: &Words,
-    forget: impl FnMut() -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    update_all::<P, K, _>(&core.platform, entries, target, forget)
-}
-
-#[cfg(feature = "mutation")]
 pub(crate) fn write_all<'a, P: Platform, K: Kind>(
     core: &Core<P>,
     mut entries: impl Iterator<Item = Entry<'a>> + Clone,

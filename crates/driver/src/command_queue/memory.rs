@@ -9,8 +9,6 @@ use core::{ptr, slice};
 use smmuv3_formats::PhysAddr;
 use smmuv3_formats::command::{Sync, completion};
 
-#[cfg(feature = "mutation")]
-use super::Wrong;
 use super::judge::Judge;
 use super::lane::Lane;
 use super::port::Port;
@@ -18,6 +16,7 @@ use super::{CommandQueue, Common, Completion};
 use crate::counters::Counters;
 use crate::features::Features;
 use crate::message::Message;
+use crate::mutation::LeftOut;
 use crate::name::Name;
 use crate::platform::Platform;
 use crate::queue::Size;
@@ -61,8 +60,7 @@ impl CommandQueue {
                 state: State::new(),
                 name: Name::new(""),
                 counters,
-                #[cfg(feature = "mutation")]
-                wrong: Wrong::No,
+                left_out: LeftOut::default(),
             },
             main,
             others: PhysAddr(0),

@@ -4,6 +4,7 @@
 use smmuv3_formats::register::{Cr0, IrqCtrl};
 
 use super::{EnableError, Instance};
+use crate::mutation::Mutation;
 use crate::platform::{Mmio, Platform};
 
 impl<P: Platform> Instance<P> {
@@ -27,8 +28,7 @@ impl<P: Platform> Instance<P> {
     }
 
     fn stop_walking(&self, platform: &P) -> Result<(), EnableError> {
-        #[cfg(feature = "mutation")]
-        if self.mutation == Some(crate::Mutation::SleepWhileOn) {
+        if self.leaves_out(Mutation::SleepWhileOn) {
             self.commands.sleep(platform);
         }
         // Nobody answers what the SMMU is about to end.

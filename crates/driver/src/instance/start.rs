@@ -11,6 +11,7 @@ use smmuv3_formats::register::{
 use super::{EnableError, Instance, Probed};
 use crate::ecmdq::{self, Slots};
 use crate::features::Features;
+use crate::mutation::Mutation;
 use crate::platform::{Mmio, Platform};
 
 /// What is left of an instance that could not be started.
@@ -105,11 +106,7 @@ impl<P: Platform> Instance<P> {
 
     pub(super) fn bring_up(&self, platform: &P, keeping: bool) -> Result<(), EnableError> {
         let mmio = &self.mmio;
-        #[cfg(feature = "mutation")]
-        let aborts = !keeping || self.leaves_out(crate::Mutation::AbortKept);
-        #[cfg(not(feature = "mutation"))]
-        let aborts = !keeping;
-        if aborts {
+        if !keeping || self.leaves_out(Mutation::AbortKept) {
             self.abort_while_off(platform)?;
         }
         self.switch_off(platform)?;
@@ -148,11 +145,7 @@ impl<P: Platform> Instance<P> {
         self.enable_others(platform)?;
         self.commands.resume(platform);
 
-        #[cfg(feature = "mutation")]
-        let flush = self.mutation != Some(crate::Mutation::NoWakeFlush);
-        #[cfg(not(feature = "mutation"))]
-        let flush = true;
-        if flush {
+        if !self.leaves_out(Mutation::NoWakeFlush) {
             self.forget_all(platform)?;
         }
 
@@ -191,7 +184,7 @@ impl<P: Platform> Instance<P> {
     pub(super) fn wire(&self, platform: &P) -> Result<(), EnableError> {
         let mmio = &self.mmio;
         // While the interrupts are off: these registers cannot be changed otherwise.
-        if self.features.messages && !self.is_late() {
+        if self.features.messages && !self.leaves_out(Mutation::LateMessages) {
             self.config.messages.write(&self.features, mmio);
         }
         let (enabled, requests) = (self.config.interrupts, self.page_requests.is_some());
@@ -206,7 +199,7 @@ impl<P: Platform> Instance<P> {
                 .with_eventq(enabled)
                 .with_priq(enabled && requests),
         )?;
-        if self.features.messages && self.is_late() {
+        if self.features.messages && self.leaves_out(Mutation::LateMessages) {
             self.config.messages.write(&self.features, mmio);
         }
         Ok(())
@@ -256,14 +249,6 @@ impl<P: Platform> Instance<P> {
         crate::page_group::forget(platform, self);
         self.disable_others(platform)?;
         self.write_irq_ctrl(platform, IrqCtrl::default())
-    }
-
-    /// A driver that is wrong on purpose says late where interrupts are written to.
-    fn is_late(&self) -> bool {
-        #[cfg(feature = "mutation")]
-        return self.commands.is_spoilt(crate::command_queue::Wrong::LateMessages);
-        #[cfg(not(feature = "mutation"))]
-        false
     }
 
     /// Turns every enhanced command queue off, whoever turned it on: an SMMU that uses one keeps its attributes (CR1), and

@@ -301,7 +301,6 @@ impl MasterState {
     ) -> Result<(), Failure> {
         let target = self.encode(stream, instance.features());
         legal::ste(&target, instance.features());
-        #[cfg(feature = "mutation")]
         let target = core.entry_of(target);
         let forget = || instance.forget_streams(&core.platform, &self.streams);
         // Made when the master was added, and never taken away.

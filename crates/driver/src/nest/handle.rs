@@ -17,7 +17,6 @@ use crate::features::IdRegisters;
 use crate::instance::Instance;
 use crate::iommu::{Core, Iommu, Smmu};
 use crate::master::Master;
-#[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::nest::state::{Given, NestState, Nesting};
 use crate::nest::{
@@ -311,7 +310,6 @@ impl<P: Platform> Nest<P> {
                 }
                 done.produced = spare_silent(platform, instance, room, done.produced);
                 let made = room.iter().take(done.produced).copied();
-                #[cfg(feature = "mutation")]
                 let made = made.map(|command| core.forwarded(command));
                 let ticket = match done.produced {
                     0 => Ok(None),
@@ -447,7 +445,6 @@ impl<P: Platform> Nest<P> {
 
     /// Whether `event` was recorded since its stream is the guest's.
     pub(super) fn is_since(&self, given: &Given, event: &Event) -> bool {
-        #[cfg(feature = "mutation")]
         if self.core.leaves_out(Mutation::EventsBefore) {
             return true;
         }

@@ -17,7 +17,6 @@ use smmuv3_formats::{Command, EventRecord, Opcode, StreamId};
 use super::handle::named;
 use crate::error::Failure;
 use crate::instance::Instance;
-#[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 use crate::nest::{Cause, Guest, Nest, Owner, Streams, event};
 use crate::pending::Showing;
@@ -75,7 +74,6 @@ impl<P: Platform> Nest<P> {
         let Some(stream) = named(&command) else { return Ok(()) };
         let pending = instance.pending();
         match command.opcode() {
-            #[cfg(feature = "mutation")]
             Some(Opcode::Resume) if self.core.leaves_out(Mutation::GuestsAnswer) => {
                 let commands = core::iter::once(command);
                 instance.commands().carry_out_first(&self.core.platform, instance.mmio(), commands)

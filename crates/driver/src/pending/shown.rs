@@ -61,7 +61,6 @@ impl Pending {
     }
 
     /// Whether guests are shown any of which `which` says so.
-    #[cfg(feature = "mutation")]
     pub(crate) fn shows(&self, which: impl Fn(Key) -> bool) -> bool {
         let shown = |slot: &super::Slot| {
             slot.state.load(Ordering::Acquire) & CODES == SHOWN && which(slot.key())

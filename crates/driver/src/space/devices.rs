@@ -9,6 +9,7 @@ use crate::devices::{Device, entry_changed, is_of_device};
 use crate::error::{Failure, InstanceId};
 use crate::instance::Instance;
 use crate::invalidate::{Commands, Scope, Tag};
+use crate::mutation::Mutation;
 use crate::platform::Platform;
 use crate::statistics::Counted;
 
@@ -45,8 +46,7 @@ impl<P: Platform> Space<P> {
         // second round.
         let later = self.is_under_guests(scope) && instance.features().may_hold_guests();
         let devices = if later { &[] } else { targets.behind(id) };
-        #[cfg(feature = "mutation")]
-        let devices = if core.leaves_out(crate::Mutation::NoAtcInv) { &[] } else { devices };
+        let devices = if core.leaves_out(Mutation::NoAtcInv) { &[] } else { devices };
         if devices.is_empty() {
             return false;
         }
@@ -54,8 +54,7 @@ impl<P: Platform> Space<P> {
         let answers = |device: &&Device| !instance.is_quarantined(platform, device.kept.stream);
         let told = devices.iter().filter(answers).map(|device| device.kept);
         let mut all = Batch::new(commands.clone(), told, spans);
-        #[cfg(feature = "mutation")]
-        if core.leaves_out(crate::Mutation::AtcBeforeSync) {
+        if core.leaves_out(Mutation::AtcBeforeSync) {
             all.out_of_order();
         }
         let (count, syncs) = (all.len(), all.syncs());
