@@ -33,7 +33,7 @@ mod port;
 mod reset;
 
 use core::iter;
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use smmuv3_formats::register::{CmdqBase, Gerror, Gerrorn};
 use smmuv3_formats::{Command, PhysAddr};
@@ -92,8 +92,12 @@ pub struct CommandQueue {
 struct Common {
     /// Largest number of commands before a CMD_SYNC.
     largest_batch: u64,
-    /// Nanoseconds that the SMMU may stand still.
+    /// Nanoseconds that the SMMU may stand still,
     deadline: u64,
+    /// and because of devices that are to answer an ATC_INV.
+    device_deadline: u64,
+    /// Until when such a device may keep the SMMU waiting: those asked so far, or a little longer. Written seldom.
+    devices_until: AtomicU64,
     /// What invalidates has to be carried out twice.
     repeating: bool,
     /// Batches of fewer commands are placed in a straight line. None are, unless there is one lane, which is looked at, and
@@ -139,6 +143,14 @@ impl Ticket {
 }
 
 impl Common {
+    /// Whether devices may be why the SMMU has stood still for so many nanoseconds: their answers are still to come, or the
+    /// error that says that they do not (§3.2).
+    #[cold]
+    fn is_devices_turn<P: Platform>(&self, platform: &P, waited: u64) -> bool {
+        waited <= self.device_deadline
+            && platform.now() < self.devices_until.load(Ordering::Relaxed)
+    }
+
     /// Notes a command that a queue stopped at, before the queue does.
     fn refused<P: Platform>(&self, platform: &P, position: u64, command: Command, code: u8) {
         self.state.refuse();
@@ -210,6 +222,24 @@ impl CommandQueue {
     #[inline]
     pub fn repeats(&self) -> bool {
         self.common.repeating
+    }
+
+    /// Lets the SMMU stand still for `nanoseconds` where a device may be why.
+    pub(crate) fn waiting_for_devices(mut self, nanoseconds: u64) -> Self {
+        self.common.device_deadline = nanoseconds;
+        self
+    }
+
+    /// Devices are about to be given an ATC_INV: the SMMU waits for their answers at the next CMD_SYNC, and that is no sign
+    /// that it is gone.
+    #[inline]
+    pub(crate) fn devices_are_asked<P: Platform>(&self, platform: &P) {
+        let Common { device_deadline, devices_until, .. } = &self.common;
+        let until = platform.now().saturating_add(*device_deadline);
+        if devices_until.load(Ordering::Relaxed) < until {
+            // A little longer, so that the next one to ask has nothing to write.
+            devices_until.store(until.saturating_add(device_deadline / 8), Ordering::Relaxed);
+        }
     }
 
     /// Leaves a step out, if that is one of its own.

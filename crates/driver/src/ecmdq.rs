@@ -30,7 +30,9 @@ impl Slots {
     pub(crate) fn of(features: &Features) -> Option<Self> {
         let (log2_pages, log2_queues) = features.enhanced_queues_log2()?;
         let apart = PAGE >> log2_queues >= SLOT;
-        apart.then_some(Self { log2_pages, log2_queues })
+        // IDR6 has four bits of LOG2NUMP; what does not fit is a register that says anything.
+        let end = CmdqControlPageBase::OFFSET + (CONTROL_PAGE_STRIDE << log2_pages);
+        (apart && end <= PAGE).then_some(Self { log2_pages, log2_queues })
     }
 
     /// How many there are.

@@ -98,6 +98,10 @@ pub struct InstanceConfig {
     pub asid_bits: u32,
     /// Nanoseconds that the SMMU may do nothing although it has something to do.
     pub deadline: u64,
+    /// The same while devices have ATC_INVs to answer. An SMMU does nothing more at the next CMD_SYNC until they have, or
+    /// until it gives them up (CERROR_ATC_INV_SYNC), after which they are in quarantine and it goes on. PCIe lets a device take a
+    /// minute, and the root complex half as much again. Who has less finds the SMMU failed instead, and all devices behind it.
+    pub device_deadline: u64,
     /// Raise the event queue's and the error interrupt: wired, but those that are messages.
     pub interrupts: bool,
     /// Which interrupts are messages. Where the SMMU cannot send them, it is refused: nobody would hear of its
@@ -131,7 +135,7 @@ pub struct InstanceConfig {
 impl InstanceConfig {
     /// Queues of 256 commands, 128 events and 128 page requests, StreamIDs of up to 25 bits (for which a 2-level stream table takes at most
     /// 1 MiB, and 16 KiB for each 256 neighbouring streams in use; where the SMMU has linear ones only, 16 bits and
-    /// 4 MiB at most), one second to answer, interrupts on, by wires,
+    /// 4 MiB at most), one second to answer, and a hundred for devices, interrupts on, by wires,
     /// completion polled, a queue for each CPU where there are enhanced ones, broadcasts of CPUs ignored, coherent if it says so,
     /// up to 64 stalled transactions.
     ///
@@ -146,6 +150,7 @@ impl InstanceConfig {
             stream_table: StreamTableShape::Automatic,
             asid_bits: 16,
             deadline: 1_000_000_000,
+            device_deadline: 100_000_000_000,
             interrupts: true,
             messages: Messages { events: None, errors: None, page_requests: None, sync: None },
             enhanced_queues: u32::MAX,
@@ -332,7 +337,7 @@ impl<P: Platform> Probed<P> {
         let Some(commands) = commands else {
             return again(mmio, EnableError::NoMemory);
         };
-        let commands = commands.named(config.name);
+        let commands = commands.named(config.name).waiting_for_devices(config.device_deadline);
         let completion = features.completion(config.completion);
         let commands = match Slots::of(&features) {
             None => commands,

@@ -25,8 +25,9 @@ pub enum SuspendError {
     Removed,
     /// It does not answer, or said at last that it fails: see [`Iommu::reset`] and [`Iommu::remove`].
     Failed,
-    /// It did not stop, or did not complete what it had been given. If GBPA was not confirmed, or it refused a command, it
-    /// works as before, perhaps with ATS off in some devices; otherwise it counts as failed.
+    /// It did not stop, or did not complete what it had been given. It works as before, perhaps with ATS off in some devices, if
+    /// GBPA was not confirmed ([`EnableError::Handshake`] with GBPA), or if it refused a command by which its devices
+    /// were told to forget; otherwise it counts as failed.
     Hardware(EnableError),
 }
 

@@ -248,12 +248,16 @@ impl<P: Platform> Configuration<P> {
             }
             let (stream, instance) = (state.stream(), core.instances.get(state.instance));
             let Some(instance) = instance else { return Ok(()) };
-            // Also where they stay blocked: words that do not matter then still hold what did before.
+            // Also where they stay blocked: words that do not matter then still hold what did before, and those of a stream that
+            // was adopted are the driver's own now.
             if let Err(failure) = state.write_streams(core, instance, stream) {
                 // There is room: it was there just now.
                 state.block_streams(platform, instance);
                 state.set_slot(substream, Slot::Stuck([None, None]));
                 return Err(EnableError::Commands(failure));
+            }
+            if let Some(state) = self.masters.get_mut(master) {
+                state.adopted = false;
             }
         }
         Ok(())

@@ -224,6 +224,11 @@ impl<M: Memory> Model<M> {
         pending.applied || endpoint.is_none_or(|it| it.answers == Answers::InTime)
     }
 
+    /// Whether devices have still to answer invalidations of a queue, and do not.
+    pub(crate) fn has_unanswered(&self, queue: usize) -> bool {
+        self.atc_pending.iter().any(|it| it.queue == queue && !self.is_answered(it))
+    }
+
     /// At a CMD_SYNC: whether devices left invalidations of its queue before it unanswered. These have failed, and nothing
     /// is known of them any more (§3.2).
     pub(crate) fn devices_time_out(&mut self, queue: usize) -> bool {

@@ -18,6 +18,8 @@ use crate::transaction::Access;
 pub(crate) struct Faults {
     /// Commands that are still consumed before it stands still.
     wedge_after: Option<u64>,
+    /// Turns that a CMD_SYNC still stands still because of devices that do not answer, before it gives them up.
+    patience: u64,
     /// CMD_SYNCs until the one that does nothing: 1 is the next.
     drop_sync: u64,
     /// CMDQ_CONS.ERR that the next command gives, of this queue or of any.
@@ -61,6 +63,12 @@ impl<M: Memory> Model<M> {
     /// After `commands` more commands, none is consumed any more; `None` ends that.
     pub fn wedge_after(&mut self, commands: Option<u64>) {
         self.faults.wedge_after = commands;
+    }
+
+    /// A CMD_SYNC stands still for so many turns in all because of devices that do not answer, before it gives them up (§3.2):
+    /// there, too, that takes a while, by the time-out of the bus.
+    pub fn wait_for_devices(&mut self, turns: u64) {
+        self.faults.patience = turns;
     }
 
     /// The `nth` CMD_SYNC from now on (1 is the next) is consumed without waiting for anything: older
@@ -248,12 +256,15 @@ impl<M: Memory> Model<M> {
             return false;
         }
         // A CMD_SYNC that is about to be dropped looks at nothing.
-        if command.opcode() == Some(Opcode::Sync)
-            && self.faults.drop_sync != 1
-            && self.devices_time_out(queue)
-        {
-            self.command_error(queue, cerror::ATC_INV_SYNC);
-            return false;
+        if command.opcode() == Some(Opcode::Sync) && self.faults.drop_sync != 1 {
+            if self.faults.patience != 0 && self.has_unanswered(queue) {
+                self.faults.patience -= 1;
+                return false;
+            }
+            if self.devices_time_out(queue) {
+                self.command_error(queue, cerror::ATC_INV_SYNC);
+                return false;
+            }
         }
         if command.reserved_bits() != [0; 2] {
             self.misuse(Misuse::ReservedCommandBits { command });

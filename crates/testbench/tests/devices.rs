@@ -122,7 +122,7 @@ mod silent {
 
     use smmuv3::{
         AttachError, Attributes, Config, Domain, DomainConfig, InstanceConfig, Interrupt, Iommu,
-        Iova, Master, MasterConfig, PhysAddr, Prot, Report, Smmu, StreamId, Trace,
+        Iova, Master, MasterConfig, PhysAddr, Platform as _, Prot, Report, Smmu, StreamId, Trace,
     };
     use smmuv3_formats::{Command, Opcode};
     use smmuv3_model::{Answers, Observation};
@@ -155,6 +155,39 @@ master = [
     fn answer(world: &World, stream: u32, answers: Answers) {
         let mut model = world.machine().model(0).unwrap();
         model.endpoint_mut(stream).unwrap().answers = answers;
+    }
+
+    /// The bus gives a device more time than an SMMU has that does nothing for no reason.
+    #[test]
+    fn the_smmu_is_not_given_up_while_it_waits_for_one() {
+        for (patience, failed) in [(40_000, false), (u64::MAX, true)] {
+            let world = World::new(Arc::new(ModelMachine::new(&parse(MACHINE), 1).unwrap()), 1);
+            let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+            let mut config = InstanceConfig::named("smmu");
+            (config.deadline, config.device_deadline) = (1_000, 1_000_000_000);
+            let mmio = TestMmio { world: world.clone(), instance: 0 };
+            let smmu = iommu.probe(mmio, config).unwrap().enable().unwrap();
+            let ats = MasterConfig::default().with_ats(true);
+            let nic = iommu.add_master(&smmu, &[StreamId(5)], ats).unwrap();
+            let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+            let memory = world.frames().allocate(PAGE, PAGE).unwrap();
+            let prot = Attributes::normal(Prot::READ | Prot::WRITE);
+            // SAFETY: the memory is the test's; nothing else works on the range.
+            unsafe { domain.map(Iova(IOVA), PhysAddr(memory), PAGE, prot).unwrap() };
+            iommu.attach(&nic, &domain).unwrap();
+            assert!(reads(&world, NIC, IOVA));
+            answer(&world, 5, Answers::Never);
+            world.machine().model(0).unwrap().wait_for_devices(patience);
+            let begun = iommu.platform().now();
+            // SAFETY: as above.
+            let unmapped = unsafe { domain.unmap(Iova(IOVA), PAGE) };
+            let took = iommu.platform().now() - begun;
+            assert!(took > 1_000, "{took}");
+            assert_eq!(unmapped.is_err(), failed, "{unmapped:?}");
+            assert_eq!(smmu.instance().commands().has_failed(), failed);
+            assert_eq!(nic.is_quarantined(), !failed);
+            assert_eq!(took > 1_000_000_000, failed, "{took}");
+        }
     }
 
     #[test]
@@ -327,6 +360,7 @@ master = [
             for commands in 0.. {
                 let mut config = InstanceConfig::named("smmu");
                 config.deadline = 200_000;
+                config.device_deadline = config.deadline;
                 let pair = Pair::within(1, config);
                 let (nic, model) = (&pair.masters[NIC], || pair.world.machine().model(0).unwrap());
                 pair.unmap(0);

@@ -171,6 +171,7 @@ fn config() -> InstanceConfig {
     config.sid_bits = 4;
     config.stream_table = StreamTableShape::TwoLevel { split: Split::Six };
     config.deadline = 200_000;
+    config.device_deadline = config.deadline;
     config
 }
 

@@ -259,6 +259,7 @@ domain = [{ name = "domain" }]
     let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
     let mut config = InstanceConfig::named("smmu");
     config.deadline = 200_000;
+    config.device_deadline = config.deadline;
     config.sid_bits = 4;
     let smmu = common::enable(&iommu, &world, 0, config);
     assert!(!iommu.is_suspended(&smmu));

@@ -499,7 +499,7 @@ impl Lane {
                 _ if poller.is_idle() => None,
                 Some((before, since)) if before == consumed => {
                     let waited = platform.now().saturating_sub(since);
-                    if waited > common.deadline {
+                    if waited > common.deadline && !common.is_devices_turn(platform, waited) {
                         // Perhaps it was this CPU that stood still: what counts is a look after that at the clock.
                         let looked = self.observe_register(platform, mmio);
                         looked.or_else(|register| common.ahead(epoch, register).map(|_| ()))?;

@@ -96,6 +96,15 @@ fn queues_closer_than_their_registers_are_not_used() {
     assert_eq!(Slots::of(&features(0x000d_0000)), None);
 }
 
+/// LOG2NUMP has four bits, and the descriptions of 2^10 pages end with page 0 of the registers.
+#[test]
+fn descriptions_are_not_looked_for_beyond_the_registers() {
+    assert!(Slots::of(&features(0x0a00_0000)).is_some());
+    for log2 in 11..16 {
+        assert_eq!(Slots::of(&features(log2 << 24)), None, "{log2}");
+    }
+}
+
 #[test]
 fn only_a_queue_that_is_used_is_told_not_to_be() {
     let words = Words::new([(0x2_0008, 0x8080_0005)], 0x3_0000);

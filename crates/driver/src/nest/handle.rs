@@ -363,6 +363,9 @@ impl<P: Platform> Nest<P> {
         let stream = named(&command);
         let of_device = command.opcode() == Some(Opcode::AtcInv);
         let (mut again, mut silent) = (queue.repeats(), false);
+        if of_device {
+            queue.devices_are_asked(platform);
+        }
         // A stream that this call has put in quarantine.
         let mut found = None;
         loop {
@@ -471,7 +474,7 @@ fn spare_silent<P: Platform>(
     commands: &mut [Command],
     count: usize,
 ) -> usize {
-    let mut left = 0;
+    let (mut left, mut asked) = (0, false);
     for at in 0..count.min(commands.len()) {
         let Some(mut command) = commands.get(at).copied() else { break };
         if command.opcode() == Some(Opcode::AtcInv)
@@ -484,12 +487,17 @@ fn spare_silent<P: Platform>(
                 }
             } else if !instance.may_keep(platform, stream) {
                 continue;
+            } else {
+                asked = true;
             }
         }
         if let Some(slot) = commands.get_mut(left) {
             *slot = command;
             left += 1;
         }
+    }
+    if asked {
+        instance.commands().devices_are_asked(platform);
     }
     left
 }

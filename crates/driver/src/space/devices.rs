@@ -60,6 +60,7 @@ impl<P: Platform> Space<P> {
         let (count, syncs) = (all.len(), all.syncs());
         if count <= instance.commands().largest_batch() {
             if count != 0 {
+                instance.commands().devices_are_asked(platform);
                 let placed = instance.commands().try_submit(platform, instance.mmio(), &mut all);
                 progress.placed(id, [count, syncs], placed);
             }
@@ -105,6 +106,7 @@ impl<P: Platform> Space<P> {
         let platform = &core.platform;
         let Some(instance) = core.instances.get(id) else { return Ok(()) };
         let spans = Spans::of(scope, instance.features().unit_shift());
+        instance.commands().devices_are_asked(platform);
         // The last that was told, how many spans of the next one were, and one that did not answer.
         let (mut last, mut begun, mut silent) = (None, 0, None);
         // One that this call has put in quarantine, and the last whose quarantine hardware was told of, where it has to be told

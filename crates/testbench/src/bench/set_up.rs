@@ -160,6 +160,8 @@ impl Bench {
         };
         let mut config = InstanceConfig::named(&instance.name);
         config.asid_bits = instance.asid_bits;
+        // Devices of the model answer at once or never.
+        config.device_deadline = config.deadline;
         config.sid_bits = instance.sid_bits;
         config.stream_table = match instance.stream_table {
             StreamTableKind::Automatic => StreamTableShape::Automatic,

@@ -74,6 +74,7 @@ fn config() -> InstanceConfig {
     (config.command_queue_log2, config.event_queue_log2) = (4, 3);
     config.sid_bits = 10;
     config.deadline = 400_000;
+    config.device_deadline = config.deadline;
     config
 }
 
@@ -275,6 +276,24 @@ fn what_a_new_domain_maps_as_well_is_reached_at_every_moment_of_the_attach() {
         crashed.no_misuse();
         drop(masters);
     }
+}
+
+/// What was not confirmed is let go of by the reset, and the entry is the driver's from then on.
+#[test]
+fn a_reset_ends_what_an_attach_was_to_replace() {
+    let crashed = crash(17, |profile| profile);
+    let iommu = crashed.successor(AsidPolicy::PerInstance);
+    let (_, smmu) = adopted(&crashed, &iommu, |stream| stream == StreamId(NET));
+    let net = iommu.add_master(&smmu, &[StreamId(NET)], MasterConfig::default()).unwrap();
+    let domain = iommu.create_domain(DomainConfig::default()).unwrap();
+    crashed.machine.model(0).unwrap().wedge_after(Some(0));
+    assert!(iommu.attach(&net, &domain).is_err());
+    crashed.machine.model(0).unwrap().wedge_after(None);
+    iommu.reset(&smmu).unwrap();
+    assert_eq!(crashed.reach(NET), None);
+    assert!(net.close().is_ok());
+    assert_eq!(iommu.end_adoption(&smmu), Ok(0));
+    crashed.no_misuse();
 }
 
 /// Its contexts are not this driver's, which has nothing to change in them: all of it, or nothing.

@@ -95,6 +95,7 @@ pub fn config() -> InstanceConfig {
     config.event_queue_log2 = 3;
     config.sid_bits = 4;
     config.deadline = DEADLINE;
+    config.device_deadline = config.deadline;
     config
 }
 

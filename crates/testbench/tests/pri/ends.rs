@@ -253,6 +253,7 @@ fn a_failure_among_many_answers_loses_none_and_repeats_none() {
         for commands in (0..).step_by(7) {
             let mut config = config(6, 6);
             config.deadline = 100_000;
+            config.device_deadline = config.deadline;
             let setup = Setup::blocked(config);
             setup.iommu.attach(&setup.nic, &setup.domain).unwrap();
             let send = |index| {

@@ -89,6 +89,7 @@ impl Setup {
                 config.sid_bits = 5;
                 config.command_queue_log2 = 5;
                 config.deadline = DEADLINE;
+                config.device_deadline = config.deadline;
                 config.broadcast = profiles[instance].idr0.btm();
                 config.el2_host = profiles[instance].idr0.hyp();
                 let mmio = OsMmio(TestMmio { world: world.clone(), instance });
