@@ -6,13 +6,14 @@ use core::fmt;
 
 use smmuv3_formats::SubstreamId;
 
-use crate::attach::fill;
+use crate::attach::{Goal, fill};
 use crate::configuration::{Configuration, spare};
 use crate::error::{Failure, InstanceId};
 use crate::instance::{EnableError, Instance};
 use crate::invalidate::{Regime, Tag};
 use crate::iommu::{Core, Iommu, Smmu};
 use crate::master::MasterState;
+use crate::nest::state::Moves;
 use crate::page_group::{self, Which};
 use crate::page_request::Answer;
 use crate::place::{GHOST, Place, Slot, User, WITHOUT};
@@ -224,6 +225,14 @@ impl<P: Platform> Configuration<P> {
         while let Some((substream, bounds)) =
             self.masters.get(master).and_then(MasterState::stuck_slot)
         {
+            // A guest's commands name the VMID that it had, which may be another's once the place is left. Nothing is cached.
+            let moves = Moves::prepare(self, master, substream, &Goal::Blocked);
+            let mut moves = moves.map_err(|_| EnableError::NoMemory)?;
+            moves.end(self, master);
+            let left = moves.leave(self, master);
+            if left.iter().any(Option::is_some) {
+                Retired::free(left, &core.readers, || core.platform.relax());
+            }
             for (which, bound) in bounds.into_iter().enumerate() {
                 let Some(bound) = bound else { continue };
                 // Its seat may have changed with the one before.

@@ -72,11 +72,20 @@ fn refused(from: Use, to: Use, nth: usize) -> bool {
     host.world.take_commands();
     host.commands(&[Command([0x20 << 32 | 5, 1]), Command([0x46, 0])]);
     host.iommu.reset(&host.smmu).unwrap();
-    host.detach(0);
-    assert_eq!(host.verdict(), Ok(()), "{context}");
-    host.world.take_commands();
-    host.commands(&[Command([0x20 << 32 | 5, 1]), Command([0x46, 0])]);
-    assert_eq!(host.world.take_commands(), [], "{context}: the stream is not the guest's");
+    let addresses = [VA, Guest::ipa(DATA)];
+    // What is blocked by the reset is nobody's, and its VMID may be another's next.
+    let blocked = addresses.iter().all(|address| host.reached(0, *address).is_none());
+    for detached in [false, true] {
+        if detached {
+            host.detach(0);
+            assert_eq!(host.verdict(), Ok(()), "{context}");
+        }
+        host.world.take_commands();
+        host.commands(&[Command([0x20 << 32 | 5, 1]), Command([0x11, 0])]);
+        if blocked || detached {
+            assert_eq!(host.world.take_commands(), [], "{context}: no stream is the guest's");
+        }
+    }
     host.nest(0, Guest::entry(0), Use::Space(0));
     assert_eq!(host.verdict(), Ok(()), "{context}");
     true
