@@ -21,7 +21,7 @@ use crate::fault::Report;
 use crate::features::Features;
 use crate::gather::{self, Added, Chain, Counted, Fate, Of};
 use crate::instance::Instance;
-use crate::iommu::Core;
+use crate::iommu::{Core, Smmu};
 use crate::master::MasterState;
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
@@ -57,8 +57,7 @@ use crate::trace::Trace;
 /// [`MasterConfig::with_page_requests`]: crate::MasterConfig::with_page_requests
 #[must_use = "the device waits until it is answered, and dropping it denies the pages"]
 pub struct PageGroup<P: Platform> {
-    core: Shared<Core<P>>,
-    instance: InstanceId,
+    smmu: Smmu<P>,
     handle: Handle,
     group: Group,
     chain: Chain,
@@ -72,7 +71,7 @@ impl<P: Platform> PageGroup<P> {
 
     /// The SMMU that the device is behind.
     pub fn instance(&self) -> InstanceId {
-        self.instance
+        self.smmu.id
     }
 
     /// How many pages: one at least.
@@ -83,9 +82,7 @@ impl<P: Platform> PageGroup<P> {
 
     /// The pages, in the order in which they were asked for.
     pub fn pages(&self) -> impl Iterator<Item = Page> + '_ {
-        let instance = self.core.instances.get(self.instance);
-        let pages = instance.map(|instance| instance.gather().pages(self.group, self.chain));
-        pages.into_iter().flatten()
+        self.smmu.instance().gather().pages(self.group, self.chain)
     }
 
     /// Answers it: with [`Answer::Success`] when all that is to be there was mapped. Waits for room in the command
@@ -99,8 +96,7 @@ impl<P: Platform> PageGroup<P> {
     pub fn respond(mut self, answer: Answer) -> Result<bool, Failure> {
         // Before the device may ask for more.
         self.give_back();
-        let core = &*self.core;
-        let Some(instance) = core.instances.get(self.instance) else { return Ok(false) };
+        let (core, instance) = (&*self.smmu.core, self.smmu.instance());
         let pending = &instance.gather().pending;
         answer::respond(core, instance, pending, (self.handle, answer as u8), answers(core))
         // It is decided, so that dropping it does nothing more.
@@ -108,17 +104,14 @@ impl<P: Platform> PageGroup<P> {
 
     fn give_back(&mut self) {
         let chain = core::mem::replace(&mut self.chain, Chain::EMPTY);
-        if let Some(instance) = self.core.instances.get(self.instance) {
-            instance.gather().release(&self.core.platform, chain);
-        }
+        self.smmu.instance().gather().release(&self.smmu.core.platform, chain);
     }
 }
 
 impl<P: Platform> Drop for PageGroup<P> {
     fn drop(&mut self) {
         self.give_back();
-        let core = &*self.core;
-        let Some(instance) = core.instances.get(self.instance) else { return };
+        let (core, instance) = (&*self.smmu.core, self.smmu.instance());
         let pending = &instance.gather().pending;
         let answer = (self.handle, Answer::Invalid as u8);
         answer::decide(core, instance, pending, answer, answers(core));
@@ -128,7 +121,7 @@ impl<P: Platform> Drop for PageGroup<P> {
 impl<P: Platform> fmt::Debug for PageGroup<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = f.debug_struct("PageGroup");
-        fields.field("instance", &self.instance).field("group", &self.group);
+        fields.field("instance", &self.smmu.id).field("group", &self.group);
         fields.field("pages", &self.len()).finish()
     }
 }
@@ -136,8 +129,8 @@ impl<P: Platform> fmt::Debug for PageGroup<P> {
 /// Whether both are the same group of the same moment.
 impl<P: Platform> PartialEq for PageGroup<P> {
     fn eq(&self, other: &Self) -> bool {
-        let same = self.instance == other.instance && self.handle == other.handle;
-        same && self.core.is(&other.core)
+        let same = self.smmu.id == other.smmu.id && self.handle == other.handle;
+        same && self.smmu.core.is(&other.smmu.core)
     }
 }
 
@@ -317,8 +310,8 @@ impl<P: Platform> Handler<'_, P> {
         let said = forgotten.is_some();
         let report = match (fate, handle) {
             (Fate::Complete(chain), Some(handle)) => {
-                let (core, instance) = (core.clone(), self.id);
-                Some(Report::Pages(PageGroup { core, instance, handle, group, chain }))
+                let smmu = Smmu::new(core.clone(), self.id);
+                Some(Report::Pages(PageGroup { smmu, handle, group, chain }))
             }
             (Fate::Complete(chain), None) => {
                 // Not so: whoever may ask can be answered.

@@ -22,7 +22,7 @@ use crate::error::{Failure, InstanceId};
 use crate::event::Event;
 use crate::features::Features;
 use crate::instance::Instance;
-use crate::iommu::Core;
+use crate::iommu::{Core, Smmu};
 #[cfg(feature = "mutation")]
 use crate::mutation::Mutation;
 #[cfg(feature = "nested")]
@@ -79,8 +79,7 @@ impl Response {
 /// [`MasterConfig::with_stalls`]: crate::MasterConfig::with_stalls
 #[must_use = "the device waits until it is answered, and dropping it aborts the transaction"]
 pub struct Fault<P: Platform> {
-    core: Shared<Core<P>>,
-    instance: InstanceId,
+    smmu: Smmu<P>,
     handle: Handle,
     record: EventRecord,
     /// Of the event.
@@ -95,12 +94,12 @@ impl<P: Platform> Fault<P> {
 
     /// The same, with where it comes among the events of the SMMU.
     pub fn event(&self) -> Event {
-        Event::new(self.record, self.instance, self.number)
+        Event::new(self.record, self.smmu.id, self.number)
     }
 
     /// The SMMU that the device is behind.
     pub fn instance(&self) -> InstanceId {
-        self.instance
+        self.smmu.id
     }
 
     /// The stream.
@@ -138,8 +137,7 @@ impl<P: Platform> Fault<P> {
     }
 
     fn answer(&self, response: Response) -> Result<bool, Failure> {
-        let core = &*self.core;
-        let Some(instance) = core.instances.get(self.instance) else { return Ok(false) };
+        let (core, instance) = (&*self.smmu.core, self.smmu.instance());
         let answer = (self.handle, response as u8);
         answer::respond(core, instance, instance.pending(), answer, answers(core))
     }
@@ -149,20 +147,18 @@ impl<P: Platform> Fault<P> {
 impl<P: Platform> Fault<P> {
     /// It is of that instance of that `Iommu`.
     pub(crate) fn is_of(&self, core: &Shared<Core<P>>, instance: InstanceId) -> bool {
-        self.core.is(core) && self.instance == instance
+        self.smmu.core.is(core) && self.smmu.id == instance
     }
 
     /// Hands it on to a guest: [`Pending::show`]. Where it is shown, dropping it answers nothing.
     pub(crate) fn show(&self, most: u64, own: impl Fn(StreamId) -> bool) -> Showing {
-        let Some(instance) = self.core.instances.get(self.instance) else { return Showing::Over };
-        instance.pending().show(self.handle, most, |key| own(key.stream))
+        self.smmu.instance().pending().show(self.handle, most, |key| own(key.stream))
     }
 }
 
 impl<P: Platform> Drop for Fault<P> {
     fn drop(&mut self) {
-        let core = &*self.core;
-        let Some(instance) = core.instances.get(self.instance) else { return };
+        let (core, instance) = (&*self.smmu.core, self.smmu.instance());
         let answer = (self.handle, Response::Abort as u8);
         answer::decide(core, instance, instance.pending(), answer, answers(core));
     }
@@ -170,15 +166,15 @@ impl<P: Platform> Drop for Fault<P> {
 
 impl<P: Platform> fmt::Debug for Fault<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Fault").field(&self.instance).field(&self.record).finish()
+        f.debug_tuple("Fault").field(&self.smmu.id).field(&self.record).finish()
     }
 }
 
 /// Whether both are the same stalled transaction.
 impl<P: Platform> PartialEq for Fault<P> {
     fn eq(&self, other: &Self) -> bool {
-        let same = self.instance == other.instance && self.handle == other.handle;
-        same && self.core.is(&other.core)
+        let same = self.smmu.id == other.smmu.id && self.handle == other.handle;
+        same && self.smmu.core.is(&other.smmu.core)
     }
 }
 
@@ -241,8 +237,8 @@ pub(crate) fn take<P: Platform>(
         return Taken::Ended;
     }
     if let Some(handle) = instance.pending().insert(key) {
-        let core = core.clone();
-        return Taken::Handed(Fault { core, instance: id, handle, record, number });
+        let smmu = Smmu::new(core.clone(), id);
+        return Taken::Handed(Fault { smmu, handle, record, number });
     }
     let mut failed = None;
     let command = answer_of(core, key, Response::Abort);
