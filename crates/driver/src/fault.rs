@@ -2,7 +2,8 @@
 //! What an SMMU reports: events and page requests of devices, and errors of its own (rule R9).
 
 use smmuv3_formats::register::Gerror;
-use smmuv3_formats::{Command, EventRecord, StreamId, SubstreamId};
+use smmuv3_formats::ste::config;
+use smmuv3_formats::{Command, EventRecord, Ste, StreamId, SubstreamId};
 
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -197,7 +198,8 @@ impl<P: Platform> PartialEq for Report<P> {
 
 impl<P: Platform> Eq for Report<P> {}
 
-/// Reports at most `budget` records of each queue, as many devices that were cut off, and all errors of an instance.
+/// Reports at most `budget` records of each queue, as many devices that were cut off, and all errors of an instance; and gives as
+/// many answers to what has stalled, and to page requests, that found no room before.
 /// Returns whether there is more to do: what is left of these, or answers that found no room.
 pub(crate) fn handle<P: Platform>(
     core: &Shared<Core<P>>,
@@ -228,9 +230,24 @@ pub(crate) fn handle<P: Platform>(
         more |= page_group::drain(core, id, instance, budget, sink);
     }
     // What `sink` dropped may have found no room.
-    let stalls_owed = !stall::give_owed(core, instance);
-    let pages_owed = !page_group::give_owed(core, instance);
+    let mut answers = budget;
+    let stalls_owed = !stall::give_owed(core, instance, &mut answers);
+    let mut answers = budget;
+    let pages_owed = !page_group::give_owed(core, instance, &mut answers);
     more || stalls_owed || pages_owed
+}
+
+/// Whether `stream`, which may be any, is subject to a guest's stage 1 by its entry.
+pub(crate) fn is_guests<P: Platform>(
+    platform: &P,
+    instance: &Instance<P>,
+    stream: StreamId,
+) -> bool {
+    let streams = instance.streams();
+    let entry = streams.reaches(stream).then(|| streams.entry(platform, stream));
+    // Only guests have both stages.
+    let nested = |ste: Ste| ste.config() == config::NESTED;
+    entry.flatten().is_some_and(|entry| nested(Ste(entry.load(platform))))
 }
 
 /// Reports at most `budget` events; whether more are waiting.
@@ -275,8 +292,13 @@ fn events<P: Platform>(
         true
     };
     let (events, mmio) = (instance.events(), instance.mmio());
-    let counted = core.faults_count.load(Ordering::Relaxed);
-    match events.drain_while(platform, mmio, budget, counted, &mut deliver) {
+    let counts = core.faults_count.load(Ordering::Relaxed);
+    // What a guest causes in its own stage 1 is nobody's, and takes nobody's room.
+    let counted = |record: &EventRecord| {
+        // The field has 32 bits.
+        counts && (record.s2() || !is_guests(platform, instance, StreamId(record.sid() as u32)))
+    };
+    match events.drain_while(platform, mmio, budget, &counted, &mut deliver) {
         Ok(more) => more,
         Err(inconsistent) => {
             sink(Report::Failed(Failure::Index { register: inconsistent.register }));

@@ -210,8 +210,8 @@ impl<P: Platform> Iommu<P> {
     }
 
     /// Reads what `smmu` has to say: events, page requests, and errors of its own. To be called when it raises an
-    /// interrupt, or from time to time. At most `budget` records of each queue are looked at, and as many devices told of
-    /// that were cut off; returns whether more are waiting.
+    /// interrupt, or from time to time. At most `budget` records of each queue are looked at, as many devices told of
+    /// that were cut off, and as many answers given that found no room before; returns whether more are waiting.
     ///
     /// May be called in interrupt context. `sink` runs with interrupts masked and the queue locked: it calls nothing of
     /// the driver, but may drop a [`Fault`](crate::Fault) or a [`PageGroup`](crate::PageGroup). What that leaves to do, because the command queue is

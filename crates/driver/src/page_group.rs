@@ -11,13 +11,12 @@
 
 use core::fmt;
 
-use smmuv3_formats::ste::config;
-use smmuv3_formats::{Command, PageRequest, Ste, StreamId, SubstreamId};
+use smmuv3_formats::{Command, PageRequest, StreamId, SubstreamId};
 
 use crate::answer::{self, BATCH, Batch};
 use crate::devices::is_of_device;
 use crate::error::{Failure, InstanceId};
-use crate::fault::Report;
+use crate::fault::{Report, is_guests};
 use crate::features::Features;
 use crate::gather::{self, Added, Chain, Counted, Fate, Of};
 use crate::instance::Instance;
@@ -182,9 +181,13 @@ const fn failure(inconsistent: Inconsistent) -> Failure {
     Failure::Index { register: inconsistent.register }
 }
 
-/// Gives the answers that found no room before; whether there is none left.
-pub(crate) fn give_owed<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> bool {
-    answer::give_owed(core, instance, &instance.gather().pending, answers(core))
+/// Gives the answers that found no room before, at most `budget`, which goes down; whether there is none left.
+pub(crate) fn give_owed<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    budget: &mut usize,
+) -> bool {
+    answer::give_owed(core, instance, &instance.gather().pending, budget, answers(core))
 }
 
 /// The SMMU could not write to the queue: forgets the groups that have begun, all of which lack something.
@@ -331,9 +334,7 @@ impl<P: Platform> Handler<'_, P> {
 
     /// Whether a guest's stage 1 is what `stream` is subject to: the device was told not to ask.
     fn is_of_guest(&self, stream: StreamId) -> bool {
-        let entry = self.instance.streams().entry(&self.core.platform, stream);
-        // Only guests have both stages.
-        entry.is_some_and(|it| Ste(it.load(&self.core.platform)).config() == config::NESTED)
+        is_guests(&self.core.platform, self.instance, stream)
     }
 
     /// Denies the pages of a group by `answer`, if one is due.

@@ -85,6 +85,20 @@ pub(crate) enum Given {
     Late,
 }
 
+/// What is left of a look at answers that are owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// None are owed any more.
+    Nothing,
+    /// Other slots are to be looked at.
+    Slots,
+    /// Answers are: there is no room, or enough were given.
+    Answers,
+}
+
+/// Slots that are looked at with interrupts masked once.
+const AT_ONCE: usize = 32;
+
 impl Pending {
     /// Room for `most`.
     pub(crate) fn new(most: usize) -> Result<Self, NoMemory> {
@@ -182,7 +196,7 @@ impl Pending {
     }
 
     /// Decides the same answer to all that wait and that `which` says; whether there were any. They are to be given by
-    /// [`Pending::give_owed`].
+    /// [`Pending::give_some`].
     pub(crate) fn decide_all(&self, which: impl Fn(Key) -> bool, answer: u8) -> bool {
         let mut any = false;
         for slot in &self.slots {
@@ -208,7 +222,7 @@ impl Pending {
         self.give_from(handle.slot, slot, state, place)
     }
 
-    /// Some answer is owed, and whoever comes by is to try again: [`Pending::give_owed`].
+    /// Some answer is owed, and whoever comes by is to try again: [`Pending::give_some`].
     pub(crate) fn set_owed(&self) {
         self.owed.store(true, Ordering::Release);
     }
@@ -218,19 +232,51 @@ impl Pending {
         self.owed.load(Ordering::Relaxed)
     }
 
-    /// Tries all answers that are owed, as [`Pending::give`]; whether there was room for all.
-    pub(crate) fn give_owed(&self, mut place: impl FnMut(Key, u8) -> bool) -> bool {
-        if !self.owed.swap(false, Ordering::Acquire) {
-            return true;
+    /// Tries answers that are owed, as [`Pending::give`], of a few slots from `at` on, which is 0 at first and goes on; at most
+    /// `budget`, which goes down.
+    pub(crate) fn give_some(
+        &self,
+        at: &mut usize,
+        budget: &mut usize,
+        mut place: impl FnMut(Key, u8) -> bool,
+    ) -> Left {
+        // Whoever is told of one from here on, before this comes to it or after, says so anew.
+        if *at == 0 && !self.owed.swap(false, Ordering::Acquire) {
+            return Left::Nothing;
         }
-        for (at, slot) in self.slots.iter().enumerate() {
+        for _ in 0..AT_ONCE {
+            let Some(slot) = self.slots.get(*at) else { return Left::Nothing };
             let state = slot.state.load(Ordering::Relaxed);
-            if state & CODES >= OWED && self.give_from(at, slot, state, &mut place) == Given::Full {
-                self.set_owed();
-                return false;
+            if state & CODES >= OWED {
+                let given = match *budget {
+                    0 => Given::Full,
+                    _ => self.give_from(*at, slot, state, &mut place),
+                };
+                match given {
+                    Given::Full => {
+                        self.set_owed();
+                        return Left::Answers;
+                    }
+                    Given::Placed => *budget -= 1,
+                    Given::Late => {}
+                }
+            }
+            *at += 1;
+        }
+        Left::Slots
+    }
+
+    /// All that are owed, as [`Pending::give_some`] gives them; whether there was room.
+    #[cfg(test)]
+    pub(crate) fn give_owed(&self, mut place: impl FnMut(Key, u8) -> bool) -> bool {
+        let (mut at, mut budget) = (0, usize::MAX);
+        loop {
+            match self.give_some(&mut at, &mut budget, &mut place) {
+                Left::Nothing => return true,
+                Left::Slots => {}
+                Left::Answers => return false,
             }
         }
-        true
     }
 
     /// Gives the answer to the one in slot `at`, as [`Pending::give`], if it waits for one and `which` says so: that which was

@@ -247,9 +247,13 @@ pub(crate) fn take<P: Platform>(
     if placed || failed.is_some() { Taken::Ended } else { Taken::Later }
 }
 
-/// Gives the answers that found no room before; whether there is none left.
-pub(crate) fn give_owed<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> bool {
-    answer::give_owed(core, instance, instance.pending(), answers(core))
+/// Gives the answers that found no room before, at most `budget`, which goes down; whether there is none left.
+pub(crate) fn give_owed<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    budget: &mut usize,
+) -> bool {
+    answer::give_owed(core, instance, instance.pending(), budget, answers(core))
 }
 
 /// Gives the answer of a guest to what it is shown, which was decided, and waits for room if need be.

@@ -136,8 +136,8 @@ pub struct DomainCounts {
     /// Faults of translation of devices that use it, stalled or not, that were read from event queues: F_TRANSLATION,
     /// F_ADDR_SIZE, F_ACCESS and F_PERMISSION. Those are the domain's that a device uses when they are counted: as long as it
     /// uses the same one, always this. Not what guests cause in their own stage 1; nor, while more than 32 streams and PASIDs
-    /// of an instance fault between two calls that ask, or change a master, what comes from the others: how many that are is
-    /// told of the instance ([`EventStatistics::untold`]).
+    /// of an instance fault between two calls that ask, or change a master, all that comes from the streams with most PASIDs, or
+    /// from more than 32 streams: how many that are is told of the instance ([`EventStatistics::untold`]).
     pub faults: u64,
 }
 

@@ -132,7 +132,8 @@ impl<P: Platform> Nest<P> {
         });
         if any {
             pending.set_owed();
-            stall::give_owed(core, instance);
+            // As many as there were. What finds no room is given by whoever comes by.
+            stall::give_owed(core, instance, &mut { usize::MAX });
         }
     }
 }

@@ -215,3 +215,35 @@ mod shown {
         assert_eq!((one.slot_of(stag), one.slot_of(0x1234)), (0, 0));
     }
 }
+
+#[test]
+fn of_many_answers_that_are_owed_a_few_are_given_at_once() {
+    let many = 3 * AT_ONCE;
+    let pending = Pending::new(many).unwrap();
+    for stag in 0..many as u16 {
+        let handle = pending.insert(key(8, stag, 0)).unwrap();
+        assert!(pending.decide(handle, 1));
+    }
+    pending.set_owed();
+    let mut given = 0;
+    let mut some = |at: &mut usize, budget: &mut usize| {
+        let before = given;
+        let left = pending.give_some(at, budget, |key, _| {
+            assert_eq!(usize::from(key.stag), given);
+            given += 1;
+            true
+        });
+        (left, given - before)
+    };
+    // A look with a budget: the rest is still owed.
+    let (mut at, mut budget) = (0, 5);
+    assert_eq!(some(&mut at, &mut budget), (Left::Answers, 5));
+    assert!(pending.is_owed() && budget == 0);
+    // One without gives no more than a few with interrupts masked.
+    let (mut at, mut budget) = (0, usize::MAX);
+    assert_eq!(some(&mut at, &mut budget), (Left::Slots, AT_ONCE - 5));
+    assert_eq!(some(&mut at, &mut budget), (Left::Slots, AT_ONCE));
+    assert_eq!(some(&mut at, &mut budget), (Left::Slots, AT_ONCE));
+    assert_eq!(some(&mut at, &mut budget), (Left::Nothing, 0));
+    assert!(!pending.is_owed() && pending.count() == 0);
+}
