@@ -57,7 +57,8 @@ pub enum Report<P: Platform> {
     /// A transaction has stalled, and waits for an answer; that of a guest, if [`Nest::show`](crate::nest::Nest::show) hands it
     /// on to one.
     Stalled(Fault<P>),
-    /// A transaction had stalled, and was aborted because as many as [`InstanceConfig::stalls`] wait already.
+    /// A transaction had stalled, and was aborted because as many as [`InstanceConfig::stalls`] wait already; or, of a guest's
+    /// device, as many of the guest's as there is room left for others.
     ///
     /// [`InstanceConfig::stalls`]: crate::InstanceConfig::stalls
     Aborted(Event),
@@ -243,11 +244,21 @@ pub(crate) fn is_guests<P: Platform>(
     instance: &Instance<P>,
     stream: StreamId,
 ) -> bool {
+    guest_of(platform, instance, stream).is_some()
+}
+
+/// The VMID of the guest to whose stage 1 `stream` is subject by its entry.
+pub(crate) fn guest_of<P: Platform>(
+    platform: &P,
+    instance: &Instance<P>,
+    stream: StreamId,
+) -> Option<u16> {
     let streams = instance.streams();
     let entry = streams.reaches(stream).then(|| streams.entry(platform, stream));
     // Only guests have both stages.
-    let nested = |ste: Ste| ste.config() == config::NESTED;
-    entry.flatten().is_some_and(|entry| nested(Ste(entry.load(platform))))
+    let ste = entry.flatten().map(|entry| Ste(entry.load(platform)));
+    // The field has 16 bits.
+    ste.filter(|ste| ste.config() == config::NESTED).map(|ste| ste.s2_vmid() as u16)
 }
 
 /// Reports at most `budget` events; whether more are waiting.

@@ -431,6 +431,7 @@ impl<P: Platform> Smmu<P> {
                 pages: instance.gather().counts.statistics(),
                 groups: instance.gather().pending.count(),
                 stalls: instance.pending().count(),
+                refused_stalls: instance.pending().refused(),
                 masters: masters().count(),
                 tags: places.filter(|(_, place)| place.instance == self.id).count(),
                 asids,

@@ -498,6 +498,10 @@ pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
 pub(crate) fn unheard<P: Platform>(platform: &P, instance: &Instance<P>, command: Command) {
     let Some((group, answer, with_pasid)) = Group::read(command) else { return };
     let gather = instance.gather();
+    if gather.is_waiting(platform, group, with_pasid) {
+        // The device has ended it again since, and takes whichever answer comes first for that of both: one is enough.
+        return;
+    }
     // Its place was free when it was placed; if others have come since, that is more than devices may ask for.
     if let Some(handle) = gather.wait(platform, group, with_pasid) {
         gather.pending.decide(handle, answer as u8);

@@ -23,6 +23,10 @@ pub(crate) struct Pending {
     owed: AtomicBool,
     /// The SMMU, or its reset, is about to end all that wait: no more stalls are to come, and answers are kept.
     closed: AtomicBool,
+    /// How many were ended, as there was no room for them.
+    refused: AtomicU64,
+    #[cfg(feature = "nested")]
+    shares: Shares,
 }
 
 struct Slot {
@@ -30,6 +34,7 @@ struct Slot {
     state: AtomicU64,
     /// StreamID and STAG. Written before `state` says that there is something.
     key: AtomicU64,
+    /// With the guest that it is counted for, if it is one's.
     substream: AtomicU64,
     /// Of a free one, the next.
     next: AtomicU64,
@@ -110,7 +115,19 @@ impl Pending {
             slots.push(Slot { state, key, substream, next });
         }
         let free = AtomicU64::new(if most == 0 { NONE } else { 0 });
-        Ok(Self { slots, free, owed: AtomicBool::new(false), closed: AtomicBool::new(false) })
+        let (owed, closed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let refused = AtomicU64::new(0);
+        #[cfg(feature = "nested")]
+        let shares = Shares::new();
+        Ok(Self {
+            slots,
+            free,
+            owed,
+            closed,
+            refused,
+            #[cfg(feature = "nested")]
+            shares,
+        })
     }
 
     /// No more stalls are to be inserted by whoever begins to from here on, and answers are kept for whoever ends what
@@ -148,13 +165,39 @@ impl Pending {
         self.slots.iter().filter(of).count()
     }
 
+    /// How many were ended, as there was no room for them.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// One more was, as [`Pending::insert`] found no room for it.
+    pub(crate) fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// One that has stalled; `None` when there is no room. One caller at a time.
     pub(crate) fn insert(&self, key: Key) -> Option<Handle> {
+        self.insert_as(key, u64::from(key.substream.0))
+    }
+
+    /// As [`Pending::insert`], of a guest's device: also `None` when the guest has its share.
+    #[cfg(feature = "nested")]
+    pub(crate) fn insert_for(&self, guest: Sharer, key: Key) -> Option<Handle> {
+        match self.shares.allow(guest, self.slots.len()) {
+            true => self.insert_as(key, Sharer::beside(Some(guest), key.substream.0)),
+            false => None,
+        }
+    }
+
+    /// As [`Pending::insert`], with the word for the substream.
+    fn insert_as(&self, key: Key, substream: u64) -> Option<Handle> {
         let (index, slot) = self.take_free()?;
+        #[cfg(feature = "nested")]
+        self.shares.take(Sharer::of(substream));
         let generation = slot.state.load(Ordering::Relaxed) & !CODES;
         let (stream, stag) = (u64::from(key.stream.0), u64::from(key.stag));
         slot.key.store(stream << 32 | stag, Ordering::Relaxed);
-        slot.substream.store(u64::from(key.substream.0), Ordering::Relaxed);
+        slot.substream.store(substream, Ordering::Relaxed);
         slot.state.store(generation | WAITING, Ordering::Release);
         Some(Handle { slot: index, generation })
     }
@@ -177,6 +220,8 @@ impl Pending {
     /// The slot `at`, which was just freed, is there for the next one.
     fn put_free(&self, at: usize) {
         let Some(slot) = self.slots.get(at) else { return };
+        #[cfg(feature = "nested")]
+        self.shares.give_back(Sharer::of(slot.substream.load(Ordering::Relaxed)));
         let mut first = self.free.load(Ordering::Relaxed);
         loop {
             slot.next.store(first, Ordering::Relaxed);
@@ -381,14 +426,21 @@ impl Slot {
         Key {
             stream: StreamId((key >> 32) as u32),
             stag: key as u16,
+            // A guest is above it.
             substream: SubstreamId(self.substream.load(Ordering::Relaxed) as u32),
         }
     }
 }
 
 #[cfg(feature = "nested")]
+mod shares;
+#[cfg(feature = "nested")]
 mod shown;
 
+#[cfg(feature = "nested")]
+pub(crate) use shares::Sharer;
+#[cfg(feature = "nested")]
+use shares::Shares;
 #[cfg(feature = "nested")]
 pub(crate) use shown::Showing;
 

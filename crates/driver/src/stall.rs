@@ -219,7 +219,7 @@ fn answer_of<P: Platform>(core: &Core<P>, key: Key, response: Response) -> Comma
 pub(crate) enum Taken<P: Platform> {
     /// It is the caller's.
     Handed(Fault<P>),
-    /// There was no room among those pending, and it was aborted.
+    /// There was no room among those pending, or no more for its guest, and it was aborted.
     Ended,
     /// There is no room in the command queue either: to be tried again.
     Later,
@@ -236,7 +236,7 @@ pub(crate) fn take<P: Platform>(
     if instance.pending().is_closed() {
         return Taken::Ended;
     }
-    if let Some(handle) = instance.pending().insert(key) {
+    if let Some(handle) = insert(core, instance, key) {
         let smmu = Smmu::new(core.clone(), id);
         return Taken::Handed(Fault { smmu, handle, record, number });
     }
@@ -244,7 +244,22 @@ pub(crate) fn take<P: Platform>(
     let command = answer_of(core, key, Response::Abort);
     let placed = answer::place(core, instance, command, &mut failed);
     // What an SMMU does not take any more ends with its reset.
-    if placed || failed.is_some() { Taken::Ended } else { Taken::Later }
+    if !placed && failed.is_none() {
+        return Taken::Later;
+    }
+    instance.pending().refuse();
+    Taken::Ended
+}
+
+/// Puts what has stalled among what waits, if there is room: of a guest's device, as much as the guest has a share in, wherever it
+/// stalls.
+#[cfg_attr(not(feature = "nested"), expect(unused_variables, reason = "there are no guests"))]
+fn insert<P: Platform>(core: &Core<P>, instance: &Instance<P>, key: Key) -> Option<Handle> {
+    #[cfg(feature = "nested")]
+    if let Some(vmid) = crate::fault::guest_of(&core.platform, instance, key.stream) {
+        return instance.pending().insert_for(crate::pending::Sharer::new(vmid), key);
+    }
+    instance.pending().insert(key)
 }
 
 /// Gives the answers that found no room before, at most `budget`, which goes down; whether there is none left.

@@ -81,6 +81,9 @@ pub struct InstanceStatistics {
     pub groups: usize,
     /// Stalled transactions that were handed out, and whose answer the SMMU was not given.
     pub stalls: usize,
+    /// Stalled transactions that were aborted ([`Report::Aborted`](crate::Report::Aborted)), as there was no room for another, or
+    /// none for another of the same guest.
+    pub refused_stalls: u64,
     /// Masters.
     pub masters: usize,
     /// Tags in use, one for each address space in each bank.

@@ -44,7 +44,8 @@ pub struct NestConfig {
     /// behind the same instance.
     pub shown: Option<IdRegisters>,
     /// Where `shown` is `None`: how many stalled transactions may wait for the guest's answer at once, if the instance
-    /// stalls, and at most as many as it has room for ([`InstanceConfig::stalls`](crate::InstanceConfig::stalls)); 0 to show it an
+    /// stalls, and at most as many as it has room for ([`InstanceConfig::stalls`](crate::InstanceConfig::stalls), of which one guest has
+    /// half at most: what stalls beyond that is aborted); 0 to show it an
     /// SMMU without, which takes an instance that can do without (not IDR0.STALL_MODEL = 0b10). Each is handed on by
     /// [`Nest::show`].
     ///
