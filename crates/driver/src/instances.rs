@@ -14,12 +14,13 @@
 
 use alloc::boxed::Box;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::error::InstanceId;
 use crate::instance::Instance;
 use crate::iommu::Core;
 use crate::platform::Platform;
+use crate::sync::Ordering;
+use crate::sync::plain::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 /// Most instances of one `Iommu` at the same time: a set of them fits in 64 bits.
 pub const MOST_INSTANCES: usize = 64;

@@ -149,12 +149,11 @@ pub(crate) use domain::{Counted, Counters};
 
 #[cfg(feature = "alloc")]
 mod domain {
-    use alloc::vec::Vec;
-    use core::sync::atomic::{AtomicU64, Ordering};
-
     use super::DomainCounts;
     use crate::shared::NoMemory;
-    use crate::sync::Line;
+    use crate::sync::plain::AtomicU64;
+    use crate::sync::{Line, Ordering};
+    use alloc::vec::Vec;
 
     /// What is counted of a domain.
     #[derive(Clone, Copy)]
