@@ -10,7 +10,7 @@ use crate::devices::is_of_device;
 use crate::error::Failure;
 use crate::instance::Instance;
 use crate::iommu::Core;
-use crate::pending::{Given, Handle, Key, Pending};
+use crate::pending::{Given, Handle, Key, Left, Pending};
 use crate::platform::Platform;
 
 /// Answers what `handle` names by the command that `command` makes of the answer's code, and waits for room if need be;
@@ -86,23 +86,33 @@ pub(crate) fn decide<P: Platform>(
     }
 }
 
-/// Gives the answers that found no room before; whether there is none left, or none that can be given: what an SMMU does
-/// not take any more ends with its reset, and what one that is suspended does not take, when it wakes.
+/// Gives the answers that found no room before, at most `budget`; whether there is none left, or none that can be given: what an
+/// SMMU does not take any more ends with its reset, and what one that is suspended does not take, when it wakes. Interrupts are
+/// masked for a few at a time.
 pub(crate) fn give_owed<P: Platform>(
     core: &Core<P>,
     instance: &Instance<P>,
     pending: &Pending,
+    budget: &mut usize,
     command: impl Fn(Key, u8) -> Command,
 ) -> bool {
     let commands = instance.commands();
     if !pending.is_owed() || commands.has_failed() || commands.is_asleep() || pending.is_closed() {
         return true;
     }
-    core.platform.mask_irqs(|| {
-        pending.give_owed(|key, code| {
-            !pending.is_closed() && place(core, instance, command(key, code), &mut None)
-        })
-    })
+    let mut at = 0;
+    loop {
+        let left = core.platform.mask_irqs(|| {
+            pending.give_some(&mut at, budget, |key, code| {
+                !pending.is_closed() && place(core, instance, command(key, code), &mut None)
+            })
+        });
+        match left {
+            Left::Nothing => return true,
+            Left::Slots => {}
+            Left::Answers => return false,
+        }
+    }
 }
 
 /// Gives all that wait and that `which` says their answers, that which was decided or `code`, one after the other, each once

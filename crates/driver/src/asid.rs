@@ -217,15 +217,18 @@ impl Asids {
         }))
     }
 
-    /// Adds the instance with the next number.
-    pub(crate) fn add(&mut self, Prepared(numbers): Prepared) {
-        // There is room.
-        self.instances.push(numbers);
+    /// Adds `instance`: its number is the next, or that of one that was removed.
+    pub(crate) fn add(&mut self, instance: InstanceId, Prepared(numbers): Prepared) {
+        match self.instances.get_mut(instance.index()) {
+            Some(former) => *former = numbers,
+            // There is room.
+            None => self.instances.push(numbers),
+        }
     }
 
-    /// Undoes the last [`Asids::add`]: nobody has one of its numbers.
-    pub(crate) fn take_back(&mut self) {
-        self.instances.pop();
+    /// Undoes [`Asids::add`]: nobody has one of its numbers.
+    pub(crate) fn take_back(&mut self, instance: InstanceId) {
+        self.remove(instance);
     }
 
     pub(crate) fn remove(&mut self, instance: InstanceId) {

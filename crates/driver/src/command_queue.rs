@@ -687,3 +687,14 @@ impl CommandQueue {
         })
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+impl CommandQueue {
+    /// Where what producers share of the first lane is, by addresses, each with a name.
+    pub(crate) fn places<P: Platform>(
+        &self,
+        platform: &P,
+    ) -> [(&'static str, core::ops::Range<usize>); 5] {
+        self.main.places(platform)
+    }
+}

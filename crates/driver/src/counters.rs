@@ -3,13 +3,14 @@
 //! reads adds them up.
 
 use core::slice;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use smmuv3_formats::PhysAddr;
 use smmuv3_pagetable::Frames;
 
 use crate::platform::Platform;
 use crate::queue::at;
+use crate::sync::Ordering;
+use crate::sync::plain::AtomicU64;
 
 /// Bytes of cache lines: some CPUs fetch pairs of 64.
 const LINE: usize = 128;

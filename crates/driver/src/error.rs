@@ -5,26 +5,70 @@ use core::fmt;
 
 use smmuv3_formats::Command;
 
-/// Number of an instance within its `Iommu`, in order of enabling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct InstanceId(pub(crate) u8);
+/// Which instance of its `Iommu`: its number, below 64, and how many others had that number before. The number of one that
+/// was removed is given to another once no handle of the former is left, which is then another `InstanceId` all the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InstanceId(u32);
+
+/// Bits of the number; above them is how many had it before.
+const NUMBER_BITS: u32 = 6;
+const NUMBER: u32 = (1 << NUMBER_BITS) - 1;
 
 impl InstanceId {
-    /// The number.
+    /// The first instance of a number below 64.
+    #[cfg(any(test, feature = "alloc"))]
+    pub(crate) const fn first(number: u8) -> Self {
+        Self(number as u32 & NUMBER)
+    }
+
+    /// The next instance of the same number. After 2^26 of them it is the first again.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1 << NUMBER_BITS))
+    }
+
+    /// The same, as one word.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn raw(self) -> u32 {
+        self.0
+    }
+
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
+
+    /// The number, which no two have at the same time: the smallest that was free when the instance was enabled.
     pub const fn index(self) -> usize {
-        self.0 as usize
+        (self.0 & NUMBER) as usize
+    }
+
+    /// How many instances had this number before.
+    pub const fn generation(self) -> u32 {
+        self.0 >> NUMBER_BITS
     }
 
     /// The instance's bit in a set of instances.
     #[cfg(feature = "alloc")]
     pub(crate) const fn bit(self) -> u64 {
-        1 << self.0
+        1 << (self.0 & NUMBER)
+    }
+}
+
+impl fmt::Debug for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut tuple = f.debug_tuple("InstanceId");
+        tuple.field(&self.index());
+        if self.generation() != 0 {
+            tuple.field(&self.generation());
+        }
+        tuple.finish()
     }
 }
 
 impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "instance {}", self.0)
+        write!(f, "instance {}", self.index())
     }
 }
 

@@ -235,7 +235,7 @@ impl EventQueue {
         budget: usize,
         sink: &mut dyn FnMut(Delivery),
     ) -> Result<bool, Inconsistent> {
-        self.drain_while(platform, mmio, budget, false, &mut |delivery, _| {
+        self.drain_while(platform, mmio, budget, &|_| false, &mut |delivery, _| {
             sink(delivery);
             true
         })
@@ -243,13 +243,13 @@ impl EventQueue {
 
     /// As [`EventQueue::drain`], but `sink` may leave a record, and those behind it, for the next time, and is given the
     /// number of the next record beside each delivery: greater ones are of later records, also after a reset. Faults are tallied
-    /// if they are `counted`.
+    /// that are `counted`.
     pub(crate) fn drain_while<P: Platform>(
         &self,
         platform: &P,
         mmio: &P::Mmio,
         budget: usize,
-        counted: bool,
+        counted: &dyn Fn(&EventRecord) -> bool,
         sink: &mut dyn FnMut(Delivery, u64) -> bool,
     ) -> Result<bool, Inconsistent> {
         let _ = counted;
@@ -275,11 +275,13 @@ impl EventQueue {
             while end != limit && sink(Delivery::Record(self.read(platform, end)), number(end)) {
                 // Its slot is not given back yet.
                 #[cfg(feature = "alloc")]
-                if counted {
-                    match head.tally.note(&self.read(platform, end)) {
-                        Noted::NoFault => {}
-                        Noted::Counted => self.tallied.store(true, Ordering::Relaxed),
-                        Noted::NoRoom => head.handed.untold += 1,
+                {
+                    let record = self.read(platform, end);
+                    let noted = counted(&record).then(|| head.tally.note(&record));
+                    match noted {
+                        None | Some(Noted::NoFault) => {}
+                        Some(Noted::Counted) => self.tallied.store(true, Ordering::Relaxed),
+                        Some(Noted::NoRoom(lost)) => head.handed.untold += lost,
                     }
                 }
                 end += 1;

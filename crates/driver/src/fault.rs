@@ -2,7 +2,8 @@
 //! What an SMMU reports: events and page requests of devices, and errors of its own (rule R9).
 
 use smmuv3_formats::register::Gerror;
-use smmuv3_formats::{Command, EventRecord, StreamId, SubstreamId};
+use smmuv3_formats::ste::config;
+use smmuv3_formats::{Command, EventRecord, Ste, StreamId, SubstreamId};
 
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -56,7 +57,8 @@ pub enum Report<P: Platform> {
     /// A transaction has stalled, and waits for an answer; that of a guest, if [`Nest::show`](crate::nest::Nest::show) hands it
     /// on to one.
     Stalled(Fault<P>),
-    /// A transaction had stalled, and was aborted because as many as [`InstanceConfig::stalls`] wait already.
+    /// A transaction had stalled, and was aborted because as many as [`InstanceConfig::stalls`] wait already; or, of a guest's
+    /// device, as many of the guest's as there is room left for others.
     ///
     /// [`InstanceConfig::stalls`]: crate::InstanceConfig::stalls
     Aborted(Event),
@@ -197,7 +199,8 @@ impl<P: Platform> PartialEq for Report<P> {
 
 impl<P: Platform> Eq for Report<P> {}
 
-/// Reports at most `budget` records of each queue, as many devices that were cut off, and all errors of an instance.
+/// Reports at most `budget` records of each queue, as many devices that were cut off, and all errors of an instance; and gives as
+/// many answers to what has stalled, and to page requests, that found no room before.
 /// Returns whether there is more to do: what is left of these, or answers that found no room.
 pub(crate) fn handle<P: Platform>(
     core: &Shared<Core<P>>,
@@ -228,9 +231,34 @@ pub(crate) fn handle<P: Platform>(
         more |= page_group::drain(core, id, instance, budget, sink);
     }
     // What `sink` dropped may have found no room.
-    let stalls_owed = !stall::give_owed(core, instance);
-    let pages_owed = !page_group::give_owed(core, instance);
+    let mut answers = budget;
+    let stalls_owed = !stall::give_owed(core, instance, &mut answers);
+    let mut answers = budget;
+    let pages_owed = !page_group::give_owed(core, instance, &mut answers);
     more || stalls_owed || pages_owed
+}
+
+/// Whether `stream`, which may be any, is subject to a guest's stage 1 by its entry.
+pub(crate) fn is_guests<P: Platform>(
+    platform: &P,
+    instance: &Instance<P>,
+    stream: StreamId,
+) -> bool {
+    guest_of(platform, instance, stream).is_some()
+}
+
+/// The VMID of the guest to whose stage 1 `stream` is subject by its entry.
+pub(crate) fn guest_of<P: Platform>(
+    platform: &P,
+    instance: &Instance<P>,
+    stream: StreamId,
+) -> Option<u16> {
+    let streams = instance.streams();
+    let entry = streams.reaches(stream).then(|| streams.entry(platform, stream));
+    // Only guests have both stages.
+    let ste = entry.flatten().map(|entry| Ste(entry.load(platform)));
+    // The field has 16 bits.
+    ste.filter(|ste| ste.config() == config::NESTED).map(|ste| ste.s2_vmid() as u16)
 }
 
 /// Reports at most `budget` events; whether more are waiting.
@@ -275,8 +303,13 @@ fn events<P: Platform>(
         true
     };
     let (events, mmio) = (instance.events(), instance.mmio());
-    let counted = core.faults_count.load(Ordering::Relaxed);
-    match events.drain_while(platform, mmio, budget, counted, &mut deliver) {
+    let counts = core.faults_count.load(Ordering::Relaxed);
+    // What a guest causes in its own stage 1 is nobody's, and takes nobody's room.
+    let counted = |record: &EventRecord| {
+        // The field has 32 bits.
+        counts && (record.s2() || !is_guests(platform, instance, StreamId(record.sid() as u32)))
+    };
+    match events.drain_while(platform, mmio, budget, &counted, &mut deliver) {
         Ok(more) => more,
         Err(inconsistent) => {
             sink(Report::Failed(Failure::Index { register: inconsistent.register }));

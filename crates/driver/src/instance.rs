@@ -124,7 +124,8 @@ pub struct InstanceConfig {
     /// Whether its accesses to tables and queues are coherent with the CPUs' caches, where firmware knows better.
     pub coherent: Coherence,
     /// Most stalled transactions that wait for the caller's answer at the same time; less when the SMMU stalls less.
-    /// Others are aborted.
+    /// Others are aborted; and those of one guest's devices beyond half of it, or less while others have much of it, so that a guest
+    /// leaves room for the host and for other guests.
     pub stalls: u32,
     /// What firmware knows of it that its ID registers do not say.
     pub firmware: Firmware,

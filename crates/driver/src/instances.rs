@@ -1,19 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! All SMMUs of an `Iommu`: added one by one, never freed before it, found by number without a lock.
+//! All SMMUs of an `Iommu`: found by number without a lock, by those who have a handle of one, or its targets.
+//!
+//! The number of one that was removed is another's once nobody can come by it any more, and only then its memory is given
+//! back ([`Core::reclaim`]). Those who can are:
+//!
+//! | who | how it is known that they are gone |
+//! |---|---|
+//! | handles: of the SMMU, of what has stalled, of pages, of a guest's | counted for each number: from none there are never more, since each is made from another |
+//! | readers of targets | a grace period: no targets name it since it was removed |
+//! | who waits after it has left the targets | has begun to while it was a reader: a grace period of [`Core::waiters`] behind that one |
+//! | who looks once after it has left the targets | is counted by the instance itself, from while it was a reader |
+//! | whoever holds the mutex | it is held |
 
 use alloc::boxed::Box;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use crate::error::InstanceId;
 use crate::instance::Instance;
+use crate::iommu::Core;
 use crate::platform::Platform;
+use crate::sync::Ordering;
+use crate::sync::plain::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
-/// Most instances of one `Iommu`: a set of them fits in 64 bits.
+/// Most instances of one `Iommu` at the same time: a set of them fits in 64 bits.
 pub const MOST_INSTANCES: usize = 64;
 
 pub(crate) struct Instances<P: Platform> {
     slots: [AtomicPtr<Instance<P>>; MOST_INSTANCES],
+    /// What those in the slots are called, or the next is to be.
+    ids: [AtomicU32; MOST_INSTANCES],
+    /// Handles of each.
+    holders: [AtomicUsize; MOST_INSTANCES],
     /// Those that were removed, a bit each: their hardware may be somebody else's.
     removed: AtomicU64,
 }
@@ -22,15 +39,19 @@ impl<P: Platform> Instances<P> {
     pub(crate) fn new() -> Self {
         Self {
             slots: [const { AtomicPtr::new(null_mut()) }; MOST_INSTANCES],
+            // Each below 64.
+            ids: core::array::from_fn(|number| {
+                AtomicU32::new(InstanceId::first(number as u8).raw())
+            }),
+            holders: [const { AtomicUsize::new(0) }; MOST_INSTANCES],
             removed: AtomicU64::new(0),
         }
     }
 
-    /// The first number without an instance.
+    /// The first number without an instance, as the next one's. Under the configuration lock.
     pub(crate) fn vacant(&self) -> Option<InstanceId> {
         let index = self.slots.iter().position(|slot| slot.load(Ordering::Acquire).is_null())?;
-        // Below 64.
-        Some(InstanceId(index as u8))
+        Some(self.id(index))
     }
 
     /// Gives `instance` the number `id`, which [`Instances::vacant`] returned under the same lock.
@@ -40,10 +61,24 @@ impl<P: Platform> Instances<P> {
         }
     }
 
+    /// What has the number `index` is called so, as long as it is there.
+    pub(crate) fn id(&self, index: usize) -> InstanceId {
+        let id = self.ids.get(index).map_or(0, |id| id.load(Ordering::Relaxed));
+        InstanceId::from_raw(id)
+    }
+
+    /// Called by someone who keeps it from being reclaimed, see above.
     #[inline]
     pub(crate) fn get(&self, id: InstanceId) -> Option<&Instance<P>> {
-        let pointer = self.slots.get(id.index())?.load(Ordering::Acquire);
-        // SAFETY: null, or a leaked box that is taken back only by `take_all`, which has `self` to itself.
+        self.at(id.index())
+    }
+
+    /// The same, by its number.
+    #[inline]
+    pub(crate) fn at(&self, index: usize) -> Option<&Instance<P>> {
+        let pointer = self.slots.get(index)?.load(Ordering::Acquire);
+        // SAFETY: null, or a leaked box that is taken back only by `take_all`, which has `self` to itself, and by `take`, whose
+        // caller has made sure that nobody is here, nor has what was returned.
         unsafe { pointer.as_ref() }
     }
 
@@ -56,17 +91,82 @@ impl<P: Platform> Instances<P> {
         self.removed.fetch_or(id.bit(), Ordering::Release);
     }
 
-    /// All instances with their numbers.
+    /// All instances with what they are called. Under the configuration lock.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (InstanceId, &Instance<P>)> + Clone {
-        (0..MOST_INSTANCES as u8).filter_map(|id| Some((InstanceId(id), self.get(InstanceId(id))?)))
+        (0..MOST_INSTANCES).filter_map(|index| Some((self.id(index), self.at(index)?)))
     }
 
-    /// Takes all instances out.
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Box<Instance<P>>> {
-        self.slots.iter_mut().filter_map(|slot| {
+    /// There is another handle of `id`, made from one.
+    pub(crate) fn hold(&self, id: InstanceId) {
+        if let Some(holders) = self.holders.get(id.index()) {
+            // Relaxed: there is one already, or nobody else knows of the instance.
+            holders.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A handle of `id` is gone.
+    pub(crate) fn let_go(&self, id: InstanceId) {
+        if let Some(holders) = self.holders.get(id.index()) {
+            // What its holder did comes before whatever whoever finds none of them does.
+            holders.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// Those that were removed and of which there is no handle: nor will there be one. A bit each.
+    fn forgotten(&self) -> u64 {
+        let held = self.holders.iter().enumerate().filter_map(|(index, holders)| {
+            (holders.load(Ordering::Acquire) != 0).then_some(1 << index)
+        });
+        self.removed.load(Ordering::Acquire) & !held.sum::<u64>()
+    }
+
+    /// Takes out what has the number of `id`, which is another's from then on.
+    ///
+    /// # Safety
+    /// Nobody has what [`Instances::get`] returned for it, nor will ask for it.
+    unsafe fn take(&self, id: InstanceId) -> Option<Box<Instance<P>>> {
+        let pointer = self.slots.get(id.index())?.swap(null_mut(), Ordering::Acquire);
+        self.removed.fetch_and(!id.bit(), Ordering::Release);
+        self.ids.get(id.index())?.store(id.next().raw(), Ordering::Relaxed);
+        // SAFETY: not null: a leaked box, which nobody else has by what the caller says.
+        (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
+    }
+
+    /// Takes all instances out; whether each was removed.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = (bool, Box<Instance<P>>)> {
+        let removed = *self.removed.get_mut();
+        self.slots.iter_mut().enumerate().filter_map(move |(index, slot)| {
             let pointer = core::mem::replace(slot.get_mut(), null_mut());
             // SAFETY: not null: a leaked box, and nobody else has a reference, since `self` is borrowed mutably.
-            (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
+            let instance = (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })?;
+            Some((removed >> index & 1 == 1, instance))
         })
+    }
+}
+
+impl<P: Platform> Core<P> {
+    /// Gives back the memory and the numbers of instances that were removed, and of which no handle is left. Called under the
+    /// configuration mutex. Waits for those who are still at it: they find that it has failed, and leave.
+    pub(crate) fn reclaim(&self) {
+        let forgotten = self.instances.forgotten();
+        if forgotten == 0 {
+            return;
+        }
+        let relax = || self.platform.relax();
+        self.readers.grace(relax);
+        // Whoever was a reader may wait since then: the other way round would miss them.
+        self.waiters.grace(relax);
+        for index in (0..MOST_INSTANCES).filter(|index| forgotten >> index & 1 == 1) {
+            let Some(instance) = self.instances.at(index) else { continue };
+            instance.commands().wait_outside(&self.platform);
+            // SAFETY: no target names it, since it has no masters; the readers from before are gone, and so are those who
+            // wait since then or look once. No handle is left, and others ask under the mutex only, which is held.
+            let Some(instance) = (unsafe { self.instances.take(self.instances.id(index)) }) else {
+                continue;
+            };
+            // SAFETY: `remove`, or the suspend before it, saw the SMMU confirm that it is off. There is one platform only, and
+            // entries are not used beyond the call that asks for them.
+            unsafe { (*instance).dismantle(&self.platform) };
+        }
     }
 }

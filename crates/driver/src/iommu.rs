@@ -97,6 +97,8 @@ pub(crate) struct Core<P: Platform> {
     pub(crate) config: Config,
     pub(crate) instances: Instances<P>,
     pub(crate) readers: Readers,
+    /// Who waits for an instance, and came by it as a reader: in a section of these since then.
+    pub(crate) waiters: Readers,
     pub(crate) quarantine: Quarantine,
     /// Some domain counts the faults of its devices, or did.
     pub(crate) faults_count: AtomicBool,
@@ -122,7 +124,13 @@ impl<P: Platform> Clone for Iommu<P> {
 
 impl<P: Platform> Clone for Smmu<P> {
     fn clone(&self) -> Self {
-        Self { core: self.core.clone(), id: self.id }
+        Self::new(self.core.clone(), self.id)
+    }
+}
+
+impl<P: Platform> Drop for Smmu<P> {
+    fn drop(&mut self) {
+        self.core.instances.let_go(self.id);
     }
 }
 
@@ -132,7 +140,8 @@ impl<P: Platform> Iommu<P> {
     /// # Errors
     /// [`NoMemory`].
     pub fn new(platform: P, config: Config) -> Result<Self, NoMemory> {
-        let readers = Readers::new(platform.max_cpus())?;
+        let cpus = platform.max_cpus();
+        let (readers, waiters) = (Readers::new(cpus)?, Readers::new(cpus)?);
         let vmids = Partition {
             banks: config.banks,
             stage_2: config.stage_2_vmids,
@@ -144,6 +153,7 @@ impl<P: Platform> Iommu<P> {
             config,
             instances: Instances::new(),
             readers,
+            waiters,
             quarantine: Quarantine::new()?,
             faults_count: AtomicBool::new(false),
             pasids: SpinLock::new(Ids::new(config.pasid_bits)?),
@@ -172,11 +182,12 @@ impl<P: Platform> Iommu<P> {
     /// See [`CreateError`].
     pub fn create_domain(&self, config: DomainConfig) -> Result<Domain<P>, CreateError> {
         self.core.quarantine.reserve(&self.core.platform)?;
-        let (id, removed) = self.core.configuration.with(|configuration| {
+        // No instance goes meanwhile.
+        self.core.configuration.with(|configuration| {
             configuration.domains += 1;
-            (configuration.domains - 1, configuration.asids.removed())
-        });
-        Domain::new(self.core.clone(), id, config, removed)
+            let (id, removed) = (configuration.domains - 1, configuration.asids.removed());
+            Domain::new(self.core.clone(), id, config, removed)
+        })
     }
 
     /// How many ASIDs are free on `smmu`, as far as the policy may use them there.
@@ -198,8 +209,8 @@ impl<P: Platform> Iommu<P> {
     }
 
     /// Reads what `smmu` has to say: events, page requests, and errors of its own. To be called when it raises an
-    /// interrupt, or from time to time. At most `budget` records of each queue are looked at, and as many devices told of
-    /// that were cut off; returns whether more are waiting.
+    /// interrupt, or from time to time. At most `budget` records of each queue are looked at, as many devices told of
+    /// that were cut off, and as many answers given that found no room before; returns whether more are waiting.
     ///
     /// May be called in interrupt context. `sink` runs with interrupts masked and the queue locked: it calls nothing of
     /// the driver, but may drop a [`Fault`](crate::Fault) or a [`PageGroup`](crate::PageGroup). What that leaves to do, because the command queue is
@@ -266,6 +277,7 @@ impl<P: Platform> Probe<P> {
     pub fn enable(self) -> Result<Smmu<P>, Refused<Self, EnableError>> {
         let Self { core, probed, kept, mut adopted } = self;
         let enabled = core.configuration.with(|configuration| {
+            core.reclaim();
             let Some(id) = core.instances.vacant() else {
                 let error = EnableError::TooManyInstances { largest: MOST_INSTANCES };
                 return Err(Refused { value: probed, error });
@@ -291,11 +303,11 @@ impl<P: Platform> Probe<P> {
             let mut instance = instance;
             instance.leave_out(core.left_out());
             // Taken back if it does not start: nobody else sees them before that.
-            configuration.asids.add(asids);
+            configuration.asids.add(id, asids);
             let ready = match keep::prepare(&core, configuration, id, &instance, &kept) {
                 Ok(ready) => ready,
                 Err(error) => {
-                    configuration.asids.take_back();
+                    configuration.asids.take_back(id);
                     // SAFETY: as above; `prepare` uses no entry beyond its return.
                     let value = unsafe { instance.unbuild(&core.platform) };
                     return Err(Refused { value, error });
@@ -311,7 +323,7 @@ impl<P: Platform> Probe<P> {
                 Some(found) => match configuration.reserve_adopted(id, found) {
                     Ok(others) => others,
                     Err(error) => {
-                        configuration.asids.take_back();
+                        configuration.asids.take_back(id);
                         // SAFETY: as above.
                         let value = unsafe { instance.unbuild(&core.platform) };
                         return Err(Refused { value, error });
@@ -332,6 +344,7 @@ impl<P: Platform> Probe<P> {
             };
             match started {
                 Ok(instance) => {
+                    core.quarantine.add(&core.platform, id);
                     core.instances.add(id, Box::write(place, instance));
                     keep::commit(&core, configuration, id, ready);
                     Ok(id)
@@ -339,13 +352,13 @@ impl<P: Platform> Probe<P> {
                 Err(NotStarted { probed, error, off }) => {
                     keep::undo(&core, configuration, id, ready, off);
                     configuration.disown(id);
-                    configuration.asids.take_back();
+                    configuration.asids.take_back(id);
                     Err(Refused { value: probed, error })
                 }
             }
         });
         match enabled {
-            Ok(id) => Ok(Smmu { core, id }),
+            Ok(id) => Ok(Smmu::new(core, id)),
             // What was found of a predecessor is not believed twice, and holds nobody back.
             Err(refused) => Err(refused.map(|probed| {
                 let probed = probed.reconfigured();
@@ -356,7 +369,13 @@ impl<P: Platform> Probe<P> {
 }
 
 impl<P: Platform> Smmu<P> {
-    /// Its number.
+    /// A handle of `id`, for someone who has another, or has just added it.
+    pub(crate) fn new(core: Shared<Core<P>>, id: InstanceId) -> Self {
+        core.instances.hold(id);
+        Self { core, id }
+    }
+
+    /// Which it is.
     pub fn id(&self) -> InstanceId {
         self.id
     }
@@ -396,6 +415,7 @@ impl<P: Platform> Smmu<P> {
                 pages: instance.gather().counts.statistics(),
                 groups: instance.gather().pending.count(),
                 stalls: instance.pending().count(),
+                refused_stalls: instance.pending().refused(),
                 masters: masters().count(),
                 tags: places.filter(|(_, place)| place.instance == self.id).count(),
                 asids,
@@ -411,11 +431,12 @@ impl<P: Platform> Smmu<P> {
     /// Its hardware: registers, queues, stream table. Where methods take a platform, that is [`Iommu::platform`] and no
     /// other.
     ///
-    /// It stays when the SMMU is removed, as all of the above does: off, and not to be told anything.
+    /// It stays when the SMMU is removed, as all of the above does, for as long as there is a handle: off, and not to be told
+    /// anything.
     pub fn instance(&self) -> &Instance<P> {
         match self.core.instances.get(self.id) {
             Some(instance) => instance,
-            // There before its number was given to a handle; freed when the last handle is gone.
+            // There before its number was given to a handle; freed once the last handle is gone.
             None => unreachable!("an SMMU in use has an instance"),
         }
     }
@@ -443,9 +464,8 @@ impl<P: Platform> Core<P> {
 
 impl<P: Platform> Drop for Core<P> {
     fn drop(&mut self) {
-        let removed = self.configuration.get_mut().asids.removed();
-        for (id, instance) in self.instances.take_all().enumerate() {
-            if removed >> id & 1 == 1 {
+        for (removed, instance) in self.instances.take_all() {
+            if removed {
                 // SAFETY: `remove`, or the suspend before it, saw the SMMU confirm that it is off. There is one platform only, and
                 // entries are not used beyond the call that asks for them.
                 unsafe { (*instance).dismantle(&self.platform) };

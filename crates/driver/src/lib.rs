@@ -136,6 +136,8 @@ mod iommu;
 mod keep;
 mod left_out;
 mod legal;
+#[cfg(all(test, feature = "alloc", not(any(loom, shuttle))))]
+mod lines;
 #[cfg(feature = "alloc")]
 mod master;
 mod message;

@@ -32,10 +32,6 @@ impl<M: RawMutex, T> Mutex<M, T> {
         // SAFETY: the lock is held until `_held` is dropped, so nobody else has a reference.
         change(unsafe { &mut *self.value.get() })
     }
-
-    pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
-    }
 }
 
 #[cfg(all(test, loom))]

@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn a_stream_is_found_by_a_few_looks_among_however_many() {
         let mut owners = Owners::new();
-        let ids = [InstanceId(0), InstanceId(1), InstanceId(2)];
+        let ids = [InstanceId::first(0), InstanceId::first(1), InstanceId::first(2)];
         owners.reserve(3 * 4096).unwrap();
         for (id, step) in ids.into_iter().zip([1, 2, 3]) {
             for master in 0..2048 {

@@ -11,17 +11,16 @@
 
 use core::fmt;
 
-use smmuv3_formats::ste::config;
-use smmuv3_formats::{Command, PageRequest, Ste, StreamId, SubstreamId};
+use smmuv3_formats::{Command, PageRequest, StreamId, SubstreamId};
 
 use crate::answer::{self, BATCH, Batch};
 use crate::devices::is_of_device;
 use crate::error::{Failure, InstanceId};
-use crate::fault::Report;
+use crate::fault::{Report, is_guests};
 use crate::features::Features;
 use crate::gather::{self, Added, Chain, Counted, Fate, Of};
 use crate::instance::Instance;
-use crate::iommu::Core;
+use crate::iommu::{Core, Smmu};
 use crate::master::MasterState;
 use crate::mutation::Mutation;
 use crate::page_request::{Answer, Denied, Group, Page, PagesLost, Request, Standing};
@@ -56,8 +55,7 @@ use crate::trace::Trace;
 /// [`MasterConfig::with_page_requests`]: crate::MasterConfig::with_page_requests
 #[must_use = "the device waits until it is answered, and dropping it denies the pages"]
 pub struct PageGroup<P: Platform> {
-    core: Shared<Core<P>>,
-    instance: InstanceId,
+    smmu: Smmu<P>,
     handle: Handle,
     group: Group,
     chain: Chain,
@@ -71,7 +69,7 @@ impl<P: Platform> PageGroup<P> {
 
     /// The SMMU that the device is behind.
     pub fn instance(&self) -> InstanceId {
-        self.instance
+        self.smmu.id
     }
 
     /// How many pages: one at least.
@@ -82,9 +80,7 @@ impl<P: Platform> PageGroup<P> {
 
     /// The pages, in the order in which they were asked for.
     pub fn pages(&self) -> impl Iterator<Item = Page> + '_ {
-        let instance = self.core.instances.get(self.instance);
-        let pages = instance.map(|instance| instance.gather().pages(self.group, self.chain));
-        pages.into_iter().flatten()
+        self.smmu.instance().gather().pages(self.group, self.chain)
     }
 
     /// Answers it: with [`Answer::Success`] when all that is to be there was mapped. Waits for room in the command
@@ -98,8 +94,7 @@ impl<P: Platform> PageGroup<P> {
     pub fn respond(mut self, answer: Answer) -> Result<bool, Failure> {
         // Before the device may ask for more.
         self.give_back();
-        let core = &*self.core;
-        let Some(instance) = core.instances.get(self.instance) else { return Ok(false) };
+        let (core, instance) = (&*self.smmu.core, self.smmu.instance());
         let pending = &instance.gather().pending;
         answer::respond(core, instance, pending, (self.handle, answer as u8), answers(core))
         // It is decided, so that dropping it does nothing more.
@@ -107,17 +102,14 @@ impl<P: Platform> PageGroup<P> {
 
     fn give_back(&mut self) {
         let chain = core::mem::replace(&mut self.chain, Chain::EMPTY);
-        if let Some(instance) = self.core.instances.get(self.instance) {
-            instance.gather().release(&self.core.platform, chain);
-        }
+        self.smmu.instance().gather().release(&self.smmu.core.platform, chain);
     }
 }
 
 impl<P: Platform> Drop for PageGroup<P> {
     fn drop(&mut self) {
         self.give_back();
-        let core = &*self.core;
-        let Some(instance) = core.instances.get(self.instance) else { return };
+        let (core, instance) = (&*self.smmu.core, self.smmu.instance());
         let pending = &instance.gather().pending;
         let answer = (self.handle, Answer::Invalid as u8);
         answer::decide(core, instance, pending, answer, answers(core));
@@ -127,7 +119,7 @@ impl<P: Platform> Drop for PageGroup<P> {
 impl<P: Platform> fmt::Debug for PageGroup<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = f.debug_struct("PageGroup");
-        fields.field("instance", &self.instance).field("group", &self.group);
+        fields.field("instance", &self.smmu.id).field("group", &self.group);
         fields.field("pages", &self.len()).finish()
     }
 }
@@ -135,8 +127,8 @@ impl<P: Platform> fmt::Debug for PageGroup<P> {
 /// Whether both are the same group of the same moment.
 impl<P: Platform> PartialEq for PageGroup<P> {
     fn eq(&self, other: &Self) -> bool {
-        let same = self.instance == other.instance && self.handle == other.handle;
-        same && self.core.is(&other.core)
+        let same = self.smmu.id == other.smmu.id && self.handle == other.handle;
+        same && self.smmu.core.is(&other.smmu.core)
     }
 }
 
@@ -186,9 +178,13 @@ const fn failure(inconsistent: Inconsistent) -> Failure {
     Failure::Index { register: inconsistent.register }
 }
 
-/// Gives the answers that found no room before; whether there is none left.
-pub(crate) fn give_owed<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> bool {
-    answer::give_owed(core, instance, &instance.gather().pending, answers(core))
+/// Gives the answers that found no room before, at most `budget`, which goes down; whether there is none left.
+pub(crate) fn give_owed<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    budget: &mut usize,
+) -> bool {
+    answer::give_owed(core, instance, &instance.gather().pending, budget, answers(core))
 }
 
 /// The SMMU could not write to the queue: forgets the groups that have begun, all of which lack something.
@@ -314,8 +310,8 @@ impl<P: Platform> Handler<'_, P> {
         let said = forgotten.is_some();
         let report = match (fate, handle) {
             (Fate::Complete(chain), Some(handle)) => {
-                let (core, instance) = (core.clone(), self.id);
-                Some(Report::Pages(PageGroup { core, instance, handle, group, chain }))
+                let smmu = Smmu::new(core.clone(), self.id);
+                Some(Report::Pages(PageGroup { smmu, handle, group, chain }))
             }
             (Fate::Complete(chain), None) => {
                 // Not so: whoever may ask can be answered.
@@ -335,9 +331,7 @@ impl<P: Platform> Handler<'_, P> {
 
     /// Whether a guest's stage 1 is what `stream` is subject to: the device was told not to ask.
     fn is_of_guest(&self, stream: StreamId) -> bool {
-        let entry = self.instance.streams().entry(&self.core.platform, stream);
-        // Only guests have both stages.
-        entry.is_some_and(|it| Ste(it.load(&self.core.platform)).config() == config::NESTED)
+        is_guests(&self.core.platform, self.instance, stream)
     }
 
     /// Denies the pages of a group by `answer`, if one is due.
@@ -500,6 +494,10 @@ pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
 pub(crate) fn unheard<P: Platform>(platform: &P, instance: &Instance<P>, command: Command) {
     let Some((group, answer, with_pasid)) = Group::read(command) else { return };
     let gather = instance.gather();
+    if gather.is_waiting(platform, group, with_pasid) {
+        // The device has ended it again since, and takes whichever answer comes first for that of both: one is enough.
+        return;
+    }
     // Its place was free when it was placed; if others have come since, that is more than devices may ask for.
     if let Some(handle) = gather.wait(platform, group, with_pasid) {
         gather.pending.decide(handle, answer as u8);

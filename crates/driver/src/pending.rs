@@ -23,6 +23,10 @@ pub(crate) struct Pending {
     owed: AtomicBool,
     /// The SMMU, or its reset, is about to end all that wait: no more stalls are to come, and answers are kept.
     closed: AtomicBool,
+    /// How many were ended, as there was no room for them.
+    refused: AtomicU64,
+    #[cfg(feature = "nested")]
+    shares: Shares,
 }
 
 struct Slot {
@@ -30,6 +34,7 @@ struct Slot {
     state: AtomicU64,
     /// StreamID and STAG. Written before `state` says that there is something.
     key: AtomicU64,
+    /// With the guest that it is counted for, if it is one's.
     substream: AtomicU64,
     /// Of a free one, the next.
     next: AtomicU64,
@@ -85,6 +90,20 @@ pub(crate) enum Given {
     Late,
 }
 
+/// What is left of a look at answers that are owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// None are owed any more.
+    Nothing,
+    /// Other slots are to be looked at.
+    Slots,
+    /// Answers are: there is no room, or enough were given.
+    Answers,
+}
+
+/// Slots that are looked at with interrupts masked once.
+const AT_ONCE: usize = 32;
+
 impl Pending {
     /// Room for `most`.
     pub(crate) fn new(most: usize) -> Result<Self, NoMemory> {
@@ -96,7 +115,19 @@ impl Pending {
             slots.push(Slot { state, key, substream, next });
         }
         let free = AtomicU64::new(if most == 0 { NONE } else { 0 });
-        Ok(Self { slots, free, owed: AtomicBool::new(false), closed: AtomicBool::new(false) })
+        let (owed, closed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let refused = AtomicU64::new(0);
+        #[cfg(feature = "nested")]
+        let shares = Shares::new();
+        Ok(Self {
+            slots,
+            free,
+            owed,
+            closed,
+            refused,
+            #[cfg(feature = "nested")]
+            shares,
+        })
     }
 
     /// No more stalls are to be inserted by whoever begins to from here on, and answers are kept for whoever ends what
@@ -134,13 +165,39 @@ impl Pending {
         self.slots.iter().filter(of).count()
     }
 
+    /// How many were ended, as there was no room for them.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// One more was, as [`Pending::insert`] found no room for it.
+    pub(crate) fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// One that has stalled; `None` when there is no room. One caller at a time.
     pub(crate) fn insert(&self, key: Key) -> Option<Handle> {
+        self.insert_as(key, u64::from(key.substream.0))
+    }
+
+    /// As [`Pending::insert`], of a guest's device: also `None` when the guest has its share.
+    #[cfg(feature = "nested")]
+    pub(crate) fn insert_for(&self, guest: Sharer, key: Key) -> Option<Handle> {
+        match self.shares.allow(guest, self.slots.len()) {
+            true => self.insert_as(key, Sharer::beside(Some(guest), key.substream.0)),
+            false => None,
+        }
+    }
+
+    /// As [`Pending::insert`], with the word for the substream.
+    fn insert_as(&self, key: Key, substream: u64) -> Option<Handle> {
         let (index, slot) = self.take_free()?;
+        #[cfg(feature = "nested")]
+        self.shares.take(Sharer::of(substream));
         let generation = slot.state.load(Ordering::Relaxed) & !CODES;
         let (stream, stag) = (u64::from(key.stream.0), u64::from(key.stag));
         slot.key.store(stream << 32 | stag, Ordering::Relaxed);
-        slot.substream.store(u64::from(key.substream.0), Ordering::Relaxed);
+        slot.substream.store(substream, Ordering::Relaxed);
         slot.state.store(generation | WAITING, Ordering::Release);
         Some(Handle { slot: index, generation })
     }
@@ -163,6 +220,8 @@ impl Pending {
     /// The slot `at`, which was just freed, is there for the next one.
     fn put_free(&self, at: usize) {
         let Some(slot) = self.slots.get(at) else { return };
+        #[cfg(feature = "nested")]
+        self.shares.give_back(Sharer::of(slot.substream.load(Ordering::Relaxed)));
         let mut first = self.free.load(Ordering::Relaxed);
         loop {
             slot.next.store(first, Ordering::Relaxed);
@@ -182,7 +241,7 @@ impl Pending {
     }
 
     /// Decides the same answer to all that wait and that `which` says; whether there were any. They are to be given by
-    /// [`Pending::give_owed`].
+    /// [`Pending::give_some`].
     pub(crate) fn decide_all(&self, which: impl Fn(Key) -> bool, answer: u8) -> bool {
         let mut any = false;
         for slot in &self.slots {
@@ -208,7 +267,7 @@ impl Pending {
         self.give_from(handle.slot, slot, state, place)
     }
 
-    /// Some answer is owed, and whoever comes by is to try again: [`Pending::give_owed`].
+    /// Some answer is owed, and whoever comes by is to try again: [`Pending::give_some`].
     pub(crate) fn set_owed(&self) {
         self.owed.store(true, Ordering::Release);
     }
@@ -218,19 +277,51 @@ impl Pending {
         self.owed.load(Ordering::Relaxed)
     }
 
-    /// Tries all answers that are owed, as [`Pending::give`]; whether there was room for all.
-    pub(crate) fn give_owed(&self, mut place: impl FnMut(Key, u8) -> bool) -> bool {
-        if !self.owed.swap(false, Ordering::Acquire) {
-            return true;
+    /// Tries answers that are owed, as [`Pending::give`], of a few slots from `at` on, which is 0 at first and goes on; at most
+    /// `budget`, which goes down.
+    pub(crate) fn give_some(
+        &self,
+        at: &mut usize,
+        budget: &mut usize,
+        mut place: impl FnMut(Key, u8) -> bool,
+    ) -> Left {
+        // Whoever is told of one from here on, before this comes to it or after, says so anew.
+        if *at == 0 && !self.owed.swap(false, Ordering::Acquire) {
+            return Left::Nothing;
         }
-        for (at, slot) in self.slots.iter().enumerate() {
+        for _ in 0..AT_ONCE {
+            let Some(slot) = self.slots.get(*at) else { return Left::Nothing };
             let state = slot.state.load(Ordering::Relaxed);
-            if state & CODES >= OWED && self.give_from(at, slot, state, &mut place) == Given::Full {
-                self.set_owed();
-                return false;
+            if state & CODES >= OWED {
+                let given = match *budget {
+                    0 => Given::Full,
+                    _ => self.give_from(*at, slot, state, &mut place),
+                };
+                match given {
+                    Given::Full => {
+                        self.set_owed();
+                        return Left::Answers;
+                    }
+                    Given::Placed => *budget -= 1,
+                    Given::Late => {}
+                }
+            }
+            *at += 1;
+        }
+        Left::Slots
+    }
+
+    /// All that are owed, as [`Pending::give_some`] gives them; whether there was room.
+    #[cfg(test)]
+    pub(crate) fn give_owed(&self, mut place: impl FnMut(Key, u8) -> bool) -> bool {
+        let (mut at, mut budget) = (0, usize::MAX);
+        loop {
+            match self.give_some(&mut at, &mut budget, &mut place) {
+                Left::Nothing => return true,
+                Left::Slots => {}
+                Left::Answers => return false,
             }
         }
-        true
     }
 
     /// Gives the answer to the one in slot `at`, as [`Pending::give`], if it waits for one and `which` says so: that which was
@@ -335,14 +426,21 @@ impl Slot {
         Key {
             stream: StreamId((key >> 32) as u32),
             stag: key as u16,
+            // A guest is above it.
             substream: SubstreamId(self.substream.load(Ordering::Relaxed) as u32),
         }
     }
 }
 
 #[cfg(feature = "nested")]
+mod shares;
+#[cfg(feature = "nested")]
 mod shown;
 
+#[cfg(feature = "nested")]
+pub(crate) use shares::Sharer;
+#[cfg(feature = "nested")]
+use shares::Shares;
 #[cfg(feature = "nested")]
 pub(crate) use shown::Showing;
 

@@ -183,6 +183,12 @@ impl Quarantine {
         self.release(platform, instance, Mark::NEVER);
     }
 
+    /// There is another instance of the number of one that was removed: for the former nothing was kept. (A call that waited for
+    /// it in vain, and is not back yet, may still keep what it wanted to free, which then waits for a reset of this one.)
+    pub(crate) fn add<P: Platform>(&self, platform: &P, instance: InstanceId) {
+        self.records.with(platform, |records| records.removed &= !instance.bit());
+    }
+
     /// This moment, before a reset of `instance`: one whose removal did not end is not off for good after all.
     pub(crate) fn mark<P: Platform>(&self, platform: &P, instance: InstanceId) -> Mark {
         self.records.with(platform, |records| {
@@ -316,7 +322,7 @@ mod tests {
     #[test]
     fn all_that_waits_for_nobody_else_is_let_go_of_and_nothing_later() {
         let quarantine = Quarantine::new().unwrap();
-        let [one, other] = [InstanceId(0), InstanceId(5)];
+        let [one, other] = [InstanceId::first(0), InstanceId::first(5)];
         let keep = |domains: core::ops::Range<usize>| {
             for domain in domains {
                 quarantine.reserve(&Nothing).unwrap();

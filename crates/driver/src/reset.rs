@@ -128,10 +128,13 @@ impl<P: Platform> Iommu<P> {
 
     /// Turns `smmu` off and forgets it; transactions abort from then on, unless
     /// [`InstanceConfig::while_off`](crate::InstanceConfig::while_off) says otherwise. One that is suspended is not
-    /// accessed: it needs no power. Its memory is kept until the `Iommu`
-    /// ends, because other CPUs may be looking at its queues. Clones of `smmu` then say what
+    /// accessed: it needs no power. Clones of `smmu` then say what
     /// it was, and nothing is done through them: it takes no masters, is not reset, and reports nothing. A handler that
     /// has one may be at work until this returns; it is to have ended before the hardware is probed again.
+    ///
+    /// Its memory, and its number among the 64 that an `Iommu` may have at once, are given back when no handle of it is left:
+    /// of itself, or of a [`Fault`](crate::Fault), a [`PageGroup`](crate::PageGroup) or a guest's part of it. That is now, or when
+    /// another instance is enabled or removed next.
     ///
     /// # Errors
     /// [`RemoveError::InUse`] while it has masters, [`RemoveError::Hardware`] when it does not confirm, or there is no
@@ -160,7 +163,13 @@ impl<P: Platform> Iommu<P> {
             Ok(())
         });
         core.platform.trace(&Trace::Ended { change, done: result.is_ok() });
-        result.map_err(|error| Refused { value: smmu, error })
+        if let Err(error) = result {
+            return Err(Refused { value: smmu, error });
+        }
+        let core = core.clone();
+        drop(smmu);
+        core.configuration.with(|_| core.reclaim());
+        Ok(())
     }
 }
 

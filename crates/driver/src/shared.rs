@@ -7,7 +7,10 @@ use core::alloc::Layout;
 use core::fmt;
 use core::ops::Deref;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicUsize, Ordering, fence};
+use core::sync::atomic::fence;
+
+use crate::sync::Ordering;
+use crate::sync::plain::AtomicUsize;
 
 /// There is no heap memory left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

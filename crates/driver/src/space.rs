@@ -21,7 +21,7 @@ use crate::process::{Held, Life, Registers};
 use crate::shared::Shared;
 use crate::statistics::Counted;
 use crate::tables::{Own, dispatch};
-use crate::targets::{Section, Snapshot};
+use crate::targets::{Section, Snapshot, Stay};
 use crate::trace::{InstanceSet, Trace};
 
 #[cfg(feature = "ats")]
@@ -202,6 +202,8 @@ impl<P: Platform> Space<P> {
         instance: &Instance<P>,
         begun: Begun<'_>,
     ) -> Result<(), (Unconfirmed, u64)> {
+        // Whoever looks is counted until then: the instance stays until this is over.
+        let _stay = self.stay();
         self.count(Counted::Waits, begun.commands().min(1));
         let waited = instance.commands().wait_inside(&self.core.platform, instance.mmio(), begun);
         let Err(what) = waited else { return Ok(()) };
@@ -279,23 +281,28 @@ impl<P: Platform> Space<P> {
         if !rest.is_empty() {
             return self.round_on(section, !progress.told, scope, wanted, &mut progress);
         }
-        drop(section);
         let told = InstanceSet(progress.told);
         platform.trace(&Trace::Invalidation { space: self.id, scope, told });
         let mut late = 0;
-        for id in bits(progress.told) {
+        for index in bits(progress.told) {
             let (Some(instance), Some(ticket)) =
-                (core.instances.get(id), progress.tickets.get(id.index()))
+                (core.instances.at(index), progress.tickets.get(index))
             else {
                 continue;
             };
             // SAFETY: its instance is in `told` only after it was written.
             let ticket = unsafe { ticket.assume_init_ref() };
             if !instance.commands().look_at(platform, cpu, instance.mmio(), ticket) {
-                late |= id.bit();
+                late |= 1 << index;
             }
         }
-        if late == 0 { Ok(()) } else { self.wait_for_each(late, scope, &mut progress, &mut 0) }
+        // One look at each of them is no wait. As long as this is a reader they stay, and from here on as long as it says so.
+        let stay = (late != 0).then(|| self.stay());
+        drop(section);
+        match stay {
+            None => Ok(()),
+            Some(_stay) => self.wait_for_each(late, scope, &mut progress, &mut 0),
+        }
     }
 
     /// The rest of a round, in which `untold` instances, a bit each, are still to be told.
@@ -336,6 +343,7 @@ impl<P: Platform> Space<P> {
         again: &mut u64,
     ) -> Result<(), (Unconfirmed, u64)> {
         self.tell(&section, untold, scope, wanted, progress);
+        let _stay = self.stay();
         drop(section);
         if progress.full != 0 {
             self.tell_later(scope, wanted, progress);
@@ -346,7 +354,7 @@ impl<P: Platform> Space<P> {
         self.wait_for_each(progress.told, scope, progress, again)
     }
 
-    /// Waits for those of `late`, which were told, and ends the round.
+    /// Waits for those of `late`, which were told, and ends the round. The caller [stays](Space::stay).
     #[cold]
     #[inline(never)]
     fn wait_for_each(
@@ -357,12 +365,13 @@ impl<P: Platform> Space<P> {
         again: &mut u64,
     ) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
-        for id in bits(late) {
+        for index in bits(late) {
             let (Some(instance), Some(ticket)) =
-                (core.instances.get(id), progress.tickets.get(id.index()))
+                (core.instances.at(index), progress.tickets.get(index))
             else {
                 continue;
             };
+            let id = core.instances.id(index);
             // SAFETY: its instance is in `told` only after it was written.
             let ticket = unsafe { ticket.assume_init_ref() };
             if let Err(what) = self.wait_on(instance, ticket) {
@@ -377,6 +386,12 @@ impl<P: Platform> Space<P> {
         } else {
             self.finish(scope, progress)
         }
+    }
+
+    /// Keeps instances that this call came by as a reader from being reclaimed for as long as it waits for them. To be called
+    /// while it still is one.
+    fn stay(&self) -> Stay<'_> {
+        self.core.waiters.stay(self.core.platform.cpu())
     }
 
     /// Waits for one of its batches.
@@ -424,7 +439,8 @@ impl<P: Platform> Space<P> {
     #[cold]
     #[inline(never)]
     fn finish(&self, scope: Scope, progress: &mut Progress) -> Result<(), (Unconfirmed, u64)> {
-        for id in bits(progress.kept | progress.silent) {
+        for index in bits(progress.kept | progress.silent) {
+            let id = self.core.instances.id(index);
             if let Err(what) = self.forget_kept(id, scope, progress.kept & id.bit() != 0) {
                 progress.note(id, what);
             }
@@ -540,8 +556,8 @@ impl<P: Platform> Space<P> {
             (progress.full, progress.largest) = (0, 0);
             // Whoever waits here holds up nobody, not even those who replace the targets. What has left them
             // meanwhile was flushed before, and what has come walks the tables as they are now.
-            for id in bits(untold) {
-                let instance = core.instances.get(id);
+            for index in bits(untold) {
+                let (id, instance) = (core.instances.id(index), core.instances.at(index));
                 let room = instance.map(|instance| {
                     self.count(Counted::Waits, 1);
                     instance.commands().wait_for_room(platform, instance.mmio(), largest)
@@ -590,13 +606,13 @@ pub(crate) const fn pages(start: u64, bytes: u64, granule_shift: u32) -> Scope {
     Scope::Range(Range { start, bytes, granule_shift, leaf_shift, leaf_only: true })
 }
 
-/// The instances of a set.
-fn bits(mut set: u64) -> impl Iterator<Item = InstanceId> {
+/// The numbers of the instances of a set.
+fn bits(mut set: u64) -> impl Iterator<Item = usize> {
     core::iter::from_fn(move || {
         // Below 64, if there is one.
-        let id = (set != 0).then_some(InstanceId((set.trailing_zeros() & 63) as u8))?;
+        let index = (set != 0).then_some(set.trailing_zeros() as usize & 63)?;
         set &= set - 1;
-        Some(id)
+        Some(index)
     })
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A lock for a few instructions: taken with interrupts masked, never held while waiting for hardware.
 
+use crate::platform::Platform;
+use crate::sync::Ordering;
+use crate::sync::plain::AtomicBool;
 use core::cell::UnsafeCell;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
-
-use crate::platform::Platform;
 
 pub(crate) struct SpinLock<T> {
     taken: AtomicBool,

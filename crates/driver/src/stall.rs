@@ -22,7 +22,7 @@ use crate::error::{Failure, InstanceId};
 use crate::event::Event;
 use crate::features::Features;
 use crate::instance::Instance;
-use crate::iommu::Core;
+use crate::iommu::{Core, Smmu};
 use crate::mutation::Mutation;
 #[cfg(feature = "nested")]
 use crate::pending::Showing;
@@ -78,8 +78,7 @@ impl Response {
 /// [`MasterConfig::with_stalls`]: crate::MasterConfig::with_stalls
 #[must_use = "the device waits until it is answered, and dropping it aborts the transaction"]
 pub struct Fault<P: Platform> {
-    core: Shared<Core<P>>,
-    instance: InstanceId,
+    smmu: Smmu<P>,
     handle: Handle,
     record: EventRecord,
     /// Of the event.
@@ -94,12 +93,12 @@ impl<P: Platform> Fault<P> {
 
     /// The same, with where it comes among the events of the SMMU.
     pub fn event(&self) -> Event {
-        Event::new(self.record, self.instance, self.number)
+        Event::new(self.record, self.smmu.id, self.number)
     }
 
     /// The SMMU that the device is behind.
     pub fn instance(&self) -> InstanceId {
-        self.instance
+        self.smmu.id
     }
 
     /// The stream.
@@ -137,8 +136,7 @@ impl<P: Platform> Fault<P> {
     }
 
     fn answer(&self, response: Response) -> Result<bool, Failure> {
-        let core = &*self.core;
-        let Some(instance) = core.instances.get(self.instance) else { return Ok(false) };
+        let (core, instance) = (&*self.smmu.core, self.smmu.instance());
         let answer = (self.handle, response as u8);
         answer::respond(core, instance, instance.pending(), answer, answers(core))
     }
@@ -148,20 +146,18 @@ impl<P: Platform> Fault<P> {
 impl<P: Platform> Fault<P> {
     /// It is of that instance of that `Iommu`.
     pub(crate) fn is_of(&self, core: &Shared<Core<P>>, instance: InstanceId) -> bool {
-        self.core.is(core) && self.instance == instance
+        self.smmu.core.is(core) && self.smmu.id == instance
     }
 
     /// Hands it on to a guest: [`Pending::show`]. Where it is shown, dropping it answers nothing.
     pub(crate) fn show(&self, most: u64, own: impl Fn(StreamId) -> bool) -> Showing {
-        let Some(instance) = self.core.instances.get(self.instance) else { return Showing::Over };
-        instance.pending().show(self.handle, most, |key| own(key.stream))
+        self.smmu.instance().pending().show(self.handle, most, |key| own(key.stream))
     }
 }
 
 impl<P: Platform> Drop for Fault<P> {
     fn drop(&mut self) {
-        let core = &*self.core;
-        let Some(instance) = core.instances.get(self.instance) else { return };
+        let (core, instance) = (&*self.smmu.core, self.smmu.instance());
         let answer = (self.handle, Response::Abort as u8);
         answer::decide(core, instance, instance.pending(), answer, answers(core));
     }
@@ -169,15 +165,15 @@ impl<P: Platform> Drop for Fault<P> {
 
 impl<P: Platform> fmt::Debug for Fault<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Fault").field(&self.instance).field(&self.record).finish()
+        f.debug_tuple("Fault").field(&self.smmu.id).field(&self.record).finish()
     }
 }
 
 /// Whether both are the same stalled transaction.
 impl<P: Platform> PartialEq for Fault<P> {
     fn eq(&self, other: &Self) -> bool {
-        let same = self.instance == other.instance && self.handle == other.handle;
-        same && self.core.is(&other.core)
+        let same = self.smmu.id == other.smmu.id && self.handle == other.handle;
+        same && self.smmu.core.is(&other.smmu.core)
     }
 }
 
@@ -220,7 +216,7 @@ fn answer_of<P: Platform>(core: &Core<P>, key: Key, response: Response) -> Comma
 pub(crate) enum Taken<P: Platform> {
     /// It is the caller's.
     Handed(Fault<P>),
-    /// There was no room among those pending, and it was aborted.
+    /// There was no room among those pending, or no more for its guest, and it was aborted.
     Ended,
     /// There is no room in the command queue either: to be tried again.
     Later,
@@ -237,20 +233,39 @@ pub(crate) fn take<P: Platform>(
     if instance.pending().is_closed() {
         return Taken::Ended;
     }
-    if let Some(handle) = instance.pending().insert(key) {
-        let core = core.clone();
-        return Taken::Handed(Fault { core, instance: id, handle, record, number });
+    if let Some(handle) = insert(core, instance, key) {
+        let smmu = Smmu::new(core.clone(), id);
+        return Taken::Handed(Fault { smmu, handle, record, number });
     }
     let mut failed = None;
     let command = answer_of(core, key, Response::Abort);
     let placed = answer::place(core, instance, command, &mut failed);
     // What an SMMU does not take any more ends with its reset.
-    if placed || failed.is_some() { Taken::Ended } else { Taken::Later }
+    if !placed && failed.is_none() {
+        return Taken::Later;
+    }
+    instance.pending().refuse();
+    Taken::Ended
 }
 
-/// Gives the answers that found no room before; whether there is none left.
-pub(crate) fn give_owed<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> bool {
-    answer::give_owed(core, instance, instance.pending(), answers(core))
+/// Puts what has stalled among what waits, if there is room: of a guest's device, as much as the guest has a share in, wherever it
+/// stalls.
+#[cfg_attr(not(feature = "nested"), expect(unused_variables, reason = "there are no guests"))]
+fn insert<P: Platform>(core: &Core<P>, instance: &Instance<P>, key: Key) -> Option<Handle> {
+    #[cfg(feature = "nested")]
+    if let Some(vmid) = crate::fault::guest_of(&core.platform, instance, key.stream) {
+        return instance.pending().insert_for(crate::pending::Sharer::new(vmid), key);
+    }
+    instance.pending().insert(key)
+}
+
+/// Gives the answers that found no room before, at most `budget`, which goes down; whether there is none left.
+pub(crate) fn give_owed<P: Platform>(
+    core: &Core<P>,
+    instance: &Instance<P>,
+    budget: &mut usize,
+) -> bool {
+    answer::give_owed(core, instance, instance.pending(), budget, answers(core))
 }
 
 /// Gives the answer of a guest to what it is shown, which was decided, and waits for room if need be.

@@ -81,6 +81,9 @@ pub struct InstanceStatistics {
     pub groups: usize,
     /// Stalled transactions that were handed out, and whose answer the SMMU was not given.
     pub stalls: usize,
+    /// Stalled transactions that were aborted ([`Report::Aborted`](crate::Report::Aborted)), as there was no room for another, or
+    /// none for another of the same guest.
+    pub refused_stalls: u64,
     /// Masters.
     pub masters: usize,
     /// Tags in use, one for each address space in each bank.
@@ -136,8 +139,8 @@ pub struct DomainCounts {
     /// Faults of translation of devices that use it, stalled or not, that were read from event queues: F_TRANSLATION,
     /// F_ADDR_SIZE, F_ACCESS and F_PERMISSION. Those are the domain's that a device uses when they are counted: as long as it
     /// uses the same one, always this. Not what guests cause in their own stage 1; nor, while more than 32 streams and PASIDs
-    /// of an instance fault between two calls that ask, or change a master, what comes from the others: how many that are is
-    /// told of the instance ([`EventStatistics::untold`]).
+    /// of an instance fault between two calls that ask, or change a master, all that comes from the streams with most PASIDs, or
+    /// from more than 32 streams: how many that are is told of the instance ([`EventStatistics::untold`]).
     pub faults: u64,
 }
 
@@ -146,12 +149,11 @@ pub(crate) use domain::{Counted, Counters};
 
 #[cfg(feature = "alloc")]
 mod domain {
-    use alloc::vec::Vec;
-    use core::sync::atomic::{AtomicU64, Ordering};
-
     use super::DomainCounts;
     use crate::shared::NoMemory;
-    use crate::sync::Line;
+    use crate::sync::plain::AtomicU64;
+    use crate::sync::{Line, Ordering};
+    use alloc::vec::Vec;
 
     /// What is counted of a domain.
     #[derive(Clone, Copy)]

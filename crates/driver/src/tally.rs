@@ -13,8 +13,9 @@ use crate::platform::Platform;
 use crate::statistics::Counted;
 
 /// So many streams and substreams are told apart between two looks. Whoever reads events may do so in interrupt context, and
-/// has no memory for more; nor is there a number that is enough, since a guest's accesses come with what substreams it likes.
-/// What does not fit is counted all the same, by the instance.
+/// has no memory for more; nor is there a number that is enough, since accesses come with what substreams a device likes.
+/// What does not fit is counted all the same, by the instance. A stream with many substreams leaves room for others: as many
+/// streams as this are counted whatever each of them does.
 const MOST: usize = 32;
 
 /// Where faults came from.
@@ -34,8 +35,8 @@ pub(crate) enum Noted {
     NoFault,
     /// It is counted with its origin.
     Counted,
-    /// There are too many origins already.
-    NoRoom,
+    /// There is too little room: so many faults are not counted with their origin, this one or earlier ones.
+    NoRoom(u64),
 }
 
 /// How many faults came from where.
@@ -49,7 +50,8 @@ impl Tally {
         Self { counts: [None; MOST] }
     }
 
-    /// Counts `record`, if it is a fault of translation, and there are not too many origins already.
+    /// Counts `record`, if it is a fault of translation. Where there are too many origins, the stream with most of them loses one
+    /// to a stream with fewer.
     pub(crate) fn note(&mut self, record: &EventRecord) -> Noted {
         if !record.event().is_some_and(|event| event.is_translation_fault()) {
             return Noted::NoFault;
@@ -60,10 +62,35 @@ impl Tally {
         let substream = if record.ssv() && !record.s2() { substream } else { WITHOUT };
         let origin = Origin { stream, substream, stage_2: record.s2() };
         let place = self.counts.iter_mut().find(|place| place.is_none_or(|(of, _)| of == origin));
-        let Some(place) = place else { return Noted::NoRoom };
+        let Some(place) = place else { return self.make_room(origin) };
         let before = place.map_or(0, |(_, count)| count);
         *place = Some((origin, before.wrapping_add(1)));
         Noted::Counted
+    }
+
+    /// Counts a fault from `origin`, for which there is no place, instead of those from another stream that has many.
+    #[cold]
+    fn make_room(&mut self, origin: Origin) -> Noted {
+        let mut most = (0, None);
+        for (at, place) in self.counts.iter().enumerate() {
+            let Some((of, _)) = place else { continue };
+            let places = self.places_of(of.stream);
+            // The last of them: a stream that goes wild loses what it came with last.
+            if places >= most.0 {
+                most = (places, Some(at));
+            }
+        }
+        let (places, at) = most;
+        let fewer = self.places_of(origin.stream) + 1 < places;
+        let place = at.filter(|_| fewer).and_then(|at| self.counts.get_mut(at));
+        let Some(place) = place else { return Noted::NoRoom(1) };
+        let lost = place.map_or(0, |(_, count)| count);
+        *place = Some((origin, 1));
+        Noted::NoRoom(lost)
+    }
+
+    fn places_of(&self, stream: u32) -> usize {
+        self.counts.iter().flatten().filter(|(of, _)| of.stream == stream).count()
     }
 }
 
@@ -102,7 +129,7 @@ mod tests {
         let mut tally = Tally::new();
         assert_eq!(tally.note(&EventRecord([EventId::CBadSte as u64, 0, 0, 0])), Noted::NoFault);
         for stream in 0..40 {
-            let noted = if stream < 31 { Noted::Counted } else { Noted::NoRoom };
+            let noted = if stream < 31 { Noted::Counted } else { Noted::NoRoom(1) };
             assert_eq!(tally.note(&fault(stream, None)), noted);
             assert_eq!(tally.note(&fault(1, Some(7))), Noted::Counted);
         }
@@ -111,6 +138,46 @@ mod tests {
         assert_eq!(counts, 31 + 40);
         let origin = Origin { stream: 1, substream: 7, stage_2: false };
         assert_eq!(tally.counts[1], Some((Origin { stream: 1, ..origin }, 40)));
+    }
+
+    #[test]
+    fn a_stream_with_many_substreams_leaves_room_for_others() {
+        let fault = |stream: u64, substream: u64| {
+            let record = EventRecord::default().with_sid(stream).with_ssv(true);
+            let [word, ..] = record.with_ssid(substream).0;
+            EventRecord([word | EventId::FTranslation as u64, 0, 0, 0])
+        };
+        let mut tally = Tally::new();
+        let mut lost = 0;
+        let mut note =
+            |tally: &mut Tally, stream, substream| match tally.note(&fault(stream, substream)) {
+                Noted::NoRoom(count) => lost += count,
+                Noted::Counted => {}
+                Noted::NoFault => unreachable!("they are faults"),
+            };
+        let of = |tally: &Tally, stream| -> u64 {
+            let counts = tally.counts.iter().flatten();
+            counts.filter(|(of, _)| of.stream == stream).map(|(_, count)| count).sum()
+        };
+        // One that goes wild, before and while others fault.
+        for substream in 0..1000 {
+            note(&mut tally, 0, substream);
+        }
+        for stream in 1..32 {
+            for round in 0..5 {
+                note(&mut tally, stream, 7);
+                for substream in 0..100 {
+                    note(&mut tally, 0, 1000 * round + substream);
+                }
+            }
+        }
+        for stream in 1..32 {
+            assert_eq!(of(&tally, stream), 5, "{stream}");
+        }
+        let all: u64 = (0..32).map(|stream| of(&tally, stream)).sum();
+        assert_eq!(all + lost, 1000 + 31 * 5 * 101);
+        // All of it is taken: nobody has more than another could do with.
+        assert_eq!(tally.note(&fault(40, 0)), Noted::NoRoom(1));
     }
 
     #[test]

@@ -68,9 +68,20 @@ impl Readers {
         Section { value, count }
     }
 
+    /// Says that the caller is here, until what is returned is dropped, to whoever waits for a grace period that comes behind one
+    /// of other readers, of whom the caller is one when it calls this.
+    #[inline]
+    pub(crate) fn stay(&self, cpu: usize) -> Stay<'_> {
+        // As in `section`, but without a fence: who waits has seen the end of the caller's section, and so this.
+        let shard = &self.shards[cpu & (self.shards.len() - 1)];
+        let count = &shard.0[self.phase.load(Ordering::Relaxed) & 1];
+        count.fetch_add(1, Ordering::Relaxed);
+        Stay(count)
+    }
+
     /// Waits until every `read` that may have seen a replaced snapshot has returned. Only one caller at a
     /// time (under the configuration mutex); `relax` is called while waiting.
-    fn grace(&self, relax: impl Fn()) {
+    pub(crate) fn grace(&self, relax: impl Fn()) {
         self.flip(&relax);
         self.flip(&relax);
         fence(Ordering::SeqCst);
@@ -110,6 +121,17 @@ impl<T> Drop for Section<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.count.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// See [`Readers::stay`].
+#[must_use]
+pub(crate) struct Stay<'a>(&'a AtomicUsize);
+
+impl Drop for Stay<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
     }
 }
 

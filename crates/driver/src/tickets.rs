@@ -24,9 +24,8 @@
 
 mod poller;
 
-use core::sync::atomic::AtomicU64 as Plain;
-
 use crate::queue::{Size, at};
+use crate::sync::plain::AtomicU64 as Plain;
 use crate::sync::{AtomicBool, AtomicU64, Line, Ordering};
 
 pub(crate) use poller::Poller;
@@ -473,6 +472,18 @@ impl Tickets {
         self.waiters.consumed.fetch_max(self.published(), Ordering::AcqRel);
         // Exchanged, not stored: it takes the place of whatever refused draws made of it.
         self.producers.tail.swap(self.published(), Ordering::AcqRel);
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+impl Tickets {
+    /// Where producers' words, the bell's, and those who wait have theirs: addresses.
+    pub(crate) fn places(&self) -> [core::ops::Range<usize>; 3] {
+        fn of<T>(value: &Line<T>) -> core::ops::Range<usize> {
+            let first = core::ptr::from_ref(value) as usize;
+            first..first + size_of::<Line<T>>()
+        }
+        [of(&self.producers), of(&self.bell), of(&self.waiters)]
     }
 }
 

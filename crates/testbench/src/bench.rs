@@ -27,10 +27,11 @@ mod stray;
 mod told;
 mod translate;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use smmuv3::{Domain, Iommu, Master, PageGroup, Smmu};
+use smmuv3::{Domain, InstanceId, Iommu, Master, PageGroup, Smmu};
 use smmuv3_formats::{EventId, EventRecord};
 use thiserror::Error;
 
@@ -173,8 +174,8 @@ pub struct Bench {
     pub(crate) smmus: Vec<Handle<Smmu<TestPlatform>>>,
     /// Their performance monitors, of those that have some.
     counters: Vec<Counters>,
-    /// Which instance of the scenario each of the driver's numbers stands for.
-    ids: Mutex<Vec<usize>>,
+    /// Which instance of the scenario each is that the driver has, or had.
+    ids: Mutex<BTreeMap<InstanceId, usize>>,
     /// Where the messages of each instance's interrupts go, if they are messages.
     messages: Vec<Option<u64>>,
     pub(crate) masters: Vec<Handle<Master<TestPlatform>>>,

@@ -64,9 +64,8 @@ pub struct World {
     observer: Lock<Option<Arc<dyn Observer>>>,
     commands: Lock<Snoop>,
     tracer: Option<Tracer>,
-    /// Which of the machine's instances each of the driver's numbers is, in the order in which they were enabled; those that
-    /// are not here are the machine's own.
-    numbers: Lock<Vec<usize>>,
+    /// Which of the machine's instances each of the driver's is; those that are not here have the machine's numbers.
+    numbers: Lock<BTreeMap<InstanceId, usize>>,
     /// Who is told what the driver does.
     hook: Lock<Option<Hook>>,
     /// What was traced of each instance while nobody looked on.
@@ -128,7 +127,7 @@ impl World {
                 ..Snoop::default()
             }),
             tracer,
-            numbers: Lock::new(Vec::new()),
+            numbers: Lock::new(BTreeMap::new()),
             hook: Lock::new(None),
             unseen: Lock::new(vec![Vec::new(); instances]),
             first: AtomicUsize::new(0),
@@ -198,9 +197,9 @@ impl World {
         *snoop.givers.get(instance)?.get(&queue)?.get(index as usize)?
     }
 
-    /// The driver has enabled this instance of the machine, and given it the next number.
-    pub fn enabled(&self, instance: usize) {
-        self.numbers.lock().push(instance);
+    /// The driver has enabled this instance of the machine, and calls it `id`.
+    pub fn enabled(&self, id: InstanceId, instance: usize) {
+        self.numbers.lock().insert(id, instance);
     }
 
     /// Another driver begins to count.
@@ -210,8 +209,7 @@ impl World {
 
     /// Which of the machine's instances the driver calls so.
     fn number(&self, instance: InstanceId) -> usize {
-        let numbers = self.numbers.lock();
-        numbers.get(instance.index()).copied().unwrap_or(instance.index())
+        self.numbers.lock().get(&instance).copied().unwrap_or(instance.index())
     }
 
     /// Counts from 0 again: what is there now is another instance.

@@ -301,7 +301,7 @@ impl Trace {
             smmuv3::Trace::Held { space, start, bytes, waiting } => {
                 self.inside();
                 let names: Vec<Value> =
-                    waiting.iter().map(|id| self.name(id.index()).into()).collect();
+                    waiting.iter().map(|index| self.name(index).into()).collect();
                 let args = args([
                     ("space", space.into()),
                     ("address", hex(start)),

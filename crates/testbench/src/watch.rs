@@ -139,8 +139,14 @@ impl Watch {
         self.structures.add_instance(table);
     }
 
+    /// An instance was removed: its structures are other memory from here on, until it is in use again.
+    pub fn remove_instance(&mut self, instance: usize) {
+        self.unfinished.retain(|(of, ..)| *of != instance);
+        self.structures.remove_instance(instance);
+    }
+
     /// An instance was removed, and is in use again with this table: nothing is known of what its caches hold.
-    pub(crate) fn replace_instance(&mut self, instance: usize, table: StreamTable) {
+    pub fn replace_instance(&mut self, instance: usize, table: StreamTable) {
         self.unfinished.retain(|(of, ..)| *of != instance);
         self.structures.replace_instance(instance, table);
     }

@@ -492,7 +492,8 @@ master = [
         }
     }
 
-    /// An SMMU that is taken away and comes back has another number for the driver, and the same devices.
+    /// An SMMU that is taken away and comes back is another one for the driver, by its old number or, where a handle of the former
+    /// is left, by another; its devices are the same.
     #[test]
     fn the_switch_of_a_device_is_found_behind_an_smmu_that_came_back() {
         const TWO: &str = r#"
@@ -509,13 +510,18 @@ master = [
         let enable = |instance| {
             let mmio = TestMmio { world: world.clone(), instance };
             let smmu = iommu.probe(mmio, InstanceConfig::named("smmu")).unwrap().enable().unwrap();
-            world.enabled(instance);
+            world.enabled(smmu.id(), instance);
             smmu
         };
-        let (first, _other) = (enable(0), enable(1));
-        assert!(iommu.remove(first).is_ok());
+        let (first, other) = (enable(0), enable(1));
+        let handles = (first.clone(), other.clone());
+        assert!(iommu.remove(first).is_ok() && iommu.remove(other).is_ok());
+        let (_other, again) = (enable(1), enable(0));
+        assert_eq!(again.id().index(), 3);
+        drop(handles);
+        assert!(iommu.remove(again).is_ok());
         let again = enable(0);
-        assert_eq!(again.id().index(), 2);
+        assert_eq!((again.id().index(), again.id().generation()), (0, 1));
         let config = MasterConfig::default().with_ats(true);
         let master = iommu.add_master(&again, &[StreamId(5)], config).unwrap();
         let domain = iommu.create_domain(DomainConfig::default()).unwrap();

@@ -111,8 +111,9 @@ impl CommandQueue {
             return Err(begun);
         }
         let Begun { inside, ticket, .. } = begun;
-        drop(inside);
         self.completed(platform, &ticket, Ok(()));
+        // Last: from then on the queue may be gone.
+        drop(inside);
         Ok(())
     }
 

@@ -6,7 +6,6 @@ mod run;
 
 use core::mem::ManuallyDrop;
 use core::slice;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use smmuv3_formats::command::{Sync, completion};
 use smmuv3_formats::register::{CmdqBase, cerror};
@@ -21,7 +20,8 @@ use crate::queue::{Size, at};
 use crate::refusals::{Finding, Refusals, is_retried};
 use crate::spin::SpinLock;
 use crate::state::{Inside, Moment};
-use crate::sync;
+use crate::sync::plain::{AtomicU32, AtomicU64};
+use crate::sync::{self, Ordering};
 use crate::tickets::{NoTicket, Poller, Tickets};
 pub(super) use run::Run;
 
@@ -599,6 +599,28 @@ impl Lane {
         // SAFETY: `new` allocated so many words, zeroed, aligned to 8 bytes, which live until `free` consumes the queue,
         // and are accessed as atomic words only.
         unsafe { slice::from_raw_parts(marks.as_ptr(), size.entries() as usize) }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+impl Lane {
+    /// See [`CommandQueue::places`](super::CommandQueue::places).
+    pub(super) fn places<P: Platform>(
+        &self,
+        platform: &P,
+    ) -> [(&'static str, core::ops::Range<usize>); 5] {
+        let memory = |memory: PhysAddr, bytes| {
+            let first = platform.pointer(memory).as_ptr() as usize;
+            first..first + bytes
+        };
+        let [claims, bell, consumed] = self.tickets.places();
+        [
+            ("claims of room, and tickets", claims),
+            ("the bell", bell),
+            ("what is known to be consumed", consumed),
+            ("slots", memory(self.base, queue_bytes(self.size()))),
+            ("marks of runs", memory(self.marks, marks_bytes(self.size()))),
+        ]
     }
 }
 

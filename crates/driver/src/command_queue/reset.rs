@@ -106,6 +106,12 @@ impl CommandQueue {
                 self.silent.store(false, Ordering::Release);
             }
         }
+        self.wait_outside(platform);
+    }
+
+    /// Waits until nobody is at the registers of an SMMU that sleeps, or of one that has failed for good and that nobody comes
+    /// to any more.
+    pub(crate) fn wait_outside<P: Platform>(&self, platform: &P) {
         self.common.state.wait_outside(|| platform.relax());
     }
 }

@@ -299,7 +299,7 @@ mod with_heap {
             false
         }
 
-        pub(crate) fn give_owed<P: Platform>(_: &Core<P>, _: &Instance<P>) -> bool {
+        pub(crate) fn give_owed<P: Platform>(_: &Core<P>, _: &Instance<P>, _: &mut usize) -> bool {
             true
         }
 

@@ -43,7 +43,8 @@ pub struct NestConfig {
     /// behind the same instance.
     pub shown: Option<IdRegisters>,
     /// Where `shown` is `None`: how many stalled transactions may wait for the guest's answer at once, if the instance
-    /// stalls, and at most as many as it has room for ([`InstanceConfig::stalls`](crate::InstanceConfig::stalls)); 0 to show it an
+    /// stalls, and at most as many as it has room for ([`InstanceConfig::stalls`](crate::InstanceConfig::stalls), of which one guest has
+    /// half at most: what stalls beyond that is aborted); 0 to show it an
     /// SMMU without, which takes an instance that can do without (not IDR0.STALL_MODEL = 0b10). Each is handed on by
     /// [`Nest::show`].
     ///
@@ -200,7 +201,7 @@ impl<P: Platform> Iommu<P> {
                 return Err(NestError::Taken);
             }
             own.nests.fetch_or(id.bit(), Ordering::Relaxed);
-            Ok(Nest { core: core.clone(), space: space.clone(), state })
+            Ok(Nest { core: core.clone(), space: space.clone(), state, smmu: smmu.clone() })
         })
     }
 }
@@ -220,6 +221,8 @@ pub struct Nest<P: Platform> {
     pub(super) core: Shared<Core<P>>,
     space: Shared<Space<P>>,
     pub(super) state: Shared<NestState>,
+    /// The instance stays, and its number is no other's.
+    pub(super) smmu: Smmu<P>,
 }
 
 impl<P: Platform> Nest<P> {
@@ -290,9 +293,7 @@ impl<P: Platform> Nest<P> {
         let (core, state) = (&self.core, &self.state);
         let (platform, id) = (&core.platform, state.instance);
         let unconfirmed = |what| Unconfirmed { instance: id, what };
-        let Some(instance) = core.instances.get(id) else {
-            return Err(unconfirmed(Failure::Failed));
-        };
+        let instance = self.smmu.instance();
         let queue = instance.commands();
         let most = queue.largest_batch().min(LARGEST_FORWARD);
         let mut out = [Command([0; 2]); LARGEST_FORWARD];

@@ -115,8 +115,7 @@ impl<P: Platform> Nest<P> {
 
     /// Aborts what the guest is shown, of all its streams: nobody is left who would carry its answers on. Waits for nothing.
     pub(super) fn abandon(&self) {
-        let core = &self.core;
-        let Some(instance) = core.instances.get(self.state.instance) else { return };
+        let (core, instance) = (&self.core, self.smmu.instance());
         let pending = instance.pending();
         let any = core.readers.read(core.platform.cpu(), &self.state.given, |given| {
             let own = |at| {
@@ -131,7 +130,8 @@ impl<P: Platform> Nest<P> {
         });
         if any {
             pending.set_owed();
-            stall::give_owed(core, instance);
+            // As many as there were. What finds no room is given by whoever comes by.
+            stall::give_owed(core, instance, &mut { usize::MAX });
         }
     }
 }

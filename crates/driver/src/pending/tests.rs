@@ -215,3 +215,68 @@ mod shown {
         assert_eq!((one.slot_of(stag), one.slot_of(0x1234)), (0, 0));
     }
 }
+
+#[test]
+fn of_many_answers_that_are_owed_a_few_are_given_at_once() {
+    let many = 3 * AT_ONCE;
+    let pending = Pending::new(many).unwrap();
+    for stag in 0..many as u16 {
+        let handle = pending.insert(key(8, stag, 0)).unwrap();
+        assert!(pending.decide(handle, 1));
+    }
+    pending.set_owed();
+    let mut given = 0;
+    let mut some = |at: &mut usize, budget: &mut usize| {
+        let before = given;
+        let left = pending.give_some(at, budget, |key, _| {
+            assert_eq!(usize::from(key.stag), given);
+            given += 1;
+            true
+        });
+        (left, given - before)
+    };
+    // A look with a budget: the rest is still owed.
+    let (mut at, mut budget) = (0, 5);
+    assert_eq!(some(&mut at, &mut budget), (Left::Answers, 5));
+    assert!(pending.is_owed() && budget == 0);
+    // One without gives no more than a few with interrupts masked.
+    let (mut at, mut budget) = (0, usize::MAX);
+    assert_eq!(some(&mut at, &mut budget), (Left::Slots, AT_ONCE - 5));
+    assert_eq!(some(&mut at, &mut budget), (Left::Slots, AT_ONCE));
+    assert_eq!(some(&mut at, &mut budget), (Left::Slots, AT_ONCE));
+    assert_eq!(some(&mut at, &mut budget), (Left::Nothing, 0));
+    assert!(!pending.is_owed() && pending.count() == 0);
+}
+
+#[cfg(feature = "nested")]
+#[test]
+fn each_guest_leaves_as_much_room_as_it_takes() {
+    let pending = Pending::new(12).unwrap();
+    let [one, other] = [1, 2].map(Sharer::new);
+    let take = |guest, most: u16| -> Vec<Handle> {
+        (0..most)
+            .map_while(|stag| pending.insert_for(guest, key(guest_stream(guest), stag, 7)))
+            .collect()
+    };
+    fn guest_stream(guest: Sharer) -> u32 {
+        if guest == Sharer::new(1) { 1 } else { 2 }
+    }
+    let ones = take(one, 20);
+    assert_eq!(ones.len(), 6);
+    let others = take(other, 20);
+    assert_eq!(others.len(), 3);
+    // Nor does one that asks again and again get more.
+    assert!(take(one, 20).is_empty() && take(other, 20).is_empty());
+    let hosts: Vec<Handle> = (0..3).map(|stag| pending.insert(key(3, stag, 0)).unwrap()).collect();
+    assert_eq!(pending.insert(key(3, 3, 0)), None);
+    // What is answered, and what is ended, is room again; what it is of is as it was.
+    assert!(pending.decide(ones[0], 1));
+    let place = |given: Key, _| given == key(1, 0, 7);
+    assert_eq!(pending.give(ones[0], place), Given::Placed);
+    assert_eq!(sweep(&pending, |key| key.stream == StreamId(1)).len(), 5);
+    assert_eq!(sweep(&pending, |key| key.stream == StreamId(3)).len(), hosts.len());
+    assert_eq!(take(other, 20).len(), 3, "of 9, three are its own");
+    assert_eq!(take(one, 20).len(), 3);
+    assert_eq!(sweep(&pending, |_| true).len(), 9);
+    assert_eq!(take(one, 20).len(), 6);
+}

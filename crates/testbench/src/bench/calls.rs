@@ -151,7 +151,7 @@ impl Bench {
     /// Which of the scenario's instances the driver calls so, or did before that was taken into use again.
     pub(super) fn index_of(&self, instance: InstanceId) -> usize {
         let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        ids.get(instance.index()).copied().unwrap_or(usize::MAX)
+        ids.get(&instance).copied().unwrap_or(usize::MAX)
     }
 
     pub(super) fn tag(&self, space: usize, target: &Target) -> OwnedTag {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Instances that are suspended, resumed, reset, or removed and taken into use again.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use smmuv3::{Interrupt, Report, Smmu};
 use smmuv3_model::Model;
@@ -15,8 +15,6 @@ use crate::stream_table::StreamTable;
 use crate::trace;
 use crate::watch::Tally;
 
-/// Instances that a run uses at most, one after the other included.
-const MOST_KNOWN: usize = 24;
 /// Larger stream tables are not made again and again.
 const MOST_BITS: u32 = 18;
 
@@ -147,13 +145,8 @@ impl Bench {
 
     /// Its masters are closed, and it is removed while domains live on others; then all that comes back.
     fn replug(&self, instance: usize) -> Result<&'static str, String> {
-        // The driver keeps what it knew of one that was removed, with its tables, for as long as it exists.
-        let known = self.ids.lock().unwrap_or_else(PoisonError::into_inner).len();
         let large = |it: &Instance| it.sid_bits > MOST_BITS;
-        if known >= MOST_KNOWN
-            || self.is_unclaimed(instance)
-            || self.scenario.instances.get(instance).is_none_or(large)
-        {
+        if self.is_unclaimed(instance) || self.scenario.instances.get(instance).is_none_or(large) {
             return Ok("nothing to do");
         }
         let behind = |master: &usize| self.oracle(|oracle| oracle.streams(*master).0) == instance;
@@ -216,6 +209,7 @@ impl Bench {
         self.iommu.remove(smmu).map_err(|refused| refused.to_string())?;
         self.world.forget_given(instance);
         self.look(|watch| {
+            watch.remove_instance(instance);
             watch.collect(&self.world);
             watch.kept_tags.retain(|tag| tag.instance != instance);
             watch.forget_silent(instance);

@@ -138,9 +138,9 @@ impl Bench {
 
     /// The driver has the instance by now.
     pub(super) fn known(&self, index: usize, smmu: Smmu<TestPlatform>) -> Smmu<TestPlatform> {
-        // The driver counts them in the order in which they come.
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).push(index);
-        self.world.enabled(index);
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.insert(smmu.id(), index);
+        self.world.enabled(smmu.id(), index);
         smmu
     }
 

@@ -93,12 +93,17 @@ impl Structures {
         self.tables.push(table);
     }
 
-    /// Another table in place of that of `instance`, whose structures are no more.
-    pub(super) fn replace_instance(&mut self, instance: usize, table: StreamTable) {
+    /// The structures of `instance` are no more.
+    pub(super) fn remove_instance(&mut self, instance: usize) {
         self.histories.retain(|(of, _, _), _| *of != instance);
         self.firsts.retain(|first| first.instance != instance);
         self.leaves.retain(|leaf| leaf.instance != instance);
         self.stored.remove(&instance);
+    }
+
+    /// Another table in place of that of `instance`, whose structures are no more.
+    pub(super) fn replace_instance(&mut self, instance: usize, table: StreamTable) {
+        self.remove_instance(instance);
         if let Some(place) = self.tables.get_mut(instance) {
             *place = table;
         }

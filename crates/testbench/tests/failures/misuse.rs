@@ -2,8 +2,9 @@
 //! Callers that ask for what cannot be: a typed error, nothing changed, and what was handed in is handed back.
 
 use smmuv3::{
-    AddMasterError, AttachError, Attributes, CloseMasterError, Config, DomainConfig, Interrupt,
-    Iommu, Iova, MasterConfig, PhysAddr, Prot, Refused, RemoveError, StreamId,
+    AddMasterError, AttachError, Attributes, CloseMasterError, Config, DomainConfig, EnableError,
+    Interrupt, Iommu, Iova, MOST_INSTANCES, MasterConfig, PhysAddr, Prot, Refused, RemoveError,
+    StreamId,
 };
 use smmuv3_formats::register::Cr0;
 use smmuv3_model::Profile;
@@ -217,7 +218,7 @@ fn a_removed_instance_no_longer_limits_new_domains() {
     let mmio = TestMmio { world: setup.world.clone(), instance: WIDE };
     let again = setup.iommu.probe(mmio, config()).unwrap().enable();
     let again = again.unwrap();
-    assert_eq!(again.id().index(), 2, "numbers are not used again");
+    assert_eq!(again.id().index(), 2, "there is a handle of the one that had the number before");
     let master = setup.iommu.add_master(&again, &[StreamId(1)], MasterConfig::default()).unwrap();
     // Whoever still has a handle of the one that was removed does not get at the hardware.
     assert_eq!(clone.name(), again.name());
@@ -228,6 +229,7 @@ fn a_removed_instance_no_longer_limits_new_domains() {
             .iommu
             .handle_interrupt(&clone, Interrupt::Any, 8, &mut |report| panic!("{report:?}"))
     );
+    let former = clone.id();
     assert!(setup.iommu.reset(&clone).is_ok() && setup.iommu.remove(clone).is_ok());
     assert_ne!(setup.machine.read32(WIDE, Cr0::OFFSET), 0);
     // For the oracle it is GPU, by its stream.
@@ -235,8 +237,80 @@ fn a_removed_instance_no_longer_limits_new_domains() {
     assert_eq!(setup.iommu.attach(&master, &setup.domains[0]), Ok(()));
     assert_eq!(setup.iommu.detach(&master), Ok(()));
     assert!(master.close().is_ok());
-    setup.smmus.push(again);
     setup.watch().collect(&setup.world);
     setup.watch().oracle.attach_ends(GPU, true);
+    // No handle of the first is left: the next has its number, and is another.
+    assert!(setup.iommu.remove(again).is_ok());
+    setup.watch().remove_instance(WIDE);
+    let mmio = TestMmio { world: setup.world.clone(), instance: WIDE };
+    let third = setup.iommu.probe(mmio, config()).unwrap().enable().unwrap();
+    assert_eq!((third.id().index(), third.id().generation()), (WIDE, 1));
+    assert_ne!(third.id(), former);
+    setup.smmus.push(third);
     setup.tear_down("after an instance that came back");
+}
+
+/// More come and go than there can be at once, while a domain lives on another, and nothing of them is left.
+#[test]
+fn any_number_of_instances_come_and_go() {
+    let mut setup = Setup::new(1);
+    let (nic, gpu) = (NIC, setup.masters.pop().unwrap());
+    assert!(gpu.close().is_ok());
+    assert!(setup.iommu.remove(setup.smmus.pop().unwrap()).is_ok());
+    setup.watch().remove_instance(WIDE);
+    assert_eq!(setup.attach(nic, Use::Domain(0)), Ok(()));
+    let mut former = Vec::new();
+    let mut frames = None;
+    for turn in 0..2 * MOST_INSTANCES {
+        let mmio = TestMmio { world: setup.world.clone(), instance: WIDE };
+        let smmu = setup.iommu.probe(mmio, config()).unwrap().enable().unwrap();
+        assert_eq!((smmu.id().index(), smmu.id().generation()), (WIDE, turn as u32 + 1));
+        assert!(!former.contains(&smmu.id()));
+        former.push(smmu.id());
+        setup.comes_back(&smmu);
+        let added = setup.iommu.add_master(&smmu, &[StreamId(1)], MasterConfig::default());
+        let master = added.unwrap();
+        setup.watch().watch_stream(&setup.world, WIDE, 1);
+        setup.watch().oracle.attach_begins(GPU, Use::Domain(0));
+        assert_eq!(setup.iommu.attach(&master, &setup.domains[0]), Ok(()));
+        setup.watch().collect(&setup.world);
+        setup.watch().oracle.attach_ends(GPU, true);
+        let targets = setup.domains[0].targets();
+        assert!(targets.iter().any(|target| target.instance == smmu.id()), "{targets:?}");
+        setup.watch().oracle.attach_begins(GPU, Use::Blocked);
+        assert_eq!(setup.iommu.detach(&master), Ok(()));
+        setup.watch().collect(&setup.world);
+        setup.watch().oracle.attach_ends(GPU, true);
+        assert!(master.close().is_ok());
+        assert!(setup.iommu.remove(smmu).is_ok());
+        setup.watch().remove_instance(WIDE);
+        // What it had is given back at once, as this was the last handle.
+        let now: Vec<_> = setup.world.frames().live().collect();
+        assert_eq!(frames.get_or_insert_with(|| now.clone()), &now, "turn {turn}");
+    }
+    setup.tear_down("after many that came and went");
+}
+
+/// As many at once as there can be, none of which is in another's way; one that is gone makes room.
+#[test]
+fn there_are_64_instances_at_once_at_most() {
+    let (_machine, world) = world(2, |profile| profile);
+    let iommu = Iommu::new(TestPlatform(world.clone()), Config::default()).unwrap();
+    let enable = || {
+        // The same hardware is all of them: it does as the last one says.
+        let mmio = TestMmio { world: world.clone(), instance: WIDE };
+        iommu.probe(mmio, config()).unwrap().enable().map_err(|refused| refused.error)
+    };
+    let mut all: Vec<_> = (0..MOST_INSTANCES).map(|_| enable().unwrap()).collect();
+    let numbers: Vec<_> = all.iter().map(|smmu| smmu.id().index()).collect();
+    assert_eq!(numbers, (0..MOST_INSTANCES).collect::<Vec<_>>());
+    let full = EnableError::TooManyInstances { largest: MOST_INSTANCES };
+    assert_eq!(enable().err(), Some(full));
+    let (kept, gone) = (all[20].clone(), all.swap_remove(20));
+    assert!(iommu.remove(gone).is_ok());
+    assert_eq!(enable().err(), Some(full), "a handle of it is left");
+    let former = kept.id();
+    drop(kept);
+    let next = enable().unwrap();
+    assert_eq!((next.id().index(), next.id() == former), (20, false));
 }

@@ -183,6 +183,13 @@ impl Setup {
 
     /// Attaches `master`, or blocks it. While it is unconfirmed the oracle accepts the old and the new; see
     /// [`Setup::reset`].
+    /// [`WIDE`] was removed, and is in use again.
+    pub fn comes_back(&self, smmu: &Smmu<TestPlatform>) {
+        let streams = smmu.instance().streams();
+        let (base, shape) = (streams.base_register(), streams.config_register());
+        self.watch().replace_instance(WIDE, StreamTable { base, shape });
+    }
+
     pub fn attach(&self, master: usize, to: Use) -> Result<(), AttachError> {
         let before = self.watch().oracle.using(master);
         self.watch().oracle.attach_begins(master, to);

@@ -247,14 +247,10 @@ fn a_guest_that_does_not_answer_has_no_more_than_it_is_shown() {
 /// What the driver has no room for is aborted, and the guest is told that it is over.
 #[test]
 fn what_the_host_has_no_room_for_the_guest_does_not_wait_for() {
-    let host = host(8);
-    let faults: Vec<_> = (0..8).map(|at| stall(&host, 0, VA + at * PAGE)).collect();
-    // Hardware cannot stall more, either: one ends there, and one is the driver's to abort.
-    drop(faults);
-    assert_eq!(answers(&host).len(), 8);
     let mut host = Host::with_stalls(8, |it| it.stalls = 80);
     host.nest(0, Guest::entry(0), Use::Space(0));
-    let mut kept: Vec<_> = (0..64).map(|at| stall(&host, 0, VA + at * PAGE)).collect();
+    // Half of the 64 that the driver has room for.
+    let mut kept: Vec<_> = (0..32).map(|at| stall(&host, 0, VA + at * PAGE)).collect();
     assert_eq!(write(&host, 0, VA + 64 * PAGE), Outcome::Stalled);
     let Some(Report::Aborted(record)) = reports(&host).pop() else { panic!("there is room") };
     let Owner::Guest(told) = host.nest.owner(&record) else { panic!("{record}") };
@@ -267,7 +263,46 @@ fn what_the_host_has_no_room_for_the_guest_does_not_wait_for() {
     assert_eq!(answers(&host), [(HOSTS[0], Answer::Abort)]);
     host.detach(0);
     drop(kept);
-    assert_eq!(answers(&host).len(), 63);
+    assert_eq!(answers(&host).len(), 31);
+    assert_eq!(host.smmu.statistics().refused_stalls, 1);
+}
+
+/// A guest's device that stalls as fast as it can, before anybody is shown any of it: what is left is the host's, and of that it
+/// loses nothing.
+#[test]
+fn a_burst_of_a_guests_stalls_leaves_room_for_the_host() {
+    let mut host = host(8);
+    host.plain(1);
+    let mut burst = |host: &Host| {
+        let (mut kept, mut aborted) = (Vec::new(), 0);
+        for at in 0..20 {
+            assert_eq!(write(host, 0, VA + at * PAGE), Outcome::Stalled, "{at}");
+            for report in reports(host) {
+                match report {
+                    Report::Stalled(fault) => kept.push(fault),
+                    Report::Aborted(_) => {
+                        aborted += 1;
+                        // Hardware has room for 8 as well, until it comes to the answer.
+                        assert_eq!(answers(host), [(HOSTS[0], Answer::Abort)]);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        (kept, aborted)
+    };
+    // Of room for 8.
+    let (kept, aborted) = burst(&host);
+    assert_eq!((kept.len(), aborted), (4, 16));
+    let hosts: Vec<_> = (0..4).map(|at| stall(&host, 1, VA + at * PAGE)).collect();
+    assert_eq!(hosts.len(), 4);
+    assert_eq!(host.smmu.statistics().refused_stalls, 16);
+    drop(hosts);
+    drop(kept);
+    assert_eq!(answers(&host).len(), 8);
+    // It has as much again.
+    let (kept, aborted) = burst(&host);
+    assert_eq!((kept.len(), aborted), (4, 16));
 }
 
 /// Each takes what the guest is to answer away: no STAG is answered twice, and the guest's answer does nothing.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use smmuv3::nest::Owner;
-use smmuv3::{Config, Interrupt, MasterConfig, Report, StreamId};
+use smmuv3::{Config, DomainConfig, Interrupt, MasterConfig, Report, StreamId};
 use smmuv3_formats::command::{AtcInv, CfgiCd, CfgiCdAll, Sync};
 use smmuv3_formats::{Cd, Command, EventId, EventRecord, Ste};
 use smmuv3_testbench::machine::{Dma, Outcome};
@@ -250,4 +250,23 @@ fn what_a_device_keeps_goes_by_the_pasid_that_the_guest_names() {
     assert_ne!(kept(&host), 0);
     host.commands(&of(None));
     assert_eq!(kept(&host), 0);
+}
+
+/// What a guest's device is refused in the guest's stage 1 is no domain's, however many PASIDs it uses: it takes none of the room in
+/// which others' faults wait to be counted.
+#[test]
+fn a_guest_with_many_pasids_takes_no_room_from_others() {
+    let mut host = host(false);
+    let domain = host.iommu.create_domain(DomainConfig::default().with_statistics()).unwrap();
+    for pasid in 1..64 {
+        put(&host, LEAF, pasid, &host.guest.context(1));
+    }
+    attach(&mut host, LINEAR, TERMINATE);
+    const ELSEWHERE: u64 = 0x7f00_0000_0000;
+    for pasid in 1..64 {
+        let record = told(&host, Some(pasid), ELSEWHERE);
+        assert_eq!(record.event(), Some(EventId::FTranslation));
+    }
+    assert_eq!(host.smmu.statistics().events.untold, 0);
+    domain.close().unwrap();
 }

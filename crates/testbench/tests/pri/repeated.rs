@@ -71,6 +71,27 @@ fn a_detach_answers_it_once() {
     assert_eq!(once, [index], "{responses:?}");
 }
 
+/// The first was answered, but the SMMU had not come to that: a reset finds the answer in the command queue, and the second among
+/// those that wait.
+#[test]
+fn a_reset_answers_it_once() {
+    let setup = Setup::new(5);
+    let stuck = |stuck| setup.world.machine().model(0).unwrap().set_stuck(stuck);
+    let index = setup.ask(NIC, None, 1);
+    let first = setup.group();
+    stuck(true);
+    assert_eq!(first.respond(Answer::Success), Ok(true));
+    again(&setup, NIC, index);
+    let second = setup.group();
+    stuck(false);
+    setup.iommu.reset(&setup.smmu).unwrap();
+    let responses = setup.responses();
+    let once: Vec<u16> = responses.iter().map(|(_, _, index, ..)| *index).collect();
+    assert_eq!(once, [index], "{responses:?}");
+    assert_eq!(second.respond(Answer::Success), Ok(false));
+    assert_eq!((setup.smmu.statistics().groups, setup.waits(NIC)), (0, false));
+}
+
 #[test]
 fn where_answers_carry_pasids_groups_of_others_have_numbers_of_their_own() {
     let setup = Setup::new(5);

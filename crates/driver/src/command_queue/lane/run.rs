@@ -2,7 +2,6 @@
 //! The slots of a ticket, until they are published.
 
 use core::ops::Range;
-use core::sync::atomic::AtomicU64;
 
 use smmuv3_formats::Command;
 
@@ -10,6 +9,7 @@ use super::super::port::Port;
 use super::{Lane, write};
 use crate::platform::Platform;
 use crate::queue::{Size, at};
+use crate::sync::plain::AtomicU64;
 
 /// The slots of a ticket. However it ends, they are filled and published. `DIRECT` for the command queue itself, where no
 /// CMD_SYNC sends a message, and each batch has one.

@@ -252,3 +252,88 @@ fn loom_a_look_during_a_reset_completes_nothing_after_it() {
         assert_eq!(queue.tickets.consumed(), beginning, "the SMMU took nothing");
     });
 }
+
+/// A queue of eight, most of which is used: what is consumed is told of when it is a good part of the queue. Two producers give
+/// commands, look once whether those are done, and need room that the look of one of them finds. The SMMU is the main thread.
+/// Returns whether what is known was ever behind at the end, and whether a command ever went where one was that only a look of that
+/// time had found consumed.
+fn room_is_told_of_seldom(look: fn(&Queue, u64, u64) -> bool) -> [bool; 2] {
+    let found = Arc::new([(); 2].map(|()| std::sync::atomic::AtomicBool::new(false)));
+    let result = found.clone();
+    explore(2, move || {
+        let queue = Queue::new(3);
+        let (size, mut at) = (queue.tickets.size(), 0);
+        for position in 0..6 {
+            assert!(queue.submit(draw, publish));
+            if position < 4 {
+                queue.consume(&mut at);
+                // One at a time is little, and is told of only once there are two.
+                assert!(look(&queue, position + 1, queue.tickets.consumed()));
+            }
+        }
+        let known = queue.tickets.consumed();
+        assert_eq!((known, at), (4, 4), "as often as a quarter of the queue was consumed");
+        // Six places that are known, and two that come when the other two commands are consumed. Each wants two, twice.
+        let producers: Vec<_> = [(); 2]
+            .into_iter()
+            .map(|()| {
+                let (queue, found) = (queue.clone(), found.clone());
+                thread::spawn(move || {
+                    let mut drawn = 0;
+                    for _ in 0..2 {
+                        let consumed = queue.tickets.consumed();
+                        let Ok(start) = queue.tickets.draw_at_once(2, consumed) else { break };
+                        if start + 2 > known + 8 {
+                            // What it has overwritten was only found by a look since.
+                            found[1].store(true, Ordering::Relaxed);
+                        }
+                        queue.fill(start);
+                        queue.fill(start + 1);
+                        publish(&queue, start, start + 2);
+                        look(&queue, start + 2, consumed);
+                        drawn += 2;
+                    }
+                    drawn
+                })
+            })
+            .collect();
+        queue.consume(&mut at);
+        let drawn: u64 = producers.into_iter().map(|producer| producer.join().unwrap()).sum();
+        queue.consume(&mut at);
+        assert_eq!(at, 6 + drawn, "a command was lost");
+        let known = queue.tickets.consumed();
+        assert!(known <= at && at - known <= size.entries(), "{known} of {at}");
+        found[0].fetch_or(known < at, Ordering::Relaxed);
+        // Whoever finds no room looks for itself, and finds all there is.
+        assert!(queue.submit(draw, publish), "room was lost");
+        queue.consume(&mut at);
+        assert_eq!(at, 7 + drawn);
+    });
+    [0, 1].map(|which| result[which].load(Ordering::Relaxed))
+}
+
+fn look_once(queue: &Queue, end: u64, consumed: u64) -> bool {
+    queue.tickets.has_reached(end, consumed, || queue.cons.load(Ordering::Acquire))
+}
+
+#[test]
+fn loom_room_that_is_told_of_seldom_is_used_and_never_lost() {
+    assert_eq!(room_is_told_of_seldom(look_once), [true; 2]);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn loom_twin_that_tells_of_room_without_release_lets_a_slot_be_overwritten() {
+    room_is_told_of_seldom(|queue, end, consumed| {
+        let ahead = queue.tickets.size().ahead(consumed, queue.cons.load(Ordering::Acquire));
+        let position = consumed + ahead;
+        if position > queue.tickets.bell.published.load(Ordering::Relaxed) {
+            return false;
+        }
+        if ahead > queue.tickets.size().quarter() {
+            let (order, known) = (Ordering::Relaxed, &queue.tickets.waiters.consumed);
+            let _ = known.compare_exchange_weak(consumed, position, order, order);
+        }
+        position >= end
+    });
+}
