@@ -37,7 +37,7 @@ pub(crate) struct Gather {
     state: SpinLock<State>,
 }
 
-/// Room for a page. It belongs to whoever has its chain.
+/// Room for one page. Only whoever owns the chain that it is in accesses it.
 struct Node {
     /// Address, and the flags below.
     page: AtomicU64,
@@ -47,7 +47,7 @@ struct Node {
 struct State {
     /// First of the free nodes; [`NONE`] if there is none.
     free: u32,
-    /// Each has a node at least, so that there is always room.
+    /// Groups that have begun. Each has at least one node, so there are never more groups than nodes.
     begun: Begun,
     /// Of the groups in `pending`, which slots have those of a stream with a number, of whichever PASID; and of a PASID,
     /// with whichever number. A slot that is free may still be there, until it is another's.
@@ -66,7 +66,7 @@ pub(crate) enum Of {
 }
 
 impl Of {
-    /// What their names have in common: so many upper bits.
+    /// The prefix that the names of these groups have in common, and its length in bits from above.
     const fn prefix(self) -> (u64, u32) {
         match self {
             Self::All => (0, 0),
@@ -210,7 +210,8 @@ impl Gather {
         self.state.with(platform, |state| {
             let mut forgotten = None;
             if state.free == NONE {
-                // Of whoever has most of the room, rather than of others.
+                // A group of the stream that holds most nodes is forgotten, so that one device cannot push out the
+                // groups of others.
                 let victim = state.begun.victim(page.group);
                 forgotten = victim.and_then(|victim| self.drop_begun(state, victim));
             }
@@ -254,7 +255,7 @@ impl Gather {
                 self.drop_begun(state, number)
             })
         };
-        // Others may begin meanwhile.
+        // Bounded, since devices may begin new groups meanwhile.
         core::iter::from_fn(one).take(self.nodes.len()).count()
     }
 
@@ -271,7 +272,7 @@ impl Gather {
             let slot = handle.slot() as u32;
             let by_number = (&mut state.by_number, number_of(group));
             for (index, key) in [by_number, (&mut state.by_pasid, name_of(group))] {
-                // What it was before, and what was called so before.
+                // Drop what the index still has of the slot's former group, and of a former slot with this name.
                 index.remove_number(slot);
                 index.remove(key);
                 index.insert(key, slot);
@@ -295,10 +296,10 @@ impl Gather {
                     return true;
                 }
                 if self.pending.is_being_given(slot as usize) {
-                    // It is known on, should there be no room for the answer.
+                    // It stays in the index: if there is no room for its answer, the group waits again.
                     break;
                 }
-                // Answered: whoever looks next need not pass it.
+                // Answered already: taken out of the index, so that no later search meets it.
                 state.by_number.remove_number(slot);
             }
             false

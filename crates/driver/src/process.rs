@@ -91,7 +91,7 @@ impl fmt::Display for AddProcessError {
 
 impl core::error::Error for AddProcessError {}
 
-/// How a space holds it.
+/// How a space holds a process's registers.
 pub(crate) type Held = Box<Registers>;
 
 /// What is known of a process's tables.
@@ -161,11 +161,11 @@ impl Registers {
             granule_shift,
             input_bits,
             output_bits,
-            // Told of below, where it is not decided by the address sizes.
+            // DS is judged in `fits`: address sizes alone do not decide it.
             wide: false,
             forced_types: false,
             execute_by_privilege: false,
-            // Nobody publishes what the kernel stores there.
+            // The kernel's stores to its tables are not published, so walks have to be coherent.
             coherent: true,
             big_endian,
             access_flag: context.ha(),
@@ -279,7 +279,7 @@ impl<P: Platform> Process<P> {
         config: ProcessConfig,
         cookie: u64,
     ) -> Result<Self, AddProcessError> {
-        // Decided before there is something to give back.
+        // Judged before the PASID is taken, so that an error has nothing to give back.
         let registers = Registers::new(config, SubstreamId(0), cookie)
             .ok_or(AddProcessError::Registers { ttb: config.ttb, tcr: config.tcr })?;
         let mut registers = try_box(registers)?;
@@ -336,7 +336,7 @@ impl<P: Platform> Process<P> {
         let (space, pasid) = (self.space.clone(), self.pasid());
         let goal = Goal::Bind(space.clone());
         let seat = attach::change(&master.core, master.index, pasid.0, goal)?;
-        // There is one: numbers begin with 1.
+        // A bind that succeeds always returns a seat, whose numbers begin with 1.
         Ok(Bond { space, master: master.index, seat: seat.unwrap_or(0) })
     }
 
@@ -352,7 +352,7 @@ impl<P: Platform> Process<P> {
         let granule_shift = self.registers().shape.granule_shift;
         let granule = 1u64 << granule_shift;
         let first = start.0 & !(granule - 1);
-        // Beyond its last address it has nothing. At most 52 bits.
+        // Nothing is mapped at or above `limit`, which is at most 2^52.
         let limit = 1u64 << self.registers().shape.input_bits;
         let end = start.0.saturating_add(len).min(limit).next_multiple_of(granule);
         let bytes = end.saturating_sub(first);
@@ -362,7 +362,7 @@ impl<P: Platform> Process<P> {
         // Nobody says which tables were unlinked, nor how large the mappings were.
         let range =
             Range { start: first, bytes, granule_shift, leaf_shift: None, leaf_only: false };
-        // One command, and little is lost.
+        // A range of at least half the limit is invalidated by ASID: that is one command, and little else is lost.
         let whole = bytes >= limit / 2;
         let scope = if whole { Scope::All } else { Scope::Range(range) };
         self.space.invalidate(scope, Which::Private).map_err(|(unconfirmed, instances)| {

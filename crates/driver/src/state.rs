@@ -20,12 +20,12 @@ use crate::sync::{AtomicU64, Line, Ordering, fence};
 
 const FAILED: u64 = 1 << 0;
 const ASLEEP: u64 = 1 << 1;
-/// Each time that it begins to work is another one.
+/// Added each time the SMMU begins to work: the epoch.
 const NEXT: u64 = 1 << 2;
-/// Each command that it refuses is another one: above all the others, where a carry is lost.
+/// Added for each refused command. The topmost field, so that an overflow of it changes nothing else.
 const REFUSED: u64 = 1 << 24;
 
-/// CPUs share a count where there are more.
+/// Where there are more CPUs than this, several share a count.
 const SHARDS: usize = 8;
 
 pub(crate) struct State {
@@ -105,7 +105,8 @@ impl State {
 
     /// The same, unless its state has changed since.
     pub(crate) fn fail_since(&self, moment: Moment) {
-        // If it has, it is given up already, was reset, or sleeps: what was seen of it does not count then.
+        // If the state has changed since `moment`, the SMMU was given up already, reset or suspended, and what was seen
+        // of it before does not count.
         let mut word = self.word.load(Ordering::Acquire);
         while Moment(word).is_as(moment) {
             let (done, other) = (Ordering::AcqRel, Ordering::Acquire);
@@ -131,7 +132,8 @@ impl State {
     /// `moment` was looked at.
     #[inline]
     pub(crate) fn is_undisturbed_since(&self, moment: Moment) -> bool {
-        // What came before the completion came before this: the register, or whoever read it, has told of that.
+        // Relaxed is enough: a refusal is counted before the SMMU goes on, and the acquiring read of CONS, ours or that
+        // of whoever shared it, came after.
         self.word.load(Ordering::Relaxed) == moment.0
     }
 
@@ -147,7 +149,7 @@ impl State {
                 Err(other) => word = other,
             }
         }
-        // Before it walks: see the module.
+        // R5, before the SMMU walks: pairs with the fence in `elides`; see the module's table.
         fence(Ordering::SeqCst);
     }
 
@@ -162,7 +164,7 @@ impl State {
     /// found that it does not work.
     #[cold]
     pub(crate) fn elides(&self) -> bool {
-        // Between the change and the look that counts.
+        // R5: orders the caller's descriptor stores before the look at the sleep bit; pairs with the fence in `work`.
         fence(Ordering::SeqCst);
         self.now().is_asleep()
     }
