@@ -172,7 +172,7 @@ impl<P: Platform> Configuration<P> {
             let may = match asid {
                 // ASIDs of a VMID that can be no bank are given to nobody, whatever they are.
                 _ if !self.asids.may_be_bank(id, vmid) => !self.asids.is_hypervisors(vmid),
-                // A context without a known ASID takes the whole VMID, which as a bank would be shared.
+                // `None` stands for all ASIDs of the VMID: refused, since the VMID may be a bank.
                 None => false,
                 // ASID 0 is never given out, so it collides with none of this driver's.
                 Some(0) => true,

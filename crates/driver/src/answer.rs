@@ -55,7 +55,7 @@ pub(crate) fn give<P: Platform>(
             (Given::Placed | Given::Late, None) => return Ok(()),
             (Given::Full, None) => {}
         }
-        // It is another's to give, should this wait come to nothing.
+        // Noted as owed first: if this wait fails, whoever comes by later gives the answer.
         pending.set_owed();
         if instance.commands().is_asleep() || pending.is_closed() {
             return Ok(());
@@ -120,7 +120,7 @@ pub(crate) fn give_all<P: Platform>(
     command: impl Fn(Key, u8) -> Command,
 ) -> Result<(), Failure> {
     let (commands, mmio) = (instance.commands(), instance.mmio());
-    // Before anything is waited for: whoever answers from here on does nothing.
+    // Decided before anything is waited for, so that answers of others from here on come late.
     if pending.decide_all(&which, code) {
         pending.set_owed();
     }
@@ -146,7 +146,7 @@ pub(crate) fn give_all<P: Platform>(
                 }
             }
             (Some(Given::Full), Ok(_)) => {
-                // What one that is suspended does not take, it is given when it wakes.
+                // A suspended SMMU takes no command: what is left is given when it wakes.
                 if commands.is_asleep() {
                     return result;
                 }
@@ -167,7 +167,7 @@ pub(crate) fn place<P: Platform>(
     failed: &mut Option<Failure>,
 ) -> bool {
     match attempt(&core.platform, instance, command) {
-        // Consumption is all that counts (§4.2), and nobody waits for that.
+        // An answer counts once it is consumed (§4.2), which nobody waits for.
         Ok(placed) => placed.is_some(),
         Err(what) => {
             *failed = Some(what);
@@ -196,10 +196,10 @@ fn attempt<P: Platform>(
     }
 }
 
-/// Commands at once.
+/// How many commands a [`Batch`] holds.
 pub(crate) const BATCH: usize = 16;
 
-/// Commands that are given together.
+/// Commands that are given to the SMMU together.
 pub(crate) struct Batch {
     commands: [Command; BATCH],
     len: usize,

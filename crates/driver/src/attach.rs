@@ -128,20 +128,21 @@ pub(crate) enum Goal<P: Platform> {
     Blocked,
     Identity,
     Space(Shared<Space<P>>),
-    /// As `Space`, and once more if it is so already.
+    /// As `Space`; if the master is bound to the space already, one bond more.
     Bind(Shared<Space<P>>),
-    /// As `Blocked`, if it still has the seat of that number, and was bound no more than once.
+    /// One bond less; with the last one as `Blocked`. Nothing if the master does not have the seat with this number any
+    /// more.
     Unbind(u64),
-    /// As `Space`, by what a guest asks for.
+    /// As `Space`, with the entry that a guest asks for.
     Nest(Nesting<P>),
 }
 
-/// A seat that a master is to have, made ready beforehand.
+/// The place that a master is about to enter, with the memory for that.
 struct Entering {
     place: usize,
-    /// Nobody has been there.
+    /// The place was made for this.
     is_new: bool,
-    /// The space's targets with it, if it is new or has new devices.
+    /// Memory for the space's next targets, if the place is new or devices join it.
     targets: Option<Box<Targets>>,
 }
 
@@ -154,16 +155,18 @@ pub(crate) fn change<P: Platform>(
     goal: Goal<P>,
 ) -> Result<Option<u64>, AttachError> {
     let carry_out = |configuration: &mut Configuration<P>| -> Result<Option<u64>, AttachError> {
-        // Here, or whoever gets the PASID meanwhile would share it. That of a process is only bound and unbound.
+        // Looked up under the mutex, or whoever is lent the PASID meanwhile would share it. A process's PASID is never
+        // lent: it is bound and unbound alone.
         if substream != WITHOUT
             && matches!(goal, Goal::Space(_) | Goal::Blocked)
             && configuration.lent.binary_search(&substream).is_err()
         {
             return Err(AttachError::PasidUnknown { pasid: SubstreamId(substream) });
         }
-        // The slot is the master's own from `add` to `close`.
+        // From `add` to `close` this index is this master's.
         let state = configuration.masters.get_mut(master);
-        // A reset may have taken what a bond stands for, and the master may be gone since, or another's.
+        // A reset may have ended the seat that the bond stands for; since then the master may be gone, and its index
+        // another master's.
         if let Goal::Unbind(seat) = goal
             && !state.as_ref().is_some_and(|state| state.slot(substream).may_be(seat))
         {
@@ -192,13 +195,14 @@ pub(crate) fn change<P: Platform>(
             let stream = state.quarantined(&core.platform, instance)?;
             Some(AttachError::Quarantined { instance: id, stream })
         };
-        // Found out only now. Who binds gets what it is unbound with, and is told by a report alone.
+        // For a device that is found silent only by this change. A bind succeeds all the same, so that its bond can be
+        // unbound; `Report::Quarantined` tells of the device.
         let binds = matches!(goal, Goal::Bind(_));
         let silent =
             |configuration: &Configuration<P>| quarantined(configuration).filter(|_| !binds);
         let slot = state.slot(substream);
         let nested = substream == WITHOUT && state.nested.is_some();
-        // After a reset a guest may have it still.
+        // After a reset a guest may still have the master's streams.
         let given = state.nest.is_some() || state.former.is_some();
         let given = substream == WITHOUT && given;
         let space = match &goal {
@@ -212,7 +216,7 @@ pub(crate) fn change<P: Platform>(
         if identity_only && space.is_some() {
             return Err(AttachError::IdentityOnly { instance: id });
         }
-        // What takes no hardware.
+        // Goals that change nothing in hardware.
         match (slot, &goal) {
             _ if stuck => return Err(unconfirmed(Failure::Failed)),
             (Slot::Blocked, Goal::Blocked) if adopted && substream == WITHOUT => {}
@@ -250,19 +254,20 @@ pub(crate) fn change<P: Platform>(
             }
         }
         let mut moves = Moves::prepare(configuration, master, substream, &goal)?;
-        // By what the master was until now.
+        // Faults so far are counted for what the master used until now.
         configuration.settle_faults(core, id);
         if let (Slot::At(bound), Some(space)) = (slot, &space)
             && configuration.places.get(bound.place).is_some_and(|place| place.space.is(space))
         {
-            // The seat stays, and what the entries say becomes another.
+            // The master keeps its seat; only its entries change (a guest's entry, or none).
             return match restate(core, configuration, instance, master, bound, &goal, &mut moves) {
                 Ok(()) => silent(configuration).map_or(Ok(Some(bound.seat)), Err),
                 Err(what) => Err(unconfirmed(what)),
             };
         }
         if !matches!(slot, Slot::At(_)) {
-            // Hardware does not go by a guest's entry.
+            // Hardware reads no guest's entry for this master now, so guests that still have its streams can lose them
+            // first.
             part(core, configuration, instance, master, &mut moves).map_err(unconfirmed)?;
         }
         core.quarantine.reserve(&core.platform)?;
@@ -280,17 +285,18 @@ pub(crate) fn change<P: Platform>(
                         state.make_copy(&core.platform, substream);
                     }
                 }
-                // All of it now, since the search may change tags, and only hardware may fail what comes after that.
+                // All memory is taken before the search for a seat: that may change tags, and after it only hardware
+                // may fail.
                 let room = Room::new(configuration, id, space, devices)?;
                 let seat = seat::find(core, configuration, master, space)?;
                 let entering = enter(configuration, id, space, seat, room)?;
-                // Others' seats need no new targets, unless devices join them.
+                // A place that exists is among the targets already: they change only if devices are added.
                 let targets = entering.targets.filter(|_| entering.is_new || devices != 0);
                 Some(Entering { targets, ..entering })
             }
             None => None,
         };
-        // After the search, which may have changed its tag.
+        // Read after the search, which may have moved the old seat to another place.
         let state = configuration.masters.get(master);
         let old = state.and_then(|state| state.slot(substream).bound());
 
@@ -320,7 +326,8 @@ pub(crate) fn change<P: Platform>(
         if installed.is_ok() {
             moves.begin(core, configuration, instance, master, &goal);
         }
-        // Where that is not confirmed, the guests that had it keep it until a reset: hardware may go by their entries.
+        // If the install was not confirmed, guests that had the master's streams keep them until a reset: hardware may
+        // still read their entries.
         let settled = match installed {
             Ok(()) => part(core, configuration, instance, master, &mut moves),
             Err(_) => Ok(()),
@@ -348,19 +355,19 @@ pub(crate) fn change<P: Platform>(
             return answer(configuration);
         };
         if emptied.is_none() {
-            // Others use it on; the devices are told no more of it.
+            // Other users keep the place; only this master's devices leave the targets.
             let withdrawn = configuration.withdraw_for(place, targets, false, user);
             Retired::free([published, withdrawn], &core.readers, || core.platform.relax());
             settle(core, instance).map_err(unconfirmed)?;
             return answer(configuration);
         }
-        // Flushed before it leaves the targets: a tag that no target names is in no cache.
+        // The flush comes before the place leaves the targets: a tag that no target names is in no cache.
         let tag = configuration.places.get(place).map(|place| place.tag);
         let flushed = tag.map_or(Ok(()), |tag| flush(core, instance, tag));
         let withdrawn = match flushed {
             Ok(()) => configuration.withdraw_for(place, targets, true, user),
             Err(_) => {
-                // There was room in prepare.
+                // Prepare reserved the room.
                 configuration.held.push(place);
                 user.and_then(|_| configuration.withdraw_for(place, targets, false, user))
             }
@@ -418,7 +425,7 @@ fn count<P: Platform>(
     configuration.rebind(User { master, substream }, bound.place, |bound| bound.bonds = bonds);
 }
 
-/// Room for the targets without the place of `old`.
+/// Memory for the targets of `old`'s space without its place.
 fn leaving<P: Platform>(
     configuration: &Configuration<P>,
     old: Bound,
@@ -457,7 +464,8 @@ impl Room {
     }
 }
 
-/// The place that `seat` is. Only for want of a number it fails; then no tag was changed before.
+/// The place that `seat` names, made if it is new. Fails only if no ASID or VMID is free, and then the search for the
+/// seat had changed no tag.
 fn enter<P: Platform>(
     configuration: &mut Configuration<P>,
     instance: InstanceId,
@@ -478,7 +486,7 @@ fn enter<P: Platform>(
         Seat::New { vmid, number: Number::Same(asid) } => (asids.tag(instance, vmid, asid), false),
         Seat::New { vmid, number: Number::Pinned(asid) } => {
             let tag = asids.tag(instance, vmid, asid);
-            // Free, or the space's own already.
+            // The number is free, or the space's own on another instance.
             asids.take(instance, tag);
             (tag, true)
         }
@@ -494,8 +502,9 @@ fn enter<P: Platform>(
     Ok(Entering { place, is_new: true, targets: Some(room.targets) })
 }
 
-/// Takes a master, whose entries say something else now, from guests that had it. Nothing of theirs stays cached that
-/// they would not be listened to about, and none of their commands is under way that names its streams.
+/// Takes the streams of a master, whose entries say something else now, from the guests that had them. A guest without
+/// streams can invalidate nothing, so all that is cached under its VMID is invalidated first; and afterwards none of
+/// its commands that name those streams is under way.
 fn part<P: Platform>(
     core: &Core<P>,
     configuration: &mut Configuration<P>,
@@ -506,7 +515,7 @@ fn part<P: Platform>(
     if moves.leaves_nobody() {
         return Ok(());
     }
-    // Before they are not listened to any more. Other masters may keep the tag.
+    // Flushed before the guest loses its streams. Other masters may go on using the VMID.
     let tags = moves.emptied().into_iter().flatten();
     let tags = tags.map(|vmid| Tag::stage_2(vmid).guests());
     let mut result = Ok(());
@@ -516,7 +525,7 @@ fn part<P: Platform>(
     let left = moves.leave(configuration, master);
     if left.iter().any(Option::is_some) {
         Retired::free(left, &core.readers, || core.platform.relax());
-        // What they had given before is in a queue, of whichever CPU.
+        // Commands that the guests gave before may still be in the queue of any CPU.
         result = result.and(settle(core, instance));
     }
     result

@@ -19,9 +19,10 @@ pub(crate) struct Pending {
     /// The first of the free slots; [`NONE`] if there is none. Whoever frees one puts it here, once it is free; one caller
     /// at a time takes them, so that the next one is that for as long as this is the first.
     free: AtomicU64,
-    /// Some answers may be there that found no room in the command queue.
+    /// There may be answers that found no room in the command queue ([`OWED`]).
     owed: AtomicBool,
-    /// The SMMU, or its reset, is about to end all that wait: no more stalls are to come, and answers are kept.
+    /// The SMMU, or its reset, is about to end all that wait: no stalls are inserted, and answers are kept instead of
+    /// placed.
     closed: AtomicBool,
 }
 
@@ -37,16 +38,16 @@ struct Slot {
 
 const NONE: u64 = u64::MAX;
 
-/// Also while its words are being written.
+/// Free, or its words are just being written.
 const FREE: u64 = 0;
 /// Nobody has answered.
 const WAITING: u64 = 2;
-/// Its command is being placed, with interrupts masked: not for long.
+/// The command of its answer is being placed. Short: interrupts are masked.
 const GIVING: u64 = 3;
 /// Nobody has answered, and a guest is to.
 #[cfg(feature = "nested")]
 const SHOWN: u64 = 4;
-/// Answered, but there was no room for the command yet; and above, with what.
+/// This code plus the answer's: answered, but the command has not been placed yet.
 const OWED: u64 = 5;
 const CODES: u64 = 0xff;
 const NEXT: u64 = CODES + 1;
@@ -59,7 +60,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Its slot, which may be another's by now.
+    /// Its slot, which by now may hold another transaction.
     pub(crate) const fn slot(self) -> usize {
         self.slot
     }
@@ -99,8 +100,8 @@ impl Pending {
         Ok(Self { slots, free, owed: AtomicBool::new(false), closed: AtomicBool::new(false) })
     }
 
-    /// No more stalls are to be inserted by whoever begins to from here on, and answers are kept for whoever ends what
-    /// waits ([`crate::answer`]), until [`Pending::open`].
+    /// From here on nobody begins to insert stalls, and answers are kept for whoever ends what waits
+    /// ([`crate::answer`]), until [`Pending::open`].
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
@@ -113,8 +114,9 @@ impl Pending {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Who has the slot `at`, if it waits for an answer, or for room for the one that was given. One whose command is being
-    /// placed does not: hardware may have carried it out by now, and its numbers may be another's already.
+    /// The transaction in slot `at`, if it waits for an answer, or for room for the answer's command. One whose command
+    /// is being placed ([`GIVING`]) does not count: hardware may have carried the command out by now, and may have used
+    /// its STAG again.
     #[cfg(any(test, feature = "ats"))]
     pub(crate) fn waiting(&self, at: usize) -> Option<Handle> {
         let state = self.slots.get(at)?.state.load(Ordering::Acquire);
@@ -148,7 +150,7 @@ impl Pending {
     /// A free slot, if there is one.
     fn take_free(&self) -> Option<(usize, &Slot)> {
         loop {
-            // Acquire: whoever freed it has read its words before.
+            // Acquire: whoever freed the slot has finished reading its words.
             let first = self.free.load(Ordering::Acquire);
             let slot = self.slots.get(first as usize)?;
             let next = slot.next.load(Ordering::Relaxed);
@@ -187,7 +189,7 @@ impl Pending {
         let mut any = false;
         for slot in &self.slots {
             let state = slot.state.load(Ordering::Acquire);
-            // The generation is still the same when it is swapped, so the key is its. Where it is not, somebody else
+            // The swap succeeds only if the generation is unchanged, so the key belongs to it; if not, somebody else
             // has just answered.
             if state & CODES == WAITING && which(slot.key()) {
                 let owed = state & !CODES | (OWED + u64::from(answer));
@@ -253,16 +255,16 @@ impl Pending {
         }
         let undecided = code < OWED;
         let owed = if undecided { generation | (OWED + u64::from(answer)) } else { state };
-        // The generation is still the same, so the key was its.
+        // The swap succeeds only if the generation is unchanged, so the key belonged to it.
         if undecided && !slot.swap(state, owed) {
             return Some(Given::Late);
         }
         Some(self.give_from(at, slot, owed, place))
     }
 
-    /// Ends all that `ends` says and that have no command yet, and hands each to `ended`, with the answer that it is owed,
-    /// if one was decided. When it returns, those that
-    /// were being answered have their commands. Of what is inserted meanwhile, nothing is known.
+    /// Ends every transaction for which `ends` holds and whose command was not placed yet, and hands it to `ended`,
+    /// with the answer that was decided, if one was. When this returns, the commands of those that were just being
+    /// answered are placed. What is inserted meanwhile may be missed.
     pub(crate) fn sweep(
         &self,
         relax: impl Fn(),
@@ -285,7 +287,7 @@ impl Pending {
                     relax();
                     continue;
                 }
-                // The generation is still the same, so `key` is its.
+                // The swap succeeds only if the generation is unchanged, so `key` belongs to it.
                 if slot.swap(state, (state & !CODES) + NEXT) {
                     self.put_free(at);
                     // What is owed has less than 8 bits.
@@ -308,7 +310,7 @@ impl Pending {
     ) -> Given {
         let generation = state & !CODES;
         if !slot.swap(state, generation | GIVING) {
-            // Somebody gives the same answer, or it was ended.
+            // Somebody else is giving this answer, or the transaction was ended.
             return Given::Late;
         }
         // What is owed has less than 8 bits.

@@ -28,7 +28,7 @@ pub(crate) struct NestState {
     pub(crate) space: usize,
     pub(crate) instance: InstanceId,
     shown: IdRegisters,
-    /// As long as it has no stream: of no tag.
+    /// The guest while it has no stream, hence no VMID of its own.
     pub(crate) blank: Guest,
     pub(crate) given: Snapshot<Given>,
 }
@@ -36,16 +36,16 @@ pub(crate) struct NestState {
 /// Its streams, and what their tag is.
 #[derive(Default)]
 pub(crate) struct Given {
-    /// While it has any.
+    /// The guest with its VMID, while it has streams.
     pub(crate) guest: Option<Guest>,
     /// In order of the guest's numbers.
     rows: Vec<Assignment>,
-    /// Of each of `rows`: the number from which on events of the stream are the guest's.
+    /// For each of `rows`, in the same order: the number from which on events of the stream are the guest's.
     since: Vec<AtomicU64>,
 }
 
-/// While no event of a stream is its guest's yet: hardware has not confirmed that it goes by the guest's entry, and what it
-/// records may be of what was there before.
+/// In `since`: no event of the stream is the guest's yet. Hardware has not confirmed that it reads the guest's entry,
+/// so what it records may be about the former one.
 const NOT_YET: u64 = u64::MAX;
 
 impl Given {
@@ -138,7 +138,7 @@ impl NestState {
         limits: Limits,
     ) -> (Option<Guest>, Ste) {
         let guest = guest(features, tables, self.shown).ok();
-        // Only the VMID is another than when the guest was judged, and legal: as a rule it aborts on its own account.
+        // Only the VMID differs from when the guest was judged, so `guest` is always there; otherwise the entry aborts.
         let request = if guest.is_some() { request } else { Request::Abort };
         let ste = request.encode(guest.as_ref().unwrap_or(&self.blank), limits);
         debug_assert_eq!(legality::ste(&ste, &features.implementation()), Ok(()));
@@ -237,7 +237,7 @@ impl Moves {
         if let Some(master) = configuration.masters.get_mut(master) {
             let before = master.nest.replace(state.clone());
             if let Some(before) = before.filter(|before| !before.is(&state)) {
-                // Until that is confirmed.
+                // Kept until the change is confirmed.
                 master.former = Some(before);
             }
         }
@@ -256,7 +256,7 @@ impl Moves {
     ) {
         let Goal::Nest(nesting) = goal else { return };
         let Some(master) = configuration.masters.get(master) else { return };
-        // One that is suspended has no power. What it had recorded is gone when it wakes.
+        // A suspended SMMU has no registers to read; what it had recorded is gone when it wakes.
         let awake = !instance.commands().is_asleep();
         let mmio = awake.then(|| instance.mmio());
         nesting.state.begin(&master.streams, instance.events().next_number(&core.platform, mmio));
