@@ -4,7 +4,7 @@
 //!
 //! A slot goes from free to waiting, and on from there once only: by whoever answers, or by whoever sweeps. What an
 //! answer names is its generation, so that one that comes late finds nothing. One may be handed on to a guest, and then waits
-//! for its answer, and for its handle's no more (`shown`).
+//! for its answer, and for its handle's no more (`shown`). ARCHITECTURE.md, "Words inside the driver", has the words: owed, shown.
 
 use alloc::vec::Vec;
 

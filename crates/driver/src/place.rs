@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where address spaces are used: by which tags of which instances, and by whom.
+//! Where address spaces are used: by which tags of which instances, and by whom. ARCHITECTURE.md, "Words inside the driver",
+//! has the words: place, user, seat, bound, slot, stuck, ghost, held.
 
 use alloc::vec::Vec;
 
