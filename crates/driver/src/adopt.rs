@@ -70,12 +70,13 @@ impl<P: Platform> Probe<P> {
     /// [with ATS](crate::MasterConfig::with_ats) is made of it, ATS has to be off in it, as after a reset.
     ///
     /// The first attach of a master whose adopted entry has contexts of PASIDs goes through an invalid entry, unless
-    /// one word makes the difference: its accesses are refused for a moment. It is this or [`Probe::keep`], which makes
-    /// entries that nothing reads before the SMMU is on. Nothing is lost by that: a stream that firmware needs (RMR)
-    /// and that works goes on as any other, by the entry that it has; a domain that maps its regions takes that place
-    /// when its master is attached, without a gap as long as one word of the entry is enough for it (as it is from
-    /// bypass, or from a predecessor with this driver). One that the predecessor had blocked has nothing to go on with,
-    /// and is attached as any other.
+    /// one word makes the difference: its accesses are refused for a moment.
+    ///
+    /// Either this is called or [`Probe::keep`], which makes entries that nothing reads before the SMMU is on, not
+    /// both. Nothing is lost by that: a stream that firmware needs (RMR) and that works goes on as any other, by the
+    /// entry that it has; a domain that maps its regions takes that place when its master is attached, without a gap as
+    /// long as one word of the entry is enough for it (as it is from bypass, or from a predecessor with this driver).
+    /// One that the predecessor had blocked has nothing to go on with, and is attached as any other.
     ///
     /// Whether an access of a stream without an entry is reported (C_BAD_STREAMID) can be changed only while nothing is
     /// translated (CR2): that stays as the predecessor chose it until [`Iommu::reset`]. It is aborted either way.

@@ -138,7 +138,7 @@ pub(crate) struct Asids {
     policy: AsidPolicy,
     vmids: Partition,
     cpu: Cpu,
-    /// Those of policies with one number for all instances.
+    /// The numbers, where a policy has one number for all instances.
     common: Option<Ids>,
     instances: Vec<Numbers>,
 }
@@ -148,9 +148,9 @@ struct Numbers {
     bits: u32,
     /// Banks before this one are full.
     open: usize,
-    /// The first has the CPU's VMID, the others those that are for banks, in their order.
+    /// The first bank has the CPU's VMID; the others have those of [`Partition::banks`], in order.
     banks: Vec<Bank>,
-    /// How many there can be.
+    /// How many banks there can be.
     most: usize,
     /// A process can have the CPU's ASID, in the first bank.
     shares: bool,
@@ -160,7 +160,7 @@ struct Numbers {
     vmid_bits: u32,
     /// The VMIDs of domains of stage 2, once one was asked for: all others are taken.
     vmids: Option<Ids>,
-    /// How many of them there are, free or not.
+    /// How many VMIDs domains of stage 2 can have, free or not.
     most_vmids: usize,
     removed: bool,
 }
@@ -219,7 +219,7 @@ impl Asids {
 
     /// Adds the instance with the next number.
     pub(crate) fn add(&mut self, Prepared(numbers): Prepared) {
-        // There is room.
+        // `prepare` reserved the room.
         self.instances.push(numbers);
     }
 
@@ -269,14 +269,15 @@ impl Asids {
         Ok(ids.allocate(16, Order::Ascending).map(|vmid| vmid as u16))
     }
 
-    /// Keeps `vmid` from domains of stage 2 on `instance`; false when it is none of those that they are given anyway.
-    /// Otherwise it is given back as a tag of stage 2 is.
+    /// Takes `vmid` out of those that domains of stage 2 are given on `instance`; false if it is none of them, or
+    /// taken. It is given back as a tag of stage 2.
     pub(crate) fn keep_vmid(&mut self, instance: InstanceId, vmid: u16) -> Result<bool, NoMemory> {
         let ids = self.stage_2_vmids(instance)?;
         Ok(ids.is_some_and(|ids| ids.take(u32::from(vmid))))
     }
 
-    /// Whether domains of stage 2 can have `vmid` of a hypervisor, which nothing here gives out.
+    /// Whether `vmid` is one of the hypervisor's, which only [`DomainConfig::vmid`](crate::DomainConfig::vmid) can
+    /// name.
     pub(crate) fn is_hypervisors(&self, vmid: u16) -> bool {
         self.vmids.hypervisor.contains(vmid)
     }
@@ -367,7 +368,7 @@ impl Asids {
         vmid: u16,
         bits: u32,
     ) -> Option<u16> {
-        // Narrow numbers are worth more: wide instances leave them for whoever has no others.
+        // Wide instances leave low numbers to those that can use no others.
         let order = if bits > NARROW { Order::Descending } else { Order::Ascending };
         // At most 16 bits.
         Some(self.ids(instance, vmid)?.allocate(bits, order)? as u16)
@@ -394,7 +395,7 @@ impl Asids {
     pub(crate) fn release(&mut self, instance: InstanceId, tag: Tag) {
         if tag.regime == Regime::Stage2 {
             let vmids = self.instances.get_mut(instance.index()).and_then(|it| it.vmids.as_mut());
-            // The hypervisor's are not given out.
+            // The hypervisor's VMIDs are not given out, so they are not given back either.
             if let Some(ids) = vmids.filter(|_| !self.vmids.hypervisor.contains(tag.vmid)) {
                 ids.release(u32::from(tag.vmid));
             }
@@ -428,7 +429,7 @@ impl Asids {
         if numbers.banks.len() >= numbers.most {
             return Ok(None);
         }
-        // In their order, without the first's. The width of VMIDs was accounted for in `most`.
+        // Banks are opened in the order of the VMIDs, leaving `home` out. `most` accounts for the width of VMIDs.
         let Vmids { first, last } = self.vmids.banks;
         let (home, index) = (u32::from(self.home(instance)), numbers.banks.len() as u32 - 1);
         let next = u32::from(first) + index;
@@ -472,7 +473,7 @@ impl Asids {
         let Some(numbers) = self.instances.get(instance.index()) else { return Ok(None) };
         let wanted = asids.clone().count();
         if wanted + 1 >= 1 << numbers.bits {
-            // More than even an empty one has.
+            // Not even an empty bank has so many numbers.
             return Ok(None);
         }
         let fits = |bank: &&Bank| {

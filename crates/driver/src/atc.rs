@@ -59,10 +59,10 @@ impl Spans {
         let bits = u64::BITS - (first ^ last).leading_zeros();
         let Some(top) = bits.checked_sub(1) else { return Self::ALL };
         if last - first >= (1 << top) - 1 {
-            // At least half of it is wanted.
+            // The range is at least half of that span, so one span is enough.
             return Self::one(span(first, bits));
         }
-        // Both sides of the middle of it, each from there on.
+        // One span on each side of the middle, both touching it.
         let middle = last & !((1 << top) - 1);
         let (below, above) = (log2_up(middle - first), log2_up(last - middle + 1));
         Self { spans: [span(middle - (1 << below), below), span(middle, above)], count: 2 }
@@ -133,7 +133,7 @@ pub struct Batch<T, K> {
     /// The CMD_SYNC in between is still to come.
     sync: bool,
     kept: K,
-    /// Whose spans are being named, and how many of them were.
+    /// The device that is being told, and how many of its spans were.
     current: Option<Kept>,
     named: usize,
     spans: Spans,

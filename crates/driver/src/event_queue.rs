@@ -25,17 +25,17 @@ pub struct EventQueue {
     /// Where EVENTQ_PROD and EVENTQ_CONS are.
     offsets: [u32; 2],
     head: SpinLock<Head>,
-    /// There is something in the tally, or was a moment ago.
+    /// Whether the tally may have faults in it.
     #[cfg(feature = "alloc")]
     tallied: AtomicBool,
-    /// What is handed over is not counted.
+    /// A wrong driver that does not count what it hands over.
     #[cfg(feature = "mutation")]
     uncounted: bool,
 }
 
 #[derive(Clone, Copy)]
 struct Head {
-    /// Of the next record to read.
+    /// Position of the next record to read.
     position: u64,
     /// What is to be added to a position for the number of a record: positions begin anew when the SMMU is given the queue
     /// anew, and numbers do not.
@@ -45,7 +45,7 @@ struct Head {
     /// What a reset threw away, and nobody was told of yet.
     lost: Option<Lost>,
     handed: EventStatistics,
-    /// Of faults that were handed over.
+    /// The faults that were handed over, until they are settled with their domains.
     #[cfg(feature = "alloc")]
     tally: Tally,
 }
@@ -195,7 +195,7 @@ impl EventQueue {
                 head.lost = (unread != 0 || overflow).then_some(Lost::Reset { unread, overflow });
             }
             head.used = true;
-            // Greater than the number of any record that there was.
+            // Numbers go on: beyond that of any record that could have been in the queue.
             head.before += head.position + self.size.entries();
             head.position = 0;
             mmio.write64(EventqBase::OFFSET, self.base_register().0);
@@ -276,7 +276,7 @@ impl EventQueue {
             let limit = tail.min(head.position.saturating_add(budget as u64));
             let mut end = head.position;
             while end != limit && sink(Delivery::Record(self.read(platform, end)), number(end)) {
-                // Its slot is not given back yet.
+                // Read again: CONS has not been written, so the record is still there.
                 #[cfg(feature = "alloc")]
                 if counted {
                     match head.tally.note(&self.read(platform, end)) {
@@ -294,7 +294,7 @@ impl EventQueue {
             head.handed.events += count;
             head.position = end;
             if read || lost {
-                // Acknowledged at first sight: until then another overflow would not show (§3.3).
+                // The overflow is acknowledged as soon as it is seen: until then another one would not show (§3.3).
                 let cons = EventqCons(self.size.register(end)).with_ovackflg(overflow);
                 mmio.write32(self.offsets[1], cons.0);
             }

@@ -240,7 +240,7 @@ pub(crate) fn pages(features: &Features, start: u64, bytes: u64, shift: u32) -> 
     if features.range_invalidation {
         let scale = units.trailing_zeros();
         let num = units >> scale;
-        // So few that SCALE is never too large.
+        // SCALE is limited to what every SMMU with ranges has.
         if !matches!(num, 1..=31) || scale > LARGEST_SCALE[0] {
             return None;
         }
@@ -254,7 +254,7 @@ pub(crate) fn pages(features: &Features, start: u64, bytes: u64, shift: u32) -> 
 /// VMID, ASID and opcode of what is said of `tag`, of all of it or not.
 #[inline]
 pub(crate) const fn named(Tag { regime, vmid, asid }: Tag, whole: bool) -> u64 {
-    // In the same places in all commands that name a tag.
+    // VMID and ASID are at the same places in all commands that name a tag.
     let tag = TlbiNhAsid([0; 2]).with_vmid(vmid as u64).with_asid(asid as u64);
     tag.0[0] | regime.opcode(whole)
 }
@@ -288,7 +288,7 @@ impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
         let (num, scale) = self.said.next(self.units);
         let command = self.said.command(num, scale, self.tag, self.address);
         self.units -= num << scale;
-        // Beyond the last address nothing is left to be named.
+        // It may wrap after the last command, which is then not used.
         self.address = self.address.wrapping_add(num << scale << self.said.shift);
         Some(command)
     }
@@ -313,7 +313,7 @@ struct Said {
     /// How many units a command names at the largest SCALE: with ranges 31; else one, and there is no other SCALE.
     most: u64,
     largest: u32,
-    /// It names no address.
+    /// The command names no address.
     whole: bool,
 }
 
@@ -335,7 +335,7 @@ impl Said {
         let command = TlbiNhVa([0; 2]).with_leaf(range.leaf_only).with_addr(range.start & !0xfff);
         if !features.range_invalidation {
             let shift = range.step_shift();
-            // More than that many steps, also where the last one ends within.
+            // More than [`MOST_SINGLE`] steps.
             if range.bytes > MOST_SINGLE << shift {
                 return Self::WHOLE;
             }

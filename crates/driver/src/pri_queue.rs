@@ -20,14 +20,14 @@ use crate::spin::SpinLock;
 pub struct PriQueue {
     base: PhysAddr,
     size: Size,
-    /// Of PRIQ_PROD and PRIQ_CONS.
+    /// Offsets of PRIQ_PROD and PRIQ_CONS.
     offsets: [u32; 2],
     head: SpinLock<Head>,
 }
 
 #[derive(Clone, Copy)]
 struct Head {
-    /// Of the next record to read.
+    /// Position of the next record to read.
     position: u64,
     /// The SMMU was given the queue before.
     used: bool,
@@ -243,7 +243,8 @@ impl PriQueue {
                     reader.consumed();
                 }
             }
-            // Nothing comes while it is not acknowledged, so what was there is all of it.
+            // The SMMU takes no requests while the overflow is not acknowledged, so with `tail` reached the queue is
+            // empty.
             let lost = head.position == tail && prod.ovflg() != acknowledged;
             if lost {
                 reader.lost(Gap::Overflow);

@@ -15,7 +15,7 @@ pub(crate) struct Begun {
     streams: Vec<Stream>,
     /// Streams with a group, as a heap by their pages, and behind them those that are free.
     order: Vec<u32>,
-    /// How many have one.
+    /// How many streams have a group.
     active: usize,
 }
 
@@ -28,7 +28,7 @@ struct One {
 }
 
 struct Stream {
-    /// In all its groups.
+    /// Pages in all its groups.
     pages: u32,
     oldest: u32,
     newest: u32,
@@ -74,7 +74,7 @@ impl Begun {
         let stream = match self.any(Of::Stream(group.stream)) {
             Some(sibling) => self.of.get(sibling as usize).map(|one| one.stream),
             None => {
-                // There is one: as many as groups.
+                // There is a free one: as many streams as groups.
                 let stream = self.order.get(self.active).copied();
                 self.active += 1;
                 stream
@@ -104,7 +104,7 @@ impl Begun {
         self.grow(stream, 1);
     }
 
-    /// Takes the one with `number` off.
+    /// Takes the group with `number` out, and returns it with its pages.
     pub(crate) fn take(&mut self, number: u32) -> Option<(Group, Chain)> {
         let name = self.groups.key(number)?;
         self.groups.remove(name)?;
@@ -123,7 +123,7 @@ impl Begun {
         if left == 0 {
             self.active -= 1;
             self.swap(at, self.active);
-            // Whoever took its place may belong above or below it.
+            // The stream that took its place may belong above or below.
             self.rise(at);
         }
         self.sink(at);
@@ -184,7 +184,7 @@ impl Begun {
         for at in [one, other] {
             let stream = self.order.get(at).copied();
             if let Some(state) = stream.and_then(|stream| self.streams.get_mut(stream as usize)) {
-                // Below their number.
+                // Below the number of streams.
                 state.at = at as u32;
             }
         }

@@ -8,7 +8,7 @@ use crate::shared::NoMemory;
 
 /// At most one key for each of so many numbers.
 pub(crate) struct Index {
-    /// Of each number; it means something only if the tree leads to the number.
+    /// The key of each number; it means something only if the tree leads to the number.
     keys: Vec<u64>,
     forks: Vec<Fork>,
     /// A fork, or a number with [`LEAF`], or [`NONE`]. So are the children of forks.
@@ -20,7 +20,7 @@ pub(crate) struct Index {
 struct Fork {
     /// All keys below are the same above this bit. Forks below are at lower bits.
     bit: u32,
-    /// Where it is 0, and where it is 1.
+    /// The subtree in which the bit is 0, and the one in which it is 1.
     children: [u32; 2],
 }
 
@@ -71,7 +71,7 @@ impl Index {
             None => self.root = leaf,
             Some(nearest) => {
                 let Some(bit) = (key ^ nearest).checked_ilog2() else { return false };
-                // There is one: fewer than numbers are in use.
+                // There is a free fork: fewer are in use than there are numbers.
                 let new = self.free;
                 let (mut above, mut at) = (None, self.root);
                 while let Some(fork) = self.fork(at).filter(|fork| fork.bit > bit) {
@@ -133,7 +133,7 @@ impl Index {
     }
 
     fn fork(&self, at: u32) -> Option<&Fork> {
-        // Neither a number nor nothing is below the number of forks.
+        // A leaf or [`NONE`] is beyond the number of forks, so that this is `None`.
         self.forks.get(at as usize)
     }
 
