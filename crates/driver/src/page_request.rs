@@ -95,7 +95,7 @@ impl Request {
             iova: Iova(record.addr()),
             read: record.read(),
             write: record.write(),
-            // Unknown without.
+            // Without a PASID these fields are unknown.
             execute: with && record.execute(),
             privileged: with && record.privileged(),
             last: record.last(),

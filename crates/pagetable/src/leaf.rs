@@ -114,7 +114,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
             ..Self::plain(config.dirty, sh, config.fwb)
         };
         let usual = Self::plain(config.dirty, sh, config.fwb);
-        // Types in other places, or who shares what is cached: then there is no short way.
+        // There is no short way if a common type is elsewhere in MAIR.
         let same = COMMON.into_iter().all(|memory| this.memory(memory) == usual.memory(memory));
         if same
             && !config.access_flags
@@ -162,7 +162,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
     #[inline(always)]
     pub(crate) fn short(&self, attributes: Attributes) -> Option<u64> {
         let permissions = self.short.permissions.get(usize::from(attributes.prot.bits()))?;
-        // Both have the lowest bit, or are 0.
+        // If both parts exist, bit 0 is set in both; otherwise one is 0.
         match permissions & self.short.types[attributes.memory as usize & 15] {
             0 => None,
             leaf => Some(leaf),
@@ -177,7 +177,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
         let bits = self.memory(memory).ok_or(MapErrorKind::NoMemoryType { memory })?;
         match permissions | bits {
             leaf if self.all || self.is_plain(leaf) => Ok(leaf),
-            // The type is the reason if it is not plain by itself.
+            // If the memory type alone makes the leaf not plain, that is the reason.
             _ if self.permissions(Prot::READ).is_none_or(|read| !self.is_plain(read | bits)) => {
                 Err(MapErrorKind::NoMemoryType { memory })
             }
@@ -199,9 +199,9 @@ impl<const STAGE: u8> Encoding<STAGE> {
         let privileged = prot.contains(Prot::PRIVILEGED);
         let both = STAGE == 1 && !self.one_privilege;
         let (af, tracked) = (!self.access_flags, write && !matches!(self.dirty, Dirty::Untracked));
-        // What is clean is as what may not be written (§14).
+        // A clean leaf looks like one that may not be written (§14).
         let open = write && !matches!(self.dirty, Dirty::Clean);
-        // PXN and UXN each take something, and not all.
+        // PXN and UXN each take execution away from one privilege: at most one of them, and only with EXECUTE.
         let takes = !(pxn || uxn) || execute && pxn != uxn && !privileged;
         if !read && !write
             || !takes
@@ -240,7 +240,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
         let sh = memory.shareability() as u64;
         let sh = match self.sh {
             None => sh,
-            // What is not cached is Outer Shareable whatever the table says (§16.3).
+            // Memory that is not cached is Outer Shareable, whatever CD.SHx says (§16.3).
             Some(_) if !memory.is_cacheable() => 0,
             Some(all) if all as u64 == sh => 0,
             Some(_) => return None,
@@ -268,12 +268,12 @@ impl<const STAGE: u8> Encoding<STAGE> {
         // With LPA2, address bits are where shareability is otherwise.
         let bits = leaf & if self.sh.is_some() { MEMORY & 0xFF } else { MEMORY };
         let memory = Memory::ALL.into_iter().find(|&memory| self.memory(memory) == Some(bits));
-        // Only this crate writes leaves.
+        // Always found: only this crate writes leaves.
         Attributes { prot: self.decode_permissions(leaf), memory: memory.unwrap_or_default() }
     }
 
     fn decode_permissions(&self, leaf: u64) -> Prot {
-        // What hardware may mark as written may be written.
+        // A clean leaf that hardware may mark counts as writable.
         let leaf = written::<STAGE>(leaf);
         let flag = |set: bool, flag: Prot| if set { flag } else { Prot::NONE };
         let (read, write, privileged, guarded, pxn, uxn) = if STAGE == 1 {
@@ -294,7 +294,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
         let execute = match (pxn, uxn) {
             (true, true) => Prot::NONE,
             (false, false) => Prot::EXECUTE,
-            // Of privileged pages, that is what EXECUTE is.
+            // In privileged pages UXN is always set, so this is plain EXECUTE.
             (false, true) if privileged => Prot::EXECUTE,
             (false, true) => Prot::EXECUTE | Prot::UXN,
             (true, false) => Prot::EXECUTE | Prot::PXN,

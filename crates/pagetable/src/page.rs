@@ -73,7 +73,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         len: u64,
         attributes: Attributes,
     ) -> bool {
-        // If a level's entries span so many bytes, that is a power of two.
+        // `len` is compared with the spans of entries below: only a power of two can be equal to one.
         if (iova.0 | pa.0) & len.wrapping_sub(1) != 0
             || iova.0 >= self.straight_end
             || len > self.output_end
@@ -189,7 +189,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`, and can't
             // be unlinked by others meanwhile.
             let value = unsafe { self.load_straight(frames, table, iova.0, shift) };
-            // Only descriptors of tables have the mark, and not those of full ones. No others are full than of level 3.
+            // Table descriptors have SYNCED, or FULL in its place, which only those of level-3 tables can have: a full
+            // one takes the general way.
             let leads = if shift == Geometry::<SHIFT, WIDE>::shift(2) {
                 value & SYNCED != 0
             } else {

@@ -248,7 +248,7 @@ impl<P: Platform> Instance<P> {
             crate::page_group::forget(platform, self);
             return Ok(());
         }
-        // Tried, not required: being off matters more.
+        // A failure is ignored: turning the SMMU off matters more.
         let _ = self.set_while_off(platform);
         self.switch_off(platform)?;
         #[cfg(feature = "alloc")]
@@ -327,7 +327,7 @@ impl<P: Platform> Instance<P> {
         let cr0 = Cr0(self.mmio.read32(Cr0::OFFSET));
         // All ones: the registers are not there any more.
         if cr0.cmdqen() && cr0.0 != u32::MAX {
-            // Tried, not required: being off matters more.
+            // A failure is ignored: turning the SMMU off matters more.
             let _ = self.write_cr0(platform, cr0.with_cmdqen(false));
         }
         self.write_cr0(platform, Cr0::default())
