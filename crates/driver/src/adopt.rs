@@ -31,7 +31,7 @@ pub(crate) use requests::OldRequests;
 pub use survey::{AdoptError, Remains, Structure};
 pub(crate) use survey::{Found, Running, survey};
 
-/// What goes on of an instance that was adopted.
+/// What still works of an adopted instance as its predecessor left it.
 pub(crate) struct Adopted {
     pub(crate) instance: InstanceId,
     /// Streams that no master has yet, in order.

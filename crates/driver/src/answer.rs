@@ -210,7 +210,7 @@ impl Batch {
         Self { commands: [Command([0; 2]); BATCH], len: 0 }
     }
 
-    /// There is room.
+    /// Adds a command. There is room: [`Batch::is_full`] was asked, or at most [`BATCH`] are added.
     pub(crate) fn push(&mut self, command: Command) {
         if let Some(slot) = self.commands.get_mut(self.len) {
             *slot = command;
@@ -222,7 +222,7 @@ impl Batch {
         self.len == BATCH
     }
 
-    /// Those that it holds; it begins anew.
+    /// Takes the commands out of the batch.
     pub(crate) fn take(&mut self) -> impl ExactSizeIterator<Item = Command> + '_ {
         let count = core::mem::take(&mut self.len);
         self.commands.iter().take(count).copied()

@@ -55,7 +55,8 @@ use lane::{Lane, Run};
 /// that asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Completion {
-    /// It does not: they look again and again, those that it comes to next for those behind them.
+    /// The SMMU does not: those who wait read CMDQ_CONS again and again, those whose commands come next on behalf of
+    /// those behind them.
     #[default]
     Poll,
     /// By its CMD_SYNC interrupt: the wired one, which is edge-triggered, or the message of
@@ -93,15 +94,15 @@ struct Common {
     largest_batch: u64,
     /// Nanoseconds that the SMMU may stand still.
     deadline: u64,
-    /// What invalidates has to be carried out twice.
+    /// Invalidations have to be carried out twice.
     repeating: bool,
     /// Batches of fewer commands are placed in a straight line. None are, unless there is one lane, which is looked at, and
     /// each batch is carried out once and ends in a CMD_SYNC, as for most.
     direct_below: u64,
-    /// Each reset begins another one, so that what was found out about the SMMU before it is not held against it
+    /// Whether the SMMU works. Each reset begins a new epoch, so that a failure that was seen before it does not count
     /// afterwards.
     state: State,
-    /// What it is called, for those who trace.
+    /// The instance's name, for traces.
     name: Name,
     counters: Counters,
     #[cfg(feature = "mutation")]
@@ -120,9 +121,9 @@ const REFUSED: usize = 3;
 pub(crate) enum Wrong {
     /// Nothing.
     No,
-    /// It leaves them out.
+    /// CMD_SYNCs are left out.
     Omitted,
-    /// It places them in the next lane.
+    /// CMD_SYNCs are placed in the next lane.
     Elsewhere,
     /// Nothing; the driver is wrong about interrupts instead.
     LateMessages,
@@ -135,14 +136,14 @@ pub struct Ticket {
     start: u64,
     /// Position after the CMD_SYNC.
     end: u64,
-    /// Where it is: a whole word, as the others are.
+    /// Number of the lane that the batch is in; a whole word, since that is cheapest to copy.
     lane: u64,
     /// A look at the state before that.
     moment: Moment,
 }
 
 impl Ticket {
-    /// There is nothing to wait for.
+    /// The ticket of commands that were left out, since the SMMU is suspended: there is nothing to wait for.
     const ELIDED: Self = Self { start: u64::MAX, end: 0, lane: 0, moment: Moment::NEVER };
 
     /// How many commands were placed, with the CMD_SYNC.
@@ -163,7 +164,7 @@ impl Common {
     /// The consumer index showed `register`, which is ahead of what was published.
     fn ahead(&self, epoch: Moment, register: u32) -> Result<bool, Failure> {
         if !self.state.is_as_at(epoch) {
-            // It was read while a reset set both to a new beginning.
+            // The register was read while a reset set PROD, CONS and positions to a new beginning.
             return Ok(false);
         }
         self.state.fail_since(epoch);
@@ -194,14 +195,14 @@ impl<P: Platform> Drop for Waiting<'_, P> {
 }
 
 impl CommandQueue {
-    /// The same queue, which is that of `name` to those who trace.
+    /// The same queue, with the instance's name for traces.
     #[must_use]
     pub fn named(mut self, name: Name) -> Self {
         self.common.name = name;
         self
     }
 
-    /// What happened so far. Not while the SMMU is being reset: positions are passed over then.
+    /// Counts so far. Not to be read while the SMMU is being reset, when positions jump.
     pub fn statistics<P: Platform>(&self, platform: &P) -> CommandStatistics {
         let count = |which| self.common.counters.sum(platform, which);
         let (commands, batches) = self.all(platform).map(Lane::counts).fold(
@@ -220,7 +221,7 @@ impl CommandQueue {
         }
     }
 
-    /// Invalidations count only once they were complete, given again, and complete again.
+    /// Whether invalidations have to be given twice: once more after the first time is complete.
     #[inline]
     pub fn repeats(&self) -> bool {
         self.common.repeating
@@ -428,7 +429,7 @@ impl CommandQueue {
     #[inline(always)]
     fn completed<P: Platform>(&self, platform: &P, ticket: &Ticket, result: Result<(), Failure>) {
         let Ticket { start: first, end, lane, .. } = *ticket;
-        // What was elided was never submitted.
+        // An elided ticket (`start > end`) was never submitted, so it is not traced.
         if let Some(count) = end.checked_sub(first) {
             // Few, and so numbered.
             let (instance, queue) = (&self.common.name, lane as u32);
@@ -446,7 +447,7 @@ impl CommandQueue {
             commands.for_each(drop);
             return Ok(Some(Ticket::ELIDED));
         }
-        // It was woken just now: there is room in a moment.
+        // `works` by now: the SMMU was resumed meanwhile, and the caller tries again.
         if self.common.state.now().works() { Ok(None) } else { Err(Failure::Failed) }
     }
 
@@ -487,7 +488,7 @@ impl CommandQueue {
                 return Ok(ticket);
             }
             self.wait_for_room(platform, mmio, commands.len())?;
-            // Others may be about to take it.
+            // Other producers may take the room first.
             platform.relax();
         }
     }
@@ -509,7 +510,7 @@ impl CommandQueue {
                 return Ok(ticket);
             }
             self.wait_for_room(platform, mmio, commands.len())?;
-            // Others may be about to take it.
+            // Other producers may take the room first.
             platform.relax();
         }
     }
@@ -535,7 +536,7 @@ impl CommandQueue {
     /// # Errors
     /// As [`CommandQueue::submit`] and [`CommandQueue::wait`].
     pub fn settle<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
-        // One after the other: it is seldom done, and each waits for commands that were under way all the same.
+        // Lane by lane, for simplicity: this is rare, and the commands in all lanes are under way anyway.
         for number in 0..self.lanes() as u32 {
             let ticket = loop {
                 let slots = self.slots_for(0);
@@ -591,7 +592,7 @@ impl CommandQueue {
         self.wait_later(platform, mmio, ticket)
     }
 
-    /// Whether that is over at the first look.
+    /// Whether the batch is complete at the first look.
     #[inline(always)]
     pub(crate) fn is_over<P: Platform>(
         &self,
@@ -653,7 +654,7 @@ impl CommandQueue {
     /// Acknowledges every active error other than a refused command, and returns them.
     pub fn acknowledge<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Gerror {
         let commands = |active: Gerror| active.with_cmdq_err(false).with_cmdqp_err(false);
-        // Without enhanced queues in use, an error of one is as any other.
+        // If no enhanced queues are used, CMDQP_ERR is acknowledged like any other error.
         let count = self.count;
         self.acknowledge_those(platform, mmio, |active| {
             if count == 0 { active.with_cmdq_err(false) } else { commands(active) }

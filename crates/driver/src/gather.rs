@@ -60,7 +60,7 @@ struct State {
 pub(crate) enum Of {
     All,
     Stream(StreamId),
-    /// Those of a PASID, or without.
+    /// The groups of a stream with one PASID, or without.
     Pasid(StreamId, Option<SubstreamId>),
     Group(Group),
 }
@@ -80,7 +80,7 @@ impl Of {
 }
 
 const STREAM_BITS: u32 = 32;
-/// With a bit that says whether there is one.
+/// A PASID's 20 bits, and above them one that says whether there is a PASID.
 const PASID_BITS: u32 = 21;
 const NUMBER_BITS: u32 = 9;
 /// Bits of a name that are not used.
@@ -100,14 +100,14 @@ const fn name_of(group: Group) -> u64 {
     stream | (pasid_bits(group) << NUMBER_BITS | number) << REST
 }
 
-/// The same with the number before the PASID.
+/// As [`name_of`], with the number before the PASID.
 const fn number_of(group: Group) -> u64 {
     let stream = (group.stream.0 as u64) << (u64::BITS - STREAM_BITS);
     let number = (group.index & 0x1ff) as u64;
     stream | (number << PASID_BITS | pasid_bits(group)) << REST
 }
 
-/// What [`name_of`] was made of.
+/// The group that [`name_of`] has made this name of.
 const fn group_of(name: u64) -> Group {
     let pasid = (name >> (REST + NUMBER_BITS)) as u32;
     let has = pasid >> (PASID_BITS - 1) & 1 != 0;
@@ -137,15 +137,15 @@ pub(crate) struct Added {
 /// See [`Added`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Others of its group will come.
+    /// Its group has begun, and is not complete.
     Begun,
     /// Its group is complete.
     Complete(Chain),
-    /// There is no room: all of it is with groups that wait for an answer.
+    /// There is no room: all nodes belong to groups that wait for an answer.
     Full,
 }
 
-/// What was handed over so far, in numbers. By one handler at a time, as a rule.
+/// How much was handed over so far.
 #[derive(Default)]
 pub(crate) struct Counts([AtomicU64; 4]);
 
@@ -404,7 +404,7 @@ pub(crate) fn key(group: Group, with_pasid: bool) -> Key {
     }
 }
 
-/// What [`key`] was made of.
+/// The group that [`key`] has made this key of, and whether answers carry its PASID.
 pub(crate) fn group(key: Key) -> (Group, bool) {
     let pasid = (key.stag & HAS_PASID != 0).then_some(key.substream);
     let group = Group { stream: key.stream, pasid, index: key.stag & 0x1ff };

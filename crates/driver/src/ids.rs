@@ -113,7 +113,7 @@ impl Ids {
         if *entry == before {
             return false;
         }
-        // One that changes was free, or becomes it.
+        // The bit has changed, so the number was free before, or is now.
         self.free = if taken { self.free - 1 } else { self.free + 1 };
         let full = *entry == u64::MAX;
         if let Some(summary) = self.full.get_mut(word / 64) {

@@ -163,14 +163,14 @@ where
 #[cfg(feature = "alloc")]
 pub(crate) struct Single {
     scope: Scope,
-    /// For which [`kind`] of SMMUs one is enough: [`NO_KIND`] at first.
+    /// The [`kind`] of SMMUs that `command` is for: [`NO_KIND`] at first.
     of: u8,
-    /// Without a tag, for those.
+    /// The command for SMMUs of that kind, without a tag.
     command: Command,
     whole: bool,
 }
 
-/// What of the features of an SMMU the command depends on.
+/// The features of an SMMU that the command depends on, as a number.
 #[cfg(feature = "alloc")]
 #[inline(always)]
 const fn kind(features: &Features) -> u8 {
@@ -264,7 +264,7 @@ pub(crate) const fn named(Tag { regime, vmid, asid }: Tag, whole: bool) -> u64 {
 pub struct Commands<T> {
     /// Tags that come later.
     tags: T,
-    /// What is said of each.
+    /// The commands for each tag, without the tag.
     said: Said,
     /// Of `tag`, how many units are still to be named, and the second word of a command from which on.
     units: u64,
@@ -301,7 +301,7 @@ impl<T: Iterator<Item = Tag>> Iterator for Commands<T> {
 
 impl<T: Iterator<Item = Tag>> ExactSizeIterator for Commands<T> {}
 
-/// What is said of a tag: a command, for one address after the other.
+/// The commands for a tag, but for the tag: one command, for one address after the other.
 #[derive(Clone, Copy, Debug)]
 struct Said {
     /// The first one, without opcode and tag if it has a tag, and without its number of units.
@@ -331,7 +331,7 @@ impl Said {
     #[inline(always)]
     fn exact(features: &Features, scope: Scope) -> Self {
         let Scope::Range(range) = scope else { return Self::WHOLE };
-        // Without opcode.
+        // The opcode is added with the tag.
         let command = TlbiNhVa([0; 2]).with_leaf(range.leaf_only).with_addr(range.start & !0xfff);
         if !features.range_invalidation {
             let shift = range.step_shift();

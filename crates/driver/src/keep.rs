@@ -156,7 +156,7 @@ impl<P: Platform> Probe<P> {
             let mapped = unsafe { domain.map(smmuv3_formats::Iova(pa.0), pa, bytes, attributes) };
             mapped.map_err(|error| KeepError::Region { region: *region, error: error.kind })?;
         }
-        // There is room.
+        // The room was reserved above.
         self.kept.push(Keep { streams: own, config, domain });
         Ok(())
     }
@@ -201,7 +201,7 @@ impl<P: Platform> Iommu<P> {
             };
             let index = configuration.masters.iter().find(|(_, state)| wanted(state))?.0;
             let state = configuration.masters.get_mut(index)?;
-            // Whoever could have changed that has no handle.
+            // A kept master without a handle cannot have been attached to anything else.
             let place = state.own.bound()?.place;
             let space = configuration.places.get(place)?.space.clone();
             state.kept = false;
@@ -236,7 +236,7 @@ pub(crate) fn prepare<P: Platform>(
     configuration.owners.reserve(streams).map_err(|NoMemory| no_memory)?;
     for keep in kept {
         match ready(core, configuration, id, instance, keep) {
-            // There is room.
+            // The room was reserved above.
             Ok(ready) => all.push(ready),
             Err(error) => {
                 undo(core, configuration, id, all, true);
@@ -339,8 +339,8 @@ fn tag<P: Platform>(
 
 /// The instance works: all of `ready` are masters from here on.
 ///
-/// It may have walked their tables before they are among the targets. Nobody can have unmapped anything from those: the
-/// domains are still the probe's.
+/// The SMMU may have walked their tables before these are among the targets. That does no harm: nobody else has the
+/// domains yet, so nothing can have been unmapped.
 pub(crate) fn commit<P: Platform>(
     core: &Core<P>,
     configuration: &mut Configuration<P>,

@@ -143,7 +143,7 @@ impl<P: Platform> PartialEq for PageGroup<P> {
 
 impl<P: Platform> Eq for PageGroup<P> {}
 
-/// What makes commands of answers' codes.
+/// A function that makes commands of the codes of answers.
 fn answers<P: Platform>(core: &Core<P>) -> impl Fn(Key, u8) -> Command {
     |key, code| {
         let (group, with_pasid) = gather::group(key);
@@ -242,7 +242,7 @@ struct Handler<'a, P: Platform> {
     id: InstanceId,
     instance: &'a Instance<P>,
     sink: &'a mut dyn FnMut(Report<P>),
-    /// What there is to say of the last record.
+    /// The reports about the last record, until its slot is given back.
     reports: [Option<Report<P>>; 2],
 }
 
@@ -379,7 +379,7 @@ impl<P: Platform> Handler<'_, P> {
     }
 }
 
-/// Which of a master's groups are over.
+/// Which of a master's groups are to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
     All,
@@ -503,7 +503,8 @@ pub(crate) fn restart<P: Platform>(platform: &P, instance: &Instance<P>) {
     gather.forget(platform, Of::All);
 }
 
-/// What a reset found in a command queue, and the SMMU has not come to: an answer is given again.
+/// A command that a reset found in a queue, and that the SMMU had not come to: if it is an answer, it will be given
+/// again.
 pub(crate) fn unheard<P: Platform>(platform: &P, instance: &Instance<P>, command: Command) {
     let Some((group, answer, with_pasid)) = Group::read(command) else { return };
     let gather = instance.gather();

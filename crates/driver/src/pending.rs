@@ -32,7 +32,7 @@ struct Slot {
     /// StreamID and STAG. Written before `state` says that there is something.
     key: AtomicU64,
     substream: AtomicU64,
-    /// Of a free one, the next.
+    /// The next free slot, while this one is free.
     next: AtomicU64,
 }
 
@@ -40,11 +40,11 @@ const NONE: u64 = u64::MAX;
 
 /// Free, or its words are just being written.
 const FREE: u64 = 0;
-/// Nobody has answered.
+/// The transaction waits for the caller's answer.
 const WAITING: u64 = 2;
 /// The command of its answer is being placed. Short: interrupts are masked.
 const GIVING: u64 = 3;
-/// Nobody has answered, and a guest is to.
+/// The transaction was shown to a guest, and waits for its answer.
 #[cfg(feature = "nested")]
 const SHOWN: u64 = 4;
 /// This code plus the answer's: answered, but the command has not been placed yet.
@@ -78,16 +78,16 @@ pub(crate) struct Key {
 /// What came of an attempt to place the command of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Given {
-    /// It is placed.
+    /// The command is placed.
     Placed,
-    /// There is no room; it is owed.
+    /// There is no room for the command: the answer is owed.
     Full,
     /// Somebody else has ended the transaction, or is about to.
     Late,
 }
 
 impl Pending {
-    /// Room for `most`.
+    /// Makes room for `most` transactions.
     pub(crate) fn new(most: usize) -> Result<Self, NoMemory> {
         let mut slots = Vec::new();
         slots.try_reserve_exact(most).map_err(|_| NoMemory)?;
@@ -130,13 +130,13 @@ impl Pending {
         self.slots.get(at).is_some_and(|slot| slot.state.load(Ordering::Acquire) & CODES == GIVING)
     }
 
-    /// How many wait.
+    /// How many transactions wait, for an answer or for room for its command.
     pub(crate) fn count(&self) -> usize {
         let of = |slot: &&Slot| slot.state.load(Ordering::Relaxed) & CODES >= WAITING;
         self.slots.iter().filter(of).count()
     }
 
-    /// One that has stalled; `None` when there is no room. One caller at a time.
+    /// Adds a transaction that has stalled; `None` when there is no room. One caller at a time.
     pub(crate) fn insert(&self, key: Key) -> Option<Handle> {
         let (index, slot) = self.take_free()?;
         let generation = slot.state.load(Ordering::Relaxed) & !CODES;
@@ -290,7 +290,7 @@ impl Pending {
                 // The swap succeeds only if the generation is unchanged, so `key` belongs to it.
                 if slot.swap(state, (state & !CODES) + NEXT) {
                     self.put_free(at);
-                    // What is owed has less than 8 bits.
+                    // A code above [`OWED`] is an answer, which has less than 8 bits.
                     ended(key, code.checked_sub(OWED).map(|answer| answer as u8));
                     break;
                 }
@@ -313,7 +313,7 @@ impl Pending {
             // Somebody else is giving this answer, or the transaction was ended.
             return Given::Late;
         }
-        // What is owed has less than 8 bits.
+        // A code above [`OWED`] is an answer, which has less than 8 bits.
         let answer = ((state & CODES) - OWED) as u8;
         if place(slot.key(), answer) {
             slot.state.store(generation + NEXT, Ordering::Release);

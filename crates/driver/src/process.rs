@@ -204,12 +204,13 @@ impl Registers {
     /// Whether an SMMU with `features` can walk the tables, and takes the context for legal (§7.2).
     pub(crate) fn fits(&self, features: &Features) -> Result<(), Mismatch> {
         self.shape.fits(features)?;
-        // Where DS means nothing, bits of its descriptors that are an address there are attributes (§15.3).
+        // On an SMMU without LPA2, DS is ignored, and bits that are an address in these descriptors would be read as
+        // attributes (§15.3).
         if self.context.ds() && self.shape.granule_shift != 16 && !features.lpa2 {
             let instance = features.output_bits.min(48);
             return Err(Mismatch::Output { domain: 52, instance });
         }
-        // Of the entry that will lead there, legality depends on what is the same for all.
+        // A stand-in for the entry that will lead to the context: what legality depends on is the same in all of them.
         let stream = Stream::Stage1 {
             contexts: PhysAddr(0),
             format: ContextFormat::Linear,
@@ -359,7 +360,7 @@ impl<P: Platform> Process<P> {
         if bytes == 0 {
             return Ok(());
         }
-        // Nobody says which tables were unlinked, nor how large the mappings were.
+        // The caller does not say whether tables were unlinked, nor how large the mappings were, so neither is assumed.
         let range =
             Range { start: first, bytes, granule_shift, leaf_shift: None, leaf_only: false };
         // A range of at least half the limit is invalidated by ASID: that is one command, and little else is lost.

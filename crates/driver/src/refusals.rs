@@ -24,7 +24,7 @@ pub(crate) enum Finding {
     None,
     /// This one was, with this `CMDQ_CONS.ERR`.
     Refused(Command, u8),
-    /// So many were refused that this is not known any more.
+    /// So many commands were refused since that it is not known any more whether one of these was.
     Forgotten,
 }
 

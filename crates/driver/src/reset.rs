@@ -214,7 +214,7 @@ impl<P: Platform> Configuration<P> {
         result
     }
 
-    /// Forgets a place that nobody uses, whose tag is in no cache. `spare` is for the targets without it.
+    /// Withdraws and forgets a place without users, whose tag is in no cache. `spare` becomes the targets without it.
     fn end(&mut self, core: &Core<P>, place: usize, spare: Box<Targets>, user: Option<User>) {
         let retired = self.withdraw_for(place, spare, true, user);
         Retired::free([retired], &core.readers, || core.platform.relax());
@@ -289,8 +289,8 @@ impl<P: Platform> Configuration<P> {
         }
     }
 
-    /// The same, and makes them forget all that they keep, and ends what they have asked for: `instance`, which still works,
-    /// is about to be off for long.
+    /// Switches ATS off in the devices behind `instance`, makes them forget all that they keep, and ends what they have
+    /// asked for: `instance`, which still works, is about to be suspended.
     pub(crate) fn quiet(&mut self, core: &Core<P>, instance: InstanceId) -> Result<(), Failure> {
         let Some(smmu) = core.instances.get(instance) else { return Ok(()) };
         for master in 0..self.masters.end() {
@@ -308,7 +308,7 @@ impl<P: Platform> Configuration<P> {
         Ok(())
     }
 
-    /// Switches it on again where they are attached.
+    /// Switches ATS on again in devices behind `instance`, as they are attached.
     pub(crate) fn switch_on(
         &mut self,
         core: &Core<P>,

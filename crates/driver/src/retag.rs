@@ -96,7 +96,7 @@ pub(crate) fn change_bank<P: Platform>(
     let mut froms = Vec::new();
     froms.try_reserve_exact(state.bounds().count()).map_err(|_| NoMemory)?;
     froms.extend(state.bounds().map(|bound| bound.place));
-    // The same space by several substreams is at one place.
+    // Substreams that use the same space share one place.
     froms.sort_unstable();
     froms.dedup();
     let places = || froms.iter().filter_map(|from| configuration.places.get(*from));
@@ -161,7 +161,7 @@ struct Move {
 }
 
 impl Prepared {
-    /// For moves from `froms` with `users` users each, or all.
+    /// Makes ready for moves from the places `froms`: each new place has room for `users` users and one more.
     fn new<P: Platform>(
         core: &Core<P>,
         configuration: &mut Configuration<P>,
@@ -287,7 +287,7 @@ impl<P: Platform> Change<'_, P> {
                 self.note(instance, what);
             }
         }
-        // All users go over, in their order.
+        // All users move to the new place, in the same order.
         let users = self.configuration.places.get_mut(from).map(|place| &mut place.users);
         let users = users.map(core::mem::take).unwrap_or_default();
         for user in &users {

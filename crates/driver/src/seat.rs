@@ -114,7 +114,8 @@ fn stage_2<P: Platform>(
     Ok(Seat::Stage2(Some(vmid)))
 }
 
-/// Where a space is used by the number that it has on all instances. Those that only wait for a reset do not count.
+/// A place in use of `space` with the number that it has on all instances. Places that only wait for a reset do not
+/// count.
 fn current<P: Platform>(configuration: &Configuration<P>, space: &Space<P>) -> Option<Installed> {
     let mut targets = space.targets.for_writer().iter();
     let in_use = |target: &&Installed| !target.shared && configuration.users(target.place) != 0;

@@ -25,13 +25,14 @@ pub(crate) struct Silent {
 struct Streams {
     /// The streams that there is room for, sorted, and whether each is in `waiting`.
     known: Vec<(StreamId, bool)>,
-    /// Those that were cut off, in the order in which that was found, each once. There is room for all.
+    /// Streams that were put in quarantine and not reported, in that order, each once. There is room for all of
+    /// `known`.
     waiting: VecDeque<StreamId>,
     /// While room is made: what waited before, which comes before `waiting`. Empty otherwise.
     before: VecDeque<StreamId>,
 }
 
-/// So many are copied at once, with interrupts masked.
+/// How many entries are copied at once, with interrupts masked.
 const AT_ONCE: usize = 32;
 
 impl Silent {
@@ -76,8 +77,8 @@ impl Silent {
         known.sort_unstable_by_key(|(stream, _)| *stream);
         let mut before = VecDeque::new();
         let _known = self.streams.with(platform, |state| {
-            // What waits goes on to do so, and whoever looks meanwhile is told of it. (If it is cut off once more just
-            // then, that may be told as well.)
+            // Streams that wait go on waiting, in `before`, and are reported to whoever looks meanwhile. (One that is
+            // put in quarantine again just then may be reported twice.)
             state.before = core::mem::replace(&mut state.waiting, waiting);
             core::mem::replace(&mut state.known, known)
         });
@@ -138,7 +139,7 @@ impl Streams {
 
     /// Puts `stream` into `waiting`, unless it is there.
     fn add(&mut self, stream: StreamId) {
-        // There is room for all that are known, once, so that this allocates nothing.
+        // Allocates nothing: there is room for every known stream, once.
         if self.mark(stream, true) {
             self.waiting.push_back(stream);
         }

@@ -243,7 +243,7 @@ impl<P: Platform> Space<P> {
             && self.own().is_some_and(|own| own.guests)
     }
 
-    /// Whether a wrong driver has the order wrong.
+    /// Whether a wrong driver gives the two rounds in the wrong order.
     #[cfg_attr(
         not(feature = "mutation"),
         expect(clippy::unused_self, reason = "only a wrong driver asks")
@@ -255,7 +255,7 @@ impl<P: Platform> Space<P> {
         false
     }
 
-    /// One round of [`Space::invalidate`].
+    /// One round of [`Space::invalidate`]: tells all instances, and waits for them.
     fn round(&self, scope: Scope, wanted: Which) -> Result<(), (Unconfirmed, u64)> {
         let core = &*self.core;
         let cpu = core.platform.cpu();

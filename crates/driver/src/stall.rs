@@ -84,7 +84,7 @@ pub struct Fault<P: Platform> {
     instance: InstanceId,
     handle: Handle,
     record: EventRecord,
-    /// Of the event.
+    /// The event's number.
     number: u64,
 }
 
@@ -94,7 +94,7 @@ impl<P: Platform> Fault<P> {
         self.record
     }
 
-    /// The same, with where it comes among the events of the SMMU.
+    /// The event, with its place among the events of the SMMU.
     pub fn event(&self) -> Event {
         Event::new(self.record, self.instance, self.number)
     }
@@ -203,7 +203,7 @@ pub(crate) fn is_stall(record: &EventRecord, features: &Features) -> bool {
         && record.event().is_some_and(|event| event.is_translation_fault())
 }
 
-/// What makes commands of answers' codes.
+/// A function that makes commands of the codes of answers.
 fn answers<P: Platform>(core: &Core<P>) -> impl Fn(Key, u8) -> Command {
     |key, code| {
         let response = Response::ALL.get(usize::from(code)).copied().unwrap_or(Response::Abort);
@@ -270,7 +270,7 @@ pub(crate) fn give<P: Platform>(
     answer::give(core, instance, instance.pending(), handle, answers(core))
 }
 
-/// Which transactions are over.
+/// Which transactions are to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// All of the streams: their entries terminate everything, which hardware has confirmed.

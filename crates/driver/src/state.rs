@@ -39,7 +39,7 @@ pub(crate) struct State {
 pub(crate) struct Moment(u64);
 
 impl Moment {
-    /// One that never was.
+    /// A moment that no state ever had.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     /// How many commands it refused before `later`, and since this.
@@ -52,7 +52,7 @@ impl Moment {
         (self.0 ^ other.0) & (REFUSED - 1) == 0
     }
 
-    /// It is neither failed nor asleep.
+    /// The SMMU is neither failed nor suspended.
     #[inline]
     pub(crate) const fn works(self) -> bool {
         self.0 & (FAILED | ASLEEP) == 0
@@ -63,13 +63,13 @@ impl Moment {
         self.0 & FAILED != 0
     }
 
-    /// It sleeps, and there is nothing else that is wrong with it.
+    /// The SMMU is suspended, and has not failed.
     #[inline]
     pub(crate) const fn is_asleep(self) -> bool {
         self.0 & (FAILED | ASLEEP) == ASLEEP
     }
 
-    /// It sleeps, whatever else is wrong with it: its registers may be gone.
+    /// The SMMU is suspended, failed or not: its registers may be gone.
     #[inline]
     pub(crate) const fn is_off(self) -> bool {
         self.0 & ASLEEP != 0
@@ -88,7 +88,7 @@ impl Drop for Inside<'_> {
 }
 
 impl State {
-    /// It works.
+    /// The state of an SMMU that works.
     pub(crate) fn new() -> Self {
         Self { word: AtomicU64::new(0), inside: core::array::from_fn(|_| Line(AtomicU64::new(0))) }
     }
@@ -98,12 +98,12 @@ impl State {
         Moment(self.word.load(Ordering::Acquire))
     }
 
-    /// It does not answer.
+    /// Notes that the SMMU has failed.
     pub(crate) fn fail(&self) {
         self.word.fetch_or(FAILED, Ordering::AcqRel);
     }
 
-    /// The same, unless its state has changed since.
+    /// As [`State::fail`], unless the state has changed since `moment`.
     pub(crate) fn fail_since(&self, moment: Moment) {
         // If the state has changed since `moment`, the SMMU was given up already, reset or suspended, and what was seen
         // of it before does not count.
@@ -122,8 +122,8 @@ impl State {
         self.now().is_as(moment)
     }
 
-    /// It refused a command, of which a note is going to be made before it goes on: whoever finds later commands complete
-    /// finds that it is another moment.
+    /// Counts a refused command, before it is noted and the SMMU goes on: whoever finds later commands complete finds
+    /// another moment.
     pub(crate) fn refuse(&self) {
         self.word.fetch_add(REFUSED, Ordering::Release);
     }
@@ -137,7 +137,7 @@ impl State {
         self.word.load(Ordering::Relaxed) == moment.0
     }
 
-    /// It is about to walk tables and to take commands, with empty caches. One caller at a time.
+    /// Notes that the SMMU is about to walk tables and take commands, with empty caches. One caller at a time.
     pub(crate) fn work(&self) {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
@@ -153,7 +153,8 @@ impl State {
         fence(Ordering::SeqCst);
     }
 
-    /// It walks no tables any more: nobody comes in from here on. One caller at a time.
+    /// Notes that the SMMU is suspended and walks no tables any more: nobody comes in from here on. One caller at a
+    /// time.
     pub(crate) fn sleep(&self) {
         self.word.fetch_or(ASLEEP, Ordering::AcqRel);
         // Pairs with the fence of `enter`: that one finds it asleep, or `wait_outside` the count.

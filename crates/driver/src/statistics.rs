@@ -196,7 +196,8 @@ mod domain {
             let sum = |which: Counted| {
                 let all = counts(which).map(|count| count.load(Ordering::Relaxed));
                 let sum = all.fold(0, u64::wrapping_add);
-                // What was taken back may have been added to a line that was looked at before.
+                // May be negative: a count may have been taken back on one line after the line that it was counted on
+                // was read.
                 if sum.cast_signed() < 0 { 0 } else { sum }
             };
             DomainCounts {

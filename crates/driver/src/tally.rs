@@ -68,8 +68,8 @@ impl Tally {
 }
 
 impl<P: Platform> Configuration<P> {
-    /// Lays the faults that were read from the event queue of `instance` to the account of the domains that their masters use
-    /// now. Those that a guest has caused in its own stage 1 are nobody's.
+    /// Counts the faults that were read from the event queue of `instance` for the domains that their masters use now.
+    /// Faults of a guest's own stage 1 are counted for no domain.
     pub(crate) fn settle_faults(&self, core: &Core<P>, instance: InstanceId) {
         let Some(smmu) = core.instances.get(instance) else { return };
         let Some(tally) = smmu.events().take_tally(&core.platform) else { return };

@@ -34,7 +34,7 @@ pub(crate) use poller::Poller;
 /// Why there is no ticket. None was drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoTicket {
-    /// There is no room, or it was claimed by others at this moment.
+    /// There is no room, or others have just claimed it.
     Full,
     /// The queue is being reset.
     Closed,
@@ -63,7 +63,7 @@ pub(crate) struct Tickets {
     pub(crate) told: bool,
 }
 
-/// What each producer changes.
+/// Words that each producer changes.
 struct Producers {
     /// Room that was asked for: of all tickets drawn, and of claims that are being made or taken back. Less the size of the
     /// queue, so that it is compared with what was consumed: negative at first.
@@ -72,7 +72,7 @@ struct Producers {
     tail: AtomicU64,
 }
 
-/// What those who wait change.
+/// Words that those who wait change.
 struct Waiters {
     /// A lower bound of what the SMMU has consumed: at most a queue behind it.
     consumed: AtomicU64,
@@ -80,12 +80,13 @@ struct Waiters {
     awaited: AtomicBool,
 }
 
-/// What the one who has the bell changes, and callers.
+/// Words that callers, and the one who has the bell, change.
 struct Bell {
     /// Calls that are not taken back yet, [`OFFERED`] and [`LEFT`]. The first one takes the bell, and it is free when there are
     /// none.
     calls: AtomicU64,
-    /// What the SMMU has been told of, or is just being told of: an upper bound of what it has consumed.
+    /// The position up to which the SMMU has been told of commands, or is just being told: an upper bound of what it
+    /// has consumed.
     published: AtomicU64,
     /// How many runs were published. Statistics alone, so not an atomic that loom explores.
     runs: Plain,
@@ -120,7 +121,7 @@ impl Tickets {
         self.waiters.consumed.load(Ordering::Acquire)
     }
 
-    /// What the SMMU has been told of.
+    /// The position up to which the SMMU has been told of commands.
     #[inline]
     pub(crate) fn published(&self) -> u64 {
         self.bell.published.load(Ordering::Acquire)
@@ -138,7 +139,7 @@ impl Tickets {
         fits(self.producers.claimed.load(Ordering::Relaxed), count, consumed)
     }
 
-    /// What has to be consumed for `count` slots more, as far as others claim no more.
+    /// The position that has to be consumed before there is room for `count` more slots, if others claim none.
     pub(crate) fn room_is_at(&self, count: u64) -> u64 {
         let claimed = self.producers.claimed.load(Ordering::Relaxed);
         claimed.wrapping_add(count).cast_signed().max(0).cast_unsigned()
@@ -341,7 +342,8 @@ impl Tickets {
         if position > *published { Err(register) } else { Ok(position) }
     }
 
-    /// What the SMMU has consumed, by the message of a CMD_SYNC: the low half of the position after it.
+    /// The position up to which the SMMU has consumed commands, by the message of a CMD_SYNC, which is the low half of
+    /// the position after it.
     ///
     /// The message may be an old one, if later ones were lost: then nothing is learnt from it. Nor is a value believed
     /// that makes no sense; the register is read now and then anyway.
@@ -363,7 +365,7 @@ impl Tickets {
         }
     }
 
-    /// The same, if `position` is more than `slots` ahead of what is known.
+    /// As [`Tickets::share`], if `position` is more than `slots` ahead of what is known.
     #[inline]
     fn share_if_ahead(&self, position: u64, slots: u64) {
         if position > self.consumed() + slots {
@@ -371,7 +373,7 @@ impl Tickets {
         }
     }
 
-    /// The same, by someone who needs nobody to know: if those who draw might miss the room.
+    /// As [`Tickets::share`], only if those who draw might miss the room otherwise.
     #[inline]
     pub(crate) fn share_if_much(&self, position: u64) {
         self.share_if_ahead(position, self.much());

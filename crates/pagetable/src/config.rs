@@ -73,12 +73,12 @@ pub enum Dirty {
 /// What the hardware bears when a translation changes its size and nothing else, without break-before-make (§8.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bbml {
-    /// Nothing. A group of contiguous leaves is unmapped as a whole.
+    /// The hardware bears none. A group of contiguous leaves is unmapped as a whole.
     #[default]
     Zero,
     /// Changes of the contiguous hint, and of blocks that are marked (nT).
     One,
-    /// All of them.
+    /// The hardware bears every change of size.
     Two,
 }
 

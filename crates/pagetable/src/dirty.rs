@@ -43,7 +43,7 @@ pub struct Harvest<
     end: u64,
 }
 
-/// Where devices wrote, or what they accessed: runs of addresses that follow on each other are told as one.
+/// Joins adjacent runs of what devices wrote, or accessed, and reports each as one.
 struct Told<R: FnMut(Iova, u64)> {
     report: R,
     start: Iova,
@@ -339,7 +339,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 let start = at >> shift << shift;
                 // No overflow: offsets are below 2^52.
                 let next = (start + size).min(end);
-                // Ends were checked: what is not covered is only read.
+                // A leaf that is not covered is only read: the ends were checked.
                 if value != 0 && (next - at == size || matches!(sweep, Sweep::Read(_))) {
                     let Swept { bytes, set } = sweep.leaf::<_, STAGE>(cell, size);
                     unmapped += bytes;
@@ -363,7 +363,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // No overflow: offsets are below 2^52. A first table may end before its group would.
             let last = (start + (1 << span)).min(1 << self.input_bits());
             let mut swept = Swept::default();
-            // Ends were checked: what is not covered is only read.
+            // A leaf that is not covered is only read: the ends were checked.
             if matches!(sweep, Sweep::Read(_)) || covers(at, shift, at, end) {
                 for leaf in (start..last).step_by(1 << shift) {
                     // SAFETY: a group lies in one table, which is live while a part of it is ours.

@@ -125,7 +125,7 @@ impl Flag {
 
     /// Takes it from a leaf that has it; gives whether it still had.
     ///
-    /// Only who unmaps the leaf, with the same right as the caller, may do so meanwhile: it is a leaf of the caller's.
+    /// The leaf is the caller's, so nobody else clears it meanwhile, but for a call of the caller's own that unmaps it.
     #[inline]
     pub(crate) fn take<M: Marked, const STAGE: u8>(self, cell: &M) -> bool {
         let before = match self {

@@ -21,7 +21,7 @@ pub(crate) struct Encoding<const STAGE: u8> {
     /// The short way, as far as there is one.
     short: &'static Short,
     mair: u64,
-    /// What shareability is, where leaves do not hold it.
+    /// The shareability that CD.SHx or STE.S2SH0 says for all leaves; `None` where leaves hold it.
     sh: Option<Shareability>,
     dirty: Dirty,
     access_flags: bool,
@@ -46,7 +46,7 @@ struct Short {
 const COMMON: [Memory; 3] = [Memory::NormalCacheable, Memory::NormalNonCacheable, Memory::Device];
 
 impl Short {
-    /// For tables that need all their leaves said the long way.
+    /// For tables whose leaves all take the long way.
     const NONE: &Self = &Self { permissions: [0; 16], types: [0; 16] };
 }
 
@@ -108,8 +108,8 @@ impl<const STAGE: u8> Encoding<STAGE> {
             access_flags: config.access_flags,
             xnx: config.xnx,
             one_privilege: config.one_privilege,
-            // With one privilege, the bit that tells plain leaves whether they may be executed is another; and they are
-            // never read-only when they are written.
+            // With one privilege, execution is told by another bit than the one that plain leaves are read by; and
+            // where hardware marks writes, a leaf may look read-only that is writable.
             all: config.all_attributes || config.one_privilege || config.dirty != Dirty::Untracked,
             ..Self::plain(config.dirty, sh, config.fwb)
         };
@@ -132,7 +132,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
     pub(crate) fn spoilt(self) -> Self {
         const NS: u64 = 1 << 5;
         let Short { mut permissions, types } = *self.short;
-        // Of the memory type, bit 5 is 0 at stage 1: both parts must have it.
+        // At stage 1 bit 5 belongs to the memory type's part and is 0 there: it has to be set in both parts.
         permissions.iter_mut().for_each(|leaf| *leaf |= NS);
         let types = types.map(|kind| kind | NS);
         Self {
@@ -262,7 +262,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
         None
     }
 
-    /// What a leaf of this encoding says.
+    /// The attributes that `leaf` stands for in this encoding.
     #[cold]
     pub(crate) fn decode(&self, leaf: u64) -> Attributes {
         // With LPA2, address bits are where shareability is otherwise.
@@ -307,7 +307,7 @@ impl<const STAGE: u8> Encoding<STAGE> {
     }
 }
 
-/// What leaves mean by the bits that [`short`] looks at. A namespace.
+/// A namespace for the tables of [`short`].
 struct Leaves<const STAGE: u8>;
 
 impl<const STAGE: u8> Leaves<STAGE> {
@@ -344,7 +344,7 @@ impl<const STAGE: u8> Leaves<STAGE> {
     }
 }
 
-/// What a plain leaf says.
+/// The attributes that a plain leaf stands for.
 #[inline(always)]
 pub(crate) fn short<const STAGE: u8>(leaf: u64) -> Attributes {
     // PXN at stage 1, XN[1] at stage 2. To choose a table by it takes an instruction less than an index in a single one.

@@ -28,7 +28,7 @@ struct Request {
 /// Pages to be put into one table.
 struct Run {
     table: PhysAddr,
-    /// Of the first descriptor.
+    /// Index of the first descriptor.
     index: usize,
     count: usize,
     /// What the first descriptor is to hold.
@@ -137,7 +137,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // SAFETY: `table` is the root or was linked where `iova` belongs. A table is unlinked only by
             // a call whose range covers all it spans, hence `iova`: not meanwhile.
             let value = unsafe { self.load(frames, table, iova.0, shift) };
-            // Only descriptors of tables have the mark.
+            // SYNCED is set in table descriptors only, so this is neither empty nor a block.
             if value & SYNCED == 0 {
                 return None;
             }
@@ -270,7 +270,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 // a call whose range covers all it spans, hence `at`: not meanwhile.
                 let cell = unsafe { entry(frames, table, index).as_ref() };
                 let value = cell.load(Ordering::Acquire);
-                // Only descriptors of tables have the mark.
+                // SYNCED is set in table descriptors only, so this is neither empty nor a block.
                 table = if value & SYNCED != 0 {
                     PhysAddr(Geometry::<SHIFT, WIDE>::address(value))
                 } else {

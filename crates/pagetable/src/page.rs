@@ -41,7 +41,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // SAFETY: `table` is the root or was linked where `iova` belongs. A table is unlinked only by
             // a call whose range covers all it spans, hence `iova`: not meanwhile.
             let value = unsafe { self.load_straight(frames, table, iova.0, shift) };
-            // Only descriptors of tables have the mark.
+            // SYNCED is set in table descriptors only, so this is neither empty nor a block.
             if value & SYNCED == 0 {
                 return false;
             }
@@ -99,13 +99,13 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 frames.publish(descriptor(table, index), 8);
                 return true;
             }
-            // Only descriptors of tables have the mark.
+            // SYNCED is set in table descriptors only, so this is neither empty nor a block.
             if value & SYNCED == 0 {
                 return false;
             }
             table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
-        // Nothing more is below: no block is of that size.
+        // Reached only if no level has blocks of `len` bytes.
         let _ = table;
         false
     }
@@ -260,7 +260,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             }
             table = PhysAddr(Geometry::<SHIFT, WIDE>::address(value));
         });
-        // Nothing more is below: no block is of that size.
+        // Reached only if no level has blocks of `len` bytes.
         let _ = table;
         None
     }

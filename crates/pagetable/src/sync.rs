@@ -72,7 +72,7 @@ pub(crate) fn install<C: Cell>(
     }
 }
 
-/// Before a table descriptor that was found is relied on: makes sure that the walker sees it.
+/// Makes sure that the walker sees the table descriptor `found`, before the caller relies on it.
 #[inline(always)]
 pub(crate) fn settle(found: u64, publish: impl Fn()) {
     if found & (SYNCED | FULL) == 0 {

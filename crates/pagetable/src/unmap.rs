@@ -33,7 +33,7 @@ pub struct Unmap<'t, F: Frames + ?Sized, const SHIFT: u32, const STAGE: u8, cons
     taken: bool,
 }
 
-/// What an unmap begins with: the fields of [`Unmap`] that depend on what is there.
+/// The fields of a new [`Unmap`] that depend on what the tables hold.
 struct Start {
     at: u64,
     end: u64,
@@ -41,10 +41,10 @@ struct Start {
     found: Option<Place>,
 }
 
-/// What is at a range that may be a part of one level-3 table, and not all of it. Then there is nothing to
-/// unlink, and one walk sees both ends.
+/// What a walk finds for a range that may be a part of one level-3 table. If it is, no table is to be unlinked, and one
+/// walk sees both ends.
 enum Found {
-    /// That table.
+    /// The level-3 table of which the range is a part.
     Pages(PhysAddr),
     /// No table, so no mapping.
     Nothing,

@@ -27,14 +27,15 @@ pub(crate) struct OldRequests {
 }
 
 impl OldRequests {
-    /// What `register` says of it; `None` where it is in no memory that could be read,
-    /// or there is none for a list of them.
+    /// The queue that `register` describes; `None` where it is in no memory that can be read, or there is no heap
+    /// memory for a list of groups.
     pub(super) fn find(
         register: PriqBase,
         features: &Features,
         memory: &dyn Remains,
     ) -> Option<Self> {
-        // They are read again once PRIQEN is 0: where the SMMU does not snoop, caches may show what was there before.
+        // The records are read again once PRIQEN is 0. Where the SMMU does not snoop caches, the CPU's may hold older
+        // contents.
         if !features.coherent {
             return None;
         }

@@ -35,7 +35,7 @@ pub(crate) struct MasterState {
     pub(crate) table: Option<ContextTable>,
     /// Attributes that its entries override.
     pub(crate) overrides: Overrides,
-    /// It may have identity, and no address space.
+    /// The master may be attached to identity, but to no address space.
     pub(crate) identity_only: bool,
     /// The bank that it is in, while it uses any address space.
     pub(crate) vmid: u16,
@@ -67,7 +67,7 @@ pub(crate) struct MasterState {
     pub(crate) others: Vec<(u32, Slot)>,
     /// Its translation faults stall.
     pub(crate) stalls: bool,
-    /// Its entries are as they were adopted.
+    /// Its entries are still those that were adopted.
     pub(crate) adopted: bool,
     /// Its streams were kept when its instance was enabled, and nobody has a handle of it yet.
     pub(crate) kept: bool,

@@ -33,7 +33,7 @@ pub(crate) struct NestState {
     pub(crate) given: Snapshot<Given>,
 }
 
-/// Its streams, and what their tag is.
+/// The guest's streams, and their tag.
 #[derive(Default)]
 pub(crate) struct Given {
     /// The guest with its VMID, while it has streams.
@@ -163,7 +163,7 @@ pub(crate) struct Nesting<P: Platform> {
 /// What changes in what guests are given when a master changes, made ready beforehand.
 pub(crate) struct Moves {
     enter: Option<(Shared<NestState>, Box<Given>)>,
-    /// Of whoever else has its streams: more than one, where an instance did not confirm an earlier change.
+    /// For guests that are to lose the master's streams: two, where an instance did not confirm an earlier change.
     leave: [Option<(Shared<NestState>, Box<Given>)>; 2],
 }
 
@@ -191,7 +191,7 @@ impl Moves {
             let pairs = nesting.streams.iter().zip(&state.streams);
             let ats = state.ats.is_some();
             let rows = pairs.map(|(guest, host)| Assignment { guest: *guest, host: *host, ats });
-            // The same guest's, without a moment at which it may have been anybody else's.
+            // Whether the streams were this guest's all along, so that their events are too.
             let had = state.nest.as_ref().is_some_and(|nest| nest.is(&nesting.state));
             let stay = had && state.nested.is_some() && matches!(state.own, Slot::At(_));
             let given = nesting.state.changed(&state.streams, rows, stay)?;

@@ -12,7 +12,7 @@ use crate::instances::MOST_INSTANCES;
 pub(crate) struct Progress {
     /// The tickets of the instances in `told`; the others are not initialised.
     pub(super) tickets: [MaybeUninit<Ticket>; MOST_INSTANCES],
-    /// Those that were told.
+    /// Instances that were given their commands.
     pub(super) told: u64,
     /// Those whose queue had no room.
     pub(super) full: u64,

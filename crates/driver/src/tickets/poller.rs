@@ -18,7 +18,7 @@ const TURNS_PER_ERROR_CHECK: u32 = 16;
 /// they may be interrupts of its own.
 pub(crate) struct Poller<'a> {
     tickets: &'a Tickets,
-    /// Where the run begins that is waited for, or what has to be consumed for one.
+    /// The position at which the awaited run begins, or which has to be consumed for there to be room.
     start: u64,
     turn: u32,
     /// Whether this waiter has set `awaited`.
@@ -30,13 +30,13 @@ pub(crate) struct Poller<'a> {
 }
 
 impl<'a> Poller<'a> {
-    /// Of one who waits for a run that begins at `start`, or for everything before that to be consumed.
+    /// For one who waits for a run that begins at `start`, or for everything before that to be consumed.
     #[inline]
     pub(crate) fn new(tickets: &'a Tickets, start: u64) -> Self {
         Self { tickets, start, turn: 0, is_far: false, found: 0, published: 0 }
     }
 
-    /// What is known to be consumed.
+    /// The position up to which commands are known to be consumed.
     #[inline]
     pub(crate) fn consumed(&self) -> u64 {
         self.found.max(self.tickets.consumed())

@@ -13,7 +13,7 @@ fn same(one: &Words, other: &Words) -> bool {
     one.iter().zip(other).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
 }
 
-/// What an entry that holds `now` holds next on its way to `target`, which follows from what is there.
+/// The next step of an entry that holds `now` on its way to `target`.
 fn next<K: Kind>(now: &Words, target: &Words) -> Words {
     if same(now, target) {
         return *target;
