@@ -140,7 +140,7 @@ pub(crate) fn give_all<P: Platform>(
                 at += 1;
                 match ticket.map_or(Ok(()), |ticket| instance.wait(platform, ticket)) {
                     Err(what) if commands.has_failed() => return Err(what),
-                    // Consumption is all that counts (§4.2).
+                    // The answer counts once it is consumed (§4.2), whatever devices did before that CMD_SYNC.
                     Err(what) if is_of_device(&what) => {}
                     waited => result = result.and(waited),
                 }

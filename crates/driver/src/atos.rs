@@ -250,7 +250,7 @@ fn read(par: u64, address: Iova) -> Result<Answer, AtosError> {
             2 => Reason::Table,
             _ => Reason::Output,
         };
-        // Of 8 bits.
+        // The field has 8 bits.
         let code = fault.fault_code();
         return Err(match (code, EventId::from_code(code as u8)) {
             (INV_REQ, _) => AtosError::InvalidRequest,
@@ -273,7 +273,7 @@ fn read(par: u64, address: Iova) -> Result<Answer, AtosError> {
     Ok(Answer {
         pa: PhysAddr(start | address.0 & (size - 1)),
         size,
-        // Of 8 and of 2 bits.
+        // The fields have 8 and 2 bits.
         attributes: good.attr() as u8,
         shareability: good.sh() as u8,
     })

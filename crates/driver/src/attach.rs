@@ -187,8 +187,8 @@ pub(crate) fn change<P: Platform>(
         #[cfg(feature = "mutation")]
         let adopted = adopted && !core.leaves_out(crate::Mutation::NoAdoptedEnd);
         let stuck = state.is_stuck() || instance.commands().has_failed();
-        // Devices that keep what the tables say are among the targets. Not those that keep intermediate addresses: the
-        // tables of a stage 2 are looked at when they use them, and a guest speaks for its own.
+        // Devices that keep output addresses of the tables are among the targets. Devices with split-stage ATS are not:
+        // stage 2 is walked when they use what they keep, and a guest invalidates for its own stage 1.
         let devices = if state.ats.depends_on_tables() { state.streams.len() } else { 0 };
         let quarantined = |configuration: &Configuration<P>| {
             let state = configuration.masters.get(master)?;

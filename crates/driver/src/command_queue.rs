@@ -336,7 +336,7 @@ impl CommandQueue {
     /// Most commands of one batch, before its CMD_SYNC.
     #[inline]
     pub fn largest_batch(&self) -> usize {
-        // Far below 2^32: a part of the queue.
+        // Fits: at most a quarter of the queue.
         self.common.largest_batch as usize
     }
 
@@ -421,7 +421,7 @@ impl CommandQueue {
     #[inline(always)]
     fn submitted<P: Platform>(&self, platform: &P, ticket: &Ticket) {
         let Ticket { start: first, end, lane, .. } = *ticket;
-        // Few, and so numbered.
+        // A lane's number, which has 32 bits.
         let (instance, queue, count) = (&self.common.name, lane as u32, end - first);
         platform.trace(&Trace::Submitted { instance, queue, first, count });
     }
@@ -431,7 +431,7 @@ impl CommandQueue {
         let Ticket { start: first, end, lane, .. } = *ticket;
         // An elided ticket (`start > end`) was never submitted, so it is not traced.
         if let Some(count) = end.checked_sub(first) {
-            // Few, and so numbered.
+            // A lane's number, which has 32 bits.
             let (instance, queue) = (&self.common.name, lane as u32);
             platform.trace(&Trace::Completed { instance, queue, first, count, result });
         }
@@ -600,7 +600,7 @@ impl CommandQueue {
         mmio: &P::Mmio,
         ticket: &Ticket,
     ) -> bool {
-        // Few, and so numbered.
+        // A lane's number, which has 32 bits.
         let lane = self.lane(platform, ticket.lane as u32);
         let over = lane.has_done(&self.common, platform, mmio, ticket);
         if over {
@@ -633,7 +633,8 @@ impl CommandQueue {
     /// where there is no command: it is then given up.
     pub fn recover<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), Failure> {
         if self.count != 0 {
-            // First: an enhanced queue that stops from here on makes it active anew, and raises another interrupt.
+            // CMDQP_ERR is acknowledged before the queues are looked at: one that stops later makes it active anew, and
+            // raises another interrupt.
             self.acknowledge_those(platform, mmio, |active| {
                 Gerror::default().with_cmdqp_err(active.cmdqp_err())
             });

@@ -142,7 +142,7 @@ impl fmt::Display for Mismatch {
                 write!(f, "the instance has no stage {}", 1 + u32::from(*stage == Stage::Two))
             }
             Self::Granule { shift } => {
-                // Of a granule; whatever else somebody puts there shows as it is.
+                // `checked_shl`, since the field is public and may hold any number.
                 let kib = 1u64.checked_shl(*shift).unwrap_or(0) >> 10;
                 write!(f, "the instance has no granule of {kib} KiB")
             }

@@ -94,7 +94,7 @@ impl ContextTable {
         let format = ContextFormat::of(features, bits);
         let bytes = root_bytes(format, bits);
         let base = platform.allocate_coherent(bytes, bytes)?;
-        // Zeroed: every descriptor is invalid.
+        // The memory is zeroed, so every descriptor is invalid.
         platform.publish(base, bytes);
         // The second half of the memory is the copy.
         let copy = (bits == 0).then_some(PhysAddr(base.0 + CD_BYTES as u64));

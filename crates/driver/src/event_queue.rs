@@ -180,7 +180,7 @@ impl EventQueue {
     /// Gives the queue, empty, to an SMMU whose EVENTQEN is 0. Records that nobody has read are reported as
     /// lost by the next [`EventQueue::drain`].
     pub(crate) fn restart<P: Platform>(&self, platform: &P, mmio: &P::Mmio) {
-        // The registers under the lock too: a reader meanwhile must not compare old with new ones.
+        // The registers are written under the lock as well: a reader must not compare old indices with new ones.
         self.head.with(platform, |head| {
             if head.used {
                 let (mut unread, mut overflow) = match self.ends(head.position, mmio) {
@@ -265,8 +265,8 @@ impl EventQueue {
                 sink(Delivery::Lost(lost), number(head.position));
             }
             if lost {
-                // The queue may have become full after the last look at it, and before that made room. At most
-                // its size.
+                // The queue became full at some moment after the last look, or before that look made room: the gap is
+                // somewhere among the records that are in it. Their number fits: at most its size.
                 let among = (tail - head.position) as usize;
                 head.handed.gaps += 1;
                 sink(Delivery::Lost(Lost::Overflow { among }), number(head.position));
@@ -301,8 +301,8 @@ impl EventQueue {
             if !read || end < tail {
                 return Ok(end < tail);
             }
-            // The interrupt comes when the queue is not empty any more (§2.4). A record that came while it was not yet
-            // empty to the SMMU, which CONS has told of that only now, raised none; nor does one that found it full.
+            // The interrupt comes only when the queue stops being empty (§2.4). A record that came before the SMMU had
+            // seen CONS raised none, nor did one that found the queue full: so the index is read once more.
             let prod = EventqProd(mmio.read32(self.offsets[0]));
             let mask = 2 * self.size.entries() as u32 - 1;
             let more = (prod.wr() as u32 ^ self.size.register(end)) & mask != 0;

@@ -24,7 +24,8 @@ impl Regime {
     /// The commands for addresses, or for the whole tag. Their operands are at the same places in every regime.
     #[inline]
     const fn opcode(self, whole: bool) -> u64 {
-        // A byte each, in the order of the regimes. Of guests' translations, addresses of stage 2 say nothing.
+        // Two bytes for each regime, in order: the command for addresses, and the one for the whole tag. Guests'
+        // translations cannot be named by addresses of stage 2, so there both are for all.
         const OPCODES: u64 = Opcode::TlbiNhVa as u64
             | (Opcode::TlbiNhAsid as u64) << 8
             | (Opcode::TlbiEl2Va as u64) << 16
@@ -116,7 +117,7 @@ impl Range {
     /// log2 of the bytes from one single-address command to the next, where ranges are not supported: one
     /// command for each leaf, and for each last-level table that may have been unlinked.
     const fn step_shift(&self) -> u32 {
-        // What the smallest table spans: entries for it are hit by any address within.
+        // The span of a last-level table: a cached entry for the table is hit by any address in it.
         let table = 2 * self.granule_shift - 3;
         match self.leaf_shift {
             Some(shift) if self.leaf_only || shift < table => shift,
@@ -342,7 +343,7 @@ impl Said {
             let units = range.singles();
             return Self { command, units, shift, most: 1, largest: 0, whole: false };
         }
-        // With TTL = 0, a command for a single page is reserved: cover one more (§4.2).
+        // With TTL = 0 a range of one page is reserved, so one page more is covered (§4.2).
         let (ttl, extra) = match range.leaf_shift {
             Some(shift) if range.leaf_only => (range.level(shift), 0),
             _ => (0, u64::from(range.pages() % 32 == 1)),

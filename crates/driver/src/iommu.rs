@@ -433,7 +433,7 @@ impl<P: Platform> Smmu<P> {
     pub fn instance(&self) -> &Instance<P> {
         match self.core.instances.get(self.id) {
             Some(instance) => instance,
-            // There before its number was given to a handle; freed when the last handle is gone.
+            // The instance is stored before its number is in a handle, and freed only after the last handle.
             None => unreachable!("an SMMU in use has an instance"),
         }
     }

@@ -268,7 +268,7 @@ fn ready<P: Platform>(
     let tag = tag(configuration, id, space.stage())?;
     let tables = space.stage_2(tag);
     let without = SubstreamId(WITHOUT);
-    // `commit` gives it the true seat; this one says that it has one.
+    // A stand-in, so that `stream` encodes a translating entry; `commit` sets the real seat.
     let seat = Bound { place: usize::MAX, at: 0, bonds: 1, seat: 0 };
     let mut state = MasterState {
         instance: id,

@@ -271,7 +271,8 @@ impl<P: Platform> Reader for Handler<'_, P> {
 
     fn lost(&mut self, gap: Gap) {
         let lost = match gap {
-            // The last request of a group may be among those lost, and its number may come back.
+            // All groups that have begun are forgotten: the last request of one may be among those lost, and its number
+            // may be used again.
             Gap::Overflow => {
                 let gather = self.instance.gather();
                 PagesLost::Overflow { begun: gather.forget(&self.core.platform, Of::All) }

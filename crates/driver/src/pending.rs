@@ -333,7 +333,7 @@ impl Slot {
 
     fn key(&self) -> Key {
         let key = self.key.load(Ordering::Relaxed);
-        // The halves fit.
+        // StreamID and STAG were stored from 32 and 16 bits.
         Key {
             stream: StreamId((key >> 32) as u32),
             stag: key as u16,

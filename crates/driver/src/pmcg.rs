@@ -253,7 +253,7 @@ impl<M: Mmio> Group<M> {
         let at = |first: u32| first + PMCG_STRIDE * counter as u32;
         let kind = PmcgEvtyper::default().with_event(event.0.into());
         if shared && counter != 0 {
-            // The filter is the first counter's, whatever that counts.
+            // With one filter for all, it is in the first counter's registers, whatever that counter counts.
             let first = PmcgEvtyper(self.page_0.read32(PmcgEvtyper::OFFSET)).with_sid_span(span);
             self.page_0.write32(PmcgEvtyper::OFFSET, first.0);
             self.page_0.write32(PmcgSmr::OFFSET, smr.0);
@@ -308,8 +308,8 @@ impl<M: Mmio> Group<M> {
     /// [`PmcgError::NoCounter`].
     pub fn read(&mut self, counter: usize) -> Result<u64, PmcgError> {
         let bit = self.bit(counter)?;
-        // An overflow between the two reads shows by a value that has become smaller: then it may, or may not, be among
-        // those that were read. That happens again only if the counter is no counter.
+        // If the second value is smaller, the counter overflowed between the reads, and the flag may or may not be of
+        // that overflow: all is read again. That happens twice only if the counter is no counter.
         let mut value = 0;
         for _ in 0..ATTEMPTS {
             let before = self.read_counter(counter);

@@ -148,7 +148,7 @@ impl PriQueue {
         mmio: &P::Mmio,
         unread: &mut dyn FnMut(PageRequest),
     ) {
-        // The registers under the lock too: a reader meanwhile must not compare old with new ones.
+        // The registers are written under the lock as well: a reader must not compare old indices with new ones.
         self.head.with(platform, |head| {
             if head.used {
                 let prod = PriqProd(mmio.read32(self.offsets[0]));
@@ -256,8 +256,8 @@ impl PriQueue {
             if head.position < tail || head.position == begin && !lost {
                 return Ok(head.position < tail);
             }
-            // The interrupt comes when the queue is not empty any more (§2.4). A record that came while it was not yet
-            // empty to the SMMU, which CONS has told of that only now, raised none. Nor did one that found no room.
+            // The interrupt comes only when the queue stops being empty (§2.4). A record that came before the SMMU had
+            // seen CONS raised none, nor did one that found the queue full: so the index is read once more.
             let prod = PriqProd(mmio.read32(self.offsets[0]));
             Ok(self.tail(head.position, prod)? != head.position || prod.ovflg() != flag)
         })

@@ -150,7 +150,7 @@ impl Registers {
             2 => 14,
             _ => return None,
         };
-        // Six bits, so that nothing is less than 1.
+        // T0SZ has six bits, so this is at least 1.
         let input_bits = 64 - context.t0sz() as u32;
         let output_bits = smmuv3_formats::register::address_bits(context.ips())?;
         if input_bits > 52 {
@@ -311,7 +311,7 @@ impl<P: Platform> Process<P> {
     fn registers(&self) -> &Registers {
         match self.space.process() {
             Some(registers) => registers,
-            // `new` makes it with them, and they stay.
+            // `new` makes the space with a process's registers, which never change.
             None => unreachable!("a process has registers"),
         }
     }

@@ -104,8 +104,8 @@ pub(crate) fn change_bank<P: Platform>(
     if places().any(|place| place.shared) {
         return Ok(None);
     }
-    // A context that was not confirmed when its number was changed may still be read as it was: the old number, which
-    // waits for a reset in this bank, would be used in the other one.
+    // Hardware may still read a context as it was before an unconfirmed change of its ASID: the old ASID, which waits
+    // for a reset in this bank, would then be used in the other bank.
     let waits = |place: &Place<P>| {
         let here = |target: &&Installed| target.instance == id && target.tag.vmid == old;
         let mut targets = place.space.targets.for_writer().iter().filter(here);

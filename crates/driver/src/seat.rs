@@ -64,7 +64,7 @@ pub(crate) fn find<P: Platform>(
     let none = AttachError::NoAsid { instance: id, bits };
     let common = configuration.asids.policy().is_common();
     let current = if common { current(configuration, space) } else { None };
-    // A master that uses nothing yet joins the bank in which the space is already.
+    // An existing place will do: in the master's bank, or in any if the master uses nothing yet and can join that bank.
     let place = configuration.place_of(space, id, |target| {
         !target.shared
             && (!occupied || target.tag.vmid == vmid)

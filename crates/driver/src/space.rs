@@ -419,7 +419,7 @@ impl<P: Platform> Space<P> {
     #[inline]
     fn take_back(&self) {
         if self.counts() {
-            // Counts wrap.
+            // Adds the negative: counts wrap.
             self.count_commands(ONE[0].wrapping_neg(), ONE[1].wrapping_neg());
         }
     }
@@ -606,7 +606,7 @@ pub(crate) const fn pages(start: u64, bytes: u64, granule_shift: u32) -> Scope {
 /// The instances in a set of one bit each.
 fn bits(mut set: u64) -> impl Iterator<Item = InstanceId> {
     core::iter::from_fn(move || {
-        // Below 64, if there is one.
+        // Below 64, since the set is not empty.
         let id = (set != 0).then_some(InstanceId((set.trailing_zeros() & 63) as u8))?;
         set &= set - 1;
         Some(id)

@@ -186,7 +186,7 @@ mod domain {
         pub(crate) fn add(&self, cpu: usize, which: Counted, by: u64) {
             let line = self.0.get(cpu & self.0.len().wrapping_sub(1));
             if let Some(count) = line.and_then(|line| line.get(which as usize)) {
-                // Interrupts, and CPUs that answer for another's number, may come in between.
+                // An atomic addition: an interrupt, or a CPU with the same `cpu()`, may count on the same line.
                 count.fetch_add(by, Ordering::Relaxed);
             }
         }

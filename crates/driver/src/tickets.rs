@@ -162,8 +162,9 @@ impl Tickets {
     #[inline]
     pub(crate) fn draw_at_once(&self, count: u64, consumed: u64) -> Result<u64, NoTicket> {
         let Producers { claimed, tail } = &self.producers.0;
-        // Each claim that stays is within the room, and counts all that stayed before it: so all tickets
-        // together are, in whichever order they are drawn. (A position as such could not be given back.)
+        // A claim that stays was within the room together with all that stayed before it, so all tickets together are,
+        // in whatever order they are drawn. (Claims are apart from positions because a position, once drawn, cannot be
+        // given back.)
         if !fits(claimed.fetch_add(count, Ordering::Relaxed), count, consumed) {
             self.take_back(count);
             return Err(NoTicket::Full);

@@ -249,7 +249,7 @@ impl InstanceSet {
 
     /// They, in order.
     pub fn iter(self) -> impl Iterator<Item = InstanceId> {
-        // Below 64 each, as it must be.
+        // `trailing_zeros` is below 64 here, as the shift has to be.
         (0..64).map(InstanceId).filter(move |id| self.contains(*id))
     }
 }

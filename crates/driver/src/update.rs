@@ -195,7 +195,7 @@ impl<'a> Entry<'a> {
 
     #[inline]
     fn word_address(self, index: usize) -> PhysAddr {
-        // Below 64: eight words. The allocation does not wrap.
+        // No overflow: the offset is below 64, within the entry's 64 bytes.
         PhysAddr(self.address.0 + 8 * (index as u64 & 7))
     }
 }

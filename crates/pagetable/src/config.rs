@@ -258,7 +258,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             straight_end,
             plain_end: if encoding.has_all() { 0 } else { straight_end },
             output_end: 1 << config.output_bits,
-            // At most 52, and a shift.
+            // At most 52, and at most a shift: both fit in 8 bits.
             input_bits: config.input_bits as u8,
             root_shift: root_shift as u8,
             upper: config.upper,

@@ -113,7 +113,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
                 whole |= had && member < end && member + (1 << shift) > start;
                 continue;
             }
-            // A table's descriptor has no hint, and its mark is another.
+            // Not set in a table's descriptor: its marks are other bits.
             let had = cell.load(Ordering::Relaxed) & (HINT | HAD_HINT) != 0
                 && take_hint::<_, STAGE>(cell);
             whole |= had && member < end && member + (1 << shift) > start;

@@ -191,7 +191,7 @@ impl<const TABLES: usize> Gather<TABLES> {
     #[inline(always)]
     pub(crate) fn add(&mut self, start: u64, end: u64, sizes: u64) {
         if self.sizes == 0 {
-            // Most gathers get no more than this.
+            // The common case: this is all that the gather gets.
             (self.start, self.end, self.sizes) = (start, end, sizes | SOME);
             return;
         }

@@ -180,7 +180,7 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
             // SAFETY: the caller's contract.
             return unsafe { Self::lookup_any(frames, iova, self) };
         }
-        // As `leaf`, but with constants only, and an end of its own for each level.
+        // As `leaf`, unrolled: constants only, and a return of its own at each level.
         let mut table = self.root;
         straight_levels!(SHIFT, WIDE, shift => {
             // SAFETY: `table` is the root or was read from its parent's descriptor for `iova`. A table is
@@ -330,8 +330,8 @@ impl<const SHIFT: u32, const STAGE: u8, const WIDE: bool> Table<SHIFT, STAGE, WI
         {
             return None;
         }
-        // Only with 64 KiB can a first table, of several, be of level 3: then the index has more bits. The count is at most
-        // a table's entries.
+        // If the first tables are concatenated ones of level 3, which only 64 KiB pages can have, the index has more
+        // bits. The count is at most one table's entries.
         Some((self.index(iova.0, SHIFT), (len >> SHIFT) as usize))
     }
 

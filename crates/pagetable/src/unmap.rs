@@ -479,7 +479,7 @@ unsafe fn clear_solid(cells: NonNull<AtomicU64>, count: usize) -> usize {
     let mut cleared = 0;
     // SAFETY: the caller's promise; it is called for less than `count`.
     let cell = |nth| unsafe { cells.add(nth).as_ref() };
-    // The addresses are the caller's: what is mapped stays so.
+    // The range is the caller's alone: what was found mapped stays so.
     while count - cleared >= CHUNK {
         let load = |nth| cell(cleared + nth).load(Ordering::Relaxed);
         // Bit 0 is set in every page's descriptor.

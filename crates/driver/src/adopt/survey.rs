@@ -349,7 +349,7 @@ impl Survey<'_> {
     ) -> Result<(), AdoptError> {
         for index in 0..count {
             let at = pa + index * STE_BYTES as u64;
-            // Most have V = 0: they abort, whatever else is in them.
+            // Word 0 is read first: most entries have V = 0, and abort whatever else is in them.
             if !Ste([self.read(what, pa, at)?, 0, 0, 0, 0, 0, 0, 0]).v() {
                 continue;
             }
@@ -507,7 +507,7 @@ impl Survey<'_> {
     fn disjoint(&mut self) -> Result<(), AdoptError> {
         self.used.sort_unstable_by_key(|(start, end, _)| (*start, *end));
         let is_stream = |what| matches!(what, Structure::StreamTable | Structure::StreamLeaf);
-        // How far the stream table's parts, and all others, reach so far.
+        // The largest end so far of the stream table's parts, and of all other structures.
         let (mut streams, mut others) = (0u64, 0u64);
         for (start, end, what) in &self.used {
             let mine = is_stream(*what);

@@ -255,7 +255,7 @@ impl Lane {
         command: Command,
     ) -> Option<(Ticket, u64)> {
         const SLOTS: u64 = 2;
-        // Whatever may panic comes before the ticket: nobody would publish it.
+        // Whatever may panic comes before the ticket is drawn, since nobody would publish its slots then.
         self.judge.accept(&command);
         let size = self.size();
         let (slots, marks) = (self.slots(platform, size), self.marks(platform, size));
@@ -430,8 +430,8 @@ impl Lane {
     fn observe_register<P: Platform>(&self, platform: &P, mmio: &P::Mmio) -> Result<(), u32> {
         self.tickets.share(self.tickets.observe(&mut 0, || self.port.consumed(mmio))?);
         if let Some(word) = self.word {
-            // A message that comes between is overwritten by what is older: the next look at the register makes up
-            // for that. The low half is what messages hold.
+            // A message that arrives in between is overwritten by this older position: the next read of the register
+            // makes up for that. Messages hold the low half of a position.
             let low = self.tickets.consumed() as u32;
             message(platform, word).store(low.to_le(), Ordering::Relaxed);
         }

@@ -116,7 +116,7 @@ impl<P: Platform> Instance<P> {
         self.switch_off(platform)?;
         self.write_irq_ctrl(platform, IrqCtrl::default())?;
         self.disable_others(platform)?;
-        // Errors of whoever had the SMMU before us are not ours.
+        // Errors from before are acknowledged, and reported only where they concern queues that this driver had in use.
         let errors = self.commands.forget_errors(platform, mmio);
         if errors.eventq_abt_err() {
             self.events.aborted(platform);
@@ -126,7 +126,7 @@ impl<P: Platform> Instance<P> {
         }
 
         mmio.write32(Cr1::OFFSET, super::cr1(&self.features).0);
-        // With private TLB maintenance, broadcasts of CPUs are for their own ASIDs only.
+        // PTM: the SMMU ignores the TLB maintenance that CPUs broadcast.
         let private = !self.features.broadcast;
         let cr2 = Cr2::default().with_ptm(private).with_recinvsid(true);
         mmio.write32(Cr2::OFFSET, cr2.with_e2h(self.features.e2h).0);
@@ -197,7 +197,7 @@ impl<P: Platform> Instance<P> {
         }
         let (enabled, requests) = (self.config.interrupts, self.page_requests.is_some());
         if requests && self.config.messages.page_requests.is_none() {
-            // Unknown after reset: an interrupt when the queue is not empty any more, not with each group (LO, §2.4).
+            // LO is unknown after reset. 0: an interrupt when the queue stops being empty, not with each group (§2.4).
             mmio.write32(PriqIrqCfg2::OFFSET, 0);
         }
         self.write_irq_ctrl(
