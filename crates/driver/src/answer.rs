@@ -13,8 +13,8 @@ use crate::iommu::Core;
 use crate::pending::{Given, Handle, Key, Pending};
 use crate::platform::Platform;
 
-/// Answers what `handle` names by the command that `command` makes of the answer's code, and waits for room if need be;
-/// false if it was over.
+/// Answers the transaction or group that `handle` names, by the command that `command` makes of the answer's code, and
+/// waits for room if need be. False if nothing waited for the answer any more.
 ///
 /// # Errors
 /// As [`CommandQueue::wait_for_room`](crate::command_queue::CommandQueue::wait_for_room).
@@ -31,7 +31,7 @@ pub(crate) fn respond<P: Platform>(
     give(core, instance, pending, handle, command).map(|()| true)
 }
 
-/// Gives the answer to what `handle` names, which was decided, and waits for room if need be.
+/// Gives the answer that was decided for what `handle` names, and waits for room if need be.
 ///
 /// # Errors
 /// As [`respond`].
@@ -109,8 +109,8 @@ pub(crate) fn give_owed<P: Platform>(
 /// the SMMU has consumed the one before: so each is in a command queue, or owed, whatever the SMMU does.
 ///
 /// # Errors
-/// The first. Where the SMMU takes no more, what it was not given stays owed, for its reset; what it refuses holds up no
-/// others.
+/// The first error. Where the SMMU takes no more commands, answers that it was not given stay owed, for its reset; one
+/// that it refuses holds up no others.
 pub(crate) fn give_all<P: Platform>(
     platform: &P,
     instance: &Instance<P>,
@@ -228,7 +228,7 @@ impl Batch {
         self.commands.iter().take(count).copied()
     }
 
-    /// Gives them, and waits until they are complete, and all answers that were placed before, on whichever CPU.
+    /// Gives the commands, and waits until they, and all answers that any CPU had placed before, are complete.
     pub(crate) fn carry_out<P: Platform>(
         &mut self,
         platform: &P,

@@ -18,16 +18,17 @@ use crate::statistics;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AsidPolicy {
-    /// One of its own on each instance, limited by that instance's width only: never refuses because of width.
+    /// A domain has an ASID of its own on each instance, limited by that instance's width only: nothing is refused
+    /// because of width.
     #[default]
     PerInstance,
-    /// One for all instances, always of 8 bits: 255 domains at most.
+    /// A domain has one ASID for all instances, always of 8 bits: 255 domains at most.
     Shared8,
-    /// One for all instances, as wide as the first instance allows; of 8 bits only when it has to be changed. A
-    /// domain whose ASID is too wide cannot be attached on a narrow instance.
+    /// A domain has one ASID for all instances, as wide as the first instance allows; of 8 bits only when it has to be
+    /// changed. A domain whose ASID is too wide cannot be attached on a narrow instance.
     Shared8OnMove,
-    /// One for all instances, as wide as all those allow on which the domain is attached. A domain whose ASID is
-    /// too wide cannot be attached on a narrow instance.
+    /// A domain has one ASID for all instances, as wide as all those allow on which it is attached. A domain whose ASID
+    /// is too wide cannot be attached on a narrow instance.
     SharedMinRefuse,
     /// As [`AsidPolicy::SharedMinRefuse`], but the ASID of the live domain is changed to one that fits.
     SharedMinMove,
@@ -39,7 +40,7 @@ pub enum AsidPolicy {
 }
 
 impl AsidPolicy {
-    /// All of them.
+    /// All policies.
     pub const ALL: [Self; 6] = [
         Self::PerInstance,
         Self::Shared8,
@@ -49,7 +50,7 @@ impl AsidPolicy {
         Self::Banked,
     ];
 
-    /// Its name in lower case, with hyphens.
+    /// The policy's name in lower case, with hyphens.
     pub const fn name(self) -> &'static str {
         match self {
             Self::PerInstance => "per-instance",
@@ -61,7 +62,7 @@ impl AsidPolicy {
         }
     }
 
-    /// A domain has the same ASID on all instances.
+    /// Whether a domain has the same ASID on all instances.
     pub(crate) const fn is_common(self) -> bool {
         !matches!(self, Self::PerInstance | Self::Banked)
     }
@@ -102,7 +103,7 @@ pub struct Vmids {
 }
 
 impl Vmids {
-    /// None of them.
+    /// No VMID.
     pub const NONE: Self = Self { first: 1, last: 0 };
 
     /// Whether `vmid` is one of them.
@@ -152,9 +153,9 @@ struct Numbers {
     banks: Vec<Bank>,
     /// How many banks there can be.
     most: usize,
-    /// A process can have the CPU's ASID, in the first bank.
+    /// Whether a process can have the CPU's ASID, in the first bank.
     shares: bool,
-    /// What its ASIDs tag.
+    /// The regime of its translations.
     regime: Regime,
     /// Bits of a VMID; 0 without stage 2.
     vmid_bits: u32,
@@ -312,7 +313,7 @@ impl Asids {
             || banked && self.vmids(self.home(instance), 16).any(|bank| bank == vmid)
     }
 
-    /// Processes can have the CPU's ASID there.
+    /// Whether processes can have the CPU's ASID on `instance`.
     pub(crate) fn shares(&self, instance: InstanceId) -> bool {
         self.instances.get(instance.index()).is_some_and(|numbers| numbers.shares)
     }
@@ -505,7 +506,7 @@ impl Asids {
         self.instances.get_mut(instance.index())?.banks.get_mut(index)?.ids.as_mut()
     }
 
-    /// Where the bank of `vmid` is: banks are opened in the order of [`Asids::vmids`].
+    /// Index of the bank of `vmid`: banks are opened in the order of [`Asids::vmids`].
     fn bank_index(&self, instance: InstanceId, vmid: u16) -> usize {
         let (home, first) = (self.home(instance), self.vmids.banks.first);
         if vmid == home {

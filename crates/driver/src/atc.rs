@@ -42,8 +42,8 @@ impl Spans {
         Self { spans: [span; 2], count: 1 }
     }
 
-    /// Those that cover what `scope` says, for devices whose smallest unit (STU) is 2^`unit` bytes: at least 12. Without
-    /// a byte to cover, everything.
+    /// The spans that cover `scope`, for devices whose smallest unit (STU) is 2^`unit` bytes, `unit` being at least 12.
+    /// An empty range is covered by everything.
     pub const fn of(scope: Scope, unit: u32) -> Self {
         let Scope::Range(range) = scope else { return Self::ALL };
         let unit = if unit < PAGE { PAGE } else { unit };
@@ -53,9 +53,9 @@ impl Spans {
         Self::between(range.start & !inside, last | inside)
     }
 
-    /// Those that cover all addresses from `first` to `last`, which are the first and the last of some units.
+    /// The spans that cover all addresses from `first` to `last`, the first one of a unit and the last one of a unit.
     const fn between(first: u64, last: u64) -> Self {
-        // Bits below the highest in which they differ: all of the smallest span around both.
+        // The bits up to the highest in which both differ: those within the smallest span around both.
         let bits = u64::BITS - (first ^ last).leading_zeros();
         let Some(top) = bits.checked_sub(1) else { return Self::ALL };
         if last - first >= (1 << top) - 1 {
@@ -154,7 +154,7 @@ where
         Self { translations, sync, kept, current: None, named: 0, spans, left }
     }
 
-    /// CMD_SYNCs among them.
+    /// How many CMD_SYNCs the batch has, without the one that ends it.
     pub(crate) fn syncs(&self) -> usize {
         usize::from(self.sync)
     }

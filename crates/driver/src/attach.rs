@@ -123,7 +123,7 @@ fn change_pasid<P: Platform>(
     change(&master.core, master.index, pasid.0, goal).map(drop)
 }
 
-/// What a master's accesses are to be subject to.
+/// What a master's accesses are to be subject to, or how that is to change.
 pub(crate) enum Goal<P: Platform> {
     Blocked,
     Identity,
@@ -391,7 +391,7 @@ pub(crate) fn change<P: Platform>(
     })
 }
 
-/// What those who trace are told of a change.
+/// The change as traces describe it.
 #[inline]
 fn described<P: Platform>(
     configuration: &Configuration<P>,
@@ -434,7 +434,7 @@ fn leaving<P: Platform>(
     place.map(|place| spare(&place.space, MORE)).transpose()
 }
 
-/// How many targets a space may have more when a master has entered it: the new one, and one in another bank.
+/// How many more targets a space may have once a master has entered it: the new one, and one in another bank.
 const MORE: usize = 2;
 
 /// Memory for a seat at a new place; there is room for one more user at those that exist.
@@ -566,8 +566,8 @@ fn restate<P: Platform>(
     part(core, configuration, instance, master, moves)
 }
 
-/// Waits until `instance` has done all that it was told, in whichever queue: no command for a device is on the way that
-/// left the targets before (rule R7).
+/// Waits until all commands in all queues of `instance` are complete: no command for a device that has left the targets
+/// is under way after that (rule R7).
 fn settle<P: Platform>(core: &Core<P>, instance: &Instance<P>) -> Result<(), Failure> {
     instance.commands().settle(&core.platform, instance.mmio())
 }

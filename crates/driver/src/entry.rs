@@ -53,9 +53,9 @@ pub struct Stage2 {
     pub wide: bool,
     /// Types are forced (S2FWB).
     pub forced_types: bool,
-    /// Hardware sets access flags,
+    /// Whether hardware sets access flags.
     pub access_flag: bool,
-    /// and keeps dirty state.
+    /// Whether hardware keeps dirty state.
     pub dirty_state: bool,
     /// Like events may be merged into one (MEV), so that a guest's device that faults without end does not fill the
     /// host's event queue.
@@ -211,9 +211,9 @@ pub struct Context {
     pub upper: bool,
     /// Descriptors are those of 52-bit addresses.
     pub wide: bool,
-    /// Hardware sets access flags,
+    /// Whether hardware sets access flags.
     pub access_flag: bool,
-    /// and keeps dirty state.
+    /// Whether hardware keeps dirty state.
     pub dirty_state: bool,
     /// Memory types of the indices in its leaves.
     pub mair: u64,

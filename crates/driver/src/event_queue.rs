@@ -37,12 +37,12 @@ pub struct EventQueue {
 struct Head {
     /// Position of the next record to read.
     position: u64,
-    /// What is to be added to a position for the number of a record: positions begin anew when the SMMU is given the queue
-    /// anew, and numbers do not.
+    /// Added to a record's position, this is its number. Positions begin anew when the SMMU is given the queue anew,
+    /// numbers do not.
     before: u64,
-    /// The SMMU was given the queue before.
+    /// Whether the SMMU was given the queue before.
     used: bool,
-    /// What a reset threw away, and nobody was told of yet.
+    /// Records that a reset threw away and that were not reported yet.
     lost: Option<Lost>,
     handed: EventStatistics,
     /// The faults that were handed over, until they are settled with their domains.
@@ -55,7 +55,7 @@ struct Head {
 pub enum Delivery {
     /// A record, as it is.
     Record(EventRecord),
-    /// There is a gap.
+    /// Records are missing here.
     Lost(Lost),
 }
 
@@ -102,7 +102,7 @@ struct Ends {
     tail: u64,
     /// EVENTQ_PROD.OVFLG.
     overflow: bool,
-    /// It differs from its acknowledgement: records were lost since.
+    /// Whether OVFLG differs from its acknowledgement: then records were lost since.
     lost: bool,
 }
 
@@ -166,7 +166,8 @@ impl EventQueue {
             .with_wa(true)
     }
 
-    /// What was handed over so far, and that the SMMU could not write, which a caller says.
+    /// How much was handed over so far, and how many gaps there were, with those that callers have counted by
+    /// `note_gap`.
     pub fn statistics<P: Platform>(&self, platform: &P) -> EventStatistics {
         self.head.with(platform, |head| head.handed)
     }
@@ -370,7 +371,8 @@ impl EventQueue {
         });
     }
 
-    /// What the SMMU has written, given the position of the next record to read.
+    /// The end of what the SMMU has written, and whether records were lost, given the position of the next record to
+    /// read.
     fn ends(&self, head: u64, mmio: &impl Mmio) -> Result<Ends, Inconsistent> {
         let [prod, cons] = self.offsets.map(|offset| mmio.read32(offset));
         let (prod, cons) = (EventqProd(prod), EventqCons(cons));

@@ -92,9 +92,9 @@ pub struct Features {
     pub page_request_queue_log2: u32,
     /// Commands can invalidate ranges.
     pub range_invalidation: bool,
-    /// It can take part in the TLB maintenance that CPUs broadcast (§8.3).
+    /// Whether the SMMU takes part in the TLB maintenance that CPUs broadcast (§8.3).
     pub broadcast: bool,
-    /// What it tolerates when the size of a mapping changes: `IDR3.BBML` (§8.2).
+    /// What the SMMU tolerates when the size of a mapping changes: `IDR3.BBML` (§8.2).
     pub bbml: u32,
     /// Access flags are set by hardware.
     pub access_flag: bool,
@@ -358,7 +358,7 @@ impl Features {
         self.registers.idr0.pri()
     }
 
-    /// What is cached of guests' stage 1 and the host's stage 2 together may be there, and goes by commands of its own.
+    /// Whether the SMMU may cache translations of guests' stage 1 over stage 2, which take invalidations of their own.
     pub const fn may_hold_guests(&self) -> bool {
         self.nesting
     }

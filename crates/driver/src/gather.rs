@@ -126,7 +126,7 @@ pub(crate) struct Chain {
     count: u32,
 }
 
-/// What became of a page.
+/// What became of a page that was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Added {
     pub(crate) fate: Fate,
@@ -281,8 +281,8 @@ impl Gather {
         })
     }
 
-    /// Whether the device cannot tell the answer to `group` from one that is due already: without PASIDs in answers, those of
-    /// all have the same numbers.
+    /// Whether a group waits whose answer the device could not tell from that to `group`: one of the same number, and,
+    /// where answers carry PASIDs, of the same PASID.
     pub(crate) fn is_waiting<P: Platform>(
         &self,
         platform: &P,
@@ -306,7 +306,7 @@ impl Gather {
         })
     }
 
-    /// One of those with `pasid` that wait for an answer, each once.
+    /// One of the groups with `pasid` that wait for an answer; each is returned once.
     pub(crate) fn next_waiting<P: Platform>(
         &self,
         platform: &P,
@@ -393,7 +393,7 @@ impl Gather {
 const WITH_PASID: u16 = 1 << 15;
 const HAS_PASID: u16 = 1 << 14;
 
-/// What a group that waits for an answer is known by; and whether answers carry its PASID.
+/// The key of a group that waits for an answer in `pending`, with whether answers carry its PASID.
 pub(crate) fn key(group: Group, with_pasid: bool) -> Key {
     let with = if with_pasid { WITH_PASID } else { 0 };
     let has = if group.pasid.is_some() { HAS_PASID } else { 0 };

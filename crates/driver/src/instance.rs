@@ -39,7 +39,7 @@ mod start;
 
 pub(crate) use start::{NotStarted, cr1};
 
-/// log2 of the largest queue of page requests: an answer is found among as many.
+/// log2 of the largest queue of page requests: as many answers may be pending.
 const MOST_REQUESTS: u32 = 12;
 
 /// Whether what an SMMU itself accesses, tables and queues, is coherent with the CPUs' caches.

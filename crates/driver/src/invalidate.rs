@@ -46,7 +46,7 @@ impl Regime {
     }
 }
 
-/// What the TLB of an instance keys an address space by.
+/// What the TLB of an instance keys translations of an address space by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tag {
     /// Whose translations.
@@ -314,7 +314,7 @@ struct Said {
     /// How many units a command names at the largest SCALE: with ranges 31; else one, and there is no other SCALE.
     most: u64,
     largest: u32,
-    /// The command names no address.
+    /// Whether the command is for the whole tag, and names no address.
     whole: bool,
 }
 
@@ -328,7 +328,7 @@ impl Said {
         Self { command, units: 1, shift: 0, most: 1, largest: 0, whole: true }
     }
 
-    /// What `scope` needs on an SMMU with `features`.
+    /// The commands for `scope` on an SMMU with `features`, without a tag.
     #[inline(always)]
     fn exact(features: &Features, scope: Scope) -> Self {
         let Scope::Range(range) = scope else { return Self::WHOLE };

@@ -120,7 +120,7 @@ pub enum CloseMasterError {
     /// It is attached, by itself or with a PASID: see [`Iommu::detach`](crate::Iommu::detach),
     /// [`Iommu::detach_pasid`](crate::Iommu::detach_pasid) and [`Bond::unbind`](crate::Bond::unbind).
     Attached,
-    /// Its instance did not confirm that it is not, and has to be reset.
+    /// It was detached, but its instance did not confirm that, and has to be reset first.
     Unconfirmed,
 }
 

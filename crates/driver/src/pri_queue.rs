@@ -29,9 +29,9 @@ pub struct PriQueue {
 struct Head {
     /// Position of the next record to read.
     position: u64,
-    /// The SMMU was given the queue before.
+    /// Whether the SMMU was given the queue before.
     used: bool,
-    /// What a reset threw away, and nobody was told of yet: records, and whether others had not fitted.
+    /// What a reset threw away and was not reported yet: how many records, and whether others had not fitted.
     thrown: Option<(usize, bool)>,
 }
 
@@ -40,7 +40,7 @@ struct Head {
 pub enum Delivery {
     /// A record, as it is.
     Record(PageRequest),
-    /// There is a gap.
+    /// Records are missing here.
     Lost(Gap),
 }
 

@@ -240,13 +240,13 @@ impl Quarantine {
     }
 }
 
-/// What came of a look at some items.
+/// The outcome of a look at some items.
 enum Step {
-    /// Nobody waits for this one any more.
+    /// This item waits for no instance any more, and was taken off the list.
     Gone(Kept),
-    /// There are others.
+    /// There are more items to look at.
     More,
-    /// These were the last.
+    /// All items were looked at.
     End,
 }
 

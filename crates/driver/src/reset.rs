@@ -33,7 +33,7 @@ pub enum RemoveError {
         /// How many.
         masters: usize,
     },
-    /// It did not confirm that it is off.
+    /// The SMMU did not confirm that it is off.
     Hardware(EnableError),
 }
 

@@ -8,7 +8,7 @@ use super::{Chain, NONE, Of, group_of, name_of};
 use crate::page_request::Group;
 use crate::shared::NoMemory;
 
-/// At most so many groups as there are nodes: the number of each is its first one.
+/// Groups that have begun. A group's number is that of its first node, so there are at most as many as nodes.
 pub(crate) struct Begun {
     groups: Index,
     of: Vec<One>,
@@ -21,7 +21,7 @@ pub(crate) struct Begun {
 
 struct One {
     chain: Chain,
-    /// Number of its stream, and the groups before and after it of that.
+    /// Index of its stream in `streams`, and the numbers of the next older and the next newer group of that stream.
     stream: u32,
     older: u32,
     newer: u32,
@@ -32,7 +32,7 @@ struct Stream {
     pages: u32,
     oldest: u32,
     newest: u32,
-    /// Its place in `order`.
+    /// Index of the stream in `order`.
     at: u32,
 }
 
@@ -57,13 +57,13 @@ impl Begun {
         self.groups.find(name_of(group), u64::BITS)
     }
 
-    /// One of those that `of` says, if there are any.
+    /// The number of one of the groups `of`, if there is any.
     pub(crate) fn any(&self, of: Of) -> Option<u32> {
         let (name, bits) = of.prefix();
         self.groups.find(name, bits)
     }
 
-    /// The pages of the one with `number`.
+    /// The pages of group `number`.
     pub(crate) fn chain(&self, number: u32) -> Chain {
         self.of.get(number as usize).map_or(Chain::EMPTY, |one| one.chain)
     }
@@ -96,7 +96,7 @@ impl Begun {
         self.grow(stream, chain.count);
     }
 
-    /// The one with `number` has another page, the last of `chain`.
+    /// Group `number` has another page, the last one of `chain`.
     pub(crate) fn extend(&mut self, number: u32, chain: Chain) {
         let Some(one) = self.of.get_mut(number as usize) else { return };
         one.chain = chain;
@@ -130,8 +130,8 @@ impl Begun {
         Some((group_of(name), chain))
     }
 
-    /// Whose group is to go, for a page of `group`'s stream: the oldest of whichever stream has most pages, and of that stream
-    /// itself if it has as many.
+    /// The group to forget, so that there is room for a page of `group`'s stream: the oldest of the stream that has
+    /// most pages, or of `group`'s own stream if that has as many.
     pub(crate) fn victim(&self, group: Group) -> Option<u32> {
         let own = self.any(Of::Stream(group.stream)).and_then(|one| self.of.get(one as usize));
         let own = own.and_then(|one| self.streams.get(one.stream as usize));
@@ -148,7 +148,7 @@ impl Begun {
         }
     }
 
-    /// Pages of the stream at a place of the heap; of one beyond it none.
+    /// Pages of the stream at index `at` of the heap; 0 beyond its end.
     fn pages(&self, at: usize) -> u32 {
         let stream = self.order.get(at).filter(|_| at < self.active);
         stream.and_then(|stream| self.streams.get(*stream as usize)).map_or(0, |it| it.pages)

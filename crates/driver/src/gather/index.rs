@@ -6,14 +6,14 @@ use alloc::vec::Vec;
 
 use crate::shared::NoMemory;
 
-/// At most one key for each of so many numbers.
+/// A map from keys to numbers: each number has at most one key.
 pub(crate) struct Index {
     /// The key of each number; it means something only if the tree leads to the number.
     keys: Vec<u64>,
     forks: Vec<Fork>,
     /// A fork, or a number with [`LEAF`], or [`NONE`]. So are the children of forks.
     root: u32,
-    /// The first fork that is not in use; the next one is its first child.
+    /// The first fork that is not in use; a free fork's first child is the next free one.
     free: u32,
 }
 
@@ -123,7 +123,7 @@ impl Index {
         }
     }
 
-    /// Where `key` would be, there is this number: no other has more upper bits in common with it.
+    /// The number that the way for `key` leads to: no other key has more upper bits in common with it.
     fn nearest(&self, key: u64) -> Option<u32> {
         let mut at = self.root;
         while let Some(fork) = self.fork(at) {

@@ -45,7 +45,7 @@ pub struct Forwarded {
     pub consumed: usize,
     /// How many commands for the host's queue there are.
     pub produced: usize,
-    /// What comes next.
+    /// Why it stopped, and so what the caller does next.
     pub stop: Stop,
 }
 
@@ -88,14 +88,14 @@ pub enum Stop {
 enum Meaning {
     Nothing,
     One(Command),
-    /// Of the guest's streams from the first to the last.
+    /// The guest has changed its entries of the streams from the first to the last.
     Entries(StreamId, StreamId),
     Sync(Sync),
     Answer(Command),
 }
 
 impl Forwarder {
-    /// One that has carried nothing over.
+    /// A forwarder that has carried nothing over yet.
     pub const fn new() -> Self {
         Self { next: None }
     }
